@@ -1,0 +1,135 @@
+package scaler
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// bigHouse is a large installation in the middle of a working day: every team
+// has both kinds, a tenth of the agents is free, the queue is long, and the
+// waiting items ask in so many different ways.
+func bigHouse(items, teams, agents, expressions int) Input {
+	r := rand.New(rand.NewPCG(1, 2))
+	in := Input{
+		Now: noon, MaxAgents: 2 * agents, Berths: map[string]bool{}, Secrets: map[string]bool{}, Backoff: map[PoolID]time.Time{},
+		Jenkins: JenkinsView{Session: "s", AskedAt: noon.Add(-100 * time.Millisecond), AnsweredAt: noon},
+		Cluster: ClusterView{At: noon},
+		Memory:  Memory{Started: noon.Add(-time.Hour), Levels: map[string][]Level{}},
+	}
+	for i := range teams {
+		name := fmt.Sprintf("team%02d", i)
+		labels := []string{"linux", fmt.Sprintf("l%02d", i), fmt.Sprintf("size%d", i%4)}
+		if i%3 == 0 {
+			labels = append(labels, "docker")
+		}
+		in.Teams = append(in.Teams, newTeam(name, ModeAuto, labels, func(t *Team) { t.MaxAgents, t.MaxPersistent = 2*agents/teams, agents/teams }))
+		for m := range int64(levelMinutes) {
+			in.Memory.Levels[name] = append(in.Memory.Levels[name], Level{Minute: noon.Unix()/60 - levelMinutes + 1 + m, Demand: int(m % 7)})
+		}
+	}
+	for i := range agents {
+		t := &in.Teams[i%teams]
+		p := t.Pool([]Kind{Ephemeral, Persistent}[i/teams%2])
+		name := fmt.Sprintf("%s-%s-%010d", t.Name, string(p.Kind)[:1], i)
+		busy := i%10 != 0
+		in.Cluster.Pods = append(in.Cluster.Pods, Pod{
+			PoolID: p.PoolID, Name: name, Namespace: "ci", UID: name, Phase: PodRunning, Created: noon.Add(-time.Hour),
+			Scheduled: noon.Add(-time.Hour), Connected: true, Connect: p.Connect,
+		})
+		n := Node{Name: name, Team: t.Name, Kind: p.Kind, Labels: p.Labels, Online: true, Executors: 1, Idle: !busy}
+		if busy {
+			n.Busy = 1
+			if p.Kind == Ephemeral {
+				n.OfflineBy, n.Offline = Ours, MarkText("bellboard", "one build")
+			}
+		}
+		in.Jenkins.Nodes = append(in.Jenkins.Nodes, n)
+	}
+	for i := range 50 {
+		in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: fmt.Sprintf("static%d", i), Labels: []string{"big", "linux"}, Online: true, Executors: 4, Busy: i % 5, Idle: i%5 == 0})
+	}
+	texts := make([]string, 0, expressions)
+	for i := range expressions {
+		team, form := i%teams, i/teams
+		texts = append(texts, fmt.Sprintf([]string{"l%02d", "linux&&l%02d", "l%02d&&persistent", "(l%02d||docker)&&linux", "!windows&&l%02d", "linux&&l%02d&&v%d"}[min(form, 5)], append([]any{team}, formArgs(form)...)...))
+	}
+	for i := range items {
+		in.Jenkins.Items = append(in.Jenkins.Items, Item{
+			ID: int64(i), Job: fmt.Sprintf("job%d", i%300), Since: noon.Add(-time.Duration(r.IntN(600)) * time.Second),
+			State: Buildable, Resolution: Labelled, Label: texts[r.IntN(len(texts))], Why: "Waiting for next available executor",
+		})
+	}
+	return in
+}
+
+func formArgs(form int) []any {
+	if form < 5 {
+		return nil
+	}
+	return []any{form}
+}
+
+// BenchmarkDecide is one whole decision; it must stay under 20 ms on one core.
+func BenchmarkDecide(b *testing.B) {
+	for _, expressions := range []int{150, 1000} {
+		in := bigHouse(10_000, 50, 5_000, expressions)
+		b.Run(fmt.Sprintf("items=10000/teams=50/agents=5000/expressions=%d", expressions), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Decide(in)
+			}
+		})
+	}
+}
+
+// BenchmarkValidate is the check of such a plan.
+func BenchmarkValidate(b *testing.B) {
+	in := bigHouse(10_000, 50, 5_000, 150)
+	p, _, _ := Decide(in)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := p.Validate(in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkMatch is the matching alone.
+func BenchmarkMatch(b *testing.B) {
+	for _, expressions := range []int{150, 1000} {
+		in := bigHouse(10_000, 50, 5_000, expressions)
+		d := decider{in: in}
+		d.prepare()
+		d.join()
+		wishes := wishesOf(in.Jenkins.Items, func(string) bool { return false })
+		supplies := suppliesOf(in.Teams, d.pairs, d.foreign, wishes)
+		b.Run(fmt.Sprintf("expressions=%d", expressions), func(b *testing.B) {
+			b.ReportAllocs()
+			free := make([]int, len(supplies))
+			for i, s := range supplies {
+				free[i] = s.free
+			}
+			for b.Loop() {
+				for i, s := range supplies {
+					s.free = free[i]
+				}
+				match(wishes, supplies)
+			}
+		})
+	}
+}
+
+// TestBigHouse: the benchmark's plan is one that could be acted on.
+func TestBigHouse(t *testing.T) {
+	in := bigHouse(1_000, 10, 500, 150)
+	p, _, _ := Decide(in)
+	if err := p.Validate(in); err != nil {
+		t.Errorf("Validate(plan of the big house) = %v, want nil", err)
+	}
+	if !slices.ContainsFunc(p.Actions, func(a Action) bool { return a.Verb == Create }) {
+		t.Error("Decide(big house) creates nothing, want agents for a queue of 1000")
+	}
+}

@@ -1,0 +1,503 @@
+package scaler
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Input is all that a decision rests on.
+type Input struct {
+	Now       time.Time
+	MaxAgents int // over all teams
+	Teams     []Team
+	Jenkins   JenkinsView
+	Cluster   ClusterView
+	// GraceUntil: nothing is removed before it (JENKINS_RESTART_GRACE).
+	GraceUntil time.Time
+	// Berths are the nodes registered by this process whose pod was never created.
+	Berths map[string]bool
+	// Closing: everything goes, berths too (the teams are given as paused).
+	Closing bool
+	// Secrets are the pods whose Secret this process knows to exist.
+	Secrets map[string]bool
+	// Backoff is until when a pool creates nothing, since its last creations failed.
+	Backoff map[PoolID]time.Time
+	Memory  Memory
+	// Unsafe takes safeguards out, for the tests that show that they matter.
+	Unsafe Sabotage
+}
+
+// Sabotage names safeguards to leave out. Only tests set it.
+type Sabotage struct {
+	IgnorePins  bool // a queued item that names a node does not protect it
+	IgnoreGrace bool // nothing waits after a restart
+	MarkAndGo   bool // mark and remove on the same answers
+}
+
+// Memory is what one tick leaves to the next. Its loss costs time (a drain
+// takes a tick longer, an idle agent's clock starts anew), never a build.
+type Memory struct {
+	Started time.Time // of the process
+	// Marked, by node: when an unbroken run of answers that show our mark began.
+	Marked map[string]time.Time
+	// Away, by agent: since when every answer showed it offline and idle, or absent.
+	Away map[string]time.Time
+	// Lost, by node: since when every answer showed it lost and marked.
+	Lost map[string]time.Time
+	// Free, by agent: since when it waits for work.
+	Free map[string]time.Time
+	// Worked, by agent: it was seen at work, and whether that work may still go on.
+	Worked map[string]Work
+	// Met, by agent: its first sight online has been counted.
+	Met map[string]bool
+	// Up and Down are the last scaling events of a pool.
+	Up, Down map[PoolID]time.Time
+	// Levels, by team: demand in each of the last 60 minutes, newest last.
+	Levels map[string][]Level
+	// Waiting, by queue id: whose demand it is and since when.
+	Waiting map[int64]Waiting
+}
+
+// Work is what is known of an agent's builds.
+type Work struct {
+	Pool PoolID
+	// On: it has work, or lost its connection while it had. A build that waits
+	// for its agent to come back is the same build.
+	On bool
+}
+
+// Level is the highest demand (busy + waiting) seen in one minute.
+type Level struct {
+	Minute int64 // since the epoch
+	Demand int
+}
+
+// Waiting is one item that a team is answerable for.
+type Waiting struct {
+	Team  string
+	Since time.Time
+}
+
+// member is a pair on its way through a decision.
+type member struct {
+	Pair
+	verdict Verdict
+	pool    *Pool // nil: no such team, or no such kind in its mode
+	team    *Team
+	left    bool // taken as a berth, or marked by the policy in this plan
+}
+
+// labels are what an agent carries: what its node has (an agent that is older
+// than a setting has the old ones), and before it has one, its pool's.
+func (m *member) labels() []string {
+	switch {
+	case m.Node != nil:
+		return m.Node.Labels
+	case m.pool != nil:
+		return m.pool.Labels
+	}
+	return nil
+}
+
+// carrier: its node makes Jenkins name its labels, now and for a while.
+func (m *member) carrier() bool {
+	return m.Node != nil && !m.Node.Fence && m.Pod != nil && m.verdict.Capacity > 0 && !m.left
+}
+
+// spare: a berth of this process, taken by nothing in this plan. One that an
+// item names is waited for, and is a berth all the same.
+func (m *member) spare() bool {
+	return !m.left && (m.verdict.Class == Berth || m.verdict.Class == Awaited && m.Berth && m.Pod == nil)
+}
+
+// decider is one run of Decide.
+type decider struct {
+	in      Input
+	grace   bool
+	quiet   bool // Jenkins is about to shut down: an item may hide whom it waits for
+	pools   map[PoolID]*Pool
+	teams   map[string]*Team
+	pairs   []*member // by name
+	byName  map[string]*member
+	byPool  map[PoolID][]*member
+	foreign []*Node
+	wishes  []*wish
+	supply  []*supply
+	plan    Plan
+	mem     Memory
+	facts   Facts
+}
+
+// Decide joins, matches and decides. It is total: it never fails and never
+// panics, and the same Input gives the same answer. It does not change in.
+func Decide(in Input) (Plan, Memory, Facts) {
+	d := decider{in: in}
+	d.prepare()
+	d.join()
+	d.remember()
+	d.tableActions()
+	d.expelAll()
+	d.demand()
+	d.decideTeams()
+	d.berths()
+	d.show()
+	return d.plan, d.mem, d.facts
+}
+
+// prepare looks up what the whole run needs.
+func (d *decider) prepare() {
+	in := &d.in
+	d.grace = in.Now.Before(in.GraceUntil) && !in.Unsafe.IgnoreGrace
+	d.teams = make(map[string]*Team, len(in.Teams))
+	d.pools = make(map[PoolID]*Pool, 2*len(in.Teams))
+	for i := range in.Teams {
+		t := &in.Teams[i]
+		d.teams[t.Name] = t
+		for j := range t.Pools {
+			d.pools[t.Pools[j].PoolID] = &t.Pools[j]
+		}
+	}
+	for i := range in.Jenkins.Items {
+		d.quiet = d.quiet || in.Jenkins.Items[i].State == ShuttingDown
+	}
+}
+
+// join makes the pairs: pods and nodes of one name, classified.
+func (d *decider) join() {
+	in := &d.in
+	byName := make(map[string]*member, len(in.Cluster.Pods)+len(in.Berths))
+	d.byName, d.pairs = byName, make([]*member, 0, len(in.Cluster.Pods)+len(in.Berths))
+	all := make([]member, 0, len(in.Cluster.Pods)) // most members in one piece
+	add := func(p Pair) {
+		all = append(all, member{Pair: p})
+		m := &all[len(all)-1]
+		byName[p.Name] = m
+		d.pairs = append(d.pairs, m)
+	}
+	for i := range in.Cluster.Pods {
+		p := &in.Cluster.Pods[i]
+		if byName[p.Name] != nil {
+			continue // a name is never used twice
+		}
+		add(Pair{Name: p.Name, PoolID: p.PoolID, Pod: p, Connect: p.Connect})
+	}
+	for i := range in.Jenkins.Nodes {
+		n := &in.Jenkins.Nodes[i]
+		m := byName[n.Name]
+		switch {
+		case m != nil:
+			m.Node = n
+		case n.Mine():
+			add(Pair{Name: n.Name, PoolID: PoolID{n.Team, n.Kind}, Node: n, Connect: Inbound})
+		default:
+			d.foreign = append(d.foreign, n)
+		}
+	}
+	if !in.Unsafe.IgnorePins {
+		for i := range in.Jenkins.Items {
+			it := &in.Jenkins.Items[i]
+			if it.Resolution != Labelled {
+				continue
+			}
+			if m := byName[it.Label]; m != nil {
+				m.Pinned = true
+			}
+		}
+	}
+	slices.SortFunc(d.pairs, func(a, b *member) int { return strings.Compare(a.Name, b.Name) })
+	d.byPool = make(map[PoolID][]*member, len(d.pools))
+	for _, m := range d.pairs {
+		d.byPool[m.PoolID] = append(d.byPool[m.PoolID], m)
+		m.pool, m.team = d.pools[m.PoolID], d.teams[m.Team]
+		m.StartTimeout = 5 * time.Minute
+		if m.pool != nil {
+			m.StartTimeout = m.pool.StartTimeout
+		}
+		m.Berth = in.Berths[m.Name] && !in.Closing
+		m.Grace = d.grace
+		if since, ok := in.Memory.Marked[m.Name]; ok {
+			m.Marked = !in.Jenkins.AskedAt.Before(since)
+		}
+		if in.Unsafe.MarkAndGo {
+			m.Marked = true
+		}
+		m.Away = in.Memory.Away[m.Name]
+		m.LostSince = in.Memory.Lost[m.Name]
+		m.verdict = Classify(m.Pair, in.Now)
+	}
+}
+
+// remember makes the next tick's memory, and the facts of this one.
+func (d *decider) remember() {
+	old, now := d.in.Memory, d.in.Now
+	d.mem = Memory{
+		Started: old.Started, Marked: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{},
+		Free: map[string]time.Time{}, Worked: make(map[string]Work, len(d.pairs)), Met: map[string]bool{}, Up: maps.Clone(old.Up), Down: maps.Clone(old.Down),
+		Levels: map[string][]Level{}, Waiting: make(map[int64]Waiting, len(d.in.Jenkins.Items)),
+	}
+	if d.mem.Started.IsZero() {
+		d.mem.Started = now
+	}
+	if d.mem.Up == nil {
+		d.mem.Up = map[PoolID]time.Time{}
+	}
+	if d.mem.Down == nil {
+		d.mem.Down = map[PoolID]time.Time{}
+	}
+	d.facts = Facts{BuildsLost: map[PoolID]int{}, SecondBuilds: map[PoolID]int{}}
+	keep := func(to, from map[string]time.Time, name string, fresh time.Time) {
+		if since, ok := from[name]; ok {
+			to[name] = since
+		} else {
+			to[name] = fresh
+		}
+	}
+	for _, m := range d.pairs {
+		if m.mark() == Ours {
+			keep(d.mem.Marked, old.Marked, m.Name, d.in.Jenkins.AnsweredAt)
+		}
+		if m.Pod != nil && !m.online() && m.idle() {
+			keep(d.mem.Away, old.Away, m.Name, now)
+		}
+		if m.verdict.Class == Lost && m.mark() == Ours {
+			keep(d.mem.Lost, old.Lost, m.Name, now)
+		}
+		if m.verdict.Class == Free {
+			keep(d.mem.Free, old.Free, m.Name, now)
+		}
+		d.work(m)
+		if m.verdict.Meet {
+			// The note on the pod may fail or be late: that is no second start.
+			d.mem.Met[m.Name] = true
+			if !old.Met[m.Name] {
+				d.facts.Startups = append(d.facts.Startups, Startup{m.PoolID, now.Sub(m.Pod.Created)})
+			}
+		}
+	}
+	d.vanished()
+}
+
+// work follows who is at work, to count the builds that lost their agent and
+// the second builds of ephemeral ones. Only an agent that is online, idle and
+// named by nobody has finished: one that is away may resume.
+func (d *decider) work(m *member) {
+	was, seen := d.in.Memory.Worked[m.Name]
+	busy := m.Node != nil && !m.Node.Idle
+	switch {
+	case m.verdict.Class == Lost || !busy && was.On && (m.verdict.Class == Ended || m.verdict.Class == Stray):
+		if was.On {
+			d.facts.BuildsLost[m.PoolID]++
+		}
+		d.mem.Worked[m.Name] = Work{Pool: m.PoolID}
+	case busy:
+		d.mem.Worked[m.Name] = Work{Pool: m.PoolID, On: true}
+		if seen && !was.On && m.Kind == Ephemeral {
+			d.facts.SecondBuilds[m.PoolID]++
+		}
+	case seen:
+		d.mem.Worked[m.Name] = Work{Pool: m.PoolID, On: was.On && (m.Pinned || !m.online())}
+	}
+}
+
+// vanished counts the builds whose agent is gone without a trace, as Swarm's
+// are: their node goes with their pod.
+func (d *decider) vanished() {
+	for name, was := range d.in.Memory.Worked {
+		if was.On && d.byName[name] == nil {
+			d.facts.BuildsLost[was.Pool]++
+		}
+	}
+}
+
+// tableActions turns the table's own steps into actions. Strays are paced:
+// Jenkins suffers from bursts of deletions.
+func (d *decider) tableActions() {
+	const strayPace = 8
+	strays := 0
+	carry := map[PoolID]int{}
+	for _, m := range d.pairs {
+		if m.carrier() || m.spare() {
+			carry[m.PoolID]++
+		}
+	}
+	for _, m := range d.pairs {
+		v := m.verdict
+		if v.Meet {
+			d.act(Annotate, m, ReasonConnected, "its node is online")
+		}
+		if v.Class == Coming && !m.Pod.Requested && !d.in.Secrets[m.Name] {
+			d.act(PutSecret, m, ReasonRestart, "made sure after a restart of Bellboard")
+		}
+		if v.Do == "" {
+			continue
+		}
+		if d.quiet && v.Do.Destructive() && v.Class != Ended && v.Class != FenceInTheWay && v.Reason != ReasonOneBuild {
+			continue
+		}
+		if v.Reason == ReasonOneBuild && !d.in.Memory.Worked[m.Name].On && d.starting() {
+			continue // its item would go back into the queue, and the agent for nothing
+		}
+		if v.Class == Stray && v.Do == DeleteNode && m.pool != nil && carry[m.PoolID] < 2 && !d.in.Closing {
+			continue // until fresh berths carry its labels, Jenkins needs it to name them
+		}
+		if v.Class == Stray || v.Class == Lost {
+			if strays++; strays > strayPace {
+				continue
+			}
+		}
+		d.act(v.Do, m, v.Reason, d.words(m))
+	}
+}
+
+// starting reports that some item has its executor and has not begun: an agent
+// that looks busy may still give it back, if it is marked now. (Jenkins is asked
+// for its nodes before its queue: what is not pending there has begun.)
+func (d *decider) starting() bool {
+	return slices.ContainsFunc(d.in.Jenkins.Items, func(it Item) bool { return it.State == Pending })
+}
+
+func (d *decider) act(v Verb, m *member, why Reason, text string) {
+	d.plan.Actions = append(d.plan.Actions, Action{Verb: v, Agent: m.Name, Pool: m.PoolID, Reason: why, Text: text, Pod: m.Pod})
+}
+
+// words says in a few words what a class means for this agent.
+func (d *decider) words(m *member) string {
+	switch m.verdict.Class {
+	case Resuming, FenceInTheWay:
+		return "a build wants its agent back"
+	case Ended:
+		return strings.TrimSpace("its pod ended: " + string(m.Pod.Phase) + " " + m.Pod.Trouble)
+	case Fenced, Ghost:
+		return "away for over " + short(GhostAfter)
+	case Leaving:
+		return "its pod is being deleted by somebody else"
+	case Stuck:
+		if m.Pod != nil && m.Pod.Trouble != "" {
+			return "did not connect in time: " + m.Pod.Trouble
+		}
+		return "did not connect in time"
+	case Busy:
+		if m.Pod.Disrupted {
+			return "its node is going"
+		}
+		return "one build"
+	case Free, Coming, Reconnecting:
+		return "its node is going"
+	case Drained:
+		return "idle and marked"
+	case Intruder:
+		return "an agent without a pod"
+	case Lost:
+		return "its pod vanished under a build"
+	case Stray:
+		return "nobody needs this node"
+	case Awaited, Held, Going, Draining, Cut, Berth:
+	}
+	return string(m.verdict.Class)
+}
+
+// demand matches, and says whose the shortfall is.
+func (d *decider) demand() {
+	items := d.in.Jenkins.Items
+	d.wishes = wishesOf(items, func(l string) bool { return d.byName[l] != nil })
+	d.supply = suppliesOf(d.in.Teams, d.pairs, d.foreign, d.wishes)
+	match(d.wishes, d.supply)
+	unresolved := map[string]*Unserved{}
+	for i := range items {
+		it := &items[i]
+		if it.State == Buildable && it.Resolution == Unresolved {
+			note(unresolved, it, "")
+		}
+	}
+	d.plan.Unresolved = sortedUnserved(unresolved)
+}
+
+func note(to map[string]*Unserved, it *Item, labelText string) {
+	u := to[labelText]
+	if u == nil {
+		u = &Unserved{Label: labelText, Why: it.Why}
+		to[labelText] = u
+	}
+	u.Count++
+	if len(u.Jobs) < 3 && !slices.Contains(u.Jobs, it.Job) {
+		u.Jobs = append(u.Jobs, it.Job)
+	}
+}
+
+func sortedUnserved(m map[string]*Unserved) []Unserved {
+	var out []Unserved
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, *m[k])
+	}
+	return out
+}
+
+// show lists every pair for people.
+func (d *decider) show() {
+	d.plan.Agents = make([]Agent, 0, len(d.pairs))
+	for _, m := range d.pairs {
+		a := Agent{Name: m.Name, PoolID: m.PoolID, Class: m.verdict.Class, Pod: m.Pod != nil, Node: m.Node != nil, Online: m.online(), Capacity: m.verdict.Capacity}
+		if m.Node != nil {
+			a.OfflineBy, a.Text = m.Node.OfflineBy, m.Node.Offline
+		}
+		if m.Pod != nil && m.Pod.Trouble != "" {
+			a.Text = m.Pod.Trouble + ": " + m.Pod.TroubleText
+		}
+		d.plan.Agents = append(d.plan.Agents, a)
+	}
+	if d.in.Unsafe.MarkAndGo {
+		d.markAndGo()
+	}
+	slices.SortStableFunc(d.plan.Actions, func(a, b Action) int { return cmp.Compare(urgency(a.Verb), urgency(b.Verb)) })
+}
+
+// markAndGo removes, on the answers that showed it idle, whatever is being marked.
+func (d *decider) markAndGo() {
+	for _, a := range d.plan.Actions {
+		for _, m := range d.pairs {
+			if a.Verb == Mark && m.Name == a.Agent && m.Pod != nil && m.idle() {
+				d.act(DeletePod, m, a.Reason, a.Text)
+			}
+		}
+	}
+}
+
+// urgency orders actions: what protects a build, what rests on fresh answers, then the rest.
+func urgency(v Verb) int {
+	switch v {
+	case ClearMark:
+		return 0
+	case Mark, Fence, DeletePod, DeleteNode:
+		return 1
+	case Create, PutSecret:
+		return 2
+	case Annotate:
+		return 3
+	case Register:
+		return 4
+	}
+	return 5
+}
+
+// short prints a duration as people write it.
+func short(dur time.Duration) string {
+	s := dur.Round(time.Second).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,575 @@
+package scaler
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// did is a plan in short: how many of each "verb kind-or-agent reason" there are.
+func did(p Plan) map[string]int {
+	out := map[string]int{}
+	for i := range p.Actions {
+		a := &p.Actions[i]
+		out[fmt.Sprintf("%s %s %s %s", a.Verb, a.Pool.Team, a.Pool.Kind, a.Reason)]++
+	}
+	return out
+}
+
+// steps are all rules of all teams, in words.
+func steps(p Plan) []string {
+	var out []string
+	for i := range p.Decisions {
+		for _, s := range p.Decisions[i].Steps {
+			text := fmt.Sprintf("%s %s %d→%d %s", p.Decisions[i].Team, s.Rule, s.From, s.To, s.Note)
+			if s.Note == "" {
+				text = text[:len(text)-1]
+			}
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+func reasons(p Plan) map[string]string {
+	out := map[string]string{}
+	for i := range p.Decisions {
+		out[p.Decisions[i].Team] = string(p.Decisions[i].Reason) + ": " + p.Decisions[i].Text
+	}
+	return out
+}
+
+var (
+	web  = func(f ...func(*Team)) Team { return newTeam("web", ModeEphemeral, []string{"linux"}, f...) }
+	pets = func(f ...func(*Team)) Team { return newTeam("web", ModePersistent, []string{"linux"}, f...) }
+	both = func(f ...func(*Team)) Team { return newTeam("web", ModeAuto, []string{"docker", "linux"}, f...) }
+)
+
+// levels is a demand of n in each of the last minutes, this one not included.
+func levels(minutes, n int) []Level {
+	var out []Level
+	for i := minutes; i > 0; i-- {
+		out = append(out, Level{Minute: noon.Unix()/60 - int64(i), Demand: n})
+	}
+	return out
+}
+
+type story struct {
+	name   string
+	house  func() Input
+	want   map[string]int    // what is done
+	steps  []string          // which rules changed or blocked it
+	reason map[string]string // by team, when given
+}
+
+// tell runs the stories.
+func tell(t *testing.T, stories []story) {
+	t.Helper()
+	for _, tt := range stories {
+		t.Run(tt.name, func(t *testing.T) {
+			in := tt.house()
+			plan, _, _ := Decide(in)
+			if err := plan.Validate(in); err != nil {
+				t.Errorf("Validate(plan) = %v, want nil", err)
+			}
+			if tt.want == nil {
+				tt.want = map[string]int{}
+			}
+			if got := did(plan); cmp.Diff(tt.want, got) != "" {
+				t.Errorf("Decide(%s) does %v, want %v\n%s", tt.name, got, tt.want, cmp.Diff(tt.want, got))
+			}
+			if got := steps(plan); cmp.Diff(tt.steps, got) != "" {
+				t.Errorf("Decide(%s) has the steps %q, want %q", tt.name, got, tt.steps)
+			}
+			if tt.reason != nil {
+				if got := reasons(plan); cmp.Diff(tt.reason, got) != "" {
+					t.Errorf("Decide(%s) says %q, want %q", tt.name, got, tt.reason)
+				}
+			}
+		})
+	}
+}
+
+func TestDemand(t *testing.T) {
+	tell(t, []story{
+		{
+			name:   "nobody waits",
+			house:  func() Input { return newHouse(web()) },
+			reason: map[string]string{"web": "steady: nobody waits"},
+		},
+		{
+			name:   "a burst from zero: on berths first, and the berths replaced",
+			house:  func() Input { in := newHouse(web()); in.wait(5, "linux", time.Minute); return in },
+			want:   map[string]int{"create web ephemeral demand": 5, "register web ephemeral berths": 2},
+			reason: map[string]string{"web": "demand: 5 waiting, 0 free, 0 on the way"},
+		},
+		{
+			name: "agents on the way count once",
+			house: func() Input {
+				in := newHouse(web())
+				in.wait(5, "linux", time.Minute)
+				in.agents(3, "web", Ephemeral, "c", coming)
+				in.agent("web", Ephemeral, "free")
+				return in
+			},
+			want:   map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1},
+			reason: map[string]string{"web": "demand: 5 waiting, 1 free, 3 on the way"},
+		},
+		{
+			name: "enough on the way",
+			house: func() Input {
+				in := newHouse(web())
+				in.wait(3, "linux", time.Minute)
+				in.agents(3, "web", Ephemeral, "c", coming)
+				return in
+			},
+			reason: map[string]string{"web": "steady: 3 waiting, 0 free, 3 on the way"},
+		},
+		{
+			name: "a Swarm pool's berths are never taken",
+			house: func() Input {
+				in := newHouse(pets())
+				in.wait(2, "linux", time.Minute)
+				return in
+			},
+			want: map[string]int{"create web persistent demand": 2},
+		},
+		{
+			name:  "auto makes ephemeral agents for a burst",
+			house: func() Input { in := newHouse(both()); in.wait(2, "linux&&docker", time.Minute); return in },
+			want:  map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
+		},
+		{
+			name:  "docker && persistent insists on the kind",
+			house: func() Input { in := newHouse(both()); in.wait(2, "docker&&persistent", time.Minute); return in },
+			want:  map[string]int{"create web persistent demand": 2},
+		},
+		{
+			name: "ephemeral insists on the other, whatever the level says",
+			house: func() Input {
+				in := newHouse(both(func(t *Team) { t.MinAgents = 1 }))
+				in.agent("web", Persistent, "p", busy)
+				in.Memory.Levels = map[string][]Level{"web": levels(40, 1)}
+				in.wait(2, "ephemeral", time.Minute)
+				return in
+			},
+			want: map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
+		},
+		{
+			name:  "a kind that the mode does not allow is nobody's",
+			house: func() Input { in := newHouse(web()); in.wait(2, "linux&&persistent", time.Minute); return in },
+		},
+		{
+			name: "an item that names a berth keeps it",
+			house: func() Input {
+				in := newHouse(web())
+				in.wait(1, AgentName(PoolID{"web", Ephemeral}, "bertha"), time.Minute)
+				in.wait(2, "linux", time.Minute)
+				return in
+			},
+			want: map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 1},
+		},
+		{
+			name: "what only agents of a marked, held or leaving kind could serve is short",
+			house: func() Input {
+				in := newHouse(web())
+				in.wait(4, "linux", time.Minute)
+				in.agent("web", Ephemeral, "held", person)
+				in.agent("web", Ephemeral, "drained", ours)
+				in.agent("web", Ephemeral, "left", ours, deleting)
+				in.agent("web", Ephemeral, "cut", offline, busy)
+				return in
+			},
+			want: map[string]int{"create web ephemeral demand": 4, "register web ephemeral berths": 2},
+		},
+		{
+			name: "quiet-down: Jenkins hides what waits, and nothing is made or let go",
+			house: func() Input {
+				in := newHouse(pets(func(t *Team) { t.MinAgents = 1; t.MaxAgents = 10 }))
+				in.agent("web", Persistent, "stuck", offline, func(p *Pair) { p.Pod.Connected = false })
+				in.agent("web", Persistent, "idle", ours)
+				in.agents(3, "web", Persistent, "free")
+				in.idleFor(time.Hour)
+				in.wasMarked()
+				in.wait(2, "linux", time.Minute)
+				in.Jenkins.Items[0].State, in.Jenkins.Items[0].Resolution = ShuttingDown, Unresolved
+				in.Jenkins.Items[1].State, in.Jenkins.Items[1].Resolution = ShuttingDown, Unresolved
+				return in
+			},
+		},
+		{
+			name: "quiet-down: a minimum waits, and says so",
+			house: func() Input {
+				in := newHouse(pets(func(t *Team) { t.MinAgents = 1 }))
+				in.wait(1, "", time.Minute)
+				in.Jenkins.Items[0].State, in.Jenkins.Items[0].Resolution = ShuttingDown, Unresolved
+				return in
+			},
+			steps:  []string{"web quiet-down 1→0"},
+			reason: map[string]string{"web": "blocked: Jenkins is about to shut down"},
+		},
+	})
+}
+
+func TestFloors(t *testing.T) {
+	tell(t, []story{
+		{
+			name:   "MIN_AGENTS",
+			house:  func() Input { return newHouse(web(func(t *Team) { t.MinAgents = 3 })) },
+			want:   map[string]int{"create web ephemeral minimum": 3, "register web ephemeral berths": 2},
+			reason: map[string]string{"web": "minimum: MIN_AGENTS=3"},
+		},
+		{
+			name: "MIN_AGENTS counts what is there and what comes",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MinAgents = 4 }))
+				in.agent("web", Ephemeral, "b", busy, ours)
+				in.agent("web", Ephemeral, "c", coming)
+				in.agent("web", Ephemeral, "f")
+				return in
+			},
+			want: map[string]int{"create web ephemeral minimum": 1, "register web ephemeral berths": 1},
+		},
+		{
+			name:  "MIN_AGENTS in auto is persistent",
+			house: func() Input { return newHouse(both(func(t *Team) { t.MinAgents = 2 })) },
+			want:  map[string]int{"create web persistent minimum": 2},
+		},
+		{
+			name: "what waits is served by the minimum first",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MinAgents = 2 }))
+				in.wait(3, "linux", time.Minute)
+				return in
+			},
+			want: map[string]int{"create web ephemeral minimum": 2, "create web ephemeral demand": 1, "register web ephemeral berths": 2},
+		},
+		{
+			name:   "MIN_IDLE",
+			house:  func() Input { return newHouse(web(func(t *Team) { t.MinIdle = 2 })) },
+			want:   map[string]int{"create web ephemeral spare": 2, "register web ephemeral berths": 2},
+			reason: map[string]string{"web": "spare: MIN_IDLE=2"},
+		},
+		{
+			name: "MIN_IDLE is beyond demand, and replaced when taken",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MinIdle = 2 }))
+				in.wait(1, "linux", time.Minute)
+				in.agents(2, "web", Ephemeral, "f")
+				return in
+			},
+			want: map[string]int{"create web ephemeral spare": 1, "register web ephemeral berths": 1},
+		},
+		{
+			name:  "MIN_IDLE in auto is ephemeral",
+			house: func() Input { return newHouse(both(func(t *Team) { t.MinIdle = 1 })) },
+			want:  map[string]int{"create web ephemeral spare": 1, "register web ephemeral berths": 1},
+		},
+		{
+			name:  "a minimum that nobody waits for is spare as well",
+			house: func() Input { return newHouse(web(func(t *Team) { t.MinIdle, t.MinAgents = 2, 3 })) },
+			want:  map[string]int{"create web ephemeral minimum": 3, "register web ephemeral berths": 2},
+		},
+		{
+			name: "a minimum that somebody waits for is not",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MinIdle, t.MinAgents = 1, 2 }))
+				in.wait(2, "linux", time.Minute)
+				return in
+			},
+			want: map[string]int{"create web ephemeral minimum": 2, "create web ephemeral spare": 1, "register web ephemeral berths": 2},
+		},
+		{
+			name: "auto keeps the level of 31 of 60 minutes, persistent",
+			house: func() Input {
+				in := newHouse(both())
+				in.Memory.Levels = map[string][]Level{"web": levels(31, 2)}
+				return in
+			},
+			want:   map[string]int{"create web persistent level": 2},
+			reason: map[string]string{"web": "level: 2 needed in over half of the last hour"},
+		},
+		{
+			name: "30 of 60 minutes are not enough",
+			house: func() Input {
+				in := newHouse(both())
+				in.Memory.Levels = map[string][]Level{"web": levels(30, 2)}
+				return in
+			},
+		},
+		{
+			name: "what waits is served by the level first",
+			house: func() Input {
+				in := newHouse(both())
+				in.Memory.Levels = map[string][]Level{"web": levels(40, 2)}
+				in.wait(3, "linux", time.Minute)
+				return in
+			},
+			want: map[string]int{"create web persistent demand": 2, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
+		},
+	})
+}
+
+func TestCaps(t *testing.T) {
+	tell(t, []story{
+		{
+			name: "MAX_AGENTS",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MaxAgents = 2 }))
+				in.wait(5, "linux", time.Minute)
+				return in
+			},
+			want:   map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
+			steps:  []string{"web max-agents 5→2"},
+			reason: map[string]string{"web": "demand: 5 waiting, 0 free, 0 on the way; at MAX_AGENTS=2 (wants 5)"},
+		},
+		{
+			name: "MAX_AGENTS counts draining, held, leaving and going pods, not ended ones",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MaxAgents = 6 }))
+				in.wait(5, "linux", time.Minute)
+				in.agent("web", Ephemeral, "d", busy, ours)
+				in.agent("web", Ephemeral, "h", person)
+				in.agent("web", Ephemeral, "l", deleting, ours)
+				in.agent("web", Ephemeral, "g", deletingByUs, ours)
+				in.agent("web", Ephemeral, "e", failed, deletingByUs, offline)
+				return in
+			},
+			want:  map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
+			steps: []string{"web max-agents 5→2"},
+		},
+		{
+			name: "MAX_PERSISTENT: what may be of either kind is made ephemeral beyond it",
+			house: func() Input {
+				in := newHouse(both(func(t *Team) { t.MaxPersistent = 2 }))
+				in.agents(2, "web", Persistent, "b", busy, ours)
+				in.Memory.Levels = map[string][]Level{"web": levels(59, 4)}
+				in.wait(2, "linux", time.Minute)
+				return in
+			},
+			want:  map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
+			steps: []string{"web max-persistent 2→0"},
+		},
+		{
+			name: "MAX_PERSISTENT: what insists on the kind waits",
+			house: func() Input {
+				in := newHouse(both(func(t *Team) { t.MaxPersistent = 1 }))
+				in.wait(3, "persistent", time.Minute)
+				return in
+			},
+			want:   map[string]int{"create web persistent demand": 1},
+			steps:  []string{"web max-persistent 3→1"},
+			reason: map[string]string{"web": "demand: 3 waiting, 0 free, 0 on the way; at MAX_PERSISTENT=1"},
+		},
+		{
+			name: "a spare gives way before a waiting item does",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MaxAgents, t.MinIdle = 3, 2 }))
+				in.wait(2, "linux", time.Minute)
+				return in
+			},
+			want:  map[string]int{"create web ephemeral demand": 2, "create web ephemeral spare": 1, "register web ephemeral berths": 2},
+			steps: []string{"web max-agents 4→3"},
+		},
+		{
+			name: "the global cap: PRIORITY first",
+			house: func() Input {
+				low := newTeam("low", ModeEphemeral, []string{"l"})
+				high := newTeam("high", ModeEphemeral, []string{"h"}, func(t *Team) { t.Priority = 1 })
+				in := newHouse(low, high)
+				in.MaxAgents = 5
+				in.wait(4, "l", time.Hour)
+				in.wait(4, "h", time.Minute)
+				return in
+			},
+			want:   map[string]int{"create high ephemeral demand": 4, "create low ephemeral demand": 1, "register high ephemeral berths": 2, "register low ephemeral berths": 1},
+			steps:  []string{"low global-max-agents 4→1"},
+			reason: map[string]string{"high": "demand: 4 waiting, 0 free, 0 on the way", "low": "demand: 4 waiting, 0 free, 0 on the way; all teams together at BELLBOARD_MAX_AGENTS=5"},
+		},
+		{
+			name: "the global cap: then evenly, counting what each has",
+			house: func() Input {
+				in := newHouse(newTeam("a", ModeEphemeral, []string{"a"}), newTeam("b", ModeEphemeral, []string{"b"}), newTeam("c", ModeEphemeral, []string{"c"}))
+				in.MaxAgents = 7
+				in.agents(2, "a", Ephemeral, "x", busy, ours)
+				in.wait(5, "a", time.Minute)
+				in.wait(5, "b", time.Minute)
+				in.wait(1, "c", time.Minute)
+				return in
+			},
+			want: map[string]int{
+				"create a ephemeral demand": 1, "create b ephemeral demand": 3, "create c ephemeral demand": 1,
+				"register a ephemeral berths": 1, "register b ephemeral berths": 2, "register c ephemeral berths": 1,
+			},
+			steps: []string{"a global-max-agents 5→1", "b global-max-agents 5→3"},
+		},
+		{
+			name: "the global cap counts agents whose team is gone",
+			house: func() Input {
+				in := newHouse(web())
+				in.MaxAgents = 2
+				in.agents(2, "old", Ephemeral, "x", busy, ours)
+				in.wait(1, "linux", time.Minute)
+				return in
+			},
+			steps:  []string{"web global-max-agents 1→0"},
+			reason: map[string]string{"web": "blocked: all teams together at BELLBOARD_MAX_AGENTS=2"},
+		},
+		{
+			name: "SCALE_UP_STEP",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.ScaleUpStep = 3 }))
+				in.wait(8, "linux", time.Minute)
+				return in
+			},
+			want:   map[string]int{"create web ephemeral demand": 3, "register web ephemeral berths": 2},
+			steps:  []string{"web scale-up-step 8→3"},
+			reason: map[string]string{"web": "demand: 8 waiting, 0 free, 0 on the way; SCALE_UP_STEP=3 at a time"},
+		},
+		{
+			name: "SCALE_UP_STEP does not delay a minimum or a spare",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.ScaleUpStep, t.MinAgents, t.MinIdle = 1, 2, 2 }))
+				in.wait(4, "linux", time.Minute)
+				return in
+			},
+			want: map[string]int{
+				"create web ephemeral minimum": 2, "create web ephemeral demand": 1, "create web ephemeral spare": 2, "register web ephemeral berths": 2,
+			},
+			steps: []string{"web scale-up-step 2→1"},
+		},
+		{
+			name: "back-off",
+			house: func() Input {
+				in := newHouse(web())
+				in.wait(2, "linux", time.Minute)
+				in.Backoff[PoolID{"web", Ephemeral}] = noon.Add(20 * time.Second)
+				return in
+			},
+			steps:  []string{"web back-off 2→0 20s left"},
+			reason: map[string]string{"web": "blocked: ephemeral agents failed, next try in 20s"},
+		},
+		{
+			name: "back-off is over",
+			house: func() Input {
+				in := newHouse(web())
+				in.wait(1, "linux", time.Minute)
+				in.Backoff[PoolID{"web", Ephemeral}] = noon
+				return in
+			},
+			want: map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1},
+		},
+		{
+			name: "back-off of one kind: what may be of either kind is made of the other",
+			house: func() Input {
+				in := newHouse(both(func(t *Team) { t.MinAgents = 1 }))
+				in.wait(1, "linux", time.Minute)
+				in.Backoff[PoolID{"web", Persistent}] = noon.Add(90 * time.Second)
+				return in
+			},
+			want:  map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1},
+			steps: []string{"web back-off 1→0 1m30s left"},
+		},
+	})
+}
+
+func TestCooldownUp(t *testing.T) {
+	slow := func(t *Team) { t.ScaleUpCooldown = time.Minute }
+	since := func(in Input, ago time.Duration) Input {
+		in.Memory.Up = map[PoolID]time.Time{{"web", Ephemeral}: noon.Add(-ago)}
+		return in
+	}
+	tell(t, []story{
+		{
+			name: "blocks, and says for how long",
+			house: func() Input {
+				in := newHouse(web(slow))
+				in.wait(2, "linux", time.Minute)
+				return since(in, 37*time.Second)
+			},
+			steps:  []string{"web scale-up-cooldown 2→0 23s left"},
+			reason: map[string]string{"web": "blocked: scale-up cooldown, 23s left"},
+		},
+		{
+			name: "is over",
+			house: func() Input {
+				in := newHouse(web(slow))
+				in.wait(2, "linux", time.Minute)
+				return since(in, time.Minute)
+			},
+			want: map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
+		},
+		{
+			name:  "has not begun",
+			house: func() Input { in := newHouse(web(slow)); in.wait(2, "linux", time.Minute); return in },
+			want:  map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
+		},
+		{
+			name: "never delays a minimum, though items wait for it, nor a spare",
+			house: func() Input {
+				in := newHouse(web(slow, func(t *Team) { t.MinAgents, t.MinIdle = 2, 1 }))
+				in.wait(5, "linux", time.Minute)
+				return since(in, time.Second)
+			},
+			want:  map[string]int{"create web ephemeral minimum": 2, "create web ephemeral spare": 1, "register web ephemeral berths": 2},
+			steps: []string{"web scale-up-cooldown 6→3 59s left"},
+		},
+		{
+			name: "never delays the replacement of an agent that leaves",
+			house: func() Input {
+				in := newHouse(web(slow))
+				in.agent("web", Ephemeral, "l", deleting, ours)
+				in.wait(3, "linux", time.Minute)
+				return since(in, time.Second)
+			},
+			want:  map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1},
+			steps: []string{"web scale-up-cooldown 3→1 59s left"},
+		},
+		{
+			name: "is of one pool",
+			house: func() Input {
+				in := newHouse(both(slow))
+				in.wait(1, "persistent", time.Minute)
+				return since(in, time.Second)
+			},
+			want: map[string]int{"create web persistent demand": 1},
+		},
+	})
+}
+
+// TestCooldownUpStarts: only what demand created starts it.
+func TestCooldownUpStarts(t *testing.T) {
+	id := PoolID{"web", Ephemeral}
+	earlier := noon.Add(-time.Second)
+	tests := []struct {
+		name  string
+		house func() Input
+		want  time.Time
+	}{
+		{"demand", func() Input { in := newHouse(web()); in.wait(1, "linux", time.Minute); return in }, noon},
+		{"minimum", func() Input { return newHouse(web(func(t *Team) { t.MinAgents = 1 })) }, time.Time{}},
+		{"spare", func() Input { return newHouse(web(func(t *Team) { t.MinIdle = 1 })) }, time.Time{}},
+		{"replacement", func() Input {
+			in := newHouse(web(func(t *Team) { t.ScaleUpCooldown = time.Minute }))
+			in.agent("web", Ephemeral, "l", deleting, ours)
+			in.wait(1, "linux", time.Minute)
+			in.Memory.Up = map[PoolID]time.Time{id: earlier}
+			return in
+		}, earlier},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := tt.house()
+			plan, mem, _ := Decide(in)
+			if !slices.ContainsFunc(plan.Actions, func(a Action) bool { return a.Verb == Create }) {
+				t.Fatalf("Decide(%s) creates nothing, want one agent", tt.name)
+			}
+			if got := mem.Up[id]; !got.Equal(tt.want) {
+				t.Errorf("Decide(%s) starts the cooldown at %v, want %v", tt.name, got, tt.want)
+			}
+		})
+	}
+}

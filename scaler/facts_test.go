@@ -1,0 +1,182 @@
+package scaler
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// tick is one set of answers about one agent; nil: it is not there at all.
+type seenAs = []func(*Pair)
+
+// TestBuildFacts follows one ephemeral agent through several answers and
+// counts the builds that were lost and those that slipped in second.
+func TestBuildFacts(t *testing.T) {
+	gone := seenAs(nil)
+	tests := []struct {
+		name         string
+		ticks        []seenAs
+		named        map[int]bool // in these ticks an item names it
+		lost, second int
+	}{
+		{name: "one build and gone", ticks: []seenAs{{idle}, {busy}, {busy, ours}, {ours}, {ours, deletingByUs, offline}, gone}},
+		{name: "a second build slips in", ticks: []seenAs{{idle}, {busy}, {idle}, {busy}, {busy, ours}}, second: 1},
+		{name: "a build that resumes is the same build", ticks: []seenAs{{busy, ours}, {offline, ours}, {offline, ours}, {idle}, {busy}}, named: map[int]bool{2: true, 3: true}},
+		{name: "a short cut", ticks: []seenAs{{busy, ours}, {busy, offline, ours}, {busy, ours}, {ours}, gone}},
+		{name: "its pod fails under its build, Jenkins knows", ticks: []seenAs{{busy, ours}, {offline, ours, failed}, {offline, ours, failed}, gone}, lost: 1},
+		{name: "its pod fails under its build, Jenkins does not know yet", ticks: []seenAs{{busy, ours}, {busy, ours, failed}, {offline, ours, failed}, gone}, lost: 1},
+		{name: "its pod vanishes, Jenkins waits for it", ticks: []seenAs{{busy, ours}, {busy, ours, offline, noPod}, {busy, ours, offline, noPod}, gone}, lost: 1},
+		{name: "its pod vanishes, Jenkins gives up at once", ticks: []seenAs{{busy, ours}, {ours, offline, noPod}, {ours, offline, noPod}, gone}, lost: 1},
+		{name: "pod and node vanish together", ticks: []seenAs{{busy, ours}, gone, gone}, lost: 1},
+		{name: "away for good after its build was cut", ticks: []seenAs{{busy, ours}, {offline, busy, ours}, {offline, ours}, {offline, ours, noPod}, gone}, lost: 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			id := PoolID{"web", Ephemeral}
+			var mem Memory
+			lost, second := 0, 0
+			for i, as := range tt.ticks {
+				in := newHouse(web())
+				in.Now = noon.Add(time.Duration(i) * time.Second)
+				in.Jenkins.AskedAt, in.Jenkins.AnsweredAt, in.Memory = in.Now, in.Now, mem
+				if as != nil {
+					name := in.agent("web", Ephemeral, "a", as...)
+					if tt.named[i] {
+						in.wait(1, name, time.Second)
+					}
+				}
+				_, next, facts := Decide(in)
+				mem = next
+				lost += facts.BuildsLost[id]
+				second += facts.SecondBuilds[id]
+			}
+			if lost != tt.lost || second != tt.second {
+				t.Errorf("%s: %d builds lost and %d second builds, want %d and %d", tt.name, lost, second, tt.lost, tt.second)
+			}
+		})
+	}
+}
+
+func idle(*Pair) {}
+
+// TestStartupIsCountedOnce: the note on the pod may come late, the start-up does not come twice.
+func TestStartupIsCountedOnce(t *testing.T) {
+	var mem Memory
+	var got []Startup
+	for i := range 3 {
+		in := newHouse(web())
+		in.Now, in.Memory = noon.Add(time.Duration(i)*time.Second), mem
+		in.agent("web", Ephemeral, "f", unmet, func(p *Pair) { p.Pod.Created = noon.Add(-20 * time.Second) })
+		_, next, facts := Decide(in)
+		mem, got = next, append(got, facts.Startups...)
+	}
+	want := []Startup{{PoolID{"web", Ephemeral}, 20 * time.Second}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Decide(three times) counts the start-ups %v, want %v\n%s", got, want, diff)
+	}
+}
+
+// TestWaits: an item's wait ends when it leaves the queue or has its executor.
+func TestWaits(t *testing.T) {
+	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
+	var mem Memory
+	var got []Wait
+	for i, items := range [][]Item{
+		{{ID: 1, Since: at(-10), State: Buildable}, {ID: 2, Since: at(-5), State: Buildable}, {ID: 3, Since: at(-1), State: Buildable}},
+		{{ID: 1, Since: at(-10), State: Pending}, {ID: 2, Since: at(-5), State: Blocked}, {ID: 3, Since: at(-1), State: Buildable}},
+		{{ID: 2, Since: at(-5), State: Blocked}},
+		{},
+	} {
+		in := newHouse(web())
+		in.Now, in.Memory = at(i), mem
+		in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = at(i), at(i)
+		for _, it := range items {
+			it.Resolution, it.Label = Labelled, "linux"
+			in.Jenkins.Items = append(in.Jenkins.Items, it)
+		}
+		_, next, facts := Decide(in)
+		mem, got = next, append(got, facts.Waits...)
+	}
+	want := []Wait{{"web", 11 * time.Second}, {"web", 3 * time.Second}, {"web", 8 * time.Second}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Decide(four times) counts the waits %v, want %v\n%s", got, want, diff)
+	}
+}
+
+// TestMemoryOfMarks: a run of answers that show our mark begins with the first, and a
+// single answer without it ends it.
+func TestMemoryOfMarks(t *testing.T) {
+	var mem Memory
+	name := "web-e-a"
+	first := noon.Add(time.Second)
+	for i, tt := range []struct {
+		as   []func(*Pair)
+		want time.Time
+	}{
+		{seenAs{busy}, time.Time{}},
+		{seenAs{busy, ours}, first},
+		{seenAs{ours}, first},
+		{seenAs{hook}, time.Time{}},
+		{seenAs{ours}, noon.Add(4 * time.Second)},
+	} {
+		in := newHouse(web())
+		in.Now, in.Memory = noon.Add(time.Duration(i)*time.Second), mem
+		in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now.Add(-1), in.Now
+		in.agent("web", Ephemeral, "a", tt.as...)
+		_, mem, _ = Decide(in)
+		if got := mem.Marked[name]; !got.Equal(tt.want) {
+			t.Errorf("after answer %d the mark is known since %v, want %v", i, got, tt.want)
+		}
+	}
+}
+
+// TestMemoryKeepsNothingOfTheDead: names that are neither node nor pod are forgotten.
+func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
+	in := newHouse()
+	at := map[string]time.Time{"dead": noon}
+	in.Memory = Memory{
+		Started: noon, Marked: at, Away: at, Lost: at, Free: at, Worked: map[string]Work{"dead": {}}, Met: map[string]bool{"dead": true},
+		Levels: map[string][]Level{"gone": {{Minute: 1, Demand: 1}}}, Waiting: map[int64]Waiting{7: {"web", noon}},
+	}
+	_, mem, _ := Decide(in)
+	if diff := cmp.Diff(Memory{Started: noon}, mem, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("Decide(nobody there) remembers %+v, want nothing\n%s", mem, diff)
+	}
+}
+
+// TestMemoryOfAbsence: the clock of an agent that is away runs while every answer
+// shows it offline and idle, or absent; that of a lost build while it is lost and marked.
+func TestMemoryOfAbsence(t *testing.T) {
+	earlier := noon.Add(-time.Hour)
+	tests := []struct {
+		name       string
+		as         seenAs
+		away, lost time.Time
+	}{
+		{"online", seenAs{idle}, time.Time{}, time.Time{}},
+		{"at work", seenAs{busy}, time.Time{}, time.Time{}},
+		{"cut", seenAs{busy, offline}, time.Time{}, time.Time{}},
+		{"offline and idle", seenAs{offline}, earlier, time.Time{}},
+		{"its node absent", seenAs{noNode}, earlier, time.Time{}},
+		{"a berth", seenAs{offline, noPod}, time.Time{}, time.Time{}},
+		{"lost, not marked yet", seenAs{offline, busy, noPod}, time.Time{}, time.Time{}},
+		{"lost and marked", seenAs{offline, busy, noPod, ours}, time.Time{}, earlier},
+		{"marked and cut, its pod there", seenAs{offline, busy, ours}, time.Time{}, time.Time{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newHouse(web())
+			name := in.agent("web", Ephemeral, "a", tt.as...)
+			in.Memory.Away, in.Memory.Lost = map[string]time.Time{name: earlier}, map[string]time.Time{name: earlier}
+			_, mem, _ := Decide(in)
+			if got := mem.Away[name]; !got.Equal(tt.away) {
+				t.Errorf("Decide(%s) knows it away since %v, want %v", tt.name, got, tt.away)
+			}
+			if got := mem.Lost[name]; !got.Equal(tt.lost) {
+				t.Errorf("Decide(%s) knows it lost since %v, want %v", tt.name, got, tt.lost)
+			}
+		})
+	}
+}

@@ -1,0 +1,126 @@
+package scaler
+
+import (
+	"slices"
+	"time"
+)
+
+// noon is when every story happens.
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// newTeam is a team with the built-in settings: ephemeral agents are inbound,
+// persistent ones come by Swarm.
+func newTeam(name string, mode Mode, labels []string, change ...func(*Team)) Team {
+	t := Team{Name: name, Labels: labels, Mode: mode, MaxAgents: 10, MaxPersistent: 10, ScaleDownCooldown: time.Minute}
+	pool := func(k Kind, c Connect, idle time.Duration) {
+		all := append(slices.Clone(labels), string(k))
+		if c == Swarm {
+			all = append(all, "swarm")
+		}
+		slices.Sort(all)
+		t.Pools = append(t.Pools, Pool{
+			PoolID: PoolID{Team: name, Kind: k}, Connect: c, Labels: all, Berths: 2, IdleTimeout: idle, StartTimeout: 5 * time.Minute,
+		})
+	}
+	if mode != ModePersistent {
+		pool(Ephemeral, Inbound, time.Minute)
+	}
+	if mode != ModeEphemeral {
+		pool(Persistent, Swarm, 10*time.Minute)
+	}
+	for _, f := range change {
+		f(&t)
+	}
+	return t
+}
+
+// newHouse is a quiet house with these teams: Jenkins has just answered, it is
+// out of grace, this Bellboard has run for a day, and every pool has its berths.
+func newHouse(teams ...Team) Input {
+	in := Input{
+		Now: noon, MaxAgents: 100, Teams: teams,
+		Jenkins: JenkinsView{Session: "s", AskedAt: noon.Add(-100 * time.Millisecond), AnsweredAt: noon},
+		Cluster: ClusterView{At: noon},
+		Berths:  map[string]bool{}, Secrets: map[string]bool{}, Backoff: map[PoolID]time.Time{},
+		Memory: Memory{Started: noon.Add(-24 * time.Hour)},
+	}
+	for i := range teams {
+		for _, p := range teams[i].Pools {
+			for b := range p.Berths {
+				name := AgentName(p.PoolID, "berth"+string(rune('a'+b)))
+				in.Berths[name] = true
+				in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: name, Team: p.Team, Kind: p.Kind, Labels: p.Labels, Executors: 1, Idle: true})
+			}
+		}
+	}
+	return in
+}
+
+// wait puts n items that want label into the queue, since ago; each further one is a second younger.
+func (in *Input) wait(n int, label string, ago time.Duration) {
+	for i := range n {
+		in.Jenkins.Items = append(in.Jenkins.Items, Item{
+			ID: int64(len(in.Jenkins.Items) + 1), Job: "job", Since: noon.Add(-ago + time.Duration(i)*time.Second),
+			State: Buildable, Resolution: Labelled, Label: label, Why: "Waiting for next available executor on ‘" + label + "’",
+		})
+	}
+}
+
+// agent adds an agent of a pool that is connected and free, unless changes say otherwise.
+func (in *Input) agent(team string, k Kind, random string, change ...func(*Pair)) string {
+	name := AgentName(PoolID{team, k}, random)
+	p := Pair{
+		Name: name,
+		Pod: &Pod{
+			PoolID: PoolID{team, k}, Name: name, Namespace: "ci", UID: "uid-" + name, ResourceVersion: "1", Phase: PodRunning,
+			Created: noon.Add(-time.Hour), Scheduled: noon.Add(-time.Hour), Connected: true, Connect: Inbound,
+		},
+		Node: &Node{Name: name, Team: team, Kind: k, Online: true, Executors: 1, Idle: true},
+	}
+	for i := range in.Teams {
+		if pool := in.Teams[i].Pool(k); pool != nil && pool.Team == team {
+			p.Pod.Connect, p.Node.Labels = pool.Connect, pool.Labels
+		}
+	}
+	for _, f := range change {
+		f(&p)
+	}
+	in.Secrets[name] = true
+	if p.Pod != nil {
+		in.Cluster.Pods = append(in.Cluster.Pods, *p.Pod)
+	}
+	if p.Node != nil {
+		in.Jenkins.Nodes = append(in.Jenkins.Nodes, *p.Node)
+	}
+	return name
+}
+
+// agents adds n of them.
+func (in *Input) agents(n int, team string, k Kind, random string, change ...func(*Pair)) {
+	for i := range n {
+		in.agent(team, k, random+string(rune('a'+i/26))+string(rune('a'+i%26)), change...)
+	}
+}
+
+// idleFor is how long each free agent has been free.
+func (in *Input) idleFor(d time.Duration) {
+	in.Memory.Free = map[string]time.Time{}
+	for i := range in.Jenkins.Nodes {
+		in.Memory.Free[in.Jenkins.Nodes[i].Name] = in.Now.Add(-d)
+	}
+}
+
+// wasMarked says that earlier answers showed our mark on every node that has it.
+func (in *Input) wasMarked() {
+	in.Memory.Marked = map[string]time.Time{}
+	for i := range in.Jenkins.Nodes {
+		if in.Jenkins.Nodes[i].OfflineBy == Ours {
+			in.Memory.Marked[in.Jenkins.Nodes[i].Name] = in.Jenkins.AskedAt.Add(-time.Second)
+		}
+	}
+}
+
+// coming is an agent on its way.
+func coming(p *Pair) {
+	p.Node.Online, p.Pod.Connected, p.Pod.Scheduled = false, false, noon.Add(-10*time.Second)
+}

@@ -1,0 +1,110 @@
+package scaler
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// wantDown marks idle agents that nobody needs: the policy's only removals, and
+// never in grace, in quiet-down, or in a pool that grows in this very tick.
+func (d *decider) wantDown(a *account) {
+	t := a.t
+	if d.grace || d.quiet || t.Paused {
+		return
+	}
+	for _, k := range []Kind{Persistent, Ephemeral} {
+		if p := t.Pool(k); p != nil && a.dec.Up[k] == 0 {
+			d.poolDown(a, p)
+		}
+	}
+}
+
+// poolDown marks what is idle for IDLE_TIMEOUT, most idle first, as far as the
+// floors allow.
+func (d *decider) poolDown(a *account, p *Pool) {
+	t, k := a.t, p.Kind
+	var idle []*member
+	for _, m := range d.byPool[p.PoolID] {
+		if m.verdict.Class == Free && m.verdict.Do == "" && d.in.Now.Sub(d.mem.Free[m.Name]) >= p.IdleTimeout {
+			idle = append(idle, m)
+		}
+	}
+	n := len(idle)
+	limit := func(r Rule, to int, noteText string) {
+		to = max(to, 0)
+		if to < n {
+			if r != "" {
+				a.step(r, n, to, noteText)
+			}
+			n = to
+		}
+	}
+	// What waits is taken by the free ones before the coming ones are there.
+	limit("", a.surplus[k]-a.coming[k], "")
+	have := a.total(a.stay)
+	if t.Mode == ModeAuto && k == Persistent {
+		have = a.stay[Persistent]
+	}
+	if t.Mode != ModeAuto || k == Persistent {
+		limit(RuleMinAgents, have-t.MinAgents, "")
+	}
+	if t.Mode == ModeAuto && k == Persistent {
+		limit("", a.stay[Persistent]-a.dec.Level, "")
+	}
+	limit(RuleMinIdle, a.total(a.surplus)-t.MinIdle, "")
+	if n == 0 {
+		return
+	}
+	if k == Persistent {
+		since := d.mem.Down[p.PoolID]
+		if since.IsZero() {
+			since = d.mem.Started
+		}
+		if left := t.ScaleDownCooldown - d.in.Now.Sub(since); left > 0 {
+			limit(RuleScaleDownCooldown, 0, short(left)+" left")
+			return
+		}
+		d.mem.Down[p.PoolID] = d.in.Now
+	}
+	slices.SortStableFunc(idle, func(x, y *member) int {
+		return cmp.Or(d.mem.Free[x.Name].Compare(d.mem.Free[y.Name]), strings.Compare(x.Name, y.Name))
+	})
+	for _, m := range idle[:n] {
+		m.left = true
+		a.surplus[k]--
+		a.stay[k]--
+		a.dec.Down[k]++
+		d.act(Mark, m, ReasonIdle, "idle "+short(d.in.Now.Sub(d.mem.Free[m.Name]))+", leaving")
+	}
+}
+
+// expel marks an agent that has to go, at work or not: it finishes its build.
+func (d *decider) expel(m *member, why Reason, text string) {
+	if m.Node == nil || m.mark() == Ours || m.verdict.Do != "" || m.left {
+		return
+	}
+	switch m.verdict.Class {
+	case Free, Busy, Coming, Draining, Reconnecting:
+		m.left, m.verdict.Capacity = true, 0
+		d.act(Mark, m, why, text)
+	case FenceInTheWay, Resuming, Awaited, Ended, Fenced, Held, Leaving, Going, Stuck, Drained, Cut, Ghost, Berth, Intruder, Lost, Stray:
+	}
+}
+
+// expelAll drains the agents of paused teams, and those whose team, or whose
+// kind in it, is gone. That comes before the matching: they serve nobody.
+func (d *decider) expelAll() {
+	if d.grace || d.quiet {
+		return
+	}
+	for _, m := range d.pairs {
+		switch {
+		case m.Pod == nil:
+		case m.pool == nil:
+			d.expel(m, ReasonTeamGone, "its team is gone")
+		case m.team.Paused:
+			d.expel(m, ReasonPaused, "the team is paused")
+		}
+	}
+}

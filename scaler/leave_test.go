@@ -1,0 +1,583 @@
+package scaler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// marked lists the agents that a plan marks for a reason, without their pool's part of the name.
+func marked(p Plan, why Reason) []string {
+	var out []string
+	for i := range p.Actions {
+		if a := &p.Actions[i]; a.Verb == Mark && a.Reason == why {
+			out = append(out, a.Agent[strings.LastIndex(a.Agent, "-")+1:])
+		}
+	}
+	return out
+}
+
+func TestIdle(t *testing.T) {
+	ready := func(in Input, idle time.Duration) Input {
+		in.idleFor(idle)
+		return in
+	}
+	tell(t, []story{
+		{
+			name:   "an ephemeral agent goes unused after its idle timeout",
+			house:  func() Input { in := newHouse(web()); in.agent("web", Ephemeral, "f"); return ready(in, time.Minute) },
+			want:   map[string]int{"mark web ephemeral idle": 1},
+			reason: map[string]string{"web": "idle: 1 agent idle too long"},
+		},
+		{
+			name:  "and not before",
+			house: func() Input { in := newHouse(web()); in.agent("web", Ephemeral, "f"); return ready(in, time.Minute-1) },
+		},
+		{
+			name:  "an agent first seen free has no idle time",
+			house: func() Input { in := newHouse(web()); in.agent("web", Ephemeral, "f"); return in },
+		},
+		{
+			name: "persistent agents have their own timeout",
+			house: func() Input {
+				in := newHouse(pets())
+				in.agents(2, "web", Persistent, "f")
+				return ready(in, 10*time.Minute)
+			},
+			want:   map[string]int{"mark web persistent idle": 2},
+			reason: map[string]string{"web": "idle: 2 agents idle too long"},
+		},
+		{
+			name: "and not before either",
+			house: func() Input {
+				in := newHouse(pets())
+				in.agents(2, "web", Persistent, "f")
+				return ready(in, 10*time.Minute-1)
+			},
+		},
+		{
+			name: "not what an item waits for, though others come",
+			house: func() Input {
+				in := newHouse(web())
+				in.agent("web", Ephemeral, "f")
+				in.agent("web", Ephemeral, "c", coming)
+				in.wait(1, "linux", time.Second)
+				return ready(in, time.Hour)
+			},
+		},
+		{
+			name: "MIN_AGENTS stays",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MinAgents = 2 }))
+				in.agents(5, "web", Ephemeral, "f")
+				return ready(in, time.Hour)
+			},
+			want:  map[string]int{"mark web ephemeral idle": 3},
+			steps: []string{"web min-agents 5→3"},
+		},
+		{
+			name: "MIN_IDLE stays",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MinIdle = 2 }))
+				in.agents(3, "web", Ephemeral, "f")
+				in.agents(2, "web", Ephemeral, "b", busy, ours)
+				return ready(in, time.Hour)
+			},
+			want:  map[string]int{"mark web ephemeral idle": 1},
+			steps: []string{"web min-idle 3→1"},
+		},
+		{
+			name: "auto keeps the level",
+			house: func() Input {
+				in := newHouse(both())
+				in.agents(5, "web", Persistent, "f")
+				in.Memory.Levels = map[string][]Level{"web": levels(45, 2)}
+				return ready(in, time.Hour)
+			},
+			want: map[string]int{"mark web persistent idle": 3},
+		},
+		{
+			name: "the down cooldown blocks, and says for how long",
+			house: func() Input {
+				in := newHouse(pets())
+				in.agents(2, "web", Persistent, "f")
+				in.Memory.Down = map[PoolID]time.Time{{"web", Persistent}: noon.Add(-50 * time.Second)}
+				return ready(in, time.Hour)
+			},
+			steps: []string{"web scale-down-cooldown 2→0 10s left"},
+		},
+		{
+			name: "the down cooldown begins with the process",
+			house: func() Input {
+				in := newHouse(pets())
+				in.agents(2, "web", Persistent, "f")
+				in.Memory.Started = noon.Add(-20 * time.Second)
+				return ready(in, time.Hour)
+			},
+			steps: []string{"web scale-down-cooldown 2→0 40s left"},
+		},
+		{
+			name: "the down cooldown is for persistent agents",
+			house: func() Input {
+				in := newHouse(web())
+				in.agents(2, "web", Ephemeral, "f")
+				in.Memory.Started = noon
+				return ready(in, time.Hour)
+			},
+			want: map[string]int{"mark web ephemeral idle": 2},
+		},
+		{
+			name: "a pool that grows does not shrink",
+			house: func() Input {
+				in := newHouse(pets(func(t *Team) { t.MinIdle = 0 }))
+				in.agents(2, "web", Persistent, "f", func(p *Pair) { p.Node.Labels = []string{"old", "persistent"} })
+				in.wait(1, "linux", time.Minute)
+				return ready(in, time.Hour)
+			},
+			want: map[string]int{"create web persistent demand": 1},
+		},
+		{
+			name: "nothing goes in grace",
+			house: func() Input {
+				in := newHouse(web())
+				in.agent("web", Ephemeral, "f")
+				in.GraceUntil = noon.Add(time.Second)
+				return ready(in, time.Hour)
+			},
+		},
+	})
+}
+
+// TestMostIdleFirst: who waits longest goes, ties by name.
+func TestMostIdleFirst(t *testing.T) {
+	in := newHouse(pets(func(t *Team) { t.MinAgents = 1 }))
+	names := []string{}
+	for _, r := range []string{"d", "b", "c", "a"} {
+		names = append(names, in.agent("web", Persistent, r))
+	}
+	in.idleFor(time.Hour)
+	in.Memory.Free[names[2]] = noon.Add(-2 * time.Hour) // c
+	in.Memory.Free[names[3]] = noon.Add(-time.Second)   // a: not idle for long
+	plan, mem, _ := Decide(in)
+	if diff := cmp.Diff([]string{"c", "b", "d"}, marked(plan, ReasonIdle)); diff != "" {
+		t.Errorf("Decide(idle) marks %v, want c, b, d\n%s", marked(plan, ReasonIdle), diff)
+	}
+	if got := mem.Down[PoolID{"web", Persistent}]; !got.Equal(noon) {
+		t.Errorf("the down cooldown begins at %v, want now", got)
+	}
+}
+
+// TestGrowthStartsDownCooldown: any creation in the pool does.
+func TestGrowthStartsDownCooldown(t *testing.T) {
+	in := newHouse(pets(func(t *Team) { t.MinAgents = 1 }))
+	_, mem, _ := Decide(in)
+	if got := mem.Down[PoolID{"web", Persistent}]; !got.Equal(noon) {
+		t.Errorf("the down cooldown begins at %v, want now", got)
+	}
+}
+
+func TestExpel(t *testing.T) {
+	all := func(in *Input, team string, k Kind) {
+		in.agent(team, k, "free")
+		in.agent(team, k, "busy", busy)
+		in.agent(team, k, "coming", coming)
+		in.agent(team, k, "draining", busy, ours)
+		in.agent(team, k, "held", person)
+		in.agent(team, k, "cut", offline, busy)
+		in.wait(1, in.agent(team, k, "awaited", offline), time.Minute)
+	}
+	paused := func(t *Team) { t.Paused = true }
+	tell(t, []story{
+		{
+			name: "PAUSED: all that can be marked is, busy ones too, and nothing is made",
+			house: func() Input {
+				in := newHouse(pets(paused, func(t *Team) { t.MinAgents = 3 }))
+				all(&in, "web", Persistent)
+				return in
+			},
+			want:   map[string]int{"mark web persistent paused": 3},
+			reason: map[string]string{"web": "paused: paused"},
+		},
+		{
+			name: "PAUSED: what waits is blocked",
+			house: func() Input {
+				in := newHouse(web(paused))
+				in.agent("web", Ephemeral, "f")
+				in.wait(2, "linux", time.Minute)
+				return in
+			},
+			want:   map[string]int{"mark web ephemeral paused": 1},
+			steps:  []string{"web paused 2→0"},
+			reason: map[string]string{"web": "blocked: paused"},
+		},
+		{
+			name: "PAUSED: another team that can takes over at once",
+			house: func() Input {
+				in := newHouse(web(paused), newTeam("zed", ModeEphemeral, []string{"big", "linux"}))
+				in.agent("web", Ephemeral, "f")
+				in.wait(2, "linux", time.Minute)
+				return in
+			},
+			want: map[string]int{"mark web ephemeral paused": 1, "create zed ephemeral demand": 2, "register zed ephemeral berths": 2},
+		},
+		{
+			name: "PAUSED: in grace nothing is marked",
+			house: func() Input {
+				in := newHouse(pets(paused))
+				all(&in, "web", Persistent)
+				in.GraceUntil = noon.Add(time.Second)
+				return in
+			},
+		},
+		{
+			name:  "team gone",
+			house: func() Input { in := newHouse(web()); all(&in, "old", Persistent); return in },
+			want:  map[string]int{"mark old persistent team-gone": 3},
+		},
+		{
+			name:  "kind gone",
+			house: func() Input { in := newHouse(web()); all(&in, "web", Persistent); return in },
+			want:  map[string]int{"mark web persistent team-gone": 3},
+		},
+		{
+			name: "an agent of a kind that is gone is no minimum and no supply",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MinAgents = 1 }))
+				in.agent("web", Persistent, "f", func(p *Pair) { p.Node.Labels = []string{"linux", "persistent"} })
+				in.wait(2, "linux", time.Minute)
+				return in
+			},
+			want: map[string]int{
+				"mark web persistent team-gone": 1, "create web ephemeral minimum": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 2,
+			},
+		},
+	})
+}
+
+func TestWayOut(t *testing.T) {
+	tell(t, []story{
+		{
+			name:  "an ephemeral agent is marked when its build begins",
+			house: func() Input { in := newHouse(web()); in.agent("web", Ephemeral, "b", busy); return in },
+			want:  map[string]int{"mark web ephemeral one-build": 1},
+		},
+		{
+			name: "not while its item may still go back into the queue",
+			house: func() Input {
+				in := newHouse(web())
+				in.agent("web", Ephemeral, "b", busy)
+				in.Jenkins.Items = append(in.Jenkins.Items, Item{ID: 9, Job: "j", State: Pending, Resolution: Labelled, Label: "linux", Since: in.Now})
+				return in
+			},
+		},
+		{
+			name: "but a tick later, whoever else is about to start",
+			house: func() Input {
+				in := newHouse(web())
+				name := in.agent("web", Ephemeral, "b", busy)
+				in.Memory.Worked = map[string]Work{name: {On: true}}
+				in.Jenkins.Items = append(in.Jenkins.Items, Item{ID: 9, Job: "j", State: Pending, Resolution: Labelled, Label: "linux", Since: in.Now})
+				return in
+			},
+			want: map[string]int{"mark web ephemeral one-build": 1},
+		},
+		{
+			name: "first marked, then seen marked, then removed",
+			house: func() Input {
+				in := newHouse(web())
+				in.agent("web", Ephemeral, "d", ours)
+				return in
+			},
+		},
+		{
+			name: "on answers asked for after one that showed the mark",
+			house: func() Input {
+				in := newHouse(web())
+				in.agent("web", Ephemeral, "d", ours)
+				in.wasMarked()
+				return in
+			},
+			want: map[string]int{"delete-pod web ephemeral drained": 1},
+		},
+		{
+			name: "not on answers asked for before the one that showed it was complete",
+			house: func() Input {
+				in := newHouse(web())
+				name := in.agent("web", Ephemeral, "d", ours)
+				in.Memory.Marked = map[string]time.Time{name: in.Jenkins.AskedAt.Add(1)}
+				return in
+			},
+		},
+		{
+			name: "not in grace",
+			house: func() Input {
+				in := newHouse(web())
+				in.agent("web", Ephemeral, "d", ours)
+				in.wasMarked()
+				in.GraceUntil = noon.Add(1)
+				return in
+			},
+		},
+		{
+			name: "not when a build names it: its mark is lifted",
+			house: func() Input {
+				in := newHouse(web())
+				in.wait(1, in.agent("web", Ephemeral, "d", ours), time.Second)
+				in.wasMarked()
+				return in
+			},
+			want: map[string]int{"clear-mark web ephemeral resume": 1},
+		},
+		{
+			name: "a build that names it need not be buildable",
+			house: func() Input {
+				in := newHouse(web())
+				in.wait(1, in.agent("web", Ephemeral, "d", ours), time.Second)
+				in.Jenkins.Items[0].State = Blocked
+				in.wasMarked()
+				return in
+			},
+			want: map[string]int{"clear-mark web ephemeral resume": 1},
+		},
+		{
+			name: "a Swarm ghost is fenced, then its pod goes, then the fence",
+			house: func() Input {
+				in := newHouse(pets())
+				name := in.agent("web", Persistent, "g", noNode)
+				in.agent("web", Persistent, "h", fence)
+				in.agent("web", Persistent, "i", fence, noPod)
+				in.Memory.Away = map[string]time.Time{name: noon.Add(-time.Hour)}
+				return in
+			},
+			want: map[string]int{"fence web persistent ghost": 1, "delete-pod web persistent ghost": 1, "delete-node web persistent ghost": 1},
+		},
+		{
+			name: "a restart of ours repeats the Secret of a coming pod",
+			house: func() Input {
+				in := newHouse(web())
+				in.agents(2, "web", Ephemeral, "c", coming)
+				delete(in.Secrets, "web-e-caa")
+				return in
+			},
+			want: map[string]int{"secret web ephemeral restart": 1},
+		},
+		{
+			name:  "an agent seen online for the first time is noted",
+			house: func() Input { in := newHouse(web()); in.agent("web", Ephemeral, "f", unmet); return in },
+			want:  map[string]int{"connected web ephemeral connected": 1},
+		},
+		{
+			name: "in quiet-down only what a build began, ended pods and fences in the way go on",
+			house: func() Input {
+				in := newHouse(web())
+				in.agent("web", Ephemeral, "b", busy)
+				in.agent("web", Ephemeral, "d", ours)
+				in.agent("web", Ephemeral, "e", failed, offline)
+				in.agent("web", Ephemeral, "s", noPod, offline)
+				in.wait(1, in.agent("web", Ephemeral, "f", fence), time.Minute)
+				in.wait(1, "", time.Minute)
+				in.Jenkins.Items[1].State, in.Jenkins.Items[1].Resolution = ShuttingDown, Unresolved
+				in.wasMarked()
+				return in
+			},
+			want: map[string]int{"mark web ephemeral one-build": 1, "delete-pod web ephemeral ended": 1, "delete-node web ephemeral resume": 1},
+		},
+	})
+}
+
+func TestBerths(t *testing.T) {
+	none := func(in Input) Input {
+		in.Berths, in.Jenkins.Nodes = map[string]bool{}, nil
+		return in
+	}
+	noBerths := func(t *Team) { t.Pools[0].Berths = 0 }
+	old := func(in *Input, n int, change ...func(*Pair)) {
+		for i := range n {
+			in.agent("web", Ephemeral, fmt.Sprintf("old%07d", i), append(change, noPod, offline)...)
+		}
+	}
+	tell(t, []story{
+		{
+			name:  "BERTHS are registered",
+			house: func() Input { return none(newHouse(web(func(t *Team) { t.Pools[0].Berths = 5 }))) },
+			want:  map[string]int{"register web ephemeral berths": 5},
+		},
+		{
+			name:  "BERTHS=0: two nodes carry the labels all the same",
+			house: func() Input { return none(newHouse(web(noBerths))) },
+			want:  map[string]int{"register web ephemeral berths": 2},
+		},
+		{
+			name: "BERTHS=0: agents that stay will do",
+			house: func() Input {
+				in := none(newHouse(web(noBerths)))
+				in.agent("web", Ephemeral, "f")
+				in.agent("web", Ephemeral, "b", busy, ours)
+				return in
+			},
+			want: map[string]int{"register web ephemeral berths": 1},
+		},
+		{
+			name:  "a Swarm pool keeps two, whatever BERTHS says",
+			house: func() Input { return none(newHouse(pets(func(t *Team) { t.Pools[0].Berths = 7 }))) },
+			want:  map[string]int{"register web persistent berths": 2},
+		},
+		{
+			name:  "both kinds have theirs",
+			house: func() Input { return none(newHouse(both())) },
+			want:  map[string]int{"register web ephemeral berths": 2, "register web persistent berths": 2},
+		},
+		{
+			name: "those of an earlier process are marked, and fresh ones registered",
+			house: func() Input {
+				in := none(newHouse(web()))
+				old(&in, 2)
+				return in
+			},
+			want: map[string]int{"register web ephemeral berths": 2, "mark web ephemeral stray": 2},
+		},
+		{
+			name: "the old ones stay until the fresh ones are there",
+			house: func() Input {
+				in := none(newHouse(web()))
+				old(&in, 2, ours)
+				in.wasMarked()
+				return in
+			},
+			want: map[string]int{"register web ephemeral berths": 2},
+		},
+		{
+			name: "and go when they are",
+			house: func() Input {
+				in := newHouse(web())
+				old(&in, 2, ours)
+				in.wasMarked()
+				return in
+			},
+			want: map[string]int{"delete-node web ephemeral stray": 2},
+		},
+		{
+			name: "strays of a pool that is gone wait for nothing",
+			house: func() Input {
+				in := newHouse(web())
+				in.agent("gone", Ephemeral, "s", noPod, offline, ours)
+				in.wasMarked()
+				return in
+			},
+			want: map[string]int{"delete-node gone ephemeral stray": 1},
+		},
+		{
+			name: "strays go at a pace, and an agent's drain does not wait for them",
+			house: func() Input {
+				in := newHouse(web())
+				old(&in, 20, ours)
+				in.agent("web", Ephemeral, "zz", ours)
+				in.wasMarked()
+				return in
+			},
+			want: map[string]int{"delete-node web ephemeral stray": 8, "delete-pod web ephemeral drained": 1},
+		},
+		{
+			name: "a held berth is replaced, a lost one too",
+			house: func() Input {
+				in := newHouse(web())
+				in.Jenkins.Nodes[0].OfflineBy = Person
+				in.Jenkins.Nodes = in.Jenkins.Nodes[:1]
+				return in
+			},
+			want: map[string]int{"register web ephemeral berths": 2},
+		},
+		{
+			name: "a lost build's node goes after ten minutes",
+			house: func() Input {
+				in := newHouse(web())
+				name := in.agent("web", Ephemeral, "l", noPod, offline, busy, ours)
+				in.wasMarked()
+				in.Memory.Lost = map[string]time.Time{name: noon.Add(-10 * time.Minute)}
+				return in
+			},
+			want: map[string]int{"delete-node web ephemeral lost": 1},
+		},
+	})
+}
+
+// TestTakenBerth: an agent is made on a berth of its pool, and each berth is used once.
+func TestTakenBerth(t *testing.T) {
+	in := newHouse(web())
+	in.wait(3, "linux", time.Minute)
+	plan, _, _ := Decide(in)
+	var on []string
+	for i := range plan.Actions {
+		if plan.Actions[i].Verb == Create {
+			on = append(on, plan.Actions[i].Agent)
+		}
+	}
+	want := []string{"web-e-bertha", "web-e-berthb", ""}
+	if diff := cmp.Diff(want, on); diff != "" {
+		t.Errorf("Decide(3 waiting, 2 berths) creates on %q, want %q\n%s", on, want, diff)
+	}
+}
+
+// TestUrgency: what a resuming build waits for comes first, then what rests on fresh answers.
+func TestUrgency(t *testing.T) {
+	in := newHouse(web(func(t *Team) { t.Pools[0].Berths = 3 }))
+	in.agent("web", Ephemeral, "b", busy)
+	in.agent("web", Ephemeral, "u", unmet)
+	in.wait(1, in.agent("web", Ephemeral, "z", ours), time.Minute)
+	in.wait(3, "linux", time.Minute)
+	delete(in.Berths, "web-e-berthc")
+	plan, _, _ := Decide(in)
+	var got []string
+	for i := range plan.Actions {
+		got = append(got, string(plan.Actions[i].Verb))
+	}
+	want := []string{"clear-mark", "mark", "mark", "create", "create", "connected", "register", "register", "register"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Decide(mixed) acts in the order %q, want %q\n%s", got, want, diff)
+	}
+	if !slices.IsSortedFunc(plan.Agents, func(a, b Agent) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Errorf("Decide(mixed).Agents = %v, want them by name", plan.Agents)
+	}
+}
+
+// TestLevelWaitsToo: what the level asks for is held back by the cooldown and the step as demand is.
+func TestLevelWaitsToo(t *testing.T) {
+	house := func(change func(*Team)) Input {
+		in := newHouse(both(change))
+		in.Memory.Levels = map[string][]Level{"web": levels(40, 3)}
+		in.Memory.Up = map[PoolID]time.Time{{"web", Persistent}: noon.Add(-15 * time.Second)}
+		return in
+	}
+	tell(t, []story{
+		{
+			name:   "cooldown",
+			house:  func() Input { return house(func(t *Team) { t.ScaleUpCooldown = time.Minute }) },
+			steps:  []string{"web scale-up-cooldown 3→0 45s left"},
+			reason: map[string]string{"web": "blocked: scale-up cooldown, 45s left"},
+		},
+		{
+			name: "step: what waits goes first",
+			house: func() Input {
+				in := house(func(t *Team) { t.ScaleUpStep = 2 })
+				in.wait(1, "ephemeral", time.Minute)
+				return in
+			},
+			want:  map[string]int{"create web ephemeral demand": 1, "create web persistent level": 1, "register web ephemeral berths": 1},
+			steps: []string{"web scale-up-step 4→2"},
+		},
+		{
+			name: "the floor of a kind that is gone is not kept by its last agent",
+			house: func() Input {
+				in := newHouse(pets(func(t *Team) { t.MinAgents = 1 }))
+				in.agent("web", Ephemeral, "f")
+				in.GraceUntil = noon.Add(1) // it cannot be marked yet
+				return in
+			},
+			want: map[string]int{"create web persistent minimum": 1},
+		},
+	})
+}

@@ -1,0 +1,228 @@
+package scaler
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"bellboard/scaler/label"
+)
+
+// supply is free or coming executors of one label set.
+type supply struct {
+	key    string
+	labels []string // sorted
+	free   int
+	pool   *PoolID // set when they are ours, for what is left over
+	home   *Pool   // the pool whose own label set this is, not an older one
+}
+
+// ours is 1 for agents of ours: where it makes no other difference, what waits
+// takes a foreign executor, so that a spare of ours is not counted as taken.
+func (s *supply) ours() int {
+	if s.pool == nil {
+		return 0
+	}
+	return 1
+}
+
+// wish is the waiting items of one label expression.
+type wish struct {
+	text   string
+	expr   label.Expr
+	items  []int // indices into the view's items, oldest first
+	oldest time.Time
+	fits   []int // indices of the label sets that satisfy it
+	left   int   // items that no label set serves
+}
+
+// team order for a shortfall: fewest labels first, then PRIORITY, then name.
+func teamOrder(a, b *Team) int {
+	return cmp.Or(
+		cmp.Compare(len(a.Labels), len(b.Labels)),
+		cmp.Compare(b.Priority, a.Priority),
+		strings.Compare(a.Name, b.Name),
+	)
+}
+
+// match gives free and coming executors to waiting items, on paper only: Jenkins
+// does the real assignment. The scarcest expression (fewest label sets satisfy it)
+// chooses first, then the oldest; each takes from the label set that the fewest
+// other waiting expressions could use, a foreign one before ours. What is left of supplies' free and of
+// wishes' left is the answer: the surplus and the shortfall.
+func match(wishes []*wish, supplies []*supply) {
+	wanted := make([]int, len(supplies)) // by how many waiting expressions
+	f := newFitter(supplies)
+	for _, w := range wishes {
+		w.left = len(w.items)
+		w.fits = f.fits(w.expr, w.fits[:0])
+		for _, i := range w.fits {
+			wanted[i]++
+		}
+	}
+	order := slices.Clone(wishes)
+	slices.SortStableFunc(order, func(a, b *wish) int {
+		return cmp.Or(cmp.Compare(len(a.fits), len(b.fits)), a.oldest.Compare(b.oldest), strings.Compare(a.text, b.text))
+	})
+	var takes []int
+	for _, w := range order {
+		takes = takes[:0]
+		for _, i := range w.fits {
+			if supplies[i].free > 0 {
+				takes = append(takes, i)
+			}
+		}
+		slices.SortStableFunc(takes, func(a, b int) int {
+			return cmp.Or(cmp.Compare(wanted[a], wanted[b]), supplies[a].ours()-supplies[b].ours())
+		})
+		for _, i := range takes {
+			n := min(w.left, supplies[i].free)
+			supplies[i].free -= n
+			w.left -= n
+			if w.left == 0 {
+				break
+			}
+		}
+	}
+}
+
+// fitter finds the label sets that satisfy an expression. What an expression
+// says of a label set depends only on which of its few atoms are there, so it is
+// asked once for each combination, not once for each label set.
+type fitter struct {
+	supplies []*supply
+	carry    map[string][]int // by atom: the label sets that have it
+	there    []uint8          // by label set: which atoms of the expression it has
+}
+
+// maxAtoms is how many atoms the bits of there can hold; larger expressions are asked for each label set.
+const maxAtoms = 8
+
+func newFitter(supplies []*supply) *fitter {
+	f := &fitter{supplies: supplies, carry: map[string][]int{}, there: make([]uint8, len(supplies))}
+	for i, s := range supplies {
+		for _, l := range s.labels {
+			f.carry[l] = append(f.carry[l], i)
+		}
+	}
+	return f
+}
+
+// fits appends the indices of the label sets that satisfy e to out, in order.
+func (f *fitter) fits(e label.Expr, out []int) []int {
+	if atom, ok := e.Atom(); ok {
+		return append(out, f.carry[atom]...)
+	}
+	atoms := e.Atoms()
+	if len(atoms) > maxAtoms {
+		for i, s := range f.supplies {
+			if e.Matches(func(atom string) bool { return slices.Contains(s.labels, atom) }) {
+				out = append(out, i)
+			}
+		}
+		return out
+	}
+	clear(f.there)
+	for bit, atom := range atoms {
+		for _, i := range f.carry[atom] {
+			f.there[i] |= 1 << bit
+		}
+	}
+	var asked, holds [1 << maxAtoms]bool
+	for i, set := range f.there {
+		if !asked[set] {
+			asked[set] = true
+			holds[set] = e.Matches(func(atom string) bool { return set>>slices.Index(atoms, atom)&1 == 1 })
+		}
+		if holds[set] {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// wishesOf groups the items that could be demand by their expression. Pinned
+// items, and those not buildable or of unknown label, are no wishes.
+func wishesOf(items []Item, pinned func(string) bool) []*wish {
+	byText := make(map[string]*wish)
+	var out []*wish
+	for i := range items {
+		it := &items[i]
+		if it.State != Buildable || it.Resolution != Labelled {
+			continue
+		}
+		w := byText[it.Label]
+		if w == nil {
+			if pinned(it.Label) {
+				continue
+			}
+			w = &wish{text: it.Label, expr: label.Parse(it.Label), oldest: it.Since}
+			byText[it.Label] = w
+			out = append(out, w)
+		}
+		w.items = append(w.items, i)
+		if it.Since.Before(w.oldest) {
+			w.oldest = it.Since
+		}
+	}
+	slices.SortFunc(out, func(a, b *wish) int { return strings.Compare(a.text, b.text) })
+	return out
+}
+
+// suppliesOf groups free executors by label set, ours by pool and foreign ones
+// by what they carry. A foreign node that some wish names counts by itself. A
+// label set of which nothing is free just now is there too: it says that an
+// expression is not scarce, since agents that serve it are there or can be made.
+func suppliesOf(teams []Team, agents []*member, foreign []*Node, wishes []*wish) []*supply {
+	byKey := make(map[string]*supply)
+	var out []*supply
+	add := func(labels []string, pool *PoolID, n int) *supply {
+		key := strings.Join(labels, "\x00")
+		if pool != nil {
+			key = pool.Team + "\x01" + string(pool.Kind) + "\x01" + key
+		}
+		s := byKey[key]
+		if s == nil {
+			s = &supply{key: key, labels: labels, pool: pool}
+			byKey[key] = s
+			out = append(out, s)
+		}
+		s.free += n
+		return s
+	}
+	for i := range teams {
+		for j := range teams[i].Pools {
+			p := &teams[i].Pools[j]
+			add(p.Labels, &p.PoolID, 0).home = p
+		}
+	}
+	for _, m := range agents {
+		if m.verdict.Capacity > 0 {
+			add(m.labels(), &m.PoolID, m.verdict.Capacity)
+		}
+	}
+	if len(foreign) > 0 {
+		named := make(map[string]bool)
+		for _, w := range wishes {
+			for _, a := range w.expr.Atoms() {
+				named[a] = true
+			}
+		}
+		for _, n := range foreign {
+			if !n.Online || n.OfflineBy != NotMarked || n.Executors == 0 {
+				continue
+			}
+			labels := n.Labels
+			if named[n.Name] {
+				labels = append(slices.Clone(labels), n.Name)
+				slices.Sort(labels)
+			}
+			add(labels, nil, max(0, n.Executors-n.Busy))
+		}
+	}
+	slices.SortFunc(out, func(a, b *supply) int {
+		return cmp.Or(slices.Compare(a.labels, b.labels), strings.Compare(a.key, b.key))
+	})
+	return out
+}

@@ -1,0 +1,323 @@
+package scaler
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestMatch counts what is left of each supply ("free") and of each
+// expression ("short") after the matching.
+func TestMatch(t *testing.T) {
+	linux := newTeam("a", ModeEphemeral, []string{"linux"})
+	gpu := newTeam("b", ModeEphemeral, []string{"gpu", "linux"})
+	mac := newTeam("c", ModeEphemeral, []string{"mac"})
+	static := func(name string, labels []string, executors, busy int) Node {
+		return Node{Name: name, Labels: labels, Online: true, Executors: executors, Busy: busy, Idle: busy == 0}
+	}
+	tests := []struct {
+		name  string
+		house func(in *Input)
+		short map[string]int // by expression
+		free  map[string]int // by label set
+	}{
+		{
+			name: "the gpu item takes B's agent, the shortfall is A's",
+			house: func(in *Input) {
+				in.wait(2, "linux", 60*time.Second)
+				in.wait(1, "gpu", 5*time.Second)
+				in.agent("b", Ephemeral, "1")
+			},
+			short: map[string]int{"gpu": 0, "linux": 2},
+			free:  map[string]int{},
+		},
+		{
+			name: "a hundred waiting, 99 coming, one free: no shortfall",
+			house: func(in *Input) {
+				in.wait(100, "linux", 200*time.Second)
+				in.agents(99, "a", Ephemeral, "c", coming)
+				in.agent("a", Ephemeral, "free")
+			},
+			short: map[string]int{"linux": 0},
+			free:  map[string]int{},
+		},
+		{
+			name: "nor when the free one has just taken an item: seen free with its item gone from the queue",
+			house: func(in *Input) {
+				in.wait(99, "linux", 200*time.Second)
+				in.agents(99, "a", Ephemeral, "c", coming)
+				in.agent("a", Ephemeral, "free")
+			},
+			short: map[string]int{"linux": 0},
+			free:  map[string]int{"ephemeral linux": 1},
+		},
+		{
+			name: "nor when it is seen at work",
+			house: func(in *Input) {
+				in.wait(99, "linux", 200*time.Second)
+				in.agents(99, "a", Ephemeral, "c", coming)
+				in.agent("a", Ephemeral, "taken", busy)
+			},
+			short: map[string]int{"linux": 0},
+			free:  map[string]int{},
+		},
+		{
+			name: "of two that are equally scarce the older one chooses first",
+			house: func(in *Input) {
+				in.wait(1, "gpu&&linux", 5*time.Second)
+				in.wait(1, "gpu", 60*time.Second)
+				in.agent("b", Ephemeral, "1")
+			},
+			short: map[string]int{"gpu": 0, "gpu&&linux": 1},
+			free:  map[string]int{},
+		},
+		{
+			name: "scarcity before age",
+			house: func(in *Input) {
+				in.wait(2, "linux", time.Hour)
+				in.wait(1, "gpu", time.Second)
+				in.agent("a", Ephemeral, "1")
+				in.agent("b", Ephemeral, "1")
+			},
+			short: map[string]int{"gpu": 0, "linux": 1},
+			free:  map[string]int{},
+		},
+		{
+			name: "each takes from the label set that fewest others want",
+			house: func(in *Input) {
+				in.wait(1, "linux", time.Hour)
+				in.wait(1, "gpu||mac", time.Minute)
+				in.agent("b", Ephemeral, "1")
+				in.agent("c", Ephemeral, "1")
+			},
+			short: map[string]int{"gpu||mac": 0, "linux": 0},
+			free:  map[string]int{},
+		},
+		{
+			name: "foreign executors are supply, one by one",
+			house: func(in *Input) {
+				in.wait(3, "linux", time.Minute)
+				in.Jenkins.Nodes = append(in.Jenkins.Nodes, static("s1", []string{"linux"}, 4, 2))
+			},
+			short: map[string]int{"linux": 1},
+			free:  map[string]int{},
+		},
+		{
+			name: "foreign nodes that take no work are none",
+			house: func(in *Input) {
+				in.wait(3, "linux", time.Minute)
+				off, marked := static("s1", []string{"linux"}, 1, 0), static("s2", []string{"linux"}, 1, 0)
+				off.Online, marked.OfflineBy = false, Person
+				in.Jenkins.Nodes = append(in.Jenkins.Nodes, off, marked, static("s3", []string{"linux"}, 2, 2), static("s4", []string{"linux"}, 1, 2))
+			},
+			short: map[string]int{"linux": 3},
+			free:  map[string]int{},
+		},
+		{
+			name: "a foreign node carries its own name",
+			house: func(in *Input) {
+				in.wait(1, "s2", time.Minute)
+				in.wait(1, "linux&&s1", time.Minute)
+				in.wait(1, "linux", time.Minute)
+				in.Jenkins.Nodes = append(in.Jenkins.Nodes, static("s1", []string{"linux"}, 1, 0), static("s2", []string{"linux"}, 1, 0), static("s3", []string{"linux"}, 1, 0))
+			},
+			short: map[string]int{"s2": 0, "linux&&s1": 0, "linux": 0},
+			free:  map[string]int{},
+		},
+		{
+			name: "an item that names a node or a pod of ours is no demand",
+			house: func(in *Input) {
+				in.wait(1, in.agent("a", Ephemeral, "1", busy), time.Minute)
+				in.wait(1, in.agent("a", Ephemeral, "2", noNode), time.Minute)
+				in.wait(1, AgentName(PoolID{"a", Ephemeral}, "bertha"), time.Minute)
+			},
+			short: map[string]int{},
+			free:  map[string]int{},
+		},
+		{
+			name: "states that are no demand",
+			house: func(in *Input) {
+				for _, s := range []ItemState{Quiet, Blocked, Pending, Flyweight} {
+					in.wait(1, "linux", time.Minute)
+					in.Jenkins.Items[len(in.Jenkins.Items)-1].State = s
+				}
+				for _, r := range []Resolution{Unresolved, Unlabelled} {
+					in.wait(1, "", time.Minute)
+					in.Jenkins.Items[len(in.Jenkins.Items)-1].Resolution = r
+				}
+			},
+			short: map[string]int{},
+			free:  map[string]int{},
+		},
+		{
+			name: "an agent that is older than a setting serves what its node carries",
+			house: func(in *Input) {
+				in.wait(1, "linux", time.Minute)
+				in.agent("a", Ephemeral, "1", func(p *Pair) { p.Node.Labels = []string{"ephemeral", "unix"} })
+			},
+			short: map[string]int{"linux": 1},
+			free:  map[string]int{"ephemeral unix": 1},
+		},
+		{
+			name: "an agent without a node yet serves what its pool carries",
+			house: func(in *Input) {
+				in.wait(1, "linux", time.Minute)
+				in.agent("a", Ephemeral, "1", coming, noNode, func(p *Pair) { p.Pod.Requested = true })
+			},
+			short: map[string]int{"linux": 0},
+			free:  map[string]int{},
+		},
+		{
+			name: "foreign before ours where both carry the same",
+			house: func(in *Input) {
+				in.wait(1, "linux", time.Minute)
+				in.agent("a", Ephemeral, "1")
+				in.Jenkins.Nodes = append(in.Jenkins.Nodes, static("s1", []string{"ephemeral", "linux"}, 1, 0))
+			},
+			short: map[string]int{"linux": 0},
+			free:  map[string]int{"ephemeral linux": 1},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newHouse(linux, gpu, mac)
+			tt.house(&in)
+			d := decider{in: in}
+			d.prepare()
+			d.join()
+			d.demand()
+			short, free := map[string]int{}, map[string]int{}
+			for _, w := range d.wishes {
+				short[w.text] = w.left
+			}
+			for _, s := range d.supply {
+				if s.free > 0 {
+					free[strings.Join(s.labels, " ")] += s.free
+				}
+			}
+			if diff := cmp.Diff(tt.short, short); diff != "" {
+				t.Errorf("match(%s) leaves short %v, want %v\n%s", tt.name, short, tt.short, diff)
+			}
+			if diff := cmp.Diff(tt.free, free); diff != "" {
+				t.Errorf("match(%s) leaves free %v, want %v\n%s", tt.name, free, tt.free, diff)
+			}
+		})
+	}
+}
+
+// TestShortfallGoesTo: fewest labels first, then PRIORITY, then name, and
+// nobody who is at the cap.
+func TestShortfallGoesTo(t *testing.T) {
+	full := func(t *Team) { t.MaxAgents = 0 }
+	first := func(t *Team) { t.Priority = 1 }
+	paused := func(t *Team) { t.Paused = true }
+	small := func(t *Team) { t.MaxAgents = 2 }
+	few, many := []string{"linux"}, []string{"gpu", "linux"}
+	tests := []struct {
+		name  string
+		teams []Team
+		want  map[string]int
+	}{
+		{"fewest labels", []Team{newTeam("a", ModeEphemeral, many), newTeam("b", ModeEphemeral, few)}, map[string]int{"b": 3}},
+		{"fewest labels before priority", []Team{newTeam("a", ModeEphemeral, many, first), newTeam("b", ModeEphemeral, few)}, map[string]int{"b": 3}},
+		{"priority", []Team{newTeam("a", ModeEphemeral, []string{"linux", "x"}), newTeam("b", ModeEphemeral, many, first)}, map[string]int{"b": 3}},
+		{"name", []Team{newTeam("b", ModeEphemeral, []string{"linux", "x"}), newTeam("a", ModeEphemeral, many)}, map[string]int{"a": 3}},
+		{"skips the one at its cap", []Team{newTeam("a", ModeEphemeral, few, full), newTeam("b", ModeEphemeral, many)}, map[string]int{"b": 3}},
+		{"skips the paused one", []Team{newTeam("a", ModeEphemeral, few, paused), newTeam("b", ModeEphemeral, many)}, map[string]int{"b": 3}},
+		{"the rest goes on", []Team{newTeam("a", ModeEphemeral, few, small), newTeam("b", ModeEphemeral, many)}, map[string]int{"a": 2, "b": 1}},
+		{"what nobody can make stays with the first", []Team{newTeam("a", ModeEphemeral, few, full), newTeam("b", ModeEphemeral, many, small)}, map[string]int{"a": 1, "b": 2}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newHouse(tt.teams...)
+			in.wait(3, "linux", time.Minute)
+			plan, _, _ := Decide(in)
+			got := map[string]int{}
+			for _, d := range plan.Decisions {
+				if d.Short > 0 {
+					got[d.Team] = d.Short
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("Decide(3 waiting) gives the shortfall to %v, want %v\n%s", got, tt.want, diff)
+			}
+			if err := plan.Validate(in); err != nil {
+				t.Errorf("Validate(plan) = %v, want nil", err)
+			}
+		})
+	}
+}
+
+// TestRoom: what one expression was promised is no room for the next, what is
+// alive neither; what is blocked holds no room.
+func TestRoom(t *testing.T) {
+	a := newTeam("a", ModeAuto, []string{"linux"}, func(t *Team) { t.MaxAgents, t.MaxPersistent = 4, 1 })
+	b := newTeam("b", ModeEphemeral, []string{"gpu", "linux"})
+	in := newHouse(a, b)
+	in.agent("a", Ephemeral, "x", busy, ours)
+	in.wait(3, "linux&&persistent", time.Hour) // room for one; the rest waits for it
+	in.wait(1, "linux", 30*time.Minute)
+	in.wait(3, "linux&&!windows", time.Minute)
+	plan, _, _ := Decide(in)
+	if err := plan.Validate(in); err != nil {
+		t.Errorf("Validate(plan) = %v, want nil", err)
+	}
+	want := map[string]int{
+		"create a persistent demand": 1, "create a ephemeral demand": 2, "create b ephemeral demand": 2,
+		"register a ephemeral berths": 2, "register b ephemeral berths": 2,
+	}
+	if got := did(plan); cmp.Diff(want, got) != "" {
+		t.Errorf("Decide(three expressions) does %v, want %v\n%s", got, want, cmp.Diff(want, got))
+	}
+}
+
+// TestUnserved: what no team can serve is shown, and what is not known as well.
+func TestUnserved(t *testing.T) {
+	in := newHouse(newTeam("a", ModeEphemeral, []string{"linux"}))
+	in.wait(4, "windows", time.Minute)
+	in.wait(2, "linux", time.Minute)
+	for i, job := range []string{"x", "y", "y", "z"} {
+		in.Jenkins.Items[i].Job = job
+	}
+	in.Jenkins.Items[4].Resolution, in.Jenkins.Items[4].Label, in.Jenkins.Items[4].Why = Unresolved, "", "who knows"
+	plan, _, _ := Decide(in)
+	want := []Unserved{{Label: "windows", Count: 4, Jobs: []string{"x", "y", "z"}, Why: "Waiting for next available executor on ‘windows’"}}
+	if diff := cmp.Diff(want, plan.Nobodys); diff != "" {
+		t.Errorf("Decide(windows).Nobodys = %+v, want %+v\n%s", plan.Nobodys, want, diff)
+	}
+	want = []Unserved{{Count: 1, Jobs: []string{"job"}, Why: "who knows"}}
+	if diff := cmp.Diff(want, plan.Unresolved); diff != "" {
+		t.Errorf("Decide(unresolved).Unresolved = %+v, want %+v\n%s", plan.Unresolved, want, diff)
+	}
+}
+
+// TestMatchIgnoresOrder: the order in which Jenkins lists its nodes decides nothing.
+func TestMatchIgnoresOrder(t *testing.T) {
+	in := newHouse(newTeam("a", ModeEphemeral, []string{"linux"}))
+	in.wait(1, "linux", time.Minute)
+	in.agents(20, "a", Ephemeral, "x")
+	for _, labels := range [][]string{{"ephemeral", "linux"}, {"linux"}, {"big", "linux"}} {
+		in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: "s" + labels[0], Labels: labels, Online: true, Executors: 1, Idle: true})
+	}
+	left := func(in Input) map[string]int {
+		d := decider{in: in}
+		d.prepare()
+		d.join()
+		d.demand()
+		out := map[string]int{}
+		for _, s := range d.supply {
+			out[s.key] += s.free
+		}
+		return out
+	}
+	want := left(in)
+	in.Jenkins.Nodes = slices.Clone(in.Jenkins.Nodes)
+	slices.Reverse(in.Jenkins.Nodes)
+	if got := left(in); !maps.Equal(got, want) {
+		t.Errorf("match(nodes the other way round) leaves %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,319 @@
+package scaler
+
+import "time"
+
+// Class is what a pod and a node of one name mean together.
+type Class string
+
+// The classes: the first that fits wins, in this order.
+const (
+	FenceInTheWay Class = "fence-in-the-way" // a build wants the name that a fence holds
+	Resuming      Class = "resuming"         // a build wants an agent that is marked
+	Awaited       Class = "awaited"          // a build wants this very agent
+	Ended         Class = "ended"            // the pod ended by itself
+	Fenced        Class = "fenced"           // kept out until its pod is deleted
+	Held          Class = "held"             // a person took it offline
+	Leaving       Class = "leaving"          // somebody else deletes its pod
+	Going         Class = "going"            // Bellboard has deleted its pod, it is not gone yet
+	Coming        Class = "coming"           // not connected yet
+	Stuck         Class = "stuck"            // not connected for too long
+	Busy          Class = "busy"             // works, and takes more work after
+	Draining      Class = "draining"         // works, and takes no more
+	Free          Class = "free"             // waits for work
+	Drained       Class = "drained"          // idle, takes no more
+	Cut           Class = "cut"              // lost its connection under a build
+	Reconnecting  Class = "reconnecting"     // lost its connection, idle
+	Ghost         Class = "ghost"            // the same, for too long
+	Berth         Class = "berth"            // a registered name, not used yet
+	Intruder      Class = "intruder"         // online without a pod of ours
+	Lost          Class = "lost"             // its pod vanished under a build
+	Stray         Class = "stray"            // a node that nobody needs
+)
+
+// Classes lists every class in the table's order.
+func Classes() []Class {
+	return []Class{
+		FenceInTheWay, Resuming, Awaited, Ended, Fenced, Held, Leaving, Going, Coming, Stuck, Busy,
+		Draining, Free, Drained, Cut, Reconnecting, Ghost, Berth, Intruder, Lost, Stray,
+	}
+}
+
+// The waits of the table.
+const (
+	// UnscheduledTimeout is how long a pod may wait for a machine.
+	UnscheduledTimeout = 15 * time.Minute
+	// GhostAfter is how long a connected agent may be away: a little over the five
+	// minutes that Jenkins itself waits for it.
+	GhostAfter = 6 * time.Minute
+	// LostAfter is how long a busy node without a pod is left to Jenkins.
+	LostAfter = 10 * time.Minute
+)
+
+// Pair is a pod and a node of one name, and what earlier ticks and other
+// answers say of it. Pod and Node may be nil, not both.
+type Pair struct {
+	Name string
+	PoolID
+	Pod    *Pod
+	Node   *Node
+	Pinned bool // a queued item names it
+	Berth  bool // registered by this process and never taken
+	Grace  bool // within JENKINS_RESTART_GRACE of a session new to this process
+	// Marked: an answer before these showed our mark, and every one since. Only
+	// then may these answers remove it.
+	Marked bool
+	// Away is since when every answer showed it offline and idle, or absent.
+	Away time.Time
+	// LostSince is since when every answer showed it without pod, offline, busy and marked.
+	LostSince    time.Time
+	StartTimeout time.Duration
+	Connect      Connect
+}
+
+// Verdict is what the table says of one pair.
+type Verdict struct {
+	Class    Class
+	Capacity int // executors it adds to supply
+	// Meet: note on the pod that its node was online (the row "met").
+	Meet bool
+	// Do is the table's own action ("" = none): the next step of the one way to
+	// remove, or its opposite. The policy's actions come on top, for Free and Busy.
+	Do     Verb
+	Reason Reason
+}
+
+// mark reports who marked the node; an absent node is not marked.
+func (p *Pair) mark() OfflineBy {
+	if p.Node == nil {
+		return NotMarked
+	}
+	return p.Node.OfflineBy
+}
+
+func (p *Pair) online() bool { return p.Node != nil && p.Node.Online }
+
+func (p *Pair) idle() bool { return p.Node == nil || p.Node.Idle }
+
+// removable: an earlier answer showed our mark and this one says our mark, idle,
+// not pinned, out of grace. Pinned pairs never get this far down the table.
+func (p *Pair) removable() bool {
+	return p.mark() == Ours && p.Marked && p.idle() && !p.Grace && !p.Pinned
+}
+
+// Classify is the table: what a pod and a node of one name mean together, and
+// the one next step for it. It is pure and total, and keeps no state: whatever
+// crashes between two steps, the next answers find the same row again.
+//
+// Order is meaning: the rows that protect a build come before those that remove.
+func Classify(p Pair, now time.Time) Verdict {
+	// Nothing is opened for a build that would only start on an agent that
+	// Bellboard has already sent away: it would die with the grace of a few seconds.
+	open := p.Pinned && (p.Pod == nil || !p.Pod.DeletingByUs)
+	switch {
+	case open && p.Node != nil && p.Node.Fence:
+		return Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}
+	case open && (p.mark() == Ours || p.mark() == Hook):
+		return Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}
+	case p.Pinned:
+		return Verdict{Class: Awaited, Meet: p.meets()}
+	case p.Pod != nil && (p.Pod.Phase == PodSucceeded || p.Pod.Phase == PodFailed):
+		v := Verdict{Class: Ended}
+		if !p.Pod.DeletingByUs {
+			v.Do, v.Reason = DeletePod, ReasonEnded
+		}
+		return v
+	case p.Node != nil && p.Node.Fence:
+		return p.fenced()
+	case p.mark() == Person:
+		return Verdict{Class: Held}
+	case p.Pod == nil:
+		return p.podless(now)
+	case p.Pod.DeletingByUs:
+		return Verdict{Class: Going}
+	case p.Pod.Deleting:
+		return p.leaving()
+	case !p.Pod.Connected && !p.online():
+		return p.unmet(now)
+	case p.online():
+		return p.connected()
+	default:
+		return p.away(now)
+	}
+}
+
+// meets: its node is online and the pod does not say so yet.
+func (p *Pair) meets() bool {
+	return p.Pod != nil && !p.Pod.Connected && !p.Pod.Requested && p.online()
+}
+
+// fenced: the name is taken in Jenkins, so its agent cannot come back. The
+// fence itself goes once the pod is gone, and nothing is connected to it.
+func (p *Pair) fenced() Verdict {
+	v := Verdict{Class: Fenced}
+	switch {
+	case p.Pod == nil:
+		if !p.online() && p.idle() {
+			v.Do, v.Reason = DeleteNode, ReasonGhost
+		}
+	case !p.Grace && !p.Pod.DeletingByUs:
+		v.Do, v.Reason = DeletePod, ReasonGhost
+	}
+	return v
+}
+
+// leaving: somebody else deletes the pod. The agent lives until its grace ends,
+// so it takes no new work, and goes as soon as it is idle.
+func (p *Pair) leaving() Verdict {
+	v := Verdict{Class: Leaving, Meet: p.meets()}
+	switch {
+	case p.Node == nil:
+	case p.mark() != Ours:
+		v.Do, v.Reason = Mark, ReasonLeaving
+	case p.removable():
+		v.Do, v.Reason = DeletePod, ReasonLeaving
+	}
+	return v
+}
+
+// unmet: a pod whose node was never online.
+func (p *Pair) unmet(now time.Time) Verdict {
+	if p.Node != nil && !p.Node.Idle {
+		return Verdict{Class: Cut}
+	}
+	deadline, wait := p.Pod.Scheduled, p.StartTimeout
+	if deadline.IsZero() {
+		deadline, wait = p.Pod.Created, UnscheduledTimeout
+	}
+	orphaned := p.Connect == Inbound && p.Node == nil && !p.Pod.Requested
+	if !orphaned && (p.Pod.Requested || now.Sub(deadline) < wait) {
+		if p.mark() == NotMarked {
+			return p.disrupted(Verdict{Class: Coming, Capacity: 1})
+		}
+		v := Verdict{Class: Drained}
+		if p.Grace {
+			return v // what Jenkins shows of an agent that is not connected may still change
+		}
+		return p.removeMarked(v, ReasonDrained)
+	}
+	return p.removeAway(Stuck, ReasonStuck)
+}
+
+// connected: the node is online.
+func (p *Pair) connected() Verdict {
+	v := Verdict{Meet: p.meets()}
+	if !p.Node.Idle {
+		if p.mark() != NotMarked {
+			v.Class = Draining
+			return v
+		}
+		v.Class = Busy
+		switch {
+		case p.Pod.Disrupted:
+			v.Do, v.Reason = Mark, ReasonLeaving
+		case p.Kind == Ephemeral:
+			v.Do, v.Reason = Mark, ReasonOneBuild
+		}
+		return v
+	}
+	switch {
+	case p.mark() != NotMarked:
+		v.Class = Drained
+		return p.removeMarked(v, ReasonDrained)
+	case p.Pod.Disrupted:
+		v.Class, v.Do, v.Reason = Free, Mark, ReasonLeaving
+	default:
+		v.Class, v.Capacity = Free, 1
+	}
+	return v
+}
+
+// removeMarked is one step of the way out for a marked, idle agent: our own mark
+// over a monitor's or the hook's, then, on later answers, the deletion of the pod.
+func (p *Pair) removeMarked(v Verdict, why Reason) Verdict {
+	switch {
+	case p.mark() == Hook:
+		v.Do, v.Reason = Mark, ReasonHook
+	case p.mark() == Monitor:
+		v.Do, v.Reason = Mark, ReasonMonitor
+	case p.removable():
+		v.Do, v.Reason = DeletePod, why
+	}
+	return v
+}
+
+// away: an agent that was connected once, and is not now.
+func (p *Pair) away(now time.Time) Verdict {
+	if !p.idle() {
+		return Verdict{Class: Cut}
+	}
+	if p.Grace || p.Away.IsZero() || now.Sub(p.Away) < GhostAfter {
+		v := Verdict{Class: Reconnecting, Capacity: 1}
+		if p.mark() != NotMarked {
+			v.Capacity = 0 // when it comes back it takes no work
+		}
+		return p.disrupted(v)
+	}
+	return p.removeAway(Ghost, ReasonGhost)
+}
+
+// disrupted: Kubernetes has said that it will take the pod of an agent that is
+// not online, so it gets no work when it comes. In grace that waits: the item
+// of a build that resumes may not be in the queue yet.
+func (p *Pair) disrupted(v Verdict) Verdict {
+	if p.Pod.Disrupted && p.Node != nil && p.mark() == NotMarked && !p.Grace {
+		v.Capacity, v.Do, v.Reason = 0, Mark, ReasonLeaving
+	}
+	return v
+}
+
+// removeAway is one step of the way out for an agent that is not online: mark,
+// or fence where Swarm's node is absent, then delete the pod. An inbound agent
+// whose node is absent cannot connect, so its pod goes at once.
+func (p *Pair) removeAway(c Class, why Reason) Verdict {
+	v := Verdict{Class: c}
+	if p.Grace {
+		return v
+	}
+	switch {
+	case p.Node == nil && p.Connect == Inbound:
+		v.Do, v.Reason = DeletePod, why
+	case p.Node == nil:
+		v.Do, v.Reason = Fence, why
+	case p.mark() != Ours:
+		v.Do, v.Reason = Mark, why
+	case p.removable():
+		v.Do, v.Reason = DeletePod, why
+	}
+	return v
+}
+
+// podless: a node of ours without a pod.
+func (p *Pair) podless(now time.Time) Verdict {
+	switch {
+	case p.Node.Online:
+		v := Verdict{Class: Intruder}
+		if p.mark() != Ours {
+			v.Do, v.Reason = Mark, ReasonIntruder
+		}
+		return v
+	case !p.Node.Idle:
+		v := Verdict{Class: Lost}
+		switch {
+		case p.mark() != Ours:
+			v.Do, v.Reason = Mark, ReasonLost
+		case p.Marked && !p.Grace && !p.LostSince.IsZero() && now.Sub(p.LostSince) >= LostAfter:
+			v.Do, v.Reason = DeleteNode, ReasonLost
+		}
+		return v
+	case p.Berth && p.mark() == NotMarked:
+		return Verdict{Class: Berth}
+	}
+	v := Verdict{Class: Stray}
+	switch {
+	case p.mark() != Ours:
+		v.Do, v.Reason = Mark, ReasonStray
+	case p.removable():
+		v.Do, v.Reason = DeleteNode, ReasonStray
+	}
+	return v
+}

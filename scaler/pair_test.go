@@ -1,0 +1,411 @@
+package scaler
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// pairOf makes a pair of an ephemeral inbound agent that works as it should:
+// connected, online, idle, out of grace. The cases change one thing each.
+func pairOf(change ...func(*Pair)) Pair {
+	p := Pair{
+		Name: "web-e-0000000001", PoolID: PoolID{"web", Ephemeral}, Connect: Inbound, StartTimeout: 5 * time.Minute,
+		Pod: &Pod{
+			Name: "web-e-0000000001", PoolID: PoolID{"web", Ephemeral}, UID: "u", Phase: PodRunning, Connect: Inbound,
+			Created: noon.Add(-time.Hour), Scheduled: noon.Add(-time.Hour), Connected: true,
+		},
+		Node: &Node{Name: "web-e-0000000001", Team: "web", Kind: Ephemeral, Online: true, Executors: 1, Idle: true},
+	}
+	for _, f := range change {
+		f(&p)
+	}
+	return p
+}
+
+// What the cases say of a pair.
+func pinned(p *Pair)  { p.Pinned = true }
+func grace(p *Pair)   { p.Grace = true }
+func seen(p *Pair)    { p.Marked = true } // an earlier answer showed our mark
+func berth(p *Pair)   { p.Berth = true }
+func noPod(p *Pair)   { p.Pod = nil }
+func noNode(p *Pair)  { p.Node = nil }
+func fence(p *Pair)   { p.Node.Fence, p.Node.Online = true, false }
+func offline(p *Pair) { p.Node.Online = false }
+func busy(p *Pair)    { p.Node.Idle, p.Node.Busy = false, 1 }
+func oneOff(p *Pair)  { p.Node.Idle = false } // a one-off executor has work
+func ours(p *Pair)    { p.Node.OfflineBy = Ours }
+func hook(p *Pair)    { p.Node.OfflineBy = Hook }
+func monitor(p *Pair) { p.Node.OfflineBy = Monitor }
+func person(p *Pair)  { p.Node.OfflineBy = Person }
+func persistent(p *Pair) {
+	p.Kind = Persistent
+	if p.Pod != nil {
+		p.Pod.Kind = Persistent
+	}
+}
+
+func swarm(p *Pair) {
+	persistent(p)
+	p.Connect = Swarm
+	if p.Pod != nil {
+		p.Pod.Connect = Swarm
+	}
+}
+func unmet(p *Pair)        { p.Pod.Connected = false }
+func requested(p *Pair)    { p.Pod.Connected, p.Pod.Requested, p.Pod.Scheduled = false, true, time.Time{} }
+func succeeded(p *Pair)    { p.Pod.Phase = PodSucceeded }
+func failed(p *Pair)       { p.Pod.Phase = PodFailed }
+func deleting(p *Pair)     { p.Pod.Deleting = true }
+func deletingByUs(p *Pair) { p.Pod.Deleting, p.Pod.DeletingByUs = true, true }
+func disrupted(p *Pair)    { p.Pod.Disrupted = true }
+
+func scheduled(ago time.Duration) func(*Pair) {
+	return func(p *Pair) { p.Pod.Connected, p.Pod.Scheduled = false, noon.Add(-ago) }
+}
+
+func unscheduled(ago time.Duration) func(*Pair) {
+	return func(p *Pair) { p.Pod.Connected, p.Pod.Scheduled, p.Pod.Created = false, time.Time{}, noon.Add(-ago) }
+}
+
+func away(ago time.Duration) func(*Pair) {
+	return func(p *Pair) { p.Away = noon.Add(-ago) }
+}
+
+func lostFor(ago time.Duration) func(*Pair) {
+	return func(p *Pair) { p.LostSince = noon.Add(-ago) }
+}
+
+// TestClassify has a case for every row of the table and for every neighbour of
+// each: what flips it to another row, and what changes its step.
+func TestClassify(t *testing.T) {
+	const justUnder, young = time.Nanosecond, time.Minute
+	tests := []struct {
+		name string
+		pair Pair
+		want Verdict
+	}{
+		// fence in the way
+		{"a pinned fence goes at once", pairOf(swarm, fence, pinned), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
+		{"a pinned fence goes at once, in grace too", pairOf(swarm, fence, pinned, grace), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
+		{"a pinned fence goes at once, without a pod too", pairOf(noPod, fence, pinned), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
+		{"a pinned fence goes at once, though its pod ended", pairOf(swarm, fence, pinned, failed), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
+		{"a fence that nobody names is no fence in the way", pairOf(swarm, fence), Verdict{Class: Fenced, Do: DeletePod, Reason: ReasonGhost}},
+
+		// resuming
+		{"pinned with our mark", pairOf(offline, ours, pinned), Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}},
+		{"pinned with our mark, seen before", pairOf(ours, seen, pinned), Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}},
+		{"pinned with the hook's mark", pairOf(hook, pinned), Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}},
+		{"pinned with our mark in grace", pairOf(ours, pinned, grace), Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}},
+		{"pinned with our mark, without a pod", pairOf(noPod, offline, ours, pinned), Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}},
+		{"pinned with our mark, its pod ended", pairOf(offline, ours, pinned, succeeded), Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}},
+
+		// awaited
+		{"pinned", pairOf(pinned), Verdict{Class: Awaited}},
+		{"pinned and met", pairOf(unmet, pinned), Verdict{Class: Awaited, Meet: true}},
+		{"pinned and busy: not marked for its one build", pairOf(busy, pinned), Verdict{Class: Awaited}},
+		{"pinned, a person's mark", pairOf(person, pinned), Verdict{Class: Awaited}},
+		{"pinned, a monitor's mark", pairOf(monitor, pinned), Verdict{Class: Awaited}},
+		{"pinned, away for long", pairOf(offline, away(time.Hour), pinned), Verdict{Class: Awaited}},
+		{"pinned, its Swarm node absent", pairOf(swarm, noNode, away(time.Hour), pinned), Verdict{Class: Awaited}},
+		{"pinned, its pod ended", pairOf(offline, failed, pinned), Verdict{Class: Awaited}},
+		{"pinned, its pod deleted by others", pairOf(deleting, pinned), Verdict{Class: Awaited}},
+		{"pinned berth", pairOf(noPod, offline, berth, pinned), Verdict{Class: Awaited}},
+		{"pinned, never connected in time", pairOf(offline, scheduled(time.Hour), pinned), Verdict{Class: Awaited}},
+
+		// ended
+		{"its pod succeeded", pairOf(succeeded, offline), Verdict{Class: Ended, Do: DeletePod, Reason: ReasonEnded}},
+		{"its pod failed", pairOf(failed, offline), Verdict{Class: Ended, Do: DeletePod, Reason: ReasonEnded}},
+		{"its pod failed, in grace", pairOf(failed, offline, grace), Verdict{Class: Ended, Do: DeletePod, Reason: ReasonEnded}},
+		{"its pod failed, Jenkins still shows it busy", pairOf(failed, busy), Verdict{Class: Ended, Do: DeletePod, Reason: ReasonEnded}},
+		{"its pod failed under a person's mark", pairOf(failed, person), Verdict{Class: Ended, Do: DeletePod, Reason: ReasonEnded}},
+		{"its pod failed behind a fence", pairOf(swarm, failed, fence), Verdict{Class: Ended, Do: DeletePod, Reason: ReasonEnded}},
+		{"its pod failed, deleted by us already", pairOf(failed, offline, deletingByUs), Verdict{Class: Ended}},
+		{"its pod failed, its node absent", pairOf(failed, noNode), Verdict{Class: Ended, Do: DeletePod, Reason: ReasonEnded}},
+		{"its pod failed before it connected", pairOf(failed, offline, unmet), Verdict{Class: Ended, Do: DeletePod, Reason: ReasonEnded}},
+
+		// fenced
+		{"fenced, its pod lives", pairOf(swarm, fence), Verdict{Class: Fenced, Do: DeletePod, Reason: ReasonGhost}},
+		{"fenced, in grace", pairOf(swarm, fence, grace), Verdict{Class: Fenced}},
+		{"fenced, its pod is going", pairOf(swarm, fence, deletingByUs), Verdict{Class: Fenced}},
+		{"fenced, its pod deleted by others", pairOf(swarm, fence, deleting), Verdict{Class: Fenced, Do: DeletePod, Reason: ReasonGhost}},
+		{"a fence without a pod", pairOf(noPod, fence), Verdict{Class: Fenced, Do: DeleteNode, Reason: ReasonGhost}},
+		{"a fence without a pod that somebody connected to", pairOf(noPod, fence, func(p *Pair) { p.Node.Online = true }), Verdict{Class: Fenced}},
+		{"a fence without a pod at work", pairOf(noPod, fence, busy), Verdict{Class: Fenced}},
+		{"a fence with a person's mark", pairOf(swarm, fence, person), Verdict{Class: Fenced, Do: DeletePod, Reason: ReasonGhost}},
+
+		// held
+		{"held", pairOf(person), Verdict{Class: Held}},
+		{"held at work", pairOf(busy, person), Verdict{Class: Held}},
+		{"held offline", pairOf(offline, person, away(time.Hour)), Verdict{Class: Held}},
+		{"held, not met yet: hands off", pairOf(unmet, person), Verdict{Class: Held}},
+		{"held, its pod deleted by others", pairOf(deleting, person), Verdict{Class: Held}},
+		{"held, never connected in time", pairOf(offline, scheduled(time.Hour), person), Verdict{Class: Held}},
+		{"held without a pod", pairOf(noPod, offline, person), Verdict{Class: Held}},
+		{"held berth", pairOf(noPod, offline, person, berth), Verdict{Class: Held}},
+		{"a monitor's cause is not a person's", pairOf(monitor), Verdict{Class: Drained, Do: Mark, Reason: ReasonMonitor}},
+
+		// leaving
+		{"leaving", pairOf(deleting), Verdict{Class: Leaving, Do: Mark, Reason: ReasonLeaving}},
+		{"leaving at work", pairOf(deleting, busy), Verdict{Class: Leaving, Do: Mark, Reason: ReasonLeaving}},
+		{"leaving, not met yet", pairOf(deleting, unmet), Verdict{Class: Leaving, Meet: true, Do: Mark, Reason: ReasonLeaving}},
+		{"leaving with the hook's mark", pairOf(deleting, busy, hook), Verdict{Class: Leaving, Do: Mark, Reason: ReasonLeaving}},
+		{"leaving, marked in the answers before", pairOf(deleting, ours, seen), Verdict{Class: Leaving, Do: DeletePod, Reason: ReasonLeaving}},
+		{"leaving, first seen marked", pairOf(deleting, ours), Verdict{Class: Leaving}},
+		{"leaving, marked and at work", pairOf(deleting, ours, seen, busy), Verdict{Class: Leaving}},
+		{"leaving, marked, a one-off executor at work", pairOf(deleting, ours, seen, oneOff), Verdict{Class: Leaving}},
+		{"leaving, marked, in grace", pairOf(deleting, ours, seen, grace), Verdict{Class: Leaving}},
+		{"leaving, its node absent: wait", pairOf(swarm, deleting, noNode, away(time.Hour)), Verdict{Class: Leaving}},
+		{"leaving, never connected", pairOf(deleting, offline, scheduled(young)), Verdict{Class: Leaving, Do: Mark, Reason: ReasonLeaving}},
+
+		// going
+		{"going", pairOf(deletingByUs, ours, seen), Verdict{Class: Going}},
+		{"going, its Swarm node gone", pairOf(swarm, deletingByUs, noNode, away(time.Hour)), Verdict{Class: Going}},
+		{"going, its mark lifted by somebody", pairOf(deletingByUs, busy), Verdict{Class: Going}},
+
+		// coming
+		{"coming", pairOf(offline, scheduled(young)), Verdict{Class: Coming, Capacity: 1}},
+		{"coming, just under the start timeout", pairOf(offline, scheduled(5*time.Minute-justUnder)), Verdict{Class: Coming, Capacity: 1}},
+		{"coming, in grace", pairOf(offline, scheduled(young), grace), Verdict{Class: Coming, Capacity: 1}},
+		{"coming, unscheduled", pairOf(offline, unscheduled(6*time.Minute)), Verdict{Class: Coming, Capacity: 1}},
+		{"coming, unscheduled just under its limit", pairOf(offline, unscheduled(15*time.Minute-justUnder)), Verdict{Class: Coming, Capacity: 1}},
+		{"coming, a Swarm agent without its node", pairOf(swarm, noNode, scheduled(young)), Verdict{Class: Coming, Capacity: 1}},
+		{"coming, requested and not cached yet", pairOf(offline, requested), Verdict{Class: Coming, Capacity: 1}},
+		{"coming, requested, its node not shown yet", pairOf(noNode, requested), Verdict{Class: Coming, Capacity: 1}},
+		{"coming, and Kubernetes will take its pod", pairOf(offline, scheduled(young), disrupted), Verdict{Class: Coming, Do: Mark, Reason: ReasonLeaving}},
+		{"coming, the same in grace", pairOf(offline, scheduled(young), disrupted, grace), Verdict{Class: Coming, Capacity: 1}},
+		{"coming, the same without a node to mark", pairOf(swarm, noNode, scheduled(young), disrupted), Verdict{Class: Coming, Capacity: 1}},
+		{"coming, marked by us", pairOf(offline, scheduled(young), ours), Verdict{Class: Drained}},
+		{"coming, marked by us in the answers before", pairOf(offline, scheduled(young), ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
+		{"coming, marked by us, in grace", pairOf(offline, scheduled(young), ours, seen, grace), Verdict{Class: Drained}},
+		{"not annotated, offline, with the hook's mark", pairOf(offline, scheduled(young), hook), Verdict{Class: Drained, Do: Mark, Reason: ReasonHook}},
+		{"the same in grace: the build may resume", pairOf(offline, scheduled(young), hook, grace), Verdict{Class: Drained}},
+		{"not annotated, offline and busy", pairOf(offline, scheduled(young), busy), Verdict{Class: Cut}},
+		{"not annotated, offline and busy, for long", pairOf(offline, scheduled(time.Hour), busy), Verdict{Class: Cut}},
+
+		// stuck
+		{"stuck at the start timeout", pairOf(offline, scheduled(5*time.Minute)), Verdict{Class: Stuck, Do: Mark, Reason: ReasonStuck}},
+		{"stuck, unscheduled at its limit", pairOf(offline, unscheduled(15*time.Minute)), Verdict{Class: Stuck, Do: Mark, Reason: ReasonStuck}},
+		{"stuck, in grace", pairOf(offline, scheduled(time.Hour), grace), Verdict{Class: Stuck}},
+		{"stuck, first seen marked", pairOf(offline, scheduled(time.Hour), ours), Verdict{Class: Stuck}},
+		{"stuck, marked in the answers before", pairOf(offline, scheduled(time.Hour), ours, seen), Verdict{Class: Stuck, Do: DeletePod, Reason: ReasonStuck}},
+		{"stuck, marked in the answers before, in grace", pairOf(offline, scheduled(time.Hour), ours, seen, grace), Verdict{Class: Stuck}},
+		{"stuck, a monitor's mark", pairOf(offline, scheduled(time.Hour), monitor), Verdict{Class: Stuck, Do: Mark, Reason: ReasonStuck}},
+		{"stuck, a Swarm agent without its node", pairOf(swarm, noNode, scheduled(time.Hour)), Verdict{Class: Stuck, Do: Fence, Reason: ReasonStuck}},
+		{"stuck, a Swarm agent without its node, in grace", pairOf(swarm, noNode, scheduled(time.Hour), grace), Verdict{Class: Stuck}},
+		{"stuck, inbound with its node absent, however young", pairOf(noNode, scheduled(time.Second)), Verdict{Class: Stuck, Do: DeletePod, Reason: ReasonStuck}},
+		{"stuck, inbound with its node absent, in grace", pairOf(noNode, scheduled(time.Second), grace), Verdict{Class: Stuck}},
+
+		// met
+		{"met, free", pairOf(unmet), Verdict{Class: Free, Capacity: 1, Meet: true}},
+		{"met, busy", pairOf(unmet, busy), Verdict{Class: Busy, Meet: true, Do: Mark, Reason: ReasonOneBuild}},
+		{"met late is met", pairOf(scheduled(time.Hour)), Verdict{Class: Free, Capacity: 1, Meet: true}},
+		{"met, drained", pairOf(unmet, ours), Verdict{Class: Drained, Meet: true}},
+		{"online before the cache has its pod: annotated later", pairOf(requested), Verdict{Class: Free, Capacity: 1}},
+
+		// busy
+		{"busy, ephemeral: one build", pairOf(busy), Verdict{Class: Busy, Do: Mark, Reason: ReasonOneBuild}},
+		{"busy, ephemeral, in grace", pairOf(busy, grace), Verdict{Class: Busy, Do: Mark, Reason: ReasonOneBuild}},
+		{"busy, only a one-off executor", pairOf(oneOff), Verdict{Class: Busy, Do: Mark, Reason: ReasonOneBuild}},
+		{"busy, persistent: left alone", pairOf(persistent, busy), Verdict{Class: Busy}},
+		{"busy, persistent, Kubernetes will take its pod", pairOf(persistent, busy, disrupted), Verdict{Class: Busy, Do: Mark, Reason: ReasonLeaving}},
+
+		// draining
+		{"draining, our mark", pairOf(busy, ours), Verdict{Class: Draining}},
+		{"draining, our mark seen before", pairOf(busy, ours, seen), Verdict{Class: Draining}},
+		{"draining, the hook's mark", pairOf(busy, hook), Verdict{Class: Draining}},
+		{"draining, a monitor's mark", pairOf(persistent, busy, monitor), Verdict{Class: Draining}},
+		{"draining, a one-off executor is left", pairOf(oneOff, ours, seen), Verdict{Class: Draining}},
+
+		// free
+		{"free", pairOf(), Verdict{Class: Free, Capacity: 1}},
+		{"free, in grace", pairOf(grace), Verdict{Class: Free, Capacity: 1}},
+		{"free, persistent", pairOf(persistent), Verdict{Class: Free, Capacity: 1}},
+		{"free, Kubernetes will take its pod", pairOf(disrupted), Verdict{Class: Free, Do: Mark, Reason: ReasonLeaving}},
+
+		// drained
+		{"drained, first seen marked", pairOf(ours), Verdict{Class: Drained}},
+		{"drained, marked in the answers before", pairOf(ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
+		{"drained, in grace", pairOf(ours, seen, grace), Verdict{Class: Drained}},
+		{"drained, the hook's mark counts as none", pairOf(hook, seen), Verdict{Class: Drained, Do: Mark, Reason: ReasonHook}},
+		{"drained, a Swarm agent goes the same way", pairOf(swarm, ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
+
+		// cut
+		{"cut", pairOf(offline, busy), Verdict{Class: Cut}},
+		{"cut for long: Jenkins decides", pairOf(offline, busy, away(time.Hour)), Verdict{Class: Cut}},
+		{"cut, marked", pairOf(offline, busy, ours, seen), Verdict{Class: Cut}},
+		{"cut, a one-off executor", pairOf(offline, oneOff), Verdict{Class: Cut}},
+
+		// reconnecting
+		{"reconnecting, first seen away", pairOf(offline), Verdict{Class: Reconnecting, Capacity: 1}},
+		{"reconnecting, just under six minutes", pairOf(offline, away(6*time.Minute-justUnder)), Verdict{Class: Reconnecting, Capacity: 1}},
+		{"reconnecting, in grace however long", pairOf(offline, away(time.Hour), grace), Verdict{Class: Reconnecting, Capacity: 1}},
+		{"reconnecting, a Swarm agent without its node", pairOf(swarm, noNode, away(time.Minute)), Verdict{Class: Reconnecting, Capacity: 1}},
+		{"reconnecting, inbound with its node absent", pairOf(noNode, away(time.Minute)), Verdict{Class: Reconnecting, Capacity: 1}},
+		{"reconnecting, marked: no work when it comes back", pairOf(offline, away(time.Minute), ours, seen), Verdict{Class: Reconnecting}},
+		{"reconnecting, and Kubernetes will take its pod", pairOf(offline, away(time.Minute), disrupted), Verdict{Class: Reconnecting, Do: Mark, Reason: ReasonLeaving}},
+		{"reconnecting, the same in grace: a build may resume", pairOf(offline, away(time.Minute), disrupted, grace), Verdict{Class: Reconnecting, Capacity: 1}},
+
+		// ghost
+		{"ghost at six minutes", pairOf(offline, away(6*time.Minute)), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
+		{"ghost, first seen marked", pairOf(offline, away(time.Hour), ours), Verdict{Class: Ghost}},
+		{"ghost, marked in the answers before", pairOf(offline, away(time.Hour), ours, seen), Verdict{Class: Ghost, Do: DeletePod, Reason: ReasonGhost}},
+		{"ghost, the hook's mark counts as none", pairOf(offline, away(time.Hour), hook, seen), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
+		{"ghost, a Swarm agent without its node", pairOf(swarm, noNode, away(time.Hour)), Verdict{Class: Ghost, Do: Fence, Reason: ReasonGhost}},
+		{"ghost, a Swarm agent whose node is offline", pairOf(swarm, offline, away(time.Hour)), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
+		{"ghost, inbound with its node absent", pairOf(noNode, away(time.Hour)), Verdict{Class: Ghost, Do: DeletePod, Reason: ReasonGhost}},
+
+		// berth
+		{"berth", pairOf(noPod, offline, berth), Verdict{Class: Berth}},
+		{"berth, in grace", pairOf(noPod, offline, berth, grace), Verdict{Class: Berth}},
+		{"a marked berth is none", pairOf(noPod, offline, berth, ours), Verdict{Class: Stray}},
+
+		// intruder
+		{"intruder", pairOf(noPod), Verdict{Class: Intruder, Do: Mark, Reason: ReasonIntruder}},
+		{"intruder on a berth", pairOf(noPod, berth), Verdict{Class: Intruder, Do: Mark, Reason: ReasonIntruder}},
+		{"intruder at work", pairOf(noPod, busy), Verdict{Class: Intruder, Do: Mark, Reason: ReasonIntruder}},
+		{"intruder, marked: wait till it is offline", pairOf(noPod, ours, seen), Verdict{Class: Intruder}},
+		{"intruder, a person's mark", pairOf(noPod, person), Verdict{Class: Held}},
+
+		// lost
+		{"lost", pairOf(noPod, offline, busy), Verdict{Class: Lost, Do: Mark, Reason: ReasonLost}},
+		{"lost, a berth once", pairOf(noPod, offline, busy, berth), Verdict{Class: Lost, Do: Mark, Reason: ReasonLost}},
+		{"lost, first seen marked", pairOf(noPod, offline, busy, ours), Verdict{Class: Lost}},
+		{"lost, just under ten minutes", pairOf(noPod, offline, busy, ours, seen, lostFor(10*time.Minute-justUnder)), Verdict{Class: Lost}},
+		{"lost for ten minutes", pairOf(noPod, offline, busy, ours, seen, lostFor(10*time.Minute)), Verdict{Class: Lost, Do: DeleteNode, Reason: ReasonLost}},
+		{"lost for ten minutes, in grace", pairOf(noPod, offline, busy, ours, seen, grace, lostFor(time.Hour)), Verdict{Class: Lost}},
+		{"lost, the mark not seen before", pairOf(noPod, offline, busy, ours, lostFor(time.Hour)), Verdict{Class: Lost}},
+		{"lost, a one-off executor", pairOf(noPod, offline, oneOff, hook), Verdict{Class: Lost, Do: Mark, Reason: ReasonLost}},
+
+		// stray
+		{"stray", pairOf(noPod, offline), Verdict{Class: Stray, Do: Mark, Reason: ReasonStray}},
+		{"stray, the hook's mark counts as none", pairOf(noPod, offline, hook, seen), Verdict{Class: Stray, Do: Mark, Reason: ReasonStray}},
+		{"stray, first seen marked", pairOf(noPod, offline, ours), Verdict{Class: Stray}},
+		{"stray, marked in the answers before", pairOf(noPod, offline, ours, seen), Verdict{Class: Stray, Do: DeleteNode, Reason: ReasonStray}},
+		{"stray, in grace", pairOf(noPod, offline, ours, seen, grace), Verdict{Class: Stray}},
+	}
+	classes, verbs := map[Class]bool{}, map[Verb]bool{}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := Classify(tt.pair, noon)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("Classify(%s) = %+v, want %+v\n%s", tt.name, got, tt.want, diff)
+			}
+		})
+		classes[tt.want.Class], verbs[tt.want.Do] = true, true
+	}
+	for _, c := range Classes() {
+		if !classes[c] {
+			t.Errorf("no case reaches the class %q", c)
+		}
+	}
+	for _, v := range []Verb{"", Mark, ClearMark, Fence, DeletePod, DeleteNode} {
+		if !verbs[v] {
+			t.Errorf("no case reaches the step %q", v)
+		}
+	}
+}
+
+// anyPair draws a pair of any sense and nonsense.
+func anyPair(t *rapid.T) Pair {
+	flag := func(name string) bool { return rapid.Bool().Draw(t, name) }
+	ago := func(name string) time.Time {
+		d := rapid.SampledFrom([]time.Duration{
+			-1, 0, time.Second, 5*time.Minute - 1, 5 * time.Minute, 6*time.Minute - 1, 6 * time.Minute, 10 * time.Minute, 15 * time.Minute, time.Hour,
+		}).Draw(t, name)
+		if d < 0 {
+			return time.Time{}
+		}
+		return noon.Add(-d)
+	}
+	p := Pair{
+		Name: "n", PoolID: PoolID{"web", rapid.SampledFrom([]Kind{Ephemeral, Persistent}).Draw(t, "kind")},
+		Connect: rapid.SampledFrom([]Connect{Inbound, Swarm}).Draw(t, "connect"), StartTimeout: 5 * time.Minute,
+		Pinned: flag("pinned"), Berth: flag("berth"), Grace: flag("grace"), Marked: flag("marked"), Away: ago("away"), LostSince: ago("lost"),
+	}
+	has := rapid.SampledFrom([]string{"both", "pod", "node"}).Draw(t, "has")
+	if has != "node" {
+		p.Pod = &Pod{
+			Name: "n", UID: "u", PoolID: p.PoolID, Connect: p.Connect, Created: noon.Add(-20 * time.Minute), Scheduled: ago("scheduled"),
+			Phase:     rapid.SampledFrom([]PodPhase{PodPending, PodRunning, PodRunning, PodSucceeded, PodFailed}).Draw(t, "phase"),
+			Connected: flag("connected"), Deleting: flag("deleting"), Disrupted: flag("disrupted"), Requested: flag("requested"),
+		}
+		p.Pod.DeletingByUs = p.Pod.Deleting && flag("by us")
+	}
+	if has != "pod" {
+		p.Node = &Node{
+			Name: "n", Team: "web", Kind: p.Kind, Fence: flag("fence"), Online: flag("online"), Executors: 1, Idle: flag("idle"),
+			OfflineBy: rapid.SampledFrom([]OfflineBy{NotMarked, Ours, Hook, Monitor, Person}).Draw(t, "by"),
+		}
+	}
+	return p
+}
+
+// TestClassifyNeverHarms: what protects a build holds for every pair there could be.
+func TestClassifyNeverHarms(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := anyPair(t)
+		v := Classify(p, noon)
+		if reason := harm(&p, v); reason != "" {
+			t.Fatalf("Classify(%s) = %+v: %s", show(p), v, reason)
+		}
+	})
+}
+
+// harm says which promise a verdict breaks.
+func harm(p *Pair, v Verdict) string {
+	ended := p.Pod != nil && (p.Pod.Phase == PodSucceeded || p.Pod.Phase == PodFailed)
+	isFence := p.Node != nil && p.Node.Fence
+	removable := p.mark() == Ours && p.Marked && p.idle() && !p.Grace
+	deletePod := func() bool {
+		return ended || removable || isFence && !p.Grace || p.Connect == Inbound && p.Node == nil && !p.Grace
+	}
+	deleteNode := func() bool {
+		lost := !p.idle() && p.mark() == Ours && p.Marked && !p.Grace && !p.LostSince.IsZero() && noon.Sub(p.LostSince) >= LostAfter
+		return !p.Node.Online && p.Pod == nil && (isFence && p.idle() || removable || lost)
+	}
+	fenceable := p.Connect == Swarm && p.Pod != nil && p.Node == nil && !p.Grace
+	switch {
+	case p.Pinned && v.Do.Destructive() && (v.Do != DeleteNode || !isFence):
+		return "a build names it"
+	case v.Do == ClearMark && (!p.Pinned || p.mark() != Ours && p.mark() != Hook):
+		return "lifts a mark that is to stay"
+	case p.mark() == Person && v.Do != "" && !isFence && !ended:
+		return "a person holds it"
+	case v.Do == DeletePod && !deletePod():
+		return "deletes a pod that may be at work"
+	case v.Do == DeleteNode && !p.Pinned && !deleteNode():
+		return "deletes a node that may be needed"
+	case v.Do == Fence && !fenceable:
+		return "fences what could be marked"
+	case v.Do == Mark && (p.Node == nil || isFence):
+		return "marks what cannot be marked"
+	case v.Capacity != 0 && v.Capacity != 1:
+		return "capacity is neither 0 nor 1"
+	case v.Capacity == 1 && v.Class != Coming && v.Class != Free && v.Class != Reconnecting:
+		return "counts what takes no work"
+	case v.Capacity == 1 && (p.mark() != NotMarked || p.Pinned || v.Do != ""):
+		return "counts what will take no work"
+	case v.Do == "" != (v.Reason == ""):
+		return "a step without a reason, or a reason without a step"
+	case v.Meet && (p.Pod == nil || p.Pod.Connected || !p.online()):
+		return "meets what is not there"
+	case v.Class == "":
+		return "no class"
+	}
+	return ""
+}
+
+func show(p Pair) string {
+	var pod, node any
+	if p.Pod != nil {
+		pod = *p.Pod
+	}
+	if p.Node != nil {
+		node = *p.Node
+	}
+	return fmt.Sprintf("%+v pod %+v node %+v", p, pod, node)
+}

@@ -1,0 +1,158 @@
+package scaler
+
+import "time"
+
+// Verb is what an action does.
+type Verb string
+
+// The verbs, each one write to Jenkins or Kubernetes (Create: several).
+const (
+	Register   Verb = "register"    // Jenkins: a new berth; the loop chooses its name
+	Create     Verb = "create"      // pod, and its Secret when inbound; on a berth, or on a name registered first
+	PutSecret  Verb = "secret"      // repeat the Secret of a coming pod (exists = done)
+	Annotate   Verb = "connected"   // Kubernetes: this pod's node was online once
+	Mark       Verb = "mark"        // Jenkins: take no new work
+	ClearMark  Verb = "clear-mark"  // Jenkins: take work again
+	Fence      Verb = "fence"       // Jenkins: register an inbound node under an absent Swarm node's name
+	DeletePod  Verb = "delete-pod"  // Kubernetes, with UID and resourceVersion
+	DeleteNode Verb = "delete-node" // Jenkins
+)
+
+// Destructive verbs are sent only on fresh answers: within a second of them.
+func (v Verb) Destructive() bool {
+	return v == Mark || v == Fence || v == DeletePod || v == DeleteNode
+}
+
+// Reason is why a thing was done or not done: a closed set, and a metric label.
+type Reason string
+
+// The reasons.
+const (
+	ReasonDemand      Reason = "demand"      // items wait
+	ReasonMinimum     Reason = "minimum"     // MIN_AGENTS
+	ReasonSpare       Reason = "spare"       // MIN_IDLE
+	ReasonLevel       Reason = "level"       // auto: needed in over half of the last hour
+	ReasonBerths      Reason = "berths"      // keeps the labels resolvable
+	ReasonOneBuild    Reason = "one-build"   // an ephemeral agent has its build
+	ReasonIdle        Reason = "idle"        // nobody needed it for IDLE_TIMEOUT
+	ReasonPaused      Reason = "paused"      // PAUSED
+	ReasonTeamGone    Reason = "team-gone"   // no such team, or no such kind in its mode
+	ReasonStuck       Reason = "stuck"       // did not connect in START_TIMEOUT
+	ReasonGhost       Reason = "ghost"       // was connected, is away too long
+	ReasonLeaving     Reason = "leaving"     // somebody else deletes its pod, or its node goes
+	ReasonEnded       Reason = "ended"       // its pod ended by itself
+	ReasonStray       Reason = "stray"       // a node that nobody needs
+	ReasonLost        Reason = "lost"        // its pod vanished under a build
+	ReasonIntruder    Reason = "intruder"    // an agent without a pod of ours
+	ReasonMonitor     Reason = "monitor"     // a node monitor of Jenkins took it offline
+	ReasonHook        Reason = "hook"        // the hook's mark, made ours before removal
+	ReasonDrained     Reason = "drained"     // marked, idle, removed
+	ReasonResume      Reason = "resume"      // a build wants its agent back
+	ReasonConnected   Reason = "connected"   // seen online for the first time
+	ReasonRestart     Reason = "restart"     // repeated after a restart of Bellboard
+	ReasonSteady      Reason = "steady"      // nothing to do
+	ReasonUnreachable Reason = "unreachable" // hold: Jenkins or the cluster cannot be read
+	ReasonBlocked     Reason = "blocked"     // wanted more, a rule said no
+)
+
+// Reasons lists every reason, for metrics that exist before they are needed.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonLevel, ReasonBerths, ReasonOneBuild, ReasonIdle,
+		ReasonPaused, ReasonTeamGone, ReasonStuck, ReasonGhost, ReasonLeaving, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder,
+		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonConnected, ReasonRestart, ReasonSteady, ReasonUnreachable, ReasonBlocked,
+	}
+}
+
+// Rule is what changed or blocked a wish: a closed set, and a metric label.
+type Rule string
+
+// The rules, named after the settings that people can change.
+const (
+	RuleMaxAgents         Rule = "max-agents"          // the team's MAX_AGENTS
+	RuleMaxPersistent     Rule = "max-persistent"      // the team's MAX_PERSISTENT
+	RuleGlobalMax         Rule = "global-max-agents"   // BELLBOARD_MAX_AGENTS
+	RuleScaleUpStep       Rule = "scale-up-step"       // SCALE_UP_STEP
+	RuleScaleUpCooldown   Rule = "scale-up-cooldown"   // SCALE_UP_COOLDOWN
+	RuleScaleDownCooldown Rule = "scale-down-cooldown" // SCALE_DOWN_COOLDOWN
+	RuleMinAgents         Rule = "min-agents"          // MIN_AGENTS
+	RuleMinIdle           Rule = "min-idle"            // MIN_IDLE
+	RulePaused            Rule = "paused"              // PAUSED
+	RuleBackoff           Rule = "back-off"            // the pool's last creations failed
+	RuleQuietDown         Rule = "quiet-down"          // Jenkins is about to shut down
+)
+
+// Rules lists every rule.
+func Rules() []Rule {
+	return []Rule{
+		RuleMaxAgents, RuleMaxPersistent, RuleGlobalMax, RuleScaleUpStep, RuleScaleUpCooldown,
+		RuleScaleDownCooldown, RuleMinAgents, RuleMinIdle, RulePaused, RuleBackoff, RuleQuietDown,
+	}
+}
+
+// Step is one rule that changed a number on its way to the decision.
+type Step struct {
+	Rule Rule   `json:"rule"`
+	From int    `json:"from"`
+	To   int    `json:"to"`
+	Note string `json:"note,omitempty"` // what is left of it: "23s left"
+}
+
+// Action is one thing to do, with its reason. Pod is what a deletion rests on.
+type Action struct {
+	Verb   Verb   `json:"verb"`
+	Agent  string `json:"agent,omitempty"` // empty: the loop chooses a new name
+	Pool   PoolID `json:"pool"`
+	Reason Reason `json:"reason"`
+	Text   string `json:"text"` // the reason in words, with its numbers
+	Pod    *Pod   `json:"pod,omitempty"`
+}
+
+// Decision is what was decided for one team, and all it was decided from.
+type Decision struct {
+	Team    string        `json:"team"`
+	Waiting int           `json:"waiting"` // items that a new agent of this team would serve
+	Oldest  time.Duration `json:"oldest"`  // how long the oldest of them waits
+	Free    int           `json:"free"`
+	Coming  int           `json:"coming"`
+	Busy    int           `json:"busy"`
+	Alive   int           `json:"alive"`     // living pods, draining and held ones too: what the caps count
+	Short   int           `json:"shortfall"` // waiting items that nothing free or coming serves
+	Level   int           `json:"level"`     // auto: persistent agents that the last hour justifies
+	Want    int           `json:"want"`      // agents alive if no rule had said no
+	Up      map[Kind]int  `json:"up"`        // to create
+	Down    map[Kind]int  `json:"down"`      // to mark now, as a scale-down
+	Reason  Reason        `json:"reason"`
+	Text    string        `json:"text"`
+	Steps   []Step        `json:"steps,omitempty"`
+}
+
+// Agent is one pair as the table saw it, for people and metrics.
+type Agent struct {
+	Name string `json:"name"`
+	PoolID
+	Class     Class     `json:"class"`
+	Pod       bool      `json:"pod"`  // it has one
+	Node      bool      `json:"node"` // it has one
+	Online    bool      `json:"online"`
+	Capacity  int       `json:"capacity"`
+	Text      string    `json:"text,omitempty"`
+	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
+}
+
+// Unserved is a group of waiting items that no team can serve.
+type Unserved struct {
+	Label string   `json:"label"`
+	Count int      `json:"count"`
+	Jobs  []string `json:"jobs"` // a few names
+	Why   string   `json:"why"`  // what Jenkins said of the first
+}
+
+// Plan is what one tick wants done. Actions are in order of urgency.
+type Plan struct {
+	Actions    []Action   `json:"actions"`
+	Decisions  []Decision `json:"decisions"`
+	Agents     []Agent    `json:"agents"`
+	Nobodys    []Unserved `json:"nobodys,omitempty"`
+	Unresolved []Unserved `json:"unresolved,omitempty"`
+}

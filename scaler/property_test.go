@@ -1,0 +1,324 @@
+package scaler
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// dump shows an input that a property failed on.
+func dump(in Input) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "grace %v, at most %d\n", in.Now.Before(in.GraceUntil), in.MaxAgents)
+	for i := range in.Teams {
+		tm := in.Teams[i]
+		for _, p := range tm.Pools {
+			fmt.Fprintf(&b, "pool %s %s %s %v, berths %d, back-off %v\n", p.Team, p.Kind, p.Connect, p.Labels, p.Berths, !in.Backoff[p.PoolID].IsZero())
+		}
+		keep, _ := keepLevel(in.Memory.Levels[tm.Name])
+		tm.Pools = nil
+		fmt.Fprintf(&b, "team %+v, level %d\n", tm, keep)
+	}
+	d := decider{in: in}
+	d.prepare()
+	d.join()
+	for _, m := range d.pairs {
+		fmt.Fprintf(&b, "%s %s %s %+v\n", m.Name, m.Kind, m.Connect, m.verdict)
+	}
+	for _, n := range d.foreign {
+		fmt.Fprintf(&b, "foreign %+v\n", *n)
+	}
+	for _, it := range in.Jenkins.Items {
+		fmt.Fprintf(&b, "item %s %s %q since %s\n", it.State, it.Resolution, it.Label, in.Now.Sub(it.Since))
+	}
+	return b.String()
+}
+
+// TestPlansKeepPromises: every plan for every house passes the check that runs before acting.
+func TestPlansKeepPromises(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyHouse(t)
+		plan, _, _ := Decide(in)
+		if err := plan.Validate(in); err != nil {
+			t.Fatalf("Validate(Decide(in)) = %v, want nil for\n%s", err, dump(in))
+		}
+	})
+}
+
+// TestSameAnswerAlways: no chance, no order, and the input is left as it was.
+func TestSameAnswerAlways(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyHouse(t)
+		before, err := json.Marshal(in.Jenkins)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := in
+		kept.Memory.Marked, kept.Memory.Up, kept.Memory.Worked = maps.Clone(in.Memory.Marked), maps.Clone(in.Memory.Up), maps.Clone(in.Memory.Worked)
+		kept.Berths, kept.Cluster.Pods = maps.Clone(in.Berths), slices.Clone(in.Cluster.Pods)
+		plan, mem, facts := Decide(in)
+		after, err := json.Marshal(in.Jenkins)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(before) != string(after) {
+			t.Fatalf("Decide changed the view of Jenkins: %s, want %s", after, before)
+		}
+		if diff := cmp.Diff(kept, in); diff != "" {
+			t.Fatalf("Decide changed its input:\n%s", diff)
+		}
+		for seed := range uint64(3) {
+			p, m, f := Decide(shuffled(in, rand.New(rand.NewPCG(seed, 1))))
+			for i := range p.Decisions {
+				if diff := cmp.Diff(plan.Decisions[i], p.Decisions[i]); diff != "" {
+					t.Fatalf("Decide(in another order) decides otherwise:\n%s\n%s", diff, dump(in))
+				}
+			}
+			if diff := cmp.Diff(plan, p); diff != "" {
+				t.Fatalf("Decide(in another order) plans otherwise:\n%s\n%s", diff, dump(in))
+			}
+			if diff := cmp.Diff(mem, m); diff != "" {
+				t.Fatalf("Decide(in another order) remembers otherwise:\n%s", diff)
+			}
+			if diff := cmp.Diff(facts, f); diff != "" {
+				t.Fatalf("Decide(in another order) sees other facts:\n%s", diff)
+			}
+		}
+	})
+}
+
+// TestOnceIsEnough: when a plan that no rule held back was carried out, deciding
+// again at the same time makes no more agents, no more berths, and marks nobody
+// more as a scale-down. (What a rule holds back goes on when it can, and what one
+// team's agent served on paper another's may serve then.)
+func TestOnceIsEnough(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyHouse(t)
+		for i := range in.Teams {
+			in.Teams[i].ScaleUpStep = 0 // a step is meant to go on
+			if len(in.Teams) > 1 {
+				in.Teams[i].MinIdle = 0
+			}
+		}
+		plan, mem, _ := Decide(in)
+		if len(steps(plan)) > 0 {
+			return
+		}
+		next := apply(in, plan, mem)
+		again, _, _ := Decide(next)
+		if err := again.Validate(next); err != nil {
+			t.Fatalf("Validate(second plan) = %v, want nil", err)
+		}
+		for _, a := range again.Actions {
+			if a.Verb == Create || a.Verb == Register || a.Verb == Mark && a.Reason == ReasonIdle {
+				t.Fatalf("Decide(again) wants %s %s %s (%s), want nothing more after %v for\n%s", a.Verb, a.Pool, a.Reason, a.Text, did(plan), dump(in))
+			}
+		}
+	})
+}
+
+// TestBounds: each decision stays within the team's floor and caps, and explains what it could not do.
+func TestBounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyHouse(t)
+		plan, _, _ := Decide(in)
+		up, down := map[PoolID]int{}, map[PoolID]int{}
+		for i := range plan.Actions {
+			switch a := &plan.Actions[i]; {
+			case a.Verb == Create:
+				up[a.Pool]++
+			case a.Verb == Mark && a.Reason == ReasonIdle:
+				down[a.Pool]++
+			}
+		}
+		for i := range plan.Decisions {
+			d, tm := &plan.Decisions[i], &in.Teams[i]
+			ups := 0
+			for _, k := range []Kind{Ephemeral, Persistent} {
+				id := PoolID{d.Team, k}
+				ups += up[id]
+				if d.Up[k] != up[id] || d.Down[k] != down[id] {
+					t.Fatalf("%s %s: decides up %d and down %d, acts up %d and down %d", d.Team, k, d.Up[k], d.Down[k], up[id], down[id])
+				}
+				if up[id] > 0 && down[id] > 0 {
+					t.Fatalf("%s %s grows by %d and shrinks by %d in one tick", d.Team, k, up[id], down[id])
+				}
+			}
+			if ups > 0 && d.Alive+ups > tm.MaxAgents {
+				t.Fatalf("%s: %d alive and %d made, want at most %d for\n%s", d.Team, d.Alive, ups, tm.MaxAgents, dump(in))
+			}
+			if d.Short > ups && len(d.Steps) == 0 {
+				t.Fatalf("%s is short of %d, makes %d, and no rule says why, for\n%s", d.Team, d.Short, ups, dump(in))
+			}
+			if !tm.Paused && d.Want < tm.MinAgents {
+				t.Fatalf("%s wants %d agents, want at least MIN_AGENTS=%d for\n%s", d.Team, d.Want, tm.MinAgents, dump(in))
+			}
+			if tm.ScaleUpStep > 0 && d.Up[Ephemeral]+d.Up[Persistent] > tm.ScaleUpStep+tm.MinAgents+tm.MinIdle {
+				t.Fatalf("%s makes %d agents at once, want at most SCALE_UP_STEP=%d beyond its floors", d.Team, ups, tm.ScaleUpStep)
+			}
+			if d.Text == "" || !slices.Contains(Reasons(), d.Reason) {
+				t.Fatalf("%s: reason %q %q, want words", d.Team, d.Reason, d.Text)
+			}
+		}
+	})
+}
+
+// staying is how many agents of a team the rules counted as there to stay: of
+// the kind that its minimum is made of, where that is one kind of two.
+func staying(in Input, tm *Team) int {
+	d := decider{in: in}
+	d.prepare()
+	d.join()
+	d.expelAll()
+	n := 0
+	for _, m := range d.pairs {
+		if m.Team == tm.Name && m.stays() && (tm.Mode != ModeAuto || m.Kind == Persistent) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestShrinkingKeepsFloors: after a scale-down there is still the minimum, the
+// spare, and a free agent for all that waits.
+func TestShrinkingKeepsFloors(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := newHouse(anyTeams(t)...)
+		for i := range in.Teams {
+			in.Teams[i].ScaleDownCooldown = 0
+			for _, p := range in.Teams[i].Pools {
+				in.agents(rapid.IntRange(0, 5).Draw(t, "free"), p.Team, p.Kind, "f")
+				in.agents(rapid.IntRange(0, 2).Draw(t, "busy"), p.Team, p.Kind, "b", busy)
+				in.agents(rapid.IntRange(0, 2).Draw(t, "coming"), p.Team, p.Kind, "c", coming)
+			}
+		}
+		in.idleFor(time.Hour)
+		anyItems(t, &in, nil)
+		plan, mem, _ := Decide(in)
+		next := apply(in, plan, mem)
+		again, _, _ := Decide(next)
+		for i := range plan.Decisions {
+			d, a, tm := &plan.Decisions[i], &again.Decisions[i], &in.Teams[i]
+			if d.Down[Ephemeral]+d.Down[Persistent] == 0 {
+				continue
+			}
+			was, n := staying(in, tm), staying(next, tm)
+			if n < min(tm.MinAgents, was) {
+				t.Fatalf("%s keeps %d agents after its scale-down, want at least MIN_AGENTS=%d for\n%s", tm.Name, n, tm.MinAgents, dump(in))
+			}
+			if a.Short > 0 && d.Short == 0 {
+				t.Fatalf("%s is short of %d after its scale-down, want none for\n%s", tm.Name, a.Short, dump(in))
+			}
+			if a.Free+a.Coming < tm.MinIdle {
+				t.Fatalf("%s has %d spare after its scale-down, want at least MIN_IDLE=%d for\n%s", tm.Name, a.Free+a.Coming, tm.MinIdle, dump(in))
+			}
+		}
+	})
+}
+
+// TestMoreWaitingNeverWantsFewer: one more item of an expression never lowers
+// what a team wants, while no cap sends items from one team to another.
+func TestMoreWaitingNeverWantsFewer(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyHouse(t)
+		in.MaxAgents, in.Backoff = 1000, nil
+		for i := range in.Teams {
+			in.Teams[i].MaxAgents, in.Teams[i].MaxPersistent, in.Teams[i].Paused = 100, 100, false
+		}
+		in.Jenkins.Items = slices.DeleteFunc(in.Jenkins.Items, func(it Item) bool { return it.State != Buildable || it.Resolution != Labelled })
+		if len(in.Jenkins.Items) == 0 {
+			t.Skip("nobody waits")
+		}
+		before, _, _ := Decide(in)
+		more := in.Jenkins.Items[rapid.IntRange(0, len(in.Jenkins.Items)-1).Draw(t, "one more of")]
+		more.ID, more.Since = 1000, noon
+		in.Jenkins.Items = append(slices.Clone(in.Jenkins.Items), more)
+		after, _, _ := Decide(in)
+		for i := range before.Decisions {
+			if b, a := before.Decisions[i].Want, after.Decisions[i].Want; a < b {
+				t.Fatalf("%s wants %d agents, and %d when one more waits for %s, in\n%s", before.Decisions[i].Team, b, a, more.Label, dump(in))
+			}
+		}
+	})
+}
+
+// TestIdleHouseSettles: with nobody waiting, the house falls to its floors and stays there.
+func TestIdleHouseSettles(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := newHouse(anyTeams(t)...)
+		for i := range in.Teams {
+			tm := &in.Teams[i]
+			tm.Paused, tm.MaxAgents, tm.MaxPersistent = false, 10, 10
+			for _, p := range tm.Pools {
+				in.agents(rapid.IntRange(0, 5).Draw(t, "free"), p.Team, p.Kind, "f")
+			}
+		}
+		quiet := 0
+		for minute := range 120 {
+			in.Now = noon.Add(time.Duration(minute) * time.Minute)
+			in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now, in.Now
+			for i := range in.Cluster.Pods { // what comes is there a minute later
+				in.Cluster.Pods[i].Requested, in.Cluster.Pods[i].Scheduled = false, in.Now
+			}
+			settle(&in)
+			plan, mem, _ := Decide(in)
+			if err := plan.Validate(in); err != nil {
+				t.Fatalf("minute %d: Validate = %v", minute, err)
+			}
+			quiet++
+			if slices.ContainsFunc(plan.Actions, func(a Action) bool { return a.Verb == Create || a.Verb == Mark }) {
+				quiet = 0
+			}
+			in = apply(in, plan, mem)
+		}
+		if quiet < 30 {
+			t.Fatalf("after two hours of nobody waiting the house has been steady for %d minutes, want at least 30", quiet)
+		}
+		for i := range in.Teams {
+			tm := &in.Teams[i]
+			n := 0
+			for j := range in.Cluster.Pods {
+				if in.Cluster.Pods[j].Team == tm.Name {
+					n++
+				}
+			}
+			if want := max(tm.MinAgents, tm.MinIdle); n != want {
+				t.Fatalf("%s settles at %d agents, want %d", tm.Name, n, want)
+			}
+		}
+	})
+}
+
+// settle lets what was begun end: pods that were deleted are gone (a Swarm node
+// with its pod), and agents that were made are online.
+func settle(in *Input) {
+	gone := map[string]bool{}
+	in.Cluster.Pods = slices.DeleteFunc(in.Cluster.Pods, func(p Pod) bool {
+		gone[p.Name] = p.DeletingByUs
+		return p.DeletingByUs
+	})
+	there := map[string]bool{}
+	in.Jenkins.Nodes = slices.DeleteFunc(slices.Clone(in.Jenkins.Nodes), func(n Node) bool {
+		there[n.Name] = true
+		return gone[n.Name]
+	})
+	for i := range in.Cluster.Pods {
+		p := &in.Cluster.Pods[i]
+		if !there[p.Name] {
+			in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: p.Name, Team: p.Team, Kind: p.Kind, Labels: poolOf(in, p.PoolID).Labels, Executors: 1, Idle: true})
+		}
+		for j := range in.Jenkins.Nodes {
+			if n := &in.Jenkins.Nodes[j]; n.Name == p.Name && n.OfflineBy == NotMarked {
+				n.Online = true
+			}
+		}
+	}
+}

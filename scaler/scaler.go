@@ -1,0 +1,212 @@
+// Package scaler is Bellboard's core: the nouns that every other package meets
+// in, and the one decision that is made of them. It imports the standard
+// library (and its own label and nothing else), does no I/O, starts no
+// goroutine, logs nothing, and is told the time: the same Input always gives
+// the same Plan.
+//
+// The path of one tick: a View of Jenkins and a View of the cluster are joined
+// by name into pairs, each pair is given a Class by one table (pair.go), the
+// waiting items are matched to what is free or coming (match.go), and Decide
+// turns the rest into a Plan of actions, each with its reason (decide.go).
+package scaler
+
+import "time"
+
+// Kind is how an agent lives.
+type Kind string
+
+// The two kinds of agent.
+const (
+	// Ephemeral agents take one build and go.
+	Ephemeral Kind = "ephemeral"
+	// Persistent agents take many builds and keep their image cache.
+	Persistent Kind = "persistent"
+)
+
+// Mode is which kinds a team may have.
+type Mode string
+
+// The modes of a team.
+const (
+	ModeEphemeral  Mode = "ephemeral"
+	ModePersistent Mode = "persistent"
+	ModeAuto       Mode = "auto"
+)
+
+// Connect is how an agent reaches Jenkins.
+type Connect string
+
+// The ways to connect.
+const (
+	// Inbound agents need their node registered first, and its secret.
+	Inbound Connect = "inbound"
+	// Swarm agents register their own node, which goes when they do.
+	Swarm Connect = "swarm"
+)
+
+// PoolID names the agents of one team and one kind.
+type PoolID struct {
+	Team string `json:"team"`
+	Kind Kind   `json:"kind"`
+}
+
+// Pool is the agents of one team and one kind, and the settings they share.
+type Pool struct {
+	PoolID
+	Connect Connect
+	// Labels are all that an agent of this pool carries: the team's labels, the
+	// kind, and "swarm" where the Swarm plugin adds it; not its own name.
+	Labels []string
+	// Berths is how many spare registered nodes are kept (Swarm: at least two
+	// that are never taken).
+	Berths       int
+	IdleTimeout  time.Duration
+	StartTimeout time.Duration
+}
+
+// Team is the unit of tuning: a label set, limits and up to two pools.
+type Team struct {
+	Name              string
+	Labels            []string
+	Mode              Mode
+	MinAgents         int
+	MinIdle           int
+	MaxAgents         int
+	MaxPersistent     int
+	ScaleUpCooldown   time.Duration
+	ScaleDownCooldown time.Duration
+	ScaleUpStep       int // agents per scale-up; 0 = no limit
+	Priority          int
+	Paused            bool
+	Pools             []Pool // one per kind that Mode allows
+}
+
+// Pool returns the team's pool of that kind, or nil.
+func (t *Team) Pool(k Kind) *Pool {
+	for i := range t.Pools {
+		if t.Pools[i].Kind == k {
+			return &t.Pools[i]
+		}
+	}
+	return nil
+}
+
+// ItemState is where an item of the Jenkins queue stands.
+type ItemState string
+
+// The states of an item. Only Buildable items can be demand.
+const (
+	Buildable    ItemState = "buildable"
+	Quiet        ItemState = "quiet"         // in its quiet period
+	Blocked      ItemState = "blocked"       // by another build or a resource
+	Pending      ItemState = "pending"       // has an executor, about to start
+	Flyweight    ItemState = "flyweight"     // needs no agent
+	ShuttingDown ItemState = "shutting-down" // Jenkins is about to shut down
+)
+
+// Resolution says what is known of the label an item wants.
+type Resolution string
+
+// How an item's label is known.
+const (
+	Labelled   Resolution = "labelled"   // Label is what it wants
+	Unlabelled Resolution = "unlabelled" // it is known to want none
+	Unresolved Resolution = "unresolved" // not known: counted and shown, never guessed
+)
+
+// Item is one entry of the Jenkins queue.
+type Item struct {
+	ID         int64      `json:"id"`
+	Job        string     `json:"job"`
+	Since      time.Time  `json:"since"` // when it entered the queue
+	State      ItemState  `json:"state"`
+	Resolution Resolution `json:"resolution"`
+	// Label is the expression in Jenkins' canonical form, set when Labelled. It
+	// may be a node's name (a build that wants to resume there).
+	Label string `json:"label,omitempty"`
+	Why   string `json:"why"`
+}
+
+// OfflineBy says who took a node temporarily offline.
+type OfflineBy string
+
+// Who took a node temporarily offline.
+const (
+	NotMarked OfflineBy = ""        // it takes new work when connected
+	Ours      OfflineBy = "ours"    // this instance's mark
+	Hook      OfflineBy = "hook"    // the one-build hook inside Jenkins
+	Monitor   OfflineBy = "monitor" // one of Jenkins' node monitors
+	Person    OfflineBy = "person"  // anybody else: hands off
+)
+
+// Node is a Jenkins node (computer) as one answer showed it.
+type Node struct {
+	Name   string   `json:"name"`
+	Labels []string `json:"labels"` // sorted, without its own name
+	// Team and Kind are from the description; Team is empty for foreign nodes.
+	Team  string `json:"team,omitempty"`
+	Kind  Kind   `json:"kind,omitempty"`
+	Fence bool   `json:"fence,omitempty"`
+	// Online is "connected" (absoluteRemotePath is not null), marked or not.
+	Online    bool `json:"online"`
+	Executors int  `json:"executors"`
+	Busy      int  `json:"busy"`
+	// Idle means that no executor and no one-off executor has work.
+	Idle      bool      `json:"idle"`
+	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
+	Offline   string    `json:"offlineText,omitempty"` // the words of the one who did
+}
+
+// Mine reports whether the node belongs to this instance.
+func (n *Node) Mine() bool { return n.Team != "" }
+
+// JenkinsView is one accepted observation of Jenkins: computers asked first,
+// then the queue, both from one session.
+type JenkinsView struct {
+	Session    string    // X-Jenkins-Session, new at every start of Jenkins
+	Version    string    // X-Jenkins
+	AskedAt    time.Time // before the first question was sent
+	AnsweredAt time.Time // when the last answer was complete
+	Nodes      []Node
+	Items      []Item
+}
+
+// PodPhase is a pod's phase, in Kubernetes' words.
+type PodPhase string
+
+// The phases of a pod.
+const (
+	PodPending   PodPhase = "Pending"
+	PodRunning   PodPhase = "Running"
+	PodSucceeded PodPhase = "Succeeded"
+	PodFailed    PodPhase = "Failed"
+)
+
+// Pod is one agent's pod as the cache shows it.
+type Pod struct {
+	PoolID
+	Name            string    `json:"name"`
+	Namespace       string    `json:"namespace"`
+	UID             string    `json:"uid"`
+	ResourceVersion string    `json:"resourceVersion"`
+	Phase           PodPhase  `json:"phase"`
+	Created         time.Time `json:"created"`
+	Scheduled       time.Time `json:"scheduled"` // zero: not yet
+	Ready           time.Time `json:"ready"`     // when its containers ran; zero: not yet
+	Connected       bool      `json:"connected"` // annotated: its node was once online
+	Deleting        bool      `json:"deleting"`
+	DeletingByUs    bool      `json:"deletingByUs"` // with the grace that only Bellboard uses
+	Disrupted       bool      `json:"disrupted"`    // condition DisruptionTarget
+	Requested       bool      `json:"requested"`    // created by us, not in the cache yet
+	Connect         Connect   `json:"connect"`
+	// Trouble is Kubernetes' own reason when the pod cannot start or has ended
+	// (ImagePullBackOff, Unschedulable, OOMKilled, Evicted ...), TroubleText its words.
+	Trouble     string `json:"trouble,omitempty"`
+	TroubleText string `json:"troubleText,omitempty"`
+}
+
+// ClusterView is the pods of this instance as the caches show them.
+type ClusterView struct {
+	At   time.Time // when the caches were last known to follow the API server
+	Pods []Pod
+}

@@ -1,0 +1,442 @@
+package scaler
+
+import (
+	"fmt"
+	"slices"
+)
+
+// kinds is which kinds of a team an expression accepts.
+type kinds struct{ ephemeral, persistent bool }
+
+func (k kinds) count() int {
+	n := 0
+	if k.ephemeral {
+		n++
+	}
+	if k.persistent {
+		n++
+	}
+	return n
+}
+
+// claim is a part of the shortfall that one team answers for.
+type claim struct {
+	n int
+	k kinds
+}
+
+// account is one team's numbers on the way to its decision.
+type account struct {
+	t         *Team
+	dec       Decision
+	alive     map[Kind]int // living pods
+	stay      map[Kind]int // of them, those that are not leaving
+	coming    map[Kind]int // executors that are on the way
+	gone      map[Kind]int // agents on their way out that nobody decided about
+	surplus   map[Kind]int // free or coming executors that no waiting item takes
+	rank      int          // its place in teamOrder
+	claims    []claim
+	claimed   map[Kind]int // room already promised to claims, by kind (ephemeral: any)
+	up        map[Kind]map[Reason]int
+	cooling   map[Kind]bool // in the scale-up cooldown: only minimums, spares and replacements
+	blockText string
+}
+
+func (a *account) total(m map[Kind]int) int { return m[Ephemeral] + m[Persistent] }
+
+func (a *account) ups(k Kind) int {
+	n := 0
+	for _, v := range a.up[k] {
+		n += v
+	}
+	return n
+}
+
+func (a *account) allUps() int { return a.ups(Ephemeral) + a.ups(Persistent) }
+
+func (a *account) add(k Kind, why Reason, n int) {
+	if n > 0 {
+		a.up[k][why] += n
+	}
+}
+
+// step notes that a rule changed a number.
+func (a *account) step(r Rule, from, to int, noteText string) {
+	a.dec.Steps = append(a.dec.Steps, Step{Rule: r, From: from, To: to, Note: noteText})
+}
+
+// cut takes n creations away: the least urgent reason first, minimums last.
+func (a *account) cut(k Kind, n int) {
+	for _, why := range []Reason{ReasonSpare, ReasonLevel, ReasonDemand, ReasonMinimum} {
+		c := min(n, a.up[k][why])
+		a.up[k][why] -= c
+		n -= c
+	}
+}
+
+// decideTeams makes every team's decision, then shares the global cap.
+func (d *decider) decideTeams() {
+	accounts := make([]*account, 0, len(d.in.Teams))
+	byTeam := make(map[string]*account)
+	for i := range d.in.Teams {
+		t := &d.in.Teams[i]
+		a := &account{
+			t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{}, cooling: map[Kind]bool{}, surplus: map[Kind]int{}, claimed: map[Kind]int{},
+			up: map[Kind]map[Reason]int{Ephemeral: {}, Persistent: {}},
+		}
+		a.dec = Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}}
+		accounts = append(accounts, a)
+		byTeam[t.Name] = a
+	}
+	global := d.tally(byTeam)
+	d.claim(accounts, byTeam)
+	for _, a := range accounts {
+		d.history(a)
+		d.wantUp(a)
+		d.teamRules(a)
+	}
+	d.shareGlobal(accounts, global)
+	for _, a := range accounts {
+		d.emitUp(a)
+		d.wantDown(a)
+		d.conclude(a)
+		d.plan.Decisions = append(d.plan.Decisions, a.dec)
+	}
+}
+
+// alive reports a pod that counts to the caps.
+func (m *member) alive() bool {
+	return m.Pod != nil && m.Pod.Phase != PodSucceeded && m.Pod.Phase != PodFailed
+}
+
+// stays reports an agent that is not on its way out. An ephemeral one at work
+// stays: the end of its build is not a scale-down.
+func (m *member) stays() bool {
+	if m.Pod == nil || m.pool == nil || m.left {
+		return false
+	}
+	switch m.verdict.Class {
+	case Awaited, Resuming:
+		return true
+	case Coming, Free, Reconnecting:
+		return m.verdict.Capacity > 0
+	case Busy:
+		return m.verdict.Do == "" || m.Kind == Ephemeral
+	case Cut:
+		return m.mark() == NotMarked || m.Kind == Ephemeral
+	case Draining:
+		return m.Kind == Ephemeral
+	case FenceInTheWay, Ended, Fenced, Held, Leaving, Going, Stuck, Drained, Ghost, Berth, Intruder, Lost, Stray:
+	}
+	return false
+}
+
+// tally counts agents by team; it returns the living pods of all.
+func (d *decider) tally(byTeam map[string]*account) (global int) {
+	for _, m := range d.pairs {
+		if m.alive() {
+			global++
+		}
+		a := byTeam[m.Team]
+		if a == nil {
+			continue
+		}
+		if m.alive() {
+			a.alive[m.Kind]++
+		}
+		if m.stays() {
+			a.stay[m.Kind]++
+		}
+		switch m.verdict.Class {
+		case Busy, Draining, Cut:
+			a.dec.Busy++
+		case Free:
+			a.dec.Free += m.verdict.Capacity
+		case Coming, Reconnecting:
+			a.dec.Coming += m.verdict.Capacity
+			a.coming[m.Kind] += m.verdict.Capacity
+		case Ended, Leaving, Stuck, Ghost, Fenced:
+			if m.Pod != nil && !m.Pod.DeletingByUs {
+				a.gone[m.Kind]++
+			}
+		case FenceInTheWay, Resuming, Awaited, Held, Going, Drained, Berth, Intruder, Lost, Stray:
+		}
+	}
+	for _, s := range d.supply {
+		if s.pool != nil && byTeam[s.pool.Team] != nil {
+			byTeam[s.pool.Team].surplus[s.pool.Kind] += s.free
+		}
+	}
+	for _, a := range byTeam {
+		a.dec.Alive = a.total(a.alive)
+	}
+	return global
+}
+
+// room is how many more agents of those kinds the team's caps allow.
+func (a *account) room(k kinds) int {
+	if a.t.Paused {
+		return 0
+	}
+	all := a.t.MaxAgents - a.total(a.alive) - a.total(a.claimed)
+	if !k.ephemeral {
+		all = min(all, a.t.MaxPersistent-a.alive[Persistent]-a.claimed[Persistent])
+	}
+	return max(all, 0)
+}
+
+// claim gives each expression's waiting items to the team that answers for
+// them: fewest labels first, then PRIORITY, then name, skipping teams at their cap.
+func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
+	order := slices.Clone(accounts)
+	slices.SortFunc(order, func(a, b *account) int { return teamOrder(a.t, b.t) })
+	for i, a := range order {
+		a.rank = i
+	}
+	accepts := make([]kinds, len(order)) // by rank; zero between two wishes
+	var fit []*account
+	var accept []kinds
+	nobodys := map[string]*Unserved{}
+	wishes := slices.Clone(d.wishes)
+	slices.SortStableFunc(wishes, func(a, b *wish) int { return a.oldest.Compare(b.oldest) })
+	for _, w := range wishes {
+		fit, accept = fit[:0], accept[:0]
+		for _, i := range w.fits {
+			if p := d.supply[i].home; p != nil {
+				a := byTeam[p.Team]
+				k := &accepts[a.rank]
+				if *k == (kinds{}) {
+					fit = append(fit, a)
+				}
+				k.ephemeral = k.ephemeral || p.Kind == Ephemeral
+				k.persistent = k.persistent || p.Kind == Persistent
+			}
+		}
+		slices.SortFunc(fit, func(a, b *account) int { return a.rank - b.rank })
+		for _, a := range fit {
+			accept = append(accept, accepts[a.rank])
+			accepts[a.rank] = kinds{}
+		}
+		if len(fit) == 0 {
+			for _, i := range w.items[:w.left] {
+				note(nobodys, &d.in.Jenkins.Items[i], w.text)
+			}
+			continue
+		}
+		first, left := fit[0], w.left
+		first.dec.Waiting += len(w.items) - w.left
+		if old := d.in.Now.Sub(w.oldest); old > first.dec.Oldest {
+			first.dec.Oldest = old
+		}
+		for _, i := range w.items {
+			it := &d.in.Jenkins.Items[i]
+			d.mem.Waiting[it.ID] = Waiting{Team: first.t.Name, Since: it.Since}
+		}
+		give := func(a *account, k kinds, n int) {
+			if n <= 0 {
+				return
+			}
+			a.claims = append(a.claims, claim{n: n, k: k})
+			a.dec.Waiting += n
+			a.dec.Short += n
+		}
+		for i, a := range fit {
+			n := min(left, a.room(accept[i]))
+			give(a, accept[i], n)
+			if accept[i].ephemeral {
+				a.claimed[Ephemeral] += n
+			} else {
+				a.claimed[Persistent] += n
+			}
+			left -= n
+		}
+		give(first, accept[0], left) // blocked there, and shown there
+	}
+	d.plan.Nobodys = sortedUnserved(nobodys)
+	d.waits()
+}
+
+// waits turns items that left the queue since the last tick into facts.
+func (d *decider) waits() {
+	if len(d.in.Memory.Waiting) == 0 {
+		return
+	}
+	there := make(map[int64]bool, len(d.in.Jenkins.Items))
+	for i := range d.in.Jenkins.Items {
+		it := &d.in.Jenkins.Items[i]
+		if it.State != Pending {
+			there[it.ID] = true
+		}
+	}
+	gone := make([]int64, 0)
+	for id, w := range d.in.Memory.Waiting {
+		if there[id] {
+			if _, ok := d.mem.Waiting[id]; !ok {
+				d.mem.Waiting[id] = w
+			}
+			continue
+		}
+		gone = append(gone, id)
+	}
+	slices.Sort(gone)
+	for _, id := range gone {
+		w := d.in.Memory.Waiting[id]
+		d.facts.Waits = append(d.facts.Waits, Wait{Team: w.Team, Took: d.in.Jenkins.AnsweredAt.Sub(w.Since)})
+	}
+}
+
+// history feeds the level policy.
+func (d *decider) history(a *account) {
+	demand := a.dec.Waiting + a.dec.Busy
+	levels := observeLevel(d.in.Memory.Levels[a.t.Name], d.in.Now.Unix()/60, demand)
+	d.mem.Levels[a.t.Name] = levels
+	if a.t.Mode == ModeAuto {
+		a.dec.Level, _ = keepLevel(levels)
+		a.dec.Level = min(a.dec.Level, a.t.MaxPersistent)
+	}
+}
+
+// floorKind is the kind that MIN_AGENTS and the level are made of.
+func (t *Team) floorKind() Kind {
+	if t.Mode == ModeEphemeral {
+		return Ephemeral
+	}
+	return Persistent
+}
+
+// spareKind is the kind that MIN_IDLE is made of.
+func (t *Team) spareKind() Kind {
+	if t.Mode == ModePersistent {
+		return Persistent
+	}
+	return Ephemeral
+}
+
+// wantUp is what the team would create if no rule said no.
+func (d *decider) wantUp(a *account) {
+	t := a.t
+	if t.Paused {
+		a.dec.Want = a.total(a.stay) + a.dec.Short
+		if a.dec.Short > 0 {
+			a.step(RulePaused, a.dec.Short, 0, "")
+			a.blockText = "paused"
+		}
+		return
+	}
+	floor, have := t.floorKind(), a.total(a.stay)
+	if t.Mode == ModeAuto {
+		have = a.stay[Persistent]
+	}
+	// A missing minimum serves waiting items like any other agent, and is made
+	// first: no step and no cooldown delays it.
+	missing := max(0, t.MinAgents-have)
+	// Those that insist on a kind choose first: the others can be of either.
+	slices.SortStableFunc(a.claims, func(x, y claim) int { return x.k.count() - y.k.count() })
+	for _, c := range a.claims {
+		n := c.n
+		if c.k.persistent && floor == Persistent || c.k.ephemeral && floor == Ephemeral {
+			m := min(n, missing)
+			if c.k.ephemeral && c.k.persistent {
+				m = min(m, d.persistentRoom(a))
+			}
+			a.add(floor, ReasonMinimum, m)
+			missing -= m
+			n -= m
+		}
+		switch {
+		case c.k.ephemeral && c.k.persistent:
+			p := min(n, max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent)), d.persistentRoom(a))
+			a.add(Persistent, ReasonDemand, p)
+			a.add(Ephemeral, ReasonDemand, n-p)
+		case c.k.persistent:
+			a.add(Persistent, ReasonDemand, n)
+		default:
+			a.add(Ephemeral, ReasonDemand, n)
+		}
+	}
+	a.add(floor, ReasonMinimum, missing)
+	beyond := a.total(a.surplus) + missing
+	if level := a.dec.Level - a.stay[Persistent] - a.ups(Persistent); t.Mode == ModeAuto && level > 0 {
+		a.add(Persistent, ReasonLevel, level)
+		beyond += level
+	}
+	a.add(t.spareKind(), ReasonSpare, t.MinIdle-beyond)
+	a.dec.Want = a.total(a.stay) + a.allUps()
+}
+
+// persistentRoom is how many more persistent agents can be made now; what may
+// be of either kind is made ephemeral beyond it.
+func (d *decider) persistentRoom(a *account) int {
+	if until, ok := d.in.Backoff[PoolID{a.t.Name, Persistent}]; ok && d.in.Now.Before(until) {
+		return 0
+	}
+	return max(0, a.t.MaxPersistent-a.alive[Persistent]-a.ups(Persistent))
+}
+
+// emitUp turns numbers into creations: on berths first, on new names then.
+func (d *decider) emitUp(a *account) {
+	for _, k := range []Kind{Persistent, Ephemeral} {
+		n := a.ups(k)
+		a.dec.Up[k] = n
+		if n == 0 {
+			continue
+		}
+		id := PoolID{a.t.Name, k}
+		berths := d.freeBerths(id)
+		for _, why := range []Reason{ReasonMinimum, ReasonDemand, ReasonLevel, ReasonSpare} {
+			for range a.up[k][why] {
+				act := Action{Verb: Create, Pool: id, Reason: why, Text: a.upText(why)}
+				if len(berths) > 0 {
+					berths[0].left = true
+					act.Agent, berths = berths[0].Name, berths[1:]
+				}
+				d.plan.Actions = append(d.plan.Actions, act)
+			}
+		}
+		if a.up[k][ReasonDemand]+a.up[k][ReasonLevel] > 0 && !a.cooling[k] {
+			d.mem.Up[id] = d.in.Now
+		}
+		d.mem.Down[id] = d.in.Now
+	}
+}
+
+func (a *account) upText(why Reason) string {
+	switch why {
+	case ReasonMinimum:
+		return fmt.Sprintf("MIN_AGENTS=%d", a.t.MinAgents)
+	case ReasonSpare:
+		return fmt.Sprintf("MIN_IDLE=%d", a.t.MinIdle)
+	case ReasonLevel:
+		return fmt.Sprintf("%d needed in over half of the last hour", a.dec.Level)
+	default:
+		return fmt.Sprintf("%d waiting, %d free, %d on the way", a.dec.Waiting, a.dec.Free, a.dec.Coming)
+	}
+}
+
+// conclude finds the words for the decision.
+func (d *decider) conclude(a *account) {
+	dec := &a.dec
+	up, down := dec.Up[Ephemeral]+dec.Up[Persistent], dec.Down[Ephemeral]+dec.Down[Persistent]
+	switch {
+	case up > 0:
+		for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare} {
+			if a.up[Ephemeral][why]+a.up[Persistent][why] > 0 {
+				dec.Reason, dec.Text = why, a.upText(why)
+				break
+			}
+		}
+		if a.blockText != "" {
+			dec.Text += "; " + a.blockText
+		}
+	case down > 0:
+		dec.Reason, dec.Text = ReasonIdle, fmt.Sprintf("%s idle too long", plural(down, "agent"))
+	case a.blockText != "":
+		dec.Reason, dec.Text = ReasonBlocked, a.blockText
+	case dec.Waiting > 0:
+		dec.Reason, dec.Text = ReasonSteady, fmt.Sprintf("%d waiting, %d free, %d on the way", dec.Waiting, dec.Free, dec.Coming)
+	case a.t.Paused:
+		dec.Reason, dec.Text = ReasonPaused, "paused"
+	default:
+		dec.Reason, dec.Text = ReasonSteady, "nobody waits"
+	}
+}

@@ -1,0 +1,78 @@
+package scaler
+
+import "time"
+
+// Source is an API that can fail to answer.
+type Source string
+
+// The sources.
+const (
+	SourceJenkins    Source = "jenkins"
+	SourceKubernetes Source = "kubernetes"
+	SourceBellboard  Source = "bellboard" // a plan of its own that broke a promise
+)
+
+// Tick is the whole record of one pass: what the log line, the metrics, the
+// page and the status answer are all made from.
+type Tick struct {
+	ID   string        `json:"id"` // <start of process>-<number>, the decision id everywhere
+	At   time.Time     `json:"at"`
+	Took time.Duration `json:"took"`
+	// Hold, when set, says why nothing was decided; HoldBy is the source at fault.
+	Hold   string `json:"hold,omitempty"`
+	HoldBy Source `json:"holdBy,omitempty"`
+	// Grace is what is left of the restart grace, in which nothing is removed.
+	Grace time.Duration `json:"grace"`
+	// Ages of what the tick rests on, at its start of deciding.
+	Age      map[Source]time.Duration `json:"age,omitempty"`
+	Plan     Plan                     `json:"plan"`
+	Outcomes []Outcome                `json:"outcomes,omitempty"`
+	Facts    Facts                    `json:"facts"`
+}
+
+// Outcome is what became of one action.
+type Outcome struct {
+	Action Action `json:"action"`
+	Result Result `json:"result"`
+	Error  string `json:"error,omitempty"`
+}
+
+// Result is how an action ended: a closed set, and a metric label.
+type Result string
+
+// The results.
+const (
+	Done    Result = "done"
+	Late    Result = "late"    // not sent: its answers had grown too old; decided anew next tick
+	Changed Result = "changed" // a precondition did not hold; decided anew next tick
+	Refused Result = "refused" // the server said no
+	Failed  Result = "failed"
+	Skipped Result = "skipped" // DRY_RUN
+)
+
+// Results lists every result.
+func Results() []Result { return []Result{Done, Late, Changed, Refused, Failed, Skipped} }
+
+// Facts is what happened since the tick before, counted once.
+type Facts struct {
+	Waits    []Wait    `json:"waits,omitempty"`
+	Startups []Startup `json:"startups,omitempty"`
+	// BuildsLost counts builds whose agent's pod vanished under them, per pool.
+	BuildsLost map[PoolID]int `json:"-"`
+	// SecondBuilds counts builds that slipped onto an ephemeral agent after its first.
+	SecondBuilds map[PoolID]int `json:"-"`
+	// Failures counts agents removed that never connected.
+	Failures map[PoolID]int `json:"-"`
+}
+
+// Wait is how long one item waited from entering the queue to leaving it.
+type Wait struct {
+	Team string        `json:"team"`
+	Took time.Duration `json:"took"`
+}
+
+// Startup is how long one agent took from its pod's creation to its node being online.
+type Startup struct {
+	PoolID
+	Took time.Duration `json:"took"`
+}

@@ -1,0 +1,223 @@
+package scaler
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Validate checks a plan against the promises, from the raw input and without
+// the table that made it: the loop runs it before it acts, and acts on nothing
+// when it fails. Every broken promise is reported.
+func (p Plan) Validate(in Input) error {
+	v := validator{in: in, pods: map[string]*Pod{}, nodes: map[string]*Node{}, pinned: map[string]bool{}}
+	for i := range in.Cluster.Pods {
+		v.pods[in.Cluster.Pods[i].Name] = &in.Cluster.Pods[i]
+	}
+	for i := range in.Jenkins.Nodes {
+		v.nodes[in.Jenkins.Nodes[i].Name] = &in.Jenkins.Nodes[i]
+	}
+	for i := range in.Jenkins.Items {
+		if it := &in.Jenkins.Items[i]; it.Resolution == Labelled {
+			v.pinned[it.Label] = true
+		}
+	}
+	for i := range p.Actions {
+		v.action(&p.Actions[i])
+	}
+	v.once(p)
+	v.caps(p)
+	v.decisions(p)
+	return errors.Join(v.errs...)
+}
+
+type validator struct {
+	in     Input
+	pods   map[string]*Pod
+	nodes  map[string]*Node
+	pinned map[string]bool
+	errs   []error
+}
+
+func (v *validator) broken(a *Action, format string, args ...any) {
+	v.errs = append(v.errs, fmt.Errorf("%s %s (%s): %s", a.Verb, a.Agent, a.Reason, fmt.Sprintf(format, args...)))
+}
+
+func (v *validator) grace() bool { return v.in.Now.Before(v.in.GraceUntil) }
+
+// shownBefore: an earlier answer showed our mark, these were asked for later, and show it too.
+func (v *validator) shownBefore(name string) bool {
+	since, ok := v.in.Memory.Marked[name]
+	return ok && !v.in.Jenkins.AskedAt.Before(since)
+}
+
+func (v *validator) action(a *Action) {
+	if !slices.Contains(Reasons(), a.Reason) {
+		v.broken(a, "has no reason of the closed set")
+	}
+	pod, node := v.pods[a.Agent], v.nodes[a.Agent]
+	if fence := node != nil && node.Fence; a.Verb.Destructive() && v.pinned[a.Agent] && (a.Verb != DeleteNode || !fence) {
+		v.broken(a, "a queued build names it")
+	}
+	switch a.Verb {
+	case Mark:
+		switch {
+		case node == nil || !node.Mine() || node.OfflineBy == Person:
+			v.broken(a, "is not ours to mark")
+		case a.Reason == ReasonIdle && !node.Idle:
+			v.broken(a, "its node is at work, and a scale-down takes only idle ones")
+		}
+	case ClearMark:
+		if node == nil || !v.pinned[a.Agent] || node.OfflineBy != Ours && node.OfflineBy != Hook {
+			v.broken(a, "only our own mark is lifted, and for a build that names the node")
+		}
+	case Create:
+		if a.Agent != "" && (!v.in.Berths[a.Agent] || pod != nil || node == nil || node.Online || !node.Idle || v.pinned[a.Agent]) {
+			v.broken(a, "is not a berth of this process")
+		}
+	case PutSecret, Annotate:
+		if pod == nil || a.Pod == nil || a.Pod.UID != pod.UID {
+			v.broken(a, "no such pod")
+		}
+	case Register:
+		if t := v.team(a.Pool.Team); t == nil || t.Pool(a.Pool.Kind) == nil {
+			v.broken(a, "no such pool")
+		}
+	case DeletePod:
+		v.deletePod(a, pod, node)
+	case DeleteNode:
+		v.deleteNode(a, pod, node)
+	case Fence:
+		if pod == nil || node != nil || pod.Connect != Swarm || v.grace() {
+			v.broken(a, "only an absent Swarm node is fenced, and out of grace")
+		}
+	default:
+		v.broken(a, "is no action")
+	}
+}
+
+// once: one step of the way out a tick, and no berth taken twice.
+func (v *validator) once(p Plan) {
+	first := make(map[string]Verb, len(p.Actions))
+	for i := range p.Actions {
+		a := &p.Actions[i]
+		if a.Agent == "" || a.Verb == Annotate || a.Verb == PutSecret {
+			continue
+		}
+		if other, ok := first[a.Agent]; ok {
+			v.broken(a, "the same plan says %s", other)
+		}
+		first[a.Agent] = a.Verb
+	}
+}
+
+func (v *validator) deletePod(a *Action, pod *Pod, node *Node) {
+	switch {
+	case pod == nil || a.Pod == nil || a.Pod.UID != pod.UID:
+		v.broken(a, "no such pod")
+	case pod.Phase == PodSucceeded || pod.Phase == PodFailed:
+	case v.grace():
+		v.broken(a, "within the restart grace")
+	case node == nil && pod.Connect == Inbound:
+	case node == nil:
+		v.broken(a, "its Swarm node is absent and not fenced")
+	case node.Fence:
+	case node.OfflineBy != Ours || !v.shownBefore(a.Agent):
+		v.broken(a, "no earlier answer showed our mark")
+	case !node.Idle:
+		v.broken(a, "its node is at work")
+	}
+}
+
+func (v *validator) deleteNode(a *Action, pod *Pod, node *Node) {
+	switch {
+	case node == nil || !node.Mine():
+		v.broken(a, "no such node of ours")
+	case node.Fence && v.pinned[a.Agent]:
+	case node.Fence && (pod != nil || node.Online || !node.Idle):
+		v.broken(a, "the fence still keeps somebody out")
+	case node.Fence:
+	case pod != nil:
+		v.broken(a, "its pod lives")
+	case v.grace() || node.Online || node.OfflineBy != Ours || !v.shownBefore(a.Agent):
+		v.broken(a, "only an offline node whose mark was seen before goes, and out of grace")
+	case !node.Idle:
+		if since, ok := v.in.Memory.Lost[a.Agent]; !ok || v.in.Now.Sub(since) < LostAfter {
+			v.broken(a, "Jenkins still waits for it")
+		}
+	}
+}
+
+// caps: no plan makes more agents than the team's and the global caps allow.
+func (v *validator) caps(p Plan) {
+	alive, persistent := map[string]int{}, map[string]int{}
+	all := 0
+	count := func(id PoolID) {
+		all++
+		alive[id.Team]++
+		if id.Kind == Persistent {
+			persistent[id.Team]++
+		}
+	}
+	for _, pod := range v.pods {
+		if pod.Phase != PodSucceeded && pod.Phase != PodFailed {
+			count(pod.PoolID)
+		}
+	}
+	grown, shrunk := map[PoolID]bool{}, map[PoolID]bool{}
+	for i := range p.Actions {
+		switch a := &p.Actions[i]; {
+		case a.Verb == Create:
+			count(a.Pool)
+			grown[a.Pool] = true
+		case a.Verb == Mark && a.Reason == ReasonIdle:
+			shrunk[a.Pool] = true
+		}
+	}
+	for id := range grown {
+		t := v.team(id.Team)
+		switch {
+		case t == nil || t.Pool(id.Kind) == nil:
+			v.errs = append(v.errs, fmt.Errorf("creates for %s %s, which is not there", id.Team, id.Kind))
+		case t.Paused:
+			v.errs = append(v.errs, fmt.Errorf("creates for %s, which is paused", id.Team))
+		case alive[id.Team] > t.MaxAgents:
+			v.errs = append(v.errs, fmt.Errorf("%s would have %d agents, over MAX_AGENTS=%d", id.Team, alive[id.Team], t.MaxAgents))
+		case id.Kind == Persistent && persistent[id.Team] > t.MaxPersistent:
+			v.errs = append(v.errs, fmt.Errorf("%s would have %d persistent agents, over MAX_PERSISTENT=%d", id.Team, persistent[id.Team], t.MaxPersistent))
+		}
+		if shrunk[id] {
+			v.errs = append(v.errs, fmt.Errorf("creates and drains in %s %s at once", id.Team, id.Kind))
+		}
+	}
+	if len(grown) > 0 && all > v.in.MaxAgents {
+		v.errs = append(v.errs, fmt.Errorf("all teams would have %d agents, over BELLBOARD_MAX_AGENTS=%d", all, v.in.MaxAgents))
+	}
+}
+
+func (v *validator) team(name string) *Team {
+	for i := range v.in.Teams {
+		if v.in.Teams[i].Name == name {
+			return &v.in.Teams[i]
+		}
+	}
+	return nil
+}
+
+// decisions: a wish that was not granted is explained by a rule.
+func (v *validator) decisions(p Plan) {
+	for i := range p.Decisions {
+		d := &p.Decisions[i]
+		if d.Short > d.Up[Ephemeral]+d.Up[Persistent] && len(d.Steps) == 0 {
+			v.errs = append(v.errs, fmt.Errorf("%s: %d items are short, %d agents are made, and no rule says why", d.Team, d.Short, d.Up[Ephemeral]+d.Up[Persistent]))
+		}
+		if !slices.Contains(Reasons(), d.Reason) {
+			v.errs = append(v.errs, fmt.Errorf("%s: decision without a reason", d.Team))
+		}
+	}
+}
+
+// Deadline is until when a destructive action that rests on these answers may
+// be sent: one second after the last of them arrived.
+func (v JenkinsView) Deadline() time.Time { return v.AnsweredAt.Add(time.Second) }

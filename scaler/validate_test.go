@@ -1,0 +1,194 @@
+package scaler
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestValidateRefuses: for each promise, a plan that breaks it is refused, and
+// the words say which. (That Decide's own plans pass is a property.)
+func TestValidateRefuses(t *testing.T) {
+	web := PoolID{"web", Ephemeral}
+	pets := PoolID{"web", Persistent}
+	const name = "web-e-a"
+	act := func(v Verb, change ...func(*Action)) func(*Input, *Plan) {
+		return func(in *Input, p *Plan) {
+			a := Action{Verb: v, Agent: name, Pool: web, Reason: ReasonDrained}
+			for i := range in.Cluster.Pods {
+				if in.Cluster.Pods[i].Name == name {
+					a.Pod = &in.Cluster.Pods[i]
+				}
+			}
+			for _, f := range change {
+				f(&a)
+			}
+			p.Actions = append(p.Actions, a)
+		}
+	}
+	why := func(r Reason) func(*Action) { return func(a *Action) { a.Reason = r } }
+	create := func(id PoolID, agent string) func(*Input, *Plan) {
+		return func(_ *Input, p *Plan) {
+			p.Actions = append(p.Actions, Action{Verb: Create, Agent: agent, Pool: id, Reason: ReasonDemand})
+		}
+	}
+	with := func(change ...func(*Pair)) func(*Input) {
+		return func(in *Input) { in.agent("web", Ephemeral, "a", change...); in.wasMarked() }
+	}
+	named := func(in *Input) { in.wait(1, name, time.Second) }
+	inGrace := func(in *Input) { in.GraceUntil = noon.Add(1) }
+	unseen := func(in *Input) { in.Memory.Marked = nil }
+	none := func(*Input) {}
+	tests := []struct {
+		name  string
+		house []func(*Input)
+		plan  []func(*Input, *Plan)
+		words string // empty: it is accepted
+	}{
+		{"a drained agent goes", []func(*Input){with(ours)}, []func(*Input, *Plan){act(DeletePod)}, ""},
+		{"not while a build names it", []func(*Input){with(ours), named}, []func(*Input, *Plan){act(DeletePod)}, "a queued build names it"},
+		{"not in grace", []func(*Input){with(ours), inGrace}, []func(*Input, *Plan){act(DeletePod)}, "restart grace"},
+		{"not on the answers that first show the mark", []func(*Input){with(ours), unseen}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed our mark"},
+		{"not without a mark", []func(*Input){with()}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed our mark"},
+		{"not on the hook's mark", []func(*Input){with(hook)}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed our mark"},
+		{"not at work", []func(*Input){with(ours, busy)}, []func(*Input, *Plan){act(DeletePod)}, "at work"},
+		{"not another pod of that name", []func(*Input){with(ours)}, []func(*Input, *Plan){act(DeletePod, func(a *Action) { a.Pod = &Pod{UID: "other"} })}, "no such pod"},
+		{"not a pod that is not there", []func(*Input){with(ours, noPod, offline)}, []func(*Input, *Plan){act(DeletePod)}, "no such pod"},
+		{"an ended pod goes", []func(*Input){with(failed, busy), inGrace}, []func(*Input, *Plan){act(DeletePod, why(ReasonEnded))}, ""},
+		{"but not one that a build names", []func(*Input){with(failed), named}, []func(*Input, *Plan){act(DeletePod, why(ReasonEnded))}, "a queued build names it"},
+		{"an inbound pod without its node goes", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, ""},
+		{"a Swarm pod without its node is fenced first", []func(*Input){with(swarm, noNode)}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, "not fenced"},
+		{"a fenced pod goes", []func(*Input){with(swarm, fence)}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, ""},
+		{"a fenced pod that a build names stays", []func(*Input){with(swarm, fence), named}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, "a queued build names it"},
+
+		{"a stray node goes", []func(*Input){with(ours, noPod, offline)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, ""},
+		{"not while its pod lives", []func(*Input){with(ours, offline)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "its pod lives"},
+		{"not while it is online", []func(*Input){with(ours, noPod)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "only an offline node"},
+		{"not without a mark", []func(*Input){with(noPod, offline)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "only an offline node"},
+		{"not on the answers that first show the mark", []func(*Input){with(ours, noPod, offline), unseen}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "mark was seen before"},
+		{"not in grace", []func(*Input){with(ours, noPod, offline), inGrace}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "out of grace"},
+		{"not while a build names it", []func(*Input){with(ours, noPod, offline), named}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "a queued build names it"},
+		{"not a busy one at once", []func(*Input){with(ours, noPod, offline, busy)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonLost))}, "still waits for it"},
+		{"not a node that is not there", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "no such node of ours"},
+		{"not a foreign node", []func(*Input){with(ours, noPod, offline, func(p *Pair) { p.Node.Team = "" })}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "no such node of ours"},
+		{"a fence in the way goes", []func(*Input){with(swarm, fence), named, inGrace}, []func(*Input, *Plan){act(DeleteNode, why(ReasonResume))}, ""},
+		{"a fence that nobody names stays while its pod lives", []func(*Input){with(swarm, fence)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonGhost))}, "still keeps somebody out"},
+		{"and goes without it", []func(*Input){with(fence, noPod)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonGhost))}, ""},
+
+		{"a node of ours is marked", []func(*Input){with(busy)}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, ""},
+		{"not a person's", []func(*Input){with(person)}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, "not ours to mark"},
+		{"not a foreign one", []func(*Input){with(func(p *Pair) { p.Node.Team = "" }, noPod)}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, "not ours to mark"},
+		{"not one that is not there", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, "not ours to mark"},
+		{"not one that a build names", []func(*Input){with(), named}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, "a queued build names it"},
+		{"no busy one to scale down", []func(*Input){with(busy)}, []func(*Input, *Plan){act(Mark, why(ReasonIdle))}, "takes only idle ones"},
+		{"our mark is lifted for a build", []func(*Input){with(ours), named}, []func(*Input, *Plan){act(ClearMark, why(ReasonResume))}, ""},
+		{"not for nobody", []func(*Input){with(ours)}, []func(*Input, *Plan){act(ClearMark, why(ReasonResume))}, "for a build that names the node"},
+		{"a person's is not", []func(*Input){with(person), named}, []func(*Input, *Plan){act(ClearMark, why(ReasonResume))}, "only our own mark"},
+
+		{"an absent Swarm node is fenced", []func(*Input){with(swarm, noNode)}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, ""},
+		{"not one that is there", []func(*Input){with(swarm)}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, "only an absent Swarm node"},
+		{"not an inbound one", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, "only an absent Swarm node"},
+		{"not in grace", []func(*Input){with(swarm, noNode), inGrace}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, "out of grace"},
+		{"not one that a build names", []func(*Input){with(swarm, noNode), named}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, "a queued build names it"},
+
+		{"one step at a time", []func(*Input){with(ours)}, []func(*Input, *Plan){act(Mark), act(DeletePod)}, "the same plan says mark"},
+		{"no reason", []func(*Input){with(busy)}, []func(*Input, *Plan){act(Mark, why("because"))}, "no reason of the closed set"},
+		{"no such verb", []func(*Input){with()}, []func(*Input, *Plan){act("explode")}, "is no action"},
+		{"no such pod to note on", []func(*Input){with(noPod)}, []func(*Input, *Plan){act(Annotate, why(ReasonConnected))}, "no such pod"},
+		{"no such pod to give a Secret", []func(*Input){with(noPod)}, []func(*Input, *Plan){act(PutSecret, why(ReasonRestart))}, "no such pod"},
+		{"no such pool to register for", []func(*Input){none}, []func(*Input, *Plan){act(Register, func(a *Action) { a.Agent, a.Pool = "", PoolID{"web", "odd"} })}, "no such pool"},
+
+		{"an agent is made on a berth", []func(*Input){none}, []func(*Input, *Plan){create(web, "web-e-bertha")}, ""},
+		{"once", []func(*Input){none}, []func(*Input, *Plan){create(web, "web-e-bertha"), create(web, "web-e-bertha")}, "the same plan says create"},
+		{"not on another's name", []func(*Input){with()}, []func(*Input, *Plan){create(web, name)}, "not a berth of this process"},
+		{"not on a berth that a build names", []func(*Input){func(in *Input) { in.wait(1, "web-e-bertha", time.Second) }}, []func(*Input, *Plan){create(web, "web-e-bertha")}, "not a berth of this process"},
+		{"not on a berth that was taken", []func(*Input){with(offline), func(in *Input) { in.Berths[name] = true }}, []func(*Input, *Plan){create(web, name)}, "not a berth of this process"},
+		{"not on a berth that is online", []func(*Input){with(noPod), func(in *Input) { in.Berths[name] = true }}, []func(*Input, *Plan){create(web, name)}, "not a berth of this process"},
+		{"not on a berth at work", []func(*Input){with(noPod, offline, busy), func(in *Input) { in.Berths[name] = true }}, []func(*Input, *Plan){create(web, name)}, "not a berth of this process"},
+		{"not on a berth whose node is gone", []func(*Input){func(in *Input) { in.Berths[name] = true }}, []func(*Input, *Plan){create(web, name)}, "not a berth of this process"},
+		{"no note on another pod of that name", []func(*Input){with()}, []func(*Input, *Plan){act(Annotate, func(a *Action) { a.Pod = &Pod{UID: "other"} })}, "no such pod"},
+		{"no note without saying on which pod", []func(*Input){with()}, []func(*Input, *Plan){act(Annotate, func(a *Action) { a.Pod = nil })}, "no such pod"},
+		{"not for a team that is not there", []func(*Input){none}, []func(*Input, *Plan){create(PoolID{"who", Ephemeral}, "")}, "which is not there"},
+		{"not for a kind that is not there", []func(*Input){func(in *Input) { in.Teams[0].Pools = in.Teams[0].Pools[:1] }}, []func(*Input, *Plan){create(pets, "")}, "which is not there"},
+		{"not for a paused team", []func(*Input){func(in *Input) { in.Teams[0].Paused = true }}, []func(*Input, *Plan){create(web, "")}, "which is paused"},
+		{"not over MAX_AGENTS", []func(*Input){func(in *Input) { in.Teams[0].MaxAgents = 1 }, with(busy, ours)}, []func(*Input, *Plan){create(web, "")}, "over MAX_AGENTS=1"},
+		{"not over MAX_PERSISTENT", []func(*Input){func(in *Input) { in.Teams[0].MaxPersistent = 1 }}, []func(*Input, *Plan){create(pets, ""), create(pets, "")}, "over MAX_PERSISTENT=1"},
+		{"not over BELLBOARD_MAX_AGENTS", []func(*Input){func(in *Input) { in.MaxAgents = 1 }, with(person)}, []func(*Input, *Plan){create(web, "")}, "over BELLBOARD_MAX_AGENTS=1"},
+		{"an ended pod is not counted", []func(*Input){func(in *Input) { in.Teams[0].MaxAgents = 1 }, with(failed)}, []func(*Input, *Plan){create(web, "")}, ""},
+		{"no pool grows and shrinks at once", []func(*Input){with()}, []func(*Input, *Plan){create(web, ""), act(Mark, why(ReasonIdle))}, "creates and drains"},
+		{"a shortfall is made good or explained", []func(*Input){none}, []func(*Input, *Plan){func(_ *Input, p *Plan) { p.Decisions = []Decision{{Team: "web", Short: 2, Reason: ReasonSteady}} }}, "no rule says why"},
+		{"a decision has a reason", []func(*Input){none}, []func(*Input, *Plan){func(_ *Input, p *Plan) { p.Decisions = []Decision{{Team: "web"}} }}, "decision without a reason"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newHouse(newTeam("web", ModeAuto, []string{"linux"}))
+			for _, f := range tt.house {
+				f(&in)
+			}
+			var p Plan
+			for _, f := range tt.plan {
+				f(&in, &p)
+			}
+			err := p.Validate(in)
+			switch {
+			case tt.words == "" && err != nil:
+				t.Errorf("Validate(%s) = %v, want nil", tt.name, err)
+			case tt.words != "" && (err == nil || !strings.Contains(err.Error(), tt.words)):
+				t.Errorf("Validate(%s) = %v, want an error with %q", tt.name, err, tt.words)
+			}
+		})
+	}
+}
+
+// TestValidateRefusesUnsafePlans: what a safeguard less lets through is caught.
+func TestValidateRefusesUnsafePlans(t *testing.T) {
+	tests := []struct {
+		name   string
+		unsafe Sabotage
+		words  string
+	}{
+		{"pins ignored", Sabotage{IgnorePins: true}, "a queued build names it"},
+		{"grace ignored", Sabotage{IgnoreGrace: true}, "within the restart grace"},
+		{"mark and go", Sabotage{MarkAndGo: true}, "no earlier answer showed our mark"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newHouse(newTeam("web", ModeEphemeral, []string{"linux"}))
+			in.wait(1, in.agent("web", Ephemeral, "a", ours), time.Second)
+			in.agent("web", Ephemeral, "b", ours)
+			in.wasMarked()
+			if tt.unsafe.IgnoreGrace {
+				in.GraceUntil = noon.Add(time.Minute)
+			}
+			if tt.unsafe.MarkAndGo {
+				in.Memory.Marked = nil
+			}
+			if plan, _, _ := Decide(in); plan.Validate(in) != nil {
+				t.Fatalf("Validate(safe plan) = %v, want nil", plan.Validate(in))
+			}
+			in.Unsafe = tt.unsafe
+			plan, _, _ := Decide(in)
+			if err := plan.Validate(in); err == nil || !strings.Contains(err.Error(), tt.words) {
+				t.Errorf("Validate(unsafe plan) = %v, want an error with %q", err, tt.words)
+			}
+		})
+	}
+}
+
+// TestClosedSets: every value of the closed sets is listed once.
+func TestClosedSets(t *testing.T) {
+	if got := len(slices.Compact(slices.Sorted(slices.Values(Reasons())))); got != len(Reasons()) {
+		t.Errorf("Reasons() has %d different reasons, want %d", got, len(Reasons()))
+	}
+	if got := len(slices.Compact(slices.Sorted(slices.Values(Rules())))); got != len(Rules()) {
+		t.Errorf("Rules() has %d different rules, want %d", got, len(Rules()))
+	}
+	if got := len(slices.Compact(slices.Sorted(slices.Values(Classes())))); got != len(Classes()) {
+		t.Errorf("Classes() has %d different classes, want %d", got, len(Classes()))
+	}
+	v := JenkinsView{AnsweredAt: noon}
+	if got := v.Deadline(); !got.Equal(noon.Add(time.Second)) {
+		t.Errorf("Deadline() = %v, want one second after the answers", got)
+	}
+}

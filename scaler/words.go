@@ -1,0 +1,61 @@
+package scaler
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Describe is a registered node's description: words for people, then the
+// owner that ParseOwner reads back. The Swarm plugin puts its own words before.
+func Describe(instance string, p PoolID, fence bool) string {
+	words, tail := "waiting to be started for team "+p.Team, ""
+	if fence {
+		words, tail = "keeps a leaving agent of team "+p.Team+" out", " fence"
+	}
+	return fmt.Sprintf("Bellboard: %s (bellboard instance=%s team=%s kind=%s%s)", words, instance, p.Team, p.Kind, tail)
+}
+
+var ownerPattern = regexp.MustCompile(`bellboard instance=([a-z0-9-]+) team=([a-z0-9-]+) kind=(ephemeral|persistent)( fence)?(?:\)|$|\s)`)
+
+// ParseOwner reads a node's description. ok is false when the node is not the instance's.
+func ParseOwner(instance, description string) (p PoolID, fence, ok bool) {
+	m := ownerPattern.FindStringSubmatch(description)
+	if m == nil || m[1] != instance {
+		return PoolID{}, false, false
+	}
+	return PoolID{Team: m[2], Kind: Kind(m[3])}, m[4] != "", true
+}
+
+// MarkText is the temporary-offline text of a mark of ours.
+func MarkText(instance, reason string) string { return "bellboard(" + instance + "): " + reason }
+
+// HookText begins the text that the one-build hook inside Jenkins writes.
+func HookText(instance string) string { return "bellboard-hook(" + instance + ")" }
+
+// ReadMark tells who took a node temporarily offline. class is Jenkins'
+// offlineCause._class. Jenkins may put "Disconnected by USER : " before the text.
+func ReadMark(instance string, temporarilyOffline bool, class, text string) OfflineBy {
+	if !temporarilyOffline {
+		return NotMarked
+	}
+	if i := strings.Index(text, " : "); i >= 0 && strings.HasPrefix(text, "Disconnected by ") {
+		text = text[i+3:]
+	}
+	switch {
+	case strings.HasPrefix(text, "bellboard("+instance+"): "):
+		return Ours
+	case strings.HasPrefix(text, HookText(instance)+": "):
+		return Hook
+	case strings.Contains(class, "node_monitors") || strings.Contains(class, "NodeMonitor"):
+		return Monitor
+	default:
+		return Person
+	}
+}
+
+// AgentName makes an agent's name from its pool and a random part of ten
+// characters of [a-z0-9]. It is the name of the pod, its Secret and the node.
+func AgentName(p PoolID, random string) string {
+	return p.Team + "-" + string(p.Kind)[:1] + "-" + random
+}

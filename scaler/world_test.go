@@ -1,0 +1,262 @@
+package scaler
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// tags are the labels that random teams, nodes and items are made of.
+var tags = []string{"docker", "gpu", "linux"}
+
+// expressions are what random items ask for.
+var expressions = []string{
+	"linux", "docker", "gpu", "gpu&&linux", "docker||gpu", "!gpu&&linux", "linux&&persistent", "ephemeral", "swarm", "static1", "windows", "(docker||gpu)&&linux",
+}
+
+// anyTeams draws up to four teams whose settings config would accept.
+func anyTeams(t *rapid.T) []Team {
+	var out []Team
+	used := map[string]bool{}
+	for i := range rapid.IntRange(1, 4).Draw(t, "teams") {
+		var labels []string
+		for _, tag := range tags {
+			if rapid.Bool().Draw(t, tag) {
+				labels = append(labels, tag)
+			}
+		}
+		if key := fmt.Sprint(labels); used[key] || len(labels) == 0 {
+			labels = append(labels, fmt.Sprintf("own%d", i))
+		} else {
+			used[key] = true
+		}
+		mode := rapid.SampledFrom([]Mode{ModeEphemeral, ModePersistent, ModeAuto}).Draw(t, "mode")
+		out = append(out, newTeam(fmt.Sprintf("t%d", i), mode, labels, func(tm *Team) {
+			tm.MaxAgents = rapid.IntRange(0, 8).Draw(t, "max")
+			tm.MaxPersistent = rapid.IntRange(0, tm.MaxAgents).Draw(t, "max persistent")
+			tm.MinAgents = rapid.IntRange(0, 3).Draw(t, "min")
+			tm.MinIdle = rapid.IntRange(0, 2).Draw(t, "spare")
+			tm.ScaleUpStep = rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(t, "step")
+			tm.ScaleUpCooldown = rapid.SampledFrom([]time.Duration{0, 0, time.Minute}).Draw(t, "up")
+			tm.ScaleDownCooldown = rapid.SampledFrom([]time.Duration{0, time.Minute}).Draw(t, "down")
+			tm.Priority = rapid.IntRange(0, 1).Draw(t, "priority")
+			tm.Paused = rapid.IntRange(0, 7).Draw(t, "paused") == 0
+			for j := range tm.Pools {
+				tm.Pools[j].Berths = rapid.IntRange(0, 3).Draw(t, "berths")
+			}
+		}))
+	}
+	return out
+}
+
+// anyHouse draws a whole input: what Jenkins and Kubernetes might show together,
+// and what earlier ticks might have left in memory.
+func anyHouse(t *rapid.T) Input {
+	teams := anyTeams(t)
+	in := newHouse(teams...)
+	in.MaxAgents = rapid.IntRange(0, 20).Draw(t, "global max")
+	in.Memory = Memory{
+		Started: noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "started")),
+		Marked:  map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Free: map[string]time.Time{},
+		Worked: map[string]Work{}, Met: map[string]bool{}, Up: map[PoolID]time.Time{}, Down: map[PoolID]time.Time{},
+		Levels: map[string][]Level{}, Waiting: map[int64]Waiting{99: {"t0", noon.Add(-time.Minute)}},
+	}
+	if rapid.IntRange(0, 5).Draw(t, "grace") == 0 {
+		in.GraceUntil = noon.Add(time.Minute)
+	}
+	names := anyAgents(t, &in)
+	for i := range rapid.IntRange(0, 3).Draw(t, "static nodes") {
+		n := Node{Name: fmt.Sprintf("static%d", i), Labels: []string{"linux"}, Online: rapid.Bool().Draw(t, "static online"), Executors: 2, Busy: i, Idle: i == 0}
+		in.Jenkins.Nodes = append(in.Jenkins.Nodes, n)
+	}
+	anyItems(t, &in, names)
+	for i := range teams {
+		for _, p := range teams[i].Pools {
+			if rapid.IntRange(0, 6).Draw(t, "backs off") == 0 {
+				in.Backoff[p.PoolID] = noon.Add(10 * time.Second)
+			}
+			ago := rapid.SampledFrom([]time.Duration{0, 10 * time.Second, time.Hour}).Draw(t, "last event")
+			if ago > 0 {
+				in.Memory.Up[p.PoolID], in.Memory.Down[p.PoolID] = noon.Add(-ago), noon.Add(-ago)
+			}
+		}
+		in.Memory.Levels[teams[i].Name] = levels(rapid.SampledFrom([]int{0, 20, 31, 59}).Draw(t, "history"), rapid.IntRange(0, 3).Draw(t, "level"))
+	}
+	return in
+}
+
+// anyAgents draws pods and nodes, of the teams there are and of one that is gone, and returns their names.
+func anyAgents(t *rapid.T, in *Input) []string {
+	var names []string
+	pools := []PoolID{{"gone", Ephemeral}, {"t0", Persistent}}
+	for i := range in.Teams {
+		for _, p := range in.Teams[i].Pools {
+			pools = append(pools, p.PoolID)
+		}
+	}
+	for i := range rapid.IntRange(0, 8).Draw(t, "agents") {
+		id := rapid.SampledFrom(pools).Draw(t, "pool")
+		usual := rapid.SampledFrom([][]func(*Pair){nil, {busy}, {coming}, {ours}, {busy, ours}, {noPod, offline}}).Draw(t, "usual")
+		name := in.agent(id.Team, id.Kind, fmt.Sprintf("x%d", i), append(slices.Clone(usual), func(p *Pair) {
+			if rapid.Bool().Draw(t, "odd") {
+				odd := anyPair(t)
+				odd.alter(p)
+				if p.Pod == nil && p.Node == nil {
+					noNode(p)
+					p.Pod = &Pod{PoolID: id, Name: p.Name, UID: "u", Phase: PodRunning, Connect: Swarm}
+				}
+			}
+		})...)
+		names = append(names, name)
+		ago := func(what string) (time.Time, bool) {
+			d := rapid.SampledFrom([]time.Duration{-1, 0, time.Minute, time.Hour}).Draw(t, what)
+			return in.Jenkins.AskedAt.Add(-d), d >= 0
+		}
+		for _, m := range []map[string]time.Time{in.Memory.Marked, in.Memory.Away, in.Memory.Lost, in.Memory.Free} {
+			if at, ok := ago("since"); ok {
+				m[name] = at
+			}
+		}
+		if rapid.Bool().Draw(t, "worked") {
+			in.Memory.Worked[name] = Work{id, rapid.Bool().Draw(t, "works")}
+		}
+		if rapid.IntRange(0, 4).Draw(t, "secret unknown") == 0 {
+			delete(in.Secrets, name)
+		}
+		if rapid.IntRange(0, 6).Draw(t, "berth") == 0 {
+			in.Berths[name] = true
+		}
+	}
+	return names
+}
+
+// alter gives q the state of p, and q's name and pool to what it has.
+func (p *Pair) alter(q *Pair) {
+	if p.Pod == nil {
+		q.Pod = nil
+	} else if q.Pod != nil {
+		id, name, uid, connect := q.Pod.PoolID, q.Pod.Name, q.Pod.UID, q.Pod.Connect
+		*q.Pod = *p.Pod
+		q.Pod.PoolID, q.Pod.Name, q.Pod.UID, q.Pod.Connect = id, name, uid, connect
+	}
+	if p.Node == nil {
+		if q.Pod != nil {
+			q.Node = nil
+		}
+	} else if q.Node != nil {
+		old := *q.Node
+		*q.Node = *p.Node
+		q.Node.Name, q.Node.Team, q.Node.Kind, q.Node.Labels = old.Name, old.Team, old.Kind, old.Labels
+	}
+}
+
+// anyItems draws a queue; some items name an agent or a berth.
+func anyItems(t *rapid.T, in *Input, names []string) {
+	for name := range in.Berths {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for i := range rapid.IntRange(0, 12).Draw(t, "items") {
+		it := Item{
+			ID: int64(i), Job: "job", Since: noon.Add(-time.Duration(rapid.IntRange(0, 5).Draw(t, "since")) * time.Minute),
+			State: Buildable, Resolution: Labelled, Label: rapid.SampledFrom(expressions).Draw(t, "expression"),
+		}
+		switch rapid.IntRange(0, 11).Draw(t, "what") {
+		case 0:
+			it.State = rapid.SampledFrom([]ItemState{Quiet, Blocked, Pending, Flyweight}).Draw(t, "state")
+		case 1:
+			it.Resolution, it.Label = rapid.SampledFrom([]Resolution{Unresolved, Unlabelled}).Draw(t, "resolution"), ""
+		case 2:
+			if len(names) > 0 {
+				it.Label = rapid.SampledFrom(names).Draw(t, "named")
+			}
+		case 3:
+			if rapid.IntRange(0, 9).Draw(t, "shuts down") == 0 {
+				it.State, it.Resolution, it.Label = ShuttingDown, Unresolved, ""
+			}
+		}
+		in.Jenkins.Items = append(in.Jenkins.Items, it)
+	}
+}
+
+// shuffled is the same input with everything in another order.
+func shuffled(in Input, r *rand.Rand) Input {
+	in.Jenkins.Nodes, in.Jenkins.Items = slices.Clone(in.Jenkins.Nodes), slices.Clone(in.Jenkins.Items)
+	in.Cluster.Pods = slices.Clone(in.Cluster.Pods)
+	r.Shuffle(len(in.Jenkins.Nodes), func(i, j int) { in.Jenkins.Nodes[i], in.Jenkins.Nodes[j] = in.Jenkins.Nodes[j], in.Jenkins.Nodes[i] })
+	r.Shuffle(len(in.Jenkins.Items), func(i, j int) { in.Jenkins.Items[i], in.Jenkins.Items[j] = in.Jenkins.Items[j], in.Jenkins.Items[i] })
+	r.Shuffle(len(in.Cluster.Pods), func(i, j int) { in.Cluster.Pods[i], in.Cluster.Pods[j] = in.Cluster.Pods[j], in.Cluster.Pods[i] })
+	return in
+}
+
+// apply is the world after a plan was carried out, seen by the next answers: a
+// pod that is created or deleted is on its way to or from there.
+func apply(in Input, p Plan, mem Memory) Input {
+	in.Jenkins.Nodes, in.Cluster.Pods = slices.Clone(in.Jenkins.Nodes), slices.Clone(in.Cluster.Pods)
+	in.Berths, in.Secrets, in.Memory = maps.Clone(in.Berths), maps.Clone(in.Secrets), mem
+	node := func(name string) *Node {
+		i := slices.IndexFunc(in.Jenkins.Nodes, func(n Node) bool { return n.Name == name })
+		if i < 0 {
+			return nil
+		}
+		return &in.Jenkins.Nodes[i]
+	}
+	pod := func(name string) *Pod {
+		return &in.Cluster.Pods[slices.IndexFunc(in.Cluster.Pods, func(p Pod) bool { return p.Name == name })]
+	}
+	drop := func(name string) {
+		in.Jenkins.Nodes = slices.DeleteFunc(in.Jenkins.Nodes, func(n Node) bool { return n.Name == name })
+	}
+	for i := range p.Actions {
+		a := &p.Actions[i]
+		pool := poolOf(&in, a.Pool)
+		name := a.Agent
+		if name == "" {
+			name = AgentName(a.Pool, fmt.Sprintf("n%d-%d", len(in.Jenkins.Nodes), len(in.Cluster.Pods)))
+		}
+		register := func() {
+			in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: name, Team: a.Pool.Team, Kind: a.Pool.Kind, Labels: pool.Labels, Executors: 1, Idle: true})
+		}
+		switch a.Verb {
+		case Register:
+			register()
+			in.Berths[name] = true
+		case Create:
+			if a.Agent == "" && pool.Connect == Inbound {
+				register()
+			}
+			delete(in.Berths, name)
+			in.Secrets[name] = true
+			in.Cluster.Pods = append(in.Cluster.Pods, Pod{PoolID: a.Pool, Name: name, UID: "uid-" + name, Phase: PodPending, Created: in.Now, Requested: true, Connect: pool.Connect})
+		case PutSecret:
+			in.Secrets[name] = true
+		case Annotate:
+			pod(name).Connected = true
+		case Mark:
+			node(name).OfflineBy = Ours
+		case ClearMark:
+			node(name).OfflineBy = NotMarked
+		case Fence:
+			in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: name, Team: a.Pool.Team, Kind: a.Pool.Kind, Fence: true, Executors: 1, Idle: true})
+		case DeletePod:
+			pod(name).Deleting, pod(name).DeletingByUs = true, true
+		case DeleteNode:
+			drop(name)
+		}
+	}
+	in.Jenkins.AskedAt = in.Jenkins.AnsweredAt
+	return in
+}
+
+func poolOf(in *Input, id PoolID) *Pool {
+	for i := range in.Teams {
+		if in.Teams[i].Name == id.Team {
+			return in.Teams[i].Pool(id.Kind)
+		}
+	}
+	return nil
+}
