@@ -1,0 +1,413 @@
+package scaler
+
+// The model: Jenkins, Kubernetes, people and one agent, small enough that every
+// interleaving of their steps can be tried. It knows what was seen of a real
+// Jenkins and nothing of the table. Time has no numbers: what needs minutes may
+// happen at any moment that the order of the waits allows.
+
+// What Jenkins does just now.
+const (
+	jenkinsUp    = iota
+	jenkinsDown  // restarting: it answers nobody
+	jenkinsEarly // it answers, and the items of builds that resume are not queued yet
+)
+
+// What is registered in Jenkins under the agent's name.
+const (
+	noComputer = iota
+	ownComputer
+	fenceComputer
+)
+
+// Who has the node marked. A stranger's mark was set by Bellboard in words that
+// are not its own.
+const (
+	unmarked = iota
+	markOurs
+	markHook
+	markMonitor
+	markPerson
+	markStranger
+)
+
+// Where a build stands.
+const (
+	buildWaiting = iota // any agent will do, and this one is free to take it
+	buildNamed          // not begun, and names this agent
+	buildHidden         // was on the agent when Jenkins went, not queued yet
+	buildPinned         // queued to resume on the agent
+	buildRunning
+	buildOver
+)
+
+// The phases of the agent's pod.
+const (
+	podUnborn = iota
+	podPending
+	podRunning
+	podEnded
+	podGone
+)
+
+// What Bellboard is in the middle of.
+const (
+	atRest    = iota
+	readNodes // the answer about computers is half written
+	readMarks // it is whole, the queue is asked next
+	acting    // decided, and not sent yet
+	toggling  // clearing a mark: read, and not toggled yet
+)
+
+// What Bellboard sends.
+const (
+	sendNothing = iota
+	sendMark
+	sendClear
+	sendToggle
+	sendFence
+	sendDeletePod
+	sendDeleteNode
+	sendDeleteLost
+	sendDeleteFence
+	sendCreate
+	sendMarkAndPod // sabotage: both on the same answers
+	sendNodeAndPod // sabotage: the node first, though its pod lives
+)
+
+// How long a Swarm client takes, next to what is under way: from registering to
+// being online over a second, and ten seconds to try again after it was cut off.
+const (
+	aSecond    = 1
+	tenSeconds = 2
+)
+
+// podView is a pod, or what a cache shows of it.
+type podView struct {
+	phase                                  uint8
+	others, us, connected, disrupted, late bool // late: past its start timeout
+}
+
+func (p podView) there() bool {
+	return p.phase == podPending || p.phase == podRunning || p.phase == podEnded
+}
+
+// life is everything that matters about one agent at one moment.
+type life struct {
+	jenkins, node, mark uint8
+	online              bool // Jenkins has a channel
+	silent              bool // whoever is behind the channel says nothing
+	hung                bool // an executor that Jenkins will never free
+	builds              [2]uint8
+	pod                 podView
+	process             bool // the agent's process is alive, wherever
+
+	// Bellboard: its process, and what it remembers.
+	alive, known, calm, marked, berth, blind bool
+	away, lost                               uint8 // not, since a while, for as long as the table asks
+	step                                     uint8
+
+	// While it reads: what it has read.
+	sawNode, sawMark          uint8
+	sawOnline, sawIdle, stale bool
+	sawPod                    podView
+	podMoved                  bool // the pod is not what it saw any more
+	send                      uint8
+	note                      bool  // it is about to note "connected" on the pod
+	served                    uint8 // a look since a build waits to resume: none, begun, done
+	underWay                  uint8 // a write that its sender has given up, and that arrives later
+	waits                     uint8 // a Swarm client is not back before: this look is over, or ten seconds
+	underWayMoved             bool
+}
+
+// packer packs small numbers into one word.
+type packer struct {
+	v uint64
+	n uint
+}
+
+func (b *packer) put(x uint8, width uint) {
+	b.v |= uint64(x) << b.n
+	b.n += width
+}
+
+func (b *packer) flag(x bool) {
+	if x {
+		b.v |= 1 << b.n
+	}
+	b.n++
+}
+
+func (b *packer) take(width uint) uint8 {
+	x := uint8(b.v & (1<<width - 1))
+	b.v >>= width
+	return x
+}
+
+func (b *packer) is() bool { return b.take(1) == 1 }
+
+func (b *packer) putPod(p podView) {
+	b.put(p.phase, 3)
+	b.flag(p.others)
+	b.flag(p.us)
+	b.flag(p.connected)
+	b.flag(p.disrupted)
+	b.flag(p.late)
+}
+
+func (b *packer) takePod() podView {
+	return podView{phase: b.take(3), others: b.is(), us: b.is(), connected: b.is(), disrupted: b.is(), late: b.is()}
+}
+
+// pack makes a life one word. What it reads and what it sends share their bits.
+func (l *life) pack() uint64 {
+	var b packer
+	b.put(l.jenkins, 2)
+	b.put(l.node, 2)
+	b.put(l.mark, 3)
+	b.flag(l.online)
+	b.flag(l.silent)
+	b.flag(l.hung)
+	b.put(l.builds[0], 3)
+	b.put(l.builds[1], 3)
+	b.putPod(l.pod)
+	b.flag(l.process)
+	b.flag(l.alive)
+	b.flag(l.known)
+	b.flag(l.calm)
+	b.flag(l.marked)
+	b.flag(l.berth)
+	b.flag(l.blind)
+	b.put(l.away, 2)
+	b.put(l.lost, 2)
+	b.put(l.served, 2)
+	b.put(l.underWay, 4)
+	b.flag(l.underWayMoved)
+	b.put(l.waits, 2)
+	b.put(l.step, 3)
+	switch l.step {
+	case readNodes, readMarks:
+		b.put(l.sawNode, 2)
+		b.put(l.sawMark, 3)
+		b.flag(l.sawOnline)
+		b.flag(l.sawIdle)
+		b.flag(l.stale)
+		b.putPod(l.sawPod)
+		b.flag(l.podMoved)
+	case acting, toggling:
+		b.put(l.send, 4)
+		b.flag(l.note)
+		b.flag(l.podMoved)
+	}
+	if b.n > 64 {
+		panic("a life does not fit into a word any more")
+	}
+	return b.v
+}
+
+func unpack(v uint64) life {
+	b := packer{v: v}
+	l := life{
+		jenkins: b.take(2), node: b.take(2), mark: b.take(3), online: b.is(), silent: b.is(), hung: b.is(),
+		builds: [2]uint8{b.take(3), b.take(3)}, pod: b.takePod(), process: b.is(),
+		alive: b.is(), known: b.is(), calm: b.is(), marked: b.is(), berth: b.is(), blind: b.is(),
+		away: b.take(2), lost: b.take(2), served: b.take(2), underWay: b.take(4), underWayMoved: b.is(), waits: b.take(2), step: b.take(3),
+	}
+	switch l.step {
+	case readNodes, readMarks:
+		l.sawNode, l.sawMark, l.sawOnline, l.sawIdle, l.stale = b.take(2), b.take(3), b.is(), b.is(), b.is()
+		l.sawPod, l.podMoved = b.takePod(), b.is()
+	case acting, toggling:
+		l.send, l.note, l.podMoved = b.take(4), b.is(), b.is()
+	}
+	return l
+}
+
+// tidy merges lives that differ in nothing that matters.
+func (l *life) tidy() {
+	if l.builds[0] > l.builds[1] {
+		l.builds[0], l.builds[1] = l.builds[1], l.builds[0]
+	}
+	if l.node == noComputer {
+		l.mark, l.online, l.hung = unmarked, false, false
+	}
+	if !l.pod.there() {
+		l.pod = podView{phase: l.pod.phase}
+	}
+	if l.pod.connected || l.pod.phase == podEnded {
+		l.pod.late = false
+	}
+	if !l.process && !l.online {
+		l.silent = false
+	}
+	if !l.alive {
+		l.known, l.calm, l.marked, l.berth, l.blind, l.away, l.lost = false, false, false, false, false, 0, 0
+		l.rest()
+	}
+	if !l.any(buildPinned) {
+		l.served = 0
+	}
+	if l.step == atRest {
+		l.rest()
+	}
+	if l.step >= acting && l.send != sendDeletePod && l.send != sendMarkAndPod && l.send != sendNodeAndPod {
+		l.podMoved = false
+	}
+	if l.step < acting && !l.stale {
+		l.podMoved = false
+	}
+	if l.underWay != sendDeletePod && !deletesNode(l.underWay) {
+		l.underWayMoved = false
+	}
+	if l.waits == aSecond && l.step == atRest || !l.hurry() {
+		l.waits = 0
+	}
+}
+
+// hurry: something is under way that ends, or reaches the pod, within ten seconds.
+func (l *life) hurry() bool { return l.step != atRest || l.pod.us || l.underWay != sendNothing }
+
+// rest forgets an unfinished look or step.
+func (l *life) rest() {
+	l.step, l.send, l.note, l.podMoved = atRest, sendNothing, false, false
+	l.sawNode, l.sawMark, l.sawOnline, l.sawIdle, l.stale, l.sawPod = 0, 0, false, false, false, podView{}
+	if l.served == 1 {
+		l.served = 0
+	}
+}
+
+func (l *life) any(state uint8) bool { return l.builds[0] == state || l.builds[1] == state }
+
+func (l *life) busy() bool { return l.hung || l.any(buildRunning) }
+
+// named: an item in the queue names the agent.
+func (l *life) named() bool { return l.any(buildPinned) || l.any(buildNamed) }
+
+// unfinished: a build has begun on the agent, and needs it.
+func (l *life) unfinished() bool {
+	return l.any(buildRunning) || l.any(buildHidden) || l.any(buildPinned)
+}
+
+func (l *life) change(from, to uint8) {
+	for i := range l.builds {
+		if l.builds[i] == from {
+			l.builds[i] = to
+		}
+	}
+}
+
+func (l *life) changeOne(from, to uint8) {
+	for i := range l.builds {
+		if l.builds[i] == from {
+			l.builds[i] = to
+			return
+		}
+	}
+}
+
+// touched: the pod has another resourceVersion now.
+func (l *life) touched() {
+	l.podMoved = true
+	l.underWayMoved = l.underWayMoved || l.underWay == sendDeletePod
+}
+
+// dropNode removes the node. A deletion that Jenkins has begun means this very
+// node, and not the next one of its name.
+func (l *life) dropNode() {
+	l.node = noComputer
+	l.underWayMoved = l.underWayMoved || deletesNode(l.underWay)
+}
+
+func deletesNode(send uint8) bool {
+	return send == sendDeleteNode || send == sendDeleteLost || send == sendDeleteFence
+}
+
+// injury is how a build died that would have lived, or what stays for ever.
+type injury uint8
+
+// The injuries.
+const (
+	noHarm injury = iota
+	harmPod
+	harmNode
+	harmName
+	harmMark
+	harmFence
+	harmLeak
+)
+
+func (h injury) String() string {
+	return [...]string{
+		"no injury", "KILLED: Bellboard ended the agent of a build", "KILLED: Bellboard deleted the node of a running build",
+		"KILLED: Bellboard deleted the node that a build would have resumed on", "KILLED: a build waited five minutes behind Bellboard's mark",
+		"KILLED: a build waited five minutes for an agent that Bellboard's fence kept out", "LEAK: this is never removed",
+	}[h]
+}
+
+// cut: the channel ends. A Swarm node goes with it, unless a build is on it.
+func (m *model) cut(l *life) {
+	l.online = false
+	if m.swarm && !m.beyond.quickClient {
+		l.waits = tenSeconds
+	}
+	if m.swarm && !l.busy() && l.node == ownComputer {
+		l.dropNode()
+	}
+}
+
+// endProcess: the agent's process ends. Jenkins sees it, unless the channel was silent.
+func (m *model) endProcess(l *life, byUs bool) injury {
+	h := noHarm
+	if l.process && byUs && l.unfinished() {
+		h = harmPod
+	}
+	l.process = false
+	if l.online && !l.silent {
+		m.cut(l)
+	}
+	return h
+}
+
+// start: a build gets the executor.
+func (m *model) start(l *life, from uint8) {
+	l.changeOne(from, buildRunning)
+	if m.hook {
+		l.mark, l.served = markHook, 0
+	}
+}
+
+// takes: the node's executor may be given away now.
+func (l *life) takes() bool {
+	return l.jenkins != jenkinsDown && l.node == ownComputer && l.online && l.mark == unmarked && !l.busy()
+}
+
+// removeNode is doDelete. Builds on the node end; a client is thrown out.
+func (m *model) removeNode(l *life) injury {
+	h := noHarm
+	switch {
+	case l.node != ownComputer:
+	case l.process && l.any(buildRunning):
+		h = harmNode
+	case l.process && !m.swarm && (l.any(buildPinned) || l.any(buildHidden)):
+		h = harmName
+	}
+	l.change(buildRunning, buildOver)
+	l.dropNode()
+	return h
+}
+
+// giveUp is the end of the five minutes that Jenkins waits for a build to
+// resume. It is Bellboard's doing where the agent was there and only a mark, a
+// fence or a missing node stood between, though Bellboard had had its look.
+func (m *model) giveUp(l *life) injury {
+	h := noHarm
+	if l.process && !l.silent && l.served == 2 && !l.busy() {
+		switch {
+		case l.node == fenceComputer:
+			h = harmFence
+		case l.node == ownComputer && l.online && (l.mark == markOurs || l.mark == markHook || l.mark == markStranger):
+			h = harmMark
+		}
+	}
+	l.change(buildPinned, buildOver)
+	return h
+}
