@@ -1,0 +1,233 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"bellboard/scaler"
+)
+
+// inFlight bounds the actions under way at once; the adapters pace Jenkins and
+// Kubernetes more finely.
+const inFlight = 16
+
+// names is what this process knows of names: nothing in it is needed again
+// after a restart.
+type names struct {
+	mu      sync.Mutex
+	berths  map[string]bool   // registered by this process, their pod never created
+	secrets map[string]bool   // pods whose Secret is known to exist
+	words   map[string]string // agents' secrets that were read in advance
+}
+
+func newNames() *names {
+	return &names{berths: map[string]bool{}, secrets: map[string]bool{}, words: map[string]string{}}
+}
+
+// seen forgets the names that are neither a node nor a pod any more.
+func (n *names) seen(j scaler.JenkinsView, c scaler.ClusterView) {
+	there := make(map[string]bool, len(j.Nodes)+len(c.Pods))
+	for i := range j.Nodes {
+		there[j.Nodes[i].Name] = true
+	}
+	for i := range c.Pods {
+		there[c.Pods[i].Name] = true
+	}
+	for name := range n.berths {
+		if !there[name] {
+			delete(n.berths, name)
+		}
+	}
+	for name := range n.secrets {
+		if !there[name] {
+			delete(n.secrets, name)
+		}
+	}
+	for name := range n.words {
+		if !there[name] {
+			delete(n.words, name)
+		}
+	}
+}
+
+func (n *names) set(m map[string]bool, name string, to bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if to {
+		m[name] = true
+	} else {
+		delete(m, name)
+	}
+}
+
+// act carries the actions out, in their order, several at once.
+func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scaler.Action) []scaler.Outcome {
+	out := make([]scaler.Outcome, len(actions))
+	slots := make(chan struct{}, inFlight)
+	var wg sync.WaitGroup
+	for i := range actions {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			out[i] = scaler.Outcome{Action: actions[i], Result: scaler.Done}
+			if err := l.one(ctx, view, &out[i].Action); err != nil {
+				out[i].Result, out[i].Error = result(actions[i].Verb, err), err.Error()
+			}
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// result sorts an error. What is gone is done for a deletion only: a node that
+// is gone was not marked, and no agent was made on it.
+func result(v scaler.Verb, err error) scaler.Result {
+	switch {
+	case errors.Is(err, ErrGone) && (v == scaler.DeletePod || v == scaler.DeleteNode):
+		return scaler.Done
+	case errors.Is(err, ErrLate):
+		return scaler.Late
+	case errors.Is(err, ErrChanged), errors.Is(err, ErrGone), errors.Is(err, ErrExists):
+		return scaler.Changed
+	case errors.Is(err, ErrRefused):
+		return scaler.Refused
+	default:
+		return scaler.Failed
+	}
+}
+
+// one carries one action out. A chosen name is written back into the action.
+func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Action) error {
+	deadline := view.Deadline()
+	if l.cfg.Unsafe.IgnoreDeadline {
+		deadline = view.AnsweredAt.Add(time.Hour)
+	}
+	text := scaler.MarkText(l.cfg.Instance, a.Text)
+	switch a.Verb {
+	case scaler.Register:
+		return l.register(ctx, a)
+	case scaler.Create:
+		return l.create(ctx, a)
+	case scaler.PutSecret:
+		return l.putSecret(ctx, *a.Pod)
+	case scaler.Annotate:
+		return l.cfg.Cluster.Annotate(ctx, *a.Pod)
+	case scaler.Mark:
+		return l.cfg.Jenkins.Mark(ctx, a.Agent, text, deadline)
+	case scaler.ClearMark:
+		return l.cfg.Jenkins.ClearMark(ctx, a.Agent, text)
+	case scaler.Fence:
+		return l.cfg.Jenkins.Fence(ctx, a.Agent, a.Pool, deadline)
+	case scaler.DeletePod:
+		return l.cfg.Cluster.DeletePod(ctx, *a.Pod, deadline)
+	case scaler.DeleteNode:
+		if a.Reason == scaler.ReasonLost {
+			if absent, err := l.cfg.Cluster.Absent(ctx, a.Agent, a.Pool); err != nil || !absent {
+				return errors.Join(err, fmt.Errorf("its pod may be there after all: %w", ErrChanged))
+			}
+		}
+		return l.cfg.Jenkins.DeleteNode(ctx, a.Agent, deadline)
+	}
+	return fmt.Errorf("no such action %q", a.Verb)
+}
+
+// pool is the settings of a pool that a plan creates in.
+func (l *Loop) pool(id scaler.PoolID) (scaler.Pool, error) {
+	for i := range l.cfg.Teams {
+		if p := l.cfg.Teams[i].Pool(id.Kind); p != nil && p.Team == id.Team {
+			return *p, nil
+		}
+	}
+	return scaler.Pool{}, fmt.Errorf("team %s has no %s agents", id.Team, id.Kind)
+}
+
+// register makes a berth and reads its secret, so that taking it needs no
+// question to Jenkins. A berth without its secret is a berth all the same.
+func (l *Loop) register(ctx context.Context, a *scaler.Action) error {
+	pool, err := l.pool(a.Pool)
+	if err != nil {
+		return err
+	}
+	a.Agent = scaler.AgentName(a.Pool, randomName())
+	if err := l.cfg.Jenkins.Register(ctx, a.Agent, pool); err != nil {
+		return err
+	}
+	l.names.set(l.names.berths, a.Agent, true)
+	if pool.Connect == scaler.Inbound {
+		_, err = l.secret(ctx, a.Agent)
+	}
+	return err
+}
+
+func (l *Loop) secret(ctx context.Context, name string) (string, error) {
+	l.names.mu.Lock()
+	s, ok := l.names.words[name]
+	l.names.mu.Unlock()
+	if ok {
+		return s, nil
+	}
+	s, err := l.cfg.Jenkins.Secret(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	l.names.mu.Lock()
+	l.names.words[name] = s
+	l.names.mu.Unlock()
+	return s, nil
+}
+
+// create makes an agent: berth (registered here when none was left), pod,
+// Secret. A crash between any two leaves what the table clears.
+func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
+	pool, err := l.pool(a.Pool)
+	if err != nil {
+		return err
+	}
+	fresh := a.Agent == ""
+	if fresh {
+		a.Agent = scaler.AgentName(a.Pool, randomName())
+	}
+	if pool.Connect == scaler.Inbound {
+		if fresh {
+			if err := l.cfg.Jenkins.Register(ctx, a.Agent, pool); err != nil {
+				return err
+			}
+			l.names.set(l.names.berths, a.Agent, true)
+		}
+		if _, err := l.secret(ctx, a.Agent); err != nil {
+			return err
+		}
+		// Taken from here on, unless the API server says that it made no pod.
+		l.names.set(l.names.berths, a.Agent, false)
+	}
+	pod, err := l.cfg.Cluster.Create(ctx, a.Agent, a.Pool)
+	if err != nil {
+		if errors.Is(err, ErrRefused) && pool.Connect == scaler.Inbound {
+			l.names.set(l.names.berths, a.Agent, true)
+		}
+		return err
+	}
+	return l.putSecret(ctx, pod)
+}
+
+// putSecret gives a coming pod what it waits for. It may be repeated.
+func (l *Loop) putSecret(ctx context.Context, pod scaler.Pod) error {
+	secret := ""
+	if pod.Connect == scaler.Inbound {
+		var err error
+		if secret, err = l.secret(ctx, pod.Name); err != nil {
+			return err
+		}
+	}
+	if err := l.cfg.Cluster.PutSecret(ctx, pod, secret); err != nil {
+		return err
+	}
+	l.names.set(l.names.secrets, pod.Name, true)
+	l.names.mu.Lock()
+	delete(l.names.words, pod.Name)
+	l.names.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,244 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+)
+
+// Config is what a loop is made of.
+type Config struct {
+	Jenkins   Jenkins
+	Cluster   Cluster
+	Clock     clock.Clock
+	Log       *zap.Logger
+	Instance  string
+	Teams     []scaler.Team
+	MaxAgents int
+	// Poll is the least time between two ticks; it is stretched to ten times what
+	// Jenkins needed to answer, so that Bellboard costs it a tenth of its time, up to 30 s.
+	Poll time.Duration
+	// Grace is JENKINS_RESTART_GRACE.
+	Grace time.Duration
+	// DryRun decides and shows, and writes nothing.
+	DryRun bool
+	// Record gets every tick when it is over.
+	Record func(scaler.Tick)
+	// Unsafe takes safeguards out, for the tests that show that they matter.
+	Unsafe Sabotage
+}
+
+// Sabotage names safeguards of the loop and of the core to leave out. Only tests set it.
+type Sabotage struct {
+	scaler.Sabotage
+	IgnoreDeadline bool // destructive writes go out however old their answers are
+}
+
+// Loop is one Bellboard at work. Its ticks run one after another.
+type Loop struct {
+	cfg        Config
+	memory     scaler.Memory
+	sessions   map[string]bool // of Jenkins, that this process has seen
+	graceUntil time.Time
+	names      *names
+	backoff    backoff
+	started    string
+	ticks      int
+	last       time.Time // the end of the last tick
+	holding    string
+	draining   atomic.Bool
+}
+
+// New makes a loop that has seen nothing yet.
+func New(cfg Config) *Loop {
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	if cfg.Record == nil {
+		cfg.Record = func(scaler.Tick) {}
+	}
+	return &Loop{
+		cfg: cfg, sessions: map[string]bool{}, names: newNames(), backoff: backoff{},
+		started: strconv.FormatInt(cfg.Clock.Now().Unix(), 36),
+	}
+}
+
+// Drain makes everything of this instance go: agents as if all teams were
+// paused, berths as if nobody had registered them. There is no way back but a
+// new Loop.
+func (l *Loop) Drain() { l.draining.Store(true) }
+
+// teams are the teams as they are to be decided for now.
+func (l *Loop) teams() []scaler.Team {
+	if !l.draining.Load() {
+		return l.cfg.Teams
+	}
+	out := slices.Clone(l.cfg.Teams)
+	for i := range out {
+		out[i].Paused = true
+	}
+	return out
+}
+
+// Run ticks until ctx ends, whose end is no error.
+func (l *Loop) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		began := l.cfg.Clock.Now()
+		t, answered := l.tick(ctx)
+		if ctx.Err() == nil { // a tick that ctx has cut short shows nothing
+			l.cfg.Record(t)
+		}
+		rest := l.pause(answered) - l.cfg.Clock.Now().Sub(began)
+		_ = clock.Sleep(ctx, l.cfg.Clock, max(rest, l.cfg.Poll/10)) // its only error is ctx's, which the loop looks at
+	}
+	return nil
+}
+
+// pause is the poll interval after answers that took that long.
+func (l *Loop) pause(answered time.Duration) time.Duration {
+	return max(l.cfg.Poll, min(10*answered, 30*time.Second))
+}
+
+// Tick is one pass: observe, decide, act, record. It does not sleep.
+func (l *Loop) Tick(ctx context.Context) scaler.Tick {
+	t, _ := l.tick(ctx)
+	return t
+}
+
+func (l *Loop) tick(ctx context.Context) (t scaler.Tick, answered time.Duration) {
+	began := l.cfg.Clock.Now()
+	if gap := began.Sub(l.last); gap > max(time.Minute, 3*l.cfg.Poll) {
+		// It slept, or Jenkins took that long: what it did not look at, it cannot vouch for.
+		l.memory.Lost = nil
+	}
+	l.ticks++
+	t = scaler.Tick{ID: fmt.Sprintf("%s-%d", l.started, l.ticks), At: began, Age: map[scaler.Source]time.Duration{}}
+	in, by, err := l.observe(ctx, &t, &answered)
+	if err != nil {
+		l.hold(&t, by, err)
+	} else {
+		l.decide(ctx, &t, in)
+	}
+	l.last = l.cfg.Clock.Now()
+	t.Took = l.last.Sub(began)
+	l.log(&t)
+	return t, answered
+}
+
+// observe asks Jenkins, then looks at the cache of pods, and refuses what is too
+// old. answered is how long Jenkins was busy with it, also when it failed: who
+// times out is not to be asked again at once.
+func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Duration) (in scaler.Input, by scaler.Source, err error) {
+	asked := l.cfg.Clock.Now()
+	jenkins, err := l.cfg.Jenkins.Observe(ctx)
+	*answered = l.cfg.Clock.Now().Sub(asked)
+	if err != nil {
+		return in, scaler.SourceJenkins, err
+	}
+	if !l.sessions[jenkins.Session] {
+		l.sessions[jenkins.Session] = true
+		l.graceUntil = jenkins.AnsweredAt.Add(l.cfg.Grace)
+	}
+	cluster, err := l.cfg.Cluster.Observe(ctx)
+	if err != nil {
+		return in, scaler.SourceKubernetes, err
+	}
+	now := l.cfg.Clock.Now()
+	t.Age[scaler.SourceJenkins] = now.Sub(jenkins.AnsweredAt)
+	t.Age[scaler.SourceKubernetes] = max(0, now.Sub(cluster.At))
+	t.Grace = max(0, l.graceUntil.Sub(now))
+	if limit := max(10*time.Second, 3*l.cfg.Poll); t.Age[scaler.SourceJenkins] > limit {
+		return in, scaler.SourceJenkins, fmt.Errorf("its answers are %s old, over %s", t.Age[scaler.SourceJenkins], limit)
+	}
+	l.names.seen(jenkins, cluster)
+	berths, secrets := l.names.berths, l.names.secrets
+	if l.cfg.DryRun {
+		// A reader makes neither; it takes what is there for what it would have made.
+		berths, secrets = podless(jenkins, cluster), podNames(cluster)
+	}
+	return scaler.Input{
+		Now: now, MaxAgents: l.cfg.MaxAgents, Teams: l.teams(), Jenkins: jenkins, Cluster: cluster,
+		GraceUntil: l.graceUntil, Berths: berths, Closing: l.draining.Load(), Secrets: secrets, Backoff: l.backoff.until(),
+		Memory: l.memory, Unsafe: l.cfg.Unsafe.Sabotage,
+	}, "", nil
+}
+
+// podless are the nodes that a reader who registers none counts as berths.
+func podless(j scaler.JenkinsView, c scaler.ClusterView) map[string]bool {
+	out := make(map[string]bool)
+	for i := range j.Nodes {
+		if n := &j.Nodes[i]; n.Mine() && !n.Fence {
+			out[n.Name] = true
+		}
+	}
+	for i := range c.Pods {
+		delete(out, c.Pods[i].Name)
+	}
+	return out
+}
+
+func podNames(c scaler.ClusterView) map[string]bool {
+	out := make(map[string]bool, len(c.Pods))
+	for i := range c.Pods {
+		out[c.Pods[i].Name] = true
+	}
+	return out
+}
+
+// hold does nothing, and says why. The clock of lost agents starts anew: it
+// counts answers, not time in the dark.
+func (l *Loop) hold(t *scaler.Tick, by scaler.Source, err error) {
+	t.Hold, t.HoldBy = err.Error(), by
+	l.memory.Lost = nil
+}
+
+// decide plans, checks the plan against the promises, and acts.
+func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input) {
+	plan, memory, facts := scaler.Decide(in)
+	t.Plan, t.Facts = plan, facts
+	// What the answers showed stays true whatever becomes of the plan: a mark that
+	// they did not show is not remembered as seen.
+	l.memory = memory
+	if l.cfg.Unsafe == (Sabotage{}) {
+		if err := plan.Validate(in); err != nil {
+			// A plan that breaks a promise is a bug: nothing of it is done.
+			l.cfg.Log.Error("the plan breaks a promise; nothing is done", zap.String("tick", t.ID), zap.Error(err))
+			l.hold(t, scaler.SourceBellboard, fmt.Errorf("the plan breaks a promise: %w", err))
+			return
+		}
+	}
+	if l.cfg.DryRun {
+		for _, a := range plan.Actions {
+			t.Outcomes = append(t.Outcomes, scaler.Outcome{Action: a, Result: scaler.Skipped})
+		}
+		return
+	}
+	t.Outcomes = l.act(ctx, in.Jenkins, plan.Actions)
+	l.learn(t)
+}
+
+// randomName is ten characters of [a-z0-9], so that no name is ever used twice.
+func randomName() string {
+	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
+	var raw [20]byte
+	out := make([]byte, 0, 10)
+	for len(out) < 10 {
+		_, _ = rand.Read(raw[:]) // documented never to fail
+		for _, b := range raw {
+			// 252 is the largest multiple of 36 in a byte: above it some letters would be likelier.
+			if len(out) < 10 && b < 252 {
+				out = append(out, alphabet[b%36])
+			}
+		}
+	}
+	return string(out)
+}

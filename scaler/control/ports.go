@@ -1,0 +1,71 @@
+// Package control is the loop: observe, decide, act, record. It owns time, the
+// hold, the restart grace, the write deadline and the back-off, and it is the
+// only package that makes both Jenkins and the cluster do something. It never
+// decides: that is scaler's, and it never speaks HTTP: that is queue's and pool's.
+package control
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"bellboard/scaler"
+)
+
+// Errors that the ports return, wrapped, so that the loop can tell them apart.
+var (
+	// ErrLate: the deadline had passed before the write was sent; nothing was sent.
+	ErrLate = errors.New("too long since the answers it rests on")
+	// ErrGone: the thing to change or delete is not there (done, for a deletion).
+	ErrGone = errors.New("not there")
+	// ErrExists: the thing to create is there already.
+	ErrExists = errors.New("already there")
+	// ErrChanged: a precondition (UID, resourceVersion) did not hold; nothing was done.
+	ErrChanged = errors.New("changed meanwhile")
+	// ErrRefused: the server understood and said no (quota, admission, permission);
+	// nothing was done, and the same again will be refused again.
+	ErrRefused = errors.New("refused")
+)
+
+// Jenkins is what the loop needs of Jenkins.
+type Jenkins interface {
+	// Observe asks for the computers, then for the queue. It returns a complete
+	// view or an error: "could not see" is never "there is nothing".
+	Observe(ctx context.Context) (scaler.JenkinsView, error)
+	// Register makes an inbound node: a berth. ErrExists when the name is taken.
+	Register(ctx context.Context, name string, pool scaler.Pool) error
+	// Fence makes an inbound node without labels that keeps a Swarm client of that
+	// name out, with a deadline as Mark's. ErrExists: the client was quicker.
+	Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error
+	// Secret reads the secret with which an agent of that name connects. ErrGone: no such node.
+	Secret(ctx context.Context, name string) (string, error)
+	// Mark sets the node's temporary-offline text. deadline is on the loop's
+	// clock and is checked just before sending. ErrGone: no such node.
+	Mark(ctx context.Context, name, text string, deadline time.Time) error
+	// ClearMark lifts our mark or the hook's: read, toggle with our own text as the
+	// message (a lost race then leaves our mark, not a stranger's), read. A node
+	// that is not marked by us or the hook is left alone (nil).
+	ClearMark(ctx context.Context, name, text string) error
+	// DeleteNode deletes a node, with a deadline as Mark's. ErrGone: done already.
+	DeleteNode(ctx context.Context, name string, deadline time.Time) error
+}
+
+// Cluster is what the loop needs of Kubernetes.
+type Cluster interface {
+	// Observe returns the cached pods of this instance merged with those created and
+	// not cached yet, or an error when the caches cannot be trusted.
+	Observe(ctx context.Context) (scaler.ClusterView, error)
+	// Create creates the agent's pod under that name (and a persistent one's volume
+	// claim after it, owned by it). ErrRefused and ErrExists are definite; any other
+	// error leaves open whether the pod exists.
+	Create(ctx context.Context, name string, pool scaler.PoolID) (scaler.Pod, error)
+	// PutSecret creates the pod's Secret, owned by the pod. Exists = done (nil).
+	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error
+	// Annotate notes on the pod that its node was online once.
+	Annotate(ctx context.Context, pod scaler.Pod) error
+	// DeletePod deletes exactly this pod (UID and resourceVersion as preconditions)
+	// with the short grace that marks the deletion as Bellboard's. ErrChanged, ErrGone as said above.
+	DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error
+	// Absent asks the API server itself (no cache) whether no pod of that name exists.
+	Absent(ctx context.Context, name string, pool scaler.PoolID) (bool, error)
+}
