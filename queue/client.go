@@ -1,0 +1,116 @@
+// Package queue is Bellboard's eye and hand in Jenkins: it reads the build
+// queue and the computers, and it registers, marks, clears and deletes nodes,
+// through gojenkins' Requester.
+//
+// It promises that an observation is complete or an error: an answer that was
+// refused, cut short, came from something that is not Jenkins or from two
+// sessions of it is never an empty view. Every item's label is what Jenkins'
+// own words prove, or unresolved, never a guess. A write is sent once, within
+// its deadline, and no faster than Jenkins bears.
+//
+// It never decides what to do, never follows a redirect, keeps no cookie, and
+// never touches a node on its own account.
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"bellboard/scaler/clock"
+)
+
+// Endpoint names one kind of question or order to Jenkins, for metrics.
+type Endpoint = string
+
+// The endpoints: a closed set.
+const (
+	Computers Endpoint = "computers"
+	Queue     Endpoint = "queue"
+	Register  Endpoint = "register"
+	Secret    Endpoint = "secret"
+	Mark      Endpoint = "mark"
+	Clear     Endpoint = "clear"
+	Delete    Endpoint = "delete"
+)
+
+// Endpoints lists every endpoint, for metrics that exist before they are needed.
+func Endpoints() []string {
+	return []string{Computers, Queue, Register, Secret, Mark, Clear, Delete}
+}
+
+// The limits of one request, in the clock's time. Reads answer in milliseconds;
+// a write may wait half a minute for the lock of a long queue.
+const (
+	readTimeout  = 30 * time.Second
+	writeTimeout = time.Minute
+	// maxBody is six times what 10,000 items and 5,000 nodes take.
+	maxBody = 32 << 20
+)
+
+// Config is what a Client needs to know.
+type Config struct {
+	URL  string // of Jenkins, with its path
+	User string
+	// Token returns the user's API token. It is asked before every request and
+	// again after a 401, so a rotated secret is used at once.
+	Token func() (string, error)
+	// Transport carries the requests; nil means NewTransport(nil).
+	Transport http.RoundTripper
+	Clock     clock.Clock
+	Instance  string
+	// Observe, when set, is told of every request: the endpoint, the HTTP status
+	// ("error" when there was no whole answer) and how long it took.
+	Observe func(endpoint string, code string, took time.Duration)
+}
+
+// Client talks to one Jenkins. It is safe for concurrent use.
+type Client struct {
+	c      Config
+	base   string
+	http   *http.Client
+	writes *limiter
+
+	mu    sync.Mutex // guards what earlier ticks knew
+	known memory
+}
+
+// New makes a client. It sends nothing yet.
+func New(c Config) (*Client, error) {
+	u, err := url.Parse(c.URL)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("jenkins URL: %w", err)
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return nil, fmt.Errorf("jenkins URL %q: must be http://host/ or https://host/", u.Redacted())
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("jenkins URL %q: must have no user, query or fragment", u.Redacted())
+	case c.Token == nil || c.Clock == nil || c.Instance == "":
+		return nil, errors.New("jenkins client: token, clock and instance are required")
+	}
+	if c.Transport == nil {
+		c.Transport = NewTransport(nil)
+	}
+	return &Client{
+		c:    c,
+		base: strings.TrimRight(c.URL, "/"),
+		http: &http.Client{
+			Transport: &carrier{next: c.Transport},
+			// A redirect answers a write; followed on a read it would end at a login page.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		writes: newLimiter(c.Clock),
+		known:  newMemory(),
+	}, nil
+}
+
+// Close lets idle connections go. The client can still be used.
+func (c *Client) Close() {
+	if t, ok := c.c.Transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}

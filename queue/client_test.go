@@ -1,0 +1,582 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+var _ control.Jenkins = (*Client)(nil)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	fewComputers = `{"_class":"hudson.model.ComputerSet","computer":[
+{"_class":"hudson.model.Hudson$MasterComputer","assignedLabels":[{"name":"built-in"}],"description":"the Jenkins controller's built-in node","displayName":"Built-In Node","executors":[],"idle":true,"numExecutors":0,"offline":false,"offlineCause":null,"offlineCauseReason":"","oneOffExecutors":[{"idle":false}],"temporarilyOffline":false},
+{"_class":"hudson.slaves.SlaveComputer","assignedLabels":[{"name":"web-e-1"},{"name":"linux"},{"name":"docker"}],"description":"Bellboard: waiting (bellboard instance=bellboard team=web kind=ephemeral)","displayName":"web-e-1","executors":[{"idle":false}],"idle":false,"numExecutors":1,"offline":true,"offlineCause":{"_class":"hudson.slaves.OfflineCause$UserCause"},"offlineCauseReason":"bellboard(bellboard): one-build","oneOffExecutors":[],"temporarilyOffline":true,"absoluteRemotePath":"/home/jenkins/agent"}]}`
+	fewItems = `{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","actions":[],"blocked":false,"buildable":true,"id":7,"inQueueSince":1795395095524,"task":{"_class":"hudson.model.FreeStyleProject","labelExpression":"linux \u0026\u0026 docker","url":"http://h/job/a/"},"why":"All nodes of label ‘linux&&docker’ are offline","pending":false}]}`
+)
+
+// newClient serves the handler and returns a client for it.
+func newClient(t testing.TB, h http.HandlerFunc, change ...func(*Config)) *Client {
+	t.Helper()
+	server := httptest.NewServer(h)
+	c := Config{
+		URL: server.URL + "/jenkins/", User: "bell", Instance: "bellboard", Clock: clock.Real(),
+		Token: func() (string, error) { return "token", nil },
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	client, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return client
+}
+
+// good answers as Jenkins does.
+func good(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Jenkins", "2.568.1")
+	w.Header().Set("X-Jenkins-Session", "a63ce597")
+	switch r.URL.Path {
+	case "/jenkins/computer/api/json":
+		fmt.Fprint(w, fewComputers)
+	case "/jenkins/queue/api/json":
+		fmt.Fprint(w, fewItems)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func TestObserve(t *testing.T) {
+	var asked []string
+	var told []string
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		user, token, _ := r.BasicAuth()
+		if r.Header.Get("Accept-Language") != "en" || user != "bell" || token != "token" || r.Header.Get("Cookie") != "" {
+			t.Errorf("%s: headers %v", r.URL, r.Header)
+		}
+		http.SetCookie(w, &http.Cookie{Name: "JSESSIONID", Value: "x"})
+		asked = append(asked, r.URL.Path+" "+r.URL.Query().Get("tree"))
+		good(w, r)
+	}, func(c *Config) {
+		c.Observe = func(e, code string, _ time.Duration) { told = append(told, e+" "+code) }
+	})
+	for range 2 {
+		v, err := c.Observe(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.AskedAt.IsZero() || v.AnsweredAt.Before(v.AskedAt) {
+			t.Error(v.AskedAt, v.AnsweredAt)
+		}
+		v.AskedAt, v.AnsweredAt = time.Time{}, time.Time{}
+		want := scaler.JenkinsView{
+			Session: "a63ce597", Version: "2.568.1",
+			Nodes: []scaler.Node{
+				{Name: "built-in", Labels: []string{}, Online: true, Idle: false},
+				{
+					Name: "web-e-1", Labels: []string{"docker", "linux"}, Team: "web", Kind: scaler.Ephemeral, Online: true,
+					Executors: 1, Busy: 1, OfflineBy: scaler.Ours, Offline: "bellboard(bellboard): one-build",
+				},
+			},
+			Items: []scaler.Item{{
+				ID: 7, Job: "a", Since: time.UnixMilli(1795395095524), State: scaler.Buildable, Resolution: scaler.Labelled,
+				Label: "linux&&docker", Why: "All nodes of label ‘linux&&docker’ are offline",
+			}},
+		}
+		if diff := cmp.Diff(want, v); diff != "" {
+			t.Error(diff)
+		}
+	}
+	one := []string{"/jenkins/computer/api/json " + computersTree, "/jenkins/queue/api/json " + queueTree}
+	if diff := cmp.Diff(append(one, one...), asked); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"computers 200", "queue 200", "computers 200", "queue 200"}, told); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestRecordedComputers reads what a real Jenkins said of agents in every state.
+func TestRecordedComputers(t *testing.T) {
+	type seen struct {
+		name   string
+		online bool
+		by     scaler.OfflineBy
+	}
+	want := map[string]seen{
+		"registered":           {"o1", false, scaler.NotMarked},
+		"connected, idle":      {"o1", true, scaler.NotMarked},
+		"connected, marked":    {"o1", true, scaler.Person}, // "bellboard: drain" is not this instance's text
+		"gone, marked":         {"o1", false, scaler.Person},
+		"gone, unmarked":       {"o1", false, scaler.NotMarked},
+		"swarm connected":      {"os", true, scaler.NotMarked},
+		"swarm marked":         {"os", true, scaler.Person},
+		"offline by a monitor": {"o2", true, scaler.Monitor},
+		"offline by a person":  {"o2", true, scaler.Person},
+	}
+	answers := load(t, "online").Answers
+	if len(answers) != len(want) {
+		t.Fatal(len(answers))
+	}
+	for _, a := range answers {
+		m := newMemory()
+		nodes, _, err := m.nodes(string(a.Body), "bellboard")
+		if err != nil {
+			t.Fatal(a.Note, err)
+		}
+		last := nodes[len(nodes)-1]
+		if got := (seen{last.Name, last.Online, last.OfflineBy}); got != want[a.Note] {
+			t.Errorf("%s: %+v, want %+v", a.Note, got, want[a.Note])
+		}
+		if nodes[0].Name != "built-in" || !nodes[0].Online || nodes[0].Mine() || !last.Idle {
+			t.Errorf("%s: %+v", a.Note, nodes)
+		}
+	}
+}
+
+// TestMisbehaviour: whatever is not a whole answer of one session of Jenkins is
+// an error that names what was seen, for either of the two questions.
+func TestMisbehaviour(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(w http.ResponseWriter, r *http.Request)
+		is     error
+		says   string
+	}{
+		"401": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(401)
+			fmt.Fprint(w, "<html>\n<head><title>Error 401 Unauthorized</title></head></html>")
+		}, ErrUnauthorized, "Error 401 Unauthorized"},
+		"403": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Jenkins", "2")
+			w.Header().Set("X-You-Are-Authenticated-As", "bell")
+			w.Header().Set("X-Required-Permission", "hudson.model.Hudson.Read")
+			w.WriteHeader(403)
+			fmt.Fprint(w, "<html><body>bell is missing the Overall/Read permission</body></html>")
+		}, ErrForbidden, "permission hudson.model.Hudson.Read required"},
+		"404": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, ErrNotJenkins, "404"},
+		"500": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(500)
+			fmt.Fprint(w, "<html><style>x</style><body>Oops!</body></html>")
+		}, ErrUnavailable, `"Oops!"`},
+		"500 JSON": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(500)
+			fmt.Fprint(w, `{"message":"no"}`)
+		}, ErrUnavailable, "no"},
+		"503 empty": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, ErrUnavailable, "503"},
+		"302": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/login?from=x", http.StatusFound)
+		}, ErrNotJenkins, "/login?from=x"},
+		"empty 200": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Jenkins", "2") }, ErrNotJenkins, "empty body"},
+		"HTML 200": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Jenkins", "2")
+			fmt.Fprint(w, "<html><head><title>Sign in</title></head></html>")
+		}, ErrNotJenkins, "Sign in"},
+		"proxy's {}":  {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") }, ErrNotJenkins, "no X-Jenkins header"},
+		"Jenkins' {}": {with(func(string) string { return "{}" }), ErrNotJenkins, "no "},
+		"truncated":   {with(func(s string) string { return s[:len(s)-40] }), ErrNotJenkins, "JSON broken"},
+		"trailing":    {with(func(s string) string { return s + "<html>" }), ErrNotJenkins, "after the end"},
+		"wrong class": {with(func(s string) string { return strings.Replace(s, "hudson.model.", "hudson.other.", 1) }), ErrNotJenkins, "hudson.other."},
+		"null list":   {with(func(s string) string { return strings.Replace(s, `":[`, `":7,"x":[`, 1) }), ErrNotJenkins, "want ["},
+		"cut off": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Jenkins", "2")
+			w.Header().Set("Content-Length", "1000")
+			fmt.Fprint(w, `{"_class":`)
+		}, ErrUnavailable, "unexpected EOF"},
+		"X-Error": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Error", "not today")
+			w.WriteHeader(400)
+		}, control.ErrRefused, "not today"},
+		"no session": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Jenkins", "2")
+			fmt.Fprint(w, map[bool]string{true: fewItems, false: fewComputers}[strings.Contains(r.URL.Path, "queue")])
+		}, ErrRestarted, "a63ce597"},
+		"other session": {func(w http.ResponseWriter, r *http.Request) {
+			good(&header{w, "X-Jenkins-Session", "79874158"}, r)
+		}, ErrRestarted, "79874158"},
+		"too long": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Jenkins", "2")
+			for chunk := make([]byte, 1<<20); ; {
+				if _, err := w.Write(chunk); err != nil {
+					return
+				}
+			}
+		}, ErrNotJenkins, "longer than"},
+		"hang up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUnavailable, "EOF"},
+	} {
+		for _, which := range []string{"computer", "queue"} {
+			t.Run(name+" on "+which, func(t *testing.T) {
+				client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+					if strings.Contains(r.URL.Path, which) {
+						c.answer(w, r)
+					} else {
+						good(w, r)
+					}
+				})
+				v, err := client.Observe(t.Context())
+				if err == nil || !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("error: %v", err)
+				}
+				if !cmp.Equal(v, scaler.JenkinsView{}) {
+					t.Errorf("view: %+v", v)
+				}
+			})
+		}
+	}
+}
+
+// header is a writer that sets one header last.
+type header struct {
+	http.ResponseWriter
+	key, value string
+}
+
+func (h *header) Write(b []byte) (int, error) {
+	h.Header().Set(h.key, h.value)
+	return h.ResponseWriter.Write(b)
+}
+
+// with answers well but for what f does to the body.
+func with(f func(string) string) func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
+		rec := httptest.NewRecorder()
+		good(rec, r)
+		maps.Copy(w.Header(), rec.Header())
+		fmt.Fprint(w, f(rec.Body.String()))
+	}
+}
+
+// TestUnreachable: nobody listens, and nothing panics.
+func TestUnreachable(t *testing.T) {
+	c := newClient(t, good, func(c *Config) { c.URL = "http://127.0.0.1:1" })
+	if _, err := c.Observe(t.Context()); !errors.Is(err, ErrUnavailable) {
+		t.Error(err)
+	}
+	if err := c.DeleteNode(t.Context(), "x", time.Time{}); !errors.Is(err, ErrUnavailable) {
+		t.Error(err)
+	}
+	panicking := newClient(t, good, func(c *Config) {
+		c.Transport = roundTrip(func(*http.Request) (*http.Response, error) { panic("boo") })
+	})
+	if _, err := panicking.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "boo") {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Observe(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestTruncatedAnywhere cuts both documents at every byte.
+func TestTruncatedAnywhere(t *testing.T) {
+	for i := range len(fewComputers) {
+		m := newMemory()
+		if _, _, err := m.nodes(fewComputers[:i], "bellboard"); err == nil {
+			t.Errorf("computers cut at %d: no error", i)
+		}
+	}
+	for i := range len(fewItems) {
+		m := newMemory()
+		if _, err := m.items(fewItems[:i], nil); err == nil {
+			t.Errorf("queue cut at %d: no error", i)
+		}
+	}
+}
+
+// FuzzDecode: what is read without an error is as much as encoding/json reads.
+func FuzzDecode(f *testing.F) {
+	f.Add(fewComputers)
+	f.Add(fewItems)
+	f.Add(strings.Replace(fewItems, `"actions":[]`, `"actions":[{"parameters":[{"_class":"org.jvnet.jenkins.plugins.nodelabelparameter.LabelParameterValue","name":"l","value":"x"}]}]`, 1))
+	f.Add(`{"_class":"hudson.model.Queue","items":[{"id":1e3,"inQueueSince":-1,"task":null,"why":"\u2018\ud800"}]}`)
+	f.Fuzz(func(t *testing.T, s string) {
+		m := newMemory()
+		nodes, unseen, errNodes := m.nodes(s, "bellboard")
+		items, errItems := m.items(s, nodes)
+		if errNodes != nil && (nodes != nil || unseen != nil) || errItems != nil && items != nil {
+			t.Error("a view beside an error")
+		}
+		if errNodes == nil {
+			if n, ok := count(s, "computer"); ok && n != len(nodes) {
+				t.Errorf("%d computers of %d", len(nodes), n)
+			}
+			for _, n := range nodes {
+				if n.Name == "" || n.Idle && n.Busy > 0 || n.Busy > 0 && unseen[n.Name] && !n.Mine() {
+					t.Errorf("%+v", n)
+				}
+			}
+		}
+		if errItems == nil {
+			if n, ok := count(s, "items"); ok && n != len(items) {
+				t.Errorf("%d items of %d", len(items), n)
+			}
+			for _, it := range items {
+				if it.ID == 0 || (it.Resolution == scaler.Labelled) != (it.Label != "") && it.Resolution != scaler.Labelled || it.State == "" {
+					t.Errorf("%+v", it)
+				}
+			}
+		}
+	})
+}
+
+// count is how many elements a list has for encoding/json; ok is false when the
+// key is there more than once, of which that package keeps only the last.
+func count(s, key string) (n int, ok bool) {
+	var doc map[string]json.RawMessage
+	var list []json.RawMessage
+	if json.Unmarshal([]byte(s), &doc) != nil || json.Unmarshal(doc[key], &list) != nil {
+		return 0, false
+	}
+	return len(list), strings.Count(s, `"`+key+`"`) == 1
+}
+
+func TestTokenIsReadAgain(t *testing.T) {
+	tokens := []string{"old", "new"}
+	var used []string
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		_, token, _ := r.BasicAuth()
+		used = append(used, token)
+		if token != "new" {
+			w.WriteHeader(401)
+			return
+		}
+		good(w, r)
+	}, func(c *Config) {
+		c.Token = func() (string, error) {
+			now := tokens[0]
+			if len(tokens) > 1 {
+				tokens = tokens[1:]
+			}
+			return now, nil
+		}
+	})
+	if _, err := c.Observe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"old", "new", "new"}, used); diff != "" {
+		t.Error(diff)
+	}
+	c = newClient(t, good, func(c *Config) {
+		c.Token = func() (string, error) { return "", errors.New("no file") }
+	})
+	if _, err := c.Observe(t.Context()); err == nil || !strings.Contains(err.Error(), "no file") {
+		t.Error(err)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	fine := Config{URL: "http://h", Clock: clock.Real(), Instance: "i", Token: func() (string, error) { return "", nil }}
+	if _, err := New(fine); err != nil {
+		t.Error(err)
+	}
+	for _, u := range []string{"", "h:8080", "ftp://h", "http://u:p@h/", "http://h/?x=1", "://"} {
+		c := fine
+		c.URL = u
+		if _, err := New(c); err == nil || strings.Contains(err.Error(), "u:p@") {
+			t.Errorf("%q: %v", u, err)
+		}
+	}
+}
+
+// TestCrumbsStayHome: even gojenkins' own POST asks Jenkins for nothing more.
+func TestCrumbsStayHome(t *testing.T) {
+	carry := &carrier{next: roundTrip(func(r *http.Request) (*http.Response, error) {
+		t.Errorf("asked for %s", r.URL)
+		return nil, errors.New("no")
+	})}
+	r := httptest.NewRequest("GET", "http://h/jenkins/crumbIssuer/api/json/api/json", nil)
+	res, err := carry.RoundTrip(r)
+	if err != nil || res.StatusCode != 404 {
+		t.Error(res, err)
+	}
+	_ = res.Body.Close()
+}
+
+func TestLimiter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(clock.Real())
+		var inFlight, most atomic.Int32
+		run := func(n int, took time.Duration) {
+			var wg sync.WaitGroup
+			most.Store(0)
+			for range n {
+				wg.Go(func() {
+					if err := l.acquire(t.Context(), time.Time{}); err != nil {
+						t.Error(err)
+						return
+					}
+					asked := time.Now()
+					if now := inFlight.Add(1); now > most.Load() {
+						most.Store(now)
+					}
+					time.Sleep(took)
+					inFlight.Add(-1)
+					l.release(asked, time.Now(), true)
+				})
+			}
+			wg.Wait()
+		}
+		run(100, 10*time.Millisecond)
+		if most.Load() != 8 {
+			t.Errorf("%d in flight, want 8", most.Load())
+		}
+		// Eight slow ones at once are one event, not eight.
+		run(8, 2*time.Second)
+		if l.limit != 4 {
+			t.Errorf("limit %d after slow writes, want 4", l.limit)
+		}
+		for range 5 {
+			run(1, 2*time.Second)
+		}
+		if l.limit != 1 {
+			t.Errorf("limit %d, want 1", l.limit)
+		}
+		run(200, 10*time.Millisecond)
+		if l.limit != 8 {
+			t.Errorf("limit %d after a good run, want 8", l.limit)
+		}
+		// A deadline that passes while waiting, and a context that ends.
+		for range 8 {
+			if err := l.acquire(t.Context(), time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.acquire(t.Context(), time.Now().Add(time.Second)); !errors.Is(err, control.ErrLate) {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := l.acquire(ctx, time.Time{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		for range 8 {
+			l.release(time.Time{}, time.Time{}, false)
+		}
+		if l.inFlight != 0 || len(l.waiting) != 0 {
+			t.Error(l.inFlight, l.waiting)
+		}
+	})
+}
+
+func TestConcurrentUse(t *testing.T) {
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "POST" {
+			w.Header().Set("Location", "/jenkins/computer/")
+			w.WriteHeader(302)
+			return
+		}
+		good(w, r)
+	})
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			if _, err := c.Observe(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if err := c.Mark(t.Context(), fmt.Sprint("n", i), "x", time.Time{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// bodies serves two documents without a network.
+func bodies(computers, queue string) roundTrip {
+	return func(r *http.Request) (*http.Response, error) {
+		body := computers
+		if strings.Contains(r.URL.Path, "queue") {
+			body = queue
+		}
+		return &http.Response{
+			StatusCode: 200, Header: http.Header{"X-Jenkins": {"2"}, "X-Jenkins-Session": {"s"}},
+			Body: readCloser{strings.NewReader(body)}, ContentLength: int64(len(body)), Request: r,
+		}, nil
+	}
+}
+
+type readCloser struct{ *strings.Reader }
+
+func (readCloser) Close() error { return nil }
+
+// BenchmarkObserve10k observes 10,000 pipeline items that want 200 labels, and
+// 300 computers. "new" is the first sight of them, "again" every later one.
+func BenchmarkObserve10k(b *testing.B) {
+	var q, n strings.Builder
+	q.WriteString(`{"_class":"hudson.model.Queue","items":[`)
+	for i := range 10_000 {
+		if i > 0 {
+			q.WriteByte(',')
+		}
+		fmt.Fprintf(&q, `{"_class":"hudson.model.Queue$BuildableItem","actions":[{"_class":"hudson.model.CauseAction"},{"_class":"hudson.model.ParametersAction","parameters":[{"_class":"hudson.model.StringParameterValue","name":"branch","value":"main"}]}],"blocked":false,"buildable":true,"id":%d,"inQueueSince":1795395095524,"task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/folder/job/job%d/12/"},"why":"Waiting for next available executor on ‘linux&&docker&&x%d’","pending":false}`, i+1, i, i%200)
+	}
+	q.WriteString(`]}`)
+	n.WriteString(`{"_class":"hudson.model.ComputerSet","computer":[`)
+	for i := range 300 {
+		if i > 0 {
+			n.WriteByte(',')
+		}
+		fmt.Fprintf(&n, `{"_class":"hudson.slaves.SlaveComputer","assignedLabels":[{"name":"web-e-%d"},{"name":"linux"},{"name":"docker"}],"description":"Bellboard: waiting (bellboard instance=bellboard team=web kind=ephemeral)","displayName":"web-e-%d","executors":[{"idle":true}],"idle":true,"numExecutors":1,"offline":true,"offlineCause":null,"offlineCauseReason":"","oneOffExecutors":[],"temporarilyOffline":false,"absoluteRemotePath":null}`, i, i)
+	}
+	n.WriteString(`]}`)
+	client, err := New(Config{
+		URL: "http://h", User: "u", Instance: "bellboard", Clock: clock.Real(),
+		Token: func() (string, error) { return "t", nil }, Transport: bodies(n.String(), q.String()),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, again := range []bool{false, true} {
+		b.Run(map[bool]string{false: "new", true: "again"}[again], func(b *testing.B) {
+			b.ReportAllocs()
+			for range b.N {
+				if !again {
+					client.known = newMemory()
+				}
+				v, err := client.Observe(b.Context())
+				if err != nil || len(v.Items) != 10_000 || v.Items[9_999].Label != "linux&&docker&&x199" || len(v.Nodes) != 300 {
+					b.Fatal(err, len(v.Items))
+				}
+			}
+			b.SetBytes(int64(q.Len() + n.Len()))
+		})
+	}
+}
+
+// form reads a form body without touching the query.
+func form(t *testing.T, r *http.Request) url.Values {
+	t.Helper()
+	if err := r.ParseForm(); err != nil {
+		t.Error(err)
+	}
+	if r.URL.RawQuery != "" {
+		t.Errorf("query %q", r.URL.RawQuery)
+	}
+	return r.PostForm
+}

@@ -1,0 +1,100 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"bellboard/scaler/control"
+)
+
+// Why Jenkins could not be seen. Each comes wrapped in words that name what was
+// seen instead.
+var (
+	// ErrUnauthorized: Jenkins does not know the user or the token, or (in the
+	// first moments after its start) not yet.
+	ErrUnauthorized = errors.New("jenkins does not accept the user and token")
+	// ErrForbidden: the user lacks a permission.
+	ErrForbidden = errors.New("jenkins forbids it")
+	// ErrNotJenkins: something answered that is not Jenkins' API.
+	ErrNotJenkins = errors.New("not an answer of Jenkins")
+	// ErrUnavailable: no whole answer, or one that says "not now".
+	ErrUnavailable = errors.New("jenkins is not available")
+	// ErrBlind: the user may see neither the queue's items nor what runs.
+	ErrBlind = errors.New("permission Job/Read (hudson.model.Item.Read) is missing")
+	// ErrPartial: nodes that were there are missing from a list.
+	ErrPartial = errors.New("jenkins' answer is incomplete")
+	// ErrRestarted: the computers and the queue are of two sessions of Jenkins.
+	ErrRestarted = errors.New("jenkins restarted between two answers")
+)
+
+// accept judges an answer that should be a JSON document of Jenkins.
+func (a *answer) accept() error {
+	if a.status != http.StatusOK {
+		return a.refusal()
+	}
+	if a.header.Get("X-Jenkins") == "" {
+		return fmt.Errorf("%w: no X-Jenkins header%s", ErrNotJenkins, a.words())
+	}
+	if strings.TrimSpace(a.body) == "" {
+		return fmt.Errorf("%w: empty body", ErrNotJenkins)
+	}
+	if !strings.HasPrefix(strings.TrimSpace(a.body), "{") {
+		return fmt.Errorf("%w: no JSON%s", ErrNotJenkins, a.words())
+	}
+	return nil
+}
+
+// refusal is the error for an answer whose status is not what was asked for.
+func (a *answer) refusal() error {
+	h := a.header
+	switch {
+	case a.status == http.StatusUnauthorized:
+		return fmt.Errorf("%w (status 401; also seen for a moment while Jenkins starts)%s", ErrUnauthorized, a.words())
+	case a.status == http.StatusForbidden:
+		detail := ""
+		if user := h.Get("X-You-Are-Authenticated-As"); user != "" {
+			detail += ", as user " + user
+		}
+		if permission := h.Get("X-Required-Permission"); permission != "" {
+			detail += ", permission " + permission + " required"
+		}
+		return fmt.Errorf("%w (status 403%s)%s", ErrForbidden, detail, a.words())
+	case a.status >= 500 || a.status == http.StatusTooManyRequests:
+		return fmt.Errorf("%w (status %d)%s", ErrUnavailable, a.status, a.words())
+	case a.status >= 300 && a.status < 400:
+		return fmt.Errorf("%w (status %d, redirected to %q)", ErrNotJenkins, a.status, h.Get("Location"))
+	case h.Get("X-Error") != "":
+		return fmt.Errorf("%w (status %d): %s", control.ErrRefused, a.status, h.Get("X-Error"))
+	case h.Get("X-Jenkins") != "" && a.status != http.StatusOK:
+		return fmt.Errorf("jenkins answered with status %d%s", a.status, a.words())
+	default:
+		return fmt.Errorf("%w (status %d)%s", ErrNotJenkins, a.status, a.words())
+	}
+}
+
+var (
+	silent = regexp.MustCompile(`(?is)<(script|style|head)\b.*?(</(script|style|head)>|$)`)
+	title  = regexp.MustCompile(`(?is)<title>(.*?)</title>`)
+	tags   = regexp.MustCompile(`(?s)<[^>]*>`)
+)
+
+// words is ": " and the first words of the body, for people; empty without any.
+func (a *answer) words() string {
+	text := a.body[:min(len(a.body), 4096)]
+	if t := title.FindStringSubmatch(text); t != nil {
+		text = t[1]
+	} else {
+		text = tags.ReplaceAllString(silent.ReplaceAllString(text, " "), " ")
+	}
+	text = strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "")
+	if text == "" {
+		return ""
+	}
+	if r := []rune(text); len(r) > 80 {
+		text = string(r[:80]) + "…"
+	}
+	return fmt.Sprintf(": %q", text)
+}

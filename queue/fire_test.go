@@ -1,0 +1,445 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+// fire is a real client, a simulated Jenkins, and whatever is between them.
+type fire struct {
+	*testing.T
+	jenkins *jenkinssim.Jenkins
+	client  *Client
+	// wire may change an answer on its way, or lose it.
+	wire  func(*http.Request, *http.Response) (*http.Response, error)
+	token string
+	told  []string // endpoint and code of every request
+}
+
+// RoundTrip carries a request through the wire.
+func (f *fire) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := f.jenkins.Transport().RoundTrip(r)
+	if err != nil || f.wire == nil {
+		return res, err
+	}
+	return f.wire(r, res)
+}
+
+// underFire tells a story in a bubble: a house at work, with six nodes of ours,
+// of which two have builds, and five pipelines that wait.
+func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		cfg.Clock = clock.Real()
+		f := &fire{T: t, jenkins: jenkinssim.New(cfg), token: "token"}
+		defer f.jenkins.Close()
+		var err error
+		f.client, err = New(Config{
+			URL: "http://jenkins:8080" + cfg.Prefix, User: "bellboard", Instance: "bellboard", Clock: clock.Real(), Transport: f,
+			Token:   func() (string, error) { return f.token, nil },
+			Observe: func(e, code string, _ time.Duration) { f.told = append(f.told, e+" "+code) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 6 {
+			name := fmt.Sprintf("web-e-%d", i)
+			if err := f.client.Register(t.Context(), name, webPool); err != nil {
+				t.Fatal(err)
+			}
+			if i < 2 {
+				f.connect(name)
+			}
+		}
+		f.jenkins.Submit(jenkinssim.Job{Name: "build", Label: "linux", Duration: time.Hour})
+		f.jenkins.Submit(jenkinssim.Job{Name: "test", Label: "linux && docker", Duration: time.Hour, Pipeline: true})
+		time.Sleep(time.Second)
+		for i := range 5 {
+			f.jenkins.Submit(jenkinssim.Job{Name: fmt.Sprintf("folder/wait-%d", i), Label: "linux && docker", Duration: time.Hour, Pipeline: true})
+		}
+		time.Sleep(time.Second)
+		story(f)
+	})
+}
+
+func (f *fire) connect(name string) {
+	f.Helper()
+	if _, err := f.jenkins.Connect(name, f.jenkins.Secret(name), name); err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *fire) look() scaler.JenkinsView {
+	f.Helper()
+	v, err := f.client.Observe(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
+	return v
+}
+
+// on is true for requests of that endpoint: computer or queue.
+func on(r *http.Request, endpoint string) bool {
+	return strings.HasPrefix(r.URL.Path, "/"+endpoint+"/api")
+}
+
+// body changes the text of the answers of an endpoint.
+func (f *fire) body(endpoint string, change func(string) string) {
+	f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
+		if on(r, endpoint) {
+			b, err := io.ReadAll(res.Body)
+			if err != nil {
+				return nil, err
+			}
+			res.Body = io.NopCloser(strings.NewReader(change(string(b))))
+		}
+		return res, nil
+	}
+}
+
+// fault answers an endpoint's requests with something else.
+func (f *fire) fault(endpoint string, status int, header http.Header, body string) {
+	f.jenkins.Fault(func(r *http.Request) (int, http.Header, []byte, bool) {
+		return status, header.Clone(), []byte(body), on(r, endpoint)
+	})
+}
+
+// list changes the list of a document by its elements.
+func list(key string, change func([]json.RawMessage) []json.RawMessage) func(string) string {
+	return func(body string) string {
+		var doc map[string]json.RawMessage
+		var elements []json.RawMessage
+		if err := errors.Join(json.Unmarshal([]byte(body), &doc), json.Unmarshal(doc[key], &elements)); err != nil {
+			panic(err)
+		}
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(map[string]any{"_class": doc["_class"], key: change(elements)}); err != nil {
+			panic(err)
+		}
+		return b.String()
+	}
+}
+
+var jenkinsHeaders = http.Header{"X-Jenkins": {"2.568.1"}, "X-Jenkins-Session": {"12345678"}, "Content-Type": {"application/json;charset=utf-8"}}
+
+// slowBody is a body that comes no further than its first half.
+type slowBody struct {
+	ctx  context.Context //nolint:containedctx // a test's own
+	half io.Reader
+}
+
+func (s slowBody) Read(b []byte) (int, error) {
+	if n, err := s.half.Read(b); err == nil {
+		return n, nil
+	}
+	<-s.ctx.Done()
+	return 0, s.ctx.Err()
+}
+
+func (slowBody) Close() error { return nil }
+
+// TestUnderFire is the table of misbehaviours: each ends in an error, which
+// holds the tick, with words for people and a code for the metrics; and the
+// answer after it is as good as ever.
+func TestUnderFire(t *testing.T) {
+	const login = "<html><head><title>Sign in [Jenkins]</title></head></html>"
+	for name, c := range map[string]struct {
+		do   func(f *fire, endpoint string)
+		is   error
+		says string
+		code string // of a request; "error" is no whole answer
+	}{
+		"token wrong for good": {func(f *fire, _ string) { f.token = "old" }, ErrUnauthorized, "Error 401 Unauthorized", "401"},
+		"permission taken":     {func(f *fire, _ string) { f.jenkins.Deny("hudson.model.Hudson.Read") }, ErrForbidden, "permission hudson.model.Hudson.Read required", "403"},
+		"404":                  {func(f *fire, e string) { f.fault(e, 404, nil, "not here") }, ErrNotJenkins, "404", "404"},
+		"500 page": {func(f *fire, e string) {
+			f.fault(e, 500, jenkinsHeaders, "<html><head><title>Oops!</title></head><body>stack</body></html>")
+		}, ErrUnavailable, "Oops!", "500"},
+		"502 from a proxy": {func(f *fire, e string) {
+			f.fault(e, 502, nil, "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>")
+		}, ErrUnavailable, "502 Bad Gateway", "502"},
+		"503 while starting": {func(f *fire, _ string) {
+			f.jenkins.Restart(jenkinssim.Restart{Loading: time.Minute})
+		}, ErrUnavailable, "Starting Jenkins", "503"},
+		"401 while starting": {func(f *fire, _ string) {
+			f.jenkins.Restart(jenkinssim.Restart{Unauthorized: time.Minute})
+		}, ErrUnauthorized, "while Jenkins starts", "401"},
+		"refused while down": {func(f *fire, _ string) {
+			f.jenkins.Restart(jenkinssim.Restart{Down: time.Minute})
+		}, ErrUnavailable, "connection refused", "error"},
+		"empty 200": {func(f *fire, e string) { f.fault(e, 200, jenkinsHeaders, "") }, ErrNotJenkins, "empty body", "200"},
+		"HTML 200":  {func(f *fire, e string) { f.fault(e, 200, jenkinsHeaders, login) }, ErrNotJenkins, "Sign in [Jenkins]", "200"},
+		"login page": {func(f *fire, e string) {
+			f.fault(e, 302, http.Header{"Location": {"https://sso.example/login"}}, "")
+		}, ErrNotJenkins, `redirected to "https://sso.example/login"`, "302"},
+		"truncated": {func(f *fire, e string) { f.body(e, func(s string) string { return s[:len(s)/2] }) }, ErrNotJenkins, "JSON broken", "200"},
+		"wrong class": {func(f *fire, e string) {
+			f.body(e, func(s string) string { return strings.Replace(s, "hudson.model.", "hudson.other.", 1) })
+		}, ErrNotJenkins, "hudson.other.", "200"},
+		"proxy's {}": {func(f *fire, e string) { f.fault(e, 200, nil, "{}") }, ErrNotJenkins, "no X-Jenkins header", "200"},
+		"reset":      {func(f *fire, e string) { f.fault(e, 0, nil, "") }, ErrUnavailable, "broken", "error"},
+		"cut off": {func(f *fire, e string) {
+			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
+				if on(r, e) {
+					res.Body = io.NopCloser(io.MultiReader(io.LimitReader(res.Body, 50), failing{}))
+				}
+				return res, nil
+			}
+		}, ErrUnavailable, "unexpected EOF", "error"},
+		"slow body": {func(f *fire, e string) {
+			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
+				if on(r, e) {
+					res.Body = slowBody{r.Context(), io.LimitReader(res.Body, 50)}
+				}
+				return res, nil
+			}
+		}, context.DeadlineExceeded, "deadline", "error"},
+		"50 MB": {func(f *fire, e string) {
+			f.body(e, func(s string) string { return strings.Replace(s, "{", `{"x":"`+strings.Repeat("x", 50<<20)+`",`, 1) })
+		}, ErrNotJenkins, "longer than 33554432 bytes", "error"},
+		"changed session": {func(f *fire, e string) {
+			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
+				if on(r, e) {
+					res.Header.Set("X-Jenkins-Session", "abcdabcd")
+				}
+				return res, nil
+			}
+		}, ErrRestarted, "abcdabcd", "200"},
+		"half an element": {func(f *fire, e string) {
+			f.body(e, list(map[string]string{"computer": "computer", "queue": "items"}[e], func(all []json.RawMessage) []json.RawMessage {
+				return append(all, json.RawMessage(`{"_class":"x","displayName":"y"}`))
+			}))
+		}, ErrNotJenkins, "without", "200"},
+		"half of the nodes missing": {func(f *fire, _ string) {
+			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-3] }))
+		}, ErrPartial, "3 of 6 nodes of ours are missing", "200"},
+		"Job/Read lost": {func(f *fire, _ string) { f.jenkins.Deny("hudson.model.Item.Read") }, ErrBlind, "Job/Read", "200"},
+	} {
+		for _, endpoint := range []string{"computer", "queue"} {
+			t.Run(name+" on "+endpoint, func(t *testing.T) {
+				underFire(t, jenkinssim.Config{}, func(f *fire) {
+					before := f.look()
+					c.do(f, endpoint)
+					f.told = nil
+					v, err := f.client.Observe(f.Context())
+					if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
+						f.Errorf("error: %v", err)
+					}
+					if !cmp.Equal(v, scaler.JenkinsView{}) {
+						f.Errorf("a view of %d nodes, %d items", len(v.Nodes), len(v.Items))
+					}
+					if len(f.told) == 0 || !slices.ContainsFunc(f.told, func(s string) bool { return strings.HasSuffix(s, " "+c.code) }) {
+						f.Errorf("told %q, want code %s", f.told, c.code)
+					}
+					f.wire, f.token = nil, "token"
+					f.jenkins.Fault(nil)
+					f.jenkins.Deny()
+					time.Sleep(2 * time.Minute)
+					after := f.look()
+					if len(after.Nodes) != len(before.Nodes) || len(after.Items) < len(before.Items) {
+						f.Errorf("afterwards %d nodes, %d items", len(after.Nodes), len(after.Items))
+					}
+				})
+			})
+		}
+	}
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// TestRightAnswersUnderFire has the misbehaviours that still leave an answer,
+// narrower than the usual one and never a wrong one.
+func TestRightAnswersUnderFire(t *testing.T) {
+	t.Run("token rotated", func(t *testing.T) {
+		underFire(t, jenkinssim.Config{}, func(f *fire) {
+			tokens := []string{"old", "token"}
+			f.client.c.Token = func() (string, error) {
+				now := tokens[0]
+				tokens = tokens[len(tokens)-1:]
+				return now, nil
+			}
+			f.told = nil
+			f.look()
+			if diff := cmp.Diff([]string{"computers 401", "computers 200", "queue 200"}, f.told); diff != "" {
+				f.Error(diff)
+			}
+		})
+	})
+	t.Run("nodes missing for good", func(t *testing.T) {
+		underFire(t, jenkinssim.Config{}, func(f *fire) {
+			all := f.look()
+			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-3] }))
+			if _, err := f.client.Observe(f.Context()); !errors.Is(err, ErrPartial) {
+				f.Fatal(err)
+			}
+			if v := f.look(); len(v.Nodes) != len(all.Nodes)-3 { // said twice, it is so
+				f.Error(len(v.Nodes))
+			}
+		})
+	})
+	t.Run("nodes deleted by ourselves", func(t *testing.T) {
+		underFire(t, jenkinssim.Config{}, func(f *fire) {
+			all := f.look()
+			for i := range 4 {
+				if err := f.client.DeleteNode(f.Context(), fmt.Sprintf("web-e-%d", 2+i), time.Time{}); err != nil {
+					f.Fatal(err)
+				}
+			}
+			if v := f.look(); len(v.Nodes) != len(all.Nodes)-4 {
+				f.Error(len(v.Nodes))
+			}
+		})
+	})
+	t.Run("Swarm nodes go with a restart", func(t *testing.T) {
+		underFire(t, jenkinssim.Config{}, func(f *fire) {
+			for i := range 9 {
+				name := fmt.Sprintf("web-p-%d", i)
+				if _, err := f.jenkins.CreateSwarm(jenkinssim.SwarmAgent{
+					Name: name, Labels: "linux", Executors: 1, Exclusive: true,
+					Description: scaler.Describe("bellboard", scaler.PoolID{Team: "web", Kind: scaler.Persistent}, false),
+				}); err != nil {
+					f.Fatal(err)
+				}
+			}
+			if v := f.look(); len(v.Nodes) != 16 {
+				f.Fatal(len(v.Nodes))
+			}
+			f.jenkins.Restart(jenkinssim.Restart{})
+			time.Sleep(time.Millisecond)
+			if v := f.look(); len(v.Nodes) != 7 {
+				f.Error(len(v.Nodes))
+			}
+		})
+	})
+	t.Run("queue suddenly empty", func(t *testing.T) {
+		underFire(t, jenkinssim.Config{}, func(f *fire) {
+			before := f.look()
+			f.body("queue", list("items", func([]json.RawMessage) []json.RawMessage { return []json.RawMessage{} }))
+			if v := f.look(); len(v.Items) != 0 || len(v.Nodes) != len(before.Nodes) {
+				f.Errorf("%d nodes, %d items", len(v.Nodes), len(v.Items))
+			}
+			f.wire = nil
+			if diff := cmp.Diff(before.Items, f.look().Items); diff != "" {
+				f.Error(diff)
+			}
+		})
+	})
+	t.Run("an item left out", func(t *testing.T) {
+		underFire(t, jenkinssim.Config{}, func(f *fire) {
+			before := f.look()
+			f.body("queue", list("items", func(all []json.RawMessage) []json.RawMessage { return all[1:] }))
+			if diff := cmp.Diff(before.Items[1:], f.look().Items); diff != "" {
+				f.Error(diff)
+			}
+		})
+	})
+	t.Run("clock skew", func(t *testing.T) {
+		// How long a build waits is shown in Jenkins' time; nothing is decided by it.
+		underFire(t, jenkinssim.Config{}, func(f *fire) {
+			before := f.look()
+			ahead := before.Items[0].Since.Add(time.Hour).UnixMilli()
+			f.body("queue", func(s string) string {
+				return strings.ReplaceAll(s, fmt.Sprint(before.Items[0].Since.UnixMilli()), fmt.Sprint(ahead))
+			})
+			v := f.look()
+			if got := v.Items[0]; got.Since.UnixMilli() != ahead || got.Label != before.Items[0].Label || v.AnsweredAt.Before(v.AskedAt) {
+				f.Errorf("%+v", got)
+			}
+		})
+	})
+	t.Run("below a path, other permissions", func(t *testing.T) {
+		underFire(t, jenkinssim.Config{Prefix: "/ci/jenkins"}, func(f *fire) {
+			if v := f.look(); len(v.Items) != 5 || v.Items[0].Job != "folder/wait-4" {
+				f.Errorf("%+v", v.Items)
+			}
+			for permission, write := range map[string]func() error{
+				"Create":     func() error { return f.client.Register(f.Context(), "web-e-x", webPool) },
+				"Disconnect": func() error { return f.client.Mark(f.Context(), "web-e-0", "bellboard(bellboard): idle", time.Time{}) },
+				"Delete":     func() error { return f.client.DeleteNode(f.Context(), "web-e-0", time.Time{}) },
+			} {
+				f.jenkins.Deny("hudson.model.Computer." + permission)
+				if err := write(); !errors.Is(err, control.ErrRefused) || !strings.Contains(err.Error(), "hudson.model.Computer."+permission+" required") {
+					f.Errorf("without %s: %v", permission, err)
+				}
+			}
+			f.jenkins.Deny("hudson.model.Computer.Connect", "hudson.model.Computer.Disconnect")
+			if _, err := f.client.Secret(f.Context(), "web-e-0"); err == nil || !strings.Contains(err.Error(), "hudson.model.Computer.Connect required") {
+				f.Error(err)
+			}
+		})
+	})
+}
+
+// TestBlind: only when no build of ours can be seen, twice, beside an empty
+// queue, is Job/Read missing; each of these alone means something else.
+func TestBlind(t *testing.T) {
+	const (
+		hidden, shown, free = `[{"currentExecutable":null,"idle":false}]`, `[{"currentExecutable":{"_class":"b","number":3},"idle":false}]`, `[{"currentExecutable":null,"idle":true}]`
+		ours, others        = "Bellboard: at work (bellboard instance=bellboard team=web kind=ephemeral)", "somebody's"
+		waiting             = `{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1795395095524,"why":"?","task":{"_class":"x","url":"job/a/1/"}}`
+	)
+	type node struct{ words, executors string }
+	for name, c := range map[string]struct {
+		nodes, again []node
+		items        string
+		blind        bool
+		reads        int
+	}{
+		"nothing to be seen":            {[]node{{ours, hidden}, {ours, free}}, nil, "", true, 2},
+		"two of them":                   {[]node{{ours, hidden}, {ours, hidden}}, nil, "", true, 2},
+		"one can be seen":               {[]node{{ours, hidden}, {ours, shown}, {ours, hidden}}, nil, "", false, 1},
+		"somebody waits":                {[]node{{ours, hidden}}, nil, waiting, false, 1},
+		"nobody works":                  {[]node{{ours, free}}, nil, "", false, 1},
+		"only others work":              {[]node{{others, hidden}, {ours, free}}, nil, "", false, 1},
+		"an executor that only started": {[]node{{ours, hidden}}, []node{{ours, shown}}, "", false, 2},
+		"and another after it":          {[]node{{ours, hidden}, {ours, free}}, []node{{ours, free}, {ours, hidden}}, "", false, 2},
+		"not asked for":                 {[]node{{ours, `[{"idle":false}]`}}, nil, "", false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reads := 0
+			client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("X-Jenkins", "2.568.1")
+				w.Header().Set("X-Jenkins-Session", "a63ce597")
+				if strings.Contains(r.URL.Path, "/queue/") {
+					fmt.Fprintf(w, `{"_class":"hudson.model.Queue","items":[%s]}`, c.items)
+					return
+				}
+				nodes := c.nodes
+				if reads++; reads > 1 && c.again != nil {
+					nodes = c.again
+				}
+				var all []string
+				for i, n := range nodes {
+					all = append(all, fmt.Sprintf(`{"_class":"hudson.slaves.SlaveComputer","displayName":"n%d","description":"%s","idle":%v,"temporarilyOffline":false,"executors":%s}`,
+						i, n.words, n.executors == free, n.executors))
+				}
+				fmt.Fprintf(w, `{"_class":"hudson.model.ComputerSet","computer":[%s]}`, strings.Join(all, ","))
+			})
+			_, err := client.Observe(t.Context())
+			if errors.Is(err, ErrBlind) != c.blind || !c.blind && err != nil || reads != c.reads {
+				t.Errorf("%v, after %d reads, want %d", err, reads, c.reads)
+			}
+		})
+	}
+}

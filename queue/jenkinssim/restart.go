@@ -1,0 +1,98 @@
+package jenkinssim
+
+import (
+	"slices"
+	"time"
+)
+
+// phase is what a visitor finds.
+type phase int
+
+const (
+	up           phase = iota
+	down               // connection refused
+	loading            // 503 and a page
+	unauthorized       // 401 to valid tokens
+)
+
+// secondLoading is how long the 503 returns after the 401.
+const secondLoading = time.Second
+
+// Restart says how long each part of a restart takes. The zero value is a
+// restart that nobody outside could time.
+type Restart struct {
+	// Down is the time of refused connections, Loading that of 503 pages,
+	// Unauthorized that of 401 for valid tokens, which one more second of 503
+	// follows.
+	Down, Loading, Unauthorized time.Duration
+}
+
+// Restart ends Jenkins and starts it again. Agents lose their channels,
+// freestyle builds die, Swarm nodes vanish; nodes, marks and the queue stay.
+// Half a second after the first good answer the pipelines that ran on agents
+// are queued again, each pinned to its node.
+func (j *Jenkins) Restart(r Restart) {
+	j.enter()
+	defer j.leave()
+	if j.closed {
+		return
+	}
+	j.stats.Restarts++
+	j.boot++
+	boot := j.boot
+	j.phase = down
+	j.kicked = false
+	j.nextCheck.cancel()
+	j.nextCheck = nil
+	j.quieting = false
+	for _, n := range j.computers {
+		j.release(n)
+	}
+	j.away()
+	for _, n := range slices.Clone(j.computers) {
+		if n == j.builtIn {
+			continue
+		}
+		if n.ch != nil {
+			n.ch.end()
+			n.ch = nil
+		}
+		n.lost = mark{}
+		if n.class == classSwarm {
+			n.lingering = true
+		}
+		j.dropIfGone(n)
+	}
+	j.changed()
+	at := func(d time.Duration, do func()) {
+		j.after(d, func() {
+			if j.boot == boot {
+				do()
+			}
+		})
+	}
+	d := r.Down
+	at(d, func() { j.phase = loading })
+	d += r.Loading
+	if r.Unauthorized > 0 {
+		at(d, func() { j.phase = unauthorized })
+		d += r.Unauthorized
+		at(d, func() { j.phase = loading })
+		d += secondLoading
+	}
+	at(d, j.comeUp)
+}
+
+// comeUp is the first moment of good answers.
+func (j *Jenkins) comeUp() {
+	j.phase = up
+	j.newSession()
+	boot, now := j.boot, j.clk.Now()
+	j.after(resumeDelay, func() {
+		if j.boot == boot && j.phase == up {
+			j.resume(now)
+		}
+	})
+	j.changed()
+	j.kick()
+}

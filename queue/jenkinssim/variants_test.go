@@ -1,0 +1,217 @@
+package jenkinssim
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestVersions: what changed between versions of Jenkins.
+func TestVersions(t *testing.T) {
+	for _, tt := range []struct {
+		version, all, one, lacks, last string
+		createItem                     int
+	}{
+		{"2.121.3", "All nodes of label linux are offline", "x1 is offline", "a1 doesn't have label x1", "‘", 404},
+		{"2.138", "All nodes of label ‘linux’ are offline", "‘x1’ is offline", "‘a1’ doesn’t have label ‘x1’", "... and", 404},
+		{"2.541", "All nodes of label ‘linux’ are offline", "‘x1’ is offline", "‘a1’ doesn’t have label ‘x1’", "... and", 200},
+		{"2.542", "All nodes of label ‘linux’ are offline", "‘x1’ is offline", "‘a1’ doesn’t have label ‘x1’", "", 200},
+	} {
+		t.Run(tt.version, func(t *testing.T) {
+			inBubble(t, Config{Version: tt.version}, func(h *house) {
+				for _, n := range []string{"a1", "a2", "a3", "a4", "a5", "a6"} {
+					h.create(n, "", "linux")
+				}
+				h.create("x1", "", "other")
+				h.Submit(Job{Name: "all", Label: "linux"})
+				h.Submit(Job{Name: "one", Label: "x1", Duration: time.Hour})
+				time.Sleep(time.Second)
+				q := h.queueNow().Items
+				h.want("one", q[0].Why, tt.one)
+				h.want("all", q[1].Why, tt.all)
+				h.connect("x1", "x1")
+				why := h.queueNow().Items[0].Why
+				if !strings.HasPrefix(why, tt.lacks) {
+					t.Errorf("lacks: %s", why)
+				}
+				if cut := strings.Contains(why, "; ... and 2 more"); cut != (tt.last == "") {
+					t.Errorf("cut: %s", why)
+				}
+				a := h.do("POST", "/computer/createItem?name=z", nil, func(r *http.Request) {
+					r.Body = readCloser{strings.NewReader("<slave><name>z</name></slave>")}
+				})
+				if a.status != tt.createItem || a.status == 200 && a.header.Get("X-Jenkins") != "" {
+					t.Errorf("createItem: %d", a.status)
+				}
+			})
+		})
+	}
+}
+
+// TestCrumbs: a token needs none, a session needs its own, and asking opens one.
+func TestCrumbs(t *testing.T) {
+	password := func(r *http.Request) { r.SetBasicAuth("bellboard", "pass") }
+	inBubble(t, Config{Password: "pass"}, func(h *house) {
+		post := func(edit ...func(*http.Request)) answered {
+			return h.do("POST", "/quietDown", url.Values{}, edit...)
+		}
+		h.must(post())
+		if a := post(password); a.status != 403 || !strings.Contains(a.body, "No valid crumb was included in the request") {
+			t.Errorf("without: %d %s", a.status, a.body)
+		}
+		a := h.do("GET", "/crumbIssuer/api/json", nil, password)
+		cookie := a.header.Get("Set-Cookie")
+		if !strings.HasPrefix(cookie, "JSESSIONID=") || !strings.HasSuffix(cookie, "; Path=/; HttpOnly") {
+			t.Fatal(cookie)
+		}
+		crumb := secrets.FindString(a.body)
+		with := func(cookie, crumb string) func(*http.Request) {
+			return func(r *http.Request) {
+				r.Header.Set("Cookie", strings.Split(cookie, ";")[0])
+				r.Header.Set("Jenkins-Crumb", crumb)
+			}
+		}
+		h.must(post(password, with(cookie, crumb)))
+		h.must(h.do("POST", "/quietDown", url.Values{"Jenkins-Crumb": {crumb}}, password, with(cookie, "")))
+		if a := post(password, with("JSESSIONID=other", crumb)); a.status != 403 {
+			t.Errorf("another session: %d", a.status)
+		}
+		if a := h.do("GET", "/crumbIssuer/api/json", nil, password, with(cookie, "")); a.header.Get("Set-Cookie") != "" {
+			t.Error("a second session")
+		}
+	})
+	inBubble(t, Config{Password: "pass", NoCrumbs: true}, func(h *house) {
+		h.must(h.do("POST", "/quietDown", url.Values{}, password))
+		if a := h.get("/crumbIssuer/api/json"); a.status != 404 {
+			t.Errorf("issuer: %d", a.status)
+		}
+	})
+}
+
+// TestFoldersAndPrefix: jobs in folders, below a path.
+func TestFoldersAndPrefix(t *testing.T) {
+	inBubble(t, Config{Prefix: "/jenkins"}, func(h *house) {
+		if a := h.get("/queue/api/json"); a.status != 404 || a.header.Get("X-Jenkins") != "" {
+			t.Errorf("outside: %d", a.status)
+		}
+		if a := h.get("/jenkinsx/queue/api/json"); a.status != 404 {
+			t.Errorf("beside: %d", a.status)
+		}
+		if a := h.post("/jenkins/computer/doCreateItem", nodeForm("n1", "", "linux")); a.header.Get("Location") != "/jenkins/computer/" {
+			t.Errorf("create: %d %v", a.status, a.header)
+		}
+		h.Submit(Job{Name: "team/my app", Label: "linux", Pipeline: true})
+		h.Submit(Job{Name: "team/lib", Label: "linux"})
+		time.Sleep(time.Second)
+		const task = `{"_class":"hudson.model.Queue$BuildableItem","task":{"_class":"`
+		h.want("tasks", h.get("/jenkins/queue/api/json?tree=items[task[name,fullName,url]]").body,
+			`{"_class":"hudson.model.Queue","items":[`+
+				task+classPlaceholder+`","name":"part of team » my app #1","url":"job/team/job/my%20app/1/"}},`+
+				task+classFreeStyle+`","fullName":"team/lib","name":"lib","url":"http://jenkins:8080/jenkins/job/team/job/lib/"}}]}`)
+	})
+}
+
+// TestMatrixAndParameters: what a cell and a NodeLabel parameter look like.
+func TestMatrixAndParameters(t *testing.T) {
+	inBubble(t, Config{}, func(h *house) {
+		for _, n := range []string{"b1", "b2"} {
+			h.create(n, "", "linux docker")
+		}
+		h.Submit(Job{Name: "m", Cell: "label=linux && docker", Label: "linux && docker"})
+		h.Submit(Job{Name: "p", Label: "project-label", Parameter: Parameter{Name: "lbl", Value: "linux && docker"}})
+		h.Submit(Job{Name: "n", Label: "project-label", Parameter: Parameter{Name: "nd", Value: "b1", Node: true}})
+		time.Sleep(time.Second)
+		const item = `{"_class":"hudson.model.Queue$BuildableItem","actions":[{"_class":"hudson.model.CauseAction"}`
+		parameter := func(class, name, value string) string {
+			return `,{"_class":"hudson.model.ParametersAction","parameters":[{"_class":"org.jvnet.jenkins.plugins.nodelabelparameter.` +
+				class + `","name":"` + name + `","value":"` + value + `"}]}`
+		}
+		h.want("queue", h.get("/queue/api/json?tree=items[params,why,actions[parameters[name,value]],task[name,labelExpression]]").body,
+			`{"_class":"hudson.model.Queue","items":[`+
+				item+parameter("NodeParameterValue", "nd", "b1")+`],"params":"\n[NodeParameterValue: nd=b1]","task":{"_class":"`+classFreeStyle+
+				`","name":"n","labelExpression":"project-label"},"why":"‘b1’ is offline"},`+
+				item+parameter("LabelParameterValue", "lbl", "linux && docker")+`],"params":"\n[LabelParameterValue: lbl=linux && docker]","task":{"_class":"`+
+				classFreeStyle+`","name":"p","labelExpression":"project-label"},"why":"All nodes of label ‘linux&&docker’ are offline"},`+
+				item+`],"params":"","task":{"_class":"`+classMatrixCell+`","name":"label=linux && docker","labelExpression":null},`+
+				`"why":"All nodes of label ‘linux&&docker’ are offline"}]}`)
+	})
+}
+
+// TestVeto: a plugin's refusal hides the label of every item that waits.
+func TestVeto(t *testing.T) {
+	inBubble(t, Config{}, func(h *house) {
+		for _, n := range []string{"b1", "b2", "x"} {
+			h.create(n, "", "linux")
+		}
+		h.connect("x", "x")
+		h.Veto("x", "‘x’ had its one build")
+		h.Submit(Job{Name: "j", Label: "linux", Duration: time.Minute})
+		time.Sleep(time.Second)
+		h.want("why", h.queueNow().Items[0].Why, "‘b1’ is offline; ‘b2’ is offline; ‘x’ had its one build")
+		h.Veto("x", "")
+		time.Sleep(time.Second)
+		h.want("taken", h.sees("x"), " / online busy connected")
+	})
+}
+
+// TestSeenGrows: beyond what was measured, writes wait for items times nodes.
+func TestSeenGrows(t *testing.T) {
+	slow := Seen(func() (int, int) { return 5000, 10_000 })
+	for op, least := range map[string]time.Duration{
+		"queue": 1500 * time.Millisecond, "computers": 300 * time.Millisecond, "create": time.Minute, "other": time.Millisecond,
+	} {
+		if got := slow(op); got < least {
+			t.Errorf("%s takes %v", op, got)
+		}
+	}
+}
+
+// TestConsistentHash: a job comes back to its node while that is free; jobs
+// spread over nodes.
+func TestConsistentHash(t *testing.T) {
+	inBubble(t, Config{}, func(h *house) {
+		for _, n := range []string{"n1", "n2", "n3", "n4"} {
+			h.create(n, "", "linux")
+			h.connect(n, n)
+		}
+		all := map[string]bool{}
+		for _, job := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+			nodes := map[string]bool{}
+			for range 4 {
+				id := h.Submit(Job{Name: job, Label: "linux", Duration: time.Second})
+				time.Sleep(2 * time.Second)
+				for _, b := range h.Builds() {
+					if b.ID == id {
+						nodes[b.Node], all[b.Node] = true, true
+					}
+				}
+			}
+			if len(nodes) != 1 {
+				t.Errorf("%s went to %v", job, nodes)
+			}
+		}
+		if len(all) < 3 {
+			t.Errorf("all went to %v", all)
+		}
+	})
+}
+
+// TestLingering: a deleted node's computer
+// stays, without executors to come,
+// while a pipeline is on it, and a second agent of that name is refused.
+func TestLingering(t *testing.T) {
+	inBubble(t, Config{}, func(h *house) {
+		h.run("a1", true, time.Hour)
+		h.delete("a1")
+		h.want("computer", h.get("/computer/a1/api/json?tree=numExecutors,offline,idle").body,
+			`{"_class":"`+classSlaveComputer+`","idle":false,"numExecutors":0,"offline":true}`)
+		if a := h.post("/computer/a1/changeOfflineCause", url.Values{"offlineMessage": {"x"}}); a.status != 404 {
+			t.Errorf("mark: %d", a.status)
+		}
+		time.Sleep(nodeWait + time.Second)
+		h.want("gone", h.node("a1"), "404")
+		h.want("fate", h.fate(), "run ABORTED killed")
+	})
+}

@@ -1,0 +1,263 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+const (
+	manyItems = 10_000
+	manyNodes = 5_000
+)
+
+// largeJenkins has 5,000 nodes of ours with 40 label sets, every tenth of them
+// connected and at work, and 10,000 items in folders, pipelines and projects,
+// that ask for 200 expressions.
+func largeJenkins(c clock.Clock, latency func(*jenkinssim.Jenkins) func(string) time.Duration) *jenkinssim.Jenkins {
+	var j *jenkinssim.Jenkins
+	cfg := jenkinssim.Config{Clock: c}
+	if latency != nil {
+		cfg.Latency = func(op string) time.Duration { return latency(j)(op) }
+	}
+	j = jenkinssim.New(cfg)
+	for i := range manyNodes {
+		set := i % 40
+		j.AddNode(jenkinssim.Node{
+			Name:        fmt.Sprintf("team%02d-e-%05d", set, i),
+			Description: scaler.Describe("bellboard", scaler.PoolID{Team: fmt.Sprintf("team%02d", set), Kind: scaler.Ephemeral}, false),
+			Labels:      fmt.Sprintf("linux docker ephemeral team%02d", set), Exclusive: true,
+		}, i%10 == 0)
+	}
+	for i := range manyNodes / 10 {
+		j.Submit(jenkinssim.Job{Name: fmt.Sprintf("busy/%d", i), Label: "docker", Duration: 10 * time.Hour, Pipeline: i%2 == 0})
+	}
+	for i := range manyItems {
+		j.Submit(jenkinssim.Job{
+			Name:  fmt.Sprintf("folder%02d/team/job%d", i%17, i),
+			Label: fmt.Sprintf("linux && team%02d && !slow%d", i%40, i%5), Duration: time.Hour, Pipeline: i%3 > 0,
+		})
+	}
+	return j
+}
+
+// BenchmarkObserve is one look at 10,000 items and 5,000 nodes over loopback:
+// both reads, decoded, labels resolved. The simulated Jenkins is recorded
+// first, so that its own work is not counted.
+func BenchmarkObserve(b *testing.B) {
+	j := largeJenkins(clock.Real(), nil)
+	defer j.Close()
+	for deadline := time.Now().Add(time.Minute); j.Stats().Busy < manyNodes/10; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("%+v", j.Stats())
+		}
+	}
+	answers := map[string]*httptest.ResponseRecorder{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := answers[r.URL.Path]
+		if rec == nil {
+			rec = httptest.NewRecorder()
+			j.ServeHTTP(rec, r)
+			answers[r.URL.Path] = rec
+		}
+		maps.Copy(w.Header(), rec.Header())
+		_, _ = w.Write(rec.Body.Bytes())
+	}))
+	defer server.Close()
+	client, err := New(Config{
+		URL: server.URL, User: "bellboard", Instance: "bellboard", Clock: clock.Real(),
+		Token: func() (string, error) { return "token", nil },
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	for _, again := range []bool{false, true} {
+		b.Run(map[bool]string{false: "new", true: "again"}[again], func(b *testing.B) {
+			observe := func() {
+				v, err := client.Observe(b.Context())
+				if err != nil || len(v.Items) < manyItems || len(v.Nodes) != manyNodes+1 {
+					b.Fatal(err, len(v.Items), len(v.Nodes))
+				}
+				for i := range v.Items {
+					if it := &v.Items[i]; it.State == scaler.Buildable && it.Resolution != scaler.Labelled {
+						b.Fatalf("%+v", it)
+					}
+				}
+			}
+			observe()
+			b.ReportAllocs()
+			var before, after syscall.Rusage
+			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+			b.ResetTimer()
+			for range b.N {
+				if !again {
+					client.known = newMemory()
+				}
+				observe()
+			}
+			b.StopTimer()
+			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+			cpu := time.Duration(after.Utime.Nano()+after.Stime.Nano()-before.Utime.Nano()-before.Stime.Nano()) / time.Duration(b.N)
+			b.ReportMetric(float64(cpu.Microseconds())/1000, "cpu-ms/op")
+			b.ReportMetric(float64(answers["/queue/api/json"].Body.Len())/manyItems, "B/item")
+			b.ReportMetric(float64(answers["/computer/api/json"].Body.Len())/manyNodes, "B/node")
+		})
+	}
+	runtime.KeepAlive(j)
+}
+
+// emptyCluster is a cluster without pods.
+type emptyCluster struct{ control.Cluster }
+
+func (emptyCluster) Observe(context.Context) (scaler.ClusterView, error) {
+	return scaler.ClusterView{At: time.Now()}, nil
+}
+
+// TestSlowAsSeen: against a Jenkins as slow as the measured one would be at
+// that size, a look takes its time and is still whole.
+func TestSlowAsSeen(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a large house")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		j := largeJenkins(clock.Real(), func(j *jenkinssim.Jenkins) func(string) time.Duration {
+			return jenkinssim.Seen(func() (int, int) {
+				s := j.Stats()
+				return s.Nodes, s.Queued
+			})
+		})
+		defer j.Close()
+		time.Sleep(time.Minute)
+		client, err := New(Config{
+			URL: "http://jenkins:8080", User: "bellboard", Instance: "bellboard", Clock: clock.Real(), Transport: j.Transport(),
+			Token: func() (string, error) { return "token", nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		v, err := client.Observe(t.Context())
+		took := time.Since(start)
+		if err != nil || len(v.Items) != manyItems || len(v.Nodes) != manyNodes+1 {
+			t.Fatal(err, len(v.Items), len(v.Nodes))
+		}
+		if took < 2*time.Second || took > 10*time.Second || v.AnsweredAt.Sub(v.AskedAt) != took {
+			t.Errorf("took %v", took)
+		}
+		// The loop leaves such a Jenkins nine tenths of its time, or half a minute.
+		var ticks []scaler.Tick
+		loop := control.New(control.Config{
+			Jenkins: client, Cluster: emptyCluster{}, Clock: clock.Real(), Log: zap.NewNop(), Instance: "bellboard", MaxAgents: 1,
+			Poll: time.Second, DryRun: true, Record: func(t scaler.Tick) { ticks = append(ticks, t) },
+		})
+		ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer stop()
+		asked := j.Stats().Requests
+		if err := loop.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if asked, most := j.Stats().Requests-asked, 2*int(2*time.Minute/min(10*took, 30*time.Second)+1); len(ticks) < 3 || asked > most {
+			t.Errorf("%d requests in two minutes, %d ticks, want %d requests at most", asked, len(ticks), most)
+		}
+		// The lock of such a queue is held for minutes: a write ends in an error,
+		// not in a wait without end.
+		start = time.Now()
+		if err := client.Register(t.Context(), "web-e-new", webPool); err == nil || time.Since(start) > 2*writeTimeout {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// mostAllocated is the memory of one look.
+var mostAllocated uint64 = 60 << 20
+
+// TestLookAllocates: one look at a large house stays within its memory.
+func TestLookAllocates(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a large house")
+	}
+	now := &hand{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	j := largeJenkins(now, nil)
+	defer j.Close()
+	now.now = now.now.Add(time.Second)
+	answers := map[string]string{}
+	for _, path := range []string{"/computer/api/json?tree=" + computersTree, "/queue/api/json?tree=" + queueTree} {
+		r := httptest.NewRequest(http.MethodGet, "http://h"+path, nil)
+		r.SetBasicAuth("bellboard", "token")
+		r.Header.Set("Accept-Language", "en")
+		rec := httptest.NewRecorder()
+		j.ServeHTTP(rec, r)
+		answers[r.URL.Path] = rec.Body.String()
+	}
+	client, err := New(Config{
+		URL: "http://h", User: "u", Instance: "bellboard", Clock: now, Token: func() (string, error) { return "t", nil },
+		Transport: bodies(answers["/computer/api/json"], answers["/queue/api/json"]),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		v, err := client.Observe(t.Context())
+		runtime.ReadMemStats(&after)
+		if err != nil || len(v.Items) < manyItems || len(v.Nodes) != manyNodes+1 {
+			t.Fatal(err, len(v.Items), len(v.Nodes))
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > mostAllocated {
+			t.Errorf("%d MB allocated, want %d at most", got>>20, mostAllocated>>20)
+		}
+	}
+}
+
+// TestKeepAlive: looks and writes share connections, refused ones too.
+func TestKeepAlive(t *testing.T) {
+	var opened atomic.Int32
+	refuse := false
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refuse = !refuse; refuse {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write(make([]byte, 100_000))
+			return
+		}
+		good(w, r)
+	}))
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	client, err := New(Config{
+		URL: server.URL + "/jenkins", User: "u", Instance: "bellboard", Clock: clock.Real(), Token: func() (string, error) { return "t", nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for range 20 {
+		_, _ = client.Observe(t.Context())
+		_ = client.DeleteNode(t.Context(), "x", time.Time{})
+	}
+	if opened.Load() != 1 {
+		t.Errorf("%d connections", opened.Load())
+	}
+}

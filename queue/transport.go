@@ -1,0 +1,169 @@
+package queue
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bndr/gojenkins"
+)
+
+// NewTransport is the transport that a Client uses by default. roots are the
+// authorities it trusts; nil means the system's.
+func NewTransport(roots *x509.CertPool) *http.Transport {
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		TLSHandshakeTimeout: 10 * time.Second,
+		ForceAttemptHTTP2:   true,
+		MaxIdleConns:        2 * maxInFlight,
+		MaxIdleConnsPerHost: 2 * maxInFlight,
+		IdleConnTimeout:     90 * time.Second,
+		// Jenkins would compress every answer anew, twice a second, for a
+		// client that is most often beside it.
+		DisableCompression: true,
+	}
+}
+
+// answer is what came back for one request, noted by the carrier because
+// gojenkins returns no response at all when Jenkins names an error.
+type answer struct {
+	status int // 0: none
+	header http.Header
+	body   string
+}
+
+type answerKey struct{}
+
+// shielded is the context given to gojenkins. It hides the key "debug", with
+// which gojenkins would dump answers and may end the process.
+type shielded struct{ context.Context }
+
+func (s shielded) Value(key any) any {
+	if key == any("debug") {
+		return nil
+	}
+	return s.Context.Value(key)
+}
+
+// carrier is between gojenkins and the wire: it sets the language in which the
+// sentences are understood, bounds the body, and notes what came back.
+type carrier struct{ next http.RoundTripper }
+
+func (t *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
+	if strings.Contains(req.URL.Path, "/crumbIssuer/") {
+		// An API token needs no crumb, and asking for one opens a session in Jenkins.
+		return &http.Response{
+			Status: "404 Not Found", StatusCode: http.StatusNotFound, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}")), Request: req,
+		}, nil
+	}
+	req = req.Clone(req.Context())
+	req.Header.Set("Accept-Language", "en")
+	req.Header.Set("User-Agent", "bellboard")
+	res, err := t.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if a, ok := req.Context().Value(answerKey{}).(*answer); ok {
+		a.status, a.header = res.StatusCode, res.Header.Clone()
+	}
+	// With this header gojenkins would drop the answer and leave its body open.
+	res.Header.Del("X-Error")
+	res.Body = http.MaxBytesReader(nil, res.Body, maxBody)
+	return res, nil
+}
+
+// request is one question or order.
+type request struct {
+	endpoint Endpoint
+	method   string
+	path     string // below the base, escaped
+	suffix   string // appended after gojenkins' slash
+	query    map[string]string
+	form     url.Values
+	timeout  time.Duration
+	// before, when set, is asked right before each sending; its error stops it.
+	before func() error
+}
+
+// ask sends the request once, and once more when Jenkins did not know the token
+// and a newer one is at hand. An error means that there was no whole answer;
+// the status is the caller's to judge.
+func (c *Client) ask(ctx context.Context, r request) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.c.Clock.Wall(r.timeout))
+	defer cancel()
+	token, err := c.c.Token()
+	if err != nil {
+		return answer{}, fmt.Errorf("reading the token of Jenkins user %s: %w", c.c.User, err)
+	}
+	a, err := c.send(ctx, r, token)
+	if err != nil || a.status != http.StatusUnauthorized {
+		return a, err
+	}
+	if newer, err := c.c.Token(); err == nil && newer != token {
+		return c.send(ctx, r, newer)
+	}
+	return a, nil
+}
+
+func (c *Client) send(ctx context.Context, r request, token string) (a answer, err error) {
+	var payload io.Reader
+	if r.method == http.MethodPost {
+		payload = strings.NewReader(r.form.Encode())
+	}
+	ar := gojenkins.NewAPIRequest(r.method, r.path, payload)
+	ar.Suffix = r.suffix
+	if payload != nil {
+		ar.SetHeader("Content-Type", "application/x-www-form-urlencoded")
+	}
+	requester := gojenkins.Requester{
+		Base: c.base, Client: c.http,
+		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
+	}
+	if r.before != nil {
+		if err := r.before(); err != nil {
+			return a, err
+		}
+	}
+	asked := c.c.Clock.Now()
+	err = c.do(context.WithValue(ctx, answerKey{}, &a), &requester, ar, &a.body, r.query)
+	code := strconv.Itoa(a.status)
+	if err != nil {
+		code = "error"
+	}
+	if c.c.Observe != nil {
+		c.c.Observe(r.endpoint, code, c.c.Clock.Now().Sub(asked))
+	}
+	return a, err
+}
+
+// do calls gojenkins, whose panics become errors.
+func (c *Client) do(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.APIRequest, body *string, query map[string]string) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: gojenkins panicked: %v", ErrUnavailable, p)
+		}
+	}()
+	_, err = rq.Do(shielded{ctx}, ar, body, query) //nolint:bodyclose,contextcheck // gojenkins has closed the body; shielded is ctx
+	if err == nil {
+		return nil
+	}
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return fmt.Errorf("%w: longer than %d bytes", ErrNotJenkins, large.Limit)
+	}
+	if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the whole query
+		err = wrapped.Err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

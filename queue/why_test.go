@@ -1,0 +1,336 @@
+package queue
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"bellboard/scaler"
+)
+
+// TestEverySentence is the table of sentences seen on a real Jenkins.
+func TestEverySentence(t *testing.T) {
+	const reservedFor = " is reserved for jobs with matching label expression"
+	for _, c := range []struct {
+		why   string
+		says  said
+		label string
+	}{
+		{"Waiting for next available executor", saysBare, ""},
+		{"‘n1’ is offline", saysNode, "n1"},
+		{"All nodes of label ‘linux&&docker’ are offline", saysLabel, "linux&&docker"},
+		{"Waiting for next available executor on ‘linux&&docker’", saysEither, "linux&&docker"},
+		{"There are no nodes with the label ‘with space’", saysLabel, "with space"},
+		{"Waiting for next available executor on ‘a<->b’", saysEither, "a<->b"},
+		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ‘w1’" + reservedFor, saysReserved, ""},
+		{"‘Jenkins’" + reservedFor + "; ‘n1’ is offline", saysReserved, ""},
+		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ... and 3 more", saysReserved, ""},
+		{"‘b1’" + reservedFor + "; ‘x’ is being looked at", saysNothing, ""},
+		{"‘b1’ is offline; ‘b2’ is offline; ‘x’ has had enough", saysNothing, ""},
+		{"‘b1’ is offline; ‘b2’ is offline", saysNothing, ""},
+		{"‘a1’ is offline; ‘b1’ doesn’t have label ‘a1’; ‘b2’ doesn’t have label ‘a1’", saysLabel, "a1"},
+		{"‘b1’ doesn’t have label ‘it’s’; ‘b2’ is offline", saysLabel, "it’s"},
+		{"part of run #1 should be allowed to run first; ‘b1’ is offline; ‘b2’ is offline", saysNothing, ""},
+		{"Must run on a1 not b1", saysLabel, "a1"},
+		{"Jenkins is about to shut down", saysNothing, ""},
+		{"In the quiet period. Expires in 29 sec", saysNothing, ""},
+		{"All nodes of label ‘größe’ are offline", saysLabel, "größe"},
+		{"There are no nodes with the label ‘it's’", saysLabel, "it's"},
+		{`All nodes of label ‘"os:linux"&&"with space"’ are offline`, saysLabel, `("os:linux"&&"with space")`},
+		// Before 2.125, without quotes.
+		{"Waiting for next available executor on linux", saysEither, "linux"},
+		{"n1 is offline", saysPerhapsNode, "n1"},
+		// Other languages and other plugins say nothing that is understood.
+		{"Warte auf den nächsten freien Build-Prozessor auf linux", saysNothing, ""},
+		{"Waiting for resources with label linux", saysNothing, ""},
+		{"Blocked by ‘other’", saysNothing, ""},
+		{"", saysNothing, ""},
+		{"Waiting for next available executor on ‘", saysNothing, ""},
+		{"All nodes of label ‘x", saysNothing, ""},
+	} {
+		if got := read(c.why); got.says != c.says || got.label != c.label {
+			t.Errorf("%q: %d %q, want %d %q", c.why, got.says, got.label, c.says, c.label)
+		}
+	}
+}
+
+// recorded is a testdata file of answers in the order asked.
+type recorded struct {
+	Source  string
+	Answers []struct {
+		Note string
+		Body json.RawMessage
+	}
+}
+
+func load(t testing.TB, name string) recorded {
+	data, err := os.ReadFile("testdata/" + name + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r recorded
+	if err := json.Unmarshal(data, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// wanted is what the recorded jobs asked for, in canonical form, by the number
+// in the job's name (w03, p03).
+var wanted = []string{
+	"linux", "linux&&docker", "linux||docker", "!windows&&linux", "linux->docker", "a<->b",
+	"(linux||docker)&&big", "with space", "x&&(y||z)", "docker&&!slow", "größe", "it's",
+}
+
+func wantedOf(t *testing.T, job string) string {
+	var n int
+	if _, err := fmt.Sscanf(job[1:], "%d", &n); err != nil {
+		t.Fatalf("job %q", job)
+	}
+	return wanted[n]
+}
+
+func ours(names ...string) []scaler.Node {
+	nodes := []scaler.Node{{Name: "built-in"}}
+	for _, n := range names {
+		nodes = append(nodes, scaler.Node{Name: n, Team: "web", Kind: scaler.Ephemeral})
+	}
+	return nodes
+}
+
+// nodesAt is the nodes there were when the answer was recorded.
+func nodesAt(note string) []scaler.Node {
+	switch {
+	case strings.Contains(note, "0 agent"):
+		return ours()
+	case strings.Contains(note, "1 agent") || strings.Contains(note, "1 node") || strings.Contains(note, "1 exclusive"):
+		return ours("n1")
+	}
+	return ours("n1", "n2")
+}
+
+// TestRecordedProjects: freestyle items export their label, so each is resolved
+// whatever the sentence; only the one without a label needs nodes to prove it.
+func TestRecordedProjects(t *testing.T) {
+	for _, a := range load(t, "why").Answers {
+		nodes := nodesAt(a.Note)
+		m := newMemory()
+		items, err := m.items(string(a.Body), nodes)
+		if err != nil || len(items) < 10 {
+			t.Fatalf("%s: %d items, %v", a.Note, len(items), err)
+		}
+		for _, it := range items {
+			switch {
+			case it.Job == "free" && len(nodes) >= 3:
+				if it.Resolution != scaler.Unlabelled {
+					t.Errorf("%s: free is %s (%s)", a.Note, it.Resolution, it.Why)
+				}
+			case it.Job == "free":
+				if it.Resolution != scaler.Unresolved {
+					t.Errorf("%s: free is %s (%s)", a.Note, it.Resolution, it.Why)
+				}
+			default:
+				if want := wantedOf(t, it.Job); it.Resolution != scaler.Labelled || it.Label != want {
+					t.Errorf("%s: %s is %s %q, want %q (%s)", a.Note, it.Job, it.Resolution, it.Label, want, it.Why)
+				}
+			}
+			if it.State != scaler.Buildable {
+				t.Errorf("%s: %s is %s", a.Note, it.Job, it.State)
+			}
+		}
+	}
+}
+
+// TestRecordedPipelines: only the sentences tell, so what one answer showed is
+// remembered by queue id, and nothing is guessed without it.
+func TestRecordedPipelines(t *testing.T) {
+	answers := load(t, "pipeline-why").Answers
+	if len(answers) != 3 {
+		t.Fatal(len(answers))
+	}
+	fresh := newMemory()
+	items, err := fresh.items(string(answers[0].Body), ours())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, it := range items {
+		if it.Resolution != scaler.Unresolved {
+			t.Errorf("no node: %s is %s %q", it.Job, it.Resolution, it.Label)
+		}
+	}
+	items, err = fresh.items(string(answers[1].Body), ours("n1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, it := range items {
+		switch {
+		case it.Why == "‘n1’ is offline":
+			if it.Label != "n1" {
+				t.Errorf("one node: %s has label %q", it.Job, it.Label)
+			}
+			if _, cached := fresh.labels[it.ID]; cached {
+				t.Errorf("the node's name is remembered as the label of %s", it.Job)
+			}
+		case it.Job == "pfree":
+			if it.Resolution != scaler.Unresolved {
+				t.Errorf("one node: pfree is %s", it.Resolution)
+			}
+		case it.Label != wantedOf(t, it.Job):
+			t.Errorf("one node: %s is %s %q", it.Job, it.Resolution, it.Label)
+		}
+	}
+	// With two nodes every label is told; after that the older answers, which
+	// told less, are understood by memory.
+	for _, again := range []int{2, 1, 0} {
+		items, err = fresh.items(string(answers[again].Body), nodesAt(answers[again].Note))
+		if err != nil || len(items) != 13 {
+			t.Fatal(len(items), err)
+		}
+		for _, it := range items {
+			switch {
+			case it.Job == "pfree" && again == 2:
+				if it.Resolution != scaler.Unlabelled {
+					t.Errorf("two nodes: pfree is %s", it.Resolution)
+				}
+			case it.Job == "pfree":
+				if it.Resolution != scaler.Unresolved {
+					t.Errorf("%d: pfree is %s", again, it.Resolution)
+				}
+			case it.Label != wantedOf(t, it.Job):
+				t.Errorf("%d: %s is %s %q", again, it.Job, it.Resolution, it.Label)
+			}
+		}
+	}
+	if _, err = fresh.items(`{"_class":"hudson.model.Queue","items":[]}`, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(fresh.labels) != 0 {
+		t.Error("labels of items that left the queue are kept")
+	}
+}
+
+func TestRecordedBare(t *testing.T) {
+	for _, a := range load(t, "bare").Answers {
+		nodes := nodesAt(a.Note)
+		m := newMemory()
+		items, err := m.items(string(a.Body), nodes)
+		if err != nil || len(items) != 1 {
+			t.Fatal(a.Note, len(items), err)
+		}
+		want := scaler.Unresolved
+		if len(nodes) >= 3 {
+			want = scaler.Unlabelled
+		}
+		if items[0].Resolution != want || items[0].Label != "" {
+			t.Errorf("%s: %s %q", a.Note, items[0].Resolution, items[0].Label)
+		}
+	}
+}
+
+func TestRecordedPinned(t *testing.T) {
+	m := newMemory()
+	items, err := m.items(string(load(t, "pinned").Answers[0].Body), ours("n1", "n2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"gone": "nothere", "mix": "n1&&linux", "two": "n1||n2", "self1": "n1"}
+	for _, it := range items {
+		if it.Resolution != scaler.Labelled || it.Label != want[it.Job] {
+			t.Errorf("%s: %s %q, want %q", it.Job, it.Resolution, it.Label, want[it.Job])
+		}
+		if _, cached := m.labels[it.ID]; cached == (it.Job == "self1") {
+			t.Errorf("%s: remembered %v", it.Job, cached)
+		}
+	}
+	if len(items) != len(want) {
+		t.Error(len(items))
+	}
+}
+
+// TestStatesAndSources has what the recordings have not: other states, and the
+// other places a label may be told.
+func TestStatesAndSources(t *testing.T) {
+	const placeholder = "org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask"
+	for name, c := range map[string]struct {
+		item  string
+		state scaler.ItemState
+		how   scaler.Resolution
+		label string
+		job   string
+	}{
+		"label parameter": {
+			`"_class":"hudson.model.Queue$BuildableItem","why":"‘b1’ is offline","actions":[{},{"_class":"hudson.model.ParametersAction","parameters":[{"_class":"hudson.model.StringParameterValue","name":"x","value":"y"},{"_class":"org.jvnet.jenkins.plugins.nodelabelparameter.LabelParameterValue","name":"lbl","value":"linux && docker"}]}],"task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/jenkins/job/a%20b/job/c/","labelExpression":"project-label"}`,
+			scaler.Buildable, scaler.Labelled, "linux&&docker", "a b/c",
+		},
+		"other parameter": {
+			`"_class":"hudson.model.Queue$BuildableItem","why":"?","actions":[{"parameters":[{"_class":"hudson.model.BooleanParameterValue","name":"x","value":true}]}],"task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/c/","labelExpression":"\"with space\""}`,
+			scaler.Buildable, scaler.Labelled, "with space", "c",
+		},
+		"why beats the project": {
+			`"_class":"hudson.model.Queue$BuildableItem","why":"All nodes of label ‘linux’ are offline","task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/c/","labelExpression":"project-label"}`,
+			scaler.Buildable, scaler.Labelled, "linux", "c",
+		},
+		"matrix cell": {
+			`"_class":"hudson.model.Queue$BuildableItem","why":"All nodes of label ‘linux&&docker’ are offline","task":{"_class":"hudson.matrix.MatrixConfiguration","url":"http://h/job/m/label=linux%20&&%20docker/","labelExpression":null}`,
+			scaler.Buildable, scaler.Labelled, "linux&&docker", "m/label=linux && docker",
+		},
+		"matrix parent": {
+			`"_class":"hudson.model.Queue$BuildableItem","why":"Waiting for next available executor","task":{"_class":"hudson.matrix.MatrixProject","url":"http://h/job/m/"}`,
+			scaler.Flyweight, scaler.Unlabelled, "", "m",
+		},
+		"pipeline run": {
+			`"_class":"hudson.model.Queue$WaitingItem","why":"In the quiet period. Expires in 4.2 sec","task":{"_class":"org.jenkinsci.plugins.workflow.job.WorkflowJob","url":"http://h/job/p/"}`,
+			scaler.Flyweight, scaler.Unlabelled, "", "p",
+		},
+		"quiet": {
+			`"_class":"hudson.model.Queue$WaitingItem","why":"In the quiet period. Expires in 29 sec","task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/q/","labelExpression":"linux"}`,
+			scaler.Quiet, scaler.Labelled, "linux", "q",
+		},
+		"blocked": {
+			`"_class":"hudson.model.Queue$BlockedItem","blocked":true,"why":"Build #12 is already in progress (ETA: 5 min)","task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/q/"}`,
+			scaler.Blocked, scaler.Unresolved, "", "q",
+		},
+		"pending": {
+			`"_class":"hudson.model.Queue$BuildableItem","pending":true,"why":null,"task":{"_class":"` + placeholder + `","url":"job/p/12/"}`,
+			scaler.Pending, scaler.Unresolved, "", "p",
+		},
+		"shutting down": {
+			`"_class":"hudson.model.Queue$BuildableItem","why":"Jenkins is about to shut down","task":{"_class":"` + placeholder + `","url":"job/p/12/"}`,
+			scaler.ShuttingDown, scaler.Unresolved, "", "p",
+		},
+		"stopping": {
+			`"_class":"hudson.model.Queue$BuildableItem","why":"Stopping part of p #12","task":{"_class":"` + placeholder + `","url":"job/p/12/"}`,
+			scaler.Blocked, scaler.Unresolved, "", "p",
+		},
+		"resuming": {
+			`"_class":"hudson.model.Queue$BuildableItem","why":"Waiting for next available executor on ‘b1’","task":{"_class":"` + placeholder + `","url":"job/p/12/"}`,
+			scaler.Buildable, scaler.Labelled, "b1", "p",
+		},
+		"resuming on an absent swarm agent": {
+			`"_class":"hudson.model.Queue$BuildableItem","why":"There are no nodes with the label ‘sw’","task":{"_class":"` + placeholder + `","url":"job/p/12/"}`,
+			scaler.Buildable, scaler.Labelled, "sw", "p",
+		},
+		"built-in": {
+			`"_class":"hudson.model.Queue$BuildableItem","why":"Waiting for next available executor on ‘Jenkins’","task":{"_class":"` + placeholder + `","url":"job/p/12/"}`,
+			scaler.Buildable, scaler.Labelled, "built-in", "p",
+		},
+		"run deleted": {
+			`"_class":"hudson.model.Queue$BuildableItem","why":"ACME license server is offline","task":{"_class":"` + placeholder + `","url":""}`,
+			scaler.Buildable, scaler.Unresolved, "", "PlaceholderTask",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMemory()
+			items, err := m.items(`{"_class":"hudson.model.Queue","items":[{"id":7,"inQueueSince":1795395095524,`+c.item+`}]}`, ours("b1", "b2"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			it := items[0]
+			if it.State != c.state || it.Resolution != c.how || it.Label != c.label || it.Job != c.job || it.ID != 7 || it.Since.UnixMilli() != 1795395095524 {
+				t.Errorf("%+v", it)
+			}
+		})
+	}
+}

@@ -1,0 +1,268 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"bellboard/scaler"
+	"bellboard/scaler/control"
+)
+
+// agentRoot is where the official agent image works.
+const agentRoot = "/home/jenkins/agent"
+
+// Register implements control.Jenkins.
+func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool) error {
+	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, pool.PoolID, false), pool.Labels, time.Time{}); err != nil {
+		return fmt.Errorf("registering node %s: %w", name, err)
+	}
+	return nil
+}
+
+// Fence implements control.Jenkins. Without labels it changes no item's "why".
+func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error {
+	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, id, true), nil, deadline); err != nil {
+		return fmt.Errorf("fencing node %s: %w", name, err)
+	}
+	return nil
+}
+
+// register posts the form of a new inbound node, EXCLUSIVE: it takes only items
+// that ask for its labels.
+func (c *Client) register(ctx context.Context, name, description string, labels []string, deadline time.Time) error {
+	const dumb, always, inbound = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always", "hudson.slaves.JNLPLauncher"
+	form, err := json.Marshal(map[string]any{
+		"name":              name,
+		"nodeDescription":   description,
+		"numExecutors":      "1",
+		"remoteFS":          agentRoot,
+		"labelString":       labelString(labels),
+		"mode":              "EXCLUSIVE",
+		"type":              dumb,
+		"retentionStrategy": map[string]string{"stapler-class": always, "$class": always},
+		"nodeProperties":    map[string]string{"stapler-class-bag": "true"},
+		"launcher":          map[string]any{"stapler-class": inbound, "$class": inbound, "webSocket": true},
+	})
+	if err != nil {
+		return err
+	}
+	return c.write(ctx, request{
+		endpoint: Register, path: "/computer/doCreateItem",
+		form: url.Values{"name": {name}, "type": {dumb}, "json": {string(form)}},
+	}, deadline)
+}
+
+// labelString writes the labels as Jenkins reads a node's label field.
+func labelString(labels []string) string {
+	out := make([]string, len(labels))
+	for i, l := range labels {
+		if strings.ContainsAny(l, " \t\r\n\"'") {
+			l = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(l) + `"`
+		}
+		out[i] = l
+	}
+	return strings.Join(out, " ")
+}
+
+// Secret reads the secret of an inbound node, which is a function of its name.
+func (c *Client) Secret(ctx context.Context, name string) (string, error) {
+	secret, err := c.secret(ctx, name)
+	if err != nil {
+		return "", fmt.Errorf("reading the secret of node %s: %w", name, err)
+	}
+	return secret, nil
+}
+
+func (c *Client) secret(ctx context.Context, name string) (string, error) {
+	a, err := c.ask(ctx, request{
+		endpoint: Secret, method: http.MethodGet, timeout: readTimeout,
+		path: "/computer/" + url.PathEscape(name), suffix: "jenkins-agent.jnlp",
+	})
+	if err != nil {
+		return "", err
+	}
+	if a.status != http.StatusOK {
+		return "", a.outcome("")
+	}
+	var doc struct {
+		XMLName   xml.Name `xml:"jnlp"`
+		Arguments []string `xml:"application-desc>argument"`
+	}
+	// The words of the body stay out of these errors: the secret may be among them.
+	if err := xml.Unmarshal([]byte(a.body), &doc); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNotJenkins, err)
+	}
+	if len(doc.Arguments) < 2 || doc.Arguments[0] == "" || doc.Arguments[1] != name {
+		return "", fmt.Errorf("%w: no secret of that node in its launch file", ErrNotJenkins)
+	}
+	return doc.Arguments[0], nil
+}
+
+// Mark takes the node temporarily offline with that text, or replaces the text.
+func (c *Client) Mark(ctx context.Context, name, text string, deadline time.Time) error {
+	err := c.write(ctx, request{
+		endpoint: Mark, path: "/computer/" + url.PathEscape(name) + "/changeOfflineCause",
+		form: url.Values{"offlineMessage": {text}},
+	}, deadline)
+	if err != nil {
+		return fmt.Errorf("marking node %s: %w", name, err)
+	}
+	return nil
+}
+
+// DeleteNode deletes the node.
+func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time) error {
+	err := c.write(ctx, request{
+		endpoint: Delete, path: "/computer/" + url.PathEscape(name) + "/doDelete",
+	}, deadline)
+	if err != nil {
+		return fmt.Errorf("deleting node %s: %w", name, err)
+	}
+	c.deleted(name)
+	return nil
+}
+
+// ClearMark lifts our mark or the hook's. The toggle carries our own mark text:
+// if somebody else lifted the mark a moment before, it sets a mark that is
+// known as ours, which the second read finds and the next tick lifts.
+func (c *Client) ClearMark(ctx context.Context, name, text string) error {
+	if err := c.clearMark(ctx, name, text); err != nil {
+		return fmt.Errorf("clearing the mark of node %s: %w", name, err)
+	}
+	return nil
+}
+
+func (c *Client) clearMark(ctx context.Context, name, text string) error {
+	if scaler.ReadMark(c.c.Instance, true, "", text) != scaler.Ours {
+		text = scaler.MarkText(c.c.Instance, text)
+	}
+	// The place is taken before the first read: waiting after it would make the
+	// read old.
+	if err := c.writes.acquire(ctx, time.Time{}); err != nil {
+		return err
+	}
+	var asked, answered time.Time
+	ok := false
+	defer func() { c.writes.release(asked, answered, ok) }()
+
+	by, err := c.markOf(ctx, name)
+	if err != nil || by != scaler.Ours && by != scaler.Hook {
+		return err
+	}
+	asked = c.c.Clock.Now()
+	a, err := c.ask(ctx, request{
+		endpoint: Clear, method: http.MethodPost, timeout: writeTimeout,
+		path: "/computer/" + url.PathEscape(name) + "/toggleOffline",
+		form: url.Values{"offlineMessage": {text}},
+	})
+	answered = c.c.Clock.Now()
+	if err != nil {
+		return err
+	}
+	if err := a.outcome("/computer/"); err != nil {
+		return err
+	}
+	ok = true
+	switch by, err := c.markOf(ctx, name); {
+	case err != nil:
+		return fmt.Errorf("reading it back: %w", err)
+	case by != scaler.NotMarked:
+		return fmt.Errorf("%w: still marked afterwards, by %s", control.ErrChanged, by)
+	}
+	return nil
+}
+
+// markOf reads who has the node marked, from a live answer.
+func (c *Client) markOf(ctx context.Context, name string) (scaler.OfflineBy, error) {
+	a, err := c.ask(ctx, request{
+		endpoint: Clear, method: http.MethodGet, timeout: readTimeout,
+		path: "/computer/" + url.PathEscape(name), suffix: "api/json",
+		query: map[string]string{"tree": "displayName,temporarilyOffline,offlineCause[_class],offlineCauseReason"},
+	})
+	if err != nil {
+		return "", err
+	}
+	if a.status == http.StatusNotFound {
+		return "", a.outcome("")
+	}
+	if err := a.accept(); err != nil {
+		return "", err
+	}
+	s := scanner{in: a.body}
+	doc := s.computer()
+	if err := s.end(); err != nil {
+		return "", err
+	}
+	if doc.class == "" || doc.name != name || !doc.sawTemporary {
+		return "", fmt.Errorf("%w: an answer about %q (%s)", ErrNotJenkins, doc.name, doc.class)
+	}
+	return scaler.ReadMark(c.c.Instance, doc.temporary, doc.causeClass, doc.cause), nil
+}
+
+// write sends one POST in its turn, and not after the deadline.
+func (c *Client) write(ctx context.Context, r request, deadline time.Time) error {
+	if err := c.writes.acquire(ctx, deadline); err != nil {
+		return err
+	}
+	var asked time.Time
+	ok := false
+	defer func() { c.writes.release(asked, c.c.Clock.Now(), ok) }()
+	r.method, r.timeout = http.MethodPost, writeTimeout
+	r.before = func() error {
+		now := c.c.Clock.Now()
+		if !deadline.IsZero() && now.After(deadline) {
+			return fmt.Errorf("%w: %s past the deadline", control.ErrLate, now.Sub(deadline).Round(time.Millisecond))
+		}
+		if asked.IsZero() {
+			asked = now
+		}
+		return nil
+	}
+	a, err := c.ask(ctx, r)
+	if err != nil {
+		return err
+	}
+	if err := a.outcome("/computer/"); err != nil {
+		return err
+	}
+	ok = true
+	return nil
+}
+
+// outcome judges the answer to a write: Jenkins redirects to its own pages when
+// it was done. A redirect elsewhere is a login page in front of it, and a 404
+// without Jenkins' header is no word on the node.
+func (a *answer) outcome(page string) error {
+	reason := a.header.Get("X-Error")
+	switch {
+	case a.status == http.StatusFound && page != "" && redirectsTo(a.header.Get("Location"), page):
+		return nil
+	case a.status == http.StatusNotFound && a.header.Get("X-Jenkins") != "":
+		return control.ErrGone
+	case a.status == http.StatusBadRequest && strings.Contains(reason, "already exists"):
+		return fmt.Errorf("%w: %s", control.ErrExists, reason)
+	case a.status == http.StatusForbidden:
+		return fmt.Errorf("%w: %w", control.ErrRefused, a.refusal())
+	case a.status == http.StatusBadRequest && reason == "":
+		return fmt.Errorf("%w (status 400)%s", control.ErrRefused, a.words())
+	default:
+		return a.refusal()
+	}
+}
+
+// redirectsTo reports whether a redirect leads to a page of Jenkins below that
+// path, whatever the prefix Jenkins is served under. Old versions answer a
+// deletion with the parent, "..".
+func redirectsTo(location, page string) bool {
+	u, err := url.Parse(location)
+	if err != nil {
+		return false
+	}
+	return strings.Contains(u.Path+"/", page) || u.Path == ".." || u.Path == "." || u.Path == "./"
+}

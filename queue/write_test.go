@@ -1,0 +1,364 @@
+package queue
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+var webPool = scaler.Pool{
+	PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral},
+	Labels: []string{"docker", "linux", "with space"},
+}
+
+// done answers a write as Jenkins does when it was done.
+func done(w http.ResponseWriter, location string) {
+	w.Header().Set("Location", location)
+	w.WriteHeader(http.StatusFound)
+}
+
+func TestRegister(t *testing.T) {
+	for name, c := range map[string]struct {
+		register     func(*Client) error
+		labels, says string
+	}{
+		"berth": {func(c *Client) error { return c.Register(t.Context(), "web-e-1", webPool) }, `docker linux "with space"`, "kind=ephemeral)"},
+		"fence": {func(c *Client) error {
+			return c.Fence(t.Context(), "web-e-1", webPool.PoolID, time.Now().Add(time.Second))
+		}, "", "kind=ephemeral fence)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls := 0
+			client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+				calls++
+				if r.Method != "POST" || r.URL.Path != "/jenkins/computer/doCreateItem" ||
+					r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
+					t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
+				}
+				f := form(t, r)
+				if f.Get("name") != "web-e-1" || f.Get("type") != "hudson.slaves.DumbSlave" {
+					t.Error(f)
+				}
+				var got map[string]any
+				if err := json.Unmarshal([]byte(f.Get("json")), &got); err != nil {
+					t.Error(err)
+				}
+				description, _ := got["nodeDescription"].(string)
+				if !strings.HasSuffix(description, c.says) {
+					t.Errorf("description %q", description)
+				}
+				delete(got, "nodeDescription")
+				// As recorded from a real Jenkins that took it.
+				want := map[string]any{
+					"name": "web-e-1", "numExecutors": "1", "remoteFS": "/home/jenkins/agent",
+					"labelString": c.labels, "mode": "EXCLUSIVE", "type": "hudson.slaves.DumbSlave",
+					"retentionStrategy": map[string]any{"stapler-class": "hudson.slaves.RetentionStrategy$Always", "$class": "hudson.slaves.RetentionStrategy$Always"},
+					"nodeProperties":    map[string]any{"stapler-class-bag": "true"},
+					"launcher":          map[string]any{"stapler-class": "hudson.slaves.JNLPLauncher", "$class": "hudson.slaves.JNLPLauncher", "webSocket": true},
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Error(diff)
+				}
+				done(w, "/jenkins/computer/")
+			})
+			if err := c.register(client); err != nil {
+				t.Error(err)
+			}
+			if calls != 1 {
+				t.Errorf("%d requests, want 1", calls)
+			}
+		})
+	}
+}
+
+// TestMarkAndDelete: one request each, the name escaped.
+func TestMarkAndDelete(t *testing.T) {
+	var got []string
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Method+" "+r.URL.EscapedPath()+" "+form(t, r).Encode())
+		done(w, "/jenkins/computer/")
+	})
+	if err := c.Mark(t.Context(), "a b%ü", "bellboard(bellboard): idle & done", time.Time{}); err != nil {
+		t.Error(err)
+	}
+	if err := c.DeleteNode(t.Context(), "web-e-1", time.Now().Add(time.Minute)); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{
+		"POST /jenkins/computer/a%20b%25%C3%BC/changeOfflineCause offlineMessage=bellboard%28bellboard%29%3A+idle+%26+done",
+		"POST /jenkins/computer/web-e-1/doDelete ",
+	}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSecret(t *testing.T) {
+	const file = `<jnlp><application-desc><argument>bacb3fe6</argument><argument>web-e-1</argument><argument>-webSocket</argument></application-desc></jnlp>`
+	for name, c := range map[string]struct {
+		status int
+		body   string
+		want   string
+		is     error
+	}{
+		"fine":       {200, file, "bacb3fe6", nil},
+		"other node": {200, strings.Replace(file, "web-e-1", "web-e-2", 1), "", ErrNotJenkins},
+		"HTML":       {200, "<html><body>Sign in</body></html>", "", ErrNotJenkins},
+		"empty":      {200, "", "", ErrNotJenkins},
+		"cut":        {200, file[:60], "", ErrNotJenkins},
+		"gone":       {404, "", "", control.ErrGone},
+		"forbidden":  {403, "", "", control.ErrRefused},
+		"starting":   {503, "", "", ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != "GET" || r.URL.Path != "/jenkins/computer/web-e-1/jenkins-agent.jnlp" {
+					t.Errorf("%s %s", r.Method, r.URL)
+				}
+				w.Header().Set("X-Jenkins", "2.568.1")
+				w.WriteHeader(c.status)
+				fmt.Fprint(w, c.body)
+			})
+			got, err := client.Secret(t.Context(), "web-e-1")
+			if got != c.want || !errors.Is(err, c.is) || (err == nil) != (c.is == nil) {
+				t.Errorf("%q, %v", got, err)
+			}
+			if err != nil && strings.Contains(err.Error(), "bacb3fe6") {
+				t.Errorf("the secret is in the error: %v", err)
+			}
+		})
+	}
+}
+
+// TestRefusals: what each write makes of the answers that say no.
+func TestRefusals(t *testing.T) {
+	writes := map[string]func(*Client) error{
+		"register": func(c *Client) error { return c.Register(t.Context(), "n", webPool) },
+		"mark":     func(c *Client) error { return c.Mark(t.Context(), "n", "x", time.Time{}) },
+		"delete":   func(c *Client) error { return c.DeleteNode(t.Context(), "n", time.Time{}) },
+	}
+	for name, c := range map[string]struct {
+		status int
+		header map[string]string
+		is     error
+		says   string
+	}{
+		"exists":         {400, map[string]string{"X-Error": "Agent called  n  already exists"}, control.ErrExists, "already exists"},
+		"bad name":       {400, map[string]string{"X-Error": "/  is an unsafe character"}, control.ErrRefused, "unsafe character"},
+		"no form":        {400, nil, control.ErrRefused, "400"},
+		"forbidden":      {403, map[string]string{"X-Required-Permission": "hudson.model.Computer.Create", "X-You-Are-Authenticated-As": "bell"}, control.ErrRefused, "as user bell, permission hudson.model.Computer.Create required"},
+		"gone":           {404, map[string]string{"X-Jenkins": "2.568.1"}, control.ErrGone, "not there"},
+		"proxy's 404":    {404, nil, ErrNotJenkins, "404"},
+		"login page":     {302, map[string]string{"Location": "https://sso.example.com/login?to=jenkins"}, ErrNotJenkins, "sso.example.com"},
+		"login of ours":  {302, map[string]string{"Location": "/jenkins/login?from=/computer/n/"}, ErrNotJenkins, "login"},
+		"200 with words": {200, nil, ErrNotJenkins, "200"},
+		"unauthorized":   {401, nil, ErrUnauthorized, "401"},
+		"starting":       {503, nil, ErrUnavailable, "503"},
+	} {
+		for which, write := range writes {
+			t.Run(name+" "+which, func(t *testing.T) {
+				calls := 0
+				client := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
+					calls++
+					for k, v := range c.header {
+						w.Header().Set(k, v)
+					}
+					w.WriteHeader(c.status)
+				})
+				err := write(client)
+				if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "node n") {
+					t.Error(err)
+				}
+				if !errors.Is(c.is, control.ErrGone) && errors.Is(err, control.ErrGone) || !errors.Is(c.is, control.ErrExists) && errors.Is(err, control.ErrExists) {
+					t.Errorf("taken for done: %v", err)
+				}
+				if calls != 1 {
+					t.Errorf("%d requests, want 1", calls)
+				}
+			})
+		}
+	}
+}
+
+func TestLateWritesAreNotSent(t *testing.T) {
+	c := newClient(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("sent %s", r.URL) })
+	past := time.Now().Add(-time.Millisecond)
+	if err := c.Mark(t.Context(), "n", "x", past); !errors.Is(err, control.ErrLate) {
+		t.Error(err)
+	}
+	if err := c.Fence(t.Context(), "n", webPool.PoolID, past); !errors.Is(err, control.ErrLate) {
+		t.Error(err)
+	}
+	if err := c.DeleteNode(t.Context(), "n", past); !errors.Is(err, control.ErrLate) {
+		t.Error(err)
+	}
+}
+
+// TestLateAfterWaiting: the deadline is looked at after the wait for a turn, and
+// a write that waits beyond it is not sent.
+func TestLateAfterWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent atomic.Int32
+		c, err := New(Config{
+			URL: "http://h", User: "u", Instance: "bellboard", Clock: clock.Real(),
+			Token: func() (string, error) { return "t", nil },
+			Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+				sent.Add(1)
+				time.Sleep(3 * time.Second)
+				rec := httptest.NewRecorder()
+				done(rec, "/computer/")
+				return rec.Result(), nil
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range maxInFlight {
+			go func() { _ = c.DeleteNode(t.Context(), "a", time.Time{}) }()
+		}
+		synctest.Wait()
+		if err := c.DeleteNode(t.Context(), "b", time.Now().Add(time.Second)); !errors.Is(err, control.ErrLate) {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if sent.Load() != maxInFlight || c.writes.limit != maxInFlight/2 {
+			t.Errorf("%d sent, limit %d", sent.Load(), c.writes.limit)
+		}
+	})
+}
+
+// TestTimeout: a Jenkins that accepts and never answers costs one timeout.
+func TestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(Config{
+			URL: "http://h", User: "u", Instance: "bellboard", Clock: clock.Real(),
+			Token: func() (string, error) { return "t", nil },
+			Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := c.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(began) != readTimeout {
+			t.Error(time.Since(began), err)
+		}
+	})
+}
+
+// house is one node whose mark can be read and toggled.
+type house struct {
+	t        *testing.T
+	mark     string // "" = none
+	class    string
+	toggled  []string
+	onToggle func(*house) // somebody else, just before the toggle
+	after    func(*house) // just after it
+	name     string
+}
+
+func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Jenkins", "2.568.1")
+	switch r.Method + " " + r.URL.Path {
+	case "GET /jenkins/computer/n/api/json":
+		cause := "null"
+		if h.mark != "" {
+			cause = `{"_class":"` + h.class + `"}`
+		}
+		fmt.Fprintf(w, `{"_class":"hudson.slaves.SlaveComputer","displayName":%q,"offlineCause":%s,"offlineCauseReason":%q,"temporarilyOffline":%v}`, h.name, cause, h.mark, h.mark != "")
+	case "POST /jenkins/computer/n/toggleOffline":
+		message := form(h.t, r).Get("offlineMessage")
+		h.toggled = append(h.toggled, message)
+		if h.onToggle != nil {
+			h.onToggle(h)
+		}
+		if h.mark == "" {
+			h.mark = message
+		} else {
+			h.mark = ""
+		}
+		if h.after != nil {
+			h.after(h)
+		}
+		done(w, "/jenkins/computer/n/")
+	default:
+		w.WriteHeader(404)
+	}
+}
+
+func TestClearMark(t *testing.T) {
+	const text = "bellboard(bellboard): cleared for a resuming build"
+	for name, c := range map[string]struct {
+		house  house
+		is     error
+		toggle bool
+		left   string
+	}{
+		"ours":       {house{mark: "bellboard(bellboard): idle"}, nil, true, ""},
+		"the hook's": {house{mark: "bellboard-hook(bellboard): one build"}, nil, true, ""},
+		"a person's": {house{mark: "looking at it"}, nil, false, "looking at it"},
+		"another's":  {house{mark: "bellboard(other): idle"}, nil, false, "bellboard(other): idle"},
+		"a monitor's": {
+			house{mark: "1 B left", class: "hudson.node_monitors.DiskSpaceMonitorDescriptor$DiskSpace"}, nil, false, "1 B left",
+		},
+		"none": {house{}, nil, false, ""},
+		"lifted just before": {
+			house{mark: "bellboard(bellboard): idle", onToggle: func(h *house) { h.mark = "" }}, control.ErrChanged, true, text,
+		},
+		"a person just after": {
+			house{mark: "bellboard(bellboard): idle", after: func(h *house) { h.mark = "mine" }}, control.ErrChanged, true, "mine",
+		},
+		"another node's answer": {house{mark: "bellboard(bellboard): idle", name: "m"}, ErrNotJenkins, false, "bellboard(bellboard): idle"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := c.house
+			h.t = t
+			if h.name == "" {
+				h.name = "n"
+			}
+			if h.class == "" {
+				h.class = "hudson.slaves.OfflineCause$UserCause"
+			}
+			client := newClient(t, h.ServeHTTP)
+			err := client.ClearMark(t.Context(), "n", text)
+			if !errors.Is(err, c.is) || (err == nil) != (c.is == nil) {
+				t.Errorf("error %v, want %v", err, c.is)
+			}
+			want := []string(nil)
+			if c.toggle {
+				want = []string{text}
+			}
+			if !cmp.Equal(h.toggled, want) || h.mark != c.left {
+				t.Errorf("toggled %q, mark left %q", h.toggled, h.mark)
+			}
+		})
+	}
+	client := newClient(t, (&house{t: t, name: "n"}).ServeHTTP)
+	if err := client.ClearMark(t.Context(), "gone", text); !errors.Is(err, control.ErrGone) {
+		t.Error(err)
+	}
+	// Words that are no mark text of ours are made one: a lost race must never
+	// leave a stranger's mark.
+	h := &house{t: t, name: "n", mark: "bellboard(bellboard): idle", class: "x"}
+	if err := newClient(t, h.ServeHTTP).ClearMark(t.Context(), "n", "resume"); err != nil {
+		t.Error(err)
+	}
+	if !cmp.Equal(h.toggled, []string{"bellboard(bellboard): resume"}) {
+		t.Error(h.toggled)
+	}
+}
