@@ -1,0 +1,95 @@
+package pool
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"bellboard/scaler"
+)
+
+const (
+	secretVolumeName = "agent-secret"
+
+	// An inbound agent's own secret: the Secret is named like the pod.
+	inboundSecretDir = "/run/secrets/jenkins-agent"
+	inboundSecretKey = "secret"
+
+	// The password of the user as whom Swarm clients register themselves.
+	swarmSecretDir = "/run/secrets/jenkins-swarm"
+	swarmSecretKey = "password"
+
+	// orphanAge is after how long without Jenkins an inbound agent ends by itself.
+	orphanAge = "6h"
+)
+
+// swarmScript gets the client that fits the plugin from Jenkins itself, and
+// becomes it. A Jenkins that is away for a while is waited for. Nothing is put
+// into the script: what differs comes as arguments and as an environment variable.
+const swarmScript = `jar=/home/jenkins/.jenkins/swarm-client.jar
+until curl --fail --silent --show-error --location --connect-timeout 10 --max-time 120 --output "$jar.part" "$SWARM_CLIENT_URL"; do
+  sleep 10
+done
+mv "$jar.part" "$jar"
+exec java -jar "$jar" "$@"
+`
+
+// inboundAgent starts the agent of the inbound-agent image. All is said by
+// arguments and nothing by the image's variables: its script takes an argument
+// that merely contains the name for the name, and passes a URL twice.
+func inboundAgent(c *corev1.Container, s *Spec, name string) {
+	c.Args = []string{
+		"-url", literal(s.JenkinsURL),
+		"-webSocket",
+		"-name", literal(name),
+		"-secret", "@" + inboundSecretDir + "/" + inboundSecretKey,
+		"-workDir", workDir,
+		"-noReconnectAfter", orphanAge,
+	}
+	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: secretVolumeName, MountPath: inboundSecretDir, ReadOnly: true})
+}
+
+// swarmAgent starts a Swarm client. It retries for ever (no -noRetryAfterConnected):
+// a client that registers itself anew after a restart of Jenkins lets its
+// pipeline go on.
+func swarmAgent(c *corev1.Container, s *Spec, name string) {
+	c.Command = []string{"/bin/sh", "-eu", "-c", swarmScript, "swarm-client"}
+	c.Args = []string{
+		"-url", literal(s.JenkinsURL),
+		"-name", literal(name),
+	}
+	for _, l := range s.swarmLabels() {
+		c.Args = append(c.Args, "-labels", literal(l))
+	}
+	c.Args = append(
+		c.Args,
+		"-description", literal(scaler.Describe(s.Instance, s.PoolID, false)),
+		"-executors", "1",
+		"-mode", "exclusive",
+		"-disableClientsUniqueId",
+		"-webSocket",
+		"-fsroot", workDir,
+		"-username", literal(s.SwarmUser),
+		"-passwordFile", swarmSecretDir+"/"+swarmSecretKey,
+		"-retryInterval", "10",
+	)
+	c.Env = append(c.Env, corev1.EnvVar{
+		Name: "SWARM_CLIENT_URL", Value: literal(strings.TrimRight(s.JenkinsURL, "/") + "/swarm/swarm-client.jar"),
+	})
+	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: secretVolumeName, MountPath: swarmSecretDir, ReadOnly: true})
+}
+
+// secretVolume is what the agent proves itself with. The kubelet waits for the
+// Secret to exist, so the pod may come first.
+func secretVolume(s *Spec, name string) corev1.Volume {
+	src := &corev1.SecretVolumeSource{
+		SecretName:  name,
+		DefaultMode: new(int32(0o440)),
+		Items:       []corev1.KeyToPath{{Key: inboundSecretKey, Path: inboundSecretKey}},
+	}
+	if s.Connect == scaler.Swarm {
+		src.SecretName = s.SwarmPasswordSecret
+		src.Items = []corev1.KeyToPath{{Key: swarmSecretKey, Path: swarmSecretKey}}
+	}
+	return corev1.Volume{Name: secretVolumeName, VolumeSource: corev1.VolumeSource{Secret: src}}
+}

@@ -1,0 +1,323 @@
+package pool
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
+
+	"bellboard/scaler"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// specOf is a spec with every optional setting left out.
+func specOf(kind scaler.Kind, connect scaler.Connect, docker DockerMode) Spec {
+	s := Spec{
+		PoolID: scaler.PoolID{Team: "web", Kind: kind}, Instance: "ci", Namespace: "agents", Connect: connect,
+		Labels: []string{"linux", string(kind)},
+		CPU:    resource.MustParse("1"), Memory: resource.MustParse("2Gi"),
+		Docker: docker, BuildGrace: 10 * time.Minute, JenkinsURL: "http://jenkins.ci.svc:8080/",
+	}
+	if connect == scaler.Swarm {
+		s.Labels = append(s.Labels, "swarm")
+		s.SwarmUser, s.SwarmPasswordSecret = "swarm", "jenkins-swarm"
+	}
+	return s
+}
+
+// everything is a spec with every optional setting given.
+func everything(s Spec) Spec {
+	s.Image, s.DindImage, s.DockerCLIImage = "registry.example/agent:1", "registry.example/dind:1", "registry.example/cli:1"
+	s.ServiceAccount, s.ImagePullSecret, s.PriorityClass = "builds", "registry", "low"
+	s.NodeSelector = map[string]string{"disk": "ssd"}
+	s.Tolerations = []corev1.Toleration{{Key: "ci", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}}
+	s.CacheSize, s.StorageClass = resource.MustParse("50Gi"), "fast"
+	s.RegistryMirror = "http://mirror.ci.svc:5000"
+	return s
+}
+
+func TestGoldenPods(t *testing.T) {
+	const e, p = "web-e-4kx7q2m9ab", "web-p-4kx7q2m9ab"
+	for name, pod := range map[string]*corev1.Pod{
+		"ephemeral-inbound-none":  Build(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone), e),
+		"ephemeral-inbound-dind":  Build(everything(specOf(scaler.Ephemeral, scaler.Inbound, DockerDind)), e),
+		"persistent-swarm-dind":   Build(everything(specOf(scaler.Persistent, scaler.Swarm, DockerDind)), p),
+		"persistent-inbound-dind": Build(specOf(scaler.Persistent, scaler.Inbound, DockerDind), p),
+		"persistent-swarm-none":   Build(specOf(scaler.Persistent, scaler.Swarm, DockerNone), p),
+	} {
+		t.Run(name, func(t *testing.T) {
+			decoded := &corev1.Pod{}
+			golden(t, name, pod, decoded)
+			invariants(t, decoded)
+		})
+	}
+	t.Run("claim", func(t *testing.T) {
+		golden(t, "claim", BuildClaim(everything(specOf(scaler.Persistent, scaler.Swarm, DockerDind)), p), &corev1.PersistentVolumeClaim{})
+	})
+}
+
+// golden compares what was made with the file, and reads the file strictly
+// into decoded: no field of it may be unknown to the API.
+func golden(t *testing.T, name string, made, decoded any) {
+	t.Helper()
+	got, err := yaml.Marshal(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("testdata", name+".yaml")
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("go test ./pool -update writes it anew (-file +made):\n%s", diff)
+	}
+	if err := yaml.UnmarshalStrict(want, decoded); err != nil {
+		t.Errorf("not an API object: %v", err)
+	}
+}
+
+func TestEveryCombinationKeepsTheInvariants(t *testing.T) {
+	for _, kind := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
+		for _, connect := range []scaler.Connect{scaler.Inbound, scaler.Swarm} {
+			for _, docker := range []DockerMode{DockerNone, DockerDind} {
+				s := specOf(kind, connect, docker)
+				t.Run(strings.Join([]string{string(kind), string(connect), string(docker)}, "-"), func(t *testing.T) {
+					full := s.withDefaults("ci")
+					if wrong := full.check("ci"); wrong != nil {
+						t.Fatal(wrong)
+					}
+					invariants(t, Build(s, "web-x-1"))
+					invariants(t, Build(everything(s), "web-x-1"))
+					bare := s
+					bare.CPU, bare.Memory, bare.BuildGrace = resource.Quantity{}, resource.Quantity{}, 0
+					invariants(t, Build(bare, "web-x-1"))
+				})
+			}
+		}
+	}
+}
+
+// invariants are what every agent's pod keeps, whatever its settings.
+func invariants(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	spec := &pod.Spec
+	if spec.RestartPolicy != corev1.RestartPolicyNever {
+		t.Error("it is restarted")
+	}
+	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
+		t.Error("it has a token of the cluster")
+	}
+	if spec.EnableServiceLinks == nil || *spec.EnableServiceLinks {
+		t.Error("services get into its environment")
+	}
+	if spec.HostNetwork || spec.HostPID || spec.HostIPC {
+		t.Error("it shares the machine's namespaces")
+	}
+	for _, l := range []string{LabelInstance, LabelTeam, LabelKind, labelName, labelManagedBy} {
+		if pod.Labels[l] == "" {
+			t.Errorf("no label %s", l)
+		}
+	}
+	if pod.Labels[LabelBusy] != "true" || pod.Annotations[annotationSafeToEvict] != "false" || pod.Annotations[annotationDoNotDisrupt] != "true" {
+		t.Error("it may be evicted before its build has run")
+	}
+	if len(pod.Annotations[AnnotationSpecHash]) != 16 {
+		t.Errorf("its hash is %q", pod.Annotations[AnnotationSpecHash])
+	}
+	if len(pod.OwnerReferences) > 0 {
+		t.Error("it goes with somebody else")
+	}
+	grace := *spec.TerminationGracePeriodSeconds
+	if grace <= deletionGraceSeconds {
+		t.Errorf("a deletion by others, with %ds, looks like ours", grace)
+	}
+	a := spec.Containers[0]
+	if a.Lifecycle != nil && (a.Lifecycle.PreStop.Sleep.Seconds > grace || a.Lifecycle.PreStop.Sleep.Seconds <= 0) {
+		t.Errorf("it sleeps for %ds of %ds", a.Lifecycle.PreStop.Sleep.Seconds, grace)
+	}
+	volumes := map[string]corev1.Volume{}
+	for _, v := range spec.Volumes {
+		volumes[v.Name] = v
+		if v.HostPath != nil || v.Projected != nil {
+			t.Errorf("volume %s is of the machine, or carries a token", v.Name)
+		}
+		if v.Secret != nil && *v.Secret.DefaultMode != 0o440 {
+			t.Errorf("volume %s has mode %o", v.Name, *v.Secret.DefaultMode)
+		}
+	}
+	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+		for _, e := range c.Env {
+			if e.ValueFrom != nil || e.Name == "JENKINS_URL" || strings.Contains(strings.ToLower(e.Name), "secret") {
+				t.Errorf("container %s has variable %s", c.Name, e.Name)
+			}
+		}
+		for _, m := range c.VolumeMounts {
+			if _, ok := volumes[m.Name]; !ok {
+				t.Errorf("container %s mounts %s, which is not there", c.Name, m.Name)
+			}
+		}
+		if c.Name == dindContainer {
+			continue
+		}
+		if sc := c.SecurityContext; sc == nil || !*sc.RunAsNonRoot || *sc.AllowPrivilegeEscalation || sc.Privileged != nil ||
+			sc.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault || !slices.Equal(sc.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+			t.Errorf("container %s is not restricted: %+v", c.Name, sc)
+		}
+	}
+	if len(spec.InitContainers) == 0 {
+		return
+	}
+	d := spec.InitContainers[slices.IndexFunc(spec.InitContainers, func(c corev1.Container) bool { return c.Name == dindContainer })]
+	if d.RestartPolicy == nil || *d.RestartPolicy != corev1.ContainerRestartPolicyAlways || !slices.Equal(d.StartupProbe.Exec.Command, []string{"docker", "info"}) {
+		t.Error("the daemon does not hold the agent back")
+	}
+	if d.LivenessProbe != nil {
+		t.Error("a slow daemon is ended under its builds")
+	}
+	for _, path := range []string{workDir, "/tmp", dockerRunDir} {
+		in, beside := mounted(&a, path), mounted(&d, path)
+		if in == "" || in != beside {
+			t.Errorf("%s is %q to the agent, %q to the daemon", path, in, beside)
+		}
+	}
+	data := volumes[mounted(&d, "/var/lib/docker")]
+	if data.EmptyDir == nil && data.PersistentVolumeClaim == nil {
+		t.Error("Docker's data is on no volume")
+	}
+	if persistent := pod.Labels[LabelKind] == string(scaler.Persistent); persistent != (data.PersistentVolumeClaim != nil) {
+		t.Errorf("Docker's data is on %+v", data.VolumeSource)
+	}
+	if mounted(&a, "/var/lib/docker") != "" {
+		t.Error("the agent sees Docker's data")
+	}
+	if slices.ContainsFunc(d.VolumeMounts, func(m corev1.VolumeMount) bool { return volumes[m.Name].Secret != nil }) {
+		t.Error("the daemon sees a secret")
+	}
+}
+
+func mounted(c *corev1.Container, path string) string {
+	for _, m := range c.VolumeMounts {
+		if m.MountPath == path {
+			return m.Name
+		}
+	}
+	return ""
+}
+
+func TestValuesAreNeverCode(t *testing.T) {
+	evil := `http://j/$(HOME)"; rm -rf / #`
+	s := specOf(scaler.Persistent, scaler.Swarm, DockerDind)
+	s.JenkinsURL, s.SwarmUser, s.RegistryMirror, s.Labels = evil, evil, evil, []string{evil}
+	pod := Build(s, "web-p-1")
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, script := range append(c.Command, c.Args...) {
+			if strings.Contains(script, "exec ") && strings.Contains(script, "rm -rf") {
+				t.Errorf("container %s runs %q", c.Name, script)
+			}
+		}
+		for _, e := range c.Env {
+			if strings.Contains(strings.ReplaceAll(e.Value, "$$", ""), "$(") {
+				t.Errorf("container %s fills in %s=%q", c.Name, e.Name, e.Value)
+			}
+		}
+	}
+	if args := pod.Spec.Containers[0].Args; args[1] != strings.ReplaceAll(evil, "$", "$$") {
+		t.Errorf("the URL became %q", args[1])
+	}
+}
+
+func TestTheSwarmClientClaimsItsLabelsButNotThePlugins(t *testing.T) {
+	args := Build(specOf(scaler.Persistent, scaler.Swarm, DockerNone), "web-p-1").Spec.Containers[0].Args
+	var got []string
+	for i, a := range args {
+		if a == "-labels" {
+			got = append(got, args[i+1])
+		}
+	}
+	if want := []string{"linux", "persistent"}; !slices.Equal(got, want) {
+		t.Errorf("it claims %v, not %v", got, want)
+	}
+	if i := slices.Index(args, "-description"); args[i+1] != scaler.Describe("ci", scaler.PoolID{Team: "web", Kind: scaler.Persistent}, false) {
+		t.Errorf("it is described as %q", args[i+1])
+	}
+	if slices.Contains(args, "-noRetryAfterConnected") {
+		t.Error("it does not come back after a restart of Jenkins")
+	}
+}
+
+func TestTheHashTellsSettingsApartAndNamesNot(t *testing.T) {
+	s := specOf(scaler.Persistent, scaler.Swarm, DockerDind)
+	hash := func(s Spec, name string) string { return Build(s, name).Annotations[AnnotationSpecHash] }
+	if hash(s, "a") != hash(s, "b") {
+		t.Error("the name is in it")
+	}
+	// The fields that differ between everything(s) and s, one at a time.
+	all := everything(s)
+	seen := map[string]string{hash(s, "a"): "nothing"}
+	from, to := reflect.ValueOf(all), reflect.ValueOf(s)
+	for i := range from.NumField() {
+		if reflect.DeepEqual(from.Field(i).Interface(), to.Field(i).Interface()) {
+			continue
+		}
+		changed := s
+		reflect.ValueOf(&changed).Elem().Field(i).Set(from.Field(i))
+		name := from.Type().Field(i).Name
+		if was, ok := seen[hash(changed, "a")]; ok {
+			t.Errorf("%s makes the same hash as %s", name, was)
+		}
+		seen[hash(changed, "a")] = name
+	}
+	if len(seen) < 10 {
+		t.Errorf("only %d fields were tried", len(seen))
+	}
+}
+
+func TestBothContainersTogetherAskForWhatWasSet(t *testing.T) {
+	s := specOf(scaler.Ephemeral, scaler.Inbound, DockerDind)
+	s.CPU, s.Memory = resource.MustParse("1500m"), resource.MustParse("3Gi")
+	pod := Build(s, "a")
+	cpu, memory := resource.Quantity{}, resource.Quantity{}
+	for _, c := range []corev1.Container{pod.Spec.InitContainers[1], pod.Spec.Containers[0]} {
+		cpu.Add(*c.Resources.Requests.Cpu())
+		memory.Add(*c.Resources.Requests.Memory())
+		if c.Resources.Limits.Memory().Cmp(s.Memory) != 0 {
+			t.Errorf("%s may use %s", c.Name, c.Resources.Limits.Memory())
+		}
+	}
+	if cpu.Cmp(s.CPU) != 0 || memory.Cmp(s.Memory) != 0 {
+		t.Errorf("together they ask for %s and %s", &cpu, &memory)
+	}
+}
+
+func TestNewNamesEveryMistake(t *testing.T) {
+	good := specOf(scaler.Persistent, scaler.Swarm, DockerDind)
+	bad := Spec{PoolID: scaler.PoolID{Team: "api", Kind: "odd"}, Connect: scaler.Swarm, Docker: "host"}
+	_, err := New(Config{Instance: "ci", Specs: []Spec{good, good, bad}})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		"no Kubernetes client", "team web, persistent: given twice", "team api, odd: no such kind", "no namespace",
+		"no Jenkins URL", "no such Docker mode: host", "Swarm agents need a user",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package pool
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"bellboard/scaler"
+)
+
+// convert makes the noun of a pod.
+func convert(pod *corev1.Pod) *scaler.Pod {
+	p := &scaler.Pod{
+		PoolID:          scaler.PoolID{Team: pod.Labels[LabelTeam], Kind: scaler.Kind(pod.Labels[LabelKind])},
+		Name:            pod.Name,
+		Namespace:       pod.Namespace,
+		UID:             string(pod.UID),
+		ResourceVersion: pod.ResourceVersion,
+		Phase:           scaler.PodPhase(pod.Status.Phase),
+		Created:         pod.CreationTimestamp.Time,
+		Scheduled:       since(pod, corev1.PodScheduled),
+		Ready:           started(pod),
+		Connected:       pod.Annotations[AnnotationConnected] != "",
+		Deleting:        pod.DeletionTimestamp != nil,
+		DeletingByUs:    deletingByUs(pod),
+		Disrupted:       !since(pod, corev1.DisruptionTarget).IsZero(),
+		Connect:         scaler.Connect(pod.Annotations[AnnotationConnect]),
+	}
+	p.Trouble, p.TroubleText = trouble(pod)
+	return p
+}
+
+// deletingByUs: the grace of a deletion says whose it is. Bellboard's own is
+// deletionGraceSeconds; an API server shortens it to 0 for what runs nowhere
+// (such a pod is still there when something else keeps it), and 1 is the least
+// that anybody can give. Pods that die that soon are as good as deleted by us:
+// there is nothing left to wait for. A deletion without a grace of its own has
+// the pod's, which is never that short (leastGrace).
+func deletingByUs(pod *corev1.Pod) bool {
+	if pod.DeletionTimestamp == nil || pod.DeletionGracePeriodSeconds == nil {
+		return false
+	}
+	grace := *pod.DeletionGracePeriodSeconds
+	return grace == deletionGraceSeconds || grace <= 1
+}
+
+// since is when a condition became true; zero: it is not.
+func since(pod *corev1.Pod, what corev1.PodConditionType) time.Time {
+	if c := condition(pod, what); c != nil && c.Status == corev1.ConditionTrue {
+		return c.LastTransitionTime.Time
+	}
+	return time.Time{}
+}
+
+func condition(pod *corev1.Pod, what corev1.PodConditionType) *corev1.PodCondition {
+	for i := range pod.Status.Conditions {
+		if c := &pod.Status.Conditions[i]; c.Type == what {
+			return c
+		}
+	}
+	return nil
+}
+
+// started is when the agent's container began to run; zero: not yet.
+func started(pod *corev1.Pod) time.Time {
+	for i := range pod.Status.ContainerStatuses {
+		s := &pod.Status.ContainerStatuses[i]
+		switch {
+		case s.Name != agentContainer:
+		case s.State.Running != nil:
+			return s.State.Running.StartedAt.Time
+		case s.State.Terminated != nil:
+			return s.State.Terminated.StartedAt.Time
+		}
+	}
+	return time.Time{}
+}
+
+// wantsClaim reports whether the pod's Docker data is on a claim.
+func wantsClaim(pod *corev1.Pod) bool {
+	for i := range pod.Spec.Volumes {
+		if c := pod.Spec.Volumes[i].PersistentVolumeClaim; c != nil && c.ClaimName == pod.Name {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,140 @@
+package pool
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"bellboard/scaler"
+	"bellboard/scaler/control"
+)
+
+func TestADeletionHitsExactlyThePodThatWasLookedAt(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		old := h.running("web-e-1")
+		if err := h.Annotate(ctx, old); err != nil {
+			t.Fatal(err)
+		}
+		is(t, h.DeletePod(ctx, old, soon()), control.ErrChanged)
+		other := h.pod("web-e-1")
+		other.UID = "another"
+		is(t, h.DeletePod(ctx, other, soon()), control.ErrChanged)
+		is(t, h.Annotate(ctx, other), control.ErrChanged)
+		other.Name = "web-e-2"
+		is(t, h.DeletePod(ctx, other, soon()), control.ErrGone)
+		is(t, h.Annotate(ctx, other), control.ErrGone)
+		if err := h.DeletePod(ctx, scaler.Pod{Name: "web-e-1", Namespace: "agents"}, soon()); err == nil {
+			t.Error("a pod of unknown identity was deleted")
+		}
+		synctest.Wait()
+		if h.pod("web-e-1").Deleting {
+			t.Error("it is being deleted")
+		}
+	})
+}
+
+func TestNothingIsDeletedLate(t *testing.T) {
+	bubble(t, func(h *house) {
+		p := h.running("web-e-1")
+		is(t, h.DeletePod(context.Background(), p, time.Now().Add(-time.Millisecond)), control.ErrLate)
+		if n := h.cluster.Stats().Requests["delete pods"]; n != 0 {
+			t.Errorf("%d deletions were sent", n)
+		}
+	})
+}
+
+// client-go lets requests wait for their turn; a deadline may pass meanwhile.
+func TestNothingIsDeletedLateAfterWaitingForItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *rest.Config) { c.QPS, c.Burst = 0.5, 4 })
+		h.start()
+		p := h.running("web-e-1")
+		time.Sleep(time.Minute)
+		for range 4 {
+			if absent, err := h.Absent(context.Background(), "web-e-1", inbound); err != nil || absent {
+				t.Fatal(absent, err)
+			}
+		}
+		began := time.Now()
+		is(t, h.DeletePod(context.Background(), p, soon()), control.ErrLate)
+		if time.Since(began) < time.Second {
+			t.Error("it did not wait for its turn")
+		}
+		if n := h.cluster.Stats().Requests["delete pods"]; n != 0 {
+			t.Errorf("%d deletions were sent", n)
+		}
+	})
+}
+
+func TestWhoDeletes(t *testing.T) {
+	bubble(t, func(h *house) {
+		h.running("web-e-1")
+		h.cluster.Disrupt("agents", "web-e-1")
+		synctest.Wait()
+		if p := h.pod("web-e-1"); !p.Disrupted || p.Deleting {
+			t.Errorf("announced: %+v", p)
+		}
+		h.cluster.Delete("agents", "web-e-1", "drain", -1)
+		synctest.Wait()
+		if p := h.pod("web-e-1"); !p.Deleting || p.DeletingByUs {
+			t.Errorf("drained: %+v", p)
+		}
+		// Its build has ended: Bellboard shortens the grace.
+		if err := h.DeletePod(context.Background(), h.pod("web-e-1"), soon()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if p := h.pod("web-e-1"); !p.DeletingByUs {
+			t.Errorf("deleted: %+v", p)
+		}
+		h.await(20*time.Second, func() bool { return len(h.pods()) == 0 })
+	})
+}
+
+func TestAbsentAsksTheServer(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		h.create("data-p-1", keeping)
+		// Wherever it is: the pool's namespace may have been another one.
+		if absent, err := h.Absent(ctx, "data-p-1", inbound); err != nil || absent {
+			t.Error(absent, err)
+		}
+		if absent, err := h.Absent(ctx, "data-p-2", keeping); err != nil || !absent {
+			t.Error(absent, err)
+		}
+		h.cluster.Cut(time.Hour)
+		if absent, err := h.Absent(ctx, "data-p-2", keeping); err == nil || absent {
+			t.Error("nobody answered, and that was taken for an answer")
+		}
+	})
+}
+
+// Between our deletion and the cache hearing of it the pod is shown as going:
+// otherwise a build that asks for its agent could still be let onto it.
+func TestOurOwnDeletionIsKnownAtOnce(t *testing.T) {
+	bubble(t, func(h *house) {
+		p := h.running("web-e-1")
+		f := h.follower(p.Namespace)
+		behind := f.pods["web-e-1"]
+		if err := h.DeletePod(context.Background(), p, soon()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		f.mu.Lock()
+		f.pods["web-e-1"] = behind // a cache that lags
+		f.mu.Unlock()
+		if p := h.pod("web-e-1"); !p.Deleting || !p.DeletingByUs {
+			t.Errorf("it shows as deleting: %v, by us: %v; want both", p.Deleting, p.DeletingByUs)
+		}
+		f.mu.Lock()
+		delete(f.pods, "web-e-1")
+		f.mu.Unlock()
+		if _, err := h.Observe(context.Background()); err != nil || len(f.sent) > 0 {
+			t.Errorf("Observe() = %v, and %d deletions are still remembered; want none", err, len(f.sent))
+		}
+	})
+}

@@ -1,0 +1,70 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"bellboard/scaler/control"
+)
+
+// errUnknown stands for a reason that nobody has given yet.
+var errUnknown = errors.New("no answer yet")
+
+func orUnknown(err error) error {
+	if err == nil {
+		return errUnknown
+	}
+	return err
+}
+
+// wrap says what was being done when err came.
+func wrap(doing string, err error) error { return fmt.Errorf("%s: %w", doing, err) }
+
+// refused: the server understood and will say the same again (quota, admission,
+// permission, a pod that cannot be). It has done nothing.
+func refused(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	switch status.Status().Code {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed,
+		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
+}
+
+// createError gives the error of a creation its meaning, and keeps the server's words.
+func createError(err error) error {
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return fmt.Errorf("%w: %w", control.ErrExists, err)
+	case refused(err), apierrors.IsNotFound(err): // not found: the namespace
+		return fmt.Errorf("%w: %w", control.ErrRefused, err)
+	}
+	return err
+}
+
+// changeError does the same for a change or a deletion.
+func changeError(err error) error {
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("%w: %w", control.ErrGone, err)
+	case apierrors.IsConflict(err):
+		return fmt.Errorf("%w: %w", control.ErrChanged, err)
+	case refused(err):
+		return fmt.Errorf("%w: %w", control.ErrRefused, err)
+	}
+	return err
+}
+
+// open reports an error that leaves open whether a creation was done: no answer,
+// or one that something on the way gave up waiting.
+func open(err error) bool {
+	var status apierrors.APIStatus
+	return !errors.As(err, &status) || status.Status().Code >= http.StatusInternalServerError
+}

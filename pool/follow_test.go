@@ -1,0 +1,266 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"bellboard/scaler"
+)
+
+func TestBeforeTheFirstListNothingIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(*rest.Config) {})
+		if _, err := h.Observe(context.Background()); err == nil {
+			t.Error("it saw nothing, and took that for no pods")
+		}
+	})
+}
+
+func TestStartSaysWhyItCannot(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(*house)
+		within  time.Duration
+		words   string
+	}{
+		"forbidden": {func(h *house) {
+			h.cluster.Refuse(func(*http.Request, string, string) *metav1.Status {
+				return &apierrors.NewForbidden(podsResource, "", errors.New("no role")).ErrStatus
+			})
+		}, time.Second, "no role"},
+		"unreachable": {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*mostPause, "refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, func(*rest.Config) {})
+				c.prepare(h)
+				began := time.Now()
+				err := h.Start(context.Background())
+				if err == nil || !strings.Contains(err.Error(), c.words) || !strings.Contains(err.Error(), "pods in ") {
+					t.Errorf("it gives %v", err)
+				}
+				if took := time.Since(began); took > c.within {
+					t.Errorf("it took %s", took)
+				}
+			})
+		})
+	}
+	t.Run("cancelled", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, func(*rest.Config) {})
+			h.cluster.Cut(time.Hour)
+			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			defer cancel()
+			is(t, h.Start(ctx), context.DeadlineExceeded)
+		})
+	})
+}
+
+func TestAShortCutIsBridged(t *testing.T) {
+	bubble(t, func(h *house) {
+		h.running("web-e-1")
+		cut := time.Now()
+		h.cluster.Cut(10 * time.Second)
+		for time.Since(cut) < 10*time.Second {
+			time.Sleep(time.Second)
+			view, err := h.Observe(context.Background())
+			if err != nil || len(view.Pods) != 1 {
+				t.Fatalf("after %s: %v, %v", time.Since(cut), view, err)
+			}
+			if age := view.At.Sub(cut); age < 0 || age > 100*time.Millisecond {
+				t.Fatalf("after %s it was last known to follow at the cut and %s", time.Since(cut), age)
+			}
+		}
+		h.await(10*time.Second, func() bool {
+			view, err := h.Observe(context.Background())
+			return err == nil && view.At.Equal(time.Now())
+		})
+	})
+}
+
+func TestALongCutIsNoAnswer(t *testing.T) {
+	bubble(t, func(h *house) {
+		h.running("web-e-1")
+		h.running("web-e-2")
+		cut := time.Now()
+		h.cluster.Cut(2 * time.Minute)
+		time.Sleep(20 * time.Second)
+		h.cluster.Delete("agents", "web-e-2", "somebody", 0)
+		time.Sleep(9 * time.Second)
+		h.pods()
+		time.Sleep(2 * time.Second)
+		_, err := h.Observe(context.Background())
+		if err == nil || !strings.Contains(err.Error(), "not followed for 31s") {
+			t.Fatalf("after %s: %v", time.Since(cut), err)
+		}
+		time.Sleep(time.Until(cut.Add(2*time.Minute + 7*time.Second)))
+		if got := h.pods(); len(got) != 1 || got[0].Name != "web-e-1" {
+			t.Errorf("it sees %v", got)
+		}
+	})
+}
+
+// A watch ends every few minutes, by the server's will, and its history may be
+// forgotten: neither is a break.
+func TestWatchesThatEndInOrderAreNoBreak(t *testing.T) {
+	bubble(t, func(h *house) {
+		h.create("web-e-1", inbound)
+		for end := time.Now().Add(time.Hour); time.Now().Before(end); time.Sleep(7 * time.Second) {
+			view, err := h.Observe(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if age := time.Since(view.At); age > 10*time.Second {
+				t.Fatalf("the view is %s old", age)
+			}
+		}
+	})
+}
+
+// Where watches are refused, lists alone keep the cache.
+func TestListsAloneWillDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(*rest.Config) {})
+		h.cluster.Refuse(func(_ *http.Request, verb, _ string) *metav1.Status {
+			if verb == "watch" {
+				return &apierrors.NewInternalError(errors.New("no streams here")).ErrStatus
+			}
+			return nil
+		})
+		h.start()
+		h.create("web-e-1", inbound)
+		for range 60 {
+			if got := len(h.pods()); got != 1 {
+				t.Fatalf("%d agents count", got)
+			}
+			time.Sleep(5 * time.Second)
+		}
+	})
+}
+
+func TestImagesThatCannotBePulled(t *testing.T) {
+	bubble(t, func(h *house) {
+		h.cluster.FailPulls(func(*corev1.Pod) bool { return true })
+		h.secret(h.create("web-e-1", inbound))
+		h.await(time.Minute, func() bool {
+			r := h.pod("web-e-1").Trouble
+			return r == "ErrImagePull" || r == "ImagePullBackOff"
+		})
+	})
+}
+
+func TestTrouble(t *testing.T) {
+	agent := func(s corev1.ContainerState) corev1.PodStatus {
+		return corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: agentContainer, State: s}}}
+	}
+	waiting := func(reason, message string) corev1.PodStatus {
+		return agent(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}})
+	}
+	terminated := func(code int32, reason string) corev1.PodStatus {
+		return agent(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason}})
+	}
+	crashing := waiting("CrashLoopBackOff", "back-off 10s")
+	crashing.InitContainerStatuses, crashing.ContainerStatuses = crashing.ContainerStatuses, nil
+	crashing.InitContainerStatuses[0].Name = dindContainer
+	crashing.InitContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
+	unscheduled := corev1.PodStatus{Conditions: []corev1.PodCondition{{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/3 nodes are available:\n3 Insufficient cpu.",
+	}}}
+	for name, c := range map[string]struct {
+		status       corev1.PodStatus
+		deleting     bool
+		reason, text string
+	}{
+		"starting":      {status: waiting("ContainerCreating", "")},
+		"initializing":  {status: waiting("PodInitializing", "")},
+		"pull":          {status: waiting("ImagePullBackOff", "Back-off pulling"), reason: "ImagePullBackOff", text: "agent: Back-off pulling"},
+		"image name":    {status: waiting("InvalidImageName", "bad"), reason: "InvalidImageName", text: "agent: bad"},
+		"config":        {status: waiting("CreateContainerConfigError", "no key"), reason: "CreateContainerConfigError", text: "agent: no key"},
+		"crashes":       {status: crashing, reason: "CrashLoopBackOff", text: "dind: OOMKilled, exit code 137; back-off 10s"},
+		"ended well":    {status: terminated(0, "Completed")},
+		"ended badly":   {status: terminated(1, "Error"), reason: "Error", text: "agent: exit code 1"},
+		"told to end":   {status: terminated(143, "Error"), deleting: true},
+		"out of memory": {status: terminated(137, "OOMKilled"), reason: "OOMKilled", text: "agent: OOMKilled, exit code 137"},
+		"evicted":       {status: corev1.PodStatus{Reason: "Evicted", Message: "low on memory"}, reason: "Evicted", text: "low on memory"},
+		"unscheduled":   {status: unscheduled, reason: "Unschedulable", text: "0/3 nodes are available: 3 Insufficient cpu."},
+		"words alone":   {status: corev1.PodStatus{Message: "ImagePullBackOff"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{Status: c.status}
+			if c.deleting {
+				pod.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+			}
+			if reason, text := trouble(pod); reason != c.reason || text != c.text {
+				t.Errorf("it is %q, %q", reason, text)
+			}
+		})
+	}
+	if got := []rune(words(strings.Repeat("ü ", 1000))); len(got) != maxWords+1 {
+		t.Errorf("%d letters are kept", len(got))
+	}
+}
+
+func BenchmarkObserve5000(b *testing.B) {
+	s := specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)
+	p, err := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{s}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	list := make([]any, 5000)
+	for i := range list {
+		pod := Build(s, fmt.Sprintf("web-e-%04d", (i*7919)%5000))
+		pod.UID, pod.ResourceVersion = types.UID(pod.Name), "1"
+		list[i] = pod
+	}
+	f := p.followers[0]
+	if err := f.Replace(list, "1"); err != nil {
+		b.Fatal(err)
+	}
+	f.opened(nil, false)
+	b.ReportAllocs()
+	for b.Loop() {
+		view, err := p.Observe(b.Context())
+		if err != nil || len(view.Pods) != 5000 {
+			b.Fatal(len(view.Pods), err)
+		}
+	}
+}
+
+// A cache that is behind may still show an earlier pod of the name.
+func TestABirthTakesThePlaceOfAnEarlierPodOfItsName(t *testing.T) {
+	p, err := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := Build(p.specs[inbound], "web-e-1")
+	pod.UID, pod.ResourceVersion = "first", "5"
+	f := p.followers[0]
+	if err := f.Replace([]any{pod}, "7"); err != nil {
+		t.Fatal(err)
+	}
+	pod = pod.DeepCopy()
+	pod.UID, pod.ResourceVersion = "second", "9"
+	f.born(pod)
+	for _, c := range []struct {
+		version string
+		uid     string
+	}{{"8", "second"}, {"9", "first"}} { // at 9 the cache has the last word
+		f.UpdateResourceVersion(c.version)
+		view, err := p.Observe(t.Context())
+		if err != nil || len(view.Pods) != 1 || view.Pods[0].UID != c.uid {
+			t.Errorf("at version %s: %+v, %v", c.version, view.Pods, err)
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package kubesim
+
+import (
+	"encoding/json"
+	"hash/fnv"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strconv"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// An entry is one version of an object. It is never changed once stored; its
+// JSON is made once and shared by all who ask for it.
+type entry struct {
+	obj  object
+	rv   uint64
+	body []byte
+}
+
+func (e *entry) json() []byte {
+	if e.body == nil {
+		e.body = encode(e.obj)
+	}
+	return e.body
+}
+
+// encode is an object's JSON without its kind, which kind.head supplies.
+func encode(o object) []byte {
+	b, err := json.Marshal(o)
+	if err != nil {
+		// Only the types of k8s.io/api get here, and they always marshal.
+		panic("kubesim: " + err.Error())
+	}
+	return b
+}
+
+// full is the JSON of a version with its kind.
+func (e *entry) full(k *kind) []byte {
+	head, body := k.head(), e.json()
+	b := make([]byte, 0, len(head)+len(body)-1)
+	b = append(b, head...)
+	return append(b, body[1:]...)
+}
+
+// A change is one event of a resource's history.
+type change struct {
+	rv       uint64
+	typ      watch.EventType
+	now, was *entry
+}
+
+// A table holds the objects of one kind and their recent history.
+type table struct {
+	kind     *kind
+	items    map[string]*entry // by namespace/name
+	history  []change
+	first    uint64 // number of history[0], counted from the beginning
+	forgot   uint64 // version of the last change that history has forgotten
+	watchers map[*watcher]struct{}
+	births   []string // keys by age, for kinds of which only some are kept
+}
+
+func (c *Cluster) table(k *kind) *table { return c.tables[k] }
+
+func key(o metav1.Object) string { return o.GetNamespace() + "/" + o.GetName() }
+
+// sorted is what a namespace holds (all when it is empty), in etcd's order.
+func (t *table) sorted(ns string) []*entry {
+	return t.matching(func(e *entry) bool { return ns == "" || e.obj.GetNamespace() == ns })
+}
+
+// matching is what holds for which ok is true, in the same order, so that
+// nothing depends on the order of a map.
+func (t *table) matching(ok func(*entry) bool) []*entry {
+	return inOrder(t.items, ok)
+}
+
+// before is what a namespace held at an earlier version, or false when the
+// history does not reach back to it.
+func (t *table) before(ns string, rv uint64) ([]*entry, bool) {
+	if rv < t.forgot {
+		return nil, false
+	}
+	items := maps.Clone(t.items)
+	for _, ch := range slices.Backward(t.history) {
+		if ch.rv <= rv {
+			break
+		}
+		if ch.was == nil {
+			delete(items, key(ch.now.obj))
+		} else {
+			items[key(ch.was.obj)] = ch.was
+		}
+	}
+	return inOrder(items, func(e *entry) bool { return ns == "" || e.obj.GetNamespace() == ns }), true
+}
+
+func inOrder(items map[string]*entry, ok func(*entry) bool) []*entry {
+	var out []*entry
+	for _, e := range items {
+		if ok(e) {
+			out = append(out, e)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool {
+		a, b := out[i].obj, out[j].obj
+		if a.GetNamespace() != b.GetNamespace() {
+			return a.GetNamespace() < b.GetNamespace()
+		}
+		return a.GetName() < b.GetName()
+	})
+	return out
+}
+
+// put stores a new version and owns o from then on.
+func (c *Cluster) put(t *table, o object) *entry {
+	k := key(o)
+	was := t.items[k]
+	e := c.version(o)
+	t.items[k] = e
+	typ := watch.Modified
+	if was == nil {
+		typ = watch.Added
+		c.uids[o.GetUID()] = o.GetNamespace()
+	}
+	c.record(t, change{rv: e.rv, typ: typ, now: e, was: was})
+	if was == nil {
+		c.born(t, e)
+	}
+	if len(o.GetOwnerReferences()) > 0 && (was == nil || len(was.obj.GetOwnerReferences()) == 0) {
+		c.collectLater(t, e)
+	}
+	return e
+}
+
+// drop takes an object out of the store; its last version is stored in the
+// history, as it is what watchers are told.
+func (c *Cluster) drop(t *table, e *entry) {
+	k := key(e.obj)
+	if t.items[k] != e {
+		return
+	}
+	delete(t.items, k)
+	delete(c.uids, e.obj.GetUID())
+	last := c.version(as[object](e.obj.DeepCopyObject()))
+	c.record(t, change{rv: last.rv, typ: watch.Deleted, now: last, was: e})
+	c.gone(t, last)
+}
+
+func (c *Cluster) version(o object) *entry {
+	c.rv++
+	o.SetResourceVersion(strconv.FormatUint(c.rv, 10))
+	return &entry{obj: o, rv: c.rv}
+}
+
+func (c *Cluster) record(t *table, ch change) {
+	t.history = append(t.history, ch)
+	// Trimmed in halves, so that the copying is rare.
+	if n := len(t.history); n >= 2*c.cfg.History {
+		cut := n - c.cfg.History
+		t.forgot = t.history[cut-1].rv
+		t.first += uint64(cut)
+		t.history = append(make([]change, 0, 2*c.cfg.History), t.history[cut:]...)
+	}
+	for w := range t.watchers {
+		w.poke()
+	}
+}
+
+// born is what the controllers of a cluster do about a new object.
+func (c *Cluster) born(t *table, e *entry) {
+	switch t.kind {
+	case pods:
+		c.stats.PodsCreated++
+		c.adopt(e)
+	case secrets:
+		c.stats.SecretsCreated++
+		c.secretCame(e.obj.GetNamespace())
+	case claims:
+		c.stats.PVCsCreated++
+		c.rescheduleWaiting()
+	}
+	if t.kind.keep > 0 {
+		t.births = append(t.births, key(e.obj))
+		for len(t.births) > t.kind.keep {
+			if old := t.items[t.births[0]]; old != nil && old != e {
+				c.drop(t, old)
+			}
+			t.births = t.births[1:]
+		}
+	}
+}
+
+// gone is what they do about one that is no more.
+func (c *Cluster) gone(t *table, e *entry) {
+	if t.kind == pods {
+		c.stats.PodsDeleted++
+		c.forget(e.obj.GetUID())
+		c.rescheduleWaiting()
+		c.releaseClaims()
+	}
+	c.collectOrphansOf(e.obj.GetUID())
+}
+
+// now is the clock's time as the API tells it: in whole seconds.
+func (c *Cluster) now() metav1.Time { return metav1.NewTime(c.clock.Now()).Rfc3339Copy() }
+
+// rand is the source of a named thing's chances. It depends on the seed, the
+// name and how often the name was used before, and on nothing else, so that
+// the order of unrelated requests changes nobody's life.
+func (c *Cluster) rand(what string) *rand.Rand {
+	n := c.births[what]
+	c.births[what] = n + 1
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(what))
+	//nolint:gosec // chances here are to be repeatable, not secret
+	return rand.New(rand.NewPCG(uint64(c.cfg.Seed)^n<<40, h.Sum64()))
+}
+
+func newUID(r *rand.Rand) types.UID {
+	const hex = "0123456789abcdef"
+	b := []byte("xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx")
+	for i, x := range b {
+		if x == 'x' {
+			b[i] = hex[r.IntN(16)]
+		}
+	}
+	return types.UID(b)
+}
+
+// between is a duration drawn evenly from lo to hi.
+func between(r *rand.Rand, lo, hi time.Duration) time.Duration {
+	return lo + time.Duration(r.Int64N(int64(hi-lo)+1))
+}

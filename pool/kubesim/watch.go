@@ -1,0 +1,268 @@
+package kubesim
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// A real server sends a bookmark about once a minute.
+const bookmarkEvery = time.Minute
+
+// A watcher is one open watch. It owns no queue: it reads the history of its
+// table from where it stands, and is told that its version is too old when
+// the history has forgotten that place.
+type watcher struct {
+	*filter
+	wake chan struct{}
+
+	// guarded by Cluster.mu
+	next      uint64 // number of the next change to send
+	sent      uint64 // version up to which the client knows
+	bookmarks bool
+	bookmark  bool // one is due
+	timedOut  bool
+	cut       bool
+}
+
+func (w *watcher) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Cluster) watch(rw http.ResponseWriter, r *http.Request, q *call) {
+	query := r.URL.Query()
+	f, err := newFilter(q, query)
+	if err == nil {
+		err = checkInitial(query.Get("sendInitialEvents"), query.Get("resourceVersionMatch"))
+	}
+	if err != nil {
+		fail(rw, err)
+		return
+	}
+	t := c.table(q.kind)
+	w := &watcher{filter: f, wake: make(chan struct{}, 1), bookmarks: isTrue(query.Get("allowWatchBookmarks"))}
+
+	c.mu.Lock()
+	first, err := c.begin(t, w, query.Get("resourceVersion"), query.Get("sendInitialEvents"))
+	if err != nil {
+		c.mu.Unlock()
+		fail(rw, err)
+		return
+	}
+	t.watchers[w] = struct{}{}
+	c.watchers[w] = struct{}{}
+	if c.closed || c.clock.Now().Before(c.cutUntil) {
+		w.cut = true
+		w.poke()
+	}
+	var timeout, ticks *timer
+	if s, _ := strconv.ParseInt(query.Get("timeoutSeconds"), 10, 64); s > 0 {
+		timeout = c.after(time.Duration(s)*time.Second, func() { w.timedOut = true; w.poke() })
+	}
+	if w.bookmarks {
+		var tick func()
+		tick = func() {
+			w.bookmark = true
+			w.poke()
+			ticks = c.after(bookmarkEvery, tick)
+		}
+		ticks = c.after(bookmarkEvery, tick)
+	}
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(t.watchers, w)
+		delete(c.watchers, w)
+		c.cancel(timeout)
+		c.cancel(ticks)
+		c.mu.Unlock()
+	}()
+
+	rw.Header().Set("Content-Type", "application/json")
+	rw.WriteHeader(http.StatusOK)
+	flusher := http.NewResponseController(rw)
+	if len(first) > 0 {
+		if _, err := rw.Write(first); err != nil {
+			return
+		}
+	}
+	if flusher.Flush() != nil {
+		return
+	}
+	for {
+		c.mu.Lock()
+		out, end := c.collect(t, w)
+		cut := w.cut
+		c.mu.Unlock()
+		if cut {
+			panic(http.ErrAbortHandler)
+		}
+		if len(out) > 0 {
+			if _, err := rw.Write(out); err != nil {
+				return
+			}
+			if flusher.Flush() != nil {
+				return
+			}
+		}
+		if end {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-w.wake:
+		}
+	}
+}
+
+// checkInitial: streaming lists are asked for with exactly these options.
+func checkInitial(initial, match string) error {
+	var errs field.ErrorList
+	switch {
+	case initial == "" && match != "":
+		errs = append(errs, field.Forbidden(field.NewPath("resourceVersionMatch"), "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+	case initial != "" && match != string(metav1.ResourceVersionMatchNotOlderThan):
+		errs = append(errs, field.Forbidden(field.NewPath("resourceVersionMatch"), "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	kind := metav1.SchemeGroupVersion.WithKind("ListOptions").GroupKind()
+	return apierrors.NewInvalid(kind, "", errs)
+}
+
+// begin sets where a watch starts and gives what it sends first.
+func (c *Cluster) begin(t *table, w *watcher, version, initial string) ([]byte, error) {
+	w.next = t.first + uint64(len(t.history))
+	w.sent = c.rv
+	stream := isTrue(initial)
+	rv, err := strconv.ParseUint(version, 10, 64)
+	if version != "" && err != nil {
+		return nil, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("ListOptions").GroupKind(), "",
+			field.ErrorList{field.Invalid(field.NewPath("resourceVersion"), version, err.Error())})
+	}
+	if stream {
+		if err := c.notTooNew(version); err != nil {
+			return nil, err
+		}
+	}
+	// Without a version a watch opens with what there is, as if just added.
+	if stream || (initial == "" && rv == 0) {
+		var out []byte
+		for _, e := range t.sorted(w.ns) {
+			if w.passes(e.obj) {
+				out = appendEvent(out, watch.Added, t.kind, e.json())
+			}
+		}
+		if stream && w.bookmarks {
+			out = appendBookmark(out, t.kind, c.rv, true)
+		}
+		return out, nil
+	}
+	if rv == 0 {
+		return nil, nil
+	}
+	w.sent = rv
+	w.next = t.first
+	if rv < t.forgot {
+		// A real server too opens the stream before it says so.
+		w.timedOut = true
+		return appendExpired(nil, rv, t.forgot), nil
+	}
+	for _, ch := range t.history {
+		if ch.rv > rv {
+			break
+		}
+		w.next++
+	}
+	return nil, nil
+}
+
+// collect is what a watcher has not been told yet, and whether it is the end.
+func (c *Cluster) collect(t *table, w *watcher) (out []byte, end bool) {
+	if w.timedOut {
+		return nil, true
+	}
+	if w.next < t.first {
+		return appendExpired(nil, w.sent, t.forgot), true
+	}
+	for _, ch := range t.history[w.next-t.first:] {
+		out = w.append(out, t.kind, ch)
+	}
+	w.next = t.first + uint64(len(t.history))
+	if len(out) > 0 || !w.bookmark {
+		if len(out) > 0 {
+			w.sent = c.rv
+		}
+		return out, false
+	}
+	w.bookmark = false
+	if w.sent < c.rv {
+		w.sent = c.rv
+		out = appendBookmark(out, t.kind, c.rv, false)
+	}
+	return out, false
+}
+
+// append adds what a change is to this watcher: an object that comes to match
+// its selector was added, one that ceases to was deleted.
+func (w *watcher) append(out []byte, k *kind, ch change) []byte {
+	now := ch.typ != watch.Deleted && w.passes(ch.now.obj)
+	was := ch.was != nil && w.passes(ch.was.obj)
+	switch {
+	case now && was:
+		return appendEvent(out, watch.Modified, k, ch.now.json())
+	case now:
+		return appendEvent(out, watch.Added, k, ch.now.json())
+	case was && ch.typ == watch.Deleted:
+		return appendEvent(out, watch.Deleted, k, ch.now.json())
+	case was:
+		// The watcher knows the object as it was, and is told that one, with
+		// the version of the change.
+		old := as[object](ch.was.obj.DeepCopyObject())
+		old.SetResourceVersion(strconv.FormatUint(ch.rv, 10))
+		return appendEvent(out, watch.Deleted, k, encode(old))
+	}
+	return out
+}
+
+func appendEvent(out []byte, typ watch.EventType, k *kind, body []byte) []byte {
+	out = append(out, `{"type":"`...)
+	out = append(out, typ...)
+	out = append(out, `","object":`...)
+	out = append(out, k.head()...)
+	out = append(out, body[1:]...)
+	return append(out, "}\n"...)
+}
+
+func appendBookmark(out []byte, k *kind, rv uint64, initial bool) []byte {
+	note := ""
+	if initial {
+		note = `,"annotations":{"` + metav1.InitialEventsAnnotationKey + `":"true"}`
+	}
+	body := fmt.Sprintf(`{"metadata":{"resourceVersion":"%d"%s}}`, rv, note)
+	return appendEvent(out, watch.Bookmark, k, []byte(body))
+}
+
+func appendExpired(out []byte, rv, oldest uint64) []byte {
+	msg := fmt.Sprintf("too old resource version: %d (%d)", rv, oldest)
+	return fmt.Appendf(out,
+		`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":%q,"reason":"Expired","code":410}}`+"\n", msg)
+}
+
+func (c *Cluster) cutWatches() {
+	for w := range c.watchers {
+		w.cut = true
+		w.poke()
+	}
+}

@@ -1,0 +1,195 @@
+// Package pool turns the scaler's nouns into Kubernetes pods and back, through
+// client-go. It promises that a pod is created under a name chosen by the
+// caller and counts from then on exactly once, that a deletion hits exactly the
+// pod that was looked at or nothing, that what belongs to a pod (its Secret, its
+// volume claim) goes with it, and that Observe answers with all pods of the
+// instance or with an error: "could not see" is never "there is nothing".
+//
+// It never decides which agent to make or to remove, never deletes anything but
+// a pod it was told to, never changes an object without this instance's label,
+// never reads a Secret, and knows nothing of Jenkins but its URL.
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
+
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+const (
+	// callTimeout bounds one request, so that an API server that does not answer
+	// cannot stop the loop.
+	callTimeout = 15 * time.Second
+	// A fast clock does not make computers faster: no request gets less than
+	// this of the wall's time.
+	minCallTimeout = 5 * time.Second
+	// startLimit is how long Start waits for the API server.
+	startLimit = time.Minute
+)
+
+// Config is what a Pool is made from.
+type Config struct {
+	Client   kubernetes.Interface
+	Instance string // whose pods these are: the value of LabelInstance
+	Specs    []Spec
+	Clock    clock.Clock // nil: the machine's
+	Log      *zap.Logger // nil: none
+	// Requests, if set, is told of each request to the API server: its verb and
+	// resource, the HTTP status ("error": no answer) and how long it took.
+	Requests func(verb, resource, code string, took time.Duration)
+}
+
+// Pool is the pods of one instance.
+type Pool struct {
+	client   kubernetes.Interface
+	instance string
+	specs    map[scaler.PoolID]Spec
+	clock    clock.Clock
+	log      *zap.Logger
+	requests func(verb, resource, code string, took time.Duration)
+
+	followers []*follower // one per namespace
+}
+
+var _ control.Cluster = (*Pool)(nil)
+
+// New checks the configuration, all of it at once. It asks nobody anything.
+func New(cfg Config) (*Pool, error) {
+	p := &Pool{
+		client: cfg.Client, instance: cfg.Instance, clock: cfg.Clock, log: cfg.Log, requests: cfg.Requests,
+		specs: make(map[scaler.PoolID]Spec, len(cfg.Specs)),
+	}
+	if p.clock == nil {
+		p.clock = clock.Real()
+	}
+	if p.log == nil {
+		p.log = zap.NewNop()
+	}
+	if p.requests == nil {
+		p.requests = func(string, string, string, time.Duration) {}
+	}
+	var wrong []error
+	if cfg.Client == nil {
+		wrong = append(wrong, errors.New("no Kubernetes client"))
+	}
+	if cfg.Instance == "" {
+		wrong = append(wrong, errors.New("no instance"))
+	}
+	if len(cfg.Specs) == 0 {
+		wrong = append(wrong, errors.New("no pools"))
+	}
+	var namespaces []string
+	for _, s := range cfg.Specs {
+		s = s.withDefaults(cfg.Instance)
+		if _, ok := p.specs[s.PoolID]; ok {
+			wrong = append(wrong, fmt.Errorf("%s: given twice", s.name()))
+		}
+		wrong = append(wrong, s.check(cfg.Instance)...)
+		p.specs[s.PoolID] = s
+		namespaces = append(namespaces, s.Namespace)
+	}
+	if len(wrong) > 0 {
+		return nil, fmt.Errorf("pools: %w", errors.Join(wrong...))
+	}
+	slices.Sort(namespaces)
+	for _, ns := range slices.Compact(namespaces) {
+		p.followers = append(p.followers, newFollower(p, ns))
+	}
+	return p, nil
+}
+
+// Start begins to follow the pods of every namespace and returns when all of
+// them are known, or with the reason why they cannot be. It follows until ctx
+// ends; after an error it has stopped. It is called once.
+func (p *Pool) Start(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	failed := make(chan error, len(p.followers))
+	var running sync.WaitGroup
+	defer func() {
+		if err != nil {
+			cancel()
+			running.Wait()
+		}
+	}()
+	for _, f := range p.followers {
+		running.Go(func() { f.run(ctx, failed) })
+	}
+	limit := make(chan struct{})
+	stop := p.clock.AfterFunc(startLimit, func() { close(limit) })
+	defer stop()
+	return p.synced(ctx, failed, limit)
+}
+
+func (p *Pool) synced(ctx context.Context, failed <-chan error, limit <-chan struct{}) error {
+	for _, f := range p.followers {
+		select {
+		case <-f.first:
+		case err := <-failed:
+			return err
+		case <-limit:
+			return fmt.Errorf("follow pods in %s: no list within %s: %w", f.ns, startLimit, f.lastError())
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// spec is how a pool's pods are made.
+func (p *Pool) spec(id scaler.PoolID) (Spec, error) {
+	s, ok := p.specs[id]
+	if !ok {
+		return Spec{}, fmt.Errorf("no %s agents are configured for team %s", id.Kind, id.Team)
+	}
+	return s, nil
+}
+
+// follower is the one of a namespace, or nil.
+func (p *Pool) follower(ns string) *follower {
+	for _, f := range p.followers {
+		if f.ns == ns {
+			return f
+		}
+	}
+	return nil
+}
+
+// call makes one request in bounded time and counts it.
+func (p *Pool) call(ctx context.Context, verb, resource string, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, max(p.clock.Wall(callTimeout), minCallTimeout))
+	defer cancel()
+	began := p.clock.Now()
+	err := do(ctx)
+	p.asked(verb, resource, began, err)
+	return err
+}
+
+// asked counts a request. One that was not sent, being late, is none.
+func (p *Pool) asked(verb, resource string, began time.Time, err error) {
+	code := "200"
+	var status apierrors.APIStatus
+	switch {
+	case errors.Is(err, control.ErrLate):
+		return
+	case errors.As(err, &status):
+		code = strconv.Itoa(int(status.Status().Code))
+	case err != nil:
+		code = "error"
+	case verb == "create":
+		code = strconv.Itoa(http.StatusCreated)
+	}
+	p.requests(verb, resource, code, p.clock.Now().Sub(began))
+}

@@ -1,0 +1,442 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	"bellboard/pool/kubesim"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+func TestMain(m *testing.M) {
+	klog.SetLogger(logr.Discard()) // client-go tells of every watch that fails
+	goleak.VerifyTestMain(m)
+}
+
+var (
+	inbound = scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+	swarm   = scaler.PoolID{Team: "web", Kind: scaler.Persistent}
+	keeping = scaler.PoolID{Team: "data", Kind: scaler.Persistent} // inbound, keeps Docker's data
+)
+
+// A house is a pool that talks to a simulated cluster, in virtual time.
+type house struct {
+	*Pool
+	t       *testing.T
+	cluster *kubesim.Cluster
+	client  kubernetes.Interface
+
+	mu    sync.Mutex
+	asked map[string]int // "create pods 201"
+}
+
+// bubble runs a test in virtual time.
+func bubble(t *testing.T, f func(*house)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(*rest.Config) {})
+		h.start()
+		f(h)
+	})
+}
+
+func newHouse(t *testing.T, tune func(*rest.Config)) *house {
+	t.Helper()
+	h := &house{t: t, asked: map[string]int{}, cluster: kubesim.New(kubesim.Config{Clock: clock.Real(), Token: "t"})}
+	t.Cleanup(h.cluster.Close)
+	cfg := h.cluster.RESTConfig()
+	tune(cfg)
+	var err error
+	if h.client, err = kubernetes.NewForConfig(cfg); err != nil {
+		t.Fatal(err)
+	}
+	data := specOf(scaler.Persistent, scaler.Inbound, DockerDind)
+	data.PoolID, data.Namespace = keeping, "data"
+	h.Pool, err = New(Config{
+		Client: h.client, Instance: "ci", Clock: clock.Real(),
+		Specs: []Spec{
+			specOf(scaler.Ephemeral, scaler.Inbound, DockerNone),
+			specOf(scaler.Persistent, scaler.Swarm, DockerDind),
+			data,
+		},
+		Requests: func(verb, resource, code string, _ time.Duration) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.asked[verb+" "+resource+" "+code]++
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// start follows until the test ends; the bubble sees to it that nothing stays.
+func (h *house) start() {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	h.t.Cleanup(cancel)
+	if err := h.Start(ctx); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *house) pods() []scaler.Pod {
+	h.t.Helper()
+	view, err := h.Observe(context.Background())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return view.Pods
+}
+
+// pod is the only one of that name, as observed.
+func (h *house) pod(name string) scaler.Pod {
+	h.t.Helper()
+	for _, p := range h.pods() {
+		if p.Name == name {
+			return p
+		}
+	}
+	h.t.Fatalf("pod %s is not observed", name)
+	return scaler.Pod{}
+}
+
+func (h *house) create(name string, id scaler.PoolID) scaler.Pod {
+	h.t.Helper()
+	p, err := h.Create(context.Background(), name, id)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return p
+}
+
+func (h *house) secret(p scaler.Pod) {
+	h.t.Helper()
+	if err := h.PutSecret(context.Background(), p, "s3cret"); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// running makes an agent and waits until it runs.
+func (h *house) running(name string) scaler.Pod {
+	h.t.Helper()
+	h.secret(h.create(name, inbound))
+	h.await(time.Minute, func() bool { return h.pod(name).Phase == scaler.PodRunning })
+	return h.pod(name)
+}
+
+func (h *house) await(limit time.Duration, ok func() bool) {
+	h.t.Helper()
+	for start := time.Now(); !ok(); time.Sleep(50 * time.Millisecond) {
+		if time.Since(start) > limit {
+			h.t.Fatalf("not within %s", limit)
+		}
+	}
+	synctest.Wait()
+}
+
+func (h *house) requests(what string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.asked[what]
+}
+
+// refuse answers one kind of request with a status.
+func (h *house) refuse(what string, err *apierrors.StatusError) {
+	h.cluster.Refuse(func(_ *http.Request, verb, resource string) *metav1.Status {
+		if verb+" "+resource == what {
+			return &err.ErrStatus
+		}
+		return nil
+	})
+}
+
+var podsResource = schema.GroupResource{Resource: "pods"}
+
+func soon() time.Time { return time.Now().Add(time.Second) }
+
+func is(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("the error is %v, not %v", err, want)
+	}
+}
+
+func TestAnAgentsLife(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		if got := h.pods(); len(got) != 0 {
+			t.Fatalf("there is %v", got)
+		}
+		h.secret(h.create("web-e-1", inbound))
+		p := h.pod("web-e-1")
+		if p.Connect != scaler.Inbound || p.Phase != scaler.PodPending || p.PoolID != inbound || p.Namespace != "agents" || p.UID == "" {
+			t.Errorf("it is born as %+v", p)
+		}
+		h.await(time.Minute, func() bool { return h.pod("web-e-1").Phase == scaler.PodRunning })
+		p = h.pod("web-e-1")
+		if p.Requested || p.Connected || p.Scheduled.IsZero() || p.Ready.Before(p.Scheduled) || p.Created.IsZero() || p.Trouble != "" {
+			t.Errorf("it runs as %+v", p)
+		}
+		s := h.cluster.Secret("agents", "web-e-1")
+		if s == nil || string(s.Data["secret"]) != "s3cret" || !*s.Immutable || s.Labels[LabelInstance] != "ci" || string(s.OwnerReferences[0].UID) != p.UID {
+			t.Errorf("its Secret is %+v", s)
+		}
+		if err := h.Annotate(ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		p = h.pod("web-e-1")
+		if !p.Connected {
+			t.Error("it was never connected")
+		}
+		if err := h.DeletePod(ctx, p, soon()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if p = h.pod("web-e-1"); !p.Deleting || !p.DeletingByUs {
+			t.Errorf("it goes as %+v", p)
+		}
+		time.Sleep(30 * time.Second)
+		if got := h.pods(); len(got) != 0 {
+			t.Errorf("it left %v", got)
+		}
+		if len(h.cluster.Secrets()) != 0 {
+			t.Error("its Secret is left behind")
+		}
+		for what, n := range map[string]int{"create pods 201": 1, "create secrets 201": 1, "patch pods 200": 1, "delete pods 200": 1, "get pods 200": 0} {
+			if got := h.requests(what); got != n {
+				t.Errorf("%s: %d times, not %d", what, got, n)
+			}
+		}
+	})
+}
+
+func TestOnlyTheInstancesPodsAreSeen(t *testing.T) {
+	bubble(t, func(h *house) {
+		for i, labels := range []map[string]string{nil, {LabelInstance: "other"}} {
+			pod := Build(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone), fmt.Sprintf("x-%d", i))
+			pod.Labels = labels
+			if _, err := h.client.CoreV1().Pods("agents").Create(context.Background(), pod, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.create("web-e-1", inbound)
+		h.create("data-p-1", keeping)
+		synctest.Wait()
+		got := h.pods()
+		if len(got) != 2 || got[0].Name != "data-p-1" || got[0].Namespace != "data" || got[1].Name != "web-e-1" {
+			t.Errorf("it sees %+v", got)
+		}
+	})
+}
+
+func TestAnAgentOnTheWayCountsExactlyOnce(t *testing.T) {
+	bubble(t, func(h *house) {
+		const n = 60
+		for i := range n {
+			p := h.create(fmt.Sprintf("web-e-%02d", i), inbound)
+			if !p.Requested {
+				t.Fatalf("it is born as %+v", p)
+			}
+			// The watch and this goroutine race; whoever wins, it counts once.
+			if got := len(h.pods()); got != i+1 {
+				t.Fatalf("%d agents count as %d", i+1, got)
+			}
+		}
+		synctest.Wait()
+		for _, p := range h.pods() {
+			if p.Requested {
+				t.Errorf("%s is still on the way", p.Name)
+			}
+		}
+		if f := h.follower("agents"); len(f.births) > 0 {
+			t.Errorf("%d births are left", len(f.births))
+		}
+	})
+}
+
+func TestAnAgentCountsWhileTheWatchIsBroken(t *testing.T) {
+	bubble(t, func(h *house) {
+		var broken atomic.Bool
+		broken.Store(true)
+		h.cluster.Refuse(func(_ *http.Request, verb, _ string) *metav1.Status {
+			if broken.Load() && (verb == "watch" || verb == "list") {
+				return &apierrors.NewTooManyRequests("not now", 1).ErrStatus
+			}
+			return nil
+		})
+		h.cluster.Cut(time.Millisecond)
+		time.Sleep(time.Second)
+		kept := h.create("web-e-1", inbound)
+		gone := h.create("web-e-2", inbound)
+		if p := h.pod("web-e-1"); !p.Requested {
+			t.Errorf("it is %+v", p)
+		}
+		// Gone again before the cache ever saw it: it counts until the cache has
+		// come that far, and not a moment longer.
+		if err := h.DeletePod(context.Background(), gone, soon()); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(h.pods()); got != 2 {
+			t.Errorf("%d agents count", got)
+		}
+		broken.Store(false)
+		time.Sleep(15 * time.Second)
+		got := h.pods()
+		if len(got) != 1 || got[0].UID != kept.UID || got[0].Requested {
+			t.Errorf("it sees %+v", got)
+		}
+	})
+}
+
+func TestACreationWhoseAnswerIsLostIsFound(t *testing.T) {
+	bubble(t, func(h *house) {
+		lost := 0
+		h.cluster.Lose(func(_ *http.Request, verb, resource string) bool {
+			if verb+" "+resource == "create pods" {
+				lost++
+				return true
+			}
+			return false
+		})
+		p := h.create("web-e-1", inbound)
+		if lost != 1 || p.UID != string(h.cluster.Pod("agents", "web-e-1").UID) {
+			t.Errorf("%d answers were lost, and it is %+v", lost, p)
+		}
+		h.cluster.Lose(nil)
+		// The same again is the same pod.
+		if again := h.create("web-e-1", inbound); again.UID != p.UID {
+			t.Errorf("there are two: %+v", again)
+		}
+		synctest.Wait()
+		if got := len(h.pods()); got != 1 {
+			t.Errorf("it counts as %d", got)
+		}
+	})
+}
+
+func TestANameThatIsTaken(t *testing.T) {
+	bubble(t, func(h *house) {
+		h.create("web-x-1", inbound)
+		_, err := h.Create(context.Background(), "web-x-1", swarm)
+		is(t, err, control.ErrExists)
+		if got := len(h.pods()); got != 1 {
+			t.Errorf("%d agents count", got)
+		}
+		_, err = h.Create(context.Background(), "x", scaler.PoolID{Team: "nobody", Kind: scaler.Ephemeral})
+		if err == nil || errors.Is(err, control.ErrRefused) {
+			t.Errorf("an unknown pool gives %v", err)
+		}
+	})
+}
+
+func TestWhatTheServerSays(t *testing.T) {
+	kind := schema.GroupKind{Kind: "Pod"}
+	for name, c := range map[string]struct {
+		answer  *apierrors.StatusError
+		refused bool
+		words   string
+	}{
+		"quota":     {apierrors.NewForbidden(podsResource, "x", errors.New("exceeded quota: pods")), true, "exceeded quota: pods"},
+		"invalid":   {apierrors.NewInvalid(kind, "x", nil), true, "invalid"},
+		"namespace": {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "agents"), true, `namespaces "agents" not found`},
+		"busy":      {apierrors.NewTooManyRequests("later", 0), false, "later"},
+		"broken":    {apierrors.NewInternalError(errors.New("webhook is away")), false, "webhook is away"},
+		"conflict":  {apierrors.NewConflict(schema.GroupResource{Resource: "resourcequotas"}, "q", errors.New("modified")), false, "modified"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(h *house) {
+				h.refuse("create pods", c.answer)
+				_, err := h.Create(context.Background(), "web-e-1", inbound)
+				if err == nil || errors.Is(err, control.ErrRefused) != c.refused || !strings.Contains(err.Error(), c.words) {
+					t.Errorf("it gives %v", err)
+				}
+				if got := len(h.pods()); got != 0 {
+					t.Errorf("%d agents count", got)
+				}
+			})
+		})
+	}
+}
+
+func TestAClaimIsMadeAfterItsPodAndGoesWithIt(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		p := h.create("data-p-1", keeping)
+		h.secret(p)
+		h.secret(p) // as after a restart
+		claims := h.cluster.PVCs()
+		if len(claims) != 1 || string(claims[0].OwnerReferences[0].UID) != p.UID || claims[0].Spec.AccessModes[0] != corev1.ReadWriteOncePod {
+			t.Fatalf("the claims are %+v", claims)
+		}
+		if got := h.requests("create persistentvolumeclaims 201") + h.requests("create persistentvolumeclaims 409"); got != 1 {
+			t.Errorf("the claim was made %d times", got)
+		}
+		h.await(time.Minute, func() bool { return h.pod("data-p-1").Phase == scaler.PodRunning })
+		if err := h.DeletePod(ctx, h.pod("data-p-1"), soon()); err != nil {
+			t.Fatal(err)
+		}
+		h.await(time.Minute, func() bool { return len(h.cluster.PVCs())+len(h.cluster.Secrets()) == 0 })
+	})
+}
+
+func TestAClaimThatCouldNotBeMadeIsMadeLater(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		h.refuse("create persistentvolumeclaims", apierrors.NewForbidden(schema.GroupResource{Resource: "persistentvolumeclaims"}, "x", errors.New("exceeded quota: storage")))
+		p := h.create("web-p-1", swarm)
+		is(t, h.PutSecret(ctx, p, ""), control.ErrRefused)
+		time.Sleep(5 * time.Second)
+		if got := h.pod("web-p-1"); got.Trouble != "Unschedulable" || !strings.Contains(got.TroubleText, "not found") {
+			t.Errorf("it waits as %+v", got)
+		}
+		h.cluster.Refuse(nil)
+		if err := h.PutSecret(ctx, h.pod("web-p-1"), ""); err != nil {
+			t.Fatal(err)
+		}
+		if len(h.cluster.PVCs()) != 1 || len(h.cluster.Secrets()) != 0 {
+			t.Errorf("it has %d claims and %d Secrets", len(h.cluster.PVCs()), len(h.cluster.Secrets()))
+		}
+	})
+}
+
+func TestPutSecretKnowsItsPod(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		p := h.create("web-e-1", inbound)
+		if err := h.PutSecret(ctx, p, ""); err == nil {
+			t.Error("an inbound agent got no secret, and that was fine")
+		}
+		p.UID = "another"
+		is(t, h.PutSecret(ctx, p, "s3cret"), control.ErrGone)
+		p.Namespace = "elsewhere"
+		if err := h.PutSecret(ctx, p, "s3cret"); err == nil {
+			t.Error("a Secret was put into a namespace that is not ours")
+		}
+		if len(h.cluster.Secrets()) != 0 {
+			t.Error("there is a Secret")
+		}
+	})
+}

@@ -1,0 +1,161 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"bellboard/scaler"
+)
+
+// The labels and annotations that Bellboard's objects carry.
+const (
+	LabelInstance = "bellboard.dev/instance" // whose it is
+	LabelTeam     = "bellboard.dev/team"
+	LabelKind     = "bellboard.dev/kind"
+	// LabelBusy is "true" while a build may run: the PodDisruptionBudget of the
+	// agents' namespace selects it.
+	LabelBusy = "bellboard.dev/busy"
+
+	// AnnotationSpecHash tells pods of one name apart that were made from
+	// different settings.
+	AnnotationSpecHash = "bellboard.dev/spec-hash"
+	// AnnotationConnected is when the agent's node was first seen online (RFC 3339).
+	AnnotationConnected = "bellboard.dev/connected"
+	// AnnotationConnect is how the pod's agent reaches Jenkins; a pod outlives a
+	// change of that setting.
+	AnnotationConnect = "bellboard.dev/connect"
+
+	labelName      = "app.kubernetes.io/name"
+	labelManagedBy = "app.kubernetes.io/managed-by"
+
+	annotationSafeToEvict  = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+	annotationDoNotDisrupt = "karpenter.sh/do-not-disrupt"
+)
+
+// The images used where a Spec names none.
+const (
+	DefaultImage          = "jenkins/inbound-agent:3385.vf1123fb_515da_-1"
+	DefaultDindImage      = "docker:29-dind"
+	DefaultDockerCLIImage = "docker:29-cli"
+)
+
+// DockerMode is how an agent's builds get a Docker daemon.
+type DockerMode string
+
+// The Docker modes.
+const (
+	DockerNone DockerMode = "none" // they get none
+	DockerDind DockerMode = "dind" // a privileged sidecar of their own
+)
+
+// Spec is what shapes the pods of one team and kind.
+type Spec struct {
+	scaler.PoolID
+	Instance  string // empty: the Pool's
+	Namespace string
+	Image     string // empty: DefaultImage
+	Connect   scaler.Connect
+	// Labels are what a Swarm client claims; "swarm" among them is left to the
+	// plugin, which adds it by itself.
+	Labels []string
+
+	// CPU and Memory are what the whole pod asks for; zero asks for nothing.
+	CPU, Memory resource.Quantity
+
+	Docker         DockerMode // empty: DockerNone
+	DindImage      string     // empty: DefaultDindImage
+	DockerCLIImage string     // empty: DefaultDockerCLIImage
+	RegistryMirror string     // URL; empty: none
+	CacheSize      resource.Quantity
+	StorageClass   string // empty: the cluster's default
+
+	// BuildGrace is how long a running build may go on when somebody else deletes the pod.
+	BuildGrace time.Duration
+
+	ServiceAccount  string // its token is not mounted
+	ImagePullSecret string
+	PriorityClass   string
+	NodeSelector    map[string]string
+	Tolerations     []corev1.Toleration
+
+	JenkinsURL string // as agents reach it
+	SwarmUser  string
+	// SwarmPasswordSecret names the Secret, made by the user in the same
+	// namespace, whose key "password" is SwarmUser's.
+	SwarmPasswordSecret string
+}
+
+// withDefaults fills in what may be left out.
+func (s Spec) withDefaults(instance string) Spec {
+	fill := func(to *string, value string) {
+		if *to == "" {
+			*to = value
+		}
+	}
+	fill(&s.Instance, instance)
+	fill(&s.Image, DefaultImage)
+	fill(&s.DindImage, DefaultDindImage)
+	fill(&s.DockerCLIImage, DefaultDockerCLIImage)
+	if s.Docker == "" {
+		s.Docker = DockerNone
+	}
+	if s.Connect == "" {
+		s.Connect = scaler.Inbound
+	}
+	if s.CacheSize.IsZero() {
+		s.CacheSize = resource.MustParse("20Gi")
+	}
+	return s
+}
+
+// name is what messages call the pool.
+func (s *Spec) name() string { return fmt.Sprintf("team %s, %s", s.Team, s.Kind) }
+
+// check finds all that makes pods of this spec impossible.
+func (s *Spec) check(instance string) []error {
+	var wrong []error
+	need := func(ok bool, what string) {
+		if !ok {
+			wrong = append(wrong, fmt.Errorf("%s: %w", s.name(), errors.New(what)))
+		}
+	}
+	need(s.Instance == instance, "belongs to another instance")
+	need(s.Team != "", "no team")
+	need(s.Kind == scaler.Ephemeral || s.Kind == scaler.Persistent, "no such kind")
+	need(s.Namespace != "", "no namespace")
+	need(s.JenkinsURL != "", "no Jenkins URL")
+	need(s.BuildGrace >= 0, "a negative build grace")
+	need(s.Docker == DockerNone || s.Docker == DockerDind, "no such Docker mode: "+string(s.Docker))
+	switch s.Connect {
+	case scaler.Inbound:
+	case scaler.Swarm:
+		need(s.SwarmUser != "" && s.SwarmPasswordSecret != "", "Swarm agents need a user and the Secret of its password")
+	default:
+		need(false, "no such way to connect: "+string(s.Connect))
+	}
+	return wrong
+}
+
+// hasClaim reports whether each pod has a volume claim of its own.
+func (s *Spec) hasClaim() bool { return s.Docker == DockerDind && s.Kind == scaler.Persistent }
+
+// labels are what every object of the pool carries.
+func (s *Spec) labels() map[string]string {
+	return map[string]string{
+		labelName:      "jenkins-agent",
+		labelManagedBy: "bellboard",
+		LabelInstance:  s.Instance,
+		LabelTeam:      s.Team,
+		LabelKind:      string(s.Kind),
+	}
+}
+
+// swarmLabels are the labels that a Swarm client claims.
+func (s *Spec) swarmLabels() []string {
+	return slices.DeleteFunc(slices.Clone(s.Labels), func(l string) bool { return l == "swarm" })
+}

@@ -1,0 +1,215 @@
+package pool
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/flowcontrol"
+
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+// deletionGraceSeconds marks a deletion as Bellboard's: nobody else is likely to
+// give a pod seven seconds. It is enough for an idle agent to end, and under the
+// ten seconds after which a Swarm client would register itself anew.
+const deletionGraceSeconds = 7
+
+// Create creates the agent's pod under that name, and for one that keeps its
+// Docker data the volume claim after it. A pod of that name that is there already
+// and was made from the same settings is the answer, too: an earlier try whose
+// answer was lost. When the claim could not be made the pod is there all the
+// same, and PutSecret makes the claim.
+func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID) (scaler.Pod, error) {
+	s, err := p.spec(id)
+	if err != nil {
+		return scaler.Pod{}, err
+	}
+	want := Build(s, name)
+	var made *corev1.Pod
+	err = p.call(ctx, "create", "pods", func(ctx context.Context) error {
+		made, err = p.client.CoreV1().Pods(s.Namespace).Create(ctx, want, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		var unseen error
+		if made, unseen = p.madeBefore(ctx, want, err); made == nil {
+			err = createError(err)
+			if unseen != nil {
+				err = fmt.Errorf("%w; and whether it was made nevertheless cannot be seen: %w", err, unseen)
+			}
+			return scaler.Pod{}, wrap("create pod "+name, err)
+		}
+	}
+	f := p.follower(s.Namespace)
+	pod := f.born(made)
+	if s.hasClaim() {
+		if err := p.putClaim(ctx, &pod); err != nil {
+			p.log.Warn("a new agent waits for its volume claim", zap.String("agent", name), zap.Error(err))
+		} else {
+			f.setClaimed(&pod)
+		}
+	}
+	return pod, nil
+}
+
+// madeBefore looks whether the pod is there after a creation that failed with
+// an error that leaves it possible. nil: it is not, or the error says why nobody
+// knows.
+func (p *Pool) madeBefore(ctx context.Context, want *corev1.Pod, failure error) (*corev1.Pod, error) {
+	if !apierrors.IsAlreadyExists(failure) && !open(failure) {
+		return nil, nil
+	}
+	var got *corev1.Pod
+	err := p.call(ctx, "get", "pods", func(ctx context.Context) error {
+		var err error
+		got, err = p.client.CoreV1().Pods(want.Namespace).Get(ctx, want.Name, metav1.GetOptions{})
+		return err
+	})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case got.DeletionTimestamp != nil,
+		got.Labels[LabelInstance] != want.Labels[LabelInstance],
+		got.Annotations[AnnotationSpecHash] != want.Annotations[AnnotationSpecHash]:
+		return nil, nil
+	}
+	return got, nil
+}
+
+// PutSecret makes what the pod waits for: its Secret, and its volume claim if it
+// has one and this process has not made it. Both are owned by the pod, so they go
+// with it. What exists is as good. An empty secret means the claim only, for
+// agents that have no secret of their own.
+func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
+	f := p.follower(pod.Namespace)
+	if f == nil {
+		return fmt.Errorf("pod %s: no agents are configured in namespace %s", pod.Name, pod.Namespace)
+	}
+	known, missing := f.claim(&pod)
+	if !known {
+		return wrap("pod "+pod.Name, control.ErrGone)
+	}
+	var err error
+	switch {
+	case secret != "":
+		err = p.putSecret(ctx, &pod, secret)
+	case pod.Connect == scaler.Inbound:
+		err = fmt.Errorf("pod %s: an inbound agent needs its secret", pod.Name)
+	}
+	if missing {
+		claimErr := p.putClaim(ctx, &pod)
+		if claimErr == nil {
+			f.setClaimed(&pod)
+		}
+		err = errors.Join(err, claimErr)
+	}
+	return err
+}
+
+func (p *Pool) putSecret(ctx context.Context, pod *scaler.Pod, secret string) error {
+	labels := (&Spec{PoolID: pod.PoolID, Instance: p.instance}).labels()
+	err := p.call(ctx, "create", "secrets", func(ctx context.Context) error {
+		_, err := p.client.CoreV1().Secrets(pod.Namespace).Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: labels, OwnerReferences: ownedBy(pod)},
+			Type:       corev1.SecretTypeOpaque,
+			Immutable:  new(true),
+			Data:       map[string][]byte{inboundSecretKey: []byte(secret)},
+		}, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return wrap("create the Secret of "+pod.Name, createError(err))
+	}
+	return nil
+}
+
+// Annotate notes on the pod, and on no later one of its name, that its node was
+// online once.
+func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid":         pod.UID,
+		"annotations": map[string]string{AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339)},
+	}})
+	if err != nil {
+		return wrap("annotate pod "+pod.Name, err)
+	}
+	err = p.call(ctx, "patch", "pods", func(ctx context.Context) error {
+		_, err := p.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+		return err
+	})
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsInvalid(err):
+		// The only thing in the patch that can be invalid is another pod's UID.
+		err = fmt.Errorf("%w: %w", control.ErrChanged, err)
+	default:
+		err = changeError(err)
+	}
+	return wrap("annotate pod "+pod.Name, err)
+}
+
+// DeletePod deletes exactly the pod that was looked at: another of its name, or
+// a later version of it, is left alone (ErrChanged). The deadline is checked on
+// the clock after client-go's own queue of requests, so nothing is sent late.
+func (p *Pool) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
+	if pod.UID == "" || pod.ResourceVersion == "" {
+		return fmt.Errorf("delete pod %s: neither its UID nor its version may be unknown", pod.Name)
+	}
+	client := p.client.CoreV1().RESTClient()
+	options := &metav1.DeleteOptions{
+		GracePeriodSeconds: new(int64(deletionGraceSeconds)),
+		Preconditions:      &metav1.Preconditions{UID: new(types.UID(pod.UID)), ResourceVersion: &pod.ResourceVersion},
+	}
+	err := p.call(ctx, "delete", "pods", func(ctx context.Context) error {
+		return client.Delete().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).Body(options).
+			Throttle(inTime{RateLimiter: orNever(client.GetRateLimiter()), clock: p.clock, deadline: deadline}).
+			Do(ctx).Error()
+	})
+	if err != nil {
+		return wrap("delete pod "+pod.Name, changeError(err))
+	}
+	if f := p.follower(pod.Namespace); f != nil {
+		f.deleted(&pod)
+	}
+	return nil
+}
+
+// inTime is a rate limiter that lets nothing pass after a deadline. client-go
+// asks it before it sends a request, and before it repeats one.
+type inTime struct {
+	flowcontrol.RateLimiter
+	clock    clock.Clock
+	deadline time.Time
+}
+
+// Wait waits for the limiter's turn, then looks at the clock.
+func (t inTime) Wait(ctx context.Context) error {
+	if err := t.RateLimiter.Wait(ctx); err != nil {
+		return err
+	}
+	if late := t.clock.Now().Sub(t.deadline); late > 0 {
+		return fmt.Errorf("%w (by %s)", control.ErrLate, late)
+	}
+	return nil
+}
+
+// orNever is for clients that were told not to limit themselves.
+func orNever(l flowcontrol.RateLimiter) flowcontrol.RateLimiter {
+	if l == nil {
+		return flowcontrol.NewFakeAlwaysRateLimiter()
+	}
+	return l
+}
