@@ -1,0 +1,152 @@
+package metrics
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"bellboard/scaler"
+)
+
+// house is the gauges. They are made at each scrape from one tick, so that a
+// scrape never mixes two.
+type house struct {
+	teams []scaler.Team
+
+	agents, alive, waiting, unresolved, nobodys, oldest, desired, most, hold, age, lastTick *prometheus.Desc
+
+	mu   sync.Mutex
+	last scaler.Tick                     // the last tick, a hold too; zero: none yet
+	seen *scaler.Tick                    // the last that could see; nil: none yet
+	asOf map[scaler.Source]time.Time     // how old what was last seen of each source is, as a time
+	ages map[scaler.Source]time.Duration // the same as of the last tick
+}
+
+func newHouse(teams []scaler.Team) *house {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &house{
+		teams: teams,
+		asOf:  map[scaler.Source]time.Time{},
+		ages:  map[scaler.Source]time.Duration{},
+
+		agents:     desc("bellboard_agents", "Agents and registered names by what they are, in the last tick that could see.", "team", "kind", "class"),
+		alive:      desc("bellboard_agents_alive", "Agents of the team whose pods live, draining and held ones too: what MAX_AGENTS limits.", "team"),
+		waiting:    desc("bellboard_queue_items", "Builds that wait for an agent of the team.", "team"),
+		unresolved: desc("bellboard_queue_unresolved_items", "Builds that wait for a label that Jenkins does not tell."),
+		nobodys:    desc("bellboard_queue_nobodys_items", "Builds that wait for labels that no team serves."),
+		oldest:     desc("bellboard_queue_oldest_wait_seconds", "How long the oldest of the team's waiting builds waits.", "team"),
+		desired:    desc("bellboard_agents_desired", "Agents that the team would have if no rule limited it.", "team"),
+		most:       desc("bellboard_agents_max", "MAX_AGENTS of the team.", "team"),
+		hold:       desc("bellboard_hold", "1 while nothing is done because the source cannot be read; the gauges of agents and queue are then as last seen.", "source"),
+		age:        desc("bellboard_snapshot_age_seconds", "Age of what was last seen of the source, at the last tick.", "source"),
+		lastTick:   desc("bellboard_last_tick_timestamp_seconds", "When the last pass of the loop began."),
+	}
+}
+
+// observe keeps the tick for the scrapes that follow.
+func (h *house) observe(t scaler.Tick) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last = t
+	if t.Hold == "" {
+		h.seen = &t
+	}
+	for _, s := range sources {
+		if age, known := t.Age[s]; known {
+			h.asOf[s] = t.At.Add(-age)
+		}
+		if at, ever := h.asOf[s]; ever {
+			h.ages[s] = t.At.Sub(at)
+		}
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (h *house) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{h.agents, h.alive, h.waiting, h.unresolved, h.nobodys, h.oldest, h.desired, h.most, h.hold, h.age, h.lastTick} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (h *house) Collect(ch chan<- prometheus.Metric) {
+	h.mu.Lock()
+	last, seen := h.last, h.seen
+	ages := maps.Clone(h.ages)
+	h.mu.Unlock()
+
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for i := range h.teams {
+		gauge(h.most, float64(h.teams[i].MaxAgents), h.teams[i].Name)
+	}
+	if last.At.IsZero() {
+		return
+	}
+	gauge(h.lastTick, float64(last.At.UnixMilli())/1000)
+	for _, s := range sources {
+		holding := 0.0
+		if last.Hold != "" && source(last.HoldBy) == s {
+			holding = 1
+		}
+		gauge(h.hold, holding, string(s))
+		if age, ever := ages[s]; ever {
+			gauge(h.age, age.Seconds(), string(s))
+		}
+	}
+	if seen != nil {
+		h.collectSeen(gauge, &seen.Plan)
+	}
+}
+
+func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p *scaler.Plan) {
+	decisions := map[string]*scaler.Decision{}
+	for i := range p.Decisions {
+		decisions[p.Decisions[i].Team] = &p.Decisions[i]
+	}
+	type cell struct {
+		scaler.PoolID
+		class scaler.Class
+	}
+	agents := map[cell]int{}
+	for i := range h.teams {
+		d := decisions[h.teams[i].Name]
+		if d == nil {
+			d = &scaler.Decision{}
+		}
+		gauge(h.waiting, float64(d.Waiting), h.teams[i].Name)
+		gauge(h.oldest, d.Oldest.Seconds(), h.teams[i].Name)
+		gauge(h.desired, float64(d.Want), h.teams[i].Name)
+		gauge(h.alive, float64(d.Alive), h.teams[i].Name)
+		for _, k := range kinds {
+			for _, c := range scaler.Classes() {
+				agents[cell{scaler.PoolID{Team: h.teams[i].Name, Kind: k}, c}] = 0
+			}
+		}
+	}
+	for i := range p.Agents {
+		c := cell{p.Agents[i].PoolID, p.Agents[i].Class}
+		if _, ours := agents[c]; !ours {
+			c.Team = noTeam
+		}
+		agents[c]++
+	}
+	for c, n := range agents {
+		gauge(h.agents, float64(n), c.Team, string(c.Kind), string(c.class))
+	}
+	gauge(h.unresolved, count(p.Unresolved))
+	gauge(h.nobodys, count(p.Nobodys))
+}
+
+func count(groups []scaler.Unserved) float64 {
+	n := 0
+	for _, g := range groups {
+		n += g.Count
+	}
+	return float64(n)
+}

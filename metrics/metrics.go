@@ -1,0 +1,247 @@
+// Package metrics turns the record of each tick into Prometheus series. It
+// promises closed label sets (team, kind, class, reason, rule, verb, result:
+// never a job, a build, a node or a pod), counters that exist before they are
+// needed, and gauges that all come from one tick. It never asks anybody for
+// anything, and never shows what could not be seen as zero: until a tick has
+// seen the house there are no gauges of it, and while Bellboard holds they stay
+// as last seen, beside bellboard_hold.
+package metrics
+
+import (
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"bellboard/scaler"
+)
+
+// noTeam stands for items and agents of a team that the settings do not have.
+// No team can be called so.
+const noTeam = "-"
+
+// Metrics is every series of Bellboard.
+type Metrics struct {
+	teams map[string]bool
+	house *house
+
+	decisions    *prometheus.CounterVec
+	blocks       *prometheus.CounterVec
+	actions      *prometheus.CounterVec
+	ticks        *prometheus.CounterVec
+	holds        *prometheus.CounterVec
+	buildsLost   *prometheus.CounterVec
+	secondBuilds *prometheus.CounterVec
+	failed       *prometheus.CounterVec
+	jenkins      *prometheus.CounterVec
+	kube         *prometheus.CounterVec
+
+	wait        *prometheus.HistogramVec
+	startup     *prometheus.HistogramVec
+	tick        prometheus.Histogram
+	leader      prometheus.Gauge
+	jenkinsTook *prometheus.HistogramVec
+	kubeTook    *prometheus.HistogramVec
+}
+
+// How a tick ended: the values of the label result of bellboard_ticks_total.
+const (
+	tickActed  = "acted"
+	tickSteady = "steady"
+	tickHold   = "hold"
+)
+
+var (
+	kinds   = []scaler.Kind{scaler.Ephemeral, scaler.Persistent}
+	sources = []scaler.Source{scaler.SourceJenkins, scaler.SourceKubernetes, scaler.SourceBellboard}
+	verbs   = []scaler.Verb{
+		scaler.Register, scaler.Create, scaler.PutSecret, scaler.Annotate, scaler.Mark,
+		scaler.ClearMark, scaler.Fence, scaler.DeletePod, scaler.DeleteNode,
+	}
+	minutes = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600}
+	moments = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
+)
+
+// New registers every series for these teams.
+func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		reg.MustRegister(v)
+		return v
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: name, Help: help, Buckets: buckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
+		}, labels)
+		reg.MustRegister(v)
+		return v
+	}
+	m := &Metrics{
+		teams: map[string]bool{},
+		house: newHouse(teams),
+
+		decisions:    counter("bellboard_decisions_total", "Decisions, one per team and tick that could see, by reason.", "team", "reason"),
+		blocks:       counter("bellboard_blocks_total", "Times that a rule allowed fewer agents to be created, or to go, than were wanted.", "team", "rule"),
+		actions:      counter("bellboard_actions_total", "Writes to Jenkins and Kubernetes, by what they do and how they ended.", "team", "kind", "verb", "result"),
+		ticks:        counter("bellboard_ticks_total", "Passes of the loop: acted, steady (nothing to do) or hold (could not see).", "result"),
+		holds:        counter("bellboard_holds_total", "Passes in which nothing was done, by the source that could not be read.", "source"),
+		buildsLost:   counter("bellboard_builds_lost_total", "Builds whose agent's pod vanished under them; Bellboard removed none of them.", "team"),
+		secondBuilds: counter("bellboard_second_builds_total", "Builds that slipped onto an ephemeral agent after its first.", "team"),
+		failed:       counter("bellboard_agents_failed_total", "Agents that were removed without ever having connected.", "team", "kind"),
+		jenkins:      counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", "endpoint", "code"),
+		kube:         counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", "verb", "resource", "code"),
+
+		wait:        histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue, of those that have left it.", minutes, "team"),
+		startup:     histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", minutes, "team", "kind"),
+		jenkinsTook: histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, "endpoint"),
+		kubeTook:    histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, "verb", "resource"),
+	}
+	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one pass of the loop took.", moments).WithLabelValues().(prometheus.Histogram) //nolint:forcetypeassert // the only thing that a HistogramVec makes
+	m.leader = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "bellboard_leader", Help: "1 on the instance that may write, 0 on one that only looks.",
+	})
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "bellboard_build_info", Help: "Always 1, with the version of this Bellboard.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	})
+	info.Set(1)
+	reg.MustRegister(info, m.leader, m.house)
+	m.create(teams)
+	return m
+}
+
+// Leading says whether this instance may write.
+func (m *Metrics) Leading(yes bool) {
+	if yes {
+		m.leader.Set(1)
+	} else {
+		m.leader.Set(0)
+	}
+}
+
+// create makes every series whose labels are known, so that a first increase shows as one.
+func (m *Metrics) create(teams []scaler.Team) {
+	for _, result := range []string{tickActed, tickSteady, tickHold} {
+		m.ticks.WithLabelValues(result)
+	}
+	for _, s := range sources {
+		m.holds.WithLabelValues(string(s))
+	}
+	for i := range teams {
+		t := teams[i].Name
+		m.teams[t] = true
+		m.buildsLost.WithLabelValues(t)
+		m.secondBuilds.WithLabelValues(t)
+		m.wait.WithLabelValues(t)
+		for _, r := range scaler.Reasons() {
+			m.decisions.WithLabelValues(t, string(r))
+		}
+		for _, r := range scaler.Rules() {
+			m.blocks.WithLabelValues(t, string(r))
+		}
+		for _, k := range kinds {
+			m.failed.WithLabelValues(t, string(k))
+			m.startup.WithLabelValues(t, string(k))
+			for _, v := range verbs {
+				for _, r := range scaler.Results() {
+					m.actions.WithLabelValues(t, string(k), string(v), string(r))
+				}
+			}
+		}
+	}
+}
+
+// Observe takes the record of one tick.
+func (m *Metrics) Observe(t scaler.Tick) {
+	m.tick.Observe(t.Took.Seconds())
+	result := tickSteady
+	switch {
+	case t.Hold != "":
+		result = tickHold
+		m.holds.WithLabelValues(string(source(t.HoldBy))).Inc()
+	case len(t.Outcomes) > 0:
+		result = tickActed
+	}
+	m.ticks.WithLabelValues(result).Inc()
+	for i := range t.Plan.Decisions {
+		d := &t.Plan.Decisions[i]
+		team := m.team(d.Team)
+		m.decisions.WithLabelValues(team, string(d.Reason)).Inc()
+		for _, s := range d.Steps {
+			if s.To < s.From {
+				m.blocks.WithLabelValues(team, string(s.Rule)).Inc()
+			}
+		}
+	}
+	for i := range t.Outcomes {
+		a := &t.Outcomes[i].Action
+		m.actions.WithLabelValues(m.team(a.Pool.Team), string(a.Pool.Kind), string(a.Verb), string(t.Outcomes[i].Result)).Inc()
+	}
+	m.facts(t)
+	m.house.observe(t)
+}
+
+func (m *Metrics) facts(t scaler.Tick) {
+	exemplar := prometheus.Labels{"decision_id": t.ID}
+	for _, w := range t.Facts.Waits {
+		observe(m.wait.WithLabelValues(m.team(w.Team)), w.Took, exemplar)
+	}
+	for _, s := range t.Facts.Startups {
+		observe(m.startup.WithLabelValues(m.team(s.Team), string(s.Kind)), s.Took, exemplar)
+	}
+	for p, n := range t.Facts.BuildsLost {
+		m.buildsLost.WithLabelValues(m.team(p.Team)).Add(float64(n))
+	}
+	for p, n := range t.Facts.SecondBuilds {
+		m.secondBuilds.WithLabelValues(m.team(p.Team)).Add(float64(n))
+	}
+	for p, n := range t.Facts.Failures {
+		m.failed.WithLabelValues(m.team(p.Team), string(p.Kind)).Add(float64(n))
+	}
+}
+
+func observe(o prometheus.Observer, took time.Duration, exemplar prometheus.Labels) {
+	if e, ok := o.(prometheus.ExemplarObserver); ok && exemplar["decision_id"] != "" {
+		e.ObserveWithExemplar(took.Seconds(), exemplar)
+		return
+	}
+	o.Observe(took.Seconds())
+}
+
+// JenkinsRequest counts one request to Jenkins. code is the HTTP status, or
+// anything else when there was no answer.
+func (m *Metrics) JenkinsRequest(endpoint, code string, took time.Duration) {
+	m.jenkins.WithLabelValues(endpoint, status(code)).Inc()
+	m.jenkinsTook.WithLabelValues(endpoint).Observe(took.Seconds())
+}
+
+// KubeRequest counts one request to Kubernetes, as JenkinsRequest does.
+func (m *Metrics) KubeRequest(verb, resource, code string, took time.Duration) {
+	m.kube.WithLabelValues(verb, resource, status(code)).Inc()
+	m.kubeTook.WithLabelValues(verb, resource).Observe(took.Seconds())
+}
+
+// status keeps the label code closed: a server's error texts are not.
+func status(code string) string {
+	if len(code) != 3 || code[0] < '1' || code[0] > '5' || code[1] < '0' || code[1] > '9' || code[2] < '0' || code[2] > '9' {
+		return "error"
+	}
+	return code
+}
+
+func (m *Metrics) team(name string) string {
+	if m.teams[name] {
+		return name
+	}
+	return noTeam
+}
+
+// source puts a hold without a known source down to Bellboard itself.
+func source(s scaler.Source) scaler.Source {
+	if slices.Contains(sources, s) {
+		return s
+	}
+	return scaler.SourceBellboard
+}

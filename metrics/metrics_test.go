@@ -1,0 +1,226 @@
+package metrics
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"bellboard/scaler"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata")
+
+func teams(n int) []scaler.Team {
+	var out []scaler.Team
+	for i := range n {
+		out = append(out, scaler.Team{Name: fmt.Sprintf("team-%d", i), MaxAgents: 10 + i})
+	}
+	return out
+}
+
+// rich is a tick in which something of everything happened.
+func rich() scaler.Tick {
+	e, p := scaler.PoolID{Team: "team-0", Kind: scaler.Ephemeral}, scaler.PoolID{Team: "team-0", Kind: scaler.Persistent}
+	return scaler.Tick{
+		ID: "a-1", At: time.Unix(1000, 5e8), Took: 20 * time.Millisecond,
+		Age: map[scaler.Source]time.Duration{scaler.SourceJenkins: 300 * time.Millisecond, scaler.SourceKubernetes: 2 * time.Second},
+		Plan: scaler.Plan{
+			Decisions: []scaler.Decision{{
+				Team: "team-0", Waiting: 5, Oldest: 12 * time.Second, Alive: 9, Want: 11, Reason: scaler.ReasonDemand,
+				Steps: []scaler.Step{{Rule: scaler.RuleMaxAgents, From: 11, To: 10}, {Rule: scaler.RuleMinIdle, From: 0, To: 1}},
+			}},
+			Agents:     []scaler.Agent{{Name: "x", PoolID: e, Class: scaler.Busy}, {Name: "y", PoolID: e, Class: scaler.Busy}, {Name: "z", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, Class: scaler.Draining}},
+			Nobodys:    []scaler.Unserved{{Count: 2}, {Count: 1}},
+			Unresolved: []scaler.Unserved{{Count: 4}},
+		},
+		Outcomes: []scaler.Outcome{
+			{Action: scaler.Action{Verb: scaler.Create, Pool: e}, Result: scaler.Done},
+			{Action: scaler.Action{Verb: scaler.Mark, Pool: scaler.PoolID{Team: "old", Kind: scaler.Persistent}}, Result: scaler.Late},
+		},
+		Facts: scaler.Facts{
+			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second}, {Took: time.Minute}}, Startups: []scaler.Startup{{PoolID: e, Took: 8 * time.Second}},
+			BuildsLost: map[scaler.PoolID]int{e: 1}, SecondBuilds: map[scaler.PoolID]int{e: 2}, Failures: map[scaler.PoolID]int{p: 3},
+		},
+	}
+}
+
+func hold() scaler.Tick {
+	return scaler.Tick{
+		ID: "a-2", At: time.Unix(1010, 5e8), Took: time.Second, Hold: "Jenkins is restarting (503)", HoldBy: scaler.SourceJenkins,
+		Age: map[scaler.Source]time.Duration{scaler.SourceKubernetes: time.Second},
+	}
+}
+
+func registry(t *testing.T, n int, ticks ...scaler.Tick) *prometheus.Registry {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	m := New(reg, teams(n), "v1.2.3")
+	for _, tick := range ticks {
+		m.Observe(tick)
+	}
+	if len(ticks) > 0 {
+		m.Leading(true)
+		m.Leading(true)
+		m.JenkinsRequest("queue", "200", 8*time.Millisecond)
+		m.JenkinsRequest("queue", "dial tcp 10.0.0.1: connection refused", time.Millisecond)
+		m.KubeRequest("create", "pods", "201", 30*time.Millisecond)
+	}
+	return reg
+}
+
+func TestLint(t *testing.T) {
+	problems, err := testutil.GatherAndLint(registry(t, 2, rich(), hold()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// The whole of what one tick shows, without the zeros that were there before it.
+func TestExposition(t *testing.T) {
+	answer := httptest.NewRecorder()
+	promhttp.HandlerFor(registry(t, 1, rich(), hold()), promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/", nil))
+	var kept bytes.Buffer
+	for l := range strings.Lines(answer.Body.String()) {
+		if strings.HasPrefix(l, "#") || !strings.HasSuffix(l, " 0\n") && !strings.Contains(l, "_build_info{") {
+			kept.WriteString(l)
+		}
+	}
+	const golden = "testdata/tick.txt"
+	if *update {
+		if err := os.WriteFile(golden, kept.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := kept.String(); got != string(want) {
+		t.Errorf("the exposition differs from %s (go test -update rewrites it):\n%s", golden, got)
+	}
+}
+
+// A metric that nothing sets is a lie: every family shows something after a rich tick.
+func TestEveryMetricIsSet(t *testing.T) {
+	families, err := registry(t, 1, rich(), hold()).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(families) < 20 {
+		t.Fatalf("%d metrics, want them all", len(families))
+	}
+	for _, f := range families {
+		set := false
+		for _, m := range f.GetMetric() {
+			set = set || m.GetGauge().GetValue() != 0 || m.GetCounter().GetValue() != 0 || m.GetHistogram().GetSampleCount() != 0
+		}
+		if !set {
+			t.Errorf("%s is 0 everywhere", f.GetName())
+		}
+	}
+}
+
+// Every series that can be counted before it is needed exists before the first tick.
+func TestCountersExistAtStart(t *testing.T) {
+	families, err := registry(t, 2).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, f := range families {
+		got[f.GetName()] = len(f.GetMetric())
+	}
+	for name, want := range map[string]int{
+		"bellboard_actions_total":         2 * 2 * len(verbs) * len(scaler.Results()),
+		"bellboard_decisions_total":       2 * len(scaler.Reasons()),
+		"bellboard_blocks_total":          2 * len(scaler.Rules()),
+		"bellboard_ticks_total":           3,
+		"bellboard_holds_total":           len(sources),
+		"bellboard_builds_lost_total":     2,
+		"bellboard_second_builds_total":   2,
+		"bellboard_agents_failed_total":   4,
+		"bellboard_queue_wait_seconds":    2,
+		"bellboard_agent_startup_seconds": 4,
+		"bellboard_agents_max":            2,
+		"bellboard_build_info":            1,
+		"bellboard_agents":                0, // unknown is never zero
+		"bellboard_agents_alive":          0,
+		"bellboard_queue_items":           0,
+		"bellboard_hold":                  0,
+	} {
+		if got[name] != want {
+			t.Errorf("%s has %d series at start, want %d", name, got[name], want)
+		}
+	}
+}
+
+func TestHoldKeepsWhatWasSeen(t *testing.T) {
+	reg := registry(t, 1, rich(), hold())
+	const want = `
+# HELP bellboard_hold 1 while nothing is done because the source cannot be read; the gauges of agents and queue are then as last seen.
+# TYPE bellboard_hold gauge
+bellboard_hold{source="bellboard"} 0
+bellboard_hold{source="jenkins"} 1
+bellboard_hold{source="kubernetes"} 0
+# HELP bellboard_queue_items Builds that wait for an agent of the team.
+# TYPE bellboard_queue_items gauge
+bellboard_queue_items{team="team-0"} 5
+# HELP bellboard_snapshot_age_seconds Age of what was last seen of the source, at the last tick.
+# TYPE bellboard_snapshot_age_seconds gauge
+bellboard_snapshot_age_seconds{source="jenkins"} 10.3
+bellboard_snapshot_age_seconds{source="kubernetes"} 1
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "bellboard_hold", "bellboard_queue_items", "bellboard_snapshot_age_seconds"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHoldBeforeAnythingWasSeen(t *testing.T) {
+	n, err := testutil.GatherAndCount(registry(t, 1, hold()), "bellboard_agents", "bellboard_queue_items", "bellboard_queue_oldest_wait_seconds", "bellboard_agents_desired")
+	if err != nil || n != 0 {
+		t.Errorf("%d gauges of a house that nobody has seen (%v), want none", n, err)
+	}
+}
+
+// A day of ticks adds no series, and each team adds as many as every other.
+func TestCardinality(t *testing.T) {
+	count := func(n int) int {
+		reg := prometheus.NewPedanticRegistry()
+		m := New(reg, teams(n), "v1")
+		for i := range 500 {
+			tick := rich()
+			tick.ID = fmt.Sprint("a-", i)
+			for j := range tick.Plan.Agents {
+				tick.Plan.Agents[j].Name = fmt.Sprint("agent-", i, j)
+			}
+			for j := range n {
+				tick.Facts.Waits = append(tick.Facts.Waits, scaler.Wait{Team: fmt.Sprintf("team-%d", j), Took: time.Duration(i) * time.Second})
+			}
+			tick.Plan.Agents = append(tick.Plan.Agents, scaler.Agent{PoolID: scaler.PoolID{Team: fmt.Sprint("gone-", i), Kind: scaler.Persistent}, Class: scaler.Draining})
+			m.Observe(tick)
+			m.JenkinsRequest("queue", fmt.Sprint("error ", i), time.Duration(i))
+		}
+		got, err := testutil.GatherAndCount(reg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	one, two, ten := count(1), count(2), count(10)
+	if perTeam := two - one; ten != one+9*perTeam || perTeam < 50 || perTeam > 250 {
+		t.Errorf("1 team: %d series, 2: %d, 10: %d; want the same number, 50 to 250, for each team", one, two, ten)
+	}
+}

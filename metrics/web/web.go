@@ -1,0 +1,219 @@
+// Package web serves what is known of a running Bellboard over HTTP: metrics,
+// health, readiness, the last tick, and the last ticks that changed something.
+// It promises to answer from memory, and only to read: no request changes
+// anything, and none reaches Jenkins or Kubernetes. Its health is that of the
+// loop, never that of Jenkins: a restart of Bellboard mends no other program.
+package web
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"bellboard/scaler"
+)
+
+// kept is how many ticks that changed something are remembered.
+const kept = 256
+
+// Config is what a Server needs.
+type Config struct {
+	Gatherer prometheus.Gatherer
+	Instance string
+	Version  string
+	Now      func() time.Time
+	// Role says what the instance is: leader, standby, dry run; nil: leader.
+	Role func() string
+	// MaxAge is how long ago the last tick may have ended while the loop counts
+	// as alive; 0 means a minute.
+	MaxAge time.Duration
+}
+
+// Server is the handler of all paths, and an observer of ticks.
+type Server struct {
+	config  Config
+	handler http.Handler
+
+	mu      sync.Mutex
+	ended   time.Time     // when the last tick ended, or the server was made
+	last    *scaler.Tick  // nil: none yet
+	seen    *scaler.Tick  // the last that could see; nil: none yet
+	changes []scaler.Tick // a ring: the oldest at next once it is full
+	next    int
+}
+
+// Status is the answer of /api/v1/status.
+type Status struct {
+	Instance string       `json:"instance"`
+	Version  string       `json:"version"`
+	Role     string       `json:"role"` // leader, standby, dry run, or starting
+	Now      time.Time    `json:"now"`
+	Ready    bool         `json:"ready"`          // a tick could see, since the start
+	Tick     *scaler.Tick `json:"tick"`           // the last one; null: none yet
+	Seen     *scaler.Tick `json:"seen,omitempty"` // the last that could see, if the last one could not
+}
+
+// Decisions is the answer of /api/v1/decisions.
+type Decisions struct {
+	Kept  int           `json:"kept"`  // how many are remembered at most
+	Ticks []scaler.Tick `json:"ticks"` // the newest first, without their lists of agents
+}
+
+// New makes a server that has seen no tick yet.
+func New(c Config) *Server {
+	c.MaxAge = cmp.Or(c.MaxAge, time.Minute)
+	if c.Role == nil {
+		c.Role = func() string { return "leader" }
+	}
+	s := &Server{config: c, ended: c.Now()}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{
+		EnableOpenMetrics: true, MaxRequestsInFlight: 4, Timeout: 10 * time.Second, CoalesceGather: true,
+	}))
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /api/v1/status", s.status)
+	mux.HandleFunc("GET /api/v1/decisions", s.decisions)
+	mux.HandleFunc("GET /{$}", s.index)
+	s.handler = mux
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Cache-Control", "no-store")
+	s.handler.ServeHTTP(w, r)
+}
+
+// Observe takes the record of one tick, which has just ended.
+func (s *Server) Observe(t scaler.Tick) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = s.config.Now()
+	changed := len(t.Outcomes) > 0
+	if s.last == nil || s.last.Hold == "" {
+		changed = changed || t.Hold != "" // a hold begins
+	} else {
+		changed = changed || t.Hold == "" || t.HoldBy != s.last.HoldBy // it ends, or has another cause
+	}
+	s.last = &t
+	if t.Hold == "" {
+		s.seen = &t
+	}
+	if !changed {
+		return
+	}
+	record := t
+	record.Plan.Agents = nil // by far the longest part, and the least of the decision
+	if len(s.changes) < kept {
+		s.changes = append(s.changes, record)
+		return
+	}
+	s.changes[s.next] = record
+	s.next = (s.next + 1) % kept
+}
+
+// healthz says whether the loop is alive, whatever Jenkins and Kubernetes are.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	age := s.config.Now().Sub(s.ended)
+	s.mu.Unlock()
+	if age > s.config.MaxAge {
+		http.Error(w, fmt.Sprintf("the loop is stuck: no tick has ended for %s", age.Round(time.Second)), http.StatusServiceUnavailable)
+		return
+	}
+	say(w, "ok")
+}
+
+// readyz says whether a tick could see Jenkins and the cluster since the start.
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	last, seen := s.last, s.seen
+	s.mu.Unlock()
+	switch {
+	case seen != nil:
+		say(w, "ok")
+	case last != nil:
+		http.Error(w, "not ready: "+last.Hold, http.StatusServiceUnavailable)
+	default:
+		http.Error(w, "not ready: no tick has ended yet", http.StatusServiceUnavailable)
+	}
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last}
+	if s.seen != s.last {
+		a.Seen = s.seen
+	}
+	s.mu.Unlock()
+	answer(w, a)
+}
+
+func (s *Server) decisions(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	a := Decisions{Kept: kept, Ticks: make([]scaler.Tick, 0, len(s.changes))}
+	for i := range s.changes {
+		a.Ticks = append(a.Ticks, s.changes[(s.next+len(s.changes)-1-i)%len(s.changes)])
+	}
+	s.mu.Unlock()
+	answer(w, a)
+}
+
+// answer writes v as JSON. It is complete or an error: never half of it.
+func answer(w http.ResponseWriter, v any) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, "cannot write the answer: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(b, '\n')) // an error is the reader's: it has gone
+}
+
+func say(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = fmt.Fprintln(w, text) // as in answer
+}
+
+var page = template.Must(template.New("index").Parse(`<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Bellboard {{.Instance}}</title></head>
+<body>
+<h1>Bellboard {{.Instance}}</h1>
+<p>Version {{.Version}}. {{.Words}}</p>
+<ul>
+<li><a href="api/v1/status">api/v1/status</a>: the last tick: what was seen, decided and done</li>
+<li><a href="api/v1/decisions">api/v1/decisions</a>: the last ticks that changed something</li>
+<li><a href="metrics">metrics</a>: for Prometheus</li>
+<li><a href="healthz">healthz</a>: whether the loop is alive</li>
+<li><a href="readyz">readyz</a>: whether it could see Jenkins and the cluster since its start</li>
+</ul>
+</body>
+</html>
+`))
+
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	words := "No tick has ended yet."
+	if s.last != nil {
+		words = fmt.Sprintf("Tick %s saw %d agents.", s.last.ID, len(s.last.Plan.Agents))
+		if s.last.Hold != "" {
+			words = "Holding: " + s.last.Hold + "."
+		}
+	}
+	s.mu.Unlock()
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_ = page.Execute(w, struct{ Instance, Version, Words string }{s.config.Instance, s.config.Version, words}) // as in answer
+}

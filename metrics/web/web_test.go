@@ -1,0 +1,206 @@
+package web_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"bellboard/metrics/web"
+	"bellboard/scaler"
+)
+
+// board is a server whose clock stands still unless it is moved.
+type board struct {
+	*web.Server
+
+	t   *testing.T
+	now time.Time
+}
+
+func newBoard(t *testing.T) *board {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "some_total", Help: "Some."})
+	c.(prometheus.ExemplarAdder).AddWithExemplar(1, prometheus.Labels{"decision_id": "a-1"})
+	reg.MustRegister(c)
+	b := &board{t: t, now: time.Unix(1000, 0)}
+	b.Server = web.New(web.Config{Gatherer: reg, Instance: "ci <1>", Version: "v1.2.3", Now: func() time.Time { return b.now }, MaxAge: time.Minute})
+	return b
+}
+
+func (b *board) get(path string, header ...string) *httptest.ResponseRecorder {
+	b.t.Helper()
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, r)
+	return w
+}
+
+func (b *board) want(path string, code int, words ...string) {
+	b.t.Helper()
+	w := b.get(path)
+	if w.Code != code {
+		b.t.Errorf("GET %s = %d, want %d; it says %s", path, w.Code, code, w.Body)
+	}
+	for _, word := range words {
+		if !strings.Contains(w.Body.String(), word) {
+			b.t.Errorf("GET %s does not say %q: %s", path, word, w.Body)
+		}
+	}
+}
+
+func decode[T any](b *board, path string) (out T) {
+	b.t.Helper()
+	w := b.get(path)
+	if got := w.Header().Get("Content-Type"); got != "application/json" || w.Code != http.StatusOK {
+		b.t.Fatalf("GET %s = %d %s", path, w.Code, got)
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil {
+		b.t.Fatalf("GET %s: %v in %s", path, err, w.Body)
+	}
+	return out
+}
+
+func tick(id string) scaler.Tick {
+	return scaler.Tick{ID: id, At: time.Unix(999, 0), Plan: scaler.Plan{
+		Agents:    []scaler.Agent{{Name: "web-e-1", PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Class: scaler.Busy}},
+		Decisions: []scaler.Decision{{Team: "web", Waiting: 5, Reason: scaler.ReasonDemand, Text: "5 waiting"}},
+	}}
+}
+
+func acted(id string) scaler.Tick {
+	t := tick(id)
+	t.Outcomes = []scaler.Outcome{{Action: scaler.Action{Verb: scaler.Create}, Result: scaler.Done}}
+	return t
+}
+
+func hold(id string, by scaler.Source) scaler.Tick {
+	return scaler.Tick{ID: id, At: time.Unix(999, 0), Hold: "cannot read " + string(by), HoldBy: by}
+}
+
+func TestHealthIsTheLoops(t *testing.T) {
+	b := newBoard(t)
+	b.want("/healthz", http.StatusOK, "ok")
+	b.now = b.now.Add(61 * time.Second)
+	b.want("/healthz", http.StatusServiceUnavailable, "no tick has ended for 1m1s")
+	b.Observe(hold("a-1", scaler.SourceJenkins))
+	b.want("/healthz", http.StatusOK)
+	b.now = b.now.Add(time.Minute)
+	b.want("/healthz", http.StatusOK)
+	b.now = b.now.Add(time.Second)
+	b.want("/healthz", http.StatusServiceUnavailable, "stuck")
+}
+
+func TestReadyFromTheFirstSight(t *testing.T) {
+	b := newBoard(t)
+	b.want("/readyz", http.StatusServiceUnavailable, "no tick has ended yet")
+	b.Observe(hold("a-1", scaler.SourceJenkins))
+	b.want("/readyz", http.StatusServiceUnavailable, "cannot read jenkins")
+	b.Observe(tick("a-2"))
+	b.want("/readyz", http.StatusOK, "ok")
+	b.Observe(hold("a-3", scaler.SourceJenkins))
+	b.want("/readyz", http.StatusOK) // the answers of a ready Bellboard stay reachable while Jenkins restarts
+}
+
+func TestStatus(t *testing.T) {
+	b := newBoard(t)
+	s := decode[web.Status](b, "/api/v1/status")
+	if s.Instance != "ci <1>" || s.Version != "v1.2.3" || s.Ready || s.Tick != nil || !s.Now.Equal(b.now) {
+		t.Errorf("before the first tick: %+v", s)
+	}
+	b.Observe(tick("a-1"))
+	if s = decode[web.Status](b, "/api/v1/status"); !s.Ready || s.Tick.ID != "a-1" || s.Seen != nil || s.Tick.Plan.Decisions[0].Waiting != 5 || s.Tick.Plan.Agents[0].Team != "web" {
+		t.Errorf("after a tick: %+v", s)
+	}
+	b.Observe(hold("a-2", scaler.SourceKubernetes))
+	if s = decode[web.Status](b, "/api/v1/status"); s.Tick.ID != "a-2" || s.Seen == nil || s.Seen.ID != "a-1" || len(s.Seen.Plan.Agents) != 1 {
+		t.Errorf("in a hold: %+v", s)
+	}
+}
+
+func TestDecisions(t *testing.T) {
+	b := newBoard(t)
+	ids := func() string {
+		var out []string
+		for _, t := range decode[web.Decisions](b, "/api/v1/decisions").Ticks {
+			out = append(out, t.ID)
+		}
+		return strings.Join(out, " ")
+	}
+	if got := b.get("/api/v1/decisions").Body.String(); !strings.Contains(got, `"ticks": []`) {
+		t.Errorf("without any: %s, want an empty list", got)
+	}
+	for _, tick := range []scaler.Tick{
+		tick("steady"), acted("first"), hold("begins", scaler.SourceJenkins), hold("goes-on", scaler.SourceJenkins),
+		hold("other", scaler.SourceKubernetes), tick("ends"), tick("steady"), acted("last"),
+	} {
+		b.Observe(tick)
+	}
+	if got, want := ids(), "last ends other begins first"; got != want {
+		t.Errorf("decisions %q, want %q", got, want)
+	}
+	d := decode[web.Decisions](b, "/api/v1/decisions")
+	if len(d.Ticks[0].Plan.Decisions) != 1 || d.Ticks[0].Plan.Agents != nil {
+		t.Errorf("a decision is %+v, want it with its inputs and without the agents", d.Ticks[0].Plan)
+	}
+	if s := decode[web.Status](b, "/api/v1/status"); len(s.Tick.Plan.Agents) != 1 {
+		t.Error("keeping a decision took the agents from the last tick")
+	}
+	for i := range d.Kept + 10 {
+		b.Observe(acted(fmt.Sprint(i)))
+	}
+	d = decode[web.Decisions](b, "/api/v1/decisions")
+	if first, last := d.Ticks[0].ID, d.Ticks[len(d.Ticks)-1].ID; len(d.Ticks) != d.Kept || first != fmt.Sprint(d.Kept+9) || last != "10" {
+		t.Errorf("a full ring holds %d from %s to %s, want %d from %d to 10", len(d.Ticks), first, last, d.Kept, d.Kept+9)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	b := newBoard(t)
+	b.want("/metrics", http.StatusOK, "some_total 1\n")
+	w := b.get("/metrics", "Accept", "application/openmetrics-text; version=1.0.0")
+	if got := w.Body.String(); !strings.Contains(got, `# {decision_id="a-1"}`) || !strings.HasSuffix(got, "# EOF\n") {
+		t.Errorf("OpenMetrics without the exemplar or its end:\n%s", got)
+	}
+}
+
+func TestIndex(t *testing.T) {
+	b := newBoard(t)
+	b.want("/", http.StatusOK, "Bellboard ci &lt;1&gt;", "v1.2.3", "No tick has ended yet", `href="api/v1/status"`, `href="api/v1/decisions"`, `href="metrics"`, `href="healthz"`, `href="readyz"`)
+	b.Observe(tick("a-7"))
+	b.want("/", http.StatusOK, "Tick a-7 saw 1 agents")
+	b.Observe(hold("a-8", scaler.SourceJenkins))
+	b.want("/", http.StatusOK, "Holding: cannot read jenkins")
+}
+
+func TestOnlyReads(t *testing.T) {
+	b := newBoard(t)
+	for _, path := range []string{"/", "/metrics", "/healthz", "/readyz", "/api/v1/status", "/api/v1/decisions"} {
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete} {
+			w := httptest.NewRecorder()
+			b.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+			if w.Code != http.StatusMethodNotAllowed {
+				t.Errorf("%s %s = %d, want 405", method, path, w.Code)
+			}
+		}
+		h := b.get(path).Header()
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"} {
+			if h.Get(name) != want {
+				t.Errorf("GET %s: %s is %q, want %q", path, name, h.Get(name), want)
+			}
+		}
+		if h.Get("Set-Cookie") != "" {
+			t.Errorf("GET %s sets a cookie", path)
+		}
+	}
+	b.want("/nothing", http.StatusNotFound)
+}
