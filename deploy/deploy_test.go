@@ -1,0 +1,265 @@
+package deploy
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"bellboard/pool"
+)
+
+// agents are the namespaces of install.yaml in which agents live.
+var agents = []string{"ci", "ci-docker"}
+
+// install decodes install.yaml. An unknown or doubled field is an error: kubectl
+// would only warn of it.
+func install(t *testing.T) []runtime.Object {
+	t.Helper()
+	b, err := Files.ReadFile("install.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	var out []runtime.Object
+	for r := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(b))); ; {
+		doc, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, _, err := decoder.Decode(doc, nil, nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, doc)
+		}
+		out = append(out, o)
+	}
+}
+
+// all are the objects of one type, by namespace and name.
+func all[T metav1.Object](t *testing.T) map[string]T {
+	t.Helper()
+	out := map[string]T{}
+	for _, o := range install(t) {
+		if o, ok := o.(T); ok {
+			key := strings.TrimPrefix(o.GetNamespace()+"/"+o.GetName(), "/")
+			if _, twice := out[key]; twice {
+				t.Errorf("%T %s is there twice", o, key)
+			}
+			out[key] = o
+		}
+	}
+	return out
+}
+
+func TestInstallIsComplete(t *testing.T) {
+	got := map[string]int{}
+	namespaces := map[string]bool{}
+	for _, o := range install(t) {
+		kind := o.GetObjectKind().GroupVersionKind().Kind
+		got[kind]++
+		m := o.(metav1.Object)
+		if kind == "Namespace" {
+			namespaces[m.GetName()] = true
+		} else if !namespaces[m.GetNamespace()] {
+			t.Errorf("%s %s is in namespace %q, which was not made before it", kind, m.GetName(), m.GetNamespace())
+		}
+	}
+	want := map[string]int{
+		"Namespace": 3, "ConfigMap": 1, "ServiceAccount": 1, "Role": 3, "RoleBinding": 3, "Deployment": 1, "Service": 1,
+		"PodDisruptionBudget": 3, "NetworkPolicy": 3, // and no ClusterRole, CRD or Secret
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("kinds (-want +got):\n%s", diff)
+	}
+}
+
+func TestNamespacesEnforceWhatTheirPodsNeed(t *testing.T) {
+	want := map[string]string{"bellboard": "restricted", "ci": "restricted", "ci-docker": "privileged"}
+	got := map[string]string{}
+	for name, ns := range all[*corev1.Namespace](t) {
+		got[name] = ns.Labels["pod-security.kubernetes.io/enforce"]
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("enforced (-want +got):\n%s", diff)
+	}
+}
+
+func TestDeploymentIsHardened(t *testing.T) {
+	d := all[*appsv1.Deployment](t)["bellboard/bellboard"]
+	pod := d.Spec.Template.Spec
+	c := pod.Containers[0]
+	tag := c.Image[strings.LastIndex(c.Image, "/")+1:]
+	_, tag, tagged := strings.Cut(tag, ":")
+	for what, ok := range map[string]bool{
+		"two replicas":                  *d.Spec.Replicas == 2,
+		"none goes before one is ready": d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue() == 0,
+		"one container":                 len(pod.Containers) == 1 && len(pod.InitContainers) == 0,
+		"no service links":              pod.EnableServiceLinks != nil && !*pod.EnableServiceLinks,
+		"not root":                      *pod.SecurityContext.RunAsNonRoot && *pod.SecurityContext.RunAsUser == 65532,
+		"seccomp":                       pod.SecurityContext.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault,
+		"nothing of the machine's":      !pod.HostNetwork && !pod.HostPID && !pod.HostIPC,
+		"read-only root":                *c.SecurityContext.ReadOnlyRootFilesystem,
+		"no way to more privileges":     !*c.SecurityContext.AllowPrivilegeEscalation && slices.Equal(c.SecurityContext.Capabilities.Drop, []corev1.Capability{"ALL"}),
+		"a tag, and not latest":         tagged && tag != "" && tag != "latest",
+		"requests":                      !c.Resources.Requests.Cpu().IsZero() && !c.Resources.Requests.Memory().IsZero(),
+		"a memory limit":                !c.Resources.Limits.Memory().IsZero(),
+		"start and life from /healthz":  c.StartupProbe.HTTPGet.Path == "/healthz" && c.LivenessProbe.HTTPGet.Path == "/healthz",
+		"readiness from /readyz":        c.ReadinessProbe.HTTPGet.Path == "/readyz",
+		"its ServiceAccount":            pod.ServiceAccountName == "bellboard" && *pod.AutomountServiceAccountToken,
+		"spread":                        len(pod.TopologySpreadConstraints) > 0,
+	} {
+		if !ok {
+			t.Errorf("the Deployment lacks: %s", what)
+		}
+	}
+	for _, v := range pod.Volumes {
+		if v.HostPath != nil {
+			t.Errorf("volume %s is the machine's", v.Name)
+		}
+	}
+	for _, e := range c.Env {
+		if e.ValueFrom != nil {
+			t.Errorf("%s comes from an object; secrets come from files", e.Name)
+		}
+		if e.Name == "GOMEMLIMIT" {
+			soft := resource.MustParse(strings.TrimSuffix(e.Value, "B")) // but for the B, Go writes it as Kubernetes does
+			if soft.Cmp(*c.Resources.Limits.Memory()) >= 0 {
+				t.Errorf("GOMEMLIMIT=%s is not below the limit %s", e.Value, c.Resources.Limits.Memory())
+			}
+		}
+	}
+	if s := all[*corev1.Service](t)["bellboard/bellboard"]; !maps.Equal(s.Spec.Selector, d.Spec.Selector.MatchLabels) || s.Spec.Ports[0].Port != 8080 {
+		t.Errorf("the Service selects %v on port %d", s.Spec.Selector, s.Spec.Ports[0].Port)
+	}
+}
+
+// TestRolesAreWhatTheCodeUses holds the Roles of the agents' namespaces to the
+// calls in package pool, which names each of them where it is made.
+func TestRolesAreWhatTheCodeUses(t *testing.T) {
+	used := map[string]bool{}
+	files, err := filepath.Glob("../pool/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no sources of package pool:", err)
+	}
+	calls := regexp.MustCompile(`(?:call\(ctx, "([a-z]+)", "([a-z]+)"|note\("([a-z]+)")`)
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		for _, m := range calls.FindAllStringSubmatch(string(b), -1) {
+			if m[3] != "" { // the cache's, which is of pods
+				m[1], m[2] = m[3], "pods"
+			}
+			used["/"+m[2]+" "+m[1]] = true
+		}
+	}
+	want := map[string][]string{
+		"bellboard/bellboard": {
+			"/events create", "/events patch",
+			"coordination.k8s.io/leases create", "coordination.k8s.io/leases get", "coordination.k8s.io/leases update",
+		},
+	}
+	for _, ns := range agents {
+		want[ns+"/bellboard-agents"] = slices.Sorted(maps.Keys(used))
+	}
+	got := map[string][]string{}
+	for name, role := range all[*rbacv1.Role](t) {
+		for _, r := range role.Rules {
+			for _, group := range r.APIGroups {
+				for _, resource := range r.Resources {
+					for _, verb := range r.Verbs {
+						got[name] = append(got[name], group+"/"+resource+" "+verb)
+					}
+				}
+			}
+		}
+		slices.Sort(got[name])
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rights (-used +granted):\n%s", diff)
+	}
+	bound := map[string]bool{}
+	for name, b := range all[*rbacv1.RoleBinding](t) {
+		subject := rbacv1.Subject{Kind: "ServiceAccount", Name: "bellboard", Namespace: "bellboard"}
+		if len(b.Subjects) != 1 || b.Subjects[0] != subject || b.RoleRef.Kind != "Role" {
+			t.Errorf("RoleBinding %s binds %v to %v", name, b.RoleRef, b.Subjects)
+		}
+		bound[b.Namespace+"/"+b.RoleRef.Name] = true
+	}
+	for name := range got {
+		if !bound[name] {
+			t.Errorf("Role %s is not bound", name)
+		}
+	}
+}
+
+func TestBudgets(t *testing.T) {
+	budgets := all[*policyv1.PodDisruptionBudget](t)
+	own := budgets["bellboard/bellboard"]
+	if own.Spec.MinAvailable.IntValue() != 1 || *own.Spec.UnhealthyPodEvictionPolicy != policyv1.AlwaysAllow {
+		t.Errorf("Bellboard's own budget is %+v", own.Spec)
+	}
+	for _, ns := range agents {
+		b := budgets[ns+"/bellboard-busy"]
+		if b == nil {
+			t.Errorf("no budget guards the builds in %s", ns)
+			continue
+		}
+		if b.Spec.MinAvailable.IntValue() != 1000000 || !maps.Equal(b.Spec.Selector.MatchLabels, map[string]string{pool.LabelBusy: "true"}) {
+			t.Errorf("the budget in %s is %+v", ns, b.Spec)
+		}
+		// The other policy would let a busy pod that is not ready be evicted.
+		if b.Spec.UnhealthyPodEvictionPolicy != nil {
+			t.Errorf("the budget in %s lets pods go that are not ready", ns)
+		}
+	}
+}
+
+func TestAgentsAreWalledIn(t *testing.T) {
+	policies := all[*networkingv1.NetworkPolicy](t)
+	for _, ns := range agents {
+		p := policies[ns+"/bellboard-agents"]
+		if p == nil {
+			t.Errorf("no NetworkPolicy in %s", ns)
+			continue
+		}
+		if len(p.Spec.Ingress) != 0 || !slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeIngress) {
+			t.Errorf("agents in %s may be called", ns)
+		}
+		if _, ok := p.Spec.PodSelector.MatchLabels[pool.LabelInstance]; !ok || len(p.Spec.Egress) != 1 {
+			t.Errorf("the policy in %s selects %v, with %d ways out", ns, p.Spec.PodSelector.MatchLabels, len(p.Spec.Egress))
+		}
+		for _, to := range p.Spec.Egress[0].To {
+			if to.IPBlock != nil && to.IPBlock.CIDR == "0.0.0.0/0" && !slices.Contains(to.IPBlock.Except, "169.254.169.254/32") {
+				t.Errorf("agents in %s reach the cloud's credentials", ns)
+			}
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package grafana
+
+import (
+	"flag"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"bellboard/metrics"
+	"bellboard/scaler"
+)
+
+var update = flag.Bool("update", false, "rewrite bellboard.json")
+
+const golden = "bellboard.json"
+
+func TestGolden(t *testing.T) {
+	got, err := JSON(Bellboard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s is not what the program makes (go test ./deploy/grafana -update rewrites it):\n%s", golden, diff)
+	}
+}
+
+func TestLayout(t *testing.T) {
+	ids, titles := map[int]bool{}, map[string]bool{}
+	type cell struct{ x, y int }
+	taken := map[cell]string{}
+	for _, p := range Bellboard().Panels {
+		if ids[p.ID] || p.ID == 0 {
+			t.Errorf("%s: id %d is another's", p.Title, p.ID)
+		}
+		ids[p.ID] = true
+		g := p.GridPos
+		if g.W < 1 || g.H < 1 || g.X < 0 || g.X+g.W > 24 {
+			t.Errorf("%s: stands outside of the grid: %+v", p.Title, g)
+		}
+		for x := g.X; x < g.X+g.W; x++ {
+			for y := g.Y; y < g.Y+g.H; y++ {
+				if other := taken[cell{x, y}]; other != "" {
+					t.Fatalf("%s covers %s", p.Title, other)
+				}
+				taken[cell{x, y}] = p.Title
+			}
+		}
+		if p.Type == "row" {
+			continue
+		}
+		if key := g.row() + p.Title; titles[key] {
+			t.Errorf("%s stands twice in a row", p.Title)
+		} else {
+			titles[key] = true
+		}
+		if p.Description == "" || p.FieldConfig.Defaults.Unit == "" {
+			t.Errorf("%s lacks a description or a unit", p.Title)
+		}
+		if p.Datasource == nil || *p.Datasource != datasource || len(p.Targets) == 0 {
+			t.Errorf("%s asks nothing of $datasource", p.Title)
+		}
+		refs := map[string]bool{}
+		for _, q := range p.Targets {
+			if q.Datasource != datasource || q.RefID == "" || refs[q.RefID] || q.Instant == q.Range || q.Expr == "" {
+				t.Errorf("%s: not a query: %+v", p.Title, q)
+			}
+			refs[q.RefID] = true
+			if len(p.Targets) > 1 && q.Legend == "" {
+				t.Errorf("%s: %q has no name beside the others", p.Title, q.Expr)
+			}
+		}
+	}
+	for y := range 6 { // what is read from afar fills the width
+		for x := range 24 {
+			if taken[cell{x, y}] == "" {
+				t.Errorf("nothing stands at %d, %d", x, y)
+			}
+		}
+	}
+}
+
+func (g Grid) row() string { return string(rune('a' + g.Y)) }
+
+// A team chosen at the top changes every panel that has teams.
+func TestTeamsAreChosen(t *testing.T) {
+	known := gather(t)
+	for _, p := range Bellboard().Panels {
+		for _, q := range p.Targets {
+			for _, s := range selectors(q.Expr) {
+				if known[s.metric]["team"] != nil && s.labels["team"] == "" {
+					t.Errorf("%s: %s is of all teams", p.Title, s.metric)
+				}
+			}
+		}
+	}
+}
+
+func TestQueriesAskForWhatThereIs(t *testing.T) {
+	known := gather(t)
+	asked := map[string]bool{}
+	for _, p := range Bellboard().Panels {
+		for _, q := range p.Targets {
+			check(t, known, p.Title, q.Expr, q.Legend)
+			for _, s := range selectors(q.Expr) {
+				asked[s.metric] = true
+			}
+		}
+	}
+	for _, a := range Bellboard().Annotations.List {
+		check(t, known, a.Name, a.Target.Expr, a.Text)
+	}
+	for metric := range known {
+		if base := strings.TrimSuffix(strings.TrimSuffix(metric, "_sum"), "_count"); !asked[metric] && !asked[base+"_bucket"] && metric != "bellboard_build_info" {
+			t.Errorf("nobody sees %s", metric)
+		}
+	}
+}
+
+var (
+	selector = regexp.MustCompile(`(bellboard_[a-z_]+)(?:\{([^}]*)\})?`)
+	matcher  = regexp.MustCompile(`([a-z]+)(?:=|!=|=~|!~)"([^"]*)"`)
+	grouping = regexp.MustCompile(`(?:by|on) \(([^)]*)\)`)
+	legend   = regexp.MustCompile(`\{\{([a-z]+)\}\}`)
+)
+
+type asks struct {
+	metric string
+	labels map[string]string
+}
+
+func selectors(expr string) []asks {
+	var out []asks
+	for _, m := range selector.FindAllStringSubmatch(expr, -1) {
+		a := asks{metric: m[1], labels: map[string]string{}}
+		for _, l := range matcher.FindAllStringSubmatch(m[2], -1) {
+			a.labels[l[1]] = l[2]
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// check holds an expression to the series and the labels' values that there are.
+func check(t *testing.T, known map[string]map[string][]string, where, expr, text string) {
+	t.Helper()
+	found := selectors(expr)
+	if len(found) == 0 {
+		t.Errorf("%s: %q asks for nothing of Bellboard's", where, expr)
+	}
+	labels := []string{"namespace", "job", "instance"} // Prometheus' own
+	for _, s := range found {
+		has, there := known[s.metric]
+		if !there {
+			t.Errorf("%s: there is no metric %s", where, s.metric)
+			continue
+		}
+		for l := range has {
+			labels = append(labels, l)
+		}
+		for l, values := range s.labels {
+			if values == "$team" {
+				continue
+			}
+			for v := range strings.SplitSeq(values, "|") {
+				if !slices.Contains(has[l], v) {
+					t.Errorf("%s: %s has no %s=%q", where, s.metric, l, v)
+				}
+			}
+		}
+	}
+	named := legend.FindAllStringSubmatch(text, -1)
+	for _, g := range grouping.FindAllStringSubmatch(expr, -1) {
+		for l := range strings.SplitSeq(g[1], ", ") {
+			named = append(named, []string{"", l})
+		}
+	}
+	for _, l := range named {
+		if !slices.Contains(labels, l[1]) {
+			t.Errorf("%s: nothing that %q asks for has a label %s", where, expr, l[1])
+		}
+	}
+}
+
+// gather is every series that Bellboard can show, with the values of its labels.
+func gather(t *testing.T) map[string]map[string][]string {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	m := metrics.New(reg, []scaler.Team{{Name: "web", MaxAgents: 10}}, "v1")
+	web := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+	m.Observe(scaler.Tick{
+		ID: "a-1", At: time.Unix(1000, 0), Took: time.Millisecond,
+		Age:  map[scaler.Source]time.Duration{scaler.SourceJenkins: time.Second, scaler.SourceKubernetes: time.Second},
+		Plan: scaler.Plan{Decisions: []scaler.Decision{{Team: "web", Waiting: 1, Alive: 1, Want: 2, Reason: scaler.ReasonDemand}}},
+		Facts: scaler.Facts{
+			Waits: []scaler.Wait{{Team: "web", Took: time.Second}}, Startups: []scaler.Startup{{PoolID: web, Took: time.Second}},
+		},
+	})
+	m.Leading(true)
+	m.JenkinsRequest("queue", "200", time.Millisecond)
+	m.KubeRequest("create", "pods", "201", time.Millisecond)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]map[string][]string{}
+	for _, f := range families {
+		labels := map[string][]string{}
+		for _, series := range f.GetMetric() {
+			for _, l := range series.GetLabel() {
+				labels[l.GetName()] = append(labels[l.GetName()], l.GetValue())
+			}
+			if series.Histogram != nil {
+				labels["le"] = []string{}
+			}
+		}
+		if labels["le"] == nil {
+			known[f.GetName()] = labels
+			continue
+		}
+		for _, part := range []string{"_bucket", "_sum", "_count"} {
+			known[f.GetName()+part] = labels
+		}
+	}
+	return known
+}

@@ -1,0 +1,41 @@
+// Credentials of agents in the Jenkins store: a user with a password, and a user
+// with an SSH key without a passphrase, for agents of your own that Jenkins calls by
+// SSH. Bellboard's agents call Jenkins and need neither. Runs at every start of
+// Jenkins; needs the plugins credentials and ssh-credentials.
+//
+// They come from the files agent-password and agent-ssh-key; what has no file is
+// left alone. Jenkins' configuration as code replaces all credentials with its own:
+// if yours has a credentials section, put them there (jcasc.yaml) instead.
+import com.cloudbees.jenkins.plugins.sshcredentials.impl.BasicSSHUserPrivateKey
+import com.cloudbees.plugins.credentials.CredentialsScope
+import com.cloudbees.plugins.credentials.SystemCredentialsProvider
+import com.cloudbees.plugins.credentials.common.IdCredentials
+import com.cloudbees.plugins.credentials.domains.Domain
+import com.cloudbees.plugins.credentials.impl.UsernamePasswordCredentialsImpl
+
+def dir = new File(System.getenv('BELLBOARD_BOOTSTRAP_DIR') ?: '/run/secrets/bellboard')
+def read = { String name ->
+  def file = new File(dir, name)
+  file.exists() ? file.text.trim() : null
+}
+def store = SystemCredentialsProvider.instance.store
+def put = { credentials ->
+  def old = store.getCredentials(Domain.global()).find { it instanceof IdCredentials && it.id == credentials.id }
+  if (old == null) {
+    store.addCredentials(Domain.global(), credentials)
+  } else {
+    store.updateCredentials(Domain.global(), old, credentials)
+  }
+}
+
+// Scope SYSTEM: for launching agents, out of the reach of jobs.
+def user = read('agent-username') ?: 'jenkins'
+def password = read('agent-password')
+if (password) {
+  put(new UsernamePasswordCredentialsImpl(CredentialsScope.SYSTEM, 'jenkins-agent', 'Agents: user and password', user, password))
+}
+def key = read('agent-ssh-key')
+if (key) {
+  def source = new BasicSSHUserPrivateKey.DirectEntryPrivateKeySource(key + '\n')
+  put(new BasicSSHUserPrivateKey(CredentialsScope.SYSTEM, 'jenkins-agent-ssh', user, source, '', 'Agents: SSH key, no passphrase'))
+}
