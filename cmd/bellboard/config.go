@@ -1,0 +1,30 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"bellboard/cmd/internal/config"
+)
+
+func configCommand(environ []string) *cobra.Command {
+	var docs bool
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print every effective setting and where it came from",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if docs {
+				return config.Docs(cmd.OutOrStdout())
+			}
+			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			if err != nil {
+				return usageError{err}
+			}
+			return settings.WriteTable(cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&docs, "docs", false, "print all settings as Markdown tables")
+	return cmd
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bellboard/cmd/internal/house"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+)
+
+func demoCommand() *cobra.Command {
+	var (
+		wall   time.Duration
+		speed  float64
+		seed   int64
+		chaos  bool
+		hook   bool
+		output string
+	)
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run a whole house: a simulated Jenkins and cluster, builds, and the real daemon",
+		Long: "Runs everything in this process on loopback ports; nothing to set up, nothing is left.\n" +
+			"After --for, or at the first ctrl-c, no new builds come and the house empties itself; the second ctrl-c ends at once.\n" +
+			"Exit code 0: no build was killed and nothing was left behind; 1 otherwise.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case output != "text" && output != "json":
+				return usageError{fmt.Errorf("-o %s: write text or json", output)}
+			case wall <= 0:
+				return usageError{fmt.Errorf("--for %s: write how long the day is, such as 60s", wall)}
+			case speed < 1 || speed > 50:
+				return usageError{fmt.Errorf("--speed %g: write a number from 1 to 50", speed)}
+			}
+			d := &demo{out: cmd.OutOrStdout(), words: cmd.OutOrStdout(), speed: speed, chaos: chaos}
+			if output == "json" {
+				d.words = cmd.ErrOrStderr()
+			}
+			return d.run(cmd.Context(), wall, seed, hook, output)
+		},
+	}
+	f := cmd.Flags()
+	f.DurationVar(&wall, "for", time.Hour, "how long builds come, in wall time")
+	f.Float64Var(&speed, "speed", 20, "how much faster than the wall time runs (1 to 50)")
+	f.Int64Var(&seed, "seed", 7, "the same seed gives the same builds")
+	f.BoolVar(&chaos, "chaos", false, "break things: restarts, silent agents, failing pulls, deleted pods")
+	f.BoolVar(&hook, "hook", false, "install the one-build hook in the simulated Jenkins")
+	f.StringVarP(&output, "output", "o", "text", "text, or json for a summary as the last line of standard output")
+	return cmd
+}
+
+// demo prints one house's day.
+type demo struct {
+	out, words io.Writer
+	speed      float64
+	chaos      bool
+
+	mu    sync.Mutex
+	began time.Time
+	last  map[string]string // what was said last of a team
+	held  bool
+}
+
+func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook bool, output string) error {
+	c := clock.Fast(d.speed)
+	d.began, d.last = c.Now(), map[string]string{}
+	h, err := house.New(ctx, house.Config{
+		Clock: c, Seed: seed, Chaos: d.chaos, Hook: hook, Network: true,
+		Record: d.tick,
+		Say:    func(what string) { d.line(c.Now(), "chaos", "!", what) },
+	})
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	perHour := 0.0
+	for _, l := range house.DefaultLoads() {
+		perHour += l.PerHour
+	}
+	d.print("bellboard demo   seed %d, %g times real time\n", seed, d.speed)
+	d.print("  jenkins  %s   three teams, about %.0f builds an hour (simulated)\n", h.JenkinsURL, perHour)
+	d.print("  cluster  %s   kubectl --server %s -n ci get pods (simulated)\n", h.ClusterURL, h.ClusterURL)
+	d.print("  status   %s/api/v1/status   metrics at /metrics\n\n", h.PageURL)
+	d.print("  %-6s  %-7s %-28s %s\n", "time", "team", "what", "why")
+
+	now, quit := context.WithCancel(context.Background())
+	defer quit()
+	go func() { // the second ctrl-c
+		<-ctx.Done()
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+		select {
+		case <-again:
+			quit()
+		case <-now.Done():
+		}
+	}()
+	s, err := h.Run(ctx, now, time.Duration(float64(wall)*d.speed))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	took := c.Now().Sub(d.began)
+	d.print("  %s (%s simulated): %d builds, median wait %.1f s, worst %.0f s · %d agents made, peak %d\n",
+		time.Duration(float64(took)/d.speed).Round(time.Second), took.Round(time.Minute), s.BuildsFinished, s.WaitP50, s.WaitMax,
+		s.AgentsCreated[string(scaler.Ephemeral)]+s.AgentsCreated[string(scaler.Persistent)], s.AgentsPeak)
+	d.print("  killed %d · lost %d · left behind %d\n", s.BuildsKilled, s.BuildsLost, s.OrphansLeft)
+	for _, l := range s.Left {
+		d.print("    left: %s\n", l)
+	}
+	if output == "json" {
+		line, jerr := json.Marshal(s)
+		if jerr != nil {
+			return jerr
+		}
+		if _, err := fmt.Fprintln(d.out, string(line)); err != nil {
+			return err
+		}
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("the day did not end: %w", err)
+	case s.BuildsKilled > 0 || s.OrphansLeft > 0:
+		return fmt.Errorf("%d builds killed, %d left behind", s.BuildsKilled, s.OrphansLeft)
+	}
+	return nil
+}
+
+// print is for whoever watches; that nobody can any more does not end the day.
+func (d *demo) print(format string, args ...any) { _, _ = fmt.Fprintf(d.words, format, args...) }
+
+// line prints one line of the board.
+func (d *demo) line(at time.Time, team, what, why string) {
+	since := at.Sub(d.began).Round(time.Second)
+	d.print("  %02d:%02d   %-7s %-28s %s\n", int(since.Minutes()), int(since.Seconds())%60, team, what, why)
+}
+
+// tick prints what a tick decided: one line per decision, one per thing that is
+// newly blocked, and one when it begins or stops to hold.
+func (d *demo) tick(t scaler.Tick) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t.Hold != "" {
+		if !d.held {
+			d.line(t.At, "all", "hold", firstWords(t.Hold))
+		}
+		d.held = true
+		return
+	}
+	if d.held {
+		d.line(t.At, "all", "sees again", fmt.Sprintf("%d agents were left alone", len(t.Plan.Agents)))
+		d.held = false
+	}
+	for i := range t.Plan.Decisions {
+		dec := &t.Plan.Decisions[i]
+		what := change(dec)
+		said := what + dec.Text
+		if what == "none" || what == "none, blocked" && d.last[dec.Team] == said {
+			continue
+		}
+		d.last[dec.Team] = said
+		d.line(t.At, dec.Team, what, dec.Text)
+	}
+	for i := range t.Outcomes {
+		a := &t.Outcomes[i].Action
+		if a.Verb == scaler.ClearMark || a.Verb == scaler.Fence || a.Reason == scaler.ReasonLost {
+			d.line(t.At, a.Pool.Team, string(a.Verb), a.Agent+": "+a.Text)
+		}
+	}
+}
+
+// firstWords keeps a line to the width of a terminal.
+func firstWords(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > 90 {
+		return string(r[:89]) + "…"
+	}
+	return s
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+
+	"bellboard/cmd/internal/config"
+	"bellboard/cmd/internal/doctor"
+	"bellboard/scaler/clock"
+)
+
+func doctorCommand(environ []string) *cobra.Command {
+	var output string
+	var probe bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check settings, Jenkins and Kubernetes, with a remedy for each finding",
+		Long: "Looks at the settings, the real Jenkins and the cluster, and changes nothing. With --probe it also registers two\n" +
+			"nodes of a made-up label in Jenkins, checks on them what Bellboard rests on, queues nothing, and removes them.\n" +
+			"Exit code 0: no finding; 3: findings; 2: the settings are wrong; 1: it was interrupted, or could not print.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "table" && output != "json" {
+				return usageError{fmt.Errorf("-o %s: write table or json", output)}
+			}
+			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			if err != nil {
+				return usageError{err}
+			}
+			klog.SetLogger(logr.Discard()) // what client-go meets is in the report
+			kube, lead, kubeErr := kubeConfig()
+			if settings.LeaderElection != nil {
+				lead = *settings.LeaderElection
+			}
+			report := doctor.Run(cmd.Context(), doctor.Parts{
+				Settings: settings, Clock: clock.Real(), Kube: kube, KubeErr: kubeErr, Lead: lead, Probe: probe,
+			})
+			if output == "json" {
+				err = report.WriteJSON(cmd.OutOrStdout())
+			} else {
+				err = report.WriteTable(cmd.OutOrStdout())
+			}
+			switch {
+			case err != nil:
+				return err
+			case cmd.Context().Err() != nil:
+				return fmt.Errorf("interrupted: %w", cmd.Context().Err())
+			case report.Count(doctor.Finding) > 0:
+				return codeError(exitChanges)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().BoolVar(&probe, "probe", false, "register two nodes in Jenkins, check what Bellboard rests on, and remove them")
+	return cmd
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"bellboard/cmd/internal/house"
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+)
+
+// bellboard runs one command as a person would.
+func bellboard(environ []string, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(args, environ, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestUsage(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"no such command", []string{"scale"}, exitUsage, "scale"},
+		{"no such flag", []string{"demo", "--slow"}, exitUsage, "--slow"},
+		{"an argument too many", []string{"version", "x"}, exitUsage, "x"},
+		{"a speed beyond reason", []string{"demo", "--speed", "1000"}, exitUsage, "--speed 1000"},
+		{"an output that is none", []string{"plan", "-o", "xml"}, exitUsage, "-o xml"},
+		{"no settings", []string{"plan"}, exitUsage, "BELLBOARD_JENKINS_URL"},
+		{"version", []string{"version"}, 0, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, _, stderr := bellboard(nil, tt.args...)
+			if code != tt.code || !strings.Contains(stderr, tt.says) {
+				t.Errorf("bellboard %s = %d, saying %q; want %d and %q", strings.Join(tt.args, " "), code, stderr, tt.code, tt.says)
+			}
+		})
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	code, _, stderr := bellboard([]string{
+		"BELLBOARD_JENKINS_URL=http://jenkins:8080/", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=/run/token",
+		"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
+		"BELLBOARD_TEAM_WEB_IDLE_TIMEOUT=10 minutes", "BELLBOARD_TEAM_WEB_MAX_AGENST=4",
+	}, "config")
+	want := `bellboard: 2 mistakes in the settings
+  BELLBOARD_TEAM_WEB_MAX_AGENST="4"              no such setting; did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?
+  BELLBOARD_TEAM_WEB_IDLE_TIMEOUT="10 minutes"   not a duration; write 10m
+`
+	if code != exitUsage || stderr != want {
+		t.Errorf("bellboard config = %d, saying\n%s\nwant %d, saying\n%s", code, stderr, exitUsage, want)
+	}
+}
+
+// quietHouse is a Jenkins and a cluster on loopback with nobody at work.
+func quietHouse(t *testing.T) (h *house.House, environ []string) {
+	t.Helper()
+	h, err := house.New(t.Context(), house.Config{Clock: clock.Real(), Network: true, Environ: []string{
+		"BELLBOARD_TEAMS=web,mobile",
+		"BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
+		"BELLBOARD_TEAM_MOBILE_LABELS=android", "BELLBOARD_TEAM_MOBILE_MODE=ephemeral", "BELLBOARD_TEAM_MOBILE_MAX_AGENTS=2",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	t.Setenv("KUBECONFIG", write("kubeconfig", fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: it,
+clusters: [{name: it, cluster: {server: %q}}], contexts: [{name: it, context: {cluster: it}}]}`, h.ClusterURL)))
+	return h, append(h.Environ(), "BELLBOARD_JENKINS_TOKEN_FILE="+write("token", "token\n"))
+}
+
+func TestPlan(t *testing.T) {
+	h, environ := quietHouse(t)
+	for range 3 {
+		h.Jenkins.Submit(jenkinssim.Job{Name: "web-1", Label: "linux", Duration: time.Minute})
+	}
+	for range 5 {
+		h.Jenkins.Submit(jenkinssim.Job{Name: "app", Label: "android", Duration: time.Minute})
+	}
+	h.Jenkins.Submit(jenkinssim.Job{Name: "legacy", Label: "windows && gpu", Duration: time.Minute})
+	// A moment later the items are past their (empty) quiet period.
+	time.Sleep(100 * time.Millisecond) // the house is on the wall's clock
+	code, stdout, stderr := bellboard(environ, "plan")
+	if code != exitChanges {
+		t.Fatalf("bellboard plan = %d, saying %s; want %d", code, stderr, exitChanges)
+	}
+	for _, want := range []string{
+		`web +3 +\d+s +0 +0 +0 +3 +\+3 ephemeral +3 waiting, 0 free, 0 on the way`,
+		`mobile +5 +\d+s +0 +0 +0 +5 +\+2 ephemeral +5 waiting, 0 free, 0 on the way; at MAX_AGENTS=2 \(wants 5\)`,
+		`- +1 .*nobody's +no team serves ‘windows&&gpu’ \(jobs: legacy\)`,
+		`register +web ephemeral`,
+	} {
+		if !regexp.MustCompile(want).MatchString(stdout) {
+			t.Errorf("bellboard plan does not say %q:\n%s", want, stdout)
+		}
+	}
+	if s := h.Jenkins.Stats(); s.Creates+s.Marks+s.Deletes != 0 || len(h.Cluster.Pods()) != 0 {
+		t.Errorf("bellboard plan wrote: %+v, %d pods", s, len(h.Cluster.Pods()))
+	}
+
+	code, stdout, _ = bellboard(environ, "plan", "-o", "json")
+	var tick scaler.Tick
+	if err := json.Unmarshal([]byte(stdout), &tick); err != nil || code != exitChanges || len(tick.Plan.Decisions) != 2 {
+		t.Errorf("bellboard plan -o json = %d, %v, %d decisions; want %d and 2 decisions", code, err, len(tick.Plan.Decisions), exitChanges)
+	}
+}
+
+func TestPlanThatCannotSee(t *testing.T) {
+	h, environ := quietHouse(t)
+	h.Jenkins.Restart(jenkinssim.Restart{Loading: time.Hour})
+	code, stdout, stderr := bellboard(environ, "plan")
+	if code != exitFailed || stdout != "" || !strings.Contains(stderr, "503") {
+		t.Errorf("bellboard plan = %d, %q, saying %q; want %d and the 503", code, stdout, stderr, exitFailed)
+	}
+}
+
+func TestDemo(t *testing.T) {
+	code, stdout, stderr := bellboard(nil, "demo", "--for", "6s", "--speed", "50", "--seed", "3", "-o", "json")
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	var s map[string]any
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &s); err != nil || code != 0 {
+		t.Fatalf("bellboard demo = %d, %v, saying\n%s", code, err, stderr)
+	}
+	if s["builds_killed"] != 0.0 || s["orphans_left"] != 0.0 || s["builds_finished"] == 0.0 {
+		t.Errorf("bellboard demo ended with %v", s)
+	}
+	for _, key := range []string{
+		"builds_finished", "builds_killed", "builds_lost", "wait_p50_seconds", "wait_p95_seconds", "agents_created",
+		"agents_peak", "orphans_left", "second_builds", "ticks", "holds",
+	} {
+		if _, ok := s[key]; !ok {
+			t.Errorf("bellboard demo's summary has no %s: %v", key, s)
+		}
+	}
+}

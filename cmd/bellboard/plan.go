@@ -1,0 +1,143 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"bellboard/cmd/internal/app"
+	"bellboard/cmd/internal/config"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+)
+
+func planCommand(environ []string) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "plan",
+		Short: "Show what would be done now, and do nothing",
+		Long: "Makes one read-only tick against the real Jenkins and cluster and prints it.\n" +
+			"Exit code 0: nothing would change; 3: something would; 1: it could not see.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "table" && output != "json" {
+				return usageError{fmt.Errorf("-o %s: write table or json", output)}
+			}
+			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			if err != nil {
+				return usageError{err}
+			}
+			settings.DryRun = true
+			kube, _, err := kubeConfig()
+			if err != nil {
+				return err
+			}
+			d, err := app.New(app.Parts{Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube})
+			if err != nil {
+				return err
+			}
+			t, err := d.Plan(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printPlan(cmd.OutOrStdout(), t, output)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	return cmd
+}
+
+// printPlan prints one tick, and says by its error whether something would change.
+func printPlan(w io.Writer, t scaler.Tick, output string) error {
+	var err error
+	if output == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(t)
+	} else if t.Hold == "" {
+		err = planTable(w, t.Plan)
+	}
+	switch {
+	case err != nil:
+		return err
+	case t.Hold != "":
+		return errors.New("holding, since nothing can be decided: " + string(t.HoldBy) + ": " + t.Hold)
+	case len(t.Plan.Actions) > 0:
+		return codeError(exitChanges)
+	}
+	return nil
+}
+
+func planTable(w io.Writer, p scaler.Plan) error {
+	var table, beside strings.Builder
+	table.WriteString("TEAM\tWAITING\tOLDEST\tFREE\tCOMING\tBUSY\tWANT\tCHANGE\tBECAUSE\n")
+	for i := range p.Decisions {
+		d := &p.Decisions[i]
+		fmt.Fprintf(&table, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n",
+			d.Team, d.Waiting, age(d.Waiting, d.Oldest), d.Free, d.Coming, d.Busy, d.Want, change(d), d.Text)
+	}
+	for _, u := range p.Nobodys {
+		fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\tnobody's\tno team serves ‘%s’ (jobs: %s)\n", u.Count, u.Label, strings.Join(u.Jobs, ", "))
+	}
+	for _, u := range p.Unresolved {
+		fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\tunresolved\tJenkins does not name the label: %s (jobs: %s)\n", u.Count, u.Why, strings.Join(u.Jobs, ", "))
+	}
+	for i := range p.Actions {
+		a := &p.Actions[i]
+		if a.Verb == scaler.Create {
+			continue // in the table
+		}
+		if beside.Len() == 0 {
+			beside.WriteString("\nBeside that:\n")
+		}
+		name := a.Agent
+		if name == "" {
+			name = a.Pool.Team + " " + string(a.Pool.Kind)
+		}
+		fmt.Fprintf(&beside, "  %-12s %-24s %s\n", a.Verb, name, a.Text)
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if _, err := io.WriteString(tw, table.String()); err != nil {
+		return err
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, beside.String())
+	return err
+}
+
+func age(waiting int, d time.Duration) string {
+	if waiting == 0 {
+		return "-"
+	}
+	return d.Round(time.Second).String()
+}
+
+// change says in a few words what a decision does.
+func change(d *scaler.Decision) string {
+	var parts []string
+	for _, k := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
+		if n := d.Up[k]; n > 0 {
+			parts = append(parts, fmt.Sprintf("+%d %s", n, k))
+		}
+		if n := d.Down[k]; n > 0 {
+			parts = append(parts, fmt.Sprintf("-%d %s", n, k))
+		}
+	}
+	switch {
+	case len(parts) > 0:
+		return strings.Join(parts, ", ")
+	case d.Reason == scaler.ReasonBlocked:
+		return "none, blocked"
+	}
+	return "none"
+}

@@ -1,0 +1,123 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+
+	"bellboard/scaler"
+)
+
+// The reasons of Bellboard's events.
+const (
+	eventScaledUp      = "ScaledUp"
+	eventScaledDown    = "ScaledDown"
+	eventBlocked       = "Blocked"       // it wants more, and a rule says no
+	eventHolding       = "Holding"       // it cannot see, and does nothing
+	eventSeesAgain     = "SeesAgain"     // and does again
+	eventCreateRefused = "CreateRefused" // the API server or Jenkins said no
+	eventAgentFailed   = "AgentFailed"   // an agent went without ever connecting
+	eventBuildLost     = "BuildLost"     // a build's pod vanished under it
+)
+
+// tickAnnotation names the tick that an event tells of, as in the log.
+const tickAnnotation = "bellboard.dev/tick"
+
+// events tells what people care about as Events on the Lease of the instance,
+// in Bellboard's own namespace. Repetitions are counted, not repeated: client-go's
+// correlator puts equal events together and lets no flood through.
+type events struct {
+	broadcaster record.EventBroadcaster
+	recorder    record.EventRecorder
+	on          *corev1.ObjectReference
+	said        map[string]string // by team: what was said last of its being blocked
+	holding     bool
+}
+
+// newEvents begins to send; it needs stop.
+func newEvents(client kubernetes.Interface, namespace, instance string) *events {
+	b := record.NewBroadcaster()
+	b.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)})
+	scheme := runtime.NewScheme()
+	return &events{
+		broadcaster: b, recorder: b.NewRecorder(scheme, corev1.EventSource{Component: "bellboard"}),
+		on:   &corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: leaseName(instance)},
+		said: map[string]string{},
+	}
+}
+
+func (e *events) stop() { e.broadcaster.Shutdown() }
+
+func (e *events) say(t *scaler.Tick, kind, reason, format string, args ...any) {
+	e.recorder.AnnotatedEventf(e.on, map[string]string{tickAnnotation: t.ID}, kind, reason, format, args...)
+}
+
+// observe turns one tick into events.
+func (e *events) observe(t scaler.Tick) {
+	if t.Hold != "" {
+		if !e.holding {
+			e.say(&t, corev1.EventTypeWarning, eventHolding, "nothing is created, marked or removed: %s: %s", t.HoldBy, t.Hold)
+		}
+		e.holding = true
+		return
+	}
+	if e.holding {
+		e.say(&t, corev1.EventTypeNormal, eventSeesAgain, "Jenkins and the cluster can be read again")
+		e.holding = false
+	}
+	for i := range t.Plan.Decisions {
+		e.decision(&t, &t.Plan.Decisions[i])
+	}
+	for i := range t.Outcomes {
+		o := &t.Outcomes[i]
+		if o.Result == scaler.Refused && (o.Action.Verb == scaler.Create || o.Action.Verb == scaler.Register) {
+			e.say(&t, corev1.EventTypeWarning, eventCreateRefused, "%s, %s: %s", o.Action.Pool.Team, o.Action.Pool.Kind, o.Error)
+		}
+	}
+	for id, n := range t.Facts.Failures {
+		e.say(&t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d agents went without ever connecting", id.Team, id.Kind, n)
+	}
+	for id, n := range t.Facts.BuildsLost {
+		if n > 0 {
+			e.say(&t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: the pods of %d builds vanished under them", id.Team, id.Kind, n)
+		}
+	}
+}
+
+func (e *events) decision(t *scaler.Tick, d *scaler.Decision) {
+	if s := changes(d.Up, "+"); s != "" {
+		e.say(t, corev1.EventTypeNormal, eventScaledUp, "%s: %s: %s", d.Team, s, d.Text)
+	}
+	if s := changes(d.Down, "-"); s != "" {
+		e.say(t, corev1.EventTypeNormal, eventScaledDown, "%s: %s: %s", d.Team, s, d.Text)
+	}
+	if d.Reason != scaler.ReasonBlocked {
+		delete(e.said, d.Team)
+		return
+	}
+	// Some words count down the seconds; the rules say whether it is the same block.
+	var rules []string
+	for _, s := range d.Steps {
+		rules = append(rules, string(s.Rule))
+	}
+	if now := strings.Join(rules, " "); e.said[d.Team] != now {
+		e.said[d.Team] = now
+		e.say(t, corev1.EventTypeWarning, eventBlocked, "%s: %d waiting: %s", d.Team, d.Waiting, d.Text)
+	}
+}
+
+// changes is "+3 ephemeral, +1 persistent".
+func changes(n map[scaler.Kind]int, sign string) string {
+	var parts []string
+	for _, k := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
+		if n[k] > 0 {
+			parts = append(parts, fmt.Sprintf("%s%d %s", sign, n[k], k))
+		}
+	}
+	return strings.Join(parts, ", ")
+}

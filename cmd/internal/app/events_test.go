@@ -1,0 +1,56 @@
+package app
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"bellboard/queue/jenkinssim"
+)
+
+// TestEvents: what people care about stands on the Lease, and what repeats is counted.
+func TestEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		a := p.start("a")
+		p.work(10 * time.Second)
+		p.jenkins.Restart(jenkinssim.Restart{Loading: 20 * time.Second})
+		p.work(time.Minute)
+		client, err := kubernetes.NewForConfig(p.cluster.RESTConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reasons []string
+		for i := range list.Items {
+			e := &list.Items[i]
+			if e.InvolvedObject.Name != "bellboard-bellboard" || e.InvolvedObject.Kind != "Lease" {
+				t.Errorf("event %s is on %s %s, want the Lease", e.Reason, e.InvolvedObject.Kind, e.InvolvedObject.Name)
+			}
+			// client-go writes the last of many alike anew, without the annotation.
+			if e.Annotations[tickAnnotation] == "" && !strings.HasPrefix(e.Message, "(combined") {
+				t.Errorf("event %s names no tick", e.Reason)
+			}
+			reasons = append(reasons, e.Reason)
+			t.Logf("%s ×%d: %s", e.Reason, e.Count, e.Message)
+		}
+		for _, want := range []string{eventScaledUp, eventHolding, eventSeesAgain} {
+			if !slices.Contains(reasons, want) {
+				t.Errorf("no event %s among %s", want, strings.Join(reasons, " "))
+			}
+		}
+		if n := len(list.Items); n > 30 {
+			t.Errorf("%d events in 70 s, want them put together", n)
+		}
+		a.stop()
+		<-a.ended
+	})
+}

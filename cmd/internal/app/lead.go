@@ -1,0 +1,222 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"bellboard/scaler/control"
+)
+
+// The Lease's times. Another instance takes over once it has seen no renewal for
+// leaseDuration; this one stops writing renewDeadline after it sent its last,
+// so the two are five seconds apart. They are told in wall time, as the Lease is.
+const (
+	leaseDuration = 15 * time.Second
+	renewDeadline = 10 * time.Second
+	retryPeriod   = 2 * time.Second
+)
+
+// ErrLeaseLost ends a daemon that led and does not any more: it starts anew.
+var ErrLeaseLost = errors.New("the Lease is another's now")
+
+// tenure is the Lease as this instance holds it.
+type tenure struct {
+	resourcelock.Interface
+
+	renewed atomic.Int64 // when the last renewal that held was sent, in ns; 0: not held
+	ever    atomic.Bool  // it was held once
+}
+
+// leaseName is the Lease of an instance; its events are on it too.
+func leaseName(instance string) string { return "bellboard-" + instance }
+
+// newTenure prepares the Lease named like the instance, in Bellboard's own
+// namespace. It has a client of its own: its calls are not fenced by themselves.
+func newTenure(p Parts) (*tenure, error) {
+	kube := rest.CopyConfig(p.Kube)
+	kube.Timeout = renewDeadline / 2
+	client, err := kubernetes.NewForConfig(kube)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes: %w", err)
+	}
+	identity := p.Identity
+	if identity == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, err
+		}
+		identity = host + "_" + uuid.NewString()
+	}
+	return &tenure{Interface: &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: p.Settings.OwnNamespace, Name: leaseName(p.Settings.Instance)},
+		Client:     client.CoordinationV1(),
+		LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
+	}}, nil
+}
+
+// Get notices at once that the Lease is another's: nothing is written from then on.
+func (t *tenure) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	r, raw, err := t.Interface.Get(ctx)
+	if err == nil && r.HolderIdentity != t.Identity() {
+		t.renewed.Store(0)
+	}
+	return r, raw, err
+}
+
+// seize takes the Lease from whoever holds it, and waits until that one cannot
+// write any more, whether it looks at the Lease meanwhile or not.
+func (t *tenure) seize(ctx context.Context) error {
+	r, _, err := t.Get(ctx)
+	if apierrors.IsNotFound(err) || err == nil && (r.HolderIdentity == "" || r.HolderIdentity == t.Identity()) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the Lease %s: %w", t.Describe(), err)
+	}
+	now := metav1.Now()
+	for end := time.Now().Add(renewDeadline); time.Now().Before(end); {
+		// Again and again, as a holder does, so that nobody finds it expired.
+		err := t.Update(ctx, resourcelock.LeaderElectionRecord{
+			HolderIdentity: t.Identity(), LeaseDurationSeconds: int(leaseDuration / time.Second),
+			AcquireTime: now, RenewTime: metav1.Now(), LeaderTransitions: r.LeaderTransitions + 1,
+		})
+		if err != nil {
+			return fmt.Errorf("taking the Lease %s: %w", t.Describe(), err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retryPeriod):
+		}
+	}
+	return nil
+}
+
+// Create and Update note when they were sent, if they made or kept this
+// instance the holder: its time counts from there, not from the answer.
+func (t *tenure) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return t.note(r, func() error { return t.Interface.Create(ctx, r) })
+}
+
+// Update is as Create.
+func (t *tenure) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return t.note(r, func() error { return t.Interface.Update(ctx, r) })
+}
+
+func (t *tenure) note(r resourcelock.LeaderElectionRecord, send func() error) error {
+	sent := time.Now().UnixNano()
+	if r.HolderIdentity != t.Identity() {
+		t.renewed.Store(0) // given up
+		return send()
+	}
+	err := send()
+	if err == nil {
+		t.renewed.Store(sent)
+		t.ever.Store(true)
+	}
+	return err
+}
+
+// valid is nil while nobody else can hold the Lease.
+func (t *tenure) valid() error {
+	switch sent := t.renewed.Load(); {
+	case sent == 0:
+		return fmt.Errorf("the Lease is not held: %w", control.ErrLate)
+	case time.Since(time.Unix(0, sent)) > renewDeadline:
+		return fmt.Errorf("the Lease was not renewed in time: %w", control.ErrLate)
+	}
+	return nil
+}
+
+// fence lets no write out while open says why not. It is asked last, just
+// before the network: a process that was stopped and wakes still believes.
+type fence struct {
+	next http.RoundTripper
+	open func() error
+}
+
+func (f fence) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		if err := f.open(); err != nil {
+			if r.Body != nil {
+				_ = r.Body.Close() // a RoundTripper closes it, sent or not
+			}
+			return nil, err
+		}
+	}
+	return f.next.RoundTrip(r)
+}
+
+// lead waits for the Lease, only looking meanwhile, and works while it holds it.
+func (d *Daemon) lead(ctx context.Context) error {
+	// The Lease is given back only when nothing writes any more.
+	leaseCtx, giveBack := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveBack()
+	standbyCtx, stopStandby := context.WithCancel(ctx)
+	defer stopStandby()
+	standby := make(chan error, 1)
+	go func() {
+		err := d.work(standbyCtx, "standby", true)
+		standby <- err
+		if err != nil {
+			giveBack() // what cannot look cannot lead
+		}
+	}()
+
+	worked := make(chan error, 1)
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: d.tenure, LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
+		ReleaseOnCancel: true, Name: d.tenure.Describe(),
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(held context.Context) {
+				stopStandby()
+				if err := <-standby; err != nil { // two loops never run at once
+					d.parts.Log.Warn("the standby had failed", zap.Error(err))
+				}
+				d.parts.Log.Info("leads", zap.String("lease", d.tenure.Describe()))
+				workCtx, stop := context.WithCancel(held)
+				defer stop()
+				defer context.AfterFunc(ctx, stop)()
+				worked <- d.work(workCtx, "leader", false)
+				giveBack()
+			},
+			OnStoppedLeading: func() {},
+			OnNewLeader: func(identity string) {
+				d.parts.Log.Info("the leader is", zap.String("identity", identity))
+			},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	// Without the Lease there is nothing to finish when ctx ends.
+	defer context.AfterFunc(ctx, func() {
+		if !d.tenure.ever.Load() {
+			giveBack()
+		}
+	})()
+	elector.Run(leaseCtx)
+	stopStandby()
+	if !d.tenure.ever.Load() {
+		return <-standby
+	}
+	err = <-worked
+	if err == nil && ctx.Err() == nil {
+		return ErrLeaseLost
+	}
+	return err
+}

@@ -1,0 +1,297 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"bellboard/cmd/internal/config"
+	"bellboard/pool/kubesim"
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler/clock"
+)
+
+// write is one write that reached a server.
+type write struct {
+	at   time.Time
+	who  string
+	what string
+}
+
+// ledger is the record of all writes, by who sent them.
+type ledger struct {
+	mu     sync.Mutex
+	writes []write
+}
+
+func (l *ledger) all() []write {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.writes)
+}
+
+// by lists who wrote after a moment, in order, each once.
+func (l *ledger) by(after time.Time) []string {
+	var who []string
+	for _, w := range l.all() {
+		if w.at.After(after) && !slices.Contains(who, w.who) {
+			who = append(who, w.who)
+		}
+	}
+	return who
+}
+
+// line is one instance's network to one server. Cut: nothing gets through.
+// Stopped: what is sent waits, as the packets of a process that is stopped do,
+// until it goes on.
+type line struct {
+	who  string
+	next http.RoundTripper
+	to   *ledger
+	cut  *atomic.Bool
+}
+
+func (l line) RoundTrip(r *http.Request) (*http.Response, error) {
+	if l.cut.Load() {
+		return nil, errors.New("network cut")
+	}
+	if r.Method != http.MethodGet && !strings.Contains(r.URL.Path, "/leases") {
+		l.to.mu.Lock()
+		l.to.writes = append(l.to.writes, write{time.Now(), l.who, r.Method + " " + r.URL.Path})
+		l.to.mu.Unlock()
+	}
+	return l.next.RoundTrip(r)
+}
+
+// pair is two instances on one Jenkins and one cluster.
+type pair struct {
+	t       *testing.T
+	jenkins *jenkinssim.Jenkins
+	cluster *kubesim.Cluster
+	ledger  ledger
+}
+
+// instance is one of them.
+type instance struct {
+	d         *Daemon
+	toJenkins atomic.Bool // cut
+	toKube    atomic.Bool
+	stop      context.CancelFunc
+	ended     chan error
+}
+
+func newPair(t *testing.T) *pair {
+	p := &pair{
+		t:       t,
+		jenkins: jenkinssim.New(jenkinssim.Config{Clock: clock.Real()}),
+		cluster: kubesim.New(kubesim.Config{Clock: clock.Real()}),
+	}
+	t.Cleanup(p.jenkins.Close)
+	t.Cleanup(p.cluster.Close)
+	return p
+}
+
+func (p *pair) start(who string) *instance {
+	p.t.Helper()
+	i := p.make(who)
+	var ctx context.Context
+	ctx, i.stop = context.WithCancel(context.Background())
+	go func() { i.ended <- i.d.Run(ctx) }()
+	p.t.Cleanup(func() { i.stop() })
+	return i
+}
+
+// make puts an instance together that does not run yet.
+func (p *pair) make(who string) *instance {
+	p.t.Helper()
+	s, err := config.Load([]string{
+		"BELLBOARD_JENKINS_URL=http://jenkins.local", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=none",
+		"BELLBOARD_NAMESPACE=ci", "BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
+		"BELLBOARD_TEAM_WEB_MAX_AGENTS=200",
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	i := &instance{ended: make(chan error, 1)}
+	kube := p.cluster.RESTConfig()
+	kube.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return line{who, next, &p.ledger, &i.toKube}
+	})
+	i.d, err = New(Parts{
+		Settings: s, Clock: clock.Real(), Log: zap.NewNop(), Version: "test", Identity: who, Lead: true,
+		Token:   func() (string, error) { return "token", nil },
+		Jenkins: line{who, p.jenkins.Transport(), &p.ledger, &i.toJenkins}, Kube: kube,
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return i
+}
+
+// work gives them something to write about: a new item every second.
+func (p *pair) work(d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+		p.jenkins.Submit(jenkinssim.Job{Name: "web", Label: "linux", Duration: time.Minute})
+	}
+}
+
+// oneAtATime: whoever begins to write after another has written ends the other's writing.
+func (p *pair) oneAtATime() {
+	p.t.Helper()
+	last, gone := "", map[string]bool{}
+	for _, w := range p.ledger.all() {
+		if w.who == last {
+			continue
+		}
+		if gone[w.who] {
+			p.t.Errorf("%s wrote %s at %s, after %s had taken over", w.who, w.what, w.at.Format("15:04:05.0"), last)
+			return
+		}
+		gone[last], last = true, w.who
+	}
+}
+
+func TestLeadership(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		// end ends a's leadership in some way.
+		end func(*pair, *instance)
+		// err is how a's Run ends; nil: it goes on.
+		err error
+		// most is how long it may take until b writes.
+		most time.Duration
+	}{
+		{"given back", func(_ *pair, a *instance) { a.stop() }, nil, 4 * time.Second},
+		{"killed", func(_ *pair, a *instance) {
+			a.toJenkins.Store(true)
+			a.toKube.Store(true)
+		}, ErrLeaseLost, 20 * time.Second},
+		{"cut from Kubernetes", func(_ *pair, a *instance) { a.toKube.Store(true) }, ErrLeaseLost, 20 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				a := p.start("a")
+				p.work(10 * time.Second)
+				b := p.start("b")
+				p.work(30 * time.Second)
+				if who := p.ledger.by(time.Time{}); !slices.Equal(who, []string{"a"}) {
+					t.Fatalf("%v wrote; want a alone, which came first", who)
+				}
+				if a.d.Role() != "leader" || b.d.Role() != "standby" {
+					t.Fatalf("roles %s and %s, want leader and standby", a.d.Role(), b.d.Role())
+				}
+				ended := time.Now()
+				tt.end(p, a)
+				p.work(40 * time.Second)
+				took := time.Duration(-1)
+				for _, w := range p.ledger.all() {
+					if w.who == "b" {
+						took = w.at.Sub(ended)
+						break
+					}
+				}
+				t.Logf("b wrote %s after a's end", took)
+				if took < 0 || took > tt.most {
+					t.Errorf("b wrote after %s, want within %s", took, tt.most)
+				}
+				p.oneAtATime()
+				if b.d.Role() != "leader" {
+					t.Errorf("b is %s, want leader", b.d.Role())
+				}
+				if err := <-a.ended; !errors.Is(err, tt.err) {
+					t.Errorf("a ended with %v, want %v", err, tt.err)
+				}
+				b.stop()
+				if err := <-b.ended; err != nil {
+					t.Errorf("b ended with %v", err)
+				}
+			})
+		})
+	}
+}
+
+// A leader that cannot reach Jenkins holds; nobody else could do better, so the
+// Lease stays where it is.
+func TestLeaderCutFromJenkins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		a := p.start("a")
+		p.work(10 * time.Second)
+		b := p.start("b")
+		a.toJenkins.Store(true)
+		p.work(time.Minute)
+		if a.d.Role() != "leader" || b.d.Role() != "standby" {
+			t.Errorf("roles %s and %s, want leader and standby", a.d.Role(), b.d.Role())
+		}
+		a.toJenkins.Store(false)
+		p.work(10 * time.Second)
+		if who := p.ledger.by(time.Time{}); !slices.Equal(who, []string{"a"}) {
+			t.Errorf("%v wrote; want a alone", who)
+		}
+		for _, i := range []*instance{a, b} {
+			i.stop()
+			<-i.ended
+		}
+	})
+}
+
+// TestNoWritePastTheLease: a process that wakes after its time still believes,
+// and its writes stay at home.
+func TestNoWritePastTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{}
+		ten := &tenure{}
+		f := fence{next: line{"a", roundTrip(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+		}), l, new(atomic.Bool)}, open: ten.valid}
+		send := func(method string) error {
+			r, err := http.NewRequestWithContext(t.Context(), method, "http://server/x", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := f.RoundTrip(r)
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			return err
+		}
+		for _, tt := range []struct {
+			name string
+			wait time.Duration
+			held bool
+		}{
+			{"never held", 0, false},
+			{"just renewed", 0, true},
+			{"almost over", renewDeadline, true},
+			{"over", renewDeadline + time.Nanosecond, false},
+		} {
+			if tt.name != "never held" {
+				ten.renewed.Store(time.Now().UnixNano())
+			}
+			time.Sleep(tt.wait)
+			if err := send(http.MethodPost); (err == nil) != tt.held {
+				t.Errorf("%s: a write says %v, want it sent: %v", tt.name, err, tt.held)
+			}
+			if err := send(http.MethodGet); err != nil {
+				t.Errorf("%s: a read says %v, want none", tt.name, err)
+			}
+		}
+		if n := len(l.all()); n != 2 {
+			t.Errorf("%d writes reached the server, want 2", n)
+		}
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -1,0 +1,319 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"bellboard/pool"
+	"bellboard/scaler"
+)
+
+// env is a house with one team that has no mistakes, and what is added to it.
+// A value of "-" takes a variable out.
+func env(more ...string) []string {
+	out := []string{
+		"BELLBOARD_JENKINS_URL=http://jenkins:8080/", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=/run/token",
+		"BELLBOARD_SWARM_USER=swarm", "BELLBOARD_SWARM_PASSWORD_SECRET=swarm",
+		"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux docker",
+	}
+	for _, m := range more {
+		name, value, _ := strings.Cut(m, "=")
+		out = slices.DeleteFunc(out, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+		if value != "-" {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func load(t *testing.T, environ []string, options ...Option) *Config {
+	t.Helper()
+	c, err := Load(environ, options...)
+	if err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	return c
+}
+
+func mistakes(t *testing.T, environ []string) Mistakes {
+	t.Helper()
+	_, err := Load(environ)
+	if err == nil {
+		return nil
+	}
+	var m Mistakes
+	if !errors.As(err, &m) {
+		t.Fatalf("Load's error is a %T, want Mistakes", err)
+	}
+	return m
+}
+
+func TestBuiltInValues(t *testing.T) {
+	c := load(t, env())
+	want := builtinGlobal()
+	want.JenkinsURL, want.AgentJenkinsURL, want.JenkinsUser, want.JenkinsTokenFile = "http://jenkins:8080", "http://jenkins:8080", "bellboard", "/run/token"
+	want.Teams, want.Namespace, want.SwarmUser, want.SwarmPasswordSecret = Words{"web"}, "default", "swarm", "swarm"
+	if diff := cmp.Diff(want, c.Global); diff != "" {
+		t.Errorf("globals (-want +got):\n%s", diff)
+	}
+	wantTeams := []scaler.Team{{
+		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, ScaleDownCooldown: time.Minute,
+		Pools: []scaler.Pool{
+			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute},
+			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Connect: scaler.Swarm, Labels: []string{"docker", "linux", "persistent", "swarm"}, Berths: 2, IdleTimeout: 10 * time.Minute, StartTimeout: 5 * time.Minute},
+		},
+	}}
+	if diff := cmp.Diff(wantTeams, c.ScalerTeams()); diff != "" {
+		t.Errorf("teams (-want +got):\n%s", diff)
+	}
+	e, p := c.Teams[0].Pods[scaler.Ephemeral], c.Teams[0].Pods[scaler.Persistent]
+	if e.Docker != pool.DockerNone || p.Docker != pool.DockerDind || e.Image != pool.DefaultImage || p.CPU.String() != "1" || p.Memory.String() != "2Gi" || p.CacheSize.String() != "20Gi" || p.Namespace != "default" {
+		t.Errorf("built-in pods: ephemeral %+v, persistent %+v", e, p)
+	}
+}
+
+// Every layer alone, then each over the one below it.
+func TestLayers(t *testing.T) {
+	layers := []struct{ variable, value string }{
+		{"BELLBOARD_DEFAULT_CPU", "2"},
+		{"BELLBOARD_DEFAULT_PERSISTENT_CPU", "3"},
+		{"BELLBOARD_TEAM_WEB_CPU", "4"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_CPU", "5"},
+	}
+	wantEphemeral := []string{"1", "2", "2", "4", "4"}
+	wantPersistent := []string{"1", "2", "3", "4", "5"}
+	environ := env("BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_DATA_LABELS=data")
+	for i := range len(layers) + 1 {
+		if i > 0 {
+			environ = append(environ, layers[i-1].variable+"="+layers[i-1].value)
+		}
+		pods := load(t, environ).Teams[0].Pods
+		ephemeral, persistent := pods[scaler.Ephemeral], pods[scaler.Persistent]
+		if got := ephemeral.CPU.String(); got != wantEphemeral[i] {
+			t.Errorf("with %d layers: ephemeral CPU %s, want %s", i, got, wantEphemeral[i])
+		}
+		if got := persistent.CPU.String(); got != wantPersistent[i] {
+			t.Errorf("with %d layers: persistent CPU %s, want %s", i, got, wantPersistent[i])
+		}
+	}
+	data := load(t, environ).Teams[1].Pods[scaler.Persistent]
+	if got := data.CPU.String(); got != "3" {
+		t.Errorf("the other team's persistent CPU = %s, want 3: one team's settings reached another", got)
+	}
+}
+
+func TestTeamsDoNotShare(t *testing.T) {
+	c := load(t, env("BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_DATA_LABELS=data", "BELLBOARD_DEFAULT_MAX_PERSISTENT=3", "BELLBOARD_TEAM_DATA_MAX_PERSISTENT=7",
+		"BELLBOARD_DEFAULT_NODE_SELECTOR=a=1", "BELLBOARD_TEAM_WEB_NODE_SELECTOR=b=2", "BELLBOARD_TEAM_DATA_MAX_AGENTS=8"))
+	if web, data := *c.Teams[0].MaxPersistent, *c.Teams[1].MaxPersistent; web != 3 || data != 7 {
+		t.Errorf("MAX_PERSISTENT web %d, data %d, want 3 and 7", web, data)
+	}
+	web := c.Teams[0].Pods[scaler.Ephemeral].NodeSelector
+	if diff := cmp.Diff(Pairs{"b": "2"}, web); diff != "" {
+		t.Errorf("a team's map must replace the one below it, not add to it (-want +got):\n%s", diff)
+	}
+}
+
+func TestMaxPersistentFollowsMaxAgents(t *testing.T) {
+	c := load(t, env("BELLBOARD_TEAM_WEB_MAX_AGENTS=40"))
+	if got := c.ScalerTeams()[0].MaxPersistent; got != 40 {
+		t.Errorf("MaxPersistent = %d, want MAX_AGENTS=40", got)
+	}
+}
+
+func TestEveryVariableIsRead(t *testing.T) {
+	// By name: a field renamed, or split in other words by envconfig, is a broken setting.
+	want := []string{
+		"JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN_FILE", "JENKINS_CA_FILE", "POLL_INTERVAL", "JENKINS_RESTART_GRACE", "TEAMS", "INSTANCE", "AGENT_JENKINS_URL",
+		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
+		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "SCALE_UP_STEP", "BERTHS", "PRIORITY", "PAUSED",
+		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "STORAGE_CLASS", "REGISTRY_MIRROR",
+		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS",
+	}
+	var got []string
+	for _, spec := range []any{&Global{}, &Limits{}, &PodSettings{}} {
+		for _, f := range fieldsOf(spec) {
+			got = append(got, f.Name)
+			for _, tag := range []string{"default", "envconfig", "required"} {
+				if _, has := f.Tag.Lookup(tag); has {
+					t.Errorf("%s has the tag %s, which breaks layering", f.Name, tag)
+				}
+			}
+			if f.Tag.Get("desc") == "" {
+				t.Errorf("%s has no desc", f.Name)
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+	values := map[string]string{
+		"JENKINS_URL": "https://j", "AGENT_JENKINS_URL": "https://a", "JENKINS_USER": "u", "JENKINS_TOKEN_FILE": "/t", "JENKINS_CA_FILE": "/ca", "POLL_INTERVAL": "2s",
+		"JENKINS_RESTART_GRACE": "6m", "TEAMS": "web", "INSTANCE": "ci", "NAMESPACE": "ns", "MAX_AGENTS": "11", "LISTEN": "127.0.0.1:1", "LOG_LEVEL": "debug", "LEADER_ELECTION": "false", "DRY_RUN": "true",
+		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
+		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "PRIORITY": "-7", "PAUSED": "true",
+		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "inbound", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
+		"CACHE_SIZE": "5Gi", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
+		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule",
+	}
+	var environ []string
+	for _, f := range fieldsOf(&Global{}) {
+		environ = append(environ, "BELLBOARD_"+f.Name+"="+values[f.Name])
+	}
+	for _, spec := range []any{&Limits{}, &PodSettings{}} {
+		for _, f := range fieldsOf(spec) {
+			environ = append(environ, "BELLBOARD_TEAM_WEB_"+f.Name+"="+values[f.Name])
+		}
+	}
+	for _, s := range load(t, environ).Effective() {
+		setting := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(s.Variable, "BELLBOARD_"), "TEAM_WEB_"), "PERSISTENT_")
+		if s.Value != values[setting] {
+			t.Errorf("%s = %q, want %q", s.Variable, s.Value, values[setting])
+		}
+		if s.Origin == BuiltIn {
+			t.Errorf("%s says it is built-in, but was set", s.Variable)
+		}
+	}
+}
+
+func TestLoadLeavesTheEnvironment(t *testing.T) {
+	t.Setenv("BELLBOARD_TEAM_WEB_MAX_AGENTS", "77")
+	t.Setenv("BELLBOARD_LISTEN", "nonsense")
+	if got := load(t, env()).Teams[0].MaxAgents; got != 10 {
+		t.Errorf("MAX_AGENTS = %d from the process' environment, want 10: only the given one counts", got)
+	}
+	_ = mistakes(t, env("BELLBOARD_LISTEN=x", "BELLBOARD_MAX_AGENTS=x"))
+	if got := os.Getenv("BELLBOARD_TEAM_WEB_MAX_AGENTS") + os.Getenv("BELLBOARD_LISTEN"); got != "77nonsense" {
+		t.Errorf("after Load the environment holds %q, want what it held before", got)
+	}
+	if _, set := os.LookupEnv("BELLBOARD_TEAMS"); set {
+		t.Error("after Load BELLBOARD_TEAMS is set in the process, and was not before")
+	}
+}
+
+func TestNamespace(t *testing.T) {
+	files := WithFiles(func(name string) ([]byte, error) {
+		if name != namespaceFile {
+			t.Errorf("Load reads %s", name)
+		}
+		return []byte("ci\n"), nil
+	})
+	none := WithFiles(func(string) ([]byte, error) { return nil, os.ErrNotExist })
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		option  Option
+		want    string
+	}{
+		{"own", env(), files, "ci"},
+		{"not in a cluster", env(), none, "default"},
+		{"set", env("BELLBOARD_NAMESPACE=agents"), files, "agents"},
+		{"set for all teams", env("BELLBOARD_NAMESPACE=agents", "BELLBOARD_DEFAULT_NAMESPACE=teams"), files, "teams"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := load(t, tt.environ, tt.option).Teams[0].Pods[scaler.Ephemeral].Namespace; got != tt.want {
+				t.Errorf("namespace = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// A setting that reaches no pod is no setting: every field of a Spec that has a
+// setting is set by it.
+func TestPoolSpecs(t *testing.T) {
+	c := load(t, env("BELLBOARD_INSTANCE=ci", "BELLBOARD_AGENT_JENKINS_URL=http://inside/", "BELLBOARD_DEFAULT_NAMESPACE=ns", "BELLBOARD_DEFAULT_IMAGE=i:1", "BELLBOARD_DEFAULT_CPU=3",
+		"BELLBOARD_DEFAULT_MEMORY=4Gi", "BELLBOARD_DEFAULT_CACHE_SIZE=5Gi", "BELLBOARD_DEFAULT_STORAGE_CLASS=fast", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m",
+		"BELLBOARD_DEFAULT_SERVICE_ACCOUNT=sa", "BELLBOARD_DEFAULT_IMAGE_PULL_SECRET=ips", "BELLBOARD_DEFAULT_PRIORITY_CLASS=pc", "BELLBOARD_DEFAULT_BUILD_GRACE=2m",
+		"BELLBOARD_DEFAULT_NODE_SELECTOR=k=v", "BELLBOARD_DEFAULT_TOLERATIONS=t"))
+	want := pool.Spec{
+		PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Instance: "ci", Namespace: "ns", Image: "i:1", Connect: scaler.Inbound,
+		Labels: []string{"docker", "ephemeral", "linux"}, CPU: resource.MustParse("3"), Memory: resource.MustParse("4Gi"), Docker: pool.DockerNone,
+		RegistryMirror: "http://m", CacheSize: resource.MustParse("5Gi"), StorageClass: "fast", BuildGrace: 2 * time.Minute, ServiceAccount: "sa",
+		ImagePullSecret: "ips", PriorityClass: "pc", NodeSelector: map[string]string{"k": "v"}, Tolerations: []corev1.Toleration{{Key: "t", Operator: corev1.TolerationOpExists}},
+		JenkinsURL: "http://inside", SwarmUser: "swarm", SwarmPasswordSecret: "swarm",
+	}
+	swarm := want
+	swarm.Kind, swarm.Connect, swarm.Docker, swarm.Labels = scaler.Persistent, scaler.Swarm, pool.DockerDind, []string{"docker", "linux", "persistent", "swarm"}
+	if diff := cmp.Diff([]pool.Spec{want, swarm}, c.PoolSpecs()); diff != "" {
+		t.Errorf("specs (-want +got):\n%s", diff)
+	}
+}
+
+func TestWithoutJenkins(t *testing.T) {
+	bare := []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral"}
+	load(t, bare, WithoutJenkins())
+	if got := len(mistakes(t, bare)); got != 3 {
+		t.Errorf("with Jenkins the same settings have %d mistakes, want 3: its address, user and token", got)
+	}
+}
+
+func TestDecode(t *testing.T) {
+	var w Words
+	if err := w.Decode("a, b,, c\td,"); err != nil || !slices.Equal(w, Words{"a", "b", "c", "d"}) {
+		t.Errorf("Words = %q, %v", w, err)
+	}
+	var got Tolerations
+	if err := got.Decode("ci=yes:NoSchedule, spot:NoExecute,any"); err != nil {
+		t.Fatal(err)
+	}
+	want := Tolerations{
+		{Key: "ci", Operator: corev1.TolerationOpEqual, Value: "yes", Effect: corev1.TaintEffectNoSchedule},
+		{Key: "spot", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute},
+		{Key: "any", Operator: corev1.TolerationOpExists},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Tolerations (-want +got):\n%s", diff)
+	}
+	if s := got.String(); s != "ci=yes:NoSchedule,spot:NoExecute,any" {
+		t.Errorf("Tolerations.String() = %q", s)
+	}
+	p := Pairs{"old": "1"}
+	if err := p.Decode("b=2,a.io/x=1"); err != nil || p.String() != "a.io/x=1,b=2" {
+		t.Errorf("Pairs = %v, %v", p, err)
+	}
+}
+
+func TestEffective(t *testing.T) {
+	c := load(t, env("BELLBOARD_TEAM_WEB_CPU=2", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY=8Gi", "BELLBOARD_DEFAULT_MAX_AGENTS=20", "BELLBOARD_NAMESPACE=ci"))
+	got := map[string]Setting{}
+	for _, s := range c.Effective() {
+		if s.Origin == "" {
+			t.Errorf("%s has no origin", s.Variable)
+		}
+		got[s.Variable] = s
+	}
+	for _, want := range []Setting{
+		{"BELLBOARD_JENKINS_TOKEN_FILE", "", "", "/run/token", "BELLBOARD_JENKINS_TOKEN_FILE"},
+		{"BELLBOARD_AGENT_JENKINS_URL", "", "", "http://jenkins:8080", "BELLBOARD_JENKINS_URL"},
+		{"BELLBOARD_POLL_INTERVAL", "", "", "1s", "built-in"},
+		{"BELLBOARD_TEAM_WEB_MAX_AGENTS", "web", "", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
+		{"BELLBOARD_TEAM_WEB_MAX_PERSISTENT", "web", "", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
+		{"BELLBOARD_TEAM_WEB_LABELS", "web", "", "linux,docker", "BELLBOARD_TEAM_WEB_LABELS"},
+		{"BELLBOARD_TEAM_WEB_EPHEMERAL_CPU", "web", scaler.Ephemeral, "2", "BELLBOARD_TEAM_WEB_CPU"},
+		{"BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "web", scaler.Ephemeral, "2Gi", "built-in"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "web", scaler.Persistent, "8Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_NAMESPACE", "web", scaler.Persistent, "ci", "BELLBOARD_NAMESPACE"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "web", scaler.Persistent, "10m", "built-in"},
+	} {
+		if !reflect.DeepEqual(got[want.Variable], want) {
+			t.Errorf("%s = %+v, want %+v", want.Variable, got[want.Variable], want)
+		}
+	}
+	var b strings.Builder
+	if err := c.WriteTable(&b); err != nil || !strings.Contains(b.String(), "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU") {
+		t.Errorf("WriteTable: %v\n%s", err, b.String())
+	}
+	short := load(t, env("BELLBOARD_TEAM_WEB_MODE=ephemeral")).Effective()
+	if slices.ContainsFunc(short, func(s Setting) bool { return s.Kind == scaler.Persistent }) {
+		t.Error("an ephemeral team shows settings of persistent agents")
+	}
+}

@@ -1,0 +1,173 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"bellboard/pool"
+)
+
+// Each row is a house with one mistake (or none), and the whole of what is said of it.
+func TestMistakes(t *testing.T) {
+	two := func(more ...string) []string {
+		return env(append([]string{"BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_DATA_LABELS=data"}, more...)...)
+	}
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		want    string // "variable=value remedy", lines; "" for none
+	}{
+		{"none", env(), ""},
+
+		// What envconfig would take, or say badly.
+		{"a bare variable is not read", append(env(), "MAX_AGENTS=1", "PORT=x", "JENKINS_PORT=tcp://10.0.0.1:80"), ""},
+		{"empty", env("BELLBOARD_TEAM_WEB_MAX_AGENTS="), `BELLBOARD_TEAM_WEB_MAX_AGENTS="" set, but empty; give it a value or unset it`},
+		{"empty and required", env("BELLBOARD_JENKINS_URL= "), `BELLBOARD_JENKINS_URL=" " set, but empty; give it a value or unset it`},
+		{"no unit", env("BELLBOARD_DEFAULT_IDLE_TIMEOUT=30"), `BELLBOARD_DEFAULT_IDLE_TIMEOUT="30" not a duration; write 30s`},
+		{"a unit in words", env("BELLBOARD_TEAM_WEB_IDLE_TIMEOUT=10 minutes"), `BELLBOARD_TEAM_WEB_IDLE_TIMEOUT="10 minutes" not a duration; write 10m`},
+		{"a day", env("BELLBOARD_TEAM_WEB_IDLE_TIMEOUT=1d"), `BELLBOARD_TEAM_WEB_IDLE_TIMEOUT="1d" not a duration; write 24h`},
+		{"no duration at all", env("BELLBOARD_TEAM_WEB_IDLE_TIMEOUT=soon"), `BELLBOARD_TEAM_WEB_IDLE_TIMEOUT="soon" not a duration; write e.g. 30s, 10m or 1h30m`},
+		{"octal", env("BELLBOARD_MAX_AGENTS=010"), `BELLBOARD_MAX_AGENTS="010" not a plain whole number; write 10`},
+		{"octal behind a pointer", env("BELLBOARD_TEAM_WEB_MAX_PERSISTENT=010"), `BELLBOARD_TEAM_WEB_MAX_PERSISTENT="010" not a plain whole number; write 10`},
+		{"hexadecimal", env("BELLBOARD_MAX_AGENTS=0x10"), `BELLBOARD_MAX_AGENTS="0x10" not a plain whole number; write 16`},
+		{"no number", env("BELLBOARD_MAX_AGENTS=many"), `BELLBOARD_MAX_AGENTS="many" not a whole number; write e.g. 10`},
+		{"no number behind a pointer", env("BELLBOARD_TEAM_WEB_MAX_PERSISTENT=few"), `BELLBOARD_TEAM_WEB_MAX_PERSISTENT="few" not a whole number; write e.g. 10`},
+		{"no truth", env("BELLBOARD_DRY_RUN=yes"), `BELLBOARD_DRY_RUN="yes" neither true nor false; write one of the two`},
+		{"not a number", env("BELLBOARD_KUBE_QPS=NaN"), `BELLBOARD_KUBE_QPS="NaN" must be a number above 0; write e.g. 50`},
+		{"infinite", env("BELLBOARD_KUBE_QPS=Inf"), `BELLBOARD_KUBE_QPS="Inf" must be a number above 0; write e.g. 50`},
+		{"words for a rate", env("BELLBOARD_KUBE_QPS=fast"), `BELLBOARD_KUBE_QPS="fast" not a number; write e.g. 50`},
+		{"no amount", env("BELLBOARD_TEAM_WEB_CPU=lots"), `BELLBOARD_TEAM_WEB_CPU="lots" not an amount; write e.g. 500m, 2 or 4Gi`},
+		{"no amount left", env("BELLBOARD_TEAM_WEB_MEMORY=0"), `BELLBOARD_TEAM_WEB_MEMORY="0" must be more than 0`},
+		{"no CPU format invented", env("BELLBOARD_TEAM_WEB_CPU_FORMAT=x"), `BELLBOARD_TEAM_WEB_CPU_FORMAT="x" no such setting; unset it (bellboard config lists all)`},
+		{"only separators", env("BELLBOARD_TEAM_WEB_LABELS=, ,"), `BELLBOARD_TEAM_WEB_LABELS=", ," an empty list; name at least one`},
+		{"a colon in a pair", env("BELLBOARD_TEAM_WEB_NODE_SELECTOR=a:b"), `BELLBOARD_TEAM_WEB_NODE_SELECTOR="a:b" not pairs of a node label and its value; write key=value,key=value`},
+		{"an effect that is none", env("BELLBOARD_TEAM_WEB_TOLERATIONS=a:Never"), `BELLBOARD_TEAM_WEB_TOLERATIONS="a:Never" not tolerations; write key=value:Effect,key:Effect with NoSchedule, PreferNoSchedule or NoExecute as Effect`},
+
+		// Ranges and choices.
+		{"below zero", env("BELLBOARD_TEAM_WEB_MIN_AGENTS=-1"), `BELLBOARD_TEAM_WEB_MIN_AGENTS="-1" must be at least 0`},
+		{"time below zero", env("BELLBOARD_TEAM_WEB_SCALE_UP_COOLDOWN=-1s"), `BELLBOARD_TEAM_WEB_SCALE_UP_COOLDOWN="-1s" must be at least 0s`},
+		{"a priority below zero is fine", env("BELLBOARD_TEAM_WEB_PRIORITY=-1"), ""},
+		{"no agents", env("BELLBOARD_TEAM_WEB_MAX_AGENTS=0"), `BELLBOARD_TEAM_WEB_MAX_AGENTS="0" must be at least 1; to stop a team set its PAUSED=true`},
+		{"one berth", env("BELLBOARD_TEAM_WEB_BERTHS=1"), `BELLBOARD_TEAM_WEB_BERTHS="1" must be at least 2: Jenkins names a waiting build's label only while two nodes carry it`},
+		{"a grace like our own", env("BELLBOARD_TEAM_WEB_BUILD_GRACE=5s"), `BELLBOARD_TEAM_WEB_BUILD_GRACE="5s" must be at least 30s`},
+		{"a slow poll", env("BELLBOARD_POLL_INTERVAL=1m"), `BELLBOARD_POLL_INTERVAL="1m" must be above 0 and at most 30s; write e.g. 1s`},
+		{"a mode", env("BELLBOARD_TEAM_WEB_MODE=both"), `BELLBOARD_TEAM_WEB_MODE="both" no such choice; write ephemeral, persistent or auto`},
+		{"a way to connect", env("BELLBOARD_DEFAULT_CONNECT=ssh"), `BELLBOARD_DEFAULT_CONNECT="ssh" no such choice; write inbound or swarm`},
+		{"a docker mode", env("BELLBOARD_DEFAULT_DOCKER=host"), `BELLBOARD_DEFAULT_DOCKER="host" no such choice; write none or dind`},
+		{"a log level", env("BELLBOARD_LOG_LEVEL=loud"), `BELLBOARD_LOG_LEVEL="loud" no such choice; write debug, info, warn or error`},
+		{"an address", env("BELLBOARD_LISTEN=8080"), `BELLBOARD_LISTEN="8080" not an address; write :8080 or 127.0.0.1:8080`},
+		{"an image", env("BELLBOARD_DEFAULT_IMAGE=a b"), `BELLBOARD_DEFAULT_IMAGE="a b" not an image; write e.g. ` + pool.DefaultImage},
+		{"an instance", env("BELLBOARD_INSTANCE=My CI"), `BELLBOARD_INSTANCE="My CI" not a DNS label; write lower-case letters, digits and dashes, 63 at most`},
+		{"a Kubernetes name", env("BELLBOARD_DEFAULT_STORAGE_CLASS=Fast!"), `BELLBOARD_DEFAULT_STORAGE_CLASS="Fast!" not a name in Kubernetes; write lower-case letters, digits, dashes and dots`},
+		{"a default that every team overrides", env("BELLBOARD_DEFAULT_MIN_AGENTS=-1", "BELLBOARD_TEAM_WEB_MIN_AGENTS=1"), `BELLBOARD_DEFAULT_MIN_AGENTS="-1" must be at least 0`},
+		{"a kind that the mode forbids", env("BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_PERSISTENT_CPU=x"), `BELLBOARD_TEAM_WEB_PERSISTENT_CPU="x" not an amount; write e.g. 500m, 2 or 4Gi`},
+
+		// Jenkins' address, and secrets.
+		{"no scheme", env("BELLBOARD_JENKINS_URL=jenkins:8080"), `BELLBOARD_JENKINS_URL="jenkins:8080" not an address of the web; write e.g. https://jenkins.example.com`},
+		{"a query", env("BELLBOARD_JENKINS_URL=http://j/ci?x=1"), `BELLBOARD_JENKINS_URL="http://j/ci?x=1" has a query or a fragment; write http://j/ci`},
+		{"a password in it", env("BELLBOARD_JENKINS_URL=http://u:secret@j"), `BELLBOARD_JENKINS_URL="***" holds a user or a password; leave them out of it`},
+		{"a token in a variable", env("BELLBOARD_JENKINS_TOKEN=11abc", "BELLBOARD_JENKINS_TOKEN_FILE=-"), `BELLBOARD_JENKINS_TOKEN="***" secrets come from files only; put it into one and write its path to BELLBOARD_JENKINS_TOKEN_FILE`},
+		{"a password in a variable", env("BELLBOARD_SWARM_PASSWORD=x"), `BELLBOARD_SWARM_PASSWORD="***" no such setting; unset it (bellboard config lists all)`},
+
+		// Missing ones.
+		{"no Jenkins", env("BELLBOARD_JENKINS_URL=-", "BELLBOARD_JENKINS_USER=-", "BELLBOARD_JENKINS_TOKEN_FILE=-"), `BELLBOARD_JENKINS_URL not set; write where Jenkins is, e.g. https://jenkins.example.com
+BELLBOARD_JENKINS_USER not set; name Bellboard's user in Jenkins
+BELLBOARD_JENKINS_TOKEN_FILE not set; name the file that holds that user's API token`},
+		{"no teams", env("BELLBOARD_TEAMS=-", "BELLBOARD_TEAM_WEB_LABELS=-"), `BELLBOARD_TEAMS not set; name your teams, e.g. web,mobile`},
+		{"no labels", env("BELLBOARD_TEAM_WEB_LABELS=-"), `BELLBOARD_TEAM_WEB_LABELS not set; write the labels its agents carry, e.g. linux docker`},
+		{"no Swarm user", two("BELLBOARD_SWARM_USER=-"), `BELLBOARD_SWARM_USER not set, and the agents of web, data connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound`},
+		{"no Swarm user needed", env("BELLBOARD_SWARM_USER=-", "BELLBOARD_SWARM_PASSWORD_SECRET=-", "BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound"), ""},
+
+		// Unknown ones.
+		{"a misspelled one", env("BELLBOARD_TEAM_WEB_MAX_AGENST=1"), `BELLBOARD_TEAM_WEB_MAX_AGENST="1" no such setting; did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
+		{"a misspelled one that is missed", env("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_WEB_LABLES=x"), `BELLBOARD_TEAM_WEB_LABLES="x" no such setting; did you mean BELLBOARD_TEAM_WEB_LABELS?`},
+		{"a misspelled team", env("BELLBOARD_TEAM_WBE_MAX_AGENTS=1"), `BELLBOARD_TEAM_WBE_MAX_AGENTS="1" no such setting; did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
+		{"a team that is not listed", env("BELLBOARD_TEAM_MOBILE_APPS_PERSISTENT_CPU=1"), `BELLBOARD_TEAM_MOBILE_APPS_PERSISTENT_CPU="1" no team of that name in BELLBOARD_TEAMS; add mobile-apps there or unset this`},
+		{"without TEAM", env("BELLBOARD_WEB_MAX_AGENTS=1"), `BELLBOARD_WEB_MAX_AGENTS="1" no such setting; did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
+		{"without DEFAULT", env("BELLBOARD_MIN_IDLE=1"), `BELLBOARD_MIN_IDLE="1" no such setting; did you mean BELLBOARD_DEFAULT_MIN_IDLE?`},
+		{"the daemon's, for a team", env("BELLBOARD_TEAM_WEB_POLL_INTERVAL=1s"), `BELLBOARD_TEAM_WEB_POLL_INTERVAL="1s" no such setting; did you mean BELLBOARD_POLL_INTERVAL?`},
+		{"the team's, for a kind", env("BELLBOARD_TEAM_WEB_PERSISTENT_MAX_AGENTS=1"), `BELLBOARD_TEAM_WEB_PERSISTENT_MAX_AGENTS="1" no such setting; did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
+		{"service links", append(env(), "BELLBOARD_SERVICE_HOST=10.0.0.1", "BELLBOARD_SERVICE_PORT=80", "BELLBOARD_SERVICE_PORT_HTTP=80", "BELLBOARD_PORT=tcp://10.0.0.1:80",
+			"BELLBOARD_PORT_80_TCP=tcp://10.0.0.1:80", "BELLBOARD_PORT_80_TCP_PROTO=tcp", "BELLBOARD_PORT_80_TCP_PORT=80", "BELLBOARD_PORT_80_TCP_ADDR=10.0.0.1",
+			"BELLBOARD_METRICS_SERVICE_HOST=10.0.0.2", "BELLBOARD_METRICS_PORT=udp://10.0.0.2:1", "BELLBOARD_METRICS_PORT_1_UDP_ADDR=10.0.0.2"), ""},
+		{"a port that is no service link", env("BELLBOARD_PORT=8080"), `BELLBOARD_PORT="8080" no such setting; unset it (bellboard config lists all)`},
+
+		// Names of teams.
+		{"one twice", env("BELLBOARD_TEAMS=web web"), `BELLBOARD_TEAMS="web web" names web twice; drop one`},
+		{"not a DNS label", env("BELLBOARD_TEAMS=Web"), `BELLBOARD_TEAMS="Web" "Web" cannot name a team; write lower-case letters, digits and dashes, a letter or digit first and last`},
+		{"one variable for two", env("BELLBOARD_TEAMS=web,web-shop,web_shop", "BELLBOARD_TEAM_WEB_SHOP_LABELS=shop"), `BELLBOARD_TEAMS="web,web-shop,web_shop" teams web-shop and web_shop would share the variables BELLBOARD_TEAM_WEB_SHOP_…; rename one`},
+		{
+			"too long", env("BELLBOARD_TEAMS="+strings.Repeat("w", 41), "BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_"+strings.Repeat("W", 41)+"_LABELS=x"),
+			`BELLBOARD_TEAMS="` + strings.Repeat("w", 41) + `" "` + strings.Repeat("w", 41) + `" is longer than 40 characters; shorten it`,
+		},
+		{"one name before another is fine", env("BELLBOARD_TEAMS=web,web-b", "BELLBOARD_TEAM_WEB_B_LABELS=b", "BELLBOARD_TEAM_WEB_B_MAX_AGENTS=3"), ""},
+		{"a name that ends like a kind", env("BELLBOARD_TEAMS=web,web-persistent", "BELLBOARD_TEAM_WEB_PERSISTENT_LABELS=b"), `BELLBOARD_TEAMS="web,web-persistent" team web-persistent and another would share BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT; rename one`},
+		{"the same the other way round", env("BELLBOARD_TEAMS=web-persistent,web", "BELLBOARD_TEAM_WEB_PERSISTENT_LABELS=b"), `BELLBOARD_TEAMS="web-persistent,web" team web and another would share BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT; rename one`},
+
+		// Labels.
+		{"the same labels", two("BELLBOARD_TEAM_DATA_LABELS=docker,linux,docker"), `BELLBOARD_TEAM_DATA_LABELS="docker,linux,docker" the same labels as team web has, so nothing tells their builds apart; change one`},
+		{"one label set for all", two("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_DATA_LABELS=-", "BELLBOARD_DEFAULT_LABELS=linux"), `BELLBOARD_DEFAULT_LABELS="linux" the same labels as team web has, so nothing tells their builds apart; change one`},
+		{"more labels are fine", two("BELLBOARD_TEAM_DATA_LABELS=docker linux gpu"), ""},
+		{"an expression", env("BELLBOARD_TEAM_WEB_LABELS=linux&&docker"), `BELLBOARD_TEAM_WEB_LABELS="linux&&docker" "linux&&docker" is no plain label in Jenkins' grammar; leave out & | ! < > ( ) " ' and ->`},
+		{"odd but plain", env("BELLBOARD_TEAM_WEB_LABELS=os:linux a-b $x ü"), ""},
+		{"a kind", env("BELLBOARD_TEAM_WEB_LABELS=linux persistent"), `BELLBOARD_TEAM_WEB_LABELS="linux persistent" "persistent" is added by itself to the agents of that kind; leave it out, and set MODE if there shall be no others`},
+
+		// Limits against one another.
+		{"minimum over maximum", env("BELLBOARD_TEAM_WEB_MIN_AGENTS=6", "BELLBOARD_DEFAULT_MAX_AGENTS=4"), `BELLBOARD_TEAM_WEB_MIN_AGENTS="6" more than BELLBOARD_DEFAULT_MAX_AGENTS=4; lower one or raise the other`},
+		{"minimum over a built-in maximum", env("BELLBOARD_TEAM_WEB_MIN_AGENTS=11"), `BELLBOARD_TEAM_WEB_MIN_AGENTS="11" more than BELLBOARD_TEAM_WEB_MAX_AGENTS=10 (built-in); lower one or raise the other`},
+		{"spares over maximum", env("BELLBOARD_DEFAULT_MIN_IDLE=6", "BELLBOARD_TEAM_WEB_MAX_AGENTS=4"), `BELLBOARD_DEFAULT_MIN_IDLE="6" more than BELLBOARD_TEAM_WEB_MAX_AGENTS=4; lower one or raise the other`},
+		{"minimum over persistent ones", env("BELLBOARD_TEAM_WEB_MIN_AGENTS=3", "BELLBOARD_TEAM_WEB_MAX_PERSISTENT=2"), `BELLBOARD_TEAM_WEB_MIN_AGENTS="3" more than BELLBOARD_TEAM_WEB_MAX_PERSISTENT=2, and a minimum is persistent; lower one or raise the other`},
+		{"the same in mode ephemeral is fine", env("BELLBOARD_TEAM_WEB_MIN_AGENTS=3", "BELLBOARD_TEAM_WEB_MAX_PERSISTENT=0", "BELLBOARD_TEAM_WEB_MODE=ephemeral"), ""},
+		{"persistent, but none", env("BELLBOARD_TEAM_WEB_MODE=persistent", "BELLBOARD_TEAM_WEB_MAX_PERSISTENT=0"), `BELLBOARD_TEAM_WEB_MAX_PERSISTENT="0" leaves team web, whose mode is persistent, no agent; raise it or set PAUSED=true`},
+		{"minimums over the global cap", two("BELLBOARD_DEFAULT_MIN_AGENTS=3", "BELLBOARD_MAX_AGENTS=5"), `BELLBOARD_MAX_AGENTS="5" less than the 6 that the teams' MIN_AGENTS add up to (it is 5); raise it or lower them`},
+		{"nothing is said of a limit that cannot be read", env("BELLBOARD_TEAM_WEB_MIN_AGENTS=50", "BELLBOARD_TEAM_WEB_MAX_AGENTS=x"), `BELLBOARD_TEAM_WEB_MAX_AGENTS="x" not a whole number; write e.g. 10`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, m := range mistakes(t, tt.environ) {
+				s := m.Variable
+				if m.Set {
+					s += fmt.Sprintf("=%q", m.Value)
+				}
+				got = append(got, s+" "+m.Remedy)
+			}
+			if g := strings.Join(got, "\n"); g != tt.want {
+				t.Errorf("said:\n%s\nwant:\n%s", g, tt.want)
+			}
+		})
+	}
+}
+
+// All mistakes of all teams come at once, each on its own line.
+func TestMistakesLayout(t *testing.T) {
+	m := mistakes(t, env("BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_DATA_LABELS=data",
+		"BELLBOARD_TEAM_WEB_IDLE_TIMEOUT=10 minutes", "BELLBOARD_TEAM_WEB_LABLES=linux", "BELLBOARD_TEAM_DATA_MIN_AGENTS=6", "BELLBOARD_TEAM_DATA_MAX_AGENTS=4"))
+	lines := strings.Split(m.Error(), "\n")
+	slices.Sort(lines[1:])
+	want := `3 mistakes in the settings
+  BELLBOARD_TEAM_DATA_MIN_AGENTS="6"             more than BELLBOARD_TEAM_DATA_MAX_AGENTS=4; lower one or raise the other
+  BELLBOARD_TEAM_WEB_IDLE_TIMEOUT="10 minutes"   not a duration; write 10m
+  BELLBOARD_TEAM_WEB_LABLES="linux"              no such setting; did you mean BELLBOARD_TEAM_WEB_LABELS?`
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	if last := m[len(m)-1].Variable; last != "BELLBOARD_TEAM_DATA_MIN_AGENTS" {
+		t.Errorf("the last mistake is %s's, want data's: teams stand in the order of BELLBOARD_TEAMS", last)
+	}
+	if got := (Mistakes{m[0]}).Error(); !strings.HasPrefix(got, "1 mistake in the settings\n") {
+		t.Errorf("one mistake reads %q", got)
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"a", "", 1}, {"LABLES", "LABELS", 1}, {"MAX_AGENST", "MAX_AGENTS", 1}, {"kitten", "sitting", 3}, {"short", "very much longer", 4}} {
+		if got := distance(tt.a, tt.b, 4); got != tt.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", tt.a, tt.b, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package config
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"bellboard/pool"
+	"bellboard/scaler"
+)
+
+// In the three structs below, a field is a setting: envconfig makes the
+// variable's name of the field's, desc is its line in the README, and shown
+// stands in the README's default column where the built-in value is empty.
+// There are no default tags, which would overwrite the layer below, and no name
+// tags, with which envconfig would also read the variable without its prefix.
+
+// Global is the settings of the whole daemon: BELLBOARD_<SETTING>.
+type Global struct {
+	JenkinsURL          string        `split_words:"true" shown:"required" desc:"where Bellboard reaches Jenkins"`
+	JenkinsUser         string        `split_words:"true" shown:"required" desc:"Bellboard's user in Jenkins"`
+	JenkinsTokenFile    string        `split_words:"true" shown:"required" desc:"file with that user's API token; read again as it changes"`
+	JenkinsCAFile       string        `split_words:"true" shown:"the system's" desc:"PEM file of the authorities that Jenkins' certificate may come from"`
+	PollInterval        time.Duration `split_words:"true" desc:"time between two looks at the queue: shorter means less waiting and more reads; stretched to ten times Jenkins' own answer time, 30s at most"`
+	JenkinsRestartGrace time.Duration `split_words:"true" desc:"how long nothing is removed after a start of Jenkins or of Bellboard; shorter risks builds that are about to resume"`
+	Teams               Words         `split_words:"true" shown:"required" desc:"the teams by name, in the order in which they are shown"`
+	Instance            string        `split_words:"true" desc:"name of this Bellboard: what carries another name is left alone"`
+	AgentJenkinsURL     string        `split_words:"true" shown:"JENKINS_URL" desc:"where agents reach Jenkins, if not at JENKINS_URL"`
+	Namespace           string        `split_words:"true" shown:"its own" desc:"where agents live"`
+	MaxAgents           int           `split_words:"true" desc:"pods alive in all teams together: the most it can cost"`
+	Listen              string        `split_words:"true" desc:"address of metrics, health and status"`
+	LogLevel            string        `split_words:"true" desc:"debug, info, warn or error"`
+	LeaderElection      *bool         `split_words:"true" shown:"true in a cluster" desc:"write only while holding the Lease bellboard-<INSTANCE>, so that a second instance can stand by"`
+	DryRun              bool          `split_words:"true" desc:"decide and show, change nothing"`
+	KubeQPS             float32       `split_words:"true" desc:"calls a second to Kubernetes; lower delays a burst's pods"`
+	KubeBurst           int           `split_words:"true" desc:"calls to Kubernetes at once, before KUBE_QPS holds them back"`
+	SwarmUser           string        `split_words:"true" shown:"–" desc:"Jenkins user of Swarm agents; needed while a team has some"`
+	SwarmPasswordSecret string        `split_words:"true" shown:"–" desc:"name of the Secret in the agents' namespace whose key password is that user's password or token"`
+}
+
+// Limits is the settings of a team as a whole: BELLBOARD_DEFAULT_<SETTING> for
+// every team, BELLBOARD_TEAM_<NAME>_<SETTING> for one.
+type Limits struct {
+	Labels            Words         `split_words:"true" shown:"required" desc:"the labels its agents carry; the kind (and swarm) is added"`
+	Mode              scaler.Mode   `split_words:"true" desc:"ephemeral (an agent for each build), persistent (kept, with its image cache) or auto (persistent for what is always needed, ephemeral for the rest)"`
+	MinAgents         int           `split_words:"true" desc:"agents kept though nobody waits: no waiting for so many builds, paid day and night"`
+	MinIdle           int           `split_words:"true" desc:"agents kept free beyond those that work: the next builds start at once, paid day and night"`
+	MaxAgents         int           `split_words:"true" desc:"pods alive at most: caps the cost, beyond it builds wait"`
+	MaxPersistent     *int          `split_words:"true" shown:"MAX_AGENTS" desc:"persistent ones among them at most; 0 in mode auto means ephemeral only"`
+	ScaleUpCooldown   time.Duration `split_words:"true" desc:"time between two scale-ups for waiting builds; longer means more waiting, fewer short-lived agents"`
+	ScaleDownCooldown time.Duration `split_words:"true" desc:"time after any change before idle persistent agents go; longer costs idle time, spares restarts"`
+	ScaleUpStep       int           `split_words:"true" desc:"agents per scale-up at most, 0 for as many as wait; lower means more waiting in a burst"`
+	Berths            int           `split_words:"true" desc:"nodes registered in advance: so many builds of a burst get their pod without a write to Jenkins; costs no pod"`
+	Priority          int           `split_words:"true" desc:"higher is served first when teams compete for a build or for MAX_AGENTS"`
+	Paused            bool          `split_words:"true" desc:"let builds end, then remove every agent and make none"`
+}
+
+// PodSettings is the settings that shape one kind of a team's agents: as
+// Limits, and BELLBOARD_DEFAULT_<KIND>_<SETTING> and
+// BELLBOARD_TEAM_<NAME>_<KIND>_<SETTING> for one kind only.
+type PodSettings struct {
+	IdleTimeout     time.Duration   `split_words:"true" desc:"how long an agent may be free before it goes; longer saves restarts, costs idle time"`
+	StartTimeout    time.Duration   `split_words:"true" desc:"how long a scheduled agent may take to connect before it is replaced"`
+	BuildGrace      time.Duration   `split_words:"true" desc:"how long a running build may go on when somebody else deletes its pod"`
+	Connect         scaler.Connect  `split_words:"true" desc:"inbound, or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
+	Namespace       string          `split_words:"true" shown:"BELLBOARD_NAMESPACE" desc:"where these agents live"`
+	Image           string          `split_words:"true" desc:"the agent's image"`
+	CPU             Quantity        `split_words:"true" desc:"CPU an agent asks for: what it costs while it lives"`
+	Memory          Quantity        `split_words:"true" desc:"memory an agent asks for and may use"`
+	Docker          pool.DockerMode `split_words:"true" desc:"none, or dind (a privileged Docker daemon beside the agent)"`
+	CacheSize       Quantity        `split_words:"true" desc:"size of the volume that keeps a persistent agent's images"`
+	StorageClass    string          `split_words:"true" shown:"the cluster's" desc:"storage class of that volume"`
+	RegistryMirror  string          `split_words:"true" shown:"–" desc:"URL of a registry mirror for Docker: shorter pulls"`
+	ServiceAccount  string          `split_words:"true" shown:"–" desc:"service account of the pod; its token is not mounted"`
+	ImagePullSecret string          `split_words:"true" shown:"–" desc:"name of the Secret to pull IMAGE with"`
+	PriorityClass   string          `split_words:"true" shown:"–" desc:"priority class of the pod"`
+	NodeSelector    Pairs           `split_words:"true" shown:"–" desc:"machines it may run on: key=value,key=value"`
+	Tolerations     Tolerations     `split_words:"true" shown:"–" desc:"taints it stands: key=value:Effect, key:Effect or key, comma between two"`
+}
+
+// Every call makes new structs: envconfig writes through pointers, so layers
+// laid over a shared one would change each other's teams.
+
+func builtinGlobal() Global {
+	return Global{
+		PollInterval: time.Second, JenkinsRestartGrace: 5 * time.Minute, Instance: "bellboard", MaxAgents: 100,
+		Listen: ":8080", LogLevel: "info", KubeQPS: 50, KubeBurst: 100,
+	}
+}
+
+func builtinLimits() Limits {
+	return Limits{Mode: scaler.ModeAuto, MaxAgents: 10, ScaleDownCooldown: time.Minute, Berths: 2}
+}
+
+func builtinPod(kind scaler.Kind) PodSettings {
+	p := PodSettings{
+		IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, BuildGrace: 10 * time.Minute, Connect: scaler.Inbound,
+		Image: pool.DefaultImage, CPU: quantity("1"), Memory: quantity("2Gi"), Docker: pool.DockerNone, CacheSize: quantity("20Gi"),
+	}
+	if kind == scaler.Persistent {
+		p.IdleTimeout, p.Connect, p.Docker = 10*time.Minute, scaler.Swarm, pool.DockerDind
+	}
+	return p
+}
+
+func quantity(s string) Quantity { return Quantity{resource.MustParse(s)} }
+
+// kindsOf lists the kinds that a mode allows, in the order in which they are shown.
+func kindsOf(m scaler.Mode) []scaler.Kind {
+	switch m {
+	case scaler.ModeEphemeral:
+		return []scaler.Kind{scaler.Ephemeral}
+	case scaler.ModePersistent:
+		return []scaler.Kind{scaler.Persistent}
+	case scaler.ModeAuto:
+	}
+	return []scaler.Kind{scaler.Ephemeral, scaler.Persistent}
+}

@@ -1,0 +1,156 @@
+package config
+
+import (
+	"slices"
+
+	"bellboard/pool"
+	"bellboard/scaler"
+)
+
+// name takes the teams' names, and learns which variables they may have.
+func (l *loader) name(names Words) {
+	taken := map[string]bool{}
+	for _, n := range names {
+		if !taken[envName(n)] {
+			taken[envName(n)] = true
+			l.teams = append(l.teams, n)
+		}
+	}
+	for _, layer := range l.layers("") {
+		l.learn(layer.prefix, layer.spec, "")
+	}
+	for _, n := range l.teams {
+		for _, layer := range l.layers(n) {
+			l.learn(layer.prefix, layer.spec, n)
+		}
+	}
+}
+
+type layer struct {
+	prefix string
+	spec   any
+}
+
+// layers lists the layers that are a team's own, or for "" those of every team.
+func (l *loader) layers(team string) []layer {
+	own := defaultPrefix
+	if team != "" {
+		own = teamPrefix + envName(team)
+	}
+	out := []layer{{own, &Limits{}}, {own, &PodSettings{}}}
+	for _, k := range kindsOf(scaler.ModeAuto) {
+		out = append(out, layer{layersOf(team, k)[1], &PodSettings{}})
+		if team != "" {
+			out[len(out)-1].prefix = layersOf(team, k)[3]
+		}
+	}
+	return out
+}
+
+// defaults finds the mistakes in the variables for every team, also in those
+// that every team overrides.
+func (l *loader) defaults() {
+	for _, layer := range l.layers("") {
+		l.overlay(layer.prefix, layer.spec)
+	}
+}
+
+// team reads one team's settings.
+func (l *loader) team(name string, g *Global) Team {
+	t := Team{Name: name, Limits: builtinLimits(), Pods: map[scaler.Kind]PodSettings{}}
+	for _, layer := range layersOf(name, "") {
+		l.overlay(layer, &t.Limits)
+	}
+	l.trace(name, "", &t.Limits)
+	if t.MaxPersistent == nil {
+		own := teamPrefix + envName(name)
+		t.MaxPersistent = &t.MaxAgents
+		l.origin[own+"_MAX_PERSISTENT"] = l.origin[own+"_MAX_AGENTS"]
+	}
+	most := *t.MaxPersistent
+	t.MaxPersistent = &most
+	for _, k := range kindsOf(scaler.ModeAuto) { // a kind that the mode forbids may still be misspelled
+		pod := builtinPod(k)
+		for _, layer := range layersOf(name, k) {
+			l.overlay(layer, &pod)
+		}
+		l.trace(name, k, &pod)
+		if pod.Namespace == "" {
+			pod.Namespace = g.Namespace
+			l.origin[layersOf(name, k)[3]+"_NAMESPACE"] = l.origin[prefix+"_NAMESPACE"]
+		}
+		if slices.Contains(t.Kinds(), k) {
+			t.Pods[k] = pod
+		}
+	}
+	l.among(&t)
+	return t
+}
+
+// trace notes where each of a team's values came from.
+func (l *loader) trace(team string, kind scaler.Kind, spec any) {
+	layers := layersOf(team, kind)
+	for _, f := range fieldsOf(spec) {
+		origin := l.source(team, kind, f.Name)
+		if origin == "" {
+			origin = BuiltIn
+		}
+		l.origin[layers[len(layers)-1]+"_"+f.Name] = origin
+	}
+}
+
+// ScalerTeams is the teams as the decision knows them.
+func (c *Config) ScalerTeams() []scaler.Team {
+	var out []scaler.Team
+	for i := range c.Teams {
+		t := &c.Teams[i]
+		one := scaler.Team{
+			Name: t.Name, Labels: unique(t.Labels), Mode: t.Mode, MinAgents: t.MinAgents, MinIdle: t.MinIdle,
+			MaxAgents: t.MaxAgents, MaxPersistent: *t.MaxPersistent,
+			ScaleUpCooldown: t.ScaleUpCooldown, ScaleDownCooldown: t.ScaleDownCooldown,
+			ScaleUpStep: t.ScaleUpStep, Priority: t.Priority, Paused: t.Paused,
+		}
+		for _, k := range t.Kinds() {
+			p := t.Pods[k]
+			one.Pools = append(one.Pools, scaler.Pool{
+				PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Connect: p.Connect, Labels: t.labels(k),
+				Berths: t.Berths, IdleTimeout: p.IdleTimeout, StartTimeout: p.StartTimeout,
+			})
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// PoolSpecs is what shapes the pods of each team and kind.
+func (c *Config) PoolSpecs() []pool.Spec {
+	var out []pool.Spec
+	for i := range c.Teams {
+		t := &c.Teams[i]
+		for _, k := range t.Kinds() {
+			p := t.Pods[k]
+			out = append(out, pool.Spec{
+				PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
+				Connect: p.Connect, Labels: t.labels(k), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
+				Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass,
+				BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
+				PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
+				JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,
+			})
+		}
+	}
+	return out
+}
+
+// labels are all that the team's agents of that kind carry.
+func (t *Team) labels(k scaler.Kind) []string {
+	out := append(slices.Clone(t.Labels), string(k))
+	if t.Pods[k].Connect == scaler.Swarm {
+		out = append(out, "swarm")
+	}
+	return unique(out)
+}
+
+func unique(labels []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(labels)))
+}

@@ -1,0 +1,134 @@
+package config
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"bellboard/scaler"
+)
+
+// Kubernetes puts the address of every Service of a namespace into its pods'
+// variables. Those of a Service called bellboard or bellboard-metrics look like
+// settings, and are none.
+var (
+	linkName = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	linkAddr = regexp.MustCompile(`^(tcp|udp|sctp)://`)
+)
+
+func serviceLink(name, value string) bool {
+	return linkName.MatchString(name) || strings.HasSuffix(name, "_PORT") && linkAddr.MatchString(value)
+}
+
+// unknown notes every BELLBOARD_ variable that is no setting. The check is over
+// all teams at once: a team a knows nothing of the variables of a team a-b.
+func (l *loader) unknown() {
+	for _, name := range slices.Sorted(maps.Keys(l.env)) {
+		if l.known[name] || serviceLink(name, l.env[name]) {
+			continue
+		}
+		switch meant, team := l.guess(name), l.stranger(name); {
+		case l.known[name+"_FILE"]:
+			l.meant[name+"_FILE"] = true
+			l.refuse(name, "secrets come from files only; put it into one and write its path to "+name+"_FILE")
+		case meant != "":
+			l.meant[meant] = true
+			l.refuse(name, "no such setting; did you mean "+meant+"?")
+		case team != "":
+			l.refuse(name, "no team of that name in "+prefix+"_TEAMS; add "+team+" there or unset this")
+		default:
+			l.refuse(name, "no such setting; unset it (bellboard config lists all)")
+		}
+	}
+}
+
+// guess is the setting that a misspelled name was probably meant for, or "".
+func (l *loader) guess(name string) string {
+	// What was said at the wrong level: a team's setting without its prefix, one
+	// of the daemon with it, a kind where there is none.
+	rest := strings.TrimPrefix(name, prefix+"_")
+	for _, try := range []string{teamPrefix + rest, defaultPrefix + "_" + rest} {
+		if l.known[try] {
+			return try
+		}
+	}
+	for _, team := range append([]string{""}, l.teams...) {
+		own := defaultPrefix + "_"
+		if team != "" {
+			own = teamPrefix + envName(team) + "_"
+		}
+		setting, ok := strings.CutPrefix(name, own)
+		if !ok {
+			continue
+		}
+		if l.known[prefix+"_"+setting] {
+			return prefix + "_" + setting
+		}
+		for _, k := range kindsOf(scaler.ModeAuto) {
+			if s, ok := strings.CutPrefix(setting, strings.ToUpper(string(k))+"_"); ok && l.known[own+s] {
+				return own + s
+			}
+		}
+	}
+	best, nearest := "", 4
+	for _, known := range slices.Sorted(maps.Keys(l.known)) {
+		if d := distance(name, known, nearest); d < nearest {
+			best, nearest = known, d
+		}
+	}
+	return best
+}
+
+// stranger is the name of the team that a variable speaks of and that is not
+// in BELLBOARD_TEAMS, or "".
+func (l *loader) stranger(name string) string {
+	rest, ok := strings.CutPrefix(name, teamPrefix)
+	if !ok {
+		return ""
+	}
+	longest := ""
+	for known := range l.known {
+		setting, ok := strings.CutPrefix(known, defaultPrefix+"_")
+		if ok && strings.HasSuffix(rest, "_"+setting) && len(setting) > len(longest) {
+			longest = setting
+		}
+	}
+	if longest == "" {
+		return ""
+	}
+	team := strings.ToLower(strings.ReplaceAll(strings.TrimSuffix(rest, "_"+longest), "_", "-"))
+	if slices.Contains(l.teams, team) {
+		return ""
+	}
+	return team
+}
+
+// distance counts the letters to insert, drop, change or swap with their
+// neighbour to make b of a, up to limit.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
+		return limit
+	}
+	var before []int
+	last := make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row := make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}

@@ -1,0 +1,132 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// The types here decode themselves, because envconfig's own lists keep blanks
+// and empty parts, its maps part at colons, and it ignores a resource.Quantity.
+// A Decode error is a remedy: it stands behind the variable and its value.
+
+// Words is a list parted by commas or white space.
+type Words []string
+
+// Decode reads the list. Empty parts are dropped.
+func (w *Words) Decode(s string) error {
+	*w = strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' || r == '\r' })
+	if len(*w) == 0 {
+		return errors.New("an empty list; name at least one")
+	}
+	return nil
+}
+
+func (w Words) String() string { return strings.Join(w, ",") }
+
+// Quantity is an amount in Kubernetes' notation, above zero.
+type Quantity struct{ resource.Quantity }
+
+// Decode reads the amount.
+func (q *Quantity) Decode(s string) error {
+	v, err := resource.ParseQuantity(strings.TrimSpace(s))
+	if err != nil {
+		return errors.New("not an amount; write e.g. 500m, 2 or 4Gi")
+	}
+	if v.Sign() <= 0 {
+		return errors.New("must be more than 0")
+	}
+	q.Quantity = v
+	return nil
+}
+
+// Pairs is a list of key=value, as in a node selector.
+type Pairs map[string]string
+
+// Decode reads the list. It never adds to what was there before.
+func (p *Pairs) Decode(s string) error {
+	var parts Words
+	if err := parts.Decode(s); err != nil {
+		return err
+	}
+	out := Pairs{}
+	for _, part := range parts {
+		k, v, ok := strings.Cut(part, "=")
+		if !ok || len(validation.IsQualifiedName(k)) > 0 || len(validation.IsValidLabelValue(v)) > 0 {
+			return errors.New("not pairs of a node label and its value; write key=value,key=value")
+		}
+		out[k] = v
+	}
+	*p = out
+	return nil
+}
+
+func (p Pairs) String() string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(p)) {
+		parts = append(parts, k+"="+p[k])
+	}
+	return strings.Join(parts, ",")
+}
+
+// Tolerations is a list of key[=value][:Effect]. Without a value every value of
+// the taint is tolerated, without an effect every effect.
+type Tolerations []corev1.Toleration
+
+// Decode reads the list.
+func (t *Tolerations) Decode(s string) error {
+	var parts Words
+	if err := parts.Decode(s); err != nil {
+		return err
+	}
+	var out Tolerations
+	for _, part := range parts {
+		taint, effect, hasEffect := strings.Cut(part, ":")
+		key, value, hasValue := strings.Cut(taint, "=")
+		one := corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffect(effect)}
+		if hasValue {
+			one.Operator, one.Value = corev1.TolerationOpEqual, value
+		}
+		effects := []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute}
+		if len(validation.IsQualifiedName(key)) > 0 || len(validation.IsValidLabelValue(value)) > 0 ||
+			hasEffect && !slices.Contains(effects, one.Effect) {
+			return errors.New("not tolerations; write key=value:Effect,key:Effect with NoSchedule, PreferNoSchedule or NoExecute as Effect")
+		}
+		out = append(out, one)
+	}
+	*t = out
+	return nil
+}
+
+func (t Tolerations) String() string {
+	var parts []string
+	for _, one := range t {
+		part := one.Key
+		if one.Operator == corev1.TolerationOpEqual {
+			part += "=" + one.Value
+		}
+		if one.Effect != "" {
+			part += ":" + string(one.Effect)
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, ",")
+}
+
+// short is a duration as people write it: 1m, not 1m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

@@ -1,0 +1,172 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bellboard/queue"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+)
+
+// computer is what Jenkins says of a node, with what is needed to see whether
+// its builds may be seen.
+type computer struct {
+	Class              string `json:"_class"`
+	DisplayName        string
+	Description        string
+	AbsoluteRemotePath string
+	Offline            bool
+	TemporarilyOffline bool
+	OfflineCause       *struct {
+		Class string `json:"_class"`
+	}
+	OfflineCauseReason string
+	Idle               bool
+	AssignedLabels     []struct{ Name string }
+	Executors          []executor
+	OneOffExecutors    []executor
+}
+
+type executor struct {
+	Idle              bool
+	CurrentExecutable *struct{ URL string }
+}
+
+// computerTree asks for all that a computer holds.
+const computerTree = "displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle," +
+	"assignedLabels[name],executors[idle,currentExecutable[url]],oneOffExecutors[idle,currentExecutable[url]]"
+
+// owner is whose the node is, by its description.
+func (c *computer) owner(instance string) (scaler.PoolID, bool) {
+	id, fence, mine := scaler.ParseOwner(instance, c.Description)
+	return id, mine && !fence
+}
+
+func (c *computer) labelled(label string) bool {
+	return slices.ContainsFunc(c.AssignedLabels, func(l struct{ Name string }) bool { return l.Name == label })
+}
+
+func (c *computer) swarm() bool { return strings.HasPrefix(c.Description, "Swarm agent from ") }
+
+// mark is who took it temporarily offline.
+func (c *computer) mark(instance string) scaler.OfflineBy {
+	class := ""
+	if c.OfflineCause != nil {
+		class = c.OfflineCause.Class
+	}
+	return scaler.ReadMark(instance, c.TemporarilyOffline, class, c.OfflineCauseReason)
+}
+
+// work counts the builds that run on it: those that can be seen, and executors
+// that are busy with something that cannot.
+func (c *computer) work() (seen, hidden int) {
+	for _, x := range slices.Concat(c.Executors, c.OneOffExecutors) {
+		switch {
+		case x.CurrentExecutable != nil:
+			seen++
+		case !x.Idle:
+			hidden++
+		}
+	}
+	return seen, hidden
+}
+
+// look reads all computers anew.
+func (e *exam) look(ctx context.Context) ([]computer, error) {
+	var doc struct{ Computer []computer }
+	if err := e.document(ctx, "/computer/api/json", "computer["+computerTree+"]", &doc); err != nil {
+		return nil, fmt.Errorf("reading the computers: %w", err)
+	}
+	return doc.Computer, nil
+}
+
+// again reads all computers once more, after a moment.
+func (e *exam) again(ctx context.Context) ([]computer, error) {
+	if err := clock.Sleep(ctx, e.Clock, secondLook); err != nil {
+		return nil, err
+	}
+	return e.look(ctx)
+}
+
+// document reads one JSON document of Jenkins.
+func (e *exam) document(ctx context.Context, path, tree string, into any) error {
+	q := queue.Question{Path: path}
+	if tree != "" {
+		q.Query = map[string]string{"tree": tree}
+	}
+	a, err := e.client.Ask(ctx, q)
+	if err != nil {
+		return err
+	}
+	if err := a.Document(); err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(a.Body), into)
+}
+
+// connected counts the instance's agents that are connected, and fit.
+func (e *exam) connected(fits func(*computer) bool) (n int) {
+	for i := range e.computers {
+		c := &e.computers[i]
+		if _, mine := c.owner(e.Settings.Instance); mine && c.AbsoluteRemotePath != "" && fits(c) {
+			n++
+		}
+	}
+	return n
+}
+
+// hook looks for the hook's own words, or for an agent that shows its absence.
+func (e *exam) hook(ctx context.Context) {
+	ephemeral := false
+	for i := range e.Settings.Teams {
+		ephemeral = ephemeral || slices.Contains(e.Settings.Teams[i].Kinds(), scaler.Ephemeral)
+	}
+	if !ephemeral {
+		e.ok(checkHook, "no team needs it")
+		return
+	}
+	marked, without := e.hooked(e.computers)
+	if marked == 0 && len(without) > 0 {
+		// The hook marks in the moment in which a build is accepted: look again.
+		cs, err := e.again(ctx)
+		if err != nil {
+			e.skip(checkHook, "", "%v", err)
+			return
+		}
+		var still []string
+		marked, still = e.hooked(cs)
+		without = slices.DeleteFunc(without, func(n string) bool { return !slices.Contains(still, n) })
+	}
+	switch {
+	case marked > 0:
+		e.ok(checkHook, "agents closed by it behind their build: %d", marked)
+	case len(without) > 0:
+		e.finding(checkHook, "copy deploy/jenkins/init.groovy.d/bellboard-hook.groovy into $JENKINS_HOME/init.groovy.d and restart Jenkins; until then Bellboard marks agents itself, a second later",
+			"not installed, or for another instance: ephemeral agents with a build and no mark of it: %s", few(without))
+	default:
+		e.skip(checkHook, "try again while a build runs on an ephemeral agent", "it shows only where a build runs on an ephemeral agent, and none does")
+	}
+}
+
+// hooked counts the agents that the hook marked, and lists those that it should have.
+func (e *exam) hooked(cs []computer) (marked int, without []string) {
+	for i := range cs {
+		c := &cs[i]
+		id, mine := c.owner(e.Settings.Instance)
+		if !mine || id.Kind != scaler.Ephemeral {
+			continue
+		}
+		switch by := c.mark(e.Settings.Instance); {
+		case by == scaler.Hook:
+			marked++
+		case c.Idle:
+		case by == scaler.NotMarked, by == scaler.Ours && strings.HasSuffix(c.OfflineCauseReason, ": one build"):
+			without = append(without, c.DisplayName)
+		}
+	}
+	return marked, without
+}

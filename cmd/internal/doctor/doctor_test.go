@@ -1,0 +1,347 @@
+package doctor
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"bellboard/pool/kubesim"
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+)
+
+func TestAllWell(t *testing.T) {
+	s := newScene(t)
+	r := s.run(t.Context(), false)
+	if got, want := named(r, NotChecked), []string{checkDisconnect, checkDelete}; len(named(r, Finding)) > 0 || !slices.Equal(got, want) {
+		t.Errorf("findings %q, not checked %q; want none, %q", named(r, Finding), got, want)
+		show(t, r)
+	}
+	if st := s.jenkins.Stats(); st.Creates+st.Marks+st.Deletes > 0 || len(s.cluster.Pods()) > 0 || len(s.cluster.PVCs()) > 0 || len(s.cluster.Secrets()) != 2 {
+		t.Errorf("an examination without a probe wrote: %+v, %d pods", st, len(s.cluster.Pods()))
+	}
+	before := s.jenkins.NodesList()
+	r = s.run(t.Context(), true)
+	if r.Count(OK) != len(r.Checks) || len(r.Did) == 0 {
+		t.Errorf("with a probe: findings %q, not checked %q, did %q; want all well", named(r, Finding), named(r, NotChecked), r.Did)
+		show(t, r)
+	}
+	if after := s.jenkins.NodesList(); !slices.Equal(before, after) || s.jenkins.Stats().Queued > 0 {
+		t.Errorf("after a probe Jenkins has %+v, before %+v", after, before)
+	}
+}
+
+// Each permission that is missing is named, and no other: what rests on it is
+// not checked.
+func TestEachPermission(t *testing.T) {
+	all := []string{checkRead, checkJobRead, checkCreate, checkConnect, checkDisconnect, checkDelete}
+	for _, tt := range []struct {
+		name   string
+		denied []string
+		plain  []string // named without a probe
+		probed []string // named with one
+	}{
+		{"none", nil, nil, nil},
+		{"Overall/Read", []string{"hudson.model.Hudson.Read"}, []string{checkRead}, []string{checkRead}},
+		{"Job/Read", []string{"hudson.model.Item.Read"}, []string{checkJobRead}, []string{checkJobRead}},
+		{"Agent/Create", []string{"hudson.model.Computer.Create"}, []string{checkCreate}, []string{checkCreate}},
+		{"Agent/Connect, which Agent/Disconnect implies", []string{"hudson.model.Computer.Connect"}, nil, nil},
+		{"Agent/Disconnect", []string{"hudson.model.Computer.Disconnect"}, nil, []string{checkDisconnect}},
+		{"Agent/Connect and Agent/Disconnect", []string{"hudson.model.Computer.Connect", "hudson.model.Computer.Disconnect"}, []string{checkConnect}, []string{checkConnect, checkDisconnect}},
+		{"Agent/Delete", []string{"hudson.model.Computer.Delete"}, nil, []string{checkDelete}},
+		{"Agent/Configure, which nobody needs", []string{"hudson.model.Computer.Configure"}, nil, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.jenkins.Deny(tt.denied...)
+			for _, probe := range []bool{false, true} {
+				want := tt.plain
+				if probe {
+					want = tt.probed
+				}
+				r := s.run(t.Context(), probe)
+				got := slices.DeleteFunc(named(r, Finding), func(n string) bool { return !slices.Contains(all, n) })
+				if !slices.Equal(got, want) {
+					t.Errorf("probe %t: permissions named %q, want %q", probe, got, want)
+					show(t, r)
+				}
+			}
+			// Who may not delete leaves one node, and is told.
+			if left := s.probes(); len(left) > 0 && (len(left) > 1 || tt.name != "Agent/Delete") {
+				t.Errorf("left behind: %q", left)
+			}
+		})
+	}
+}
+
+func TestJobRead(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*scene)
+		want   Result
+		says   string
+	}{
+		{"a build runs that may not be seen", func(s *scene) { s.jenkins.Deny("hudson.model.Item.Read") }, Finding, "agents of Bellboard's run builds"},
+		{"nothing is seen at all", func(s *scene) {
+			s.jenkins.PersonDelete("web-e-1111111111")
+			s.jenkins.Deny("hudson.model.Item.Read")
+		}, Finding, "no job, no waiting and no running build"},
+		{"only a job is seen", func(s *scene) {
+			s.jenkins.PersonDelete("web-e-1111111111")
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != "/api/json" || !strings.Contains(r.URL.RawQuery, "jobs") {
+					return false
+				}
+				w.Header().Set("X-Jenkins", "2.568.1")
+				_, _ = w.Write([]byte(`{"_class":"hudson.model.Hudson","jobs":[{"_class":"hudson.model.FreeStyleProject","name":"app"}]}`))
+				return true
+			})
+		}, OK, "granted"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			tt.change(s)
+			r := s.run(t.Context(), false)
+			i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == checkJobRead })
+			if c := r.Checks[i]; c.Result != tt.want || !strings.Contains(c.What, tt.says) {
+				t.Errorf("Job/Read is %+v, want %s and %q", c, tt.want, tt.says)
+			}
+		})
+	}
+}
+
+// Each finding, once: that check alone, in words that say what, with a remedy.
+func TestEachFinding(t *testing.T) {
+	answer := func(path, header, value, body string) func(*scene) {
+		return func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != path {
+					return false
+				}
+				w.Header().Set("X-Jenkins", "2.568.1")
+				w.Header().Set(header, value)
+				_, _ = w.Write([]byte(body))
+				return true
+			})
+		}
+	}
+	status := func(path string, code int) func(*scene) {
+		return func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if strings.HasPrefix(r.URL.Path, path) {
+					w.WriteHeader(code)
+					return true
+				}
+				return false
+			})
+		}
+	}
+	refuse := func(resource string, st func() *metav1.Status) func(*scene) {
+		return func(s *scene) {
+			s.cluster.Refuse(func(_ *http.Request, verb, what string) *metav1.Status {
+				if verb == "create" && what == resource {
+					return st()
+				}
+				return nil
+			})
+		}
+	}
+	forbidden := func(message string) *metav1.Status {
+		return &metav1.Status{Status: "Failure", Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: message}
+	}
+	for _, tt := range []struct {
+		name    string
+		change  func(*scene)
+		environ []string
+		want    []string
+		what    string
+		remedy  string
+	}{
+		{"token for everybody", func(s *scene) { _ = os.Chmod(s.token, 0o644) }, nil, []string{"token file"}, "every user", "chmod"},
+		{"no token", func(s *scene) { _ = os.Remove(s.token) }, nil, []string{"token file"}, "does not exist", "API token"},
+		{"wrong token", func(s *scene) { _ = os.WriteFile(s.token, []byte("stale"), 0o600) }, nil, []string{checkUser}, "401", "new API token"},
+		{"a proxy that drops the token", func(s *scene) {
+			s.intercept(func(_ http.ResponseWriter, r *http.Request) bool { r.Header.Del("Authorization"); return false })
+		}, nil, []string{checkUser}, "drops the token", "Authorization"},
+		{"a password", func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method != http.MethodPost {
+					return false
+				}
+				w.WriteHeader(http.StatusForbidden)
+				_, _ = w.Write([]byte("<html><title>Error 403 No valid crumb was included in the request</title></html>"))
+				return true
+			})
+		}, nil, []string{checkCreate}, "crumb", "not a password"},
+		{"nobody there", nil, []string{"BELLBOARD_JENKINS_URL=http://127.0.0.1:1"}, []string{checkJenkins}, "refused", "start Jenkins"},
+		{"no such host", nil, []string{"BELLBOARD_JENKINS_URL=http://jenkins.invalid"}, []string{checkJenkins}, "jenkins.invalid", "host"},
+		{"starting", status("/", http.StatusServiceUnavailable), nil, []string{checkJenkins}, "starting", "wait"},
+		{"another web site", status("/", http.StatusOK), nil, []string{checkJenkins}, "not Jenkins", "JENKINS_URL"},
+		{"no authority", nil, []string{"BELLBOARD_JENKINS_CA_FILE=/nowhere"}, []string{checkJenkins}, "/nowhere", "JENKINS_CA_FILE"},
+		{"old", func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/login" {
+					w.Header().Set("X-Jenkins", "2.204.6")
+				}
+				return r.URL.Path == "/login"
+			})
+		}, nil, []string{checkVersion}, "2.204.6", "2.318"},
+		{"clock", answer("/login", "Date", time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat), ""), nil, []string{checkClock}, "-1m", "NTP"},
+		{"language of pages", func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Query().Get("tree") != "displayName" {
+					return false
+				}
+				w.Header().Set("X-Jenkins", "2.568.1")
+				_, _ = w.Write([]byte(`{"displayName":"Knoten"}`))
+				return true
+			})
+		}, nil, []string{checkLanguage}, "Knoten", "Locale"},
+		{"language of refusals", func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPost {
+					w.Header().Set("X-Error", "/ ist ein unsicheres Zeichen")
+					w.WriteHeader(http.StatusBadRequest)
+				}
+				return r.Method == http.MethodPost
+			})
+		}, nil, []string{checkLanguage}, "unsicheres", "Locale"},
+		{"language of sentences", func(s *scene) {
+			s.jenkins.Submit(jenkinssim.Job{Name: "p", Pipeline: true, Label: "windows", Duration: time.Hour})
+			time.Sleep(100 * time.Millisecond) // until it waits
+			s.intercept(func(_ http.ResponseWriter, r *http.Request) bool { r.Header.Set("Accept-Language", "de"); return false })
+		}, nil, []string{checkLanguage}, "waiting build", "Locale"},
+		{"quiet", func(s *scene) { s.jenkins.QuietDown(true) }, nil, []string{"quiet"}, "shut down", "cancel"},
+		{"another Jenkins for agents", func(s *scene) {
+			other := jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Seed: 9})
+			s.t.Cleanup(other.Close)
+			server := httptest.NewServer(other)
+			s.t.Cleanup(server.Close)
+			s.environ = append(s.environ, "BELLBOARD_AGENT_JENKINS_URL="+server.URL)
+		}, nil, []string{checkAddress}, "another Jenkins", "AGENT_JENKINS_URL"},
+		{"no WebSocket", func(s *scene) {
+			s.jenkins.PersonDelete("web-e-1111111111")
+			s.jenkins.AddNode(jenkinssim.Node{Name: "other", Labels: "mac"}, true)
+			s.jenkins.Submit(jenkinssim.Job{Name: "q", Label: "mac", Duration: time.Hour})
+			status("/wsagents/", http.StatusNotFound)(s)
+		}, nil, []string{checkWebSocket}, "/wsagents/", "proxy"},
+		{"no Swarm plugin", status("/swarm/", http.StatusNotFound), nil, []string{checkSwarm}, "no Swarm client", "install"},
+		{"a static agent", func(s *scene) { s.jenkins.AddNode(jenkinssim.Node{Name: "old-linux", Labels: "linux"}, false) }, nil, []string{"labels of web"}, "old-linux", "other labels"},
+		{
+			"a cloud", answer("/label/linux/api/json", "X-Jenkins-Session", "1", `{"nodes":[],"clouds":[{"_class":"org.csanchez.jenkins.plugins.kubernetes.KubernetesCloud"}]}`), nil,
+			[]string{"labels of web"},
+			"cloud KubernetesCloud", "cloud makes agents",
+		},
+		{"no hook", func(s *scene) { s.jenkins.PersonOnline("web-e-1111111111") }, nil, []string{checkHook}, "web-e-1111111111", "bellboard-hook.groovy"},
+		{"no cluster", func(s *scene) { s.parts.KubeErr = os.ErrNotExist }, nil, []string{checkKube}, "not exist", "KUBECONFIG"},
+		{"an API server that is away", func(s *scene) { s.parts.Kube.Host = "http://127.0.0.1:1" }, nil, []string{checkKube}, "refused", "API server"},
+		{"an old cluster", func(s *scene) { s.version = "v1.28.3" }, nil, []string{checkKube}, "v1.28.3", "1.30"},
+		{"may not delete pods", func(s *scene) { s.denied = []string{"delete pods", "watch pods"} }, nil, []string{"pods in ci"}, "watch, delete", "Role in ci"},
+		{"may not create Secrets", func(s *scene) { s.denied = []string{"create secrets"} }, nil, []string{"secrets in ci"}, "create", "Role"},
+		{"may not create claims", func(s *scene) { s.denied = []string{"create persistentvolumeclaims"} }, nil, []string{"persistentvolumeclaims in ci"}, "create", "Role"},
+		{"may not hold the Lease", func(s *scene) { s.denied = []string{"update leases"} }, nil, []string{"leases in default"}, "update", "Role"},
+		{"may not tell events", func(s *scene) { s.denied = []string{"patch events"} }, nil, []string{"events in default"}, "patch", "Role"},
+		{
+			"Pod Security", refuse("pods", func() *metav1.Status { return kubesim.Insecure("restricted:latest", "x") }), nil,
+			[]string{"agents of web, ephemeral", "agents of data, persistent"},
+			"violates PodSecurity", "enforce=",
+		},
+		{"a quota", refuse("persistentvolumeclaims", func() *metav1.Status { return kubesim.OverQuota("small", "x") }), nil, []string{"agents of data, persistent"}, "exceeded quota", "raise the quota"},
+		{
+			"a Secret is refused", refuse("secrets", func() *metav1.Status { return forbidden("denied by policy") }), nil,
+			[]string{"agents of web, ephemeral"},
+			"denied by policy", "BELLBOARD_TEAM_WEB_EPHEMERAL_NAMESPACE",
+		},
+		{
+			"no priority class", refuse("pods", func() *metav1.Status { return forbidden("no PriorityClass with name high was found") }),
+			[]string{"BELLBOARD_DEFAULT_PRIORITY_CLASS=high"},
+			[]string{"agents of web, ephemeral", "agents of data, persistent"},
+			"no PriorityClass", "priority class high",
+		},
+		{
+			"no service account", refuse("pods", func() *metav1.Status {
+				return forbidden(`error looking up service account ci/agent: serviceaccount "agent" not found`)
+			}),
+			[]string{"BELLBOARD_DEFAULT_SERVICE_ACCOUNT=agent"},
+			[]string{"agents of web, ephemeral", "agents of data, persistent"},
+			"service account", "create serviceaccount agent",
+		},
+		{"no Swarm password", nil, []string{"BELLBOARD_SWARM_PASSWORD_SECRET=nobody"}, []string{"Secret nobody in ci"}, "does not exist", "create secret"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			if tt.change != nil {
+				tt.change(s)
+			}
+			r := s.run(t.Context(), false, tt.environ...)
+			if got := named(r, Finding); !slices.Equal(got, tt.want) {
+				t.Fatalf("findings %q, want %q\n%+v", got, tt.want, r.Checks)
+			}
+			last := r.Checks[slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == tt.want[len(tt.want)-1] })]
+			if !strings.Contains(last.What, tt.what) || !strings.Contains(last.Remedy, tt.remedy) {
+				t.Errorf("it says %+v, want %q and the remedy %q", last, tt.what, tt.remedy)
+			}
+		})
+	}
+}
+
+// What could not be asked is told as such, never as well.
+func TestNotChecked(t *testing.T) {
+	s := newScene(t)
+	s.denied = []string{"create pods", "get secrets"}
+	s.jenkins.PersonDelete("web-e-1111111111")
+	s.addNode("data-p-1111111111", scaler.PoolID{Team: "data", Kind: scaler.Persistent}, true)
+	s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/wsagents") || strings.HasPrefix(r.URL.Path, "/swarm") {
+			w.WriteHeader(http.StatusBadGateway)
+			return true
+		}
+		w.Header()["Date"] = nil
+		return false
+	})
+	r := s.run(t.Context(), false)
+	for _, name := range []string{checkClock, checkHook, checkSwarm, "agents of web, ephemeral", "agents of data, persistent", "Secret swarm in ci", "Secret registry in ci"} {
+		if !slices.Contains(named(r, NotChecked), name) {
+			t.Errorf("%s is not among what was not checked: %q", name, named(r, NotChecked))
+		}
+	}
+
+	// With nothing to be reached, every check is still in the list.
+	down := s.run(t.Context(), true, "BELLBOARD_JENKINS_URL=http://127.0.0.1:1")
+	for _, c := range r.Checks {
+		if !slices.ContainsFunc(down.Checks, func(d Check) bool { return d.Name == c.Name }) {
+			t.Errorf("%s is hidden when Jenkins is away", c.Name)
+		}
+	}
+}
+
+func TestVersions(t *testing.T) {
+	for _, tt := range []struct {
+		version      string
+		older, known bool
+	}{
+		{"2.568.1", false, true},
+		{"2.318", false, true},
+		{"2.317.9", true, true},
+		{"2.541-SNAPSHOT", false, true},
+		{"1.651", true, true},
+		{"3.1", false, true},
+		{"2", true, true},
+		{"", false, false},
+		{"unknown", false, false},
+	} {
+		if older, known := olderThan(tt.version, "2.318"); older != tt.older || known != tt.known {
+			t.Errorf("olderThan(%q) = %t, %t; want %t, %t", tt.version, older, known, tt.older, tt.known)
+		}
+	}
+}

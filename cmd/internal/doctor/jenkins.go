@@ -1,0 +1,466 @@
+package doctor
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"bellboard/queue"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+)
+
+// OldestJenkins is the oldest version that Bellboard supports: the one-build
+// hook needs it, and WebSocket agents have been there for long.
+const OldestJenkins = "2.318"
+
+const (
+	// mostSkew is how far Jenkins' clock may be from this one. Its Date header
+	// counts in seconds.
+	mostSkew = 5 * time.Second
+	// secondLook is how long after a look the next is made, where one may catch a
+	// state that is over in a moment.
+	secondLook = 1500 * time.Millisecond
+)
+
+// The checks that stand on others.
+const (
+	checkJenkins    = "Jenkins"
+	checkVersion    = "Jenkins' version"
+	checkClock      = "Jenkins' clock"
+	checkUser       = "user and token"
+	checkAddress    = "agents' address"
+	checkLanguage   = "language"
+	checkReads      = "computers and queue"
+	checkRead       = "Overall/Read"
+	checkJobRead    = "Job/Read"
+	checkCreate     = "Agent/Create"
+	checkConnect    = "Agent/Connect"
+	checkDisconnect = "Agent/Disconnect"
+	checkDelete     = "Agent/Delete"
+	checkWebSocket  = "WebSocket"
+	checkSwarm      = "Swarm plugin"
+	checkHook       = "one-build hook"
+	checkProbe      = "probe"
+)
+
+// jenkins makes every check of Jenkins, or says which could not be made.
+func (e *exam) jenkins(ctx context.Context) {
+	rest := func(why string) {
+		for _, name := range []string{
+			checkLanguage, checkReads, checkRead, checkJobRead, checkCreate, checkConnect, checkDisconnect, checkDelete, checkHook,
+		} {
+			e.skip(name, "", "%s", why)
+		}
+		for i := range e.Settings.Teams {
+			e.skip("labels of "+e.Settings.Teams[i].Name, "", "%s", why)
+		}
+		if e.Probe {
+			e.skip(checkProbe, "", "%s", why)
+		}
+	}
+	hello, ok := e.reach(ctx)
+	if !ok {
+		for _, name := range []string{checkVersion, checkClock, checkUser, checkAddress, checkWebSocket, checkSwarm} {
+			e.skip(name, "", "Jenkins does not answer")
+		}
+		rest("Jenkins does not answer")
+		return
+	}
+	e.version(hello.Header.Get("X-Jenkins"))
+	e.clock(&hello)
+	e.address(ctx, &hello)
+	accepted := e.user(ctx)
+	readable := accepted && e.read(ctx)
+	switch {
+	case !accepted:
+		rest("Jenkins does not accept the token")
+	case !readable:
+		e.language(ctx, nil, "")
+		for _, name := range []string{checkReads, checkJobRead, checkCreate, checkConnect, checkDisconnect, checkDelete, checkHook} {
+			e.skip(name, "", "without Overall/Read nothing else is told")
+		}
+		for i := range e.Settings.Teams {
+			e.skip("labels of "+e.Settings.Teams[i].Name, "", "without Overall/Read nothing is told")
+		}
+		if e.Probe {
+			e.skip(checkProbe, "", "without Overall/Read nothing is told")
+		}
+	default:
+		e.readable(ctx)
+	}
+	// After the computers are known: an agent that is connected says more than a page.
+	e.webSocket(ctx)
+	e.swarm(ctx)
+}
+
+// readable makes the checks of a Jenkins that can be read.
+func (e *exam) readable(ctx context.Context) {
+	items := e.reads(ctx)
+	refusal := e.create(ctx)
+	e.language(ctx, items, refusal)
+	e.jobRead(ctx, len(items))
+	var found verdicts
+	if e.Probe {
+		found = e.probe(ctx)
+	}
+	e.connect(ctx, found)
+	e.disconnect(ctx, found)
+	e.delete(found)
+	for i := range e.Settings.Teams {
+		e.labels(ctx, e.Settings.Teams[i].Name, e.Settings.Teams[i].Labels)
+	}
+	e.hook(ctx)
+	e.leftovers()
+}
+
+// reach greets Jenkins as nobody, and makes the client.
+func (e *exam) reach(ctx context.Context) (queue.Answer, bool) {
+	wire, err := e.wire()
+	if err != nil {
+		e.finding(checkJenkins, "correct BELLBOARD_JENKINS_CA_FILE", "the authorities of its certificate: %v", err)
+		return queue.Answer{}, false
+	}
+	e.Jenkins = wire
+	e.client, err = queue.New(queue.Config{
+		URL: e.Settings.JenkinsURL, User: e.Settings.JenkinsUser, Token: e.Token, Transport: wire, Clock: e.Clock, Instance: e.Settings.Instance,
+	})
+	if err != nil {
+		e.finding(checkJenkins, "correct BELLBOARD_JENKINS_URL", "%v", err)
+		return queue.Answer{}, false
+	}
+	hello, err := queue.Greet(ctx, wire, e.Clock, http.MethodGet, e.Settings.JenkinsURL+"/login")
+	if err == nil && hello.Header.Get("X-Jenkins") == "" && hello.Status != http.StatusServiceUnavailable {
+		// What stands before it may let only known users through.
+		if a, asked := e.client.Ask(ctx, queue.Question{Path: "/whoAmI/api/json"}); asked == nil && a.Header.Get("X-Jenkins") != "" {
+			hello = a
+		}
+	}
+	switch {
+	case err != nil:
+		e.finding(checkJenkins, unreachable(err), "%s: %v", e.Settings.JenkinsURL, err)
+	case hello.Status == http.StatusServiceUnavailable:
+		e.finding(checkJenkins, "wait until it has started, and try again", "it is starting, or not there: %v", hello.Refusal())
+	case hello.Header.Get("X-Jenkins") == "":
+		e.finding(checkJenkins, "correct BELLBOARD_JENKINS_URL: with Jenkins' path, if it has one, and past any login page", "%s is not Jenkins: %v", e.Settings.JenkinsURL, notJenkins(&hello))
+	default:
+		e.ok(checkJenkins, "%s answers in %s", e.Settings.JenkinsURL, hello.Answered.Sub(hello.Asked).Round(time.Millisecond))
+		return hello, true
+	}
+	return hello, false
+}
+
+func notJenkins(a *queue.Answer) error {
+	if a.Status == http.StatusOK {
+		return a.Document()
+	}
+	return a.Refusal()
+}
+
+// unreachable is the remedy for a request without an answer.
+func unreachable(err error) string {
+	var dns *net.DNSError
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	switch {
+	case errors.As(err, &dns):
+		return "correct the host in BELLBOARD_JENKINS_URL, or the name service"
+	case errors.As(err, &authority):
+		return "name the file with Jenkins' authority in BELLBOARD_JENKINS_CA_FILE"
+	case errors.As(err, &host):
+		return "use the name that is in Jenkins' certificate in BELLBOARD_JENKINS_URL"
+	default:
+		return "start Jenkins, correct BELLBOARD_JENKINS_URL, or open the way (network policy, firewall, proxy)"
+	}
+}
+
+func (e *exam) version(version string) {
+	older, known := olderThan(version, OldestJenkins)
+	switch {
+	case !known:
+		e.skip(checkVersion, "", "%q is no version that can be compared; the oldest supported is %s", version, OldestJenkins)
+	case older:
+		e.finding(checkVersion, "update Jenkins to "+OldestJenkins+" at least", "%s is older than %s, the oldest supported", version, OldestJenkins)
+	default:
+		e.ok(checkVersion, "%s; the oldest supported is %s", version, OldestJenkins)
+	}
+}
+
+// olderThan compares versions such as 2.568.1 and 2.541-SNAPSHOT.
+func olderThan(version, than string) (older, known bool) {
+	v, _, _ := strings.Cut(version, "-")
+	parts, others := strings.Split(v, "."), strings.Split(than, ".")
+	for i, o := range others {
+		want, _ := strconv.Atoi(o)
+		if i >= len(parts) {
+			return true, true
+		}
+		have, err := strconv.Atoi(parts[i])
+		if err != nil {
+			return false, false
+		}
+		if have != want {
+			return have < want, true
+		}
+	}
+	return false, true
+}
+
+// clock compares Jenkins' clock with this machine's, by the middle of the request.
+func (e *exam) clock(a *queue.Answer) {
+	said, err := http.ParseTime(a.Header.Get("Date"))
+	if err != nil {
+		e.skip(checkClock, "", "its answer has no Date")
+		return
+	}
+	here := a.Asked.Add(a.Answered.Sub(a.Asked) / 2)
+	skew := said.Sub(here).Round(time.Second)
+	if skew.Abs() > mostSkew {
+		e.finding(checkClock, "set both clocks by NTP: waiting times are told by the difference", "it is %s from this machine's (%s there)", skew, said.UTC().Format(time.RFC3339))
+		return
+	}
+	e.ok(checkClock, "within %s of this machine's", mostSkew)
+}
+
+// address looks whether the agents' address leads to the same Jenkins.
+func (e *exam) address(ctx context.Context, hello *queue.Answer) {
+	address := e.Settings.AgentJenkinsURL
+	if address == e.Settings.JenkinsURL {
+		e.ok(checkAddress, "the same as Bellboard's")
+		return
+	}
+	const remedy = "correct BELLBOARD_AGENT_JENKINS_URL"
+	a, err := queue.Greet(ctx, e.Jenkins, e.Clock, http.MethodGet, address+"/login")
+	switch here := hello.Header.Get("X-Jenkins-Session"); {
+	case err != nil:
+		e.skip(checkAddress, remedy+", if agents do not connect", "%s cannot be reached from here, which agents may: %v", address, err)
+	case a.Header.Get("X-Jenkins") == "":
+		e.finding(checkAddress, remedy, "%s is not Jenkins: %v", address, notJenkins(&a))
+	case here != "" && a.Header.Get("X-Jenkins-Session") != here:
+		e.finding(checkAddress, remedy, "%s is another Jenkins, or it restarted just now", address)
+	default:
+		e.ok(checkAddress, "%s leads to the same Jenkins", address)
+	}
+}
+
+// user asks Jenkins whom it takes us for; that needs no permission.
+func (e *exam) user(ctx context.Context) bool {
+	remedy := "make a new API token for " + e.Settings.JenkinsUser + " in Jenkins, and put it into " + e.Settings.JenkinsTokenFile
+	ask := func() (queue.Answer, error) { return e.client.Ask(ctx, queue.Question{Path: "/whoAmI/api/json"}) }
+	a, err := ask()
+	if err == nil && a.Status == http.StatusUnauthorized {
+		// A Jenkins that has just started does not know its users for a moment.
+		if err = clock.Sleep(ctx, e.Clock, secondLook); err == nil {
+			a, err = ask()
+		}
+	}
+	var who struct {
+		Anonymous bool
+		Name      string
+	}
+	switch {
+	case err != nil:
+		e.skip(checkUser, "", "%v", err)
+		return false
+	case a.Status == http.StatusUnauthorized:
+		e.finding(checkUser, remedy, "Jenkins does not accept them (401): the user does not exist, or the token is wrong, revoked or expired")
+		return false
+	case a.Document() != nil || json.Unmarshal([]byte(a.Body), &who) != nil:
+		e.finding(checkUser, "let nothing between Bellboard and Jenkins answer for it", "whoAmI: %v", notJenkins(&a))
+		return false
+	case who.Anonymous:
+		e.finding(checkUser, "have the proxy before Jenkins pass the Authorization header on", "Jenkins was shown no user: what stands before it drops the token")
+		return false
+	}
+	e.ok(checkUser, "accepted as %s", who.Name)
+	return true
+}
+
+// read looks at Jenkins' own page.
+func (e *exam) read(ctx context.Context) bool {
+	a, err := e.client.Ask(ctx, queue.Question{Path: "/api/json", Query: map[string]string{"tree": "quietingDown"}})
+	var root struct{ QuietingDown bool }
+	switch {
+	case err != nil:
+		e.skip(checkRead, "", "%v", err)
+		return false
+	case a.Status == http.StatusForbidden:
+		e.finding(checkRead, grant(checkRead, e.Settings.JenkinsUser), "%v", a.Refusal())
+		return false
+	case a.Document() != nil:
+		e.skip(checkRead, "", "%v", a.Document())
+		return false
+	case json.Unmarshal([]byte(a.Body), &root) == nil && root.QuietingDown:
+		e.finding("quiet", "wait for its restart, or cancel it in Jenkins (Manage Jenkins, Prepare for Shutdown)", "Jenkins is about to shut down: no build is started")
+	}
+	e.ok(checkRead, "granted")
+	return true
+}
+
+// reads makes the very reads that a tick rests on.
+func (e *exam) reads(ctx context.Context) []scaler.Item {
+	v, err := e.client.Observe(ctx)
+	if err != nil {
+		e.finding(checkReads, "see what answers in Jenkins' stead, or its log; Bellboard holds while this lasts", "%v", err)
+		return nil
+	}
+	e.ok(checkReads, "%d nodes and %d queue items in %s", len(v.Nodes), len(v.Items), v.AnsweredAt.Sub(v.AskedAt).Round(time.Millisecond))
+	return v.Items
+}
+
+// english are parts of Jenkins' sentences as they are understood.
+var english = []string{
+	"Waiting for next available executor", "is offline", "are offline", "There are no nodes with the label", "have label",
+	"is reserved for jobs", "should be allowed to run first", "In the quiet period", "is about to shut down", "is already in progress",
+}
+
+// language looks whether Jenkins answers in English when asked for it. Labels of
+// pipelines are told by its sentences alone. refusal is its word on a bad name.
+func (e *exam) language(ctx context.Context, items []scaler.Item, refusal string) {
+	const remedy = "in Jenkins' Locale plugin untick ‘Ignore browser preference’, and start it without -Duser.language"
+	a, err := e.client.Ask(ctx, queue.Question{Path: "/computer/api/json", Query: map[string]string{"tree": "displayName"}})
+	var set struct{ DisplayName string }
+	if err != nil || a.Document() != nil || json.Unmarshal([]byte(a.Body), &set) != nil {
+		e.skip(checkLanguage, "", "nothing that it says can be read")
+		return
+	}
+	foreign, understood := "", 0
+	for i := range items {
+		it := &items[i]
+		switch {
+		case it.State != scaler.Buildable || it.Why == "":
+		case it.Resolution != scaler.Unresolved || known(it.Why):
+			understood++
+		default:
+			foreign = it.Why
+		}
+	}
+	switch {
+	case !strings.EqualFold(set.DisplayName, "nodes"):
+		e.finding(checkLanguage, remedy, "asked for English, Jenkins calls its nodes %q", set.DisplayName)
+	case refusal != "" && !strings.Contains(refusal, "is an unsafe character"):
+		e.finding(checkLanguage, remedy, "asked for English, Jenkins says %q", refusal)
+	case foreign != "" && understood == 0:
+		e.finding(checkLanguage, remedy, "no sentence about a waiting build is understood, such as %q", foreign)
+	default:
+		e.ok(checkLanguage, "Jenkins answers in English")
+	}
+}
+
+func known(why string) bool {
+	for _, s := range english {
+		if strings.Contains(why, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// webSocket looks for the page that agents connect to. It is there for everybody
+// and answers a plain question with 400.
+func (e *exam) webSocket(ctx context.Context) {
+	a, err := queue.Greet(ctx, e.Jenkins, e.Clock, http.MethodGet, e.Settings.JenkinsURL+"/wsagents/")
+	connected := e.connected(func(c *computer) bool { return !c.swarm() })
+	switch {
+	case connected > 0:
+		e.ok(checkWebSocket, "agents of Bellboard's connected by it: %d", connected)
+	case err != nil:
+		e.skip(checkWebSocket, "", "%v", err)
+	case a.Status == http.StatusBadRequest:
+		e.ok(checkWebSocket, "agents can connect through Jenkins' web port; no TCP port is needed")
+	case a.Status == http.StatusNotFound:
+		e.finding(checkWebSocket, "run Jenkins in its own container (java -jar jenkins.war), and let a proxy before it pass /wsagents/ on",
+			"Jenkins has no /wsagents/: Bellboard's agents connect by WebSocket only")
+	default:
+		e.skip(checkWebSocket, "let a proxy before Jenkins pass /wsagents/ on", "/wsagents/ answers with status %d", a.Status)
+	}
+}
+
+// swarm looks for the client that the plugin serves, and that pods fetch.
+func (e *exam) swarm(ctx context.Context) {
+	needed := false
+	for _, s := range e.Settings.PoolSpecs() {
+		needed = needed || s.Connect == scaler.Swarm
+	}
+	if !needed {
+		e.ok(checkSwarm, "no team needs it")
+		return
+	}
+	a, err := queue.Greet(ctx, e.Jenkins, e.Clock, http.MethodHead, e.Settings.JenkinsURL+"/swarm/swarm-client.jar")
+	connected := e.connected((*computer).swarm)
+	switch {
+	case connected > 0:
+		e.ok(checkSwarm, "agents of Bellboard's connected by it: %d", connected)
+	case err != nil:
+		e.skip(checkSwarm, "", "%v", err)
+	case a.Status == http.StatusOK:
+		e.ok(checkSwarm, "Jenkins serves its client; whether %s may use it is not checked", e.Settings.SwarmUser)
+	case a.Status == http.StatusNotFound:
+		e.finding(checkSwarm, "install the plugin ‘swarm’, or set BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound", "Jenkins serves no Swarm client, and agents connect by Swarm")
+	default:
+		e.skip(checkSwarm, "", "/swarm/swarm-client.jar answers with status %d", a.Status)
+	}
+}
+
+// labels looks for whoever else serves a team's labels.
+func (e *exam) labels(ctx context.Context, team string, labels []string) {
+	name, expression := "labels of "+team, strings.Join(labels, "&&")
+	a, err := e.client.Ask(ctx, queue.Question{
+		Path:  "/label/" + url.PathEscape(expression) + "/api/json",
+		Query: map[string]string{"tree": "nodes[nodeName,nodeDescription],clouds[name]"},
+	})
+	var doc struct {
+		Nodes []struct{ NodeName, NodeDescription string }
+		// A cloud that exports no name is known by its class.
+		Clouds []struct {
+			Class string `json:"_class"`
+			Name  string
+		}
+	}
+	if err == nil {
+		err = a.Document()
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(a.Body), &doc)
+	}
+	if err != nil {
+		e.skip(name, "", "%v", err)
+		return
+	}
+	var others []string
+	for _, c := range doc.Clouds {
+		cloud := c.Name
+		if cloud == "" {
+			cloud = c.Class[strings.LastIndexByte(c.Class, '.')+1:]
+		}
+		others = append(others, "cloud "+cloud)
+	}
+	for _, n := range doc.Nodes {
+		if _, _, mine := scaler.ParseOwner(e.Settings.Instance, n.NodeDescription); mine {
+			continue
+		}
+		if n.NodeName == "" {
+			n.NodeName = "the built-in node"
+		}
+		others = append(others, n.NodeName)
+	}
+	if len(others) > 0 {
+		e.finding(name, "give them other labels, or the team: Bellboard counts such agents as supply, and a cloud makes agents for the same builds",
+			"‘%s’ is also served by %s", expression, few(others))
+		return
+	}
+	e.ok(name, "‘%s’ is nobody else's", expression)
+}
+
+// grant is the remedy for a permission that is missing.
+func grant(permission, user string) string {
+	return fmt.Sprintf("grant %s to %s (docs/jenkins.md)", permission, user)
+}

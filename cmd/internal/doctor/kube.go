@@ -1,0 +1,285 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"bellboard/pool"
+	"bellboard/scaler"
+)
+
+// OldestKubernetes is the oldest version that Bellboard supports: agents' pods
+// have a sidecar and a preStop that sleeps.
+const OldestKubernetes = "1.30"
+
+const (
+	checkKube = "Kubernetes"
+	// kubeTimeout bounds one request to the API server.
+	kubeTimeout = 15 * time.Second
+)
+
+// access is what Bellboard has to be allowed in one namespace.
+type access struct {
+	namespace, group, resource string
+	verbs                      []string
+}
+
+func (a *access) check() string { return a.resource + " in " + a.namespace }
+
+// kubernetes makes every check of the cluster, or says which could not be made.
+func (e *exam) kubernetes(ctx context.Context) {
+	specs := e.Settings.PoolSpecs()
+	needs := e.needs(specs)
+	rest := func(why string) {
+		for i := range needs {
+			e.skip(needs[i].check(), "", "%s", why)
+		}
+		for i := range specs {
+			e.skip(podCheck(&specs[i]), "", "%s", why)
+		}
+		for _, s := range secretsOf(specs) {
+			e.skip(s.check(), "", "%s", why)
+		}
+	}
+	client, ok := e.cluster(ctx)
+	if !ok {
+		rest("Kubernetes does not answer")
+		return
+	}
+	denied := map[string]bool{} // "ns/resource" of what cannot be created
+	for i := range needs {
+		e.access(ctx, client, &needs[i], denied)
+	}
+	for i := range specs {
+		e.rehearse(ctx, client, &specs[i], denied)
+	}
+	for _, s := range secretsOf(specs) {
+		e.secret(ctx, client, s)
+	}
+}
+
+// cluster reaches the API server.
+func (e *exam) cluster(ctx context.Context) (kubernetes.Interface, bool) {
+	if e.KubeErr != nil {
+		e.finding(checkKube, "run it in the cluster (kubectl exec deploy/bellboard -- /bellboard doctor), or set KUBECONFIG", "%v", e.KubeErr)
+		return nil, false
+	}
+	cfg := rest.CopyConfig(e.Kube)
+	cfg.Timeout = kubeTimeout
+	cfg.WarningHandler = rest.NoWarnings{}
+	cfg.QPS, cfg.Burst = e.Settings.KubeQPS, e.Settings.KubeBurst
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		e.finding(checkKube, "correct the kubeconfig", "%v", err)
+		return nil, false
+	}
+	var version struct{ GitVersion string }
+	raw, err := client.CoreV1().RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
+	if err == nil {
+		err = json.Unmarshal(raw, &version)
+	}
+	switch older, known := olderThan(strings.TrimPrefix(version.GitVersion, "v"), OldestKubernetes); {
+	case err != nil:
+		e.finding(checkKube, "correct the kubeconfig or the account, or open the way to the API server (network policy)", "%s: %v", cfg.Host, err)
+		return nil, false
+	case !known:
+		e.skip(checkKube, "", "version %q cannot be compared; the oldest supported is %s", version.GitVersion, OldestKubernetes)
+	case older:
+		e.finding(checkKube, "update the cluster to "+OldestKubernetes+" at least", "%s is older than %s, the oldest supported", version.GitVersion, OldestKubernetes)
+	default:
+		e.ok(checkKube, "%s; the oldest supported is %s", version.GitVersion, OldestKubernetes)
+	}
+	return client, true
+}
+
+// needs lists what the daemon does in Kubernetes with these settings.
+func (e *exam) needs(specs []pool.Spec) []access {
+	var out []access
+	add := func(a access) {
+		same := func(b access) bool { return a.namespace == b.namespace && a.resource == b.resource }
+		if !slices.ContainsFunc(out, same) {
+			out = append(out, a)
+		}
+	}
+	for i := range specs {
+		s := &specs[i]
+		if e.Settings.DryRun {
+			add(access{s.Namespace, "", "pods", []string{"get", "list", "watch"}})
+			continue
+		}
+		add(access{s.Namespace, "", "pods", []string{"get", "list", "watch", "create", "patch", "delete"}})
+		if s.Connect == scaler.Inbound {
+			add(access{s.Namespace, "", "secrets", []string{"create"}})
+		}
+		if s.HasClaim() {
+			add(access{s.Namespace, "", "persistentvolumeclaims", []string{"create"}})
+		}
+	}
+	if e.Settings.DryRun {
+		return out
+	}
+	if e.Lead {
+		add(access{e.Settings.OwnNamespace, "coordination.k8s.io", "leases", []string{"get", "create", "update"}})
+	}
+	add(access{e.Settings.OwnNamespace, "", "events", []string{"create", "patch"}})
+	return out
+}
+
+// may asks whether the account may do something.
+func may(ctx context.Context, client kubernetes.Interface, a *access, verb, object string) (bool, error) {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: a.namespace, Verb: verb, Group: a.group, Resource: a.resource, Name: object},
+	}}
+	answer, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil {
+		return false, err
+	}
+	return answer.Status.Allowed, nil
+}
+
+// access asks for every verb on one resource.
+func (e *exam) access(ctx context.Context, client kubernetes.Interface, a *access, denied map[string]bool) {
+	var no []string
+	for _, verb := range a.verbs {
+		allowed, err := may(ctx, client, a, verb, "")
+		switch {
+		case err != nil:
+			e.skip(a.check(), "", "asking whether %s is allowed: %v", verb, err)
+			return
+		case !allowed:
+			no = append(no, verb)
+			denied[a.namespace+"/"+a.resource] = denied[a.namespace+"/"+a.resource] || verb == "create"
+		}
+	}
+	if len(no) > 0 {
+		e.finding(a.check(), fmt.Sprintf("let Bellboard's Role in %s have %s on %s (deploy/install.yaml)", a.namespace, strings.Join(no, ", "), a.resource),
+			"not allowed: %s", strings.Join(no, ", "))
+		return
+	}
+	e.ok(a.check(), "may %s", strings.Join(a.verbs, ", "))
+}
+
+func podCheck(s *pool.Spec) string { return fmt.Sprintf("agents of %s, %s", s.Team, s.Kind) }
+
+// rehearse has the API server judge a team's objects by dry run, with all its
+// admission: Pod Security, quotas, priority class, service account.
+func (e *exam) rehearse(ctx context.Context, client kubernetes.Interface, s *pool.Spec, denied map[string]bool) {
+	name := podCheck(s)
+	resources := map[string]string{"pod": "pods", "Secret": "secrets", "volume claim": "persistentvolumeclaims"}
+	if denied[s.Namespace+"/pods"] {
+		e.skip(name, "", "only who may create pods is told")
+		return
+	}
+	answers, err := pool.Rehearse(ctx, client, *s, scaler.AgentName(s.PoolID, random()))
+	if err != nil {
+		e.skip(name, "", "%v", err)
+		return
+	}
+	var taken, untold []string
+	for _, a := range answers {
+		switch {
+		case a.Err == nil:
+			taken = append(taken, a.Object)
+		case denied[s.Namespace+"/"+resources[a.Object]], unauthorised(a.Err):
+			untold = append(untold, a.Object+": it may not be created")
+		case !refusal(a.Err):
+			untold = append(untold, fmt.Sprintf("%s: %v", a.Object, a.Err))
+		default:
+			e.finding(name, remedyFor(s, a.Err), "Kubernetes would not take its %s: %v", a.Object, a.Err)
+			return
+		}
+	}
+	if len(untold) > 0 {
+		e.skip(name, "", "%s", strings.Join(untold, "; "))
+		return
+	}
+	e.ok(name, "%s would take its %s", s.Namespace, strings.Join(taken, ", "))
+}
+
+// refusal reports a word on the object, and not of trouble on the way to it.
+func refusal(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsNotFound(err)
+}
+
+// unauthorised reports RBAC's refusal, which never looked at the object.
+func unauthorised(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot create resource")
+}
+
+// remedyFor knows the refusals of admission by their words.
+func remedyFor(s *pool.Spec, err error) string {
+	words := err.Error()
+	setting := func(name string) string {
+		return "BELLBOARD_TEAM_" + strings.ToUpper(strings.ReplaceAll(s.Team, "-", "_")) + "_" + strings.ToUpper(string(s.Kind)) + "_" + name
+	}
+	switch {
+	case strings.Contains(words, "violates PodSecurity"):
+		if s.Docker == pool.DockerDind {
+			return fmt.Sprintf("Docker in Docker is privileged: kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged, or set %s to such a namespace, or %s=none",
+				s.Namespace, setting("NAMESPACE"), setting("DOCKER"))
+		}
+		return fmt.Sprintf("kubectl label namespace %s pod-security.kubernetes.io/enforce=baseline, or set %s to another namespace", s.Namespace, setting("NAMESPACE"))
+	case strings.Contains(words, "exceeded quota"), strings.Contains(words, "failed quota"):
+		return "raise the quota, wait for room in it, or lower the team's CPU, MEMORY or MAX_AGENTS"
+	case strings.Contains(words, "PriorityClass"):
+		return "make the priority class " + s.PriorityClass + ", or correct " + setting("PRIORITY_CLASS")
+	case strings.Contains(words, "service account"), strings.Contains(words, "serviceaccount"):
+		return fmt.Sprintf("kubectl -n %s create serviceaccount %s, or correct %s", s.Namespace, s.ServiceAccount, setting("SERVICE_ACCOUNT"))
+	case apierrors.IsNotFound(err):
+		return "kubectl create namespace " + s.Namespace
+	case apierrors.IsInvalid(err):
+		return "correct the setting that makes the named field"
+	}
+	return "see the admission rule that says so, or give the team another namespace (" + setting("NAMESPACE") + ")"
+}
+
+// secretUse is a Secret that a person makes.
+type secretUse struct{ namespace, name, of string }
+
+func (s secretUse) check() string { return "Secret " + s.name + " in " + s.namespace }
+
+// secretsOf lists the Secrets that pods refer to, each once.
+func secretsOf(specs []pool.Spec) (out []secretUse) {
+	for i := range specs {
+		s := &specs[i]
+		if s.Connect == scaler.Swarm {
+			out = append(out, secretUse{s.Namespace, s.SwarmPasswordSecret, "the Swarm user's password, under the key password"})
+		}
+		if s.ImagePullSecret != "" {
+			out = append(out, secretUse{s.Namespace, s.ImagePullSecret, "what IMAGE is pulled with"})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b secretUse) int { return strings.Compare(a.check(), b.check()) })
+	return slices.CompactFunc(out, func(a, b secretUse) bool { return a.check() == b.check() })
+}
+
+// secret looks whether a Secret is there, where that may be asked. Only its name
+// and labels are asked for, so that its data never come here.
+func (e *exam) secret(ctx context.Context, client kubernetes.Interface, s secretUse) {
+	look := fmt.Sprintf("kubectl -n %s get secret %s", s.namespace, s.name)
+	allowed, err := may(ctx, client, &access{namespace: s.namespace, resource: "secrets"}, "get", s.name)
+	if err != nil || !allowed {
+		e.skip(s.check(), "see by yourself: "+look, "Bellboard may not read Secrets, as it should be")
+		return
+	}
+	err = client.CoreV1().RESTClient().Get().Namespace(s.namespace).Resource("secrets").Name(s.name).
+		SetHeader("Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").Do(ctx).Error()
+	switch {
+	case apierrors.IsNotFound(err):
+		e.finding(s.check(), fmt.Sprintf("kubectl -n %s create secret … %s (docs/install.md)", s.namespace, s.name), "it does not exist; pods wait for it for ever (%s)", s.of)
+	case err != nil:
+		e.skip(s.check(), "see by yourself: "+look, "%v", err)
+	default:
+		e.ok(s.check(), "it exists; what is in it is not checked")
+	}
+}

@@ -1,0 +1,212 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-logr/zapr"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	"bellboard/cmd/internal/kube"
+)
+
+// One control plane serves all tests: each takes a namespace of its own.
+var cluster struct {
+	once sync.Once
+	*kube.ControlPlane
+	err error
+}
+
+// logs is what all daemons say, client-go's part of them included, as in the
+// binary.
+var logs = newLogs()
+
+type logBook struct {
+	log *zap.Logger
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func newLogs() *logBook {
+	b := &logBook{}
+	b.log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(b), zapcore.WarnLevel))
+	klog.SetLogger(zapr.NewLoggerWithOptions(b.log.Named("client-go"), zapr.ErrorKey("error")))
+	return b
+}
+
+// Write takes one line.
+func (b *logBook) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(line)
+}
+
+// hold reports whether one line has all of the words.
+func (b *logBook) hold(words ...string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for line := range strings.Lines(b.all.String()) {
+		line = strings.ReplaceAll(line, `\\\"`, `"`)
+		line = strings.ReplaceAll(line, `\"`, `"`)
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if cluster.ControlPlane != nil {
+		if err := cluster.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// control is the control plane, started when it is first asked for. Where the
+// binary has not been built the test is skipped, unless it is required.
+func control(t *testing.T) *kube.ControlPlane {
+	t.Helper()
+	cluster.once.Do(func() {
+		cluster.ControlPlane, cluster.err = kube.Start(context.Background(), kube.Options{})
+	})
+	if errors.Is(cluster.err, kube.ErrNotBuilt) && os.Getenv(kube.Required) != "1" {
+		t.Skip(cluster.err)
+	}
+	if cluster.err != nil {
+		t.Fatal(cluster.err)
+	}
+	return cluster.ControlPlane
+}
+
+// namespace makes a namespace in which pods can be made, and ends it with the test.
+func namespace(t *testing.T, c *kube.ControlPlane, name string, labels map[string]string) {
+	t.Helper()
+	api := c.Client().CoreV1()
+	if _, err := api.Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := api.Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	await(t, "the namespace has its default ServiceAccount", func() bool {
+		_, err := api.ServiceAccounts(name).Get(t.Context(), "default", metav1.GetOptions{})
+		return err == nil
+	})
+}
+
+func init() {
+	realWorld = func(t *testing.T) *world {
+		t.Helper()
+		c := control(t)
+		k, ns := c.Client(), "conformance"
+		namespace(t, c, ns, nil)
+		// A machine that nobody plays: what is to end there takes its time.
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "idle"}}
+		if _, err := k.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = k.CoreV1().Nodes().Delete(context.Background(), node.Name, metav1.DeleteOptions{}) })
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "stranger"}}
+		if _, err := k.CoreV1().ServiceAccounts(ns).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		client := func(w *world, cfg *rest.Config, err error) kubernetes.Interface {
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			k, err := kubernetes.NewForConfig(cfg)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			return k
+		}
+		return &world{
+			k: k, ns: ns,
+			place: func(w *world, name string) {
+				bind := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: name}, Target: corev1.ObjectReference{Kind: "Node", Name: node.Name}}
+				if err := k.CoreV1().Pods(ns).Bind(w.ctx(), bind, metav1.CreateOptions{}); err != nil {
+					w.t.Fatal(err)
+				}
+			},
+			// It knows what has happened since its start.
+			forget: func(w *world) {
+				if err := c.RestartAPIServer(w.ctx()); err != nil {
+					w.t.Fatal(err)
+				}
+			},
+			quota: func(w *world) { overQuota(w.t, k, ns) },
+			enforce: func(w *world) {
+				enforce(w.t, k, ns, "restricted")
+				w.t.Cleanup(func() { enforce(w.t, k, ns, "privileged") })
+			},
+			stranger: func(w *world) kubernetes.Interface {
+				cfg, err := c.For(w.ctx(), ns, account.Name)
+				return client(w, cfg, err)
+			},
+			nobody: func(w *world) kubernetes.Interface {
+				cfg := c.Admin()
+				cfg.CertFile, cfg.KeyFile, cfg.BearerToken = "", "", "wrong"
+				return client(w, cfg, nil)
+			},
+		}
+	}
+}
+
+// overQuota lets no further pod into a namespace, and gives it up with the test.
+func overQuota(t *testing.T, k kubernetes.Interface, ns string) (lift func()) {
+	t.Helper()
+	const name = "none"
+	api := k.CoreV1().ResourceQuotas(ns)
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}},
+	}
+	if _, err := api.Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	lift = func() {
+		once.Do(func() {
+			if err := api.Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(lift)
+	await(t, "the quota is counted", func() bool {
+		q, err := api.Get(t.Context(), name, metav1.GetOptions{})
+		return err == nil && len(q.Status.Hard) > 0
+	})
+	return lift
+}
+
+// enforce applies a Pod Security Standard to a namespace.
+func enforce(t *testing.T, k kubernetes.Interface, ns, level string) {
+	t.Helper()
+	patch := fmt.Sprintf(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":%q}}}`, level)
+	if _, err := k.CoreV1().Namespaces().Patch(context.Background(), ns, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,299 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bellboard/cmd/internal/app"
+	"bellboard/cmd/internal/config"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+)
+
+// daemon is one Bellboard process: the real one but for the test's own name,
+// which can be killed at any moment, as by kill -9.
+type daemon struct {
+	h      *home
+	app    *app.Daemon
+	dead   atomic.Bool
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error
+
+	mu      sync.Mutex
+	strike  func(moment) bool // tells when to die
+	struck  chan struct{}
+	lose    func(*http.Request) bool // answers that do not come back
+	instead func(*http.Request) int  // answers that the server does not give; 0 is none
+	blind   bool                     // no watch opens
+	watches map[*watchBody]struct{}
+}
+
+// moment is a point in the life of a request.
+type moment struct {
+	*http.Request
+	answered bool // the server has done it
+}
+
+var errKilled = errors.New("the process is dead")
+
+// start begins a new Bellboard process with the rights of its ServiceAccount.
+func (h *home) start() *daemon {
+	h.t.Helper()
+	settings, err := config.Load(h.env, config.WithFiles(func(string) ([]byte, error) { return []byte(h.ns), nil }))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	d := &daemon{h: h, done: make(chan struct{}), struck: make(chan struct{}), watches: map[*watchBody]struct{}{}}
+	cfg, err := h.plane.For(h.t.Context(), h.ns, account)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	cfg.UserAgent = "bellboard"
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return wire{next, d, true} })
+	d.app, err = app.New(app.Parts{
+		Settings: settings, Clock: clock.Real(), Log: logs.log, Version: "e2e",
+		Token:   func() (string, error) { return "token", nil },
+		Jenkins: wire{http.DefaultTransport, d, false}, Kube: cfg,
+		// Under the name of the one that was killed it need not wait for the Lease.
+		Lead: !h.alone, Identity: "e2e",
+		Record: func(t scaler.Tick) {
+			if !d.dead.Load() {
+				h.record(t)
+			}
+		},
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	d.cancel = cancel
+	go func() {
+		defer close(d.done)
+		d.err = d.app.Run(ctx)
+	}()
+	h.t.Cleanup(d.kill)
+	return d
+}
+
+// kill ends the process as kill -9 does: no request of it is finished.
+func (d *daemon) kill() {
+	d.dead.Store(true)
+	d.cancel()
+	d.cut()
+	<-d.done
+}
+
+// dieAt arms the blow: the process dies in the middle of the request that when
+// says yes to. The channel is closed then.
+func (d *daemon) dieAt(when func(moment) bool) <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.strike = when
+	return d.struck
+}
+
+func (d *daemon) strikes(m moment) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.strike == nil || !d.strike(m) {
+		return false
+	}
+	d.strike = nil
+	d.dead.Store(true)
+	close(d.struck)
+	return true
+}
+
+// blindfold breaks the watches and lets none open, or ends that.
+func (d *daemon) blindfold(on bool) {
+	d.mu.Lock()
+	d.blind = on
+	d.mu.Unlock()
+	if on {
+		d.cut()
+	}
+}
+
+func (d *daemon) blinded(r *http.Request) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.blind && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/pods")
+}
+
+// answerAs gives answers in the API server's stead, by their status.
+func (d *daemon) answerAs(which func(*http.Request) int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.instead = which
+}
+
+func (d *daemon) inStead(r *http.Request) *http.Response {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.instead == nil {
+		return nil
+	}
+	code := d.instead(r)
+	if code == 0 {
+		return nil
+	}
+	body := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":%d}`, code)
+	return &http.Response{
+		StatusCode: code, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)),
+	}
+}
+
+// losing lets requests be done whose answer does not come back; nil ends it.
+func (d *daemon) losing(which func(*http.Request) bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lose = which
+}
+
+func (d *daemon) loses(r *http.Request) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lose != nil && d.lose(r)
+}
+
+func (d *daemon) cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for b := range d.watches {
+		_ = b.ReadCloser.Close()
+	}
+}
+
+// wire is the process' network: what it sends and hears while it lives.
+type wire struct {
+	next http.RoundTripper
+	of   *daemon
+	kube bool
+}
+
+// RoundTrip sends a request unless the process is dead, and tells nobody of the
+// answer if it has died meanwhile.
+func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	d := w.of
+	if d.dead.Load() || d.strikes(moment{r, false}) {
+		return nil, errKilled
+	}
+	if w.kube && d.blinded(r) {
+		return nil, errors.New("the network is down")
+	}
+	if w.kube {
+		if resp := d.inStead(r); resp != nil {
+			return resp, nil
+		}
+	}
+	resp, err := w.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	w.count(r, resp)
+	switch {
+	case d.dead.Load(), d.strikes(moment{r, true}):
+		_ = resp.Body.Close()
+		return nil, errKilled
+	case w.kube && d.loses(r):
+		_ = resp.Body.Close()
+		return nil, io.ErrUnexpectedEOF
+	case w.kube && r.URL.Query().Get("watch") != "":
+		b := &watchBody{resp.Body, d}
+		d.mu.Lock()
+		d.watches[b] = struct{}{}
+		d.mu.Unlock()
+		resp.Body = b
+	}
+	return resp, nil
+}
+
+// count keeps what the server has heard and done.
+func (w wire) count(r *http.Request, resp *http.Response) {
+	h := w.of.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if w.kube {
+		h.calls[verbOf(r)]++
+	} else if r.Method == http.MethodPost && resp.StatusCode < http.StatusBadRequest {
+		h.written = append(h.written, r.URL.Path)
+	}
+}
+
+// verbOf is what RBAC calls a request: "create pods".
+func verbOf(r *http.Request) string {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	for i, p := range parts {
+		if p == "namespaces" && len(parts) > i+2 {
+			parts = parts[i+2:]
+			break
+		}
+	}
+	verb := map[string]string{http.MethodPost: "create", http.MethodPatch: "patch", http.MethodDelete: "delete", http.MethodPut: "update"}[r.Method]
+	if r.Method == http.MethodGet {
+		switch {
+		case r.URL.Query().Get("watch") != "":
+			verb = "watch"
+		case len(parts) > 1:
+			verb = "get"
+		default:
+			verb = "list"
+		}
+	}
+	return verb + " " + parts[0]
+}
+
+// watchBody is a watch that can be cut.
+type watchBody struct {
+	io.ReadCloser
+	of *daemon
+}
+
+// Close is the reader's own.
+func (b *watchBody) Close() error {
+	b.of.mu.Lock()
+	delete(b.of.watches, b)
+	b.of.mu.Unlock()
+	return b.ReadCloser.Close()
+}
+
+// nth says yes to the n-th of the moments that match.
+func nth(n int, match func(moment) bool) func(moment) bool {
+	var seen atomic.Int32
+	return func(m moment) bool { return match(m) && int(seen.Add(1)) == n }
+}
+
+// at matches one kind of request to Kubernetes, before or after it is done.
+func at(verb string, answered bool) func(moment) bool {
+	return func(m moment) bool {
+		return m.answered == answered && strings.HasPrefix(m.URL.Path, "/api/") && verbOf(m.Request) == verb
+	}
+}
+
+// marking matches the marks that were set in Jenkins.
+func marking(m moment) bool {
+	return m.answered && (strings.HasSuffix(m.URL.Path, "/toggleOffline") || strings.HasSuffix(m.URL.Path, "/changeOfflineCause"))
+}
+
+// ended waits for the process to end by itself.
+func (d *daemon) ended(limit time.Duration) error {
+	select {
+	case <-d.done:
+		return d.err
+	case <-time.After(limit):
+		return errors.New("it still runs")
+	}
+}
+
+var _ http.RoundTripper = wire{}

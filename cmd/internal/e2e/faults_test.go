@@ -1,0 +1,180 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"bellboard/cmd/internal/app"
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
+)
+
+// A fault is something that breaks while six agents are at work and two builds
+// wait.
+type fault struct {
+	name   string
+	breaks func(h *home, d *daemon) (mend func())
+	says   []string // what a tick must say meanwhile
+	// sees: what broke is no reason to hold; agents that have ended are removed.
+	sees bool
+}
+
+// answering makes Jenkins, or what stands before it, answer this to everything.
+func answering(status int, header http.Header, body string) func(*home, *daemon) func() {
+	return func(h *home, _ *daemon) func() {
+		h.jenkins.Fault(func(*http.Request) (int, http.Header, []byte, bool) { return status, header, []byte(body), true })
+		return func() { h.jenkins.Fault(nil) }
+	}
+}
+
+func kind(contentType string) http.Header { return http.Header{"Content-Type": {contentType}} }
+
+var faults = []fault{
+	{name: "jenkins-503", breaks: answering(http.StatusServiceUnavailable, kind("text/html"), "<html>Please wait while Jenkins is getting ready to work"), says: []string{"503"}},
+	{name: "jenkins-401", breaks: answering(http.StatusUnauthorized, kind("text/html"), "<html>Error 401"), says: []string{"401"}},
+	{name: "jenkins-html", breaks: answering(http.StatusOK, kind("text/html"), "<html><body>Sign in</body></html>"), says: []string{"X-Jenkins"}},
+	{name: "jenkins-empty", breaks: answering(http.StatusOK, kind("application/json"), "{}"), says: []string{"X-Jenkins"}},
+	{name: "jenkins-nothing", breaks: answering(0, nil, ""), says: []string{"not available"}},
+	{name: "quota", sees: true, says: []string{"refused", "exceeded quota"}, breaks: func(h *home, _ *daemon) func() {
+		return overQuota(h.t, h.k, h.ns)
+	}},
+	{name: "pod-security", sees: true, says: []string{"refused", "violates PodSecurity", "privileged"}, breaks: func(h *home, _ *daemon) func() {
+		enforce(h.t, h.k, h.ns, "restricted")
+		return func() { enforce(h.t, h.k, h.ns, "privileged") }
+	}},
+}
+
+// atWork makes six agents busy in each home: two of them for that long, four
+// for a moment.
+func atWork(long time.Duration, homes ...*home) {
+	for _, h := range homes {
+		for i := range 6 {
+			job := jenkinssim.Job{Name: "work", Pipeline: i%2 == 0, Label: []string{"linux", "docker"}[i%2], Duration: 4 * time.Second}
+			if i < 2 {
+				job.Duration = long
+			}
+			h.jenkins.Submit(job)
+		}
+	}
+	for _, h := range homes {
+		h.t.Helper()
+		h.within(30*time.Second, "six builds run", func() bool { return h.jenkins.Stats().Running == 6 })
+	}
+}
+
+// TestFaults: while Bellboard cannot see, it removes nothing and says why; what
+// is refused is shown and not mistaken for anything; afterwards all goes on.
+func TestFaults(t *testing.T) {
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHome(t, f.name, rights(t))
+			d := h.start()
+			atWork(12*time.Second, h)
+			mend := f.breaks(h, d)
+			n := h.tickCount()
+			h.submit(2, "docker")
+			h.within(45*time.Second, "a tick says "+strings.Join(f.says, ", "), func() bool { return h.told(n, f.says...) })
+			h.within(30*time.Second, "four builds end", func() bool { return h.jenkins.Stats().Succeeded >= 4 })
+			if f.sees {
+				// The agents that have ended are not held back by what is refused to new ones.
+				h.within(30*time.Second, "their agents go", func() bool { _, _, doomed := h.count(); return doomed >= 4 })
+			} else if _, _, doomed := h.count(); doomed > 0 {
+				t.Errorf("%d pods were deleted in the dark", doomed)
+			}
+			if ever, _, _ := h.count(); ever != 6 {
+				t.Errorf("%d pods; no seventh could be made", ever)
+			}
+			if by := h.holdsBy(); f.sees && by != "" || !f.sees && by != scaler.SourceJenkins {
+				t.Errorf("the last tick holds by %q", by)
+			}
+			mend()
+			h.ends(8)
+			if ever, _, _ := h.count(); ever != 8 {
+				t.Errorf("%d pods for 8 builds", ever)
+			}
+		})
+	}
+}
+
+// holdsBy is who is at fault for the last tick's hold, "" if it does not hold.
+func (h *home) holdsBy() scaler.Source {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ticks[len(h.ticks)-1].HoldBy
+}
+
+// TestWatchCut: the cache of pods is trusted for half a minute after its watch
+// broke, and then nothing is removed, though Jenkins and the API server answer.
+func TestWatchCut(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, "watch-cut", rights(t))
+	d := h.start()
+	atWork(36*time.Second, h)
+	d.blindfold(true)
+	n := h.tickCount()
+	h.within(45*time.Second, "a tick holds", func() bool { return h.told(n, "not followed for") })
+	_, _, before := h.count()
+	h.submit(2, "docker")
+	h.within(30*time.Second, "the long builds end", func() bool { return h.jenkins.Stats().Succeeded == 6 })
+	n = h.tickCount()
+	h.within(10*time.Second, "ten ticks more", func() bool { return h.tickCount() >= n+10 })
+	if ever, _, after := h.count(); after != before || ever != 6 || h.holdsBy() != scaler.SourceKubernetes {
+		t.Errorf("while it held, %d pods were deleted and %d made; held by %q", after-before, ever-6, h.holdsBy())
+	}
+	d.blindfold(false)
+	h.ends(8)
+}
+
+// TestAPIServerAway: for longer than the cache is trusted. One instance leads by
+// Lease, which it cannot renew, so it ends and is started again as the kubelet
+// would; the other needs no Lease and holds. Then a crash that is soon over.
+//
+// It runs beside nothing else: there is one API server.
+func TestAPIServerAway(t *testing.T) {
+	led, alone := newHome(t, "away-led", rights(t)), newHome(t, "away-alone", rights(t))
+	alone.alone = true
+	leader, holder := led.start(), alone.start()
+	atWork(45*time.Second, led, alone)
+	control(t).StopAPIServer()
+	n := alone.tickCount()
+	alone.within(45*time.Second, "a tick holds", func() bool { return alone.told(n, "not followed for") })
+	if err := leader.ended(time.Second); !errors.Is(err, app.ErrLeaseLost) {
+		t.Errorf("the leader that cannot renew: %v; want %v", err, app.ErrLeaseLost)
+	}
+	for _, h := range []*home{led, alone} {
+		if _, _, doomed := h.count(); doomed > 0 {
+			t.Errorf("%s: %d pods were deleted in the dark", h.ns, doomed)
+		}
+		h.submit(2, "linux")
+	}
+	if err := control(t).StartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	leader = led.start()
+	for _, h := range []*home{led, alone} {
+		h.within(time.Minute, "it makes two more", func() bool { ever, _, _ := h.count(); return ever == 8 })
+	}
+	// Again, for a moment: nobody has to start anew.
+	if err := control(t).RestartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []*home{led, alone} {
+		h.ends(8)
+		if ever, _, _ := h.count(); ever != 8 {
+			t.Errorf("%s: %d pods for 8 builds", h.ns, ever)
+		}
+	}
+	for _, d := range []*daemon{leader, holder} {
+		select {
+		case <-d.done:
+			t.Errorf("%s: a daemon ended: %v", d.h.ns, d.err)
+		default:
+		}
+	}
+}

@@ -1,0 +1,60 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+
+	"bellboard/deploy"
+)
+
+// rights are Bellboard's own in deploy/install.yaml: what its two Roles grant,
+// at home and where the agents are. Here both are one namespace.
+func rights(t *testing.T) []rbacv1.PolicyRule {
+	t.Helper()
+	install, err := deploy.Files.ReadFile("install.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []rbacv1.PolicyRule
+	seen := map[string]bool{}
+	for doc := range strings.SplitSeq(string(install), "\n---\n") {
+		var role rbacv1.Role
+		if err := yaml.Unmarshal([]byte(doc), &role); err != nil {
+			t.Fatal(err)
+		}
+		if role.Kind == "Role" && !seen[role.Name] {
+			seen[role.Name] = true
+			out = append(out, role.Rules...)
+		}
+	}
+	if len(seen) != 2 {
+		t.Fatalf("deploy/install.yaml has the Roles %v; want two", seen)
+	}
+	return out
+}
+
+// without are the rights less one verb on one resource.
+func without(rules []rbacv1.PolicyRule, verb, resource string) []rbacv1.PolicyRule {
+	var out []rbacv1.PolicyRule
+	for _, r := range rules {
+		r := *r.DeepCopy()
+		if r.Resources[0] == resource {
+			var verbs []string
+			for _, v := range r.Verbs {
+				if v != verb {
+					verbs = append(verbs, v)
+				}
+			}
+			r.Verbs = verbs
+		}
+		if len(r.Verbs) > 0 {
+			out = append(out, r)
+		}
+	}
+	return out
+}

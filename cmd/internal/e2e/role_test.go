@@ -1,0 +1,126 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"bellboard/queue/jenkinssim"
+)
+
+// allKinds are teams whose agents need every right: a persistent one has a claim.
+var allKinds = []string{
+	"BELLBOARD_TEAMS=web,data",
+	"BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
+	"BELLBOARD_TEAM_DATA_LABELS=docker", "BELLBOARD_TEAM_DATA_MODE=persistent", "BELLBOARD_TEAM_DATA_CONNECT=inbound",
+	"BELLBOARD_TEAM_DATA_SCALE_DOWN_COOLDOWN=1s", "BELLBOARD_TEAM_DATA_PERSISTENT_IDLE_TIMEOUT=2s",
+	"BELLBOARD_DEFAULT_BUILD_GRACE=30s",
+}
+
+// volumes are for the claims: nothing here makes any on demand.
+func (h *home) volumes(n int) {
+	h.t.Helper()
+	for i := range n {
+		v := &corev1.PersistentVolume{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", h.ns, i)},
+			Spec: corev1.PersistentVolumeSpec{
+				Capacity:               corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("20Gi")},
+				AccessModes:            []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod},
+				PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/nowhere"}},
+			},
+		}
+		if _, err := h.k.CoreV1().PersistentVolumes().Create(h.t.Context(), v, metav1.CreateOptions{}); err != nil {
+			h.t.Fatal(err)
+		}
+		h.t.Cleanup(func() {
+			if err := notFound(h.k.CoreV1().PersistentVolumes().Delete(context.Background(), v.Name, metav1.DeleteOptions{})); err != nil {
+				h.t.Error(err)
+			}
+		})
+	}
+}
+
+// lifeOf makes the daemon do all that it ever does: on an old API server that
+// streams no lists, with an answer that is lost on the way, the same thing said
+// twice, and an agent of each kind that comes and goes.
+func (h *home) lifeOf(d *daemon) {
+	d.answerAs(func(r *http.Request) int {
+		if r.URL.Query().Get("sendInitialEvents") != "" {
+			return http.StatusUnprocessableEntity
+		}
+		return 0
+	})
+	lost := nth(1, at("create pods", true))
+	d.losing(func(r *http.Request) bool { return lost(moment{r, true}) })
+	go func() {
+		for range 2 { // so that the same is said twice
+			for _, label := range []string{"linux", "docker"} {
+				h.jenkins.Submit(jenkinssim.Job{Name: "job", Label: label, Duration: time.Second})
+			}
+			for end := time.Now().Add(40 * time.Second); (!h.finished() || len(h.left()) > 0) && time.Now().Before(end); {
+				time.Sleep(100 * time.Millisecond)
+			}
+		}
+	}()
+}
+
+// TestRole: every verb that install.yaml grants is used, and Bellboard says so
+// when one is missing.
+func TestRole(t *testing.T) {
+	all := rights(t)
+	t.Run("used", func(t *testing.T) {
+		t.Parallel()
+		h := newHome(t, "role", all, allKinds...)
+		h.volumes(4)
+		h.lifeOf(h.start())
+		for _, r := range all {
+			for _, verb := range r.Verbs {
+				call := verb + " " + r.Resources[0]
+				h.within(time.Minute, "the verb is used: "+call, func() bool { return h.called(call) > 0 })
+			}
+		}
+		h.within(time.Minute, "four builds finish", func() bool { return h.jenkins.Stats().Succeeded == 4 })
+		h.ends(4)
+	})
+	for _, r := range all {
+		for _, verb := range r.Verbs {
+			t.Run("no-"+verb+"-"+r.Resources[0], func(t *testing.T) {
+				t.Parallel()
+				name := "no-" + verb + "-" + r.Resources[0]
+				h := newHome(t, name, without(all, verb, r.Resources[0]), allKinds...)
+				h.volumes(2)
+				d := h.start()
+				h.lifeOf(d)
+				h.within(45*time.Second, "it says what it may not do", func() bool {
+					return h.reported(d, fmt.Sprintf("cannot %s resource %q", verb, r.Resources[0]))
+				})
+			})
+		}
+	}
+}
+
+// called is how often Bellboard has made such a request.
+func (h *home) called(what string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.calls[what]
+}
+
+// reported: a tick, the daemon's end, or a line of its log says these words.
+func (h *home) reported(d *daemon, words string) bool {
+	select {
+	case <-d.done:
+		return d.err != nil && strings.Contains(d.err.Error(), words)
+	default:
+	}
+	return h.told(0, words) || logs.hold(words, "system:serviceaccount:"+h.ns+":")
+}

@@ -1,0 +1,186 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// speedAgents is how many builds come at once.
+const speedAgents = 500
+
+// TestSpeed measures the real binary, started as people start it but for the
+// cluster being a simulated crowd of machines: from nothing to 500 agents, and
+// back. It prints the table of docs/performance.md.
+func TestSpeed(t *testing.T) {
+	if os.Getenv("BELLBOARD_SPEED") != "1" {
+		t.Skip("measures for some minutes, and wants a quiet machine: set BELLBOARD_SPEED=1")
+	}
+	binary := build(t)
+	rows := []string{
+		"| client QPS | burst to last pod created | to last build finished | to all cleared away | calls per agent | Bellboard CPU | max RSS | API server CPU | max RSS |",
+		"|--:|--:|--:|--:|---|--:|--:|--:|--:|",
+	}
+	for _, qps := range []int{50, 200} {
+		rows = append(rows, speed(t, binary, qps))
+	}
+	t.Logf("%d agents from zero, over three teams, on %d cores\n\n%s\n", speedAgents, runtime.NumCPU(), strings.Join(rows, "\n"))
+}
+
+// build makes the binary that ships.
+func build(t *testing.T) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "bellboard")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", out, "bellboard/cmd/bellboard")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, b)
+	}
+	return out
+}
+
+func speed(t *testing.T, binary string, qps int) string {
+	t.Helper()
+	h := newHome(t, fmt.Sprintf("speed-%d", qps), rights(t), append(slices.Clone(oneBuildTeams),
+		"BELLBOARD_POLL_INTERVAL=1s", fmt.Sprintf("BELLBOARD_KUBE_QPS=%d", qps), fmt.Sprintf("BELLBOARD_KUBE_BURST=%d", 2*qps),
+		"BELLBOARD_LOG_LEVEL=warn")...)
+	dir := t.TempDir()
+	token := filepath.Join(dir, "token")
+	if err := os.WriteFile(token, []byte("token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := h.plane.For(t.Context(), h.ns, account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubeconfig, err := h.plane.Kubeconfig(h.ns, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := freePort(t)
+	cmd := exec.Command(binary, "run")
+	cmd.Env = append(slices.Clone(h.env), "BELLBOARD_JENKINS_TOKEN_FILE="+token, "BELLBOARD_LISTEN="+listen, "KUBECONFIG="+kubeconfig, "HOME="+dir)
+	cmd.Stderr = logs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	h.within(time.Minute, "the berths are there", func() bool { return h.jenkins.Stats().Nodes >= 6 })
+
+	own, server := cmd.Process.Pid, h.plane.Pids()["kube-apiserver"]
+	forgetPeak(t, own)
+	forgetPeak(t, server)
+	ownCPU, serverCPU := cpu(t, own), cpu(t, server)
+	began := time.Now()
+	h.submit(speedAgents, "linux", "docker", "android")
+	h.within(2*time.Minute, "all pods are created", func() bool { ever, _, _ := h.count(); return ever >= speedAgents })
+	created := time.Since(began)
+	h.within(5*time.Minute, "all builds finish", h.finished)
+	finished := time.Since(began)
+	// Asked of what is known here, so that the API server is not kept busy by the question.
+	h.within(5*time.Minute, "pods and nodes are cleared away", func() bool { _, alive, _ := h.count(); return alive == 0 && h.jenkins.Stats().Nodes <= 6 })
+	cleared := time.Since(began)
+	ownCPU, serverCPU = cpu(t, own)-ownCPU, cpu(t, server)-serverCPU
+	h.within(time.Minute, "nothing is left", func() bool { return len(h.left()) == 0 })
+	if ever, _, _ := h.count(); ever != speedAgents {
+		t.Errorf("%d pods for %d builds", ever, speedAgents)
+	}
+	return fmt.Sprintf("| %d | %.1f s | %.0f s | %.0f s | %s | %.1f s | %d MiB | %.1f s | %d MiB |", qps, created.Seconds(), finished.Seconds(), cleared.Seconds(),
+		calls(t, listen), ownCPU.Seconds(), peak(t, own), serverCPU.Seconds(), peak(t, server))
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+var callLine = regexp.MustCompile(`^bellboard_kube_requests_total\{code="\d+",resource="(\w+)",verb="(\w+)"\} (\d+)`)
+
+// calls are Bellboard's to Kubernetes for each agent, as its own metrics have them.
+func calls(t *testing.T, address string) string {
+	t.Helper()
+	resp, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	count := map[string]int{}
+	all := 0
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if m := callLine.FindStringSubmatch(lines.Text()); m != nil {
+			n, _ := strconv.Atoi(m[3])
+			count[m[2]+" "+m[1]] += n
+			all += n
+		}
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	parts := []string{fmt.Sprintf("**%.2f**", float64(all)/speedAgents)}
+	for _, what := range slices.Sorted(maps.Keys(count)) {
+		parts = append(parts, fmt.Sprintf("%s %.2f", what, float64(count[what])/speedAgents))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// cpu is what a process has used in its life.
+func cpu(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// After the name in brackets: user and system time are the 12th and 13th.
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	const hertz = 100 // of these counters, on every Linux
+	return time.Duration(user+system) * time.Second / hertz
+}
+
+// forgetPeak begins the measure of a process' most memory anew.
+func forgetPeak(t *testing.T, pid int) {
+	t.Helper()
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
+		t.Logf("the peak of memory is that of the process' whole life: %v", err)
+	}
+}
+
+// peak is the most memory that a process held, in MiB.
+func peak(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmHWM:" {
+			kib, _ := strconv.Atoi(f[1])
+			return kib / 1024
+		}
+	}
+	return 0
+}

@@ -1,0 +1,206 @@
+package house
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler/clock"
+)
+
+// keepOpen is the page's port, which outlives the daemons that serve it.
+type keepOpen struct{ net.Listener }
+
+// Close leaves the port open for the next daemon, and wakes this one's Accept.
+func (k keepOpen) Close() error {
+	if t, ok := k.Listener.(*net.TCPListener); ok {
+		return t.SetDeadline(time.Unix(1, 0))
+	}
+	return nil
+}
+
+// seconds is a random time between two numbers of seconds.
+func (h *House) seconds(from, to float64) time.Duration {
+	return time.Duration((from + h.float()*(to-from)) * float64(time.Second))
+}
+
+func (h *House) float() float64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rng.Float64()
+}
+
+func (h *House) intn(n int) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rng.IntN(n)
+}
+
+// chaos breaks something every few minutes until ctx ends.
+func (h *House) chaos(ctx context.Context) {
+	steps := []struct {
+		weight int
+		do     func(context.Context)
+	}{
+		{3, h.restartJenkins},
+		{3, h.restartBellboard},
+		{2, h.restartBoth},
+		{2, h.silence},
+		{2, h.failPulls},
+		{2, h.deletePod},
+		{1, h.killPod},
+		{1, h.disrupt},
+		{1, h.cutCluster},
+		{1, h.proxyError},
+	}
+	total := 0
+	for _, s := range steps {
+		total += s.weight
+	}
+	for clock.Sleep(ctx, h.clock, h.seconds(30, h.cfg.Gap.Seconds())) == nil {
+		n := h.intn(total)
+		for _, s := range steps {
+			if n -= s.weight; n < 0 {
+				s.do(ctx)
+				break
+			}
+		}
+	}
+	h.Cluster.FailPulls(nil)
+	h.Jenkins.Fault(nil)
+}
+
+func (h *House) restartJenkins(context.Context) {
+	r := jenkinssim.Restart{Down: h.seconds(2, 30), Loading: h.seconds(2, 20), Unauthorized: h.seconds(0.2, 1.5)}
+	h.cfg.Say(fmt.Sprintf("Jenkins restarts (down for %s)", (r.Down + r.Loading).Round(time.Second)))
+	h.Jenkins.Restart(r)
+}
+
+func (h *House) restartBellboard(ctx context.Context) {
+	down := h.seconds(0, 60)
+	h.cfg.Say(fmt.Sprintf("Bellboard is killed (back in %s)", down.Round(time.Second)))
+	h.daemon.kill()
+	_ = clock.Sleep(context.WithoutCancel(ctx), h.clock, down)
+	h.restarted(ctx)
+}
+
+func (h *House) restarted(ctx context.Context) {
+	if err := h.start(ctx); err != nil {
+		panic("the daemon started before with the same settings: " + err.Error())
+	}
+}
+
+// restartBoth: Bellboard is away for less than four minutes of Jenkins' five.
+func (h *House) restartBoth(ctx context.Context) {
+	h.cfg.Say("Bellboard and Jenkins restart together")
+	if h.intn(2) == 0 {
+		h.restartJenkins(ctx)
+		_ = clock.Sleep(context.WithoutCancel(ctx), h.clock, h.seconds(0, 50))
+	} else {
+		h.daemon.kill()
+		_ = clock.Sleep(context.WithoutCancel(ctx), h.clock, h.seconds(0, 5))
+		h.restartJenkins(ctx)
+		_ = clock.Sleep(context.WithoutCancel(ctx), h.clock, h.seconds(0, 120))
+		h.restarted(ctx)
+		return
+	}
+	h.daemon.kill()
+	_ = clock.Sleep(context.WithoutCancel(ctx), h.clock, h.seconds(0, 90))
+	h.restarted(ctx)
+}
+
+// victim is a random living pod.
+func (h *House) victim() *corev1.Pod {
+	pods := h.Cluster.Pods()
+	if len(pods) == 0 {
+		return nil
+	}
+	return &pods[h.intn(len(pods))]
+}
+
+func (h *House) silence(context.Context) {
+	if p := h.victim(); p != nil && h.agents.freeze(p.Name) {
+		h.cfg.Say(p.Name + " falls silent")
+	}
+}
+
+func (h *House) failPulls(context.Context) {
+	h.cfg.Say("image pulls fail for a while")
+	h.Cluster.FailPulls(func(p *corev1.Pod) bool { return strings.ContainsAny(p.Name[len(p.Name)-1:], "aeimnqrsuvy2468") })
+	h.clock.AfterFunc(h.seconds(20, 240), func() { h.Cluster.FailPulls(nil) })
+}
+
+func (h *House) deletePod(context.Context) {
+	if p := h.victim(); p != nil {
+		h.cfg.Say(p.Name + " is deleted by somebody else")
+		h.Cluster.Delete(p.Namespace, p.Name, "chaos", h.seconds(10, 600).Round(time.Second))
+	}
+}
+
+func (h *House) killPod(context.Context) {
+	if p := h.victim(); p != nil {
+		h.cfg.Say(p.Name + " dies with its node")
+		h.Cluster.Kill(p.Namespace, p.Name, "chaos")
+	}
+}
+
+func (h *House) disrupt(context.Context) {
+	if p := h.victim(); p != nil {
+		h.cfg.Say(p.Name + " is about to be disrupted")
+		h.Cluster.Disrupt(p.Namespace, p.Name)
+	}
+}
+
+func (h *House) cutCluster(context.Context) {
+	d := h.seconds(1, 60)
+	h.cfg.Say(fmt.Sprintf("the API server is away for %s", d.Round(time.Second)))
+	h.Cluster.Cut(d)
+}
+
+// proxyError: something between Bellboard and Jenkins answers in its stead.
+func (h *House) proxyError(context.Context) {
+	h.cfg.Say("a proxy answers for Jenkins")
+	kind := h.intn(4)
+	h.Jenkins.Fault(proxyAnswer(kind))
+	h.clock.AfterFunc(h.seconds(2, 40), func() { h.Jenkins.Fault(nil) })
+}
+
+// nap is how long the process sleeps between the answers and what it does with
+// them. Mostly not at all, or for less than the second within which a write may
+// still be sent; now and then longer, and then a person takes back an agent
+// that is about to be removed.
+func (h *House) nap() time.Duration {
+	switch n := h.intn(1000); {
+	case n < 25 && h.takeBack():
+		return h.seconds(2, 8)
+	case n < 300:
+		return h.seconds(0, 0.9)
+	}
+	return 0
+}
+
+// takeBack is a person who brings a node back online that Bellboard is about to
+// remove, and starts a build on it. (Within the second in which a write may be
+// sent, and once the pod's deletion is under way, nothing could help.)
+func (h *House) takeBack() bool {
+	going := map[string]bool{}
+	for _, p := range h.Cluster.Pods() {
+		going[p.Name] = p.DeletionTimestamp != nil
+	}
+	for _, n := range h.Jenkins.NodesList() {
+		if deleted, there := going[n.Name]; there && !deleted && n.Online && n.Busy == 0 && strings.HasPrefix(n.Marked, "bellboard(") {
+			h.cfg.Say("a person takes " + n.Name + " back and builds on it")
+			h.Jenkins.PersonOnline(n.Name)
+			id := h.Jenkins.Submit(jenkinssim.Job{Name: "by-hand", Label: n.Name, Duration: h.seconds(20, 90)})
+			// Should the node die of something else, nobody waits for it for ever.
+			h.clock.AfterFunc(10*time.Minute, func() { h.Jenkins.Cancel(id) })
+			return true
+		}
+	}
+	return false
+}

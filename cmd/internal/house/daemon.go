@@ -1,0 +1,143 @@
+package house
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"k8s.io/client-go/rest"
+
+	"bellboard/cmd/internal/app"
+	"bellboard/cmd/internal/config"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+// daemon is one Bellboard process: it can be killed at any moment, as by kill -9.
+type daemon struct {
+	app    *app.Daemon
+	dead   atomic.Bool
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error
+}
+
+var errKilled = errors.New("the process is dead")
+
+// wire is a killed process's network: nothing goes out any more, and what has
+// gone out is not heard of again.
+type wire struct {
+	next http.RoundTripper
+	of   *daemon
+}
+
+func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	if w.of.dead.Load() {
+		return nil, errKilled
+	}
+	resp, err := w.next.RoundTrip(r)
+	if w.of.dead.Load() {
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		return nil, errKilled
+	}
+	return resp, err
+}
+
+// make puts a new Bellboard process together. change, if set, changes its parts.
+func (h *House) make(change func(*app.Parts)) (*daemon, error) {
+	settings, err := config.Load(h.env)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{done: make(chan struct{})}
+	kube := &rest.Config{Host: h.ClusterURL, UserAgent: "bellboard"}
+	jenkins := http.DefaultTransport
+	if !h.cfg.Network {
+		kube = h.Cluster.RESTConfig()
+		jenkins = h.Jenkins.Transport()
+	}
+	kube.Wrap(func(next http.RoundTripper) http.RoundTripper { return wire{next, d} })
+	parts := app.Parts{
+		Settings: settings, Clock: h.clock, Log: h.cfg.Log, Version: "demo",
+		Token:   func() (string, error) { return "token", nil },
+		Jenkins: wire{jenkins, d}, Kube: kube, Unsafe: h.cfg.Unsafe,
+		Record: func(t scaler.Tick) {
+			if d.dead.Load() {
+				return
+			}
+			h.record(t)
+		},
+	}
+	if h.cfg.Chaos {
+		parts.Wrap = func(j control.Jenkins, c control.Cluster) (control.Jenkins, control.Cluster) {
+			return &sleepy{Jenkins: j, h: h, d: d}, c
+		}
+	}
+	if change != nil {
+		change(&parts)
+	}
+	d.app, err = app.New(parts)
+	return d, err
+}
+
+// start begins a new Bellboard process. It outlives ctx: only kill ends it.
+func (h *House) start(ctx context.Context) error {
+	d, err := h.make(func(p *app.Parts) {
+		p.Lead = h.cfg.Lead
+		if t, ok := h.page.(*net.TCPListener); ok {
+			_ = t.SetDeadline(time.Time{}) // an earlier daemon's keepOpen has closed it, in a way
+			p.Listener = keepOpen{t}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	d.cancel = cancel
+	h.daemon = d
+	go func() {
+		defer close(d.done)
+		d.err = d.app.Run(ctx)
+		if d.err != nil && !d.dead.Load() {
+			h.cfg.Log.Error("bellboard ended", zap.Error(d.err))
+		}
+	}()
+	return nil
+}
+
+// kill ends the process as kill -9 does: no request of it is finished.
+func (d *daemon) kill() {
+	d.dead.Store(true)
+	d.cancel()
+	<-d.done
+}
+
+func (d *daemon) drain() { d.app.Drain() }
+
+// sleepy is Jenkins behind a process that is stopped now and then (a paused
+// VM, a full CPU) just when the answers have come and before anything is done.
+type sleepy struct {
+	control.Jenkins
+	h *House
+	d *daemon
+}
+
+func (s *sleepy) Observe(ctx context.Context) (scaler.JenkinsView, error) {
+	v, err := s.Jenkins.Observe(ctx)
+	if err != nil {
+		return v, err
+	}
+	if nap := s.h.nap(); nap > 0 {
+		if err := clock.Sleep(ctx, s.h.clock, nap); err != nil {
+			return v, err
+		}
+	}
+	return v, nil
+}

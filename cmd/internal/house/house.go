@@ -1,0 +1,243 @@
+// Package house is the whole house in one process: a simulated Jenkins, a
+// simulated cluster, simulated agents between them, a load of builds, and the
+// real daemon in the middle, which cannot tell. The demo and the test of the
+// promises are both made of it. It promises honest accounts: builds are counted
+// from the builds' side, by the simulators; it never looks into the daemon.
+package house
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"bellboard/cmd/internal/config"
+	"bellboard/pool/kubesim"
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+// Config is what a house is made of.
+type Config struct {
+	Clock clock.Clock
+	Seed  int64
+	Log   *zap.Logger
+	// Teams are the settings of the teams; nil is DefaultEnviron.
+	Environ []string
+	// Loads are the builds to come, by team; nil is DefaultLoads.
+	Loads []Load
+	// Chaos breaks things now and then, at most Gap apart (default 10 m).
+	Chaos bool
+	Gap   time.Duration
+	// Hook installs the one-build hook in Jenkins.
+	Hook bool
+	// Lead has the daemon hold a Lease while it works.
+	Lead bool
+	// Network puts everything on loopback ports; without it all is in process.
+	Network bool
+	// Record gets every tick of every daemon.
+	Record func(scaler.Tick)
+	// Say gets a line for each thing that the chaos breaks.
+	Say func(what string)
+	// Unsafe takes safeguards out of the daemon; only tests set it.
+	Unsafe control.Sabotage
+}
+
+// House is a running house.
+type House struct {
+	cfg     Config
+	clock   clock.Clock
+	Jenkins *jenkinssim.Jenkins
+	Cluster *kubesim.Cluster
+	agents  *agents
+	// The addresses, when on the network.
+	JenkinsURL, ClusterURL, PageURL string
+
+	servers []*http.Server
+	page    net.Listener
+	daemon  *daemon
+	env     []string
+
+	mu    sync.Mutex
+	rng   *rand.Rand
+	tally tally
+}
+
+// New builds the house and opens its doors; Run lets the day begin. ctx is for
+// the building alone.
+func New(ctx context.Context, cfg Config) (*House, error) {
+	if cfg.Environ == nil {
+		cfg.Environ = DefaultEnviron()
+	}
+	if cfg.Loads == nil {
+		cfg.Loads = DefaultLoads()
+	}
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	if cfg.Gap == 0 {
+		cfg.Gap = 10 * time.Minute
+	}
+	if cfg.Say == nil {
+		cfg.Say = func(string) {}
+	}
+	h := &House{
+		cfg: cfg, clock: cfg.Clock,
+		rng: rand.New(rand.NewPCG(uint64(cfg.Seed), 0x62656c6c)),
+	}
+	hook := ""
+	if cfg.Hook {
+		hook = "bellboard"
+	}
+	h.Jenkins = jenkinssim.New(jenkinssim.Config{Clock: cfg.Clock, Seed: cfg.Seed, Hook: hook})
+	h.Cluster = kubesim.New(kubesim.Config{Clock: cfg.Clock, Seed: cfg.Seed})
+	h.agents = newAgents(cfg.Clock, h.Jenkins, simPods{h.Cluster}, cfg.Seed)
+	h.Cluster.SetKubelet(h.agents)
+	h.JenkinsURL, h.ClusterURL = "http://jenkins.local", "http://kubesim.local"
+	if cfg.Network {
+		var err error
+		if h.JenkinsURL, err = h.serve(ctx, h.Jenkins); err != nil {
+			return nil, err
+		}
+		if h.ClusterURL, err = h.serve(ctx, h.Cluster); err != nil {
+			return nil, err
+		}
+		if h.page, err = listen(ctx); err != nil {
+			return nil, err
+		}
+		h.PageURL = "http://" + h.page.Addr().String()
+	}
+	if err := h.userSecrets(ctx); err != nil {
+		return nil, err
+	}
+	h.env = append([]string{
+		"BELLBOARD_JENKINS_URL=" + h.JenkinsURL,
+		"BELLBOARD_JENKINS_USER=bellboard",
+		"BELLBOARD_JENKINS_TOKEN_FILE=simulated",
+		"BELLBOARD_NAMESPACE=ci",
+		"BELLBOARD_SWARM_USER=agents",
+		"BELLBOARD_SWARM_PASSWORD_SECRET=" + swarmSecret,
+	}, cfg.Environ...)
+	if _, err := config.Load(h.env); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// swarmSecret is the Secret that a person makes for Swarm agents.
+const swarmSecret = "swarm"
+
+// userSecrets makes what a person would have made in the cluster.
+func (h *House) userSecrets(ctx context.Context) error {
+	client, err := kubernetes.NewForConfig(h.Cluster.RESTConfig())
+	if err != nil {
+		return err
+	}
+	_, err = client.CoreV1().Secrets("ci").Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: swarmSecret}, StringData: map[string]string{"password": "simulated"},
+	}, metav1.CreateOptions{})
+	return err
+}
+
+// Environ is the settings of the daemon, as variables.
+func (h *House) Environ() []string { return slices.Clone(h.env) }
+
+// listen opens a loopback port.
+func listen(ctx context.Context) (net.Listener, error) {
+	var lc net.ListenConfig
+	return lc.Listen(ctx, "tcp", "127.0.0.1:0")
+}
+
+// serve answers on a loopback port.
+func (h *House) serve(ctx context.Context, handler http.Handler) (string, error) {
+	l, err := listen(ctx)
+	if err != nil {
+		return "", err
+	}
+	s := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	h.servers = append(h.servers, s)
+	go func() { _ = s.Serve(l) }() // ends with Close, and has nothing to say then
+	return "http://" + l.Addr().String(), nil
+}
+
+// Close ends everything.
+func (h *House) Close() {
+	if h.daemon != nil {
+		h.daemon.kill()
+	}
+	h.agents.close()
+	h.Jenkins.Close()
+	h.Cluster.Close()
+	for _, s := range h.servers {
+		_ = s.Close()
+	}
+	if h.page != nil {
+		_ = h.page.Close()
+	}
+}
+
+// Run plays a day of that length, then lets the house empty itself. Ending ctx
+// ends the day early; ending now ends everything at once.
+func (h *House) Run(ctx, now context.Context, day time.Duration) (Summary, error) {
+	if err := h.start(ctx); err != nil {
+		return Summary{}, err
+	}
+	dayCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := h.clock.AfterFunc(day, cancel)
+	defer stop()
+	var wg sync.WaitGroup
+	for i, l := range h.cfg.Loads {
+		wg.Go(func() { h.load(dayCtx, l, uint64(i)) })
+	}
+	if h.cfg.Chaos {
+		wg.Go(func() { h.chaos(dayCtx) })
+	}
+	wg.Wait()
+	return h.evening(now)
+}
+
+// evening: no new builds; those that wait get theirs, then all agents go.
+func (h *House) evening(ctx context.Context) (Summary, error) {
+	// Long enough for what the chaos left: a silent agent is noticed after nine
+	// minutes, a lost one given up ten later.
+	const limit = 45 * time.Minute
+	err := h.until(ctx, limit, func() bool {
+		s := h.Jenkins.Stats()
+		return s.Queued == 0 && s.Running == 0
+	})
+	if err != nil {
+		s := h.Jenkins.Stats()
+		err = fmt.Errorf("%d builds still waited and %d ran: %w", s.Queued, s.Running, err)
+		return h.summary(), err
+	}
+	h.daemon.drain()
+	if err := h.until(ctx, limit, func() bool { return h.orphans() == 0 }); err != nil && ctx.Err() != nil {
+		return h.summary(), err
+	}
+	return h.summary(), nil
+}
+
+// until waits for done, which is asked every two seconds.
+func (h *House) until(ctx context.Context, limit time.Duration, done func() bool) error {
+	for end := h.clock.Now().Add(limit); !done(); {
+		if h.clock.Now().After(end) {
+			return fmt.Errorf("after %s", limit)
+		}
+		if err := clock.Sleep(ctx, h.clock, 2*time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,7 @@
+//go:build race
+
+package house
+
+// The race detector makes a day several times as long: under it a few days are
+// played for its own sake, and all of them without it.
+func init() { defaultSeeds = 3 }

@@ -1,0 +1,117 @@
+package house
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
+)
+
+// Summary is the account of a day, as the demo prints it.
+type Summary struct {
+	BuildsFinished int            `json:"builds_finished"`
+	BuildsKilled   int            `json:"builds_killed"` // ended by Bellboard
+	BuildsLost     int            `json:"builds_lost"`   // ended by the chaos
+	WaitP50        float64        `json:"wait_p50_seconds"`
+	WaitP95        float64        `json:"wait_p95_seconds"`
+	WaitMax        float64        `json:"wait_max_seconds"`
+	AgentsCreated  map[string]int `json:"agents_created"` // by kind
+	AgentsPeak     int            `json:"agents_peak"`
+	OrphansLeft    int            `json:"orphans_left"` // nodes (berths too), pods, Secrets
+	SecondBuilds   int            `json:"second_builds"`
+	Ticks          int            `json:"ticks"`
+	Holds          int            `json:"holds"`
+
+	// Killed are the builds that Bellboard ended, for the story of each.
+	Killed []jenkinssim.Build `json:"-"`
+	// Left names what is left, when something is.
+	Left []string `json:"-"`
+}
+
+// tally is what can only be counted on the way.
+type tally struct {
+	ticks, holds int
+	broken       []string // plans that broke a promise
+}
+
+// record counts one tick.
+func (h *House) record(t scaler.Tick) {
+	h.mu.Lock()
+	h.tally.ticks++
+	if t.Hold != "" {
+		h.tally.holds++
+		if t.HoldBy == scaler.SourceBellboard {
+			h.tally.broken = append(h.tally.broken, t.Hold)
+		}
+	}
+	h.mu.Unlock()
+	if h.cfg.Record != nil {
+		h.cfg.Record(t)
+	}
+}
+
+// Broken lists the plans that broke a promise, and were not acted on.
+func (h *House) Broken() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.tally.broken)
+}
+
+// left names the nodes, pods and Secrets that either side still holds; at the
+// end of a day the berths go too.
+func (h *House) left() []string {
+	var out []string
+	for _, n := range h.Jenkins.NodesList() {
+		out = append(out, strings.TrimSpace("node "+n.Name+" "+n.Marked))
+	}
+	for _, p := range h.Cluster.Pods() {
+		out = append(out, "pod "+p.Name)
+	}
+	for _, s := range h.Cluster.Secrets() {
+		if s.Name == swarmSecret {
+			continue
+		}
+		out = append(out, "secret "+s.Name)
+	}
+	return out
+}
+
+func (h *House) orphans() int { return len(h.left()) }
+
+// summary closes the accounts.
+func (h *House) summary() Summary {
+	builds, stats := h.Jenkins.Builds(), h.Jenkins.Stats()
+	s := Summary{
+		BuildsFinished: len(builds), BuildsKilled: stats.Killed, BuildsLost: stats.Lost, SecondBuilds: stats.SecondBuilds,
+		AgentsCreated: map[string]int{string(scaler.Ephemeral): 0, string(scaler.Persistent): 0},
+		Left:          h.left(),
+	}
+	s.OrphansLeft = len(s.Left)
+	var waits []time.Duration
+	for _, b := range builds {
+		if b.Killed {
+			s.Killed = append(s.Killed, b)
+		}
+		if !b.Started.IsZero() {
+			waits = append(waits, b.Started.Sub(b.Queued)-b.Job.QuietPeriod)
+		}
+	}
+	slices.Sort(waits)
+	if n := len(waits); n > 0 {
+		s.WaitP50, s.WaitP95, s.WaitMax = secs(waits[n/2]), secs(waits[n*95/100]), secs(waits[n-1])
+	}
+	created, peak := h.agents.counts()
+	maps.Copy(s.AgentsCreated, created)
+	s.AgentsPeak = peak
+	h.mu.Lock()
+	s.Ticks, s.Holds = h.tally.ticks, h.tally.holds
+	h.mu.Unlock()
+	return s
+}
+
+func secs(d time.Duration) float64 {
+	return float64(d.Round(10*time.Millisecond)) / float64(time.Second)
+}
