@@ -1,0 +1,70 @@
+# What is done often here, by name. `make` alone says what there is.
+
+TOOL     = go tool -modfile=go.tools.mod
+FUZZTIME ?= 10s
+SEEDS    ?= 200
+COUNT    ?= 10
+
+.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e speed seen dashboard docs ci
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the binary, as ./bellboard
+	CGO_ENABLED=0 go build -trimpath -o bellboard ./cmd/bellboard
+
+test: ## every test, without the race detector
+	$(TOOL) gotestsum --format pkgname -- ./...
+
+race: ## every test, as CI runs them
+	$(TOOL) gotestsum --format pkgname -- -race ./...
+
+lint: ## the fences between packages, and the rest of .golangci.yml (the first run builds the linter)
+	$(TOOL) golangci-lint run ./...
+
+fmt: ## format every Go file
+	$(TOOL) golangci-lint fmt ./...
+
+bench: ## benchmarks of the tick, COUNT=10 times, summed up by benchstat
+	go test -run '^$$' -bench . -benchmem -count $(COUNT) ./scaler/... ./queue/... | $(TOOL) benchstat /dev/stdin
+
+fuzz: ## every fuzz target for FUZZTIME=10s
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | while IFS=: read -r file func; do \
+		target=$${func#func }; \
+		echo "fuzz $$target in $$(dirname $$file) for $(FUZZTIME)"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)" || exit 1; \
+	done
+
+demo: ## a whole house in this terminal, for two minutes
+	go run ./cmd/bellboard demo --for 2m
+
+chaos: ## SEEDS=200 simulated days in which everything breaks
+	go test -count=1 -timeout 0 ./cmd/internal/house -house.seeds=$(SEEDS)
+
+image: ## build the image without a registry, and run it (root, Debian)
+	deploy/image/build
+
+jenkins: ## check the scripts, YAML and XML for Jenkins
+	deploy/jenkins/check
+
+kube: ## a real Kubernetes control plane for make e2e, built once (10 to 25 minutes) and kept in the cache
+	deploy/kube/build
+
+e2e: kube ## the daemon against a real API server, and two real processes on one Lease (4 minutes)
+	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e
+	go test -count=1 -timeout 5m -tags e2e -run '^TestStoppedLeader$$' ./cmd/bellboard
+
+speed: kube ## 500 agents from zero: the table of docs/performance.md
+	BELLBOARD_E2E=1 BELLBOARD_SPEED=1 go test -count=1 -timeout 15m -tags e2e -run '^TestSpeed$$' -v ./cmd/internal/e2e
+
+seen: ## the dashboard and the alerts, asked of a real Prometheus (two minutes)
+	deploy/grafana/seen
+
+dashboard: ## write deploy/grafana/bellboard.json
+	go test -count=1 -run '^TestGolden$$' ./deploy/grafana -update
+
+docs: ## write the tables of settings into README.md
+	go test -count=1 -run '^TestREADME$$' ./cmd/internal/config -update
+
+ci: ## what CI runs
+	.ci/run
