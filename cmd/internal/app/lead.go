@@ -185,7 +185,9 @@ func (d *Daemon) lead(ctx context.Context) error {
 			OnStartedLeading: func(held context.Context) {
 				stopStandby()
 				if err := <-standby; err != nil { // two loops never run at once
-					d.parts.Log.Warn("the standby had failed", zap.Error(err))
+					worked <- err
+					giveBack()
+					return
 				}
 				d.parts.Log.Info("leads", zap.String("lease", d.tenure.Describe()))
 				workCtx, stop := context.WithCancel(held)

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -78,6 +79,7 @@ type pair struct {
 	jenkins *jenkinssim.Jenkins
 	cluster *kubesim.Cluster
 	ledger  ledger
+	kube    func(http.RoundTripper) http.RoundTripper // set: on the way to Kubernetes
 }
 
 // instance is one of them.
@@ -123,6 +125,9 @@ func (p *pair) make(who string) *instance {
 	}
 	i := &instance{ended: make(chan error, 1)}
 	kube := p.cluster.RESTConfig()
+	if p.kube != nil {
+		kube.Wrap(p.kube)
+	}
 	kube.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return line{who, next, &p.ledger, &i.toKube}
 	})
@@ -243,6 +248,53 @@ func TestLeaderCutFromJenkins(t *testing.T) {
 			<-i.ended
 		}
 	})
+}
+
+// TestCannotLook: whoever may not see the pods ends with that reason, whether it
+// learns so before it gets the Lease, while it asks, or when it has it.
+func TestCannotLook(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		lease, list time.Duration // how long the API server thinks
+	}{
+		{"before the Lease", time.Second, 0},
+		{"at the same time", 0, 0},
+		{"between asking and getting", 20 * time.Millisecond, 10 * time.Millisecond},
+		{"after the Lease", 0, time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				p.kube = func(next http.RoundTripper) http.RoundTripper {
+					return roundTrip(func(r *http.Request) (*http.Response, error) {
+						switch {
+						case strings.Contains(r.URL.Path, "/leases"):
+							time.Sleep(tt.lease)
+						case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/pods"):
+							time.Sleep(tt.list)
+							return &http.Response{
+								StatusCode: http.StatusForbidden, Request: r, Header: http.Header{"Content-Type": {"application/json"}},
+								Body: io.NopCloser(strings.NewReader(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"cannot list resource \"pods\""}`)),
+							}, nil
+						}
+						return next.RoundTrip(r)
+					})
+				}
+				a := p.start("a")
+				select {
+				case err := <-a.ended:
+					if err == nil || !strings.Contains(err.Error(), "cannot list resource") {
+						t.Errorf("ended with %v, want the reason", err)
+					}
+				case <-time.After(time.Minute):
+					t.Error("still runs after a minute")
+					a.stop()
+					<-a.ended
+				}
+				time.Sleep(2 * time.Second) // for the answers that nobody waits for
+			})
+		})
+	}
 }
 
 // TestNoWritePastTheLease: a process that wakes after its time still believes,
