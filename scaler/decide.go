@@ -44,6 +44,8 @@ type Memory struct {
 	Started time.Time // of the process
 	// Marked, by node: when an unbroken run of answers that show our mark began.
 	Marked map[string]time.Time
+	// Gone, by agent: when an unbroken run of answers without its node began.
+	Gone map[string]time.Time
 	// Away, by agent: since when every answer showed it offline and idle, or absent.
 	Away map[string]time.Time
 	// Lost, by node: since when every answer showed it lost and marked.
@@ -225,6 +227,9 @@ func (d *decider) join() {
 		if in.Unsafe.MarkAndGo {
 			m.Marked = true
 		}
+		if since, ok := in.Memory.Gone[m.Name]; ok {
+			m.Gone = !in.Jenkins.AskedAt.Before(since)
+		}
 		m.Away = in.Memory.Away[m.Name]
 		m.LostSince = in.Memory.Lost[m.Name]
 		m.verdict = Classify(m.Pair, in.Now)
@@ -235,7 +240,7 @@ func (d *decider) join() {
 func (d *decider) remember() {
 	old, now := d.in.Memory, d.in.Now
 	d.mem = Memory{
-		Started: old.Started, Marked: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{},
+		Started: old.Started, Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{},
 		Free: map[string]time.Time{}, Worked: make(map[string]Work, len(d.pairs)), Met: map[string]bool{}, Up: maps.Clone(old.Up), Down: maps.Clone(old.Down),
 		Levels: map[string][]Level{}, Waiting: make(map[int64]Waiting, len(d.in.Jenkins.Items)),
 	}
@@ -259,6 +264,9 @@ func (d *decider) remember() {
 	for _, m := range d.pairs {
 		if m.mark() == Ours {
 			keep(d.mem.Marked, old.Marked, m.Name, d.in.Jenkins.AnsweredAt)
+		}
+		if m.Node == nil {
+			keep(d.mem.Gone, old.Gone, m.Name, d.in.Jenkins.AnsweredAt)
 		}
 		if m.Pod != nil && !m.online() && m.idle() {
 			keep(d.mem.Away, old.Away, m.Name, now)

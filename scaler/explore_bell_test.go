@@ -180,13 +180,14 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 		}
 		in.Cluster.Pods = []Pod{p}
 	}
-	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Marked: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}}
+	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}}
 	if l.marked || m.without.earlierAnswer || m.without.mark {
 		in.Memory.Marked[name] = in.Jenkins.AskedAt.Add(-time.Second)
 	}
 	ago := [...]time.Duration{0, time.Minute, LostAfter}
 	if l.away > 0 {
 		in.Memory.Away[name] = noon.Add(-ago[l.away])
+		in.Memory.Gone[name] = in.Jenkins.AskedAt // no later than in truth
 	}
 	if m.without.ghostWait {
 		in.Memory.Away[name] = noon.Add(-GhostAfter)

@@ -62,6 +62,9 @@ type Pair struct {
 	// Marked: an answer before these showed our mark, and every one since. Only
 	// then may these answers remove it.
 	Marked bool
+	// Gone: an answer before these showed no node of that name, and every one
+	// since. One list may miss a node.
+	Gone bool
 	// Away is since when every answer showed it offline and idle, or absent.
 	Away time.Time
 	// LostSince is since when every answer showed it without pod, offline, busy and marked.
@@ -184,7 +187,7 @@ func (p *Pair) unmet(now time.Time) Verdict {
 	if deadline.IsZero() {
 		deadline, wait = p.Pod.Created, UnscheduledTimeout
 	}
-	orphaned := p.Connect == Inbound && p.Node == nil && !p.Pod.Requested
+	orphaned := p.Gone && p.Connect == Inbound && p.Node == nil && !p.Pod.Requested
 	if !orphaned && (p.Pod.Requested || now.Sub(deadline) < wait) {
 		if p.mark() == NotMarked {
 			return p.disrupted(Verdict{Class: Coming, Capacity: 1})
@@ -268,7 +271,7 @@ func (p *Pair) disrupted(v Verdict) Verdict {
 
 // removeAway is one step of the way out for an agent that is not online: mark,
 // or fence where Swarm's node is absent, then delete the pod. An inbound agent
-// whose node is absent cannot connect, so its pod goes at once.
+// whose node is absent cannot connect, so its pod goes when a second answer says so.
 func (p *Pair) removeAway(c Class, why Reason) Verdict {
 	v := Verdict{Class: c}
 	if p.Grace {
@@ -276,7 +279,9 @@ func (p *Pair) removeAway(c Class, why Reason) Verdict {
 	}
 	switch {
 	case p.Node == nil && p.Connect == Inbound:
-		v.Do, v.Reason = DeletePod, why
+		if p.Gone {
+			v.Do, v.Reason = DeletePod, why
+		}
 	case p.Node == nil:
 		v.Do, v.Reason = Fence, why
 	case p.mark() != Ours:

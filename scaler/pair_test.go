@@ -30,6 +30,7 @@ func pairOf(change ...func(*Pair)) Pair {
 func pinned(p *Pair)  { p.Pinned = true }
 func grace(p *Pair)   { p.Grace = true }
 func seen(p *Pair)    { p.Marked = true } // an earlier answer showed our mark
+func gone(p *Pair)    { p.Gone = true }   // and one without its node
 func berth(p *Pair)   { p.Berth = true }
 func noPod(p *Pair)   { p.Pod = nil }
 func noNode(p *Pair)  { p.Node = nil }
@@ -196,8 +197,10 @@ func TestClassify(t *testing.T) {
 		{"stuck, a monitor's mark", pairOf(offline, scheduled(time.Hour), monitor), Verdict{Class: Stuck, Do: Mark, Reason: ReasonStuck}},
 		{"stuck, a Swarm agent without its node", pairOf(swarm, noNode, scheduled(time.Hour)), Verdict{Class: Stuck, Do: Fence, Reason: ReasonStuck}},
 		{"stuck, a Swarm agent without its node, in grace", pairOf(swarm, noNode, scheduled(time.Hour), grace), Verdict{Class: Stuck}},
-		{"stuck, inbound with its node absent, however young", pairOf(noNode, scheduled(time.Second)), Verdict{Class: Stuck, Do: DeletePod, Reason: ReasonStuck}},
-		{"stuck, inbound with its node absent, in grace", pairOf(noNode, scheduled(time.Second), grace), Verdict{Class: Stuck}},
+		{"stuck, inbound with its node absent, however young", pairOf(noNode, gone, scheduled(time.Second)), Verdict{Class: Stuck, Do: DeletePod, Reason: ReasonStuck}},
+		{"coming, inbound with its node missing from one answer", pairOf(noNode, scheduled(time.Second)), Verdict{Class: Coming, Capacity: 1}},
+		{"stuck, the same for too long", pairOf(noNode, scheduled(time.Hour)), Verdict{Class: Stuck}},
+		{"stuck, inbound with its node absent, in grace", pairOf(noNode, gone, scheduled(time.Second), grace), Verdict{Class: Stuck}},
 
 		// met
 		{"met, free", pairOf(unmet), Verdict{Class: Free, Capacity: 1, Meet: true}},
@@ -256,7 +259,8 @@ func TestClassify(t *testing.T) {
 		{"ghost, the hook's mark counts as none", pairOf(offline, away(time.Hour), hook, seen), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
 		{"ghost, a Swarm agent without its node", pairOf(swarm, noNode, away(time.Hour)), Verdict{Class: Ghost, Do: Fence, Reason: ReasonGhost}},
 		{"ghost, a Swarm agent whose node is offline", pairOf(swarm, offline, away(time.Hour)), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
-		{"ghost, inbound with its node absent", pairOf(noNode, away(time.Hour)), Verdict{Class: Ghost, Do: DeletePod, Reason: ReasonGhost}},
+		{"ghost, inbound with its node absent", pairOf(noNode, gone, away(time.Hour)), Verdict{Class: Ghost, Do: DeletePod, Reason: ReasonGhost}},
+		{"ghost, inbound with its node missing from one answer", pairOf(noNode, away(time.Hour)), Verdict{Class: Ghost}},
 
 		// berth
 		{"berth", pairOf(noPod, offline, berth), Verdict{Class: Berth}},
@@ -324,7 +328,7 @@ func anyPair(t *rapid.T) Pair {
 	p := Pair{
 		Name: "n", PoolID: PoolID{"web", rapid.SampledFrom([]Kind{Ephemeral, Persistent}).Draw(t, "kind")},
 		Connect: rapid.SampledFrom([]Connect{Inbound, Swarm}).Draw(t, "connect"), StartTimeout: 5 * time.Minute,
-		Pinned: flag("pinned"), Berth: flag("berth"), Grace: flag("grace"), Marked: flag("marked"), Away: ago("away"), LostSince: ago("lost"),
+		Pinned: flag("pinned"), Berth: flag("berth"), Grace: flag("grace"), Marked: flag("marked"), Gone: flag("gone"), Away: ago("away"), LostSince: ago("lost"),
 	}
 	has := rapid.SampledFrom([]string{"both", "pod", "node"}).Draw(t, "has")
 	if has != "node" {

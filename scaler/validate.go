@@ -120,6 +120,9 @@ func (v *validator) deletePod(a *Action, pod *Pod, node *Node) {
 	case v.grace():
 		v.broken(a, "within the restart grace")
 	case node == nil && pod.Connect == Inbound:
+		if since, ok := v.in.Memory.Gone[a.Agent]; !ok || v.in.Jenkins.AskedAt.Before(since) {
+			v.broken(a, "its node is missing from one answer only")
+		}
 	case node == nil:
 		v.broken(a, "its Swarm node is absent and not fenced")
 	case node.Fence:

@@ -39,6 +39,7 @@ func TestValidateRefuses(t *testing.T) {
 	named := func(in *Input) { in.wait(1, name, time.Second) }
 	inGrace := func(in *Input) { in.GraceUntil = noon.Add(1) }
 	unseen := func(in *Input) { in.Memory.Marked = nil }
+	missed := func(in *Input) { in.Memory.Gone = map[string]time.Time{name: in.Jenkins.AskedAt} }
 	none := func(*Input) {}
 	tests := []struct {
 		name  string
@@ -57,7 +58,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"not a pod that is not there", []func(*Input){with(ours, noPod, offline)}, []func(*Input, *Plan){act(DeletePod)}, "no such pod"},
 		{"an ended pod goes", []func(*Input){with(failed, busy), inGrace}, []func(*Input, *Plan){act(DeletePod, why(ReasonEnded))}, ""},
 		{"but not one that a build names", []func(*Input){with(failed), named}, []func(*Input, *Plan){act(DeletePod, why(ReasonEnded))}, "a queued build names it"},
-		{"an inbound pod without its node goes", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, ""},
+		{"an inbound pod without its node goes", []func(*Input){with(noNode), missed}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, ""},
+		{"not when one answer alone misses its node", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, "missing from one answer"},
 		{"a Swarm pod without its node is fenced first", []func(*Input){with(swarm, noNode)}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, "not fenced"},
 		{"a fenced pod goes", []func(*Input){with(swarm, fence)}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, ""},
 		{"a fenced pod that a build names stays", []func(*Input){with(swarm, fence), named}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, "a queued build names it"},

@@ -61,7 +61,7 @@ func anyHouse(t *rapid.T) Input {
 	in.MaxAgents = rapid.IntRange(0, 20).Draw(t, "global max")
 	in.Memory = Memory{
 		Started: noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "started")),
-		Marked:  map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Free: map[string]time.Time{},
+		Marked:  map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Free: map[string]time.Time{},
 		Worked: map[string]Work{}, Met: map[string]bool{}, Up: map[PoolID]time.Time{}, Down: map[PoolID]time.Time{},
 		Levels: map[string][]Level{}, Waiting: map[int64]Waiting{99: {"t0", noon.Add(-time.Minute)}},
 	}
@@ -116,7 +116,7 @@ func anyAgents(t *rapid.T, in *Input) []string {
 			d := rapid.SampledFrom([]time.Duration{-1, 0, time.Minute, time.Hour}).Draw(t, what)
 			return in.Jenkins.AskedAt.Add(-d), d >= 0
 		}
-		for _, m := range []map[string]time.Time{in.Memory.Marked, in.Memory.Away, in.Memory.Lost, in.Memory.Free} {
+		for _, m := range []map[string]time.Time{in.Memory.Marked, in.Memory.Gone, in.Memory.Away, in.Memory.Lost, in.Memory.Free} {
 			if at, ok := ago("since"); ok {
 				m[name] = at
 			}
