@@ -105,7 +105,8 @@ func BenchmarkMatch(b *testing.B) {
 		d.prepare()
 		d.join()
 		wishes := wishesOf(in.Jenkins.Items, func(string) bool { return false })
-		supplies := suppliesOf(in.Teams, d.pairs, d.foreign, wishes)
+		d.wishes = wishes
+		supplies := d.suppliesOf()
 		b.Run(fmt.Sprintf("expressions=%d", expressions), func(b *testing.B) {
 			b.ReportAllocs()
 			free := make([]int, len(supplies))

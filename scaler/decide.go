@@ -50,7 +50,7 @@ type Memory struct {
 	Away map[string]time.Time
 	// Lost, by node: since when every answer showed it lost and marked.
 	Lost map[string]time.Time
-	// Free, by agent: since when it waits for work.
+	// Free, by agent, foreign ones too: since when it waits for work.
 	Free map[string]time.Time
 	// Worked, by agent: it was seen at work, and whether that work may still go on.
 	Worked map[string]Work
@@ -62,6 +62,10 @@ type Memory struct {
 	Levels map[string][]Level
 	// Waiting, by queue id: whose demand it is and since when.
 	Waiting map[int64]Waiting
+	// Seen, by queue id: the items that wait for an agent.
+	Seen map[int64]Sighting
+	// Refused, by label: the agents that Jenkins does not give its items to.
+	Refused map[string]Refusal
 }
 
 // Work is what is known of an agent's builds.
@@ -253,7 +257,7 @@ func (d *decider) remember() {
 	if d.mem.Down == nil {
 		d.mem.Down = map[PoolID]time.Time{}
 	}
-	d.facts = Facts{BuildsLost: map[PoolID]int{}, SecondBuilds: map[PoolID]int{}}
+	d.facts = Facts{BuildsLost: map[PoolID]int{}, SecondBuilds: map[PoolID]int{}, Refused: map[PoolID]int{}}
 	keep := func(to, from map[string]time.Time, name string, fresh time.Time) {
 		if since, ok := from[name]; ok {
 			to[name] = since
@@ -284,6 +288,11 @@ func (d *decider) remember() {
 			if !old.Met[m.Name] {
 				d.facts.Startups = append(d.facts.Startups, Startup{m.PoolID, now.Sub(m.Pod.Created)})
 			}
+		}
+	}
+	for _, n := range d.foreign {
+		if n.free() > 0 {
+			keep(d.mem.Free, old.Free, n.Name, now)
 		}
 	}
 	d.vanished()
@@ -412,8 +421,9 @@ func (d *decider) words(m *member) string {
 func (d *decider) demand() {
 	items := d.in.Jenkins.Items
 	d.wishes = wishesOf(items, func(l string) bool { return d.byName[l] != nil })
-	d.supply = suppliesOf(d.in.Teams, d.pairs, d.foreign, d.wishes)
+	d.supply = d.suppliesOf()
 	match(d.wishes, d.supply)
+	d.refusals()
 	unresolved := map[string]*Unserved{}
 	for i := range items {
 		it := &items[i]

@@ -16,6 +16,9 @@ type supply struct {
 	free   int
 	pool   *PoolID // set when they are ours, for what is left over
 	home   *Pool   // the pool whose own label set this is, not an older one
+	// standing are those that have waited long enough to be refused.
+	standing []string
+	refuses  []string // labels whose items Jenkins does not give it
 }
 
 // ours is 1 for agents of ours: where it makes no other difference, what waits
@@ -56,7 +59,7 @@ func match(wishes []*wish, supplies []*supply) {
 	f := newFitter(supplies)
 	for _, w := range wishes {
 		w.left = len(w.items)
-		w.fits = f.fits(w.expr, w.fits[:0])
+		w.fits = slices.DeleteFunc(f.fits(w.expr, w.fits[:0]), func(i int) bool { return slices.Contains(supplies[i].refuses, w.text) })
 		for _, i := range w.fits {
 			wanted[i]++
 		}
@@ -174,42 +177,51 @@ func wishesOf(items []Item, pinned func(string) bool) []*wish {
 // by what they carry. A foreign node that some wish names counts by itself. A
 // label set of which nothing is free just now is there too: it says that an
 // expression is not scarce, since agents that serve it are there or can be made.
-func suppliesOf(teams []Team, agents []*member, foreign []*Node, wishes []*wish) []*supply {
+// An agent that was refused something counts by itself.
+func (d *decider) suppliesOf() []*supply {
 	byKey := make(map[string]*supply)
 	var out []*supply
-	add := func(labels []string, pool *PoolID, n int) *supply {
+	refused := d.refusedBy()
+	add := func(labels []string, pool *PoolID, name string, n int) *supply {
 		key := strings.Join(labels, "\x00")
+		refuses := refused[name]
+		if refuses != nil {
+			key += "\x02" + name
+		}
 		if pool != nil {
 			key = pool.Team + "\x01" + string(pool.Kind) + "\x01" + key
 		}
 		s := byKey[key]
 		if s == nil {
-			s = &supply{key: key, labels: labels, pool: pool}
+			s = &supply{key: key, labels: labels, pool: pool, refuses: refuses}
 			byKey[key] = s
 			out = append(out, s)
 		}
 		s.free += n
+		if n > 0 && d.standing(name) {
+			s.standing = append(s.standing, name)
+		}
 		return s
 	}
-	for i := range teams {
-		for j := range teams[i].Pools {
-			p := &teams[i].Pools[j]
-			add(p.Labels, &p.PoolID, 0).home = p
+	for i := range d.in.Teams {
+		for j := range d.in.Teams[i].Pools {
+			p := &d.in.Teams[i].Pools[j]
+			add(p.Labels, &p.PoolID, "", 0).home = p
 		}
 	}
-	for _, m := range agents {
+	for _, m := range d.pairs {
 		if m.verdict.Capacity > 0 {
-			add(m.labels(), &m.PoolID, m.verdict.Capacity)
+			add(m.labels(), &m.PoolID, m.Name, m.verdict.Capacity)
 		}
 	}
-	if len(foreign) > 0 {
+	if len(d.foreign) > 0 {
 		named := make(map[string]bool)
-		for _, w := range wishes {
+		for _, w := range d.wishes {
 			for _, a := range w.expr.Atoms() {
 				named[a] = true
 			}
 		}
-		for _, n := range foreign {
+		for _, n := range d.foreign {
 			if !n.Online || n.OfflineBy != NotMarked || n.Executors == 0 {
 				continue
 			}
@@ -218,7 +230,7 @@ func suppliesOf(teams []Team, agents []*member, foreign []*Node, wishes []*wish)
 				labels = append(slices.Clone(labels), n.Name)
 				slices.Sort(labels)
 			}
-			add(labels, nil, max(0, n.Executors-n.Busy))
+			add(labels, nil, n.Name, n.free())
 		}
 	}
 	slices.SortFunc(out, func(a, b *supply) int {

@@ -80,13 +80,14 @@ const (
 	RulePaused            Rule = "paused"              // PAUSED
 	RuleBackoff           Rule = "back-off"            // the pool's last creations failed
 	RuleQuietDown         Rule = "quiet-down"          // Jenkins is about to shut down
+	RuleRefused           Rule = "refused"             // Jenkins gives the items to no agent that fits
 )
 
 // Rules lists every rule.
 func Rules() []Rule {
 	return []Rule{
 		RuleMaxAgents, RuleMaxPersistent, RuleGlobalMax, RuleScaleUpStep, RuleScaleUpCooldown,
-		RuleScaleDownCooldown, RuleMinAgents, RuleMinIdle, RulePaused, RuleBackoff, RuleQuietDown,
+		RuleScaleDownCooldown, RuleMinAgents, RuleMinIdle, RulePaused, RuleBackoff, RuleQuietDown, RuleRefused,
 	}
 }
 
@@ -118,6 +119,7 @@ type Decision struct {
 	Busy    int           `json:"busy"`
 	Alive   int           `json:"alive"`     // living pods, draining and held ones too: what the caps count
 	Short   int           `json:"shortfall"` // waiting items that nothing free or coming serves
+	Refused int           `json:"refused"`   // of those, items that Jenkins gives to no agent that fits
 	Level   int           `json:"level"`     // auto: persistent agents that the last hour justifies
 	Want    int           `json:"want"`      // agents alive if no rule had said no
 	Up      map[Kind]int  `json:"up"`        // to create

@@ -160,6 +160,14 @@ type Node struct {
 // Mine reports whether the node belongs to this instance.
 func (n *Node) Mine() bool { return n.Team != "" }
 
+// free is how many builds it takes now, if it is one that Jenkins gives any.
+func (n *Node) free() int {
+	if !n.Online || n.OfflineBy != NotMarked {
+		return 0
+	}
+	return max(0, n.Executors-n.Busy)
+}
+
 // JenkinsView is one accepted observation of Jenkins: computers asked first,
 // then the queue, both from one session.
 type JenkinsView struct {

@@ -223,7 +223,9 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 			}
 			continue
 		}
-		first, left := fit[0], w.left
+		first := fit[0]
+		left, refused := d.offered(w)
+		kept := w.left - left
 		first.dec.Waiting += len(w.items) - w.left
 		if old := d.in.Now.Sub(w.oldest); old > first.dec.Oldest {
 			first.dec.Oldest = old
@@ -251,6 +253,13 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 			left -= n
 		}
 		give(first, accept[0], left) // blocked there, and shown there
+		if kept > 0 {
+			first.dec.Waiting += kept
+			first.dec.Short += kept
+			first.dec.Refused += kept
+			first.step(RuleRefused, w.left, w.left-kept, refused)
+			first.blockText = refused
+		}
 	}
 	d.plan.Nobodys = sortedUnserved(nobodys)
 	d.waits()
@@ -287,7 +296,7 @@ func (d *decider) waits() {
 
 // history feeds the level policy.
 func (d *decider) history(a *account) {
-	demand := a.dec.Waiting + a.dec.Busy
+	demand := a.dec.Waiting - a.dec.Refused + a.dec.Busy
 	levels := observeLevel(d.in.Memory.Levels[a.t.Name], d.in.Now.Unix()/60, demand)
 	d.mem.Levels[a.t.Name] = levels
 	if a.t.Mode == ModeAuto {

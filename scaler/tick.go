@@ -61,6 +61,8 @@ type Facts struct {
 	BuildsLost map[PoolID]int `json:"-"`
 	// SecondBuilds counts builds that slipped onto an ephemeral agent after its first.
 	SecondBuilds map[PoolID]int `json:"-"`
+	// Refused counts agents that Jenkins gives no item of a label to, though they fit it.
+	Refused map[PoolID]int `json:"-"`
 	// Failures counts agents removed that never connected.
 	Failures map[PoolID]int `json:"-"`
 }

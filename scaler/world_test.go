@@ -86,7 +86,28 @@ func anyHouse(t *rapid.T) Input {
 		}
 		in.Memory.Levels[teams[i].Name] = levels(rapid.SampledFrom([]int{0, 20, 31, 59}).Draw(t, "history"), rapid.IntRange(0, 3).Draw(t, "level"))
 	}
+	anyRefusals(t, &in, names)
 	return in
+}
+
+// anyRefusals draws what Jenkins was seen not to do.
+func anyRefusals(t *rapid.T, in *Input, names []string) {
+	in.Memory.Seen, in.Memory.Refused = map[int64]Sighting{}, map[string]Refusal{}
+	for _, it := range in.Jenkins.Items {
+		if rapid.Bool().Draw(t, "seen") {
+			in.Memory.Seen[it.ID] = Sighting{it.Label, noon.Add(-time.Minute)}
+		}
+	}
+	for _, text := range expressions {
+		if len(names) == 0 || rapid.IntRange(0, 5).Draw(t, "refused") > 0 {
+			continue
+		}
+		in.Memory.Refused[text] = Refusal{
+			Since:  noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Minute, RefusalKept}).Draw(t, "refused for")),
+			Agents: map[string]bool{rapid.SampledFrom(names).Draw(t, "refused agent"): true},
+			Again:  rapid.Bool().Draw(t, "again"), Served: rapid.Bool().Draw(t, "served"),
+		}
+	}
 }
 
 // anyAgents draws pods and nodes, of the teams there are and of one that is gone, and returns their names.

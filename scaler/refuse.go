@@ -1,0 +1,133 @@
+package scaler
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	// RefusedAfter is how long an agent may wait beside an item that it fits.
+	// Jenkins needs no second to bring the two together, so something in it
+	// forbids that: a plugin's veto, a node property, a throttle.
+	RefusedAfter = 15 * time.Second
+	// RefusalKept is how long that is believed.
+	RefusalKept = 10 * time.Minute
+)
+
+// Sighting is an item that was buildable, and wanted that label, since then.
+type Sighting struct {
+	Label string
+	Since time.Time
+}
+
+// Refusal is what is known of a label whose items Jenkins does not give to
+// agents that fit it.
+type Refusal struct {
+	Since  time.Time
+	Agents map[string]bool // they do not count for it
+	// Again: one that was made after that was refused too, so no more are made.
+	Again bool
+	// Served: an item of the label has left the queue since, so more may help.
+	Served bool
+}
+
+// refusedBy lists, for each agent, the labels that it does not count for.
+func (d *decider) refusedBy() map[string][]string {
+	out := map[string][]string{}
+	for text, r := range d.in.Memory.Refused {
+		if d.in.Now.Sub(r.Since) >= RefusalKept {
+			continue
+		}
+		for name := range r.Agents {
+			out[name] = append(out[name], text)
+		}
+	}
+	for _, labels := range out {
+		slices.Sort(labels)
+	}
+	return out
+}
+
+// refusals looks for agents that wait beside items which they fit. It comes
+// after the matching, and counts from the next tick on.
+func (d *decider) refusals() {
+	now, old := d.in.Now, d.in.Memory
+	d.mem.Seen = make(map[int64]Sighting, len(old.Seen))
+	d.mem.Refused = make(map[string]Refusal, len(old.Refused))
+	waits := make(map[string]time.Time, len(d.wishes)) // by label: since when one item is buildable
+	for _, w := range d.wishes {
+		since := now
+		for _, i := range w.items {
+			id := d.in.Jenkins.Items[i].ID
+			s := Sighting{Label: w.text, Since: now}
+			if was, ok := old.Seen[id]; ok && was.Label == w.text {
+				s.Since = was.Since
+			}
+			d.mem.Seen[id] = s
+			if s.Since.Before(since) {
+				since = s.Since
+			}
+		}
+		waits[w.text] = since
+	}
+	for text, r := range old.Refused {
+		if now.Sub(r.Since) < RefusalKept {
+			d.mem.Refused[text] = r
+		}
+	}
+	for id, s := range old.Seen {
+		if r, ok := d.mem.Refused[s.Label]; ok && d.mem.Seen[id].Label != s.Label {
+			r.Served, r.Again = true, false
+			d.mem.Refused[s.Label] = r
+		}
+	}
+	for _, w := range d.wishes {
+		if now.Sub(waits[w.text]) < RefusedAfter {
+			continue
+		}
+		for _, i := range w.fits {
+			for _, name := range d.supply[i].standing {
+				d.refuse(w.text, name)
+			}
+		}
+	}
+}
+
+// standing: it has waited for work for so long that Jenkins must have seen it.
+func (d *decider) standing(name string) bool {
+	since, ok := d.mem.Free[name]
+	return ok && d.in.Now.Sub(since) >= RefusedAfter
+}
+
+// refuse notes that an agent was not given any item of that label.
+func (d *decider) refuse(text, name string) {
+	r, known := d.mem.Refused[text]
+	if !known {
+		r = Refusal{Since: d.in.Now}
+	}
+	agents := map[string]bool{name: true} // a Memory that was given away is not changed
+	for a := range r.Agents {
+		agents[a] = true
+	}
+	r.Agents, r.Served = agents, false
+	if m := d.byName[name]; m != nil && m.Pod != nil {
+		d.facts.Refused[m.PoolID]++
+		r.Again = r.Again || known && m.Pod.Created.After(r.Since)
+	}
+	d.mem.Refused[text] = r
+}
+
+// offered is how many of the items that a wish has left may have an agent made
+// for them: one to see whether a fresh agent is refused too, none if it was.
+func (d *decider) offered(w *wish) (n int, note string) {
+	r, ok := d.in.Memory.Refused[w.text]
+	if !ok || r.Served || d.in.Now.Sub(r.Since) >= RefusalKept {
+		return w.left, ""
+	}
+	n = min(w.left, max(0, 1-(len(w.items)-w.left)))
+	if r.Again {
+		n = 0
+	}
+	return n, fmt.Sprintf("Jenkins gives %q to no agent that fits: %s", w.text, d.in.Jenkins.Items[w.items[0]].Why)
+}

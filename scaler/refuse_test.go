@@ -1,0 +1,164 @@
+package scaler
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// stage plays Jenkins and Kubernetes for Decide, a second at a time: what is
+// created is free three seconds later. take says whether Jenkins gives an agent
+// an item of that label.
+type stage struct {
+	t       *testing.T
+	in      Input
+	take    func(agent string, pod *Pod, label string) bool
+	created int
+	last    Plan
+	refused int
+}
+
+func (s *stage) run(d time.Duration) {
+	s.t.Helper()
+	for end := s.in.Now.Add(d); s.in.Now.Before(end); {
+		s.assign()
+		plan, memory, facts := Decide(s.in)
+		if err := plan.Validate(s.in); err != nil {
+			s.t.Fatalf("at %s: %v", s.in.Now.Sub(noon), err)
+		}
+		s.last, s.in.Memory = plan, memory
+		for _, n := range facts.Refused {
+			s.refused += n
+		}
+		for _, a := range plan.Actions {
+			if a.Verb == Create {
+				s.created++
+				name := s.in.agent(a.Pool.Team, a.Pool.Kind, "new"+strings.Repeat("x", s.created), coming)
+				pod := &s.in.Cluster.Pods[len(s.in.Cluster.Pods)-1]
+				pod.Name, pod.Created, pod.Scheduled = name, s.in.Now, s.in.Now
+			}
+		}
+		s.in.Now = s.in.Now.Add(time.Second)
+		s.in.Jenkins.AskedAt, s.in.Jenkins.AnsweredAt, s.in.Cluster.At = s.in.Now.Add(-100*time.Millisecond), s.in.Now, s.in.Now
+		for i := range s.in.Cluster.Pods {
+			if pod := &s.in.Cluster.Pods[i]; !pod.Connected && s.in.Now.Sub(pod.Created) >= 3*time.Second {
+				pod.Connected = true
+				s.node(pod.Name).Online = true
+			}
+		}
+	}
+}
+
+func (s *stage) node(name string) *Node {
+	for i := range s.in.Jenkins.Nodes {
+		if s.in.Jenkins.Nodes[i].Name == name {
+			return &s.in.Jenkins.Nodes[i]
+		}
+	}
+	return nil
+}
+
+func (s *stage) assign() {
+	for i := range s.in.Cluster.Pods {
+		pod := &s.in.Cluster.Pods[i]
+		n := s.node(pod.Name)
+		if !n.Online || !n.Idle {
+			continue
+		}
+		for j := range s.in.Jenkins.Items {
+			if s.take != nil && s.take(n.Name, pod, s.in.Jenkins.Items[j].Label) {
+				n.Idle, n.Busy = false, 1
+				s.in.Jenkins.Items = append(s.in.Jenkins.Items[:j:j], s.in.Jenkins.Items[j+1:]...)
+				break
+			}
+		}
+	}
+}
+
+func (s *stage) text() string { return reasons(s.last)["web"] }
+
+// keep keeps what is idle from leaving, which is another story.
+func keep(t *Team) {
+	for i := range t.Pools {
+		t.Pools[i].IdleTimeout = time.Hour
+	}
+}
+
+func TestRefused(t *testing.T) {
+	t.Run("all that fit are refused: one more is tried, then none", func(t *testing.T) {
+		s := &stage{t: t, in: newHouse(web(keep))}
+		s.in.agent("web", Ephemeral, "old")
+		s.in.wait(3, "linux", time.Minute)
+		s.run(15 * time.Second)
+		if s.created != 2 {
+			t.Fatalf("%d agents were made at first, want 2: three items, one agent is free", s.created)
+		}
+		s.run(9 * time.Minute)
+		if s.created != 3 || s.refused != 4 {
+			t.Errorf("%d agents were made and %d refused, want 3 (one more to see) and 4", s.created, s.refused)
+		}
+		if want := "blocked: Jenkins gives \"linux\" to no agent that fits: Waiting for next available executor on ‘linux’"; s.text() != want {
+			t.Errorf("the team says %q, want %q", s.text(), want)
+		}
+		if d := s.last.Decisions[0]; d.Refused != 3 || d.Waiting != 3 || d.Short != 3 {
+			t.Errorf("the decision counts %d waiting, %d short, %d refused, want 3 each", d.Waiting, d.Short, d.Refused)
+		}
+		if l := s.in.Memory.Levels["web"]; l[len(l)-1].Demand != 0 {
+			t.Errorf("the history has a demand of %d, want 0: no agent would serve them", l[len(l)-1].Demand)
+		}
+		s.run(2 * time.Minute)
+		if s.created != 4 {
+			t.Errorf("%d agents were made after it was forgotten, want one more try: 4", s.created)
+		}
+	})
+	t.Run("a fresh one serves: as many as wait", func(t *testing.T) {
+		s := &stage{t: t, in: newHouse(web(keep))}
+		old := s.in.agent("web", Ephemeral, "old")
+		s.in.wait(3, "linux", time.Minute)
+		s.take = func(agent string, _ *Pod, _ string) bool { return agent != old && s.in.Now.Sub(noon) > 20*time.Second }
+		s.run(2 * time.Minute)
+		if len(s.in.Jenkins.Items) != 0 || s.created != 3 {
+			t.Errorf("%d items wait after %d agents were made, want 0 and 3: the old one does not count", len(s.in.Jenkins.Items), s.created)
+		}
+	})
+	t.Run("a static agent that takes nothing", func(t *testing.T) {
+		s := &stage{t: t, in: newHouse(web(keep))}
+		s.in.Jenkins.Nodes = append(s.in.Jenkins.Nodes, Node{Name: "static", Labels: []string{"linux"}, Online: true, Executors: 2, Idle: true})
+		s.in.wait(1, "linux", time.Minute)
+		s.take = func(string, *Pod, string) bool { return true }
+		s.run(14 * time.Second)
+		if s.created != 0 {
+			t.Fatalf("%d agents were made while the static one may take it, want 0", s.created)
+		}
+		s.run(10 * time.Second)
+		if s.created != 1 || len(s.in.Jenkins.Items) != 0 {
+			t.Errorf("%d agents were made and %d items wait, want 1 and 0", s.created, len(s.in.Jenkins.Items))
+		}
+	})
+	t.Run("only that label", func(t *testing.T) {
+		s := &stage{t: t, in: newHouse(web(keep))}
+		s.in.agent("web", Ephemeral, "old")
+		s.in.wait(1, "linux&&ephemeral", time.Minute)
+		s.run(20 * time.Second) // it is refused, and another is tried
+		s.in.Jenkins.Items = nil
+		s.in.wait(2, "linux", 0)
+		made := s.created
+		s.run(time.Second)
+		if s.created != made {
+			t.Errorf("%d agents were made for two items of another label, want none: two are free", s.created-made)
+		}
+	})
+	t.Run("items that come and go", func(t *testing.T) {
+		s := &stage{t: t, in: newHouse(web(keep))}
+		s.in.agent("web", Ephemeral, "old")
+		for range 40 { // each is taken by somebody else at once
+			s.in.Jenkins.Items = nil
+			s.in.wait(1, "linux", 0)
+			s.in.Jenkins.Items[0].ID = int64(1000 + s.in.Now.Unix())
+			s.run(time.Second)
+		}
+		if s.refused != 0 || s.created != 0 {
+			t.Errorf("%d refused, %d made, want none: no item has waited long", s.refused, s.created)
+		}
+	})
+}
