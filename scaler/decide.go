@@ -56,6 +56,8 @@ type Memory struct {
 	Worked map[string]Work
 	// Met, by agent: its first sight online has been counted.
 	Met map[string]bool
+	// Roomy: since when a pool has an agent's worth of free executors.
+	Roomy map[PoolID]time.Time
 	// Up and Down are the last scaling events of a pool.
 	Up, Down map[PoolID]time.Time
 	// Levels, by team: demand in each of the last 60 minutes, newest last.
@@ -221,7 +223,7 @@ func (d *decider) join() {
 		m.pool, m.team = d.pools[m.PoolID], d.teams[m.Team]
 		m.StartTimeout = 5 * time.Minute
 		if m.pool != nil {
-			m.StartTimeout = m.pool.StartTimeout
+			m.StartTimeout, m.Executors = m.pool.StartTimeout, m.pool.size()
 		}
 		m.Berth = in.Berths[m.Name] && !in.Closing
 		m.Grace = d.grace
@@ -246,7 +248,7 @@ func (d *decider) remember() {
 	d.mem = Memory{
 		Started: old.Started, Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{},
 		Free: map[string]time.Time{}, Worked: make(map[string]Work, len(d.pairs)), Met: map[string]bool{}, Up: maps.Clone(old.Up), Down: maps.Clone(old.Down),
-		Levels: map[string][]Level{}, Waiting: make(map[int64]Waiting, len(d.in.Jenkins.Items)),
+		Roomy: map[PoolID]time.Time{}, Levels: map[string][]Level{}, Waiting: make(map[int64]Waiting, len(d.in.Jenkins.Items)),
 	}
 	if d.mem.Started.IsZero() {
 		d.mem.Started = now

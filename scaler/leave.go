@@ -21,7 +21,8 @@ func (d *decider) wantDown(a *account) {
 }
 
 // poolDown marks what is idle for IDLE_TIMEOUT, most idle first, as far as the
-// floors allow.
+// floors allow. Where agents run several builds at once few are ever idle: so it
+// also empties the emptiest, when the others have had room for its builds as long.
 func (d *decider) poolDown(a *account, p *Pool) {
 	t, k := a.t, p.Kind
 	var idle []*member
@@ -29,6 +30,11 @@ func (d *decider) poolDown(a *account, p *Pool) {
 		if m.verdict.Class == Free && m.verdict.Do == "" && d.in.Now.Sub(d.mem.Free[m.Name]) >= p.IdleTimeout {
 			idle = append(idle, m)
 		}
+	}
+	size := p.size()
+	emptiest := d.emptiest(a, p)
+	if len(idle) == 0 && emptiest != nil {
+		idle = append(idle, emptiest)
 	}
 	n := len(idle)
 	limit := func(r Rule, to int, noteText string) {
@@ -41,7 +47,7 @@ func (d *decider) poolDown(a *account, p *Pool) {
 		}
 	}
 	// What waits is taken by the free ones before the coming ones are there.
-	limit("", a.surplus[k]-a.coming[k], "")
+	limit("", (a.surplus[k]-a.coming[k])/size, "")
 	have := a.total(a.stay)
 	if t.Mode == ModeAuto && k == Persistent {
 		have = a.stay[Persistent]
@@ -52,7 +58,7 @@ func (d *decider) poolDown(a *account, p *Pool) {
 	if t.Mode == ModeAuto && k == Persistent {
 		limit("", a.stay[Persistent]-a.dec.Level, "")
 	}
-	limit(RuleMinIdle, a.total(a.surplus)-t.MinIdle, "")
+	limit(RuleMinIdle, (a.total(a.surplus)-t.MinIdle)/size, "")
 	if n == 0 {
 		return
 	}
@@ -72,11 +78,39 @@ func (d *decider) poolDown(a *account, p *Pool) {
 	})
 	for _, m := range idle[:n] {
 		m.left = true
-		a.surplus[k]--
+		a.surplus[k] -= m.verdict.Capacity
 		a.stay[k]--
 		a.dec.Down[k]++
+		if m == emptiest {
+			delete(d.mem.Roomy, p.PoolID)
+			d.act(Mark, m, ReasonRoom, "the others have room for its builds, leaving")
+			continue
+		}
 		d.act(Mark, m, ReasonIdle, "idle "+short(d.in.Now.Sub(d.mem.Free[m.Name]))+", leaving")
 	}
+}
+
+// emptiest is the agent at work that runs the fewest builds, when the pool has
+// had an agent's worth of free executors for IDLE_TIMEOUT.
+func (d *decider) emptiest(a *account, p *Pool) *member {
+	if p.size() == 1 || a.surplus[p.Kind]-a.coming[p.Kind] < p.size() {
+		return nil
+	}
+	since, ok := d.in.Memory.Roomy[p.PoolID]
+	if !ok {
+		since = d.in.Now
+	}
+	d.mem.Roomy[p.PoolID] = since
+	if d.in.Now.Sub(since) < p.IdleTimeout {
+		return nil
+	}
+	var out *member
+	for _, m := range d.byPool[p.PoolID] {
+		if m.verdict.Class == Busy && m.verdict.Do == "" && !m.left && (out == nil || m.Node.Busy < out.Node.Busy) {
+			out = m
+		}
+	}
+	return out
 }
 
 // expel marks an agent that has to go, at work or not: it finishes its build.

@@ -71,6 +71,7 @@ type Pair struct {
 	LostSince    time.Time
 	StartTimeout time.Duration
 	Connect      Connect
+	Executors    int // that its pool's agents have
 }
 
 // Verdict is what the table says of one pair.
@@ -96,6 +97,15 @@ func (p *Pair) mark() OfflineBy {
 func (p *Pair) online() bool { return p.Node != nil && p.Node.Online }
 
 func (p *Pair) idle() bool { return p.Node == nil || p.Node.Idle }
+
+// size is how many builds it runs at once: what its node has, and before it has
+// one, its pool's.
+func (p *Pair) size() int {
+	if p.Node != nil {
+		return p.Node.Executors
+	}
+	return max(1, p.Executors)
+}
 
 // removable: an earlier answer showed our mark and this one says our mark, idle,
 // not pinned, out of grace. Pinned pairs never get this far down the table.
@@ -190,7 +200,7 @@ func (p *Pair) unmet(now time.Time) Verdict {
 	orphaned := p.Gone && p.Connect == Inbound && p.Node == nil && !p.Pod.Requested
 	if !orphaned && (p.Pod.Requested || now.Sub(deadline) < wait) {
 		if p.mark() == NotMarked {
-			return p.disrupted(Verdict{Class: Coming, Capacity: 1})
+			return p.disrupted(Verdict{Class: Coming, Capacity: p.size()})
 		}
 		v := Verdict{Class: Drained}
 		if p.Grace {
@@ -215,6 +225,8 @@ func (p *Pair) connected() Verdict {
 			v.Do, v.Reason = Mark, ReasonLeaving
 		case p.Kind == Ephemeral:
 			v.Do, v.Reason = Mark, ReasonOneBuild
+		default:
+			v.Capacity = p.Node.free()
 		}
 		return v
 	}
@@ -225,7 +237,7 @@ func (p *Pair) connected() Verdict {
 	case p.Pod.Disrupted:
 		v.Class, v.Do, v.Reason = Free, Mark, ReasonLeaving
 	default:
-		v.Class, v.Capacity = Free, 1
+		v.Class, v.Capacity = Free, p.size()
 	}
 	return v
 }
@@ -250,7 +262,7 @@ func (p *Pair) away(now time.Time) Verdict {
 		return Verdict{Class: Cut}
 	}
 	if p.Grace || p.Away.IsZero() || now.Sub(p.Away) < GhostAfter {
-		v := Verdict{Class: Reconnecting, Capacity: 1}
+		v := Verdict{Class: Reconnecting, Capacity: p.size()}
 		if p.mark() != NotMarked {
 			v.Capacity = 0 // when it comes back it takes no work
 		}

@@ -35,6 +35,7 @@ const (
 	ReasonBerths      Reason = "berths"      // keeps the labels resolvable
 	ReasonOneBuild    Reason = "one-build"   // an ephemeral agent has its build
 	ReasonIdle        Reason = "idle"        // nobody needed it for IDLE_TIMEOUT
+	ReasonRoom        Reason = "room"        // the other agents of its pool have room for its builds
 	ReasonPaused      Reason = "paused"      // PAUSED
 	ReasonTeamGone    Reason = "team-gone"   // no such team, or no such kind in its mode
 	ReasonStuck       Reason = "stuck"       // did not connect in START_TIMEOUT
@@ -58,7 +59,7 @@ const (
 // Reasons lists every reason, for metrics that exist before they are needed.
 func Reasons() []Reason {
 	return []Reason{
-		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonLevel, ReasonBerths, ReasonOneBuild, ReasonIdle,
+		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonLevel, ReasonBerths, ReasonOneBuild, ReasonIdle, ReasonRoom,
 		ReasonPaused, ReasonTeamGone, ReasonStuck, ReasonGhost, ReasonLeaving, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder,
 		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonConnected, ReasonRestart, ReasonSteady, ReasonUnreachable, ReasonBlocked,
 	}

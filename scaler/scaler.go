@@ -59,9 +59,19 @@ type Pool struct {
 	Labels []string
 	// Berths is how many spare registered nodes are kept (Swarm: at least two
 	// that are never taken).
-	Berths       int
+	Berths int
+	// Executors is how many builds an agent runs at once; zero is one.
+	Executors    int
 	IdleTimeout  time.Duration
 	StartTimeout time.Duration
+}
+
+// size is how many builds an agent of this pool runs at once.
+func (p *Pool) size() int {
+	if p == nil {
+		return 1
+	}
+	return max(1, p.Executors)
 }
 
 // Team is the unit of tuning: a label set, limits and up to two pools.

@@ -149,7 +149,8 @@ func (d *decider) tally(byTeam map[string]*account) (global int) {
 		}
 		switch m.verdict.Class {
 		case Busy, Draining, Cut:
-			a.dec.Busy++
+			a.dec.Busy += max(1, m.Node.Busy)
+			a.dec.Free += m.verdict.Capacity
 		case Free:
 			a.dec.Free += m.verdict.Capacity
 		case Coming, Reconnecting:
@@ -184,6 +185,12 @@ func (a *account) room(k kinds) int {
 	}
 	return max(all, 0)
 }
+
+// size is how many builds an agent of that kind runs at once.
+func (a *account) size(k Kind) int { return a.t.Pool(k).size() }
+
+// agentsFor is how many agents of size executors n builds need.
+func agentsFor(n, size int) int { return (max(n, 0) + size - 1) / size }
 
 // claim gives each expression's waiting items to the team that answers for
 // them: fewest labels first, then PRIORITY, then name, skipping teams at their cap.
@@ -243,13 +250,13 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 			a.dec.Short += n
 		}
 		for i, a := range fit {
-			n := min(left, a.room(accept[i]))
-			give(a, accept[i], n)
-			if accept[i].ephemeral {
-				a.claimed[Ephemeral] += n
-			} else {
-				a.claimed[Persistent] += n
+			k, size := Ephemeral, 1
+			if !accept[i].ephemeral {
+				k, size = Persistent, a.size(Persistent)
 			}
+			n := min(left, a.room(accept[i])*size)
+			give(a, accept[i], n)
+			a.claimed[k] += agentsFor(n, size)
 			left -= n
 		}
 		give(first, accept[0], left) // blocked there, and shown there
@@ -300,8 +307,8 @@ func (d *decider) history(a *account) {
 	levels := observeLevel(d.in.Memory.Levels[a.t.Name], d.in.Now.Unix()/60, demand)
 	d.mem.Levels[a.t.Name] = levels
 	if a.t.Mode == ModeAuto {
-		a.dec.Level, _ = keepLevel(levels)
-		a.dec.Level = min(a.dec.Level, a.t.MaxPersistent)
+		level, _ := keepLevel(levels)
+		a.dec.Level = min(agentsFor(level, a.size(Persistent)), a.t.MaxPersistent)
 	}
 }
 
@@ -341,35 +348,50 @@ func (d *decider) wantUp(a *account) {
 	missing := max(0, t.MinAgents-have)
 	// Those that insist on a kind choose first: the others can be of either.
 	slices.SortStableFunc(a.claims, func(x, y claim) int { return x.k.count() - y.k.count() })
+	size := a.size(Persistent)
+	slack := 0 // executors of agents added here that no item has yet
 	for _, c := range a.claims {
 		n := c.n
+		// up adds agents of a kind for what is left, and says how many of them.
+		up := func(k Kind, why Reason, agents int) int {
+			a.add(k, why, agents)
+			if k == Ephemeral {
+				n -= agents
+				return agents
+			}
+			slack += max(0, agents*size-n)
+			n = max(0, n-agents*size)
+			return agents
+		}
+		if c.k.persistent {
+			taken := min(n, slack)
+			n, slack = n-taken, slack-taken
+		}
 		if c.k.persistent && floor == Persistent || c.k.ephemeral && floor == Ephemeral {
-			m := min(n, missing)
+			m := min(agentsFor(n, a.size(floor)), missing)
 			if c.k.ephemeral && c.k.persistent {
 				m = min(m, d.persistentRoom(a))
 			}
-			a.add(floor, ReasonMinimum, m)
-			missing -= m
-			n -= m
+			missing -= up(floor, ReasonMinimum, m)
 		}
-		switch {
-		case c.k.ephemeral && c.k.persistent:
-			p := min(n, max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent)), d.persistentRoom(a))
-			a.add(Persistent, ReasonDemand, p)
-			a.add(Ephemeral, ReasonDemand, n-p)
-		case c.k.persistent:
-			a.add(Persistent, ReasonDemand, n)
-		default:
-			a.add(Ephemeral, ReasonDemand, n)
+		if c.k.persistent {
+			p := agentsFor(n, size)
+			if c.k.ephemeral {
+				p = min(p, max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent)), d.persistentRoom(a))
+			}
+			up(Persistent, ReasonDemand, p)
+		}
+		if c.k.ephemeral {
+			up(Ephemeral, ReasonDemand, n)
 		}
 	}
 	a.add(floor, ReasonMinimum, missing)
-	beyond := a.total(a.surplus) + missing
+	beyond := a.total(a.surplus) + slack + missing*a.size(floor)
 	if level := a.dec.Level - a.stay[Persistent] - a.ups(Persistent); t.Mode == ModeAuto && level > 0 {
 		a.add(Persistent, ReasonLevel, level)
-		beyond += level
+		beyond += level * size
 	}
-	a.add(t.spareKind(), ReasonSpare, t.MinIdle-beyond)
+	a.add(t.spareKind(), ReasonSpare, agentsFor(t.MinIdle-beyond, a.size(t.spareKind())))
 	a.dec.Want = a.total(a.stay) + a.allUps()
 }
 

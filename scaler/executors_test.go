@@ -1,0 +1,112 @@
+package scaler
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// TestExecutors: what is free, coming and short is counted in executors, what is
+// made and removed in agents.
+func TestExecutors(t *testing.T) {
+	four := func(tm *Team) {
+		for i := range tm.Pools {
+			if tm.Pools[i].Kind == Persistent {
+				tm.Pools[i].Executors = 4
+			}
+		}
+	}
+	works := func(n int) func(*Pair) {
+		return func(p *Pair) { p.Node.Executors, p.Node.Busy, p.Node.Idle = 4, n, n == 0 }
+	}
+	roomy := func(ago time.Duration) func(*Input) {
+		return func(in *Input) { in.Memory.Roomy = map[PoolID]time.Time{{"web", Persistent}: noon.Add(-ago)} }
+	}
+	spread := func(in *Input) {
+		in.agent("web", Persistent, "a", works(2))
+		in.agent("web", Persistent, "b", works(1))
+		in.agent("web", Persistent, "c", works(3))
+	}
+	wait := func(n int) func(*Input) { return func(in *Input) { in.wait(n, "linux", time.Minute) } }
+	const up, leave = "create web persistent demand", "mark web persistent room"
+	tests := []struct {
+		name  string
+		team  Team
+		house []func(*Input)
+		want  map[string]int
+	}{
+		{"ten items, four to an agent", pets(four), []func(*Input){wait(10)}, map[string]int{up: 3}},
+		{"two expressions share an agent", pets(four), []func(*Input){wait(1), func(in *Input) { in.wait(1, "linux&&persistent", time.Minute) }}, map[string]int{up: 1}},
+		{"what is free beside builds serves", pets(four), []func(*Input){spread, wait(6)}, nil},
+		{"one more does not fit", pets(four), []func(*Input){spread, wait(7)}, map[string]int{up: 1}},
+		{"one that comes serves four", pets(four), []func(*Input){
+			func(in *Input) { in.agent("web", Persistent, "a", works(0), coming) }, wait(4),
+		}, nil},
+		{"one that comes and has no node yet serves four", pets(four), []func(*Input){
+			func(in *Input) { in.agent("web", Persistent, "a", coming, noNode) }, wait(4),
+		}, nil},
+		{"a spare is an executor", pets(four, func(tm *Team) { tm.MinIdle = 2 }), nil, map[string]int{"create web persistent spare": 1}},
+		{"and may be one beside builds", pets(four, func(tm *Team) { tm.MinIdle = 6 }), []func(*Input){spread}, nil},
+		{"a minimum is an agent, and serves", pets(four, func(tm *Team) { tm.MinAgents = 2 }), []func(*Input){wait(9)}, map[string]int{"create web persistent minimum": 2, up: 1}},
+		{"auto keeps agents for the level of builds", both(four), []func(*Input){
+			func(in *Input) { in.Memory.Levels = map[string][]Level{"web": levels(40, 9)} },
+		}, map[string]int{"create web persistent level": 3}},
+		{"auto makes the level of persistent ones, the rest ephemeral", both(four), []func(*Input){
+			func(in *Input) { in.Memory.Levels = map[string][]Level{"web": levels(40, 4)} },
+			func(in *Input) { in.wait(6, "docker", time.Minute) },
+		}, map[string]int{up: 1, "create web ephemeral demand": 2, "register web ephemeral berths": 2}},
+		{"the emptiest is emptied", pets(four), []func(*Input){spread, roomy(10 * time.Minute)}, map[string]int{leave: 1}},
+		{"not before the others had room for long", pets(four), []func(*Input){spread, roomy(9 * time.Minute)}, nil},
+		{"not below the spares", pets(four, func(tm *Team) { tm.MinIdle = 3 }), []func(*Input){spread, roomy(time.Hour)}, nil},
+		{"not below the minimum", pets(four, func(tm *Team) { tm.MinAgents = 3 }), []func(*Input){spread, roomy(time.Hour)}, nil},
+		{"not while builds wait for that room", pets(four), []func(*Input){spread, roomy(time.Hour), wait(3)}, nil},
+		{"an idle one goes first", pets(four), []func(*Input){
+			spread, func(in *Input) { in.agent("web", Persistent, "d", works(0)); in.idleFor(time.Hour) }, roomy(time.Hour),
+		}, map[string]int{"mark web persistent idle": 1}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newHouse(tt.team)
+			for _, f := range tt.house {
+				f(&in)
+			}
+			plan, _, _ := Decide(in)
+			if err := plan.Validate(in); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, did(plan), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("Decide(%s) does (-want +got)\n%s%v", tt.name, diff, plan.Decisions[0])
+			}
+			for _, a := range plan.Actions {
+				if a.Reason == ReasonRoom && a.Agent != "web-p-b" {
+					t.Errorf("Decide(%s) empties %s, want the emptiest, web-p-b", tt.name, a.Agent)
+				}
+			}
+		})
+	}
+}
+
+// TestRoomIsRemembered: the wait begins with the first sight of the room, and
+// ends when there is none.
+func TestRoomIsRemembered(t *testing.T) {
+	in := newHouse(pets(func(tm *Team) { tm.Pools[0].Executors = 4 }))
+	in.agent("web", Persistent, "a", func(p *Pair) { p.Node.Executors, p.Node.Busy, p.Node.Idle = 4, 1, false })
+	id := PoolID{"web", Persistent}
+	_, mem, _ := Decide(in)
+	if _, ok := mem.Roomy[id]; ok {
+		t.Error("three free executors of four are remembered as an agent's worth")
+	}
+	in.agent("web", Persistent, "b", func(p *Pair) { p.Node.Executors, p.Node.Busy, p.Node.Idle = 4, 3, false })
+	_, mem, _ = Decide(in)
+	if !mem.Roomy[id].Equal(noon) {
+		t.Errorf("room since %v, want %v", mem.Roomy[id], noon)
+	}
+	in.Memory, in.Now = mem, noon.Add(time.Minute)
+	in.wait(1, "linux", time.Second)
+	_, mem, _ = Decide(in)
+	if _, ok := mem.Roomy[id]; ok {
+		t.Error("the room is remembered while an item takes of it")
+	}
+}
