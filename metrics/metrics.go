@@ -56,7 +56,7 @@ var (
 	kinds   = []scaler.Kind{scaler.Ephemeral, scaler.Persistent}
 	sources = []scaler.Source{scaler.SourceJenkins, scaler.SourceKubernetes, scaler.SourceBellboard}
 	verbs   = []scaler.Verb{
-		scaler.Register, scaler.Create, scaler.PutSecret, scaler.Annotate, scaler.Mark,
+		scaler.Register, scaler.Create, scaler.PutSecret, scaler.Annotate, scaler.Protect, scaler.Unprotect, scaler.Mark,
 		scaler.ClearMark, scaler.Fence, scaler.DeletePod, scaler.DeleteNode,
 	}
 	minutes = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600}

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,11 +62,15 @@ func swarmAgent(c *corev1.Container, s *Spec, name string) {
 	for _, l := range s.swarmLabels() {
 		c.Args = append(c.Args, "-labels", literal(l))
 	}
+	mode := "exclusive"
+	if s.Unlabelled {
+		mode = "normal"
+	}
 	c.Args = append(
 		c.Args,
 		"-description", literal(scaler.Describe(s.Instance, s.PoolID, false)),
-		"-executors", "1",
-		"-mode", "exclusive",
+		"-executors", strconv.Itoa(max(1, s.Executors)),
+		"-mode", mode,
 		"-disableClientsUniqueId",
 		"-webSocket",
 		"-fsroot", workDir,

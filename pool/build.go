@@ -85,9 +85,17 @@ func build(s *Spec, name string) *corev1.Pod {
 	return pod
 }
 
-// specHash is the same for all pods of one spec, whatever their name.
+// Hash is the same for all pods of one spec, whatever their name, and differs
+// where they would: what a pod carries as AnnotationSpecHash.
+func (s Spec) Hash() string {
+	s = s.withDefaults(s.Instance)
+	return specHash(&s)
+}
+
+// specHash is what Hash is, for a spec that is filled in. What an inbound agent
+// offers stands in its node, not in its pod.
 func specHash(s *Spec) string {
-	made := []any{build(s, "name")}
+	made := []any{build(s, "name"), s.Labels, s.Executors, s.Unlabelled}
 	if s.hasClaim() {
 		made = append(made, BuildClaim(*s, "name"))
 	}

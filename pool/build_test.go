@@ -43,6 +43,7 @@ func everything(s Spec) Spec {
 	s.Tolerations = []corev1.Toleration{{Key: "ci", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}}
 	s.CacheSize, s.StorageClass = resource.MustParse("50Gi"), "fast"
 	s.RegistryMirror = "http://mirror.ci.svc:5000"
+	s.Executors, s.Unlabelled = 3, true
 	return s
 }
 

@@ -25,6 +25,8 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 		DeletingByUs:    deletingByUs(pod),
 		Disrupted:       !since(pod, corev1.DisruptionTarget).IsZero(),
 		Connect:         scaler.Connect(pod.Annotations[AnnotationConnect]),
+		Spec:            pod.Annotations[AnnotationSpecHash],
+		Protected:       pod.Labels[LabelBusy] == "true",
 	}
 	p.Trouble, p.TroubleText = trouble(pod)
 	return p

@@ -211,6 +211,16 @@ func TestAnAgentsLife(t *testing.T) {
 		if !p.Connected {
 			t.Error("it was never connected")
 		}
+		for _, on := range []bool{false, true} {
+			if err := h.Protect(ctx, p, on); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			got := h.cluster.Pod("agents", "web-e-1")
+			if p = h.pod("web-e-1"); p.Protected != on || on != (got.Annotations[annotationSafeToEvict] == "false") || on != (got.Annotations[annotationDoNotDisrupt] == "true") || on != (got.Labels[LabelBusy] == "true") {
+				t.Errorf("protected is %v: it has labels %v and annotations %v", on, got.Labels, got.Annotations)
+			}
+		}
 		if err := h.DeletePod(ctx, p, soon()); err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +235,7 @@ func TestAnAgentsLife(t *testing.T) {
 		if len(h.cluster.Secrets()) != 0 {
 			t.Error("its Secret is left behind")
 		}
-		for what, n := range map[string]int{"create pods 201": 1, "create secrets 201": 1, "patch pods 200": 1, "delete pods 200": 1, "get pods 200": 0} {
+		for what, n := range map[string]int{"create pods 201": 1, "create secrets 201": 1, "patch pods 200": 3, "delete pods 200": 1, "get pods 200": 0} {
 			if got := h.requests(what); got != n {
 				t.Errorf("%s: %d times, not %d", what, got, n)
 			}

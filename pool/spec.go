@@ -63,6 +63,10 @@ type Spec struct {
 	// Labels are what a Swarm client claims; "swarm" among them is left to the
 	// plugin, which adds it by itself.
 	Labels []string
+	// Executors is how many builds the agent runs at once; zero is one.
+	Executors int
+	// Unlabelled: it takes builds that ask for no label, too.
+	Unlabelled bool
 
 	// CPU and Memory are what the whole pod asks for; zero asks for nothing.
 	CPU, Memory resource.Quantity

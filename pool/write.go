@@ -138,12 +138,29 @@ func (p *Pool) putSecret(ctx context.Context, pod *scaler.Pod, secret string) er
 // Annotate notes on the pod, and on no later one of its name, that its node was
 // online once.
 func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid":         pod.UID,
-		"annotations": map[string]string{AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339)},
-	}})
+	return p.patch(ctx, "annotate", &pod, nil, map[string]any{AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339)})
+}
+
+// Protect puts on the pod, or takes from it, what makes drains of its machine,
+// and the autoscalers that ask for one, wait for it.
+func (p *Pool) Protect(ctx context.Context, pod scaler.Pod, on bool) error {
+	if on {
+		return p.patch(ctx, "protect", &pod, map[string]any{LabelBusy: "true"}, map[string]any{annotationSafeToEvict: "false", annotationDoNotDisrupt: "true"})
+	}
+	return p.patch(ctx, "unprotect", &pod, map[string]any{LabelBusy: nil}, map[string]any{annotationSafeToEvict: nil, annotationDoNotDisrupt: nil})
+}
+
+// patch changes labels and annotations of the pod, and of no later one of its
+// name. A value of nil takes one away.
+func (p *Pool) patch(ctx context.Context, what string, pod *scaler.Pod, labels, annotations map[string]any) error {
+	what += " pod " + pod.Name
+	meta := map[string]any{"uid": pod.UID, "annotations": annotations}
+	if labels != nil {
+		meta["labels"] = labels
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": meta})
 	if err != nil {
-		return wrap("annotate pod "+pod.Name, err)
+		return wrap(what, err)
 	}
 	err = p.call(ctx, "patch", "pods", func(ctx context.Context) error {
 		_, err := p.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{})
@@ -158,7 +175,7 @@ func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod) error {
 	default:
 		err = changeError(err)
 	}
-	return wrap("annotate pod "+pod.Name, err)
+	return wrap(what, err)
 }
 
 // DeletePod deletes exactly the pod that was looked at: another of its name, or

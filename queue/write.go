@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ const agentRoot = "/home/jenkins/agent"
 
 // Register implements control.Jenkins.
 func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool) error {
-	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, pool.PoolID, false), pool.Labels, time.Time{}); err != nil {
+	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, pool.PoolID, false), &pool, time.Time{}); err != nil {
 		return fmt.Errorf("registering node %s: %w", name, err)
 	}
 	return nil
@@ -27,23 +28,27 @@ func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool) er
 
 // Fence implements control.Jenkins. Without labels it changes no item's "why".
 func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error {
-	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, id, true), nil, deadline); err != nil {
+	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, deadline); err != nil {
 		return fmt.Errorf("fencing node %s: %w", name, err)
 	}
 	return nil
 }
 
-// register posts the form of a new inbound node, EXCLUSIVE: it takes only items
-// that ask for its labels.
-func (c *Client) register(ctx context.Context, name, description string, labels []string, deadline time.Time) error {
+// register posts the form of a new inbound node. EXCLUSIVE is one that takes only
+// items that ask for its labels.
+func (c *Client) register(ctx context.Context, name, description string, pool *scaler.Pool, deadline time.Time) error {
 	const dumb, always, inbound = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always", "hudson.slaves.JNLPLauncher"
+	mode := "EXCLUSIVE"
+	if pool.Unlabelled {
+		mode = "NORMAL"
+	}
 	form, err := json.Marshal(map[string]any{
 		"name":              name,
 		"nodeDescription":   description,
-		"numExecutors":      "1",
+		"numExecutors":      strconv.Itoa(max(1, pool.Executors)),
 		"remoteFS":          agentRoot,
-		"labelString":       labelString(labels),
-		"mode":              "EXCLUSIVE",
+		"labelString":       labelString(pool.Labels),
+		"mode":              mode,
 		"type":              dumb,
 		"retentionStrategy": map[string]string{"stapler-class": always, "$class": always},
 		"nodeProperties":    map[string]string{"stapler-class-bag": "true"},

@@ -34,11 +34,18 @@ func TestRegister(t *testing.T) {
 	for name, c := range map[string]struct {
 		register     func(*Client) error
 		labels, says string
+		executors    string
+		mode         string
 	}{
-		"berth": {func(c *Client) error { return c.Register(t.Context(), "web-e-1", webPool) }, `docker linux "with space"`, "kind=ephemeral)"},
+		"berth": {func(c *Client) error { return c.Register(t.Context(), "web-e-1", webPool) }, `docker linux "with space"`, "kind=ephemeral)", "1", "EXCLUSIVE"},
+		"for builds without a label, three at once": {func(c *Client) error {
+			p := webPool
+			p.Executors, p.Unlabelled = 3, true
+			return c.Register(t.Context(), "web-e-1", p)
+		}, `docker linux "with space"`, "kind=ephemeral)", "3", "NORMAL"},
 		"fence": {func(c *Client) error {
 			return c.Fence(t.Context(), "web-e-1", webPool.PoolID, time.Now().Add(time.Second))
-		}, "", "kind=ephemeral fence)"},
+		}, "", "kind=ephemeral fence)", "1", "EXCLUSIVE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			calls := 0
@@ -63,8 +70,8 @@ func TestRegister(t *testing.T) {
 				delete(got, "nodeDescription")
 				// As recorded from a real Jenkins that took it.
 				want := map[string]any{
-					"name": "web-e-1", "numExecutors": "1", "remoteFS": "/home/jenkins/agent",
-					"labelString": c.labels, "mode": "EXCLUSIVE", "type": "hudson.slaves.DumbSlave",
+					"name": "web-e-1", "numExecutors": c.executors, "remoteFS": "/home/jenkins/agent",
+					"labelString": c.labels, "mode": c.mode, "type": "hudson.slaves.DumbSlave",
 					"retentionStrategy": map[string]any{"stapler-class": "hudson.slaves.RetentionStrategy$Always", "$class": "hudson.slaves.RetentionStrategy$Always"},
 					"nodeProperties":    map[string]any{"stapler-class-bag": "true"},
 					"launcher":          map[string]any{"stapler-class": "hudson.slaves.JNLPLauncher", "$class": "hudson.slaves.JNLPLauncher", "webSocket": true},

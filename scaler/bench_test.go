@@ -104,7 +104,7 @@ func BenchmarkMatch(b *testing.B) {
 		d := decider{in: in}
 		d.prepare()
 		d.join()
-		wishes := wishesOf(in.Jenkins.Items, func(string) bool { return false })
+		wishes := wishesOf(in.Jenkins.Items, false, func(string) bool { return false })
 		d.wishes = wishes
 		supplies := d.suppliesOf()
 		b.Run(fmt.Sprintf("expressions=%d", expressions), func(b *testing.B) {

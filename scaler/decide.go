@@ -151,6 +151,7 @@ func Decide(in Input) (Plan, Memory, Facts) {
 	d.expelAll()
 	d.demand()
 	d.decideTeams()
+	d.shields()
 	d.berths()
 	d.show()
 	return d.plan, d.mem, d.facts
@@ -422,7 +423,11 @@ func (d *decider) words(m *member) string {
 // demand matches, and says whose the shortfall is.
 func (d *decider) demand() {
 	items := d.in.Jenkins.Items
-	d.wishes = wishesOf(items, func(l string) bool { return d.byName[l] != nil })
+	unlabelled := false
+	for _, p := range d.pools {
+		unlabelled = unlabelled || p.Unlabelled
+	}
+	d.wishes = wishesOf(items, unlabelled, func(l string) bool { return d.byName[l] != nil })
 	d.supply = d.suppliesOf()
 	match(d.wishes, d.supply)
 	d.refusals()
@@ -495,7 +500,7 @@ func urgency(v Verb) int {
 		return 1
 	case Create, PutSecret:
 		return 2
-	case Annotate:
+	case Annotate, Protect, Unprotect:
 		return 3
 	case Register:
 		return 4

@@ -87,6 +87,7 @@ func (in *Input) agent(team string, k Kind, random string, change ...func(*Pair)
 	}
 	in.Secrets[name] = true
 	if p.Pod != nil {
+		p.Pod.Protected = p.Pod.Protected || p.Node != nil && !p.Node.Idle // as a tick before has made it
 		in.Cluster.Pods = append(in.Cluster.Pods, *p.Pod)
 	}
 	if p.Node != nil {

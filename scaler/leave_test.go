@@ -535,7 +535,7 @@ func TestUrgency(t *testing.T) {
 	for i := range plan.Actions {
 		got = append(got, string(plan.Actions[i].Verb))
 	}
-	want := []string{"clear-mark", "mark", "mark", "create", "create", "connected", "register", "register", "register"}
+	want := []string{"clear-mark", "mark", "mark", "create", "create", "connected", "protect", "register", "register", "register"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Decide(mixed) acts in the order %q, want %q\n%s", got, want, diff)
 	}

@@ -17,8 +17,9 @@ type supply struct {
 	pool   *PoolID // set when they are ours, for what is left over
 	home   *Pool   // the pool whose own label set this is, not an older one
 	// standing are those that have waited long enough to be refused.
-	standing []string
-	refuses  []string // labels whose items Jenkins does not give it
+	standing   []string
+	refuses    []string // labels whose items Jenkins does not give it
+	unlabelled bool     // it takes, or may take, builds that ask for no label
 }
 
 // ours is 1 for agents of ours: where it makes no other difference, what waits
@@ -30,7 +31,8 @@ func (s *supply) ours() int {
 	return 1
 }
 
-// wish is the waiting items of one label expression.
+// wish is the waiting items of one label expression. Those that want no label
+// are one wish, whose text is empty.
 type wish struct {
 	text   string
 	expr   label.Expr
@@ -59,7 +61,7 @@ func match(wishes []*wish, supplies []*supply) {
 	f := newFitter(supplies)
 	for _, w := range wishes {
 		w.left = len(w.items)
-		w.fits = slices.DeleteFunc(f.fits(w.expr, w.fits[:0]), func(i int) bool { return slices.Contains(supplies[i].refuses, w.text) })
+		w.fits = slices.DeleteFunc(f.of(w), func(i int) bool { return slices.Contains(supplies[i].refuses, w.text) })
 		for _, i := range w.fits {
 			wanted[i]++
 		}
@@ -112,6 +114,20 @@ func newFitter(supplies []*supply) *fitter {
 	return f
 }
 
+// of finds the label sets that serve a wish.
+func (f *fitter) of(w *wish) []int {
+	if w.text != "" {
+		return f.fits(w.expr, w.fits[:0])
+	}
+	out := w.fits[:0]
+	for i, s := range f.supplies {
+		if s.unlabelled {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
 // fits appends the indices of the label sets that satisfy e to out, in order.
 func (f *fitter) fits(e label.Expr, out []int) []int {
 	if atom, ok := e.Atom(); ok {
@@ -146,13 +162,14 @@ func (f *fitter) fits(e label.Expr, out []int) []int {
 }
 
 // wishesOf groups the items that could be demand by their expression. Pinned
-// items, and those not buildable or of unknown label, are no wishes.
-func wishesOf(items []Item, pinned func(string) bool) []*wish {
+// items, and those not buildable or of unknown label, are no wishes. unlabelled:
+// some team serves those that want no label.
+func wishesOf(items []Item, unlabelled bool, pinned func(string) bool) []*wish {
 	byText := make(map[string]*wish)
 	var out []*wish
 	for i := range items {
 		it := &items[i]
-		if it.State != Buildable || it.Resolution != Labelled {
+		if it.State != Buildable || it.Resolution != Labelled && !(unlabelled && it.Resolution == Unlabelled) {
 			continue
 		}
 		w := byText[it.Label]
@@ -160,7 +177,10 @@ func wishesOf(items []Item, pinned func(string) bool) []*wish {
 			if pinned(it.Label) {
 				continue
 			}
-			w = &wish{text: it.Label, expr: label.Parse(it.Label), oldest: it.Since}
+			w = &wish{text: it.Label, oldest: it.Since}
+			if w.text != "" {
+				w.expr = label.Parse(it.Label)
+			}
 			byText[it.Label] = w
 			out = append(out, w)
 		}
@@ -206,12 +226,14 @@ func (d *decider) suppliesOf() []*supply {
 	for i := range d.in.Teams {
 		for j := range d.in.Teams[i].Pools {
 			p := &d.in.Teams[i].Pools[j]
-			add(p.Labels, &p.PoolID, "", 0).home = p
+			s := add(p.Labels, &p.PoolID, "", 0)
+			s.home, s.unlabelled = p, p.Unlabelled
 		}
 	}
 	for _, m := range d.pairs {
 		if m.verdict.Capacity > 0 {
-			add(m.labels(), &m.PoolID, m.Name, m.verdict.Capacity)
+			s := add(m.labels(), &m.PoolID, m.Name, m.verdict.Capacity)
+			s.unlabelled = m.pool != nil && m.pool.Unlabelled
 		}
 	}
 	if len(d.foreign) > 0 {
@@ -230,7 +252,9 @@ func (d *decider) suppliesOf() []*supply {
 				labels = append(slices.Clone(labels), n.Name)
 				slices.Sort(labels)
 			}
-			add(labels, nil, n.Name, n.free())
+			// Jenkins does not tell whether a node is for labelled builds only: one
+			// that is finds itself refused.
+			add(labels, nil, n.Name, n.free()).unlabelled = true
 		}
 	}
 	slices.SortFunc(out, func(a, b *supply) int {

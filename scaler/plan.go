@@ -11,6 +11,8 @@ const (
 	Create     Verb = "create"      // pod, and its Secret when inbound; on a berth, or on a name registered first
 	PutSecret  Verb = "secret"      // repeat the Secret of a coming pod (exists = done)
 	Annotate   Verb = "connected"   // Kubernetes: this pod's node was online once
+	Protect    Verb = "protect"     // Kubernetes: nobody else is to evict this pod
+	Unprotect  Verb = "unprotect"   // Kubernetes: anybody may
 	Mark       Verb = "mark"        // Jenkins: take no new work
 	ClearMark  Verb = "clear-mark"  // Jenkins: take work again
 	Fence      Verb = "fence"       // Jenkins: register an inbound node under an absent Swarm node's name
@@ -36,6 +38,9 @@ const (
 	ReasonOneBuild    Reason = "one-build"   // an ephemeral agent has its build
 	ReasonIdle        Reason = "idle"        // nobody needed it for IDLE_TIMEOUT
 	ReasonRoom        Reason = "room"        // the other agents of its pool have room for its builds
+	ReasonRenew       Reason = "renew"       // over MAX_LIFETIME, or its settings have changed
+	ReasonBuild       Reason = "build"       // a build runs on it
+	ReasonFree        Reason = "free"        // no build has run on it for a while
 	ReasonPaused      Reason = "paused"      // PAUSED
 	ReasonTeamGone    Reason = "team-gone"   // no such team, or no such kind in its mode
 	ReasonStuck       Reason = "stuck"       // did not connect in START_TIMEOUT
@@ -59,7 +64,7 @@ const (
 // Reasons lists every reason, for metrics that exist before they are needed.
 func Reasons() []Reason {
 	return []Reason{
-		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonLevel, ReasonBerths, ReasonOneBuild, ReasonIdle, ReasonRoom,
+		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonLevel, ReasonBerths, ReasonOneBuild, ReasonIdle, ReasonRoom, ReasonRenew, ReasonBuild, ReasonFree,
 		ReasonPaused, ReasonTeamGone, ReasonStuck, ReasonGhost, ReasonLeaving, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder,
 		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonConnected, ReasonRestart, ReasonSteady, ReasonUnreachable, ReasonBlocked,
 	}

@@ -61,9 +61,14 @@ type Pool struct {
 	// that are never taken).
 	Berths int
 	// Executors is how many builds an agent runs at once; zero is one.
-	Executors    int
+	Executors int
+	// Unlabelled: its agents take builds that ask for no label, too.
+	Unlabelled bool
+	// Spec stands for all that its pods are made from; empty: not known.
+	Spec         string
 	IdleTimeout  time.Duration
 	StartTimeout time.Duration
+	MaxLifetime  time.Duration // zero: no limit
 }
 
 // size is how many builds an agent of this pool runs at once.
@@ -217,6 +222,8 @@ type Pod struct {
 	Disrupted       bool      `json:"disrupted"`    // condition DisruptionTarget
 	Requested       bool      `json:"requested"`    // created by us, not in the cache yet
 	Connect         Connect   `json:"connect"`
+	Spec            string    `json:"spec"`      // what its pool's Spec was when it was made
+	Protected       bool      `json:"protected"` // others are told not to evict it
 	// Trouble is Kubernetes' own reason when the pod cannot start or has ended
 	// (ImagePullBackOff, Unschedulable, OOMKilled, Evicted ...), TroubleText its words.
 	Trouble     string `json:"trouble,omitempty"`

@@ -99,6 +99,7 @@ func (d *decider) decideTeams() {
 	for _, a := range accounts {
 		d.emitUp(a)
 		d.wantDown(a)
+		d.renew(a)
 		d.conclude(a)
 		d.plan.Decisions = append(d.plan.Decisions, a.dec)
 	}

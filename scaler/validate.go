@@ -76,9 +76,11 @@ func (v *validator) action(a *Action) {
 		if a.Agent != "" && (!v.in.Berths[a.Agent] || pod != nil || node == nil || node.Online || !node.Idle || v.pinned[a.Agent]) {
 			v.broken(a, "is not a berth of this process")
 		}
-	case PutSecret, Annotate:
+	case PutSecret, Annotate, Protect, Unprotect:
 		if pod == nil || a.Pod == nil || a.Pod.UID != pod.UID {
 			v.broken(a, "no such pod")
+		} else if a.Verb == Unprotect && (node == nil || !node.Idle || v.pinned[a.Agent]) {
+			v.broken(a, "a build needs it")
 		}
 	case Register:
 		if t := v.team(a.Pool.Team); t == nil || t.Pool(a.Pool.Kind) == nil {
@@ -102,7 +104,7 @@ func (v *validator) once(p Plan) {
 	first := make(map[string]Verb, len(p.Actions))
 	for i := range p.Actions {
 		a := &p.Actions[i]
-		if a.Agent == "" || a.Verb == Annotate || a.Verb == PutSecret {
+		if a.Agent == "" || a.Verb == Annotate || a.Verb == PutSecret || a.Verb == Protect || a.Verb == Unprotect {
 			continue
 		}
 		if other, ok := first[a.Agent]; ok {

@@ -115,6 +115,8 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 		return l.putSecret(ctx, *a.Pod)
 	case scaler.Annotate:
 		return l.cfg.Cluster.Annotate(ctx, *a.Pod)
+	case scaler.Protect, scaler.Unprotect:
+		return l.cfg.Cluster.Protect(ctx, *a.Pod, a.Verb == scaler.Protect)
 	case scaler.Mark:
 		return l.cfg.Jenkins.Mark(ctx, a.Agent, text, deadline)
 	case scaler.ClearMark:

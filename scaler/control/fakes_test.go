@@ -172,7 +172,7 @@ func (h cluster) Create(_ context.Context, name string, id scaler.PoolID) (scale
 	if err := h.call("create", name); err != nil {
 		return scaler.Pod{}, err
 	}
-	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodPending, Created: time.Now(), Connect: scaler.Inbound}
+	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodPending, Created: time.Now(), Connect: scaler.Inbound, Protected: true}
 	h.pods[name] = p
 	return p, nil
 }
@@ -184,6 +184,18 @@ func (h cluster) PutSecret(_ context.Context, pod scaler.Pod, secret string) err
 		return err
 	}
 	h.secrets[pod.Name] = secret
+	return nil
+}
+
+func (h cluster) Protect(_ context.Context, pod scaler.Pod, on bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.call("protect", pod.Name); err != nil {
+		return err
+	}
+	p := h.pods[pod.Name]
+	p.Protected = on
+	h.pods[pod.Name] = p
 	return nil
 }
 
@@ -233,7 +245,7 @@ func (h *house) wait(n int) {
 // agent puts an agent of the team there, connected and free; set changes it.
 func (h *house) agent(name string, set func(*scaler.Pod, *scaler.Node)) {
 	id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
-	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodRunning, Created: time.Now(), Scheduled: time.Now(), Connected: true, Connect: scaler.Inbound}
+	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodRunning, Created: time.Now(), Scheduled: time.Now(), Connected: true, Connect: scaler.Inbound, Protected: true}
 	n := scaler.Node{Name: name, Team: id.Team, Kind: id.Kind, Labels: webLabels, Online: true, Executors: 1, Idle: true}
 	if set != nil {
 		set(&p, &n)

@@ -63,6 +63,8 @@ type Cluster interface {
 	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error
 	// Annotate notes on the pod that its node was online once.
 	Annotate(ctx context.Context, pod scaler.Pod) error
+	// Protect tells others not to evict the pod, or, with on false, that they may.
+	Protect(ctx context.Context, pod scaler.Pod, on bool) error
 	// DeletePod deletes exactly this pod (UID and resourceVersion as preconditions)
 	// with the short grace that marks the deletion as Bellboard's. ErrChanged, ErrGone as said above.
 	DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error

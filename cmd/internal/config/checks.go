@@ -59,6 +59,12 @@ func check(f field) string {
 		}
 	case "MAX_AGENTS":
 		return atLeast(int(v.Int()), 1, "; to stop a team set its PAUSED=true")
+	case "EXECUTORS":
+		return atLeast(int(v.Int()), 1, "")
+	case "MAX_LIFETIME":
+		if d := time.Duration(v.Int()); d != 0 && d < time.Minute {
+			return "must be 0s (never) or at least 1m"
+		}
 	case "MIN_AGENTS", "MIN_IDLE", "SCALE_UP_STEP":
 		return atLeast(int(v.Int()), 0, "")
 	case "KUBE_BURST":

@@ -49,6 +49,8 @@ func TestMistakes(t *testing.T) {
 		{"below zero", env("BELLBOARD_TEAM_WEB_MIN_AGENTS=-1"), `BELLBOARD_TEAM_WEB_MIN_AGENTS="-1" must be at least 0`},
 		{"time below zero", env("BELLBOARD_TEAM_WEB_SCALE_UP_COOLDOWN=-1s"), `BELLBOARD_TEAM_WEB_SCALE_UP_COOLDOWN="-1s" must be at least 0s`},
 		{"a priority below zero is fine", env("BELLBOARD_TEAM_WEB_PRIORITY=-1"), ""},
+		{"no executors", env("BELLBOARD_TEAM_WEB_EXECUTORS=0"), `BELLBOARD_TEAM_WEB_EXECUTORS="0" must be at least 1`},
+		{"a short life", env("BELLBOARD_DEFAULT_MAX_LIFETIME=10s"), `BELLBOARD_DEFAULT_MAX_LIFETIME="10s" must be 0s (never) or at least 1m`},
 		{"no agents", env("BELLBOARD_TEAM_WEB_MAX_AGENTS=0"), `BELLBOARD_TEAM_WEB_MAX_AGENTS="0" must be at least 1; to stop a team set its PAUSED=true`},
 		{"one berth", env("BELLBOARD_TEAM_WEB_BERTHS=1"), `BELLBOARD_TEAM_WEB_BERTHS="1" must be at least 2: Jenkins names a waiting build's label only while two nodes carry it`},
 		{"a grace like our own", env("BELLBOARD_TEAM_WEB_BUILD_GRACE=5s"), `BELLBOARD_TEAM_WEB_BUILD_GRACE="5s" must be at least 30s`},

@@ -51,6 +51,9 @@ type Limits struct {
 	ScaleDownCooldown time.Duration `split_words:"true" desc:"time after any change before idle persistent agents go; longer costs idle time, spares restarts"`
 	ScaleUpStep       int           `split_words:"true" desc:"agents per scale-up at most, 0 for as many as wait; lower means more waiting in a burst"`
 	Berths            int           `split_words:"true" desc:"nodes registered in advance: so many builds of a burst get their pod without a write to Jenkins; costs no pod"`
+	Executors         int           `split_words:"true" desc:"builds that a persistent agent runs at once; more than one shares its CPU, memory and workspace disk"`
+	MaxLifetime       time.Duration `split_words:"true" desc:"age at which a persistent agent is replaced, after its build; 0s for never"`
+	Unlabelled        bool          `split_words:"true" desc:"serve builds that ask for no label, too"`
 	Priority          int           `split_words:"true" desc:"higher is served first when teams compete for a build or for MAX_AGENTS"`
 	Paused            bool          `split_words:"true" desc:"let builds end, then remove every agent and make none"`
 }
@@ -89,7 +92,7 @@ func builtinGlobal() Global {
 }
 
 func builtinLimits() Limits {
-	return Limits{Mode: scaler.ModeAuto, MaxAgents: 10, ScaleDownCooldown: time.Minute, Berths: 2}
+	return Limits{Mode: scaler.ModeAuto, MaxAgents: 10, ScaleDownCooldown: time.Minute, Berths: 2, Executors: 1, MaxLifetime: 24 * time.Hour}
 }
 
 func builtinPod(kind scaler.Kind) PodSettings {

@@ -101,6 +101,10 @@ func (l *loader) trace(team string, kind scaler.Kind, spec any) {
 
 // ScalerTeams is the teams as the decision knows them.
 func (c *Config) ScalerTeams() []scaler.Team {
+	hash := map[scaler.PoolID]string{}
+	for _, s := range c.PoolSpecs() {
+		hash[s.PoolID] = s.Hash()
+	}
 	var out []scaler.Team
 	for i := range c.Teams {
 		t := &c.Teams[i]
@@ -115,7 +119,12 @@ func (c *Config) ScalerTeams() []scaler.Team {
 			one.Pools = append(one.Pools, scaler.Pool{
 				PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Connect: p.Connect, Labels: t.labels(k),
 				Berths: t.Berths, IdleTimeout: p.IdleTimeout, StartTimeout: p.StartTimeout,
+				Unlabelled: t.Unlabelled, Spec: hash[scaler.PoolID{Team: t.Name, Kind: k}],
 			})
+			if k == scaler.Persistent {
+				own := &one.Pools[len(one.Pools)-1]
+				own.Executors, own.MaxLifetime = t.Executors, t.MaxLifetime
+			}
 		}
 		out = append(out, one)
 	}
@@ -129,7 +138,12 @@ func (c *Config) PoolSpecs() []pool.Spec {
 		t := &c.Teams[i]
 		for _, k := range t.Kinds() {
 			p := t.Pods[k]
+			executors := 1
+			if k == scaler.Persistent {
+				executors = t.Executors
+			}
 			out = append(out, pool.Spec{
+				Executors: executors, Unlabelled: t.Unlabelled,
 				PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
 				Connect: p.Connect, Labels: t.labels(k), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
 				Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass,

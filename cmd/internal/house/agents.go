@@ -223,7 +223,7 @@ func (a *agents) connect(ctx context.Context, cmd command, p *process) (*jenkins
 	if cmd.swarm {
 		var err error
 		secret, err = a.jenkins.CreateSwarm(jenkinssim.SwarmAgent{
-			Name: cmd.name, Description: cmd.description, Labels: cmd.labels, Executors: 1, Exclusive: cmd.exclusive,
+			Name: cmd.name, Description: cmd.description, Labels: cmd.labels, Executors: cmd.executors, Exclusive: cmd.exclusive,
 		})
 		if err != nil {
 			return nil, err

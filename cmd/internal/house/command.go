@@ -1,6 +1,7 @@
 package house
 
 import (
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ type command struct {
 	labels      string
 	description string
 	exclusive   bool
+	executors   int
 }
 
 // commandOf reads the pod's agent container as the agent itself would: its
@@ -39,6 +41,8 @@ func commandOf(pod *corev1.Pod) command {
 				c.description = value
 			case "-mode":
 				c.exclusive = value == "exclusive"
+			case "-executors":
+				c.executors, _ = strconv.Atoi(value) // what is no number makes an agent that takes nothing
 			}
 		}
 	}

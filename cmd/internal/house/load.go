@@ -14,7 +14,7 @@ import (
 // Load is the builds of one team.
 type Load struct {
 	Team string
-	// Labels are the expressions its jobs ask for, chosen evenly.
+	// Labels are the expressions its jobs ask for, chosen evenly; "" is none.
 	Labels []string
 	// PerHour is the mean number of builds an hour; it swings between nearly
 	// nothing and double, once per Period.
@@ -28,8 +28,9 @@ type Load struct {
 	Burst int
 }
 
-// DefaultEnviron is three teams: one-build agents, persistent Swarm agents with
-// Docker, and one that lets Bellboard choose.
+// DefaultEnviron is three teams: one-build agents, also for builds that ask for
+// no label; persistent Swarm agents with Docker that run two builds each; and one
+// that lets Bellboard choose.
 func DefaultEnviron() []string {
 	return []string{
 		"BELLBOARD_TEAMS=web,data,mobile",
@@ -37,23 +38,26 @@ func DefaultEnviron() []string {
 		"BELLBOARD_TEAM_WEB_LABELS=linux",
 		"BELLBOARD_TEAM_WEB_MODE=ephemeral",
 		"BELLBOARD_TEAM_WEB_MAX_AGENTS=25",
+		"BELLBOARD_TEAM_WEB_UNLABELLED=true",
 		"BELLBOARD_TEAM_DATA_LABELS=linux docker",
 		"BELLBOARD_TEAM_DATA_MODE=persistent",
 		"BELLBOARD_TEAM_DATA_MIN_AGENTS=1",
 		"BELLBOARD_TEAM_DATA_MAX_AGENTS=12",
+		"BELLBOARD_TEAM_DATA_EXECUTORS=2",
 		"BELLBOARD_TEAM_DATA_PERSISTENT_IDLE_TIMEOUT=5m",
 		"BELLBOARD_TEAM_MOBILE_LABELS=android",
 		"BELLBOARD_TEAM_MOBILE_MODE=auto",
 		"BELLBOARD_TEAM_MOBILE_MIN_IDLE=1",
 		"BELLBOARD_TEAM_MOBILE_MAX_AGENTS=15",
 		"BELLBOARD_TEAM_MOBILE_MAX_PERSISTENT=4",
+		"BELLBOARD_TEAM_MOBILE_MAX_LIFETIME=20m",
 	}
 }
 
 // DefaultLoads is a few hundred builds an hour for the three teams.
 func DefaultLoads() []Load {
 	return []Load{
-		{Team: "web", Labels: []string{"linux"}, PerHour: 120, Period: 10 * time.Minute, Median: 50 * time.Second, Pipelines: 0.5, Burst: 6},
+		{Team: "web", Labels: []string{"linux", "linux", ""}, PerHour: 120, Period: 10 * time.Minute, Median: 50 * time.Second, Pipelines: 0.5, Burst: 6},
 		{Team: "data", Labels: []string{"linux && docker", "docker"}, PerHour: 60, Period: 15 * time.Minute, Median: 70 * time.Second, Pipelines: 0.7, Burst: 3},
 		{Team: "mobile", Labels: []string{"android", "android", "android", "android && persistent"}, PerHour: 90, Period: 12 * time.Minute, Median: 80 * time.Second, Pipelines: 0.6, Burst: 4},
 	}

@@ -1,0 +1,132 @@
+package scaler
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestRenew(t *testing.T) {
+	settings := func(tm *Team) {
+		for i := range tm.Pools {
+			tm.Pools[i].Spec, tm.Pools[i].IdleTimeout = "new", 24*time.Hour
+			if tm.Pools[i].Kind == Persistent {
+				tm.Pools[i].MaxLifetime = 24 * time.Hour
+			}
+		}
+	}
+	aged := func(d time.Duration) func(*Pair) {
+		return func(p *Pair) { p.Pod.Created, p.Pod.Spec = noon.Add(-d), "new" }
+	}
+	before := func(p *Pair) { p.Pod.Spec = "old" }
+	tests := []struct {
+		name  string
+		team  Team
+		house func(*Input)
+		want  []string
+	}{
+		{"young and of today's settings", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", aged(23*time.Hour)) }, nil},
+		{"old", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", aged(24*time.Hour)) }, []string{"web-p-a older than MAX_LIFETIME=24h, leaving"}},
+		{"no lifetime", pets(settings, func(tm *Team) { tm.Pools[0].MaxLifetime = 0 }), func(in *Input) { in.agent("web", Persistent, "a", aged(240*time.Hour)) }, nil},
+		{"made from other settings", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", before) }, []string{"web-p-a its settings have changed, leaving"}},
+		{"nobody knows from what it was made", pets(settings), func(in *Input) { in.agent("web", Persistent, "a") }, nil},
+		{"a free ephemeral one of other settings", web(settings), func(in *Input) { in.agent("web", Ephemeral, "a", before) }, []string{"web-e-a its settings have changed, leaving"}},
+		{"an ephemeral one at work goes anyway", web(settings), func(in *Input) { in.agent("web", Ephemeral, "a", before, busy, ours) }, nil},
+		{"one at a time, the free one first", pets(settings), func(in *Input) {
+			in.agent("web", Persistent, "a", before, busy)
+			in.agent("web", Persistent, "b", before)
+		}, []string{"web-p-b its settings have changed, leaving"}},
+		{"not starved by load: the oldest at work", pets(settings), func(in *Input) {
+			in.agent("web", Persistent, "a", aged(25*time.Hour), busy)
+			in.agent("web", Persistent, "b", aged(26*time.Hour), busy)
+		}, []string{"web-p-b older than MAX_LIFETIME=24h, leaving"}},
+		{"not the next while one is leaving", pets(settings), func(in *Input) {
+			in.agent("web", Persistent, "a", before, busy, ours)
+			in.agent("web", Persistent, "b", before)
+		}, nil},
+		{"a tenth of many", pets(settings, func(tm *Team) { tm.MaxAgents, tm.MaxPersistent = 40, 40 }), func(in *Input) {
+			in.agents(25, "web", Persistent, "x", before)
+		}, []string{"web-p-xaa its settings have changed, leaving", "web-p-xab its settings have changed, leaving"}},
+		{"not one that a waiting build is about to take", pets(settings), func(in *Input) {
+			in.agent("web", Persistent, "a", before)
+			in.wait(1, "linux", time.Second)
+		}, nil},
+		{"in grace nothing", pets(settings), func(in *Input) {
+			in.agent("web", Persistent, "a", before)
+			in.GraceUntil = noon.Add(1)
+		}, nil},
+		{"not one that a build names", pets(settings), func(in *Input) {
+			in.wait(1, in.agent("web", Persistent, "a", before), time.Second)
+		}, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newHouse(tt.team)
+			tt.house(&in)
+			plan, _, _ := Decide(in)
+			if err := plan.Validate(in); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, a := range plan.Actions {
+				if a.Verb == Mark && a.Reason == ReasonRenew {
+					got = append(got, fmt.Sprintf("%s %s", a.Agent, a.Text))
+				}
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("Decide(%s) renews %q, want %q", tt.name, got, tt.want)
+			}
+		})
+	}
+}
+
+// TestUnlabelled: items that ask for no label are demand where a team says so.
+func TestUnlabelled(t *testing.T) {
+	takes := func(tm *Team) {
+		for i := range tm.Pools {
+			tm.Pools[i].Unlabelled = true
+		}
+	}
+	other := newTeam("mobile", ModeEphemeral, []string{"android", "mac"})
+	wait := func(in *Input, n int) {
+		in.wait(n, "", time.Minute)
+		for i := range in.Jenkins.Items {
+			in.Jenkins.Items[i].Resolution = Unlabelled
+		}
+	}
+	static := func(in *Input) {
+		in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: "static", Labels: []string{"mac"}, Online: true, Executors: 1, Idle: true})
+	}
+	tests := []struct {
+		name  string
+		teams []Team
+		house func(*Input)
+		want  int
+	}{
+		{"no team serves them", []Team{web(), other}, func(in *Input) { wait(in, 3) }, 0},
+		{"one does", []Team{web(takes), other}, func(in *Input) { wait(in, 3) }, 3},
+		{"its free agents do", []Team{web(takes), other}, func(in *Input) { wait(in, 3); in.agent("web", Ephemeral, "a") }, 2},
+		{"not those of a team that does not", []Team{web(takes), other}, func(in *Input) { wait(in, 3); in.agent("mobile", Ephemeral, "a") }, 3},
+		{"a static agent may", []Team{web(takes), other}, func(in *Input) { wait(in, 3); static(in) }, 2},
+		{"what nobody knows the label of is no demand", []Team{web(takes), other}, func(in *Input) {
+			wait(in, 3)
+			for i := range in.Jenkins.Items {
+				in.Jenkins.Items[i].Resolution = Unresolved
+			}
+		}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newHouse(tt.teams...)
+			tt.house(&in)
+			plan, _, _ := Decide(in)
+			if err := plan.Validate(in); err != nil {
+				t.Fatal(err)
+			}
+			if got := did(plan)["create web ephemeral demand"]; got != tt.want {
+				t.Errorf("Decide(%s) creates %d, want %d: %v", tt.name, got, tt.want, did(plan))
+			}
+		})
+	}
+}

@@ -1,0 +1,25 @@
+package scaler
+
+import "time"
+
+// FreeUnprotected is how long an agent has to be free before others may evict it.
+const FreeUnprotected = 30 * time.Second
+
+// shields has every pod under a build protected from eviction, and no other for
+// long: an idle agent is nothing that a drain of its machine should wait for.
+// Agents are born protected, for the build they are made for.
+func (d *decider) shields() {
+	for _, m := range d.pairs {
+		if m.Pod == nil || m.Pod.Requested || m.Pod.Deleting || !m.alive() {
+			continue
+		}
+		switch {
+		case !m.Pod.Protected && m.Pinned:
+			d.act(Protect, m, ReasonResume, "a build wants its agent back")
+		case !m.Pod.Protected && !m.idle():
+			d.act(Protect, m, ReasonBuild, "a build runs on it")
+		case m.Pod.Protected && m.verdict.Class == Free && !m.left && !d.grace && d.in.Now.Sub(d.mem.Free[m.Name]) >= FreeUnprotected:
+			d.act(Unprotect, m, ReasonFree, "free for over "+short(FreeUnprotected))
+		}
+	}
+}
