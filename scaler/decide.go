@@ -334,15 +334,23 @@ func (d *decider) vanished() {
 }
 
 // tableActions turns the table's own steps into actions. Strays are paced:
-// Jenkins suffers from bursts of deletions.
+// Jenkins suffers from bursts of deletions. Their turn goes round, so that some
+// that cannot go do not keep the others.
 func (d *decider) tableActions() {
-	const strayPace = 8
-	strays := 0
+	const strayPace, strayTurn = 8, 5 * time.Second
+	strays, turn := 0, 0
 	carry := map[PoolID]int{}
 	for _, m := range d.pairs {
 		if m.carrier() || m.spare() {
 			carry[m.PoolID]++
 		}
+		if m.verdict.stray() {
+			strays++
+		}
+	}
+	first := 0
+	if strays > strayPace {
+		first = int(d.in.Now.Unix()/int64(strayTurn/time.Second)) * strayPace % strays
 	}
 	for _, m := range d.pairs {
 		v := m.verdict
@@ -364,8 +372,9 @@ func (d *decider) tableActions() {
 		if v.Class == Stray && v.Do == DeleteNode && m.pool != nil && carry[m.PoolID] < 2 && !d.in.Closing {
 			continue // until fresh berths carry its labels, Jenkins needs it to name them
 		}
-		if v.Class == Stray || v.Class == Lost {
-			if strays++; strays > strayPace {
+		if v.stray() {
+			at := (turn - first + strays) % strays
+			if turn++; at >= strayPace {
 				continue
 			}
 		}

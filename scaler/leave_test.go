@@ -581,3 +581,28 @@ func TestLevelWaitsToo(t *testing.T) {
 		},
 	})
 }
+
+// TestStraysTakeTurns: some that cannot be deleted do not keep the others.
+func TestStraysTakeTurns(t *testing.T) {
+	in := newHouse(web())
+	in.agents(20, "web", Ephemeral, "s", noPod, offline, ours)
+	in.wasMarked()
+	asked := map[string]bool{}
+	for range 20 {
+		plan, mem, _ := Decide(in)
+		n := 0
+		for _, a := range plan.Actions {
+			if a.Reason == ReasonStray {
+				n++
+				asked[a.Agent] = true
+			}
+		}
+		if n > 8 {
+			t.Fatalf("%d strays in one plan, want 8 at most", n)
+		}
+		in.Memory, in.Now = mem, in.Now.Add(time.Second)
+	}
+	if len(asked) != 20 {
+		t.Errorf("%d of 20 strays had their turn in 20 s, want all", len(asked))
+	}
+}

@@ -86,6 +86,9 @@ type Verdict struct {
 	Reason Reason
 }
 
+// stray reports a step for a node that nobody needs.
+func (v *Verdict) stray() bool { return v.Do != "" && (v.Class == Stray || v.Class == Lost) }
+
 // mark reports who marked the node; an absent node is not marked.
 func (p *Pair) mark() OfflineBy {
 	if p.Node == nil {
