@@ -56,7 +56,7 @@ func (j *Jenkins) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	maps.Copy(w.Header(), a.header)
+	maps.Copy(w.Header(), j.dated(a.header))
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body)
 }
@@ -87,9 +87,16 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{
 		Status: strconv.Itoa(a.status) + " " + http.StatusText(a.status), StatusCode: a.status,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: a.header, Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)),
+		Header: t.j.dated(a.header), Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)),
 		Request: r,
 	}, nil
+}
+
+// dated adds the time of this Jenkins, as every answer of a real one has it.
+func (j *Jenkins) dated(h http.Header) http.Header {
+	out := http.Header{"Date": {j.clk.Now().UTC().Format(http.TimeFormat)}}
+	maps.Copy(out, h)
+	return out
 }
 
 func (j *Jenkins) answer(ctx context.Context, r *http.Request) (reply, error) {
