@@ -35,12 +35,14 @@ type Metrics struct {
 	secondBuilds *prometheus.CounterVec
 	failed       *prometheus.CounterVec
 	jenkins      *prometheus.CounterVec
+	unseen       *prometheus.CounterVec
 	kube         *prometheus.CounterVec
 
 	wait        *prometheus.HistogramVec
 	startup     *prometheus.HistogramVec
 	tick        prometheus.Histogram
 	leader      prometheus.Gauge
+	skew        *prometheus.GaugeVec // without labels: it is there once it is known
 	jenkinsTook *prometheus.HistogramVec
 	kubeTook    *prometheus.HistogramVec
 }
@@ -91,6 +93,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metric
 		secondBuilds: counter("bellboard_second_builds_total", "Builds that slipped onto an ephemeral agent after its first.", "team"),
 		failed:       counter("bellboard_agents_failed_total", "Agents that were removed without ever having connected.", "team", "kind"),
 		jenkins:      counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", "endpoint", "code"),
+		unseen:       counter("bellboard_jenkins_unseen_total", "Looks at Jenkins that showed nothing, by cause.", "cause"),
 		kube:         counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", "verb", "resource", "code"),
 
 		wait:        histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue, of those that have left it.", minutes, "team"),
@@ -102,12 +105,15 @@ func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metric
 	m.leader = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "bellboard_leader", Help: "1 on the instance that may write, 0 on one that only looks.",
 	})
+	m.skew = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "bellboard_jenkins_clock_skew_seconds", Help: "How far Jenkins' clock is ahead of Bellboard's; waiting times are corrected by it.",
+	}, nil)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "bellboard_build_info", Help: "Always 1, with the version of this Bellboard.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	info.Set(1)
-	reg.MustRegister(info, m.leader, m.house)
+	reg.MustRegister(info, m.leader, m.skew, m.house)
 	m.create(teams)
 	return m
 }
@@ -203,6 +209,7 @@ func (m *Metrics) facts(t scaler.Tick) {
 }
 
 func observe(o prometheus.Observer, took time.Duration, exemplar prometheus.Labels) {
+	took = max(0, took) // two clocks tell it, and a histogram's sum must not fall
 	if e, ok := o.(prometheus.ExemplarObserver); ok && exemplar["decision_id"] != "" {
 		e.ObserveWithExemplar(took.Seconds(), exemplar)
 		return
@@ -216,6 +223,24 @@ func (m *Metrics) JenkinsRequest(endpoint, code string, took time.Duration) {
 	m.jenkins.WithLabelValues(endpoint, status(code)).Inc()
 	m.jenkinsTook.WithLabelValues(endpoint).Observe(took.Seconds())
 }
+
+// JenkinsExpect makes the series of Jenkins' endpoints and of the causes for
+// which it may not be seen.
+func (m *Metrics) JenkinsExpect(endpoints, causes []string) {
+	for _, e := range endpoints {
+		m.jenkinsTook.WithLabelValues(e)
+		m.jenkins.WithLabelValues(e, status(""))
+	}
+	for _, c := range causes {
+		m.unseen.WithLabelValues(c)
+	}
+}
+
+// JenkinsUnseen counts one look at Jenkins that showed nothing. cause is of a closed set.
+func (m *Metrics) JenkinsUnseen(cause string) { m.unseen.WithLabelValues(cause).Inc() }
+
+// JenkinsSkew says how far Jenkins' clock is ahead.
+func (m *Metrics) JenkinsSkew(ahead time.Duration) { m.skew.WithLabelValues().Set(ahead.Seconds()) }
 
 // KubeRequest counts one request to Kubernetes, as JenkinsRequest does.
 func (m *Metrics) KubeRequest(verb, resource, code string, took time.Duration) {

@@ -65,6 +65,7 @@ func registry(t *testing.T, n int, ticks ...scaler.Tick) *prometheus.Registry {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
 	m := New(reg, teams(n), "v1.2.3")
+	m.JenkinsExpect([]string{"queue", "computers"}, []string{"partial", "blind"})
 	for _, tick := range ticks {
 		m.Observe(tick)
 	}
@@ -73,6 +74,8 @@ func registry(t *testing.T, n int, ticks ...scaler.Tick) *prometheus.Registry {
 		m.Leading(true)
 		m.JenkinsRequest("queue", "200", 8*time.Millisecond)
 		m.JenkinsRequest("queue", "dial tcp 10.0.0.1: connection refused", time.Millisecond)
+		m.JenkinsUnseen("partial")
+		m.JenkinsSkew(-90 * time.Second)
 		m.KubeRequest("create", "pods", "201", 30*time.Millisecond)
 	}
 	return reg
@@ -144,22 +147,26 @@ func TestCountersExistAtStart(t *testing.T) {
 		got[f.GetName()] = len(f.GetMetric())
 	}
 	for name, want := range map[string]int{
-		"bellboard_actions_total":         2 * 2 * len(verbs) * len(scaler.Results()),
-		"bellboard_decisions_total":       2 * len(scaler.Reasons()),
-		"bellboard_blocks_total":          2 * len(scaler.Rules()),
-		"bellboard_ticks_total":           3,
-		"bellboard_holds_total":           len(sources),
-		"bellboard_builds_lost_total":     2,
-		"bellboard_second_builds_total":   2,
-		"bellboard_agents_failed_total":   4,
-		"bellboard_queue_wait_seconds":    2,
-		"bellboard_agent_startup_seconds": 4,
-		"bellboard_agents_max":            2,
-		"bellboard_build_info":            1,
-		"bellboard_agents":                0, // unknown is never zero
-		"bellboard_agents_alive":          0,
-		"bellboard_queue_items":           0,
-		"bellboard_hold":                  0,
+		"bellboard_actions_total":                    2 * 2 * len(verbs) * len(scaler.Results()),
+		"bellboard_decisions_total":                  2 * len(scaler.Reasons()),
+		"bellboard_blocks_total":                     2 * len(scaler.Rules()),
+		"bellboard_ticks_total":                      3,
+		"bellboard_holds_total":                      len(sources),
+		"bellboard_builds_lost_total":                2,
+		"bellboard_second_builds_total":              2,
+		"bellboard_agents_failed_total":              4,
+		"bellboard_queue_wait_seconds":               2,
+		"bellboard_agent_startup_seconds":            4,
+		"bellboard_agents_max":                       2,
+		"bellboard_jenkins_unseen_total":             2,
+		"bellboard_jenkins_requests_total":           2,
+		"bellboard_jenkins_request_duration_seconds": 2,
+		"bellboard_jenkins_clock_skew_seconds":       0,
+		"bellboard_build_info":                       1,
+		"bellboard_agents":                           0, // unknown is never zero
+		"bellboard_agents_alive":                     0,
+		"bellboard_queue_items":                      0,
+		"bellboard_hold":                             0,
 	} {
 		if got[name] != want {
 			t.Errorf("%s has %d series at start, want %d", name, got[name], want)
@@ -222,5 +229,24 @@ func TestCardinality(t *testing.T) {
 	one, two, ten := count(1), count(2), count(10)
 	if perTeam := two - one; ten != one+9*perTeam || perTeam < 50 || perTeam > 250 {
 		t.Errorf("1 team: %d series, 2: %d, 10: %d; want the same number, 50 to 250, for each team", one, two, ten)
+	}
+}
+
+// A wait is told by two clocks: one that seems negative must not let the sum fall.
+func TestNoNegativeWait(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	m := New(reg, teams(1), "v1")
+	m.Observe(scaler.Tick{ID: "a-1", At: time.Unix(1000, 0), Facts: scaler.Facts{Waits: []scaler.Wait{{Team: "team-0", Took: -time.Second}}}})
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "bellboard_queue_wait_seconds" {
+			continue
+		}
+		if h := f.GetMetric()[0].GetHistogram(); h.GetSampleCount() != 1 || h.GetSampleSum() != 0 {
+			t.Errorf("%d waits of %v s", h.GetSampleCount(), h.GetSampleSum())
+		}
 	}
 }

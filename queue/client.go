@@ -6,7 +6,8 @@
 // refused, cut short, came from something that is not Jenkins or from two
 // sessions of it is never an empty view. Every item's label is what Jenkins'
 // own words prove, or unresolved, never a guess. A write is sent once, within
-// its deadline, and no faster than Jenkins bears.
+// its deadline, and no faster than Jenkins bears. To a Jenkins that does not
+// answer nothing goes but the question whether it does.
 //
 // It never decides what to do, never follows a redirect, keeps no cookie, and
 // never touches a node on its own account.
@@ -59,6 +60,8 @@ type Config struct {
 	// Token returns the user's API token. It is asked before every request and
 	// again after a 401, so a rotated secret is used at once.
 	Token func() (string, error)
+	// Expire, when set, is called after a 401: the next Token is to be a fresh one.
+	Expire func()
 	// Transport carries the requests; nil means NewTransport(nil).
 	Transport http.RoundTripper
 	Clock     clock.Clock
@@ -66,6 +69,10 @@ type Config struct {
 	// Observe, when set, is told of every request: the endpoint, the HTTP status
 	// ("error" when there was no whole answer) and how long it took.
 	Observe func(endpoint string, code string, took time.Duration)
+	// Unseen, when set, is told of every Observe that showed nothing: one of Causes.
+	Unseen func(cause string)
+	// Skew, when set, is told how far Jenkins' clock is ahead of Clock, as far as its answers prove it.
+	Skew func(ahead time.Duration)
 }
 
 // Client talks to one Jenkins. It is safe for concurrent use.
@@ -74,9 +81,11 @@ type Client struct {
 	base   string
 	http   *http.Client
 	writes *limiter
+	fuse   fuse
 
 	mu    sync.Mutex // guards what earlier ticks knew
 	known memory
+	ahead time.Duration // of Jenkins' clock to ours
 }
 
 // New makes a client. It sends nothing yet.
@@ -104,6 +113,7 @@ func New(c Config) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		writes: newLimiter(c.Clock),
+		fuse:   fuse{clock: c.Clock},
 		known:  newMemory(),
 	}, nil
 }

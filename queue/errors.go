@@ -26,9 +26,47 @@ var (
 	ErrBlind = errors.New("permission Job/Read (hudson.model.Item.Read) is missing")
 	// ErrPartial: nodes that were there are missing from a list.
 	ErrPartial = errors.New("jenkins' answer is incomplete")
+	// ErrNoToken: there is no token to ask with.
+	ErrNoToken = errors.New("no API token")
 	// ErrRestarted: the computers and the queue are of two sessions of Jenkins.
 	ErrRestarted = errors.New("jenkins restarted between two answers")
 )
+
+// causes names the errors of Observe for metrics, the narrower first: a closed set.
+var causes = []struct {
+	err  error
+	name string
+}{
+	{ErrNoToken, "no-token"},
+	{ErrUnauthorized, "unauthorized"},
+	{ErrForbidden, "forbidden"},
+	{ErrBlind, "blind"},
+	{ErrPartial, "partial"},
+	{ErrRestarted, "restarted"},
+	{ErrNotJenkins, "not-jenkins"},
+	{ErrUnavailable, "unavailable"},
+}
+
+// other is the cause of an error that says no more than its words.
+const other = "other"
+
+// Causes lists why an Observe may show nothing, for metrics that exist before they are needed.
+func Causes() []string {
+	out := []string{other}
+	for _, c := range causes {
+		out = append(out, c.name)
+	}
+	return out
+}
+
+func cause(err error) string {
+	for _, c := range causes {
+		if errors.Is(err, c.err) {
+			return c.name
+		}
+	}
+	return other
+}
 
 // accept judges an answer that should be a JSON document of Jenkins.
 func (a *answer) accept() error {

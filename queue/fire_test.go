@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +17,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"bellboard/metrics"
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
@@ -27,6 +31,11 @@ type fire struct {
 	*testing.T
 	jenkins *jenkinssim.Jenkins
 	client  *Client
+	loop    *control.Loop // looks through the client, and writes nothing
+	metrics *metrics.Metrics
+	reg     *prometheus.Registry
+	view    scaler.JenkinsView // the loop's last
+	err     error
 	// wire may change an answer on its way, or lose it.
 	wire  func(*http.Request, *http.Response) (*http.Response, error)
 	token string
@@ -42,23 +51,51 @@ func (f *fire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.wire(r, res)
 }
 
+// watched is the client as the loop sees it.
+type watched struct {
+	*Client
+	f *fire
+}
+
+func (w watched) Observe(ctx context.Context) (scaler.JenkinsView, error) {
+	w.f.view, w.f.err = w.Client.Observe(ctx)
+	return w.f.view, w.f.err
+}
+
+// noPods is a cluster that can be seen and is empty. Nothing else is asked of it.
+type noPods struct{ control.Cluster }
+
+func (noPods) Observe(context.Context) (scaler.ClusterView, error) {
+	return scaler.ClusterView{At: time.Now()}, nil
+}
+
 // underFire tells a story in a bubble: a house at work, with six nodes of ours,
 // of which two have builds, and five pipelines that wait.
 func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg.Clock = clock.Real()
-		f := &fire{T: t, jenkins: jenkinssim.New(cfg), token: "token"}
+		f := &fire{T: t, jenkins: jenkinssim.New(cfg), token: "token", reg: prometheus.NewRegistry()}
 		defer f.jenkins.Close()
+		f.metrics = metrics.New(f.reg, nil, "test")
+		f.metrics.JenkinsExpect(Endpoints(), Causes())
 		var err error
 		f.client, err = New(Config{
 			URL: "http://jenkins:8080" + cfg.Prefix, User: "bellboard", Instance: "bellboard", Clock: clock.Real(), Transport: f,
-			Token:   func() (string, error) { return f.token, nil },
-			Observe: func(e, code string, _ time.Duration) { f.told = append(f.told, e+" "+code) },
+			Token: func() (string, error) { return f.token, nil },
+			Observe: func(e, code string, took time.Duration) {
+				f.told = append(f.told, e+" "+code)
+				f.metrics.JenkinsRequest(e, code, took)
+			},
+			Unseen: f.metrics.JenkinsUnseen, Skew: f.metrics.JenkinsSkew,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
+		f.loop = control.New(control.Config{
+			Jenkins: watched{f.client, f}, Cluster: noPods{}, Clock: clock.Real(), Instance: "bellboard",
+			MaxAgents: 10, Poll: time.Second, Grace: 5 * time.Minute, DryRun: true,
+		})
 		for i := range 6 {
 			name := fmt.Sprintf("web-e-%d", i)
 			if err := f.client.Register(t.Context(), name, webPool); err != nil {
@@ -93,6 +130,35 @@ func (f *fire) look() scaler.JenkinsView {
 		f.Fatal(err)
 	}
 	return v
+}
+
+// tick is one pass of the loop, recorded as the daemon does.
+func (f *fire) tick() scaler.Tick {
+	t := f.loop.Tick(f.Context())
+	f.metrics.Observe(t)
+	return t
+}
+
+// series is the value of one series, of which each label has the value asked for.
+func (f *fire) series(name string, values ...string) float64 {
+	f.Helper()
+	families, err := f.reg.Gather()
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			got := []string{}
+			for _, l := range m.GetLabel() {
+				got = append(got, l.GetValue())
+			}
+			if family.GetName() == name && slices.Equal(got, values) {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	f.Errorf("no %s%q", name, values)
+	return 0
 }
 
 // on is true for requests of that endpoint: computer or queue.
@@ -157,9 +223,9 @@ func (s slowBody) Read(b []byte) (int, error) {
 
 func (slowBody) Close() error { return nil }
 
-// TestUnderFire is the table of misbehaviours: each ends in an error, which
-// holds the tick, with words for people and a code for the metrics; and the
-// answer after it is as good as ever.
+// TestUnderFire is the table of misbehaviours: each makes the loop hold, with
+// words for people, and a code and a cause for the metrics; and the look after it
+// is as good as ever.
 func TestUnderFire(t *testing.T) {
 	const login = "<html><head><title>Sign in [Jenkins]</title></head></html>"
 	for name, c := range map[string]struct {
@@ -167,36 +233,37 @@ func TestUnderFire(t *testing.T) {
 		is   error
 		says string
 		code string // of a request; "error" is no whole answer
+		away time.Duration
 	}{
-		"token wrong for good": {func(f *fire, _ string) { f.token = "old" }, ErrUnauthorized, "Error 401 Unauthorized", "401"},
-		"permission taken":     {func(f *fire, _ string) { f.jenkins.Deny("hudson.model.Hudson.Read") }, ErrForbidden, "permission hudson.model.Hudson.Read required", "403"},
-		"404":                  {func(f *fire, e string) { f.fault(e, 404, nil, "not here") }, ErrNotJenkins, "404", "404"},
+		"token wrong for good": {func(f *fire, _ string) { f.token = "old" }, ErrUnauthorized, "Error 401 Unauthorized", "401", 0},
+		"permission taken":     {func(f *fire, _ string) { f.jenkins.Deny("hudson.model.Hudson.Read") }, ErrForbidden, "permission hudson.model.Hudson.Read required", "403", 0},
+		"404":                  {func(f *fire, e string) { f.fault(e, 404, nil, "not here") }, ErrNotJenkins, "404", "404", 0},
 		"500 page": {func(f *fire, e string) {
 			f.fault(e, 500, jenkinsHeaders, "<html><head><title>Oops!</title></head><body>stack</body></html>")
-		}, ErrUnavailable, "Oops!", "500"},
+		}, ErrUnavailable, "Oops!", "500", 0},
 		"502 from a proxy": {func(f *fire, e string) {
 			f.fault(e, 502, nil, "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>")
-		}, ErrUnavailable, "502 Bad Gateway", "502"},
+		}, ErrUnavailable, "502 Bad Gateway", "502", 0},
 		"503 while starting": {func(f *fire, _ string) {
 			f.jenkins.Restart(jenkinssim.Restart{Loading: time.Minute})
-		}, ErrUnavailable, "Starting Jenkins", "503"},
+		}, ErrUnavailable, "Starting Jenkins", "503", time.Minute},
 		"401 while starting": {func(f *fire, _ string) {
 			f.jenkins.Restart(jenkinssim.Restart{Unauthorized: time.Minute})
-		}, ErrUnauthorized, "while Jenkins starts", "401"},
+		}, ErrUnauthorized, "while Jenkins starts", "401", time.Minute},
 		"refused while down": {func(f *fire, _ string) {
 			f.jenkins.Restart(jenkinssim.Restart{Down: time.Minute})
-		}, ErrUnavailable, "connection refused", "error"},
-		"empty 200": {func(f *fire, e string) { f.fault(e, 200, jenkinsHeaders, "") }, ErrNotJenkins, "empty body", "200"},
-		"HTML 200":  {func(f *fire, e string) { f.fault(e, 200, jenkinsHeaders, login) }, ErrNotJenkins, "Sign in [Jenkins]", "200"},
+		}, ErrUnavailable, "connection refused", "error", time.Minute},
+		"empty 200": {func(f *fire, e string) { f.fault(e, 200, jenkinsHeaders, "") }, ErrNotJenkins, "empty body", "200", 0},
+		"HTML 200":  {func(f *fire, e string) { f.fault(e, 200, jenkinsHeaders, login) }, ErrNotJenkins, "Sign in [Jenkins]", "200", 0},
 		"login page": {func(f *fire, e string) {
 			f.fault(e, 302, http.Header{"Location": {"https://sso.example/login"}}, "")
-		}, ErrNotJenkins, `redirected to "https://sso.example/login"`, "302"},
-		"truncated": {func(f *fire, e string) { f.body(e, func(s string) string { return s[:len(s)/2] }) }, ErrNotJenkins, "JSON broken", "200"},
+		}, ErrNotJenkins, `redirected to "https://sso.example/login"`, "302", 0},
+		"truncated": {func(f *fire, e string) { f.body(e, func(s string) string { return s[:len(s)/2] }) }, ErrNotJenkins, "JSON broken", "200", 0},
 		"wrong class": {func(f *fire, e string) {
 			f.body(e, func(s string) string { return strings.Replace(s, "hudson.model.", "hudson.other.", 1) })
-		}, ErrNotJenkins, "hudson.other.", "200"},
-		"proxy's {}": {func(f *fire, e string) { f.fault(e, 200, nil, "{}") }, ErrNotJenkins, "no X-Jenkins header", "200"},
-		"reset":      {func(f *fire, e string) { f.fault(e, 0, nil, "") }, ErrUnavailable, "broken", "error"},
+		}, ErrNotJenkins, "hudson.other.", "200", 0},
+		"proxy's {}": {func(f *fire, e string) { f.fault(e, 200, nil, "{}") }, ErrNotJenkins, "no X-Jenkins header", "200", 0},
+		"reset":      {func(f *fire, e string) { f.fault(e, 0, nil, "") }, ErrUnavailable, "broken", "error", 0},
 		"cut off": {func(f *fire, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {
@@ -204,7 +271,7 @@ func TestUnderFire(t *testing.T) {
 				}
 				return res, nil
 			}
-		}, ErrUnavailable, "unexpected EOF", "error"},
+		}, ErrUnavailable, "unexpected EOF", "error", 0},
 		"slow body": {func(f *fire, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {
@@ -212,10 +279,10 @@ func TestUnderFire(t *testing.T) {
 				}
 				return res, nil
 			}
-		}, context.DeadlineExceeded, "deadline", "error"},
+		}, ErrUnavailable, "deadline", "error", 0},
 		"50 MB": {func(f *fire, e string) {
 			f.body(e, func(s string) string { return strings.Replace(s, "{", `{"x":"`+strings.Repeat("x", 50<<20)+`",`, 1) })
-		}, ErrNotJenkins, "longer than 33554432 bytes", "error"},
+		}, ErrNotJenkins, "longer than 33554432 bytes", "error", 0},
 		"changed session": {func(f *fire, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {
@@ -223,40 +290,52 @@ func TestUnderFire(t *testing.T) {
 				}
 				return res, nil
 			}
-		}, ErrRestarted, "abcdabcd", "200"},
+		}, ErrRestarted, "abcdabcd", "200", 0},
 		"half an element": {func(f *fire, e string) {
 			f.body(e, list(map[string]string{"computer": "computer", "queue": "items"}[e], func(all []json.RawMessage) []json.RawMessage {
 				return append(all, json.RawMessage(`{"_class":"x","displayName":"y"}`))
 			}))
-		}, ErrNotJenkins, "without", "200"},
+		}, ErrNotJenkins, "without", "200", 0},
 		"half of the nodes missing": {func(f *fire, _ string) {
 			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-3] }))
-		}, ErrPartial, "3 of 6 nodes of ours are missing", "200"},
-		"Job/Read lost": {func(f *fire, _ string) { f.jenkins.Deny("hudson.model.Item.Read") }, ErrBlind, "Job/Read", "200"},
+		}, ErrPartial, "3 of 6 nodes of ours are missing", "200", 0},
+		"Job/Read lost": {func(f *fire, _ string) { f.jenkins.Deny("hudson.model.Item.Read") }, ErrBlind, "Job/Read", "200", 0},
 	} {
 		for _, endpoint := range []string{"computer", "queue"} {
 			t.Run(name+" on "+endpoint, func(t *testing.T) {
 				underFire(t, jenkinssim.Config{}, func(f *fire) {
-					before := f.look()
+					if t := f.tick(); t.Hold != "" || len(t.Outcomes) == 0 {
+						f.Fatalf("before: %q, %d outcomes", t.Hold, len(t.Outcomes))
+					}
+					before := f.view
 					c.do(f, endpoint)
 					f.told = nil
-					v, err := f.client.Observe(f.Context())
-					if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
-						f.Errorf("error: %v", err)
+					t := f.tick()
+					if !errors.Is(f.err, c.is) || !cmp.Equal(f.view, scaler.JenkinsView{}) {
+						f.Errorf("a view of %d nodes, %d items, and error: %v", len(f.view.Nodes), len(f.view.Items), f.err)
 					}
-					if !cmp.Equal(v, scaler.JenkinsView{}) {
-						f.Errorf("a view of %d nodes, %d items", len(v.Nodes), len(v.Items))
+					if !strings.Contains(t.Hold, c.says) || t.HoldBy != scaler.SourceJenkins || len(t.Plan.Actions)+len(t.Outcomes) != 0 {
+						f.Errorf("%s held it: %q, %d actions", t.HoldBy, t.Hold, len(t.Plan.Actions))
 					}
-					if len(f.told) == 0 || !slices.ContainsFunc(f.told, func(s string) bool { return strings.HasSuffix(s, " "+c.code) }) {
+					if f.series("bellboard_hold", "jenkins") != 1 || f.series("bellboard_jenkins_unseen_total", cause(c.is)) != 1 {
+						f.Errorf("neither a hold nor a cause %q", cause(c.is))
+					}
+					if last := f.told[len(f.told)-1]; !strings.HasSuffix(last, " "+c.code) || f.series("bellboard_jenkins_requests_total", c.code, strings.Fields(last)[0]) == 0 {
 						f.Errorf("told %q, want code %s", f.told, c.code)
 					}
 					f.wire, f.token = nil, "token"
 					f.jenkins.Fault(nil)
 					f.jenkins.Deny()
-					time.Sleep(2 * time.Minute)
-					after := f.look()
-					if len(after.Nodes) != len(before.Nodes) || len(after.Items) < len(before.Items) {
-						f.Errorf("afterwards %d nodes, %d items", len(after.Nodes), len(after.Items))
+					for range c.away / time.Second {
+						time.Sleep(time.Second)
+						f.tick()
+					}
+					time.Sleep(time.Second)
+					if t := f.tick(); t.Hold != "" || f.series("bellboard_hold", "jenkins") != 0 {
+						f.Fatalf("a poll afterwards: %s", t.Hold)
+					}
+					if len(f.view.Nodes) != len(before.Nodes) || len(f.view.Items) < len(before.Items) {
+						f.Errorf("afterwards %d nodes, %d items", len(f.view.Nodes), len(f.view.Items))
 					}
 				})
 			})
@@ -273,12 +352,9 @@ func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func TestRightAnswersUnderFire(t *testing.T) {
 	t.Run("token rotated", func(t *testing.T) {
 		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			tokens := []string{"old", "token"}
-			f.client.c.Token = func() (string, error) {
-				now := tokens[0]
-				tokens = tokens[len(tokens)-1:]
-				return now, nil
-			}
+			kept := "old" // what a source keeps until it is told that it is no good
+			f.client.c.Token = func() (string, error) { return kept, nil }
+			f.client.c.Expire = func() { kept = "token" }
 			f.told = nil
 			f.look()
 			if diff := cmp.Diff([]string{"computers 401", "computers 200", "queue 200"}, f.told); diff != "" {
@@ -355,16 +431,63 @@ func TestRightAnswersUnderFire(t *testing.T) {
 		})
 	})
 	t.Run("clock skew", func(t *testing.T) {
-		// How long a build waits is shown in Jenkins' time; nothing is decided by it.
+		// An hour ahead, and then right again: when an item came is told by our clock.
 		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			before := f.look()
-			ahead := before.Items[0].Since.Add(time.Hour).UnixMilli()
+			f.tick()
+			before := f.view.Items
+			if got := f.series("bellboard_jenkins_clock_skew_seconds"); got != 0 {
+				f.Errorf("clocks that agree differ by %v s", got)
+			}
+			const ahead = time.Hour
+			shift := regexp.MustCompile(`"inQueueSince":\d+`)
 			f.body("queue", func(s string) string {
-				return strings.ReplaceAll(s, fmt.Sprint(before.Items[0].Since.UnixMilli()), fmt.Sprint(ahead))
+				return shift.ReplaceAllStringFunc(s, func(s string) string {
+					var ms int64
+					if _, err := fmt.Sscanf(s, `"inQueueSince":%d`, &ms); err != nil {
+						panic(err)
+					}
+					return fmt.Sprintf(`"inQueueSince":%d`, ms+ahead.Milliseconds())
+				})
 			})
-			v := f.look()
-			if got := v.Items[0]; got.Since.UnixMilli() != ahead || got.Label != before.Items[0].Label || v.AnsweredAt.Before(v.AskedAt) {
-				f.Errorf("%+v", got)
+			shifted := f.wire
+			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
+				res.Header.Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+				return shifted(r, res)
+			}
+			for range 20 {
+				time.Sleep(900 * time.Millisecond)
+				if t := f.tick(); t.Hold != "" {
+					f.Fatal(t.Hold)
+				}
+				got := f.series("bellboard_jenkins_clock_skew_seconds")
+				if off := math.Abs(got - ahead.Seconds()); off > 1 {
+					f.Errorf("an hour ahead is %v s", got)
+				}
+				for i, it := range f.view.Items {
+					if off := it.Since.Sub(before[i].Since).Abs(); off > time.Second {
+						f.Errorf("item %d came %s off", it.ID, off)
+					}
+				}
+			}
+			f.wire = nil
+			f.tick()
+			if got := f.series("bellboard_jenkins_clock_skew_seconds"); math.Abs(got) > 1 {
+				f.Errorf("set right, it is still %v s", got)
+			}
+		})
+	})
+	t.Run("no clock", func(t *testing.T) {
+		underFire(t, jenkinssim.Config{}, func(f *fire) {
+			told := false
+			f.client.c.Skew = func(time.Duration) { told = true }
+			for _, date := range []string{"", "today"} {
+				f.wire = func(_ *http.Request, res *http.Response) (*http.Response, error) {
+					res.Header.Set("Date", date)
+					return res, nil
+				}
+				if f.look(); told {
+					f.Errorf("Date %q told a time", date)
+				}
 			}
 		})
 	})

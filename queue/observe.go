@@ -30,6 +30,14 @@ const (
 // Observe asks for the computers, then for the queue. That order may show an
 // agent free that has just taken an item, never an item and its agent both gone.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
+	v, err := c.observe(ctx)
+	if err != nil && ctx.Err() == nil && c.c.Unseen != nil {
+		c.c.Unseen(cause(err))
+	}
+	return v, err
+}
+
+func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 	asked := c.c.Clock.Now()
 	computers, err := c.document(ctx, Computers, "/computer", computersTree)
 	if err != nil {
@@ -46,6 +54,7 @@ func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	if before := computers.header.Get("X-Jenkins-Session"); before != v.Session || before == "" {
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w: session %q, then %q", ErrRestarted, before, v.Session)
 	}
+	c.compareClocks(&computers)
 	unseen, err := c.understand(&v, computers.body, queue.body)
 	if err != nil {
 		return scaler.JenkinsView{}, err
@@ -72,7 +81,30 @@ func (c *Client) understand(v *scaler.JenkinsView, computers, queue string) (uns
 	if v.Items, err = c.known.items(queue, v.Nodes); err != nil {
 		return nil, fmt.Errorf("reading Jenkins' queue: %w", err)
 	}
+	for i := range v.Items {
+		v.Items[i].Since = v.Items[i].Since.Add(-c.ahead)
+	}
 	return unseen, nil
+}
+
+// compareClocks learns from an answer how far Jenkins' clock is ahead of ours.
+// Its Date is cut to the second and was written some time between question and
+// answer, so it proves bounds: within them what is known stays as it is, and
+// clocks that agree are not corrected to and fro. Only when items entered the
+// queue is told by Jenkins' clock. (A proxy may put its own Date in place of
+// Jenkins'; its clock is then the one that is compared.)
+func (c *Client) compareClocks(a *answer) {
+	date, err := http.ParseTime(a.header.Get("Date"))
+	if err != nil {
+		return
+	}
+	c.mu.Lock()
+	c.ahead = max(date.Sub(a.answered), min(c.ahead, date.Add(time.Second).Sub(a.asked)))
+	ahead := c.ahead
+	c.mu.Unlock()
+	if c.c.Skew != nil {
+		c.c.Skew(ahead)
+	}
 }
 
 // seesNothing tells an empty queue from one whose items the user may not see:
@@ -101,7 +133,7 @@ func (c *Client) seesNothing(ctx context.Context, unseen map[string]bool) error 
 // document reads one JSON document, accepted as far as its text is not needed.
 func (c *Client) document(ctx context.Context, e Endpoint, path, tree string) (answer, error) {
 	a, err := c.ask(ctx, request{
-		endpoint: e, method: http.MethodGet, timeout: readTimeout,
+		endpoint: e, method: http.MethodGet, timeout: readTimeout, probe: e == Computers,
 		path: path, suffix: "api/json", query: map[string]string{"tree": tree},
 	})
 	if err != nil {

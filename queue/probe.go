@@ -51,7 +51,7 @@ func (a *Answer) Document() error {
 // Ask sends one question as the client's user. An error means that there was no
 // whole answer. It is not paced, and not sent again: it is for single questions.
 func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
-	r := request{endpoint: probing, method: q.Method, path: q.Path, query: q.Query, form: q.Form, timeout: readTimeout}
+	r := request{endpoint: probing, method: q.Method, path: q.Path, query: q.Query, form: q.Form, timeout: readTimeout, probe: true}
 	switch r.method {
 	case "":
 		r.method = http.MethodGet

@@ -9,23 +9,27 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/bndr/gojenkins"
+
+	"bellboard/scaler/control"
 )
 
 // NewTransport is the transport that a Client uses by default. roots are the
-// authorities it trusts; nil means the system's.
+// authorities it trusts; nil means the system's. It has one request on a
+// connection, and so many connections: more requests wait.
 func NewTransport(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout: 10 * time.Second,
-		ForceAttemptHTTP2:   true,
+		MaxConnsPerHost:     2 * maxInFlight,
 		MaxIdleConns:        2 * maxInFlight,
 		MaxIdleConnsPerHost: 2 * maxInFlight,
 		IdleConnTimeout:     90 * time.Second,
@@ -38,9 +42,10 @@ func NewTransport(roots *x509.CertPool) *http.Transport {
 // answer is what came back for one request, noted by the carrier because
 // gojenkins returns no response at all when Jenkins names an error.
 type answer struct {
-	status int // 0: none
-	header http.Header
-	body   string
+	status          int // 0: none
+	header          http.Header
+	body            string
+	asked, answered time.Time
 }
 
 type answerKey struct{}
@@ -93,23 +98,31 @@ type request struct {
 	query    map[string]string
 	form     url.Values
 	timeout  time.Duration
-	// before, when set, is asked right before each sending; its error stops it.
-	before func() error
+	deadline time.Time // for sending; zero: none
+	probe    bool      // whether Jenkins answers again: sent though it did not
 }
 
 // ask sends the request once, and once more when Jenkins did not know the token
-// and a newer one is at hand. An error means that there was no whole answer;
-// the status is the caller's to judge.
+// and a newer one is at hand: then it has done nothing. Nothing else is sent
+// again. A write may have been done though no answer came; a question of the
+// loop comes again by itself, with the next tick, and it would only make the
+// answers of this one older. (Go's transport repeats a question, and a write of
+// which nothing was sent, when a kept connection turns out to be closed.)
+//
+// An error means that there was no whole answer; the status is the caller's to judge.
 func (c *Client) ask(ctx context.Context, r request) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.c.Clock.Wall(r.timeout))
 	defer cancel()
 	token, err := c.c.Token()
 	if err != nil {
-		return answer{}, fmt.Errorf("reading the token of Jenkins user %s: %w", c.c.User, err)
+		return answer{}, fmt.Errorf("%w: reading the token of Jenkins user %s: %w", ErrNoToken, c.c.User, err)
 	}
 	a, err := c.send(ctx, r, token)
 	if err != nil || a.status != http.StatusUnauthorized {
 		return a, err
+	}
+	if c.c.Expire != nil {
+		c.c.Expire()
 	}
 	if newer, err := c.c.Token(); err == nil && newer != token {
 		return c.send(ctx, r, newer)
@@ -131,21 +144,50 @@ func (c *Client) send(ctx context.Context, r request, token string) (a answer, e
 		Base: c.base, Client: c.http,
 		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
 	}
-	if r.before != nil {
-		if err := r.before(); err != nil {
-			return a, err
-		}
+	if err := c.fuse.blown(r.probe); err != nil {
+		return a, err
 	}
-	asked := c.c.Clock.Now()
+	ctx, release, err := c.by(ctx, r.deadline)
+	if err != nil {
+		return a, err
+	}
+	defer release()
+	a.asked = c.c.Clock.Now()
 	err = c.do(context.WithValue(ctx, answerKey{}, &a), &requester, ar, &a.body, r.query)
+	a.answered = c.c.Clock.Now()
 	code := strconv.Itoa(a.status)
 	if err != nil {
 		code = "error"
 	}
 	if c.c.Observe != nil {
-		c.c.Observe(r.endpoint, code, c.c.Clock.Now().Sub(asked))
+		c.c.Observe(r.endpoint, code, a.answered.Sub(a.asked))
 	}
+	c.fuse.note(a.status, err)
 	return a, err
+}
+
+// by is the last check of the deadline. Where there is no connection yet, the
+// context that it returns ends with the deadline too: making one may take long,
+// and the request would be sent after it.
+func (c *Client) by(ctx context.Context, deadline time.Time) (context.Context, func(), error) {
+	if deadline.IsZero() {
+		return ctx, func() {}, nil
+	}
+	left := deadline.Sub(c.c.Clock.Now())
+	if left < 0 {
+		return nil, nil, fmt.Errorf("%w: %s past the deadline", control.ErrLate, (-left).Round(time.Millisecond))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := func() bool { return true }
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) {
+			stop = c.c.Clock.AfterFunc(deadline.Sub(c.c.Clock.Now()), func() {
+				cancel(fmt.Errorf("%w: no connection before the deadline", control.ErrLate))
+			})
+		},
+		GotConn: func(httptrace.GotConnInfo) { stop() },
+	})
+	return ctx, func() { stop(); cancel(nil) }, nil
 }
 
 // do calls gojenkins, whose panics become errors.
@@ -161,6 +203,9 @@ func (c *Client) do(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.
 	}
 	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return fmt.Errorf("%w: longer than %d bytes", ErrNotJenkins, large.Limit)
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, control.ErrLate) {
+		return cause
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the whole query
 		err = wrapped.Err

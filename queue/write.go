@@ -152,21 +152,19 @@ func (c *Client) clearMark(ctx context.Context, name, text string) error {
 	if err := c.writes.acquire(ctx, time.Time{}); err != nil {
 		return err
 	}
-	var asked, answered time.Time
+	var a answer
 	ok := false
-	defer func() { c.writes.release(asked, answered, ok) }()
+	defer func() { c.writes.release(a.asked, a.answered, ok) }()
 
 	by, err := c.markOf(ctx, name)
 	if err != nil || by != scaler.Ours && by != scaler.Hook {
 		return err
 	}
-	asked = c.c.Clock.Now()
-	a, err := c.ask(ctx, request{
+	a, err = c.ask(ctx, request{
 		endpoint: Clear, method: http.MethodPost, timeout: writeTimeout,
 		path: "/computer/" + url.PathEscape(name) + "/toggleOffline",
 		form: url.Values{"offlineMessage": {text}},
 	})
-	answered = c.c.Clock.Now()
 	if err != nil {
 		return err
 	}
@@ -215,20 +213,10 @@ func (c *Client) write(ctx context.Context, r request, deadline time.Time) error
 	if err := c.writes.acquire(ctx, deadline); err != nil {
 		return err
 	}
-	var asked time.Time
+	var a answer
 	ok := false
-	defer func() { c.writes.release(asked, c.c.Clock.Now(), ok) }()
-	r.method, r.timeout = http.MethodPost, writeTimeout
-	r.before = func() error {
-		now := c.c.Clock.Now()
-		if !deadline.IsZero() && now.After(deadline) {
-			return fmt.Errorf("%w: %s past the deadline", control.ErrLate, now.Sub(deadline).Round(time.Millisecond))
-		}
-		if asked.IsZero() {
-			asked = now
-		}
-		return nil
-	}
+	defer func() { c.writes.release(a.asked, c.c.Clock.Now(), ok) }()
+	r.method, r.timeout, r.deadline = http.MethodPost, writeTimeout, deadline
 	a, err := c.ask(ctx, r)
 	if err != nil {
 		return err

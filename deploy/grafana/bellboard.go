@@ -220,6 +220,10 @@ func rows() []row {
 				query(perSecond("code", "bellboard_kube_requests_total"), "{{code}}")).codes().runbook("BellboardCannotSee"),
 			lines(6, "Kubernetes' answers", "s", "95 % came within; by verb and resource, estimated from buckets.",
 				query(quantile(0.95, window, "verb, resource", "bellboard_kube_request_duration_seconds"), "{{verb}} {{resource}}")),
+			bars("Jenkins not seen", "Looks at Jenkins that showed nothing, by cause.",
+				query(perMinute("cause", "bellboard_jenkins_unseen_total"), "{{cause}}")).runbook("BellboardCannotSee"),
+			lines(6, "Jenkins' clock", "s", "How far it is from Bellboard's. Waiting times are corrected by it.",
+				query("max(abs(bellboard_jenkins_clock_skew_seconds))", "")),
 		}},
 	}
 }

@@ -211,6 +211,8 @@ func gather(t *testing.T) map[string]map[string][]string {
 		},
 	})
 	m.Leading(true)
+	m.JenkinsUnseen("unavailable")
+	m.JenkinsSkew(time.Second)
 	m.JenkinsRequest("queue", "200", time.Millisecond)
 	m.KubeRequest("create", "pods", "201", time.Millisecond)
 	families, err := reg.Gather()

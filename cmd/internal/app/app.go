@@ -66,6 +66,7 @@ type Daemon struct {
 	metrics *metrics.Metrics
 	web     *web.Server
 	tenure  *tenure // nil: it needs no Lease
+	expire  func()  // after a token that Jenkins refused; nil: there is no file to read again
 
 	mu       sync.Mutex
 	role     string
@@ -79,8 +80,10 @@ func New(p Parts) (*Daemon, error) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d := &Daemon{parts: p, metrics: metrics.New(reg, s.ScalerTeams(), p.Version), role: "starting"}
+	d.metrics.JenkinsExpect(queue.Endpoints(), queue.Causes())
 	if p.Token == nil {
-		d.parts.Token = config.NewTokenSource(s.JenkinsTokenFile, p.Clock).Token
+		source := config.NewTokenSource(s.JenkinsTokenFile, p.Clock)
+		d.parts.Token, d.expire = source.Token, source.Expire
 	}
 	if p.Jenkins == nil {
 		t, err := JenkinsTransport(s.JenkinsCAFile)
@@ -130,8 +133,8 @@ func (d *Daemon) core(reader bool) (*core, error) {
 		kube.Wrap(func(next http.RoundTripper) http.RoundTripper { return fence{next: next, open: d.tenure.valid} })
 	}
 	jenkins, err := queue.New(queue.Config{
-		URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Transport: wire, Clock: p.Clock,
-		Instance: s.Instance, Observe: d.metrics.JenkinsRequest,
+		URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock,
+		Instance: s.Instance, Observe: d.metrics.JenkinsRequest, Unseen: d.metrics.JenkinsUnseen, Skew: d.metrics.JenkinsSkew,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jenkins: %w", err)

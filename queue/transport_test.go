@@ -1,0 +1,315 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+// pipes is a network inside a bubble: each connection takes dial to be made.
+type pipes struct {
+	dial time.Duration
+	made chan net.Conn
+	done chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.made:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+func (p *pipes) Close() error   { close(p.done); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) connect(context.Context, string, string) (net.Conn, error) {
+	time.Sleep(p.dial)
+	near, far := net.Pipe()
+	p.made <- far
+	return near, nil
+}
+
+// onPipes tells a story of a client with its own transport, in a bubble.
+func onPipes(t *testing.T, dial time.Duration, h http.HandlerFunc, story func(*testing.T, *Client)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipes{dial: dial, made: make(chan net.Conn), done: make(chan struct{})}
+		server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+		go func() { _ = server.Serve(p) }()
+		transport := NewTransport(nil)
+		transport.Proxy, transport.DialContext = nil, p.connect
+		c, err := New(Config{
+			URL: "http://jenkins/jenkins", User: "u", Instance: "bellboard", Clock: clock.Real(), Transport: transport,
+			Token: func() (string, error) { return "t", nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		story(t, c)
+		time.Sleep(time.Minute) // what is still being made is made
+		c.Close()
+		_ = server.Close()
+		synctest.Wait()
+	})
+}
+
+// TestLateConnection: the deadline holds for the sending itself, not for the
+// moment before a connection is made.
+func TestLateConnection(t *testing.T) {
+	for _, c := range []struct {
+		dial time.Duration
+		sent int32
+	}{{900 * time.Millisecond, 3}, {1100 * time.Millisecond, 0}} {
+		var sent atomic.Int32
+		onPipes(t, c.dial, func(w http.ResponseWriter, _ *http.Request) {
+			sent.Add(1)
+			time.Sleep(3 * time.Second) // a slow answer is no late sending
+			done(w, "/computer/")
+		}, func(t *testing.T, client *Client) {
+			for name, write := range map[string]func(time.Time) error{
+				"mark":   func(by time.Time) error { return client.Mark(t.Context(), "n", "x", by) },
+				"fence":  func(by time.Time) error { return client.Fence(t.Context(), "n", webPool.PoolID, by) },
+				"delete": func(by time.Time) error { return client.DeleteNode(t.Context(), "n", by) },
+			} {
+				began := time.Now()
+				err := write(began.Add(time.Second))
+				if c.sent > 0 && err != nil || c.sent == 0 && (!errors.Is(err, control.ErrLate) || time.Since(began) != time.Second) {
+					t.Errorf("%s, a connection in %s: %v after %s", name, c.dial, err, time.Since(began))
+				}
+				time.Sleep(time.Minute)
+				client.Close() // the next needs a connection of its own
+			}
+			if got := sent.Load(); got != c.sent {
+				t.Errorf("a connection in %s: %d sent, want %d", c.dial, got, c.sent)
+			}
+		})
+	}
+}
+
+// TestInFlight: what is asked at once is bounded, whoever asks.
+func TestInFlight(t *testing.T) {
+	var now, most atomic.Int32
+	onPipes(t, 0, func(w http.ResponseWriter, r *http.Request) {
+		most.Store(max(most.Load(), now.Add(1)))
+		time.Sleep(time.Second)
+		now.Add(-1)
+		name := strings.Split(r.URL.Path, "/")[3]
+		fmt.Fprintf(w, `<jnlp><application-desc><argument>s</argument><argument>%s</argument></application-desc></jnlp>`, name)
+	}, func(t *testing.T, client *Client) {
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				if _, err := client.Secret(t.Context(), fmt.Sprintf("n%d", i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := most.Load(); got != 2*maxInFlight {
+			t.Errorf("%d at once", got)
+		}
+	})
+}
+
+// TestSentOnce: no request of ours is sent again because its answer was lost;
+// Go's transport would repeat a POST, too, if it took it for one that may be.
+func TestSentOnce(t *testing.T) {
+	for name, ask := range map[string]func(*Client) error{
+		"register": func(c *Client) error { return c.Register(t.Context(), "n", webPool) },
+		"fence": func(c *Client) error {
+			return c.Fence(t.Context(), "n", webPool.PoolID, time.Now().Add(time.Minute))
+		},
+		"mark":   func(c *Client) error { return c.Mark(t.Context(), "n", "x", time.Time{}) },
+		"delete": func(c *Client) error { return c.DeleteNode(t.Context(), "n", time.Time{}) },
+		"toggle": func(c *Client) error { return c.ClearMark(t.Context(), "n", "x") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var writes atomic.Int32
+			house := &house{t: t, name: "n", mark: "bellboard(bellboard): idle", class: "x"}
+			client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					house.ServeHTTP(w, r)
+					return
+				}
+				writes.Add(1)
+				panic(http.ErrAbortHandler)
+			})
+			if _, err := client.markOf(t.Context(), "n"); err != nil { // so that a kept connection is used
+				t.Fatal(err)
+			}
+			if err := ask(client); !errors.Is(err, ErrUnavailable) || writes.Load() != 1 {
+				t.Errorf("%d sent: %v", writes.Load(), err)
+			}
+		})
+	}
+	t.Run("look", func(t *testing.T) {
+		asked := 0
+		client := newClient(t, func(http.ResponseWriter, *http.Request) {
+			asked++
+			panic(http.ErrAbortHandler)
+		})
+		if _, err := client.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || asked != 1 {
+			t.Errorf("%d asked: %v", asked, err)
+		}
+	})
+}
+
+// TestRefusedTokenLate: a write that was refused for its token goes out with a
+// newer one only as long as the answers that it rests on are young.
+func TestRefusedTokenLate(t *testing.T) {
+	for _, took := range []time.Duration{100 * time.Millisecond, 2 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			token, sent := "old", 0
+			c, err := New(Config{
+				URL: "http://h", User: "u", Instance: "bellboard", Clock: clock.Real(),
+				Token: func() (string, error) { return token, nil }, Expire: func() { token = "new" },
+				Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+					sent++
+					rec := httptest.NewRecorder()
+					if _, got, _ := r.BasicAuth(); got == "new" {
+						done(rec, "/computer/")
+					} else {
+						time.Sleep(took)
+						rec.WriteHeader(http.StatusUnauthorized)
+					}
+					return rec.Result(), nil
+				}),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = c.Mark(t.Context(), "n", "x", time.Now().Add(time.Second))
+			switch {
+			case took < time.Second && (err != nil || sent != 2):
+				t.Errorf("in time: %d sent, %v", sent, err)
+			case took > time.Second && (!errors.Is(err, control.ErrLate) || sent != 1):
+				t.Errorf("late: %d sent, %v", sent, err)
+			}
+		})
+	}
+}
+
+// TestSilentInATick: a Jenkins that falls silent under a tick's writes costs the
+// time of one of them, not of all.
+func TestSilentInATick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent atomic.Int32
+		c, err := New(Config{
+			URL: "http://h", User: "u", Instance: "bellboard", Clock: clock.Real(),
+			Token: func() (string, error) { return "t", nil },
+			Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				sent.Add(1)
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				if err := c.Register(t.Context(), fmt.Sprintf("n%d", i), webPool); !errors.Is(err, ErrUnavailable) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(began); sent.Load() != maxInFlight || took != writeTimeout {
+			t.Errorf("%d sent, in %s", sent.Load(), took)
+		}
+	})
+}
+
+// TestBackAtOnce: while Jenkins is away it gets one question a poll, and for who
+// does not look one request in five seconds; the first look after its return
+// sees, and everything goes out again.
+func TestBackAtOnce(t *testing.T) {
+	for name, restart := range map[string]jenkinssim.Restart{
+		"away": {Down: 10 * time.Minute}, "starting": {Loading: 10 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			underFire(t, jenkinssim.Config{}, func(f *fire) {
+				f.look()
+				f.jenkins.Restart(restart)
+				f.told = nil
+				for range 600 {
+					if _, err := f.client.Observe(f.Context()); !errors.Is(err, ErrUnavailable) {
+						f.Fatal(err)
+					}
+					for i := range 20 {
+						if err := f.client.Mark(f.Context(), fmt.Sprintf("web-e-%d", i%6), "x", time.Time{}); !errors.Is(err, ErrUnavailable) {
+							f.Fatal(err)
+						}
+					}
+					time.Sleep(time.Second - time.Millisecond)
+				}
+				if looks := strings.Count(strings.Join(f.told, "\n"), Computers); looks != 600 || len(f.told) > 600+600/5+enough {
+					f.Errorf("%d looks and %d requests at a Jenkins that was away for 600 polls", looks, len(f.told))
+				}
+				time.Sleep(time.Second)
+				f.look()
+				if err := f.client.Mark(f.Context(), "web-e-0", "bellboard(bellboard): idle", time.Time{}); err != nil {
+					f.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestFuseMinds: what blows it, and what does not.
+func TestFuseMinds(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		err    error
+		blows  bool
+	}{
+		"no answer":         {0, ErrUnavailable, true},
+		"half an answer":    {200, ErrUnavailable, true},
+		"502":               {502, nil, true},
+		"503":               {503, nil, true},
+		"504":               {504, nil, true},
+		"429":               {429, nil, true},
+		"an error of its":   {500, nil, false},
+		"refused":           {403, nil, false},
+		"unauthorized":      {401, nil, false},
+		"too large":         {200, ErrNotJenkins, false},
+		"fine":              {200, nil, false},
+		"given up":          {0, context.Canceled, false},
+		"late, so not sent": {0, control.ErrLate, false},
+	} {
+		f := fuse{clock: clock.Real()}
+		for range enough {
+			if err := f.blown(false); err != nil {
+				t.Errorf("%s: blown too early", name)
+			}
+			f.note(c.status, c.err)
+		}
+		if (f.blown(false) != nil) != c.blows || f.blown(true) != nil {
+			t.Errorf("%s: %v", name, f.blown(false))
+		}
+		f.note(0, context.Canceled)
+		if (f.blown(false) != nil) != c.blows {
+			t.Errorf("%s: mended by nothing", name)
+		}
+		if f.note(403, nil); f.blown(false) != nil {
+			t.Errorf("%s: an answer did not mend it", name)
+		}
+	}
+}
