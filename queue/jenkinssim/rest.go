@@ -56,7 +56,11 @@ func (j *Jenkins) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	maps.Copy(w.Header(), j.dated(a.header))
+	header := j.dated(a.header)
+	if _, set := w.Header()["Date"]; set { // by what stands in front of it
+		header.Del("Date")
+	}
+	maps.Copy(w.Header(), header)
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body)
 }
