@@ -158,13 +158,13 @@ func TestSentOnce(t *testing.T) {
 		})
 	}
 	t.Run("look", func(t *testing.T) {
-		asked := 0
+		var asked atomic.Int32
 		client := newClient(t, func(http.ResponseWriter, *http.Request) {
-			asked++
+			asked.Add(1)
 			panic(http.ErrAbortHandler)
 		})
-		if _, err := client.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || asked != 1 {
-			t.Errorf("%d asked: %v", asked, err)
+		if _, err := client.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || asked.Load() != 1 {
+			t.Errorf("%d asked: %v", asked.Load(), err)
 		}
 	})
 }
