@@ -34,6 +34,7 @@ type fire struct {
 	loop    *control.Loop // looks through the client, and writes nothing
 	metrics *metrics.Metrics
 	reg     *prometheus.Registry
+	pods    *pods
 	view    scaler.JenkinsView // the loop's last
 	err     error
 	// wire may change an answer on its way, or lose it.
@@ -62,11 +63,14 @@ func (w watched) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	return w.f.view, w.f.err
 }
 
-// noPods is a cluster that can be seen and is empty. Nothing else is asked of it.
-type noPods struct{ control.Cluster }
+// pods is a cluster that can be seen. Nothing else is asked of it.
+type pods struct {
+	control.Cluster
+	all []scaler.Pod
+}
 
-func (noPods) Observe(context.Context) (scaler.ClusterView, error) {
-	return scaler.ClusterView{At: time.Now()}, nil
+func (p *pods) Observe(context.Context) (scaler.ClusterView, error) {
+	return scaler.ClusterView{At: time.Now(), Pods: p.all}, nil
 }
 
 // underFire tells a story in a bubble: a house at work, with six nodes of ours,
@@ -75,7 +79,7 @@ func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg.Clock = clock.Real()
-		f := &fire{T: t, jenkins: jenkinssim.New(cfg), token: "token", reg: prometheus.NewRegistry()}
+		f := &fire{T: t, jenkins: jenkinssim.New(cfg), token: "token", reg: prometheus.NewRegistry(), pods: &pods{}}
 		defer f.jenkins.Close()
 		f.metrics = metrics.New(f.reg, nil, "test")
 		f.metrics.JenkinsExpect(Endpoints(), Causes())
@@ -92,8 +96,11 @@ func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		pool := webPool
+		pool.StartTimeout, pool.IdleTimeout = 5*time.Minute, time.Minute
 		f.loop = control.New(control.Config{
-			Jenkins: watched{f.client, f}, Cluster: noPods{}, Clock: clock.Real(), Instance: "bellboard",
+			Jenkins: watched{f.client, f}, Cluster: f.pods, Clock: clock.Real(), Instance: "bellboard",
+			Teams:     []scaler.Team{{Name: "web", Labels: webPool.Labels, Mode: scaler.ModeEphemeral, MaxAgents: 10, Pools: []scaler.Pool{pool}}},
 			MaxAgents: 10, Poll: time.Second, Grace: 5 * time.Minute, DryRun: true,
 		})
 		for i := range 6 {
@@ -137,6 +144,26 @@ func (f *fire) tick() scaler.Tick {
 	t := f.loop.Tick(f.Context())
 	f.metrics.Observe(t)
 	return t
+}
+
+// settle passes the time of grace, with a pod for every node: those that are not
+// online yet are on their way.
+func (f *fire) settle() {
+	f.Helper()
+	f.tick()
+	time.Sleep(6 * time.Minute)
+	for i := range 6 {
+		f.pods.all = append(f.pods.all, scaler.Pod{
+			PoolID: webPool.PoolID, Name: fmt.Sprintf("web-e-%d", i), UID: "u", ResourceVersion: "1", Phase: scaler.PodRunning,
+			Created: time.Now(), Scheduled: time.Now(), Connected: i < 2, Connect: scaler.Inbound,
+		})
+	}
+	for range 2 {
+		time.Sleep(time.Second)
+		if t := f.tick(); t.Hold != "" || t.Grace != 0 {
+			f.Fatalf("%q, %s of grace", t.Hold, t.Grace)
+		}
+	}
 }
 
 // series is the value of one series, of which each label has the value asked for.
@@ -387,6 +414,37 @@ func TestRightAnswersUnderFire(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a node deleted by somebody before us", func(t *testing.T) {
+		underFire(t, jenkinssim.Config{}, func(f *fire) {
+			f.look()
+			f.jenkins.PersonDelete("web-e-5")
+			if err := f.client.DeleteNode(f.Context(), "web-e-5", time.Time{}); !errors.Is(err, control.ErrGone) {
+				f.Error(err)
+			}
+			f.look()
+		})
+	})
+	t.Run("Swarm nodes go with their clients", func(t *testing.T) {
+		underFire(t, jenkinssim.Config{}, func(f *fire) {
+			for i := range 9 {
+				if _, err := f.jenkins.CreateSwarm(jenkinssim.SwarmAgent{
+					Name: fmt.Sprintf("web-p-%d", i), Labels: "linux", Executors: 1, Exclusive: true,
+					Description: scaler.Describe("bellboard", scaler.PoolID{Team: "web", Kind: scaler.Persistent}, false),
+				}); err != nil {
+					f.Fatal(err)
+				}
+			}
+			if v := f.look(); len(v.Nodes) != 16 {
+				f.Fatal(len(v.Nodes))
+			}
+			for i := range 9 {
+				f.jenkins.PersonDelete(fmt.Sprintf("web-p-%d", i))
+			}
+			if v := f.look(); len(v.Nodes) != 7 {
+				f.Error(len(v.Nodes))
+			}
+		})
+	})
 	t.Run("Swarm nodes go with a restart", func(t *testing.T) {
 		underFire(t, jenkinssim.Config{}, func(f *fire) {
 			for i := range 9 {
@@ -409,15 +467,44 @@ func TestRightAnswersUnderFire(t *testing.T) {
 		})
 	})
 	t.Run("queue suddenly empty", func(t *testing.T) {
+		// Jenkins says that nothing waits, and it may be so: builds that wait are
+		// cancelled. It is believed, since it does no harm: no agent that was on its
+		// way, or at work, is touched for it, and the next look has the builds again.
 		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			before := f.look()
+			f.settle()
+			before := f.view
 			f.body("queue", list("items", func([]json.RawMessage) []json.RawMessage { return []json.RawMessage{} }))
-			if v := f.look(); len(v.Items) != 0 || len(v.Nodes) != len(before.Nodes) {
-				f.Errorf("%d nodes, %d items", len(v.Nodes), len(v.Items))
+			t := f.tick()
+			if t.Hold != "" || len(f.view.Items) != 0 || len(f.view.Nodes) != len(before.Nodes) {
+				f.Errorf("%q, %d nodes, %d items", t.Hold, len(f.view.Nodes), len(f.view.Items))
+			}
+			for _, a := range t.Plan.Actions {
+				if a.Verb.Destructive() && a.Reason != scaler.ReasonOneBuild {
+					f.Errorf("%s of %s, for a queue that looked empty", a.Verb, a.Agent)
+				}
 			}
 			f.wire = nil
-			if diff := cmp.Diff(before.Items, f.look().Items); diff != "" {
+			f.tick()
+			if diff := cmp.Diff(before.Items, f.view.Items); diff != "" {
 				f.Error(diff)
+			}
+		})
+	})
+	t.Run("an agent's node missing while its build begins", func(t *testing.T) {
+		// The one answer that could kill: the pod of an agent that has not been seen
+		// online yet goes with its node.
+		underFire(t, jenkinssim.Config{}, func(f *fire) {
+			deleted := func(t scaler.Tick) bool {
+				return slices.ContainsFunc(t.Plan.Actions, func(a scaler.Action) bool { return a.Verb == scaler.DeletePod && a.Agent == "web-e-5" })
+			}
+			f.settle()
+			f.connect("web-e-5") // and takes a build at once
+			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-1] }))
+			if t := f.tick(); t.Hold != "" || deleted(t) {
+				f.Errorf("missing from one answer: hold %q, its pod deleted: %v", t.Hold, deleted(t))
+			}
+			if t := f.tick(); t.Hold != "" || !deleted(t) {
+				f.Errorf("missing from two: hold %q, its pod deleted: %v", t.Hold, deleted(t))
 			}
 		})
 	})

@@ -152,7 +152,7 @@ type memory struct {
 	typed     map[string]string // label expressions as typed -> their Source
 	labels    map[int64]string  // by queue id
 	session   string            // of the answer before
-	mine      map[string]bool   // the nodes of ours in it
+	mine      map[string]bool   // the inbound nodes of ours in it
 }
 
 // maxRemembered bounds each table; a full one is emptied and filled anew.
@@ -190,16 +190,16 @@ func (m *memory) keep(s string) string {
 	return kept
 }
 
-// whole refuses, once, an answer in which half of our nodes or more are gone
-// that were in the one before, though nothing here deleted them: Jenkins leaves
-// out of a list, without a word, what it fails to write. An answer that says
-// the same again is believed.
+// whole refuses, once, an answer in which half of our inbound nodes or more are
+// gone that were in the one before, though nothing here deleted them: Jenkins
+// leaves out of a list, without a word, what it fails to write. An answer that
+// says the same again is believed. Swarm's nodes go with their clients.
 func (m *memory) whole(session string, nodes []scaler.Node) error {
 	before, same := m.mine, m.session == session
 	m.session, m.mine = session, make(map[string]bool, len(before))
 	still := 0
 	for i := range nodes {
-		if n := &nodes[i]; n.Mine() {
+		if n := &nodes[i]; n.Mine() && !slices.Contains(n.Labels, "swarm") {
 			m.mine[n.Name] = true
 			if before[n.Name] {
 				still++

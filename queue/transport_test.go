@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
 	"bellboard/scaler/clock"
 	"bellboard/scaler/control"
 )
@@ -265,6 +266,49 @@ func TestBackAtOnce(t *testing.T) {
 				}
 				time.Sleep(time.Second)
 				f.look()
+				if err := f.client.Mark(f.Context(), "web-e-0", "bellboard(bellboard): idle", time.Time{}); err != nil {
+					f.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestLoopBackAtOnce: the loop sees Jenkins again within a poll of its return,
+// and a write goes out as soon.
+func TestLoopBackAtOnce(t *testing.T) {
+	for name, restart := range map[string]jenkinssim.Restart{
+		"away": {Down: 10 * time.Minute}, "starting": {Loading: 10 * time.Minute}, "unauthorized": {Unauthorized: 10 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			underFire(t, jenkinssim.Config{}, func(f *fire) {
+				var back time.Time // when it first saw again
+				held := 0
+				ctx, stop := context.WithCancel(f.Context())
+				ended := make(chan error)
+				loop := control.New(control.Config{
+					Jenkins: f.client, Cluster: f.pods, Clock: clock.Real(), Instance: "bellboard",
+					MaxAgents: 10, Poll: time.Second, Grace: 5 * time.Minute, DryRun: true,
+					Record: func(tick scaler.Tick) {
+						if tick.Hold != "" {
+							held++
+							back = time.Time{}
+						} else if back.IsZero() {
+							back = time.Now()
+						}
+					},
+				})
+				f.jenkins.Restart(restart)
+				returns := time.Now().Add(10 * time.Minute)
+				go func() { ended <- loop.Run(ctx) }()
+				time.Sleep(11 * time.Minute)
+				stop()
+				if err := <-ended; err != nil {
+					f.Error(err)
+				}
+				if after := back.Sub(returns); after < 0 || after > time.Second || held < 590 || held > 601 {
+					f.Errorf("seen again %s after its return, and %d ticks held", after, held)
+				}
 				if err := f.client.Mark(f.Context(), "web-e-0", "bellboard(bellboard): idle", time.Time{}); err != nil {
 					f.Error(err)
 				}

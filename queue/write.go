@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -126,10 +127,12 @@ func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time
 	err := c.write(ctx, request{
 		endpoint: Delete, path: "/computer/" + url.PathEscape(name) + "/doDelete",
 	}, deadline)
+	if err == nil || errors.Is(err, control.ErrGone) {
+		c.deleted(name)
+	}
 	if err != nil {
 		return fmt.Errorf("deleting node %s: %w", name, err)
 	}
-	c.deleted(name)
 	return nil
 }
 
