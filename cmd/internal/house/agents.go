@@ -22,6 +22,9 @@ type agents struct {
 	clock   clock.Clock
 	jenkins *jenkinssim.Jenkins
 	pods    Pods
+	// hold, if set, keeps an agent from connecting for as long as it waits; an
+	// error ends the agent. Only tests set it, before anything starts.
+	hold func(ctx context.Context, pod *corev1.Pod) error
 
 	mu      sync.Mutex
 	rng     *rand.Rand
@@ -183,6 +186,9 @@ func (a *agents) run(ctx context.Context, p *process) {
 	away := time.Duration(0)
 	for {
 		if clock.Sleep(ctx, a.clock, wait) != nil {
+			return
+		}
+		if a.hold != nil && a.hold(ctx, p.pod) != nil {
 			return
 		}
 		ch, err := a.connect(ctx, cmd, p)

@@ -3,5 +3,5 @@
 package house
 
 // The race detector makes a day several times as long: under it a few days are
-// played for its own sake, and all of them without it.
-func init() { defaultSeeds = 3 }
+// played for its own sake, and all of them without it. So with the restarts.
+func init() { defaultSeeds, restartStride = 3, 11 }

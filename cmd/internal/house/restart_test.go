@@ -1,0 +1,562 @@
+package house
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+// restartStride is which of the rows are played: every one, but under the race detector.
+var restartStride = 1
+
+// way is how the agents that are there at a restart come back.
+type way string
+
+const (
+	early way = "early" // before Jenkins itself knows what resumes
+	late  way = "late"  // within the time that Jenkins waits for them
+	never way = "never"
+	stay  way = "stay" // they are not cut at all
+)
+
+// lateBy is later than Bellboard's return and earlier than the end of Jenkins'
+// patience with a cut Swarm node, which is four minutes.
+const lateBy = 3*time.Minute + 30*time.Second
+
+// again is a restart whose first good answers, and the agents that come early,
+// fall before a tick, and the items that resume after it.
+var again = jenkinssim.Restart{Down: 7 * time.Second, Loading: 5 * time.Second, Unauthorized: 700 * time.Millisecond}
+
+// away is how long nobody gets a good answer: a second of 503 follows the 401.
+func away(r jenkinssim.Restart) time.Duration {
+	return r.Down + r.Loading + r.Unauthorized + time.Second
+}
+
+// step is one step of an agent's life, by the pair table's name for it.
+type step struct {
+	class scaler.Class
+	how   scaler.Connect
+	// reach brings the agent there.
+	reach func(*stage)
+	// connected: a restart of Bellboard alone may also find it undisturbed.
+	connected bool
+	// doomed: its build ends whatever Bellboard does.
+	doomed bool
+	// later happens a minute after the restart.
+	later func(*stage)
+}
+
+const (
+	inbound = scaler.Inbound
+	swarmed = scaler.Swarm
+	minute  = time.Minute
+)
+
+// steps are every class of the table, reached by each kind of agent that can.
+var steps = []step{
+	{class: scaler.Berth, how: inbound, reach: (*stage).berth},
+	{class: scaler.Berth, how: swarmed, reach: (*stage).berth},
+	{class: scaler.Coming, how: inbound, reach: (*stage).hired},
+	{class: scaler.Coming, how: swarmed, reach: (*stage).hired},
+	{class: scaler.Stuck, how: inbound, reach: (*stage).stuck},
+	{class: scaler.Stuck, how: swarmed, reach: (*stage).stuck},
+	{class: scaler.Busy, how: inbound, reach: (*stage).hired, connected: true},
+	{class: scaler.Busy, how: swarmed, reach: (*stage).hired, connected: true},
+	{class: scaler.Draining, how: inbound, reach: (*stage).hired, connected: true},
+	{class: scaler.Draining, how: swarmed, reach: (*stage).disrupted, connected: true},
+	{class: scaler.Free, how: inbound, reach: (*stage).free, connected: true},
+	{class: scaler.Free, how: swarmed, reach: (*stage).free, connected: true},
+	{class: scaler.Drained, how: inbound, reach: (*stage).drained, connected: true},
+	{class: scaler.Drained, how: swarmed, reach: (*stage).drained, connected: true},
+	{class: scaler.Going, how: inbound, reach: (*stage).free, connected: true},
+	{class: scaler.Going, how: swarmed, reach: (*stage).free, connected: true},
+	{class: scaler.Cut, how: inbound, reach: (*stage).cutAtWork},
+	{class: scaler.Cut, how: swarmed, reach: (*stage).cutAtWork},
+	{class: scaler.Reconnecting, how: inbound, reach: (*stage).cutIdle},
+	{class: scaler.Reconnecting, how: swarmed, reach: (*stage).cutIdle},
+	{class: scaler.Ghost, how: inbound, reach: (*stage).cutIdle},
+	{class: scaler.Ghost, how: swarmed, reach: (*stage).cutIdle},
+	{class: scaler.Fenced, how: swarmed, reach: (*stage).cutIdle},
+	{class: scaler.FenceInTheWay, how: swarmed, reach: (*stage).wantedBehindFence},
+	{class: scaler.Resuming, how: inbound, reach: (*stage).resuming},
+	{class: scaler.Resuming, how: swarmed, reach: (*stage).wantedWhenDrained, connected: true},
+	{class: scaler.Awaited, how: inbound, reach: (*stage).resuming},
+	{class: scaler.Awaited, how: swarmed, reach: (*stage).resuming},
+	{class: scaler.Ended, how: inbound, reach: (*stage).ended},
+	{class: scaler.Ended, how: swarmed, reach: (*stage).ended},
+	{class: scaler.Held, how: inbound, reach: (*stage).held, connected: true, later: (*stage).letGo},
+	{class: scaler.Held, how: swarmed, reach: (*stage).held, connected: true, later: (*stage).letGo},
+	{class: scaler.Leaving, how: inbound, reach: (*stage).leaving, connected: true},
+	{class: scaler.Leaving, how: swarmed, reach: (*stage).leaving, connected: true},
+	{class: scaler.Intruder, how: inbound, reach: (*stage).intruder, connected: true},
+	{class: scaler.Lost, how: inbound, reach: (*stage).lost, doomed: true},
+	{class: scaler.Lost, how: swarmed, reach: (*stage).lost, doomed: true},
+	{class: scaler.Stray, how: inbound, reach: (*stage).stray},
+	{class: scaler.Stray, how: swarmed, reach: (*stage).stray},
+}
+
+// restarts are what restarts, and in which ways the agents may come back.
+var restarts = []struct {
+	what string
+	do   func(*stage, way)
+	ways []way
+}{
+	{"Jenkins", (*stage).restartJenkins, []way{early, late, never}},
+	{"Bellboard", (*stage).restartBellboard, []way{stay, early, late, never}},
+	{"both", (*stage).restartBoth, []way{early, late, never}},
+}
+
+// TestRestarts restarts Jenkins, Bellboard and both at every step of an agent's
+// life. A build that was at work survives it if its agent comes back; one that
+// waited gets another agent; whatever came, Bellboard kills none and leaves
+// nothing behind.
+func TestRestarts(t *testing.T) {
+	for _, c := range scaler.Classes() {
+		if !slices.ContainsFunc(steps, func(s step) bool { return s.class == c }) {
+			t.Errorf("no row for an agent that is %s", c)
+		}
+	}
+	n := 0
+	for _, s := range steps {
+		for _, r := range restarts {
+			for _, how := range r.ways {
+				if how == stay && !s.connected {
+					continue
+				}
+				if n++; n%restartStride != 0 {
+					continue
+				}
+				t.Run(strings.Join([]string{string(s.class), string(s.how), r.what, string(how)}, "/"), func(t *testing.T) {
+					t.Parallel()
+					restart(t, s, r.do, how, control.Sabotage{}, (*stage).judge)
+				})
+			}
+		}
+	}
+}
+
+// TestRestartsMatter plays rows without the safeguard that they are there for:
+// a build must die then, or the rows above would say nothing.
+func TestRestartsMatter(t *testing.T) {
+	row := func(c scaler.Class, how scaler.Connect) step {
+		return steps[slices.IndexFunc(steps, func(s step) bool { return s.class == c && s.how == how })]
+	}
+	for name, r := range map[string]struct {
+		step   step
+		way    way
+		unsafe control.Sabotage
+	}{
+		"no restart grace":                        {row(scaler.Draining, inbound), early, control.Sabotage{Sabotage: scaler.Sabotage{IgnoreGrace: true}}},
+		"a pinned item does not protect its node": {row(scaler.Draining, inbound), late, control.Sabotage{Sabotage: scaler.Sabotage{IgnorePins: true}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			restart(t, r.step, (*stage).restartJenkins, r.way, r.unsafe, func(s *stage, _ way, _ step) {
+				if s.Jenkins.Stats().Killed == 0 {
+					s.Errorf("no build was killed without this safeguard")
+				}
+			})
+		})
+	}
+}
+
+// restart plays one row: it brings an agent to a step, restarts, and lets the
+// house empty itself.
+func restart(t *testing.T, at step, do func(*stage, way), how way, unsafe control.Sabotage, judge func(*stage, way, step)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{T: t, how: at.how, seen: make(chan scaler.Tick, 1), back: map[string]time.Time{}}
+		team := []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_POLL_INTERVAL=2s"}
+		if at.how == swarmed {
+			team = append(team, "BELLBOARD_TEAM_WEB_MODE=persistent", "BELLBOARD_TEAM_WEB_IDLE_TIMEOUT=1m")
+		}
+		var err error
+		s.House, err = New(t.Context(), Config{Clock: clock.Real(), Environ: team, Loads: []Load{}, Unsafe: unsafe, Record: s.record})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		s.agents.hold = s.hold
+		s.begin()
+		at.reach(s)
+		s.reaches(at.class)
+		do(s, how)
+		// Whoever waits by then is served as if nothing had been.
+		s.submit("next", minute)
+		if at.later != nil {
+			s.clock.AfterFunc(minute, func() { at.later(s) })
+		}
+		s.evening(context.Background())
+		judge(s, how, at)
+	})
+}
+
+// stage is a house with one agent in the light.
+type stage struct {
+	*testing.T
+	*House
+	how  scaler.Connect
+	name string // the agent's
+	id   int64  // its build; 0 is none
+	seen chan scaler.Tick
+	over bool
+
+	mu    sync.Mutex
+	back map[string]time.Time // when an agent that stays away comes back
+}
+
+// judge compares the accounts with what would have been without Bellboard.
+func (s *stage) judge(how way, at step) {
+	if st := s.Jenkins.Stats(); st.Killed > 0 || st.Queued+st.Running > 0 {
+		s.Errorf("%d builds were killed, %d still wait and %d run", st.Killed, st.Queued, st.Running)
+	}
+	for _, b := range s.Jenkins.Builds() {
+		mine := b.ID == s.id
+		switch {
+		case b.Result == "SUCCESS":
+			if mine && at.doomed {
+				s.Errorf("a build without an agent succeeded: %+v", b)
+			}
+		case b.Job.Name == fickle:
+		case mine && (at.doomed || how == never || how == stay && !at.connected):
+		default:
+			s.Errorf("it would have lived: %+v", b)
+		}
+	}
+	if left := s.left(); len(left) > 0 {
+		s.Errorf("left behind: %v", left)
+	}
+	if broken := s.Broken(); len(broken) > 0 {
+		s.Errorf("a plan broke a promise: %v", broken)
+	}
+}
+
+// evening ends what only the test keeps going, then empties the house.
+func (s *stage) evening(ctx context.Context) {
+	// A build that wants an agent that is no more waits until somebody cancels it.
+	stop := s.clock.AfterFunc(12*minute, func() { s.Jenkins.Cancel(s.id) })
+	defer stop()
+	idle := func() bool { st := s.Jenkins.Stats(); return st.Queued+st.Running == 0 }
+	if err := s.until(ctx, 30*minute, idle); err != nil {
+		s.Errorf("builds did not end %v: %+v", err, s.Jenkins.Stats())
+	}
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	s.daemon.drain()
+	if err := s.until(ctx, 30*minute, func() bool { return s.orphans() == 0 }); err != nil {
+		s.Errorf("the house is not empty %v", err)
+	}
+}
+
+func (s *stage) begin() {
+	s.Helper()
+	if err := s.start(s.Context()); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// record keeps the newest tick for who waits for one.
+func (s *stage) record(t scaler.Tick) {
+	select {
+	case <-s.seen:
+	default:
+	}
+	s.seen <- t
+}
+
+// ticks looks at ticks until one is as wanted.
+func (s *stage) ticks(what string, as func(*scaler.Tick) bool) {
+	s.Helper()
+	limit := time.After(40 * minute)
+	for {
+		select {
+		case t := <-s.seen:
+			if as(&t) {
+				return
+			}
+		case <-limit:
+			s.Fatalf("%s is never %s", s.name, what)
+		}
+	}
+}
+
+// reaches waits until a tick has found the agent in that class.
+func (s *stage) reaches(c scaler.Class) {
+	s.Helper()
+	s.ticks(string(c), func(t *scaler.Tick) bool {
+		for i := range t.Plan.Agents {
+			if a := &t.Plan.Agents[i]; a.Class == c && (a.Name == s.name || s.name == "") {
+				s.name = a.Name
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// does waits until a tick has done that to the agent.
+func (s *stage) does(v scaler.Verb) {
+	s.Helper()
+	s.ticks(string(v), func(t *scaler.Tick) bool {
+		return slices.ContainsFunc(t.Outcomes, func(o scaler.Outcome) bool {
+			return o.Action.Verb == v && o.Action.Agent == s.name && o.Result == scaler.Done
+		})
+	})
+}
+
+func (s *stage) submit(name string, d time.Duration) int64 {
+	return s.Jenkins.Submit(jenkinssim.Job{Name: name, Label: "linux", Pipeline: true, Duration: d})
+}
+
+// hold keeps an agent away for as long as its row says.
+func (s *stage) hold(ctx context.Context, pod *corev1.Pod) error {
+	for {
+		s.mu.Lock()
+		wait := time.Until(s.back[pod.Name])
+		s.mu.Unlock()
+		if wait <= 0 {
+			return ctx.Err()
+		}
+		if err := clock.Sleep(ctx, s.clock, min(wait, 100*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
+// ever is longer than any row.
+const ever = 1000 * time.Hour
+
+// keep has an agent stay away for so long, should it lose its connection.
+func (s *stage) keep(name string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.back[name] = time.Now().Add(d)
+}
+
+// comeBack says when the agents come back, counted from Jenkins' return.
+func (s *stage) comeBack(how way, since time.Duration) {
+	wait := map[way]time.Duration{early: since + 100*time.Millisecond, late: since + lateBy, never: ever}[how]
+	for _, p := range s.Cluster.Pods() {
+		s.keep(p.Name, wait)
+	}
+	s.keep(s.name, wait)
+}
+
+// cut ends an agent's connection and not its process.
+func (s *stage) cut(name string) {
+	s.agents.mu.Lock()
+	p := s.agents.byName[name]
+	s.agents.mu.Unlock()
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ch != nil {
+		p.ch.Close("chaos")
+	}
+}
+
+func (s *stage) restartJenkins(how way) {
+	s.comeBack(how, away(again))
+	s.Jenkins.Restart(again)
+}
+
+func (s *stage) restartBellboard(how way) {
+	if how != stay {
+		s.comeBack(how, 0)
+		for _, p := range s.Cluster.Pods() {
+			s.cut(p.Name)
+		}
+	}
+	s.daemon.kill()
+	time.Sleep(30 * time.Second)
+	s.begin()
+}
+
+// restartBoth: Bellboard is back two minutes after Jenkins.
+func (s *stage) restartBoth(how way) {
+	s.daemon.kill()
+	s.restartJenkins(how)
+	time.Sleep(away(again) + 2*minute)
+	s.begin()
+}
+
+// work is longer than an agent may be late, and than the restart grace.
+const work = 7 * minute
+
+func (s *stage) berth() {}
+
+// hired has a build wait for its agent, and then run on it.
+func (s *stage) hired() {
+	s.id = s.submit("work", work)
+	s.agent()
+}
+
+// agent waits for the pod of the agent in the light.
+func (s *stage) agent() {
+	s.Helper()
+	for range 600 {
+		if pods := s.Cluster.Pods(); len(pods) > 0 {
+			s.name = pods[0].Name
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	s.Fatal("no agent is made")
+}
+
+// fickle is a build that is cancelled while it waits.
+const fickle = "fickle"
+
+// free has an agent without a build: who wanted it has changed his mind.
+func (s *stage) free() {
+	id := s.submit(fickle, work)
+	s.agent()
+	s.Jenkins.Cancel(id)
+}
+
+func (s *stage) stuck() {
+	s.hired()
+	s.keep(s.name, ever)
+}
+
+func (s *stage) disrupted() {
+	s.hired()
+	s.reaches(scaler.Busy)
+	s.Cluster.Disrupt("ci", s.name)
+}
+
+// drained has an agent wait, marked and idle, for the end of a grace.
+func (s *stage) drained() {
+	s.free()
+	s.does(scaler.Mark)
+	s.daemon.kill()
+	s.begin()
+	s.reaches(scaler.Drained)
+}
+
+func (s *stage) cutAtWork() {
+	s.hired()
+	s.reaches(scaler.Busy)
+	s.keep(s.name, ever)
+	s.cut(s.name)
+}
+
+func (s *stage) cutIdle() {
+	s.free()
+	s.reaches(scaler.Free)
+	s.keep(s.name, ever)
+	s.cut(s.name)
+}
+
+// wantedBehindFence: somebody wants the very agent that was just fenced.
+func (s *stage) wantedBehindFence() {
+	s.cutIdle()
+	s.does(scaler.Fence)
+	s.wanted()
+}
+
+func (s *stage) wantedWhenDrained() {
+	s.drained()
+	s.wanted()
+}
+
+func (s *stage) wanted() {
+	s.id = s.Jenkins.Submit(jenkinssim.Job{Name: "by-hand", Label: s.name, Duration: minute})
+}
+
+// resuming has a build wait for its agent after an earlier restart.
+func (s *stage) resuming() {
+	s.hired()
+	s.reaches(scaler.Busy)
+	if s.how == inbound {
+		s.reaches(scaler.Draining)
+	}
+	s.keep(s.name, ever)
+	s.Jenkins.Restart(again)
+}
+
+func (s *stage) ended() {
+	s.free()
+	s.reaches(scaler.Free)
+	s.agents.Terminate(s.Cluster.Pod("ci", s.name), "chaos")
+	s.Cluster.Exit("ci", s.name, 1)
+}
+
+func (s *stage) held() {
+	s.hired()
+	s.reaches(scaler.Busy)
+	s.Jenkins.PersonOffline(s.name, "looking at it")
+}
+
+func (s *stage) letGo() { s.Jenkins.PersonOnline(s.name) }
+
+// leaving: somebody deletes its pod, which lives for ten minutes more.
+func (s *stage) leaving() {
+	s.hired()
+	s.reaches(scaler.Busy)
+	s.Cluster.Delete("ci", s.name, "chaos", 20*minute)
+}
+
+func (s *stage) lost() {
+	s.hired()
+	s.reaches(scaler.Busy)
+	s.Cluster.Delete("ci", s.name, "chaos", 0)
+}
+
+func (s *stage) stray() {
+	s.reaches(scaler.Berth)
+	s.daemon.kill()
+	s.begin()
+}
+
+// intruder is an agent whose pod nobody knows of, with a build on it.
+func (s *stage) intruder() {
+	s.reaches(scaler.Berth)
+	s.name = "web-e-0000000000"
+	ch := s.Jenkins.AddNode(jenkinssim.Node{
+		Name: s.name, Labels: "linux ephemeral", Exclusive: true,
+		Description: scaler.Describe("bellboard", scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, false),
+	}, true)
+	s.id = s.submit("work", work)
+	go s.stranger(ch)
+}
+
+// stranger is that agent's process: it comes back as its row says, and ends
+// when all builds have ended.
+func (s *stage) stranger(ch *jenkinssim.Channel) {
+	for {
+		s.mu.Lock()
+		over, wait := s.over, time.Until(s.back[s.name])
+		s.mu.Unlock()
+		if over {
+			if ch != nil {
+				ch.Close("self")
+			}
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+		if ch != nil {
+			select {
+			case <-ch.Done():
+				ch = nil
+			default:
+			}
+		}
+		if ch == nil && wait <= 0 {
+			ch, _ = s.Jenkins.Connect(s.name, s.Jenkins.Secret(s.name), s.name)
+		}
+	}
+}
