@@ -12,6 +12,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
 	"bellboard/scaler/clock"
 	"bellboard/scaler/control"
 )
@@ -125,6 +127,68 @@ func TestSafeguardsMatter(t *testing.T) {
 				}
 			}
 			t.Errorf("no build was killed in %d days without this safeguard", max(*seeds, 20))
+		})
+	}
+}
+
+// TestOneBuild: an ephemeral agent gets one build. The hook in Jenkins sees to
+// it even where Bellboard may not mark; without the hook Bellboard marks at first
+// sight; where neither can be, the builds that come second are counted.
+func TestOneBuild(t *testing.T) {
+	for _, tt := range []struct {
+		name              string
+		hook              bool
+		denied            []string
+		agents, sights    int // agents used, and ticks that saw one at work and unmarked
+		second, countedAs int // second builds, as Jenkins and as Bellboard count them
+	}{
+		{name: "hook", hook: true, agents: 4},
+		{name: "hook alone", hook: true, denied: []string{"hudson.model.Computer.Disconnect"}, agents: 4},
+		{name: "marked at first sight", agents: 4, sights: 4},
+		{name: "neither", denied: []string{"hudson.model.Computer.Disconnect"}, agents: 1, sights: 48, second: 3, countedAs: 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sights, counted := 0, 0
+				h, err := New(t.Context(), Config{
+					Clock: clock.Real(), Hook: tt.hook, Loads: []Load{},
+					Environ: []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral"},
+					Record: func(tick scaler.Tick) {
+						for i := range tick.Plan.Agents {
+							if tick.Plan.Agents[i].Class == scaler.Busy {
+								sights++
+							}
+						}
+						for _, n := range tick.Facts.SecondBuilds {
+							counted += n
+						}
+					},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer h.Close()
+				h.Jenkins.Deny(tt.denied...)
+				if err := h.start(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				for range 4 {
+					h.Jenkins.Submit(jenkinssim.Job{Name: "web", Label: "linux", Duration: 12 * time.Second})
+					time.Sleep(40 * time.Second)
+				}
+				h.daemon.kill()
+				nodes := map[string]bool{}
+				for _, b := range h.Jenkins.Builds() {
+					nodes[b.Node] = true
+				}
+				st := h.Jenkins.Stats()
+				if st.Succeeded != 4 || len(nodes) != tt.agents || st.SecondBuilds != tt.second {
+					t.Errorf("%d builds succeeded on %d agents, %d as second ones; want 4 on %d, %d", st.Succeeded, len(nodes), st.SecondBuilds, tt.agents, tt.second)
+				}
+				if sights != tt.sights || counted != tt.countedAs {
+					t.Errorf("agents were seen at work and unmarked %d times, and %d second builds were counted; want %d and %d", sights, counted, tt.sights, tt.countedAs)
+				}
+			})
 		})
 	}
 }
