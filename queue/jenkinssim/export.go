@@ -1,6 +1,7 @@
 package jenkinssim
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,9 @@ const (
 	classQueue           = "hudson.model.Queue"
 	classFreeStyle       = "hudson.model.FreeStyleProject"
 	classFreeStyleBuild  = "hudson.model.FreeStyleBuild"
+	classLabelLoad       = "hudson.model.Label$1"
+	classFolder          = "com.cloudbees.hudson.plugins.folder.Folder"
+	classMatrix          = "hudson.matrix.MatrixProject"
 	classMatrixCell      = "hudson.matrix.MatrixConfiguration"
 	classMatrixRun       = "hudson.matrix.MatrixRun"
 	classWorkflowJob     = "org.jenkinsci.plugins.workflow.job.WorkflowJob"
@@ -102,7 +106,7 @@ func (w *page) computer(p *pruner, n *node) {
 	w.propBool(p, "jnlpAgent", 1, !builtIn)
 	w.propBool(p, "launchSupported", 1, builtIn)
 	if w.prop(p, "loadStatistics", 1) != nil {
-		w.open("hudson.model.Label$1")
+		w.open(classLabelLoad)
 		w.close()
 	}
 	w.propBool(p, "manualLaunchAllowed", 1, true)
@@ -435,21 +439,6 @@ func (w *page) leftItem(p *pruner, l leftItem) {
 	w.close()
 }
 
-// load writes the load statistics without their series: nothing reads those.
-func (w *page) load(p *pruner, class string, overall bool) {
-	w.open(class)
-	for _, series := range [...]string{
-		"availableExecutors", "busyExecutors", "connectingExecutors", "definedExecutors", "idleExecutors",
-		"onlineExecutors", "queueLength", "totalExecutors", "totalQueueLength",
-	} {
-		if (overall || series != "totalQueueLength") && w.prop(p, series, 1) != nil {
-			w.open("")
-			w.close()
-		}
-	}
-	w.close()
-}
-
 func (w *page) label(p *pruner, text string) {
 	e := label.Parse(text)
 	v := w.j.view(e)
@@ -479,9 +468,8 @@ func (w *page) label(p *pruner, text string) {
 		}
 	}
 	w.propInt(p, "idleExecutors", 1, int64(v.idle))
-	if w.prop(p, "loadStatistics", 1) != nil {
-		w.open("hudson.model.Label$1")
-		w.close()
+	if k := w.prop(p, "loadStatistics", 1); k != nil {
+		w.load(k, classLabelLoad, w.j.loadOf(e))
 	}
 	w.propStr(p, "name", 2, e.String())
 	if k := w.prop(p, "nodes", 1); k != nil {
@@ -569,13 +557,50 @@ func (w *page) root(p *pruner) {
 	w.open("hudson.model.Hudson")
 	w.nodeProps(p, w.j.builtIn)
 	w.propNull(p, "description", 1)
-	w.propEmpty(p, "jobs")
+	if k := w.prop(p, "jobs", 1); k != nil {
+		names := w.j.jobNames()
+		w.array(k, len(names), func(i int) { w.job(k, names[i]) })
+	}
 	w.propNull(p, "quietDownReason", 1)
 	w.propBool(p, "quietingDown", 1, w.j.quieting)
 	w.propInt(p, "slaveAgentPort", 1, -1)
 	w.propStr(p, "url", 1, w.base)
-	w.propBool(p, "useCrumbs", 1, true)
+	w.propBool(p, "useCrumbs", 1, !w.j.cfg.NoCrumbs)
 	w.propBool(p, "useSecurity", 1, true)
 	w.propEmpty(p, "views")
 	w.close()
+}
+
+// jobNames are the jobs and folders at the top, of all builds ever asked for;
+// who may not read jobs sees none.
+func (j *Jenkins) jobNames() []string {
+	if j.denied[permJobRead] {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(j.jobs))
+}
+
+func (w *page) job(p *pruner, name string) {
+	class := w.j.jobs[name]
+	w.open(class)
+	w.propStr(p, "name", 3, name)
+	w.propStr(p, "url", 3, w.base+Job{Name: name}.path())
+	if class != classFolder {
+		w.propStr(p, "color", 3, "notbuilt")
+	}
+	w.close()
+}
+
+// topClass is the class of what is at the top of the job's name.
+func (job Job) topClass() string {
+	switch {
+	case strings.Contains(job.Name, "/"):
+		return classFolder
+	case job.Pipeline:
+		return classWorkflowJob
+	case job.Cell != "":
+		return classMatrix
+	default:
+		return classFreeStyle
+	}
 }

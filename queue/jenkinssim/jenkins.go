@@ -19,6 +19,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -166,6 +167,8 @@ type Jenkins struct {
 	left      []leftItem
 	lastID    int64
 	numbers   map[string]int
+	jobs      map[string]string // what is at the top, with its class
+	loads     loads
 	alive     []*build // started pipelines and builds with an executor, in order of starting
 	kicked    bool
 	nextCheck *event
@@ -200,6 +203,8 @@ func New(cfg Config) *Jenkins {
 		pins:    map[string]*item{},
 		whys:    map[whyKey]string{},
 		numbers: map[string]int{},
+		jobs:    map[string]string{},
+		loads:   newLoads(cfg.Clock.Now()),
 	}
 	j.newSession()
 	j.builtIn = &node{class: classBuiltIn, mode: modeNormal, executors: cfg.BuiltInExecutors}
@@ -265,6 +270,8 @@ func (j *Jenkins) Submit(job Job) int64 {
 	now := j.clk.Now()
 	b := &build{Build: Build{Job: job, Queued: now}}
 	j.stats.Queued++
+	top, _, _ := strings.Cut(job.Name, "/")
+	j.jobs[top] = job.topClass()
 	it := &item{build: b, since: now, timestamp: now.Add(job.QuietPeriod), state: waiting}
 	it.setLabel(job.label())
 	j.lastID++

@@ -29,6 +29,7 @@ func TestRestartPlain(t *testing.T) {
 		h.Submit(Job{Name: "next", Pipeline: true, Label: "linux", Duration: time.Second})
 		time.Sleep(time.Second)
 		h.want("before", h.sees("a1"), "part of next #1: Waiting for next available executor on ‘linux’ / online busy connected")
+		id := h.queueNow().Items[0].ID
 		session := h.get(queueTree).header.Get("X-Jenkins-Session")
 		h.Restart(usual)
 		if !ended(c) {
@@ -56,6 +57,9 @@ func TestRestartPlain(t *testing.T) {
 		h.want("first answer", h.sees("a1"), "part of next #1: All nodes of label ‘linux’ are offline / offline idle")
 		if s := h.get(queueTree).header.Get("X-Jenkins-Session"); s == session || len(s) != 8 {
 			h.Errorf("session %s after %s", s, session)
+		}
+		if again := h.queueNow().Items[0].ID; again != id {
+			h.Errorf("item %d is %d after the restart", id, again)
 		}
 		time.Sleep(500 * time.Millisecond)
 		h.want("half a second later", h.sees("a1"),
@@ -477,6 +481,19 @@ func TestDrain(t *testing.T) {
 		h.mark("d1", markText)
 		time.Sleep(time.Second)
 		h.want("given back", h.sees("d1"), "d: ‘d1’ is offline / offline idle marked connected ("+markText+")")
+	})
+	inBubble(t, Config{}, func(h *house) {
+		h.create("d1", "", "linux")
+		c := h.connect("d1", "d1")
+		time.Sleep(time.Second)
+		h.Submit(Job{Name: "d", Label: "linux", Duration: time.Second})
+		time.Sleep(maintainDelay + startDelay/2)
+		c.Close("chaos")
+		time.Sleep(time.Second)
+		h.want("given back by a lost agent", h.sees("d1"), "d: ‘d1’ is offline / offline idle (Connection was broken)")
+		h.connect("d1", "d1")
+		time.Sleep(3 * time.Second)
+		h.want("fate", h.fate(), "d SUCCESS")
 	})
 }
 

@@ -105,6 +105,11 @@ func TestStatuses(t *testing.T) {
 				`{"_class":"hudson.model.Hudson","mode":"NORMAL","nodeName":"","numExecutors":0,"quietingDown":false,"url":"http://jenkins:8080/","useCrumbs":true,"useSecurity":true}`,
 			},
 			{"label", "GET", "/label/linux%26%26docker/api/json?tree=name,offline,nodes[nodeName]", nil, nil, 200, nil, `"name":"linux&&docker","nodes":[],"offline":true`},
+			{"agents' page, asked by nobody", "GET", "/wsagents/", nil, anonymous, 400, []string{"X-Jenkins: -"}, "only for use from agent.jar in WebSocket mode"},
+			{"Swarm's client, asked by nobody", "HEAD", "/swarm/swarm-client.jar", nil, anonymous, 200, []string{"Content-Type: application/java-archive"}, ""},
+			{"another file of Swarm's", "GET", "/swarm/other.jar", nil, nil, 404, nil, ""},
+			{"page to mark a node", "GET", "/computer/(built-in)/markOffline", nil, nil, 200, []string{"X-Jenkins: 2.568.1"}, "offlineMessage"},
+			{"page to mark a node, anonymous", "GET", "/computer/(built-in)/markOffline", nil, anonymous, 403, nil, ""},
 			{"quiet down", "POST", "/quietDown", nil, nil, 302, []string{"Location: /"}, ""},
 			{"quieting", "GET", "/api/json?tree=quietingDown", nil, nil, 200, nil, `"quietingDown":true`},
 			{"cancel quiet down", "POST", "/cancelQuietDown", nil, nil, 302, nil, ""},
@@ -220,7 +225,19 @@ func TestPermissions(t *testing.T) {
 		if a := h.get("/computer/n1/jenkins-agent.jnlp"); a.status != 403 || a.header.Get("X-Required-Permission") != permConnect {
 			t.Errorf("secret: %d", a.status)
 		}
+		// Jenkins refuses this before it asks who wants it: it shows nothing.
+		h.Deny(permDelete)
+		if a := h.post("/computer/(built-in)/doDelete", nil); a.status != 400 {
+			t.Errorf("deleting the built-in node without Agent/Delete: %d", a.status)
+		}
+		h.Deny(permDisconnect)
+		if a := h.get("/computer/(built-in)/markOffline"); a.status != 200 || strings.Contains(a.body, "offlineMessage") {
+			t.Errorf("page to mark a node: %d %s", a.status, a.body)
+		}
+		h.Deny()
+		h.want("jobs", h.get("/api/json?tree=jobs[name]").body, `{"_class":"hudson.model.Hudson","jobs":[{"_class":"hudson.model.FreeStyleProject","name":"j"}]}`)
 		h.Deny(permJobRead)
+		h.want("jobs without Job/Read", h.get("/api/json?tree=jobs[name]").body, `{"_class":"hudson.model.Hudson","jobs":[]}`)
 		h.want("queue without Job/Read", h.get("/queue/api/json?tree=items[id]").body, `{"_class":"hudson.model.Queue","items":[]}`)
 		h.Deny()
 		h.want("queue", h.get("/queue/api/json?tree=items[id]").body,
@@ -315,6 +332,15 @@ func TestTree(t *testing.T) {
 				t.Errorf("tree %q: %d, want 500", bad, a.status)
 			}
 		}
+	})
+}
+
+// TestText: UTF-8 goes out as it is; only control characters are escaped.
+func TestText(t *testing.T) {
+	inBubble(t, Config{}, func(h *house) {
+		h.create("n1", "a\tb\u0001 \"größe\" \\ ‘x’ 😀", "linux")
+		h.want("description", h.get("/computer/n1/api/json?tree=description").body,
+			`{"_class":"hudson.slaves.SlaveComputer","description":"a\tb\u0001 \"größe\" \\ ‘x’ 😀"}`)
 	})
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"bellboard/scaler/label"
 )
 
 // latency is the time before and after the answer is made up.
@@ -70,6 +72,13 @@ func (j *Jenkins) route(v *visit) reply {
 		if len(p) == 3 && strings.HasSuffix(p[2], ".jnlp") {
 			return v.jnlp(p[1])
 		}
+	case "wsagents":
+		// Agents here come by Connect; who asks without being one is told so.
+		return bare(http.StatusBadRequest, "text/plain;charset=utf-8", "This endpoint is only for use from agent.jar in WebSocket mode\n")
+	case "swarm":
+		if len(p) == 2 && p[1] == "swarm-client.jar" {
+			return bare(http.StatusOK, "application/java-archive", emptyJar)
+		}
 	}
 	if a, no := v.denied(permRead); no {
 		return a
@@ -85,12 +94,14 @@ func (j *Jenkins) route(v *visit) reply {
 		return v.computers(p[1:], api)
 	case p[0] == "label" && len(p) == 2 && api:
 		return v.json(func(w *page, t *pruner) { w.label(t, p[1]) })
+	case p[0] == "label" && len(p) == 3 && p[2] == "loadStatistics" && api:
+		return v.json(func(w *page, t *pruner) { w.load(t, classLabelLoad, j.loadOf(label.Parse(p[1]))) })
 	case p[0] == "crumbIssuer" && api:
 		return v.crumb()
 	case p[0] == "overallLoad" && api:
-		return v.json(func(w *page, t *pruner) { w.load(t, "hudson.model.OverallLoadStatistics", true) })
+		return v.json(func(w *page, t *pruner) { w.load(t, "hudson.model.OverallLoadStatistics", j.loads.overall) })
 	case p[0] == "unlabeledLoad" && api:
-		return v.json(func(w *page, t *pruner) { w.load(t, "jenkins.model.UnlabeledLoadStatistics", false) })
+		return v.json(func(w *page, t *pruner) { w.load(t, "jenkins.model.UnlabeledLoadStatistics", j.loads.unlabeled) })
 	case p[0] == "pluginManager":
 		a, _ := v.denied(permAdminister)
 		return a
@@ -106,6 +117,14 @@ func (j *Jenkins) route(v *visit) reply {
 		return v.redirect("/")
 	}
 	return v.problem(http.StatusNotFound, "Not Found")
+}
+
+// emptyJar is an archive without files: nobody runs it here.
+var emptyJar = "PK\x05\x06" + strings.Repeat("\x00", 18)
+
+// bare is an answer that is no page of Jenkins' own.
+func bare(status int, content, body string) reply {
+	return reply{status, http.Header{"Content-Type": {content}}, []byte(body)}
 }
 
 func (v *visit) whoAmI() reply {
@@ -190,10 +209,22 @@ func (v *visit) computers(p []string, api bool) reply {
 			return a
 		}
 		return reply{http.StatusOK, http.Header{"Content-Type": {"application/xml"}}, []byte(n.config())}
+	case len(p) == 2 && p[1] == "markOffline":
+		return v.markOffline(n)
 	case len(p) == 2:
 		return v.act(n, p[1])
 	}
 	return v.problem(http.StatusNotFound, "Not Found")
+}
+
+// markOffline is the page on which a person marks a node: everybody who may
+// read sees the page, and the form on it only who may mark.
+func (v *visit) markOffline(n *node) reply {
+	a := v.problem(http.StatusOK, html.EscapeString("Taking "+n.shown()+" Offline"))
+	if !v.lacks(permDisconnect) {
+		a.body = append(a.body, `<form method="post" action="toggleOffline"><textarea name="offlineMessage"></textarea></form>`...)
+	}
+	return a
 }
 
 // act is a POST on a computer.
@@ -207,6 +238,10 @@ func (v *visit) act(n *node, action string) reply {
 	}
 	if a, no := v.postOnly(); no {
 		return a
+	}
+	if action == "doDelete" && n.class == classBuiltIn {
+		// Jenkins says so before it asks who wants it.
+		return v.problem(http.StatusBadRequest, "The built-in node cannot be deleted")
 	}
 	if action == "toggleOffline" && n.mark != nil {
 		permission = permConnect
@@ -234,9 +269,6 @@ func (v *visit) act(n *node, action string) reply {
 			j.cut(n, byREST, false)
 		}
 	case "doDelete":
-		if n.class == classBuiltIn {
-			return v.problem(http.StatusBadRequest, "The built-in node cannot be deleted")
-		}
 		if n.lingering {
 			return v.redirect("/computer/")
 		}

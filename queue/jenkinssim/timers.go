@@ -47,15 +47,17 @@ func (j *Jenkins) runDue() {
 	for len(t.queue) > 0 {
 		e := t.queue[0]
 		if e.do != nil && e.at.After(now) {
-			return
+			break
 		}
 		heap.Pop(&t.queue)
 		if e.do != nil {
+			j.sample(e.at)
 			do := e.do
 			e.do = nil
 			do()
 		}
 	}
+	j.sample(now)
 }
 
 // arm sets the clock's timer to the next event.

@@ -84,6 +84,7 @@ func TestCrumbs(t *testing.T) {
 	})
 	inBubble(t, Config{Password: "pass", NoCrumbs: true}, func(h *house) {
 		h.must(h.do("POST", "/quietDown", url.Values{}, password))
+		h.want("root", h.get("/api/json?tree=useCrumbs").body, `{"_class":"hudson.model.Hudson","useCrumbs":false}`)
 		if a := h.get("/crumbIssuer/api/json"); a.status != 404 {
 			t.Errorf("issuer: %d", a.status)
 		}
@@ -110,6 +111,12 @@ func TestFoldersAndPrefix(t *testing.T) {
 			`{"_class":"hudson.model.Queue","items":[`+
 				task+classPlaceholder+`","name":"part of team » my app #1","url":"job/team/job/my%20app/1/"}},`+
 				task+classFreeStyle+`","fullName":"team/lib","name":"lib","url":"http://jenkins:8080/jenkins/job/team/job/lib/"}}]}`)
+		h.Submit(Job{Name: "app", Label: "linux", Pipeline: true})
+		h.Submit(Job{Name: "grid", Cell: "os=linux", Label: "linux"})
+		h.want("jobs", h.get("/jenkins/api/json?tree=jobs[name,url]").body, `{"_class":"hudson.model.Hudson","jobs":[`+
+			`{"_class":"`+classWorkflowJob+`","name":"app","url":"http://jenkins:8080/jenkins/job/app/"},`+
+			`{"_class":"`+classMatrix+`","name":"grid","url":"http://jenkins:8080/jenkins/job/grid/"},`+
+			`{"_class":"`+classFolder+`","name":"team","url":"http://jenkins:8080/jenkins/job/team/"}]}`)
 	})
 }
 
@@ -169,31 +176,47 @@ func TestSeenGrows(t *testing.T) {
 }
 
 // TestConsistentHash: a job comes back to its node while that is free; jobs
-// spread over nodes.
+// spread over nodes; another node takes some to itself and moves no other.
 func TestConsistentHash(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		for _, n := range []string{"n1", "n2", "n3", "n4"} {
 			h.create(n, "", "linux")
 			h.connect(n, n)
 		}
-		all := map[string]bool{}
-		for _, job := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
-			nodes := map[string]bool{}
-			for range 4 {
-				id := h.Submit(Job{Name: job, Label: "linux", Duration: time.Second})
-				time.Sleep(2 * time.Second)
-				for _, b := range h.Builds() {
-					if b.ID == id {
-						nodes[b.Node], all[b.Node] = true, true
-					}
+		jobs := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+		run := func(job string) string {
+			h.Submit(Job{Name: job, Label: "linux", Duration: time.Second})
+			time.Sleep(2 * time.Second)
+			built := h.Builds()
+			return built[len(built)-1].Node
+		}
+		home, all := map[string]string{}, map[string]bool{}
+		for _, job := range jobs {
+			home[job] = run(job)
+			all[home[job]] = true
+			for range 3 {
+				if node := run(job); node != home[job] {
+					t.Errorf("%s went to %s, then to %s", job, home[job], node)
 				}
-			}
-			if len(nodes) != 1 {
-				t.Errorf("%s went to %v", job, nodes)
 			}
 		}
 		if len(all) < 3 {
 			t.Errorf("all went to %v", all)
+		}
+		h.create("n5", "", "linux")
+		h.connect("n5", "n5")
+		moved := 0
+		for _, job := range jobs {
+			switch node := run(job); node {
+			case home[job]:
+			case "n5":
+				moved++
+			default:
+				t.Errorf("%s moved from %s to %s when n5 came", job, home[job], node)
+			}
+		}
+		if moved == 0 || moved == len(jobs) {
+			t.Errorf("%d of %d jobs moved to n5", moved, len(jobs))
 		}
 	})
 }

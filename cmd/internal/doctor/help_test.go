@@ -110,17 +110,9 @@ func (s *scene) addNode(name string, id scaler.PoolID, connect bool) {
 	s.jenkins.AddNode(jenkinssim.Node{Name: name, Description: scaler.Describe("bellboard", id, false), Labels: "linux " + string(id.Kind), Exclusive: true}, connect)
 }
 
-// serve is Jenkins with the pages that the simulator does not have.
+// serve is Jenkins, with what comes before it.
 func (s *scene) serve(w http.ResponseWriter, r *http.Request) {
-	if s.before.Load().(func(http.ResponseWriter, *http.Request) bool)(w, r) {
-		return
-	}
-	switch {
-	case strings.HasPrefix(r.URL.Path, "/wsagents"):
-		http.Error(w, "This endpoint is only for use from agent.jar in WebSocket mode", http.StatusBadRequest)
-	case r.URL.Path == "/swarm/swarm-client.jar":
-		w.WriteHeader(http.StatusOK)
-	default:
+	if !s.before.Load().(func(http.ResponseWriter, *http.Request) bool)(w, r) {
 		s.jenkins.ServeHTTP(w, r)
 	}
 }

@@ -211,7 +211,7 @@ type stage struct {
 	seen chan scaler.Tick
 	over bool
 
-	mu    sync.Mutex
+	mu   sync.Mutex
 	back map[string]time.Time // when an agent that stays away comes back
 }
 
