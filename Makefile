@@ -1,7 +1,7 @@
 # What is done often here, by name. `make` alone says what there is.
 
 TOOL     = go tool -modfile=go.tools.mod
-FUZZTIME ?= 10s
+FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
 
@@ -28,7 +28,7 @@ fmt: ## format every Go file
 bench: ## benchmarks of the tick, COUNT=10 times, summed up by benchstat
 	go test -run '^$$' -bench . -benchmem -count $(COUNT) ./scaler/... ./queue/... | $(TOOL) benchstat /dev/stdin
 
-fuzz: ## every fuzz target for FUZZTIME=10s
+fuzz: ## every fuzz target for FUZZTIME=30s, from its corpus in testdata/fuzz and what Go's cache has kept
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | while IFS=: read -r file func; do \
 		target=$${func#func }; \
 		echo "fuzz $$target in $$(dirname $$file) for $(FUZZTIME)"; \
