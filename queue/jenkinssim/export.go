@@ -112,9 +112,11 @@ func (w *page) computer(p *pruner, n *node) {
 	w.propBool(p, "manualLaunchAllowed", 1, true)
 	if w.prop(p, "monitorData", 1) != nil {
 		w.open("")
-		for _, m := range monitors {
-			w.key("hudson.node_monitors." + m)
-			w.null()
+		if !w.j.lacks(permConnect) {
+			for _, m := range monitors {
+				w.key("hudson.node_monitors." + m)
+				w.null()
+			}
 		}
 		w.close()
 	}

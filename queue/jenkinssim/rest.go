@@ -385,8 +385,10 @@ func (v *visit) denied(permission string) (reply, bool) {
 }
 
 // lacks knows what implies what: who may disconnect may also connect.
-func (v *visit) lacks(permission string) bool {
-	d := v.j.denied
+func (v *visit) lacks(permission string) bool { return v.j.lacks(permission) }
+
+func (j *Jenkins) lacks(permission string) bool {
+	d := j.denied
 	switch permission {
 	case permConnect:
 		return d[permRead] || d[permConnect] && d[permDisconnect]

@@ -236,6 +236,8 @@ func TestPermissions(t *testing.T) {
 		}
 		h.Deny()
 		h.want("jobs", h.get("/api/json?tree=jobs[name]").body, `{"_class":"hudson.model.Hudson","jobs":[{"_class":"hudson.model.FreeStyleProject","name":"j"}]}`)
+		h.Deny(permConnect, permDisconnect)
+		h.want("monitor data without Agent/Connect", h.get("/computer/n1/api/json?tree=monitorData").body, `{"_class":"hudson.slaves.SlaveComputer","monitorData":{}}`)
 		h.Deny(permJobRead)
 		h.want("jobs without Job/Read", h.get("/api/json?tree=jobs[name]").body, `{"_class":"hudson.model.Hudson","jobs":[]}`)
 		h.want("queue without Job/Read", h.get("/queue/api/json?tree=items[id]").body, `{"_class":"hudson.model.Queue","items":[]}`)

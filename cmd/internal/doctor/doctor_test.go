@@ -38,6 +38,30 @@ func TestAllWell(t *testing.T) {
 	}
 }
 
+// A quiet Jenkins, without an agent of Bellboard's, still shows what its own
+// pages show; only what needs a build or a deletion is not checked.
+func TestQuietJenkins(t *testing.T) {
+	s := newScene(t)
+	s.jenkins.PersonDelete("web-e-1111111111")
+	r := s.run(t.Context(), false)
+	if got, want := named(r, NotChecked), []string{checkDelete, checkHook}; len(named(r, Finding)) > 0 || !slices.Equal(got, want) {
+		t.Errorf("findings %q, not checked %q; want none, %q", named(r, Finding), got, want)
+		show(t, r)
+	}
+	for name, says := range map[string]string{
+		checkWebSocket: "through Jenkins' web port", checkSwarm: "serves its client",
+		checkDisconnect: "the form that marks a node", checkConnect: "monitor data",
+	} {
+		if i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == name }); !strings.Contains(r.Checks[i].What, says) {
+			t.Errorf("%s is %+v, want %q", name, r.Checks[i], says)
+		}
+	}
+	s.jenkins.Deny(idConnect, idDisconnect)
+	if got := named(s.run(t.Context(), false), Finding); !slices.Equal(got, []string{checkConnect}) {
+		t.Errorf("without Agent/Connect and Agent/Disconnect: findings %q", got)
+	}
+}
+
 // Each permission that is missing is named, and no other: what rests on it is
 // not checked.
 func TestEachPermission(t *testing.T) {
