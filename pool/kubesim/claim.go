@@ -52,8 +52,10 @@ func checkClaim(p *corev1.PersistentVolumeClaim) field.ErrorList {
 func updateClaim(now, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	now.Status = *old.Status.DeepCopy()
 	munged := now.Spec.DeepCopy()
-	munged.Resources = old.Spec.Resources
-	munged.VolumeAttributesClassName = old.Spec.VolumeAttributesClassName
+	if now.Status.Phase == corev1.ClaimBound {
+		munged.Resources = old.Spec.Resources
+		munged.VolumeAttributesClassName = old.Spec.VolumeAttributesClassName
+	}
 	var errs field.ErrorList
 	if !equality.Semantic.DeepEqual(*munged, old.Spec) {
 		errs = append(errs, field.Forbidden(field.NewPath("spec"),

@@ -46,6 +46,10 @@ type Config struct {
 	// its main container running, sidecars' start-up included.
 	Schedule, Pull, Start func(r *rand.Rand, pod *corev1.Pod) time.Duration
 
+	// LaxClaims gives a claim to any number of pods at once, as a storage driver
+	// does that does not keep ReadWriteOncePod.
+	LaxClaims bool
+
 	Nodes   int // how many nodes; 0 means 4
 	History int // how many events of a resource a watch may resume over; 0 means 1000
 

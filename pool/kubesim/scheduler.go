@@ -54,7 +54,7 @@ func (c *Cluster) placeFor(pod *corev1.Pod) (*node, string) {
 			return nil, head + fmt.Sprintf("persistentvolumeclaim %q is being deleted.", name)
 		}
 		for _, user := range c.usersOf(pod.Namespace, name) {
-			if ended(user) {
+			if ended(user) || c.cfg.LaxClaims {
 				continue // the scheduler forgets what has ended
 			}
 			switch claim.Spec.AccessModes[0] {
