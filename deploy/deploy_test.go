@@ -159,12 +159,12 @@ func TestDeploymentIsHardened(t *testing.T) {
 // TestRolesAreWhatTheCodeUses holds the Roles of the agents' namespaces to the
 // calls in package pool, which names each of them where it is made.
 func TestRolesAreWhatTheCodeUses(t *testing.T) {
-	used := map[string]bool{}
+	used, verbs, cached := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	files, err := filepath.Glob("../pool/*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no sources of package pool:", err)
 	}
-	calls := regexp.MustCompile(`(?:call\(ctx, "([a-z]+)", "([a-z]+)"|note\("([a-z]+)")`)
+	calls := regexp.MustCompile(`(?:call\(ctx, "([a-z]+)", "([a-z]+)"|note\("([a-z]+)"|resource: "([a-z]+)")`)
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
@@ -174,10 +174,19 @@ func TestRolesAreWhatTheCodeUses(t *testing.T) {
 			continue
 		}
 		for _, m := range calls.FindAllStringSubmatch(string(b), -1) {
-			if m[3] != "" { // the cache's, which is of pods
-				m[1], m[2] = m[3], "pods"
+			switch {
+			case m[3] != "":
+				verbs[m[3]] = true // of every cache
+			case m[4] != "":
+				cached[m[4]] = true
+			default:
+				used["/"+m[2]+" "+m[1]] = true
 			}
-			used["/"+m[2]+" "+m[1]] = true
+		}
+	}
+	for resource := range cached {
+		for verb := range verbs {
+			used["/"+resource+" "+verb] = true
 		}
 	}
 	want := map[string][]string{

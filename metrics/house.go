@@ -15,7 +15,7 @@ import (
 type house struct {
 	teams []scaler.Team
 
-	agents, alive, waiting, unresolved, nobodys, oldest, desired, most, hold, age, lastTick *prometheus.Desc
+	agents, slots, alive, waiting, unresolved, nobodys, oldest, desired, most, hold, age, lastTick *prometheus.Desc
 
 	mu   sync.Mutex
 	last scaler.Tick                     // the last tick, a hold too; zero: none yet
@@ -34,6 +34,7 @@ func newHouse(teams []scaler.Team) *house {
 		ages:  map[scaler.Source]time.Duration{},
 
 		agents:     desc("bellboard_agents", "Agents and registered names by what they are, in the last tick that could see.", "team", "kind", "class"),
+		slots:      desc("bellboard_cache_slots", "Cache slots (volume claims) by what they are: free, used by an agent, aside for a while since an agent did not start on it, or going.", "team", "state"),
 		alive:      desc("bellboard_agents_alive", "Agents of the team whose pods live, draining and held ones too: what MAX_AGENTS limits.", "team"),
 		waiting:    desc("bellboard_queue_items", "Builds that wait for an agent of the team.", "team"),
 		unresolved: desc("bellboard_queue_unresolved_items", "Builds that wait for a label that Jenkins does not tell."),
@@ -67,7 +68,7 @@ func (h *house) observe(t scaler.Tick) {
 
 // Describe implements prometheus.Collector.
 func (h *house) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{h.agents, h.alive, h.waiting, h.unresolved, h.nobodys, h.oldest, h.desired, h.most, h.hold, h.age, h.lastTick} {
+	for _, d := range []*prometheus.Desc{h.agents, h.slots, h.alive, h.waiting, h.unresolved, h.nobodys, h.oldest, h.desired, h.most, h.hold, h.age, h.lastTick} {
 		ch <- d
 	}
 }
@@ -114,6 +115,11 @@ func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p 
 		class scaler.Class
 	}
 	agents := map[cell]int{}
+	type place struct {
+		team  string
+		state scaler.SlotState
+	}
+	slots := map[place]int{}
 	for i := range h.teams {
 		d := decisions[h.teams[i].Name]
 		if d == nil {
@@ -123,6 +129,9 @@ func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p 
 		gauge(h.oldest, d.Oldest.Seconds(), h.teams[i].Name)
 		gauge(h.desired, float64(d.Want), h.teams[i].Name)
 		gauge(h.alive, float64(d.Alive), h.teams[i].Name)
+		for _, s := range scaler.SlotStates() {
+			slots[place{h.teams[i].Name, s}] = 0
+		}
 		for _, k := range kinds {
 			for _, c := range scaler.Classes() {
 				agents[cell{scaler.PoolID{Team: h.teams[i].Name, Kind: k}, c}] = 0
@@ -135,6 +144,16 @@ func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p 
 			c.Team = noTeam
 		}
 		agents[c]++
+	}
+	for i := range p.Slots {
+		s := place{p.Slots[i].Team, p.Slots[i].State}
+		if _, ours := slots[s]; !ours {
+			s.team = noTeam
+		}
+		slots[s]++
+	}
+	for s, n := range slots {
+		gauge(h.slots, float64(n), s.team, string(s.state))
 	}
 	for c, n := range agents {
 		gauge(h.agents, float64(n), c.Team, string(c.Kind), string(c.class))

@@ -34,12 +34,14 @@ type Metrics struct {
 	buildsLost   *prometheus.CounterVec
 	secondBuilds *prometheus.CounterVec
 	failed       *prometheus.CounterVec
+	cacheStarts  *prometheus.CounterVec
 	jenkins      *prometheus.CounterVec
 	unseen       *prometheus.CounterVec
 	kube         *prometheus.CounterVec
 
 	wait        *prometheus.HistogramVec
 	startup     *prometheus.HistogramVec
+	cacheStart  *prometheus.HistogramVec
 	tick        prometheus.Histogram
 	leader      prometheus.Gauge
 	skew        *prometheus.GaugeVec // without labels: it is there once it is known
@@ -56,10 +58,12 @@ const (
 
 var (
 	kinds   = []scaler.Kind{scaler.Ephemeral, scaler.Persistent}
+	warmths = []scaler.Warmth{scaler.Warm, scaler.Cold}
 	sources = []scaler.Source{scaler.SourceJenkins, scaler.SourceKubernetes, scaler.SourceBellboard}
 	verbs   = []scaler.Verb{
 		scaler.Register, scaler.Create, scaler.PutSecret, scaler.Annotate, scaler.Protect, scaler.Unprotect, scaler.Mark,
 		scaler.ClearMark, scaler.Fence, scaler.DeletePod, scaler.DeleteNode,
+		scaler.DeleteSlot, scaler.ResizeSlot,
 	}
 	minutes = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600}
 	moments = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
@@ -92,12 +96,14 @@ func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metric
 		buildsLost:   counter("bellboard_builds_lost_total", "Builds whose agent's pod vanished under them; Bellboard removed none of them.", "team"),
 		secondBuilds: counter("bellboard_second_builds_total", "Builds that slipped onto an ephemeral agent after its first.", "team"),
 		failed:       counter("bellboard_agents_failed_total", "Agents that were removed without ever having connected.", "team", "kind"),
+		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another has worked on (warm) or on an empty one (cold).", "team", "cache"),
 		jenkins:      counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", "endpoint", "code"),
 		unseen:       counter("bellboard_jenkins_unseen_total", "Looks at Jenkins that showed nothing, by cause.", "cause"),
 		kube:         counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", "verb", "resource", "code"),
 
 		wait:        histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue, of those that have left it.", minutes, "team"),
 		startup:     histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", minutes, "team", "kind"),
+		cacheStart:  histogram("bellboard_cache_startup_seconds", "Time from the creation of a pod with a cache slot until its node was online, by whether the slot was warm.", minutes, "team", "cache"),
 		jenkinsTook: histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, "endpoint"),
 		kubeTook:    histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, "verb", "resource"),
 	}
@@ -141,6 +147,10 @@ func (m *Metrics) create(teams []scaler.Team) {
 		m.buildsLost.WithLabelValues(t)
 		m.secondBuilds.WithLabelValues(t)
 		m.wait.WithLabelValues(t)
+		for _, w := range warmths {
+			m.cacheStarts.WithLabelValues(t, string(w))
+			m.cacheStart.WithLabelValues(t, string(w))
+		}
 		for _, r := range scaler.Reasons() {
 			m.decisions.WithLabelValues(t, string(r))
 		}
@@ -184,6 +194,9 @@ func (m *Metrics) Observe(t scaler.Tick) {
 	for i := range t.Outcomes {
 		a := &t.Outcomes[i].Action
 		m.actions.WithLabelValues(m.team(a.Pool.Team), string(a.Pool.Kind), string(a.Verb), string(t.Outcomes[i].Result)).Inc()
+		if a.Verb == scaler.Create && a.Slot != nil && t.Outcomes[i].Result == scaler.Done {
+			m.cacheStarts.WithLabelValues(m.team(a.Pool.Team), string(a.Slot.Warmth())).Inc()
+		}
 	}
 	m.facts(t)
 	m.house.observe(t)
@@ -196,6 +209,9 @@ func (m *Metrics) facts(t scaler.Tick) {
 	}
 	for _, s := range t.Facts.Startups {
 		observe(m.startup.WithLabelValues(m.team(s.Team), string(s.Kind)), s.Took, exemplar)
+	}
+	for _, s := range t.Facts.CacheStarts {
+		observe(m.cacheStart.WithLabelValues(m.team(s.Team), string(s.Warmth)), s.Took, exemplar)
 	}
 	for p, n := range t.Facts.BuildsLost {
 		m.buildsLost.WithLabelValues(m.team(p.Team)).Add(float64(n))

@@ -39,17 +39,26 @@ func rich() scaler.Tick {
 				Team: "team-0", Waiting: 5, Oldest: 12 * time.Second, Alive: 9, Want: 11, Reason: scaler.ReasonDemand,
 				Steps: []scaler.Step{{Rule: scaler.RuleMaxAgents, From: 11, To: 10}, {Rule: scaler.RuleMinIdle, From: 0, To: 1}},
 			}},
-			Agents:     []scaler.Agent{{Name: "x", PoolID: e, Class: scaler.Busy}, {Name: "y", PoolID: e, Class: scaler.Busy}, {Name: "z", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, Class: scaler.Draining}},
+			Agents: []scaler.Agent{{Name: "x", PoolID: e, Class: scaler.Busy}, {Name: "y", PoolID: e, Class: scaler.Busy}, {Name: "z", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, Class: scaler.Draining}},
+			Slots: []scaler.SlotSeen{
+				{PoolID: p, State: scaler.SlotFree},
+				{PoolID: p, State: scaler.SlotFree},
+				{PoolID: p, State: scaler.SlotUsed},
+				{PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, State: scaler.SlotGoing},
+			},
 			Nobodys:    []scaler.Unserved{{Count: 2}, {Count: 1}},
 			Unresolved: []scaler.Unserved{{Count: 4}},
 		},
 		Outcomes: []scaler.Outcome{
 			{Action: scaler.Action{Verb: scaler.Create, Pool: e}, Result: scaler.Done},
+			{Action: scaler.Action{Verb: scaler.Create, Pool: p, Slot: &scaler.Slot{Bound: true}}, Result: scaler.Done},
+			{Action: scaler.Action{Verb: scaler.Create, Pool: p, Slot: &scaler.Slot{Bound: true}}, Result: scaler.Changed},
 			{Action: scaler.Action{Verb: scaler.Mark, Pool: scaler.PoolID{Team: "old", Kind: scaler.Persistent}}, Result: scaler.Late},
 		},
 		Facts: scaler.Facts{
 			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second}, {Took: time.Minute}}, Startups: []scaler.Startup{{PoolID: e, Took: 8 * time.Second}},
-			BuildsLost: map[scaler.PoolID]int{e: 1}, SecondBuilds: map[scaler.PoolID]int{e: 2}, Failures: map[scaler.PoolID]int{p: 3},
+			CacheStarts: []scaler.CacheStart{{PoolID: p, Warmth: scaler.Cold, Took: 20 * time.Second}},
+			BuildsLost:  map[scaler.PoolID]int{e: 1}, SecondBuilds: map[scaler.PoolID]int{e: 2}, Failures: map[scaler.PoolID]int{p: 3},
 		},
 	}
 }
@@ -157,6 +166,9 @@ func TestCountersExistAtStart(t *testing.T) {
 		"bellboard_agents_failed_total":              4,
 		"bellboard_queue_wait_seconds":               2,
 		"bellboard_agent_startup_seconds":            4,
+		"bellboard_cache_starts_total":               4,
+		"bellboard_cache_startup_seconds":            4,
+		"bellboard_cache_slots":                      0,
 		"bellboard_agents_max":                       2,
 		"bellboard_jenkins_unseen_total":             2,
 		"bellboard_jenkins_requests_total":           2,
@@ -217,6 +229,7 @@ func TestCardinality(t *testing.T) {
 				tick.Facts.Waits = append(tick.Facts.Waits, scaler.Wait{Team: fmt.Sprintf("team-%d", j), Took: time.Duration(i) * time.Second})
 			}
 			tick.Plan.Agents = append(tick.Plan.Agents, scaler.Agent{PoolID: scaler.PoolID{Team: fmt.Sprint("gone-", i), Kind: scaler.Persistent}, Class: scaler.Draining})
+			tick.Plan.Slots = append(tick.Plan.Slots, scaler.SlotSeen{PoolID: scaler.PoolID{Team: fmt.Sprint("gone-", i), Kind: scaler.Persistent}, State: scaler.SlotFree})
 			m.Observe(tick)
 			m.JenkinsRequest("queue", fmt.Sprint("error ", i), time.Duration(i))
 		}
@@ -227,8 +240,8 @@ func TestCardinality(t *testing.T) {
 		return got
 	}
 	one, two, ten := count(1), count(2), count(10)
-	if perTeam := two - one; ten != one+9*perTeam || perTeam < 50 || perTeam > 250 {
-		t.Errorf("1 team: %d series, 2: %d, 10: %d; want the same number, 50 to 250, for each team", one, two, ten)
+	if perTeam := two - one; ten != one+9*perTeam || perTeam < 50 || perTeam > 450 {
+		t.Errorf("1 team: %d series, 2: %d, 10: %d; want the same number, 50 to 450, for each team", one, two, ten)
 	}
 }
 

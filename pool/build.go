@@ -80,13 +80,13 @@ func build(s *Spec, name string) *corev1.Pod {
 		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: s.ImagePullSecret}}
 	}
 	if s.Docker == DockerDind {
-		addDocker(pod, s, name)
+		addDocker(pod, s)
 	}
 	return pod
 }
 
-// Hash is the same for all pods of one spec, whatever their name, and differs
-// where they would: what a pod carries as AnnotationSpecHash.
+// Hash is the same for all pods of one spec, whatever their name and cache slot,
+// and differs where they would: what a pod carries as AnnotationSpecHash.
 func (s Spec) Hash() string {
 	s = s.withDefaults(s.Instance)
 	return specHash(&s)
@@ -95,11 +95,9 @@ func (s Spec) Hash() string {
 // specHash is what Hash is, for a spec that is filled in. What an inbound agent
 // offers stands in its node, not in its pod.
 func specHash(s *Spec) string {
-	made := []any{build(s, "name"), s.Labels, s.Executors, s.Unlabelled}
-	if s.hasClaim() {
-		made = append(made, BuildClaim(*s, "name"))
-	}
-	b, err := json.Marshal(made)
+	plain := *s
+	plain.Slot = ""
+	b, err := json.Marshal([]any{build(&plain, "name"), s.Labels, s.Executors, s.Unlabelled})
 	if err != nil {
 		panic("pool: an API object that JSON cannot hold: " + err.Error())
 	}

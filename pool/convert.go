@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +30,7 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 		Protected:       pod.Labels[LabelBusy] == "true",
 	}
 	p.Trouble, p.TroubleText = trouble(pod)
+	p.Slot, p.Warmth, p.VolumeTrouble = slotOf(pod), scaler.Warmth(pod.Annotations[AnnotationCache]), volumeTrouble(pod)
 	return p
 }
 
@@ -78,12 +80,20 @@ func started(pod *corev1.Pod) time.Time {
 	return time.Time{}
 }
 
-// wantsClaim reports whether the pod's Docker data is on a claim.
-func wantsClaim(pod *corev1.Pod) bool {
+// slotOf is the claim that the pod's Docker data is on; "": on none.
+func slotOf(pod *corev1.Pod) string {
 	for i := range pod.Spec.Volumes {
-		if c := pod.Spec.Volumes[i].PersistentVolumeClaim; c != nil && c.ClaimName == pod.Name {
-			return true
+		if v := &pod.Spec.Volumes[i]; v.Name == dockerDataVolume && v.PersistentVolumeClaim != nil {
+			return v.PersistentVolumeClaim.ClaimName
 		}
 	}
-	return false
+	return ""
+}
+
+// volumeTrouble reports that a volume is among what keeps a pod from a machine.
+// The scheduler has one reason for all of that, so this alone is read from its
+// words; all that follows is that an agent that has not begun is given up sooner.
+func volumeTrouble(pod *corev1.Pod) bool {
+	c := condition(pod, corev1.PodScheduled)
+	return c != nil && c.Status == corev1.ConditionFalse && strings.Contains(strings.ToLower(c.Message), "volume")
 }

@@ -43,7 +43,7 @@ cp -r /usr/local/libexec/docker/cli-plugins/. /opt/docker/cli-plugins/
 // addDocker puts a Docker daemon beside the agent. Both see the workspace and
 // /tmp under the same paths, so that "docker run -v $PWD:..." means the same
 // directory to both.
-func addDocker(pod *corev1.Pod, s *Spec, name string) {
+func addDocker(pod *corev1.Pod, s *Spec) {
 	spec := &pod.Spec
 	spec.InitContainers = []corev1.Container{dockerCLI(s), dind(s)}
 	spec.Volumes = append(
@@ -52,7 +52,7 @@ func addDocker(pod *corev1.Pod, s *Spec, name string) {
 			Medium: corev1.StorageMediumMemory, SizeLimit: new(resource.MustParse("64Mi")),
 		}}},
 		emptyDir("docker-cli"),
-		dockerData(s, name),
+		dockerData(s),
 	)
 	a := &spec.Containers[0]
 	a.Env = append(a.Env, corev1.EnvVar{Name: "DOCKER_HOST", Value: dockerHost})
@@ -126,11 +126,11 @@ func dockerCLI(s *Spec) corev1.Container {
 
 // dockerData keeps images and containers: never the container's own layer, on
 // which Docker could not stack others.
-func dockerData(s *Spec, name string) corev1.Volume {
+func dockerData(s *Spec) corev1.Volume {
 	if !s.hasClaim() {
 		return emptyDir(dockerDataVolume)
 	}
 	return corev1.Volume{Name: dockerDataVolume, VolumeSource: corev1.VolumeSource{
-		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: s.Slot},
 	}}
 }

@@ -48,7 +48,7 @@ func TestStartSaysWhyItCannot(t *testing.T) {
 				c.prepare(h)
 				began := time.Now()
 				err := h.Start(context.Background())
-				if err == nil || !strings.Contains(err.Error(), c.words) || !strings.Contains(err.Error(), "pods in ") {
+				if err == nil || !strings.Contains(err.Error(), c.words) || !strings.Contains(err.Error(), " in ") {
 					t.Errorf("it gives %v", err)
 				}
 				if took := time.Since(began); took > c.within {

@@ -12,8 +12,8 @@ import (
 	"bellboard/scaler"
 )
 
-// Observe returns all pods of the instance by name: those of the caches, and
-// those created that no cache shows yet. It asks nobody. It is an error when one
+// Observe returns all pods and cache slots of the instance by name: those of the
+// caches, and pods created that no cache shows yet. It asks nobody. It is an error when one
 // namespace has not been listed, or when its watch has been broken for too long.
 func (p *Pool) Observe(ctx context.Context) (scaler.ClusterView, error) {
 	if err := ctx.Err(); err != nil {
@@ -34,6 +34,23 @@ func (p *Pool) Observe(ctx context.Context) (scaler.ClusterView, error) {
 	slices.SortFunc(all, func(a, b *scaler.Pod) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
 	})
+	var claims []*scaler.Slot
+	for _, f := range p.slots {
+		slots, at, err := f.view(claims)
+		if err != nil {
+			return scaler.ClusterView{}, err
+		}
+		claims = slots
+		if at.Before(view.At) {
+			view.At = at
+		}
+	}
+	slices.SortFunc(claims, func(a, b *scaler.Slot) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
+	})
+	for _, s := range claims {
+		view.Slots = append(view.Slots, *s)
+	}
 	view.Pods = make([]scaler.Pod, len(all))
 	for i, pod := range all {
 		view.Pods[i] = *pod

@@ -1,12 +1,12 @@
 // Package pool turns the scaler's nouns into Kubernetes pods and back, through
 // client-go. It promises that a pod is created under a name chosen by the
 // caller and counts from then on exactly once, that a deletion hits exactly the
-// pod that was looked at or nothing, that what belongs to a pod (its Secret, its
-// volume claim) goes with it, and that Observe answers with all pods of the
+// pod, or the cache slot, that was looked at or nothing, that what belongs to a pod
+// (its Secret) goes with it, and that Observe answers with all pods and slots of the
 // instance or with an error: "could not see" is never "there is nothing".
 //
 // It never decides which agent to make or to remove, never deletes anything but
-// a pod it was told to, never changes an object without this instance's label,
+// a pod or a slot it was told to, never changes an object without this instance's label,
 // never reads a Secret, and knows nothing of Jenkins but its URL.
 package pool
 
@@ -62,6 +62,7 @@ type Pool struct {
 	requests func(verb, resource, code string, took time.Duration)
 
 	followers []*follower // one per namespace
+	slots     []*slots    // likewise
 }
 
 var _ control.Cluster = (*Pool)(nil)
@@ -92,6 +93,7 @@ func New(cfg Config) (*Pool, error) {
 		wrong = append(wrong, errors.New("no pools"))
 	}
 	var namespaces []string
+	keeps := map[string]bool{} // namespaces in which a pool keeps its cache
 	for _, s := range cfg.Specs {
 		s = s.withDefaults(cfg.Instance)
 		if _, ok := p.specs[s.PoolID]; ok {
@@ -100,6 +102,7 @@ func New(cfg Config) (*Pool, error) {
 		wrong = append(wrong, s.check(cfg.Instance)...)
 		p.specs[s.PoolID] = s
 		namespaces = append(namespaces, s.Namespace)
+		keeps[s.Namespace] = keeps[s.Namespace] || s.hasClaim()
 	}
 	if len(wrong) > 0 {
 		return nil, fmt.Errorf("pools: %w", errors.Join(wrong...))
@@ -107,16 +110,24 @@ func New(cfg Config) (*Pool, error) {
 	slices.Sort(namespaces)
 	for _, ns := range slices.Compact(namespaces) {
 		p.followers = append(p.followers, newFollower(p, ns))
+		p.slots = append(p.slots, newSlots(p, ns, !keeps[ns]))
 	}
 	return p, nil
 }
 
-// Start begins to follow the pods of every namespace and returns when all of
+// Start begins to follow the pods and slots of every namespace and returns when all of
 // them are known, or with the reason why they cannot be. It follows until ctx
 // ends; after an error it has stopped. It is called once.
 func (p *Pool) Start(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	failed := make(chan error, len(p.followers))
+	mirrors := make([]*mirror, 0, len(p.followers)+len(p.slots))
+	for _, f := range p.followers {
+		mirrors = append(mirrors, &f.mirror)
+	}
+	for _, f := range p.slots {
+		mirrors = append(mirrors, &f.mirror)
+	}
+	failed := make(chan error, len(mirrors))
 	var running sync.WaitGroup
 	defer func() {
 		if err != nil {
@@ -124,23 +135,26 @@ func (p *Pool) Start(ctx context.Context) (err error) {
 			running.Wait()
 		}
 	}()
-	for _, f := range p.followers {
+	for _, f := range mirrors {
 		running.Go(func() { f.run(ctx, failed) })
 	}
 	limit := make(chan struct{})
 	stop := p.clock.AfterFunc(startLimit, func() { close(limit) })
 	defer stop()
-	return p.synced(ctx, failed, limit)
+	return synced(ctx, mirrors, failed, limit)
 }
 
-func (p *Pool) synced(ctx context.Context, failed <-chan error, limit <-chan struct{}) error {
-	for _, f := range p.followers {
+func synced(ctx context.Context, mirrors []*mirror, failed <-chan error, limit <-chan struct{}) error {
+	for _, f := range mirrors {
+		if f.optional {
+			continue
+		}
 		select {
 		case <-f.first:
 		case err := <-failed:
 			return err
 		case <-limit:
-			return fmt.Errorf("follow pods in %s: no list within %s: %w", f.ns, startLimit, f.lastError())
+			return fmt.Errorf("follow %s in %s: no list within %s: %w", f.resource, f.ns, startLimit, f.lastError())
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"go.uber.org/goleak"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -36,7 +35,7 @@ func TestMain(m *testing.M) {
 var (
 	inbound = scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 	swarm   = scaler.PoolID{Team: "web", Kind: scaler.Persistent}
-	keeping = scaler.PoolID{Team: "data", Kind: scaler.Persistent} // inbound, keeps Docker's data
+	keeping = scaler.PoolID{Team: "data", Kind: scaler.Persistent} // inbound, keeps its cache
 )
 
 // A house is a pool that talks to a simulated cluster, in virtual time.
@@ -124,11 +123,20 @@ func (h *house) pod(name string) scaler.Pod {
 
 func (h *house) create(name string, id scaler.PoolID) scaler.Pod {
 	h.t.Helper()
-	p, err := h.Create(context.Background(), name, id)
+	p, err := h.Create(context.Background(), name, id, h.newSlot(name, id))
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	return p
+}
+
+// newSlot is one to be made, for an agent that keeps its cache.
+func (h *house) newSlot(agent string, id scaler.PoolID) scaler.Slot {
+	s := h.specs[id]
+	if !s.hasClaim() {
+		return scaler.Slot{}
+	}
+	return scaler.Slot{PoolID: id, Namespace: s.Namespace, Name: scaler.SlotName(id.Team, agent)}
 }
 
 func (h *house) secret(p scaler.Pod) {
@@ -350,12 +358,12 @@ func TestACreationWhoseAnswerIsLostIsFound(t *testing.T) {
 func TestANameThatIsTaken(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.create("web-x-1", inbound)
-		_, err := h.Create(context.Background(), "web-x-1", swarm)
+		_, err := h.Create(context.Background(), "web-x-1", swarm, h.newSlot("web-x-1", swarm))
 		is(t, err, control.ErrExists)
 		if got := len(h.pods()); got != 1 {
 			t.Errorf("%d agents count", got)
 		}
-		_, err = h.Create(context.Background(), "x", scaler.PoolID{Team: "nobody", Kind: scaler.Ephemeral})
+		_, err = h.Create(context.Background(), "x", scaler.PoolID{Team: "nobody", Kind: scaler.Ephemeral}, scaler.Slot{})
 		if err == nil || errors.Is(err, control.ErrRefused) {
 			t.Errorf("an unknown pool gives %v", err)
 		}
@@ -379,7 +387,7 @@ func TestWhatTheServerSays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(h *house) {
 				h.refuse("create pods", c.answer)
-				_, err := h.Create(context.Background(), "web-e-1", inbound)
+				_, err := h.Create(context.Background(), "web-e-1", inbound, scaler.Slot{})
 				if err == nil || errors.Is(err, control.ErrRefused) != c.refused || !strings.Contains(err.Error(), c.words) {
 					t.Errorf("it gives %v", err)
 				}
@@ -389,47 +397,6 @@ func TestWhatTheServerSays(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestAClaimIsMadeAfterItsPodAndGoesWithIt(t *testing.T) {
-	bubble(t, func(h *house) {
-		ctx := context.Background()
-		p := h.create("data-p-1", keeping)
-		h.secret(p)
-		h.secret(p) // as after a restart
-		claims := h.cluster.PVCs()
-		if len(claims) != 1 || string(claims[0].OwnerReferences[0].UID) != p.UID || claims[0].Spec.AccessModes[0] != corev1.ReadWriteOncePod {
-			t.Fatalf("the claims are %+v", claims)
-		}
-		if got := h.requests("create persistentvolumeclaims 201") + h.requests("create persistentvolumeclaims 409"); got != 1 {
-			t.Errorf("the claim was made %d times", got)
-		}
-		h.await(time.Minute, func() bool { return h.pod("data-p-1").Phase == scaler.PodRunning })
-		if err := h.DeletePod(ctx, h.pod("data-p-1"), soon()); err != nil {
-			t.Fatal(err)
-		}
-		h.await(time.Minute, func() bool { return len(h.cluster.PVCs())+len(h.cluster.Secrets()) == 0 })
-	})
-}
-
-func TestAClaimThatCouldNotBeMadeIsMadeLater(t *testing.T) {
-	bubble(t, func(h *house) {
-		ctx := context.Background()
-		h.refuse("create persistentvolumeclaims", apierrors.NewForbidden(schema.GroupResource{Resource: "persistentvolumeclaims"}, "x", errors.New("exceeded quota: storage")))
-		p := h.create("web-p-1", swarm)
-		is(t, h.PutSecret(ctx, p, ""), control.ErrRefused)
-		time.Sleep(5 * time.Second)
-		if got := h.pod("web-p-1"); got.Trouble != "Unschedulable" || !strings.Contains(got.TroubleText, "not found") {
-			t.Errorf("it waits as %+v", got)
-		}
-		h.cluster.Refuse(nil)
-		if err := h.PutSecret(ctx, h.pod("web-p-1"), ""); err != nil {
-			t.Fatal(err)
-		}
-		if len(h.cluster.PVCs()) != 1 || len(h.cluster.Secrets()) != 0 {
-			t.Errorf("it has %d claims and %d Secrets", len(h.cluster.PVCs()), len(h.cluster.Secrets()))
-		}
-	})
 }
 
 func TestPutSecretKnowsItsPod(t *testing.T) {

@@ -23,6 +23,7 @@ func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name str
 	if s = s.withDefaults(s.Instance); len(s.check(s.Instance)) > 0 {
 		return nil, errors.Join(s.check(s.Instance)...)
 	}
+	s.Slot = name
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	_, err := client.CoreV1().Pods(s.Namespace).Create(ctx, Build(s, name), dry)
 	out := []Rehearsal{{"pod", err}}
@@ -42,5 +43,5 @@ func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name str
 	return out, nil
 }
 
-// HasClaim reports whether each pod of the spec has a volume claim of its own.
+// HasClaim reports whether the agents of the spec work on cache slots.
 func (s *Spec) HasClaim() bool { return s.hasClaim() }

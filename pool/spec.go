@@ -29,6 +29,8 @@ const (
 	// AnnotationConnect is how the pod's agent reaches Jenkins; a pod outlives a
 	// change of that setting.
 	AnnotationConnect = "bellboard.dev/connect"
+	// AnnotationCache is whether the agent's cache slot was warm or cold.
+	AnnotationCache = "bellboard.dev/cache"
 
 	labelName      = "app.kubernetes.io/name"
 	labelManagedBy = "app.kubernetes.io/managed-by"
@@ -76,7 +78,9 @@ type Spec struct {
 	DockerCLIImage string     // empty: DefaultDockerCLIImage
 	RegistryMirror string     // URL; empty: none
 	CacheSize      resource.Quantity
-	StorageClass   string // empty: the cluster's default
+	StorageClass   string        // empty: the cluster's default
+	CacheKeep      time.Duration // how long a slot is kept unused; noted on it
+	Slot           string        // the cache slot of the agent to be built
 
 	// BuildGrace is how long a running build may go on when somebody else deletes the pod.
 	BuildGrace time.Duration
@@ -114,6 +118,9 @@ func (s Spec) withDefaults(instance string) Spec {
 	if s.CacheSize.IsZero() {
 		s.CacheSize = resource.MustParse("20Gi")
 	}
+	if s.CacheKeep == 0 {
+		s.CacheKeep = scaler.SlotKeep
+	}
 	return s
 }
 
@@ -145,7 +152,7 @@ func (s *Spec) check(instance string) []error {
 	return wrong
 }
 
-// hasClaim reports whether each pod has a volume claim of its own.
+// hasClaim reports whether the agents work on cache slots.
 func (s *Spec) hasClaim() bool { return s.Docker == DockerDind && s.Kind == scaler.Persistent }
 
 // labels are what every object of the pool carries.

@@ -3,11 +3,9 @@ package pool
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
-	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,17 +22,27 @@ import (
 // ten seconds after which a Swarm client would register itself anew.
 const deletionGraceSeconds = 7
 
-// Create creates the agent's pod under that name, and for one that keeps its
-// Docker data the volume claim after it. A pod of that name that is there already
-// and was made from the same settings is the answer, too: an earlier try whose
-// answer was lost. When the claim could not be made the pod is there all the
-// same, and PutSecret makes the claim.
-func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID) (scaler.Pod, error) {
+// Create makes or takes the cache slot, then creates the agent's pod under that
+// name. A pod of that name that is there already and was made from the same settings
+// is the answer, too: an earlier try whose answer was lost.
+func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot) (scaler.Pod, error) {
 	s, err := p.spec(id)
 	if err != nil {
 		return scaler.Pod{}, err
 	}
+	if s.hasClaim() {
+		if slot.Name == "" || slot.Namespace != s.Namespace {
+			return scaler.Pod{}, fmt.Errorf("create pod %s: it needs a cache slot in namespace %s, not %q in %q", name, s.Namespace, slot.Name, slot.Namespace)
+		}
+		if err := p.take(ctx, &s, &slot); err != nil {
+			return scaler.Pod{}, wrap("create pod "+name, err)
+		}
+		s.Slot = slot.Name
+	}
 	want := Build(s, name)
+	if s.hasClaim() {
+		want.Annotations[AnnotationCache] = string(slot.Warmth())
+	}
 	var made *corev1.Pod
 	err = p.call(ctx, "create", "pods", func(ctx context.Context) error {
 		made, err = p.client.CoreV1().Pods(s.Namespace).Create(ctx, want, metav1.CreateOptions{})
@@ -50,16 +58,7 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID) (scale
 			return scaler.Pod{}, wrap("create pod "+name, err)
 		}
 	}
-	f := p.follower(s.Namespace)
-	pod := f.born(made)
-	if s.hasClaim() {
-		if err := p.putClaim(ctx, &pod); err != nil {
-			p.log.Warn("a new agent waits for its volume claim", zap.String("agent", name), zap.Error(err))
-		} else {
-			f.setClaimed(&pod)
-		}
-	}
-	return pod, nil
+	return p.follower(s.Namespace).born(made), nil
 }
 
 // madeBefore looks whether the pod is there after a creation that failed with
@@ -88,41 +87,23 @@ func (p *Pool) madeBefore(ctx context.Context, want *corev1.Pod, failure error) 
 	return got, nil
 }
 
-// PutSecret makes what the pod waits for: its Secret, and its volume claim if it
-// has one and this process has not made it. Both are owned by the pod, so they go
-// with it. What exists is as good. An empty secret means the claim only, for
-// agents that have no secret of their own.
+// PutSecret makes what an inbound agent's pod waits for, owned by the pod, so that
+// it goes with it. What exists is as good.
 func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
 	f := p.follower(pod.Namespace)
 	if f == nil {
 		return fmt.Errorf("pod %s: no agents are configured in namespace %s", pod.Name, pod.Namespace)
 	}
-	known, missing := f.claim(&pod)
-	if !known {
-		return wrap("pod "+pod.Name, control.ErrGone)
-	}
-	var err error
 	switch {
-	case secret != "":
-		err = p.putSecret(ctx, &pod, secret)
-	case pod.Connect == scaler.Inbound:
-		err = fmt.Errorf("pod %s: an inbound agent needs its secret", pod.Name)
+	case !f.knows(pod.Name, types.UID(pod.UID)):
+		return wrap("pod "+pod.Name, control.ErrGone)
+	case secret == "":
+		return fmt.Errorf("pod %s: an inbound agent needs its secret", pod.Name)
 	}
-	if missing {
-		claimErr := p.putClaim(ctx, &pod)
-		if claimErr == nil {
-			f.setClaimed(&pod)
-		}
-		err = errors.Join(err, claimErr)
-	}
-	return err
-}
-
-func (p *Pool) putSecret(ctx context.Context, pod *scaler.Pod, secret string) error {
 	labels := (&Spec{PoolID: pod.PoolID, Instance: p.instance}).labels()
 	err := p.call(ctx, "create", "secrets", func(ctx context.Context) error {
 		_, err := p.client.CoreV1().Secrets(pod.Namespace).Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: labels, OwnerReferences: ownedBy(pod)},
+			ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: labels, OwnerReferences: ownedBy(&pod)},
 			Type:       corev1.SecretTypeOpaque,
 			Immutable:  new(true),
 			Data:       map[string][]byte{inboundSecretKey: []byte(secret)},
@@ -201,7 +182,13 @@ func (p *Pool) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time
 	if f := p.follower(pod.Namespace); f != nil {
 		f.deleted(&pod)
 	}
+	p.left(ctx, &pod)
 	return nil
+}
+
+// ownedBy lets the garbage collector remove what belongs to a pod that is gone.
+func ownedBy(pod *scaler.Pod) []metav1.OwnerReference {
+	return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: types.UID(pod.UID)}}
 }
 
 // inTime is a rate limiter that lets nothing pass after a deadline. client-go

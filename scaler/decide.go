@@ -36,6 +36,8 @@ type Sabotage struct {
 	IgnorePins  bool // a queued item that names a node does not protect it
 	IgnoreGrace bool // nothing waits after a restart
 	MarkAndGo   bool // mark and remove on the same answers
+	// IgnoreHolders: a cache slot is chosen whether or not a pod has it.
+	IgnoreHolders bool
 }
 
 // Memory is what one tick leaves to the next. Its loss costs time (a drain
@@ -62,6 +64,9 @@ type Memory struct {
 	Up, Down map[PoolID]time.Time
 	// Levels, by team: demand in each of the last 60 minutes, newest last.
 	Levels map[string][]Level
+	// Of cache slots, by namespace/name: until when one is not chosen, when it was
+	// last seen in use, and when it was last tried to be expanded.
+	Aside, Used, Resized map[string]time.Time
 	// Waiting, by queue id: whose demand it is and since when.
 	Waiting map[int64]Waiting
 	// Seen, by queue id: the items that wait for an agent.
@@ -135,6 +140,7 @@ type decider struct {
 	foreign []*Node
 	wishes  []*wish
 	supply  []*supply
+	slots   []*place // the warmest first
 	plan    Plan
 	mem     Memory
 	facts   Facts
@@ -147,12 +153,14 @@ func Decide(in Input) (Plan, Memory, Facts) {
 	d.prepare()
 	d.join()
 	d.remember()
+	d.lookAtSlots()
 	d.tableActions()
 	d.expelAll()
 	d.demand()
 	d.decideTeams()
 	d.shields()
 	d.berths()
+	d.tendSlots()
 	d.show()
 	return d.plan, d.mem, d.facts
 }
@@ -357,7 +365,7 @@ func (d *decider) tableActions() {
 		if v.Meet {
 			d.act(Annotate, m, ReasonConnected, "its node is online")
 		}
-		if v.Class == Coming && !m.Pod.Requested && !d.in.Secrets[m.Name] {
+		if v.Class == Coming && m.Connect == Inbound && !m.Pod.Requested && !d.in.Secrets[m.Name] {
 			d.act(PutSecret, m, ReasonRestart, "made sure after a restart of Bellboard")
 		}
 		if v.Do == "" {

@@ -20,6 +20,7 @@ func newTeam(name string, mode Mode, labels []string, change ...func(*Team)) Tea
 		slices.Sort(all)
 		t.Pools = append(t.Pools, Pool{
 			PoolID: PoolID{Team: name, Kind: k}, Connect: c, Labels: all, Berths: 2, IdleTimeout: idle, StartTimeout: 5 * time.Minute,
+			Slots: k == Persistent, Namespace: "ci", SlotSize: 20, SlotKeep: 24 * time.Hour,
 		})
 	}
 	if mode != ModePersistent {
@@ -94,6 +95,24 @@ func (in *Input) agent(team string, k Kind, random string, change ...func(*Pair)
 		in.Jenkins.Nodes = append(in.Jenkins.Nodes, *p.Node)
 	}
 	return name
+}
+
+// slot adds a cache slot that was last used so long ago, warm and free unless changes say otherwise.
+func (in *Input) slot(team, random string, ago time.Duration, change ...func(*Slot)) *Slot {
+	s := Slot{
+		PoolID: PoolID{team, Persistent}, Name: SlotName(team, random), Namespace: "ci", UID: "uid-" + random, ResourceVersion: "1",
+		Created: noon.Add(-ago - time.Hour), LastUsed: noon.Add(-ago), Uses: 1, Size: 20, Keep: 24 * time.Hour, Bound: true,
+	}
+	for _, f := range change {
+		f(&s)
+	}
+	in.Cluster.Slots = append(in.Cluster.Slots, s)
+	return &in.Cluster.Slots[len(in.Cluster.Slots)-1]
+}
+
+// on is an agent that works on a slot.
+func on(random string) func(*Pair) {
+	return func(p *Pair) { p.Pod.Slot = SlotName(p.Pod.Team, random) }
 }
 
 // agents adds n of them.

@@ -198,7 +198,7 @@ func (p *Pair) unmet(now time.Time) Verdict {
 	}
 	deadline, wait := p.Pod.Scheduled, p.StartTimeout
 	if deadline.IsZero() {
-		deadline, wait = p.Pod.Created, UnscheduledTimeout
+		deadline, wait = p.Pod.Created, p.Pod.patience()
 	}
 	orphaned := p.Gone && p.Connect == Inbound && p.Node == nil && !p.Pod.Requested
 	if !orphaned && (p.Pod.Requested || now.Sub(deadline) < wait) {

@@ -18,11 +18,13 @@ const (
 	Fence      Verb = "fence"       // Jenkins: register an inbound node under an absent Swarm node's name
 	DeletePod  Verb = "delete-pod"  // Kubernetes, with UID and resourceVersion
 	DeleteNode Verb = "delete-node" // Jenkins
+	DeleteSlot Verb = "delete-slot" // Kubernetes, with UID and resourceVersion
+	ResizeSlot Verb = "resize-slot" // Kubernetes: ask for CACHE_SIZE
 )
 
 // Destructive verbs are sent only on fresh answers: within a second of them.
 func (v Verb) Destructive() bool {
-	return v == Mark || v == Fence || v == DeletePod || v == DeleteNode
+	return v == Mark || v == Fence || v == DeletePod || v == DeleteNode || v == DeleteSlot
 }
 
 // Reason is why a thing was done or not done: a closed set, and a metric label.
@@ -59,6 +61,7 @@ const (
 	ReasonSteady      Reason = "steady"      // nothing to do
 	ReasonUnreachable Reason = "unreachable" // hold: Jenkins or the cluster cannot be read
 	ReasonBlocked     Reason = "blocked"     // wanted more, a rule said no
+	ReasonCache       Reason = "cache"       // a cache slot that nobody needs, or that is too small
 )
 
 // Reasons lists every reason, for metrics that exist before they are needed.
@@ -67,6 +70,7 @@ func Reasons() []Reason {
 		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonLevel, ReasonBerths, ReasonOneBuild, ReasonIdle, ReasonRoom, ReasonRenew, ReasonBuild, ReasonFree,
 		ReasonPaused, ReasonTeamGone, ReasonStuck, ReasonGhost, ReasonLeaving, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder,
 		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonConnected, ReasonRestart, ReasonSteady, ReasonUnreachable, ReasonBlocked,
+		ReasonCache,
 	}
 }
 
@@ -105,7 +109,7 @@ type Step struct {
 	Note string `json:"note,omitempty"` // what is left of it: "23s left"
 }
 
-// Action is one thing to do, with its reason. Pod is what a deletion rests on.
+// Action is one thing to do, with its reason. Pod is what a deletion of one rests on.
 type Action struct {
 	Verb   Verb   `json:"verb"`
 	Agent  string `json:"agent,omitempty"` // empty: the loop chooses a new name
@@ -113,6 +117,9 @@ type Action struct {
 	Reason Reason `json:"reason"`
 	Text   string `json:"text"` // the reason in words, with its numbers
 	Pod    *Pod   `json:"pod,omitempty"`
+	// Slot is the cache slot to work on, to delete or to expand. Create: nil is a
+	// new one, whose name the loop chooses, if the pool keeps its cache.
+	Slot *Slot `json:"slot,omitempty"`
 }
 
 // Decision is what was decided for one team, and all it was decided from.
@@ -161,6 +168,7 @@ type Plan struct {
 	Actions    []Action   `json:"actions"`
 	Decisions  []Decision `json:"decisions"`
 	Agents     []Agent    `json:"agents"`
+	Slots      []SlotSeen `json:"slots,omitempty"`
 	Nobodys    []Unserved `json:"nobodys,omitempty"`
 	Unresolved []Unserved `json:"unresolved,omitempty"`
 }

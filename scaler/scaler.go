@@ -69,6 +69,12 @@ type Pool struct {
 	IdleTimeout  time.Duration
 	StartTimeout time.Duration
 	MaxLifetime  time.Duration // zero: no limit
+	// Slots: its agents keep a cache, in Namespace, of SlotSize bytes at least, each
+	// for SlotKeep after its last use.
+	Slots     bool
+	Namespace string
+	SlotSize  int64
+	SlotKeep  time.Duration
 }
 
 // size is how many builds an agent of this pool runs at once.
@@ -228,10 +234,16 @@ type Pod struct {
 	// (ImagePullBackOff, Unschedulable, OOMKilled, Evicted ...), TroubleText its words.
 	Trouble     string `json:"trouble,omitempty"`
 	TroubleText string `json:"troubleText,omitempty"`
+	// Slot is the claim that its Docker data is on; empty: on none. VolumeTrouble: a
+	// volume is among what keeps the pod from a machine.
+	Slot          string `json:"slot,omitempty"`
+	Warmth        Warmth `json:"warmth,omitempty"`
+	VolumeTrouble bool   `json:"volumeTrouble,omitempty"`
 }
 
-// ClusterView is the pods of this instance as the caches show them.
+// ClusterView is the pods and cache slots of this instance as the caches show them.
 type ClusterView struct {
-	At   time.Time // when the caches were last known to follow the API server
-	Pods []Pod
+	At    time.Time // when the caches were last known to follow the API server
+	Pods  []Pod
+	Slots []Slot
 }

@@ -417,7 +417,7 @@ func (d *decider) emitUp(a *account) {
 		berths := d.freeBerths(id)
 		for _, why := range []Reason{ReasonMinimum, ReasonDemand, ReasonLevel, ReasonSpare} {
 			for range a.up[k][why] {
-				act := Action{Verb: Create, Pool: id, Reason: why, Text: a.upText(why)}
+				act := Action{Verb: Create, Pool: id, Reason: why, Text: a.upText(why), Slot: d.takeSlot(id)}
 				if len(berths) > 0 {
 					berths[0].left = true
 					act.Agent, berths = berths[0].Name, berths[1:]

@@ -57,6 +57,8 @@ func Results() []Result { return []Result{Done, Late, Changed, Refused, Failed, 
 type Facts struct {
 	Waits    []Wait    `json:"waits,omitempty"`
 	Startups []Startup `json:"startups,omitempty"`
+	// CacheStarts are those of them that have a cache slot.
+	CacheStarts []CacheStart `json:"cacheStarts,omitempty"`
 	// BuildsLost counts builds whose agent's pod vanished under them, per pool.
 	BuildsLost map[PoolID]int `json:"-"`
 	// SecondBuilds counts builds that slipped onto an ephemeral agent after its first.
@@ -77,4 +79,11 @@ type Wait struct {
 type Startup struct {
 	PoolID
 	Took time.Duration `json:"took"`
+}
+
+// CacheStart is a Startup of an agent that has a cache slot.
+type CacheStart struct {
+	PoolID
+	Warmth Warmth        `json:"warmth"`
+	Took   time.Duration `json:"took"`
 }

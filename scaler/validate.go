@@ -28,6 +28,7 @@ func (p Plan) Validate(in Input) error {
 	}
 	v.once(p)
 	v.caps(p)
+	v.slots(p)
 	v.decisions(p)
 	return errors.Join(v.errs...)
 }
@@ -94,6 +95,7 @@ func (v *validator) action(a *Action) {
 		if pod == nil || node != nil || pod.Connect != Swarm || v.grace() {
 			v.broken(a, "only an absent Swarm node is fenced, and out of grace")
 		}
+	case DeleteSlot, ResizeSlot: // slots looks at them together
 	default:
 		v.broken(a, "is no action")
 	}

@@ -69,6 +69,7 @@ func anyHouse(t *rapid.T) Input {
 		in.GraceUntil = noon.Add(time.Minute)
 	}
 	names := anyAgents(t, &in)
+	anySlots(t, &in)
 	for i := range rapid.IntRange(0, 3).Draw(t, "static nodes") {
 		n := Node{Name: fmt.Sprintf("static%d", i), Labels: []string{"linux"}, Online: rapid.Bool().Draw(t, "static online"), Executors: 2, Busy: i, Idle: i == 0}
 		in.Jenkins.Nodes = append(in.Jenkins.Nodes, n)
@@ -155,6 +156,30 @@ func anyAgents(t *rapid.T, in *Input) []string {
 	return names
 }
 
+// anySlots draws cache slots, of the teams there are and of one that is gone, some
+// of them named by pods.
+func anySlots(t *rapid.T, in *Input) {
+	in.Memory.Aside, in.Memory.Used, in.Memory.Resized = map[string]time.Time{}, map[string]time.Time{}, map[string]time.Time{}
+	for i := range rapid.IntRange(0, 12).Draw(t, "slots") {
+		team := rapid.SampledFrom([]string{"t0", "t0", "t1", "gone"}).Draw(t, "slot's team")
+		ago := rapid.SampledFrom([]time.Duration{time.Minute, time.Hour, 25 * time.Hour}).Draw(t, "last used")
+		s := in.slot(team, fmt.Sprintf("s%d", i), ago, func(s *Slot) {
+			s.Bound, s.Deleting = rapid.IntRange(0, 3).Draw(t, "bound") > 0, rapid.IntRange(0, 5).Draw(t, "goes") == 0
+			s.Size = rapid.SampledFrom([]int64{20, 20, 10}).Draw(t, "size")
+			s.Namespace = rapid.SampledFrom([]string{"ci", "ci", "other"}).Draw(t, "namespace")
+		})
+		for _, m := range []map[string]time.Time{in.Memory.Aside, in.Memory.Resized, in.Memory.Used} {
+			if rapid.IntRange(0, 4).Draw(t, "remembered") == 0 {
+				m[s.Key()] = noon.Add(time.Minute)
+			}
+		}
+		if len(in.Cluster.Pods) > 0 && rapid.Bool().Draw(t, "named") {
+			p := &in.Cluster.Pods[rapid.IntRange(0, len(in.Cluster.Pods)-1).Draw(t, "by")]
+			p.Slot, p.Namespace, p.VolumeTrouble = s.Name, s.Namespace, rapid.Bool().Draw(t, "volume")
+		}
+	}
+}
+
 // alter gives q the state of p, and q's name and pool to what it has.
 func (p *Pair) alter(q *Pair) {
 	if p.Pod == nil {
@@ -207,7 +232,10 @@ func anyItems(t *rapid.T, in *Input, names []string) {
 // shuffled is the same input with everything in another order.
 func shuffled(in Input, r *rand.Rand) Input {
 	in.Jenkins.Nodes, in.Jenkins.Items = slices.Clone(in.Jenkins.Nodes), slices.Clone(in.Jenkins.Items)
-	in.Cluster.Pods = slices.Clone(in.Cluster.Pods)
+	in.Cluster.Pods, in.Cluster.Slots = slices.Clone(in.Cluster.Pods), slices.Clone(in.Cluster.Slots)
+	r.Shuffle(len(in.Cluster.Slots), func(i, j int) {
+		in.Cluster.Slots[i], in.Cluster.Slots[j] = in.Cluster.Slots[j], in.Cluster.Slots[i]
+	})
 	r.Shuffle(len(in.Jenkins.Nodes), func(i, j int) { in.Jenkins.Nodes[i], in.Jenkins.Nodes[j] = in.Jenkins.Nodes[j], in.Jenkins.Nodes[i] })
 	r.Shuffle(len(in.Jenkins.Items), func(i, j int) { in.Jenkins.Items[i], in.Jenkins.Items[j] = in.Jenkins.Items[j], in.Jenkins.Items[i] })
 	r.Shuffle(len(in.Cluster.Pods), func(i, j int) { in.Cluster.Pods[i], in.Cluster.Pods[j] = in.Cluster.Pods[j], in.Cluster.Pods[i] })
@@ -217,7 +245,7 @@ func shuffled(in Input, r *rand.Rand) Input {
 // apply is the world after a plan was carried out, seen by the next answers: a
 // pod that is created or deleted is on its way to or from there.
 func apply(in Input, p Plan, mem Memory) Input {
-	in.Jenkins.Nodes, in.Cluster.Pods = slices.Clone(in.Jenkins.Nodes), slices.Clone(in.Cluster.Pods)
+	in.Jenkins.Nodes, in.Cluster.Pods, in.Cluster.Slots = slices.Clone(in.Jenkins.Nodes), slices.Clone(in.Cluster.Pods), slices.Clone(in.Cluster.Slots)
 	in.Berths, in.Secrets, in.Memory = maps.Clone(in.Berths), maps.Clone(in.Secrets), mem
 	node := func(name string) *Node {
 		i := slices.IndexFunc(in.Jenkins.Nodes, func(n Node) bool { return n.Name == name })
@@ -252,7 +280,11 @@ func apply(in Input, p Plan, mem Memory) Input {
 			}
 			delete(in.Berths, name)
 			in.Secrets[name] = true
-			in.Cluster.Pods = append(in.Cluster.Pods, Pod{PoolID: a.Pool, Name: name, UID: "uid-" + name, Phase: PodPending, Created: in.Now, Requested: true, Connect: pool.Connect})
+			made := Pod{PoolID: a.Pool, Name: name, UID: "uid-" + name, Phase: PodPending, Created: in.Now, Requested: true, Connect: pool.Connect, Namespace: pool.Namespace}
+			if a.Slot != nil {
+				made.Slot = a.Slot.Name
+			}
+			in.Cluster.Pods = append(in.Cluster.Pods, made)
 		case PutSecret:
 			in.Secrets[name] = true
 		case Annotate:
@@ -267,6 +299,13 @@ func apply(in Input, p Plan, mem Memory) Input {
 			pod(name).Deleting, pod(name).DeletingByUs = true, true
 		case DeleteNode:
 			drop(name)
+		case DeleteSlot, ResizeSlot:
+			at := slices.IndexFunc(in.Cluster.Slots, func(s Slot) bool { return s.UID == a.Slot.UID })
+			if a.Verb == DeleteSlot {
+				in.Cluster.Slots[at].Deleting = true
+			} else {
+				in.Cluster.Slots[at].Size = pool.SlotSize
+			}
 		}
 	}
 	in.Jenkins.AskedAt = in.Jenkins.AnsweredAt

@@ -19,7 +19,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 		Use:   "cleanup --dry-run | --yes",
 		Short: "Drain and remove all that this instance owns, in Jenkins and in Kubernetes",
 		Long: "Takes the Lease, so that a running Bellboard stops acting, lets running builds end, and removes every pod, Secret,\n" +
-			"volume claim and node of this instance. In a cluster run it where the daemon runs:\n" +
+			"cache slot (volume claim) and node of this instance. In a cluster run it where the daemon runs:\n" +
 			"  kubectl -n bellboard exec deploy/bellboard -- /bellboard cleanup --yes\n" +
 			"Then uninstall Bellboard, which would otherwise begin anew.",
 		Args: cobra.NoArgs,
@@ -55,7 +55,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 					failed = err
 				}
 			}
-			say("instance %s owns %d pods and %d nodes, %d of them at work\n", settings.Instance, first.Pods, first.Nodes, first.Busy)
+			say("instance %s owns %d pods, %d nodes and %d cache slots; %d agents are at work\n", settings.Instance, first.Pods, first.Nodes, first.Slots, first.Busy)
 			if dryRun {
 				return failed
 			}
@@ -71,15 +71,15 @@ func cleanupCommand(environ []string) *cobra.Command {
 				case l.Hold != "":
 					say("  waiting: %s\n", l.Hold)
 				case grace:
-					say("  %d pods and %d nodes left, %d at work (nothing goes before BELLBOARD_JENKINS_RESTART_GRACE is over)\n", l.Pods, l.Nodes, l.Busy)
+					say("  %d pods, %d nodes and %d cache slots left, %d at work (nothing goes before BELLBOARD_JENKINS_RESTART_GRACE is over)\n", l.Pods, l.Nodes, l.Slots, l.Busy)
 				default:
-					say("  %d pods and %d nodes left, %d at work\n", l.Pods, l.Nodes, l.Busy)
+					say("  %d pods, %d nodes and %d cache slots left, %d at work\n", l.Pods, l.Nodes, l.Slots, l.Busy)
 				}
 			})
 			if err != nil {
-				return fmt.Errorf("not everything is gone (%d pods, %d nodes left): %w", max(last.Pods, 0), last.Nodes, err)
+				return fmt.Errorf("not everything is gone (%d pods, %d nodes, %d cache slots left): %w", max(last.Pods, 0), last.Nodes, last.Slots, err)
 			}
-			say("removed %d pods and %d nodes; nothing is left\n", first.Pods, first.Nodes)
+			say("removed %d pods, %d nodes and %d cache slots; nothing is left\n", first.Pods, first.Nodes, first.Slots)
 			return failed
 		},
 	}

@@ -99,7 +99,10 @@ func planTable(w io.Writer, p scaler.Plan) error {
 			beside.WriteString("\nBeside that:\n")
 		}
 		name := a.Agent
-		if name == "" {
+		switch {
+		case a.Slot != nil:
+			name = a.Slot.Name
+		case name == "":
 			name = a.Pool.Team + " " + string(a.Pool.Kind)
 		}
 		fmt.Fprintf(&beside, "  %-12s %-24s %s\n", a.Verb, name, a.Text)

@@ -183,6 +183,14 @@ func rows() []row {
 			heat(8, "Waits", "s", "How many builds left the queue after which wait.",
 				fmt.Sprintf("sum by (le) (increase(%s[%s]))", series(wait+"_bucket", []string{team}), window)),
 		}},
+		{title: "Image caches", height: 8, panels: []panel{
+			areas(8, "Cache slots", "none", "Volumes that keep the images of persistent agents: used by one, free for the next, aside for a while since an agent did not start on one, or going.",
+				query(most("team, state", "bellboard_cache_slots", team)+" > 0", "{{team}} {{state}}")),
+			lines(8, "Warm share", "percentunit", "Share of the agents with a cache slot that were created on one that another has worked on: their first build finds its images.",
+				query(perSecond("team", "bellboard_cache_starts_total", oneOf("cache", scaler.Warm), team)+" / ("+perSecond("team", "bellboard_cache_starts_total", team)+" > 0)", teams)),
+			lines(8, "Start, warm and cold", "s", "From the creation of a pod with a cache slot until its node was online, 95 %; estimated from buckets.",
+				query(quantile(0.95, window, "cache", "bellboard_cache_startup_seconds", team), "{{cache}}")),
+		}},
 		{title: "Idle cost", height: 8, panels: []panel{
 			areas(8, "Free agents", "none", "Agents that wait for work. IDLE_TIMEOUT, MIN_IDLE and MIN_AGENTS keep them.",
 				query(most("team, kind", "bellboard_agents", free, team), "{{team}} {{kind}}")),

@@ -86,7 +86,7 @@ func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scale
 // is gone was not marked, and no agent was made on it.
 func result(v scaler.Verb, err error) scaler.Result {
 	switch {
-	case errors.Is(err, ErrGone) && (v == scaler.DeletePod || v == scaler.DeleteNode):
+	case errors.Is(err, ErrGone) && (v == scaler.DeletePod || v == scaler.DeleteNode || v == scaler.DeleteSlot):
 		return scaler.Done
 	case errors.Is(err, ErrLate):
 		return scaler.Late
@@ -99,7 +99,7 @@ func result(v scaler.Verb, err error) scaler.Result {
 	}
 }
 
-// one carries one action out. A chosen name is written back into the action.
+// one carries one action out. Chosen names are written back into the action.
 func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Action) error {
 	deadline := view.Deadline()
 	if l.cfg.Unsafe.IgnoreDeadline {
@@ -125,6 +125,10 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 		return l.cfg.Jenkins.Fence(ctx, a.Agent, a.Pool, deadline)
 	case scaler.DeletePod:
 		return l.cfg.Cluster.DeletePod(ctx, *a.Pod, deadline)
+	case scaler.DeleteSlot:
+		return l.cfg.Cluster.DeleteSlot(ctx, *a.Slot, deadline)
+	case scaler.ResizeSlot:
+		return l.cfg.Cluster.ResizeSlot(ctx, *a.Slot)
 	case scaler.DeleteNode:
 		if a.Reason == scaler.ReasonLost {
 			if absent, err := l.cfg.Cluster.Absent(ctx, a.Agent, a.Pool); err != nil || !absent {
@@ -181,8 +185,8 @@ func (l *Loop) secret(ctx context.Context, name string) (string, error) {
 	return s, nil
 }
 
-// create makes an agent: berth (registered here when none was left), pod,
-// Secret. A crash between any two leaves what the table clears.
+// create makes an agent: berth (registered here when none was left), cache slot,
+// pod, Secret. A crash between any two leaves what the table clears.
 func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 	pool, err := l.pool(a.Pool)
 	if err != nil {
@@ -205,24 +209,31 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 		// Taken from here on, unless the API server says that it made no pod.
 		l.names.set(l.names.berths, a.Agent, false)
 	}
-	pod, err := l.cfg.Cluster.Create(ctx, a.Agent, a.Pool)
+	if pool.Slots && a.Slot == nil {
+		a.Slot = &scaler.Slot{PoolID: a.Pool, Namespace: pool.Namespace, Name: scaler.SlotName(a.Pool.Team, randomName())}
+	}
+	var slot scaler.Slot
+	if a.Slot != nil {
+		slot = *a.Slot
+	}
+	pod, err := l.cfg.Cluster.Create(ctx, a.Agent, a.Pool, slot)
 	if err != nil {
-		if errors.Is(err, ErrRefused) && pool.Connect == scaler.Inbound {
+		if (errors.Is(err, ErrRefused) || errors.Is(err, ErrChanged)) && pool.Connect == scaler.Inbound {
 			l.names.set(l.names.berths, a.Agent, true)
 		}
 		return err
+	}
+	if pool.Connect == scaler.Swarm {
+		return nil
 	}
 	return l.putSecret(ctx, pod)
 }
 
 // putSecret gives a coming pod what it waits for. It may be repeated.
 func (l *Loop) putSecret(ctx context.Context, pod scaler.Pod) error {
-	secret := ""
-	if pod.Connect == scaler.Inbound {
-		var err error
-		if secret, err = l.secret(ctx, pod.Name); err != nil {
-			return err
-		}
+	secret, err := l.secret(ctx, pod.Name)
+	if err != nil {
+		return err
 	}
 	if err := l.cfg.Cluster.PutSecret(ctx, pod, secret); err != nil {
 		return err

@@ -23,6 +23,7 @@ type house struct {
 	nodes   map[string]scaler.Node
 	items   []scaler.Item
 	pods    map[string]scaler.Pod
+	slots   map[string]scaler.Slot
 	secrets map[string]string        // by pod
 	absent  bool                     // what a live read says
 	calls   []string                 // every write, in order: "verb name"
@@ -34,7 +35,7 @@ type house struct {
 
 func newHouse() *house {
 	return &house{
-		session: "s1", nodes: map[string]scaler.Node{}, pods: map[string]scaler.Pod{}, secrets: map[string]string{},
+		session: "s1", nodes: map[string]scaler.Node{}, pods: map[string]scaler.Pod{}, slots: map[string]scaler.Slot{}, secrets: map[string]string{},
 		fail: map[string]error{}, until: map[string]time.Duration{}, absent: true,
 	}
 }
@@ -160,10 +161,13 @@ func (h cluster) Observe(context.Context) (scaler.ClusterView, error) {
 	for _, name := range slices.Sorted(maps.Keys(h.pods)) {
 		v.Pods = append(v.Pods, h.pods[name])
 	}
+	for _, name := range slices.Sorted(maps.Keys(h.slots)) {
+		v.Slots = append(v.Slots, h.slots[name])
+	}
 	return v, h.fail["observe cluster"]
 }
 
-func (h cluster) Create(_ context.Context, name string, id scaler.PoolID) (scaler.Pod, error) {
+func (h cluster) Create(_ context.Context, name string, id scaler.PoolID, slot scaler.Slot) (scaler.Pod, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.creates != nil {
@@ -172,9 +176,29 @@ func (h cluster) Create(_ context.Context, name string, id scaler.PoolID) (scale
 	if err := h.call("create", name); err != nil {
 		return scaler.Pod{}, err
 	}
-	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodPending, Created: time.Now(), Connect: scaler.Inbound, Protected: true}
+	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodPending, Created: time.Now(), Connect: scaler.Inbound, Protected: true, Slot: slot.Name, Namespace: slot.Namespace}
+	if id.Kind == scaler.Persistent {
+		p.Connect = scaler.Swarm
+	}
 	h.pods[name] = p
 	return p, nil
+}
+
+func (h cluster) DeleteSlot(_ context.Context, slot scaler.Slot, deadline time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.until["delete-slot"] = time.Until(deadline)
+	if err := h.call("delete-slot", slot.Name); err != nil {
+		return err
+	}
+	delete(h.slots, slot.Name)
+	return nil
+}
+
+func (h cluster) ResizeSlot(_ context.Context, slot scaler.Slot) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.call("resize-slot", slot.Name)
 }
 
 func (h cluster) PutSecret(_ context.Context, pod scaler.Pod, secret string) error {

@@ -55,6 +55,10 @@ func (l *Loop) learn(t *scaler.Tick) {
 			good[id] = true
 		case o.Action.Verb == scaler.Create && (o.Result == scaler.Failed || o.Result == scaler.Refused):
 			bad[id] = true
+			if o.Result == scaler.Failed && o.Action.Slot != nil {
+				// Nobody knows whether there is a pod now that has it.
+				l.memory.Aside[o.Action.Slot.Key()] = t.At.Add(scaler.SlotAside)
+			}
 		case o.Action.Verb == scaler.DeletePod && o.Result == scaler.Done && !o.Action.Pod.Connected && unasked(o.Action.Reason):
 			t.Facts.Failures[id]++
 			bad[id] = true

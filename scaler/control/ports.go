@@ -55,10 +55,11 @@ type Cluster interface {
 	// Observe returns the cached pods of this instance merged with those created and
 	// not cached yet, or an error when the caches cannot be trusted.
 	Observe(ctx context.Context) (scaler.ClusterView, error)
-	// Create creates the agent's pod under that name (and a persistent one's volume
-	// claim after it, owned by it). ErrRefused and ErrExists are definite; any other
-	// error leaves open whether the pod exists.
-	Create(ctx context.Context, name string, pool scaler.PoolID) (scaler.Pod, error)
+	// Create creates the agent's pod under that name, on that cache slot (the zero
+	// Slot: its agents keep none): it makes one that has no UID, and takes any other
+	// if it is as it was seen. ErrRefused, ErrExists and ErrChanged (of the slot) are
+	// definite: no pod was made; any other error leaves open whether it exists.
+	Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot) (scaler.Pod, error)
 	// PutSecret creates the pod's Secret, owned by the pod. Exists = done (nil).
 	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error
 	// Annotate notes on the pod that its node was online once.
@@ -68,6 +69,11 @@ type Cluster interface {
 	// DeletePod deletes exactly this pod (UID and resourceVersion as preconditions)
 	// with the short grace that marks the deletion as Bellboard's. ErrChanged, ErrGone as said above.
 	DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error
+	// DeleteSlot deletes exactly this version of this claim, with a deadline as
+	// DeletePod's. ErrChanged, ErrGone as said above.
+	DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error
+	// ResizeSlot asks for the pool's CACHE_SIZE. ErrRefused: the storage class does not allow it.
+	ResizeSlot(ctx context.Context, slot scaler.Slot) error
 	// Absent asks the API server itself (no cache) whether no pod of that name exists.
 	Absent(ctx context.Context, name string, pool scaler.PoolID) (bool, error)
 }

@@ -11,6 +11,7 @@ import (
 // Left is what an instance owns on both sides, or what stands in its way.
 type Left struct {
 	Pods, Nodes int
+	Slots       int    // cache slots
 	Busy        int    // of them, at work: they go when their builds end
 	Hold        string // why nothing can be done right now
 	Grace       string // how long nothing is removed yet
@@ -21,7 +22,7 @@ var working = []scaler.Class{scaler.Busy, scaler.Draining, scaler.Cut, scaler.Aw
 
 // left counts what a tick saw.
 func left(t *scaler.Tick) Left {
-	l := Left{Hold: t.Hold}
+	l := Left{Hold: t.Hold, Slots: len(t.Plan.Slots)}
 	if t.Grace > 0 {
 		l.Grace = t.Grace.String()
 	}
@@ -71,7 +72,7 @@ func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 		}
 		l := left(&t)
 		say(l)
-		if l.Hold == "" && l.Pods == 0 && l.Nodes == 0 {
+		if l.Hold == "" && l.Pods == 0 && l.Nodes == 0 && l.Slots == 0 {
 			clean = true
 			done()
 		}

@@ -79,7 +79,7 @@ func check(f field) string {
 		if d := time.Duration(v.Int()); d <= 0 || d > 30*time.Second {
 			return "must be above 0 and at most 30s; write e.g. 1s"
 		}
-	case "IDLE_TIMEOUT", "START_TIMEOUT":
+	case "IDLE_TIMEOUT", "START_TIMEOUT", "CACHE_KEEP":
 		return longer(v.Int(), time.Second)
 	case "BUILD_GRACE": // Kubernetes counts it in seconds, and a few of them mark Bellboard's own deletions
 		return longer(v.Int(), 30*time.Second)

@@ -69,7 +69,8 @@ func TestBuiltInValues(t *testing.T) {
 		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, ScaleDownCooldown: time.Minute,
 		Pools: []scaler.Pool{
 			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute},
-			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Connect: scaler.Swarm, Labels: []string{"docker", "linux", "persistent", "swarm"}, Berths: 2, Executors: 1, IdleTimeout: 10 * time.Minute, StartTimeout: 5 * time.Minute, MaxLifetime: 24 * time.Hour},
+			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Connect: scaler.Swarm, Labels: []string{"docker", "linux", "persistent", "swarm"}, Berths: 2, Executors: 1, IdleTimeout: 10 * time.Minute, StartTimeout: 5 * time.Minute, MaxLifetime: 24 * time.Hour,
+				Slots: true, Namespace: "default", SlotSize: 20 << 30, SlotKeep: 7 * 24 * time.Hour},
 		},
 	}}
 	got := c.ScalerTeams()
@@ -144,7 +145,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
 		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "SCALE_UP_STEP", "BERTHS",
 		"EXECUTORS", "MAX_LIFETIME", "UNLABELLED", "PRIORITY", "PAUSED",
-		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "STORAGE_CLASS", "REGISTRY_MIRROR",
+		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "CACHE_KEEP", "STORAGE_CLASS", "REGISTRY_MIRROR",
 		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS",
 	}
 	var got []string
@@ -170,7 +171,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
 		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true",
 		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "inbound", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
-		"CACHE_SIZE": "5Gi", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
+		"CACHE_SIZE": "5Gi", "CACHE_KEEP": "3h", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
 		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule",
 	}
 	var environ []string
@@ -239,13 +240,13 @@ func TestNamespace(t *testing.T) {
 // setting is set by it.
 func TestPoolSpecs(t *testing.T) {
 	c := load(t, env("BELLBOARD_INSTANCE=ci", "BELLBOARD_AGENT_JENKINS_URL=http://inside/", "BELLBOARD_DEFAULT_NAMESPACE=ns", "BELLBOARD_DEFAULT_IMAGE=i:1", "BELLBOARD_DEFAULT_CPU=3",
-		"BELLBOARD_DEFAULT_MEMORY=4Gi", "BELLBOARD_DEFAULT_CACHE_SIZE=5Gi", "BELLBOARD_DEFAULT_STORAGE_CLASS=fast", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m",
+		"BELLBOARD_DEFAULT_MEMORY=4Gi", "BELLBOARD_DEFAULT_CACHE_SIZE=5Gi", "BELLBOARD_DEFAULT_CACHE_KEEP=3h", "BELLBOARD_DEFAULT_STORAGE_CLASS=fast", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m",
 		"BELLBOARD_DEFAULT_SERVICE_ACCOUNT=sa", "BELLBOARD_DEFAULT_IMAGE_PULL_SECRET=ips", "BELLBOARD_DEFAULT_PRIORITY_CLASS=pc", "BELLBOARD_DEFAULT_BUILD_GRACE=2m",
 		"BELLBOARD_DEFAULT_NODE_SELECTOR=k=v", "BELLBOARD_DEFAULT_TOLERATIONS=t", "BELLBOARD_DEFAULT_EXECUTORS=3", "BELLBOARD_DEFAULT_UNLABELLED=true"))
 	want := pool.Spec{
 		PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Instance: "ci", Namespace: "ns", Image: "i:1", Connect: scaler.Inbound,
 		Labels: []string{"docker", "ephemeral", "linux"}, CPU: resource.MustParse("3"), Memory: resource.MustParse("4Gi"), Docker: pool.DockerNone,
-		RegistryMirror: "http://m", CacheSize: resource.MustParse("5Gi"), StorageClass: "fast", BuildGrace: 2 * time.Minute, ServiceAccount: "sa",
+		RegistryMirror: "http://m", CacheSize: resource.MustParse("5Gi"), CacheKeep: 3 * time.Hour, StorageClass: "fast", BuildGrace: 2 * time.Minute, ServiceAccount: "sa",
 		ImagePullSecret: "ips", PriorityClass: "pc", NodeSelector: map[string]string{"k": "v"}, Tolerations: []corev1.Toleration{{Key: "t", Operator: corev1.TolerationOpExists}},
 		JenkinsURL: "http://inside", SwarmUser: "swarm", SwarmPasswordSecret: "swarm", Executors: 1, Unlabelled: true,
 	}

@@ -71,7 +71,8 @@ type PodSettings struct {
 	CPU             Quantity        `split_words:"true" desc:"CPU an agent asks for: what it costs while it lives"`
 	Memory          Quantity        `split_words:"true" desc:"memory an agent asks for and may use"`
 	Docker          pool.DockerMode `split_words:"true" desc:"none, or dind (a privileged Docker daemon beside the agent)"`
-	CacheSize       Quantity        `split_words:"true" desc:"size of the volume that keeps a persistent agent's images"`
+	CacheSize       Quantity        `split_words:"true" desc:"size of the volume that keeps the images of one persistent agent after another; raised, free volumes are expanded"`
+	CacheKeep       time.Duration   `split_words:"true" desc:"how long an unused volume of that kind is kept; longer starts warm after a quiet week, costs storage"`
 	StorageClass    string          `split_words:"true" shown:"the cluster's" desc:"storage class of that volume"`
 	RegistryMirror  string          `split_words:"true" shown:"–" desc:"URL of a registry mirror for Docker: shorter pulls"`
 	ServiceAccount  string          `split_words:"true" shown:"–" desc:"service account of the pod; its token is not mounted"`
@@ -99,6 +100,7 @@ func builtinPod(kind scaler.Kind) PodSettings {
 	p := PodSettings{
 		IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, BuildGrace: 10 * time.Minute, Connect: scaler.Inbound,
 		Image: pool.DefaultImage, CPU: quantity("1"), Memory: quantity("2Gi"), Docker: pool.DockerNone, CacheSize: quantity("20Gi"),
+		CacheKeep: scaler.SlotKeep,
 	}
 	if kind == scaler.Persistent {
 		p.IdleTimeout, p.Connect, p.Docker = 10*time.Minute, scaler.Swarm, pool.DockerDind

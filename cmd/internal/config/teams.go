@@ -116,15 +116,19 @@ func (c *Config) ScalerTeams() []scaler.Team {
 		}
 		for _, k := range t.Kinds() {
 			p := t.Pods[k]
-			one.Pools = append(one.Pools, scaler.Pool{
-				PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Connect: p.Connect, Labels: t.labels(k),
+			id := scaler.PoolID{Team: t.Name, Kind: k}
+			agents := scaler.Pool{
+				PoolID: id, Connect: p.Connect, Labels: t.labels(k),
 				Berths: t.Berths, IdleTimeout: p.IdleTimeout, StartTimeout: p.StartTimeout,
-				Unlabelled: t.Unlabelled, Spec: hash[scaler.PoolID{Team: t.Name, Kind: k}],
-			})
-			if k == scaler.Persistent {
-				own := &one.Pools[len(one.Pools)-1]
-				own.Executors, own.MaxLifetime = t.Executors, t.MaxLifetime
+				Unlabelled: t.Unlabelled, Spec: hash[id],
 			}
+			if k == scaler.Persistent {
+				agents.Executors, agents.MaxLifetime = t.Executors, t.MaxLifetime
+			}
+			if (&pool.Spec{PoolID: id, Docker: p.Docker}).HasClaim() {
+				agents.Slots, agents.Namespace, agents.SlotSize, agents.SlotKeep = true, p.Namespace, p.CacheSize.Value(), p.CacheKeep
+			}
+			one.Pools = append(one.Pools, agents)
 		}
 		out = append(out, one)
 	}
@@ -146,7 +150,7 @@ func (c *Config) PoolSpecs() []pool.Spec {
 				Executors: executors, Unlabelled: t.Unlabelled,
 				PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
 				Connect: p.Connect, Labels: t.labels(k), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
-				Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass,
+				Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass, CacheKeep: p.CacheKeep,
 				BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
 				PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
 				JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,

@@ -115,6 +115,9 @@ func (e *exam) needs(specs []pool.Spec) []access {
 		s := &specs[i]
 		if e.Settings.DryRun {
 			add(access{s.Namespace, "", "pods", []string{"get", "list", "watch"}})
+			if s.HasClaim() {
+				add(access{s.Namespace, "", "persistentvolumeclaims", []string{"list", "watch"}})
+			}
 			continue
 		}
 		add(access{s.Namespace, "", "pods", []string{"get", "list", "watch", "create", "patch", "delete"}})
@@ -122,7 +125,7 @@ func (e *exam) needs(specs []pool.Spec) []access {
 			add(access{s.Namespace, "", "secrets", []string{"create"}})
 		}
 		if s.HasClaim() {
-			add(access{s.Namespace, "", "persistentvolumeclaims", []string{"create"}})
+			add(access{s.Namespace, "", "persistentvolumeclaims", []string{"list", "watch", "create", "patch", "delete"}})
 		}
 	}
 	if e.Settings.DryRun {

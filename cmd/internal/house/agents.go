@@ -13,6 +13,7 @@ import (
 
 	"bellboard/pool/kubesim"
 	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
 	"bellboard/scaler/clock"
 )
 
@@ -33,6 +34,8 @@ type agents struct {
 	wg      sync.WaitGroup
 	closed  bool
 	created map[string]int
+	caches  map[string]int // agents started on a cache slot, by whether it was warm
+	shared  int            // agents that began on a slot on which another worked
 	peak    int
 }
 
@@ -85,6 +88,7 @@ func newAgents(c clock.Clock, j *jenkinssim.Jenkins, pods Pods, seed int64) *age
 	return &agents{
 		clock: c, jenkins: j, pods: pods, rng: rand.New(rand.NewPCG(uint64(seed), 0x6167656e74)),
 		procs: map[types.UID]*process{}, byName: map[string]*process{}, created: map[string]int{},
+		caches: map[string]int{string(scaler.Warm): 0, string(scaler.Cold): 0},
 	}
 }
 
@@ -104,6 +108,14 @@ func (a *agents) Started(pod *corev1.Pod) {
 		cancel()
 		return
 	}
+	if slot := slotOf(pod); slot != "" {
+		a.caches[pod.Annotations["bellboard.dev/cache"]]++
+		for _, other := range a.procs {
+			if slotOf(other.pod) == slot {
+				a.shared++
+			}
+		}
+	}
 	a.procs[pod.UID], a.byName[pod.Name] = p, p
 	a.created[pod.Labels["bellboard.dev/kind"]]++
 	a.peak = max(a.peak, len(a.procs))
@@ -114,14 +126,31 @@ func (a *agents) Started(pod *corev1.Pod) {
 func (a *agents) Terminate(pod *corev1.Pod, by string) {
 	a.mu.Lock()
 	p := a.procs[pod.UID]
-	delete(a.procs, pod.UID)
-	if a.byName[pod.Name] == p {
-		delete(a.byName, pod.Name)
-	}
 	a.mu.Unlock()
 	if p != nil {
+		a.forget(p)
 		p.end(by)
 	}
+}
+
+// forget takes a process that ends from those that live.
+func (a *agents) forget(p *process) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.procs, p.pod.UID)
+	if a.byName[p.pod.Name] == p {
+		delete(a.byName, p.pod.Name)
+	}
+}
+
+// slotOf is the claim that the daemon beside an agent works on; "": none.
+func slotOf(pod *corev1.Pod) string {
+	for _, v := range pod.Spec.Volumes {
+		if v.PersistentVolumeClaim != nil {
+			return pod.Namespace + "/" + v.PersistentVolumeClaim.ClaimName
+		}
+	}
+	return ""
 }
 
 func (p *process) end(by string) {
@@ -162,6 +191,14 @@ func (a *agents) counts() (map[string]int, int) {
 	return out, a.peak
 }
 
+// slots returns how many agents began on a cache slot, warm and cold, and how
+// many of them on one that another worked on.
+func (a *agents) slots() (map[string]int, int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.caches), a.shared
+}
+
 func (a *agents) close() {
 	a.mu.Lock()
 	a.closed = true
@@ -198,6 +235,7 @@ func (a *agents) run(ctx context.Context, p *process) {
 				wait = a.seconds(0.5, 5)
 			}
 			if away += wait; !cmd.swarm && away > noReconnectAfter {
+				a.forget(p)
 				a.pods.Exit(p.pod.Namespace, p.pod.Name, 0)
 				return
 			}

@@ -42,6 +42,8 @@ type Config struct {
 	Gap   time.Duration
 	// Hook installs the one-build hook in Jenkins.
 	Hook bool
+	// LaxClaims has storage that gives a volume to any number of pods at once.
+	LaxClaims bool
 	// Lead has the daemon hold a Lease while it works.
 	Lead bool
 	// Network puts everything on loopback ports; without it all is in process.
@@ -68,6 +70,9 @@ type House struct {
 	page    net.Listener
 	daemon  *daemon
 	env     []string
+	limits  map[string]int // MAX_PERSISTENT, by team
+
+	slotsKept int // when the day was over
 
 	mu    sync.Mutex
 	rng   *rand.Rand
@@ -101,7 +106,7 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 		hook = "bellboard"
 	}
 	h.Jenkins = jenkinssim.New(jenkinssim.Config{Clock: cfg.Clock, Seed: cfg.Seed, Hook: hook})
-	h.Cluster = kubesim.New(kubesim.Config{Clock: cfg.Clock, Seed: cfg.Seed})
+	h.Cluster = kubesim.New(kubesim.Config{Clock: cfg.Clock, Seed: cfg.Seed, LaxClaims: cfg.LaxClaims})
 	h.agents = newAgents(cfg.Clock, h.Jenkins, simPods{h.Cluster}, cfg.Seed)
 	h.Cluster.SetKubelet(h.agents)
 	h.JenkinsURL, h.ClusterURL = "http://jenkins.local", "http://kubesim.local"
@@ -129,8 +134,13 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 		"BELLBOARD_SWARM_USER=agents",
 		"BELLBOARD_SWARM_PASSWORD_SECRET=" + swarmSecret,
 	}, cfg.Environ...)
-	if _, err := config.Load(h.env); err != nil {
+	settings, err := config.Load(h.env)
+	if err != nil {
 		return nil, err
+	}
+	h.limits = map[string]int{}
+	for _, t := range settings.ScalerTeams() {
+		h.limits[t.Name] = t.MaxPersistent
 	}
 	return h, nil
 }
@@ -222,6 +232,11 @@ func (h *House) evening(ctx context.Context) (Summary, error) {
 		err = fmt.Errorf("%d builds still waited and %d ran: %w", s.Queued, s.Running, err)
 		return h.summary(), err
 	}
+	// The slots of agents that are gone are kept, but no more than can be used.
+	if err := h.until(ctx, limit, func() bool { return len(h.excess()) == 0 }); err != nil {
+		return h.summary(), fmt.Errorf("more cache slots than agents may be: %v: %w", h.excess(), err)
+	}
+	h.slotsKept = len(h.Cluster.PVCs())
 	h.daemon.drain()
 	if err := h.until(ctx, limit, func() bool { return h.orphans() == 0 }); err != nil && ctx.Err() != nil {
 		return h.summary(), err

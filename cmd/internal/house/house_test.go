@@ -71,6 +71,10 @@ func TestQuietDay(t *testing.T) {
 	if s.BuildsFinished < 100 || s.AgentsCreated["ephemeral"] == 0 || s.AgentsCreated["persistent"] == 0 {
 		t.Errorf("%d builds finished on %v agents; want over 100, on both kinds", s.BuildsFinished, s.AgentsCreated)
 	}
+	// A slot is made only while all others are in use.
+	if s.SlotsShared != 0 || s.SlotsKept == 0 || s.CacheStarts["cold"] > s.SlotsKept || s.CacheStarts["warm"] == 0 {
+		t.Errorf("agents began %v, %d on a slot that another had; %d slots are kept; want none shared, and some warm", s.CacheStarts, s.SlotsShared, s.SlotsKept)
+	}
 }
 
 // TestDaysOfChaos holds the promises through restarts of Jenkins and Bellboard,
@@ -80,7 +84,8 @@ func TestDaysOfChaos(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			// Every other day Jenkins has the one-build hook.
-			s, broken, err := day(t, Config{Seed: int64(seed), Chaos: true, Hook: seed%2 == 1}, time.Duration(*hours*float64(time.Hour)))
+			// On every third storage does not see to it that a volume has one pod.
+			s, broken, err := day(t, Config{Seed: int64(seed), Chaos: true, Hook: seed%2 == 1, LaxClaims: seed%3 == 1}, time.Duration(*hours*float64(time.Hour)))
 			t.Logf("%+v", s)
 			if err != nil {
 				t.Errorf("the day did not end: %v", err)
@@ -90,6 +95,9 @@ func TestDaysOfChaos(t *testing.T) {
 			}
 			if s.OrphansLeft != 0 {
 				t.Errorf("left behind: %v", s.Left)
+			}
+			if s.SlotsShared != 0 || s.CacheStarts["warm"] == 0 {
+				t.Errorf("%d daemons began on a slot that another had; agents began %v; want none, and some warm", s.SlotsShared, s.CacheStarts)
 			}
 			for _, b := range broken {
 				t.Errorf("a plan broke a promise: %s", b)
@@ -189,6 +197,27 @@ func TestOneBuild(t *testing.T) {
 					t.Errorf("agents were seen at work and unmarked %d times, and %d second builds were counted; want %d and %d", sights, counted, tt.sights, tt.countedAs)
 				}
 			})
+		})
+	}
+}
+
+// TestOneDaemonOnASlot: the choice of slots alone keeps two daemons off one, and so
+// does Kubernetes alone; without either they meet.
+func TestOneDaemonOnASlot(t *testing.T) {
+	for name, c := range map[string]struct{ ignore, lax, meet bool }{
+		"storage that sees to nothing":         {lax: true},
+		"a choice that looks at nobody":        {ignore: true},
+		"a choice that looks at nobody on top": {ignore: true, lax: true, meet: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := Config{Seed: 3, LaxClaims: c.lax}
+			cfg.Unsafe.IgnoreHolders = c.ignore
+			s, _, _ := day(t, cfg, time.Hour)
+			t.Logf("agents began %v, %d on a slot that another had", s.CacheStarts, s.SlotsShared)
+			if (s.SlotsShared > 0) != c.meet {
+				t.Errorf("%d daemons began on a slot that another had; want some: %v", s.SlotsShared, c.meet)
+			}
 		})
 	}
 }

@@ -20,7 +20,10 @@ type Summary struct {
 	WaitMax        float64        `json:"wait_max_seconds"`
 	AgentsCreated  map[string]int `json:"agents_created"` // by kind
 	AgentsPeak     int            `json:"agents_peak"`
-	OrphansLeft    int            `json:"orphans_left"` // nodes (berths too), pods, Secrets
+	OrphansLeft    int            `json:"orphans_left"` // nodes (berths too), pods, Secrets, cache slots
+	CacheStarts    map[string]int `json:"cache_starts"` // agents that began on a slot, warm and cold
+	SlotsKept      int            `json:"slots_kept"`   // when the day was over, before all was cleared away
+	SlotsShared    int            `json:"slots_shared"` // agents that began on a slot on which another worked
 	SecondBuilds   int            `json:"second_builds"`
 	Ticks          int            `json:"ticks"`
 	Holds          int            `json:"holds"`
@@ -60,8 +63,8 @@ func (h *House) Broken() []string {
 	return slices.Clone(h.tally.broken)
 }
 
-// left names the nodes, pods and Secrets that either side still holds; at the
-// end of a day the berths go too.
+// left names the nodes, pods, Secrets and cache slots that either side still
+// holds; when all is cleared away the berths and the slots go too.
 func (h *House) left() []string {
 	var out []string
 	for _, n := range h.Jenkins.NodesList() {
@@ -75,6 +78,22 @@ func (h *House) left() []string {
 			continue
 		}
 		out = append(out, "secret "+s.Name)
+	}
+	for _, c := range h.Cluster.PVCs() {
+		out = append(out, "slot "+c.Name)
+	}
+	return out
+}
+
+// excess names the cache slots of teams that have more than they may have agents.
+func (h *House) excess() []string {
+	var out []string
+	count := map[string]int{}
+	for _, c := range h.Cluster.PVCs() {
+		team := c.Labels["bellboard.dev/team"]
+		if count[team]++; count[team] > h.limits[team] {
+			out = append(out, c.Name)
+		}
 	}
 	return out
 }
@@ -106,6 +125,8 @@ func (h *House) summary() Summary {
 	created, peak := h.agents.counts()
 	maps.Copy(s.AgentsCreated, created)
 	s.AgentsPeak = peak
+	s.CacheStarts, s.SlotsShared = h.agents.slots()
+	s.SlotsKept = h.slotsKept
 	h.mu.Lock()
 	s.Ticks, s.Holds = h.tally.ticks, h.tally.holds
 	h.mu.Unlock()

@@ -1,0 +1,365 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"bellboard/pool/kubesim"
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
+)
+
+func (h *house) slots() []scaler.Slot {
+	h.t.Helper()
+	view, err := h.Observe(context.Background())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return view.Slots
+}
+
+// slot is the only one there is, once the cache has come as far.
+func (h *house) slot() scaler.Slot {
+	h.t.Helper()
+	synctest.Wait()
+	all := h.slots()
+	if len(all) != 1 {
+		h.t.Fatalf("the slots are %+v, not one", all)
+	}
+	return all[0]
+}
+
+// used makes a slot that an agent has worked on, and that agent gone; connected
+// says whether it had been.
+func (h *house) used(connected bool) scaler.Slot {
+	h.t.Helper()
+	ctx := context.Background()
+	h.secret(h.create("data-p-1", keeping))
+	h.await(time.Minute, func() bool { return h.pod("data-p-1").Phase == scaler.PodRunning })
+	if connected {
+		if err := h.Annotate(ctx, h.pod("data-p-1")); err != nil {
+			h.t.Fatal(err)
+		}
+		synctest.Wait()
+	}
+	time.Sleep(time.Hour)
+	if err := h.DeletePod(ctx, h.pod("data-p-1"), soon()); err != nil {
+		h.t.Fatal(err)
+	}
+	h.await(time.Minute, func() bool { return len(h.pods()) == 0 })
+	return h.slot()
+}
+
+func TestASlotOutlivesItsAgentsAndKnowsItsHistory(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx, began := context.Background(), time.Now()
+		first := h.used(true)
+		if first.PoolID != keeping || first.Namespace != "data" || first.Uses != 1 || !first.Bound || first.Deleting || first.Size != 20<<30 || first.Keep != scaler.SlotKeep {
+			t.Errorf("after its first agent it is %+v", first)
+		}
+		if since := first.LastUsed.Sub(began); since < time.Hour || since > time.Hour+2*time.Minute {
+			t.Errorf("its use ended %s after it began, not an hour", since)
+		}
+		claim := h.cluster.PVCs()[0]
+		if len(claim.OwnerReferences) != 0 || claim.Spec.AccessModes[0] != corev1.ReadWriteOncePod {
+			t.Errorf("its claim is %+v", claim)
+		}
+		p, err := h.Create(ctx, "data-p-2", keeping, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Slot != first.Name || p.Warmth != scaler.Warm {
+			t.Errorf("the next agent is %+v, not a warm one on %s", p, first.Name)
+		}
+		if got := h.slot(); got.Uses != 2 || !got.LastUsed.After(first.LastUsed) {
+			t.Errorf("taken again it is %+v", got)
+		}
+		if n := h.requests("create persistentvolumeclaims 201"); n != 1 {
+			t.Errorf("%d claims were made", n)
+		}
+	})
+}
+
+// An agent that never connected has not used its cache: the note of its taking stays.
+func TestTheEndOfNoUseIsNotNoted(t *testing.T) {
+	bubble(t, func(h *house) {
+		began := time.Now()
+		if got := h.used(false).LastUsed.Sub(began); got > time.Minute {
+			t.Errorf("its use is said to have ended after %s", got)
+		}
+	})
+}
+
+// Two that saw the same slot free: the second is told that it has changed, and
+// makes no pod.
+func TestASlotIsTakenOnce(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		seen := h.used(true)
+		if _, err := h.Create(ctx, "data-p-2", keeping, seen); err != nil {
+			t.Fatal(err)
+		}
+		_, err := h.Create(ctx, "data-p-3", keeping, seen)
+		is(t, err, control.ErrChanged)
+		other := seen
+		other.UID, other.ResourceVersion = "another", h.slot().ResourceVersion
+		_, err = h.Create(ctx, "data-p-3", keeping, other)
+		is(t, err, control.ErrChanged)
+		if got := len(h.cluster.Pods()); got != 1 {
+			t.Errorf("there are %d pods", got)
+		}
+	})
+}
+
+func TestASlotThatGoesIsNotTaken(t *testing.T) {
+	for name, finish := range map[string]bool{"on its way": false, "gone": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(h *house) {
+				ctx := context.Background()
+				seen := h.used(true)
+				if !finish { // somebody's finalizer holds it
+					patch := []byte(`{"metadata":{"finalizers":["example.com/held"]}}`)
+					if _, err := h.client.CoreV1().PersistentVolumeClaims("data").Patch(ctx, seen.Name, "application/merge-patch+json", patch, metav1.PatchOptions{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := h.client.CoreV1().PersistentVolumeClaims("data").Delete(ctx, seen.Name, metav1.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				if !finish {
+					if seen = h.slot(); !seen.Deleting {
+						t.Fatalf("it is %+v", seen)
+					}
+				}
+				_, err := h.Create(ctx, "data-p-2", keeping, seen)
+				is(t, err, control.ErrChanged)
+				if got := len(h.cluster.Pods()); got != 0 {
+					t.Errorf("there are %d pods", got)
+				}
+			})
+		})
+	}
+}
+
+// The history is worth less than the agent.
+func TestANoteThatCannotBeMadeKeepsNobody(t *testing.T) {
+	bubble(t, func(h *house) {
+		seen := h.used(true)
+		h.refuse("patch persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("no role")))
+		if p, err := h.Create(context.Background(), "data-p-2", keeping, seen); err != nil || p.Slot != seen.Name {
+			t.Errorf("it is %+v, %v", p, err)
+		}
+	})
+}
+
+func TestAnAgentNeedsASlotWhereItLives(t *testing.T) {
+	bubble(t, func(h *house) {
+		for _, s := range []scaler.Slot{{}, {Name: "data-cache-1", Namespace: "agents"}} {
+			if _, err := h.Create(context.Background(), "data-p-1", keeping, s); err == nil || !strings.Contains(err.Error(), "namespace data") {
+				t.Errorf("on %+v: %v", s, err)
+			}
+		}
+		if len(h.cluster.PVCs())+len(h.cluster.Pods()) != 0 {
+			t.Error("something was made")
+		}
+	})
+}
+
+func TestAClaimThatIsRefusedMakesNoPod(t *testing.T) {
+	bubble(t, func(h *house) {
+		h.refuse("create persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("exceeded quota: storage")))
+		_, err := h.Create(context.Background(), "web-p-1", swarm, h.newSlot("web-p-1", swarm))
+		is(t, err, control.ErrRefused)
+		if len(h.cluster.Pods()) != 0 {
+			t.Error("there is a pod, which would wait for ever")
+		}
+	})
+}
+
+// A crash between claim and pod leaves a free slot, which the next agent takes.
+func TestASlotWithoutAPodIsAFreeOne(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		h.refuse("create pods", apierrors.NewForbidden(podsResource, "x", errors.New("exceeded quota: pods")))
+		_, err := h.Create(ctx, "data-p-1", keeping, h.newSlot("data-p-1", keeping))
+		is(t, err, control.ErrRefused)
+		h.cluster.Refuse(nil)
+		p, err := h.Create(ctx, "data-p-2", keeping, h.slot())
+		if err != nil || p.Warmth != scaler.Cold {
+			t.Fatalf("it is %+v, %v", p, err)
+		}
+		h.secret(p)
+		h.await(time.Minute, func() bool { return h.pod("data-p-2").Phase == scaler.PodRunning })
+	})
+}
+
+func TestADeletionHitsExactlyTheSlotThatWasLookedAt(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		seen := h.used(true)
+		other := seen
+		other.UID = "another"
+		is(t, h.DeleteSlot(ctx, other, soon()), control.ErrChanged)
+		other = seen
+		other.ResourceVersion = "1"
+		is(t, h.DeleteSlot(ctx, other, soon()), control.ErrChanged)
+		is(t, h.DeleteSlot(ctx, seen, time.Now().Add(-time.Millisecond)), control.ErrLate)
+		if err := h.DeleteSlot(ctx, scaler.Slot{Name: seen.Name, Namespace: "data"}, soon()); err == nil {
+			t.Error("a slot of unknown identity was deleted")
+		}
+		if len(h.cluster.PVCs()) != 1 {
+			t.Fatal("it is gone")
+		}
+		if err := h.DeleteSlot(ctx, seen, soon()); err != nil {
+			t.Fatal(err)
+		}
+		h.await(time.Minute, func() bool { return len(h.slots()) == 0 })
+		is(t, h.DeleteSlot(ctx, seen, soon()), control.ErrGone)
+	})
+}
+
+// Kubernetes itself keeps a claim whose pod lives, and the slot shows as going.
+func TestASlotInUseIsNotGoneBeforeItsPod(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		h.secret(h.create("data-p-1", keeping))
+		h.await(time.Minute, func() bool { return h.pod("data-p-1").Phase == scaler.PodRunning })
+		if err := h.DeleteSlot(ctx, h.slot(), soon()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if s := h.slot(); !s.Deleting {
+			t.Errorf("it is %+v", s)
+		}
+		if err := h.DeletePod(ctx, h.pod("data-p-1"), soon()); err != nil {
+			t.Fatal(err)
+		}
+		h.await(time.Minute, func() bool { return len(h.slots()) == 0 })
+	})
+}
+
+func TestASlotIsExpandedWhereItsClassAllows(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		seen := h.used(true)
+		s := h.specs[keeping]
+		s.CacheSize = resource.MustParse("50Gi")
+		h.specs[keeping] = s
+		h.refuse("patch persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("only dynamically provisioned pvc can be resized")))
+		is(t, h.ResizeSlot(ctx, seen), control.ErrRefused)
+		h.cluster.Refuse(nil)
+		if err := h.ResizeSlot(ctx, seen); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.slot(); got.Size != 50<<30 || got.Uses != seen.Uses {
+			t.Errorf("it became %+v", got)
+		}
+		is(t, h.ResizeSlot(ctx, seen), control.ErrChanged) // as it was seen, it is no more
+	})
+}
+
+const claimsResource = "persistentvolumeclaims"
+
+var claimsGroup = schema.GroupResource{Resource: claimsResource}
+
+// Without the claims nothing is known where a pool keeps its cache; elsewhere
+// nothing is missed.
+func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
+	forbid := func(h *house) {
+		h.cluster.Refuse(func(_ *http.Request, verb, resource string) *metav1.Status {
+			if resource == claimsResource && verb != "create" {
+				return &apierrors.NewForbidden(claimsGroup, "", errors.New("no role")).ErrStatus
+			}
+			return nil
+		})
+	}
+	t.Run("kept", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, func(*rest.Config) {})
+			forbid(h)
+			if err := h.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "persistentvolumeclaims in ") {
+				t.Errorf("it gives %v", err)
+			}
+		})
+	})
+	t.Run("not kept", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := &house{t: t, asked: map[string]int{}, cluster: kubesim.New(kubesim.Config{Clock: clock.Real()})}
+			t.Cleanup(h.cluster.Close)
+			client, err := kubernetes.NewForConfig(h.cluster.RESTConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.Pool, err = New(Config{Client: client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerDind)}}); err != nil {
+				t.Fatal(err)
+			}
+			forbid(h)
+			h.start()
+			time.Sleep(time.Hour)
+			if got := h.slots(); len(got) != 0 {
+				t.Errorf("it sees %v", got)
+			}
+			if n := h.cluster.Stats().Requests["list persistentvolumeclaims"] + h.cluster.Stats().Requests["watch persistentvolumeclaims"]; n > 2 {
+				t.Errorf("it asked %d times for what it may not see", n)
+			}
+		})
+	})
+	t.Run("lost", func(t *testing.T) {
+		bubble(t, func(h *house) {
+			forbid(h)
+			h.cluster.Cut(time.Millisecond)
+			time.Sleep(maxBroken + 10*time.Second)
+			if _, err := h.Observe(context.Background()); err == nil || !strings.Contains(err.Error(), "persistentvolumeclaims in ") {
+				t.Errorf("it gives %v", err)
+			}
+		})
+	})
+}
+
+func TestNotesThatCannotBeReadAreNone(t *testing.T) {
+	claim := BuildClaim(specOf(scaler.Persistent, scaler.Swarm, DockerDind), "web-cache-1")
+	claim.Annotations = map[string]string{AnnotationLastUsed: "yesterday", AnnotationUses: "many", AnnotationKeep: "long"}
+	if s := convertClaim(claim); !s.LastUsed.IsZero() || s.Uses != 0 || s.Keep != 0 || s.Deleting || s.Size != 20<<30 {
+		t.Errorf("it is %+v", s)
+	}
+	claim.OwnerReferences = ownedBy(&scaler.Pod{Name: "web-p-1", UID: "u"})
+	if s := convertClaim(claim); !s.Deleting {
+		t.Error("one that goes with its pod is for others to take")
+	}
+}
+
+func TestTheSchedulersWordsOnVolumes(t *testing.T) {
+	for words, want := range map[string]bool{
+		"0/6 nodes are available: 3 Insufficient cpu, 3 node(s) had volume node affinity conflict.":                                true,
+		"0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.":                                               true,
+		"0/3 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode.": true,
+		`0/3 nodes are available: persistentvolumeclaim "web-cache-1" is being deleted.`:                                           true,
+		"0/3 nodes are available: 3 node(s) exceed max volume count.":                                                              true,
+		"0/3 nodes are available: 3 Insufficient cpu, 1 node(s) had untolerated taint {spot: true}. no new claims to deallocate.":  false,
+	} {
+		pod := Build(specOf(scaler.Persistent, scaler.Inbound, DockerDind), "web-p-1")
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: words}}
+		if p := convert(pod); p.VolumeTrouble != want || p.Slot != "web-cache-9d2mfq0c7x" {
+			t.Errorf("%q: %+v", words, p)
+		}
+		pod.Status.Conditions[0].Status = corev1.ConditionTrue
+		if convert(pod).VolumeTrouble {
+			t.Errorf("%q: it has a machine", words)
+		}
+	}
+}

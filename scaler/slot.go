@@ -1,0 +1,345 @@
+package scaler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Slot is a cache slot: a volume claim that keeps one Docker data directory. It
+// outlives the agents that work on it, one at a time.
+type Slot struct {
+	PoolID
+	Name            string        `json:"name"`
+	Namespace       string        `json:"namespace"`
+	UID             string        `json:"uid"`
+	ResourceVersion string        `json:"resourceVersion"`
+	Created         time.Time     `json:"created"`
+	LastUsed        time.Time     `json:"lastUsed"` // noted on it when an agent took it, and when one that had connected went
+	Uses            int           `json:"uses"`     // agents that took it
+	Size            int64         `json:"size"`     // bytes that the claim asks for
+	Keep            time.Duration `json:"keep"`     // noted on it: how long it is kept unused when its team is gone
+	Bound           bool          `json:"bound"`    // it has a volume: some agent has worked on it
+	Deleting        bool          `json:"deleting"`
+}
+
+// The waits of cache slots.
+const (
+	// SlotAside is how long a slot is not chosen after an agent did not start on it.
+	SlotAside = 10 * time.Minute
+	// VolumeTimeout is how long a pod may wait for a machine that its volume allows:
+	// a little longer than a new machine in the volume's zone takes.
+	VolumeTimeout = 5 * time.Minute
+	// SlotKeep is how long a slot is kept unused on which nothing else is noted.
+	SlotKeep = 7 * 24 * time.Hour
+	// resizeAgain is how long a slot that is too small is left as it is after a try
+	// to expand it: its storage class may not allow it.
+	resizeAgain = time.Hour
+	// slotPace is how many slots are deleted or expanded in one tick.
+	slotPace = 8
+)
+
+// SlotState is what a slot is doing: a closed set, and a metric label.
+type SlotState string
+
+// The states of a slot.
+const (
+	SlotFree  SlotState = "free"  // the next agent may take it
+	SlotUsed  SlotState = "used"  // a pod names it
+	SlotApart SlotState = "aside" // an agent did not start on it; not chosen for a while
+	SlotGoing SlotState = "going" // deleted, and not gone yet
+)
+
+// SlotStates lists every state.
+func SlotStates() []SlotState { return []SlotState{SlotFree, SlotUsed, SlotApart, SlotGoing} }
+
+// SlotSeen is one slot as the plan saw it, for people and metrics.
+type SlotSeen struct {
+	PoolID
+	Name      string    `json:"name"`
+	Namespace string    `json:"namespace"`
+	State     SlotState `json:"state"`
+	Agent     string    `json:"agent,omitempty"` // the pod that names it
+	LastUsed  time.Time `json:"lastUsed"`
+	Uses      int       `json:"uses"`
+	Size      int64     `json:"size"`
+	Text      string    `json:"text,omitempty"` // what is odd about it
+}
+
+// SlotName makes a slot's name from its team and a random part.
+func SlotName(team, random string) string { return team + "-cache-" + random }
+
+// Warmth says whether an agent found a cache: a closed set, and a metric label.
+type Warmth string
+
+// Warm agents begin on a slot that another has worked on, cold ones on an empty one.
+const (
+	Warm Warmth = "warm"
+	Cold Warmth = "cold"
+)
+
+// Warmth is what an agent that takes the slot finds.
+func (s *Slot) Warmth() Warmth {
+	if s.Bound {
+		return Warm
+	}
+	return Cold
+}
+
+// patience is how long the pod may wait for a machine.
+func (p *Pod) patience() time.Duration {
+	if p.Slot != "" && p.VolumeTrouble {
+		return VolumeTimeout
+	}
+	return UnscheduledTimeout
+}
+
+// blamesSlot reports of a pod that did not start whether its slot may be why: it
+// waits for a machine that its volume allows, or it has one and its daemon did
+// not come up. What comes before that, and what comes after, is not the slot's doing.
+func (p *Pod) blamesSlot() bool {
+	switch {
+	case p.Slot == "" || p.Connected || !p.Ready.IsZero():
+		return false
+	case p.Scheduled.IsZero():
+		return p.VolumeTrouble
+	}
+	switch p.Trouble {
+	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError":
+		return false
+	}
+	return true
+}
+
+// place is a slot on its way through a decision.
+type place struct {
+	*Slot
+	pool   *Pool     // nil: no pool of its team and kind keeps its cache there
+	holder string    // the pod that names it, whatever its phase; "": none
+	used   time.Time // when it was last used, as far as is known
+	aside  bool
+	taken  bool // by an action of this plan
+}
+
+func slotKey(namespace, name string) string { return namespace + "/" + name }
+
+// Key is what a slot is called where all namespaces are together.
+func (s *Slot) Key() string { return slotKey(s.Namespace, s.Name) }
+
+// small: its claim asks for less than CACHE_SIZE.
+func (s *place) small() bool { return s.pool != nil && s.Size < s.pool.SlotSize }
+
+// unused: no pod and no action has it, so that it may be taken or changed.
+func (s *place) unused() bool { return s.holder == "" && !s.Deleting && !s.taken }
+
+// lookAtSlots joins slots and pods, the warmest first, and remembers what the
+// next tick must know of them.
+func (d *decider) lookAtSlots() {
+	old, now := d.in.Memory, d.in.Now
+	d.mem.Aside, d.mem.Used, d.mem.Resized = map[string]time.Time{}, map[string]time.Time{}, map[string]time.Time{}
+	for key, until := range old.Aside { // also of one that is not seen yet
+		if now.Before(until) {
+			d.mem.Aside[key] = until
+		}
+	}
+	holders, blamed, connected := map[string]string{}, map[string]bool{}, map[string]bool{}
+	for _, m := range d.pairs {
+		if m.Pod == nil || m.Pod.Slot == "" {
+			continue
+		}
+		key := slotKey(m.Pod.Namespace, m.Pod.Slot)
+		holders[key] = m.Name
+		blamed[key] = blamed[key] || m.verdict.Class == Stuck && m.Pod.blamesSlot()
+		connected[key] = connected[key] || m.Pod.Connected
+		if m.verdict.Meet && !old.Met[m.Name] {
+			d.facts.CacheStarts = append(d.facts.CacheStarts, CacheStart{m.PoolID, cmp.Or(m.Pod.Warmth, Cold), now.Sub(m.Pod.Created)})
+		}
+	}
+	for i := range d.in.Cluster.Slots {
+		s := &place{Slot: &d.in.Cluster.Slots[i]}
+		key := s.Key()
+		if p := d.pools[s.PoolID]; p != nil && p.Slots && p.Namespace == s.Namespace {
+			s.pool = p
+		}
+		if !d.in.Unsafe.IgnoreHolders {
+			s.holder = holders[key]
+		}
+		if blamed[key] {
+			d.mem.Aside[key] = now.Add(SlotAside)
+		}
+		s.aside = now.Before(d.mem.Aside[key])
+		s.used = s.LastUsed
+		if s.used.IsZero() {
+			s.used = s.Created
+		}
+		if seen, ok := old.Used[key]; ok && seen.After(s.used) {
+			s.used = seen
+		}
+		if connected[key] {
+			s.used = now
+		}
+		d.mem.Used[key] = s.used
+		if at, ok := old.Resized[key]; ok && now.Sub(at) < resizeAgain {
+			d.mem.Resized[key] = at
+		}
+		d.slots = append(d.slots, s)
+	}
+	slices.SortFunc(d.slots, func(a, b *place) int {
+		bound := func(s *place) int {
+			if s.Bound {
+				return 0
+			}
+			return 1
+		}
+		return cmp.Or(bound(a)-bound(b), b.used.Compare(a.used), cmp.Compare(b.Uses, a.Uses), strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
+	})
+}
+
+// takeSlot is the warmest free slot of a pool that keeps its cache, for one more
+// agent; nil: it gets a new one.
+func (d *decider) takeSlot(id PoolID) *Slot {
+	for _, s := range d.slots {
+		if s.PoolID == id && s.pool != nil && !s.aside && s.unused() {
+			s.taken = true
+			return s.Slot
+		}
+	}
+	return nil
+}
+
+// tendSlots deletes the slots that nobody needs and expands those that are too
+// small, a few at a time, and shows all.
+func (d *decider) tendSlots() {
+	if !d.grace {
+		left := slotPace
+		room := d.roomForSlots()
+		for _, s := range d.slots {
+			if !s.unused() {
+				continue
+			}
+			verb, text := d.tend(s, room)
+			if verb == "" {
+				continue
+			}
+			if left--; left < 0 {
+				break
+			}
+			if verb == ResizeSlot {
+				d.mem.Resized[s.Key()] = d.in.Now
+			}
+			s.taken = true
+			d.plan.Actions = append(d.plan.Actions, Action{Verb: verb, Pool: s.PoolID, Reason: ReasonCache, Text: text, Slot: s.Slot})
+		}
+	}
+	for _, s := range d.slots {
+		d.plan.Slots = append(d.plan.Slots, s.seen())
+	}
+}
+
+// roomForSlots is how many unused slots each pool may keep: as many as it may
+// still have agents.
+func (d *decider) roomForSlots() map[PoolID]int {
+	room := map[PoolID]int{}
+	for id := range d.pools {
+		room[id] = d.teams[id.Team].MaxPersistent
+	}
+	for _, s := range d.slots {
+		if s.pool != nil && (s.holder != "" || s.taken) {
+			room[s.PoolID]--
+		}
+	}
+	return room
+}
+
+// tend is what is to be done with an unused slot, and why. It counts room down.
+func (d *decider) tend(s *place, room map[PoolID]int) (verb Verb, text string) {
+	age := d.in.Now.Sub(s.used)
+	switch {
+	case d.in.Closing:
+		return DeleteSlot, "all that this instance owns goes"
+	case s.pool == nil:
+		if keep := cmp.Or(s.Keep, SlotKeep); age >= keep {
+			return DeleteSlot, fmt.Sprintf("no agents use it any more, for %s now", short(age))
+		}
+		return "", ""
+	case age >= s.pool.SlotKeep:
+		return DeleteSlot, fmt.Sprintf("unused for %s (CACHE_KEEP=%s)", short(age), short(s.pool.SlotKeep))
+	case s.small() && !s.Bound:
+		return DeleteSlot, "smaller than CACHE_SIZE, and empty"
+	}
+	if room[s.PoolID]--; room[s.PoolID] < 0 {
+		return DeleteSlot, fmt.Sprintf("more than MAX_PERSISTENT=%d agents can use", d.teams[s.Team].MaxPersistent)
+	}
+	if _, tried := d.mem.Resized[s.Key()]; s.small() && !tried {
+		return ResizeSlot, "smaller than CACHE_SIZE"
+	}
+	return "", ""
+}
+
+// seen is the slot for people.
+func (s *place) seen() SlotSeen {
+	out := SlotSeen{
+		PoolID: s.PoolID, Name: s.Name, Namespace: s.Namespace, State: SlotFree, Agent: s.holder,
+		LastUsed: s.used, Uses: s.Uses, Size: s.Size,
+	}
+	switch {
+	case s.Deleting:
+		out.State = SlotGoing
+	case s.holder != "":
+		out.State = SlotUsed
+	case s.aside:
+		out.State, out.Text = SlotApart, "an agent did not start on it"
+	}
+	switch {
+	case out.Text != "":
+	case s.pool == nil:
+		out.Text = "no agents use it any more"
+	case s.small():
+		out.Text = "smaller than CACHE_SIZE"
+	}
+	return out
+}
+
+// slots checks what a plan does with cache slots: never two pods on one, and
+// none deleted or changed that a pod names.
+func (v *validator) slots(p Plan) {
+	held, done := map[string]string{}, map[string]Verb{}
+	for i := range v.in.Cluster.Pods {
+		if pod := &v.in.Cluster.Pods[i]; pod.Slot != "" {
+			held[slotKey(pod.Namespace, pod.Slot)] = pod.Name
+		}
+	}
+	for i := range p.Actions {
+		a := &p.Actions[i]
+		if a.Verb != Create && a.Verb != DeleteSlot && a.Verb != ResizeSlot || a.Verb == Create && a.Slot == nil {
+			continue
+		}
+		if a.Slot == nil {
+			v.broken(a, "names no slot")
+			continue
+		}
+		key := a.Slot.Key()
+		at := slices.IndexFunc(v.in.Cluster.Slots, func(s Slot) bool {
+			return s.UID == a.Slot.UID && s.Name == a.Slot.Name && s.Namespace == a.Slot.Namespace
+		})
+		switch other, twice := done[key]; {
+		case at < 0 || v.in.Cluster.Slots[at].PoolID != a.Pool:
+			v.broken(a, "no such slot %s", key)
+		case twice:
+			v.broken(a, "the same plan says %s of slot %s", other, key)
+		case held[key] != "":
+			v.broken(a, "slot %s is %s's", key, held[key])
+		case v.in.Cluster.Slots[at].Deleting:
+			v.broken(a, "slot %s is being deleted", key)
+		case a.Verb == DeleteSlot && v.grace():
+			v.broken(a, "within the restart grace")
+		case a.Verb == Create:
+			if t := v.team(a.Pool.Team); t != nil && t.Pool(a.Pool.Kind) != nil && t.Pool(a.Pool.Kind).Namespace != a.Slot.Namespace {
+				v.broken(a, "slot %s is in another namespace than the agent", key)
+			}
+		}
+		done[key] = a.Verb
+	}
+}
