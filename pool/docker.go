@@ -14,7 +14,7 @@ const (
 	dockerHost       = "unix://" + dockerRunDir + "/docker.sock"
 )
 
-// dindScript starts the daemon. Its containers are put under the pod's own
+// dindScript starts the daemon, by what run says: in place of the shell, or tended. Its containers are put under the pod's own
 // cgroup, since a privileged container would otherwise put them beside all pods,
 // out of the reach of the pod's limits. Networks get the MTU of the pod's
 // interface: with a larger one, small requests work and large ones hang.
@@ -27,7 +27,7 @@ if [ -f /sys/fs/cgroup/cgroup.controllers ] && [ "${cg:-/}" != / ] && [ -d "/sys
   parent="$cg/dind"
 fi
 mtu="$(cat /sys/class/net/eth0/mtu 2>/dev/null || echo 1500)"
-exec dockerd-entrypoint.sh dockerd \
+$run dockerd-entrypoint.sh dockerd \
   --host="$DOCKER_HOST" --group=1000 \
   --mtu="$mtu" --default-network-opt=bridge=com.docker.network.driver.mtu="$mtu" \
   --cgroup-parent="$parent" \
@@ -75,17 +75,17 @@ func dind(s *Spec) corev1.Container {
 		Image:         s.DindImage,
 		RestartPolicy: new(corev1.ContainerRestartPolicyAlways),
 		Command:       []string{"sh", "-euc"},
-		Args:          []string{dindScript},
+		Args:          []string{daemonScript(s)},
 		Env: []corev1.EnvVar{
 			{Name: "DOCKER_HOST", Value: dockerHost},
 			{Name: "DOCKER_TLS_CERTDIR", Value: ""}, // the socket only: no TCP port, so no certificates
 		},
 		SecurityContext: &corev1.SecurityContext{Privileged: new(true), RunAsUser: new(int64(0))},
 		StartupProbe: &corev1.Probe{
-			ProbeHandler:     corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"docker", "info"}}},
+			ProbeHandler:     corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: daemonReady(s)}},
 			PeriodSeconds:    1,
 			TimeoutSeconds:   5,
-			FailureThreshold: 120,
+			FailureThreshold: 240,
 		},
 		Resources: resources(s),
 		VolumeMounts: []corev1.VolumeMount{

@@ -22,27 +22,34 @@ func shell(t *testing.T) string {
 
 func TestScriptsAreShell(t *testing.T) {
 	sh := shell(t)
-	for name, script := range map[string]string{"swarm": swarmScript, "dind": dindScript, "cli": cliScript} {
+	for name, script := range map[string]string{"swarm": swarmScript, "dind": dindScript, "tend": tendScript + dindScript, "cli": cliScript} {
 		if out, err := exec.Command(sh, "-n", "-c", script).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", name, err, out)
 		}
 	}
 }
 
-// The agent's command is run as the container would run it, with stand-ins for
-// curl and java that say what they are told.
-func TestTheSwarmClientGetsItsArgumentsAsTheyAre(t *testing.T) {
-	sh := shell(t)
+// standIns is a directory of programs that do what these scripts say.
+func standIns(t *testing.T, sh string, scripts map[string]string) string {
+	t.Helper()
 	bin := t.TempDir()
-	for name, script := range map[string]string{
-		"curl": `printf 'curl %s\n' "$@"`,
-		"mv":   `:`,
-		"java": `printf 'java %s\n' "$@"`,
-	} {
+	for name, script := range scripts {
 		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!"+sh+"\n"+script+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return bin
+}
+
+// The agent's command is run as the container would run it, with stand-ins for
+// curl and java that say what they are told.
+func TestTheSwarmClientGetsItsArgumentsAsTheyAre(t *testing.T) {
+	sh := shell(t)
+	bin := standIns(t, sh, map[string]string{
+		"curl": `printf 'curl %s\n' "$@"`,
+		"mv":   `:`,
+		"java": `printf 'java %s\n' "$@"`,
+	})
 	s := specOf(scaler.Persistent, scaler.Swarm, DockerNone)
 	s.JenkinsURL = `http://j/a b"; echo $(id) ${HOME} '#/`
 	c := Build(s, "web-p-1").Spec.Containers[0]

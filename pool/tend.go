@@ -1,0 +1,125 @@
+package pool
+
+// tendScript is put before the daemon's own script where the daemon works on a
+// cache slot. It starts the daemon, makes room on the volume before anybody builds,
+// and then says in a file that it is ready: the start-up probe waits for that.
+//
+// A daemon that does not come up is tried once with an empty store. Only if it
+// comes up then was the store broken, and is removed; otherwise it is put back.
+// Store and trash are directories of one volume, so that both are quick, and what
+// is removed is removed beside the work. All of it takes less than four minutes.
+const tendScript = `store=/var/lib/docker ready=/run/docker/ready pid=
+export TINI_SUBREAPER=1 # this shell, not the daemon's, is the container's first process
+say() { echo "bellboard: $*"; }
+rm -f "$ready"
+
+start() {
+  "$@" &
+  pid=$!
+}
+
+up() {
+  end="$(($(date +%s) + 60))"
+  while kill -0 "$pid" 2>/dev/null; do
+    if timeout 5 docker info >/dev/null 2>&1; then
+      return 0
+    fi
+    [ "$(date +%s)" -lt "$end" ] || return 1
+    sleep 1
+  done
+  return 1
+}
+
+stop() {
+  kill -TERM "$pid" 2>/dev/null || :
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
+    kill -0 "$pid" 2>/dev/null || break
+    sleep 1
+  done
+  kill -KILL "$pid" 2>/dev/null || :
+  wait "$pid" 2>/dev/null || :
+  cut -d ' ' -f 2 /proc/mounts | grep "^$store/" | sort -r | while read -r at; do umount "$at" || :; done
+}
+
+move() {
+  mkdir -p "$2"
+  for f in "$1"/* "$1"/.[!.]*; do
+    case "${f#"$1"/}" in .bellboard-*) continue ;; esac
+    [ ! -e "$f" ] || mv "$f" "$2/"
+  done
+}
+
+full() {
+  most=0
+  for of in -P -Pi; do
+    used="$(df "$of" "$store" 2>/dev/null | sed -n '2s/.* \([0-9][0-9]*\)% .*/\1/p')"
+    if [ "${used:-0}" -gt "$most" ]; then
+      most="$used"
+    fi
+  done
+  echo "$most"
+}
+
+prune() {
+  end="$(($(date +%s) + 90))"
+  for what in "container prune -f" "image prune -f" "volume prune -f" "builder prune -f --filter until=168h" \
+    "image prune -af --filter until=720h" "image prune -af --filter until=168h" "image prune -af --filter until=24h" \
+    "builder prune -af" "image prune -af"; do
+    [ "$(full)" -gt 80 ] || return 0
+    left="$((end - $(date +%s)))"
+    if [ "$left" -le 0 ]; then
+      break
+    fi
+    say "the volume is $(full) % full: docker $what"
+    timeout "$left" docker $what >/dev/null 2>&1 || say "docker $what did not work"
+  done
+  [ "$(full)" -le 80 ] || say "the volume is still $(full) % full; raise CACHE_SIZE"
+}
+
+tend() {
+  rm -rf "$store"/.bellboard-* &
+  trap 'kill -TERM "$pid" 2>/dev/null || :' TERM INT
+  start "$@"
+  if ! up; then
+    say "the daemon does not come up; trying with an empty store"
+    aside="$store/.bellboard-$(date +%s)"
+    stop
+    move "$store" "$aside/store"
+    start "$@"
+    if ! up; then
+      say "nor does it with an empty store: the store is put back"
+      stop
+      move "$store" "$aside/trash"
+      move "$aside/store" "$store"
+      exit 1
+    fi
+    say "the store was broken, and is removed"
+    rm -rf "$aside" &
+  fi
+  prune
+  touch "$ready"
+  code=0
+  wait "$pid" || code=$?
+  while kill -0 "$pid" 2>/dev/null; do # it was a signal that ended the wait
+    code=0
+    wait "$pid" || code=$?
+  done
+  exit "$code"
+}
+`
+
+// daemonScript is what the daemon's container runs.
+func daemonScript(s *Spec) string {
+	if s.hasClaim() {
+		return tendScript + "run=tend\n" + dindScript
+	}
+	return "run=exec\n" + dindScript
+}
+
+// daemonReady asks whether the daemon may be used.
+func daemonReady(s *Spec) []string {
+	if s.hasClaim() {
+		return []string{"sh", "-c", "test -e " + dockerRunDir + "/ready && exec docker info"}
+	}
+	return []string{"docker", "info"}
+}

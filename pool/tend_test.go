@@ -1,0 +1,193 @@
+package pool
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"bellboard/scaler"
+)
+
+// A tended is a run of the daemon's container with stand-ins: a daemon that comes
+// up unless its store is broken or nothing helps, a volume that each pruning
+// empties by a step, and a clock that goes five seconds on whenever it is asked.
+type tended struct {
+	t     *testing.T
+	dir   string // of the volume, and of what the stand-ins know
+	used  string // percent of the volume's space at first
+	files string // and of its files
+	step  string // what each pruning frees
+	env   []string
+}
+
+func newTended(t *testing.T) *tended {
+	d := &tended{t: t, dir: t.TempDir(), used: "40", files: "3", step: "5"}
+	for _, sub := range []string{"store/overlay2", "run"} {
+		if err := os.MkdirAll(filepath.Join(d.dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.write("store/overlay2/layer", "an image")
+	return d
+}
+
+func (d *tended) write(name, text string) {
+	d.t.Helper()
+	if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o644); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *tended) has(name string) bool {
+	_, err := os.Stat(filepath.Join(d.dir, name))
+	return err == nil
+}
+
+// run plays the container until its daemon ends, which it does once it is used:
+// when the start-up probe would have passed. It returns what was done, in order.
+func (d *tended) run() (done []string, err error) {
+	d.t.Helper()
+	sh := shell(d.t)
+	bin := standIns(d.t, sh, map[string]string{
+		// The daemon is up when its store is not broken, and ends when it was used.
+		"dockerd-entrypoint.sh": `echo daemon >> "$DIR/done"
+trap 'echo told to end >> "$DIR/done"; exit 0' TERM
+[ -z "$HOPELESS" ] || exit 1
+if [ -e "$DIR/store/broken" ]; then
+  [ -n "$HANGS" ] || exit 1
+  while :; do /bin/sleep 0.01; done
+fi
+touch "$DIR/store/new" "$DIR/answers"
+while [ ! -e "$DIR/run/ready" ]; do /bin/sleep 0.01; done
+[ -z "$STAYS" ] || { kill -TERM "$PPID"; while :; do /bin/sleep 0.01; done; }
+exit 7`,
+		"docker": `case "$1" in
+info) [ -e "$DIR/answers" ] ;;
+*)
+  echo "docker $*" >> "$DIR/done"
+  echo "$(($(cat "$DIR/used") - $(cat "$DIR/step")))" > "$DIR/used"
+  [ -z "$SLOW" ] || echo "$(($(cat "$DIR/clock") + 80))" > "$DIR/clock"
+  ;;
+esac`,
+		"df": `of=used
+[ "$1" = -P ] || of=files
+printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda 100 1 1 %s%% %s\n' "$(cat "$DIR/$of")" "$2"`,
+		"date":    `now="$(($(cat "$DIR/clock") + 5))"; echo "$now" > "$DIR/clock"; echo "$now"`,
+		"timeout": `shift; exec "$@"`,
+		"sleep":   `/bin/sleep 0.02`,
+		"umount":  `:`,
+	})
+	d.write("used", d.used)
+	d.write("files", d.files)
+	d.write("step", d.step)
+	d.write("clock", "1000")
+	d.write("done", "")
+	spec := specOf(scaler.Persistent, scaler.Inbound, DockerDind)
+	c := Build(spec, "web-p-1").Spec.InitContainers[1]
+	script := strings.NewReplacer("/var/lib/docker", d.dir+"/store", "/run/docker", d.dir+"/run", "/sys/fs/cgroup", d.dir+"/nowhere").Replace(c.Args[0])
+	cmd := exec.CommandContext(d.t.Context(), sh, append(slices.Clone(c.Command[1:]), script)...)
+	cmd.Env = append([]string{"PATH=" + bin + ":/usr/bin:/bin", "DIR=" + d.dir, "DOCKER_HOST=unix:///nowhere"}, d.env...)
+	out, err := cmd.CombinedOutput()
+	d.t.Logf("%s", out)
+	b, readErr := os.ReadFile(filepath.Join(d.dir, "done"))
+	if readErr != nil {
+		d.t.Fatal(readErr)
+	}
+	return strings.Split(strings.TrimSpace(string(b)), "\n"), err
+}
+
+func code(err error) int {
+	if e, ok := err.(*exec.ExitError); ok { //nolint:errorlint // it is what Run gives
+		return e.ExitCode()
+	}
+	return 0
+}
+
+func TestASlotWithRoomIsLeftAsItIs(t *testing.T) {
+	d := newTended(t)
+	d.used = "80"
+	d.write("run/ready", "an earlier container's")
+	done, err := d.run()
+	if !slices.Equal(done, []string{"daemon"}) || !d.has("store/overlay2/layer") || !d.has("run/ready") {
+		t.Errorf("it did %q", done)
+	}
+	if code(err) != 7 {
+		t.Errorf("it ends with %v, not as its daemon did", err)
+	}
+}
+
+func TestAFullSlotIsPrunedBeforeAnybodyBuilds(t *testing.T) {
+	dangling := []string{"daemon", "docker container prune -f", "docker image prune -f"}
+	for name, c := range map[string]struct {
+		set  func(*tended)
+		want []string
+	}{
+		"until it is below": {func(d *tended) { d.used = "90" }, dangling},
+		"by what it has of files, too": {func(d *tended) { d.files = "99" }, append(slices.Clone(dangling), "docker volume prune -f", "docker builder prune -f --filter until=168h",
+			"docker image prune -af --filter until=720h", "docker image prune -af --filter until=168h", "docker image prune -af --filter until=24h", "docker builder prune -af", "docker image prune -af")},
+		"the oldest images first": {func(d *tended) { d.used, d.step = "90", "2" }, append(slices.Clone(dangling), "docker volume prune -f", "docker builder prune -f --filter until=168h",
+			"docker image prune -af --filter until=720h")},
+		"for no longer than there is time": {func(d *tended) { d.used, d.step, d.env = "99", "1", []string{"SLOW=1"} }, dangling[:2]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newTended(t)
+			c.set(d)
+			done, err := d.run()
+			if !slices.Equal(done, c.want) || code(err) != 7 || !d.has("run/ready") {
+				t.Errorf("it did %q, and ended with %v; want %q", done, err, c.want)
+			}
+		})
+	}
+}
+
+func TestABrokenStoreIsReplacedOnce(t *testing.T) {
+	for name, env := range map[string][]string{"its daemon dies": nil, "its daemon hangs": {"HANGS=1"}} {
+		t.Run(name, func(t *testing.T) {
+			d := newTended(t)
+			d.env = env
+			d.write("store/broken", "")
+			done, err := d.run()
+			if n := strings.Count(strings.Join(done, "\n"), "daemon"); n != 2 || code(err) != 7 || !d.has("run/ready") {
+				t.Errorf("it did %q, and ended with %v", done, err)
+			}
+			if d.has("store/overlay2/layer") || d.has("store/broken") || !d.has("store/new") {
+				t.Error("it works on the broken store")
+			}
+		})
+	}
+}
+
+// What keeps the daemon from coming up may be the machine: then the cache is not
+// what pays for it.
+func TestAStoreThatIsNotToBlameIsPutBack(t *testing.T) {
+	d := newTended(t)
+	d.env = []string{"HOPELESS=1"}
+	d.write("store/.hidden", "")
+	done, err := d.run()
+	if !slices.Equal(done, []string{"daemon", "daemon"}) || code(err) != 1 || d.has("run/ready") {
+		t.Errorf("it did %q, and ended with %v", done, err)
+	}
+	if !d.has("store/overlay2/layer") || !d.has("store/.hidden") {
+		t.Error("the cache is lost")
+	}
+}
+
+func TestTheDaemonIsToldToEnd(t *testing.T) {
+	d := newTended(t)
+	d.env = []string{"STAYS=1"}
+	done, err := d.run()
+	if !slices.Equal(done, []string{"daemon", "told to end"}) || err != nil {
+		t.Errorf("it did %q, and ended with %v", done, err)
+	}
+}
+
+// A daemon without a cache slot is not tended: it takes the shell's place.
+func TestADaemonWithoutASlotIsNotTended(t *testing.T) {
+	c := Build(specOf(scaler.Ephemeral, scaler.Inbound, DockerDind), "web-e-1").Spec.InitContainers[1]
+	if strings.Contains(c.Args[0], "tend") || !slices.Equal(c.StartupProbe.Exec.Command, []string{"docker", "info"}) {
+		t.Errorf("it runs %s", c.Args[0])
+	}
+}
