@@ -51,7 +51,7 @@ type step struct {
 // namespaces (whatever is named exists), no server-side apply, no managed
 // fields, no binary answers, no conversion of an object to a table, and events
 // live in as many as a thousand copies and not for an hour.
-var conforming = slices.Concat(createSteps, deleteSteps, changeSteps, readSteps, watchSteps, otherSteps)
+var conforming = slices.Concat(createSteps, deleteSteps, changeSteps, readSteps, watchSteps, otherSteps, slotSteps)
 
 // realWorld is the world of a real API server; nil where it was not built in.
 var realWorld func(t *testing.T) *world

@@ -17,12 +17,13 @@ import (
 	"bellboard/queue/jenkinssim"
 )
 
-// allKinds are teams whose agents need every right: a persistent one has a claim.
+// allKinds are teams whose agents need every right: a persistent one works on a
+// cache slot, which is deleted as soon as nobody does.
 var allKinds = []string{
 	"BELLBOARD_TEAMS=web,data",
 	"BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
 	"BELLBOARD_TEAM_DATA_LABELS=docker", "BELLBOARD_TEAM_DATA_MODE=persistent", "BELLBOARD_TEAM_DATA_CONNECT=inbound",
-	"BELLBOARD_TEAM_DATA_SCALE_DOWN_COOLDOWN=1s", "BELLBOARD_TEAM_DATA_PERSISTENT_IDLE_TIMEOUT=2s",
+	"BELLBOARD_TEAM_DATA_SCALE_DOWN_COOLDOWN=1s", "BELLBOARD_TEAM_DATA_PERSISTENT_IDLE_TIMEOUT=2s", "BELLBOARD_TEAM_DATA_CACHE_KEEP=1s",
 	"BELLBOARD_DEFAULT_BUILD_GRACE=30s",
 }
 

@@ -37,15 +37,15 @@ func TestCleanup(t *testing.T) {
 			t.Fatal(err)
 		}
 		owned, err := c.app.Owned(t.Context())
-		if err != nil || owned.Pods == 0 || owned.Nodes < owned.Pods || owned.Busy == 0 {
-			t.Fatalf("Owned() = %+v, %v; want pods, their nodes, and some at work", owned, err)
+		if err != nil || owned.Pods == 0 || owned.Nodes < owned.Pods || owned.Busy == 0 || owned.Slots == 0 {
+			t.Fatalf("Owned() = %+v, %v; want pods, their nodes, some at work, and cache slots", owned, err)
 		}
 		began := time.Now()
 		var last app.Left
 		if err := c.app.Cleanup(context.Background(), func(l app.Left) { last = l }); err != nil {
 			t.Fatalf("Cleanup() = %v, with %+v left", err, last)
 		}
-		t.Logf("%d pods and %d nodes went in %s", owned.Pods, owned.Nodes, time.Since(began))
+		t.Logf("%d pods, %d nodes and %d cache slots went in %s", owned.Pods, owned.Nodes, owned.Slots, time.Since(began))
 		if left := h.left(); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
