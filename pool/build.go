@@ -79,8 +79,11 @@ func build(s *Spec, name string) *corev1.Pod {
 	if s.ImagePullSecret != "" {
 		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: s.ImagePullSecret}}
 	}
-	if s.Docker == DockerDind {
-		addDocker(pod, s, name)
+	switch {
+	case s.Docker.Daemon():
+		addDaemon(pod, s, name)
+	case s.Docker == DockerHost:
+		addHostDocker(pod, s)
 	}
 	return pod
 }
@@ -147,7 +150,7 @@ func restricted() *corev1.SecurityContext {
 // memory of the whole. CPU has no limit: what is idle on the machine may be used.
 func resources(s *Spec) corev1.ResourceRequirements {
 	shares := int64(1)
-	if s.Docker == DockerDind {
+	if s.Docker.Daemon() {
 		shares = 2
 	}
 	var r corev1.ResourceRequirements

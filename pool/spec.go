@@ -41,6 +41,7 @@ const (
 const (
 	DefaultImage          = "jenkins/inbound-agent:3385.vf1123fb_515da_-1"
 	DefaultDindImage      = "docker:29-dind"
+	DefaultRootlessImage  = "docker:29-dind-rootless"
 	DefaultDockerCLIImage = "docker:29-cli"
 )
 
@@ -49,9 +50,33 @@ type DockerMode string
 
 // The Docker modes.
 const (
-	DockerNone DockerMode = "none" // they get none
-	DockerDind DockerMode = "dind" // a privileged sidecar of their own
+	DockerNone     DockerMode = "none"     // they get none
+	DockerDind     DockerMode = "dind"     // a privileged sidecar of their own
+	DockerRootless DockerMode = "rootless" // the same, whose daemon is not root
+	DockerUserns   DockerMode = "userns"   // an unprivileged sidecar in a pod whose root is nobody on the machine
+	DockerSysbox   DockerMode = "sysbox"   // an unprivileged sidecar under the runtime Sysbox
+	DockerHost     DockerMode = "host"     // the machine's own daemon
 )
+
+// DockerModes lists them, from what gives a build the least to what gives it the most.
+func DockerModes() []DockerMode {
+	return []DockerMode{DockerNone, DockerSysbox, DockerUserns, DockerRootless, DockerDind, DockerHost}
+}
+
+// Daemon reports whether each pod has a Docker daemon of its own.
+func (m DockerMode) Daemon() bool { return m != "" && m != DockerNone && m != DockerHost }
+
+// PodSecurity is the strictest Pod Security Standard that takes such pods.
+func (m DockerMode) PodSecurity() string {
+	switch m {
+	case DockerNone, "":
+		return "restricted"
+	case DockerSysbox: // its daemon is root, inside of the pod only
+		return "baseline"
+	case DockerDind, DockerRootless, DockerUserns, DockerHost:
+	}
+	return "privileged"
+}
 
 // Spec is what shapes the pods of one team and kind.
 type Spec struct {
@@ -68,9 +93,9 @@ type Spec struct {
 	CPU, Memory resource.Quantity
 
 	Docker         DockerMode // empty: DockerNone
-	DindImage      string     // empty: DefaultDindImage
+	DindImage      string     // empty: DefaultDindImage, or DefaultRootlessImage
 	DockerCLIImage string     // empty: DefaultDockerCLIImage
-	RegistryMirror string     // URL; empty: none
+	RegistryMirror string     // URL; empty: none; the machine's own daemon has its own
 	CacheSize      resource.Quantity
 	StorageClass   string // empty: the cluster's default
 
@@ -99,6 +124,9 @@ func (s Spec) withDefaults(instance string) Spec {
 	}
 	fill(&s.Instance, instance)
 	fill(&s.Image, DefaultImage)
+	if s.Docker == DockerRootless {
+		fill(&s.DindImage, DefaultRootlessImage)
+	}
 	fill(&s.DindImage, DefaultDindImage)
 	fill(&s.DockerCLIImage, DefaultDockerCLIImage)
 	if s.Docker == "" {
@@ -130,7 +158,7 @@ func (s *Spec) check(instance string) []error {
 	need(s.Namespace != "", "no namespace")
 	need(s.JenkinsURL != "", "no Jenkins URL")
 	need(s.BuildGrace >= 0, "a negative build grace")
-	need(s.Docker == DockerNone || s.Docker == DockerDind, "no such Docker mode: "+string(s.Docker))
+	need(slices.Contains(DockerModes(), s.Docker), "no such Docker mode: "+string(s.Docker))
 	switch s.Connect {
 	case scaler.Inbound:
 	case scaler.Swarm:
@@ -142,7 +170,7 @@ func (s *Spec) check(instance string) []error {
 }
 
 // hasClaim reports whether each pod has a volume claim of its own.
-func (s *Spec) hasClaim() bool { return s.Docker == DockerDind && s.Kind == scaler.Persistent }
+func (s *Spec) hasClaim() bool { return s.Docker.Daemon() && s.Kind == scaler.Persistent }
 
 // labels are what every object of the pool carries.
 func (s *Spec) labels() map[string]string {

@@ -46,7 +46,11 @@ func check(f field) string {
 	case "CONNECT":
 		return oneOf(v.String(), string(scaler.Inbound), string(scaler.Swarm))
 	case "DOCKER":
-		return oneOf(v.String(), string(pool.DockerNone), string(pool.DockerDind))
+		var modes []string
+		for _, m := range pool.DockerModes() {
+			modes = append(modes, string(m))
+		}
+		return oneOf(v.String(), modes...)
 	case "LOG_LEVEL":
 		return oneOf(v.String(), "debug", "info", "warn", "error")
 	case "LISTEN":
@@ -220,6 +224,7 @@ func (l *loader) among(t *Team) {
 	if len(t.Labels) == 0 && l.clean(t.Name, "LABELS") {
 		l.missing(own("LABELS"), "not set; write the labels its agents carry, e.g. linux docker")
 	}
+	l.host(t)
 	const fix = "; lower one or raise the other"
 	for _, s := range []struct {
 		setting string
@@ -236,6 +241,15 @@ func (l *loader) among(t *Team) {
 		l.refuse(blame("MAX_PERSISTENT"), fmt.Sprintf("leaves team %s, whose mode is persistent, no agent; raise it or set PAUSED=true", t.Name))
 	} else if t.MinAgents > *t.MaxPersistent {
 		l.refuse(blame("MIN_AGENTS"), "more than "+l.named(t.Name, "MAX_PERSISTENT", *t.MaxPersistent)+", and a minimum is persistent"+fix)
+	}
+}
+
+// host refuses the machine's Docker to a team that is not allowed to have it.
+func (l *loader) host(t *Team) {
+	for _, k := range t.Kinds() {
+		if name := l.source(t.Name, k, "DOCKER"); t.Pods[k].Docker == pool.DockerHost && !t.AllowHostDocker && name != "" {
+			l.refuse(name, fmt.Sprintf("gives every build of team %s its machine; write dind, or set %s%s_ALLOW_HOST_DOCKER=true if that is meant", t.Name, teamPrefix, envName(t.Name)))
+		}
 	}
 }
 

@@ -135,7 +135,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 	want := []string{
 		"JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN_FILE", "JENKINS_CA_FILE", "POLL_INTERVAL", "JENKINS_RESTART_GRACE", "TEAMS", "INSTANCE", "AGENT_JENKINS_URL",
 		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
-		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "SCALE_UP_STEP", "BERTHS", "PRIORITY", "PAUSED",
+		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "SCALE_UP_STEP", "BERTHS", "PRIORITY", "PAUSED", "ALLOW_HOST_DOCKER",
 		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "STORAGE_CLASS", "REGISTRY_MIRROR",
 		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS",
 	}
@@ -160,7 +160,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"JENKINS_URL": "https://j", "AGENT_JENKINS_URL": "https://a", "JENKINS_USER": "u", "JENKINS_TOKEN_FILE": "/t", "JENKINS_CA_FILE": "/ca", "POLL_INTERVAL": "2s",
 		"JENKINS_RESTART_GRACE": "6m", "TEAMS": "web", "INSTANCE": "ci", "NAMESPACE": "ns", "MAX_AGENTS": "11", "LISTEN": "127.0.0.1:1", "LOG_LEVEL": "debug", "LEADER_ELECTION": "false", "DRY_RUN": "true",
 		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
-		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "PRIORITY": "-7", "PAUSED": "true",
+		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "PRIORITY": "-7", "PAUSED": "true", "ALLOW_HOST_DOCKER": "true",
 		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "inbound", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
 		"CACHE_SIZE": "5Gi", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
 		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule",
@@ -245,6 +245,20 @@ func TestPoolSpecs(t *testing.T) {
 	swarm.Kind, swarm.Connect, swarm.Docker, swarm.Labels = scaler.Persistent, scaler.Swarm, pool.DockerDind, []string{"docker", "linux", "persistent", "swarm"}
 	if diff := cmp.Diff([]pool.Spec{want, swarm}, c.PoolSpecs()); diff != "" {
 		t.Errorf("specs (-want +got):\n%s", diff)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	if w := load(t, env("BELLBOARD_DEFAULT_ALLOW_HOST_DOCKER=true", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m")).Warnings(); len(w) > 0 {
+		t.Errorf("without DOCKER=host it warns of %q", w)
+	}
+	got := load(t, env("BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m", "BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host")).Warnings()
+	want := []string{
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host: whoever runs a build on the ephemeral agents of team web is root of their machine, and the containers of a build outlive it there",
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_REGISTRY_MIRROR does not reach the machine's own Docker: set registry-mirrors in its daemon.json",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 }
 

@@ -53,6 +53,7 @@ type Limits struct {
 	Berths            int           `split_words:"true" desc:"nodes registered in advance: so many builds of a burst get their pod without a write to Jenkins; costs no pod"`
 	Priority          int           `split_words:"true" desc:"higher is served first when teams compete for a build or for MAX_AGENTS"`
 	Paused            bool          `split_words:"true" desc:"let builds end, then remove every agent and make none"`
+	AllowHostDocker   bool          `split_words:"true" desc:"let its builds have what belongs to the machine, such as DOCKER=host: each of them can take the machine over"`
 }
 
 // PodSettings is the settings that shape one kind of a team's agents: as
@@ -67,10 +68,10 @@ type PodSettings struct {
 	Image           string          `split_words:"true" desc:"the agent's image"`
 	CPU             Quantity        `split_words:"true" desc:"CPU an agent asks for: what it costs while it lives"`
 	Memory          Quantity        `split_words:"true" desc:"memory an agent asks for and may use"`
-	Docker          pool.DockerMode `split_words:"true" desc:"none, or dind (a privileged Docker daemon beside the agent)"`
+	Docker          pool.DockerMode `split_words:"true" desc:"none, dind (a privileged daemon beside the agent), rootless, userns, sysbox, or host (the machine's own; needs ALLOW_HOST_DOCKER): docs/docker.md compares them"`
 	CacheSize       Quantity        `split_words:"true" desc:"size of the volume that keeps a persistent agent's images"`
 	StorageClass    string          `split_words:"true" shown:"the cluster's" desc:"storage class of that volume"`
-	RegistryMirror  string          `split_words:"true" shown:"–" desc:"URL of a registry mirror for Docker: shorter pulls"`
+	RegistryMirror  string          `split_words:"true" shown:"–" desc:"URL of a registry mirror for the daemons beside the agents: shorter pulls"`
 	ServiceAccount  string          `split_words:"true" shown:"–" desc:"service account of the pod; its token is not mounted"`
 	ImagePullSecret string          `split_words:"true" shown:"–" desc:"name of the Secret to pull IMAGE with"`
 	PriorityClass   string          `split_words:"true" shown:"–" desc:"priority class of the pod"`

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 
 	"bellboard/pool"
@@ -137,6 +138,27 @@ func (c *Config) PoolSpecs() []pool.Spec {
 				PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
 				JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,
 			})
+		}
+	}
+	return out
+}
+
+// Warnings is what the settings allow and nobody should be surprised by: it is
+// said at every start.
+func (c *Config) Warnings() []string {
+	var out []string
+	for i := range c.Teams {
+		t := &c.Teams[i]
+		for _, k := range t.Kinds() {
+			p := t.Pods[k]
+			if p.Docker != pool.DockerHost {
+				continue
+			}
+			name := layersOf(t.Name, k)[3]
+			out = append(out, fmt.Sprintf("%s_DOCKER=host: whoever runs a build on the %s agents of team %s is root of their machine, and the containers of a build outlive it there", name, k, t.Name))
+			if p.RegistryMirror != "" {
+				out = append(out, fmt.Sprintf("%s_REGISTRY_MIRROR does not reach the machine's own Docker: set registry-mirrors in its daemon.json", name))
+			}
 		}
 	}
 	return out

@@ -224,15 +224,17 @@ func remedyFor(s *pool.Spec, err error) string {
 	}
 	switch {
 	case strings.Contains(words, "violates PodSecurity"):
-		if s.Docker == pool.DockerDind {
-			return fmt.Sprintf("Docker in Docker is privileged: kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged, or set %s to such a namespace, or %s=none",
-				s.Namespace, setting("NAMESPACE"), setting("DOCKER"))
+		if standard := s.Docker.PodSecurity(); standard != "restricted" {
+			return fmt.Sprintf("%s=%s needs the standard %s: kubectl label namespace %s pod-security.kubernetes.io/enforce=%[3]s, or set %[5]s to such a namespace, or %[1]s=none",
+				setting("DOCKER"), s.Docker, standard, s.Namespace, setting("NAMESPACE"))
 		}
 		return fmt.Sprintf("kubectl label namespace %s pod-security.kubernetes.io/enforce=baseline, or set %s to another namespace", s.Namespace, setting("NAMESPACE"))
 	case strings.Contains(words, "exceeded quota"), strings.Contains(words, "failed quota"):
 		return "raise the quota, wait for room in it, or lower the team's CPU, MEMORY or MAX_AGENTS"
 	case strings.Contains(words, "PriorityClass"):
 		return "make the priority class " + s.PriorityClass + ", or correct " + setting("PRIORITY_CLASS")
+	case strings.Contains(words, "RuntimeClass"):
+		return fmt.Sprintf("%s=%s needs that runtime on the machines (docs/docker.md); install it, or choose another mode", setting("DOCKER"), s.Docker)
 	case strings.Contains(words, "service account"), strings.Contains(words, "serviceaccount"):
 		return fmt.Sprintf("kubectl -n %s create serviceaccount %s, or correct %s", s.Namespace, s.ServiceAccount, setting("SERVICE_ACCOUNT"))
 	case apierrors.IsNotFound(err):
