@@ -38,14 +38,20 @@ exec java -jar "$jar" "$@"
 // arguments and nothing by the image's variables: its script takes an argument
 // that merely contains the name for the name, and passes a URL twice.
 func inboundAgent(c *corev1.Container, s *Spec, name string) {
-	c.Args = []string{
-		"-url", literal(s.JenkinsURL),
-		"-webSocket",
+	c.Args = []string{"-url", literal(s.JenkinsURL)}
+	switch {
+	case s.Transport == WebSocket:
+		c.Args = append(c.Args, "-webSocket")
+	case s.Tunnel != "":
+		c.Args = append(c.Args, "-tunnel", literal(s.Tunnel))
+	}
+	c.Args = append(
+		c.Args,
 		"-name", literal(name),
-		"-secret", "@" + inboundSecretDir + "/" + inboundSecretKey,
+		"-secret", "@"+inboundSecretDir+"/"+inboundSecretKey,
 		"-workDir", workDir,
 		"-noReconnectAfter", orphanAge,
-	}
+	)
 	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: secretVolumeName, MountPath: inboundSecretDir, ReadOnly: true})
 }
 

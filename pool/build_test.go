@@ -52,6 +52,12 @@ func mirrored(s Spec) Spec {
 	return s
 }
 
+// overTCP is a spec of agents that call Jenkins' own port for them.
+func overTCP(s Spec) Spec {
+	s.Transport, s.Tunnel = TCP, "jenkins-agent.ci.svc:50000"
+	return s
+}
+
 // dockerOf is the Docker mode that a golden file's name ends with.
 func dockerOf(name string) DockerMode { return DockerMode(name[strings.LastIndex(name, "-")+1:]) }
 
@@ -63,6 +69,8 @@ func TestGoldenPods(t *testing.T) {
 		"persistent-swarm-dind":   Build(everything(specOf(scaler.Persistent, scaler.Swarm, DockerDind)), p),
 		"persistent-inbound-dind": Build(specOf(scaler.Persistent, scaler.Inbound, DockerDind), p),
 		"persistent-swarm-none":   Build(specOf(scaler.Persistent, scaler.Swarm, DockerNone), p),
+
+		"ephemeral-tcp-none": Build(overTCP(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)), e),
 
 		"ephemeral-inbound-host":      Build(specOf(scaler.Ephemeral, scaler.Inbound, DockerHost), e),
 		"persistent-inbound-rootless": Build(mirrored(specOf(scaler.Persistent, scaler.Inbound, DockerRootless)), p),
@@ -303,6 +311,26 @@ func TestTheSwarmClientClaimsItsLabelsButNotThePlugins(t *testing.T) {
 	}
 	if slices.Contains(args, "-noRetryAfterConnected") {
 		t.Error("it does not come back after a restart of Jenkins")
+	}
+}
+
+func TestOverTCP(t *testing.T) {
+	s := specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)
+	s.Transport = TCP
+	args := Build(s, "web-e-1").Spec.Containers[0].Args
+	if slices.Contains(args, "-webSocket") || slices.Contains(args, "-tunnel") || !slices.Contains(args, "-url") {
+		t.Errorf("without a tunnel it is told %q", args)
+	}
+	args = Build(overTCP(s), "web-e-1").Spec.Containers[0].Args
+	if i := slices.Index(args, "-tunnel"); i < 0 || args[i+1] != "jenkins-agent.ci.svc:50000" {
+		t.Errorf("with a tunnel it is told %q", args)
+	}
+	if pod := Build(s, "web-e-1"); pod.Annotations[AnnotationConnect] != string(scaler.Inbound) {
+		t.Errorf("to the scaler it is %s", pod.Annotations[AnnotationConnect])
+	}
+	s.Transport = "pigeon"
+	if full := s.withDefaults("ci"); len(full.check("ci")) != 1 {
+		t.Error("a pigeon is a transport")
 	}
 }
 

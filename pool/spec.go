@@ -78,6 +78,16 @@ func (m DockerMode) PodSecurity() string {
 	return "privileged"
 }
 
+// Transport is how an inbound agent and Jenkins come together. To the scaler all
+// of them are inbound: the node is registered first.
+type Transport string
+
+// The transports.
+const (
+	WebSocket Transport = "websocket" // the agent calls Jenkins' web port
+	TCP       Transport = "tcp"       // the agent calls the port that Jenkins keeps for agents
+)
+
 // Spec is what shapes the pods of one team and kind.
 type Spec struct {
 	scaler.PoolID
@@ -85,6 +95,10 @@ type Spec struct {
 	Namespace string
 	Image     string // empty: DefaultImage
 	Connect   scaler.Connect
+	Transport Transport // of inbound agents; empty: WebSocket
+	// Tunnel is host:port of Jenkins' port for agents, for TCP. Empty: the host of
+	// JenkinsURL and the port that Jenkins itself names.
+	Tunnel string
 	// Labels are what a Swarm client claims; "swarm" among them is left to the
 	// plugin, which adds it by itself.
 	Labels []string
@@ -135,6 +149,9 @@ func (s Spec) withDefaults(instance string) Spec {
 	if s.Connect == "" {
 		s.Connect = scaler.Inbound
 	}
+	if s.Transport == "" {
+		s.Transport = WebSocket
+	}
 	if s.CacheSize.IsZero() {
 		s.CacheSize = resource.MustParse("20Gi")
 	}
@@ -161,6 +178,7 @@ func (s *Spec) check(instance string) []error {
 	need(slices.Contains(DockerModes(), s.Docker), "no such Docker mode: "+string(s.Docker))
 	switch s.Connect {
 	case scaler.Inbound:
+		need(s.Transport == WebSocket || s.Transport == TCP, "no such transport: "+string(s.Transport))
 	case scaler.Swarm:
 		need(s.SwarmUser != "" && s.SwarmPasswordSecret != "", "Swarm agents need a user and the Secret of its password")
 	default:

@@ -44,7 +44,7 @@ func check(f field) string {
 	case "MODE":
 		return oneOf(v.String(), string(scaler.ModeEphemeral), string(scaler.ModePersistent), string(scaler.ModeAuto))
 	case "CONNECT":
-		return oneOf(v.String(), string(scaler.Inbound), string(scaler.Swarm))
+		return oneOf(v.String(), string(ConnectInbound), string(ConnectTCP), string(ConnectSwarm))
 	case "DOCKER":
 		var modes []string
 		for _, m := range pool.DockerModes() {
@@ -56,6 +56,10 @@ func check(f field) string {
 	case "LISTEN":
 		if _, port, err := net.SplitHostPort(v.String()); err != nil || port == "" || len(validation.IsValidPortName(port)) > 0 && !number(port) {
 			return "not an address; write :8080 or 127.0.0.1:8080"
+		}
+	case "AGENT_JENKINS_TUNNEL":
+		if host, port, err := net.SplitHostPort(v.String()); err != nil || host == "" || port == "" || !number(port) {
+			return "not host:port; write e.g. jenkins-agent.jenkins.svc:50000"
 		}
 	case "IMAGE":
 		if strings.ContainsAny(v.String(), " \t\n,") {
@@ -267,7 +271,7 @@ func (l *loader) across(c *Config) {
 			by[key] = t.Name
 		}
 		for _, k := range t.Kinds() {
-			if t.Pods[k].Connect == scaler.Swarm && !slices.Contains(swarm, t.Name) {
+			if t.Pods[k].Connect == ConnectSwarm && !slices.Contains(swarm, t.Name) {
 				swarm = append(swarm, t.Name)
 			}
 		}

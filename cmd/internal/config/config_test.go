@@ -133,7 +133,7 @@ func TestMaxPersistentFollowsMaxAgents(t *testing.T) {
 func TestEveryVariableIsRead(t *testing.T) {
 	// By name: a field renamed, or split in other words by envconfig, is a broken setting.
 	want := []string{
-		"JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN_FILE", "JENKINS_CA_FILE", "POLL_INTERVAL", "JENKINS_RESTART_GRACE", "TEAMS", "INSTANCE", "AGENT_JENKINS_URL",
+		"JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN_FILE", "JENKINS_CA_FILE", "POLL_INTERVAL", "JENKINS_RESTART_GRACE", "TEAMS", "INSTANCE", "AGENT_JENKINS_URL", "AGENT_JENKINS_TUNNEL",
 		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
 		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "SCALE_UP_STEP", "BERTHS", "PRIORITY", "PAUSED", "ALLOW_HOST_DOCKER",
 		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "STORAGE_CLASS", "REGISTRY_MIRROR",
@@ -157,11 +157,11 @@ func TestEveryVariableIsRead(t *testing.T) {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
 	values := map[string]string{
-		"JENKINS_URL": "https://j", "AGENT_JENKINS_URL": "https://a", "JENKINS_USER": "u", "JENKINS_TOKEN_FILE": "/t", "JENKINS_CA_FILE": "/ca", "POLL_INTERVAL": "2s",
+		"JENKINS_URL": "https://j", "AGENT_JENKINS_URL": "https://a", "AGENT_JENKINS_TUNNEL": "a:50000", "JENKINS_USER": "u", "JENKINS_TOKEN_FILE": "/t", "JENKINS_CA_FILE": "/ca", "POLL_INTERVAL": "2s",
 		"JENKINS_RESTART_GRACE": "6m", "TEAMS": "web", "INSTANCE": "ci", "NAMESPACE": "ns", "MAX_AGENTS": "11", "LISTEN": "127.0.0.1:1", "LOG_LEVEL": "debug", "LEADER_ELECTION": "false", "DRY_RUN": "true",
 		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
 		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "PRIORITY": "-7", "PAUSED": "true", "ALLOW_HOST_DOCKER": "true",
-		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "inbound", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
+		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "tcp", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
 		"CACHE_SIZE": "5Gi", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
 		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule",
 	}
@@ -230,19 +230,19 @@ func TestNamespace(t *testing.T) {
 // A setting that reaches no pod is no setting: every field of a Spec that has a
 // setting is set by it.
 func TestPoolSpecs(t *testing.T) {
-	c := load(t, env("BELLBOARD_INSTANCE=ci", "BELLBOARD_AGENT_JENKINS_URL=http://inside/", "BELLBOARD_DEFAULT_NAMESPACE=ns", "BELLBOARD_DEFAULT_IMAGE=i:1", "BELLBOARD_DEFAULT_CPU=3",
+	c := load(t, env("BELLBOARD_INSTANCE=ci", "BELLBOARD_AGENT_JENKINS_URL=http://inside/", "BELLBOARD_AGENT_JENKINS_TUNNEL=inside:50000", "BELLBOARD_TEAM_WEB_EPHEMERAL_CONNECT=tcp", "BELLBOARD_DEFAULT_NAMESPACE=ns", "BELLBOARD_DEFAULT_IMAGE=i:1", "BELLBOARD_DEFAULT_CPU=3",
 		"BELLBOARD_DEFAULT_MEMORY=4Gi", "BELLBOARD_DEFAULT_CACHE_SIZE=5Gi", "BELLBOARD_DEFAULT_STORAGE_CLASS=fast", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m",
 		"BELLBOARD_DEFAULT_SERVICE_ACCOUNT=sa", "BELLBOARD_DEFAULT_IMAGE_PULL_SECRET=ips", "BELLBOARD_DEFAULT_PRIORITY_CLASS=pc", "BELLBOARD_DEFAULT_BUILD_GRACE=2m",
 		"BELLBOARD_DEFAULT_NODE_SELECTOR=k=v", "BELLBOARD_DEFAULT_TOLERATIONS=t"))
 	want := pool.Spec{
-		PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Instance: "ci", Namespace: "ns", Image: "i:1", Connect: scaler.Inbound,
+		PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Instance: "ci", Namespace: "ns", Image: "i:1", Connect: scaler.Inbound, Transport: pool.TCP, Tunnel: "inside:50000",
 		Labels: []string{"docker", "ephemeral", "linux"}, CPU: resource.MustParse("3"), Memory: resource.MustParse("4Gi"), Docker: pool.DockerNone,
 		RegistryMirror: "http://m", CacheSize: resource.MustParse("5Gi"), StorageClass: "fast", BuildGrace: 2 * time.Minute, ServiceAccount: "sa",
 		ImagePullSecret: "ips", PriorityClass: "pc", NodeSelector: map[string]string{"k": "v"}, Tolerations: []corev1.Toleration{{Key: "t", Operator: corev1.TolerationOpExists}},
 		JenkinsURL: "http://inside", SwarmUser: "swarm", SwarmPasswordSecret: "swarm",
 	}
 	swarm := want
-	swarm.Kind, swarm.Connect, swarm.Docker, swarm.Labels = scaler.Persistent, scaler.Swarm, pool.DockerDind, []string{"docker", "linux", "persistent", "swarm"}
+	swarm.Kind, swarm.Connect, swarm.Transport, swarm.Docker, swarm.Labels = scaler.Persistent, scaler.Swarm, pool.WebSocket, pool.DockerDind, []string{"docker", "linux", "persistent", "swarm"}
 	if diff := cmp.Diff([]pool.Spec{want, swarm}, c.PoolSpecs()); diff != "" {
 		t.Errorf("specs (-want +got):\n%s", diff)
 	}

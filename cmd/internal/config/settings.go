@@ -26,6 +26,7 @@ type Global struct {
 	Teams               Words         `split_words:"true" shown:"required" desc:"the teams by name, in the order in which they are shown"`
 	Instance            string        `split_words:"true" desc:"name of this Bellboard: what carries another name is left alone"`
 	AgentJenkinsURL     string        `split_words:"true" shown:"JENKINS_URL" desc:"where agents reach Jenkins, if not at JENKINS_URL"`
+	AgentJenkinsTunnel  string        `split_words:"true" shown:"–" desc:"host:port of Jenkins' port for agents, for CONNECT=tcp, if that is not on the host of AGENT_JENKINS_URL"`
 	Namespace           string        `split_words:"true" shown:"its own" desc:"where agents live"`
 	MaxAgents           int           `split_words:"true" desc:"pods alive in all teams together: the most it can cost"`
 	Listen              string        `split_words:"true" desc:"address of metrics, health and status"`
@@ -63,7 +64,7 @@ type PodSettings struct {
 	IdleTimeout     time.Duration   `split_words:"true" desc:"how long an agent may be free before it goes; longer saves restarts, costs idle time"`
 	StartTimeout    time.Duration   `split_words:"true" desc:"how long a scheduled agent may take to connect before it is replaced"`
 	BuildGrace      time.Duration   `split_words:"true" desc:"how long a running build may go on when somebody else deletes its pod"`
-	Connect         scaler.Connect  `split_words:"true" desc:"inbound, or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
+	Connect         Connect         `split_words:"true" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' port for agents), or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
 	Namespace       string          `split_words:"true" shown:"BELLBOARD_NAMESPACE" desc:"where these agents live"`
 	Image           string          `split_words:"true" desc:"the agent's image"`
 	CPU             Quantity        `split_words:"true" desc:"CPU an agent asks for: what it costs while it lives"`
@@ -77,6 +78,32 @@ type PodSettings struct {
 	PriorityClass   string          `split_words:"true" shown:"–" desc:"priority class of the pod"`
 	NodeSelector    Pairs           `split_words:"true" shown:"–" desc:"machines it may run on: key=value,key=value"`
 	Tolerations     Tolerations     `split_words:"true" shown:"–" desc:"taints it stands: key=value:Effect, key:Effect or key, comma between two"`
+}
+
+// Connect is how a team's agents and Jenkins come together.
+type Connect string
+
+// The ways to connect.
+const (
+	ConnectInbound Connect = "inbound"
+	ConnectTCP     Connect = "tcp"
+	ConnectSwarm   Connect = "swarm"
+)
+
+// scaler is what the decision knows of it: whether the node is registered first.
+func (c Connect) scaler() scaler.Connect {
+	if c == ConnectSwarm {
+		return scaler.Swarm
+	}
+	return scaler.Inbound
+}
+
+// transport is what the pod knows of it.
+func (c Connect) transport() pool.Transport {
+	if c == ConnectTCP {
+		return pool.TCP
+	}
+	return pool.WebSocket
 }
 
 // Every call makes new structs: envconfig writes through pointers, so layers
@@ -95,11 +122,11 @@ func builtinLimits() Limits {
 
 func builtinPod(kind scaler.Kind) PodSettings {
 	p := PodSettings{
-		IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, BuildGrace: 10 * time.Minute, Connect: scaler.Inbound,
+		IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, BuildGrace: 10 * time.Minute, Connect: ConnectInbound,
 		Image: pool.DefaultImage, CPU: quantity("1"), Memory: quantity("2Gi"), Docker: pool.DockerNone, CacheSize: quantity("20Gi"),
 	}
 	if kind == scaler.Persistent {
-		p.IdleTimeout, p.Connect, p.Docker = 10*time.Minute, scaler.Swarm, pool.DockerDind
+		p.IdleTimeout, p.Connect, p.Docker = 10*time.Minute, ConnectSwarm, pool.DockerDind
 	}
 	return p
 }

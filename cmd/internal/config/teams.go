@@ -114,7 +114,7 @@ func (c *Config) ScalerTeams() []scaler.Team {
 		for _, k := range t.Kinds() {
 			p := t.Pods[k]
 			one.Pools = append(one.Pools, scaler.Pool{
-				PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Connect: p.Connect, Labels: t.labels(k),
+				PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Connect: p.Connect.scaler(), Labels: t.labels(k),
 				Berths: t.Berths, IdleTimeout: p.IdleTimeout, StartTimeout: p.StartTimeout,
 			})
 		}
@@ -132,7 +132,7 @@ func (c *Config) PoolSpecs() []pool.Spec {
 			p := t.Pods[k]
 			out = append(out, pool.Spec{
 				PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
-				Connect: p.Connect, Labels: t.labels(k), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
+				Connect: p.Connect.scaler(), Transport: p.Connect.transport(), Tunnel: c.AgentJenkinsTunnel, Labels: t.labels(k), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
 				Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass,
 				BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
 				PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
@@ -167,7 +167,7 @@ func (c *Config) Warnings() []string {
 // labels are all that the team's agents of that kind carry.
 func (t *Team) labels(k scaler.Kind) []string {
 	out := append(slices.Clone(t.Labels), string(k))
-	if t.Pods[k].Connect == scaler.Swarm {
+	if t.Pods[k].Connect == ConnectSwarm {
 		out = append(out, "swarm")
 	}
 	return unique(out)

@@ -236,6 +236,10 @@ func TestEachFinding(t *testing.T) {
 			s.jenkins.Submit(jenkinssim.Job{Name: "q", Label: "mac", Duration: time.Hour})
 			status("/wsagents/", http.StatusNotFound)(s)
 		}, nil, []string{checkWebSocket}, "/wsagents/", "proxy"},
+		{"no TCP port", func(s *scene) {
+			status("/tcpSlaveAgentListener/", http.StatusNotFound)(s)
+			s.environ = append(s.environ, "BELLBOARD_TEAM_WEB_CONNECT=tcp")
+		}, nil, []string{checkTCP}, "no port for agents", "instance-identity"},
 		{"no Swarm plugin", status("/swarm/", http.StatusNotFound), nil, []string{checkSwarm}, "no Swarm client", "install"},
 		{"a static agent", func(s *scene) { s.jenkins.AddNode(jenkinssim.Node{Name: "old-linux", Labels: "linux"}, false) }, nil, []string{"labels of web"}, "old-linux", "other labels"},
 		{
@@ -344,6 +348,26 @@ func TestVersions(t *testing.T) {
 	} {
 		if older, known := olderThan(tt.version, "2.318"); older != tt.older || known != tt.known {
 			t.Errorf("olderThan(%q) = %t, %t; want %t, %t", tt.version, older, known, tt.older, tt.known)
+		}
+	}
+}
+
+// A way to connect that no team uses may be missing.
+func TestOnlyWhatTeamsNeed(t *testing.T) {
+	s := newScene(t)
+	s.jenkins.PersonDelete("web-e-1111111111") // that it is connected would say more than a page
+	s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		missing := r.URL.Path == "/wsagents/" || r.URL.Path == "/swarm/swarm-client.jar"
+		if missing {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		return missing
+	})
+	r := s.run(t.Context(), false, "BELLBOARD_DEFAULT_CONNECT=tcp")
+	for _, name := range []string{checkWebSocket, checkTCP, checkSwarm} {
+		c := r.Checks[slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == name })]
+		if c.Result != OK || strings.Contains(c.What, "no team needs it") == (name == checkTCP) {
+			t.Errorf("%+v", c)
 		}
 	}
 }

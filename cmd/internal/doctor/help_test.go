@@ -118,6 +118,8 @@ func (s *scene) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/wsagents"):
 		http.Error(w, "This endpoint is only for use from agent.jar in WebSocket mode", http.StatusBadRequest)
+	case r.URL.Path == "/tcpSlaveAgentListener/":
+		w.Header().Set("X-Jenkins-JNLP-Port", "50000")
 	case r.URL.Path == "/swarm/swarm-client.jar":
 		w.WriteHeader(http.StatusOK)
 	default:
