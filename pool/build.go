@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"bellboard/scaler"
 )
@@ -28,12 +29,23 @@ const (
 )
 
 // Build makes an agent's pod. It is pure: the same Spec and name always give
-// the same pod.
+// the same pod. The Spec's template must have no mistakes.
 func Build(s Spec, name string) *corev1.Pod {
 	s = s.withDefaults(s.Instance)
 	pod := build(&s, name)
 	pod.Annotations[AnnotationSpecHash] = specHash(&s)
 	return pod
+}
+
+// Objects are all that an agent of that name would be made of, in the order in
+// which it is made; but for its Secret, whose content only Jenkins knows.
+func Objects(s Spec, name string) []runtime.Object {
+	s = s.withDefaults(s.Instance)
+	out := []runtime.Object{Build(s, name)}
+	if s.hasClaim() {
+		out = append(out, BuildClaim(s, name))
+	}
+	return out
 }
 
 func build(s *Spec, name string) *corev1.Pod {
@@ -85,7 +97,14 @@ func build(s *Spec, name string) *corev1.Pod {
 	case s.Docker == DockerHost:
 		addHostDocker(pod, s)
 	}
-	return pod
+	if s.Template == nil {
+		return pod
+	}
+	refined, err := s.Template.refine(pod)
+	if err != nil {
+		panic("pool: a template that was not checked: " + err.Error())
+	}
+	return refined
 }
 
 // specHash is the same for all pods of one spec, whatever their name.

@@ -122,6 +122,10 @@ type Spec struct {
 	NodeSelector    map[string]string
 	Tolerations     []corev1.Toleration
 
+	Template *Template // nil: none
+	// AllowHost lets the template give a pod what belongs to the machine.
+	AllowHost bool
+
 	JenkinsURL string // as agents reach it
 	SwarmUser  string
 	// SwarmPasswordSecret names the Secret, made by the user in the same
@@ -183,6 +187,9 @@ func (s *Spec) check(instance string) []error {
 		need(s.SwarmUser != "" && s.SwarmPasswordSecret != "", "Swarm agents need a user and the Secret of its password")
 	default:
 		need(false, "no such way to connect: "+string(s.Connect))
+	}
+	for _, err := range s.TemplateMistakes() {
+		wrong = append(wrong, fmt.Errorf("%s: %s: %w", s.name(), s.Template.File, err))
 	}
 	return wrong
 }

@@ -137,7 +137,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
 		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "SCALE_UP_STEP", "BERTHS", "PRIORITY", "PAUSED", "ALLOW_HOST_DOCKER",
 		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "STORAGE_CLASS", "REGISTRY_MIRROR",
-		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS",
+		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS", "POD_TEMPLATE_FILE",
 	}
 	var got []string
 	for _, spec := range []any{&Global{}, &Limits{}, &PodSettings{}} {
@@ -163,7 +163,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "PRIORITY": "-7", "PAUSED": "true", "ALLOW_HOST_DOCKER": "true",
 		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "tcp", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
 		"CACHE_SIZE": "5Gi", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
-		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule",
+		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule", "POD_TEMPLATE_FILE": "/pod.yaml",
 	}
 	var environ []string
 	for _, f := range fieldsOf(&Global{}) {
@@ -174,7 +174,8 @@ func TestEveryVariableIsRead(t *testing.T) {
 			environ = append(environ, "BELLBOARD_TEAM_WEB_"+f.Name+"="+values[f.Name])
 		}
 	}
-	for _, s := range load(t, environ).Effective() {
+	pod := WithFiles(func(string) ([]byte, error) { return []byte("spec: {}"), nil })
+	for _, s := range load(t, environ, pod).Effective() {
 		setting := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(s.Variable, "BELLBOARD_"), "TEAM_WEB_"), "PERSISTENT_")
 		if s.Value != values[setting] {
 			t.Errorf("%s = %q, want %q", s.Variable, s.Value, values[setting])
@@ -245,6 +246,58 @@ func TestPoolSpecs(t *testing.T) {
 	swarm.Kind, swarm.Connect, swarm.Transport, swarm.Docker, swarm.Labels = scaler.Persistent, scaler.Swarm, pool.WebSocket, pool.DockerDind, []string{"docker", "linux", "persistent", "swarm"}
 	if diff := cmp.Diff([]pool.Spec{want, swarm}, c.PoolSpecs()); diff != "" {
 		t.Errorf("specs (-want +got):\n%s", diff)
+	}
+}
+
+func TestPodTemplate(t *testing.T) {
+	files := map[string]string{
+		"/good.yaml": "spec: {hostNetwork: true}",
+		"/bad.yaml":  "spec:\n  nodeName: x\n  restartPolicy: Always\n",
+		"/odd.yaml":  "spec:\n  nodename: x\n  nodeselector: {}\n",
+	}
+	read := WithFiles(func(name string) ([]byte, error) {
+		text, ok := files[name]
+		if !ok {
+			return nil, os.ErrNotExist
+		}
+		return []byte(text), nil
+	})
+	specs := load(t, env("BELLBOARD_TEAM_WEB_EPHEMERAL_POD_TEMPLATE_FILE=/good.yaml", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true"), read).PoolSpecs()
+	if specs[0].Template == nil || specs[1].Template != nil || !pool.Build(specs[0], "x").Spec.HostNetwork {
+		t.Errorf("the ephemeral pod has the template %v, the persistent one %v", specs[0].Template, specs[1].Template)
+	}
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		options []Option
+		want    []string
+	}{
+		{"all mistakes, each once", env("BELLBOARD_DEFAULT_POD_TEMPLATE_FILE=/bad.yaml"), []Option{read}, []string{
+			"BELLBOARD_DEFAULT_POD_TEMPLATE_FILE line 2: spec.nodeName: takes the choice from the scheduler, full or not; leave it out, and set NODE_SELECTOR",
+			"BELLBOARD_DEFAULT_POD_TEMPLATE_FILE line 3: spec.restartPolicy: an agent that is started again has lost its build; leave it out",
+		}},
+		{"unknown fields", env("BELLBOARD_TEAM_WEB_PERSISTENT_POD_TEMPLATE_FILE=/odd.yaml"), []Option{read}, []string{
+			"BELLBOARD_TEAM_WEB_PERSISTENT_POD_TEMPLATE_FILE line 2: spec.nodename: a pod has no such field; kubectl explain pod.spec lists those it has",
+			"BELLBOARD_TEAM_WEB_PERSISTENT_POD_TEMPLATE_FILE line 3: spec.nodeselector: a pod has no such field; kubectl explain pod.spec lists those it has",
+		}},
+		{"what is not allowed", env("BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE=/good.yaml"), []Option{read}, []string{
+			"BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE line 1: spec.hostNetwork: belongs to the machine, and every build could take that over; leave it out, or set ALLOW_HOST_DOCKER=true if that is meant",
+		}},
+		{"no such file", env("BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE=/none"), []Option{read}, []string{
+			"BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE cannot be read (file does not exist); mount the ConfigMap that holds it, or correct the path",
+		}},
+		{"no files", env("BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE=/good.yaml"), nil, []string{"BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE no pod template can be read here; unset it"}},
+	} {
+		_, err := Load(tt.environ, tt.options...)
+		var m Mistakes
+		errors.As(err, &m)
+		var got []string
+		for _, one := range m {
+			got = append(got, one.Variable+" "+one.Remedy)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
 	}
 }
 

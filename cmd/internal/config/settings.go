@@ -78,6 +78,7 @@ type PodSettings struct {
 	PriorityClass   string          `split_words:"true" shown:"–" desc:"priority class of the pod"`
 	NodeSelector    Pairs           `split_words:"true" shown:"–" desc:"machines it may run on: key=value,key=value"`
 	Tolerations     Tolerations     `split_words:"true" shown:"–" desc:"taints it stands: key=value:Effect, key:Effect or key, comma between two"`
+	PodTemplateFile string          `split_words:"true" shown:"–" desc:"file with a part of a pod, which is merged over Bellboard's own: docs/docker.md; read at the start"`
 }
 
 // Connect is how a team's agents and Jenkins come together.

@@ -127,20 +127,53 @@ func (c *Config) ScalerTeams() []scaler.Team {
 func (c *Config) PoolSpecs() []pool.Spec {
 	var out []pool.Spec
 	for i := range c.Teams {
-		t := &c.Teams[i]
-		for _, k := range t.Kinds() {
-			p := t.Pods[k]
-			out = append(out, pool.Spec{
-				PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
-				Connect: p.Connect.scaler(), Transport: p.Connect.transport(), Tunnel: c.AgentJenkinsTunnel, Labels: t.labels(k), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
-				Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass,
-				BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
-				PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
-				JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,
-			})
+		for _, k := range c.Teams[i].Kinds() {
+			out = append(out, c.poolSpec(&c.Teams[i], k))
 		}
 	}
 	return out
+}
+
+func (c *Config) poolSpec(t *Team, k scaler.Kind) pool.Spec {
+	p := t.Pods[k]
+	return pool.Spec{
+		PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
+		Connect: p.Connect.scaler(), Transport: p.Connect.transport(), Tunnel: c.AgentJenkinsTunnel,
+		Labels: t.labels(k), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
+		Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass,
+		BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
+		PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
+		Template: t.templates[k], AllowHost: t.AllowHostDocker,
+		JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,
+	}
+}
+
+// templates reads the pod templates of a team, and notes what is wrong with them.
+func (l *loader) templates(c *Config, t *Team) {
+	t.templates = map[scaler.Kind]*pool.Template{}
+	for _, k := range t.Kinds() {
+		file, variable := t.Pods[k].PodTemplateFile, l.source(t.Name, k, "POD_TEMPLATE_FILE")
+		if variable == "" {
+			continue
+		}
+		if l.read == nil {
+			l.note(variable, "no pod template can be read here; unset it")
+			continue
+		}
+		text, err := l.read(file)
+		if err != nil {
+			l.note(variable, fmt.Sprintf("cannot be read (%v); mount the ConfigMap that holds it, or correct the path", err))
+			continue
+		}
+		template, wrong := pool.ParseTemplate(file, text)
+		if template != nil {
+			t.templates[k] = template
+			wrong = c.poolSpec(t, k).TemplateMistakes()
+		}
+		for _, err := range wrong {
+			l.note(variable, err.Error())
+		}
+	}
 }
 
 // Warnings is what the settings allow and nobody should be surprised by: it is
