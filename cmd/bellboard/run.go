@@ -55,9 +55,6 @@ func runCommand(environ []string) *cobra.Command {
 			}
 			log.Info("bellboard begins", zap.String("version", versionText()), zap.String("jenkins", settings.JenkinsURL),
 				zap.Int("teams", len(settings.Teams)), zap.Bool("dry run", settings.DryRun), zap.Bool("leader election", lead), zap.Stringer("listen", listener.Addr()))
-			for _, w := range settings.Warnings() {
-				log.Warn(w)
-			}
 			err = d.Run(cmd.Context())
 			log.Info("bellboard ends; agents and builds go on")
 			return err

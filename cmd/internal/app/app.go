@@ -183,6 +183,9 @@ func (d *Daemon) core(reader bool) (*core, error) {
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	for _, w := range d.parts.Settings.Warnings() {
+		d.parts.Log.Warn(w)
+	}
 	if d.parts.Listener != nil {
 		srv := &http.Server{Handler: d.web, ReadHeaderTimeout: 10 * time.Second}
 		go func() {
