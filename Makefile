@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 SEEDS    ?= 200
 COUNT    ?= 10
 
-.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e speed seen dashboard docs ci
+.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e speed seen dashboard docs kustomize ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ dashboard: ## write deploy/grafana/bellboard.json
 
 docs: ## write the tables of settings into README.md
 	go test -count=1 -run '^TestREADME$$' ./cmd/internal/config -update
+
+kustomize: ## write deploy/kustomize/base/install.yaml
+	go test -count=1 -run '^TestBase$$' ./cmd/internal/kustomize -update
 
 ci: ## what CI runs
 	.ci/run
