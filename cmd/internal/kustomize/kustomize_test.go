@@ -6,8 +6,10 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +100,16 @@ func TestSetUps(t *testing.T) {
 	}
 	if !slices.Equal(slices.Sorted(maps.Keys(want)), slices.Sorted(slices.Values(SetUps()))) {
 		t.Errorf("tried are %v, there are %v", slices.Sorted(maps.Keys(want)), SetUps())
+	}
+	// Kustomize is another process: go test only runs again what it saw change.
+	err := filepath.WalkDir("../../../"+folder, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			_, err = os.ReadFile(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, name := range SetUps() {
 		t.Run(name, func(t *testing.T) {
