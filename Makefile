@@ -51,7 +51,7 @@ kube: ## a real Kubernetes control plane for make e2e, built once (10 to 25 minu
 	deploy/kube/build
 
 e2e: kube ## the daemon against a real API server, and two real processes on one Lease (4 minutes)
-	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e
+	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e ./cmd/internal/kustomize
 	go test -count=1 -timeout 5m -tags e2e -run '^TestStoppedLeader$$' ./cmd/bellboard
 
 speed: kube ## 500 agents from zero: the table of docs/performance.md
