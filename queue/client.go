@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"bellboard/scaler"
 	"bellboard/scaler/clock"
 )
 
@@ -36,11 +37,12 @@ const (
 	Mark      Endpoint = "mark"
 	Clear     Endpoint = "clear"
 	Delete    Endpoint = "delete"
+	Launch    Endpoint = "launch"
 )
 
 // Endpoints lists every endpoint, for metrics that exist before they are needed.
 func Endpoints() []string {
-	return []string{Computers, Queue, Register, Secret, Mark, Clear, Delete}
+	return []string{Computers, Queue, Register, Secret, Mark, Clear, Delete, Launch}
 }
 
 // The limits of one request, in the clock's time. Reads answer in milliseconds;
@@ -63,6 +65,9 @@ type Config struct {
 	Transport http.RoundTripper
 	Clock     clock.Clock
 	Instance  string
+	// SSH is how Jenkins reaches the agents of the pools that cannot call it; the
+	// nodes of all others are inbound.
+	SSH map[scaler.PoolID]SSH
 	// Observe, when set, is told of every request: the endpoint, the HTTP status
 	// ("error" when there was no whole answer) and how long it took.
 	Observe func(endpoint string, code string, took time.Duration)

@@ -95,6 +95,8 @@ type request struct {
 	timeout  time.Duration
 	// before, when set, is asked right before each sending; its error stops it.
 	before func() error
+	// accept, when set, takes an answer to a write that is no redirect to Jenkins' pages.
+	accept func(*answer) bool
 }
 
 // ask sends the request once, and once more when Jenkins did not know the token
