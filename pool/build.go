@@ -91,6 +91,11 @@ func build(s *Spec, name string) *corev1.Pod {
 	if s.ImagePullSecret != "" {
 		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: s.ImagePullSecret}}
 	}
+	if s.Connect == scaler.Inbound && s.Transport == SSH {
+		pod.Spec.Hostname, pod.Spec.Subdomain = name, SSHService
+		// The pod's group could read its secrets, and builds are of that group.
+		pod.Spec.SecurityContext = &corev1.PodSecurityContext{}
+	}
 	switch {
 	case s.Docker.Daemon():
 		addDaemon(pod, s, name)
@@ -135,9 +140,12 @@ func agent(s *Spec, name string) corev1.Container {
 			{Name: "tmp", MountPath: "/tmp"},
 		},
 	}
-	if s.Connect == scaler.Swarm {
+	switch {
+	case s.Connect == scaler.Swarm:
 		swarmAgent(&c, s, name)
-	} else {
+	case s.Transport == SSH:
+		sshAgent(&c)
+	default:
 		inboundAgent(&c, s, name)
 	}
 	// The agent dies at once of SIGTERM, and its build with it. The sleep holds

@@ -58,6 +58,12 @@ func overTCP(s Spec) Spec {
 	return s
 }
 
+// overSSH is a spec of agents that Jenkins calls.
+func overSSH(s Spec) Spec {
+	s.Transport, s.SSHSecret = SSH, "jenkins-ssh"
+	return s
+}
+
 // dockerOf is the Docker mode that a golden file's name ends with.
 func dockerOf(name string) DockerMode { return DockerMode(name[strings.LastIndex(name, "-")+1:]) }
 
@@ -71,6 +77,9 @@ func TestGoldenPods(t *testing.T) {
 		"persistent-swarm-none":   Build(specOf(scaler.Persistent, scaler.Swarm, DockerNone), p),
 
 		"ephemeral-tcp-none": Build(overTCP(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)), e),
+
+		"ephemeral-ssh-none":  Build(overSSH(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)), e),
+		"persistent-ssh-dind": Build(overSSH(specOf(scaler.Persistent, scaler.Inbound, DockerDind)), p),
 
 		"ephemeral-inbound-host":      Build(specOf(scaler.Ephemeral, scaler.Inbound, DockerHost), e),
 		"persistent-inbound-rootless": Build(mirrored(specOf(scaler.Persistent, scaler.Inbound, DockerRootless)), p),
@@ -173,6 +182,10 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 	if a.Lifecycle != nil && (a.Lifecycle.PreStop.Sleep.Seconds > grace || a.Lifecycle.PreStop.Sleep.Seconds <= 0) {
 		t.Errorf("it sleeps for %ds of %ds", a.Lifecycle.PreStop.Sleep.Seconds, grace)
 	}
+	ssh := spec.Subdomain != ""
+	if group := spec.SecurityContext.FSGroup; (group == nil) != ssh || ssh && (spec.Hostname != pod.Name || spec.Subdomain != SSHService) {
+		t.Errorf("its group is %v, its host %s.%s", group, spec.Hostname, spec.Subdomain)
+	}
 	volumes := map[string]corev1.Volume{}
 	for _, v := range spec.Volumes {
 		volumes[v.Name] = v
@@ -182,7 +195,7 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 		if v.HostPath != nil && (docker != DockerHost || v.HostPath.Path != "/var/run/docker.sock" || *v.HostPath.Type != corev1.HostPathSocket) {
 			t.Errorf("volume %s is %+v of the machine", v.Name, v.HostPath)
 		}
-		if v.Secret != nil && *v.Secret.DefaultMode != 0o440 {
+		if v.Secret != nil && *v.Secret.DefaultMode != map[bool]int32{false: 0o440, true: 0o400}[ssh] {
 			t.Errorf("volume %s has mode %o", v.Name, *v.Secret.DefaultMode)
 		}
 	}
@@ -200,7 +213,7 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 		if p := c.SecurityContext.Privileged; p != nil && *p && (c.Name != dindContainer || docker != DockerDind && docker != DockerRootless) {
 			t.Errorf("container %s is privileged", c.Name)
 		}
-		if c.Name == dindContainer || docker == DockerHost && c.Name == agentContainer {
+		if c.Name == dindContainer || (docker == DockerHost || ssh) && c.Name == agentContainer {
 			continue
 		}
 		if sc := c.SecurityContext; sc == nil || !*sc.RunAsNonRoot || *sc.AllowPrivilegeEscalation || sc.Privileged != nil ||
@@ -331,6 +344,27 @@ func TestOverTCP(t *testing.T) {
 	s.Transport = "pigeon"
 	if full := s.withDefaults("ci"); len(full.check("ci")) != 1 {
 		t.Error("a pigeon is a transport")
+	}
+}
+
+func TestOverSSH(t *testing.T) {
+	for docker, want := range map[DockerMode]struct {
+		mistakes int
+		standard string
+	}{DockerNone: {0, "baseline"}, DockerSysbox: {0, "baseline"}, DockerUserns: {0, "privileged"}, DockerDind: {0, "privileged"}, DockerHost: {1, "privileged"}, DockerRootless: {1, "privileged"}} {
+		s := overSSH(specOf(scaler.Ephemeral, scaler.Inbound, docker))
+		full := s.withDefaults("ci")
+		if wrong := full.check("ci"); len(wrong) != want.mistakes || full.PodSecurity() != want.standard {
+			t.Errorf("with Docker %s: %v, standard %s", docker, wrong, full.PodSecurity())
+		}
+	}
+	s := overSSH(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone))
+	if c := Build(s, "web-e-1").Spec.Containers[0]; c.Image != DefaultSSHImage || slices.Contains(c.Args, "-url") {
+		t.Errorf("it is %s, told %q", c.Image, c.Args)
+	}
+	s.SSHSecret = ""
+	if full := s.withDefaults("ci"); len(full.check("ci")) != 1 {
+		t.Error("it needs no keys")
 	}
 }
 

@@ -40,6 +40,7 @@ const (
 // The images used where a Spec names none.
 const (
 	DefaultImage          = "jenkins/inbound-agent:3385.vf1123fb_515da_-1"
+	DefaultSSHImage       = "jenkins/ssh-agent:6.31.0-jdk21"
 	DefaultDindImage      = "docker:29-dind"
 	DefaultRootlessImage  = "docker:29-dind-rootless"
 	DefaultDockerCLIImage = "docker:29-cli"
@@ -86,19 +87,28 @@ type Transport string
 const (
 	WebSocket Transport = "websocket" // the agent calls Jenkins' web port
 	TCP       Transport = "tcp"       // the agent calls the port that Jenkins keeps for agents
+	SSH       Transport = "ssh"       // Jenkins calls the agent
 )
+
+// SSHService is the headless Service in the agents' namespace by which Jenkins
+// finds the agents that it calls: <name>.<SSHService>.<namespace>.svc.
+const SSHService = "bellboard-agents"
 
 // Spec is what shapes the pods of one team and kind.
 type Spec struct {
 	scaler.PoolID
 	Instance  string // empty: the Pool's
 	Namespace string
-	Image     string // empty: DefaultImage
+	Image     string // empty: DefaultImage, or DefaultSSHImage
 	Connect   scaler.Connect
 	Transport Transport // of inbound agents; empty: WebSocket
 	// Tunnel is host:port of Jenkins' port for agents, for TCP. Empty: the host of
 	// JenkinsURL and the port that Jenkins itself names.
 	Tunnel string
+	// SSHSecret names the Secret, made by the user in the same namespace, whose keys
+	// "authorized_keys" and "host_key" are whom the agents let in, and what they prove
+	// themselves with; for SSH.
+	SSHSecret string
 	// Labels are what a Swarm client claims; "swarm" among them is left to the
 	// plugin, which adds it by itself.
 	Labels []string
@@ -141,6 +151,9 @@ func (s Spec) withDefaults(instance string) Spec {
 		}
 	}
 	fill(&s.Instance, instance)
+	if s.Transport == SSH {
+		fill(&s.Image, DefaultSSHImage)
+	}
 	fill(&s.Image, DefaultImage)
 	if s.Docker == DockerRootless {
 		fill(&s.DindImage, DefaultRootlessImage)
@@ -160,6 +173,15 @@ func (s Spec) withDefaults(instance string) Spec {
 		s.CacheSize = resource.MustParse("20Gi")
 	}
 	return s
+}
+
+// PodSecurity is the strictest Pod Security Standard that takes the spec's pods.
+func (s *Spec) PodSecurity() string {
+	standard := s.Docker.PodSecurity()
+	if s.Transport == SSH && standard == "restricted" { // sshd is root
+		return "baseline"
+	}
+	return standard
 }
 
 // name is what messages call the pool.
@@ -182,7 +204,9 @@ func (s *Spec) check(instance string) []error {
 	need(slices.Contains(DockerModes(), s.Docker), "no such Docker mode: "+string(s.Docker))
 	switch s.Connect {
 	case scaler.Inbound:
-		need(s.Transport == WebSocket || s.Transport == TCP, "no such transport: "+string(s.Transport))
+		need(s.Transport == WebSocket || s.Transport == TCP || s.Transport == SSH, "no such transport: "+string(s.Transport))
+		need(s.Transport != SSH || s.Docker != DockerHost && s.Docker != DockerRootless, "Docker "+string(s.Docker)+" is not for agents that Jenkins calls by SSH")
+		need(s.Transport != SSH || s.SSHSecret != "", "agents that Jenkins calls by SSH need the Secret with their keys")
 	case scaler.Swarm:
 		need(s.SwarmUser != "" && s.SwarmPasswordSecret != "", "Swarm agents need a user and the Secret of its password")
 	default:

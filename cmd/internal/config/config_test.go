@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"bellboard/pool"
+	"bellboard/queue"
 	"bellboard/scaler"
 )
 
@@ -135,6 +136,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 	want := []string{
 		"JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN_FILE", "JENKINS_CA_FILE", "POLL_INTERVAL", "JENKINS_RESTART_GRACE", "TEAMS", "INSTANCE", "AGENT_JENKINS_URL", "AGENT_JENKINS_TUNNEL",
 		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
+		"SSH_CREDENTIALS", "SSH_SECRET", "SSH_HOST_KEY",
 		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "SCALE_UP_STEP", "BERTHS", "PRIORITY", "PAUSED", "ALLOW_HOST_DOCKER",
 		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "STORAGE_CLASS", "REGISTRY_MIRROR",
 		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS", "POD_TEMPLATE_FILE",
@@ -159,7 +161,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 	values := map[string]string{
 		"JENKINS_URL": "https://j", "AGENT_JENKINS_URL": "https://a", "AGENT_JENKINS_TUNNEL": "a:50000", "JENKINS_USER": "u", "JENKINS_TOKEN_FILE": "/t", "JENKINS_CA_FILE": "/ca", "POLL_INTERVAL": "2s",
 		"JENKINS_RESTART_GRACE": "6m", "TEAMS": "web", "INSTANCE": "ci", "NAMESPACE": "ns", "MAX_AGENTS": "11", "LISTEN": "127.0.0.1:1", "LOG_LEVEL": "debug", "LEADER_ELECTION": "false", "DRY_RUN": "true",
-		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
+		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "SSH_CREDENTIALS": "key", "SSH_SECRET": "keys", "SSH_HOST_KEY": testKey, "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
 		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "PRIORITY": "-7", "PAUSED": "true", "ALLOW_HOST_DOCKER": "true",
 		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "tcp", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
 		"CACHE_SIZE": "5Gi", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
@@ -298,6 +300,25 @@ func TestPodTemplate(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
+	}
+}
+
+// testKey is a public key that nobody holds.
+const testKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+func TestSSH(t *testing.T) {
+	c := load(t, env("BELLBOARD_TEAM_WEB_EPHEMERAL_CONNECT=ssh", "BELLBOARD_SSH_SECRET=keys", "BELLBOARD_SSH_HOST_KEY="+testKey, "BELLBOARD_NAMESPACE=ci"))
+	id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+	want := map[scaler.PoolID]queue.SSH{id: {Domain: "bellboard-agents.ci.svc", CredentialsID: "jenkins-agent-ssh", HostKey: testKey}}
+	if diff := cmp.Diff(want, c.SSH()); diff != "" {
+		t.Errorf("SSH (-want +got):\n%s", diff)
+	}
+	s := c.PoolSpecs()[0]
+	if s.Image != pool.DefaultSSHImage || s.Transport != pool.SSH || s.Connect != scaler.Inbound || s.SSHSecret != "keys" || c.ScalerTeams()[0].Pools[0].Connect != scaler.Inbound {
+		t.Errorf("its pods are of %+v", s)
+	}
+	if got := load(t, env("BELLBOARD_DEFAULT_CONNECT=ssh", "BELLBOARD_DEFAULT_IMAGE=mine:1", "BELLBOARD_SSH_SECRET=keys", "BELLBOARD_SSH_HOST_KEY="+testKey)).PoolSpecs()[1].Image; got != "mine:1" {
+		t.Errorf("its image is %s, and was set to mine:1", got)
 	}
 }
 

@@ -57,7 +57,7 @@ func (l *loader) refuse(variable, remedy string) {
 // note notes one of several mistakes behind a variable, each once.
 func (l *loader) note(variable, remedy string) {
 	value, set := l.env[variable]
-	if set && (!l.known[variable] && secretish.MatchString(variable) || strings.Contains(value, "://") && strings.Contains(value, "@")) {
+	if set && (!l.known[variable] && secretish.MatchString(variable) || strings.Contains(value, "://") && strings.Contains(value, "@") || strings.Contains(value, "PRIVATE KEY")) {
 		value = "***"
 	}
 	m := Mistake{Variable: variable, Value: value, Set: set, Remedy: remedy}

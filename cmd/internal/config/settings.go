@@ -37,6 +37,9 @@ type Global struct {
 	KubeBurst           int           `split_words:"true" desc:"calls to Kubernetes at once, before KUBE_QPS holds them back"`
 	SwarmUser           string        `split_words:"true" shown:"–" desc:"Jenkins user of Swarm agents; needed while a team has some"`
 	SwarmPasswordSecret string        `split_words:"true" shown:"–" desc:"name of the Secret in the agents' namespace whose key password is that user's password or token"`
+	SSHCredentials      string        `split_words:"true" desc:"id of the credentials in Jenkins with which it calls agents, for CONNECT=ssh"`
+	SSHSecret           string        `split_words:"true" shown:"–" desc:"name of the Secret in the agents' namespace whose keys authorized_keys and host_key their sshd uses, for CONNECT=ssh"`
+	SSHHostKey          string        `split_words:"true" shown:"–" desc:"public half of that host_key, by which Jenkins knows an agent: ssh-ed25519 AAAA…, for CONNECT=ssh"`
 }
 
 // Limits is the settings of a team as a whole: BELLBOARD_DEFAULT_<SETTING> for
@@ -64,7 +67,7 @@ type PodSettings struct {
 	IdleTimeout     time.Duration   `split_words:"true" desc:"how long an agent may be free before it goes; longer saves restarts, costs idle time"`
 	StartTimeout    time.Duration   `split_words:"true" desc:"how long a scheduled agent may take to connect before it is replaced"`
 	BuildGrace      time.Duration   `split_words:"true" desc:"how long a running build may go on when somebody else deletes its pod"`
-	Connect         Connect         `split_words:"true" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' port for agents), or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
+	Connect         Connect         `split_words:"true" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY), or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
 	Namespace       string          `split_words:"true" shown:"BELLBOARD_NAMESPACE" desc:"where these agents live"`
 	Image           string          `split_words:"true" desc:"the agent's image"`
 	CPU             Quantity        `split_words:"true" desc:"CPU an agent asks for: what it costs while it lives"`
@@ -88,6 +91,7 @@ type Connect string
 const (
 	ConnectInbound Connect = "inbound"
 	ConnectTCP     Connect = "tcp"
+	ConnectSSH     Connect = "ssh"
 	ConnectSwarm   Connect = "swarm"
 )
 
@@ -101,8 +105,12 @@ func (c Connect) scaler() scaler.Connect {
 
 // transport is what the pod knows of it.
 func (c Connect) transport() pool.Transport {
-	if c == ConnectTCP {
+	switch c {
+	case ConnectTCP:
 		return pool.TCP
+	case ConnectSSH:
+		return pool.SSH
+	case ConnectInbound, ConnectSwarm:
 	}
 	return pool.WebSocket
 }
@@ -113,7 +121,7 @@ func (c Connect) transport() pool.Transport {
 func builtinGlobal() Global {
 	return Global{
 		PollInterval: time.Second, JenkinsRestartGrace: 5 * time.Minute, Instance: "bellboard", MaxAgents: 100,
-		Listen: ":8080", LogLevel: "info", KubeQPS: 50, KubeBurst: 100,
+		Listen: ":8080", LogLevel: "info", KubeQPS: 50, KubeBurst: 100, SSHCredentials: "jenkins-agent-ssh",
 	}
 }
 

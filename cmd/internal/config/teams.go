@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"bellboard/pool"
+	"bellboard/queue"
 	"bellboard/scaler"
 )
 
@@ -76,6 +77,9 @@ func (l *loader) team(name string, g *Global) Team {
 			l.overlay(layer, &pod)
 		}
 		l.trace(name, k, &pod)
+		if pod.Connect == ConnectSSH && l.source(name, k, "IMAGE") == "" {
+			pod.Image = pool.DefaultSSHImage
+		}
 		if pod.Namespace == "" {
 			pod.Namespace = g.Namespace
 			l.origin[layersOf(name, k)[3]+"_NAMESPACE"] = l.origin[prefix+"_NAMESPACE"]
@@ -138,7 +142,7 @@ func (c *Config) poolSpec(t *Team, k scaler.Kind) pool.Spec {
 	p := t.Pods[k]
 	return pool.Spec{
 		PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
-		Connect: p.Connect.scaler(), Transport: p.Connect.transport(), Tunnel: c.AgentJenkinsTunnel,
+		Connect: p.Connect.scaler(), Transport: p.Connect.transport(), Tunnel: c.AgentJenkinsTunnel, SSHSecret: c.SSHSecret,
 		Labels: t.labels(k), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
 		Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass,
 		BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
@@ -146,6 +150,17 @@ func (c *Config) poolSpec(t *Team, k scaler.Kind) pool.Spec {
 		Template: t.templates[k], AllowHost: t.AllowHostDocker,
 		JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,
 	}
+}
+
+// SSH is how Jenkins calls the agents of each team and kind that does not call it.
+func (c *Config) SSH() map[scaler.PoolID]queue.SSH {
+	out := map[scaler.PoolID]queue.SSH{}
+	for _, s := range c.PoolSpecs() {
+		if s.Connect == scaler.Inbound && s.Transport == pool.SSH {
+			out[s.PoolID] = queue.SSH{Domain: pool.SSHService + "." + s.Namespace + ".svc", CredentialsID: c.SSHCredentials, HostKey: c.SSHHostKey}
+		}
+	}
+	return out
 }
 
 // templates reads the pod templates of a team, and notes what is wrong with them.

@@ -240,6 +240,9 @@ func TestEachFinding(t *testing.T) {
 			status("/tcpSlaveAgentListener/", http.StatusNotFound)(s)
 			s.environ = append(s.environ, "BELLBOARD_TEAM_WEB_CONNECT=tcp")
 		}, nil, []string{checkTCP}, "no port for agents", "instance-identity"},
+		{"no keys for SSH", func(s *scene) {
+			s.environ = append(s.environ, "BELLBOARD_TEAM_WEB_CONNECT=ssh", "BELLBOARD_SSH_SECRET=ssh-keys", "BELLBOARD_SSH_HOST_KEY=ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+		}, nil, []string{"Secret ssh-keys in ci"}, "host_key", "create secret"},
 		{"no Swarm plugin", status("/swarm/", http.StatusNotFound), nil, []string{checkSwarm}, "no Swarm client", "install"},
 		{"a static agent", func(s *scene) { s.jenkins.AddNode(jenkinssim.Node{Name: "old-linux", Labels: "linux"}, false) }, nil, []string{"labels of web"}, "old-linux", "other labels"},
 		{
@@ -395,6 +398,7 @@ func TestRemedies(t *testing.T) {
 		{pool.Spec{Docker: pool.DockerNone}, `violates PodSecurity "restricted:latest"`, "enforce=baseline"},
 		{pool.Spec{Docker: pool.DockerSysbox}, `violates PodSecurity "restricted:latest"`, "BELLBOARD_TEAM_WEB_SHOP_PERSISTENT_DOCKER=sysbox needs the standard baseline: kubectl label namespace ci"},
 		{pool.Spec{Docker: pool.DockerHost}, `violates PodSecurity "baseline:latest"`, "enforce=privileged, or set BELLBOARD_TEAM_WEB_SHOP_PERSISTENT_NAMESPACE"},
+		{pool.Spec{Transport: pool.SSH}, `violates PodSecurity "restricted:latest"`, "BELLBOARD_TEAM_WEB_SHOP_PERSISTENT_CONNECT=ssh needs the standard baseline"},
 		{pool.Spec{Docker: pool.DockerUserns}, `pod rejected: RuntimeClass "runc-cgroup-writable" not found`, "BELLBOARD_TEAM_WEB_SHOP_PERSISTENT_DOCKER=userns needs that runtime"},
 	} {
 		tt.spec.PoolID, tt.spec.Namespace = scaler.PoolID{Team: "web-shop", Kind: scaler.Persistent}, "ci"

@@ -224,9 +224,13 @@ func remedyFor(s *pool.Spec, err error) string {
 	}
 	switch {
 	case strings.Contains(words, "violates PodSecurity"):
-		if standard := s.Docker.PodSecurity(); standard != "restricted" {
-			return fmt.Sprintf("%s=%s needs the standard %s: kubectl label namespace %s pod-security.kubernetes.io/enforce=%[3]s, or set %[5]s to such a namespace, or %[1]s=none",
-				setting("DOCKER"), s.Docker, standard, s.Namespace, setting("NAMESPACE"))
+		if standard := s.PodSecurity(); standard != "restricted" {
+			why, instead := setting("DOCKER")+"="+string(s.Docker), setting("DOCKER")+"=none"
+			if standard != s.Docker.PodSecurity() {
+				why, instead = setting("CONNECT")+"=ssh", setting("CONNECT")+"=inbound"
+			}
+			return fmt.Sprintf("%s needs the standard %s: kubectl label namespace %s pod-security.kubernetes.io/enforce=%[2]s, or set %[4]s to such a namespace, or %[5]s",
+				why, standard, s.Namespace, setting("NAMESPACE"), instead)
 		}
 		return fmt.Sprintf("kubectl label namespace %s pod-security.kubernetes.io/enforce=baseline, or set %s to another namespace", s.Namespace, setting("NAMESPACE"))
 	case strings.Contains(words, "exceeded quota"), strings.Contains(words, "failed quota"):
@@ -256,6 +260,9 @@ func secretsOf(specs []pool.Spec) (out []secretUse) {
 		s := &specs[i]
 		if s.Connect == scaler.Swarm {
 			out = append(out, secretUse{s.Namespace, s.SwarmPasswordSecret, "the Swarm user's password, under the key password"})
+		}
+		if s.Connect == scaler.Inbound && s.Transport == pool.SSH {
+			out = append(out, secretUse{s.Namespace, s.SSHSecret, "the agents' SSH keys, under the keys authorized_keys and host_key"})
 		}
 		if s.ImagePullSecret != "" {
 			out = append(out, secretUse{s.Namespace, s.ImagePullSecret, "what IMAGE is pulled with"})
