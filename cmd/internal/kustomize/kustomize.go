@@ -17,7 +17,7 @@ const folder = "deploy/kustomize"
 
 // SetUps are the folders that can be applied, one for each way to run agents.
 func SetUps() []string {
-	return []string{"host-docker", "websocket", "tcp", "dind", "swarm", "swarm-dind"}
+	return []string{"host-docker", "websocket", "tcp", "ssh", "dind", "swarm", "swarm-dind"}
 }
 
 // Build is a set-up's objects, in YAML, a document each. It needs the go command,

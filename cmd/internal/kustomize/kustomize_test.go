@@ -94,6 +94,7 @@ func TestSetUps(t *testing.T) {
 		"host-docker": {{scaler.Ephemeral, scaler.Inbound, pool.WebSocket, pool.DockerHost, "ci-docker", ""}},
 		"websocket":   {{scaler.Ephemeral, scaler.Inbound, pool.WebSocket, pool.DockerNone, "ci", ""}},
 		"tcp":         {{scaler.Ephemeral, scaler.Inbound, pool.TCP, pool.DockerNone, "ci", ""}},
+		"ssh":         {{scaler.Ephemeral, scaler.Inbound, pool.SSH, pool.DockerNone, "ci", ""}},
 		"dind":        {{scaler.Ephemeral, scaler.Inbound, pool.WebSocket, pool.DockerDind, "ci-docker", mirror}},
 		"swarm":       {{scaler.Persistent, scaler.Swarm, pool.WebSocket, pool.DockerNone, "ci", ""}},
 		"swarm-dind":  {{scaler.Persistent, scaler.Swarm, pool.WebSocket, pool.DockerDind, "ci-docker", ""}},
@@ -150,7 +151,7 @@ func TestSetUps(t *testing.T) {
 			var got []way
 			for _, s := range c.PoolSpecs() {
 				got = append(got, way{s.Kind, s.Connect, s.Transport, s.Docker, s.Namespace, s.RegistryMirror})
-				if enforced[s.Namespace] != s.Docker.PodSecurity() || needs[s.Namespace] != 4 {
+				if enforced[s.Namespace] != s.PodSecurity() || needs[s.Namespace] != 4 {
 					t.Errorf("agents with Docker %s live in %s, which enforces %q and has %d of Role, RoleBinding, budget and policy", s.Docker, s.Namespace, enforced[s.Namespace], needs[s.Namespace])
 				}
 				delete(made, s.Namespace)
@@ -167,6 +168,47 @@ func TestSetUps(t *testing.T) {
 				t.Error("there is no mirror")
 			}
 		})
+	}
+}
+
+// TestSSHSetUp: Jenkins finds its agents by the names that Bellboard gives it, and
+// may call them.
+func TestSSHSetUp(t *testing.T) {
+	text, err := Build(t.Context(), "ssh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := pool.Spec{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Instance: "ci", Transport: pool.SSH, SSHSecret: "agent-ssh"}
+	pod := pool.Build(s, "web-e-1")
+	found := 0
+	for _, o := range decoded(t, text) {
+		switch o := o.(type) {
+		case *corev1.Service:
+			if o.Name == "bellboard" {
+				continue
+			}
+			found++
+			for k, v := range o.Spec.Selector {
+				if pod.Labels[k] != v {
+					t.Errorf("agents have no label %s=%s", k, v)
+				}
+			}
+			if o.Name != pod.Spec.Subdomain || o.Namespace != "ci" || o.Spec.ClusterIP != "None" || !o.Spec.PublishNotReadyAddresses || o.Spec.Ports[0].TargetPort.StrVal != pod.Spec.Containers[0].Ports[0].Name {
+				t.Errorf("Service %s of %s is %+v", o.Name, o.Namespace, o.Spec)
+			}
+		case *networkingv1.NetworkPolicy:
+			if o.Namespace != "ci" {
+				continue
+			}
+			found++
+			in := o.Spec.Ingress
+			if len(in) != 1 || len(in[0].From) != 1 || in[0].From[0].NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"] != "jenkins" || in[0].Ports[0].Port.IntVal != 22 || len(o.Spec.Egress) != 1 {
+				t.Errorf("the policy lets in %+v and out %+v", in, o.Spec.Egress)
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d of Service and policy are there", found)
 	}
 }
 

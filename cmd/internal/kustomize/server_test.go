@@ -74,22 +74,29 @@ func TestOnARealAPIServer(t *testing.T) {
 		}
 	}
 	for _, kind := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
-		for _, docker := range pool.DockerModes() {
+		for _, docker := range append(pool.DockerModes(), "over ssh") {
 			t.Run(string(kind)+"-"+string(docker), func(t *testing.T) {
+				ssh := docker == "over ssh"
+				if ssh {
+					docker = pool.DockerNone
+				}
 				s := pool.Spec{
 					PoolID: scaler.PoolID{Team: "web", Kind: kind}, Instance: "ci", Docker: docker, BuildGrace: 10 * time.Minute, JenkinsURL: "http://jenkins/",
 					CPU: resource.MustParse("1"), Memory: resource.MustParse("2Gi"), RegistryMirror: "http://mirror:5000",
 				}
+				if ssh {
+					s.Transport, s.SSHSecret = pool.SSH, "agent-ssh"
+				}
 				enough := false
 				for _, level := range levels {
-					enough = enough || level == docker.PodSecurity()
+					enough = enough || level == s.PodSecurity()
 					s.Namespace = level
 					refused := judge(ctx, t, cluster, s)
 					if refused != nil && !strings.Contains(refused.Error(), "violates PodSecurity") {
 						t.Errorf("under %s: %v", level, refused)
 					}
 					if (refused == nil) != enough {
-						t.Errorf("under %s, with %s said to be enough: %v", level, docker.PodSecurity(), refused)
+						t.Errorf("under %s, with %s said to be enough: %v", level, s.PodSecurity(), refused)
 					}
 				}
 			})
