@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -201,7 +202,10 @@ func TestTemplateMistakes(t *testing.T) {
 			s.Template, s.AllowHost = parsed(t, tt.text), tt.allow
 			var got []string
 			for _, err := range s.TemplateMistakes() {
-				m := err.(*TemplateMistake)
+				m, ok := errors.AsType[*TemplateMistake](err)
+				if !ok {
+					t.Fatal(err)
+				}
 				if m.Remedy == "" || !strings.HasPrefix(m.Error(), "line ") {
 					t.Errorf("%q has no line or no remedy", m)
 				}

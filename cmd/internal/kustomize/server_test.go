@@ -56,7 +56,7 @@ func TestOnARealAPIServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			apply(t, cluster.Admin(), mapper, text)
+			apply(ctx, t, cluster.Admin(), mapper, text)
 		})
 	}
 
@@ -122,7 +122,7 @@ func judge(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, s pool
 
 // apply gives the server every object, strictly: a field that it does not know is
 // an error.
-func apply(t *testing.T, cfg *rest.Config, mapper meta.RESTMapper, text []byte) {
+func apply(ctx context.Context, t *testing.T, cfg *rest.Config, mapper meta.RESTMapper, text []byte) {
 	t.Helper()
 	client, err := dynamic.NewForConfig(cfg)
 	if err != nil {
@@ -149,7 +149,7 @@ func apply(t *testing.T, cfg *rest.Config, mapper meta.RESTMapper, text []byte) 
 		if m.Scope.Name() == meta.RESTScopeNameNamespace {
 			to = client.Resource(m.Resource).Namespace(o.GetNamespace())
 		}
-		if _, err := to.Apply(t.Context(), o.GetName(), o, metav1.ApplyOptions{FieldManager: "test", Force: true}); err != nil {
+		if _, err := to.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: "test", Force: true}); err != nil {
 			t.Errorf("%s %s: %v", kind.Kind, o.GetName(), err)
 		}
 	}
