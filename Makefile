@@ -5,7 +5,7 @@ FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
 
-.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e speed seen dashboard docs ci
+.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e speed seen dashboard docs kustomize ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ kube: ## a real Kubernetes control plane for make e2e, built once (10 to 25 minu
 	deploy/kube/build
 
 e2e: kube ## the daemon against a real API server, and two real processes on one Lease (4 minutes)
-	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e
+	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e ./cmd/internal/kustomize
 	go test -count=1 -timeout 5m -tags e2e -run '^TestStoppedLeader$$' ./cmd/bellboard
 
 speed: kube ## 500 agents from zero: the table of docs/performance.md
@@ -65,6 +65,9 @@ dashboard: ## write deploy/grafana/bellboard.json
 
 docs: ## write the tables of settings into README.md
 	go test -count=1 -run '^TestREADME$$' ./cmd/internal/config -update
+
+kustomize: ## write deploy/kustomize/base/install.yaml
+	go test -count=1 -run '^TestBase$$' ./cmd/internal/kustomize -update
 
 ci: ## what CI runs
 	.ci/run

@@ -20,6 +20,9 @@ const (
 	swarmSecretDir = "/run/secrets/jenkins-swarm"
 	swarmSecretKey = "password"
 
+	// What an agent that Jenkins calls by SSH proves itself with, and whom it lets in.
+	sshSecretDir = "/run/secrets/jenkins-ssh"
+
 	// orphanAge is after how long without Jenkins an inbound agent ends by itself.
 	orphanAge = "6h"
 )
@@ -35,18 +38,48 @@ mv "$jar.part" "$jar"
 exec java -jar "$jar" "$@"
 `
 
+// sshScript puts the keys where sshd takes them from, tells sessions of the
+// container's variables, as the image's own script does, and becomes sshd. Keys that
+// others may read are refused, so what is mounted cannot stay where it is.
+const sshScript = `install -d -m 700 -o jenkins -g jenkins /home/jenkins/.ssh
+install -m 600 -o jenkins -g jenkins "$1/authorized_keys" /home/jenkins/.ssh/authorized_keys
+install -m 600 "$1/host_key" /etc/ssh/bellboard_host_key
+mkdir -p /run/sshd
+env | grep '^[A-Z][A-Z0-9]*_[A-Z0-9_]*=' >> /etc/environment || :
+exec /usr/sbin/sshd -D -e -h /etc/ssh/bellboard_host_key
+`
+
+// sshAgent waits for Jenkins to call it: Jenkins brings the agent along. sshd is root,
+// and each session the image's user.
+func sshAgent(c *corev1.Container) {
+	c.Command = []string{"/bin/sh", "-eu", "-c", sshScript, "sshd"}
+	c.Args = []string{sshSecretDir}
+	c.Ports = []corev1.ContainerPort{{Name: "ssh", ContainerPort: 22}}
+	c.SecurityContext = &corev1.SecurityContext{
+		RunAsUser:      new(int64(0)),
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: secretVolumeName, MountPath: sshSecretDir, ReadOnly: true})
+}
+
 // inboundAgent starts the agent of the inbound-agent image. All is said by
 // arguments and nothing by the image's variables: its script takes an argument
 // that merely contains the name for the name, and passes a URL twice.
 func inboundAgent(c *corev1.Container, s *Spec, name string) {
-	c.Args = []string{
-		"-url", literal(s.JenkinsURL),
-		"-webSocket",
+	c.Args = []string{"-url", literal(s.JenkinsURL)}
+	switch {
+	case s.Transport == WebSocket:
+		c.Args = append(c.Args, "-webSocket")
+	case s.Tunnel != "":
+		c.Args = append(c.Args, "-tunnel", literal(s.Tunnel))
+	}
+	c.Args = append(
+		c.Args,
 		"-name", literal(name),
-		"-secret", "@" + inboundSecretDir + "/" + inboundSecretKey,
+		"-secret", "@"+inboundSecretDir+"/"+inboundSecretKey,
 		"-workDir", workDir,
 		"-noReconnectAfter", orphanAge,
-	}
+	)
 	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: secretVolumeName, MountPath: inboundSecretDir, ReadOnly: true})
 }
 
@@ -92,9 +125,14 @@ func secretVolume(s *Spec, name string) corev1.Volume {
 		DefaultMode: new(int32(0o440)),
 		Items:       []corev1.KeyToPath{{Key: inboundSecretKey, Path: inboundSecretKey}},
 	}
-	if s.Connect == scaler.Swarm {
+	switch {
+	case s.Connect == scaler.Swarm:
 		src.SecretName = s.SwarmPasswordSecret
 		src.Items = []corev1.KeyToPath{{Key: swarmSecretKey, Path: swarmSecretKey}}
+	case s.Transport == SSH:
+		src.SecretName = s.SSHSecret
+		src.DefaultMode = new(int32(0o400))
+		src.Items = []corev1.KeyToPath{{Key: "authorized_keys", Path: "authorized_keys"}, {Key: "host_key", Path: "host_key"}}
 	}
 	return corev1.Volume{Name: secretVolumeName, VolumeSource: corev1.VolumeSource{Secret: src}}
 }

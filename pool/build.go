@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"bellboard/scaler"
 )
@@ -28,12 +29,23 @@ const (
 )
 
 // Build makes an agent's pod. It is pure: the same Spec and name always give
-// the same pod.
+// the same pod. The Spec's template must have no mistakes.
 func Build(s Spec, name string) *corev1.Pod {
 	s = s.withDefaults(s.Instance)
 	pod := build(&s, name)
 	pod.Annotations[AnnotationSpecHash] = specHash(&s)
 	return pod
+}
+
+// Objects are all that an agent of that name would be made of, in the order in
+// which it is made; but for its Secret, whose content only Jenkins knows.
+func Objects(s Spec, name string) []runtime.Object {
+	s = s.withDefaults(s.Instance)
+	out := []runtime.Object{Build(s, name)}
+	if s.hasClaim() {
+		out = append(out, BuildClaim(s, name))
+	}
+	return out
 }
 
 func build(s *Spec, name string) *corev1.Pod {
@@ -79,10 +91,25 @@ func build(s *Spec, name string) *corev1.Pod {
 	if s.ImagePullSecret != "" {
 		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: s.ImagePullSecret}}
 	}
-	if s.Docker == DockerDind {
-		addDocker(pod, s)
+	if s.Connect == scaler.Inbound && s.Transport == SSH {
+		pod.Spec.Hostname, pod.Spec.Subdomain = name, SSHService
+		// The pod's group could read its secrets, and builds are of that group.
+		pod.Spec.SecurityContext = &corev1.PodSecurityContext{}
 	}
-	return pod
+	switch {
+	case s.Docker.Daemon():
+		addDaemon(pod, s)
+	case s.Docker == DockerHost:
+		addHostDocker(pod, s)
+	}
+	if s.Template == nil {
+		return pod
+	}
+	refined, err := s.Template.refine(pod)
+	if err != nil {
+		panic("pool: a template that was not checked: " + err.Error())
+	}
+	return refined
 }
 
 // Hash is the same for all pods of one spec, whatever their name and cache slot,
@@ -119,9 +146,12 @@ func agent(s *Spec, name string) corev1.Container {
 			{Name: "tmp", MountPath: "/tmp"},
 		},
 	}
-	if s.Connect == scaler.Swarm {
+	switch {
+	case s.Connect == scaler.Swarm:
 		swarmAgent(&c, s, name)
-	} else {
+	case s.Transport == SSH:
+		sshAgent(&c)
+	default:
 		inboundAgent(&c, s, name)
 	}
 	// The agent dies at once of SIGTERM, and its build with it. The sleep holds
@@ -153,7 +183,7 @@ func restricted() *corev1.SecurityContext {
 // memory of the whole. CPU has no limit: what is idle on the machine may be used.
 func resources(s *Spec) corev1.ResourceRequirements {
 	shares := int64(1)
-	if s.Docker == DockerDind {
+	if s.Docker.Daemon() {
 		shares = 2
 	}
 	var r corev1.ResourceRequirements

@@ -50,6 +50,27 @@ func everything(s Spec) Spec {
 	return s
 }
 
+// mirrored is a spec with a registry mirror.
+func mirrored(s Spec) Spec {
+	s.RegistryMirror = "http://mirror.ci.svc:5000"
+	return s
+}
+
+// overTCP is a spec of agents that call Jenkins' own port for them.
+func overTCP(s Spec) Spec {
+	s.Transport, s.Tunnel = TCP, "jenkins-agent.ci.svc:50000"
+	return s
+}
+
+// overSSH is a spec of agents that Jenkins calls.
+func overSSH(s Spec) Spec {
+	s.Transport, s.SSHSecret = SSH, "jenkins-ssh"
+	return s
+}
+
+// dockerOf is the Docker mode that a golden file's name ends with.
+func dockerOf(name string) DockerMode { return DockerMode(name[strings.LastIndex(name, "-")+1:]) }
+
 func TestGoldenPods(t *testing.T) {
 	const e, p = "web-e-4kx7q2m9ab", "web-p-4kx7q2m9ab"
 	for name, pod := range map[string]*corev1.Pod{
@@ -58,11 +79,21 @@ func TestGoldenPods(t *testing.T) {
 		"persistent-swarm-dind":   Build(everything(specOf(scaler.Persistent, scaler.Swarm, DockerDind)), p),
 		"persistent-inbound-dind": Build(specOf(scaler.Persistent, scaler.Inbound, DockerDind), p),
 		"persistent-swarm-none":   Build(specOf(scaler.Persistent, scaler.Swarm, DockerNone), p),
+
+		"ephemeral-tcp-none": Build(overTCP(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)), e),
+
+		"ephemeral-ssh-none":  Build(overSSH(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)), e),
+		"persistent-ssh-dind": Build(overSSH(specOf(scaler.Persistent, scaler.Inbound, DockerDind)), p),
+
+		"ephemeral-inbound-host":      Build(specOf(scaler.Ephemeral, scaler.Inbound, DockerHost), e),
+		"persistent-inbound-rootless": Build(mirrored(specOf(scaler.Persistent, scaler.Inbound, DockerRootless)), p),
+		"ephemeral-inbound-userns":    Build(mirrored(specOf(scaler.Ephemeral, scaler.Inbound, DockerUserns)), e),
+		"persistent-swarm-sysbox":     Build(mirrored(specOf(scaler.Persistent, scaler.Swarm, DockerSysbox)), p),
 	} {
 		t.Run(name, func(t *testing.T) {
 			decoded := &corev1.Pod{}
 			golden(t, name, pod, decoded)
-			invariants(t, decoded)
+			invariants(t, decoded, dockerOf(name))
 		})
 	}
 	t.Run("claim", func(t *testing.T) {
@@ -99,18 +130,18 @@ func golden(t *testing.T, name string, made, decoded any) {
 func TestEveryCombinationKeepsTheInvariants(t *testing.T) {
 	for _, kind := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
 		for _, connect := range []scaler.Connect{scaler.Inbound, scaler.Swarm} {
-			for _, docker := range []DockerMode{DockerNone, DockerDind} {
+			for _, docker := range DockerModes() {
 				s := specOf(kind, connect, docker)
 				t.Run(strings.Join([]string{string(kind), string(connect), string(docker)}, "-"), func(t *testing.T) {
 					full := s.withDefaults("ci")
 					if wrong := full.check("ci"); wrong != nil {
 						t.Fatal(wrong)
 					}
-					invariants(t, Build(s, "web-x-1"))
-					invariants(t, Build(everything(s), "web-x-1"))
+					invariants(t, Build(s, "web-x-1"), docker)
+					invariants(t, Build(everything(s), "web-x-1"), docker)
 					bare := s
 					bare.CPU, bare.Memory, bare.BuildGrace = resource.Quantity{}, resource.Quantity{}, 0
-					invariants(t, Build(bare, "web-x-1"))
+					invariants(t, Build(bare, "web-x-1"), docker)
 				})
 			}
 		}
@@ -118,7 +149,7 @@ func TestEveryCombinationKeepsTheInvariants(t *testing.T) {
 }
 
 // invariants are what every agent's pod keeps, whatever its settings.
-func invariants(t *testing.T, pod *corev1.Pod) {
+func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 	t.Helper()
 	spec := &pod.Spec
 	if spec.RestartPolicy != corev1.RestartPolicyNever {
@@ -155,13 +186,20 @@ func invariants(t *testing.T, pod *corev1.Pod) {
 	if a.Lifecycle != nil && (a.Lifecycle.PreStop.Sleep.Seconds > grace || a.Lifecycle.PreStop.Sleep.Seconds <= 0) {
 		t.Errorf("it sleeps for %ds of %ds", a.Lifecycle.PreStop.Sleep.Seconds, grace)
 	}
+	ssh := spec.Subdomain != ""
+	if group := spec.SecurityContext.FSGroup; (group == nil) != ssh || ssh && (spec.Hostname != pod.Name || spec.Subdomain != SSHService) {
+		t.Errorf("its group is %v, its host %s.%s", group, spec.Hostname, spec.Subdomain)
+	}
 	volumes := map[string]corev1.Volume{}
 	for _, v := range spec.Volumes {
 		volumes[v.Name] = v
-		if v.HostPath != nil || v.Projected != nil {
-			t.Errorf("volume %s is of the machine, or carries a token", v.Name)
+		if v.Projected != nil {
+			t.Errorf("volume %s carries a token", v.Name)
 		}
-		if v.Secret != nil && *v.Secret.DefaultMode != 0o440 {
+		if v.HostPath != nil && (docker != DockerHost || v.HostPath.Path != "/var/run/docker.sock" || *v.HostPath.Type != corev1.HostPathSocket) {
+			t.Errorf("volume %s is %+v of the machine", v.Name, v.HostPath)
+		}
+		if v.Secret != nil && *v.Secret.DefaultMode != map[bool]int32{false: 0o440, true: 0o400}[ssh] {
 			t.Errorf("volume %s has mode %o", v.Name, *v.Secret.DefaultMode)
 		}
 	}
@@ -176,7 +214,10 @@ func invariants(t *testing.T, pod *corev1.Pod) {
 				t.Errorf("container %s mounts %s, which is not there", c.Name, m.Name)
 			}
 		}
-		if c.Name == dindContainer {
+		if p := c.SecurityContext.Privileged; p != nil && *p && (c.Name != dindContainer || docker != DockerDind && docker != DockerRootless) {
+			t.Errorf("container %s is privileged", c.Name)
+		}
+		if c.Name == dindContainer || (docker == DockerHost || ssh) && c.Name == agentContainer {
 			continue
 		}
 		if sc := c.SecurityContext; sc == nil || !*sc.RunAsNonRoot || *sc.AllowPrivilegeEscalation || sc.Privileged != nil ||
@@ -184,8 +225,20 @@ func invariants(t *testing.T, pod *corev1.Pod) {
 			t.Errorf("container %s is not restricted: %+v", c.Name, sc)
 		}
 	}
-	if len(spec.InitContainers) == 0 {
+	if (len(spec.InitContainers) > 0) != (docker != DockerNone) || (mounted(&a, "/usr/local/bin/docker") != "") != (docker != DockerNone) {
+		t.Errorf("with Docker %s the agent has Docker's client or not", docker)
+	}
+	if !docker.Daemon() {
+		if slices.ContainsFunc(spec.InitContainers, func(c corev1.Container) bool { return c.Name == dindContainer }) {
+			t.Error("it has a daemon")
+		}
 		return
+	}
+	if (docker == DockerUserns) != (spec.HostUsers != nil && !*spec.HostUsers) {
+		t.Error("its root is the machine's, or is not")
+	}
+	if want := map[DockerMode]string{DockerUserns: "runc-cgroup-writable", DockerSysbox: "sysbox-runc"}[docker]; (spec.RuntimeClassName != nil) != (want != "") || want != "" && *spec.RuntimeClassName != want {
+		t.Errorf("its runtime is %v, want %q", spec.RuntimeClassName, want)
 	}
 	d := spec.InitContainers[slices.IndexFunc(spec.InitContainers, func(c corev1.Container) bool { return c.Name == dindContainer })]
 	if d.RestartPolicy == nil || *d.RestartPolicy != corev1.ContainerRestartPolicyAlways || !strings.HasSuffix(strings.Join(d.StartupProbe.Exec.Command, " "), "docker info") {
@@ -200,14 +253,27 @@ func invariants(t *testing.T, pod *corev1.Pod) {
 			t.Errorf("%s is %q to the agent, %q to the daemon", path, in, beside)
 		}
 	}
-	data := volumes[mounted(&d, "/var/lib/docker")]
+	script := d.Args[0]
+	for _, want := range []string{`--mtu="$mtu"`, "com.docker.network.driver.mtu", "--registry-mirror=$REGISTRY_MIRROR", `--host="$DOCKER_HOST"`} {
+		if !strings.Contains(script, want) {
+			t.Errorf("the daemon is not told %s", want)
+		}
+	}
+	root := "/var/lib/docker"
+	if docker == DockerRootless {
+		root = "/home/rootless/.local/share/docker"
+		if !strings.Contains(script, "--data-root="+root+"/") || strings.Contains(script, "--cgroup-parent") || !strings.Contains(script, "ROOTLESSKIT_MTU") {
+			t.Error("the daemon is not told where its data are, or of a cgroup that it may not make")
+		}
+	}
+	data := volumes[mounted(&d, root)]
 	if data.EmptyDir == nil && data.PersistentVolumeClaim == nil {
 		t.Error("Docker's data is on no volume")
 	}
 	if persistent := pod.Labels[LabelKind] == string(scaler.Persistent); persistent != (data.PersistentVolumeClaim != nil) {
 		t.Errorf("Docker's data is on %+v", data.VolumeSource)
 	}
-	if mounted(&a, "/var/lib/docker") != "" {
+	if mounted(&a, root) != "" {
 		t.Error("the agent sees Docker's data")
 	}
 	if slices.ContainsFunc(d.VolumeMounts, func(m corev1.VolumeMount) bool { return volumes[m.Name].Secret != nil }) {
@@ -262,6 +328,47 @@ func TestTheSwarmClientClaimsItsLabelsButNotThePlugins(t *testing.T) {
 	}
 	if slices.Contains(args, "-noRetryAfterConnected") {
 		t.Error("it does not come back after a restart of Jenkins")
+	}
+}
+
+func TestOverTCP(t *testing.T) {
+	s := specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)
+	s.Transport = TCP
+	args := Build(s, "web-e-1").Spec.Containers[0].Args
+	if slices.Contains(args, "-webSocket") || slices.Contains(args, "-tunnel") || !slices.Contains(args, "-url") {
+		t.Errorf("without a tunnel it is told %q", args)
+	}
+	args = Build(overTCP(s), "web-e-1").Spec.Containers[0].Args
+	if i := slices.Index(args, "-tunnel"); i < 0 || args[i+1] != "jenkins-agent.ci.svc:50000" {
+		t.Errorf("with a tunnel it is told %q", args)
+	}
+	if pod := Build(s, "web-e-1"); pod.Annotations[AnnotationConnect] != string(scaler.Inbound) {
+		t.Errorf("to the scaler it is %s", pod.Annotations[AnnotationConnect])
+	}
+	s.Transport = "pigeon"
+	if full := s.withDefaults("ci"); len(full.check("ci")) != 1 {
+		t.Error("a pigeon is a transport")
+	}
+}
+
+func TestOverSSH(t *testing.T) {
+	for docker, want := range map[DockerMode]struct {
+		mistakes int
+		standard string
+	}{DockerNone: {0, "baseline"}, DockerSysbox: {0, "baseline"}, DockerUserns: {0, "privileged"}, DockerDind: {0, "privileged"}, DockerHost: {1, "privileged"}, DockerRootless: {1, "privileged"}} {
+		s := overSSH(specOf(scaler.Ephemeral, scaler.Inbound, docker))
+		full := s.withDefaults("ci")
+		if wrong := full.check("ci"); len(wrong) != want.mistakes || full.PodSecurity() != want.standard {
+			t.Errorf("with Docker %s: %v, standard %s", docker, wrong, full.PodSecurity())
+		}
+	}
+	s := overSSH(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone))
+	if c := Build(s, "web-e-1").Spec.Containers[0]; c.Image != DefaultSSHImage || slices.Contains(c.Args, "-url") {
+		t.Errorf("it is %s, told %q", c.Image, c.Args)
+	}
+	s.SSHSecret = ""
+	if full := s.withDefaults("ci"); len(full.check("ci")) != 1 {
+		t.Error("it needs no keys")
 	}
 }
 
@@ -320,14 +427,14 @@ func TestBothContainersTogetherAskForWhatWasSet(t *testing.T) {
 
 func TestNewNamesEveryMistake(t *testing.T) {
 	good := specOf(scaler.Persistent, scaler.Swarm, DockerDind)
-	bad := Spec{PoolID: scaler.PoolID{Team: "api", Kind: "odd"}, Connect: scaler.Swarm, Docker: "host"}
+	bad := Spec{PoolID: scaler.PoolID{Team: "api", Kind: "odd"}, Connect: scaler.Swarm, Docker: "kvm"}
 	_, err := New(Config{Instance: "ci", Specs: []Spec{good, good, bad}})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
 		"no Kubernetes client", "team web, persistent: given twice", "team api, odd: no such kind", "no namespace",
-		"no Jenkins URL", "no such Docker mode: host", "Swarm agents need a user",
+		"no Jenkins URL", "no such Docker mode: kvm", "Swarm agents need a user",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -24,6 +25,8 @@ import (
 const (
 	// AnnotationLastUsed is when an agent took the slot, or one that had connected left it (RFC 3339).
 	AnnotationLastUsed = "bellboard.dev/last-used"
+	// AnnotationStore is the Docker mode of the daemons that work on the slot.
+	AnnotationStore = "bellboard.dev/store"
 	// AnnotationUses is how many agents have taken it.
 	AnnotationUses = "bellboard.dev/uses"
 	// AnnotationKeep is CACHE_KEEP as it was when an agent last took it.
@@ -35,7 +38,7 @@ func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
 	s = s.withDefaults(s.Instance)
 	claim := &corev1.PersistentVolumeClaim{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.Namespace, Labels: s.labels(), Annotations: map[string]string{}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.Namespace, Labels: s.labels(), Annotations: map[string]string{AnnotationStore: string(s.Docker)}},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			// Two daemons on one data directory would destroy it.
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod},
@@ -66,7 +69,7 @@ func (p *Pool) take(ctx context.Context, s *Spec, slot *scaler.Slot) error {
 	claims := p.client.CoreV1().PersistentVolumeClaims(s.Namespace)
 	if slot.UID == "" {
 		claim := BuildClaim(*s, slot.Name)
-		claim.Annotations = p.taken(s, 0)
+		maps.Copy(claim.Annotations, p.taken(s, 0))
 		err := p.call(ctx, "create", "persistentvolumeclaims", func(ctx context.Context) error {
 			_, err := claims.Create(ctx, claim, metav1.CreateOptions{})
 			return err
@@ -254,6 +257,7 @@ func convertClaim(claim *corev1.PersistentVolumeClaim) *scaler.Slot {
 		ResourceVersion: claim.ResourceVersion,
 		Created:         claim.CreationTimestamp.Time,
 		Size:            size.Value(),
+		Store:           claim.Annotations[AnnotationStore],
 		Bound:           claim.Status.Phase == corev1.ClaimBound,
 		// One that belongs to a pod goes with it.
 		Deleting: claim.DeletionTimestamp != nil || len(claim.OwnerReferences) > 0,

@@ -10,6 +10,7 @@ const (
 	dockerCLIContainer = "docker-cli"
 
 	dockerDataVolume = "docker-data"
+	dockerRunVolume  = "docker-run"
 	dockerRunDir     = "/run/docker"
 	dockerHost       = "unix://" + dockerRunDir + "/docker.sock"
 )
@@ -40,36 +41,94 @@ mkdir -p /opt/docker/cli-plugins
 cp -r /usr/local/libexec/docker/cli-plugins/. /opt/docker/cli-plugins/
 `
 
-// addDocker puts a Docker daemon beside the agent. Both see the workspace and
-// /tmp under the same paths, so that "docker run -v $PWD:..." means the same
-// directory to both.
-func addDocker(pod *corev1.Pod, s *Spec) {
+// rootlessScript starts a daemon that is not root. The network it makes for
+// itself has an MTU of its own, which must not be larger than the pod's. Its data
+// are in a directory that it makes itself, since it sets rights on it that only an
+// owner may set.
+const rootlessScript = `mtu="$(cat /sys/class/net/eth0/mtu 2>/dev/null || echo 1500)"
+export DOCKERD_ROOTLESS_ROOTLESSKIT_MTU="$mtu"
+exec dockerd-entrypoint.sh dockerd \
+  --host="$DOCKER_HOST" --data-root=/home/rootless/.local/share/docker/data \
+  --mtu="$mtu" --default-network-opt=bridge=com.docker.network.driver.mtu="$mtu" \
+  ${REGISTRY_MIRROR:+"--registry-mirror=$REGISTRY_MIRROR"}
+`
+
+const (
+	// usernsRuntime is a runc that lets a container write its own cgroups; the
+	// cluster has to have it (docs/docker.md).
+	usernsRuntime = "runc-cgroup-writable"
+	sysboxRuntime = "sysbox-runc"
+	// CRI-O gives a pod a user namespace by this annotation, which Sysbox needs.
+	annotationUserns = "io.kubernetes.cri-o.userns-mode"
+
+	hostSocket = "/var/run/docker.sock"
+)
+
+// addClient gives the agent Docker's client and says where the daemon is.
+func addClient(pod *corev1.Pod, s *Spec) {
 	spec := &pod.Spec
-	spec.InitContainers = []corev1.Container{dockerCLI(s), dind(s)}
-	spec.Volumes = append(
-		spec.Volumes,
-		corev1.Volume{Name: "docker-run", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{
-			Medium: corev1.StorageMediumMemory, SizeLimit: new(resource.MustParse("64Mi")),
-		}}},
-		emptyDir("docker-cli"),
-		dockerData(s),
-	)
+	spec.InitContainers = append(spec.InitContainers, dockerCLI(s))
+	spec.Volumes = append(spec.Volumes, emptyDir("docker-cli"))
 	a := &spec.Containers[0]
 	a.Env = append(a.Env, corev1.EnvVar{Name: "DOCKER_HOST", Value: dockerHost})
 	// Single files and directories, not another PATH: an image may have its own.
 	a.VolumeMounts = append(
 		a.VolumeMounts,
-		corev1.VolumeMount{Name: "docker-run", MountPath: dockerRunDir},
 		corev1.VolumeMount{Name: "docker-cli", MountPath: "/usr/local/bin/docker", SubPath: "docker", ReadOnly: true},
 		corev1.VolumeMount{Name: "docker-cli", MountPath: "/usr/local/libexec/docker/cli-plugins", SubPath: "cli-plugins", ReadOnly: true},
 	)
 }
 
-// dind is the daemon: a native sidecar, which starts before the agent, holds it
-// back until it answers, and ends after it. It has no liveness probe: a restart
-// would end every container of a running build, which an overloaded daemon that
-// answers late does not.
-func dind(s *Spec) corev1.Container {
+// addDaemon puts a Docker daemon beside the agent. Both see the workspace and
+// /tmp under the same paths, so that "docker run -v $PWD:..." means the same
+// directory to both.
+func addDaemon(pod *corev1.Pod, s *Spec) {
+	addClient(pod, s)
+	spec := &pod.Spec
+	spec.InitContainers = append(spec.InitContainers, daemon(s))
+	spec.Volumes = append(
+		spec.Volumes,
+		corev1.Volume{Name: dockerRunVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{
+			Medium: corev1.StorageMediumMemory, SizeLimit: new(resource.MustParse("64Mi")),
+		}}},
+		dockerData(s),
+	)
+	a := &spec.Containers[0]
+	a.VolumeMounts = append(a.VolumeMounts, corev1.VolumeMount{Name: dockerRunVolume, MountPath: dockerRunDir})
+	switch s.Docker {
+	case DockerUserns:
+		spec.HostUsers = new(false)
+		spec.RuntimeClassName = new(usernsRuntime)
+	case DockerSysbox:
+		spec.RuntimeClassName = new(sysboxRuntime)
+		pod.Annotations[annotationUserns] = "auto:size=65536"
+	case DockerNone, DockerDind, DockerRootless, DockerHost:
+	}
+}
+
+// addHostDocker gives the agent the machine's own daemon. Its socket belongs to
+// root and to a group whose number differs from machine to machine, so the agent
+// is root; whoever has the socket is root of the machine anyway.
+func addHostDocker(pod *corev1.Pod, s *Spec) {
+	addClient(pod, s)
+	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: dockerRunVolume, VolumeSource: corev1.VolumeSource{
+		// A machine without Docker is named in the pod's events, and gets no directory of that name.
+		HostPath: &corev1.HostPathVolumeSource{Path: hostSocket, Type: new(corev1.HostPathSocket)},
+	}})
+	a := &pod.Spec.Containers[0]
+	a.VolumeMounts = append(a.VolumeMounts, corev1.VolumeMount{Name: dockerRunVolume, MountPath: dockerRunDir + "/docker.sock"})
+	a.SecurityContext = &corev1.SecurityContext{
+		RunAsUser:                new(int64(0)),
+		AllowPrivilegeEscalation: new(false),
+		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+}
+
+// daemon is a native sidecar, which starts before the agent, holds it back until
+// it answers, and ends after it. It has no liveness probe: a restart would end
+// every container of a running build, which an overloaded daemon that answers
+// late does not.
+func daemon(s *Spec) corev1.Container {
 	c := corev1.Container{
 		Name:          dindContainer,
 		Image:         s.DindImage,
@@ -80,7 +139,7 @@ func dind(s *Spec) corev1.Container {
 			{Name: "DOCKER_HOST", Value: dockerHost},
 			{Name: "DOCKER_TLS_CERTDIR", Value: ""}, // the socket only: no TCP port, so no certificates
 		},
-		SecurityContext: &corev1.SecurityContext{Privileged: new(true), RunAsUser: new(int64(0))},
+		SecurityContext: daemonRights(s.Docker),
 		StartupProbe: &corev1.Probe{
 			ProbeHandler:     corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: daemonReady(s)}},
 			PeriodSeconds:    1,
@@ -89,7 +148,7 @@ func dind(s *Spec) corev1.Container {
 		},
 		Resources: resources(s),
 		VolumeMounts: []corev1.VolumeMount{
-			{Name: "docker-run", MountPath: dockerRunDir},
+			{Name: dockerRunVolume, MountPath: dockerRunDir},
 			// A directory of the volume, whose root keeps the pod's group: Docker
 			// sets its own rights on what it is given, and a root without the
 			// group would have every file of every image changed at the next mount.
@@ -98,10 +157,36 @@ func dind(s *Spec) corev1.Container {
 			{Name: "tmp", MountPath: "/tmp"},
 		},
 	}
+	if s.Docker == DockerRootless {
+		c.Args = []string{rootlessScript}
+		c.VolumeMounts[1] = corev1.VolumeMount{Name: dockerDataVolume, MountPath: "/home/rootless/.local/share/docker"}
+	}
 	if s.RegistryMirror != "" {
 		c.Env = append(c.Env, corev1.EnvVar{Name: "REGISTRY_MIRROR", Value: literal(s.RegistryMirror)})
 	}
 	return c
+}
+
+// daemonRights is what a daemon needs to make containers.
+func daemonRights(m DockerMode) *corev1.SecurityContext {
+	switch m {
+	case DockerRootless: // to make namespaces, which a container may not
+		return &corev1.SecurityContext{Privileged: new(true), RunAsUser: new(int64(jenkinsID)), RunAsGroup: new(int64(jenkinsID))}
+	case DockerUserns:
+		return &corev1.SecurityContext{
+			Privileged:               new(false),
+			AllowPrivilegeEscalation: new(true),
+			RunAsUser:                new(int64(0)),
+			ProcMount:                new(corev1.UnmaskedProcMount),
+			Capabilities:             &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN", "NET_ADMIN"}},
+			SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined},
+			AppArmorProfile:          &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined},
+		}
+	case DockerSysbox:
+		return &corev1.SecurityContext{RunAsUser: new(int64(0))}
+	case DockerNone, DockerDind, DockerHost:
+	}
+	return &corev1.SecurityContext{Privileged: new(true), RunAsUser: new(int64(0))}
 }
 
 // dockerCLI copies Docker's client: agent images have none.

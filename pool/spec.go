@@ -42,7 +42,9 @@ const (
 // The images used where a Spec names none.
 const (
 	DefaultImage          = "jenkins/inbound-agent:3385.vf1123fb_515da_-1"
+	DefaultSSHImage       = "jenkins/ssh-agent:6.31.0-jdk21"
 	DefaultDindImage      = "docker:29-dind"
+	DefaultRootlessImage  = "docker:29-dind-rootless"
 	DefaultDockerCLIImage = "docker:29-cli"
 )
 
@@ -51,17 +53,64 @@ type DockerMode string
 
 // The Docker modes.
 const (
-	DockerNone DockerMode = "none" // they get none
-	DockerDind DockerMode = "dind" // a privileged sidecar of their own
+	DockerNone     DockerMode = "none"     // they get none
+	DockerDind     DockerMode = "dind"     // a privileged sidecar of their own
+	DockerRootless DockerMode = "rootless" // the same, whose daemon is not root
+	DockerUserns   DockerMode = "userns"   // an unprivileged sidecar in a pod whose root is nobody on the machine
+	DockerSysbox   DockerMode = "sysbox"   // an unprivileged sidecar under the runtime Sysbox
+	DockerHost     DockerMode = "host"     // the machine's own daemon
 )
+
+// DockerModes lists them, from what gives a build the least to what gives it the most.
+func DockerModes() []DockerMode {
+	return []DockerMode{DockerNone, DockerSysbox, DockerUserns, DockerRootless, DockerDind, DockerHost}
+}
+
+// Daemon reports whether each pod has a Docker daemon of its own.
+func (m DockerMode) Daemon() bool { return m != "" && m != DockerNone && m != DockerHost }
+
+// PodSecurity is the strictest Pod Security Standard that takes such pods.
+func (m DockerMode) PodSecurity() string {
+	switch m {
+	case DockerNone, "":
+		return "restricted"
+	case DockerSysbox: // its daemon is root, inside of the pod only
+		return "baseline"
+	case DockerDind, DockerRootless, DockerUserns, DockerHost:
+	}
+	return "privileged"
+}
+
+// Transport is how an inbound agent and Jenkins come together. To the scaler all
+// of them are inbound: the node is registered first.
+type Transport string
+
+// The transports.
+const (
+	WebSocket Transport = "websocket" // the agent calls Jenkins' web port
+	TCP       Transport = "tcp"       // the agent calls the port that Jenkins keeps for agents
+	SSH       Transport = "ssh"       // Jenkins calls the agent
+)
+
+// SSHService is the headless Service in the agents' namespace by which Jenkins
+// finds the agents that it calls: <name>.<SSHService>.<namespace>.svc.
+const SSHService = "bellboard-agents"
 
 // Spec is what shapes the pods of one team and kind.
 type Spec struct {
 	scaler.PoolID
 	Instance  string // empty: the Pool's
 	Namespace string
-	Image     string // empty: DefaultImage
+	Image     string // empty: DefaultImage, or DefaultSSHImage
 	Connect   scaler.Connect
+	Transport Transport // of inbound agents; empty: WebSocket
+	// Tunnel is host:port of Jenkins' port for agents, for TCP. Empty: the host of
+	// JenkinsURL and the port that Jenkins itself names.
+	Tunnel string
+	// SSHSecret names the Secret, made by the user in the same namespace, whose keys
+	// "authorized_keys" and "host_key" are whom the agents let in, and what they prove
+	// themselves with; for SSH.
+	SSHSecret string
 	// Labels are what a Swarm client claims; "swarm" among them is left to the
 	// plugin, which adds it by itself.
 	Labels []string
@@ -74,9 +123,9 @@ type Spec struct {
 	CPU, Memory resource.Quantity
 
 	Docker         DockerMode // empty: DockerNone
-	DindImage      string     // empty: DefaultDindImage
+	DindImage      string     // empty: DefaultDindImage, or DefaultRootlessImage
 	DockerCLIImage string     // empty: DefaultDockerCLIImage
-	RegistryMirror string     // URL; empty: none
+	RegistryMirror string     // URL; empty: none; the machine's own daemon has its own
 	CacheSize      resource.Quantity
 	StorageClass   string        // empty: the cluster's default
 	CacheKeep      time.Duration // how long a slot is kept unused; noted on it
@@ -90,6 +139,10 @@ type Spec struct {
 	PriorityClass   string
 	NodeSelector    map[string]string
 	Tolerations     []corev1.Toleration
+
+	Template *Template // nil: none
+	// AllowHost lets the template give a pod what belongs to the machine.
+	AllowHost bool
 
 	JenkinsURL string // as agents reach it
 	SwarmUser  string
@@ -106,7 +159,13 @@ func (s Spec) withDefaults(instance string) Spec {
 		}
 	}
 	fill(&s.Instance, instance)
+	if s.Transport == SSH {
+		fill(&s.Image, DefaultSSHImage)
+	}
 	fill(&s.Image, DefaultImage)
+	if s.Docker == DockerRootless {
+		fill(&s.DindImage, DefaultRootlessImage)
+	}
 	fill(&s.DindImage, DefaultDindImage)
 	fill(&s.DockerCLIImage, DefaultDockerCLIImage)
 	if s.Docker == "" {
@@ -115,6 +174,9 @@ func (s Spec) withDefaults(instance string) Spec {
 	if s.Connect == "" {
 		s.Connect = scaler.Inbound
 	}
+	if s.Transport == "" {
+		s.Transport = WebSocket
+	}
 	if s.CacheSize.IsZero() {
 		s.CacheSize = resource.MustParse("20Gi")
 	}
@@ -122,6 +184,15 @@ func (s Spec) withDefaults(instance string) Spec {
 		s.CacheKeep = scaler.SlotKeep
 	}
 	return s
+}
+
+// PodSecurity is the strictest Pod Security Standard that takes the spec's pods.
+func (s *Spec) PodSecurity() string {
+	standard := s.Docker.PodSecurity()
+	if s.Transport == SSH && standard == "restricted" { // sshd is root
+		return "baseline"
+	}
+	return standard
 }
 
 // name is what messages call the pool.
@@ -141,19 +212,25 @@ func (s *Spec) check(instance string) []error {
 	need(s.Namespace != "", "no namespace")
 	need(s.JenkinsURL != "", "no Jenkins URL")
 	need(s.BuildGrace >= 0, "a negative build grace")
-	need(s.Docker == DockerNone || s.Docker == DockerDind, "no such Docker mode: "+string(s.Docker))
+	need(slices.Contains(DockerModes(), s.Docker), "no such Docker mode: "+string(s.Docker))
 	switch s.Connect {
 	case scaler.Inbound:
+		need(s.Transport == WebSocket || s.Transport == TCP || s.Transport == SSH, "no such transport: "+string(s.Transport))
+		need(s.Transport != SSH || s.Docker != DockerHost && s.Docker != DockerRootless, "Docker "+string(s.Docker)+" is not for agents that Jenkins calls by SSH")
+		need(s.Transport != SSH || s.SSHSecret != "", "agents that Jenkins calls by SSH need the Secret with their keys")
 	case scaler.Swarm:
 		need(s.SwarmUser != "" && s.SwarmPasswordSecret != "", "Swarm agents need a user and the Secret of its password")
 	default:
 		need(false, "no such way to connect: "+string(s.Connect))
 	}
+	for _, err := range s.TemplateMistakes() {
+		wrong = append(wrong, fmt.Errorf("%s: %s: %w", s.name(), s.Template.File, err))
+	}
 	return wrong
 }
 
 // hasClaim reports whether the agents work on cache slots.
-func (s *Spec) hasClaim() bool { return s.Docker == DockerDind && s.Kind == scaler.Persistent }
+func (s *Spec) hasClaim() bool { return s.Docker.Daemon() && s.Kind == scaler.Persistent }
 
 // labels are what every object of the pool carries.
 func (s *Spec) labels() map[string]string {

@@ -108,9 +108,13 @@ tend() {
 }
 `
 
+// tended: the daemon works on a cache slot, and what it writes there is this
+// script's to remove. A rootless daemon's is not: it belongs to other users.
+func (s *Spec) tended() bool { return s.hasClaim() && s.Docker != DockerRootless }
+
 // daemonScript is what the daemon's container runs.
 func daemonScript(s *Spec) string {
-	if s.hasClaim() {
+	if s.tended() {
 		return tendScript + "run=tend\n" + dindScript
 	}
 	return "run=exec\n" + dindScript
@@ -118,7 +122,7 @@ func daemonScript(s *Spec) string {
 
 // daemonReady asks whether the daemon may be used.
 func daemonReady(s *Spec) []string {
-	if s.hasClaim() {
+	if s.tended() {
 		return []string{"sh", "-c", "test -e " + dockerRunDir + "/ready && exec docker info"}
 	}
 	return []string{"docker", "info"}

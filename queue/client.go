@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"bellboard/scaler"
 	"bellboard/scaler/clock"
 )
 
@@ -37,11 +38,12 @@ const (
 	Mark      Endpoint = "mark"
 	Clear     Endpoint = "clear"
 	Delete    Endpoint = "delete"
+	Launch    Endpoint = "launch"
 )
 
 // Endpoints lists every endpoint, for metrics that exist before they are needed.
 func Endpoints() []string {
-	return []string{Computers, Queue, Register, Secret, Mark, Clear, Delete}
+	return []string{Computers, Queue, Register, Secret, Mark, Clear, Delete, Launch}
 }
 
 // The limits of one request, in the clock's time. Reads answer in milliseconds;
@@ -66,6 +68,9 @@ type Config struct {
 	Transport http.RoundTripper
 	Clock     clock.Clock
 	Instance  string
+	// SSH is how Jenkins reaches the agents of the pools that cannot call it; the
+	// nodes of all others are inbound.
+	SSH map[scaler.PoolID]SSH
 	// Observe, when set, is told of every request: the endpoint, the HTTP status
 	// ("error" when there was no whole answer) and how long it took.
 	Observe func(endpoint string, code string, took time.Duration)

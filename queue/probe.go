@@ -75,7 +75,7 @@ func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
 // RegisterProbe registers an inbound node as Register does, under a description
 // that no instance takes for its own.
 func (c *Client) RegisterProbe(ctx context.Context, name, description string, labels []string) error {
-	if err := c.register(ctx, name, description, &scaler.Pool{Labels: labels}, time.Time{}); err != nil {
+	if err := c.register(ctx, name, description, &scaler.Pool{Labels: labels}, inbound(), time.Time{}); err != nil {
 		return fmt.Errorf("registering node %s: %w", name, err)
 	}
 	return nil

@@ -100,6 +100,8 @@ type request struct {
 	timeout  time.Duration
 	deadline time.Time // for sending; zero: none
 	probe    bool      // whether Jenkins answers again: sent though it did not
+	// accept, when set, takes an answer to a write that is no redirect to Jenkins' pages.
+	accept func(*answer) bool
 }
 
 // ask sends the request once, and once more when Jenkins did not know the token

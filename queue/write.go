@@ -21,7 +21,7 @@ const agentRoot = "/home/jenkins/agent"
 
 // Register implements control.Jenkins.
 func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool) error {
-	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, pool.PoolID, false), &pool, time.Time{}); err != nil {
+	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, pool.PoolID, false), &pool, c.launcher(name, pool.PoolID), time.Time{}); err != nil {
 		return fmt.Errorf("registering node %s: %w", name, err)
 	}
 	return nil
@@ -29,16 +29,16 @@ func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool) er
 
 // Fence implements control.Jenkins. Without labels it changes no item's "why".
 func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error {
-	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, deadline); err != nil {
+	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, inbound(), deadline); err != nil {
 		return fmt.Errorf("fencing node %s: %w", name, err)
 	}
 	return nil
 }
 
-// register posts the form of a new inbound node. EXCLUSIVE is one that takes only
-// items that ask for its labels.
-func (c *Client) register(ctx context.Context, name, description string, pool *scaler.Pool, deadline time.Time) error {
-	const dumb, always, inbound = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always", "hudson.slaves.JNLPLauncher"
+// register posts the form of a new node. EXCLUSIVE is one that takes only items
+// that ask for its labels.
+func (c *Client) register(ctx context.Context, name, description string, pool *scaler.Pool, launcher map[string]any, deadline time.Time) error {
+	const dumb, always = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always"
 	mode := "EXCLUSIVE"
 	if pool.Unlabelled {
 		mode = "NORMAL"
@@ -53,7 +53,7 @@ func (c *Client) register(ctx context.Context, name, description string, pool *s
 		"type":              dumb,
 		"retentionStrategy": map[string]string{"stapler-class": always, "$class": always},
 		"nodeProperties":    map[string]string{"stapler-class-bag": "true"},
-		"launcher":          map[string]any{"stapler-class": inbound, "$class": inbound, "webSocket": true},
+		"launcher":          launcher,
 	})
 	if err != nil {
 		return err
@@ -223,6 +223,10 @@ func (c *Client) write(ctx context.Context, r request, deadline time.Time) error
 	a, err := c.ask(ctx, r)
 	if err != nil {
 		return err
+	}
+	if r.accept != nil && r.accept(&a) {
+		ok = true
+		return nil
 	}
 	if err := a.outcome("/computer/"); err != nil {
 		return err

@@ -70,9 +70,10 @@ type Pool struct {
 	StartTimeout time.Duration
 	MaxLifetime  time.Duration // zero: no limit
 	// Slots: its agents keep a cache, in Namespace, of SlotSize bytes at least, each
-	// for SlotKeep after its last use.
+	// for SlotKeep after its last use, of a kind of daemon that SlotStore names.
 	Slots     bool
 	Namespace string
+	SlotStore string
 	SlotSize  int64
 	SlotKeep  time.Duration
 }

@@ -20,6 +20,7 @@ type Slot struct {
 	LastUsed        time.Time     `json:"lastUsed"` // noted on it when an agent took it, and when one that had connected went
 	Uses            int           `json:"uses"`     // agents that took it
 	Size            int64         `json:"size"`     // bytes that the claim asks for
+	Store           string        `json:"store"`    // noted on it: what kind of daemon wrote it; another cannot read it
 	Keep            time.Duration `json:"keep"`     // noted on it: how long it is kept unused when its team is gone
 	Bound           bool          `json:"bound"`    // it has a volume: some agent has worked on it
 	Deleting        bool          `json:"deleting"`
@@ -160,7 +161,7 @@ func (d *decider) lookAtSlots() {
 	for i := range d.in.Cluster.Slots {
 		s := &place{Slot: &d.in.Cluster.Slots[i]}
 		key := s.Key()
-		if p := d.pools[s.PoolID]; p != nil && p.Slots && p.Namespace == s.Namespace {
+		if p := d.pools[s.PoolID]; p != nil && p.Slots && p.Namespace == s.Namespace && p.SlotStore == s.Store {
 			s.pool = p
 		}
 		if !d.in.Unsafe.IgnoreHolders {
@@ -336,8 +337,12 @@ func (v *validator) slots(p Plan) {
 		case a.Verb == DeleteSlot && v.grace():
 			v.broken(a, "within the restart grace")
 		case a.Verb == Create:
-			if t := v.team(a.Pool.Team); t != nil && t.Pool(a.Pool.Kind) != nil && t.Pool(a.Pool.Kind).Namespace != a.Slot.Namespace {
+			switch p := v.pool(a.Pool); {
+			case p == nil:
+			case p.Namespace != a.Slot.Namespace:
 				v.broken(a, "slot %s is in another namespace than the agent", key)
+			case p.SlotStore != a.Slot.Store:
+				v.broken(a, "slot %s is of another kind of daemon", key)
 			}
 		}
 		done[key] = a.Verb

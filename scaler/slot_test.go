@@ -65,6 +65,7 @@ func TestTheWarmestFreeSlotIsTaken(t *testing.T) {
 		{"an empty one last, whenever it was taken", func(in *Input) { in.slot("web", "a", time.Hour); in.slot("web", "b", time.Second, unbound) }, 2, []string{"web-cache-a", "web-cache-b"}},
 		{"not one that goes", func(in *Input) { in.slot("web", "a", time.Hour, func(s *Slot) { s.Deleting = true }) }, 1, []string{"new"}},
 		{"not one of another namespace", func(in *Input) { in.slot("web", "a", time.Hour, func(s *Slot) { s.Namespace = "other" }) }, 1, []string{"new"}},
+		{"not one that another kind of daemon wrote", func(in *Input) { in.slot("web", "a", time.Hour, func(s *Slot) { s.Store = "rootless" }) }, 1, []string{"new"}},
 		{"not one of another team", func(in *Input) { in.slot("data", "a", time.Hour) }, 1, []string{"new"}},
 		{"not one put aside", func(in *Input) {
 			in.slot("web", "a", time.Hour)
@@ -381,6 +382,7 @@ func TestValidateSlots(t *testing.T) {
 		{"not another team's", func(_ *Input, s *Slot) { s.Team = "data" }, []Action{{Verb: Create}}, "no such slot"},
 		{"not nothing", nil, []Action{{Verb: DeleteSlot, Agent: "nothing"}}, "names no slot"},
 		{"not one elsewhere", func(in *Input, _ *Slot) { in.Teams[0].Pools[0].Namespace = "other" }, []Action{{Verb: Create}}, "another namespace"},
+		{"not another daemon's", func(in *Input, _ *Slot) { in.Teams[0].Pools[0].SlotStore = "rootless" }, []Action{{Verb: Create}}, "another kind of daemon"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := newHouse(pets())

@@ -203,6 +203,13 @@ func (v *validator) caps(p Plan) {
 	}
 }
 
+func (v *validator) pool(id PoolID) *Pool {
+	if t := v.team(id.Team); t != nil {
+		return t.Pool(id.Kind)
+	}
+	return nil
+}
+
 func (v *validator) team(name string) *Team {
 	for i := range v.in.Teams {
 		if v.in.Teams[i].Name == name {

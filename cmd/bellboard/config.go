@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,11 @@ func configCommand(environ []string) *cobra.Command {
 			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
 			if err != nil {
 				return usageError{err}
+			}
+			for _, w := range settings.Warnings() {
+				if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w); err != nil {
+					return err
+				}
 			}
 			return settings.WriteTable(cmd.OutOrStdout())
 		},

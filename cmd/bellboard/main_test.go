@@ -1,15 +1,24 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"bellboard/cmd/internal/house"
 	"bellboard/queue/jenkinssim"
@@ -121,6 +130,62 @@ func TestPlan(t *testing.T) {
 	var tick scaler.Tick
 	if err := json.Unmarshal([]byte(stdout), &tick); err != nil || code != exitChanges || len(tick.Plan.Decisions) != 2 {
 		t.Errorf("bellboard plan -o json = %d, %v, %d decisions; want %d and 2 decisions", code, err, len(tick.Plan.Decisions), exitChanges)
+	}
+}
+
+// TestPlanYAML: every object is one that the API knows, made of the template too.
+func TestPlanYAML(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pod.yaml")
+	if err := os.WriteFile(file, []byte("metadata: {labels: {cost-centre: \"42\"}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	environ := []string{
+		"BELLBOARD_JENKINS_URL=http://jenkins:8080/", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=/run/token",
+		"BELLBOARD_SWARM_USER=swarm", "BELLBOARD_SWARM_PASSWORD_SECRET=swarm",
+		"BELLBOARD_TEAMS=web,mobile", "BELLBOARD_DEFAULT_POD_TEMPLATE_FILE=" + file,
+		"BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_MOBILE_LABELS=android", "BELLBOARD_TEAM_MOBILE_DOCKER=userns",
+	}
+	code, stdout, stderr := bellboard(environ, "plan", "-o", "yaml")
+	if code != 0 || stderr != "" {
+		t.Fatalf("bellboard plan -o yaml = %d, saying %q; want 0", code, stderr)
+	}
+	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	var got []string
+	for r := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(stdout))); ; {
+		doc, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, kind, err := decoder.Decode(doc, nil, nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, doc)
+		}
+		m := o.(metav1.Object)
+		got = append(got, kind.Kind+" "+m.GetName())
+		if kind.Kind == "Pod" && m.GetLabels()["cost-centre"] != "42" {
+			t.Errorf("%s is not made of its template", m.GetName())
+		}
+	}
+	want := []string{
+		"Pod web-e-planned", "Pod web-p-planned", "PersistentVolumeClaim web-p-planned",
+		"Pod mobile-e-planned", "Pod mobile-p-planned", "PersistentVolumeClaim mobile-p-planned",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("objects (-want +got):\n%s", diff)
+	}
+}
+
+func TestConfigWarns(t *testing.T) {
+	code, stdout, stderr := bellboard([]string{
+		"BELLBOARD_JENKINS_URL=http://jenkins:8080/", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=/run/token",
+		"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
+		"BELLBOARD_TEAM_WEB_DOCKER=host", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true",
+	}, "config")
+	if code != 0 || !strings.HasPrefix(stderr, "warning: BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host: ") || strings.Contains(stdout, "warning") {
+		t.Errorf("bellboard config = %d, saying %q", code, stderr)
 	}
 }
 

@@ -12,9 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
+	"sigs.k8s.io/yaml"
 
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
+	"bellboard/pool"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
 )
@@ -25,15 +27,20 @@ func planCommand(environ []string) *cobra.Command {
 		Use:   "plan",
 		Short: "Show what would be done now, and do nothing",
 		Long: "Makes one read-only tick against the real Jenkins and cluster and prints it.\n" +
-			"Exit code 0: nothing would change; 3: something would; 1: it could not see.",
+			"Exit code 0: nothing would change; 3: something would; 1: it could not see.\n" +
+			"With -o yaml it asks nobody, and prints the whole pod (and volume claim) that each team and kind would get, whether\n" +
+			"one is needed now or not; have the cluster judge them: bellboard plan -o yaml | kubectl create --dry-run=server -f -",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "table" && output != "json" {
-				return usageError{fmt.Errorf("-o %s: write table or json", output)}
+			if output != "table" && output != "json" && output != "yaml" {
+				return usageError{fmt.Errorf("-o %s: write table, json or yaml", output)}
 			}
 			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
 			if err != nil {
 				return usageError{err}
+			}
+			if output == "yaml" {
+				return planYAML(cmd.OutOrStdout(), settings.PoolSpecs())
 			}
 			settings.DryRun = true
 			kube, _, err := kubeConfig()
@@ -51,8 +58,24 @@ func planCommand(environ []string) *cobra.Command {
 			return printPlan(cmd.OutOrStdout(), t, output)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, json, or yaml for the objects alone")
 	return cmd
+}
+
+// planYAML prints what an agent of each spec would be made of, for kubectl.
+func planYAML(w io.Writer, specs []pool.Spec) error {
+	for i := range specs {
+		for _, o := range pool.Objects(specs[i], scaler.AgentName(specs[i].PoolID, "planned")) {
+			text, err := yaml.Marshal(o)
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintf(w, "---\n# team %s, %s\n%s", specs[i].Team, specs[i].Kind, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // printPlan prints one tick, and says by its error whether something would change.

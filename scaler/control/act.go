@@ -210,7 +210,7 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 		l.names.set(l.names.berths, a.Agent, false)
 	}
 	if pool.Slots && a.Slot == nil {
-		a.Slot = &scaler.Slot{PoolID: a.Pool, Namespace: pool.Namespace, Name: scaler.SlotName(a.Pool.Team, randomName())}
+		a.Slot = &scaler.Slot{PoolID: a.Pool, Namespace: pool.Namespace, Store: pool.SlotStore, Name: scaler.SlotName(a.Pool.Team, randomName())}
 	}
 	var slot scaler.Slot
 	if a.Slot != nil {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"fmt"
 	"math"
 	"net"
@@ -37,21 +38,33 @@ func check(f field) string {
 		if len(validation.IsDNS1123Label(v.String())) > 0 {
 			return "not a DNS label; write lower-case letters, digits and dashes, 63 at most"
 		}
-	case "SWARM_PASSWORD_SECRET", "STORAGE_CLASS", "SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS":
+	case "SWARM_PASSWORD_SECRET", "SSH_SECRET", "STORAGE_CLASS", "SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS":
 		if len(validation.IsDNS1123Subdomain(v.String())) > 0 {
 			return "not a name in Kubernetes; write lower-case letters, digits, dashes and dots"
 		}
 	case "MODE":
 		return oneOf(v.String(), string(scaler.ModeEphemeral), string(scaler.ModePersistent), string(scaler.ModeAuto))
 	case "CONNECT":
-		return oneOf(v.String(), string(scaler.Inbound), string(scaler.Swarm))
+		return oneOf(v.String(), string(ConnectInbound), string(ConnectTCP), string(ConnectSSH), string(ConnectSwarm))
 	case "DOCKER":
-		return oneOf(v.String(), string(pool.DockerNone), string(pool.DockerDind))
+		var modes []string
+		for _, m := range pool.DockerModes() {
+			modes = append(modes, string(m))
+		}
+		return oneOf(v.String(), modes...)
 	case "LOG_LEVEL":
 		return oneOf(v.String(), "debug", "info", "warn", "error")
 	case "LISTEN":
 		if _, port, err := net.SplitHostPort(v.String()); err != nil || port == "" || len(validation.IsValidPortName(port)) > 0 && !number(port) {
 			return "not an address; write :8080 or 127.0.0.1:8080"
+		}
+	case "AGENT_JENKINS_TUNNEL":
+		if host, port, err := net.SplitHostPort(v.String()); err != nil || host == "" || port == "" || !number(port) {
+			return "not host:port; write e.g. jenkins-agent.jenkins.svc:50000"
+		}
+	case "SSH_HOST_KEY":
+		if parts := strings.Fields(v.String()); len(parts) < 2 || !hostKey(parts[1]) || strings.Contains(v.String(), "PRIVATE") {
+			return "not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…"
 		}
 	case "IMAGE":
 		if strings.ContainsAny(v.String(), " \t\n,") {
@@ -87,6 +100,13 @@ func check(f field) string {
 		return longer(v.Int(), 0)
 	}
 	return ""
+}
+
+// hostKey reports whether it is the second word of a public key: its kind again,
+// and more, in base64.
+func hostKey(s string) bool {
+	b, err := base64.StdEncoding.DecodeString(s)
+	return err == nil && len(b) > 32
 }
 
 func names(v reflect.Value) Words {
@@ -226,6 +246,7 @@ func (l *loader) among(t *Team) {
 	if len(t.Labels) == 0 && l.clean(t.Name, "LABELS") {
 		l.missing(own("LABELS"), "not set; write the labels its agents carry, e.g. linux docker")
 	}
+	l.docker(t)
 	const fix = "; lower one or raise the other"
 	for _, s := range []struct {
 		setting string
@@ -245,10 +266,26 @@ func (l *loader) among(t *Team) {
 	}
 }
 
+// docker refuses what a team is not allowed to have, or what does not go together.
+func (l *loader) docker(t *Team) {
+	for _, k := range t.Kinds() {
+		name, p := l.source(t.Name, k, "DOCKER"), t.Pods[k]
+		if name == "" {
+			continue
+		}
+		if p.Docker == pool.DockerHost && !t.AllowHostDocker {
+			l.refuse(name, fmt.Sprintf("gives every build of team %s its machine; write dind, or set %s%s_ALLOW_HOST_DOCKER=true if that is meant", t.Name, teamPrefix, envName(t.Name)))
+		}
+		if p.Connect == ConnectSSH && (p.Docker == pool.DockerHost || p.Docker == pool.DockerRootless) {
+			l.refuse(name, fmt.Sprintf("not for the agents of team %s, which Jenkins calls by SSH: their sessions could not use it; write dind, userns or sysbox", t.Name))
+		}
+	}
+}
+
 // across checks what the teams need of one another and of the daemon.
 func (l *loader) across(c *Config) {
 	total, by := 0, map[string]string{}
-	var swarm []string
+	var swarm, ssh []string
 	for i := range c.Teams {
 		t := &c.Teams[i]
 		total += t.MinAgents
@@ -259,13 +296,19 @@ func (l *loader) across(c *Config) {
 			by[key] = t.Name
 		}
 		for _, k := range t.Kinds() {
-			if t.Pods[k].Connect == scaler.Swarm && !slices.Contains(swarm, t.Name) {
+			if t.Pods[k].Connect == ConnectSwarm && !slices.Contains(swarm, t.Name) {
 				swarm = append(swarm, t.Name)
+			}
+			if t.Pods[k].Connect == ConnectSSH && !slices.Contains(ssh, t.Name) {
+				ssh = append(ssh, t.Name)
 			}
 		}
 	}
 	if total > c.MaxAgents && !l.bad[prefix+"_MAX_AGENTS"] && l.minimumsClean() {
 		l.refuse(prefix+"_MAX_AGENTS", fmt.Sprintf("less than the %d that the teams' MIN_AGENTS add up to (it is %d); raise it or lower them", total, c.MaxAgents))
+	}
+	if len(ssh) > 0 {
+		l.needSSH(c, ssh)
 	}
 	if len(swarm) > 0 {
 		why := fmt.Sprintf("not set, and the agents of %s connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound", strings.Join(swarm, ", "))
@@ -275,6 +318,17 @@ func (l *loader) across(c *Config) {
 		if c.SwarmPasswordSecret == "" {
 			l.missing(prefix+"_SWARM_PASSWORD_SECRET", why)
 		}
+	}
+}
+
+// needSSH wants what Jenkins and the agents need to know each other.
+func (l *loader) needSSH(c *Config, teams []string) {
+	why := fmt.Sprintf("not set, and Jenkins calls the agents of %s by SSH; set it (docs/docker.md), or write another CONNECT", strings.Join(teams, ", "))
+	if c.SSHSecret == "" {
+		l.missing(prefix+"_SSH_SECRET", why)
+	}
+	if c.SSHHostKey == "" {
+		l.missing(prefix+"_SSH_HOST_KEY", why)
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package config reads Bellboard's settings from environment variables. It
 // promises that every mistake in them is reported at once with its remedy, that
 // a misspelled variable is a mistake, and that every value can say where it
-// came from. It never reads a file on its own, never holds a secret (TokenSource
+// came from. It never reads a file that it was not given a way to read, never holds a secret (TokenSource
 // reads one from its file each time it is due), and never guesses at a value it
 // could not read.
 package config
@@ -9,6 +9,7 @@ package config
 import (
 	"strings"
 
+	"bellboard/pool"
 	"bellboard/scaler"
 )
 
@@ -36,6 +37,8 @@ type Team struct {
 	Limits
 
 	Pods map[scaler.Kind]PodSettings // of the kinds that Mode allows
+
+	templates map[scaler.Kind]*pool.Template // nil: none
 }
 
 // Kinds lists the kinds of agent that the team may have, in a fixed order.
@@ -44,8 +47,9 @@ func (t *Team) Kinds() []scaler.Kind { return kindsOf(t.Mode) }
 // Option changes what Load expects and may do.
 type Option func(*loader)
 
-// WithFiles lets Load read files, by read: only the one in which Kubernetes
-// tells a pod its namespace. Without it the namespace is "default" unless set.
+// WithFiles lets Load read files, by read: pod templates, and the one in which
+// Kubernetes tells a pod its namespace. Without it the namespace is "default"
+// unless set, and a pod template is a mistake.
 func WithFiles(read func(name string) ([]byte, error)) Option {
 	return func(l *loader) { l.read = read }
 }
@@ -81,6 +85,9 @@ func Load(environ []string, options ...Option) (*Config, error) {
 		c.Teams = append(c.Teams, l.team(name, &c.Global))
 	}
 	l.across(c)
+	for i := range c.Teams {
+		l.templates(c, &c.Teams[i])
+	}
 	if len(l.mistakes) > 0 {
 		return nil, l.sorted()
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"bellboard/pool"
+	"bellboard/queue"
 	"bellboard/scaler"
 )
 
@@ -70,7 +71,7 @@ func TestBuiltInValues(t *testing.T) {
 		Pools: []scaler.Pool{
 			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute},
 			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Connect: scaler.Swarm, Labels: []string{"docker", "linux", "persistent", "swarm"}, Berths: 2, Executors: 1, IdleTimeout: 10 * time.Minute, StartTimeout: 5 * time.Minute, MaxLifetime: 24 * time.Hour,
-				Slots: true, Namespace: "default", SlotSize: 20 << 30, SlotKeep: 7 * 24 * time.Hour},
+				Slots: true, Namespace: "default", SlotStore: "dind", SlotSize: 20 << 30, SlotKeep: 7 * 24 * time.Hour},
 		},
 	}}
 	got := c.ScalerTeams()
@@ -141,12 +142,13 @@ func TestMaxPersistentFollowsMaxAgents(t *testing.T) {
 func TestEveryVariableIsRead(t *testing.T) {
 	// By name: a field renamed, or split in other words by envconfig, is a broken setting.
 	want := []string{
-		"JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN_FILE", "JENKINS_CA_FILE", "POLL_INTERVAL", "JENKINS_RESTART_GRACE", "TEAMS", "INSTANCE", "AGENT_JENKINS_URL",
+		"JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN_FILE", "JENKINS_CA_FILE", "POLL_INTERVAL", "JENKINS_RESTART_GRACE", "TEAMS", "INSTANCE", "AGENT_JENKINS_URL", "AGENT_JENKINS_TUNNEL",
 		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
+		"SSH_CREDENTIALS", "SSH_SECRET", "SSH_HOST_KEY",
 		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "SCALE_UP_STEP", "BERTHS",
-		"EXECUTORS", "MAX_LIFETIME", "UNLABELLED", "PRIORITY", "PAUSED",
+		"EXECUTORS", "MAX_LIFETIME", "UNLABELLED", "PRIORITY", "PAUSED", "ALLOW_HOST_DOCKER",
 		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "CACHE_KEEP", "STORAGE_CLASS", "REGISTRY_MIRROR",
-		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS",
+		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS", "POD_TEMPLATE_FILE",
 	}
 	var got []string
 	for _, spec := range []any{&Global{}, &Limits{}, &PodSettings{}} {
@@ -166,13 +168,13 @@ func TestEveryVariableIsRead(t *testing.T) {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
 	values := map[string]string{
-		"JENKINS_URL": "https://j", "AGENT_JENKINS_URL": "https://a", "JENKINS_USER": "u", "JENKINS_TOKEN_FILE": "/t", "JENKINS_CA_FILE": "/ca", "POLL_INTERVAL": "2s",
+		"JENKINS_URL": "https://j", "AGENT_JENKINS_URL": "https://a", "AGENT_JENKINS_TUNNEL": "a:50000", "JENKINS_USER": "u", "JENKINS_TOKEN_FILE": "/t", "JENKINS_CA_FILE": "/ca", "POLL_INTERVAL": "2s",
 		"JENKINS_RESTART_GRACE": "6m", "TEAMS": "web", "INSTANCE": "ci", "NAMESPACE": "ns", "MAX_AGENTS": "11", "LISTEN": "127.0.0.1:1", "LOG_LEVEL": "debug", "LEADER_ELECTION": "false", "DRY_RUN": "true",
-		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
-		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true",
-		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "inbound", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
+		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "SSH_CREDENTIALS": "key", "SSH_SECRET": "keys", "SSH_HOST_KEY": testKey, "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
+		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true", "ALLOW_HOST_DOCKER": "true",
+		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "tcp", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
 		"CACHE_SIZE": "5Gi", "CACHE_KEEP": "3h", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
-		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule",
+		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule", "POD_TEMPLATE_FILE": "/pod.yaml",
 	}
 	var environ []string
 	for _, f := range fieldsOf(&Global{}) {
@@ -183,7 +185,8 @@ func TestEveryVariableIsRead(t *testing.T) {
 			environ = append(environ, "BELLBOARD_TEAM_WEB_"+f.Name+"="+values[f.Name])
 		}
 	}
-	for _, s := range load(t, environ).Effective() {
+	pod := WithFiles(func(string) ([]byte, error) { return []byte("spec: {}"), nil })
+	for _, s := range load(t, environ, pod).Effective() {
 		setting := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(s.Variable, "BELLBOARD_"), "TEAM_WEB_"), "PERSISTENT_")
 		if s.Value != values[setting] {
 			t.Errorf("%s = %q, want %q", s.Variable, s.Value, values[setting])
@@ -239,12 +242,12 @@ func TestNamespace(t *testing.T) {
 // A setting that reaches no pod is no setting: every field of a Spec that has a
 // setting is set by it.
 func TestPoolSpecs(t *testing.T) {
-	c := load(t, env("BELLBOARD_INSTANCE=ci", "BELLBOARD_AGENT_JENKINS_URL=http://inside/", "BELLBOARD_DEFAULT_NAMESPACE=ns", "BELLBOARD_DEFAULT_IMAGE=i:1", "BELLBOARD_DEFAULT_CPU=3",
+	c := load(t, env("BELLBOARD_INSTANCE=ci", "BELLBOARD_AGENT_JENKINS_URL=http://inside/", "BELLBOARD_AGENT_JENKINS_TUNNEL=inside:50000", "BELLBOARD_TEAM_WEB_EPHEMERAL_CONNECT=tcp", "BELLBOARD_DEFAULT_NAMESPACE=ns", "BELLBOARD_DEFAULT_IMAGE=i:1", "BELLBOARD_DEFAULT_CPU=3",
 		"BELLBOARD_DEFAULT_MEMORY=4Gi", "BELLBOARD_DEFAULT_CACHE_SIZE=5Gi", "BELLBOARD_DEFAULT_CACHE_KEEP=3h", "BELLBOARD_DEFAULT_STORAGE_CLASS=fast", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m",
 		"BELLBOARD_DEFAULT_SERVICE_ACCOUNT=sa", "BELLBOARD_DEFAULT_IMAGE_PULL_SECRET=ips", "BELLBOARD_DEFAULT_PRIORITY_CLASS=pc", "BELLBOARD_DEFAULT_BUILD_GRACE=2m",
 		"BELLBOARD_DEFAULT_NODE_SELECTOR=k=v", "BELLBOARD_DEFAULT_TOLERATIONS=t", "BELLBOARD_DEFAULT_EXECUTORS=3", "BELLBOARD_DEFAULT_UNLABELLED=true"))
 	want := pool.Spec{
-		PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Instance: "ci", Namespace: "ns", Image: "i:1", Connect: scaler.Inbound,
+		PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Instance: "ci", Namespace: "ns", Image: "i:1", Connect: scaler.Inbound, Transport: pool.TCP, Tunnel: "inside:50000",
 		Labels: []string{"docker", "ephemeral", "linux"}, CPU: resource.MustParse("3"), Memory: resource.MustParse("4Gi"), Docker: pool.DockerNone,
 		RegistryMirror: "http://m", CacheSize: resource.MustParse("5Gi"), CacheKeep: 3 * time.Hour, StorageClass: "fast", BuildGrace: 2 * time.Minute, ServiceAccount: "sa",
 		ImagePullSecret: "ips", PriorityClass: "pc", NodeSelector: map[string]string{"k": "v"}, Tolerations: []corev1.Toleration{{Key: "t", Operator: corev1.TolerationOpExists}},
@@ -252,9 +255,94 @@ func TestPoolSpecs(t *testing.T) {
 	}
 	swarm := want
 	swarm.Executors = 3
-	swarm.Kind, swarm.Connect, swarm.Docker, swarm.Labels = scaler.Persistent, scaler.Swarm, pool.DockerDind, []string{"docker", "linux", "persistent", "swarm"}
+	swarm.Kind, swarm.Connect, swarm.Transport, swarm.Docker, swarm.Labels = scaler.Persistent, scaler.Swarm, pool.WebSocket, pool.DockerDind, []string{"docker", "linux", "persistent", "swarm"}
 	if diff := cmp.Diff([]pool.Spec{want, swarm}, c.PoolSpecs()); diff != "" {
 		t.Errorf("specs (-want +got):\n%s", diff)
+	}
+}
+
+func TestPodTemplate(t *testing.T) {
+	files := map[string]string{
+		"/good.yaml": "spec: {hostNetwork: true}",
+		"/bad.yaml":  "spec:\n  nodeName: x\n  restartPolicy: Always\n",
+		"/odd.yaml":  "spec:\n  nodename: x\n  nodeselector: {}\n",
+	}
+	read := WithFiles(func(name string) ([]byte, error) {
+		text, ok := files[name]
+		if !ok {
+			return nil, os.ErrNotExist
+		}
+		return []byte(text), nil
+	})
+	specs := load(t, env("BELLBOARD_TEAM_WEB_EPHEMERAL_POD_TEMPLATE_FILE=/good.yaml", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true"), read).PoolSpecs()
+	if specs[0].Template == nil || specs[1].Template != nil || !pool.Build(specs[0], "x").Spec.HostNetwork {
+		t.Errorf("the ephemeral pod has the template %v, the persistent one %v", specs[0].Template, specs[1].Template)
+	}
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		options []Option
+		want    []string
+	}{
+		{"all mistakes, each once", env("BELLBOARD_DEFAULT_POD_TEMPLATE_FILE=/bad.yaml"), []Option{read}, []string{
+			"BELLBOARD_DEFAULT_POD_TEMPLATE_FILE line 2: spec.nodeName: takes the choice from the scheduler, full or not; leave it out, and set NODE_SELECTOR",
+			"BELLBOARD_DEFAULT_POD_TEMPLATE_FILE line 3: spec.restartPolicy: an agent that is started again has lost its build; leave it out",
+		}},
+		{"unknown fields", env("BELLBOARD_TEAM_WEB_PERSISTENT_POD_TEMPLATE_FILE=/odd.yaml"), []Option{read}, []string{
+			"BELLBOARD_TEAM_WEB_PERSISTENT_POD_TEMPLATE_FILE line 2: spec.nodename: a pod has no such field; kubectl explain pod.spec lists those it has",
+			"BELLBOARD_TEAM_WEB_PERSISTENT_POD_TEMPLATE_FILE line 3: spec.nodeselector: a pod has no such field; kubectl explain pod.spec lists those it has",
+		}},
+		{"what is not allowed", env("BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE=/good.yaml"), []Option{read}, []string{
+			"BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE line 1: spec.hostNetwork: belongs to the machine, and every build could take that over; leave it out, or set ALLOW_HOST_DOCKER=true if that is meant",
+		}},
+		{"no such file", env("BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE=/none"), []Option{read}, []string{
+			"BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE cannot be read (file does not exist); mount the ConfigMap that holds it, or correct the path",
+		}},
+		{"no files", env("BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE=/good.yaml"), nil, []string{"BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE no pod template can be read here; unset it"}},
+	} {
+		_, err := Load(tt.environ, tt.options...)
+		var m Mistakes
+		errors.As(err, &m)
+		var got []string
+		for _, one := range m {
+			got = append(got, one.Variable+" "+one.Remedy)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+// testKey is a public key that nobody holds.
+const testKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+func TestSSH(t *testing.T) {
+	c := load(t, env("BELLBOARD_TEAM_WEB_EPHEMERAL_CONNECT=ssh", "BELLBOARD_SSH_SECRET=keys", "BELLBOARD_SSH_HOST_KEY="+testKey, "BELLBOARD_NAMESPACE=ci"))
+	id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+	want := map[scaler.PoolID]queue.SSH{id: {Domain: "bellboard-agents.ci.svc", CredentialsID: "jenkins-agent-ssh", HostKey: testKey}}
+	if diff := cmp.Diff(want, c.SSH()); diff != "" {
+		t.Errorf("SSH (-want +got):\n%s", diff)
+	}
+	s := c.PoolSpecs()[0]
+	if s.Image != pool.DefaultSSHImage || s.Transport != pool.SSH || s.Connect != scaler.Inbound || s.SSHSecret != "keys" || c.ScalerTeams()[0].Pools[0].Connect != scaler.Inbound {
+		t.Errorf("its pods are of %+v", s)
+	}
+	if got := load(t, env("BELLBOARD_DEFAULT_CONNECT=ssh", "BELLBOARD_DEFAULT_IMAGE=mine:1", "BELLBOARD_SSH_SECRET=keys", "BELLBOARD_SSH_HOST_KEY="+testKey)).PoolSpecs()[1].Image; got != "mine:1" {
+		t.Errorf("its image is %s, and was set to mine:1", got)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	if w := load(t, env("BELLBOARD_DEFAULT_ALLOW_HOST_DOCKER=true", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m")).Warnings(); len(w) > 0 {
+		t.Errorf("without DOCKER=host it warns of %q", w)
+	}
+	got := load(t, env("BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m", "BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host")).Warnings()
+	want := []string{
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host: whoever runs a build on the ephemeral agents of team web is root of their machine, and the containers of a build outlive it there",
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_REGISTRY_MIRROR does not reach the machine's own Docker: set registry-mirrors in its daemon.json",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"bellboard/deploy"
-	"bellboard/pool"
 )
 
 // TestInstall loads the settings of deploy/install.yaml as they are applied, and
@@ -69,7 +68,7 @@ func TestInstall(t *testing.T) {
 		if !granted[ns] || !guarded[ns] {
 			t.Errorf("the %s agents of %s live in %s: Role %t, PodDisruptionBudget %t", spec.Kind, spec.Team, ns, granted[ns], guarded[ns])
 		}
-		if want := map[bool]string{false: "restricted", true: "privileged"}[spec.Docker == pool.DockerDind]; enforced[ns] != want {
+		if want := spec.PodSecurity(); enforced[ns] != want {
 			t.Errorf("the %s agents of %s (Docker: %s) live in %s, which enforces %s, want %s", spec.Kind, spec.Team, spec.Docker, ns, enforced[ns], want)
 		}
 	}

@@ -51,11 +51,19 @@ func (l *loader) refuse(variable, remedy string) {
 	}
 	l.bad[variable] = true
 	l.hide(variable)
+	l.note(variable, remedy)
+}
+
+// note notes one of several mistakes behind a variable, each once.
+func (l *loader) note(variable, remedy string) {
 	value, set := l.env[variable]
-	if set && (!l.known[variable] && secretish.MatchString(variable) || strings.Contains(value, "://") && strings.Contains(value, "@")) {
+	if set && (!l.known[variable] && secretish.MatchString(variable) || strings.Contains(value, "://") && strings.Contains(value, "@") || strings.Contains(value, "PRIVATE KEY")) {
 		value = "***"
 	}
-	l.mistakes = append(l.mistakes, Mistake{Variable: variable, Value: value, Set: set, Remedy: remedy})
+	m := Mistake{Variable: variable, Value: value, Set: set, Remedy: remedy}
+	if !slices.Contains(l.mistakes, m) {
+		l.mistakes = append(l.mistakes, m)
+	}
 }
 
 // sorted is the mistakes in the order in which people read settings: the

@@ -56,8 +56,11 @@ func TestMistakes(t *testing.T) {
 		{"a grace like our own", env("BELLBOARD_TEAM_WEB_BUILD_GRACE=5s"), `BELLBOARD_TEAM_WEB_BUILD_GRACE="5s" must be at least 30s`},
 		{"a slow poll", env("BELLBOARD_POLL_INTERVAL=1m"), `BELLBOARD_POLL_INTERVAL="1m" must be above 0 and at most 30s; write e.g. 1s`},
 		{"a mode", env("BELLBOARD_TEAM_WEB_MODE=both"), `BELLBOARD_TEAM_WEB_MODE="both" no such choice; write ephemeral, persistent or auto`},
-		{"a way to connect", env("BELLBOARD_DEFAULT_CONNECT=ssh"), `BELLBOARD_DEFAULT_CONNECT="ssh" no such choice; write inbound or swarm`},
-		{"a docker mode", env("BELLBOARD_DEFAULT_DOCKER=host"), `BELLBOARD_DEFAULT_DOCKER="host" no such choice; write none or dind`},
+		{"a way to connect", env("BELLBOARD_DEFAULT_CONNECT=jnlp"), `BELLBOARD_DEFAULT_CONNECT="jnlp" no such choice; write inbound, tcp, ssh or swarm`},
+		{"a tunnel without a port", env("BELLBOARD_AGENT_JENKINS_TUNNEL=jenkins"), `BELLBOARD_AGENT_JENKINS_TUNNEL="jenkins" not host:port; write e.g. jenkins-agent.jenkins.svc:50000`},
+		{"a docker mode", env("BELLBOARD_DEFAULT_DOCKER=kvm"), `BELLBOARD_DEFAULT_DOCKER="kvm" no such choice; write none, sysbox, userns, rootless, dind or host`},
+		{"the machine's Docker", two("BELLBOARD_TEAM_DATA_PERSISTENT_DOCKER=host", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true", "BELLBOARD_TEAM_WEB_DOCKER=host"), `BELLBOARD_TEAM_DATA_PERSISTENT_DOCKER="host" gives every build of team data its machine; write dind, or set BELLBOARD_TEAM_DATA_ALLOW_HOST_DOCKER=true if that is meant`},
+		{"the machine's Docker for a kind that the mode forbids", env("BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_PERSISTENT_DOCKER=host"), ""},
 		{"a log level", env("BELLBOARD_LOG_LEVEL=loud"), `BELLBOARD_LOG_LEVEL="loud" no such choice; write debug, info, warn or error`},
 		{"an address", env("BELLBOARD_LISTEN=8080"), `BELLBOARD_LISTEN="8080" not an address; write :8080 or 127.0.0.1:8080`},
 		{"an image", env("BELLBOARD_DEFAULT_IMAGE=a b"), `BELLBOARD_DEFAULT_IMAGE="a b" not an image; write e.g. ` + pool.DefaultImage},
@@ -81,6 +84,12 @@ BELLBOARD_JENKINS_TOKEN_FILE not set; name the file that holds that user's API t
 		{"no labels", env("BELLBOARD_TEAM_WEB_LABELS=-"), `BELLBOARD_TEAM_WEB_LABELS not set; write the labels its agents carry, e.g. linux docker`},
 		{"no Swarm user", two("BELLBOARD_SWARM_USER=-"), `BELLBOARD_SWARM_USER not set, and the agents of web, data connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound`},
 		{"no Swarm user needed", env("BELLBOARD_SWARM_USER=-", "BELLBOARD_SWARM_PASSWORD_SECRET=-", "BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound"), ""},
+
+		{"no keys", env("BELLBOARD_TEAM_WEB_EPHEMERAL_CONNECT=ssh"), `BELLBOARD_SSH_SECRET not set, and Jenkins calls the agents of web by SSH; set it (docs/docker.md), or write another CONNECT
+BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set it (docs/docker.md), or write another CONNECT`},
+		{"a host key that is none", env("BELLBOARD_SSH_HOST_KEY=AAAA"), `BELLBOARD_SSH_HOST_KEY="AAAA" not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…`},
+		{"a private key where a public one belongs", env("BELLBOARD_SSH_HOST_KEY=-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaA=="), `BELLBOARD_SSH_HOST_KEY="***" not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…`},
+		{"a Docker that sessions could not use", env("BELLBOARD_TEAM_WEB_CONNECT=ssh", "BELLBOARD_TEAM_WEB_DOCKER=rootless", "BELLBOARD_SSH_SECRET=keys", "BELLBOARD_SSH_HOST_KEY="+testKey), `BELLBOARD_TEAM_WEB_DOCKER="rootless" not for the agents of team web, which Jenkins calls by SSH: their sessions could not use it; write dind, userns or sysbox`},
 
 		// Unknown ones.
 		{"a misspelled one", env("BELLBOARD_TEAM_WEB_MAX_AGENST=1"), `BELLBOARD_TEAM_WEB_MAX_AGENST="1" no such setting; did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},

@@ -26,6 +26,7 @@ type Global struct {
 	Teams               Words         `split_words:"true" shown:"required" desc:"the teams by name, in the order in which they are shown"`
 	Instance            string        `split_words:"true" desc:"name of this Bellboard: what carries another name is left alone"`
 	AgentJenkinsURL     string        `split_words:"true" shown:"JENKINS_URL" desc:"where agents reach Jenkins, if not at JENKINS_URL"`
+	AgentJenkinsTunnel  string        `split_words:"true" shown:"–" desc:"host:port of Jenkins' port for agents, for CONNECT=tcp, if that is not on the host of AGENT_JENKINS_URL"`
 	Namespace           string        `split_words:"true" shown:"its own" desc:"where agents live"`
 	MaxAgents           int           `split_words:"true" desc:"pods alive in all teams together: the most it can cost"`
 	Listen              string        `split_words:"true" desc:"address of metrics, health and status"`
@@ -36,6 +37,9 @@ type Global struct {
 	KubeBurst           int           `split_words:"true" desc:"calls to Kubernetes at once, before KUBE_QPS holds them back"`
 	SwarmUser           string        `split_words:"true" shown:"–" desc:"Jenkins user of Swarm agents; needed while a team has some"`
 	SwarmPasswordSecret string        `split_words:"true" shown:"–" desc:"name of the Secret in the agents' namespace whose key password is that user's password or token"`
+	SSHCredentials      string        `split_words:"true" desc:"id of the credentials in Jenkins with which it calls agents, for CONNECT=ssh"`
+	SSHSecret           string        `split_words:"true" shown:"–" desc:"name of the Secret in the agents' namespace whose keys authorized_keys and host_key their sshd uses, for CONNECT=ssh"`
+	SSHHostKey          string        `split_words:"true" shown:"–" desc:"public half of that host_key, by which Jenkins knows an agent: ssh-ed25519 AAAA…, for CONNECT=ssh"`
 }
 
 // Limits is the settings of a team as a whole: BELLBOARD_DEFAULT_<SETTING> for
@@ -56,6 +60,7 @@ type Limits struct {
 	Unlabelled        bool          `split_words:"true" desc:"serve builds that ask for no label, too"`
 	Priority          int           `split_words:"true" desc:"higher is served first when teams compete for a build or for MAX_AGENTS"`
 	Paused            bool          `split_words:"true" desc:"let builds end, then remove every agent and make none"`
+	AllowHostDocker   bool          `split_words:"true" desc:"let its builds have what belongs to the machine, such as DOCKER=host: each of them can take the machine over"`
 }
 
 // PodSettings is the settings that shape one kind of a team's agents: as
@@ -65,21 +70,53 @@ type PodSettings struct {
 	IdleTimeout     time.Duration   `split_words:"true" desc:"how long an agent may be free before it goes; longer saves restarts, costs idle time"`
 	StartTimeout    time.Duration   `split_words:"true" desc:"how long a scheduled agent may take to connect before it is replaced"`
 	BuildGrace      time.Duration   `split_words:"true" desc:"how long a running build may go on when somebody else deletes its pod"`
-	Connect         scaler.Connect  `split_words:"true" desc:"inbound, or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
+	Connect         Connect         `split_words:"true" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY), or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
 	Namespace       string          `split_words:"true" shown:"BELLBOARD_NAMESPACE" desc:"where these agents live"`
 	Image           string          `split_words:"true" desc:"the agent's image"`
 	CPU             Quantity        `split_words:"true" desc:"CPU an agent asks for: what it costs while it lives"`
 	Memory          Quantity        `split_words:"true" desc:"memory an agent asks for and may use"`
-	Docker          pool.DockerMode `split_words:"true" desc:"none, or dind (a privileged Docker daemon beside the agent)"`
+	Docker          pool.DockerMode `split_words:"true" desc:"none, dind (a privileged daemon beside the agent), rootless, userns, sysbox, or host (the machine's own; needs ALLOW_HOST_DOCKER): docs/docker.md compares them"`
 	CacheSize       Quantity        `split_words:"true" desc:"size of the volume that keeps the images of one persistent agent after another; raised, free volumes are expanded"`
 	CacheKeep       time.Duration   `split_words:"true" desc:"how long an unused volume of that kind is kept; longer starts warm after a quiet week, costs storage"`
 	StorageClass    string          `split_words:"true" shown:"the cluster's" desc:"storage class of that volume"`
-	RegistryMirror  string          `split_words:"true" shown:"–" desc:"URL of a registry mirror for Docker: shorter pulls"`
+	RegistryMirror  string          `split_words:"true" shown:"–" desc:"URL of a registry mirror for the daemons beside the agents: shorter pulls"`
 	ServiceAccount  string          `split_words:"true" shown:"–" desc:"service account of the pod; its token is not mounted"`
 	ImagePullSecret string          `split_words:"true" shown:"–" desc:"name of the Secret to pull IMAGE with"`
 	PriorityClass   string          `split_words:"true" shown:"–" desc:"priority class of the pod"`
 	NodeSelector    Pairs           `split_words:"true" shown:"–" desc:"machines it may run on: key=value,key=value"`
 	Tolerations     Tolerations     `split_words:"true" shown:"–" desc:"taints it stands: key=value:Effect, key:Effect or key, comma between two"`
+	PodTemplateFile string          `split_words:"true" shown:"–" desc:"file with a part of a pod, which is merged over Bellboard's own: docs/docker.md; read at the start"`
+}
+
+// Connect is how a team's agents and Jenkins come together.
+type Connect string
+
+// The ways to connect.
+const (
+	ConnectInbound Connect = "inbound"
+	ConnectTCP     Connect = "tcp"
+	ConnectSSH     Connect = "ssh"
+	ConnectSwarm   Connect = "swarm"
+)
+
+// scaler is what the decision knows of it: whether the node is registered first.
+func (c Connect) scaler() scaler.Connect {
+	if c == ConnectSwarm {
+		return scaler.Swarm
+	}
+	return scaler.Inbound
+}
+
+// transport is what the pod knows of it.
+func (c Connect) transport() pool.Transport {
+	switch c {
+	case ConnectTCP:
+		return pool.TCP
+	case ConnectSSH:
+		return pool.SSH
+	case ConnectInbound, ConnectSwarm:
+	}
+	return pool.WebSocket
 }
 
 // Every call makes new structs: envconfig writes through pointers, so layers
@@ -88,7 +125,7 @@ type PodSettings struct {
 func builtinGlobal() Global {
 	return Global{
 		PollInterval: time.Second, JenkinsRestartGrace: 5 * time.Minute, Instance: "bellboard", MaxAgents: 100,
-		Listen: ":8080", LogLevel: "info", KubeQPS: 50, KubeBurst: 100,
+		Listen: ":8080", LogLevel: "info", KubeQPS: 50, KubeBurst: 100, SSHCredentials: "jenkins-agent-ssh",
 	}
 }
 
@@ -98,12 +135,12 @@ func builtinLimits() Limits {
 
 func builtinPod(kind scaler.Kind) PodSettings {
 	p := PodSettings{
-		IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, BuildGrace: 10 * time.Minute, Connect: scaler.Inbound,
+		IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, BuildGrace: 10 * time.Minute, Connect: ConnectInbound,
 		Image: pool.DefaultImage, CPU: quantity("1"), Memory: quantity("2Gi"), Docker: pool.DockerNone, CacheSize: quantity("20Gi"),
 		CacheKeep: scaler.SlotKeep,
 	}
 	if kind == scaler.Persistent {
-		p.IdleTimeout, p.Connect, p.Docker = 10*time.Minute, scaler.Swarm, pool.DockerDind
+		p.IdleTimeout, p.Connect, p.Docker = 10*time.Minute, ConnectSwarm, pool.DockerDind
 	}
 	return p
 }

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 
 	"bellboard/pool"
+	"bellboard/queue"
 	"bellboard/scaler"
 )
 
@@ -75,6 +77,9 @@ func (l *loader) team(name string, g *Global) Team {
 			l.overlay(layer, &pod)
 		}
 		l.trace(name, k, &pod)
+		if pod.Connect == ConnectSSH && l.source(name, k, "IMAGE") == "" {
+			pod.Image = pool.DefaultSSHImage
+		}
 		if pod.Namespace == "" {
 			pod.Namespace = g.Namespace
 			l.origin[layersOf(name, k)[3]+"_NAMESPACE"] = l.origin[prefix+"_NAMESPACE"]
@@ -118,7 +123,7 @@ func (c *Config) ScalerTeams() []scaler.Team {
 			p := t.Pods[k]
 			id := scaler.PoolID{Team: t.Name, Kind: k}
 			agents := scaler.Pool{
-				PoolID: id, Connect: p.Connect, Labels: t.labels(k),
+				PoolID: id, Connect: p.Connect.scaler(), Labels: t.labels(k),
 				Berths: t.Berths, IdleTimeout: p.IdleTimeout, StartTimeout: p.StartTimeout,
 				Unlabelled: t.Unlabelled, Spec: hash[id],
 			}
@@ -126,7 +131,7 @@ func (c *Config) ScalerTeams() []scaler.Team {
 				agents.Executors, agents.MaxLifetime = t.Executors, t.MaxLifetime
 			}
 			if (&pool.Spec{PoolID: id, Docker: p.Docker}).HasClaim() {
-				agents.Slots, agents.Namespace, agents.SlotSize, agents.SlotKeep = true, p.Namespace, p.CacheSize.Value(), p.CacheKeep
+				agents.Slots, agents.Namespace, agents.SlotStore, agents.SlotSize, agents.SlotKeep = true, p.Namespace, string(p.Docker), p.CacheSize.Value(), p.CacheKeep
 			}
 			one.Pools = append(one.Pools, agents)
 		}
@@ -139,22 +144,87 @@ func (c *Config) ScalerTeams() []scaler.Team {
 func (c *Config) PoolSpecs() []pool.Spec {
 	var out []pool.Spec
 	for i := range c.Teams {
+		for _, k := range c.Teams[i].Kinds() {
+			out = append(out, c.poolSpec(&c.Teams[i], k))
+		}
+	}
+	return out
+}
+
+func (c *Config) poolSpec(t *Team, k scaler.Kind) pool.Spec {
+	p := t.Pods[k]
+	executors := 1
+	if k == scaler.Persistent {
+		executors = t.Executors
+	}
+	return pool.Spec{
+		Executors: executors, Unlabelled: t.Unlabelled,
+		PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
+		Connect: p.Connect.scaler(), Transport: p.Connect.transport(), Tunnel: c.AgentJenkinsTunnel, SSHSecret: c.SSHSecret,
+		Labels: t.labels(k), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
+		Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass, CacheKeep: p.CacheKeep,
+		BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
+		PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
+		Template: t.templates[k], AllowHost: t.AllowHostDocker,
+		JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,
+	}
+}
+
+// SSH is how Jenkins calls the agents of each team and kind that does not call it.
+func (c *Config) SSH() map[scaler.PoolID]queue.SSH {
+	out := map[scaler.PoolID]queue.SSH{}
+	for _, s := range c.PoolSpecs() {
+		if s.Connect == scaler.Inbound && s.Transport == pool.SSH {
+			out[s.PoolID] = queue.SSH{Domain: pool.SSHService + "." + s.Namespace + ".svc", CredentialsID: c.SSHCredentials, HostKey: c.SSHHostKey}
+		}
+	}
+	return out
+}
+
+// templates reads the pod templates of a team, and notes what is wrong with them.
+func (l *loader) templates(c *Config, t *Team) {
+	t.templates = map[scaler.Kind]*pool.Template{}
+	for _, k := range t.Kinds() {
+		file, variable := t.Pods[k].PodTemplateFile, l.source(t.Name, k, "POD_TEMPLATE_FILE")
+		if variable == "" {
+			continue
+		}
+		if l.read == nil {
+			l.note(variable, "no pod template can be read here; unset it")
+			continue
+		}
+		text, err := l.read(file)
+		if err != nil {
+			l.note(variable, fmt.Sprintf("cannot be read (%v); mount the ConfigMap that holds it, or correct the path", err))
+			continue
+		}
+		template, wrong := pool.ParseTemplate(file, text)
+		if template != nil {
+			t.templates[k] = template
+			wrong = c.poolSpec(t, k).TemplateMistakes()
+		}
+		for _, err := range wrong {
+			l.note(variable, err.Error())
+		}
+	}
+}
+
+// Warnings is what the settings allow and nobody should be surprised by: it is
+// said at every start.
+func (c *Config) Warnings() []string {
+	var out []string
+	for i := range c.Teams {
 		t := &c.Teams[i]
 		for _, k := range t.Kinds() {
 			p := t.Pods[k]
-			executors := 1
-			if k == scaler.Persistent {
-				executors = t.Executors
+			if p.Docker != pool.DockerHost {
+				continue
 			}
-			out = append(out, pool.Spec{
-				Executors: executors, Unlabelled: t.Unlabelled,
-				PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
-				Connect: p.Connect, Labels: t.labels(k), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
-				Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass, CacheKeep: p.CacheKeep,
-				BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
-				PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
-				JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,
-			})
+			name := layersOf(t.Name, k)[3]
+			out = append(out, fmt.Sprintf("%s_DOCKER=host: whoever runs a build on the %s agents of team %s is root of their machine, and the containers of a build outlive it there", name, k, t.Name))
+			if p.RegistryMirror != "" {
+				out = append(out, fmt.Sprintf("%s_REGISTRY_MIRROR does not reach the machine's own Docker: set registry-mirrors in its daemon.json", name))
+			}
 		}
 	}
 	return out
@@ -163,7 +233,7 @@ func (c *Config) PoolSpecs() []pool.Spec {
 // labels are all that the team's agents of that kind carry.
 func (t *Team) labels(k scaler.Kind) []string {
 	out := append(slices.Clone(t.Labels), string(k))
-	if t.Pods[k].Connect == scaler.Swarm {
+	if t.Pods[k].Connect == ConnectSwarm {
 		out = append(out, "swarm")
 	}
 	return unique(out)

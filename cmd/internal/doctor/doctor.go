@@ -34,6 +34,8 @@ const (
 	OK         Result = "ok"
 	Finding    Result = "finding"
 	NotChecked Result = "not checked"
+	// Warning is what somebody asked for and should not forget: nothing is to be done.
+	Warning Result = "warning"
 )
 
 // Check is one thing that was looked at.
@@ -101,6 +103,9 @@ func Run(ctx context.Context, p Parts) Report {
 		agents += len(p.Settings.Teams[i].Kinds())
 	}
 	e.ok("settings", "%d teams with %d kinds of agent, no mistake", len(p.Settings.Teams), agents)
+	for _, w := range p.Settings.Warnings() {
+		e.report.Checks = append(e.report.Checks, Check{"settings", Warning, w, ""})
+	}
 	e.tokenFile()
 	e.jenkins(ctx)
 	e.kubernetes(ctx)

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"bellboard/pool"
 	"bellboard/pool/kubesim"
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
@@ -250,6 +252,13 @@ func TestEachFinding(t *testing.T) {
 			s.jenkins.Submit(jenkinssim.Job{Name: "q", Label: "mac", Duration: time.Hour})
 			status("/wsagents/", http.StatusNotFound)(s)
 		}, nil, []string{checkWebSocket}, "/wsagents/", "proxy"},
+		{"no TCP port", func(s *scene) {
+			status("/tcpSlaveAgentListener/", http.StatusNotFound)(s)
+			s.environ = append(s.environ, "BELLBOARD_TEAM_WEB_CONNECT=tcp")
+		}, nil, []string{checkTCP}, "no port for agents", "instance-identity"},
+		{"no keys for SSH", func(s *scene) {
+			s.environ = append(s.environ, "BELLBOARD_TEAM_WEB_CONNECT=ssh", "BELLBOARD_SSH_SECRET=ssh-keys", "BELLBOARD_SSH_HOST_KEY=ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+		}, nil, []string{"Secret ssh-keys in ci"}, "host_key", "create secret"},
 		{"no Swarm plugin", status("/swarm/", http.StatusNotFound), nil, []string{checkSwarm}, "no Swarm client", "install"},
 		{"a static agent", func(s *scene) { s.jenkins.AddNode(jenkinssim.Node{Name: "old-linux", Labels: "linux"}, false) }, nil, []string{"labels of web"}, "old-linux", "other labels"},
 		{
@@ -358,6 +367,59 @@ func TestVersions(t *testing.T) {
 	} {
 		if older, known := olderThan(tt.version, "2.318"); older != tt.older || known != tt.known {
 			t.Errorf("olderThan(%q) = %t, %t; want %t, %t", tt.version, older, known, tt.older, tt.known)
+		}
+	}
+}
+
+// A way to connect that no team uses may be missing.
+func TestOnlyWhatTeamsNeed(t *testing.T) {
+	s := newScene(t)
+	s.jenkins.PersonDelete("web-e-1111111111") // that it is connected would say more than a page
+	s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		missing := r.URL.Path == "/wsagents/" || r.URL.Path == "/swarm/swarm-client.jar"
+		if missing {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		return missing
+	})
+	r := s.run(t.Context(), false, "BELLBOARD_DEFAULT_CONNECT=tcp")
+	for _, name := range []string{checkWebSocket, checkTCP, checkSwarm} {
+		c := r.Checks[slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == name })]
+		if c.Result != OK || strings.Contains(c.What, "no team needs it") == (name == checkTCP) {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
+// What was asked for and is dangerous is said each time, and is no finding.
+func TestWarnings(t *testing.T) {
+	s := newScene(t)
+	r := s.run(t.Context(), false, "BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true")
+	if got := named(r, Warning); !slices.Equal(got, []string{"settings"}) || len(named(r, Finding)) > 0 {
+		t.Errorf("warnings %q, findings %q", got, named(r, Finding))
+		show(t, r)
+	}
+	var b strings.Builder
+	if err := r.WriteTable(&b); err != nil || !strings.Contains(b.String(), "is root of their machine") || !strings.Contains(b.String(), "1 to remember, 0 to do") {
+		t.Errorf("WriteTable: %v\n%s", err, b.String())
+	}
+}
+
+func TestRemedies(t *testing.T) {
+	for _, tt := range []struct {
+		spec  pool.Spec
+		words string
+		want  string
+	}{
+		{pool.Spec{Docker: pool.DockerNone}, `violates PodSecurity "restricted:latest"`, "enforce=baseline"},
+		{pool.Spec{Docker: pool.DockerSysbox}, `violates PodSecurity "restricted:latest"`, "BELLBOARD_TEAM_WEB_SHOP_PERSISTENT_DOCKER=sysbox needs the standard baseline: kubectl label namespace ci"},
+		{pool.Spec{Docker: pool.DockerHost}, `violates PodSecurity "baseline:latest"`, "enforce=privileged, or set BELLBOARD_TEAM_WEB_SHOP_PERSISTENT_NAMESPACE"},
+		{pool.Spec{Transport: pool.SSH}, `violates PodSecurity "restricted:latest"`, "BELLBOARD_TEAM_WEB_SHOP_PERSISTENT_CONNECT=ssh needs the standard baseline"},
+		{pool.Spec{Docker: pool.DockerUserns}, `pod rejected: RuntimeClass "runc-cgroup-writable" not found`, "BELLBOARD_TEAM_WEB_SHOP_PERSISTENT_DOCKER=userns needs that runtime"},
+	} {
+		tt.spec.PoolID, tt.spec.Namespace = scaler.PoolID{Team: "web-shop", Kind: scaler.Persistent}, "ci"
+		if got := remedyFor(&tt.spec, errors.New(tt.words)); !strings.Contains(got, tt.want) {
+			t.Errorf("remedy for %s, Docker %s: %q does not say %q", tt.words, tt.spec.Docker, got, tt.want)
 		}
 	}
 }

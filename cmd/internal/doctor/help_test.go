@@ -112,7 +112,12 @@ func (s *scene) addNode(name string, id scaler.PoolID, connect bool) {
 
 // serve is Jenkins, with what comes before it.
 func (s *scene) serve(w http.ResponseWriter, r *http.Request) {
-	if !s.before.Load().(func(http.ResponseWriter, *http.Request) bool)(w, r) {
+	if s.before.Load().(func(http.ResponseWriter, *http.Request) bool)(w, r) {
+		return
+	}
+	if r.URL.Path == "/tcpSlaveAgentListener/" {
+		w.Header().Set("X-Jenkins-JNLP-Port", "50000")
+	} else {
 		s.jenkins.ServeHTTP(w, r)
 	}
 }

@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"bellboard/pool"
 	"bellboard/queue"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
@@ -47,6 +49,7 @@ const (
 	checkDisconnect = "Agent/Disconnect"
 	checkDelete     = "Agent/Delete"
 	checkWebSocket  = "WebSocket"
+	checkTCP        = "TCP port"
 	checkSwarm      = "Swarm plugin"
 	checkHook       = "one-build hook"
 	checkProbe      = "probe"
@@ -69,7 +72,7 @@ func (e *exam) jenkins(ctx context.Context) {
 	}
 	hello, ok := e.reach(ctx)
 	if !ok {
-		for _, name := range []string{checkVersion, checkClock, checkUser, checkAddress, checkWebSocket, checkSwarm} {
+		for _, name := range []string{checkVersion, checkClock, checkUser, checkAddress, checkWebSocket, checkTCP, checkSwarm} {
 			e.skip(name, "", "Jenkins does not answer")
 		}
 		rest("Jenkins does not answer")
@@ -99,7 +102,14 @@ func (e *exam) jenkins(ctx context.Context) {
 	}
 	// After the computers are known: an agent that is connected says more than a page.
 	e.webSocket(ctx)
+	e.tcp(ctx)
 	e.swarm(ctx)
+}
+
+// needed reports whether some team's agents are such.
+func (e *exam) needed(such func(*pool.Spec) bool) bool {
+	specs := e.Settings.PoolSpecs()
+	return slices.ContainsFunc(specs, func(s pool.Spec) bool { return such(&s) })
 }
 
 // readable makes the checks of a Jenkins that can be read.
@@ -367,6 +377,10 @@ func known(why string) bool {
 // webSocket looks for the page that agents connect to. It is there for everybody
 // and answers a plain question with 400.
 func (e *exam) webSocket(ctx context.Context) {
+	if !e.needed(func(s *pool.Spec) bool { return s.Connect == scaler.Swarm || s.Transport == pool.WebSocket }) {
+		e.ok(checkWebSocket, "no team needs it")
+		return
+	}
 	a, err := queue.Greet(ctx, e.Jenkins, e.Clock, http.MethodGet, e.Settings.JenkinsURL+"/wsagents/")
 	connected := e.connected(func(c *computer) bool { return !c.swarm() })
 	switch {
@@ -378,19 +392,37 @@ func (e *exam) webSocket(ctx context.Context) {
 		e.ok(checkWebSocket, "agents can connect through Jenkins' web port; no TCP port is needed")
 	case a.Status == http.StatusNotFound:
 		e.finding(checkWebSocket, "run Jenkins in its own container (java -jar jenkins.war), and let a proxy before it pass /wsagents/ on",
-			"Jenkins has no /wsagents/: Bellboard's agents connect by WebSocket only")
+			"Jenkins has no /wsagents/, by which agents connect unless CONNECT=tcp")
 	default:
 		e.skip(checkWebSocket, "let a proxy before Jenkins pass /wsagents/ on", "/wsagents/ answers with status %d", a.Status)
 	}
 }
 
+// tcp looks for the page on which Jenkins tells agents its port. Jenkins has it
+// only while the port is open.
+func (e *exam) tcp(ctx context.Context) {
+	if !e.needed(func(s *pool.Spec) bool { return s.Connect == scaler.Inbound && s.Transport == pool.TCP }) {
+		e.ok(checkTCP, "no team needs it")
+		return
+	}
+	a, err := queue.Greet(ctx, e.Jenkins, e.Clock, http.MethodGet, e.Settings.JenkinsURL+"/tcpSlaveAgentListener/")
+	port := a.Header.Get("X-Jenkins-JNLP-Port")
+	switch {
+	case err != nil:
+		e.skip(checkTCP, "", "%v", err)
+	case a.Status == http.StatusOK && port != "":
+		e.ok(checkTCP, "Jenkins keeps port %s for agents; whether they reach it is not checked", port)
+	case a.Status == http.StatusNotFound:
+		e.finding(checkTCP, "open it in Jenkins (Security, TCP port for inbound agents, fixed: 50000) with the plugin ‘instance-identity’, or set CONNECT=inbound",
+			"Jenkins keeps no port for agents, and agents connect by TCP")
+	default:
+		e.skip(checkTCP, "", "/tcpSlaveAgentListener/ answers with status %d", a.Status)
+	}
+}
+
 // swarm looks for the client that the plugin serves, and that pods fetch.
 func (e *exam) swarm(ctx context.Context) {
-	needed := false
-	for _, s := range e.Settings.PoolSpecs() {
-		needed = needed || s.Connect == scaler.Swarm
-	}
-	if !needed {
+	if !e.needed(func(s *pool.Spec) bool { return s.Connect == scaler.Swarm }) {
 		e.ok(checkSwarm, "no team needs it")
 		return
 	}

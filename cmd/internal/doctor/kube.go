@@ -227,15 +227,21 @@ func remedyFor(s *pool.Spec, err error) string {
 	}
 	switch {
 	case strings.Contains(words, "violates PodSecurity"):
-		if s.Docker == pool.DockerDind {
-			return fmt.Sprintf("Docker in Docker is privileged: kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged, or set %s to such a namespace, or %s=none",
-				s.Namespace, setting("NAMESPACE"), setting("DOCKER"))
+		if standard := s.PodSecurity(); standard != "restricted" {
+			why, instead := setting("DOCKER")+"="+string(s.Docker), setting("DOCKER")+"=none"
+			if standard != s.Docker.PodSecurity() {
+				why, instead = setting("CONNECT")+"=ssh", setting("CONNECT")+"=inbound"
+			}
+			return fmt.Sprintf("%s needs the standard %s: kubectl label namespace %s pod-security.kubernetes.io/enforce=%[2]s, or set %[4]s to such a namespace, or %[5]s",
+				why, standard, s.Namespace, setting("NAMESPACE"), instead)
 		}
 		return fmt.Sprintf("kubectl label namespace %s pod-security.kubernetes.io/enforce=baseline, or set %s to another namespace", s.Namespace, setting("NAMESPACE"))
 	case strings.Contains(words, "exceeded quota"), strings.Contains(words, "failed quota"):
 		return "raise the quota, wait for room in it, or lower the team's CPU, MEMORY or MAX_AGENTS"
 	case strings.Contains(words, "PriorityClass"):
 		return "make the priority class " + s.PriorityClass + ", or correct " + setting("PRIORITY_CLASS")
+	case strings.Contains(words, "RuntimeClass"):
+		return fmt.Sprintf("%s=%s needs that runtime on the machines (docs/docker.md); install it, or choose another mode", setting("DOCKER"), s.Docker)
 	case strings.Contains(words, "service account"), strings.Contains(words, "serviceaccount"):
 		return fmt.Sprintf("kubectl -n %s create serviceaccount %s, or correct %s", s.Namespace, s.ServiceAccount, setting("SERVICE_ACCOUNT"))
 	case apierrors.IsNotFound(err):
@@ -257,6 +263,9 @@ func secretsOf(specs []pool.Spec) (out []secretUse) {
 		s := &specs[i]
 		if s.Connect == scaler.Swarm {
 			out = append(out, secretUse{s.Namespace, s.SwarmPasswordSecret, "the Swarm user's password, under the key password"})
+		}
+		if s.Connect == scaler.Inbound && s.Transport == pool.SSH {
+			out = append(out, secretUse{s.Namespace, s.SSHSecret, "the agents' SSH keys, under the keys authorized_keys and host_key"})
 		}
 		if s.ImagePullSecret != "" {
 			out = append(out, secretUse{s.Namespace, s.ImagePullSecret, "what IMAGE is pulled with"})

@@ -10,7 +10,7 @@ import (
 )
 
 // order puts what asks for something last, where a terminal stops.
-var order = []Result{OK, NotChecked, Finding}
+var order = []Result{OK, NotChecked, Warning, Finding}
 
 // WriteTable writes the report for people: every check, findings last.
 func (r *Report) WriteTable(w io.Writer) error {
@@ -42,7 +42,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, d := range r.Did {
 		b.WriteString("  " + line(d) + "\n")
 	}
-	fmt.Fprintf(&b, "\n%d ok, %d not checked, %d to do\n", r.Count(OK), r.Count(NotChecked), r.Count(Finding))
+	fmt.Fprintf(&b, "\n%d ok, %d not checked, ", r.Count(OK), r.Count(NotChecked))
+	if n := r.Count(Warning); n > 0 {
+		fmt.Fprintf(&b, "%d to remember, ", n)
+	}
+	fmt.Fprintf(&b, "%d to do\n", r.Count(Finding))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -54,8 +58,9 @@ func (r *Report) WriteJSON(w io.Writer) error {
 
 		OK         int `json:"ok"`
 		NotChecked int `json:"notChecked"`
+		Warnings   int `json:"warnings"`
 		Findings   int `json:"findings"`
-	}{Report{Checks: slices.Clone(r.Checks), Did: r.Did}, r.Count(OK), r.Count(NotChecked), r.Count(Finding)}
+	}{Report{Checks: slices.Clone(r.Checks), Did: r.Did}, r.Count(OK), r.Count(NotChecked), r.Count(Warning), r.Count(Finding)}
 	slices.SortStableFunc(out.Checks, func(a, b Check) int { return slices.Index(order, a.Result) - slices.Index(order, b.Result) })
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

@@ -1,6 +1,7 @@
 // Credentials of agents in the Jenkins store: a user with a password, and a user
 // with an SSH key without a passphrase, for agents of your own that Jenkins calls by
-// SSH. Bellboard's agents call Jenkins and need neither. Runs at every start of
+// SSH. Bellboard's agents call Jenkins and need neither, but those of CONNECT=ssh the
+// second. Runs at every start of
 // Jenkins; needs the plugins credentials and ssh-credentials.
 //
 // They come from the files agent-password and agent-ssh-key; what has no file is

@@ -1,0 +1,112 @@
+package house
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bellboard/cmd/internal/app"
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler/clock"
+)
+
+// plugin is Jenkins' plugin that calls agents: it answers the order to launch one, and
+// finds the pod by the name of its host, if it runs.
+type plugin struct {
+	h        *House
+	next     http.RoundTripper
+	launched map[string]int // by agent: how often that was asked for
+	found    int
+}
+
+func (p *plugin) RoundTrip(r *http.Request) (*http.Response, error) {
+	path, order := strings.CutSuffix(r.URL.Path, "/launchSlaveAgent")
+	if !order {
+		return p.next.RoundTrip(r)
+	}
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	p.h.mu.Lock()
+	p.launched[name]++
+	p.h.mu.Unlock()
+	p.h.agents.mu.Lock()
+	agent := p.h.agents.byName[name]
+	p.h.agents.mu.Unlock()
+	if agent != nil {
+		p.call(agent)
+	}
+	answer := &http.Response{StatusCode: http.StatusFound, Header: http.Header{"X-Jenkins": {"2.568.1"}, "Location": {path + "/log"}}, Body: http.NoBody, Request: r}
+	if r.Body != nil {
+		_, _ = io.Copy(io.Discard, r.Body) // as a server does
+		_ = r.Body.Close()
+	}
+	return answer, nil
+}
+
+// call connects a pod's agent to its node.
+func (p *plugin) call(agent *process) {
+	agent.mu.Lock()
+	defer agent.mu.Unlock()
+	name := agent.pod.Name
+	if agent.over || agent.ch != nil {
+		return
+	}
+	ch, err := p.h.Jenkins.Connect(name, p.h.Jenkins.Secret(name), string(agent.pod.UID))
+	if err != nil {
+		return
+	}
+	agent.ch = ch
+	p.h.mu.Lock()
+	p.found++
+	p.h.mu.Unlock()
+}
+
+// TestSSH: agents that Jenkins calls are launched when they run, take a build each,
+// and go.
+func TestSSH(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const builds = 6
+		h, err := New(t.Context(), Config{Clock: clock.Real(), Seed: 5, Loads: []Load{}, Environ: []string{
+			"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_CONNECT=ssh",
+			"BELLBOARD_SSH_SECRET=" + swarmSecret, // the one that a person has made
+			"BELLBOARD_SSH_HOST_KEY=ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		p := &plugin{h: h, launched: map[string]int{}}
+		d, err := h.make(func(parts *app.Parts) {
+			p.next = parts.Jenkins
+			parts.Jenkins = p
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		d.cancel, h.daemon = cancel, d
+		go func() {
+			defer close(d.done)
+			d.err = d.app.Run(ctx)
+		}()
+		time.Sleep(10 * time.Minute) // berths are older than what Jenkins tries by itself
+		for range builds {
+			h.Jenkins.Submit(jenkinssim.Job{Name: "app", Label: "linux", Duration: time.Minute})
+		}
+		s, err := h.evening(t.Context())
+		if err != nil {
+			t.Errorf("the builds did not end: %v", err)
+		}
+		if s.BuildsFinished != builds || s.BuildsKilled+s.BuildsLost+s.OrphansLeft > 0 || p.found != builds {
+			t.Errorf("of %d builds %d finished on %d agents, %d were killed, %d lost; left %v; %v", builds, s.BuildsFinished, p.found, s.BuildsKilled, s.BuildsLost, s.Left, p.launched)
+		}
+		for name, n := range p.launched {
+			if n > 2 {
+				t.Errorf("Jenkins was asked to call %s %d times", name, n)
+			}
+		}
+	})
+}

@@ -1,0 +1,156 @@
+//go:build e2e
+
+package kustomize
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	kyaml "sigs.k8s.io/yaml"
+
+	"bellboard/cmd/internal/kube"
+	"bellboard/pool"
+	"bellboard/scaler"
+)
+
+// TestOnARealAPIServer: it takes every object of every set-up, and the pods of
+// every Docker mode under just the Pod Security Standard that is said to be enough.
+func TestOnARealAPIServer(t *testing.T) {
+	cluster, err := kube.Start(t.Context(), kube.Options{Dir: t.TempDir()})
+	if errors.Is(err, kube.ErrNotBuilt) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	k, ctx := cluster.Client(), t.Context()
+	groups, err := restmapper.GetAPIGroupResources(k.Discovery())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapper := restmapper.NewDiscoveryRESTMapper(groups)
+	for _, name := range SetUps() {
+		t.Run(name, func(t *testing.T) {
+			text, err := Build(ctx, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			apply(ctx, t, cluster.Admin(), mapper, text)
+		})
+	}
+
+	for _, name := range []string{"runc-cgroup-writable", "sysbox-runc"} {
+		class := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Handler: name}
+		if _, err := k.NodeV1().RuntimeClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	levels := []string{"restricted", "baseline", "privileged"}
+	for _, level := range levels {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: level, Labels: map[string]string{"pod-security.kubernetes.io/enforce": level}}}
+		if _, err := k.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, kind := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
+		for _, docker := range append(pool.DockerModes(), "over ssh") {
+			t.Run(string(kind)+"-"+string(docker), func(t *testing.T) {
+				ssh := docker == "over ssh"
+				if ssh {
+					docker = pool.DockerNone
+				}
+				s := pool.Spec{
+					PoolID: scaler.PoolID{Team: "web", Kind: kind}, Instance: "ci", Docker: docker, BuildGrace: 10 * time.Minute, JenkinsURL: "http://jenkins/",
+					CPU: resource.MustParse("1"), Memory: resource.MustParse("2Gi"), RegistryMirror: "http://mirror:5000",
+				}
+				if ssh {
+					s.Transport, s.SSHSecret = pool.SSH, "agent-ssh"
+				}
+				enough := false
+				for _, level := range levels {
+					enough = enough || level == s.PodSecurity()
+					s.Namespace = level
+					refused := judge(ctx, t, cluster, s)
+					if refused != nil && !strings.Contains(refused.Error(), "violates PodSecurity") {
+						t.Errorf("under %s: %v", level, refused)
+					}
+					if (refused == nil) != enough {
+						t.Errorf("under %s, with %s said to be enough: %v", level, s.PodSecurity(), refused)
+					}
+				}
+			})
+		}
+	}
+}
+
+// judge asks for a pod, and waits until the namespace has what a pod needs.
+func judge(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, s pool.Spec) error {
+	t.Helper()
+	for range 100 {
+		answers, err := pool.Rehearse(ctx, cluster.Client(), s, "web-x-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := answers[0].Err; err == nil || !strings.Contains(err.Error(), "serviceaccount") {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return errors.New("no service account")
+}
+
+// apply gives the server every object, strictly: a field that it does not know is
+// an error.
+func apply(ctx context.Context, t *testing.T, cfg *rest.Config, mapper meta.RESTMapper, text []byte) {
+	t.Helper()
+	client, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text))); ; {
+		doc, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := &unstructured.Unstructured{}
+		if err := kyaml.Unmarshal(doc, &o.Object); err != nil {
+			t.Fatal(err)
+		}
+		kind := o.GroupVersionKind()
+		m, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var to dynamic.ResourceInterface = client.Resource(m.Resource)
+		if m.Scope.Name() == meta.RESTScopeNameNamespace {
+			to = client.Resource(m.Resource).Namespace(o.GetNamespace())
+		}
+		if _, err := to.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: "test", Force: true}); err != nil {
+			t.Errorf("%s %s: %v", kind.Kind, o.GetName(), err)
+		}
+	}
+}

@@ -1,0 +1,235 @@
+package pool
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"bellboard/scaler"
+)
+
+// good is a template of what teams ask for, and of nothing that they must not.
+const good = `# Java with a cache, and a database beside the build
+apiVersion: v1
+kind: Pod
+metadata:
+  labels: {cost-centre: "42"}
+spec:
+  terminationGracePeriodSeconds: 900
+  dnsConfig:
+    options: [{name: ndots, value: "1"}]
+  initContainers:
+  - name: database
+    image: postgres:18
+    restartPolicy: Always
+    env: [{name: POSTGRES_HOST_AUTH_METHOD, value: trust}]
+    resources:
+      requests: {cpu: 100m, memory: 256Mi}
+    securityContext:
+      runAsUser: 999
+      runAsNonRoot: true
+      allowPrivilegeEscalation: false
+      capabilities: {drop: [ALL]}
+      seccompProfile: {type: RuntimeDefault}
+  - name: dind
+    image: registry.example/docker:29-dind
+    startupProbe: {failureThreshold: 300}
+    resources:
+      limits: {memory: 4Gi}
+  containers:
+  - name: agent
+    env: [{name: MAVEN_OPTS, value: -Xmx1g}]
+    volumeMounts: [{name: maven, mountPath: /home/jenkins/.m2}]
+  volumes:
+  - name: maven
+    emptyDir: {}
+  - name: workspace
+    emptyDir: null
+    ephemeral:
+      volumeClaimTemplate:
+        spec:
+          accessModes: [ReadWriteOnce]
+          resources: {requests: {storage: 20Gi}}
+`
+
+func parsed(t *testing.T, text string) *Template {
+	t.Helper()
+	out, mistakes := ParseTemplate("pod.yaml", []byte(text))
+	if mistakes != nil {
+		t.Fatal(mistakes)
+	}
+	return out
+}
+
+func texts(errs []error) string {
+	var out []string
+	for _, err := range errs {
+		out = append(out, err.Error())
+	}
+	return strings.Join(out, "\n")
+}
+
+func TestTemplate(t *testing.T) {
+	s := specOf(scaler.Persistent, scaler.Inbound, DockerDind)
+	plain := Build(s, "web-p-4kx7q2m9ab")
+	s.Template = parsed(t, good)
+	if m := s.TemplateMistakes(); m != nil {
+		t.Fatalf("it refuses:\n%s", texts(m))
+	}
+	decoded := &corev1.Pod{}
+	pod := Build(s, "web-p-4kx7q2m9ab")
+	golden(t, "template", pod, decoded)
+	invariants(t, decoded, DockerDind)
+	var names []string
+	for i := range pod.Spec.InitContainers {
+		names = append(names, pod.Spec.InitContainers[i].Name)
+	}
+	if diff := cmp.Diff([]string{"docker-cli", "dind", "database"}, names); diff != "" {
+		t.Errorf("what begins before the agent (-want +got):\n%s", diff)
+	}
+	if len(pod.Spec.Containers) != 1 || pod.Annotations[AnnotationSpecHash] == plain.Annotations[AnnotationSpecHash] {
+		t.Errorf("%d containers, hash %s as before", len(pod.Spec.Containers), pod.Annotations[AnnotationSpecHash])
+	}
+	if again := Build(s, "web-p-4kx7q2m9ab"); !cmp.Equal(pod, again) {
+		t.Error("it makes another pod each time")
+	}
+}
+
+// Each row is a file, and the whole of what is said of it.
+func TestTemplatesThatAreNone(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"nothing", "", "empty; write the part of a pod that is to differ"},
+		{"no YAML", "spec: [", "yaml: line 1: did not find expected node content"},
+		{"two pods", "kind: Pod\n---\nkind: Pod\n", "more than one document; leave one pod in it"},
+		{"another kind", "apiVersion: apps/v1\nkind: Deployment\n", "line 2: kind: a template is a Pod of v1, or leaves both out"},
+		{
+			"unknown fields, all of them", "spec:\n  nodeSelektor: {}\n  containers:\n  - name: agent\n    volumeMounts:\n    - mountpath: /x\n      name: x\n",
+			"line 6: spec.containers[0].volumeMounts[0].mountpath: a pod has no such field; kubectl explain pod.spec.containers.volumeMounts lists those it has\n" +
+				"line 2: spec.nodeSelektor: a pod has no such field; kubectl explain pod.spec lists those it has",
+		},
+		{"a field at the wrong place", "nodeSelector: {disk: ssd}\n", "line 1: nodeSelector: a pod has no such field; kubectl explain pod lists those it has"},
+		{"a word for a number", "spec:\n  terminationGracePeriodSeconds: long\n", "line 2: spec.terminationGracePeriodSeconds: cannot be a string"},
+		{"the same key twice", "spec:\n  hostPID: true\n  hostPID: false\n", `yaml: unmarshal errors: line 3: key "hostPID" already set in map`},
+		{"a directive", "spec:\n  containers:\n  - name: agent\n    $patch: delete\n", "line 4: spec.containers[0].$patch: a pod has no such field; kubectl explain pod.spec.containers lists those it has"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, mistakes := ParseTemplate("pod.yaml", []byte(tt.text))
+			if got := texts(mistakes); got != tt.want || out != nil {
+				t.Errorf("said:\n%s\nwant:\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+// Each row is a template, and the fields that it is refused for.
+func TestTemplateMistakes(t *testing.T) {
+	agent := func(text string) string { return "spec:\n  containers:\n  - name: agent\n    " + text }
+	dind := func(text string) string { return "spec:\n  initContainers:\n  - name: dind\n    " + text }
+	added := func(text string) string {
+		return "spec:\n  initContainers:\n  - name: db\n    image: db:1\n    resources: {requests: {cpu: 1, memory: 1Gi}}\n    " + text
+	}
+	for _, tt := range []struct {
+		name, text string
+		want       string // "line field", a line each
+		docker     DockerMode
+		allow      bool
+	}{
+		{name: "nothing", text: "spec: {}"},
+		{name: "a name", text: "metadata: {name: x}", want: "1 metadata"},
+		{name: "a namespace", text: "metadata:\n  namespace: x", want: "2 metadata.namespace"},
+		{name: "an owner", text: "metadata:\n  ownerReferences: [{kind: Pod, name: x, uid: x, apiVersion: v1}]", want: "1 metadata"},
+		{name: "its labels", text: "metadata:\n  labels:\n    bellboard.dev/team: x\n    app.kubernetes.io/name: null\n    bellboard.dev/new: x", want: "3 metadata.labels[bellboard.dev/team]\n4 metadata.labels[app.kubernetes.io/name]\n5 metadata.labels[bellboard.dev/new]"},
+		{name: "its annotations", text: "metadata:\n  annotations: {karpenter.sh/do-not-disrupt: \"false\"}", want: "2 metadata.annotations[karpenter.sh/do-not-disrupt]"},
+		{name: "a restart", text: "spec: {restartPolicy: OnFailure}", want: "1 spec.restartPolicy"},
+		{name: "a token", text: "spec: {automountServiceAccountToken: true}", want: "1 spec.automountServiceAccountToken"},
+		{name: "a token by leaving it open", text: "spec: {automountServiceAccountToken: null}", want: "1 spec.automountServiceAccountToken"},
+		{name: "service links", text: "spec: {enableServiceLinks: true}", want: "1 spec.enableServiceLinks"},
+		{name: "a short grace", text: "spec:\n  terminationGracePeriodSeconds: 599", want: "2 spec.terminationGracePeriodSeconds"},
+		{name: "an end", text: "spec: {activeDeadlineSeconds: 3600}", want: "1 spec.activeDeadlineSeconds"},
+		{name: "a machine", text: "spec: {nodeName: n1}", want: "1 spec.nodeName"},
+		{name: "the machine's network", text: "spec: {hostNetwork: true, hostPID: true, hostIPC: true}", want: "1 spec.hostNetwork\n1 spec.hostPID\n1 spec.hostIPC"},
+		{name: "allowed", text: "spec: {hostNetwork: true, volumes: [{name: x, hostPath: {path: /x}}]}", allow: true},
+		{name: "another group", text: "spec: {securityContext: {fsGroup: 0}}", want: "1 spec.securityContext.fsGroup"},
+		{name: "a user namespace for a privileged daemon", text: "spec: {hostUsers: false}", want: "1 spec.hostUsers"},
+		{name: "no user namespace", text: "spec: {hostUsers: true}", docker: DockerUserns, want: "1 spec.hostUsers"},
+		{name: "a runtime of that kind by another name", text: "spec: {runtimeClassName: mine}", docker: DockerUserns},
+		{name: "Sysbox under containerd", text: "spec: {hostUsers: false}", docker: DockerSysbox},
+		{name: "a directory of the machine", text: "spec:\n  volumes:\n  - name: x\n    hostPath: {path: /x}", want: "4 spec.volumes[x].hostPath"},
+		{name: "its socket only for who is allowed", text: "spec: {}", docker: DockerHost, allow: true},
+		{name: "two sources", text: "spec: {volumes: [{name: tmp, ephemeral: {}}]}", want: "1 spec.volumes[tmp]"},
+		{name: "a size", text: "spec: {volumes: [{name: tmp, emptyDir: {sizeLimit: 1Gi}}]}"},
+		{name: "the secret's volume", text: "spec: {volumes: [{name: agent-secret, secret: {secretName: x}}]}", want: "1 spec.volumes[agent-secret]"},
+		{name: "Docker's data elsewhere", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: {claimName: x}, emptyDir: null}]}", want: "1 spec.volumes[docker-data]"},
+		{name: "no volumes", text: "spec: {volumes: null}", want: strings.TrimSpace(strings.Repeat("1 spec.volumes[x]\n", 7))},
+		{name: "no containers", text: "spec: {containers: null}", want: "1 spec.containers[agent]"},
+		{name: "another start", text: agent("command: [bash]\n    args: null"), want: "4 spec.containers[agent].command\n5 spec.containers[agent].args"},
+		{name: "another image", text: agent("image: x"), want: "4 spec.containers[agent].image"},
+		{name: "no preStop", text: agent("lifecycle: null"), want: "4 spec.containers[agent].lifecycle.preStop"},
+		{name: "another preStop", text: agent("lifecycle: {preStop: {sleep: {seconds: 1}}}"), want: "4 spec.containers[agent].lifecycle.preStop"},
+		{name: "a postStart", text: agent("lifecycle: {postStart: {exec: {command: [x]}}}")},
+		{name: "a liveness probe", text: agent("livenessProbe: {exec: {command: [x]}}"), want: "4 spec.containers[agent].livenessProbe"},
+		{name: "a privileged agent", text: agent("securityContext: {privileged: true}"), want: "4 spec.containers[agent].securityContext.privileged"},
+		{name: "the image's variables", text: agent("env: [{name: JENKINS_URL, value: x}]"), want: "4 spec.containers[agent].env[JENKINS_URL]"},
+		{name: "a Docker for everybody", text: agent("env: [{name: DOCKER_HOST, value: \"tcp://x:2375\"}]"), docker: DockerNone, want: "4 spec.containers[agent].env[DOCKER_HOST]"},
+		{name: "another Docker", text: agent("env: [{name: DOCKER_HOST, value: \"tcp://x:2375\"}]"), want: "4 spec.containers[agent].env[DOCKER_HOST]"},
+		{name: "another workspace", text: agent("volumeMounts: [{name: tmp, mountPath: /home/jenkins/agent}]"), want: "4 spec.containers[agent].volumeMounts[/home/jenkins/agent]"},
+		{name: "Docker's data for the agent", text: agent("volumeMounts: [{name: docker-data, mountPath: /var/lib/docker}]"), want: "4 spec.containers[agent].volumeMounts[/var/lib/docker]"},
+		{name: "no requests", text: agent("resources: {requests: null}"), want: "4 spec.containers[agent].resources.requests.cpu\n4 spec.containers[agent].resources.requests.memory"},
+		{name: "other requests", text: agent("resources: {requests: {cpu: 3}}")},
+		{name: "another daemon", text: dind("args: [dockerd]"), want: "4 spec.initContainers[dind].args"},
+		{name: "an unprivileged daemon", text: dind("securityContext: {privileged: false}"), want: "4 spec.initContainers[dind].securityContext"},
+		{name: "a daemon that is not waited for", text: dind("startupProbe: null"), want: "4 spec.initContainers[dind].startupProbe"},
+		{name: "a daemon that is waited for longer", text: dind("startupProbe: {failureThreshold: 600}")},
+		{name: "a daemon that ends first", text: dind("restartPolicy: null"), want: "4 spec.initContainers[dind].restartPolicy"},
+		{name: "a daemon with a liveness probe", text: dind("livenessProbe: {exec: {command: [x]}}"), want: "4 spec.initContainers[dind].livenessProbe"},
+		{name: "a daemon that is not there", text: dind("resources: {}"), docker: DockerNone, want: "3 spec.initContainers[dind]"},
+		{name: "an image for the daemon", text: dind("image: x")},
+		{name: "one more", text: added("restartPolicy: Always")},
+		{name: "one more that stays", text: "spec:\n  containers:\n  - {name: db, image: x, resources: {requests: {cpu: 1, memory: 1Gi}}}", want: "3 spec.containers[db]"},
+		{name: "one more without requests", text: "spec:\n  initContainers:\n  - {name: db, image: x}", want: "3 spec.initContainers[db].resources.requests.cpu\n3 spec.initContainers[db].resources.requests.memory"},
+		{name: "one more with the secret", text: added("volumeMounts: [{name: agent-secret, mountPath: /s}]"), want: "6 spec.initContainers[db].volumeMounts[/s]"},
+		{name: "one more daemon", text: added("volumeMounts: [{name: docker-data, mountPath: /var/lib/docker}]\n    securityContext: {privileged: true}"), want: "6 spec.initContainers[db].volumeMounts[/var/lib/docker]\n7 spec.initContainers[db].securityContext.privileged"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			docker := tt.docker
+			if docker == "" {
+				docker = DockerDind
+			}
+			s := specOf(scaler.Ephemeral, scaler.Inbound, docker)
+			s.Template, s.AllowHost = parsed(t, tt.text), tt.allow
+			var got []string
+			for _, err := range s.TemplateMistakes() {
+				m, ok := errors.AsType[*TemplateMistake](err)
+				if !ok {
+					t.Fatal(err)
+				}
+				if m.Remedy == "" || !strings.HasPrefix(m.Error(), "line ") {
+					t.Errorf("%q has no line or no remedy", m)
+				}
+				field := m.Field
+				if tt.name == "no volumes" {
+					field = "spec.volumes[x]"
+				}
+				got = append(got, strings.TrimSpace(strings.TrimPrefix(strings.SplitN(m.Error(), ":", 2)[0], "line")+" "+field))
+			}
+			if diff := cmp.Diff(tt.want, strings.Join(got, "\n")); diff != "" {
+				t.Errorf("refused (-want +got):\n%s\n%s", diff, texts(s.TemplateMistakes()))
+			}
+			if tt.want == "" {
+				Build(s, "web-e-1")
+			}
+		})
+	}
+}
+
+func TestNewNamesMistakesOfTemplates(t *testing.T) {
+	s := specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)
+	s.Template = parsed(t, "spec:\n  restartPolicy: Always\n  nodeName: x\n")
+	_, err := New(Config{Instance: "ci", Specs: []Spec{s}})
+	if err == nil || !strings.Contains(err.Error(), "team web, ephemeral: pod.yaml: line 2: spec.restartPolicy: ") || !strings.Contains(err.Error(), "pod.yaml: line 3: spec.nodeName: ") {
+		t.Errorf("New: %v", err)
+	}
+}
