@@ -148,24 +148,24 @@ func TestOneBuild(t *testing.T) {
 		name              string
 		hook              bool
 		denied            []string
-		agents, sights    int // agents used, and ticks that saw one at work and unmarked
+		agents, marks     int // agents used, and how many of them Bellboard marked
 		second, countedAs int // second builds, as Jenkins and as Bellboard count them
 	}{
 		{name: "hook", hook: true, agents: 4},
 		{name: "hook alone", hook: true, denied: []string{"hudson.model.Computer.Disconnect"}, agents: 4},
-		{name: "marked at first sight", agents: 4, sights: 4},
-		{name: "neither", denied: []string{"hudson.model.Computer.Disconnect"}, agents: 1, sights: 48, second: 3, countedAs: 3},
+		{name: "marked at first sight", agents: 4, marks: 4},
+		{name: "neither", denied: []string{"hudson.model.Computer.Disconnect"}, agents: 1, second: 3, countedAs: 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				sights, counted := 0, 0
+				marked, counted := map[string]time.Time{}, 0
 				h, err := New(t.Context(), Config{
 					Clock: clock.Real(), Hook: tt.hook, Loads: []Load{},
 					Environ: []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral"},
 					Record: func(tick scaler.Tick) {
-						for i := range tick.Plan.Agents {
-							if tick.Plan.Agents[i].Class == scaler.Busy {
-								sights++
+						for _, o := range tick.Outcomes {
+							if o.Action.Reason == scaler.ReasonOneBuild && o.Result == scaler.Done {
+								marked[o.Action.Agent] = tick.At
 							}
 						}
 						for _, n := range tick.Facts.SecondBuilds {
@@ -189,13 +189,16 @@ func TestOneBuild(t *testing.T) {
 				nodes := map[string]bool{}
 				for _, b := range h.Jenkins.Builds() {
 					nodes[b.Node] = true
+					if at, ok := marked[b.Node]; ok && at.Sub(b.Started) > time.Second {
+						t.Errorf("%s was marked %s after its build began, want the first look after", b.Node, at.Sub(b.Started))
+					}
 				}
 				st := h.Jenkins.Stats()
 				if st.Succeeded != 4 || len(nodes) != tt.agents || st.SecondBuilds != tt.second {
 					t.Errorf("%d builds succeeded on %d agents, %d as second ones; want 4 on %d, %d", st.Succeeded, len(nodes), st.SecondBuilds, tt.agents, tt.second)
 				}
-				if sights != tt.sights || counted != tt.countedAs {
-					t.Errorf("agents were seen at work and unmarked %d times, and %d second builds were counted; want %d and %d", sights, counted, tt.sights, tt.countedAs)
+				if len(marked) != tt.marks || counted != tt.countedAs {
+					t.Errorf("%d agents were marked, and %d second builds counted; want %d and %d", len(marked), counted, tt.marks, tt.countedAs)
 				}
 			})
 		})
