@@ -531,15 +531,15 @@ func (s *stage) intruder() {
 		Description: scaler.Describe("bellboard", scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, false),
 	}, true)
 	s.id = s.submit("work", work)
-	go s.stranger(ch)
+	go s.stranger(s.name, ch)
 }
 
 // stranger is that agent's process: it comes back as its row says, and ends
 // when all builds have ended.
-func (s *stage) stranger(ch *jenkinssim.Channel) {
+func (s *stage) stranger(name string, ch *jenkinssim.Channel) {
 	for {
 		s.mu.Lock()
-		over, wait := s.over, time.Until(s.back[s.name])
+		over, wait := s.over, time.Until(s.back[name])
 		s.mu.Unlock()
 		if over {
 			if ch != nil {
@@ -556,7 +556,7 @@ func (s *stage) stranger(ch *jenkinssim.Channel) {
 			}
 		}
 		if ch == nil && wait <= 0 {
-			ch, _ = s.Jenkins.Connect(s.name, s.Jenkins.Secret(s.name), s.name)
+			ch, _ = s.Jenkins.Connect(name, s.Jenkins.Secret(name), name)
 		}
 	}
 }
