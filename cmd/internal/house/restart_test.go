@@ -404,6 +404,16 @@ func (s *stage) hired() {
 	s.agent()
 }
 
+// atWork has a build run on its agent. A tick may see it busy a moment before:
+// when its executor has the item and has not begun.
+func (s *stage) atWork() {
+	s.hired()
+	s.reaches(scaler.Busy)
+	for s.Jenkins.Stats().Running == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // agent waits for the pod of the agent in the light.
 func (s *stage) agent() {
 	s.Helper()
@@ -433,8 +443,7 @@ func (s *stage) stuck() {
 }
 
 func (s *stage) disrupted() {
-	s.hired()
-	s.reaches(scaler.Busy)
+	s.atWork()
 	s.Cluster.Disrupt("ci", s.name)
 }
 
@@ -448,8 +457,7 @@ func (s *stage) drained() {
 }
 
 func (s *stage) cutAtWork() {
-	s.hired()
-	s.reaches(scaler.Busy)
+	s.atWork()
 	s.keep(s.name, ever)
 	s.cut(s.name)
 }
@@ -479,8 +487,7 @@ func (s *stage) wanted() {
 
 // resuming has a build wait for its agent after an earlier restart.
 func (s *stage) resuming() {
-	s.hired()
-	s.reaches(scaler.Busy)
+	s.atWork()
 	if s.how == inbound {
 		s.reaches(scaler.Draining)
 	}
@@ -496,8 +503,7 @@ func (s *stage) ended() {
 }
 
 func (s *stage) held() {
-	s.hired()
-	s.reaches(scaler.Busy)
+	s.atWork()
 	s.Jenkins.PersonOffline(s.name, "looking at it")
 }
 
@@ -505,14 +511,12 @@ func (s *stage) letGo() { s.Jenkins.PersonOnline(s.name) }
 
 // leaving: somebody deletes its pod, which lives for ten minutes more.
 func (s *stage) leaving() {
-	s.hired()
-	s.reaches(scaler.Busy)
+	s.atWork()
 	s.Cluster.Delete("ci", s.name, "chaos", 20*minute)
 }
 
 func (s *stage) lost() {
-	s.hired()
-	s.reaches(scaler.Busy)
+	s.atWork()
 	s.Cluster.Delete("ci", s.name, "chaos", 0)
 }
 
