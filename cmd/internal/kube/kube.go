@@ -167,8 +167,14 @@ func (c *ControlPlane) Stop() error {
 func (c *ControlPlane) keeps() bool { return os.Getenv("BELLBOARD_KUBE_KEEP") != "" }
 
 // StopAPIServer ends the API server as a crash does: every connection breaks,
-// and what is stored stays.
+// and what is stored stays. The controllers end with it: one that is not yet up
+// would give up by itself when the next API server answers it before it knows
+// who may do what.
 func (c *ControlPlane) StopAPIServer() {
+	for _, p := range c.controllers {
+		p.kill()
+	}
+	c.controllers = nil
 	if c.apiserver != nil {
 		c.apiserver.kill()
 		c.apiserver = nil
@@ -229,10 +235,6 @@ func (c *ControlPlane) startEtcd() error {
 }
 
 func (c *ControlPlane) startControllers() error {
-	for _, p := range c.controllers {
-		p.kill()
-	}
-	c.controllers = nil
 	files, err := c.writeConfigs()
 	if err != nil {
 		return err
@@ -244,6 +246,7 @@ func (c *ControlPlane) startControllers() error {
 			"--root-ca-file=" + c.pki.file("ca.crt"), "--kube-api-qps=500", "--kube-api-burst=1000",
 			"--controllers=garbage-collector-controller,pod-garbage-collector-controller,namespace-controller," +
 				"resourcequota-controller,serviceaccount-controller,disruption-controller," +
+				"deployment-controller,replicaset-controller," +
 				"persistentvolume-binder-controller,persistentvolumeclaim-protection-controller,persistentvolume-protection-controller",
 			"--pvclaimbinder-sync-period=2s", "--min-resync-period=1m",
 		},
