@@ -262,9 +262,15 @@ func (a *agents) run(ctx context.Context, p *process) {
 	}
 }
 
+var errNoPassword = errors.New("no password to register with")
+
 func (a *agents) connect(ctx context.Context, cmd command, p *process) (*jenkinssim.Channel, error) {
-	secret := ""
+	secret := a.pods.Secret(ctx, p.pod.Namespace, cmd.secret, cmd.key)
 	if cmd.swarm {
+		if secret == "" {
+			return nil, errNoPassword
+		}
+		// What Jenkins answers to the one who has the password.
 		var err error
 		secret, err = a.jenkins.CreateSwarm(jenkinssim.SwarmAgent{
 			Name: cmd.name, Description: cmd.description, Labels: cmd.labels, Executors: cmd.executors, Exclusive: cmd.exclusive,
@@ -272,8 +278,6 @@ func (a *agents) connect(ctx context.Context, cmd command, p *process) (*jenkins
 		if err != nil {
 			return nil, err
 		}
-	} else {
-		secret = a.pods.Secret(ctx, p.pod.Namespace, cmd.secret, "secret")
 	}
 	return a.jenkins.Connect(cmd.name, secret, string(p.pod.UID))
 }

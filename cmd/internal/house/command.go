@@ -11,7 +11,7 @@ import (
 type command struct {
 	swarm       bool
 	name        string
-	secret      string // name of the Secret that holds an inbound agent's secret
+	secret, key string // name of the Secret that it proves itself with, and its key
 	labels      string
 	description string
 	exclusive   bool
@@ -48,8 +48,8 @@ func commandOf(pod *corev1.Pod) command {
 	}
 	c.labels = strings.Join(labels, " ")
 	for _, v := range pod.Spec.Volumes {
-		if v.Secret != nil && !c.swarm {
-			c.secret = v.Secret.SecretName
+		if v.Secret != nil && len(v.Secret.Items) > 0 {
+			c.secret, c.key = v.Secret.SecretName, v.Secret.Items[0].Key
 		}
 	}
 	return c
