@@ -3,18 +3,23 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // TestBurst: a hundred builds get a hundred agents, and all is cleared away.
 func TestBurst(t *testing.T) {
 	h := newHome(t, "burst", rights(t))
 	h.start()
-	h.within(30*time.Second, "the berths are there", func() bool { return h.jenkins.Stats().Nodes >= 6 })
+	h.await("the berths are there", func() bool { return h.jenkins.Stats().Nodes >= 6 })
 	began := time.Now()
 	h.submit(100, "linux", "docker", "android")
-	h.within(time.Minute, "a hundred pods are created", func() bool { ever, _, _ := h.count(); return ever >= 100 })
+	h.await("a hundred pods are created", func() bool { ever, _, _ := h.count(); return ever >= 100 })
 	t.Logf("100 pods after %s", time.Since(began).Round(10*time.Millisecond))
 	h.ends(100)
 	t.Logf("all over after %s; calls %v", time.Since(began).Round(time.Second), h.calls)
@@ -23,12 +28,15 @@ func TestBurst(t *testing.T) {
 	}
 }
 
-// TestKilled: a Bellboard that is killed at the worst moments, and started
+// TestKilled: the binary, killed with SIGKILL at the worst moments and started
 // again, makes no agent too many, kills no build and leaves nothing.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	h := newHome(t, "killed", rights(t))
-	d := h.start()
-	h.within(30*time.Second, "the berths are there", func() bool { return h.jenkins.Stats().Nodes >= 6 })
+	h.leads()
+	g := h.gate()
+	p := h.spawn(g.route)
+	h.await("the berths are there", func() bool { return h.jenkins.Stats().Nodes >= 6 })
 	blows := []struct {
 		name string
 		when func(moment) bool
@@ -41,23 +49,102 @@ func TestKilled(t *testing.T) {
 		{"mid-drain", nth(8, at("delete pods", true))},
 		{"before a deletion is sent", nth(8, at("delete pods", false))},
 	}
-	struck := d.dieAt(blows[0].when)
+	struck := g.strike(p, blows[0].when)
 	h.submit(100, "linux", "docker", "android")
 	for i, b := range blows {
-		select {
-		case <-struck:
-		case <-time.After(time.Minute):
-			h.t.Fatalf("no moment came: %s\n%s", b.name, h.lastTick())
+		h.fell(struck, b.name)
+		if i != 2 { // once the Lease has to run out, as after any kill
+			h.giveUpLease()
 		}
-		d.kill()
-		t.Logf("killed %s", b.name)
-		d = h.start()
+		p = h.spawn(g.route)
 		if i+1 < len(blows) {
-			struck = d.dieAt(blows[i+1].when)
+			struck = g.strike(p, blows[i+1].when)
 		}
 	}
 	h.ends(100)
 	if ever, _, _ := h.count(); ever != 100 {
 		t.Errorf("%d pods for 100 builds", ever)
 	}
+}
+
+// swarmTeams is one team whose agents register themselves and stay for a while.
+var swarmTeams = []string{
+	"BELLBOARD_TEAMS=apps", "BELLBOARD_TEAM_APPS_LABELS=docker", "BELLBOARD_TEAM_APPS_MODE=persistent", "BELLBOARD_TEAM_APPS_MAX_AGENTS=6",
+	"BELLBOARD_TEAM_APPS_SCALE_DOWN_COOLDOWN=1s", "BELLBOARD_TEAM_APPS_PERSISTENT_IDLE_TIMEOUT=2s", "BELLBOARD_TEAM_APPS_BUILD_GRACE=30s",
+	"BELLBOARD_SWARM_USER=swarm", "BELLBOARD_SWARM_PASSWORD_SECRET=swarm",
+}
+
+// TestSwarm: persistent agents that register themselves, each with a claim for
+// its images, serve a burst twice their number, and go when they are idle, the
+// claims with them; though the binary is killed as they come and as they go.
+func TestSwarm(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, "swarm", rights(t), swarmTeams...)
+	h.volumes(6)
+	h.leads()
+	password := h.swarmPassword(h.ns)
+	g := h.gate()
+	p := h.spawn(g.route)
+	h.await("the berths are there", func() bool { return h.jenkins.Stats().Nodes >= 2 })
+	struck := g.strike(p, nth(3, at("create pods", true)))
+	h.submit(12, "docker && swarm")
+	h.fell(struck, "between pod and claim")
+	h.giveUpLease()
+	p = h.spawn(g.route)
+	struck = g.strike(p, nth(2, at("delete pods", true)))
+
+	h.await("six agents have a claim each", func() bool { return len(h.claimed()) == 6 })
+	h.fell(struck, "mid-drain")
+	h.giveUpLease()
+	h.spawn(g.route)
+	h.ends(12)
+	if ever, _, _ := h.count(); ever != 6 {
+		t.Errorf("%d pods for at most 6 agents", ever)
+	}
+	for _, b := range h.jenkins.Builds() {
+		if !strings.HasPrefix(b.Node, "apps-p-") {
+			t.Errorf("build %d ran on %s", b.ID, b.Node)
+		}
+	}
+	if n := h.called("create secrets"); n > 0 {
+		t.Errorf("%d Secrets were made for agents that have a password", n)
+	}
+	// What a person has made stays.
+	if _, err := h.k.CoreV1().Secrets(h.ns).Get(t.Context(), password, metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// swarmPassword makes the Secret that Swarm agents prove themselves with.
+func (h *home) swarmPassword(ns string) string {
+	h.t.Helper()
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "swarm"}, StringData: map[string]string{"password": "simulated"}}
+	if _, err := h.k.CoreV1().Secrets(ns).Create(h.t.Context(), s, metav1.CreateOptions{}); err != nil {
+		h.t.Fatal(err)
+	}
+	return s.Name
+}
+
+// claimed are the claims that belong to a pod of their name, by namespace and name.
+func (h *home) claimed() []string {
+	h.mu.Lock()
+	pods := map[types.UID]string{}
+	for uid, l := range h.pods {
+		pods[uid] = l.pod.Name
+	}
+	h.mu.Unlock()
+	var out []string
+	for _, ns := range h.spaces {
+		l, err := h.k.CoreV1().PersistentVolumeClaims(ns).List(h.t.Context(), metav1.ListOptions{})
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		for i := range l.Items {
+			c := &l.Items[i]
+			if len(c.OwnerReferences) == 1 && pods[c.OwnerReferences[0].UID] == c.Name {
+				out = append(out, ns+"/"+c.Name)
+			}
+		}
+	}
+	return out
 }

@@ -37,14 +37,20 @@ var cluster struct {
 // binary.
 var logs = newLogs()
 
-type logBook struct {
+type spoken struct {
+	logBook
+
 	log *zap.Logger
+}
+
+// logBook keeps lines.
+type logBook struct {
 	mu  sync.Mutex
 	all strings.Builder
 }
 
-func newLogs() *logBook {
-	b := &logBook{}
+func newLogs() *spoken {
+	b := &spoken{}
 	b.log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(b), zapcore.WarnLevel))
 	klog.SetLogger(zapr.NewLoggerWithOptions(b.log.Named("client-go"), zapr.ErrorKey("error")))
 	return b
@@ -71,6 +77,14 @@ func (b *logBook) hold(words ...string) bool {
 	return false
 }
 
+// end is the last of it.
+func (b *logBook) end() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.all.String()
+	return s[max(0, len(s)-4000):]
+}
+
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if cluster.ControlPlane != nil {
@@ -78,6 +92,9 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
+	}
+	if shipped.dir != "" {
+		_ = os.RemoveAll(shipped.dir)
 	}
 	os.Exit(code)
 }

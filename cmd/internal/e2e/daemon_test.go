@@ -19,8 +19,8 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// daemon is one Bellboard process: the real one but for the test's own name,
-// which can be killed at any moment, as by kill -9.
+// daemon is one Bellboard in the test's own process, so that the test hears every
+// tick and can break its network.
 type daemon struct {
 	h      *home
 	app    *app.Daemon
@@ -30,21 +30,11 @@ type daemon struct {
 	err    error
 
 	mu      sync.Mutex
-	strike  func(moment) bool // tells when to die
-	struck  chan struct{}
 	lose    func(*http.Request) bool // answers that do not come back
 	instead func(*http.Request) int  // answers that the server does not give; 0 is none
 	blind   bool                     // no watch opens
 	watches map[*watchBody]struct{}
 }
-
-// moment is a point in the life of a request.
-type moment struct {
-	*http.Request
-	answered bool // the server has done it
-}
-
-var errKilled = errors.New("the process is dead")
 
 // start begins a new Bellboard process with the rights of its ServiceAccount.
 func (h *home) start() *daemon {
@@ -53,7 +43,7 @@ func (h *home) start() *daemon {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	d := &daemon{h: h, done: make(chan struct{}), struck: make(chan struct{}), watches: map[*watchBody]struct{}{}}
+	d := &daemon{h: h, done: make(chan struct{}), watches: map[*watchBody]struct{}{}}
 	cfg, err := h.plane.For(h.t.Context(), h.ns, account)
 	if err != nil {
 		h.t.Fatal(err)
@@ -85,33 +75,12 @@ func (h *home) start() *daemon {
 	return d
 }
 
-// kill ends the process as kill -9 does: no request of it is finished.
+// kill ends it: no request of it is finished.
 func (d *daemon) kill() {
 	d.dead.Store(true)
 	d.cancel()
 	d.cut()
 	<-d.done
-}
-
-// dieAt arms the blow: the process dies in the middle of the request that when
-// says yes to. The channel is closed then.
-func (d *daemon) dieAt(when func(moment) bool) <-chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.strike = when
-	return d.struck
-}
-
-func (d *daemon) strikes(m moment) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.strike == nil || !d.strike(m) {
-		return false
-	}
-	d.strike = nil
-	d.dead.Store(true)
-	close(d.struck)
-	return true
 }
 
 // blindfold breaks the watches and lets none open, or ends that.
@@ -186,7 +155,7 @@ type wire struct {
 // answer if it has died meanwhile.
 func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	d := w.of
-	if d.dead.Load() || d.strikes(moment{r, false}) {
+	if d.dead.Load() {
 		return nil, errKilled
 	}
 	if w.kube && d.blinded(r) {
@@ -201,9 +170,9 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.count(r, resp)
+	d.h.note(resp, w.kube)
 	switch {
-	case d.dead.Load(), d.strikes(moment{r, true}):
+	case d.dead.Load():
 		_ = resp.Body.Close()
 		return nil, errKilled
 	case w.kube && d.loses(r):
@@ -219,15 +188,14 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// count keeps what the server has heard and done.
-func (w wire) count(r *http.Request, resp *http.Response) {
-	h := w.of.h
+// note keeps what a server has heard and done.
+func (h *home) note(resp *http.Response, kube bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if w.kube {
-		h.calls[verbOf(r)]++
-	} else if r.Method == http.MethodPost && resp.StatusCode < http.StatusBadRequest {
-		h.written = append(h.written, r.URL.Path)
+	if kube {
+		h.calls[verbOf(resp.Request)]++
+	} else if resp.Request.Method == http.MethodPost && resp.StatusCode < http.StatusBadRequest {
+		h.written = append(h.written, resp.Request.URL.Path)
 	}
 }
 
@@ -268,30 +236,12 @@ func (b *watchBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// nth says yes to the n-th of the moments that match.
-func nth(n int, match func(moment) bool) func(moment) bool {
-	var seen atomic.Int32
-	return func(m moment) bool { return match(m) && int(seen.Add(1)) == n }
-}
-
-// at matches one kind of request to Kubernetes, before or after it is done.
-func at(verb string, answered bool) func(moment) bool {
-	return func(m moment) bool {
-		return m.answered == answered && strings.HasPrefix(m.URL.Path, "/api/") && verbOf(m.Request) == verb
-	}
-}
-
-// marking matches the marks that were set in Jenkins.
-func marking(m moment) bool {
-	return m.answered && (strings.HasSuffix(m.URL.Path, "/toggleOffline") || strings.HasSuffix(m.URL.Path, "/changeOfflineCause"))
-}
-
 // ended waits for the process to end by itself.
-func (d *daemon) ended(limit time.Duration) error {
+func (d *daemon) ended() error {
 	select {
 	case <-d.done:
 		return d.err
-	case <-time.After(limit):
+	case <-time.After(patience):
 		return errors.New("it still runs")
 	}
 }

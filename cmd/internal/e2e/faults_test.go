@@ -54,7 +54,7 @@ var faults = []fault{
 func atWork(long time.Duration, homes ...*home) {
 	for _, h := range homes {
 		for i := range 6 {
-			job := jenkinssim.Job{Name: "work", Pipeline: i%2 == 0, Label: []string{"linux", "docker"}[i%2], Duration: 4 * time.Second}
+			job := jenkinssim.Job{Name: "work", Pipeline: i%2 == 0, Label: []string{"linux", "docker"}[i%2], Duration: 8 * time.Second}
 			if i < 2 {
 				job.Duration = long
 			}
@@ -63,7 +63,7 @@ func atWork(long time.Duration, homes ...*home) {
 	}
 	for _, h := range homes {
 		h.t.Helper()
-		h.within(30*time.Second, "six builds run", func() bool { return h.jenkins.Stats().Running == 6 })
+		h.await("six builds run", func() bool { return h.jenkins.Stats().Running == 6 })
 	}
 }
 
@@ -75,17 +75,18 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			h := newHome(t, f.name, rights(t))
 			d := h.start()
-			atWork(12*time.Second, h)
+			atWork(18*time.Second, h)
 			mend := f.breaks(h, d)
 			n := h.tickCount()
+			_, _, before := h.count()
 			h.submit(2, "docker")
-			h.within(45*time.Second, "a tick says "+strings.Join(f.says, ", "), func() bool { return h.told(n, f.says...) })
-			h.within(30*time.Second, "four builds end", func() bool { return h.jenkins.Stats().Succeeded >= 4 })
+			h.await("a tick says "+strings.Join(f.says, ", "), func() bool { return h.told(n, f.says...) })
+			h.await("four builds end", func() bool { return h.jenkins.Stats().Succeeded >= 4 })
 			if f.sees {
 				// The agents that have ended are not held back by what is refused to new ones.
-				h.within(30*time.Second, "their agents go", func() bool { _, _, doomed := h.count(); return doomed >= 4 })
-			} else if _, _, doomed := h.count(); doomed > 0 {
-				t.Errorf("%d pods were deleted in the dark", doomed)
+				h.await("their agents go", func() bool { _, _, doomed := h.count(); return doomed >= 4 })
+			} else if _, _, doomed := h.count(); doomed > before {
+				t.Errorf("%d pods were deleted in the dark", doomed-before)
 			}
 			if ever, _, _ := h.count(); ever != 6 {
 				t.Errorf("%d pods; no seventh could be made", ever)
@@ -109,21 +110,28 @@ func (h *home) holdsBy() scaler.Source {
 	return h.ticks[len(h.ticks)-1].HoldBy
 }
 
+// writes is how many have come through to Jenkins.
+func (h *home) writes() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.written)
+}
+
 // TestWatchCut: the cache of pods is trusted for half a minute after its watch
 // broke, and then nothing is removed, though Jenkins and the API server answer.
 func TestWatchCut(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "watch-cut", rights(t))
 	d := h.start()
-	atWork(36*time.Second, h)
+	atWork(44*time.Second, h)
 	d.blindfold(true)
 	n := h.tickCount()
-	h.within(45*time.Second, "a tick holds", func() bool { return h.told(n, "not followed for") })
+	h.await("a tick holds", func() bool { return h.told(n, "not followed for") })
 	_, _, before := h.count()
 	h.submit(2, "docker")
-	h.within(30*time.Second, "the long builds end", func() bool { return h.jenkins.Stats().Succeeded == 6 })
+	h.await("the long builds end", func() bool { return h.jenkins.Stats().Succeeded == 6 })
 	n = h.tickCount()
-	h.within(10*time.Second, "ten ticks more", func() bool { return h.tickCount() >= n+10 })
+	h.await("ten ticks more", func() bool { return h.tickCount() >= n+10 })
 	if ever, _, after := h.count(); after != before || ever != 6 || h.holdsBy() != scaler.SourceKubernetes {
 		t.Errorf("while it held, %d pods were deleted and %d made; held by %q", after-before, ever-6, h.holdsBy())
 	}
@@ -143,14 +151,17 @@ func TestAPIServerAway(t *testing.T) {
 	atWork(45*time.Second, led, alone)
 	control(t).StopAPIServer()
 	n := alone.tickCount()
-	alone.within(45*time.Second, "a tick holds", func() bool { return alone.told(n, "not followed for") })
-	if err := leader.ended(time.Second); !errors.Is(err, app.ErrLeaseLost) {
+	alone.await("a tick holds", func() bool { return alone.told(n, "not followed for") })
+	written := alone.writes()
+	m := alone.tickCount()
+	alone.await("ten ticks more", func() bool { return alone.tickCount() >= m+10 })
+	if after := alone.writes(); after != written {
+		t.Errorf("%d writes to Jenkins while it held", after-written)
+	}
+	if err := leader.ended(); !errors.Is(err, app.ErrLeaseLost) {
 		t.Errorf("the leader that cannot renew: %v; want %v", err, app.ErrLeaseLost)
 	}
 	for _, h := range []*home{led, alone} {
-		if _, _, doomed := h.count(); doomed > 0 {
-			t.Errorf("%s: %d pods were deleted in the dark", h.ns, doomed)
-		}
 		h.submit(2, "linux")
 	}
 	if err := control(t).StartAPIServer(t.Context()); err != nil {
@@ -158,12 +169,25 @@ func TestAPIServerAway(t *testing.T) {
 	}
 	leader = led.start()
 	for _, h := range []*home{led, alone} {
-		h.within(time.Minute, "it makes two more", func() bool { ever, _, _ := h.count(); return ever == 8 })
+		h.await("it makes two more", func() bool { ever, _, _ := h.count(); return ever == 8 })
 	}
-	// Again, for a moment: nobody has to start anew.
+	// Again, for a moment: nobody has to start anew, unless the machine is so slow
+	// that the moment is longer than the Lease holds.
+	began := time.Now()
 	if err := control(t).RestartAPIServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	slow := time.Since(began) > 5*time.Second
+	led.await("all builds finish", func() bool {
+		select {
+		case <-leader.done:
+			if slow && errors.Is(leader.err, app.ErrLeaseLost) {
+				leader = led.start()
+			}
+		default:
+		}
+		return led.finished()
+	})
 	for _, h := range []*home{led, alone} {
 		h.ends(8)
 		if ever, _, _ := h.count(); ever != 8 {

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -41,15 +43,17 @@ type home struct {
 	t       *testing.T
 	plane   *kube.ControlPlane
 	k       kubernetes.Interface // may do everything
-	ns      string               // the instance's name, too
+	ns      string               // Bellboard's own; the instance's name, too
+	spaces  []string             // the agents' namespaces
+	url     string               // Jenkins'
 	jenkins *jenkinssim.Jenkins
 	agents  *house.Agents
 	env     []string
-	alone   bool // without a Lease
+	alone   bool    // without a Lease
+	said    logBook // what processes of the binary said
 
 	mu      sync.Mutex
 	pods    map[types.UID]*life
-	most    int // pods alive at once
 	ticks   []scaler.Tick
 	calls   map[string]int // of Bellboard to Kubernetes, "create pods"
 	written []string       // of Bellboard to Jenkins, that came through
@@ -78,29 +82,45 @@ var oneBuildTeams = []string{
 	"BELLBOARD_TEAM_MOBILE_LABELS=android",
 }
 
-// newHome makes a namespace of that name with Bellboard's rights in it.
+// newHome makes a namespace of that name with Bellboard's rights in it, for
+// Bellboard and its agents.
 func newHome(t *testing.T, name string, rules []rbacv1.PolicyRule, environ ...string) *home {
 	t.Helper()
-	plane := control(t)
-	h := &home{
-		t: t, plane: plane, k: plane.Client(), ns: name, pods: map[types.UID]*life{}, calls: map[string]int{},
-	}
-	namespace(t, plane, name, nil)
-	h.grant(rules)
-	h.jenkins = jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Seed: 1, Hook: name})
-	t.Cleanup(h.jenkins.Close)
-	url := h.serve(h.jenkins)
-	h.agents = house.NewAgents(clock.Real(), h.jenkins, insides{h}, 1)
-	t.Cleanup(h.agents.Close)
+	namespace(t, control(t), name, nil)
 	if len(environ) == 0 {
 		environ = oneBuildTeams
 	}
+	h := furnish(t, name, []string{name}, append([]string{
+		"BELLBOARD_NAMESPACE=" + name, "BELLBOARD_INSTANCE=" + name, "BELLBOARD_DEFAULT_STORAGE_CLASS=" + name,
+	}, environ...)...)
+	own := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: account}}
+	if _, err := h.k.CoreV1().ServiceAccounts(name).Create(t.Context(), own, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	h.grant(name, rules)
+	return h
+}
+
+// furnish makes all that is not in the cluster for the instance of that name,
+// which lives in the namespace of that name. Its agents live in spaces.
+func furnish(t *testing.T, name string, spaces []string, environ ...string) *home {
+	t.Helper()
+	plane := control(t)
+	h := &home{
+		t: t, plane: plane, k: plane.Client(), ns: name, spaces: spaces, pods: map[types.UID]*life{}, calls: map[string]int{},
+	}
+	h.jenkins = jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Seed: 1, Hook: name})
+	t.Cleanup(h.jenkins.Close)
+	h.url = h.serve(h.jenkins)
+	h.agents = house.NewAgents(clock.Real(), h.jenkins, insides{h}, 1)
+	t.Cleanup(h.agents.Close)
 	h.env = append([]string{
-		"BELLBOARD_JENKINS_URL=" + url, "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=simulated",
-		"BELLBOARD_NAMESPACE=" + name, "BELLBOARD_INSTANCE=" + name,
+		"BELLBOARD_JENKINS_URL=" + h.url, "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=simulated",
 		"BELLBOARD_POLL_INTERVAL=200ms", "BELLBOARD_JENKINS_RESTART_GRACE=3s",
 	}, environ...)
-	h.watch()
+	for _, ns := range spaces {
+		h.watch(ns)
+	}
 	return h
 }
 
@@ -117,36 +137,58 @@ func (h *home) serve(handler http.Handler) string {
 	return "http://" + l.Addr().String()
 }
 
-// grant gives Bellboard's ServiceAccount these rights in the namespace, and no others.
-func (h *home) grant(rules []rbacv1.PolicyRule) {
+// grant gives Bellboard's ServiceAccount these rights in a namespace, and
+// returns when they hold.
+func (h *home) grant(ns string, rules []rbacv1.PolicyRule) {
 	h.t.Helper()
 	must := func(err error) {
 		if err != nil {
 			h.t.Fatal(err)
 		}
 	}
-	ctx, meta := h.t.Context(), metav1.ObjectMeta{Name: account, Namespace: h.ns}
-	_, err := h.k.CoreV1().ServiceAccounts(h.ns).Create(ctx, &corev1.ServiceAccount{ObjectMeta: meta}, metav1.CreateOptions{})
+	ctx, api, meta := h.t.Context(), h.k.RbacV1(), metav1.ObjectMeta{Name: account + "-" + h.ns, Namespace: ns}
+	_, err := api.Roles(ns).Create(ctx, &rbacv1.Role{ObjectMeta: meta, Rules: rules}, metav1.CreateOptions{})
 	must(err)
-	_, err = h.k.RbacV1().Roles(h.ns).Create(ctx, &rbacv1.Role{ObjectMeta: meta, Rules: rules}, metav1.CreateOptions{})
-	must(err)
-	_, err = h.k.RbacV1().RoleBindings(h.ns).Create(ctx, &rbacv1.RoleBinding{
+	_, err = api.RoleBindings(ns).Create(ctx, &rbacv1.RoleBinding{
 		ObjectMeta: meta,
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: h.ns}},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
 	}, metav1.CreateOptions{})
 	must(err)
+	h.t.Cleanup(func() {
+		ctx := context.Background()
+		if err := errors.Join(api.RoleBindings(ns).Delete(ctx, meta.Name, metav1.DeleteOptions{}), api.Roles(ns).Delete(ctx, meta.Name, metav1.DeleteOptions{})); err != nil {
+			h.t.Error(err)
+		}
+	})
+	h.may(ns, rules[0])
+}
+
+// may waits until the API server knows that Bellboard has a right: it learns of
+// Roles and bindings as anybody does who watches them.
+func (h *home) may(ns string, rule rbacv1.PolicyRule) {
+	h.t.Helper()
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: "system:serviceaccount:" + h.ns + ":" + account,
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: ns, Verb: rule.Verbs[0], Group: rule.APIGroups[0], Resource: rule.Resources[0],
+		},
+	}}
+	h.await("its rights hold in "+ns, func() bool {
+		r, err := h.k.AuthorizationV1().SubjectAccessReviews().Create(h.t.Context(), review, metav1.CreateOptions{})
+		return err == nil && r.Status.Allowed
+	})
 }
 
 // watch follows the pods, tells the agents of their lives, and counts them. It
 // does not wait as long as client-go's informers for an API server to come back.
-func (h *home) watch() {
-	api := h.k.CoreV1().Pods(h.ns)
+func (h *home) watch(ns string) {
+	api := h.k.CoreV1().Pods(ns)
 	lw := &cache.ListWatch{
 		ListWithContextFunc:  func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return api.List(ctx, o) },
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return api.Watch(ctx, o) },
 	}
-	r := cache.NewReflectorWithOptions(lw, &corev1.Pod{}, podStore{h}, cache.ReflectorOptions{
+	r := cache.NewReflectorWithOptions(lw, &corev1.Pod{}, podStore{h, ns}, cache.ReflectorOptions{
 		Backoff: &wait.Backoff{Duration: 100 * time.Millisecond, Cap: time.Second, Steps: 10, Factor: 2},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -162,7 +204,10 @@ func (h *home) watch() {
 }
 
 // podStore is where the reflector puts what it sees.
-type podStore struct{ h *home }
+type podStore struct {
+	h  *home
+	ns string
+}
 
 func (s podStore) Add(o any) error    { s.h.saw(o, false); return nil }
 func (s podStore) Update(o any) error { s.h.saw(o, false); return nil }
@@ -181,7 +226,7 @@ func (s podStore) Replace(list []any, _ string) error {
 	s.h.mu.Lock()
 	var gone []*corev1.Pod
 	for uid, l := range s.h.pods {
-		if !l.gone && !there[uid] {
+		if l.pod.Namespace == s.ns && !l.gone && !there[uid] {
 			gone = append(gone, l.pod)
 		}
 	}
@@ -206,7 +251,6 @@ func (h *home) saw(o any, gone bool) {
 	if l == nil {
 		l = &life{}
 		h.pods[pod.UID] = l
-		h.most = max(h.most, h.alive())
 	}
 	l.pod = pod
 	if pod.DeletionTimestamp != nil && !l.doomed {
@@ -283,14 +327,14 @@ func (h *home) submit(n int, labels ...string) {
 	}
 }
 
-// within waits for something that is to come, and tells where all stood if not.
-func (h *home) within(limit time.Duration, what string, done func() bool) {
+// await waits for something that is to come, and tells where all stood if not.
+func (h *home) await(what string, done func() bool) {
 	h.t.Helper()
-	for end := time.Now().Add(limit); !done(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); !done(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			ever, alive, doomed := h.count()
 			h.t.Fatalf("not within %s: %s\nJenkins: %+v\npods: %d ever, %d now, %d deleted\nleft: %v\nlast tick: %s",
-				limit, what, h.jenkins.Stats(), ever, alive, doomed, h.left(), h.lastTick())
+				patience, what, h.jenkins.Stats(), ever, alive, doomed, h.left(), h.lastTick())
 		}
 	}
 }
@@ -306,22 +350,28 @@ func (h *home) finished() bool {
 func (h *home) left() []string {
 	ctx := context.Background()
 	var out []string
-	pods, err := h.k.CoreV1().Pods(h.ns).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return []string{err.Error()}
-	}
-	for i := range pods.Items {
-		out = append(out, "pod "+pods.Items[i].Name)
-	}
 	ours := metav1.ListOptions{LabelSelector: "bellboard.dev/instance"}
-	if l, err := h.k.CoreV1().Secrets(h.ns).List(ctx, ours); err == nil {
-		for i := range l.Items {
-			out = append(out, "secret "+l.Items[i].Name)
+	for _, ns := range h.spaces {
+		pods, err := h.k.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return []string{err.Error()}
 		}
-	}
-	if l, err := h.k.CoreV1().PersistentVolumeClaims(h.ns).List(ctx, ours); err == nil {
-		for i := range l.Items {
-			out = append(out, "claim "+l.Items[i].Name)
+		for i := range pods.Items {
+			out = append(out, "pod "+pods.Items[i].Name)
+		}
+		secrets, err := h.k.CoreV1().Secrets(ns).List(ctx, ours)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		for i := range secrets.Items {
+			out = append(out, "secret "+secrets.Items[i].Name)
+		}
+		claims, err := h.k.CoreV1().PersistentVolumeClaims(ns).List(ctx, ours)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		for i := range claims.Items {
+			out = append(out, "claim "+claims.Items[i].Name)
 		}
 	}
 	berths := map[string]int{}
@@ -340,8 +390,8 @@ func (h *home) left() []string {
 // must hold after any day.
 func (h *home) ends(builds int) {
 	h.t.Helper()
-	h.within(2*time.Minute, "all builds finish", h.finished)
-	h.within(time.Minute, "nothing is left", func() bool { return len(h.left()) == 0 })
+	h.await("all builds finish", h.finished)
+	h.await("nothing is left", func() bool { return len(h.left()) == 0 })
 	s := h.jenkins.Stats()
 	if s.Succeeded != builds || s.Killed != 0 || s.Lost != 0 || s.SecondBuilds != 0 {
 		h.t.Errorf("%d builds of %d succeeded, %d were killed, %d lost, %d were second ones", s.Succeeded, builds, s.Killed, s.Lost, s.SecondBuilds)
@@ -352,6 +402,9 @@ func (h *home) ends(builds int) {
 		if t := &h.ticks[i]; t.HoldBy == scaler.SourceBellboard {
 			h.t.Errorf("a plan broke a promise: %s", t.Hold)
 		}
+	}
+	if h.said.hold("the plan breaks a promise") {
+		h.t.Error("a plan broke a promise")
 	}
 }
 
@@ -388,7 +441,7 @@ func (h *home) lastTick() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.ticks) == 0 {
-		return "none"
+		return h.said.end()
 	}
 	t := h.ticks[len(h.ticks)-1]
 	out := fmt.Sprintf("%s hold=%q grace=%s", t.ID, t.Hold, t.Grace)

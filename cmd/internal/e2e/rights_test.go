@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,26 +17,27 @@ import (
 // at home and where the agents are. Here both are one namespace.
 func rights(t *testing.T) []rbacv1.PolicyRule {
 	t.Helper()
+	return slices.Concat(role(t, "bellboard"), role(t, "bellboard-agents"))
+}
+
+// role is what a Role of deploy/install.yaml grants.
+func role(t *testing.T, name string) []rbacv1.PolicyRule {
+	t.Helper()
 	install, err := deploy.Files.ReadFile("install.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []rbacv1.PolicyRule
-	seen := map[string]bool{}
 	for doc := range strings.SplitSeq(string(install), "\n---\n") {
 		var role rbacv1.Role
 		if err := yaml.Unmarshal([]byte(doc), &role); err != nil {
 			t.Fatal(err)
 		}
-		if role.Kind == "Role" && !seen[role.Name] {
-			seen[role.Name] = true
-			out = append(out, role.Rules...)
+		if role.Kind == "Role" && role.Name == name {
+			return role.Rules
 		}
 	}
-	if len(seen) != 2 {
-		t.Fatalf("deploy/install.yaml has the Roles %v; want two", seen)
-	}
-	return out
+	t.Fatalf("deploy/install.yaml has no Role %s", name)
+	return nil
 }
 
 // without are the rights less one verb on one resource.

@@ -34,7 +34,9 @@ func (h *home) volumes(n int) {
 		v := &corev1.PersistentVolume{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", h.ns, i)},
 			Spec: corev1.PersistentVolumeSpec{
-				Capacity:               corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("20Gi")},
+				Capacity: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("20Gi")},
+				// A class for each test: another's claims would be bound to these too.
+				StorageClassName:       h.ns,
 				AccessModes:            []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod},
 				PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/nowhere"}},
 			},
@@ -67,8 +69,8 @@ func (h *home) lifeOf(d *daemon) {
 			for _, label := range []string{"linux", "docker"} {
 				h.jenkins.Submit(jenkinssim.Job{Name: "job", Label: label, Duration: time.Second})
 			}
-			for end := time.Now().Add(40 * time.Second); (!h.finished() || len(h.left()) > 0) && time.Now().Before(end); {
-				time.Sleep(100 * time.Millisecond)
+			for h.t.Context().Err() == nil && (!h.finished() || len(h.left()) > 0) {
+				time.Sleep(200 * time.Millisecond)
 			}
 		}
 	}()
@@ -86,10 +88,10 @@ func TestRole(t *testing.T) {
 		for _, r := range all {
 			for _, verb := range r.Verbs {
 				call := verb + " " + r.Resources[0]
-				h.within(time.Minute, "the verb is used: "+call, func() bool { return h.called(call) > 0 })
+				h.await("the verb is used: "+call, func() bool { return h.called(call) > 0 })
 			}
 		}
-		h.within(time.Minute, "four builds finish", func() bool { return h.jenkins.Stats().Succeeded == 4 })
+		h.await("four builds finish", func() bool { return h.jenkins.Stats().Succeeded == 4 })
 		h.ends(4)
 	})
 	for _, r := range all {
@@ -101,7 +103,7 @@ func TestRole(t *testing.T) {
 				h.volumes(2)
 				d := h.start()
 				h.lifeOf(d)
-				h.within(45*time.Second, "it says what it may not do", func() bool {
+				h.await("it says what it may not do", func() bool {
 					return h.reported(d, fmt.Sprintf("cannot %s resource %q", verb, r.Resources[0]))
 				})
 			})

@@ -7,17 +7,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -32,91 +28,44 @@ func TestSpeed(t *testing.T) {
 	if os.Getenv("BELLBOARD_SPEED") != "1" {
 		t.Skip("measures for some minutes, and wants a quiet machine: set BELLBOARD_SPEED=1")
 	}
-	binary := build(t)
 	rows := []string{
 		"| client QPS | burst to last pod created | to last build finished | to all cleared away | calls per agent | Bellboard CPU | max RSS | API server CPU | max RSS |",
 		"|--:|--:|--:|--:|---|--:|--:|--:|--:|",
 	}
 	for _, qps := range []int{50, 200} {
-		rows = append(rows, speed(t, binary, qps))
+		rows = append(rows, speed(t, qps))
 	}
 	t.Logf("%d agents from zero, over three teams, on %d cores\n\n%s\n", speedAgents, runtime.NumCPU(), strings.Join(rows, "\n"))
 }
 
-// build makes the binary that ships.
-func build(t *testing.T) string {
-	t.Helper()
-	out := filepath.Join(t.TempDir(), "bellboard")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", out, "bellboard/cmd/bellboard")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, b)
-	}
-	return out
-}
-
-func speed(t *testing.T, binary string, qps int) string {
+func speed(t *testing.T, qps int) string {
 	t.Helper()
 	h := newHome(t, fmt.Sprintf("speed-%d", qps), rights(t), append(slices.Clone(oneBuildTeams),
 		"BELLBOARD_POLL_INTERVAL=1s", fmt.Sprintf("BELLBOARD_KUBE_QPS=%d", qps), fmt.Sprintf("BELLBOARD_KUBE_BURST=%d", 2*qps),
 		"BELLBOARD_LOG_LEVEL=warn")...)
-	dir := t.TempDir()
-	token := filepath.Join(dir, "token")
-	if err := os.WriteFile(token, []byte("token"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := h.plane.For(t.Context(), h.ns, account)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kubeconfig, err := h.plane.Kubeconfig(h.ns, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listen := freePort(t)
-	cmd := exec.Command(binary, "run")
-	cmd.Env = append(slices.Clone(h.env), "BELLBOARD_JENKINS_TOKEN_FILE="+token, "BELLBOARD_LISTEN="+listen, "KUBECONFIG="+kubeconfig, "HOME="+dir)
-	cmd.Stderr = logs
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}()
-	h.within(time.Minute, "the berths are there", func() bool { return h.jenkins.Stats().Nodes >= 6 })
+	p := h.spawn(h.straight())
+	h.await("the berths are there", func() bool { return h.jenkins.Stats().Nodes >= 6 })
 
-	own, server := cmd.Process.Pid, h.plane.Pids()["kube-apiserver"]
+	own, server := p.cmd.Process.Pid, h.plane.Pids()["kube-apiserver"]
 	forgetPeak(t, own)
 	forgetPeak(t, server)
 	ownCPU, serverCPU := cpu(t, own), cpu(t, server)
 	began := time.Now()
 	h.submit(speedAgents, "linux", "docker", "android")
-	h.within(2*time.Minute, "all pods are created", func() bool { ever, _, _ := h.count(); return ever >= speedAgents })
+	h.await("all pods are created", func() bool { ever, _, _ := h.count(); return ever >= speedAgents })
 	created := time.Since(began)
-	h.within(5*time.Minute, "all builds finish", h.finished)
+	h.await("all builds finish", h.finished)
 	finished := time.Since(began)
 	// Asked of what is known here, so that the API server is not kept busy by the question.
-	h.within(5*time.Minute, "pods and nodes are cleared away", func() bool { _, alive, _ := h.count(); return alive == 0 && h.jenkins.Stats().Nodes <= 6 })
+	h.await("pods and nodes are cleared away", func() bool { _, alive, _ := h.count(); return alive == 0 && h.jenkins.Stats().Nodes <= 6 })
 	cleared := time.Since(began)
 	ownCPU, serverCPU = cpu(t, own)-ownCPU, cpu(t, server)-serverCPU
-	h.within(time.Minute, "nothing is left", func() bool { return len(h.left()) == 0 })
+	h.await("nothing is left", func() bool { return len(h.left()) == 0 })
 	if ever, _, _ := h.count(); ever != speedAgents {
 		t.Errorf("%d pods for %d builds", ever, speedAgents)
 	}
 	return fmt.Sprintf("| %d | %.1f s | %.0f s | %.0f s | %s | %.1f s | %d MiB | %.1f s | %d MiB |", qps, created.Seconds(), finished.Seconds(), cleared.Seconds(),
-		calls(t, listen), ownCPU.Seconds(), peak(t, own), serverCPU.Seconds(), peak(t, server))
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+		calls(t, p.listen), ownCPU.Seconds(), peak(t, own), serverCPU.Seconds(), peak(t, server))
 }
 
 var callLine = regexp.MustCompile(`^bellboard_kube_requests_total\{code="\d+",resource="(\w+)",verb="(\w+)"\} (\d+)`)

@@ -1,0 +1,265 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+)
+
+// shipped is the binary that ships, built when it is first asked for.
+var shipped struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func binary(t *testing.T) string {
+	t.Helper()
+	shipped.once.Do(func() {
+		if shipped.dir, shipped.err = os.MkdirTemp("", "bellboard-e2e-"); shipped.err != nil {
+			return
+		}
+		// With no flags, what other builds have compiled is not compiled again.
+		cmd := exec.Command("go", "build", "-o", shipped.dir, "bellboard/cmd/bellboard") //nolint:noctx // it serves all tests
+		if out, err := cmd.CombinedOutput(); err != nil {
+			shipped.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if shipped.err != nil {
+		t.Fatal(shipped.err)
+	}
+	return filepath.Join(shipped.dir, "bellboard")
+}
+
+// process is one bellboard run, started as people start it outside of a cluster.
+type process struct {
+	cmd    *exec.Cmd
+	listen string
+	done   chan struct{}
+}
+
+// route is a process' way to both servers.
+type route struct {
+	kube    *rest.Config
+	jenkins string
+}
+
+// straight is the way with nothing in it.
+func (h *home) straight() route {
+	h.t.Helper()
+	cfg, err := h.plane.For(h.t.Context(), h.ns, account)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return route{cfg, h.url}
+}
+
+// spawn starts a process with the rights of Bellboard's ServiceAccount.
+func (h *home) spawn(to route, environ ...string) *process {
+	h.t.Helper()
+	must := func(err error) {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	dir := h.t.TempDir()
+	token := filepath.Join(dir, "token")
+	must(os.WriteFile(token, []byte("token"), 0o600))
+	kubeconfig, err := h.plane.Kubeconfig(h.ns, to.kube)
+	must(err)
+	p := &process{listen: freePort(h.t), done: make(chan struct{})}
+	p.cmd = exec.Command(binary(h.t), "run") //nolint:gosec,noctx // built above; it ends by kill
+	p.cmd.Env = append(slices.Concat(h.env, environ), "BELLBOARD_JENKINS_URL="+to.jenkins, "BELLBOARD_JENKINS_TOKEN_FILE="+token,
+		"BELLBOARD_LISTEN="+p.listen, "KUBECONFIG="+kubeconfig, "HOME="+dir)
+	p.cmd.Stderr = &h.said
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		// The kernel kills it with the thread that started it, so that one waits.
+		runtime.LockOSThread()
+		defer close(p.done)
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait() // killed is how it ends
+		}
+	}()
+	must(<-started)
+	h.t.Cleanup(p.kill)
+	return p
+}
+
+// kill is kill -9.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended by itself
+	<-p.done
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// moment is a point in the life of a request.
+type moment struct {
+	*http.Request
+	answered bool // the server has done it
+}
+
+// nth says yes to the n-th of the moments that match.
+func nth(n int, match func(moment) bool) func(moment) bool {
+	var seen atomic.Int32
+	return func(m moment) bool { return match(m) && int(seen.Add(1)) == n }
+}
+
+// at matches one kind of request to Kubernetes, before or after it is done.
+func at(verb string, answered bool) func(moment) bool {
+	return func(m moment) bool {
+		return m.answered == answered && strings.HasPrefix(m.URL.Path, "/api/") && verbOf(m.Request) == verb
+	}
+}
+
+// marking matches the marks that were set in Jenkins.
+func marking(m moment) bool {
+	return m.answered && (strings.HasSuffix(m.URL.Path, "/toggleOffline") || strings.HasSuffix(m.URL.Path, "/changeOfflineCause"))
+}
+
+// gate stands on a process' way to both servers, and can kill it in the middle
+// of a request: before the server hears of it, or after the server has done it
+// and before the process is told.
+type gate struct {
+	h *home
+	route
+
+	mu     sync.Mutex
+	when   func(moment) bool
+	victim *process
+	struck chan struct{}
+}
+
+func (h *home) gate() *gate {
+	h.t.Helper()
+	way := h.straight()
+	g := &gate{h: h}
+	// The process speaks TLS and shows its own token, as to the server itself.
+	tls, err := rest.TransportFor(&rest.Config{Host: way.kube.Host, TLSClientConfig: rest.TLSClientConfig{CAData: way.kube.CAData}})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(g.before(way.kube.Host, tls, true))
+	s.EnableHTTP2 = true
+	s.Config.ErrorLog = stdlog.New(io.Discard, "", 0) // connections of those that were killed
+	s.StartTLS()
+	h.t.Cleanup(s.Close)
+	g.kube = rest.CopyConfig(way.kube)
+	g.kube.Host, g.kube.CAData = s.URL, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	g.jenkins = h.serve(g.before(way.jenkins, http.DefaultTransport, false))
+	return g
+}
+
+var errKilled = errors.New("the process is dead")
+
+func (g *gate) before(server string, transport http.RoundTripper, kube bool) http.Handler {
+	to, err := url.Parse(server)
+	if err != nil {
+		g.h.t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		FlushInterval: -1, Transport: transport,
+		ErrorLog: stdlog.New(io.Discard, "", 0),
+		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(to) },
+		ModifyResponse: func(resp *http.Response) error {
+			g.h.note(resp, kube)
+			if g.falls(moment{resp.Request, true}) {
+				return errKilled
+			}
+			return nil
+		},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.falls(moment{r, false}) {
+			panic(http.ErrAbortHandler)
+		}
+		proxy.ServeHTTP(w, r)
+	})
+}
+
+// strike arms the blow: p is killed in the middle of the request that when says
+// yes to. The channel is closed then.
+func (g *gate) strike(p *process, when func(moment) bool) <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.victim, g.when, g.struck = p, when, make(chan struct{})
+	return g.struck
+}
+
+func (g *gate) falls(m moment) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.when == nil || !g.when(m) {
+		return false
+	}
+	g.when = nil
+	g.victim.kill()
+	close(g.struck)
+	return true
+}
+
+// leads lets processes of the binary lead by Lease. Outside of a cluster
+// Bellboard's own namespace is the one called default.
+func (h *home) leads() {
+	h.t.Helper()
+	h.env = append(h.env, "BELLBOARD_LEADER_ELECTION=true")
+	h.grant(metav1.NamespaceDefault, role(h.t, account))
+	h.t.Cleanup(h.giveUpLease)
+}
+
+// giveUpLease ends the Lease of one that was killed: the next need not wait.
+func (h *home) giveUpLease() {
+	leases := h.k.CoordinationV1().Leases(metav1.NamespaceDefault)
+	if err := notFound(leases.Delete(context.Background(), "bellboard-"+h.ns, metav1.DeleteOptions{})); err != nil {
+		h.t.Error(err)
+	}
+}
+
+// fell waits for the blow.
+func (h *home) fell(struck <-chan struct{}, when string) {
+	h.t.Helper()
+	h.await("a moment comes: "+when, func() bool {
+		select {
+		case <-struck:
+			return true
+		default:
+			return false
+		}
+	})
+	h.t.Logf("killed %s", when)
+}
