@@ -1,0 +1,206 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/restmapper"
+	"sigs.k8s.io/yaml"
+
+	"bellboard/cmd/internal/config"
+	"bellboard/cmd/internal/kube"
+	"bellboard/deploy"
+	"bellboard/pool"
+)
+
+// warnings are what an API server says of objects that it takes all the same.
+type warnings struct {
+	mu  sync.Mutex
+	all []string
+}
+
+// HandleWarningHeader takes one.
+func (w *warnings) HandleWarningHeader(_ int, _, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all = append(w.all, text)
+}
+
+// install applies deploy/install.yaml as kubectl apply --server-side does, and
+// ends its namespaces with the test. A field that the API server does not know
+// is an error.
+func install(t *testing.T, c *kube.ControlPlane) (namespaces []string) {
+	t.Helper()
+	must := func(err error) {
+		if err != nil {
+			t.Helper()
+			t.Fatal(err)
+		}
+	}
+	var said warnings
+	cfg := c.Admin()
+	cfg.WarningHandler = &said
+	finder, err := discovery.NewDiscoveryClientForConfig(cfg)
+	must(err)
+	known, err := restmapper.GetAPIGroupResources(finder)
+	must(err)
+	mapper := restmapper.NewDiscoveryRESTMapper(known)
+	client, err := dynamic.NewForConfig(cfg)
+	must(err)
+	file, err := deploy.Files.ReadFile("install.yaml")
+	must(err)
+	for doc := range strings.SplitSeq(string(file), "\n---\n") {
+		body, err := yaml.YAMLToJSONStrict([]byte(doc))
+		must(err)
+		var o unstructured.Unstructured
+		must(o.UnmarshalJSON(body))
+		kind := o.GroupVersionKind()
+		found, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
+		must(err)
+		var api dynamic.ResourceInterface = client.Resource(found.Resource)
+		if found.Scope.Name() == meta.RESTScopeNameNamespace {
+			api = client.Resource(found.Resource).Namespace(o.GetNamespace())
+		}
+		if _, err := api.Patch(t.Context(), o.GetName(), types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "kubectl", FieldValidation: metav1.FieldValidationStrict}); err != nil {
+			t.Fatalf("%s %s: %v", kind.Kind, o.GetName(), err)
+		}
+		if kind.Kind == "Namespace" {
+			namespaces = append(namespaces, o.GetName())
+			t.Cleanup(func() {
+				if err := api.Delete(context.Background(), o.GetName(), metav1.DeleteOptions{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	if len(said.all) > 0 {
+		t.Errorf("the API server warns: %q", said.all)
+	}
+	return namespaces
+}
+
+// TestInstall: deploy/install.yaml as it ships. Its two replicas get their pods
+// where "restricted" is enforced; Bellboard, with the settings and the rights of
+// that file, makes agents where they may be, and says why where they may not.
+func TestInstall(t *testing.T) {
+	t.Parallel()
+	c := control(t)
+	k := c.Client()
+	namespaces := install(t, c)
+	if !slices.Equal(namespaces, []string{account, "ci", "ci-docker"}) {
+		t.Fatalf("install.yaml makes the namespaces %v", namespaces)
+	}
+	for _, ns := range namespaces {
+		await(t, "the namespace has its default ServiceAccount", func() bool {
+			_, err := k.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
+			return err == nil
+		})
+	}
+	settings, err := k.CoreV1().ConfigMaps(account).Get(t.Context(), account, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// Its own settings, but for where Jenkins is and how long people wait.
+	h := furnish(
+		t, account, namespaces[1:], "BELLBOARD_DEFAULT_STORAGE_CLASS="+account,
+		"BELLBOARD_DEFAULT_SCALE_DOWN_COOLDOWN=1s", "BELLBOARD_DEFAULT_PERSISTENT_IDLE_TIMEOUT=2s",
+	)
+	h.volumes(1)
+	h.swarmPassword("ci-docker")
+	var environ []string
+	for name, value := range settings.Data {
+		environ = append(environ, name+"="+value)
+	}
+	h.env = slices.Concat(environ, h.env)
+	for _, ns := range namespaces[1:] {
+		h.may(ns, rbacv1.PolicyRule{Verbs: []string{"create"}, APIGroups: []string{""}, Resources: []string{"pods"}})
+	}
+	h.may(account, rbacv1.PolicyRule{Verbs: []string{"create"}, APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}})
+
+	h.await("two replicas are available", func() bool {
+		d, err := k.AppsV1().Deployments(account).Get(t.Context(), account, metav1.GetOptions{})
+		return err == nil && d.Status.AvailableReplicas == 2
+	})
+	h.admitted()
+
+	// Docker agents among the plain ones, as somebody may well try.
+	asShipped := h.env
+	h.env = append(slices.Clone(asShipped), "BELLBOARD_DEFAULT_PERSISTENT_NAMESPACE=ci")
+	d := h.start()
+	h.submit(1, "docker && persistent")
+	why := []string{"violates PodSecurity", "restricted", "privileged"}
+	h.await("a tick says that the agent is refused", func() bool { return h.told(0, append(why, "refused")...) })
+	h.await("an event says so too", func() bool {
+		l, err := k.CoreV1().Events(account).List(t.Context(), metav1.ListOptions{FieldSelector: "reason=CreateRefused"})
+		return err == nil && len(l.Items) > 0 && !slices.ContainsFunc(why, func(w string) bool { return !strings.Contains(l.Items[0].Message, w) })
+	})
+	d.kill()
+
+	h.env = asShipped
+	h.start()
+	h.submit(2, "linux")
+	h.await("the Docker agent has its claim", func() bool { return len(h.claimed()) == 1 && strings.HasPrefix(h.claimed()[0], "ci-docker/apps-p-") })
+	h.ends(3)
+	where := map[string]int{}
+	h.mu.Lock()
+	for _, l := range h.pods {
+		where[l.pod.Labels[pool.LabelTeam]+" in "+l.pod.Namespace]++
+	}
+	h.mu.Unlock()
+	if len(where) != 2 || where["web in ci"] != 2 || where["apps in ci-docker"] != 1 {
+		t.Errorf("agents: %v", where)
+	}
+	if l, err := k.CoordinationV1().Leases(account).Get(t.Context(), "bellboard-"+account, metav1.GetOptions{}); err != nil || *l.Spec.HolderIdentity != "e2e" {
+		t.Errorf("the Lease: %v, %v", l, err)
+	}
+}
+
+// admitted asks with Bellboard's rights, and without making anything, what
+// admission says of a pod of each pool: each may be where its settings put it,
+// and one with Docker nowhere else.
+func (h *home) admitted() {
+	h.t.Helper()
+	s, err := config.Load(h.env, config.WithFiles(func(string) ([]byte, error) { return []byte(h.ns), nil }))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	client, err := kubernetes.NewForConfig(h.straight().kube)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	docker := 0
+	for _, spec := range s.PoolSpecs() {
+		for _, ns := range h.spaces {
+			pod := pool.Build(spec, spec.Team+"-x-0123456789")
+			pod.Namespace = ns
+			_, err := client.CoreV1().Pods(ns).Create(h.t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			switch {
+			case ns == spec.Namespace && err != nil:
+				h.t.Errorf("%s agents of %s in %s: %v", spec.Kind, spec.Team, ns, err)
+			case ns != spec.Namespace && spec.Docker != pool.DockerNone:
+				docker++
+				if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `violates PodSecurity "restricted`) {
+					h.t.Errorf("%s agents of %s, with Docker, in %s: %v", spec.Kind, spec.Team, ns, err)
+				}
+			}
+		}
+	}
+	if docker == 0 {
+		h.t.Error("no team of install.yaml has Docker")
+	}
+}
