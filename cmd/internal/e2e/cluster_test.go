@@ -93,8 +93,8 @@ func TestMain(m *testing.M) {
 			code = 1
 		}
 	}
-	if shipped.dir != "" {
-		_ = os.RemoveAll(shipped.dir)
+	if shippedIn != "" {
+		_ = os.RemoveAll(shippedIn)
 	}
 	os.Exit(code)
 }

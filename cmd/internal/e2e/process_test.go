@@ -29,30 +29,20 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// shipped is the binary that ships, built when it is first asked for.
-var shipped struct {
-	once sync.Once
-	dir  string
-	err  error
-}
-
-func binary(t *testing.T) string {
-	t.Helper()
-	shipped.once.Do(func() {
-		if shipped.dir, shipped.err = os.MkdirTemp("", "bellboard-e2e-"); shipped.err != nil {
-			return
-		}
-		// With no flags, what other builds have compiled is not compiled again.
-		cmd := exec.Command("go", "build", "-o", shipped.dir, "bellboard/cmd/bellboard") //nolint:noctx // it serves all tests
-		if out, err := cmd.CombinedOutput(); err != nil {
-			shipped.err = fmt.Errorf("go build: %w\n%s", err, out)
-		}
-	})
-	if shipped.err != nil {
-		t.Fatal(shipped.err)
+// shipped is the binary that ships, built when it is first asked for. What other
+// builds have compiled is not compiled again: it has no flags of its own.
+var shipped = sync.OnceValues(func() (file string, err error) {
+	if shippedIn, err = os.MkdirTemp("", "bellboard-e2e-"); err != nil {
+		return "", err
 	}
-	return filepath.Join(shipped.dir, "bellboard")
-}
+	if out, err := exec.Command("go", "build", "-o", shippedIn, "bellboard/cmd/bellboard").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return filepath.Join(shippedIn, "bellboard"), nil
+})
+
+// shippedIn is for TestMain to remove.
+var shippedIn string
 
 // process is one bellboard run, started as people start it outside of a cluster.
 type process struct {
@@ -90,8 +80,10 @@ func (h *home) spawn(to route, environ ...string) *process {
 	must(os.WriteFile(token, []byte("token"), 0o600))
 	kubeconfig, err := h.plane.Kubeconfig(h.ns, to.kube)
 	must(err)
+	binary, err := shipped()
+	must(err)
 	p := &process{listen: freePort(h.t), done: make(chan struct{})}
-	p.cmd = exec.Command(binary(h.t), "run") //nolint:gosec,noctx // built above; it ends by kill
+	p.cmd = exec.Command(binary, "run")
 	p.cmd.Env = append(slices.Concat(h.env, environ), "BELLBOARD_JENKINS_URL="+to.jenkins, "BELLBOARD_JENKINS_TOKEN_FILE="+token,
 		"BELLBOARD_LISTEN="+p.listen, "KUBECONFIG="+kubeconfig, "HOME="+dir)
 	p.cmd.Stderr = &h.said
