@@ -3,13 +3,13 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // TestBurst: a hundred builds get a hundred agents, and all is cleared away.
@@ -70,13 +70,14 @@ func TestKilled(t *testing.T) {
 // swarmTeams is one team whose agents register themselves and stay for a while.
 var swarmTeams = []string{
 	"BELLBOARD_TEAMS=apps", "BELLBOARD_TEAM_APPS_LABELS=docker", "BELLBOARD_TEAM_APPS_MODE=persistent", "BELLBOARD_TEAM_APPS_MAX_AGENTS=6",
-	"BELLBOARD_TEAM_APPS_SCALE_DOWN_COOLDOWN=1s", "BELLBOARD_TEAM_APPS_PERSISTENT_IDLE_TIMEOUT=2s", "BELLBOARD_TEAM_APPS_BUILD_GRACE=30s",
+	"BELLBOARD_TEAM_APPS_SCALE_DOWN_COOLDOWN=1s", "BELLBOARD_TEAM_APPS_PERSISTENT_IDLE_TIMEOUT=2s", "BELLBOARD_TEAM_APPS_BUILD_GRACE=30s", "BELLBOARD_TEAM_APPS_CACHE_KEEP=15s",
 	"BELLBOARD_SWARM_USER=swarm", "BELLBOARD_SWARM_PASSWORD_SECRET=swarm",
 }
 
-// TestSwarm: persistent agents that register themselves, each with a claim for
-// its images, serve a burst twice their number, and go when they are idle, the
-// claims with them; though the binary is killed as they come and as they go.
+// TestSwarm: persistent agents that register themselves, each on a cache slot of
+// its own, serve a burst twice their number, and go when they are idle, the slots
+// when nobody has used them for a while; though the binary is killed as they come
+// and as they go.
 func TestSwarm(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "swarm", rights(t), swarmTeams...)
@@ -86,20 +87,23 @@ func TestSwarm(t *testing.T) {
 	g := h.gate()
 	p := h.spawn(g.route)
 	h.await("the berths are there", func() bool { return h.jenkins.Stats().Nodes >= 2 })
-	struck := g.strike(p, nth(3, at("create pods", true)))
+	struck := g.strike(p, nth(3, at("create persistentvolumeclaims", true)))
 	h.submit(12, "docker && swarm")
-	h.fell(struck, "between pod and claim")
+	h.fell(struck, "between slot and pod")
 	h.giveUpLease()
 	p = h.spawn(g.route)
 	struck = g.strike(p, nth(2, at("delete pods", true)))
 
-	h.await("six agents have a claim each", func() bool { return len(h.claimed()) == 6 })
+	h.await("six agents work on six slots", func() bool { return len(h.claimed()) == 6 })
 	h.fell(struck, "mid-drain")
 	h.giveUpLease()
 	h.spawn(g.route)
 	h.ends(12)
 	if ever, _, _ := h.count(); ever != 6 {
 		t.Errorf("%d pods for at most 6 agents", ever)
+	}
+	if n := h.called("create persistentvolumeclaims"); n != 6 {
+		t.Errorf("%d slots were made for 6 agents", n)
 	}
 	for _, b := range h.jenkins.Builds() {
 		if !strings.HasPrefix(b.Node, "apps-p-") {
@@ -125,26 +129,18 @@ func (h *home) swarmPassword(ns string) string {
 	return s.Name
 }
 
-// claimed are the claims that belong to a pod of their name, by namespace and name.
+// claimed are the cache slots that a pod works on, by namespace and name.
 func (h *home) claimed() []string {
 	h.mu.Lock()
-	pods := map[types.UID]string{}
-	for uid, l := range h.pods {
-		pods[uid] = l.pod.Name
-	}
-	h.mu.Unlock()
+	defer h.mu.Unlock()
 	var out []string
-	for _, ns := range h.spaces {
-		l, err := h.k.CoreV1().PersistentVolumeClaims(ns).List(h.t.Context(), metav1.ListOptions{})
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		for i := range l.Items {
-			c := &l.Items[i]
-			if len(c.OwnerReferences) == 1 && pods[c.OwnerReferences[0].UID] == c.Name {
-				out = append(out, ns+"/"+c.Name)
+	for _, l := range h.pods {
+		for _, v := range l.pod.Spec.Volumes {
+			if c := v.PersistentVolumeClaim; c != nil && !l.gone {
+				out = append(out, l.pod.Namespace+"/"+c.ClaimName)
 			}
 		}
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }

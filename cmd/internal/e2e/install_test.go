@@ -118,9 +118,9 @@ func TestInstall(t *testing.T) {
 	// Its own settings, but for where Jenkins is and how long people wait.
 	h := furnish(
 		t, account, namespaces[1:], "BELLBOARD_DEFAULT_STORAGE_CLASS="+account,
-		"BELLBOARD_DEFAULT_SCALE_DOWN_COOLDOWN=1s", "BELLBOARD_DEFAULT_PERSISTENT_IDLE_TIMEOUT=2s",
+		"BELLBOARD_DEFAULT_SCALE_DOWN_COOLDOWN=1s", "BELLBOARD_DEFAULT_PERSISTENT_IDLE_TIMEOUT=2s", "BELLBOARD_DEFAULT_CACHE_KEEP=15s",
 	)
-	h.volumes(1)
+	h.volumes(2) // also for the slot of the one that is refused
 	h.swarmPassword("ci-docker")
 	var environ []string
 	for name, value := range settings.Data {
@@ -154,7 +154,9 @@ func TestInstall(t *testing.T) {
 	h.env = asShipped
 	h.start()
 	h.submit(2, "linux")
-	h.await("the Docker agent has its claim", func() bool { return len(h.claimed()) == 1 && strings.HasPrefix(h.claimed()[0], "ci-docker/apps-p-") })
+	h.await("the Docker agent works on a slot", func() bool {
+		return len(h.claimed()) == 1 && strings.HasPrefix(h.claimed()[0], "ci-docker/apps-cache-")
+	})
 	h.ends(3)
 	where := map[string]int{}
 	h.mu.Lock()
@@ -186,6 +188,9 @@ func (h *home) admitted() {
 	docker := 0
 	for _, spec := range s.PoolSpecs() {
 		for _, ns := range h.spaces {
+			if spec.HasClaim() {
+				spec.Slot = "slot"
+			}
 			pod := pool.Build(spec, spec.Team+"-x-0123456789")
 			pod.Namespace = ns
 			_, err := client.CoreV1().Pods(ns).Create(h.t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
