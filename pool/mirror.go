@@ -45,11 +45,12 @@ type mirror struct {
 	held     holder
 	// optional: nothing rests on it, so not being allowed to follow is no failure.
 	optional bool
-	first    chan struct{} // closed when all objects were known for the first time
+	first    chan struct{} // closed when all objects were known for the first time, or never will be
 
 	mu      sync.Mutex
 	version string // the server's changes up to this one are known
 	synced  bool
+	denied  bool      // it is optional, and may not follow
 	stream  *stream   // the open watch, nil: none
 	fresh   bool      // and what came before it is known
 	at      time.Time // when the cache was last known to follow, while no watch is open
@@ -85,7 +86,10 @@ func (f *mirror) run(ctx context.Context, failed chan<- error) {
 		f.err = err
 		switch {
 		case f.synced || !denied && !apierrors.IsUnauthorized(err):
+		case f.denied:
 		case f.optional:
+			f.denied = true
+			close(f.first)
 			cancel()
 		default:
 			select {
@@ -205,7 +209,9 @@ func (f *mirror) Replace(list []any, version string) error {
 	f.fresh = f.stream != nil
 	if !f.synced {
 		f.synced = true
-		close(f.first)
+		if !f.denied {
+			close(f.first)
+		}
 	}
 	return nil
 }

@@ -146,9 +146,6 @@ func (p *Pool) Start(ctx context.Context) (err error) {
 
 func synced(ctx context.Context, mirrors []*mirror, failed <-chan error, limit <-chan struct{}) error {
 	for _, f := range mirrors {
-		if f.optional {
-			continue
-		}
 		select {
 		case <-f.first:
 		case err := <-failed:

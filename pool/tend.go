@@ -16,6 +16,7 @@ rm -f "$ready"
 start() {
   "$@" &
   pid=$!
+  trap 'kill -TERM "$pid" 2>/dev/null || :' TERM INT
 }
 
 up() {
@@ -63,7 +64,7 @@ full() {
 prune() {
   end="$(($(date +%s) + 90))"
   for what in "container prune -f" "image prune -f" "volume prune -f" "builder prune -f --filter until=168h" \
-    "image prune -af --filter until=720h" "image prune -af --filter until=168h" "image prune -af --filter until=24h" \
+    "image prune -af --filter until=720h" "image prune -af --filter until=168h" "image prune -af --filter until=24h" "image prune -af --filter until=4h" \
     "builder prune -af" "image prune -af"; do
     [ "$(full)" -gt 80 ] || return 0
     left="$((end - $(date +%s)))"
@@ -78,7 +79,7 @@ prune() {
 
 tend() {
   rm -rf "$store"/.bellboard-* &
-  trap 'kill -TERM "$pid" 2>/dev/null || :' TERM INT
+  trap 'exit 143' TERM INT
   start "$@"
   if ! up; then
     say "the daemon does not come up; trying with an empty store"

@@ -127,7 +127,7 @@ func TestAFullSlotIsPrunedBeforeAnybodyBuilds(t *testing.T) {
 	}{
 		"until it is below": {func(d *tended) { d.used = "90" }, dangling},
 		"by what it has of files, too": {func(d *tended) { d.files = "99" }, append(slices.Clone(dangling), "docker volume prune -f", "docker builder prune -f --filter until=168h",
-			"docker image prune -af --filter until=720h", "docker image prune -af --filter until=168h", "docker image prune -af --filter until=24h", "docker builder prune -af", "docker image prune -af")},
+			"docker image prune -af --filter until=720h", "docker image prune -af --filter until=168h", "docker image prune -af --filter until=24h", "docker image prune -af --filter until=4h", "docker builder prune -af", "docker image prune -af")},
 		"the oldest images first": {func(d *tended) { d.used, d.step = "90", "2" }, append(slices.Clone(dangling), "docker volume prune -f", "docker builder prune -f --filter until=168h",
 			"docker image prune -af --filter until=720h")},
 		"for no longer than there is time": {func(d *tended) { d.used, d.step, d.env = "99", "1", []string{"SLOW=1"} }, dangling[:2]},
