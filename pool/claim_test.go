@@ -328,6 +328,13 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 			if h.Pool, err = New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}}); err != nil {
 				t.Fatal(err)
 			}
+			began := time.Now()
+			h.cluster.Refuse(func(_ *http.Request, _, resource string) *metav1.Status {
+				if resource == claimsResource && time.Since(began) < 2*time.Second {
+					return &apierrors.NewInternalError(errors.New("not now")).ErrStatus
+				}
+				return nil
+			})
 			h.start()
 			if got := h.slots(); len(got) != 1 { // at once: whoever clears away may not take it for nothing
 				t.Errorf("it sees %v", got)

@@ -521,8 +521,10 @@ func urgency(v Verb) int {
 		return 3
 	case Register:
 		return 4
+	case DeleteSlot, ResizeSlot:
+		return 5
 	}
-	return 5
+	return 6
 }
 
 // short prints a duration as people write it.

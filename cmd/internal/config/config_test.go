@@ -70,8 +70,10 @@ func TestBuiltInValues(t *testing.T) {
 		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, ScaleDownCooldown: time.Minute,
 		Pools: []scaler.Pool{
 			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute},
-			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Connect: scaler.Swarm, Labels: []string{"docker", "linux", "persistent", "swarm"}, Berths: 2, Executors: 1, IdleTimeout: 10 * time.Minute, StartTimeout: 5 * time.Minute, MaxLifetime: 24 * time.Hour,
-				Slots: true, Namespace: "default", SlotStore: "dind", SlotSize: 20 << 30, SlotKeep: 7 * 24 * time.Hour},
+			{
+				PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Connect: scaler.Swarm, Labels: []string{"docker", "linux", "persistent", "swarm"}, Berths: 2, Executors: 1, IdleTimeout: 10 * time.Minute, StartTimeout: 5 * time.Minute, MaxLifetime: 24 * time.Hour,
+				Slots: true, Namespace: "default", SlotStore: "dind", SlotSize: 20 << 30, SlotKeep: 7 * 24 * time.Hour,
+			},
 		},
 	}}
 	got := c.ScalerTeams()
