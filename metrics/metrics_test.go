@@ -48,8 +48,8 @@ func rich() scaler.Tick {
 			{Action: scaler.Action{Verb: scaler.Mark, Pool: scaler.PoolID{Team: "old", Kind: scaler.Persistent}}, Result: scaler.Late},
 		},
 		Facts: scaler.Facts{
-			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second}, {Took: time.Minute}}, Startups: []scaler.Startup{{PoolID: e, Took: 8 * time.Second}},
-			BuildsLost: map[scaler.PoolID]int{e: 1}, SecondBuilds: map[scaler.PoolID]int{e: 2}, Failures: map[scaler.PoolID]int{p: 3},
+			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second}, {Took: time.Minute}}, Startups: []scaler.Startup{{PoolID: e, Took: 8 * time.Second, Phases: []scaler.PhaseTime{{Phase: scaler.PhasePull, Took: 6 * time.Second}, {Phase: scaler.PhaseConnect, Took: 2 * time.Second}}}},
+			BuildsLost: map[scaler.PoolID]int{e: 1}, SecondBuilds: map[scaler.PoolID]int{e: 2}, Failures: []scaler.FailedAgent{{PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureQuota}},
 		},
 	}
 }
@@ -144,22 +144,23 @@ func TestCountersExistAtStart(t *testing.T) {
 		got[f.GetName()] = len(f.GetMetric())
 	}
 	for name, want := range map[string]int{
-		"bellboard_actions_total":         2 * 2 * len(verbs) * len(scaler.Results()),
-		"bellboard_decisions_total":       2 * len(scaler.Reasons()),
-		"bellboard_blocks_total":          2 * len(scaler.Rules()),
-		"bellboard_ticks_total":           3,
-		"bellboard_holds_total":           len(sources),
-		"bellboard_builds_lost_total":     2,
-		"bellboard_second_builds_total":   2,
-		"bellboard_agents_failed_total":   4,
-		"bellboard_queue_wait_seconds":    2,
-		"bellboard_agent_startup_seconds": 4,
-		"bellboard_agents_max":            2,
-		"bellboard_build_info":            1,
-		"bellboard_agents":                0, // unknown is never zero
-		"bellboard_agents_alive":          0,
-		"bellboard_queue_items":           0,
-		"bellboard_hold":                  0,
+		"bellboard_actions_total":             2 * 2 * len(verbs) * len(scaler.Results()),
+		"bellboard_decisions_total":           2 * len(scaler.Reasons()),
+		"bellboard_blocks_total":              2 * len(scaler.Rules()),
+		"bellboard_ticks_total":               3,
+		"bellboard_holds_total":               len(sources),
+		"bellboard_builds_lost_total":         2,
+		"bellboard_second_builds_total":       2,
+		"bellboard_agents_failed_total":       4 * len(scaler.Failures()),
+		"bellboard_queue_wait_seconds":        2,
+		"bellboard_agent_startup_seconds":     4,
+		"bellboard_agent_start_phase_seconds": 4 * len(scaler.Phases()),
+		"bellboard_agents_max":                2,
+		"bellboard_build_info":                1,
+		"bellboard_agents":                    0, // unknown is never zero
+		"bellboard_agents_alive":              0,
+		"bellboard_queue_items":               0,
+		"bellboard_hold":                      0,
 	} {
 		if got[name] != want {
 			t.Errorf("%s has %d series at start, want %d", name, got[name], want)

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -62,6 +63,7 @@ type Pool struct {
 	requests func(verb, resource, code string, took time.Duration)
 
 	followers []*follower // one per namespace
+	mute      atomic.Bool // it was said that logs may not be read
 }
 
 var _ control.Cluster = (*Pool)(nil)

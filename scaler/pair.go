@@ -65,7 +65,9 @@ type Pair struct {
 	// Away is since when every answer showed it offline and idle, or absent.
 	Away time.Time
 	// LostSince is since when every answer showed it without pod, offline, busy and marked.
-	LostSince    time.Time
+	LostSince time.Time
+	// Failing is since when every answer showed a definite failure of its pod.
+	Failing      time.Time
 	StartTimeout time.Duration
 	Connect      Connect
 }
@@ -185,7 +187,7 @@ func (p *Pair) unmet(now time.Time) Verdict {
 		deadline, wait = p.Pod.Created, UnscheduledTimeout
 	}
 	orphaned := p.Connect == Inbound && p.Node == nil && !p.Pod.Requested
-	if !orphaned && (p.Pod.Requested || now.Sub(deadline) < wait) {
+	if !orphaned && (p.Pod.Requested || now.Sub(deadline) < wait && !p.givenUp(now)) {
 		if p.mark() == NotMarked {
 			return p.disrupted(Verdict{Class: Coming, Capacity: 1})
 		}

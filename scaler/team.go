@@ -40,6 +40,7 @@ type account struct {
 	up        map[Kind]map[Reason]int
 	cooling   map[Kind]bool // in the scale-up cooldown: only minimums, spares and replacements
 	blockText string
+	fallback  string // why agents of the other kind are made
 }
 
 func (a *account) total(m map[Kind]int) int { return m[Ephemeral] + m[Persistent] }
@@ -92,6 +93,7 @@ func (d *decider) decideTeams() {
 	d.claim(accounts, byTeam)
 	for _, a := range accounts {
 		d.history(a)
+		d.expect(a)
 		d.wantUp(a)
 		d.teamRules(a)
 	}
@@ -347,7 +349,9 @@ func (d *decider) wantUp(a *account) {
 		case c.k.ephemeral && c.k.persistent:
 			p := min(n, max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent)), d.persistentRoom(a))
 			a.add(Persistent, ReasonDemand, p)
-			a.add(Ephemeral, ReasonDemand, n-p)
+			f := d.instead(a, n-p)
+			a.add(Persistent, ReasonDemand, f)
+			a.add(Ephemeral, ReasonDemand, n-p-f)
 		case c.k.persistent:
 			a.add(Persistent, ReasonDemand, n)
 		default:
@@ -367,10 +371,8 @@ func (d *decider) wantUp(a *account) {
 // persistentRoom is how many more persistent agents can be made now; what may
 // be of either kind is made ephemeral beyond it.
 func (d *decider) persistentRoom(a *account) int {
-	if until, ok := d.in.Backoff[PoolID{a.t.Name, Persistent}]; ok && d.in.Now.Before(until) {
-		return 0
-	}
-	return max(0, a.t.MaxPersistent-a.alive[Persistent]-a.ups(Persistent))
+	may, _ := d.mayCreate(PoolID{a.t.Name, Persistent})
+	return max(0, min(may, a.t.MaxPersistent-a.alive[Persistent])-a.ups(Persistent))
 }
 
 // emitUp turns numbers into creations: on berths first, on new names then.
@@ -409,8 +411,12 @@ func (a *account) upText(why Reason) string {
 	case ReasonLevel:
 		return fmt.Sprintf("%d needed in over half of the last hour", a.dec.Level)
 	default:
-		return fmt.Sprintf("%d waiting, %d free, %d on the way", a.dec.Waiting, a.dec.Free, a.dec.Coming)
+		return a.comingText()
 	}
+}
+
+func (a *account) comingText() string {
+	return fmt.Sprintf("%d waiting, %d free, %d on the way%s", a.dec.Waiting, a.dec.Free, a.dec.Coming, a.usually())
 }
 
 // conclude finds the words for the decision.
@@ -425,15 +431,17 @@ func (d *decider) conclude(a *account) {
 				break
 			}
 		}
-		if a.blockText != "" {
-			dec.Text += "; " + a.blockText
+		for _, more := range []string{a.blockText, a.fallback} {
+			if more != "" {
+				dec.Text += "; " + more
+			}
 		}
 	case down > 0:
 		dec.Reason, dec.Text = ReasonIdle, fmt.Sprintf("%s idle too long", plural(down, "agent"))
 	case a.blockText != "":
 		dec.Reason, dec.Text = ReasonBlocked, a.blockText
 	case dec.Waiting > 0:
-		dec.Reason, dec.Text = ReasonSteady, fmt.Sprintf("%d waiting, %d free, %d on the way", dec.Waiting, dec.Free, dec.Coming)
+		dec.Reason, dec.Text = ReasonSteady, a.comingText()
 	case a.t.Paused:
 		dec.Reason, dec.Text = ReasonPaused, "paused"
 	default:

@@ -57,7 +57,7 @@ type Cluster interface {
 	Observe(ctx context.Context) (scaler.ClusterView, error)
 	// Create creates the agent's pod under that name (and a persistent one's volume
 	// claim after it, owned by it). ErrRefused and ErrExists are definite; any other
-	// error leaves open whether the pod exists.
+	// error leaves open whether the pod exists. Because says which class of failure it is.
 	Create(ctx context.Context, name string, pool scaler.PoolID) (scaler.Pod, error)
 	// PutSecret creates the pod's Secret, owned by the pod. Exists = done (nil).
 	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error
@@ -66,6 +66,9 @@ type Cluster interface {
 	// DeletePod deletes exactly this pod (UID and resourceVersion as preconditions)
 	// with the short grace that marks the deletion as Bellboard's. ErrChanged, ErrGone as said above.
 	DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error
+	// LastWords reads the last lines of the log of the pod's container at fault, in
+	// bounded time and length, without what looks like a secret. "" is none.
+	LastWords(ctx context.Context, pod scaler.Pod) (string, error)
 	// Absent asks the API server itself (no cache) whether no pod of that name exists.
 	Absent(ctx context.Context, name string, pool scaler.PoolID) (bool, error)
 }
