@@ -22,6 +22,7 @@ type agents struct {
 	clock   clock.Clock
 	jenkins *jenkinssim.Jenkins
 	pods    Pods
+	deaf    func(*corev1.Pod) bool // tells of a pod whose process never gets to connect; nil: of none
 
 	mu      sync.Mutex
 	rng     *rand.Rand
@@ -179,6 +180,10 @@ const (
 // until the pod is terminated, the process falls silent, or -noReconnectAfter.
 func (a *agents) run(ctx context.Context, p *process) {
 	cmd := commandOf(p.pod)
+	if a.deaf != nil && a.deaf(p.pod) {
+		<-ctx.Done()
+		return
+	}
 	wait := a.seconds(1.2, 2.7) // a JVM starts
 	away := time.Duration(0)
 	for {
