@@ -164,7 +164,7 @@ func TestRolesAreWhatTheCodeUses(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no sources of package pool:", err)
 	}
-	calls := regexp.MustCompile(`(?:call\(ctx, "([a-z]+)", "([a-z]+)"|note\("([a-z]+)"|resource: "([a-z]+)")`)
+	calls := regexp.MustCompile(`(?:call\(ctx, "([a-z]+)", "([a-z/]+)"|note\("([a-z]+)"|resource: "([a-z]+)")`)
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {

@@ -42,6 +42,7 @@ type Metrics struct {
 	wait        *prometheus.HistogramVec
 	startup     *prometheus.HistogramVec
 	cacheStart  *prometheus.HistogramVec
+	phase       *prometheus.HistogramVec
 	tick        prometheus.Histogram
 	leader      prometheus.Gauge
 	skew        *prometheus.GaugeVec // without labels: it is there once it is known
@@ -95,7 +96,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metric
 		holds:        counter("bellboard_holds_total", "Passes in which nothing was done, by the source that could not be read.", "source"),
 		buildsLost:   counter("bellboard_builds_lost_total", "Builds whose agent's pod vanished under them; Bellboard removed none of them.", "team"),
 		secondBuilds: counter("bellboard_second_builds_total", "Builds that slipped onto an ephemeral agent after its first.", "team"),
-		failed:       counter("bellboard_agents_failed_total", "Agents that were removed without ever having connected.", "team", "kind"),
+		failed:       counter("bellboard_agents_failed_total", "Agents that could not be made, were removed without ever having connected, or get nothing from Jenkins that they fit, by the class of the failure.", "team", "kind", "reason"),
 		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another has worked on (warm) or on an empty one (cold).", "team", "cache"),
 		jenkins:      counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", "endpoint", "code"),
 		unseen:       counter("bellboard_jenkins_unseen_total", "Looks at Jenkins that showed nothing, by cause.", "cause"),
@@ -104,6 +105,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metric
 		wait:        histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue, of those that have left it.", minutes, "team"),
 		startup:     histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", minutes, "team", "kind"),
 		cacheStart:  histogram("bellboard_cache_startup_seconds", "Time from the creation of a pod with a cache slot until its node was online, by whether the slot was warm.", minutes, "team", "cache"),
+		phase:       histogram("bellboard_agent_start_phase_seconds", "Time that agents took for each phase of their start, of those that connected.", minutes, "team", "kind", "phase"),
 		jenkinsTook: histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, "endpoint"),
 		kubeTook:    histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, "verb", "resource"),
 	}
@@ -158,8 +160,13 @@ func (m *Metrics) create(teams []scaler.Team) {
 			m.blocks.WithLabelValues(t, string(r))
 		}
 		for _, k := range kinds {
-			m.failed.WithLabelValues(t, string(k))
+			for _, f := range scaler.Failures() {
+				m.failed.WithLabelValues(t, string(k), string(f))
+			}
 			m.startup.WithLabelValues(t, string(k))
+			for _, p := range scaler.Phases() {
+				m.phase.WithLabelValues(t, string(k), string(p))
+			}
 			for _, v := range verbs {
 				for _, r := range scaler.Results() {
 					m.actions.WithLabelValues(t, string(k), string(v), string(r))
@@ -209,6 +216,9 @@ func (m *Metrics) facts(t scaler.Tick) {
 	}
 	for _, s := range t.Facts.Startups {
 		observe(m.startup.WithLabelValues(m.team(s.Team), string(s.Kind)), s.Took, exemplar)
+		for _, p := range s.Phases {
+			observe(m.phase.WithLabelValues(m.team(s.Team), string(s.Kind), string(p.Phase)), p.Took, exemplar)
+		}
 	}
 	for _, s := range t.Facts.CacheStarts {
 		observe(m.cacheStart.WithLabelValues(m.team(s.Team), string(s.Warmth)), s.Took, exemplar)
@@ -219,8 +229,9 @@ func (m *Metrics) facts(t scaler.Tick) {
 	for p, n := range t.Facts.SecondBuilds {
 		m.secondBuilds.WithLabelValues(m.team(p.Team)).Add(float64(n))
 	}
-	for p, n := range t.Facts.Failures {
-		m.failed.WithLabelValues(m.team(p.Team), string(p.Kind)).Add(float64(n))
+	for i := range t.Facts.Failures {
+		f := &t.Facts.Failures[i]
+		m.failed.WithLabelValues(m.team(f.Team), string(f.Kind), string(f.Failure)).Inc()
 	}
 }
 

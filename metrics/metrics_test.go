@@ -56,9 +56,10 @@ func rich() scaler.Tick {
 			{Action: scaler.Action{Verb: scaler.Mark, Pool: scaler.PoolID{Team: "old", Kind: scaler.Persistent}}, Result: scaler.Late},
 		},
 		Facts: scaler.Facts{
-			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second}, {Took: time.Minute}}, Startups: []scaler.Startup{{PoolID: e, Took: 8 * time.Second}},
+			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second}, {Took: time.Minute}}, Startups: []scaler.Startup{{PoolID: e, Took: 8 * time.Second, Phases: []scaler.PhaseTime{{Phase: scaler.PhasePull, Took: 6 * time.Second}, {Phase: scaler.PhaseConnect, Took: 2 * time.Second}}}},
 			CacheStarts: []scaler.CacheStart{{PoolID: p, Warmth: scaler.Cold, Took: 20 * time.Second}},
-			BuildsLost:  map[scaler.PoolID]int{e: 1}, SecondBuilds: map[scaler.PoolID]int{e: 2}, Failures: map[scaler.PoolID]int{p: 3},
+			BuildsLost:  map[scaler.PoolID]int{e: 1}, SecondBuilds: map[scaler.PoolID]int{e: 2},
+			Failures: []scaler.FailedAgent{{PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureQuota}},
 		},
 	}
 }
@@ -163,9 +164,10 @@ func TestCountersExistAtStart(t *testing.T) {
 		"bellboard_holds_total":                      len(sources),
 		"bellboard_builds_lost_total":                2,
 		"bellboard_second_builds_total":              2,
-		"bellboard_agents_failed_total":              4,
+		"bellboard_agents_failed_total":              4 * len(scaler.Failures()),
 		"bellboard_queue_wait_seconds":               2,
 		"bellboard_agent_startup_seconds":            4,
+		"bellboard_agent_start_phase_seconds":        4 * len(scaler.Phases()),
 		"bellboard_cache_starts_total":               4,
 		"bellboard_cache_startup_seconds":            4,
 		"bellboard_cache_slots":                      0,

@@ -19,8 +19,6 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 		ResourceVersion: pod.ResourceVersion,
 		Phase:           scaler.PodPhase(pod.Status.Phase),
 		Created:         pod.CreationTimestamp.Time,
-		Scheduled:       since(pod, corev1.PodScheduled),
-		Ready:           started(pod),
 		Connected:       pod.Annotations[AnnotationConnected] != "",
 		Deleting:        pod.DeletionTimestamp != nil,
 		DeletingByUs:    deletingByUs(pod),
@@ -29,7 +27,9 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 		Spec:            pod.Annotations[AnnotationSpecHash],
 		Protected:       pod.Labels[LabelBusy] == "true",
 	}
-	p.Trouble, p.TroubleText = trouble(pod)
+	phases(p, pod)
+	t := trouble(pod)
+	p.Trouble, p.TroubleText, p.Failure, p.Faulty = t.reason, t.text, t.failure, t.container
 	p.Slot, p.Warmth, p.VolumeTrouble = slotOf(pod), scaler.Warmth(pod.Annotations[AnnotationCache]), volumeTrouble(pod)
 	return p
 }
@@ -63,21 +63,6 @@ func condition(pod *corev1.Pod, what corev1.PodConditionType) *corev1.PodConditi
 		}
 	}
 	return nil
-}
-
-// started is when the agent's container began to run; zero: not yet.
-func started(pod *corev1.Pod) time.Time {
-	for i := range pod.Status.ContainerStatuses {
-		s := &pod.Status.ContainerStatuses[i]
-		switch {
-		case s.Name != agentContainer:
-		case s.State.Running != nil:
-			return s.State.Running.StartedAt.Time
-		case s.State.Terminated != nil:
-			return s.State.Terminated.StartedAt.Time
-		}
-	}
-	return time.Time{}
 }
 
 // slotOf is the claim that the pod's Docker data is on; "": on none.

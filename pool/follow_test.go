@@ -161,57 +161,6 @@ func TestImagesThatCannotBePulled(t *testing.T) {
 	})
 }
 
-func TestTrouble(t *testing.T) {
-	agent := func(s corev1.ContainerState) corev1.PodStatus {
-		return corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: agentContainer, State: s}}}
-	}
-	waiting := func(reason, message string) corev1.PodStatus {
-		return agent(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}})
-	}
-	terminated := func(code int32, reason string) corev1.PodStatus {
-		return agent(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason}})
-	}
-	crashing := waiting("CrashLoopBackOff", "back-off 10s")
-	crashing.InitContainerStatuses, crashing.ContainerStatuses = crashing.ContainerStatuses, nil
-	crashing.InitContainerStatuses[0].Name = dindContainer
-	crashing.InitContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
-	unscheduled := corev1.PodStatus{Conditions: []corev1.PodCondition{{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/3 nodes are available:\n3 Insufficient cpu.",
-	}}}
-	for name, c := range map[string]struct {
-		status       corev1.PodStatus
-		deleting     bool
-		reason, text string
-	}{
-		"starting":      {status: waiting("ContainerCreating", "")},
-		"initializing":  {status: waiting("PodInitializing", "")},
-		"pull":          {status: waiting("ImagePullBackOff", "Back-off pulling"), reason: "ImagePullBackOff", text: "agent: Back-off pulling"},
-		"image name":    {status: waiting("InvalidImageName", "bad"), reason: "InvalidImageName", text: "agent: bad"},
-		"config":        {status: waiting("CreateContainerConfigError", "no key"), reason: "CreateContainerConfigError", text: "agent: no key"},
-		"crashes":       {status: crashing, reason: "CrashLoopBackOff", text: "dind: OOMKilled, exit code 137; back-off 10s"},
-		"ended well":    {status: terminated(0, "Completed")},
-		"ended badly":   {status: terminated(1, "Error"), reason: "Error", text: "agent: exit code 1"},
-		"told to end":   {status: terminated(143, "Error"), deleting: true},
-		"out of memory": {status: terminated(137, "OOMKilled"), reason: "OOMKilled", text: "agent: OOMKilled, exit code 137"},
-		"evicted":       {status: corev1.PodStatus{Reason: "Evicted", Message: "low on memory"}, reason: "Evicted", text: "low on memory"},
-		"unscheduled":   {status: unscheduled, reason: "Unschedulable", text: "0/3 nodes are available: 3 Insufficient cpu."},
-		"words alone":   {status: corev1.PodStatus{Message: "ImagePullBackOff"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			pod := &corev1.Pod{Status: c.status}
-			if c.deleting {
-				pod.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
-			}
-			if reason, text := trouble(pod); reason != c.reason || text != c.text {
-				t.Errorf("it is %q, %q", reason, text)
-			}
-		})
-	}
-	if got := []rune(words(strings.Repeat("ü ", 1000))); len(got) != maxWords+1 {
-		t.Errorf("%d letters are kept", len(got))
-	}
-}
-
 func BenchmarkObserve5000(b *testing.B) {
 	s := specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)
 	p, err := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{s}})

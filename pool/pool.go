@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -63,6 +64,7 @@ type Pool struct {
 
 	followers []*follower // one per namespace
 	slots     []*slots    // likewise
+	mute      atomic.Bool // it was said that logs may not be read
 }
 
 var _ control.Cluster = (*Pool)(nil)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -61,7 +62,9 @@ func bubble(t *testing.T, f func(*house)) {
 
 func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 	t.Helper()
-	h := &house{t: t, asked: map[string]int{}, cluster: kubesim.New(kubesim.Config{Clock: clock.Real(), Token: "t"})}
+	h := &house{t: t, asked: map[string]int{}, cluster: kubesim.New(kubesim.Config{Clock: clock.Real(), Token: "t", Log: func(p *corev1.Pod, container string) string {
+		return "container " + container + " of " + p.Name + " has started, token=s3cret\n"
+	}})}
 	t.Cleanup(h.cluster.Close)
 	cfg := h.cluster.RESTConfig()
 	tune(cfg)

@@ -5,57 +5,132 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"bellboard/scaler"
 )
 
 // maxWords bounds what is kept of Kubernetes' explanations: they go into logs,
 // and some name every machine of the cluster.
 const maxWords = 400
 
+// A problem is why a pod cannot start or has ended. The zero value is none.
+type problem struct {
+	reason, text string // Kubernetes' own
+	failure      scaler.Failure
+	container    string // "": it is the pod's
+}
+
 // trouble is why a pod cannot start or has ended, by the reasons that Kubernetes
 // gives in fields of their own. Its messages are for people: nothing is ever
-// concluded from them. "" means that nothing is wrong.
-func trouble(pod *corev1.Pod) (reason, text string) {
+// concluded from them.
+func trouble(pod *corev1.Pod) problem {
 	st := &pod.Status
 	if st.Reason != "" { // Evicted, NodeLost, DeadlineExceeded ...
-		return st.Reason, words(st.Message)
+		return problem{reason: st.Reason, text: words(st.Message), failure: podFailure(st)}
+	}
+	if c := condition(pod, corev1.DisruptionTarget); c != nil && c.Status == corev1.ConditionTrue && (ended(pod) || pod.DeletionTimestamp != nil) {
+		return problem{reason: c.Reason, text: words(c.Message), failure: disruption(c.Reason)}
 	}
 	for _, list := range [][]corev1.ContainerStatus{st.ContainerStatuses, st.InitContainerStatuses} {
 		for i := range list {
-			if reason, text = failure(&list[i], pod.DeletionTimestamp != nil); reason != "" {
-				return reason, text
+			if p := containerProblem(&list[i], pod.DeletionTimestamp != nil); p.reason != "" {
+				return p
 			}
 		}
 	}
 	if c := condition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason != "" {
-		return c.Reason, words(c.Message)
+		return problem{reason: c.Reason, text: words(c.Message), failure: scaler.FailureUnschedulable}
 	}
-	return "", ""
+	return problem{}
 }
 
-// failure is what is wrong with one container. In a pod that is being deleted a
-// container that was told to end has not failed.
-func failure(s *corev1.ContainerStatus, deleting bool) (reason, text string) {
+func ended(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// podFailure is the class of a pod's own reason, which its kubelet or the node
+// controller has given.
+func podFailure(st *corev1.PodStatus) scaler.Failure {
+	switch st.Reason {
+	case "Evicted", "Preempting":
+		return scaler.FailureEvicted
+	case "DeadlineExceeded":
+		return ""
+	}
+	if st.Phase == corev1.PodSucceeded {
+		return ""
+	}
+	// NodeLost, and a kubelet's shutdown (Terminated, NodeShutdown) or refusal of
+	// what it was given: NodeAffinity, OutOfcpu, UnexpectedAdmissionError ...
+	return scaler.FailureNodeGone
+}
+
+// disruption is the class of the reason why the cluster takes a pod.
+func disruption(reason string) scaler.Failure {
+	switch reason {
+	case "DeletionByTaintManager", "DeletionByPodGC":
+		return scaler.FailureNodeGone
+	}
+	return scaler.FailureEvicted // PreemptionByScheduler, EvictionByEvictionAPI, TerminationByKubelet
+}
+
+// containerProblem is what is wrong with one container. In a pod that is being
+// deleted a container that was told to end has not failed.
+func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
+	p := problem{container: s.Name}
+	last := s.LastTerminationState.Terminated
 	switch w, t := s.State.Waiting, s.State.Terminated; {
 	case w != nil && (w.Reason == "" || w.Reason == "ContainerCreating" || w.Reason == "PodInitializing"):
-		return "", ""
+		return problem{}
 	case w != nil: // ImagePullBackOff, ErrImagePull, InvalidImageName, CreateContainerConfigError, CrashLoopBackOff ...
-		text = w.Message
-		if last := s.LastTerminationState.Terminated; last != nil {
-			text = strings.TrimSpace(ended(last) + "; " + text)
+		p.reason, p.text, p.failure = w.Reason, w.Message, waitFailure(w.Reason)
+		if last != nil {
+			p.text = strings.TrimSpace(end(last) + "; " + p.text)
+			if p.failure == scaler.FailureCrashLoop {
+				p.failure = endFailure(last)
+			}
 		}
-		return w.Reason, words(s.Name + ": " + text)
 	case t != nil && t.ExitCode != 0 && !deleting: // OOMKilled, Error, ContainerCannotRun ...
-		reason = t.Reason
-		if reason == "" {
-			reason = "Error"
+		p.reason, p.text, p.failure = t.Reason, end(t), endFailure(t)
+		if p.reason == "" {
+			p.reason = "Error"
 		}
-		return reason, words(s.Name + ": " + ended(t))
+	case t == nil && last != nil && last.ExitCode != 0 && (s.Started == nil || !*s.Started) && !deleting:
+		// It runs again, and has yet to show that it lasts: between two crashes it
+		// is no better than during them.
+		p.reason, p.text, p.failure = "CrashLoopBackOff", fmt.Sprintf("restarted %d times: %s", s.RestartCount, end(last)), endFailure(last)
+	default:
+		return problem{}
 	}
-	return "", ""
+	p.text = words(s.Name + ": " + p.text)
+	return p
 }
 
-// ended says how a container ended.
-func ended(t *corev1.ContainerStateTerminated) string {
+// waitFailure is the class of the reason why a container waits. A kubelet has
+// one reason for an image that is not there, one that may not be had, and a
+// registry that does not answer: only its message tells them apart.
+func waitFailure(reason string) scaler.Failure {
+	switch reason {
+	case "InvalidImageName", "ErrImageNeverPull":
+		return scaler.FailureBadImage
+	case "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
+		return scaler.FailureImagePull
+	case "ImageVolumeMountFailed", "RROUnsupported":
+		return scaler.FailureStorage
+	}
+	// CrashLoopBackOff, CreateContainerConfigError, CreateContainerError, RunContainerError ...
+	return scaler.FailureCrashLoop
+}
+
+func endFailure(t *corev1.ContainerStateTerminated) scaler.Failure {
+	if t.Reason == "OOMKilled" {
+		return scaler.FailureOOM
+	}
+	return scaler.FailureCrashLoop
+}
+
+// end says how a container ended.
+func end(t *corev1.ContainerStateTerminated) string {
 	out := fmt.Sprintf("exit code %d", t.ExitCode)
 	if t.Signal != 0 {
 		out = fmt.Sprintf("signal %d", t.Signal)

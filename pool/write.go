@@ -51,7 +51,7 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 	if err != nil {
 		var unseen error
 		if made, unseen = p.madeBefore(ctx, want, err); made == nil {
-			err = createError(err)
+			err = p.refusal(ctx, want, createError(err))
 			if unseen != nil {
 				err = fmt.Errorf("%w; and whether it was made nevertheless cannot be seen: %w", err, unseen)
 			}

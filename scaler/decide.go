@@ -24,8 +24,8 @@ type Input struct {
 	Closing bool
 	// Secrets are the pods whose Secret this process knows to exist.
 	Secrets map[string]bool
-	// Backoff is until when a pool creates nothing, since its last creations failed.
-	Backoff map[PoolID]time.Time
+	// Backoff are the pools whose last agents failed.
+	Backoff map[PoolID]Backoff
 	Memory  Memory
 	// Unsafe takes safeguards out, for the tests that show that they matter.
 	Unsafe Sabotage
@@ -52,6 +52,10 @@ type Memory struct {
 	Away map[string]time.Time
 	// Lost, by node: since when every answer showed it lost and marked.
 	Lost map[string]time.Time
+	// Failing, by agent: since when every answer showed a definite failure.
+	Failing map[string]time.Time
+	// Starts are the last start-ups of each pool.
+	Starts map[PoolID]Starts
 	// Free, by agent, foreign ones too: since when it waits for work.
 	Free map[string]time.Time
 	// Worked, by agent: it was seen at work, and whether that work may still go on.
@@ -247,6 +251,9 @@ func (d *decider) join() {
 		}
 		m.Away = in.Memory.Away[m.Name]
 		m.LostSince = in.Memory.Lost[m.Name]
+		if p := m.Pod; p != nil && p.Failure.definite() {
+			m.Failing = in.Memory.Failing[m.Name]
+		}
 		m.verdict = Classify(m.Pair, in.Now)
 	}
 }
@@ -256,7 +263,7 @@ func (d *decider) remember() {
 	old, now := d.in.Memory, d.in.Now
 	d.mem = Memory{
 		Started: old.Started, Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{},
-		Free: map[string]time.Time{}, Worked: make(map[string]Work, len(d.pairs)), Met: map[string]bool{}, Up: maps.Clone(old.Up), Down: maps.Clone(old.Down),
+		Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Worked: make(map[string]Work, len(d.pairs)), Met: map[string]bool{}, Up: maps.Clone(old.Up), Down: maps.Clone(old.Down),
 		Roomy: map[PoolID]time.Time{}, Levels: map[string][]Level{}, Waiting: make(map[int64]Waiting, len(d.in.Jenkins.Items)),
 	}
 	if d.mem.Started.IsZero() {
@@ -268,7 +275,7 @@ func (d *decider) remember() {
 	if d.mem.Down == nil {
 		d.mem.Down = map[PoolID]time.Time{}
 	}
-	d.facts = Facts{BuildsLost: map[PoolID]int{}, SecondBuilds: map[PoolID]int{}, Refused: map[PoolID]int{}}
+	d.facts = Facts{BuildsLost: map[PoolID]int{}, SecondBuilds: map[PoolID]int{}}
 	keep := func(to, from map[string]time.Time, name string, fresh time.Time) {
 		if since, ok := from[name]; ok {
 			to[name] = since
@@ -289,6 +296,9 @@ func (d *decider) remember() {
 		if m.verdict.Class == Lost && m.mark() == Ours {
 			keep(d.mem.Lost, old.Lost, m.Name, now)
 		}
+		if m.Pod != nil && !m.Pod.Connected && m.Pod.Failure.definite() {
+			keep(d.mem.Failing, old.Failing, m.Name, now)
+		}
 		if m.verdict.Class == Free {
 			keep(d.mem.Free, old.Free, m.Name, now)
 		}
@@ -297,7 +307,7 @@ func (d *decider) remember() {
 			// The note on the pod may fail or be late: that is no second start.
 			d.mem.Met[m.Name] = true
 			if !old.Met[m.Name] {
-				d.facts.Startups = append(d.facts.Startups, Startup{m.PoolID, now.Sub(m.Pod.Created)})
+				d.facts.Startups = append(d.facts.Startups, startup(m.Pod, now))
 			}
 		}
 	}
@@ -306,6 +316,7 @@ func (d *decider) remember() {
 			keep(d.mem.Free, old.Free, n.Name, now)
 		}
 	}
+	d.learnStarts()
 	d.vanished()
 }
 
@@ -413,10 +424,7 @@ func (d *decider) words(m *member) string {
 	case Leaving:
 		return "its pod is being deleted by somebody else"
 	case Stuck:
-		if m.Pod != nil && m.Pod.Trouble != "" {
-			return "did not connect in time: " + m.Pod.Trouble
-		}
-		return "did not connect in time"
+		return m.stuckText(d.in.Now)
 	case Busy:
 		if m.Pod.Disrupted {
 			return "its node is going"

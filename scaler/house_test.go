@@ -42,7 +42,7 @@ func newHouse(teams ...Team) Input {
 		Now: noon, MaxAgents: 100, Teams: teams,
 		Jenkins: JenkinsView{Session: "s", AskedAt: noon.Add(-100 * time.Millisecond), AnsweredAt: noon},
 		Cluster: ClusterView{At: noon},
-		Berths:  map[string]bool{}, Secrets: map[string]bool{}, Backoff: map[PoolID]time.Time{},
+		Berths:  map[string]bool{}, Secrets: map[string]bool{}, Backoff: map[PoolID]Backoff{},
 		Memory: Memory{Started: noon.Add(-24 * time.Hour)},
 	}
 	for i := range teams {

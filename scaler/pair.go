@@ -68,7 +68,9 @@ type Pair struct {
 	// Away is since when every answer showed it offline and idle, or absent.
 	Away time.Time
 	// LostSince is since when every answer showed it without pod, offline, busy and marked.
-	LostSince    time.Time
+	LostSince time.Time
+	// Failing is since when every answer showed a definite failure of its pod.
+	Failing      time.Time
 	StartTimeout time.Duration
 	Connect      Connect
 	Executors    int // that its pool's agents have
@@ -201,7 +203,7 @@ func (p *Pair) unmet(now time.Time) Verdict {
 		deadline, wait = p.Pod.Created, p.Pod.patience()
 	}
 	orphaned := p.Gone && p.Connect == Inbound && p.Node == nil && !p.Pod.Requested
-	if !orphaned && (p.Pod.Requested || now.Sub(deadline) < wait) {
+	if !orphaned && (p.Pod.Requested || now.Sub(deadline) < wait && !p.givenUp(now)) {
 		if p.mark() == NotMarked {
 			return p.disrupted(Verdict{Class: Coming, Capacity: p.size()})
 		}

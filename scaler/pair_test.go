@@ -72,6 +72,11 @@ func unscheduled(ago time.Duration) func(*Pair) {
 	return func(p *Pair) { p.Pod.Connected, p.Pod.Scheduled, p.Pod.Created = false, time.Time{}, noon.Add(-ago) }
 }
 
+// failing: every answer since then showed a failure that does not heal.
+func failing(ago time.Duration) func(*Pair) {
+	return func(p *Pair) { p.Pod.Failure, p.Failing = FailureCrashLoop, noon.Add(-ago) }
+}
+
 func away(ago time.Duration) func(*Pair) {
 	return func(p *Pair) { p.Away = noon.Add(-ago) }
 }
@@ -202,6 +207,22 @@ func TestClassify(t *testing.T) {
 		{"stuck, the same for too long", pairOf(noNode, scheduled(time.Hour)), Verdict{Class: Stuck}},
 		{"stuck, inbound with its node absent, in grace", pairOf(noNode, gone, scheduled(time.Second), grace), Verdict{Class: Stuck}},
 
+		// stuck, since it fails for good: given up long before the start timeout
+		{"failing for just under a minute", pairOf(offline, scheduled(young), failing(time.Minute-justUnder)), Verdict{Class: Coming, Capacity: 1}},
+		{"failing for a minute", pairOf(offline, scheduled(2*young), failing(time.Minute)), Verdict{Class: Stuck, Do: Mark, Reason: ReasonStuck}},
+		{"failing for a minute, in grace", pairOf(offline, scheduled(2*young), failing(time.Minute), grace), Verdict{Class: Stuck}},
+		{"failing, first seen marked", pairOf(offline, scheduled(2*young), failing(time.Minute), ours), Verdict{Class: Stuck}},
+		{"failing, marked in the answers before", pairOf(offline, scheduled(2*young), failing(time.Minute), ours, seen), Verdict{Class: Stuck, Do: DeletePod, Reason: ReasonStuck}},
+		{"failing, a Swarm agent without its node", pairOf(swarm, noNode, scheduled(2*young), failing(time.Minute)), Verdict{Class: Stuck, Do: Fence, Reason: ReasonStuck}},
+		{"failing, and online all the same", pairOf(scheduled(2*young), failing(time.Minute)), Verdict{Class: Free, Capacity: 1, Meet: true}},
+		{"failing, and busy all the same", pairOf(offline, scheduled(2*young), failing(time.Minute), busy), Verdict{Class: Cut}},
+		{"failing, and awaited by a build", pairOf(offline, scheduled(2*young), failing(time.Hour), pinned), Verdict{Class: Awaited}},
+		{"failing, and held by a person", pairOf(offline, scheduled(2*young), failing(time.Hour), person), Verdict{Class: Held}},
+		{"failing, connected once and online", pairOf(failing(time.Hour)), Verdict{Class: Free, Capacity: 1}},
+		{"failing, connected once and at work", pairOf(failing(time.Hour), persistent, busy), Verdict{Class: Busy}},
+		{"failing, connected once and away for a while", pairOf(offline, failing(time.Hour), away(GhostAfter-justUnder)), Verdict{Class: Reconnecting, Capacity: 1}},
+		{"failing, connected once and cut under its build", pairOf(offline, busy, failing(time.Hour)), Verdict{Class: Cut}},
+
 		// met
 		{"met, free", pairOf(unmet), Verdict{Class: Free, Capacity: 1, Meet: true}},
 		{"met, busy", pairOf(unmet, busy), Verdict{Class: Busy, Meet: true, Do: Mark, Reason: ReasonOneBuild}},
@@ -328,7 +349,7 @@ func anyPair(t *rapid.T) Pair {
 	p := Pair{
 		Name: "n", PoolID: PoolID{"web", rapid.SampledFrom([]Kind{Ephemeral, Persistent}).Draw(t, "kind")},
 		Connect: rapid.SampledFrom([]Connect{Inbound, Swarm}).Draw(t, "connect"), StartTimeout: 5 * time.Minute,
-		Pinned: flag("pinned"), Berth: flag("berth"), Grace: flag("grace"), Marked: flag("marked"), Gone: flag("gone"), Away: ago("away"), LostSince: ago("lost"),
+		Pinned: flag("pinned"), Berth: flag("berth"), Grace: flag("grace"), Marked: flag("marked"), Gone: flag("gone"), Away: ago("away"), LostSince: ago("lost"), Failing: ago("failing"),
 	}
 	has := rapid.SampledFrom([]string{"both", "pod", "node"}).Draw(t, "has")
 	if has != "node" {
@@ -387,6 +408,8 @@ func harm(p *Pair, v Verdict) string {
 		return "fences what could be marked"
 	case v.Do == Mark && (p.Node == nil || isFence):
 		return "marks what cannot be marked"
+	case v.Class == Stuck && p.Pod.Connected:
+		return "gives up what was connected once"
 	case v.Capacity != 0 && v.Capacity != 1:
 		return "capacity is neither 0 nor 1"
 	case v.Capacity == 1 && v.Class != Coming && v.Class != Free && v.Class != Reconnecting:

@@ -88,7 +88,7 @@ const (
 	RuleMinAgents         Rule = "min-agents"          // MIN_AGENTS
 	RuleMinIdle           Rule = "min-idle"            // MIN_IDLE
 	RulePaused            Rule = "paused"              // PAUSED
-	RuleBackoff           Rule = "back-off"            // the pool's last creations failed
+	RuleBackoff           Rule = "back-off"            // the pool's last agents failed: none for a while, then one probe
 	RuleQuietDown         Rule = "quiet-down"          // Jenkins is about to shut down
 	RuleRefused           Rule = "refused"             // Jenkins gives the items to no agent that fits
 )
@@ -140,6 +140,7 @@ type Decision struct {
 	Reason  Reason        `json:"reason"`
 	Text    string        `json:"text"`
 	Steps   []Step        `json:"steps,omitempty"`
+	Usual   []Usual       `json:"usual,omitempty"` // how long its agents took to start, of late
 }
 
 // Agent is one pair as the table saw it, for people and metrics.

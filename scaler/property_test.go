@@ -21,7 +21,7 @@ func dump(in Input) string {
 	for i := range in.Teams {
 		tm := in.Teams[i]
 		for _, p := range tm.Pools {
-			fmt.Fprintf(&b, "pool %s %s %s %v, berths %d, back-off %v\n", p.Team, p.Kind, p.Connect, p.Labels, p.Berths, !in.Backoff[p.PoolID].IsZero())
+			fmt.Fprintf(&b, "pool %s %s %s %v, berths %d, back-off %v\n", p.Team, p.Kind, p.Connect, p.Labels, p.Berths, !in.Backoff[p.PoolID].Until.IsZero())
 		}
 		keep, _ := keepLevel(in.Memory.Levels[tm.Name])
 		tm.Pools = nil

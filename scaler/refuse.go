@@ -88,7 +88,7 @@ func (d *decider) refusals() {
 		}
 		for _, i := range w.fits {
 			for _, name := range d.supply[i].standing {
-				d.refuse(w.text, name)
+				d.refuse(w, name)
 			}
 		}
 	}
@@ -101,7 +101,8 @@ func (d *decider) standing(name string) bool {
 }
 
 // refuse notes that an agent was not given any item of that label.
-func (d *decider) refuse(text, name string) {
+func (d *decider) refuse(w *wish, name string) {
+	text := w.text
 	r, known := d.mem.Refused[text]
 	if !known {
 		r = Refusal{Since: d.in.Now}
@@ -112,7 +113,7 @@ func (d *decider) refuse(text, name string) {
 	}
 	r.Agents, r.Served = agents, false
 	if m := d.byName[name]; m != nil && m.Pod != nil {
-		d.facts.Refused[m.PoolID]++
+		d.facts.Failures = append(d.facts.Failures, FailedAgent{PoolID: m.PoolID, Agent: name, Failure: FailureRefused, Text: d.refusedText(w)})
 		r.Again = r.Again || known && m.Pod.Created.After(r.Since)
 	}
 	d.mem.Refused[text] = r
@@ -129,5 +130,10 @@ func (d *decider) offered(w *wish) (n int, note string) {
 	if r.Again {
 		n = 0
 	}
-	return n, fmt.Sprintf("Jenkins gives %q to no agent that fits: %s", w.text, d.in.Jenkins.Items[w.items[0]].Why)
+	return n, d.refusedText(w)
+}
+
+// refusedText says it in Jenkins' words.
+func (d *decider) refusedText(w *wish) string {
+	return fmt.Sprintf("Jenkins gives %q to no agent that fits: %s", w.text, d.in.Jenkins.Items[w.items[0]].Why)
 }

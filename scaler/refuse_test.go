@@ -27,8 +27,10 @@ func (s *stage) run(d time.Duration) {
 			s.t.Fatalf("at %s: %v", s.in.Now.Sub(noon), err)
 		}
 		s.last, s.in.Memory = plan, memory
-		for _, n := range facts.Refused {
-			s.refused += n
+		for _, f := range facts.Failures {
+			if f.Failure == FailureRefused {
+				s.refused++
+			}
 		}
 		for _, a := range plan.Actions {
 			if a.Verb == Create {

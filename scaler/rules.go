@@ -22,13 +22,10 @@ func (d *decider) teamRules(a *account) {
 			a.blockText = "Jenkins is about to shut down"
 			continue
 		}
-		if until, ok := d.in.Backoff[id]; ok && now.Before(until) {
-			left := short(until.Sub(now)) + " left"
-			a.step(RuleBackoff, n, 0, left)
-			a.cut(k, n)
-			a.blockText = fmt.Sprintf("%s agents failed, next try in %s", k, short(until.Sub(now)))
+		if d.backedOff(a, id, n) {
 			continue
 		}
+		n = a.ups(k)
 		left := t.ScaleUpCooldown - now.Sub(d.mem.Up[id])
 		if a.cooling[k] = left > 0 && !d.mem.Up[id].IsZero(); !a.cooling[k] {
 			continue

@@ -222,15 +222,21 @@ type Pod struct {
 	Phase           PodPhase  `json:"phase"`
 	Created         time.Time `json:"created"`
 	Scheduled       time.Time `json:"scheduled"` // zero: not yet
-	Ready           time.Time `json:"ready"`     // when its containers ran; zero: not yet
-	Connected       bool      `json:"connected"` // annotated: its node was once online
-	Deleting        bool      `json:"deleting"`
-	DeletingByUs    bool      `json:"deletingByUs"` // with the grace that only Bellboard uses
-	Disrupted       bool      `json:"disrupted"`    // condition DisruptionTarget
-	Requested       bool      `json:"requested"`    // created by us, not in the cache yet
-	Connect         Connect   `json:"connect"`
-	Spec            string    `json:"spec"`      // what its pool's Spec was when it was made
-	Protected       bool      `json:"protected"` // others are told not to evict it
+	Mounted         time.Time `json:"mounted"`   // when its volumes and network were ready; zero: not yet, or not told
+	// DockerUp is when the container of its Docker daemon began to run,
+	// DockerReady when the daemon answered; zero: not yet, or it has none.
+	DockerUp     time.Time `json:"dockerUp"`
+	DockerReady  time.Time `json:"dockerReady"`
+	Ready        time.Time `json:"ready"`       // when the agent's container ran; zero: not yet
+	Connected    bool      `json:"connected"`   // annotated: its node was once online
+	ConnectedAt  time.Time `json:"connectedAt"` // and since when, as the annotation says
+	Deleting     bool      `json:"deleting"`
+	DeletingByUs bool      `json:"deletingByUs"` // with the grace that only Bellboard uses
+	Disrupted    bool      `json:"disrupted"`    // condition DisruptionTarget
+	Requested    bool      `json:"requested"`    // created by us, not in the cache yet
+	Connect      Connect   `json:"connect"`
+	Spec         string    `json:"spec"`      // what its pool's Spec was when it was made
+	Protected    bool      `json:"protected"` // others are told not to evict it
 	// Trouble is Kubernetes' own reason when the pod cannot start or has ended
 	// (ImagePullBackOff, Unschedulable, OOMKilled, Evicted ...), TroubleText its words.
 	Trouble     string `json:"trouble,omitempty"`
@@ -240,6 +246,10 @@ type Pod struct {
 	Slot          string `json:"slot,omitempty"`
 	Warmth        Warmth `json:"warmth,omitempty"`
 	VolumeTrouble bool   `json:"volumeTrouble,omitempty"`
+	// Failure is the class of that reason; "" when it is none that fails an agent.
+	Failure Failure `json:"failure,omitempty"`
+	// Faulty is the container that the trouble is with; "" when it is with the pod.
+	Faulty string `json:"faulty,omitempty"`
 }
 
 // ClusterView is the pods and cache slots of this instance as the caches show them.

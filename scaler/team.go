@@ -40,6 +40,7 @@ type account struct {
 	up        map[Kind]map[Reason]int
 	cooling   map[Kind]bool // in the scale-up cooldown: only minimums, spares and replacements
 	blockText string
+	fallback  string // why agents of the other kind are made
 }
 
 func (a *account) total(m map[Kind]int) int { return m[Ephemeral] + m[Persistent] }
@@ -92,6 +93,7 @@ func (d *decider) decideTeams() {
 	d.claim(accounts, byTeam)
 	for _, a := range accounts {
 		d.history(a)
+		d.expect(a)
 		d.wantUp(a)
 		d.teamRules(a)
 	}
@@ -383,6 +385,9 @@ func (d *decider) wantUp(a *account) {
 			up(Persistent, ReasonDemand, p)
 		}
 		if c.k.ephemeral {
+			if c.k.persistent {
+				up(Persistent, ReasonDemand, d.instead(a, n))
+			}
 			up(Ephemeral, ReasonDemand, n)
 		}
 	}
@@ -399,10 +404,8 @@ func (d *decider) wantUp(a *account) {
 // persistentRoom is how many more persistent agents can be made now; what may
 // be of either kind is made ephemeral beyond it.
 func (d *decider) persistentRoom(a *account) int {
-	if until, ok := d.in.Backoff[PoolID{a.t.Name, Persistent}]; ok && d.in.Now.Before(until) {
-		return 0
-	}
-	return max(0, a.t.MaxPersistent-a.alive[Persistent]-a.ups(Persistent))
+	may, _ := d.mayCreate(PoolID{a.t.Name, Persistent})
+	return max(0, min(may, a.t.MaxPersistent-a.alive[Persistent])-a.ups(Persistent))
 }
 
 // emitUp turns numbers into creations: on berths first, on new names then.
@@ -441,8 +444,12 @@ func (a *account) upText(why Reason) string {
 	case ReasonLevel:
 		return fmt.Sprintf("%d needed in over half of the last hour", a.dec.Level)
 	default:
-		return fmt.Sprintf("%d waiting, %d free, %d on the way", a.dec.Waiting, a.dec.Free, a.dec.Coming)
+		return a.comingText()
 	}
+}
+
+func (a *account) comingText() string {
+	return fmt.Sprintf("%d waiting, %d free, %d on the way%s", a.dec.Waiting, a.dec.Free, a.dec.Coming, a.usually())
 }
 
 // conclude finds the words for the decision.
@@ -457,15 +464,17 @@ func (d *decider) conclude(a *account) {
 				break
 			}
 		}
-		if a.blockText != "" {
-			dec.Text += "; " + a.blockText
+		for _, more := range []string{a.blockText, a.fallback} {
+			if more != "" {
+				dec.Text += "; " + more
+			}
 		}
 	case down > 0:
 		dec.Reason, dec.Text = ReasonIdle, fmt.Sprintf("%s idle too long", plural(down, "agent"))
 	case a.blockText != "":
 		dec.Reason, dec.Text = ReasonBlocked, a.blockText
 	case dec.Waiting > 0:
-		dec.Reason, dec.Text = ReasonSteady, fmt.Sprintf("%d waiting, %d free, %d on the way", dec.Waiting, dec.Free, dec.Coming)
+		dec.Reason, dec.Text = ReasonSteady, a.comingText()
 	case a.t.Paused:
 		dec.Reason, dec.Text = ReasonPaused, "paused"
 	default:

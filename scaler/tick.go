@@ -35,6 +35,10 @@ type Outcome struct {
 	Action Action `json:"action"`
 	Result Result `json:"result"`
 	Error  string `json:"error,omitempty"`
+	// Failure is the class of an agent's failure that this tells of.
+	Failure Failure `json:"failure,omitempty"`
+	// Log is the last lines of an agent that was deleted since it failed.
+	Log string `json:"-"`
 }
 
 // Result is how an action ended: a closed set, and a metric label.
@@ -47,7 +51,7 @@ const (
 	Changed Result = "changed" // a precondition did not hold; decided anew next tick
 	Refused Result = "refused" // the server said no
 	Failed  Result = "failed"
-	Skipped Result = "skipped" // DRY_RUN
+	Skipped Result = "skipped" // DRY_RUN, or a creation after the same was refused in this tick
 )
 
 // Results lists every result.
@@ -63,10 +67,9 @@ type Facts struct {
 	BuildsLost map[PoolID]int `json:"-"`
 	// SecondBuilds counts builds that slipped onto an ephemeral agent after its first.
 	SecondBuilds map[PoolID]int `json:"-"`
-	// Refused counts agents that Jenkins gives no item of a label to, though they fit it.
-	Refused map[PoolID]int `json:"-"`
-	// Failures counts agents removed that never connected.
-	Failures map[PoolID]int `json:"-"`
+	// Failures are the agents that could not be made, or were removed without ever
+	// having connected, or to which Jenkins gives no item of a label that they fit.
+	Failures []FailedAgent `json:"failures,omitempty"`
 }
 
 // Wait is how long one item waited from entering the queue to leaving it.
@@ -78,7 +81,8 @@ type Wait struct {
 // Startup is how long one agent took from its pod's creation to its node being online.
 type Startup struct {
 	PoolID
-	Took time.Duration `json:"took"`
+	Took   time.Duration `json:"took"`
+	Phases []PhaseTime   `json:"phases,omitempty"` // what it is made of, in order, as far as Kubernetes told
 }
 
 // CacheStart is a Startup of an agent that has a cache slot.

@@ -61,7 +61,7 @@ func anyHouse(t *rapid.T) Input {
 	in.MaxAgents = rapid.IntRange(0, 20).Draw(t, "global max")
 	in.Memory = Memory{
 		Started: noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "started")),
-		Marked:  map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Free: map[string]time.Time{},
+		Marked:  map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Failing: map[string]time.Time{}, Free: map[string]time.Time{},
 		Worked: map[string]Work{}, Met: map[string]bool{}, Up: map[PoolID]time.Time{}, Down: map[PoolID]time.Time{},
 		Levels: map[string][]Level{}, Waiting: map[int64]Waiting{99: {"t0", noon.Add(-time.Minute)}},
 	}
@@ -78,7 +78,10 @@ func anyHouse(t *rapid.T) Input {
 	for i := range teams {
 		for _, p := range teams[i].Pools {
 			if rapid.IntRange(0, 6).Draw(t, "backs off") == 0 {
-				in.Backoff[p.PoolID] = noon.Add(10 * time.Second)
+				in.Backoff[p.PoolID] = Backoff{
+					Until:   noon.Add(rapid.SampledFrom([]time.Duration{10 * time.Second, 0, -time.Minute}).Draw(t, "until")),
+					Failure: rapid.SampledFrom([]Failure{"", FailureQuota, FailureOOM}).Draw(t, "failure"),
+				}
 			}
 			ago := rapid.SampledFrom([]time.Duration{0, 10 * time.Second, time.Hour}).Draw(t, "last event")
 			if ago > 0 {
@@ -138,7 +141,7 @@ func anyAgents(t *rapid.T, in *Input) []string {
 			d := rapid.SampledFrom([]time.Duration{-1, 0, time.Minute, time.Hour}).Draw(t, what)
 			return in.Jenkins.AskedAt.Add(-d), d >= 0
 		}
-		for _, m := range []map[string]time.Time{in.Memory.Marked, in.Memory.Gone, in.Memory.Away, in.Memory.Lost, in.Memory.Free} {
+		for _, m := range []map[string]time.Time{in.Memory.Marked, in.Memory.Gone, in.Memory.Away, in.Memory.Lost, in.Memory.Failing, in.Memory.Free} {
 			if at, ok := ago("since"); ok {
 				m[name] = at
 			}

@@ -55,7 +55,7 @@ func demoCommand() *cobra.Command {
 	f.DurationVar(&wall, "for", time.Hour, "how long builds come, in wall time")
 	f.Float64Var(&speed, "speed", 20, "how much faster than the wall time runs (1 to 50)")
 	f.Int64Var(&seed, "seed", 7, "the same seed gives the same builds")
-	f.BoolVar(&chaos, "chaos", false, "break things: restarts, silent agents, failing pulls, deleted pods")
+	f.BoolVar(&chaos, "chaos", false, "break things: restarts, silent agents, deleted pods, and agents that fail in every way there is")
 	f.BoolVar(&hook, "hook", false, "install the one-build hook in the simulated Jenkins")
 	f.StringVarP(&output, "output", "o", "text", "text, or json for a summary as the last line of standard output")
 	return cmd
@@ -118,6 +118,13 @@ func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook boo
 	for _, l := range s.Left {
 		d.print("    left: %s\n", l)
 	}
+	if d.chaos {
+		var all []string
+		for _, f := range house.Throwable() {
+			all = append(all, fmt.Sprintf("%s %d/%d", f, s.Failed[f], s.Thrown[f]))
+		}
+		d.print("  agents failed, of failures thrown: %s\n", strings.Join(all, " · "))
+	}
 	if output == "json" {
 		line, jerr := json.Marshal(s)
 		if jerr != nil {
@@ -165,6 +172,12 @@ func (d *demo) tick(t scaler.Tick) {
 		dec := &t.Plan.Decisions[i]
 		what := change(dec)
 		said := what + dec.Text
+		if dec.Reason == scaler.ReasonBlocked { // its words may count down the seconds
+			said = what
+			for _, s := range dec.Steps {
+				said += " " + string(s.Rule)
+			}
+		}
 		if what == "none" || what == "none, blocked" && d.last[dec.Team] == said {
 			continue
 		}

@@ -137,8 +137,22 @@ func planTable(w io.Writer, p scaler.Plan) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, beside.String())
+	_, err := io.WriteString(w, starts(p.Decisions)+beside.String())
 	return err
+}
+
+// starts says how long agents take to start, as far as those that there are tell.
+func starts(all []scaler.Decision) string {
+	var out strings.Builder
+	for i := range all {
+		for _, u := range all[i].Usual {
+			if out.Len() == 0 {
+				out.WriteString("\nAgents usually start in:\n")
+			}
+			fmt.Fprintf(&out, "  %-24s %s\n", all[i].Team+" "+string(u.Kind), u.Words())
+		}
+	}
+	return out.String()
 }
 
 func age(waiting int, d time.Duration) string {

@@ -124,7 +124,7 @@ func rows() []row {
 	working := oneOf("class", scaler.Busy, scaler.Draining, scaler.Cut)
 	free := oneOf("class", scaler.Free)
 	alive := total("team", "bellboard_agents_alive", team)
-	wait, startup := "bellboard_queue_wait_seconds", "bellboard_agent_startup_seconds"
+	wait, startup, phase := "bellboard_queue_wait_seconds", "bellboard_agent_startup_seconds", "bellboard_agent_start_phase_seconds"
 
 	return []row{
 		{height: 6, panels: []panel{
@@ -175,12 +175,14 @@ func rows() []row {
 				where("/(refused|failed)$/", paint("red")).runbook("BellboardAgentsFail"),
 		}},
 		{title: "Waiting and starting", height: 8, panels: []panel{
-			lines(8, "Wait in the queue", "s", "Of the builds that left the queue; estimated from buckets.",
+			lines(6, "Wait in the queue", "s", "Of the builds that left the queue; estimated from buckets.",
 				query(quantile(0.5, window, "", wait, team), "half"), query(quantile(0.95, window, "", wait, team), "95 %"), query(quantile(0.99, window, "", wait, team), "99 %")),
-			lines(8, "Start of an agent", "s", "From the creation of its pod until its node was online; estimated from buckets.",
+			lines(6, "Start of an agent", "s", "From the creation of its pod until its node was online; estimated from buckets.",
 				query(quantile(0.5, window, "kind", startup, team), "{{kind}} half"), query(quantile(0.95, window, "kind", startup, team), "{{kind}} 95 %")).
 				runbook("BellboardAgentsFail"),
-			heat(8, "Waits", "s", "How many builds left the queue after which wait.",
+			lines(6, "Start by phase", "s", "Half of the agents that connected took no longer for each step: schedule (a machine), mount (volumes, Secret, network), pull (the first image), docker (the daemon answers), agent (its image, after the daemon's), connect; estimated from buckets.",
+				query(quantile(0.5, window, "phase", phase, team), "{{phase}}")).runbook("BellboardAgentsFail"),
+			heat(6, "Waits", "s", "How many builds left the queue after which wait.",
 				fmt.Sprintf("sum by (le) (increase(%s[%s]))", series(wait+"_bucket", []string{team}), window)),
 		}},
 		{title: "Image caches", height: 8, panels: []panel{
@@ -206,8 +208,8 @@ func rows() []row {
 				once("sum("+inRange("team", "bellboard_builds_lost_total", team)+")", "")).mustBeZero().runbook("BellboardBuildsLost"),
 			number("Second builds", "none", "In the time shown: builds that slipped onto an ephemeral agent after its first. The one-build hook in Jenkins prevents them.",
 				once("sum("+inRange("team", "bellboard_second_builds_total", team)+")", "")).mustBeZero(),
-			number("Agents failed", "none", "In the time shown: agents that were removed without ever having connected.",
-				once(inRange("kind", "bellboard_agents_failed_total", team), "{{kind}}")).mustBeZero().runbook("BellboardAgentsFail"),
+			number("Agents failed", "none", "In the time shown: agents that could not be made, or were removed without ever having connected, by why.",
+				once(inRange("reason", "bellboard_agents_failed_total", team), "{{reason}}")).mustBeZero().runbook("BellboardAgentsFail"),
 			number("Last tick", "s", "How long ago the last pass of the loop began.",
 				query("time() - max(bellboard_last_tick_timestamp_seconds)", "")).steps(60, 120).runbook("BellboardNotTicking"),
 			lines(8, "Leader", "none", "1 for the replica that acts. The others watch.",

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +48,16 @@ type Server struct {
 	seen    *scaler.Tick  // the last that could see; nil: none yet
 	changes []scaler.Tick // a ring: the oldest at next once it is full
 	next    int
+	failed  []Failed // the newest first
+}
+
+// failedKept is how many agents that failed are remembered.
+const failedKept = 12
+
+// Failed is an agent that failed, and when.
+type Failed struct {
+	At time.Time `json:"at"`
+	scaler.FailedAgent
 }
 
 // Status is the answer of /api/v1/status.
@@ -58,6 +69,7 @@ type Status struct {
 	Ready    bool         `json:"ready"`          // a tick could see, since the start
 	Tick     *scaler.Tick `json:"tick"`           // the last one; null: none yet
 	Seen     *scaler.Tick `json:"seen,omitempty"` // the last that could see, if the last one could not
+	Failed   []Failed     `json:"failed"`         // the last agents that failed, the newest first
 }
 
 // Decisions is the answer of /api/v1/decisions.
@@ -101,6 +113,10 @@ func (s *Server) Observe(t scaler.Tick) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = s.config.Now()
+	for i := range t.Facts.Failures {
+		s.failed = slices.Insert(s.failed, 0, Failed{t.At, t.Facts.Failures[i]})
+	}
+	s.failed = s.failed[:min(len(s.failed), failedKept)]
 	changed := len(t.Outcomes) > 0
 	if s.last == nil || s.last.Hold == "" {
 		changed = changed || t.Hold != "" // a hold begins
@@ -153,7 +169,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
-	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last}
+	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last, Failed: slices.Concat([]Failed{}, s.failed)}
 	if s.seen != s.last {
 		a.Seen = s.seen
 	}
@@ -200,7 +216,15 @@ var page = template.Must(template.New("index").Parse(`<!DOCTYPE html>
 <li><a href="healthz">healthz</a>: whether the loop is alive</li>
 <li><a href="readyz">readyz</a>: whether it could see Jenkins and the cluster since its start</li>
 </ul>
-</body>
+{{with .Starts}}<h2>How long agents take to start</h2>
+<ul>{{range .}}
+<li>{{.}}</li>{{end}}
+</ul>
+{{end}}{{with .Failed}}<h2>Agents that failed</h2>
+<ul>{{range .}}
+<li>{{.At.UTC.Format "15:04:05"}} {{.Team}} {{.Kind}} {{.Agent}}: {{.Failure}}: {{.Text}}{{with .Log}}<pre>{{.}}</pre>{{end}}</li>{{end}}
+</ul>
+{{end}}</body>
 </html>
 `))
 
@@ -213,7 +237,20 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 			words = "Holding: " + s.last.Hold + "."
 		}
 	}
+	var starts []string
+	if s.seen != nil {
+		for i := range s.seen.Plan.Decisions {
+			for _, u := range s.seen.Plan.Decisions[i].Usual {
+				starts = append(starts, s.seen.Plan.Decisions[i].Team+" "+string(u.Kind)+": "+u.Words())
+			}
+		}
+	}
+	failed := slices.Clone(s.failed)
 	s.mu.Unlock()
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_ = page.Execute(w, struct{ Instance, Version, Words string }{s.config.Instance, s.config.Version, words}) // as in answer
+	_ = page.Execute(w, struct { // as in answer
+		Instance, Version, Words string
+		Starts                   []string
+		Failed                   []Failed
+	}{s.config.Instance, s.config.Version, words, starts, failed})
 }

@@ -182,6 +182,27 @@ func TestIndex(t *testing.T) {
 	b.want("/", http.StatusOK, "Holding: cannot read jenkins")
 }
 
+// TestFailed: the last agents that failed are shown with their last words, and
+// how agents start, too.
+func TestFailed(t *testing.T) {
+	b := newBoard(t)
+	for i := range 20 {
+		failed := tick(fmt.Sprint("a-", i))
+		failed.Facts.Failures = []scaler.FailedAgent{{
+			PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Agent: fmt.Sprint("web-e-", i), Failure: scaler.FailureCrashLoop, Text: "its pod ended", Log: "no <space> left",
+		}}
+		b.Observe(failed)
+	}
+	started := tick("a-21")
+	started.Plan.Decisions[0].Usual = []scaler.Usual{{Kind: scaler.Ephemeral, Count: 3, Half: 14 * time.Second, Most: 20 * time.Second}}
+	b.Observe(started)
+	s := decode[web.Status](b, "/api/v1/status")
+	if len(s.Failed) != 12 || s.Failed[0].Agent != "web-e-19" || s.Failed[11].Agent != "web-e-8" || s.Failed[0].Log == "" || s.Failed[0].At.IsZero() {
+		t.Errorf("status has %d failed agents, from %+v; want the last 12, the newest first", len(s.Failed), s.Failed)
+	}
+	b.want("/", http.StatusOK, "web ephemeral web-e-19: crash-loop: its pod ended", "<pre>no &lt;space&gt; left</pre>", "web ephemeral: 14s (9 in 10 within 20s)")
+}
+
 func TestOnlyReads(t *testing.T) {
 	b := newBoard(t)
 	for _, path := range []string{"/", "/metrics", "/healthz", "/readyz", "/api/v1/status", "/api/v1/decisions"} {

@@ -93,6 +93,7 @@ type Cluster struct {
 	calls    sync.WaitGroup // running Kubelet calls
 
 	failPulls    func(*corev1.Pod) bool
+	spoil        func(*corev1.Pod) Fault
 	failSchedule func(*corev1.Pod) string
 	refuse       RefuseFunc
 	lose         LoseFunc

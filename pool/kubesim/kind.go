@@ -178,7 +178,7 @@ var events = &kind{
 	keep:            1000,
 }
 
-var kinds = []*kind{pods, secrets, claims, coreEvents, leases, events}
+var kinds = []*kind{pods, secrets, claims, coreEvents, leases, events, quotas}
 
 func kindOf(group, version, plural string) *kind {
 	for _, k := range kinds {

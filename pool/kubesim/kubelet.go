@@ -37,6 +37,8 @@ type run struct {
 	at    int
 	pulls int // failed in a row
 
+	crashes int // of a sidecar
+
 	started  bool // the main process was started
 	exited   bool // and has ended, by itself or by us
 	code     int  // with that code
@@ -126,6 +128,10 @@ func (c *Cluster) edit(r *run, f func(*corev1.Pod)) *corev1.Pod {
 
 // receive: the kubelet has seen the pod.
 func (c *Cluster) receive(r *run) {
+	if pod := c.mine(r); pod != nil && c.spoiled(pod, Rejected) {
+		c.killLocked(r, "NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector", "kubelet")
+		return
+	}
 	pod := c.edit(r, func(p *corev1.Pod) {
 		now := c.now()
 		p.Status.StartTime = &now
@@ -148,6 +154,11 @@ func (c *Cluster) receive(r *run) {
 func (c *Cluster) mount(r *run) {
 	pod := c.mine(r)
 	if pod == nil {
+		return
+	}
+	if c.spoiled(pod, NoMount) {
+		r.wait, r.since = waitVolumes, c.clock.Now()
+		r.timer = c.after(between(r.rand, 5*time.Second, 10*time.Second), func() { c.mount(r) })
 		return
 	}
 	if c.lacksVolume(pod) {
@@ -267,6 +278,10 @@ func pullInit(c *Cluster, r *run, pod *corev1.Pod, i int) {
 
 func pullMain(c *Cluster, r *run, pod *corev1.Pod, i int) {
 	image := pod.Spec.Containers[i].Image
+	if i == 0 && c.spoiled(pod, ImageName) {
+		c.badName(r, image)
+		return
+	}
 	if i == 0 && c.failPulls != nil && c.failPulls(pod) {
 		c.backOffPull(r, image)
 		return
@@ -335,6 +350,10 @@ func startInit(c *Cluster, r *run, pod *corev1.Pod, i int) {
 	}
 	var sidecar *corev1.Container
 	d := between(r.rand, 250*time.Millisecond, 350*time.Millisecond)
+	if isSidecar(ctr) && c.spoiled(pod, SidecarCrash) {
+		c.crashSidecar(r, i)
+		return
+	}
 	if isSidecar(ctr) {
 		sidecar = ctr
 		d = c.startTime(r, pod, sidecar, false)
@@ -396,10 +415,16 @@ func (c *Cluster) runMain(r *run) {
 	r.started, r.exited = true, false
 	r.at = len(r.steps)
 	c.callStarted(r)
+	switch pod := c.mine(r); {
+	case c.spoiled(pod, Crash):
+		c.crashMain(r, 1, "Error")
+	case c.spoiled(pod, OutOfMemory):
+		c.crashMain(r, killed, "OOMKilled")
+	}
 }
 
 // lacksConfig stops a container whose environment names a Secret that does not
-// exist, which shows, unlike a volume's, as a reason of its own.
+// exist (or that Spoil says so of), which shows, unlike a volume's, as a reason of its own.
 func (c *Cluster) lacksConfig(r *run, pod *corev1.Pod, ctr *corev1.Container, init bool, i int) bool {
 	missing := ""
 	need := func(name string, optional *bool) {
@@ -416,6 +441,11 @@ func (c *Cluster) lacksConfig(r *run, pod *corev1.Pod, ctr *corev1.Container, in
 		if e.SecretRef != nil {
 			need(e.SecretRef.Name, e.SecretRef.Optional)
 		}
+	}
+	spoiled := !init && c.spoiled(pod, NoConfig)
+	if spoiled {
+		missing = "spoiled"
+		r.timer = c.after(between(r.rand, 10*time.Second, 15*time.Second), func() { c.step(r) })
 	}
 	if missing == "" {
 		if r.wait == waitConfig {

@@ -46,7 +46,7 @@ func logged(pod *corev1.Pod, name string) (string, error) {
 		if s.Name != name {
 			continue
 		}
-		if w := s.State.Waiting; w != nil {
+		if w := s.State.Waiting; w != nil && s.LastTerminationState.Terminated == nil {
 			return "", apierrors.NewBadRequest(fmt.Sprintf("container %q in pod %q is waiting to start: %s", name, pod.Name, w.Reason))
 		}
 		return name, nil

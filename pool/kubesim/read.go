@@ -87,6 +87,9 @@ func (c *Cluster) list(q *call, query url.Values) (int, []byte, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if q.kind == quotas {
+		c.countQuotas(q.ns)
+	}
 	if err := c.notTooNew(query.Get("resourceVersion")); err != nil {
 		return 0, nil, err
 	}

@@ -7,12 +7,18 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"bellboard/scaler"
 )
 
 // inFlight bounds the actions under way at once; the adapters pace Jenkins and
 // Kubernetes more finely.
 const inFlight = 16
+
+// lastWords bounds the logs that are read in one tick: agents that fail together
+// say the same, and marks wait behind them.
+const lastWords = 8
 
 // names is what this process knows of names: nothing in it is needed again
 // after a restart.
@@ -21,10 +27,11 @@ type names struct {
 	berths  map[string]bool   // registered by this process, their pod never created
 	secrets map[string]bool   // pods whose Secret is known to exist
 	words   map[string]string // agents' secrets that were read in advance
+	heard   map[string]string // pods' last words, that are read once
 }
 
 func newNames() *names {
-	return &names{berths: map[string]bool{}, secrets: map[string]bool{}, words: map[string]string{}}
+	return &names{berths: map[string]bool{}, secrets: map[string]bool{}, words: map[string]string{}, heard: map[string]string{}}
 }
 
 // seen forgets the names that are neither a node nor a pod any more.
@@ -46,6 +53,11 @@ func (n *names) seen(j scaler.JenkinsView, c scaler.ClusterView) {
 			delete(n.secrets, name)
 		}
 	}
+	for name := range n.heard {
+		if !there[name] {
+			delete(n.heard, name)
+		}
+	}
 	for name := range n.words {
 		if !there[name] {
 			delete(n.words, name)
@@ -63,23 +75,93 @@ func (n *names) set(m map[string]bool, name string, to bool) {
 	}
 }
 
-// act carries the actions out, in their order, several at once.
+// A round is what one tick's actions have in common.
+type round struct {
+	mu      sync.Mutex
+	refused map[scaler.PoolID]bool // pools of which a pod was refused
+	reads   int                    // of logs
+}
+
+func (r *round) isRefused(id scaler.PoolID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refused[id]
+}
+
+func (r *round) refuse(id scaler.PoolID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused[id] = true
+}
+
+func (r *round) mayRead() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reads++
+	return r.reads <= lastWords
+}
+
+// act carries the actions out, in their order, several at once. What was refused
+// once is not asked for again in the same tick: the answer would be the same.
 func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scaler.Action) []scaler.Outcome {
 	out := make([]scaler.Outcome, len(actions))
+	r := &round{refused: map[scaler.PoolID]bool{}}
 	slots := make(chan struct{}, inFlight)
 	var wg sync.WaitGroup
 	for i := range actions {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			out[i] = scaler.Outcome{Action: actions[i], Result: scaler.Done}
-			if err := l.one(ctx, view, &out[i].Action); err != nil {
-				out[i].Result, out[i].Error = result(actions[i].Verb, err), err.Error()
+			o := &out[i]
+			*o = scaler.Outcome{Action: actions[i], Result: scaler.Done}
+			a := &o.Action
+			switch {
+			case a.Verb == scaler.Create && r.isRefused(a.Pool):
+				o.Result = scaler.Skipped
+				return
+			case a.Verb == scaler.DeletePod && unasked(a):
+				o.Log = l.hear(ctx, r, a.Pod)
+			}
+			if err := l.one(ctx, view, a); err != nil {
+				o.Result, o.Error, o.Failure = result(a.Verb, err), err.Error(), FailureIn(err)
+				if a.Verb == scaler.Create && o.Result == scaler.Refused {
+					r.refuse(a.Pool)
+				}
 			}
 		})
 	}
 	wg.Wait()
 	return out
+}
+
+// hear is the last words of an agent that goes since it failed: they go with its
+// pod. They are read once; without them it goes all the same.
+func (l *Loop) hear(ctx context.Context, r *round, pod *scaler.Pod) string {
+	l.names.mu.Lock()
+	words, ok := l.names.heard[pod.Name]
+	l.names.mu.Unlock()
+	if ok || !speaks(pod) || !r.mayRead() {
+		return words
+	}
+	words, err := l.cfg.Cluster.LastWords(ctx, *pod)
+	if err != nil {
+		l.cfg.Log.Debug("an agent's last words were not heard", zap.String("agent", pod.Name), zap.Error(err))
+	}
+	l.names.mu.Lock()
+	l.names.heard[pod.Name] = words
+	l.names.mu.Unlock()
+	return words
+}
+
+// speaks: something of the pod has run, and its machine can tell.
+func speaks(pod *scaler.Pod) bool {
+	switch scaler.FailureOf(pod) { //nolint:exhaustive // the others have nothing to say
+	case scaler.FailureCrashLoop, scaler.FailureOOM:
+		return true
+	case scaler.FailureNeverConnected:
+		return !pod.Ready.IsZero()
+	}
+	return false
 }
 
 // result sorts an error. What is gone is done for a deletion only: a node that

@@ -246,6 +246,15 @@ func (h cluster) DeletePod(_ context.Context, pod scaler.Pod, deadline time.Time
 	return nil
 }
 
+func (h cluster) LastWords(_ context.Context, pod scaler.Pod) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.call("last-words", pod.Name); err != nil {
+		return "", err
+	}
+	return "last words of " + pod.Name, nil
+}
+
 func (h cluster) Absent(_ context.Context, name string, _ scaler.PoolID) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -8,75 +9,119 @@ import (
 	"bellboard/scaler"
 )
 
-// The back-off of a pool whose agents fail: it doubles from the first to the last.
-const (
-	firstBackoff = 5 * time.Second
-	lastBackoff  = 5 * time.Minute
-)
+// Because gives an error the class of an agent's failure that it stands for.
+func Because(f scaler.Failure, err error) error { return because{f, err} }
 
-type failing struct {
-	times int
-	until time.Time
+type because struct {
+	failure scaler.Failure
+	error
 }
 
+func (b because) Unwrap() error { return b.error }
+
+// FailureIn is the class that an error stands for; "" is none.
+func FailureIn(err error) scaler.Failure {
+	if b := (because{}); errors.As(err, &b) {
+		return b.failure
+	}
+	return ""
+}
+
+type failing struct {
+	scaler.Backoff
+	times int
+}
+
+// backoff is the pools whose agents fail. Its loss costs one more that fails.
 type backoff map[scaler.PoolID]failing
 
-func (b backoff) until() map[scaler.PoolID]time.Time {
-	out := make(map[scaler.PoolID]time.Time, len(b))
+func (b backoff) input() map[scaler.PoolID]scaler.Backoff {
+	out := make(map[scaler.PoolID]scaler.Backoff, len(b))
 	for id, f := range b {
-		out[id] = f.until
+		out[id] = f.Backoff
 	}
 	return out
 }
 
-// failed starts the back-off, or doubles the one before. What fails during one
+// failed starts the back-off, or lengthens the one before. What fails during one
 // was made before it began, and says nothing new.
-func (b backoff) failed(id scaler.PoolID, now time.Time) {
+func (b backoff) failed(id scaler.PoolID, why scaler.Failure, now time.Time) {
 	f := b[id]
-	if now.Before(f.until) {
+	if now.Before(f.Until) {
 		return
 	}
-	f.until = now.Add(min(firstBackoff<<min(f.times, 10), lastBackoff))
 	f.times++
+	f.Failure, f.Until = why, now.Add(why.Pause(f.times))
 	b[id] = f
 }
 
-// learn takes back-off from what became of the actions: a creation that did not
-// work or an agent that went without ever connecting starts it, once a tick;
-// an agent that connects ends it.
+// proven ends the back-offs whose probe has shown what it was made for without
+// being connected yet.
+func (b backoff) proven(pods []scaler.Pod) {
+	for i := range pods {
+		if f, ok := b[pods[i].PoolID]; ok && f.Proves(&pods[i]) {
+			delete(b, pods[i].PoolID)
+		}
+	}
+}
+
+// learn takes failures and back-off from what became of the actions: a creation
+// that did not work or an agent that went without ever connecting starts it, once
+// a tick; an agent that connects ends it.
 func (l *Loop) learn(t *scaler.Tick) {
-	bad, good := map[scaler.PoolID]bool{}, map[scaler.PoolID]bool{}
-	t.Facts.Failures = map[scaler.PoolID]int{}
+	bad, good := map[scaler.PoolID]scaler.Failure{}, map[scaler.PoolID]bool{}
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]
-		id := o.Action.Pool
+		a := &o.Action
 		switch {
-		case o.Action.Verb == scaler.Annotate && o.Result == scaler.Done:
-			good[id] = true
-		case o.Action.Verb == scaler.Create && (o.Result == scaler.Failed || o.Result == scaler.Refused):
-			bad[id] = true
-			if o.Result == scaler.Failed && o.Action.Slot != nil {
+		case a.Verb == scaler.Annotate && o.Result == scaler.Done:
+			good[a.Pool] = true
+		case a.Verb == scaler.Create && (o.Result == scaler.Failed || o.Result == scaler.Refused):
+			bad[a.Pool] = o.Failure
+			if o.Result == scaler.Failed && a.Slot != nil {
 				// Nobody knows whether there is a pod now that has it.
-				l.memory.Aside[o.Action.Slot.Key()] = t.At.Add(scaler.SlotAside)
+				l.memory.Aside[a.Slot.Key()] = t.At.Add(scaler.SlotAside)
 			}
-		case o.Action.Verb == scaler.DeletePod && o.Result == scaler.Done && !o.Action.Pod.Connected && unasked(o.Action.Reason):
-			t.Facts.Failures[id]++
-			bad[id] = true
+			if o.Failure != "" {
+				t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: o.Error})
+			}
+		case a.Verb == scaler.DeletePod && o.Result == scaler.Done && unasked(a):
+			o.Failure = scaler.FailureOf(a.Pod)
+			bad[a.Pool] = o.Failure
+			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
 		}
 	}
 	for id := range good {
 		delete(l.backoff, id)
 	}
-	for id := range bad {
+	for id, why := range bad {
 		if !good[id] {
-			l.backoff.failed(id, t.At)
+			l.backoff.failed(id, why, t.At)
 		}
 	}
 }
 
-// unasked: the agent went, and nobody had decided that it should.
-func unasked(r scaler.Reason) bool {
-	return r == scaler.ReasonEnded || r == scaler.ReasonStuck || r == scaler.ReasonGhost
+// failedText is what happened to an agent, in Kubernetes' words too.
+func failedText(a *scaler.Action) string {
+	if a.Pod.TroubleText == "" {
+		return a.Text
+	}
+	return a.Text + ": " + a.Pod.TroubleText
+}
+
+// unasked: an agent goes that was never connected, and nobody had decided that
+// it should. (One that somebody else deletes has failed if its machine is why.)
+func unasked(a *scaler.Action) bool {
+	if a.Pod.Connected {
+		return false
+	}
+	switch a.Reason { //nolint:exhaustive // the others are decisions
+	case scaler.ReasonEnded, scaler.ReasonStuck, scaler.ReasonGhost:
+		return true
+	case scaler.ReasonLeaving:
+		return a.Pod.Failure != ""
+	}
+	return false
 }
 
 // log writes one line per tick that did or could not do something.
@@ -100,10 +145,15 @@ func (l *Loop) log(t *scaler.Tick) {
 				zap.String("reason", string(d.Reason)), zap.String("because", d.Text))
 		}
 	}
+	for i := range t.Facts.Failures {
+		f := &t.Facts.Failures[i]
+		l.cfg.Log.Warn("an agent failed", zap.String("tick", t.ID), zap.String("team", f.Team), zap.String("kind", string(f.Kind)), zap.String("agent", f.Agent),
+			zap.String("reason", string(f.Failure)), zap.String("because", f.Text), zap.String("log", f.Log))
+	}
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]
 		line := l.cfg.Log.Debug
-		if o.Result == scaler.Failed || o.Result == scaler.Refused {
+		if (o.Result == scaler.Failed || o.Result == scaler.Refused) && o.Failure == "" {
 			line = l.cfg.Log.Warn
 		}
 		line("acted", zap.String("tick", t.ID), zap.String("verb", string(o.Action.Verb)), zap.String("agent", o.Action.Agent),

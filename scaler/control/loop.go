@@ -160,6 +160,7 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 		return in, scaler.SourceJenkins, fmt.Errorf("its answers are %s old, over %s", t.Age[scaler.SourceJenkins], limit)
 	}
 	l.names.seen(jenkins, cluster)
+	l.backoff.proven(cluster.Pods)
 	berths, secrets := l.names.berths, l.names.secrets
 	if l.cfg.DryRun {
 		// A reader makes neither; it takes what is there for what it would have made.
@@ -167,7 +168,7 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	}
 	return scaler.Input{
 		Now: now, MaxAgents: l.cfg.MaxAgents, Teams: l.teams(), Jenkins: jenkins, Cluster: cluster,
-		GraceUntil: l.graceUntil, Berths: berths, Closing: l.draining.Load(), Secrets: secrets, Backoff: l.backoff.until(),
+		GraceUntil: l.graceUntil, Berths: berths, Closing: l.draining.Load(), Secrets: secrets, Backoff: l.backoff.input(),
 		Memory: l.memory, Unsafe: l.cfg.Unsafe.Sabotage,
 	}, "", nil
 }

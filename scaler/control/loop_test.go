@@ -274,7 +274,7 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("a pool that fails tries again after %v, want %v\n%s", gaps, want, diff)
 		}
 		delete(h.fail, "create")
-		time.Sleep(lastBackoff)
+		time.Sleep(5 * time.Minute)
 		l.Tick(t.Context())
 		if len(h.pods) != 1 {
 			t.Fatalf("after the back-off there are %d pods, want one", len(h.pods))
@@ -292,7 +292,7 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("Tick(online) = %q, want it noted", got)
 		}
 		if f, ok := l.backoff[id]; ok {
-			t.Errorf("after an agent connected the pool backs off until %v, want no more", f.until)
+			t.Errorf("after an agent connected the pool backs off until %v, want no more", f.Until)
 		}
 	})
 }
@@ -303,14 +303,14 @@ func TestBackoffOfOneBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := backoff{}
 		for range 4 {
-			b.failed(id, time.Now())
+			b.failed(id, "", time.Now())
 			time.Sleep(time.Second)
 		}
-		if got := time.Until(b[id].until); got != firstBackoff-4*time.Second {
+		if got := time.Until(b[id].Until); got != time.Second {
 			t.Errorf("after four failures in a row %v of the back-off are left, want 1s", got)
 		}
-		if got := len(b.until()); got != 1 {
-			t.Errorf("until() has %d pools, want one", got)
+		if got := len(b.input()); got != 1 {
+			t.Errorf("input() has %d pools, want one", got)
 		}
 	})
 }
@@ -325,8 +325,10 @@ func TestFailures(t *testing.T) {
 		h.agent("web-e-asked", func(p *scaler.Pod, n *scaler.Node) { marked(p, n); p.Connected, n.Online = false, false })
 		tick := l.Tick(t.Context())
 		second := l.Tick(t.Context())
-		if got := tick.Facts.Failures[id] + second.Facts.Failures[id]; got != 1 {
-			t.Errorf("%d agents failed, want one; outcomes %q, %q", got, outcomes(tick), outcomes(second))
+		got := slices.Concat(tick.Facts.Failures, second.Facts.Failures)
+		want := []scaler.FailedAgent{{PoolID: id, Agent: "web-e-ended", Failure: scaler.FailureNeverConnected, Text: "its pod ended: Failed"}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the agents that failed: %s\noutcomes %q, %q", diff, outcomes(tick), outcomes(second))
 		}
 	})
 }

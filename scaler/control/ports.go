@@ -59,6 +59,7 @@ type Cluster interface {
 	// Slot: its agents keep none): it makes one that has no UID, and takes any other
 	// if it is as it was seen. ErrRefused, ErrExists and ErrChanged (of the slot) are
 	// definite: no pod was made; any other error leaves open whether it exists.
+	// Because says which class of failure it is.
 	Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot) (scaler.Pod, error)
 	// PutSecret creates the pod's Secret, owned by the pod. Exists = done (nil).
 	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error
@@ -74,6 +75,9 @@ type Cluster interface {
 	DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error
 	// ResizeSlot asks for the pool's CACHE_SIZE. ErrRefused: the storage class does not allow it.
 	ResizeSlot(ctx context.Context, slot scaler.Slot) error
+	// LastWords reads the last lines of the log of the pod's container at fault, in
+	// bounded time and length, without what looks like a secret. "" is none.
+	LastWords(ctx context.Context, pod scaler.Pod) (string, error)
 	// Absent asks the API server itself (no cache) whether no pod of that name exists.
 	Absent(ctx context.Context, name string, pool scaler.PoolID) (bool, error)
 }

@@ -21,7 +21,7 @@ const (
 	eventHolding       = "Holding"       // it cannot see, and does nothing
 	eventSeesAgain     = "SeesAgain"     // and does again
 	eventCreateRefused = "CreateRefused" // the API server or Jenkins said no
-	eventAgentFailed   = "AgentFailed"   // an agent went without ever connecting
+	eventAgentFailed   = "AgentFailed"   // an agent could not be made, or went without ever connecting
 	eventBuildLost     = "BuildLost"     // a build's pod vanished under it
 )
 
@@ -79,14 +79,51 @@ func (e *events) observe(t scaler.Tick) {
 			e.say(&t, corev1.EventTypeWarning, eventCreateRefused, "%s, %s: %s", o.Action.Pool.Team, o.Action.Pool.Kind, o.Error)
 		}
 	}
-	for id, n := range t.Facts.Failures {
-		e.say(&t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d agents went without ever connecting", id.Team, id.Kind, n)
-	}
+	e.failures(&t)
 	for id, n := range t.Facts.BuildsLost {
 		if n > 0 {
 			e.say(&t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: the pods of %d builds vanished under them", id.Team, id.Kind, n)
 		}
 	}
+}
+
+// failures tells of the agents that failed, once for each pool and class: those
+// of one tick have the same story, and the first that left words tells it.
+func (e *events) failures(t *scaler.Tick) {
+	type story struct {
+		scaler.PoolID
+		failure scaler.Failure
+	}
+	var order []story
+	count, first := map[story]int{}, map[story]*scaler.FailedAgent{}
+	for i := range t.Facts.Failures {
+		f := &t.Facts.Failures[i]
+		s := story{f.PoolID, f.Failure}
+		if count[s]++; count[s] == 1 {
+			order = append(order, s)
+		}
+		if first[s] == nil || first[s].Log == "" {
+			first[s] = f
+		}
+	}
+	for _, s := range order {
+		f, log := first[s], ""
+		if f.Log != "" {
+			log = "; last words: " + lastOf(f.Log, eventLog)
+		}
+		e.say(t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d failed: %s: %s%s", s.Team, s.Kind, count[s], s.failure, f.Text, log)
+	}
+}
+
+// eventLog is how much of a log an event has room for.
+const eventLog = 300
+
+// lastOf is the end of a text.
+func lastOf(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return "…" + string(r[len(r)-n:])
+	}
+	return s
 }
 
 func (e *events) decision(t *scaler.Tick, d *scaler.Decision) {

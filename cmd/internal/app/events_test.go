@@ -9,8 +9,10 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/record"
 
 	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
 )
 
 // TestEvents: what people care about stands on the Lease, and what repeats is counted.
@@ -53,4 +55,29 @@ func TestEvents(t *testing.T) {
 		a.stop()
 		<-a.ended
 	})
+}
+
+// TestFailureEvents: agents that failed alike in one tick are one event, with the
+// last words of the first that left any.
+func TestFailureEvents(t *testing.T) {
+	fake := record.NewFakeRecorder(10)
+	e := &events{recorder: fake, said: map[string]string{}}
+	web := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+	failed := func(f scaler.Failure, text, log string) scaler.FailedAgent {
+		return scaler.FailedAgent{PoolID: web, Failure: f, Text: text, Log: log}
+	}
+	e.observe(scaler.Tick{ID: "a-1", Facts: scaler.Facts{Failures: []scaler.FailedAgent{
+		failed(scaler.FailureCrashLoop, "its pod ended", ""),
+		failed(scaler.FailureQuota, "exceeded quota", ""),
+		failed(scaler.FailureCrashLoop, "its pod ended too", strings.Repeat("x", 1000)+"the end"),
+	}}})
+	close(fake.Events)
+	var got []string
+	for text := range fake.Events {
+		got = append(got, text)
+	}
+	if len(got) != 2 || !strings.HasPrefix(got[0], "Warning AgentFailed web, ephemeral: 2 failed: crash-loop: its pod ended too; last words: …xxx") ||
+		!strings.Contains(got[0], "the end") || len(got[0]) > 600 || !strings.HasPrefix(got[1], "Warning AgentFailed web, ephemeral: 1 failed: quota: exceeded quota") {
+		t.Errorf("the events are %q", got)
+	}
 }

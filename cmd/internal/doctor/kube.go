@@ -121,6 +121,8 @@ func (e *exam) needs(specs []pool.Spec) []access {
 			continue
 		}
 		add(access{s.Namespace, "", "pods", []string{"get", "list", "watch", "create", "patch", "delete"}})
+		add(access{s.Namespace, "", "pods/log", []string{"get"}})
+		add(access{s.Namespace, "", "resourcequotas", []string{"list"}})
 		if s.Connect == scaler.Inbound {
 			add(access{s.Namespace, "", "secrets", []string{"create"}})
 		}
@@ -140,8 +142,9 @@ func (e *exam) needs(specs []pool.Spec) []access {
 
 // may asks whether the account may do something.
 func may(ctx context.Context, client kubernetes.Interface, a *access, verb, object string) (bool, error) {
+	resource, sub, _ := strings.Cut(a.resource, "/")
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: a.namespace, Verb: verb, Group: a.group, Resource: a.resource, Name: object},
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: a.namespace, Verb: verb, Group: a.group, Resource: resource, Subresource: sub, Name: object},
 	}}
 	answer, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
 	if err != nil {

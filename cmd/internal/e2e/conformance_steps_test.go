@@ -117,8 +117,25 @@ var createSteps = []step{
 	}, []string{"ok", "true"}},
 	{"a quota that is used up", func(w *world) []string {
 		w.quota(w)
-		return one(gist(w.try(pod("refused")), "exceeded quota"))
-	}, one("403 Forbidden pods/refused: exceeded quota")},
+		refused := gist(w.try(pod("refused")), "exceeded quota")
+		list, err := w.k.CoreV1().ResourceQuotas(w.ns).List(w.ctx(), metav1.ListOptions{})
+		if err != nil || len(list.Items) != 1 {
+			return []string{refused, fmt.Sprintf("%d quotas, %v", len(list.Items), err)}
+		}
+		_, used := list.Items[0].Status.Used[corev1.ResourcePods]
+		hard := list.Items[0].Status.Hard[corev1.ResourcePods]
+		return []string{refused, fmt.Sprintf("of %s, used told: %v", hard.String(), used)}
+	}, []string{"403 Forbidden pods/refused: exceeded quota", "of 0, used told: true"}},
+	{"a quota answers like any admission", func(w *world) []string {
+		w.quota(w)
+		err := w.try(pod("refused"))
+		st, ok := err.(apierrors.APIStatus)
+		if !ok {
+			return one(answer(err))
+		}
+		d := st.Status().Details
+		return []string{fmt.Sprintf("%s %s/%s group %q, %d causes", st.Status().Reason, d.Kind, d.Name, d.Group, len(d.Causes))}
+	}, one(`Forbidden pods/refused group "", 0 causes`)},
 	{"a standard that a pod does not meet", func(w *world) []string {
 		w.enforce(w)
 		return one(gist(w.try(pod("refused")), "violates PodSecurity"))

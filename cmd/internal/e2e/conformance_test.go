@@ -123,7 +123,10 @@ func simWorld(t *testing.T) *world {
 				w.patch(types.MergePatchType, `{"metadata":{"annotations":{"x":"%d"}}}`, i)
 			}
 		},
-		quota:   func(w *world) { refuse(w, pods(kubesim.OverQuota("none", "refused"))) },
+		quota: func(w *world) {
+			c.SetQuota(w.ns, 0)
+			w.t.Cleanup(func() { c.SetQuota(w.ns, -1) })
+		},
 		enforce: func(w *world) { refuse(w, pods(kubesim.Insecure("restricted:latest", "refused"))) },
 		stranger: func(w *world) kubernetes.Interface {
 			refuse(w, func(r *http.Request, verb, resource string) *metav1.Status {

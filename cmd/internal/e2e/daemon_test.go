@@ -219,6 +219,9 @@ func verbOf(r *http.Request) string {
 			verb = "list"
 		}
 	}
+	if len(parts) > 2 {
+		return verb + " " + parts[0] + "/" + parts[2]
+	}
 	return verb + " " + parts[0]
 }
 

@@ -14,7 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"bellboard/pool"
 	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
 )
 
 // allKinds are teams whose agents need every right: a persistent one works on a
@@ -53,8 +55,9 @@ func (h *home) volumes(n int) {
 }
 
 // lifeOf makes the daemon do all that it ever does: on an old API server that
-// streams no lists, with an answer that is lost on the way, the same thing said
-// twice, and an agent of each kind that comes and goes.
+// streams no lists, with an answer that is lost on the way, a quota that is used
+// up, an agent that ends before it was ever connected, the same thing said twice,
+// and an agent of each kind that comes and goes.
 func (h *home) lifeOf(d *daemon) {
 	d.answerAs(func(r *http.Request) int {
 		if r.URL.Query().Get("sendInitialEvents") != "" {
@@ -64,16 +67,51 @@ func (h *home) lifeOf(d *daemon) {
 	})
 	lost := nth(1, at("create pods", true))
 	d.losing(func(r *http.Request) bool { return lost(moment{r, true}) })
+	lift := overQuota(h.t, h.k, h.ns)
 	go func() {
-		for range 2 { // so that the same is said twice
-			for _, label := range []string{"linux", "docker"} {
-				h.jenkins.Submit(jenkinssim.Job{Name: "job", Label: label, Duration: time.Second})
+		h.submitBoth()
+		for end := time.Now().Add(25 * time.Second); h.called("list resourcequotas") == 0 && time.Now().Before(end); {
+			time.Sleep(100 * time.Millisecond)
+		}
+		lift()
+		h.corpse()
+		for round := range 2 { // so that the same is said twice
+			if round > 0 {
+				h.submitBoth()
 			}
 			for h.t.Context().Err() == nil && (!h.finished() || len(h.left()) > 0) {
 				time.Sleep(200 * time.Millisecond)
 			}
 		}
 	}()
+}
+
+// submitBoth queues a build for an agent of each kind.
+func (h *home) submitBoth() {
+	for _, label := range []string{"linux", "docker"} {
+		h.jenkins.Submit(jenkinssim.Job{Name: "job", Label: label, Duration: time.Second})
+	}
+}
+
+// corpse puts a pod of Bellboard's there whose agent has ended before it was ever
+// connected. Where that fails the test has ended, or says what was not used.
+func (h *home) corpse() {
+	ctx, api := h.t.Context(), h.k.CoreV1().Pods(h.ns)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "web-e-corpse", Labels: map[string]string{
+			pool.LabelInstance: h.ns, pool.LabelTeam: "web", pool.LabelKind: string(scaler.Ephemeral),
+		}},
+		Spec: corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{{Name: "agent", Image: "agent"}}},
+	}
+	pod, err := api.Create(ctx, pod, metav1.CreateOptions{})
+	if err != nil {
+		return
+	}
+	pod.Status.Phase = corev1.PodFailed
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+		Name: "agent", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error"}},
+	}}
+	_, _ = api.UpdateStatus(ctx, pod, metav1.UpdateOptions{})
 }
 
 // TestRole: every verb that install.yaml grants is used, and Bellboard says so
@@ -96,9 +134,9 @@ func TestRole(t *testing.T) {
 	})
 	for _, r := range all {
 		for _, verb := range r.Verbs {
-			t.Run("no-"+verb+"-"+r.Resources[0], func(t *testing.T) {
+			name := "no-" + verb + "-" + strings.ReplaceAll(r.Resources[0], "/", "-")
+			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				name := "no-" + verb + "-" + r.Resources[0]
 				h := newHome(t, name, without(all, verb, r.Resources[0]), allKinds...)
 				h.volumes(2)
 				d := h.start()

@@ -26,6 +26,7 @@ type agents struct {
 	// hold, if set, keeps an agent from connecting for as long as it waits; an
 	// error ends the agent. Only tests set it, before anything starts.
 	hold func(ctx context.Context, pod *corev1.Pod) error
+	deaf func(*corev1.Pod) bool // tells of a pod whose process never gets to connect; nil: of none
 
 	mu      sync.Mutex
 	rng     *rand.Rand
@@ -219,6 +220,10 @@ const (
 // until the pod is terminated, the process falls silent, or -noReconnectAfter.
 func (a *agents) run(ctx context.Context, p *process) {
 	cmd := commandOf(p.pod)
+	if a.deaf != nil && a.deaf(p.pod) {
+		<-ctx.Done()
+		return
+	}
 	wait := a.seconds(1.2, 2.7) // a JVM starts
 	away := time.Duration(0)
 	for {

@@ -51,7 +51,6 @@ func (h *House) chaos(ctx context.Context) {
 		{3, h.restartBellboard},
 		{2, h.restartBoth},
 		{2, h.silence},
-		{2, h.failPulls},
 		{2, h.deletePod},
 		{1, h.killPod},
 		{1, h.disrupt},
@@ -71,7 +70,6 @@ func (h *House) chaos(ctx context.Context) {
 			}
 		}
 	}
-	h.Cluster.FailPulls(nil)
 	h.Jenkins.Fault(nil)
 }
 
@@ -127,12 +125,6 @@ func (h *House) silence(context.Context) {
 	if p := h.victim(); p != nil && h.agents.freeze(p.Name) {
 		h.cfg.Say(p.Name + " falls silent")
 	}
-}
-
-func (h *House) failPulls(context.Context) {
-	h.cfg.Say("image pulls fail for a while")
-	h.Cluster.FailPulls(func(p *corev1.Pod) bool { return strings.ContainsAny(p.Name[len(p.Name)-1:], "aeimnqrsuvy2468") })
-	h.clock.AfterFunc(h.seconds(20, 240), func() { h.Cluster.FailPulls(nil) })
 }
 
 func (h *House) deletePod(context.Context) {

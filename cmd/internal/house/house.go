@@ -40,6 +40,9 @@ type Config struct {
 	// Chaos breaks things now and then, at most Gap apart (default 10 m).
 	Chaos bool
 	Gap   time.Duration
+	// Throw are the classes of failure that agents are made to fail with all day
+	// long; nil is every one while there is chaos, and none without.
+	Throw []scaler.Failure
 	// Hook installs the one-build hook in Jenkins.
 	Hook bool
 	// LaxClaims has storage that gives a volume to any number of pods at once.
@@ -63,6 +66,7 @@ type House struct {
 	Jenkins *jenkinssim.Jenkins
 	Cluster *kubesim.Cluster
 	agents  *agents
+	spell   *spell
 	// The addresses, when on the network.
 	JenkinsURL, ClusterURL, PageURL string
 
@@ -94,11 +98,14 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 	if cfg.Gap == 0 {
 		cfg.Gap = 10 * time.Minute
 	}
+	if cfg.Throw == nil && cfg.Chaos {
+		cfg.Throw = Throwable()
+	}
 	if cfg.Say == nil {
 		cfg.Say = func(string) {}
 	}
 	h := &House{
-		cfg: cfg, clock: cfg.Clock,
+		cfg: cfg, clock: cfg.Clock, spell: newSpell(),
 		rng: rand.New(rand.NewPCG(uint64(cfg.Seed), 0x62656c6c)),
 	}
 	hook := ""
@@ -108,6 +115,9 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 	h.Jenkins = jenkinssim.New(jenkinssim.Config{Clock: cfg.Clock, Seed: cfg.Seed, Hook: hook})
 	h.Cluster = kubesim.New(kubesim.Config{Clock: cfg.Clock, Seed: cfg.Seed, LaxClaims: cfg.LaxClaims})
 	h.agents = newAgents(cfg.Clock, h.Jenkins, simPods{h.Cluster}, cfg.Seed)
+	if len(cfg.Throw) > 0 {
+		h.cast()
+	}
 	h.Cluster.SetKubelet(h.agents)
 	h.JenkinsURL, h.ClusterURL = "http://jenkins.local", "http://kubesim.local"
 	if cfg.Network {
@@ -213,6 +223,9 @@ func (h *House) Run(ctx, now context.Context, day time.Duration) (Summary, error
 	}
 	if h.cfg.Chaos {
 		wg.Go(func() { h.chaos(dayCtx) })
+	}
+	if len(h.cfg.Throw) > 0 {
+		wg.Go(func() { h.failures(dayCtx) })
 	}
 	wg.Wait()
 	return h.evening(now)

@@ -79,7 +79,7 @@ func TestQuietDay(t *testing.T) {
 }
 
 // TestDaysOfChaos holds the promises through restarts of Jenkins and Bellboard,
-// silent agents, failing pulls, and pods that others delete.
+// silent agents, pods that others delete, and agents that fail in every way.
 func TestDaysOfChaos(t *testing.T) {
 	for seed := range *seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -93,6 +93,11 @@ func TestDaysOfChaos(t *testing.T) {
 			}
 			for _, b := range s.Killed {
 				t.Errorf("killed: %+v", b)
+			}
+			for _, f := range Throwable() {
+				if s.Thrown[f] == 0 && *hours >= 2 {
+					t.Errorf("%s was not thrown all day", f)
+				}
 			}
 			if s.OrphansLeft != 0 {
 				t.Errorf("left behind: %v", s.Left)
@@ -221,6 +226,36 @@ func TestOneDaemonOnASlot(t *testing.T) {
 			t.Logf("agents began %v, %d on a slot that another had", s.CacheStarts, s.SlotsShared)
 			if (s.SlotsShared > 0) != c.meet {
 				t.Errorf("%d daemons began on a slot that another had; want some: %v", s.SlotsShared, c.meet)
+			}
+		})
+	}
+}
+
+// TestFailureClasses: each class of failure, thrown all day long, is told by its
+// own name, and costs neither a build nor a corpse.
+func TestFailureClasses(t *testing.T) {
+	for _, f := range Throwable() {
+		t.Run(string(f), func(t *testing.T) {
+			t.Parallel()
+			s, broken, err := day(t, Config{Seed: 3, Throw: []scaler.Failure{f}}, 45*time.Minute)
+			t.Logf("%+v", s)
+			if err != nil {
+				t.Errorf("the day did not end: %v", err)
+			}
+			if s.Thrown[f] == 0 || s.Failed[f] == 0 {
+				t.Errorf("%s was thrown %d times and told %d times; want some of each", f, s.Thrown[f], s.Failed[f])
+			}
+			for other, n := range s.Failed {
+				// What is lifted at the end of the day may be too late to connect in time.
+				if other != f && other != scaler.FailureNeverConnected {
+					t.Errorf("%d agents failed of %s; want only %s", n, other, f)
+				}
+			}
+			if s.BuildsKilled != 0 || s.BuildsLost != 0 || s.OrphansLeft != 0 || len(broken) > 0 {
+				t.Errorf("killed %d, lost %d, left %v, broken plans %v; want none", s.BuildsKilled, s.BuildsLost, s.Left, broken)
+			}
+			if s.BuildsFinished < 100 {
+				t.Errorf("%d builds finished; want over 100", s.BuildsFinished)
 			}
 		})
 	}

@@ -27,6 +27,10 @@ type Summary struct {
 	SecondBuilds   int            `json:"second_builds"`
 	Ticks          int            `json:"ticks"`
 	Holds          int            `json:"holds"`
+	// Thrown are the failures that the house has caused, Failed those that
+	// Bellboard tells of, by class.
+	Thrown map[scaler.Failure]int `json:"failures_thrown"`
+	Failed map[scaler.Failure]int `json:"agents_failed"`
 
 	// Killed are the builds that Bellboard ended, for the story of each.
 	Killed []jenkinssim.Build `json:"-"`
@@ -38,12 +42,19 @@ type Summary struct {
 type tally struct {
 	ticks, holds int
 	broken       []string // plans that broke a promise
+	failed       map[scaler.Failure]int
 }
 
 // record counts one tick.
 func (h *House) record(t scaler.Tick) {
 	h.mu.Lock()
 	h.tally.ticks++
+	for i := range t.Facts.Failures {
+		if h.tally.failed == nil {
+			h.tally.failed = map[scaler.Failure]int{}
+		}
+		h.tally.failed[t.Facts.Failures[i].Failure]++
+	}
 	if t.Hold != "" {
 		h.tally.holds++
 		if t.HoldBy == scaler.SourceBellboard {
@@ -128,8 +139,11 @@ func (h *House) summary() Summary {
 	s.CacheStarts, s.SlotsShared = h.agents.slots()
 	s.SlotsKept = h.slotsKept
 	h.mu.Lock()
-	s.Ticks, s.Holds = h.tally.ticks, h.tally.holds
+	s.Ticks, s.Holds, s.Failed = h.tally.ticks, h.tally.holds, maps.Clone(h.tally.failed)
 	h.mu.Unlock()
+	h.spell.mu.Lock()
+	s.Thrown = maps.Clone(h.spell.thrown)
+	h.spell.mu.Unlock()
 	return s
 }
 

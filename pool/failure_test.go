@@ -1,0 +1,183 @@
+package pool
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"bellboard/pool/kubesim"
+	"bellboard/scaler"
+	"bellboard/scaler/control"
+)
+
+// TestPhases: a pod tells when it reached each step, in the order of its start.
+func TestPhases(t *testing.T) {
+	bubble(t, func(h *house) {
+		h.secret(h.create("web-e-1", inbound))
+		h.secret(h.create("data-p-1", keeping))
+		h.await(time.Minute, func() bool {
+			return h.pod("web-e-1").Phase == scaler.PodRunning && h.pod("data-p-1").Phase == scaler.PodRunning
+		})
+		plain, docker := h.pod("web-e-1"), h.pod("data-p-1")
+		for _, steps := range [][]time.Time{
+			{plain.Created, plain.Scheduled, plain.Mounted, plain.Ready},
+			{docker.Created, docker.Scheduled, docker.Mounted, docker.DockerUp, docker.DockerReady, docker.Ready},
+		} {
+			for i := range steps {
+				if steps[i].IsZero() || i > 0 && steps[i].Before(steps[i-1]) {
+					t.Errorf("the steps are %v; want each, in this order", steps)
+				}
+			}
+		}
+		if !plain.DockerUp.IsZero() || !plain.DockerReady.IsZero() {
+			t.Errorf("an agent without Docker has it since %s, ready since %s", plain.DockerUp, plain.DockerReady)
+		}
+		if docker.DockerReady.Sub(docker.DockerUp) < 2*time.Second {
+			t.Errorf("the daemon ran at %s and answered at %s; its probe takes longer", docker.DockerUp, docker.DockerReady)
+		}
+		if err := h.Annotate(context.Background(), plain); err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now().Truncate(time.Second)
+		h.await(time.Minute, func() bool { return h.pod("web-e-1").Connected })
+		if got := h.pod("web-e-1").ConnectedAt; !got.Equal(now) {
+			t.Errorf("it is connected since %s, want %s", got, now)
+		}
+	})
+}
+
+// TestFailuresOnTheNode: what a kubelet shows has its class, and names the
+// container at fault.
+func TestFailuresOnTheNode(t *testing.T) {
+	for fault, want := range map[kubesim.Fault]scaler.Pod{
+		kubesim.Rejected:     {Trouble: "NodeAffinity", Failure: scaler.FailureNodeGone},
+		kubesim.ImageName:    {Trouble: "InvalidImageName", Failure: scaler.FailureBadImage, Faulty: "agent"},
+		kubesim.NoConfig:     {Trouble: "CreateContainerConfigError", Failure: scaler.FailureCrashLoop, Faulty: "agent"},
+		kubesim.SidecarCrash: {Trouble: "CrashLoopBackOff", Failure: scaler.FailureCrashLoop, Faulty: "dind"},
+		kubesim.Crash:        {Trouble: "Error", Failure: scaler.FailureCrashLoop, Faulty: "agent"},
+		kubesim.OutOfMemory:  {Trouble: "OOMKilled", Failure: scaler.FailureOOM, Faulty: "agent"},
+	} {
+		t.Run(string(fault), func(t *testing.T) {
+			bubble(t, func(h *house) {
+				h.cluster.Spoil(func(*corev1.Pod) kubesim.Fault { return fault })
+				h.secret(h.create("data-p-1", keeping))
+				got := func() scaler.Pod {
+					p := h.pod("data-p-1")
+					return scaler.Pod{Trouble: p.Trouble, Failure: p.Failure, Faulty: p.Faulty}
+				}
+				h.await(time.Minute, func() bool { return got() == want })
+				// And it stays so, whatever a container does between two crashes.
+				for range 600 {
+					if got() != want {
+						t.Fatalf("it shows %+v now, want %+v all along", got(), want)
+					}
+					time.Sleep(500 * time.Millisecond)
+				}
+				if p := h.pod("data-p-1"); p.DockerUp.IsZero() == (want.Faulty != "") {
+					t.Errorf("its Docker daemon's container ran at %s, and %q is at fault", p.DockerUp, want.Faulty)
+				}
+			})
+		})
+	}
+}
+
+// TestRefusals: a used-up quota and an admission answer alike; the quotas
+// themselves tell them apart, and the words of the answer do not.
+func TestRefusals(t *testing.T) {
+	create := func(h *house) (scaler.Failure, error) {
+		_, err := h.Create(context.Background(), "web-e-2", inbound, scaler.Slot{})
+		return control.FailureIn(err), err
+	}
+	bubble(t, func(h *house) {
+		h.secret(h.create("web-e-1", inbound))
+		h.cluster.SetQuota("agents", 1)
+		if f, err := create(h); f != scaler.FailureQuota || !strings.Contains(err.Error(), "exceeded quota") {
+			t.Errorf("beyond the quota: %q, %v", f, err)
+		}
+		h.cluster.SetQuota("agents", 5)
+		h.refuse("create pods", &apierrors.StatusError{ErrStatus: *kubesim.OverQuota("words", "web-e-2")})
+		if f, err := create(h); f != scaler.FailureAdmission {
+			t.Errorf("the words of a quota without one: %q, %v", f, err)
+		}
+		h.refuse("create pods", &apierrors.StatusError{ErrStatus: *kubesim.Insecure("restricted", "web-e-2")})
+		if f, err := create(h); f != scaler.FailureAdmission {
+			t.Errorf("Pod Security: %q, %v", f, err)
+		}
+		h.refuse("create pods", apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Pod").GroupKind(), "web-e-2", nil))
+		if f, err := create(h); f != scaler.FailureAdmission {
+			t.Errorf("invalid: %q, %v", f, err)
+		}
+		h.refuse("create pods", apierrors.NewConflict(corev1.Resource("resourcequotas"), "q", nil))
+		if f, err := create(h); f != scaler.FailureQuota {
+			t.Errorf("a quota that is being counted: %q, %v", f, err)
+		}
+		h.refuse("create pods", apierrors.NewInternalError(context.DeadlineExceeded))
+		if f, err := create(h); f != "" {
+			t.Errorf("a server that fails: %q, %v", f, err)
+		}
+		h.cluster.Refuse(nil)
+	})
+	bubble(t, func(h *house) {
+		h.secret(h.create("web-e-1", inbound))
+		h.cluster.SetQuota("agents", 1)
+		h.refuse("list resourcequotas", &apierrors.StatusError{ErrStatus: *kubesim.NoPermission("me", "list", "resourcequotas", "agents", "")})
+		f, err := create(h)
+		if f != scaler.FailureAdmission || !strings.Contains(err.Error(), `cannot list resource "resourcequotas"`) {
+			t.Errorf("quotas that may not be read: %q, %v; want that said", f, err)
+		}
+		is(t, err, control.ErrRefused)
+	})
+}
+
+// TestNeeds: what a quota counts of an agent with a Docker daemon beside it.
+func TestNeeds(t *testing.T) {
+	s := specOf(scaler.Persistent, scaler.Swarm, DockerDind)
+	s.CPU, s.Memory = resource.MustParse("2"), resource.MustParse("4Gi")
+	pod := Build(s, "web-p-1")
+	needs := needsOf(&pod.Spec)
+	for name, want := range map[corev1.ResourceName]string{
+		"pods": "1", "count/pods": "1", "cpu": "2", "requests.cpu": "2", "memory": "4Gi", "requests.memory": "4Gi", "limits.memory": "8Gi",
+	} {
+		if got := needs[name]; got.Cmp(resource.MustParse(want)) != 0 {
+			t.Errorf("it needs %s of %s, want %s", got.String(), name, want)
+		}
+	}
+	for scope, want := range map[corev1.ResourceQuotaScope]bool{
+		corev1.ResourceQuotaScopeNotTerminating: true, corev1.ResourceQuotaScopeNotBestEffort: true,
+		corev1.ResourceQuotaScopeBestEffort: false, corev1.ResourceQuotaScopePriorityClass: false,
+	} {
+		if got := covers(&corev1.ResourceQuotaSpec{Scopes: []corev1.ResourceQuotaScope{scope}}); got != want {
+			t.Errorf("a quota for %s covers agents: %v, want %v", scope, got, want)
+		}
+	}
+}
+
+// TestLastWords: the log of the container at fault, without its secrets, in
+// bounded time.
+func TestLastWords(t *testing.T) {
+	words := func(h *house, p scaler.Pod) (string, error) { return h.LastWords(context.Background(), p) }
+	bubble(t, func(h *house) {
+		p := h.running("web-e-1")
+		if got, err := words(h, p); err != nil || got != "container agent of web-e-1 has started, token=[hidden]" {
+			t.Errorf("it says %q, %v", got, err)
+		}
+		h.cluster.Spoil(func(*corev1.Pod) kubesim.Fault { return kubesim.SidecarCrash })
+		h.secret(h.create("data-p-1", keeping))
+		h.await(time.Minute, func() bool { return h.pod("data-p-1").Failure == scaler.FailureCrashLoop })
+		if got, err := words(h, h.pod("data-p-1")); err != nil || got != "container dind of data-p-1 has started, token=[hidden]" {
+			t.Errorf("its daemon says %q, %v", got, err)
+		}
+		p.Name = "nobody"
+		if got, err := words(h, p); err == nil {
+			t.Errorf("a pod that is gone says %q", got)
+		}
+		if n := h.requests("get pods/log 200"); n != 2 {
+			t.Errorf("%d logs were read, want 2", n)
+		}
+	})
+}

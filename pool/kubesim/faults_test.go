@@ -1,0 +1,116 @@
+package kubesim
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// TestFaults: each fault shows the statuses that a kubelet writes, and what only
+// waits goes on when the fault is over.
+func TestFaults(t *testing.T) {
+	waits := func(list []corev1.ContainerStatus) string {
+		if len(list) == 0 || list[0].State.Waiting == nil {
+			return ""
+		}
+		return list[0].State.Waiting.Reason
+	}
+	for _, tt := range []struct {
+		fault Fault
+		shows func(p *corev1.Pod) bool
+		heals bool
+	}{
+		{Rejected, func(p *corev1.Pod) bool {
+			return p.Status.Phase == corev1.PodFailed && p.Status.Reason == "NodeAffinity" && len(p.Status.ContainerStatuses) == 0
+		}, false},
+		{NoMount, func(p *corev1.Pod) bool {
+			c := condition(p, corev1.PodReadyToStartContainers)
+			return c != nil && c.Status == corev1.ConditionFalse && waits(p.Status.InitContainerStatuses) == "PodInitializing" && p.Status.StartTime != nil
+		}, true},
+		{ImageName, func(p *corev1.Pod) bool { return waits(p.Status.ContainerStatuses) == "InvalidImageName" }, true},
+		{NoConfig, func(p *corev1.Pod) bool { return waits(p.Status.ContainerStatuses) == "CreateContainerConfigError" }, true},
+		{SidecarCrash, func(p *corev1.Pod) bool {
+			if waits(p.Status.InitContainerStatuses) != "CrashLoopBackOff" {
+				return false
+			}
+			s := p.Status.InitContainerStatuses[0]
+			return s.RestartCount == 2 && s.LastTerminationState.Terminated.ExitCode == 1 && condition(p, corev1.PodInitialized).Status == corev1.ConditionFalse
+		}, true},
+		{Crash, func(p *corev1.Pod) bool {
+			return p.Status.Phase == corev1.PodFailed && p.Status.Reason == "" && p.Status.ContainerStatuses[0].State.Terminated.Reason == "Error"
+		}, false},
+		{OutOfMemory, func(p *corev1.Pod) bool {
+			return p.Status.Phase == corev1.PodFailed && p.Status.ContainerStatuses[0].State.Terminated.Reason == "OOMKilled" && p.Status.ContainerStatuses[0].State.Terminated.ExitCode == 137
+		}, false},
+	} {
+		t.Run(string(tt.fault), func(t *testing.T) {
+			bubble(t, Config{}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
+				c.Spoil(func(p *corev1.Pod) Fault {
+					if p.Name == "a" {
+						return tt.fault
+					}
+					return NoFault
+				})
+				create(t, k, withSidecar(agent("a")))
+				create(t, k, withSidecar(agent("b")))
+				until(t, time.Minute, func() bool { return tt.shows(must(t, k, "a")) })
+				until(t, time.Minute, running(c, "b"))
+				c.Spoil(nil)
+				if tt.heals {
+					until(t, 2*time.Minute, running(c, "a"))
+				}
+			})
+		})
+	}
+}
+
+// TestACrashEndsTheProcess: what runs in a spoiled pod is told of its end.
+func TestACrashEndsTheProcess(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
+		j := &journal{}
+		c.SetKubelet(j)
+		c.Spoil(func(*corev1.Pod) Fault { return Crash })
+		create(t, k, agent("a"))
+		until(t, time.Minute, func() bool { return c.Pod(ns, "a").Status.Phase == corev1.PodFailed })
+		synctest.Wait()
+		if got := fmt.Sprint(j.all()); got != "[started a terminate a by itself]" {
+			t.Errorf("the kubelet was told %v", got)
+		}
+	})
+}
+
+// TestQuota lets in as many pods as it says, and says how many there are. What
+// has ended is not counted.
+func TestQuota(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
+		c.SetQuota(ns, 1)
+		create(t, k, agent("a"))
+		full := func() error {
+			_, err := k.CoreV1().Pods(ns).Create(ctx, agent("b"), metav1.CreateOptions{})
+			return err
+		}
+		err := full()
+		if want := `pods "b" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=1, limited: pods=1`; !apierrors.IsForbidden(err) || err.Error() != want {
+			t.Errorf("beyond the quota: %v", err)
+		}
+		list, err := k.CoreV1().ResourceQuotas(ns).List(ctx, metav1.ListOptions{})
+		if err != nil || len(list.Items) != 1 {
+			t.Fatalf("%d quotas, %v", len(list.Items), err)
+		}
+		st := list.Items[0].Status
+		if used, hard := st.Used[corev1.ResourcePods], st.Hard[corev1.ResourcePods]; used.Value() != 1 || hard.Value() != 1 {
+			t.Errorf("%s of %s are used", used.String(), hard.String())
+		}
+		until(t, time.Minute, running(c, "a"))
+		c.Exit(ns, "a", 0)
+		create(t, k, agent("b"))
+		c.SetQuota(ns, -1)
+		create(t, k, agent("c"))
+	})
+}

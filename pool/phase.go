@@ -1,0 +1,55 @@
+package pool
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"bellboard/scaler"
+)
+
+// phases reads from a pod's status when it reached each step of its start. No
+// event is needed: conditions and containers tell the times, in whole seconds.
+// That the start-up probe of a sidecar has passed has no time of its own, but
+// the pod counts as initialized from then on.
+func phases(p *scaler.Pod, pod *corev1.Pod) {
+	p.Scheduled = since(pod, corev1.PodScheduled)
+	p.Mounted = since(pod, corev1.PodReadyToStartContainers)
+	p.Ready = started(pod.Status.ContainerStatuses, agentContainer)
+	if at, err := time.Parse(time.RFC3339, pod.Annotations[AnnotationConnected]); err == nil {
+		p.ConnectedAt = at
+	}
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		if !sidecar(c) {
+			continue
+		}
+		if p.DockerUp = started(pod.Status.InitContainerStatuses, c.Name); !p.DockerUp.IsZero() {
+			p.DockerReady = since(pod, corev1.PodInitialized)
+		}
+		return
+	}
+}
+
+// sidecar: it runs beside the agent, and holds it back until its probe has passed.
+func sidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
+// started is when a container began to run; zero: not yet. One that was begun
+// anew began when it last did.
+func started(list []corev1.ContainerStatus, name string) time.Time {
+	for i := range list {
+		s := &list[i]
+		switch {
+		case s.Name != name:
+		case s.State.Running != nil:
+			return s.State.Running.StartedAt.Time
+		case s.State.Terminated != nil:
+			return s.State.Terminated.StartedAt.Time
+		case s.LastTerminationState.Terminated != nil: // it waits to be begun anew
+			return s.LastTerminationState.Terminated.StartedAt.Time
+		}
+	}
+	return time.Time{}
+}

@@ -1,0 +1,113 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"bellboard/scaler"
+	"bellboard/scaler/control"
+)
+
+// refusal gives the error of a pod's creation its class of failure. A used-up
+// ResourceQuota, Pod Security, a webhook and a missing permission all answer 403,
+// reason Forbidden, with the same details: only the message tells them apart. So
+// the quotas themselves are asked.
+func (p *Pool) refusal(ctx context.Context, pod *corev1.Pod, err error) error {
+	var status apierrors.APIStatus
+	switch {
+	case apierrors.IsConflict(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "resourcequotas":
+		return control.Because(scaler.FailureQuota, err) // it is being counted, by many at once
+	case !errors.Is(err, control.ErrRefused):
+		return err
+	case !apierrors.IsForbidden(err):
+		return control.Because(scaler.FailureAdmission, err)
+	}
+	full, unseen := p.overQuota(ctx, pod)
+	switch {
+	case unseen != nil:
+		err = fmt.Errorf("%w; and whether a quota is the reason cannot be seen: %w", err, unseen)
+	case full:
+		return control.Because(scaler.FailureQuota, err)
+	}
+	return control.Because(scaler.FailureAdmission, err)
+}
+
+// overQuota reports whether some ResourceQuota has no room for the pod.
+func (p *Pool) overQuota(ctx context.Context, pod *corev1.Pod) (bool, error) {
+	var list *corev1.ResourceQuotaList
+	err := p.call(ctx, "list", "resourcequotas", func(ctx context.Context) error {
+		var err error
+		list, err = p.client.CoreV1().ResourceQuotas(pod.Namespace).List(ctx, metav1.ListOptions{})
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	needs := needsOf(&pod.Spec)
+	for i := range list.Items {
+		if !covers(&list.Items[i].Spec) {
+			continue
+		}
+		st := &list.Items[i].Status
+		for name, hard := range st.Hard {
+			need, counted := needs[name]
+			if !counted {
+				continue
+			}
+			need.Add(st.Used[name])
+			if need.Cmp(hard) > 0 {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// covers reports whether a quota counts agents' pods: they have no deadline, and
+// ask for something. Of one for a class of priority nothing is known here.
+func covers(q *corev1.ResourceQuotaSpec) bool {
+	if q.ScopeSelector != nil {
+		return false
+	}
+	return !slices.ContainsFunc(q.Scopes, func(s corev1.ResourceQuotaScope) bool {
+		return s != corev1.ResourceQuotaScopeNotTerminating && s != corev1.ResourceQuotaScopeNotBestEffort
+	})
+}
+
+// needsOf is what a quota counts of a pod. A sidecar's share counts beside the
+// agent's; what ends before the agent starts asks for less than they do.
+func needsOf(spec *corev1.PodSpec) corev1.ResourceList {
+	needs := corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1"), "count/pods": resource.MustParse("1")}
+	add := func(name corev1.ResourceName, q resource.Quantity) {
+		sum := needs[name]
+		sum.Add(q)
+		needs[name] = sum
+	}
+	count := func(c *corev1.Container) {
+		for name, q := range c.Resources.Requests {
+			add("requests."+name, q)
+			if name == corev1.ResourceCPU || name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage {
+				add(name, q)
+			}
+		}
+		for name, q := range c.Resources.Limits {
+			add("limits."+name, q)
+		}
+	}
+	for i := range spec.InitContainers {
+		if sidecar(&spec.InitContainers[i]) {
+			count(&spec.InitContainers[i])
+		}
+	}
+	for i := range spec.Containers {
+		count(&spec.Containers[i])
+	}
+	return needs
+}

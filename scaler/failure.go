@@ -1,0 +1,211 @@
+package scaler
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Failure is why an agent did not come, or went before it was ever connected: a
+// closed set, and a metric label. It is concluded from the reasons that
+// Kubernetes gives in fields of their own, never from its messages.
+type Failure string
+
+// The classes of failure.
+const (
+	FailureImagePull      Failure = "image-pull"         // an image did not come: registry, rights, or no such image (Kubernetes has one reason for all three)
+	FailureBadImage       Failure = "bad-image"          // what is called an image can be none
+	FailureQuota          Failure = "quota"              // a ResourceQuota is used up
+	FailureAdmission      Failure = "admission"          // the API server takes no such pod: admission, or permission
+	FailureUnschedulable  Failure = "unschedulable"      // no machine has room or fits
+	FailureNodeGone       Failure = "node-gone"          // its machine went, or would not take it
+	FailureEvicted        Failure = "evicted"            // its machine, or somebody with a right to, put it out
+	FailureOOM            Failure = "oom"                // a container used more memory than it may
+	FailureCrashLoop      Failure = "crash-loop"         // a container ends, or cannot be made, again and again
+	FailureNeverConnected Failure = "never-connected"    // it ran, and Jenkins did not see it
+	FailureRefused        Failure = "refused-by-jenkins" // Jenkins gives it nothing to do
+	FailureStorage        Failure = "storage"            // its volumes (or its network) were never ready
+)
+
+// Failures lists every class.
+func Failures() []Failure {
+	return []Failure{
+		FailureImagePull, FailureBadImage, FailureQuota, FailureAdmission, FailureUnschedulable, FailureNodeGone, FailureEvicted,
+		FailureOOM, FailureCrashLoop, FailureNeverConnected, FailureRefused, FailureStorage,
+	}
+}
+
+// GiveUpAfter is how long a definite failure may last before its agent is
+// given up: no START_TIMEOUT would help it.
+const GiveUpAfter = time.Minute
+
+// definite failures do not heal by waiting: the pod stays as it is.
+func (f Failure) definite() bool {
+	return f == FailureBadImage || f == FailureCrashLoop || f == FailureOOM
+}
+
+// freed failures heal when something else ends: an agent that has a machine
+// shows that there is room again, long before it connects.
+func (f Failure) freed() bool { return f == FailureQuota || f == FailureUnschedulable }
+
+// stubborn failures heal only when a person changes something.
+func (f Failure) stubborn() bool { return f == FailureBadImage || f == FailureAdmission }
+
+// Pause is how long a pool of which that many agents failed in a row, one after
+// another, makes none: the longer the more, and by how its kind of failure heals.
+func (f Failure) Pause(times int) time.Duration {
+	first, last := 5*time.Second, 5*time.Minute
+	switch {
+	case f.freed(), f == FailureNodeGone, f == FailureEvicted:
+		last = time.Minute
+	case f.stubborn():
+		first, last = time.Minute, 10*time.Minute
+	}
+	return min(first<<min(max(times-1, 0), 10), last)
+}
+
+// Backoff is the pause of a pool whose agents fail. Until its end nothing is
+// made; after it one agent is, to try: the rest when that one is proven.
+type Backoff struct {
+	Until   time.Time
+	Failure Failure // of the last one; "" when nobody answered
+}
+
+// Proves reports whether the pod shows that the pool's agents come again. (One
+// that connects does in any case.) Kubernetes tells times in whole seconds.
+func (b Backoff) Proves(p *Pod) bool {
+	return b.Failure.freed() && !p.Scheduled.IsZero() && !p.Scheduled.Before(b.Until.Truncate(time.Second))
+}
+
+// A FailedAgent is one that did not come, or went before it was ever connected.
+type FailedAgent struct {
+	PoolID
+	Agent   string  `json:"agent"`
+	Failure Failure `json:"failure"`
+	Text    string  `json:"text"`
+	// Log is the last lines of the container at fault, if it has written any.
+	Log string `json:"log,omitempty"`
+}
+
+// FailureOf is why a pod that never connected failed: what Kubernetes says, and
+// where it says nothing, the step at which it stood still.
+func FailureOf(p *Pod) Failure {
+	switch {
+	case p.Failure != "":
+		return p.Failure
+	case p.Phase == PodSucceeded || p.Phase == PodFailed:
+		return FailureNeverConnected
+	}
+	switch p.reached() {
+	case PhaseSchedule:
+		return FailureUnschedulable
+	case PhaseMount:
+		return FailureStorage
+	case PhasePull, PhaseAgent:
+		return FailureImagePull
+	case PhaseDocker, PhaseConnect:
+	}
+	return FailureNeverConnected
+}
+
+// givenUp: every answer of the last minute showed a definite failure. What was
+// connected once is never given up for it.
+func (p *Pair) givenUp(now time.Time) bool {
+	return !p.Pod.Connected && !p.Failing.IsZero() && now.Sub(p.Failing) >= GiveUpAfter
+}
+
+// culprit says at which step an agent stands still, since when, and why.
+func culprit(p *Pod, now time.Time) string {
+	phase, since := p.reached(), p.reachedAt()
+	text := phase.words()
+	if !since.IsZero() {
+		text += " since " + short(now.Sub(since))
+	}
+	if p.Trouble != "" {
+		text += " (" + p.Trouble + ")"
+	}
+	return text
+}
+
+// stuckText is the words for an agent that is given up.
+func (m *member) stuckText(now time.Time) string {
+	wait := m.StartTimeout
+	switch {
+	case m.Pod == nil:
+		return "did not connect"
+	case m.Connect == Inbound && m.Node == nil:
+		return "its node is gone, so it cannot connect"
+	case m.givenUp(now):
+		return fmt.Sprintf("given up after %s: %s", short(now.Sub(m.Pod.Created)), culprit(m.Pod, now))
+	case m.Pod.Scheduled.IsZero():
+		wait = UnscheduledTimeout
+	}
+	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))
+}
+
+// unproven counts the pool's pods that have yet to show that they come: while a
+// pool recovers from failures there is one at a time.
+func (d *decider) unproven(id PoolID, b Backoff) int {
+	n := 0
+	for _, m := range d.byPool[id] {
+		c := m.verdict.Class
+		// Others may wait for ever: for a person, a build, or somebody's deletion.
+		comes := c == Coming || c == Stuck || c == Ended || c == Drained || c == Fenced
+		if comes && m.Pod != nil && !m.Pod.Connected && !m.Pod.DeletingByUs && !m.online() && !b.Proves(m.Pod) {
+			n++
+		}
+	}
+	return n
+}
+
+// mayCreate is how many agents the pool's back-off allows now, and the words
+// for it when that is a limit.
+func (d *decider) mayCreate(id PoolID) (n int, text string) {
+	b, failing := d.in.Backoff[id]
+	if !failing {
+		return math.MaxInt, ""
+	}
+	why := string(id.Kind) + " agents failed"
+	if b.Failure != "" {
+		why += " (" + string(b.Failure) + ")"
+	}
+	if left := b.Until.Sub(d.in.Now); left > 0 {
+		return 0, why + ", next try in " + short(max(left, time.Second))
+	}
+	if n := d.unproven(id, b); n > 0 {
+		return 0, why + ", one probe on the way"
+	}
+	return 1, why + ", one probe first"
+}
+
+// backedOff clamps by the pool's back-off; true: to nothing.
+func (d *decider) backedOff(a *account, id PoolID, n int) bool {
+	may, text := d.mayCreate(id)
+	if n <= may {
+		return false
+	}
+	note := text
+	if b := d.in.Backoff[id]; d.in.Now.Before(b.Until) {
+		note = short(b.Until.Sub(d.in.Now)) + " left"
+	}
+	a.step(RuleBackoff, n, may, note)
+	a.cut(id.Kind, n-may)
+	a.blockText = text
+	return may == 0
+}
+
+// instead moves creations that may be of either kind from ephemeral agents that
+// fail to persistent ones that do not. (Those that fail have no room, and are
+// made ephemeral in the first place.)
+func (d *decider) instead(a *account, n int) (persistent int) {
+	may, text := d.mayCreate(PoolID{a.t.Name, Ephemeral})
+	over := n - max(0, may-a.ups(Ephemeral))
+	if over <= 0 {
+		return 0
+	}
+	if p := min(agentsFor(over, a.size(Persistent)), d.persistentRoom(a)); p > 0 {
+		a.fallback = text + ": persistent ones instead"
+		return p
+	}
+	return 0
+}

@@ -1,0 +1,281 @@
+package scaler
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestPause: each class pauses by how it heals, and never for longer than its limit.
+func TestPause(t *testing.T) {
+	seconds := func(n ...int) []time.Duration {
+		var out []time.Duration
+		for _, s := range n {
+			out = append(out, time.Duration(s)*time.Second)
+		}
+		return out
+	}
+	for f, want := range map[Failure][]time.Duration{
+		"":                   seconds(5, 10, 20, 40, 80, 160, 300, 300),
+		FailureImagePull:     seconds(5, 10, 20, 40, 80, 160, 300, 300),
+		FailureQuota:         seconds(5, 10, 20, 40, 60, 60),
+		FailureUnschedulable: seconds(5, 10, 20, 40, 60, 60),
+		FailureEvicted:       seconds(5, 10, 20, 40, 60, 60),
+		FailureAdmission:     seconds(60, 120, 240, 480, 600, 600),
+		FailureBadImage:      seconds(60, 120, 240, 480, 600, 600),
+	} {
+		var got []time.Duration
+		for i := range want {
+			got = append(got, f.Pause(i+1))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q pauses for %v, want %v", f, got, want)
+		}
+	}
+	if got := FailureOOM.Pause(1 << 20); got != 5*time.Minute {
+		t.Errorf("a million failures pause for %s, want 5m", got)
+	}
+}
+
+// TestFailureOf: what Kubernetes says, and where it says nothing, the step at
+// which the pod stood still.
+func TestFailureOf(t *testing.T) {
+	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
+	for _, tt := range []struct {
+		name string
+		pod  Pod
+		want Failure
+	}{
+		{"what Kubernetes says comes first", Pod{Failure: FailureOOM, Scheduled: at(1), Mounted: at(2), Ready: at(3)}, FailureOOM},
+		{"no machine", Pod{}, FailureUnschedulable},
+		{"no volumes", Pod{Scheduled: at(1)}, FailureStorage},
+		{"no image", Pod{Scheduled: at(1), Mounted: at(2)}, FailureImagePull},
+		{"no Docker daemon", Pod{Scheduled: at(1), Mounted: at(2), DockerUp: at(3)}, FailureNeverConnected},
+		{"no agent's image, after the daemon's", Pod{Scheduled: at(1), Mounted: at(2), DockerUp: at(3), DockerReady: at(4)}, FailureImagePull},
+		{"no connection", Pod{Scheduled: at(1), Mounted: at(2), Ready: at(3)}, FailureNeverConnected},
+		{"a cluster that does not tell of volumes", Pod{Scheduled: at(1), Ready: at(3)}, FailureNeverConnected},
+		{"ended without a word", Pod{Phase: PodSucceeded}, FailureNeverConnected},
+	} {
+		if got := FailureOf(&tt.pod); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	for _, f := range Failures() {
+		if f == "" || len(Failures()) != 12 {
+			t.Errorf("the classes are %v, want 12 with a name each", Failures())
+		}
+	}
+}
+
+// TestHalfOpen: when the pause is over one agent tries, and the rest come when
+// it is proven.
+func TestHalfOpen(t *testing.T) {
+	e, p := PoolID{"web", Ephemeral}, PoolID{"web", Persistent}
+	over := func(f Failure) Backoff { return Backoff{Until: noon.Add(-time.Minute), Failure: f} }
+	waiting := func(b Backoff, change ...func(*Input)) func() Input {
+		return func() Input {
+			in := newHouse(web())
+			in.wait(5, "linux", time.Minute)
+			in.Backoff[e] = b
+			for _, f := range change {
+				f(&in)
+			}
+			return in
+		}
+	}
+	with := func(f ...func(*Pair)) func(*Input) { return func(in *Input) { in.agent("web", Ephemeral, "a", f...) } }
+	unmarked := func(ago time.Duration) func(*Pair) {
+		return func(p *Pair) { scheduled(ago)(p); offline(p) }
+	}
+	probe := map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1}
+	wait := []string{"web back-off 4→0 ephemeral agents failed (image-pull), one probe on the way"}
+	tell(t, []story{
+		{
+			name: "the pause goes on", house: waiting(Backoff{Until: noon.Add(20 * time.Second), Failure: FailureImagePull}),
+			steps:  []string{"web back-off 5→0 20s left"},
+			reason: map[string]string{"web": "blocked: ephemeral agents failed (image-pull), next try in 20s"},
+		},
+		{
+			name: "one probe", house: waiting(over(FailureImagePull)), want: probe,
+			steps:  []string{"web back-off 5→1 ephemeral agents failed (image-pull), one probe first"},
+			reason: map[string]string{"web": "demand: 5 waiting, 0 free, 0 on the way; ephemeral agents failed (image-pull), one probe first"},
+		},
+		{
+			name: "the probe is on the way", house: waiting(over(FailureImagePull), with(coming)), steps: wait,
+			reason: map[string]string{"web": "blocked: ephemeral agents failed (image-pull), one probe on the way"},
+		},
+		{
+			name: "the probe has a machine, which proves nothing of an image", steps: wait,
+			house: waiting(over(FailureImagePull), with(coming)),
+		},
+		{
+			name: "the probe has a machine, which proves that there is room", house: waiting(over(FailureQuota), with(coming)),
+			want: map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1}, steps: []string{"web back-off 4→1 ephemeral agents failed (quota), one probe first"},
+		},
+		{
+			name: "one that had a machine before proves nothing", steps: []string{"web back-off 4→0 ephemeral agents failed (quota), one probe on the way"},
+			house: waiting(over(FailureQuota), with(unmarked(2*time.Minute))),
+		},
+		{
+			name: "the probe is stuck: none is made while it goes",
+			want: map[string]int{"mark web ephemeral stuck": 1}, steps: []string{"web back-off 5→0 ephemeral agents failed (image-pull), one probe on the way"},
+			house: waiting(over(FailureImagePull), with(unmarked(time.Hour))),
+		},
+		{
+			name: "the probe has ended: none is made in the tick that clears it",
+			want: map[string]int{"delete-pod web ephemeral ended": 1}, steps: []string{"web back-off 5→0 ephemeral agents failed (oom), one probe on the way"},
+			house: waiting(over(FailureOOM), with(unmet, offline, failed)),
+		},
+		{
+			name: "one that a person holds is no probe", want: probe, steps: []string{"web back-off 5→1 ephemeral agents failed (oom), one probe first"},
+			house: waiting(over(FailureOOM), with(coming, person)),
+		},
+		{
+			name: "one that is connected is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
+			house: waiting(over(FailureOOM), with()),
+		},
+		{
+			name: "ephemeral ones fail: what may be of either kind is made persistent",
+			want: map[string]int{"create web persistent demand": 5},
+			reason: map[string]string{
+				"web": "demand: 5 waiting, 0 free, 0 on the way; ephemeral agents failed (oom), next try in 9s: persistent ones instead",
+			},
+			house: func() Input {
+				in := newHouse(both())
+				in.wait(5, "linux", time.Minute)
+				in.Backoff[e] = Backoff{Until: noon.Add(9 * time.Second), Failure: FailureOOM}
+				return in
+			},
+		},
+		{
+			name: "the same, after the pause: one of them tries",
+			want: map[string]int{"create web persistent demand": 4, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
+			house: func() Input {
+				in := newHouse(both())
+				in.wait(5, "linux", time.Minute)
+				in.Backoff[e] = over(FailureOOM)
+				return in
+			},
+		},
+		{
+			name: "the same, up to MAX_PERSISTENT",
+			want: map[string]int{"create web persistent demand": 2}, steps: []string{"web back-off 3→0 9s left"},
+			house: func() Input {
+				in := newHouse(both(func(t *Team) { t.MaxPersistent = 2 }))
+				in.wait(5, "linux", time.Minute)
+				in.Backoff[e] = Backoff{Until: noon.Add(9 * time.Second)}
+				return in
+			},
+		},
+		{
+			name:  "what insists on a kind gets no other",
+			steps: []string{"web back-off 2→0 9s left"},
+			house: func() Input {
+				in := newHouse(both())
+				in.wait(2, "ephemeral", time.Minute)
+				in.Backoff[e] = Backoff{Until: noon.Add(9 * time.Second)}
+				return in
+			},
+		},
+		{
+			name:  "both fail: one of each tries",
+			want:  map[string]int{"create web persistent demand": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
+			steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
+			house: func() Input {
+				in := newHouse(both())
+				in.wait(5, "linux", time.Minute)
+				in.Backoff[e], in.Backoff[p] = over(FailureOOM), over(FailureStorage)
+				return in
+			},
+		},
+	})
+}
+
+// TestGivenUp follows an agent whose Docker daemon crashes: after a minute of it
+// the one way to remove begins, and its words name the culprit.
+func TestGivenUp(t *testing.T) {
+	var mem Memory
+	var marks []string
+	var at []time.Duration
+	play := func(seconds int, failure func(s int) Failure) {
+		mem, marks, at = Memory{Started: noon}, nil, nil
+		for s := range seconds {
+			in := newHouse(web())
+			in.Now, in.Memory = noon.Add(time.Duration(s)*time.Second), mem
+			in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now, in.Now
+			in.agent("web", Ephemeral, "f", offline, unmet, func(p *Pair) {
+				p.Pod.Created, p.Pod.Scheduled, p.Pod.Mounted, p.Pod.DockerUp = noon, noon, noon.Add(time.Second), noon.Add(5*time.Second)
+				if p.Pod.Failure = failure(s); p.Pod.Failure != "" {
+					p.Pod.Trouble = "CrashLoopBackOff"
+				}
+			})
+			plan, next, _ := Decide(in)
+			mem = next
+			for _, a := range plan.Actions {
+				if a.Verb == Mark {
+					marks, at = append(marks, a.Text), append(at, time.Duration(s)*time.Second)
+				}
+			}
+		}
+	}
+	play(80, func(s int) Failure {
+		if s < 10 {
+			return ""
+		}
+		return FailureCrashLoop
+	})
+	if len(at) == 0 || at[0] != 70*time.Second || marks[0] != "given up after 1m10s: Docker daemon not ready since 1m5s (CrashLoopBackOff)" {
+		t.Errorf("it is given up at %v with %q, want at 70s", at, marks)
+	}
+	for name, failure := range map[string]func(s int) Failure{
+		"an image that does not come may come yet": func(int) Failure { return FailureImagePull },
+		"what heals in between begins anew": func(s int) Failure {
+			if s%61 == 0 { // in the very answer that would give it up
+				return ""
+			}
+			return FailureCrashLoop
+		},
+	} {
+		if play(200, failure); len(at) > 0 {
+			t.Errorf("%s: it is given up at %v (%q), want not within 200s", name, at, marks)
+		}
+	}
+}
+
+// TestStuckNamesTheCulprit: the words of a start timeout say which step failed.
+func TestStuckNamesTheCulprit(t *testing.T) {
+	ago := func(d time.Duration) time.Time { return noon.Add(-d) }
+	for _, tt := range []struct {
+		want   string
+		change func(*Pair)
+	}{
+		{"did not connect in 5m: image pull since 4m50s (ErrImagePull)", func(p *Pair) {
+			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.Trouble, p.Pod.Failure = ago(5*time.Minute), ago(290*time.Second), "ErrImagePull", FailureImagePull
+		}},
+		{"did not connect in 5m: image pull since 5m (ErrImagePull)", func(p *Pair) { // a cluster that does not tell of volumes
+			p.Pod.Scheduled, p.Pod.Trouble, p.Pod.Failure = ago(5*time.Minute), "ErrImagePull", FailureImagePull
+		}},
+		{"did not connect in 5m: its volumes or its network not ready since 5m", func(p *Pair) { p.Pod.Scheduled = ago(5 * time.Minute) }},
+		{"did not connect in 5m: runs, and does not connect since 4m", func(p *Pair) {
+			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.Ready = ago(5*time.Minute), ago(299*time.Second), ago(4*time.Minute)
+		}},
+		{"did not connect in 5m: agent's container not started since 3m", func(p *Pair) {
+			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.DockerUp, p.Pod.DockerReady = ago(5*time.Minute), ago(299*time.Second), ago(4*time.Minute), ago(3*time.Minute)
+		}},
+		{"did not connect in 15m: waits for a machine since 15m (Unschedulable)", func(p *Pair) {
+			p.Pod.Created, p.Pod.Scheduled, p.Pod.Trouble = ago(15*time.Minute), time.Time{}, "Unschedulable"
+		}},
+		{"its node is gone, so it cannot connect", func(p *Pair) { noNode(p); p.Pod.Scheduled = ago(time.Minute) }},
+	} {
+		in := newHouse(web())
+		in.agent("web", Ephemeral, "f", offline, unmet, func(p *Pair) { p.Pod.Created = ago(301 * time.Second) }, tt.change)
+		in.Memory.Gone = map[string]time.Time{"web-e-f": in.Jenkins.AskedAt}
+		plan, _, _ := Decide(in)
+		i := slices.IndexFunc(plan.Actions, func(a Action) bool { return a.Reason == ReasonStuck })
+		if i < 0 || plan.Actions[i].Text != tt.want {
+			t.Errorf("its actions are %+v, want one that says %q", plan.Actions, tt.want)
+		}
+	}
+}
