@@ -5,10 +5,10 @@ FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
 
-.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e speed seen dashboard docs kustomize ci
+.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen dashboard docs kustomize ci
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the binary, as ./bellboard
 	CGO_ENABLED=0 go build -trimpath -o bellboard ./cmd/bellboard
@@ -53,6 +53,9 @@ kube: ## a real Kubernetes control plane for make e2e, built once (10 to 25 minu
 e2e: kube ## the daemon against a real API server, and two real processes on one Lease (4 minutes)
 	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e ./cmd/internal/kustomize
 	go test -count=1 -timeout 5m -tags e2e -run '^TestStoppedLeader$$' ./cmd/bellboard
+
+e2e-node: ## agents with Docker on a real kubelet and containerd (root, Debian, cgroup v1; 3 minutes)
+	deploy/kube/node/run
 
 speed: kube ## 500 agents from zero: the table of docs/performance.md
 	BELLBOARD_E2E=1 BELLBOARD_SPEED=1 go test -count=1 -timeout 15m -tags e2e -run '^TestSpeed$$' -v ./cmd/internal/e2e

@@ -169,7 +169,7 @@ func wishesOf(items []Item, unlabelled bool, pinned func(string) bool) []*wish {
 	var out []*wish
 	for i := range items {
 		it := &items[i]
-		if it.State != Buildable || it.Resolution != Labelled && !(unlabelled && it.Resolution == Unlabelled) {
+		if it.State != Buildable || it.Resolution != Labelled && (!unlabelled || it.Resolution != Unlabelled) {
 			continue
 		}
 		w := byText[it.Label]

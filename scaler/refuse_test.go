@@ -156,7 +156,7 @@ func TestRefused(t *testing.T) {
 		for range 40 { // each is taken by somebody else at once
 			s.in.Jenkins.Items = nil
 			s.in.wait(1, "linux", 0)
-			s.in.Jenkins.Items[0].ID = int64(1000 + s.in.Now.Unix())
+			s.in.Jenkins.Items[0].ID = 1000 + s.in.Now.Unix()
 			s.run(time.Second)
 		}
 		if s.refused != 0 || s.created != 0 {

@@ -292,6 +292,8 @@ func apply(in Input, p Plan, mem Memory) Input {
 			in.Secrets[name] = true
 		case Annotate:
 			pod(name).Connected = true
+		case Protect, Unprotect:
+			pod(name).Protected = a.Verb == Protect
 		case Mark:
 			node(name).OfflineBy = Ours
 		case ClearMark:

@@ -1,12 +1,15 @@
 // Package kube runs a real Kubernetes control plane on loopback: etcd,
 // kube-apiserver with RBAC and Pod Security admission, kube-controller-manager,
 // kube-scheduler, and kwok, which plays the nodes. It is what Bellboard's
-// end-to-end tests run against, from one binary that deploy/kube/build makes.
+// end-to-end tests run against, from one binary that deploy/kube/build makes. In
+// a sandbox (deploy/kube/node/sandbox) it also runs a real node: containerd and
+// a kubelet.
 //
 // It promises a cluster of its own for each Start (certificates, ports and data
 // in one directory), components that end with the process that started them
-// however that ends, and nothing left after Stop. It never downloads or builds
-// anything, never listens beyond loopback, and no daemon imports it.
+// however that ends, and nothing left after Stop; what a real node leaves ends
+// with its sandbox. It never downloads or builds anything, never listens beyond
+// loopback or the sandbox, and no daemon imports it.
 package kube
 
 import (
@@ -34,7 +37,7 @@ const startLimit = 2 * time.Minute
 type Options struct {
 	// Binary is the one that deploy/kube/build makes; empty is where it puts it.
 	Binary string
-	// Nodes is how many fake nodes there are; 0 means 4.
+	// Nodes is how many fake nodes there are; 0 means 4, less than that none.
 	Nodes int
 	// Dir keeps the cluster's files, the components' logs among them; empty is a
 	// directory that Stop removes.
@@ -201,6 +204,9 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 		// No kubelet reports, so no node would ever lose the taint that this adds.
 		"--enable-admission-plugins=NodeRestriction", "--disable-admission-plugins=TaintNodesByCondition",
 		"--allow-privileged=true",
+		// How it asks a real node for a container's log.
+		"--kubelet-client-certificate="+c.pki.file("admin.crt"), "--kubelet-client-key="+c.pki.file("admin.key"),
+		"--kubelet-preferred-address-types=InternalIP",
 	)
 	if err != nil {
 		return err

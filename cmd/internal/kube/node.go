@@ -1,0 +1,188 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	_ "embed" // a node's configuration
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"text/template"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The sandbox says with these what a node may use (deploy/kube/node/sandbox).
+const (
+	nodeDir     = "BELLBOARD_NODE_DIR"
+	nodeCgroup  = "BELLBOARD_NODE_CGROUP"
+	nodeAddress = "BELLBOARD_NODE_ADDRESS"
+)
+
+// ErrNoSandbox says that a real node would change the machine that it runs on.
+var ErrNoSandbox = errors.New("a real node runs in a sandbox only: run make e2e-node")
+
+const containerdSocket = "/run/containerd.sock"
+
+//go:embed containerd.toml
+var containerdConfig string
+
+//go:embed kubelet.yaml
+var kubeletConfig string
+
+//go:embed cni.json
+var cniConfig string
+
+// Node is a real machine of a cluster: containerd and a kubelet, in a sandbox.
+type Node struct {
+	// Name is the Node's in the cluster.
+	Name string
+	// Address is where its pods reach what listens in the sandbox.
+	Address string
+	// Dir is a directory of the machine's disk, which goes with the sandbox.
+	Dir string
+
+	binary     string
+	kubeconfig string // what kubectl reaches the cluster with
+	containerd *process
+	kubelet    *process
+}
+
+// StartNode starts a real node of that name and returns when it is ready. Its
+// images are those that are imported and no others; pause is the one of them,
+// imported later, that keeps a pod's namespaces. Only a sandbox can have a node,
+// and only one; else it is ErrNoSandbox. After an error nothing of it runs.
+func (c *ControlPlane) StartNode(ctx context.Context, name, pause string) (n *Node, err error) {
+	n = &Node{Name: name, Address: os.Getenv(nodeAddress), Dir: os.Getenv(nodeDir)}
+	cgroup := os.Getenv(nodeCgroup)
+	if n.Address == "" || n.Dir == "" || cgroup == "" {
+		return nil, ErrNoSandbox
+	}
+	if n.binary, err = binary(ctx, "node"); err != nil {
+		return nil, err
+	}
+	plugin, err := exec.LookPath("host-local") // no other program has that name
+	if err != nil {
+		return nil, fmt.Errorf("the CNI plugins: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			n.Stop()
+		}
+	}()
+	if n.kubeconfig, err = c.Kubeconfig("kubectl", c.admin); err != nil {
+		return nil, err
+	}
+	user := "node-" + name
+	err = c.pki.issue(user, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: "system:node:" + name, Organization: []string{"system:nodes"}},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return nil, err
+	}
+	kubeconfig, err := c.Kubeconfig(user, c.pki.config("https://"+c.api, user))
+	if err != nil {
+		return nil, err
+	}
+	config := map[string]string{
+		"Dir": n.Dir, "Cgroup": cgroup, "Address": n.Address, "Socket": containerdSocket, "CA": c.pki.file("ca.crt"),
+		"Pause": pause, "Plugins": filepath.Dir(plugin),
+	}
+	for file, text := range map[string]string{
+		"containerd.toml": containerdConfig, "kubelet.yaml": kubeletConfig, "cni/house.conflist": cniConfig, "resolv.conf": "nameserver " + n.Address,
+	} {
+		if err := writeTemplate(n.path(file), text, config); err != nil {
+			return nil, err
+		}
+	}
+	n.containerd, err = startProcess("containerd", "containerd", []string{"--config", n.path("containerd.toml")}, n.path("containerd.log"))
+	if err != nil {
+		return nil, err
+	}
+	if err := c.until(ctx, "containerd answers", func() error {
+		return errors.Join(n.containerd.ended(), n.ctr(ctx, "version").Run())
+	}); err != nil {
+		return nil, err
+	}
+	n.kubelet, err = startProcess("kubelet", n.binary, []string{
+		"kubelet", "--config=" + n.path("kubelet.yaml"), "--kubeconfig=" + kubeconfig,
+		"--hostname-override=" + name, "--node-ip=" + n.Address, "--root-dir=" + n.path("kubelet"), "--cert-dir=" + n.path("kubelet", "pki"), "--v=3",
+	}, n.path("kubelet.log"))
+	if err != nil {
+		return nil, err
+	}
+	return n, c.until(ctx, "the node is ready", func() error {
+		if err := n.kubelet.ended(); err != nil {
+			return err
+		}
+		node, err := c.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, cond := range node.Status.Conditions {
+			if cond.Type == corev1.NodeReady && cond.Status != corev1.ConditionTrue {
+				return errors.New(cond.Message)
+			} else if cond.Type == corev1.NodeReady {
+				return nil
+			}
+		}
+		return errors.New("it has not told yet")
+	})
+}
+
+// Import gives the node the images of a docker-archive.
+func (n *Node) Import(ctx context.Context, archive io.Reader) error {
+	cmd := n.ctr(ctx, "--namespace=k8s.io", "images", "import", "-")
+	cmd.Stdin = archive
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("ctr images import: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// Kubectl is a command of kubectl's that is about machines, cordon, uncordon or
+// drain, ready to run as the cluster's administrator.
+func (n *Node) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, n.binary, args...) //nolint:gosec // the binary that deploy/kube/build made
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+n.kubeconfig)
+	return cmd
+}
+
+// Stop ends the kubelet and containerd. What they started ends with the sandbox.
+func (n *Node) Stop() {
+	for _, p := range []*process{n.kubelet, n.containerd} {
+		if p != nil {
+			p.kill()
+		}
+	}
+}
+
+func (n *Node) ctr(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "ctr", append([]string{"--address=" + containerdSocket}, args...)...) //nolint:gosec // the test's own arguments
+}
+
+func (n *Node) path(elem ...string) string {
+	return filepath.Join(append([]string{n.Dir}, elem...)...)
+}
+
+func writeTemplate(file, text string, data map[string]string) error {
+	t, err := template.New("").Option("missingkey=error").Parse(text)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, data); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(file, b.Bytes(), 0o600)
+}

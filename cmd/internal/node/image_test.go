@@ -1,0 +1,122 @@
+//go:build e2enode
+
+package node
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"os"
+)
+
+// The images of the node, under the names that Bellboard's pods ask for. All are
+// one file system: Debian with a Docker that is older than the names say.
+const (
+	agentImage = "bellboard.test/agent:1"
+	pauseImage = "bellboard.test/pause:1"
+)
+
+// imageConfig is how a container of an image starts.
+type imageConfig struct {
+	Entrypoint []string
+	Env        []string
+	User       string `json:",omitempty"`
+}
+
+// writeImages writes a docker-archive: the layers below all images, and the
+// images by their names.
+func writeImages(to io.Writer, layers []string, images map[string]imageConfig) error {
+	type manifest struct {
+		Config   string
+		RepoTags []string
+		Layers   []string
+	}
+	w := tar.NewWriter(to)
+	put := func(name string, b []byte) error {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(b))}); err != nil {
+			return err
+		}
+		_, err := w.Write(b)
+		return err
+	}
+	var names, sums []string
+	for _, file := range layers {
+		sum, err := putLayer(w, file)
+		if err != nil {
+			return err
+		}
+		names, sums = append(names, sum+".tar"), append(sums, "sha256:"+sum)
+	}
+	var all []manifest
+	for name, c := range images {
+		b, err := json.Marshal(map[string]any{
+			"architecture": "amd64", "os": "linux", "config": c, "rootfs": map[string]any{"type": "layers", "diff_ids": sums},
+		})
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(b)
+		config := hex.EncodeToString(sum[:]) + ".json"
+		if err := put(config, b); err != nil {
+			return err
+		}
+		all = append(all, manifest{Config: config, RepoTags: []string{name}, Layers: names})
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	if err := put("manifest.json", b); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+func putLayer(w *tar.Writer, file string) (sum string, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	size, err := io.Copy(h, f)
+	if err != nil {
+		return "", err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
+	sum = hex.EncodeToString(h.Sum(nil))
+	if err := w.WriteHeader(&tar.Header{Name: sum + ".tar", Mode: 0o644, Size: size}); err != nil {
+		return "", err
+	}
+	_, err = io.Copy(w, f)
+	return sum, err
+}
+
+// writeAgentLayer makes the layer that puts this binary where an agent's image has it.
+func writeAgentLayer(file string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	b, err := os.ReadFile(self)
+	if err != nil {
+		return err
+	}
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	if err := w.WriteHeader(&tar.Header{Name: "usr/local/bin/" + agentName, Mode: 0o755, Size: int64(len(b))}); err != nil {
+		return err
+	}
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return os.WriteFile(file, layer.Bytes(), 0o600)
+}

@@ -1,0 +1,121 @@
+//go:build e2enode
+
+package node
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ours is the grace that Bellboard gives a pod that it deletes. The API server
+// makes it less for a pod whose first deletion is older.
+const ours = 7
+
+// connect is an agent's connection, from its hello to its end.
+func (h *home) connect(w http.ResponseWriter, r *http.Request) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer conn.Close()
+	if _, err := rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: agent\r\n\r\n"); err != nil || rw.Flush() != nil {
+		return
+	}
+	h.attend(context.WithoutCancel(r.Context()), conn, rw.Reader)
+}
+
+func (h *home) attend(ctx context.Context, conn net.Conn, r *bufio.Reader) {
+	receive := json.NewDecoder(r)
+	var hi hello
+	if receive.Decode(&hi) != nil {
+		return
+	}
+	ch, err := h.jenkins.Connect(hi.Name, hi.Secret, hi.Host)
+	if err != nil {
+		return // the agent comes again
+	}
+	h.mu.Lock()
+	h.hellos[hi.Name] = hi
+	h.mu.Unlock()
+	over := make(chan struct{})
+	go h.orderOn(hi.Name, json.NewEncoder(conn), over)
+	go func() {
+		<-ch.Done() // Jenkins ends it
+		_ = conn.Close()
+	}()
+	for {
+		var re report
+		if receive.Decode(&re) != nil {
+			break
+		}
+		h.mu.Lock()
+		b := h.running[re.ID]
+		delete(h.running, re.ID)
+		h.mu.Unlock()
+		if b != nil {
+			b.ended <- re
+		}
+	}
+	close(over)
+	h.mu.Lock()
+	h.cuts[hi.Name] = time.Now()
+	h.mu.Unlock()
+	by := "somebody"
+	if p, err := h.k.CoreV1().Pods(h.ns).Get(ctx, hi.Name, metav1.GetOptions{}); err == nil && p.DeletionGracePeriodSeconds != nil && *p.DeletionGracePeriodSeconds <= ours {
+		by = "bellboard"
+	}
+	ch.Close(by)
+}
+
+// orderOn gives the agent its script when Jenkins has given it a build.
+func (h *home) orderOn(name string, send *json.Encoder, over <-chan struct{}) {
+	for busy := false; ; {
+		select {
+		case <-over:
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+		was := busy
+		busy = false
+		for _, n := range h.jenkins.NodesList() {
+			busy = busy || n.Name == name && n.Busy > 0
+		}
+		if !busy || was {
+			continue
+		}
+		h.mu.Lock()
+		if len(h.waiting) == 0 {
+			h.mu.Unlock()
+			continue
+		}
+		b := h.waiting[0]
+		h.waiting = h.waiting[1:]
+		h.orders++
+		o := order{ID: h.orders, Script: b.script}
+		h.running[o.ID] = b
+		h.mu.Unlock()
+		b.began <- name
+		_ = send.Encode(o) // a connection that ends is seen by its reader
+	}
+}
+
+// cutAt is when the agent's connection ended, zero while it has not.
+func (h *home) cutAt(name string) time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cuts[name]
+}
+
+// hello is what the agent said when it connected last, empty if it never did.
+func (h *home) hello(name string) hello {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.hellos[name]
+}

@@ -1,0 +1,235 @@
+//go:build e2enode
+
+package node
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"bellboard/deploy"
+	"bellboard/pool"
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
+)
+
+// TestDeletedBySomebody: the pod of a busy agent is deleted. Its build ends, and
+// Bellboard deletes the pod again, which goes when BUILD_GRACE is over.
+func TestDeletedBySomebody(t *testing.T) {
+	h := newHome(t, "deleted", "BELLBOARD_TEAM_TEAM_MODE=ephemeral", "BELLBOARD_TEAM_TEAM_BUILD_GRACE=40s")
+	t.Parallel()
+	h.start()
+	b := h.begin(12*time.Second, "sleep 10; echo whole")
+	name := h.on(b)
+	if err := h.k.CoreV1().Pods(h.ns).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	deleted := time.Now()
+	if out := h.output(b); out != "whole" {
+		t.Errorf("the build says %q", out)
+	}
+	h.succeeded(1)
+	over := time.Now()
+	h.within(time.Minute, "Bellboard deletes the pod, too", func() bool {
+		p := h.pod(name)
+		return p == nil || *p.DeletionGracePeriodSeconds <= ours // counted from the first
+	})
+	again := time.Now()
+	if h.pod(name) == nil {
+		t.Error("Bellboard did not delete the pod")
+	}
+	h.gone(2*time.Minute, name)
+	t.Logf("the build ended %s after the deletion, Bellboard's own came %s after that, and the pod was gone %s later",
+		over.Sub(deleted).Round(100*time.Millisecond), again.Sub(over).Round(100*time.Millisecond), time.Since(again).Round(100*time.Millisecond))
+	h.succeeded(1)
+	if n := h.deletions.Load(); n != 1 {
+		t.Errorf("Bellboard deleted the pod %d times, want once", n)
+	}
+}
+
+// TestPreStop: what the kubelet makes of an agent's preStop. It holds the process
+// for BUILD_GRACE, and the pod even after a process that ended by itself. A
+// deletion with a short grace bounds it, but only if it is the first: the hook
+// that runs already is not cut short.
+func TestPreStop(t *testing.T) {
+	const grace, short, pause = 30 * time.Second, ours * time.Second, 4 * time.Second
+	h := newHome(t, "prestop")
+	t.Parallel()
+	pods := h.k.CoreV1().Pods(h.ns)
+	cases := []*struct {
+		name   string
+		graces []time.Duration // of each deletion; 0 is the pod's own
+		// How long, after the last of them, the process and the pod stay.
+		processLeast, podLeast, podMost time.Duration
+		last                            time.Time
+		gone                            time.Duration // the pod, after it
+	}{
+		{name: "held", graces: []time.Duration{0}, processLeast: grace, podLeast: grace},
+		{name: "again", graces: []time.Duration{0, short}, processLeast: grace - 2*pause, podLeast: grace - 2*pause},
+		{name: "exited", graces: []time.Duration{0}, podLeast: grace},
+		{name: "short", graces: []time.Duration{short}, processLeast: short, podLeast: short, podMost: grace},
+	}
+	for _, c := range cases {
+		label := "" // of the one that is told to end
+		if c.name == "exited" {
+			label = "any"
+		}
+		h.jenkins.AddNode(jenkinssim.Node{Name: c.name, Labels: label}, false)
+		h.run(c.name, grace)
+	}
+	for _, c := range cases {
+		h.within(time.Minute, "the agent is connected: "+c.name, func() bool { return h.hello(c.name).Name != "" })
+	}
+	for round := range 2 {
+		for _, c := range cases {
+			if round >= len(c.graces) {
+				continue
+			}
+			var options metav1.DeleteOptions
+			if g := c.graces[round]; g != 0 {
+				options.GracePeriodSeconds = new(int64(g / time.Second))
+			}
+			c.last = time.Now()
+			if err := pods.Delete(t.Context(), c.name, options); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if round == 0 {
+			time.Sleep(pause)
+		}
+	}
+	h.begin(time.Minute, "kill -TERM 1")
+	h.within(3*grace, "all pods are gone", func() bool {
+		left := 0
+		for _, c := range cases {
+			if c.gone == 0 && h.pod(c.name) == nil {
+				c.gone = time.Since(c.last)
+			}
+			if c.gone == 0 {
+				left++
+			}
+		}
+		return left == 0
+	})
+	for _, c := range cases {
+		took := h.cutAt(c.name).Sub(c.last)
+		t.Logf("%s: preStop of %s, deleted with graces %s (0s is the pod's own): the process ended %s after the last deletion, the pod was gone after %s",
+			c.name, grace, c.graces, took.Round(100*time.Millisecond), c.gone.Round(100*time.Millisecond))
+		if took < c.processLeast || c.gone < c.podLeast || c.podMost > 0 && c.gone > c.podMost {
+			t.Errorf("%s: the kubelet did something else before; then docs/operate.md and what Bellboard does about it have to follow", c.name)
+		}
+	}
+}
+
+// run makes an agent's pod as Bellboard would, for a node that is there.
+func (h *home) run(name string, grace time.Duration) {
+	h.t.Helper()
+	ctx := h.t.Context()
+	pod := pool.Build(pool.Spec{
+		PoolID: scaler.PoolID{Team: "team", Kind: scaler.Ephemeral}, Instance: h.ns, Namespace: h.ns, Image: agentImage,
+		CPU: resource.MustParse("100m"), Memory: resource.MustParse("128Mi"), BuildGrace: grace, JenkinsURL: h.url,
+	}, name)
+	if _, err := h.k.CoreV1().Pods(h.ns).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		h.t.Fatal(err)
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: map[string]string{"secret": h.jenkins.Secret(name)}}
+	if _, err := h.k.CoreV1().Secrets(h.ns).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// TestDrain: kubectl drain waits for a busy agent's build, and ends after it.
+func TestDrain(t *testing.T) {
+	h := newHome(t, "drain", "BELLBOARD_TEAM_TEAM_MODE=ephemeral", "BELLBOARD_TEAM_TEAM_BUILD_GRACE=30s")
+	h.budget()
+	h.start()
+	b := h.begin(17*time.Second, "sleep 15; echo whole")
+	name := h.on(b)
+	t.Cleanup(func() {
+		if out, err := h.node.Kubectl(context.Background(), "uncordon", h.node.Name).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	var said lockedBuffer
+	drain := h.node.Kubectl(t.Context(), "drain", h.node.Name, "--force", "--delete-emptydir-data", "--timeout=2m")
+	drain.Stdout, drain.Stderr = &said, &said
+	if err := drain.Start(); err != nil {
+		t.Fatal(err)
+	}
+	began, ended := time.Now(), make(chan error, 1)
+	go func() { ended <- drain.Wait() }()
+	h.within(time.Minute, "kubectl is told to wait", func() bool {
+		return strings.Contains(said.String(), "would violate the pod's disruption budget")
+	})
+	if p := h.pod(name); p == nil || p.DeletionTimestamp != nil {
+		t.Errorf("the busy agent's pod: %v", p)
+	}
+	if out := h.output(b); out != "whole" {
+		t.Errorf("the build says %q", out)
+	}
+	select {
+	case err := <-ended:
+		t.Errorf("kubectl drain ended before the build: %v", err)
+	default:
+	}
+	h.succeeded(1)
+	over := time.Now()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("kubectl drain: %v", err)
+		}
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("kubectl drain does not end\n%s", h.state())
+	}
+	t.Logf("kubectl drain waited %s for the build and ended %s after it:\n%s",
+		over.Sub(began).Round(100*time.Millisecond), time.Since(over).Round(100*time.Millisecond), said.String())
+}
+
+// budget is install.yaml's PodDisruptionBudget of the agents' namespace.
+func (h *home) budget() {
+	h.t.Helper()
+	install, err := deploy.Files.ReadFile("install.yaml")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for doc := range strings.SplitSeq(string(install), "\n---\n") {
+		var b policyv1.PodDisruptionBudget
+		if err := yaml.Unmarshal([]byte(doc), &b); err != nil || b.Kind != "PodDisruptionBudget" || b.Name != "bellboard-busy" {
+			continue
+		}
+		b.Namespace = h.ns
+		if _, err := h.k.PolicyV1().PodDisruptionBudgets(h.ns).Create(h.t.Context(), &b, metav1.CreateOptions{}); err != nil {
+			h.t.Fatal(err)
+		}
+		return
+	}
+	h.t.Fatal("deploy/install.yaml has no PodDisruptionBudget bellboard-busy")
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write is a command's.
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
