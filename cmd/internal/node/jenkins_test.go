@@ -76,18 +76,22 @@ func (h *home) attend(ctx context.Context, conn net.Conn, r *bufio.Reader) {
 
 // orderOn gives the agent its script when Jenkins has given it a build.
 func (h *home) orderOn(name string, send *json.Encoder, over <-chan struct{}) {
-	for busy := false; ; {
+	for ordered := -1; ; { // by how many builds were over on it: the next may follow at once
 		select {
 		case <-over:
 			return
 		case <-time.After(50 * time.Millisecond):
 		}
-		was := busy
-		busy = false
+		busy, ended := false, 0
 		for _, n := range h.jenkins.NodesList() {
 			busy = busy || n.Name == name && n.Busy > 0
 		}
-		if !busy || was {
+		for _, b := range h.jenkins.Builds() {
+			if b.Node == name {
+				ended++
+			}
+		}
+		if !busy || ended == ordered {
 			continue
 		}
 		h.mu.Lock()
@@ -98,6 +102,7 @@ func (h *home) orderOn(name string, send *json.Encoder, over <-chan struct{}) {
 		b := h.waiting[0]
 		h.waiting = h.waiting[1:]
 		h.orders++
+		ordered = ended
 		o := order{ID: h.orders, Script: b.script}
 		h.running[o.ID] = b
 		h.mu.Unlock()
