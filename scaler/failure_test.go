@@ -150,6 +150,19 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
+			name: "the same, and no spare is made: it is said once", steps: []string{"web back-off 1→0 9s left"},
+			want: map[string]int{"create web persistent demand": 5},
+			reason: map[string]string{
+				"web": "demand: 5 waiting, 0 free, 0 on the way; ephemeral agents failed (oom), next try in 9s: persistent ones instead",
+			},
+			house: func() Input {
+				in := newHouse(both(func(tm *Team) { tm.MinIdle = 1 }))
+				in.wait(5, "linux", time.Minute)
+				in.Backoff[e] = Backoff{Until: noon.Add(9 * time.Second), Failure: FailureOOM}
+				return in
+			},
+		},
+		{
 			name: "the same, after the pause: one of them tries",
 			want: map[string]int{"create web persistent demand": 4, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
 			house: func() Input {

@@ -3,6 +3,7 @@ package scaler
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // kinds is which kinds of a team an expression accepts.
@@ -464,7 +465,11 @@ func (d *decider) conclude(a *account) {
 				break
 			}
 		}
-		for _, more := range []string{a.blockText, a.fallback} {
+		block := a.blockText
+		if block != "" && strings.HasPrefix(a.fallback, block) {
+			block = "" // the other says it, and what is done about it
+		}
+		for _, more := range []string{block, a.fallback} {
 			if more != "" {
 				dec.Text += "; " + more
 			}
