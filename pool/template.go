@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -373,7 +374,7 @@ func (l *lint) own(field string, was, is *corev1.Container) {
 	l.guarded(field, is, func(volume string) bool {
 		return slices.ContainsFunc(was.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume })
 	})
-	for name := range was.Resources.Requests {
+	for _, name := range slices.Sorted(maps.Keys(was.Resources.Requests)) {
 		_, asks := is.Resources.Requests[name]
 		l.refuse(!asks, field+".resources.requests."+string(name), "missing; leave it to CPU and MEMORY, or write how much")
 	}
