@@ -18,6 +18,7 @@ type supply struct {
 	home   *Pool   // the pool whose own label set this is, not an older one
 	// standing are those that have waited long enough to be refused.
 	standing   []string
+	takers     []*wish  // those that it serves, or has served on the way to the answer
 	refuses    []string // labels whose items Jenkins does not give it
 	unlabelled bool     // it takes, or may take, builds that ask for no label
 }
@@ -38,8 +39,9 @@ type wish struct {
 	expr   label.Expr
 	items  []int // indices into the view's items, oldest first
 	oldest time.Time
-	fits   []int // indices of the label sets that satisfy it
-	left   int   // items that no label set serves
+	fits   []int           // indices of the label sets that satisfy it
+	left   int             // items that no label set serves
+	took   map[*supply]int // items that each label set serves
 }
 
 // team order for a shortfall: fewest labels first, then PRIORITY, then name.
@@ -54,13 +56,18 @@ func teamOrder(a, b *Team) int {
 // match gives free and coming executors to waiting items, on paper only: Jenkins
 // does the real assignment. The scarcest expression (fewest label sets satisfy it)
 // chooses first, then the oldest; each takes from the label set that the fewest
-// other waiting expressions could use, a foreign one before ours. What is left of supplies' free and of
-// wishes' left is the answer: the surplus and the shortfall.
+// other waiting expressions could use, a foreign one before ours. Who then has
+// nothing, while something is free, gets what another can replace. What is left
+// of supplies' free and of wishes' left is the answer: the surplus and the
+// shortfall, which is as small as it can be.
 func match(wishes []*wish, supplies []*supply) {
 	wanted := make([]int, len(supplies)) // by how many waiting expressions
 	f := newFitter(supplies)
+	for _, s := range supplies {
+		s.takers = nil
+	}
 	for _, w := range wishes {
-		w.left = len(w.items)
+		w.left, w.took = len(w.items), nil
 		w.fits = slices.DeleteFunc(f.of(w), func(i int) bool { return slices.Contains(supplies[i].refuses, w.text) })
 		for _, i := range w.fits {
 			wanted[i]++
@@ -83,6 +90,7 @@ func match(wishes []*wish, supplies []*supply) {
 		})
 		for _, i := range takes {
 			n := min(w.left, supplies[i].free)
+			w.take(supplies[i], n)
 			supplies[i].free -= n
 			w.left -= n
 			if w.left == 0 {
@@ -90,6 +98,70 @@ func match(wishes []*wish, supplies []*supply) {
 			}
 		}
 	}
+	dead := make([]bool, len(supplies))
+	for _, w := range order {
+		for w.left > 0 && reseat(supplies, dead, w) {
+		}
+	}
+}
+
+// take notes that so many more items of the wish are served by that label set.
+func (w *wish) take(s *supply, n int) {
+	if w.took == nil {
+		w.took = map[*supply]int{}
+	}
+	if _, known := w.took[s]; !known {
+		s.takers = append(s.takers, w)
+	}
+	w.took[s] += n
+}
+
+// reseat finds a label set with something free for a wish that has none, by a
+// shortest chain of others who take another one instead; false: there is none.
+// What a search in vain has seen leads nowhere for the others either: it is dead.
+func reseat(supplies []*supply, dead []bool, w *wish) bool {
+	asks := map[int]*wish{}       // by label set: who would take it
+	gives := map[*wish]int{w: -1} // by wish: the label set that it would give up
+	for queue := []*wish{w}; len(queue) > 0; queue = queue[1:] {
+		for _, i := range queue[0].fits {
+			if dead[i] || asks[i] != nil {
+				continue
+			}
+			asks[i] = queue[0]
+			if supplies[i].free > 0 {
+				shift(asks, gives, supplies, w, i)
+				return true
+			}
+			for _, v := range supplies[i].takers {
+				if _, there := gives[v]; !there && v.took[supplies[i]] > 0 {
+					gives[v] = i
+					queue = append(queue, v)
+				}
+			}
+		}
+	}
+	for i := range asks {
+		dead[i] = true
+	}
+	return false
+}
+
+// shift moves as many items as it can along the chain that ends at label set i.
+func shift(asks map[int]*wish, gives map[*wish]int, supplies []*supply, first *wish, i int) {
+	n := min(first.left, supplies[i].free)
+	for v := asks[i]; v != first; v = asks[gives[v]] {
+		n = min(n, v.took[supplies[gives[v]]])
+	}
+	supplies[i].free -= n
+	for v := asks[i]; ; v = asks[i] {
+		v.take(supplies[i], n)
+		if v == first {
+			break
+		}
+		i = gives[v]
+		v.take(supplies[i], -n)
+	}
+	first.left -= n
 }
 
 // fitter finds the label sets that satisfy an expression. What an expression

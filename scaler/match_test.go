@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"bellboard/scaler/label"
 )
 
 // TestMatch counts what is left of each supply ("free") and of each
@@ -320,4 +323,64 @@ func TestMatchIgnoresOrder(t *testing.T) {
 	if got := left(in); !maps.Equal(got, want) {
 		t.Errorf("match(nodes the other way round) leaves %v, want %v", got, want)
 	}
+}
+
+// TestMatchServesAsManyAsCanBe compares with a matching of single items to single
+// executors that asks nothing but how many can be served.
+func TestMatchServesAsManyAsCanBe(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sets := [][]string{{"docker"}, {"docker", "linux"}, {"gpu"}, {"gpu", "linux"}, {"linux"}}
+		var supplies []*supply
+		var seats [][]string
+		for _, set := range sets {
+			n := rapid.IntRange(0, 3).Draw(t, strings.Join(set, "+"))
+			supplies = append(supplies, &supply{key: strings.Join(set, " "), labels: set, free: n})
+			for range n {
+				seats = append(seats, set)
+			}
+		}
+		in := newHouse()
+		for range rapid.IntRange(0, 12).Draw(t, "items") {
+			in.wait(1, rapid.SampledFrom([]string{"docker", "linux", "gpu", "docker||gpu", "gpu&&linux", "!gpu", "linux&&!docker"}).Draw(t, "label"), time.Minute)
+		}
+		wishes := wishesOf(in.Jenkins.Items, false, func(string) bool { return false })
+		match(wishes, supplies)
+		left := 0
+		for _, w := range wishes {
+			left += w.left
+		}
+
+		holder := make([]int, len(seats)) // by seat: the item that has it, from 1
+		var seat func(item int, asked []bool) bool
+		seat = func(item int, asked []bool) bool {
+			e := label.Parse(in.Jenkins.Items[item].Label)
+			for i, set := range seats {
+				if asked[i] || !e.Matches(func(l string) bool { return slices.Contains(set, l) }) {
+					continue
+				}
+				asked[i] = true
+				if holder[i] == 0 || seat(holder[i]-1, asked) {
+					holder[i] = item + 1
+					return true
+				}
+			}
+			return false
+		}
+		want := len(in.Jenkins.Items)
+		for item := range in.Jenkins.Items {
+			if seat(item, make([]bool, len(seats))) {
+				want--
+			}
+		}
+		free := len(seats) - (len(in.Jenkins.Items) - want)
+		for _, s := range supplies {
+			free -= s.free
+			if s.free < 0 {
+				t.Fatalf("%s has %d free", s.key, s.free)
+			}
+		}
+		if left != want || free != 0 {
+			t.Fatalf("%d items are left, want %d; %d executors are miscounted\n%v", left, want, free, in.Jenkins.Items)
+		}
+	})
 }

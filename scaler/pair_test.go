@@ -362,8 +362,11 @@ func anyPair(t *rapid.T) Pair {
 	}
 	if has != "pod" {
 		p.Node = &Node{
-			Name: "n", Team: "web", Kind: p.Kind, Fence: flag("fence"), Online: flag("online"), Executors: 1, Idle: flag("idle"),
+			Name: "n", Team: "web", Kind: p.Kind, Fence: flag("fence"), Online: flag("online"), Executors: rapid.SampledFrom([]int{1, 1, 3}).Draw(t, "executors"), Idle: flag("idle"),
 			OfflineBy: rapid.SampledFrom([]OfflineBy{NotMarked, Ours, Hook, Monitor, Person}).Draw(t, "by"),
+		}
+		if !p.Node.Idle { // none of them: a one-off executor has work
+			p.Node.Busy = rapid.IntRange(0, p.Node.Executors).Draw(t, "busy")
 		}
 	}
 	return p
@@ -386,7 +389,7 @@ func harm(p *Pair, v Verdict) string {
 	isFence := p.Node != nil && p.Node.Fence
 	removable := p.mark() == Ours && p.Marked && p.idle() && !p.Grace
 	deletePod := func() bool {
-		return ended || removable || isFence && !p.Grace || p.Connect == Inbound && p.Node == nil && !p.Grace
+		return ended || removable || isFence && !p.Grace || p.Connect == Inbound && p.Node == nil && p.Gone && !p.Grace
 	}
 	deleteNode := func() bool {
 		lost := !p.idle() && p.mark() == Ours && p.Marked && !p.Grace && !p.LostSince.IsZero() && noon.Sub(p.LostSince) >= LostAfter
@@ -410,11 +413,13 @@ func harm(p *Pair, v Verdict) string {
 		return "marks what cannot be marked"
 	case v.Class == Stuck && p.Pod.Connected:
 		return "gives up what was connected once"
-	case v.Capacity != 0 && v.Capacity != 1:
-		return "capacity is neither 0 nor 1"
-	case v.Capacity == 1 && v.Class != Coming && v.Class != Free && v.Class != Reconnecting:
+	case v.Capacity < 0 || v.Capacity > p.size():
+		return "counts more executors than it has"
+	case v.Capacity > 0 && v.Class == Busy && (p.Kind == Ephemeral || v.Capacity > p.Node.Executors-p.Node.Busy):
+		return "counts executors that work"
+	case v.Capacity > 0 && v.Class != Coming && v.Class != Free && v.Class != Reconnecting && v.Class != Busy:
 		return "counts what takes no work"
-	case v.Capacity == 1 && (p.mark() != NotMarked || p.Pinned || v.Do != ""):
+	case v.Capacity > 0 && (p.mark() != NotMarked || p.Pinned || v.Do != ""):
 		return "counts what will take no work"
 	case v.Do == "" != (v.Reason == ""):
 		return "a step without a reason, or a reason without a step"

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +22,10 @@ import (
 
 // defaultSeeds is how many days are played when nobody says how many.
 var defaultSeeds = 20
+
+// classStride is which classes of failure have a day: every one, but under the
+// race detector.
+var classStride = 1
 
 var (
 	seeds = flag.Int("house.seeds", 0, "how many seeds the days of chaos are played with (20; 3 under the race detector)")
@@ -234,7 +239,10 @@ func TestOneDaemonOnASlot(t *testing.T) {
 // TestFailureClasses: each class of failure, thrown all day long, is told by its
 // own name, and costs neither a build nor a corpse.
 func TestFailureClasses(t *testing.T) {
-	for _, f := range Throwable() {
+	for i, f := range Throwable() {
+		if i%classStride != 0 {
+			continue
+		}
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
 			s, broken, err := day(t, Config{Seed: 3, Throw: []scaler.Failure{f}}, 45*time.Minute)
@@ -265,8 +273,8 @@ func TestFailureClasses(t *testing.T) {
 // is put aside, and the build gets another, sooner than a machine in that zone.
 func TestAVolumeWhoseZoneIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var last scaler.Tick
-		h, err := New(t.Context(), Config{Clock: clock.Real(), Record: func(tick scaler.Tick) { last = tick }, Environ: []string{
+		var last atomic.Pointer[scaler.Tick]
+		h, err := New(t.Context(), Config{Clock: clock.Real(), Record: func(tick scaler.Tick) { last.Store(&tick) }, Environ: []string{
 			"BELLBOARD_TEAMS=data", "BELLBOARD_TEAM_DATA_LABELS=docker", "BELLBOARD_TEAM_DATA_MODE=persistent", "BELLBOARD_TEAM_DATA_PERSISTENT_IDLE_TIMEOUT=1m",
 		}})
 		if err != nil {
@@ -295,7 +303,7 @@ func TestAVolumeWhoseZoneIsFull(t *testing.T) {
 			t.Errorf("%+v; want that the second build has begun", s)
 		}
 		states := map[string]scaler.SlotState{}
-		for _, s := range last.Plan.Slots {
+		for _, s := range last.Load().Plan.Slots {
 			states[s.Name] = s.State
 		}
 		if len(states) != 2 || states[slots[0].Name] != scaler.SlotApart {

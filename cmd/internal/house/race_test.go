@@ -3,5 +3,6 @@
 package house
 
 // The race detector makes a day several times as long: under it a few days are
-// played for its own sake, and all of them without it. So with the restarts.
-func init() { defaultSeeds, restartStride = 3, 11 }
+// played for its own sake, and all of them without it. So with the
+// restarts and the classes of failure.
+func init() { defaultSeeds, restartStride, classStride = 3, 11, 4 }
