@@ -22,10 +22,11 @@ type follower struct {
 	pods   map[string]*scaler.Pod // by name; what it points to is never changed: it is read without the lock
 	births map[string]*scaler.Pod // by name: created by this process, and maybe not cached yet
 	sent   map[string]bool        // by UID: deleted by this process, and maybe not cached as such yet
+	edits  map[string]*scaler.Pod // by UID: patched by this process, and maybe not cached as such yet
 }
 
 func newFollower(p *Pool, ns string) *follower {
-	f := &follower{pods: map[string]*scaler.Pod{}, births: map[string]*scaler.Pod{}, sent: map[string]bool{}}
+	f := &follower{pods: map[string]*scaler.Pod{}, births: map[string]*scaler.Pod{}, sent: map[string]bool{}, edits: map[string]*scaler.Pod{}}
 	f.mirror = mirror{
 		pool: p, ns: ns, resource: "pods", example: &corev1.Pod{}, first: make(chan struct{}), held: f,
 		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -94,6 +95,20 @@ func (f *follower) deleted(pod *scaler.Pod) {
 	f.sent[pod.UID] = true
 }
 
+// edited notes what the API server has made of a pod that this process patched: what
+// was done once need not be done again, and a deletion names the version that is.
+func (f *follower) edited(pod *corev1.Pod) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.edits[string(pod.UID)] = convert(pod)
+}
+
+// later reports whether a is a later version of a pod than b.
+func later(a, b *scaler.Pod) bool {
+	c, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
+	return err == nil && c > 0
+}
+
 // shows reports whether the cache has come as far as that birth. Versions of
 // pods can be compared, and a watch tells changes in their order: so a pod that
 // is not here then was here and is gone.
@@ -122,8 +137,14 @@ func (f *follower) view(out []*scaler.Pod) ([]*scaler.Pod, time.Time, error) {
 	if err != nil {
 		return nil, at, err
 	}
-	going := make(map[string]bool, len(f.sent))
+	going, edits := make(map[string]bool, len(f.sent)), make(map[string]*scaler.Pod, len(f.edits))
 	add := func(pod *scaler.Pod) {
+		if e := f.edits[pod.UID]; e != nil && later(e, pod) {
+			edits[pod.UID] = e
+			edited := *e
+			edited.Requested = pod.Requested
+			pod = &edited
+		}
 		if f.sent[pod.UID] && !pod.Deleting {
 			// The cache has not heard of the deletion yet; no build may be let onto it.
 			going[pod.UID] = true
@@ -146,6 +167,6 @@ func (f *follower) view(out []*scaler.Pod) ([]*scaler.Pod, time.Time, error) {
 			add(p)
 		}
 	}
-	f.sent = going
+	f.sent, f.edits = going, edits
 	return out, at, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,4 +213,39 @@ func TestABirthTakesThePlaceOfAnEarlierPodOfItsName(t *testing.T) {
 			t.Errorf("at version %s: %+v, %v", c.version, view.Pods, err)
 		}
 	}
+}
+
+// What this process has patched is known at once, however late the watch: else it
+// is patched again with every tick, and its deletion names a version that is no more.
+func TestOurOwnPatchIsKnownAtOnce(t *testing.T) {
+	bubble(t, func(h *house) {
+		h.running("web-e-1")
+		var broken atomic.Bool
+		broken.Store(true)
+		h.cluster.Refuse(func(_ *http.Request, verb, _ string) *metav1.Status {
+			if broken.Load() && (verb == "watch" || verb == "list") {
+				return &apierrors.NewTooManyRequests("not now", 1).ErrStatus
+			}
+			return nil
+		})
+		h.cluster.Cut(time.Millisecond)
+		time.Sleep(time.Second)
+		if err := h.Annotate(context.Background(), h.pod("web-e-1")); err != nil {
+			t.Fatal(err)
+		}
+		if p := h.pod("web-e-1"); !p.Connected {
+			t.Errorf("it is %+v", p)
+		}
+		if err := h.DeletePod(context.Background(), h.pod("web-e-1"), soon()); err != nil {
+			t.Errorf("as it was seen, it is not deleted: %v", err)
+		}
+		if p := h.pod("web-e-1"); !p.DeletingByUs {
+			t.Errorf("deleted, it is %+v", p)
+		}
+		broken.Store(false)
+		h.await(30*time.Second, func() bool { return len(h.pods()) == 0 })
+		if f := h.follower("agents"); len(f.edits) > 0 {
+			t.Errorf("%d edits are left", len(f.edits))
+		}
+	})
 }

@@ -143,12 +143,17 @@ func (p *Pool) patch(ctx context.Context, what string, pod *scaler.Pod, labels, 
 	if err != nil {
 		return wrap(what, err)
 	}
+	var made *corev1.Pod
 	err = p.call(ctx, "patch", "pods", func(ctx context.Context) error {
-		_, err := p.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+		var err error
+		made, err = p.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{})
 		return err
 	})
 	switch {
 	case err == nil:
+		if f := p.follower(pod.Namespace); f != nil {
+			f.edited(made)
+		}
 		return nil
 	case apierrors.IsInvalid(err):
 		// The only thing in the patch that can be invalid is another pod's UID.
