@@ -31,6 +31,10 @@ const (
 	AnnotationUses = "bellboard.dev/uses"
 	// AnnotationKeep is CACHE_KEEP as it was when an agent last took it.
 	AnnotationKeep = "bellboard.dev/keep"
+
+	// annotationSelectedNode is the scheduler's: the machine that the volume is to be
+	// made for. Who makes volumes takes it away when they cannot be made there.
+	annotationSelectedNode = "volume.kubernetes.io/selected-node"
 )
 
 // BuildClaim makes the volume claim of a new cache slot. It is pure.
@@ -246,6 +250,34 @@ func (p *Pool) slotsOf(ns string) *slots {
 	return nil
 }
 
+// blameClaims gives pods without a machine the class of what they wait for, where
+// that is the volume of their slot and no machine: the scheduler has one reason for both,
+// and none while it waits for a volume itself.
+func blameClaims(view *scaler.ClusterView) {
+	unbound := map[string]*scaler.Slot{}
+	for i := range view.Slots {
+		if s := &view.Slots[i]; s.Unbound() {
+			unbound[s.Key()] = s
+		}
+	}
+	for i := range view.Pods {
+		p := &view.Pods[i]
+		s := unbound[(&scaler.Slot{Namespace: p.Namespace, Name: p.Slot}).Key()]
+		if s == nil || !p.Scheduled.IsZero() || p.Failure != "" && p.Failure != scaler.FailureUnschedulable {
+			continue
+		}
+		p.Failure = scaler.FailureStorage
+		text := "the volume of claim " + s.Name + " is gone"
+		if !s.Lost {
+			text = "claim " + s.Name + " is not bound, though its machine is chosen"
+		}
+		if p.TroubleText != "" {
+			text += ": " + p.TroubleText
+		}
+		p.TroubleText = words(text)
+	}
+}
+
 // convertClaim makes the noun of a claim. Notes that cannot be read count as not there.
 func convertClaim(claim *corev1.PersistentVolumeClaim) *scaler.Slot {
 	size := claim.Spec.Resources.Requests[corev1.ResourceStorage]
@@ -259,6 +291,8 @@ func convertClaim(claim *corev1.PersistentVolumeClaim) *scaler.Slot {
 		Size:            size.Value(),
 		Store:           claim.Annotations[AnnotationStore],
 		Bound:           claim.Status.Phase == corev1.ClaimBound,
+		Lost:            claim.Status.Phase == corev1.ClaimLost,
+		Chosen:          claim.Annotations[annotationSelectedNode] != "",
 		// One that belongs to a pod goes with it.
 		Deleting: claim.DeletionTimestamp != nil || len(claim.OwnerReferences) > 0,
 	}

@@ -86,6 +86,67 @@ func TestFailuresOnTheNode(t *testing.T) {
 	}
 }
 
+// TestClaimsThatAreNotBound: a pod that waits for the volume of its slot, and not for
+// a machine, fails for its storage, whether or not the scheduler has said something.
+func TestClaimsThatAreNotBound(t *testing.T) {
+	failure := func(h *house) scaler.Failure { p := h.pod("data-p-2"); return scaler.FailureOf(&p) }
+	t.Run("no volume comes", func(t *testing.T) {
+		bubble(t, func(h *house) {
+			h.cluster.FailBinding(func(*corev1.PersistentVolumeClaim) bool { return true })
+			h.secret(h.create("data-p-2", keeping))
+			h.await(time.Minute, func() bool { return h.slot().Chosen })
+			if p := h.pod("data-p-2"); p.Trouble != "" || failure(h) != scaler.FailureStorage || !strings.Contains(p.TroubleText, p.Slot+" is not bound") {
+				t.Errorf("while the scheduler waits it is %+v", p)
+			}
+			h.await(15*time.Minute, func() bool { return h.pod("data-p-2").Trouble == corev1.PodReasonSchedulerError })
+			if p := h.pod("data-p-2"); failure(h) != scaler.FailureStorage || !strings.Contains(p.TroubleText, "binding volumes") {
+				t.Errorf("when the scheduler has given up it is %+v", p)
+			}
+			h.cluster.FailBinding(nil)
+			h.await(time.Minute, func() bool { return h.pod("data-p-2").Phase == scaler.PodRunning })
+			if s, p := h.slot(), h.pod("data-p-2"); p.Failure != "" || s.Unbound() {
+				t.Errorf("with its volume it is %+v", p)
+			}
+		})
+	})
+	t.Run("its volume is gone", func(t *testing.T) {
+		bubble(t, func(h *house) {
+			seen := h.used(true)
+			h.cluster.LoseVolume("data", seen.Name)
+			if s := h.slot(); !s.Lost || s.Bound {
+				t.Fatalf("it is %+v", s)
+			}
+			if _, err := h.Create(context.Background(), "data-p-2", keeping, h.slot()); err != nil {
+				t.Fatal(err)
+			}
+			h.await(time.Minute, func() bool { return h.pod("data-p-2").Trouble == corev1.PodReasonUnschedulable })
+			if p := h.pod("data-p-2"); failure(h) != scaler.FailureStorage || !strings.Contains(p.TroubleText, "is gone") || !p.VolumeTrouble {
+				t.Errorf("it is %+v", p)
+			}
+		})
+	})
+	t.Run("its volume is gone under its agent", func(t *testing.T) {
+		bubble(t, func(h *house) {
+			h.secret(h.create("data-p-2", keeping))
+			h.await(time.Minute, func() bool { return h.pod("data-p-2").Phase == scaler.PodRunning })
+			h.cluster.LoseVolume("data", h.slot().Name)
+			if s, p := h.slot(), h.pod("data-p-2"); !s.Lost || p.Failure != "" {
+				t.Errorf("it is %+v", p)
+			}
+		})
+	})
+	t.Run("no machine", func(t *testing.T) {
+		bubble(t, func(h *house) {
+			h.cluster.FailSchedule(func(*corev1.Pod) string { return "3 Insufficient cpu." })
+			h.create("data-p-2", keeping)
+			h.await(time.Minute, func() bool { return h.pod("data-p-2").Trouble != "" })
+			if got := failure(h); got != scaler.FailureUnschedulable {
+				t.Errorf("it is %s", got)
+			}
+		})
+	})
+}
+
 // TestRefusals: a used-up quota and an admission answer alike; the quotas
 // themselves tell them apart, and the words of the answer do not.
 func TestRefusals(t *testing.T) {

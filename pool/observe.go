@@ -55,6 +55,7 @@ func (p *Pool) Observe(ctx context.Context) (scaler.ClusterView, error) {
 	for i, pod := range all {
 		view.Pods[i] = *pod
 	}
+	blameClaims(&view)
 	return view, nil
 }
 

@@ -24,7 +24,7 @@ const (
 	FailureCrashLoop      Failure = "crash-loop"         // a container ends, or cannot be made, again and again
 	FailureNeverConnected Failure = "never-connected"    // it ran, and Jenkins did not see it
 	FailureRefused        Failure = "refused-by-jenkins" // Jenkins gives it nothing to do
-	FailureStorage        Failure = "storage"            // its volumes (or its network) were never ready
+	FailureStorage        Failure = "storage"            // its volumes (or its network) were never ready, or its cache slot has no volume
 )
 
 // Failures lists every class.
@@ -118,6 +118,9 @@ func (p *Pair) givenUp(now time.Time) bool {
 func culprit(p *Pod, now time.Time) string {
 	phase, since := p.reached(), p.reachedAt()
 	text := phase.words()
+	if phase == PhaseSchedule && p.Failure == FailureStorage {
+		text = "waits for its volume"
+	}
 	if !since.IsZero() {
 		text += " since " + short(now.Sub(since))
 	}

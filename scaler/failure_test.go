@@ -277,6 +277,9 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 		{"did not connect in 5m: agent's container not started since 3m", func(p *Pair) {
 			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.DockerUp, p.Pod.DockerReady = ago(5*time.Minute), ago(299*time.Second), ago(4*time.Minute), ago(3*time.Minute)
 		}},
+		{"did not connect in 15m: waits for its volume since 15m (SchedulerError)", func(p *Pair) {
+			p.Pod.Created, p.Pod.Scheduled, p.Pod.Trouble, p.Pod.Failure = ago(15*time.Minute), time.Time{}, "SchedulerError", FailureStorage
+		}},
 		{"did not connect in 15m: waits for a machine since 15m (Unschedulable)", func(p *Pair) {
 			p.Pod.Created, p.Pod.Scheduled, p.Pod.Trouble = ago(15*time.Minute), time.Time{}, "Unschedulable"
 		}},

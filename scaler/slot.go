@@ -23,6 +23,8 @@ type Slot struct {
 	Store           string        `json:"store"`    // noted on it: what kind of daemon wrote it; another cannot read it
 	Keep            time.Duration `json:"keep"`     // noted on it: how long it is kept unused when its team is gone
 	Bound           bool          `json:"bound"`    // it has a volume: some agent has worked on it
+	Lost            bool          `json:"lost"`     // its volume is gone
+	Chosen          bool          `json:"chosen"`   // the machine is known that its volume is to be made for
 	Deleting        bool          `json:"deleting"`
 }
 
@@ -89,6 +91,10 @@ func (s *Slot) Warmth() Warmth {
 	return Cold
 }
 
+// Unbound reports that its volume is what its pod waits for: there is a machine,
+// or there can be none.
+func (s *Slot) Unbound() bool { return s.Lost || s.Chosen && !s.Bound }
+
 // patience is how long the pod may wait for a machine.
 func (p *Pod) patience() time.Duration {
 	if p.Slot != "" && p.VolumeTrouble {
@@ -105,7 +111,7 @@ func (p *Pod) blamesSlot() bool {
 	case p.Slot == "" || p.Connected || !p.Ready.IsZero():
 		return false
 	case p.Scheduled.IsZero():
-		return p.VolumeTrouble
+		return p.VolumeTrouble || p.Failure == FailureStorage
 	}
 	switch p.Trouble {
 	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError":
@@ -202,7 +208,7 @@ func (d *decider) lookAtSlots() {
 // agent; nil: it gets a new one.
 func (d *decider) takeSlot(id PoolID) *Slot {
 	for _, s := range d.slots {
-		if s.PoolID == id && s.pool != nil && !s.aside && s.unused() {
+		if s.PoolID == id && s.pool != nil && !s.aside && !s.Lost && s.unused() {
 			s.taken = true
 			return s.Slot
 		}
@@ -260,6 +266,8 @@ func (d *decider) tend(s *place, room map[PoolID]int) (verb Verb, text string) {
 	switch {
 	case d.in.Closing:
 		return DeleteSlot, "all that this instance owns goes"
+	case s.Lost:
+		return DeleteSlot, "its volume is gone"
 	case s.pool == nil:
 		if keep := cmp.Or(s.Keep, SlotKeep); age >= keep {
 			return DeleteSlot, fmt.Sprintf("no agents use it any more, for %s now", short(age))
@@ -294,6 +302,8 @@ func (s *place) seen() SlotSeen {
 		out.State, out.Text = SlotApart, "an agent did not start on it"
 	}
 	switch {
+	case s.Lost:
+		out.Text = "its volume is gone"
 	case out.Text != "":
 	case s.pool == nil:
 		out.Text = "no agents use it any more"

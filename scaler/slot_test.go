@@ -138,6 +138,7 @@ func TestAnAgentThatDoesNotStartPutsItsSlotAside(t *testing.T) {
 		{"its volume keeps it from a machine", []func(*Pair){volume, created(VolumeTimeout)}, true, true},
 		{"no machine has room", []func(*Pair){unscheduled, created(VolumeTimeout)}, false, false},
 		{"no machine has had room for long", []func(*Pair){unscheduled, created(UnscheduledTimeout)}, true, false},
+		{"its volume was never made", []func(*Pair){unscheduled, func(p *Pair) { p.Pod.Failure = FailureStorage }, created(UnscheduledTimeout)}, true, true},
 		{"its volume is not let go elsewhere", []func(*Pair){scheduled("")}, true, true},
 		{"its daemon does not come up", []func(*Pair){scheduled("CrashLoopBackOff")}, true, true},
 		{"its image is not there", []func(*Pair){scheduled("ImagePullBackOff")}, true, false},
@@ -218,6 +219,10 @@ func TestSlotsAreTended(t *testing.T) {
 			in.Memory.Resized = map[string]time.Time{"ci/web-cache-a": noon.Add(-resizeAgain)}
 		}, []string{"resize-slot web-cache-a: smaller than CACHE_SIZE"}},
 		{"an empty small one goes", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small, func(s *Slot) { s.Bound = false }) }, []string{"delete-slot web-cache-a: smaller than CACHE_SIZE, and empty"}},
+		{"one that has lost its volume goes, and is not taken", pets(), func(in *Input) {
+			in.slot("web", "a", time.Hour, func(s *Slot) { s.Bound, s.Lost = false, true })
+			in.wait(1, "linux", time.Minute)
+		}, []string{"delete-slot web-cache-a: its volume is gone"}},
 		{"what is taken is left alone", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small); in.wait(1, "linux", time.Minute) }, nil},
 		{"all of them at the end", pets(func(tm *Team) { tm.Paused = true }), func(in *Input) {
 			in.Closing = true

@@ -88,6 +88,27 @@ func (c *Cluster) FailSchedule(why func(*corev1.Pod) string) {
 	c.rescheduleWaiting()
 }
 
+// FailBinding keeps the claims that match says true to without a volume: their
+// pods' nodes are chosen, and then nothing comes. nil, or false, ends that at the
+// scheduler's next try. match is called with the cluster locked and must not call it.
+func (c *Cluster) FailBinding(match func(*corev1.PersistentVolumeClaim) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failBinding = match
+}
+
+// LoseVolume takes a bound claim's volume away: it is Lost from then on.
+func (c *Cluster) LoseVolume(ns, claim string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.table(claims)
+	if e := t.items[ns+"/"+claim]; e != nil {
+		claim := as[*corev1.PersistentVolumeClaim](e.obj).DeepCopy()
+		claim.Status.Phase = corev1.ClaimLost
+		c.put(t, claim)
+	}
+}
+
 // Refuse answers requests with a Status of the test's choosing; nil ends it.
 func (c *Cluster) Refuse(f RefuseFunc) {
 	c.mu.Lock()

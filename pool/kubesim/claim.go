@@ -8,11 +8,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-const claimFinalizer = "kubernetes.io/pvc-protection"
+const (
+	claimFinalizer = "kubernetes.io/pvc-protection"
+	// selectedNode is where the scheduler notes the node that a volume is to be made for.
+	selectedNode = "volume.kubernetes.io/selected-node"
+)
 
 func defaultClaim(p *corev1.PersistentVolumeClaim) {
 	p.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
@@ -97,10 +102,11 @@ func claimsOf(pod *corev1.Pod) []string {
 	return out
 }
 
-// bindClaims gives the pod's claims their volumes: a claim is bound when it is
-// first used.
-func (c *Cluster) bindClaims(pod *corev1.Pod) {
+// bindClaims gives the pod's claims their volumes, for the node that was chosen: a
+// claim is bound when it is first used. false: some have none yet.
+func (c *Cluster) bindClaims(pod *corev1.Pod, node string) (bound bool) {
 	t := c.table(claims)
+	bound = true
 	for _, name := range claimsOf(pod) {
 		e := t.items[pod.Namespace+"/"+name]
 		if e == nil {
@@ -111,6 +117,15 @@ func (c *Cluster) bindClaims(pod *corev1.Pod) {
 			continue
 		}
 		claim = claim.DeepCopy()
+		was := claim.Annotations[selectedNode]
+		metav1.SetMetaDataAnnotation(&claim.ObjectMeta, selectedNode, node)
+		if c.failBinding != nil && c.failBinding(claim) {
+			bound = false
+			if was != node {
+				c.put(t, claim)
+			}
+			continue
+		}
 		claim.Spec.VolumeName = "pvc-" + string(claim.UID)
 		claim.Status.Phase = corev1.ClaimBound
 		claim.Status.AccessModes = claim.Spec.AccessModes
@@ -119,6 +134,7 @@ func (c *Cluster) bindClaims(pod *corev1.Pod) {
 		}
 		c.put(t, claim)
 	}
+	return bound
 }
 
 // releaseClaims lets deleted claims go that no pod on a node names any more.

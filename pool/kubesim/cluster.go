@@ -95,6 +95,7 @@ type Cluster struct {
 	failPulls    func(*corev1.Pod) bool
 	spoil        func(*corev1.Pod) Fault
 	failSchedule func(*corev1.Pod) string
+	failBinding  func(*corev1.PersistentVolumeClaim) bool
 	refuse       RefuseFunc
 	lose         LoseFunc
 	cutUntil     time.Time

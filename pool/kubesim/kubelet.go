@@ -31,7 +31,7 @@ type run struct {
 
 	timer *timer
 	wait  waiting
-	since time.Time // when the wait for volumes began
+	since time.Time // when the wait for volumes, or for their binding, began
 
 	steps []step
 	at    int

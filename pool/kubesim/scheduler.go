@@ -23,15 +23,40 @@ func (c *Cluster) schedule(r *run) {
 		return
 	}
 	r.wait = waitNothing
+	if !c.bindClaims(pod, n.name) {
+		c.awaitVolumes(r)
+		return
+	}
 	r.node = n
 	n.pods++
 	n.given++
-	c.bindClaims(pod)
 	c.edit(r, func(p *corev1.Pod) {
 		p.Spec.NodeName = n.name
 		c.setCondition(p, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue})
 	})
 	r.timer = c.after(between(r.rand, 20*time.Millisecond, 80*time.Millisecond), func() { c.receive(r) })
+}
+
+// bindTimeout is how long the scheduler waits for the volumes of a pod that it has
+// chosen a node for. Until then it says nothing on the pod.
+const bindTimeout = 10 * time.Minute
+
+// awaitVolumes looks again every few seconds whether a pod's claims can be bound.
+func (c *Cluster) awaitVolumes(r *run) {
+	now := c.clock.Now()
+	if r.since.IsZero() {
+		r.since = now
+	}
+	if now.Sub(r.since) >= bindTimeout {
+		r.since = now
+		c.edit(r, func(p *corev1.Pod) {
+			c.setCondition(p, corev1.PodCondition{
+				Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulerError,
+				Message: `running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded`,
+			})
+		})
+	}
+	r.timer = c.after(5*time.Second, func() { c.schedule(r) })
 }
 
 // placeFor is the node with the fewest pods among those that the pod's claims
@@ -50,6 +75,9 @@ func (c *Cluster) placeFor(pod *corev1.Pod) (*node, string) {
 			return nil, head + fmt.Sprintf("persistentvolumeclaim %q not found.", name)
 		}
 		claim := as[*corev1.PersistentVolumeClaim](e.obj)
+		if claim.Status.Phase == corev1.ClaimLost {
+			return nil, head + fmt.Sprintf("persistentvolumeclaim %q bound to non-existent persistentvolume %q.", name, claim.Spec.VolumeName)
+		}
 		if claim.DeletionTimestamp != nil {
 			return nil, head + fmt.Sprintf("persistentvolumeclaim %q is being deleted.", name)
 		}
