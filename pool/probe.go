@@ -7,8 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-
-	"bellboard/scaler"
 )
 
 // Rehearsal is what the API server would say to one of an agent's objects.
@@ -27,7 +25,7 @@ func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name str
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	_, err := client.CoreV1().Pods(s.Namespace).Create(ctx, Build(s, name), dry)
 	out := []Rehearsal{{"pod", err}}
-	if s.Connect == scaler.Inbound {
+	if s.Keyed() {
 		_, err = client.CoreV1().Secrets(s.Namespace).Create(ctx, &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.Namespace, Labels: s.labels()},
 			Type:       corev1.SecretTypeOpaque,

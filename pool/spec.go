@@ -229,6 +229,9 @@ func (s *Spec) check(instance string) []error {
 	return wrong
 }
 
+// Keyed reports whether each pod waits for a Secret of its own.
+func (s *Spec) Keyed() bool { return s.Connect == scaler.Inbound && s.Transport != SSH }
+
 // hasClaim reports whether the agents work on cache slots.
 func (s *Spec) hasClaim() bool { return s.Docker.Daemon() && s.Kind == scaler.Persistent }
 

@@ -376,7 +376,7 @@ func (d *decider) tableActions() {
 		if v.Meet {
 			d.act(Annotate, m, ReasonConnected, "its node is online")
 		}
-		if v.Class == Coming && m.Connect == Inbound && !m.Pod.Requested && !d.in.Secrets[m.Name] {
+		if v.Class == Coming && m.keyed() && !m.Pod.Requested && !d.in.Secrets[m.Name] {
 			d.act(PutSecret, m, ReasonRestart, "made sure after a restart of Bellboard")
 		}
 		if v.Do == "" {
@@ -399,6 +399,13 @@ func (d *decider) tableActions() {
 		}
 		d.act(v.Do, m, v.Reason, d.words(m))
 	}
+}
+
+// keyed reports that the agent's pod waits for a Secret of its own. Who calls
+// whom may have been changed since the pod was made.
+func (m *member) keyed() bool {
+	called := m.pool != nil && m.pool.Called && m.pool.Spec == m.Pod.Spec
+	return m.Connect == Inbound && !called
 }
 
 // starting reports that some item has its executor and has not begun: an agent

@@ -366,6 +366,17 @@ func TestWayOut(t *testing.T) {
 			want: map[string]int{"secret web ephemeral restart": 1},
 		},
 		{
+			name: "an agent that Jenkins calls has none, if it was made so",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.Pools[0].Called, t.Pools[0].Spec = true, "ssh" }))
+				in.agent("web", Ephemeral, "c", coming, func(p *Pair) { p.Pod.Spec = "ssh" })
+				in.agent("web", Ephemeral, "d", coming, func(p *Pair) { p.Pod.Spec = "before" })
+				in.Secrets = map[string]bool{}
+				return in
+			},
+			want: map[string]int{"secret web ephemeral restart": 1},
+		},
+		{
 			name:  "an agent seen online for the first time is noted",
 			house: func() Input { in := newHouse(web()); in.agent("web", Ephemeral, "f", unmet); return in },
 			want:  map[string]int{"connected web ephemeral connected": 1},

@@ -54,6 +54,8 @@ type PoolID struct {
 type Pool struct {
 	PoolID
 	Connect Connect
+	// Called: Jenkins calls its agents, which need no secret of their own for that.
+	Called bool
 	// Labels are all that an agent of this pool carries: the team's labels, the
 	// kind, and "swarm" where the Swarm plugin adds it; not its own name.
 	Labels []string

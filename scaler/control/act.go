@@ -232,6 +232,9 @@ func (l *Loop) pool(id scaler.PoolID) (scaler.Pool, error) {
 	return scaler.Pool{}, fmt.Errorf("team %s has no %s agents", id.Team, id.Kind)
 }
 
+// keyed: each of the pool's pods waits for a Secret of its own.
+func keyed(p *scaler.Pool) bool { return p.Connect == scaler.Inbound && !p.Called }
+
 // register makes a berth and reads its secret, so that taking it needs no
 // question to Jenkins. A berth without its secret is a berth all the same.
 func (l *Loop) register(ctx context.Context, a *scaler.Action) error {
@@ -244,7 +247,7 @@ func (l *Loop) register(ctx context.Context, a *scaler.Action) error {
 		return err
 	}
 	l.names.set(l.names.berths, a.Agent, true)
-	if pool.Connect == scaler.Inbound {
+	if keyed(&pool) {
 		_, err = l.secret(ctx, a.Agent)
 	}
 	return err
@@ -285,8 +288,10 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 			}
 			l.names.set(l.names.berths, a.Agent, true)
 		}
-		if _, err := l.secret(ctx, a.Agent); err != nil {
-			return err
+		if keyed(&pool) {
+			if _, err := l.secret(ctx, a.Agent); err != nil {
+				return err
+			}
 		}
 		// Taken from here on, unless the API server says that it made no pod.
 		l.names.set(l.names.berths, a.Agent, false)
@@ -305,7 +310,7 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 		}
 		return err
 	}
-	if pool.Connect == scaler.Swarm {
+	if !keyed(&pool) {
 		return nil
 	}
 	return l.putSecret(ctx, pod)

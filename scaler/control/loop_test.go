@@ -495,6 +495,23 @@ func TestTakingABerth(t *testing.T) {
 	})
 }
 
+// TestAgentsThatJenkinsCalls need no secret: none is read, and none is put, by the
+// process that made them or by the next.
+func TestAgentsThatJenkinsCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		called := func(c *Config) { c.Teams[0].Pools[0].Berths, c.Teams[0].Pools[0].Called = 1, true }
+		l := h.loop(called)
+		l.Tick(t.Context())
+		h.wait(2) // the second has no berth
+		l.Tick(t.Context())
+		h.loop(called).Tick(t.Context())
+		if h.wrote("create") != 2 || h.wrote("read-secret")+h.wrote("put-secret") != 0 {
+			t.Errorf("they write %q, want two agents and no secret", h.calls)
+		}
+	})
+}
+
 // TestDrain makes every agent go, and makes none.
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

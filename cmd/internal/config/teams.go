@@ -123,7 +123,7 @@ func (c *Config) ScalerTeams() []scaler.Team {
 			p := t.Pods[k]
 			id := scaler.PoolID{Team: t.Name, Kind: k}
 			agents := scaler.Pool{
-				PoolID: id, Connect: p.Connect.scaler(), Labels: t.labels(k),
+				PoolID: id, Connect: p.Connect.scaler(), Called: p.Connect == ConnectSSH, Labels: t.labels(k),
 				Berths: t.Berths, IdleTimeout: p.IdleTimeout, StartTimeout: p.StartTimeout,
 				Unlabelled: t.Unlabelled, Spec: hash[id],
 			}

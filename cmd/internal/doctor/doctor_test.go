@@ -256,7 +256,8 @@ func TestEachFinding(t *testing.T) {
 			status("/tcpSlaveAgentListener/", http.StatusNotFound)(s)
 			s.environ = append(s.environ, "BELLBOARD_TEAM_WEB_CONNECT=tcp")
 		}, nil, []string{checkTCP}, "no port for agents", "instance-identity"},
-		{"no keys for SSH", func(s *scene) {
+		{"no keys for SSH, and Secrets that it does not need", func(s *scene) {
+			s.denied = []string{"create secrets"}
 			s.environ = append(s.environ, "BELLBOARD_TEAM_WEB_CONNECT=ssh", "BELLBOARD_SSH_SECRET=ssh-keys", "BELLBOARD_SSH_HOST_KEY=ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
 		}, nil, []string{"Secret ssh-keys in ci"}, "host_key", "create secret"},
 		{"no Swarm plugin", status("/swarm/", http.StatusNotFound), nil, []string{checkSwarm}, "no Swarm client", "install"},

@@ -123,7 +123,7 @@ func (e *exam) needs(specs []pool.Spec) []access {
 		add(access{s.Namespace, "", "pods", []string{"get", "list", "watch", "create", "patch", "delete"}})
 		add(access{s.Namespace, "", "pods/log", []string{"get"}})
 		add(access{s.Namespace, "", "resourcequotas", []string{"list"}})
-		if s.Connect == scaler.Inbound {
+		if s.Keyed() {
 			add(access{s.Namespace, "", "secrets", []string{"create"}})
 		}
 		if s.HasClaim() {

@@ -103,6 +103,9 @@ func TestSSH(t *testing.T) {
 		if s.BuildsFinished != builds || s.BuildsKilled+s.BuildsLost+s.OrphansLeft > 0 || p.found != builds {
 			t.Errorf("of %d builds %d finished on %d agents, %d were killed, %d lost; left %v; %v", builds, s.BuildsFinished, p.found, s.BuildsKilled, s.BuildsLost, s.Left, p.launched)
 		}
+		if n := h.Cluster.Created()["secrets"]; n != 1 {
+			t.Errorf("%d Secrets were made, want that person's alone", n)
+		}
 		for name, n := range p.launched {
 			if n > 2 {
 				t.Errorf("Jenkins was asked to call %s %d times", name, n)
