@@ -223,8 +223,9 @@ func (m *Metrics) facts(t scaler.Tick) {
 	for _, s := range t.Facts.CacheStarts {
 		observe(m.cacheStart.WithLabelValues(m.team(s.Team), string(s.Warmth)), s.Took, exemplar)
 	}
-	for p, n := range t.Facts.BuildsLost {
-		m.buildsLost.WithLabelValues(m.team(p.Team)).Add(float64(n))
+	for i := range t.Facts.BuildsLost {
+		l := &t.Facts.BuildsLost[i]
+		m.buildsLost.WithLabelValues(m.team(l.Team)).Add(float64(l.Builds))
 	}
 	for p, n := range t.Facts.SecondBuilds {
 		m.secondBuilds.WithLabelValues(m.team(p.Team)).Add(float64(n))

@@ -58,7 +58,7 @@ func rich() scaler.Tick {
 		Facts: scaler.Facts{
 			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second}, {Took: time.Minute}}, Startups: []scaler.Startup{{PoolID: e, Took: 8 * time.Second, Phases: []scaler.PhaseTime{{Phase: scaler.PhasePull, Took: 6 * time.Second}, {Phase: scaler.PhaseConnect, Took: 2 * time.Second}}}},
 			CacheStarts: []scaler.CacheStart{{PoolID: p, Warmth: scaler.Cold, Took: 20 * time.Second}},
-			BuildsLost:  map[scaler.PoolID]int{e: 1}, SecondBuilds: map[scaler.PoolID]int{e: 2},
+			BuildsLost:  []scaler.LostBuilds{{PoolID: e, Builds: 1}}, SecondBuilds: map[scaler.PoolID]int{e: 2},
 			Failures: []scaler.FailedAgent{{PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureQuota}},
 		},
 	}

@@ -1,6 +1,8 @@
 package scaler
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,29 +16,43 @@ type seenAs = []func(*Pair)
 // TestBuildFacts follows one ephemeral agent through several answers and
 // counts the builds that were lost and those that slipped in second.
 func TestBuildFacts(t *testing.T) {
+	const vanished = "its pod vanished: deleted by force, or with its machine"
 	gone := seenAs(nil)
+	evicted := func(p *Pair) { failed(p); p.Pod.Trouble, p.Pod.TroubleText = "Evicted", "its machine is full" }
+	taken := func(p *Pair) {
+		p.Pod.Deleting, p.Pod.Trouble, p.Pod.TroubleText = true, "DeletionByTaintManager", "its machine is gone"
+	}
+	deleted := func(p *Pair) { p.Pod.Deleting = true }
+	announced := func(p *Pair) { p.Pod.Disrupted = true }
 	tests := []struct {
 		name         string
 		ticks        []seenAs
 		named        map[int]bool // in these ticks an item names it
 		lost, second int
+		why          string
 	}{
 		{name: "one build and gone", ticks: []seenAs{{idle}, {busy}, {busy, ours}, {ours}, {ours, deletingByUs, offline}, gone}},
 		{name: "a second build slips in", ticks: []seenAs{{idle}, {busy}, {idle}, {busy}, {busy, ours}}, second: 1},
 		{name: "a build that resumes is the same build", ticks: []seenAs{{busy, ours}, {offline, ours}, {offline, ours}, {idle}, {busy}}, named: map[int]bool{2: true, 3: true}},
 		{name: "a short cut", ticks: []seenAs{{busy, ours}, {busy, offline, ours}, {busy, ours}, {ours}, gone}},
-		{name: "its pod fails under its build, Jenkins knows", ticks: []seenAs{{busy, ours}, {offline, ours, failed}, {offline, ours, failed}, gone}, lost: 1},
-		{name: "its pod fails under its build, Jenkins does not know yet", ticks: []seenAs{{busy, ours}, {busy, ours, failed}, {offline, ours, failed}, gone}, lost: 1},
-		{name: "its pod vanishes, Jenkins waits for it", ticks: []seenAs{{busy, ours}, {busy, ours, offline, noPod}, {busy, ours, offline, noPod}, gone}, lost: 1},
-		{name: "its pod vanishes, Jenkins gives up at once", ticks: []seenAs{{busy, ours}, {ours, offline, noPod}, {ours, offline, noPod}, gone}, lost: 1},
-		{name: "pod and node vanish together", ticks: []seenAs{{busy, ours}, gone, gone}, lost: 1},
-		{name: "away for good after its build was cut", ticks: []seenAs{{busy, ours}, {offline, busy, ours}, {offline, ours}, {offline, ours, noPod}, gone}, lost: 1},
+		{name: "its pod fails under its build, Jenkins knows", ticks: []seenAs{{busy, ours}, {offline, ours, evicted}, {offline, ours, evicted}, gone}, lost: 1, why: "its pod ended: Evicted: its machine is full"},
+		{name: "its pod fails under its build, Jenkins does not know yet", ticks: []seenAs{{busy, ours}, {busy, ours, evicted}, {offline, ours, evicted}, gone}, lost: 1, why: "its pod ended: Evicted: its machine is full"},
+		{name: "its pod vanishes, Jenkins waits for it", ticks: []seenAs{{busy, ours}, {busy, ours, offline, noPod}, {busy, ours, offline, noPod}, gone}, lost: 1, why: vanished},
+		{name: "its pod vanishes, Jenkins gives up at once", ticks: []seenAs{{busy, ours}, {ours, offline, noPod}, {ours, offline, noPod}, gone}, lost: 1, why: vanished},
+		{name: "pod and node vanish together", ticks: []seenAs{{busy, ours}, gone, gone}, lost: 1, why: vanished},
+		{name: "away for good after its build was cut", ticks: []seenAs{{busy, ours}, {offline, busy, ours}, {offline, ours}, {offline, ours, noPod}, gone}, lost: 1, why: vanished},
+		{name: "its machine goes under it", ticks: []seenAs{{busy, ours}, {busy, ours, taken}, {busy, ours, offline, taken}, gone}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
+		{name: "its machine goes under it, its node stays", ticks: []seenAs{{busy, ours, taken}, {busy, ours, offline, noPod}}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
+		{name: "somebody deletes it", ticks: []seenAs{{busy, ours, deleted}, gone}, lost: 1, why: "its pod was deleted by somebody"},
+		{name: "it was said that it would be taken", ticks: []seenAs{{busy, ours, announced}, gone}, lost: 1, why: "its pod was to be deleted by the cluster"},
+		{name: "away, and given up", ticks: []seenAs{{busy, offline, ours}, {offline, ours}, {offline, ours, deletingByUs}, gone}, lost: 1, why: "it lost its connection, and did not come back"},
+		{name: "a threat that passed", ticks: []seenAs{{busy, ours, announced}, {busy, ours}, gone}, lost: 1, why: vanished},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			id := PoolID{"web", Ephemeral}
 			var mem Memory
-			lost, second := 0, 0
+			lost, second, why := 0, 0, ""
 			for i, as := range tt.ticks {
 				in := newHouse(web())
 				in.Now = noon.Add(time.Duration(i) * time.Second)
@@ -49,13 +65,39 @@ func TestBuildFacts(t *testing.T) {
 				}
 				_, next, facts := Decide(in)
 				mem = next
-				lost += facts.BuildsLost[id]
+				for _, l := range facts.BuildsLost {
+					lost += l.Builds
+					why = l.Text
+					if l.PoolID != id || l.Agent != "web-e-a" {
+						t.Errorf("%s: %s of %v lost them", tt.name, l.Agent, l.PoolID)
+					}
+				}
 				second += facts.SecondBuilds[id]
 			}
-			if lost != tt.lost || second != tt.second {
-				t.Errorf("%s: %d builds lost and %d second builds, want %d and %d", tt.name, lost, second, tt.lost, tt.second)
+			if lost != tt.lost || second != tt.second || why != tt.why {
+				t.Errorf("%s: %d builds lost (%s) and %d second builds, want %d (%s) and %d", tt.name, lost, why, second, tt.lost, tt.why, tt.second)
 			}
 		})
+	}
+}
+
+// TestLostBuildsOfManyExecutors: all that an agent ran are lost with it, and the
+// agents are told in the order of their names.
+func TestLostBuildsOfManyExecutors(t *testing.T) {
+	in := newHouse(pets())
+	for _, name := range []string{"b", "a"} {
+		in.agent("web", Persistent, name, busy, func(p *Pair) { p.Node.Executors, p.Node.Busy = 4, 3 })
+	}
+	_, mem, _ := Decide(in)
+	in = newHouse(pets())
+	in.Memory = mem
+	_, _, facts := Decide(in)
+	var got []string
+	for _, l := range facts.BuildsLost {
+		got = append(got, fmt.Sprint(l.Agent, " ", l.Builds))
+	}
+	if want := []string{"web-p-a 3", "web-p-b 3"}; !slices.Equal(got, want) {
+		t.Errorf("lost are %q, want %q", got, want)
 	}
 }
 

@@ -63,8 +63,8 @@ type Facts struct {
 	Startups []Startup `json:"startups,omitempty"`
 	// CacheStarts are those of them that have a cache slot.
 	CacheStarts []CacheStart `json:"cacheStarts,omitempty"`
-	// BuildsLost counts builds whose agent's pod vanished under them, per pool.
-	BuildsLost map[PoolID]int `json:"-"`
+	// BuildsLost are the agents that went under their builds, by name.
+	BuildsLost []LostBuilds `json:"buildsLost,omitempty"`
 	// SecondBuilds counts builds that slipped onto an ephemeral agent after its first.
 	SecondBuilds map[PoolID]int `json:"-"`
 	// Failures are the agents that could not be made, or were removed without ever
@@ -83,6 +83,14 @@ type Startup struct {
 	PoolID
 	Took   time.Duration `json:"took"`
 	Phases []PhaseTime   `json:"phases,omitempty"` // what it is made of, in order, as far as Kubernetes told
+}
+
+// LostBuilds is what one agent's builds lost, and why as far as its pod told.
+type LostBuilds struct {
+	PoolID
+	Agent  string `json:"agent"`
+	Builds int    `json:"builds"`
+	Text   string `json:"text"`
 }
 
 // CacheStart is a Startup of an agent that has a cache slot.

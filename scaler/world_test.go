@@ -147,7 +147,7 @@ func anyAgents(t *rapid.T, in *Input) []string {
 			}
 		}
 		if rapid.Bool().Draw(t, "worked") {
-			in.Memory.Worked[name] = Work{id, rapid.Bool().Draw(t, "works")}
+			in.Memory.Worked[name] = Work{Pool: id, On: rapid.Bool().Draw(t, "works")}
 		}
 		if rapid.IntRange(0, 4).Draw(t, "secret unknown") == 0 {
 			delete(in.Secrets, name)

@@ -49,15 +49,23 @@ type Server struct {
 	changes []scaler.Tick // a ring: the oldest at next once it is full
 	next    int
 	failed  []Failed // the newest first
+	lost    []Lost   // the newest first
 }
 
-// failedKept is how many agents that failed are remembered.
+// failedKept is how many agents that failed are remembered, and how many that
+// builds lost.
 const failedKept = 12
 
 // Failed is an agent that failed, and when.
 type Failed struct {
 	At time.Time `json:"at"`
 	scaler.FailedAgent
+}
+
+// Lost is an agent that went under its builds, and when that was seen.
+type Lost struct {
+	At time.Time `json:"at"`
+	scaler.LostBuilds
 }
 
 // Status is the answer of /api/v1/status.
@@ -70,6 +78,7 @@ type Status struct {
 	Tick     *scaler.Tick `json:"tick"`           // the last one; null: none yet
 	Seen     *scaler.Tick `json:"seen,omitempty"` // the last that could see, if the last one could not
 	Failed   []Failed     `json:"failed"`         // the last agents that failed, the newest first
+	Lost     []Lost       `json:"lost"`           // the last agents that went under their builds, the newest first
 }
 
 // Decisions is the answer of /api/v1/decisions.
@@ -117,7 +126,11 @@ func (s *Server) Observe(t scaler.Tick) {
 		s.failed = slices.Insert(s.failed, 0, Failed{t.At, t.Facts.Failures[i]})
 	}
 	s.failed = s.failed[:min(len(s.failed), failedKept)]
-	changed := len(t.Outcomes) > 0
+	for i := range t.Facts.BuildsLost {
+		s.lost = slices.Insert(s.lost, 0, Lost{t.At, t.Facts.BuildsLost[i]})
+	}
+	s.lost = s.lost[:min(len(s.lost), failedKept)]
+	changed := len(t.Outcomes) > 0 || len(t.Facts.BuildsLost) > 0
 	if s.last == nil || s.last.Hold == "" {
 		changed = changed || t.Hold != "" // a hold begins
 	} else {
@@ -169,7 +182,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
-	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last, Failed: slices.Concat([]Failed{}, s.failed)}
+	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last, Failed: slices.Concat([]Failed{}, s.failed), Lost: slices.Concat([]Lost{}, s.lost)}
 	if s.seen != s.last {
 		a.Seen = s.seen
 	}
@@ -224,6 +237,10 @@ var page = template.Must(template.New("index").Parse(`<!DOCTYPE html>
 <ul>{{range .}}
 <li>{{.At.UTC.Format "15:04:05"}} {{.Team}} {{.Kind}} {{.Agent}}: {{.Failure}}: {{.Text}}{{with .Log}}<pre>{{.}}</pre>{{end}}</li>{{end}}
 </ul>
+{{end}}{{with .Lost}}<h2>Builds that lost their agent</h2>
+<ul>{{range .}}
+<li>{{.At.UTC.Format "15:04:05"}} {{.Team}} {{.Kind}} {{.Agent}}: {{.Builds}} lost: {{.Text}}</li>{{end}}
+</ul>
 {{end}}</body>
 </html>
 `))
@@ -245,12 +262,13 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 			}
 		}
 	}
-	failed := slices.Clone(s.failed)
+	failed, lost := slices.Clone(s.failed), slices.Clone(s.lost)
 	s.mu.Unlock()
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_ = page.Execute(w, struct { // as in answer
 		Instance, Version, Words string
 		Starts                   []string
 		Failed                   []Failed
-	}{s.config.Instance, s.config.Version, words, starts, failed})
+		Lost                     []Lost
+	}{s.config.Instance, s.config.Version, words, starts, failed, lost})
 }

@@ -203,6 +203,26 @@ func TestFailed(t *testing.T) {
 	b.want("/", http.StatusOK, "web ephemeral web-e-19: crash-loop: its pod ended", "<pre>no &lt;space&gt; left</pre>", "web ephemeral: 14s (9 in 10 within 20s)")
 }
 
+// TestLost: the last agents that went under their builds are shown, and their ticks
+// are remembered though nothing was done in them.
+func TestLost(t *testing.T) {
+	b := newBoard(t)
+	for i := range 20 {
+		lost := tick(fmt.Sprint("a-", i))
+		lost.Outcomes = nil
+		lost.Facts.BuildsLost = []scaler.LostBuilds{{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Agent: fmt.Sprint("web-e-", i), Builds: 2, Text: "its pod ended: Evicted"}}
+		b.Observe(lost)
+	}
+	s := decode[web.Status](b, "/api/v1/status")
+	if len(s.Lost) != 12 || s.Lost[0].Agent != "web-e-19" || s.Lost[0].Builds != 2 || s.Lost[11].Agent != "web-e-8" || s.Lost[0].At.IsZero() {
+		t.Errorf("status has %d lost agents, from %+v; want the last 12, the newest first", len(s.Lost), s.Lost)
+	}
+	if n := len(decode[web.Decisions](b, "/api/v1/decisions").Ticks); n != 20 {
+		t.Errorf("%d ticks are remembered, want 20", n)
+	}
+	b.want("/", http.StatusOK, "web ephemeral web-e-19: 2 lost: its pod ended: Evicted")
+}
+
 func TestOnlyReads(t *testing.T) {
 	b := newBoard(t)
 	for _, path := range []string{"/", "/metrics", "/healthz", "/readyz", "/api/v1/status", "/api/v1/decisions"} {

@@ -150,6 +150,11 @@ func (l *Loop) log(t *scaler.Tick) {
 		l.cfg.Log.Warn("an agent failed", zap.String("tick", t.ID), zap.String("team", f.Team), zap.String("kind", string(f.Kind)), zap.String("agent", f.Agent),
 			zap.String("reason", string(f.Failure)), zap.String("because", f.Text), zap.String("log", f.Log))
 	}
+	for i := range t.Facts.BuildsLost {
+		b := &t.Facts.BuildsLost[i]
+		l.cfg.Log.Warn("builds lost their agent", zap.String("tick", t.ID), zap.String("team", b.Team), zap.String("kind", string(b.Kind)), zap.String("agent", b.Agent),
+			zap.Int("builds", b.Builds), zap.String("because", b.Text))
+	}
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]
 		line := l.cfg.Log.Debug

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"bellboard/scaler"
 )
@@ -329,6 +331,26 @@ func TestFailures(t *testing.T) {
 		want := []scaler.FailedAgent{{PoolID: id, Agent: "web-e-ended", Failure: scaler.FailureNeverConnected, Text: "its pod ended: Failed"}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("the agents that failed: %s\noutcomes %q, %q", diff, outcomes(tick), outcomes(second))
+		}
+	})
+}
+
+// TestLostBuildsAreNamed in the log, once.
+func TestLostBuildsAreNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		core, logs := observer.New(zap.WarnLevel)
+		l := h.loop(noGrace, func(c *Config) { c.Log = zap.New(core) })
+		h.agent("web-e-a", func(_ *scaler.Pod, n *scaler.Node) { n.Idle, n.Busy = false, 1 })
+		l.Tick(t.Context())
+		h.agent("web-e-a", func(p *scaler.Pod, n *scaler.Node) {
+			p.Phase, p.Trouble, n.Online = scaler.PodFailed, "Evicted", false
+		})
+		l.Tick(t.Context())
+		l.Tick(t.Context())
+		lost := logs.FilterMessage("builds lost their agent").All()
+		if len(lost) != 1 || lost[0].ContextMap()["agent"] != "web-e-a" || lost[0].ContextMap()["because"] != "its pod ended: Evicted" {
+			t.Errorf("the log says %v of %v", lost, logs.All())
 		}
 	})
 }

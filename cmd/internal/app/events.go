@@ -22,7 +22,7 @@ const (
 	eventSeesAgain     = "SeesAgain"     // and does again
 	eventCreateRefused = "CreateRefused" // the API server or Jenkins said no
 	eventAgentFailed   = "AgentFailed"   // an agent could not be made, or went without ever connecting
-	eventBuildLost     = "BuildLost"     // a build's pod vanished under it
+	eventBuildLost     = "BuildLost"     // an agent went under its build
 )
 
 // tickAnnotation names the tick that an event tells of, as in the log.
@@ -80,10 +80,38 @@ func (e *events) observe(t scaler.Tick) {
 		}
 	}
 	e.failures(&t)
-	for id, n := range t.Facts.BuildsLost {
-		if n > 0 {
-			e.say(&t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: the pods of %d builds vanished under them", id.Team, id.Kind, n)
+	e.lost(&t)
+}
+
+// eventAgents is how many agents one event names.
+const eventAgents = 3
+
+// lost tells of the builds that lost their agents, once for each pool.
+func (e *events) lost(t *scaler.Tick) {
+	type story struct {
+		builds, agents int
+		names          []string
+	}
+	var order []scaler.PoolID
+	stories := map[scaler.PoolID]*story{}
+	for i := range t.Facts.BuildsLost {
+		l := &t.Facts.BuildsLost[i]
+		s := stories[l.PoolID]
+		if s == nil {
+			s = &story{}
+			stories[l.PoolID], order = s, append(order, l.PoolID)
 		}
+		s.builds += l.Builds
+		if s.agents++; s.agents <= eventAgents {
+			s.names = append(s.names, l.Agent+" ("+firstOf(l.Text, eventWhy)+")")
+		}
+	}
+	for _, id := range order {
+		s, more := stories[id], ""
+		if n := s.agents - len(s.names); n > 0 {
+			more = fmt.Sprintf(" and %d more", n)
+		}
+		e.say(t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: %d lost with their agents: %s%s", id.Team, id.Kind, s.builds, strings.Join(s.names, ", "), more)
 	}
 }
 
@@ -115,8 +143,20 @@ func (e *events) failures(t *scaler.Tick) {
 	}
 }
 
-// eventLog is how much of a log an event has room for.
-const eventLog = 300
+// eventLog is how much of a log an event has room for, eventWhy how much of each
+// agent's end.
+const (
+	eventLog = 300
+	eventWhy = 200
+)
+
+// firstOf is the beginning of a text.
+func firstOf(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n]) + "…"
+	}
+	return s
+}
 
 // lastOf is the end of a text.
 func lastOf(s string, n int) string {

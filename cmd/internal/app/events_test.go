@@ -57,6 +57,30 @@ func TestEvents(t *testing.T) {
 	})
 }
 
+// TestLostEvents: builds that lost their agents in one tick are one event for each
+// pool, which names some of them.
+func TestLostEvents(t *testing.T) {
+	fake := record.NewFakeRecorder(10)
+	e := &events{recorder: fake, said: map[string]string{}}
+	web, data := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, scaler.PoolID{Team: "data", Kind: scaler.Persistent}
+	var lost []scaler.LostBuilds
+	for _, name := range []string{"web-e-1", "web-e-2", "web-e-3", "web-e-4", "web-e-5"} {
+		lost = append(lost, scaler.LostBuilds{PoolID: web, Agent: name, Builds: 1, Text: "its pod vanished"})
+	}
+	lost = append(lost, scaler.LostBuilds{PoolID: data, Agent: "data-p-1", Builds: 3, Text: "its pod ended: Evicted: " + strings.Repeat("x", 1000)})
+	e.observe(scaler.Tick{ID: "a-1", Facts: scaler.Facts{BuildsLost: lost}})
+	close(fake.Events)
+	var got []string
+	for text := range fake.Events {
+		got = append(got, text)
+	}
+	if len(got) != 2 ||
+		!strings.HasPrefix(got[0], "Warning BuildLost web, ephemeral: 5 lost with their agents: web-e-1 (its pod vanished), web-e-2 (its pod vanished), web-e-3 (its pod vanished) and 2 more") ||
+		!strings.HasPrefix(got[1], "Warning BuildLost data, persistent: 3 lost with their agents: data-p-1 (its pod ended: Evicted: xxx") || len(got[1]) > 400 {
+		t.Errorf("the events are %q", got)
+	}
+}
+
 // TestFailureEvents: agents that failed alike in one tick are one event, with the
 // last words of the first that left any.
 func TestFailureEvents(t *testing.T) {
