@@ -41,7 +41,7 @@ type Metrics struct {
 
 	wait        *prometheus.HistogramVec
 	startup     *prometheus.HistogramVec
-	cacheStart  *prometheus.HistogramVec
+	firstBuild  *prometheus.HistogramVec
 	phase       *prometheus.HistogramVec
 	tick        prometheus.Histogram
 	leader      prometheus.Gauge
@@ -104,7 +104,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metric
 
 		wait:        histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue, of those that have left it.", minutes, "team"),
 		startup:     histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", minutes, "team", "kind"),
-		cacheStart:  histogram("bellboard_cache_startup_seconds", "Time from the creation of a pod with a cache slot until its node was online, by whether the slot was warm.", minutes, "team", "cache"),
+		firstBuild:  histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for it began, by whether the slot was warm.", minutes, "team", "cache"),
 		phase:       histogram("bellboard_agent_start_phase_seconds", "Time that agents took for each phase of their start, of those that connected.", minutes, "team", "kind", "phase"),
 		jenkinsTook: histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, "endpoint"),
 		kubeTook:    histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, "verb", "resource"),
@@ -151,7 +151,7 @@ func (m *Metrics) create(teams []scaler.Team) {
 		m.wait.WithLabelValues(t)
 		for _, w := range warmths {
 			m.cacheStarts.WithLabelValues(t, string(w))
-			m.cacheStart.WithLabelValues(t, string(w))
+			m.firstBuild.WithLabelValues(t, string(w))
 		}
 		for _, r := range scaler.Reasons() {
 			m.decisions.WithLabelValues(t, string(r))
@@ -220,8 +220,8 @@ func (m *Metrics) facts(t scaler.Tick) {
 			observe(m.phase.WithLabelValues(m.team(s.Team), string(s.Kind), string(p.Phase)), p.Took, exemplar)
 		}
 	}
-	for _, s := range t.Facts.CacheStarts {
-		observe(m.cacheStart.WithLabelValues(m.team(s.Team), string(s.Warmth)), s.Took, exemplar)
+	for _, s := range t.Facts.FirstBuilds {
+		observe(m.firstBuild.WithLabelValues(m.team(s.Team), string(s.Warmth)), s.Took, exemplar)
 	}
 	for i := range t.Facts.BuildsLost {
 		l := &t.Facts.BuildsLost[i]

@@ -57,7 +57,7 @@ func rich() scaler.Tick {
 		},
 		Facts: scaler.Facts{
 			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second}, {Took: time.Minute}}, Startups: []scaler.Startup{{PoolID: e, Took: 8 * time.Second, Phases: []scaler.PhaseTime{{Phase: scaler.PhasePull, Took: 6 * time.Second}, {Phase: scaler.PhaseConnect, Took: 2 * time.Second}}}},
-			CacheStarts: []scaler.CacheStart{{PoolID: p, Warmth: scaler.Cold, Took: 20 * time.Second}},
+			FirstBuilds: []scaler.FirstBuild{{PoolID: p, Warmth: scaler.Cold, Took: 20 * time.Second}},
 			BuildsLost:  []scaler.LostBuilds{{PoolID: e, Builds: 1}}, SecondBuilds: map[scaler.PoolID]int{e: 2},
 			Failures: []scaler.FailedAgent{{PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureQuota}},
 		},
@@ -169,7 +169,7 @@ func TestCountersExistAtStart(t *testing.T) {
 		"bellboard_agent_startup_seconds":            4,
 		"bellboard_agent_start_phase_seconds":        4 * len(scaler.Phases()),
 		"bellboard_cache_starts_total":               4,
-		"bellboard_cache_startup_seconds":            4,
+		"bellboard_cache_first_build_seconds":        4,
 		"bellboard_cache_slots":                      0,
 		"bellboard_agents_max":                       2,
 		"bellboard_jenkins_unseen_total":             2,

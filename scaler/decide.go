@@ -341,7 +341,10 @@ func (d *decider) work(m *member) {
 		}
 	case busy:
 		is.On, is.Builds = true, max(1, m.Node.Busy)
-		if seen && !was.On && m.Kind == Ephemeral {
+		switch {
+		case !seen:
+			d.firstBuild(m)
+		case !was.On && m.Kind == Ephemeral:
 			d.facts.SecondBuilds[m.PoolID]++
 		}
 	case seen:

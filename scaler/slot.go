@@ -160,9 +160,6 @@ func (d *decider) lookAtSlots() {
 		holders[key] = m.Name
 		blamed[key] = blamed[key] || m.verdict.Class == Stuck && m.Pod.blamesSlot()
 		connected[key] = connected[key] || m.Pod.Connected
-		if m.verdict.Meet && !old.Met[m.Name] {
-			d.facts.CacheStarts = append(d.facts.CacheStarts, CacheStart{m.PoolID, cmp.Or(m.Pod.Warmth, Cold), now.Sub(m.Pod.Created)})
-		}
 	}
 	for i := range d.in.Cluster.Slots {
 		s := &place{Slot: &d.in.Cluster.Slots[i]}
@@ -202,6 +199,16 @@ func (d *decider) lookAtSlots() {
 		}
 		return cmp.Or(bound(a)-bound(b), b.used.Compare(a.used), cmp.Compare(b.Uses, a.Uses), strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
 	})
+}
+
+// firstBuild counts the first build of an agent on a cache slot, if it waited for
+// that agent: one that does begins in no time, and a spare's is no measure of its start.
+func (d *decider) firstBuild(m *member) {
+	p, now := m.Pod, d.in.Now
+	if p == nil || p.Slot == "" || !m.online() || !m.verdict.Meet && now.Sub(p.ConnectedAt) > RefusedAfter {
+		return
+	}
+	d.facts.FirstBuilds = append(d.facts.FirstBuilds, FirstBuild{m.PoolID, cmp.Or(p.Warmth, Cold), now.Sub(p.Created)})
 }
 
 // takeSlot is the warmest free slot of a pool that keeps its cache, for one more

@@ -292,22 +292,35 @@ func TestSlotsAreShown(t *testing.T) {
 	}
 }
 
-// TestCacheStarts: an agent's first sight online counts once, as warm or cold as its pod says.
-func TestCacheStarts(t *testing.T) {
-	in := newHouse(pets())
-	met := func(p *Pair) { p.Pod.Connected, p.Pod.Created = false, noon.Add(-20*time.Second) }
-	in.agent("web", Persistent, "a", met, on("a"), func(p *Pair) { p.Pod.Warmth = Warm })
-	in.agent("web", Persistent, "b", met, on("b"))
-	in.agent("web", Persistent, "c", met)
-	_, mem, facts := Decide(in)
-	id := PoolID{"web", Persistent}
-	want := []CacheStart{{id, Warm, 20 * time.Second}, {id, Cold, 20 * time.Second}}
-	if diff := cmp.Diff(want, facts.CacheStarts); diff != "" {
-		t.Errorf("facts (-want +got):\n%s", diff)
+// TestFirstBuilds: an agent's first build counts once, as warm or cold as its pod
+// says, if it had waited for that agent.
+func TestFirstBuilds(t *testing.T) {
+	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
+	created := func(p *Pair) { p.Pod.Created, p.Pod.ConnectedAt = at(-60), at(-10) }
+	var mem Memory
+	var got []FirstBuild
+	for i := range 4 {
+		in := newHouse(pets())
+		in.Now, in.Memory = at(i), mem
+		in.agent("web", Persistent, "a", busy, on("a"), created, func(p *Pair) { p.Pod.Warmth = Warm })
+		in.agent("web", Persistent, "b", busy, on("b"), func(p *Pair) { p.Pod.Connected, p.Pod.Created = false, at(-20) })
+		in.agent("web", Persistent, "c", created, on("c"), func(p *Pair) { // and a second build
+			if i%2 == 1 {
+				busy(p)
+			}
+		})
+		in.agent("web", Persistent, "spare", busy, on("d"), func(p *Pair) { p.Pod.ConnectedAt = at(-int(RefusedAfter/time.Second) - 1) })
+		in.agent("web", Persistent, "before", busy, on("e")) // it is not known when it connected
+		in.agent("web", Persistent, "cut", busy, offline, on("f"), created)
+		in.agent("web", Persistent, "none", busy, created)
+		in.agent("web", Persistent, "idle", on("g"), created)
+		_, next, facts := Decide(in)
+		mem, got = next, append(got, facts.FirstBuilds...)
 	}
-	in.Memory = mem
-	if _, _, facts = Decide(in); len(facts.CacheStarts) > 0 {
-		t.Errorf("they start again: %v", facts.CacheStarts)
+	id := PoolID{"web", Persistent}
+	want := []FirstBuild{{id, Warm, 60 * time.Second}, {id, Cold, 20 * time.Second}, {id, Cold, 61 * time.Second}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("facts (-want +got):\n%s", diff)
 	}
 }
 

@@ -61,8 +61,8 @@ func Results() []Result { return []Result{Done, Late, Changed, Refused, Failed, 
 type Facts struct {
 	Waits    []Wait    `json:"waits,omitempty"`
 	Startups []Startup `json:"startups,omitempty"`
-	// CacheStarts are those of them that have a cache slot.
-	CacheStarts []CacheStart `json:"cacheStarts,omitempty"`
+	// FirstBuilds are those of agents that have a cache slot.
+	FirstBuilds []FirstBuild `json:"firstBuilds,omitempty"`
 	// BuildsLost are the agents that went under their builds, by name.
 	BuildsLost []LostBuilds `json:"buildsLost,omitempty"`
 	// SecondBuilds counts builds that slipped onto an ephemeral agent after its first.
@@ -93,8 +93,9 @@ type LostBuilds struct {
 	Text   string `json:"text"`
 }
 
-// CacheStart is a Startup of an agent that has a cache slot.
-type CacheStart struct {
+// FirstBuild is how long it took from the creation of an agent's pod until it was
+// at work, for a build that had waited for it.
+type FirstBuild struct {
 	PoolID
 	Warmth Warmth        `json:"warmth"`
 	Took   time.Duration `json:"took"`

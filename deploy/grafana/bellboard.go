@@ -190,8 +190,8 @@ func rows() []row {
 				query(most("team, state", "bellboard_cache_slots", team)+" > 0", "{{team}} {{state}}")),
 			lines(8, "Warm share", "percentunit", "Share of the agents with a cache slot that were created on one that another has worked on: their first build finds its images.",
 				query(perSecond("team", "bellboard_cache_starts_total", oneOf("cache", scaler.Warm), team)+" / ("+perSecond("team", "bellboard_cache_starts_total", team)+" > 0)", teams)),
-			lines(8, "Start, warm and cold", "s", "From the creation of a pod with a cache slot until its node was online, 95 %; estimated from buckets.",
-				query(quantile(0.95, window, "cache", "bellboard_cache_startup_seconds", team), "{{cache}}")),
+			lines(8, "First build, warm and cold", "s", "From the creation of a pod with a cache slot until a build that had waited for it began, 95 %; estimated from buckets. What a build then saves by images that are there is in its own time.",
+				query(quantile(0.95, window, "cache", "bellboard_cache_first_build_seconds", team), "{{cache}}")),
 		}},
 		{title: "Idle cost", height: 8, panels: []panel{
 			areas(8, "Free agents", "none", "Agents that wait for work. IDLE_TIMEOUT, MIN_IDLE and MIN_AGENTS keep them.",
