@@ -100,7 +100,10 @@ func match(wishes []*wish, supplies []*supply) {
 	}
 	dead := make([]bool, len(supplies))
 	for _, w := range order {
-		for w.left > 0 && reseat(supplies, dead, w) {
+		for w.left > 0 {
+			if !reseat(supplies, dead, w) {
+				break
+			}
 		}
 	}
 }
