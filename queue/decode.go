@@ -32,6 +32,7 @@ type item struct {
 	taskClass  string
 	url        string
 	expression string // task.labelExpression
+	shown      bool   // it was there, if only as null
 	parameter  string // the value of the first NodeLabel parameter that has one
 	overridden bool   // a NodeLabel parameter whose value is not shown
 }
@@ -114,7 +115,7 @@ func (s *scanner) task(it *item) {
 		case "url":
 			it.url = s.text()
 		case "labelExpression":
-			it.expression = s.text()
+			it.expression, it.shown = s.text(), true
 		default:
 			s.skip()
 		}

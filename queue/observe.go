@@ -150,7 +150,7 @@ type memory struct {
 	jobs      map[string]string // by URL
 	sentences map[string]sentence
 	typed     map[string]string // label expressions as typed -> their Source
-	labels    map[int64]string  // by queue id
+	labels    map[int64]string  // by queue id; "": none
 	session   string            // of the answer before
 	mine      map[string]bool   // the inbound nodes of ours in it
 }
@@ -382,7 +382,9 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 		_, isName := r.names[l]
 		return scaler.Labelled, l, !isName
 	}
-	if l, ok := r.labels[it.id]; ok {
+	if l, ok := r.labels[it.id]; ok && l == "" {
+		return scaler.Unlabelled, "", true
+	} else if ok {
 		return scaler.Labelled, l, true
 	}
 	switch said.says {
@@ -400,15 +402,32 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 			return scaler.Labelled, said.label, false
 		}
 	case saysReserved:
-		return scaler.Unlabelled, "", false
+		return scaler.Unlabelled, "", true
+	case saysOffline:
+		// The item wants no label, or one that all of them carry: new agents of a
+		// team that has one among them serve it either way.
+		if slices.ContainsFunc(said.nodes, r.isMine) {
+			return scaler.Unlabelled, "", true
+		}
 	case saysBare:
 		// Jenkins drops every label while it has no node. Two of ours were there
 		// in the answer before this one, so here there is none to drop.
 		if r.mine >= 2 {
-			return scaler.Unlabelled, "", false
+			return scaler.Unlabelled, "", true
 		}
 	}
+	if roams[it.taskClass] && it.shown && it.expression == "" && !it.overridden {
+		return scaler.Unlabelled, "", true
+	}
 	return scaler.Unresolved, "", false
+}
+
+// roams are the tasks that show null for a label only if they have none.
+var roams = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven.MavenModuleSet": true}
+
+// isMine reports whether a node of that name is ours, and no fence.
+func (r *resolver) isMine(name string) bool {
+	return slices.ContainsFunc(r.nodes, func(n scaler.Node) bool { return n.Name == name && n.Mine() && !n.Fence })
 }
 
 // isWorn reports whether a node's name is also a label of another.

@@ -85,7 +85,7 @@ func newTown(t *rapid.T, tally map[string]int) *town {
 	}
 	for i := range rapid.IntRange(1, 3).Draw(t, "teams") {
 		id := scaler.PoolID{Team: fmt.Sprintf("t%d", i), Kind: scaler.Ephemeral}
-		pool := scaler.Pool{PoolID: id, Labels: append(anySet(t, "team's labels"), "ephemeral")}
+		pool := scaler.Pool{PoolID: id, Labels: append(anySet(t, "team's labels"), "ephemeral"), Unlabelled: rapid.Bool().Draw(t, "unlabelled")}
 		w.pools = append(w.pools, pool)
 		for b := range 2 + rapid.IntRange(0, 2).Draw(t, "agents") {
 			name := fmt.Sprintf("t%d-e-%d", i, b)
@@ -209,12 +209,18 @@ func (w *town) judge(v scaler.JenkinsView) {
 				w.Fatalf("%s wants %s of %v, read as %q of %v (%s)", m.kind, want, a, it.Label, b, it.Why)
 			}
 		case scaler.Unlabelled:
-			if m.typed != "" {
+			// What every node of ours carries is as good as nothing.
+			every := !slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !slices.Contains(on, n.Name) })
+			if m.typed != "" && !every {
 				w.Fatalf("%s wants %s, read as nothing (%s)", m.kind, want, it.Why)
 			}
 		default:
 			// With its berths in place, what a team serves is always told, unless
-			// a plugin spoils the sentence or a node has a label's name.
+			// a plugin spoils the sentence or a node has a label's name. And where
+			// a team serves builds without a label, so is that they want none.
+			if m.typed == "" && slices.ContainsFunc(w.pools, func(p scaler.Pool) bool { return p.Unlabelled }) && !w.vetoes && !w.quiet && it.State == scaler.Buildable {
+				w.Fatalf("%s wants nothing, unresolved (%s)", m.kind, it.Why)
+			}
 			_, clash := slices.BinarySearch(slices.Sorted(slices.Values(w.names)), want.String())
 			if m.typed != "" && len(w.serves(want)) > 0 && !w.vetoes && !w.quiet && !clash && it.State == scaler.Buildable {
 				w.Fatalf("%s wants %s, unresolved (%s)", m.kind, want, it.Why)

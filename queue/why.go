@@ -16,6 +16,7 @@ const (
 	saysNode             // text is the name of the only node that matches
 	saysPerhapsNode      // the same without quotes: only if there is such a node
 	saysReserved         // the item has no label: an exclusive node refused it for that
+	saysOffline          // every idle node would take the item, and is offline: nodes are all of them
 	saysBare             // the item has no label, or Jenkins has no node at all
 )
 
@@ -25,6 +26,7 @@ type sentence struct {
 	says  said
 	text  string
 	label string
+	nodes []string // of saysOffline
 }
 
 // read reads a sentence as Jenkins says it with Accept-Language: en. Only
@@ -48,11 +50,13 @@ func read(why string) sentence {
 		}
 	} else if reserved(why) {
 		says = saysReserved
+	} else if nodes, ok := allOffline(why); ok {
+		return sentence{says: saysOffline, nodes: nodes}
 	}
 	if text == "" {
 		return sentence{says: says}
 	}
-	return sentence{says, text, label.ParseName(text).Source()}
+	return sentence{says: says, text: text, label: label.ParseName(text).Source()}
 }
 
 // within returns what is between the two, without its typographic quotes;
@@ -100,11 +104,24 @@ func reserved(why string) bool {
 		switch {
 		case strings.HasSuffix(part, " is reserved for jobs with matching label expression"):
 			found = true
-		case strings.HasPrefix(part, "‘") && strings.HasSuffix(part, "’ is offline"):
+		case strings.HasSuffix(part, " is offline"):
 		case strings.HasPrefix(part, "... and ") && strings.HasSuffix(part, " more"):
 		default:
 			return false
 		}
 	}
 	return found
+}
+
+// allOffline names the nodes of a list in which all are offline and nothing
+// else. One that lacked the item's label, or was not for it, would say so.
+func allOffline(why string) (nodes []string, ok bool) {
+	for part := range strings.SplitSeq(why, "; ") {
+		name, ok := within(part, "", " is offline")
+		if !ok {
+			return nil, false
+		}
+		nodes = append(nodes, name)
+	}
+	return nodes, true
 }
