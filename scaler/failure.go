@@ -67,6 +67,7 @@ func (f Failure) Pause(times int) time.Duration {
 // Backoff is the pause of a pool whose agents fail. Until its end nothing is
 // made; after it one agent is, to try: the rest when that one is proven.
 type Backoff struct {
+	Since   time.Time // when the last failure that counts was seen
 	Until   time.Time
 	Failure Failure // of the last one; "" when nobody answered
 }
@@ -76,6 +77,11 @@ type Backoff struct {
 func (b Backoff) Proves(p *Pod) bool {
 	return b.Failure.freed() && !p.Scheduled.IsZero() && !p.Scheduled.Before(b.Until.Truncate(time.Second))
 }
+
+// Concerns reports whether the pod was made after the failure that the pool backs
+// off for. What was made before it says nothing new when it fails, and is no
+// probe. Kubernetes tells times in whole seconds.
+func (b Backoff) Concerns(p *Pod) bool { return !p.Created.Before(b.Since.Truncate(time.Second)) }
 
 // A FailedAgent is one that did not come, or went before it was ever connected.
 type FailedAgent struct {
@@ -154,7 +160,7 @@ func (d *decider) unproven(id PoolID, b Backoff) int {
 		c := m.verdict.Class
 		// Others may wait for ever: for a person, a build, or somebody's deletion.
 		comes := c == Coming || c == Stuck || c == Ended || c == Drained || c == Fenced
-		if comes && m.Pod != nil && !m.Pod.Connected && !m.Pod.DeletingByUs && !m.online() && !b.Proves(m.Pod) {
+		if comes && m.Pod != nil && b.Concerns(m.Pod) && !m.Pod.Connected && !m.Pod.DeletingByUs && !m.online() && !b.Proves(m.Pod) {
 			n++
 		}
 	}

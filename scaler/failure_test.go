@@ -124,6 +124,12 @@ func TestHalfOpen(t *testing.T) {
 			house: waiting(over(FailureImagePull), with(unmarked(time.Hour))),
 		},
 		{
+			name: "what was made before the failure is no probe, on the way or stuck", want: map[string]int{"mark web ephemeral stuck": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
+			steps: []string{"web back-off 4→1 ephemeral agents failed (image-pull), one probe first"},
+			house: waiting(Backoff{Since: noon.Add(-10 * time.Second), Until: noon.Add(-5 * time.Second), Failure: FailureImagePull},
+				with(coming), func(in *Input) { in.agent("web", Ephemeral, "b", unmarked(time.Hour)) }),
+		},
+		{
 			name: "the probe has ended: none is made in the tick that clears it",
 			want: map[string]int{"delete-pod web ephemeral ended": 1}, steps: []string{"web back-off 5→0 ephemeral agents failed (oom), one probe on the way"},
 			house: waiting(over(FailureOOM), with(unmet, offline, failed)),

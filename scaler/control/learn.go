@@ -51,7 +51,7 @@ func (b backoff) failed(id scaler.PoolID, why scaler.Failure, now time.Time) {
 		return
 	}
 	f.times++
-	f.Failure, f.Until = why, now.Add(why.Pause(f.times))
+	f.Failure, f.Since, f.Until = why, now, now.Add(why.Pause(f.times))
 	b[id] = f
 }
 
@@ -87,7 +87,9 @@ func (l *Loop) learn(t *scaler.Tick) {
 			}
 		case a.Verb == scaler.DeletePod && o.Result == scaler.Done && unasked(a):
 			o.Failure = scaler.FailureOf(a.Pod)
-			bad[a.Pool] = o.Failure
+			if l.backoff[a.Pool].Concerns(a.Pod) {
+				bad[a.Pool] = o.Failure
+			}
 			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
 		}
 	}

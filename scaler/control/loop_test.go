@@ -317,6 +317,35 @@ func TestBackoffOfOneBatch(t *testing.T) {
 	})
 }
 
+// TestBackoffOfOneBatchThatFailsSlowly: the same, when they fail further apart than
+// the pause is long. One that was made since is another failure.
+func TestBackoffOfOneBatchThatFailsSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(noGrace)
+		fails := func(name string, made time.Time) int {
+			h.agent(name, func(p *scaler.Pod, n *scaler.Node) {
+				p.Phase, p.Connected, p.Created, n.Online = scaler.PodFailed, false, made, false
+			})
+			if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "delete-pod ended done") {
+				t.Fatalf("Tick(%s) = %q, want its pod deleted", name, got)
+			}
+			time.Sleep(time.Minute)
+			return l.backoff[id].times
+		}
+		batch := time.Now()
+		time.Sleep(time.Minute)
+		for _, name := range []string{"web-e-a", "web-e-b", "web-e-c"} {
+			if got := fails(name, batch); got != 1 {
+				t.Errorf("after %s, made with the first, %d have failed in a row, want 1", name, got)
+			}
+		}
+		if got := fails("web-e-probe", time.Now()); got != 2 {
+			t.Errorf("after the probe %d have failed in a row, want 2", got)
+		}
+	})
+}
+
 // TestFailures: an agent that went without ever connecting, unasked, is one.
 func TestFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
