@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,7 +40,12 @@ type daemon struct {
 // start begins a new Bellboard process with the rights of its ServiceAccount.
 func (h *home) start() *daemon {
 	h.t.Helper()
-	settings, err := config.Load(h.env, config.WithFiles(func(string) ([]byte, error) { return []byte(h.ns), nil }))
+	settings, err := config.Load(h.env, config.WithFiles(func(name string) ([]byte, error) {
+		if strings.HasPrefix(name, os.TempDir()) {
+			return os.ReadFile(name) // a pod template of the test's
+		}
+		return []byte(h.ns), nil
+	}))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -194,6 +200,7 @@ func (h *home) note(resp *http.Response, kube bool) {
 	defer h.mu.Unlock()
 	if kube {
 		h.calls[verbOf(resp.Request)]++
+		h.charge(resp.Request)
 	} else if resp.Request.Method == http.MethodPost && resp.StatusCode < http.StatusBadRequest {
 		h.written = append(h.written, resp.Request.URL.Path)
 	}

@@ -55,8 +55,10 @@ type home struct {
 	mu      sync.Mutex
 	pods    map[types.UID]*life
 	ticks   []scaler.Tick
-	calls   map[string]int // of Bellboard to Kubernetes, "create pods"
-	written []string       // of Bellboard to Jenkins, that came through
+	ward    *ward                     // where pods are made to fail; nil: nowhere
+	calls   map[string]int            // of Bellboard to Kubernetes, "create pods"
+	bills   map[string]map[string]int // the same by the agent that they are for
+	written []string                  // of Bellboard to Jenkins, that came through
 }
 
 // life is what was seen of one pod.
@@ -107,7 +109,7 @@ func furnish(t *testing.T, name string, spaces []string, environ ...string) *hom
 	t.Helper()
 	plane := control(t)
 	h := &home{
-		t: t, plane: plane, k: plane.Client(), ns: name, spaces: spaces, pods: map[types.UID]*life{}, calls: map[string]int{},
+		t: t, plane: plane, k: plane.Client(), ns: name, spaces: spaces, pods: map[types.UID]*life{}, calls: map[string]int{}, bills: map[string]map[string]int{},
 	}
 	h.jenkins = jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Seed: 1, Hook: name})
 	t.Cleanup(h.jenkins.Close)
@@ -270,7 +272,12 @@ func (h *home) saw(o any, gone bool) {
 		go h.agents.Terminate(pod, l.by)
 	case pod.Status.Phase == corev1.PodRunning && !l.started && !l.doomed:
 		l.started = true
-		h.agents.Started(pod)
+		if !h.ward.deaf(pod) {
+			h.agents.Started(pod)
+		}
+	}
+	if h.ward != nil && !gone {
+		h.ward.saw(pod)
 	}
 }
 

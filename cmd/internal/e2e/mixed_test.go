@@ -1,0 +1,234 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
+)
+
+const (
+	mixedEphemeral  = 400 // builds that get an agent each
+	mixedPersistent = 100 // builds that come with them, for agents on cache slots
+
+	// costLiving is how many calls to Kubernetes an ephemeral agent that lives may
+	// cost, costFailing any that fails.
+	costLiving, costFailing = 5, 8
+)
+
+// mixedTeams are agents of each kind; those that stay, with Swarm and without.
+var mixedTeams = []string{
+	"BELLBOARD_TEAMS=web,data,mobile,apps,tools",
+	"BELLBOARD_MAX_AGENTS=800",
+	"BELLBOARD_DEFAULT_MODE=ephemeral",
+	"BELLBOARD_DEFAULT_MAX_AGENTS=200",
+	"BELLBOARD_DEFAULT_BUILD_GRACE=30s",
+	"BELLBOARD_DEFAULT_START_TIMEOUT=30s",
+	"BELLBOARD_TEAM_WEB_LABELS=linux",
+	"BELLBOARD_TEAM_DATA_LABELS=docker",
+	"BELLBOARD_TEAM_DATA_DOCKER=dind",
+	"BELLBOARD_TEAM_MOBILE_LABELS=android",
+	"BELLBOARD_TEAM_APPS_LABELS=gradle", "BELLBOARD_TEAM_APPS_MODE=persistent", "BELLBOARD_TEAM_APPS_MAX_AGENTS=60",
+	"BELLBOARD_TEAM_TOOLS_LABELS=maven", "BELLBOARD_TEAM_TOOLS_MODE=persistent", "BELLBOARD_TEAM_TOOLS_MAX_AGENTS=60", "BELLBOARD_TEAM_TOOLS_CONNECT=inbound",
+	"BELLBOARD_DEFAULT_SCALE_DOWN_COOLDOWN=1s", "BELLBOARD_DEFAULT_PERSISTENT_IDLE_TIMEOUT=5s", "BELLBOARD_DEFAULT_CACHE_KEEP=15s",
+	"BELLBOARD_SWARM_USER=swarm", "BELLBOARD_SWARM_PASSWORD_SECRET=swarm",
+	"BELLBOARD_POLL_INTERVAL=1s", "BELLBOARD_KUBE_QPS=200", "BELLBOARD_KUBE_BURST=400",
+}
+
+// TestSpeedMixed measures what a crowd of agents of each kind costs Kubernetes when
+// all of them come, and when one in ten fails at one phase of its start or
+// another. It prints a table of docs/performance.md.
+func TestSpeedMixed(t *testing.T) {
+	if os.Getenv("BELLBOARD_SPEED") != "1" {
+		t.Skip("measures for some minutes, and wants a quiet machine: set BELLBOARD_SPEED=1")
+	}
+	rows := []string{
+		"| | agents made | to last build finished | to all cleared away | calls per ephemeral agent that lived | at most | per agent that failed | at most | all calls |",
+		"|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+	}
+	for _, c := range []struct {
+		name, says string
+		one        uint32
+	}{{"well", "none fails", 0}, {"ill", "a tenth fails", 10}} {
+		t.Run(c.name, func(t *testing.T) { rows = append(rows, "| "+c.says+" "+mixed(t, c.name, c.one)) })
+	}
+	t.Logf("%d ephemeral and %d persistent agents from zero, over five teams, on %d cores\n\n%s\n",
+		mixedEphemeral, mixedPersistent, runtime.NumCPU(), strings.Join(rows, "\n"))
+}
+
+// mixed is one row. One pod in so many fails; 0: none.
+func mixed(t *testing.T, name string, one uint32) string {
+	t.Helper()
+	template := filepath.Join(t.TempDir(), "pod.yaml")
+	if err := os.WriteFile(template, []byte("spec: {schedulerName: the-test}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHome(t, "mixed-"+name, rights(t), append(slices.Clone(mixedTeams), "BELLBOARD_DEFAULT_POD_TEMPLATE_FILE="+template)...)
+	h.volumes(2 * mixedPersistent)
+	h.swarmPassword(h.ns)
+	w := h.openWard(one)
+	defer func() { t.Logf("%s: made to fail: %s; calls %v", name, w.story(h.failed()), h.spent()) }()
+	h.start()
+	h.await("the berths are there", func() bool { return h.jenkins.Stats().Nodes >= 10 })
+
+	const builds = mixedEphemeral + mixedPersistent
+	began := time.Now()
+	h.submit(mixedEphemeral, "linux", "docker", "android")
+	for i := range mixedPersistent {
+		h.jenkins.Submit(jenkinssim.Job{Name: fmt.Sprintf("long-%d", i%7), Label: []string{"gradle", "maven"}[i%2], Duration: 15 * time.Second})
+	}
+	h.await("nine builds in ten finish", func() bool { return h.jenkins.Stats().Finished >= builds*9/10 })
+	t.Logf("%s: nine builds in ten after %s", name, time.Since(began).Round(time.Second))
+	h.await("all builds finish", h.finished)
+	finished := time.Since(began)
+	h.await("pods and nodes are cleared away", func() bool { _, alive, _ := h.count(); return alive == 0 && h.jenkins.Stats().Nodes <= 10 })
+	cleared := time.Since(began)
+	h.ends(builds)
+
+	failed := h.failed()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var living, failing tally
+	for _, l := range h.pods {
+		switch _, fell := failed[l.pod.Name]; {
+		case fell:
+			failing.add(h.bills[l.pod.Name])
+		case strings.Contains(l.pod.Name, "-e-"):
+			living.add(h.bills[l.pod.Name])
+		}
+	}
+	if living.most > costLiving {
+		t.Errorf("an ephemeral agent that lived cost %d calls: %v; all of them %v", living.most, living.dearest, living.verbs)
+	}
+	if failing.most > costFailing {
+		t.Errorf("an agent that failed cost %d calls: %v", failing.most, failing.dearest)
+	}
+	// Those that stay come with slots, which are on nobody's bill.
+	stayed := len(h.pods) - living.agents - failing.agents
+	all, most := 0, costLiving*living.agents+costFailing*(failing.agents+stayed)
+	for what, n := range h.calls {
+		if !strings.Contains(what, " leases") && !strings.HasPrefix(what, "watch ") {
+			all += n
+		}
+	}
+	if all > most {
+		t.Errorf("%d calls for %d agents: %v", all, len(h.pods), h.calls)
+	}
+	if living.agents != mixedEphemeral {
+		t.Errorf("%d ephemeral agents that lived for %d builds", living.agents, mixedEphemeral)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := map[scaler.Phase]bool{}
+	for pod, phase := range w.ill {
+		at[phase] = true
+		if _, ok := failed[pod]; !ok {
+			t.Errorf("%s was made to fail (%s), and did not", pod, phase)
+		}
+	}
+	// Few have a Docker daemon that could fail: once in fifty runs none does.
+	if delete(at, scaler.PhaseDocker); one > 0 && len(at) < len(scaler.Phases())-1 {
+		t.Errorf("of the phases only these failed: %v", at)
+	}
+	return fmt.Sprintf("| %d | %.0f s | %.0f s | %.2f | %d | %.2f | %d | %d |",
+		len(h.pods), finished.Seconds(), cleared.Seconds(), living.mean(), living.most, failing.mean(), failing.most, all)
+}
+
+// failed are the agents that failed by name, and why.
+func (h *home) failed() map[string]scaler.Failure {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := map[string]scaler.Failure{}
+	for i := range h.ticks {
+		for _, f := range h.ticks[i].Facts.Failures {
+			out[f.Agent] = f.Failure
+		}
+	}
+	return out
+}
+
+// story tells what became of those that were made to fail, and who failed beside them.
+func (w *ward) story(failed map[string]scaler.Failure) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[string]int{}
+	for pod, why := range failed {
+		phase := string(w.ill[pod])
+		if phase == "" {
+			phase = "not made to (" + pod + ")"
+		}
+		out[phase+": "+string(why)]++
+	}
+	return fmt.Sprint(out)
+}
+
+// spent are the calls to Kubernetes.
+func (h *home) spent() map[string]int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.calls)
+}
+
+// tally sums up what agents have cost.
+type tally struct {
+	agents, calls, most int
+	verbs, dearest      map[string]int
+}
+
+func (t *tally) add(bill map[string]int) {
+	if t.verbs == nil {
+		t.verbs = map[string]int{}
+	}
+	sum := 0
+	for verb, n := range bill {
+		sum += n
+		t.verbs[verb] += n
+	}
+	t.agents++
+	t.calls += sum
+	if sum > t.most {
+		t.most, t.dearest = sum, maps.Clone(bill)
+	}
+}
+
+func (t *tally) mean() float64 { return float64(t.calls) / float64(max(1, t.agents)) }
+
+var agentIn = regexp.MustCompile(`\b[a-z]+-[ep]-[a-z0-9]{10}\b`)
+
+// charge puts a call on the bill of the agent that it is for, by its address or,
+// where something is created, by what was sent. The lock is held.
+func (h *home) charge(r *http.Request) {
+	verb := verbOf(r)
+	if strings.HasSuffix(verb, " events") {
+		return // they tell of ticks
+	}
+	name := agentIn.FindString(r.URL.Path)
+	if name == "" && r.Method == http.MethodPost && r.GetBody != nil {
+		body, err := r.GetBody()
+		if err != nil {
+			return
+		}
+		sent, _ := io.ReadAll(body) // from memory
+		name = string(agentIn.Find(sent))
+	}
+	if name == "" {
+		return
+	}
+	if h.bills[name] == nil {
+		h.bills[name] = map[string]int{}
+	}
+	h.bills[name][verb]++
+}
