@@ -471,6 +471,9 @@ func (d *decider) words(m *member) string {
 	case Ended:
 		return strings.TrimSpace("its pod ended: " + string(m.Pod.Phase) + " " + m.Pod.Trouble)
 	case Fenced, Ghost:
+		if m.Pod != nil && !m.Pod.Connected { // fenced before it ever came
+			return m.stuckText(d.in.Now)
+		}
 		return "away for over " + short(GhostAfter)
 	case Leaving:
 		return "its pod is being deleted by somebody else"

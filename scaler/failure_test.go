@@ -289,13 +289,14 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 		{"did not connect in 15m: waits for a machine since 15m (Unschedulable)", func(p *Pair) {
 			p.Pod.Created, p.Pod.Scheduled, p.Pod.Trouble = ago(15*time.Minute), time.Time{}, "Unschedulable"
 		}},
+		{"did not connect in 5m: its volumes or its network not ready since 10m", func(p *Pair) { swarm(p); fence(p); p.Pod.Scheduled = ago(10 * time.Minute) }},
 		{"its node is gone, so it cannot connect", func(p *Pair) { noNode(p); p.Pod.Scheduled = ago(time.Minute) }},
 	} {
 		in := newHouse(web())
 		in.agent("web", Ephemeral, "f", offline, unmet, func(p *Pair) { p.Pod.Created = ago(301 * time.Second) }, tt.change)
 		in.Memory.Gone = map[string]time.Time{"web-e-f": in.Jenkins.AskedAt}
 		plan, _, _ := Decide(in)
-		i := slices.IndexFunc(plan.Actions, func(a Action) bool { return a.Reason == ReasonStuck })
+		i := slices.IndexFunc(plan.Actions, func(a Action) bool { return a.Reason == ReasonStuck || a.Reason == ReasonGhost })
 		if i < 0 || plan.Actions[i].Text != tt.want {
 			t.Errorf("its actions are %+v, want one that says %q", plan.Actions, tt.want)
 		}
