@@ -1,0 +1,87 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"bellboard/deploy"
+	"bellboard/pool"
+	"bellboard/queue/jenkinssim"
+)
+
+// TestEviction: install.yaml's budget keeps others from evicting an agent at work,
+// and lets them evict one that has been free for a while, until its next build.
+func TestEviction(t *testing.T) {
+	t.Parallel()
+	h := newHome(
+		t, "eviction", rights(t), "BELLBOARD_TEAMS=apps", "BELLBOARD_TEAM_APPS_LABELS=docker", "BELLBOARD_TEAM_APPS_MODE=persistent",
+		"BELLBOARD_TEAM_APPS_CONNECT=inbound", "BELLBOARD_TEAM_APPS_DOCKER=none", "BELLBOARD_TEAM_APPS_BUILD_GRACE=30s", "BELLBOARD_TEAM_APPS_PERSISTENT_IDLE_TIMEOUT=10m",
+	)
+	h.budget()
+	h.start()
+	build := func(n int) *corev1.Pod {
+		h.jenkins.Submit(jenkinssim.Job{Name: "job", Label: "docker", Duration: 12 * time.Second})
+		h.await("a build runs", func() bool { return h.jenkins.Stats().Running == 1 })
+		var pod *corev1.Pod
+		h.await("its agent is protected", func() bool {
+			pods, err := h.k.CoreV1().Pods(h.ns).List(t.Context(), metav1.ListOptions{})
+			if err != nil || len(pods.Items) != 1 {
+				return false
+			}
+			pod = &pods.Items[0]
+			return pod.Labels[pool.LabelBusy] == "true"
+		})
+		h.await("it may not be evicted", func() bool { return apierrors.IsTooManyRequests(h.evict(pod, true)) })
+		h.await("the build is over", func() bool { return h.jenkins.Stats().Succeeded == n })
+		h.await("it may be evicted", func() bool { return h.evict(pod, true) == nil })
+		return pod
+	}
+	first := build(1)
+	second := build(2)
+	if first.UID != second.UID {
+		t.Errorf("the second build ran on %s, not on %s", second.Name, first.Name)
+	}
+	if err := h.evict(second, false); err != nil {
+		t.Errorf("an agent that has been free for a while is not evicted: %v", err)
+	}
+	h.ends(2)
+}
+
+// evict asks as kubectl drain does; dry only asks.
+func (h *home) evict(pod *corev1.Pod, dry bool) error {
+	e := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace}}
+	if dry {
+		e.DeleteOptions = &metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}
+	}
+	return h.k.PolicyV1().Evictions(pod.Namespace).Evict(h.t.Context(), e)
+}
+
+// budget is install.yaml's PodDisruptionBudget of the agents' namespace.
+func (h *home) budget() {
+	h.t.Helper()
+	install, err := deploy.Files.ReadFile("install.yaml")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for doc := range strings.SplitSeq(string(install), "\n---\n") {
+		var b policyv1.PodDisruptionBudget
+		if err := yaml.Unmarshal([]byte(doc), &b); err != nil || b.Kind != "PodDisruptionBudget" || b.Name != "bellboard-busy" {
+			continue
+		}
+		b.Namespace = h.ns
+		if _, err := h.k.PolicyV1().PodDisruptionBudgets(h.ns).Create(h.t.Context(), &b, metav1.CreateOptions{}); err != nil {
+			h.t.Fatal(err)
+		}
+		return
+	}
+	h.t.Fatal("deploy/install.yaml has no PodDisruptionBudget bellboard-busy")
+}
