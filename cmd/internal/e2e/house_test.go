@@ -54,6 +54,7 @@ type home struct {
 
 	mu      sync.Mutex
 	pods    map[types.UID]*life
+	most    int // of them, at once
 	ticks   []scaler.Tick
 	ward    *ward                     // where pods are made to fail; nil: nowhere
 	calls   map[string]int            // of Bellboard to Kubernetes, "create pods"
@@ -276,6 +277,7 @@ func (h *home) saw(o any, gone bool) {
 			h.agents.Started(pod)
 		}
 	}
+	h.most = max(h.most, h.alive())
 	if h.ward != nil && !gone {
 		h.ward.saw(pod)
 	}
