@@ -135,5 +135,8 @@ func (d *decider) offered(w *wish) (n int, note string) {
 
 // refusedText says it in Jenkins' words.
 func (d *decider) refusedText(w *wish) string {
+	if w.text == "" {
+		return "Jenkins gives builds without a label to no agent that fits: " + d.in.Jenkins.Items[w.items[0]].Why
+	}
 	return fmt.Sprintf("Jenkins gives %q to no agent that fits: %s", w.text, d.in.Jenkins.Items[w.items[0]].Why)
 }

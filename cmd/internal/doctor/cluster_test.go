@@ -3,7 +3,6 @@
 package doctor
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -18,18 +17,7 @@ import (
 // On a real API server, with its admission and its RBAC, under the account and
 // the Role that Bellboard is installed with.
 func TestOnARealAPIServer(t *testing.T) {
-	cluster, err := kube.Start(t.Context(), kube.Options{Dir: t.TempDir()})
-	if errors.Is(err, kube.ErrNotBuilt) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := kube.ForTest(t)
 	k, ctx := cluster.Client(), t.Context()
 	must := func(_ any, err error) {
 		t.Helper()
@@ -52,8 +40,10 @@ func TestOnARealAPIServer(t *testing.T) {
 		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
 	}
 	role("default", rule("coordination.k8s.io", "leases", "get", "create", "update"), rule("", "events", "create", "patch"))
-	role("ci", rule("", "pods", "get", "list", "watch", "create", "patch", "delete"), rule("", "secrets", "create"), rule("", "persistentvolumeclaims", "create"))
+	role("ci", rule("", "pods", "get", "list", "watch", "create", "patch", "delete"), rule("", "secrets", "create"), rule("", "persistentvolumeclaims", "list", "watch", "create", "patch", "delete"),
+		rule("", "pods/log", "get"), rule("", "resourcequotas", "list"))
 	s := newScene(t)
+	var err error
 	if s.parts.Kube, err = cluster.For(ctx, "default", "bellboard"); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +68,7 @@ func TestOnARealAPIServer(t *testing.T) {
 		{"no such priority class", nil, []string{"BELLBOARD_TEAM_WEB_PRIORITY_CLASS=high"}, []string{web}, "no PriorityClass with name high"},
 		{"no such service account", nil, []string{"BELLBOARD_TEAM_WEB_SERVICE_ACCOUNT=agent"}, []string{web}, `serviceaccount "agent" not found`},
 		{"Docker under restricted", func() { label("restricted") }, nil, []string{data}, "violates PodSecurity"},
-		{"no namespace", nil, []string{"BELLBOARD_TEAM_WEB_NAMESPACE=nowhere"}, []string{"pods in nowhere", "secrets in nowhere", data}, "violates PodSecurity"},
+		{"no namespace", nil, []string{"BELLBOARD_TEAM_WEB_NAMESPACE=nowhere"}, []string{"pods in nowhere", "pods/log in nowhere", "resourcequotas in nowhere", "secrets in nowhere", data}, "violates PodSecurity"},
 		{"a verb less", func() {
 			label("privileged")
 			r, err := k.RbacV1().Roles("ci").Get(ctx, "bellboard", metav1.GetOptions{})

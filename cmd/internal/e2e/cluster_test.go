@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -106,12 +105,7 @@ func control(t *testing.T) *kube.ControlPlane {
 	cluster.once.Do(func() {
 		cluster.ControlPlane, cluster.err = kube.Start(context.Background(), kube.Options{})
 	})
-	if errors.Is(cluster.err, kube.ErrNotBuilt) && os.Getenv(kube.Required) != "1" {
-		t.Skip(cluster.err)
-	}
-	if cluster.err != nil {
-		t.Fatal(cluster.err)
-	}
+	kube.Need(t, cluster.err)
 	return cluster.ControlPlane
 }
 

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -11,9 +10,8 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 
-	"bellboard/deploy"
+	"bellboard/cmd/internal/kube"
 	"bellboard/pool"
 	"bellboard/queue/jenkinssim"
 )
@@ -68,20 +66,7 @@ func (h *home) evict(pod *corev1.Pod, dry bool) error {
 // budget is install.yaml's PodDisruptionBudget of the agents' namespace.
 func (h *home) budget() {
 	h.t.Helper()
-	install, err := deploy.Files.ReadFile("install.yaml")
-	if err != nil {
+	if _, err := h.k.PolicyV1().PodDisruptionBudgets(h.ns).Create(h.t.Context(), kube.Budget(h.t, h.ns), metav1.CreateOptions{}); err != nil {
 		h.t.Fatal(err)
 	}
-	for doc := range strings.SplitSeq(string(install), "\n---\n") {
-		var b policyv1.PodDisruptionBudget
-		if err := yaml.Unmarshal([]byte(doc), &b); err != nil || b.Kind != "PodDisruptionBudget" || b.Name != "bellboard-busy" {
-			continue
-		}
-		b.Namespace = h.ns
-		if _, err := h.k.PolicyV1().PodDisruptionBudgets(h.ns).Create(h.t.Context(), &b, metav1.CreateOptions{}); err != nil {
-			h.t.Fatal(err)
-		}
-		return
-	}
-	h.t.Fatal("deploy/install.yaml has no PodDisruptionBudget bellboard-busy")
 }

@@ -17,12 +17,7 @@ func TestControlPlane(t *testing.T) {
 	}
 	began := time.Now()
 	c, err := Start(t.Context(), Options{})
-	if errors.Is(err, ErrNotBuilt) && os.Getenv(Required) != "1" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	Need(t, err)
 	defer func() {
 		pids, dir := c.Pids(), c.opts.Dir
 		if err := c.Stop(); err != nil {

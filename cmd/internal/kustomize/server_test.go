@@ -32,18 +32,7 @@ import (
 // TestOnARealAPIServer: it takes every object of every set-up, and the pods of
 // every Docker mode under just the Pod Security Standard that is said to be enough.
 func TestOnARealAPIServer(t *testing.T) {
-	cluster, err := kube.Start(t.Context(), kube.Options{Dir: t.TempDir()})
-	if errors.Is(err, kube.ErrNotBuilt) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := kube.ForTest(t)
 	k, ctx := cluster.Client(), t.Context()
 	groups, err := restmapper.GetAPIGroupResources(k.Discovery())
 	if err != nil {

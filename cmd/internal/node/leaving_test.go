@@ -11,12 +11,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 
-	"bellboard/deploy"
+	"bellboard/cmd/internal/kube"
 	"bellboard/pool"
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
@@ -198,22 +196,9 @@ func TestDrain(t *testing.T) {
 // budget is install.yaml's PodDisruptionBudget of the agents' namespace.
 func (h *home) budget() {
 	h.t.Helper()
-	install, err := deploy.Files.ReadFile("install.yaml")
-	if err != nil {
+	if _, err := h.k.PolicyV1().PodDisruptionBudgets(h.ns).Create(h.t.Context(), kube.Budget(h.t, h.ns), metav1.CreateOptions{}); err != nil {
 		h.t.Fatal(err)
 	}
-	for doc := range strings.SplitSeq(string(install), "\n---\n") {
-		var b policyv1.PodDisruptionBudget
-		if err := yaml.Unmarshal([]byte(doc), &b); err != nil || b.Kind != "PodDisruptionBudget" || b.Name != "bellboard-busy" {
-			continue
-		}
-		b.Namespace = h.ns
-		if _, err := h.k.PolicyV1().PodDisruptionBudgets(h.ns).Create(h.t.Context(), &b, metav1.CreateOptions{}); err != nil {
-			h.t.Fatal(err)
-		}
-		return
-	}
-	h.t.Fatal("deploy/install.yaml has no PodDisruptionBudget bellboard-busy")
 }
 
 type lockedBuffer struct {

@@ -1,0 +1,56 @@
+package kube
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	policyv1 "k8s.io/api/policy/v1"
+	"sigs.k8s.io/yaml"
+
+	"bellboard/deploy"
+)
+
+// Need fails the test for an error of Start; where the binary has not been built
+// it is skipped, unless it is Required.
+func Need(t testing.TB, err error) {
+	t.Helper()
+	if errors.Is(err, ErrNotBuilt) && os.Getenv(Required) != "1" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ForTest is a control plane that ends with the test.
+func ForTest(t testing.TB) *ControlPlane {
+	t.Helper()
+	c, err := Start(t.Context(), Options{Dir: t.TempDir()})
+	Need(t, err)
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// Budget is install.yaml's PodDisruptionBudget of an agents' namespace.
+func Budget(t testing.TB, namespace string) *policyv1.PodDisruptionBudget {
+	t.Helper()
+	install, err := deploy.Files.ReadFile("install.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for doc := range strings.SplitSeq(string(install), "\n---\n") {
+		var b policyv1.PodDisruptionBudget
+		if err := yaml.Unmarshal([]byte(doc), &b); err == nil && b.Kind == "PodDisruptionBudget" && b.Name == "bellboard-busy" {
+			b.Namespace = namespace
+			return &b
+		}
+	}
+	t.Fatal("deploy/install.yaml has no PodDisruptionBudget bellboard-busy")
+	return nil
+}
