@@ -1,0 +1,91 @@
+package scaler
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// Work is what is known of an agent's builds.
+type Work struct {
+	Pool PoolID
+	// On: it has work, or lost its connection while it had. A build that waits
+	// for its agent to come back is the same build.
+	On bool
+	// Builds is how many it was last seen to run, Why what its pod told last of
+	// its end, should it be near.
+	Builds int
+	Why    string
+}
+
+// work follows who is at work, to count the builds that lost their agent and
+// the second builds of ephemeral ones. Only an agent that is online, idle and
+// named by nobody has finished: one that is away may resume.
+func (d *decider) work(m *member) {
+	was, seen := d.in.Memory.Worked[m.Name]
+	busy := m.Node != nil && !m.Node.Idle
+	is := Work{Pool: m.PoolID, Builds: was.Builds, Why: was.Why}
+	if m.Pod != nil {
+		is.Why = m.Pod.ending()
+	}
+	switch {
+	case m.verdict.Class == Lost || !busy && was.On && (m.verdict.Class == Ended || m.verdict.Class == Stray):
+		if was.On {
+			d.lose(m.Name, is)
+		}
+	case busy:
+		is.On, is.Builds = true, max(1, m.Node.Busy)
+		switch {
+		case !seen:
+			d.firstBuild(m)
+		case !was.On && m.Kind == Ephemeral:
+			d.facts.SecondBuilds[m.PoolID]++
+		}
+	case seen:
+		is.On = was.On && (m.Pinned || !m.online())
+	default:
+		return
+	}
+	d.mem.Worked[m.Name] = is
+}
+
+// vanished finds the builds whose agent is gone without a trace, as Swarm's
+// are: their node goes with their pod.
+func (d *decider) vanished() {
+	for name, was := range d.in.Memory.Worked {
+		if was.On && d.byName[name] == nil {
+			d.lose(name, was)
+		}
+	}
+	slices.SortFunc(d.facts.BuildsLost, func(a, b LostBuilds) int { return strings.Compare(a.Agent, b.Agent) })
+}
+
+func (d *decider) lose(agent string, w Work) {
+	why := cmp.Or(w.Why, "its pod vanished: deleted by force, or with its machine")
+	d.facts.BuildsLost = append(d.facts.BuildsLost, LostBuilds{w.Pool, agent, max(1, w.Builds), why})
+}
+
+// ending is what a pod tells of its end; "": nothing.
+func (p *Pod) ending() string {
+	text := ""
+	switch {
+	case p.Phase == PodSucceeded || p.Phase == PodFailed:
+		text = "its pod ended"
+	case p.DeletingByUs:
+		return "it lost its connection, and did not come back"
+	case p.Deleting && p.Trouble == "":
+		return "its pod was deleted by somebody"
+	case p.Deleting:
+		text = "its pod was deleted"
+	case p.Disrupted:
+		return "its pod was to be deleted by the cluster"
+	default:
+		return ""
+	}
+	for _, more := range []string{p.Trouble, p.TroubleText} {
+		if more != "" {
+			text += ": " + more
+		}
+	}
+	return text
+}
