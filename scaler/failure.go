@@ -147,7 +147,7 @@ func (m *member) stuckText(now time.Time) string {
 	case m.givenUp(now):
 		return fmt.Sprintf("given up after %s: %s", short(now.Sub(m.Pod.Created)), culprit(m.Pod, now))
 	case m.Pod.Scheduled.IsZero():
-		wait = UnscheduledTimeout
+		wait = m.Pod.patience()
 	}
 	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))
 }

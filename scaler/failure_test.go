@@ -286,6 +286,10 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 		{"did not connect in 15m: waits for its volume since 15m (SchedulerError)", func(p *Pair) {
 			p.Pod.Created, p.Pod.Scheduled, p.Pod.Trouble, p.Pod.Failure = ago(15*time.Minute), time.Time{}, "SchedulerError", FailureStorage
 		}},
+		{"did not connect in 5m: waits for its volume since 6m (SchedulerError)", func(p *Pair) {
+			p.Pod.Slot, p.Pod.VolumeTrouble = "web-s-a", true
+			p.Pod.Created, p.Pod.Scheduled, p.Pod.Trouble, p.Pod.Failure = ago(6*time.Minute), time.Time{}, "SchedulerError", FailureStorage
+		}},
 		{"did not connect in 15m: waits for a machine since 15m (Unschedulable)", func(p *Pair) {
 			p.Pod.Created, p.Pod.Scheduled, p.Pod.Trouble = ago(15*time.Minute), time.Time{}, "Unschedulable"
 		}},

@@ -25,6 +25,8 @@ func (d *decider) renew(a *account) {
 			}
 			pods++
 			switch {
+			case m.Kind == Ephemeral && m.verdict.Class == Draining && !m.left:
+				// It goes after its build in any case: nothing of the step.
 			case m.left, m.mark() == Ours, m.Pod.DeletingByUs:
 				leaving++
 			case m.verdict.Do == "" && d.outdated(m) != "" && (m.verdict.Class == Free || m.verdict.Class == Busy && m.Kind == Persistent):

@@ -33,6 +33,14 @@ func TestRenew(t *testing.T) {
 		{"nobody knows from what it was made", pets(settings), func(in *Input) { in.agent("web", Persistent, "a") }, nil},
 		{"a free ephemeral one of other settings", web(settings), func(in *Input) { in.agent("web", Ephemeral, "a", before) }, []string{"web-e-a its settings have changed, leaving"}},
 		{"an ephemeral one at work goes anyway", web(settings), func(in *Input) { in.agent("web", Ephemeral, "a", before, busy, ours) }, nil},
+		{"a free one, while others go after their builds", web(settings), func(in *Input) {
+			in.agent("web", Ephemeral, "a", busy, ours)
+			in.agent("web", Ephemeral, "b", before)
+		}, []string{"web-e-b its settings have changed, leaving"}},
+		{"not while a free one is on its way out", web(settings), func(in *Input) {
+			in.agent("web", Ephemeral, "a", before, ours)
+			in.agent("web", Ephemeral, "b", before)
+		}, nil},
 		{"one at a time, the free one first", pets(settings), func(in *Input) {
 			in.agent("web", Persistent, "a", before, busy)
 			in.agent("web", Persistent, "b", before)

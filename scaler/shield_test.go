@@ -31,6 +31,12 @@ func TestShields(t *testing.T) {
 		{"free for a while, in grace", nil, []func(*Input){protected(true), free(time.Minute), func(in *Input) { in.GraceUntil = noon.Add(1) }}, nil},
 		{"free, and named by a build", nil, []func(*Input){protected(true), free(time.Minute), named}, nil},
 		{"away for a while", seenAs{offline}, []func(*Input){protected(true), free(time.Minute)}, nil},
+		{"held, and nothing runs on it", seenAs{person}, []func(*Input){protected(true)}, []Verb{Unprotect}},
+		{"held at work", seenAs{person, busy}, []func(*Input){protected(true)}, nil},
+		{"held at work, bare", seenAs{person, busy}, []func(*Input){protected(false)}, []Verb{Protect}},
+		{"held and cut", seenAs{person, offline}, []func(*Input){protected(true)}, nil},
+		{"held, and named by a build", seenAs{person}, []func(*Input){protected(true), named}, nil},
+		{"held, in grace", seenAs{person}, []func(*Input){protected(true), func(in *Input) { in.GraceUntil = noon.Add(1) }}, nil},
 		{"its pod is on its way out", seenAs{busy, deleting}, []func(*Input){protected(false)}, nil},
 		{"its pod has ended", seenAs{busy, failed}, []func(*Input){protected(false)}, nil},
 	}
