@@ -33,6 +33,7 @@ type Endpoint = string
 const (
 	Computers Endpoint = "computers"
 	Queue     Endpoint = "queue"
+	Jobs      Endpoint = "jobs"
 	Register  Endpoint = "register"
 	Secret    Endpoint = "secret"
 	Mark      Endpoint = "mark"
@@ -43,7 +44,7 @@ const (
 
 // Endpoints lists every endpoint, for metrics that exist before they are needed.
 func Endpoints() []string {
-	return []string{Computers, Queue, Register, Secret, Mark, Clear, Delete, Launch}
+	return []string{Computers, Queue, Jobs, Register, Secret, Mark, Clear, Delete, Launch}
 }
 
 // The limits of one request, in the clock's time. Reads answer in milliseconds;
@@ -88,9 +89,10 @@ type Client struct {
 	writes *limiter
 	fuse   fuse
 
-	mu    sync.Mutex // guards what earlier ticks knew
-	known memory
-	ahead time.Duration // of Jenkins' clock to ours
+	mu     sync.Mutex // guards what earlier ticks knew
+	known  memory
+	ahead  time.Duration // of Jenkins' clock to ours
+	sawJob time.Time     // when Jenkins last showed that it has a job
 }
 
 // New makes a client. It sends nothing yet.

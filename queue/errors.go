@@ -22,7 +22,7 @@ var (
 	ErrNotJenkins = errors.New("not an answer of Jenkins")
 	// ErrUnavailable: no whole answer, or one that says "not now".
 	ErrUnavailable = errors.New("jenkins is not available")
-	// ErrBlind: the user may see neither the queue's items nor what runs.
+	// ErrBlind: the user may see neither the queue's items nor what runs, nor any job.
 	ErrBlind = errors.New("permission Job/Read (hudson.model.Item.Read) is missing")
 	// ErrPartial: nodes that were there are missing from a list.
 	ErrPartial = errors.New("jenkins' answer is incomplete")

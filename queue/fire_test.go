@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -601,8 +602,8 @@ func TestRightAnswersUnderFire(t *testing.T) {
 	})
 }
 
-// TestBlind: only when no build of ours can be seen, twice, beside an empty
-// queue, is Job/Read missing; each of these alone means something else.
+// TestBlind: only when no build of ours can be seen, twice, beside an empty queue, or
+// no job at all, is Job/Read missing; each of these alone means something else.
 func TestBlind(t *testing.T) {
 	const (
 		hidden, shown, free = `[{"currentExecutable":null,"idle":false}]`, `[{"currentExecutable":{"_class":"b","number":3},"idle":false}]`, `[{"currentExecutable":null,"idle":true}]`
@@ -631,8 +632,12 @@ func TestBlind(t *testing.T) {
 			client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("X-Jenkins", "2.568.1")
 				w.Header().Set("X-Jenkins-Session", "a63ce597")
-				if strings.Contains(r.URL.Path, "/queue/") {
+				switch r.URL.Path {
+				case "/jenkins/queue/api/json":
 					fmt.Fprintf(w, `{"_class":"hudson.model.Queue","items":[%s]}`, c.items)
+					return
+				case "/jenkins/api/json":
+					fmt.Fprint(w, `{"_class":"hudson.model.Hudson","jobs":[{"_class":"x","name":"a"}]}`)
 					return
 				}
 				nodes := c.nodes
@@ -652,4 +657,62 @@ func TestBlind(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSeesJobs: beside an empty queue some job must be seen, once a minute; while
+// something waits, nobody asks.
+func TestSeesJobs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var jobs, items string
+		asked := 0
+		answer := func(r *http.Request) (*http.Response, error) {
+			w := httptest.NewRecorder()
+			w.Header().Set("X-Jenkins", "2.568.1")
+			w.Header().Set("X-Jenkins-Session", "a63ce597")
+			switch r.URL.Path {
+			case "/queue/api/json":
+				fmt.Fprintf(w, `{"_class":"hudson.model.Queue","items":[%s]}`, items)
+			case "/computer/api/json":
+				fmt.Fprint(w, `{"_class":"hudson.model.ComputerSet","computer":[]}`)
+			default:
+				asked++
+				fmt.Fprint(w, jobs)
+			}
+			return w.Result(), nil
+		}
+		client, err := New(Config{
+			URL: "http://jenkins:8080", User: "bell", Instance: "bellboard", Clock: clock.Real(), Transport: roundTrip(answer),
+			Token: func() (string, error) { return "token", nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const (
+			none    = `{"_class":"hudson.model.Hudson","jobs":[]}`
+			one     = `{"_class":"hudson.model.Hudson","jobs":[{"_class":"x","name":"a"}]}`
+			waiting = `{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1795395095524,"why":"?","task":{"_class":"x","url":"job/a/1/"}}`
+		)
+		for _, step := range []struct {
+			name        string
+			after       time.Duration
+			jobs, items string
+			err         error
+			asked       int
+		}{
+			{"nothing seen", 0, none, "", ErrBlind, 1},
+			{"still nothing", time.Second, none, "", ErrBlind, 2},
+			{"something waits", time.Second, none, waiting, nil, 2},
+			{"a job", time.Second, one, "", nil, 3},
+			{"within the minute", 59 * time.Second, none, "", nil, 3},
+			{"after it", time.Second, none, "", ErrBlind, 4},
+			{"no list", time.Second, "{", "", ErrNotJenkins, 5},
+			{"a job again", time.Second, one, "", nil, 6},
+		} {
+			time.Sleep(step.after)
+			jobs, items = step.jobs, step.items
+			if _, err := client.Observe(t.Context()); !errors.Is(err, step.err) || asked != step.asked {
+				t.Errorf("%s: %v after %d questions, want %v after %d", step.name, err, asked, step.err, step.asked)
+			}
+		}
+	})
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,7 +19,9 @@ import (
 // executor's build is asked for only to learn whether it may be seen at all.
 const (
 	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[number]],oneOffExecutors[idle]]"
-	queueTree     = "items[id,inQueueSince,why,blocked,buildable,pending,task[url,labelExpression],actions[parameters[name,value]]]"
+	// The first of the jobs at the top: it is there for who may read one.
+	jobsTree  = "jobs[name]{0,1}"
+	queueTree = "items[id,inQueueSince,why,blocked,buildable,pending,task[url,labelExpression],actions[parameters[name,value]]]"
 )
 
 // The root of each document.
@@ -59,7 +62,7 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 	if err != nil {
 		return scaler.JenkinsView{}, err
 	}
-	if len(v.Items) == 0 && len(unseen) > 0 {
+	if len(v.Items) == 0 {
 		if err := c.seesNothing(ctx, unseen); err != nil {
 			return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w", err)
 		}
@@ -109,9 +112,12 @@ func (c *Client) compareClocks(a *answer) {
 
 // seesNothing tells an empty queue from one whose items the user may not see:
 // Jenkins answers 200 with none to who lacks Job/Read, and hides what its
-// executors build. An executor that has just taken an item shows no build
-// either, for a moment, so the computers are asked once more.
+// executors build, and every job. An executor that has just taken an item shows no
+// build either, for a moment, so the computers are asked once more.
 func (c *Client) seesNothing(ctx context.Context, unseen map[string]bool) error {
+	if len(unseen) == 0 {
+		return c.seesJobs(ctx)
+	}
 	again, err := c.document(ctx, Computers, "/computer", computersTree)
 	if err != nil {
 		return err
@@ -127,6 +133,34 @@ func (c *Client) seesNothing(ctx context.Context, unseen map[string]bool) error 
 			return fmt.Errorf("%w: the queue is empty and no build can be seen on %d busy agents", ErrBlind, len(still))
 		}
 	}
+	return nil
+}
+
+// jobsLast is how long a job that was seen shows that jobs may be.
+const jobsLast = time.Minute
+
+// seesJobs asks, now and then, whether any job can be seen.
+func (c *Client) seesJobs(ctx context.Context) error {
+	c.mu.Lock()
+	last := c.sawJob
+	c.mu.Unlock()
+	if now := c.c.Clock.Now(); !last.IsZero() && now.Sub(last) < jobsLast {
+		return nil
+	}
+	a, err := c.document(ctx, Jobs, "", jobsTree)
+	if err != nil {
+		return err
+	}
+	var root struct{ Jobs []struct{} }
+	if err := json.Unmarshal([]byte(a.body), &root); err != nil {
+		return fmt.Errorf("%w: the list of jobs: %w", ErrNotJenkins, err)
+	}
+	if len(root.Jobs) == 0 {
+		return fmt.Errorf("%w, or Jenkins has no job yet: the queue is empty and no job can be seen", ErrBlind)
+	}
+	c.mu.Lock()
+	c.sawJob = a.answered
+	c.mu.Unlock()
 	return nil
 }
 

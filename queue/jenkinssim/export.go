@@ -573,8 +573,8 @@ func (w *page) root(p *pruner) {
 	w.close()
 }
 
-// jobNames are the jobs and folders at the top, of all builds ever asked for;
-// who may not read jobs sees none.
+// jobNames are the jobs and folders at the top: hello, and those of all builds ever
+// asked for; who may not read jobs sees none.
 func (j *Jenkins) jobNames() []string {
 	if j.denied[permJobRead] {
 		return nil

@@ -167,7 +167,7 @@ type Jenkins struct {
 	left      []leftItem
 	lastID    int64
 	numbers   map[string]int
-	jobs      map[string]string // what is at the top, with its class
+	jobs      map[string]string // what is at the top, with its class: at first one job that is never built
 	loads     loads
 	alive     []*build // started pipelines and builds with an executor, in order of starting
 	kicked    bool
@@ -203,7 +203,7 @@ func New(cfg Config) *Jenkins {
 		pins:    map[string]*item{},
 		whys:    map[whyKey]string{},
 		numbers: map[string]int{},
-		jobs:    map[string]string{},
+		jobs:    map[string]string{"hello": classFreeStyle},
 		loads:   newLoads(cfg.Clock.Now()),
 	}
 	j.newSession()

@@ -235,7 +235,7 @@ func TestPermissions(t *testing.T) {
 			t.Errorf("page to mark a node: %d %s", a.status, a.body)
 		}
 		h.Deny()
-		h.want("jobs", h.get("/api/json?tree=jobs[name]").body, `{"_class":"hudson.model.Hudson","jobs":[{"_class":"hudson.model.FreeStyleProject","name":"j"}]}`)
+		h.want("jobs", h.get("/api/json?tree=jobs[name]").body, `{"_class":"hudson.model.Hudson","jobs":[{"_class":"hudson.model.FreeStyleProject","name":"hello"},{"_class":"hudson.model.FreeStyleProject","name":"j"}]}`)
 		h.Deny(permConnect, permDisconnect)
 		h.want("monitor data without Agent/Connect", h.get("/computer/n1/api/json?tree=monitorData").body, `{"_class":"hudson.slaves.SlaveComputer","monitorData":{}}`)
 		h.Deny(permJobRead)

@@ -116,6 +116,7 @@ func TestFoldersAndPrefix(t *testing.T) {
 		h.want("jobs", h.get("/jenkins/api/json?tree=jobs[name,url]").body, `{"_class":"hudson.model.Hudson","jobs":[`+
 			`{"_class":"`+classWorkflowJob+`","name":"app","url":"http://jenkins:8080/jenkins/job/app/"},`+
 			`{"_class":"`+classMatrix+`","name":"grid","url":"http://jenkins:8080/jenkins/job/grid/"},`+
+			`{"_class":"`+classFreeStyle+`","name":"hello","url":"http://jenkins:8080/jenkins/job/hello/"},`+
 			`{"_class":"`+classFolder+`","name":"team","url":"http://jenkins:8080/jenkins/job/team/"}]}`)
 	})
 }
