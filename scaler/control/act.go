@@ -195,6 +195,8 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 		return l.create(ctx, a)
 	case scaler.PutSecret:
 		return l.putSecret(ctx, *a.Pod)
+	case scaler.Launch:
+		return l.cfg.Jenkins.Launch(ctx, a.Agent)
 	case scaler.Annotate:
 		return l.cfg.Cluster.Annotate(ctx, *a.Pod)
 	case scaler.Protect, scaler.Unprotect:
