@@ -1,10 +1,6 @@
 package deploy
 
 import (
-	"bufio"
-	"bytes"
-	"errors"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -22,40 +18,26 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/kubernetes/scheme"
 
+	"bellboard/deploy/manifest"
 	"bellboard/pool"
 )
 
 // agents are the namespaces of install.yaml in which agents live.
 var agents = []string{"ci", "ci-docker"}
 
-// install decodes install.yaml. An unknown or doubled field is an error: kubectl
-// would only warn of it.
+// install decodes install.yaml, strictly.
 func install(t *testing.T) []runtime.Object {
 	t.Helper()
 	b, err := Files.ReadFile("install.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
-	var out []runtime.Object
-	for r := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(b))); ; {
-		doc, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		o, _, err := decoder.Decode(doc, nil, nil)
-		if err != nil {
-			t.Fatalf("%v\n%s", err, doc)
-		}
-		out = append(out, o)
+	out, err := manifest.Objects(b)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return out
 }
 
 // all are the objects of one type, by namespace and name.

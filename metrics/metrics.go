@@ -62,7 +62,7 @@ var (
 	warmths = []scaler.Warmth{scaler.Warm, scaler.Cold}
 	sources = []scaler.Source{scaler.SourceJenkins, scaler.SourceKubernetes, scaler.SourceBellboard}
 	verbs   = []scaler.Verb{
-		scaler.Register, scaler.Create, scaler.PutSecret, scaler.Annotate, scaler.Protect, scaler.Unprotect, scaler.Mark,
+		scaler.Register, scaler.Create, scaler.PutSecret, scaler.Launch, scaler.Annotate, scaler.Protect, scaler.Unprotect, scaler.Mark,
 		scaler.ClearMark, scaler.Fence, scaler.DeletePod, scaler.DeleteNode,
 		scaler.DeleteSlot, scaler.ResizeSlot,
 	}

@@ -43,8 +43,8 @@ func inbound() map[string]any {
 	return map[string]any{"stapler-class": inbound, "$class": inbound, "webSocket": true}
 }
 
-// Launch has Jenkins call the node's agent now. It returns when Jenkins has begun
-// to. A node that is connected is left alone. ErrGone: no such node.
+// Launch implements control.Jenkins. It returns when Jenkins has begun to call. A
+// node that is connected is left alone.
 func (c *Client) Launch(ctx context.Context, name string) error {
 	err := c.write(ctx, request{
 		endpoint: Launch, path: "/computer/" + url.PathEscape(name) + "/launchSlaveAgent",

@@ -62,6 +62,8 @@ type Memory struct {
 	Worked map[string]Work
 	// Met, by agent: its first sight online has been counted.
 	Met map[string]bool
+	// Called, by agent: when Jenkins was last asked to call it, if it has not come.
+	Called map[string]time.Time
 	// Roomy: since when a pool has an agent's worth of free executors.
 	Roomy map[PoolID]time.Time
 	// Up and Down are the last scaling events of a pool.
@@ -155,6 +157,7 @@ func Decide(in Input) (Plan, Memory, Facts) {
 	d.demand()
 	d.decideTeams()
 	d.shields()
+	d.launches()
 	d.berths()
 	d.tendSlots()
 	d.show()
@@ -495,7 +498,7 @@ func urgency(v Verb) int {
 		return 1
 	case Create, PutSecret:
 		return 2
-	case Annotate, Protect, Unprotect:
+	case Annotate, Protect, Unprotect, Launch:
 		return 3
 	case Register:
 		return 4

@@ -242,7 +242,7 @@ func (m *model) decide(l *life, pod podView, grace, paused bool) verdictOf {
 			case a.Reason == ReasonLost:
 				v.send = sendDeleteLost
 			}
-		case Register, Create, PutSecret, Protect, Unprotect, DeleteSlot, ResizeSlot:
+		case Register, Create, PutSecret, Launch, Protect, Unprotect, DeleteSlot, ResizeSlot:
 		}
 	}
 	return m.spoil(l, pod, v, grace)

@@ -10,6 +10,7 @@ const (
 	Register   Verb = "register"    // Jenkins: a new berth; the loop chooses its name
 	Create     Verb = "create"      // pod, and its Secret when inbound; on a berth, or on a name registered first
 	PutSecret  Verb = "secret"      // repeat the Secret of a coming pod (exists = done)
+	Launch     Verb = "launch"      // Jenkins: call this agent
 	Annotate   Verb = "connected"   // Kubernetes: this pod's node was online once
 	Protect    Verb = "protect"     // Kubernetes: nobody else is to evict this pod
 	Unprotect  Verb = "unprotect"   // Kubernetes: anybody may
@@ -58,6 +59,7 @@ const (
 	ReasonResume      Reason = "resume"      // a build wants its agent back
 	ReasonConnected   Reason = "connected"   // seen online for the first time
 	ReasonRestart     Reason = "restart"     // repeated after a restart of Bellboard
+	ReasonReady       Reason = "ready"       // it runs, and Jenkins is the one to call
 	ReasonSteady      Reason = "steady"      // nothing to do
 	ReasonUnreachable Reason = "unreachable" // hold: Jenkins or the cluster cannot be read
 	ReasonBlocked     Reason = "blocked"     // wanted more, a rule said no
@@ -69,7 +71,7 @@ func Reasons() []Reason {
 	return []Reason{
 		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonLevel, ReasonBerths, ReasonOneBuild, ReasonIdle, ReasonRoom, ReasonRenew, ReasonBuild, ReasonFree,
 		ReasonPaused, ReasonTeamGone, ReasonStuck, ReasonGhost, ReasonLeaving, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder,
-		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonConnected, ReasonRestart, ReasonSteady, ReasonUnreachable, ReasonBlocked,
+		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonConnected, ReasonRestart, ReasonReady, ReasonSteady, ReasonUnreachable, ReasonBlocked,
 		ReasonCache,
 	}
 }

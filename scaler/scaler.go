@@ -54,7 +54,7 @@ type PoolID struct {
 type Pool struct {
 	PoolID
 	Connect Connect
-	// Called: Jenkins calls its agents, which need no secret of their own for that.
+	// Called: Jenkins calls its agents when it is asked to; they need no secret of their own for that.
 	Called bool
 	// Labels are all that an agent of this pool carries: the team's labels, the
 	// kind, and "swarm" where the Swarm plugin adds it; not its own name.

@@ -83,6 +83,10 @@ func (v *validator) action(a *Action) {
 		} else if a.Verb == Unprotect && (node == nil || !node.Idle || v.pinned[a.Agent]) {
 			v.broken(a, "a build needs it")
 		}
+	case Launch:
+		if pod == nil || node == nil || node.Online || node.Fence {
+			v.broken(a, "there is nobody to call")
+		}
 	case Register:
 		if t := v.team(a.Pool.Team); t == nil || t.Pool(a.Pool.Kind) == nil {
 			v.broken(a, "no such pool")

@@ -47,6 +47,7 @@ func anyTeams(t *rapid.T) []Team {
 			tm.Paused = rapid.IntRange(0, 7).Draw(t, "paused") == 0
 			for j := range tm.Pools {
 				tm.Pools[j].Berths = rapid.IntRange(0, 3).Draw(t, "berths")
+				tm.Pools[j].Called = tm.Pools[j].Connect == Inbound && rapid.Bool().Draw(t, "called")
 			}
 		}))
 	}
@@ -61,7 +62,7 @@ func anyHouse(t *rapid.T) Input {
 	in.MaxAgents = rapid.IntRange(0, 20).Draw(t, "global max")
 	in.Memory = Memory{
 		Started: noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "started")),
-		Marked:  map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Failing: map[string]time.Time{}, Free: map[string]time.Time{},
+		Marked:  map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Called: map[string]time.Time{},
 		Worked: map[string]Work{}, Met: map[string]bool{}, Up: map[PoolID]time.Time{}, Down: map[PoolID]time.Time{},
 		Levels: map[string][]Level{}, Waiting: map[int64]Waiting{99: {"t0", noon.Add(-time.Minute)}},
 	}
@@ -135,13 +136,16 @@ func anyAgents(t *rapid.T, in *Input) []string {
 					p.Pod = &Pod{PoolID: id, Name: p.Name, UID: "u", Phase: PodRunning, Connect: Swarm}
 				}
 			}
+			if p.Pod != nil && rapid.Bool().Draw(t, "runs") {
+				p.Pod.Ready = noon
+			}
 		})...)
 		names = append(names, name)
 		ago := func(what string) (time.Time, bool) {
 			d := rapid.SampledFrom([]time.Duration{-1, 0, time.Minute, time.Hour}).Draw(t, what)
 			return in.Jenkins.AskedAt.Add(-d), d >= 0
 		}
-		for _, m := range []map[string]time.Time{in.Memory.Marked, in.Memory.Gone, in.Memory.Away, in.Memory.Lost, in.Memory.Failing, in.Memory.Free} {
+		for _, m := range []map[string]time.Time{in.Memory.Marked, in.Memory.Gone, in.Memory.Away, in.Memory.Lost, in.Memory.Failing, in.Memory.Free, in.Memory.Called} {
 			if at, ok := ago("since"); ok {
 				m[name] = at
 			}
@@ -290,6 +294,7 @@ func apply(in Input, p Plan, mem Memory) Input {
 			in.Cluster.Pods = append(in.Cluster.Pods, made)
 		case PutSecret:
 			in.Secrets[name] = true
+		case Launch: // how its call ends, later answers show
 		case Annotate:
 			pod(name).Connected = true
 		case Protect, Unprotect:

@@ -23,16 +23,35 @@ import (
 	"bellboard/queue/jenkinssim"
 )
 
-// writes is what reached the servers, by which process, in order.
+// writes is what reached the servers, by which process, in order, and how often
+// each asked for the Lease.
 type writes struct {
-	mu  sync.Mutex
-	all []string
+	mu     sync.Mutex
+	all    []string
+	leases map[string]int
 }
 
-func (w *writes) add(who string) {
+func (w *writes) add(who string, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.all = append(w.all, who)
+	switch {
+	case strings.Contains(r.URL.Path, "/leases"):
+		w.leases[who]++
+	case r.Method != http.MethodGet && !strings.Contains(r.URL.Path, "/events"):
+		w.all = append(w.all, who)
+	}
+}
+
+func (w *writes) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.all)
+}
+
+func (w *writes) looked(who string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.leases[who] > 0
 }
 
 // runs is who wrote, in order, each run of one writer once.
@@ -55,9 +74,7 @@ func (w *writes) through(t *testing.T, who, to string) string {
 		t.Fatal(err)
 	}
 	s := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && !strings.Contains(r.URL.Path, "/leases") && !strings.Contains(r.URL.Path, "/events") {
-			w.add(who)
-		}
+		w.add(who, r)
 		proxy.ServeHTTP(rw, r)
 	})}
 	go func() { _ = s.Serve(l) }() // ends with Close
@@ -73,7 +90,7 @@ func TestStoppedLeader(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	var seen writes
+	seen := writes{leases: map[string]int{}}
 	a := process(t, h, environ, binary, "a", &seen)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -85,7 +102,7 @@ func TestStoppedLeader(t *testing.T) {
 	}()
 	eventually(t, 20*time.Second, "a writes", func() bool { return slices.Equal(seen.runs(), []string{"a"}) })
 	b := process(t, h, environ, binary, "b", &seen)
-	time.Sleep(3 * time.Second)
+	eventually(t, 20*time.Second, "b looks at the Lease", func() bool { return seen.looked("b") })
 	send(t, a, syscall.SIGSTOP)
 	stopped := time.Now()
 	eventually(t, 40*time.Second, "b takes over", func() bool { return slices.Contains(seen.runs(), "b") })
@@ -94,7 +111,8 @@ func TestStoppedLeader(t *testing.T) {
 	if err := a.Wait(); err == nil {
 		t.Error("a ended well, want it to say that its Lease is lost")
 	}
-	time.Sleep(5 * time.Second)
+	soFar := seen.count()
+	eventually(t, 20*time.Second, "b goes on", func() bool { return seen.count() >= soFar+3 })
 	if got, want := seen.runs(), []string{"a", "b"}; !slices.Equal(got, want) {
 		t.Errorf("writers, in order: %v, want %v", got, want)
 	}

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,11 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"bellboard/cmd/internal/house"
+	"bellboard/deploy/manifest"
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
@@ -149,23 +144,15 @@ func TestPlanYAML(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Fatalf("bellboard plan -o yaml = %d, saying %q; want 0", code, stderr)
 	}
-	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	objects, err := manifest.Objects([]byte(stdout))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var got []string
-	for r := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(stdout))); ; {
-		doc, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		o, kind, err := decoder.Decode(doc, nil, nil)
-		if err != nil {
-			t.Fatalf("%v\n%s", err, doc)
-		}
-		m := o.(metav1.Object)
-		got = append(got, kind.Kind+" "+m.GetName())
-		if kind.Kind == "Pod" && m.GetLabels()["cost-centre"] != "42" {
+	for _, o := range objects {
+		m, kind := o.(metav1.Object), o.GetObjectKind().GroupVersionKind().Kind
+		got = append(got, kind+" "+m.GetName())
+		if kind == "Pod" && m.GetLabels()["cost-centre"] != "42" {
 			t.Errorf("%s is not made of its template", m.GetName())
 		}
 	}

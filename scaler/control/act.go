@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -43,25 +44,11 @@ func (n *names) seen(j scaler.JenkinsView, c scaler.ClusterView) {
 	for i := range c.Pods {
 		there[c.Pods[i].Name] = true
 	}
-	for name := range n.berths {
-		if !there[name] {
-			delete(n.berths, name)
-		}
+	for _, m := range []map[string]bool{n.berths, n.secrets} {
+		maps.DeleteFunc(m, func(name string, _ bool) bool { return !there[name] })
 	}
-	for name := range n.secrets {
-		if !there[name] {
-			delete(n.secrets, name)
-		}
-	}
-	for name := range n.heard {
-		if !there[name] {
-			delete(n.heard, name)
-		}
-	}
-	for name := range n.words {
-		if !there[name] {
-			delete(n.words, name)
-		}
+	for _, m := range []map[string]string{n.heard, n.words} {
+		maps.DeleteFunc(m, func(name, _ string) bool { return !there[name] })
 	}
 }
 
@@ -195,6 +182,8 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 		return l.create(ctx, a)
 	case scaler.PutSecret:
 		return l.putSecret(ctx, *a.Pod)
+	case scaler.Launch:
+		return l.cfg.Jenkins.Launch(ctx, a.Agent)
 	case scaler.Annotate:
 		return l.cfg.Cluster.Annotate(ctx, *a.Pod)
 	case scaler.Protect, scaler.Unprotect:

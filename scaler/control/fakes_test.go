@@ -118,6 +118,12 @@ func (h jenkins) Secret(_ context.Context, name string) (string, error) {
 	return "secret of " + name, nil
 }
 
+func (h jenkins) Launch(_ context.Context, name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.call("launch", name)
+}
+
 func (h jenkins) Mark(_ context.Context, name, text string, deadline time.Time) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

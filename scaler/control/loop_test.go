@@ -563,6 +563,46 @@ func TestAgentsThatJenkinsCalls(t *testing.T) {
 	})
 }
 
+// TestLaunch: Jenkins is asked to call an agent until it comes, whether it said that
+// it would or not; never in a hold, nor by a reader.
+func TestLaunch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		called := func(c *Config) { c.Teams[0].Pools[0].Berths, c.Teams[0].Pools[0].Called = 0, true }
+		l := h.loop(called)
+		h.agent("web-e-a", func(p *scaler.Pod, n *scaler.Node) { p.Connected, p.Ready, n.Online = false, time.Now(), false })
+		tick := func(when string, want ...string) {
+			t.Helper()
+			got := outcomes(l.Tick(t.Context()))
+			got = slices.DeleteFunc(got, func(o string) bool { return strings.HasPrefix(o, "register") })
+			if !slices.Equal(got, want) {
+				t.Errorf("Tick(%s) = %q, want %q", when, got, want)
+			}
+		}
+		tick("it waits", "launch ready done")
+		h.fail["launch"] = errors.New("no answer")
+		time.Sleep(scaler.Relaunch)
+		tick("Jenkins does not answer", "launch ready failed")
+		h.fail["launch"] = fmt.Errorf("404: %w", ErrGone)
+		time.Sleep(scaler.Relaunch)
+		tick("its node has just gone", "launch ready changed")
+		time.Sleep(scaler.Relaunch)
+		h.fail = map[string]error{"observe cluster": errors.New("watch broken")}
+		tick("the cluster cannot be seen")
+		h.fail, h.age = nil, 11*time.Second
+		tick("Jenkins' answers are old")
+		h.age = 0
+		tick("seeing again", "launch ready done")
+		if n := h.wrote("launch"); n != 4 {
+			t.Errorf("Jenkins was asked %d times, want 4: %q", n, h.calls)
+		}
+		l = h.loop(called, func(c *Config) { c.DryRun = true })
+		if tick("a reader", "launch ready skipped"); h.wrote("launch") != 4 {
+			t.Errorf("a reader writes %q", h.calls)
+		}
+	})
+}
+
 // TestDrain makes every agent go, and makes none.
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

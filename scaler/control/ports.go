@@ -39,6 +39,9 @@ type Jenkins interface {
 	Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error
 	// Secret reads the secret with which an agent of that name connects. ErrGone: no such node.
 	Secret(ctx context.Context, name string) (string, error)
+	// Launch has Jenkins call the node's agent, and does not wait for it to come.
+	// ErrGone: no such node.
+	Launch(ctx context.Context, name string) error
 	// Mark sets the node's temporary-offline text. deadline is on the loop's
 	// clock and is checked just before sending. ErrGone: no such node.
 	Mark(ctx context.Context, name, text string, deadline time.Time) error

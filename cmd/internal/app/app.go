@@ -121,8 +121,6 @@ type core struct {
 	loop   *control.Loop
 	tell   func() // begins to send events; nil: it only looks
 	events *events
-	launch *launcher         // nil: it only looks, or every agent calls Jenkins
-	call   func(scaler.Tick) // set while it works, if launch is
 }
 
 func (d *Daemon) core(reader bool) (*core, error) {
@@ -157,10 +155,6 @@ func (d *Daemon) core(reader bool) (*core, error) {
 		j, c = p.Wrap(j, c)
 	}
 	made := &core{pool: pods}
-	if ssh := s.SSH(); len(ssh) > 0 && !s.DryRun && !reader {
-		called := func(id scaler.PoolID) bool { _, ok := ssh[id]; return ok }
-		made.launch = &launcher{jenkins: jenkins, pods: pods, called: called, clock: p.Clock, log: p.Log.Named("launch")}
-	}
 	cfg := control.Config{
 		Jenkins: j, Cluster: c, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
 		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: s.DryRun || reader, Unsafe: p.Unsafe,
@@ -172,9 +166,6 @@ func (d *Daemon) core(reader bool) (*core, error) {
 			d.metrics.Observe(t)
 			if made.events != nil {
 				made.events.observe(t)
-			}
-			if made.call != nil {
-				made.call(t)
 			}
 			if p.Record != nil {
 				p.Record(t)
@@ -246,10 +237,6 @@ func (d *Daemon) work(ctx context.Context, role string, reader bool) error {
 	if c.tell != nil {
 		c.tell()
 		defer c.events.stop()
-	}
-	if c.launch != nil {
-		c.call = func(t scaler.Tick) { c.launch.observe(ctx, t) }
-		defer c.launch.running.Wait()
 	}
 	return c.loop.Run(ctx)
 }

@@ -1,10 +1,6 @@
 package config
 
 import (
-	"bufio"
-	"bytes"
-	"errors"
-	"io"
 	"strings"
 	"testing"
 
@@ -12,10 +8,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"bellboard/deploy"
+	"bellboard/deploy/manifest"
 )
 
 // TestInstall loads the settings of deploy/install.yaml as they are applied, and
@@ -25,20 +20,13 @@ func TestInstall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	objects, err := manifest.Objects(b)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var environ []string
 	enforced, granted, guarded := map[string]string{}, map[string]bool{}, map[string]bool{}
-	for r := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(b))); ; {
-		doc, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		o, _, err := scheme.Codecs.UniversalDeserializer().Decode(doc, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, o := range objects {
 		switch o := o.(type) {
 		case *corev1.Namespace:
 			enforced[o.Name] = o.Labels["pod-security.kubernetes.io/enforce"]

@@ -4,13 +4,12 @@ package e2e
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"sigs.k8s.io/yaml"
 
 	"bellboard/deploy"
+	"bellboard/deploy/manifest"
 )
 
 // rights are Bellboard's own in deploy/install.yaml: what its two Roles grant,
@@ -27,12 +26,12 @@ func role(t *testing.T, name string) []rbacv1.PolicyRule {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for doc := range strings.SplitSeq(string(install), "\n---\n") {
-		var role rbacv1.Role
-		if err := yaml.Unmarshal([]byte(doc), &role); err != nil {
-			t.Fatal(err)
-		}
-		if role.Kind == "Role" && role.Name == name {
+	objects, err := manifest.Objects(install)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		if role, ok := o.(*rbacv1.Role); ok && role.Name == name {
 			return role.Rules
 		}
 	}

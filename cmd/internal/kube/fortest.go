@@ -3,13 +3,12 @@ package kube
 import (
 	"errors"
 	"os"
-	"strings"
 	"testing"
 
 	policyv1 "k8s.io/api/policy/v1"
-	"sigs.k8s.io/yaml"
 
 	"bellboard/deploy"
+	"bellboard/deploy/manifest"
 )
 
 // Need fails the test for an error of Start; where the binary has not been built
@@ -44,11 +43,14 @@ func Budget(t testing.TB, namespace string) *policyv1.PodDisruptionBudget {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for doc := range strings.SplitSeq(string(install), "\n---\n") {
-		var b policyv1.PodDisruptionBudget
-		if err := yaml.Unmarshal([]byte(doc), &b); err == nil && b.Kind == "PodDisruptionBudget" && b.Name == "bellboard-busy" {
+	objects, err := manifest.Objects(install)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		if b, ok := o.(*policyv1.PodDisruptionBudget); ok && b.Name == "bellboard-busy" {
 			b.Namespace = namespace
-			return &b
+			return b
 		}
 	}
 	t.Fatal("deploy/install.yaml has no PodDisruptionBudget bellboard-busy")

@@ -1,11 +1,8 @@
 package kustomize
 
 import (
-	"bufio"
 	"bytes"
-	"errors"
 	"flag"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -22,12 +19,10 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"bellboard/cmd/internal/config"
 	"bellboard/deploy"
+	"bellboard/deploy/manifest"
 	"bellboard/pool"
 	"bellboard/scaler"
 )
@@ -249,23 +244,12 @@ func mirrored(t *testing.T, objects []runtime.Object, address string) {
 	}
 }
 
-// decoded reads objects; an unknown or doubled field is an error.
+// decoded reads objects, strictly.
 func decoded(t *testing.T, text []byte) []runtime.Object {
 	t.Helper()
-	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
-	var out []runtime.Object
-	for r := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text))); ; {
-		doc, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		o, _, err := decoder.Decode(doc, nil, nil)
-		if err != nil {
-			t.Fatalf("%v\n%s", err, doc)
-		}
-		out = append(out, o)
+	out, err := manifest.Objects(text)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return out
 }
