@@ -19,8 +19,8 @@ func cleanupCommand(environ []string) *cobra.Command {
 		Use:   "cleanup --dry-run | --yes",
 		Short: "Drain and remove all that this instance owns, in Jenkins and in Kubernetes",
 		Long: "Takes the Lease, so that a running Bellboard stops acting, lets running builds end, and removes every pod, Secret,\n" +
-			"cache slot (volume claim) and node of this instance. In a cluster run it where the daemon runs:\n" +
-			"  kubectl -n bellboard exec deploy/bellboard -- /bellboard cleanup --yes\n" +
+			"cache slot (volume claim) and node of this instance. In a cluster put it in the daemon's place:\n" +
+			"  kubectl -n bellboard patch deployment bellboard --patch-file deploy/cleanup.yaml\n" +
 			"Then uninstall Bellboard, which would otherwise begin anew.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -70,7 +70,8 @@ func newLog(level string) (*zap.Logger, error) {
 	}
 	cfg := zap.NewProductionConfig()
 	cfg.Level = zap.NewAtomicLevelAt(at)
-	cfg.Sampling = nil // every decision is a line
+	cfg.Sampling = nil           // every decision is a line
+	cfg.DisableStacktrace = true // what client-go calls an error is the cluster's state, such as a lost race for the Lease
 	cfg.EncoderConfig.TimeKey = "time"
 	cfg.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
 	log, err := cfg.Build()

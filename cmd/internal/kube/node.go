@@ -49,7 +49,7 @@ type Node struct {
 	Dir string
 
 	binary     string
-	kubeconfig string // what kubectl reaches the cluster with
+	env        []string // of a person before the cluster
 	containerd *process
 	kubelet    *process
 }
@@ -76,7 +76,7 @@ func (c *ControlPlane) StartNode(ctx context.Context, name, pause string) (n *No
 			n.Stop()
 		}
 	}()
-	if n.kubeconfig, err = c.Kubeconfig("kubectl", c.admin); err != nil {
+	if err = n.furnish(c); err != nil {
 		return nil, err
 	}
 	user := "node-" + name
@@ -147,12 +147,30 @@ func (n *Node) Import(ctx context.Context, archive io.Reader) error {
 	return nil
 }
 
-// Kubectl is a command of kubectl's that is about machines, cordon, uncordon or
-// drain, ready to run as the cluster's administrator.
-func (n *Node) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, n.binary, args...) //nolint:gosec // the binary that deploy/kube/build made
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+n.kubeconfig)
+// Command is a program that finds kubectl, ready to run as the cluster's
+// administrator.
+func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // the test's own arguments
+	cmd.Env = append(os.Environ(), n.env...)
 	return cmd
+}
+
+// Kubectl is kubectl itself, whole, of the cluster's own version.
+func (n *Node) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
+	return n.Command(ctx, n.path("bin", "kubectl"), args...)
+}
+
+// furnish makes what a person has: kubectl, its configuration, and a home.
+func (n *Node) furnish(c *ControlPlane) error {
+	config, err := c.Kubeconfig("kubectl", c.admin)
+	if err != nil {
+		return err
+	}
+	n.env = []string{"PATH=" + n.path("bin") + ":" + os.Getenv("PATH"), "KUBECONFIG=" + config, "HOME=" + n.Dir}
+	if err := os.MkdirAll(n.path("bin"), 0o700); err != nil {
+		return err
+	}
+	return os.Symlink(n.binary, n.path("bin", "kubectl"))
 }
 
 // Stop ends the kubelet and containerd. What they started ends with the sandbox.

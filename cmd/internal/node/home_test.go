@@ -57,14 +57,20 @@ type build struct {
 	ended  chan report
 }
 
+// bare is a home with nothing in it yet.
+func bare(t *testing.T, namespace string) *home {
+	t.Helper()
+	return &home{
+		t: t, node: machine(t), k: cluster.Client(), ns: namespace,
+		running: map[int]*build{}, hellos: map[string]hello{}, cuts: map[string]time.Time{},
+	}
+}
+
 // newHome makes a namespace of that name, and agents for the label "any" with
 // the settings.
 func newHome(t *testing.T, name string, settings ...string) *home {
 	t.Helper()
-	h := &home{
-		t: t, node: machine(t), k: cluster.Client(), ns: name,
-		running: map[int]*build{}, hellos: map[string]hello{}, cuts: map[string]time.Time{},
-	}
+	h := bare(t, name)
 	if _, err := h.k.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -72,19 +78,7 @@ func newHome(t *testing.T, name string, settings ...string) *home {
 		_, err := h.k.CoreV1().ServiceAccounts(name).Get(t.Context(), "default", metav1.GetOptions{})
 		return err == nil
 	})
-	h.jenkins = jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Seed: 1, Hook: name})
-	t.Cleanup(h.jenkins.Close)
-	l, err := net.Listen("tcp", h.node.Address+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/", h.jenkins)
-	mux.HandleFunc(agentPath, h.connect)
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = s.Serve(l) }() // ends with Close, and has nothing to say then
-	t.Cleanup(func() { _ = s.Close() })
-	h.url = "http://" + l.Addr().String()
+	h.open(h.node.Address+":0", jenkinssim.Config{Hook: name})
 	h.env = append([]string{
 		"BELLBOARD_JENKINS_URL=" + h.url, "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=simulated",
 		"BELLBOARD_NAMESPACE=" + name, "BELLBOARD_INSTANCE=" + name, "BELLBOARD_POLL_INTERVAL=200ms", "BELLBOARD_JENKINS_RESTART_GRACE=3s",
@@ -92,6 +86,25 @@ func newHome(t *testing.T, name string, settings ...string) *home {
 		"BELLBOARD_TEAM_TEAM_IMAGE=" + agentImage, "BELLBOARD_TEAM_TEAM_CPU=100m", "BELLBOARD_TEAM_TEAM_MEMORY=512Mi",
 	}, settings...)
 	return h
+}
+
+// open starts the simulated Jenkins on an address, in real time.
+func (h *home) open(address string, c jenkinssim.Config) {
+	h.t.Helper()
+	c.Clock, c.Seed = clock.Real(), 1
+	h.jenkins = jenkinssim.New(c)
+	h.t.Cleanup(h.jenkins.Close)
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", h.jenkins)
+	mux.HandleFunc(agentPath, h.connect)
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = s.Serve(l) }() // ends with Close, and has nothing to say then
+	h.t.Cleanup(func() { _ = s.Close() })
+	h.url = "http://" + l.Addr().String()
 }
 
 // start begins a Bellboard with these settings, too. It ends with stop or the test.
@@ -211,10 +224,11 @@ func (h *home) gone(limit time.Duration, name string) {
 // begin submits a build that runs the script on its agent, and is over in
 // Jenkins after some time that the script should not need.
 func (h *home) begin(takes time.Duration, script string) *build {
-	b := &build{
-		job: jenkinssim.Job{Name: "job", Label: "any", Duration: takes}, script: script,
-		began: make(chan string, 1), ended: make(chan report, 1),
-	}
+	return h.submit(jenkinssim.Job{Name: "job", Label: "any", Duration: takes}, script)
+}
+
+func (h *home) submit(job jenkinssim.Job, script string) *build {
+	b := &build{job: job, script: script, began: make(chan string, 1), ended: make(chan report, 1)}
 	h.mu.Lock()
 	h.waiting = append(h.waiting, b)
 	h.mu.Unlock()

@@ -82,9 +82,11 @@ func startMachine(t *testing.T) (err error) {
 	}
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	docker := imageConfig{Entrypoint: []string{"dockerd-entrypoint.sh"}, Env: env}
+	inbound := imageConfig{Entrypoint: []string{agentName}, Env: append(env, "HOME=/home/jenkins"), User: "1000"}
 	images := map[string]imageConfig{
-		pauseImage: {Entrypoint: []string{"sleep", "infinity"}, Env: env},
-		agentImage: {Entrypoint: []string{agentName}, Env: append(env, "HOME=/home/jenkins"), User: "1000"},
+		pauseImage:                       {Entrypoint: []string{"sleep", "infinity"}, Env: env},
+		agentImage:                       inbound,
+		"docker.io/" + pool.DefaultImage: inbound,
 		"docker.io/library/" + pool.DefaultDindImage:      docker,
 		"docker.io/library/" + pool.DefaultDockerCLIImage: docker,
 	}
