@@ -12,7 +12,7 @@ const (
 	startsKnown = 8
 	// overdueFloor is the least that an agent is waited for like any other.
 	overdueFloor = 30 * time.Second
-	// lateShare: of a pool one agent in so many that have come may be late at once.
+	// lateShare: for so many agents of a pool that have come, one may be late at once.
 	lateShare = 4
 )
 
@@ -52,9 +52,10 @@ func (s *Startup) overtook(p *Pod, now time.Time) bool {
 
 // lookForLate finds the agents that are late: overdue, and overtaken by another
 // of their pool. No build is to wait for them, so they are no supply; nothing else
-// follows from it, and one that comes after all is one more that is free. At most
-// one for every few that have come are late, so that no odd way of learning
-// makes a fleet much larger.
+// follows from it, and one that comes after all is one more that is free. There
+// are never many, so that no odd way of learning doubles a fleet; and of those that
+// wait for a machine there is one, since another would wait for one as well. Who
+// has come lives, or did so within START_TIMEOUT: so long who hangs is there.
 func (d *decider) lookForLate() {
 	for id := range d.pools {
 		after, came := d.overdueAfter(id), 0
@@ -74,10 +75,26 @@ func (d *decider) lookForLate() {
 		slices.SortFunc(late, func(a, b *member) int {
 			return cmp.Or(a.Pod.Created.Compare(b.Pod.Created), strings.Compare(a.Name, b.Name))
 		})
-		for _, m := range late[:min(len(late), max(1, came/lateShare))] {
-			m.late, m.verdict.Capacity = true, 0
+		came = max(came, d.cameWithin(id))
+		may := map[bool]int{false: max(1, came/lateShare), true: 1} // by whether it waits for a machine
+		for _, m := range late {
+			if waits := m.Pod.Scheduled.IsZero(); may[waits] > 0 {
+				may[waits]--
+				m.late, m.verdict.Capacity = true, 0
+			}
 		}
 	}
+}
+
+// cameWithin is how many of the pool's last start-ups are no older than START_TIMEOUT.
+func (d *decider) cameWithin(id PoolID) int {
+	n, last := 0, d.mem.Starts[id].Last
+	for i := range last {
+		if d.in.Now.Sub(last[i].Created) < d.pools[id].StartTimeout {
+			n++
+		}
+	}
+	return n
 }
 
 func (d *decider) overtaken(p *Pod) bool {

@@ -166,13 +166,13 @@ func TestLate(t *testing.T) {
 	}
 }
 
-// TestLateShare: one in four of those that have come may be late at once, one at
-// least; those that were made first.
+// TestLateShare: one for every four that have come may be late at once, one at
+// least, and one that waits for a machine; those that were made first.
 func TestLateShare(t *testing.T) {
 	e := PoolID{"web", Ephemeral}
-	for have, want := range map[int]int{0: 1, 7: 1, 8: 2, 15: 3, 40: 9} {
+	for have, want := range map[int]int{0: 1, 6: 1, 7: 2, 17: 4, 40: 9} { // beside the one that has come and gone
 		in := newHouse(web(func(t *Team) { t.MaxAgents = 100 }))
-		in.wait(9, "linux", time.Minute)
+		in.wait(11, "linux", time.Minute)
 		met := func(p *Pair) {
 			p.Pod.Connected, p.Pod.Created, p.Pod.Scheduled = false, noon.Add(-14*time.Second), noon.Add(-13*time.Second)
 		}
@@ -181,11 +181,16 @@ func TestLateShare(t *testing.T) {
 		for i := range 9 {
 			in.agent("web", Ephemeral, fmt.Sprint("s", i), made(time.Duration(90+i)*time.Second, time.Minute))
 		}
+		in.agents(2, "web", Ephemeral, "w", made(85*time.Second, 0))
 		in.knows(e, 8, 14*time.Second)
 		in.overtakes(e, 40*time.Second, 40*time.Second, 14*time.Second)
 		plan, _, _ := Decide(in)
 		got := lates(plan)
-		if len(got) != want || plan.Decisions[0].Late != want || plan.Decisions[0].Coming != 9-want || plan.Decisions[0].Up[Ephemeral] != want {
+		if !slices.Contains(got, "web-e-waa") || slices.Contains(got, "web-e-wab") {
+			t.Errorf("late are %v, want one of those that wait for a machine", got)
+		}
+		got = slices.DeleteFunc(got, func(name string) bool { return name == "web-e-waa" })
+		if len(got) != want || plan.Decisions[0].Late != want+1 || plan.Decisions[0].Coming != 10-want || plan.Decisions[0].Up[Ephemeral] != want+1 {
 			t.Errorf("beside %d that have come %v are late, decided %+v; want %d, and as many made", have, got, plan.Decisions[0], want)
 		}
 		for i, name := range got {
@@ -193,6 +198,27 @@ func TestLateShare(t *testing.T) {
 				t.Errorf("the late ones are %v, want those made first", got)
 			}
 		}
+	}
+}
+
+// TestLateShareOfThoseGone: agents that came a short while ago say as much when
+// their builds are over.
+func TestLateShareOfThoseGone(t *testing.T) {
+	e := PoolID{"web", Ephemeral}
+	in := newHouse(web())
+	in.wait(9, "linux", time.Minute)
+	in.agents(9, "web", Ephemeral, "s", made(299*time.Second, 299*time.Second))
+	in.knows(e, 20, time.Second)
+	in.overtakes(e, 300*time.Second, 250*time.Second, 60*time.Second)
+	for range 11 {
+		in.overtakes(e, 299*time.Second, 250*time.Second, 60*time.Second)
+	}
+	if plan, _, _ := Decide(in); len(lates(plan)) != 2 {
+		t.Errorf("after 11 that came within START_TIMEOUT late are %v; want two", lates(plan))
+	}
+	in.overtakes(e, 298*time.Second, 250*time.Second, 60*time.Second)
+	if plan, _, _ := Decide(in); len(lates(plan)) != 3 {
+		t.Errorf("after 12 that came within START_TIMEOUT late are %v; want three", lates(plan))
 	}
 }
 
@@ -275,8 +301,9 @@ func TestProbesAreFew(t *testing.T) {
 func TestLateChangesNothingElse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := anyHouse(t)
-		plan, _, _ := Decide(in)
-		late, ever, have := map[string]bool{}, map[PoolID]int{}, map[PoolID]int{}
+		plan, mem, _ := Decide(in)
+		late, waits := map[string]bool{}, map[PoolID]int{} // waits: for a machine
+		ever, have := map[PoolID]int{}, map[PoolID]int{}
 		for _, a := range plan.Agents {
 			if a.Late {
 				late[a.Name] = true
@@ -292,10 +319,19 @@ func TestLateChangesNothingElse(t *testing.T) {
 			if (p.Connected || online) && p.Phase != PodSucceeded && p.Phase != PodFailed {
 				have[p.PoolID]++
 			}
+			if late[p.Name] && p.Scheduled.IsZero() {
+				waits[p.PoolID]++
+			}
 		}
 		for id, n := range ever {
-			if n > max(1, have[id]/4) {
-				t.Fatalf("%d of %v are late beside %d that have come, in\n%s", n, id, have[id], dump(in))
+			gone := 0
+			for _, s := range mem.Starts[id].Last {
+				if in.Now.Sub(s.Created) < 5*time.Minute {
+					gone++
+				}
+			}
+			if w := waits[id]; w > 1 || n-w > max(1, max(have[id], gone)/4) {
+				t.Fatalf("%d of %v are late, %d of them without a machine, beside %d that have come, in\n%s", n, id, w, have[id], dump(in))
 			}
 			if in.Memory.Starts[id].Usual.Count < 8 || in.Now.Before(in.GraceUntil) {
 				t.Fatalf("some of %v are late, in grace or without anything known, in\n%s", id, dump(in))
