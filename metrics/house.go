@@ -15,7 +15,7 @@ import (
 type house struct {
 	teams []scaler.Team
 
-	agents, slots, alive, waiting, unresolved, nobodys, oldest, desired, most, hold, age, lastTick *prometheus.Desc
+	agents, late, slots, alive, waiting, unresolved, nobodys, oldest, desired, most, hold, age, lastTick *prometheus.Desc
 
 	mu   sync.Mutex
 	last scaler.Tick                     // the last tick, a hold too; zero: none yet
@@ -34,6 +34,7 @@ func newHouse(teams []scaler.Team) *house {
 		ages:  map[scaler.Source]time.Duration{},
 
 		agents:     desc("bellboard_agents", "Agents and registered names by what they are, in the last tick that could see.", "team", "kind", "class"),
+		late:       desc("bellboard_agents_late", "Agents on the way for far longer than those of their pool that got a machine after them and have come; no build waits for them.", "team", "kind"),
 		slots:      desc("bellboard_cache_slots", "Cache slots (volume claims) by what they are: free, used by an agent, aside for a while since an agent did not start on it, or going.", "team", "state"),
 		alive:      desc("bellboard_agents_alive", "Agents of the team whose pods live, draining and held ones too: what MAX_AGENTS limits.", "team"),
 		waiting:    desc("bellboard_queue_items", "Builds that wait for an agent of the team.", "team"),
@@ -68,7 +69,7 @@ func (h *house) observe(t scaler.Tick) {
 
 // Describe implements prometheus.Collector.
 func (h *house) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{h.agents, h.slots, h.alive, h.waiting, h.unresolved, h.nobodys, h.oldest, h.desired, h.most, h.hold, h.age, h.lastTick} {
+	for _, d := range []*prometheus.Desc{h.agents, h.late, h.slots, h.alive, h.waiting, h.unresolved, h.nobodys, h.oldest, h.desired, h.most, h.hold, h.age, h.lastTick} {
 		ch <- d
 	}
 }
@@ -114,7 +115,7 @@ func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p 
 		scaler.PoolID
 		class scaler.Class
 	}
-	agents := map[cell]int{}
+	agents, late := map[cell]int{}, map[scaler.PoolID]int{}
 	type place struct {
 		team  string
 		state scaler.SlotState
@@ -133,6 +134,7 @@ func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p 
 			slots[place{h.teams[i].Name, s}] = 0
 		}
 		for _, k := range kinds {
+			late[scaler.PoolID{Team: h.teams[i].Name, Kind: k}] = 0
 			for _, c := range scaler.Classes() {
 				agents[cell{scaler.PoolID{Team: h.teams[i].Name, Kind: k}, c}] = 0
 			}
@@ -144,6 +146,9 @@ func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p 
 			c.Team = noTeam
 		}
 		agents[c]++
+		if p.Agents[i].Late {
+			late[c.PoolID]++
+		}
 	}
 	for i := range p.Slots {
 		s := place{p.Slots[i].Team, p.Slots[i].State}
@@ -151,6 +156,9 @@ func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p 
 			s.team = noTeam
 		}
 		slots[s]++
+	}
+	for p, n := range late {
+		gauge(h.late, float64(n), p.Team, string(p.Kind))
 	}
 	for s, n := range slots {
 		gauge(h.slots, float64(n), s.team, string(s.state))

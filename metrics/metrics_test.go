@@ -39,7 +39,7 @@ func rich() scaler.Tick {
 				Team: "team-0", Waiting: 5, Oldest: 12 * time.Second, Alive: 9, Want: 11, Reason: scaler.ReasonDemand,
 				Steps: []scaler.Step{{Rule: scaler.RuleMaxAgents, From: 11, To: 10}, {Rule: scaler.RuleMinIdle, From: 0, To: 1}},
 			}},
-			Agents: []scaler.Agent{{Name: "x", PoolID: e, Class: scaler.Busy}, {Name: "y", PoolID: e, Class: scaler.Busy}, {Name: "z", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, Class: scaler.Draining}},
+			Agents: []scaler.Agent{{Name: "x", PoolID: e, Class: scaler.Busy}, {Name: "y", PoolID: e, Class: scaler.Busy}, {Name: "l", PoolID: e, Class: scaler.Coming, Late: true}, {Name: "z", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, Class: scaler.Draining}},
 			Slots: []scaler.SlotSeen{
 				{PoolID: p, State: scaler.SlotFree},
 				{PoolID: p, State: scaler.SlotFree},

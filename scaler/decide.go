@@ -38,6 +38,8 @@ type Sabotage struct {
 	MarkAndGo   bool // mark and remove on the same answers
 	// IgnoreHolders: a cache slot is chosen whether or not a pod has it.
 	IgnoreHolders bool
+	// WaitForLate: an agent that is late is waited for like any other, a probe too.
+	WaitForLate bool
 }
 
 // Memory is what one tick leaves to the next. Its loss costs time (a drain
@@ -100,6 +102,7 @@ type member struct {
 	pool    *Pool // nil: no such team, or no such kind in its mode
 	team    *Team
 	left    bool // taken as a berth, or marked by the policy in this plan
+	late    bool // on its way, and no build is to wait for it
 }
 
 // labels are what an agent carries: what its node has (an agent that is older
@@ -154,6 +157,7 @@ func Decide(in Input) (Plan, Memory, Facts) {
 	d.lookAtSlots()
 	d.tableActions()
 	d.expelAll()
+	d.lookForLate()
 	d.demand()
 	d.decideTeams()
 	d.shields()
@@ -469,6 +473,9 @@ func (d *decider) show() {
 		}
 		if m.Pod != nil && m.Pod.Trouble != "" {
 			a.Text = m.Pod.Trouble + ": " + m.Pod.TroubleText
+		}
+		if m.late {
+			a.Late, a.Text = true, "late: "+culprit(m.Pod, d.in.Now)
 		}
 		d.plan.Agents = append(d.plan.Agents, a)
 	}

@@ -56,6 +56,7 @@ type model struct {
 	// known are Decide's answers by question; an answer has its top bit set.
 	known     []uint16
 	house     Input
+	late      bool           // the agent was, wherever it could be
 	classes   map[Class]bool // that were met
 	verbs     map[Verb]bool  // that were chosen
 	killsOnly bool           // leaks are not looked for
@@ -75,6 +76,10 @@ func newModel(swarm, ephemeral, hook bool, w without) *model {
 			t.Pools[0].Connect = Swarm
 		}
 	}))
+	// Others of its pool come in no time, and have overtaken it as soon as it can be.
+	id := m.house.Teams[0].Pools[0].PoolID
+	m.house.knows(id, startsKnown, time.Second)
+	m.house.overtakes(id, time.Second, time.Second, time.Second)
 	return m
 }
 
@@ -163,7 +168,7 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 	}
 	if pod.there() {
 		p := Pod{
-			PoolID: id, Name: name, Namespace: "ci", UID: "u", ResourceVersion: "1", Phase: PodRunning, Created: noon.Add(-10 * time.Second),
+			PoolID: id, Name: name, Namespace: "ci", UID: "u", ResourceVersion: "1", Phase: PodRunning, Created: noon.Add(-time.Minute),
 			Connected: pod.connected, Deleting: pod.others || pod.us, DeletingByUs: pod.us, Disrupted: pod.disrupted, Connect: in.Teams[0].Pools[0].Connect,
 		}
 		if pod.late {
@@ -180,7 +185,7 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 		}
 		in.Cluster.Pods = []Pod{p}
 	}
-	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}}
+	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Starts: m.house.Memory.Starts, Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}}
 	if l.marked || m.without.earlierAnswer || m.without.mark {
 		in.Memory.Marked[name] = in.Jenkins.AskedAt.Add(-time.Second)
 	}
@@ -212,6 +217,7 @@ func (m *model) decide(l *life, pod podView, grace, paused bool) verdictOf {
 	for _, a := range plan.Agents {
 		if a.Name == name {
 			m.classes[a.Class] = true
+			m.late = m.late || a.Late
 		}
 	}
 	v := verdictOf{}

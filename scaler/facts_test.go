@@ -114,7 +114,7 @@ func TestStartupIsCountedOnce(t *testing.T) {
 		_, next, facts := Decide(in)
 		mem, got = next, append(got, facts.Startups...)
 	}
-	want := []Startup{{PoolID: PoolID{"web", Ephemeral}, Took: 20 * time.Second}}
+	want := []Startup{{PoolID: PoolID{"web", Ephemeral}, Took: 20 * time.Second, Created: noon.Add(-20 * time.Second), Scheduled: noon.Add(-time.Hour)}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Decide(three times) counts the start-ups %v, want %v\n%s", got, want, diff)
 	}

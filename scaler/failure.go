@@ -152,19 +152,27 @@ func (m *member) stuckText(now time.Time) string {
 	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))
 }
 
-// unproven counts the pool's pods that have yet to show that they come: while a
-// pool recovers from failures there is one at a time.
-func (d *decider) unproven(id PoolID, b Backoff) int {
-	n := 0
+// unproven counts the pool's pods that have yet to show that they come, and says
+// whether one more may be made: while a pool recovers from failures there is one
+// at a time, unless those on the way are overdue. Each one more is waited for
+// twice as long before the next, so there are few in START_TIMEOUT.
+func (d *decider) unproven(id PoolID, b Backoff) (n int, more bool) {
+	var last time.Time
+	more = true
 	for _, m := range d.byPool[id] {
 		c := m.verdict.Class
 		// Others may wait for ever: for a person, a build, or somebody's deletion.
 		comes := c == Coming || c == Stuck || c == Ended || c == Drained || c == Fenced
 		if comes && m.Pod != nil && b.Concerns(m.Pod) && !m.Pod.Connected && !m.Pod.DeletingByUs && !m.online() && !b.Proves(m.Pod) {
 			n++
+			more = more && c == Coming
+			if since := m.Pod.waitsSince(); since.After(last) {
+				last = since
+			}
 		}
 	}
-	return n
+	after := d.overdueAfter(id)
+	return n, n == 0 || more && after > 0 && d.in.Now.Sub(last) >= after<<min(n-1, 10)
 }
 
 // mayCreate is how many agents the pool's back-off allows now, and the words
@@ -181,10 +189,15 @@ func (d *decider) mayCreate(id PoolID) (n int, text string) {
 	if left := b.Until.Sub(d.in.Now); left > 0 {
 		return 0, why + ", next try in " + short(max(left, time.Second))
 	}
-	if n := d.unproven(id, b); n > 0 {
-		return 0, why + ", one probe on the way"
+	switch n, more := d.unproven(id, b); {
+	case n == 0:
+		return 1, why + ", one probe first"
+	case more:
+		return 1, why + fmt.Sprintf(", one more probe, %d overdue", n)
+	case n > 1:
+		return 0, why + fmt.Sprintf(", %d probes on the way", n)
 	}
-	return 1, why + ", one probe first"
+	return 0, why + ", one probe on the way"
 }
 
 // backedOff clamps by the pool's back-off; true: to nothing.

@@ -121,7 +121,18 @@ func TestHalfOpen(t *testing.T) {
 		{
 			name: "the probe is stuck: none is made while it goes",
 			want: map[string]int{"mark web ephemeral stuck": 1}, steps: []string{"web back-off 5→0 ephemeral agents failed (image-pull), one probe on the way"},
-			house: waiting(over(FailureImagePull), with(unmarked(time.Hour))),
+			house: waiting(over(FailureImagePull), with(unmarked(time.Hour)), func(in *Input) { in.knows(e, 8, time.Second) }),
+		},
+		{
+			name: "the probe hangs: one more", house: waiting(over(FailureImagePull), with(unmarked(30*time.Second)), func(in *Input) { in.knows(e, 8, time.Second) }),
+			want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (image-pull), one more probe, 1 overdue"},
+		},
+		{
+			name: "both hang, the second not for twice as long", steps: []string{"web back-off 3→0 ephemeral agents failed (image-pull), 2 probes on the way"},
+			house: waiting(over(FailureImagePull), with(unmarked(time.Minute)), func(in *Input) {
+				in.agent("web", Ephemeral, "b", unmarked(59*time.Second))
+				in.knows(e, 8, time.Second)
+			}),
 		},
 		{
 			name: "what was made before the failure is no probe, on the way or stuck", want: map[string]int{"mark web ephemeral stuck": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},

@@ -131,6 +131,7 @@ type Decision struct {
 	Oldest  time.Duration `json:"oldest"`  // how long the oldest of them waits
 	Free    int           `json:"free"`
 	Coming  int           `json:"coming"`
+	Late    int           `json:"late"` // on the way, and not counted on: see Agent
 	Busy    int           `json:"busy"`
 	Alive   int           `json:"alive"`     // living pods, draining and held ones too: what the caps count
 	Short   int           `json:"shortfall"` // waiting items that nothing free or coming serves
@@ -154,6 +155,7 @@ type Agent struct {
 	Node      bool      `json:"node"` // it has one
 	Online    bool      `json:"online"`
 	Capacity  int       `json:"capacity"`
+	Late      bool      `json:"late,omitempty"` // on the way for far longer than those that got their machine after it and have come; not counted on
 	Text      string    `json:"text,omitempty"`
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
 }

@@ -102,7 +102,7 @@ func (p *Pod) reachedAt() time.Time {
 // phase whose end Kubernetes has not told is a part of the next one; without
 // the start of its container nothing is said of the phases.
 func startup(p *Pod, connected time.Time) Startup {
-	out := Startup{PoolID: p.PoolID, Took: max(0, connected.Sub(p.Created))}
+	out := Startup{PoolID: p.PoolID, Took: max(0, connected.Sub(p.Created)), Created: p.Created, Scheduled: p.Scheduled}
 	if p.Ready.IsZero() {
 		return out
 	}

@@ -39,7 +39,7 @@ func TestStartup(t *testing.T) {
 		{"its container not seen to run", Pod{Scheduled: at(1), Mounted: at(3)}, nil},
 	} {
 		tt.pod.Created = noon
-		want := Startup{Took: 20 * time.Second, Phases: tt.want}
+		want := Startup{Took: 20 * time.Second, Phases: tt.want, Created: noon, Scheduled: tt.pod.Scheduled}
 		if diff := cmp.Diff(want, startup(&tt.pod, at(20))); diff != "" {
 			t.Errorf("%s: %s", tt.name, diff)
 		}
@@ -121,8 +121,8 @@ func TestStartsAreLearnt(t *testing.T) {
 
 func TestUsualInWords(t *testing.T) {
 	u := usual([]Startup{
-		{PoolID{"web", Ephemeral}, 14 * time.Second, []PhaseTime{{PhasePull, 9 * time.Second}, {PhaseConnect, 3 * time.Second}}},
-		{PoolID{"web", Ephemeral}, 20 * time.Second, []PhaseTime{{PhasePull, 12 * time.Second}}},
+		{PoolID: PoolID{"web", Ephemeral}, Took: 14 * time.Second, Phases: []PhaseTime{{PhasePull, 9 * time.Second}, {PhaseConnect, 3 * time.Second}}},
+		{PoolID: PoolID{"web", Ephemeral}, Took: 20 * time.Second, Phases: []PhaseTime{{PhasePull, 12 * time.Second}}},
 	})
 	if got, want := u.Words(), "14s (9 in 10 within 20s, the longest part pull with 9s)"; got != want {
 		t.Errorf("Words() = %q, want %q", got, want)

@@ -160,6 +160,9 @@ func (d *decider) tally(byTeam map[string]*account) (global int) {
 		case Coming, Reconnecting:
 			a.dec.Coming += m.verdict.Capacity
 			a.coming[m.Kind] += m.verdict.Capacity
+			if m.late {
+				a.dec.Late += m.size()
+			}
 		case Ended, Leaving, Stuck, Ghost, Fenced:
 			if m.Pod != nil && !m.Pod.DeletingByUs {
 				a.gone[m.Kind]++
@@ -450,7 +453,11 @@ func (a *account) upText(why Reason) string {
 }
 
 func (a *account) comingText() string {
-	return fmt.Sprintf("%d waiting, %d free, %d on the way%s", a.dec.Waiting, a.dec.Free, a.dec.Coming, a.usually())
+	late := ""
+	if a.dec.Late > 0 {
+		late = fmt.Sprintf(", %d late", a.dec.Late)
+	}
+	return fmt.Sprintf("%d waiting, %d free, %d on the way%s%s", a.dec.Waiting, a.dec.Free, a.dec.Coming, late, a.usually())
 }
 
 // conclude finds the words for the decision.

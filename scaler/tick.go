@@ -83,6 +83,9 @@ type Startup struct {
 	PoolID
 	Took   time.Duration `json:"took"`
 	Phases []PhaseTime   `json:"phases,omitempty"` // what it is made of, in order, as far as Kubernetes told
+	// Created and Scheduled are its pod's.
+	Created   time.Time `json:"-"`
+	Scheduled time.Time `json:"-"`
 }
 
 // LostBuilds is what one agent's builds lost, and why as far as its pod told.

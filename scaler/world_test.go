@@ -92,6 +92,7 @@ func anyHouse(t *rapid.T) Input {
 		in.Memory.Levels[teams[i].Name] = levels(rapid.SampledFrom([]int{0, 20, 31, 59}).Draw(t, "history"), rapid.IntRange(0, 3).Draw(t, "level"))
 	}
 	anyRefusals(t, &in, names)
+	anyStarts(t, &in)
 	return in
 }
 
@@ -115,6 +116,26 @@ func anyRefusals(t *rapid.T, in *Input, names []string) {
 	}
 }
 
+// anyStarts draws how agents have started of late: long ago, and a minute ago.
+func anyStarts(t *rapid.T, in *Input) {
+	in.Memory.Starts = map[PoolID]Starts{}
+	for i := range in.Teams {
+		for _, p := range in.Teams[i].Pools {
+			var all []Startup
+			for range rapid.SampledFrom([]int{0, 7, 32}).Draw(t, "starts") {
+				all = append(all, came(p.PoolID, rapid.SampledFrom([]time.Duration{time.Second, 10 * time.Second}).Draw(t, "took")))
+			}
+			if rapid.IntRange(0, 3).Draw(t, "overtaken") > 0 {
+				at := noon.Add(-time.Minute)
+				all = append(all, Startup{PoolID: p.PoolID, Took: 10 * time.Second, Created: at, Scheduled: at})
+			}
+			if len(all) > 0 {
+				in.Memory.Starts[p.PoolID] = Starts{}.with(all...)
+			}
+		}
+	}
+}
+
 // anyAgents draws pods and nodes, of the teams there are and of one that is gone, and returns their names.
 func anyAgents(t *rapid.T, in *Input) []string {
 	var names []string
@@ -126,7 +147,7 @@ func anyAgents(t *rapid.T, in *Input) []string {
 	}
 	for i := range rapid.IntRange(0, 8).Draw(t, "agents") {
 		id := rapid.SampledFrom(pools).Draw(t, "pool")
-		usual := rapid.SampledFrom([][]func(*Pair){nil, {busy}, {coming}, {ours}, {busy, ours}, {noPod, offline}}).Draw(t, "usual")
+		usual := rapid.SampledFrom([][]func(*Pair){nil, {busy}, {coming}, {made(2*time.Minute, 0)}, {made(2*time.Minute, time.Minute)}, {ours}, {busy, ours}, {noPod, offline}}).Draw(t, "usual")
 		name := in.agent(id.Team, id.Kind, fmt.Sprintf("x%d", i), append(slices.Clone(usual), func(p *Pair) {
 			if rapid.Bool().Draw(t, "odd") {
 				odd := anyPair(t)

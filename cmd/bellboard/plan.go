@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -104,8 +105,8 @@ func planTable(w io.Writer, p scaler.Plan) error {
 	table.WriteString("TEAM\tWAITING\tOLDEST\tFREE\tCOMING\tBUSY\tWANT\tCHANGE\tBECAUSE\n")
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
-		fmt.Fprintf(&table, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n",
-			d.Team, d.Waiting, age(d.Waiting, d.Oldest), d.Free, d.Coming, d.Busy, d.Want, change(d), d.Text)
+		fmt.Fprintf(&table, "%s\t%d\t%s\t%d\t%s\t%d\t%d\t%s\t%s\n",
+			d.Team, d.Waiting, age(d.Waiting, d.Oldest), d.Free, coming(d), d.Busy, d.Want, change(d), d.Text)
 	}
 	for _, u := range p.Nobodys {
 		fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\tnobody's\tno team serves ‘%s’ (jobs: %s)\n", u.Count, u.Label, strings.Join(u.Jobs, ", "))
@@ -160,6 +161,14 @@ func age(waiting int, d time.Duration) string {
 		return "-"
 	}
 	return d.Round(time.Second).String()
+}
+
+// coming is what is on the way, and beside it what no build waits for any more.
+func coming(d *scaler.Decision) string {
+	if d.Late > 0 {
+		return fmt.Sprintf("%d+%d late", d.Coming, d.Late)
+	}
+	return strconv.Itoa(d.Coming)
 }
 
 // change says in a few words what a decision does.

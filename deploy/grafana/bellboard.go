@@ -151,11 +151,12 @@ func rows() []row {
 		}},
 		{title: "Agents", height: 10, panels: []panel{
 			areas(16, "Agents by kind and class, against desired and MAX_AGENTS", "none",
-				"Every pair of pod and node by what it is (berths, which have no pod, left out); over them how many there would be if no rule had said no, and the sum of the teams' MAX_AGENTS.",
+				"Every pair of pod and node by what it is (berths, which have no pod, left out); over them how many there would be if no rule had said no, the sum of the teams' MAX_AGENTS, and how many of those that are coming are late: no build waits for them.",
 				query(most("kind, class", "bellboard_agents", `class!="`+string(scaler.Berth)+`"`, team)+" > 0", "{{kind}} {{class}}"),
 				query(total("team", "bellboard_agents_desired", team), "desired"),
-				query(total("team", "bellboard_agents_max", team), "MAX_AGENTS")).
-				line("desired", "text", 10, 6).line("MAX_AGENTS", "red"),
+				query(total("team", "bellboard_agents_max", team), "MAX_AGENTS"),
+				query(total("team, kind", "bellboard_agents_late", team)+" > 0", "late")).
+				line("desired", "text", 10, 6).line("MAX_AGENTS", "red").line("late", "orange"),
 			func() panel {
 				p := gauges(8, "Alive of MAX_AGENTS", "percentunit", "How much of its MAX_AGENTS each team uses: pods alive, draining and held ones too.",
 					query(most("team", "bellboard_agents_alive", team)+" / "+most("team", "bellboard_agents_max", team), teams))

@@ -233,6 +233,10 @@ var page = template.Must(template.New("index").Parse(`<!DOCTYPE html>
 <ul>{{range .}}
 <li>{{.}}</li>{{end}}
 </ul>
+{{end}}{{with .Late}}<h2>Agents that no build waits for any more</h2>
+<ul>{{range .}}
+<li>{{.}}</li>{{end}}
+</ul>
 {{end}}{{with .Failed}}<h2>Agents that failed</h2>
 <ul>{{range .}}
 <li>{{.At.UTC.Format "15:04:05"}} {{.Team}} {{.Kind}} {{.Agent}}: {{.Failure}}: {{.Text}}{{with .Log}}<pre>{{.}}</pre>{{end}}</li>{{end}}
@@ -254,11 +258,16 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 			words = "Holding: " + s.last.Hold + "."
 		}
 	}
-	var starts []string
+	var starts, late []string
 	if s.seen != nil {
 		for i := range s.seen.Plan.Decisions {
 			for _, u := range s.seen.Plan.Decisions[i].Usual {
 				starts = append(starts, s.seen.Plan.Decisions[i].Team+" "+string(u.Kind)+": "+u.Words())
+			}
+		}
+		for i := range s.seen.Plan.Agents {
+			if a := &s.seen.Plan.Agents[i]; a.Late {
+				late = append(late, a.Name+": "+a.Text)
 			}
 		}
 	}
@@ -267,8 +276,8 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_ = page.Execute(w, struct { // as in answer
 		Instance, Version, Words string
-		Starts                   []string
+		Starts, Late             []string
 		Failed                   []Failed
 		Lost                     []Lost
-	}{s.config.Instance, s.config.Version, words, starts, failed, lost})
+	}{s.config.Instance, s.config.Version, words, starts, late, failed, lost})
 }

@@ -195,12 +195,13 @@ func TestFailed(t *testing.T) {
 	}
 	started := tick("a-21")
 	started.Plan.Decisions[0].Usual = []scaler.Usual{{Kind: scaler.Ephemeral, Count: 3, Half: 14 * time.Second, Most: 20 * time.Second}}
+	started.Plan.Agents = append(started.Plan.Agents, scaler.Agent{Name: "web-e-20", Class: scaler.Coming, Late: true, Text: "late: image pull since 1m"})
 	b.Observe(started)
 	s := decode[web.Status](b, "/api/v1/status")
 	if len(s.Failed) != 12 || s.Failed[0].Agent != "web-e-19" || s.Failed[11].Agent != "web-e-8" || s.Failed[0].Log == "" || s.Failed[0].At.IsZero() {
 		t.Errorf("status has %d failed agents, from %+v; want the last 12, the newest first", len(s.Failed), s.Failed)
 	}
-	b.want("/", http.StatusOK, "web ephemeral web-e-19: crash-loop: its pod ended", "<pre>no &lt;space&gt; left</pre>", "web ephemeral: 14s (9 in 10 within 20s)")
+	b.want("/", http.StatusOK, "web ephemeral web-e-19: crash-loop: its pod ended", "<pre>no &lt;space&gt; left</pre>", "web ephemeral: 14s (9 in 10 within 20s)", "web-e-20: late: image pull since 1m")
 }
 
 // TestLost: the last agents that went under their builds are shown, and their ticks

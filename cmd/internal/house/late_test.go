@@ -1,0 +1,74 @@
+package house
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"bellboard/scaler"
+	"bellboard/scaler/clock"
+)
+
+// TestAgentsThatHang plays the same day twice, on which one agent in ten runs and
+// never connects: builds that would wait behind such a one for START_TIMEOUT get
+// another agent as soon as it is late, and few are made that are not needed.
+func TestAgentsThatHang(t *testing.T) {
+	type waits struct{ half, most, longest time.Duration }
+	play := func(wait bool) (w waits, agents int) {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := Config{
+				Clock: clock.Real(), Seed: 5,
+				Environ: []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_MAX_AGENTS=60"},
+				Loads:   []Load{{Team: "web", Labels: []string{"linux"}, PerHour: 240, Period: 20 * time.Minute, Median: time.Minute, Pipelines: 0.5, Burst: 6}},
+			}
+			cfg.Unsafe.WaitForLate = wait
+			h, err := New(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer h.Close()
+			var mu sync.Mutex
+			asked := map[types.UID]int{} // by pod: the how-manieth it is
+			h.agents.deaf = func(p *corev1.Pod) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				if asked[p.UID] == 0 {
+					asked[p.UID] = len(asked) + 1
+				}
+				return asked[p.UID]%10 == 0
+			}
+			began := time.Now()
+			s, err := h.Run(t.Context(), context.Background(), 3*time.Hour)
+			if err != nil {
+				t.Errorf("the day did not end: %v", err)
+			}
+			if s.BuildsKilled != 0 || s.BuildsLost != 0 || s.OrphansLeft != 0 || len(h.Broken()) > 0 {
+				t.Errorf("killed %d, lost %d, left %v, broken plans %v; want none", s.BuildsKilled, s.BuildsLost, s.Left, h.Broken())
+			}
+			var all []time.Duration
+			for _, b := range h.Jenkins.Builds() {
+				if b.Queued.Sub(began) > 10*time.Minute { // out of grace, and some start-ups are known
+					all = append(all, b.Started.Sub(b.Queued)-b.Job.QuietPeriod)
+				}
+			}
+			w = waits{scaler.Quantile(all, 0.5).Round(time.Second), scaler.Quantile(all, 0.95).Round(time.Second), scaler.Quantile(all, 1).Round(time.Second)}
+			agents = s.AgentsCreated[string(scaler.Ephemeral)]
+			t.Logf("waiting for the late: %v; %d builds waited %s (half), %s (95 %%), %s (the longest); %d agents made, %d at once",
+				wait, len(all), w.half, w.most, w.longest, agents, s.AgentsPeak)
+		})
+		return w, agents
+	}
+	before, made := play(true)
+	after, more := play(false)
+	if after.most > before.most/2 || after.half > before.half {
+		t.Errorf("builds waited %+v, and %+v when none waits for the late; want less than half of it for 95 %%", before, after)
+	}
+	if more > made*11/10 {
+		t.Errorf("%d agents were made, and %d when no build waits for the late; want at most a tenth more", made, more)
+	}
+}

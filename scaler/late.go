@@ -1,0 +1,108 @@
+package scaler
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// startsKnown is from how many start-ups on it is known how long a pool's take.
+	startsKnown = 8
+	// overdueFloor is the least that an agent is waited for like any other.
+	overdueFloor = 30 * time.Second
+	// lateShare: for so many agents of a pool that have come, one may be late at once.
+	lateShare = 4
+)
+
+// waitsSince is from when on an agent is expected: since it has a machine, or
+// since it was made. START_TIMEOUT counts from there, too.
+func (p *Pod) waitsSince() time.Time {
+	if p.Scheduled.IsZero() {
+		return p.Created
+	}
+	return p.Scheduled
+}
+
+// overdueAfter is how long after that an agent of the pool is overdue: twice what
+// nine in ten took of late. Zero: nobody knows, and none is. In grace none is
+// either: all may be slow for the restart, and a new process knows only of those
+// that are connected.
+func (d *decider) overdueAfter(id PoolID) time.Duration {
+	usual, p := d.mem.Starts[id].Usual, d.pools[id]
+	if p == nil || d.grace || usual.Count < startsKnown || d.in.Unsafe.WaitForLate {
+		return 0
+	}
+	return min(max(overdueFloor, 2*usual.Most), p.StartTimeout)
+}
+
+// overtook reports that the agent which started so was behind p, and came in half
+// of the time that p has waited: so the way is clear, and p hangs alone. Behind it
+// is who got a machine no earlier; behind one that waits for a machine, who was
+// made later and has had one since. Where all take as long as one another, or up
+// to twice as long, and machines are given in turn, nobody overtakes anybody.
+func (s *Startup) overtook(p *Pod, now time.Time) bool {
+	began, behind := s.Scheduled, !s.Scheduled.Before(p.Scheduled)
+	if p.Scheduled.IsZero() {
+		began, behind = s.Created, s.Created.After(p.Created)
+	}
+	return behind && 2*s.Created.Add(s.Took).Sub(began) <= now.Sub(p.waitsSince())
+}
+
+// lookForLate finds the agents that are late: overdue, and overtaken by another
+// of their pool. No build is to wait for them, so they are no supply; nothing else
+// follows from it, and one that comes after all is one more that is free. There
+// are never many, so that no odd way of learning doubles a fleet; and of those that
+// wait for a machine there is one, since another would wait for one as well. Who
+// has come lives, or did so within START_TIMEOUT: so long who hangs is there.
+func (d *decider) lookForLate() {
+	for id := range d.pools {
+		after, came := d.overdueAfter(id), 0
+		if after == 0 {
+			continue
+		}
+		var late []*member
+		for _, m := range d.byPool[id] {
+			switch {
+			case !m.alive():
+			case m.Pod.Connected || m.online():
+				came++
+			case m.verdict.Capacity > 0 && d.in.Now.Sub(m.Pod.waitsSince()) >= after && d.overtaken(m.Pod):
+				late = append(late, m)
+			}
+		}
+		slices.SortFunc(late, func(a, b *member) int {
+			return cmp.Or(a.Pod.Created.Compare(b.Pod.Created), strings.Compare(a.Name, b.Name))
+		})
+		came = max(came, d.cameWithin(id))
+		may := map[bool]int{false: max(1, came/lateShare), true: 1} // by whether it waits for a machine
+		for _, m := range late {
+			if waits := m.Pod.Scheduled.IsZero(); may[waits] > 0 {
+				may[waits]--
+				m.late, m.verdict.Capacity = true, 0
+			}
+		}
+	}
+}
+
+// cameWithin is how many of the pool's last start-ups are no older than START_TIMEOUT.
+func (d *decider) cameWithin(id PoolID) int {
+	n, last := 0, d.mem.Starts[id].Last
+	for i := range last {
+		if d.in.Now.Sub(last[i].Created) < d.pools[id].StartTimeout {
+			n++
+		}
+	}
+	return n
+}
+
+func (d *decider) overtaken(p *Pod) bool {
+	last := d.mem.Starts[p.PoolID].Last
+	for i := range last {
+		if last[i].overtook(p, d.in.Now) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,400 @@
+package scaler
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// came is a start-up of long ago: the machine a second after the pod.
+func came(id PoolID, took time.Duration) Startup {
+	made := noon.Add(-2 * time.Hour)
+	return Startup{PoolID: id, Took: took, Created: made, Scheduled: made.Add(time.Second)}
+}
+
+// knows has n start-ups remembered, each of which took so long.
+func (in *Input) knows(id PoolID, n int, took time.Duration) {
+	var all []Startup
+	for range n {
+		all = append(all, came(id, took))
+	}
+	in.Memory.Starts = map[PoolID]Starts{id: Starts{}.with(all...)}
+}
+
+// overtakes remembers one more start-up: made and given its machine so long ago.
+func (in *Input) overtakes(id PoolID, made, machine, took time.Duration) {
+	s := Startup{PoolID: id, Took: took, Created: noon.Add(-made), Scheduled: noon.Add(-machine)}
+	in.Memory.Starts[id] = in.Memory.Starts[id].with(s)
+}
+
+// made is an agent on its way, its pod made and given a machine so long ago; no
+// machine: it waits for one.
+func made(created, machine time.Duration) func(*Pair) {
+	return func(p *Pair) {
+		coming(p)
+		p.Pod.Created, p.Pod.Scheduled = noon.Add(-created), time.Time{}
+		if machine > 0 {
+			p.Pod.Scheduled = noon.Add(-machine)
+		}
+	}
+}
+
+func lates(p Plan) []string {
+	var out []string
+	for _, a := range p.Agents {
+		if a.Late {
+			out = append(out, a.Name)
+		}
+	}
+	return out
+}
+
+// TestLate: an agent that is overdue and overtaken is no supply, and that is all.
+func TestLate(t *testing.T) {
+	e, p := PoolID{"web", Ephemeral}, PoolID{"web", Persistent}
+	const quick = 14 * time.Second
+	// Three wait; two are young, and one was made 70 s ago; of what it is known that
+	// it takes 14 s, one that was made after it did so.
+	house := func(change ...func(*Input)) func() Input {
+		return func() Input {
+			in := newHouse(web())
+			in.wait(3, "linux", time.Minute)
+			in.agents(2, "web", Ephemeral, "c", coming)
+			in.agent("web", Ephemeral, "slow", made(70*time.Second, 69*time.Second))
+			in.knows(e, 8, quick)
+			in.overtakes(e, 40*time.Second, 39*time.Second, quick)
+			for _, f := range change {
+				f(&in)
+			}
+			return in
+		}
+	}
+	slow := func(f ...func(*Pair)) func(*Input) {
+		return func(in *Input) {
+			i := slices.IndexFunc(in.Cluster.Pods, func(p Pod) bool { return p.Name == "web-e-slow" })
+			j := slices.IndexFunc(in.Jenkins.Nodes, func(n Node) bool { return n.Name == "web-e-slow" })
+			q := Pair{Pod: &in.Cluster.Pods[i], Node: &in.Jenkins.Nodes[j]}
+			for _, g := range f {
+				g(&q)
+			}
+		}
+	}
+	team := func(f func(*Team)) func(*Input) { return func(in *Input) { f(&in.Teams[0]) } }
+	// seen has the start-ups before and another one.
+	seen := func(made, machine, took time.Duration) func(*Input) {
+		return func(in *Input) { in.knows(e, 31, quick); in.overtakes(e, made, machine, took) }
+	}
+	one := map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1}
+	enough := map[string]string{"web": "steady: 3 waiting, 0 free, 3 on the way, usually 14s"}
+	blocked := func(text string) map[string]string { return map[string]string{"web": "blocked: " + text} }
+	tell(t, []story{
+		{
+			name: "another is made for its build", house: house(), want: one,
+			reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
+		},
+		{name: "not overdue yet", house: house(slow(made(30*time.Second, 29*time.Second)), seen(29*time.Second, 28*time.Second, 10*time.Second)), reason: enough},
+		{name: "overdue at 30s", house: house(slow(made(31*time.Second, 30*time.Second)), seen(30*time.Second, 29*time.Second, quick)), want: one},
+		{
+			name: "usually slow: overdue only at twice what nine in ten took", reason: map[string]string{"web": "steady: 3 waiting, 0 free, 3 on the way, usually 40s"},
+			house: house(func(in *Input) {
+				in.knows(e, 8, 40*time.Second)
+				in.overtakes(e, 40*time.Second, 39*time.Second, quick)
+			}),
+		},
+		{
+			name: "overdue at START_TIMEOUT at the latest: it is stuck then", reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, usually 4m"},
+			want: map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1, "mark web ephemeral stuck": 1},
+			house: house(slow(made(301*time.Second, 300*time.Second)), func(in *Input) {
+				in.knows(e, 8, 4*time.Minute)
+				in.overtakes(e, 200*time.Second, 200*time.Second, 100*time.Second)
+			}),
+		},
+		{
+			name: "the same without a machine: it is waited for longer, but not by its build", want: one,
+			reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 4m"},
+			house: house(slow(made(300*time.Second, 0)), func(in *Input) {
+				in.knows(e, 8, 4*time.Minute)
+				in.overtakes(e, 200*time.Second, 200*time.Second, 100*time.Second)
+			}),
+		},
+		{name: "seven start-ups say nothing", house: house(func(in *Input) { in.knows(e, 6, quick); in.overtakes(e, 40*time.Second, 39*time.Second, quick) }), reason: enough},
+		{name: "in grace nobody is", house: house(func(in *Input) { in.GraceUntil = noon.Add(time.Second) }), reason: enough},
+		{name: "all are slow: nobody has overtaken it", house: house(func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
+		{name: "the other had its machine before it", house: house(seen(60*time.Second, 70*time.Second, quick)), reason: enough},
+		{name: "the other has its machine from the same second", house: house(seen(60*time.Second, 69*time.Second, quick)), want: one},
+		{name: "the other took over half as long", house: house(seen(69*time.Second, 69*time.Second, 35*time.Second)), reason: enough},
+		{name: "the other took half as long", house: house(seen(70*time.Second, 69*time.Second, 35*time.Second+500*time.Millisecond)), want: one},
+		{name: "it waits for a machine, one made later has come", house: house(slow(made(70*time.Second, 0))), want: one},
+		{name: "it waits for a machine, those of its second have had theirs", house: house(slow(made(70*time.Second, 0)), seen(70*time.Second, 69*time.Second, quick)), reason: enough},
+		{name: "it has just got its machine", house: house(slow(made(10*time.Minute, 29*time.Second)), seen(28*time.Second, 28*time.Second, 5*time.Second)), reason: enough},
+		{name: "the other is of another pool", house: house(func(in *Input) {
+			in.knows(e, 8, quick)
+			s := came(p, quick)
+			s.Created, s.Scheduled = noon.Add(-40*time.Second), noon.Add(-39*time.Second)
+			in.Memory.Starts[p] = Starts{}.with(s)
+		}), reason: enough},
+		{
+			name: "MAX_AGENTS", house: house(team(func(t *Team) { t.MaxAgents = 3 })),
+			steps: []string{"web max-agents 1→0"}, reason: blocked("at MAX_AGENTS=3 (wants 3)"),
+		},
+		{
+			name: "BELLBOARD_MAX_AGENTS", house: house(func(in *Input) { in.MaxAgents = 3 }),
+			steps: []string{"web global-max-agents 1→0"}, reason: blocked("all teams together at BELLBOARD_MAX_AGENTS=3"),
+		},
+		{
+			name: "the cooldown", house: house(team(func(t *Team) { t.ScaleUpCooldown = time.Minute }), func(in *Input) { in.Memory.Up = map[PoolID]time.Time{e: noon.Add(-15 * time.Second)} }),
+			steps: []string{"web scale-up-cooldown 1→0 45s left"}, reason: blocked("scale-up cooldown, 45s left"),
+		},
+		{
+			name: "the step", house: house(team(func(t *Team) { t.ScaleUpStep = 1 }), func(in *Input) { in.wait(1, "linux", time.Minute) }),
+			want: one, steps: []string{"web scale-up-step 2→1"},
+		},
+		{
+			name: "a minimum and a spare are made up, too", want: map[string]int{"create web ephemeral minimum": 1, "create web ephemeral spare": 1, "register web ephemeral berths": 2},
+			house: house(team(func(t *Team) { t.MinAgents, t.MinIdle = 3, 4 }), func(in *Input) { in.Jenkins.Items = nil }),
+		},
+		{name: "a person holds it", house: house(slow(person)), want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, usually 14s"}},
+		{name: "it has come after all: one more that is free", house: house(slow(func(p *Pair) { p.Pod.Connected, p.Node.Online = true, true })), reason: map[string]string{"web": "steady: 3 waiting, 1 free, 2 on the way, usually 14s"}},
+	})
+	plan, _, _ := Decide(house()())
+	i := slices.IndexFunc(plan.Agents, func(a Agent) bool { return a.Name == "web-e-slow" })
+	if a := plan.Agents[i]; !a.Late || a.Capacity != 0 || a.Class != Coming || a.Text != "late: its volumes or its network not ready since 1m9s" {
+		t.Errorf("it is shown as %+v, want it coming, late, no capacity, and its phase in words", a)
+	}
+}
+
+// TestLateShare: one for every four that have come may be late at once, one at
+// least, and one that waits for a machine; those that were made first.
+func TestLateShare(t *testing.T) {
+	e := PoolID{"web", Ephemeral}
+	for have, want := range map[int]int{0: 1, 6: 1, 7: 2, 17: 4, 40: 9} { // beside the one that has come and gone
+		in := newHouse(web(func(t *Team) { t.MaxAgents = 100 }))
+		in.wait(11, "linux", time.Minute)
+		met := func(p *Pair) {
+			p.Pod.Connected, p.Pod.Created, p.Pod.Scheduled = false, noon.Add(-14*time.Second), noon.Add(-13*time.Second)
+		}
+		in.agents(have, "web", Ephemeral, "b", busy, ours, met)
+		in.agents(8, "web", Ephemeral, "e", offline, failed)
+		for i := range 9 {
+			in.agent("web", Ephemeral, fmt.Sprint("s", i), made(time.Duration(90+i)*time.Second, time.Minute))
+		}
+		in.agents(2, "web", Ephemeral, "w", made(85*time.Second, 0))
+		in.knows(e, 8, 14*time.Second)
+		in.overtakes(e, 40*time.Second, 40*time.Second, 14*time.Second)
+		plan, _, _ := Decide(in)
+		got := lates(plan)
+		if !slices.Contains(got, "web-e-waa") || slices.Contains(got, "web-e-wab") {
+			t.Errorf("late are %v, want one of those that wait for a machine", got)
+		}
+		got = slices.DeleteFunc(got, func(name string) bool { return name == "web-e-waa" })
+		if len(got) != want || plan.Decisions[0].Late != want+1 || plan.Decisions[0].Coming != 10-want || plan.Decisions[0].Up[Ephemeral] != want+1 {
+			t.Errorf("beside %d that have come %v are late, decided %+v; want %d, and as many made", have, got, plan.Decisions[0], want)
+		}
+		for i, name := range got {
+			if name != fmt.Sprint("web-e-s", 9-want+i) {
+				t.Errorf("the late ones are %v, want those made first", got)
+			}
+		}
+	}
+}
+
+// TestLateShareOfThoseGone: agents that came a short while ago say as much when
+// their builds are over.
+func TestLateShareOfThoseGone(t *testing.T) {
+	e := PoolID{"web", Ephemeral}
+	in := newHouse(web())
+	in.wait(9, "linux", time.Minute)
+	in.agents(9, "web", Ephemeral, "s", made(299*time.Second, 299*time.Second))
+	in.knows(e, 20, time.Second)
+	in.overtakes(e, 300*time.Second, 250*time.Second, 60*time.Second)
+	for range 11 {
+		in.overtakes(e, 299*time.Second, 250*time.Second, 60*time.Second)
+	}
+	if plan, _, _ := Decide(in); len(lates(plan)) != 2 {
+		t.Errorf("after 11 that came within START_TIMEOUT late are %v; want two", lates(plan))
+	}
+	in.overtakes(e, 298*time.Second, 250*time.Second, 60*time.Second)
+	if plan, _, _ := Decide(in); len(lates(plan)) != 3 {
+		t.Errorf("after 12 that came within START_TIMEOUT late are %v; want three", lates(plan))
+	}
+}
+
+// TestLateAfterRestart: a new process takes none for late in its grace, and has
+// learnt from those that are connected when it is over; what it cannot know it waits for.
+func TestLateAfterRestart(t *testing.T) {
+	house := func(others int) Input {
+		in := newHouse(web(func(t *Team) { t.MaxAgents = 100 }))
+		in.wait(1, "linux", time.Minute)
+		in.agent("web", Ephemeral, "slow", made(200*time.Second, 199*time.Second))
+		in.agents(others, "web", Ephemeral, "b", busy, ours, func(p *Pair) {
+			p.Pod.Created, p.Pod.Scheduled, p.Pod.ConnectedAt = noon.Add(-100*time.Second), noon.Add(-99*time.Second), noon.Add(-86*time.Second)
+		})
+		in.Memory = Memory{}
+		return in
+	}
+	for _, tt := range []struct {
+		others int
+		grace  bool
+		want   int
+	}{{8, true, 0}, {8, false, 1}, {7, false, 0}} {
+		in := house(tt.others)
+		if tt.grace {
+			in.GraceUntil = noon.Add(time.Minute)
+		}
+		plan, mem, _ := Decide(in)
+		if got := lates(plan); len(got) != tt.want {
+			t.Errorf("with %d others, in grace: %v, late are %v; want %d", tt.others, tt.grace, got, tt.want)
+		}
+		in.Memory, in.GraceUntil = mem, time.Time{}
+		if plan, _, _ = Decide(in); len(lates(plan)) == 0 != (tt.others < 8) {
+			t.Errorf("with %d others, out of grace: late are %v", tt.others, lates(plan))
+		}
+	}
+}
+
+// TestProbesAreFew: while a pool's agents fail, and those that try hang, each is
+// waited for twice as long as the one before.
+func TestProbesAreFew(t *testing.T) {
+	e := PoolID{"web", Ephemeral}
+	play := func(known int, took time.Duration) (at []time.Duration) {
+		in := newHouse(web())
+		in.wait(5, "linux", time.Minute)
+		in.knows(e, known, took)
+		in.Backoff[e] = Backoff{Since: noon.Add(-10 * time.Second), Until: noon.Add(-5 * time.Second), Failure: FailureImagePull}
+		for s := range 299 {
+			in.Now = noon.Add(time.Duration(s) * time.Second)
+			in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now, in.Now
+			plan, mem, _ := Decide(in)
+			for range plan.Decisions[0].Up[Ephemeral] {
+				at = append(at, in.Now.Sub(noon))
+			}
+			in = apply(in, plan, mem)
+			for i := range in.Cluster.Pods {
+				if p := &in.Cluster.Pods[i]; p.Requested && p.Created.Before(in.Now) {
+					p.Requested, p.Scheduled = false, p.Created
+				}
+			}
+		}
+		return at
+	}
+	for _, tt := range []struct {
+		known int
+		took  time.Duration
+		want  []time.Duration
+	}{
+		{7, 10 * time.Second, []time.Duration{0}},
+		{8, 10 * time.Second, []time.Duration{0, 30 * time.Second, 90 * time.Second, 210 * time.Second}},
+		{8, 40 * time.Second, []time.Duration{0, 80 * time.Second, 240 * time.Second}},
+		{8, 4 * time.Minute, []time.Duration{0}},
+	} {
+		if got := play(tt.known, tt.took); !slices.Equal(got, tt.want) {
+			t.Errorf("of %d start-ups that took %s: probes are made at %v, want %v", tt.known, tt.took, got, tt.want)
+		}
+	}
+}
+
+// TestLateChangesNothingElse: whatever the house, an agent that is late is on its
+// way, nothing is done to it that would not be done anyway, and few are.
+func TestLateChangesNothingElse(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyHouse(t)
+		plan, mem, _ := Decide(in)
+		late, waits := map[string]bool{}, map[PoolID]int{} // waits: for a machine
+		ever, have := map[PoolID]int{}, map[PoolID]int{}
+		for _, a := range plan.Agents {
+			if a.Late {
+				late[a.Name] = true
+				ever[a.PoolID]++
+				if a.Class != Coming || a.Capacity != 0 {
+					t.Fatalf("%s is late and %s with capacity %d, want it coming with none, in\n%s", a.Name, a.Class, a.Capacity, dump(in))
+				}
+			}
+		}
+		for i := range in.Cluster.Pods {
+			p := &in.Cluster.Pods[i]
+			online := slices.ContainsFunc(in.Jenkins.Nodes, func(n Node) bool { return n.Name == p.Name && n.Online })
+			if (p.Connected || online) && p.Phase != PodSucceeded && p.Phase != PodFailed {
+				have[p.PoolID]++
+			}
+			if late[p.Name] && p.Scheduled.IsZero() {
+				waits[p.PoolID]++
+			}
+		}
+		for id, n := range ever {
+			gone := 0
+			for _, s := range mem.Starts[id].Last {
+				if in.Now.Sub(s.Created) < 5*time.Minute {
+					gone++
+				}
+			}
+			if w := waits[id]; w > 1 || n-w > max(1, max(have[id], gone)/4) {
+				t.Fatalf("%d of %v are late, %d of them without a machine, beside %d that have come, in\n%s", n, id, w, have[id], dump(in))
+			}
+			if in.Memory.Starts[id].Usual.Count < 8 || in.Now.Before(in.GraceUntil) {
+				t.Fatalf("some of %v are late, in grace or without anything known, in\n%s", id, dump(in))
+			}
+		}
+		for _, a := range plan.Actions {
+			if late[a.Agent] && a.Verb != PutSecret && a.Verb != Protect && a.Verb != Unprotect {
+				t.Fatalf("%s of %s, which is only late, in\n%s", a.Verb, a.Agent, dump(in))
+			}
+		}
+	})
+}
+
+// TestAllSlowNobodyLate: where machines are given in turn and every agent takes
+// less than twice as long from its machine to Jenkins as any other, however long
+// that is and however quick they were yesterday, none is ever late, so nothing
+// is made twice.
+func TestAllSlowNobodyLate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		id := PoolID{"web", Ephemeral}
+		base := rapid.IntRange(1, 240).Draw(t, "at least")
+		type start struct{ made, machine, online int }
+		var all []start
+		made, machine := 0, 0
+		for range rapid.IntRange(1, 30).Draw(t, "agents") {
+			made += rapid.SampledFrom([]int{0, 0, 0, 1, 5, 60}).Draw(t, "after")
+			machine = max(machine, made) + rapid.SampledFrom([]int{0, 0, 0, 1, 200}).Draw(t, "machine after")
+			all = append(all, start{made, machine, machine + base + rapid.IntRange(0, base-1).Draw(t, "more")})
+		}
+		var mem Memory
+		for s := 0; s < 1200; s += 7 {
+			at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
+			in := newHouse(web(func(t *Team) { t.MaxAgents = 100 }))
+			in.wait(40, "linux", time.Minute)
+			in.Now = at(s)
+			in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now, in.Now
+			for i, a := range all {
+				if a.made > s {
+					break
+				}
+				in.agent("web", Ephemeral, fmt.Sprintf("%02d", i), func(p *Pair) {
+					coming(p)
+					p.Pod.Created, p.Pod.Scheduled = at(a.made), time.Time{}
+					if a.machine <= s {
+						p.Pod.Scheduled = at(a.machine)
+					}
+					if a.online <= s {
+						p.Node.Online, p.Node.Idle, p.Node.Busy = true, false, 1
+						p.Pod.Connected = mem.Met[p.Name]
+					}
+				})
+			}
+			if in.Memory = mem; s == 0 {
+				in.knows(id, 32, time.Second)
+				in.Memory.Started = noon.Add(-time.Hour)
+			}
+			// What a tick learns it learns a few seconds later than it was: that makes
+			// all the more of them as slow as they are.
+			plan, next, _ := Decide(in)
+			if got := lates(plan); len(got) > 0 {
+				t.Fatalf("after %ds %v are late, of %+v", s, got, all)
+			}
+			mem = next
+		}
+	})
+}
