@@ -35,6 +35,8 @@ type Metrics struct {
 	secondBuilds *prometheus.CounterVec
 	failed       *prometheus.CounterVec
 	cacheStarts  *prometheus.CounterVec
+	containers   *prometheus.CounterVec
+	pulls        *prometheus.CounterVec
 	jenkins      *prometheus.CounterVec
 	unseen       *prometheus.CounterVec
 	kube         *prometheus.CounterVec
@@ -60,6 +62,7 @@ const (
 var (
 	kinds   = []scaler.Kind{scaler.Ephemeral, scaler.Persistent}
 	warmths = []scaler.Warmth{scaler.Warm, scaler.Cold}
+	caches  = append(warmths, scaler.NoCache)
 	sources = []scaler.Source{scaler.SourceJenkins, scaler.SourceKubernetes, scaler.SourceBellboard}
 	verbs   = []scaler.Verb{
 		scaler.Register, scaler.Create, scaler.PutSecret, scaler.Launch, scaler.Annotate, scaler.Protect, scaler.Unprotect, scaler.Mark,
@@ -98,6 +101,8 @@ func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metric
 		secondBuilds: counter("bellboard_second_builds_total", "Builds that slipped onto an ephemeral agent after its first.", "team"),
 		failed:       counter("bellboard_agents_failed_total", "Agents that could not be made, were removed without ever having connected, or get nothing from Jenkins that they fit, by the class of the failure.", "team", "kind", "reason"),
 		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another has worked on (warm) or on an empty one (cold).", "team", "cache"),
+		containers:   counter("bellboard_docker_containers_total", "Containers that builds made in the Docker daemons of agents that have gone, by what cache slot the agent began on (none: it had none).", "team", "cache"),
+		pulls:        counter("bellboard_docker_pulls_total", "Images that the same daemons pulled, or looked for in vain or found to be there.", "team", "cache"),
 		jenkins:      counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", "endpoint", "code"),
 		unseen:       counter("bellboard_jenkins_unseen_total", "Looks at Jenkins that showed nothing, by cause.", "cause"),
 		kube:         counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", "verb", "resource", "code"),
@@ -152,6 +157,10 @@ func (m *Metrics) create(teams []scaler.Team) {
 		for _, w := range warmths {
 			m.cacheStarts.WithLabelValues(t, string(w))
 			m.firstBuild.WithLabelValues(t, string(w))
+		}
+		for _, c := range caches {
+			m.containers.WithLabelValues(t, string(c))
+			m.pulls.WithLabelValues(t, string(c))
 		}
 		for _, r := range scaler.Reasons() {
 			m.decisions.WithLabelValues(t, string(r))
@@ -233,6 +242,11 @@ func (m *Metrics) facts(t scaler.Tick) {
 	for i := range t.Facts.Failures {
 		f := &t.Facts.Failures[i]
 		m.failed.WithLabelValues(m.team(f.Team), string(f.Kind), string(f.Failure)).Inc()
+	}
+	for i := range t.Facts.Docker {
+		u := &t.Facts.Docker[i]
+		m.containers.WithLabelValues(m.team(u.Team), string(u.Warmth)).Add(float64(u.Containers))
+		m.pulls.WithLabelValues(m.team(u.Team), string(u.Warmth)).Add(float64(u.Pulls))
 	}
 }
 

@@ -30,7 +30,8 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 	phases(p, pod)
 	t := trouble(pod)
 	p.Trouble, p.TroubleText, p.Failure, p.Faulty = t.reason, t.text, t.failure, t.container
-	p.Slot, p.Warmth, p.VolumeTrouble = slotOf(pod), scaler.Warmth(pod.Annotations[AnnotationCache]), volumeTrouble(pod)
+	p.Slot, p.Warmth, p.VolumeTrouble = slotOf(pod), warmth(pod), volumeTrouble(pod)
+	p.Docker = dockerUse(pod)
 	return p
 }
 
@@ -71,6 +72,14 @@ func slotOf(pod *corev1.Pod) string {
 		if v := &pod.Spec.Volumes[i]; v.Name == dockerDataVolume && v.PersistentVolumeClaim != nil {
 			return v.PersistentVolumeClaim.ClaimName
 		}
+	}
+	return ""
+}
+
+// warmth is what its slot was when the pod was made; "": it has none, or does not say.
+func warmth(pod *corev1.Pod) scaler.Warmth {
+	if w := scaler.Warmth(pod.Annotations[AnnotationCache]); w == scaler.Warm || w == scaler.Cold {
+		return w
 	}
 	return ""
 }

@@ -13,9 +13,10 @@ const (
 	dockerRunVolume  = "docker-run"
 	dockerRunDir     = "/run/docker"
 	dockerHost       = "unix://" + dockerRunDir + "/docker.sock"
+	rootlessData     = "/home/rootless/.local/share/docker"
 )
 
-// dindScript starts the daemon, by what run says: in place of the shell, or tended. Its containers are put under the pod's own
+// dindScript starts the daemon, by what run says: as it is, or tended. Its containers are put under the pod's own
 // cgroup, since a privileged container would otherwise put them beside all pods,
 // out of the reach of the pod's limits. Networks get the MTU of the pod's
 // interface: with a larger one, small requests work and large ones hang.
@@ -44,11 +45,11 @@ cp -r /usr/local/libexec/docker/cli-plugins/. /opt/docker/cli-plugins/
 // rootlessScript starts a daemon that is not root. The network it makes for
 // itself has an MTU of its own, which must not be larger than the pod's. Its data
 // are in a directory that it makes itself, since it sets rights on it that only an
-// owner may set.
+// owner may set. What is in there belongs to users of its own.
 const rootlessScript = `mtu="$(cat /sys/class/net/eth0/mtu 2>/dev/null || echo 1500)"
 export DOCKERD_ROOTLESS_ROOTLESSKIT_MTU="$mtu"
-exec dockerd-entrypoint.sh dockerd \
-  --host="$DOCKER_HOST" --data-root=/home/rootless/.local/share/docker/data \
+$run dockerd-entrypoint.sh dockerd \
+  --host="$DOCKER_HOST" --data-root=` + rootlessData + `/data \
   --mtu="$mtu" --default-network-opt=bridge=com.docker.network.driver.mtu="$mtu" \
   ${REGISTRY_MIRROR:+"--registry-mirror=$REGISTRY_MIRROR"}
 `
@@ -158,8 +159,7 @@ func daemon(s *Spec) corev1.Container {
 		},
 	}
 	if s.Docker == DockerRootless {
-		c.Args = []string{rootlessScript}
-		c.VolumeMounts[1] = corev1.VolumeMount{Name: dockerDataVolume, MountPath: "/home/rootless/.local/share/docker"}
+		c.VolumeMounts[1] = corev1.VolumeMount{Name: dockerDataVolume, MountPath: rootlessData}
 	}
 	if s.RegistryMirror != "" {
 		c.Env = append(c.Env, corev1.EnvVar{Name: "REGISTRY_MIRROR", Value: literal(s.RegistryMirror)})

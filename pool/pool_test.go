@@ -64,7 +64,7 @@ func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 	t.Helper()
 	h := &house{t: t, asked: map[string]int{}, cluster: kubesim.New(kubesim.Config{Clock: clock.Real(), Token: "t", Log: func(p *corev1.Pod, container string) string {
 		return "container " + container + " of " + p.Name + " has started, token=s3cret\n"
-	}})}
+	}, Last: told})}
 	t.Cleanup(h.cluster.Close)
 	cfg := h.cluster.RESTConfig()
 	tune(cfg)
@@ -72,15 +72,8 @@ func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 	if h.client, err = kubernetes.NewForConfig(cfg); err != nil {
 		t.Fatal(err)
 	}
-	data := specOf(scaler.Persistent, scaler.Inbound, DockerDind)
-	data.PoolID, data.Namespace = keeping, "data"
 	h.Pool, err = New(Config{
-		Client: h.client, Instance: "ci", Clock: clock.Real(),
-		Specs: []Spec{
-			specOf(scaler.Ephemeral, scaler.Inbound, DockerNone),
-			specOf(scaler.Persistent, scaler.Swarm, DockerDind),
-			data,
-		},
+		Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: specs(),
 		Requests: func(verb, resource, code string, _ time.Duration) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -91,6 +84,12 @@ func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 		t.Fatal(err)
 	}
 	return h
+}
+
+func specs() []Spec {
+	data := specOf(scaler.Persistent, scaler.Inbound, DockerDind)
+	data.PoolID, data.Namespace = keeping, "data"
+	return []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone), specOf(scaler.Persistent, scaler.Swarm, DockerDind), data}
 }
 
 // start follows until the test ends; the bubble sees to it that nothing stays.

@@ -22,7 +22,7 @@ func shell(t *testing.T) string {
 
 func TestScriptsAreShell(t *testing.T) {
 	sh := shell(t)
-	for name, script := range map[string]string{"swarm": swarmScript, "dind": dindScript, "rootless": rootlessScript, "ssh": sshScript, "tend": tendScript + dindScript, "cli": cliScript} {
+	for name, script := range map[string]string{"swarm": swarmScript, "dind": dindScript, "rootless": rootlessScript, "ssh": sshScript, "tend": tellScript + tendScript + dindScript, "cli": cliScript} {
 		if out, err := exec.Command(sh, "-n", "-c", script).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", name, err, out)
 		}

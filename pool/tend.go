@@ -8,16 +8,11 @@ package pool
 // comes up then was the store broken, and is removed; otherwise it is put back.
 // Store and trash are directories of one volume, so that both are quick, and what
 // is removed is removed beside the work. All of it takes less than four minutes.
-const tendScript = `store=/var/lib/docker ready=/run/docker/ready pid=
-export TINI_SUBREAPER=1 # this shell, not the daemon's, is the container's first process
+// A store that is not this script's to move ("mine" is empty) is left as it is, and
+// its daemon is waited for.
+const tendScript = `ready=/run/docker/ready
 say() { echo "bellboard: $*"; }
 rm -f "$ready"
-
-start() {
-  "$@" &
-  pid=$!
-  trap 'kill -TERM "$pid" 2>/dev/null || :' TERM INT
-}
 
 up() {
   end="$(($(date +%s) + 60))"
@@ -81,7 +76,9 @@ tend() {
   rm -rf "$store"/.bellboard-* &
   trap 'exit 143' TERM INT
   start "$@"
-  if ! up; then
+  if [ -z "$mine" ]; then
+    until up; do kill -0 "$pid" 2>/dev/null || exit 1; done
+  elif ! up; then
     say "the daemon does not come up; trying with an empty store"
     aside="$store/.bellboard-$(date +%s)"
     stop
@@ -99,31 +96,13 @@ tend() {
   fi
   prune
   touch "$ready"
-  code=0
-  wait "$pid" || code=$?
-  while kill -0 "$pid" 2>/dev/null; do # it was a signal that ended the wait
-    code=0
-    wait "$pid" || code=$?
-  done
-  exit "$code"
+  finish
 }
 `
 
-// tended: the daemon works on a cache slot, and what it writes there is this
-// script's to remove. A rootless daemon's is not: it belongs to other users.
-func (s *Spec) tended() bool { return s.hasClaim() && s.Docker != DockerRootless }
-
-// daemonScript is what the daemon's container runs.
-func daemonScript(s *Spec) string {
-	if s.tended() {
-		return tendScript + "run=tend\n" + dindScript
-	}
-	return "run=exec\n" + dindScript
-}
-
 // daemonReady asks whether the daemon may be used.
 func daemonReady(s *Spec) []string {
-	if s.tended() {
+	if s.hasClaim() {
 		return []string{"sh", "-c", "test -e " + dockerRunDir + "/ready && exec docker info"}
 	}
 	return []string{"docker", "info"}

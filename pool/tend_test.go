@@ -20,11 +20,12 @@ type tended struct {
 	used  string // percent of the volume's space at first
 	files string // and of its files
 	step  string // what each pruning frees
+	spec  Spec
 	env   []string
 }
 
 func newTended(t *testing.T) *tended {
-	d := &tended{t: t, dir: t.TempDir(), used: "40", files: "3", step: "5"}
+	d := &tended{t: t, dir: t.TempDir(), used: "40", files: "3", step: "5", spec: specOf(scaler.Persistent, scaler.Inbound, DockerDind)}
 	for _, sub := range []string{"store/overlay2", "run"} {
 		if err := os.MkdirAll(filepath.Join(d.dir, sub), 0o755); err != nil {
 			t.Fatal(err)
@@ -61,11 +62,15 @@ if [ -e "$DIR/store/broken" ]; then
   while :; do /bin/sleep 0.01; done
 fi
 touch "$DIR/store/new" "$DIR/answers"
-while [ ! -e "$DIR/run/ready" ]; do /bin/sleep 0.01; done
+while [ -z "$ALONE" ] && [ ! -e "$DIR/run/ready" ]; do /bin/sleep 0.01; done
 [ -z "$STAYS" ] || { kill -TERM "$PPID"; while :; do /bin/sleep 0.01; done; }
 exit 7`,
 		"docker": `case "$1" in
 info) [ -e "$DIR/answers" ] ;;
+system)
+  { echo "$* at $DOCKER_HOST"; cat; } > "$DIR/asked"
+  cat "$DIR/numbers"
+  ;;
 *)
   echo "docker $*" >> "$DIR/done"
   echo "$(($(cat "$DIR/used") - $(cat "$DIR/step")))" > "$DIR/used"
@@ -76,7 +81,7 @@ esac`,
 [ "$1" = -P ] || of=files
 printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda 100 1 1 %s%% %s\n' "$(cat "$DIR/$of")" "$2"`,
 		"date":    `now="$(($(cat "$DIR/clock") + 5))"; echo "$now" > "$DIR/clock"; echo "$now"`,
-		"timeout": `shift; exec "$@"`,
+		"timeout": `case "$*" in *dial-stdio) echo "$1" > "$DIR/limit" ;; esac; shift; exec "$@"`,
 		"sleep":   `/bin/sleep 0.02`,
 		"umount":  `:`,
 	})
@@ -85,9 +90,9 @@ printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda 100 
 	d.write("step", d.step)
 	d.write("clock", "1000")
 	d.write("done", "")
-	spec := specOf(scaler.Persistent, scaler.Inbound, DockerDind)
-	c := Build(spec, "web-p-1").Spec.InitContainers[1]
-	script := strings.NewReplacer("/var/lib/docker", d.dir+"/store", "/run/docker", d.dir+"/run", "/sys/fs/cgroup", d.dir+"/nowhere").Replace(c.Args[0])
+	c := Build(d.spec, "web-p-1").Spec.InitContainers[1]
+	script := strings.NewReplacer("/var/lib/docker", d.dir+"/store", rootlessData, d.dir+"/store", "/var/run/docker", d.dir+"/run", "/run/docker", d.dir+"/run", "/sys/fs/cgroup", d.dir+"/nowhere",
+		"/dev/termination-log", d.dir+"/last").Replace(c.Args[0])
 	cmd := exec.CommandContext(d.t.Context(), sh, append(slices.Clone(c.Command[1:]), script)...)
 	cmd.Env = append([]string{"PATH=" + bin + ":/usr/bin:/bin", "DIR=" + d.dir, "DOCKER_HOST=unix:///nowhere"}, d.env...)
 	out, err := cmd.CombinedOutput()
@@ -184,10 +189,30 @@ func TestTheDaemonIsToldToEnd(t *testing.T) {
 	}
 }
 
-// A daemon without a cache slot is not tended: it takes the shell's place.
+// A rootless daemon's store belongs to other users: it is pruned like any other, but
+// neither moved nor removed, and a slow daemon is waited for.
+func TestARootlessDaemonsSlotIsOnlyPruned(t *testing.T) {
+	d := newTended(t)
+	d.spec, d.used = specOf(scaler.Persistent, scaler.Inbound, DockerRootless), "90"
+	if done, err := d.run(); !slices.Equal(done, []string{"daemon", "docker container prune -f", "docker image prune -f"}) || code(err) != 7 || !d.has("run/ready") {
+		t.Errorf("it did %q, and ended with %v", done, err)
+	}
+	d = newTended(t)
+	d.spec, d.env = specOf(scaler.Persistent, scaler.Inbound, DockerRootless), []string{"HOPELESS=1"}
+	if done, err := d.run(); !slices.Equal(done, []string{"daemon"}) || code(err) != 1 || d.has("run/ready") || !d.has("store/overlay2/layer") {
+		t.Errorf("with a daemon that does not come up it did %q, and ended with %v", done, err)
+	}
+}
+
+// A daemon without a cache slot is not tended.
 func TestADaemonWithoutASlotIsNotTended(t *testing.T) {
-	c := Build(specOf(scaler.Ephemeral, scaler.Inbound, DockerDind), "web-e-1").Spec.InitContainers[1]
-	if strings.Contains(c.Args[0], "tend") || !slices.Equal(c.StartupProbe.Exec.Command, []string{"docker", "info"}) {
-		t.Errorf("it runs %s", c.Args[0])
+	d := newTended(t)
+	d.spec, d.used, d.env = specOf(scaler.Ephemeral, scaler.Inbound, DockerDind), "99", []string{"ALONE=1"}
+	if done, err := d.run(); !slices.Equal(done, []string{"daemon"}) || code(err) != 7 || d.has("run/ready") {
+		t.Errorf("it did %q, and ended with %v", done, err)
+	}
+	c := Build(d.spec, "web-e-1").Spec.InitContainers[1]
+	if !slices.Equal(c.StartupProbe.Exec.Command, []string{"docker", "info"}) {
+		t.Errorf("it is ready by %s", c.StartupProbe.Exec.Command)
 	}
 }

@@ -138,7 +138,7 @@ func end(t *corev1.ContainerStateTerminated) string {
 	if t.Reason != "" && t.Reason != "Error" && t.Reason != "Completed" {
 		out = t.Reason + ", " + out
 	}
-	if t.Message != "" {
+	if t.Message != "" && !lastMessage.MatchString(t.Message) {
 		out += ": " + t.Message
 	}
 	return out

@@ -252,6 +252,15 @@ type Pod struct {
 	Failure Failure `json:"failure,omitempty"`
 	// Faulty is the container that the trouble is with; "" when it is with the pod.
 	Faulty string `json:"faulty,omitempty"`
+	// Docker is what its daemon told at its end; zero: nothing yet.
+	Docker DockerUse `json:"docker,omitzero"`
+}
+
+// DockerUse is what builds have used an agent's Docker daemon for. Builds can
+// write there what they like: it is shown, and decides nothing.
+type DockerUse struct {
+	Containers int `json:"containers"` // that were made
+	Pulls      int `json:"pulls"`      // of images, those that found all there too
 }
 
 // ClusterView is the pods and cache slots of this instance as the caches show them.

@@ -79,8 +79,9 @@ type Warmth string
 
 // Warm agents begin on a slot that another has worked on, cold ones on an empty one.
 const (
-	Warm Warmth = "warm"
-	Cold Warmth = "cold"
+	Warm    Warmth = "warm"
+	Cold    Warmth = "cold"
+	NoCache Warmth = "none" // of agents whose daemon has no slot
 )
 
 // Warmth is what an agent that takes the slot finds.

@@ -70,6 +70,8 @@ type Facts struct {
 	// Failures are the agents that could not be made, or were removed without ever
 	// having connected, or to which Jenkins gives no item of a label that they fit.
 	Failures []FailedAgent `json:"failures,omitempty"`
+	// Docker is of agents that have gone, as far as their daemons told.
+	Docker []DockerUsed `json:"docker,omitempty"`
 }
 
 // Wait is how long one item waited from entering the queue to leaving it.
@@ -102,4 +104,12 @@ type FirstBuild struct {
 	PoolID
 	Warmth Warmth        `json:"warmth"`
 	Took   time.Duration `json:"took"`
+}
+
+// DockerUsed is what one agent's builds have used its Docker daemon for.
+type DockerUsed struct {
+	PoolID
+	Agent  string `json:"agent"`
+	Warmth Warmth `json:"warmth"` // of its cache slot
+	DockerUse
 }

@@ -50,6 +50,7 @@ type Server struct {
 	next    int
 	failed  []Failed // the newest first
 	lost    []Lost   // the newest first
+	docker  []Docker // by team and warmth, as they came
 }
 
 // failedKept is how many agents that failed are remembered, and how many that
@@ -68,6 +69,20 @@ type Lost struct {
 	scaler.LostBuilds
 }
 
+// Docker is what the builds of a team's agents that began warm, cold or without a
+// cache have used their Docker daemons for, of the agents that have gone since the start.
+type Docker struct {
+	Team   string        `json:"team"`
+	Warmth scaler.Warmth `json:"warmth"`
+	Agents int           `json:"agents"`
+	scaler.DockerUse
+}
+
+// Words say it to people.
+func (d Docker) Words() string {
+	return fmt.Sprintf("%s, %s: %d containers, %d pulls, by %d agents", d.Team, d.Warmth, d.Containers, d.Pulls, d.Agents)
+}
+
 // Status is the answer of /api/v1/status.
 type Status struct {
 	Instance string       `json:"instance"`
@@ -79,6 +94,7 @@ type Status struct {
 	Seen     *scaler.Tick `json:"seen,omitempty"` // the last that could see, if the last one could not
 	Failed   []Failed     `json:"failed"`         // the last agents that failed, the newest first
 	Lost     []Lost       `json:"lost"`           // the last agents that went under their builds, the newest first
+	Docker   []Docker     `json:"docker"`         // what builds used Docker for
 }
 
 // Decisions is the answer of /api/v1/decisions.
@@ -130,6 +146,9 @@ func (s *Server) Observe(t scaler.Tick) {
 		s.lost = slices.Insert(s.lost, 0, Lost{t.At, t.Facts.BuildsLost[i]})
 	}
 	s.lost = s.lost[:min(len(s.lost), failedKept)]
+	for i := range t.Facts.Docker {
+		s.used(&t.Facts.Docker[i])
+	}
 	changed := len(t.Outcomes) > 0 || len(t.Facts.BuildsLost) > 0
 	if s.last == nil || s.last.Hold == "" {
 		changed = changed || t.Hold != "" // a hold begins
@@ -151,6 +170,17 @@ func (s *Server) Observe(t scaler.Tick) {
 	}
 	s.changes[s.next] = record
 	s.next = (s.next + 1) % kept
+}
+
+// used adds one agent to the sums of its team.
+func (s *Server) used(u *scaler.DockerUsed) {
+	i := slices.IndexFunc(s.docker, func(d Docker) bool { return d.Team == u.Team && d.Warmth == u.Warmth })
+	if i < 0 {
+		i = len(s.docker)
+		s.docker = append(s.docker, Docker{Team: u.Team, Warmth: u.Warmth})
+	}
+	d := &s.docker[i]
+	d.Agents, d.Containers, d.Pulls = d.Agents+1, d.Containers+u.Containers, d.Pulls+u.Pulls
 }
 
 // healthz says whether the loop is alive, whatever Jenkins and Kubernetes are.
@@ -182,7 +212,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
-	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last, Failed: slices.Concat([]Failed{}, s.failed), Lost: slices.Concat([]Lost{}, s.lost)}
+	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last, Failed: slices.Concat([]Failed{}, s.failed), Lost: slices.Concat([]Lost{}, s.lost), Docker: slices.Concat([]Docker{}, s.docker)}
 	if s.seen != s.last {
 		a.Seen = s.seen
 	}
@@ -237,6 +267,10 @@ var page = template.Must(template.New("index").Parse(`<!DOCTYPE html>
 <ul>{{range .}}
 <li>{{.}}</li>{{end}}
 </ul>
+{{end}}{{with .Docker}}<h2>What the Docker daemons of agents that have gone were used for, by their cache</h2>
+<ul>{{range .}}
+<li>{{.Words}}</li>{{end}}
+</ul>
 {{end}}{{with .Failed}}<h2>Agents that failed</h2>
 <ul>{{range .}}
 <li>{{.At.UTC.Format "15:04:05"}} {{.Team}} {{.Kind}} {{.Agent}}: {{.Failure}}: {{.Text}}{{with .Log}}<pre>{{.}}</pre>{{end}}</li>{{end}}
@@ -271,7 +305,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 			}
 		}
 	}
-	failed, lost := slices.Clone(s.failed), slices.Clone(s.lost)
+	failed, lost, docker := slices.Clone(s.failed), slices.Clone(s.lost), slices.Clone(s.docker)
 	s.mu.Unlock()
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_ = page.Execute(w, struct { // as in answer
@@ -279,5 +313,6 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 		Starts, Late             []string
 		Failed                   []Failed
 		Lost                     []Lost
-	}{s.config.Instance, s.config.Version, words, starts, late, failed, lost})
+		Docker                   []Docker
+	}{s.config.Instance, s.config.Version, words, starts, late, failed, lost, docker})
 }

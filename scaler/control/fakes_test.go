@@ -25,6 +25,7 @@ type house struct {
 	pods    map[string]scaler.Pod
 	slots   map[string]scaler.Slot
 	secrets map[string]string        // by pod
+	used    []scaler.DockerUsed      // told of when it is asked for
 	absent  bool                     // what a live read says
 	calls   []string                 // every write, in order: "verb name"
 	fail    map[string]error         // by call: "observe jenkins", "create", ...
@@ -86,6 +87,14 @@ func (h jenkins) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 		v.Nodes = append(v.Nodes, h.nodes[name])
 	}
 	return v, nil
+}
+
+func (h cluster) DockerUsed() []scaler.DockerUsed {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	used := h.used
+	h.used = nil
+	return used
 }
 
 func (h jenkins) Fence(_ context.Context, name string, id scaler.PoolID, deadline time.Time) error {

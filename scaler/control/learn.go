@@ -128,6 +128,11 @@ func unasked(a *scaler.Action) bool {
 
 // log writes one line per tick that did or could not do something.
 func (l *Loop) log(t *scaler.Tick) {
+	for i := range t.Facts.Docker {
+		u := &t.Facts.Docker[i]
+		l.cfg.Log.Debug("a daemon told what it was used for", zap.String("tick", t.ID), zap.String("team", u.Team), zap.String("kind", string(u.Kind)), zap.String("agent", u.Agent),
+			zap.String("cache", string(u.Warmth)), zap.Int("containers", u.Containers), zap.Int("pulls", u.Pulls))
+	}
 	if t.Hold != "" {
 		if l.holding != t.Hold {
 			l.cfg.Log.Warn("holding: nothing is created, marked or removed", zap.String("tick", t.ID),

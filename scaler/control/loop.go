@@ -128,6 +128,7 @@ func (l *Loop) tick(ctx context.Context) (t scaler.Tick, answered time.Duration)
 	} else {
 		l.decide(ctx, &t, in)
 	}
+	t.Facts.Docker = l.cfg.Cluster.DockerUsed() // a hold is no reason not to tell
 	l.last = l.cfg.Clock.Now()
 	t.Took = l.last.Sub(began)
 	l.log(&t)

@@ -46,6 +46,7 @@ type home struct {
 	hellos  map[string]hello // by agent
 	cuts    map[string]time.Time
 	last    scaler.Tick
+	used    []scaler.DockerUsed
 	orders  int
 }
 
@@ -101,6 +102,7 @@ func (h *home) open(address string, c jenkinssim.Config) {
 	mux := http.NewServeMux()
 	mux.Handle("/", h.jenkins)
 	mux.HandleFunc(agentPath, h.connect)
+	mux.Handle("/v2/", registry())
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.Serve(l) }() // ends with Close, and has nothing to say then
 	h.t.Cleanup(func() { _ = s.Close() })
@@ -118,8 +120,12 @@ func (h *home) start(settings ...string) (stop func()) {
 	kube.Wrap(func(next http.RoundTripper) http.RoundTripper { return counter{next, &h.deletions} })
 	d, err := app.New(app.Parts{
 		Settings: c, Clock: clock.Real(), Log: zap.NewNop(), Version: "e2e", Kube: kube,
-		Token:  func() (string, error) { return "token", nil },
-		Record: func(t scaler.Tick) { h.mu.Lock(); h.last = t; h.mu.Unlock() },
+		Token: func() (string, error) { return "token", nil },
+		Record: func(t scaler.Tick) {
+			h.mu.Lock()
+			h.last, h.used = t, append(h.used, t.Facts.Docker...)
+			h.mu.Unlock()
+		},
 	})
 	if err != nil {
 		h.t.Fatal(err)

@@ -5,11 +5,15 @@ package node
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net/http"
 	"os"
+	"strconv"
 )
 
 // The images of the node, under the names that Bellboard's pods ask for. All are
@@ -119,4 +123,50 @@ func writeAgentLayer(file string) error {
 		return err
 	}
 	return os.WriteFile(file, layer.Bytes(), 0o600)
+}
+
+// tiny is an image that a registry has: one empty file, which nobody can run, but
+// containers can be made of it.
+const tiny = "tiny"
+
+// registry is one that has nothing but tiny, by whatever tag.
+func registry() http.Handler {
+	var layer, packed bytes.Buffer
+	w := tar.NewWriter(&layer)
+	_ = w.WriteHeader(&tar.Header{Name: "nothing", Mode: 0o755}) // none of these can fail in memory
+	_ = w.Close()
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write(layer.Bytes())
+	_ = z.Close()
+	digest := func(b []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(b)) }
+	object := func(v any) []byte { b, _ := json.Marshal(v); return b }
+	config := object(map[string]any{
+		"architecture": "amd64", "os": "linux", "config": map[string]any{}, "rootfs": map[string]any{"type": "layers", "diff_ids": []string{digest(layer.Bytes())}},
+	})
+	const docker = "application/vnd.docker."
+	part := func(kind string, b []byte) map[string]any {
+		return map[string]any{"mediaType": docker + kind, "size": len(b), "digest": digest(b)}
+	}
+	manifest := object(map[string]any{
+		"schemaVersion": 2, "mediaType": docker + "distribution.manifest.v2+json",
+		"config": part("container.image.v1+json", config), "layers": []any{part("image.rootfs.diff.tar.gzip", packed.Bytes())},
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v2/{$}", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /v2/library/"+tiny+"/manifests/{reference}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", docker+"distribution.manifest.v2+json")
+		w.Header().Set("Docker-Content-Digest", digest(manifest))
+		w.Header().Set("Content-Length", strconv.Itoa(len(manifest)))
+		_, _ = w.Write(manifest) // an error is the daemon's, which says so
+	})
+	mux.HandleFunc("GET /v2/library/"+tiny+"/blobs/{digest}", func(w http.ResponseWriter, r *http.Request) {
+		for _, b := range [][]byte{config, packed.Bytes()} {
+			if r.PathValue("digest") == digest(b) {
+				_, _ = w.Write(b)
+				return
+			}
+		}
+		http.NotFound(w, r)
+	})
+	return mux
 }
