@@ -55,7 +55,7 @@ e2e: kube ## the daemon against a real API server, and two real processes on one
 	BELLBOARD_E2E=1 go test -count=1 -timeout 5m -tags e2e -run '^TestOnARealAPIServer$$' ./cmd/internal/doctor
 	go test -count=1 -timeout 5m -tags e2e -run '^TestStoppedLeader$$' ./cmd/bellboard
 
-e2e-node: ## agents with Docker on a real kubelet and containerd (root, Debian, cgroup v1; 3 minutes)
+e2e-node: ## agents with Docker on a real kubelet and containerd (root, Debian, cgroup v1; 4 minutes)
 	deploy/kube/node/run
 
 speed: kube ## 500 agents from zero, and among failures: the tables of docs/performance.md (8 minutes)

@@ -4,6 +4,7 @@ package node
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -133,15 +134,18 @@ func TestFailures(t *testing.T) {
 			c.do(h, h.podOf(c.team))
 		}
 	}
-	for i := range ills {
-		c := &ills[i]
-		h.within(90*time.Second, "an agent of "+c.team+" fails", func() bool { return len(h.failures(c.team)) > 0 })
-	}
-
 	// Nobody has to tell Bellboard that the cause is gone: the next that tries comes.
+	h.within(90*time.Second, "an agent of team fails", func() bool { return len(h.failures("team")) > 0 })
 	late := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "late"}}
 	if _, err := h.k.CoreV1().Secrets(h.ns).Create(t.Context(), late, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
+	}
+	for i := range ills {
+		c := &ills[i]
+		h.within(90*time.Second, "an agent of "+c.team+" fails, and is heard", func() bool {
+			// A log is asked for once, and not waited for: one of those that say the same may be missed.
+			return slices.ContainsFunc(h.failures(c.team), func(f scaler.FailedAgent) bool { return strings.Contains(f.Log, c.log) })
+		})
 	}
 	h.succeeded(1)
 	h.within(time.Minute, "two tries after those that ended", func() bool { return len(h.failures("ends")) >= 6 })
@@ -155,10 +159,11 @@ func TestFailures(t *testing.T) {
 	})
 	for i := range ills {
 		c := &ills[i]
-		for _, f := range h.failures(c.team) {
-			t.Logf("%s failed: %s: %s (its last words: %q)", f.Agent, f.Failure, f.Text, f.Log)
-			if f.Failure != c.want || !regexp.MustCompile(c.text).MatchString(f.Text) || !strings.Contains(f.Log, c.log) {
-				t.Errorf("want %s: %s (its last words: %q)", c.want, c.text, c.log)
+		for j, f := range h.failures(c.team) {
+			if f.Failure != c.want || !regexp.MustCompile(c.text).MatchString(f.Text) {
+				t.Errorf("%s failed: %s: %s\nwant %s: %s", f.Agent, f.Failure, f.Text, c.want, c.text)
+			} else if j == 0 {
+				t.Logf("%s failed: %s: %s (its last words: %q)", f.Agent, f.Failure, f.Text, f.Log)
 			}
 		}
 	}
@@ -240,15 +245,13 @@ func (h *home) oneProbe(team string) {
 	for _, t := range h.ticks() {
 		known = failed // what was decided before knew nothing
 		for _, o := range t.Outcomes {
-			if o.Action.Pool.Team != team || o.Result != scaler.Done {
-				continue
-			}
-			switch o.Action.Verb {
-			case scaler.Create:
+			done := o.Action.Pool.Team == team && o.Result == scaler.Done
+			if done && o.Action.Verb == scaler.Create {
 				if there++; known && there > 1 {
 					h.t.Errorf("an agent of %s tries beside another: %s", team, o.Action.Text)
 				}
-			case scaler.DeletePod:
+			}
+			if done && o.Action.Verb == scaler.DeletePod {
 				there, failed = there-1, true
 			}
 		}
