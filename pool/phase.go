@@ -37,7 +37,8 @@ func sidecar(c *corev1.Container) bool {
 }
 
 // started is when a container began to run; zero: not yet. One that was begun
-// anew began when it last did.
+// anew began when it last did. Of one that could not be begun (StartError) the
+// kubelet says 1970.
 func started(list []corev1.ContainerStatus, name string) time.Time {
 	for i := range list {
 		s := &list[i]
@@ -46,10 +47,17 @@ func started(list []corev1.ContainerStatus, name string) time.Time {
 		case s.State.Running != nil:
 			return s.State.Running.StartedAt.Time
 		case s.State.Terminated != nil:
-			return s.State.Terminated.StartedAt.Time
+			return begun(s.State.Terminated)
 		case s.LastTerminationState.Terminated != nil: // it waits to be begun anew
-			return s.LastTerminationState.Terminated.StartedAt.Time
+			return begun(s.LastTerminationState.Terminated)
 		}
 	}
 	return time.Time{}
+}
+
+func begun(t *corev1.ContainerStateTerminated) time.Time {
+	if t.StartedAt.Unix() <= 0 {
+		return time.Time{}
+	}
+	return t.StartedAt.Time
 }

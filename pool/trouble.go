@@ -90,7 +90,7 @@ func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
 				p.failure = endFailure(last)
 			}
 		}
-	case t != nil && t.ExitCode != 0 && !deleting: // OOMKilled, Error, ContainerCannotRun ...
+	case t != nil && t.ExitCode != 0 && !deleting: // OOMKilled, Error, StartError ...
 		p.reason, p.text, p.failure = t.Reason, end(t), endFailure(t)
 		if p.reason == "" {
 			p.reason = "Error"

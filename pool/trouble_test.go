@@ -103,6 +103,24 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
+// TestNotBegun: a container that could not be begun has not run, though its kubelet
+// tells a time.
+func TestNotBegun(t *testing.T) {
+	failed := &corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", StartedAt: metav1.Unix(0, 0), FinishedAt: metav1.Unix(100, 0)}
+	dind := corev1.ContainerStatus{Name: dindContainer, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}
+	dind.LastTerminationState.Terminated = failed
+	pod := &corev1.Pod{
+		Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: dindContainer, RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}},
+		Status: corev1.PodStatus{
+			InitContainerStatuses: []corev1.ContainerStatus{dind},
+			ContainerStatuses:     []corev1.ContainerStatus{{Name: agentContainer, State: corev1.ContainerState{Terminated: failed}}},
+		},
+	}
+	if p := convert(pod); !p.DockerUp.IsZero() || !p.Ready.IsZero() || p.Failure != scaler.FailureCrashLoop {
+		t.Errorf("its daemon began at %s, its agent at %s, and it failed by %q", p.DockerUp, p.Ready, p.Failure)
+	}
+}
+
 // TestRedact: what looks like a secret is left out of an agent's last words.
 func TestRedact(t *testing.T) {
 	secret := strings.Repeat("0123456789abcdef", 4)

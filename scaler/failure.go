@@ -124,8 +124,11 @@ func (p *Pair) givenUp(now time.Time) bool {
 func culprit(p *Pod, now time.Time) string {
 	phase, since := p.reached(), p.reachedAt()
 	text := phase.words()
-	if phase == PhaseSchedule && p.Failure == FailureStorage {
+	switch {
+	case phase == PhaseSchedule && p.Failure == FailureStorage:
 		text = "waits for its volume"
+	case phase == PhasePull && p.Failure == FailureCrashLoop:
+		text = "a container cannot be made"
 	}
 	if !since.IsZero() {
 		text += " since " + short(now.Sub(since))

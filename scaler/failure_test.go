@@ -287,6 +287,9 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 		{"did not connect in 5m: image pull since 5m (ErrImagePull)", func(p *Pair) { // a cluster that does not tell of volumes
 			p.Pod.Scheduled, p.Pod.Trouble, p.Pod.Failure = ago(5*time.Minute), "ErrImagePull", FailureImagePull
 		}},
+		{"did not connect in 5m: a container cannot be made since 4m50s (CreateContainerConfigError)", func(p *Pair) {
+			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.Trouble, p.Pod.Failure = ago(5*time.Minute), ago(290*time.Second), "CreateContainerConfigError", FailureCrashLoop
+		}},
 		{"did not connect in 5m: its volumes or its network not ready since 5m", func(p *Pair) { p.Pod.Scheduled = ago(5 * time.Minute) }},
 		{"did not connect in 5m: runs, and does not connect since 4m", func(p *Pair) {
 			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.Ready = ago(5*time.Minute), ago(299*time.Second), ago(4*time.Minute)

@@ -3,6 +3,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -37,6 +38,7 @@ type home struct {
 	jenkins *jenkinssim.Jenkins
 	url     string
 	env     []string
+	files   map[string]string // that settings name
 
 	deletions atomic.Int32 // that Bellboard asked Kubernetes for
 
@@ -46,7 +48,7 @@ type home struct {
 	hellos  map[string]hello // by agent
 	cuts    map[string]time.Time
 	last    scaler.Tick
-	used    []scaler.DockerUsed
+	past    []scaler.Tick // those in which something was done or counted
 	orders  int
 }
 
@@ -112,7 +114,9 @@ func (h *home) open(address string, c jenkinssim.Config) {
 // start begins a Bellboard with these settings, too. It ends with stop or the test.
 func (h *home) start(settings ...string) (stop func()) {
 	h.t.Helper()
-	c, err := config.Load(append(h.env, settings...), config.WithFiles(func(string) ([]byte, error) { return []byte(h.ns), nil }))
+	c, err := config.Load(append(h.env, settings...), config.WithFiles(func(name string) ([]byte, error) {
+		return []byte(cmp.Or(h.files[name], h.ns)), nil
+	}))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -120,12 +124,8 @@ func (h *home) start(settings ...string) (stop func()) {
 	kube.Wrap(func(next http.RoundTripper) http.RoundTripper { return counter{next, &h.deletions} })
 	d, err := app.New(app.Parts{
 		Settings: c, Clock: clock.Real(), Log: zap.NewNop(), Version: "e2e", Kube: kube,
-		Token: func() (string, error) { return "token", nil },
-		Record: func(t scaler.Tick) {
-			h.mu.Lock()
-			h.last, h.used = t, append(h.used, t.Facts.Docker...)
-			h.mu.Unlock()
-		},
+		Token:  func() (string, error) { return "token", nil },
+		Record: h.record,
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -142,6 +142,15 @@ func (h *home) start(settings ...string) (stop func()) {
 	stop = func() { once.Do(func() { cancel(); <-done }) }
 	h.t.Cleanup(stop)
 	return stop
+}
+
+func (h *home) record(t scaler.Tick) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last = t
+	if f := &t.Facts; len(t.Outcomes)+len(f.Failures)+len(f.BuildsLost)+len(f.Docker) > 0 {
+		h.past = append(h.past, t)
+	}
 }
 
 // counter counts the deletions that pass.

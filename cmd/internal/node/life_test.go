@@ -142,12 +142,12 @@ func (h *home) told(agent string, cache scaler.Warmth, want scaler.DockerUse) {
 	h.t.Helper()
 	var got []scaler.DockerUsed
 	h.within(10*time.Second, "what the daemon of "+agent+" was used for is told", func() bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
 		got = nil
-		for _, u := range h.used {
-			if u.Agent == agent {
-				got = append(got, u)
+		for _, t := range h.ticks() {
+			for _, u := range t.Facts.Docker {
+				if u.Agent == agent {
+					got = append(got, u)
+				}
 			}
 		}
 		return len(got) > 0

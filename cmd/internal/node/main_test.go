@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -90,6 +91,7 @@ func startMachine(t *testing.T) (err error) {
 		"docker.io/library/" + pool.DefaultDindImage:      docker,
 		"docker.io/library/" + pool.DefaultDockerCLIImage: docker,
 	}
+	maps.Copy(images, illImages(env))
 	r, w := io.Pipe()
 	go func() { _ = w.CloseWithError(writeImages(w, []string{os.Getenv(rootfs), layer}, images)) }()
 	if err := cluster.node.Import(ctx, r); err != nil {

@@ -1,0 +1,112 @@
+//go:build e2enode
+
+package node
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
+)
+
+// TestEvicted: agents that somebody puts out by the eviction API.
+func TestEvicted(t *testing.T) {
+	h := newGoing(t, "evicted")
+	t.Parallel()
+	h.going(func(pods []*corev1.Pod) {
+		for _, p := range pods {
+			e := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: h.ns}}
+			if err := h.k.PolicyV1().Evictions(h.ns).Evict(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	h.went(scaler.FailureEvicted, "EvictionByEvictionAPI")
+}
+
+// TestTainted: agents whose machine is to be empty.
+func TestTainted(t *testing.T) {
+	h := newGoing(t, "tainted")
+	taint := func(ctx context.Context, taints string) {
+		_, err := h.k.CoreV1().Nodes().Patch(ctx, h.node.Name, "application/merge-patch+json", []byte(`{"spec":{"taints":`+taints+`}}`), metav1.PatchOptions{})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(func() { taint(context.Background(), "null") })
+	h.going(func([]*corev1.Pod) { taint(t.Context(), `[{"key":"bellboard.test/going","effect":"NoExecute"}]`) })
+	taint(t.Context(), "null")
+	t.Parallel() // not before: a taint is for all pods, and so is the drain of TestDrain, which is over now
+	h.went(scaler.FailureNodeGone, "DeletionByTaintManager")
+}
+
+// newGoing is the home of three agents that go: one that has time to end its
+// build, one that has not, and one that never connected.
+func newGoing(t *testing.T, name string) *home {
+	return newHome(
+		t, name, "BELLBOARD_TEAMS=team,long,deaf", "BELLBOARD_DEFAULT_MODE=persistent", "BELLBOARD_DEFAULT_CONNECT=inbound", "BELLBOARD_DEFAULT_DOCKER=none",
+		"BELLBOARD_DEFAULT_CPU=10m", "BELLBOARD_DEFAULT_MEMORY=64Mi", "BELLBOARD_DEFAULT_IMAGE="+agentImage, "BELLBOARD_DEFAULT_BUILD_GRACE=30s",
+		"BELLBOARD_TEAM_LONG_LABELS=long", "BELLBOARD_TEAM_DEAF_LABELS=deaf", "BELLBOARD_TEAM_DEAF_IMAGE="+deafImage,
+	)
+}
+
+// going has the cluster take the agents, and waits until they are to take no work.
+func (h *home) going(take func([]*corev1.Pod)) {
+	h.t.Helper()
+	h.start()
+	pods := make([]*corev1.Pod, 0, 3)
+	for _, c := range []struct {
+		team, label string
+		takes       time.Duration
+	}{{"deaf", "deaf", time.Second}, {"long", "long", 5 * time.Minute}, {"team", "any", 20 * time.Second}} { // the short one last: it has to run yet
+		h.jenkins.Submit(jenkinssim.Job{Name: "job", Label: c.label, Duration: c.takes})
+		p := h.podOf(c.team)
+		pods = append(pods, p)
+		h.within(time.Minute, "it runs: "+c.team, func() bool {
+			p := h.pod(p.Name)
+			return p != nil && p.Status.Phase == corev1.PodRunning && h.jenkins.Stats().Running >= len(pods)-1
+		})
+	}
+	take(pods)
+	// Between the announcement and the deletion there is a moment to see it in.
+	words := []string{scaler.MarkText(h.ns, "its pod is being deleted by somebody else"), scaler.MarkText(h.ns, "its node is going")}
+	h.within(10*time.Second, "all are deleted and marked, and two at work", func() bool {
+		n, busy := 0, 0
+		for _, p := range pods {
+			was := h.pod(p.Name)
+			for _, node := range h.jenkins.NodesList() {
+				if node.Name == p.Name && was != nil && was.DeletionTimestamp != nil && slices.Contains(words, node.Marked) {
+					n, busy = n+1, busy+node.Busy
+				}
+			}
+		}
+		return n == 3 && busy == 2
+	})
+}
+
+// went waits for the end of the three, and sees what Bellboard says of it.
+func (h *home) went(failure scaler.Failure, reason string) {
+	h.t.Helper()
+	h.within(90*time.Second, "two builds are over", func() bool { return h.jenkins.Stats().Finished >= 2 })
+	if s := h.jenkins.Stats(); s.Succeeded != 1 || s.Lost != 1 || s.Killed != 0 {
+		h.t.Errorf("one build had the time that it needs, one had not: %+v", s)
+	}
+	h.within(30*time.Second, "a build is counted as lost", func() bool { return len(h.lost()) > 0 })
+	h.within(30*time.Second, "an agent failed", func() bool { return len(h.failures("deaf")) > 0 })
+	if l := h.lost(); len(l) != 1 || l[0].Team != "long" || l[0].Builds != 1 || !strings.Contains(l[0].Text, ": "+reason+": ") {
+		h.t.Errorf("lost are %+v", l)
+	}
+	f := h.failures("deaf")[0]
+	if f.Failure != failure {
+		h.t.Errorf("the one that never connected failed: %s: %s", f.Failure, f.Text)
+	}
+	h.t.Logf("failed: %s: %s; lost: %s", f.Failure, f.Text, h.lost()[0].Text)
+}
