@@ -3,8 +3,10 @@ package house
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,18 +19,6 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// Throwable are the classes of failure that a house can make agents fail with.
-// (What Jenkins refuses is a matter of its queue, not of an agent.)
-func Throwable() []scaler.Failure {
-	var out []scaler.Failure
-	for _, f := range scaler.Failures() {
-		if f != scaler.FailureRefused {
-			out = append(out, f)
-		}
-	}
-	return out
-}
-
 // faults are the classes whose pods fail on their node.
 var faults = map[scaler.Failure]kubesim.Fault{
 	scaler.FailureBadImage:  kubesim.ImageName,
@@ -38,36 +28,54 @@ var faults = map[scaler.Failure]kubesim.Fault{
 	scaler.FailureStorage:   kubesim.NoMount,
 }
 
+// slow are the classes that are told after minutes, the slowest last.
+var slow = []scaler.Failure{scaler.FailureImagePull, scaler.FailureNeverConnected, scaler.FailureStorage, scaler.FailureUnschedulable}
+
 // spell makes pods fail: each class that is thrown waits for the next pods, and
 // stays with them.
 type spell struct {
 	mu     sync.Mutex
 	armed  []scaler.Failure // for the pods to come, in order
-	on     map[types.UID]scaler.Failure
+	on     map[types.UID]strike
 	loop   map[types.UID]bool // of those that crash: in their sidecar, again and again
 	denied int                // creations that admission will refuse yet
+	veto   time.Duration      // how long Jenkins refuses an agent
 	thrown map[scaler.Failure]int
 }
 
+// strike is what a pod fails with, and since when it is there.
+type strike struct {
+	class scaler.Failure // "": with nothing
+	since time.Time
+}
+
 func newSpell() *spell {
-	return &spell{on: map[types.UID]scaler.Failure{}, loop: map[types.UID]bool{}, thrown: map[scaler.Failure]int{}}
+	return &spell{on: map[types.UID]strike{}, loop: map[types.UID]bool{}, thrown: map[scaler.Failure]int{}}
 }
 
 // of is what a pod fails with. It is asked first when the pod is to get a node.
 func (s *spell) of(p *corev1.Pod) scaler.Failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, ok := s.on[p.UID]
-	if ok {
-		return f
+	if was, ok := s.on[p.UID]; ok {
+		return was.class
 	}
+	var f scaler.Failure
 	if len(s.armed) > 0 && p.Status.Phase == corev1.PodPending {
 		f, s.armed = s.armed[0], s.armed[1:]
 		s.thrown[f]++
 		s.loop[p.UID] = len(p.Spec.InitContainers) > 0
 	}
-	s.on[p.UID] = f
+	s.on[p.UID] = strike{f, p.CreationTimestamp.Time}
 	return f
+}
+
+// place is why no machine takes the pod; "": one does.
+func (s *spell) place(p *corev1.Pod) string {
+	if s.of(p) == scaler.FailureUnschedulable {
+		return "4 Insufficient cpu."
+	}
+	return ""
 }
 
 func (s *spell) fault(p *corev1.Pod) kubesim.Fault {
@@ -95,23 +103,22 @@ func (s *spell) deny(_ *http.Request, verb, resource string) *metav1.Status {
 	return kubesim.Insecure("restricted:latest", "agent")
 }
 
-// lift ends it: pods that only wait go on.
-func (s *spell) lift() {
+// lift ends it: pods that only wait go on, but for those that have waited so long
+// for a machine that they are soon given up.
+func (s *spell) lift(now time.Time) {
+	const soon = 5 * time.Minute
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.on)
+	maps.DeleteFunc(s.on, func(_ types.UID, on strike) bool {
+		return on.class != scaler.FailureUnschedulable || now.Sub(on.since) < scaler.UnscheduledTimeout-soon
+	})
 	s.armed, s.denied = nil, 0
 }
 
 // cast puts the spell on the cluster and the agents.
 func (h *House) cast() {
 	s := h.spell
-	h.Cluster.FailSchedule(func(p *corev1.Pod) string {
-		if s.of(p) == scaler.FailureUnschedulable {
-			return "4 Insufficient cpu."
-		}
-		return ""
-	})
+	h.Cluster.FailSchedule(s.place)
 	h.Cluster.Spoil(s.fault)
 	h.Cluster.FailPulls(func(p *corev1.Pod) bool { return s.of(p) == scaler.FailureImagePull })
 	h.Cluster.Refuse(s.deny)
@@ -122,23 +129,40 @@ func (h *House) cast() {
 			return true
 		case scaler.FailureNeverConnected:
 			return true
+		case scaler.FailureRefused:
+			h.forbid(p.Name)
 		}
 		return false
 	}
 }
 
+// forbid has a plugin of Jenkins give an agent nothing for a while.
+func (h *House) forbid(agent string) {
+	h.spell.mu.Lock()
+	d := h.spell.veto
+	h.spell.mu.Unlock()
+	h.Jenkins.Veto(agent, "‘"+agent+"’ is not to be used yet")
+	h.clock.AfterFunc(d, func() { h.Jenkins.Veto(agent, "") })
+}
+
 // failures throws one class after another, in an order of its own each time
 // round, until ctx ends. What waits to be thrown then is forgotten, and what
-// waits for its end goes on.
+// waits for its end goes on. The first time round what is told late comes
+// early, so that a short day tells of it.
 func (h *House) failures(ctx context.Context) {
 	rng := rand.New(rand.NewPCG(uint64(h.cfg.Seed), 0x6661696c))
 	pause := func() time.Duration { return time.Duration(30+rng.IntN(90)) * time.Second }
-	for {
-		for _, i := range rng.Perm(len(h.cfg.Throw)) {
+	for round := 0; ; round++ {
+		order := rng.Perm(len(h.cfg.Throw))
+		if round == 0 {
+			late := func(i int) int { return slices.Index(slow, h.cfg.Throw[i]) }
+			slices.SortStableFunc(order, func(x, y int) int { return late(y) - late(x) })
+		}
+		for _, i := range order {
 			if clock.Sleep(ctx, h.clock, pause()) != nil {
-				h.spell.lift()
+				h.spell.lift(h.clock.Now())
 				h.Cluster.SetQuota("ci", -1)
-				h.Cluster.FailSchedule(nil) // lets the cluster look again
+				h.Cluster.FailSchedule(h.spell.place) // lets the cluster look again
 				return
 			}
 			h.throw(h.cfg.Throw[i], 1+rng.IntN(2), pause())
@@ -174,6 +198,9 @@ func (h *House) throw(f scaler.Failure, n int, d time.Duration) {
 	h.cfg.Say(fmt.Sprintf("%s: strikes the next %d agents", f, n))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if f == scaler.FailureRefused {
+		s.veto = d
+	}
 	for range n {
 		s.armed = append(s.armed, f)
 	}

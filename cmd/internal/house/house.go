@@ -99,7 +99,7 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 		cfg.Gap = 10 * time.Minute
 	}
 	if cfg.Throw == nil && cfg.Chaos {
-		cfg.Throw = Throwable()
+		cfg.Throw = scaler.Failures()
 	}
 	if cfg.Say == nil {
 		cfg.Say = func(string) {}

@@ -99,9 +99,9 @@ func TestDaysOfChaos(t *testing.T) {
 			for _, b := range s.Killed {
 				t.Errorf("killed: %+v", b)
 			}
-			for _, f := range Throwable() {
-				if s.Thrown[f] == 0 && *hours >= 2 {
-					t.Errorf("%s was not thrown all day", f)
+			for _, f := range scaler.Failures() {
+				if (s.Thrown[f] == 0 || s.Failed[f] == 0) && *hours >= 2 {
+					t.Errorf("%s was thrown %d times and told %d times all day; want some of each", f, s.Thrown[f], s.Failed[f])
 				}
 			}
 			if s.OrphansLeft != 0 {
@@ -236,10 +236,28 @@ func TestOneDaemonOnASlot(t *testing.T) {
 	}
 }
 
+// TestDemoDay: a day as short as the demo's for a minute, with its seed, tells of
+// every class of failure.
+func TestDemoDay(t *testing.T) {
+	s, broken, err := day(t, Config{Seed: 7, Chaos: true}, 20*time.Minute)
+	t.Logf("%+v", s)
+	if err != nil {
+		t.Errorf("the day did not end: %v", err)
+	}
+	for _, f := range scaler.Failures() {
+		if s.Thrown[f] == 0 || s.Failed[f] == 0 {
+			t.Errorf("%s was thrown %d times and told %d times; want some of each", f, s.Thrown[f], s.Failed[f])
+		}
+	}
+	if s.BuildsKilled != 0 || s.OrphansLeft != 0 || len(broken) > 0 {
+		t.Errorf("killed %d, left %v, broken plans %v; want none", s.BuildsKilled, s.Left, broken)
+	}
+}
+
 // TestFailureClasses: each class of failure, thrown all day long, is told by its
 // own name, and costs neither a build nor a corpse.
 func TestFailureClasses(t *testing.T) {
-	for i, f := range Throwable() {
+	for i, f := range scaler.Failures() {
 		if i%classStride != 0 {
 			continue
 		}
