@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,8 +42,9 @@ func (h *House) intn(n int) int {
 	return h.rng.IntN(n)
 }
 
-// chaos breaks something every few minutes until ctx ends.
-func (h *House) chaos(ctx context.Context) {
+// chaos breaks something every few minutes until ctx ends, and changes settings once
+// after noon.
+func (h *House) chaos(ctx context.Context, noon time.Time) {
 	steps := []struct {
 		weight int
 		do     func(context.Context)
@@ -61,7 +63,13 @@ func (h *House) chaos(ctx context.Context) {
 	for _, s := range steps {
 		total += s.weight
 	}
+	changes := h.cfg.Noon
 	for clock.Sleep(ctx, h.clock, h.seconds(30, h.cfg.Gap.Seconds())) == nil {
+		if len(changes) > 0 && h.clock.Now().After(noon) {
+			h.change(ctx, changes)
+			changes = nil
+			continue
+		}
 		n := h.intn(total)
 		for _, s := range steps {
 			if n -= s.weight; n < 0 {
@@ -84,6 +92,16 @@ func (h *House) restartBellboard(ctx context.Context) {
 	h.cfg.Say(fmt.Sprintf("Bellboard is killed (back in %s)", down.Round(time.Second)))
 	h.daemon.kill()
 	_ = clock.Sleep(context.WithoutCancel(ctx), h.clock, down)
+	h.restarted(ctx)
+}
+
+// change is a Bellboard that comes back with other settings.
+func (h *House) change(ctx context.Context, settings []string) {
+	h.cfg.Say(fmt.Sprintf("Bellboard gets %v", settings))
+	h.daemon.kill()
+	if err := h.set(slices.Concat(h.env, settings)); err != nil {
+		panic("the settings were loaded before: " + err.Error())
+	}
 	h.restarted(ctx)
 }
 

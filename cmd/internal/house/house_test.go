@@ -53,13 +53,20 @@ func day(t *testing.T, cfg Config, length time.Duration) (s Summary, broken []st
 			cfg.Log = zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.AddSync(os.Stderr), zapcore.DebugLevel))
 			cfg.Say = func(what string) { cfg.Log.Info("CHAOS " + what) }
 		}
+		j := &judge{}
+		cfg.Record = j.tick
 		h, err := New(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer h.Close()
+		j.house = h
 		s, ended = h.Run(t.Context(), context.Background(), length)
-		broken = h.Broken()
+		renewed, faults := j.verdict()
+		if t.Logf("agents marked: %v", renewed); len(cfg.Noon) > 0 && length >= time.Hour && renewed[scaler.ReasonRenew] == 0 {
+			t.Error("no agent was renewed all day")
+		}
+		broken = append(h.Broken(), faults...)
 	})
 	return s, broken, ended
 }
@@ -91,7 +98,15 @@ func TestDaysOfChaos(t *testing.T) {
 			t.Parallel()
 			// Every other day Jenkins has the one-build hook.
 			// On every third storage does not see to it that a volume has one pod.
-			s, broken, err := day(t, Config{Seed: int64(seed), Chaos: true, Hook: seed%2 == 1, LaxClaims: seed%3 == 1}, time.Duration(*hours*float64(time.Hour)))
+			cfg := Config{Seed: int64(seed), Chaos: true, Hook: seed%2 == 1, LaxClaims: seed%3 == 1}
+			if seed%4 < 2 { // agents grow old, and in the middle of the day all get another image
+				cfg.Environ = append(DefaultEnviron(),
+					fmt.Sprintf("BELLBOARD_TEAM_DATA_EXECUTORS=%d", 2+seed%2),
+					fmt.Sprintf("BELLBOARD_TEAM_DATA_MAX_LIFETIME=%dm", 10+seed*17%51),
+					fmt.Sprintf("BELLBOARD_TEAM_MOBILE_EXECUTORS=%d", 1+seed/4%3))
+				cfg.Noon = []string{"BELLBOARD_DEFAULT_IMAGE=agent:2"}
+			}
+			s, broken, err := day(t, cfg, time.Duration(*hours*float64(time.Hour)))
 			t.Logf("%+v", s)
 			if err != nil {
 				t.Errorf("the day did not end: %v", err)
