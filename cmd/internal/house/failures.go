@@ -28,8 +28,9 @@ var faults = map[scaler.Failure]kubesim.Fault{
 	scaler.FailureStorage:   kubesim.NoMount,
 }
 
-// slow are the classes that are told after minutes, the slowest last.
-var slow = []scaler.Failure{scaler.FailureImagePull, scaler.FailureNeverConnected, scaler.FailureStorage, scaler.FailureUnschedulable}
+// slow are the classes that are told after minutes, or only while builds wait; the
+// slowest last.
+var slow = []scaler.Failure{scaler.FailureRefused, scaler.FailureImagePull, scaler.FailureNeverConnected, scaler.FailureStorage, scaler.FailureUnschedulable}
 
 // spell makes pods fail: each class that is thrown waits for the next pods, and
 // stays with them.
@@ -39,6 +40,7 @@ type spell struct {
 	on     map[types.UID]strike
 	loop   map[types.UID]bool // of those that crash: in their sidecar, again and again
 	denied int                // creations that admission will refuse yet
+	short  bool               // the quota is used up: what is refused then is told as that
 	veto   time.Duration      // how long Jenkins refuses an agent
 	thrown map[scaler.Failure]int
 }
@@ -95,7 +97,7 @@ func (s *spell) deny(_ *http.Request, verb, resource string) *metav1.Status {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.denied == 0 {
+	if s.denied == 0 || s.short {
 		return nil
 	}
 	s.denied--
@@ -103,14 +105,14 @@ func (s *spell) deny(_ *http.Request, verb, resource string) *metav1.Status {
 	return kubesim.Insecure("restricted:latest", "agent")
 }
 
-// lift ends it: pods that only wait go on, but for those that have waited so long
-// for a machine that they are soon given up.
+// lift ends it, and what is struck fails yet; but for pods that would wait long for
+// a machine: they get one.
 func (s *spell) lift(now time.Time) {
-	const soon = 5 * time.Minute
+	const soon = 5 * time.Minute // as START_TIMEOUT
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.on, func(_ types.UID, on strike) bool {
-		return on.class != scaler.FailureUnschedulable || now.Sub(on.since) < scaler.UnscheduledTimeout-soon
+		return on.class == scaler.FailureUnschedulable && now.Sub(on.since) < scaler.UnscheduledTimeout-soon
 	})
 	s.armed, s.denied = nil, 0
 }
@@ -146,9 +148,8 @@ func (h *House) forbid(agent string) {
 }
 
 // failures throws one class after another, in an order of its own each time
-// round, until ctx ends. What waits to be thrown then is forgotten, and what
-// waits for its end goes on. The first time round what is told late comes
-// early, so that a short day tells of it.
+// round, until ctx ends. What waits to be thrown then is forgotten. The first time round is quick and
+// what is told late comes first, so that a short day tells of all.
 func (h *House) failures(ctx context.Context) {
 	rng := rand.New(rand.NewPCG(uint64(h.cfg.Seed), 0x6661696c))
 	pause := func() time.Duration { return time.Duration(30+rng.IntN(90)) * time.Second }
@@ -159,7 +160,11 @@ func (h *House) failures(ctx context.Context) {
 			slices.SortStableFunc(order, func(x, y int) int { return late(y) - late(x) })
 		}
 		for _, i := range order {
-			if clock.Sleep(ctx, h.clock, pause()) != nil {
+			wait := pause()
+			if round == 0 {
+				wait = wait * 2 / 3
+			}
+			if clock.Sleep(ctx, h.clock, wait) != nil {
 				h.spell.lift(h.clock.Now())
 				h.Cluster.SetQuota("ci", -1)
 				h.Cluster.FailSchedule(h.spell.place) // lets the cluster look again
@@ -182,11 +187,17 @@ func (h *House) throw(f scaler.Failure, n int, d time.Duration) {
 			}
 		}
 		h.cfg.Say(fmt.Sprintf("%s: the quota is used up for %s", f, d))
-		h.Cluster.SetQuota("ci", alive)
-		h.clock.AfterFunc(d, func() { h.Cluster.SetQuota("ci", -1) })
+		quota := func(pods int64) {
+			h.Cluster.SetQuota("ci", pods)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.short = pods >= 0
+		}
+		quota(alive)
+		h.clock.AfterFunc(d, func() { quota(-1) })
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.thrown[f]++
-		s.mu.Unlock()
 		return
 	case scaler.FailureAdmission:
 		h.cfg.Say(fmt.Sprintf("%s: refuses the next %d pods", f, n))

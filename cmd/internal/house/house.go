@@ -83,6 +83,7 @@ type House struct {
 
 	mu    sync.Mutex
 	rng   *rand.Rand
+	naps  *rand.Rand // apart, so that what breaks when does not hang on the number of ticks
 	tally tally
 }
 
@@ -109,7 +110,8 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 	}
 	h := &House{
 		cfg: cfg, clock: cfg.Clock, spell: newSpell(),
-		rng: rand.New(rand.NewPCG(uint64(cfg.Seed), 0x62656c6c)),
+		rng:  rand.New(rand.NewPCG(uint64(cfg.Seed), 0x6368616f73)),
+		naps: rand.New(rand.NewPCG(uint64(cfg.Seed), 0x6e6170)),
 	}
 	hook := ""
 	if cfg.Hook {
