@@ -120,10 +120,10 @@ func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook boo
 	}
 	if d.chaos {
 		var all []string
-		for _, f := range house.Throwable() {
+		for _, f := range scaler.Failures() {
 			all = append(all, fmt.Sprintf("%s %d/%d", f, s.Failed[f], s.Thrown[f]))
 		}
-		d.print("  agents failed, of failures thrown: %s\n", strings.Join(all, " · "))
+		d.print("  agents failed / failures thrown: %s\n", strings.Join(all, " · "))
 	}
 	if output == "json" {
 		line, jerr := json.Marshal(s)

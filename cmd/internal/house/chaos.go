@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,8 +42,9 @@ func (h *House) intn(n int) int {
 	return h.rng.IntN(n)
 }
 
-// chaos breaks something every few minutes until ctx ends.
-func (h *House) chaos(ctx context.Context) {
+// chaos breaks something every few minutes until ctx ends, and changes settings once
+// after noon.
+func (h *House) chaos(ctx context.Context, noon time.Time) {
 	steps := []struct {
 		weight int
 		do     func(context.Context)
@@ -61,7 +63,13 @@ func (h *House) chaos(ctx context.Context) {
 	for _, s := range steps {
 		total += s.weight
 	}
+	changes := h.cfg.Noon
 	for clock.Sleep(ctx, h.clock, h.seconds(30, h.cfg.Gap.Seconds())) == nil {
+		if len(changes) > 0 && h.clock.Now().After(noon) {
+			h.change(ctx, changes)
+			changes = nil
+			continue
+		}
 		n := h.intn(total)
 		for _, s := range steps {
 			if n -= s.weight; n < 0 {
@@ -84,6 +92,16 @@ func (h *House) restartBellboard(ctx context.Context) {
 	h.cfg.Say(fmt.Sprintf("Bellboard is killed (back in %s)", down.Round(time.Second)))
 	h.daemon.kill()
 	_ = clock.Sleep(context.WithoutCancel(ctx), h.clock, down)
+	h.restarted(ctx)
+}
+
+// change is a Bellboard that comes back with other settings.
+func (h *House) change(ctx context.Context, settings []string) {
+	h.cfg.Say(fmt.Sprintf("Bellboard gets %v", settings))
+	h.daemon.kill()
+	if err := h.set(slices.Concat(h.env, settings)); err != nil {
+		panic("the settings were loaded before: " + err.Error())
+	}
 	h.restarted(ctx)
 }
 
@@ -167,11 +185,17 @@ func (h *House) proxyError(context.Context) {
 // still be sent; now and then longer, and then a person takes back an agent
 // that is about to be removed.
 func (h *House) nap() time.Duration {
-	switch n := h.intn(1000); {
-	case n < 25 && h.takeBack():
-		return h.seconds(2, 8)
+	h.mu.Lock()
+	n, share := h.naps.IntN(1000), h.naps.Float64()
+	h.mu.Unlock()
+	between := func(from, to float64) time.Duration {
+		return time.Duration((from + share*(to-from)) * float64(time.Second))
+	}
+	switch {
+	case n < 25 && h.takeBack(between(20, 90)):
+		return between(2, 8)
 	case n < 300:
-		return h.seconds(0, 0.9)
+		return between(0, 0.9)
 	}
 	return 0
 }
@@ -179,7 +203,7 @@ func (h *House) nap() time.Duration {
 // takeBack is a person who brings a node back online that Bellboard is about to
 // remove, and starts a build on it. (Within the second in which a write may be
 // sent, and once the pod's deletion is under way, nothing could help.)
-func (h *House) takeBack() bool {
+func (h *House) takeBack(build time.Duration) bool {
 	going := map[string]bool{}
 	for _, p := range h.Cluster.Pods() {
 		going[p.Name] = p.DeletionTimestamp != nil
@@ -188,7 +212,7 @@ func (h *House) takeBack() bool {
 		if deleted, there := going[n.Name]; there && !deleted && n.Online && n.Busy == 0 && strings.HasPrefix(n.Marked, "bellboard(") {
 			h.cfg.Say("a person takes " + n.Name + " back and builds on it")
 			h.Jenkins.PersonOnline(n.Name)
-			id := h.Jenkins.Submit(jenkinssim.Job{Name: "by-hand", Label: n.Name, Duration: h.seconds(20, 90)})
+			id := h.Jenkins.Submit(jenkinssim.Job{Name: "by-hand", Label: n.Name, Duration: build})
 			// Should the node die of something else, nobody waits for it for ever.
 			h.clock.AfterFunc(10*time.Minute, func() { h.Jenkins.Cancel(id) })
 			return true

@@ -40,6 +40,8 @@ type Config struct {
 	// Chaos breaks things now and then, at most Gap apart (default 10 m).
 	Chaos bool
 	Gap   time.Duration
+	// Noon are settings that chaos changes in the middle of the day, as variables.
+	Noon []string
 	// Throw are the classes of failure that agents are made to fail with all day
 	// long; nil is every one while there is chaos, and none without.
 	Throw []scaler.Failure
@@ -74,12 +76,14 @@ type House struct {
 	page    net.Listener
 	daemon  *daemon
 	env     []string
-	limits  map[string]int // MAX_PERSISTENT, by team
+	teams   []scaler.Team
+	images  map[scaler.PoolID]string // that agents are to have
 
 	slotsKept int // when the day was over
 
 	mu    sync.Mutex
 	rng   *rand.Rand
+	naps  *rand.Rand // apart, so that what breaks when does not hang on the number of ticks
 	tally tally
 }
 
@@ -99,14 +103,15 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 		cfg.Gap = 10 * time.Minute
 	}
 	if cfg.Throw == nil && cfg.Chaos {
-		cfg.Throw = Throwable()
+		cfg.Throw = scaler.Failures()
 	}
 	if cfg.Say == nil {
 		cfg.Say = func(string) {}
 	}
 	h := &House{
 		cfg: cfg, clock: cfg.Clock, spell: newSpell(),
-		rng: rand.New(rand.NewPCG(uint64(cfg.Seed), 0x62656c6c)),
+		rng:  rand.New(rand.NewPCG(uint64(cfg.Seed), 0x6368616f73)),
+		naps: rand.New(rand.NewPCG(uint64(cfg.Seed), 0x6e6170)),
 	}
 	hook := ""
 	if cfg.Hook {
@@ -136,7 +141,7 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 	if err := h.userSecrets(ctx); err != nil {
 		return nil, err
 	}
-	h.env = append([]string{
+	env := append([]string{
 		"BELLBOARD_JENKINS_URL=" + h.JenkinsURL,
 		"BELLBOARD_JENKINS_USER=bellboard",
 		"BELLBOARD_JENKINS_TOKEN_FILE=simulated",
@@ -144,15 +149,23 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 		"BELLBOARD_SWARM_USER=agents",
 		"BELLBOARD_SWARM_PASSWORD_SECRET=" + swarmSecret,
 	}, cfg.Environ...)
-	settings, err := config.Load(h.env)
-	if err != nil {
+	if _, err := config.Load(slices.Concat(env, cfg.Noon)); err != nil {
 		return nil, err
 	}
-	h.limits = map[string]int{}
-	for _, t := range settings.ScalerTeams() {
-		h.limits[t.Name] = t.MaxPersistent
+	return h, h.set(env)
+}
+
+// set gives the next Bellboard these settings.
+func (h *House) set(env []string) error {
+	settings, err := config.Load(env)
+	if err != nil {
+		return err
 	}
-	return h, nil
+	h.env, h.teams, h.images = env, settings.ScalerTeams(), map[scaler.PoolID]string{}
+	for _, s := range settings.PoolSpecs() {
+		h.images[s.PoolID] = s.Image
+	}
+	return nil
 }
 
 // swarmSecret is the Secret that a person makes for Swarm agents.
@@ -222,7 +235,7 @@ func (h *House) Run(ctx, now context.Context, day time.Duration) (Summary, error
 		wg.Go(func() { h.load(dayCtx, l, uint64(i)) })
 	}
 	if h.cfg.Chaos {
-		wg.Go(func() { h.chaos(dayCtx) })
+		wg.Go(func() { h.chaos(dayCtx, h.clock.Now().Add(day/2)) })
 	}
 	if len(h.cfg.Throw) > 0 {
 		wg.Go(func() { h.failures(dayCtx) })
@@ -244,6 +257,10 @@ func (h *House) evening(ctx context.Context) (Summary, error) {
 		s := h.Jenkins.Stats()
 		err = fmt.Errorf("%d builds still waited and %d ran: %w", s.Queued, s.Running, err)
 		return h.summary(), err
+	}
+	old := func() []string { return h.outdated(h.clock.Now()) }
+	if err := h.until(ctx, limit, func() bool { return len(old()) == 0 }); err != nil {
+		return h.summary(), fmt.Errorf("agents that should have been renewed: %v: %w", old(), err)
 	}
 	// The slots of agents that are gone are kept, but no more than can be used.
 	if err := h.until(ctx, limit, func() bool { return len(h.excess()) == 0 }); err != nil {

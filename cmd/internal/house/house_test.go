@@ -53,13 +53,20 @@ func day(t *testing.T, cfg Config, length time.Duration) (s Summary, broken []st
 			cfg.Log = zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.AddSync(os.Stderr), zapcore.DebugLevel))
 			cfg.Say = func(what string) { cfg.Log.Info("CHAOS " + what) }
 		}
+		j := &judge{}
+		cfg.Record = j.tick
 		h, err := New(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer h.Close()
+		j.house = h
 		s, ended = h.Run(t.Context(), context.Background(), length)
-		broken = h.Broken()
+		renewed, faults := j.verdict()
+		if t.Logf("agents marked: %v", renewed); len(cfg.Noon) > 0 && length >= time.Hour && renewed[scaler.ReasonRenew] == 0 {
+			t.Error("no agent was renewed all day")
+		}
+		broken = append(h.Broken(), faults...)
 	})
 	return s, broken, ended
 }
@@ -91,7 +98,15 @@ func TestDaysOfChaos(t *testing.T) {
 			t.Parallel()
 			// Every other day Jenkins has the one-build hook.
 			// On every third storage does not see to it that a volume has one pod.
-			s, broken, err := day(t, Config{Seed: int64(seed), Chaos: true, Hook: seed%2 == 1, LaxClaims: seed%3 == 1}, time.Duration(*hours*float64(time.Hour)))
+			cfg := Config{Seed: int64(seed), Chaos: true, Hook: seed%2 == 1, LaxClaims: seed%3 == 1}
+			if seed%4 < 2 { // agents grow old, and in the middle of the day all get another image
+				cfg.Environ = append(DefaultEnviron(),
+					fmt.Sprintf("BELLBOARD_TEAM_DATA_EXECUTORS=%d", 2+seed%2),
+					fmt.Sprintf("BELLBOARD_TEAM_DATA_MAX_LIFETIME=%dm", 10+seed*17%51),
+					fmt.Sprintf("BELLBOARD_TEAM_MOBILE_EXECUTORS=%d", 1+seed/4%3))
+				cfg.Noon = []string{"BELLBOARD_DEFAULT_IMAGE=agent:2"}
+			}
+			s, broken, err := day(t, cfg, time.Duration(*hours*float64(time.Hour)))
 			t.Logf("%+v", s)
 			if err != nil {
 				t.Errorf("the day did not end: %v", err)
@@ -99,9 +114,9 @@ func TestDaysOfChaos(t *testing.T) {
 			for _, b := range s.Killed {
 				t.Errorf("killed: %+v", b)
 			}
-			for _, f := range Throwable() {
-				if s.Thrown[f] == 0 && *hours >= 2 {
-					t.Errorf("%s was not thrown all day", f)
+			for _, f := range scaler.Failures() {
+				if (s.Thrown[f] == 0 || s.Failed[f] == 0) && *hours >= 2 {
+					t.Errorf("%s was thrown %d times and told %d times all day; want some of each", f, s.Thrown[f], s.Failed[f])
 				}
 			}
 			if s.OrphansLeft != 0 {
@@ -236,10 +251,28 @@ func TestOneDaemonOnASlot(t *testing.T) {
 	}
 }
 
+// TestDemoDay: a day as short as the demo's for a minute, with its seed, tells of
+// every class of failure.
+func TestDemoDay(t *testing.T) {
+	s, broken, err := day(t, Config{Seed: 7, Chaos: true}, 20*time.Minute)
+	t.Logf("%+v", s)
+	if err != nil {
+		t.Errorf("the day did not end: %v", err)
+	}
+	for _, f := range scaler.Failures() {
+		if s.Thrown[f] == 0 || s.Failed[f] == 0 {
+			t.Errorf("%s was thrown %d times and told %d times; want some of each", f, s.Thrown[f], s.Failed[f])
+		}
+	}
+	if s.BuildsKilled != 0 || s.OrphansLeft != 0 || len(broken) > 0 {
+		t.Errorf("killed %d, left %v, broken plans %v; want none", s.BuildsKilled, s.Left, broken)
+	}
+}
+
 // TestFailureClasses: each class of failure, thrown all day long, is told by its
 // own name, and costs neither a build nor a corpse.
 func TestFailureClasses(t *testing.T) {
-	for i, f := range Throwable() {
+	for i, f := range scaler.Failures() {
 		if i%classStride != 0 {
 			continue
 		}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 )
@@ -99,11 +101,33 @@ func (h *House) left() []string {
 // excess names the cache slots of teams that have more than they may have agents.
 func (h *House) excess() []string {
 	var out []string
-	count := map[string]int{}
+	room := map[string]int{}
+	for i := range h.teams {
+		room[h.teams[i].Name] = h.teams[i].MaxPersistent
+	}
 	for _, c := range h.Cluster.PVCs() {
 		team := c.Labels["bellboard.dev/team"]
-		if count[team]++; count[team] > h.limits[team] {
+		if room[team]--; room[team] < 0 {
 			out = append(out, c.Name)
+		}
+	}
+	return out
+}
+
+// outdated names the agents that are older than their pool's MAX_LIFETIME, or have
+// another image than it.
+func (h *House) outdated(now time.Time) []string {
+	var out []string
+	for _, p := range h.Cluster.Pods() {
+		id := scaler.PoolID{Team: p.Labels["bellboard.dev/team"], Kind: scaler.Kind(p.Labels["bellboard.dev/kind"])}
+		old := slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool { return c.Name == "agent" && c.Image != h.images[id] })
+		for i := range h.teams {
+			if pool := h.teams[i].Pool(id.Kind); pool != nil && pool.PoolID == id && pool.MaxLifetime > 0 {
+				old = old || now.Sub(p.CreationTimestamp.Time) >= pool.MaxLifetime
+			}
+		}
+		if old {
+			out = append(out, p.Name)
 		}
 	}
 	return out
