@@ -489,13 +489,13 @@ func (d *decider) markAndGo() {
 // urgency orders actions: what protects a build, what rests on fresh answers, then the rest.
 func urgency(v Verb) int {
 	switch v {
-	case ClearMark:
+	case ClearMark, Protect:
 		return 0
-	case Mark, Fence, DeletePod, DeleteNode:
+	case Mark, Fence, DeletePod, DeleteNode, Unprotect:
 		return 1
 	case Create, PutSecret:
 		return 2
-	case Annotate, Protect, Unprotect:
+	case Annotate:
 		return 3
 	case Register:
 		return 4

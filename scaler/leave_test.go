@@ -533,7 +533,7 @@ func TestTakenBerth(t *testing.T) {
 	}
 }
 
-// TestUrgency: what a resuming build waits for comes first, then what rests on fresh answers.
+// TestUrgency: what protects a build comes first, then what rests on fresh answers.
 func TestUrgency(t *testing.T) {
 	in := newHouse(web(func(t *Team) { t.Pools[0].Berths = 3 }))
 	in.agent("web", Ephemeral, "b", busy)
@@ -546,7 +546,7 @@ func TestUrgency(t *testing.T) {
 	for i := range plan.Actions {
 		got = append(got, string(plan.Actions[i].Verb))
 	}
-	want := []string{"clear-mark", "mark", "mark", "create", "create", "connected", "protect", "register", "register", "register"}
+	want := []string{"clear-mark", "protect", "mark", "mark", "create", "create", "connected", "register", "register", "register"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Decide(mixed) acts in the order %q, want %q\n%s", got, want, diff)
 	}

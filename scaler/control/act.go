@@ -197,8 +197,10 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 		return l.putSecret(ctx, *a.Pod)
 	case scaler.Annotate:
 		return l.cfg.Cluster.Annotate(ctx, *a.Pod)
-	case scaler.Protect, scaler.Unprotect:
-		return l.cfg.Cluster.Protect(ctx, *a.Pod, a.Verb == scaler.Protect)
+	case scaler.Protect:
+		return l.cfg.Cluster.Protect(ctx, *a.Pod)
+	case scaler.Unprotect:
+		return l.cfg.Cluster.Unprotect(ctx, *a.Pod, deadline)
 	case scaler.Mark:
 		return l.cfg.Jenkins.Mark(ctx, a.Agent, text, deadline)
 	case scaler.ClearMark:

@@ -211,14 +211,27 @@ func (h cluster) PutSecret(_ context.Context, pod scaler.Pod, secret string) err
 	return nil
 }
 
-func (h cluster) Protect(_ context.Context, pod scaler.Pod, on bool) error {
+func (h cluster) Protect(_ context.Context, pod scaler.Pod) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.call("protect", pod.Name); err != nil {
 		return err
 	}
 	p := h.pods[pod.Name]
-	p.Protected = on
+	p.Protected = true
+	h.pods[pod.Name] = p
+	return nil
+}
+
+func (h cluster) Unprotect(_ context.Context, pod scaler.Pod, deadline time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.until["unprotect"] = time.Until(deadline)
+	if err := h.call("unprotect", pod.Name); err != nil {
+		return err
+	}
+	p := h.pods[pod.Name]
+	p.Protected = false
 	h.pods[pod.Name] = p
 	return nil
 }

@@ -160,6 +160,11 @@ func TestDeadline(t *testing.T) {
 		if err := l.one(t.Context(), view, &scaler.Action{Verb: scaler.Fence, Agent: "web-e-f", Pool: id}); err != nil || h.until["fence"] != time.Second {
 			t.Errorf("one(fence) = %v with %v left, want nil with 1s", err, h.until["fence"])
 		}
+		h.agent("web-e-g", nil)
+		free := h.pods["web-e-g"]
+		if err := l.one(t.Context(), view, &scaler.Action{Verb: scaler.Unprotect, Agent: "web-e-g", Pod: &free}); err != nil || h.until["unprotect"] != time.Second {
+			t.Errorf("one(unprotect) = %v with %v left, want nil with 1s", err, h.until["unprotect"])
+		}
 		if !h.nodes["web-e-f"].Fence {
 			t.Errorf("one(fence) registers %+v, want a fence", h.nodes["web-e-f"])
 		}

@@ -65,8 +65,11 @@ type Cluster interface {
 	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error
 	// Annotate notes on the pod that its node was online once.
 	Annotate(ctx context.Context, pod scaler.Pod) error
-	// Protect tells others not to evict the pod, or, with on false, that they may.
-	Protect(ctx context.Context, pod scaler.Pod, on bool) error
+	// Protect tells others not to evict the pod.
+	Protect(ctx context.Context, pod scaler.Pod) error
+	// Unprotect tells others that they may evict exactly this version of the pod,
+	// with a deadline as DeletePod's. ErrChanged, ErrGone as said above.
+	Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time) error
 	// DeletePod deletes exactly this pod (UID and resourceVersion as preconditions)
 	// with the short grace that marks the deletion as Bellboard's. ErrChanged, ErrGone as said above.
 	DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error
