@@ -51,7 +51,7 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 	if err != nil {
 		var unseen error
 		if made, unseen = p.madeBefore(ctx, want, err); made == nil {
-			err = p.refusal(ctx, want, createError(err))
+			err = p.refusal(ctx, want.Namespace, needsOf(&want.Spec), createError(err))
 			if unseen != nil {
 				err = fmt.Errorf("%w; and whether it was made nevertheless cannot be seen: %w", err, unseen)
 			}
@@ -111,7 +111,7 @@ func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) err
 		return err
 	})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return wrap("create the Secret of "+pod.Name, createError(err))
+		return wrap("create the Secret of "+pod.Name, p.refusal(ctx, pod.Namespace, secretNeeds, createError(err)))
 	}
 	return nil
 }

@@ -533,6 +533,25 @@ func TestTakenBerth(t *testing.T) {
 	}
 }
 
+// TestTurns: where time is short, no team waits for all the agents of another.
+func TestTurns(t *testing.T) {
+	data := newTeam("data", ModeEphemeral, []string{"docker"})
+	in := newHouse(web(), data)
+	in.wait(5, "linux", time.Minute)
+	in.wait(2, "docker", time.Second)
+	plan, _, _ := Decide(in)
+	var got []string
+	for i := range plan.Actions {
+		if plan.Actions[i].Verb == Create {
+			got = append(got, plan.Actions[i].Pool.Team)
+		}
+	}
+	want := []string{"web", "data", "web", "data", "web", "web", "web"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Decide(5 and 2 waiting) makes agents in the order %q, want %q\n%s", got, want, diff)
+	}
+}
+
 // TestUrgency: what protects a build comes first, then what rests on fresh answers.
 func TestUrgency(t *testing.T) {
 	in := newHouse(web(func(t *Team) { t.Pools[0].Berths = 3 }))

@@ -151,6 +151,9 @@ func TestDeadline(t *testing.T) {
 				t.Errorf("%s is sent with %v left (sent: %v), want 1s", verb, got, ok)
 			}
 		}
+		if got := h.until["register"]; got != 2*time.Second {
+			t.Errorf("register is sent with %v left, want 2s: a berth rests on no answers, but others wait", got)
+		}
 		h.fail["mark"] = fmt.Errorf("in the queue: %w", ErrLate)
 		h.agent("web-e-d", func(_ *scaler.Pod, n *scaler.Node) { n.Idle, n.Busy = false, 1 })
 		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "mark one-build late") {
