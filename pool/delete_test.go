@@ -47,6 +47,52 @@ func TestNothingIsDeletedLate(t *testing.T) {
 	})
 }
 
+// TestAnAgentIsUnprotectedAsItWasSeen: it may have a build since.
+func TestAnAgentIsUnprotectedAsItWasSeen(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		seen := h.running("web-e-1")
+		is(t, h.Unprotect(ctx, seen, time.Now().Add(-time.Millisecond)), control.ErrLate)
+		if n := h.cluster.Stats().Requests["patch pods"]; n != 0 {
+			t.Errorf("%d changes were sent late", n)
+		}
+		if err := h.Protect(ctx, seen); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Annotate(ctx, seen); err != nil { // of whatever version: it stays true
+			t.Fatal(err)
+		}
+		is(t, h.Unprotect(ctx, seen, soon()), control.ErrChanged)
+		synctest.Wait()
+		if !h.pod("web-e-1").Protected {
+			t.Error("it is not protected any more")
+		}
+		if err := h.Unprotect(ctx, h.pod("web-e-1"), soon()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if h.pod("web-e-1").Protected {
+			t.Error("it is still protected")
+		}
+	})
+}
+
+// What is late already does not take the turn of what is not.
+func TestTheLateTakeNobodysTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *rest.Config) { c.QPS, c.Burst = 0.5, 4 })
+		h.start()
+		p := h.running("web-e-1")
+		began := time.Now()
+		for range 100 {
+			is(t, h.DeletePod(context.Background(), p, time.Now().Add(-time.Millisecond)), control.ErrLate)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("a hundred of them wait for %s", took)
+		}
+	})
+}
+
 // client-go lets requests wait for their turn; a deadline may pass meanwhile.
 func TestNothingIsDeletedLateAfterWaitingForItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

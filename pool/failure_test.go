@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"bellboard/pool/kubesim"
 	"bellboard/scaler"
@@ -192,6 +194,32 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("quotas that may not be read: %q, %v; want that said", f, err)
 		}
 		is(t, err, control.ErrRefused)
+	})
+}
+
+// TestSecretsAreRefusedLikePods: by a quota, or by admission.
+func TestSecretsAreRefusedLikePods(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		p := h.create("web-e-1", inbound)
+		put := func() scaler.Failure {
+			err := h.PutSecret(ctx, p, "s3cret")
+			is(t, err, control.ErrRefused)
+			return control.FailureIn(err)
+		}
+		h.refuse("create secrets", apierrors.NewForbidden(corev1.Resource("secrets"), "web-e-1", errors.New("no")))
+		if f := put(); f != scaler.FailureAdmission {
+			t.Errorf("a webhook's refusal is %q", f)
+		}
+		quota := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourceSecrets: resource.MustParse("0"), corev1.ResourcePods: resource.MustParse("9")}}}
+		quota.Name = "secrets"
+		if _, err := h.client.CoreV1().ResourceQuotas("agents").Create(ctx, quota, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		h.create("web-e-2", inbound) // quotas are counted
+		if f := put(); f != scaler.FailureQuota {
+			t.Errorf("a quota's refusal is %q", f)
+		}
 	})
 }
 

@@ -222,7 +222,11 @@ func TestAnAgentsLife(t *testing.T) {
 			t.Error("it was never connected")
 		}
 		for _, on := range []bool{false, true} {
-			if err := h.Protect(ctx, p, on); err != nil {
+			change := h.Protect
+			if !on {
+				change = func(ctx context.Context, p scaler.Pod) error { return h.Unprotect(ctx, p, soon()) }
+			}
+			if err := change(ctx, p); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()

@@ -15,11 +15,14 @@ import (
 	"bellboard/scaler/control"
 )
 
-// refusal gives the error of a pod's creation its class of failure. A used-up
+// secretNeeds is what a quota counts of a Secret.
+var secretNeeds = corev1.ResourceList{corev1.ResourceSecrets: resource.MustParse("1"), "count/secrets": resource.MustParse("1")}
+
+// refusal gives the error of a creation its class of failure. A used-up
 // ResourceQuota, Pod Security, a webhook and a missing permission all answer 403,
 // reason Forbidden, with the same details: only the message tells them apart. So
 // the quotas themselves are asked.
-func (p *Pool) refusal(ctx context.Context, pod *corev1.Pod, err error) error {
+func (p *Pool) refusal(ctx context.Context, ns string, needs corev1.ResourceList, err error) error {
 	var status apierrors.APIStatus
 	switch {
 	case apierrors.IsConflict(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "resourcequotas":
@@ -29,7 +32,7 @@ func (p *Pool) refusal(ctx context.Context, pod *corev1.Pod, err error) error {
 	case !apierrors.IsForbidden(err):
 		return control.Because(scaler.FailureAdmission, err)
 	}
-	full, unseen := p.overQuota(ctx, pod)
+	full, unseen := p.overQuota(ctx, ns, needs)
 	switch {
 	case unseen != nil:
 		err = fmt.Errorf("%w; and whether a quota is the reason cannot be seen: %w", err, unseen)
@@ -39,18 +42,17 @@ func (p *Pool) refusal(ctx context.Context, pod *corev1.Pod, err error) error {
 	return control.Because(scaler.FailureAdmission, err)
 }
 
-// overQuota reports whether some ResourceQuota has no room for the pod.
-func (p *Pool) overQuota(ctx context.Context, pod *corev1.Pod) (bool, error) {
+// overQuota reports whether some ResourceQuota has no room for what needs that.
+func (p *Pool) overQuota(ctx context.Context, ns string, needs corev1.ResourceList) (bool, error) {
 	var list *corev1.ResourceQuotaList
 	err := p.call(ctx, "list", "resourcequotas", func(ctx context.Context) error {
 		var err error
-		list, err = p.client.CoreV1().ResourceQuotas(pod.Namespace).List(ctx, metav1.ListOptions{})
+		list, err = p.client.CoreV1().ResourceQuotas(ns).List(ctx, metav1.ListOptions{})
 		return err
 	})
 	if err != nil {
 		return false, err
 	}
-	needs := needsOf(&pod.Spec)
 	for i := range list.Items {
 		if !covers(&list.Items[i].Spec) {
 			continue

@@ -51,7 +51,7 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 	if err != nil {
 		var unseen error
 		if made, unseen = p.madeBefore(ctx, want, err); made == nil {
-			err = p.refusal(ctx, want, createError(err))
+			err = p.refusal(ctx, want.Namespace, needsOf(&want.Spec), createError(err))
 			if unseen != nil {
 				err = fmt.Errorf("%w; and whether it was made nevertheless cannot be seen: %w", err, unseen)
 			}
@@ -111,7 +111,7 @@ func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) err
 		return err
 	})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return wrap("create the Secret of "+pod.Name, createError(err))
+		return wrap("create the Secret of "+pod.Name, p.refusal(ctx, pod.Namespace, secretNeeds, createError(err)))
 	}
 	return nil
 }
@@ -119,35 +119,47 @@ func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) err
 // Annotate notes on the pod, and on no later one of its name, that its node was
 // online once.
 func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod) error {
-	return p.patch(ctx, "annotate", &pod, nil, map[string]any{AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339)})
+	return p.patch(ctx, "annotate", &pod, map[string]any{
+		"annotations": map[string]any{AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339)},
+	}, time.Time{})
 }
 
-// Protect puts on the pod, or takes from it, what makes drains of its machine,
-// and the autoscalers that ask for one, wait for it.
-func (p *Pool) Protect(ctx context.Context, pod scaler.Pod, on bool) error {
-	if on {
-		return p.patch(ctx, "protect", &pod, map[string]any{LabelBusy: "true"}, map[string]any{annotationSafeToEvict: "false", annotationDoNotDisrupt: "true"})
-	}
-	return p.patch(ctx, "unprotect", &pod, map[string]any{LabelBusy: nil}, map[string]any{annotationSafeToEvict: nil, annotationDoNotDisrupt: nil})
+// Protect puts on the pod what makes drains of its machine, and the autoscalers
+// that ask for one, wait for it.
+func (p *Pool) Protect(ctx context.Context, pod scaler.Pod) error {
+	return p.patch(ctx, "protect", &pod, map[string]any{
+		"labels":      map[string]any{LabelBusy: "true"},
+		"annotations": map[string]any{annotationSafeToEvict: "false", annotationDoNotDisrupt: "true"},
+	}, time.Time{})
 }
 
-// patch changes labels and annotations of the pod, and of no later one of its
-// name. A value of nil takes one away.
-func (p *Pool) patch(ctx context.Context, what string, pod *scaler.Pod, labels, annotations map[string]any) error {
+// Unprotect takes that from exactly this version of the pod, and not after the
+// deadline: it may have a build by then.
+func (p *Pool) Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
+	return p.patch(ctx, "unprotect", &pod, map[string]any{
+		"resourceVersion": pod.ResourceVersion,
+		"labels":          map[string]any{LabelBusy: nil},
+		"annotations":     map[string]any{annotationSafeToEvict: nil, annotationDoNotDisrupt: nil},
+	}, deadline)
+}
+
+// patch changes what the pod, and no later one of its name, is described by, and
+// not after the deadline (zero: whenever it can). A value of nil takes one away.
+func (p *Pool) patch(ctx context.Context, what string, pod *scaler.Pod, meta map[string]any, deadline time.Time) error {
 	what += " pod " + pod.Name
-	meta := map[string]any{"uid": pod.UID, "annotations": annotations}
-	if labels != nil {
-		meta["labels"] = labels
-	}
+	meta["uid"] = pod.UID
 	patch, err := json.Marshal(map[string]any{"metadata": meta})
 	if err != nil {
 		return wrap(what, err)
 	}
-	var made *corev1.Pod
+	client := p.client.CoreV1().RESTClient()
+	limiter := orNever(client.GetRateLimiter())
+	if !deadline.IsZero() {
+		limiter = inTime{RateLimiter: limiter, clock: p.clock, deadline: deadline}
+	}
+	made := &corev1.Pod{}
 	err = p.call(ctx, "patch", "pods", func(ctx context.Context) error {
-		var err error
-		made, err = p.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{})
-		return err
+		return client.Patch(types.MergePatchType).Namespace(pod.Namespace).Resource("pods").Name(pod.Name).Body(patch).Throttle(limiter).Do(ctx).Into(made)
 	})
 	switch {
 	case err == nil:
@@ -204,10 +216,13 @@ type inTime struct {
 	deadline time.Time
 }
 
-// Wait waits for the limiter's turn, then looks at the clock.
+// Wait waits for the limiter's turn, then looks at the clock. What is late before
+// takes nobody's turn.
 func (t inTime) Wait(ctx context.Context) error {
-	if err := t.RateLimiter.Wait(ctx); err != nil {
-		return err
+	if t.clock.Now().Before(t.deadline) {
+		if err := t.RateLimiter.Wait(ctx); err != nil {
+			return err
+		}
 	}
 	if late := t.clock.Now().Sub(t.deadline); late > 0 {
 		return fmt.Errorf("%w (by %s)", control.ErrLate, late)

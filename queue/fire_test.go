@@ -108,7 +108,7 @@ func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 		})
 		for i := range 6 {
 			name := fmt.Sprintf("web-e-%d", i)
-			if err := f.client.Register(t.Context(), name, webPool); err != nil {
+			if err := f.client.Register(t.Context(), name, webPool, time.Time{}); err != nil {
 				t.Fatal(err)
 			}
 			if i < 2 {
@@ -587,7 +587,7 @@ func TestRightAnswersUnderFire(t *testing.T) {
 				f.Errorf("%+v", v.Items)
 			}
 			for permission, write := range map[string]func() error{
-				"Create":     func() error { return f.client.Register(f.Context(), "web-e-x", webPool) },
+				"Create":     func() error { return f.client.Register(f.Context(), "web-e-x", webPool, time.Time{}) },
 				"Disconnect": func() error { return f.client.Mark(f.Context(), "web-e-0", "bellboard(bellboard): idle", time.Time{}) },
 				"Delete":     func() error { return f.client.DeleteNode(f.Context(), "web-e-0", time.Time{}) },
 			} {

@@ -90,7 +90,7 @@ func newTown(t *rapid.T, tally map[string]int) *town {
 		for b := range 2 + rapid.IntRange(0, 2).Draw(t, "agents") {
 			name := fmt.Sprintf("t%d-e-%d", i, b)
 			w.names = append(w.names, name)
-			if err := w.client.Register(t.Context(), name, pool); err != nil {
+			if err := w.client.Register(t.Context(), name, pool, time.Time{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -181,7 +181,7 @@ func TestSlowAsSeen(t *testing.T) {
 		// The lock of such a queue is held for minutes: a write ends in an error,
 		// not in a wait without end.
 		start = time.Now()
-		if err := client.Register(t.Context(), "web-e-new", webPool); err == nil || time.Since(start) > 2*writeTimeout {
+		if err := client.Register(t.Context(), "web-e-new", webPool, time.Time{}); err == nil || time.Since(start) > 2*writeTimeout {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})

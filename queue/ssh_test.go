@@ -27,9 +27,9 @@ func TestRegisterSSH(t *testing.T) {
 	})
 	c.c.SSH = map[scaler.PoolID]SSH{webPool.PoolID: {Domain: "bellboard-agents.ci.svc", CredentialsID: "jenkins-agent-ssh", HostKey: "ssh-ed25519 AAAAC3"}}
 	if err := errors.Join(
-		c.Register(t.Context(), "web-e-1", webPool),
+		c.Register(t.Context(), "web-e-1", webPool, time.Time{}),
 		c.Fence(t.Context(), "web-e-1", webPool.PoolID, time.Now().Add(time.Minute)),
-		c.Register(t.Context(), "data-e-1", scaler.Pool{PoolID: scaler.PoolID{Team: "data", Kind: scaler.Ephemeral}}),
+		c.Register(t.Context(), "data-e-1", scaler.Pool{PoolID: scaler.PoolID{Team: "data", Kind: scaler.Ephemeral}}, time.Time{}),
 	); err != nil {
 		t.Fatal(err)
 	}

@@ -131,7 +131,7 @@ func TestInFlight(t *testing.T) {
 // Go's transport would repeat a POST, too, if it took it for one that may be.
 func TestSentOnce(t *testing.T) {
 	for name, ask := range map[string]func(*Client) error{
-		"register": func(c *Client) error { return c.Register(t.Context(), "n", webPool) },
+		"register": func(c *Client) error { return c.Register(t.Context(), "n", webPool, time.Time{}) },
 		"fence": func(c *Client) error {
 			return c.Fence(t.Context(), "n", webPool.PoolID, time.Now().Add(time.Minute))
 		},
@@ -226,7 +226,7 @@ func TestSilentInATick(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 100 {
 			wg.Go(func() {
-				if err := c.Register(t.Context(), fmt.Sprintf("n%d", i), webPool); !errors.Is(err, ErrUnavailable) {
+				if err := c.Register(t.Context(), fmt.Sprintf("n%d", i), webPool, time.Time{}); !errors.Is(err, ErrUnavailable) {
 					t.Error(err)
 				}
 			})

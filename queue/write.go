@@ -20,8 +20,8 @@ import (
 const agentRoot = "/home/jenkins/agent"
 
 // Register implements control.Jenkins.
-func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool) error {
-	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, pool.PoolID, false), &pool, c.launcher(name, pool.PoolID), time.Time{}); err != nil {
+func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool, deadline time.Time) error {
+	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, pool.PoolID, false), &pool, c.launcher(name, pool.PoolID), deadline); err != nil {
 		return fmt.Errorf("registering node %s: %w", name, err)
 	}
 	return nil

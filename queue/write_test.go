@@ -37,11 +37,11 @@ func TestRegister(t *testing.T) {
 		executors    string
 		mode         string
 	}{
-		"berth": {func(c *Client) error { return c.Register(t.Context(), "web-e-1", webPool) }, `docker linux "with space"`, "kind=ephemeral)", "1", "EXCLUSIVE"},
+		"berth": {func(c *Client) error { return c.Register(t.Context(), "web-e-1", webPool, time.Time{}) }, `docker linux "with space"`, "kind=ephemeral)", "1", "EXCLUSIVE"},
 		"for builds without a label, three at once": {func(c *Client) error {
 			p := webPool
 			p.Executors, p.Unlabelled = 3, true
-			return c.Register(t.Context(), "web-e-1", p)
+			return c.Register(t.Context(), "web-e-1", p, time.Time{})
 		}, `docker linux "with space"`, "kind=ephemeral)", "3", "NORMAL"},
 		"fence": {func(c *Client) error {
 			return c.Fence(t.Context(), "web-e-1", webPool.PoolID, time.Now().Add(time.Second))
@@ -152,7 +152,7 @@ func TestSecret(t *testing.T) {
 // TestRefusals: what each write makes of the answers that say no.
 func TestRefusals(t *testing.T) {
 	writes := map[string]func(*Client) error{
-		"register": func(c *Client) error { return c.Register(t.Context(), "n", webPool) },
+		"register": func(c *Client) error { return c.Register(t.Context(), "n", webPool, time.Time{}) },
 		"mark":     func(c *Client) error { return c.Mark(t.Context(), "n", "x", time.Time{}) },
 		"delete":   func(c *Client) error { return c.DeleteNode(t.Context(), "n", time.Time{}) },
 	}
@@ -203,6 +203,9 @@ func TestLateWritesAreNotSent(t *testing.T) {
 	c := newClient(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("sent %s", r.URL) })
 	past := time.Now().Add(-time.Millisecond)
 	if err := c.Mark(t.Context(), "n", "x", past); !errors.Is(err, control.ErrLate) {
+		t.Error(err)
+	}
+	if err := c.Register(t.Context(), "n", webPool, past); !errors.Is(err, control.ErrLate) {
 		t.Error(err)
 	}
 	if err := c.Fence(t.Context(), "n", webPool.PoolID, past); !errors.Is(err, control.ErrLate) {

@@ -70,6 +70,9 @@ type Memory struct {
 	Roomy map[PoolID]time.Time
 	// Up and Down are the last scaling events of a pool.
 	Up, Down map[PoolID]time.Time
+	// Unmade are the agents of the last scale-up that there was no time for: no
+	// cooldown delays them.
+	Unmade map[PoolID]int
 	// Levels, by team: demand in each of the last 60 minutes, newest last.
 	Levels map[string][]Level
 	// Of cache slots, by namespace/name: until when one is not chosen, when it was
@@ -482,7 +485,28 @@ func (d *decider) show() {
 	if d.in.Unsafe.MarkAndGo {
 		d.markAndGo()
 	}
-	slices.SortStableFunc(d.plan.Actions, func(a, b Action) int { return cmp.Compare(urgency(a.Verb), urgency(b.Verb)) })
+	d.plan.Actions = inOrder(d.plan.Actions)
+}
+
+// inOrder sorts actions by urgency. For their agents pools take turns: a tick may
+// have no time for all of them, and then no pool waits for all of another's.
+func inOrder(actions []Action) []Action {
+	order, turn, turns := make([]int, len(actions)), make([]int, len(actions)), map[PoolID]int{}
+	for i := range actions {
+		order[i] = i
+		if a := &actions[i]; a.Verb == Create || a.Verb == PutSecret {
+			turn[i] = turns[a.Pool]
+			turns[a.Pool]++
+		}
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		return cmp.Or(cmp.Compare(urgency(actions[i].Verb), urgency(actions[j].Verb)), cmp.Compare(turn[i], turn[j]), cmp.Compare(i, j))
+	})
+	out := make([]Action, len(actions))
+	for to, from := range order {
+		out[to] = actions[from]
+	}
+	return out
 }
 
 // markAndGo removes, on the answers that showed it idle, whatever is being marked.
@@ -499,13 +523,13 @@ func (d *decider) markAndGo() {
 // urgency orders actions: what protects a build, what rests on fresh answers, then the rest.
 func urgency(v Verb) int {
 	switch v {
-	case ClearMark:
+	case ClearMark, Protect:
 		return 0
-	case Mark, Fence, DeletePod, DeleteNode:
+	case Mark, Fence, DeletePod, DeleteNode, Unprotect:
 		return 1
 	case Create, PutSecret:
 		return 2
-	case Annotate, Protect, Unprotect, Launch:
+	case Annotate, Launch:
 		return 3
 	case Register:
 		return 4

@@ -75,7 +75,7 @@ type Backoff struct {
 // Proves reports whether the pod shows that the pool's agents come again. (One
 // that connects does in any case.) Kubernetes tells times in whole seconds.
 func (b Backoff) Proves(p *Pod) bool {
-	return b.Failure.freed() && !p.Scheduled.IsZero() && !p.Scheduled.Before(b.Until.Truncate(time.Second))
+	return b.Failure.freed() && p.Failure != b.Failure && !p.Scheduled.IsZero() && !p.Scheduled.Before(b.Until.Truncate(time.Second))
 }
 
 // Concerns reports whether the pod was made after the failure that the pool backs

@@ -533,7 +533,26 @@ func TestTakenBerth(t *testing.T) {
 	}
 }
 
-// TestUrgency: what a resuming build waits for comes first, then what rests on fresh answers.
+// TestTurns: where time is short, no team waits for all the agents of another.
+func TestTurns(t *testing.T) {
+	data := newTeam("data", ModeEphemeral, []string{"docker"})
+	in := newHouse(web(), data)
+	in.wait(5, "linux", time.Minute)
+	in.wait(2, "docker", time.Second)
+	plan, _, _ := Decide(in)
+	var got []string
+	for i := range plan.Actions {
+		if plan.Actions[i].Verb == Create {
+			got = append(got, plan.Actions[i].Pool.Team)
+		}
+	}
+	want := []string{"web", "data", "web", "data", "web", "web", "web"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Decide(5 and 2 waiting) makes agents in the order %q, want %q\n%s", got, want, diff)
+	}
+}
+
+// TestUrgency: what protects a build comes first, then what rests on fresh answers.
 func TestUrgency(t *testing.T) {
 	in := newHouse(web(func(t *Team) { t.Pools[0].Berths = 3 }))
 	in.agent("web", Ephemeral, "b", busy)
@@ -546,7 +565,7 @@ func TestUrgency(t *testing.T) {
 	for i := range plan.Actions {
 		got = append(got, string(plan.Actions[i].Verb))
 	}
-	want := []string{"clear-mark", "mark", "mark", "create", "create", "connected", "protect", "register", "register", "register"}
+	want := []string{"clear-mark", "protect", "mark", "mark", "create", "create", "connected", "register", "register", "register"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Decide(mixed) acts in the order %q, want %q\n%s", got, want, diff)
 	}

@@ -111,7 +111,8 @@ type Step struct {
 	Note string `json:"note,omitempty"` // what is left of it: "23s left"
 }
 
-// Action is one thing to do, with its reason. Pod is what a deletion of one rests on.
+// Action is one thing to do, with its reason. Pod is what a deletion of one rests
+// on; of a creation that failed after all, the one that was made and has no Secret.
 type Action struct {
 	Verb   Verb   `json:"verb"`
 	Agent  string `json:"agent,omitempty"` // empty: the loop chooses a new name

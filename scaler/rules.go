@@ -30,7 +30,7 @@ func (d *decider) teamRules(a *account) {
 		if a.cooling[k] = left > 0 && !d.mem.Up[id].IsZero(); !a.cooling[k] {
 			continue
 		}
-		replaced := min(a.up[k][ReasonDemand], a.gone[k])
+		replaced := min(a.up[k][ReasonDemand], a.gone[k]+d.in.Memory.Unmade[id])
 		if soft := a.up[k][ReasonDemand] + a.up[k][ReasonLevel] - replaced; soft > 0 {
 			a.step(RuleScaleUpCooldown, n, n-soft, short(left)+" left")
 			a.up[k][ReasonDemand], a.up[k][ReasonLevel] = replaced, 0

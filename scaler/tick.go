@@ -51,7 +51,7 @@ const (
 	Changed Result = "changed" // a precondition did not hold; decided anew next tick
 	Refused Result = "refused" // the server said no
 	Failed  Result = "failed"
-	Skipped Result = "skipped" // DRY_RUN, or a creation after the same was refused in this tick
+	Skipped Result = "skipped" // DRY_RUN, no time was left, or the pool's last of the same did not work in this tick
 )
 
 // Results lists every result.

@@ -13,9 +13,24 @@ import (
 	"bellboard/scaler"
 )
 
-// inFlight bounds the actions under way at once; the adapters pace Jenkins and
-// Kubernetes more finely.
-const inFlight = 16
+const (
+	// inFlight bounds the actions of one verb that are under way at once; the
+	// adapters pace Jenkins and Kubernetes more finely.
+	inFlight = 16
+	// actFor is how long a tick goes on beginning actions, or until the next look
+	// would be due. What is left is decided anew, on fresh answers: meanwhile builds
+	// begin, end, and want their agents back.
+	actFor = 2 * time.Second
+	// few is how many pods are deleted, and how many notes made on pods, in a tick
+	// that has more agents to make than places for that: the API server takes so many
+	// calls a second, and builds wait.
+	few = 4
+	// actLimit is when a tick waits for no answer any more: as long as a write to
+	// Jenkins may take.
+	actLimit = time.Minute
+	// secretPause is how long a Secret that could not be made is not tried again.
+	secretPause = 10 * time.Second
+)
 
 // lastWords bounds the logs that are read in one tick: agents that fail together
 // say the same, and marks wait behind them.
@@ -27,12 +42,20 @@ type names struct {
 	mu      sync.Mutex
 	berths  map[string]bool   // registered by this process, their pod never created
 	secrets map[string]bool   // pods whose Secret is known to exist
+	vain    map[string]vain   // pods whose Secret could not be made
 	words   map[string]string // agents' secrets that were read in advance
 	heard   map[string]string // pods' last words, that are read once
 }
 
+// vain is a try that failed.
+type vain struct {
+	at      time.Time
+	failure scaler.Failure
+	text    string
+}
+
 func newNames() *names {
-	return &names{berths: map[string]bool{}, secrets: map[string]bool{}, words: map[string]string{}, heard: map[string]string{}}
+	return &names{berths: map[string]bool{}, secrets: map[string]bool{}, vain: map[string]vain{}, words: map[string]string{}, heard: map[string]string{}}
 }
 
 // seen forgets the names that are neither a node nor a pod any more.
@@ -50,6 +73,7 @@ func (n *names) seen(j scaler.JenkinsView, c scaler.ClusterView) {
 	for _, m := range []map[string]string{n.heard, n.words} {
 		maps.DeleteFunc(m, func(name, _ string) bool { return !there[name] })
 	}
+	maps.DeleteFunc(n.vain, func(name string, _ vain) bool { return !there[name] })
 }
 
 func (n *names) set(m map[string]bool, name string, to bool) {
@@ -62,23 +86,81 @@ func (n *names) set(m map[string]bool, name string, to bool) {
 	}
 }
 
+// settled is the pods whose Secret is not to be made now: it is there, or it
+// could not be made a moment ago.
+func (n *names) settled(now time.Time) map[string]bool {
+	out := maps.Clone(n.secrets)
+	for name, v := range n.vain {
+		if now.Sub(v.at) < secretPause {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+// blame says of each pod that waits for its Secret why there is none: Kubernetes
+// does not, it only waits.
+func (n *names) blame(pods []scaler.Pod) {
+	for i := range pods {
+		p := &pods[i]
+		if v, ok := n.vain[p.Name]; ok && p.Trouble == "" && !p.Connected {
+			p.Trouble, p.TroubleText, p.Failure = "NoSecret", v.text, v.failure
+		}
+	}
+}
+
 // A round is what one tick's actions have in common.
 type round struct {
+	late    chan struct{} // closed when nothing more is to begin
 	mu      sync.Mutex
-	refused map[scaler.PoolID]bool // pools of which a pod was refused
-	reads   int                    // of logs
+	stopped map[errand]error // why no more of them are sent
+	reads   int              // of logs
 }
 
-func (r *round) isRefused(id scaler.PoolID) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.refused[id]
+// errand is what a pool wants many of.
+type errand struct {
+	scaler.PoolID
+	verb scaler.Verb
 }
 
-func (r *round) refuse(id scaler.PoolID) {
+func (r *round) stop(e errand, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refused[id] = true
+	r.stopped[e] = err
+}
+
+// why is nil unless that errand has failed in this round.
+func (r *round) why(e errand) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stopped[e]
+}
+
+// A lane is the places for the actions of one verb. Those of other verbs that
+// hang do not fill them.
+type lane struct {
+	places chan struct{}
+	asked  int
+}
+
+// enter waits for a place; false: the time is over. It never is for the first
+// ones, which need not wait: no verb has nothing done because others are slow.
+func (n *lane) enter(late <-chan struct{}) bool {
+	if n.asked++; n.asked <= inFlight {
+		n.places <- struct{}{}
+		return true
+	}
+	select {
+	case <-late:
+		return false
+	default: // where there is both time and a place, chance would choose
+	}
+	select {
+	case <-late:
+		return false
+	case n.places <- struct{}{}:
+		return true
+	}
 }
 
 func (r *round) mayRead() bool {
@@ -88,37 +170,79 @@ func (r *round) mayRead() bool {
 	return r.reads <= lastWords
 }
 
-// act carries the actions out, in their order, several at once. What was refused
-// once is not asked for again in the same tick: the answer would be the same.
-func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scaler.Action) []scaler.Outcome {
+// noTime says of an action that it was not begun.
+const noTime = "no time was left for it in this tick"
+
+// act carries the actions out, in their order, several at once, and in bounded
+// time: what has not begun in actFor, or before due, when the next look is, is left
+// to the next tick, and what has no answer in actLimit has failed. Of a pool's pods,
+// and of its Secrets, none is asked for after one that was refused, or for which
+// there was no answer: it would end the same.
+func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scaler.Action, due time.Time) []scaler.Outcome {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.Clock.Wall(actLimit))
+	defer cancel()
 	out := make([]scaler.Outcome, len(actions))
-	r := &round{refused: map[scaler.PoolID]bool{}}
-	slots := make(chan struct{}, inFlight)
+	r := &round{late: make(chan struct{}), stopped: map[errand]error{}}
+	defer l.cfg.Clock.AfterFunc(max(actFor, due.Sub(l.cfg.Clock.Now())), func() { close(r.late) })()
+	lanes, burst := map[scaler.Verb]*lane{}, inBurst(actions)
 	var wg sync.WaitGroup
 	for i := range actions {
-		slots <- struct{}{}
+		o := &out[i]
+		*o = scaler.Outcome{Action: actions[i], Result: scaler.Done}
+		n := lanes[o.Action.Verb]
+		if n == nil {
+			n = &lane{places: make(chan struct{}, inFlight)}
+			lanes[o.Action.Verb] = n
+		}
+		if waits := burst && (o.Action.Verb == scaler.DeletePod || o.Action.Verb == scaler.Annotate); waits && n.asked >= few || !n.enter(r.late) {
+			o.Result, o.Error = scaler.Skipped, noTime
+			continue
+		}
 		wg.Go(func() {
-			defer func() { <-slots }()
-			o := &out[i]
-			*o = scaler.Outcome{Action: actions[i], Result: scaler.Done}
-			a := &o.Action
-			switch {
-			case a.Verb == scaler.Create && r.isRefused(a.Pool):
-				o.Result = scaler.Skipped
-				return
-			case a.Verb == scaler.DeletePod && unasked(a):
-				o.Log = l.hear(ctx, r, a.Pod)
-			}
-			if err := l.one(ctx, view, a); err != nil {
-				o.Result, o.Error, o.Failure = result(a.Verb, err), err.Error(), FailureIn(err)
-				if a.Verb == scaler.Create && o.Result == scaler.Refused {
-					r.refuse(a.Pool)
-				}
-			}
+			defer func() { <-n.places }()
+			l.carryOut(ctx, view, r, o)
 		})
 	}
 	wg.Wait()
 	return out
+}
+
+// inBurst: more agents are to be made than at once.
+func inBurst(actions []scaler.Action) bool {
+	creations := 0
+	for i := range actions {
+		if actions[i].Verb == scaler.Create {
+			creations++
+		}
+	}
+	return creations > inFlight
+}
+
+func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, r *round, o *scaler.Outcome) {
+	a := &o.Action
+	e := errand{a.Pool, a.Verb}
+	switch a.Verb { //nolint:exhaustive // the others differ from each other
+	case scaler.Create, scaler.PutSecret:
+		if err := r.why(e); err != nil {
+			o.Result = scaler.Skipped
+			if a.Verb == scaler.PutSecret {
+				l.names.inVain(a.Agent, err, l.cfg.Clock.Now())
+			}
+			return
+		}
+	case scaler.DeletePod:
+		if unasked(a) {
+			o.Log = l.hear(ctx, r, a.Pod)
+		}
+	}
+	err := l.one(ctx, view, a)
+	if err == nil {
+		return
+	}
+	o.Result, o.Error, o.Failure = result(a.Verb, err), err.Error(), FailureIn(err)
+	if (a.Verb == scaler.Create || a.Verb == scaler.PutSecret) && (o.Result == scaler.Refused || o.Result == scaler.Failed) {
+		r.stop(e, err)
+	}
 }
 
 // hear is the last words of an agent that goes since it failed: they go with its
@@ -186,8 +310,10 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 		return l.cfg.Jenkins.Launch(ctx, a.Agent)
 	case scaler.Annotate:
 		return l.cfg.Cluster.Annotate(ctx, *a.Pod)
-	case scaler.Protect, scaler.Unprotect:
-		return l.cfg.Cluster.Protect(ctx, *a.Pod, a.Verb == scaler.Protect)
+	case scaler.Protect:
+		return l.cfg.Cluster.Protect(ctx, *a.Pod)
+	case scaler.Unprotect:
+		return l.cfg.Cluster.Unprotect(ctx, *a.Pod, deadline)
 	case scaler.Mark:
 		return l.cfg.Jenkins.Mark(ctx, a.Agent, text, deadline)
 	case scaler.ClearMark:
@@ -232,7 +358,7 @@ func (l *Loop) register(ctx context.Context, a *scaler.Action) error {
 		return err
 	}
 	a.Agent = scaler.AgentName(a.Pool, randomName())
-	if err := l.cfg.Jenkins.Register(ctx, a.Agent, pool); err != nil {
+	if err := l.cfg.Jenkins.Register(ctx, a.Agent, pool, l.cfg.Clock.Now().Add(actFor)); err != nil {
 		return err
 	}
 	l.names.set(l.names.berths, a.Agent, true)
@@ -272,7 +398,7 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 	}
 	if pool.Connect == scaler.Inbound {
 		if fresh {
-			if err := l.cfg.Jenkins.Register(ctx, a.Agent, pool); err != nil {
+			if err := l.cfg.Jenkins.Register(ctx, a.Agent, pool, l.cfg.Clock.Now().Add(actFor)); err != nil {
 				return err
 			}
 			l.names.set(l.names.berths, a.Agent, true)
@@ -302,21 +428,34 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 	if !keyed(&pool) {
 		return nil
 	}
-	return l.putSecret(ctx, pod)
+	if err := l.putSecret(ctx, pod); err != nil {
+		a.Pod = &pod
+		return err
+	}
+	return nil
 }
 
 // putSecret gives a coming pod what it waits for. It may be repeated.
 func (l *Loop) putSecret(ctx context.Context, pod scaler.Pod) error {
 	secret, err := l.secret(ctx, pod.Name)
-	if err != nil {
-		return err
+	if err == nil {
+		err = l.cfg.Cluster.PutSecret(ctx, pod, secret)
 	}
-	if err := l.cfg.Cluster.PutSecret(ctx, pod, secret); err != nil {
+	if err != nil {
+		l.names.inVain(pod.Name, err, l.cfg.Clock.Now())
 		return err
 	}
 	l.names.set(l.names.secrets, pod.Name, true)
 	l.names.mu.Lock()
 	delete(l.names.words, pod.Name)
+	delete(l.names.vain, pod.Name)
 	l.names.mu.Unlock()
 	return nil
+}
+
+// inVain notes why a pod has no Secret, which is tried again after a pause.
+func (n *names) inVain(name string, err error, now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.vain[name] = vain{at: now, failure: FailureIn(err), text: err.Error()}
 }

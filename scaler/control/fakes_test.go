@@ -24,14 +24,15 @@ type house struct {
 	items   []scaler.Item
 	pods    map[string]scaler.Pod
 	slots   map[string]scaler.Slot
-	secrets map[string]string        // by pod
-	used    []scaler.DockerUsed      // told of when it is asked for
-	absent  bool                     // what a live read says
-	calls   []string                 // every write, in order: "verb name"
-	fail    map[string]error         // by call: "observe jenkins", "create", ...
-	creates func(name string)        // what else happens in a creation
-	times   []time.Time              // of each question to Jenkins
-	until   map[string]time.Duration // deadlines that came with writes, from now
+	secrets map[string]string                     // by pod
+	used    []scaler.DockerUsed                   // told of when it is asked for
+	absent  bool                                  // what a live read says
+	calls   []string                              // every write, in order: "verb name"
+	fail    map[string]error                      // by call: "observe jenkins", "create", ...
+	creates func(name string)                     // what else happens in a creation
+	slowly  func(verb, name string) time.Duration // how long a write takes
+	times   []time.Time                           // of each question to Jenkins
+	until   map[string]time.Duration              // deadlines that came with writes, from now
 }
 
 func newHouse() *house {
@@ -56,6 +57,14 @@ func (h *house) wrote(verb string) int {
 		}
 	}
 	return n
+}
+
+// took lets a write take its time.
+func (h *house) took(ctx context.Context, verb, name string) error {
+	if h.slowly == nil {
+		return nil
+	}
+	return clock.Sleep(ctx, clock.Real(), h.slowly(verb, name))
 }
 
 // jenkins and cluster are the two ports.
@@ -108,9 +117,10 @@ func (h jenkins) Fence(_ context.Context, name string, id scaler.PoolID, deadlin
 	return nil
 }
 
-func (h jenkins) Register(_ context.Context, name string, pool scaler.Pool) error {
+func (h jenkins) Register(_ context.Context, name string, pool scaler.Pool, deadline time.Time) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.until["register"] = time.Until(deadline)
 	if err := h.call("register", name); err != nil {
 		return err
 	}
@@ -127,7 +137,10 @@ func (h jenkins) Secret(_ context.Context, name string) (string, error) {
 	return "secret of " + name, nil
 }
 
-func (h jenkins) Launch(_ context.Context, name string) error {
+func (h jenkins) Launch(ctx context.Context, name string) error {
+	if err := h.took(ctx, "launch", name); err != nil {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.call("launch", name)
@@ -146,7 +159,10 @@ func (h jenkins) Mark(_ context.Context, name, text string, deadline time.Time) 
 	return nil
 }
 
-func (h jenkins) ClearMark(_ context.Context, name, _ string) error {
+func (h jenkins) ClearMark(ctx context.Context, name, _ string) error {
+	if err := h.took(ctx, "clear-mark", name); err != nil {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.call("clear-mark", name); err != nil {
@@ -182,7 +198,10 @@ func (h cluster) Observe(context.Context) (scaler.ClusterView, error) {
 	return v, h.fail["observe cluster"]
 }
 
-func (h cluster) Create(_ context.Context, name string, id scaler.PoolID, slot scaler.Slot) (scaler.Pod, error) {
+func (h cluster) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot) (scaler.Pod, error) {
+	if err := h.took(ctx, "create", name); err != nil {
+		return scaler.Pod{}, err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.creates != nil {
@@ -216,7 +235,10 @@ func (h cluster) ResizeSlot(_ context.Context, slot scaler.Slot) error {
 	return h.call("resize-slot", slot.Name)
 }
 
-func (h cluster) PutSecret(_ context.Context, pod scaler.Pod, secret string) error {
+func (h cluster) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
+	if err := h.took(ctx, "put-secret", pod.Name); err != nil {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.call("put-secret", pod.Name); err != nil {
@@ -226,14 +248,27 @@ func (h cluster) PutSecret(_ context.Context, pod scaler.Pod, secret string) err
 	return nil
 }
 
-func (h cluster) Protect(_ context.Context, pod scaler.Pod, on bool) error {
+func (h cluster) Protect(_ context.Context, pod scaler.Pod) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.call("protect", pod.Name); err != nil {
 		return err
 	}
 	p := h.pods[pod.Name]
-	p.Protected = on
+	p.Protected = true
+	h.pods[pod.Name] = p
+	return nil
+}
+
+func (h cluster) Unprotect(_ context.Context, pod scaler.Pod, deadline time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.until["unprotect"] = time.Until(deadline)
+	if err := h.call("unprotect", pod.Name); err != nil {
+		return err
+	}
+	p := h.pods[pod.Name]
+	p.Protected = false
 	h.pods[pod.Name] = p
 	return nil
 }
@@ -250,7 +285,10 @@ func (h cluster) Annotate(_ context.Context, pod scaler.Pod) error {
 	return nil
 }
 
-func (h cluster) DeletePod(_ context.Context, pod scaler.Pod, deadline time.Time) error {
+func (h cluster) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
+	if err := h.took(ctx, "delete-pod", pod.Name); err != nil {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.until["delete-pod"] = time.Until(deadline)

@@ -69,20 +69,26 @@ func (b backoff) proven(pods []scaler.Pod) {
 // that did not work or an agent that went without ever connecting starts it, once
 // a tick; an agent that connects ends it.
 func (l *Loop) learn(t *scaler.Tick) {
-	bad, good := map[scaler.PoolID]scaler.Failure{}, map[scaler.PoolID]bool{}
+	bad, good, unmade := map[scaler.PoolID]scaler.Failure{}, map[scaler.PoolID]bool{}, map[scaler.PoolID]int{}
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]
 		a := &o.Action
 		switch {
 		case a.Verb == scaler.Annotate && o.Result == scaler.Done:
 			good[a.Pool] = true
+		case a.Verb == scaler.Launch && o.Error == noTime:
+			delete(l.memory.Called, a.Agent)
+		case a.Verb == scaler.Create && (o.Result == scaler.Late || o.Error == noTime):
+			if a.Reason == scaler.ReasonDemand {
+				unmade[a.Pool]++
+			}
 		case a.Verb == scaler.Create && (o.Result == scaler.Failed || o.Result == scaler.Refused):
 			bad[a.Pool] = o.Failure
 			if o.Result == scaler.Failed && a.Slot != nil {
 				// Nobody knows whether there is a pod now that has it.
 				l.memory.Aside[a.Slot.Key()] = t.At.Add(scaler.SlotAside)
 			}
-			if o.Failure != "" {
+			if o.Failure != "" && a.Pod == nil {
 				t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: o.Error})
 			}
 		case a.Verb == scaler.DeletePod && o.Result == scaler.Done && unasked(a):
@@ -93,12 +99,13 @@ func (l *Loop) learn(t *scaler.Tick) {
 			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
 		}
 	}
+	l.memory.Unmade = unmade
 	for id := range good {
 		delete(l.backoff, id)
 	}
 	for id, why := range bad {
 		if !good[id] {
-			l.backoff.failed(id, why, t.At)
+			l.backoff.failed(id, why, l.cfg.Clock.Now()) // a tick may take longer than the pause
 		}
 	}
 }
@@ -165,7 +172,7 @@ func (l *Loop) log(t *scaler.Tick) {
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]
 		line := l.cfg.Log.Debug
-		if (o.Result == scaler.Failed || o.Result == scaler.Refused) && o.Failure == "" {
+		if (o.Result == scaler.Failed || o.Result == scaler.Refused) && (o.Failure == "" || o.Action.Pod != nil) { // the others are told above
 			line = l.cfg.Log.Warn
 		}
 		line("acted", zap.String("tick", t.ID), zap.String("verb", string(o.Action.Verb)), zap.String("agent", o.Action.Agent),

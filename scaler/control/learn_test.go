@@ -23,6 +23,22 @@ func created(t scaler.Tick, r scaler.Result) int {
 	return n
 }
 
+// TestNoAnswerOnceIsEnough: what had no answer is not asked for a hundred times either.
+func TestNoAnswerOnceIsEnough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(noGrace, func(c *Config) { c.Teams[0].MaxAgents = 100 })
+		l.Tick(t.Context())
+		h.wait(100)
+		h.fail["create"] = errors.New("connection reset")
+		tick := l.Tick(t.Context())
+		asked, spared := created(tick, scaler.Failed), created(tick, scaler.Skipped)
+		if asked == 0 || asked > inFlight || asked+spared != 100 || asked != h.wrote("create") {
+			t.Errorf("%d of 100 creations failed and %d were not sent; want %d at most sent", asked, spared, inFlight)
+		}
+	})
+}
+
 // TestRefusedOnceIsEnough: what is refused is not asked for a hundred times, and
 // each refusal is told with its class.
 func TestRefusedOnceIsEnough(t *testing.T) {

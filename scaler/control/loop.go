@@ -126,7 +126,7 @@ func (l *Loop) tick(ctx context.Context) (t scaler.Tick, answered time.Duration)
 	if err != nil {
 		l.hold(&t, by, err)
 	} else {
-		l.decide(ctx, &t, in)
+		l.decide(ctx, &t, in, began.Add(l.pause(answered)))
 	}
 	t.Facts.Docker = l.cfg.Cluster.DockerUsed() // a hold is no reason not to tell
 	l.last = l.cfg.Clock.Now()
@@ -161,8 +161,9 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 		return in, scaler.SourceJenkins, fmt.Errorf("its answers are %s old, over %s", t.Age[scaler.SourceJenkins], limit)
 	}
 	l.names.seen(jenkins, cluster)
+	l.names.blame(cluster.Pods)
 	l.backoff.proven(cluster.Pods)
-	berths, secrets := l.names.berths, l.names.secrets
+	berths, secrets := l.names.berths, l.names.settled(now)
 	if l.cfg.DryRun {
 		// A reader makes neither; it takes what is there for what it would have made.
 		berths, secrets = podless(jenkins, cluster), podNames(cluster)
@@ -203,8 +204,9 @@ func (l *Loop) hold(t *scaler.Tick, by scaler.Source, err error) {
 	l.memory.Lost = nil
 }
 
-// decide plans, checks the plan against the promises, and acts.
-func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input) {
+// decide plans, checks the plan against the promises, and acts. due is when the
+// next look is.
+func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due time.Time) {
 	plan, memory, facts := scaler.Decide(in)
 	t.Plan, t.Facts = plan, facts
 	// What the answers showed stays true whatever becomes of the plan: a mark that
@@ -224,7 +226,7 @@ func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input) {
 		}
 		return
 	}
-	t.Outcomes = l.act(ctx, in.Jenkins, plan.Actions)
+	t.Outcomes = l.act(ctx, in.Jenkins, plan.Actions, due)
 	l.learn(t)
 }
 

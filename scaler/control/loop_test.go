@@ -151,6 +151,9 @@ func TestDeadline(t *testing.T) {
 				t.Errorf("%s is sent with %v left (sent: %v), want 1s", verb, got, ok)
 			}
 		}
+		if got := h.until["register"]; got != 2*time.Second {
+			t.Errorf("register is sent with %v left, want 2s: a berth rests on no answers, but others wait", got)
+		}
 		h.fail["mark"] = fmt.Errorf("in the queue: %w", ErrLate)
 		h.agent("web-e-d", func(_ *scaler.Pod, n *scaler.Node) { n.Idle, n.Busy = false, 1 })
 		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "mark one-build late") {
@@ -159,6 +162,11 @@ func TestDeadline(t *testing.T) {
 		view := scaler.JenkinsView{AnsweredAt: time.Now()}
 		if err := l.one(t.Context(), view, &scaler.Action{Verb: scaler.Fence, Agent: "web-e-f", Pool: id}); err != nil || h.until["fence"] != time.Second {
 			t.Errorf("one(fence) = %v with %v left, want nil with 1s", err, h.until["fence"])
+		}
+		h.agent("web-e-g", nil)
+		free := h.pods["web-e-g"]
+		if err := l.one(t.Context(), view, &scaler.Action{Verb: scaler.Unprotect, Agent: "web-e-g", Pod: &free}); err != nil || h.until["unprotect"] != time.Second {
+			t.Errorf("one(unprotect) = %v with %v left, want nil with 1s", err, h.until["unprotect"])
 		}
 		if !h.nodes["web-e-f"].Fence {
 			t.Errorf("one(fence) registers %+v, want a fence", h.nodes["web-e-f"])
@@ -599,6 +607,26 @@ func TestLaunch(t *testing.T) {
 		l = h.loop(called, func(c *Config) { c.DryRun = true })
 		if tick("a reader", "launch ready skipped"); h.wrote("launch") != 4 {
 			t.Errorf("a reader writes %q", h.calls)
+		}
+	})
+}
+
+// TestLaunchInTurns: what there was no time for is asked for in the next tick, not
+// after the pause of those that were called.
+func TestLaunchInTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(func(c *Config) { c.Teams[0].Pools[0].Berths, c.Teams[0].Pools[0].Called = 0, true })
+		const agents = 2*inFlight + 1
+		for i := range agents {
+			h.agent(fmt.Sprintf("web-e-%02d", i), func(p *scaler.Pod, n *scaler.Node) { p.Connected, p.Ready, n.Online = false, time.Now(), false })
+		}
+		h.slowly = func(verb, _ string) time.Duration { return map[string]time.Duration{"launch": 3 * time.Second}[verb] }
+		for i, want := range []int{inFlight, 2 * inFlight, agents} {
+			l.Tick(t.Context())
+			if got := h.wrote("launch"); got != want {
+				t.Errorf("after tick %d Jenkins was asked %d times, want %d", i, got, want)
+			}
 		}
 	})
 }

@@ -32,8 +32,9 @@ type Jenkins interface {
 	// Observe asks for the computers, then for the queue. It returns a complete
 	// view or an error: "could not see" is never "there is nothing".
 	Observe(ctx context.Context) (scaler.JenkinsView, error)
-	// Register makes an inbound node: a berth. ErrExists when the name is taken.
-	Register(ctx context.Context, name string, pool scaler.Pool) error
+	// Register makes an inbound node: a berth, with a deadline as Mark's. ErrExists
+	// when the name is taken.
+	Register(ctx context.Context, name string, pool scaler.Pool, deadline time.Time) error
 	// Fence makes an inbound node without labels that keeps a Swarm client of that
 	// name out, with a deadline as Mark's. ErrExists: the client was quicker.
 	Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error
@@ -68,11 +69,15 @@ type Cluster interface {
 	// Because says which class of failure it is.
 	Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot) (scaler.Pod, error)
 	// PutSecret creates the pod's Secret, owned by the pod. Exists = done (nil).
+	// ErrRefused as said above; Because says which class of failure it is.
 	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error
 	// Annotate notes on the pod that its node was online once.
 	Annotate(ctx context.Context, pod scaler.Pod) error
-	// Protect tells others not to evict the pod, or, with on false, that they may.
-	Protect(ctx context.Context, pod scaler.Pod, on bool) error
+	// Protect tells others not to evict the pod.
+	Protect(ctx context.Context, pod scaler.Pod) error
+	// Unprotect tells others that they may evict exactly this version of the pod,
+	// with a deadline as DeletePod's. ErrChanged, ErrGone as said above.
+	Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time) error
 	// DeletePod deletes exactly this pod (UID and resourceVersion as preconditions)
 	// with the short grace that marks the deletion as Bellboard's. ErrChanged, ErrGone as said above.
 	DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error
