@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -19,15 +22,20 @@ func cleanupCommand(environ []string) *cobra.Command {
 		Use:   "cleanup --dry-run | --yes",
 		Short: "Drain and remove all that this instance owns, in Jenkins and in Kubernetes",
 		Long: "Takes the Lease, so that a running Bellboard stops acting, lets running builds end, and removes every pod, Secret,\n" +
-			"cache slot (volume claim) and node of this instance. In a cluster run it where the daemon runs:\n" +
-			"  kubectl -n bellboard exec deploy/bellboard -- /bellboard cleanup --yes\n" +
-			"Then uninstall Bellboard, which would otherwise begin anew.",
+			"cache slot (volume claim) and node of this instance. A Bellboard that still runs then begins anew, so end it first:\n" +
+			"  kubectl -n bellboard scale deployment/bellboard --replicas=0\n" +
+			"  kubectl -n bellboard create job cleanup --from=cronjob/bellboard-cleanup\n" +
+			"  kubectl -n bellboard logs job/cleanup --follow --pod-running-timeout=5m\n" +
+			"Exit code 0: nothing is left, and nobody begins anew; 1: something is, or somebody does, and what to do.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dryRun == yes {
 				return usageError{errors.New("cleanup: write --dry-run to see what would go, or --yes to remove it")}
 			}
-			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			if yes && besideDaemon("/proc/1/cmdline", os.Getpid()) {
+				return usageError{errors.New("cleanup --yes: in this container a Bellboard runs, which ends when it loses the Lease, and the container with it; see bellboard cleanup --help")}
+			}
+			settings, err := config.Load(withoutTemplates(environ), config.WithFiles(os.ReadFile))
 			if err != nil {
 				return usageError{err}
 			}
@@ -56,15 +64,25 @@ func cleanupCommand(environ []string) *cobra.Command {
 				}
 			}
 			say("instance %s owns %d pods, %d nodes and %d cache slots; %d agents are at work\n", settings.Instance, first.Pods, first.Nodes, first.Slots, first.Busy)
+			if what := first.Remedy(); what != "" {
+				say("it waits for you: %s\n", what)
+			}
 			if dryRun {
 				return failed
 			}
-			last := app.Left{Pods: -1}
+			end := "kubectl -n " + settings.OwnNamespace + " scale deployment/bellboard --replicas=0"
+			last := app.Left{Pods: -1, Held: first.Held, Intruders: first.Intruders}
 			err = d.Cleanup(cmd.Context(), func(l app.Left) {
 				grace := l.Grace != ""
 				l.Grace = ""
 				if l == last {
 					return
+				}
+				if l.From != last.From {
+					say("  took the Lease from %s; if that, or another, still runs when this ends, it begins anew: %s\n", l.From, end)
+				}
+				if what := l.Remedy(); what != "" && what != last.Remedy() {
+					say("  it waits for you: %s\n", what)
 				}
 				last = l
 				switch {
@@ -76,6 +94,9 @@ func cleanupCommand(environ []string) *cobra.Command {
 					say("  %d pods, %d nodes and %d cache slots left, %d at work\n", l.Pods, l.Nodes, l.Slots, l.Busy)
 				}
 			})
+			if errors.Is(err, app.ErrBegunAnew) {
+				return fmt.Errorf("all was removed, but %w; end it (%s) and clean up again", err, end)
+			}
 			if err != nil {
 				return fmt.Errorf("not everything is gone (%d pods, %d nodes, %d cache slots left): %w", max(last.Pods, 0), last.Nodes, last.Slots, err)
 			}
@@ -86,4 +107,21 @@ func cleanupCommand(environ []string) *cobra.Command {
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count what would go, and change nothing")
 	cmd.Flags().BoolVar(&yes, "yes", false, "remove it")
 	return cmd
+}
+
+// besideDaemon reports whether the first process of this container is another
+// Bellboard, by the file with that one's command: kubectl exec was used.
+func besideDaemon(cmdline string, pid int) bool {
+	b, err := os.ReadFile(cmdline) //nolint:gosec // the caller's, and fixed
+	args := strings.Split(string(b), "\x00")
+	return err == nil && pid != 1 && filepath.Base(args[0]) == "bellboard" && slices.Contains(args, "run")
+}
+
+// withoutTemplates leaves out the settings that name pod templates: they may be
+// mounted for the daemon alone, and a cleanup makes no pods.
+func withoutTemplates(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		return strings.HasPrefix(name, "BELLBOARD_") && strings.HasSuffix(name, "_POD_TEMPLATE_FILE")
+	})
 }
