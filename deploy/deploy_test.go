@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -88,7 +89,7 @@ func TestInstallIsComplete(t *testing.T) {
 		}
 	}
 	want := map[string]int{
-		"Namespace": 3, "ConfigMap": 1, "ServiceAccount": 1, "Role": 3, "RoleBinding": 3, "Deployment": 1, "Service": 1,
+		"Namespace": 3, "ConfigMap": 1, "ServiceAccount": 1, "Role": 3, "RoleBinding": 3, "Deployment": 1, "CronJob": 1, "Service": 1,
 		"PodDisruptionBudget": 3, "NetworkPolicy": 3, // and no ClusterRole, CRD or Secret
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -153,6 +154,29 @@ func TestDeploymentIsHardened(t *testing.T) {
 	}
 	if s := all[*corev1.Service](t)["bellboard/bellboard"]; !maps.Equal(s.Spec.Selector, d.Spec.Selector.MatchLabels) || s.Spec.Ports[0].Port != 8080 {
 		t.Errorf("the Service selects %v on port %d", s.Spec.Selector, s.Spec.Ports[0].Port)
+	}
+}
+
+// TestCleanupIsTheSamePod: the Job of the uninstall has the image, settings, rights
+// and hardening of the Deployment, and what is changed in one is missed in the other.
+func TestCleanupIsTheSamePod(t *testing.T) {
+	job := all[*batchv1.CronJob](t)["bellboard/bellboard-cleanup"]
+	if !*job.Spec.Suspend || job.Spec.Schedule != "0 0 31 2 *" {
+		t.Errorf("it runs by itself: suspended %t, %q", *job.Spec.Suspend, job.Spec.Schedule)
+	}
+	got := job.Spec.JobTemplate.Spec.Template
+	if c := &got.Spec.Containers[0]; !slices.Equal(c.Args, []string{"cleanup", "--yes"}) || got.Spec.RestartPolicy != corev1.RestartPolicyNever || *job.Spec.JobTemplate.Spec.BackoffLimit == 0 {
+		t.Errorf("it runs %v, with restartPolicy %s and %d more tries", c.Args, got.Spec.RestartPolicy, *job.Spec.JobTemplate.Spec.BackoffLimit)
+	} else {
+		c.Args, got.Spec.RestartPolicy = nil, ""
+	}
+	want := all[*appsv1.Deployment](t)["bellboard/bellboard"].Spec.Template
+	// It answers nobody, and there is one.
+	c := &want.Spec.Containers[0]
+	c.Args, c.Ports, c.StartupProbe, c.LivenessProbe, c.ReadinessProbe = nil, nil, nil, nil, nil
+	want.Annotations, want.Spec.TopologySpreadConstraints = nil, nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("pods (-daemon +cleanup):\n%s", diff)
 	}
 }
 
