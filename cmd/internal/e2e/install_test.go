@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -137,6 +139,7 @@ func TestInstall(t *testing.T) {
 		return err == nil && d.Status.AvailableReplicas == 2
 	})
 	h.admitted()
+	h.cleanupRuns()
 
 	// Docker agents among the plain ones, as somebody may well try.
 	asShipped := h.env
@@ -169,6 +172,29 @@ func TestInstall(t *testing.T) {
 	}
 	if l, err := k.CoordinationV1().Leases(account).Get(t.Context(), "bellboard-"+account, metav1.GetOptions{}); err != nil || *l.Spec.HolderIdentity != "e2e" {
 		t.Errorf("the Lease: %v, %v", l, err)
+	}
+}
+
+// cleanupRuns makes the Job of the uninstall as kubectl create job --from does, and
+// sees its pod taken where Bellboard's own is.
+func (h *home) cleanupRuns() {
+	h.t.Helper()
+	from, err := h.k.BatchV1().CronJobs(account).Get(h.t.Context(), "bellboard-cleanup", metav1.GetOptions{})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	jobs := h.k.BatchV1().Jobs(account)
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "cleanup", Labels: from.Spec.JobTemplate.Labels}, Spec: from.Spec.JobTemplate.Spec}
+	if _, err := jobs.Create(h.t.Context(), job, metav1.CreateOptions{}); err != nil {
+		h.t.Fatal(err)
+	}
+	h.await("the cleanup's pod runs", func() bool {
+		l, err := h.k.CoreV1().Pods(account).List(h.t.Context(), metav1.ListOptions{LabelSelector: "job-name=cleanup"})
+		return err == nil && len(l.Items) == 1 && l.Items[0].Status.Phase == corev1.PodRunning && slices.Equal(l.Items[0].Spec.Containers[0].Args, []string{"cleanup", "--yes"})
+	})
+	now := metav1.DeletePropagationBackground
+	if err := jobs.Delete(h.t.Context(), job.Name, metav1.DeleteOptions{PropagationPolicy: &now}); err != nil {
+		h.t.Error(err)
 	}
 }
 

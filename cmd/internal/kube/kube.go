@@ -252,7 +252,7 @@ func (c *ControlPlane) startControllers() error {
 			"--root-ca-file=" + c.pki.file("ca.crt"), "--kube-api-qps=500", "--kube-api-burst=1000",
 			"--controllers=garbage-collector-controller,pod-garbage-collector-controller,namespace-controller," +
 				"resourcequota-controller,serviceaccount-controller,disruption-controller," +
-				"deployment-controller,replicaset-controller," +
+				"deployment-controller,replicaset-controller,job-controller," +
 				"persistentvolume-binder-controller,persistentvolumeclaim-protection-controller,persistentvolume-protection-controller",
 			"--pvclaimbinder-sync-period=2s", "--min-resync-period=1m",
 		},
