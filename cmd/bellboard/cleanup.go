@@ -71,7 +71,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 				return failed
 			}
 			end := "kubectl -n " + settings.OwnNamespace + " scale deployment/bellboard --replicas=0"
-			last := app.Left{Pods: -1, Held: first.Held, Intruders: first.Intruders}
+			last, seen := app.Left{Pods: -1, Held: first.Held, Intruders: first.Intruders}, first
 			err = d.Cleanup(cmd.Context(), func(l app.Left) {
 				grace := l.Grace != ""
 				l.Grace = ""
@@ -84,7 +84,9 @@ func cleanupCommand(environ []string) *cobra.Command {
 				if what := l.Remedy(); what != "" && what != last.Remedy() {
 					say("  it waits for you: %s\n", what)
 				}
-				last = l
+				if last = l; l.Hold == "" {
+					seen = l
+				}
 				switch {
 				case l.Hold != "":
 					say("  waiting: %s\n", l.Hold)
@@ -98,7 +100,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 				return fmt.Errorf("all was removed, but %w; end it (%s) and clean up again", err, end)
 			}
 			if err != nil {
-				return fmt.Errorf("not everything is gone (%d pods, %d nodes, %d cache slots left): %w", max(last.Pods, 0), last.Nodes, last.Slots, err)
+				return fmt.Errorf("cleanup ended early (%d pods, %d nodes, %d cache slots left when last seen): %w", seen.Pods, seen.Nodes, seen.Slots, err)
 			}
 			say("removed %d pods, %d nodes and %d cache slots; nothing is left\n", first.Pods, first.Nodes, first.Slots)
 			return failed

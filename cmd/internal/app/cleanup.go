@@ -160,9 +160,11 @@ func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 	case d.tenure == nil:
 		return nil
 	}
-	heir, err := d.tenure.heir(ctx)
-	if err == nil && heir != "" {
-		err = fmt.Errorf("%w: %s", ErrBegunAnew, heir)
+	switch heir, err := d.tenure.heir(ctx); {
+	case err != nil:
+		return fmt.Errorf("whether another instance begins anew was not seen: %w", err)
+	case heir != "":
+		return fmt.Errorf("%w: %s", ErrBegunAnew, heir)
 	}
-	return err
+	return nil
 }
