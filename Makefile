@@ -50,10 +50,9 @@ jenkins: ## check the scripts, YAML and XML for Jenkins
 kube: ## a real Kubernetes control plane for make e2e, built once (10 to 25 minutes) and kept in the cache
 	deploy/kube/build
 
-e2e: kube ## the daemon against a real API server, and two real processes on one Lease (4 minutes)
+e2e: kube ## the daemon, and two on one Lease, against a real API server (4 minutes)
 	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e ./cmd/internal/kustomize
 	BELLBOARD_E2E=1 go test -count=1 -timeout 5m -tags e2e -run '^TestOnARealAPIServer$$' ./cmd/internal/doctor
-	go test -count=1 -timeout 5m -tags e2e -run '^TestStoppedLeader$$' ./cmd/bellboard
 
 e2e-node: ## README's install, and agents with Docker, on a real kubelet and containerd (root, Debian, cgroup v1; 4 minutes)
 	deploy/kube/node/run

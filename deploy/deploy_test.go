@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"sigs.k8s.io/yaml"
 
 	"bellboard/deploy/manifest"
 	"bellboard/pool"
@@ -135,6 +138,38 @@ func TestDeploymentIsHardened(t *testing.T) {
 	}
 	if s := all[*corev1.Service](t)["bellboard/bellboard"]; !maps.Equal(s.Spec.Selector, d.Spec.Selector.MatchLabels) || s.Spec.Ports[0].Port != 8080 {
 		t.Errorf("the Service selects %v on port %d", s.Spec.Selector, s.Spec.Ports[0].Port)
+	}
+}
+
+// TestCleanupTakesTheDaemonsPlace: the patch of the uninstall changes what the pod
+// does, and neither its image, settings and rights nor its hardening.
+func TestCleanupTakesTheDaemonsPlace(t *testing.T) {
+	text, err := os.ReadFile("cleanup.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := all[*appsv1.Deployment](t)["bellboard/bellboard"]
+	before, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := strategicpatch.StrategicMergePatch(before, patch, appsv1.Deployment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got appsv1.Deployment
+	if err := yaml.UnmarshalStrict(after, &got); err != nil {
+		t.Fatal(err)
+	}
+	c := &want.Spec.Template.Spec.Containers[0]
+	c.Args, c.StartupProbe, c.LivenessProbe, c.ReadinessProbe = []string{"cleanup", "--yes"}, nil, nil, nil
+	want.Spec.Replicas, want.Spec.Strategy = new(int32(1)), appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
+	if diff := cmp.Diff(want, &got); diff != "" {
+		t.Errorf("the Deployment (-want +patched):\n%s", diff)
 	}
 }
 

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -19,15 +22,18 @@ func cleanupCommand(environ []string) *cobra.Command {
 		Use:   "cleanup --dry-run | --yes",
 		Short: "Drain and remove all that this instance owns, in Jenkins and in Kubernetes",
 		Long: "Takes the Lease, so that a running Bellboard stops acting, lets running builds end, and removes every pod, Secret,\n" +
-			"cache slot (volume claim) and node of this instance. In a cluster put it in the daemon's place:\n" +
+			"cache slot (volume claim) and node of this instance. A Bellboard that still runs then begins anew: put this in its place:\n" +
 			"  kubectl -n bellboard patch deployment bellboard --patch-file deploy/cleanup.yaml\n" +
-			"Then uninstall Bellboard, which would otherwise begin anew.",
+			"Exit code 0: nothing is left, and nobody begins anew; 1: something is, or somebody does, and what to do.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dryRun == yes {
 				return usageError{errors.New("cleanup: write --dry-run to see what would go, or --yes to remove it")}
 			}
-			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			if yes && besideDaemon("/proc/1/cmdline", os.Getpid()) {
+				return usageError{errors.New("cleanup --yes: in this container a Bellboard runs, which ends when it loses the Lease, and the container with it; see bellboard cleanup --help")}
+			}
+			settings, err := config.Load(withoutTemplates(environ), config.WithFiles(os.ReadFile))
 			if err != nil {
 				return usageError{err}
 			}
@@ -56,17 +62,29 @@ func cleanupCommand(environ []string) *cobra.Command {
 				}
 			}
 			say("instance %s owns %d pods, %d nodes and %d cache slots; %d agents are at work\n", settings.Instance, first.Pods, first.Nodes, first.Slots, first.Busy)
+			if what := first.Remedy(); what != "" {
+				say("it waits for you: %s\n", what)
+			}
 			if dryRun {
 				return failed
 			}
-			last := app.Left{Pods: -1}
+			end := "kubectl -n " + settings.OwnNamespace + " patch deployment bellboard --patch-file deploy/cleanup.yaml"
+			last, seen := app.Left{Pods: -1, Held: first.Held, Intruders: first.Intruders}, first
 			err = d.Cleanup(cmd.Context(), func(l app.Left) {
 				grace := l.Grace != ""
 				l.Grace = ""
 				if l == last {
 					return
 				}
-				last = l
+				if l.From != last.From {
+					say("  took the Lease from %s; if that, or another, still runs when this ends, it begins anew; better: %s\n", l.From, end)
+				}
+				if what := l.Remedy(); what != "" && what != last.Remedy() {
+					say("  it waits for you: %s\n", what)
+				}
+				if last = l; l.Hold == "" {
+					seen = l
+				}
 				switch {
 				case l.Hold != "":
 					say("  waiting: %s\n", l.Hold)
@@ -76,8 +94,11 @@ func cleanupCommand(environ []string) *cobra.Command {
 					say("  %d pods, %d nodes and %d cache slots left, %d at work\n", l.Pods, l.Nodes, l.Slots, l.Busy)
 				}
 			})
+			if errors.Is(err, app.ErrBegunAnew) {
+				return fmt.Errorf("all was removed, but %w; clean up in its place: %s", err, end)
+			}
 			if err != nil {
-				return fmt.Errorf("not everything is gone (%d pods, %d nodes, %d cache slots left): %w", max(last.Pods, 0), last.Nodes, last.Slots, err)
+				return fmt.Errorf("cleanup ended early (%d pods, %d nodes, %d cache slots left when last seen): %w", seen.Pods, seen.Nodes, seen.Slots, err)
 			}
 			say("removed %d pods, %d nodes and %d cache slots; nothing is left\n", first.Pods, first.Nodes, first.Slots)
 			return failed
@@ -86,4 +107,21 @@ func cleanupCommand(environ []string) *cobra.Command {
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count what would go, and change nothing")
 	cmd.Flags().BoolVar(&yes, "yes", false, "remove it")
 	return cmd
+}
+
+// besideDaemon reports whether the first process of this container is another
+// Bellboard, by the file with that one's command: kubectl exec was used.
+func besideDaemon(cmdline string, pid int) bool {
+	b, err := os.ReadFile(cmdline) //nolint:gosec // the caller's, and fixed
+	args := strings.Split(string(b), "\x00")
+	return err == nil && pid != 1 && filepath.Base(args[0]) == "bellboard" && slices.Contains(args, "run")
+}
+
+// withoutTemplates leaves out the settings that name pod templates: they may be
+// mounted for the daemon alone, and a cleanup makes no pods.
+func withoutTemplates(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		return strings.HasPrefix(name, "BELLBOARD_") && strings.HasSuffix(name, "_POD_TEMPLATE_FILE")
+	})
 }

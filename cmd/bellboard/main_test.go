@@ -201,6 +201,48 @@ func TestPlanThatCannotSee(t *testing.T) {
 	}
 }
 
+// TestCleanupBesideADaemon: kubectl exec would take the Lease from the very process
+// whose end ends the container.
+func TestCleanupBesideADaemon(t *testing.T) {
+	for _, tt := range []struct {
+		first string // the first process of the container
+		pid   int
+		want  bool
+	}{
+		{"/bellboard\x00run\x00", 17, true},
+		{"/bellboard\x00cleanup\x00--yes\x00", 1, false},
+		{"/bellboard\x00cleanup\x00--yes\x00", 17, false},
+		{"/sbin/init\x00", 17, false},
+		{"", 17, false},
+	} {
+		file := filepath.Join(t.TempDir(), "cmdline")
+		if err := os.WriteFile(file, []byte(tt.first), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := besideDaemon(file, tt.pid); got != tt.want {
+			t.Errorf("as process %d beside %q: %t, want %t", tt.pid, tt.first, got, tt.want)
+		}
+	}
+}
+
+// TestCleanupCommand: what there is, all of it gone, and no pod template missed that
+// only the daemon has.
+func TestCleanupCommand(t *testing.T) {
+	h, environ := quietHouse(t)
+	h.Jenkins.AddNode(jenkinssim.Node{Name: "web-e-0123456789", Labels: "linux", Description: "bellboard instance=bellboard team=web kind=ephemeral"}, false)
+	environ = append(environ, "BELLBOARD_JENKINS_RESTART_GRACE=0s", "BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE=/not/there.yaml")
+	code, stdout, stderr := bellboard(environ, "cleanup", "--dry-run")
+	if code != 0 || !strings.Contains(stdout, " owns 0 pods, 1 nodes and 0 cache slots; 0 agents are at work\n") {
+		t.Fatalf("bellboard cleanup --dry-run = %d, %q, saying %q", code, stdout, stderr)
+	}
+	if code, stdout, stderr = bellboard(environ, "cleanup", "--yes"); code != 0 || !strings.HasSuffix(stdout, "removed 0 pods, 1 nodes and 0 cache slots; nothing is left\n") {
+		t.Errorf("bellboard cleanup --yes = %d, %q, saying %q", code, stdout, stderr)
+	}
+	if code, _, stderr = bellboard(environ, "cleanup"); code != exitUsage || !strings.Contains(stderr, "--dry-run") {
+		t.Errorf("bellboard cleanup = %d, saying %q", code, stderr)
+	}
+}
+
 func TestDemo(t *testing.T) {
 	code, stdout, stderr := bellboard(nil, "demo", "--for", "6s", "--speed", "50", "--seed", "3", "-o", "json")
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")

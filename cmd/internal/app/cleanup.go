@@ -3,10 +3,22 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"bellboard/scaler"
 )
+
+// ErrBegunAnew ends a cleanup that removed everything, after which another
+// instance leads.
+var ErrBegunAnew = errors.New("another instance leads now and begins anew")
+
+// peopleWait is how long a cleanup waits for people when nothing else is left. A
+// connection that died is noticed by Jenkins before that, so that what is still
+// connected then is alive.
+const peopleWait = 5 * time.Minute
 
 // Left is what an instance owns on both sides, or what stands in its way.
 type Left struct {
@@ -15,6 +27,12 @@ type Left struct {
 	Busy        int    // of them, at work: they go when their builds end
 	Hold        string // why nothing can be done right now
 	Grace       string // how long nothing is removed yet
+	// Held are the agents that a person took offline, Intruders those that are
+	// connected without a pod of Bellboard's: names with a comma between. Both stay
+	// until a person does something.
+	Held, Intruders string
+	// From is who held the Lease when the cleanup took it; it may begin anew.
+	From string
 }
 
 // working are the classes with a build on them, or one that will resume there.
@@ -23,6 +41,7 @@ var working = []scaler.Class{scaler.Busy, scaler.Draining, scaler.Cut, scaler.Aw
 // left counts what a tick saw.
 func left(t *scaler.Tick) Left {
 	l := Left{Hold: t.Hold, Slots: len(t.Plan.Slots)}
+	var held, intruders []string
 	if t.Grace > 0 {
 		l.Grace = t.Grace.String()
 	}
@@ -37,8 +56,45 @@ func left(t *scaler.Tick) Left {
 		if slices.Contains(working, a.Class) {
 			l.Busy++
 		}
+		switch a.Class { //nolint:exhaustive // the others go by themselves
+		case scaler.Held:
+			held = append(held, a.Name)
+		case scaler.Intruder:
+			intruders = append(intruders, a.Name)
+		}
 	}
+	l.Held, l.Intruders = strings.Join(held, ", "), strings.Join(intruders, ", ")
 	return l
+}
+
+// forPeople reports whether all that is left waits for a person.
+func forPeople(t *scaler.Tick) bool {
+	stays := map[string]bool{}
+	for i := range t.Plan.Agents {
+		a := &t.Plan.Agents[i]
+		if a.Class != scaler.Held && a.Class != scaler.Intruder {
+			return false
+		}
+		stays[a.Name] = true
+	}
+	for i := range t.Plan.Slots {
+		if !stays[t.Plan.Slots[i].Agent] {
+			return false
+		}
+	}
+	return t.Hold == "" && t.Grace == 0 && len(stays) > 0
+}
+
+// Remedy says what a person has to do about what stays; empty: nothing.
+func (l *Left) Remedy() string {
+	var parts []string
+	if l.Held != "" {
+		parts = append(parts, "taken offline by a person: "+l.Held+" (bring it online, or delete its node in Jenkins)")
+	}
+	if l.Intruders != "" {
+		parts = append(parts, "connected without a pod of Bellboard's: "+l.Intruders+" (end that process, wherever it runs)")
+	}
+	return strings.Join(parts, "; ")
 }
 
 // Owned counts what the instance owns, and changes nothing.
@@ -55,34 +111,60 @@ func (d *Daemon) Owned(ctx context.Context) (Left, error) {
 
 // Cleanup drains and removes all that the instance owns, and returns when
 // nothing is left. It takes the Lease first, so that the leader stops acting.
-// Builds that run are let end. say is told of every tick.
+// Builds that run are let end. say is told of every tick. When all that is left
+// waits for a person it waits a while, and ends with what has to be done. It is
+// ErrBegunAnew when another instance takes the Lease after it.
 func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
-	ctx, done := context.WithCancel(ctx)
+	working, done := context.WithCancel(ctx)
 	defer done()
+	from := ""
 	if d.tenure != nil {
-		if err := d.tenure.seize(ctx); err != nil {
+		var err error
+		if from, err = d.tenure.seize(ctx); err != nil {
 			return err
 		}
 	}
 	clean := false
+	var waits time.Time // for people, since then
+	var stuck error
 	record := d.parts.Record
 	d.parts.Record = func(t scaler.Tick) {
 		if record != nil {
 			record(t)
 		}
 		l := left(&t)
+		l.From = from
 		say(l)
-		if l.Hold == "" && l.Pods == 0 && l.Nodes == 0 && l.Slots == 0 {
+		switch {
+		case l.Hold == "" && l.Pods == 0 && l.Nodes == 0 && l.Slots == 0:
 			clean = true
+			done()
+		case !forPeople(&t):
+			waits = time.Time{}
+		case waits.IsZero():
+			waits = t.At
+		case t.At.Sub(waits) >= peopleWait:
+			stuck = errors.New(l.Remedy())
 			done()
 		}
 	}
 	d.Drain()
-	if err := d.Run(ctx); err != nil {
+	if err := d.Run(working); err != nil {
 		return err
 	}
-	if !clean {
+	switch {
+	case stuck != nil:
+		return stuck
+	case !clean:
 		return context.Cause(ctx)
+	case d.tenure == nil:
+		return nil
+	}
+	switch heir, err := d.tenure.heir(ctx); {
+	case err != nil:
+		return fmt.Errorf("whether another instance begins anew was not seen: %w", err)
+	case heir != "":
+		return fmt.Errorf("%w: %s", ErrBegunAnew, heir)
 	}
 	return nil
 }

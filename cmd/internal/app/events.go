@@ -20,17 +20,22 @@ const (
 	eventBlocked       = "Blocked"       // it wants more, and a rule says no
 	eventHolding       = "Holding"       // it cannot see, and does nothing
 	eventSeesAgain     = "SeesAgain"     // and does again
-	eventCreateRefused = "CreateRefused" // the API server or Jenkins said no
+	eventCreateRefused = "CreateRefused" // Jenkins, or else the API server, said no, and no agent failed by it
 	eventAgentFailed   = "AgentFailed"   // an agent could not be made, or went without ever connecting
 	eventBuildLost     = "BuildLost"     // an agent went under its build
 )
+
+// eventCombined ends an event that stands for many that differ in their words.
+const eventCombined = " (the last of several)"
 
 // tickAnnotation names the tick that an event tells of, as in the log.
 const tickAnnotation = "bellboard.dev/tick"
 
 // events tells what people care about as Events on the Lease of the instance,
 // in Bellboard's own namespace. Repetitions are counted, not repeated: client-go's
-// correlator puts equal events together and lets no flood through.
+// correlator puts equal events together and lets no flood through. What it puts
+// together and holds back is of one reason and one team or pool, since all events
+// are on one object: a team with many failures silences nobody.
 type events struct {
 	broadcaster record.EventBroadcaster
 	recorder    record.EventRecorder
@@ -39,9 +44,26 @@ type events struct {
 	holding     bool
 }
 
+// Of one reason and subject eventBurst events are sent at once, and then one in
+// 1/eventRate seconds.
+const (
+	eventBurst = 20
+	eventRate  = 1. / 60
+)
+
+// subject is the reason of an event and whom it is about, with which each begins.
+func subject(e *corev1.Event) string {
+	about, _, _ := strings.Cut(e.Message, ":")
+	return e.Reason + " " + about
+}
+
 // newEvents begins to send; it needs stop.
 func newEvents(client kubernetes.Interface, namespace, instance string) *events {
-	b := record.NewBroadcaster()
+	b := record.NewBroadcasterWithCorrelatorOptions(record.CorrelatorOptions{
+		BurstSize: eventBurst, QPS: eventRate, SpamKeyFunc: subject,
+		KeyFunc:     func(e *corev1.Event) (group, local string) { return subject(e), e.Message },
+		MessageFunc: func(e *corev1.Event) string { return e.Message + eventCombined },
+	})
 	b.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)})
 	scheme := runtime.NewScheme()
 	return &events{
@@ -73,10 +95,14 @@ func (e *events) observe(t scaler.Tick) {
 	for i := range t.Plan.Decisions {
 		e.decision(&t, &t.Plan.Decisions[i])
 	}
+	told := map[scaler.PoolID]bool{}
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]
-		if o.Result == scaler.Refused && (o.Action.Verb == scaler.Create || o.Action.Verb == scaler.Register) {
-			e.say(&t, corev1.EventTypeWarning, eventCreateRefused, "%s, %s: %s", o.Action.Pool.Team, o.Action.Pool.Kind, o.Error)
+		id := o.Action.Pool
+		// What has a class is told among the failures.
+		if o.Result == scaler.Refused && o.Failure == "" && (o.Action.Verb == scaler.Create || o.Action.Verb == scaler.Register) && !told[id] {
+			told[id] = true
+			e.say(&t, corev1.EventTypeWarning, eventCreateRefused, "%s, %s: %s", id.Team, id.Kind, o.Error)
 		}
 	}
 	e.failures(&t)

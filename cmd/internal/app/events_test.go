@@ -1,12 +1,16 @@
 package app
 
 import (
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
@@ -38,7 +42,7 @@ func TestEvents(t *testing.T) {
 				t.Errorf("event %s is on %s %s, want the Lease", e.Reason, e.InvolvedObject.Kind, e.InvolvedObject.Name)
 			}
 			// client-go writes the last of many alike anew, without the annotation.
-			if e.Annotations[tickAnnotation] == "" && !strings.HasPrefix(e.Message, "(combined") {
+			if e.Annotations[tickAnnotation] == "" && !strings.HasSuffix(e.Message, eventCombined) {
 				t.Errorf("event %s names no tick", e.Reason)
 			}
 			reasons = append(reasons, e.Reason)
@@ -55,6 +59,101 @@ func TestEvents(t *testing.T) {
 		a.stop()
 		<-a.ended
 	})
+}
+
+// TestEventsOfOneSilenceNoOther: a team whose agents fail again and again, each in
+// other words, costs few calls, and what is told beside that arrives.
+func TestEventsOfOneSilenceNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		client, err := kubernetes.NewForConfig(p.cluster.RESTConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var calls atomic.Int32
+		cfg := p.cluster.RESTConfig()
+		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
+			return roundTrip(func(r *http.Request) (*http.Response, error) {
+				calls.Add(1)
+				return next.RoundTrip(r)
+			})
+		})
+		counted, err := kubernetes.NewForConfig(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := newEvents(counted, "default", "bellboard")
+		defer e.stop()
+		id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+		for n := range 100 {
+			e.observe(scaler.Tick{ID: "a-1", Facts: scaler.Facts{Failures: []scaler.FailedAgent{{PoolID: id, Failure: scaler.FailureStorage, Text: fmt.Sprint("agent ", n)}}}})
+			time.Sleep(time.Second)
+		}
+		const most = eventBurst + 100/60 + 1
+		if n := calls.Load(); n > most {
+			t.Errorf("%d calls for 100 failures in 100 s, want %d at most", n, most)
+		}
+		// The same pool's lost builds, another team's failure, and holds.
+		ticks := []scaler.Tick{
+			{Facts: scaler.Facts{BuildsLost: []scaler.LostBuilds{{PoolID: id, Agent: "web-e-1", Builds: 1, Text: "its pod vanished"}}}},
+			{Facts: scaler.Facts{Failures: []scaler.FailedAgent{{PoolID: scaler.PoolID{Team: "data", Kind: scaler.Ephemeral}, Failure: scaler.FailureOOM, Text: "it ended"}}}},
+		}
+		for range 3 { // as often as it is said, it is one event
+			ticks = append(ticks, scaler.Tick{Hold: "Jenkins is away", HoldBy: scaler.SourceJenkins}, scaler.Tick{})
+		}
+		for _, tick := range ticks {
+			e.observe(tick)
+			time.Sleep(time.Second)
+		}
+		list, err := client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]int32{}
+		for i := range list.Items {
+			got[subject(&corev1.Event{Reason: list.Items[i].Reason, Message: list.Items[i].Message})] += list.Items[i].Count
+		}
+		for what, count := range map[string]int32{
+			"BuildLost web, ephemeral": 1, "AgentFailed data, ephemeral": 1, "Holding nothing is created, marked or removed": 3,
+		} {
+			if got[what] != count {
+				t.Errorf("%s was told %d times, want %d; all: %v", what, got[what], count, got)
+			}
+		}
+	})
+}
+
+// TestRefusalEvents: a refusal that is an agent's failure is told as that alone, and
+// what else Jenkins refuses once for each pool.
+func TestRefusalEvents(t *testing.T) {
+	fake := record.NewFakeRecorder(10)
+	e := &events{recorder: fake, said: map[string]string{}}
+	web := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+	refused := func(v scaler.Verb, f scaler.Failure, text string) scaler.Outcome {
+		return scaler.Outcome{Action: scaler.Action{Verb: v, Pool: web}, Result: scaler.Refused, Failure: f, Error: text}
+	}
+	e.observe(scaler.Tick{
+		ID: "a-1",
+		Outcomes: []scaler.Outcome{
+			refused(scaler.Create, scaler.FailureQuota, "exceeded quota"), refused(scaler.Create, scaler.FailureQuota, "exceeded quota"),
+			refused(scaler.Register, "", "no such permission"), refused(scaler.Register, "", "no such permission"),
+		},
+		Facts: scaler.Facts{Failures: []scaler.FailedAgent{
+			{PoolID: web, Failure: scaler.FailureQuota, Text: "exceeded quota"}, {PoolID: web, Failure: scaler.FailureQuota, Text: "exceeded quota"},
+		}},
+	})
+	close(fake.Events)
+	var got []string
+	for text := range fake.Events {
+		got = append(got, text)
+	}
+	want := []string{"Warning CreateRefused web, ephemeral: no such permission", "Warning AgentFailed web, ephemeral: 2 failed: quota: exceeded quota"}
+	for i := range got {
+		got[i], _, _ = strings.Cut(got[i], " map[") // the annotation
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the events are %q, want %q", got, want)
+	}
 }
 
 // TestLostEvents: builds that lost their agents in one tick are one event for each

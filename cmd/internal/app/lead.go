@@ -37,8 +37,23 @@ var ErrLeaseLost = errors.New("the Lease is another's now")
 type tenure struct {
 	resourcelock.Interface
 
-	renewed atomic.Int64 // when the last renewal that held was sent, in ns; 0: not held
-	ever    atomic.Bool  // it was held once
+	renewed atomic.Pointer[moment] // when the last renewal that held was sent; nil: not held
+	ever    atomic.Bool            // its election was won once
+}
+
+// moment is read from both clocks: the wall's may be set back, and the other
+// stands still while the machine sleeps.
+type moment struct{ wall, mono time.Time }
+
+func now() *moment {
+	t := time.Now()
+	return &moment{wall: t.Round(0), mono: t}
+}
+
+// age is how long ago it was, by the clock that says more.
+func (m *moment) age() time.Duration {
+	n := now()
+	return max(n.wall.Sub(m.wall), n.mono.Sub(m.mono))
 }
 
 // leaseName is the Lease of an instance; its events are on it too.
@@ -72,38 +87,73 @@ func newTenure(p Parts) (*tenure, error) {
 func (t *tenure) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	r, raw, err := t.Interface.Get(ctx)
 	if err == nil && r.HolderIdentity != t.Identity() {
-		t.renewed.Store(0)
+		t.renewed.Store(nil)
 	}
 	return r, raw, err
 }
 
 // seize takes the Lease from whoever holds it, and waits until that one cannot
-// write any more, whether it looks at the Lease meanwhile or not.
-func (t *tenure) seize(ctx context.Context) error {
-	r, _, err := t.Get(ctx)
-	if apierrors.IsNotFound(err) || err == nil && (r.HolderIdentity == "" || r.HolderIdentity == t.Identity()) {
+// write any more, whether it looks at the Lease meanwhile or not. from is who that
+// was. Nothing may be written yet: the election that follows opens the fence.
+func (t *tenure) seize(ctx context.Context) (from string, err error) {
+	var began time.Time
+	for {
+		r, _, err := t.Interface.Get(ctx)
+		mine := err == nil && (r.HolderIdentity == "" || r.HolderIdentity == t.Identity())
+		switch {
+		case apierrors.IsNotFound(err), mine && (from == "" || time.Since(began) > renewDeadline):
+			return from, nil
+		case err != nil:
+			return "", fmt.Errorf("reading the Lease %s: %w", t.Describe(), err)
+		case !mine:
+			// Its last renewal was sent before this answer, or the next line is a conflict.
+			from, began = r.HolderIdentity, time.Now()
+			r.LeaderTransitions++
+		}
+		// Again and again, as a holder does, so that nobody finds it expired.
+		at := metav1.Now()
+		err = t.Interface.Update(ctx, resourcelock.LeaderElectionRecord{
+			HolderIdentity: t.Identity(), LeaseDurationSeconds: int(leaseDuration / time.Second),
+			AcquireTime: at, RenewTime: at, LeaderTransitions: r.LeaderTransitions,
+		})
+		if apierrors.IsConflict(err) {
+			continue // the holder was a moment quicker
+		}
+		if err != nil {
+			return "", fmt.Errorf("taking the Lease %s: %w", t.Describe(), err)
+		}
+		if err := sleep(ctx, retryPeriod); err != nil {
+			return "", err
+		}
+	}
+}
+
+// heir is who takes the Lease when this instance has given it back: whoever
+// stands by looks more often than is waited here. Empty: nobody.
+func (t *tenure) heir(ctx context.Context) (string, error) {
+	if err := sleep(ctx, 3*retryPeriod); err != nil {
+		return "", err
+	}
+	r, _, err := t.Interface.Get(ctx)
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("reading the Lease %s: %w", t.Describe(), err)
+	case r.HolderIdentity == t.Identity():
+		return "", nil
+	}
+	return r.HolderIdentity, nil
+}
+
+// sleep is in wall time, as the Lease is.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("reading the Lease %s: %w", t.Describe(), err)
-	}
-	now := metav1.Now()
-	for end := time.Now().Add(renewDeadline); time.Now().Before(end); {
-		// Again and again, as a holder does, so that nobody finds it expired.
-		err := t.Update(ctx, resourcelock.LeaderElectionRecord{
-			HolderIdentity: t.Identity(), LeaseDurationSeconds: int(leaseDuration / time.Second),
-			AcquireTime: now, RenewTime: metav1.Now(), LeaderTransitions: r.LeaderTransitions + 1,
-		})
-		if err != nil {
-			return fmt.Errorf("taking the Lease %s: %w", t.Describe(), err)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(retryPeriod):
-		}
-	}
-	return nil
 }
 
 // Create and Update note when they were sent, if they made or kept this
@@ -118,9 +168,9 @@ func (t *tenure) Update(ctx context.Context, r resourcelock.LeaderElectionRecord
 }
 
 func (t *tenure) note(r resourcelock.LeaderElectionRecord, send func() error) error {
-	sent := time.Now().UnixNano()
+	sent := now()
 	if r.HolderIdentity != t.Identity() {
-		t.renewed.Store(0) // given up
+		t.renewed.Store(nil) // given up
 		return send()
 	}
 	err := send()
@@ -134,9 +184,9 @@ func (t *tenure) note(r resourcelock.LeaderElectionRecord, send func() error) er
 // valid is nil while nobody else can hold the Lease.
 func (t *tenure) valid() error {
 	switch sent := t.renewed.Load(); {
-	case sent == 0:
+	case sent == nil:
 		return fmt.Errorf("the Lease is not held: %w", control.ErrLate)
-	case time.Since(time.Unix(0, sent)) > renewDeadline:
+	case sent.age() > renewDeadline:
 		return fmt.Errorf("the Lease was not renewed in time: %w", control.ErrLate)
 	}
 	return nil

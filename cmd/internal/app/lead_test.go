@@ -113,13 +113,13 @@ func (p *pair) start(who string) *instance {
 }
 
 // make puts an instance together that does not run yet.
-func (p *pair) make(who string) *instance {
+func (p *pair) make(who string, environ ...string) *instance {
 	p.t.Helper()
-	s, err := config.Load([]string{
+	s, err := config.Load(append([]string{
 		"BELLBOARD_JENKINS_URL=http://jenkins.local", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=none",
 		"BELLBOARD_NAMESPACE=ci", "BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
 		"BELLBOARD_TEAM_WEB_MAX_AGENTS=200",
-	})
+	}, environ...))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestNoWritePastTheLease(t *testing.T) {
 			{"over", renewDeadline + time.Nanosecond, false},
 		} {
 			if tt.name != "never held" {
-				ten.renewed.Store(time.Now().UnixNano())
+				ten.renewed.Store(now())
 			}
 			time.Sleep(tt.wait)
 			if err := send(http.MethodPost); (err == nil) != tt.held {
@@ -345,6 +345,140 @@ func TestNoWritePastTheLease(t *testing.T) {
 			t.Errorf("%d writes reached the server, want 2", n)
 		}
 	})
+}
+
+// TestEitherClockEndsTheLease: the wall's may be set back, and the other stands
+// still while the machine sleeps.
+func TestEitherClockEndsTheLease(t *testing.T) {
+	const long = renewDeadline + time.Second
+	for _, tt := range []struct {
+		name       string
+		wall, mono time.Duration // ago
+		valid      bool
+	}{
+		{"just renewed", time.Second, time.Second, true},
+		{"long ago", long, long, false},
+		{"the wall clock was set back", long - time.Hour, long, false},
+		{"the machine slept", long, time.Second, false},
+		{"the wall clock was set back a little", time.Second - time.Hour, time.Second, true},
+	} {
+		n := now()
+		ten := &tenure{}
+		ten.renewed.Store(&moment{wall: n.wall.Add(-tt.wall), mono: n.mono.Add(-tt.mono)})
+		if err := ten.valid(); (err == nil) != tt.valid {
+			t.Errorf("%s: valid() = %v, want it valid: %t", tt.name, err, tt.valid)
+		}
+	}
+}
+
+// TestReadersTakeNoLease: a dry run, a plan and a cleanup's first look neither
+// write nor touch the Lease, though they were told to lead; others do both.
+func TestReadersTakeNoLease(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		look    func(context.Context, *Daemon) error
+		quiet   bool
+	}{
+		{"a dry run", []string{"BELLBOARD_DRY_RUN=true"}, func(ctx context.Context, d *Daemon) error { return d.Run(ctx) }, true},
+		{"a plan", nil, func(ctx context.Context, d *Daemon) error { _, err := d.Plan(ctx); return err }, true},
+		{"a cleanup's first look", nil, func(ctx context.Context, d *Daemon) error { _, err := d.Owned(ctx); return err }, true},
+		{"a leader", nil, func(ctx context.Context, d *Daemon) error { return d.Run(ctx) }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				var leases atomic.Int32
+				p.kube = func(next http.RoundTripper) http.RoundTripper {
+					return roundTrip(func(r *http.Request) (*http.Response, error) {
+						if strings.Contains(r.URL.Path, "/leases") {
+							leases.Add(1)
+						}
+						return next.RoundTrip(r)
+					})
+				}
+				p.jenkins.Submit(jenkinssim.Job{Name: "web", Label: "linux", Duration: time.Minute})
+				time.Sleep(time.Second)
+				i := p.make("a", tt.environ...)
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(30*time.Second, cancel)
+				if err := tt.look(ctx, i.d); err != nil {
+					t.Fatal(err)
+				}
+				if n, w := leases.Load(), p.ledger.all(); (n == 0 && len(w) == 0) != tt.quiet {
+					t.Errorf("%d calls to the Lease and %d writes, want none: %t", n, len(w), tt.quiet)
+				}
+			})
+		})
+	}
+}
+
+// TestCleanupEnds: a cleanup that has taken the Lease and then cannot go on ends,
+// with the reason, and one that is told to end does so at once.
+func TestCleanupEnds(t *testing.T) {
+	refused := func(r *http.Request) *http.Response {
+		return &http.Response{
+			StatusCode: http.StatusForbidden, Request: r, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: io.NopCloser(strings.NewReader(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"no"}`)),
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		pods bool // it may not see pods, and the Lease is slow; else the API server is gone
+		err  string
+	}{
+		{"it cannot look", true, "kubernetes: "},
+		{"interrupted without an API server", false, context.Canceled.Error()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				a := p.start("a")
+				p.work(10 * time.Second)
+				began := time.Now()
+				var gone atomic.Bool
+				asked := make(chan struct{}, 100)
+				p.kube = func(next http.RoundTripper) http.RoundTripper {
+					return roundTrip(func(r *http.Request) (*http.Response, error) {
+						lease := strings.Contains(r.URL.Path, "/leases")
+						switch {
+						case tt.pods && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/pods"):
+							return refused(r), nil
+						case tt.pods && lease:
+							time.Sleep(100 * time.Millisecond)
+						case gone.Load():
+							asked <- struct{}{}
+							<-r.Context().Done()
+							return nil, r.Context().Err()
+						case lease && time.Since(began) > renewDeadline:
+							gone.Store(true) // with this answer the Lease is taken
+						}
+						return next.RoundTrip(r)
+					})
+				}
+				b := p.make("b")
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				go func() { b.ended <- b.d.Cleanup(ctx, func(Left) {}) }()
+				if !tt.pods {
+					<-asked
+					time.Sleep(time.Second)
+					stop()
+				}
+				select {
+				case err := <-b.ended:
+					if err == nil || !strings.Contains(err.Error(), tt.err) {
+						t.Errorf("Cleanup() = %v, want %q", err, tt.err)
+					}
+				case <-time.After(time.Minute):
+					panic("it still runs after a minute, and the test could not end it either")
+				}
+				a.stop()
+				<-a.ended
+				time.Sleep(renewDeadline) // for the answers that nobody waits for
+			})
+		})
+	}
 }
 
 type roundTrip func(*http.Request) (*http.Response, error)

@@ -146,7 +146,7 @@ func TestInstall(t *testing.T) {
 	why := []string{"violates PodSecurity", "restricted", "privileged"}
 	h.await("a tick says that the agent is refused", func() bool { return h.told(0, append(why, "refused")...) })
 	h.await("an event says so too", func() bool {
-		l, err := k.CoreV1().Events(account).List(t.Context(), metav1.ListOptions{FieldSelector: "reason=CreateRefused"})
+		l, err := k.CoreV1().Events(account).List(t.Context(), metav1.ListOptions{FieldSelector: "reason=AgentFailed"})
 		return err == nil && len(l.Items) > 0 && !slices.ContainsFunc(why, func(w string) bool { return !strings.Contains(l.Items[0].Message, w) })
 	})
 	d.kill()

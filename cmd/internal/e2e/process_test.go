@@ -67,8 +67,8 @@ func (h *home) straight() route {
 	return route{cfg, h.url}
 }
 
-// spawn starts a process with the rights of Bellboard's ServiceAccount.
-func (h *home) spawn(to route, environ ...string) *process {
+// command is one of the binary's, with the rights of Bellboard's ServiceAccount.
+func (h *home) command(to route, args ...string) *exec.Cmd {
 	h.t.Helper()
 	must := func(err error) {
 		if err != nil {
@@ -82,10 +82,16 @@ func (h *home) spawn(to route, environ ...string) *process {
 	must(err)
 	binary, err := shipped()
 	must(err)
-	p := &process{listen: freePort(h.t), done: make(chan struct{})}
-	p.cmd = exec.Command(binary, "run")
-	p.cmd.Env = append(slices.Concat(h.env, environ), "BELLBOARD_JENKINS_URL="+to.jenkins, "BELLBOARD_JENKINS_TOKEN_FILE="+token,
-		"BELLBOARD_LISTEN="+p.listen, "KUBECONFIG="+kubeconfig, "HOME="+dir)
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append(slices.Clone(h.env), "BELLBOARD_JENKINS_URL="+to.jenkins, "BELLBOARD_JENKINS_TOKEN_FILE="+token, "KUBECONFIG="+kubeconfig, "HOME="+dir)
+	return cmd
+}
+
+// spawn starts a process that runs until it is ended.
+func (h *home) spawn(to route, environ ...string) *process {
+	h.t.Helper()
+	p := &process{cmd: h.command(to, "run"), listen: freePort(h.t), done: make(chan struct{})}
+	p.cmd.Env = append(slices.Concat(p.cmd.Env, environ), "BELLBOARD_LISTEN="+p.listen)
 	p.cmd.Stderr = &h.said
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
@@ -99,7 +105,9 @@ func (h *home) spawn(to route, environ ...string) *process {
 			_ = p.cmd.Wait() // killed is how it ends
 		}
 	}()
-	must(<-started)
+	if err := <-started; err != nil {
+		h.t.Fatal(err)
+	}
 	h.t.Cleanup(p.kill)
 	return p
 }
