@@ -3,7 +3,9 @@ package scaler
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Describe is a registered node's description: words for people, then the
@@ -58,4 +60,41 @@ func ReadMark(instance string, temporarilyOffline bool, class, text string) Offl
 // characters of [a-z0-9]. It is the name of the pod, its Secret and the node.
 func AgentName(p PoolID, random string) string {
 	return p.Team + "-" + string(p.Kind)[:1] + "-" + random
+}
+
+// Change says in a few words what the decision does: "+3 ephemeral, -1 persistent",
+// "none" or "none, blocked".
+func (d *Decision) Change() string {
+	var parts []string
+	for _, k := range []Kind{Ephemeral, Persistent} {
+		if n := d.Up[k]; n > 0 {
+			parts = append(parts, fmt.Sprintf("+%d %s", n, k))
+		}
+		if n := d.Down[k]; n > 0 {
+			parts = append(parts, fmt.Sprintf("-%d %s", n, k))
+		}
+	}
+	switch {
+	case len(parts) > 0:
+		return strings.Join(parts, ", ")
+	case d.Reason == ReasonBlocked:
+		return "none, blocked"
+	}
+	return "none"
+}
+
+// OnTheWay says how many are, and beside it those that no build waits for any more.
+func (d *Decision) OnTheWay() string {
+	if d.Late > 0 {
+		return fmt.Sprintf("%d+%d late", d.Coming, d.Late)
+	}
+	return strconv.Itoa(d.Coming)
+}
+
+// Waited says how long the oldest of the waiting builds waits; "-": none does.
+func (d *Decision) Waited() string {
+	if d.Waiting == 0 {
+		return "-"
+	}
+	return d.Oldest.Round(time.Second).String()
 }

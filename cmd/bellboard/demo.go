@@ -92,7 +92,7 @@ func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook boo
 	d.print("bellboard demo   seed %d, %g times real time\n", seed, d.speed)
 	d.print("  jenkins  %s   three teams, about %.0f builds an hour (simulated)\n", h.JenkinsURL, perHour)
 	d.print("  cluster  %s   kubectl --server %s -n ci get pods (simulated)\n", h.ClusterURL, h.ClusterURL)
-	d.print("  status   %s/api/v1/status   metrics at /metrics\n\n", h.PageURL)
+	d.print("  page     %s   status at /api/v1/status, metrics at /metrics\n\n", h.PageURL)
 	d.print("  %-6s  %-7s %-28s %s\n", "time", "team", "what", "why")
 
 	now, quit := context.WithCancel(context.Background())
@@ -170,7 +170,7 @@ func (d *demo) tick(t scaler.Tick) {
 	}
 	for i := range t.Plan.Decisions {
 		dec := &t.Plan.Decisions[i]
-		what := change(dec)
+		what := dec.Change()
 		said := what + dec.Text
 		if dec.Reason == scaler.ReasonBlocked { // its words may count down the seconds
 			said = what

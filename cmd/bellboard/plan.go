@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -106,7 +104,7 @@ func planTable(w io.Writer, p scaler.Plan) error {
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
 		fmt.Fprintf(&table, "%s\t%d\t%s\t%d\t%s\t%d\t%d\t%s\t%s\n",
-			d.Team, d.Waiting, age(d.Waiting, d.Oldest), d.Free, coming(d), d.Busy, d.Want, change(d), d.Text)
+			d.Team, d.Waiting, d.Waited(), d.Free, d.OnTheWay(), d.Busy, d.Want, d.Change(), d.Text)
 	}
 	for _, u := range p.Nobodys {
 		fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\tnobody's\tno team serves ‘%s’ (jobs: %s)\n", u.Count, u.Label, strings.Join(u.Jobs, ", "))
@@ -154,39 +152,4 @@ func starts(all []scaler.Decision) string {
 		}
 	}
 	return out.String()
-}
-
-func age(waiting int, d time.Duration) string {
-	if waiting == 0 {
-		return "-"
-	}
-	return d.Round(time.Second).String()
-}
-
-// coming is what is on the way, and beside it what no build waits for any more.
-func coming(d *scaler.Decision) string {
-	if d.Late > 0 {
-		return fmt.Sprintf("%d+%d late", d.Coming, d.Late)
-	}
-	return strconv.Itoa(d.Coming)
-}
-
-// change says in a few words what a decision does.
-func change(d *scaler.Decision) string {
-	var parts []string
-	for _, k := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
-		if n := d.Up[k]; n > 0 {
-			parts = append(parts, fmt.Sprintf("+%d %s", n, k))
-		}
-		if n := d.Down[k]; n > 0 {
-			parts = append(parts, fmt.Sprintf("-%d %s", n, k))
-		}
-	}
-	switch {
-	case len(parts) > 0:
-		return strings.Join(parts, ", ")
-	case d.Reason == scaler.ReasonBlocked:
-		return "none, blocked"
-	}
-	return "none"
 }

@@ -9,7 +9,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"net/http"
 	"slices"
 	"sync"
@@ -119,6 +118,7 @@ func New(c Config) *Server {
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	mux.HandleFunc("GET /api/v1/decisions", s.decisions)
 	mux.HandleFunc("GET /{$}", s.index)
+	mux.HandleFunc("GET /page.css", style)
 	s.handler = mux
 	return s
 }
@@ -128,7 +128,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-store")
 	s.handler.ServeHTTP(w, r)
 }
@@ -244,75 +244,4 @@ func answer(w http.ResponseWriter, v any) {
 func say(w http.ResponseWriter, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = fmt.Fprintln(w, text) // as in answer
-}
-
-var page = template.Must(template.New("index").Parse(`<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Bellboard {{.Instance}}</title></head>
-<body>
-<h1>Bellboard {{.Instance}}</h1>
-<p>Version {{.Version}}. {{.Words}}</p>
-<ul>
-<li><a href="api/v1/status">api/v1/status</a>: the last tick: what was seen, decided and done</li>
-<li><a href="api/v1/decisions">api/v1/decisions</a>: the last ticks that changed something</li>
-<li><a href="metrics">metrics</a>: for Prometheus</li>
-<li><a href="healthz">healthz</a>: whether the loop is alive</li>
-<li><a href="readyz">readyz</a>: whether it could see Jenkins and the cluster since its start</li>
-</ul>
-{{with .Starts}}<h2>How long agents take to start</h2>
-<ul>{{range .}}
-<li>{{.}}</li>{{end}}
-</ul>
-{{end}}{{with .Late}}<h2>Agents that no build waits for any more</h2>
-<ul>{{range .}}
-<li>{{.}}</li>{{end}}
-</ul>
-{{end}}{{with .Docker}}<h2>What the Docker daemons of agents that have gone were used for, by their cache</h2>
-<ul>{{range .}}
-<li>{{.Words}}</li>{{end}}
-</ul>
-{{end}}{{with .Failed}}<h2>Agents that failed</h2>
-<ul>{{range .}}
-<li>{{.At.UTC.Format "15:04:05"}} {{.Team}} {{.Kind}} {{.Agent}}: {{.Failure}}: {{.Text}}{{with .Log}}<pre>{{.}}</pre>{{end}}</li>{{end}}
-</ul>
-{{end}}{{with .Lost}}<h2>Builds that lost their agent</h2>
-<ul>{{range .}}
-<li>{{.At.UTC.Format "15:04:05"}} {{.Team}} {{.Kind}} {{.Agent}}: {{.Builds}} lost: {{.Text}}</li>{{end}}
-</ul>
-{{end}}</body>
-</html>
-`))
-
-func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	words := "No tick has ended yet."
-	if s.last != nil {
-		words = fmt.Sprintf("Tick %s saw %d agents.", s.last.ID, len(s.last.Plan.Agents))
-		if s.last.Hold != "" {
-			words = "Holding: " + s.last.Hold + "."
-		}
-	}
-	var starts, late []string
-	if s.seen != nil {
-		for i := range s.seen.Plan.Decisions {
-			for _, u := range s.seen.Plan.Decisions[i].Usual {
-				starts = append(starts, s.seen.Plan.Decisions[i].Team+" "+string(u.Kind)+": "+u.Words())
-			}
-		}
-		for i := range s.seen.Plan.Agents {
-			if a := &s.seen.Plan.Agents[i]; a.Late {
-				late = append(late, a.Name+": "+a.Text)
-			}
-		}
-	}
-	failed, lost, docker := slices.Clone(s.failed), slices.Clone(s.lost), slices.Clone(s.docker)
-	s.mu.Unlock()
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_ = page.Execute(w, struct { // as in answer
-		Instance, Version, Words string
-		Starts, Late             []string
-		Failed                   []Failed
-		Lost                     []Lost
-		Docker                   []Docker
-	}{s.config.Instance, s.config.Version, words, starts, late, failed, lost, docker})
 }

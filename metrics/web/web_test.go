@@ -177,9 +177,47 @@ func TestIndex(t *testing.T) {
 	b := newBoard(t)
 	b.want("/", http.StatusOK, "Bellboard ci &lt;1&gt;", "v1.2.3", "No tick has ended yet", `href="api/v1/status"`, `href="api/v1/decisions"`, `href="metrics"`, `href="healthz"`, `href="readyz"`)
 	b.Observe(tick("a-7"))
-	b.want("/", http.StatusOK, "Tick a-7 saw 1 agents")
+	b.want("/", http.StatusOK, "tick a-7 saw 1 agents")
 	b.Observe(hold("a-8", scaler.SourceJenkins))
 	b.want("/", http.StatusOK, "Holding: cannot read jenkins")
+}
+
+// TestPage: the teams, their agents and the last changes are shown, in a hold as they
+// were before it, and nothing of it is taken for markup.
+func TestPage(t *testing.T) {
+	b := newBoard(t)
+	for i := range 20 {
+		grows := acted(fmt.Sprint("a-", i))
+		grows.Plan.Decisions = []scaler.Decision{
+			{Team: "web", Waiting: 4, Oldest: 90 * time.Second, Free: 1, Coming: 2, Late: 1, Busy: 7, Want: 14, Up: map[scaler.Kind]int{scaler.Ephemeral: i}, Text: fmt.Sprint(i, " <waiting>")},
+			{Team: "data", Reason: scaler.ReasonBlocked, Text: "at MAX_AGENTS=1"},
+		}
+		grows.Plan.Agents = []scaler.Agent{
+			{Name: "old-e-1", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Ephemeral}, Class: scaler.Busy, Pod: true},
+			{Name: "data-p-2", PoolID: scaler.PoolID{Team: "data", Kind: scaler.Persistent}, Class: scaler.Free, Pod: true},
+			{Name: "data-p-1", PoolID: scaler.PoolID{Team: "data", Kind: scaler.Persistent}, Class: scaler.Held, Pod: true, Text: `"repair"`},
+			{Name: "web-e-berth", PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Class: scaler.Berth, Node: true},
+		}
+		grows.Plan.Nobodys = []scaler.Unserved{{Label: "windows&&gpu", Count: 2, Jobs: []string{"a", "b"}}}
+		grows.Plan.Unresolved = []scaler.Unserved{{Count: 1, Jobs: []string{"c"}, Why: "???"}}
+		b.Observe(grows)
+	}
+	b.Observe(hold("a-21", scaler.SourceJenkins))
+	b.want(
+		"/", http.StatusOK, "Holding: cannot read jenkins",
+		`<tr><th scope="row">web<td class="n">4<td class="n">1m30s<td class="n">1<td class="n">2&#43;1 late<td class="n">7<td class="n">14<td>&#43;19 ephemeral<td>19 &lt;waiting&gt;</tr>`,
+		"nobody's<td>no team serves ‘windows&amp;&amp;gpu’ (jobs: a, b)", "unresolved<td>Jenkins does not name the label: ??? (jobs: c)",
+		`<dt>data</dt><dd><span class="agent free persistent" title="data-p-2: persistent, free"></span><span class="agent held persistent" title="data-p-1: persistent, held: &#34;repair&#34;"></span></dd>`,
+		`<dt>web</dt><dd></dd>`, `<dt>old</dt><dd><span class="agent busy ephemeral"`,
+		`<th scope="row">all<td>hold<td>cannot read jenkins`, `<th scope="row">web<td>&#43;9 ephemeral<td>9 &lt;waiting&gt;`,
+	)
+	if body := b.get("/").Body.String(); strings.Contains(body, "&#43;8 ephemeral") || strings.Contains(body, "berth") || strings.Index(body, "<dt>web") > strings.Index(body, "<dt>data") || strings.Index(body, "<dt>data") > strings.Index(body, "<dt>old") {
+		t.Errorf("the page has more than twelve changes, a name that is no agent yet, or other teams first:\n%s", body)
+	}
+	css := b.get("/page.css")
+	if !strings.HasPrefix(css.Header().Get("Content-Type"), "text/css") || !strings.Contains(css.Body.String(), ".agent") {
+		t.Errorf("the style is %q: %s", css.Header(), css.Body)
+	}
 }
 
 // TestFailed: the last agents that failed are shown with their last words, and
@@ -247,7 +285,7 @@ func TestDocker(t *testing.T) {
 
 func TestOnlyReads(t *testing.T) {
 	b := newBoard(t)
-	for _, path := range []string{"/", "/metrics", "/healthz", "/readyz", "/api/v1/status", "/api/v1/decisions"} {
+	for _, path := range []string{"/", "/page.css", "/metrics", "/healthz", "/readyz", "/api/v1/status", "/api/v1/decisions"} {
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete} {
 			w := httptest.NewRecorder()
 			b.ServeHTTP(w, httptest.NewRequest(method, path, nil))

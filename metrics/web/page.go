@@ -1,0 +1,136 @@
+package web
+
+import (
+	"cmp"
+	_ "embed" // the page and its style
+	"fmt"
+	"html/template"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"bellboard/scaler"
+)
+
+// linesKept is how many of the last changes the page shows.
+const linesKept = 12
+
+// A view is what the page shows of one moment.
+type view struct {
+	Instance, Version, Role string
+	Words                   string // what the last tick saw
+	Hold                    string // why nothing is decided, empty if it is
+	Plan                    *scaler.Plan
+	Fleet                   []group
+	Changes                 []line
+	Starts, Late            []string
+	Failed                  []Failed
+	Lost                    []Lost
+	Docker                  []Docker
+}
+
+// A group is the agents of one team, those of a class together.
+type group struct {
+	Team   string
+	Agents []scaler.Agent
+}
+
+// A line is what was decided for one team in one tick.
+type line struct {
+	At              time.Time
+	Team, What, Why string
+}
+
+//go:embed page.css
+var css []byte
+
+func style(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	_, _ = w.Write(css) // as in answer
+}
+
+//go:embed page.html
+var html string
+
+var page = template.Must(template.New("page").Parse(html))
+
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	v := s.view()
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_ = page.Execute(w, v) // as in answer
+}
+
+func (s *Server) view() *view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := &view{
+		Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Words: "No tick has ended yet.", Plan: &scaler.Plan{},
+		Changes: s.lines(), Failed: slices.Clone(s.failed), Lost: slices.Clone(s.lost), Docker: slices.Clone(s.docker),
+	}
+	if s.last != nil {
+		v.Hold = s.last.Hold
+		v.Words = fmt.Sprintf("%s UTC: tick %s saw %d agents.", s.last.At.UTC().Format("15:04:05"), s.last.ID, len(s.last.Plan.Agents))
+	}
+	if s.seen == nil {
+		return v
+	}
+	v.Plan = &s.seen.Plan // of a tick that has ended: nobody changes it
+	for i := range v.Plan.Decisions {
+		d := &v.Plan.Decisions[i]
+		for _, u := range d.Usual {
+			v.Starts = append(v.Starts, d.Team+" "+string(u.Kind)+": "+u.Words())
+		}
+	}
+	for i := range v.Plan.Agents {
+		if a := &v.Plan.Agents[i]; a.Late {
+			v.Late = append(v.Late, a.Name+": "+a.Text)
+		}
+	}
+	v.Fleet = fleet(v.Plan)
+	return v
+}
+
+// lines are the last decisions that changed something, the newest first. The lock is held.
+func (s *Server) lines() (out []line) {
+	for i := range s.changes {
+		t := &s.changes[(s.next+len(s.changes)-1-i)%len(s.changes)]
+		if t.Hold != "" {
+			out = append(out, line{t.At, "all", "hold", t.Hold})
+		}
+		for j := range t.Plan.Decisions {
+			if d := &t.Plan.Decisions[j]; !strings.HasPrefix(d.Change(), "none") { // what is blocked stands above
+				out = append(out, line{t.At, d.Team, d.Change(), d.Text})
+			}
+		}
+		if len(out) >= linesKept {
+			return out[:linesKept]
+		}
+	}
+	return out
+}
+
+// fleet sorts the agents that have a pod by team, as the teams are shown, and by
+// class; those of teams that are gone come last.
+func fleet(p *scaler.Plan) (out []group) {
+	for i := range p.Decisions {
+		out = append(out, group{Team: p.Decisions[i].Team})
+	}
+	for _, a := range p.Agents {
+		if !a.Pod {
+			continue
+		}
+		i := slices.IndexFunc(out, func(g group) bool { return g.Team == a.Team })
+		if i < 0 {
+			i = len(out)
+			out = append(out, group{Team: a.Team})
+		}
+		out[i].Agents = append(out[i].Agents, a)
+	}
+	for i := range out {
+		slices.SortFunc(out[i].Agents, func(a, b scaler.Agent) int {
+			return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Name, b.Name))
+		})
+	}
+	return out
+}
