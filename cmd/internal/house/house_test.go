@@ -23,6 +23,17 @@ import (
 // defaultSeeds is how many days are played when nobody says how many.
 var defaultSeeds = 20
 
+// racing: the race detector is on.
+var racing bool
+
+// unraced skips what takes minutes under the race detector, and is no race.
+func unraced(t *testing.T) {
+	t.Helper()
+	if racing {
+		t.Skip("takes minutes under the race detector, and shows what is decided: go test ./cmd/internal/house plays it")
+	}
+}
+
 // classStride is which classes of failure have a day: every one, but under the
 // race detector.
 var classStride = 1
@@ -138,6 +149,7 @@ func TestDaysOfChaos(t *testing.T) {
 // TestSafeguardsMatter takes one safeguard out at a time: the same days must
 // then kill builds, or the zeros above would say nothing.
 func TestSafeguardsMatter(t *testing.T) {
+	unraced(t)
 	unsafe := map[string]func(*control.Sabotage){
 		"a pinned item does not protect its node": func(s *control.Sabotage) { s.IgnorePins = true },
 		"no restart grace":                        func(s *control.Sabotage) { s.IgnoreGrace = true },

@@ -18,6 +18,7 @@ import (
 // never connects: builds that would wait behind such a one for START_TIMEOUT get
 // another agent as soon as it is late, and few are made that are not needed.
 func TestAgentsThatHang(t *testing.T) {
+	unraced(t)
 	type waits struct{ half, most, longest time.Duration }
 	play := func(wait bool) (w waits, agents int) {
 		synctest.Test(t, func(t *testing.T) {

@@ -5,4 +5,4 @@ package house
 // The race detector makes a day several times as long: under it a few days are
 // played for its own sake, and all of them without it. So with the
 // restarts and the classes of failure.
-func init() { defaultSeeds, restartStride, classStride = 3, 11, 4 }
+func init() { racing, defaultSeeds, restartStride, classStride = true, 3, 11, 4 }
