@@ -220,4 +220,12 @@ func enforce(t *testing.T, k kubernetes.Interface, ns, level string) {
 	if _, err := k.CoreV1().Namespaces().Patch(context.Background(), ns, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	// Admission hears of it a moment later.
+	probe := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "probe"}, Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Name: "a", Image: "a", SecurityContext: &corev1.SecurityContext{Privileged: new(true)}}},
+	}}
+	await(t, ns+" is "+level, func() bool {
+		_, err := k.CoreV1().Pods(ns).Create(context.Background(), probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return (err != nil && strings.Contains(err.Error(), "violates PodSecurity")) == (level != "privileged")
+	})
 }
