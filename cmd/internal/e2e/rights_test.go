@@ -8,8 +8,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
-	"bellboard/deploy"
-	"bellboard/deploy/manifest"
+	"bellboard/cmd/internal/kube"
 )
 
 // rights are Bellboard's own in deploy/install.yaml: what its two Roles grant,
@@ -22,21 +21,7 @@ func rights(t *testing.T) []rbacv1.PolicyRule {
 // role is what a Role of deploy/install.yaml grants.
 func role(t *testing.T, name string) []rbacv1.PolicyRule {
 	t.Helper()
-	install, err := deploy.Files.ReadFile("install.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	objects, err := manifest.Objects(install)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, o := range objects {
-		if role, ok := o.(*rbacv1.Role); ok && role.Name == name {
-			return role.Rules
-		}
-	}
-	t.Fatalf("deploy/install.yaml has no Role %s", name)
-	return nil
+	return kube.Shipped[*rbacv1.Role](t, name).Rules
 }
 
 // without are the rights less one verb on one resource.

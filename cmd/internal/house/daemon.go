@@ -99,6 +99,11 @@ func (h *House) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	h.run(ctx, d)
+	return nil
+}
+
+func (h *House) run(ctx context.Context, d *daemon) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.cancel = cancel
 	h.daemon = d
@@ -109,7 +114,6 @@ func (h *House) start(ctx context.Context) error {
 			h.cfg.Log.Error("bellboard ended", zap.Error(d.err))
 		}
 	}()
-	return nil
 }
 
 // kill ends the process as kill -9 does: no request of it is finished.

@@ -1,7 +1,6 @@
 package house
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -95,12 +94,7 @@ func TestSSH(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		d.cancel, h.daemon = cancel, d
-		go func() {
-			defer close(d.done)
-			d.err = d.app.Run(ctx)
-		}()
+		h.run(t.Context(), d)
 		time.Sleep(10 * time.Minute) // berths are older than what Jenkins tries by itself
 		for range builds {
 			h.Jenkins.Submit(jenkinssim.Job{Name: "app", Label: "linux", Duration: time.Minute})

@@ -72,12 +72,7 @@ func TestAWebhookThatHangs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		d.cancel, h.daemon = cancel, d
-		go func() {
-			defer close(d.done)
-			d.err = d.app.Run(ctx)
-		}()
+		h.run(t.Context(), d)
 		web := &http.Client{Transport: &http.Transport{DialContext: page.dial, DisableKeepAlives: true}}
 		await := func(what string, limit time.Duration, done func() bool) {
 			t.Helper()

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"bellboard/deploy"
 	"bellboard/deploy/manifest"
@@ -39,6 +40,14 @@ func ForTest(t testing.TB) *ControlPlane {
 // Budget is install.yaml's PodDisruptionBudget of an agents' namespace.
 func Budget(t testing.TB, namespace string) *policyv1.PodDisruptionBudget {
 	t.Helper()
+	b := Shipped[*policyv1.PodDisruptionBudget](t, "bellboard-busy")
+	b.Namespace = namespace
+	return b
+}
+
+// Shipped is install.yaml's first object of that type and name.
+func Shipped[T metav1.Object](t testing.TB, name string) T {
+	t.Helper()
 	install, err := deploy.Files.ReadFile("install.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -48,11 +57,10 @@ func Budget(t testing.TB, namespace string) *policyv1.PodDisruptionBudget {
 		t.Fatal(err)
 	}
 	for _, o := range objects {
-		if b, ok := o.(*policyv1.PodDisruptionBudget); ok && b.Name == "bellboard-busy" {
-			b.Namespace = namespace
-			return b
+		if o, ok := o.(T); ok && o.GetName() == name {
+			return o
 		}
 	}
-	t.Fatal("deploy/install.yaml has no PodDisruptionBudget bellboard-busy")
-	return nil
+	t.Fatalf("deploy/install.yaml has no %T %s", *new(T), name)
+	return *new(T)
 }
