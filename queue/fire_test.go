@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -191,67 +189,7 @@ func (f *fire) series(name string, values ...string) float64 {
 	return 0
 }
 
-// on is true for requests of that endpoint: computer or queue.
-func on(r *http.Request, endpoint string) bool {
-	return strings.HasPrefix(r.URL.Path, "/"+endpoint+"/api")
-}
-
-// body changes the text of the answers of an endpoint.
-func (f *fire) body(endpoint string, change func(string) string) {
-	f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
-		if on(r, endpoint) {
-			b, err := io.ReadAll(res.Body)
-			if err != nil {
-				return nil, err
-			}
-			res.Body = io.NopCloser(strings.NewReader(change(string(b))))
-		}
-		return res, nil
-	}
-}
-
-// fault answers an endpoint's requests with something else.
-func (f *fire) fault(endpoint string, status int, header http.Header, body string) {
-	f.jenkins.Fault(func(r *http.Request) (int, http.Header, []byte, bool) {
-		return status, header.Clone(), []byte(body), on(r, endpoint)
-	})
-}
-
-// list changes the list of a document by its elements.
-func list(key string, change func([]json.RawMessage) []json.RawMessage) func(string) string {
-	return func(body string) string {
-		var doc map[string]json.RawMessage
-		var elements []json.RawMessage
-		if err := errors.Join(json.Unmarshal([]byte(body), &doc), json.Unmarshal(doc[key], &elements)); err != nil {
-			panic(err)
-		}
-		var b bytes.Buffer
-		enc := json.NewEncoder(&b)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(map[string]any{"_class": doc["_class"], key: change(elements)}); err != nil {
-			panic(err)
-		}
-		return b.String()
-	}
-}
-
 var jenkinsHeaders = http.Header{"X-Jenkins": {"2.568.1"}, "X-Jenkins-Session": {"12345678"}, "Content-Type": {"application/json;charset=utf-8"}}
-
-// slowBody is a body that comes no further than its first half.
-type slowBody struct {
-	ctx  context.Context //nolint:containedctx // a test's own
-	half io.Reader
-}
-
-func (s slowBody) Read(b []byte) (int, error) {
-	if n, err := s.half.Read(b); err == nil {
-		return n, nil
-	}
-	<-s.ctx.Done()
-	return 0, s.ctx.Err()
-}
-
-func (slowBody) Close() error { return nil }
 
 // TestUnderFire is the table of misbehaviours: each makes the loop hold, with
 // words for people, and a code and a cause for the metrics; and the look after it
@@ -372,10 +310,6 @@ func TestUnderFire(t *testing.T) {
 		}
 	}
 }
-
-type failing struct{}
-
-func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // TestRightAnswersUnderFire has the misbehaviours that still leave an answer,
 // narrower than the usual one and never a wrong one.
@@ -601,120 +535,5 @@ func TestRightAnswersUnderFire(t *testing.T) {
 				f.Error(err)
 			}
 		})
-	})
-}
-
-// TestBlind: only when no build of ours can be seen, twice, beside an empty queue, or
-// no job at all, is Job/Read missing; each of these alone means something else.
-func TestBlind(t *testing.T) {
-	const (
-		hidden, shown, free = `[{"currentExecutable":null,"idle":false}]`, `[{"currentExecutable":{"_class":"b","number":3},"idle":false}]`, `[{"currentExecutable":null,"idle":true}]`
-		ours, others        = "Bellboard: at work (bellboard instance=bellboard team=web kind=ephemeral)", "somebody's"
-		waiting             = `{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1795395095524,"why":"?","task":{"_class":"x","url":"job/a/1/"}}`
-	)
-	type node struct{ words, executors string }
-	for name, c := range map[string]struct {
-		nodes, again []node
-		items        string
-		blind        bool
-		reads        int
-	}{
-		"nothing to be seen":            {[]node{{ours, hidden}, {ours, free}}, nil, "", true, 2},
-		"two of them":                   {[]node{{ours, hidden}, {ours, hidden}}, nil, "", true, 2},
-		"one can be seen":               {[]node{{ours, hidden}, {ours, shown}, {ours, hidden}}, nil, "", false, 1},
-		"somebody waits":                {[]node{{ours, hidden}}, nil, waiting, false, 1},
-		"nobody works":                  {[]node{{ours, free}}, nil, "", false, 1},
-		"only others work":              {[]node{{others, hidden}, {ours, free}}, nil, "", false, 1},
-		"an executor that only started": {[]node{{ours, hidden}}, []node{{ours, shown}}, "", false, 2},
-		"and another after it":          {[]node{{ours, hidden}, {ours, free}}, []node{{ours, free}, {ours, hidden}}, "", false, 2},
-		"not asked for":                 {[]node{{ours, `[{"idle":false}]`}}, nil, "", false, 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			reads := 0
-			client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("X-Jenkins", "2.568.1")
-				w.Header().Set("X-Jenkins-Session", "a63ce597")
-				switch r.URL.Path {
-				case "/jenkins/queue/api/json":
-					fmt.Fprintf(w, `{"_class":"hudson.model.Queue","items":[%s]}`, c.items)
-					return
-				case "/jenkins/api/json":
-					fmt.Fprint(w, `{"_class":"hudson.model.Hudson","jobs":[{"_class":"x","name":"a"}]}`)
-					return
-				}
-				nodes := c.nodes
-				if reads++; reads > 1 && c.again != nil {
-					nodes = c.again
-				}
-				var all []string
-				for i, n := range nodes {
-					all = append(all, fmt.Sprintf(`{"_class":"hudson.slaves.SlaveComputer","displayName":"n%d","description":"%s","idle":%v,"temporarilyOffline":false,"executors":%s}`,
-						i, n.words, n.executors == free, n.executors))
-				}
-				fmt.Fprintf(w, `{"_class":"hudson.model.ComputerSet","computer":[%s]}`, strings.Join(all, ","))
-			})
-			_, err := client.Observe(t.Context())
-			if errors.Is(err, ErrBlind) != c.blind || !c.blind && err != nil || reads != c.reads {
-				t.Errorf("%v, after %d reads, want %d", err, reads, c.reads)
-			}
-		})
-	}
-}
-
-// TestSeesJobs: beside an empty queue some job must be seen, once a minute; while
-// something waits, nobody asks.
-func TestSeesJobs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var jobs, items string
-		asked := 0
-		answer := func(r *http.Request) (*http.Response, error) {
-			w := httptest.NewRecorder()
-			w.Header().Set("X-Jenkins", "2.568.1")
-			w.Header().Set("X-Jenkins-Session", "a63ce597")
-			switch r.URL.Path {
-			case "/queue/api/json":
-				fmt.Fprintf(w, `{"_class":"hudson.model.Queue","items":[%s]}`, items)
-			case "/computer/api/json":
-				fmt.Fprint(w, `{"_class":"hudson.model.ComputerSet","computer":[]}`)
-			default:
-				asked++
-				fmt.Fprint(w, jobs)
-			}
-			return w.Result(), nil
-		}
-		client, err := New(Config{
-			URL: "http://jenkins:8080", User: "bell", Instance: "bellboard", Clock: clock.Real(), Transport: roundTrip(answer),
-			Token: func() (string, error) { return "token", nil },
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		const (
-			none    = `{"_class":"hudson.model.Hudson","jobs":[]}`
-			one     = `{"_class":"hudson.model.Hudson","jobs":[{"_class":"x","name":"a"}]}`
-			waiting = `{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1795395095524,"why":"?","task":{"_class":"x","url":"job/a/1/"}}`
-		)
-		for _, step := range []struct {
-			name        string
-			after       time.Duration
-			jobs, items string
-			err         error
-			asked       int
-		}{
-			{"nothing seen", 0, none, "", ErrBlind, 1},
-			{"still nothing", time.Second, none, "", ErrBlind, 2},
-			{"something waits", time.Second, none, waiting, nil, 2},
-			{"a job", time.Second, one, "", nil, 3},
-			{"within the minute", 59 * time.Second, none, "", nil, 3},
-			{"after it", time.Second, none, "", ErrBlind, 4},
-			{"no list", time.Second, "{", "", ErrNotJenkins, 5},
-			{"a job again", time.Second, one, "", nil, 6},
-		} {
-			time.Sleep(step.after)
-			jobs, items = step.jobs, step.items
-			if _, err := client.Observe(t.Context()); !errors.Is(err, step.err) || asked != step.asked {
-				t.Errorf("%s: %v after %d questions, want %v after %d", step.name, err, asked, step.err, step.asked)
-			}
-		}
 	})
 }

@@ -9,6 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"bellboard/scaler"
 )
 
@@ -157,6 +161,142 @@ func TestLastWords(t *testing.T) {
 		}
 		if got := len(tick.Facts.Failures); got != 30 || len(h.pods) != 0 {
 			t.Errorf("%d failures are told and %d pods are left, want all 30 gone", got, len(h.pods))
+		}
+	})
+}
+
+// TestBackoff doubles while agents fail, and ends when one connects.
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(noGrace)
+		l.Tick(t.Context())
+		h.wait(1)
+		h.fail["create"] = errors.New("no answer")
+		var gaps []time.Duration
+		last := time.Time{}
+		h.creates = func(string) {
+			if !last.IsZero() {
+				gaps = append(gaps, time.Since(last))
+			}
+			last = time.Now()
+		}
+		for range 20 * 60 {
+			l.Tick(t.Context())
+			time.Sleep(time.Second)
+		}
+		var want []time.Duration
+		for _, seconds := range []int{5, 10, 20, 40, 80, 160, 300, 300} {
+			want = append(want, time.Duration(seconds)*time.Second)
+		}
+		if diff := cmp.Diff(want, gaps); diff != "" {
+			t.Errorf("a pool that fails tries again after %v, want %v\n%s", gaps, want, diff)
+		}
+		delete(h.fail, "create")
+		time.Sleep(5 * time.Minute)
+		l.Tick(t.Context())
+		if len(h.pods) != 1 {
+			t.Fatalf("after the back-off there are %d pods, want one", len(h.pods))
+		}
+		if _, ok := l.backoff[id]; !ok {
+			t.Error("a created pod ends the back-off, want an agent that connects to")
+		}
+		for name, n := range h.nodes {
+			if _, ok := h.pods[name]; ok {
+				n.Online = true
+				h.nodes[name] = n
+			}
+		}
+		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "connected connected done") {
+			t.Errorf("Tick(online) = %q, want it noted", got)
+		}
+		if f, ok := l.backoff[id]; ok {
+			t.Errorf("after an agent connected the pool backs off until %v, want no more", f.Until)
+		}
+	})
+}
+
+// TestBackoffOfOneBatch: agents that were made together and fail one after
+// another are one failure, not many.
+func TestBackoffOfOneBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := backoff{}
+		for range 4 {
+			b.failed(id, "", time.Now())
+			time.Sleep(time.Second)
+		}
+		if got := time.Until(b[id].Until); got != time.Second {
+			t.Errorf("after four failures in a row %v of the back-off are left, want 1s", got)
+		}
+		if got := len(b.input()); got != 1 {
+			t.Errorf("input() has %d pools, want one", got)
+		}
+	})
+}
+
+// TestBackoffOfOneBatchThatFailsSlowly: the same, when they fail further apart than
+// the pause is long. One that was made since is another failure.
+func TestBackoffOfOneBatchThatFailsSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(noGrace)
+		fails := func(name string, made time.Time) int {
+			h.agent(name, func(p *scaler.Pod, n *scaler.Node) {
+				p.Phase, p.Connected, p.Created, n.Online = scaler.PodFailed, false, made, false
+			})
+			if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "delete-pod ended done") {
+				t.Fatalf("Tick(%s) = %q, want its pod deleted", name, got)
+			}
+			time.Sleep(time.Minute)
+			return l.backoff[id].times
+		}
+		batch := time.Now()
+		time.Sleep(time.Minute)
+		for _, name := range []string{"web-e-a", "web-e-b", "web-e-c"} {
+			if got := fails(name, batch); got != 1 {
+				t.Errorf("after %s, made with the first, %d have failed in a row, want 1", name, got)
+			}
+		}
+		if got := fails("web-e-probe", time.Now()); got != 2 {
+			t.Errorf("after the probe %d have failed in a row, want 2", got)
+		}
+	})
+}
+
+// TestFailures: an agent that went without ever connecting, unasked, is one.
+func TestFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(noGrace)
+		h.agent("web-e-ended", func(p *scaler.Pod, n *scaler.Node) { p.Phase, p.Connected, n.Online = scaler.PodFailed, false, false })
+		h.agent("web-e-worked", func(p *scaler.Pod, n *scaler.Node) { p.Phase, n.Online = scaler.PodFailed, false })
+		h.agent("web-e-asked", func(p *scaler.Pod, n *scaler.Node) { marked(p, n); p.Connected, n.Online = false, false })
+		tick := l.Tick(t.Context())
+		second := l.Tick(t.Context())
+		got := slices.Concat(tick.Facts.Failures, second.Facts.Failures)
+		want := []scaler.FailedAgent{{PoolID: id, Agent: "web-e-ended", Failure: scaler.FailureNeverConnected, Text: "its pod ended: Failed"}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the agents that failed: %s\noutcomes %q, %q", diff, outcomes(tick), outcomes(second))
+		}
+	})
+}
+
+// TestLostBuildsAreNamed in the log, once.
+func TestLostBuildsAreNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		core, logs := observer.New(zap.WarnLevel)
+		l := h.loop(noGrace, func(c *Config) { c.Log = zap.New(core) })
+		h.agent("web-e-a", func(_ *scaler.Pod, n *scaler.Node) { n.Idle, n.Busy = false, 1 })
+		l.Tick(t.Context())
+		h.agent("web-e-a", func(p *scaler.Pod, n *scaler.Node) {
+			p.Phase, p.Trouble, n.Online = scaler.PodFailed, "Evicted", false
+		})
+		l.Tick(t.Context())
+		l.Tick(t.Context())
+		lost := logs.FilterMessage("builds lost their agent").All()
+		if len(lost) != 1 || lost[0].ContextMap()["agent"] != "web-e-a" || lost[0].ContextMap()["because"] != "its pod ended: Evicted" {
+			t.Errorf("the log says %v of %v", lost, logs.All())
 		}
 	})
 }
