@@ -48,14 +48,15 @@ type Result string
 const (
 	Done    Result = "done"
 	Late    Result = "late"    // not sent: its answers had grown too old; decided anew next tick
+	NoTime  Result = "no-time" // not begun: others took all of the tick; decided anew next tick
 	Changed Result = "changed" // a precondition did not hold; decided anew next tick
 	Refused Result = "refused" // the server said no
 	Failed  Result = "failed"
-	Skipped Result = "skipped" // DRY_RUN, no time was left, or the pool's last of the same did not work in this tick
+	Skipped Result = "skipped" // DRY_RUN, or the pool's last of the same did not work in this tick
 )
 
 // Results lists every result.
-func Results() []Result { return []Result{Done, Late, Changed, Refused, Failed, Skipped} }
+func Results() []Result { return []Result{Done, Late, NoTime, Changed, Refused, Failed, Skipped} }
 
 // Facts is what happened since the tick before, counted once.
 type Facts struct {

@@ -170,9 +170,6 @@ func (r *round) mayRead() bool {
 	return r.reads <= lastWords
 }
 
-// noTime says of an action that it was not begun.
-const noTime = "no time was left for it in this tick"
-
 // act carries the actions out, in their order, several at once, and in bounded
 // time: what has not begun in actFor, or before due, when the next look is, is left
 // to the next tick, and what has no answer in actLimit has failed. Of a pool's pods,
@@ -195,7 +192,7 @@ func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scale
 			lanes[o.Action.Verb] = n
 		}
 		if waits := burst && (o.Action.Verb == scaler.DeletePod || o.Action.Verb == scaler.Annotate); waits && n.asked >= few || !n.enter(r.late) {
-			o.Result, o.Error = scaler.Skipped, noTime
+			o.Result = scaler.NoTime
 			continue
 		}
 		wg.Go(func() {

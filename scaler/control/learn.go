@@ -76,9 +76,9 @@ func (l *Loop) learn(t *scaler.Tick) {
 		switch {
 		case a.Verb == scaler.Annotate && o.Result == scaler.Done:
 			good[a.Pool] = true
-		case a.Verb == scaler.Launch && o.Error == noTime:
+		case a.Verb == scaler.Launch && o.Result == scaler.NoTime:
 			delete(l.memory.Called, a.Agent)
-		case a.Verb == scaler.Create && (o.Result == scaler.Late || o.Error == noTime):
+		case a.Verb == scaler.Create && (o.Result == scaler.Late || o.Result == scaler.NoTime):
 			if a.Reason == scaler.ReasonDemand {
 				unmade[a.Pool]++
 			}
