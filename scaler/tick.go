@@ -15,7 +15,7 @@ const (
 // Tick is the whole record of one pass: what the log line, the metrics, the
 // page and the status answer are all made from.
 type Tick struct {
-	ID   string        `json:"id"` // <start of process>-<number>, the decision id everywhere
+	ID   string        `json:"id"` // <process>-<number>, the decision id everywhere
 	At   time.Time     `json:"at"`
 	Took time.Duration `json:"took"`
 	// Hold, when set, says why nothing was decided; HoldBy is the source at fault.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -51,7 +50,7 @@ type Loop struct {
 	graceUntil time.Time
 	names      *names
 	backoff    backoff
-	started    string
+	id         string // of this process
 	ticks      int
 	last       time.Time // the end of the last tick
 	holding    string
@@ -68,7 +67,7 @@ func New(cfg Config) *Loop {
 	}
 	return &Loop{
 		cfg: cfg, sessions: map[string]bool{}, names: newNames(), backoff: backoff{},
-		started: strconv.FormatInt(cfg.Clock.Now().Unix(), 36),
+		id: randomName(), // two replicas may start in the same second
 	}
 }
 
@@ -121,7 +120,7 @@ func (l *Loop) tick(ctx context.Context) (t scaler.Tick, answered time.Duration)
 		l.memory.Lost = nil
 	}
 	l.ticks++
-	t = scaler.Tick{ID: fmt.Sprintf("%s-%d", l.started, l.ticks), At: began, Age: map[scaler.Source]time.Duration{}}
+	t = scaler.Tick{ID: fmt.Sprintf("%s-%d", l.id, l.ticks), At: began, Age: map[scaler.Source]time.Duration{}}
 	in, by, err := l.observe(ctx, &t, &answered)
 	if err != nil {
 		l.hold(&t, by, err)
