@@ -51,7 +51,7 @@ func (h *house) used(connected bool) scaler.Slot {
 	h.secret(h.create("data-p-1", keeping))
 	h.await(time.Minute, func() bool { return h.pod("data-p-1").Phase == scaler.PodRunning })
 	if connected {
-		if err := h.Annotate(ctx, h.pod("data-p-1")); err != nil {
+		if err := h.Annotate(ctx, h.pod("data-p-1"), "s1", time.Now()); err != nil {
 			h.t.Fatal(err)
 		}
 		synctest.Wait()

@@ -42,7 +42,7 @@ func TestPhases(t *testing.T) {
 		if docker.DockerReady.Sub(docker.DockerUp) < 2*time.Second {
 			t.Errorf("the daemon ran at %s and answered at %s; its probe takes longer", docker.DockerUp, docker.DockerReady)
 		}
-		if err := h.Annotate(context.Background(), plain); err != nil {
+		if err := h.Annotate(context.Background(), plain, "s1", time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		now := time.Now().Truncate(time.Second)

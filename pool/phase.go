@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,11 @@ func phases(p *scaler.Pod, pod *corev1.Pod) {
 	p.Ready = started(pod.Status.ContainerStatuses, agentContainer)
 	if at, err := time.Parse(time.RFC3339, pod.Annotations[AnnotationConnected]); err == nil {
 		p.ConnectedAt = at
+	}
+	if session, since, ok := strings.Cut(pod.Annotations[AnnotationSession], " "); ok {
+		if at, err := time.Parse(time.RFC3339, since); err == nil {
+			p.Session, p.SessionSince = session, at
+		}
 	}
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]

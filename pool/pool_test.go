@@ -213,13 +213,14 @@ func TestAnAgentsLife(t *testing.T) {
 		if s == nil || string(s.Data["secret"]) != "s3cret" || !*s.Immutable || s.Labels[LabelInstance] != "ci" || string(s.OwnerReferences[0].UID) != p.UID {
 			t.Errorf("its Secret is %+v", s)
 		}
-		if err := h.Annotate(ctx, p); err != nil {
+		known := time.Now().Add(-time.Hour).Truncate(time.Second)
+		if err := h.Annotate(ctx, p, "s1", known); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		p = h.pod("web-e-1")
-		if !p.Connected {
-			t.Error("it was never connected")
+		if !p.Connected || p.Session != "s1" || !p.SessionSince.Equal(known) {
+			t.Errorf("it has connected: %t, in session %q, known since %s; want true, s1, %s", p.Connected, p.Session, p.SessionSince, known)
 		}
 		for _, on := range []bool{false, true} {
 			change := h.Protect

@@ -117,10 +117,13 @@ func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) err
 }
 
 // Annotate notes on the pod, and on no later one of its name, that its node was
-// online once.
-func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod) error {
+// online once, in which session of Jenkins, and since when that is known.
+func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod, session string, since time.Time) error {
 	return p.patch(ctx, "annotate", &pod, map[string]any{
-		"annotations": map[string]any{AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339)},
+		"annotations": map[string]any{
+			AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339),
+			AnnotationSession:   session + " " + since.UTC().Format(time.RFC3339),
+		},
 	}, time.Time{})
 }
 

@@ -227,11 +227,15 @@ type Pod struct {
 	Mounted         time.Time `json:"mounted"`   // when its volumes and network were ready; zero: not yet, or not told
 	// DockerUp is when the container of its Docker daemon began to run,
 	// DockerReady when the daemon answered; zero: not yet, or it has none.
-	DockerUp     time.Time `json:"dockerUp"`
-	DockerReady  time.Time `json:"dockerReady"`
-	Ready        time.Time `json:"ready"`       // when the agent's container ran; zero: not yet
-	Connected    bool      `json:"connected"`   // annotated: its node was once online
-	ConnectedAt  time.Time `json:"connectedAt"` // and since when, as the annotation says
+	DockerUp    time.Time `json:"dockerUp"`
+	DockerReady time.Time `json:"dockerReady"`
+	Ready       time.Time `json:"ready"`       // when the agent's container ran; zero: not yet
+	Connected   bool      `json:"connected"`   // annotated: its node was once online
+	ConnectedAt time.Time `json:"connectedAt"` // and since when, as the annotation says
+	// Session is Jenkins' in which it connected, and SessionSince since when that
+	// was known to whoever noted it.
+	Session      string    `json:"session,omitempty"`
+	SessionSince time.Time `json:"sessionSince,omitzero"`
 	Deleting     bool      `json:"deleting"`
 	DeletingByUs bool      `json:"deletingByUs"` // with the grace that only Bellboard uses
 	Disrupted    bool      `json:"disrupted"`    // condition DisruptionTarget

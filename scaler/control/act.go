@@ -306,7 +306,7 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 	case scaler.Launch:
 		return l.cfg.Jenkins.Launch(ctx, a.Agent)
 	case scaler.Annotate:
-		return l.cfg.Cluster.Annotate(ctx, *a.Pod)
+		return l.cfg.Cluster.Annotate(ctx, *a.Pod, view.Session, l.sessions[view.Session])
 	case scaler.Protect:
 		return l.cfg.Cluster.Protect(ctx, *a.Pod)
 	case scaler.Unprotect:

@@ -273,14 +273,14 @@ func (h cluster) Unprotect(_ context.Context, pod scaler.Pod, deadline time.Time
 	return nil
 }
 
-func (h cluster) Annotate(_ context.Context, pod scaler.Pod) error {
+func (h cluster) Annotate(_ context.Context, pod scaler.Pod, session string, since time.Time) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.call("annotate", pod.Name); err != nil {
 		return err
 	}
 	p := h.pods[pod.Name]
-	p.Connected = true
+	p.Connected, p.Session, p.SessionSince = true, session, since
 	h.pods[pod.Name] = p
 	return nil
 }

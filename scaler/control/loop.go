@@ -44,17 +44,16 @@ type Sabotage struct {
 
 // Loop is one Bellboard at work. Its ticks run one after another.
 type Loop struct {
-	cfg        Config
-	memory     scaler.Memory
-	sessions   map[string]bool // of Jenkins, that this process has seen
-	graceUntil time.Time
-	names      *names
-	backoff    backoff
-	id         string // of this process
-	ticks      int
-	last       time.Time // the end of the last tick
-	holding    string
-	draining   atomic.Bool
+	cfg      Config
+	memory   scaler.Memory
+	sessions map[string]time.Time // of Jenkins: since when each is known
+	names    *names
+	backoff  backoff
+	id       string // of this process
+	ticks    int
+	last     time.Time // the end of the last tick
+	holding  string
+	draining atomic.Bool
 }
 
 // New makes a loop that has seen nothing yet.
@@ -66,7 +65,7 @@ func New(cfg Config) *Loop {
 		cfg.Record = func(scaler.Tick) {}
 	}
 	return &Loop{
-		cfg: cfg, sessions: map[string]bool{}, names: newNames(), backoff: backoff{},
+		cfg: cfg, sessions: map[string]time.Time{}, names: newNames(), backoff: backoff{},
 		id: randomName(), // two replicas may start in the same second
 	}
 }
@@ -144,18 +143,17 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	if err != nil {
 		return in, scaler.SourceJenkins, err
 	}
-	if !l.sessions[jenkins.Session] {
-		l.sessions[jenkins.Session] = true
-		l.graceUntil = jenkins.AnsweredAt.Add(l.cfg.Grace)
-	}
 	cluster, err := l.cfg.Cluster.Observe(ctx)
 	if err != nil {
 		return in, scaler.SourceKubernetes, err
 	}
-	now := l.cfg.Clock.Now()
+	if _, known := l.sessions[jenkins.Session]; !known {
+		l.sessions[jenkins.Session] = knownSince(&jenkins, cluster.Pods)
+	}
+	now, graceUntil := l.cfg.Clock.Now(), l.sessions[jenkins.Session].Add(l.cfg.Grace)
 	t.Age[scaler.SourceJenkins] = now.Sub(jenkins.AnsweredAt)
 	t.Age[scaler.SourceKubernetes] = max(0, now.Sub(cluster.At))
-	t.Grace = max(0, l.graceUntil.Sub(now))
+	t.Grace = max(0, graceUntil.Sub(now))
 	if limit := max(10*time.Second, 3*l.cfg.Poll); t.Age[scaler.SourceJenkins] > limit {
 		return in, scaler.SourceJenkins, fmt.Errorf("its answers are %s old, over %s", t.Age[scaler.SourceJenkins], limit)
 	}
@@ -169,9 +167,21 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	}
 	return scaler.Input{
 		Now: now, MaxAgents: l.cfg.MaxAgents, Teams: l.teams(), Jenkins: jenkins, Cluster: cluster,
-		GraceUntil: l.graceUntil, Berths: berths, Closing: l.draining.Load(), Secrets: secrets, Backoff: l.backoff.input(),
+		GraceUntil: graceUntil, Berths: berths, Closing: l.draining.Load(), Secrets: secrets, Backoff: l.backoff.input(),
 		Memory: l.memory, Unsafe: l.cfg.Unsafe.Sabotage,
 	}, "", nil
+}
+
+// knownSince is since when Jenkins' session is known, here or to the process that
+// noted it on a pod when its agent connected.
+func knownSince(j *scaler.JenkinsView, pods []scaler.Pod) time.Time {
+	since := j.AnsweredAt
+	for i := range pods {
+		if p := &pods[i]; p.Session == j.Session && p.SessionSince.Before(since) {
+			since = p.SessionSince
+		}
+	}
+	return since
 }
 
 // podless are the nodes that a reader who registers none counts as berths.

@@ -130,6 +130,35 @@ func TestGrace(t *testing.T) {
 	})
 }
 
+// TestGraceThatIsOver: a new process does not wait out again what another has waited
+// out, as the pods tell, unless Jenkins has begun anew since.
+func TestGraceThatIsOver(t *testing.T) {
+	for session, want := range map[string]time.Duration{"s1": time.Minute, "s2": 5 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse()
+			l := h.loop()
+			l.Tick(t.Context())
+			time.Sleep(time.Minute)
+			h.agent("web-e-a", func(p *scaler.Pod, _ *scaler.Node) { p.Connected = false })
+			if tick := l.Tick(t.Context()); tick.Grace != 4*time.Minute || h.wrote("annotate") != 1 {
+				t.Fatalf("Tick(1m).Grace = %v, and %q is written, want 4m and the note on the pod", tick.Grace, h.calls)
+			}
+			time.Sleep(2 * time.Minute)
+			l = h.loop() // which inherits from the one before, and hands on what it inherited
+			l.Tick(t.Context())
+			h.agent("web-e-b", func(p *scaler.Pod, _ *scaler.Node) { p.Connected = false })
+			l.Tick(t.Context())
+			delete(h.pods, "web-e-a")
+			delete(h.nodes, "web-e-a")
+			h.session = session
+			time.Sleep(time.Minute)
+			if tick := h.loop().Tick(t.Context()); tick.Grace != want {
+				t.Errorf("in session %s the grace of a third process is %v, want %v", session, tick.Grace, want)
+			}
+		})
+	}
+}
+
 // TestDeadline: what is destructive goes out with a deadline of one second after the answers.
 func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

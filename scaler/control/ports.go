@@ -71,8 +71,9 @@ type Cluster interface {
 	// PutSecret creates the pod's Secret, owned by the pod. Exists = done (nil).
 	// ErrRefused as said above; Because says which class of failure it is.
 	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error
-	// Annotate notes on the pod that its node was online once.
-	Annotate(ctx context.Context, pod scaler.Pod) error
+	// Annotate notes on the pod that its node was online once, in that session of
+	// Jenkins, and since when that session is known.
+	Annotate(ctx context.Context, pod scaler.Pod, session string, since time.Time) error
 	// Protect tells others not to evict the pod.
 	Protect(ctx context.Context, pod scaler.Pod) error
 	// Unprotect tells others that they may evict exactly this version of the pod,
