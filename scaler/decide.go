@@ -58,8 +58,10 @@ type Memory struct {
 	Failing map[string]time.Time
 	// Starts are the last start-ups of each pool.
 	Starts map[PoolID]Starts
-	// Free, by agent, foreign ones too: since when it waits for work.
+	// Free, by agent: since when it waits for work, with none.
 	Free map[string]time.Time
+	// Open, by agent, foreign ones too: since when it has an executor that waits for work.
+	Open map[string]time.Time
 	// Worked, by agent: it was seen at work, and whether that work may still go on.
 	Worked map[string]Work
 	// Met, by agent: its first sight online has been counted.
@@ -212,6 +214,11 @@ func (d *decider) join() {
 		n := &in.Jenkins.Nodes[i]
 		m := byName[n.Name]
 		switch {
+		case m != nil && !n.Mine():
+			// Somebody has edited its description. Its name and its pod say whose it is.
+			adopted := *n
+			adopted.Team, adopted.Kind = m.Team, m.Kind
+			m.Node = &adopted
 		case m != nil:
 			m.Node = n
 		case n.Mine():
@@ -265,7 +272,7 @@ func (d *decider) remember() {
 	old, now := d.in.Memory, d.in.Now
 	d.mem = Memory{
 		Started: old.Started, Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{},
-		Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Worked: make(map[string]Work, len(d.pairs)), Met: map[string]bool{}, Up: maps.Clone(old.Up), Down: maps.Clone(old.Down),
+		Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Open: map[string]time.Time{}, Worked: make(map[string]Work, len(d.pairs)), Met: map[string]bool{}, Up: maps.Clone(old.Up), Down: maps.Clone(old.Down),
 		Roomy: map[PoolID]time.Time{}, Levels: map[string][]Level{}, Waiting: make(map[int64]Waiting, len(d.in.Jenkins.Items)),
 	}
 	if d.mem.Started.IsZero() {
@@ -304,6 +311,9 @@ func (d *decider) remember() {
 		if m.verdict.Class == Free {
 			keep(d.mem.Free, old.Free, m.Name, now)
 		}
+		if m.online() && m.verdict.Capacity > 0 {
+			keep(d.mem.Open, old.Open, m.Name, now)
+		}
 		d.work(m)
 		if m.verdict.Meet {
 			// The note on the pod may fail or be late: that is no second start.
@@ -315,7 +325,7 @@ func (d *decider) remember() {
 	}
 	for _, n := range d.foreign {
 		if n.free() > 0 {
-			keep(d.mem.Free, old.Free, n.Name, now)
+			keep(d.mem.Open, old.Open, n.Name, now)
 		}
 	}
 	d.learnStarts()

@@ -2,6 +2,7 @@ package scaler
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -440,4 +441,19 @@ func show(p Pair) string {
 		node = *p.Node
 	}
 	return fmt.Sprintf("%+v pod %+v node %+v", p, pod, node)
+}
+
+// TestDescribedAnew: whoever edits a node's description takes no agent away by it,
+// and stops nobody else's: its pod says whose it is.
+func TestDescribedAnew(t *testing.T) {
+	in := newHouse(web(), newTeam("other", ModeEphemeral, []string{"windows"}))
+	in.agent("web", Ephemeral, "edited", busy, func(p *Pair) { p.Node.Team, p.Node.Kind = "", "" })
+	in.wait(3, "windows", time.Minute)
+	plan, _, _ := Decide(in)
+	if err := plan.Validate(in); err != nil {
+		t.Error(err)
+	}
+	if got, want := did(plan), map[string]int{"mark web ephemeral one-build": 1, "create other ephemeral demand": 3, "register other ephemeral berths": 2}; !maps.Equal(got, want) {
+		t.Errorf("Decide() = %v, want %v", got, want)
+	}
 }

@@ -13,6 +13,9 @@ const (
 	RefusedAfter = 15 * time.Second
 	// RefusalKept is how long that is believed.
 	RefusalKept = 10 * time.Minute
+	// RefusalProbe is how long after one agent was made to see whether it is
+	// refused too the next may be, should the label have been served between.
+	RefusalProbe = 5 * time.Minute
 )
 
 // Sighting is an item that was buildable, and wanted that label, since then.
@@ -26,17 +29,25 @@ type Sighting struct {
 type Refusal struct {
 	Since  time.Time
 	Agents map[string]bool // they do not count for it
+	// Probe is when one more was allowed last, to see whether it is refused too.
+	Probe time.Time
 	// Again: one that was made after that was refused too, so no more are made.
 	Again bool
-	// Served: an item of the label has left the queue since, so more may help.
+	// Served: an item of the label has left the queue since, and none of the agents
+	// has taken it, so more may help.
 	Served bool
+}
+
+// believed: the refusal says something about the label now.
+func (r *Refusal) believed(now time.Time) bool {
+	return !r.Since.IsZero() && now.Sub(r.Since) < RefusalKept
 }
 
 // refusedBy lists, for each agent, the labels that it does not count for.
 func (d *decider) refusedBy() map[string][]string {
 	out := map[string][]string{}
 	for text, r := range d.in.Memory.Refused {
-		if d.in.Now.Sub(r.Since) >= RefusalKept {
+		if !r.believed(d.in.Now) {
 			continue
 		}
 		for name := range r.Agents {
@@ -72,14 +83,13 @@ func (d *decider) refusals() {
 		waits[w.text] = since
 	}
 	for text, r := range old.Refused {
-		if now.Sub(r.Since) < RefusalKept {
+		if r.believed(now) || now.Sub(r.Probe) < RefusalProbe {
 			d.mem.Refused[text] = r
 		}
 	}
 	for id, s := range old.Seen {
 		if r, ok := d.mem.Refused[s.Label]; ok && d.mem.Seen[id].Label != s.Label {
-			r.Served, r.Again = true, false
-			d.mem.Refused[s.Label] = r
+			d.mem.Refused[s.Label] = d.served(r)
 		}
 	}
 	for _, w := range d.wishes {
@@ -94,18 +104,47 @@ func (d *decider) refusals() {
 	}
 }
 
+// served is what is left of a refusal when an item of its label has left the queue.
+// If an agent that was refused has taken work, the agents are none to be refused: Jenkins
+// was slow, or does not want those other items to be built yet. If none has, more agents help.
+func (d *decider) served(r Refusal) Refusal {
+	for name := range r.Agents {
+		if d.tookWork(name) {
+			return Refusal{Probe: r.Probe}
+		}
+	}
+	r.Served, r.Again = true, false
+	return r
+}
+
+// tookWork: it runs more builds than at the last look, or has run its one already.
+func (d *decider) tookWork(name string) bool {
+	m, was := d.byName[name], d.in.Memory.Worked[name]
+	switch {
+	case m == nil || m.verdict.Class == Ended:
+		return true
+	case m.Node == nil || m.Node.Idle:
+		return false
+	}
+	return !was.On || m.Node.Busy > was.Builds
+}
+
 // standing: it has waited for work for so long that Jenkins must have seen it.
 func (d *decider) standing(name string) bool {
-	since, ok := d.mem.Free[name]
+	since, ok := d.mem.Open[name]
 	return ok && d.in.Now.Sub(since) >= RefusedAfter
 }
 
 // refuse notes that an agent was not given any item of that label.
 func (d *decider) refuse(w *wish, name string) {
 	text := w.text
-	r, known := d.mem.Refused[text]
+	r := d.mem.Refused[text]
+	known := r.believed(d.in.Now)
 	if !known {
-		r = Refusal{Since: d.in.Now}
+		r.Since = d.in.Now
+		if d.in.Now.Sub(r.Probe) >= RefusalProbe {
+			r.Probe = d.in.Now
+		}
 	}
 	agents := map[string]bool{name: true} // a Memory that was given away is not changed
 	for a := range r.Agents {
@@ -122,12 +161,12 @@ func (d *decider) refuse(w *wish, name string) {
 // offered is how many of the items that a wish has left may have an agent made
 // for them: one to see whether a fresh agent is refused too, none if it was.
 func (d *decider) offered(w *wish) (n int, note string) {
-	r, ok := d.in.Memory.Refused[w.text]
-	if !ok || r.Served || d.in.Now.Sub(r.Since) >= RefusalKept {
+	r := d.in.Memory.Refused[w.text]
+	if !r.believed(d.in.Now) || r.Served {
 		return w.left, ""
 	}
 	n = min(w.left, max(0, 1-(len(w.items)-w.left)))
-	if r.Again {
+	if r.Again || !r.Probe.Equal(r.Since) {
 		n = 0
 	}
 	return n, d.refusedText(w)

@@ -163,4 +163,54 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%d refused, %d made, want none: no item has waited long", s.refused, s.created)
 		}
 	})
+	t.Run("a slow Jenkins refuses nobody", func(t *testing.T) {
+		s := &stage{t: t, in: newHouse(web(keep, func(tm *Team) { tm.MaxAgents = 400 }))}
+		s.in.MaxAgents = 1000
+		s.in.wait(100, "linux", time.Minute)
+		last, places := noon, 0
+		s.take = func(string, *Pod, string) bool { // every 20 s it finds the time for ten
+			if s.in.Now.Sub(last) >= 20*time.Second {
+				last, places = s.in.Now, 10
+			}
+			places--
+			return places >= 0
+		}
+		s.run(5 * time.Minute)
+		if len(s.in.Jenkins.Items) != 0 || s.created > 101 {
+			t.Errorf("%d builds wait after five minutes, and %d agents were made for 100, want 0 and no more than one to see", len(s.in.Jenkins.Items), s.created)
+		}
+	})
+	t.Run("one build is vetoed, the others of its label are not", func(t *testing.T) {
+		s := &stage{t: t, in: newHouse(pets(keep, func(tm *Team) { tm.MaxAgents, tm.MaxPersistent = 100, 100 }))}
+		s.in.agent("web", Persistent, "old")
+		s.in.wait(1, "linux", time.Minute)
+		vetoed := s.in.Jenkins.Items[0]
+		for range 20 {
+			s.run(18 * time.Second)
+			taker := s.in.Jenkins.Nodes[len(s.in.Jenkins.Nodes)-1].Name // an item comes, and goes to an agent at once
+			s.in.wait(1, "linux", 0)
+			s.in.Jenkins.Items[1].ID = s.in.Now.Unix()
+			s.run(time.Second)
+			s.node(taker).Idle, s.node(taker).Busy = false, 1
+			s.in.Jenkins.Items = []Item{vetoed}
+			s.run(10 * time.Second)
+			s.node(taker).Idle, s.node(taker).Busy = true, 0
+		}
+		if s.created > 5 {
+			t.Errorf("%d agents were made for one build that is vetoed for ten minutes, want one in five minutes to see, and few for the others", s.created)
+		}
+	})
+	t.Run("agents at work have room, and are not given it", func(t *testing.T) {
+		s := &stage{t: t, in: newHouse(pets(keep, func(tm *Team) { tm.Pools[0].Executors = 2 }))}
+		s.in.agent("web", Persistent, "old", busy, func(p *Pair) { p.Node.Executors = 2 })
+		s.in.wait(1, "linux", time.Minute) // throttled to one on a node
+		s.run(14 * time.Second)
+		if s.created != 0 {
+			t.Fatalf("%d agents were made while Jenkins may give the build to the one that has room, want 0", s.created)
+		}
+		s.run(10 * time.Second)
+		if s.created != 1 {
+			t.Errorf("%d agents were made, want 1: the one that has room is not given the build", s.created)
+		}
+	})
 }

@@ -64,7 +64,7 @@ func (v *validator) action(a *Action) {
 	switch a.Verb {
 	case Mark:
 		switch {
-		case node == nil || !node.Mine() || node.OfflineBy == Person:
+		case node == nil || !node.Mine() && pod == nil || node.OfflineBy == Person:
 			v.broken(a, "is not ours to mark")
 		case a.Reason == ReasonIdle && !node.Idle:
 			v.broken(a, "its node is at work, and a scale-down takes only idle ones")

@@ -49,7 +49,7 @@ func ReadMark(instance string, temporarilyOffline bool, class, text string) Offl
 		return Ours
 	case strings.HasPrefix(text, HookText(instance)+": "):
 		return Hook
-	case strings.Contains(class, "node_monitors") || strings.Contains(class, "NodeMonitor"):
+	case strings.Contains(class, "node_monitors") || strings.Contains(class, "Monitor"): // plugins' too, such as VersionMonitor$…
 		return Monitor
 	default:
 		return Person

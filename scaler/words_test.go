@@ -85,6 +85,7 @@ func TestReadMark(t *testing.T) {
 		{"a monitor's", true, disk, "Disk space is too low. Only 0.9GB left.", Monitor},
 		{"a monitor's, response time", true, "hudson.node_monitors.ResponseTimeMonitor$Data", "Time out for last 5 try", Monitor},
 		{"a plugin's monitor", true, "org.example.VersionsNodeMonitor$Cause", "wrong version", Monitor},
+		{"a plugin's monitor of another name", true, "hudson.plugin.versioncolumn.JVMVersionMonitor$JVMMismatchCause", "wrong version", Monitor},
 		{"no class, no words", true, "", "", Person},
 	}
 	for _, tt := range tests {

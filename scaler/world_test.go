@@ -62,7 +62,7 @@ func anyHouse(t *rapid.T) Input {
 	in.MaxAgents = rapid.IntRange(0, 20).Draw(t, "global max")
 	in.Memory = Memory{
 		Started: noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "started")),
-		Marked:  map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Called: map[string]time.Time{},
+		Marked:  map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Open: map[string]time.Time{}, Called: map[string]time.Time{},
 		Worked: map[string]Work{}, Met: map[string]bool{}, Up: map[PoolID]time.Time{}, Down: map[PoolID]time.Time{},
 		Levels: map[string][]Level{}, Waiting: map[int64]Waiting{99: {"t0", noon.Add(-time.Minute)}},
 	}
@@ -110,6 +110,7 @@ func anyRefusals(t *rapid.T, in *Input, names []string) {
 		}
 		in.Memory.Refused[text] = Refusal{
 			Since:  noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Minute, RefusalKept}).Draw(t, "refused for")),
+			Probe:  noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Minute, RefusalProbe}).Draw(t, "probed")),
 			Agents: map[string]bool{rapid.SampledFrom(names).Draw(t, "refused agent"): true},
 			Again:  rapid.Bool().Draw(t, "again"), Served: rapid.Bool().Draw(t, "served"),
 		}
@@ -160,13 +161,16 @@ func anyAgents(t *rapid.T, in *Input) []string {
 			if p.Pod != nil && rapid.Bool().Draw(t, "runs") {
 				p.Pod.Ready = noon
 			}
+			if p.Pod != nil && p.Node != nil && rapid.IntRange(0, 8).Draw(t, "described anew") == 0 {
+				p.Node.Team, p.Node.Kind = "", ""
+			}
 		})...)
 		names = append(names, name)
 		ago := func(what string) (time.Time, bool) {
 			d := rapid.SampledFrom([]time.Duration{-1, 0, time.Minute, time.Hour}).Draw(t, what)
 			return in.Jenkins.AskedAt.Add(-d), d >= 0
 		}
-		for _, m := range []map[string]time.Time{in.Memory.Marked, in.Memory.Gone, in.Memory.Away, in.Memory.Lost, in.Memory.Failing, in.Memory.Free, in.Memory.Called} {
+		for _, m := range []map[string]time.Time{in.Memory.Marked, in.Memory.Gone, in.Memory.Away, in.Memory.Lost, in.Memory.Failing, in.Memory.Free, in.Memory.Open, in.Memory.Called} {
 			if at, ok := ago("since"); ok {
 				m[name] = at
 			}
