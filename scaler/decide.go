@@ -147,6 +147,7 @@ type decider struct {
 	wishes  []*wish
 	supply  []*supply
 	slots   []*place // the warmest first
+	crowd   int      // agents that builds wait for, and that only BELLBOARD_MAX_AGENTS forbids
 	plan    Plan
 	mem     Memory
 	facts   Facts

@@ -4,7 +4,12 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 )
+
+// RoomAfter is how long an agent is idle before it makes room under a full cap:
+// there is no build for it, and others wait.
+const RoomAfter = 30 * time.Second
 
 // wantDown marks idle agents that nobody needs: the policy's only removals, and
 // never in grace, in quiet-down, or in a pool that grows in this very tick.
@@ -20,17 +25,26 @@ func (d *decider) wantDown(a *account) {
 	}
 }
 
+// makingRoom takes from the agents that a full cap keeps builds waiting for those
+// whose place is about to be free anyway.
+func (d *decider) makingRoom(byTeam map[string]*account) {
+	for _, m := range d.pairs {
+		if c := m.verdict.Class; m.alive() && (c == Drained || c == Going || c == Fenced || c == Leaving && m.idle() || m.left && c == Free) {
+			d.crowd--
+			if a := byTeam[m.Team]; a != nil {
+				a.crowd--
+			}
+		}
+	}
+}
+
 // poolDown marks what is idle for IDLE_TIMEOUT, most idle first, as far as the
-// floors allow. Where agents run several builds at once few are ever idle: so it
+// floors allow. While a full cap keeps builds waiting, as many of the others go that
+// are idle for RoomAfter. Where agents run several builds at once few are ever idle: so it
 // also empties the emptiest, when the others have had room for its builds as long.
 func (d *decider) poolDown(a *account, p *Pool) {
 	t, k := a.t, p.Kind
-	var idle []*member
-	for _, m := range d.byPool[p.PoolID] {
-		if m.verdict.Class == Free && m.verdict.Do == "" && d.in.Now.Sub(d.mem.Free[m.Name]) >= p.IdleTimeout {
-			idle = append(idle, m)
-		}
-	}
+	idle, overdue := d.idlest(p, max(a.crowd, d.crowd))
 	size := p.size()
 	emptiest := d.emptiest(a, p)
 	if len(idle) == 0 && emptiest != nil {
@@ -73,11 +87,10 @@ func (d *decider) poolDown(a *account, p *Pool) {
 		}
 		d.mem.Down[p.PoolID] = d.in.Now
 	}
-	slices.SortStableFunc(idle, func(x, y *member) int {
-		return cmp.Or(d.mem.Free[x.Name].Compare(d.mem.Free[y.Name]), strings.Compare(x.Name, y.Name))
-	})
-	for _, m := range idle[:n] {
+	for i, m := range idle[:n] {
 		m.left = true
+		a.crowd--
+		d.crowd--
 		a.surplus[k] -= m.verdict.Capacity
 		a.stay[k]--
 		a.dec.Down[k]++
@@ -86,8 +99,30 @@ func (d *decider) poolDown(a *account, p *Pool) {
 			d.act(Mark, m, ReasonRoom, "the others have room for its builds, leaving")
 			continue
 		}
-		d.act(Mark, m, ReasonIdle, "idle "+short(d.in.Now.Sub(d.mem.Free[m.Name]))+", leaving")
+		text := "idle " + short(d.in.Now.Sub(d.mem.Free[m.Name]))
+		if i >= overdue {
+			a.made++
+			text += " while builds wait for its place"
+		}
+		d.act(Mark, m, ReasonIdle, text+", leaving")
 	}
+}
+
+// idlest are the pool's agents that are idle for IDLE_TIMEOUT, and of those that are
+// idle for RoomAfter as many more as builds wait for a place: most idle first.
+func (d *decider) idlest(p *Pool, crowd int) (idle []*member, overdue int) {
+	for _, m := range d.byPool[p.PoolID] {
+		if m.verdict.Class == Free && m.verdict.Do == "" && !m.left && d.in.Now.Sub(d.mem.Free[m.Name]) >= min(p.IdleTimeout, RoomAfter) {
+			idle = append(idle, m)
+		}
+	}
+	slices.SortFunc(idle, func(x, y *member) int {
+		return cmp.Or(d.mem.Free[x.Name].Compare(d.mem.Free[y.Name]), strings.Compare(x.Name, y.Name))
+	})
+	for overdue < len(idle) && d.in.Now.Sub(d.mem.Free[idle[overdue].Name]) >= p.IdleTimeout {
+		overdue++
+	}
+	return idle[:min(len(idle), max(overdue, crowd))], overdue
 }
 
 // emptiest is the agent at work that runs the fewest builds, when the pool has

@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -501,4 +502,70 @@ func TestStraysTakeTurns(t *testing.T) {
 	if len(asked) != 20 {
 		t.Errorf("%d of 20 strays had their turn in 20 s, want all", len(asked))
 	}
+}
+
+// TestRoomUnderAFullCap: agents that nobody needs do not keep builds waiting at a cap
+// until IDLE_TIMEOUT, and no more of them go than builds wait.
+func TestRoomUnderAFullCap(t *testing.T) {
+	house := func(free time.Duration, waiting int, change ...func(*Team)) Input {
+		a := newTeam("a", ModePersistent, []string{"linux"}, append([]func(*Team){func(t *Team) { t.MaxPersistent = 8 }}, change...)...)
+		in := newHouse(a, newTeam("b", ModeEphemeral, []string{"windows"}), newTeam("c", ModePersistent, []string{"mac"}, func(t *Team) { t.Priority = -1 }))
+		in.MaxAgents = 10
+		in.agents(8, "a", Persistent, "x")
+		in.agents(2, "c", Persistent, "y")
+		in.idleFor(free)
+		in.wait(waiting, "windows", time.Minute)
+		return in
+	}
+	for _, tt := range []struct {
+		name string
+		in   Input
+		want map[string]int
+	}{
+		{"as many as wait, those of the lowest PRIORITY first", house(RoomAfter, 5), map[string]int{"a": 3, "c": 2}},
+		{"more wait than are idle", house(RoomAfter, 20), map[string]int{"a": 8, "c": 2}},
+		{"nobody waits", house(RoomAfter, 0), map[string]int{}},
+		{"free only just now", house(RoomAfter-time.Second, 5), map[string]int{}},
+		{"a minimum stays", house(RoomAfter, 20, func(t *Team) { t.MinAgents = 6 }), map[string]int{"a": 2, "c": 2}},
+		{"the cooldown is kept", house(RoomAfter, 5, func(t *Team) { t.ScaleDownCooldown = 48 * time.Hour }), map[string]int{"c": 2}},
+		{"what is overdue goes in any case, and makes the room", house(10*time.Minute, 5), map[string]int{"a": 8, "c": 2}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			plan, mem, _ := Decide(tt.in)
+			if err := plan.Validate(tt.in); err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]int{}
+			for _, d := range plan.Decisions {
+				if n := d.Down[Persistent]; n > 0 {
+					got[d.Team] = n
+				}
+			}
+			if !maps.Equal(got, tt.want) {
+				t.Errorf("agents go: %v, want %v", got, tt.want)
+			}
+			if tt.name != "as many as wait, those of the lowest PRIORITY first" {
+				return
+			}
+			if text := reasons(plan)["c"]; text != "idle: 2 idle agents less: builds wait at a full cap" {
+				t.Errorf("the team that makes room says %q", text)
+			}
+			// Until they are gone nobody else is asked.
+			in := apply(tt.in, plan, mem)
+			in.idleFor(time.Minute)
+			if plan, _, _ = Decide(in); did(plan)["mark a persistent idle"] > 0 {
+				t.Errorf("a tick later %v, want nobody else to go", did(plan))
+			}
+		})
+	}
+	t.Run("of the team's own other kind", func(t *testing.T) {
+		in := newHouse(both())
+		in.agents(10, "web", Persistent, "x")
+		in.idleFor(time.Minute)
+		in.wait(2, "ephemeral&&linux", time.Minute)
+		plan, _, _ := Decide(in)
+		if n := did(plan)["mark web persistent idle"]; n != 2 {
+			t.Errorf("Decide() = %v, want two persistent agents to make room for the ephemeral ones that two builds insist on", did(plan))
+		}
+	})
 }

@@ -51,7 +51,7 @@ func (d *decider) teamRules(a *account) {
 	if over := a.allUps() - max(0, t.MaxAgents-a.total(a.alive)); over > 0 {
 		n := a.allUps()
 		a.step(RuleMaxAgents, n, n-over, "")
-		a.cutAnywhere(over, ReasonSpare, ReasonLevel, ReasonDemand, ReasonMinimum)
+		a.crowd = a.cutAnywhere(over, ReasonSpare, ReasonLevel, ReasonDemand, ReasonMinimum)
 		a.blockText = fmt.Sprintf("at MAX_AGENTS=%d (wants %d)", t.MaxAgents, a.dec.Want)
 	}
 }
@@ -64,15 +64,20 @@ func (a *account) softUps() int {
 	return n
 }
 
-// cutAnywhere takes n creations away in the order of reasons given, ephemeral ones first.
-func (a *account) cutAnywhere(n int, order ...Reason) {
+// cutAnywhere takes n creations away in the order of reasons given, ephemeral ones
+// first, and says for how many of them builds wait.
+func (a *account) cutAnywhere(n int, order ...Reason) (demanded int) {
 	for _, why := range order {
 		for _, k := range []Kind{Ephemeral, Persistent} {
 			c := min(n, a.up[k][why])
 			a.up[k][why] -= c
 			n -= c
+			if why == ReasonDemand {
+				demanded += c
+			}
 		}
 	}
+	return demanded
 }
 
 // shareGlobal gives what BELLBOARD_MAX_AGENTS leaves to the teams that want
@@ -109,7 +114,7 @@ func (d *decider) shareGlobal(accounts []*account, alive int) {
 	for _, s := range shares {
 		if a, n, g := s.a, s.wish, s.granted; g < n {
 			a.step(RuleGlobalMax, n, g, "")
-			a.cutAnywhere(n-g, ReasonSpare, ReasonLevel, ReasonDemand, ReasonMinimum)
+			d.crowd += a.cutAnywhere(n-g, ReasonSpare, ReasonLevel, ReasonDemand, ReasonMinimum)
 			a.blockText = fmt.Sprintf("all teams together at BELLBOARD_MAX_AGENTS=%d", d.in.MaxAgents)
 		}
 	}

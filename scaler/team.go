@@ -42,6 +42,8 @@ type account struct {
 	cooling   map[Kind]bool // in the scale-up cooldown: only minimums, spares and replacements
 	blockText string
 	fallback  string // why agents of the other kind are made
+	made      int    // places that its agents give up for builds that wait at a full cap
+	crowd     int    // agents that builds wait for, and that only MAX_AGENTS forbids
 }
 
 func (a *account) total(m map[Kind]int) int { return m[Ephemeral] + m[Persistent] }
@@ -99,9 +101,14 @@ func (d *decider) decideTeams() {
 		d.teamRules(a)
 	}
 	d.shareGlobal(accounts, global)
+	d.makingRoom(byTeam)
 	for _, a := range accounts {
 		d.emitUp(a)
+	}
+	for _, a := range slices.SortedStableFunc(slices.Values(accounts), func(a, b *account) int { return a.t.Priority - b.t.Priority }) {
 		d.wantDown(a)
+	}
+	for _, a := range accounts {
 		d.renew(a)
 		d.conclude(a)
 		d.plan.Decisions = append(d.plan.Decisions, a.dec)
@@ -193,6 +200,21 @@ func (a *account) room(k kinds) int {
 	return max(all, 0)
 }
 
+// room is how many more agents of those kinds the team's caps and back-offs allow
+// now. Where they allow none, another team that fits is asked.
+func (d *decider) room(a *account, k kinds) int {
+	most, may := a.room(k), 0
+	if k.ephemeral {
+		n, _ := d.mayCreate(PoolID{a.t.Name, Ephemeral})
+		may = min(n, most)
+	}
+	if k.persistent {
+		n, _ := d.mayCreate(PoolID{a.t.Name, Persistent})
+		may += min(n, most)
+	}
+	return min(most, may)
+}
+
 // size is how many builds an agent of that kind runs at once.
 func (a *account) size(k Kind) int { return a.t.Pool(k).size() }
 
@@ -261,7 +283,7 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 			if !accept[i].ephemeral {
 				k, size = Persistent, a.size(Persistent)
 			}
-			n := min(left, a.room(accept[i])*size)
+			n := min(left, d.room(a, accept[i])*size)
 			give(a, accept[i], n)
 			a.claimed[k] += agentsFor(n, size)
 			left -= n
@@ -483,6 +505,9 @@ func (d *decider) conclude(a *account) {
 		}
 	case down > 0:
 		dec.Reason, dec.Text = ReasonIdle, fmt.Sprintf("%s idle too long", plural(down, "agent"))
+		if a.made > 0 {
+			dec.Text = plural(down, "idle agent") + " less: builds wait at a full cap"
+		}
 	case a.blockText != "":
 		dec.Reason, dec.Text = ReasonBlocked, a.blockText
 	case dec.Waiting > 0:

@@ -162,7 +162,7 @@ func anyAgents(t *rapid.T, in *Input) []string {
 				p.Pod.Ready = noon
 			}
 			if p.Pod != nil && p.Node != nil && rapid.IntRange(0, 8).Draw(t, "described anew") == 0 {
-				p.Node.Team, p.Node.Kind = "", ""
+				p.Node.Team, p.Node.Kind, p.Node.Fence = "", "", false
 			}
 		})...)
 		names = append(names, name)
