@@ -26,7 +26,7 @@ func TestAllWell(t *testing.T) {
 		t.Errorf("findings %q, not checked %q; want none, %q", named(r, Finding), got, want)
 		show(t, r)
 	}
-	if st := s.jenkins.Stats(); st.Creates+st.Marks+st.Deletes > 0 || len(s.cluster.Pods()) > 0 || len(s.cluster.PVCs()) > 0 || len(s.cluster.Secrets()) != 2 {
+	if st := s.jenkins.Stats(); st.Creates+st.Marks+st.Deletes > 0 || len(s.cluster.Pods()) > 1 || len(s.cluster.PVCs()) > 0 || len(s.cluster.Secrets()) != 2 {
 		t.Errorf("an examination without a probe wrote: %+v, %d pods", st, len(s.cluster.Pods()))
 	}
 	before := s.jenkins.NodesList()
@@ -184,6 +184,9 @@ func TestEachFinding(t *testing.T) {
 		what    string
 		remedy  string
 	}{
+		{"another Bellboard of the same name", func(s *scene) {
+			_ = s.client.CoreV1().Pods("ci").Delete(t.Context(), "web-e-1111111111", metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+		}, nil, []string{checkInstance}, "web-e-1111111111", "BELLBOARD_INSTANCE"},
 		{"token for everybody", func(s *scene) { _ = os.Chmod(s.token, 0o644) }, nil, []string{"token file"}, "every user", "chmod"},
 		{"no token", func(s *scene) { _ = os.Remove(s.token) }, nil, []string{"token file"}, "does not exist", "API token"},
 		{"wrong token", func(s *scene) { _ = os.WriteFile(s.token, []byte("stale"), 0o600) }, nil, []string{checkUser}, "401", "new API token"},

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"bellboard/cmd/internal/config"
+	"bellboard/pool"
 	"bellboard/pool/kubesim"
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
@@ -43,6 +44,7 @@ type scene struct {
 	t       *testing.T
 	jenkins *jenkinssim.Jenkins
 	cluster *kubesim.Cluster
+	client  kubernetes.Interface
 	parts   Parts
 	environ []string
 	address string
@@ -75,6 +77,7 @@ func newScene(t *testing.T) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.client = client
 	for _, name := range []string{"swarm", "registry"} {
 		_, err = client.CoreV1().Secrets("ci").Create(t.Context(), &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: map[string]string{"password": "sesame"},
@@ -105,9 +108,20 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
-// addNode registers an agent of Bellboard's.
+// addNode registers an agent of Bellboard's. Who connects has a pod.
 func (s *scene) addNode(name string, id scaler.PoolID, connect bool) {
+	s.t.Helper()
 	s.jenkins.AddNode(jenkinssim.Node{Name: name, Description: scaler.Describe("bellboard", id, false), Labels: "linux " + string(id.Kind), Exclusive: true}, connect)
+	if !connect {
+		return
+	}
+	_, err := s.client.CoreV1().Pods("ci").Create(s.t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{pool.LabelInstance: "bellboard"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "agent", Image: "agent"}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // serve is Jenkins, with what comes before it.

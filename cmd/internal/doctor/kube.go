@@ -60,6 +60,7 @@ func (e *exam) kubernetes(ctx context.Context) {
 	for i := range needs {
 		e.access(ctx, client, &needs[i], denied)
 	}
+	e.others(ctx, client, specs)
 	for i := range specs {
 		e.rehearse(ctx, client, &specs[i], denied)
 	}
