@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -94,7 +95,8 @@ func (h *home) submitBoth() {
 }
 
 // corpse puts a pod of Bellboard's there whose agent has ended before it was ever
-// connected. Where that fails the test has ended, or says what was not used.
+// connected. A quota is heeded a while after it is gone, and Bellboard may be first
+// to patch the pod: so both are tried again, for as long as the test goes on.
 func (h *home) corpse() {
 	ctx, api := h.t.Context(), h.k.CoreV1().Pods(h.ns)
 	pod := &corev1.Pod{
@@ -103,15 +105,22 @@ func (h *home) corpse() {
 		}},
 		Spec: corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{{Name: "agent", Image: "agent"}}},
 	}
-	pod, err := api.Create(ctx, pod, metav1.CreateOptions{})
-	if err != nil {
-		return
+	for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		now, err := api.Create(ctx, pod, metav1.CreateOptions{})
+		if apierrors.IsAlreadyExists(err) {
+			now, err = api.Get(ctx, pod.Name, metav1.GetOptions{})
+		}
+		if err != nil {
+			continue
+		}
+		now.Status.Phase = corev1.PodFailed
+		now.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: "agent", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error"}},
+		}}
+		if _, err = api.UpdateStatus(ctx, now, metav1.UpdateOptions{}); err == nil {
+			return
+		}
 	}
-	pod.Status.Phase = corev1.PodFailed
-	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
-		Name: "agent", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error"}},
-	}}
-	_, _ = api.UpdateStatus(ctx, pod, metav1.UpdateOptions{})
 }
 
 // TestRole: every verb that install.yaml grants is used, and Bellboard says so
