@@ -39,7 +39,7 @@ func newHouse(teams []scaler.Team) *house {
 		alive:      desc("bellboard_agents_alive", "Agents of the team whose pods live, draining and held ones too: what MAX_AGENTS limits.", "team"),
 		waiting:    desc("bellboard_queue_items", "Builds that wait for an agent of the team.", "team"),
 		unresolved: desc("bellboard_queue_unresolved_items", "Builds that wait for a label that Jenkins does not tell."),
-		nobodys:    desc("bellboard_queue_nobodys_items", "Builds that wait for labels that no team serves."),
+		nobodys:    desc("bellboard_queue_nobodys_items", "Builds that wait for labels that no team serves, or for none while no team has UNLABELLED."),
 		oldest:     desc("bellboard_queue_oldest_wait_seconds", "How long the oldest of the team's waiting builds waits.", "team"),
 		desired:    desc("bellboard_agents_desired", "Agents that the team would have if no rule limited it.", "team"),
 		most:       desc("bellboard_agents_max", "MAX_AGENTS of the team.", "team"),

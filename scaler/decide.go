@@ -147,10 +147,12 @@ type decider struct {
 	wishes  []*wish
 	supply  []*supply
 	slots   []*place // the warmest first
-	crowd   int      // agents that builds wait for, and that only BELLBOARD_MAX_AGENTS forbids
-	plan    Plan
-	mem     Memory
-	facts   Facts
+	// unlabelled: some team serves builds that ask for no label.
+	unlabelled bool
+	crowd      int // agents that builds wait for, and that only BELLBOARD_MAX_AGENTS forbids
+	plan       Plan
+	mem        Memory
+	facts      Facts
 }
 
 // Decide joins, matches and decides. It is total: it never fails and never
@@ -439,11 +441,10 @@ func (d *decider) words(m *member) string {
 // demand matches, and says whose the shortfall is.
 func (d *decider) demand() {
 	items := d.in.Jenkins.Items
-	unlabelled := false
 	for _, p := range d.pools {
-		unlabelled = unlabelled || p.Unlabelled
+		d.unlabelled = d.unlabelled || p.Unlabelled
 	}
-	d.wishes = wishesOf(items, unlabelled, func(l string) bool { return d.byName[l] != nil })
+	d.wishes = wishesOf(items, d.unlabelled, func(l string) bool { return d.byName[l] != nil })
 	d.supply = d.suppliesOf()
 	match(d.wishes, d.supply)
 	d.refusals()
@@ -451,16 +452,16 @@ func (d *decider) demand() {
 	for i := range items {
 		it := &items[i]
 		if it.State == Buildable && it.Resolution == Unresolved {
-			note(unresolved, it, "")
+			note(unresolved, it, "", "Jenkins does not name the label: "+it.Why)
 		}
 	}
 	d.plan.Unresolved = sortedUnserved(unresolved)
 }
 
-func note(to map[string]*Unserved, it *Item, labelText string) {
+func note(to map[string]*Unserved, it *Item, labelText, why string) {
 	u := to[labelText]
 	if u == nil {
-		u = &Unserved{Label: labelText, Why: it.Why}
+		u = &Unserved{Label: labelText, Why: it.Why, Text: why}
 		to[labelText] = u
 	}
 	u.Count++

@@ -167,6 +167,7 @@ type Unserved struct {
 	Count int      `json:"count"`
 	Jobs  []string `json:"jobs"` // a few names
 	Why   string   `json:"why"`  // what Jenkins said of the first
+	Text  string   `json:"text"` // why none serves them
 }
 
 // Plan is what one tick wants done. Actions are in order of urgency.

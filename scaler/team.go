@@ -255,7 +255,7 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 		}
 		if len(fit) == 0 {
 			for _, i := range w.items[:w.left] {
-				note(nobodys, &d.in.Jenkins.Items[i], w.text)
+				note(nobodys, &d.in.Jenkins.Items[i], w.text, "no team serves ‘"+w.text+"’")
 			}
 			continue
 		}
@@ -295,6 +295,11 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 			first.dec.Refused += kept
 			first.step(RuleRefused, w.left, w.left-kept, refused)
 			first.blockText = refused
+		}
+	}
+	for i := range d.in.Jenkins.Items {
+		if it := &d.in.Jenkins.Items[i]; !d.unlabelled && it.State == Buildable && it.Resolution == Unlabelled {
+			note(nobodys, it, "", "no team serves builds without a label: give them one, or a team UNLABELLED=true")
 		}
 	}
 	d.plan.Nobodys = sortedUnserved(nobodys)

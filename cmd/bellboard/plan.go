@@ -107,10 +107,10 @@ func planTable(w io.Writer, p scaler.Plan) error {
 			d.Team, d.Waiting, d.Waited(), d.Free, d.OnTheWay(), d.Busy, d.Want, d.Change(), d.Text)
 	}
 	for _, u := range p.Nobodys {
-		fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\tnobody's\tno team serves ‘%s’ (jobs: %s)\n", u.Count, u.Label, strings.Join(u.Jobs, ", "))
+		fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\tnobody's\t%s (jobs: %s)\n", u.Count, u.Text, strings.Join(u.Jobs, ", "))
 	}
 	for _, u := range p.Unresolved {
-		fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\tunresolved\tJenkins does not name the label: %s (jobs: %s)\n", u.Count, u.Why, strings.Join(u.Jobs, ", "))
+		fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\tunresolved\t%s (jobs: %s)\n", u.Count, u.Text, strings.Join(u.Jobs, ", "))
 	}
 	for i := range p.Actions {
 		a := &p.Actions[i]

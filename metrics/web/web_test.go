@@ -198,8 +198,8 @@ func TestPage(t *testing.T) {
 			{Name: "data-p-1", PoolID: scaler.PoolID{Team: "data", Kind: scaler.Persistent}, Class: scaler.Held, Pod: true, Text: `"repair"`},
 			{Name: "web-e-berth", PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Class: scaler.Berth, Node: true},
 		}
-		grows.Plan.Nobodys = []scaler.Unserved{{Label: "windows&&gpu", Count: 2, Jobs: []string{"a", "b"}}}
-		grows.Plan.Unresolved = []scaler.Unserved{{Count: 1, Jobs: []string{"c"}, Why: "???"}}
+		grows.Plan.Nobodys = []scaler.Unserved{{Label: "windows&&gpu", Count: 2, Jobs: []string{"a", "b"}, Text: "no team serves ‘windows&&gpu’"}}
+		grows.Plan.Unresolved = []scaler.Unserved{{Count: 1, Jobs: []string{"c"}, Text: "Jenkins does not name the label: ???"}}
 		b.Observe(grows)
 	}
 	b.Observe(hold("a-21", scaler.SourceJenkins))
