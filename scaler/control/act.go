@@ -174,7 +174,8 @@ func (r *round) mayRead() bool {
 // time: what has not begun in actFor, or before due, when the next look is, is left
 // to the next tick, and what has no answer in actLimit has failed. Of a pool's pods,
 // and of its Secrets, none is asked for after one that was refused, or for which
-// there was no answer: it would end the same.
+// there was no answer: it would end the same. Where Jenkins gave none, that goes for
+// the agents that need one.
 func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scaler.Action, due time.Time) []scaler.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.Clock.Wall(actLimit))
 	defer cancel()
@@ -220,7 +221,13 @@ func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, r *round, 
 	e := errand{a.Pool, a.Verb}
 	switch a.Verb { //nolint:exhaustive // the others differ from each other
 	case scaler.Create, scaler.PutSecret:
-		if err := r.why(e); err != nil {
+		err := r.why(e)
+		if err == nil && a.Verb == scaler.Create && l.asksJenkins(a) {
+			if err = r.why(errand{a.Pool, scaler.Register}); err != nil {
+				o.FailedBy = scaler.SourceJenkins
+			}
+		}
+		if err != nil {
 			o.Result = scaler.Skipped
 			if a.Verb == scaler.PutSecret {
 				l.names.inVain(a.Agent, err, l.cfg.Clock.Now())
@@ -237,6 +244,9 @@ func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, r *round, 
 		return
 	}
 	o.Result, o.Error, o.Failure = result(a.Verb, err), err.Error(), FailureIn(err)
+	if j := (byJenkins{}); o.Result == scaler.Failed && errors.As(err, &j) {
+		o.FailedBy, e.verb = scaler.SourceJenkins, scaler.Register
+	}
 	if (a.Verb == scaler.Create || a.Verb == scaler.PutSecret) && (o.Result == scaler.Refused || o.Result == scaler.Failed) {
 		r.stop(e, err)
 	}
@@ -347,6 +357,19 @@ func (l *Loop) pool(id scaler.PoolID) (scaler.Pool, error) {
 // keyed: each of the pool's pods waits for a Secret of its own.
 func keyed(p *scaler.Pool) bool { return p.Connect == scaler.Inbound && !p.Called }
 
+// asksJenkins: the creation begins with a question to Jenkins, for there is no
+// berth, or its secret was not read in advance.
+func (l *Loop) asksJenkins(a *scaler.Action) bool {
+	pool, err := l.pool(a.Pool)
+	if err != nil || pool.Connect != scaler.Inbound {
+		return false
+	}
+	l.names.mu.Lock()
+	defer l.names.mu.Unlock()
+	_, read := l.names.words[a.Agent]
+	return a.Agent == "" || keyed(&pool) && !read
+}
+
 // register makes a berth and reads its secret, so that taking it needs no
 // question to Jenkins. A berth without its secret is a berth all the same.
 func (l *Loop) register(ctx context.Context, a *scaler.Action) error {
@@ -383,7 +406,8 @@ func (l *Loop) secret(ctx context.Context, name string) (string, error) {
 }
 
 // create makes an agent: berth (registered here when none was left), cache slot,
-// pod, Secret. A crash between any two leaves what the table clears.
+// pod, Secret. A crash between any two leaves what the table clears. Errors of
+// Jenkins are byJenkins.
 func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 	pool, err := l.pool(a.Pool)
 	if err != nil {
@@ -396,13 +420,13 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 	if pool.Connect == scaler.Inbound {
 		if fresh {
 			if err := l.cfg.Jenkins.Register(ctx, a.Agent, pool, l.cfg.Clock.Now().Add(actFor)); err != nil {
-				return err
+				return byJenkins{err}
 			}
 			l.names.set(l.names.berths, a.Agent, true)
 		}
 		if keyed(&pool) {
 			if _, err := l.secret(ctx, a.Agent); err != nil {
-				return err
+				return byJenkins{err}
 			}
 		}
 		// Taken from here on, unless the API server says that it made no pod.
