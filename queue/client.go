@@ -40,11 +40,12 @@ const (
 	Clear     Endpoint = "clear"
 	Delete    Endpoint = "delete"
 	Launch    Endpoint = "launch"
+	Node      Endpoint = "node"
 )
 
 // Endpoints lists every endpoint, for metrics that exist before they are needed.
 func Endpoints() []string {
-	return []string{Computers, Queue, Jobs, Register, Secret, Mark, Clear, Delete, Launch}
+	return []string{Computers, Queue, Jobs, Register, Secret, Mark, Clear, Delete, Launch, Node}
 }
 
 // The limits of one request, in the clock's time. Reads answer in milliseconds;

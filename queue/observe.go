@@ -19,6 +19,7 @@ import (
 // executor's build is asked for only to learn whether it may be seen at all.
 const (
 	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[number]],oneOffExecutors[idle]]"
+	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
 	// The first of the jobs at the top: it is there for who may read one.
 	jobsTree  = "jobs[name]{0,1}"
 	queueTree = "items[id,inQueueSince,why,blocked,buildable,pending,task[url,labelExpression],actions[parameters[name,value]]]"
@@ -52,7 +53,7 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 	}
 	v := scaler.JenkinsView{
 		Session: queue.header.Get("X-Jenkins-Session"), Version: queue.header.Get("X-Jenkins"),
-		AskedAt: asked, AnsweredAt: c.c.Clock.Now(),
+		AskedAt: asked, NodesAt: computers.answered, AnsweredAt: c.c.Clock.Now(),
 	}
 	if before := computers.header.Get("X-Jenkins-Session"); before != v.Session || before == "" {
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w: session %q, then %q", ErrRestarted, before, v.Session)
@@ -269,7 +270,7 @@ func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[s
 			Online:    c.remote != "",
 			Executors: c.executors,
 			Busy:      c.busy,
-			Idle:      c.idle && c.busy == 0 && c.oneOff == 0,
+			Idle:      c.rests(),
 		}
 		if !c.sawRemote { // the built-in node has no such field
 			n.Online = !c.offline

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -305,6 +306,9 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 	if l.cfg.Unsafe.IgnoreDeadline {
 		deadline = view.AnsweredAt.Add(time.Hour)
 	}
+	if err := l.stillIdle(ctx, view, a, deadline); err != nil {
+		return err
+	}
 	text := scaler.MarkText(l.cfg.Instance, a.Text)
 	switch a.Verb {
 	case scaler.Register:
@@ -342,6 +346,31 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 		return l.cfg.Jenkins.DeleteNode(ctx, a.Agent, deadline)
 	}
 	return fmt.Errorf("no such action %q", a.Verb)
+}
+
+// stillIdle is nil when a's node, if a lets an agent go since that is idle, was so
+// a second ago at most. The deadline counts from the later answer, which is the
+// queue's, and that may take half a minute: then Jenkins is asked about the one node.
+func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler.Action, deadline time.Time) error {
+	switch {
+	case a.Verb == scaler.DeletePod && a.Pod.Phase != scaler.PodSucceeded && a.Pod.Phase != scaler.PodFailed:
+	case a.Verb == scaler.DeleteNode, a.Verb == scaler.Unprotect:
+	default:
+		return nil
+	}
+	now := l.cfg.Clock.Now()
+	if now.Sub(view.NodesAt) <= time.Second || now.After(deadline) || l.cfg.Unsafe.IgnoreDeadline {
+		return nil
+	}
+	i := slices.IndexFunc(view.Nodes, func(n scaler.Node) bool { return n.Name == a.Agent })
+	if i < 0 || view.Nodes[i].Fence || !view.Nodes[i].Idle {
+		return nil // it does not go for that
+	}
+	still, err := l.cfg.Jenkins.StillIdle(ctx, a.Agent, view.Nodes[i].OfflineBy)
+	if err == nil && !still {
+		err = fmt.Errorf("its node is at work, or not marked as it was: %w", ErrChanged)
+	}
+	return err
 }
 
 // pool is the settings of a pool that a plan creates in.
