@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"bellboard/scaler"
 	"bellboard/scaler/label"
@@ -190,8 +191,13 @@ type memory struct {
 	mine      map[string]bool   // the inbound nodes of ours in it
 }
 
-// maxRemembered bounds each table; a full one is emptied and filled anew.
-const maxRemembered = 1 << 16
+const (
+	// maxRemembered bounds each table; a full one is emptied and filled anew.
+	maxRemembered = 1 << 16
+	// longest is how many bytes a string has at most that comes into one. Before
+	// 2.542 Jenkins names every node in some sentences, so that they change with each.
+	longest = 1 << 10
+)
 
 func newMemory() memory {
 	return memory{
@@ -214,8 +220,8 @@ func (m *memory) forget() {
 
 // keep returns a string equal to s that does not hold on to the whole answer.
 func (m *memory) keep(s string) string {
-	if s == "" {
-		return ""
+	if s == "" || len(s) > longest {
+		return strings.Clone(s)
 	}
 	kept, ok := m.strings[s]
 	if !ok {
@@ -223,6 +229,18 @@ func (m *memory) keep(s string) string {
 		m.strings[kept] = kept
 	}
 	return kept
+}
+
+// shown is a sentence for people, who do not read all of a long one.
+func (m *memory) shown(why string) string {
+	if len(why) <= longest {
+		return m.keep(why)
+	}
+	end := longest
+	for !utf8.RuneStart(why[end]) {
+		end--
+	}
+	return why[:end] + "…"
 }
 
 // whole refuses, once, an answer in which half of our inbound nodes or more are
@@ -319,7 +337,7 @@ func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[s
 
 // items reads the queue and resolves each item's label.
 func (m *memory) items(body string, nodes []scaler.Node) ([]scaler.Item, error) {
-	r := resolver{memory: m, nodes: nodes, names: make(map[string]string, len(nodes)+2)}
+	r := resolver{memory: m, nodes: nodes, names: make(map[string]string, len(nodes)+2), long: map[string]sentence{}}
 	for i := range nodes {
 		n := &nodes[i]
 		r.names[n.Name] = n.Name
@@ -337,7 +355,7 @@ func (m *memory) items(body string, nodes []scaler.Node) ([]scaler.Item, error) 
 	class := s.items(func(it *item) {
 		out := scaler.Item{
 			ID: it.id, Job: m.job(it), Since: time.UnixMilli(it.since),
-			State: state(it), Why: m.keep(it.why),
+			State: state(it), Why: m.shown(it.why),
 		}
 		var remember bool
 		out.Resolution, out.Label, remember = r.resolve(it, out.State)
@@ -388,9 +406,10 @@ func state(it *item) scaler.ItemState {
 type resolver struct {
 	*memory
 	nodes []scaler.Node
-	names map[string]string // of nodes as sentences call them -> as labels do
-	worn  map[string]bool   // every label that a node has besides its name; made when first needed
-	mine  int               // nodes of ours, fences apart
+	names map[string]string   // of nodes as sentences call them -> as labels do
+	worn  map[string]bool     // every label that a node has besides its name; made when first needed
+	mine  int                 // nodes of ours, fences apart
+	long  map[string]sentence // that are too long to be remembered
 }
 
 // resolve finds the label of an item. remember is true when the label may be
@@ -480,6 +499,15 @@ func (r *resolver) isWorn(name string) bool {
 
 // sentence reads a sentence, once for all items that have it.
 func (r *resolver) sentence(why string) sentence {
+	if len(why) > longest {
+		s, ok := r.long[why]
+		if !ok {
+			s = read(why)
+			s.label = strings.Clone(s.label) // which is remembered
+			r.long[why] = s
+		}
+		return s
+	}
 	if s, ok := r.sentences[why]; ok {
 		return s
 	}
