@@ -73,6 +73,9 @@ type Config struct {
 	// SSH is how Jenkins reaches the agents of the pools that cannot call it; the
 	// nodes of all others are inbound.
 	SSH map[scaler.PoolID]SSH
+	// Reader: nodes are deleted by another's hand, so that any number of them may be
+	// gone between two answers.
+	Reader bool
 	// Observe, when set, is told of every request: the endpoint, the HTTP status
 	// ("error" when there was no whole answer) and how long it took.
 	Observe func(endpoint string, code string, took time.Duration)

@@ -80,8 +80,10 @@ func (c *Client) understand(v *scaler.JenkinsView, computers, queue string) (uns
 	if v.Nodes, unseen, err = c.known.nodes(computers, c.c.Instance); err != nil {
 		return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
 	}
-	if err := c.known.whole(v.Session, v.Nodes); err != nil {
-		return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
+	if !c.c.Reader {
+		if err := c.known.whole(v.Session, v.Nodes); err != nil {
+			return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
+		}
 	}
 	if v.Items, err = c.known.items(queue, v.Nodes); err != nil {
 		return nil, fmt.Errorf("reading Jenkins' queue: %w", err)
