@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -422,6 +423,23 @@ func TestStillIdle(t *testing.T) {
 		still(scaler.Ours, false)
 		j.PersonOffline("web-e-1", "bellboard(bellboard): idle")
 		still(scaler.Ours, false) // marked again, but at work
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(Config{
+			URL: "http://h", User: "u", Instance: "bellboard", Clock: clock.Real(), Token: func() (string, error) { return "t", nil },
+			Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(control.ErrLate) })
+		if _, err := c.StillIdle(ctx, "n", scaler.Ours); !errors.Is(err, control.ErrLate) || c.fuse.failed != 0 {
+			t.Errorf("given up: %v, after %d failures in a row; want that it is late, and none", err, c.fuse.failed)
+		}
 	})
 	const idle = `{"_class":"hudson.slaves.SlaveComputer","displayName":"n","offlineCause":null,"offlineCauseReason":"","temporarilyOffline":false,"idle":true,"executors":[{"idle":true}],"oneOffExecutors":[]}`
 	for name, tt := range map[string]struct {

@@ -366,6 +366,9 @@ func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler
 	if i < 0 || view.Nodes[i].Fence || !view.Nodes[i].Idle {
 		return nil // it does not go for that
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer l.cfg.Clock.AfterFunc(deadline.Sub(now), func() { cancel(ErrLate) })() // an answer after it is of no use
 	still, err := l.cfg.Jenkins.StillIdle(ctx, a.Agent, view.Nodes[i].OfflineBy)
 	if err == nil && !still {
 		err = fmt.Errorf("its node is at work, or not marked as it was: %w", ErrChanged)

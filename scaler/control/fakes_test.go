@@ -179,7 +179,10 @@ func (h jenkins) ClearMark(ctx context.Context, name, _ string) error {
 	return nil
 }
 
-func (h jenkins) StillIdle(_ context.Context, name string, by scaler.OfflineBy) (bool, error) {
+func (h jenkins) StillIdle(ctx context.Context, name string, by scaler.OfflineBy) (bool, error) {
+	if err := h.took(ctx, "still-idle", name); err != nil {
+		return false, context.Cause(ctx)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	err := h.call("still-idle", name)

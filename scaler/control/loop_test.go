@@ -189,6 +189,7 @@ func TestSlowQueue(t *testing.T) {
 		queue     time.Duration
 		meanwhile func(*scaler.Node)
 		fail      error
+		takes     time.Duration // to tell
 		unsafe    bool
 		asks      int
 		want      scaler.Result
@@ -201,6 +202,7 @@ func TestSlowQueue(t *testing.T) {
 		},
 		"nothing has changed":      {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, asks: 1, want: scaler.Done},
 		"it cannot be asked":       {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, fail: errors.New("status 503"), asks: 1, want: scaler.Failed},
+		"it takes long to tell":    {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, takes: 20 * time.Second, want: scaler.Late},
 		"the queue answers soon":   {verb: scaler.DeletePod, agent: marked, queue: time.Second, want: scaler.Done},
 		"a pod that has ended":     {verb: scaler.DeletePod, agent: func(p *scaler.Pod, n *scaler.Node) { marked(p, n); p.Phase = scaler.PodFailed }, queue: 25 * time.Second, want: scaler.Done},
 		"a fence":                  {verb: scaler.DeletePod, agent: func(_ *scaler.Pod, n *scaler.Node) { n.Online, n.Fence = false, true }, queue: 25 * time.Second, want: scaler.Done},
@@ -221,6 +223,12 @@ func TestSlowQueue(t *testing.T) {
 				l.Tick(t.Context())
 				clear(h.fail)
 				h.fail["still-idle"], h.queue, h.calls = tt.fail, tt.queue, nil
+				h.slowly = func(verb, _ string) time.Duration {
+					if verb == "still-idle" {
+						return tt.takes
+					}
+					return 0
+				}
 				time.Sleep(40 * time.Second)
 				if tt.meanwhile != nil {
 					time.AfterFunc(tt.queue/2, func() {
@@ -235,6 +243,9 @@ func TestSlowQueue(t *testing.T) {
 				i := slices.IndexFunc(tick.Outcomes, func(o scaler.Outcome) bool { return o.Action.Verb == tt.verb })
 				if i < 0 || tick.Outcomes[i].Result != tt.want {
 					t.Fatalf("Tick() = %q, want %s %s", outcomes(tick), tt.verb, tt.want)
+				}
+				if most := tt.queue + time.Second; tick.Took > most {
+					t.Errorf("the tick takes %s, want %s at most", tick.Took, most)
 				}
 				if got := h.wrote("still-idle"); got != tt.asks {
 					t.Errorf("Jenkins is asked %d times whether it is idle, want %d", got, tt.asks)
