@@ -40,11 +40,12 @@ const (
 	Clear     Endpoint = "clear"
 	Delete    Endpoint = "delete"
 	Launch    Endpoint = "launch"
+	Node      Endpoint = "node"
 )
 
 // Endpoints lists every endpoint, for metrics that exist before they are needed.
 func Endpoints() []string {
-	return []string{Computers, Queue, Jobs, Register, Secret, Mark, Clear, Delete, Launch}
+	return []string{Computers, Queue, Jobs, Register, Secret, Mark, Clear, Delete, Launch, Node}
 }
 
 // The limits of one request, in the clock's time. Reads answer in milliseconds;
@@ -72,6 +73,9 @@ type Config struct {
 	// SSH is how Jenkins reaches the agents of the pools that cannot call it; the
 	// nodes of all others are inbound.
 	SSH map[scaler.PoolID]SSH
+	// Reader: nodes are deleted by another's hand, so that any number of them may be
+	// gone between two answers.
+	Reader bool
 	// Observe, when set, is told of every request: the endpoint, the HTTP status
 	// ("error" when there was no whole answer) and how long it took.
 	Observe func(endpoint string, code string, took time.Duration)

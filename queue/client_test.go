@@ -90,7 +90,7 @@ func TestObserve(t *testing.T) {
 		if v.AskedAt.IsZero() || v.AnsweredAt.Before(v.AskedAt) {
 			t.Error(v.AskedAt, v.AnsweredAt)
 		}
-		v.AskedAt, v.AnsweredAt = time.Time{}, time.Time{}
+		v.AskedAt, v.NodesAt, v.AnsweredAt = time.Time{}, time.Time{}, time.Time{}
 		want := scaler.JenkinsView{
 			Session: "a63ce597", Version: "2.568.1",
 			Nodes: []scaler.Node{

@@ -50,6 +50,9 @@ type computer struct {
 	sawRemote, sawTemporary, sawIdle bool
 }
 
+// rests: no executor and no one-off executor has work.
+func (c *computer) rests() bool { return c.idle && c.busy == 0 && c.oneOff == 0 }
+
 // items reads the answer to the queue's question, calling each for every item.
 func (s *scanner) items(each func(*item)) (class string) {
 	sawItems := false

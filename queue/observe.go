@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"bellboard/scaler"
 	"bellboard/scaler/label"
@@ -19,6 +20,7 @@ import (
 // executor's build is asked for only to learn whether it may be seen at all.
 const (
 	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[number]],oneOffExecutors[idle]]"
+	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
 	// The first of the jobs at the top: it is there for who may read one.
 	jobsTree  = "jobs[name]{0,1}"
 	queueTree = "items[id,inQueueSince,why,blocked,buildable,pending,task[url,labelExpression],actions[parameters[name,value]]]"
@@ -52,7 +54,7 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 	}
 	v := scaler.JenkinsView{
 		Session: queue.header.Get("X-Jenkins-Session"), Version: queue.header.Get("X-Jenkins"),
-		AskedAt: asked, AnsweredAt: c.c.Clock.Now(),
+		AskedAt: asked, NodesAt: computers.answered, AnsweredAt: c.c.Clock.Now(),
 	}
 	if before := computers.header.Get("X-Jenkins-Session"); before != v.Session || before == "" {
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w: session %q, then %q", ErrRestarted, before, v.Session)
@@ -78,8 +80,10 @@ func (c *Client) understand(v *scaler.JenkinsView, computers, queue string) (uns
 	if v.Nodes, unseen, err = c.known.nodes(computers, c.c.Instance); err != nil {
 		return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
 	}
-	if err := c.known.whole(v.Session, v.Nodes); err != nil {
-		return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
+	if !c.c.Reader {
+		if err := c.known.whole(v.Session, v.Nodes); err != nil {
+			return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
+		}
 	}
 	if v.Items, err = c.known.items(queue, v.Nodes); err != nil {
 		return nil, fmt.Errorf("reading Jenkins' queue: %w", err)
@@ -189,8 +193,13 @@ type memory struct {
 	mine      map[string]bool   // the inbound nodes of ours in it
 }
 
-// maxRemembered bounds each table; a full one is emptied and filled anew.
-const maxRemembered = 1 << 16
+const (
+	// maxRemembered bounds each table; a full one is emptied and filled anew.
+	maxRemembered = 1 << 16
+	// longest is how many bytes a string has at most that comes into one. Before
+	// 2.542 Jenkins names every node in some sentences, so that they change with each.
+	longest = 1 << 10
+)
 
 func newMemory() memory {
 	return memory{
@@ -213,8 +222,8 @@ func (m *memory) forget() {
 
 // keep returns a string equal to s that does not hold on to the whole answer.
 func (m *memory) keep(s string) string {
-	if s == "" {
-		return ""
+	if s == "" || len(s) > longest {
+		return strings.Clone(s)
 	}
 	kept, ok := m.strings[s]
 	if !ok {
@@ -222,6 +231,18 @@ func (m *memory) keep(s string) string {
 		m.strings[kept] = kept
 	}
 	return kept
+}
+
+// shown is a sentence for people, who do not read all of a long one.
+func (m *memory) shown(why string) string {
+	if len(why) <= longest {
+		return m.keep(why)
+	}
+	end := longest
+	for !utf8.RuneStart(why[end]) {
+		end--
+	}
+	return why[:end] + "…"
 }
 
 // whole refuses, once, an answer in which half of our inbound nodes or more are
@@ -269,7 +290,7 @@ func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[s
 			Online:    c.remote != "",
 			Executors: c.executors,
 			Busy:      c.busy,
-			Idle:      c.idle && c.busy == 0 && c.oneOff == 0,
+			Idle:      c.rests(),
 		}
 		if !c.sawRemote { // the built-in node has no such field
 			n.Online = !c.offline
@@ -318,7 +339,7 @@ func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[s
 
 // items reads the queue and resolves each item's label.
 func (m *memory) items(body string, nodes []scaler.Node) ([]scaler.Item, error) {
-	r := resolver{memory: m, nodes: nodes, names: make(map[string]string, len(nodes)+2)}
+	r := resolver{memory: m, nodes: nodes, names: make(map[string]string, len(nodes)+2), long: map[string]sentence{}}
 	for i := range nodes {
 		n := &nodes[i]
 		r.names[n.Name] = n.Name
@@ -336,7 +357,7 @@ func (m *memory) items(body string, nodes []scaler.Node) ([]scaler.Item, error) 
 	class := s.items(func(it *item) {
 		out := scaler.Item{
 			ID: it.id, Job: m.job(it), Since: time.UnixMilli(it.since),
-			State: state(it), Why: m.keep(it.why),
+			State: state(it), Why: m.shown(it.why),
 		}
 		var remember bool
 		out.Resolution, out.Label, remember = r.resolve(it, out.State)
@@ -387,9 +408,10 @@ func state(it *item) scaler.ItemState {
 type resolver struct {
 	*memory
 	nodes []scaler.Node
-	names map[string]string // of nodes as sentences call them -> as labels do
-	worn  map[string]bool   // every label that a node has besides its name; made when first needed
-	mine  int               // nodes of ours, fences apart
+	names map[string]string   // of nodes as sentences call them -> as labels do
+	worn  map[string]bool     // every label that a node has besides its name; made when first needed
+	mine  int                 // nodes of ours, fences apart
+	long  map[string]sentence // that are too long to be remembered
 }
 
 // resolve finds the label of an item. remember is true when the label may be
@@ -479,6 +501,15 @@ func (r *resolver) isWorn(name string) bool {
 
 // sentence reads a sentence, once for all items that have it.
 func (r *resolver) sentence(why string) sentence {
+	if len(why) > longest {
+		s, ok := r.long[why]
+		if !ok {
+			s = read(why)
+			s.label = strings.Clone(s.label) // which is remembered
+			r.long[why] = s
+		}
+		return s
+	}
 	if s, ok := r.sentences[why]; ok {
 		return s
 	}

@@ -3,9 +3,13 @@ package queue
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
+	"unsafe"
 
 	"bellboard/scaler"
 )
@@ -335,4 +339,59 @@ func TestStatesAndSources(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLongSentences: what names every node is understood to its end, shown as far as
+// people read, and not remembered: it is another with each node that comes or goes.
+func TestLongSentences(t *testing.T) {
+	parts := func(n int, part string) string { return strings.Repeat("‘web-e-größe’ "+part+"; ", n) }
+	const reserved = "is reserved for jobs with matching label expression"
+	for name, tt := range map[string]struct {
+		why   string // of so many nodes
+		how   scaler.Resolution
+		label string
+	}{
+		"reserved":               {parts(200, reserved) + "‘x’ " + reserved, scaler.Unlabelled, ""},
+		"all offline":            {parts(200, "is offline") + "‘b1’ is offline", scaler.Unlabelled, ""},
+		"all offline, none ours": {parts(200, "is offline") + "‘x’ is offline", scaler.Unresolved, ""},
+		"vetoed at the end":      {parts(200, "is offline") + "‘x’ is too busy", scaler.Unresolved, ""},
+		"one lacks the label":    {parts(200, "is offline") + "‘x’ doesn’t have label ‘linux’", scaler.Labelled, "linux"},
+		"a long label":           {"All nodes of label ‘" + strings.Repeat("a||", 500) + "b’ are offline", scaler.Labelled, strings.Repeat("a||", 500) + "b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMemory()
+			item := `{"_class":"hudson.model.Queue$BuildableItem","id":%d,"inQueueSince":1,"why":"` + tt.why +
+				`","task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/a/1/"}}`
+			if _, _, err := m.nodes(strings.Replace(fewComputers, "one-build", tt.why, 1), "bellboard"); err != nil {
+				t.Fatal(err)
+			}
+			body := `{"_class":"hudson.model.Queue","items":[` + fmt.Sprintf(item+","+item, 7, 8) + `]}`
+			items, err := m.items(body, ours("b1", "b2"))
+			if err != nil || len(items) != 2 {
+				t.Fatal(len(items), err)
+			}
+			for _, it := range items {
+				if it.Resolution != tt.how || it.Label != tt.label {
+					t.Errorf("%s %q, want %s %q", it.Resolution, it.Label, tt.how, tt.label)
+				}
+				if cut, ok := strings.CutSuffix(it.Why, "…"); !ok || !utf8.ValidString(cut) || !strings.HasPrefix(tt.why, cut) || len(cut) > longest || len(cut) < longest-utf8.UTFMax {
+					t.Errorf("%d of %d bytes are shown: …%q", len(it.Why), len(tt.why), it.Why[len(it.Why)-20:])
+				}
+				if of(body, it.Label) || of(body, m.labels[it.ID]) {
+					t.Error("its label keeps the whole answer")
+				}
+			}
+			for _, s := range slices.Concat(slices.Collect(maps.Keys(m.strings)), slices.Collect(maps.Keys(m.sentences))) {
+				if len(s) > longest {
+					t.Errorf("%d bytes are remembered: %.40q", len(s), s)
+				}
+			}
+		})
+	}
+}
+
+// of reports whether s is a piece of whole, not a copy.
+func of(whole, s string) bool {
+	at, from := uintptr(unsafe.Pointer(unsafe.StringData(s))), uintptr(unsafe.Pointer(unsafe.StringData(whole)))
+	return s != "" && at >= from && at < from+uintptr(len(whole))
 }

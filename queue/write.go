@@ -186,29 +186,53 @@ func (c *Client) clearMark(ctx context.Context, name, text string) error {
 
 // markOf reads who has the node marked, from a live answer.
 func (c *Client) markOf(ctx context.Context, name string) (scaler.OfflineBy, error) {
-	a, err := c.ask(ctx, request{
-		endpoint: Clear, method: http.MethodGet, timeout: readTimeout,
-		path: "/computer/" + url.PathEscape(name), suffix: "api/json",
-		query: map[string]string{"tree": "displayName,temporarilyOffline,offlineCause[_class],offlineCauseReason"},
-	})
+	n, err := c.node(ctx, Clear, name)
 	if err != nil {
 		return "", err
 	}
+	return c.markedBy(&n), nil
+}
+
+func (c *Client) markedBy(n *computer) scaler.OfflineBy {
+	return scaler.ReadMark(c.c.Instance, n.temporary, n.causeClass, n.cause)
+}
+
+// StillIdle implements control.Jenkins.
+func (c *Client) StillIdle(ctx context.Context, name string, by scaler.OfflineBy) (bool, error) {
+	n, err := c.node(ctx, Node, name)
+	if errors.Is(err, control.ErrGone) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading node %s: %w", name, err)
+	}
+	return n.rests() && c.markedBy(&n) == by, nil
+}
+
+// node reads one node, which is ErrGone when there is none of that name.
+func (c *Client) node(ctx context.Context, e Endpoint, name string) (computer, error) {
+	a, err := c.ask(ctx, request{
+		endpoint: e, method: http.MethodGet, timeout: readTimeout,
+		path: "/computer/" + url.PathEscape(name), suffix: "api/json", query: map[string]string{"tree": nodeTree},
+	})
+	if err != nil {
+		return computer{}, err
+	}
 	if a.status == http.StatusNotFound {
-		return "", a.outcome("")
+		return computer{}, a.outcome("")
 	}
 	if err := a.accept(); err != nil {
-		return "", err
+		return computer{}, err
 	}
 	s := scanner{in: a.body}
 	doc := s.computer()
 	if err := s.end(); err != nil {
-		return "", err
+		return computer{}, err
 	}
-	if doc.class == "" || doc.name != name || !doc.sawTemporary {
-		return "", fmt.Errorf("%w: an answer about %q (%s)", ErrNotJenkins, doc.name, doc.class)
+	if doc.class == "" || doc.name != name || !doc.sawTemporary || !doc.sawIdle {
+		return computer{}, fmt.Errorf("%w: an answer about %q (%s)", ErrNotJenkins, doc.name, doc.class)
 	}
-	return scaler.ReadMark(c.c.Instance, doc.temporary, doc.causeClass, doc.cause), nil
+	return doc, nil
 }
 
 // write sends one POST in its turn, and not after the deadline.

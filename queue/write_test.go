@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
 	"bellboard/scaler/control"
@@ -290,7 +292,7 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if h.mark != "" {
 			cause = `{"_class":"` + h.class + `"}`
 		}
-		fmt.Fprintf(w, `{"_class":"hudson.slaves.SlaveComputer","displayName":%q,"offlineCause":%s,"offlineCauseReason":%q,"temporarilyOffline":%v}`, h.name, cause, h.mark, h.mark != "")
+		fmt.Fprintf(w, `{"_class":"hudson.slaves.SlaveComputer","displayName":%q,"offlineCause":%s,"offlineCauseReason":%q,"temporarilyOffline":%v,"idle":true}`, h.name, cause, h.mark, h.mark != "")
 	case "POST /jenkins/computer/n/toggleOffline":
 		message := form(h.t, r).Get("offlineMessage")
 		h.toggled = append(h.toggled, message)
@@ -370,5 +372,104 @@ func TestClearMark(t *testing.T) {
 	}
 	if !cmp.Equal(h.toggled, []string{"bellboard(bellboard): resume"}) {
 		t.Error(h.toggled)
+	}
+}
+
+// TestStillIdle: a node whose mark was lifted while the queue was read is at work by
+// now, and the one question about it says so.
+func TestStillIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Latency: func(op string) time.Duration {
+			if op == "queue" {
+				return 25 * time.Second
+			}
+			return 0
+		}})
+		defer j.Close()
+		j.AddNode(jenkinssim.Node{Name: "web-e-1", Description: scaler.Describe("bellboard", webPool.PoolID, false), Labels: "linux"}, true)
+		c, err := New(Config{
+			URL: "http://jenkins:8080", User: "bellboard", Instance: "bellboard", Clock: clock.Real(), Transport: j.Transport(),
+			Token: func() (string, error) { return "token", nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		still := func(by scaler.OfflineBy, want bool) {
+			t.Helper()
+			if got, err := c.StillIdle(t.Context(), "web-e-1", by); err != nil || got != want {
+				t.Errorf("StillIdle(%q) = %v, %v, want %v", by, got, err, want)
+			}
+		}
+		still(scaler.NotMarked, true)
+		still(scaler.Ours, false)
+		if err := c.Mark(t.Context(), "web-e-1", "bellboard(bellboard): idle", time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		j.Submit(jenkinssim.Job{Name: "a", Label: "linux", Duration: time.Hour})
+		still(scaler.Ours, true)
+		time.AfterFunc(10*time.Second, func() { j.PersonOnline("web-e-1") })
+		v, err := c.Observe(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range v.Nodes {
+			if n.Name == "web-e-1" && (!n.Idle || n.OfflineBy != scaler.Ours) {
+				t.Errorf("the look shows %+v, want it as it was before the queue was read", n)
+			}
+		}
+		if took := v.AnsweredAt.Sub(v.NodesAt); took != 25*time.Second {
+			t.Errorf("the nodes are %s older than the queue, want 25s", took)
+		}
+		still(scaler.Ours, false)
+		j.PersonOffline("web-e-1", "bellboard(bellboard): idle")
+		still(scaler.Ours, false) // marked again, but at work
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(Config{
+			URL: "http://h", User: "u", Instance: "bellboard", Clock: clock.Real(), Token: func() (string, error) { return "t", nil },
+			Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(control.ErrLate) })
+		if _, err := c.StillIdle(ctx, "n", scaler.Ours); !errors.Is(err, control.ErrLate) || c.fuse.failed != 0 {
+			t.Errorf("given up: %v, after %d failures in a row; want that it is late, and none", err, c.fuse.failed)
+		}
+	})
+	const idle = `{"_class":"hudson.slaves.SlaveComputer","displayName":"n","offlineCause":null,"offlineCauseReason":"","temporarilyOffline":false,"idle":true,"executors":[{"idle":true}],"oneOffExecutors":[]}`
+	for name, tt := range map[string]struct {
+		status int
+		body   string
+		want   bool
+		is     error
+	}{
+		"idle":                    {200, idle, true, nil},
+		"a one-off executor":      {200, strings.Replace(idle, `"oneOffExecutors":[]`, `"oneOffExecutors":[{"idle":false}]`, 1), false, nil},
+		"gone":                    {404, "", false, nil},
+		"not told":                {200, strings.Replace(idle, `"idle":true,`, "", 1), false, ErrNotJenkins},
+		"about another":           {200, strings.Replace(idle, `"n"`, `"m"`, 1), false, ErrNotJenkins},
+		"cut":                     {200, idle[:len(idle)-1], false, ErrNotJenkins},
+		"starting":                {503, "", false, ErrUnavailable},
+		"a permission is missing": {403, "", false, ErrForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != "GET" || r.URL.Path != "/jenkins/computer/n/api/json" || r.URL.Query().Get("tree") != nodeTree {
+					t.Errorf("%s %s", r.Method, r.URL)
+				}
+				w.Header().Set("X-Jenkins", "2.568.1")
+				w.WriteHeader(tt.status)
+				fmt.Fprint(w, tt.body)
+			})
+			got, err := c.StillIdle(t.Context(), "n", scaler.NotMarked)
+			if got != tt.want || !errors.Is(err, tt.is) || (err == nil) != (tt.is == nil) || errors.Is(err, control.ErrGone) {
+				t.Errorf("StillIdle() = %v, %v, want %v, %v", got, err, tt.want, tt.is)
+			}
+		})
 	}
 }

@@ -198,6 +198,7 @@ type JenkinsView struct {
 	Session    string    // X-Jenkins-Session, new at every start of Jenkins
 	Version    string    // X-Jenkins
 	AskedAt    time.Time // before the first question was sent
+	NodesAt    time.Time // when the answer that shows the nodes was complete
 	AnsweredAt time.Time // when the last answer was complete
 	Nodes      []Node
 	Items      []Item

@@ -35,6 +35,9 @@ type Outcome struct {
 	Action Action `json:"action"`
 	Result Result `json:"result"`
 	Error  string `json:"error,omitempty"`
+	// FailedBy is SourceJenkins of a creation that did not come to its pod, since
+	// Jenkins gave no answer to it, or to another of its pool before it.
+	FailedBy Source `json:"failedBy,omitempty"`
 	// Failure is the class of an agent's failure that this tells of.
 	Failure Failure `json:"failure,omitempty"`
 	// Log is the last lines of an agent that was deleted since it failed.

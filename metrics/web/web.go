@@ -99,7 +99,7 @@ type Status struct {
 // Decisions is the answer of /api/v1/decisions.
 type Decisions struct {
 	Kept  int           `json:"kept"`  // how many are remembered at most
-	Ticks []scaler.Tick `json:"ticks"` // the newest first, without their lists of agents
+	Ticks []scaler.Tick `json:"ticks"` // the newest first, without their agents, pods and lists of slots
 }
 
 // New makes a server that has seen no tick yet.
@@ -162,14 +162,36 @@ func (s *Server) Observe(t scaler.Tick) {
 	if !changed {
 		return
 	}
-	record := t
-	record.Plan.Agents = nil // by far the longest part, and the least of the decision
+	record := decision(t)
 	if len(s.changes) < kept {
 		s.changes = append(s.changes, record)
 		return
 	}
 	s.changes[s.next] = record
 	s.next = (s.next + 1) % kept
+}
+
+// decision is what is remembered of a tick: nothing that keeps all agents of that
+// moment, of which there may be thousands, as a pointer to one of them does.
+func decision(t scaler.Tick) scaler.Tick {
+	t.Plan.Agents, t.Plan.Slots = nil, nil // by far the longest parts, and the least of the decision
+	t.Plan.Actions, t.Outcomes = slices.Clone(t.Plan.Actions), slices.Clone(t.Outcomes)
+	for i := range t.Plan.Actions {
+		loosen(&t.Plan.Actions[i])
+	}
+	for i := range t.Outcomes {
+		loosen(&t.Outcomes[i].Action)
+	}
+	return t
+}
+
+// loosen leaves the pod's name, which is the agent's, and a slot of its own.
+func loosen(a *scaler.Action) {
+	a.Pod = nil
+	if a.Slot != nil {
+		slot := *a.Slot
+		a.Slot = &slot
+	}
 }
 
 // used adds one agent to the sums of its team.

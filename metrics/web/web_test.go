@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -162,6 +164,39 @@ func TestDecisions(t *testing.T) {
 	if first, last := d.Ticks[0].ID, d.Ticks[len(d.Ticks)-1].ID; len(d.Ticks) != d.Kept || first != fmt.Sprint(d.Kept+9) || last != "10" {
 		t.Errorf("a full ring holds %d from %s to %s, want %d from %d to 10", len(d.Ticks), first, last, d.Kept, d.Kept+9)
 	}
+}
+
+// TestDecisionsAreSmall: an action of a tick is remembered without the pods and
+// slots of all others, in which its own are.
+func TestDecisionsAreSmall(t *testing.T) {
+	b := newBoard(t)
+	acts := func() (pods weak.Pointer[scaler.Pod], slots weak.Pointer[scaler.Slot]) {
+		p, s := make([]scaler.Pod, 100), make([]scaler.Slot, 100)
+		p[0].Name, s[0].Name = "pets-p-1", "pets-cache-a"
+		done := acted("a-1")
+		done.Plan.Slots = []scaler.SlotSeen{{}}
+		for _, a := range []scaler.Action{{Verb: scaler.DeletePod, Agent: "pets-p-1", Text: "drained", Pod: &p[0]}, {Verb: scaler.DeleteSlot, Slot: &s[0]}} {
+			done.Plan.Actions = append(done.Plan.Actions, a)
+			done.Outcomes = append(done.Outcomes, scaler.Outcome{Action: a, Result: scaler.Done})
+		}
+		b.Observe(done)
+		if done.Plan.Actions[0].Pod != &p[0] || done.Outcomes[2].Action.Slot != &s[0] {
+			t.Error("the record of others is changed")
+		}
+		return weak.Make(&p[99]), weak.Make(&s[99])
+	}
+	pods, slots := acts()
+	b.Observe(tick("a-2")) // is the last tick, which is whole, from here on
+	runtime.GC()
+	if pods.Value() != nil || slots.Value() != nil {
+		t.Errorf("after the next tick the pods are kept: %v, the slots: %v; want neither", pods.Value() != nil, slots.Value() != nil)
+	}
+	d := decode[web.Decisions](b, "/api/v1/decisions").Ticks[0]
+	deletes, retires := d.Outcomes[1].Action, d.Plan.Actions[1]
+	if deletes.Agent != "pets-p-1" || deletes.Text != "drained" || retires.Slot == nil || retires.Slot.Name != "pets-cache-a" || d.Plan.Slots != nil {
+		t.Errorf("the decision says %+v, %+v, and has %d slots; want the agent, the slot, and no list of slots", deletes, retires, len(d.Plan.Slots))
+	}
+	runtime.KeepAlive(b)
 }
 
 func TestMetrics(t *testing.T) {

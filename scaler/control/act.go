@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -174,7 +175,8 @@ func (r *round) mayRead() bool {
 // time: what has not begun in actFor, or before due, when the next look is, is left
 // to the next tick, and what has no answer in actLimit has failed. Of a pool's pods,
 // and of its Secrets, none is asked for after one that was refused, or for which
-// there was no answer: it would end the same.
+// there was no answer: it would end the same. Where Jenkins gave none, that goes for
+// the agents that need one.
 func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scaler.Action, due time.Time) []scaler.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.Clock.Wall(actLimit))
 	defer cancel()
@@ -220,7 +222,13 @@ func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, r *round, 
 	e := errand{a.Pool, a.Verb}
 	switch a.Verb { //nolint:exhaustive // the others differ from each other
 	case scaler.Create, scaler.PutSecret:
-		if err := r.why(e); err != nil {
+		err := r.why(e)
+		if err == nil && a.Verb == scaler.Create && l.asksJenkins(a) {
+			if err = r.why(errand{a.Pool, scaler.Register}); err != nil {
+				o.FailedBy = scaler.SourceJenkins
+			}
+		}
+		if err != nil {
 			o.Result = scaler.Skipped
 			if a.Verb == scaler.PutSecret {
 				l.names.inVain(a.Agent, err, l.cfg.Clock.Now())
@@ -237,6 +245,9 @@ func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, r *round, 
 		return
 	}
 	o.Result, o.Error, o.Failure = result(a.Verb, err), err.Error(), FailureIn(err)
+	if j := (byJenkins{}); o.Result == scaler.Failed && errors.As(err, &j) {
+		o.FailedBy, e.verb = scaler.SourceJenkins, scaler.Register
+	}
 	if (a.Verb == scaler.Create || a.Verb == scaler.PutSecret) && (o.Result == scaler.Refused || o.Result == scaler.Failed) {
 		r.stop(e, err)
 	}
@@ -295,6 +306,9 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 	if l.cfg.Unsafe.IgnoreDeadline {
 		deadline = view.AnsweredAt.Add(time.Hour)
 	}
+	if err := l.stillIdle(ctx, view, a, deadline); err != nil {
+		return err
+	}
 	text := scaler.MarkText(l.cfg.Instance, a.Text)
 	switch a.Verb {
 	case scaler.Register:
@@ -334,6 +348,34 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 	return fmt.Errorf("no such action %q", a.Verb)
 }
 
+// stillIdle is nil when a's node, if a lets an agent go since that is idle, was so
+// a second ago at most. The deadline counts from the later answer, which is the
+// queue's, and that may take half a minute: then Jenkins is asked about the one node.
+func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler.Action, deadline time.Time) error {
+	switch {
+	case a.Verb == scaler.DeletePod && a.Pod.Phase != scaler.PodSucceeded && a.Pod.Phase != scaler.PodFailed:
+	case a.Verb == scaler.DeleteNode, a.Verb == scaler.Unprotect:
+	default:
+		return nil
+	}
+	now := l.cfg.Clock.Now()
+	if now.Sub(view.NodesAt) <= time.Second || now.After(deadline) || l.cfg.Unsafe.IgnoreDeadline {
+		return nil
+	}
+	i := slices.IndexFunc(view.Nodes, func(n scaler.Node) bool { return n.Name == a.Agent })
+	if i < 0 || view.Nodes[i].Fence || !view.Nodes[i].Idle {
+		return nil // it does not go for that
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer l.cfg.Clock.AfterFunc(deadline.Sub(now), func() { cancel(ErrLate) })() // an answer after it is of no use
+	still, err := l.cfg.Jenkins.StillIdle(ctx, a.Agent, view.Nodes[i].OfflineBy)
+	if err == nil && !still {
+		err = fmt.Errorf("its node is at work, or not marked as it was: %w", ErrChanged)
+	}
+	return err
+}
+
 // pool is the settings of a pool that a plan creates in.
 func (l *Loop) pool(id scaler.PoolID) (scaler.Pool, error) {
 	for i := range l.cfg.Teams {
@@ -346,6 +388,19 @@ func (l *Loop) pool(id scaler.PoolID) (scaler.Pool, error) {
 
 // keyed: each of the pool's pods waits for a Secret of its own.
 func keyed(p *scaler.Pool) bool { return p.Connect == scaler.Inbound && !p.Called }
+
+// asksJenkins: the creation begins with a question to Jenkins, for there is no
+// berth, or its secret was not read in advance.
+func (l *Loop) asksJenkins(a *scaler.Action) bool {
+	pool, err := l.pool(a.Pool)
+	if err != nil || pool.Connect != scaler.Inbound {
+		return false
+	}
+	l.names.mu.Lock()
+	defer l.names.mu.Unlock()
+	_, read := l.names.words[a.Agent]
+	return a.Agent == "" || keyed(&pool) && !read
+}
 
 // register makes a berth and reads its secret, so that taking it needs no
 // question to Jenkins. A berth without its secret is a berth all the same.
@@ -383,7 +438,8 @@ func (l *Loop) secret(ctx context.Context, name string) (string, error) {
 }
 
 // create makes an agent: berth (registered here when none was left), cache slot,
-// pod, Secret. A crash between any two leaves what the table clears.
+// pod, Secret. A crash between any two leaves what the table clears. Errors of
+// Jenkins are byJenkins.
 func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 	pool, err := l.pool(a.Pool)
 	if err != nil {
@@ -396,13 +452,13 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 	if pool.Connect == scaler.Inbound {
 		if fresh {
 			if err := l.cfg.Jenkins.Register(ctx, a.Agent, pool, l.cfg.Clock.Now().Add(actFor)); err != nil {
-				return err
+				return byJenkins{err}
 			}
 			l.names.set(l.names.berths, a.Agent, true)
 		}
 		if keyed(&pool) {
 			if _, err := l.secret(ctx, a.Agent); err != nil {
-				return err
+				return byJenkins{err}
 			}
 		}
 		// Taken from here on, unless the API server says that it made no pod.

@@ -19,6 +19,7 @@ type house struct {
 	mu      sync.Mutex
 	session string
 	slow    time.Duration // how long Jenkins needs to answer
+	queue   time.Duration // how much longer for the queue
 	age     time.Duration // how old its answers are when they are given
 	nodes   map[string]scaler.Node
 	items   []scaler.Item
@@ -79,7 +80,7 @@ var (
 
 func (h jenkins) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	h.mu.Lock()
-	slow := h.slow
+	slow, queue := h.slow, h.queue
 	h.times = append(h.times, time.Now())
 	h.mu.Unlock()
 	asked := time.Now()
@@ -91,11 +92,15 @@ func (h jenkins) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	if err := h.fail["observe jenkins"]; err != nil {
 		return scaler.JenkinsView{}, err
 	}
-	v := scaler.JenkinsView{Session: h.session, AskedAt: asked.Add(-h.age), AnsweredAt: time.Now().Add(-h.age), Items: slices.Clone(h.items)}
+	v := scaler.JenkinsView{Session: h.session, AskedAt: asked.Add(-h.age), NodesAt: time.Now().Add(-h.age)}
 	for _, name := range slices.Sorted(maps.Keys(h.nodes)) {
 		v.Nodes = append(v.Nodes, h.nodes[name])
 	}
-	return v, nil
+	h.mu.Unlock()
+	err := clock.Sleep(ctx, clock.Real(), queue)
+	h.mu.Lock()
+	v.AnsweredAt, v.Items = time.Now().Add(-h.age), slices.Clone(h.items)
+	return v, err
 }
 
 func (h cluster) DockerUsed() []scaler.DockerUsed {
@@ -172,6 +177,17 @@ func (h jenkins) ClearMark(ctx context.Context, name, _ string) error {
 	n.OfflineBy, n.Offline = scaler.NotMarked, ""
 	h.nodes[name] = n
 	return nil
+}
+
+func (h jenkins) StillIdle(ctx context.Context, name string, by scaler.OfflineBy) (bool, error) {
+	if err := h.took(ctx, "still-idle", name); err != nil {
+		return false, context.Cause(ctx)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	err := h.call("still-idle", name)
+	n, ok := h.nodes[name]
+	return ok && n.Idle && n.OfflineBy == by, err
 }
 
 func (h jenkins) DeleteNode(_ context.Context, name string, deadline time.Time) error {

@@ -27,6 +27,11 @@ func FailureIn(err error) scaler.Failure {
 	return ""
 }
 
+// byJenkins is an error of Jenkins in a creation: no pod was asked for yet.
+type byJenkins struct{ error }
+
+func (b byJenkins) Unwrap() error { return b.error }
+
 type failing struct {
 	scaler.Backoff
 	times int
@@ -67,7 +72,8 @@ func (b backoff) proven(pods []scaler.Pod) {
 
 // learn takes failures and back-off from what became of the actions: a creation
 // that did not work or an agent that went without ever connecting starts it, once
-// a tick; an agent that connects ends it.
+// a tick; an agent that connects ends it. An answer that Jenkins does not give says
+// nothing of agents.
 func (l *Loop) learn(t *scaler.Tick) {
 	bad, good, unmade := map[scaler.PoolID]scaler.Failure{}, map[scaler.PoolID]bool{}, map[scaler.PoolID]int{}
 	for i := range t.Outcomes {
@@ -78,7 +84,7 @@ func (l *Loop) learn(t *scaler.Tick) {
 			good[a.Pool] = true
 		case a.Verb == scaler.Launch && o.Result == scaler.NoTime:
 			delete(l.memory.Called, a.Agent)
-		case a.Verb == scaler.Create && (o.Result == scaler.Late || o.Result == scaler.NoTime):
+		case a.Verb == scaler.Create && (o.Result == scaler.Late || o.Result == scaler.NoTime || o.FailedBy == scaler.SourceJenkins):
 			if a.Reason == scaler.ReasonDemand {
 				unmade[a.Pool]++
 			}

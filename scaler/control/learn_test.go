@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +40,77 @@ func TestNoAnswerOnceIsEnough(t *testing.T) {
 		asked, spared := created(tick, scaler.Failed), created(tick, scaler.Skipped)
 		if asked == 0 || asked > inFlight || asked+spared != 100 || asked != h.wrote("create") {
 			t.Errorf("%d of 100 creations failed and %d were not sent; want %d at most sent", asked, spared, inFlight)
+		}
+	})
+}
+
+// TestNoAnswerOfJenkins: one answer that Jenkins does not give is no agent that has
+// failed. It costs the agents that need one a tick, whatever cooldown there is, and
+// no other anything.
+func TestNoAnswerOfJenkins(t *testing.T) {
+	for _, call := range []string{"register", "read-secret"} {
+		t.Run(call, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse()
+				l := h.loop(noGrace, func(c *Config) {
+					team := &c.Teams[0]
+					team.MaxAgents, team.Pools[0].Berths, team.ScaleUpCooldown = 100, 40, time.Hour
+				})
+				l.Tick(t.Context())
+				want := 40
+				if call == "read-secret" {
+					for _, name := range slices.Sorted(maps.Keys(l.names.words))[:20] {
+						delete(l.names.words, name)
+					}
+					want = 20
+				}
+				h.wait(50)
+				h.fail[call] = errors.New("the proxy: status 502")
+				h.slowly = func(string, string) time.Duration { return 100 * time.Millisecond } // so that some begin after the first answer
+				tick := l.Tick(t.Context())
+				if got := created(tick, scaler.Done); got != want {
+					t.Errorf("%d agents are made, want the %d that need nothing of Jenkins", got, want)
+				}
+				if n := created(tick, scaler.Failed); n == 0 || n > inFlight {
+					t.Errorf("%d creations have failed, want %d at most sent", n, inFlight)
+				}
+				if b, ok := l.backoff[id]; ok || len(tick.Facts.Failures) != 0 {
+					t.Errorf("the pool backs off as %+v, and %+v have failed; want neither", b, tick.Facts.Failures)
+				}
+				delete(h.fail, call)
+				time.Sleep(time.Second)
+				l.Tick(t.Context())
+				if len(h.pods) != 50 {
+					t.Errorf("when Jenkins answers there are %d agents after a tick, want 50", len(h.pods))
+				}
+			})
+		})
+	}
+}
+
+// TestNoAnswerOfJenkinsLeavesTheSlot: no pod was asked for that could have it.
+func TestNoAnswerOfJenkinsLeavesTheSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(noGrace, petsTeam, func(c *Config) { c.Teams[0].Pools[0].Connect = scaler.Inbound })
+		l.Tick(t.Context())
+		h.slot("a", nil)
+		h.wait(1)
+		h.fail["register"], h.fail["read-secret"] = errors.New("no answer"), errors.New("no answer")
+		clear(l.names.words)
+		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "create demand failed") {
+			t.Fatalf("Tick() = %q, want a creation that fails", got)
+		}
+		clear(h.fail)
+		time.Sleep(time.Second)
+		l.Tick(t.Context())
+		if len(h.pods) != 1 {
+			t.Errorf("there are %d agents, want one", len(h.pods))
+		}
+		for _, p := range h.pods {
+			if p.Slot != "pets-cache-a" {
+				t.Errorf("the agent is on %s, want the slot that nobody has", p.Slot)
+			}
 		}
 	})
 }

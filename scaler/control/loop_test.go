@@ -201,6 +201,92 @@ func TestDeadline(t *testing.T) {
 	})
 }
 
+// TestSlowQueue: the queue's answer may come long after the one that shows who is
+// idle. Who goes for being idle is then asked about once more, and nobody else is.
+func TestSlowQueue(t *testing.T) {
+	starts := func(n *scaler.Node) { n.OfflineBy, n.Offline, n.Idle, n.Busy = scaler.NotMarked, "", false, 1 }
+	podless := func(h *house) {
+		delete(h.pods, "web-e-a")
+		n := h.nodes["web-e-a"]
+		n.Online = false
+		h.nodes["web-e-a"] = n
+	}
+	for name, tt := range map[string]struct {
+		verb      scaler.Verb
+		agent     func(*scaler.Pod, *scaler.Node)
+		before    func(*house)
+		queue     time.Duration
+		meanwhile func(*scaler.Node)
+		fail      error
+		takes     time.Duration // to tell
+		unsafe    bool
+		asks      int
+		want      scaler.Result
+	}{
+		"a mark is lifted, a build starts": {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, meanwhile: starts, asks: 1, want: scaler.Changed},
+		"without the safeguard it dies":    {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, meanwhile: starts, unsafe: true, want: scaler.Done},
+		"a person's mark comes over ours": {
+			verb: scaler.DeletePod, agent: marked, queue: 2 * time.Second, asks: 1, want: scaler.Changed,
+			meanwhile: func(n *scaler.Node) { n.OfflineBy = scaler.Person },
+		},
+		"nothing has changed":      {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, asks: 1, want: scaler.Done},
+		"it cannot be asked":       {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, fail: errors.New("status 503"), asks: 1, want: scaler.Failed},
+		"it takes long to tell":    {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, takes: 20 * time.Second, want: scaler.Late},
+		"the queue answers soon":   {verb: scaler.DeletePod, agent: marked, queue: time.Second, want: scaler.Done},
+		"a pod that has ended":     {verb: scaler.DeletePod, agent: func(p *scaler.Pod, n *scaler.Node) { marked(p, n); p.Phase = scaler.PodFailed }, queue: 25 * time.Second, want: scaler.Done},
+		"a fence":                  {verb: scaler.DeletePod, agent: func(_ *scaler.Pod, n *scaler.Node) { n.Online, n.Fence = false, true }, queue: 25 * time.Second, want: scaler.Done},
+		"a stray is somebody's":    {verb: scaler.DeleteNode, agent: marked, before: podless, queue: 25 * time.Second, meanwhile: starts, asks: 1, want: scaler.Changed},
+		"a stray":                  {verb: scaler.DeleteNode, agent: marked, before: podless, queue: 25 * time.Second, asks: 1, want: scaler.Done},
+		"a free one gets a build":  {verb: scaler.Unprotect, queue: 25 * time.Second, meanwhile: starts, asks: 1, want: scaler.Changed},
+		"a free one that stays so": {verb: scaler.Unprotect, queue: 25 * time.Second, asks: 1, want: scaler.Done},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse()
+				l := h.loop(noGrace, func(c *Config) { c.Poll, c.Teams[0].MinAgents, c.Unsafe.IgnoreDeadline = 40*time.Second, 1, tt.unsafe })
+				h.agent("web-e-a", tt.agent)
+				if tt.before != nil {
+					tt.before(h)
+				}
+				h.fail["delete-pod"] = ErrLate // in the first tick
+				l.Tick(t.Context())
+				clear(h.fail)
+				h.fail["still-idle"], h.queue, h.calls = tt.fail, tt.queue, nil
+				h.slowly = func(verb, _ string) time.Duration {
+					if verb == "still-idle" {
+						return tt.takes
+					}
+					return 0
+				}
+				time.Sleep(40 * time.Second)
+				if tt.meanwhile != nil {
+					time.AfterFunc(tt.queue/2, func() {
+						h.mu.Lock()
+						defer h.mu.Unlock()
+						n := h.nodes["web-e-a"]
+						tt.meanwhile(&n)
+						h.nodes["web-e-a"] = n
+					})
+				}
+				tick := l.Tick(t.Context())
+				i := slices.IndexFunc(tick.Outcomes, func(o scaler.Outcome) bool { return o.Action.Verb == tt.verb })
+				if i < 0 || tick.Outcomes[i].Result != tt.want {
+					t.Fatalf("Tick() = %q, want %s %s", outcomes(tick), tt.verb, tt.want)
+				}
+				if most := tt.queue + time.Second; tick.Took > most {
+					t.Errorf("the tick takes %s, want %s at most", tick.Took, most)
+				}
+				if got := h.wrote("still-idle"); got != tt.asks {
+					t.Errorf("Jenkins is asked %d times whether it is idle, want %d", got, tt.asks)
+				}
+				if got := h.wrote(string(tt.verb)) == 1; got != (tt.want == scaler.Done) {
+					t.Errorf("it writes %q", h.calls)
+				}
+			})
+		})
+	}
+}
+
 // TestCreateErrors: a refusal says that there is no pod, so the berth is free
 // again; any other error leaves that open, so its name is spent.
 func TestCreateErrors(t *testing.T) {

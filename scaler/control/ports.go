@@ -50,6 +50,9 @@ type Jenkins interface {
 	// message (a lost race then leaves our mark, not a stranger's), read. A node
 	// that is not marked by us or the hook is left alone (nil).
 	ClearMark(ctx context.Context, name, text string) error
+	// StillIdle asks anew whether the node is idle and marked by that one, and by
+	// nobody else. It is not when it is gone. When ctx ends, its cause is the error.
+	StillIdle(ctx context.Context, name string, by scaler.OfflineBy) (bool, error)
 	// DeleteNode deletes a node, with a deadline as Mark's. ErrGone: done already.
 	DeleteNode(ctx context.Context, name string, deadline time.Time) error
 }

@@ -126,6 +126,7 @@ type core struct {
 func (d *Daemon) core(reader bool) (*core, error) {
 	p, s := d.parts, d.parts.Settings
 	wire := p.Jenkins
+	reads := s.DryRun || reader
 	kube := rest.CopyConfig(p.Kube)
 	kube.QPS, kube.Burst = s.KubeQPS, s.KubeBurst
 	if d.tenure != nil {
@@ -134,7 +135,7 @@ func (d *Daemon) core(reader bool) (*core, error) {
 	}
 	jenkins, err := queue.New(queue.Config{
 		URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock,
-		Instance: s.Instance, SSH: s.SSH(), Observe: d.metrics.JenkinsRequest, Unseen: d.metrics.JenkinsUnseen, Skew: d.metrics.JenkinsSkew,
+		Instance: s.Instance, SSH: s.SSH(), Reader: reads, Observe: d.metrics.JenkinsRequest, Unseen: d.metrics.JenkinsUnseen, Skew: d.metrics.JenkinsSkew,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jenkins: %w", err)
@@ -157,7 +158,7 @@ func (d *Daemon) core(reader bool) (*core, error) {
 	made := &core{pool: pods}
 	cfg := control.Config{
 		Jenkins: j, Cluster: c, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
-		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: s.DryRun || reader, Unsafe: p.Unsafe,
+		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Unsafe: p.Unsafe,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)
 			if reader {

@@ -102,9 +102,9 @@ func newPair(t *testing.T) *pair {
 	return p
 }
 
-func (p *pair) start(who string) *instance {
+func (p *pair) start(who string, environ ...string) *instance {
 	p.t.Helper()
-	i := p.make(who)
+	i := p.make(who, environ...)
 	var ctx context.Context
 	ctx, i.stop = context.WithCancel(context.Background())
 	go func() { i.ended <- i.d.Run(ctx) }()
