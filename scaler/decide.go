@@ -72,8 +72,8 @@ type Memory struct {
 	Roomy map[PoolID]time.Time
 	// Up and Down are the last scaling events of a pool.
 	Up, Down map[PoolID]time.Time
-	// Unmade are the agents of the last scale-up that there was no time for: no
-	// cooldown delays them.
+	// Unmade are the agents of the last scale-up for which there was no time, or no
+	// answer of Jenkins: no cooldown delays them.
 	Unmade map[PoolID]int
 	// Levels, by team: demand in each of the last 60 minutes, newest last.
 	Levels map[string][]Level
