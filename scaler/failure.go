@@ -44,6 +44,15 @@ func (f Failure) definite() bool {
 	return f == FailureBadImage || f == FailureCrashLoop || f == FailureOOM
 }
 
+// failing: the pod shows a definite failure. Of one that has been connected only
+// its Docker daemon's counts: its agent can work.
+func (p *Pod) failing() bool {
+	if p.Connected {
+		return p.DockerFailure.definite()
+	}
+	return p.Failure.definite()
+}
+
 // freed failures heal when something else ends: an agent that has a machine
 // shows that there is room again, long before it connects.
 func (f Failure) freed() bool { return f == FailureQuota || f == FailureUnschedulable }
@@ -83,7 +92,7 @@ func (b Backoff) Proves(p *Pod) bool {
 // probe. Kubernetes tells times in whole seconds.
 func (b Backoff) Concerns(p *Pod) bool { return !p.Created.Before(b.Since.Truncate(time.Second)) }
 
-// A FailedAgent is one that did not come, or went before it was ever connected.
+// A FailedAgent is one that did not come, went before it was ever connected, or is of no more use.
 type FailedAgent struct {
 	PoolID
 	Agent   string  `json:"agent"`

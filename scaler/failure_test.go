@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -271,6 +272,65 @@ func TestGivenUp(t *testing.T) {
 		if play(200, failure); len(at) > 0 {
 			t.Errorf("%s: it is given up at %v (%q), want not within 200s", name, at, marks)
 		}
+	}
+}
+
+// TestDeadDaemon follows agents at rest and at work whose Docker daemons die: by the
+// second answer that shows it they get no more builds, and others are made. One whose
+// daemon is back by then is left alone.
+func TestDeadDaemon(t *testing.T) {
+	play := func(show func(s int, p *Pair), also ...func(*Pair)) (marked []string, made int) {
+		in := newHouse(pets())
+		for s := range 4 {
+			mem := in.Memory
+			in = newHouse(pets())
+			in.Now, in.Memory = noon.Add(time.Duration(s)*time.Second), mem
+			in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now, in.Now
+			in.wait(1, "linux", time.Minute)
+			in.agent("web", Persistent, "a", append(also, func(p *Pair) { show(s, p) })...)
+			plan, next, _ := Decide(in)
+			if err := plan.Validate(in); err != nil {
+				t.Fatal(err)
+			}
+			in.Memory, made = next, 0
+			for _, a := range plan.Actions {
+				if a.Verb == Mark {
+					marked = append(marked, fmt.Sprintf("%ds %s %s: %s", s, a.Agent, a.Reason, a.Text))
+				}
+				if a.Verb == Create {
+					made++
+				}
+			}
+		}
+		return marked, made
+	}
+	dies := func(s int, p *Pair) {
+		if s > 0 {
+			dying(p)
+		}
+		if s > 2 {
+			ours(p)
+		}
+	}
+	want := []string{"2s web-p-a docker: its Docker daemon is dead (oom)"}
+	if marked, made := play(dies); !slices.Equal(marked, want) || made != 1 {
+		t.Errorf("at rest: it is marked %q and %d are made, want %q and one", marked, made, want)
+	}
+	roomy := func(p *Pair) { p.Node.Executors = 2 }
+	if marked, made := play(dies, busy, roomy); !slices.Equal(marked, want) || made != 1 {
+		t.Errorf("at work: it is marked %q and %d are made, want %q and one", marked, made, want)
+	}
+	blinks := func(s int, p *Pair) {
+		if s%2 == 1 {
+			dying(p)
+		}
+	}
+	if marked, made := play(blinks); len(marked) > 0 || made > 0 {
+		t.Errorf("with its daemon back in the next answer it is marked %q and %d are made, want neither", marked, made)
+	}
+	others := func(_ int, p *Pair) { p.Pod.Failure = FailureCrashLoop }
+	if marked, made := play(others); len(marked) > 0 || made > 0 {
+		t.Errorf("with another container dead it is marked %q and %d are made, want neither", marked, made)
 	}
 }
 

@@ -97,6 +97,10 @@ func (l *Loop) learn(t *scaler.Tick) {
 				bad[a.Pool] = o.Failure
 			}
 			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
+		case o.Result == scaler.Done && undocked(a):
+			// It had come, and others do: no pause for that.
+			o.Failure = a.Pod.DockerFailure
+			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
 		}
 	}
 	l.memory.Unmade = unmade
@@ -131,6 +135,11 @@ func unasked(a *scaler.Action) bool {
 		return a.Pod.Failure != ""
 	}
 	return false
+}
+
+// undocked: an agent is marked since its Docker daemon is dead.
+func undocked(a *scaler.Action) bool {
+	return a.Verb == scaler.Mark && a.Reason == scaler.ReasonDocker
 }
 
 // log writes one line per tick that did or could not do something.

@@ -281,6 +281,32 @@ func TestFailures(t *testing.T) {
 	})
 }
 
+// TestDeadDaemonIsToldOnce, when its agent is marked, with its last words; nothing
+// pauses for it.
+func TestDeadDaemonIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(noGrace)
+		h.agent("web-e-a", func(p *scaler.Pod, _ *scaler.Node) {
+			p.Failure, p.DockerFailure, p.TroubleText = scaler.FailureOOM, scaler.FailureOOM, "dind: OOMKilled, exit code 137"
+		})
+		var got []scaler.FailedAgent
+		for range 4 {
+			got = append(got, l.Tick(t.Context()).Facts.Failures...)
+		}
+		want := []scaler.FailedAgent{{
+			PoolID: id, Agent: "web-e-a", Failure: scaler.FailureOOM,
+			Text: "its Docker daemon is dead (oom): dind: OOMKilled, exit code 137", Log: "last words of web-e-a",
+		}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the agents that failed: %s", diff)
+		}
+		if len(h.pods) != 0 || len(l.backoff) != 0 {
+			t.Errorf("%d pods are left, and %d pools back off; want neither", len(h.pods), len(l.backoff))
+		}
+	})
+}
+
 // TestLostBuildsAreNamed in the log, once.
 func TestLostBuildsAreNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
