@@ -116,8 +116,8 @@ func TestHalfOpen(t *testing.T) {
 			want: map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1}, steps: []string{"web back-off 4→1 ephemeral agents failed (quota), one probe first"},
 		},
 		{
-			name: "one that had a machine before proves nothing", steps: []string{"web back-off 4→0 ephemeral agents failed (quota), one probe on the way"},
-			house: waiting(over(FailureQuota), with(unmarked(2*time.Minute))),
+			name: "the probe still shows the failure: its machine proves nothing", steps: []string{"web back-off 4→0 ephemeral agents failed (quota), one probe on the way"},
+			house: waiting(over(FailureQuota), with(coming, func(p *Pair) { p.Pod.Failure = FailureQuota })),
 		},
 		{
 			name: "the probe is stuck: none is made while it goes",
@@ -138,7 +138,7 @@ func TestHalfOpen(t *testing.T) {
 		{
 			name: "what was made before the failure is no probe, on the way or stuck", want: map[string]int{"mark web ephemeral stuck": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
 			steps: []string{"web back-off 4→1 ephemeral agents failed (image-pull), one probe first"},
-			house: waiting(Backoff{Since: noon.Add(-10 * time.Second), Until: noon.Add(-5 * time.Second), Failure: FailureImagePull},
+			house: waiting(Backoff{Until: noon.Add(-5 * time.Second), Failure: FailureImagePull, Before: map[string]bool{"web-e-a": true, "web-e-b": true}},
 				with(coming), func(in *Input) { in.agent("web", Ephemeral, "b", unmarked(time.Hour)) }),
 		},
 		{
