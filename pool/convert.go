@@ -30,6 +30,7 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 	phases(p, pod)
 	t := trouble(pod)
 	p.Trouble, p.TroubleText, p.Failure, p.Faulty = t.reason, t.text, t.failure, t.container
+	p.DockerFailure = daemonFailure(pod)
 	p.Slot, p.Warmth, p.VolumeTrouble = slotOf(pod), warmth(pod), volumeTrouble(pod)
 	p.Docker = dockerUse(pod)
 	return p

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -86,6 +87,52 @@ func TestFailuresOnTheNode(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestDaemonThatDies: a daemon that ends beside an agent at work has failed from then
+// on until it answers again; one that ends with its agent, or before it, has not.
+func TestDaemonThatDies(t *testing.T) {
+	bubble(t, func(h *house) {
+		h.secret(h.create("data-p-1", keeping))
+		dead := func() scaler.Failure { return h.pod("data-p-1").DockerFailure }
+		h.await(time.Minute, func() bool { return h.pod("data-p-1").Phase == scaler.PodRunning })
+		if f := dead(); f != "" {
+			t.Errorf("a daemon that answers has failed by %q", f)
+		}
+		h.cluster.CrashSidecar("data", "data-p-1", 2)
+		h.await(time.Second, func() bool { return dead() == scaler.FailureCrashLoop })
+		if p := h.pod("data-p-1"); p.Faulty != "dind" || !strings.Contains(p.TroubleText, "dind: exit code 1") {
+			t.Errorf("its trouble is with %q: %s", p.Faulty, p.TroubleText)
+		}
+		for range 2 * 30 { // twice begun anew, after 10 s and 20 s, and never ready
+			if f := dead(); f != scaler.FailureCrashLoop {
+				t.Fatalf("between two crashes it has failed by %q", f)
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		h.await(time.Minute, func() bool { return dead() == "" })
+		if p := h.pod("data-p-1"); p.Phase != scaler.PodRunning || p.Failure != "" {
+			t.Errorf("with its daemon back it is %+v", p)
+		}
+		h.cluster.CrashSidecar("data", "data-p-1", 9)
+		h.await(time.Second, func() bool { return dead() != "" })
+		h.cluster.Exit("data", "data-p-1", 0)
+		synctest.Wait()
+		h.await(time.Minute, func() bool {
+			if f := dead(); f != "" {
+				t.Fatalf("beside an agent that has ended it has failed by %q", f)
+			}
+			return h.pod("data-p-1").Phase == scaler.PodSucceeded
+		})
+	})
+	bubble(t, func(h *house) {
+		h.cluster.Spoil(func(*corev1.Pod) kubesim.Fault { return kubesim.SidecarCrash })
+		h.secret(h.create("data-p-1", keeping))
+		h.await(time.Minute, func() bool { return h.pod("data-p-1").Failure == scaler.FailureCrashLoop })
+		if f := h.pod("data-p-1").DockerFailure; f != "" {
+			t.Errorf("before its agent runs a daemon has failed by %q", f)
+		}
+	})
 }
 
 // TestClaimsThatAreNotBound: a pod that waits for the volume of its slot, and not for

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -104,6 +105,18 @@ func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
 	}
 	p.text = words(s.Name + ": " + p.text)
 	return p
+}
+
+// daemonFailure is the class of what is wrong with the Docker daemon beside an agent
+// that runs; "": nothing. After the agent it is told to end, which is no failure.
+func daemonFailure(pod *corev1.Pod) scaler.Failure {
+	list, deleting := pod.Status.InitContainerStatuses, pod.DeletionTimestamp != nil
+	at := slices.IndexFunc(list, func(s corev1.ContainerStatus) bool { return s.Name == dindContainer })
+	runs := func(s corev1.ContainerStatus) bool { return s.Name == agentContainer && s.State.Running != nil }
+	if at < 0 || deleting || !slices.ContainsFunc(pod.Status.ContainerStatuses, runs) {
+		return ""
+	}
+	return containerProblem(&list[at], deleting).failure
 }
 
 // waitFailure is the class of the reason why a container waits. A kubelet has

@@ -54,7 +54,7 @@ type Memory struct {
 	Away map[string]time.Time
 	// Lost, by node: since when every answer showed it lost and marked.
 	Lost map[string]time.Time
-	// Failing, by agent: since when every answer showed a definite failure.
+	// Failing, by agent: since when every answer showed that its pod is failing.
 	Failing map[string]time.Time
 	// Starts are the last start-ups of each pool.
 	Starts map[PoolID]Starts
@@ -263,7 +263,7 @@ func (d *decider) join() {
 		}
 		m.Away = in.Memory.Away[m.Name]
 		m.LostSince = in.Memory.Lost[m.Name]
-		if p := m.Pod; p != nil && p.Failure.definite() {
+		if m.Pod != nil && m.Pod.failing() {
 			m.Failing = in.Memory.Failing[m.Name]
 		}
 		m.verdict = Classify(m.Pair, in.Now)
@@ -308,7 +308,7 @@ func (d *decider) remember() {
 		if m.verdict.Class == Lost && m.mark() == Ours {
 			keep(d.mem.Lost, old.Lost, m.Name, now)
 		}
-		if m.Pod != nil && !m.Pod.Connected && m.Pod.Failure.definite() {
+		if m.Pod != nil && m.Pod.failing() {
 			keep(d.mem.Failing, old.Failing, m.Name, now)
 		}
 		if m.verdict.Class == Free {
@@ -418,12 +418,13 @@ func (d *decider) words(m *member) string {
 		return "its pod is being deleted by somebody else"
 	case Stuck:
 		return m.stuckText(d.in.Now)
-	case Busy:
-		if m.Pod.Disrupted {
-			return "its node is going"
+	case Busy, Free, Coming, Reconnecting:
+		switch m.verdict.Reason { //nolint:exhaustive // they have no others
+		case ReasonOneBuild:
+			return "one build"
+		case ReasonDocker:
+			return "its Docker daemon is dead (" + string(m.Pod.DockerFailure) + ")"
 		}
-		return "one build"
-	case Free, Coming, Reconnecting:
 		return "its node is going"
 	case Drained:
 		return "idle and marked"

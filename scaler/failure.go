@@ -44,6 +44,15 @@ func (f Failure) definite() bool {
 	return f == FailureBadImage || f == FailureCrashLoop || f == FailureOOM
 }
 
+// failing: the pod shows a definite failure. Of one that has been connected only
+// its Docker daemon's counts: its agent can work.
+func (p *Pod) failing() bool {
+	if p.Connected {
+		return p.DockerFailure.definite()
+	}
+	return p.Failure.definite()
+}
+
 // freed failures heal when something else ends: an agent that has a machine
 // shows that there is room again, long before it connects.
 func (f Failure) freed() bool { return f == FailureQuota || f == FailureUnschedulable }
@@ -67,23 +76,24 @@ func (f Failure) Pause(times int) time.Duration {
 // Backoff is the pause of a pool whose agents fail. Until its end nothing is
 // made; after it one agent is, to try: the rest when that one is proven.
 type Backoff struct {
-	Since   time.Time // when the last failure that counts was seen
 	Until   time.Time
-	Failure Failure // of the last one; "" when nobody answered
+	Failure Failure // of the last one that counts; "" when nobody answered
+	// Before is the pool's pods, by name, that may have been there when that was seen:
+	// theirs and the API server's clock are not compared.
+	Before map[string]bool
 }
 
 // Proves reports whether the pod shows that the pool's agents come again. (One
-// that connects does in any case.) Kubernetes tells times in whole seconds.
+// that connects does in any case.)
 func (b Backoff) Proves(p *Pod) bool {
-	return b.Failure.freed() && p.Failure != b.Failure && !p.Scheduled.IsZero() && !p.Scheduled.Before(b.Until.Truncate(time.Second))
+	return b.Failure.freed() && b.Concerns(p) && p.Failure != b.Failure && !p.Scheduled.IsZero()
 }
 
 // Concerns reports whether the pod was made after the failure that the pool backs
-// off for. What was made before it says nothing new when it fails, and is no
-// probe. Kubernetes tells times in whole seconds.
-func (b Backoff) Concerns(p *Pod) bool { return !p.Created.Before(b.Since.Truncate(time.Second)) }
+// off for. What was made before it says nothing new when it fails, and is no probe.
+func (b Backoff) Concerns(p *Pod) bool { return !b.Before[p.Name] }
 
-// A FailedAgent is one that did not come, or went before it was ever connected.
+// A FailedAgent is one that did not come, went before it was ever connected, or is of no more use.
 type FailedAgent struct {
 	PoolID
 	Agent   string  `json:"agent"`

@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -115,8 +116,8 @@ func TestHalfOpen(t *testing.T) {
 			want: map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1}, steps: []string{"web back-off 4→1 ephemeral agents failed (quota), one probe first"},
 		},
 		{
-			name: "one that had a machine before proves nothing", steps: []string{"web back-off 4→0 ephemeral agents failed (quota), one probe on the way"},
-			house: waiting(over(FailureQuota), with(unmarked(2*time.Minute))),
+			name: "the probe still shows the failure: its machine proves nothing", steps: []string{"web back-off 4→0 ephemeral agents failed (quota), one probe on the way"},
+			house: waiting(over(FailureQuota), with(coming, func(p *Pair) { p.Pod.Failure = FailureQuota })),
 		},
 		{
 			name: "the probe is stuck: none is made while it goes",
@@ -137,7 +138,7 @@ func TestHalfOpen(t *testing.T) {
 		{
 			name: "what was made before the failure is no probe, on the way or stuck", want: map[string]int{"mark web ephemeral stuck": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
 			steps: []string{"web back-off 4→1 ephemeral agents failed (image-pull), one probe first"},
-			house: waiting(Backoff{Since: noon.Add(-10 * time.Second), Until: noon.Add(-5 * time.Second), Failure: FailureImagePull},
+			house: waiting(Backoff{Until: noon.Add(-5 * time.Second), Failure: FailureImagePull, Before: map[string]bool{"web-e-a": true, "web-e-b": true}},
 				with(coming), func(in *Input) { in.agent("web", Ephemeral, "b", unmarked(time.Hour)) }),
 		},
 		{
@@ -271,6 +272,65 @@ func TestGivenUp(t *testing.T) {
 		if play(200, failure); len(at) > 0 {
 			t.Errorf("%s: it is given up at %v (%q), want not within 200s", name, at, marks)
 		}
+	}
+}
+
+// TestDeadDaemon follows agents at rest and at work whose Docker daemons die: by the
+// second answer that shows it they get no more builds, and others are made. One whose
+// daemon is back by then is left alone.
+func TestDeadDaemon(t *testing.T) {
+	play := func(show func(s int, p *Pair), also ...func(*Pair)) (marked []string, made int) {
+		in := newHouse(pets())
+		for s := range 4 {
+			mem := in.Memory
+			in = newHouse(pets())
+			in.Now, in.Memory = noon.Add(time.Duration(s)*time.Second), mem
+			in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now, in.Now
+			in.wait(1, "linux", time.Minute)
+			in.agent("web", Persistent, "a", append(also, func(p *Pair) { show(s, p) })...)
+			plan, next, _ := Decide(in)
+			if err := plan.Validate(in); err != nil {
+				t.Fatal(err)
+			}
+			in.Memory, made = next, 0
+			for _, a := range plan.Actions {
+				if a.Verb == Mark {
+					marked = append(marked, fmt.Sprintf("%ds %s %s: %s", s, a.Agent, a.Reason, a.Text))
+				}
+				if a.Verb == Create {
+					made++
+				}
+			}
+		}
+		return marked, made
+	}
+	dies := func(s int, p *Pair) {
+		if s > 0 {
+			dying(p)
+		}
+		if s > 2 {
+			ours(p)
+		}
+	}
+	want := []string{"2s web-p-a docker: its Docker daemon is dead (oom)"}
+	if marked, made := play(dies); !slices.Equal(marked, want) || made != 1 {
+		t.Errorf("at rest: it is marked %q and %d are made, want %q and one", marked, made, want)
+	}
+	roomy := func(p *Pair) { p.Node.Executors = 2 }
+	if marked, made := play(dies, busy, roomy); !slices.Equal(marked, want) || made != 1 {
+		t.Errorf("at work: it is marked %q and %d are made, want %q and one", marked, made, want)
+	}
+	blinks := func(s int, p *Pair) {
+		if s%2 == 1 {
+			dying(p)
+		}
+	}
+	if marked, made := play(blinks); len(marked) > 0 || made > 0 {
+		t.Errorf("with its daemon back in the next answer it is marked %q and %d are made, want neither", marked, made)
+	}
+	others := func(_ int, p *Pair) { p.Pod.Failure = FailureCrashLoop }
+	if marked, made := play(others); len(marked) > 0 || made > 0 {
+		t.Errorf("with another container dead it is marked %q and %d are made, want neither", marked, made)
 	}
 }
 

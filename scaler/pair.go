@@ -69,7 +69,7 @@ type Pair struct {
 	Away time.Time
 	// LostSince is since when every answer showed it without pod, offline, busy and marked.
 	LostSince time.Time
-	// Failing is since when every answer showed a definite failure of its pod.
+	// Failing is since when every answer before these showed that its pod is failing.
 	Failing      time.Time
 	StartTimeout time.Duration
 	Connect      Connect
@@ -205,7 +205,7 @@ func (p *Pair) unmet(now time.Time) Verdict {
 	orphaned := p.Gone && p.Connect == Inbound && p.Node == nil && !p.Pod.Requested
 	if !orphaned && (p.Pod.Requested || now.Sub(deadline) < wait && !p.givenUp(now)) {
 		if p.mark() == NotMarked {
-			return p.disrupted(Verdict{Class: Coming, Capacity: p.size()})
+			return p.barred(Verdict{Class: Coming, Capacity: p.size()})
 		}
 		v := Verdict{Class: Drained}
 		if p.Grace {
@@ -225,9 +225,9 @@ func (p *Pair) connected() Verdict {
 			return v
 		}
 		v.Class = Busy
-		switch {
-		case p.Pod.Disrupted:
-			v.Do, v.Reason = Mark, ReasonLeaving
+		switch why := p.doomed(); {
+		case why != "":
+			v.Do, v.Reason = Mark, why
 		case p.Kind == Ephemeral:
 			v.Do, v.Reason = Mark, ReasonOneBuild
 		default:
@@ -235,12 +235,12 @@ func (p *Pair) connected() Verdict {
 		}
 		return v
 	}
-	switch {
+	switch why := p.doomed(); {
 	case p.mark() != NotMarked:
 		v.Class = Drained
 		return p.removeMarked(v, ReasonDrained)
-	case p.Pod.Disrupted:
-		v.Class, v.Do, v.Reason = Free, Mark, ReasonLeaving
+	case why != "":
+		v.Class, v.Do, v.Reason = Free, Mark, why
 	default:
 		v.Class, v.Capacity = Free, p.size()
 	}
@@ -271,17 +271,31 @@ func (p *Pair) away(now time.Time) Verdict {
 		if p.mark() != NotMarked {
 			v.Capacity = 0 // when it comes back it takes no work
 		}
-		return p.disrupted(v)
+		return p.barred(v)
 	}
 	return p.removeAway(Ghost, ReasonGhost)
 }
 
-// disrupted: Kubernetes has said that it will take the pod of an agent that is
-// not online, so it gets no work when it comes. In grace that waits: the item
-// of a build that resumes may not be in the queue yet.
-func (p *Pair) disrupted(v Verdict) Verdict {
-	if p.Pod.Disrupted && p.Node != nil && p.mark() == NotMarked && !p.Grace {
-		v.Capacity, v.Do, v.Reason = 0, Mark, ReasonLeaving
+// doomed is why an agent that nobody has marked is to take no more work: Kubernetes
+// has said that it will take its pod, or its Docker daemon is dead, so that every
+// build would fail at once. One answer is not enough for that: a daemon may have
+// come back since. One that has not come is given up, or comes with its daemon.
+func (p *Pair) doomed() Reason {
+	switch {
+	case p.Pod.Disrupted:
+		return ReasonLeaving
+	case (p.Pod.Connected || p.online()) && p.Pod.DockerFailure.definite() && !p.Failing.IsZero():
+		return ReasonDocker
+	}
+	return ""
+}
+
+// barred: an agent that is not online gets no work when it comes, if it is
+// doomed. In grace that waits: the item of a build that resumes may not be in
+// the queue yet.
+func (p *Pair) barred(v Verdict) Verdict {
+	if why := p.doomed(); why != "" && p.Node != nil && p.mark() == NotMarked && !p.Grace {
+		v.Capacity, v.Do, v.Reason = 0, Mark, why
 	}
 	return v
 }

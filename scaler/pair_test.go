@@ -65,6 +65,12 @@ func deleting(p *Pair)     { p.Pod.Deleting = true }
 func deletingByUs(p *Pair) { p.Pod.Deleting, p.Pod.DeletingByUs = true, true }
 func disrupted(p *Pair)    { p.Pod.Disrupted = true }
 
+// undocked: Docker is dead beside the agent, in these answers and in one before.
+func undocked(p *Pair) { dying(p); p.Failing = noon.Add(-time.Second) }
+
+// dying: it is in these answers, for the first time.
+func dying(p *Pair) { p.Pod.Failure, p.Pod.DockerFailure = FailureOOM, FailureOOM }
+
 func scheduled(ago time.Duration) func(*Pair) {
 	return func(p *Pair) { p.Pod.Connected, p.Pod.Scheduled = false, noon.Add(-ago) }
 }
@@ -210,6 +216,7 @@ func TestClassify(t *testing.T) {
 
 		// stuck, since it fails for good: given up long before the start timeout
 		{"failing for just under a minute", pairOf(offline, scheduled(young), failing(time.Minute-justUnder)), Verdict{Class: Coming, Capacity: 1}},
+		{"failing for a while, by its Docker daemon", pairOf(offline, scheduled(young), undocked), Verdict{Class: Coming, Capacity: 1}},
 		{"failing for a minute", pairOf(offline, scheduled(2*young), failing(time.Minute)), Verdict{Class: Stuck, Do: Mark, Reason: ReasonStuck}},
 		{"failing for a minute, in grace", pairOf(offline, scheduled(2*young), failing(time.Minute), grace), Verdict{Class: Stuck}},
 		{"failing, first seen marked", pairOf(offline, scheduled(2*young), failing(time.Minute), ours), Verdict{Class: Stuck}},
@@ -237,6 +244,11 @@ func TestClassify(t *testing.T) {
 		{"busy, only a one-off executor", pairOf(oneOff), Verdict{Class: Busy, Do: Mark, Reason: ReasonOneBuild}},
 		{"busy, persistent: left alone", pairOf(persistent, busy), Verdict{Class: Busy}},
 		{"busy, persistent, Kubernetes will take its pod", pairOf(persistent, busy, disrupted), Verdict{Class: Busy, Do: Mark, Reason: ReasonLeaving}},
+		{"busy, its Docker daemon is dead", pairOf(persistent, busy, undocked), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
+		{"busy, the same of one with room for more", pairOf(persistent, busy, undocked, func(p *Pair) { p.Node.Executors = 3 }), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
+		{"busy, the same seen for the first time", pairOf(persistent, busy, dying, func(p *Pair) { p.Node.Executors = 3 }), Verdict{Class: Busy, Capacity: 2}},
+		{"busy, ephemeral, its Docker daemon is dead", pairOf(busy, undocked), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
+		{"busy, its Docker daemon is dead, and a build names it", pairOf(persistent, busy, undocked, pinned), Verdict{Class: Awaited}},
 
 		// draining
 		{"draining, our mark", pairOf(busy, ours), Verdict{Class: Draining}},
@@ -250,11 +262,17 @@ func TestClassify(t *testing.T) {
 		{"free, in grace", pairOf(grace), Verdict{Class: Free, Capacity: 1}},
 		{"free, persistent", pairOf(persistent), Verdict{Class: Free, Capacity: 1}},
 		{"free, Kubernetes will take its pod", pairOf(disrupted), Verdict{Class: Free, Do: Mark, Reason: ReasonLeaving}},
+		{"free, its Docker daemon is dead", pairOf(persistent, undocked), Verdict{Class: Free, Do: Mark, Reason: ReasonDocker}},
+		{"free, its Docker daemon seen dead for the first time", pairOf(persistent, dying), Verdict{Class: Free, Capacity: 1}},
+		{"free, an image of its daemon does not come", pairOf(persistent, undocked, func(p *Pair) { p.Pod.DockerFailure = FailureImagePull }), Verdict{Class: Free, Capacity: 1}},
+		{"met, its Docker daemon is dead", pairOf(persistent, unmet, undocked), Verdict{Class: Free, Meet: true, Do: Mark, Reason: ReasonDocker}},
+		{"held, its Docker daemon is dead", pairOf(persistent, undocked, person), Verdict{Class: Held}},
 
 		// drained
 		{"drained, first seen marked", pairOf(ours), Verdict{Class: Drained}},
 		{"drained, marked in the answers before", pairOf(ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
 		{"drained, in grace", pairOf(ours, seen, grace), Verdict{Class: Drained}},
+		{"drained, its Docker daemon is dead", pairOf(persistent, undocked, ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
 		{"drained, the hook's mark counts as none", pairOf(hook, seen), Verdict{Class: Drained, Do: Mark, Reason: ReasonHook}},
 		{"drained, a Swarm agent goes the same way", pairOf(swarm, ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
 
@@ -273,6 +291,8 @@ func TestClassify(t *testing.T) {
 		{"reconnecting, marked: no work when it comes back", pairOf(offline, away(time.Minute), ours, seen), Verdict{Class: Reconnecting}},
 		{"reconnecting, and Kubernetes will take its pod", pairOf(offline, away(time.Minute), disrupted), Verdict{Class: Reconnecting, Do: Mark, Reason: ReasonLeaving}},
 		{"reconnecting, the same in grace: a build may resume", pairOf(offline, away(time.Minute), disrupted, grace), Verdict{Class: Reconnecting, Capacity: 1}},
+		{"reconnecting, its Docker daemon is dead", pairOf(persistent, offline, away(time.Minute), undocked), Verdict{Class: Reconnecting, Do: Mark, Reason: ReasonDocker}},
+		{"reconnecting, the same in grace", pairOf(persistent, offline, away(time.Minute), undocked, grace), Verdict{Class: Reconnecting, Capacity: 1}},
 
 		// ghost
 		{"ghost at six minutes", pairOf(offline, away(6*time.Minute)), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
@@ -360,6 +380,7 @@ func anyPair(t *rapid.T) Pair {
 			Connected: flag("connected"), Deleting: flag("deleting"), Disrupted: flag("disrupted"), Requested: flag("requested"),
 		}
 		p.Pod.DeletingByUs = p.Pod.Deleting && flag("by us")
+		p.Pod.DockerFailure = rapid.SampledFrom([]Failure{"", "", FailureOOM}).Draw(t, "docker")
 	}
 	if has != "pod" {
 		p.Node = &Node{

@@ -49,6 +49,7 @@ const (
 	ReasonStuck       Reason = "stuck"       // did not connect in START_TIMEOUT
 	ReasonGhost       Reason = "ghost"       // was connected, is away too long
 	ReasonLeaving     Reason = "leaving"     // somebody else deletes its pod, or its node goes
+	ReasonDocker      Reason = "docker"      // its Docker daemon is dead
 	ReasonEnded       Reason = "ended"       // its pod ended by itself
 	ReasonStray       Reason = "stray"       // a node that nobody needs
 	ReasonLost        Reason = "lost"        // its pod vanished under a build
@@ -70,7 +71,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonLevel, ReasonBerths, ReasonOneBuild, ReasonIdle, ReasonRoom, ReasonRenew, ReasonBuild, ReasonFree,
-		ReasonPaused, ReasonTeamGone, ReasonStuck, ReasonGhost, ReasonLeaving, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder,
+		ReasonPaused, ReasonTeamGone, ReasonStuck, ReasonGhost, ReasonLeaving, ReasonDocker, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder,
 		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonConnected, ReasonRestart, ReasonReady, ReasonSteady, ReasonUnreachable, ReasonBlocked,
 		ReasonCache,
 	}

@@ -257,6 +257,9 @@ type Pod struct {
 	Failure Failure `json:"failure,omitempty"`
 	// Faulty is the container that the trouble is with; "" when it is with the pod.
 	Faulty string `json:"faulty,omitempty"`
+	// DockerFailure is the class of what is wrong with its Docker daemon while its
+	// agent runs; "": nothing that is known, or it has none.
+	DockerFailure Failure `json:"dockerFailure,omitempty"`
 	// Docker is what its daemon told at its end; zero: nothing yet.
 	Docker DockerUse `json:"docker,omitzero"`
 }

@@ -72,7 +72,8 @@ type Facts struct {
 	// SecondBuilds counts builds that slipped onto an ephemeral agent after its first.
 	SecondBuilds map[PoolID]int `json:"-"`
 	// Failures are the agents that could not be made, or were removed without ever
-	// having connected, or to which Jenkins gives no item of a label that they fit.
+	// having connected, or to which Jenkins gives no item of a label that they fit, or
+	// were marked since their Docker daemon is dead.
 	Failures []FailedAgent `json:"failures,omitempty"`
 	// Docker is of agents that have gone, as far as their daemons told.
 	Docker []DockerUsed `json:"docker,omitempty"`

@@ -82,6 +82,7 @@ func anyHouse(t *rapid.T) Input {
 				in.Backoff[p.PoolID] = Backoff{
 					Until:   noon.Add(rapid.SampledFrom([]time.Duration{10 * time.Second, 0, -time.Minute}).Draw(t, "until")),
 					Failure: rapid.SampledFrom([]Failure{"", FailureQuota, FailureOOM}).Draw(t, "failure"),
+					Before:  map[string]bool{rapid.SampledFrom(append(names, "")).Draw(t, "before"): true},
 				}
 			}
 			ago := rapid.SampledFrom([]time.Duration{0, 10 * time.Second, time.Hour}).Draw(t, "last event")

@@ -215,7 +215,7 @@ func rows() []row {
 				once("sum("+inRange("team", "bellboard_builds_lost_total", team)+")", "")).mustBeZero().runbook("BellboardBuildsLost"),
 			number("Second builds", "none", "In the time shown: builds that slipped onto an ephemeral agent after its first. The one-build hook in Jenkins prevents them.",
 				once("sum("+inRange("team", "bellboard_second_builds_total", team)+")", "")).mustBeZero(),
-			number("Agents failed", "none", "In the time shown: agents that could not be made, or were removed without ever having connected, by why.",
+			number("Agents failed", "none", "In the time shown: agents that could not be made, were removed without ever having connected, or lost their Docker daemon, by why.",
 				once(inRange("reason", "bellboard_agents_failed_total", team), "{{reason}}")).mustBeZero().runbook("BellboardAgentsFail"),
 			number("Last tick", "s", "How long ago the last pass of the loop began.",
 				query("time() - max(bellboard_last_tick_timestamp_seconds)", "")).steps(60, 120).runbook("BellboardNotTicking"),

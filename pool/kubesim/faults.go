@@ -2,6 +2,7 @@ package kubesim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,26 +49,74 @@ func (c *Cluster) badName(r *run, image string) {
 // crashSidecar runs a sidecar for a moment, shows how it ended, and begins it
 // anew after the kubelet's back-off.
 func (c *Cluster) crashSidecar(r *run, i int) {
-	gap := min(10*time.Second<<min(r.crashes, 5), 5*time.Minute)
-	r.crashes++
-	n := int32(r.crashes)
+	c.beginSidecar(r, i)
+	r.timer = c.after(between(r.rand, time.Second, 2*time.Second), func() {
+		c.endSidecar(r, i, func() { c.step(r) })
+	})
+}
+
+// beginSidecar shows a sidecar that has been begun anew, and has yet to pass its probe.
+func (c *Cluster) beginSidecar(r *run, i int) {
 	c.edit(r, func(p *corev1.Pod) {
 		s := &p.Status.InitContainerStatuses[i]
 		s.State = corev1.ContainerState{}
 		c.showRunning(p.Status.InitContainerStatuses, i, false)
-		s.RestartCount = n - 1
+		s.RestartCount = int32(r.crashes)
 	})
-	r.timer = c.after(between(r.rand, time.Second, 2*time.Second), func() {
-		c.edit(r, func(p *corev1.Pod) {
-			c.showTerminated(p.Status.InitContainerStatuses, i, 1)
-			s := &p.Status.InitContainerStatuses[i]
-			s.LastTerminationState = s.State
-			s.RestartCount = n
-			setWaiting(p.Status.InitContainerStatuses, i, "CrashLoopBackOff",
-				fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", gap, s.Name, p.Name, p.Namespace, p.UID))
-		})
-		r.timer = c.after(gap, func() { c.step(r) })
+}
+
+// endSidecar shows how a sidecar ended, and goes on after the kubelet's back-off.
+func (c *Cluster) endSidecar(r *run, i int, then func()) {
+	gap := min(10*time.Second<<min(r.crashes, 5), 5*time.Minute)
+	r.crashes++
+	c.edit(r, func(p *corev1.Pod) {
+		c.showTerminated(p.Status.InitContainerStatuses, i, 1)
+		s := &p.Status.InitContainerStatuses[i]
+		s.LastTerminationState = s.State
+		s.RestartCount = int32(r.crashes)
+		setWaiting(p.Status.InitContainerStatuses, i, "CrashLoopBackOff",
+			fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", gap, s.Name, p.Name, p.Namespace, p.UID))
 	})
+	r.timer = c.after(gap, then)
+}
+
+// CrashSidecar ends the first sidecar of a running pod with 1, that many times:
+// now, and after each time that it is begun anew. It does nothing when the pod's
+// main process does not run, or it has no sidecar.
+func (c *Cluster) CrashSidecar(ns, name string, times int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	pod := c.pod(ns, name)
+	if pod == nil || c.runs[pod.UID] == nil || times < 1 {
+		return
+	}
+	i := slices.IndexFunc(pod.Spec.InitContainers, func(ctr corev1.Container) bool { return isSidecar(&ctr) })
+	if r := c.runs[pod.UID]; i >= 0 && r.runs() && !r.stopping {
+		c.fellSidecar(r, i, times)
+	}
+}
+
+// fellSidecar ends a sidecar beside a process that works on, has it begun anew, and
+// ends it again, or lets it pass its probe.
+func (c *Cluster) fellSidecar(r *run, i, times int) {
+	working := func(f func()) func() { // ends with the main process
+		return func() {
+			if r.runs() && !r.stopping {
+				f()
+			}
+		}
+	}
+	c.cancel(r.timer)
+	c.endSidecar(r, i, working(func() {
+		c.beginSidecar(r, i)
+		r.timer = c.after(between(r.rand, 2*time.Second, 4*time.Second), working(func() {
+			if times > 1 {
+				c.fellSidecar(r, i, times-1)
+				return
+			}
+			c.edit(r, func(p *corev1.Pod) { c.showRunning(p.Status.InitContainerStatuses, i, true) })
+		}))
+	}))
 }
 
 // crashMain ends a main container that has just begun to run.

@@ -242,6 +242,9 @@ func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, r *round, 
 	}
 	err := l.one(ctx, view, a)
 	if err == nil {
+		if undocked(a) {
+			o.Log = l.hear(ctx, r, a.Pod)
+		}
 		return
 	}
 	o.Result, o.Error, o.Failure = result(a.Verb, err), err.Error(), FailureIn(err)

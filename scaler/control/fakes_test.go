@@ -21,6 +21,7 @@ type house struct {
 	slow    time.Duration // how long Jenkins needs to answer
 	queue   time.Duration // how much longer for the queue
 	age     time.Duration // how old its answers are when they are given
+	skew    time.Duration // how far the API server's clock is ahead
 	nodes   map[string]scaler.Node
 	items   []scaler.Item
 	pods    map[string]scaler.Pod
@@ -226,7 +227,7 @@ func (h cluster) Create(ctx context.Context, name string, id scaler.PoolID, slot
 	if err := h.call("create", name); err != nil {
 		return scaler.Pod{}, err
 	}
-	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodPending, Created: time.Now(), Connect: scaler.Inbound, Protected: true, Slot: slot.Name, Namespace: slot.Namespace}
+	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodPending, Created: time.Now().Add(h.skew), Connect: scaler.Inbound, Protected: true, Slot: slot.Name, Namespace: slot.Namespace}
 	if id.Kind == scaler.Persistent {
 		p.Connect = scaler.Swarm
 	}
@@ -347,7 +348,7 @@ func (h *house) wait(n int) {
 // agent puts an agent of the team there, connected and free; set changes it.
 func (h *house) agent(name string, set func(*scaler.Pod, *scaler.Node)) {
 	id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
-	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodRunning, Created: time.Now(), Scheduled: time.Now(), Connected: true, Connect: scaler.Inbound, Protected: true}
+	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodRunning, Created: time.Now().Add(h.skew), Scheduled: time.Now().Add(h.skew), Connected: true, Connect: scaler.Inbound, Protected: true}
 	n := scaler.Node{Name: name, Team: id.Team, Kind: id.Kind, Labels: webLabels, Online: true, Executors: 1, Idle: true}
 	if set != nil {
 		set(&p, &n)

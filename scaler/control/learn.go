@@ -50,13 +50,13 @@ func (b backoff) input() map[scaler.PoolID]scaler.Backoff {
 
 // failed starts the back-off, or lengthens the one before. What fails during one
 // was made before it began, and says nothing new.
-func (b backoff) failed(id scaler.PoolID, why scaler.Failure, now time.Time) {
+func (b backoff) failed(id scaler.PoolID, why scaler.Failure, now time.Time, before map[string]bool) {
 	f := b[id]
 	if now.Before(f.Until) {
 		return
 	}
 	f.times++
-	f.Failure, f.Since, f.Until = why, now, now.Add(why.Pause(f.times))
+	f.Failure, f.Until, f.Before = why, now.Add(why.Pause(f.times)), before
 	b[id] = f
 }
 
@@ -103,6 +103,10 @@ func (l *Loop) learn(t *scaler.Tick) {
 				bad[a.Pool] = o.Failure
 			}
 			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
+		case o.Result == scaler.Done && undocked(a):
+			// It had come, and others do: no pause for that.
+			o.Failure = a.Pod.DockerFailure
+			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
 		}
 	}
 	l.memory.Unmade = unmade
@@ -111,9 +115,27 @@ func (l *Loop) learn(t *scaler.Tick) {
 	}
 	for id, why := range bad {
 		if !good[id] {
-			l.backoff.failed(id, why, l.cfg.Clock.Now()) // a tick may take longer than the pause
+			l.backoff.failed(id, why, l.cfg.Clock.Now(), l.before(t, id)) // a tick may take longer than the pause
 		}
 	}
+}
+
+// before is the pods of a pool, by name, that were there in the tick or that it may
+// have made: of some creations nobody knows how they ended. One that was made and has
+// no Secret is not among them: until it has, it is as good as another that tries.
+func (l *Loop) before(t *scaler.Tick, id scaler.PoolID) map[string]bool {
+	out := map[string]bool{}
+	for i := range t.Plan.Agents {
+		if a := &t.Plan.Agents[i]; a.PoolID == id && a.Pod {
+			out[a.Name] = true
+		}
+	}
+	for i := range t.Outcomes {
+		if a := &t.Outcomes[i].Action; a.Pool == id && a.Verb == scaler.Create && a.Pod == nil && !l.names.berths[a.Agent] {
+			out[a.Agent] = true
+		}
+	}
+	return out
 }
 
 // failedText is what happened to an agent, in Kubernetes' words too.
@@ -137,6 +159,11 @@ func unasked(a *scaler.Action) bool {
 		return a.Pod.Failure != ""
 	}
 	return false
+}
+
+// undocked: an agent is marked since its Docker daemon is dead.
+func undocked(a *scaler.Action) bool {
+	return a.Verb == scaler.Mark && a.Reason == scaler.ReasonDocker
 }
 
 // log writes one line per tick that did or could not do something.

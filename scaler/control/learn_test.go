@@ -138,55 +138,65 @@ func TestRefusedOnceIsEnough(t *testing.T) {
 	})
 }
 
-// TestProbe: after the pause one agent tries. An agent that gets a machine ends
-// the back-off of a quota; only one that connects ends any other.
+// TestProbe: after the pause one agent tries. When that gets a machine, a quota's
+// back-off ends; only one that connects ends any other. Who was made before the
+// failure proves nothing by its machine, whatever the API server's clock says.
 func TestProbe(t *testing.T) {
 	for f, ends := range map[scaler.Failure]bool{scaler.FailureQuota: true, scaler.FailureUnschedulable: true, scaler.FailureAdmission: false, "": false} {
-		t.Run(string(f), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHouse()
-				l := h.loop(noGrace)
-				l.Tick(t.Context())
-				h.wait(5)
-				h.fail["create"] = Because(f, fmt.Errorf("no: %w", ErrRefused))
-				l.Tick(t.Context())
-				delete(h.fail, "create")
-				time.Sleep(f.Pause(1) - time.Second)
-				if got := created(l.Tick(t.Context()), scaler.Done); got != 0 {
-					t.Errorf("%d agents are made during the pause, want none", got)
-				}
-				time.Sleep(time.Second)
-				if got := created(l.Tick(t.Context()), scaler.Done); got != 1 {
-					t.Errorf("%d agents are made after the pause, want one", got)
-				}
-				time.Sleep(time.Second)
-				if got := created(l.Tick(t.Context()), scaler.Done); got != 0 {
-					t.Errorf("%d agents are made while one tries, want none", got)
-				}
-				for name, p := range h.pods {
-					p.Scheduled = time.Now()
-					h.pods[name] = p
-				}
-				want := 0
-				if ends {
-					want = 4
-				}
-				if got := created(l.Tick(t.Context()), scaler.Done); got != want {
-					t.Errorf("%d agents are made when the probe has a machine, want %d", got, want)
-				}
-				for name, n := range h.nodes {
-					if _, ok := h.pods[name]; ok {
-						n.Online = true
-						h.nodes[name] = n
-					}
-				}
-				l.Tick(t.Context())
-				l.Tick(t.Context())
-				if _, still := l.backoff[id]; still || len(h.pods) != 5 {
-					t.Errorf("when the probe is connected there are %d agents, backing off: %v; want 5 and no", len(h.pods), still)
-				}
-			})
-		})
+		for _, skew := range []time.Duration{0, -time.Minute, time.Minute} {
+			t.Run(fmt.Sprint(f, skew), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { probe(t, f, ends, skew) }) })
+		}
+	}
+}
+
+func probe(t *testing.T, f scaler.Failure, ends bool, skew time.Duration) {
+	h := newHouse()
+	h.skew = skew
+	l := h.loop(noGrace)
+	l.Tick(t.Context())
+	h.wait(6)
+	h.agent("web-e-old", func(p *scaler.Pod, n *scaler.Node) {
+		p.Phase, p.Connected, p.Scheduled, n.Online = scaler.PodPending, false, time.Time{}, false
+	})
+	h.fail["create"] = Because(f, fmt.Errorf("no: %w", ErrRefused))
+	l.Tick(t.Context())
+	delete(h.fail, "create")
+	time.Sleep(f.Pause(1) - time.Second)
+	if got := created(l.Tick(t.Context()), scaler.Done); got != 0 {
+		t.Errorf("%d agents are made during the pause, want none", got)
+	}
+	time.Sleep(time.Second)
+	old := h.pods["web-e-old"]
+	old.Scheduled = time.Now().Add(skew)
+	h.pods["web-e-old"] = old
+	if got := created(l.Tick(t.Context()), scaler.Done); got != 1 {
+		t.Errorf("%d agents are made after the pause, want one", got)
+	}
+	time.Sleep(time.Second)
+	if got := created(l.Tick(t.Context()), scaler.Done); got != 0 {
+		t.Errorf("%d agents are made while one tries, want none", got)
+	}
+	for name, p := range h.pods {
+		p.Scheduled = time.Now().Add(skew)
+		h.pods[name] = p
+	}
+	want := 0
+	if ends {
+		want = 4
+	}
+	if got := created(l.Tick(t.Context()), scaler.Done); got != want {
+		t.Errorf("%d agents are made when the probe has a machine, want %d", got, want)
+	}
+	for name, n := range h.nodes {
+		if _, ok := h.pods[name]; ok {
+			n.Online = true
+			h.nodes[name] = n
+		}
+	}
+	l.Tick(t.Context())
+	l.Tick(t.Context())
+	if _, still := l.backoff[id]; still || len(h.pods) != 6 {
+		t.Errorf("when the probe is connected there are %d agents, backing off: %v; want 6 and no", len(h.pods), still)
 	}
 }
 
@@ -294,7 +304,7 @@ func TestBackoffOfOneBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := backoff{}
 		for range 4 {
-			b.failed(id, "", time.Now())
+			b.failed(id, "", time.Now(), nil)
 			time.Sleep(time.Second)
 		}
 		if got := time.Until(b[id].Until); got != time.Second {
@@ -307,32 +317,54 @@ func TestBackoffOfOneBatch(t *testing.T) {
 }
 
 // TestBackoffOfOneBatchThatFailsSlowly: the same, when they fail further apart than
-// the pause is long. One that was made since is another failure.
+// the pause is long, and whatever the API server's clock says of when they were made.
+// One of them may have been made though nobody answered. One that was made since is
+// another failure.
 func TestBackoffOfOneBatchThatFailsSlowly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse()
-		l := h.loop(noGrace)
-		fails := func(name string, made time.Time) int {
-			h.agent(name, func(p *scaler.Pod, n *scaler.Node) {
-				p.Phase, p.Connected, p.Created, n.Online = scaler.PodFailed, false, made, false
-			})
-			if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "delete-pod ended done") {
-				t.Fatalf("Tick(%s) = %q, want its pod deleted", name, got)
-			}
-			time.Sleep(time.Minute)
-			return l.backoff[id].times
+	for _, skew := range []time.Duration{0, -2 * time.Minute, 2 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) { slowBatch(t, skew) })
+	}
+}
+
+func slowBatch(t *testing.T, skew time.Duration) {
+	h := newHouse()
+	h.skew = skew
+	l := h.loop(noGrace)
+	l.Tick(t.Context())
+	batch := []string{"web-e-a", "web-e-b", "web-e-c"}
+	is := func(phase scaler.PodPhase) func(*scaler.Pod, *scaler.Node) {
+		return func(p *scaler.Pod, n *scaler.Node) {
+			p.Phase, p.Connected, p.Scheduled, n.Online = phase, false, time.Time{}, false
 		}
-		batch := time.Now()
+	}
+	for _, name := range batch {
+		h.agent(name, is(scaler.PodPending))
+	}
+	h.wait(4)
+	h.fail["create"] = errors.New("connection reset")
+	h.creates = func(name string) { batch = append(batch, name) }
+	l.Tick(t.Context())
+	if got := l.backoff[id].times; got != 1 || len(batch) != 4 {
+		t.Fatalf("after a creation without an answer %d have failed in a row, of %q; want 1 of 4", got, batch)
+	}
+	h.items, h.creates = nil, nil
+	h.agent(batch[3], is(scaler.PodPending)) // it was made after all
+	fails := func(name string) int {
 		time.Sleep(time.Minute)
-		for _, name := range []string{"web-e-a", "web-e-b", "web-e-c"} {
-			if got := fails(name, batch); got != 1 {
-				t.Errorf("after %s, made with the first, %d have failed in a row, want 1", name, got)
-			}
+		h.agent(name, is(scaler.PodFailed))
+		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "delete-pod ended done") {
+			t.Fatalf("Tick(%s) = %q, want its pod deleted", name, got)
 		}
-		if got := fails("web-e-probe", time.Now()); got != 2 {
-			t.Errorf("after the probe %d have failed in a row, want 2", got)
+		return l.backoff[id].times
+	}
+	for _, name := range batch {
+		if got := fails(name); got != 1 {
+			t.Errorf("after %s, made with the others, %d have failed in a row, want 1", name, got)
 		}
-	})
+	}
+	if got := fails("web-e-probe"); got != 2 {
+		t.Errorf("after the probe %d have failed in a row, want 2", got)
+	}
 }
 
 // TestFailures: an agent that went without ever connecting, unasked, is one.
@@ -349,6 +381,32 @@ func TestFailures(t *testing.T) {
 		want := []scaler.FailedAgent{{PoolID: id, Agent: "web-e-ended", Failure: scaler.FailureNeverConnected, Text: "its pod ended: Failed"}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("the agents that failed: %s\noutcomes %q, %q", diff, outcomes(tick), outcomes(second))
+		}
+	})
+}
+
+// TestDeadDaemonIsToldOnce, when its agent is marked, with its last words; nothing
+// pauses for it.
+func TestDeadDaemonIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(noGrace)
+		h.agent("web-e-a", func(p *scaler.Pod, _ *scaler.Node) {
+			p.Failure, p.DockerFailure, p.TroubleText = scaler.FailureOOM, scaler.FailureOOM, "dind: OOMKilled, exit code 137"
+		})
+		var got []scaler.FailedAgent
+		for range 4 {
+			got = append(got, l.Tick(t.Context()).Facts.Failures...)
+		}
+		want := []scaler.FailedAgent{{
+			PoolID: id, Agent: "web-e-a", Failure: scaler.FailureOOM,
+			Text: "its Docker daemon is dead (oom): dind: OOMKilled, exit code 137", Log: "last words of web-e-a",
+		}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the agents that failed: %s", diff)
+		}
+		if len(h.pods) != 0 || len(l.backoff) != 0 {
+			t.Errorf("%d pods are left, and %d pools back off; want neither", len(h.pods), len(l.backoff))
 		}
 	})
 }

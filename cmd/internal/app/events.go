@@ -21,7 +21,7 @@ const (
 	eventHolding       = "Holding"       // it cannot see, and does nothing
 	eventSeesAgain     = "SeesAgain"     // and does again
 	eventCreateRefused = "CreateRefused" // Jenkins, or else the API server, said no, and no agent failed by it
-	eventAgentFailed   = "AgentFailed"   // an agent could not be made, or went without ever connecting
+	eventAgentFailed   = "AgentFailed"   // an agent could not be made, went without ever connecting, or is of no more use
 	eventBuildLost     = "BuildLost"     // an agent went under its build
 )
 

@@ -274,6 +274,7 @@ func TestEachFinding(t *testing.T) {
 		{"no cluster", func(s *scene) { s.parts.KubeErr = os.ErrNotExist }, nil, []string{checkKube}, "not exist", "KUBECONFIG"},
 		{"an API server that is away", func(s *scene) { s.parts.Kube.Host = "http://127.0.0.1:1" }, nil, []string{checkKube}, "refused", "API server"},
 		{"an old cluster", func(s *scene) { s.version = "v1.28.3" }, nil, []string{checkKube}, "v1.28.3", "1.30"},
+		{"a cluster's clock", func(s *scene) { s.date = []string{time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat)} }, nil, []string{checkKubeClock}, "-1m", "START_TIMEOUT"},
 		{"may not delete pods", func(s *scene) { s.denied = []string{"delete pods", "watch pods"} }, nil, []string{"pods in ci"}, "watch, delete", "Role in ci"},
 		{"may not create Secrets", func(s *scene) { s.denied = []string{"create secrets"} }, nil, []string{"secrets in ci"}, "create", "Role"},
 		{"may not create claims", func(s *scene) { s.denied = []string{"create persistentvolumeclaims"} }, nil, []string{"persistentvolumeclaims in ci"}, "create", "Role"},
@@ -327,7 +328,7 @@ func TestEachFinding(t *testing.T) {
 // What could not be asked is told as such, never as well.
 func TestNotChecked(t *testing.T) {
 	s := newScene(t)
-	s.denied = []string{"create pods", "get secrets"}
+	s.denied, s.date = []string{"create pods", "get secrets"}, []string{}
 	s.jenkins.PersonDelete("web-e-1111111111")
 	s.addNode("data-p-1111111111", scaler.PoolID{Team: "data", Kind: scaler.Persistent}, true)
 	s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
@@ -339,17 +340,18 @@ func TestNotChecked(t *testing.T) {
 		return false
 	})
 	r := s.run(t.Context(), false)
-	for _, name := range []string{checkClock, checkHook, checkSwarm, "agents of web, ephemeral", "agents of data, persistent", "Secret swarm in ci", "Secret registry in ci"} {
+	for _, name := range []string{checkClock, checkKubeClock, checkHook, checkSwarm, "agents of web, ephemeral", "agents of data, persistent", "Secret swarm in ci", "Secret registry in ci"} {
 		if !slices.Contains(named(r, NotChecked), name) {
 			t.Errorf("%s is not among what was not checked: %q", name, named(r, NotChecked))
 		}
 	}
 
 	// With nothing to be reached, every check is still in the list.
+	s.parts.KubeErr = os.ErrNotExist
 	down := s.run(t.Context(), true, "BELLBOARD_JENKINS_URL=http://127.0.0.1:1")
 	for _, c := range r.Checks {
 		if !slices.ContainsFunc(down.Checks, func(d Check) bool { return d.Name == c.Name }) {
-			t.Errorf("%s is hidden when Jenkins is away", c.Name)
+			t.Errorf("%s is hidden when Jenkins and the cluster are away", c.Name)
 		}
 	}
 }

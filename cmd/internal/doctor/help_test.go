@@ -54,8 +54,9 @@ type scene struct {
 	before atomic.Value // func(http.ResponseWriter, *http.Request) bool
 	// denied are the accesses that RBAC refuses: "verb resource".
 	denied []string
-	// version is the cluster's, when it shall be another.
+	// version is the cluster's, when it shall be another; date what its answers say it is.
 	version string
+	date    []string
 }
 
 const doctorsToken = "11aabbccddeeff00112233445566778899"
@@ -147,6 +148,9 @@ func (s *scene) intercept(f func(http.ResponseWriter, *http.Request) bool) {
 }
 
 func (s *scene) serveCluster(w http.ResponseWriter, r *http.Request) {
+	if s.date != nil {
+		w.Header()["Date"] = s.date
+	}
 	switch {
 	case s.version != "" && r.URL.Path == "/version":
 		_, _ = w.Write([]byte(`{"gitVersion":"` + s.version + `"}`))

@@ -25,7 +25,7 @@ import (
 const OldestJenkins = "2.318"
 
 const (
-	// mostSkew is how far Jenkins' clock may be from this one. Its Date header
+	// mostSkew is how far another clock may be from this one. Its Date header
 	// counts in seconds.
 	mostSkew = 5 * time.Second
 	// secondLook is how long after a look the next is made, where one may catch a
@@ -79,7 +79,7 @@ func (e *exam) jenkins(ctx context.Context) {
 		return
 	}
 	e.version(hello.Header.Get("X-Jenkins"))
-	e.clock(&hello)
+	e.clock(checkClock, "waiting times are told by the difference", hello.Header.Get("Date"), hello.Asked, hello.Answered)
 	e.address(ctx, &hello)
 	accepted := e.user(ctx)
 	readable := accepted && e.read(ctx)
@@ -224,20 +224,21 @@ func olderThan(version, than string) (older, known bool) {
 	return false, true
 }
 
-// clock compares Jenkins' clock with this machine's, by the middle of the request.
-func (e *exam) clock(a *queue.Answer) {
-	said, err := http.ParseTime(a.Header.Get("Date"))
+// clock compares the clock that an answer's Date is by with this machine's, by the
+// middle of the request.
+func (e *exam) clock(check, why, date string, asked, answered time.Time) {
+	said, err := http.ParseTime(date)
 	if err != nil {
-		e.skip(checkClock, "", "its answer has no Date")
+		e.skip(check, "", "its answer has no Date")
 		return
 	}
-	here := a.Asked.Add(a.Answered.Sub(a.Asked) / 2)
+	here := asked.Add(answered.Sub(asked) / 2)
 	skew := said.Sub(here).Round(time.Second)
 	if skew.Abs() > mostSkew {
-		e.finding(checkClock, "set both clocks by NTP: waiting times are told by the difference", "it is %s from this machine's (%s there)", skew, said.UTC().Format(time.RFC3339))
+		e.finding(check, "set both clocks by NTP: "+why, "it is %s from this machine's (%s there)", skew, said.UTC().Format(time.RFC3339))
 		return
 	}
-	e.ok(checkClock, "within %s of this machine's", mostSkew)
+	e.ok(check, "within %s of this machine's", mostSkew)
 }
 
 // address looks whether the agents' address leads to the same Jenkins.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +24,8 @@ import (
 const OldestKubernetes = "1.30"
 
 const (
-	checkKube = "Kubernetes"
+	checkKube      = "Kubernetes"
+	checkKubeClock = "Kubernetes' clock"
 	// kubeTimeout bounds one request to the API server.
 	kubeTimeout = 15 * time.Second
 )
@@ -41,6 +43,7 @@ func (e *exam) kubernetes(ctx context.Context) {
 	specs := e.Settings.PoolSpecs()
 	needs := e.needs(specs)
 	rest := func(why string) {
+		e.skip(checkKubeClock, "", "%s", why)
 		for i := range needs {
 			e.skip(needs[i].check(), "", "%s", why)
 		}
@@ -79,16 +82,20 @@ func (e *exam) cluster(ctx context.Context) (kubernetes.Interface, bool) {
 	cfg.Timeout = kubeTimeout
 	cfg.WarningHandler = rest.NoWarnings{}
 	cfg.QPS, cfg.Burst = e.Settings.KubeQPS, e.Settings.KubeBurst
+	date := ""
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &dated{next, &date} })
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		e.finding(checkKube, "correct the kubeconfig", "%v", err)
 		return nil, false
 	}
 	var version struct{ GitVersion string }
+	asked := e.Clock.Now()
 	raw, err := client.CoreV1().RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
 	if err == nil {
 		err = json.Unmarshal(raw, &version)
 	}
+	answered := e.Clock.Now()
 	switch older, known := olderThan(strings.TrimPrefix(version.GitVersion, "v"), OldestKubernetes); {
 	case err != nil:
 		e.finding(checkKube, "correct the kubeconfig or the account, or open the way to the API server (network policy)", "%s: %v", cfg.Host, err)
@@ -100,7 +107,22 @@ func (e *exam) cluster(ctx context.Context) (kubernetes.Interface, bool) {
 	default:
 		e.ok(checkKube, "%s; the oldest supported is %s", version.GitVersion, OldestKubernetes)
 	}
+	e.clock(checkKubeClock, "START_TIMEOUT is counted from times that it writes", date, asked, answered)
 	return client, true
+}
+
+// dated notes the Date of the last answer, which client-go does not show.
+type dated struct {
+	http.RoundTripper
+	date *string
+}
+
+func (d *dated) RoundTrip(r *http.Request) (*http.Response, error) {
+	a, err := d.RoundTripper.RoundTrip(r)
+	if err == nil {
+		*d.date = a.Header.Get("Date")
+	}
+	return a, err
 }
 
 // needs lists what the daemon does in Kubernetes with these settings.
