@@ -386,12 +386,12 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 func TestABackoffIsNoRoom(t *testing.T) {
 	in := newHouse(web(), newTeam("gpu", ModeEphemeral, []string{"gpu", "linux"}))
 	in.wait(5, "linux", time.Minute)
-	in.Backoff[PoolID{"web", Ephemeral}] = Backoff{Since: noon.Add(-time.Second), Until: noon.Add(10 * time.Minute), Failure: FailureBadImage}
+	in.Backoff[PoolID{"web", Ephemeral}] = Backoff{Until: noon.Add(10 * time.Minute), Failure: FailureBadImage}
 	plan, _, _ := Decide(in)
 	if got := did(plan); got["create gpu ephemeral demand"] != 5 {
 		t.Errorf("Decide(web backs off) = %v, want 5 agents of team gpu", got)
 	}
-	in.Backoff[PoolID{"web", Ephemeral}] = Backoff{Since: noon.Add(-time.Minute), Until: noon, Failure: FailureBadImage}
+	in.Backoff[PoolID{"web", Ephemeral}] = Backoff{Until: noon, Failure: FailureBadImage}
 	plan, _, _ = Decide(in)
 	if got := did(plan); got["create web ephemeral demand"] != 1 || got["create gpu ephemeral demand"] != 4 {
 		t.Errorf("Decide(web tries again) = %v, want one probe of team web and 4 agents of team gpu", got)

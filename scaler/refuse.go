@@ -31,7 +31,7 @@ type Refusal struct {
 	Agents map[string]bool // they do not count for it
 	// Probe is when one more was allowed last, to see whether it is refused too.
 	Probe time.Time
-	// Again: one that was made after that was refused too, so no more are made.
+	// Again: one that came, or had room, only after that was refused too, so no more are made.
 	Again bool
 	// Served: an item of the label has left the queue since, and none of the agents
 	// has taken it, so more may help.
@@ -153,7 +153,7 @@ func (d *decider) refuse(w *wish, name string) {
 	r.Agents, r.Served = agents, false
 	if m := d.byName[name]; m != nil && m.Pod != nil {
 		d.facts.Failures = append(d.facts.Failures, FailedAgent{PoolID: m.PoolID, Agent: name, Failure: FailureRefused, Text: d.refusedText(w)})
-		r.Again = r.Again || known && m.Pod.Created.After(r.Since)
+		r.Again = r.Again || known && d.mem.Open[name].After(r.Since)
 	}
 	d.mem.Refused[text] = r
 }
