@@ -164,6 +164,31 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
+// TestStandby: it says that it is one and who leads, and tells as done nothing of what
+// it only would have done, not even in a tick that is remembered for something else.
+func TestStandby(t *testing.T) {
+	s := web.New(web.Config{
+		Gatherer: prometheus.NewRegistry(), Now: time.Now, Role: func() string { return "standby" }, Leader: func() string { return "bellboard-1" },
+	})
+	b := &board{Server: s, t: t}
+	would := acted("a-1")
+	would.Plan.Decisions[0].Up = map[scaler.Kind]int{scaler.Ephemeral: 5}
+	would.Outcomes[0].Result = scaler.Skipped
+	b.Observe(would)
+	if n := len(decode[web.Decisions](b, "/api/v1/decisions").Ticks); n != 0 {
+		t.Errorf("%d ticks changed something, want none", n)
+	}
+	would.ID, would.Facts.BuildsLost = "a-2", []scaler.LostBuilds{{Agent: "web-e-1", Builds: 1}}
+	b.Observe(would)
+	b.want("/", http.StatusOK, "stands by and does nothing; bellboard-1 leads.")
+	if body := b.get("/").Body.String(); strings.Contains(body, "decided last") {
+		t.Errorf("the page of a standby tells what was decided:\n%s", body)
+	}
+	if s := decode[web.Status](b, "/api/v1/status"); s.Role != "standby" || s.Leader != "bellboard-1" {
+		t.Errorf("role %q, leader %q", s.Role, s.Leader)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	b := newBoard(t)
 	b.want("/metrics", http.StatusOK, "some_total 1\n")
