@@ -139,7 +139,7 @@ func TestPlanYAML(t *testing.T) {
 		t.Fatal(err)
 	}
 	environ := []string{
-		"BELLBOARD_JENKINS_URL=http://jenkins:8080/", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=/run/token",
+		"BELLBOARD_JENKINS_URL=http://jenkins:8080/", // no user and no token: nobody is asked
 		"BELLBOARD_SWARM_USER=swarm", "BELLBOARD_SWARM_PASSWORD_SECRET=swarm",
 		"BELLBOARD_TEAMS=web,mobile", "BELLBOARD_DEFAULT_POD_TEMPLATE_FILE=" + file,
 		"BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_MOBILE_LABELS=android", "BELLBOARD_TEAM_MOBILE_DOCKER=userns",
@@ -171,7 +171,7 @@ func TestPlanYAML(t *testing.T) {
 
 func TestConfigWarns(t *testing.T) {
 	code, stdout, stderr := bellboard([]string{
-		"BELLBOARD_JENKINS_URL=http://jenkins:8080/", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=/run/token",
+		"BELLBOARD_JENKINS_URL=http://jenkins:8080/",
 		"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
 		"BELLBOARD_TEAM_WEB_DOCKER=host", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true",
 	}, "config")

@@ -36,7 +36,11 @@ func planCommand(environ []string) *cobra.Command {
 			if output != "table" && output != "json" && output != "yaml" {
 				return usageError{fmt.Errorf("-o %s: write table, json or yaml", output)}
 			}
-			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			options := []config.Option{config.WithFiles(os.ReadFile)}
+			if output == "yaml" {
+				options = append(options, config.WithoutJenkins())
+			}
+			settings, err := config.Load(environ, options...)
 			if err != nil {
 				return usageError{err}
 			}

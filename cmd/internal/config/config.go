@@ -54,8 +54,8 @@ func WithFiles(read func(name string) ([]byte, error)) Option {
 	return func(l *loader) { l.read = read }
 }
 
-// WithoutJenkins is for commands that never speak to Jenkins: its address, user
-// and token may be missing.
+// WithoutJenkins is for commands that never speak to Jenkins: Bellboard's user and
+// token there may be missing. Its address may not: agents are told it.
 func WithoutJenkins() Option {
 	return func(l *loader) { l.offline = true }
 }
