@@ -162,7 +162,7 @@ func (m *Metrics) create(teams []scaler.Team) {
 			m.containers.WithLabelValues(t, string(c))
 			m.pulls.WithLabelValues(t, string(c))
 		}
-		for _, r := range scaler.Reasons() {
+		for _, r := range scaler.DecisionReasons() {
 			m.decisions.WithLabelValues(t, string(r))
 		}
 		for _, r := range scaler.Rules() {
