@@ -72,7 +72,13 @@ func (s *Server) view() *view {
 	}
 	if s.last != nil {
 		v.Hold = s.last.Hold
-		v.Words = fmt.Sprintf("%s UTC: tick %s saw %d agents.", s.last.At.UTC().Format("15:04:05"), s.last.ID, len(s.last.Plan.Agents))
+		pods := 0 // a berth is no agent yet
+		for i := range s.last.Plan.Agents {
+			if s.last.Plan.Agents[i].Pod {
+				pods++
+			}
+		}
+		v.Words = fmt.Sprintf("%s UTC: tick %s saw %d agents.", s.last.At.UTC().Format("15:04:05"), s.last.ID, pods)
 	}
 	if s.seen == nil {
 		return v

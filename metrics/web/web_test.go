@@ -201,7 +201,10 @@ func TestMetrics(t *testing.T) {
 func TestIndex(t *testing.T) {
 	b := newBoard(t)
 	b.want("/", http.StatusOK, "Bellboard ci &lt;1&gt;", "v1.2.3", "No tick has ended yet", `href="api/v1/status"`, `href="api/v1/decisions"`, `href="metrics"`, `href="healthz"`, `href="readyz"`)
-	b.Observe(tick("a-7"))
+	seen := tick("a-7")
+	seen.Plan.Agents[0].Pod = true
+	seen.Plan.Agents = append(seen.Plan.Agents, scaler.Agent{Name: "web-e-2", Class: scaler.Berth, Node: true})
+	b.Observe(seen)
 	b.want("/", http.StatusOK, "tick a-7 saw 1 agents")
 	b.Observe(hold("a-8", scaler.SourceJenkins))
 	b.want("/", http.StatusOK, "Holding: cannot read jenkins")

@@ -234,7 +234,7 @@ func (e *exam) clock(a *queue.Answer) {
 	here := a.Asked.Add(a.Answered.Sub(a.Asked) / 2)
 	skew := said.Sub(here).Round(time.Second)
 	if skew.Abs() > mostSkew {
-		e.finding(checkClock, "set both clocks by NTP: waiting times are told by the difference", "it is %s from this machine's (%s there)", skew, said.UTC().Format(time.RFC3339))
+		e.finding(checkClock, "set both clocks by NTP; until then waiting times are corrected by the difference", "it is %s from this machine's (%s there)", skew, said.UTC().Format(time.RFC3339))
 		return
 	}
 	e.ok(checkClock, "within %s of this machine's", mostSkew)
@@ -382,7 +382,10 @@ func (e *exam) webSocket(ctx context.Context) {
 		return
 	}
 	a, err := queue.Greet(ctx, e.Jenkins, e.Clock, http.MethodGet, e.Settings.JenkinsURL+"/wsagents/")
-	connected := e.connected(func(c *computer) bool { return !c.swarm() })
+	connected := e.connected(func(c *computer) bool {
+		id, _ := c.owner(e.Settings.Instance)
+		return !c.swarm() && e.needed(func(s *pool.Spec) bool { return s.PoolID == id && s.Transport == pool.WebSocket })
+	})
 	switch {
 	case connected > 0:
 		e.ok(checkWebSocket, "agents of Bellboard's connected by it: %d", connected)
