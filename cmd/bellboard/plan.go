@@ -26,7 +26,7 @@ func planCommand(environ []string) *cobra.Command {
 		Use:   "plan",
 		Short: "Show what a Bellboard that starts now would do, and do nothing",
 		Long: "Makes one read-only tick against the real Jenkins and cluster and prints it: to try settings before they are used.\n" +
-			"It remembers nothing, as the daemon does: no pause after failures, no cooldown, no agent's time of being idle.\n" +
+			"Unlike the daemon it remembers nothing: no pause after failures, no cooldown, no agent's time of being idle.\n" +
 			"Why the daemon does what it does is in the leader's /api/v1/status.\n" +
 			"Exit code 0: nothing would change; 3: something would; 1: it could not see.\n" +
 			"With -o yaml it asks nobody, and prints the whole pod (and volume claim) that each team and kind would get, whether\n" +
