@@ -13,7 +13,7 @@ help: ## this list
 build: ## the binary, as ./bellboard
 	CGO_ENABLED=0 go build -trimpath -o bellboard ./cmd/bellboard
 
-test: ## every test, without the race detector
+test: ## every test that needs no cluster, without the race detector
 	$(TOOL) gotestsum --format pkgname -- ./...
 
 race: ## every test, as CI runs them

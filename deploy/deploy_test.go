@@ -18,12 +18,14 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"sigs.k8s.io/yaml"
 
 	"bellboard/deploy/manifest"
 	"bellboard/pool"
+	"bellboard/scaler"
 )
 
 // agents are the namespaces of install.yaml in which agents live.
@@ -279,8 +281,20 @@ func TestAgentsAreWalledIn(t *testing.T) {
 		if len(p.Spec.Ingress) != 0 || !slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeIngress) {
 			t.Errorf("agents in %s may be called", ns)
 		}
-		if _, ok := p.Spec.PodSelector.MatchLabels[pool.LabelInstance]; !ok || len(p.Spec.Egress) != 1 {
-			t.Errorf("the policy in %s selects %v, with %d ways out", ns, p.Spec.PodSelector.MatchLabels, len(p.Spec.Egress))
+		selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if selector.Empty() || len(p.Spec.Egress) != 1 {
+			t.Errorf("the policy in %s selects %q, with %d ways out", ns, selector, len(p.Spec.Egress))
+		}
+		for _, kind := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
+			for _, mode := range pool.DockerModes() {
+				pod := pool.Build(pool.Spec{PoolID: scaler.PoolID{Team: "web", Kind: kind}, Instance: "another", Docker: mode}, "x")
+				if !selector.Matches(labels.Set(pod.Labels)) {
+					t.Errorf("the policy in %s does not select %s agents with DOCKER=%s: they have %v", ns, kind, mode, pod.Labels)
+				}
+			}
 		}
 		for _, to := range p.Spec.Egress[0].To {
 			if to.IPBlock != nil && to.IPBlock.CIDR == "0.0.0.0/0" && !slices.Contains(to.IPBlock.Except, "169.254.169.254/32") {

@@ -155,6 +155,9 @@ func TestJenkinsChartFindsWhatIsMade(t *testing.T) {
 	if command := "helm upgrade --install " + service + " jenkins "; !strings.Contains(readJenkins(t, "values.yaml"), command) {
 		t.Errorf("the Service %s is not of the release of this name", service)
 	}
+	if strings.Contains(prepare, "${BELLBOARD_") {
+		t.Error("prepare reads a setting of Bellboard's, where another name would tell them apart")
+	}
 	if ns := "jenkins=${JENKINS_NAMESPACE:-" + namespace + "}"; !strings.Contains(prepare, ns) {
 		t.Errorf("prepare has no %s", ns)
 	}

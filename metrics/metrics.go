@@ -97,7 +97,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metric
 		actions:      counter("bellboard_actions_total", "Writes to Jenkins and Kubernetes, by what they do and how they ended.", "team", "kind", "verb", "result"),
 		ticks:        counter("bellboard_ticks_total", "Passes of the loop: acted, steady (nothing to do) or hold (could not see).", "result"),
 		holds:        counter("bellboard_holds_total", "Passes in which nothing was done, by the source that could not be read.", "source"),
-		buildsLost:   counter("bellboard_builds_lost_total", "Builds whose agent's pod vanished under them; Bellboard removed none of them.", "team"),
+		buildsLost:   counter("bellboard_builds_lost_total", "Builds whose agent's pod vanished under them, or whose agent lost its connection to Jenkins for good.", "team"),
 		secondBuilds: counter("bellboard_second_builds_total", "Builds that slipped onto an ephemeral agent after its first.", "team"),
 		failed:       counter("bellboard_agents_failed_total", "Agents that could not be made, were removed without ever having connected, get nothing from Jenkins that they fit, or lost their Docker daemon, by the class of the failure.", "team", "kind", "reason"),
 		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another has worked on (warm) or on an empty one (cold).", "team", "cache"),
@@ -162,7 +162,7 @@ func (m *Metrics) create(teams []scaler.Team) {
 			m.containers.WithLabelValues(t, string(c))
 			m.pulls.WithLabelValues(t, string(c))
 		}
-		for _, r := range scaler.Reasons() {
+		for _, r := range scaler.DecisionReasons() {
 			m.decisions.WithLabelValues(t, string(r))
 		}
 		for _, r := range scaler.Rules() {

@@ -163,7 +163,7 @@ func TestCountersExistAtStart(t *testing.T) {
 	}
 	for name, want := range map[string]int{
 		"bellboard_actions_total":                    2 * 2 * len(verbs) * len(scaler.Results()),
-		"bellboard_decisions_total":                  2 * len(scaler.Reasons()),
+		"bellboard_decisions_total":                  2 * len(scaler.DecisionReasons()),
 		"bellboard_blocks_total":                     2 * len(scaler.Rules()),
 		"bellboard_ticks_total":                      3,
 		"bellboard_holds_total":                      len(sources),

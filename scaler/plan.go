@@ -33,48 +33,53 @@ type Reason string
 
 // The reasons.
 const (
-	ReasonDemand      Reason = "demand"      // items wait
-	ReasonMinimum     Reason = "minimum"     // MIN_AGENTS
-	ReasonSpare       Reason = "spare"       // MIN_IDLE
-	ReasonLevel       Reason = "level"       // auto: needed in over half of the last hour
-	ReasonBerths      Reason = "berths"      // keeps the labels resolvable
-	ReasonOneBuild    Reason = "one-build"   // an ephemeral agent has its build
-	ReasonIdle        Reason = "idle"        // nobody needed it for IDLE_TIMEOUT
-	ReasonRoom        Reason = "room"        // the other agents of its pool have room for its builds
-	ReasonRenew       Reason = "renew"       // over MAX_LIFETIME, or its settings have changed
-	ReasonBuild       Reason = "build"       // a build runs on it
-	ReasonFree        Reason = "free"        // no build has run on it for a while
-	ReasonPaused      Reason = "paused"      // PAUSED
-	ReasonTeamGone    Reason = "team-gone"   // no such team, or no such kind in its mode
-	ReasonStuck       Reason = "stuck"       // did not connect in START_TIMEOUT
-	ReasonGhost       Reason = "ghost"       // was connected, is away too long
-	ReasonLeaving     Reason = "leaving"     // somebody else deletes its pod, or its node goes
-	ReasonDocker      Reason = "docker"      // its Docker daemon is dead
-	ReasonEnded       Reason = "ended"       // its pod ended by itself
-	ReasonStray       Reason = "stray"       // a node that nobody needs
-	ReasonLost        Reason = "lost"        // its pod vanished under a build
-	ReasonIntruder    Reason = "intruder"    // an agent without a pod of ours
-	ReasonMonitor     Reason = "monitor"     // a node monitor of Jenkins took it offline
-	ReasonHook        Reason = "hook"        // the hook's mark, made ours before removal
-	ReasonDrained     Reason = "drained"     // marked, idle, removed
-	ReasonResume      Reason = "resume"      // a build wants its agent back
-	ReasonConnected   Reason = "connected"   // seen online for the first time
-	ReasonRestart     Reason = "restart"     // repeated after a restart of Bellboard
-	ReasonReady       Reason = "ready"       // it runs, and Jenkins is the one to call
-	ReasonSteady      Reason = "steady"      // nothing to do
-	ReasonUnreachable Reason = "unreachable" // hold: Jenkins or the cluster cannot be read
-	ReasonBlocked     Reason = "blocked"     // wanted more, a rule said no
-	ReasonCache       Reason = "cache"       // a cache slot that nobody needs, or that is too small
+	ReasonDemand    Reason = "demand"    // items wait
+	ReasonMinimum   Reason = "minimum"   // MIN_AGENTS
+	ReasonSpare     Reason = "spare"     // MIN_IDLE
+	ReasonLevel     Reason = "level"     // auto: needed in over half of the last hour
+	ReasonBerths    Reason = "berths"    // keeps the labels resolvable
+	ReasonOneBuild  Reason = "one-build" // an ephemeral agent has its build
+	ReasonIdle      Reason = "idle"      // nobody needed it for IDLE_TIMEOUT
+	ReasonRoom      Reason = "room"      // the other agents of its pool have room for its builds
+	ReasonRenew     Reason = "renew"     // over MAX_LIFETIME, or its settings have changed
+	ReasonBuild     Reason = "build"     // a build runs on it
+	ReasonFree      Reason = "free"      // no build has run on it for a while
+	ReasonPaused    Reason = "paused"    // PAUSED
+	ReasonTeamGone  Reason = "team-gone" // no such team, or no such kind in its mode
+	ReasonStuck     Reason = "stuck"     // did not connect in START_TIMEOUT
+	ReasonGhost     Reason = "ghost"     // was connected, is away too long
+	ReasonLeaving   Reason = "leaving"   // somebody else deletes its pod, or its node goes
+	ReasonDocker    Reason = "docker"    // its Docker daemon is dead
+	ReasonEnded     Reason = "ended"     // its pod ended by itself
+	ReasonStray     Reason = "stray"     // a node that nobody needs
+	ReasonLost      Reason = "lost"      // its pod vanished under a build
+	ReasonIntruder  Reason = "intruder"  // an agent without a pod of ours
+	ReasonMonitor   Reason = "monitor"   // a node monitor of Jenkins took it offline
+	ReasonHook      Reason = "hook"      // the hook's mark, made ours before removal
+	ReasonDrained   Reason = "drained"   // marked, idle, removed
+	ReasonResume    Reason = "resume"    // a build wants its agent back
+	ReasonConnected Reason = "connected" // seen online for the first time
+	ReasonRestart   Reason = "restart"   // repeated after a restart of Bellboard
+	ReasonReady     Reason = "ready"     // it runs, and Jenkins is the one to call
+	ReasonSteady    Reason = "steady"    // nothing to do
+	ReasonBlocked   Reason = "blocked"   // wanted more, a rule said no
+	ReasonCache     Reason = "cache"     // a cache slot that nobody needs, or that is too small
 )
 
-// Reasons lists every reason, for metrics that exist before they are needed.
+// Reasons lists every reason.
 func Reasons() []Reason {
 	return []Reason{
 		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonLevel, ReasonBerths, ReasonOneBuild, ReasonIdle, ReasonRoom, ReasonRenew, ReasonBuild, ReasonFree,
 		ReasonPaused, ReasonTeamGone, ReasonStuck, ReasonGhost, ReasonLeaving, ReasonDocker, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder,
-		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonConnected, ReasonRestart, ReasonReady, ReasonSteady, ReasonUnreachable, ReasonBlocked,
+		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonConnected, ReasonRestart, ReasonReady, ReasonSteady, ReasonBlocked,
 		ReasonCache,
 	}
+}
+
+// DecisionReasons lists those that a Decision may have, for metrics that exist
+// before they are needed. The others are of single actions.
+func DecisionReasons() []Reason {
+	return []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare, ReasonIdle, ReasonBlocked, ReasonSteady, ReasonPaused}
 }
 
 // Rule is what changed or blocked a wish: a closed set, and a metric label.

@@ -175,7 +175,7 @@ func TestBounds(t *testing.T) {
 			if tm.ScaleUpStep > 0 && d.Up[Ephemeral]+d.Up[Persistent] > tm.ScaleUpStep+tm.MinAgents+tm.MinIdle {
 				t.Fatalf("%s makes %d agents at once, want at most SCALE_UP_STEP=%d beyond its floors", d.Team, ups, tm.ScaleUpStep)
 			}
-			if d.Text == "" || !slices.Contains(Reasons(), d.Reason) {
+			if d.Text == "" || !slices.Contains(DecisionReasons(), d.Reason) {
 				t.Fatalf("%s: reason %q %q, want words", d.Team, d.Reason, d.Text)
 			}
 		}

@@ -18,11 +18,14 @@ import (
 
 func cleanupCommand(environ []string) *cobra.Command {
 	var dryRun, yes bool
+	var namespace string
 	cmd := &cobra.Command{
 		Use:   "cleanup --dry-run | --yes",
 		Short: "Drain and remove all that this instance owns, in Jenkins and in Kubernetes",
 		Long: "Takes the Lease, so that a running Bellboard stops acting, lets running builds end, and removes every pod, Secret,\n" +
-			"cache slot (volume claim) and node of this instance. A Bellboard that still runs then begins anew: put this in its place:\n" +
+			"cache slot (volume claim) and node of this instance. The Lease is in Bellboard's own namespace, which outside of the\n" +
+			"cluster only --namespace tells. With BELLBOARD_LEADER_ELECTION=false it takes none: end every Bellboard first.\n" +
+			"A Bellboard that still runs then begins anew: put this in its place:\n" +
 			"  kubectl -n bellboard patch deployment bellboard --patch-file deploy/cleanup.yaml\n" +
 			"Exit code 0: nothing is left, and nobody begins anew; 1: something is, or somebody does, and what to do.",
 		Args: cobra.NoArgs,
@@ -33,17 +36,18 @@ func cleanupCommand(environ []string) *cobra.Command {
 			if yes && besideDaemon("/proc/1/cmdline", os.Getpid()) {
 				return usageError{errors.New("cleanup --yes: in this container a Bellboard runs, which ends when it loses the Lease, and the container with it; see bellboard cleanup --help")}
 			}
-			settings, err := config.Load(withoutTemplates(environ), config.WithFiles(os.ReadFile))
+			settings, err := config.Load(withoutTemplates(environ), config.WithFiles(os.ReadFile), config.InNamespace(namespace))
 			if err != nil {
 				return usageError{err}
 			}
 			settings.DryRun = false
-			kube, lead, err := kubeConfig()
+			kube, inCluster, err := kubeConfig()
 			if err != nil {
 				return err
 			}
-			if settings.LeaderElection != nil {
-				lead = *settings.LeaderElection
+			lead := settings.Leads(true) // wherever it runs: what it has to stop is in the cluster
+			if lead && !inCluster && namespace == "" {
+				return usageError{errors.New("cleanup: outside of the cluster nobody tells which namespace is Bellboard's own, where its Lease is: write it, as in --namespace bellboard; " + noLease)}
 			}
 			d, err := app.New(app.Parts{
 				Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Lead: lead && yes,
@@ -67,6 +71,16 @@ func cleanupCommand(environ []string) *cobra.Command {
 			}
 			if dryRun {
 				return failed
+			}
+			if lead {
+				switch name, there, err := d.Lease(cmd.Context()); {
+				case err != nil:
+					return err
+				case !there && namespace != "":
+					return usageError{fmt.Errorf("cleanup --yes --namespace %s: no Lease %s is there, so who leads would not stop; write the namespace of Bellboard itself; %s", namespace, name, noLease)}
+				case !there:
+					say("no Lease %s is there: nobody has led\n", name)
+				}
 			}
 			end := "kubectl -n " + settings.OwnNamespace + " patch deployment bellboard --patch-file deploy/cleanup.yaml"
 			last, seen := app.Left{Pods: -1, Held: first.Held, Intruders: first.Intruders}, first
@@ -106,8 +120,12 @@ func cleanupCommand(environ []string) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count what would go, and change nothing")
 	cmd.Flags().BoolVar(&yes, "yes", false, "remove it")
+	cmd.Flags().StringVar(&namespace, "namespace", "", "Bellboard's own, where its Lease is; needed outside of the cluster")
 	return cmd
 }
+
+// noLease is what to do where there is no Lease to take.
+const noLease = "when no Bellboard runs that has one, set BELLBOARD_LEADER_ELECTION=false"
 
 // besideDaemon reports whether the first process of this container is another
 // Bellboard, by the file with that one's command: kubectl exec was used.

@@ -14,12 +14,14 @@ func configCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print every effective setting and where it came from",
-		Args:  cobra.NoArgs,
+		Long: "Prints every effective setting and the variable that set it, or all mistakes in them.\n" +
+			"Nobody is asked, so Bellboard's user and token in Jenkins may be missing.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if docs {
 				return config.Docs(cmd.OutOrStdout())
 			}
-			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			settings, err := config.Load(environ, config.WithFiles(os.ReadFile), config.WithoutJenkins())
 			if err != nil {
 				return usageError{err}
 			}

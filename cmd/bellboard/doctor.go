@@ -32,12 +32,9 @@ func doctorCommand(environ []string) *cobra.Command {
 				return usageError{err}
 			}
 			klog.SetLogger(logr.Discard()) // what client-go meets is in the report
-			kube, lead, kubeErr := kubeConfig()
-			if settings.LeaderElection != nil {
-				lead = *settings.LeaderElection
-			}
+			kube, inCluster, kubeErr := kubeConfig()
 			report := doctor.Run(cmd.Context(), doctor.Parts{
-				Settings: settings, Clock: clock.Real(), Kube: kube, KubeErr: kubeErr, Lead: lead, Probe: probe,
+				Settings: settings, Clock: clock.Real(), Kube: kube, KubeErr: kubeErr, Lead: settings.Leads(inCluster), Probe: probe,
 			})
 			if output == "json" {
 				err = report.WriteJSON(cmd.OutOrStdout())

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -19,19 +18,12 @@ import (
 func TestDoctor(t *testing.T) {
 	h, environ := quietHouse(t)
 	// The simulated Jenkins shows by an agent what a real one shows by its pages.
-	h.Jenkins.AddNode(jenkinssim.Node{
-		Name: "web-p-1111111111", Description: scaler.Describe("bellboard", scaler.PoolID{Team: "web", Kind: scaler.Persistent}, false), Labels: "linux",
-	}, true)
-	client, err := kubernetes.NewForConfig(&rest.Config{Host: h.ClusterURL})
-	if err == nil {
-		_, err = client.CoreV1().Pods("ci").Create(t.Context(), &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: "web-p-1111111111", Labels: map[string]string{pool.LabelInstance: "bellboard"}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "agent", Image: "agent"}}},
-		}, metav1.CreateOptions{})
-	}
-	if err != nil {
+	id := scaler.PoolID{Team: "web", Kind: scaler.Persistent}
+	pod := pool.Build(pool.Spec{PoolID: id, Instance: "bellboard", Namespace: "ci"}, "web-p-1111111111")
+	if _, err := kubernetes.NewForConfigOrDie(&rest.Config{Host: h.ClusterURL}).CoreV1().Pods("ci").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	h.Jenkins.AddNode(jenkinssim.Node{Name: pod.Name, Description: scaler.Describe("bellboard", id, false), Labels: "linux"}, true)
 	h.Jenkins.Submit(jenkinssim.Job{Name: "app", Label: "linux", Duration: time.Hour})
 	for end := time.Now().Add(5 * time.Second); h.Jenkins.Stats().Running == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {

@@ -12,7 +12,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"bellboard/cmd/internal/house"
 	"bellboard/deploy/manifest"
@@ -112,6 +115,7 @@ func TestPlan(t *testing.T) {
 		`mobile +5 +\d+s +0 +0 +0 +5 +\+2 ephemeral +5 waiting, 0 free, 0 on the way; at MAX_AGENTS=2 \(wants 5\)`,
 		`- +1 .*nobody's +no team serves ‘windows&&gpu’ \(jobs: legacy\)`,
 		`register +web ephemeral`,
+		`(?s)remembers nothing: .*/api/v1/status of the leader\.\n$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(stdout) {
 			t.Errorf("bellboard plan does not say %q:\n%s", want, stdout)
@@ -135,7 +139,7 @@ func TestPlanYAML(t *testing.T) {
 		t.Fatal(err)
 	}
 	environ := []string{
-		"BELLBOARD_JENKINS_URL=http://jenkins:8080/", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=/run/token",
+		"BELLBOARD_JENKINS_URL=http://jenkins:8080/", // no user and no token: nobody is asked
 		"BELLBOARD_SWARM_USER=swarm", "BELLBOARD_SWARM_PASSWORD_SECRET=swarm",
 		"BELLBOARD_TEAMS=web,mobile", "BELLBOARD_DEFAULT_POD_TEMPLATE_FILE=" + file,
 		"BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_MOBILE_LABELS=android", "BELLBOARD_TEAM_MOBILE_DOCKER=userns",
@@ -167,7 +171,7 @@ func TestPlanYAML(t *testing.T) {
 
 func TestConfigWarns(t *testing.T) {
 	code, stdout, stderr := bellboard([]string{
-		"BELLBOARD_JENKINS_URL=http://jenkins:8080/", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=/run/token",
+		"BELLBOARD_JENKINS_URL=http://jenkins:8080/",
 		"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
 		"BELLBOARD_TEAM_WEB_DOCKER=host", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true",
 	}, "config")
@@ -225,21 +229,44 @@ func TestCleanupBesideADaemon(t *testing.T) {
 	}
 }
 
-// TestCleanupCommand: what there is, all of it gone, and no pod template missed that
-// only the daemon has.
+// TestCleanupCommand, as on a laptop with the daemon's variables: what there is, all
+// of it gone by the Lease, and no pod template missed that only the daemon has.
 func TestCleanupCommand(t *testing.T) {
 	h, environ := quietHouse(t)
 	h.Jenkins.AddNode(jenkinssim.Node{Name: "web-e-0123456789", Labels: "linux", Description: "bellboard instance=bellboard team=web kind=ephemeral"}, false)
 	environ = append(environ, "BELLBOARD_JENKINS_RESTART_GRACE=0s", "BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE=/not/there.yaml")
-	code, stdout, stderr := bellboard(environ, "cleanup", "--dry-run")
+	for _, tt := range []struct {
+		name string
+		args []string
+		says string
+	}{
+		{"which of both", nil, "--dry-run"},
+		{"no namespace", []string{"--yes"}, "--namespace bellboard"},
+		{"no namespace to look in", []string{"--dry-run"}, "--namespace bellboard"},
+		{"no Lease there", []string{"--yes", "--namespace", "bellbord"}, "no Lease bellbord/bellboard-bellboard"},
+	} {
+		if code, _, stderr := bellboard(environ, append([]string{"cleanup"}, tt.args...)...); code != exitUsage || !strings.Contains(stderr, tt.says) {
+			t.Errorf("%s: %d, saying %q; want %d and %q", tt.name, code, stderr, exitUsage, tt.says)
+		}
+	}
+	if s := h.Jenkins.Stats(); s.Marks+s.Deletes > 0 {
+		t.Errorf("that wrote: %+v", s)
+	}
+
+	leases := kubernetes.NewForConfigOrDie(&rest.Config{Host: h.ClusterURL}).CoordinationV1().Leases("bellboard")
+	// A leader that has ended well leaves its Lease to nobody.
+	if _, err := leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "bellboard-bellboard"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := bellboard(environ, "cleanup", "--dry-run", "--namespace", "bellboard")
 	if code != 0 || !strings.Contains(stdout, " owns 0 pods, 1 nodes and 0 cache slots; 0 agents are at work\n") {
 		t.Fatalf("bellboard cleanup --dry-run = %d, %q, saying %q", code, stdout, stderr)
 	}
-	if code, stdout, stderr = bellboard(environ, "cleanup", "--yes"); code != 0 || !strings.HasSuffix(stdout, "removed 0 pods, 1 nodes and 0 cache slots; nothing is left\n") {
+	if code, stdout, stderr = bellboard(environ, "cleanup", "--yes", "--namespace", "bellboard"); code != 0 || !strings.HasSuffix(stdout, "removed 0 pods, 1 nodes and 0 cache slots; nothing is left\n") {
 		t.Errorf("bellboard cleanup --yes = %d, %q, saying %q", code, stdout, stderr)
 	}
-	if code, _, stderr = bellboard(environ, "cleanup"); code != exitUsage || !strings.Contains(stderr, "--dry-run") {
-		t.Errorf("bellboard cleanup = %d, saying %q", code, stderr)
+	if lease, err := leases.Get(t.Context(), "bellboard-bellboard", metav1.GetOptions{}); err != nil || lease.Spec.RenewTime == nil {
+		t.Errorf("it wrote without the Lease: %v, %+v", err, lease.Spec)
 	}
 }
 

@@ -24,8 +24,10 @@ func planCommand(environ []string) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "plan",
-		Short: "Show what would be done now, and do nothing",
-		Long: "Makes one read-only tick against the real Jenkins and cluster and prints it.\n" +
+		Short: "Show what a Bellboard that starts now would do, and do nothing",
+		Long: "Makes one read-only tick against the real Jenkins and cluster and prints it: to try settings before they are used.\n" +
+			"Unlike the daemon it remembers nothing: no pause after failures, no cooldown, no agent's time of being idle.\n" +
+			"Why the daemon does what it does is in the leader's /api/v1/status.\n" +
 			"Exit code 0: nothing would change; 3: something would; 1: it could not see.\n" +
 			"With -o yaml it asks nobody, and prints the whole pod (and volume claim) that each team and kind would get, whether\n" +
 			"one is needed now or not; have the cluster judge them: bellboard plan -o yaml | kubectl create --dry-run=server -f -",
@@ -34,7 +36,11 @@ func planCommand(environ []string) *cobra.Command {
 			if output != "table" && output != "json" && output != "yaml" {
 				return usageError{fmt.Errorf("-o %s: write table, json or yaml", output)}
 			}
-			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			options := []config.Option{config.WithFiles(os.ReadFile)}
+			if output == "yaml" {
+				options = append(options, config.WithoutJenkins())
+			}
+			settings, err := config.Load(environ, options...)
 			if err != nil {
 				return usageError{err}
 			}
@@ -85,7 +91,9 @@ func printPlan(w io.Writer, t scaler.Tick, output string) error {
 		enc.SetIndent("", "  ")
 		err = enc.Encode(t)
 	} else if t.Hold == "" {
-		err = planTable(w, t.Plan)
+		if err = planTable(w, t.Plan); err == nil {
+			_, err = io.WriteString(w, fresh)
+		}
 	}
 	switch {
 	case err != nil:
@@ -97,6 +105,9 @@ func printPlan(w io.Writer, t scaler.Tick, output string) error {
 	}
 	return nil
 }
+
+// fresh is what a tick of a new process cannot know.
+const fresh = "\nOf a process that remembers nothing: no pause after failures, no cooldown, nobody idle long enough to go.\nWhy the daemon does what it does: /api/v1/status of the leader.\n"
 
 func planTable(w io.Writer, p scaler.Plan) error {
 	var table, beside strings.Builder

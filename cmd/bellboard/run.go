@@ -39,10 +39,7 @@ func runCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			lead := inCluster
-			if settings.LeaderElection != nil {
-				lead = *settings.LeaderElection
-			}
+			lead := settings.Leads(inCluster)
 			listener, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", settings.Listen)
 			if err != nil {
 				return fmt.Errorf("BELLBOARD_LISTEN=%q: %w", settings.Listen, err)

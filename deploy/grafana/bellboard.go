@@ -211,7 +211,7 @@ func rows() []row {
 				once(fmt.Sprintf("sum_over_time((%s)[$__range:1m]) / 60", most("team", "bellboard_agents_alive", team)), teams)),
 		}},
 		{title: "Health", height: 7, panels: []panel{
-			number("Builds lost", "none", "In the time shown: builds whose agent's pod vanished under them. Bellboard removed none of them.",
+			number("Builds lost", "none", "In the time shown: builds whose agent's pod vanished under them, or whose agent lost its connection to Jenkins for good.",
 				once("sum("+inRange("team", "bellboard_builds_lost_total", team)+")", "")).mustBeZero().runbook("BellboardBuildsLost"),
 			number("Second builds", "none", "In the time shown: builds that slipped onto an ephemeral agent after its first. The one-build hook in Jenkins prevents them.",
 				once("sum("+inRange("team", "bellboard_second_builds_total", team)+")", "")).mustBeZero(),

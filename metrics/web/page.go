@@ -20,6 +20,8 @@ const linesKept = 12
 type view struct {
 	Instance, Version, Role string
 	Words                   string // what the last tick saw
+	Standby                 bool
+	Leader                  string // who leads, as far as is known
 	Hold                    string // why nothing is decided, empty if it is
 	Plan                    *scaler.Plan
 	Fleet                   []group
@@ -65,12 +67,18 @@ func (s *Server) view() *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := &view{
-		Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Words: "No tick has ended yet.", Plan: &scaler.Plan{},
+		Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Standby: s.config.Role() == "standby", Leader: s.config.Leader(), Words: "No tick has ended yet.", Plan: &scaler.Plan{},
 		Changes: s.lines(), Failed: slices.Clone(s.failed), Lost: slices.Clone(s.lost), Docker: slices.Clone(s.docker),
 	}
 	if s.last != nil {
 		v.Hold = s.last.Hold
-		v.Words = fmt.Sprintf("%s UTC: tick %s saw %d agents.", s.last.At.UTC().Format("15:04:05"), s.last.ID, len(s.last.Plan.Agents))
+		pods := 0 // a berth is no agent yet
+		for i := range s.last.Plan.Agents {
+			if s.last.Plan.Agents[i].Pod {
+				pods++
+			}
+		}
+		v.Words = fmt.Sprintf("%s UTC: tick %s saw %d agents.", s.last.At.UTC().Format("15:04:05"), s.last.ID, pods)
 	}
 	if s.seen == nil {
 		return v
@@ -97,6 +105,9 @@ func (s *Server) lines() (out []line) {
 		t := &s.changes[(s.next+len(s.changes)-1-i)%len(s.changes)]
 		if t.Hold != "" {
 			out = append(out, line{t.At, "all", "hold", t.Hold})
+		}
+		if !acted(t) {
+			continue
 		}
 		for j := range t.Plan.Decisions {
 			if d := &t.Plan.Decisions[j]; !strings.HasPrefix(d.Change(), "none") { // what is blocked stands above

@@ -31,6 +31,8 @@ type Config struct {
 	Now      func() time.Time
 	// Role says what the instance is: leader, standby, dry run; nil: leader.
 	Role func() string
+	// Leader says who holds the Lease, as far as is known; nil: there is none.
+	Leader func() string
 	// MaxAge is how long ago the last tick may have ended while the loop counts
 	// as alive; 0 means a minute.
 	MaxAge time.Duration
@@ -86,7 +88,8 @@ func (d Docker) Words() string {
 type Status struct {
 	Instance string       `json:"instance"`
 	Version  string       `json:"version"`
-	Role     string       `json:"role"` // leader, standby, dry run, or starting
+	Role     string       `json:"role"`             // leader, standby, dry run, or starting
+	Leader   string       `json:"leader,omitempty"` // who holds the Lease, as far as is known
 	Now      time.Time    `json:"now"`
 	Ready    bool         `json:"ready"`          // a tick could see, since the start
 	Tick     *scaler.Tick `json:"tick"`           // the last one; null: none yet
@@ -107,6 +110,9 @@ func New(c Config) *Server {
 	c.MaxAge = cmp.Or(c.MaxAge, time.Minute)
 	if c.Role == nil {
 		c.Role = func() string { return "leader" }
+	}
+	if c.Leader == nil {
+		c.Leader = func() string { return "" }
 	}
 	s := &Server{config: c, ended: c.Now()}
 	mux := http.NewServeMux()
@@ -149,7 +155,7 @@ func (s *Server) Observe(t scaler.Tick) {
 	for i := range t.Facts.Docker {
 		s.used(&t.Facts.Docker[i])
 	}
-	changed := len(t.Outcomes) > 0 || len(t.Facts.BuildsLost) > 0
+	changed := acted(&t) || len(t.Facts.BuildsLost) > 0
 	if s.last == nil || s.last.Hold == "" {
 		changed = changed || t.Hold != "" // a hold begins
 	} else {
@@ -194,6 +200,12 @@ func loosen(a *scaler.Action) {
 	}
 }
 
+// acted reports whether a tick did, or tried, what it had decided: a standby and a
+// dry run skip all of it.
+func acted(t *scaler.Tick) bool {
+	return slices.ContainsFunc(t.Outcomes, func(o scaler.Outcome) bool { return o.Result != scaler.Skipped })
+}
+
 // used adds one agent to the sums of its team.
 func (s *Server) used(u *scaler.DockerUsed) {
 	i := slices.IndexFunc(s.docker, func(d Docker) bool { return d.Team == u.Team && d.Warmth == u.Warmth })
@@ -234,7 +246,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
-	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last, Failed: slices.Concat([]Failed{}, s.failed), Lost: slices.Concat([]Lost{}, s.lost), Docker: slices.Concat([]Docker{}, s.docker)}
+	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Leader: s.config.Leader(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last, Failed: slices.Concat([]Failed{}, s.failed), Lost: slices.Concat([]Lost{}, s.lost), Docker: slices.Concat([]Docker{}, s.docker)}
 	if s.seen != s.last {
 		a.Seen = s.seen
 	}

@@ -199,6 +199,31 @@ func TestDecisionsAreSmall(t *testing.T) {
 	runtime.KeepAlive(b)
 }
 
+// TestStandby: it says that it is one and who leads, and tells as done nothing of what
+// it only would have done, not even in a tick that is remembered for something else.
+func TestStandby(t *testing.T) {
+	s := web.New(web.Config{
+		Gatherer: prometheus.NewRegistry(), Now: time.Now, Role: func() string { return "standby" }, Leader: func() string { return "bellboard-1" },
+	})
+	b := &board{Server: s, t: t}
+	would := acted("a-1")
+	would.Plan.Decisions[0].Up = map[scaler.Kind]int{scaler.Ephemeral: 5}
+	would.Outcomes[0].Result = scaler.Skipped
+	b.Observe(would)
+	if n := len(decode[web.Decisions](b, "/api/v1/decisions").Ticks); n != 0 {
+		t.Errorf("%d ticks changed something, want none", n)
+	}
+	would.ID, would.Facts.BuildsLost = "a-2", []scaler.LostBuilds{{Agent: "web-e-1", Builds: 1}}
+	b.Observe(would)
+	b.want("/", http.StatusOK, "stands by and does nothing; bellboard-1 leads.")
+	if body := b.get("/").Body.String(); strings.Contains(body, "decided last") {
+		t.Errorf("the page of a standby tells what was decided:\n%s", body)
+	}
+	if s := decode[web.Status](b, "/api/v1/status"); s.Role != "standby" || s.Leader != "bellboard-1" {
+		t.Errorf("role %q, leader %q", s.Role, s.Leader)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	b := newBoard(t)
 	b.want("/metrics", http.StatusOK, "some_total 1\n")
@@ -211,7 +236,10 @@ func TestMetrics(t *testing.T) {
 func TestIndex(t *testing.T) {
 	b := newBoard(t)
 	b.want("/", http.StatusOK, "Bellboard ci &lt;1&gt;", "v1.2.3", "No tick has ended yet", `href="api/v1/status"`, `href="api/v1/decisions"`, `href="metrics"`, `href="healthz"`, `href="readyz"`)
-	b.Observe(tick("a-7"))
+	seen := tick("a-7")
+	seen.Plan.Agents[0].Pod = true
+	seen.Plan.Agents = append(seen.Plan.Agents, scaler.Agent{Name: "web-e-2", Class: scaler.Berth, Node: true})
+	b.Observe(seen)
 	b.want("/", http.StatusOK, "tick a-7 saw 1 agents")
 	b.Observe(hold("a-8", scaler.SourceJenkins))
 	b.want("/", http.StatusOK, "Holding: cannot read jenkins")

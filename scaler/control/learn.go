@@ -166,8 +166,17 @@ func undocked(a *scaler.Action) bool {
 	return a.Verb == scaler.Mark && a.Reason == scaler.ReasonDocker
 }
 
-// log writes one line per tick that did or could not do something.
+// log writes one line per tick that did or could not do something. What a reader
+// would do, it did not; and of a standby all but its own blindness is Debug, since
+// the leader tells it.
 func (l *Loop) log(t *scaler.Tick) {
+	info, warn, decided := l.cfg.Log.Info, l.cfg.Log.Warn, "decided"
+	if l.cfg.DryRun {
+		decided = "would"
+	}
+	if l.cfg.Standby {
+		info, warn = l.cfg.Log.Debug, l.cfg.Log.Debug
+	}
 	for i := range t.Facts.Docker {
 		u := &t.Facts.Docker[i]
 		l.cfg.Log.Debug("a daemon told what it was used for", zap.String("tick", t.ID), zap.String("team", u.Team), zap.String("kind", string(u.Kind)), zap.String("agent", u.Agent),
@@ -188,18 +197,18 @@ func (l *Loop) log(t *scaler.Tick) {
 	for i := range t.Plan.Decisions {
 		d := &t.Plan.Decisions[i]
 		if d.Up[scaler.Ephemeral]+d.Up[scaler.Persistent]+d.Down[scaler.Ephemeral]+d.Down[scaler.Persistent] > 0 {
-			l.cfg.Log.Info("decided", zap.String("tick", t.ID), zap.String("team", d.Team), zap.Any("up", d.Up), zap.Any("down", d.Down),
+			info(decided, zap.String("tick", t.ID), zap.String("team", d.Team), zap.Any("up", d.Up), zap.Any("down", d.Down),
 				zap.String("reason", string(d.Reason)), zap.String("because", d.Text))
 		}
 	}
 	for i := range t.Facts.Failures {
 		f := &t.Facts.Failures[i]
-		l.cfg.Log.Warn("an agent failed", zap.String("tick", t.ID), zap.String("team", f.Team), zap.String("kind", string(f.Kind)), zap.String("agent", f.Agent),
+		warn("an agent failed", zap.String("tick", t.ID), zap.String("team", f.Team), zap.String("kind", string(f.Kind)), zap.String("agent", f.Agent),
 			zap.String("reason", string(f.Failure)), zap.String("because", f.Text), zap.String("log", f.Log))
 	}
 	for i := range t.Facts.BuildsLost {
 		b := &t.Facts.BuildsLost[i]
-		l.cfg.Log.Warn("builds lost their agent", zap.String("tick", t.ID), zap.String("team", b.Team), zap.String("kind", string(b.Kind)), zap.String("agent", b.Agent),
+		warn("builds lost their agent", zap.String("tick", t.ID), zap.String("team", b.Team), zap.String("kind", string(b.Kind)), zap.String("agent", b.Agent),
 			zap.Int("builds", b.Builds), zap.String("because", b.Text))
 	}
 	for i := range t.Outcomes {

@@ -430,3 +430,31 @@ func TestLostBuildsAreNamed(t *testing.T) {
 		}
 	})
 }
+
+// TestReadersDoNotTellDeeds: what a dry run decides it would do, and a standby says
+// even that only to those who ask for all.
+func TestReadersDoNotTellDeeds(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		dryRun, stands bool
+		want           string
+	}{
+		{"the leader", false, false, "info decided"},
+		{"a dry run", true, false, "info would"},
+		{"a standby", true, true, "debug would"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse()
+				core, logs := observer.New(zap.DebugLevel)
+				l := h.loop(noGrace, func(c *Config) { c.Log, c.DryRun, c.Standby = zap.New(core), tt.dryRun, tt.stands })
+				h.wait(1)
+				l.Tick(t.Context())
+				told := logs.FilterField(zap.String("team", "web")).All()
+				if len(told) != 1 || told[0].Level.String()+" "+told[0].Message != tt.want {
+					t.Errorf("the log says %v, want %s", told, tt.want)
+				}
+			})
+		})
+	}
+}

@@ -30,6 +30,8 @@ type Config struct {
 	Grace time.Duration
 	// DryRun decides and shows, and writes nothing.
 	DryRun bool
+	// Standby is a DryRun beside a leader: what it says of its decisions is Debug.
+	Standby bool
 	// Record gets every tick when it is over.
 	Record func(scaler.Tick)
 	// Unsafe takes safeguards out, for the tests that show that they matter.

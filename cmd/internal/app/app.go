@@ -70,6 +70,7 @@ type Daemon struct {
 
 	mu       sync.Mutex
 	role     string
+	leader   string        // who holds the Lease, as far as is known
 	loop     *control.Loop // of the core at work
 	draining bool
 }
@@ -93,7 +94,7 @@ func New(p Parts) (*Daemon, error) {
 		d.parts.Jenkins = t
 	}
 	d.web = web.New(web.Config{
-		Gatherer: reg, Instance: s.Instance, Version: p.Version, Now: p.Clock.Now, Role: d.Role,
+		Gatherer: reg, Instance: s.Instance, Version: p.Version, Now: p.Clock.Now, Role: d.Role, Leader: d.Leader,
 		MaxAge: max(time.Minute, 10*s.PollInterval, 3*standbyPoll),
 	})
 	if p.Lead && !s.DryRun {
@@ -111,6 +112,13 @@ func (d *Daemon) Role() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.role
+}
+
+// Leader says who holds the Lease; "" while nobody is known to.
+func (d *Daemon) Leader() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.leader
 }
 
 // core is the part of a daemon that watches, and while it leads also acts. A
@@ -158,7 +166,7 @@ func (d *Daemon) core(reader bool) (*core, error) {
 	made := &core{pool: pods}
 	cfg := control.Config{
 		Jenkins: j, Cluster: c, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
-		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Unsafe: p.Unsafe,
+		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: reader && !s.DryRun, Unsafe: p.Unsafe,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)
 			if reader {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"bellboard/scaler"
 )
 
@@ -107,6 +109,19 @@ func (d *Daemon) Owned(ctx context.Context) (Left, error) {
 		return Left{}, errors.New(string(t.HoldBy) + ": " + t.Hold)
 	}
 	return left(&t), nil
+}
+
+// Lease names the Lease that a cleanup takes, and reports whether it is there: who
+// led once has left it there.
+func (d *Daemon) Lease(ctx context.Context) (name string, there bool, err error) {
+	_, _, err = d.tenure.Interface.Get(ctx)
+	switch {
+	case apierrors.IsNotFound(err):
+		return d.tenure.Describe(), false, nil
+	case err != nil:
+		return "", false, fmt.Errorf("reading the Lease %s: %w", d.tenure.Describe(), err)
+	}
+	return d.tenure.Describe(), true, nil
 }
 
 // Cleanup drains and removes all that the instance owns, and returns when

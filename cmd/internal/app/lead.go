@@ -248,6 +248,9 @@ func (d *Daemon) lead(ctx context.Context) error {
 			},
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(identity string) {
+				d.mu.Lock()
+				d.leader = identity
+				d.mu.Unlock()
 				d.parts.Log.Info("the leader is", zap.String("identity", identity))
 			},
 		},

@@ -198,6 +198,9 @@ func TestLeadership(t *testing.T) {
 				if a.d.Role() != "leader" || b.d.Role() != "standby" {
 					t.Fatalf("roles %s and %s, want leader and standby", a.d.Role(), b.d.Role())
 				}
+				if a.d.Leader() != "a" || b.d.Leader() != "a" {
+					t.Errorf("they say that %q and %q lead, want a", a.d.Leader(), b.d.Leader())
+				}
 				ended := time.Now()
 				tt.end(p, a)
 				p.work(40 * time.Second)
@@ -213,8 +216,8 @@ func TestLeadership(t *testing.T) {
 					t.Errorf("b wrote after %s, want within %s", took, tt.most)
 				}
 				p.oneAtATime()
-				if b.d.Role() != "leader" {
-					t.Errorf("b is %s, want leader", b.d.Role())
+				if b.d.Role() != "leader" || b.d.Leader() != "b" {
+					t.Errorf("b is %s, and says that %q leads; want b", b.d.Role(), b.d.Leader())
 				}
 				if err := <-a.ended; !errors.Is(err, tt.err) {
 					t.Errorf("a ended with %v, want %v", err, tt.err)

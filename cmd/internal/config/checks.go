@@ -194,10 +194,10 @@ func (l *loader) missing(variable, remedy string) {
 // global checks what the daemon's settings need of one another, and fills in
 // those that follow from others.
 func (l *loader) global(g *Global) {
+	if g.JenkinsURL == "" {
+		l.missing(prefix+"_JENKINS_URL", "not set; write where Jenkins is, e.g. https://jenkins.example.com")
+	}
 	if !l.offline {
-		if g.JenkinsURL == "" {
-			l.missing(prefix+"_JENKINS_URL", "not set; write where Jenkins is, e.g. https://jenkins.example.com")
-		}
 		if g.JenkinsUser == "" {
 			l.missing(prefix+"_JENKINS_USER", "not set; name Bellboard's user in Jenkins")
 		}

@@ -54,10 +54,16 @@ func WithFiles(read func(name string) ([]byte, error)) Option {
 	return func(l *loader) { l.read = read }
 }
 
-// WithoutJenkins is for commands that never speak to Jenkins: its address, user
-// and token may be missing.
+// WithoutJenkins is for commands that never speak to Jenkins: Bellboard's user and
+// token there may be missing. Its address may not: agents are told it.
 func WithoutJenkins() Option {
 	return func(l *loader) { l.offline = true }
+}
+
+// InNamespace tells Bellboard's own namespace where Kubernetes does not; "" does
+// nothing.
+func InNamespace(name string) Option {
+	return func(l *loader) { l.own = name }
 }
 
 // Load reads the settings from variables in the form of os.Environ. Its error
@@ -94,8 +100,12 @@ func Load(environ []string, options ...Option) (*Config, error) {
 	return c, nil
 }
 
-// ownNamespace is the namespace that Kubernetes says the process is in.
+// ownNamespace is the namespace that it was told, or else the one that Kubernetes
+// says the process is in.
 func (l *loader) ownNamespace() string {
+	if l.own != "" {
+		return l.own
+	}
 	if l.read != nil {
 		if b, err := l.read(namespaceFile); err == nil && len(strings.TrimSpace(string(b))) > 0 {
 			return strings.TrimSpace(string(b))

@@ -45,9 +45,9 @@ func load(t *testing.T, environ []string, options ...Option) *Config {
 	return c
 }
 
-func mistakes(t *testing.T, environ []string) Mistakes {
+func mistakes(t *testing.T, environ []string, options ...Option) Mistakes {
 	t.Helper()
-	_, err := Load(environ)
+	_, err := Load(environ, options...)
 	if err == nil {
 		return nil
 	}
@@ -350,7 +350,10 @@ func TestWarnings(t *testing.T) {
 
 func TestWithoutJenkins(t *testing.T) {
 	bare := []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral"}
-	load(t, bare, WithoutJenkins())
+	load(t, append(bare, "BELLBOARD_JENKINS_URL=https://j"), WithoutJenkins())
+	if got := len(mistakes(t, bare, WithoutJenkins())); got != 1 {
+		t.Errorf("without Jenkins' address there are %d mistakes, want 1", got)
+	}
 	if got := len(mistakes(t, bare)); got != 3 {
 		t.Errorf("with Jenkins the same settings have %d mistakes, want 3: its address, user and token", got)
 	}

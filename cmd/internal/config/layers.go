@@ -29,6 +29,7 @@ type loader struct {
 	mistakes Mistakes
 	read     func(string) ([]byte, error)
 	offline  bool
+	own      string // InNamespace
 }
 
 var lending sync.Mutex

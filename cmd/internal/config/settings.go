@@ -42,6 +42,15 @@ type Global struct {
 	SSHHostKey          string        `split_words:"true" shown:"–" desc:"public half of that host_key, by which Jenkins knows an agent: ssh-ed25519 AAAA…, for CONNECT=ssh"`
 }
 
+// Leads reports whether an instance writes only while it holds the Lease: as it was
+// told, and else in a cluster.
+func (g *Global) Leads(inCluster bool) bool {
+	if g.LeaderElection != nil {
+		return *g.LeaderElection
+	}
+	return inCluster
+}
+
 // Limits is the settings of a team as a whole: BELLBOARD_DEFAULT_<SETTING> for
 // every team, BELLBOARD_TEAM_<NAME>_<SETTING> for one.
 type Limits struct {

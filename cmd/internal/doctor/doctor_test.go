@@ -255,6 +255,7 @@ func TestEachFinding(t *testing.T) {
 			s.jenkins.Submit(jenkinssim.Job{Name: "q", Label: "mac", Duration: time.Hour})
 			status("/wsagents/", http.StatusNotFound)(s)
 		}, nil, []string{checkWebSocket}, "/wsagents/", "proxy"},
+		{"no WebSocket, which agents that connect by TCP do not show", status("/wsagents/", http.StatusNotFound), []string{"BELLBOARD_TEAM_WEB_CONNECT=tcp"}, []string{checkWebSocket}, "/wsagents/", "proxy"},
 		{"no TCP port", func(s *scene) {
 			status("/tcpSlaveAgentListener/", http.StatusNotFound)(s)
 			s.environ = append(s.environ, "BELLBOARD_TEAM_WEB_CONNECT=tcp")

@@ -79,7 +79,7 @@ func (e *exam) jenkins(ctx context.Context) {
 		return
 	}
 	e.version(hello.Header.Get("X-Jenkins"))
-	e.clock(checkClock, "waiting times are told by the difference", hello.Header.Get("Date"), hello.Asked, hello.Answered)
+	e.clock(checkClock, "until then waiting times are corrected by the difference", hello.Header.Get("Date"), hello.Asked, hello.Answered)
 	e.address(ctx, &hello)
 	accepted := e.user(ctx)
 	readable := accepted && e.read(ctx)
@@ -383,7 +383,10 @@ func (e *exam) webSocket(ctx context.Context) {
 		return
 	}
 	a, err := queue.Greet(ctx, e.Jenkins, e.Clock, http.MethodGet, e.Settings.JenkinsURL+"/wsagents/")
-	connected := e.connected(func(c *computer) bool { return !c.swarm() })
+	connected := e.connected(func(c *computer) bool {
+		id, _ := c.owner(e.Settings.Instance)
+		return !c.swarm() && e.needed(func(s *pool.Spec) bool { return s.PoolID == id && s.Transport == pool.WebSocket })
+	})
 	switch {
 	case connected > 0:
 		e.ok(checkWebSocket, "agents of Bellboard's connected by it: %d", connected)
