@@ -64,6 +64,29 @@ func TestQuietJenkins(t *testing.T) {
 	}
 }
 
+// What agents are connected by works, whatever its page answers.
+func TestConnectedAgents(t *testing.T) {
+	s := newScene(t)
+	s.jenkins.AddNode(jenkinssim.Node{
+		Name: "data-p-1111111111", Labels: "linux docker swarm persistent", Exclusive: true,
+		Description: "Swarm agent from 127.0.0.1: " + scaler.Describe("bellboard", scaler.PoolID{Team: "data", Kind: scaler.Persistent}, false),
+	}, true)
+	s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		page := r.URL.Path == "/wsagents/" || r.URL.Path == "/swarm/swarm-client.jar"
+		if page {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		return page
+	})
+	r := s.run(t.Context(), false)
+	for _, name := range []string{checkWebSocket, checkSwarm} {
+		i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == name })
+		if c := r.Checks[i]; c.Result != OK || c.What != "agents of Bellboard's connected by it: 1" {
+			t.Errorf("%s is %+v, want its one agent counted", name, c)
+		}
+	}
+}
+
 // Each permission that is missing is named, and no other: what rests on it is
 // not checked.
 func TestEachPermission(t *testing.T) {
