@@ -7,16 +7,12 @@ import (
 	"time"
 
 	"bellboard/queue/jenkinssim"
-	"bellboard/scaler"
 )
 
 func TestDoctor(t *testing.T) {
 	h, environ := quietHouse(t)
-	// The simulated Jenkins shows by an agent what a real one shows by its pages.
-	h.Jenkins.AddNode(jenkinssim.Node{
-		Name: "web-p-1111111111", Description: scaler.Describe("bellboard", scaler.PoolID{Team: "web", Kind: scaler.Persistent}, false), Labels: "linux",
-	}, true)
-	h.Jenkins.Submit(jenkinssim.Job{Name: "app", Label: "linux", Duration: time.Hour})
+	h.Jenkins.AddNode(jenkinssim.Node{Name: "other", Labels: "mac"}, true)
+	h.Jenkins.Submit(jenkinssim.Job{Name: "app", Label: "mac", Duration: time.Hour})
 	for end := time.Now().Add(5 * time.Second); h.Jenkins.Stats().Running == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the build does not begin")
