@@ -485,9 +485,8 @@ func (a *account) comingText() string {
 // conclude finds the words for the decision.
 func (d *decider) conclude(a *account) {
 	dec := &a.dec
-	up, down := dec.Up[Ephemeral]+dec.Up[Persistent], dec.Down[Ephemeral]+dec.Down[Persistent]
-	switch {
-	case up > 0:
+	switch down := dec.Downs(); {
+	case dec.Ups() > 0:
 		for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare} {
 			if a.up[Ephemeral][why]+a.up[Persistent][why] > 0 {
 				dec.Reason, dec.Text = why, a.upText(why)

@@ -228,7 +228,7 @@ func (v *validator) decisions(p Plan) {
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
 		if d.Short > d.Up[Ephemeral]+d.Up[Persistent]*v.team(d.Team).Pool(Persistent).size() && len(d.Steps) == 0 {
-			v.errs = append(v.errs, fmt.Errorf("%s: %d items are short, %d agents are made, and no rule says why", d.Team, d.Short, d.Up[Ephemeral]+d.Up[Persistent]))
+			v.errs = append(v.errs, fmt.Errorf("%s: %d items are short, %d agents are made, and no rule says why", d.Team, d.Short, d.Ups()))
 		}
 		if !slices.Contains(Reasons(), d.Reason) {
 			v.errs = append(v.errs, fmt.Errorf("%s: decision without a reason", d.Team))

@@ -7,7 +7,6 @@ import (
 	"html/template"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"bellboard/scaler"
@@ -99,7 +98,7 @@ func (s *Server) lines() (out []line) {
 			out = append(out, line{t.At, "all", "hold", t.Hold})
 		}
 		for j := range t.Plan.Decisions {
-			if d := &t.Plan.Decisions[j]; !strings.HasPrefix(d.Change(), "none") { // what is blocked stands above
+			if d := &t.Plan.Decisions[j]; d.Changes() { // what is blocked stands above
 				out = append(out, line{t.At, d.Team, d.Change(), d.Text})
 			}
 		}
