@@ -133,7 +133,7 @@ func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p 
 		for _, s := range scaler.SlotStates() {
 			slots[place{h.teams[i].Name, s}] = 0
 		}
-		for _, k := range kinds {
+		for _, k := range scaler.Kinds() {
 			late[scaler.PoolID{Team: h.teams[i].Name, Kind: k}] = 0
 			for _, c := range scaler.Classes() {
 				agents[cell{scaler.PoolID{Team: h.teams[i].Name, Kind: k}, c}] = 0

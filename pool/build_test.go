@@ -128,7 +128,7 @@ func golden(t *testing.T, name string, made, decoded any) {
 }
 
 func TestEveryCombinationKeepsTheInvariants(t *testing.T) {
-	for _, kind := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
+	for _, kind := range scaler.Kinds() {
 		for _, connect := range []scaler.Connect{scaler.Inbound, scaler.Swarm} {
 			for _, docker := range DockerModes() {
 				s := specOf(kind, connect, docker)

@@ -23,6 +23,9 @@ const (
 	Persistent Kind = "persistent"
 )
 
+// Kinds lists both.
+func Kinds() []Kind { return []Kind{Ephemeral, Persistent} }
+
 // Mode is which kinds a team may have.
 type Mode string
 

@@ -85,7 +85,7 @@ func (d *Decision) Rules() string {
 // "none" or "none, blocked".
 func (d *Decision) Change() string {
 	var parts []string
-	for _, k := range []Kind{Ephemeral, Persistent} {
+	for _, k := range Kinds() {
 		if n := d.Up[k]; n > 0 {
 			parts = append(parts, fmt.Sprintf("+%d %s", n, k))
 		}
