@@ -263,6 +263,9 @@ type Pod struct {
 	Docker DockerUse `json:"docker,omitzero"`
 }
 
+// Ended reports whether nothing of it runs any more, nor ever will.
+func (p *Pod) Ended() bool { return p.Phase == PodSucceeded || p.Phase == PodFailed }
+
 // DockerUse is what builds have used an agent's Docker daemon for. Builds can
 // write there what they like: it is shown, and decides nothing.
 type DockerUse struct {

@@ -117,7 +117,7 @@ func (d *decider) decideTeams() {
 
 // alive reports a pod that counts to the caps.
 func (m *member) alive() bool {
-	return m.Pod != nil && m.Pod.Phase != PodSucceeded && m.Pod.Phase != PodFailed
+	return m.Pod != nil && !m.Pod.Ended()
 }
 
 // stays reports an agent that is not on its way out. An ephemeral one at work

@@ -124,7 +124,7 @@ func (v *validator) deletePod(a *Action, pod *Pod, node *Node) {
 	switch {
 	case pod == nil || a.Pod == nil || a.Pod.UID != pod.UID:
 		v.broken(a, "no such pod")
-	case pod.Phase == PodSucceeded || pod.Phase == PodFailed:
+	case pod.Ended():
 	case v.grace():
 		v.broken(a, "within the restart grace")
 	case node == nil && pod.Connect == Inbound:
@@ -172,7 +172,7 @@ func (v *validator) caps(p Plan) {
 		}
 	}
 	for _, pod := range v.pods {
-		if pod.Phase != PodSucceeded && pod.Phase != PodFailed {
+		if !pod.Ended() {
 			count(pod.PoolID)
 		}
 	}
