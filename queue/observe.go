@@ -183,6 +183,7 @@ type memory struct {
 	strings   map[string]string
 	jobs      map[string]string // by URL
 	sentences map[string]sentence
+	owners    map[string]owner  // by description
 	typed     map[string]string // label expressions as typed -> their Source
 	labels    map[int64]string  // by queue id; "": none
 	session   string            // of the answer before
@@ -195,7 +196,7 @@ const maxRemembered = 1 << 16
 func newMemory() memory {
 	return memory{
 		strings: map[string]string{}, jobs: map[string]string{}, sentences: map[string]sentence{},
-		typed: map[string]string{}, labels: map[int64]string{}, mine: map[string]bool{},
+		owners: map[string]owner{}, typed: map[string]string{}, labels: map[int64]string{}, mine: map[string]bool{},
 	}
 }
 
@@ -209,6 +210,26 @@ func (m *memory) forget() {
 	if len(m.sentences) > maxRemembered {
 		clear(m.sentences)
 	}
+	if len(m.owners) > maxRemembered {
+		clear(m.owners)
+	}
+}
+
+// owner is whose a node is; the zero value: not the instance's.
+type owner struct {
+	scaler.PoolID
+	fence bool
+}
+
+// ownerOf reads a node's description. Many nodes share one.
+func (m *memory) ownerOf(instance, description string) owner {
+	o, ok := m.owners[description]
+	if !ok {
+		description = strings.Clone(description)
+		o.PoolID, o.fence, _ = scaler.ParseOwner(instance, description)
+		m.owners[description] = o
+	}
+	return o
 }
 
 // keep returns a string equal to s that does not hold on to the whole answer.
@@ -289,9 +310,8 @@ func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[s
 			}
 		}
 		slices.Sort(n.Labels)
-		if owner, fence, ok := scaler.ParseOwner(instance, c.description); ok {
-			n.Team, n.Kind, n.Fence = m.keep(owner.Team), scaler.Kind(m.keep(string(owner.Kind))), fence
-		}
+		o := m.ownerOf(instance, c.description)
+		n.Team, n.Kind, n.Fence = o.Team, o.Kind, o.fence
 		if n.Mine() && c.busy > 0 {
 			if seen = seen || c.unseen < c.busy; !seen {
 				if unseen == nil {
