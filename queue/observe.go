@@ -34,7 +34,7 @@ const (
 // agent free that has just taken an item, never an item and its agent both gone.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	v, err := c.observe(ctx)
-	if err != nil && ctx.Err() == nil && c.c.Unseen != nil {
+	if err != nil && ctx.Err() == nil {
 		c.c.Unseen(cause(err))
 	}
 	return v, err
@@ -105,9 +105,7 @@ func (c *Client) compareClocks(a *answer) {
 	c.ahead = max(date.Sub(a.answered), min(c.ahead, date.Add(time.Second).Sub(a.asked)))
 	ahead := c.ahead
 	c.mu.Unlock()
-	if c.c.Skew != nil {
-		c.c.Skew(ahead)
-	}
+	c.c.Skew(ahead)
 }
 
 // seesNothing tells an empty queue from one whose items the user may not see:
@@ -165,7 +163,7 @@ func (c *Client) seesJobs(ctx context.Context) error {
 }
 
 // document reads one JSON document, accepted as far as its text is not needed.
-func (c *Client) document(ctx context.Context, e Endpoint, path, tree string) (answer, error) {
+func (c *Client) document(ctx context.Context, e, path, tree string) (answer, error) {
 	a, err := c.ask(ctx, request{
 		endpoint: e, method: http.MethodGet, timeout: readTimeout, probe: e == Computers,
 		path: path, suffix: "api/json", query: map[string]string{"tree": tree},
