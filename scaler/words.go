@@ -45,7 +45,7 @@ func ReadMark(instance string, temporarilyOffline bool, class, text string) Offl
 		text = text[i+3:]
 	}
 	switch {
-	case strings.HasPrefix(text, "bellboard("+instance+"): "):
+	case strings.HasPrefix(text, MarkText(instance, "")):
 		return Ours
 	case strings.HasPrefix(text, HookText(instance)+": "):
 		return Hook
