@@ -18,10 +18,9 @@ type house struct {
 	agents, late, slots, alive, waiting, unresolved, nobodys, oldest, desired, most, hold, age, lastTick *prometheus.Desc
 
 	mu   sync.Mutex
-	last scaler.Tick                     // the last tick, a hold too; zero: none yet
-	seen *scaler.Tick                    // the last that could see; nil: none yet
-	asOf map[scaler.Source]time.Time     // how old what was last seen of each source is, as a time
-	ages map[scaler.Source]time.Duration // the same as of the last tick
+	last scaler.Tick                 // the last tick, a hold too; zero: none yet
+	seen *scaler.Tick                // the last that could see; nil: none yet
+	asOf map[scaler.Source]time.Time // from when what was last seen of each source is
 }
 
 func newHouse(teams []scaler.Team) *house {
@@ -31,7 +30,6 @@ func newHouse(teams []scaler.Team) *house {
 	return &house{
 		teams: teams,
 		asOf:  map[scaler.Source]time.Time{},
-		ages:  map[scaler.Source]time.Duration{},
 
 		agents:     desc("bellboard_agents", "Agents and registered names by what they are, in the last tick that could see.", "team", "kind", "class"),
 		late:       desc("bellboard_agents_late", "Agents on the way for far longer than those of their pool that got a machine after them and have come; no build waits for them.", "team", "kind"),
@@ -57,13 +55,8 @@ func (h *house) observe(t scaler.Tick) {
 	if t.Hold == "" {
 		h.seen = &t
 	}
-	for _, s := range sources {
-		if age, known := t.Age[s]; known {
-			h.asOf[s] = t.At.Add(-age)
-		}
-		if at, ever := h.asOf[s]; ever {
-			h.ages[s] = t.At.Sub(at)
-		}
+	for s, age := range t.Age {
+		h.asOf[s] = t.At.Add(-age)
 	}
 }
 
@@ -78,7 +71,7 @@ func (h *house) Describe(ch chan<- *prometheus.Desc) {
 func (h *house) Collect(ch chan<- prometheus.Metric) {
 	h.mu.Lock()
 	last, seen := h.last, h.seen
-	ages := maps.Clone(h.ages)
+	asOf := maps.Clone(h.asOf)
 	h.mu.Unlock()
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
@@ -97,8 +90,8 @@ func (h *house) Collect(ch chan<- prometheus.Metric) {
 			holding = 1
 		}
 		gauge(h.hold, holding, string(s))
-		if age, ever := ages[s]; ever {
-			gauge(h.age, age.Seconds(), string(s))
+		if at, ever := asOf[s]; ever {
+			gauge(h.age, last.At.Sub(at).Seconds(), string(s))
 		}
 	}
 	if seen != nil {
@@ -133,7 +126,7 @@ func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p 
 		for _, s := range scaler.SlotStates() {
 			slots[place{h.teams[i].Name, s}] = 0
 		}
-		for _, k := range kinds {
+		for _, k := range scaler.Kinds() {
 			late[scaler.PoolID{Team: h.teams[i].Name, Kind: k}] = 0
 			for _, c := range scaler.Classes() {
 				agents[cell{scaler.PoolID{Team: h.teams[i].Name, Kind: k}, c}] = 0

@@ -60,15 +60,9 @@ const (
 )
 
 var (
-	kinds   = []scaler.Kind{scaler.Ephemeral, scaler.Persistent}
 	warmths = []scaler.Warmth{scaler.Warm, scaler.Cold}
 	caches  = append(warmths, scaler.NoCache)
 	sources = []scaler.Source{scaler.SourceJenkins, scaler.SourceKubernetes, scaler.SourceBellboard}
-	verbs   = []scaler.Verb{
-		scaler.Register, scaler.Create, scaler.PutSecret, scaler.Launch, scaler.Annotate, scaler.Protect, scaler.Unprotect, scaler.Mark,
-		scaler.ClearMark, scaler.Fence, scaler.DeletePod, scaler.DeleteNode,
-		scaler.DeleteSlot, scaler.ResizeSlot,
-	}
 	minutes = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600}
 	moments = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
 )
@@ -168,7 +162,7 @@ func (m *Metrics) create(teams []scaler.Team) {
 		for _, r := range scaler.Rules() {
 			m.blocks.WithLabelValues(t, string(r))
 		}
-		for _, k := range kinds {
+		for _, k := range scaler.Kinds() {
 			for _, f := range scaler.Failures() {
 				m.failed.WithLabelValues(t, string(k), string(f))
 			}
@@ -176,7 +170,7 @@ func (m *Metrics) create(teams []scaler.Team) {
 			for _, p := range scaler.Phases() {
 				m.phase.WithLabelValues(t, string(k), string(p))
 			}
-			for _, v := range verbs {
+			for _, v := range scaler.Verbs() {
 				for _, r := range scaler.Results() {
 					m.actions.WithLabelValues(t, string(k), string(v), string(r))
 				}

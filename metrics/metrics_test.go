@@ -162,7 +162,7 @@ func TestCountersExistAtStart(t *testing.T) {
 		got[f.GetName()] = len(f.GetMetric())
 	}
 	for name, want := range map[string]int{
-		"bellboard_actions_total":                    2 * 2 * len(verbs) * len(scaler.Results()),
+		"bellboard_actions_total":                    2 * 2 * len(scaler.Verbs()) * len(scaler.Results()),
 		"bellboard_decisions_total":                  2 * len(scaler.DecisionReasons()),
 		"bellboard_blocks_total":                     2 * len(scaler.Rules()),
 		"bellboard_ticks_total":                      3,

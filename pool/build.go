@@ -31,7 +31,7 @@ const (
 // Build makes an agent's pod. It is pure: the same Spec and name always give
 // the same pod. The Spec's template must have no mistakes.
 func Build(s Spec, name string) *corev1.Pod {
-	s = s.withDefaults(s.Instance)
+	s = s.withDefaults()
 	pod := build(&s, name)
 	pod.Annotations[AnnotationSpecHash] = specHash(&s)
 	return pod
@@ -40,9 +40,9 @@ func Build(s Spec, name string) *corev1.Pod {
 // Objects are all that an agent of that name would be made of, in the order in
 // which it is made; but for its Secret, whose content only Jenkins knows.
 func Objects(s Spec, name string) []runtime.Object {
-	s = s.withDefaults(s.Instance)
+	s = s.withDefaults()
 	out := []runtime.Object{Build(s, name)}
-	if s.hasClaim() {
+	if s.HasClaim() {
 		out = append(out, BuildClaim(s, name))
 	}
 	return out
@@ -115,7 +115,7 @@ func build(s *Spec, name string) *corev1.Pod {
 // Hash is the same for all pods of one spec, whatever their name and cache slot,
 // and differs where they would: what a pod carries as AnnotationSpecHash.
 func (s Spec) Hash() string {
-	s = s.withDefaults(s.Instance)
+	s = s.withDefaults()
 	return specHash(&s)
 }
 

@@ -28,7 +28,7 @@ func specOf(kind scaler.Kind, connect scaler.Connect, docker DockerMode) Spec {
 		CPU:    resource.MustParse("1"), Memory: resource.MustParse("2Gi"),
 		Docker: docker, BuildGrace: 10 * time.Minute, JenkinsURL: "http://jenkins.ci.svc:8080/",
 	}
-	if s.hasClaim() {
+	if s.HasClaim() {
 		s.Slot = "web-cache-9d2mfq0c7x"
 	}
 	if connect == scaler.Swarm {
@@ -128,12 +128,12 @@ func golden(t *testing.T, name string, made, decoded any) {
 }
 
 func TestEveryCombinationKeepsTheInvariants(t *testing.T) {
-	for _, kind := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
+	for _, kind := range scaler.Kinds() {
 		for _, connect := range []scaler.Connect{scaler.Inbound, scaler.Swarm} {
 			for _, docker := range DockerModes() {
 				s := specOf(kind, connect, docker)
 				t.Run(strings.Join([]string{string(kind), string(connect), string(docker)}, "-"), func(t *testing.T) {
-					full := s.withDefaults("ci")
+					full := s.withDefaults()
 					if wrong := full.check("ci"); wrong != nil {
 						t.Fatal(wrong)
 					}
@@ -346,7 +346,7 @@ func TestOverTCP(t *testing.T) {
 		t.Errorf("to the scaler it is %s", pod.Annotations[AnnotationConnect])
 	}
 	s.Transport = "pigeon"
-	if full := s.withDefaults("ci"); len(full.check("ci")) != 1 {
+	if full := s.withDefaults(); len(full.check("ci")) != 1 {
 		t.Error("a pigeon is a transport")
 	}
 }
@@ -357,7 +357,7 @@ func TestOverSSH(t *testing.T) {
 		standard string
 	}{DockerNone: {0, "baseline"}, DockerSysbox: {0, "baseline"}, DockerUserns: {0, "privileged"}, DockerDind: {0, "privileged"}, DockerHost: {1, "privileged"}, DockerRootless: {1, "privileged"}} {
 		s := overSSH(specOf(scaler.Ephemeral, scaler.Inbound, docker))
-		full := s.withDefaults("ci")
+		full := s.withDefaults()
 		if wrong := full.check("ci"); len(wrong) != want.mistakes || full.PodSecurity() != want.standard {
 			t.Errorf("with Docker %s: %v, standard %s", docker, wrong, full.PodSecurity())
 		}
@@ -367,7 +367,7 @@ func TestOverSSH(t *testing.T) {
 		t.Errorf("it is %s, told %q", c.Image, c.Args)
 	}
 	s.SSHSecret = ""
-	if full := s.withDefaults("ci"); len(full.check("ci")) != 1 {
+	if full := s.withDefaults(); len(full.check("ci")) != 1 {
 		t.Error("it needs no keys")
 	}
 }

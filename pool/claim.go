@@ -39,7 +39,7 @@ const (
 
 // BuildClaim makes the volume claim of a new cache slot. It is pure.
 func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
-	s = s.withDefaults(s.Instance)
+	s = s.withDefaults()
 	claim := &corev1.PersistentVolumeClaim{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.Namespace, Labels: s.labels(), Annotations: map[string]string{AnnotationStore: string(s.Docker)}},

@@ -101,7 +101,7 @@ func TestNothingIsDeletedLateAfterWaitingForItsTurn(t *testing.T) {
 		p := h.running("web-e-1")
 		time.Sleep(time.Minute)
 		for range 4 {
-			if absent, err := h.Absent(context.Background(), "web-e-1", inbound); err != nil || absent {
+			if absent, err := h.Absent(context.Background(), "web-e-1"); err != nil || absent {
 				t.Fatal(absent, err)
 			}
 		}
@@ -146,14 +146,14 @@ func TestAbsentAsksTheServer(t *testing.T) {
 		ctx := context.Background()
 		h.create("data-p-1", keeping)
 		// Wherever it is: the pool's namespace may have been another one.
-		if absent, err := h.Absent(ctx, "data-p-1", inbound); err != nil || absent {
+		if absent, err := h.Absent(ctx, "data-p-1"); err != nil || absent {
 			t.Error(absent, err)
 		}
-		if absent, err := h.Absent(ctx, "data-p-2", keeping); err != nil || !absent {
+		if absent, err := h.Absent(ctx, "data-p-2"); err != nil || !absent {
 			t.Error(absent, err)
 		}
 		h.cluster.Cut(time.Hour)
-		if absent, err := h.Absent(ctx, "data-p-2", keeping); err == nil || absent {
+		if absent, err := h.Absent(ctx, "data-p-2"); err == nil || absent {
 			t.Error("nobody answered, and that was taken for an answer")
 		}
 	})

@@ -212,7 +212,7 @@ func dockerCLI(s *Spec) corev1.Container {
 // dockerData keeps images and containers: never the container's own layer, on
 // which Docker could not stack others.
 func dockerData(s *Spec) corev1.Volume {
-	if !s.hasClaim() {
+	if !s.HasClaim() {
 		return emptyDir(dockerDataVolume)
 	}
 	return corev1.Volume{Name: dockerDataVolume, VolumeSource: corev1.VolumeSource{

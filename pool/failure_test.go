@@ -291,6 +291,11 @@ func TestNeeds(t *testing.T) {
 			t.Errorf("a quota for %s covers agents: %v, want %v", scope, got, want)
 		}
 	}
+	if covers(&corev1.ResourceQuotaSpec{ScopeSelector: &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{
+		{ScopeName: corev1.ResourceQuotaScopePriorityClass, Operator: corev1.ScopeSelectorOpIn, Values: []string{"high"}},
+	}}}) {
+		t.Error("a quota for a class of priority covers agents, of whose class nothing is known")
+	}
 }
 
 // TestLastWords: the log of the container at fault, without its secrets, in

@@ -74,7 +74,7 @@ func (p *Pool) DockerUsed() []scaler.DockerUsed {
 // Absent asks the API server itself whether no pod of that name exists, in any
 // namespace that agents may be in: a pool's namespace may have been changed
 // since the pod was made.
-func (p *Pool) Absent(ctx context.Context, name string, _ scaler.PoolID) (bool, error) {
+func (p *Pool) Absent(ctx context.Context, name string) (bool, error) {
 	for _, f := range p.followers {
 		err := p.call(ctx, "get", "pods", func(ctx context.Context) error {
 			_, err := p.client.CoreV1().Pods(f.ns).Get(ctx, name, metav1.GetOptions{})

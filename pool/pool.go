@@ -97,14 +97,14 @@ func New(cfg Config) (*Pool, error) {
 	var namespaces []string
 	keeps := map[string]bool{} // namespaces in which a pool keeps its cache
 	for _, s := range cfg.Specs {
-		s = s.withDefaults(cfg.Instance)
+		s = s.withDefaults()
 		if _, ok := p.specs[s.PoolID]; ok {
 			wrong = append(wrong, fmt.Errorf("%s: given twice", s.name()))
 		}
 		wrong = append(wrong, s.check(cfg.Instance)...)
 		p.specs[s.PoolID] = s
 		namespaces = append(namespaces, s.Namespace)
-		keeps[s.Namespace] = keeps[s.Namespace] || s.hasClaim()
+		keeps[s.Namespace] = keeps[s.Namespace] || s.HasClaim()
 	}
 	if len(wrong) > 0 {
 		return nil, fmt.Errorf("pools: %w", errors.Join(wrong...))

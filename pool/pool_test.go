@@ -135,7 +135,7 @@ func (h *house) create(name string, id scaler.PoolID) scaler.Pod {
 // newSlot is one to be made, for an agent that keeps its cache.
 func (h *house) newSlot(agent string, id scaler.PoolID) scaler.Slot {
 	s := h.specs[id]
-	if !s.hasClaim() {
+	if !s.HasClaim() {
 		return scaler.Slot{}
 	}
 	return scaler.Slot{PoolID: id, Namespace: s.Namespace, Name: scaler.SlotName(id.Team, agent)}

@@ -18,7 +18,7 @@ type Rehearsal struct {
 // Rehearse asks the API server, by dry run, whether it would take all that an
 // agent of the spec is made of. Admission is asked too; nothing is made.
 func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) ([]Rehearsal, error) {
-	if s = s.withDefaults(s.Instance); len(s.check(s.Instance)) > 0 {
+	if s = s.withDefaults(); len(s.check(s.Instance)) > 0 {
 		return nil, errors.Join(s.check(s.Instance)...)
 	}
 	s.Slot = name
@@ -34,12 +34,9 @@ func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name str
 		}, dry)
 		out = append(out, Rehearsal{"Secret", err})
 	}
-	if s.hasClaim() {
+	if s.HasClaim() {
 		_, err = client.CoreV1().PersistentVolumeClaims(s.Namespace).Create(ctx, BuildClaim(s, name), dry)
 		out = append(out, Rehearsal{"volume claim", err})
 	}
 	return out, nil
 }
-
-// HasClaim reports whether the agents of the spec work on cache slots.
-func (s *Spec) HasClaim() bool { return s.hasClaim() }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -103,7 +104,7 @@ const SSHService = "bellboard-agents"
 // Spec is what shapes the pods of one team and kind.
 type Spec struct {
 	scaler.PoolID
-	Instance  string // empty: the Pool's
+	Instance  string
 	Namespace string
 	Image     string // empty: DefaultImage, or DefaultSSHImage
 	Connect   scaler.Connect
@@ -156,36 +157,22 @@ type Spec struct {
 }
 
 // withDefaults fills in what may be left out.
-func (s Spec) withDefaults(instance string) Spec {
-	fill := func(to *string, value string) {
-		if *to == "" {
-			*to = value
-		}
-	}
-	fill(&s.Instance, instance)
+func (s Spec) withDefaults() Spec {
 	if s.Transport == SSH {
-		fill(&s.Image, DefaultSSHImage)
+		s.Image = cmp.Or(s.Image, DefaultSSHImage)
 	}
-	fill(&s.Image, DefaultImage)
+	s.Image = cmp.Or(s.Image, DefaultImage)
 	if s.Docker == DockerRootless {
-		fill(&s.DindImage, DefaultRootlessImage)
+		s.DindImage = cmp.Or(s.DindImage, DefaultRootlessImage)
 	}
-	fill(&s.DindImage, DefaultDindImage)
-	fill(&s.DockerCLIImage, DefaultDockerCLIImage)
-	if s.Docker == "" {
-		s.Docker = DockerNone
-	}
-	if s.Connect == "" {
-		s.Connect = scaler.Inbound
-	}
-	if s.Transport == "" {
-		s.Transport = WebSocket
-	}
+	s.DindImage = cmp.Or(s.DindImage, DefaultDindImage)
+	s.DockerCLIImage = cmp.Or(s.DockerCLIImage, DefaultDockerCLIImage)
+	s.Docker = cmp.Or(s.Docker, DockerNone)
+	s.Connect = cmp.Or(s.Connect, scaler.Inbound)
+	s.Transport = cmp.Or(s.Transport, WebSocket)
+	s.CacheKeep = cmp.Or(s.CacheKeep, scaler.SlotKeep)
 	if s.CacheSize.IsZero() {
 		s.CacheSize = resource.MustParse("20Gi")
-	}
-	if s.CacheKeep == 0 {
-		s.CacheKeep = scaler.SlotKeep
 	}
 	return s
 }
@@ -236,8 +223,8 @@ func (s *Spec) check(instance string) []error {
 // Keyed reports whether each pod waits for a Secret of its own.
 func (s *Spec) Keyed() bool { return s.Connect == scaler.Inbound && s.Transport != SSH }
 
-// hasClaim reports whether the agents work on cache slots.
-func (s *Spec) hasClaim() bool { return s.Docker.Daemon() && s.Kind == scaler.Persistent }
+// HasClaim reports whether the agents work on cache slots.
+func (s *Spec) HasClaim() bool { return s.Docker.Daemon() && s.Kind == scaler.Persistent }
 
 // labels are what every object of the pool carries.
 func (s *Spec) labels() map[string]string {

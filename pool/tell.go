@@ -54,7 +54,7 @@ func daemonScript(s *Spec) string {
 	if s.Docker == DockerRootless {
 		script, where = rootlessScript, "store="+rootlessData+` mine= metrics="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/docker/metrics.sock"`+"\n"
 	}
-	if s.hasClaim() {
+	if s.HasClaim() {
 		return where + tellScript + tendScript + "run=tend\n" + script
 	}
 	return where + tellScript + "run=alone\n" + script

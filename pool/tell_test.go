@@ -73,7 +73,7 @@ func TestADaemonTellsWhatItWasUsedFor(t *testing.T) {
 			d, last := telling(t, numbers+pulls, func(d *tended) {
 				d.spec = c.spec
 				d.env = append(d.env, "XDG_RUNTIME_DIR="+d.dir+"/user")
-				if !c.spec.hasClaim() {
+				if !c.spec.HasClaim() {
 					d.env = append(d.env, "ALONE=1")
 				}
 			})

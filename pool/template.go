@@ -174,7 +174,7 @@ func (t *Template) refine(pod *corev1.Pod) (*corev1.Pod, error) {
 // ends builds, keeps agents from connecting or counting, or gives builds more than
 // the team is allowed.
 func (s Spec) TemplateMistakes() []error {
-	s = s.withDefaults(s.Instance)
+	s = s.withDefaults()
 	t := s.Template
 	if t == nil {
 		return nil

@@ -102,7 +102,7 @@ tend() {
 
 // daemonReady asks whether the daemon may be used.
 func daemonReady(s *Spec) []string {
-	if s.hasClaim() {
+	if s.HasClaim() {
 		return []string{"sh", "-c", "test -e " + dockerRunDir + "/ready && exec docker info"}
 	}
 	return []string{"docker", "info"}

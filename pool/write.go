@@ -30,7 +30,7 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 	if err != nil {
 		return scaler.Pod{}, err
 	}
-	if s.hasClaim() {
+	if s.HasClaim() {
 		if slot.Name == "" || slot.Namespace != s.Namespace {
 			return scaler.Pod{}, fmt.Errorf("create pod %s: it needs a cache slot in namespace %s, not %q in %q", name, s.Namespace, slot.Name, slot.Namespace)
 		}
@@ -40,7 +40,7 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 		s.Slot = slot.Name
 	}
 	want := Build(s, name)
-	if s.hasClaim() {
+	if s.HasClaim() {
 		want.Annotations[AnnotationCache] = string(slot.Warmth())
 	}
 	var made *corev1.Pod

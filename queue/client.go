@@ -26,21 +26,18 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// Endpoint names one kind of question or order to Jenkins, for metrics.
-type Endpoint = string
-
-// The endpoints: a closed set.
+// The endpoints are the kinds of question and order to Jenkins, for metrics: a closed set.
 const (
-	Computers Endpoint = "computers"
-	Queue     Endpoint = "queue"
-	Jobs      Endpoint = "jobs"
-	Register  Endpoint = "register"
-	Secret    Endpoint = "secret"
-	Mark      Endpoint = "mark"
-	Clear     Endpoint = "clear"
-	Delete    Endpoint = "delete"
-	Launch    Endpoint = "launch"
-	Node      Endpoint = "node"
+	Computers = "computers"
+	Queue     = "queue"
+	Jobs      = "jobs"
+	Register  = "register"
+	Secret    = "secret"
+	Mark      = "mark"
+	Clear     = "clear"
+	Delete    = "delete"
+	Launch    = "launch"
+	Node      = "node"
 )
 
 // Endpoints lists every endpoint, for metrics that exist before they are needed.
@@ -114,6 +111,15 @@ func New(c Config) (*Client, error) {
 	}
 	if c.Transport == nil {
 		c.Transport = NewTransport(nil)
+	}
+	if c.Observe == nil {
+		c.Observe = func(string, string, time.Duration) {}
+	}
+	if c.Unseen == nil {
+		c.Unseen = func(string) {}
+	}
+	if c.Skew == nil {
+		c.Skew = func(time.Duration) {}
 	}
 	return &Client{
 		c:    c,

@@ -36,7 +36,7 @@ const (
 // agent free that has just taken an item, never an item and its agent both gone.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	v, err := c.observe(ctx)
-	if err != nil && ctx.Err() == nil && c.c.Unseen != nil {
+	if err != nil && ctx.Err() == nil {
 		c.c.Unseen(cause(err))
 	}
 	return v, err
@@ -109,9 +109,7 @@ func (c *Client) compareClocks(a *answer) {
 	c.ahead = max(date.Sub(a.answered), min(c.ahead, date.Add(time.Second).Sub(a.asked)))
 	ahead := c.ahead
 	c.mu.Unlock()
-	if c.c.Skew != nil {
-		c.c.Skew(ahead)
-	}
+	c.c.Skew(ahead)
 }
 
 // seesNothing tells an empty queue from one whose items the user may not see:
@@ -169,7 +167,7 @@ func (c *Client) seesJobs(ctx context.Context) error {
 }
 
 // document reads one JSON document, accepted as far as its text is not needed.
-func (c *Client) document(ctx context.Context, e Endpoint, path, tree string) (answer, error) {
+func (c *Client) document(ctx context.Context, e, path, tree string) (answer, error) {
 	a, err := c.ask(ctx, request{
 		endpoint: e, method: http.MethodGet, timeout: readTimeout, probe: e == Computers,
 		path: path, suffix: "api/json", query: map[string]string{"tree": tree},
@@ -187,6 +185,7 @@ type memory struct {
 	strings   map[string]string
 	jobs      map[string]string // by URL
 	sentences map[string]sentence
+	owners    map[string]owner  // by description
 	typed     map[string]string // label expressions as typed -> their Source
 	labels    map[int64]string  // by queue id; "": none
 	session   string            // of the answer before
@@ -204,7 +203,7 @@ const (
 func newMemory() memory {
 	return memory{
 		strings: map[string]string{}, jobs: map[string]string{}, sentences: map[string]sentence{},
-		typed: map[string]string{}, labels: map[int64]string{}, mine: map[string]bool{},
+		owners: map[string]owner{}, typed: map[string]string{}, labels: map[int64]string{}, mine: map[string]bool{},
 	}
 }
 
@@ -218,6 +217,26 @@ func (m *memory) forget() {
 	if len(m.sentences) > maxRemembered {
 		clear(m.sentences)
 	}
+	if len(m.owners) > maxRemembered {
+		clear(m.owners)
+	}
+}
+
+// owner is whose a node is; the zero value: not the instance's.
+type owner struct {
+	scaler.PoolID
+	fence bool
+}
+
+// ownerOf reads a node's description. Many nodes share one.
+func (m *memory) ownerOf(instance, description string) owner {
+	o, ok := m.owners[description]
+	if !ok {
+		description = strings.Clone(description)
+		o.PoolID, o.fence, _ = scaler.ParseOwner(instance, description)
+		m.owners[description] = o
+	}
+	return o
 }
 
 // keep returns a string equal to s that does not hold on to the whole answer.
@@ -310,9 +329,8 @@ func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[s
 			}
 		}
 		slices.Sort(n.Labels)
-		if owner, fence, ok := scaler.ParseOwner(instance, c.description); ok {
-			n.Team, n.Kind, n.Fence = m.keep(owner.Team), scaler.Kind(m.keep(string(owner.Kind))), fence
-		}
+		o := m.ownerOf(instance, c.description)
+		n.Team, n.Kind, n.Fence = o.Team, o.Kind, o.fence
 		if n.Mine() && c.busy > 0 {
 			if seen = seen || c.unseen < c.busy; !seen {
 				if unseen == nil {

@@ -16,7 +16,7 @@ import (
 
 // probing is what a question of somebody who examines Jenkins counts as. The
 // loop asks none, so it is not among Endpoints.
-const probing Endpoint = "probe"
+const probing = "probe"
 
 // greetLimit bounds what is read of an answer whose headers are what matters.
 const greetLimit = 64 << 10

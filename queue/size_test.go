@@ -229,6 +229,24 @@ func TestLookAllocates(t *testing.T) {
 	}
 }
 
+// TestMemoryIsBounded: what answers teach does not grow with every node and item
+// that there ever was.
+func TestMemoryIsBounded(t *testing.T) {
+	m := newMemory()
+	for i := range maxRemembered + 1 {
+		text := fmt.Sprint("n", i)
+		m.strings[text], m.jobs[text], m.typed[text], m.sentences[text] = text, text, text, sentence{}
+		m.ownerOf("bellboard", text)
+	}
+	m.forget()
+	if n := len(m.strings) + len(m.jobs) + len(m.typed) + len(m.sentences) + len(m.owners); n != 0 {
+		t.Errorf("%d entries are left of five full tables, want none", n)
+	}
+	if o := m.ownerOf("bellboard", scaler.Describe("bellboard", webPool.PoolID, true)); o != (owner{webPool.PoolID, true}) {
+		t.Errorf("an owner learnt anew is %+v", o)
+	}
+}
+
 // TestKeepAlive: looks and writes share connections, refused ones too.
 func TestKeepAlive(t *testing.T) {
 	var opened atomic.Int32

@@ -91,7 +91,7 @@ func (t *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // request is one question or order.
 type request struct {
-	endpoint Endpoint
+	endpoint string
 	method   string
 	path     string // below the base, escaped
 	suffix   string // appended after gojenkins' slash
@@ -161,9 +161,7 @@ func (c *Client) send(ctx context.Context, r request, token string) (a answer, e
 	if err != nil {
 		code = "error"
 	}
-	if c.c.Observe != nil {
-		c.c.Observe(r.endpoint, code, a.answered.Sub(a.asked))
-	}
+	c.c.Observe(r.endpoint, code, a.answered.Sub(a.asked))
 	c.fuse.note(a.status, err)
 	return a, err
 }

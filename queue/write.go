@@ -210,7 +210,7 @@ func (c *Client) StillIdle(ctx context.Context, name string, by scaler.OfflineBy
 }
 
 // node reads one node, which is ErrGone when there is none of that name.
-func (c *Client) node(ctx context.Context, e Endpoint, name string) (computer, error) {
+func (c *Client) node(ctx context.Context, e string, name string) (computer, error) {
 	a, err := c.ask(ctx, request{
 		endpoint: e, method: http.MethodGet, timeout: readTimeout,
 		path: "/computer/" + url.PathEscape(name), suffix: "api/json", query: map[string]string{"tree": nodeTree},

@@ -32,7 +32,7 @@ func bigHouse(items, teams, agents, expressions int) Input {
 	}
 	for i := range agents {
 		t := &in.Teams[i%teams]
-		p := t.Pool([]Kind{Ephemeral, Persistent}[i/teams%2])
+		p := t.Pool(Kinds()[i/teams%2])
 		name := fmt.Sprintf("%s-%s-%010d", t.Name, string(p.Kind)[:1], i)
 		busy := i%10 != 0
 		in.Cluster.Pods = append(in.Cluster.Pods, Pod{

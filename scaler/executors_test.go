@@ -98,6 +98,12 @@ func TestRoomIsRemembered(t *testing.T) {
 	if _, ok := mem.Roomy[id]; ok {
 		t.Error("three free executors of four are remembered as an agent's worth")
 	}
+	on := in
+	on.agent("web", Persistent, "c", coming, func(p *Pair) { p.Node.Executors = 4 })
+	_, mem, _ = Decide(on)
+	if _, ok := mem.Roomy[id]; ok {
+		t.Error("an agent on the way is remembered as room that the others have")
+	}
 	in.agent("web", Persistent, "b", func(p *Pair) { p.Node.Executors, p.Node.Busy, p.Node.Idle = 4, 3, false })
 	_, mem, _ = Decide(in)
 	if !mem.Roomy[id].Equal(noon) {

@@ -109,7 +109,7 @@ func FailureOf(p *Pod) Failure {
 	switch {
 	case p.Failure != "":
 		return p.Failure
-	case p.Phase == PodSucceeded || p.Phase == PodFailed:
+	case p.Ended():
 		return FailureNeverConnected
 	}
 	switch p.reached() {

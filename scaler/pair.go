@@ -134,7 +134,7 @@ func Classify(p Pair, now time.Time) Verdict {
 		return Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}
 	case p.Pinned:
 		return Verdict{Class: Awaited, Meet: p.meets()}
-	case p.Pod != nil && (p.Pod.Phase == PodSucceeded || p.Pod.Phase == PodFailed):
+	case p.Pod != nil && p.Pod.Ended():
 		v := Verdict{Class: Ended}
 		if !p.Pod.DeletingByUs {
 			v.Do, v.Reason = DeletePod, ReasonEnded

@@ -368,7 +368,7 @@ func anyPair(t *rapid.T) Pair {
 		return noon.Add(-d)
 	}
 	p := Pair{
-		Name: "n", PoolID: PoolID{"web", rapid.SampledFrom([]Kind{Ephemeral, Persistent}).Draw(t, "kind")},
+		Name: "n", PoolID: PoolID{"web", rapid.SampledFrom(Kinds()).Draw(t, "kind")},
 		Connect: rapid.SampledFrom([]Connect{Inbound, Swarm}).Draw(t, "connect"), StartTimeout: 5 * time.Minute,
 		Pinned: flag("pinned"), Berth: flag("berth"), Grace: flag("grace"), Marked: flag("marked"), Gone: flag("gone"), Away: ago("away"), LostSince: ago("lost"), Failing: ago("failing"),
 	}

@@ -23,6 +23,13 @@ const (
 	ResizeSlot Verb = "resize-slot" // Kubernetes: ask for CACHE_SIZE
 )
 
+// Verbs lists every verb.
+func Verbs() []Verb {
+	return []Verb{
+		Register, Create, PutSecret, Launch, Annotate, Protect, Unprotect, Mark, ClearMark, Fence, DeletePod, DeleteNode, DeleteSlot, ResizeSlot,
+	}
+}
+
 // Destructive verbs are sent only on fresh answers: within a second of them.
 func (v Verb) Destructive() bool {
 	return v == Mark || v == Fence || v == DeletePod || v == DeleteNode || v == DeleteSlot

@@ -153,7 +153,7 @@ func TestBounds(t *testing.T) {
 		for i := range plan.Decisions {
 			d, tm := &plan.Decisions[i], &in.Teams[i]
 			ups := 0
-			for _, k := range []Kind{Ephemeral, Persistent} {
+			for _, k := range Kinds() {
 				id := PoolID{d.Team, k}
 				ups += up[id]
 				if d.Up[k] != up[id] || d.Down[k] != down[id] {

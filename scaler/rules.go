@@ -10,7 +10,7 @@ import (
 // teamRules clamps by what belongs to the team: caps, step, cooldown, back-off.
 func (d *decider) teamRules(a *account) {
 	t, now := a.t, d.in.Now
-	for _, k := range []Kind{Ephemeral, Persistent} {
+	for _, k := range Kinds() {
 		n := a.ups(k)
 		if n == 0 {
 			continue
@@ -58,7 +58,7 @@ func (d *decider) teamRules(a *account) {
 
 func (a *account) softUps() int {
 	n := 0
-	for _, k := range []Kind{Ephemeral, Persistent} {
+	for _, k := range Kinds() {
 		n += a.up[k][ReasonDemand] + a.up[k][ReasonLevel]
 	}
 	return n
@@ -68,7 +68,7 @@ func (a *account) softUps() int {
 // first, and says for how many of them builds wait.
 func (a *account) cutAnywhere(n int, order ...Reason) (demanded int) {
 	for _, why := range order {
-		for _, k := range []Kind{Ephemeral, Persistent} {
+		for _, k := range Kinds() {
 			c := min(n, a.up[k][why])
 			a.up[k][why] -= c
 			n -= c

@@ -23,6 +23,9 @@ const (
 	Persistent Kind = "persistent"
 )
 
+// Kinds lists both.
+func Kinds() []Kind { return []Kind{Ephemeral, Persistent} }
+
 // Mode is which kinds a team may have.
 type Mode string
 
@@ -263,6 +266,9 @@ type Pod struct {
 	// Docker is what its daemon told at its end; zero: nothing yet.
 	Docker DockerUse `json:"docker,omitzero"`
 }
+
+// Ended reports whether nothing of it runs any more, nor ever will.
+func (p *Pod) Ended() bool { return p.Phase == PodSucceeded || p.Phase == PodFailed }
 
 // DockerUse is what builds have used an agent's Docker daemon for. Builds can
 // write there what they like: it is shown, and decides nothing.

@@ -219,7 +219,7 @@ func (u Usual) Words() string {
 
 // expect puts into the decision how the team's agents usually start.
 func (d *decider) expect(a *account) {
-	for _, k := range []Kind{Ephemeral, Persistent} {
+	for _, k := range Kinds() {
 		if s := d.mem.Starts[PoolID{a.t.Name, k}]; len(s.Last) > 0 {
 			a.dec.Usual = append(a.dec.Usual, s.Usual)
 		}

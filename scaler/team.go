@@ -117,7 +117,7 @@ func (d *decider) decideTeams() {
 
 // alive reports a pod that counts to the caps.
 func (m *member) alive() bool {
-	return m.Pod != nil && m.Pod.Phase != PodSucceeded && m.Pod.Phase != PodFailed
+	return m.Pod != nil && !m.Pod.Ended()
 }
 
 // stays reports an agent that is not on its way out. An ephemeral one at work
@@ -490,9 +490,8 @@ func (a *account) comingText() string {
 // conclude finds the words for the decision.
 func (d *decider) conclude(a *account) {
 	dec := &a.dec
-	up, down := dec.Up[Ephemeral]+dec.Up[Persistent], dec.Down[Ephemeral]+dec.Down[Persistent]
-	switch {
-	case up > 0:
+	switch down := dec.Downs(); {
+	case dec.Ups() > 0:
 		for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare} {
 			if a.up[Ephemeral][why]+a.up[Persistent][why] > 0 {
 				dec.Reason, dec.Text = why, a.upText(why)

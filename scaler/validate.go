@@ -124,7 +124,7 @@ func (v *validator) deletePod(a *Action, pod *Pod, node *Node) {
 	switch {
 	case pod == nil || a.Pod == nil || a.Pod.UID != pod.UID:
 		v.broken(a, "no such pod")
-	case pod.Phase == PodSucceeded || pod.Phase == PodFailed:
+	case pod.Ended():
 	case v.grace():
 		v.broken(a, "within the restart grace")
 	case node == nil && pod.Connect == Inbound:
@@ -172,7 +172,7 @@ func (v *validator) caps(p Plan) {
 		}
 	}
 	for _, pod := range v.pods {
-		if pod.Phase != PodSucceeded && pod.Phase != PodFailed {
+		if !pod.Ended() {
 			count(pod.PoolID)
 		}
 	}
@@ -228,7 +228,7 @@ func (v *validator) decisions(p Plan) {
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
 		if d.Short > d.Up[Ephemeral]+d.Up[Persistent]*v.team(d.Team).Pool(Persistent).size() && len(d.Steps) == 0 {
-			v.errs = append(v.errs, fmt.Errorf("%s: %d items are short, %d agents are made, and no rule says why", d.Team, d.Short, d.Up[Ephemeral]+d.Up[Persistent]))
+			v.errs = append(v.errs, fmt.Errorf("%s: %d items are short, %d agents are made, and no rule says why", d.Team, d.Short, d.Ups()))
 		}
 		if !slices.Contains(DecisionReasons(), d.Reason) {
 			v.errs = append(v.errs, fmt.Errorf("%s: decision without a reason", d.Team))

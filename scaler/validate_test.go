@@ -1,6 +1,10 @@
 package scaler
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -178,17 +182,48 @@ func TestValidateRefusesUnsafePlans(t *testing.T) {
 	}
 }
 
-// TestClosedSets: every value of the closed sets is listed once.
+// TestClosedSets: every constant of a closed set is listed, once.
 func TestClosedSets(t *testing.T) {
-	if got := len(slices.Compact(slices.Sorted(slices.Values(Reasons())))); got != len(Reasons()) {
-		t.Errorf("Reasons() has %d different reasons, want %d", got, len(Reasons()))
+	sets := map[string][]string{
+		"Kind": texts(Kinds()), "Verb": texts(Verbs()), "Reason": texts(Reasons()), "Rule": texts(Rules()), "Class": texts(Classes()), "Failure": texts(Failures()),
+		"Result": texts(Results()), "Phase": texts(Phases()), "SlotState": texts(SlotStates()),
 	}
-	if got := len(slices.Compact(slices.Sorted(slices.Values(Rules())))); got != len(Rules()) {
-		t.Errorf("Rules() has %d different rules, want %d", got, len(Rules()))
+	declared := map[string][]string{}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got := len(slices.Compact(slices.Sorted(slices.Values(Classes())))); got != len(Classes()) {
-		t.Errorf("Classes() has %d different classes, want %d", got, len(Classes()))
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
+				of, typed := spec.Type.(*ast.Ident)
+				value, literal := spec.Values[0].(*ast.BasicLit)
+				if typed && literal && value.Value != `""` { // which is the absence of one
+					declared[of.Name] = append(declared[of.Name], strings.Trim(value.Value, `"`))
+				}
+			}
+			return true
+		})
 	}
+	for name, listed := range sets {
+		if want := slices.Sorted(slices.Values(declared[name])); len(want) == 0 || !slices.Equal(slices.Sorted(slices.Values(listed)), want) {
+			t.Errorf("of %s are listed %q, want %q", name, listed, want)
+		}
+	}
+}
+
+func texts[T ~string](values []T) (out []string) {
+	for _, v := range values {
+		out = append(out, string(v))
+	}
+	return out
+}
+
+func TestDeadline(t *testing.T) {
 	v := JenkinsView{AnsweredAt: noon}
 	if got := v.Deadline(); !got.Equal(noon.Add(time.Second)) {
 		t.Errorf("Deadline() = %v, want one second after the answers", got)

@@ -45,7 +45,7 @@ func ReadMark(instance string, temporarilyOffline bool, class, text string) Offl
 		text = text[i+3:]
 	}
 	switch {
-	case strings.HasPrefix(text, "bellboard("+instance+"): "):
+	case strings.HasPrefix(text, MarkText(instance, "")):
 		return Ours
 	case strings.HasPrefix(text, HookText(instance)+": "):
 		return Hook
@@ -62,11 +62,30 @@ func AgentName(p PoolID, random string) string {
 	return p.Team + "-" + string(p.Kind)[:1] + "-" + random
 }
 
+// Ups is how many agents the decision creates.
+func (d *Decision) Ups() int { return d.Up[Ephemeral] + d.Up[Persistent] }
+
+// Downs is how many agents it marks, as a scale-down.
+func (d *Decision) Downs() int { return d.Down[Ephemeral] + d.Down[Persistent] }
+
+// Changes reports whether it does either.
+func (d *Decision) Changes() bool { return d.Ups()+d.Downs() > 0 }
+
+// Rules names those that changed a number on its way, in their order. Unlike the
+// words of a decision they count no seconds down: they tell whether it is the same block.
+func (d *Decision) Rules() string {
+	rules := make([]string, 0, len(d.Steps))
+	for _, s := range d.Steps {
+		rules = append(rules, string(s.Rule))
+	}
+	return strings.Join(rules, " ")
+}
+
 // Change says in a few words what the decision does: "+3 ephemeral, -1 persistent",
 // "none" or "none, blocked".
 func (d *Decision) Change() string {
 	var parts []string
-	for _, k := range []Kind{Ephemeral, Persistent} {
+	for _, k := range Kinds() {
 		if n := d.Up[k]; n > 0 {
 			parts = append(parts, fmt.Sprintf("+%d %s", n, k))
 		}

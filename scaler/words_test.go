@@ -43,7 +43,7 @@ func TestOwnerRoundTrip(t *testing.T) {
 	name := rapid.StringMatching(`[a-z]([a-z0-9-]{0,12}[a-z0-9])?`)
 	rapid.Check(t, func(t *rapid.T) {
 		instance, before := name.Draw(t, "instance"), rapid.SampledFrom([]string{"", "Swarm agent from 10.0.0.1: "}).Draw(t, "before")
-		id := PoolID{name.Draw(t, "team"), rapid.SampledFrom([]Kind{Ephemeral, Persistent}).Draw(t, "kind")}
+		id := PoolID{name.Draw(t, "team"), rapid.SampledFrom(Kinds()).Draw(t, "kind")}
 		fence := rapid.Bool().Draw(t, "fence")
 		text := before + Describe(instance, id, fence)
 		if got, f, ok := ParseOwner(instance, text); !ok || got != id || f != fence {

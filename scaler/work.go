@@ -69,7 +69,7 @@ func (d *decider) lose(agent string, w Work) {
 func (p *Pod) ending() string {
 	text := ""
 	switch {
-	case p.Phase == PodSucceeded || p.Phase == PodFailed:
+	case p.Ended():
 		text = "its pod ended"
 	case p.DeletingByUs:
 		return "it lost its connection, and did not come back"

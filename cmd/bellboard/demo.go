@@ -172,13 +172,11 @@ func (d *demo) tick(t scaler.Tick) {
 		dec := &t.Plan.Decisions[i]
 		what := dec.Change()
 		said := what + dec.Text
-		if dec.Reason == scaler.ReasonBlocked { // its words may count down the seconds
-			said = what
-			for _, s := range dec.Steps {
-				said += " " + string(s.Rule)
-			}
+		blocked := dec.Reason == scaler.ReasonBlocked
+		if blocked { // its words may count down the seconds
+			said = what + " " + dec.Rules()
 		}
-		if what == "none" || what == "none, blocked" && d.last[dec.Team] == said {
+		if !dec.Changes() && (!blocked || d.last[dec.Team] == said) {
 			continue
 		}
 		d.last[dec.Team] = said

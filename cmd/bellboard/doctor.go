@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	"k8s.io/klog/v2"
 
 	"bellboard/cmd/internal/config"
 	"bellboard/cmd/internal/doctor"
@@ -31,7 +29,6 @@ func doctorCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			klog.SetLogger(logr.Discard()) // what client-go meets is in the report
 			kube, inCluster, kubeErr := kubeConfig()
 			report := doctor.Run(cmd.Context(), doctor.Parts{
 				Settings: settings, Clock: clock.Real(), Kube: kube, KubeErr: kubeErr, Lead: settings.Leads(inCluster), Probe: probe,

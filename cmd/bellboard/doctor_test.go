@@ -6,25 +6,13 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-
-	"bellboard/pool"
 	"bellboard/queue/jenkinssim"
-	"bellboard/scaler"
 )
 
 func TestDoctor(t *testing.T) {
 	h, environ := quietHouse(t)
-	// The simulated Jenkins shows by an agent what a real one shows by its pages.
-	id := scaler.PoolID{Team: "web", Kind: scaler.Persistent}
-	pod := pool.Build(pool.Spec{PoolID: id, Instance: "bellboard", Namespace: "ci"}, "web-p-1111111111")
-	if _, err := kubernetes.NewForConfigOrDie(&rest.Config{Host: h.ClusterURL}).CoreV1().Pods("ci").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	h.Jenkins.AddNode(jenkinssim.Node{Name: pod.Name, Description: scaler.Describe("bellboard", id, false), Labels: "linux"}, true)
-	h.Jenkins.Submit(jenkinssim.Job{Name: "app", Label: "linux", Duration: time.Hour})
+	h.Jenkins.AddNode(jenkinssim.Node{Name: "other", Labels: "mac"}, true)
+	h.Jenkins.Submit(jenkinssim.Job{Name: "app", Label: "mac", Duration: time.Hour})
 	for end := time.Now().Add(5 * time.Second); h.Jenkins.Stats().Running == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the build does not begin")

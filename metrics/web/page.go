@@ -7,7 +7,6 @@ import (
 	"html/template"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"bellboard/scaler"
@@ -110,7 +109,7 @@ func (s *Server) lines() (out []line) {
 			continue
 		}
 		for j := range t.Plan.Decisions {
-			if d := &t.Plan.Decisions[j]; !strings.HasPrefix(d.Change(), "none") { // what is blocked stands above
+			if d := &t.Plan.Decisions[j]; d.Changes() { // what is blocked stands above
 				out = append(out, line{t.At, d.Team, d.Change(), d.Text})
 			}
 		}

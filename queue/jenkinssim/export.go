@@ -93,8 +93,8 @@ func (w *page) computer(p *pruner, n *node) {
 	w.propStr(p, "icon", 1, icon)
 	w.propStr(p, "iconClassName", 1, icon)
 	w.propBool(p, "idle", 1, n.busy() == 0 && len(flights) == 0)
-	w.propBool(p, "jnlpAgent", 1, !builtIn)
-	w.propBool(p, "launchSupported", 1, builtIn)
+	w.propBool(p, "jnlpAgent", 1, !builtIn && n.host == "")
+	w.propBool(p, "launchSupported", 1, builtIn || n.host != "")
 	if w.prop(p, "loadStatistics", 1) != nil {
 		w.open(classLabelLoad)
 		w.close()

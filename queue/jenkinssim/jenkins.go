@@ -68,6 +68,8 @@ type Config struct {
 	BuiltInExecutors int
 	// BuiltInExclusive has the built-in node refuse items that ask for no label.
 	BuiltInExclusive bool
+	// AgentPort is the TCP port for agents, as Jenkins tells it; 0 is none.
+	AgentPort int
 	// Seed makes session names and secrets.
 	Seed int64
 	// Latency is how long a request of that kind takes; half of it passes
@@ -153,6 +155,8 @@ type Jenkins struct {
 	quieting bool
 	denied   map[string]bool
 	fault    func(*http.Request) (int, http.Header, []byte, bool)
+	caller   func(node, host string)
+	calls    []func() // of the caller, to come when nothing is locked
 
 	vetoes    map[string]string // a plugin's words against a node
 	builtIn   *node
@@ -242,7 +246,12 @@ func (j *Jenkins) enter() {
 
 func (j *Jenkins) leave() {
 	j.arm()
+	calls := j.calls
+	j.calls = nil
 	j.mu.Unlock()
+	for _, call := range calls {
+		call()
+	}
 }
 
 func (j *Jenkins) newSession() {
@@ -351,6 +360,14 @@ func (j *Jenkins) Fault(f func(*http.Request) (status int, header http.Header, b
 	j.enter()
 	defer j.leave()
 	j.fault = f
+}
+
+// Caller is the plugin that calls agents by SSH: f gets each order to launch the
+// agent of a node that says its host, unless it is connected, and may Connect it.
+func (j *Jenkins) Caller(f func(node, host string)) {
+	j.enter()
+	defer j.leave()
+	j.caller = f
 }
 
 // Deny takes permissions from the REST account, by Jenkins' names (such as

@@ -57,6 +57,7 @@ type node struct {
 	remoteFS    string
 	mode        string
 	webSocket   bool
+	host        string // where Jenkins calls the agent; "": it is called by the agent
 	executors   int
 
 	labels  []string // its label string and its own name
@@ -149,6 +150,7 @@ type restNode struct {
 	name, description, labels, remoteFS, mode string
 	executors                                 int
 	webSocket                                 bool
+	host                                      string // where Jenkins calls the agent; "": it is called by the agent
 }
 
 // register adds a node, or gives a lingering computer its node back, as
@@ -162,7 +164,7 @@ func (j *Jenkins) register(r restNode, class nodeClass, by string) {
 		j.byName[r.name] = n
 	}
 	n.class, n.description, n.labelString = class, r.description, r.labels
-	n.remoteFS, n.mode, n.webSocket = r.remoteFS, r.mode, r.webSocket
+	n.remoteFS, n.mode, n.webSocket, n.host = r.remoteFS, r.mode, r.webSocket, r.host
 	n.executors = max(r.executors, 1)
 	n.lingering, n.deletedBy, n.createdBy, n.mark, n.builds = false, "", by, nil, 0
 	n.lost = mark{}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ import (
 
 // TestStatuses is nodes.json and identity.json: what is answered to what.
 func TestStatuses(t *testing.T) {
-	inBubble(t, Config{}, func(h *house) {
+	inBubble(t, Config{AgentPort: 50000}, func(h *house) {
 		h.create("b-1", "Bellboard berth", "linux docker")
 		msg := url.Values{"offlineMessage": {markText}}
 		long := strings.Repeat("a", 200)
@@ -80,6 +81,10 @@ func TestStatuses(t *testing.T) {
 				`"offlineCause":{"_class":"hudson.slaves.OfflineCause$UserCause","description":"Disconnected by bellboard : ` + markText + `"},"offlineCauseReason":"` + markText + `","temporarilyOffline":true`,
 			},
 			{"toggle", "POST", "/computer/b-1/toggleOffline", msg, nil, 302, nil, ""},
+			{"launch, which is nothing to an agent that calls", "POST", "/computer/b-1/launchSlaveAgent", nil, nil, 302, []string{"Location: /computer/b-1/log", "X-Jenkins: -"}, ""},
+			{"launch by GET", "GET", "/computer/b-1/launchSlaveAgent", nil, nil, 405, []string{"Allow: POST"}, ""},
+			{"launch nobody", "POST", "/computer/nope/launchSlaveAgent", nil, nil, 404, nil, ""},
+			{"launch the built-in", "POST", "/computer/(built-in)/launchSlaveAgent", nil, nil, 404, nil, ""},
 			{"mark by GET", "GET", "/computer/b-1/changeOfflineCause", nil, nil, 405, []string{"Allow: POST"}, ""},
 			{"mark nobody", "POST", "/computer/nope/changeOfflineCause", msg, nil, 404, nil, ""},
 			{"delete", "POST", "/computer/b-1/doDelete", nil, nil, 302, []string{"Location: /computer/"}, ""},
@@ -106,6 +111,7 @@ func TestStatuses(t *testing.T) {
 			},
 			{"label", "GET", "/label/linux%26%26docker/api/json?tree=name,offline,nodes[nodeName]", nil, nil, 200, nil, `"name":"linux&&docker","nodes":[],"offline":true`},
 			{"agents' page, asked by nobody", "GET", "/wsagents/", nil, anonymous, 400, []string{"X-Jenkins: -"}, "only for use from agent.jar in WebSocket mode"},
+			{"agents' TCP port, asked by nobody", "GET", "/tcpSlaveAgentListener/", nil, anonymous, 200, []string{"X-Jenkins-JNLP-Port: 50000", "X-Hudson-JNLP-Port: 50000", "X-Jenkins: -"}, "Jenkins"},
 			{"Swarm's client, asked by nobody", "HEAD", "/swarm/swarm-client.jar", nil, anonymous, 200, []string{"Content-Type: application/java-archive"}, ""},
 			{"another file of Swarm's", "GET", "/swarm/other.jar", nil, nil, 404, nil, ""},
 			{"page to mark a node", "GET", "/computer/(built-in)/markOffline", nil, nil, 200, []string{"X-Jenkins: 2.568.1"}, "offlineMessage"},
@@ -170,6 +176,47 @@ func TestSecretIsOfTheName(t *testing.T) {
 	})
 }
 
+// TestLaunch: the agent of a node that says its host is called there, as often as
+// that is ordered until it is connected; one that calls by itself is not.
+func TestLaunch(t *testing.T) {
+	inBubble(t, Config{}, func(h *house) {
+		called := []string{}
+		h.Caller(func(node, host string) {
+			called = append(called, node+" at "+host)
+			if len(called) > 1 { // it does not run yet at first
+				h.connect(node, host)
+			}
+		})
+		h.create("in-1", "", "linux")
+		form := nodeForm("ssh-1", "", "linux")
+		form.Set("json", strings.Replace(form.Get("json"), `"launcher":{`, `"launcher":{"host":"ssh-1.agents","port":"22",`, 1))
+		h.must(h.post("/computer/doCreateItem", form))
+		tree := "/api/json?tree=jnlpAgent,launchSupported"
+		h.want("inbound", h.get("/computer/in-1"+tree).body, `{"_class":"hudson.slaves.SlaveComputer","jnlpAgent":true,"launchSupported":false}`)
+		h.want("by SSH", h.get("/computer/ssh-1"+tree).body, `{"_class":"hudson.slaves.SlaveComputer","jnlpAgent":false,"launchSupported":true}`)
+		for i, want := range []int{302, 302, 200, 200} {
+			if a := h.post("/computer/ssh-1/launchSlaveAgent", nil); a.status != want {
+				t.Errorf("launch %d: %d, want %d", i+1, a.status, want)
+			}
+			if a := h.post("/computer/in-1/launchSlaveAgent", nil); a.status != 302 {
+				t.Errorf("launch of an inbound agent: %d", a.status)
+			}
+		}
+		if want := []string{"ssh-1 at ssh-1.agents", "ssh-1 at ssh-1.agents"}; !slices.Equal(called, want) || h.Stats().Connected != 1 {
+			t.Errorf("called %q, %d connected; want %q and one", called, h.Stats().Connected, want)
+		}
+	})
+}
+
+// TestAgentPort: Jenkins has the page only while the port is open.
+func TestAgentPort(t *testing.T) {
+	inBubble(t, Config{}, func(h *house) {
+		if a := h.get("/tcpSlaveAgentListener/"); a.status != 404 {
+			t.Errorf("a closed port is told with %d", a.status)
+		}
+	})
+}
+
 func TestCreateByXML(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		const node = "<slave><name>x-1</name><description>d</description><remoteFS>/home/jenkins/agent</remoteFS><numExecutors>1</numExecutors>" +
@@ -212,6 +259,7 @@ func TestPermissions(t *testing.T) {
 			{permCreate, "POST", "/computer/doCreateItem", nodeForm("n2", "", ""), permCreate},
 			{permDisconnect, "POST", "/computer/n1/changeOfflineCause", msg, permDisconnect},
 			{permDelete, "POST", "/computer/n1/doDelete", nil, permDelete},
+			{permConnect, "POST", "/computer/n1/launchSlaveAgent", nil, ""},
 			{permConnect, "GET", "/computer/n1/jenkins-agent.jnlp", nil, ""},
 		}
 		for _, tt := range tests {
@@ -224,6 +272,9 @@ func TestPermissions(t *testing.T) {
 		h.Deny(permConnect, permDisconnect)
 		if a := h.get("/computer/n1/jenkins-agent.jnlp"); a.status != 403 || a.header.Get("X-Required-Permission") != permConnect {
 			t.Errorf("secret: %d", a.status)
+		}
+		if a := h.post("/computer/n1/launchSlaveAgent", nil); a.status != 403 || a.header.Get("X-Required-Permission") != permConnect {
+			t.Errorf("launch: %d", a.status)
 		}
 		// Jenkins refuses this before it asks who wants it: it shows nothing.
 		h.Deny(permDelete)

@@ -75,6 +75,15 @@ func (j *Jenkins) route(v *visit) reply {
 	case "wsagents":
 		// Agents here come by Connect; who asks without being one is told so.
 		return bare(http.StatusBadRequest, "text/plain;charset=utf-8", "This endpoint is only for use from agent.jar in WebSocket mode\n")
+	case "tcpSlaveAgentListener":
+		if len(p) == 1 && j.cfg.AgentPort > 0 {
+			a := bare(http.StatusOK, "text/plain;charset=utf-8", "\n\n  Jenkins\n")
+			for _, name := range []string{"X-Hudson-JNLP-Port", "X-Jenkins-JNLP-Port"} {
+				a.header[http.CanonicalHeaderKey(name)] = []string{strconv.Itoa(j.cfg.AgentPort)}
+			}
+			return a
+		}
+		return v.problem(http.StatusNotFound, "Not Found")
 	case "swarm":
 		if len(p) == 2 && p[1] == "swarm-client.jar" {
 			return bare(http.StatusOK, "application/java-archive", emptyJar)
@@ -232,6 +241,7 @@ func (v *visit) act(n *node, action string) reply {
 	j := v.j
 	permission := map[string]string{
 		"changeOfflineCause": permDisconnect, "toggleOffline": permDisconnect, "doDisconnect": permDisconnect, "doDelete": permDelete,
+		"launchSlaveAgent": permConnect,
 	}[action]
 	if permission == "" {
 		return v.problem(http.StatusNotFound, "Not Found")
@@ -248,6 +258,9 @@ func (v *visit) act(n *node, action string) reply {
 	}
 	if a, no := v.denied(permission); no {
 		return a
+	}
+	if action == "launchSlaveAgent" && n.class == classBuiltIn {
+		return v.problem(http.StatusNotFound, "Not Found")
 	}
 	if n.lingering && action != "doDelete" {
 		// The computer is still listed, but there is no node to keep a cause.
@@ -268,6 +281,15 @@ func (v *visit) act(n *node, action string) reply {
 		if n.ch != nil {
 			j.cut(n, byREST, false)
 		}
+	case "launchSlaveAgent":
+		if n.ch != nil {
+			return v.problem(http.StatusOK, "This agent is connected already")
+		}
+		if n.host != "" && j.caller != nil {
+			call := j.caller
+			j.calls = append(j.calls, func() { call(n.name, n.host) })
+		}
+		return v.redirect(here + "log")
 	case "doDelete":
 		if n.lingering {
 			return v.redirect("/computer/")
@@ -309,12 +331,15 @@ func (v *visit) createForm() reply {
 		RemoteFS        string
 		LabelString     string
 		Mode            string
-		Launcher        struct{ WebSocket bool }
+		Launcher        struct {
+			WebSocket bool
+			Host      string // of an SSH launcher
+		}
 	}
 	if err := json.Unmarshal([]byte(form), &f); err != nil {
 		return v.problem(http.StatusInternalServerError, "Oops! A problem occurred while processing the request.")
 	}
-	v.create(restNode{name, f.NodeDescription, f.LabelString, f.RemoteFS, f.Mode, int(f.NumExecutors), f.Launcher.WebSocket})
+	v.create(restNode{name, f.NodeDescription, f.LabelString, f.RemoteFS, f.Mode, int(f.NumExecutors), f.Launcher.WebSocket, f.Launcher.Host})
 	return v.redirect("/computer/")
 }
 
@@ -336,6 +361,7 @@ func (v *visit) createXML() reply {
 		Mode        string   `xml:"mode"`
 		Label       string   `xml:"label"`
 		WebSocket   bool     `xml:"launcher>webSocket"`
+		Host        string   `xml:"launcher>host"`
 	}
 	if err := xml.Unmarshal(body, &f); err != nil {
 		return v.failure("cannot read the node: " + err.Error())
@@ -347,7 +373,7 @@ func (v *visit) createXML() reply {
 	if a, bad := v.badName(name, "Node '"+name+"' already exists"); bad {
 		return a
 	}
-	v.create(restNode{name, f.Description, f.Label, f.RemoteFS, f.Mode, f.Executors, f.WebSocket})
+	v.create(restNode{name, f.Description, f.Label, f.RemoteFS, f.Mode, f.Executors, f.WebSocket, f.Host})
 	return reply{http.StatusOK, http.Header{}, nil}
 }
 

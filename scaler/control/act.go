@@ -342,7 +342,7 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 		return l.cfg.Cluster.ResizeSlot(ctx, *a.Slot)
 	case scaler.DeleteNode:
 		if a.Reason == scaler.ReasonLost {
-			if absent, err := l.cfg.Cluster.Absent(ctx, a.Agent, a.Pool); err != nil || !absent {
+			if absent, err := l.cfg.Cluster.Absent(ctx, a.Agent); err != nil || !absent {
 				return errors.Join(err, fmt.Errorf("its pod may be there after all: %w", ErrChanged))
 			}
 		}

@@ -325,7 +325,7 @@ func (h cluster) LastWords(_ context.Context, pod scaler.Pod) (string, error) {
 	return "last words of " + pod.Name, nil
 }
 
-func (h cluster) Absent(_ context.Context, name string, _ scaler.PoolID) (bool, error) {
+func (h cluster) Absent(_ context.Context, name string) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.call("absent", name); err != nil {

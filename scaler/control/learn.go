@@ -196,7 +196,7 @@ func (l *Loop) log(t *scaler.Tick) {
 	}
 	for i := range t.Plan.Decisions {
 		d := &t.Plan.Decisions[i]
-		if d.Up[scaler.Ephemeral]+d.Up[scaler.Persistent]+d.Down[scaler.Ephemeral]+d.Down[scaler.Persistent] > 0 {
+		if d.Changes() {
 			info(decided, zap.String("tick", t.ID), zap.String("team", d.Team), zap.Any("up", d.Up), zap.Any("down", d.Down),
 				zap.String("reason", string(d.Reason)), zap.String("because", d.Text))
 		}

@@ -104,6 +104,33 @@ func TestHoldStartsLostAnew(t *testing.T) {
 	})
 }
 
+// TestSleepStartsLostAnew: nobody looked while the process slept, so no answer of
+// that time showed the build gone.
+func TestSleepStartsLostAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(noGrace)
+		h.agent("web-e-lost", func(p *scaler.Pod, n *scaler.Node) { marked(p, n); n.Online, n.Idle, n.Busy = false, false, 1 })
+		delete(h.pods, "web-e-lost")
+		minutes := func(n int) {
+			for range n {
+				l.Tick(t.Context())
+				time.Sleep(time.Minute)
+			}
+		}
+		minutes(5)
+		time.Sleep(time.Hour)
+		minutes(10)
+		if n := h.wrote("delete-node"); n != 0 {
+			t.Fatalf("the lost node was deleted %d times within ten minutes of the sleep, want it kept", n)
+		}
+		minutes(1)
+		if n := h.wrote("delete-node"); n != 1 {
+			t.Errorf("ten minutes of looks later the lost node was deleted %d times, want once", n)
+		}
+	})
+}
+
 // TestGrace: nothing is removed for five minutes after each session that is new to this process.
 func TestGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

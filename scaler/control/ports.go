@@ -94,5 +94,5 @@ type Cluster interface {
 	// bounded time and length, without what looks like a secret. "" is none.
 	LastWords(ctx context.Context, pod scaler.Pod) (string, error)
 	// Absent asks the API server itself (no cache) whether no pod of that name exists.
-	Absent(ctx context.Context, name string, pool scaler.PoolID) (bool, error)
+	Absent(ctx context.Context, name string) (bool, error)
 }

@@ -95,7 +95,7 @@ func New(p Parts) (*Daemon, error) {
 	}
 	d.web = web.New(web.Config{
 		Gatherer: reg, Instance: s.Instance, Version: p.Version, Now: p.Clock.Now, Role: d.Role, Leader: d.Leader,
-		MaxAge: max(time.Minute, 10*s.PollInterval, 3*standbyPoll),
+		MaxAge: max(10*s.PollInterval, 3*standbyPoll),
 	})
 	if p.Lead && !s.DryRun {
 		var err error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -53,8 +54,7 @@ func TestRunWarns(t *testing.T) {
 // hold is why an instance decides nothing, as it tells it.
 func (i *instance) hold(t *testing.T) string {
 	t.Helper()
-	w := httptest.NewRecorder()
-	i.d.web.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/status", nil))
+	w := i.ask("/api/v1/status")
 	var s web.Status
 	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil || s.Tick == nil {
 		t.Fatalf("%s: %v", w.Body, err)
@@ -104,6 +104,61 @@ func TestNodesThatAreGone(t *testing.T) {
 			if hold := dry.hold(t); hold != "" {
 				t.Errorf("round %d: the dry run holds: %s", round, hold)
 			}
+		}
+	})
+}
+
+// ask is the answer of an instance's HTTP port.
+func (i *instance) ask(path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	i.d.web.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, http.NoBody))
+	return w
+}
+
+// TestHealthAllowsRareLooks: a loop counts as stuck after ten polls without a tick,
+// and after three of a standby's.
+func TestHealthAllowsRareLooks(t *testing.T) {
+	for poll, most := range map[string]time.Duration{"1s": 90 * time.Second, "30s": 5 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			i := newPair(t).make("a", "BELLBOARD_POLL_INTERVAL="+poll) // no tick of it ever ends
+			time.Sleep(most)
+			if got := i.ask("/healthz").Code; got != http.StatusOK {
+				t.Errorf("POLL_INTERVAL=%s: %s without a tick are answered with %d, want 200", poll, most, got)
+			}
+			time.Sleep(time.Second)
+			if got := i.ask("/healthz").Code; got != http.StatusServiceUnavailable {
+				t.Errorf("POLL_INTERVAL=%s: a second more is answered with %d, want 503", poll, got)
+			}
+		})
+	}
+}
+
+// TestStandbyCountsNothing: what it sees is on its page, and the sums over all
+// instances are the leader's alone.
+func TestStandbyCountsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		a := p.start("a")
+		p.work(10 * time.Second)
+		b := p.start("b")
+		p.work(time.Minute)
+		for _, tt := range []struct {
+			i      *instance
+			counts bool
+		}{{a, true}, {b, false}} {
+			if got := tt.i.ask("/readyz").Code; got != http.StatusOK {
+				t.Errorf("the %s is not ready: %d", tt.i.d.Role(), got)
+			}
+			for line := range strings.Lines(tt.i.ask("/metrics").Body.String()) {
+				name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+				if name == "bellboard_tick_duration_seconds_count" && (value != "0") != tt.counts {
+					t.Errorf("the %s has counted %s ticks, want some: %t", tt.i.d.Role(), value, tt.counts)
+				}
+				if !tt.counts && (strings.HasPrefix(name, "bellboard_ticks_total{") && value != "0" || strings.HasPrefix(name, "bellboard_agents{")) {
+					t.Errorf("the %s shows %s", tt.i.d.Role(), strings.TrimSpace(line))
+				}
+			}
+			defer func() { tt.i.stop(); <-tt.i.ended }()
 		}
 	})
 }

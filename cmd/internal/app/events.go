@@ -193,34 +193,18 @@ func lastOf(s string, n int) string {
 }
 
 func (e *events) decision(t *scaler.Tick, d *scaler.Decision) {
-	if s := changes(d.Up, "+"); s != "" {
-		e.say(t, corev1.EventTypeNormal, eventScaledUp, "%s: %s: %s", d.Team, s, d.Text)
+	if d.Ups() > 0 {
+		e.say(t, corev1.EventTypeNormal, eventScaledUp, "%s: %s: %s", d.Team, d.Change(), d.Text)
 	}
-	if s := changes(d.Down, "-"); s != "" {
-		e.say(t, corev1.EventTypeNormal, eventScaledDown, "%s: %s: %s", d.Team, s, d.Text)
+	if d.Downs() > 0 {
+		e.say(t, corev1.EventTypeNormal, eventScaledDown, "%s: %s: %s", d.Team, d.Change(), d.Text)
 	}
 	if d.Reason != scaler.ReasonBlocked {
 		delete(e.said, d.Team)
 		return
 	}
-	// Some words count down the seconds; the rules say whether it is the same block.
-	var rules []string
-	for _, s := range d.Steps {
-		rules = append(rules, string(s.Rule))
-	}
-	if now := strings.Join(rules, " "); e.said[d.Team] != now {
+	if now := d.Rules(); e.said[d.Team] != now {
 		e.said[d.Team] = now
 		e.say(t, corev1.EventTypeWarning, eventBlocked, "%s: %d waiting: %s", d.Team, d.Waiting, d.Text)
 	}
-}
-
-// changes is "+3 ephemeral, +1 persistent".
-func changes(n map[scaler.Kind]int, sign string) string {
-	var parts []string
-	for _, k := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
-		if n[k] > 0 {
-			parts = append(parts, fmt.Sprintf("%s%d %s", sign, n[k], k))
-		}
-	}
-	return strings.Join(parts, ", ")
 }

@@ -123,6 +123,43 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 	})
 }
 
+// TestDecisionEvents: what is made and what goes is told each time, and a block when
+// it begins and when other rules are behind it, whatever its words count down.
+func TestDecisionEvents(t *testing.T) {
+	fake := record.NewFakeRecorder(20)
+	e := &events{recorder: fake, said: map[string]string{}}
+	blocked := func(text string, rules ...scaler.Rule) scaler.Decision {
+		d := scaler.Decision{Team: "web", Waiting: 3, Reason: scaler.ReasonBlocked, Text: text}
+		for _, r := range rules {
+			d.Steps = append(d.Steps, scaler.Step{Rule: r, From: 3})
+		}
+		return d
+	}
+	for _, d := range []scaler.Decision{
+		{Team: "web", Up: map[scaler.Kind]int{scaler.Ephemeral: 2, scaler.Persistent: 1}, Text: "3 waiting"},
+		{Team: "web", Down: map[scaler.Kind]int{scaler.Persistent: 1}, Text: "1 agent idle too long"},
+		{Team: "web", Text: "nobody waits"},
+		blocked("9s left", scaler.RuleScaleUpCooldown),
+		blocked("8s left", scaler.RuleScaleUpCooldown),
+		blocked("8s left, MAX_AGENTS=3", scaler.RuleMaxAgents, scaler.RuleScaleUpCooldown),
+	} {
+		e.observe(scaler.Tick{ID: "a-1", Plan: scaler.Plan{Decisions: []scaler.Decision{d}}})
+	}
+	close(fake.Events)
+	var got []string
+	for text := range fake.Events {
+		text, _, _ = strings.Cut(text, " map[") // the annotation
+		got = append(got, text)
+	}
+	want := []string{
+		"Normal ScaledUp web: +2 ephemeral, +1 persistent: 3 waiting", "Normal ScaledDown web: -1 persistent: 1 agent idle too long",
+		"Warning Blocked web: 3 waiting: 9s left", "Warning Blocked web: 3 waiting: 8s left, MAX_AGENTS=3",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the events are %q, want %q", got, want)
+	}
+}
+
 // TestRefusalEvents: a refusal that is an agent's failure is told as that alone, and
 // what else Jenkins refuses once for each pool.
 func TestRefusalEvents(t *testing.T) {

@@ -165,5 +165,5 @@ func kindsOf(m scaler.Mode) []scaler.Kind {
 		return []scaler.Kind{scaler.Persistent}
 	case scaler.ModeAuto:
 	}
-	return []scaler.Kind{scaler.Ephemeral, scaler.Persistent}
+	return scaler.Kinds()
 }

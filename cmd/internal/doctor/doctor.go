@@ -124,6 +124,13 @@ func (e *exam) skip(name, remedy, what string, args ...any) {
 	e.report.Checks = append(e.report.Checks, Check{name, NotChecked, fmt.Sprintf(what, args...), remedy})
 }
 
+// skipAll skips several for one reason that no remedy of their own mends.
+func (e *exam) skipAll(why string, names ...string) {
+	for _, name := range names {
+		e.skip(name, "", "%s", why)
+	}
+}
+
 // tokenFile looks at the file itself: that it holds a token, and who may read it.
 func (e *exam) tokenFile() {
 	const name = "token file"

@@ -64,6 +64,29 @@ func TestQuietJenkins(t *testing.T) {
 	}
 }
 
+// What agents are connected by works, whatever its page answers.
+func TestConnectedAgents(t *testing.T) {
+	s := newScene(t)
+	s.jenkins.AddNode(jenkinssim.Node{
+		Name: "data-p-1111111111", Labels: "linux docker swarm persistent", Exclusive: true,
+		Description: "Swarm agent from 127.0.0.1: " + scaler.Describe("bellboard", scaler.PoolID{Team: "data", Kind: scaler.Persistent}, false),
+	}, true)
+	s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		page := r.URL.Path == "/wsagents/" || r.URL.Path == "/swarm/swarm-client.jar"
+		if page {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		return page
+	})
+	r := s.run(t.Context(), false)
+	for _, name := range []string{checkWebSocket, checkSwarm} {
+		i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == name })
+		if c := r.Checks[i]; c.Result != OK || c.What != "agents of Bellboard's connected by it: 1" {
+			t.Errorf("%s is %+v, want its one agent counted", name, c)
+		}
+	}
+}
+
 // Each permission that is missing is named, and no other: what rests on it is
 // not checked.
 func TestEachPermission(t *testing.T) {
@@ -326,6 +349,34 @@ func TestEachFinding(t *testing.T) {
 	}
 }
 
+// Nothing is silently left out: whatever keeps Jenkins or the cluster from being read, every check
+// is there, with its result or with why there is none.
+func TestEveryCheckIsThere(t *testing.T) {
+	names := func(r Report) (names []string) {
+		for _, c := range r.Checks {
+			names = append(names, c.Name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	want := names(newScene(t).run(t.Context(), false))
+	for name, change := range map[string]func(*scene){
+		"Jenkins is away":      func(s *scene) { s.environ[0] = "BELLBOARD_JENKINS_URL=http://127.0.0.1:1" },
+		"a wrong token":        func(s *scene) { s.environ[1] = "BELLBOARD_JENKINS_USER=nobody" },
+		"without Overall/Read": func(s *scene) { s.jenkins.Deny("hudson.model.Hudson.Read") },
+		"the cluster is away":  func(s *scene) { s.parts.KubeErr = os.ErrNotExist },
+	} {
+		s := newScene(t)
+		change(s)
+		if got := names(s.run(t.Context(), false)); !slices.Equal(got, want) {
+			t.Errorf("%s: the checks are %q, want %q", name, got, want)
+		}
+		if got := names(s.run(t.Context(), true)); !slices.Contains(got, checkProbe) {
+			t.Errorf("%s: the probe is not among the checks: %q", name, got)
+		}
+	}
+}
+
 // What could not be asked is told as such, never as well.
 func TestNotChecked(t *testing.T) {
 	s := newScene(t)
@@ -344,15 +395,6 @@ func TestNotChecked(t *testing.T) {
 	for _, name := range []string{checkClock, checkKubeClock, checkHook, checkSwarm, "agents of web, ephemeral", "agents of data, persistent", "Secret swarm in ci", "Secret registry in ci"} {
 		if !slices.Contains(named(r, NotChecked), name) {
 			t.Errorf("%s is not among what was not checked: %q", name, named(r, NotChecked))
-		}
-	}
-
-	// With nothing to be reached, every check is still in the list.
-	s.parts.KubeErr = os.ErrNotExist
-	down := s.run(t.Context(), true, "BELLBOARD_JENKINS_URL=http://127.0.0.1:1")
-	for _, c := range r.Checks {
-		if !slices.ContainsFunc(down.Checks, func(d Check) bool { return d.Name == c.Name }) {
-			t.Errorf("%s is hidden when Jenkins and the cluster are away", c.Name)
 		}
 	}
 }

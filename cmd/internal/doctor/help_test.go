@@ -65,7 +65,7 @@ func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{t: t}
 	s.before.Store(func(http.ResponseWriter, *http.Request) bool { return false })
-	s.jenkins = jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Token: doctorsToken, Hook: "bellboard"})
+	s.jenkins = jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Token: doctorsToken, Hook: "bellboard", AgentPort: 50000})
 	t.Cleanup(s.jenkins.Close)
 	server := httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(server.Close)
@@ -127,12 +127,7 @@ func (s *scene) addNode(name string, id scaler.PoolID, connect bool) {
 
 // serve is Jenkins, with what comes before it.
 func (s *scene) serve(w http.ResponseWriter, r *http.Request) {
-	if s.before.Load().(func(http.ResponseWriter, *http.Request) bool)(w, r) {
-		return
-	}
-	if r.URL.Path == "/tcpSlaveAgentListener/" {
-		w.Header().Set("X-Jenkins-JNLP-Port", "50000")
-	} else {
+	if !s.before.Load().(func(http.ResponseWriter, *http.Request) bool)(w, r) {
 		s.jenkins.ServeHTTP(w, r)
 	}
 }

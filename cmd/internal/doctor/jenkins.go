@@ -57,25 +57,18 @@ const (
 
 // jenkins makes every check of Jenkins, or says which could not be made.
 func (e *exam) jenkins(ctx context.Context) {
-	rest := func(why string) {
-		for _, name := range []string{
-			checkLanguage, checkReads, checkRead, checkJobRead, checkCreate, checkConnect, checkDisconnect, checkDelete, checkHook,
-		} {
-			e.skip(name, "", "%s", why)
-		}
-		for i := range e.Settings.Teams {
-			e.skip("labels of "+e.Settings.Teams[i].Name, "", "%s", why)
-		}
-		if e.Probe {
-			e.skip(checkProbe, "", "%s", why)
-		}
+	within := []string{checkReads, checkJobRead, checkCreate, checkConnect, checkDisconnect, checkDelete, checkHook}
+	for i := range e.Settings.Teams {
+		within = append(within, "labels of "+e.Settings.Teams[i].Name)
+	}
+	if e.Probe {
+		within = append(within, checkProbe)
 	}
 	hello, ok := e.reach(ctx)
 	if !ok {
-		for _, name := range []string{checkVersion, checkClock, checkUser, checkAddress, checkWebSocket, checkTCP, checkSwarm} {
-			e.skip(name, "", "Jenkins does not answer")
-		}
-		rest("Jenkins does not answer")
+		const why = "Jenkins does not answer"
+		e.skipAll(why, checkVersion, checkClock, checkUser, checkAddress, checkWebSocket, checkTCP, checkSwarm, checkLanguage, checkRead)
+		e.skipAll(why, within...)
 		return
 	}
 	e.version(hello.Header.Get("X-Jenkins"))
@@ -85,18 +78,12 @@ func (e *exam) jenkins(ctx context.Context) {
 	readable := accepted && e.read(ctx)
 	switch {
 	case !accepted:
-		rest("Jenkins does not accept the token")
+		const why = "Jenkins does not accept the token"
+		e.skipAll(why, checkLanguage, checkRead)
+		e.skipAll(why, within...)
 	case !readable:
 		e.language(ctx, nil, "")
-		for _, name := range []string{checkReads, checkJobRead, checkCreate, checkConnect, checkDisconnect, checkDelete, checkHook} {
-			e.skip(name, "", "without Overall/Read nothing else is told")
-		}
-		for i := range e.Settings.Teams {
-			e.skip("labels of "+e.Settings.Teams[i].Name, "", "without Overall/Read nothing is told")
-		}
-		if e.Probe {
-			e.skip(checkProbe, "", "without Overall/Read nothing is told")
-		}
+		e.skipAll("without Overall/Read nothing else is told", within...)
 	default:
 		e.readable(ctx)
 	}

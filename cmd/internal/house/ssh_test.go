@@ -1,14 +1,11 @@
 package house
 
 import (
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"bellboard/cmd/internal/app"
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler/clock"
 )
@@ -17,22 +14,17 @@ import (
 // it was asked for too soon.
 const unknown = 15 * time.Second
 
-// plugin is Jenkins' plugin that calls agents: it answers the order to launch one, and
+// plugin is Jenkins' plugin that calls agents: it gets the order to launch one, and
 // finds the pod by the name of its host, if it runs and its name has come around.
 type plugin struct {
 	h        *House
-	next     http.RoundTripper
 	launched map[string]int // by agent: how often that was asked for
 	first    map[string]time.Time
 	found    int
 }
 
-func (p *plugin) RoundTrip(r *http.Request) (*http.Response, error) {
-	path, order := strings.CutSuffix(r.URL.Path, "/launchSlaveAgent")
-	if !order {
-		return p.next.RoundTrip(r)
-	}
-	name := path[strings.LastIndexByte(path, '/')+1:]
+func (p *plugin) launch(_, host string) {
+	name, _, _ := strings.Cut(host, ".")
 	p.h.mu.Lock()
 	p.launched[name]++
 	if p.launched[name] == 1 {
@@ -46,12 +38,6 @@ func (p *plugin) RoundTrip(r *http.Request) (*http.Response, error) {
 	if agent != nil && known {
 		p.call(agent)
 	}
-	answer := &http.Response{StatusCode: http.StatusFound, Header: http.Header{"X-Jenkins": {"2.568.1"}, "Location": {path + "/log"}}, Body: http.NoBody, Request: r}
-	if r.Body != nil {
-		_, _ = io.Copy(io.Discard, r.Body) // as a server does
-		_ = r.Body.Close()
-	}
-	return answer, nil
 }
 
 // call connects a pod's agent to its node.
@@ -87,10 +73,8 @@ func TestSSH(t *testing.T) {
 		}
 		defer h.Close()
 		p := &plugin{h: h, launched: map[string]int{}, first: map[string]time.Time{}}
-		d, err := h.make(func(parts *app.Parts) {
-			p.next = parts.Jenkins
-			parts.Jenkins = p
-		})
+		h.Jenkins.Caller(p.launch)
+		d, err := h.make(nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -62,7 +62,7 @@ func TestOnARealAPIServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, kind := range []scaler.Kind{scaler.Ephemeral, scaler.Persistent} {
+	for _, kind := range scaler.Kinds() {
 		for _, docker := range append(pool.DockerModes(), "over ssh") {
 			t.Run(string(kind)+"-"+string(docker), func(t *testing.T) {
 				ssh := docker == "over ssh"
