@@ -26,6 +26,7 @@ tell() {
 }
 
 start() {
+  rm -f /run/docker/containerd/containerd.pid # of a daemon that was killed: another process may have its number now
   "$@" &
   pid=$!
   trap 'signal=yes; tell 2>/dev/null || :; kill -TERM "$pid" 2>/dev/null || :' TERM INT

@@ -4,10 +4,11 @@ package pool
 // cache slot. It starts the daemon, makes room on the volume before anybody builds,
 // and then says in a file that it is ready: the start-up probe waits for that.
 //
-// A daemon that does not come up is tried once with an empty store. Only if it
-// comes up then was the store broken, and is removed; otherwise it is put back.
-// Store and trash are directories of one volume, so that both are quick, and what
-// is removed is removed beside the work. All of it takes less than four minutes.
+// A daemon that ends is tried a second time, since the machine may be to blame, and one
+// that does not come up then either is tried once with an empty store. Only if it comes
+// up so was the store broken, and is removed; otherwise it is put back. Store and trash
+// are directories of one volume, so that both are quick, and what is removed is removed
+// beside the work. All of it takes less than four minutes.
 // A store that is not this script's to move ("mine" is empty) is left as it is, and
 // its daemon is waited for.
 const tendScript = `ready=/run/docker/ready
@@ -15,7 +16,6 @@ say() { echo "bellboard: $*"; }
 rm -f "$ready"
 
 up() {
-  end="$(($(date +%s) + 60))"
   while kill -0 "$pid" 2>/dev/null; do
     if timeout 5 docker info >/dev/null 2>&1; then
       return 0
@@ -24,6 +24,14 @@ up() {
     sleep 1
   done
   return 1
+}
+
+again() {
+  [ "$(date +%s)" -lt "$end" ] || return 1
+  say "the daemon has ended; trying again"
+  stop
+  start "$@"
+  up
 }
 
 stop() {
@@ -76,14 +84,16 @@ tend() {
   rm -rf "$store"/.bellboard-* &
   trap 'exit 143' TERM INT
   start "$@"
+  end="$(($(date +%s) + 70))"
   if [ -z "$mine" ]; then
     until up; do kill -0 "$pid" 2>/dev/null || exit 1; done
-  elif ! up; then
+  elif ! up && ! again "$@"; then
     say "the daemon does not come up; trying with an empty store"
     aside="$store/.bellboard-$(date +%s)"
     stop
     move "$store" "$aside/store"
     start "$@"
+    end="$(($(date +%s) + 40))"
     if ! up; then
       say "nor does it with an empty store: the store is put back"
       stop

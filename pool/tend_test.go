@@ -57,6 +57,14 @@ func (d *tended) run() (done []string, err error) {
 		"dockerd-entrypoint.sh": `echo daemon >> "$DIR/done"
 trap 'echo told to end >> "$DIR/done"; exit 0' TERM
 [ -z "$HOPELESS" ] || exit 1
+if [ -n "$ONCE" ] && [ ! -e "$DIR/tried" ]; then
+  touch "$DIR/tried"
+  exit 1
+fi
+pid="$DIR/run/containerd/containerd.pid"
+[ ! -e "$pid" ] || exit 1 # the process of that number runs
+mkdir -p "$DIR/run/containerd"
+touch "$pid"
 if [ -e "$DIR/store/broken" ]; then
   [ -n "$HANGS" ] || exit 1
   while :; do /bin/sleep 0.01; done
@@ -149,13 +157,16 @@ func TestAFullSlotIsPrunedBeforeAnybodyBuilds(t *testing.T) {
 }
 
 func TestABrokenStoreIsReplacedOnce(t *testing.T) {
-	for name, env := range map[string][]string{"its daemon dies": nil, "its daemon hangs": {"HANGS=1"}} {
+	for name, c := range map[string]struct {
+		env  []string
+		runs int
+	}{"its daemon dies": {nil, 3}, "its daemon hangs": {[]string{"HANGS=1"}, 2}} {
 		t.Run(name, func(t *testing.T) {
 			d := newTended(t)
-			d.env = env
+			d.env = c.env
 			d.write("store/broken", "")
 			done, err := d.run()
-			if n := strings.Count(strings.Join(done, "\n"), "daemon"); n != 2 || code(err) != 7 || !d.has("run/ready") {
+			if n := strings.Count(strings.Join(done, "\n"), "daemon"); n != c.runs || code(err) != 7 || !d.has("run/ready") {
 				t.Errorf("it did %q, and ended with %v", done, err)
 			}
 			if d.has("store/overlay2/layer") || d.has("store/broken") || !d.has("store/new") {
@@ -172,11 +183,39 @@ func TestAStoreThatIsNotToBlameIsPutBack(t *testing.T) {
 	d.env = []string{"HOPELESS=1"}
 	d.write("store/.hidden", "")
 	done, err := d.run()
-	if !slices.Equal(done, []string{"daemon", "daemon"}) || code(err) != 1 || d.has("run/ready") {
+	if !slices.Equal(done, []string{"daemon", "daemon", "daemon"}) || code(err) != 1 || d.has("run/ready") {
 		t.Errorf("it did %q, and ended with %v", done, err)
 	}
 	if !d.has("store/overlay2/layer") || !d.has("store/.hidden") {
 		t.Error("the cache is lost")
+	}
+}
+
+// A daemon that comes up at the second try has nothing against its store.
+func TestADaemonThatEndsIsTriedTwice(t *testing.T) {
+	d := newTended(t)
+	d.env = []string{"ONCE=1"}
+	if done, err := d.run(); !slices.Equal(done, []string{"daemon", "daemon"}) || code(err) != 7 || !d.has("run/ready") || !d.has("store/overlay2/layer") {
+		t.Errorf("it did %q, and ended with %v; its store is there: %v", done, err, d.has("store/overlay2/layer"))
+	}
+}
+
+// What a killed daemon leaves in the pod, beside its store, keeps the next one from coming
+// up: the number of its containerd, which in the new container is another process.
+func TestADaemonThatWasKilledComesBack(t *testing.T) {
+	for name, d := range map[string]*tended{"on a slot": newTended(t), "without one": newTended(t)} {
+		t.Run(name, func(t *testing.T) {
+			if name == "without one" {
+				d.spec, d.env = specOf(scaler.Ephemeral, scaler.Inbound, DockerDind), []string{"ALONE=1"}
+			}
+			if err := os.Mkdir(filepath.Join(d.dir, "run/containerd"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			d.write("run/containerd/containerd.pid", "35")
+			if done, err := d.run(); !slices.Equal(done, []string{"daemon"}) || code(err) != 7 || !d.has("store/overlay2/layer") {
+				t.Errorf("it did %q, and ended with %v", done, err)
+			}
+		})
 	}
 }
 
