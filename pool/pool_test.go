@@ -88,7 +88,7 @@ func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 
 func specs() []Spec {
 	data := specOf(scaler.Persistent, scaler.Inbound, DockerDind)
-	data.PoolID, data.Namespace = keeping, "data"
+	data.PoolID, data.Namespace, data.StorageClass = keeping, "data", "fast"
 	return []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone), specOf(scaler.Persistent, scaler.Swarm, DockerDind), data}
 }
 

@@ -70,10 +70,8 @@ func (c *Cluster) createLocked(q *call, o object) (int, []byte, error) {
 		return 0, nil, apierrors.NewInvalid(q.kind.gvk().GroupKind(), o.GetName(), errs)
 	}
 	t := c.table(q.kind)
-	if q.kind == pods {
-		if err := c.withinQuota(q.ns, o.GetName()); err != nil {
-			return 0, nil, err
-		}
+	if err := c.withinQuota(q.kind, o); err != nil {
+		return 0, nil, err
 	}
 	if old := t.items[key(o)]; old != nil {
 		err := apierrors.NewAlreadyExists(q.kind.resource(), o.GetName())
