@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 
@@ -56,6 +57,7 @@ func daemonScript(s *Spec) string {
 		script, where = rootlessScript, "store="+rootlessData+` mine= metrics="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/docker/metrics.sock"`+"\n"
 	}
 	if s.hasClaim() {
+		where += fmt.Sprintf("size=%d\n", max(1, s.CacheSize.Value()/1e6))
 		return where + tellScript + tendScript + "run=tend\n" + script
 	}
 	return where + tellScript + "run=alone\n" + script
