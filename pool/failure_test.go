@@ -227,13 +227,13 @@ func TestSecretsAreRefusedLikePods(t *testing.T) {
 func TestSlotsAreRefusedLikePods(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
-		make := func(name string) (scaler.Failure, error) {
+		refused := func(name string) (scaler.Failure, error) {
 			_, err := h.Create(ctx, name, keeping, h.newSlot(name, keeping))
 			is(t, err, control.ErrRefused)
 			return control.FailureIn(err), err
 		}
 		h.refuse("create persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("maximum storage usage per PersistentVolumeClaim is 10Gi, but request is 20Gi")))
-		if f, err := make("data-p-1"); f != scaler.FailureAdmission {
+		if f, err := refused("data-p-1"); f != scaler.FailureAdmission {
 			t.Errorf("a LimitRange: %q, %v", f, err)
 		}
 		h.cluster.Refuse(nil)
@@ -247,7 +247,7 @@ func TestSlotsAreRefusedLikePods(t *testing.T) {
 			if _, err := quotas.Create(ctx, quota, metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			if f, err := make("data-p-3"); f != scaler.FailureQuota || !strings.Contains(err.Error(), "exceeded quota: claims, requested: "+string(name)) {
+			if f, err := refused("data-p-3"); f != scaler.FailureQuota || !strings.Contains(err.Error(), "exceeded quota: claims, requested: "+string(name)) {
 				t.Errorf("beyond the quota of %s: %q, %v", name, f, err)
 			}
 			if err := quotas.Delete(ctx, "claims", metav1.DeleteOptions{}); err != nil {
