@@ -112,8 +112,8 @@ func build(s *Spec, name string) *corev1.Pod {
 	return refined
 }
 
-// Hash is the same for all pods of one spec, whatever their name and cache slot,
-// and differs where they would: what a pod carries as AnnotationSpecHash.
+// Hash is the same for all pods of one spec, whatever their name, cache slot and
+// CACHE_SIZE, and differs where they would: what a pod carries as AnnotationSpecHash.
 func (s Spec) Hash() string {
 	s = s.withDefaults()
 	return specHash(&s)
@@ -123,7 +123,7 @@ func (s Spec) Hash() string {
 // offers stands in its node, not in its pod.
 func specHash(s *Spec) string {
 	plain := *s
-	plain.Slot = ""
+	plain.Slot, plain.CacheSize = "", resource.Quantity{}
 	b, err := json.Marshal([]any{build(&plain, "name"), s.Labels, s.Executors, s.Unlabelled})
 	if err != nil {
 		panic("pool: an API object that JSON cannot hold: " + err.Error())

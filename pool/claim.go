@@ -79,7 +79,7 @@ func (p *Pool) take(ctx context.Context, s *Spec, slot *scaler.Slot) error {
 			return err
 		})
 		if err != nil {
-			return wrap("create cache slot "+slot.Name, createError(err))
+			return wrap("create cache slot "+slot.Name, p.refusal(ctx, s.Namespace, claimNeeds(&claim.Spec), createError(err)))
 		}
 		return nil
 	}

@@ -17,7 +17,7 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 		Namespace:       pod.Namespace,
 		UID:             string(pod.UID),
 		ResourceVersion: pod.ResourceVersion,
-		Phase:           scaler.PodPhase(pod.Status.Phase),
+		Phase:           scaler.PodPhase(phase(pod)),
 		Created:         pod.CreationTimestamp.Time,
 		Connected:       pod.Annotations[AnnotationConnected] != "",
 		Deleting:        pod.DeletionTimestamp != nil,
@@ -34,6 +34,25 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 	p.Slot, p.Warmth, p.VolumeTrouble = slotOf(pod), warmth(pod), volumeTrouble(pod)
 	p.Docker = dockerUse(pod)
 	return p
+}
+
+// phase is the pod's own, but that an agent which has ended is over: a container that
+// something else puts beside it runs on, and would keep the pod for ever. What was meant
+// to outlive the agent (a sidecar among the init containers) the kubelet ends itself.
+func phase(pod *corev1.Pod) corev1.PodPhase {
+	if pod.Status.Phase != corev1.PodRunning || pod.Spec.RestartPolicy != corev1.RestartPolicyNever || len(pod.Spec.Containers) < 2 {
+		return pod.Status.Phase
+	}
+	for i := range pod.Status.ContainerStatuses {
+		switch s := &pod.Status.ContainerStatuses[i]; {
+		case s.Name != agentContainer || s.State.Terminated == nil:
+		case s.State.Terminated.ExitCode == 0:
+			return corev1.PodSucceeded
+		default:
+			return corev1.PodFailed
+		}
+	}
+	return pod.Status.Phase
 }
 
 // deletingByUs: the grace of a deletion says whose it is. Bellboard's own is

@@ -2,10 +2,12 @@ package pool
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 
 	"bellboard/scaler"
@@ -139,6 +141,41 @@ func TestWhoDeletes(t *testing.T) {
 		}
 		h.await(20*time.Second, func() bool { return len(h.pods()) == 0 })
 	})
+}
+
+// A mesh's proxy beside the agent does not know that the agent has ended; a sidecar of
+// the kubelet's ends after it.
+func TestAnAgentThatEndsBesideAnotherContainerHasEnded(t *testing.T) {
+	for code, want := range map[int]scaler.PodPhase{0: scaler.PodSucceeded, 3: scaler.PodFailed} {
+		bubble(t, func(h *house) {
+			h.cluster.Inject(func(p *corev1.Pod) {
+				proxy := corev1.Container{Name: "istio-proxy", Image: "proxy"}
+				p.Spec.Containers = append([]corev1.Container{}, p.Spec.Containers[0], proxy)
+			})
+			h.running("web-e-1")
+			h.secret(h.create("data-p-1", keeping))
+			h.await(time.Minute, func() bool { return h.pod("data-p-1").Phase == scaler.PodRunning })
+			for _, name := range []string{"web-e-1", "data-p-1"} {
+				ns := h.pod(name).Namespace
+				h.cluster.Exit(ns, name, code)
+				time.Sleep(time.Minute)
+				p := h.pod(name)
+				if shown := h.cluster.Pod(ns, name).Status.Phase; shown != corev1.PodRunning || p.Phase != want {
+					t.Errorf("%s ended with %d and is %s, to Kubernetes %s; want %s", name, code, p.Phase, shown, want)
+				}
+				if failed := want == scaler.PodFailed; failed != (p.Failure == scaler.FailureCrashLoop) || failed && !strings.Contains(p.TroubleText, "exit code 3") {
+					t.Errorf("%s: %q, %q", name, p.Failure, p.TroubleText)
+				}
+				other := p
+				other.UID = "another"
+				is(t, h.DeletePod(context.Background(), other, soon()), control.ErrChanged)
+				if err := h.DeletePod(context.Background(), p, soon()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.await(20*time.Second, func() bool { return len(h.pods()) == 0 })
+		})
+	}
 }
 
 func TestAbsentAsksTheServer(t *testing.T) {

@@ -270,6 +270,40 @@ func TestSecretsAreRefusedLikePods(t *testing.T) {
 	})
 }
 
+// TestSlotsAreRefusedLikePods: by a quota of whatever it counts of claims, or by admission.
+func TestSlotsAreRefusedLikePods(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		refused := func(name string) (scaler.Failure, error) {
+			_, err := h.Create(ctx, name, keeping, h.newSlot(name, keeping))
+			is(t, err, control.ErrRefused)
+			return control.FailureIn(err), err
+		}
+		h.refuse("create persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("maximum storage usage per PersistentVolumeClaim is 10Gi, but request is 20Gi")))
+		if f, err := refused("data-p-1"); f != scaler.FailureAdmission {
+			t.Errorf("a LimitRange: %q, %v", f, err)
+		}
+		h.cluster.Refuse(nil)
+		h.secret(h.create("data-p-2", keeping))
+		for name, hard := range map[corev1.ResourceName]string{
+			"persistentvolumeclaims": "1", "requests.storage": "39Gi",
+			"fast.storageclass.storage.k8s.io/persistentvolumeclaims": "1", "fast.storageclass.storage.k8s.io/requests.storage": "39Gi",
+		} {
+			quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "claims"}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{name: resource.MustParse(hard)}}}
+			quotas := h.client.CoreV1().ResourceQuotas("data")
+			if _, err := quotas.Create(ctx, quota, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if f, err := refused("data-p-3"); f != scaler.FailureQuota || !strings.Contains(err.Error(), "exceeded quota: claims, requested: "+string(name)) {
+				t.Errorf("beyond the quota of %s: %q, %v", name, f, err)
+			}
+			if err := quotas.Delete(ctx, "claims", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // TestNeeds: what a quota counts of an agent with a Docker daemon beside it.
 func TestNeeds(t *testing.T) {
 	s := specOf(scaler.Persistent, scaler.Swarm, DockerDind)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -88,7 +89,7 @@ func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 
 func specs() []Spec {
 	data := specOf(scaler.Persistent, scaler.Inbound, DockerDind)
-	data.PoolID, data.Namespace = keeping, "data"
+	data.PoolID, data.Namespace, data.StorageClass = keeping, "data", "fast"
 	return []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone), specOf(scaler.Persistent, scaler.Swarm, DockerDind), data}
 }
 
@@ -232,7 +233,7 @@ func TestAnAgentsLife(t *testing.T) {
 			}
 			synctest.Wait()
 			got := h.cluster.Pod("agents", "web-e-1")
-			if p = h.pod("web-e-1"); p.Protected != on || on != (got.Annotations[annotationSafeToEvict] == "false") || on != (got.Annotations[annotationDoNotDisrupt] == "true") || on != (got.Labels[LabelBusy] == "true") {
+			if p = h.pod("web-e-1"); p.Protected != on || got.Annotations[annotationSafeToEvict] != strconv.FormatBool(!on) || on != (got.Annotations[annotationDoNotDisrupt] == "true") || on != (got.Labels[LabelBusy] == "true") {
 				t.Errorf("protected is %v: it has labels %v and annotations %v", on, got.Labels, got.Annotations)
 			}
 		}

@@ -83,6 +83,18 @@ func covers(q *corev1.ResourceQuotaSpec) bool {
 	})
 }
 
+// claimNeeds is what a quota counts of a volume claim. Which class one without a name
+// gets is the cluster's, and not Bellboard's to read.
+func claimNeeds(spec *corev1.PersistentVolumeClaimSpec) corev1.ResourceList {
+	one, size := resource.MustParse("1"), spec.Resources.Requests[corev1.ResourceStorage]
+	needs := corev1.ResourceList{corev1.ResourcePersistentVolumeClaims: one, "count/persistentvolumeclaims": one, corev1.ResourceRequestsStorage: size}
+	if spec.StorageClassName != nil {
+		class := corev1.ResourceName(*spec.StorageClassName + ".storageclass.storage.k8s.io/")
+		needs[class+corev1.ResourcePersistentVolumeClaims], needs[class+corev1.ResourceRequestsStorage] = one, size
+	}
+	return needs
+}
+
 // needsOf is what a quota counts of a pod. A sidecar's share counts beside the
 // agent's; what ends before the agent starts asks for less than they do.
 func needsOf(spec *corev1.PodSpec) corev1.ResourceList {

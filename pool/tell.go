@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 
@@ -26,6 +27,7 @@ tell() {
 }
 
 start() {
+  rm -f /run/docker/containerd/containerd.pid # of a daemon that was killed: another process may have its number now
   "$@" &
   pid=$!
   trap 'signal=yes; tell 2>/dev/null || :; kill -TERM "$pid" 2>/dev/null || :' TERM INT
@@ -55,6 +57,7 @@ func daemonScript(s *Spec) string {
 		script, where = rootlessScript, "store="+rootlessData+` mine= metrics="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/docker/metrics.sock"`+"\n"
 	}
 	if s.HasClaim() {
+		where += fmt.Sprintf("size=%d\n", max(1, s.CacheSize.Value()/1e6))
 		return where + tellScript + tendScript + "run=tend\n" + script
 	}
 	return where + tellScript + "run=alone\n" + script

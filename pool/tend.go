@@ -4,10 +4,16 @@ package pool
 // cache slot. It starts the daemon, makes room on the volume before anybody builds,
 // and then says in a file that it is ready: the start-up probe waits for that.
 //
-// A daemon that does not come up is tried once with an empty store. Only if it
-// comes up then was the store broken, and is removed; otherwise it is put back.
-// Store and trash are directories of one volume, so that both are quick, and what
-// is removed is removed beside the work. All of it takes less than four minutes.
+// A daemon that ends is tried a second time, since the machine may be to blame, and one
+// that does not come up then either is tried once with an empty store. Only if it comes
+// up so was the store broken, and is removed; otherwise it is put back. Store and trash
+// are directories of one volume, so that both are quick, and what is removed is removed
+// beside the work. All of it takes less than four minutes.
+//
+// A file system over twice as large as CACHE_SIZE ("size", in MB) is not the volume's: a
+// directory of the machine's disk, which others fill. Then what Docker says that it has is
+// measured against CACHE_SIZE.
+//
 // A store that is not this script's to move ("mine" is empty) is left as it is, and
 // its daemon is waited for.
 const tendScript = `ready=/run/docker/ready
@@ -15,7 +21,6 @@ say() { echo "bellboard: $*"; }
 rm -f "$ready"
 
 up() {
-  end="$(($(date +%s) + 60))"
   while kill -0 "$pid" 2>/dev/null; do
     if timeout 5 docker info >/dev/null 2>&1; then
       return 0
@@ -24,6 +29,14 @@ up() {
     sleep 1
   done
   return 1
+}
+
+again() {
+  [ "$(date +%s)" -lt "$end" ] || return 1
+  say "the daemon has ended; trying again"
+  stop
+  start "$@"
+  up
 }
 
 stop() {
@@ -45,7 +58,26 @@ move() {
   done
 }
 
+stored() {
+  mb=0
+  for s in $(timeout 5 docker system df --format '{{.Size}}' 2>/dev/null); do
+    unit="${s##*[0-9.]}" n="${s%%[!0-9.]*}"
+    case "$n" in *.*) part="${n#*.}000" ;; *) part=000 ;; esac
+    milli="${n%%.*}${part%"${part#???}"}"
+    case "$unit" in
+    MB) mb="$((mb + milli / 1000))" ;;
+    GB) mb="$((mb + milli))" ;;
+    TB) mb="$((mb + milli * 1000))" ;;
+    esac
+  done
+  [ "$mb" -gt 0 ] && echo "$((mb * 100 / size))"
+}
+
 full() {
+  kib="$(df -P "$store" 2>/dev/null | sed -n '2s/^[^ ]* *\([0-9][0-9]*\) .*/\1/p')"
+  if [ "${kib:-0}" -gt "$((size * 2000))" ] && stored; then
+    return
+  fi
   most=0
   for of in -P -Pi; do
     used="$(df "$of" "$store" 2>/dev/null | sed -n '2s/.* \([0-9][0-9]*\)% .*/\1/p')"
@@ -61,29 +93,33 @@ prune() {
   for what in "container prune -f" "image prune -f" "volume prune -f" "builder prune -f --filter until=168h" \
     "image prune -af --filter until=720h" "image prune -af --filter until=168h" "image prune -af --filter until=24h" "image prune -af --filter until=4h" \
     "builder prune -af" "image prune -af"; do
-    [ "$(full)" -gt 80 ] || return 0
+    now="$(full)"
+    [ "$now" -gt 80 ] || return 0
     left="$((end - $(date +%s)))"
     if [ "$left" -le 0 ]; then
       break
     fi
-    say "the volume is $(full) % full: docker $what"
+    say "the volume is $now % full: docker $what"
     timeout "$left" docker $what >/dev/null 2>&1 || say "docker $what did not work"
   done
-  [ "$(full)" -le 80 ] || say "the volume is still $(full) % full; raise CACHE_SIZE"
+  now="$(full)"
+  [ "$now" -le 80 ] || say "the volume is still $now % full; raise CACHE_SIZE"
 }
 
 tend() {
   rm -rf "$store"/.bellboard-* &
   trap 'exit 143' TERM INT
   start "$@"
+  end="$(($(date +%s) + 70))"
   if [ -z "$mine" ]; then
     until up; do kill -0 "$pid" 2>/dev/null || exit 1; done
-  elif ! up; then
+  elif ! up && ! again "$@"; then
     say "the daemon does not come up; trying with an empty store"
     aside="$store/.bellboard-$(date +%s)"
     stop
     move "$store" "$aside/store"
     start "$@"
+    end="$(($(date +%s) + 40))"
     if ! up; then
       say "nor does it with an empty store: the store is put back"
       stop

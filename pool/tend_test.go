@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	"bellboard/scaler"
 )
 
@@ -20,12 +22,14 @@ type tended struct {
 	used  string // percent of the volume's space at first
 	files string // and of its files
 	step  string // what each pruning frees
+	disk  string // the file system's size, in KiB
+	sizes string // what Docker has, in its words: each pruning takes the last line
 	spec  Spec
 	env   []string
 }
 
 func newTended(t *testing.T) *tended {
-	d := &tended{t: t, dir: t.TempDir(), used: "40", files: "3", step: "5", spec: specOf(scaler.Persistent, scaler.Inbound, DockerDind)}
+	d := &tended{t: t, dir: t.TempDir(), used: "40", files: "3", step: "5", disk: "100", spec: specOf(scaler.Persistent, scaler.Inbound, DockerDind)}
 	for _, sub := range []string{"store/overlay2", "run"} {
 		if err := os.MkdirAll(filepath.Join(d.dir, sub), 0o755); err != nil {
 			t.Fatal(err)
@@ -57,6 +61,14 @@ func (d *tended) run() (done []string, err error) {
 		"dockerd-entrypoint.sh": `echo daemon >> "$DIR/done"
 trap 'echo told to end >> "$DIR/done"; exit 0' TERM
 [ -z "$HOPELESS" ] || exit 1
+if [ -n "$ONCE" ] && [ ! -e "$DIR/tried" ]; then
+  touch "$DIR/tried"
+  exit 1
+fi
+pid="$DIR/run/containerd/containerd.pid"
+[ ! -e "$pid" ] || exit 1 # the process of that number runs
+mkdir -p "$DIR/run/containerd"
+touch "$pid"
 if [ -e "$DIR/store/broken" ]; then
   [ -n "$HANGS" ] || exit 1
   while :; do /bin/sleep 0.01; done
@@ -65,21 +77,23 @@ touch "$DIR/store/new" "$DIR/answers"
 while [ -z "$ALONE" ] && [ ! -e "$DIR/run/ready" ]; do /bin/sleep 0.01; done
 [ -z "$STAYS" ] || { kill -TERM "$PPID"; while :; do /bin/sleep 0.01; done; }
 exit 7`,
-		"docker": `case "$1" in
-info) [ -e "$DIR/answers" ] ;;
-system)
+		"docker": `case "$1 $2" in
+"info ") [ -e "$DIR/answers" ] ;;
+"system df") cat "$DIR/sizes" ;;
+"system dial-stdio")
   { echo "$* at $DOCKER_HOST"; cat; } > "$DIR/asked"
   cat "$DIR/numbers"
   ;;
 *)
   echo "docker $*" >> "$DIR/done"
   echo "$(($(cat "$DIR/used") - $(cat "$DIR/step")))" > "$DIR/used"
+  sed -i '$d' "$DIR/sizes"
   [ -z "$SLOW" ] || echo "$(($(cat "$DIR/clock") + 80))" > "$DIR/clock"
   ;;
 esac`,
 		"df": `of=used
 [ "$1" = -P ] || of=files
-printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda 100 1 1 %s%% %s\n' "$(cat "$DIR/$of")" "$2"`,
+printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda %s 1 1 %s%% %s\n' "$(cat "$DIR/disk")" "$(cat "$DIR/$of")" "$2"`,
 		"date":    `now="$(($(cat "$DIR/clock") + 5))"; echo "$now" > "$DIR/clock"; echo "$now"`,
 		"timeout": `case "$*" in *dial-stdio) echo "$1" > "$DIR/limit" ;; esac; shift; exec "$@"`,
 		"sleep":   `/bin/sleep 0.02`,
@@ -88,6 +102,8 @@ printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda 100 
 	d.write("used", d.used)
 	d.write("files", d.files)
 	d.write("step", d.step)
+	d.write("disk", d.disk)
+	d.write("sizes", d.sizes)
 	d.write("clock", "1000")
 	d.write("done", "")
 	c := Build(d.spec, "web-p-1").Spec.InitContainers[1]
@@ -148,14 +164,40 @@ func TestAFullSlotIsPrunedBeforeAnybodyBuilds(t *testing.T) {
 	}
 }
 
-func TestABrokenStoreIsReplacedOnce(t *testing.T) {
-	for name, env := range map[string][]string{"its daemon dies": nil, "its daemon hangs": {"HANGS=1"}} {
+// A volume that is a directory of the machine's disk is as full as its store is large.
+func TestASlotOnTheMachinesDiskIsMeasuredByItsStore(t *testing.T) {
+	pruned := []string{"daemon", "docker container prune -f", "docker image prune -f"}
+	for name, c := range map[string]struct {
+		size, disk, used, sizes string
+		want                    []string
+	}{
+		"the disk is full of others'": {"20Gi", "900000000", "99", "3.5GB\n0B\n12.34kB\n0B\n", pruned[:1]},
+		"the store is large":          {"20Gi", "900000000", "40", "15.5GB\n901.4MB\n1.034GB\n12.34kB\n", pruned},
+		"in other units":              {"2Ti", "900000000000", "40", "1.7TB\n0B\n100GB\n5B\n", pruned},
+		"Docker does not say":         {"20Gi", "900000000", "90", "", pruned},
+		"a volume of its own":         {"20Gi", "20000000", "90", "1GB\n0B\n0B\n0B\n", pruned},
+	} {
 		t.Run(name, func(t *testing.T) {
 			d := newTended(t)
-			d.env = env
+			d.spec.CacheSize, d.disk, d.used, d.sizes = resource.MustParse(c.size), c.disk, c.used, c.sizes
+			if done, err := d.run(); !slices.Equal(done, c.want) || code(err) != 7 || !d.has("run/ready") {
+				t.Errorf("it did %q, and ended with %v; want %q", done, err, c.want)
+			}
+		})
+	}
+}
+
+func TestABrokenStoreIsReplacedOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  []string
+		runs int
+	}{"its daemon dies": {nil, 3}, "its daemon hangs": {[]string{"HANGS=1"}, 2}} {
+		t.Run(name, func(t *testing.T) {
+			d := newTended(t)
+			d.env = c.env
 			d.write("store/broken", "")
 			done, err := d.run()
-			if n := strings.Count(strings.Join(done, "\n"), "daemon"); n != 2 || code(err) != 7 || !d.has("run/ready") {
+			if n := strings.Count(strings.Join(done, "\n"), "daemon"); n != c.runs || code(err) != 7 || !d.has("run/ready") {
 				t.Errorf("it did %q, and ended with %v", done, err)
 			}
 			if d.has("store/overlay2/layer") || d.has("store/broken") || !d.has("store/new") {
@@ -172,11 +214,39 @@ func TestAStoreThatIsNotToBlameIsPutBack(t *testing.T) {
 	d.env = []string{"HOPELESS=1"}
 	d.write("store/.hidden", "")
 	done, err := d.run()
-	if !slices.Equal(done, []string{"daemon", "daemon"}) || code(err) != 1 || d.has("run/ready") {
+	if !slices.Equal(done, []string{"daemon", "daemon", "daemon"}) || code(err) != 1 || d.has("run/ready") {
 		t.Errorf("it did %q, and ended with %v", done, err)
 	}
 	if !d.has("store/overlay2/layer") || !d.has("store/.hidden") {
 		t.Error("the cache is lost")
+	}
+}
+
+// A daemon that comes up at the second try has nothing against its store.
+func TestADaemonThatEndsIsTriedTwice(t *testing.T) {
+	d := newTended(t)
+	d.env = []string{"ONCE=1"}
+	if done, err := d.run(); !slices.Equal(done, []string{"daemon", "daemon"}) || code(err) != 7 || !d.has("run/ready") || !d.has("store/overlay2/layer") {
+		t.Errorf("it did %q, and ended with %v; its store is there: %v", done, err, d.has("store/overlay2/layer"))
+	}
+}
+
+// What a killed daemon leaves in the pod, beside its store, keeps the next one from coming
+// up: the number of its containerd, which in the new container is another process.
+func TestADaemonThatWasKilledComesBack(t *testing.T) {
+	for name, d := range map[string]*tended{"on a slot": newTended(t), "without one": newTended(t)} {
+		t.Run(name, func(t *testing.T) {
+			if name == "without one" {
+				d.spec, d.env = specOf(scaler.Ephemeral, scaler.Inbound, DockerDind), []string{"ALONE=1"}
+			}
+			if err := os.Mkdir(filepath.Join(d.dir, "run/containerd"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			d.write("run/containerd/containerd.pid", "35")
+			if done, err := d.run(); !slices.Equal(done, []string{"daemon"}) || code(err) != 7 || !d.has("store/overlay2/layer") {
+				t.Errorf("it did %q, and ended with %v", done, err)
+			}
+		})
 	}
 }
 

@@ -46,7 +46,8 @@ func trouble(pod *corev1.Pod) problem {
 }
 
 func ended(pod *corev1.Pod) bool {
-	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	p := phase(pod)
+	return p == corev1.PodSucceeded || p == corev1.PodFailed
 }
 
 // podFailure is the class of a pod's own reason, which its kubelet or the node

@@ -137,12 +137,13 @@ func (p *Pool) Protect(ctx context.Context, pod scaler.Pod) error {
 }
 
 // Unprotect takes that from exactly this version of the pod, and not after the
-// deadline: it may have a build by then.
+// deadline: it may have a build by then. Cluster Autoscaler has to be told that the pod
+// may go: it leaves a machine alone that has one without a controller, or with an emptyDir.
 func (p *Pool) Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
 	return p.patch(ctx, "unprotect", &pod, map[string]any{
 		"resourceVersion": pod.ResourceVersion,
 		"labels":          map[string]any{LabelBusy: nil},
-		"annotations":     map[string]any{annotationSafeToEvict: nil, annotationDoNotDisrupt: nil},
+		"annotations":     map[string]any{annotationSafeToEvict: "true", annotationDoNotDisrupt: nil},
 	}, deadline)
 }
 

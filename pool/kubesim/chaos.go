@@ -116,6 +116,14 @@ func (c *Cluster) Refuse(f RefuseFunc) {
 	c.refuse = f
 }
 
+// Inject changes pods as they are created, as a webhook of a service mesh does; nil ends
+// it. It is called with the cluster locked and must not call it.
+func (c *Cluster) Inject(f func(*corev1.Pod)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inject = f
+}
+
 // Lose lets requests be done but not answered; nil ends it.
 func (c *Cluster) Lose(f LoseFunc) {
 	c.mu.Lock()

@@ -99,6 +99,7 @@ type Cluster struct {
 	spoil        func(*corev1.Pod) Fault
 	failSchedule func(*corev1.Pod) string
 	failBinding  func(*corev1.PersistentVolumeClaim) bool
+	inject       func(*corev1.Pod)
 	refuse       RefuseFunc
 	lose         LoseFunc
 	cutUntil     time.Time

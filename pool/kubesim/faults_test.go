@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 )
@@ -112,5 +113,47 @@ func TestQuota(t *testing.T) {
 		create(t, k, agent("b"))
 		c.SetQuota(ns, -1)
 		create(t, k, agent("c"))
+	})
+}
+
+// TestQuotaOfClaims counts what they ask for, of all classes and of one.
+func TestQuotaOfClaims(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, _ *Cluster, k kubernetes.Interface) {
+		const ofFast = "fast.storageclass.storage.k8s.io/requests.storage"
+		quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "claims"}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
+			corev1.ResourcePersistentVolumeClaims: resource.MustParse("2"), ofFast: resource.MustParse("3Gi"), corev1.ResourceSecrets: resource.MustParse("9"),
+		}}}
+		if _, err := k.CoreV1().ResourceQuotas(ns).Create(ctx, quota, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		claim := func(name, class string) error {
+			c := slot(name)
+			c.Spec.StorageClassName = &class
+			c.Spec.Resources.Requests[corev1.ResourceStorage] = resource.MustParse("2Gi")
+			_, err := k.CoreV1().PersistentVolumeClaims(ns).Create(ctx, c, metav1.CreateOptions{})
+			return err
+		}
+		create(t, k, agent("a")) // pods are not limited
+		if err := claim("a", "fast"); err != nil {
+			t.Fatal(err)
+		}
+		want := `persistentvolumeclaims "b" is forbidden: exceeded quota: claims, requested: ` + ofFast + "=2Gi, used: " + ofFast + "=2Gi, limited: " + ofFast + "=3Gi"
+		if err := claim("b", "fast"); !apierrors.IsForbidden(err) || err.Error() != want {
+			t.Errorf("beyond the quota of a class: %v", err)
+		}
+		if err := claim("b", "slow"); err != nil {
+			t.Errorf("of another class: %v", err)
+		}
+		if err := claim("c", "slow"); !apierrors.IsForbidden(err) {
+			t.Errorf("beyond the number of claims: %v", err)
+		}
+		list, err := k.CoreV1().ResourceQuotas(ns).List(ctx, metav1.ListOptions{})
+		if err != nil || len(list.Items) != 1 {
+			t.Fatalf("%d quotas, %v", len(list.Items), err)
+		}
+		used := list.Items[0].Status.Used
+		if n, size := used[corev1.ResourcePersistentVolumeClaims], used[ofFast]; n.Value() != 2 || size.Value() != 2<<30 {
+			t.Errorf("%s claims and %s are used", n.String(), size.String())
+		}
 	})
 }

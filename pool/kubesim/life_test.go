@@ -230,6 +230,29 @@ func owned(t *testing.T, k kubernetes.Interface, name string, by *corev1.Pod) {
 	}
 }
 
+// TestExitBesideAnother: a plain container that does not end keeps the pod.
+func TestExitBesideAnother(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
+		c.Inject(func(p *corev1.Pod) {
+			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "proxy", Image: "proxy"})
+		})
+		create(t, k, agent("a"))
+		until(t, time.Minute, running(c, "a"))
+		c.Exit(ns, "a", 3)
+		time.Sleep(time.Hour)
+		p := c.Pod(ns, "a")
+		if p == nil || p.Status.Phase != corev1.PodRunning {
+			t.Fatalf("it is %+v", p)
+		}
+		first, second := p.Status.ContainerStatuses[0].State, p.Status.ContainerStatuses[1].State
+		if first.Terminated == nil || first.Terminated.ExitCode != 3 || second.Running == nil {
+			t.Errorf("the first is %+v, the second %+v", first, second)
+		}
+		c.Delete(ns, "a", "somebody", -1)
+		until(t, time.Minute, func() bool { return c.Pod(ns, "a") == nil })
+	})
+}
+
 func slot(name string) *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: name},

@@ -14,9 +14,9 @@ const (
 	terminated = 143
 )
 
-// Exit says that a pod's main process has ended by itself. Other regular
-// containers of the pod end with it; sidecars are stopped after it. It does
-// nothing when the pod is gone or its process does not run.
+// Exit says that a pod's main process, the first container's, has ended by itself.
+// Sidecars are stopped after it; other regular containers run on, and keep the pod
+// Running. It does nothing when the pod is gone or its process does not run.
 func (c *Cluster) Exit(ns, name string, code int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -42,6 +42,13 @@ func (c *Cluster) Exit(ns, name string, code int) {
 	case pod.Spec.RestartPolicy == corev1.RestartPolicyAlways,
 		pod.Spec.RestartPolicy == corev1.RestartPolicyOnFailure && code != 0:
 		c.restart(r, code)
+		return
+	}
+	if len(pod.Spec.Containers) > 1 {
+		c.edit(r, func(p *corev1.Pod) {
+			c.showTerminated(p.Status.ContainerStatuses, 0, code)
+			c.setReady(p, false, "ContainersNotReady")
+		})
 		return
 	}
 	if !hasSidecar(pod) {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,6 +60,9 @@ func (c *Cluster) createLocked(q *call, o object) (int, []byte, error) {
 	o.SetDeletionGracePeriodSeconds(nil)
 	o.SetManagedFields(nil)
 	o.SetSelfLink("")
+	if pod, ok := o.(*corev1.Pod); ok && c.inject != nil {
+		c.inject(pod)
+	}
 	if q.kind.prepare != nil {
 		q.kind.prepare(o)
 	}
@@ -70,10 +74,8 @@ func (c *Cluster) createLocked(q *call, o object) (int, []byte, error) {
 		return 0, nil, apierrors.NewInvalid(q.kind.gvk().GroupKind(), o.GetName(), errs)
 	}
 	t := c.table(q.kind)
-	if q.kind == pods {
-		if err := c.withinQuota(q.ns, o.GetName()); err != nil {
-			return 0, nil, err
-		}
+	if err := c.withinQuota(q.kind, o); err != nil {
+		return 0, nil, err
 	}
 	if old := t.items[key(o)]; old != nil {
 		err := apierrors.NewAlreadyExists(q.kind.resource(), o.GetName())

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"bellboard/pool"
@@ -329,6 +330,17 @@ func TestEachFinding(t *testing.T) {
 			[]string{"agents of web, ephemeral", "agents of data, persistent"},
 			"service account", "create serviceaccount agent",
 		},
+		{"a service mesh", func(s *scene) {
+			s.cluster.Inject(func(p *corev1.Pod) {
+				proxy := corev1.Container{Name: "istio-proxy", Image: "proxy"}
+				if p.Labels[pool.LabelTeam] == "web" {
+					p.Spec.Containers = append(p.Spec.Containers, proxy)
+					return
+				}
+				proxy.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+				p.Spec.InitContainers = append(p.Spec.InitContainers, proxy)
+			})
+		}, nil, []string{"agents of web, ephemeral"}, "istio-proxy beside the agent", `sidecar.istio.io/inject: "false" in web's POD_TEMPLATE_FILE`},
 		{"no Swarm password", nil, []string{"BELLBOARD_SWARM_PASSWORD_SECRET=nobody"}, []string{"Secret nobody in ci"}, "does not exist", "create secret"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -217,6 +217,9 @@ func (e *exam) rehearse(ctx context.Context, client kubernetes.Interface, s *poo
 	var taken, untold []string
 	for _, a := range answers {
 		switch {
+		case len(a.Beside) > 0:
+			e.finding(name, keepOut(s, a.Beside), "something of the cluster puts the container %s beside the agent: it runs on when the agent has ended, its machine and memory with it", strings.Join(a.Beside, ", "))
+			return
 		case a.Err == nil:
 			taken = append(taken, a.Object)
 		case denied[s.Namespace+"/"+resources[a.Object]], unauthorised(a.Err):
@@ -233,6 +236,15 @@ func (e *exam) rehearse(ctx context.Context, client kubernetes.Interface, s *poo
 		return
 	}
 	e.ok(name, "%s would take its %s", s.Namespace, strings.Join(taken, ", "))
+}
+
+// keepOut says how agents stay alone in their pods.
+func keepOut(s *pool.Spec, beside []string) string {
+	how := "keep that off these pods by labels or annotations of its own in " + s.Team + "'s POD_TEMPLATE_FILE"
+	if slices.Contains(beside, "istio-proxy") {
+		how = `label these pods sidecar.istio.io/inject: "false" in ` + s.Team + "'s POD_TEMPLATE_FILE (docs/docker.md)"
+	}
+	return how + ", or have it put there as a native sidecar (an init container with restartPolicy Always)"
 }
 
 // refusal reports a word on the object, and not of trouble on the way to it.

@@ -63,7 +63,8 @@ const findImage = `docker run --rm --pull never kept /bin/busybox ls /made`
 
 // TestPersistent: Docker answers before the agent connects; a later build finds
 // what an earlier one has left in it, on the same agent and on the next one on the
-// same cache slot; and a busy agent that is drained ends its build first.
+// same cache slot, and after its daemon was killed; and a busy agent that is drained
+// ends its build first.
 func TestPersistent(t *testing.T) {
 	h := newHome(
 		t, "persistent", "BELLBOARD_TEAM_TEAM_MODE=persistent", "BELLBOARD_TEAM_TEAM_PERSISTENT_STORAGE_CLASS=here",
@@ -131,10 +132,31 @@ func TestPersistent(t *testing.T) {
 		t.Errorf("the build on the kept slot says %q", out)
 	}
 	h.succeeded(4)
+
+	// The number that its containerd leaves behind is another process's in the next container: let it be so each time.
+	h.kubectl("-n", h.ns, "exec", next, "-c", "dind", "--", "sh", "-c", "echo 1 > /run/docker/containerd/containerd.pid; kill -KILL $(cat /var/run/docker.pid)")
+	began = time.Now()
+	h.within(time.Minute, "the killed daemon is back", func() bool {
+		for _, c := range h.pod(next).Status.InitContainerStatuses {
+			if c.Name == "dind" {
+				return c.RestartCount == 1 && c.Started != nil && *c.Started
+			}
+		}
+		return false
+	})
+	t.Logf("a killed daemon is back after %s", time.Since(began).Round(100*time.Millisecond))
+	b = h.begin(4*time.Second, findImage)
+	if name := h.on(b); name != next {
+		t.Errorf("the build after the daemon was killed is on %s, not on %s", name, next)
+	}
+	if out := h.output(b); out != "/made" {
+		t.Errorf("the build after the daemon was killed says %q", out)
+	}
+	h.succeeded(5)
 	stop()
 	h.start("BELLBOARD_TEAM_TEAM_PAUSED=true")
 	h.gone(time.Minute, next)
-	h.told(next, scaler.Warm, scaler.DockerUse{Containers: 2})
+	h.told(next, scaler.Warm, scaler.DockerUse{Containers: 1}) // by the daemon that ended with it
 }
 
 // told waits until a tick has told what an agent's daemon was used for.
