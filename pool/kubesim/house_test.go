@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
@@ -76,7 +77,7 @@ func TestManyAtOnce(t *testing.T) {
 			}
 			if err := k.CoreV1().Pods(ns).Delete(ctx, name, metav1.DeleteOptions{
 				GracePeriodSeconds: new(int64(2)), Preconditions: &metav1.Preconditions{UID: &p.UID},
-			}); err != nil {
+			}); err != nil && !apierrors.IsNotFound(err) { // on a slow machine the drain is over
 				t.Error(err)
 			}
 		})
