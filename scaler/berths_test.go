@@ -140,3 +140,36 @@ func TestTakenBerth(t *testing.T) {
 		t.Errorf("Decide(3 waiting, 2 berths) creates on %q, want %q\n%s", on, want, diff)
 	}
 }
+
+// TestTheLastNodeGoes: of a label's last node Jenkins tells only the name, in the words
+// for a build that waits for that very node. When all is to go that does not keep it.
+func TestTheLastNodeGoes(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		closing bool
+		change  []func(*Pair)
+		want    map[string]int
+	}{
+		{"all is to go", true, []func(*Pair){noPod, offline, ours}, map[string]int{"delete-node web ephemeral stray": 1}},
+		{"its agent has a pod", true, []func(*Pair){offline, ours}, map[string]int{"clear-mark web ephemeral resume": 1}},
+		{"all else goes on", false, []func(*Pair){noPod, offline, ours}, map[string]int{"clear-mark web ephemeral resume": 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newHouse(web(func(t *Team) { t.Paused = true }))
+			in.Closing, in.Berths = tt.closing, map[string]bool{}
+			in.Jenkins.Nodes = nil
+			name := in.agent("web", Ephemeral, "last", tt.change...)
+			in.wasMarked()
+			in.wait(1, name, time.Minute)
+			plan, _, _ := Decide(in)
+			if err := plan.Validate(in); err != nil {
+				t.Error(err)
+			}
+			got := did(plan)
+			delete(got, "register web ephemeral berths")
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("Decide() = %v, want %v\n%s", got, tt.want, diff)
+			}
+		})
+	}
+}

@@ -236,7 +236,9 @@ func (d *decider) join() {
 			if it.Resolution != Labelled {
 				continue
 			}
-			if m := byName[it.Label]; m != nil {
+			// Of a label's last node Jenkins tells only the name. At the end of all that
+			// must not keep a node for ever on which nobody will come.
+			if m := byName[it.Label]; m != nil && (m.Pod != nil || !in.Closing) {
 				m.Pinned = true
 			}
 		}

@@ -20,7 +20,7 @@ func (p Plan) Validate(in Input) error {
 	}
 	for i := range in.Jenkins.Items {
 		if it := &in.Jenkins.Items[i]; it.Resolution == Labelled {
-			v.pinned[it.Label] = true
+			v.pinned[it.Label] = v.pods[it.Label] != nil || !in.Closing
 		}
 	}
 	for i := range p.Actions {

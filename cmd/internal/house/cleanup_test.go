@@ -157,10 +157,12 @@ func TestCleanupWaitsForPeople(t *testing.T) {
 					t.Errorf("left are %+v, want one agent with what it uses", last)
 				}
 				undo()
+				ctx, end = context.WithTimeout(t.Context(), time.Hour)
+				defer end()
 				if c, err = h.make(func(p *app.Parts) { p.Lead, p.Identity = true, "cleanup" }); err != nil {
 					t.Fatal(err)
 				}
-				if err := c.app.Cleanup(t.Context(), func(app.Left) {}); err != nil || len(h.left()) > 0 {
+				if err := c.app.Cleanup(ctx, func(app.Left) {}); err != nil || len(h.left()) > 0 {
 					t.Errorf("after the remedy: Cleanup() = %v, left %v", err, h.left())
 				}
 				<-h.daemon.done
