@@ -116,12 +116,16 @@ func (s *scene) addNode(name string, id scaler.PoolID, connect bool) {
 	if !connect {
 		return
 	}
-	_, err := s.client.CoreV1().Pods("ci").Create(s.t.Context(), &corev1.Pod{
+	if _, err := s.client.CoreV1().Pods("ci").Create(s.t.Context(), agentPod(name), metav1.CreateOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// agentPod is as much of an agent's pod as the doctor looks at.
+func agentPod(name string) *corev1.Pod {
+	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{pool.LabelInstance: "bellboard"}},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "agent", Image: "agent"}}},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		s.t.Fatal(err)
 	}
 }
 
