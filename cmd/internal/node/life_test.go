@@ -133,7 +133,9 @@ func TestPersistent(t *testing.T) {
 	}
 	h.succeeded(4)
 
-	// The number that its containerd leaves behind is another process's in the next container: let it be so each time.
+	// While Bellboard looks away the daemon comes back, and nothing else happens. The number
+	// that its containerd leaves behind is another process's in the next container: let it be so each time.
+	stop()
 	h.kubectl("-n", h.ns, "exec", next, "-c", "dind", "--", "sh", "-c", "echo 1 > /run/docker/containerd/containerd.pid; kill -KILL $(cat /var/run/docker.pid)")
 	began = time.Now()
 	h.within(time.Minute, "the killed daemon is back", func() bool {
@@ -145,6 +147,7 @@ func TestPersistent(t *testing.T) {
 		return false
 	})
 	t.Logf("a killed daemon is back after %s", time.Since(began).Round(100*time.Millisecond))
+	stop = h.start()
 	b = h.begin(4*time.Second, findImage)
 	if name := h.on(b); name != next {
 		t.Errorf("the build after the daemon was killed is on %s, not on %s", name, next)
@@ -153,10 +156,23 @@ func TestPersistent(t *testing.T) {
 		t.Errorf("the build after the daemon was killed says %q", out)
 	}
 	h.succeeded(5)
+
+	// One that stays away is seen: its agent gets no more builds, and the next has its cache.
+	h.kubectl("-n", h.ns, "exec", next, "-c", "dind", "--", "sh", "-c", "kill -KILL $(cat /var/run/docker.pid)")
+	h.gone(time.Minute, next)
+	b = h.begin(4*time.Second, findImage)
+	last := h.on(b)
+	if last == next {
+		t.Errorf("a name came back: %s", last)
+	}
+	if out := h.output(b); out != "/made" {
+		t.Errorf("the build after the agent without a daemon says %q", out)
+	}
+	h.succeeded(6)
 	stop()
 	h.start("BELLBOARD_TEAM_TEAM_PAUSED=true")
-	h.gone(time.Minute, next)
-	h.told(next, scaler.Warm, scaler.DockerUse{Containers: 1}) // by the daemon that ended with it
+	h.gone(time.Minute, last)
+	h.told(last, scaler.Warm, scaler.DockerUse{Containers: 1})
 }
 
 // told waits until a tick has told what an agent's daemon was used for.
