@@ -18,7 +18,8 @@ const (
 	RefusalProbe = 5 * time.Minute
 )
 
-// Sighting is an item that was buildable, and wanted that label, since then.
+// Sighting is an item that was buildable, and wanted that label, since then, or
+// since agents which such items seemed to be refused were found to be given some.
 type Sighting struct {
 	Label string
 	Since time.Time
@@ -89,7 +90,15 @@ func (d *decider) refusals() {
 	}
 	for id, s := range old.Seen {
 		if r, ok := d.mem.Refused[s.Label]; ok && d.mem.Seen[id].Label != s.Label {
-			d.mem.Refused[s.Label] = d.served(r)
+			r = d.served(r)
+			if d.mem.Refused[s.Label] = r; r.Since.IsZero() {
+				waits[s.Label] = now
+			}
+		}
+	}
+	for id, s := range d.mem.Seen {
+		if since, ok := waits[s.Label]; ok && since.Equal(now) {
+			d.mem.Seen[id] = Sighting{Label: s.Label, Since: now}
 		}
 	}
 	for _, w := range d.wishes {
@@ -117,12 +126,13 @@ func (d *decider) served(r Refusal) Refusal {
 	return r
 }
 
-// tookWork: it runs more builds than at the last look, or has run its one already.
+// tookWork: it runs more builds than at the last look. One that is gone went unused,
+// unless it was seen at work.
 func (d *decider) tookWork(name string) bool {
 	m, was := d.byName[name], d.in.Memory.Worked[name]
 	switch {
 	case m == nil || m.verdict.Class == Ended:
-		return true
+		return was.Builds > 0
 	case m.Node == nil || m.Node.Idle:
 		return false
 	}
@@ -159,14 +169,21 @@ func (d *decider) refuse(w *wish, name string) {
 }
 
 // offered is how many of the items that a wish has left may have an agent made
-// for them: one to see whether a fresh agent is refused too, none if it was.
+// for them: one to see whether a fresh agent is refused too, none if it was; where
+// it has turned out already that nobody was refused, as many as there are more than agents.
 func (d *decider) offered(w *wish) (n int, note string) {
 	r := d.in.Memory.Refused[w.text]
 	if !r.believed(d.in.Now) || r.Served {
 		return w.left, ""
 	}
 	n = min(w.left, max(0, 1-(len(w.items)-w.left)))
-	if r.Again || !r.Probe.Equal(r.Since) {
+	switch {
+	case !r.Probe.Equal(r.Since):
+		// Not long ago it was none: those that are refused may be given work yet.
+		if n = max(0, w.left-len(r.Agents)); n == w.left {
+			return n, ""
+		}
+	case r.Again:
 		n = 0
 	}
 	return n, d.refusedText(w)

@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -211,6 +212,20 @@ func TestRefused(t *testing.T) {
 		s.run(10 * time.Second)
 		if s.created != 1 {
 			t.Errorf("%d agents were made, want 1: the one that has room is not given the build", s.created)
+		}
+	})
+	t.Run("one that was refused has gone unused, and others are served", func(t *testing.T) {
+		s := &stage{t: t, in: newHouse(web(keep))}
+		old := s.in.agent("web", Ephemeral, "old")
+		s.in.wait(3, "linux", time.Minute)
+		s.run(17 * time.Second)
+		s.in.Cluster.Pods = slices.DeleteFunc(s.in.Cluster.Pods, func(p Pod) bool { return p.Name == old })
+		s.in.Jenkins.Nodes = slices.DeleteFunc(s.in.Jenkins.Nodes, func(n Node) bool { return n.Name == old })
+		s.run(time.Second)
+		s.take = func(_ string, pod *Pod, _ string) bool { return pod.Created.After(noon.Add(10 * time.Second)) }
+		s.run(time.Minute)
+		if len(s.in.Jenkins.Items) != 0 {
+			t.Errorf("%d builds wait, want none: who came later is given them, so more are made", len(s.in.Jenkins.Items))
 		}
 	})
 }
