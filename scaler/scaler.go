@@ -283,3 +283,7 @@ type ClusterView struct {
 	Pods  []Pod
 	Slots []Slot
 }
+
+// Deadline is until when a destructive action that rests on these answers may
+// be sent: one second after the last of them arrived.
+func (v JenkinsView) Deadline() time.Time { return v.AnsweredAt.Add(time.Second) }

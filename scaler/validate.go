@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // Validate checks a plan against the promises, from the raw input and without
@@ -236,6 +235,48 @@ func (v *validator) decisions(p Plan) {
 	}
 }
 
-// Deadline is until when a destructive action that rests on these answers may
-// be sent: one second after the last of them arrived.
-func (v JenkinsView) Deadline() time.Time { return v.AnsweredAt.Add(time.Second) }
+// slots checks what a plan does with cache slots: never two pods on one, and
+// none deleted or changed that a pod names.
+func (v *validator) slots(p Plan) {
+	held, done := map[string]string{}, map[string]Verb{}
+	for i := range v.in.Cluster.Pods {
+		if pod := &v.in.Cluster.Pods[i]; pod.Slot != "" {
+			held[slotKey(pod.Namespace, pod.Slot)] = pod.Name
+		}
+	}
+	for i := range p.Actions {
+		a := &p.Actions[i]
+		if a.Verb != Create && a.Verb != DeleteSlot && a.Verb != ResizeSlot || a.Verb == Create && a.Slot == nil {
+			continue
+		}
+		if a.Slot == nil {
+			v.broken(a, "names no slot")
+			continue
+		}
+		key := a.Slot.Key()
+		at := slices.IndexFunc(v.in.Cluster.Slots, func(s Slot) bool {
+			return s.UID == a.Slot.UID && s.Name == a.Slot.Name && s.Namespace == a.Slot.Namespace
+		})
+		switch other, twice := done[key]; {
+		case at < 0 || v.in.Cluster.Slots[at].PoolID != a.Pool:
+			v.broken(a, "no such slot %s", key)
+		case twice:
+			v.broken(a, "the same plan says %s of slot %s", other, key)
+		case held[key] != "":
+			v.broken(a, "slot %s is %s's", key, held[key])
+		case v.in.Cluster.Slots[at].Deleting:
+			v.broken(a, "slot %s is being deleted", key)
+		case a.Verb == DeleteSlot && v.grace():
+			v.broken(a, "within the restart grace")
+		case a.Verb == Create:
+			switch p := v.pool(a.Pool); {
+			case p == nil:
+			case p.Namespace != a.Slot.Namespace:
+				v.broken(a, "slot %s is in another namespace than the agent", key)
+			case p.SlotStore != a.Slot.Store:
+				v.broken(a, "slot %s is of another kind of daemon", key)
+			}
+		}
+		done[key] = a.Verb
+	}
+}

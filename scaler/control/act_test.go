@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -283,6 +284,107 @@ func TestSecretsThatAreRefused(t *testing.T) {
 		}
 		if failed < made {
 			t.Errorf("%d agents have failed after START_TIMEOUT, want the %d that got no Secret", failed, made)
+		}
+	})
+}
+
+// TestTaking a berth: its secret was read when it was registered, so that it
+// costs Jenkins nothing.
+func TestTakingABerth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(func(c *Config) { c.Teams[0].Pools[0].Berths = 2 })
+		l.Tick(t.Context())
+		h.calls = nil
+		h.wait(1)
+		l.Tick(t.Context())
+		if h.wrote("read-secret") != 1 || h.wrote("register") != 1 { // those of the berth that replaces it
+			t.Errorf("taking a berth writes %q, want no more than its replacement", h.calls)
+		}
+		for name, s := range h.secrets {
+			if s != "secret of "+name {
+				t.Errorf("the Secret of %s is %q, want its own", name, s)
+			}
+		}
+		if len(h.secrets) != 1 {
+			t.Errorf("%d Secrets were put, want one", len(h.secrets))
+		}
+	})
+}
+
+// TestAgentsThatJenkinsCalls need no secret: none is read, and none is put, by the
+// process that made them or by the next.
+func TestAgentsThatJenkinsCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		called := func(c *Config) { c.Teams[0].Pools[0].Berths, c.Teams[0].Pools[0].Called = 1, true }
+		l := h.loop(called)
+		l.Tick(t.Context())
+		h.wait(2) // the second has no berth
+		l.Tick(t.Context())
+		h.loop(called).Tick(t.Context())
+		if h.wrote("create") != 2 || h.wrote("read-secret")+h.wrote("put-secret") != 0 {
+			t.Errorf("they write %q, want two agents and no secret", h.calls)
+		}
+	})
+}
+
+// TestLaunch: Jenkins is asked to call an agent until it comes, whether it said that
+// it would or not; never in a hold, nor by a reader.
+func TestLaunch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		called := func(c *Config) { c.Teams[0].Pools[0].Berths, c.Teams[0].Pools[0].Called = 0, true }
+		l := h.loop(called)
+		h.agent("web-e-a", func(p *scaler.Pod, n *scaler.Node) { p.Connected, p.Ready, n.Online = false, time.Now(), false })
+		tick := func(when string, want ...string) {
+			t.Helper()
+			got := outcomes(l.Tick(t.Context()))
+			got = slices.DeleteFunc(got, func(o string) bool { return strings.HasPrefix(o, "register") })
+			if !slices.Equal(got, want) {
+				t.Errorf("Tick(%s) = %q, want %q", when, got, want)
+			}
+		}
+		tick("it waits", "launch ready done")
+		h.fail["launch"] = errors.New("no answer")
+		time.Sleep(scaler.Relaunch)
+		tick("Jenkins does not answer", "launch ready failed")
+		h.fail["launch"] = fmt.Errorf("404: %w", ErrGone)
+		time.Sleep(scaler.Relaunch)
+		tick("its node has just gone", "launch ready changed")
+		time.Sleep(scaler.Relaunch)
+		h.fail = map[string]error{"observe cluster": errors.New("watch broken")}
+		tick("the cluster cannot be seen")
+		h.fail, h.age = nil, 11*time.Second
+		tick("Jenkins' answers are old")
+		h.age = 0
+		tick("seeing again", "launch ready done")
+		if n := h.wrote("launch"); n != 4 {
+			t.Errorf("Jenkins was asked %d times, want 4: %q", n, h.calls)
+		}
+		l = h.loop(called, func(c *Config) { c.DryRun = true })
+		if tick("a reader", "launch ready skipped"); h.wrote("launch") != 4 {
+			t.Errorf("a reader writes %q", h.calls)
+		}
+	})
+}
+
+// TestLaunchInTurns: what there was no time for is asked for in the next tick, not
+// after the pause of those that were called.
+func TestLaunchInTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(func(c *Config) { c.Teams[0].Pools[0].Berths, c.Teams[0].Pools[0].Called = 0, true })
+		const agents = 2*inFlight + 1
+		for i := range agents {
+			h.agent(fmt.Sprintf("web-e-%02d", i), func(p *scaler.Pod, n *scaler.Node) { p.Connected, p.Ready, n.Online = false, time.Now(), false })
+		}
+		h.slowly = func(verb, _ string) time.Duration { return map[string]time.Duration{"launch": 3 * time.Second}[verb] }
+		for i, want := range []int{inFlight, 2 * inFlight, agents} {
+			l.Tick(t.Context())
+			if got := h.wrote("launch"); got != want {
+				t.Errorf("after tick %d Jenkins was asked %d times, want %d", i, got, want)
+			}
 		}
 	})
 }

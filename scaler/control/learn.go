@@ -4,8 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"go.uber.org/zap"
-
 	"bellboard/scaler"
 )
 
@@ -164,60 +162,4 @@ func unasked(a *scaler.Action) bool {
 // undocked: an agent is marked since its Docker daemon is dead.
 func undocked(a *scaler.Action) bool {
 	return a.Verb == scaler.Mark && a.Reason == scaler.ReasonDocker
-}
-
-// log writes one line per tick that did or could not do something. What a reader
-// would do, it did not; and of a standby all but its own blindness is Debug, since
-// the leader tells it.
-func (l *Loop) log(t *scaler.Tick) {
-	info, warn, decided := l.cfg.Log.Info, l.cfg.Log.Warn, "decided"
-	if l.cfg.DryRun {
-		decided = "would"
-	}
-	if l.cfg.Standby {
-		info, warn = l.cfg.Log.Debug, l.cfg.Log.Debug
-	}
-	for i := range t.Facts.Docker {
-		u := &t.Facts.Docker[i]
-		l.cfg.Log.Debug("a daemon told what it was used for", zap.String("tick", t.ID), zap.String("team", u.Team), zap.String("kind", string(u.Kind)), zap.String("agent", u.Agent),
-			zap.String("cache", string(u.Warmth)), zap.Int("containers", u.Containers), zap.Int("pulls", u.Pulls))
-	}
-	if t.Hold != "" {
-		if l.holding != t.Hold {
-			l.cfg.Log.Warn("holding: nothing is created, marked or removed", zap.String("tick", t.ID),
-				zap.String("source", string(t.HoldBy)), zap.String("because", t.Hold))
-		}
-		l.holding = t.Hold
-		return
-	}
-	if l.holding != "" {
-		l.cfg.Log.Info("seeing again", zap.String("tick", t.ID), zap.Duration("grace", t.Grace))
-		l.holding = ""
-	}
-	for i := range t.Plan.Decisions {
-		d := &t.Plan.Decisions[i]
-		if d.Changes() {
-			info(decided, zap.String("tick", t.ID), zap.String("team", d.Team), zap.Any("up", d.Up), zap.Any("down", d.Down),
-				zap.String("reason", string(d.Reason)), zap.String("because", d.Text))
-		}
-	}
-	for i := range t.Facts.Failures {
-		f := &t.Facts.Failures[i]
-		warn("an agent failed", zap.String("tick", t.ID), zap.String("team", f.Team), zap.String("kind", string(f.Kind)), zap.String("agent", f.Agent),
-			zap.String("reason", string(f.Failure)), zap.String("because", f.Text), zap.String("log", f.Log))
-	}
-	for i := range t.Facts.BuildsLost {
-		b := &t.Facts.BuildsLost[i]
-		warn("builds lost their agent", zap.String("tick", t.ID), zap.String("team", b.Team), zap.String("kind", string(b.Kind)), zap.String("agent", b.Agent),
-			zap.Int("builds", b.Builds), zap.String("because", b.Text))
-	}
-	for i := range t.Outcomes {
-		o := &t.Outcomes[i]
-		line := l.cfg.Log.Debug
-		if (o.Result == scaler.Failed || o.Result == scaler.Refused) && (o.Failure == "" || o.Action.Pod != nil) { // the others are told above
-			line = l.cfg.Log.Warn
-		}
-		line("acted", zap.String("tick", t.ID), zap.String("verb", string(o.Action.Verb)), zap.String("agent", o.Action.Agent),
-			zap.String("reason", string(o.Action.Reason)), zap.String("because", o.Action.Text), zap.String("result", string(o.Result)), zap.String("error", o.Error))
-	}
 }

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -239,21 +238,4 @@ func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due 
 	}
 	t.Outcomes = l.act(ctx, in.Jenkins, plan.Actions, due)
 	l.learn(t)
-}
-
-// randomName is ten characters of [a-z0-9], so that no name is ever used twice.
-func randomName() string {
-	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
-	var raw [20]byte
-	out := make([]byte, 0, 10)
-	for len(out) < 10 {
-		_, _ = rand.Read(raw[:]) // documented never to fail
-		for _, b := range raw {
-			// 252 is the largest multiple of 36 in a byte: above it some letters would be likelier.
-			if len(out) < 10 && b < 252 {
-				out = append(out, alphabet[b%36])
-			}
-		}
-	}
-	return string(out)
 }
