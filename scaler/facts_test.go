@@ -46,6 +46,7 @@ func TestBuildFacts(t *testing.T) {
 		{name: "somebody deletes it", ticks: []seenAs{{busy, ours, deleted}, gone}, lost: 1, why: "its pod was deleted by somebody"},
 		{name: "it was said that it would be taken", ticks: []seenAs{{busy, ours, announced}, gone}, lost: 1, why: "its pod was to be deleted by the cluster"},
 		{name: "away, and given up", ticks: []seenAs{{busy, offline, ours}, {offline, ours}, {offline, ours, deletingByUs}, gone}, lost: 1, why: "it lost its connection, and did not come back"},
+		{name: "its machine goes under it, and we delete it as well", ticks: []seenAs{{busy, offline, ours}, {offline, ours, taken}, {offline, ours, taken, deletingByUs}, gone}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
 		{name: "a threat that passed", ticks: []seenAs{{busy, ours, announced}, {busy, ours}, gone}, lost: 1, why: vanished},
 	}
 	for _, tt := range tests {

@@ -25,7 +25,8 @@ func (d *decider) work(m *member) {
 	was, seen := d.in.Memory.Worked[m.Name]
 	busy := m.Node != nil && !m.Node.Idle
 	is := Work{Pool: m.PoolID, Builds: was.Builds, Why: was.Why}
-	if m.Pod != nil {
+	// Our own deletion of what was going anyway is not why it went.
+	if m.Pod != nil && (was.Why == "" || !m.Pod.DeletingByUs || m.Pod.Ended()) {
 		is.Why = m.Pod.ending()
 	}
 	switch {
