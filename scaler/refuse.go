@@ -89,7 +89,10 @@ func (d *decider) refusals() {
 		}
 	}
 	for id, s := range old.Seen {
-		if r, ok := d.mem.Refused[s.Label]; ok && d.mem.Seen[id].Label != s.Label {
+		if is, still := d.mem.Seen[id]; still && is.Label == s.Label { // it may be without a label, which is one, too
+			continue
+		}
+		if r, ok := d.mem.Refused[s.Label]; ok {
 			r = d.served(r)
 			if d.mem.Refused[s.Label] = r; r.Since.IsZero() {
 				waits[s.Label] = now

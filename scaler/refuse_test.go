@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,12 @@ func (s *stage) assign() {
 
 func (s *stage) text() string { return reasons(s.last)["web"] }
 
+func unlabelled(t *Team) {
+	for i := range t.Pools {
+		t.Pools[i].Unlabelled = true
+	}
+}
+
 // keep keeps what is idle from leaving, which is another story.
 func keep(t *Team) {
 	for i := range t.Pools {
@@ -114,16 +121,29 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%d agents were made after it was forgotten, want one more try: 4", s.created)
 		}
 	})
-	t.Run("a fresh one serves: as many as wait", func(t *testing.T) {
-		s := &stage{t: t, in: newHouse(web(keep))}
-		old := s.in.agent("web", Ephemeral, "old")
-		s.in.wait(3, "linux", time.Minute)
-		s.take = func(agent string, _ *Pod, _ string) bool { return agent != old && s.in.Now.Sub(noon) > 20*time.Second }
-		s.run(2 * time.Minute)
-		if len(s.in.Jenkins.Items) != 0 || s.created != 3 {
-			t.Errorf("%d items wait after %d agents were made, want 0 and 3: the old one does not count", len(s.in.Jenkins.Items), s.created)
-		}
-	})
+	for _, label := range []string{"linux", ""} {
+		t.Run("a fresh one serves: as many as wait, "+cmp.Or(label, "without a label"), func(t *testing.T) {
+			s := &stage{t: t, in: newHouse(web(keep, unlabelled))}
+			old := s.in.agent("web", Ephemeral, "old")
+			s.take = func(agent string, _ *Pod, _ string) bool { return agent != old }
+			wait := func(n int) {
+				s.in.wait(n, label, time.Minute)
+				for i := range s.in.Jenkins.Items {
+					s.in.Jenkins.Items[i].Resolution = map[string]Resolution{"linux": Labelled, "": Unlabelled}[label]
+				}
+			}
+			wait(1)
+			s.run(17 * time.Second)
+			if s.created != 1 {
+				t.Fatalf("%d agents were made, want one to see", s.created)
+			}
+			wait(5)
+			s.run(10 * time.Second) // one comes after three seconds, and then all at once
+			if len(s.in.Jenkins.Items) != 0 || s.created != 6 {
+				t.Errorf("%d items wait after %d agents were made, want 0 and 6: the old one does not count", len(s.in.Jenkins.Items), s.created)
+			}
+		})
+	}
 	t.Run("a static agent that takes nothing", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(web(keep))}
 		s.in.Jenkins.Nodes = append(s.in.Jenkins.Nodes, Node{Name: "static", Labels: []string{"linux"}, Online: true, Executors: 2, Idle: true})
@@ -216,16 +236,19 @@ func TestRefused(t *testing.T) {
 	})
 	t.Run("one that was refused has gone unused, and others are served", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(web(keep))}
-		old := s.in.agent("web", Ephemeral, "old")
-		s.in.wait(3, "linux", time.Minute)
+		var old []string
+		for _, random := range []string{"a", "b", "c", "d", "e"} {
+			old = append(old, s.in.agent("web", Ephemeral, random))
+		}
+		s.take = func(agent string, _ *Pod, _ string) bool { return !slices.Contains(old, agent) }
+		s.in.wait(1, "linux", time.Minute)
 		s.run(17 * time.Second)
-		s.in.Cluster.Pods = slices.DeleteFunc(s.in.Cluster.Pods, func(p Pod) bool { return p.Name == old })
-		s.in.Jenkins.Nodes = slices.DeleteFunc(s.in.Jenkins.Nodes, func(n Node) bool { return n.Name == old })
-		s.run(time.Second)
-		s.take = func(_ string, pod *Pod, _ string) bool { return pod.Created.After(noon.Add(10 * time.Second)) }
-		s.run(time.Minute)
+		s.in.Cluster.Pods = slices.DeleteFunc(s.in.Cluster.Pods, func(p Pod) bool { return p.Name == old[0] })
+		s.in.Jenkins.Nodes = slices.DeleteFunc(s.in.Jenkins.Nodes, func(n Node) bool { return n.Name == old[0] })
+		s.in.wait(5, "linux", 0)
+		s.run(10 * time.Second)
 		if len(s.in.Jenkins.Items) != 0 {
-			t.Errorf("%d builds wait, want none: who came later is given them, so more are made", len(s.in.Jenkins.Items))
+			t.Errorf("%d builds wait, want none: that one left does not mean that the other four are given work", len(s.in.Jenkins.Items))
 		}
 	})
 }
