@@ -60,8 +60,8 @@ func (f Failure) freed() bool { return f == FailureQuota || f == FailureUnschedu
 // stubborn failures heal only when a person changes something.
 func (f Failure) stubborn() bool { return f == FailureBadImage || f == FailureAdmission }
 
-// Pause is how long a pool of which that many agents failed in a row, one after
-// another, makes none: the longer the more, and by how its kind of failure heals.
+// Pause is how long a pool makes no agent after that many have failed so, one after
+// another: the longer the more, and by how such a failure heals.
 func (f Failure) Pause(times int) time.Duration {
 	first, last := 5*time.Second, 5*time.Minute
 	switch {

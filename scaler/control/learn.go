@@ -32,7 +32,7 @@ func (b byJenkins) Unwrap() error { return b.error }
 
 type failing struct {
 	scaler.Backoff
-	times int
+	times map[scaler.Failure]int // since the last one that connected
 }
 
 // backoff is the pools whose agents fail. Its loss costs one more that fails.
@@ -53,8 +53,11 @@ func (b backoff) failed(id scaler.PoolID, why scaler.Failure, now time.Time, bef
 	if now.Before(f.Until) {
 		return
 	}
-	f.times++
-	f.Failure, f.Until, f.Before = why, now.Add(why.Pause(f.times)), before
+	if f.times == nil {
+		f.times = map[scaler.Failure]int{}
+	}
+	f.times[why]++
+	f.Failure, f.Until, f.Before = why, now.Add(why.Pause(f.times[why])), before
 	b[id] = f
 }
 

@@ -200,6 +200,21 @@ func probe(t *testing.T, f scaler.Failure, ends bool, skew time.Duration) {
 	}
 }
 
+// TestPausesByClass: the pause doubles with each failure of its class. A refusal
+// that only a person can mend is not made worse by a quota that was short before.
+func TestPausesByClass(t *testing.T) {
+	b, now := backoff{}, time.Now()
+	var got []time.Duration
+	for _, why := range []scaler.Failure{"quota", "quota", "quota", "admission", "quota", "admission"} {
+		b.failed(id, why, now, nil)
+		got = append(got, b[id].Until.Sub(now))
+		now = b[id].Until
+	}
+	if want := []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, time.Minute, 40 * time.Second, 2 * time.Minute}; !slices.Equal(got, want) {
+		t.Errorf("the pauses are %v, want %v", got, want)
+	}
+}
+
 // TestLastWords: of an agent that goes since it failed the log is read, once and
 // before its pod goes, and only of as many in a tick as leave time for the rest.
 func TestLastWords(t *testing.T) {
@@ -343,8 +358,14 @@ func slowBatch(t *testing.T, skew time.Duration) {
 	h.wait(4)
 	h.fail["create"] = errors.New("connection reset")
 	h.creates = func(name string) { batch = append(batch, name) }
+	failures := func() (n int) {
+		for _, k := range l.backoff[id].times {
+			n += k
+		}
+		return n
+	}
 	l.Tick(t.Context())
-	if got := l.backoff[id].times; got != 1 || len(batch) != 4 {
+	if got := failures(); got != 1 || len(batch) != 4 {
 		t.Fatalf("after a creation without an answer %d have failed in a row, of %q; want 1 of 4", got, batch)
 	}
 	h.items, h.creates = nil, nil
@@ -355,7 +376,7 @@ func slowBatch(t *testing.T, skew time.Duration) {
 		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "delete-pod ended done") {
 			t.Fatalf("Tick(%s) = %q, want its pod deleted", name, got)
 		}
-		return l.backoff[id].times
+		return failures()
 	}
 	for _, name := range batch {
 		if got := fails(name); got != 1 {
