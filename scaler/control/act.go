@@ -282,7 +282,7 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 // queue's, and that may take half a minute: then Jenkins is asked about the one node.
 func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler.Action, deadline time.Time) error {
 	switch {
-	case a.Verb == scaler.DeletePod && a.Pod.Phase != scaler.PodSucceeded && a.Pod.Phase != scaler.PodFailed:
+	case a.Verb == scaler.DeletePod && !a.Pod.Ended():
 	case a.Verb == scaler.DeleteNode, a.Verb == scaler.Unprotect:
 	default:
 		return nil
