@@ -13,7 +13,7 @@ const (
 	// overdueFloor is the least that an agent is waited for like any other.
 	overdueFloor = 30 * time.Second
 	// lateShare: for so many agents of a pool that have come, one may be late at once.
-	lateShare = 4
+	lateShare = 2
 )
 
 // waitsSince is from when on an agent is expected: since it has a machine, or

@@ -166,11 +166,11 @@ func TestLate(t *testing.T) {
 	}
 }
 
-// TestLateShare: one for every four that have come may be late at once, one at
+// TestLateShare: one for every two that have come may be late at once, one at
 // least, and one that waits for a machine; those that were made first.
 func TestLateShare(t *testing.T) {
 	e := PoolID{"web", Ephemeral}
-	for have, want := range map[int]int{0: 1, 6: 1, 7: 2, 17: 4, 40: 9} { // beside the one that has come and gone
+	for have, want := range map[int]int{0: 1, 2: 1, 3: 2, 9: 5, 40: 9} { // beside the one that has come and gone
 		in := newHouse(web(func(t *Team) { t.MaxAgents = 100 }))
 		in.wait(11, "linux", time.Minute)
 		met := func(p *Pair) {
@@ -210,15 +210,15 @@ func TestLateShareOfThoseGone(t *testing.T) {
 	in.agents(9, "web", Ephemeral, "s", made(299*time.Second, 299*time.Second))
 	in.knows(e, 20, time.Second)
 	in.overtakes(e, 300*time.Second, 250*time.Second, 60*time.Second)
-	for range 11 {
+	for range 5 {
 		in.overtakes(e, 299*time.Second, 250*time.Second, 60*time.Second)
 	}
 	if plan, _, _ := Decide(in); len(lates(plan)) != 2 {
-		t.Errorf("after 11 that came within START_TIMEOUT late are %v; want two", lates(plan))
+		t.Errorf("after 5 that came within START_TIMEOUT late are %v; want two", lates(plan))
 	}
 	in.overtakes(e, 298*time.Second, 250*time.Second, 60*time.Second)
 	if plan, _, _ := Decide(in); len(lates(plan)) != 3 {
-		t.Errorf("after 12 that came within START_TIMEOUT late are %v; want three", lates(plan))
+		t.Errorf("after 6 that came within START_TIMEOUT late are %v; want three", lates(plan))
 	}
 }
 

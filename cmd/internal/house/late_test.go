@@ -2,6 +2,7 @@ package house
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,11 +15,17 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// TestAgentsThatHang plays the same day twice, on which one agent in ten runs and
-// never connects: builds that would wait behind such a one for START_TIMEOUT get
-// another agent as soon as it is late, and few are made that are not needed.
+// TestAgentsThatHang plays the same day twice, on which one agent in ten, or in five,
+// runs and never connects: builds that would wait behind such a one for START_TIMEOUT
+// get another agent as soon as it is late, and few are made that are not needed.
 func TestAgentsThatHang(t *testing.T) {
 	unraced(t)
+	for _, nth := range []int{10, 5} {
+		t.Run(fmt.Sprintf("one in %d", nth), func(t *testing.T) { hang(t, nth) })
+	}
+}
+
+func hang(t *testing.T, nth int) {
 	type waits struct{ half, most, longest time.Duration }
 	play := func(wait bool) (w waits, agents int) {
 		synctest.Test(t, func(t *testing.T) {
@@ -41,7 +48,7 @@ func TestAgentsThatHang(t *testing.T) {
 				if asked[p.UID] == 0 {
 					asked[p.UID] = len(asked) + 1
 				}
-				return asked[p.UID]%10 == 0
+				return asked[p.UID]%nth == 0
 			}
 			began := time.Now()
 			s, err := h.Run(t.Context(), context.Background(), 3*time.Hour)
