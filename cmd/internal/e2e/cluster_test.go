@@ -160,6 +160,11 @@ func init() {
 				if err := k.CoreV1().Pods(ns).Bind(w.ctx(), bind, metav1.CreateOptions{}); err != nil {
 					w.t.Fatal(err)
 				}
+				// As long as its cache does not know that, the API server deletes the pod at once (7 of 1500, seen on 1.36).
+				w.await("the pod has a node", func() bool {
+					p, err := k.CoreV1().Pods(ns).Get(w.ctx(), name, metav1.GetOptions{ResourceVersion: "0"})
+					return err == nil && p.Spec.NodeName != ""
+				})
 			},
 			// It knows what has happened since its start.
 			forget: func(w *world) {
