@@ -32,7 +32,7 @@ func newHouse(teams []scaler.Team) *house {
 		asOf:  map[scaler.Source]time.Time{},
 
 		agents:     desc("bellboard_agents", "Agents and registered names by what they are, in the last tick that could see.", "team", "kind", "class"),
-		late:       desc("bellboard_agents_late", "Agents on the way for far longer than those of their pool that got a machine after them and have come; no build waits for them.", "team", "kind"),
+		late:       desc("bellboard_agents_late", "Agents on the way for far longer than others of their pool took; no build waits for them.", "team", "kind"),
 		slots:      desc("bellboard_cache_slots", "Cache slots (volume claims) by what they are: free, used by an agent, aside for a while since an agent did not start on it, or going.", "team", "state"),
 		alive:      desc("bellboard_agents_alive", "Agents of the team whose pods live, draining and held ones too: what MAX_AGENTS limits.", "team"),
 		waiting:    desc("bellboard_queue_items", "Builds that wait for an agent of the team.", "team"),

@@ -129,7 +129,7 @@ func TestHalfOpen(t *testing.T) {
 			want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (image-pull), one more probe, 1 overdue"},
 		},
 		{
-			name: "both hang, the second not for twice as long", steps: []string{"web back-off 3→0 ephemeral agents failed (image-pull), 2 probes on the way"},
+			name: "both hang, the second not for twice as long", steps: []string{"web back-off 4→0 ephemeral agents failed (image-pull), 2 probes on the way"},
 			house: waiting(over(FailureImagePull), with(unmarked(time.Minute)), func(in *Input) {
 				in.agent("web", Ephemeral, "b", unmarked(59*time.Second))
 				in.knows(e, 8, time.Second)

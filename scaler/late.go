@@ -56,27 +56,40 @@ func (s *Startup) overtook(p *Pod, now time.Time) bool {
 // are never many, so that no odd way of learning doubles a fleet; and of those that
 // wait for a machine there is one, since another would wait for one as well. Who
 // has come lives, or did so within START_TIMEOUT: so long who hangs is there.
+//
+// Where nobody is overtaken all may be slow, or there is no other. Then one is late
+// when it is overdue for as long again: another that is made tells which it is.
 func (d *decider) lookForLate() {
 	for id := range d.pools {
 		after, came := d.overdueAfter(id), 0
 		if after == 0 {
 			continue
 		}
-		var late []*member
+		var late, alone []*member
 		for _, m := range d.byPool[id] {
-			switch {
-			case !m.alive():
-			case m.Pod.Connected || m.online():
-				came++
-			case m.verdict.Capacity > 0 && d.in.Now.Sub(m.Pod.waitsSince()) >= after && d.overtaken(m.Pod):
-				late = append(late, m)
+			if !m.alive() {
+				continue
 			}
+			if m.Pod.Connected || m.online() {
+				came++
+				continue
+			}
+			switch waited := d.in.Now.Sub(m.Pod.waitsSince()); {
+			case m.verdict.Capacity == 0 || waited < after:
+			case d.overtaken(m.Pod):
+				late = append(late, m)
+			case waited >= 2*after && !m.Pod.Scheduled.IsZero():
+				alone = append(alone, m)
+			}
+		}
+		came = max(came, d.cameWithin(id))
+		may := map[bool]int{false: max(1, came/lateShare), true: 1} // by whether it waits for a machine
+		if len(late) == 0 {
+			late, may[false] = alone, 1
 		}
 		slices.SortFunc(late, func(a, b *member) int {
 			return cmp.Or(a.Pod.Created.Compare(b.Pod.Created), strings.Compare(a.Name, b.Name))
 		})
-		came = max(came, d.cameWithin(id))
-		may := map[bool]int{false: max(1, came/lateShare), true: 1} // by whether it waits for a machine
 		for _, m := range late {
 			if waits := m.Pod.Scheduled.IsZero(); may[waits] > 0 {
 				may[waits]--

@@ -20,19 +20,24 @@ import (
 // get another agent as soon as it is late, and few are made that are not needed.
 func TestAgentsThatHang(t *testing.T) {
 	unraced(t)
-	for _, nth := range []int{10, 5} {
-		t.Run(fmt.Sprintf("one in %d", nth), func(t *testing.T) { hang(t, nth) })
+	busy := Load{PerHour: 240, Burst: 6, Pipelines: 0.5}
+	for _, c := range []struct {
+		nth  int
+		load Load
+	}{{10, busy}, {5, busy}, {10, Load{PerHour: 20, Burst: 1}}} {
+		t.Run(fmt.Sprintf("one in %d, %g builds an hour", c.nth, c.load.PerHour), func(t *testing.T) { hang(t, c.nth, c.load) })
 	}
 }
 
-func hang(t *testing.T, nth int) {
+func hang(t *testing.T, nth int, load Load) {
+	load.Team, load.Labels, load.Period, load.Median = "web", []string{"linux"}, 20*time.Minute, time.Minute
 	type waits struct{ half, most, longest time.Duration }
 	play := func(wait bool) (w waits, agents int) {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := Config{
 				Clock: clock.Real(), Seed: 5,
 				Environ: []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_MAX_AGENTS=60"},
-				Loads:   []Load{{Team: "web", Labels: []string{"linux"}, PerHour: 240, Period: 20 * time.Minute, Median: time.Minute, Pipelines: 0.5, Burst: 6}},
+				Loads:   []Load{load},
 			}
 			cfg.Unsafe.WaitForLate = wait
 			h, err := New(t.Context(), cfg)
@@ -75,6 +80,9 @@ func hang(t *testing.T, nth int) {
 	after, more := play(false)
 	if after.most > before.most/2 || after.half > before.half {
 		t.Errorf("builds waited %+v, and %+v when none waits for the late; want less than half of it for 95 %%", before, after)
+	}
+	if load.Burst == 1 && after.longest > before.longest/2 {
+		t.Errorf("where few builds come one waited %s, and %s when none waits for the late; want less than half of it", before.longest, after.longest)
 	}
 	if more > made*11/10 {
 		t.Errorf("%d agents were made, and %d when no build waits for the late; want at most a tenth more", made, more)
