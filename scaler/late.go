@@ -58,7 +58,8 @@ func (s *Startup) overtook(p *Pod, now time.Time) bool {
 // has come lives, or did so within START_TIMEOUT: so long who hangs is there.
 //
 // Where nobody is overtaken all may be slow, or there is no other. Then one is late
-// when it is overdue for as long again: another that is made tells which it is.
+// when it is overdue for as long again, unless it waits for what another would wait
+// for, too: another that is made tells which it is.
 func (d *decider) lookForLate() {
 	for id := range d.pools {
 		after, came := d.overdueAfter(id), 0
@@ -78,7 +79,7 @@ func (d *decider) lookForLate() {
 			case m.verdict.Capacity == 0 || waited < after:
 			case d.overtaken(m.Pod):
 				late = append(late, m)
-			case waited >= 2*after && !m.Pod.Scheduled.IsZero():
+			case waited >= 2*after && !m.Pod.waitsForAll():
 				alone = append(alone, m)
 			}
 		}
@@ -97,6 +98,13 @@ func (d *decider) lookForLate() {
 			}
 		}
 	}
+}
+
+// waitsForAll: it stands where another would most likely stand as well: a machine
+// that the cluster has yet to make, or an image that a new machine has not.
+func (p *Pod) waitsForAll() bool {
+	phase := p.reached()
+	return phase == PhaseSchedule || phase == PhasePull || phase == PhaseAgent
 }
 
 // cameWithin is how many of the pool's last start-ups are no older than START_TIMEOUT.

@@ -143,6 +143,11 @@ func TestLate(t *testing.T) {
 		},
 		{name: "not for as long yet", house: house(slow(made(60*time.Second, 59*time.Second)), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
 		{name: "for as long without a machine: another would wait for one, too", house: house(slow(made(2*time.Minute, 0)), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
+		{name: "for as long at a pull: a new machine has not the image", house: house(slow(made(2*time.Minute, 2*time.Minute), func(p *Pair) { p.Pod.Mounted = noon.Add(-time.Minute) }), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
+		{
+			name: "for as long, and it runs", want: one,
+			house: house(slow(made(2*time.Minute, 2*time.Minute), func(p *Pair) { p.Pod.Mounted, p.Pod.Ready = noon.Add(-time.Minute), noon.Add(-time.Minute) }), func(in *Input) { in.knows(e, 32, quick) }),
+		},
 		{
 			name: "all are overdue for as long again: one is late", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
 			house: house(func(in *Input) {
