@@ -46,6 +46,7 @@ type Sabotage struct {
 // takes a tick longer, an idle agent's clock starts anew), never a build.
 type Memory struct {
 	Started time.Time // of the process
+	Sees    time.Time // since when every look was answered
 	// Marked, by node: when an unbroken run of answers that show our mark began.
 	Marked map[string]time.Time
 	// Gone, by agent: when an unbroken run of answers without its node began.
@@ -87,6 +88,10 @@ type Memory struct {
 	// Refused, by label: the agents that Jenkins does not give its items to.
 	Refused map[string]Refusal
 }
+
+// Blind says that a look was not answered. The clock of lost agents starts anew: it
+// counts answers, not time in the dark.
+func (m *Memory) Blind() { m.Lost, m.Sees = nil, time.Time{} }
 
 // Level is the highest demand (busy + waiting) seen in one minute.
 type Level struct {
@@ -276,9 +281,12 @@ func (d *decider) join() {
 func (d *decider) remember() {
 	old, now := d.in.Memory, d.in.Now
 	d.mem = Memory{
-		Started: old.Started, Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{},
+		Started: old.Started, Sees: old.Sees, Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{},
 		Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Open: map[string]time.Time{}, Worked: make(map[string]Work, len(d.pairs)), Met: map[string]bool{}, Up: maps.Clone(old.Up), Down: maps.Clone(old.Down),
 		Roomy: map[PoolID]time.Time{}, Levels: map[string][]Level{}, Waiting: make(map[int64]Waiting, len(d.in.Jenkins.Items)),
+	}
+	if d.mem.Sees.IsZero() {
+		d.mem.Sees = now
 	}
 	if d.mem.Started.IsZero() {
 		d.mem.Started = now

@@ -185,7 +185,7 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 		}
 		in.Cluster.Pods = []Pod{p}
 	}
-	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Starts: m.house.Memory.Starts, Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}}
+	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Sees: m.house.Memory.Sees, Starts: m.house.Memory.Starts, Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}}
 	if l.marked || m.without.earlierAnswer || m.without.mark {
 		in.Memory.Marked[name] = in.Jenkins.AskedAt.Add(-time.Second)
 	}

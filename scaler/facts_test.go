@@ -180,11 +180,11 @@ func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
 	in := newHouse()
 	at := map[string]time.Time{"dead": noon}
 	in.Memory = Memory{
-		Started: noon, Marked: at, Gone: at, Away: at, Lost: at, Free: at, Open: at, Worked: map[string]Work{"dead": {}}, Met: map[string]bool{"dead": true},
+		Started: noon, Sees: noon, Marked: at, Gone: at, Away: at, Lost: at, Free: at, Open: at, Worked: map[string]Work{"dead": {}}, Met: map[string]bool{"dead": true},
 		Levels: map[string][]Level{"gone": {{Minute: 1, Demand: 1}}}, Waiting: map[int64]Waiting{7: {"web", noon}},
 	}
 	_, mem, _ := Decide(in)
-	if diff := cmp.Diff(Memory{Started: noon}, mem, cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(Memory{Started: noon, Sees: noon}, mem, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("Decide(nobody there) remembers %+v, want nothing\n%s", mem, diff)
 	}
 }

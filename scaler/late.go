@@ -28,10 +28,11 @@ func (p *Pod) waitsSince() time.Time {
 // overdueAfter is how long after that an agent of the pool is overdue: twice what
 // nine in ten took of late. Zero: nobody knows, and none is. In grace none is
 // either: all may be slow for the restart, and a new process knows only of those
-// that are connected.
+// that are connected. Nor is one shortly after Jenkins or Kubernetes did not answer:
+// those who came meanwhile are about to be seen.
 func (d *decider) overdueAfter(id PoolID) time.Duration {
 	usual, p := d.mem.Starts[id].Usual, d.pools[id]
-	if p == nil || d.grace || usual.Count < startsKnown || d.in.Unsafe.WaitForLate {
+	if p == nil || d.grace || d.in.Now.Sub(d.mem.Sees) < overdueFloor || usual.Count < startsKnown || d.in.Unsafe.WaitForLate {
 		return 0
 	}
 	return min(max(overdueFloor, 2*usual.Most), p.StartTimeout)

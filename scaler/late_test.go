@@ -22,6 +22,7 @@ func (in *Input) knows(id PoolID, n int, took time.Duration) {
 		all = append(all, came(id, took))
 	}
 	in.Memory.Starts = map[PoolID]Starts{id: Starts{}.with(all...)}
+	in.Memory.Sees = noon.Add(-time.Hour)
 }
 
 // overtakes remembers one more start-up: made and given its machine so long ago.
@@ -123,6 +124,8 @@ func TestLate(t *testing.T) {
 		},
 		{name: "seven start-ups say nothing", house: house(func(in *Input) { in.knows(e, 6, quick); in.overtakes(e, 40*time.Second, 39*time.Second, quick) }), reason: enough},
 		{name: "in grace nobody is", house: house(func(in *Input) { in.GraceUntil = noon.Add(time.Second) }), reason: enough},
+		{name: "a moment after a hold nobody is", house: house(func(in *Input) { in.Memory.Sees = noon.Add(-29 * time.Second) }), reason: enough},
+		{name: "half a minute after a hold", house: house(func(in *Input) { in.Memory.Sees = noon.Add(-30 * time.Second) }), want: one},
 		{name: "all are slow: nobody has overtaken it", house: house(func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
 		{name: "the other had its machine before it", house: house(seen(60*time.Second, 70*time.Second, quick)), reason: enough},
 		{name: "the other has its machine from the same second", house: house(seen(50*time.Second, 57*time.Second, quick)), want: one},
@@ -243,8 +246,8 @@ func TestLateShareOfThoseGone(t *testing.T) {
 	}
 }
 
-// TestLateAfterRestart: a new process takes none for late in its grace, and has
-// learnt from those that are connected when it is over; what it cannot know it waits for.
+// TestLateAfterRestart: a new process takes none for late in its grace, or in its first
+// half minute, and has learnt from those that are connected when it is over; what it cannot know it waits for.
 func TestLateAfterRestart(t *testing.T) {
 	house := func(others int) Input {
 		in := newHouse(web(func(t *Team) { t.MaxAgents = 100 }))
@@ -253,7 +256,7 @@ func TestLateAfterRestart(t *testing.T) {
 		in.agents(others, "web", Ephemeral, "b", busy, ours, func(p *Pair) {
 			p.Pod.Created, p.Pod.Scheduled, p.Pod.ConnectedAt = noon.Add(-100*time.Second), noon.Add(-99*time.Second), noon.Add(-86*time.Second)
 		})
-		in.Memory = Memory{}
+		in.Memory = Memory{Sees: noon.Add(-time.Minute)}
 		return in
 	}
 	for _, tt := range []struct {
@@ -264,6 +267,11 @@ func TestLateAfterRestart(t *testing.T) {
 		in := house(tt.others)
 		if tt.grace {
 			in.GraceUntil = noon.Add(time.Minute)
+		}
+		fresh := in
+		fresh.Memory = Memory{}
+		if plan, _, _ := Decide(fresh); len(lates(plan)) > 0 {
+			t.Errorf("with %d others %v are late in the first tick", tt.others, lates(plan))
 		}
 		plan, mem, _ := Decide(in)
 		if got := lates(plan); len(got) != tt.want {

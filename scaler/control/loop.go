@@ -117,7 +117,7 @@ func (l *Loop) tick(ctx context.Context) (t scaler.Tick, answered time.Duration)
 	began := l.cfg.Clock.Now()
 	if gap := began.Sub(l.last); gap > max(time.Minute, 3*l.cfg.Poll) {
 		// It slept, or Jenkins took that long: what it did not look at, it cannot vouch for.
-		l.memory.Lost = nil
+		l.memory.Blind()
 	}
 	l.ticks++
 	t = scaler.Tick{ID: fmt.Sprintf("%s-%d", l.id, l.ticks), At: began, Age: map[scaler.Source]time.Duration{}}
@@ -207,11 +207,10 @@ func podNames(c scaler.ClusterView) map[string]bool {
 	return out
 }
 
-// hold does nothing, and says why. The clock of lost agents starts anew: it
-// counts answers, not time in the dark.
+// hold does nothing, and says why.
 func (l *Loop) hold(t *scaler.Tick, by scaler.Source, err error) {
 	t.Hold, t.HoldBy = err.Error(), by
-	l.memory.Lost = nil
+	l.memory.Blind()
 }
 
 // decide plans, checks the plan against the promises, and acts. due is when the

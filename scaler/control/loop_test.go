@@ -104,6 +104,30 @@ func TestHoldStartsLostAnew(t *testing.T) {
 	})
 }
 
+// TestHoldStartsSeeingAnew: shortly after a hold nobody is late, for who came
+// meanwhile is not seen yet.
+func TestHoldStartsSeeingAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop(noGrace)
+		sees := func() time.Duration {
+			l.Tick(t.Context())
+			return time.Since(l.memory.Sees)
+		}
+		sees()
+		time.Sleep(time.Minute)
+		if got := sees(); got != time.Minute {
+			t.Errorf("it sees since %s, want 1m", got)
+		}
+		h.fail["observe jenkins"] = errors.New("503")
+		l.Tick(t.Context())
+		delete(h.fail, "observe jenkins")
+		if got := sees(); got != 0 {
+			t.Errorf("after a hold it sees since %s, want 0s", got)
+		}
+	})
+}
+
 // TestSleepStartsLostAnew: nobody looked while the process slept, so no answer of
 // that time showed the build gone.
 func TestSleepStartsLostAnew(t *testing.T) {
