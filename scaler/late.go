@@ -55,8 +55,9 @@ func (s *Startup) overtook(p *Pod, now time.Time) bool {
 // of their pool. No build is to wait for them, so they are no supply; nothing else
 // follows from it, and one that comes after all is one more that is free. There
 // are never many, so that no odd way of learning doubles a fleet; and of those that
-// wait for a machine there is one, since another would wait for one as well. Who
-// has come lives, or did so within START_TIMEOUT: so long who hangs is there.
+// wait for a machine each is waited for twice as long as the one before, since another
+// may have to wait for one as well. Who has come lives, or did so within START_TIMEOUT:
+// so long who hangs is there.
 //
 // Where nobody is overtaken all may be slow, or there is no other. Then one is late
 // when it is overdue for as long again, unless it waits for what another would wait
@@ -85,16 +86,21 @@ func (d *decider) lookForLate() {
 			}
 		}
 		came = max(came, d.cameWithin(id))
-		may := map[bool]int{false: max(1, came/lateShare), true: 1} // by whether it waits for a machine
+		may, machineless := max(1, came/lateShare), 0
 		if len(late) == 0 {
-			late, may[false] = alone, 1
+			late, may = alone, 1
 		}
 		slices.SortFunc(late, func(a, b *member) int {
 			return cmp.Or(a.Pod.Created.Compare(b.Pod.Created), strings.Compare(a.Name, b.Name))
 		})
 		for _, m := range late {
-			if waits := m.Pod.Scheduled.IsZero(); may[waits] > 0 {
-				may[waits]--
+			switch waits := m.Pod.Scheduled.IsZero(); {
+			case waits && d.in.Now.Sub(m.Pod.Created) < after<<min(machineless, 10):
+			case waits:
+				machineless++
+				m.late, m.verdict.Capacity = true, 0
+			case may > 0:
+				may--
 				m.late, m.verdict.Capacity = true, 0
 			}
 		}

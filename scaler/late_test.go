@@ -191,7 +191,7 @@ func TestLate(t *testing.T) {
 }
 
 // TestLateShare: one for every two that have come may be late at once, one at
-// least, and one that waits for a machine; those that were made first.
+// least; those that were made first.
 func TestLateShare(t *testing.T) {
 	e := PoolID{"web", Ephemeral}
 	for have, want := range map[int]int{0: 1, 2: 1, 3: 2, 9: 5, 40: 9} { // beside the one that has come and gone
@@ -205,7 +205,7 @@ func TestLateShare(t *testing.T) {
 		for i := range 9 {
 			in.agent("web", Ephemeral, fmt.Sprint("s", i), made(time.Duration(90+i)*time.Second, time.Minute))
 		}
-		in.agents(2, "web", Ephemeral, "w", made(85*time.Second, 0))
+		in.agents(2, "web", Ephemeral, "w", made(59*time.Second, 0))
 		in.knows(e, 8, 14*time.Second)
 		in.overtakes(e, 40*time.Second, 40*time.Second, 14*time.Second)
 		plan, _, _ := Decide(in)
@@ -221,6 +221,23 @@ func TestLateShare(t *testing.T) {
 			if name != fmt.Sprint("web-e-s", 9-want+i) {
 				t.Errorf("the late ones are %v, want those made first", got)
 			}
+		}
+	}
+}
+
+// TestLateWithoutMachine: of those that wait for a machine while others made after them
+// have come, each is waited for twice as long as the one before.
+func TestLateWithoutMachine(t *testing.T) {
+	e := PoolID{"web", Ephemeral}
+	for waited, want := range map[int]int{29: 0, 30: 1, 59: 1, 60: 2, 120: 3, 239: 3, 240: 4} {
+		in := newHouse(web(func(t *Team) { t.MaxAgents = 100 }))
+		in.wait(6, "linux", time.Minute)
+		in.agents(6, "web", Ephemeral, "w", made(time.Duration(waited)*time.Second, 0))
+		in.knows(e, 8, time.Second)
+		in.overtakes(e, 10*time.Second, 10*time.Second, time.Second)
+		plan, _, _ := Decide(in)
+		if got := lates(plan); len(got) != want || plan.Decisions[0].Up[Ephemeral] != want {
+			t.Errorf("after %d s without a machine %v are late, and %v made; want %d", waited, got, plan.Decisions[0].Up, want)
 		}
 	}
 }
