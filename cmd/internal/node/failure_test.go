@@ -58,11 +58,11 @@ var ills = []ill{
 	{team: "eats", settings: "IMAGE=bellboard.test/eats:1", want: scaler.FailureOOM, text: `^its pod ended: Failed OOMKilled: agent: OOMKilled, exit code 137$`, log: "hungry"},
 	{
 		team: "eats-docker", settings: "DOCKER=dind START_TIMEOUT=30s", template: "spec: {initContainers: [{name: dind, resources: {limits: {memory: 16Mi}, requests: {memory: 16Mi}}}]}",
-		want: scaler.FailureOOM, text: `\(CrashLoopBackOff\): dind: .*OOMKilled`,
+		want: scaler.FailureOOM, text: `\((CrashLoopBackOff|OOMKilled)\): dind: .*OOMKilled`,
 	},
 	{
 		team: "ends-docker", settings: "DOCKER=dind START_TIMEOUT=30s", template: "spec: {initContainers: [{name: dind, env: [{name: PATH, value: '/usr/bin:/bin'}]}]}",
-		want: scaler.FailureCrashLoop, text: `\(CrashLoopBackOff\): dind: .*exit code 127`, log: "not found",
+		want: scaler.FailureCrashLoop, text: `\((CrashLoopBackOff|Error)\): dind: .*exit code 127`, log: "not found",
 	},
 	{
 		team: "unsealed", template: "spec: {containers: [{name: agent, securityContext: {seccompProfile: {type: Localhost, localhostProfile: nobody.json}}}]}",
