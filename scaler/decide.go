@@ -90,7 +90,7 @@ type Memory struct {
 }
 
 // Blind says that a look was not answered. The clock of lost agents starts anew: it
-// counts answers, not time in the dark.
+// counts answers, not time in the dark; and for a while nobody is late.
 func (m *Memory) Blind() { m.Lost, m.Sees = nil, time.Time{} }
 
 // Level is the highest demand (busy + waiting) seen in one minute.

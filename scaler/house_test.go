@@ -59,10 +59,14 @@ func newHouse(teams ...Team) Input {
 
 // wait puts n items that want label into the queue, since ago; each further one is a second younger.
 func (in *Input) wait(n int, label string, ago time.Duration) {
+	how := Labelled
+	if label == "" {
+		how = Unlabelled
+	}
 	for i := range n {
 		in.Jenkins.Items = append(in.Jenkins.Items, Item{
 			ID: int64(len(in.Jenkins.Items) + 1), Job: "job", Since: noon.Add(-ago + time.Duration(i)*time.Second),
-			State: Buildable, Resolution: Labelled, Label: label, Why: "Waiting for next available executor on ‘" + label + "’",
+			State: Buildable, Resolution: how, Label: label, Why: "Waiting for next available executor on ‘" + label + "’",
 		})
 	}
 }

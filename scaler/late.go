@@ -94,15 +94,17 @@ func (d *decider) lookForLate() {
 			return cmp.Or(a.Pod.Created.Compare(b.Pod.Created), strings.Compare(a.Name, b.Name))
 		})
 		for _, m := range late {
-			switch waits := m.Pod.Scheduled.IsZero(); {
-			case waits && d.in.Now.Sub(m.Pod.Created) < after<<min(machineless, 10):
-			case waits:
+			switch {
+			case !m.Pod.Scheduled.IsZero():
+				if may--; may < 0 {
+					continue
+				}
+			case d.in.Now.Sub(m.Pod.Created) < after<<machineless:
+				continue
+			default:
 				machineless++
-				m.late, m.verdict.Capacity = true, 0
-			case may > 0:
-				may--
-				m.late, m.verdict.Capacity = true, 0
 			}
+			m.late, m.verdict.Capacity = true, 0
 		}
 	}
 }

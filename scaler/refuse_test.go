@@ -126,18 +126,12 @@ func TestRefused(t *testing.T) {
 			s := &stage{t: t, in: newHouse(web(keep, unlabelled))}
 			old := s.in.agent("web", Ephemeral, "old")
 			s.take = func(agent string, _ *Pod, _ string) bool { return agent != old }
-			wait := func(n int) {
-				s.in.wait(n, label, time.Minute)
-				for i := range s.in.Jenkins.Items {
-					s.in.Jenkins.Items[i].Resolution = map[string]Resolution{"linux": Labelled, "": Unlabelled}[label]
-				}
-			}
-			wait(1)
+			s.in.wait(1, label, time.Minute)
 			s.run(17 * time.Second)
 			if s.created != 1 {
 				t.Fatalf("%d agents were made, want one to see", s.created)
 			}
-			wait(5)
+			s.in.wait(5, label, time.Minute)
 			s.run(10 * time.Second) // one comes after three seconds, and then all at once
 			if len(s.in.Jenkins.Items) != 0 || s.created != 6 {
 				t.Errorf("%d items wait after %d agents were made, want 0 and 6: the old one does not count", len(s.in.Jenkins.Items), s.created)

@@ -91,18 +91,8 @@ func TestRenew(t *testing.T) {
 
 // TestUnlabelled: items that ask for no label are demand where a team says so.
 func TestUnlabelled(t *testing.T) {
-	takes := func(tm *Team) {
-		for i := range tm.Pools {
-			tm.Pools[i].Unlabelled = true
-		}
-	}
 	other := newTeam("mobile", ModeEphemeral, []string{"android", "mac"})
-	wait := func(in *Input, n int) {
-		in.wait(n, "", time.Minute)
-		for i := range in.Jenkins.Items {
-			in.Jenkins.Items[i].Resolution = Unlabelled
-		}
-	}
+	wait := func(in *Input, n int) { in.wait(n, "", time.Minute) }
 	static := func(in *Input) {
 		in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: "static", Labels: []string{"mac"}, Online: true, Executors: 1, Idle: true})
 	}
@@ -113,11 +103,11 @@ func TestUnlabelled(t *testing.T) {
 		want  int
 	}{
 		{"no team serves them", []Team{web(), other}, func(in *Input) { wait(in, 3) }, 0},
-		{"one does", []Team{web(takes), other}, func(in *Input) { wait(in, 3) }, 3},
-		{"its free agents do", []Team{web(takes), other}, func(in *Input) { wait(in, 3); in.agent("web", Ephemeral, "a") }, 2},
-		{"not those of a team that does not", []Team{web(takes), other}, func(in *Input) { wait(in, 3); in.agent("mobile", Ephemeral, "a") }, 3},
-		{"a static agent may", []Team{web(takes), other}, func(in *Input) { wait(in, 3); static(in) }, 2},
-		{"what nobody knows the label of is no demand", []Team{web(takes), other}, func(in *Input) {
+		{"one does", []Team{web(unlabelled), other}, func(in *Input) { wait(in, 3) }, 3},
+		{"its free agents do", []Team{web(unlabelled), other}, func(in *Input) { wait(in, 3); in.agent("web", Ephemeral, "a") }, 2},
+		{"not those of a team that does not", []Team{web(unlabelled), other}, func(in *Input) { wait(in, 3); in.agent("mobile", Ephemeral, "a") }, 3},
+		{"a static agent may", []Team{web(unlabelled), other}, func(in *Input) { wait(in, 3); static(in) }, 2},
+		{"what nobody knows the label of is no demand", []Team{web(unlabelled), other}, func(in *Input) {
 			wait(in, 3)
 			for i := range in.Jenkins.Items {
 				in.Jenkins.Items[i].Resolution = Unresolved
