@@ -81,7 +81,7 @@ type Docker struct {
 
 // Words say it to people.
 func (d Docker) Words() string {
-	return fmt.Sprintf("%s, %s: %d containers, %d pulls, by %d agents", d.Team, d.Warmth, d.Containers, d.Pulls, d.Agents)
+	return fmt.Sprintf("%s, %s: containers %d, pulls %d, agents %d", d.Team, d.Warmth, d.Containers, d.Pulls, d.Agents)
 }
 
 // Status is the answer of /api/v1/status.

@@ -343,7 +343,7 @@ func TestDocker(t *testing.T) {
 	if len(s.Docker) != 3 || s.Docker[0].Warmth != scaler.Warm || s.Docker[0].Agents != 3 || s.Docker[0].Containers != 30 || s.Docker[0].Pulls != 3 {
 		t.Errorf("the status says %+v", s.Docker)
 	}
-	b.want("/", http.StatusOK, "data, warm: 30 containers, 3 pulls, by 3 agents", "data, cold: 12 containers, 12 pulls", "web, none: 6 containers, 3 pulls")
+	b.want("/", http.StatusOK, "data, warm: containers 30, pulls 3, agents 3", "data, cold: containers 12, pulls 12", "web, none: containers 6, pulls 3")
 }
 
 func TestOnlyReads(t *testing.T) {
