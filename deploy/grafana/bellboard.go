@@ -90,6 +90,12 @@ func inRange(by, metric string, labels ...string) string {
 	return fmt.Sprintf("sum by (%s) (increase(%s[$__range]))", by, series(metric, labels))
 }
 
+// hours is a number's sum over the time shown, by the hour: counted as often as a
+// graph of that time has points, so that a scrape that failed costs little of it.
+func hours(number string) string {
+	return fmt.Sprintf("sum_over_time((%s)[$__range:$__interval]) * $__interval_ms / 3600000", number)
+}
+
 // quantile is a quantile of a histogram for each of by ("": of all together).
 func quantile(q float64, over, by, metric string, labels ...string) string {
 	return fmt.Sprintf("histogram_quantile(%g, sum by (%s) (rate(%s[%s])))", q, strings.Trim("le, "+by, ", "), series(metric+"_bucket", labels), over)
@@ -206,9 +212,9 @@ func rows() []row {
 			lines(8, "Idle share by team", "percentunit", "Share of the team's living agents that wait for work.",
 				query(fmt.Sprintf("sum by (team) (%s) / (%s > 0)", most("team, kind", "bellboard_agents", free, team), most("team", "bellboard_agents_alive", team)), teams)),
 			gauges(4, "Idle agent-hours", "h", "In the time shown: what waiting agents cost, each by the hour.",
-				once(fmt.Sprintf("sum_over_time((sum by (team) (%s))[$__range:1m]) / 60", most("team, kind", "bellboard_agents", free, team)), teams)),
+				once(hours("sum by (team) ("+most("team, kind", "bellboard_agents", free, team)+")"), teams)),
 			gauges(4, "Agent-hours", "h", "In the time shown: what all agents cost, each by the hour.",
-				once(fmt.Sprintf("sum_over_time((%s)[$__range:1m]) / 60", most("team", "bellboard_agents_alive", team)), teams)),
+				once(hours(most("team", "bellboard_agents_alive", team)), teams)),
 		}},
 		{title: "Health", height: 7, panels: []panel{
 			number("Builds lost", "none", "In the time shown: builds whose agent's pod vanished under them, or whose agent lost its connection to Jenkins for good.",
