@@ -165,6 +165,18 @@ func TestSlotsAreTended(t *testing.T) {
 	day := 24 * time.Hour
 	small := func(s *Slot) { s.Size = 10 }
 	few := func(n int) func(*Team) { return func(tm *Team) { tm.MaxPersistent = n } }
+	aside := func(in *Input, until time.Time, random ...string) {
+		in.Memory.Aside = map[string]time.Time{}
+		for _, r := range random {
+			in.Memory.Aside[slotKey("ci", SlotName("web", r))] = until
+		}
+	}
+	// atItsCap has one agent at work, the most there may be, and a slot of another.
+	atItsCap := func(in *Input) {
+		in.slot("web", "a", time.Hour)
+		in.slot("web", "b", time.Minute)
+		in.agent("web", Persistent, "x", busy, on("b"))
+	}
 	for _, tt := range []struct {
 		name  string
 		team  Team
@@ -194,6 +206,21 @@ func TestSlotsAreTended(t *testing.T) {
 			in.slot("web", "c", time.Minute)
 			in.agent("web", Persistent, "x", busy, on("c"))
 		}, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=2 agents can use"}},
+		{"one put aside is not one too many", pets(few(1)), func(in *Input) { atItsCap(in); aside(in, noon.Add(1), "a") }, nil},
+		{"but is when its time is over", pets(few(1)), func(in *Input) { atItsCap(in); aside(in, noon, "a") }, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=1 agents can use"}},
+		{"or when it has nothing to lose", pets(few(1)), func(in *Input) {
+			atItsCap(in)
+			in.Cluster.Slots[0].Bound = false
+			aside(in, noon.Add(1), "a")
+		}, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=1 agents can use"}},
+		{"as many are put aside as agents may be: the coldest go", pets(few(2)), func(in *Input) {
+			in.slot("web", "a", 3*time.Hour)
+			in.slot("web", "b", 2*time.Hour)
+			in.slot("web", "c", time.Hour)
+			in.slot("web", "d", time.Minute)
+			in.slot("web", "e", 4*time.Hour)
+			aside(in, noon.Add(1), "a", "b", "c")
+		}, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=2 are put aside"}},
 		{"a team that is gone leaves its own time", pets(), func(in *Input) {
 			in.slot("gone", "a", time.Hour, func(s *Slot) { s.Keep = 2 * time.Hour })
 			in.slot("gone", "b", 2*time.Hour, func(s *Slot) { s.Keep = 2 * time.Hour })
