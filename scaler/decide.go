@@ -113,6 +113,7 @@ type member struct {
 	team    *Team
 	left    bool // taken as a berth, or marked by the policy in this plan
 	late    bool // on its way, and no build is to wait for it
+	dead    bool // its pod does not go away: see corpse
 }
 
 // labels are what an agent carries: what its node has (an agent that is older
@@ -273,7 +274,7 @@ func (d *decider) join() {
 		if m.Pod != nil && m.Pod.failing() {
 			m.Failing = in.Memory.Failing[m.Name]
 		}
-		m.verdict = Classify(m.Pair, in.Now)
+		m.verdict, m.dead = Classify(m.Pair, in.Now), m.corpse(in.Now)
 	}
 }
 
@@ -499,6 +500,9 @@ func (d *decider) show() {
 		}
 		if m.Pod != nil && m.Pod.Trouble != "" {
 			a.Text = m.Pod.Trouble + ": " + m.Pod.TroubleText
+		}
+		if m.dead {
+			a.Text = "its pod does not go away: it was to end " + short(d.in.Now.Sub(m.Pod.Ends)) + " ago"
 		}
 		if m.late {
 			a.Late, a.Text = true, "late: "+culprit(m.Pod, d.in.Now)

@@ -272,6 +272,9 @@ func (d *decider) roomForSlots() map[shelf]int {
 		room[shelf{id, false}], room[shelf{id, true}] = most, most
 	}
 	for _, s := range d.slots {
+		if m := d.byName[s.holder]; m != nil && m.dead {
+			continue // another agent has its place at the caps, and needs a slot as well
+		}
 		if s.pool != nil && (s.holder != "" || s.taken) {
 			room[shelf{s.PoolID, false}]--
 		}

@@ -85,6 +85,10 @@ func TestTheWarmestFreeSlotIsTaken(t *testing.T) {
 			in.slot("web", "a", time.Hour)
 			in.agent("web", Persistent, "x", ours, going, on("a"))
 		}, 1, []string{"new"}},
+		{"even if it does not go away", func(in *Input) {
+			in.slot("web", "a", time.Hour)
+			in.agent("web", Persistent, "x", deletingByUs, noNode, on("a"), endedFor(24*time.Hour))
+		}, 1, []string{"new"}},
 		{"and one that has ended", func(in *Input) { in.slot("web", "a", time.Hour); in.agent("web", Persistent, "x", failed, on("a")) }, 1, []string{"new"}},
 		{"also one whose team is gone", func(in *Input) {
 			in.slot("web", "a", time.Hour)
@@ -206,6 +210,15 @@ func TestSlotsAreTended(t *testing.T) {
 			in.slot("web", "c", time.Minute)
 			in.agent("web", Persistent, "x", busy, on("c"))
 		}, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=2 agents can use"}},
+		{"one of a pod that does not go away is not among them", pets(few(1)), func(in *Input) {
+			atItsCap(in)
+			in.Cluster.Pods[0].Ends, in.Cluster.Pods[0].Deleting, in.Cluster.Pods[0].DeletingByUs = noon.Add(-CorpseAfter), true, true
+			in.Jenkins.Nodes = nil
+		}, nil},
+		{"nor is it freed", pets(few(1)), func(in *Input) {
+			in.slot("web", "a", 9*day)
+			in.agent("web", Persistent, "x", deletingByUs, noNode, on("a"), endedFor(9*day))
+		}, nil},
 		{"one put aside is not one too many", pets(few(1)), func(in *Input) { atItsCap(in); aside(in, noon.Add(1), "a") }, nil},
 		{"but is when its time is over", pets(few(1)), func(in *Input) { atItsCap(in); aside(in, noon, "a") }, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=1 agents can use"}},
 		{"or when it has nothing to lose", pets(few(1)), func(in *Input) {
