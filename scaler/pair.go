@@ -92,8 +92,17 @@ type Verdict struct {
 	Reason Reason
 }
 
-// stray reports a step for a node that nobody needs.
-func (v *Verdict) stray() bool { return v.Do != "" && (v.Class == Stray || v.Class == Lost) }
+// tidies reports a step that only tidies up in Jenkins: for a node that nobody needs, a
+// fence for an agent that is away, or the end of one. No build is in danger meanwhile.
+func (v *Verdict) tidies() bool {
+	switch v.Class { //nolint:exhaustive // of the others a fence alone does
+	case Stray, Lost:
+		return v.Do != ""
+	case Fenced:
+		return v.Do == DeleteNode
+	}
+	return v.Do == Fence
+}
 
 // mark reports who marked the node; an absent node is not marked.
 func (p *Pair) mark() OfflineBy {
