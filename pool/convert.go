@@ -27,6 +27,9 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 		Spec:            pod.Annotations[AnnotationSpecHash],
 		Protected:       pod.Labels[LabelBusy] == "true",
 	}
+	if pod.DeletionTimestamp != nil {
+		p.Ends = pod.DeletionTimestamp.Time
+	}
 	phases(p, pod)
 	t := trouble(pod)
 	p.Trouble, p.TroubleText, p.Failure, p.Faulty = t.reason, t.text, t.failure, t.container

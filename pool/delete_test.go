@@ -123,12 +123,13 @@ func TestWhoDeletes(t *testing.T) {
 		h.running("web-e-1")
 		h.cluster.Disrupt("agents", "web-e-1")
 		synctest.Wait()
-		if p := h.pod("web-e-1"); !p.Disrupted || p.Deleting {
+		if p := h.pod("web-e-1"); !p.Disrupted || p.Deleting || !p.Ends.IsZero() {
 			t.Errorf("announced: %+v", p)
 		}
 		h.cluster.Delete("agents", "web-e-1", "drain", -1)
 		synctest.Wait()
-		if p := h.pod("web-e-1"); !p.Deleting || p.DeletingByUs {
+		p := h.pod("web-e-1")
+		if !p.Deleting || p.DeletingByUs || time.Until(p.Ends) < leastGrace-time.Second {
 			t.Errorf("drained: %+v", p)
 		}
 		// Its build has ended: Bellboard shortens the grace.
@@ -136,7 +137,7 @@ func TestWhoDeletes(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if p := h.pod("web-e-1"); !p.DeletingByUs {
+		if p := h.pod("web-e-1"); !p.DeletingByUs || time.Until(p.Ends) > deletionGraceSeconds*time.Second {
 			t.Errorf("deleted: %+v", p)
 		}
 		h.await(20*time.Second, func() bool { return len(h.pods()) == 0 })

@@ -55,6 +55,8 @@ type Memory struct {
 	Away map[string]time.Time
 	// Lost, by node: since when every answer showed it lost and marked.
 	Lost map[string]time.Time
+	// Tidied is what was done last for nodes that nobody needs.
+	Tidied Tidied
 	// Failing, by agent: since when every answer showed that its pod is failing.
 	Failing map[string]time.Time
 	// Starts are the last start-ups of each pool.
@@ -93,6 +95,13 @@ type Memory struct {
 // counts answers, not time in the dark; and for a while nobody is late.
 func (m *Memory) Blind() { m.Lost, m.Sees = nil, time.Time{} }
 
+// Tidied is how many steps were taken in one second, since the epoch, for nodes that
+// nobody needs and for fences.
+type Tidied struct {
+	Second int64
+	Steps  int
+}
+
 // Level is the highest demand (busy + waiting) seen in one minute.
 type Level struct {
 	Minute int64 // since the epoch
@@ -113,6 +122,7 @@ type member struct {
 	team    *Team
 	left    bool // taken as a berth, or marked by the policy in this plan
 	late    bool // on its way, and no build is to wait for it
+	dead    bool // its pod does not go away: see corpse
 }
 
 // labels are what an agent carries: what its node has (an agent that is older
@@ -273,7 +283,7 @@ func (d *decider) join() {
 		if m.Pod != nil && m.Pod.failing() {
 			m.Failing = in.Memory.Failing[m.Name]
 		}
-		m.verdict = Classify(m.Pair, in.Now)
+		m.verdict, m.dead = Classify(m.Pair, in.Now), m.corpse(in.Now)
 	}
 }
 
@@ -345,25 +355,15 @@ func (d *decider) remember() {
 	d.vanished()
 }
 
-// tableActions turns the table's own steps into actions. Strays are paced:
-// Jenkins suffers from bursts of deletions. Their turn goes round, so that some
-// that cannot go do not keep the others.
+// tableActions turns the table's own steps into actions.
 func (d *decider) tableActions() {
-	const strayPace, strayTurn = 8, 5 * time.Second
-	strays, turn := 0, 0
 	carry := map[PoolID]int{}
 	for _, m := range d.pairs {
 		if m.carrier() || m.spare() {
 			carry[m.PoolID]++
 		}
-		if m.verdict.stray() {
-			strays++
-		}
 	}
-	first := 0
-	if strays > strayPace {
-		first = int(d.in.Now.Unix()/int64(strayTurn/time.Second)) * strayPace % strays
-	}
+	var tidy []*member
 	for _, m := range d.pairs {
 		v := m.verdict
 		if v.Meet {
@@ -384,14 +384,35 @@ func (d *decider) tableActions() {
 		if v.Class == Stray && v.Do == DeleteNode && m.pool != nil && carry[m.PoolID] < 2 && !d.in.Closing {
 			continue // until fresh berths carry its labels, Jenkins needs it to name them
 		}
-		if v.stray() {
-			at := (turn - first + strays) % strays
-			if turn++; at >= strayPace {
-				continue
-			}
+		if v.tidies() {
+			tidy = append(tidy, m)
+			continue
 		}
 		d.act(v.Do, m, v.Reason, d.words(m))
 	}
+	for _, m := range d.inPace(tidy) {
+		d.act(m.verdict.Do, m, m.verdict.Reason, d.words(m))
+	}
+}
+
+// inPace is those of them whose turn it is, a few each second however often is looked:
+// each node that is made or deleted takes the lock of Jenkins' queue, and it suffers
+// from bursts. Their turn goes round, so that some that cannot go do not keep the others.
+func (d *decider) inPace(tidy []*member) []*member {
+	const pace, turn = 8, 5 // in a second; seconds
+	second, steps := d.in.Now.Unix(), 0
+	if old := d.in.Memory.Tidied; old.Second == second {
+		steps = old.Steps
+	}
+	if n := len(tidy); n > pace {
+		first := int(second/turn) * pace % n
+		tidy = slices.Concat(tidy[first:], tidy[:first])
+	}
+	n := min(len(tidy), pace-steps)
+	if steps += n; steps > 0 {
+		d.mem.Tidied = Tidied{second, steps}
+	}
+	return tidy[:n]
 }
 
 // keyed reports that the agent's pod waits for a Secret of its own. Who calls
@@ -499,6 +520,9 @@ func (d *decider) show() {
 		}
 		if m.Pod != nil && m.Pod.Trouble != "" {
 			a.Text = m.Pod.Trouble + ": " + m.Pod.TroubleText
+		}
+		if m.dead {
+			a.Text = "its pod does not go away: it was to end " + short(d.in.Now.Sub(m.Pod.Ends)) + " ago"
 		}
 		if m.late {
 			a.Late, a.Text = true, "late: "+culprit(m.Pod, d.in.Now)

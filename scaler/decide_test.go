@@ -317,6 +317,22 @@ func TestFloors(t *testing.T) {
 	})
 }
 
+// TestWhatDoesNotGoAwayIsNamed: by the agent, of a team that is gone, too.
+func TestWhatDoesNotGoAwayIsNamed(t *testing.T) {
+	in := newHouse(web())
+	name := in.agent("gone", Persistent, "g", deletingByUs, noNode, endedFor(26*time.Hour))
+	plan, _ := decide(t, in)
+	at := slices.IndexFunc(plan.Agents, func(a Agent) bool { return a.Name == name })
+	if got := plan.Agents[at]; got.Class != Going || got.Text != "its pod does not go away: it was to end 26h ago" {
+		t.Errorf("it is %s: %q", got.Class, got.Text)
+	}
+}
+
+// endedFor is a pod that was to end so long ago.
+func endedFor(d time.Duration) func(*Pair) {
+	return func(p *Pair) { p.Pod.Deleting, p.Pod.Ends = true, noon.Add(-d) }
+}
+
 func TestCaps(t *testing.T) {
 	tell(t, []story{
 		{
@@ -344,6 +360,33 @@ func TestCaps(t *testing.T) {
 			},
 			want:  map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
 			steps: []string{"web max-agents 5→2"},
+		},
+		{
+			name: "nor what was to end five minutes ago, where no agent is online",
+			house: func() Input {
+				in := newHouse(both(func(t *Team) { t.MaxAgents, t.MaxPersistent = 6, 3 }))
+				in.MaxAgents = 6
+				in.agent("web", Ephemeral, "g", deletingByUs, ours, offline, endedFor(24*time.Hour))
+				in.agent("web", Persistent, "f", deletingByUs, fence, offline, endedFor(CorpseAfter))
+				in.agent("web", Persistent, "l", deleting, noNode, endedFor(CorpseAfter)) // by others, and Swarm's node went with its agent
+				in.agent("web", Persistent, "a", deletingByUs, noNode, endedFor(CorpseAfter-1))
+				in.agent("web", Persistent, "o", deletingByUs, ours, endedFor(24*time.Hour))
+				in.wait(5, "linux && persistent", time.Minute)
+				return in
+			},
+			want:   map[string]int{"create web persistent demand": 1},
+			steps:  []string{"web max-persistent 5→1"},
+			reason: map[string]string{"web": "demand: 5 waiting, 0 free, 0 on the way; at MAX_PERSISTENT=3; 3 pods do not go away"},
+		},
+		{
+			name: "but they are told of: one",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MaxAgents = 1 }))
+				in.MaxAgents = 1
+				in.agent("web", Ephemeral, "g", deletingByUs, ours, offline, endedFor(24*time.Hour))
+				return in
+			},
+			reason: map[string]string{"web": "steady: nobody waits; 1 pod does not go away"},
 		},
 		{
 			name: "MAX_PERSISTENT: what may be of either kind is made ephemeral beyond it",

@@ -504,6 +504,52 @@ func TestStraysTakeTurns(t *testing.T) {
 	}
 }
 
+// TestTidyingIsPaced: nodes and fences are made and deleted in Jenkins a few a second,
+// however many there are and however often is looked; what a build waits for, and what
+// keeps one from an agent that goes, is not.
+func TestTidyingIsPaced(t *testing.T) {
+	in := newHouse(pets(func(t *Team) { t.MaxAgents, t.MaxPersistent = 200, 200 }))
+	away := func(p *Pair) { p.Pod.ConnectedAt = noon.Add(-time.Hour) }
+	in.agents(25, "web", Persistent, "g", noNode, away)
+	in.agents(25, "web", Persistent, "f", noPod, fence)
+	in.agents(25, "web", Persistent, "s", noPod, offline, ours)
+	in.agents(25, "web", Persistent, "w", fence, away)
+	in.agents(25, "web", Persistent, "l", deleting)
+	in.Memory.Away = map[string]time.Time{}
+	for _, p := range in.Cluster.Pods {
+		in.Memory.Away[p.Name] = noon.Add(-time.Hour)
+	}
+	for i := range in.Jenkins.Nodes {
+		if n := &in.Jenkins.Nodes[i]; strings.HasPrefix(n.Name, "web-p-w") {
+			in.wait(1, n.Name, time.Minute)
+		}
+	}
+	in.wasMarked()
+	asked, seconds := map[string]bool{}, map[int64]int{}
+	for i := range 5 * 60 { // in a minute
+		in.Now = noon.Add(time.Duration(i) * 200 * time.Millisecond)
+		plan, mem := decide(t, in)
+		for _, a := range plan.Actions {
+			if a.Verb == Fence || a.Reason == ReasonStray || a.Verb == DeleteNode && a.Reason == ReasonGhost {
+				asked[a.Agent] = true
+				seconds[in.Now.Unix()]++
+			}
+		}
+		if got := did(plan); got["delete-node web persistent resume"] != 25 || got["mark web persistent leaving"] != 25 {
+			t.Fatalf("Decide() = %v, want every fence in a build's way to go, and every agent marked whose pod goes", got)
+		}
+		in.Memory = mem
+	}
+	for _, n := range seconds {
+		if n != 8 {
+			t.Errorf("Decide() tidies up %d times in one second, want 8", n)
+		}
+	}
+	if len(asked) != 75 || len(seconds) != 60 {
+		t.Errorf("%d of 75 ghosts, fences and strays had their turn in %d s, want all in 60", len(asked), len(seconds))
+	}
+}
+
 // TestRoomUnderAFullCap: agents that nobody needs do not keep builds waiting at a cap
 // until IDLE_TIMEOUT, and no more of them go than builds wait.
 func TestRoomUnderAFullCap(t *testing.T) {

@@ -380,6 +380,9 @@ func anyPair(t *rapid.T) Pair {
 			Connected: flag("connected"), Deleting: flag("deleting"), Disrupted: flag("disrupted"), Requested: flag("requested"),
 		}
 		p.Pod.DeletingByUs = p.Pod.Deleting && flag("by us")
+		if p.Pod.Deleting {
+			p.Pod.Ends = ago("ends")
+		}
 		p.Pod.DockerFailure = rapid.SampledFrom([]Failure{"", "", FailureOOM}).Draw(t, "docker")
 	}
 	if has != "pod" {

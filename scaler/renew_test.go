@@ -53,6 +53,10 @@ func TestRenew(t *testing.T) {
 			in.agent("web", Persistent, "a", before, busy, ours)
 			in.agent("web", Persistent, "b", before)
 		}, nil},
+		{"the next, while one does not go away", pets(settings), func(in *Input) {
+			in.agent("web", Persistent, "a", before, deletingByUs, noNode, endedFor(CorpseAfter))
+			in.agent("web", Persistent, "b", before)
+		}, []string{"web-p-b its settings have changed, leaving"}},
 		{"a tenth of many", pets(settings, func(tm *Team) { tm.MaxAgents, tm.MaxPersistent = 40, 40 }), func(in *Input) {
 			in.agents(25, "web", Persistent, "x", before)
 		}, []string{"web-p-xaa its settings have changed, leaving", "web-p-xab its settings have changed, leaving"}},

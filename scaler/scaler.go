@@ -241,9 +241,10 @@ type Pod struct {
 	Session      string    `json:"session,omitempty"`
 	SessionSince time.Time `json:"sessionSince,omitzero"`
 	Deleting     bool      `json:"deleting"`
-	DeletingByUs bool      `json:"deletingByUs"` // with the grace that only Bellboard uses
-	Disrupted    bool      `json:"disrupted"`    // condition DisruptionTarget
-	Requested    bool      `json:"requested"`    // created by us, not in the cache yet
+	DeletingByUs bool      `json:"deletingByUs"`  // with the grace that only Bellboard uses
+	Ends         time.Time `json:"ends,omitzero"` // when the grace of its deletion is over; zero: it has none, or is not told yet
+	Disrupted    bool      `json:"disrupted"`     // condition DisruptionTarget
+	Requested    bool      `json:"requested"`     // created by us, not in the cache yet
 	Connect      Connect   `json:"connect"`
 	Spec         string    `json:"spec"`      // what its pool's Spec was when it was made
 	Protected    bool      `json:"protected"` // others are told not to evict it

@@ -253,23 +253,37 @@ func (d *decider) tendSlots() {
 	}
 }
 
+// shelf is the unused slots of a pool that are counted together.
+type shelf struct {
+	PoolID
+	aside bool // those that are put aside and have a cache to lose
+}
+
+func (s *place) shelf() shelf { return shelf{s.PoolID, s.aside && s.Bound} }
+
 // roomForSlots is how many unused slots each pool may keep: as many as it may
-// still have agents.
-func (d *decider) roomForSlots() map[PoolID]int {
-	room := map[PoolID]int{}
+// still have agents, and beside them as many that are put aside: while those wait
+// for their time, the agents work on others. So no pool ever keeps more than twice
+// as many as it may have agents, whatever its volumes do.
+func (d *decider) roomForSlots() map[shelf]int {
+	room := map[shelf]int{}
 	for id := range d.pools {
-		room[id] = d.teams[id.Team].MaxPersistent
+		most := d.teams[id.Team].MaxPersistent
+		room[shelf{id, false}], room[shelf{id, true}] = most, most
 	}
 	for _, s := range d.slots {
+		if m := d.byName[s.holder]; m != nil && m.dead {
+			continue // another agent has its place at the caps, and needs a slot as well
+		}
 		if s.pool != nil && (s.holder != "" || s.taken) {
-			room[s.PoolID]--
+			room[shelf{s.PoolID, false}]--
 		}
 	}
 	return room
 }
 
 // tend is what is to be done with an unused slot, and why. It counts room down.
-func (d *decider) tend(s *place, room map[PoolID]int) (verb Verb, text string) {
+func (d *decider) tend(s *place, room map[shelf]int) (verb Verb, text string) {
 	age := d.in.Now.Sub(s.used)
 	switch {
 	case d.in.Closing:
@@ -286,8 +300,14 @@ func (d *decider) tend(s *place, room map[PoolID]int) (verb Verb, text string) {
 	case s.small() && !s.Bound:
 		return DeleteSlot, "smaller than CACHE_SIZE, and empty"
 	}
-	if room[s.PoolID]--; room[s.PoolID] < 0 {
-		return DeleteSlot, fmt.Sprintf("more than MAX_PERSISTENT=%d agents can use", d.teams[s.Team].MaxPersistent)
+	if on := s.shelf(); room[on] > 0 {
+		room[on]--
+	} else {
+		what := "agents can use"
+		if on.aside {
+			what = "are put aside"
+		}
+		return DeleteSlot, fmt.Sprintf("more than MAX_PERSISTENT=%d %s", d.teams[s.Team].MaxPersistent, what)
 	}
 	if _, tried := d.mem.Resized[s.Key()]; s.small() && !tried {
 		return ResizeSlot, "smaller than CACHE_SIZE"

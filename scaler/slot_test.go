@@ -85,6 +85,10 @@ func TestTheWarmestFreeSlotIsTaken(t *testing.T) {
 			in.slot("web", "a", time.Hour)
 			in.agent("web", Persistent, "x", ours, going, on("a"))
 		}, 1, []string{"new"}},
+		{"even if it does not go away", func(in *Input) {
+			in.slot("web", "a", time.Hour)
+			in.agent("web", Persistent, "x", deletingByUs, noNode, on("a"), endedFor(24*time.Hour))
+		}, 1, []string{"new"}},
 		{"and one that has ended", func(in *Input) { in.slot("web", "a", time.Hour); in.agent("web", Persistent, "x", failed, on("a")) }, 1, []string{"new"}},
 		{"also one whose team is gone", func(in *Input) {
 			in.slot("web", "a", time.Hour)
@@ -165,6 +169,18 @@ func TestSlotsAreTended(t *testing.T) {
 	day := 24 * time.Hour
 	small := func(s *Slot) { s.Size = 10 }
 	few := func(n int) func(*Team) { return func(tm *Team) { tm.MaxPersistent = n } }
+	aside := func(in *Input, until time.Time, random ...string) {
+		in.Memory.Aside = map[string]time.Time{}
+		for _, r := range random {
+			in.Memory.Aside[slotKey("ci", SlotName("web", r))] = until
+		}
+	}
+	// atItsCap has one agent at work, the most there may be, and a slot of another.
+	atItsCap := func(in *Input) {
+		in.slot("web", "a", time.Hour)
+		in.slot("web", "b", time.Minute)
+		in.agent("web", Persistent, "x", busy, on("b"))
+	}
 	for _, tt := range []struct {
 		name  string
 		team  Team
@@ -194,6 +210,30 @@ func TestSlotsAreTended(t *testing.T) {
 			in.slot("web", "c", time.Minute)
 			in.agent("web", Persistent, "x", busy, on("c"))
 		}, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=2 agents can use"}},
+		{"one of a pod that does not go away is not among them", pets(few(1)), func(in *Input) {
+			atItsCap(in)
+			in.Cluster.Pods[0].Ends, in.Cluster.Pods[0].Deleting, in.Cluster.Pods[0].DeletingByUs = noon.Add(-CorpseAfter), true, true
+			in.Jenkins.Nodes = nil
+		}, nil},
+		{"nor is it freed", pets(few(1)), func(in *Input) {
+			in.slot("web", "a", 9*day)
+			in.agent("web", Persistent, "x", deletingByUs, noNode, on("a"), endedFor(9*day))
+		}, nil},
+		{"one put aside is not one too many", pets(few(1)), func(in *Input) { atItsCap(in); aside(in, noon.Add(1), "a") }, nil},
+		{"but is when its time is over", pets(few(1)), func(in *Input) { atItsCap(in); aside(in, noon, "a") }, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=1 agents can use"}},
+		{"or when it has nothing to lose", pets(few(1)), func(in *Input) {
+			atItsCap(in)
+			in.Cluster.Slots[0].Bound = false
+			aside(in, noon.Add(1), "a")
+		}, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=1 agents can use"}},
+		{"as many are put aside as agents may be: the coldest go", pets(few(2)), func(in *Input) {
+			in.slot("web", "a", 3*time.Hour)
+			in.slot("web", "b", 2*time.Hour)
+			in.slot("web", "c", time.Hour)
+			in.slot("web", "d", time.Minute)
+			in.slot("web", "e", 4*time.Hour)
+			aside(in, noon.Add(1), "a", "b", "c")
+		}, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=2 are put aside"}},
 		{"a team that is gone leaves its own time", pets(), func(in *Input) {
 			in.slot("gone", "a", time.Hour, func(s *Slot) { s.Keep = 2 * time.Hour })
 			in.slot("gone", "b", 2*time.Hour, func(s *Slot) { s.Keep = 2 * time.Hour })

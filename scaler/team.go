@@ -44,6 +44,7 @@ type account struct {
 	fallback  string // why agents of the other kind are made
 	made      int    // places that its agents give up for builds that wait at a full cap
 	crowd     int    // agents that builds wait for, and that only MAX_AGENTS forbids
+	dead      int    // pods that do not go away
 }
 
 func (a *account) total(m map[Kind]int) int { return m[Ephemeral] + m[Persistent] }
@@ -117,7 +118,7 @@ func (d *decider) decideTeams() {
 
 // alive reports a pod that counts to the caps.
 func (m *member) alive() bool {
-	return m.Pod != nil && !m.Pod.Ended()
+	return m.Pod != nil && !m.Pod.Ended() && !m.dead
 }
 
 // stays reports an agent that is not on its way out. An ephemeral one at work
@@ -157,6 +158,9 @@ func (d *decider) tally(byTeam map[string]*account) (global int) {
 		}
 		if m.stays() {
 			a.stay[m.Kind]++
+		}
+		if m.dead {
+			a.dead++
 		}
 		switch m.verdict.Class {
 		case Busy, Draining, Cut:
@@ -520,5 +524,11 @@ func (d *decider) conclude(a *account) {
 		dec.Reason, dec.Text = ReasonPaused, "paused"
 	default:
 		dec.Reason, dec.Text = ReasonSteady, "nobody waits"
+	}
+	switch {
+	case a.dead == 1:
+		dec.Text += "; 1 pod does not go away"
+	case a.dead > 1:
+		dec.Text += fmt.Sprintf("; %d pods do not go away", a.dead)
 	}
 }

@@ -170,8 +170,9 @@ func (v *validator) caps(p Plan) {
 			persistent[id.Team]++
 		}
 	}
-	for _, pod := range v.pods {
-		if !pod.Ended() {
+	for name, pod := range v.pods {
+		recent := pod.Ends.IsZero() || v.in.Now.Sub(pod.Ends) < CorpseAfter
+		if node := v.nodes[name]; !pod.Ended() && (recent || node != nil && node.Online) {
 			count(pod.PoolID)
 		}
 	}

@@ -315,44 +315,52 @@ func TestFailureClasses(t *testing.T) {
 }
 
 // TestAVolumeWhoseZoneIsFull: the agent that waits for it is given up, its volume
-// is put aside, and the build gets another, sooner than a machine in that zone.
+// is put aside, and the build gets another, sooner than a machine in that zone; the
+// cache is kept though no more agents may be than have another.
 func TestAVolumeWhoseZoneIsFull(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var last atomic.Pointer[scaler.Tick]
-		h, err := New(t.Context(), Config{Clock: clock.Real(), Record: func(tick scaler.Tick) { last.Store(&tick) }, Environ: []string{
-			"BELLBOARD_TEAMS=data", "BELLBOARD_TEAM_DATA_LABELS=docker", "BELLBOARD_TEAM_DATA_MODE=persistent", "BELLBOARD_TEAM_DATA_PERSISTENT_IDLE_TIMEOUT=1m",
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer h.Close()
-		if err := h.start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(6 * time.Minute) // the grace
-		h.Jenkins.Submit(jenkinssim.Job{Name: "first", Label: "docker", Duration: time.Minute})
-		time.Sleep(10 * time.Minute)
-		slots := h.Cluster.PVCs()
-		if len(slots) != 1 || len(h.Cluster.Pods()) != 0 {
-			t.Fatalf("%d slots and %d pods are there after the first build, want its slot alone", len(slots), len(h.Cluster.Pods()))
-		}
-		h.Cluster.FailSchedule(func(p *corev1.Pod) string {
-			if slotOf(p) == "ci/"+slots[0].Name {
-				return "3 Insufficient cpu, 3 node(s) had volume node affinity conflict."
-			}
-			return ""
+	for _, most := range []int{10, 1} {
+		t.Run(fmt.Sprintf("MAX_PERSISTENT=%d", most), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { fullZone(t, most) })
 		})
-		h.Jenkins.Submit(jenkinssim.Job{Name: "second", Label: "docker", Duration: time.Minute})
-		time.Sleep(scaler.VolumeTimeout + 90*time.Second)
-		if s := h.Jenkins.Stats(); s.Running+s.Succeeded != 2 {
-			t.Errorf("%+v; want that the second build has begun", s)
+	}
+}
+
+func fullZone(t *testing.T, most int) {
+	var last atomic.Pointer[scaler.Tick]
+	h, err := New(t.Context(), Config{Clock: clock.Real(), Record: func(tick scaler.Tick) { last.Store(&tick) }, Environ: []string{
+		"BELLBOARD_TEAMS=data", "BELLBOARD_TEAM_DATA_LABELS=docker", "BELLBOARD_TEAM_DATA_MODE=persistent", "BELLBOARD_TEAM_DATA_PERSISTENT_IDLE_TIMEOUT=1m",
+		fmt.Sprintf("BELLBOARD_TEAM_DATA_MAX_PERSISTENT=%d", most),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := h.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(6 * time.Minute) // the grace
+	h.Jenkins.Submit(jenkinssim.Job{Name: "first", Label: "docker", Duration: time.Minute})
+	time.Sleep(10 * time.Minute)
+	slots := h.Cluster.PVCs()
+	if len(slots) != 1 || len(h.Cluster.Pods()) != 0 {
+		t.Fatalf("%d slots and %d pods are there after the first build, want its slot alone", len(slots), len(h.Cluster.Pods()))
+	}
+	h.Cluster.FailSchedule(func(p *corev1.Pod) string {
+		if slotOf(p) == "ci/"+slots[0].Name {
+			return "3 Insufficient cpu, 3 node(s) had volume node affinity conflict."
 		}
-		states := map[string]scaler.SlotState{}
-		for _, s := range last.Load().Plan.Slots {
-			states[s.Name] = s.State
-		}
-		if len(states) != 2 || states[slots[0].Name] != scaler.SlotApart {
-			t.Errorf("the slots are %v, want the first one aside", states)
-		}
+		return ""
 	})
+	h.Jenkins.Submit(jenkinssim.Job{Name: "second", Label: "docker", Duration: time.Minute})
+	time.Sleep(scaler.VolumeTimeout + 90*time.Second)
+	if s := h.Jenkins.Stats(); s.Running+s.Succeeded != 2 {
+		t.Errorf("%+v; want that the second build has begun", s)
+	}
+	states := map[string]scaler.SlotState{}
+	for _, s := range last.Load().Plan.Slots {
+		states[s.Name] = s.State
+	}
+	if len(states) != 2 || states[slots[0].Name] != scaler.SlotApart {
+		t.Errorf("the slots are %v, want the first one aside", states)
+	}
 }
