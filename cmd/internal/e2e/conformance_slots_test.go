@@ -84,8 +84,10 @@ var slotSteps = []step{
 		return one(w.patched("small", `{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`))
 	}, one("422 Invalid PersistentVolumeClaim/small, FieldValueForbidden spec")},
 	{"a claim with a volume grows where its class can", func(w *world) []string { return w.grown("growing", growing) }, []string{"ok", "2Gi", "1Gi"}},
-	{"and does not where that cannot", func(w *world) []string { return w.grown("fixed", fixed) },
-		[]string{"403 Forbidden persistentvolumeclaims/fixed: the storageclass that provisions the pvc must support resize", "1Gi", "1Gi"}},
+	{
+		"and does not where that cannot", func(w *world) []string { return w.grown("fixed", fixed) },
+		[]string{"403 Forbidden persistentvolumeclaims/fixed: the storageclass that provisions the pvc must support resize", "1Gi", "1Gi"},
+	},
 	{"a claim that a pod has is nobody else's", func(w *world) []string {
 		w.classed("one", new(fixed))
 		w.bind(w, "one")
