@@ -367,12 +367,16 @@ func TestNotesThatCannotBeReadAreNone(t *testing.T) {
 
 func TestTheSchedulersWordsOnVolumes(t *testing.T) {
 	for words, want := range map[string]bool{
-		"0/6 nodes are available: 3 Insufficient cpu, 3 node(s) had volume node affinity conflict.":                                true,
-		"0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.":                                               true,
-		"0/3 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode.": true,
-		`0/3 nodes are available: persistentvolumeclaim "web-cache-1" is being deleted.`:                                           true,
-		"0/3 nodes are available: 3 node(s) exceed max volume count.":                                                              true,
-		"0/3 nodes are available: 3 Insufficient cpu, 1 node(s) had untolerated taint {spot: true}. no new claims to deallocate.":  false,
+		"0/6 nodes are available: 3 Insufficient cpu, 3 node(s) didn't match PersistentVolume's node affinity. no new claims to deallocate.":                        true,
+		"0/3 nodes are available: 3 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod.":              true,
+		"0/3 nodes are available: 3 node(s) did not have enough free storage.":                                                                                      true,
+		"0/3 nodes are available: 3 node(s) didn't find available persistent volumes to bind.":                                                                      true,
+		"0/3 nodes are available: 3 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s).":                                                     true,
+		"0/3 nodes are available: 3 node(s) had no available volume zone.":                                                                                          true,
+		"0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.":                                                                                true,
+		`0/3 nodes are available: persistentvolumeclaim "web-cache-1" is being deleted.`:                                                                            true,
+		"0/3 nodes are available: 3 node(s) exceed max volume count.":                                                                                               true,
+		"0/3 nodes are available: 3 Insufficient cpu, 3 Insufficient ephemeral-storage, 1 node(s) had untolerated taint {spot: true}. no new claims to deallocate.": false,
 	} {
 		pod := Build(specOf(scaler.Persistent, scaler.Inbound, DockerDind), "web-p-1")
 		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: words}}

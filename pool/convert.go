@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -112,5 +113,8 @@ func warmth(pod *corev1.Pod) scaler.Warmth {
 // words; all that follows is that an agent that has not begun is given up sooner.
 func volumeTrouble(pod *corev1.Pod) bool {
 	c := condition(pod, corev1.PodScheduled)
-	return c != nil && c.Status == corev1.ConditionFalse && strings.Contains(strings.ToLower(c.Message), "volume")
+	if c == nil || c.Status != corev1.ConditionFalse {
+		return false
+	}
+	return slices.ContainsFunc([]string{"volume", "free storage", "pvc(s)"}, func(words string) bool { return strings.Contains(strings.ToLower(c.Message), words) })
 }

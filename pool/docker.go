@@ -20,12 +20,21 @@ const (
 // cgroup, since a privileged container would otherwise put them beside all pods,
 // out of the reach of the pod's limits. Networks get the MTU of the pod's
 // interface: with a larger one, small requests work and large ones hang.
+//
+// Under cgroup v2 a container that is not privileged sees its own cgroup as the root, and what
+// the image does of itself is right. A privileged one sees all of the machine's, and has to find its own. A cgroup
+// hands controllers to others only while no process is in it itself, and the start-up probe's may
+// come in between: so it is tried again. One that cannot be written ends the daemon: no limit would hold.
 const dindScript = `cg="$(sed -n 's/^0:://p' /proc/self/cgroup)"
 parent=/docker
 if [ -f /sys/fs/cgroup/cgroup.controllers ] && [ "${cg:-/}" != / ] && [ -d "/sys/fs/cgroup$cg" ]; then
   mkdir -p "/sys/fs/cgroup$cg/init"
-  xargs -rn1 < "/sys/fs/cgroup$cg/cgroup.procs" > "/sys/fs/cgroup$cg/init/cgroup.procs" || :
-  sed -e 's/ / +/g' -e 's/^/+/' < "/sys/fs/cgroup$cg/cgroup.controllers" > "/sys/fs/cgroup$cg/cgroup.subtree_control" || :
+  for _ in 1 2 3 4 5; do
+    xargs -rn1 < "/sys/fs/cgroup$cg/cgroup.procs" > "/sys/fs/cgroup$cg/init/cgroup.procs" || :
+    if sed -e 's/ / +/g' -e 's/^/+/' < "/sys/fs/cgroup$cg/cgroup.controllers" > "/sys/fs/cgroup$cg/cgroup.subtree_control"; then
+      break
+    fi
+  done
   parent="$cg/dind"
 fi
 mtu="$(cat /sys/class/net/eth0/mtu 2>/dev/null || echo 1500)"

@@ -282,8 +282,9 @@ func (l *lint) volumes() {
 		}
 		switch was.Name {
 		case "workspace", "jenkins-home", "tmp", dockerDataVolume:
-			// Their size and medium are the team's; where Docker's data are is not.
-			l.refuse(was.Name == dockerDataVolume && !equality.Semantic.DeepEqual(sourceKind(was), sourceKind(is)), field, "where Docker's data are follows from the kind; leave it out, and set CACHE_SIZE and STORAGE_CLASS")
+			// Their size and medium are the team's; where Docker's data are is not, and which claim it is least of all.
+			l.refuse(was.Name == dockerDataVolume && (!slices.Equal(sourceKind(was), sourceKind(is)) || !equality.Semantic.DeepEqual(was.PersistentVolumeClaim, is.PersistentVolumeClaim)),
+				field, "where Docker's data are follows from the kind, and each agent has a claim of its own; leave it out, and set CACHE_SIZE and STORAGE_CLASS")
 		default:
 			l.refuse(!equality.Semantic.DeepEqual(was, is), field, bellboards)
 		}
@@ -295,6 +296,26 @@ func (l *lint) volumes() {
 		l.refuse(len(kinds) > 1, field, "is "+strings.Join(kinds, " and ")+" at once; set the one that Bellboard gives it to null")
 		ours := byName(l.base.Spec.Volumes, v.Name, func(v *corev1.Volume) string { return v.Name })
 		l.refuse(v.HostPath != nil && !l.spec.AllowHost && (ours == nil || ours.HostPath == nil), field+".hostPath", needsAllow)
+		l.tokens(field, v)
+	}
+}
+
+// tokens refuses those with which the cluster's API can be asked. One for somebody
+// else (a cloud, a vault) is worth nothing there.
+func (l *lint) tokens(field string, v *corev1.Volume) {
+	if v.Projected == nil {
+		return
+	}
+	for i := range v.Projected.Sources {
+		t := v.Projected.Sources[i].ServiceAccountToken
+		if t == nil {
+			continue
+		}
+		host := strings.TrimPrefix(t.Audience, "https://")
+		at := fmt.Sprintf("%s.projected.sources[%d].serviceAccountToken", field, i)
+		const remedy = "the cluster itself takes this token, and every build could read it; leave it out, or give the audience of whom it is for"
+		l.refuse(t.Audience == "", at, remedy)
+		l.refuse(host == "api" || host == "kubernetes" || strings.HasPrefix(host, "kubernetes.default"), at+".audience", t.Audience+": "+remedy)
 	}
 }
 
@@ -365,8 +386,9 @@ func (l *lint) own(field string, was, is *corev1.Container) {
 		l.refuse(e == nil || !same(*e, was.Env[i]), field+".env["+was.Env[i].Name+"]", bellboards)
 	}
 	if agent {
-		l.agentEnv(field, was, is)
+		l.agentEnv(field, is)
 	}
+	l.open(field, was, is)
 	for i := range was.VolumeMounts {
 		m := byName(is.VolumeMounts, was.VolumeMounts[i].MountPath, func(m *corev1.VolumeMount) string { return m.MountPath })
 		l.refuse(m == nil || !same(*m, was.VolumeMounts[i]), field+".volumeMounts["+was.VolumeMounts[i].MountPath+"]", bellboards)
@@ -394,27 +416,53 @@ var imageVariables = []string{
 	"JENKINS_DIRECT_CONNECTION", "JENKINS_INSTANCE_IDENTITY", "JENKINS_PROTOCOLS",
 }
 
-func (l *lint) agentEnv(field string, was, is *corev1.Container) {
+func (l *lint) agentEnv(field string, is *corev1.Container) {
 	for i := range is.Env {
 		e := &is.Env[i]
 		l.refuse(slices.Contains(imageVariables, e.Name), field+".env["+e.Name+"]", "the image would pass it to the agent a second time; leave it out")
-		known := byName(was.Env, e.Name, func(e *corev1.EnvVar) string { return e.Name }) != nil
-		l.refuse(e.Name == "DOCKER_HOST" && !known && strings.HasPrefix(e.Value, "tcp:"), field+".env["+e.Name+"]", "is a Docker that whoever reaches it may use; leave it out, and set DOCKER")
 	}
 }
 
-// guarded keeps volumes of Bellboard's from containers that have nothing to do with them.
+// open refuses a Docker that is more than a socket. What Bellboard gave the container
+// is in was.
+func (l *lint) open(field string, was, is *corev1.Container) {
+	known := was != nil && byName(was.Env, "DOCKER_HOST", func(e *corev1.EnvVar) string { return e.Name }) != nil
+	e := byName(is.Env, "DOCKER_HOST", func(e *corev1.EnvVar) string { return e.Name })
+	l.refuse(!known && e != nil && strings.HasPrefix(e.Value, "tcp:"), field+".env[DOCKER_HOST]", "is a Docker that whoever reaches it may use; leave it out, and set DOCKER")
+}
+
+// guarded keeps volumes of Bellboard's from containers that have nothing to do with
+// them, and what other agents may have too from where Docker keeps its data.
 func (l *lint) guarded(field string, c *corev1.Container, may func(volume string) bool) {
 	for _, m := range c.VolumeMounts {
 		at := field + ".volumeMounts[" + m.MountPath + "]"
 		l.refuse(m.Name == secretVolumeName && !may(m.Name), at, "is the agent's secret, and for the agent only; leave it out")
 		l.refuse(m.Name == dockerDataVolume && !may(m.Name), at, "two on one /var/lib/docker destroy it; leave it out")
+		v := byName(l.pod.Spec.Volumes, m.Name, func(v *corev1.Volume) string { return v.Name })
+		within := slices.ContainsFunc([]string{"/var/lib/docker", rootlessData}, func(dir string) bool { return strings.HasPrefix(m.MountPath+"/", dir+"/") })
+		l.refuse(within && m.Name != dockerDataVolume && (v == nil || v.EmptyDir == nil && v.Ephemeral == nil), at,
+			"other agents may have volume "+m.Name+" too, and two on one /var/lib/docker destroy it; leave it out, or make it emptyDir or ephemeral")
 	}
+}
+
+// usual are the capabilities that a runtime gives to a container which drops none.
+var usual = []corev1.Capability{
+	"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 }
 
 func (l *lint) privileges(field string, c *corev1.Container) {
 	sc := c.SecurityContext
-	l.refuse(sc != nil && sc.Privileged != nil && *sc.Privileged && !l.spec.AllowHost, field+".securityContext.privileged", needsAllow)
+	if sc == nil || l.spec.AllowHost {
+		return
+	}
+	l.refuse(sc.Privileged != nil && *sc.Privileged, field+".securityContext.privileged", needsAllow)
+	// In a user namespace of the pod's they are rights over the pod.
+	if sc.Capabilities == nil || isFalse(l.pod.Spec.HostUsers) {
+		return
+	}
+	for _, name := range sc.Capabilities.Add {
+		l.refuse(!slices.Contains(usual, corev1.Capability(strings.TrimPrefix(strings.ToUpper(string(name)), "CAP_"))), field+".securityContext.capabilities.add", string(name)+" "+needsAllow)
+	}
 }
 
 // added holds a container of the template's own to what a pod of Bellboard's bears.
@@ -426,6 +474,7 @@ func (l *lint) added(list string, c *corev1.Container) {
 	}
 	l.refuse(list == "spec.containers", field, "keeps the pod when its agent has ended; make it an init container with restartPolicy: Always")
 	l.privileges(field, c)
+	l.open(field, nil, c)
 	l.guarded(field, c, func(string) bool { return false })
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 		_, asks := c.Resources.Requests[name]

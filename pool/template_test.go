@@ -136,6 +136,7 @@ func TestTemplateMistakes(t *testing.T) {
 		want       string // "line field", a line each
 		docker     DockerMode
 		allow      bool
+		persistent bool
 	}{
 		{name: "nothing", text: "spec: {}"},
 		{name: "a name", text: "metadata: {name: x}", want: "1 metadata"},
@@ -146,6 +147,9 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "a restart", text: "spec: {restartPolicy: OnFailure}", want: "1 spec.restartPolicy"},
 		{name: "a token", text: "spec: {automountServiceAccountToken: true}", want: "1 spec.automountServiceAccountToken"},
 		{name: "a token by leaving it open", text: "spec: {automountServiceAccountToken: null}", want: "1 spec.automountServiceAccountToken"},
+		{name: "a token for the cluster", text: "spec:\n  volumes:\n  - name: x\n    projected:\n      sources:\n      - serviceAccountToken: {path: mine, audience: vault}\n      - serviceAccountToken: {path: token}", want: "7 spec.volumes[x].projected.sources[1].serviceAccountToken"},
+		{name: "a token for the cluster by its name", text: "spec:\n  volumes:\n  - name: x\n    projected:\n      sources: [{serviceAccountToken: {path: token, audience: \"https://kubernetes.default.svc\"}}]", want: "5 spec.volumes[x].projected.sources[0].serviceAccountToken.audience"},
+		{name: "a token for a cloud", text: "spec: {volumes: [{name: x, projected: {sources: [{serviceAccountToken: {path: token, audience: sts.amazonaws.com}}]}}]}"},
 		{name: "service links", text: "spec: {enableServiceLinks: true}", want: "1 spec.enableServiceLinks"},
 		{name: "a short grace", text: "spec:\n  terminationGracePeriodSeconds: 599", want: "2 spec.terminationGracePeriodSeconds"},
 		{name: "an end", text: "spec: {activeDeadlineSeconds: 3600}", want: "1 spec.activeDeadlineSeconds"},
@@ -163,6 +167,13 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "a size", text: "spec: {volumes: [{name: tmp, emptyDir: {sizeLimit: 1Gi}}]}"},
 		{name: "the secret's volume", text: "spec: {volumes: [{name: agent-secret, secret: {secretName: x}}]}", want: "1 spec.volumes[agent-secret]"},
 		{name: "Docker's data elsewhere", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: {claimName: x}, emptyDir: null}]}", want: "1 spec.volumes[docker-data]"},
+		{name: "another claim for Docker's data", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: {claimName: shared}}]}", persistent: true, want: "1 spec.volumes[docker-data]"},
+		{name: "Docker's data to be read only", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: {readOnly: true}}]}", persistent: true, want: "1 spec.volumes[docker-data]"},
+		{name: "no claim for Docker's data", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: null, emptyDir: {}}]}", persistent: true, want: "1 spec.volumes[docker-data]"},
+		{name: "a size of Docker's data", text: "spec: {volumes: [{name: docker-data, emptyDir: {sizeLimit: 30Gi}}]}"},
+		{name: "nothing of an agent with a slot", text: "spec: {}", persistent: true},
+		{name: "a claim among Docker's data", text: dind("volumeMounts: [{name: x, mountPath: /var/lib/docker/volumes/}]\n  volumes: [{name: x, persistentVolumeClaim: {claimName: shared}}]"), persistent: true, want: "4 spec.initContainers[dind].volumeMounts[/var/lib/docker/volumes/]"},
+		{name: "a volume of its own among Docker's data", text: dind("volumeMounts: [{name: x, mountPath: /var/lib/docker/volumes}]\n  volumes: [{name: x, emptyDir: {}}]"), persistent: true},
 		{name: "no volumes", text: "spec: {volumes: null}", want: strings.TrimSpace(strings.Repeat("1 spec.volumes[x]\n", 7))},
 		{name: "no containers", text: "spec: {containers: null}", want: "1 spec.containers[agent]"},
 		{name: "another start", text: agent("command: [bash]\n    args: null"), want: "4 spec.containers[agent].command\n5 spec.containers[agent].args"},
@@ -172,6 +183,9 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "a postStart", text: agent("lifecycle: {postStart: {exec: {command: [x]}}}")},
 		{name: "a liveness probe", text: agent("livenessProbe: {exec: {command: [x]}}"), want: "4 spec.containers[agent].livenessProbe"},
 		{name: "a privileged agent", text: agent("securityContext: {privileged: true}"), want: "4 spec.containers[agent].securityContext.privileged"},
+		{name: "an agent that is root of the machine", text: agent("securityContext: {runAsUser: 0, capabilities: {add: [SYS_ADMIN, CHOWN, CAP_NET_ADMIN, ALL]}, seccompProfile: {type: Unconfined}}"), want: strings.TrimSpace(strings.Repeat("4 spec.containers[agent].securityContext.capabilities.add\n", 3))},
+		{name: "one that is allowed to be", text: agent("securityContext: {capabilities: {add: [SYS_ADMIN]}}"), allow: true},
+		{name: "one that is root of its pod", text: "spec:\n  hostUsers: false\n  containers:\n  - name: agent\n    securityContext: {capabilities: {add: [SYS_ADMIN]}}", docker: DockerNone},
 		{name: "the image's variables", text: agent("env: [{name: JENKINS_URL, value: x}]"), want: "4 spec.containers[agent].env[JENKINS_URL]"},
 		{name: "a Docker for everybody", text: agent("env: [{name: DOCKER_HOST, value: \"tcp://x:2375\"}]"), docker: DockerNone, want: "4 spec.containers[agent].env[DOCKER_HOST]"},
 		{name: "another Docker", text: agent("env: [{name: DOCKER_HOST, value: \"tcp://x:2375\"}]"), want: "4 spec.containers[agent].env[DOCKER_HOST]"},
@@ -192,13 +206,23 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "one more without requests", text: "spec:\n  initContainers:\n  - {name: db, image: x}", want: "3 spec.initContainers[db].resources.requests.cpu\n3 spec.initContainers[db].resources.requests.memory"},
 		{name: "one more with the secret", text: added("volumeMounts: [{name: agent-secret, mountPath: /s}]"), want: "6 spec.initContainers[db].volumeMounts[/s]"},
 		{name: "one more daemon", text: added("volumeMounts: [{name: docker-data, mountPath: /var/lib/docker}]\n    securityContext: {privileged: true}"), want: "6 spec.initContainers[db].volumeMounts[/var/lib/docker]\n7 spec.initContainers[db].securityContext.privileged"},
+		{name: "one more daemon on a claim", text: added("volumeMounts: [{name: x, mountPath: /var/lib/docker}]\n  volumes: [{name: x, persistentVolumeClaim: {claimName: shared}}]"), allow: true, persistent: true, want: "6 spec.initContainers[db].volumeMounts[/var/lib/docker]"},
+		{name: "one more daemon on a volume of its own", text: added("volumeMounts: [{name: x, mountPath: /var/lib/docker}]\n    securityContext: {privileged: true}\n  volumes: [{name: x, ephemeral: {}}]"), allow: true, persistent: true},
+		{name: "one more that is root of the machine", text: added("securityContext: {capabilities: {add: [SYS_PTRACE]}}"), want: "6 spec.initContainers[db].securityContext.capabilities.add"},
+		{name: "one more with capabilities as usual", text: added("securityContext: {capabilities: {drop: [ALL], add: [SETUID, NET_BIND_SERVICE]}}")},
+		{name: "one more with a Docker for everybody", text: added("env: [{name: DOCKER_HOST, value: \"tcp://x:2375\"}]"), want: "6 spec.initContainers[db].env[DOCKER_HOST]"},
+		{name: "one more with the pod's Docker", text: added("env: [{name: DOCKER_HOST, value: \"unix:///run/docker/docker.sock\"}]")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			docker := tt.docker
 			if docker == "" {
 				docker = DockerDind
 			}
-			s := specOf(scaler.Ephemeral, scaler.Inbound, docker)
+			kind := scaler.Ephemeral
+			if tt.persistent {
+				kind = scaler.Persistent
+			}
+			s := specOf(kind, scaler.Inbound, docker)
 			s.Template, s.AllowHost = parsed(t, tt.text), tt.allow
 			var got []string
 			for _, err := range s.TemplateMistakes() {

@@ -26,6 +26,7 @@ type tended struct {
 	sizes string // what Docker has, in its words: each pruning takes the last line
 	spec  Spec
 	env   []string
+	said  string
 }
 
 func newTended(t *testing.T) *tended {
@@ -46,6 +47,15 @@ func (d *tended) write(name, text string) {
 	}
 }
 
+// read is "" where there is no such file.
+func (d *tended) read(name string) string {
+	b, err := os.ReadFile(filepath.Join(d.dir, name))
+	if err != nil && !os.IsNotExist(err) {
+		d.t.Fatal(err)
+	}
+	return string(b)
+}
+
 func (d *tended) has(name string) bool {
 	_, err := os.Stat(filepath.Join(d.dir, name))
 	return err == nil
@@ -59,6 +69,7 @@ func (d *tended) run() (done []string, err error) {
 	bin := standIns(d.t, sh, map[string]string{
 		// The daemon is up when its store is not broken, and ends when it was used.
 		"dockerd-entrypoint.sh": `echo daemon >> "$DIR/done"
+printf '%s\n' "$@" > "$DIR/told"
 trap 'echo told to end >> "$DIR/done"; exit 0' TERM
 [ -z "$HOPELESS" ] || exit 1
 if [ -n "$ONCE" ] && [ ! -e "$DIR/tried" ]; then
@@ -98,6 +109,14 @@ printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda %s 1
 		"timeout": `case "$*" in *dial-stdio) echo "$1" > "$DIR/limit" ;; esac; shift; exec "$@"`,
 		"sleep":   `/bin/sleep 0.02`,
 		"umount":  `:`,
+		// A process comes into the cgroup while the others are moved.
+		"sed": `case "$*" in *' +'*)
+  if [ -e "$DIR/joins" ]; then
+    mv "$DIR/joins" "$DIR/cgroup$(cut -d : -f 3 "$DIR/self")/cgroup.procs"
+    exit 4
+  fi ;;
+esac
+exec /bin/sed "$@"`,
 	})
 	d.write("used", d.used)
 	d.write("files", d.files)
@@ -106,13 +125,17 @@ printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda %s 1
 	d.write("sizes", d.sizes)
 	d.write("clock", "1000")
 	d.write("done", "")
+	if !d.has("self") {
+		d.write("self", "4:memory:/pod\n0::/pod\n")
+	}
 	c := Build(d.spec, "web-p-1").Spec.InitContainers[1]
-	script := strings.NewReplacer("/var/lib/docker", d.dir+"/store", rootlessData, d.dir+"/store", "/var/run/docker", d.dir+"/run", "/run/docker", d.dir+"/run", "/sys/fs/cgroup", d.dir+"/nowhere",
+	script := strings.NewReplacer("/var/lib/docker", d.dir+"/store", rootlessData, d.dir+"/store", "/var/run/docker", d.dir+"/run", "/run/docker", d.dir+"/run", "/sys/fs/cgroup", d.dir+"/cgroup", "/proc/self/cgroup", d.dir+"/self",
 		"/dev/termination-log", d.dir+"/last").Replace(c.Args[0])
 	cmd := exec.CommandContext(d.t.Context(), sh, append(slices.Clone(c.Command[1:]), script)...)
 	cmd.Env = append([]string{"PATH=" + bin + ":/usr/bin:/bin", "DIR=" + d.dir, "DOCKER_HOST=unix:///nowhere"}, d.env...)
 	out, err := cmd.CombinedOutput()
 	d.t.Logf("%s", out)
+	d.said = string(out)
 	b, readErr := os.ReadFile(filepath.Join(d.dir, "done"))
 	if readErr != nil {
 		d.t.Fatal(readErr)
@@ -285,4 +308,61 @@ func TestADaemonWithoutASlotIsNotTended(t *testing.T) {
 	if !slices.Equal(c.StartupProbe.Exec.Command, []string{"docker", "info"}) {
 		t.Errorf("it is ready by %s", c.StartupProbe.Exec.Command)
 	}
+}
+
+// What builds run has to count to the pod, whatever the machine's cgroups look like.
+func TestContainersStayInThePodsCgroup(t *testing.T) {
+	const own = "/kubepods.slice/pod1.slice/dind.scope"
+	tree := func(d *tended) {
+		if err := os.MkdirAll(filepath.Join(d.dir, "cgroup", own), 0o755); err != nil {
+			d.t.Fatal(err)
+		}
+		d.write("self", "0::"+own+"\n")
+		d.write("cgroup/cgroup.controllers", "cpuset cpu io memory pids\n")
+		d.write("cgroup/cgroup.procs", "2\n")
+		d.write("cgroup"+own+"/cgroup.controllers", "cpu memory pids\n")
+		d.write("cgroup"+own+"/cgroup.procs", "1\n7\n")
+	}
+	for name, c := range map[string]struct {
+		set                  func(*tended)
+		parent, moved, given string
+	}{
+		"all of the machine's are seen": {tree, own + "/dind", "1\n7\n", "+cpu +memory +pids\n"},
+		"a probe begins meanwhile":      {func(d *tended) { tree(d); d.write("joins", "1\n7\n9\n") }, own + "/dind", "1\n7\n9\n", "+cpu +memory +pids\n"},
+		"its own is all that is seen":   {func(d *tended) { tree(d); d.write("self", "0::/\n") }, "/docker", "", ""},
+		"its own is not seen":           {func(d *tended) { tree(d); d.write("self", "0::/../other\n") }, "/docker", "", ""},
+		"version 1":                     {func(d *tended) { tree(d); d.write("self", "4:memory:"+own+"\n") }, "/docker", "", ""},
+		"both versions": {func(d *tended) {
+			tree(d)
+			if err := os.Remove(filepath.Join(d.dir, "cgroup/cgroup.controllers")); err != nil {
+				d.t.Fatal(err)
+			}
+		}, "/docker", "", ""},
+	} {
+		for kind, env := range map[scaler.Kind][]string{scaler.Persistent: nil, scaler.Ephemeral: {"ALONE=1"}} {
+			t.Run(name+", "+string(kind), func(t *testing.T) {
+				d := newTended(t)
+				d.spec, d.env = specOf(kind, scaler.Inbound, DockerDind), env
+				c.set(d)
+				if done, err := d.run(); !slices.Equal(done, []string{"daemon"}) || code(err) != 7 {
+					t.Errorf("it did %q, and ended with %v", done, err)
+				}
+				if told := strings.Fields(d.read("told")); !slices.Contains(told, "--cgroup-parent="+c.parent) {
+					t.Errorf("the daemon is told %q, want the parent %s", told, c.parent)
+				}
+				moved, given := d.read("cgroup"+own+"/init/cgroup.procs"), d.read("cgroup"+own+"/cgroup.subtree_control")
+				if moved != c.moved || given != c.given || d.has("cgroup/init") || d.has("cgroup/cgroup.subtree_control") {
+					t.Errorf("%q is moved and %q handed on; want %q and %q, and the machine's own left alone", moved, given, c.moved, c.given)
+				}
+			})
+		}
+	}
+	t.Run("it cannot be written", func(t *testing.T) {
+		d := newTended(t)
+		tree(d)
+		d.write("cgroup"+own+"/init", "") // no directory can be made; root may write where others may not
+		if done, err := d.run(); !slices.Equal(done, []string{""}) || code(err) != 1 || !strings.Contains(d.said, d.dir+"/cgroup"+own+"/init") {
+			t.Errorf("it did %q, said %q, and ended with %v", done, d.said, err)
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -72,6 +73,20 @@ func updateClaim(now, old *corev1.PersistentVolumeClaim) field.ErrorList {
 			fmt.Sprintf("field can not be less than status.capacity (%s)", was.String())))
 	}
 	return errs
+}
+
+// expands refuses to let a claim grow whose class does not.
+func (c *Cluster) expands(now, old object) error {
+	is, ok := now.(*corev1.PersistentVolumeClaim)
+	if !ok || c.cfg.Expands == nil {
+		return nil
+	}
+	was := as[*corev1.PersistentVolumeClaim](old)
+	if is.Spec.Resources.Requests.Storage().Cmp(*was.Spec.Resources.Requests.Storage()) <= 0 || is.Spec.StorageClassName != nil && c.cfg.Expands(*is.Spec.StorageClassName) {
+		return nil
+	}
+	return &apierrors.StatusError{ErrStatus: *forbidden(claims.plural, is.Name,
+		"only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize")}
 }
 
 // usersOf are the pods on nodes that name a claim, ended ones too: for the

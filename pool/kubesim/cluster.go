@@ -50,6 +50,9 @@ type Config struct {
 	// does that does not keep ReadWriteOncePod.
 	LaxClaims bool
 
+	// Expands says whether the volumes of a storage class can grow; nil means that all can.
+	Expands func(class string) bool
+
 	Nodes   int // how many nodes; 0 means 4
 	History int // how many events of a resource a watch may resume over; 0 means 1000
 

@@ -1,6 +1,7 @@
 package kubesim
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -149,12 +150,17 @@ var coreEvents = &kind{
 	fields: func(o object) fields.Set {
 		e := as[*corev1.Event](o)
 		return fields.Set{
-			"involvedObject.kind":      e.InvolvedObject.Kind,
-			"involvedObject.namespace": e.InvolvedObject.Namespace,
-			"involvedObject.name":      e.InvolvedObject.Name,
-			"involvedObject.uid":       string(e.InvolvedObject.UID),
-			"reason":                   e.Reason,
-			"type":                     e.Type,
+			"involvedObject.kind":            e.InvolvedObject.Kind,
+			"involvedObject.namespace":       e.InvolvedObject.Namespace,
+			"involvedObject.name":            e.InvolvedObject.Name,
+			"involvedObject.uid":             string(e.InvolvedObject.UID),
+			"involvedObject.apiVersion":      e.InvolvedObject.APIVersion,
+			"involvedObject.resourceVersion": e.InvolvedObject.ResourceVersion,
+			"involvedObject.fieldPath":       e.InvolvedObject.FieldPath,
+			"reason":                         e.Reason,
+			"reportingComponent":             e.ReportingController,
+			"source":                         cmp.Or(e.Source.Component, e.ReportingController),
+			"type":                           e.Type,
 		}
 	},
 	createsOnUpdate: true,
@@ -167,11 +173,16 @@ var events = &kind{
 	fields: func(o object) fields.Set {
 		e := as[*eventsv1.Event](o)
 		return fields.Set{
-			"regarding.kind":      e.Regarding.Kind,
-			"regarding.namespace": e.Regarding.Namespace,
-			"regarding.name":      e.Regarding.Name,
-			"reason":              e.Reason,
-			"type":                e.Type,
+			"regarding.kind":            e.Regarding.Kind,
+			"regarding.namespace":       e.Regarding.Namespace,
+			"regarding.name":            e.Regarding.Name,
+			"regarding.uid":             string(e.Regarding.UID),
+			"regarding.apiVersion":      e.Regarding.APIVersion,
+			"regarding.resourceVersion": e.Regarding.ResourceVersion,
+			"regarding.fieldPath":       e.Regarding.FieldPath,
+			"reason":                    e.Reason,
+			"reportingController":       e.ReportingController,
+			"type":                      e.Type,
 		}
 	},
 	createsOnUpdate: true,

@@ -87,7 +87,7 @@ func (c *Cluster) placeFor(pod *corev1.Pod) (*node, string) {
 			}
 			switch claim.Spec.AccessModes[0] {
 			case corev1.ReadWriteOncePod:
-				return nil, head + "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode."
+				return nil, head + fmt.Sprintf("%d node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod.", len(c.nodes))
 			case corev1.ReadWriteOnce:
 				bound = user.Spec.NodeName
 			case corev1.ReadOnlyMany, corev1.ReadWriteMany: // any node will do

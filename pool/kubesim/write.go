@@ -225,6 +225,9 @@ func (c *Cluster) update(q *call, old *entry, o object) (int, []byte, error) {
 	if len(errs) > 0 {
 		return 0, nil, apierrors.NewInvalid(q.kind.gvk().GroupKind(), q.name, errs)
 	}
+	if err := c.expands(o, old.obj); err != nil {
+		return 0, nil, err
+	}
 	// An update that changes nothing makes no version, as with a real server.
 	next := &entry{obj: o, rv: old.rv}
 	if q.dry || bytes.Equal(next.json(), old.json()) {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -139,6 +140,8 @@ func init() {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = k.CoreV1().Nodes().Delete(context.Background(), node.Name, metav1.DeleteOptions{}) })
+		class(t, k, storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: growing}, Provisioner: "nobody.example/volumes", AllowVolumeExpansion: new(true)})
+		class(t, k, storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: fixed}, Provisioner: "nobody.example/volumes"})
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "stranger"}}
 		if _, err := k.CoreV1().ServiceAccounts(ns).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
@@ -166,6 +169,7 @@ func init() {
 					return err == nil && p.Spec.NodeName != ""
 				})
 			},
+			bind: func(w *world, name string) { volume(w.t, k, ns, name, nil) },
 			// It knows what has happened since its start.
 			forget: func(w *world) {
 				if err := c.RestartAPIServer(w.ctx()); err != nil {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -10,20 +11,56 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// The storage classes of claims whose volumes can grow, and cannot.
+const growing, fixed = "conformance-growing", "conformance-fixed"
+
 // claim makes a volume claim of that name, which has no volume.
 func (w *world) claim(name string) *corev1.PersistentVolumeClaim {
+	w.t.Helper()
+	return w.classed(name, nil)
+}
+
+// classed makes one of a storage class; nil: of none, which no controller touches.
+func (w *world) classed(name string, class *string) *corev1.PersistentVolumeClaim {
 	w.t.Helper()
 	got, err := w.k.CoreV1().PersistentVolumeClaims(w.ns).Create(w.ctx(), &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PersistentVolumeClaimSpec{
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod},
-			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod},
+			StorageClassName: class,
+			Resources:        corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return got
+}
+
+// on is a pod's volumes where a claim is all of them.
+func on(claim string) []corev1.Volume {
+	return []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
+	}}}
+}
+
+// grown asks for more of a claim that has a volume, as cache slots are expanded.
+func (w *world) grown(name, class string) []string {
+	w.classed(name, &class)
+	w.bind(w, name)
+	api := w.k.CoreV1().PersistentVolumeClaims(w.ns)
+	c, err := api.Get(w.ctx(), name, metav1.GetOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	const grow = `{"metadata":{"uid":%q,"resourceVersion":%q},"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`
+	_, err = api.Patch(w.ctx(), name, types.MergePatchType, fmt.Appendf(nil, grow, c.UID, c.ResourceVersion), metav1.PatchOptions{})
+	out := one(gist(err, "the storageclass that provisions the pvc must support resize"))
+	now, err := api.Get(w.ctx(), name, metav1.GetOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return append(out, now.Spec.Resources.Requests.Storage().String(), now.Status.Capacity.Storage().String())
 }
 
 // patched is the answer to a merge patch of a claim.
@@ -46,14 +83,41 @@ var slotSteps = []step{
 		w.claim("small")
 		return one(w.patched("small", `{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`))
 	}, one("422 Invalid PersistentVolumeClaim/small, FieldValueForbidden spec")},
+	{"a claim with a volume grows where its class can", func(w *world) []string { return w.grown("growing", growing) }, []string{"ok", "2Gi", "1Gi"}},
+	{
+		"and does not where that cannot", func(w *world) []string { return w.grown("fixed", fixed) },
+		[]string{"403 Forbidden persistentvolumeclaims/fixed: the storageclass that provisions the pvc must support resize", "1Gi", "1Gi"},
+	},
+	{"a claim that a pod has is nobody else's", func(w *world) []string {
+		w.classed("one", new(fixed))
+		w.bind(w, "one")
+		holder, second := pod("holder"), pod("second")
+		holder.Labels[placedLabel], second.Labels[placedLabel] = "yes", "yes"
+		holder.Spec.Volumes, second.Spec.Volumes = on("one"), on("one")
+		w.create(holder)
+		w.place(w, "holder")
+		second.Spec.SchedulerName = corev1.DefaultSchedulerName
+		w.create(second)
+		var why string
+		w.await("the scheduler has seen it", func() bool {
+			for _, c := range w.get("second").Status.Conditions {
+				if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+					why = c.Reason
+					if strings.Contains(c.Message, "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod") {
+						why += ": in use"
+					}
+				}
+			}
+			return why != ""
+		})
+		return []string{why, fmt.Sprint(w.get("second").Spec.NodeName == "")}
+	}, []string{"Unschedulable: in use", "true"}},
 	{"a claim is deleted as it was seen, and not before its pod is gone", func(w *world) []string {
 		seen := w.claim("kept")
 		w.patched("kept", `{"metadata":{"annotations":{"a":"b"}}}`)
 		p := pod("holder")
 		p.Labels[placedLabel] = "yes"
-		p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "kept"},
-		}}}
+		p.Spec.Volumes = on("kept")
 		w.create(p)
 		w.place(w, "holder")
 		api := w.k.CoreV1().PersistentVolumeClaims(w.ns)

@@ -10,6 +10,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -543,6 +544,47 @@ var otherSteps = []step{
 		w.await("the secret is collected", func() bool { return w.collected("late") })
 		return one(answer(err))
 	}, one("ok")},
+	{"events are found by what they are about", func(w *world) []string {
+		about := corev1.ObjectReference{Kind: "Lease", APIVersion: "coordination.k8s.io/v1", Namespace: w.ns, Name: "l", UID: "u", ResourceVersion: "7", FieldPath: "spec"}
+		old := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "old"}, InvolvedObject: about, Reason: "Held", Type: corev1.EventTypeWarning, Source: corev1.EventSource{Component: "bellboard"}}
+		_, err := w.k.CoreV1().Events(w.ns).Create(w.ctx(), old, metav1.CreateOptions{})
+		out := one(answer(err))
+		now := &eventsv1.Event{
+			ObjectMeta: metav1.ObjectMeta{Name: "now"}, Regarding: about, Reason: "Held", Type: corev1.EventTypeWarning,
+			EventTime: metav1.NowMicro(), Action: "Hold", ReportingController: "bellboard.dev/bellboard", ReportingInstance: "a",
+		}
+		_, err = w.k.EventsV1().Events(w.ns).Create(w.ctx(), now, metav1.CreateOptions{})
+		out = append(out, answer(err))
+		find := func(name, selector string) string {
+			o := metav1.ListOptions{FieldSelector: "metadata.name=" + name + "," + selector}
+			var found int
+			var err error
+			if name == "old" {
+				l, e := w.k.CoreV1().Events(w.ns).List(w.ctx(), o)
+				found, err = len(l.Items), e
+			} else {
+				l, e := w.k.EventsV1().Events(w.ns).List(w.ctx(), o)
+				found, err = len(l.Items), e
+			}
+			if err != nil {
+				return gist(err, "field label not supported")
+			}
+			return strconv.Itoa(found)
+		}
+		for _, f := range []string{"kind=Lease", "apiVersion=coordination.k8s.io/v1", "namespace=" + w.ns, "name=l", "uid=u", "resourceVersion=7", "fieldPath=spec"} {
+			key, _, _ := strings.Cut(f, "=")
+			out = append(out, find("old", "involvedObject."+f)+find("now", "regarding."+f)+find("old", "involvedObject."+key+"=x")+find("now", "regarding."+key+"=x"))
+		}
+		return append(
+			out,
+			find("old", "reason=Held,type=Warning,source=bellboard,reportingComponent=")+find("old", "source=x"),
+			find("now", "reason=Held,type=Warning,reportingController=bellboard.dev/bellboard")+find("now", "reportingController=x"),
+			find("old", "regarding.kind=Lease"), find("now", "source=bellboard"),
+		)
+	}, []string{
+		"ok", "ok", "1100", "1100", "1100", "1100", "1100", "1100", "1100", "10", "10",
+		"400 BadRequest: field label not supported", "400 BadRequest: field label not supported",
+	}},
 	{"a claim goes with its pod", func(w *world) []string {
 		p := w.create(pod("a"))
 		api := w.k.CoreV1().PersistentVolumeClaims(w.ns)

@@ -28,6 +28,8 @@ type world struct {
 	ns string
 	// place puts a pod on a node where it runs, and where it takes its time to end.
 	place func(w *world, name string)
+	// bind gives a claim a volume, and itself to whoever waits for it.
+	bind func(w *world, name string)
 	// quota lets no pod into the namespace, until the end of the step.
 	quota func(w *world)
 	// enforce applies the Pod Security Standard "restricted", until the end of the step.
@@ -86,6 +88,7 @@ func simWorld(t *testing.T) *world {
 		Clock: clock.Real(), Token: token, History: 12,
 		Schedule: after(func(p *corev1.Pod) bool { return p.Labels[placedLabel] != "" }),
 		Pull:     after(always), Start: after(always),
+		Expands: func(class string) bool { return class == growing },
 	})
 	t.Cleanup(c.Close)
 	client := func(token string) kubernetes.Interface {
@@ -116,6 +119,18 @@ func simWorld(t *testing.T) *world {
 				p := c.Pod(w.ns, name)
 				return p != nil && p.Status.Phase == corev1.PodRunning
 			})
+		},
+		// A claim gets its volume with its first pod.
+		bind: func(w *world, name string) {
+			p := pod("first-" + name)
+			p.Labels[placedLabel] = "yes"
+			p.Spec.Volumes = on(name)
+			w.create(p)
+			w.await("the claim has a volume", func() bool {
+				claim, err := w.k.CoreV1().PersistentVolumeClaims(w.ns).Get(w.ctx(), name, metav1.GetOptions{})
+				return err == nil && claim.Status.Phase == corev1.ClaimBound
+			})
+			w.remove(p.Name, new(int64), nil)
 		},
 		// It keeps a dozen events.
 		forget: func(w *world) {

@@ -347,7 +347,7 @@ func fullZone(t *testing.T, most int) {
 	}
 	h.Cluster.FailSchedule(func(p *corev1.Pod) string {
 		if slotOf(p) == "ci/"+slots[0].Name {
-			return "3 Insufficient cpu, 3 node(s) had volume node affinity conflict."
+			return "3 Insufficient cpu, 3 node(s) didn't match PersistentVolume's node affinity."
 		}
 		return ""
 	})
