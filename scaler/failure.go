@@ -21,7 +21,7 @@ const (
 	FailureNodeGone       Failure = "node-gone"          // its machine went, or would not take it
 	FailureEvicted        Failure = "evicted"            // its machine, or somebody with a right to, put it out
 	FailureOOM            Failure = "oom"                // a container used more memory than it may
-	FailureCrashLoop      Failure = "crash-loop"         // a container ends, or cannot be made, again and again
+	FailureCrashLoop      Failure = "crash-loop"         // a container ends, or cannot be made, again and again, or its Docker daemon does not become ready
 	FailureNeverConnected Failure = "never-connected"    // it ran, and Jenkins did not see it
 	FailureRefused        Failure = "refused-by-jenkins" // Jenkins gives it nothing to do
 	FailureStorage        Failure = "storage"            // its volumes (or its network) were never ready, or its cache slot has no volume
@@ -119,7 +119,9 @@ func FailureOf(p *Pod) Failure {
 		return FailureStorage
 	case PhasePull, PhaseAgent:
 		return FailureImagePull
-	case PhaseDocker, PhaseConnect:
+	case PhaseDocker:
+		return FailureCrashLoop
+	case PhaseConnect:
 	}
 	return FailureNeverConnected
 }
@@ -143,10 +145,15 @@ func culprit(p *Pod, now time.Time) string {
 	if !since.IsZero() {
 		text += " since " + short(now.Sub(since))
 	}
-	if p.Trouble != "" {
-		text += " (" + p.Trouble + ")"
+	return text + reasonOf(p)
+}
+
+// reasonOf is Kubernetes' reason in brackets, if it gives one.
+func reasonOf(p *Pod) string {
+	if p.Trouble == "" {
+		return ""
 	}
-	return text
+	return " (" + p.Trouble + ")"
 }
 
 // stuckText is the words for an agent that is given up.
@@ -161,6 +168,8 @@ func (m *member) stuckText(now time.Time) string {
 		return fmt.Sprintf("given up after %s: %s", short(now.Sub(m.Pod.Created)), culprit(m.Pod, now))
 	case m.Pod.Scheduled.IsZero():
 		wait = m.Pod.patience()
+	case m.Pod.reached() == PhaseDocker:
+		return fmt.Sprintf("Docker did not become ready in %s%s", short(wait), reasonOf(m.Pod))
 	}
 	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))
 }

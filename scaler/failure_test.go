@@ -53,7 +53,7 @@ func TestFailureOf(t *testing.T) {
 		{"no machine", Pod{}, FailureUnschedulable},
 		{"no volumes", Pod{Scheduled: at(1)}, FailureStorage},
 		{"no image", Pod{Scheduled: at(1), Mounted: at(2)}, FailureImagePull},
-		{"no Docker daemon", Pod{Scheduled: at(1), Mounted: at(2), DockerUp: at(3)}, FailureNeverConnected},
+		{"no Docker daemon", Pod{Scheduled: at(1), Mounted: at(2), DockerUp: at(3)}, FailureCrashLoop},
 		{"no agent's image, after the daemon's", Pod{Scheduled: at(1), Mounted: at(2), DockerUp: at(3), DockerReady: at(4)}, FailureImagePull},
 		{"no connection", Pod{Scheduled: at(1), Mounted: at(2), Ready: at(3)}, FailureNeverConnected},
 		{"a cluster that does not tell of volumes", Pod{Scheduled: at(1), Ready: at(3)}, FailureNeverConnected},
@@ -353,6 +353,9 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 		{"did not connect in 5m: its volumes or its network not ready since 5m", func(p *Pair) { p.Pod.Scheduled = ago(5 * time.Minute) }},
 		{"did not connect in 5m: runs, and does not connect since 4m", func(p *Pair) {
 			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.Ready = ago(5*time.Minute), ago(299*time.Second), ago(4*time.Minute)
+		}},
+		{"Docker did not become ready in 5m", func(p *Pair) {
+			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.DockerUp = ago(5*time.Minute), ago(299*time.Second), ago(4*time.Minute)
 		}},
 		{"did not connect in 5m: agent's container not started since 3m", func(p *Pair) {
 			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.DockerUp, p.Pod.DockerReady = ago(5*time.Minute), ago(299*time.Second), ago(4*time.Minute), ago(3*time.Minute)

@@ -262,6 +262,27 @@ func TestLastWords(t *testing.T) {
 	})
 }
 
+// TestSpeaks: who has run is asked for its last words, if there may be any.
+func TestSpeaks(t *testing.T) {
+	now := time.Now()
+	for name, tt := range map[string]struct {
+		pod  scaler.Pod
+		want bool
+	}{
+		"crashed":                     {scaler.Pod{Failure: scaler.FailureCrashLoop}, true},
+		"runs and does not connect":   {scaler.Pod{Scheduled: now, Ready: now}, true},
+		"its Docker daemon hangs":     {scaler.Pod{Scheduled: now, DockerUp: now}, true},
+		"evicted after it ran":        {scaler.Pod{Failure: scaler.FailureEvicted, Ready: now}, true},
+		"evicted before it ran":       {scaler.Pod{Failure: scaler.FailureEvicted}, false},
+		"its image does not come":     {scaler.Pod{Failure: scaler.FailureImagePull}, false},
+		"its machine cannot be asked": {scaler.Pod{Failure: scaler.FailureNodeGone, Ready: now}, false},
+	} {
+		if got := speaks(&tt.pod); got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
 // TestBackoff doubles while agents fail, and ends when one connects.
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
