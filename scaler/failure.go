@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Failure is why an agent did not come, or went before it was ever connected: a
+// Failure is why an agent did not come, or died: a
 // closed set, and a metric label. It is concluded from the reasons that
 // Kubernetes gives in fields of their own, never from its messages.
 type Failure string
@@ -38,6 +38,22 @@ func Failures() []Failure {
 // GiveUpAfter is how long a definite failure may last before its agent is
 // given up: no START_TIMEOUT would help it.
 const GiveUpAfter = time.Minute
+
+// LastsAfter is how long an agent has to be connected to show that its pool's agents
+// can live: long enough for what dies of its own start, and no longer than a build
+// that waits for the next one can bear.
+const LastsAfter = time.Minute
+
+// Died reports that an agent which had come has ended by itself, of what fails one.
+// What somebody has deleted, or what ended well, has not.
+func (p *Pod) Died() bool {
+	return p.Connected && p.Phase == PodFailed && !p.Deleting && p.Failure != ""
+}
+
+// Lasted reports that the pod has been connected for long enough.
+func (p *Pod) Lasted(now time.Time) bool {
+	return p.Connected && now.Sub(p.ConnectedAt) >= LastsAfter
+}
 
 // definite failures do not heal by waiting: the pod stays as it is.
 func (f Failure) definite() bool {
@@ -78,22 +94,30 @@ func (f Failure) Pause(times int) time.Duration {
 type Backoff struct {
 	Until   time.Time
 	Failure Failure // of the last one that counts; "" when nobody answered
+	// Came: it had connected, and died. That the next one connects shows nothing, then.
+	Came bool
 	// Before is the pool's pods, by name, that may have been there when that was seen:
 	// theirs and the API server's clock are not compared.
 	Before map[string]bool
 }
 
-// Proves reports whether the pod shows that the pool's agents come again. (One
-// that connects does in any case.)
-func (b Backoff) Proves(p *Pod) bool {
-	return b.Failure.freed() && b.Concerns(p) && p.Failure != b.Failure && !p.Scheduled.IsZero()
+// Proves reports whether the pod shows that the pool's agents come again, or live
+// again. (One that connects shows the first, one that has finished a build both.)
+func (b Backoff) Proves(p *Pod, now time.Time) bool {
+	switch {
+	case !b.Concerns(p):
+		return false
+	case b.Came:
+		return !p.Ended() && p.DockerFailure == "" && p.Lasted(now)
+	}
+	return b.Failure.freed() && p.Failure != b.Failure && !p.Scheduled.IsZero()
 }
 
 // Concerns reports whether the pod was made after the failure that the pool backs
 // off for. What was made before it says nothing new when it fails, and is no probe.
 func (b Backoff) Concerns(p *Pod) bool { return !b.Before[p.Name] }
 
-// A FailedAgent is one that did not come, went before it was ever connected, or is of no more use.
+// A FailedAgent is one that did not come, died, or is of no more use.
 type FailedAgent struct {
 	PoolID
 	Agent   string  `json:"agent"`
@@ -103,8 +127,8 @@ type FailedAgent struct {
 	Log string `json:"log,omitempty"`
 }
 
-// FailureOf is why a pod that never connected failed: what Kubernetes says, and
-// where it says nothing, the step at which it stood still.
+// FailureOf is why a pod failed: what Kubernetes says, and where it says nothing, the
+// step at which it stood still.
 func FailureOf(p *Pod) Failure {
 	switch {
 	case p.Failure != "":
@@ -184,8 +208,11 @@ func (d *decider) unproven(id PoolID, b Backoff) (n int, more bool) {
 	for _, m := range d.byPool[id] {
 		c := m.verdict.Class
 		// Others may wait for ever: for a person, a build, or somebody's deletion.
-		comes := c == Coming || c == Stuck || c == Ended || c == Drained || c == Fenced
-		if comes && m.Pod != nil && b.Concerns(m.Pod) && !m.Pod.Connected && !m.Pod.DeletingByUs && !m.online() && !b.Proves(m.Pod) {
+		tries := c == Coming || c == Stuck || c == Ended || c == Drained || c == Fenced
+		if m.Pod != nil && (m.Pod.Connected || m.online()) {
+			tries = b.Came && (tries || c == Busy || c == Draining || c == Free || c == Cut || c == Reconnecting)
+		}
+		if tries && m.Pod != nil && b.Concerns(m.Pod) && !m.Pod.DeletingByUs && !b.Proves(m.Pod, d.in.Now) {
 			n++
 			more = more && c == Coming
 			if since := m.Pod.waitsSince(); since.After(last) {
@@ -211,15 +238,19 @@ func (d *decider) mayCreate(id PoolID) (n int, text string) {
 	if left := b.Until.Sub(d.in.Now); left > 0 {
 		return 0, why + ", next try in " + short(max(left, time.Second))
 	}
+	where := "on the way"
+	if b.Came {
+		where = "on trial"
+	}
 	switch n, more := d.unproven(id, b); {
 	case n == 0:
 		return 1, why + ", one probe first"
 	case more:
 		return 1, why + fmt.Sprintf(", one more probe, %d overdue", n)
 	case n > 1:
-		return 0, why + fmt.Sprintf(", %d probes on the way", n)
+		return 0, why + fmt.Sprintf(", %d probes %s", n, where)
 	}
-	return 0, why + ", one probe on the way"
+	return 0, why + ", one probe " + where
 }
 
 // backedOff clamps by the pool's back-off; true: to nothing.

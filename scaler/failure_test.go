@@ -90,6 +90,7 @@ func TestHalfOpen(t *testing.T) {
 	unmarked := func(ago time.Duration) func(*Pair) {
 		return func(p *Pair) { scheduled(ago)(p); offline(p) }
 	}
+	died := Backoff{Until: noon.Add(-time.Second), Failure: FailureOOM, Came: true}
 	probe := map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1}
 	wait := []string{"web back-off 4→0 ephemeral agents failed (image-pull), one probe on the way"}
 	tell(t, []story{
@@ -153,6 +154,14 @@ func TestHalfOpen(t *testing.T) {
 		{
 			name: "one that is connected is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
 			house: waiting(over(FailureOOM), with()),
+		},
+		{
+			name: "one that has come a moment ago has yet to last, where others died", steps: []string{"web back-off 4→0 ephemeral agents failed (oom), one probe on trial"},
+			house: waiting(died, with(func(p *Pair) { p.Pod.ConnectedAt = noon.Add(-LastsAfter + time.Second) })),
+		},
+		{
+			name: "what came before they died is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
+			house: waiting(Backoff{Until: noon, Failure: FailureOOM, Came: true, Before: map[string]bool{"web-e-a": true}}, with(func(p *Pair) { p.Pod.ConnectedAt = noon })),
 		},
 		{
 			name: "ephemeral ones fail: what may be of either kind is made persistent",
