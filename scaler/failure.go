@@ -280,7 +280,21 @@ func (d *decider) instead(a *account, n int) (persistent int) {
 	}
 	if p := min(agentsFor(over, a.size(Persistent)), d.persistentRoom(a)); p > 0 {
 		a.fallback = text + ": persistent ones instead"
+		a.step(RuleFallback, n, max(0, n-p*a.size(Persistent)), text)
 		return p
 	}
 	return 0
+}
+
+// persistentOf is how many of n persistent agents are made for what may be of either
+// kind: the rest are made ephemeral, for want of room or since persistent ones fail.
+func (d *decider) persistentOf(a *account, n int) int {
+	room := d.persistentRoom(a)
+	may, text := d.mayCreate(PoolID{a.t.Name, Persistent})
+	other, _ := d.mayCreate(PoolID{a.t.Name, Ephemeral})
+	if left := max(0, may-a.ups(Persistent)); n > room && left <= room && text != "" && other > a.ups(Ephemeral) {
+		a.fallback = text + ": ephemeral ones instead"
+		a.step(RuleFallback, n, room, text)
+	}
+	return min(n, room)
 }

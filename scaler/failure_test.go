@@ -165,7 +165,7 @@ func TestHalfOpen(t *testing.T) {
 		},
 		{
 			name: "ephemeral ones fail: what may be of either kind is made persistent",
-			want: map[string]int{"create web persistent demand": 5},
+			want: map[string]int{"create web persistent demand": 5}, steps: []string{"web fallback 5→0 ephemeral agents failed (oom), next try in 9s"},
 			reason: map[string]string{
 				"web": "demand: 5 waiting, 0 free, 0 on the way; ephemeral agents failed (oom), next try in 9s: persistent ones instead",
 			},
@@ -177,7 +177,7 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
-			name: "the same, and no spare is made: it is said once", steps: []string{"web back-off 1→0 9s left"},
+			name: "the same, and no spare is made: it is said once", steps: []string{"web fallback 5→0 ephemeral agents failed (oom), next try in 9s", "web back-off 1→0 9s left"},
 			want: map[string]int{"create web persistent demand": 5},
 			reason: map[string]string{
 				"web": "demand: 5 waiting, 0 free, 0 on the way; ephemeral agents failed (oom), next try in 9s: persistent ones instead",
@@ -191,7 +191,7 @@ func TestHalfOpen(t *testing.T) {
 		},
 		{
 			name: "the same, after the pause: one of them tries",
-			want: map[string]int{"create web persistent demand": 4, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
+			want: map[string]int{"create web persistent demand": 4, "create web ephemeral demand": 1, "register web ephemeral berths": 1}, steps: []string{"web fallback 5→1 ephemeral agents failed (oom), one probe first"},
 			house: func() Input {
 				in := newHouse(both())
 				in.wait(5, "linux", time.Minute)
@@ -200,8 +200,33 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
+			name:  "persistent ones fail: what the last hour justifies of them is made ephemeral",
+			want:  map[string]int{"create web ephemeral demand": 5, "register web ephemeral berths": 2},
+			steps: []string{"web fallback 2→0 persistent agents failed (storage), next try in 9s", "web back-off 2→0 9s left"},
+			reason: map[string]string{
+				"web": "demand: 5 waiting, 0 free, 0 on the way; persistent agents failed (storage), next try in 9s: ephemeral ones instead",
+			},
+			house: func() Input {
+				in := newHouse(both())
+				in.wait(5, "linux", time.Minute)
+				in.Memory.Levels = map[string][]Level{"web": levels(40, 2)}
+				in.Backoff[p] = Backoff{Until: noon.Add(9 * time.Second), Failure: FailureStorage}
+				return in
+			},
+		},
+		{
+			name: "a cap is no failure: nothing is told of a fallback",
+			want: map[string]int{"create web ephemeral demand": 4, "create web persistent demand": 1, "register web ephemeral berths": 2},
+			house: func() Input {
+				in := newHouse(both(func(t *Team) { t.MaxPersistent = 1 }))
+				in.wait(5, "linux", time.Minute)
+				in.Memory.Levels = map[string][]Level{"web": levels(40, 2)}
+				return in
+			},
+		},
+		{
 			name: "the same, up to MAX_PERSISTENT",
-			want: map[string]int{"create web persistent demand": 2}, steps: []string{"web back-off 3→0 9s left"},
+			want: map[string]int{"create web persistent demand": 2}, steps: []string{"web fallback 5→3 ephemeral agents failed, next try in 9s", "web back-off 3→0 9s left"},
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MaxPersistent = 2 }))
 				in.wait(5, "linux", time.Minute)
@@ -222,7 +247,7 @@ func TestHalfOpen(t *testing.T) {
 		{
 			name:  "both fail: one of each tries",
 			want:  map[string]int{"create web persistent demand": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
-			steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
+			steps: []string{"web fallback 2→1 ephemeral agents failed (oom), one probe first", "web back-off 4→1 ephemeral agents failed (oom), one probe first"},
 			house: func() Input {
 				in := newHouse(both())
 				in.wait(5, "linux", time.Minute)
