@@ -93,7 +93,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metric
 		holds:        counter("bellboard_holds_total", "Passes in which nothing was done, by the source that could not be read.", "source"),
 		buildsLost:   counter("bellboard_builds_lost_total", "Builds whose agent's pod vanished under them, or whose agent lost its connection to Jenkins for good.", "team"),
 		secondBuilds: counter("bellboard_second_builds_total", "Builds that slipped onto an ephemeral agent after its first.", "team"),
-		failed:       counter("bellboard_agents_failed_total", "Agents that could not be made, were removed without ever having connected, get nothing from Jenkins that they fit, or lost their Docker daemon, by the class of the failure.", "team", "kind", "reason"),
+		failed:       counter("bellboard_agents_failed_total", "Agents that could not be made, were removed without ever having connected, died, get nothing from Jenkins that they fit, or lost their Docker daemon, by the class of the failure.", "team", "kind", "reason"),
 		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another has worked on (warm) or on an empty one (cold).", "team", "cache"),
 		containers:   counter("bellboard_docker_containers_total", "Containers that builds made in the Docker daemons of agents that have gone, by what cache slot the agent began on (none: it had none).", "team", "cache"),
 		pulls:        counter("bellboard_docker_pulls_total", "Images that the same daemons pulled, or looked for in vain or found to be there.", "team", "cache"),

@@ -32,8 +32,9 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 		p.Ends = pod.DeletionTimestamp.Time
 	}
 	phases(p, pod)
-	t := trouble(pod)
-	p.Trouble, p.TroubleText, p.Failure, p.Faulty = t.reason, t.text, t.failure, t.container
+	if t := trouble(pod); t.reason != "" {
+		p.Trouble, p.TroubleText, p.Failure, p.Faulty = t.reason, t.text, t.failure, t.container
+	}
 	p.DockerFailure = daemonFailure(pod)
 	p.Slot, p.Warmth, p.VolumeTrouble = slotOf(pod), warmth(pod), volumeTrouble(pod)
 	p.Docker = dockerUse(pod)

@@ -347,12 +347,27 @@ func TestLastWords(t *testing.T) {
 		if got, err := words(h, h.pod("data-p-1")); err != nil || got != "container dind of data-p-1 has started, token=[hidden]" {
 			t.Errorf("its daemon says %q, %v", got, err)
 		}
+		h.cluster.Spoil(nil)
+		h.secret(h.create("data-p-2", keeping))
+		hangs := func() bool {
+			p := h.pod("data-p-2")
+			return !p.DockerUp.IsZero() && p.DockerReady.IsZero()
+		}
+		h.await(time.Minute, hangs) // and gives no reason
+		p2 := h.pod("data-p-2")
+		if got, err := words(h, p2); err != nil || p2.Trouble != "" || scaler.FailureOf(&p2) != scaler.FailureCrashLoop || got != "container dind of data-p-2 has started, token=[hidden]" {
+			t.Errorf("a daemon that does not answer fails by %q with %q and says %q, %v", scaler.FailureOf(&p2), p2.Trouble, got, err)
+		}
+		h.await(time.Minute, func() bool { return h.pod("data-p-2").Phase == scaler.PodRunning })
+		if f := h.pod("data-p-2").Faulty; f != "" {
+			t.Errorf("when it answers, the trouble is with %q", f)
+		}
 		p.Name = "nobody"
 		if got, err := words(h, p); err == nil {
 			t.Errorf("a pod that is gone says %q", got)
 		}
-		if n := h.requests("get pods/log 200"); n != 2 {
-			t.Errorf("%d logs were read, want 2", n)
+		if n := h.requests("get pods/log 200"); n != 3 {
+			t.Errorf("%d logs were read, want 3", n)
 		}
 	})
 }

@@ -31,7 +31,9 @@ func phases(p *scaler.Pod, pod *corev1.Pod) {
 			continue
 		}
 		if p.DockerUp = started(pod.Status.InitContainerStatuses, c.Name); !p.DockerUp.IsZero() {
-			p.DockerReady = since(pod, corev1.PodInitialized)
+			if p.DockerReady = since(pod, corev1.PodInitialized); p.DockerReady.IsZero() {
+				p.Faulty = c.Name // no reason is given for a daemon that hangs
+			}
 		}
 		return
 	}

@@ -518,7 +518,7 @@ func TestCaps(t *testing.T) {
 				return in
 			},
 			want:  map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1},
-			steps: []string{"web back-off 1→0 1m30s left"},
+			steps: []string{"web fallback 1→0 persistent agents failed, next try in 1m30s", "web back-off 1→0 1m30s left"},
 		},
 	})
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Failure is why an agent did not come, or went before it was ever connected: a
+// Failure is why an agent did not come, or died: a
 // closed set, and a metric label. It is concluded from the reasons that
 // Kubernetes gives in fields of their own, never from its messages.
 type Failure string
@@ -21,7 +21,7 @@ const (
 	FailureNodeGone       Failure = "node-gone"          // its machine went, or would not take it
 	FailureEvicted        Failure = "evicted"            // its machine, or somebody with a right to, put it out
 	FailureOOM            Failure = "oom"                // a container used more memory than it may
-	FailureCrashLoop      Failure = "crash-loop"         // a container ends, or cannot be made, again and again
+	FailureCrashLoop      Failure = "crash-loop"         // a container ends, or cannot be made, again and again, or its Docker daemon does not become ready
 	FailureNeverConnected Failure = "never-connected"    // it ran, and Jenkins did not see it
 	FailureRefused        Failure = "refused-by-jenkins" // Jenkins gives it nothing to do
 	FailureStorage        Failure = "storage"            // its volumes (or its network) were never ready, or its cache slot has no volume
@@ -38,6 +38,22 @@ func Failures() []Failure {
 // GiveUpAfter is how long a definite failure may last before its agent is
 // given up: no START_TIMEOUT would help it.
 const GiveUpAfter = time.Minute
+
+// LastsAfter is how long an agent has to be connected to show that its pool's agents
+// can live: long enough for what dies of its own start, and no longer than a build
+// that waits for the next one can bear.
+const LastsAfter = time.Minute
+
+// Died reports that an agent which had come has ended by itself, of what fails one.
+// What somebody has deleted, or what ended well, has not.
+func (p *Pod) Died() bool {
+	return p.Connected && p.Phase == PodFailed && !p.Deleting && p.Failure != ""
+}
+
+// Lasted reports that the pod has been connected for long enough.
+func (p *Pod) Lasted(now time.Time) bool {
+	return p.Connected && now.Sub(p.ConnectedAt) >= LastsAfter
+}
 
 // definite failures do not heal by waiting: the pod stays as it is.
 func (f Failure) definite() bool {
@@ -78,22 +94,30 @@ func (f Failure) Pause(times int) time.Duration {
 type Backoff struct {
 	Until   time.Time
 	Failure Failure // of the last one that counts; "" when nobody answered
+	// Came: it had connected, and died. That the next one connects shows nothing, then.
+	Came bool
 	// Before is the pool's pods, by name, that may have been there when that was seen:
 	// theirs and the API server's clock are not compared.
 	Before map[string]bool
 }
 
-// Proves reports whether the pod shows that the pool's agents come again. (One
-// that connects does in any case.)
-func (b Backoff) Proves(p *Pod) bool {
-	return b.Failure.freed() && b.Concerns(p) && p.Failure != b.Failure && !p.Scheduled.IsZero()
+// Proves reports whether the pod shows that the pool's agents come again, or live
+// again. (One that connects shows the first, one that has finished a build both.)
+func (b Backoff) Proves(p *Pod, now time.Time) bool {
+	switch {
+	case !b.Concerns(p):
+		return false
+	case b.Came:
+		return !p.Ended() && p.DockerFailure == "" && p.Lasted(now)
+	}
+	return b.Failure.freed() && p.Failure != b.Failure && !p.Scheduled.IsZero()
 }
 
 // Concerns reports whether the pod was made after the failure that the pool backs
 // off for. What was made before it says nothing new when it fails, and is no probe.
 func (b Backoff) Concerns(p *Pod) bool { return !b.Before[p.Name] }
 
-// A FailedAgent is one that did not come, went before it was ever connected, or is of no more use.
+// A FailedAgent is one that did not come, died, or is of no more use.
 type FailedAgent struct {
 	PoolID
 	Agent   string  `json:"agent"`
@@ -103,8 +127,8 @@ type FailedAgent struct {
 	Log string `json:"log,omitempty"`
 }
 
-// FailureOf is why a pod that never connected failed: what Kubernetes says, and
-// where it says nothing, the step at which it stood still.
+// FailureOf is why a pod failed: what Kubernetes says, and where it says nothing, the
+// step at which it stood still.
 func FailureOf(p *Pod) Failure {
 	switch {
 	case p.Failure != "":
@@ -119,7 +143,9 @@ func FailureOf(p *Pod) Failure {
 		return FailureStorage
 	case PhasePull, PhaseAgent:
 		return FailureImagePull
-	case PhaseDocker, PhaseConnect:
+	case PhaseDocker:
+		return FailureCrashLoop
+	case PhaseConnect:
 	}
 	return FailureNeverConnected
 }
@@ -143,10 +169,15 @@ func culprit(p *Pod, now time.Time) string {
 	if !since.IsZero() {
 		text += " since " + short(now.Sub(since))
 	}
-	if p.Trouble != "" {
-		text += " (" + p.Trouble + ")"
+	return text + reasonOf(p)
+}
+
+// reasonOf is Kubernetes' reason in brackets, if it gives one.
+func reasonOf(p *Pod) string {
+	if p.Trouble == "" {
+		return ""
 	}
-	return text
+	return " (" + p.Trouble + ")"
 }
 
 // stuckText is the words for an agent that is given up.
@@ -161,6 +192,8 @@ func (m *member) stuckText(now time.Time) string {
 		return fmt.Sprintf("given up after %s: %s", short(now.Sub(m.Pod.Created)), culprit(m.Pod, now))
 	case m.Pod.Scheduled.IsZero():
 		wait = m.Pod.patience()
+	case m.Pod.reached() == PhaseDocker:
+		return fmt.Sprintf("Docker did not become ready in %s%s", short(wait), reasonOf(m.Pod))
 	}
 	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))
 }
@@ -175,8 +208,11 @@ func (d *decider) unproven(id PoolID, b Backoff) (n int, more bool) {
 	for _, m := range d.byPool[id] {
 		c := m.verdict.Class
 		// Others may wait for ever: for a person, a build, or somebody's deletion.
-		comes := c == Coming || c == Stuck || c == Ended || c == Drained || c == Fenced
-		if comes && m.Pod != nil && b.Concerns(m.Pod) && !m.Pod.Connected && !m.Pod.DeletingByUs && !m.online() && !b.Proves(m.Pod) {
+		tries := c == Coming || c == Stuck || c == Ended || c == Drained || c == Fenced
+		if m.Pod != nil && (m.Pod.Connected || m.online()) {
+			tries = b.Came && (tries || c == Busy || c == Draining || c == Free || c == Cut || c == Reconnecting)
+		}
+		if tries && m.Pod != nil && b.Concerns(m.Pod) && !m.Pod.DeletingByUs && !b.Proves(m.Pod, d.in.Now) {
 			n++
 			more = more && c == Coming
 			if since := m.Pod.waitsSince(); since.After(last) {
@@ -202,15 +238,19 @@ func (d *decider) mayCreate(id PoolID) (n int, text string) {
 	if left := b.Until.Sub(d.in.Now); left > 0 {
 		return 0, why + ", next try in " + short(max(left, time.Second))
 	}
+	where := "on the way"
+	if b.Came {
+		where = "on trial"
+	}
 	switch n, more := d.unproven(id, b); {
 	case n == 0:
 		return 1, why + ", one probe first"
 	case more:
 		return 1, why + fmt.Sprintf(", one more probe, %d overdue", n)
 	case n > 1:
-		return 0, why + fmt.Sprintf(", %d probes on the way", n)
+		return 0, why + fmt.Sprintf(", %d probes %s", n, where)
 	}
-	return 0, why + ", one probe on the way"
+	return 0, why + ", one probe " + where
 }
 
 // backedOff clamps by the pool's back-off; true: to nothing.
@@ -240,7 +280,21 @@ func (d *decider) instead(a *account, n int) (persistent int) {
 	}
 	if p := min(agentsFor(over, a.size(Persistent)), d.persistentRoom(a)); p > 0 {
 		a.fallback = text + ": persistent ones instead"
+		a.step(RuleFallback, n, max(0, n-p*a.size(Persistent)), text)
 		return p
 	}
 	return 0
+}
+
+// persistentOf is how many of n persistent agents are made for what may be of either
+// kind: the rest are made ephemeral, for want of room or since persistent ones fail.
+func (d *decider) persistentOf(a *account, n int) int {
+	room := d.persistentRoom(a)
+	may, text := d.mayCreate(PoolID{a.t.Name, Persistent})
+	other, _ := d.mayCreate(PoolID{a.t.Name, Ephemeral})
+	if left := max(0, may-a.ups(Persistent)); n > room && left <= room && text != "" && other > a.ups(Ephemeral) {
+		a.fallback = text + ": ephemeral ones instead"
+		a.step(RuleFallback, n, room, text)
+	}
+	return min(n, room)
 }

@@ -53,7 +53,7 @@ func TestFailureOf(t *testing.T) {
 		{"no machine", Pod{}, FailureUnschedulable},
 		{"no volumes", Pod{Scheduled: at(1)}, FailureStorage},
 		{"no image", Pod{Scheduled: at(1), Mounted: at(2)}, FailureImagePull},
-		{"no Docker daemon", Pod{Scheduled: at(1), Mounted: at(2), DockerUp: at(3)}, FailureNeverConnected},
+		{"no Docker daemon", Pod{Scheduled: at(1), Mounted: at(2), DockerUp: at(3)}, FailureCrashLoop},
 		{"no agent's image, after the daemon's", Pod{Scheduled: at(1), Mounted: at(2), DockerUp: at(3), DockerReady: at(4)}, FailureImagePull},
 		{"no connection", Pod{Scheduled: at(1), Mounted: at(2), Ready: at(3)}, FailureNeverConnected},
 		{"a cluster that does not tell of volumes", Pod{Scheduled: at(1), Ready: at(3)}, FailureNeverConnected},
@@ -90,6 +90,7 @@ func TestHalfOpen(t *testing.T) {
 	unmarked := func(ago time.Duration) func(*Pair) {
 		return func(p *Pair) { scheduled(ago)(p); offline(p) }
 	}
+	died := Backoff{Until: noon.Add(-time.Second), Failure: FailureOOM, Came: true}
 	probe := map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1}
 	wait := []string{"web back-off 4→0 ephemeral agents failed (image-pull), one probe on the way"}
 	tell(t, []story{
@@ -155,8 +156,16 @@ func TestHalfOpen(t *testing.T) {
 			house: waiting(over(FailureOOM), with()),
 		},
 		{
+			name: "one that has come a moment ago has yet to last, where others died", steps: []string{"web back-off 4→0 ephemeral agents failed (oom), one probe on trial"},
+			house: waiting(died, with(func(p *Pair) { p.Pod.ConnectedAt = noon.Add(-LastsAfter + time.Second) })),
+		},
+		{
+			name: "what came before they died is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
+			house: waiting(Backoff{Until: noon, Failure: FailureOOM, Came: true, Before: map[string]bool{"web-e-a": true}}, with(func(p *Pair) { p.Pod.ConnectedAt = noon })),
+		},
+		{
 			name: "ephemeral ones fail: what may be of either kind is made persistent",
-			want: map[string]int{"create web persistent demand": 5},
+			want: map[string]int{"create web persistent demand": 5}, steps: []string{"web fallback 5→0 ephemeral agents failed (oom), next try in 9s"},
 			reason: map[string]string{
 				"web": "demand: 5 waiting, 0 free, 0 on the way; ephemeral agents failed (oom), next try in 9s: persistent ones instead",
 			},
@@ -168,7 +177,7 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
-			name: "the same, and no spare is made: it is said once", steps: []string{"web back-off 1→0 9s left"},
+			name: "the same, and no spare is made: it is said once", steps: []string{"web fallback 5→0 ephemeral agents failed (oom), next try in 9s", "web back-off 1→0 9s left"},
 			want: map[string]int{"create web persistent demand": 5},
 			reason: map[string]string{
 				"web": "demand: 5 waiting, 0 free, 0 on the way; ephemeral agents failed (oom), next try in 9s: persistent ones instead",
@@ -182,7 +191,7 @@ func TestHalfOpen(t *testing.T) {
 		},
 		{
 			name: "the same, after the pause: one of them tries",
-			want: map[string]int{"create web persistent demand": 4, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
+			want: map[string]int{"create web persistent demand": 4, "create web ephemeral demand": 1, "register web ephemeral berths": 1}, steps: []string{"web fallback 5→1 ephemeral agents failed (oom), one probe first"},
 			house: func() Input {
 				in := newHouse(both())
 				in.wait(5, "linux", time.Minute)
@@ -191,8 +200,33 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
+			name:  "persistent ones fail: what the last hour justifies of them is made ephemeral",
+			want:  map[string]int{"create web ephemeral demand": 5, "register web ephemeral berths": 2},
+			steps: []string{"web fallback 2→0 persistent agents failed (storage), next try in 9s", "web back-off 2→0 9s left"},
+			reason: map[string]string{
+				"web": "demand: 5 waiting, 0 free, 0 on the way; persistent agents failed (storage), next try in 9s: ephemeral ones instead",
+			},
+			house: func() Input {
+				in := newHouse(both())
+				in.wait(5, "linux", time.Minute)
+				in.Memory.Levels = map[string][]Level{"web": levels(40, 2)}
+				in.Backoff[p] = Backoff{Until: noon.Add(9 * time.Second), Failure: FailureStorage}
+				return in
+			},
+		},
+		{
+			name: "a cap is no failure: nothing is told of a fallback",
+			want: map[string]int{"create web ephemeral demand": 4, "create web persistent demand": 1, "register web ephemeral berths": 2},
+			house: func() Input {
+				in := newHouse(both(func(t *Team) { t.MaxPersistent = 1 }))
+				in.wait(5, "linux", time.Minute)
+				in.Memory.Levels = map[string][]Level{"web": levels(40, 2)}
+				return in
+			},
+		},
+		{
 			name: "the same, up to MAX_PERSISTENT",
-			want: map[string]int{"create web persistent demand": 2}, steps: []string{"web back-off 3→0 9s left"},
+			want: map[string]int{"create web persistent demand": 2}, steps: []string{"web fallback 5→3 ephemeral agents failed, next try in 9s", "web back-off 3→0 9s left"},
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MaxPersistent = 2 }))
 				in.wait(5, "linux", time.Minute)
@@ -213,7 +247,7 @@ func TestHalfOpen(t *testing.T) {
 		{
 			name:  "both fail: one of each tries",
 			want:  map[string]int{"create web persistent demand": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
-			steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
+			steps: []string{"web fallback 2→1 ephemeral agents failed (oom), one probe first", "web back-off 4→1 ephemeral agents failed (oom), one probe first"},
 			house: func() Input {
 				in := newHouse(both())
 				in.wait(5, "linux", time.Minute)
@@ -353,6 +387,9 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 		{"did not connect in 5m: its volumes or its network not ready since 5m", func(p *Pair) { p.Pod.Scheduled = ago(5 * time.Minute) }},
 		{"did not connect in 5m: runs, and does not connect since 4m", func(p *Pair) {
 			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.Ready = ago(5*time.Minute), ago(299*time.Second), ago(4*time.Minute)
+		}},
+		{"Docker did not become ready in 5m", func(p *Pair) {
+			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.DockerUp = ago(5*time.Minute), ago(299*time.Second), ago(4*time.Minute)
 		}},
 		{"did not connect in 5m: agent's container not started since 3m", func(p *Pair) {
 			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.DockerUp, p.Pod.DockerReady = ago(5*time.Minute), ago(299*time.Second), ago(4*time.Minute), ago(3*time.Minute)

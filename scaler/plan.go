@@ -104,6 +104,7 @@ const (
 	RuleMinIdle           Rule = "min-idle"            // MIN_IDLE
 	RulePaused            Rule = "paused"              // PAUSED
 	RuleBackoff           Rule = "back-off"            // the pool's last agents failed: none for a while, then one probe
+	RuleFallback          Rule = "fallback"            // the same, and the team's other kind is made instead
 	RuleQuietDown         Rule = "quiet-down"          // Jenkins is about to shut down
 	RuleRefused           Rule = "refused"             // Jenkins gives the items to no agent that fits
 )
@@ -112,7 +113,7 @@ const (
 func Rules() []Rule {
 	return []Rule{
 		RuleMaxAgents, RuleMaxPersistent, RuleGlobalMax, RuleScaleUpStep, RuleScaleUpCooldown,
-		RuleScaleDownCooldown, RuleMinAgents, RuleMinIdle, RulePaused, RuleBackoff, RuleQuietDown, RuleRefused,
+		RuleScaleDownCooldown, RuleMinAgents, RuleMinIdle, RulePaused, RuleBackoff, RuleFallback, RuleQuietDown, RuleRefused,
 	}
 }
 

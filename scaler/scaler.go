@@ -259,7 +259,8 @@ type Pod struct {
 	VolumeTrouble bool   `json:"volumeTrouble,omitempty"`
 	// Failure is the class of that reason; "" when it is none that fails an agent.
 	Failure Failure `json:"failure,omitempty"`
-	// Faulty is the container that the trouble is with; "" when it is with the pod.
+	// Faulty is the container that the trouble is with, or a Docker daemon that does
+	// not answer yet; "" when it is with the pod.
 	Faulty string `json:"faulty,omitempty"`
 	// DockerFailure is the class of what is wrong with its Docker daemon while its
 	// agent runs; "": nothing that is known, or it has none.

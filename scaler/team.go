@@ -408,14 +408,14 @@ func (d *decider) wantUp(a *account) {
 		if c.k.persistent && floor == Persistent || c.k.ephemeral && floor == Ephemeral {
 			m := min(agentsFor(n, a.size(floor)), missing)
 			if c.k.ephemeral && c.k.persistent {
-				m = min(m, d.persistentRoom(a))
+				m = d.persistentOf(a, m)
 			}
 			missing -= up(floor, ReasonMinimum, m)
 		}
 		if c.k.persistent {
 			p := agentsFor(n, size)
 			if c.k.ephemeral {
-				p = min(p, max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent)), d.persistentRoom(a))
+				p = d.persistentOf(a, min(p, max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent))))
 			}
 			up(Persistent, ReasonDemand, p)
 		}

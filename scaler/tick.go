@@ -72,7 +72,7 @@ type Facts struct {
 	// SecondBuilds counts builds that slipped onto an ephemeral agent after its first.
 	SecondBuilds map[PoolID]int `json:"-"`
 	// Failures are the agents that could not be made, or were removed without ever
-	// having connected, or to which Jenkins gives no item of a label that they fit, or
+	// having connected, or died after that, or to which Jenkins gives no item of a label that they fit, or
 	// were marked since their Docker daemon is dead.
 	Failures []FailedAgent `json:"failures,omitempty"`
 	// Docker is of agents that have gone, as far as their daemons told.
@@ -101,6 +101,8 @@ type LostBuilds struct {
 	Agent  string `json:"agent"`
 	Builds int    `json:"builds"`
 	Text   string `json:"text"`
+	// Log is the last lines of the container at fault, if it has written any.
+	Log string `json:"log,omitempty"`
 }
 
 // FirstBuild is how long it took from the creation of an agent's pod until it was

@@ -63,7 +63,7 @@ func (d *decider) vanished() {
 
 func (d *decider) lose(agent string, w Work) {
 	why := cmp.Or(w.Why, "its pod vanished: deleted by force, or with its machine")
-	d.facts.BuildsLost = append(d.facts.BuildsLost, LostBuilds{w.Pool, agent, max(1, w.Builds), why})
+	d.facts.BuildsLost = append(d.facts.BuildsLost, LostBuilds{PoolID: w.Pool, Agent: agent, Builds: max(1, w.Builds), Text: why})
 }
 
 // ending is what a pod tells of its end; "": nothing.

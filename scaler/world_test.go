@@ -82,6 +82,7 @@ func anyHouse(t *rapid.T) Input {
 				in.Backoff[p.PoolID] = Backoff{
 					Until:   noon.Add(rapid.SampledFrom([]time.Duration{10 * time.Second, 0, -time.Minute}).Draw(t, "until")),
 					Failure: rapid.SampledFrom([]Failure{"", FailureQuota, FailureOOM}).Draw(t, "failure"),
+					Came:    rapid.Bool().Draw(t, "came"),
 					Before:  map[string]bool{rapid.SampledFrom(append(names, "")).Draw(t, "before"): true},
 				}
 			}

@@ -312,7 +312,7 @@ func TestLost(t *testing.T) {
 	for i := range 20 {
 		lost := tick(fmt.Sprint("a-", i))
 		lost.Outcomes = nil
-		lost.Facts.BuildsLost = []scaler.LostBuilds{{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Agent: fmt.Sprint("web-e-", i), Builds: 2, Text: "its pod ended: Evicted"}}
+		lost.Facts.BuildsLost = []scaler.LostBuilds{{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Agent: fmt.Sprint("web-e-", i), Builds: 2, Text: "its pod ended: Evicted", Log: "no room"}}
 		b.Observe(lost)
 	}
 	s := decode[web.Status](b, "/api/v1/status")
@@ -322,7 +322,7 @@ func TestLost(t *testing.T) {
 	if n := len(decode[web.Decisions](b, "/api/v1/decisions").Ticks); n != 20 {
 		t.Errorf("%d ticks are remembered, want 20", n)
 	}
-	b.want("/", http.StatusOK, "web ephemeral web-e-19: 2 lost: its pod ended: Evicted")
+	b.want("/", http.StatusOK, "web ephemeral web-e-19: 2 lost: its pod ended: Evicted<pre>no room</pre>")
 }
 
 // TestDocker: what builds used Docker for is summed up by team and cache, in a hold, too.

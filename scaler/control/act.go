@@ -206,7 +206,7 @@ func speaks(pod *scaler.Pod) bool {
 	switch scaler.FailureOf(pod) { //nolint:exhaustive // the others have nothing to say
 	case scaler.FailureCrashLoop, scaler.FailureOOM:
 		return true
-	case scaler.FailureNeverConnected:
+	case scaler.FailureNeverConnected, scaler.FailureEvicted:
 		return !pod.Ready.IsZero()
 	}
 	return false

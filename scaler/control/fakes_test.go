@@ -297,7 +297,7 @@ func (h cluster) Annotate(_ context.Context, pod scaler.Pod, session string, sin
 		return err
 	}
 	p := h.pods[pod.Name]
-	p.Connected, p.Session, p.SessionSince = true, session, since
+	p.Connected, p.ConnectedAt, p.Session, p.SessionSince = true, time.Now(), session, since
 	h.pods[pod.Name] = p
 	return nil
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"bellboard/scaler"
@@ -30,9 +31,11 @@ type byJenkins struct{ error }
 
 func (b byJenkins) Unwrap() error { return b.error }
 
+// failing is a pool's back-off. Without an end it is none yet: one agent died at work,
+// and its build may be why.
 type failing struct {
 	scaler.Backoff
-	times map[scaler.Failure]int // since the last one that connected
+	times map[scaler.Failure]int // since the last one that proved itself
 }
 
 // backoff is the pools whose agents fail. Its loss costs one more that fails.
@@ -41,14 +44,16 @@ type backoff map[scaler.PoolID]failing
 func (b backoff) input() map[scaler.PoolID]scaler.Backoff {
 	out := make(map[scaler.PoolID]scaler.Backoff, len(b))
 	for id, f := range b {
-		out[id] = f.Backoff
+		if !f.Until.IsZero() {
+			out[id] = f.Backoff
+		}
 	}
 	return out
 }
 
 // failed starts the back-off, or lengthens the one before. What fails during one
 // was made before it began, and says nothing new.
-func (b backoff) failed(id scaler.PoolID, why scaler.Failure, now time.Time, before map[string]bool) {
+func (b backoff) failed(id scaler.PoolID, why scaler.Failure, came bool, now time.Time, before map[string]bool) {
 	f := b[id]
 	if now.Before(f.Until) {
 		return
@@ -57,26 +62,70 @@ func (b backoff) failed(id scaler.PoolID, why scaler.Failure, now time.Time, bef
 		f.times = map[scaler.Failure]int{}
 	}
 	f.times[why]++
-	f.Failure, f.Until, f.Before = why, now.Add(why.Pause(f.times[why])), before
+	f.Failure, f.Came, f.Until, f.Before = why, came, now.Add(why.Pause(f.times[why])), before
 	b[id] = f
 }
 
-// proven ends the back-offs whose probe has shown what it was made for without
-// being connected yet.
-func (b backoff) proven(pods []scaler.Pod) {
+// proven ends the back-offs whose probe has shown what it was made for; one that
+// connects and need not last is seen elsewhere.
+func (b backoff) proven(pods []scaler.Pod, worked map[string]scaler.Work, now time.Time) {
 	for i := range pods {
-		if f, ok := b[pods[i].PoolID]; ok && f.Proves(&pods[i]) {
-			delete(b, pods[i].PoolID)
+		p := &pods[i]
+		f, ok := b[p.PoolID]
+		w, seen := worked[p.Name]
+		finished := seen && !w.On && !p.Ended() && p.DockerFailure == "" // a dead daemon ends builds, too
+		if ok && (f.Proves(p, now) || f.Came && f.Concerns(p) && finished) {
+			delete(b, p.PoolID)
 		}
 	}
 }
 
+// death is what the end of an agent that had come says of its pool.
+type death string
+
+const (
+	ofItself death = "of itself" // it had just come, and finished no build
+	atWork   death = "at work"   // the same, and its build may be why
+	ofAge    death = ""          // it has lived: nothing
+)
+
+// death: one build that uses all the memory there is must not stop a pool. Of an
+// agent that is older than this process nobody knows whether it was at work.
+func (l *Loop) death(t *scaler.Tick, a *scaler.Action) death {
+	w, seen := l.memory.Worked[a.Agent]
+	lost := slices.ContainsFunc(t.Facts.BuildsLost, func(b scaler.LostBuilds) bool { return b.Agent == a.Agent })
+	switch {
+	case a.Pod.Lasted(t.At) || !l.backoff[a.Pool].Concerns(a.Pod):
+		return ofAge
+	case w.On || lost || seen && undocked(a) || a.Pod.ConnectedAt.Before(l.memory.Started):
+		return atWork
+	case seen:
+		return ofAge
+	}
+	return ofItself
+}
+
 // learn takes failures and back-off from what became of the actions: a creation
-// that did not work or an agent that went without ever connecting starts it, once
-// a tick; an agent that connects ends it. An answer that Jenkins does not give says
+// that did not work, an agent that went without ever connecting or died as soon as it
+// had starts it, once a tick (the first that dies at work does not); an agent that
+// connects, or then has to last, ends it. An answer that Jenkins does not give says
 // nothing of agents.
 func (l *Loop) learn(t *scaler.Tick) {
-	bad, good, unmade := map[scaler.PoolID]scaler.Failure{}, map[scaler.PoolID]bool{}, map[scaler.PoolID]int{}
+	type failure struct {
+		class scaler.Failure
+		came  bool
+	}
+	bad, good, unmade := map[scaler.PoolID]failure{}, map[scaler.PoolID]bool{}, map[scaler.PoolID]int{}
+	spared := map[scaler.PoolID]bool{}
+	died := func(a *scaler.Action, why scaler.Failure) {
+		_, again := l.backoff[a.Pool]
+		switch d := l.death(t, a); {
+		case d == ofItself || d == atWork && again:
+			bad[a.Pool] = failure{why, true}
+		case d == atWork:
+			spared[a.Pool] = true
+		}
+	}
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]
 		a := &o.Action
@@ -90,7 +139,7 @@ func (l *Loop) learn(t *scaler.Tick) {
 				unmade[a.Pool]++
 			}
 		case a.Verb == scaler.Create && (o.Result == scaler.Failed || o.Result == scaler.Refused):
-			bad[a.Pool] = o.Failure
+			bad[a.Pool] = failure{o.Failure, false}
 			if o.Result == scaler.Failed && a.Slot != nil {
 				// Nobody knows whether there is a pod now that has it.
 				l.memory.Aside[a.Slot.Key()] = t.At.Add(scaler.SlotAside)
@@ -100,24 +149,38 @@ func (l *Loop) learn(t *scaler.Tick) {
 			}
 		case a.Verb == scaler.DeletePod && o.Result == scaler.Done && unasked(a):
 			o.Failure = scaler.FailureOf(a.Pod)
-			if l.backoff[a.Pool].Concerns(a.Pod) {
-				bad[a.Pool] = o.Failure
+			switch {
+			case a.Pod.Connected:
+				died(a, o.Failure)
+			case l.backoff[a.Pool].Concerns(a.Pod):
+				bad[a.Pool] = failure{o.Failure, false}
 			}
 			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
 		case o.Result == scaler.Done && undocked(a):
-			// It had come, and others do: no pause for that.
 			o.Failure = a.Pod.DockerFailure
+			died(a, o.Failure)
 			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
 		}
 	}
 	l.memory.Unmade = unmade
 	for id := range good {
-		delete(l.backoff, id)
+		if !l.backoff[id].Came {
+			delete(l.backoff, id)
+		}
 	}
 	for id, why := range bad {
-		if !good[id] {
-			l.backoff.failed(id, why, l.cfg.Clock.Now(), l.before(t, id)) // a tick may take longer than the pause
+		if why.came || !good[id] {
+			l.backoff.failed(id, why.class, why.came, l.cfg.Clock.Now(), l.before(t, id)) // a tick may take longer than the pause
 		}
+	}
+	for id := range spared {
+		if _, ok := l.backoff[id]; !ok {
+			l.backoff[id] = failing{Backoff: scaler.Backoff{Came: true, Before: l.before(t, id)}}
+		}
+	}
+	for i := range t.Facts.BuildsLost {
+		b := &t.Facts.BuildsLost[i]
+		b.Log = l.names.heard[b.Agent]
 	}
 }
 
@@ -147,11 +210,12 @@ func failedText(a *scaler.Action) string {
 	return a.Text + ": " + a.Pod.TroubleText
 }
 
-// unasked: an agent goes that was never connected, and nobody had decided that
-// it should. (One that somebody else deletes has failed if its machine is why.)
+// unasked: an agent goes that was never connected, or died, and nobody had decided
+// that it should. (One that never came and that somebody else deletes has failed if
+// its machine is why.)
 func unasked(a *scaler.Action) bool {
 	if a.Pod.Connected {
-		return false
+		return a.Reason == scaler.ReasonEnded && a.Pod.Died()
 	}
 	switch a.Reason { //nolint:exhaustive // the others are decisions
 	case scaler.ReasonEnded, scaler.ReasonStuck, scaler.ReasonGhost:

@@ -206,7 +206,7 @@ func TestPausesByClass(t *testing.T) {
 	b, now := backoff{}, time.Now()
 	var got []time.Duration
 	for _, why := range []scaler.Failure{"quota", "quota", "quota", "admission", "quota", "admission"} {
-		b.failed(id, why, now, nil)
+		b.failed(id, why, false, now, nil)
 		got = append(got, b[id].Until.Sub(now))
 		now = b[id].Until
 	}
@@ -228,21 +228,22 @@ func TestLastWords(t *testing.T) {
 		l := h.loop(noGrace)
 		h.agent("web-e-crashed", ended(scaler.FailureCrashLoop))
 		h.agent("web-e-rejected", ended(scaler.FailureNodeGone))
-		h.agent("web-e-worked", func(p *scaler.Pod, n *scaler.Node) { ended(scaler.FailureCrashLoop)(p, n); p.Connected = true })
+		h.agent("web-e-died", func(p *scaler.Pod, n *scaler.Node) { ended(scaler.FailureOOM)(p, n); p.Connected = true })
+		h.agent("web-e-worked", func(p *scaler.Pod, n *scaler.Node) { ended("")(p, n); p.Connected = true })
 		h.fail["delete-pod"] = ErrLate
 		l.Tick(t.Context())
 		delete(h.fail, "delete-pod")
 		tick := l.Tick(t.Context())
 		words, gone := slices.Index(h.calls, "last-words web-e-crashed"), slices.Index(h.calls, "delete-pod web-e-crashed")
-		if h.wrote("last-words") != 1 || words < 0 || words > gone {
-			t.Errorf("the calls are %q, want the last words of web-e-crashed, once and before it goes", h.calls)
+		if h.wrote("last-words") != 2 || words < 0 || words > gone {
+			t.Errorf("the calls are %q, want the last words of web-e-crashed and web-e-died, once and before they go", h.calls)
 		}
 		logs := map[string]string{}
 		for _, f := range tick.Facts.Failures {
 			logs[f.Agent] = f.Log
 		}
-		if len(logs) != 2 || logs["web-e-crashed"] != "last words of web-e-crashed" || logs["web-e-rejected"] != "" {
-			t.Errorf("the failures tell %q, want the words of the one that ran", logs)
+		if len(logs) != 3 || logs["web-e-crashed"] != "last words of web-e-crashed" || logs["web-e-rejected"] != "" || logs["web-e-died"] != "last words of web-e-died" {
+			t.Errorf("the failures tell %q, want the words of those that ran", logs)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -260,6 +261,27 @@ func TestLastWords(t *testing.T) {
 			t.Errorf("%d failures are told and %d pods are left, want all 30 gone", got, len(h.pods))
 		}
 	})
+}
+
+// TestSpeaks: who has run is asked for its last words, if there may be any.
+func TestSpeaks(t *testing.T) {
+	now := time.Now()
+	for name, tt := range map[string]struct {
+		pod  scaler.Pod
+		want bool
+	}{
+		"crashed":                     {scaler.Pod{Failure: scaler.FailureCrashLoop}, true},
+		"runs and does not connect":   {scaler.Pod{Scheduled: now, Ready: now}, true},
+		"its Docker daemon hangs":     {scaler.Pod{Scheduled: now, DockerUp: now}, true},
+		"evicted after it ran":        {scaler.Pod{Failure: scaler.FailureEvicted, Ready: now}, true},
+		"evicted before it ran":       {scaler.Pod{Failure: scaler.FailureEvicted}, false},
+		"its image does not come":     {scaler.Pod{Failure: scaler.FailureImagePull}, false},
+		"its machine cannot be asked": {scaler.Pod{Failure: scaler.FailureNodeGone, Ready: now}, false},
+	} {
+		if got := speaks(&tt.pod); got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
 }
 
 // TestBackoff doubles while agents fail, and ends when one connects.
@@ -319,7 +341,7 @@ func TestBackoffOfOneBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := backoff{}
 		for range 4 {
-			b.failed(id, "", time.Now(), nil)
+			b.failed(id, "", false, time.Now(), nil)
 			time.Sleep(time.Second)
 		}
 		if got := time.Until(b[id].Until); got != time.Second {
@@ -388,22 +410,239 @@ func slowBatch(t *testing.T, skew time.Duration) {
 	}
 }
 
-// TestFailures: an agent that went without ever connecting, unasked, is one.
+// TestFailures: an agent that went without ever connecting, unasked, is one, and so is
+// one that had connected and ended by itself of what fails agents.
 func TestFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
 		l := h.loop(noGrace)
 		h.agent("web-e-ended", func(p *scaler.Pod, n *scaler.Node) { p.Phase, p.Connected, n.Online = scaler.PodFailed, false, false })
-		h.agent("web-e-worked", func(p *scaler.Pod, n *scaler.Node) { p.Phase, n.Online = scaler.PodFailed, false })
+		connected := func(phase scaler.PodPhase, f scaler.Failure, set func(*scaler.Pod)) func(*scaler.Pod, *scaler.Node) {
+			return func(p *scaler.Pod, n *scaler.Node) {
+				p.Phase, p.Failure, p.Trouble, n.Online = phase, f, string(f), false
+				if set != nil {
+					set(p)
+				}
+			}
+		}
+		h.agent("web-e-died", connected(scaler.PodFailed, scaler.FailureOOM, nil))
+		h.agent("web-e-unknown", connected(scaler.PodFailed, "", nil))
+		// Its daemon ended with 1 when it was told to end.
+		h.agent("web-e-well", connected(scaler.PodSucceeded, scaler.FailureCrashLoop, nil))
+		h.agent("web-e-ours", connected(scaler.PodFailed, scaler.FailureOOM, func(p *scaler.Pod) { p.Deleting, p.DeletingByUs = true, true }))
+		h.agent("web-e-theirs", connected(scaler.PodFailed, scaler.FailureEvicted, func(p *scaler.Pod) { p.Deleting = true }))
 		h.agent("web-e-asked", func(p *scaler.Pod, n *scaler.Node) { marked(p, n); p.Connected, n.Online = false, false })
 		tick := l.Tick(t.Context())
 		second := l.Tick(t.Context())
 		got := slices.Concat(tick.Facts.Failures, second.Facts.Failures)
-		want := []scaler.FailedAgent{{PoolID: id, Agent: "web-e-ended", Failure: scaler.FailureNeverConnected, Text: "its pod ended: Failed"}}
+		slices.SortFunc(got, func(a, b scaler.FailedAgent) int { return strings.Compare(a.Agent, b.Agent) })
+		want := []scaler.FailedAgent{
+			{PoolID: id, Agent: "web-e-died", Failure: scaler.FailureOOM, Text: "its pod ended: Failed oom", Log: "last words of web-e-died"},
+			{PoolID: id, Agent: "web-e-ended", Failure: scaler.FailureNeverConnected, Text: "its pod ended: Failed"},
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("the agents that failed: %s\noutcomes %q, %q", diff, outcomes(tick), outcomes(second))
 		}
 	})
+}
+
+// connect has every agent that is there come, and come says whether one has.
+func (h *house) connect() {
+	for name, p := range h.pods {
+		if n, ok := h.nodes[name]; ok && !p.Ended() && !p.Connected {
+			n.Online = true
+			h.nodes[name] = n
+			p.Phase = scaler.PodRunning
+			h.pods[name] = p
+		}
+	}
+}
+
+// works gives an agent a build, or takes it away.
+func (h *house) works(name string, on bool) {
+	n := h.nodes[name]
+	n.Idle, n.Busy = !on, 0
+	if on {
+		n.Busy = 1
+	}
+	h.nodes[name] = n
+}
+
+// dies ends an agent's pod, with the connection and the build that it has.
+func (h *house) dies(name string) {
+	p, n := h.pods[name], h.nodes[name]
+	p.Phase, p.Failure, p.Trouble = scaler.PodFailed, scaler.FailureOOM, "OOMKilled"
+	n.Online, n.Idle, n.Busy = false, true, 0
+	h.pods[name], h.nodes[name] = p, n
+}
+
+// TestAgentsThatComeAndDie: each one is told, and few are made.
+func TestAgentsThatComeAndDie(t *testing.T) {
+	for _, atWork := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse()
+			l := h.loop(noGrace)
+			l.Tick(t.Context())
+			h.wait(5)
+			died, told, lost := 0, 0, 0
+			for range 60 {
+				for name, p := range h.pods {
+					switch {
+					case p.Connected && !p.Ended() && (!atWork || !h.nodes[name].Idle):
+						h.dies(name)
+						died++
+					case p.Connected && atWork && !p.Ended():
+						h.works(name, true)
+					}
+				}
+				h.connect()
+				tick := l.Tick(t.Context())
+				for _, f := range tick.Facts.Failures {
+					if f.Failure == scaler.FailureOOM && f.Log == "last words of "+f.Agent {
+						told++
+					}
+				}
+				for _, b := range tick.Facts.BuildsLost {
+					if b.Log == "last words of "+b.Agent {
+						lost++
+					}
+				}
+				time.Sleep(time.Second)
+			}
+			most := 5 + 5 + 3 // those in the tick that sees it were decided before; then one after each pause of 5, 10 and 20 s
+			if atWork {
+				most += 10 // the first that die may be their builds' fault
+			}
+			if n := h.wrote("create"); n > most || n < 7 {
+				t.Errorf("at work %v: %d agents are made in a minute, want %d at most", atWork, n, most)
+			}
+			if told != died || atWork && lost != died || !atWork && lost != 0 {
+				t.Errorf("at work %v: %d died, %d are told, and %d lost builds; each with its last words", atWork, died, told, lost)
+			}
+		})
+	}
+}
+
+// TestOneGreedyBuild: an agent that dies at work may have died of its build. No pause
+// begins unless the next one dies so soon as well, before one has lived.
+func TestOneGreedyBuild(t *testing.T) {
+	next := func(t *testing.T, h *house, l *Loop) (name string) {
+		t.Helper()
+		h.wait(1)
+		h.creates = func(n string) { name = n }
+		l.Tick(t.Context())
+		h.connect()
+		l.Tick(t.Context())
+		h.items = nil
+		h.works(name, true)
+		l.Tick(t.Context())
+		time.Sleep(time.Second)
+		return name
+	}
+	for _, tt := range []struct {
+		name  string
+		lives func(h *house, l *Loop, name string) // what becomes of the second; the first has died
+		third bool                                 // another one dies after that
+		want  bool                                 // the pool backs off
+	}{
+		{"the second dies, too", func(h *house, _ *Loop, name string) { h.dies(name) }, false, true},
+		{"the second ends its build", func(h *house, _ *Loop, name string) { h.works(name, false) }, true, false},
+		{"the second lasts", func(*house, *Loop, string) { time.Sleep(scaler.LastsAfter) }, true, false},
+		{"the second goes on", func(*house, *Loop, string) {}, true, true},
+		{"its Docker daemon dies, and its build with it", func(h *house, _ *Loop, name string) {
+			p := h.pods[name]
+			p.DockerFailure = scaler.FailureOOM
+			h.pods[name] = p
+			h.works(name, false)
+			n := h.nodes[name]
+			n.OfflineBy, n.Offline = scaler.NotMarked, "" // as persistent ones are at work
+			h.nodes[name] = n
+		}, false, true},
+		{"the process is another", func(h *house, l *Loop, name string) {
+			l.backoff, l.memory = backoff{}, scaler.Memory{} // so much for all that it knew
+			h.dies(name)
+		}, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse()
+				l := h.loop(noGrace)
+				l.Tick(t.Context())
+				first := next(t, h, l)
+				h.dies(first)
+				l.Tick(t.Context())
+				if len(l.backoff.input()) != 0 || h.pods[first].Name != "" {
+					t.Fatalf("one has died at work, and the pool backs off as %+v", l.backoff[id])
+				}
+				second := next(t, h, l)
+				tt.lives(h, l, second)
+				l.Tick(t.Context())
+				time.Sleep(time.Second)
+				l.Tick(t.Context())
+				if tt.third {
+					h.dies(next(t, h, l))
+				}
+				l.Tick(t.Context())
+				if _, got := l.backoff.input()[id]; got != tt.want {
+					t.Errorf("the pool backs off: %v (%+v), want %v", got, l.backoff[id], tt.want)
+				}
+			})
+		})
+	}
+}
+
+// TestOnTrial: after agents that came and died one tries, and the rest come when it
+// has lasted, or ended a build.
+func TestOnTrial(t *testing.T) {
+	for _, build := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse()
+			l := h.loop(noGrace)
+			l.Tick(t.Context())
+			h.wait(6)
+			var names []string
+			h.creates = func(name string) { names = append(names, name) }
+			l.Tick(t.Context())
+			h.connect()
+			l.Tick(t.Context())
+			for range 2 { // those that are made in the tick that sees it, too
+				for _, name := range names {
+					h.dies(name)
+				}
+				names = nil
+				l.Tick(t.Context())
+				h.connect()
+				l.Tick(t.Context())
+			}
+			made := func(d time.Duration) int { // in that time, second by second
+				names = nil
+				for range d / time.Second {
+					l.Tick(t.Context())
+					h.connect()
+					time.Sleep(time.Second)
+				}
+				return len(names)
+			}
+			if n := made(10 * time.Second); n != 1 {
+				t.Fatalf("%d are made after the pause, want one", n)
+			}
+			probe := names[0]
+			h.works(probe, true)
+			if n := made(30 * time.Second); n != 0 {
+				t.Errorf("%d are made beside one that has come a moment ago, want none", n)
+			}
+			if build {
+				h.works(probe, false)
+				h.items = h.items[1:]
+			}
+			if n := made(5 * time.Second); (n > 0) != build {
+				t.Errorf("when it has ended a build (%v) %d are made", build, n)
+			}
+			if n := made(30 * time.Second); n == 0 && !build || len(l.backoff) != 0 {
+				t.Errorf("after a minute %d more are made, and the pool backs off as %+v", n, l.backoff)
+			}
+		})
+	}
 }
 
 // TestDeadDaemonIsToldOnce, when its agent is marked, with its last words; nothing

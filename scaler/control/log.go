@@ -49,7 +49,7 @@ func (l *Loop) log(t *scaler.Tick) {
 	for i := range t.Facts.BuildsLost {
 		b := &t.Facts.BuildsLost[i]
 		warn("builds lost their agent", zap.String("tick", t.ID), zap.String("team", b.Team), zap.String("kind", string(b.Kind)), zap.String("agent", b.Agent),
-			zap.Int("builds", b.Builds), zap.String("because", b.Text))
+			zap.Int("builds", b.Builds), zap.String("because", b.Text), zap.String("log", b.Log))
 	}
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]

@@ -31,8 +31,9 @@ func newNames() *names {
 	return &names{berths: map[string]bool{}, secrets: map[string]bool{}, vain: map[string]vain{}, words: map[string]string{}, heard: map[string]string{}}
 }
 
-// seen forgets the names that are neither a node nor a pod any more.
-func (n *names) seen(j scaler.JenkinsView, c scaler.ClusterView) {
+// seen forgets the names that are neither a node nor a pod any more. What was heard of
+// agents at work is kept until their builds have been counted as lost.
+func (n *names) seen(j scaler.JenkinsView, c scaler.ClusterView, worked map[string]scaler.Work) {
 	there := make(map[string]bool, len(j.Nodes)+len(c.Pods))
 	for i := range j.Nodes {
 		there[j.Nodes[i].Name] = true
@@ -43,9 +44,8 @@ func (n *names) seen(j scaler.JenkinsView, c scaler.ClusterView) {
 	for _, m := range []map[string]bool{n.berths, n.secrets} {
 		maps.DeleteFunc(m, func(name string, _ bool) bool { return !there[name] })
 	}
-	for _, m := range []map[string]string{n.heard, n.words} {
-		maps.DeleteFunc(m, func(name, _ string) bool { return !there[name] })
-	}
+	maps.DeleteFunc(n.words, func(name, _ string) bool { return !there[name] })
+	maps.DeleteFunc(n.heard, func(name, _ string) bool { return !there[name] && !worked[name].On })
 	maps.DeleteFunc(n.vain, func(name string, _ vain) bool { return !there[name] })
 }
 

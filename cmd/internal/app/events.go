@@ -21,7 +21,7 @@ const (
 	eventHolding       = "Holding"       // it cannot see, and does nothing
 	eventSeesAgain     = "SeesAgain"     // and does again
 	eventCreateRefused = "CreateRefused" // Jenkins, or else the API server, said no, and no agent failed by it
-	eventAgentFailed   = "AgentFailed"   // an agent could not be made, went without ever connecting, or is of no more use
+	eventAgentFailed   = "AgentFailed"   // an agent could not be made, went without ever connecting, died, or is of no more use
 	eventBuildLost     = "BuildLost"     // an agent went under its build
 )
 
@@ -112,11 +112,13 @@ func (e *events) observe(t scaler.Tick) {
 // eventAgents is how many agents one event names.
 const eventAgents = 3
 
-// lost tells of the builds that lost their agents, once for each pool.
+// lost tells of the builds that lost their agents, once for each pool, with the last
+// words of the first agent that left any.
 func (e *events) lost(t *scaler.Tick) {
 	type story struct {
 		builds, agents int
 		names          []string
+		log            string
 	}
 	var order []scaler.PoolID
 	stories := map[scaler.PoolID]*story{}
@@ -128,6 +130,9 @@ func (e *events) lost(t *scaler.Tick) {
 			stories[l.PoolID], order = s, append(order, l.PoolID)
 		}
 		s.builds += l.Builds
+		if s.log == "" && l.Log != "" {
+			s.log = "; last words: " + lastOf(l.Log, eventLog)
+		}
 		if s.agents++; s.agents <= eventAgents {
 			s.names = append(s.names, l.Agent+" ("+firstOf(l.Text, eventWhy)+")")
 		}
@@ -137,7 +142,7 @@ func (e *events) lost(t *scaler.Tick) {
 		if n := s.agents - len(s.names); n > 0 {
 			more = fmt.Sprintf(" and %d more", n)
 		}
-		e.say(t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: %d lost with their agents: %s%s", id.Team, id.Kind, s.builds, strings.Join(s.names, ", "), more)
+		e.say(t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: %d lost with their agents: %s%s%s", id.Team, id.Kind, s.builds, strings.Join(s.names, ", "), more, s.log)
 	}
 }
 

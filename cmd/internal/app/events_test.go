@@ -203,6 +203,7 @@ func TestLostEvents(t *testing.T) {
 	for _, name := range []string{"web-e-1", "web-e-2", "web-e-3", "web-e-4", "web-e-5"} {
 		lost = append(lost, scaler.LostBuilds{PoolID: web, Agent: name, Builds: 1, Text: "its pod vanished"})
 	}
+	lost[3].Log = strings.Repeat("y", 1000) + "no memory"
 	lost = append(lost, scaler.LostBuilds{PoolID: data, Agent: "data-p-1", Builds: 3, Text: "its pod ended: Evicted: " + strings.Repeat("x", 1000)})
 	e.observe(scaler.Tick{ID: "a-1", Facts: scaler.Facts{BuildsLost: lost}})
 	close(fake.Events)
@@ -211,7 +212,7 @@ func TestLostEvents(t *testing.T) {
 		got = append(got, text)
 	}
 	if len(got) != 2 ||
-		!strings.HasPrefix(got[0], "Warning BuildLost web, ephemeral: 5 lost with their agents: web-e-1 (its pod vanished), web-e-2 (its pod vanished), web-e-3 (its pod vanished) and 2 more") ||
+		!strings.HasPrefix(got[0], "Warning BuildLost web, ephemeral: 5 lost with their agents: web-e-1 (its pod vanished), web-e-2 (its pod vanished), web-e-3 (its pod vanished) and 2 more; last words: …yyy") || !strings.Contains(got[0], "no memory") || len(got[0]) > 600 ||
 		!strings.HasPrefix(got[1], "Warning BuildLost data, persistent: 3 lost with their agents: data-p-1 (its pod ended: Evicted: xxx") || len(got[1]) > 400 {
 		t.Errorf("the events are %q", got)
 	}
