@@ -24,6 +24,8 @@ type view struct {
 	Hold                    string // why nothing is decided, empty if it is
 	Plan                    *scaler.Plan
 	Fleet                   []group
+	Leftovers               []leftover
+	Slots                   []cache
 	Changes                 []line
 	Starts, Late            []string
 	Failed                  []Failed
@@ -35,6 +37,36 @@ type view struct {
 type group struct {
 	Team   string
 	Agents []scaler.Agent
+}
+
+// A leftover is the nodes of one class that have no pod, and are no berths.
+type leftover struct {
+	Class scaler.Class
+	What  string // what they are, and what is done about them
+	Count int
+	Names []string // a few of them
+	More  int      // so many beyond those
+}
+
+// namesShown is how many nodes of a class are named.
+const namesShown = 4
+
+// leftovers are what a node without a pod may be, and what Bellboard does about it.
+var leftovers = []leftover{
+	{Class: scaler.FenceInTheWay, What: "a build wants the name that the fence holds; deleted at once"},
+	{Class: scaler.Resuming, What: "a build wants this very agent; the mark is cleared at once"},
+	{Class: scaler.Awaited, What: "a build wants this very agent; left as it is"},
+	{Class: scaler.Fenced, What: "kept an agent out that is gone; deleted"},
+	{Class: scaler.Held, What: "taken offline by a person; left alone"},
+	{Class: scaler.Intruder, What: "online without a pod; marked, to get no work, and deleted once offline"},
+	{Class: scaler.Lost, What: fmt.Sprintf("the pod vanished under a build; marked, and deleted after %.0f minutes", scaler.LostAfter.Minutes())},
+	{Class: scaler.Stray, What: "needed by nobody; marked, then deleted, a few at a time"},
+}
+
+// A cache is the slots of one team, each in words.
+type cache struct {
+	Team  string
+	Slots []string
 }
 
 // A line is what was decided for one team in one tick.
@@ -94,7 +126,7 @@ func (s *Server) view() *view {
 			v.Late = append(v.Late, a.Name+": "+a.Text)
 		}
 	}
-	v.Fleet = fleet(v.Plan)
+	v.Fleet, v.Leftovers, v.Slots = fleet(v.Plan), podless(v.Plan), caches(v.Plan, s.seen.At)
 	return v
 }
 
@@ -143,4 +175,61 @@ func fleet(p *scaler.Plan) (out []group) {
 		})
 	}
 	return out
+}
+
+// podless are the nodes without a pod that are no berths, by class.
+func podless(p *scaler.Plan) (out []leftover) {
+	for _, l := range leftovers {
+		for i := range p.Agents {
+			a := &p.Agents[i]
+			if a.Pod || a.Class != l.Class {
+				continue
+			}
+			l.Count++
+			name := a.Name
+			if a.Class == scaler.Held && a.Text != "" {
+				name += " (" + a.Text + ")"
+			}
+			if l.Count > namesShown {
+				l.More++
+			} else {
+				l.Names = append(l.Names, name)
+			}
+		}
+		if l.Count > 0 {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// caches are the slots by team, those of a state together.
+func caches(p *scaler.Plan, at time.Time) (out []cache) {
+	slots := slices.Clone(p.Slots)
+	slices.SortStableFunc(slots, func(a, b scaler.SlotSeen) int {
+		return cmp.Or(cmp.Compare(a.Team, b.Team), cmp.Compare(a.State, b.State))
+	})
+	for i := range slots {
+		if len(out) == 0 || out[len(out)-1].Team != slots[i].Team {
+			out = append(out, cache{Team: slots[i].Team})
+		}
+		c := &out[len(out)-1]
+		c.Slots = append(c.Slots, slotWords(&slots[i], at))
+	}
+	return out
+}
+
+// slotWords say what a slot does: "data-cache-a: free, unused for 3m0s, uses 5".
+func slotWords(s *scaler.SlotSeen, at time.Time) string {
+	words := fmt.Sprintf("%s: %s", s.Name, s.State)
+	if s.Agent != "" {
+		words += " by " + s.Agent
+	} else {
+		words += fmt.Sprintf(", unused for %s", max(0, at.Sub(s.LastUsed)).Round(time.Second))
+	}
+	words += fmt.Sprintf(", uses %d", s.Uses)
+	if s.Text != "" {
+		words += ": " + s.Text
+	}
+	return words
 }

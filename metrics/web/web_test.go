@@ -283,6 +283,56 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestLeftovers: a node without a pod is shown whatever it is, with what is done about
+// it, unless it is a berth; and so is every cache slot.
+func TestLeftovers(t *testing.T) {
+	b := newBoard(t)
+	b.Observe(tick("a-1"))
+	if body := b.get("/").Body.String(); strings.Contains(body, "without a pod") || strings.Contains(body, "Cache slots") {
+		t.Errorf("the page shows leftovers and slots where there are none:\n%s", body)
+	}
+	odd := tick("a-2")
+	odd.Plan.Agents = nil
+	shown := map[scaler.Class]bool{}
+	for i := range 1 << 4 {
+		for _, by := range []scaler.OfflineBy{scaler.NotMarked, scaler.Ours, scaler.Hook, scaler.Monitor, scaler.Person} {
+			n := &scaler.Node{Online: i&1 > 0, Idle: i&2 > 0, Fence: i&4 > 0, OfflineBy: by}
+			class := scaler.Classify(scaler.Pair{Node: n, Pinned: i&8 > 0, Berth: true}, odd.At).Class
+			if !shown[class] {
+				shown[class] = true
+				odd.Plan.Agents = append(odd.Plan.Agents, scaler.Agent{Name: "web-e-" + string(class), Class: class, Node: true, Text: "<repair>"})
+			}
+		}
+	}
+	for i := range 6 {
+		odd.Plan.Agents = append(odd.Plan.Agents, scaler.Agent{Name: fmt.Sprint("data-p-", i), Class: scaler.Stray, Node: true})
+	}
+	odd.Plan.Agents = append(odd.Plan.Agents, scaler.Agent{Name: "web-e-pod", Class: scaler.Held, Pod: true, Node: true}) // stands with the agents
+	data, pets := scaler.PoolID{Team: "data", Kind: scaler.Persistent}, scaler.PoolID{Team: "pets", Kind: scaler.Persistent}
+	odd.Plan.Slots = []scaler.SlotSeen{
+		{PoolID: pets, Name: "pets-cache-a", State: scaler.SlotUsed, Agent: "pets-p-1", Uses: 3},
+		{PoolID: data, Name: "data-cache-a", State: scaler.SlotFree, LastUsed: odd.At.Add(-3 * time.Minute), Uses: 5},
+		{PoolID: data, Name: "data-cache-b", State: scaler.SlotApart, LastUsed: odd.At, Uses: 1, Text: "an agent did not start on <it>"},
+	}
+	b.Observe(odd)
+	b.Observe(hold("a-3", scaler.SourceJenkins))
+	body := b.get("/").Body.String()
+	for class := range shown {
+		if is := strings.Contains(body, "web-e-"+string(class)); is == (class == scaler.Berth) {
+			t.Errorf("a node without a pod that is %s is shown: %v", class, is)
+		}
+	}
+	if len(shown) != 9 {
+		t.Errorf("a node without a pod is one of %v; want nine classes", shown)
+	}
+	b.want(
+		"/", http.StatusOK, "<li>7 stray: needed by nobody; marked, then deleted, a few at a time: web-e-stray, data-p-0, data-p-1, data-p-2 and 3 more</li>",
+		"<li>1 held: taken offline by a person; left alone: web-e-held (&lt;repair&gt;)</li>", "deleted after 10 minutes: web-e-lost</li>",
+		"<dt>data</dt><dd><ul><li>data-cache-b: aside, unused for 0s, uses 1: an agent did not start on &lt;it&gt;</li><li>data-cache-a: free, unused for 3m0s, uses 5</li></ul></dd>",
+		"<dt>pets</dt><dd><ul><li>pets-cache-a: used by pets-p-1, uses 3</li></ul></dd>",
+	)
+}
+
 // TestFailed: the last agents that failed are shown with their last words, and
 // how agents start, too.
 func TestFailed(t *testing.T) {

@@ -3,12 +3,14 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -176,7 +178,9 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.h.note(resp, w.kube)
+	if err := d.h.note(resp, w.kube); err != nil {
+		return nil, err
+	}
 	switch {
 	case d.dead.Load():
 		_ = resp.Body.Close()
@@ -194,15 +198,43 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// note keeps what a server has heard and done.
-func (h *home) note(resp *http.Response, kube bool) {
+// note keeps what a server has heard, done, and denied.
+func (h *home) note(resp *http.Response, kube bool) error {
+	var said []byte
+	if kube && resp.StatusCode == http.StatusForbidden {
+		var err error
+		said, err = io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil {
+			return err
+		}
+		resp.Body = io.NopCloser(bytes.NewReader(said))
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if kube {
 		h.calls[verbOf(resp.Request)]++
 		h.charge(resp.Request)
+		// Admission and quotas forbid too, in other words.
+		if lacks.Match(said) {
+			h.denied = append(h.denied, verbOf(resp.Request)+": "+string(said))
+		}
 	} else if resp.Request.Method == http.MethodPost && resp.StatusCode < http.StatusBadRequest {
 		h.written = append(h.written, resp.Request.URL.Path)
+	}
+	return nil
+}
+
+// lacks are the words for a right that a Role does not grant.
+var lacks = regexp.MustCompile(`cannot [a-z]+ resource`)
+
+// mayAll checks that Bellboard was told of no right that it lacks.
+func (h *home) mayAll() {
+	h.t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, what := range h.denied {
+		h.t.Errorf("the Role lacks a right: %q", what)
 	}
 }
 

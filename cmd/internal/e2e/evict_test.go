@@ -10,10 +10,12 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"bellboard/cmd/internal/kube"
 	"bellboard/pool"
 	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
 )
 
 // TestEviction: install.yaml's budget keeps others from evicting an agent at work,
@@ -52,6 +54,60 @@ func TestEviction(t *testing.T) {
 		t.Errorf("an agent that has been free for a while is not evicted: %v", err)
 	}
 	h.ends(2)
+}
+
+// TestDisruptionTarget: whoever is going to take a pod may say so before they delete
+// it. Its agent takes no more work from then on, and its build ends first.
+func TestDisruptionTarget(t *testing.T) {
+	t.Parallel()
+	h := newHome(
+		t, "disruption", rights(t), "BELLBOARD_TEAMS=apps", "BELLBOARD_TEAM_APPS_LABELS=docker", "BELLBOARD_TEAM_APPS_MODE=persistent",
+		"BELLBOARD_TEAM_APPS_CONNECT=inbound", "BELLBOARD_TEAM_APPS_DOCKER=none", "BELLBOARD_TEAM_APPS_BUILD_GRACE=30s", "BELLBOARD_TEAM_APPS_PERSISTENT_IDLE_TIMEOUT=10m",
+	)
+	h.start()
+	for _, duration := range []time.Duration{2 * time.Second, 20 * time.Second} {
+		h.jenkins.Submit(jenkinssim.Job{Name: "job", Label: "docker", Duration: duration})
+	}
+	h.await("one agent is busy, one idle", func() bool { s := h.jenkins.Stats(); return s.Succeeded == 1 && s.Running == 1 })
+	busy, idle := "", ""
+	for _, n := range h.jenkins.NodesList() {
+		switch {
+		case n.Online && n.Busy > 0:
+			busy = n.Name
+		case n.Online:
+			idle = n.Name
+		}
+	}
+	for _, name := range []string{busy, idle} {
+		patch := `{"status":{"conditions":[{"type":"DisruptionTarget","status":"True","reason":"PreemptionByScheduler","lastTransitionTime":"` + time.Now().UTC().Format(time.RFC3339) + `"}]}}`
+		if _, err := h.k.CoreV1().Pods(h.ns).Patch(t.Context(), name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+	}
+	h.await("both are marked, or gone", func() bool {
+		marked := true
+		for _, n := range h.jenkins.NodesList() {
+			marked = marked && (n.Name != busy && n.Name != idle || n.Marked != "")
+		}
+		return marked
+	})
+	if s := h.jenkins.Stats(); s.Running != 1 {
+		t.Errorf("%d builds run once the agents are marked, want 1", s.Running)
+	}
+	h.ends(2)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	why := map[string]scaler.Reason{}
+	for i := range h.ticks {
+		for _, o := range h.ticks[i].Outcomes {
+			if o.Action.Verb == scaler.Mark && o.Result == scaler.Done && (o.Action.Agent == busy || o.Action.Agent == idle) {
+				why[o.Action.Agent] = o.Action.Reason
+			}
+		}
+	}
+	if len(why) != 2 || why[busy] != scaler.ReasonLeaving || why[idle] != scaler.ReasonLeaving {
+		t.Errorf("they were marked for %v, want %q", why, scaler.ReasonLeaving)
+	}
 }
 
 // evict asks as kubectl drain does; dry only asks.

@@ -20,9 +20,14 @@ type fault struct {
 	name   string
 	breaks func(h *home, d *daemon) (mend func())
 	says   []string // what a tick must say meanwhile
-	// sees: what broke is no reason to hold; agents that have ended are removed.
-	sees bool
+	// fails is the class of failure of the agents that cannot be made. Then what broke is
+	// no reason to hold; agents that have ended are removed.
+	fails scaler.Failure
 }
+
+// triesMost is how often creation may be tried while it is refused. By the pauses of
+// its classes the ninth would come after more than two minutes.
+const triesMost = 8
 
 // answering makes Jenkins, or what stands before it, answer this to everything.
 func answering(status int, header http.Header, body string) func(*home, *daemon) func() {
@@ -34,16 +39,19 @@ func answering(status int, header http.Header, body string) func(*home, *daemon)
 
 func kind(contentType string) http.Header { return http.Header{"Content-Type": {contentType}} }
 
+// jenkins is what Jenkins itself puts before an answer.
+var jenkins = http.Header{"Content-Type": {"application/json"}, "X-Jenkins": {"2.568.1"}, "X-Jenkins-Session": {"1"}}
+
 var faults = []fault{
 	{name: "jenkins-503", breaks: answering(http.StatusServiceUnavailable, kind("text/html"), "<html>Please wait while Jenkins is getting ready to work"), says: []string{"503"}},
 	{name: "jenkins-401", breaks: answering(http.StatusUnauthorized, kind("text/html"), "<html>Error 401"), says: []string{"401"}},
 	{name: "jenkins-html", breaks: answering(http.StatusOK, kind("text/html"), "<html><body>Sign in</body></html>"), says: []string{"X-Jenkins"}},
-	{name: "jenkins-empty", breaks: answering(http.StatusOK, kind("application/json"), "{}"), says: []string{"X-Jenkins"}},
+	{name: "jenkins-empty", breaks: answering(http.StatusOK, jenkins, ""), says: []string{"empty body"}},
 	{name: "jenkins-nothing", breaks: answering(0, nil, ""), says: []string{"not available"}},
-	{name: "quota", sees: true, says: []string{"refused", "exceeded quota"}, breaks: func(h *home, _ *daemon) func() {
+	{name: "quota", fails: scaler.FailureQuota, says: []string{"refused", "exceeded quota"}, breaks: func(h *home, _ *daemon) func() {
 		return overQuota(h.t, h.k, h.ns)
 	}},
-	{name: "pod-security", sees: true, says: []string{"refused", "violates PodSecurity", "privileged"}, breaks: func(h *home, _ *daemon) func() {
+	{name: "pod-security", fails: scaler.FailureAdmission, says: []string{"refused", "violates PodSecurity", "privileged"}, breaks: func(h *home, _ *daemon) func() {
 		enforce(h.t, h.k, h.ns, "restricted")
 		return func() { enforce(h.t, h.k, h.ns, "privileged") }
 	}},
@@ -79,10 +87,11 @@ func TestFaults(t *testing.T) {
 			mend := f.breaks(h, d)
 			n := h.tickCount()
 			_, _, before := h.count()
+			made, sees := h.called("create pods"), f.fails != ""
 			h.submit(2, "docker")
 			h.await("a tick says "+strings.Join(f.says, ", "), func() bool { return h.told(n, f.says...) })
 			h.await("four builds end", func() bool { return h.jenkins.Stats().Succeeded >= 4 })
-			if f.sees {
+			if sees {
 				// The agents that have ended are not held back by what is refused to new ones.
 				h.await("their agents go", func() bool { _, _, doomed := h.count(); return doomed >= 4 })
 			} else if _, _, doomed := h.count(); doomed > before {
@@ -91,8 +100,22 @@ func TestFaults(t *testing.T) {
 			if ever, _, _ := h.count(); ever != 6 {
 				t.Errorf("%d pods; no seventh could be made", ever)
 			}
-			if by := h.holdsBy(); f.sees && by != "" || !f.sees && by != scaler.SourceJenkins {
+			if by := h.holdsBy(); sees && by != "" || !sees && by != scaler.SourceJenkins {
 				t.Errorf("the last tick holds by %q", by)
+			}
+			m := h.tickCount()
+			h.await("twenty ticks more", func() bool { return h.tickCount() >= m+20 })
+			if tries := h.called("create pods") - made; tries > triesMost || sees == (tries == 0) {
+				t.Errorf("the creation of a pod was tried %d times", tries)
+			}
+			failed := h.failed()
+			for agent, why := range failed {
+				if why != f.fails {
+					t.Errorf("%s failed as %q, want %q", agent, why, f.fails)
+				}
+			}
+			if sees == (len(failed) == 0) {
+				t.Errorf("%d agents failed", len(failed))
 			}
 			mend()
 			h.ends(8)

@@ -59,6 +59,7 @@ type home struct {
 	ward    *ward                     // where pods are made to fail; nil: nowhere
 	calls   map[string]int            // of Bellboard to Kubernetes, "create pods"
 	bills   map[string]map[string]int // the same by the agent that they are for
+	denied  []string                  // what it was told that its Role lacks
 	written []string                  // of Bellboard to Jenkins, that came through
 }
 

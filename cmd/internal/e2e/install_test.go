@@ -158,6 +158,7 @@ func TestInstall(t *testing.T) {
 		return len(h.claimed()) == 1 && strings.HasPrefix(h.claimed()[0], "ci-docker/apps-cache-")
 	})
 	h.ends(3)
+	h.mayAll()
 	where := map[string]int{}
 	h.mu.Lock()
 	for _, l := range h.pods {

@@ -22,13 +22,13 @@ import (
 
 // costLiving is how many calls to Kubernetes an ephemeral agent that lives may
 // cost, costFailing any that fails.
-const costLiving, costFailing = 5, 8
+const costLiving, costFailing = 5, 5
 
 // A crowd comes at once.
 type crowd struct {
-	ephemeral  int    // builds that get an agent each
-	persistent int    // builds that come with them, for agents on cache slots
-	one        uint32 // pod in so many fails; 0: none
+	ephemeral  int // builds that get an agent each
+	persistent int // builds that come with them, for agents on cache slots
+	one        int // pod in so many fails; 0: none
 }
 
 // mixedTeams are agents of each kind; those that stay, with Swarm and without.
@@ -147,8 +147,7 @@ func (c crowd) come(t *testing.T, name string) string {
 			t.Errorf("%s was made to fail (%s), and did not", pod, phase)
 		}
 	}
-	// Few have a Docker daemon that could fail: once in fifty runs of many none does.
-	if delete(at, scaler.PhaseDocker); c.one > 0 && len(w.ill) > 50 && len(at) < len(scaler.Phases())-1 {
+	if c.one > 0 && len(at) < len(scaler.Phases()) {
 		t.Errorf("of the phases only these failed: %v", at)
 	}
 	return fmt.Sprintf("| %d | %.0f s | %.0f s | %.2f | %d | %.2f | %d | %d |",

@@ -3,10 +3,11 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,11 +18,11 @@ import (
 )
 
 // ward is the scheduler of a home's pods, and the kubelet of the machine that it
-// gives to those that are to fail. Who fails, and at which phase of its start, is
-// in the pod's name. kwok plays all others.
+// gives to those that are to fail: one in so many, at each phase of its start in
+// turn. kwok plays all others.
 type ward struct {
 	h        *home
-	one      uint32   // pod in so many fails; 0: none
+	one      int      // pod in so many fails; 0: none
 	machine  string   // nobody else plays it
 	machines []string // kwok does
 
@@ -31,17 +32,19 @@ type ward struct {
 
 	mu             sync.Mutex
 	placed, buried map[types.UID]bool
+	seen           [2]int                  // pods, without a Docker daemon and with one
+	fell           map[scaler.Phase]int    // how many fail at it
 	ill            map[string]scaler.Phase // by the pod's name
 }
 
 // openWard begins to place the pods, whose scheduler has to be called as the
 // namespace is.
-func (h *home) openWard(one uint32) *ward {
+func (h *home) openWard(one int) *ward {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &ward{
 		h: h, one: one, machine: h.ns + "-ward", ctx: ctx, busy: make(chan struct{}, 8),
-		placed: map[types.UID]bool{}, buried: map[types.UID]bool{}, ill: map[string]scaler.Phase{},
+		placed: map[types.UID]bool{}, buried: map[types.UID]bool{}, ill: map[string]scaler.Phase{}, fell: map[scaler.Phase]int{},
 	}
 	api := h.k.CoreV1().Nodes()
 	all, err := api.List(ctx, metav1.ListOptions{})
@@ -72,22 +75,26 @@ func (h *home) openWard(one uint32) *ward {
 	return w
 }
 
+// draw decides whether a new pod fails, and at the phase at which the fewest have: "" is
+// never. Those with a Docker daemon are counted apart, since it can fail in them only.
+// The lock is held.
+func (w *ward) draw(pod *corev1.Pod) scaler.Phase {
+	phases := slices.DeleteFunc(scaler.Phases(), func(p scaler.Phase) bool { return p == scaler.PhaseDocker })
+	of := &w.seen[0]
+	if len(pod.Spec.InitContainers) > 0 {
+		phases, of = slices.Insert(phases, 0, scaler.PhaseDocker), &w.seen[1]
+	}
+	if *of++; w.one == 0 || *of%w.one != 0 {
+		return ""
+	}
+	return slices.MinFunc(phases, func(a, b scaler.Phase) int { return cmp.Compare(w.fell[a], w.fell[b]) })
+}
+
 // illness is the phase at which a pod fails; "" is never.
 func (w *ward) illness(pod *corev1.Pod) scaler.Phase {
-	if w.one == 0 {
-		return ""
-	}
-	sum := fnv.New32a()
-	_, _ = sum.Write([]byte(pod.Name)) // a hash takes everything
-	if sum.Sum32()%w.one != 0 {
-		return ""
-	}
-	phases := scaler.Phases()
-	phase := phases[sum.Sum32()/w.one%uint32(len(phases))]
-	if phase == scaler.PhaseDocker && len(pod.Spec.InitContainers) == 0 {
-		phase = scaler.PhaseAgent // there is no Docker to fail
-	}
-	return phase
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ill[pod.Name]
 }
 
 // deaf: the pod runs, and what runs in it never gets to connect.
@@ -104,8 +111,9 @@ func (w *ward) saw(pod *corev1.Pod) {
 	case pod.DeletionTimestamp == nil && pod.Spec.NodeName == "" && !w.placed[pod.UID]:
 		w.placed[pod.UID] = true
 		at := w.machines[len(w.placed)%len(w.machines)]
-		if phase := w.illness(pod); phase != "" {
+		if phase := w.draw(pod); phase != "" {
 			w.ill[pod.Name] = phase
+			w.fell[phase]++
 			if phase != scaler.PhaseConnect {
 				at = w.machine
 			}

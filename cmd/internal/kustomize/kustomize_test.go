@@ -92,7 +92,7 @@ func TestSetUps(t *testing.T) {
 		"ssh":         {{scaler.Ephemeral, scaler.Inbound, pool.SSH, pool.DockerNone, "ci", ""}},
 		"dind":        {{scaler.Ephemeral, scaler.Inbound, pool.WebSocket, pool.DockerDind, "ci-docker", mirror}},
 		"swarm":       {{scaler.Persistent, scaler.Swarm, pool.WebSocket, pool.DockerNone, "ci", ""}},
-		"swarm-dind":  {{scaler.Persistent, scaler.Swarm, pool.WebSocket, pool.DockerDind, "ci-docker", ""}},
+		"swarm-dind":  {{scaler.Persistent, scaler.Swarm, pool.WebSocket, pool.DockerDind, "ci-docker", mirror}},
 	}
 	if !slices.Equal(slices.Sorted(maps.Keys(want)), slices.Sorted(slices.Values(SetUps()))) {
 		t.Errorf("tried are %v, there are %v", slices.Sorted(maps.Keys(want)), SetUps())
@@ -158,6 +158,9 @@ func TestSetUps(t *testing.T) {
 				t.Errorf("nobody lives in %v", made)
 			}
 			if made["registry-mirror"] {
+				if got := enforced["registry-mirror"]; got != "restricted" {
+					t.Errorf("the mirror lives where %q is enforced, want restricted", got)
+				}
 				mirrored(t, objects, want[name][0].Mirror)
 			} else if want[name][0].Mirror != "" {
 				t.Error("there is no mirror")

@@ -12,15 +12,16 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	kyaml "sigs.k8s.io/yaml"
 
@@ -29,8 +30,8 @@ import (
 	"bellboard/scaler"
 )
 
-// TestOnARealAPIServer: it takes every object of every set-up, and the pods of
-// every Docker mode under just the Pod Security Standard that is said to be enough.
+// TestOnARealAPIServer: it takes every object of every set-up, the pods of their
+// Deployments where those live, and the pods of every Docker mode under just the Pod Security Standard that is said to be enough.
 func TestOnARealAPIServer(t *testing.T) {
 	cluster := kube.ForTest(t)
 	k, ctx := cluster.Client(), t.Context()
@@ -45,7 +46,7 @@ func TestOnARealAPIServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			apply(ctx, t, cluster.Admin(), mapper, text)
+			apply(ctx, t, cluster, mapper, text)
 		})
 	}
 
@@ -109,11 +110,34 @@ func judge(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, s pool
 	return errors.New("no service account")
 }
 
+// admits asks for a pod of a Deployment: of the Deployment itself Pod Security would
+// only warn.
+func admits(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, o *unstructured.Unstructured) {
+	t.Helper()
+	var d appsv1.Deployment
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &d); err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{ObjectMeta: d.Spec.Template.ObjectMeta, Spec: d.Spec.Template.Spec}
+	pod.Name = "rehearsal"
+	var err error
+	for range 100 { // until the namespace has what a pod needs
+		_, err = cluster.Client().CoreV1().Pods(d.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil || !strings.Contains(err.Error(), "serviceaccount") {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if err != nil {
+		t.Errorf("a pod of %s: %v", d.Name, err)
+	}
+}
+
 // apply gives the server every object, strictly: a field that it does not know is
 // an error.
-func apply(ctx context.Context, t *testing.T, cfg *rest.Config, mapper meta.RESTMapper, text []byte) {
+func apply(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, mapper meta.RESTMapper, text []byte) {
 	t.Helper()
-	client, err := dynamic.NewForConfig(cfg)
+	client, err := dynamic.NewForConfig(cluster.Admin())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +164,9 @@ func apply(ctx context.Context, t *testing.T, cfg *rest.Config, mapper meta.REST
 		}
 		if _, err := to.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: "test", Force: true}); err != nil {
 			t.Errorf("%s %s: %v", kind.Kind, o.GetName(), err)
+		}
+		if kind.Kind == "Deployment" {
+			admits(ctx, t, cluster, o)
 		}
 	}
 }
