@@ -99,8 +99,15 @@ func TestExecutors(t *testing.T) {
 				t.Errorf("Decide(%s) does (-want +got)\n%s%v", tt.name, diff, plan.Decisions[0])
 			}
 			for _, a := range plan.Actions {
-				if a.Reason == ReasonRoom && a.Agent != "web-p-b" {
+				if a.Reason != ReasonRoom {
+					continue
+				}
+				if a.Agent != "web-p-b" {
 					t.Errorf("Decide(%s) empties %s, want the emptiest, web-p-b", tt.name, a.Agent)
+				}
+				const says = "room: 1 agent at work less: the others have room for its builds"
+				if got := reasons(plan)["web"]; got != says {
+					t.Errorf("Decide(%s) says %q, want %q", tt.name, got, says)
 				}
 			}
 		})

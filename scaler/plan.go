@@ -86,7 +86,7 @@ func Reasons() []Reason {
 // DecisionReasons lists those that a Decision may have, for metrics that exist
 // before they are needed. The others are of single actions.
 func DecisionReasons() []Reason {
-	return []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare, ReasonIdle, ReasonBlocked, ReasonSteady, ReasonPaused}
+	return []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare, ReasonIdle, ReasonRoom, ReasonRenew, ReasonBlocked, ReasonSteady, ReasonPaused}
 }
 
 // Rule is what changed or blocked a wish: a closed set, and a metric label.
@@ -143,7 +143,7 @@ type Decision struct {
 	Team    string        `json:"team"`
 	Waiting int           `json:"waiting"` // items that a new agent of this team would serve
 	Oldest  time.Duration `json:"oldest"`  // how long the oldest of them waits
-	Free    int           `json:"free"`
+	Free    int           `json:"free"`    // executors, like coming, late and busy
 	Coming  int           `json:"coming"`
 	Late    int           `json:"late"` // on the way, and not counted on: see Agent
 	Busy    int           `json:"busy"`
@@ -154,6 +154,7 @@ type Decision struct {
 	Want    int           `json:"want"`      // agents alive if no rule had said no
 	Up      map[Kind]int  `json:"up"`        // to create
 	Down    map[Kind]int  `json:"down"`      // to mark now, as a scale-down
+	Renew   map[Kind]int  `json:"renew"`     // to mark now, and to be replaced: old, or of other settings
 	Reason  Reason        `json:"reason"`
 	Text    string        `json:"text"`
 	Steps   []Step        `json:"steps,omitempty"`
