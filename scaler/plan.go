@@ -136,6 +136,8 @@ type Action struct {
 	// Slot is the cache slot to work on, to delete or to expand. Create: nil is a
 	// new one, whose name the loop chooses, if the pool keeps its cache.
 	Slot *Slot `json:"slot,omitempty"`
+	// Spare is of Create: no build waits for it, so anybody may evict it until one runs.
+	Spare bool `json:"spare,omitempty"`
 }
 
 // Decision is what was decided for one team, and all it was decided from.

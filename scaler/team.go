@@ -454,7 +454,7 @@ func (d *decider) emitUp(a *account) {
 		berths := d.freeBerths(id)
 		for _, why := range []Reason{ReasonMinimum, ReasonDemand, ReasonLevel, ReasonSpare} {
 			for range a.up[k][why] {
-				act := Action{Verb: Create, Pool: id, Reason: why, Text: a.upText(why), Slot: d.takeSlot(id)}
+				act := Action{Verb: Create, Pool: id, Reason: why, Text: a.upText(why), Slot: d.takeSlot(id), Spare: why == ReasonSpare || a.dec.Short == 0}
 				if len(berths) > 0 {
 					berths[0].left = true
 					act.Agent, berths = berths[0].Name, berths[1:]
