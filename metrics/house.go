@@ -13,9 +13,10 @@ import (
 // house is the gauges. They are made at each scrape from one tick, so that a
 // scrape never mixes two.
 type house struct {
-	teams []scaler.Team
+	teams     []scaler.Team
+	maxAgents int // BELLBOARD_MAX_AGENTS
 
-	agents, late, slots, alive, waiting, unresolved, nobodys, oldest, desired, most, hold, age, lastTick *prometheus.Desc
+	agents, executors, late, slots, alive, waiting, unresolved, nobodys, oldest, desired, most, globalMost, hold, age, lastTick *prometheus.Desc
 
 	mu   sync.Mutex
 	last scaler.Tick                 // the last tick, a hold too; zero: none yet
@@ -23,15 +24,24 @@ type house struct {
 	asOf map[scaler.Source]time.Time // from when what was last seen of each source is
 }
 
-func newHouse(teams []scaler.Team) *house {
+// What an executor does: the values of the label state of bellboard_executors.
+const (
+	executorBusy   = "busy"
+	executorFree   = "free"
+	executorComing = "coming"
+)
+
+func newHouse(teams []scaler.Team, maxAgents int) *house {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &house{
-		teams: teams,
-		asOf:  map[scaler.Source]time.Time{},
+		teams:     teams,
+		maxAgents: maxAgents,
+		asOf:      map[scaler.Source]time.Time{},
 
 		agents:     desc("bellboard_agents", "Agents and registered names by what they are, in the last tick that could see.", "team", "kind", "class"),
+		executors:  desc("bellboard_executors", "Executors of the team's agents: a build runs (busy), none does (free), the agent is on the way (coming). Those of agents that a person holds or somebody else deletes are in none.", "team", "state"),
 		late:       desc("bellboard_agents_late", "Agents on the way for far longer than others of their pool took; no build waits for them.", "team", "kind"),
 		slots:      desc("bellboard_cache_slots", "Cache slots (volume claims) by what they are: free, used by an agent, aside for a while since an agent did not start on it, or going.", "team", "state"),
 		alive:      desc("bellboard_agents_alive", "Agents of the team whose pods live, draining and held ones too: what MAX_AGENTS limits.", "team"),
@@ -41,6 +51,7 @@ func newHouse(teams []scaler.Team) *house {
 		oldest:     desc("bellboard_queue_oldest_wait_seconds", "How long the oldest of the team's waiting builds waits.", "team"),
 		desired:    desc("bellboard_agents_desired", "Agents that the team would have if no rule limited it.", "team"),
 		most:       desc("bellboard_agents_max", "MAX_AGENTS of the team.", "team"),
+		globalMost: desc("bellboard_agents_global_max", "BELLBOARD_MAX_AGENTS: the most agents that all teams may have together."),
 		hold:       desc("bellboard_hold", "1 while nothing is done because the source cannot be read; the gauges of agents and queue are then as last seen.", "source"),
 		age:        desc("bellboard_snapshot_age_seconds", "Age of what was last seen of the source, at the last tick.", "source"),
 		lastTick:   desc("bellboard_last_tick_timestamp_seconds", "When the last pass of the loop began."),
@@ -62,7 +73,7 @@ func (h *house) observe(t scaler.Tick) {
 
 // Describe implements prometheus.Collector.
 func (h *house) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{h.agents, h.late, h.slots, h.alive, h.waiting, h.unresolved, h.nobodys, h.oldest, h.desired, h.most, h.hold, h.age, h.lastTick} {
+	for _, d := range []*prometheus.Desc{h.agents, h.executors, h.late, h.slots, h.alive, h.waiting, h.unresolved, h.nobodys, h.oldest, h.desired, h.most, h.globalMost, h.hold, h.age, h.lastTick} {
 		ch <- d
 	}
 }
@@ -80,6 +91,7 @@ func (h *house) Collect(ch chan<- prometheus.Metric) {
 	for i := range h.teams {
 		gauge(h.most, float64(h.teams[i].MaxAgents), h.teams[i].Name)
 	}
+	gauge(h.globalMost, float64(h.maxAgents))
 	if last.At.IsZero() {
 		return
 	}
@@ -123,6 +135,9 @@ func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p 
 		gauge(h.oldest, d.Oldest.Seconds(), h.teams[i].Name)
 		gauge(h.desired, float64(d.Want), h.teams[i].Name)
 		gauge(h.alive, float64(d.Alive), h.teams[i].Name)
+		gauge(h.executors, float64(d.Busy), h.teams[i].Name, executorBusy)
+		gauge(h.executors, float64(d.Free), h.teams[i].Name, executorFree)
+		gauge(h.executors, float64(d.Coming), h.teams[i].Name, executorComing)
 		for _, s := range scaler.SlotStates() {
 			slots[place{h.teams[i].Name, s}] = 0
 		}

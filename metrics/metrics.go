@@ -34,6 +34,7 @@ type Metrics struct {
 	buildsLost   *prometheus.CounterVec
 	secondBuilds *prometheus.CounterVec
 	failed       *prometheus.CounterVec
+	renewed      *prometheus.CounterVec
 	cacheStarts  *prometheus.CounterVec
 	containers   *prometheus.CounterVec
 	pulls        *prometheus.CounterVec
@@ -67,8 +68,8 @@ var (
 	moments = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
 )
 
-// New registers every series for these teams.
-func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metrics {
+// New registers every series for these teams, which may have maxAgents agents together.
+func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version string) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		reg.MustRegister(v)
@@ -84,7 +85,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metric
 	}
 	m := &Metrics{
 		teams: map[string]bool{},
-		house: newHouse(teams),
+		house: newHouse(teams, maxAgents),
 
 		decisions:    counter("bellboard_decisions_total", "Decisions, one per team and tick that could see, by reason.", "team", "reason"),
 		blocks:       counter("bellboard_blocks_total", "Times that a rule allowed fewer agents to be created, or to go, than were wanted.", "team", "rule"),
@@ -94,6 +95,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, version string) *Metric
 		buildsLost:   counter("bellboard_builds_lost_total", "Builds whose agent's pod vanished under them, or whose agent lost its connection to Jenkins for good.", "team"),
 		secondBuilds: counter("bellboard_second_builds_total", "Builds that slipped onto an ephemeral agent after its first.", "team"),
 		failed:       counter("bellboard_agents_failed_total", "Agents that could not be made, were removed without ever having connected, died, get nothing from Jenkins that they fit, or lost their Docker daemon, by the class of the failure.", "team", "kind", "reason"),
+		renewed:      counter("bellboard_agents_renewed_total", "Agents sent away after their builds since they were over MAX_LIFETIME or their settings had changed.", "team", "kind"),
 		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another has worked on (warm) or on an empty one (cold).", "team", "cache"),
 		containers:   counter("bellboard_docker_containers_total", "Containers that builds made in the Docker daemons of agents that have gone, by what cache slot the agent began on (none: it had none).", "team", "cache"),
 		pulls:        counter("bellboard_docker_pulls_total", "Images that the same daemons pulled, or looked for in vain or found to be there.", "team", "cache"),
@@ -166,6 +168,7 @@ func (m *Metrics) create(teams []scaler.Team) {
 			for _, f := range scaler.Failures() {
 				m.failed.WithLabelValues(t, string(k), string(f))
 			}
+			m.renewed.WithLabelValues(t, string(k))
 			m.startup.WithLabelValues(t, string(k))
 			for _, p := range scaler.Phases() {
 				m.phase.WithLabelValues(t, string(k), string(p))
@@ -204,6 +207,9 @@ func (m *Metrics) Observe(t scaler.Tick) {
 	for i := range t.Outcomes {
 		a := &t.Outcomes[i].Action
 		m.actions.WithLabelValues(m.team(a.Pool.Team), string(a.Pool.Kind), string(a.Verb), string(t.Outcomes[i].Result)).Inc()
+		if a.Verb == scaler.Mark && a.Reason == scaler.ReasonRenew && t.Outcomes[i].Result == scaler.Done {
+			m.renewed.WithLabelValues(m.team(a.Pool.Team), string(a.Pool.Kind)).Inc()
+		}
 		if a.Verb == scaler.Create && a.Slot != nil && t.Outcomes[i].Result == scaler.Done {
 			m.cacheStarts.WithLabelValues(m.team(a.Pool.Team), string(a.Slot.Warmth())).Inc()
 		}

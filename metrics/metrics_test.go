@@ -36,7 +36,7 @@ func rich() scaler.Tick {
 		Age: map[scaler.Source]time.Duration{scaler.SourceJenkins: 300 * time.Millisecond, scaler.SourceKubernetes: 2 * time.Second},
 		Plan: scaler.Plan{
 			Decisions: []scaler.Decision{{
-				Team: "team-0", Waiting: 5, Oldest: 12 * time.Second, Alive: 9, Want: 11, Reason: scaler.ReasonDemand,
+				Team: "team-0", Waiting: 5, Oldest: 12 * time.Second, Alive: 9, Want: 11, Busy: 6, Free: 2, Coming: 4, Reason: scaler.ReasonDemand,
 				Steps: []scaler.Step{{Rule: scaler.RuleMaxAgents, From: 11, To: 10}, {Rule: scaler.RuleMinIdle, From: 0, To: 1}},
 			}},
 			Agents: []scaler.Agent{{Name: "x", PoolID: e, Class: scaler.Busy}, {Name: "y", PoolID: e, Class: scaler.Busy}, {Name: "l", PoolID: e, Class: scaler.Coming, Late: true}, {Name: "z", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, Class: scaler.Draining}},
@@ -53,6 +53,9 @@ func rich() scaler.Tick {
 			{Action: scaler.Action{Verb: scaler.Create, Pool: e}, Result: scaler.Done},
 			{Action: scaler.Action{Verb: scaler.Create, Pool: p, Slot: &scaler.Slot{Bound: true}}, Result: scaler.Done},
 			{Action: scaler.Action{Verb: scaler.Create, Pool: p, Slot: &scaler.Slot{Bound: true}}, Result: scaler.Changed},
+			{Action: scaler.Action{Verb: scaler.Mark, Pool: p, Reason: scaler.ReasonRenew}, Result: scaler.Done},
+			{Action: scaler.Action{Verb: scaler.Mark, Pool: p, Reason: scaler.ReasonRenew}, Result: scaler.Late},
+			{Action: scaler.Action{Verb: scaler.Mark, Pool: p, Reason: scaler.ReasonIdle}, Result: scaler.Done},
 			{Action: scaler.Action{Verb: scaler.Mark, Pool: scaler.PoolID{Team: "old", Kind: scaler.Persistent}}, Result: scaler.Late},
 		},
 		Facts: scaler.Facts{
@@ -79,7 +82,7 @@ func hold() scaler.Tick {
 func registry(t *testing.T, n int, ticks ...scaler.Tick) *prometheus.Registry {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
-	m := New(reg, teams(n), "v1.2.3")
+	m := New(reg, teams(n), 15, "v1.2.3")
 	m.JenkinsExpect([]string{"queue", "computers"}, []string{"partial", "blind"})
 	for _, tick := range ticks {
 		m.Observe(tick)
@@ -170,6 +173,9 @@ func TestCountersExistAtStart(t *testing.T) {
 		"bellboard_builds_lost_total":                2,
 		"bellboard_second_builds_total":              2,
 		"bellboard_agents_failed_total":              4 * len(scaler.Failures()),
+		"bellboard_agents_renewed_total":             4,
+		"bellboard_agents_global_max":                1,
+		"bellboard_executors":                        0,
 		"bellboard_queue_wait_seconds":               2,
 		"bellboard_agent_startup_seconds":            4,
 		"bellboard_agent_start_phase_seconds":        4 * len(scaler.Phases()),
@@ -227,7 +233,7 @@ func TestHoldBeforeAnythingWasSeen(t *testing.T) {
 func TestCardinality(t *testing.T) {
 	count := func(n int) int {
 		reg := prometheus.NewPedanticRegistry()
-		m := New(reg, teams(n), "v1")
+		m := New(reg, teams(n), 15, "v1")
 		for i := range 500 {
 			tick := rich()
 			tick.ID = fmt.Sprint("a-", i)
@@ -257,7 +263,7 @@ func TestCardinality(t *testing.T) {
 // A wait is told by two clocks: one that seems negative must not let the sum fall.
 func TestNoNegativeWait(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	m := New(reg, teams(1), "v1")
+	m := New(reg, teams(1), 15, "v1")
 	m.Observe(scaler.Tick{ID: "a-1", At: time.Unix(1000, 0), Facts: scaler.Facts{Waits: []scaler.Wait{{Team: "team-0", Took: -time.Second}}}})
 	families, err := reg.Gather()
 	if err != nil {

@@ -51,7 +51,7 @@ func Objects(s Spec, name string) []runtime.Object {
 func build(s *Spec, name string) *corev1.Pod {
 	labels := s.labels()
 	// Born busy: it is made for a build that waits, and nothing may evict it
-	// before that build has run.
+	// before that build has run. Create takes it from one that no build waits for.
 	labels[LabelBusy] = "true"
 	grace := int64(max(s.BuildGrace, leastGrace) / time.Second)
 	pod := &corev1.Pod{

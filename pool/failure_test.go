@@ -165,7 +165,7 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 			if s := h.slot(); !s.Lost || s.Bound {
 				t.Fatalf("it is %+v", s)
 			}
-			if _, err := h.Create(context.Background(), "data-p-2", keeping, h.slot()); err != nil {
+			if _, err := h.Create(context.Background(), "data-p-2", keeping, h.slot(), false); err != nil {
 				t.Fatal(err)
 			}
 			h.await(time.Minute, func() bool { return h.pod("data-p-2").Trouble == corev1.PodReasonUnschedulable })
@@ -200,7 +200,7 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 // themselves tell them apart, and the words of the answer do not.
 func TestRefusals(t *testing.T) {
 	create := func(h *house) (scaler.Failure, error) {
-		_, err := h.Create(context.Background(), "web-e-2", inbound, scaler.Slot{})
+		_, err := h.Create(context.Background(), "web-e-2", inbound, scaler.Slot{}, false)
 		return control.FailureIn(err), err
 	}
 	bubble(t, func(h *house) {
@@ -275,7 +275,7 @@ func TestSlotsAreRefusedLikePods(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
 		refused := func(name string) (scaler.Failure, error) {
-			_, err := h.Create(ctx, name, keeping, h.newSlot(name, keeping))
+			_, err := h.Create(ctx, name, keeping, h.newSlot(name, keeping), false)
 			is(t, err, control.ErrRefused)
 			return control.FailureIn(err), err
 		}

@@ -126,7 +126,7 @@ func (h *house) pod(name string) scaler.Pod {
 
 func (h *house) create(name string, id scaler.PoolID) scaler.Pod {
 	h.t.Helper()
-	p, err := h.Create(context.Background(), name, id, h.newSlot(name, id))
+	p, err := h.Create(context.Background(), name, id, h.newSlot(name, id), false)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -366,12 +366,12 @@ func TestACreationWhoseAnswerIsLostIsFound(t *testing.T) {
 func TestANameThatIsTaken(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.create("web-x-1", inbound)
-		_, err := h.Create(context.Background(), "web-x-1", swarm, h.newSlot("web-x-1", swarm))
+		_, err := h.Create(context.Background(), "web-x-1", swarm, h.newSlot("web-x-1", swarm), false)
 		is(t, err, control.ErrExists)
 		if got := len(h.pods()); got != 1 {
 			t.Errorf("%d agents count", got)
 		}
-		_, err = h.Create(context.Background(), "x", scaler.PoolID{Team: "nobody", Kind: scaler.Ephemeral}, scaler.Slot{})
+		_, err = h.Create(context.Background(), "x", scaler.PoolID{Team: "nobody", Kind: scaler.Ephemeral}, scaler.Slot{}, false)
 		if err == nil || errors.Is(err, control.ErrRefused) {
 			t.Errorf("an unknown pool gives %v", err)
 		}
@@ -395,7 +395,7 @@ func TestWhatTheServerSays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(h *house) {
 				h.refuse("create pods", c.answer)
-				_, err := h.Create(context.Background(), "web-e-1", inbound, scaler.Slot{})
+				_, err := h.Create(context.Background(), "web-e-1", inbound, scaler.Slot{}, false)
 				if err == nil || errors.Is(err, control.ErrRefused) != c.refused || !strings.Contains(err.Error(), c.words) {
 					t.Errorf("it gives %v", err)
 				}
@@ -422,6 +422,27 @@ func TestPutSecretKnowsItsPod(t *testing.T) {
 		}
 		if len(h.cluster.Secrets()) != 0 {
 			t.Error("there is a Secret")
+		}
+	})
+}
+
+// TestSpare: a pod that no build waits for is made as Unprotect leaves one, from the
+// same settings as any other, and can be protected.
+func TestSpare(t *testing.T) {
+	bubble(t, func(h *house) {
+		ctx := context.Background()
+		usual := h.create("web-e-1", inbound)
+		p, err := h.Create(ctx, "web-e-2", inbound, scaler.Slot{}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := h.cluster.Pod("agents", p.Name)
+		if p.Protected || p.Spec != usual.Spec || got.Labels[LabelBusy] != "" || got.Annotations[annotationSafeToEvict] != "true" || got.Annotations[annotationDoNotDisrupt] != "" {
+			t.Errorf("a spare is protected: %v, of spec %s (the usual: %s), %v %v; want it as Unprotect leaves one", p.Protected, p.Spec, usual.Spec, got.Labels, got.Annotations)
+		}
+		err = h.Protect(ctx, p)
+		if synctest.Wait(); err != nil || !h.pod(p.Name).Protected {
+			t.Errorf("Protect(a spare) = %v; protected: %v", err, h.pod(p.Name).Protected)
 		}
 	})
 }

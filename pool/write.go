@@ -24,8 +24,9 @@ const deletionGraceSeconds = 7
 
 // Create makes or takes the cache slot, then creates the agent's pod under that
 // name. A pod of that name that is there already and was made from the same settings
-// is the answer, too: an earlier try whose answer was lost.
-func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot) (scaler.Pod, error) {
+// is the answer, too: an earlier try whose answer was lost. A spare is made as Unprotect
+// leaves a pod.
+func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, spare bool) (scaler.Pod, error) {
 	s, err := p.spec(id)
 	if err != nil {
 		return scaler.Pod{}, err
@@ -42,6 +43,11 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 	want := Build(s, name)
 	if s.HasClaim() {
 		want.Annotations[AnnotationCache] = string(slot.Warmth())
+	}
+	if spare {
+		delete(want.Labels, LabelBusy)
+		delete(want.Annotations, annotationDoNotDisrupt)
+		want.Annotations[annotationSafeToEvict] = "true"
 	}
 	var made *corev1.Pod
 	err = p.call(ctx, "create", "pods", func(ctx context.Context) error {

@@ -82,7 +82,7 @@ func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 		cfg.Clock = clock.Real()
 		f := &fire{T: t, jenkins: jenkinssim.New(cfg), token: "token", reg: prometheus.NewRegistry(), pods: &pods{}}
 		defer f.jenkins.Close()
-		f.metrics = metrics.New(f.reg, nil, "test")
+		f.metrics = metrics.New(f.reg, nil, 0, "test")
 		f.metrics.JenkinsExpect(Endpoints(), Causes())
 		var err error
 		f.client, err = New(Config{

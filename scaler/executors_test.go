@@ -30,7 +30,12 @@ func TestExecutors(t *testing.T) {
 		in.agent("web", Persistent, "c", works(3))
 	}
 	wait := func(n int) func(*Input) { return func(in *Input) { in.wait(n, "linux", time.Minute) } }
-	const up, leave = "create web persistent demand", "mark web persistent room"
+	// beside adds a team that serves the same items when the first one's cap is full.
+	beside := func(in *Input) {
+		*in = newHouse(append(in.Teams, newTeam("xeb", ModePersistent, []string{"docker", "linux"}, four))...)
+	}
+	most := func(n int) Team { return pets(four, func(tm *Team) { tm.MaxAgents, tm.MaxPersistent = n, n }) }
+	const up, other, leave = "create web persistent demand", "create xeb persistent demand", "mark web persistent room"
 	tests := []struct {
 		name  string
 		team  Team
@@ -47,6 +52,16 @@ func TestExecutors(t *testing.T) {
 		{"one that comes and has no node yet serves four", pets(four), []func(*Input){
 			func(in *Input) { in.agent("web", Persistent, "a", coming, noNode) }, wait(4),
 		}, nil},
+		{"one that is about to come back serves four", pets(four), []func(*Input){
+			func(in *Input) { in.agent("web", Persistent, "a", works(0), offline) }, wait(4),
+		}, nil},
+		{"a full cap leaves the other team what its agents cannot run", most(1), []func(*Input){beside, wait(10)}, map[string]int{up: 1, other: 2}},
+		{"what one expression takes of a cap is agents", most(3), []func(*Input){
+			beside, wait(5), func(in *Input) { in.wait(8, "linux&&persistent", time.Second) },
+		}, map[string]int{up: 3, other: 1}},
+		{"where ephemeral ones fail, persistent ones run four each", both(four), []func(*Input){wait(5), func(in *Input) {
+			in.Backoff[PoolID{"web", Ephemeral}] = Backoff{Until: noon.Add(time.Minute), Failure: FailureOOM}
+		}}, map[string]int{up: 2}},
 		{"a spare is an executor", pets(four, func(tm *Team) { tm.MinIdle = 2 }), nil, map[string]int{"create web persistent spare": 1}},
 		{"and may be one beside builds", pets(four, func(tm *Team) { tm.MinIdle = 6 }), []func(*Input){spread}, nil},
 		{"a minimum is an agent, and serves", pets(four, func(tm *Team) { tm.MinAgents = 2 }), []func(*Input){wait(9)}, map[string]int{"create web persistent minimum": 2, up: 1}},
@@ -62,6 +77,10 @@ func TestExecutors(t *testing.T) {
 		{"not below the spares", pets(four, func(tm *Team) { tm.MinIdle = 3 }), []func(*Input){spread, roomy(time.Hour)}, nil},
 		{"not below the minimum", pets(four, func(tm *Team) { tm.MinAgents = 3 }), []func(*Input){spread, roomy(time.Hour)}, nil},
 		{"not while builds wait for that room", pets(four), []func(*Input){spread, roomy(time.Hour), wait(3)}, nil},
+		{"one of two idle ones, while others come and items wait", pets(four), []func(*Input){
+			func(in *Input) { in.agents(2, "web", Persistent, "d", works(0)); in.idleFor(time.Hour) },
+			func(in *Input) { in.agent("web", Persistent, "c", works(0), coming) }, wait(3),
+		}, map[string]int{"mark web persistent idle": 1}},
 		{"an idle one goes first", pets(four), []func(*Input){
 			spread, func(in *Input) { in.agent("web", Persistent, "d", works(0)); in.idleFor(time.Hour) }, roomy(time.Hour),
 		}, map[string]int{"mark web persistent idle": 1}},
@@ -80,11 +99,37 @@ func TestExecutors(t *testing.T) {
 				t.Errorf("Decide(%s) does (-want +got)\n%s%v", tt.name, diff, plan.Decisions[0])
 			}
 			for _, a := range plan.Actions {
-				if a.Reason == ReasonRoom && a.Agent != "web-p-b" {
+				if a.Reason != ReasonRoom {
+					continue
+				}
+				if a.Agent != "web-p-b" {
 					t.Errorf("Decide(%s) empties %s, want the emptiest, web-p-b", tt.name, a.Agent)
+				}
+				const says = "room: 1 agent at work less: the others have room for its builds"
+				if got := reasons(plan)["web"]; got != says {
+					t.Errorf("Decide(%s) says %q, want %q", tt.name, got, says)
 				}
 			}
 		})
+	}
+}
+
+// TestExecutorsAreCounted: the numbers that a decision shows are of executors.
+func TestExecutorsAreCounted(t *testing.T) {
+	in := newHouse(pets(func(tm *Team) { tm.Pools[0].Executors = 4 }))
+	four := func(p *Pair) { p.Node.Executors = 4 }
+	in.agent("web", Persistent, "a", func(p *Pair) { p.Node.Executors, p.Node.Busy, p.Node.Idle = 4, 3, false })
+	in.agent("web", Persistent, "b", four)
+	in.agent("web", Persistent, "c", coming, four)
+	in.agent("web", Persistent, "d", offline, four)
+	in.agent("web", Persistent, "e", made(58*time.Second, 57*time.Second), four)
+	in.knows(PoolID{"web", Persistent}, 8, 14*time.Second)
+	in.overtakes(PoolID{"web", Persistent}, 40*time.Second, 39*time.Second, 14*time.Second)
+	plan, _, _ := Decide(in)
+	type numbers struct{ Busy, Free, Coming, Late, Alive, Want int }
+	d := plan.Decisions[0]
+	if got, want := (numbers{d.Busy, d.Free, d.Coming, d.Late, d.Alive, d.Want}), (numbers{3, 5, 8, 4, 5, 4}); got != want {
+		t.Errorf("Decide(five agents of four executors) counts %+v, want %+v", got, want)
 	}
 }
 

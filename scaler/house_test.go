@@ -50,7 +50,7 @@ func newHouse(teams ...Team) Input {
 			for b := range p.Berths {
 				name := AgentName(p.PoolID, "berth"+string(rune('a'+b)))
 				in.Berths[name] = true
-				in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: name, Team: p.Team, Kind: p.Kind, Labels: p.Labels, Executors: 1, Idle: true})
+				in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: name, Team: p.Team, Kind: p.Kind, Labels: p.Labels, Executors: p.size(), Idle: true})
 			}
 		}
 	}
@@ -84,7 +84,7 @@ func (in *Input) agent(team string, k Kind, random string, change ...func(*Pair)
 	}
 	for i := range in.Teams {
 		if pool := in.Teams[i].Pool(k); pool != nil && pool.Team == team {
-			p.Pod.Connect, p.Node.Labels = pool.Connect, pool.Labels
+			p.Pod.Connect, p.Node.Labels, p.Node.Executors = pool.Connect, pool.Labels, pool.size()
 		}
 	}
 	for _, f := range change {

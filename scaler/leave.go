@@ -96,6 +96,7 @@ func (d *decider) poolDown(a *account, p *Pool) {
 		a.dec.Down[k]++
 		if m == emptiest {
 			delete(d.mem.Roomy, p.PoolID)
+			a.emptied++
 			d.act(Mark, m, ReasonRoom, "the others have room for its builds, leaving")
 			continue
 		}

@@ -86,7 +86,7 @@ func Reasons() []Reason {
 // DecisionReasons lists those that a Decision may have, for metrics that exist
 // before they are needed. The others are of single actions.
 func DecisionReasons() []Reason {
-	return []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare, ReasonIdle, ReasonBlocked, ReasonSteady, ReasonPaused}
+	return []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare, ReasonIdle, ReasonRoom, ReasonRenew, ReasonBlocked, ReasonSteady, ReasonPaused}
 }
 
 // Rule is what changed or blocked a wish: a closed set, and a metric label.
@@ -137,6 +137,8 @@ type Action struct {
 	// Slot is the cache slot to work on, to delete or to expand. Create: nil is a
 	// new one, whose name the loop chooses, if the pool keeps its cache.
 	Slot *Slot `json:"slot,omitempty"`
+	// Spare is of Create: no build waits for it, so anybody may evict it until one runs.
+	Spare bool `json:"spare,omitempty"`
 }
 
 // Decision is what was decided for one team, and all it was decided from.
@@ -144,7 +146,7 @@ type Decision struct {
 	Team    string        `json:"team"`
 	Waiting int           `json:"waiting"` // items that a new agent of this team would serve
 	Oldest  time.Duration `json:"oldest"`  // how long the oldest of them waits
-	Free    int           `json:"free"`
+	Free    int           `json:"free"`    // executors, like coming, late and busy
 	Coming  int           `json:"coming"`
 	Late    int           `json:"late"` // on the way, and not counted on: see Agent
 	Busy    int           `json:"busy"`
@@ -155,6 +157,7 @@ type Decision struct {
 	Want    int           `json:"want"`      // agents alive if no rule had said no
 	Up      map[Kind]int  `json:"up"`        // to create
 	Down    map[Kind]int  `json:"down"`      // to mark now, as a scale-down
+	Renew   map[Kind]int  `json:"renew"`     // to mark now, and to be replaced: old, or of other settings
 	Reason  Reason        `json:"reason"`
 	Text    string        `json:"text"`
 	Steps   []Step        `json:"steps,omitempty"`

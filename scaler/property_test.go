@@ -21,7 +21,7 @@ func dump(in Input) string {
 	for i := range in.Teams {
 		tm := in.Teams[i]
 		for _, p := range tm.Pools {
-			fmt.Fprintf(&b, "pool %s %s %s %v, berths %d, back-off %v\n", p.Team, p.Kind, p.Connect, p.Labels, p.Berths, !in.Backoff[p.PoolID].Until.IsZero())
+			fmt.Fprintf(&b, "pool %s %s %s %v, berths %d, executors %d, back-off %v\n", p.Team, p.Kind, p.Connect, p.Labels, p.Berths, p.Executors, !in.Backoff[p.PoolID].Until.IsZero())
 		}
 		keep, _ := keepLevel(in.Memory.Levels[tm.Name])
 		tm.Pools = nil
@@ -166,8 +166,8 @@ func TestBounds(t *testing.T) {
 			if ups > 0 && d.Alive+ups > tm.MaxAgents {
 				t.Fatalf("%s: %d alive and %d made, want at most %d for\n%s", d.Team, d.Alive, ups, tm.MaxAgents, dump(in))
 			}
-			if d.Short > ups && len(d.Steps) == 0 {
-				t.Fatalf("%s is short of %d, makes %d, and no rule says why, for\n%s", d.Team, d.Short, ups, dump(in))
+			if serve := d.Up[Ephemeral] + d.Up[Persistent]*tm.Pool(Persistent).size(); d.Short > serve && len(d.Steps) == 0 {
+				t.Fatalf("%s is short of %d, makes %d agents, and no rule says why, for\n%s", d.Team, d.Short, ups, dump(in))
 			}
 			if !tm.Paused && d.Want < tm.MinAgents {
 				t.Fatalf("%s wants %d agents, want at least MIN_AGENTS=%d for\n%s", d.Team, d.Want, tm.MinAgents, dump(in))
@@ -301,8 +301,14 @@ func TestIdleHouseSettles(t *testing.T) {
 					n++
 				}
 			}
-			if want := max(tm.MinAgents, tm.MinIdle); n != want {
-				t.Fatalf("%s settles at %d agents, want %d", tm.Name, n, want)
+			// MIN_IDLE is executors: as few agents as have them, or in auto as many one-build agents.
+			least := max(tm.MinAgents, agentsFor(tm.MinIdle, tm.Pool(Persistent).size()))
+			most := least
+			if tm.Mode == ModeAuto {
+				most = max(tm.MinAgents, tm.MinIdle)
+			}
+			if n < least || n > most {
+				t.Fatalf("%s settles at %d agents, want %d to %d", tm.Name, n, least, most)
 			}
 		}
 	})
@@ -324,7 +330,7 @@ func settle(in *Input) {
 	for i := range in.Cluster.Pods {
 		p := &in.Cluster.Pods[i]
 		if !there[p.Name] {
-			in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: p.Name, Team: p.Team, Kind: p.Kind, Labels: poolOf(in, p.PoolID).Labels, Executors: 1, Idle: true})
+			in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: p.Name, Team: p.Team, Kind: p.Kind, Labels: poolOf(in, p.PoolID).Labels, Executors: poolOf(in, p.PoolID).size(), Idle: true})
 		}
 		for j := range in.Jenkins.Nodes {
 			if n := &in.Jenkins.Nodes[j]; n.Name == p.Name && n.OfflineBy == NotMarked {

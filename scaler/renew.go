@@ -47,7 +47,10 @@ func (d *decider) renew(a *account) {
 			m.left = true
 			leaving++
 			d.mem.Down[p.PoolID] = d.in.Now
-			d.act(Mark, m, ReasonRenew, d.outdated(m)+", leaving")
+			why := d.outdated(m)
+			a.dec.Renew[p.Kind]++
+			a.renewed = append(a.renewed, why)
+			d.act(Mark, m, ReasonRenew, why+", leaving")
 		}
 	}
 }
@@ -67,7 +70,7 @@ func (d *decider) outdated(m *member) string {
 	case m.pool.MaxLifetime > 0 && age >= m.pool.MaxLifetime:
 		return "older than MAX_LIFETIME=" + short(m.pool.MaxLifetime)
 	case m.pool.Spec != "" && m.Pod.Spec != "" && m.Pod.Spec != m.pool.Spec:
-		return "its settings have changed"
+		return "made from settings that have changed"
 	}
 	return ""
 }

@@ -29,14 +29,14 @@ func TestRenew(t *testing.T) {
 		{"young and of today's settings", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", aged(23*time.Hour)) }, nil},
 		{"old", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", aged(24*time.Hour)) }, []string{"web-p-a older than MAX_LIFETIME=24h, leaving"}},
 		{"no lifetime", pets(settings, func(tm *Team) { tm.Pools[0].MaxLifetime = 0 }), func(in *Input) { in.agent("web", Persistent, "a", aged(240*time.Hour)) }, nil},
-		{"made from other settings", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", before) }, []string{"web-p-a its settings have changed, leaving"}},
+		{"made from other settings", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", before) }, []string{"web-p-a made from settings that have changed, leaving"}},
 		{"nobody knows from what it was made", pets(settings), func(in *Input) { in.agent("web", Persistent, "a") }, nil},
-		{"a free ephemeral one of other settings", web(settings), func(in *Input) { in.agent("web", Ephemeral, "a", before) }, []string{"web-e-a its settings have changed, leaving"}},
+		{"a free ephemeral one of other settings", web(settings), func(in *Input) { in.agent("web", Ephemeral, "a", before) }, []string{"web-e-a made from settings that have changed, leaving"}},
 		{"an ephemeral one at work goes anyway", web(settings), func(in *Input) { in.agent("web", Ephemeral, "a", before, busy, ours) }, nil},
 		{"a free one, while others go after their builds", web(settings), func(in *Input) {
 			in.agent("web", Ephemeral, "a", busy, ours)
 			in.agent("web", Ephemeral, "b", before)
-		}, []string{"web-e-b its settings have changed, leaving"}},
+		}, []string{"web-e-b made from settings that have changed, leaving"}},
 		{"not while a free one is on its way out", web(settings), func(in *Input) {
 			in.agent("web", Ephemeral, "a", before, ours)
 			in.agent("web", Ephemeral, "b", before)
@@ -44,7 +44,7 @@ func TestRenew(t *testing.T) {
 		{"one at a time, the free one first", pets(settings), func(in *Input) {
 			in.agent("web", Persistent, "a", before, busy)
 			in.agent("web", Persistent, "b", before)
-		}, []string{"web-p-b its settings have changed, leaving"}},
+		}, []string{"web-p-b made from settings that have changed, leaving"}},
 		{"not starved by load: the oldest at work", pets(settings), func(in *Input) {
 			in.agent("web", Persistent, "a", aged(25*time.Hour), busy)
 			in.agent("web", Persistent, "b", aged(26*time.Hour), busy)
@@ -56,10 +56,10 @@ func TestRenew(t *testing.T) {
 		{"the next, while one does not go away", pets(settings), func(in *Input) {
 			in.agent("web", Persistent, "a", before, deletingByUs, noNode, endedFor(CorpseAfter))
 			in.agent("web", Persistent, "b", before)
-		}, []string{"web-p-b its settings have changed, leaving"}},
+		}, []string{"web-p-b made from settings that have changed, leaving"}},
 		{"a tenth of many", pets(settings, func(tm *Team) { tm.MaxAgents, tm.MaxPersistent = 40, 40 }), func(in *Input) {
 			in.agents(25, "web", Persistent, "x", before)
-		}, []string{"web-p-xaa its settings have changed, leaving", "web-p-xab its settings have changed, leaving"}},
+		}, []string{"web-p-xaa made from settings that have changed, leaving", "web-p-xab made from settings that have changed, leaving"}},
 		{"not one that a waiting build is about to take", pets(settings), func(in *Input) {
 			in.agent("web", Persistent, "a", before)
 			in.wait(1, "linux", time.Second)
@@ -88,6 +88,47 @@ func TestRenew(t *testing.T) {
 			}
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("Decide(%s) renews %q, want %q", tt.name, got, tt.want)
+			}
+		})
+	}
+}
+
+// TestRenewalIsTold: a decision says how many agents it renews, and why, beside all else.
+func TestRenewalIsTold(t *testing.T) {
+	settings := func(tm *Team) {
+		tm.Pools[0].Spec, tm.Pools[0].MaxLifetime = "new", 24*time.Hour
+		tm.MaxAgents, tm.MaxPersistent = 40, 40
+	}
+	before := func(p *Pair) { p.Pod.Spec = "old" }
+	old := func(p *Pair) { p.Pod.Created, p.Pod.Spec = noon.Add(-25*time.Hour), "new" }
+	crowd := func(in *Input) {
+		in.agents(20, "web", Persistent, "x", before, busy)
+		in.agent("web", Persistent, "y", old, busy)
+	}
+	tests := []struct {
+		name         string
+		team         Team
+		house        func(*Input)
+		renew        int
+		change, told string
+	}{
+		{"one", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", before) }, 1, "renew 1 persistent", "renew: 1 agent made from settings that have changed"},
+		{"two, each for its own reason", pets(settings), crowd, 2, "renew 2 persistent", "renew: 1 agent made from settings that have changed; 1 agent older than MAX_LIFETIME=24h"},
+		{"beside what is made", pets(settings, func(tm *Team) { tm.MinIdle = 1 }), func(in *Input) { in.agent("web", Persistent, "a", before, busy) }, 1, "+1 persistent, renew 1 persistent", "spare: MIN_IDLE=1; 1 agent made from settings that have changed"},
+		{"beside a block", pets(settings, func(tm *Team) { tm.MaxAgents = 1 }), func(in *Input) {
+			in.agent("web", Persistent, "a", before, busy)
+			in.wait(1, "linux", time.Second)
+		}, 1, "renew 1 persistent", "blocked: at MAX_AGENTS=1 (wants 2); 1 agent made from settings that have changed"},
+		{"nobody", pets(settings), func(*Input) {}, 0, "none", "steady: nobody waits"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newHouse(tt.team)
+			tt.house(&in)
+			plan, _, _ := Decide(in)
+			d := &plan.Decisions[0]
+			if told := reasons(plan)["web"]; d.Renewals() != tt.renew || d.Change() != tt.change || told != tt.told || d.Changes() != (tt.renew > 0) {
+				t.Errorf("Decide(%s) renews %d and says %q, %q; changes: %v; want %d, %q, %q", tt.name, d.Renewals(), d.Change(), told, d.Changes(), tt.renew, tt.change, tt.told)
 			}
 		})
 	}

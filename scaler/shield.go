@@ -7,7 +7,8 @@ const FreeUnprotected = 30 * time.Second
 
 // shields has every pod under a build protected from eviction, and no other for
 // long: an idle agent is nothing that a drain of its machine should wait for.
-// Agents are born protected, for the build they are made for.
+// Agents are born protected, for the build they are made for; one that no build waits
+// for is born as one that has been free for long, and is protected with its first.
 func (d *decider) shields() {
 	for _, m := range d.pairs {
 		if m.Pod == nil || m.Pod.Requested || m.Pod.Deleting || !m.alive() {

@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -59,6 +60,39 @@ func TestShields(t *testing.T) {
 			}
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("Decide(%s) does %v, want %v", tt.name, got, tt.want)
+			}
+		})
+	}
+}
+
+// TestBornSpare: only an agent that no build waits for is born without protection.
+func TestBornSpare(t *testing.T) {
+	wait := func(in *Input) { in.wait(1, "linux", time.Minute) }
+	tests := []struct {
+		name  string
+		team  Team
+		house func(*Input)
+		want  map[Reason]bool // by reason: it is a spare
+	}{
+		{"for a build", web(), wait, map[Reason]bool{ReasonDemand: false}},
+		{"for MIN_IDLE", web(func(tm *Team) { tm.MinIdle = 1 }), func(*Input) {}, map[Reason]bool{ReasonSpare: true}},
+		{"for MIN_IDLE, beside one for a build", web(func(tm *Team) { tm.MinIdle = 1 }), wait, map[Reason]bool{ReasonDemand: false, ReasonSpare: true}},
+		{"for a minimum", web(func(tm *Team) { tm.MinAgents = 1 }), func(*Input) {}, map[Reason]bool{ReasonMinimum: true}},
+		{"for a minimum, and a build waits", web(func(tm *Team) { tm.MinAgents = 1 }), wait, map[Reason]bool{ReasonMinimum: false}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newHouse(tt.team)
+			tt.house(&in)
+			plan, _, _ := Decide(in)
+			got := map[Reason]bool{}
+			for _, a := range plan.Actions {
+				if a.Verb == Create {
+					got[a.Reason] = a.Spare
+				}
+			}
+			if !maps.Equal(got, tt.want) {
+				t.Errorf("Decide(%s) makes spares %v, want %v", tt.name, got, tt.want)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package scaler
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -41,10 +42,12 @@ type account struct {
 	up        map[Kind]map[Reason]int
 	cooling   map[Kind]bool // in the scale-up cooldown: only minimums, spares and replacements
 	blockText string
-	fallback  string // why agents of the other kind are made
-	made      int    // places that its agents give up for builds that wait at a full cap
-	crowd     int    // agents that builds wait for, and that only MAX_AGENTS forbids
-	dead      int    // pods that do not go away
+	fallback  string   // why agents of the other kind are made
+	made      int      // places that its agents give up for builds that wait at a full cap
+	emptied   int      // agents at work that go after their builds, since the others have room
+	renewed   []string // why agents are renewed, for each
+	crowd     int      // agents that builds wait for, and that only MAX_AGENTS forbids
+	dead      int      // pods that do not go away
 }
 
 func (a *account) total(m map[Kind]int) int { return m[Ephemeral] + m[Persistent] }
@@ -89,7 +92,7 @@ func (d *decider) decideTeams() {
 			t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{}, cooling: map[Kind]bool{}, surplus: map[Kind]int{}, claimed: map[Kind]int{},
 			up: map[Kind]map[Reason]int{Ephemeral: {}, Persistent: {}},
 		}
-		a.dec = Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}}
+		a.dec = Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}}
 		accounts = append(accounts, a)
 		byTeam[t.Name] = a
 	}
@@ -455,7 +458,7 @@ func (d *decider) emitUp(a *account) {
 		berths := d.freeBerths(id)
 		for _, why := range []Reason{ReasonMinimum, ReasonDemand, ReasonLevel, ReasonSpare} {
 			for range a.up[k][why] {
-				act := Action{Verb: Create, Pool: id, Reason: why, Text: a.upText(why), Slot: d.takeSlot(id)}
+				act := Action{Verb: Create, Pool: id, Reason: why, Text: a.upText(why), Slot: d.takeSlot(id), Spare: why == ReasonSpare || a.dec.Short == 0}
 				if len(berths) > 0 {
 					berths[0].left = true
 					act.Agent, berths = berths[0].Name, berths[1:]
@@ -491,10 +494,37 @@ func (a *account) comingText() string {
 	return fmt.Sprintf("%d waiting, %d free, %d on the way%s%s", a.dec.Waiting, a.dec.Free, a.dec.Coming, late, a.usually())
 }
 
+// leaving says who goes in this tick, and why; the reason is that of the first.
+func (a *account) leaving() (why Reason, text string) {
+	var parts []string
+	say := func(r Reason, words string) {
+		if parts = append(parts, words); why == "" {
+			why = r
+		}
+	}
+	switch idle := a.dec.Downs() - a.emptied; {
+	case idle > 0 && a.made > 0:
+		say(ReasonIdle, plural(idle, "idle agent")+" less: builds wait at a full cap")
+	case idle > 0:
+		say(ReasonIdle, plural(idle, "agent")+" idle too long")
+	}
+	if a.emptied > 0 {
+		say(ReasonRoom, plural(a.emptied, "agent")+" at work less: the others have room for its builds")
+	}
+	count := map[string]int{}
+	for _, words := range a.renewed {
+		count[words]++
+	}
+	for _, words := range slices.Sorted(maps.Keys(count)) {
+		say(ReasonRenew, plural(count[words], "agent")+" "+words)
+	}
+	return why, strings.Join(parts, "; ")
+}
+
 // conclude finds the words for the decision.
 func (d *decider) conclude(a *account) {
 	dec := &a.dec
-	switch down := dec.Downs(); {
+	switch {
 	case dec.Ups() > 0:
 		for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare} {
 			if a.up[Ephemeral][why]+a.up[Persistent][why] > 0 {
@@ -506,18 +536,19 @@ func (d *decider) conclude(a *account) {
 		if block != "" && strings.HasPrefix(a.fallback, block) {
 			block = "" // the other says it, and what is done about it
 		}
-		for _, more := range []string{block, a.fallback} {
+		_, leaving := a.leaving()
+		for _, more := range []string{block, a.fallback, leaving} {
 			if more != "" {
 				dec.Text += "; " + more
 			}
 		}
-	case down > 0:
-		dec.Reason, dec.Text = ReasonIdle, fmt.Sprintf("%s idle too long", plural(down, "agent"))
-		if a.made > 0 {
-			dec.Text = plural(down, "idle agent") + " less: builds wait at a full cap"
-		}
+	case dec.Downs() > 0 || dec.Renewals() > 0 && a.blockText == "":
+		dec.Reason, dec.Text = a.leaving()
 	case a.blockText != "":
 		dec.Reason, dec.Text = ReasonBlocked, a.blockText
+		if _, leaving := a.leaving(); leaving != "" {
+			dec.Text += "; " + leaving
+		}
 	case dec.Waiting > 0:
 		dec.Reason, dec.Text = ReasonSteady, a.comingText()
 	case a.t.Paused:

@@ -68,8 +68,11 @@ func (d *Decision) Ups() int { return d.Up[Ephemeral] + d.Up[Persistent] }
 // Downs is how many agents it marks, as a scale-down.
 func (d *Decision) Downs() int { return d.Down[Ephemeral] + d.Down[Persistent] }
 
-// Changes reports whether it does either.
-func (d *Decision) Changes() bool { return d.Ups()+d.Downs() > 0 }
+// Renewals is how many agents it marks, to be replaced by new ones.
+func (d *Decision) Renewals() int { return d.Renew[Ephemeral] + d.Renew[Persistent] }
+
+// Changes reports whether it does any of these.
+func (d *Decision) Changes() bool { return d.Ups()+d.Downs()+d.Renewals() > 0 }
 
 // Rules names those that changed a number on its way, in their order. Unlike the
 // words of a decision they count no seconds down: they tell whether it is the same block.
@@ -82,7 +85,7 @@ func (d *Decision) Rules() string {
 }
 
 // Change says in a few words what the decision does: "+3 ephemeral, -1 persistent",
-// "none" or "none, blocked".
+// "renew 1 persistent", "none" or "none, blocked".
 func (d *Decision) Change() string {
 	var parts []string
 	for _, k := range Kinds() {
@@ -91,6 +94,9 @@ func (d *Decision) Change() string {
 		}
 		if n := d.Down[k]; n > 0 {
 			parts = append(parts, fmt.Sprintf("-%d %s", n, k))
+		}
+		if n := d.Renew[k]; n > 0 {
+			parts = append(parts, fmt.Sprintf("renew %d %s", n, k))
 		}
 	}
 	switch {

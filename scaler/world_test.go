@@ -48,6 +48,9 @@ func anyTeams(t *rapid.T) []Team {
 			for j := range tm.Pools {
 				tm.Pools[j].Berths = rapid.IntRange(0, 3).Draw(t, "berths")
 				tm.Pools[j].Called = tm.Pools[j].Connect == Inbound && rapid.Bool().Draw(t, "called")
+				if tm.Pools[j].Kind == Persistent {
+					tm.Pools[j].Executors = rapid.SampledFrom([]int{0, 0, 2, 4}).Draw(t, "executors")
+				}
 			}
 		}))
 	}
@@ -302,7 +305,7 @@ func apply(in Input, p Plan, mem Memory) Input {
 			name = AgentName(a.Pool, fmt.Sprintf("n%d-%d", len(in.Jenkins.Nodes), len(in.Cluster.Pods)))
 		}
 		register := func() {
-			in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: name, Team: a.Pool.Team, Kind: a.Pool.Kind, Labels: pool.Labels, Executors: 1, Idle: true})
+			in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: name, Team: a.Pool.Team, Kind: a.Pool.Kind, Labels: pool.Labels, Executors: pool.size(), Idle: true})
 		}
 		switch a.Verb {
 		case Register:

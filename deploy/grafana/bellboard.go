@@ -157,10 +157,10 @@ func rows() []row {
 		}},
 		{title: "Agents", height: 10, panels: []panel{
 			areas(16, "Agents by kind and class, against desired and MAX_AGENTS", "none",
-				"Every pair of pod and node by what it is (berths, which have no pod, left out); over them how many there would be if no rule had said no, the sum of the teams' MAX_AGENTS, and how many of those that are coming are late: no build waits for them.",
+				"Every pair of pod and node by what it is (berths, which have no pod, left out); over them how many there would be if no rule had said no, the most that may be (the sum of the teams' MAX_AGENTS, or BELLBOARD_MAX_AGENTS where that is less), and how many of those that are coming are late: no build waits for them.",
 				query(most("kind, class", "bellboard_agents", `class!="`+string(scaler.Berth)+`"`, team)+" > 0", "{{kind}} {{class}}"),
 				query(total("team", "bellboard_agents_desired", team), "desired"),
-				query(total("team", "bellboard_agents_max", team), "MAX_AGENTS"),
+				query("clamp_max("+total("team", "bellboard_agents_max", team)+", scalar(max(bellboard_agents_global_max)))", "MAX_AGENTS"),
 				query(total("team, kind", "bellboard_agents_late", team)+" > 0", "late")).
 				line("desired", "text", 10, 6).line("MAX_AGENTS", "red").line("late", "orange"),
 			func() panel {
@@ -169,6 +169,10 @@ func rows() []row {
 				p.FieldConfig.Defaults.Max = &one
 				return p
 			}().runbook("BellboardQueueCapped"),
+			areas(18, "Executors", "none", "Builds that the agents can run at once: those that run (busy), and those that could (free) or soon can (coming). MIN_IDLE is counted in these, MIN_AGENTS and MAX_AGENTS in agents.",
+				query("sum by (state) ("+most("team, state", "bellboard_executors", team)+")", "{{state}}")),
+			bars("Agents renewed", "Sent away after their builds, since they were older than MAX_LIFETIME or their settings had changed.",
+				query(perMinute("team, kind", "bellboard_agents_renewed_total", team), "{{team}} {{kind}}")),
 		}},
 		{title: "Decisions", height: 8, panels: []panel{
 			bars("Decisions by reason", "One for each team and tick; those that found nothing to do left out.",

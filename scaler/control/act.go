@@ -400,7 +400,7 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 	if a.Slot != nil {
 		slot = *a.Slot
 	}
-	pod, err := l.cfg.Cluster.Create(ctx, a.Agent, a.Pool, slot)
+	pod, err := l.cfg.Cluster.Create(ctx, a.Agent, a.Pool, slot, a.Spare)
 	if err != nil {
 		if (errors.Is(err, ErrRefused) || errors.Is(err, ErrChanged)) && pool.Connect == scaler.Inbound {
 			l.names.set(l.names.berths, a.Agent, true)

@@ -215,7 +215,7 @@ func (h cluster) Observe(context.Context) (scaler.ClusterView, error) {
 	return v, h.fail["observe cluster"]
 }
 
-func (h cluster) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot) (scaler.Pod, error) {
+func (h cluster) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, spare bool) (scaler.Pod, error) {
 	if err := h.took(ctx, "create", name); err != nil {
 		return scaler.Pod{}, err
 	}
@@ -227,7 +227,7 @@ func (h cluster) Create(ctx context.Context, name string, id scaler.PoolID, slot
 	if err := h.call("create", name); err != nil {
 		return scaler.Pod{}, err
 	}
-	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodPending, Created: time.Now().Add(h.skew), Connect: scaler.Inbound, Protected: true, Slot: slot.Name, Namespace: slot.Namespace}
+	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodPending, Created: time.Now().Add(h.skew), Connect: scaler.Inbound, Protected: !spare, Slot: slot.Name, Namespace: slot.Namespace}
 	if id.Kind == scaler.Persistent {
 		p.Connect = scaler.Swarm
 	}

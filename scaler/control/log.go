@@ -37,7 +37,7 @@ func (l *Loop) log(t *scaler.Tick) {
 	for i := range t.Plan.Decisions {
 		d := &t.Plan.Decisions[i]
 		if d.Changes() {
-			info(decided, zap.String("tick", t.ID), zap.String("team", d.Team), zap.Any("up", d.Up), zap.Any("down", d.Down),
+			info(decided, zap.String("tick", t.ID), zap.String("team", d.Team), zap.Any("up", d.Up), zap.Any("down", d.Down), zap.Any("renew", d.Renew),
 				zap.String("reason", string(d.Reason)), zap.String("because", d.Text))
 		}
 	}

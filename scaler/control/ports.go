@@ -69,8 +69,9 @@ type Cluster interface {
 	// Slot: its agents keep none): it makes one that has no UID, and takes any other
 	// if it is as it was seen. ErrRefused, ErrExists and ErrChanged (of the slot) are
 	// definite: no pod was made; any other error leaves open whether it exists.
-	// Because says which class of failure it is.
-	Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot) (scaler.Pod, error)
+	// Because says which class of failure it is. Others may evict a spare at once,
+	// any other agent not before Unprotect.
+	Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot, spare bool) (scaler.Pod, error)
 	// PutSecret creates the pod's Secret, owned by the pod. Exists = done (nil).
 	// ErrRefused as said above; Because says which class of failure it is.
 	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error

@@ -80,7 +80,7 @@ func New(p Parts) (*Daemon, error) {
 	s := p.Settings
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	d := &Daemon{parts: p, metrics: metrics.New(reg, s.ScalerTeams(), p.Version), role: "starting"}
+	d := &Daemon{parts: p, metrics: metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version), role: "starting"}
 	d.metrics.JenkinsExpect(queue.Endpoints(), queue.Causes())
 	if p.Token == nil {
 		source := config.NewTokenSource(s.JenkinsTokenFile, p.Clock)

@@ -17,6 +17,7 @@ import (
 const (
 	eventScaledUp      = "ScaledUp"
 	eventScaledDown    = "ScaledDown"
+	eventRenewing      = "Renewing"      // old agents, or those of other settings, go after their builds
 	eventBlocked       = "Blocked"       // it wants more, and a rule says no
 	eventHolding       = "Holding"       // it cannot see, and does nothing
 	eventSeesAgain     = "SeesAgain"     // and does again
@@ -203,6 +204,9 @@ func (e *events) decision(t *scaler.Tick, d *scaler.Decision) {
 	}
 	if d.Downs() > 0 {
 		e.say(t, corev1.EventTypeNormal, eventScaledDown, "%s: %s: %s", d.Team, d.Change(), d.Text)
+	}
+	if d.Renewals() > 0 {
+		e.say(t, corev1.EventTypeNormal, eventRenewing, "%s: %s: %s", d.Team, d.Change(), d.Text)
 	}
 	if d.Reason != scaler.ReasonBlocked {
 		delete(e.said, d.Team)

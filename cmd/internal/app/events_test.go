@@ -138,6 +138,7 @@ func TestDecisionEvents(t *testing.T) {
 	for _, d := range []scaler.Decision{
 		{Team: "web", Up: map[scaler.Kind]int{scaler.Ephemeral: 2, scaler.Persistent: 1}, Text: "3 waiting"},
 		{Team: "web", Down: map[scaler.Kind]int{scaler.Persistent: 1}, Text: "1 agent idle too long"},
+		{Team: "web", Renew: map[scaler.Kind]int{scaler.Persistent: 1}, Text: "1 agent older than MAX_LIFETIME=24h"},
 		{Team: "web", Text: "nobody waits"},
 		blocked("9s left", scaler.RuleScaleUpCooldown),
 		blocked("8s left", scaler.RuleScaleUpCooldown),
@@ -153,6 +154,7 @@ func TestDecisionEvents(t *testing.T) {
 	}
 	want := []string{
 		"Normal ScaledUp web: +2 ephemeral, +1 persistent: 3 waiting", "Normal ScaledDown web: -1 persistent: 1 agent idle too long",
+		"Normal Renewing web: renew 1 persistent: 1 agent older than MAX_LIFETIME=24h",
 		"Warning Blocked web: 3 waiting: 9s left", "Warning Blocked web: 3 waiting: 8s left, MAX_AGENTS=3",
 	}
 	if !slices.Equal(got, want) {

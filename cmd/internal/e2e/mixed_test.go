@@ -77,6 +77,46 @@ func TestMixed(t *testing.T) {
 	crowd{40, 10, 4}.come(t, "few")
 }
 
+// TestSpareCost: an agent that no build waited for costs no more than any other,
+// however long it has been free before its build.
+func TestSpareCost(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, "spare", rights(t), "BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_MIN_IDLE=1",
+		"BELLBOARD_POLL_INTERVAL=1s", "BELLBOARD_JENKINS_RESTART_GRACE=1s")
+	h.start()
+	// free is the spare that has waited for longer than an idle agent is protected.
+	free := func() (name string) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		since := map[string]time.Time{}
+		for i := range h.ticks {
+			for _, a := range h.ticks[i].Plan.Agents {
+				if _, ok := since[a.Name]; !ok && a.Class == scaler.Free {
+					since[a.Name] = h.ticks[i].At
+				}
+				if at, ok := since[a.Name]; ok && h.ticks[i].At.Sub(at) > scaler.FreeUnprotected+3*time.Second {
+					name = a.Name
+				}
+			}
+		}
+		return name
+	}
+	h.await("the spare is free for long", func() bool { return free() != "" })
+	spare := free()
+	h.jenkins.Submit(jenkinssim.Job{Name: "late", Label: "linux", Duration: 5 * time.Second})
+	h.await("its build finishes", h.finished)
+	bill := func() map[string]int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return maps.Clone(h.bills[spare])
+	}
+	h.await("the spare is deleted", func() bool { return bill()["delete pods"] > 0 })
+	var cost tally
+	if cost.add(bill()); cost.most != costLiving || cost.verbs["patch pods"] != 2 {
+		t.Errorf("a spare cost %d calls: %v; want %d, and of them two patches: connected, protected", cost.most, cost.verbs, costLiving)
+	}
+}
+
 // come lets the crowd come and go, and is its row of the table.
 func (c crowd) come(t *testing.T, name string) string {
 	t.Helper()
