@@ -186,7 +186,7 @@ func (d *Daemon) core(reader bool) (*core, error) {
 	}
 	made.loop = control.New(cfg)
 	if !cfg.DryRun {
-		made.tell = func() { made.events = newEvents(client, s.OwnNamespace, s.Instance) }
+		made.tell = func() { made.events = newEvents(client, s.OwnNamespace, s.Instance, d.tenure) }
 	}
 	return made, nil
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
 
 	"bellboard/queue/jenkinssim"
@@ -61,6 +62,50 @@ func TestEvents(t *testing.T) {
 	})
 }
 
+// TestTheLeaseShowsItsEvents: kubectl describes a Lease with the events that name its
+// UID, which is another when somebody has deleted it.
+func TestTheLeaseShowsItsEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		a := p.start("a")
+		p.work(10 * time.Second)
+		client, err := kubernetes.NewForConfig(p.cluster.RESTConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		leases := client.CoordinationV1().Leases("default")
+		shows := func(reason string) {
+			t.Helper()
+			lease, err := leases.Get(t.Context(), "bellboard-bellboard", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := client.CoreV1().Events("default").SearchWithContext(t.Context(), scheme.Scheme, lease)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(list.Items, func(e corev1.Event) bool { return e.Reason == reason }) {
+				t.Errorf("no event %s is shown with the Lease %s, but %d others", reason, lease.UID, len(list.Items))
+			}
+		}
+		shows(eventScaledUp)
+		if err := leases.Delete(t.Context(), "bellboard-bellboard", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * retryPeriod)
+		a.toJenkins.Store(true)
+		time.Sleep(10 * time.Second)
+		shows(eventHolding)
+		a.stop()
+		<-a.ended
+		b := p.start("b") // finds it there
+		p.work(10 * time.Second)
+		shows(eventScaledUp)
+		b.stop()
+		<-b.ended
+	})
+}
+
 // TestEventsOfOneSilenceNoOther: a team whose agents fail again and again, each in
 // other words, costs few calls, and what is told beside that arrives.
 func TestEventsOfOneSilenceNoOther(t *testing.T) {
@@ -82,7 +127,7 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := newEvents(counted, "default", "bellboard")
+		e := newEvents(counted, "default", "bellboard", nil)
 		defer e.stop()
 		id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 		for n := range 100 {
