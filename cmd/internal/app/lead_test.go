@@ -259,6 +259,9 @@ func TestLeaderCutFromJenkins(t *testing.T) {
 		if a.d.Role() != "leader" || b.d.Role() != "standby" {
 			t.Errorf("roles %s and %s, want leader and standby", a.d.Role(), b.d.Role())
 		}
+		if a, b := a.hold(t), b.hold(t); !strings.Contains(a, "network cut") || b != "" {
+			t.Errorf("a holds: %q, b: %q; want a to, for its network", a, b)
+		}
 		a.toJenkins.Store(false)
 		p.work(10 * time.Second)
 		if who := p.ledger.by(time.Time{}); !slices.Equal(who, []string{"a"}) {
