@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"bellboard/scaler"
+	"bellboard/scaler/clock"
 )
 
 func TestBeforeTheFirstListNothingIsKnown(t *testing.T) {
@@ -150,6 +153,63 @@ func TestListsAloneWillDo(t *testing.T) {
 		}
 	})
 }
+
+// TestTheFirstListIsAQuorums: what an API server's cache remembers may be older than
+// what the leader before did. A new leader makes a new pool, and that begins as the
+// first did, with streams or without.
+func TestTheFirstListIsAQuorums(t *testing.T) {
+	for name, streams := range map[string]bool{"streamed": true, "listed": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				var firsts []string // what was asked for of the whole, in order
+				h := newHouse(t, func(cfg *rest.Config) {
+					cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
+						return carrier(func(r *http.Request) (*http.Response, error) {
+							if q := r.URL.Query(); (q.Get("watch") != "") == streams {
+								mu.Lock()
+								firsts = append(firsts, r.URL.Path+" of version "+strconv.Quote(q.Get("resourceVersion")))
+								mu.Unlock()
+							}
+							return next.RoundTrip(r)
+						})
+					})
+				})
+				h.cluster.Refuse(func(_ *http.Request, verb, _ string) *metav1.Status {
+					if verb == "watch" && !streams {
+						return &apierrors.NewInternalError(errors.New("no streams here")).ErrStatus
+					}
+					return nil
+				})
+				for _, which := range []string{"the first leader's", "the next one's"} {
+					firsts = nil
+					p, err := New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: specs()})
+					if err != nil {
+						t.Fatal(err)
+					}
+					ctx, end := context.WithCancel(t.Context())
+					if err := p.Start(ctx); err != nil {
+						t.Fatal(err)
+					}
+					end()
+					synctest.Wait()
+					if want := 2 * len(p.followers); len(firsts) < want { // pods and claims
+						t.Errorf("%s: asked for %v, want %d at least", which, firsts, want)
+					}
+					for _, got := range firsts {
+						if !strings.HasSuffix(got, ` of version ""`) {
+							t.Errorf("%s: asked for %s, want what is", which, got)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+type carrier func(*http.Request) (*http.Response, error)
+
+func (f carrier) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestImagesThatCannotBePulled(t *testing.T) {
 	bubble(t, func(h *house) {

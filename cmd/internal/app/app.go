@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,6 +84,10 @@ func New(p Parts) (*Daemon, error) {
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d := &Daemon{parts: p, metrics: metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version), role: "starting"}
 	d.metrics.JenkinsExpect(queue.Endpoints(), queue.Causes())
+	d.parts.Kube = rest.CopyConfig(p.Kube)
+	d.parts.Kube.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return counter{next: next, under: "/namespaces/" + s.OwnNamespace + "/", now: p.Clock.Now, count: d.metrics.KubeRequest}
+	})
 	if p.Token == nil {
 		source := config.NewTokenSource(s.JenkinsTokenFile, p.Clock)
 		d.parts.Token, d.expire = source.Token, source.Expire
@@ -99,7 +105,7 @@ func New(p Parts) (*Daemon, error) {
 	})
 	if p.Lead && !s.DryRun {
 		var err error
-		if d.tenure, err = newTenure(p); err != nil {
+		if d.tenure, err = newTenure(d.parts); err != nil {
 			return nil, err
 		}
 	}
@@ -186,7 +192,7 @@ func (d *Daemon) core(reader bool) (*core, error) {
 	}
 	made.loop = control.New(cfg)
 	if !cfg.DryRun {
-		made.tell = func() { made.events = newEvents(client, s.OwnNamespace, s.Instance) }
+		made.tell = func() { made.events = newEvents(client, s.OwnNamespace, s.Instance, d.tenure) }
 	}
 	return made, nil
 }
@@ -294,4 +300,30 @@ func JenkinsTransport(caFile string) (http.RoundTripper, error) {
 		return nil, fmt.Errorf("BELLBOARD_JENKINS_CA_FILE=%q holds no PEM certificate", caFile)
 	}
 	return queue.NewTransport(roots), nil
+}
+
+// counter counts the requests to Kubernetes that are not the pool's, which counts
+// its own: for the Lease and for events.
+type counter struct {
+	next  http.RoundTripper
+	under string // where in the API Bellboard's own namespace is
+	now   func() time.Time
+	count func(verb, resource, code string, took time.Duration)
+}
+
+var kubeVerbs = map[string]string{http.MethodGet: "get", http.MethodPost: "create", http.MethodPut: "update", http.MethodPatch: "patch"}
+
+func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	_, path, _ := strings.Cut(r.URL.Path, c.under)
+	resource, _, _ := strings.Cut(path, "/")
+	if resource != "leases" && resource != "events" {
+		return c.next.RoundTrip(r)
+	}
+	began, code := c.now(), "error"
+	resp, err := c.next.RoundTrip(r)
+	if err == nil {
+		code = strconv.Itoa(resp.StatusCode)
+	}
+	c.count(kubeVerbs[r.Method], resource, code, c.now().Sub(began))
+	return resp, err
 }

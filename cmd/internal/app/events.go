@@ -40,7 +40,8 @@ const tickAnnotation = "bellboard.dev/tick"
 type events struct {
 	broadcaster record.EventBroadcaster
 	recorder    record.EventRecorder
-	on          *corev1.ObjectReference
+	on          corev1.ObjectReference
+	tenure      *tenure           // knows which Lease it is; nil: there is none
 	said        map[string]string // by team: what was said last of its being blocked
 	holding     bool
 }
@@ -59,7 +60,7 @@ func subject(e *corev1.Event) string {
 }
 
 // newEvents begins to send; it needs stop.
-func newEvents(client kubernetes.Interface, namespace, instance string) *events {
+func newEvents(client kubernetes.Interface, namespace, instance string, lease *tenure) *events {
 	b := record.NewBroadcasterWithCorrelatorOptions(record.CorrelatorOptions{
 		BurstSize: eventBurst, QPS: eventRate, SpamKeyFunc: subject,
 		KeyFunc:     func(e *corev1.Event) (group, local string) { return subject(e), e.Message },
@@ -69,15 +70,17 @@ func newEvents(client kubernetes.Interface, namespace, instance string) *events 
 	scheme := runtime.NewScheme()
 	return &events{
 		broadcaster: b, recorder: b.NewRecorder(scheme, corev1.EventSource{Component: "bellboard"}),
-		on:   &corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: leaseName(instance)},
-		said: map[string]string{},
+		on:     corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: leaseName(instance)},
+		tenure: lease, said: map[string]string{},
 	}
 }
 
 func (e *events) stop() { e.broadcaster.Shutdown() }
 
 func (e *events) say(t *scaler.Tick, kind, reason, format string, args ...any) {
-	e.recorder.AnnotatedEventf(e.on, map[string]string{tickAnnotation: t.ID}, kind, reason, format, args...)
+	on := e.on
+	on.UID = e.tenure.uid()
+	e.recorder.AnnotatedEventf(&on, map[string]string{tickAnnotation: t.ID}, kind, reason, format, args...)
 }
 
 // observe turns one tick into events.

@@ -1,9 +1,12 @@
 package app
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,8 +14,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
 
 	"bellboard/queue/jenkinssim"
@@ -61,6 +67,97 @@ func TestEvents(t *testing.T) {
 	})
 }
 
+// TestTheLeaseShowsItsEvents: kubectl describes a Lease with the events that name its
+// UID, which is another when somebody has deleted it.
+func TestTheLeaseShowsItsEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		a := p.start("a")
+		p.work(10 * time.Second)
+		client, err := kubernetes.NewForConfig(p.cluster.RESTConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		leases := client.CoordinationV1().Leases("default")
+		shows := func(reason string) {
+			t.Helper()
+			lease, err := leases.Get(t.Context(), "bellboard-bellboard", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := client.CoreV1().Events("default").SearchWithContext(t.Context(), scheme.Scheme, lease)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(list.Items, func(e corev1.Event) bool { return e.Reason == reason }) {
+				t.Errorf("no event %s is shown with the Lease %s, but %d others", reason, lease.UID, len(list.Items))
+			}
+		}
+		shows(eventScaledUp)
+		if err := leases.Delete(t.Context(), "bellboard-bellboard", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * retryPeriod)
+		a.toJenkins.Store(true)
+		time.Sleep(10 * time.Second)
+		shows(eventHolding)
+		a.stop()
+		<-a.ended
+		b := p.start("b") // finds it there
+		p.work(10 * time.Second)
+		shows(eventScaledUp)
+		b.stop()
+		<-b.ended
+	})
+}
+
+// TestAllRequestsToKubernetesAreCounted: those for the Lease and for events beside
+// the pool's, once each, answered or not.
+func TestAllRequestsToKubernetesAreCounted(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		breaks func(p *pair, a *instance)
+		counts []string // code, resource, verb
+	}{
+		{"all is well", func(*pair, *instance) {}, []string{"201 leases create", "200 leases update", "201 events create", "201 pods create"}},
+		{"it may not have the Lease", func(p *pair, _ *instance) {
+			p.cluster.Refuse(func(_ *http.Request, _, resource string) *metav1.Status {
+				if resource != "leases" {
+					return nil
+				}
+				return &apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no role")).ErrStatus
+			})
+		}, []string{"403 leases get"}},
+		{"cut", func(_ *pair, a *instance) { a.toKube.Store(true) }, []string{"error leases get"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				a := p.make("a", "BELLBOARD_NAMESPACE=default")
+				pods := func() string {
+					return strconv.Itoa(len(slices.DeleteFunc(p.ledger.all(), func(w write) bool { return w.what != "POST /api/v1/namespaces/default/pods" })))
+				}
+				tt.breaks(p, a)
+				ctx, stop := context.WithCancel(t.Context())
+				go func() { a.ended <- a.d.Run(ctx) }()
+				p.work(10 * time.Second)
+				stop()
+				<-a.ended
+				said := a.ask("/metrics").Body.String()
+				for _, want := range tt.counts {
+					w := strings.Fields(want)
+					if _, n, there := strings.Cut(said, fmt.Sprintf("bellboard_kube_requests_total{code=%q,resource=%q,verb=%q} ", w[0], w[1], w[2])); !there {
+						t.Errorf("%s is not counted", want)
+					} else if n, _, _ = strings.Cut(n, "\n"); want == "201 pods create" && n != pods() {
+						t.Errorf("%s pods are counted, of %s", n, pods())
+					}
+				}
+				time.Sleep(renewDeadline) // for the answers that nobody waits for
+			})
+		})
+	}
+}
+
 // TestEventsOfOneSilenceNoOther: a team whose agents fail again and again, each in
 // other words, costs few calls, and what is told beside that arrives.
 func TestEventsOfOneSilenceNoOther(t *testing.T) {
@@ -82,7 +179,7 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := newEvents(counted, "default", "bellboard")
+		e := newEvents(counted, "default", "bellboard", nil)
 		defer e.stop()
 		id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 		for n := range 100 {

@@ -11,9 +11,12 @@ import (
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	typedcoordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -37,8 +40,9 @@ var ErrLeaseLost = errors.New("the Lease is another's now")
 type tenure struct {
 	resourcelock.Interface
 
-	renewed atomic.Pointer[moment] // when the last renewal that held was sent; nil: not held
-	ever    atomic.Bool            // its election was won once
+	renewed atomic.Pointer[moment]    // when the last renewal that held was sent; nil: not held
+	ever    atomic.Bool               // its election was won once
+	seen    atomic.Pointer[types.UID] // the Lease's own; nil: not known yet
 }
 
 // moment is read from both clocks: the wall's may be set back, and the other
@@ -76,11 +80,52 @@ func newTenure(p Parts) (*tenure, error) {
 		}
 		identity = host + "_" + uuid.NewString()
 	}
-	return &tenure{Interface: &resourcelock.LeaseLock{
+	t := &tenure{}
+	t.Interface = &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: p.Settings.OwnNamespace, Name: leaseName(p.Settings.Instance)},
-		Client:     client.CoordinationV1(),
+		Client:     leases{client.CoordinationV1().Leases(p.Settings.OwnNamespace), &t.seen},
 		LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
-	}}, nil
+	}
+	return t, nil
+}
+
+// leases notes the UID of the Lease. Deleted and made anew it has another, and
+// whoever describes it is shown what is told of that one alone.
+type leases struct {
+	typedcoordinationv1.LeaseInterface
+
+	seen *atomic.Pointer[types.UID]
+}
+
+// Leases are those of Bellboard's own namespace.
+func (l leases) Leases(string) typedcoordinationv1.LeaseInterface { return l }
+
+// Get notes the UID of what was read.
+func (l leases) Get(ctx context.Context, name string, o metav1.GetOptions) (*coordinationv1.Lease, error) {
+	return l.note(l.LeaseInterface.Get(ctx, name, o))
+}
+
+// Create notes the UID of what was made.
+func (l leases) Create(ctx context.Context, lease *coordinationv1.Lease, o metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	return l.note(l.LeaseInterface.Create(ctx, lease, o))
+}
+
+func (l leases) note(lease *coordinationv1.Lease, err error) (*coordinationv1.Lease, error) {
+	if err == nil {
+		l.seen.Store(&lease.UID)
+	}
+	return lease, err
+}
+
+// uid is the Lease's; "" while none is known, or needed.
+func (t *tenure) uid() types.UID {
+	if t == nil {
+		return ""
+	}
+	if seen := t.seen.Load(); seen != nil {
+		return *seen
+	}
+	return ""
 }
 
 // Get notices at once that the Lease is another's: nothing is written from then on.

@@ -18,7 +18,9 @@ import (
 	"bellboard/cmd/internal/config"
 	"bellboard/pool/kubesim"
 	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
 	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
 )
 
 // write is one write that reached a server.
@@ -52,8 +54,6 @@ func (l *ledger) by(after time.Time) []string {
 }
 
 // line is one instance's network to one server. Cut: nothing gets through.
-// Stopped: what is sent waits, as the packets of a process that is stopped do,
-// until it goes on.
 type line struct {
 	who  string
 	next http.RoundTripper
@@ -80,6 +80,7 @@ type pair struct {
 	cluster *kubesim.Cluster
 	ledger  ledger
 	kube    func(http.RoundTripper) http.RoundTripper // set: on the way to Kubernetes
+	wrap    func(control.Jenkins, control.Cluster) (control.Jenkins, control.Cluster)
 }
 
 // instance is one of them.
@@ -132,7 +133,7 @@ func (p *pair) make(who string, environ ...string) *instance {
 		return line{who, next, &p.ledger, &i.toKube}
 	})
 	i.d, err = New(Parts{
-		Settings: s, Clock: clock.Real(), Log: zap.NewNop(), Version: "test", Identity: who, Lead: true,
+		Settings: s, Clock: clock.Real(), Log: zap.NewNop(), Version: "test", Identity: who, Lead: true, Wrap: p.wrap,
 		Token:   func() (string, error) { return "token", nil },
 		Jenkins: line{who, p.jenkins.Transport(), &p.ledger, &i.toJenkins}, Kube: kube,
 	})
@@ -140,6 +141,20 @@ func (p *pair) make(who string, environ ...string) *instance {
 		p.t.Fatal(err)
 	}
 	return i
+}
+
+// leaseHangs is a way to Kubernetes on which, from some moment on, no request for the
+// Lease gets through, and all others do.
+func leaseHangs(since *atomic.Bool) func(http.RoundTripper) http.RoundTripper {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			if since.Load() && strings.Contains(r.URL.Path, "/leases") {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return next.RoundTrip(r)
+		})
+	}
 }
 
 // work gives them something to write about: a new item every second.
@@ -243,6 +258,9 @@ func TestLeaderCutFromJenkins(t *testing.T) {
 		p.work(time.Minute)
 		if a.d.Role() != "leader" || b.d.Role() != "standby" {
 			t.Errorf("roles %s and %s, want leader and standby", a.d.Role(), b.d.Role())
+		}
+		if a, b := a.hold(t), b.hold(t); !strings.Contains(a, "network cut") || b != "" {
+			t.Errorf("a holds: %q, b: %q; want a to, for its network", a, b)
 		}
 		a.toJenkins.Store(false)
 		p.work(10 * time.Second)
@@ -350,6 +368,85 @@ func TestNoWritePastTheLease(t *testing.T) {
 	})
 }
 
+// nap stops a process once, when it has decided on a write and before it sends that,
+// until its Lease is over. What it sends then has no deadline, and nobody calls it off.
+type nap struct {
+	due, taken atomic.Bool
+	woke       time.Time
+	err        error
+}
+
+func (n *nap) take(ctx context.Context, send func(context.Context) error) error {
+	if !n.due.CompareAndSwap(true, false) {
+		return send(ctx)
+	}
+	n.taken.Store(true)
+	time.Sleep(renewDeadline + time.Second)
+	n.woke = time.Now()
+	n.err = send(context.WithoutCancel(ctx))
+	return n.err
+}
+
+type napsBeforeJenkins struct {
+	control.Jenkins
+
+	*nap
+}
+
+func (n napsBeforeJenkins) Register(ctx context.Context, name string, pool scaler.Pool, _ time.Time) error {
+	return n.take(ctx, func(ctx context.Context) error { return n.Jenkins.Register(ctx, name, pool, time.Time{}) })
+}
+
+type napsBeforeKubernetes struct {
+	control.Cluster
+
+	*nap
+}
+
+func (n napsBeforeKubernetes) Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot) (pod scaler.Pod, err error) {
+	err = n.take(ctx, func(ctx context.Context) error {
+		pod, err = n.Cluster.Create(ctx, name, pool, slot)
+		return err
+	})
+	return pod, err
+}
+
+// TestTheFenceStandsBeforeBothServers: as a daemon is put together, nothing else in
+// it keeps a write back that wakes too late.
+func TestTheFenceStandsBeforeBothServers(t *testing.T) {
+	for server, wrap := range map[string]func(*nap, control.Jenkins, control.Cluster) (control.Jenkins, control.Cluster){
+		"Jenkins": func(n *nap, j control.Jenkins, c control.Cluster) (control.Jenkins, control.Cluster) {
+			return napsBeforeJenkins{j, n}, c
+		},
+		"Kubernetes": func(n *nap, j control.Jenkins, c control.Cluster) (control.Jenkins, control.Cluster) {
+			return j, napsBeforeKubernetes{c, n}
+		},
+	} {
+		t.Run(server, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, n := newPair(t), &nap{}
+				p.wrap = func(j control.Jenkins, c control.Cluster) (control.Jenkins, control.Cluster) { return wrap(n, j, c) }
+				p.kube = leaseHangs(&n.taken)
+				a := p.start("a")
+				p.work(10 * time.Second)
+				n.due.Store(true)
+				p.work(30 * time.Second)
+				if err := <-a.ended; !errors.Is(err, ErrLeaseLost) {
+					t.Errorf("it ended with %v, want %v", err, ErrLeaseLost)
+				}
+				if !errors.Is(n.err, control.ErrLate) {
+					t.Errorf("what it sent when it woke: %v, want %v", n.err, control.ErrLate)
+				}
+				for _, w := range p.ledger.all() {
+					if !w.at.Before(n.woke) {
+						t.Errorf("%s came %s after it woke", w.what, w.at.Sub(n.woke))
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestEitherClockEndsTheLease: the wall's may be set back, and the other stands
 // still while the machine sleeps.
 func TestEitherClockEndsTheLease(t *testing.T) {
@@ -414,6 +511,34 @@ func TestReadersTakeNoLease(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestCleanupWaitsForTheLeader: one that does not hear of the Lease any more, and
+// reaches all else, writes until its time is over, and the cleanup not before that.
+func TestCleanupWaitsForTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		var hangs atomic.Bool
+		p.kube = leaseHangs(&hangs)
+		a := p.start("a")
+		p.work(10 * time.Second)
+		p.kube = nil
+		b := p.make("b")
+		hangs.Store(true)
+		began := time.Now()
+		ctx, stop := context.WithCancel(t.Context())
+		go func() { b.ended <- b.d.Cleanup(ctx, func(Left) {}) }()
+		p.work(40 * time.Second)
+		if who := p.ledger.by(began.Add(retryPeriod)); !slices.Equal(who, []string{"a", "b"}) {
+			t.Errorf("%v wrote after it began, want a and then b", who)
+		}
+		p.oneAtATime()
+		if err := <-a.ended; !errors.Is(err, ErrLeaseLost) {
+			t.Errorf("a ended with %v, want %v", err, ErrLeaseLost)
+		}
+		stop()
+		<-b.ended
+	})
 }
 
 // TestCleanupEnds: a cleanup that has taken the Lease and then cannot go on ends,

@@ -3,19 +3,35 @@
 package e2e
 
 import (
+	"encoding/json"
 	"net/http"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/scheme"
 
+	"bellboard/metrics/web"
 	"bellboard/queue/jenkinssim"
+	"bellboard/scaler"
 )
+
+// contest is several processes of the binary on one Lease.
+type contest struct {
+	*home
+
+	builds int       // that were submitted
+	last   time.Time // when the last one was
+
+	runs []writing // guarded by home.mu
+}
 
 // writing is who wrote, in the order in which the servers heard of it, each run of
 // one writer once, and when it began.
@@ -24,104 +40,175 @@ type writing struct {
 	when time.Time
 }
 
-// contender is one of several processes of the binary, with its own way to both
-// servers.
+// contender is one of them, with its own way to both servers.
 type contender struct {
 	*process
 
-	cut atomic.Bool // from Kubernetes
+	cut, cutJenkins atomic.Bool
+	// Writes of this kind are sent, and arrive when late is closed.
+	slow          atomic.Value
+	late          chan struct{}
+	land          func() // closes late
+	sent, arrived atomic.Int32
 }
 
-// contend starts one. seen is told of its writes, one at a time.
-func (h *home) contend(seen func()) *contender {
-	h.t.Helper()
-	c := &contender{}
-	g := h.gate()
+// start begins one more.
+func (c *contest) start(who string) *contender {
+	c.t.Helper()
+	p := &contender{late: make(chan struct{})}
+	p.land = sync.OnceFunc(func() { close(p.late) })
+	g := c.gate()
+	c.t.Cleanup(p.land)
+	slow := func(r *http.Request) bool {
+		kind, _ := p.slow.Load().(string)
+		return kind != "" && strings.Contains(r.Method+" "+r.URL.Path, kind)
+	}
 	g.strike(nil, func(m moment) bool { // which never falls
+		if m.answered && slow(m.Request) {
+			p.arrived.Add(1)
+		}
 		kube := strings.HasPrefix(m.URL.Path, "/api")
-		if kube && c.cut.Load() {
+		if kube && p.cut.Load() || !kube && p.cutJenkins.Load() {
 			panic(http.ErrAbortHandler)
 		}
 		if !m.answered && m.Method != http.MethodGet && !strings.Contains(m.URL.Path, "/leases") && !strings.Contains(m.URL.Path, "/events") {
-			seen()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if len(c.runs) == 0 || c.runs[len(c.runs)-1].who != who {
+				c.runs = append(c.runs, writing{who, time.Now()})
+			}
 		}
 		return false
 	})
-	c.process = h.spawn(g.route)
-	return c
+	g.delay = func(r *http.Request) <-chan struct{} {
+		if !slow(r) {
+			return nil
+		}
+		p.sent.Add(1)
+		return p.late
+	}
+	p.process = c.spawn(g.route)
+	return p
+}
+
+// wrote is when that one first did; zero: it has not.
+func (c *contest) wrote(who string) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.runs {
+		if r.who == who {
+			return r.when
+		}
+	}
+	return time.Time{}
+}
+
+// works gives them something to write about until it is done.
+func (c *contest) works(what string, done func() bool) {
+	c.t.Helper()
+	c.await(what, func() bool {
+		if time.Since(c.last) > time.Second {
+			c.last = time.Now()
+			c.builds++
+			c.submit(1, "linux")
+		}
+		return done()
+	})
+}
+
+func (c *contest) writes(who string) {
+	c.t.Helper()
+	c.works(who+" writes", func() bool { return !c.wrote(who).IsZero() })
+}
+
+// wroteInOrder: these, and each of them until the next one did.
+func (c *contest) wroteInOrder(names ...string) {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var order []string
+	for _, r := range c.runs {
+		order = append(order, r.who)
+	}
+	if !slices.Equal(order, names) {
+		c.t.Errorf("writers, in order: %v, want %v", order, names)
+	}
+}
+
+// resumes asks for the agent of a build by its name, so that its mark is lifted, and
+// returns what thinks better of it.
+func (c *contest) resumes() (cancel func()) {
+	c.t.Helper()
+	c.await("all builds finish", c.finished)
+	c.builds++
+	c.jenkins.Submit(jenkinssim.Job{Name: "long", Label: "linux", Duration: 30 * time.Second})
+	var id int64
+	c.await("it runs", func() bool {
+		for _, n := range c.jenkins.NodesList() {
+			if n.Busy > 0 && n.Marked != "" {
+				id = c.jenkins.Submit(jenkinssim.Job{Name: "resumes", Label: n.Name})
+				return true
+			}
+		}
+		return false
+	})
+	return func() { c.jenkins.Cancel(id) }
 }
 
 // TestHandOver: the binary, two of it at a time, with a real API server between
 // them. However the leader ends, the other goes on, and whoever wrote before it
-// never writes again.
+// never writes again. What was under way when it ended, of a kind in each case,
+// arrives after the other's first write, and harms nobody.
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "hand-over", rights(t))
 	h.leads()
-	var runs []writing // guarded by h.mu
-	start := func(who string) *contender {
-		return h.contend(func() {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			if len(runs) == 0 || runs[len(runs)-1].who != who {
-				runs = append(runs, writing{who, time.Now()})
-			}
-		})
-	}
-	wrote := func(who string) (when time.Time) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		for _, r := range runs {
-			if r.who == who {
-				return r.when
-			}
-		}
-		return time.Time{}
-	}
-	signal := func(c *contender, s syscall.Signal) {
+	c := &contest{home: h}
+	signal := func(p *contender, s syscall.Signal) {
 		t.Helper()
-		if err := c.cmd.Process.Signal(s); err != nil {
+		if err := p.cmd.Process.Signal(s); err != nil {
 			t.Fatal(err)
 		}
 	}
-	builds, last := 0, time.Time{}
-	leads := func(who string) {
-		t.Helper()
-		h.await(who+" writes", func() bool {
-			if time.Since(last) > time.Second { // something to write about
-				last = time.Now()
-				builds++
-				h.submit(1, "linux")
-			}
-			return !wrote(who).IsZero()
-		})
-	}
-
-	leader := start("1")
-	leads("1")
+	leader := c.start("1")
+	c.writes("1")
 	names := []string{"1"}
+	var before []string // nodes that an earlier leader had registered
 	for _, tt := range []struct {
 		how  string
 		end  func(*contender)
 		wake bool // it is stopped, and goes on when the other leads
 		code int
+		late string // the writes that are under way
 	}{
-		{"its process stopped, and woken later", func(c *contender) { signal(c, syscall.SIGSTOP) }, true, 1},
-		{"killed", func(c *contender) { signal(c, syscall.SIGKILL) }, false, -1},
-		{"cut from Kubernetes", func(c *contender) { c.cut.Store(true) }, false, 1},
-		{"gave the Lease back", func(c *contender) { signal(c, syscall.SIGTERM) }, false, 0},
+		{"its process stopped, and woken later", func(p *contender) { signal(p, syscall.SIGSTOP) }, true, 1, "/doDelete"},
+		{"killed", func(p *contender) { signal(p, syscall.SIGKILL) }, false, -1, "/toggleOffline"},
+		{"cut from Kubernetes", func(p *contender) { p.cut.Store(true) }, false, 1, "/changeOfflineCause"},
+		{"gave the Lease back", func(p *contender) { signal(p, syscall.SIGTERM) }, false, 0, "DELETE /api/v1/namespaces/hand-over/pods/"},
 	} {
 		who := string(rune('1' + len(names)))
-		next := start(who)
-		h.await(who+" stands by", func() bool { return ready(next.listen) })
+		next := c.start(who)
+		c.await(who+" stands by", func() bool { return ready(next.listen) })
+		leader.slow.Store(tt.late)
+		cancel := func() {}
+		if tt.late == "/toggleOffline" {
+			cancel = c.resumes()
+		}
+		c.works(tt.late+" is under way", func() bool { return leader.sent.Load() > 0 })
+		cancel() // so that nobody else lifts that mark
+		for _, n := range h.jenkins.NodesList() {
+			before = append(before, n.Name)
+		}
 		ended := time.Now()
 		tt.end(leader)
-		leads(who)
-		t.Logf("%s: the next wrote %s after", tt.how, wrote(who).Sub(ended).Round(100*time.Millisecond))
+		c.writes(who)
+		t.Logf("%s: the next wrote %s after; %d of %s arrive then", tt.how, c.wrote(who).Sub(ended).Round(100*time.Millisecond), leader.sent.Load(), tt.late)
+		leader.land()
+		c.await("they arrive", func() bool { return leader.arrived.Load() == leader.sent.Load() })
 		if tt.wake {
 			signal(leader, syscall.SIGCONT)
 		}
-		h.await("the one before has ended: "+tt.how, func() bool {
+		c.await("the one before has ended: "+tt.how, func() bool {
 			select {
 			case <-leader.done:
 				return true
@@ -134,16 +221,68 @@ func TestHandOver(t *testing.T) {
 		}
 		leader, names = next, append(names, who)
 	}
-	h.ends(builds)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var order []string
-	for _, r := range runs {
-		order = append(order, r.who)
+	h.ends(c.builds)
+	c.await("what earlier leaders have registered is gone", func() bool {
+		return !slices.ContainsFunc(h.jenkins.NodesList(), func(n jenkinssim.NodeInfo) bool { return slices.Contains(before, n.Name) })
+	})
+	c.wroteInOrder(names...)
+}
+
+// TestCutFromJenkins: the leader says why it does nothing and keeps the Lease, for
+// longer than that lasts by itself: the other could not do better, and writes nothing.
+func TestCutFromJenkins(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, "cut-from-jenkins", rights(t))
+	h.leads()
+	c := &contest{home: h}
+	leader := c.start("1")
+	c.writes("1")
+	next := c.start("2")
+	c.await("2 stands by", func() bool { return ready(next.listen) })
+	leads := h.status(leader.listen).Leader
+	leader.cutJenkins.Store(true)
+	cut := time.Now()
+	c.works("it says that it holds, and renews the Lease", func() bool {
+		s := h.status(leader.listen)
+		lease, err := h.k.CoordinationV1().Leases(metav1.NamespaceDefault).Get(t.Context(), "bellboard-"+h.ns, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Role != "leader" || s.Leader != leads || *lease.Spec.HolderIdentity != leads {
+			t.Fatalf("it is %s, says that %s leads, and %s holds the Lease; want %s", s.Role, s.Leader, *lease.Spec.HolderIdentity, leads)
+		}
+		last := time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second
+		return s.Tick.HoldBy == scaler.SourceJenkins && s.Tick.Hold != "" && lease.Spec.RenewTime.Sub(cut) > last+5*time.Second
+	})
+	lease, err := h.k.CoordinationV1().Leases(metav1.NamespaceDefault).Get(t.Context(), "bellboard-"+h.ns, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !slices.Equal(order, names) {
-		t.Errorf("writers, in order: %v, want %v", order, names)
+	// As kubectl describes it.
+	events, err := h.k.CoreV1().Events(metav1.NamespaceDefault).SearchWithContext(t.Context(), scheme.Scheme, lease)
+	if err != nil || !slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Reason == "Holding" }) {
+		t.Errorf("the Lease shows %d events, none of them Holding: %v", len(events.Items), err)
 	}
+	leader.cutJenkins.Store(false)
+	h.ends(c.builds)
+	if s := h.status(next.listen); s.Role != "standby" || s.Tick == nil || s.Tick.Hold != "" {
+		t.Errorf("the other is %s, and its last look: %+v", s.Role, s.Tick)
+	}
+	c.wroteInOrder("1")
+}
+
+// status is what a process says of itself.
+func (h *home) status(listen string) (s web.Status) {
+	h.t.Helper()
+	resp, err := http.Get("http://" + listen + "/api/v1/status")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
+		h.t.Fatal(err)
+	}
+	return s
 }
 
 // TestCleanup: the binary's cleanup beside a leader at work and one that stands by.

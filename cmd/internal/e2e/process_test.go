@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -159,6 +160,10 @@ type gate struct {
 	h *home
 	route
 
+	// delay, if set, says what a request waits for on its way; nil: for nothing. It
+	// arrives then whatever has become of its sender.
+	delay func(*http.Request) <-chan struct{}
+
 	mu     sync.Mutex
 	when   func(moment) bool
 	victim *process
@@ -207,6 +212,19 @@ func (g *gate) before(server string, transport http.RoundTripper, kube bool) htt
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if g.falls(moment{r, false}) {
 			panic(http.ErrAbortHandler)
+		}
+		if g.delay != nil {
+			if arrives := g.delay(r); arrives != nil {
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					panic(http.ErrAbortHandler)
+				}
+				ctx, sent := context.WithCancel(context.WithoutCancel(r.Context()))
+				defer sent()
+				r = r.WithContext(ctx)
+				r.Body = io.NopCloser(bytes.NewReader(body))
+				<-arrives
+			}
 		}
 		proxy.ServeHTTP(w, r)
 	})
