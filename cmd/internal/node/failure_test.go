@@ -238,21 +238,23 @@ func (h *home) deleted(team string) *scaler.Pod {
 	return out
 }
 
-// oneProbe: since the team's first failure none was made while another was there.
+// oneProbe: since the team's first failure none was made while another was there
+// that was made since.
 func (h *home) oneProbe(team string) {
 	h.t.Helper()
-	there, known, failed := 0, false, false
+	tries, known, failed := map[string]bool{}, false, false
 	for _, t := range h.ticks() {
 		known = failed // what was decided before knew nothing
 		for _, o := range t.Outcomes {
 			done := o.Action.Pool.Team == team && o.Result == scaler.Done
-			if done && o.Action.Verb == scaler.Create {
-				if there++; known && there > 1 {
+			if done && o.Action.Verb == scaler.Create && known {
+				if tries[o.Action.Agent] = true; len(tries) > 1 {
 					h.t.Errorf("an agent of %s tries beside another: %s", team, o.Action.Text)
 				}
 			}
 			if done && o.Action.Verb == scaler.DeletePod {
-				there, failed = there-1, true
+				delete(tries, o.Action.Agent)
+				failed = true
 			}
 		}
 	}
