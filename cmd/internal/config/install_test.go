@@ -1,6 +1,9 @@
 package config
 
 import (
+	"html"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,11 +14,33 @@ import (
 
 	"bellboard/deploy"
 	"bellboard/deploy/manifest"
+	"bellboard/pool"
+	"bellboard/scaler/label"
 )
 
 // TestInstall loads the settings of deploy/install.yaml as they are applied, and
 // sees that what they need of a namespace is there.
 func TestInstall(t *testing.T) {
+	environ, enforced, granted, guarded := installed(t)
+	c := load(t, environ)
+	if len(c.Teams) < 2 {
+		t.Errorf("%d teams; an example shows two", len(c.Teams))
+	}
+	for _, spec := range c.PoolSpecs() {
+		ns := spec.Namespace
+		if !granted[ns] || !guarded[ns] {
+			t.Errorf("the %s agents of %s live in %s: Role %t, PodDisruptionBudget %t", spec.Kind, spec.Team, ns, granted[ns], guarded[ns])
+		}
+		if want := spec.PodSecurity(); enforced[ns] != want {
+			t.Errorf("the %s agents of %s (Docker: %s) live in %s, which enforces %s, want %s", spec.Kind, spec.Team, spec.Docker, ns, enforced[ns], want)
+		}
+	}
+}
+
+// installed is what deploy/install.yaml sets, and by namespace what it enforces,
+// grants and guards.
+func installed(t *testing.T) (environ []string, enforced map[string]string, granted, guarded map[string]bool) {
+	t.Helper()
 	b, err := deploy.Files.ReadFile("install.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -24,8 +49,7 @@ func TestInstall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var environ []string
-	enforced, granted, guarded := map[string]string{}, map[string]bool{}, map[string]bool{}
+	enforced, granted, guarded = map[string]string{}, map[string]bool{}, map[string]bool{}
 	for _, o := range objects {
 		switch o := o.(type) {
 		case *corev1.Namespace:
@@ -47,17 +71,54 @@ func TestInstall(t *testing.T) {
 			guarded[o.Namespace] = true
 		}
 	}
-	c := load(t, environ)
-	if len(c.Teams) < 2 {
-		t.Errorf("%d teams; an example shows two", len(c.Teams))
-	}
-	for _, spec := range c.PoolSpecs() {
-		ns := spec.Namespace
-		if !granted[ns] || !guarded[ns] {
-			t.Errorf("the %s agents of %s live in %s: Role %t, PodDisruptionBudget %t", spec.Kind, spec.Team, ns, granted[ns], guarded[ns])
+	return environ, enforced, granted, guarded
+}
+
+// TestSampleJobsHaveTeams: an agent of install.yaml takes each job of deploy/jenkins.
+func TestSampleJobsHaveTeams(t *testing.T) {
+	environ, _, _, _ := installed(t)
+	specs := load(t, environ).PoolSpecs()
+	for name, pattern := range map[string]string{
+		"jobs/Jenkinsfile":                     `node\('(.+)'\)`,
+		"jobs/freestyle.xml":                   `<assignedNode>(.+)</assignedNode>`,
+		"jobs/matrix.xml":                      `<string>(.+)</string>`,
+		"init.groovy.d/bellboard-hello.groovy": `<assignedNode>(.+)</assignedNode>`,
+	} {
+		text, _, _ := strings.Cut(jenkinsFile(t, name), "<hudson.matrix.TextAxis>") // of words, not of labels
+		asks := regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1)
+		if len(asks) == 0 {
+			t.Errorf("%s asks for no label by %s", name, pattern)
 		}
-		if want := spec.PodSecurity(); enforced[ns] != want {
-			t.Errorf("the %s agents of %s (Docker: %s) live in %s, which enforces %s, want %s", spec.Kind, spec.Team, spec.Docker, ns, enforced[ns], want)
+		for _, m := range asks {
+			e := label.Parse(html.UnescapeString(m[1]))
+			if !slices.ContainsFunc(specs, func(s pool.Spec) bool {
+				return e.Matches(func(atom string) bool { return slices.Contains(s.Labels, atom) })
+			}) {
+				t.Errorf("%s asks for %s, which no team of install.yaml has", name, e)
+			}
 		}
 	}
+}
+
+// TestSSHCredentialsAreTheDefault: what deploy/jenkins calls the key is what
+// SSH_CREDENTIALS is without being set.
+func TestSSHCredentialsAreTheDefault(t *testing.T) {
+	id := builtinGlobal().SSHCredentials
+	for name, says := range map[string]string{
+		"init.groovy.d/bellboard-credentials.groovy": `BasicSSHUserPrivateKey(CredentialsScope.SYSTEM, '` + id + `', `,
+		"jcasc.yaml": "basicSSHUserPrivateKey:\n          scope: SYSTEM\n          id: " + id + "\n",
+	} {
+		if !strings.Contains(jenkinsFile(t, name), says) {
+			t.Errorf("%s lacks %s", name, says)
+		}
+	}
+}
+
+func jenkinsFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := deploy.Files.ReadFile("jenkins/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

@@ -42,6 +42,10 @@ type home struct {
 
 	deletions atomic.Int32 // that Bellboard asked Kubernetes for
 
+	// slow has agents connect as late as a JVM does: when the kubelet has told that
+	// they run. One that is quicker starts in phases of which nobody knows.
+	slow bool
+
 	mu      sync.Mutex
 	waiting []*build         // whose script no agent has got yet
 	running map[int]*build   // by their order
@@ -148,7 +152,7 @@ func (h *home) record(t scaler.Tick) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.last = t
-	if f := &t.Facts; len(t.Outcomes)+len(f.Failures)+len(f.BuildsLost)+len(f.Docker) > 0 {
+	if f := &t.Facts; len(t.Outcomes)+len(f.Startups)+len(f.Failures)+len(f.BuildsLost)+len(f.Docker) > 0 {
 		h.past = append(h.past, t)
 	}
 }

@@ -46,7 +46,17 @@ func TestInstall(t *testing.T) {
 	}
 	began := time.Now()
 	h.kubectl("apply", "-f", installYAML)
-	h.person(h.node.Command(t.Context(), "../../../deploy/jenkins/prepare"))
+	prepare := func() (secrets string) {
+		h.person(h.node.Command(t.Context(), "../../../deploy/jenkins/prepare"))
+		for _, of := range []string{"jenkins/bellboard-bootstrap", "bellboard/bellboard-jenkins", "ci-docker/swarm"} {
+			namespace, name, _ := strings.Cut(of, "/")
+			secrets += of + h.kubectl("-n", namespace, "get", "secret", name, "-o", "jsonpath={.data}") + "\n"
+		}
+		return secrets
+	}
+	if first := prepare(); prepare() != first {
+		t.Errorf("run again, prepare changes what is in the Secrets, which had %d bytes", len(first))
+	}
 	h.within(time.Minute, "two replicas wait for Jenkins", func() bool {
 		n := 0
 		for _, p := range h.replicas() {

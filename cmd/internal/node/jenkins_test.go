@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,6 +37,9 @@ func (h *home) attend(ctx context.Context, conn net.Conn, r *bufio.Reader) {
 	receive := json.NewDecoder(r)
 	var hi hello
 	if receive.Decode(&hi) != nil {
+		return
+	}
+	if h.slow && !h.shown(ctx, hi.Name) {
 		return
 	}
 	ch, err := h.jenkins.Connect(hi.Name, hi.Secret, hi.Host)
@@ -74,6 +79,18 @@ func (h *home) attend(ctx context.Context, conn net.Conn, r *bufio.Reader) {
 	ch.Close(by)
 }
 
+// shown waits, for a minute at most, until the agent's pod tells that it runs.
+func (h *home) shown(ctx context.Context, name string) bool {
+	for range 60 {
+		p, err := h.k.CoreV1().Pods(h.ns).Get(ctx, name, metav1.GetOptions{})
+		time.Sleep(time.Second) // after it, too: Bellboard hears of it as well
+		if err == nil && len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].State.Running != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // orderOn gives the agent its script when Jenkins has given it a build.
 func (h *home) orderOn(name string, send *json.Encoder, over <-chan struct{}) {
 	for ordered := -1; ; { // by how many builds were over on it: the next may follow at once
@@ -82,9 +99,11 @@ func (h *home) orderOn(name string, send *json.Encoder, over <-chan struct{}) {
 			return
 		case <-time.After(50 * time.Millisecond):
 		}
-		busy, ended := false, 0
+		busy, ended, labels := false, 0, ""
 		for _, n := range h.jenkins.NodesList() {
-			busy = busy || n.Name == name && n.Busy > 0
+			if n.Name == name {
+				busy, labels = n.Busy > 0, n.Labels
+			}
 		}
 		for _, b := range h.jenkins.Builds() {
 			if b.Node == name {
@@ -95,12 +114,13 @@ func (h *home) orderOn(name string, send *json.Encoder, over <-chan struct{}) {
 			continue
 		}
 		h.mu.Lock()
-		if len(h.waiting) == 0 {
+		at := slices.IndexFunc(h.waiting, func(b *build) bool { return slices.Contains(strings.Fields(labels), b.job.Label) })
+		if at < 0 {
 			h.mu.Unlock()
 			continue
 		}
-		b := h.waiting[0]
-		h.waiting = h.waiting[1:]
+		b := h.waiting[at]
+		h.waiting = slices.Delete(h.waiting, at, at+1)
 		h.orders++
 		ordered = ended
 		o := order{ID: h.orders, Script: b.script}

@@ -5,6 +5,9 @@ package node
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,20 +23,31 @@ import (
 	"bellboard/scaler"
 )
 
-// TestDeletedBySomebody: the pod of a busy agent is deleted. Its build ends, and
-// Bellboard deletes the pod again, which goes when BUILD_GRACE is over.
+// TestDeletedBySomebody: the pod of a busy agent is deleted, as docs/operate.md
+// empties a machine. Its build ends, and Bellboard deletes the pod again, which goes
+// when BUILD_GRACE is over.
 func TestDeletedBySomebody(t *testing.T) {
-	h := newHome(t, "deleted", "BELLBOARD_TEAM_TEAM_MODE=ephemeral", "BELLBOARD_TEAM_TEAM_BUILD_GRACE=40s")
+	deletedBySomebody(t, "deleted", "none", "sleep 10; echo whole")
+}
+
+// TestDeletedWithDocker: so does a build that is in its Docker daemon's hands.
+func TestDeletedWithDocker(t *testing.T) {
+	deletedBySomebody(t, "deleted-docker", "dind", makeImage+"docker run --rm kept /bin/busybox sleep 10; docker run --rm kept /bin/busybox echo whole")
+}
+
+func deletedBySomebody(t *testing.T, name, docker, script string) {
+	h := newHome(t, name, "BELLBOARD_TEAM_TEAM_MODE=ephemeral", "BELLBOARD_TEAM_TEAM_BUILD_GRACE=40s", "BELLBOARD_TEAM_TEAM_DOCKER="+docker)
 	t.Parallel()
 	h.start()
-	b := h.begin(12*time.Second, "sleep 10; echo whole")
-	name := h.on(b)
-	if err := h.k.CoreV1().Pods(h.ns).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	b := h.begin(20*time.Second, script)
+	name = h.on(b)
+	h.kubectl("delete", "pods", "-A", "-l", "bellboard.dev/instance="+h.ns, "--field-selector", "spec.nodeName="+h.node.Name, "--wait=false")
 	deleted := time.Now()
-	if out := h.output(b); out != "whole" {
+	if out := h.output(b); !strings.HasSuffix(out, "whole") {
 		t.Errorf("the build says %q", out)
+	}
+	if took := time.Since(deleted); took < 9*time.Second {
+		t.Errorf("the build was over %s after the deletion, and so shows nothing", took)
 	}
 	h.succeeded(1)
 	over := time.Now()
@@ -145,11 +159,23 @@ func (h *home) run(name string, grace time.Duration) {
 	}
 }
 
-// TestDrain: kubectl drain waits for a busy agent's build, and ends after it.
+// TestDrain: kubectl drain waits for a busy agent's build, and for a persistent agent
+// that always has a next one until a person takes it offline; and ends after both.
 func TestDrain(t *testing.T) {
-	h := newHome(t, "drain", "BELLBOARD_TEAM_TEAM_MODE=ephemeral", "BELLBOARD_TEAM_TEAM_BUILD_GRACE=30s")
+	h := newHome(
+		t, "drain", "BELLBOARD_TEAM_TEAM_MODE=ephemeral", "BELLBOARD_DEFAULT_BUILD_GRACE=30s",
+		"BELLBOARD_TEAMS=team,stays", "BELLBOARD_TEAM_STAYS_LABELS=stays", "BELLBOARD_TEAM_STAYS_MODE=persistent", "BELLBOARD_TEAM_STAYS_CONNECT=inbound",
+		"BELLBOARD_TEAM_STAYS_DOCKER=none", "BELLBOARD_TEAM_STAYS_IMAGE="+agentImage, "BELLBOARD_TEAM_STAYS_CPU=100m", "BELLBOARD_TEAM_STAYS_MEMORY=128Mi",
+		"BELLBOARD_TEAM_STAYS_MAX_AGENTS=1",
+	)
 	h.budget()
 	h.start()
+	var more []int64
+	for n := range 60 { // jobs of their own, which share nothing but the agent
+		more = append(more, h.jenkins.Submit(jenkinssim.Job{Name: fmt.Sprintf("stays-%d", n), Label: "stays", Duration: 2 * time.Second}))
+	}
+	h.within(time.Minute, "a build is over on the agent that stays", func() bool { return h.jenkins.Stats().Finished > 0 })
+	stays := h.podOf("stays").Name
 	b := h.begin(17*time.Second, "sleep 15; echo whole")
 	name := h.on(b)
 	t.Cleanup(func() {
@@ -168,9 +194,31 @@ func TestDrain(t *testing.T) {
 	h.within(time.Minute, "kubectl is told to wait", func() bool {
 		return strings.Contains(said.String(), "would violate the pod's disruption budget")
 	})
-	if p := h.pod(name); p == nil || p.DeletionTimestamp != nil {
-		t.Errorf("the busy agent's pod: %v", p)
+	for _, of := range []string{name, stays} {
+		if p := h.pod(of); p == nil || p.DeletionTimestamp != nil {
+			t.Errorf("the busy agent's pod: %v", p)
+		}
 	}
+
+	// What stays always has a next build, until a person does as docs/operate.md says.
+	before := h.jenkins.Stats().Finished
+	h.within(time.Minute, "builds go on under the drain", func() bool { return h.jenkins.Stats().Finished >= before+2 })
+	busy := h.kubectl("get", "pods", "-A", "-l", "bellboard.dev/busy", "-o", "wide")
+	if !regexp.MustCompile(`(?m)^` + h.ns + ` +` + stays + ` .* ` + h.node.Name + ` `).MatchString(busy) {
+		t.Errorf("%s on %s is not among the busy:\n%s", stays, h.node.Name, busy)
+	}
+	h.jenkins.PersonOffline(stays, "its machine is drained")
+	offline := time.Now()
+	left := 0
+	for _, id := range more {
+		if h.jenkins.Cancel(id) {
+			left++
+		}
+	}
+	if left == 0 {
+		t.Error("it had no next build, and so shows nothing")
+	}
+
 	if out := h.output(b); out != "whole" {
 		t.Errorf("the build says %q", out)
 	}
@@ -179,8 +227,10 @@ func TestDrain(t *testing.T) {
 		t.Errorf("kubectl drain ended before the build: %v", err)
 	default:
 	}
-	h.succeeded(1)
+	h.within(time.Minute, "the last build is over", func() bool { return h.jenkins.Stats().Running == 0 })
 	over := time.Now()
+	h.gone(time.Minute, name)
+	t.Logf("under kubectl drain, which began %s before, the pod was gone %s after its build", over.Sub(began).Round(100*time.Millisecond), time.Since(over).Round(100*time.Millisecond))
 	select {
 	case err := <-ended:
 		if err != nil {
@@ -189,8 +239,12 @@ func TestDrain(t *testing.T) {
 	case <-time.After(2 * time.Minute):
 		t.Fatalf("kubectl drain does not end\n%s", h.state())
 	}
-	t.Logf("kubectl drain waited %s for the build and ended %s after it:\n%s",
-		over.Sub(began).Round(100*time.Millisecond), time.Since(over).Round(100*time.Millisecond), said.String())
+	t.Logf("kubectl drain ended %s after the agent that stays was taken offline:\n%s", time.Since(offline).Round(100*time.Millisecond), said.String())
+	h.succeeded(len(more) - left + 1)
+	h.jenkins.PersonOnline(stays)
+	h.within(time.Minute, "its node is gone", func() bool {
+		return !slices.ContainsFunc(h.jenkins.NodesList(), func(n jenkinssim.NodeInfo) bool { return n.Name == stays })
+	})
 }
 
 // budget is install.yaml's PodDisruptionBudget of the agents' namespace.

@@ -3,6 +3,8 @@
 package node
 
 import (
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,13 +65,14 @@ const findImage = `docker run --rm --pull never kept /bin/busybox ls /made`
 
 // TestPersistent: Docker answers before the agent connects; a later build finds
 // what an earlier one has left in it, on the same agent and on the next one on the
-// same cache slot, and after its daemon was killed; and a busy agent that is drained
-// ends its build first.
+// same cache slot, and after its daemon was killed; a busy agent that is drained
+// ends its build first; and a slot that is full is emptied before anybody builds on it.
 func TestPersistent(t *testing.T) {
 	h := newHome(
 		t, "persistent", "BELLBOARD_TEAM_TEAM_MODE=persistent", "BELLBOARD_TEAM_TEAM_PERSISTENT_STORAGE_CLASS=here",
 		"BELLBOARD_TEAM_TEAM_MAX_AGENTS=1", "BELLBOARD_TEAM_TEAM_BUILD_GRACE=60s", "BELLBOARD_TEAM_TEAM_SCALE_DOWN_COOLDOWN=1s",
 	)
+	h.slow = true
 	t.Parallel()
 	h.volume("here")
 	h.env = append(h.env, "BELLBOARD_TEAM_TEAM_REGISTRY_MIRROR="+h.url)
@@ -83,6 +86,9 @@ func TestPersistent(t *testing.T) {
 		t.Errorf("before the agent connected, docker info said %q", docker)
 	}
 	t.Logf("before the agent connected, docker info said %s", docker)
+	if took := h.phases()[scaler.PhaseDocker]; took < daemonSleeps {
+		t.Errorf("its daemon answered after %s; it sleeps %s before it begins", took, daemonSleeps)
+	}
 	if out := h.output(b); !strings.HasSuffix(out, "\ntold") {
 		t.Errorf("the first build says %q", out)
 	}
@@ -170,9 +176,52 @@ func TestPersistent(t *testing.T) {
 	}
 	h.succeeded(6)
 	stop()
-	h.start("BELLBOARD_TEAM_TEAM_PAUSED=true")
+	stop = h.start("BELLBOARD_TEAM_TEAM_PAUSED=true")
 	h.gone(time.Minute, last)
 	h.told(last, scaler.Warm, scaler.DockerUse{Containers: 1})
+	stop()
+
+	// All that the slot has is the image of the first build, which is now too much.
+	h.start("BELLBOARD_TEAM_TEAM_CACHE_SIZE=1M")
+	b = h.begin(10*time.Second, "docker images --all --quiet | wc -l"+makeImage)
+	name := h.on(b)
+	if out := h.output(b); !strings.HasPrefix(out, "0\n") || !strings.HasSuffix(out, "\ntold") {
+		t.Errorf("on the slot that was full, images are left or Docker does not work:\n%s", out)
+	}
+	said := h.kubectl("-n", h.ns, "logs", name, "-c", "dind")
+	t.Logf("on a slot that is full, before the build:\n%s", strings.Join(regexp.MustCompile("(?m)^bellboard: .*").FindAllString(said, -1), "\n"))
+	if !regexp.MustCompile(`(?m)^bellboard: the volume is [0-9]+ % full: docker image prune -af$`).MatchString(said) || strings.Contains(said, "did not work") {
+		t.Errorf("the daemon's container says\n%s", said)
+	}
+	h.succeeded(7)
+}
+
+// daemonSleeps is how long the daemon's entrypoint waits (deploy/kube/node/rootfs).
+const daemonSleeps = 4 * time.Second
+
+// phases waits until a tick has told how the first agent's start went: in all
+// phases, in their order. It returns what each took.
+func (h *home) phases() map[scaler.Phase]time.Duration {
+	h.t.Helper()
+	var s scaler.Startup
+	h.within(10*time.Second, "how an agent's start went is told", func() bool {
+		for _, t := range h.ticks() {
+			for _, s = range t.Facts.Startups {
+				return true
+			}
+		}
+		return false
+	})
+	var told []scaler.Phase
+	took, sum := map[scaler.Phase]time.Duration{}, time.Duration(0)
+	for _, p := range s.Phases {
+		told, took[p.Phase], sum = append(told, p.Phase), p.Took, sum+p.Took
+	}
+	if !slices.Equal(told, scaler.Phases()) || sum != s.Took {
+		h.t.Errorf("a start of %s is told as %v, want all of it in %v", s.Took, s.Phases, scaler.Phases())
+	}
+	h.t.Logf("a start is told as %v", s.Phases)
+	return took
 }
 
 // told waits until a tick has told what an agent's daemon was used for.

@@ -11,20 +11,47 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 )
 
-// TestEvicted: agents that somebody puts out by the eviction API.
+// TestEvicted: agents that somebody puts out by the eviction API. While the budget
+// is there that is refused, and leaves nothing for Bellboard to see.
 func TestEvicted(t *testing.T) {
 	h := newGoing(t, "evicted")
 	t.Parallel()
+	h.budget()
+	evict := func(p *corev1.Pod) error {
+		e := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: h.ns}}
+		return h.k.PolicyV1().Evictions(h.ns).Evict(t.Context(), e)
+	}
 	h.going(func(pods []*corev1.Pod) {
 		for _, p := range pods {
-			e := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: h.ns}}
-			if err := h.k.PolicyV1().Evictions(h.ns).Evict(t.Context(), e); err != nil {
+			if err := evict(p); !apierrors.IsTooManyRequests(err) {
+				t.Errorf("the eviction of %s with a budget: %v", p.Name, err)
+			}
+		}
+		h.looks(5)
+		for _, p := range pods {
+			now := h.pod(p.Name)
+			if now == nil || now.DeletionTimestamp != nil || slices.ContainsFunc(now.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.DisruptionTarget }) {
+				t.Errorf("a refused eviction leaves on the pod of %s: %+v", p.Name, now)
+			}
+		}
+		for _, n := range h.jenkins.NodesList() {
+			if n.Marked != "" {
+				t.Errorf("after a refused eviction %s is marked: %s", n.Name, n.Marked)
+			}
+		}
+
+		if err := h.k.PolicyV1().PodDisruptionBudgets(h.ns).Delete(t.Context(), "bellboard-busy", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range pods {
+			if err := evict(p); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -46,6 +73,20 @@ func TestTainted(t *testing.T) {
 	taint(t.Context(), "null")
 	t.Parallel() // not before: a taint is for all pods, and so is the drain of TestDrain, which is over now
 	h.went(scaler.FailureNodeGone, "DeletionByTaintManager")
+}
+
+// looks waits until Bellboard has looked anew so many times.
+func (h *home) looks(times int) {
+	h.t.Helper()
+	seen := map[string]bool{}
+	h.within(time.Minute, "Bellboard looks", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.last.Hold == "" {
+			seen[h.last.ID] = true
+		}
+		return len(seen) > times
+	})
 }
 
 // newGoing is the home of three agents that go: one that has time to end its

@@ -1,8 +1,8 @@
 // Credentials of agents in the Jenkins store: a user with a password, and a user
 // with an SSH key without a passphrase, for agents of your own that Jenkins calls by
 // SSH. Bellboard's agents call Jenkins and need neither, but those of CONNECT=ssh the
-// second. Runs at every start of
-// Jenkins; needs the plugins credentials and ssh-credentials.
+// second. Runs at every start of Jenkins, and changes nothing that is as it should be;
+// needs the plugins credentials and ssh-credentials.
 //
 // They come from the files agent-password and agent-ssh-key; what has no file is
 // left alone. Jenkins' configuration as code replaces all credentials with its own:
@@ -20,11 +20,13 @@ def read = { String name ->
   file.exists() ? file.text.trim() : null
 }
 def store = SystemCredentialsProvider.instance.store
-def put = { credentials ->
+// A change of the store is a write of all credentials, so what says the same stays.
+def put = { credentials, says ->
   def old = store.getCredentials(Domain.global()).find { it instanceof IdCredentials && it.id == credentials.id }
+  def all = { [it.scope, it.username, it.description] + says(it) }
   if (old == null) {
     store.addCredentials(Domain.global(), credentials)
-  } else {
+  } else if (old.getClass() != credentials.getClass() || all(old) != all(credentials)) {
     store.updateCredentials(Domain.global(), old, credentials)
   }
 }
@@ -33,10 +35,10 @@ def put = { credentials ->
 def user = read('agent-username') ?: 'jenkins'
 def password = read('agent-password')
 if (password) {
-  put(new UsernamePasswordCredentialsImpl(CredentialsScope.SYSTEM, 'jenkins-agent', 'Agents: user and password', user, password))
+  put(new UsernamePasswordCredentialsImpl(CredentialsScope.SYSTEM, 'jenkins-agent', 'Agents: user and password', user, password)) { [it.password.plainText] }
 }
 def key = read('agent-ssh-key')
 if (key) {
   def source = new BasicSSHUserPrivateKey.DirectEntryPrivateKeySource(key + '\n')
-  put(new BasicSSHUserPrivateKey(CredentialsScope.SYSTEM, 'jenkins-agent-ssh', user, source, '', 'Agents: SSH key, no passphrase'))
+  put(new BasicSSHUserPrivateKey(CredentialsScope.SYSTEM, 'jenkins-agent-ssh', user, source, '', 'Agents: SSH key, no passphrase')) { [it.privateKeys, it.passphrase?.plainText] }
 }
