@@ -62,7 +62,7 @@ var ills = []ill{
 	},
 	{
 		team: "ends-docker", settings: "DOCKER=dind START_TIMEOUT=30s", template: "spec: {initContainers: [{name: dind, env: [{name: PATH, value: '/usr/bin:/bin'}]}]}",
-		want: scaler.FailureCrashLoop, text: `Docker daemon not ready since [0-9]+s \((CrashLoopBackOff|Error)\): dind: .*exit code 127`, log: "not found",
+		want: scaler.FailureCrashLoop, text: `^Docker did not become ready in 30s \((CrashLoopBackOff|Error)\): dind: .*exit code 127`, log: "not found",
 	},
 	{
 		team: "unsealed", template: "spec: {containers: [{name: agent, securityContext: {seccompProfile: {type: Localhost, localhostProfile: nobody.json}}}]}",

@@ -147,7 +147,7 @@ func TestInstall(t *testing.T) {
 
 	h.jenkins.Submit(jenkinssim.Job{Name: "images", Label: "docker && persistent"})
 	h.within(time.Minute, "an agent with Docker is refused among the others, and people are told why", func() bool {
-		events := h.kubectl("-n", "bellboard", "get", "events")
+		events := h.kubectl("-n", "bellboard", "describe", "lease", "bellboard-bellboard")
 		return strings.Contains(events, "AgentFailed") && strings.Contains(events, `violates PodSecurity "restricted:latest"`)
 	})
 	h.unharmed()
