@@ -54,7 +54,7 @@ e2e: kube ## the daemon, and two on one Lease, against a real API server (4 minu
 	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e ./cmd/internal/kustomize
 	BELLBOARD_E2E=1 go test -count=1 -timeout 5m -tags e2e -run '^TestOnARealAPIServer$$' ./cmd/internal/doctor
 
-e2e-node: ## README's install, and agents with Docker, on a real kubelet and containerd (root, Debian, cgroup v1; 4 minutes)
+e2e-node: ## README's install, and agents with Docker, on a real kubelet and containerd (root, Debian, cgroup v1; 5 minutes)
 	deploy/kube/node/run
 
 speed: kube ## 500 agents from zero, and among failures: the tables of docs/performance.md (8 minutes)
