@@ -18,14 +18,17 @@ import (
 	"bellboard/scaler"
 )
 
+// stayers are agents without Docker that stay for longer than a test.
+var stayers = []string{
+	"BELLBOARD_TEAMS=apps", "BELLBOARD_TEAM_APPS_LABELS=docker", "BELLBOARD_TEAM_APPS_MODE=persistent", "BELLBOARD_TEAM_APPS_CONNECT=inbound",
+	"BELLBOARD_TEAM_APPS_DOCKER=none", "BELLBOARD_TEAM_APPS_BUILD_GRACE=30s", "BELLBOARD_TEAM_APPS_PERSISTENT_IDLE_TIMEOUT=10m",
+}
+
 // TestEviction: install.yaml's budget keeps others from evicting an agent at work,
 // and lets them evict one that has been free for a while, until its next build.
 func TestEviction(t *testing.T) {
 	t.Parallel()
-	h := newHome(
-		t, "eviction", rights(t), "BELLBOARD_TEAMS=apps", "BELLBOARD_TEAM_APPS_LABELS=docker", "BELLBOARD_TEAM_APPS_MODE=persistent",
-		"BELLBOARD_TEAM_APPS_CONNECT=inbound", "BELLBOARD_TEAM_APPS_DOCKER=none", "BELLBOARD_TEAM_APPS_BUILD_GRACE=30s", "BELLBOARD_TEAM_APPS_PERSISTENT_IDLE_TIMEOUT=10m",
-	)
+	h := newHome(t, "eviction", rights(t), stayers...)
 	h.budget()
 	h.start()
 	build := func(n int) *corev1.Pod {
@@ -60,10 +63,7 @@ func TestEviction(t *testing.T) {
 // it. Its agent takes no more work from then on, and its build ends first.
 func TestDisruptionTarget(t *testing.T) {
 	t.Parallel()
-	h := newHome(
-		t, "disruption", rights(t), "BELLBOARD_TEAMS=apps", "BELLBOARD_TEAM_APPS_LABELS=docker", "BELLBOARD_TEAM_APPS_MODE=persistent",
-		"BELLBOARD_TEAM_APPS_CONNECT=inbound", "BELLBOARD_TEAM_APPS_DOCKER=none", "BELLBOARD_TEAM_APPS_BUILD_GRACE=30s", "BELLBOARD_TEAM_APPS_PERSISTENT_IDLE_TIMEOUT=10m",
-	)
+	h := newHome(t, "disruption", rights(t), stayers...)
 	h.start()
 	for _, duration := range []time.Duration{2 * time.Second, 20 * time.Second} {
 		h.jenkins.Submit(jenkinssim.Job{Name: "job", Label: "docker", Duration: duration})

@@ -12,9 +12,6 @@ import (
 
 // TestControlPlane: what Start promises, on the real thing.
 func TestControlPlane(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a whole control plane")
-	}
 	began := time.Now()
 	c, err := Start(t.Context(), Options{})
 	Need(t, err)
