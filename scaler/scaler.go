@@ -203,8 +203,10 @@ type JenkinsView struct {
 	AskedAt    time.Time // before the first question was sent
 	NodesAt    time.Time // when the answer that shows the nodes was complete
 	AnsweredAt time.Time // when the last answer was complete
-	Nodes      []Node
-	Items      []Item
+	// QuietingDown: Jenkins starts no new build, and may restart as soon as it sees none running.
+	QuietingDown bool
+	Nodes        []Node
+	Items        []Item
 }
 
 // PodPhase is a pod's phase, in Kubernetes' words.
