@@ -18,17 +18,17 @@ func TestADeletionHitsExactlyThePodThatWasLookedAt(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
 		old := h.running("web-e-1")
-		if err := h.Annotate(ctx, old, "s1", time.Now()); err != nil {
+		if err := h.Annotate(ctx, old); err != nil {
 			t.Fatal(err)
 		}
 		is(t, h.DeletePod(ctx, old, soon()), control.ErrChanged)
 		other := h.pod("web-e-1")
 		other.UID = "another"
 		is(t, h.DeletePod(ctx, other, soon()), control.ErrChanged)
-		is(t, h.Annotate(ctx, other, "s1", time.Now()), control.ErrChanged)
+		is(t, h.Annotate(ctx, other), control.ErrChanged)
 		other.Name = "web-e-2"
 		is(t, h.DeletePod(ctx, other, soon()), control.ErrGone)
-		is(t, h.Annotate(ctx, other, "s1", time.Now()), control.ErrGone)
+		is(t, h.Annotate(ctx, other), control.ErrGone)
 		if err := h.DeletePod(ctx, scaler.Pod{Name: "web-e-1", Namespace: "agents"}, soon()); err == nil {
 			t.Error("a pod of unknown identity was deleted")
 		}
@@ -61,7 +61,7 @@ func TestAnAgentIsUnprotectedAsItWasSeen(t *testing.T) {
 		if err := h.Protect(ctx, seen); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.Annotate(ctx, seen, "s1", time.Now()); err != nil { // of whatever version: it stays true
+		if err := h.Annotate(ctx, seen); err != nil { // of whatever version: it stays true
 			t.Fatal(err)
 		}
 		is(t, h.Unprotect(ctx, seen, soon()), control.ErrChanged)

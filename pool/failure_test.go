@@ -43,7 +43,7 @@ func TestPhases(t *testing.T) {
 		if docker.DockerReady.Sub(docker.DockerUp) < 2*time.Second {
 			t.Errorf("the daemon ran at %s and answered at %s; its probe takes longer", docker.DockerUp, docker.DockerReady)
 		}
-		if err := h.Annotate(context.Background(), plain, "s1", time.Now()); err != nil {
+		if err := h.Annotate(context.Background(), plain); err != nil {
 			t.Fatal(err)
 		}
 		now := time.Now().Truncate(time.Second)
@@ -165,7 +165,7 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 			if s := h.slot(); !s.Lost || s.Bound {
 				t.Fatalf("it is %+v", s)
 			}
-			if _, err := h.Create(context.Background(), "data-p-2", keeping, h.slot(), false); err != nil {
+			if _, err := h.Create(context.Background(), "data-p-2", keeping, h.slot(), scaler.Birth{}); err != nil {
 				t.Fatal(err)
 			}
 			h.await(time.Minute, func() bool { return h.pod("data-p-2").Trouble == corev1.PodReasonUnschedulable })
@@ -200,7 +200,7 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 // themselves tell them apart, and the words of the answer do not.
 func TestRefusals(t *testing.T) {
 	create := func(h *house) (scaler.Failure, error) {
-		_, err := h.Create(context.Background(), "web-e-2", inbound, scaler.Slot{}, false)
+		_, err := h.Create(context.Background(), "web-e-2", inbound, scaler.Slot{}, scaler.Birth{})
 		return control.FailureIn(err), err
 	}
 	bubble(t, func(h *house) {
@@ -275,7 +275,7 @@ func TestSlotsAreRefusedLikePods(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
 		refused := func(name string) (scaler.Failure, error) {
-			_, err := h.Create(ctx, name, keeping, h.newSlot(name, keeping), false)
+			_, err := h.Create(ctx, name, keeping, h.newSlot(name, keeping), scaler.Birth{})
 			is(t, err, control.ErrRefused)
 			return control.FailureIn(err), err
 		}

@@ -290,7 +290,7 @@ func TestOurOwnPatchIsKnownAtOnce(t *testing.T) {
 		})
 		h.cluster.Cut(time.Millisecond)
 		time.Sleep(time.Second)
-		if err := h.Annotate(context.Background(), h.pod("web-e-1"), "s1", time.Now()); err != nil {
+		if err := h.Annotate(context.Background(), h.pod("web-e-1")); err != nil {
 			t.Fatal(err)
 		}
 		if p := h.pod("web-e-1"); !p.Connected {

@@ -26,7 +26,7 @@ const deletionGraceSeconds = 7
 // name. A pod of that name that is there already and was made from the same settings
 // is the answer, too: an earlier try whose answer was lost. A spare is made as Unprotect
 // leaves a pod.
-func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, spare bool) (scaler.Pod, error) {
+func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, birth scaler.Birth) (scaler.Pod, error) {
 	s, err := p.spec(id)
 	if err != nil {
 		return scaler.Pod{}, err
@@ -44,7 +44,10 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 	if s.HasClaim() {
 		want.Annotations[AnnotationCache] = string(slot.Warmth())
 	}
-	if spare {
+	if birth.Session != "" {
+		want.Annotations[AnnotationSession] = birth.Session + " " + birth.Since.UTC().Format(time.RFC3339)
+	}
+	if birth.Spare {
 		delete(want.Labels, LabelBusy)
 		delete(want.Annotations, annotationDoNotDisrupt)
 		want.Annotations[annotationSafeToEvict] = "true"
@@ -123,13 +126,10 @@ func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) err
 }
 
 // Annotate notes on the pod, and on no later one of its name, that its node was
-// online once, in which session of Jenkins, and since when that is known.
-func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod, session string, since time.Time) error {
+// online once.
+func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod) error {
 	return p.patch(ctx, "annotate", &pod, map[string]any{
-		"annotations": map[string]any{
-			AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339),
-			AnnotationSession:   session + " " + since.UTC().Format(time.RFC3339),
-		},
+		"annotations": map[string]any{AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339)},
 	}, time.Time{})
 }
 

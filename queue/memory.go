@@ -173,6 +173,12 @@ func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[s
 		}
 		n.OfflineBy = scaler.ReadMark(instance, c.temporary, c.causeClass, c.cause)
 		n.Offline = m.keep(c.cause)
+		if c.temporary && c.markedAt > 0 {
+			n.MarkedAt = time.UnixMilli(c.markedAt)
+		}
+		if n.Mine() && c.busy == 1 {
+			n.Build, n.Mortal = m.keep(c.build), mortal(c.buildClass)
+		}
 		nodes = append(nodes, n)
 	})
 	if err := s.end(); err != nil {

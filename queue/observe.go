@@ -12,10 +12,11 @@ import (
 
 // What is asked for. Jenkins writes _class by itself. The queue's "stuck" and a
 // task's "name" are left out: for both Jenkins may have to load builds. A busy
-// executor's build is asked for only to learn whether it may be seen at all.
+// executor's build tells whether it may be seen at all, and whether it is the one from
+// before a restart of Jenkins.
 const (
-	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[number]],oneOffExecutors[idle]]"
-	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
+	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class,timestamp],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[url]],oneOffExecutors[idle]]"
+	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class,timestamp],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
 	// The first of the jobs at the top: it is there for who may read one.
 	jobsTree  = "jobs[name]{0,1}"
 	queueTree = "items[id,inQueueSince,why,blocked,buildable,pending,task[url,labelExpression],actions[parameters[name,value]]]"

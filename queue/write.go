@@ -198,15 +198,16 @@ func (c *Client) markedBy(n *computer) scaler.OfflineBy {
 }
 
 // StillIdle implements control.Jenkins.
-func (c *Client) StillIdle(ctx context.Context, name string, by scaler.OfflineBy) (bool, error) {
-	n, err := c.node(ctx, Node, name)
+func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) {
+	n, err := c.node(ctx, Node, seen.Name)
 	if errors.Is(err, control.ErrGone) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("reading node %s: %w", name, err)
+		return false, fmt.Errorf("reading node %s: %w", seen.Name, err)
 	}
-	return n.rests() && c.markedBy(&n) == by, nil
+	same := c.markedBy(&n) == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.markedAt == seen.MarkedAt.UnixMilli())
+	return n.rests() && same, nil
 }
 
 // node reads one node, which is ErrGone when there is none of that name.

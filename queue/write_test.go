@@ -396,7 +396,7 @@ func TestStillIdle(t *testing.T) {
 		}
 		still := func(by scaler.OfflineBy, want bool) {
 			t.Helper()
-			if got, err := c.StillIdle(t.Context(), "web-e-1", by); err != nil || got != want {
+			if got, err := c.StillIdle(t.Context(), scaler.Node{Name: "web-e-1", OfflineBy: by}); err != nil || got != want {
 				t.Errorf("StillIdle(%q) = %v, %v, want %v", by, got, err, want)
 			}
 		}
@@ -437,7 +437,7 @@ func TestStillIdle(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(control.ErrLate) })
-		if _, err := c.StillIdle(ctx, "n", scaler.Ours); !errors.Is(err, control.ErrLate) || c.fuse.failed != 0 {
+		if _, err := c.StillIdle(ctx, scaler.Node{Name: "n", OfflineBy: scaler.Ours}); !errors.Is(err, control.ErrLate) || c.fuse.failed != 0 {
 			t.Errorf("given up: %v, after %d failures in a row; want that it is late, and none", err, c.fuse.failed)
 		}
 	})
@@ -466,7 +466,7 @@ func TestStillIdle(t *testing.T) {
 				w.WriteHeader(tt.status)
 				fmt.Fprint(w, tt.body)
 			})
-			got, err := c.StillIdle(t.Context(), "n", scaler.NotMarked)
+			got, err := c.StillIdle(t.Context(), scaler.Node{Name: "n"})
 			if got != tt.want || !errors.Is(err, tt.is) || (err == nil) != (tt.is == nil) || errors.Is(err, control.ErrGone) {
 				t.Errorf("StillIdle() = %v, %v, want %v, %v", got, err, tt.want, tt.is)
 			}

@@ -308,7 +308,7 @@ func TestWayOut(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				name := in.agent("web", Ephemeral, "d", ours)
-				in.Memory.Marked = map[string]time.Time{name: in.Jenkins.AskedAt.Add(1)}
+				in.Memory.Marked = map[string]Marking{name: {Since: in.Jenkins.AskedAt.Add(1), By: Ours}}
 				return in
 			},
 		},
@@ -382,10 +382,11 @@ func TestWayOut(t *testing.T) {
 			want:  map[string]int{"connected web ephemeral connected": 1},
 		},
 		{
-			name: "in quiet-down only what a build began, ended pods and fences in the way go on",
+			name: "in quiet-down only ended pods and fences in the way go on, and no mark stays on a build",
 			house: func() Input {
 				in := newHouse(web())
 				in.agent("web", Ephemeral, "b", busy)
+				in.agent("web", Ephemeral, "c", busy, ours)
 				in.agent("web", Ephemeral, "d", ours)
 				in.agent("web", Ephemeral, "e", failed, offline)
 				in.agent("web", Ephemeral, "s", noPod, offline)
@@ -395,7 +396,7 @@ func TestWayOut(t *testing.T) {
 				in.wasMarked()
 				return in
 			},
-			want: map[string]int{"mark web ephemeral one-build": 1, "delete-pod web ephemeral ended": 1, "delete-node web ephemeral resume": 1},
+			want: map[string]int{"clear-mark web ephemeral quiet-down": 1, "delete-pod web ephemeral ended": 1, "delete-node web ephemeral resume": 1},
 		},
 	})
 }

@@ -74,10 +74,10 @@ type Pool struct {
 	IdleTimeout  time.Duration
 	StartTimeout time.Duration
 	MaxLifetime  time.Duration // zero: no limit
-	// Slots: its agents keep a cache, in Namespace, of SlotSize bytes at least, each
-	// for SlotKeep after its last use, of a kind of daemon that SlotStore names.
+	Namespace    string        // of its pods and cache slots
+	// Slots: its agents keep a cache of SlotSize bytes at least, each for SlotKeep after
+	// its last use, of a kind of daemon that SlotStore names.
 	Slots     bool
-	Namespace string
 	SlotStore string
 	SlotSize  int64
 	SlotKeep  time.Duration
@@ -179,13 +179,28 @@ type Node struct {
 	Executors int  `json:"executors"`
 	Busy      int  `json:"busy"`
 	// Idle means that no executor and no one-off executor has work.
-	Idle      bool      `json:"idle"`
+	Idle bool `json:"idle"`
+	// Build is the URL of the build that runs on it; "" without one, with several, or
+	// with one that may not be seen. Mortal: it ends with Jenkins, and never resumes.
+	Build     string    `json:"build,omitempty"`
+	Mortal    bool      `json:"mortal,omitempty"`
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
 	Offline   string    `json:"offlineText,omitempty"` // the words of the one who did
+	// MarkedAt is when the node was taken offline, by Jenkins' clock. It tells one mark
+	// from the next. Zero: the node is not marked, or Jenkins does not say.
+	MarkedAt time.Time `json:"markedAt,omitzero"`
 }
 
 // Mine reports whether the node belongs to this instance.
 func (n *Node) Mine() bool { return n.Team != "" }
+
+// closed reports whether the node carries a mark that a removal may rest on: it takes no
+// new build as long as exactly this mark stays. The hook sets its mark as a build starts,
+// and Jenkins' answers are not written in one instant: only the time of the mark shows
+// that it is the same one in two answers.
+func (n *Node) closed() bool {
+	return n.OfflineBy == Ours || n.OfflineBy == Hook && !n.MarkedAt.IsZero()
+}
 
 // free is how many builds it takes now, if it is one that Jenkins gives any.
 func (n *Node) free() int {
@@ -238,8 +253,8 @@ type Pod struct {
 	Ready       time.Time `json:"ready"`       // when the agent's container ran; zero: not yet
 	Connected   bool      `json:"connected"`   // annotated: its node was once online
 	ConnectedAt time.Time `json:"connectedAt"` // and since when, as the annotation says
-	// Session is Jenkins' in which it connected, and SessionSince since when that
-	// was known to whoever noted it.
+	// Session is Jenkins' in which the pod was made, and SessionSince since when the
+	// maker knew that session.
 	Session      string    `json:"session,omitempty"`
 	SessionSince time.Time `json:"sessionSince,omitzero"`
 	Deleting     bool      `json:"deleting"`

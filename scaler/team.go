@@ -119,10 +119,15 @@ func (d *decider) decideTeams() {
 	}
 }
 
-// alive reports a pod that counts to the caps.
+// alive reports whether something of its pod may run.
 func (m *member) alive() bool {
 	return m.Pod != nil && !m.Pod.Ended() && !m.dead
 }
+
+// counts reports whether its pod counts to the caps. One that Bellboard has deleted was
+// idle, and is gone in a few seconds: the next build need not wait for that. One on a
+// cache slot does count: the next agent is to have that slot, and not an empty one.
+func (m *member) counts() bool { return m.alive() && (!m.Pod.DeletingByUs || m.Pod.Slot != "") }
 
 // stays reports an agent that is not on its way out. An ephemeral one at work
 // stays: the end of its build is not a scale-down.
@@ -149,14 +154,14 @@ func (m *member) stays() bool {
 // tally counts agents by team; it returns the living pods of all.
 func (d *decider) tally(byTeam map[string]*account) (global int) {
 	for _, m := range d.pairs {
-		if m.alive() {
+		if m.counts() {
 			global++
 		}
 		a := byTeam[m.Team]
 		if a == nil {
 			continue
 		}
-		if m.alive() {
+		if m.counts() {
 			a.alive[m.Kind]++
 		}
 		if m.stays() {

@@ -174,7 +174,7 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 }
 
 // knownSince is since when Jenkins' session is known, here or to the process that
-// noted it on a pod when its agent connected.
+// made a pod in it.
 func knownSince(j *scaler.JenkinsView, pods []scaler.Pod) time.Time {
 	since := j.AnsweredAt
 	for i := range pods {
@@ -237,5 +237,5 @@ func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due 
 		return
 	}
 	t.Outcomes = l.act(ctx, in.Jenkins, plan.Actions, due)
-	l.learn(t)
+	l.learn(t, in.Cluster.Pods)
 }

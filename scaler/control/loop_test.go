@@ -190,17 +190,19 @@ func TestGraceThatIsOver(t *testing.T) {
 			l := h.loop()
 			l.Tick(t.Context())
 			time.Sleep(time.Minute)
-			h.agent("web-e-a", func(p *scaler.Pod, _ *scaler.Node) { p.Connected = false })
-			if tick := l.Tick(t.Context()); tick.Grace != 4*time.Minute || h.wrote("annotate") != 1 {
-				t.Fatalf("Tick(1m).Grace = %v, and %q is written, want 4m and the note on the pod", tick.Grace, h.calls)
+			h.wait(1)
+			if tick := l.Tick(t.Context()); tick.Grace != 4*time.Minute || h.wrote("create") != 1 {
+				t.Fatalf("Tick(1m).Grace = %v, and %q is written, want 4m and a pod", tick.Grace, h.calls)
 			}
+			first := slices.Collect(maps.Keys(h.pods))
 			time.Sleep(2 * time.Minute)
 			l = h.loop() // which inherits from the one before, and hands on what it inherited
+			h.wait(1)
 			l.Tick(t.Context())
-			h.agent("web-e-b", func(p *scaler.Pod, _ *scaler.Node) { p.Connected = false })
-			l.Tick(t.Context())
-			delete(h.pods, "web-e-a")
-			delete(h.nodes, "web-e-a")
+			for _, name := range first {
+				delete(h.pods, name)
+				delete(h.nodes, name)
+			}
 			h.session = session
 			time.Sleep(time.Minute)
 			if tick := h.loop().Tick(t.Context()); tick.Grace != want {

@@ -50,9 +50,10 @@ type Jenkins interface {
 	// message (a lost race then leaves our mark, not a stranger's), read. A node
 	// that is not marked by us or the hook is left alone (nil).
 	ClearMark(ctx context.Context, name, text string) error
-	// StillIdle asks anew whether the node is idle and marked by that one, and by
-	// nobody else. It is not when it is gone. When ctx ends, its cause is the error.
-	StillIdle(ctx context.Context, name string, by scaler.OfflineBy) (bool, error)
+	// StillIdle asks anew whether the node is idle and carries the very mark that it was
+	// seen with, or none as then. It is not when it is gone. When ctx ends, its cause is
+	// the error.
+	StillIdle(ctx context.Context, seen scaler.Node) (bool, error)
 	// DeleteNode deletes a node, with a deadline as Mark's. ErrGone: done already.
 	DeleteNode(ctx context.Context, name string, deadline time.Time) error
 }
@@ -71,13 +72,12 @@ type Cluster interface {
 	// definite: no pod was made; any other error leaves open whether it exists.
 	// Because says which class of failure it is. Others may evict a spare at once,
 	// any other agent not before Unprotect.
-	Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot, spare bool) (scaler.Pod, error)
+	Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot, birth scaler.Birth) (scaler.Pod, error)
 	// PutSecret creates the pod's Secret, owned by the pod. Exists = done (nil).
 	// ErrRefused as said above; Because says which class of failure it is.
 	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error
-	// Annotate notes on the pod that its node was online once, in that session of
-	// Jenkins, and since when that session is known.
-	Annotate(ctx context.Context, pod scaler.Pod, session string, since time.Time) error
+	// Annotate notes on the pod that its node was online once.
+	Annotate(ctx context.Context, pod scaler.Pod) error
 	// Protect tells others not to evict the pod.
 	Protect(ctx context.Context, pod scaler.Pod) error
 	// Unprotect tells others that they may evict exactly this version of the pod,

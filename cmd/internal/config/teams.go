@@ -125,13 +125,13 @@ func (c *Config) ScalerTeams() []scaler.Team {
 			agents := scaler.Pool{
 				PoolID: id, Connect: p.Connect.scaler(), Called: p.Connect == ConnectSSH, Labels: t.labels(k),
 				Berths: t.Berths, IdleTimeout: p.IdleTimeout, StartTimeout: p.StartTimeout,
-				Unlabelled: t.Unlabelled, Spec: hash[id],
+				Unlabelled: t.Unlabelled, Spec: hash[id], Namespace: p.Namespace,
 			}
 			if k == scaler.Persistent {
 				agents.Executors, agents.MaxLifetime = t.Executors, t.MaxLifetime
 			}
 			if (&pool.Spec{PoolID: id, Docker: p.Docker}).HasClaim() {
-				agents.Slots, agents.Namespace, agents.SlotStore, agents.SlotSize, agents.SlotKeep = true, p.Namespace, string(p.Docker), p.CacheSize.Value(), p.CacheKeep
+				agents.Slots, agents.SlotStore, agents.SlotSize, agents.SlotKeep = true, string(p.Docker), p.CacheSize.Value(), p.CacheKeep
 			}
 			one.Pools = append(one.Pools, agents)
 		}
