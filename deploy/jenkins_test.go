@@ -199,6 +199,9 @@ func TestJenkinsHookSpeaksOurWords(t *testing.T) {
 			t.Errorf("the hook lacks %s", quoted)
 		}
 	}
+	if !strings.Contains(readJenkins(t, "init.groovy.d/bellboard-log.groovy"), "'bellboard instance='") {
+		t.Error("bellboard-log.groovy does not know our nodes")
+	}
 	if !strings.Contains(description, "bellboard instance=INSTANCE ") || !strings.Contains(description, " kind=ephemeral") {
 		t.Errorf("the hook does not know our nodes: %s", description)
 	}
