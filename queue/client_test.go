@@ -123,8 +123,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// TestQuietingDown: what tells that Jenkins is about to shut down, and that a third
-// question is asked only while our own mark hides a build from its safe restart.
+// TestQuietingDown: a view says that Jenkins is about to shut down, and a third question
+// is asked only while our own mark hides a build from its safe restart.
 func TestQuietingDown(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -143,6 +143,8 @@ func TestQuietingDown(t *testing.T) {
 			f.mark("mac", "one-build")
 		}},
 		{"the hook's mark", jenkinssim.Config{Hook: "bellboard"}, false, func(*fire) {}},
+		{"our mark over the hook's", jenkinssim.Config{Hook: "bellboard"}, false, func(f *fire) { f.mark("web-e-0", "one-build") }},
+		{"our mark, another's hook", jenkinssim.Config{Hook: "other"}, true, func(f *fire) { f.mark("web-e-0", "one-build") }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			underFire(t, tt.cfg, func(f *fire) {

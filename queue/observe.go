@@ -32,8 +32,8 @@ const (
 
 // Observe asks for the computers, then for the queue. That order may show an
 // agent free that has just taken an item, never an item and its agent both gone.
-// While our own mark is on a busy agent it asks Jenkins last whether it is quieting
-// down: a safe restart does not wait for builds on marked nodes.
+// While our own mark is on a busy agent, and there is no hook, it asks Jenkins last
+// whether it is quieting down: a safe restart does not wait for builds on marked nodes.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	v, err := c.observe(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -76,10 +76,13 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 }
 
 // quietingDown fills the view's QuietingDown: from an item that says so, and else,
-// only while a busy agent bears our own mark, from Jenkins' root.
+// only while a busy agent bears our own mark, from Jenkins' root. With the hook the
+// root need not be asked: a safe restart waits for marked agents too.
 func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) error {
+	hook := scaler.HookLabel(c.c.Instance)
 	v.QuietingDown = slices.ContainsFunc(v.Items, func(it scaler.Item) bool { return it.State == scaler.ShuttingDown })
-	if v.QuietingDown || !slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours }) {
+	hidden := slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
+	if v.QuietingDown || !hidden || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return slices.Contains(n.Labels, hook) }) {
 		return nil
 	}
 	a, err := c.document(ctx, Quieting, "", quietTree)

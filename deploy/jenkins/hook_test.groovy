@@ -176,7 +176,7 @@ assert accept(node('z', 'built by hand')) == null
 assert accept(node('n', null)) == null
 assert accept(node('h', own, 'Disconnected by alice : looking at the disk')) == 'Disconnected by alice : looking at the disk'
 
-// Whoever opens it, it is closed again, in Jenkins' own name; what has had no build stays open.
+// Opened by a person, it is closed again, in Jenkins' own name. A node without a build stays open.
 def e = jenkins.known.e
 assert lifted(e) == mark
 assert lifted(jenkins.known.h) == mark

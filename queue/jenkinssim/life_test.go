@@ -161,8 +161,8 @@ func TestHookClearsOurs(t *testing.T) {
 	}
 }
 
-// TestHookClosesAgain: whoever lifts the mark of an agent that has its build, or had
-// it, the hook closes the agent; but not before the build that must go there.
+// TestHookClosesAgain: when a mark is lifted from an agent that has, or has had, its
+// build, the hook closes the agent again; but not before a build that must go there.
 func TestHookClosesAgain(t *testing.T) {
 	inBubble(t, Config{Hook: "house"}, func(h *house) {
 		h.run("a1", true, time.Minute)
@@ -205,14 +205,12 @@ func TestHookClosesAgain(t *testing.T) {
 		h.Restart(usual)
 		time.Sleep(9 * time.Second)
 		h.want("open", h.node("a1"), "offline idle")
-		if !h.Cancel(1) {
-			h.Cancel(2)
-		}
+		h.Cancel(h.queueNow().Items[0].ID)
 		h.want("closed", h.node("a1"), "offline idle marked ("+hookMark+")")
 	})
 }
 
-// TestSafeRestart: for whom Jenkins waits, and what it cuts off.
+// TestSafeRestart: which builds Jenkins waits for, and which it cuts off.
 func TestSafeRestart(t *testing.T) {
 	hooked, plain := Config{Hook: "house"}, Config{}
 	for _, tt := range []struct {

@@ -58,7 +58,7 @@ class BellboardNodes {
   }
 
   // Closes the node of a computer that has had its build, if it is open and no item
-  // must go there. The mark is in Jenkins' own name, whoever's request this is.
+  // must go there. The mark is in Jenkins' own name, not in that of a person who lifts one.
   void close(Computer computer) {
     Node node = computer?.node
     if (!ephemeral(node) || node.getTemporaryOfflineCause() != null || !built.containsKey(computer) || awaited.containsKey(computer)) {
@@ -141,7 +141,7 @@ class BellboardResume extends QueueListener {
     }
   }
 
-  // It was given to its executor, or somebody took it out of the queue.
+  // The item went to its executor, or somebody took it out of the queue.
   void onLeft(Queue.LeftItem item) {
     Computer computer = nodes.onlyPlace(item)
     if (computer == null) {
@@ -194,7 +194,7 @@ class BellboardLabel extends LabelFinder {
 }
 
 def nodes = new BellboardNodes(System.getenv('BELLBOARD_INSTANCE') ?: 'bellboard')
-// Marks outlive a restart of Jenkins: who bears ours takes no other build.
+// Marks outlive a restart of Jenkins: a node that bears ours takes no other build.
 Jenkins.get().nodes.each { Node node ->
   Computer computer = node.toComputer()
   if (computer != null && nodes.ephemeral(node) && nodes.markedByUs(node.getTemporaryOfflineCause())) {
