@@ -31,6 +31,7 @@ const (
 	Computers = "computers"
 	Queue     = "queue"
 	Jobs      = "jobs"
+	Quieting  = "quieting"
 	Register  = "register"
 	Secret    = "secret"
 	Mark      = "mark"
@@ -42,7 +43,7 @@ const (
 
 // Endpoints lists every endpoint, for metrics that exist before they are needed.
 func Endpoints() []string {
-	return []string{Computers, Queue, Jobs, Register, Secret, Mark, Clear, Delete, Launch, Node}
+	return []string{Computers, Queue, Jobs, Quieting, Register, Secret, Mark, Clear, Delete, Launch, Node}
 }
 
 // The limits of one request, in the clock's time. Reads answer in milliseconds;

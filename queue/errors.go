@@ -28,7 +28,7 @@ var (
 	ErrPartial = errors.New("jenkins' answer is incomplete")
 	// ErrNoToken: there is no token to ask with.
 	ErrNoToken = errors.New("no API token")
-	// ErrRestarted: the computers and the queue are of two sessions of Jenkins.
+	// ErrRestarted: the answers are of two sessions of Jenkins.
 	ErrRestarted = errors.New("jenkins restarted between two answers")
 )
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"bellboard/scaler"
@@ -19,6 +20,7 @@ const (
 	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class,timestamp],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
 	// The first of the jobs at the top: it is there for who may read one.
 	jobsTree  = "jobs[name]{0,1}"
+	quietTree = "quietingDown"
 	queueTree = "items[id,inQueueSince,why,blocked,buildable,pending,task[url,labelExpression],actions[parameters[name,value]]]"
 )
 
@@ -26,10 +28,13 @@ const (
 const (
 	computersClass = "hudson.model.ComputerSet"
 	queueClass     = "hudson.model.Queue"
+	rootClass      = "hudson.model.Hudson"
 )
 
 // Observe asks for the computers, then for the queue. That order may show an
 // agent free that has just taken an item, never an item and its agent both gone.
+// While our own mark is on a busy agent, and there is no hook, it asks Jenkins last
+// whether it is quieting down: a safe restart does not wait for builds on marked nodes.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	v, err := c.observe(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -52,8 +57,8 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 		Session: queue.header.Get("X-Jenkins-Session"), Version: queue.header.Get("X-Jenkins"),
 		AskedAt: asked, NodesAt: computers.answered, AnsweredAt: c.c.Clock.Now(),
 	}
-	if before := computers.header.Get("X-Jenkins-Session"); before != v.Session || before == "" {
-		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w: session %q, then %q", ErrRestarted, before, v.Session)
+	if err := computers.sameSession(v.Session); err != nil {
+		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w", err)
 	}
 	c.compareClocks(&computers)
 	unseen, err := c.understand(&v, computers.body, queue.body)
@@ -65,7 +70,63 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 			return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w", err)
 		}
 	}
+	if err := c.quietingDown(ctx, &v); err != nil {
+		return scaler.JenkinsView{}, fmt.Errorf("reading whether Jenkins is quieting down: %w", err)
+	}
 	return v, nil
+}
+
+// quietingDown fills the view's QuietingDown: from an item that says so, and else,
+// only while a busy agent bears our own mark, from Jenkins' root. With the hook the
+// root need not be asked: a safe restart waits for marked agents too.
+func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) error {
+	hook := scaler.HookLabel(c.c.Instance)
+	v.QuietingDown = slices.ContainsFunc(v.Items, func(it scaler.Item) bool { return it.State == scaler.ShuttingDown })
+	hidden := slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
+	if v.QuietingDown || !hidden || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return slices.Contains(n.Labels, hook) }) {
+		return nil
+	}
+	a, err := c.document(ctx, Quieting, "", quietTree)
+	if err != nil {
+		return err
+	}
+	if err := a.sameSession(v.Session); err != nil {
+		return err
+	}
+	v.QuietingDown, err = quieting(a.body)
+	v.AnsweredAt = c.c.Clock.Now()
+	return err
+}
+
+// quieting reads the answer to that question.
+func quieting(body string) (quiet bool, err error) {
+	s := scanner{in: body}
+	class, saw := "", false
+	for more := s.open('{'); more; more = s.next('}') {
+		switch s.key() {
+		case "_class":
+			class = s.text()
+		case "quietingDown":
+			quiet, saw = s.boolean(), true
+		default:
+			s.skip()
+		}
+	}
+	if err := s.end(); err != nil {
+		return false, err
+	}
+	if class != rootClass || !saw {
+		return false, fmt.Errorf("%w: class %q, not %s, or no quietingDown", ErrNotJenkins, class, rootClass)
+	}
+	return quiet, nil
+}
+
+// sameSession is an error unless the answer is of that session of Jenkins.
+func (a *answer) sameSession(session string) error {
+	if s := a.header.Get("X-Jenkins-Session"); s != session || s == "" {
+		return fmt.Errorf("%w: session %q and session %q", ErrRestarted, s, session)
+	}
+	return nil
 }
 
 // understand reads both answers into the view. unseen are the busy nodes of

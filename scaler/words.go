@@ -11,7 +11,7 @@ import (
 // Describe is a registered node's description: words for people, then the
 // owner that ParseOwner reads back. The Swarm plugin puts its own words before.
 func Describe(instance string, p PoolID, fence bool) string {
-	words, tail := "waiting to be started for team "+p.Team, ""
+	words, tail := "agent of team "+p.Team, ""
 	if fence {
 		words, tail = "keeps a leaving agent of team "+p.Team+" out", " fence"
 	}
@@ -34,6 +34,9 @@ func MarkText(instance, reason string) string { return "bellboard(" + instance +
 
 // HookText begins the text that the one-build hook inside Jenkins writes.
 func HookText(instance string) string { return "bellboard-hook(" + instance + ")" }
+
+// HookLabel is the label that the hook gives Jenkins' built-in node, to show that it is there.
+func HookLabel(instance string) string { return "bellboard-hook-" + instance }
 
 // ReadMark tells who took a node temporarily offline. class is Jenkins'
 // offlineCause._class. Jenkins may put "Disconnected by USER : " before the text.

@@ -19,6 +19,7 @@ func TestParseOwner(t *testing.T) {
 		{"a fence", Describe("bell", id, true), id, true, true},
 		{"behind Swarm's words", "Swarm agent from 127.0.0.1: " + ours, id, false, true},
 		{"a fence behind Swarm's words", "Swarm agent from 127.0.0.1: " + Describe("bell", id, true), id, true, true},
+		{"as it was written once", "Bellboard: waiting to be started for team web-2 (bellboard instance=bell team=web-2 kind=persistent)", id, false, true},
 		{"the owner alone", "bellboard instance=bell team=web-2 kind=persistent", id, false, true},
 		{"another instance", Describe("other", id, false), PoolID{}, false, false},
 		{"an instance that ours begins", Describe("bell-2", id, false), PoolID{}, false, false},
@@ -34,6 +35,14 @@ func TestParseOwner(t *testing.T) {
 				t.Errorf("ParseOwner(bell, %q) = %v, %v, %v, want %v, %v, %v", tt.description, got, fence, ok, tt.want, tt.fence, tt.ok)
 			}
 		})
+	}
+}
+
+// TestDescribeHoldsForLife: a node keeps its description from its registration to its end.
+func TestDescribeHoldsForLife(t *testing.T) {
+	const want = "Bellboard: agent of team web (bellboard instance=bell team=web kind=ephemeral)"
+	if got := Describe("bell", PoolID{"web", Ephemeral}, false); got != want {
+		t.Errorf("a node is described as %q, want %q", got, want)
 	}
 }
 

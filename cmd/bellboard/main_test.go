@@ -73,7 +73,7 @@ func TestBadSettings(t *testing.T) {
 // quietHouse is a Jenkins and a cluster on loopback with nobody at work.
 func quietHouse(t *testing.T) (h *house.House, environ []string) {
 	t.Helper()
-	h, err := house.New(t.Context(), house.Config{Clock: clock.Real(), Network: true, Environ: []string{
+	h, err := house.New(t.Context(), house.Config{Clock: clock.Real(), Network: true, Hook: true, Environ: []string{
 		"BELLBOARD_TEAMS=web,mobile",
 		"BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
 		"BELLBOARD_TEAM_MOBILE_LABELS=android", "BELLBOARD_TEAM_MOBILE_MODE=ephemeral", "BELLBOARD_TEAM_MOBILE_MAX_AGENTS=2",

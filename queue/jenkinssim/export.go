@@ -136,12 +136,8 @@ func (w *page) cause(p *pruner, c mark, is bool) {
 		w.null()
 		return
 	}
-	text := c.text
-	if c.class == causeUser {
-		text = "Disconnected by " + c.user + " : " + c.text
-	}
 	w.open(c.class)
-	w.propStr(p, "description", 1, text)
+	w.propStr(p, "description", 1, c.String())
 	w.close()
 }
 

@@ -48,6 +48,10 @@ const (
 	leftFor = 5 * time.Minute
 	// settleDelay lies between a pipeline's reconnection and its going on.
 	settleDelay = time.Second
+	// restartAsks is how often a safe restart asks whether any build still blocks it.
+	restartAsks = time.Second
+	// restartPause lies between the last such question and the end of Jenkins.
+	restartPause = 10 * time.Second
 )
 
 // Config is what a Jenkins is made of; only Clock is required.
@@ -62,7 +66,8 @@ type Config struct {
 	NoCrumbs bool
 	// Prefix is the path below which Jenkins is served, such as "/jenkins".
 	Prefix string
-	// Hook is the Bellboard instance whose one-build hook is installed; "" is none.
+	// Hook is the Bellboard instance whose one-build hook is installed, with its
+	// RestartListener; "" is none.
 	Hook string
 	// BuiltInExecutors is the number of executors of the built-in node.
 	BuiltInExecutors int
@@ -113,8 +118,10 @@ type Build struct {
 	// Result is SUCCESS, FAILURE or ABORTED.
 	Result string
 	// Killed is a build that Bellboard ended: it deleted or disconnected the
-	// node, ended the agent, or kept the build from resuming.
+	// node, ended the agent, kept the build from resuming, or hid it from a safe restart.
 	Killed bool
+	// Log is what a freestyle build that lost its agent says of that.
+	Log string
 	// Lost is a build that anything else ended: chaos, a restart, an agent
 	// that did not come back. A build that a person cancelled is neither.
 	Lost  bool
@@ -214,6 +221,9 @@ func New(cfg Config) *Jenkins {
 	j.builtIn = &node{class: classBuiltIn, mode: modeNormal, executors: cfg.BuiltInExecutors}
 	if cfg.BuiltInExclusive {
 		j.builtIn.mode = modeExclusive
+	}
+	if cfg.Hook != "" {
+		j.builtIn.labelString = "bellboard-hook-" + cfg.Hook
 	}
 	j.builtIn.setLabels()
 	j.builtIn.slots = make([]slot, cfg.BuiltInExecutors)

@@ -39,6 +39,14 @@ type mark struct {
 	ours              bool // set by the REST account or by the hook
 }
 
+// String is how Jenkins says the cause.
+func (m mark) String() string {
+	if m.class == causeUser {
+		return "Disconnected by " + m.user + " : " + m.text
+	}
+	return m.text
+}
+
 // slot is one executor: free, given to a pending item, or building.
 type slot struct {
 	item  *item
@@ -72,6 +80,7 @@ type node struct {
 	ch        *Channel
 	slots     []slot
 	builds    int  // started on this registration
+	closing   bool // the hook knows of a build that the node has had
 	fresh     bool // became available since the queue was last maintained
 }
 
@@ -167,6 +176,7 @@ func (j *Jenkins) register(r restNode, class nodeClass, by string) {
 	n.remoteFS, n.mode, n.webSocket, n.host = r.remoteFS, r.mode, r.webSocket, r.host
 	n.executors = max(r.executors, 1)
 	n.lingering, n.deletedBy, n.createdBy, n.mark, n.builds = false, "", by, nil, 0
+	n.closing = false
 	n.lost = mark{}
 	if class == classSwarm {
 		n.lost = mark{class: causeLaunchFailed, text: textLaunchFailed}
@@ -242,6 +252,7 @@ func (j *Jenkins) setMark(n *node, m *mark) {
 		n.fresh = true
 	}
 	n.mark = m
+	j.hookCloses(n)
 	j.changed()
 	j.kick()
 }
@@ -351,10 +362,13 @@ func (j *Jenkins) NodesList() []NodeInfo {
 	return list
 }
 
-// hooked reports whether the one-build hook minds the node.
-func (j *Jenkins) hooked(n *node) bool {
-	return j.cfg.Hook != "" && strings.Contains(n.description, "bellboard instance="+j.cfg.Hook+" ") &&
-		ephemeral(n)
+// lostWords is what the log of a freestyle build on the node says when its agent is lost.
+func (n *node) lostWords() string {
+	said := "Agent went offline during the build"
+	if c, is := n.cause(); is {
+		said += "\nERROR: " + c.String()
+	}
+	return said
 }
 
 func ephemeral(n *node) bool { return strings.Contains(n.description, "kind=ephemeral") }

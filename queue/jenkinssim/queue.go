@@ -74,6 +74,9 @@ func (j *Jenkins) removeItem(it *item, cancelled bool) {
 	it.deadline.cancel()
 	if it.pinned != "" {
 		j.repin()
+		if n := j.registered(it.pinned); n != nil && cancelled && j.phase == up {
+			j.hookCloses(n)
+		}
 	}
 	now := j.clk.Now()
 	old := 0

@@ -157,6 +157,8 @@ func (j *Jenkins) locked(r *http.Request, path []string) (reply, error) {
 	switch j.phase {
 	case down:
 		return reply{}, errRefused
+	case leaving:
+		return reply{http.StatusServiceUnavailable, http.Header{"Content-Type": {contentHTML}}, []byte(pageLeaving)}, nil
 	case loading:
 		return reply{http.StatusServiceUnavailable, http.Header{"Content-Type": {contentHTML}}, []byte(pageLoading)}, nil
 	case unauthorized:
@@ -250,6 +252,7 @@ func (j *Jenkins) segments(u *url.URL) (path []string, ours bool) {
 const (
 	contentJSON = "application/json;charset=utf-8"
 	contentHTML = "text/html;charset=utf-8"
+	pageLeaving = `<!DOCTYPE html><html lang="en"><head><title>Restarting Jenkins</title></head><body>Please wait while Jenkins is restarting</body></html>`
 	pageLoading = `               <!DOCTYPE html><html lang="en"><head><title>Starting Jenkins</title></head><body>Please wait while Jenkins is getting ready to work</body></html>`
 )
 

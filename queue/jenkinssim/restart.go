@@ -10,6 +10,7 @@ type phase int
 
 const (
 	up           phase = iota
+	leaving            // 503 and a page: the last moments before a safe restart
 	down               // connection refused
 	loading            // 503 and a page
 	unauthorized       // 401 to valid tokens
@@ -34,9 +35,60 @@ type Restart struct {
 func (j *Jenkins) Restart(r Restart) {
 	j.enter()
 	defer j.leave()
-	if j.closed {
+	if !j.closed {
+		j.restart(r, false)
+	}
+}
+
+// SafeRestart quiets Jenkins down and restarts it as soon as no build blocks that,
+// as Jenkins' own safe restart does. Once a second it asks the executors of all nodes
+// that are online, which a marked node is not. Freestyle builds block, and items that
+// an executor has been given; pipelines do not. The hook asks marked nodes too. Then
+// Jenkins answers 503 for ten seconds and goes; builds that still run end by that as
+// by any restart. QuietDown(false) before that cancels it.
+func (j *Jenkins) SafeRestart(r Restart) {
+	j.enter()
+	defer j.leave()
+	if j.closed || j.phase != up {
 		return
 	}
+	j.quieting = true
+	j.changed()
+	j.askRestart(j.boot, r)
+}
+
+func (j *Jenkins) askRestart(boot int, r Restart) {
+	switch {
+	case j.boot != boot || !j.quieting:
+	case j.blocked():
+		j.after(restartAsks, func() { j.askRestart(boot, r) })
+	default:
+		j.phase = leaving
+		j.after(restartPause, func() {
+			if j.boot == boot {
+				j.restart(r, true)
+			}
+		})
+	}
+}
+
+// blocked reports whether a build keeps a safe restart waiting.
+func (j *Jenkins) blocked() bool {
+	for _, n := range j.computers {
+		if n.offline() && (n.ch == nil || !j.hookMinds(n)) {
+			continue
+		}
+		for _, s := range n.slots {
+			if s.item != nil || s.build != nil && !s.build.Job.Pipeline {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// restart ends Jenkins and starts it again.
+func (j *Jenkins) restart(r Restart, safe bool) {
 	j.stats.Restarts++
 	j.boot++
 	boot := j.boot
@@ -48,7 +100,7 @@ func (j *Jenkins) Restart(r Restart) {
 	for _, n := range j.computers {
 		j.release(n)
 	}
-	j.away()
+	j.away(safe)
 	for _, n := range slices.Clone(j.computers) {
 		if n == j.builtIn {
 			continue
@@ -58,6 +110,7 @@ func (j *Jenkins) Restart(r Restart) {
 			n.ch = nil
 		}
 		n.lost = mark{}
+		j.hookForgets(n)
 		if n.class == classSwarm {
 			n.lingering = true
 		}

@@ -42,12 +42,12 @@ func TestAllWell(t *testing.T) {
 }
 
 // A quiet Jenkins, without an agent of Bellboard's, still shows what its own
-// pages show; only what needs a build or a deletion is not checked.
+// pages show; only what needs a deletion is not checked.
 func TestQuietJenkins(t *testing.T) {
 	s := newScene(t)
 	s.jenkins.PersonDelete("web-e-1111111111")
 	r := s.run(t.Context(), false)
-	if got, want := named(r, NotChecked), []string{checkDelete, checkHook}; len(named(r, Finding)) > 0 || !slices.Equal(got, want) {
+	if got, want := named(r, NotChecked), []string{checkDelete}; len(named(r, Finding)) > 0 || !slices.Equal(got, want) {
 		t.Errorf("findings %q, not checked %q; want none, %q", named(r, Finding), got, want)
 		show(t, r)
 	}
@@ -239,7 +239,7 @@ func TestEachFinding(t *testing.T) {
 				}
 				return r.URL.Path == "/login"
 			})
-		}, nil, []string{checkVersion}, "2.204.6", "2.318"},
+		}, nil, []string{checkVersion}, "2.204.6", "2.340"},
 		{"clock", answer("/login", "Date", time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat), ""), nil, []string{checkClock}, "-1m", "NTP"},
 		{"language of pages", func(s *scene) {
 			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
@@ -295,7 +295,9 @@ func TestEachFinding(t *testing.T) {
 			[]string{"labels of web"},
 			"cloud KubernetesCloud", "cloud makes agents",
 		},
-		{"no hook", func(s *scene) { s.jenkins.PersonOnline("web-e-1111111111") }, nil, []string{checkHook}, "web-e-1111111111", "bellboard-hook.groovy"},
+		{"no hook", func(s *scene) { s.hook("") }, nil, []string{checkHook}, "bellboard-hook-bellboard", "bellboard-hook.groovy"},
+		{"no hook, and a team that may have ephemeral agents", func(s *scene) { s.hook("") }, []string{"BELLBOARD_TEAM_WEB_MODE=auto"}, []string{checkHook}, "not installed", "init.groovy.d"},
+		{"another instance's hook", func(s *scene) { s.hook("other") }, nil, []string{checkHook}, "another instance", "bellboard-hook.groovy"},
 		{"no cluster", func(s *scene) { s.parts.KubeErr = os.ErrNotExist }, nil, []string{checkKube}, "not exist", "KUBECONFIG"},
 		{"an API server that is away", func(s *scene) { s.parts.Kube.Host = "http://127.0.0.1:1" }, nil, []string{checkKube}, "refused", "API server"},
 		{"an old cluster", func(s *scene) { s.version = "v1.28.3" }, nil, []string{checkKube}, "v1.28.3", "1.30"},
@@ -404,7 +406,7 @@ func TestNotChecked(t *testing.T) {
 		return false
 	})
 	r := s.run(t.Context(), false)
-	for _, name := range []string{checkClock, checkKubeClock, checkHook, checkSwarm, "agents of web, ephemeral", "agents of data, persistent", "Secret swarm in ci", "Secret registry in ci"} {
+	for _, name := range []string{checkClock, checkKubeClock, checkSwarm, "agents of web, ephemeral", "agents of data, persistent", "Secret swarm in ci", "Secret registry in ci"} {
 		if !slices.Contains(named(r, NotChecked), name) {
 			t.Errorf("%s is not among what was not checked: %q", name, named(r, NotChecked))
 		}
@@ -443,7 +445,11 @@ func TestOnlyWhatTeamsNeed(t *testing.T) {
 		}
 		return missing
 	})
-	r := s.run(t.Context(), false, "BELLBOARD_DEFAULT_CONNECT=tcp")
+	s.hook("")
+	r := s.run(t.Context(), false, "BELLBOARD_DEFAULT_CONNECT=tcp", "BELLBOARD_TEAM_WEB_MODE=persistent")
+	if i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == checkHook }); r.Checks[i].Result != OK {
+		t.Errorf("%+v", r.Checks[i])
+	}
 	for _, name := range []string{checkWebSocket, checkTCP, checkSwarm} {
 		c := r.Checks[slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == name })]
 		if c.Result != OK || strings.Contains(c.What, "no team needs it") == (name == checkTCP) {

@@ -22,7 +22,7 @@ import (
 
 // OldestJenkins is the oldest version that Bellboard supports: the one-build
 // hook needs it, and WebSocket agents have been there for long.
-const OldestJenkins = "2.318"
+const OldestJenkins = "2.340"
 
 const (
 	// mostSkew is how far another clock may be from this one. Its Date header
@@ -115,7 +115,7 @@ func (e *exam) readable(ctx context.Context) {
 	for i := range e.Settings.Teams {
 		e.labels(ctx, e.Settings.Teams[i].Name, e.Settings.Teams[i].Labels)
 	}
-	e.hook(ctx)
+	e.hook()
 	e.leftovers()
 }
 
