@@ -95,6 +95,7 @@ type Client struct {
 	known  memory
 	ahead  time.Duration // of Jenkins' clock to ours
 	sawJob time.Time     // when Jenkins last showed that it has a job
+	quiet  bool          // Jenkins was quieting down at the last look
 }
 
 // New makes a client. It sends nothing yet.

@@ -76,14 +76,24 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 	return v, nil
 }
 
-// quietingDown fills the view's QuietingDown: from an item that says so, and else,
-// only while a busy agent bears our own mark, from Jenkins' root. With the hook the
+// quietingDown fills the view's QuietingDown: from an item that says so, and else from
+// Jenkins' root. The root is asked only while a busy agent bears our own mark, and until
+// it has said that a quiet-down is over: our marks are lifted meanwhile. With the hook the
 // root need not be asked: a safe restart waits for marked agents too.
-func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) error {
+func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err error) {
 	hook := scaler.HookLabel(c.c.Instance)
+	v.Hook = slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return slices.Contains(n.Labels, hook) })
 	v.QuietingDown = slices.ContainsFunc(v.Items, func(it scaler.Item) bool { return it.State == scaler.ShuttingDown })
-	hidden := slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
-	if v.QuietingDown || !hidden || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return slices.Contains(n.Labels, hook) }) {
+	c.mu.Lock()
+	asks := c.quiet
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.quiet = v.QuietingDown || err != nil && asks
+		c.mu.Unlock()
+	}()
+	asks = asks || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
+	if v.QuietingDown || v.Hook || !asks {
 		return nil
 	}
 	a, err := c.document(ctx, Quieting, "", quietTree)

@@ -290,7 +290,7 @@ func (d *decider) join() {
 		if in.Unsafe.MarkAndGo {
 			m.Marked = true
 		}
-		m.Quiet, m.Used = d.quiet, in.Memory.Worked[m.Name].over()
+		m.Quiet, m.Used = d.quiet && !in.Jenkins.Hook, in.Memory.Worked[m.Name].over()
 		m.Grace = d.grace && !d.settled(m)
 		if since, ok := in.Memory.Gone[m.Name]; ok {
 			m.Gone = !in.Jenkins.AskedAt.Before(since)

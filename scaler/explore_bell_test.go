@@ -178,7 +178,7 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 	if l.berth && !m.swarm {
 		in.Berths[name] = true
 	}
-	in.Jenkins.QuietingDown = l.jenkins == jenkinsQuiet
+	in.Jenkins.QuietingDown, in.Jenkins.Hook = l.jenkins == jenkinsQuiet, m.hook
 	once, again := noon.Add(-time.Hour), noon.Add(-time.Minute)
 	if m.without.oneMark {
 		again = once

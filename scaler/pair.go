@@ -66,8 +66,8 @@ type Pair struct {
 	// Marked: an answer before these showed the very mark that the node carries, and every
 	// one since. Only then may these answers remove it.
 	Marked bool
-	// Quiet: Jenkins is quieting down. Before it restarts it waits for builds, but not for
-	// those on a node that is marked.
+	// Quiet: Jenkins is quieting down, without the hook. Before it restarts it waits for
+	// builds, but not for those on a node that is marked.
 	Quiet bool
 	// Used: it was seen at work, and has finished.
 	Used bool

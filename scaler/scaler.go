@@ -220,8 +220,10 @@ type JenkinsView struct {
 	AnsweredAt time.Time // when the last answer was complete
 	// QuietingDown: Jenkins starts no new build, and may restart as soon as it sees none running.
 	QuietingDown bool
-	Nodes        []Node
-	Items        []Item
+	// Hook: the one-build hook is there. It makes a restart wait for builds on marked nodes.
+	Hook  bool
+	Nodes []Node
+	Items []Item
 }
 
 // PodPhase is a pod's phase, in Kubernetes' words.

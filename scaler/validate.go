@@ -73,9 +73,9 @@ func closedBy(n *Node) bool {
 	return n.OfflineBy == Ours || n.OfflineBy == Hook && n.MarkedAt != time.Time{}
 }
 
-// quiet: Jenkins is quieting down.
+// quiet: Jenkins is quieting down, and nothing makes it wait for builds on marked nodes.
 func (v *validator) quiet() bool {
-	return v.in.Jenkins.QuietingDown || slices.ContainsFunc(v.in.Jenkins.Items, func(it Item) bool { return it.State == ShuttingDown })
+	return !v.in.Jenkins.Hook && (v.in.Jenkins.QuietingDown || slices.ContainsFunc(v.in.Jenkins.Items, func(it Item) bool { return it.State == ShuttingDown }))
 }
 
 func (v *validator) action(a *Action) {

@@ -72,6 +72,7 @@ func anyHouse(t *rapid.T) Input {
 	if rapid.IntRange(0, 5).Draw(t, "grace") == 0 {
 		in.GraceUntil = noon.Add(time.Minute)
 	}
+	in.Jenkins.Hook = rapid.Bool().Draw(t, "hook")
 	in.Jenkins.QuietingDown = rapid.IntRange(0, 9).Draw(t, "quieting down") == 0
 	names := anyAgents(t, &in)
 	anySlots(t, &in)
