@@ -30,6 +30,7 @@ type without struct {
 	oneMark       bool // one mark of the hook is taken for the next
 	quietMarks    bool // a mark stays though a restart is near
 	restedInGrace bool // idle in the grace is as good as idle before the restart
+	anyBuild      bool // any build at work is taken for the one from before
 	sessions      bool // a note of another session is as good as one of this
 	lostWait      bool // a lost node goes at once
 	lostAnew      bool // a hold does not start the lost clock anew
@@ -201,6 +202,9 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 		if !idle {
 			node.Busy = 1
 			node.Build = [...]string{"", "this", "another"}[l.seesBuild()]
+			if m.without.anyBuild && node.Build != "" {
+				node.Build = "this"
+			}
 		}
 		in.Jenkins.Nodes = append(in.Jenkins.Nodes, node)
 	}
@@ -231,7 +235,7 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 	}
 	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Sees: m.house.Memory.Sees, Starts: m.house.Memory.Starts, Marked: map[string]Marking{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}}
 	if l.marked || m.without.earlierAnswer || m.without.mark {
-		was := Marking{Since: in.Jenkins.AskedAt.Add(-time.Second), Rested: l.rested}
+		was := Marking{Since: in.Jenkins.AskedAt.Add(-time.Second), Rested: l.rested || m.without.restedInGrace && l.sawOnline && l.sawIdle}
 		if n := len(in.Jenkins.Nodes) - 1; in.Jenkins.Nodes[n].Name == name {
 			was.By, was.At = in.Jenkins.Nodes[n].OfflineBy, in.Jenkins.Nodes[n].MarkedAt
 		}
