@@ -242,6 +242,48 @@ func TestRecordedComputers(t *testing.T) {
 	}
 }
 
+// TestBuildsAndMarks reads which build an agent of ours runs, whether that ends with
+// Jenkins, and when a mark was set.
+func TestBuildsAndMarks(t *testing.T) {
+	const (
+		freestyle = `{"_class":"hudson.model.FreeStyleBuild","url":"http://j/job/a/1/"}`
+		pipeline  = `{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask$PlaceholderExecutable","url":"http://j/job/p/2/"}`
+	)
+	for _, tt := range []struct {
+		name, executors, cause string
+		build                  string
+		mortal                 bool
+		at                     int64
+	}{
+		{"idle", `{"currentExecutable":null,"idle":true}`, "", "", false, 0},
+		{"freestyle", `{"currentExecutable":` + freestyle + `,"idle":false}`, "", "http://j/job/a/1/", true, 0},
+		{"a pipeline, marked", `{"currentExecutable":` + pipeline + `,"idle":false}`, "1796004033796", "http://j/job/p/2/", false, 1796004033796},
+		{"it may not be seen", `{"currentExecutable":null,"idle":false}`, "", "", false, 0},
+		{"one of two executors", `{"currentExecutable":` + pipeline + `,"idle":false},{"currentExecutable":null,"idle":true}`, "", "http://j/job/p/2/", false, 0},
+		{"two builds", `{"currentExecutable":` + pipeline + `,"idle":false},{"currentExecutable":` + freestyle + `,"idle":false}`, "", "", false, 0},
+	} {
+		cause, temporarily := "null", "false"
+		if tt.cause != "" {
+			cause, temporarily = `{"_class":"hudson.slaves.OfflineCause$UserCause","timestamp":`+tt.cause+`}`, "true"
+		}
+		m := newMemory()
+		nodes, _, err := m.nodes(`{"_class":"hudson.model.ComputerSet","computer":[{"_class":"hudson.slaves.SlaveComputer","displayName":"web-e-1",`+
+			`"description":"x (bellboard instance=bellboard team=web kind=ephemeral)","absoluteRemotePath":"/a","offlineCause":`+cause+`,"offlineCauseReason":"bellboard-hook(bellboard): one build",`+
+			`"temporarilyOffline":`+temporarily+`,"idle":false,"numExecutors":2,"executors":[`+tt.executors+`],"oneOffExecutors":[]}]}`, "bellboard")
+		if err != nil {
+			t.Fatal(tt.name, err)
+		}
+		n := nodes[0]
+		at := time.UnixMilli(tt.at)
+		if tt.at == 0 {
+			at = time.Time{}
+		}
+		if n.Build != tt.build || n.Mortal != tt.mortal || !n.MarkedAt.Equal(at) {
+			t.Errorf("%s: it runs %q (mortal %t), marked at %v; want %q, %t, %v", tt.name, n.Build, n.Mortal, n.MarkedAt, tt.build, tt.mortal, at)
+		}
+	}
+}
+
 // TestMisbehaviour: whatever is not a whole answer of one session of Jenkins is
 // an error that names what was seen, for each of the questions.
 func TestMisbehaviour(t *testing.T) {

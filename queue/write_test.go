@@ -473,3 +473,24 @@ func TestStillIdle(t *testing.T) {
 		})
 	}
 }
+
+// TestStillIdleUnderTheSameMark: the hook sets its mark as a build begins, so only the
+// time of the mark shows that none has begun.
+func TestStillIdleUnderTheSameMark(t *testing.T) {
+	const at = 1796004033796
+	c := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Jenkins", "2.568.1")
+		fmt.Fprintf(w, `{"_class":"hudson.slaves.SlaveComputer","displayName":"n","offlineCause":{"_class":"hudson.slaves.OfflineCause$UserCause","timestamp":%d},`+
+			`"offlineCauseReason":"bellboard-hook(bellboard): one build","temporarilyOffline":true,"idle":true,"executors":[{"idle":true}],"oneOffExecutors":[]}`, at)
+	})
+	for _, tt := range []struct {
+		name string
+		at   time.Time
+		want bool
+	}{{"the same", time.UnixMilli(at), true}, {"a later one", time.UnixMilli(at - 1), false}, {"Jenkins did not say when", time.Time{}, true}} {
+		got, err := c.StillIdle(t.Context(), scaler.Node{Name: "n", OfflineBy: scaler.Hook, MarkedAt: tt.at})
+		if err != nil || got != tt.want {
+			t.Errorf("%s: StillIdle() = %v, %v, want %v", tt.name, got, err, tt.want)
+		}
+	}
+}

@@ -294,7 +294,7 @@ func (m *model) decide(l *life, pod podView, grace, paused bool) verdictOf {
 	v.used = memory.Worked[name].Builds > 0
 	w := memory.Worked[name]
 	v.resumed, v.recent = w.Resumed == in.Jenkins.Session, w.Since == in.Jenkins.Session
-	v.knows = w.Build != "" && w.Build == [...]string{"", "this", "another"}[l.seesBuild()]
+	v.knows = m.without.anyBuild && l.sawWork > 0 || w.Build != "" && w.Build == [...]string{"", "this", "another"}[l.seesBuild()]
 	_, v.away = memory.Away[name]
 	_, v.lost = memory.Lost[name]
 	for _, a := range plan.Actions {
