@@ -14,8 +14,8 @@ import (
 // task's "name" are left out: for both Jenkins may have to load builds. A busy
 // executor's build is asked for only to learn whether it may be seen at all.
 const (
-	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[number]],oneOffExecutors[idle]]"
-	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
+	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class,description],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[number]],oneOffExecutors[idle]]"
+	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class,description],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
 	// The first of the jobs at the top: it is there for who may read one.
 	jobsTree  = "jobs[name]{0,1}"
 	queueTree = "items[id,inQueueSince,why,blocked,buildable,pending,task[url,labelExpression],actions[parameters[name,value]]]"

@@ -8,8 +8,12 @@ import (
 // These are the second numbers of the versions that changed what is seen here.
 const (
 	quotesSince  = 125 // names in sentences have quotes
+	causesSince  = 482 // a mark and a lost connection are two causes
+	reasonSince  = 483 // offlineCauseReason is escaped
 	createSince  = 539 // POST /computer/createItem
 	compositeCut = 542 // a list of refusals ends after five
+	escapedSince = 551 // the text of a person's cause is escaped, and its reason twice
+	escapedUntil = 568
 )
 
 // secondNumber is the 568 of 2.568.1.
