@@ -70,6 +70,8 @@ type Config struct {
 	// SSH is how Jenkins reaches the agents of the pools that cannot call it; the
 	// nodes of all others are inbound.
 	SSH map[scaler.PoolID]SSH
+	// Unlabelled says of every pool whether its nodes take items that ask for no label.
+	Unlabelled map[scaler.PoolID]bool
 	// Reader: nodes are deleted by another's hand, so that any number of them may be
 	// gone between two answers.
 	Reader bool
@@ -121,6 +123,8 @@ func New(c Config) (*Client, error) {
 	if c.Skew == nil {
 		c.Skew = func(time.Duration) {}
 	}
+	known := newMemory()
+	known.unlabelled = c.Unlabelled
 	return &Client{
 		c:    c,
 		base: strings.TrimRight(c.URL, "/"),
@@ -131,7 +135,7 @@ func New(c Config) (*Client, error) {
 		},
 		writes: newLimiter(c.Clock),
 		fuse:   fuse{clock: c.Clock},
-		known:  newMemory(),
+		known:  known,
 	}, nil
 }
 

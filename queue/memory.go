@@ -23,6 +23,8 @@ type memory struct {
 	session   string            // of the answer before
 	mine      map[string]bool   // the inbound nodes of ours in it
 	held      map[string]bool   // the nodes of ours in it that a person had taken offline
+
+	unlabelled map[scaler.PoolID]bool // as in Config
 }
 
 const (

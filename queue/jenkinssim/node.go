@@ -188,6 +188,11 @@ func (j *Jenkins) remove(n *node, by string) {
 	} else {
 		j.cutBuilds(n, by, nodeWait)
 	}
+	j.removed = append(j.removed, n.shown())
+	j.after(removedFor, func() {
+		j.removed = j.removed[1:]
+		j.changed()
+	})
 	j.dropIfGone(n)
 	j.kick()
 }

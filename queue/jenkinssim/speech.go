@@ -63,6 +63,8 @@ const (
 	nodeOffline
 	lacks
 	isReserved
+	isRemoved
+	slotInUse
 	shutsDown
 	quietPeriod
 	finishedWaiting
@@ -90,6 +92,8 @@ var words = map[phrase][4]string{
 	nodeOffline:     {"‘{0}’ is offline"},
 	lacks:           {"‘{0}’ doesn’t have label ‘{1}’"},
 	isReserved:      {"‘{0}’ is reserved for jobs with matching label expression"},
+	isRemoved:       {"{0} has been removed from configuration"},
+	slotInUse:       {"Executor slot already in use"},
 	shutsDown:       {"Jenkins is about to shut down", "Jenkins wird heruntergefahren"},
 	quietPeriod:     {"In the quiet period. Expires in {0}", "In Ruheperiode. Endet in {0}"},
 	finishedWaiting: {"Finished waiting", "Wartezeit abgelaufen"},

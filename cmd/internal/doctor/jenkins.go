@@ -129,6 +129,7 @@ func (e *exam) reach(ctx context.Context) (queue.Answer, bool) {
 	e.Jenkins = wire
 	e.client, err = queue.New(queue.Config{
 		URL: e.Settings.JenkinsURL, User: e.Settings.JenkinsUser, Token: e.Token, Transport: wire, Clock: e.Clock, Instance: e.Settings.Instance,
+		Unlabelled: e.Settings.Unlabelled(),
 	})
 	if err != nil {
 		e.finding(checkJenkins, "correct BELLBOARD_JENKINS_URL", "%v", err)
@@ -318,6 +319,7 @@ func (e *exam) reads(ctx context.Context) []scaler.Item {
 var english = []string{
 	"Waiting for next available executor", "is offline", "are offline", "There are no nodes with the label", "have label",
 	"is reserved for jobs", "should be allowed to run first", "In the quiet period", "is about to shut down", "is already in progress",
+	"has been removed from configuration", "Executor slot already in use", "is not accepting tasks", "lacks permission to run on",
 }
 
 // language looks whether Jenkins answers in English when asked for it. Labels of
