@@ -50,8 +50,9 @@ func Endpoints() []string {
 const (
 	readTimeout  = 30 * time.Second
 	writeTimeout = time.Minute
-	// maxBody is six times what 10,000 items and 5,000 nodes take.
-	maxBody = 32 << 20
+	// maxBody is what is read of an answer: 24 times what 10,000 items and 5,000 nodes
+	// take. While one is read, it is in memory twice.
+	maxBody = 128 << 20
 )
 
 // Config is what a Client needs to know.

@@ -51,7 +51,10 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 		Session: queue.header.Get("X-Jenkins-Session"), Version: queue.header.Get("X-Jenkins"),
 		AskedAt: asked, NodesAt: computers.answered, AnsweredAt: c.c.Clock.Now(),
 	}
-	if before := computers.header.Get("X-Jenkins-Session"); before != v.Session || before == "" {
+	switch before := computers.header.Get("X-Jenkins-Session"); {
+	case before == "" || v.Session == "":
+		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w: X-Jenkins-Session, which tells one start of Jenkins from another", ErrStripped)
+	case before != v.Session:
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w: session %q, then %q", ErrRestarted, before, v.Session)
 	}
 	c.compareClocks(&computers)

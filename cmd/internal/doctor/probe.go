@@ -84,6 +84,7 @@ func (p *probing) failed(ctx context.Context, name, doing string, err error) boo
 		p.skip(name, "", "interrupted while %s", doing)
 	case errors.Is(err, queue.ErrUnavailable), errors.Is(err, queue.ErrUnauthorized):
 		p.skip(name, "try again", "Jenkins went away while %s: %v", doing, err)
+	case p.between(name, fmt.Errorf("%s: %w", doing, err)):
 	case errors.Is(err, queue.ErrForbidden):
 		p.skip(name, "", "a permission is missing for %s: %v", doing, err)
 	default:
