@@ -197,7 +197,7 @@ func TestQuietingDown(t *testing.T) {
 	})
 }
 
-func (f *fire) mark(name, reason string) {
+func (f *fire) mark(name string, reason scaler.Reason) {
 	f.Helper()
 	if err := f.client.Mark(f.Context(), name, scaler.MarkText("bellboard", reason), time.Time{}); err != nil {
 		f.Fatal(err)
@@ -339,7 +339,7 @@ func TestMisbehaviour(t *testing.T) {
 		"no session": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Jenkins", "2")
 			fmt.Fprint(w, map[bool]string{true: fewItems, false: fewComputers}[strings.Contains(r.URL.Path, "queue")])
-		}, ErrRestarted, "a63ce597"},
+		}, ErrStripped, "X-Jenkins-Session"},
 		"other session": {func(w http.ResponseWriter, r *http.Request) {
 			good(&header{w, "X-Jenkins-Session", "79874158"}, r)
 		}, ErrRestarted, "79874158"},
@@ -350,7 +350,7 @@ func TestMisbehaviour(t *testing.T) {
 					return
 				}
 			}
-		}, ErrNotJenkins, "longer than"},
+		}, ErrTooLarge, "over the 128 MiB"},
 		"hang up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUnavailable, "EOF"},
 	} {
 		for _, which := range []string{"/computer", "/queue", ""} {
@@ -641,9 +641,12 @@ func TestConcurrentUse(t *testing.T) {
 // bodies serves two documents without a network.
 func bodies(computers, queue string) roundTrip {
 	return func(r *http.Request) (*http.Response, error) {
-		body := computers
-		if strings.Contains(r.URL.Path, "queue") {
+		body := `{"_class":"hudson.model.Hudson","quietingDown":false}`
+		switch {
+		case strings.Contains(r.URL.Path, "queue"):
 			body = queue
+		case strings.Contains(r.URL.Path, "computer"):
+			body = computers
 		}
 		return &http.Response{
 			StatusCode: 200, Header: http.Header{"X-Jenkins": {"2"}, "X-Jenkins-Session": {"s"}},

@@ -16,8 +16,8 @@ import (
 // executor's build tells whether it may be seen at all, and whether it is the one from
 // before a restart of Jenkins.
 const (
-	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class,timestamp],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[url]],oneOffExecutors[idle]]"
-	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class,timestamp],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
+	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class,description,timestamp],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[url]],oneOffExecutors[idle]]"
+	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class,description,timestamp],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
 	// The first of the jobs at the top: it is there for who may read one.
 	jobsTree  = "jobs[name]{0,1}"
 	quietTree = "quietingDown"
@@ -133,7 +133,10 @@ func quieting(body string) (quiet bool, err error) {
 
 // sameSession is an error unless the answer is of that session of Jenkins.
 func (a *answer) sameSession(session string) error {
-	if s := a.header.Get("X-Jenkins-Session"); s != session || s == "" {
+	switch s := a.header.Get("X-Jenkins-Session"); {
+	case s == "" || session == "":
+		return fmt.Errorf("%w: X-Jenkins-Session, which tells one start of Jenkins from another", ErrStripped)
+	case s != session:
 		return fmt.Errorf("%w: session %q and session %q", ErrRestarted, s, session)
 	}
 	return nil

@@ -90,11 +90,9 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 		}
 	case saysReserved:
 		return scaler.Unlabelled, "", true
-	case saysOffline:
-		// The item wants no label, or one that all of them carry: new agents of a
-		// team that has one among them serve it either way.
-		if slices.ContainsFunc(said.nodes, r.isMine) {
-			return scaler.Unlabelled, "", true
+	case saysAway:
+		if r.serves(said.nodes) {
+			return scaler.Unlabelled, "", false
 		}
 	case saysBare:
 		// Jenkins drops every label while it has no node. Two of ours were there
@@ -112,9 +110,25 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 // roams are the tasks that show null for a label only if they have none.
 var roams = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven.MavenModuleSet": true}
 
-// isMine reports whether a node of that name is ours, and no fence.
-func (r *resolver) isMine(name string) bool {
-	return slices.ContainsFunc(r.nodes, func(n scaler.Node) bool { return n.Name == name && n.Mine() && !n.Fence })
+// serves reports whether new agents of a team with one of these nodes serve the item,
+// though it may want no label, or one that they all have: some are ours, and those
+// take items without a label. One that does not would have said that it is reserved.
+func (r *resolver) serves(nodes []string) bool {
+	serves := false
+	for _, name := range nodes {
+		i := slices.IndexFunc(r.nodes, func(n scaler.Node) bool { return n.Name == name && n.Mine() && !n.Fence })
+		if i < 0 {
+			continue
+		}
+		n := &r.nodes[i]
+		switch takes, known := r.unlabelled[scaler.PoolID{Team: n.Team, Kind: n.Kind}]; {
+		case known && !takes:
+			return false
+		case known:
+			serves = true
+		}
+	}
+	return serves
 }
 
 // isWorn reports whether a node's name is also a label of another.

@@ -76,9 +76,10 @@ func newTown(t *rapid.T, tally map[string]int) *town {
 		Clock: now, Version: rapid.SampledFrom([]string{"2.121.3", "2.318", "2.541", "2.568.1"}).Draw(t, "version"), BuiltInExecutors: rapid.IntRange(0, 1).Draw(t, "built-in"), BuiltInExclusive: rapid.Bool().Draw(t, "exclusive built-in"),
 	}), meant: map[int64]meaning{}, tally: tally}
 	var err error
+	unlabelled := map[scaler.PoolID]bool{}
 	w.client, err = New(Config{
 		URL: "http://jenkins:8080", User: "bellboard", Instance: "bellboard", Clock: now, Transport: w.jenkins.Transport(),
-		Token: func() (string, error) { return "token", nil },
+		Token: func() (string, error) { return "token", nil }, Unlabelled: unlabelled,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +88,7 @@ func newTown(t *rapid.T, tally map[string]int) *town {
 		id := scaler.PoolID{Team: fmt.Sprintf("t%d", i), Kind: scaler.Ephemeral}
 		pool := scaler.Pool{PoolID: id, Labels: append(anySet(t, "team's labels"), "ephemeral"), Unlabelled: rapid.Bool().Draw(t, "unlabelled")}
 		w.pools = append(w.pools, pool)
+		unlabelled[id] = pool.Unlabelled
 		for b := range 2 + rapid.IntRange(0, 2).Draw(t, "agents") {
 			name := fmt.Sprintf("t%d-e-%d", i, b)
 			w.names = append(w.names, name)
@@ -139,7 +141,7 @@ func (w *town) submit(i int) {
 // happen changes the state of a node.
 func (w *town) happen() {
 	name := rapid.SampledFrom(w.names).Draw(w.T, "whose")
-	switch rapid.SampledFrom([]string{"connect", "connect", "mark", "clear", "veto", "cut", "restart", "quiet"}).Draw(w.T, "what") {
+	switch rapid.SampledFrom([]string{"connect", "connect", "mark", "clear", "veto", "cut", "gone", "restart", "quiet"}).Draw(w.T, "what") {
 	case "connect":
 		if _, err := w.jenkins.Connect(name, w.jenkins.Secret(name), name); err == nil {
 			w.open = append(w.open, name)
@@ -153,6 +155,12 @@ func (w *town) happen() {
 		w.jenkins.Veto(name, "‘"+name+"’ has had enough")
 	case "cut":
 		w.jenkins.PersonOffline(name, "away")
+	case "gone": // as one that had its build
+		pool := rapid.SampledFrom(w.pools).Draw(w.T, "pool")
+		if err := w.client.Register(w.Context(), "gone", pool, time.Time{}); err != nil {
+			w.Fatal(err)
+		}
+		w.jenkins.PersonDelete("gone")
 	case "restart": // its items keep their ids, and what was read of them
 		w.jenkins.Restart(jenkinssim.Restart{})
 		w.quiet = false

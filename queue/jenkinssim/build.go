@@ -231,7 +231,7 @@ func (j *Jenkins) cutBuilds(n *node, by string, wait time.Duration) {
 			continue
 		}
 		if !b.Job.Pipeline {
-			b.Log = n.lostWords()
+			b.Log = j.lostWords(n)
 			cause := "its agent was cut off"
 			if n.lingering {
 				cause = "its node was deleted"
@@ -275,7 +275,7 @@ func (j *Jenkins) away(safe bool) {
 		if !b.Job.Pipeline {
 			v := verdict{lost: true, cause: "Jenkins restarted"}
 			if n := b.node; n != nil && n.class != classBuiltIn {
-				b.Log = n.lostWords()
+				b.Log = j.lostWords(n)
 				if safe && n.mark != nil && n.mark.ours {
 					v = blame(byREST, "Jenkins' safe restart did not wait for it, its node being marked “"+n.mark.text+"”")
 				}

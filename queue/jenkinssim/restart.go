@@ -116,6 +116,7 @@ func (j *Jenkins) restart(r Restart, safe bool) {
 		}
 		j.dropIfGone(n)
 	}
+	j.forgetMarks()
 	j.changed()
 	at := func(d time.Duration, do func()) {
 		j.after(d, func() {
