@@ -36,7 +36,8 @@ const (
 func newMemory() memory {
 	return memory{
 		strings: map[string]string{}, jobs: map[string]string{}, sentences: map[string]sentence{},
-		owners: map[string]owner{}, typed: map[string]string{}, labels: map[int64]string{}, wanted: map[string]string{}, mine: map[string]bool{},
+		owners: map[string]owner{}, typed: map[string]string{}, labels: map[int64]string{},
+		wanted: map[string]string{}, mine: map[string]bool{},
 	}
 }
 

@@ -149,7 +149,7 @@ func (r *resolver) infer(it *item) string {
 		}
 		if slices.ContainsFunc(fit, func(n *scaler.Node) bool { return !has(n) }) {
 			r.wanted[job] = "" // this item wants something else
-		} else if slices.ContainsFunc(r.nodes, func(n scaler.Node) bool { return n.Mine() && !n.Fence && has(&n) }) {
+		} else if slices.ContainsFunc(r.nodes, func(n scaler.Node) bool { return agent(&n) && has(&n) }) {
 			l = wanted
 		}
 	}
@@ -170,7 +170,10 @@ var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 func fewestLabels(nodes []*scaler.Node) string {
 	var least *scaler.Node
 	for _, n := range nodes {
-		if n.Mine() && !n.Fence && (least == nil || cmp.Or(len(n.Labels)-len(least.Labels), slices.Compare(n.Labels, least.Labels)) < 0) {
+		if !agent(n) {
+			continue
+		}
+		if least == nil || cmp.Or(len(n.Labels)-len(least.Labels), slices.Compare(n.Labels, least.Labels)) < 0 {
 			least = n
 		}
 	}
@@ -191,7 +194,7 @@ func (r *resolver) fitting(why string) (nodes []*scaler.Node) {
 		name, words, _ := strings.Cut(strings.TrimPrefix(part, "‘"), "’ ")
 		if on, ok := strings.CutPrefix(words, "lacks permission to run on ‘"); ok { // a user does
 			name = strings.TrimSuffix(on, "’")
-		} else if words == "" || strings.HasPrefix(words, "doesn’t have label ") || strings.HasPrefix(words, "is reserved for jobs ") {
+		} else if words == "" || strings.HasPrefix(words, "doesn’t have label ") || strings.HasPrefix(words, "is reserved for") {
 			continue
 		}
 		if n := r.node(r.names[name]); n != nil {
@@ -207,8 +210,11 @@ var roams = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven
 // isMine reports whether a node of that name is ours, and no fence.
 func (r *resolver) isMine(name string) bool {
 	n := r.node(name)
-	return n != nil && n.Mine() && !n.Fence
+	return n != nil && agent(n)
 }
+
+// agent reports that a node is ours, and no fence.
+func agent(n *scaler.Node) bool { return n.Mine() && !n.Fence }
 
 // node finds a node by its name; nil: there is none.
 func (r *resolver) node(name string) *scaler.Node {
@@ -232,7 +238,7 @@ func (r *resolver) wornBy(name string) wearer {
 		for i := range r.nodes {
 			n := &r.nodes[i]
 			for _, l := range n.Labels {
-				r.worn[l] = wearer{any: true, ours: r.worn[l].ours || n.Mine() && !n.Fence}
+				r.worn[l] = wearer{any: true, ours: r.worn[l].ours || agent(n)}
 			}
 		}
 	}

@@ -51,6 +51,14 @@ const inferredKey = "\x00"
 
 func inferred(key string) bool { return strings.HasPrefix(key, inferredKey) }
 
+// unproven is 1 where the label is inferred: such items take what the others leave.
+func (w *wish) unproven() int {
+	if w.inferred {
+		return 1
+	}
+	return 0
+}
+
 // key is what the memory knows the wish by.
 func (w *wish) key() string {
 	if w.inferred {
@@ -69,9 +77,9 @@ func teamOrder(a, b *Team) int {
 }
 
 // match gives free and coming executors to waiting items, on paper only: Jenkins
-// does the real assignment. Items of an inferred label come last. The scarcest expression (fewest label sets satisfy it)
-// chooses first, then the oldest; each takes from the label set that the fewest
-// other waiting expressions could use, a foreign one before ours. Who then has
+// does the real assignment. The scarcest expression (fewest label sets satisfy it)
+// chooses first, then the oldest; those whose label is inferred come last. Each takes
+// from the label set that the fewest other waiting expressions could use, a foreign one before ours. Who then has
 // nothing, while something is free, gets what another can replace. What is left
 // of supplies' free and of wishes' left is the answer: the surplus and the
 // shortfall, which is as small as it can be.
@@ -90,13 +98,7 @@ func match(wishes []*wish, supplies []*supply) {
 	}
 	order := slices.Clone(wishes)
 	slices.SortStableFunc(order, func(a, b *wish) int {
-		switch { // what is not proven takes what is left
-		case a.inferred && !b.inferred:
-			return 1
-		case b.inferred && !a.inferred:
-			return -1
-		}
-		return cmp.Or(cmp.Compare(len(a.fits), len(b.fits)), a.oldest.Compare(b.oldest), strings.Compare(a.key(), b.key()))
+		return cmp.Or(a.unproven()-b.unproven(), cmp.Compare(len(a.fits), len(b.fits)), a.oldest.Compare(b.oldest), strings.Compare(a.key(), b.key()))
 	})
 	var takes []int
 	for _, w := range order {

@@ -125,7 +125,8 @@ func (d *decider) tryAgain(r *Refusal) {
 	r.Stage, r.Since = RefusalTrial, d.in.Now
 	r.Agents = maps.Clone(r.Agents) // a Memory that was given away is not changed
 	maps.DeleteFunc(r.Agents, func(name string, _ bool) bool {
-		return d.byName[name] == nil && !slices.ContainsFunc(d.foreign, func(n *Node) bool { return n.Name == name })
+		static := slices.ContainsFunc(d.foreign, func(n *Node) bool { return n.Name == name })
+		return d.byName[name] == nil && !static
 	})
 }
 
@@ -285,7 +286,9 @@ func (d *decider) refuse(w *wish, name string) {
 	r.Agents[name], r.Why = true, d.in.Jenkins.Items[w.items[0]].Why
 	d.mem.Refused[w.key()] = r
 	if ours {
-		d.facts.Failures = append(d.facts.Failures, FailedAgent{PoolID: m.PoolID, Agent: name, Failure: FailureRefused, Text: d.refusedText(w, r.Why)})
+		d.facts.Failures = append(d.facts.Failures, FailedAgent{
+			PoolID: m.PoolID, Agent: name, Failure: FailureRefused, Text: d.refusedText(w, r.Why),
+		})
 	}
 }
 
