@@ -50,8 +50,9 @@ func Endpoints() []string {
 const (
 	readTimeout  = 30 * time.Second
 	writeTimeout = time.Minute
-	// maxBody is six times what 10,000 items and 5,000 nodes take.
-	maxBody = 32 << 20
+	// maxBody is what is read of an answer: 24 times what 10,000 items and 5,000 nodes
+	// take. While one is read, it is in memory twice.
+	maxBody = 128 << 20
 )
 
 // Config is what a Client needs to know.
@@ -70,6 +71,8 @@ type Config struct {
 	// SSH is how Jenkins reaches the agents of the pools that cannot call it; the
 	// nodes of all others are inbound.
 	SSH map[scaler.PoolID]SSH
+	// Unlabelled says of every pool whether its nodes take items that ask for no label.
+	Unlabelled map[scaler.PoolID]bool
 	// Reader: nodes are deleted by another's hand, so that any number of them may be
 	// gone between two answers.
 	Reader bool
@@ -121,6 +124,8 @@ func New(c Config) (*Client, error) {
 	if c.Skew == nil {
 		c.Skew = func(time.Duration) {}
 	}
+	known := newMemory()
+	known.unlabelled = c.Unlabelled
 	return &Client{
 		c:    c,
 		base: strings.TrimRight(c.URL, "/"),
@@ -131,7 +136,7 @@ func New(c Config) (*Client, error) {
 		},
 		writes: newLimiter(c.Clock),
 		fuse:   fuse{clock: c.Clock},
-		known:  newMemory(),
+		known:  known,
 	}, nil
 }
 

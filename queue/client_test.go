@@ -211,7 +211,7 @@ func TestMisbehaviour(t *testing.T) {
 		"no session": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Jenkins", "2")
 			fmt.Fprint(w, map[bool]string{true: fewItems, false: fewComputers}[strings.Contains(r.URL.Path, "queue")])
-		}, ErrRestarted, "a63ce597"},
+		}, ErrStripped, "X-Jenkins-Session"},
 		"other session": {func(w http.ResponseWriter, r *http.Request) {
 			good(&header{w, "X-Jenkins-Session", "79874158"}, r)
 		}, ErrRestarted, "79874158"},
@@ -222,7 +222,7 @@ func TestMisbehaviour(t *testing.T) {
 					return
 				}
 			}
-		}, ErrNotJenkins, "longer than"},
+		}, ErrTooLarge, "over the 128 MiB"},
 		"hang up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUnavailable, "EOF"},
 	} {
 		for _, which := range []string{"computer", "queue"} {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"bellboard/scaler"
 )
 
 // scanner reads JSON documents of known shape in one pass over the text,
@@ -40,7 +42,7 @@ type item struct {
 // computer is one computer as the answer has it.
 type computer struct {
 	class, name, description string
-	causeClass, cause        string
+	cause                    scaler.Cause
 	labels                   []string
 	executors, busy, oneOff  int
 	unseen                   int // busy executors whose build is not shown
@@ -201,14 +203,17 @@ func (s *scanner) computer() (c computer) {
 			c.temporary, c.sawTemporary = s.boolean(), true
 		case "offlineCause":
 			for more := s.open('{'); more; more = s.next('}') {
-				if s.key() == "_class" {
-					c.causeClass = s.text()
-				} else {
+				switch s.key() {
+				case "_class":
+					c.cause.Class = s.text()
+				case "description":
+					c.cause.Description = s.loose() // a plugin's class may have anything there
+				default:
 					s.skip()
 				}
 			}
 		case "offlineCauseReason":
-			c.cause = s.text()
+			c.cause.Reason = s.text()
 		case "idle":
 			c.idle, c.sawIdle = s.boolean(), true
 		case "numExecutors":

@@ -23,6 +23,9 @@ type memory struct {
 	wanted    map[string]string // the label that all items of a job were known to want; "": not always the same
 	session   string            // of the answer before
 	mine      map[string]bool   // the inbound nodes of ours in it
+	held      map[string]bool   // the nodes of ours in it that a person had taken offline
+
+	unlabelled map[scaler.PoolID]bool // as in Config
 }
 
 const (
@@ -147,7 +150,7 @@ func (c *Client) deleted(name string) {
 func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
 	m.forget()
 	s := scanner{in: body}
-	seen := false
+	seen, held := false, map[string]bool{}
 	nodes = make([]scaler.Node, 0, strings.Count(body, `"displayName"`))
 	class := s.computers(func(c *computer) {
 		n := scaler.Node{
@@ -185,8 +188,11 @@ func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[s
 				unseen[n.Name] = true
 			}
 		}
-		n.OfflineBy = scaler.ReadMark(instance, c.temporary, c.causeClass, c.cause)
-		n.Offline = m.keep(c.cause)
+		n.OfflineBy = m.markedBy(instance, c)
+		n.Offline = m.keep(c.cause.Text())
+		if n.Mine() && n.OfflineBy == scaler.Person {
+			held[n.Name] = true
+		}
 		nodes = append(nodes, n)
 	})
 	if err := s.end(); err != nil {
@@ -198,7 +204,17 @@ func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[s
 	if seen {
 		unseen = nil
 	}
+	m.held = held
 	return nodes, unseen, nil
+}
+
+// markedBy reads who has a node marked.
+func (m *memory) markedBy(instance string, c *computer) scaler.OfflineBy {
+	before := scaler.NotMarked
+	if m.held[c.name] {
+		before = scaler.Person
+	}
+	return scaler.ReadMark(instance, c.temporary, c.cause, before)
 }
 
 // items reads the queue and resolves each item's label.

@@ -14,8 +14,8 @@ import (
 // task's "name" are left out: for both Jenkins may have to load builds. A busy
 // executor's build is asked for only to learn whether it may be seen at all.
 const (
-	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[number]],oneOffExecutors[idle]]"
-	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
+	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class,description],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[number]],oneOffExecutors[idle]]"
+	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class,description],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
 	// The first of the jobs at the top: it is there for who may read one.
 	jobsTree  = "jobs[name]{0,1}"
 	queueTree = "items[id,inQueueSince,why,blocked,buildable,pending,task[url,labelExpression],actions[parameters[name,value]]]"
@@ -51,7 +51,10 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 		Session: queue.header.Get("X-Jenkins-Session"), Version: queue.header.Get("X-Jenkins"),
 		AskedAt: asked, NodesAt: computers.answered, AnsweredAt: c.c.Clock.Now(),
 	}
-	if before := computers.header.Get("X-Jenkins-Session"); before != v.Session || before == "" {
+	switch before := computers.header.Get("X-Jenkins-Session"); {
+	case before == "" || v.Session == "":
+		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w: X-Jenkins-Session, which tells one start of Jenkins from another", ErrStripped)
+	case before != v.Session:
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w: session %q, then %q", ErrRestarted, before, v.Session)
 	}
 	c.compareClocks(&computers)

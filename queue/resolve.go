@@ -103,11 +103,9 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 		}
 	case saysReserved:
 		return scaler.Unlabelled, "", true
-	case saysOffline:
-		// The item wants no label, or one that all of them carry: new agents of a
-		// team that has one among them serve it either way.
-		if slices.ContainsFunc(said.nodes, r.isMine) {
-			return scaler.Unlabelled, "", false // later sentences tell more
+	case saysAway:
+		if r.serves(said.nodes) {
+			return scaler.Unlabelled, "", false
 		}
 	case saysBare:
 		// Jenkins drops every label while it has no node. Two of ours were there
@@ -119,7 +117,7 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 	if roams[it.taskClass] && it.shown && it.expression == "" && !it.overridden {
 		return scaler.Unlabelled, "", true
 	}
-	if state == scaler.Buildable && (said.says == saysNothing || said.says == saysOffline) {
+	if state == scaler.Buildable && (said.says == saysNothing || said.says == saysAway) {
 		if l := r.infer(it); l != "" {
 			return scaler.Inferred, l, false
 		}
@@ -194,7 +192,7 @@ func (r *resolver) fitting(why string) (nodes []*scaler.Node) {
 		name, words, _ := strings.Cut(strings.TrimPrefix(part, "‘"), "’ ")
 		if on, ok := strings.CutPrefix(words, "lacks permission to run on ‘"); ok { // a user does
 			name = strings.TrimSuffix(on, "’")
-		} else if words == "" || strings.HasPrefix(words, "doesn’t have label ") || strings.HasPrefix(words, "is reserved for") {
+		} else if words == "" || strings.HasPrefix(words, "doesn’t have label ") {
 			continue
 		}
 		if n := r.node(r.names[name]); n != nil {
@@ -207,10 +205,24 @@ func (r *resolver) fitting(why string) (nodes []*scaler.Node) {
 // roams are the tasks that show null for a label only if they have none.
 var roams = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven.MavenModuleSet": true}
 
-// isMine reports whether a node of that name is ours, and no fence.
-func (r *resolver) isMine(name string) bool {
-	n := r.node(name)
-	return n != nil && agent(n)
+// serves reports whether new agents of a team with one of these nodes serve the item,
+// though it may want no label, or one that they all have: some are ours, and those
+// take items without a label. One that does not would have said that it is reserved.
+func (r *resolver) serves(nodes []string) bool {
+	serves := false
+	for _, name := range nodes {
+		n := r.node(name)
+		if n == nil || !agent(n) {
+			continue
+		}
+		switch takes, known := r.unlabelled[scaler.PoolID{Team: n.Team, Kind: n.Kind}]; {
+		case known && !takes:
+			return false
+		case known:
+			serves = true
+		}
+	}
+	return serves
 }
 
 // agent reports that a node is ours, and no fence.

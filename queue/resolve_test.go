@@ -76,9 +76,10 @@ func newTown(t *rapid.T, tally map[string]int) *town {
 		Clock: now, Version: rapid.SampledFrom([]string{"2.121.3", "2.318", "2.541", "2.568.1"}).Draw(t, "version"), BuiltInExecutors: rapid.IntRange(0, 1).Draw(t, "built-in"), BuiltInExclusive: rapid.Bool().Draw(t, "exclusive built-in"),
 	}), meant: map[int64]meaning{}, tally: tally}
 	var err error
+	unlabelled := map[scaler.PoolID]bool{}
 	w.client, err = New(Config{
 		URL: "http://jenkins:8080", User: "bellboard", Instance: "bellboard", Clock: now, Transport: w.jenkins.Transport(),
-		Token: func() (string, error) { return "token", nil },
+		Token: func() (string, error) { return "token", nil }, Unlabelled: unlabelled,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +88,7 @@ func newTown(t *rapid.T, tally map[string]int) *town {
 		id := scaler.PoolID{Team: fmt.Sprintf("t%d", i), Kind: scaler.Ephemeral}
 		pool := scaler.Pool{PoolID: id, Labels: append(anySet(t, "team's labels"), "ephemeral"), Unlabelled: rapid.Bool().Draw(t, "unlabelled")}
 		w.pools = append(w.pools, pool)
+		unlabelled[id] = pool.Unlabelled
 		for b := range 2 + rapid.IntRange(0, 2).Draw(t, "agents") {
 			name := fmt.Sprintf("t%d-e-%d", i, b)
 			w.names = append(w.names, name)
@@ -145,7 +147,7 @@ func (w *town) connect(name string) {
 // happen changes the state of a node.
 func (w *town) happen() {
 	name := rapid.SampledFrom(w.names).Draw(w.T, "whose")
-	switch rapid.SampledFrom([]string{"connect", "connect", "mark", "clear", "veto", "cut", "restart", "quiet"}).Draw(w.T, "what") {
+	switch rapid.SampledFrom([]string{"connect", "connect", "mark", "clear", "veto", "cut", "gone", "restart", "quiet"}).Draw(w.T, "what") {
 	case "connect":
 		w.connect(name)
 	case "mark":
@@ -158,6 +160,12 @@ func (w *town) happen() {
 		w.connect(name) // Jenkins says it of executors that are idle
 	case "cut":
 		w.jenkins.PersonOffline(name, "away")
+	case "gone": // as one that had its build
+		pool := rapid.SampledFrom(w.pools).Draw(w.T, "pool")
+		if err := w.client.Register(w.Context(), "gone", pool, time.Time{}); err != nil {
+			w.Fatal(err)
+		}
+		w.jenkins.PersonDelete("gone")
 	case "restart": // its items keep their ids, and what was read of them
 		w.jenkins.Restart(jenkinssim.Restart{})
 		w.quiet = false
@@ -396,7 +404,7 @@ func TestInferred(t *testing.T) {
 		"with odder labels":             {nil, running + "‘b5’ is offline", scaler.Inferred, `it’s&&"say \"x\""&&"with space"`},
 		"a plugin names it":             {nil, "‘b1’ has no licence", scaler.Inferred, "ephemeral&&linux"},
 		"a user may not":                {nil, "‘mac’ lacks permission to run on ‘b1’", scaler.Inferred, "ephemeral&&linux"},
-		"one is not for it":             {nil, "‘b1’ is reserved for jobs with matching label expression; Already running 1 builds on node", scaler.Unresolved, ""},
+		"one is not for it":             {nil, "‘b1’ is reserved for jobs with matching label expression; Already running 1 builds on node", scaler.Unlabelled, ""},
 		"none of ours is named":         {nil, running + "‘mac’ is offline", scaler.Unresolved, ""},
 		"a fence":                       {nil, running + "‘b3’ is offline", scaler.Unresolved, ""},
 		"nobody is named":               {nil, "Already running 1 builds on node", scaler.Unresolved, ""},
@@ -408,7 +416,7 @@ func TestInferred(t *testing.T) {
 		"the job wants several":         {[]string{"a", waits, "a", "All nodes of label ‘gpu’ are offline", "a", waits}, "Already running 1 builds on node", scaler.Unresolved, ""},
 		"the job's, which none has":     {[]string{"a", "There are no nodes with the label ‘web-p-gone’"}, "Already running 1 builds on node", scaler.Unresolved, ""},
 		"a foreign language":            {nil, "‘b1’ ist offline", scaler.Inferred, "ephemeral&&linux"},
-		"all were offline":              {nil, "‘b1’ is offline; ‘b4’ is offline", scaler.Unlabelled, ""},
+		"all were offline":              {nil, "‘b1’ is offline; ‘b4’ is offline", scaler.Inferred, "ephemeral&&linux"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()

@@ -147,8 +147,8 @@ func (c *Client) ClearMark(ctx context.Context, name, text string) error {
 }
 
 func (c *Client) clearMark(ctx context.Context, name, text string) error {
-	if scaler.ReadMark(c.c.Instance, true, "", text) != scaler.Ours {
-		text = scaler.MarkText(c.c.Instance, text)
+	if scaler.ReadMark(c.c.Instance, true, scaler.Cause{Reason: text}, "") != scaler.Ours {
+		text = scaler.MarkText(c.c.Instance, scaler.Reason(text))
 	}
 	// The place is taken before the first read: waiting after it would make the
 	// read old.
@@ -194,7 +194,9 @@ func (c *Client) markOf(ctx context.Context, name string) (scaler.OfflineBy, err
 }
 
 func (c *Client) markedBy(n *computer) scaler.OfflineBy {
-	return scaler.ReadMark(c.c.Instance, n.temporary, n.causeClass, n.cause)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known.markedBy(c.c.Instance, n)
 }
 
 // StillIdle implements control.Jenkins.

@@ -168,6 +168,7 @@ func TestRefusals(t *testing.T) {
 		"bad name":       {400, map[string]string{"X-Error": "/  is an unsafe character"}, control.ErrRefused, "unsafe character"},
 		"no form":        {400, nil, control.ErrRefused, "400"},
 		"forbidden":      {403, map[string]string{"X-Required-Permission": "hudson.model.Computer.Create", "X-You-Are-Authenticated-As": "bell"}, control.ErrRefused, "as user bell, permission hudson.model.Computer.Create required"},
+		"firewall":       {403, nil, ErrBlocked, "something between Bellboard and Jenkins"},
 		"gone":           {404, map[string]string{"X-Jenkins": "2.568.1"}, control.ErrGone, "not there"},
 		"proxy's 404":    {404, nil, ErrNotJenkins, "404"},
 		"login page":     {302, map[string]string{"Location": "https://sso.example.com/login?to=jenkins"}, ErrNotJenkins, "sso.example.com"},

@@ -165,7 +165,7 @@ const (
 	NotMarked OfflineBy = ""        // it takes new work when connected
 	Ours      OfflineBy = "ours"    // this instance's mark
 	Hook      OfflineBy = "hook"    // the one-build hook inside Jenkins
-	Monitor   OfflineBy = "monitor" // one of Jenkins' node monitors
+	Monitor   OfflineBy = "monitor" // no person: one of Jenkins' node monitors, or a technical cause
 	Person    OfflineBy = "person"  // anybody else: hands off
 )
 

@@ -46,6 +46,9 @@ const (
 	silence = 9 * time.Minute
 	// leftFor is how long an item that left the queue can still be read.
 	leftFor = 5 * time.Minute
+	// removedFor is how long the lists of refusals name a node that was deleted. On a
+	// real Jenkins it hangs on what else happens: from seconds to minutes.
+	removedFor = 30 * time.Second
 	// settleDelay lies between a pipeline's reconnection and its going on.
 	settleDelay = time.Second
 )
@@ -165,7 +168,8 @@ type Jenkins struct {
 	builtIn   *node
 	computers []*node // every listed computer, lingering ones too, sorted by name, the built-in first
 	byName    map[string]*node
-	gen       uint64 // grows with every change that a "why" could show
+	removed   []string // nodes that were deleted a while ago at most, in their order
+	gen       uint64   // grows with every change that a "why" could show
 	whys      map[whyKey]string
 	whysGen   uint64
 

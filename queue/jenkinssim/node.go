@@ -20,25 +20,6 @@ const (
 	modeExclusive = "EXCLUSIVE"
 )
 
-// These are the classes of an offline cause that Jenkins exports.
-const (
-	causeUser         = "hudson.slaves.OfflineCause$UserCause"
-	causeTermination  = "hudson.slaves.OfflineCause$ChannelTermination"
-	causeLaunchFailed = "hudson.slaves.OfflineCause$LaunchFailed"
-	causeDiskSpace    = "hudson.node_monitors.DiskSpaceMonitorDescriptor$DiskSpace"
-)
-
-const (
-	textBroken       = "Connection was broken"
-	textLaunchFailed = "This agent is offline because Jenkins failed to launch the agent process on it."
-)
-
-// mark is a temporary offline cause, which Jenkins stores with the node.
-type mark struct {
-	class, text, user string
-	ours              bool // set by the REST account or by the hook
-}
-
 // slot is one executor: free, given to a pending item, or building.
 type slot struct {
 	item  *item
@@ -68,7 +49,8 @@ type node struct {
 	deletedBy string // who deleted it: byREST, a person, or nobody
 	createdBy string // who registered it
 	mark      *mark
-	lost      mark // why it has no channel; class "" while it never had one
+	stored    *mark // a mark that Jenkins before 2.482 has forgotten for now
+	lost      mark  // why it has no channel; class "" while it never had one
 	ch        *Channel
 	slots     []slot
 	builds    int  // started on this registration
@@ -144,17 +126,6 @@ func (n *node) freeSlot() int {
 	return slices.IndexFunc(n.slots, slot.free)
 }
 
-// cause is what the computer says when asked why it is offline.
-func (n *node) cause() (mark, bool) {
-	if n.mark != nil {
-		return *n.mark, true
-	}
-	if n.ch == nil && n.lost.class != "" {
-		return n.lost, true
-	}
-	return mark{}, false
-}
-
 // restNode is what a request to create a node says.
 type restNode struct {
 	name, description, labels, remoteFS, mode string
@@ -177,9 +148,9 @@ func (j *Jenkins) register(r restNode, class nodeClass, by string) {
 	n.remoteFS, n.mode, n.webSocket, n.host = r.remoteFS, r.mode, r.webSocket, r.host
 	n.executors = max(r.executors, 1)
 	n.lingering, n.deletedBy, n.createdBy, n.mark, n.builds = false, "", by, nil, 0
-	n.lost = mark{}
+	n.stored, n.lost = nil, mark{}
 	if class == classSwarm {
-		n.lost = mark{class: causeLaunchFailed, text: textLaunchFailed}
+		n.lost = mark{class: causeLaunchFailed, text: textLaunchFailed, at: j.clk.Now()}
 	}
 	n.fitSlots()
 	n.setLabels()
@@ -220,13 +191,18 @@ func (j *Jenkins) remove(n *node, by string) {
 			b.nodeBy, b.nodeAt = by, j.clk.Now()
 		}
 	}
-	n.mark = nil
+	n.mark, n.stored = nil, nil
 	j.changed()
 	if n.ch != nil {
 		j.cut(n, by, true)
 	} else {
 		j.cutBuilds(n, by, nodeWait)
 	}
+	j.removed = append(j.removed, n.shown())
+	j.after(removedFor, func() {
+		j.removed = j.removed[1:]
+		j.changed()
+	})
 	j.dropIfGone(n)
 	j.kick()
 }
@@ -245,15 +221,6 @@ func (j *Jenkins) dropIfGone(n *node) {
 		j.computers = slices.Delete(j.computers, at, at+1)
 	}
 	j.changed()
-}
-
-func (j *Jenkins) setMark(n *node, m *mark) {
-	if n.mark != nil && m == nil {
-		n.fresh = true
-	}
-	n.mark = m
-	j.changed()
-	j.kick()
 }
 
 // PersonOffline takes a node temporarily offline as a person in the UI would.

@@ -63,6 +63,7 @@ func (j *Jenkins) Restart(r Restart) {
 		}
 		j.dropIfGone(n)
 	}
+	j.forgetMarks()
 	j.changed()
 	at := func(d time.Duration, do func()) {
 		j.after(d, func() {

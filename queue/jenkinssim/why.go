@@ -12,12 +12,13 @@ import (
 
 // whyKey is all that a buildable item's sentence depends on besides the state.
 type whyKey struct {
-	expr     string
-	labelled bool
-	pinned   string
-	refused  bool
-	job      string // of a job with a throttle
-	tongue   tongue
+	expr      string
+	labelled  bool
+	pinned    string
+	refused   bool
+	overtaken bool
+	job       string // of a job with a throttle
+	tongue    tongue
 }
 
 // why is the item's sentence. Jenkins works it out for every request anew; so
@@ -44,7 +45,7 @@ func (j *Jenkins) why(it *item, t tongue) string {
 		clear(j.whys)
 		j.whysGen = j.gen
 	}
-	key := whyKey{labelled: it.labelled, pinned: it.pinned, refused: it.hasCauses(), tongue: t}
+	key := whyKey{labelled: it.labelled, pinned: it.pinned, refused: it.hasCauses(), overtaken: it.overtaken, tongue: t}
 	if it.labelled {
 		key.expr = it.expr.String()
 	}
@@ -151,6 +152,12 @@ func (j *Jenkins) composite(it *item, t tongue) string {
 		case isOffline:
 			parts = append(parts, j.say(t, nodeOffline, n.shown()))
 		}
+	}
+	if it.overtaken {
+		parts = append(parts, j.say(t, slotInUse))
+	}
+	for _, name := range j.removed {
+		parts = append(parts, j.say(t, isRemoved, name))
 	}
 	slices.Sort(parts)
 	parts = slices.Compact(parts)

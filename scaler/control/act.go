@@ -238,7 +238,7 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 	if err := l.stillIdle(ctx, view, a, deadline); err != nil {
 		return err
 	}
-	text := scaler.MarkText(l.cfg.Instance, a.Text)
+	text := scaler.MarkText(l.cfg.Instance, a.Reason)
 	switch a.Verb {
 	case scaler.Register:
 		return l.register(ctx, a)

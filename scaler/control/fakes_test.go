@@ -160,7 +160,8 @@ func (h jenkins) Mark(_ context.Context, name, text string, deadline time.Time) 
 		return err
 	}
 	n := h.nodes[name]
-	n.OfflineBy, n.Offline = scaler.Ours, text
+	cause := scaler.Cause{Reason: text[strings.LastIndex(" : "+text, " : "):]} // as Jenkins cuts it
+	n.OfflineBy, n.Offline = scaler.ReadMark("bell", true, cause, ""), cause.Text()
 	h.nodes[name] = n
 	return nil
 }

@@ -22,7 +22,7 @@ func noGrace(c *Config) { c.Grace = 0 }
 
 // marked is an agent with our mark, idle: the next step is its end.
 func marked(_ *scaler.Pod, n *scaler.Node) {
-	n.OfflineBy, n.Offline = scaler.Ours, scaler.MarkText("bell", "one build")
+	n.OfflineBy, n.Offline = scaler.Ours, scaler.MarkText("bell", scaler.ReasonOneBuild)
 }
 
 // TestHold: what cannot be seen holds everything, and says which side is at fault.

@@ -149,7 +149,7 @@ func (d *Daemon) core(reader bool) (*core, error) {
 	}
 	jenkins, err := queue.New(queue.Config{
 		URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock,
-		Instance: s.Instance, SSH: s.SSH(), Reader: reads, Observe: d.metrics.JenkinsRequest, Unseen: d.metrics.JenkinsUnseen, Skew: d.metrics.JenkinsSkew,
+		Instance: s.Instance, SSH: s.SSH(), Unlabelled: s.Unlabelled(), Reader: reads, Observe: d.metrics.JenkinsRequest, Unseen: d.metrics.JenkinsUnseen, Skew: d.metrics.JenkinsSkew,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jenkins: %w", err)

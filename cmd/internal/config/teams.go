@@ -181,6 +181,17 @@ func (c *Config) SSH() map[scaler.PoolID]queue.SSH {
 	return out
 }
 
+// Unlabelled says of every pool whether Jenkins gives its agents builds without a label.
+func (c *Config) Unlabelled() map[scaler.PoolID]bool {
+	out := map[scaler.PoolID]bool{}
+	for _, t := range c.ScalerTeams() {
+		for i := range t.Pools {
+			out[t.Pools[i].PoolID] = t.Pools[i].Unlabelled
+		}
+	}
+	return out
+}
+
 // templates reads the pod templates of a team, and notes what is wrong with them.
 func (l *loader) templates(c *Config, t *Team) {
 	t.templates = map[scaler.Kind]*pool.Template{}

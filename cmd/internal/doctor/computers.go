@@ -22,7 +22,8 @@ type computer struct {
 	Offline            bool
 	TemporarilyOffline bool
 	OfflineCause       *struct {
-		Class string `json:"_class"`
+		Class       string `json:"_class"`
+		Description any    // a text; a plugin's class may have anything there
 	}
 	OfflineCauseReason string
 	Idle               bool
@@ -37,7 +38,7 @@ type executor struct {
 }
 
 // computerTree asks for all that a computer holds.
-const computerTree = "displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle," +
+const computerTree = "displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class,description],offlineCauseReason,idle," +
 	"assignedLabels[name],executors[idle,currentExecutable[url]],oneOffExecutors[idle,currentExecutable[url]]"
 
 // owner is whose the node is, by its description.
@@ -52,13 +53,18 @@ func (c *computer) labelled(label string) bool {
 
 func (c *computer) swarm() bool { return strings.HasPrefix(c.Description, "Swarm agent from ") }
 
+func (c *computer) cause() scaler.Cause {
+	cause := scaler.Cause{Reason: c.OfflineCauseReason}
+	if c.OfflineCause != nil {
+		cause.Class = c.OfflineCause.Class
+		cause.Description, _ = c.OfflineCause.Description.(string)
+	}
+	return cause
+}
+
 // mark is who took it temporarily offline.
 func (c *computer) mark(instance string) scaler.OfflineBy {
-	class := ""
-	if c.OfflineCause != nil {
-		class = c.OfflineCause.Class
-	}
-	return scaler.ReadMark(instance, c.TemporarilyOffline, class, c.OfflineCauseReason)
+	return scaler.ReadMark(instance, c.TemporarilyOffline, c.cause(), scaler.NotMarked)
 }
 
 // work counts the builds that run on it: those that can be seen, and executors
@@ -160,11 +166,12 @@ func (e *exam) hooked(cs []computer) (marked int, without []string) {
 		if !mine || id.Kind != scaler.Ephemeral {
 			continue
 		}
+		cause := c.cause()
 		switch by := c.mark(e.Settings.Instance); {
 		case by == scaler.Hook:
 			marked++
 		case c.Idle:
-		case by == scaler.NotMarked, by == scaler.Ours && strings.HasSuffix(c.OfflineCauseReason, ": one build"):
+		case by == scaler.NotMarked, cause.Text() == scaler.MarkText(e.Settings.Instance, scaler.ReasonOneBuild):
 			without = append(without, c.DisplayName)
 		}
 	}

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -187,6 +188,21 @@ func TestEachFinding(t *testing.T) {
 			})
 		}
 	}
+	strip := func(headers ...string) func(*scene) {
+		return func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				rec := httptest.NewRecorder()
+				s.jenkins.ServeHTTP(rec, r)
+				maps.Copy(w.Header(), rec.Header())
+				for _, h := range headers {
+					w.Header().Del(h)
+				}
+				w.WriteHeader(rec.Code)
+				_, _ = w.Write(rec.Body.Bytes())
+				return true
+			})
+		}
+	}
 	refuse := func(resource string, st func() *metav1.Status) func(*scene) {
 		return func(s *scene) {
 			s.cluster.Refuse(func(_ *http.Request, verb, what string) *metav1.Status {
@@ -227,6 +243,27 @@ func TestEachFinding(t *testing.T) {
 				return true
 			})
 		}, nil, []string{checkCreate}, "crumb", "not a password"},
+		{"a firewall that lets no write through", func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPost {
+					w.WriteHeader(http.StatusForbidden)
+					_, _ = w.Write([]byte("<html><title>403 Forbidden</title></html>"))
+				}
+				return r.Method == http.MethodPost
+			})
+		}, nil, []string{checkCreate}, "something between Bellboard and Jenkins", "firewall"},
+		{"a firewall before the root", func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/api/json" {
+					w.WriteHeader(http.StatusForbidden)
+				}
+				return r.URL.Path == "/api/json"
+			})
+		}, nil, []string{checkRead}, "something between Bellboard and Jenkins", "firewall"},
+		{"a firewall before the queue", status("/queue/", http.StatusForbidden), nil, []string{checkReads}, "something between Bellboard and Jenkins", "firewall"},
+		{"a firewall before all", status("/", http.StatusForbidden), nil, []string{checkJenkins}, "something between Bellboard and Jenkins", "firewall"},
+		{"a proxy that takes the session away", strip("X-Jenkins-Session"), nil, []string{checkReads}, "X-Jenkins-Session", "pass the headers"},
+		{"a proxy that takes the version away", strip("X-Jenkins", "X-Jenkins-Session"), nil, []string{checkJenkins}, "has no X-Jenkins", "pass the headers"},
 		{"nobody there", nil, []string{"BELLBOARD_JENKINS_URL=http://127.0.0.1:1"}, []string{checkJenkins}, "refused", "start Jenkins"},
 		{"no such host", nil, []string{"BELLBOARD_JENKINS_URL=http://jenkins.invalid"}, []string{checkJenkins}, "jenkins.invalid", "host"},
 		{"starting", status("/", http.StatusServiceUnavailable), nil, []string{checkJenkins}, "starting", "wait"},
