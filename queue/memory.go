@@ -20,6 +20,7 @@ type memory struct {
 	owners    map[string]owner  // by description
 	typed     map[string]string // label expressions as typed -> their Source
 	labels    map[int64]string  // by queue id; "": none
+	wanted    map[string]string // the label that all items of a job were known to want; "": not always the same
 	session   string            // of the answer before
 	mine      map[string]bool   // the inbound nodes of ours in it
 	held      map[string]bool   // the nodes of ours in it that a person had taken offline
@@ -38,13 +39,14 @@ const (
 func newMemory() memory {
 	return memory{
 		strings: map[string]string{}, jobs: map[string]string{}, sentences: map[string]sentence{},
-		owners: map[string]owner{}, typed: map[string]string{}, labels: map[int64]string{}, mine: map[string]bool{},
+		owners: map[string]owner{}, typed: map[string]string{}, labels: map[int64]string{},
+		wanted: map[string]string{}, mine: map[string]bool{},
 	}
 }
 
 // forget empties the tables that have grown too large.
 func (m *memory) forget() {
-	for _, t := range []map[string]string{m.strings, m.jobs, m.typed} {
+	for _, t := range []map[string]string{m.strings, m.jobs, m.typed, m.wanted} {
 		if len(t) > maxRemembered {
 			clear(t)
 		}
@@ -119,6 +121,18 @@ func (m *memory) whole(session string, nodes []scaler.Node) error {
 		return fmt.Errorf("%w: %d of %d nodes of ours are missing that were there before", ErrPartial, gone, len(before))
 	}
 	return nil
+}
+
+// learn remembers which label the items of a job want, while it is always the same.
+func (m *memory) learn(it *item, out *scaler.Item) {
+	if it.url == "" || out.Resolution != scaler.Labelled {
+		return
+	}
+	if l, ok := m.wanted[out.Job]; !ok {
+		m.wanted[out.Job] = out.Label
+	} else if l != out.Label {
+		m.wanted[out.Job] = ""
+	}
 }
 
 // fewest is how many nodes must be missing to be no coincidence.
@@ -235,6 +249,7 @@ func (m *memory) items(body string, nodes []scaler.Node) ([]scaler.Item, error) 
 		out.Resolution, out.Label, remember = r.resolve(it, out.State)
 		if remember {
 			labels[it.id] = out.Label
+			m.learn(it, &out)
 		} else if l, ok := m.labels[it.id]; ok {
 			labels[it.id] = l
 		}

@@ -87,7 +87,7 @@ type Memory struct {
 	Waiting map[int64]Waiting
 	// Seen, by queue id: the items that wait for an agent.
 	Seen map[int64]Sighting
-	// Refused, by label: the agents that Jenkins does not give its items to.
+	// Refused, by the key of a wish: what Jenkins does not give its items to.
 	Refused map[string]Refusal
 }
 
@@ -176,7 +176,8 @@ type decider struct {
 	foreign []*Node
 	wishes  []*wish
 	supply  []*supply
-	slots   []*place // the warmest first
+	refused map[string]Refusal // by the key of a wish, before this look finds more
+	slots   []*place           // the warmest first
 	// unlabelled: some team serves builds that ask for no label.
 	unlabelled bool
 	crowd      int // agents that builds wait for, and that only BELLBOARD_MAX_AGENTS forbids
@@ -533,6 +534,7 @@ func (d *decider) demand() {
 		d.unlabelled = d.unlabelled || p.Unlabelled
 	}
 	d.wishes = wishesOf(items, d.unlabelled, func(l string) bool { return d.byName[l] != nil })
+	d.recall()
 	d.supply = d.suppliesOf()
 	match(d.wishes, d.supply)
 	d.refusals()

@@ -58,7 +58,7 @@ type model struct {
 	without                without
 	out                    []move
 	// known are Decide's answers by question; an answer has its top bit set.
-	known     map[key]uint16
+	known     map[packed]uint16
 	house     Input
 	late      bool           // the agent was, wherever it could be
 	classes   map[Class]bool // that were met
@@ -69,7 +69,7 @@ type model struct {
 }
 
 func newModel(swarm, ephemeral, hook bool, w without) *model {
-	m := &model{swarm: swarm, ephemeral: ephemeral, hook: hook, without: w, known: map[key]uint16{}, classes: map[Class]bool{}, verbs: map[Verb]bool{}}
+	m := &model{swarm: swarm, ephemeral: ephemeral, hook: hook, without: w, known: map[packed]uint16{}, classes: map[Class]bool{}, verbs: map[Verb]bool{}}
 	mode := ModePersistent
 	if ephemeral {
 		mode = ModeEphemeral
@@ -116,7 +116,7 @@ func (v verdictOf) pack() uint16 {
 }
 
 // question packs all that a decision about one agent depends on.
-func question(l *life, pod podView, grace, paused bool) key {
+func question(l *life, pod podView, grace, paused bool) packed {
 	var b packer
 	b.put(l.sawNode, 2)
 	b.put(l.sawMark, 3)
@@ -157,7 +157,7 @@ func (m *model) ask(l *life, pod podView, grace, paused bool) verdictOf {
 	if m.known[q] == 0 {
 		m.known[q] = m.decide(l, pod, grace, paused).pack()
 	}
-	b := packer{v: key{uint64(m.known[q])}}
+	b := packer{v: packed{uint64(m.known[q])}}
 	return verdictOf{send: b.take(4), note: b.is(), marked: b.is(), away: b.is(), lost: b.is(), rested: b.is(), used: b.is(), resumed: b.is(), recent: b.is(), knows: b.is()}
 }
 

@@ -128,12 +128,12 @@ type life struct {
 	underWayMoved             bool
 }
 
-// key is a life in two words.
-type key [2]uint64
+// packed is a life in two words.
+type packed [2]uint64
 
 // packer packs small numbers into a key.
 type packer struct {
-	v key
+	v packed
 	n uint
 }
 
@@ -179,7 +179,7 @@ func (b *packer) takePod() podView {
 }
 
 // pack makes a life a key. What it reads and what it sends share their bits.
-func (l *life) pack() key {
+func (l *life) pack() packed {
 	var b packer
 	b.put(l.jenkins, 2)
 	b.put(l.node, 2)
@@ -227,7 +227,7 @@ func (l *life) pack() key {
 	return b.v
 }
 
-func unpack(v key) life {
+func unpack(v packed) life {
 	b := packer{v: v}
 	l := life{
 		jenkins: b.take(2), node: b.take(2), mark: b.take(3), online: b.is(), silent: b.is(), hung: b.is(),

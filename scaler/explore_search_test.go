@@ -10,7 +10,7 @@ import (
 // lives is a set of lives in the order in which they were found, each with the
 // life and the step that led to it.
 type lives struct {
-	keys   []key
+	keys   []packed
 	parent []uint32
 	by     []event
 	depth  []uint16
@@ -19,7 +19,7 @@ type lives struct {
 
 func newLives() *lives { return &lives{table: make([]uint32, 1<<16)} }
 
-func (s *lives) slot(k key) uint32 {
+func (s *lives) slot(k packed) uint32 {
 	mask := uint32(len(s.table) - 1)
 	hi, lo := bits.Mul64(k[0]^k[1]*0xff51afd7ed558ccd^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93)
 	at := uint32(hi^lo) & mask
@@ -29,10 +29,10 @@ func (s *lives) slot(k key) uint32 {
 	return at
 }
 
-func (s *lives) has(k key) bool { return s.table[s.slot(k)] != 0 }
+func (s *lives) has(k packed) bool { return s.table[s.slot(k)] != 0 }
 
 // add reports whether the life is new.
-func (s *lives) add(k key, parent uint32, by event, depth uint16) bool {
+func (s *lives) add(k packed, parent uint32, by event, depth uint16) bool {
 	at := s.slot(k)
 	if s.table[at] != 0 {
 		return false
@@ -51,7 +51,7 @@ func (s *lives) add(k key, parent uint32, by event, depth uint16) bool {
 
 // source is a life that one more fault leads to.
 type source struct {
-	key    key
+	key    packed
 	parent uint32
 	by     event
 }

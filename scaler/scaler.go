@@ -138,7 +138,10 @@ type Resolution string
 const (
 	Labelled   Resolution = "labelled"   // Label is what it wants
 	Unlabelled Resolution = "unlabelled" // it is known to want none
-	Unresolved Resolution = "unresolved" // not known: counted and shown, never guessed
+	Unresolved Resolution = "unresolved" // not known: counted and shown
+	// Inferred: Label fits all that is known, and nothing proves it. One agent at a
+	// time is tried for such items, until one was given to an agent.
+	Inferred Resolution = "inferred"
 )
 
 // Item is one entry of the Jenkins queue.
@@ -148,8 +151,8 @@ type Item struct {
 	Since      time.Time  `json:"since"` // when it entered the queue
 	State      ItemState  `json:"state"`
 	Resolution Resolution `json:"resolution"`
-	// Label is the expression in Jenkins' canonical form, set when Labelled. It
-	// may be a node's name (a build that wants to resume there).
+	// Label is the expression in Jenkins' canonical form, set when Labelled or
+	// Inferred. When Labelled it may be a node's name (a build that wants to resume there).
 	Label string `json:"label,omitempty"`
 	Why   string `json:"why"`
 }

@@ -42,6 +42,7 @@ type account struct {
 	up        map[Kind]map[Reason]int
 	cooling   map[Kind]bool // in the scale-up cooldown: only minimums, spares and replacements
 	blockText string
+	hint      string   // how sure the label is of items that have or get an agent
 	fallback  string   // why agents of the other kind are made
 	made      int      // places that its agents give up for builds that wait at a full cap
 	emptied   int      // agents at work that go after their builds, since the others have room
@@ -266,8 +267,13 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 			accepts[a.rank] = kinds{}
 		}
 		if len(fit) == 0 {
+			words := "no team serves ‘" + w.text + "’"
+			if w.inferred {
+				words += ", which is most likely the label"
+			}
 			for _, i := range w.items[:w.left] {
-				note(nobodys, &d.in.Jenkins.Items[i], w.text, "no team serves ‘"+w.text+"’")
+				note(nobodys, &d.in.Jenkins.Items[i], w.key(), words)
+				nobodys[w.key()].Label = w.text
 			}
 			continue
 		}
@@ -307,6 +313,8 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 			first.dec.Refused += kept
 			first.step(RuleRefused, w.left, w.left-kept, refused)
 			first.blockText = refused
+		} else if refused != "" {
+			first.hint = refused
 		}
 	}
 	for i := range d.in.Jenkins.Items {
@@ -560,6 +568,9 @@ func (d *decider) conclude(a *account) {
 		dec.Reason, dec.Text = ReasonPaused, "paused"
 	default:
 		dec.Reason, dec.Text = ReasonSteady, "nobody waits"
+	}
+	if a.hint != "" {
+		dec.Text += "; " + a.hint
 	}
 	switch {
 	case a.dead == 1:

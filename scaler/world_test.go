@@ -108,21 +108,28 @@ func anyRefusals(t *rapid.T, in *Input, names []string) {
 	in.Memory.Seen, in.Memory.Refused = map[int64]Sighting{}, map[string]Refusal{}
 	for _, it := range in.Jenkins.Items {
 		if rapid.Bool().Draw(t, "seen") {
-			in.Memory.Seen[it.ID] = Sighting{it.Label, noon.Add(-time.Minute)}
+			in.Memory.Seen[it.ID] = Sighting{key(it), noon.Add(-time.Minute), rapid.Bool().Draw(t, "refused")}
 		}
 	}
-	for _, text := range expressions {
+	for _, text := range slices.Concat(expressions, inferredWishes) {
 		if len(names) == 0 || rapid.IntRange(0, 5).Draw(t, "refused") > 0 {
 			continue
 		}
 		in.Memory.Refused[text] = Refusal{
+			Stage:  rapid.SampledFrom([]RefusalStage{RefusalTrial, RefusalPause, RefusalServed, RefusalOver}).Draw(t, "stage"),
 			Since:  noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Minute, RefusalKept}).Draw(t, "refused for")),
-			Probe:  noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Minute, RefusalProbe}).Draw(t, "probed")),
+			Pause:  rapid.SampledFrom([]time.Duration{RefusalProbe, RefusalKept, RefusalMost}).Draw(t, "pause"),
 			Agents: map[string]bool{rapid.SampledFrom(names).Draw(t, "refused agent"): true},
-			Again:  rapid.Bool().Draw(t, "again"), Served: rapid.Bool().Draw(t, "served"),
+			Left:   rapid.IntRange(0, looksAtLeft).Draw(t, "left"),
 		}
 	}
 }
+
+// inferredWishes are the keys of some wishes whose label is inferred.
+var inferredWishes = []string{inferredKey + "linux", inferredKey + "docker||gpu"}
+
+// key is that of the wish that the item is one of.
+func key(it Item) string { return (&wish{text: it.Label, inferred: it.Resolution == Inferred}).key() }
 
 // anyStarts draws how agents have started of late: long ago, and a minute ago.
 func anyStarts(t *rapid.T, in *Input) {
@@ -270,6 +277,8 @@ func anyItems(t *rapid.T, in *Input, names []string) {
 			if rapid.IntRange(0, 9).Draw(t, "shuts down") == 0 {
 				it.State, it.Resolution, it.Label = ShuttingDown, Unresolved, ""
 			}
+		case 4:
+			it.Resolution = Inferred
 		}
 		in.Jenkins.Items = append(in.Jenkins.Items, it)
 	}

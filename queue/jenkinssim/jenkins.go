@@ -107,6 +107,9 @@ type Job struct {
 	QuietPeriod time.Duration
 	// Serial blocks the item while another build of the same name runs.
 	Serial bool
+	// PerNode is how many builds of the same name the throttle-concurrents plugin
+	// allows on one node; 0 is any number.
+	PerNode int
 }
 
 // Build is one build that ended.

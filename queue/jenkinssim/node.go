@@ -113,6 +113,16 @@ func (n *node) busy() (c int) {
 	return c
 }
 
+// runs counts the builds of one job on the node, those about to start too.
+func (n *node) runs(job string) (c int) {
+	for _, s := range n.slots {
+		if s.build != nil && s.build.Job.Name == job || s.item != nil && s.item.build.Job.Name == job {
+			c++
+		}
+	}
+	return c
+}
+
 func (n *node) freeSlot() int {
 	return slices.IndexFunc(n.slots, slot.free)
 }

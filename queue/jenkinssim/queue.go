@@ -211,6 +211,7 @@ const (
 	reserved
 	another
 	vetoed
+	throttled
 	isOffline
 )
 
@@ -230,6 +231,9 @@ func (j *Jenkins) canTake(n *node, it *item) (refusal, *item) {
 	}
 	if j.vetoes[n.name] != "" {
 		return vetoed, nil
+	}
+	if most := it.build.Job.PerNode; most > 0 && n.runs(it.build.Job.Name) >= most {
+		return throttled, nil
 	}
 	if n.offline() {
 		return isOffline, nil

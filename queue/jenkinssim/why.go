@@ -17,6 +17,7 @@ type whyKey struct {
 	pinned    string
 	refused   bool
 	overtaken bool
+	job       string // of a job with a throttle
 	tongue    tongue
 }
 
@@ -47,6 +48,9 @@ func (j *Jenkins) why(it *item, t tongue) string {
 	key := whyKey{labelled: it.labelled, pinned: it.pinned, refused: it.hasCauses(), overtaken: it.overtaken, tongue: t}
 	if it.labelled {
 		key.expr = it.expr.String()
+	}
+	if it.build.Job.PerNode > 0 {
+		key.job = it.build.Job.Name
 	}
 	w, ok := j.whys[key]
 	if !ok {
@@ -143,6 +147,8 @@ func (j *Jenkins) composite(it *item, t tongue) string {
 			parts = append(parts, other.build.taskName()+" should be allowed to run first")
 		case vetoed:
 			parts = append(parts, j.vetoes[n.name])
+		case throttled:
+			parts = append(parts, "Already running "+grouped(n.runs(it.build.Job.Name))+" builds on node")
 		case isOffline:
 			parts = append(parts, j.say(t, nodeOffline, n.shown()))
 		}

@@ -327,6 +327,15 @@ func TestEachFinding(t *testing.T) {
 		}, nil, []string{"Secret ssh-keys in ci"}, "host_key", "create secret"},
 		{"no Swarm plugin", status("/swarm/", http.StatusNotFound), nil, []string{checkSwarm}, "no Swarm client", "install"},
 		{"a static agent", func(s *scene) { s.jenkins.AddNode(jenkinssim.Node{Name: "old-linux", Labels: "linux"}, false) }, nil, []string{"labels of web"}, "old-linux", "other labels"},
+		{"a node named like a label", func(s *scene) {
+			s.jenkins.AddNode(jenkinssim.Node{Name: "docker", Labels: "big"}, false)
+		}, nil, []string{"labels of data"}, "named like the label ‘docker’", "rename it"},
+		{"a node named like the only label", func(s *scene) {
+			s.jenkins.AddNode(jenkinssim.Node{Name: "linux"}, false)
+		}, nil, []string{"labels of web", "labels of data"}, "named like the label ‘linux’", "rename it"},
+		{"a node named like a kind", func(s *scene) {
+			s.jenkins.AddNode(jenkinssim.Node{Name: "swarm"}, false)
+		}, nil, []string{"labels of web", "labels of data"}, "named like the label ‘swarm’", "rename it"},
 		{
 			"a cloud", answer("/label/linux/api/json", "X-Jenkins-Session", "1", `{"nodes":[],"clouds":[{"_class":"org.csanchez.jenkins.plugins.kubernetes.KubernetesCloud"}]}`), nil,
 			[]string{"labels of web"},

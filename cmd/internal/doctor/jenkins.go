@@ -489,6 +489,7 @@ func (e *exam) labels(ctx context.Context, team string, labels []string) {
 		return
 	}
 	var others []string
+	alike := e.namedLike(slices.Concat(labels, carried))
 	for _, c := range doc.Clouds {
 		cloud := c.Name
 		if cloud == "" {
@@ -500,17 +501,39 @@ func (e *exam) labels(ctx context.Context, team string, labels []string) {
 		if _, _, mine := scaler.ParseOwner(e.Settings.Instance, n.NodeDescription); mine {
 			continue
 		}
+		if slices.Contains(alike, n.NodeName) {
+			continue
+		}
 		if n.NodeName == "" {
 			n.NodeName = "the built-in node"
 		}
 		others = append(others, n.NodeName)
 	}
+	for _, l := range alike {
+		e.finding(name, "rename it: Jenkins does not tell whether a pipeline waits for the node or for the label, so one agent is tried first",
+			"a Jenkins node is named like the label ‘%s’", l)
+	}
 	if len(others) > 0 {
 		e.finding(name, "give them other labels, or the team: Bellboard counts such agents as supply, and a cloud makes agents for the same builds",
 			"‘%s’ is also served by %s", expression, few(others))
-		return
 	}
-	e.ok(name, "‘%s’ is nobody else's", expression)
+	if len(alike)+len(others) == 0 {
+		e.ok(name, "‘%s’ is nobody else's", expression)
+	}
+}
+
+// carried are the labels that agents have besides their team's.
+var carried = []string{string(scaler.Ephemeral), string(scaler.Persistent), "swarm"}
+
+// namedLike finds the labels that are also the name of a node that is not the instance's.
+func (e *exam) namedLike(labels []string) (names []string) {
+	for i := range e.computers {
+		c := &e.computers[i]
+		if _, _, mine := scaler.ParseOwner(e.Settings.Instance, c.Description); !mine && slices.Contains(labels, c.DisplayName) {
+			names = append(names, c.DisplayName)
+		}
+	}
+	return names
 }
 
 // grant is the remedy for a permission that is missing.
