@@ -61,17 +61,16 @@ func phase(pod *corev1.Pod) corev1.PodPhase {
 }
 
 // deletingByUs: the grace of a deletion says whose it is. Bellboard's own is
-// deletionGraceSeconds; an API server shortens it to 0 for what runs nowhere
-// (such a pod is still there when something else keeps it), and 1 is the least
-// that anybody can give. Pods that die that soon are as good as deleted by us:
-// there is nothing left to wait for. A deletion without a grace of its own has
-// the pod's, which is never that short (leastGrace).
+// deletionGraceSeconds, which nobody else is likely to give. An API server makes every
+// grace 0 for a pod of which nothing runs. Such a pod is still there only while a
+// finalizer keeps it, and no deletion changes that. A deletion without a grace of its own
+// has the pod's, which is never that short (leastGrace).
 func deletingByUs(pod *corev1.Pod) bool {
 	if pod.DeletionTimestamp == nil || pod.DeletionGracePeriodSeconds == nil {
 		return false
 	}
 	grace := *pod.DeletionGracePeriodSeconds
-	return grace == deletionGraceSeconds || grace <= 1
+	return grace == deletionGraceSeconds || grace == 0 && (pod.Spec.NodeName == "" || ended(pod))
 }
 
 // since is when a condition became true; zero: it is not.

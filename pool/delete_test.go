@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"bellboard/scaler"
@@ -140,7 +141,41 @@ func TestWhoDeletes(t *testing.T) {
 		if p := h.pod("web-e-1"); !p.DeletingByUs || time.Until(p.Ends) > deletionGraceSeconds*time.Second {
 			t.Errorf("deleted: %+v", p)
 		}
-		h.await(20*time.Second, func() bool { return len(h.pods()) == 0 })
+		// The kubelet does not cut the hook that it runs since the first deletion.
+		h.await(h.specs[inbound].BuildGrace+5*time.Second, func() bool { return len(h.pods()) == 0 })
+	})
+}
+
+// TestOurDeletionIsQuick: Bellboard deletes idle agents only, and their place under a cap
+// and on the machine is free soon. It looks like nobody else's usual deletion.
+func TestOurDeletionIsQuick(t *testing.T) {
+	bubble(t, func(h *house) {
+		for _, id := range []scaler.PoolID{inbound, keeping} {
+			name := id.Team + "-x-1"
+			h.secret(h.create(name, id))
+			h.await(time.Minute, func() bool { return h.pod(name).Phase == scaler.PodRunning })
+			p := h.pod(name)
+			began := time.Now()
+			if err := h.DeletePod(context.Background(), p, soon()); err != nil {
+				t.Fatal(err)
+			}
+			h.await(time.Minute, func() bool { return h.cluster.Pod(p.Namespace, name) == nil })
+			if took := time.Since(began); took > 3500*time.Millisecond {
+				t.Errorf("the pod of %s is gone after %s, want 3.5 s at most", name, took)
+			}
+			for _, grace := range []int64{0, 1, 30, int64(h.specs[id].BuildGrace / time.Second)} {
+				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{Time: began}, DeletionGracePeriodSeconds: &grace}}
+				pod.Spec.NodeName, pod.Status.Phase = "machine", corev1.PodRunning
+				if convert(pod).DeletingByUs {
+					t.Errorf("somebody's deletion with %d seconds is taken for Bellboard's", grace)
+				}
+				// Of a pod of which nothing runs, an API server makes every grace 0.
+				pod.Status.Phase = corev1.PodFailed
+				if got := convert(pod).DeletingByUs; got != (grace == 0) {
+					t.Errorf("of a pod that has ended, a deletion with %d seconds is Bellboard's: %v", grace, got)
+				}
+			}
+		}
 	})
 }
 

@@ -111,7 +111,7 @@ func TestGracefulDeletionRunsPreStopThenTerminates(t *testing.T) {
 		if got := j.all(); len(got) != 1 {
 			t.Fatalf("half way the kubelet was told %v", got)
 		}
-		// A longer grace changes nothing, a shorter one counts from now.
+		// A longer grace changes nothing. A shorter one is stored, and does not cut the hook that runs.
 		if err := k.CoreV1().Pods(ns).Delete(ctx, "a", metav1.DeleteOptions{GracePeriodSeconds: new(int64(7200))}); err != nil {
 			t.Fatal(err)
 		}
@@ -124,12 +124,33 @@ func TestGracefulDeletionRunsPreStopThenTerminates(t *testing.T) {
 		if got := *must(t, k, "a").DeletionGracePeriodSeconds; got != 5 {
 			t.Fatalf("grace became %d", got)
 		}
-		took := until(t, time.Minute, goneFrom(c, "a"))
-		if took < 5*time.Second || took > 8*time.Second {
+		took := until(t, time.Hour, goneFrom(c, "a"))
+		if took < 30*time.Minute || took > 30*time.Minute+3*time.Second {
 			t.Errorf("gone after %v", took)
 		}
-		if got, want := j.all(), []string{"started a", "terminate a by bellboard"}; !reflect.DeepEqual(got, want) {
+		if got, want := j.all(), []string{"started a", "terminate a by drain"}; !reflect.DeepEqual(got, want) {
 			t.Errorf("the kubelet was told %v", got)
+		}
+	})
+}
+
+// A first deletion's grace bounds the hook. The process is then told to end, and has
+// two seconds more: it is not killed at once.
+func TestAShortGraceCutsPreStop(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
+		for name, pod := range map[string]*corev1.Pod{"alone": agent("alone"), "beside": withSidecar(agent("beside"))} {
+			pod = withSleep(pod, &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 600}}, 600)
+			pod.Finalizers = []string{"test/keeps"}
+			create(t, k, pod)
+			until(t, 20*time.Second, running(c, name))
+			c.Delete(ns, name, "bellboard", 2*time.Second)
+			took := until(t, time.Minute, func() bool { return ended(c.Pod(ns, name)) })
+			if took < 2*time.Second || took > 4*time.Second {
+				t.Errorf("%s ended after %v, want a little more than 2 s", name, took)
+			}
+			if code := c.Pod(ns, name).Status.ContainerStatuses[0].State.Terminated.ExitCode; code != terminated {
+				t.Errorf("%s ended with %d, want %d", name, code, terminated)
+			}
 		}
 	})
 }
