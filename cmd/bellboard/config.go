@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +20,7 @@ func configCommand(environ []string) *cobra.Command {
 			if docs {
 				return config.Docs(cmd.OutOrStdout())
 			}
-			settings, err := config.Load(environ, config.WithFiles(os.ReadFile), config.WithoutJenkins())
+			settings, err := load(environ, config.WithoutJenkins())
 			if err != nil {
 				return usageError{err}
 			}

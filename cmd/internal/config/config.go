@@ -7,6 +7,7 @@
 package config
 
 import (
+	"cmp"
 	"strings"
 
 	"bellboard/pool"
@@ -63,7 +64,7 @@ func WithoutJenkins() Option {
 // InNamespace tells Bellboard's own namespace where Kubernetes does not; "" does
 // nothing.
 func InNamespace(name string) Option {
-	return func(l *loader) { l.own = name }
+	return func(l *loader) { l.own = cmp.Or(name, l.own) }
 }
 
 // Load reads the settings from variables in the form of os.Environ. Its error
