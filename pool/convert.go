@@ -41,21 +41,24 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 	return p
 }
 
-// phase is the pod's own, but that an agent which has ended is over: a container that
-// something else puts beside it runs on, and would keep the pod for ever. What was meant
-// to outlive the agent (a sidecar among the init containers) the kubelet ends itself.
+// phase is the pod's own, but beside other plain containers it is the agent's: what
+// somebody else puts there may run on when the agent has ended, which would keep the pod
+// for ever, may wait while the agent runs, and may fail where the agent has not. What was
+// meant to outlive the agent (a sidecar among the init containers) the kubelet ends itself.
 func phase(pod *corev1.Pod) corev1.PodPhase {
-	if pod.Status.Phase != corev1.PodRunning || pod.Spec.RestartPolicy != corev1.RestartPolicyNever || len(pod.Spec.Containers) < 2 {
+	if pod.Status.Reason != "" || pod.Spec.RestartPolicy != corev1.RestartPolicyNever || len(pod.Spec.Containers) < 2 {
 		return pod.Status.Phase
 	}
-	for i := range pod.Status.ContainerStatuses {
-		switch s := &pod.Status.ContainerStatuses[i]; {
-		case s.Name != agentContainer || s.State.Terminated == nil:
-		case s.State.Terminated.ExitCode == 0:
-			return corev1.PodSucceeded
-		default:
-			return corev1.PodFailed
-		}
+	s := byName(pod.Status.ContainerStatuses, agentContainer, func(s *corev1.ContainerStatus) string { return s.Name })
+	switch {
+	case s == nil:
+	case s.State.Running != nil:
+		return corev1.PodRunning
+	case s.State.Terminated == nil:
+	case s.State.Terminated.ExitCode == 0:
+		return corev1.PodSucceeded
+	default:
+		return corev1.PodFailed
 	}
 	return pod.Status.Phase
 }

@@ -89,6 +89,87 @@ func TestFailuresOnTheNode(t *testing.T) {
 	}
 }
 
+// TestOthersContainers: what somebody has put beside the agent is named when it fails or
+// holds the agent back. It is no Docker daemon, and no reason to give the agent up.
+func TestOthersContainers(t *testing.T) {
+	native := corev1.ContainerRestartPolicyAlways
+	type want struct {
+		trouble, words string
+		failure        scaler.Failure // as which it counts when START_TIMEOUT is over
+		runs           bool           // the agent, nevertheless
+	}
+	for name, tt := range map[string]struct {
+		fault  kubesim.Fault
+		inject func(p *corev1.Pod, helper corev1.Container)
+		want   want
+	}{
+		"a helper ends": {
+			kubesim.Crash, func(p *corev1.Pod, helper corev1.Container) { p.Spec.Containers = append(p.Spec.Containers, helper) },
+			want{"Error", "helper: exit code 1", scaler.FailureNeverConnected, true},
+		},
+		"a helper has no image": {
+			kubesim.ImageName, func(p *corev1.Pod, helper corev1.Container) { p.Spec.Containers = append(p.Spec.Containers, helper) },
+			want{"InvalidImageName", "helper: ", scaler.FailureNeverConnected, true},
+		},
+		"a proxy hangs before all else": {
+			kubesim.Hang, func(p *corev1.Pod, helper corev1.Container) {
+				helper.RestartPolicy = &native
+				p.Spec.InitContainers = append([]corev1.Container{helper}, p.Spec.InitContainers...)
+			},
+			want{"ContainersNotInitialized", "helper: is not Bellboard's, and holds the agent back", scaler.FailureNeverConnected, false},
+		},
+		"a proxy hangs after all else": {
+			kubesim.Hang, func(p *corev1.Pod, helper corev1.Container) {
+				helper.RestartPolicy = &native
+				p.Spec.InitContainers = append(p.Spec.InitContainers, helper)
+			},
+			want{"ContainersNotInitialized", "helper: is not Bellboard's, and holds the agent back", scaler.FailureNeverConnected, false},
+		},
+		"a proxy ends again and again": {
+			kubesim.SidecarCrash, func(p *corev1.Pod, helper corev1.Container) {
+				helper.RestartPolicy = &native
+				p.Spec.InitContainers = append(p.Spec.InitContainers, helper)
+			},
+			want{"CrashLoopBackOff", "helper: ", scaler.FailureNeverConnected, false},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(h *house) {
+				h.cluster.Inject(func(p *corev1.Pod) { tt.inject(p, corev1.Container{Name: "helper", Image: "helper"}) })
+				h.cluster.SpoilContainer(func(_ *corev1.Pod, container string) kubesim.Fault {
+					if container == "helper" {
+						return tt.fault
+					}
+					return kubesim.NoFault
+				})
+				h.secret(h.create("web-e-1", inbound))
+				h.secret(h.create("data-p-1", keeping))
+				time.Sleep(2 * time.Minute)
+				for _, name := range []string{"web-e-1", "data-p-1"} {
+					p := h.pod(name)
+					if p.Failure != "" || p.DockerFailure != "" || p.Faulty != "helper" || p.Trouble != tt.want.trouble || !strings.HasPrefix(p.TroubleText, tt.want.words) {
+						t.Errorf("%s: %q, Docker %q, at fault is %q: %s: %s; want no class, helper, %s: %s", name, p.Failure, p.DockerFailure, p.Faulty, p.Trouble, p.TroubleText, tt.want.trouble, tt.want.words)
+					}
+					if got := scaler.FailureOf(&p); got != tt.want.failure {
+						t.Errorf("%s: when START_TIMEOUT is over it is %q, want %q", name, got, tt.want.failure)
+					}
+					if p.Ready.IsZero() == tt.want.runs || (p.Phase == scaler.PodRunning) != tt.want.runs {
+						t.Errorf("%s: it is %s, its agent runs since %s", name, p.Phase, p.Ready)
+					}
+					if !p.DockerUp.IsZero() && (name == "web-e-1" || p.DockerReady.IsZero()) {
+						t.Errorf("%s: its Docker runs since %s, ready since %s", name, p.DockerUp, p.DockerReady)
+					}
+				}
+				h.cluster.SpoilContainer(nil)
+				h.cluster.Exit("agents", "web-e-1", 0)
+				if h.await(time.Minute, func() bool { return !tt.want.runs || h.pod("web-e-1").Phase == scaler.PodSucceeded }); !tt.want.runs {
+					h.await(time.Minute, func() bool { return h.pod("data-p-1").Phase == scaler.PodRunning && h.pod("data-p-1").Trouble == "" })
+				}
+			})
+		})
+	}
+}
+
 // TestDaemonThatDies: a daemon that ends beside an agent at work has failed from then
 // on until it answers again; one that ends with its agent, or before it, has not.
 func TestDaemonThatDies(t *testing.T) {
