@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -322,6 +323,70 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("quotas that may not be read: %q, %v; want that said", f, err)
 		}
 		is(t, err, control.ErrRefused)
+	})
+}
+
+// TestAQuotaThatWantsALimit: where a quota counts what an agent's containers say nothing of,
+// more room in it does not help. What does is said, and does.
+func TestAQuotaThatWantsALimit(t *testing.T) {
+	silent := func(h *house, name string) error {
+		_, err := h.Create(context.Background(), name, keeping, h.newSlot(name, keeping), false)
+		if err != nil {
+			is(t, err, control.ErrRefused)
+			if f := control.FailureIn(err); f != scaler.FailureAdmission {
+				t.Errorf("it is %s", f)
+			}
+		}
+		return err
+	}
+	limits := func(h *house) {
+		quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "limits"}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
+			corev1.ResourceLimitsCPU: resource.MustParse("20"), corev1.ResourceRequestsCPU: resource.MustParse("20"),
+			corev1.ResourceLimitsMemory: resource.MustParse("64Gi"), corev1.ResourceRequestsMemory: resource.MustParse("64Gi"),
+		}}}
+		if _, err := h.client.CoreV1().ResourceQuotas("data").Create(context.Background(), quota, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bubble(t, func(h *house) {
+		limits(h)
+		err := silent(h, "data-p-1")
+		for _, want := range []string{"must specify limits.cpu for: agent,dind,docker-cli", "a LimitRange in namespace data", "POD_TEMPLATE_FILE"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("it is refused by %v, want %q in it", err, want)
+			}
+		}
+		if err != nil && strings.Contains(err.Error(), "MAX_AGENTS") {
+			t.Errorf("it is refused by %v, with a remedy that does not help", err)
+		}
+		h.cluster.Inject(func(p *corev1.Pod) { // as a LimitRange does
+			for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+				for i := range list {
+					if list[i].Resources.Limits == nil {
+						list[i].Resources.Limits = corev1.ResourceList{}
+					}
+					if _, limited := list[i].Resources.Limits[corev1.ResourceCPU]; !limited {
+						list[i].Resources.Limits[corev1.ResourceCPU] = resource.MustParse("4")
+					}
+				}
+			}
+		})
+		if err := silent(h, "data-p-2"); err != nil {
+			t.Errorf("with a LimitRange: %v", err)
+		}
+	})
+	s := specs()[slices.IndexFunc(specs(), func(s Spec) bool { return s.PoolID == keeping })]
+	const limit = "resources: {limits: {cpu: 2}}"
+	template, wrong := ParseTemplate("t", []byte("spec:\n  initContainers:\n  - {name: dind, "+limit+"}\n  - {name: docker-cli, "+limit+"}\n  containers:\n  - {name: agent, "+limit+"}\n"))
+	if s.Template = template; wrong != nil || s.TemplateMistakes() != nil {
+		t.Fatal(wrong, s.TemplateMistakes())
+	}
+	bubble(t, func(h *house) {
+		limits(h)
+		pod := Build(s, "data-p-1")
+		if _, err := h.client.CoreV1().Pods("data").Create(context.Background(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil && strings.Contains(err.Error(), "quota") {
+			t.Errorf("with a template: %v", err)
+		}
 	})
 }
 

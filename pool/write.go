@@ -60,7 +60,11 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 	if err != nil {
 		var unseen error
 		if made, unseen = p.madeBefore(ctx, want, err); made == nil {
+			remedy := s.QuotaRemedy(err)
 			err = p.refusal(ctx, want.Namespace, needsOf(&want.Spec), createError(err))
+			if remedy != "" {
+				err = fmt.Errorf("%w; %s", err, remedy)
+			}
 			if unseen != nil {
 				err = fmt.Errorf("%w; and whether it was made nevertheless cannot be seen: %w", err, unseen)
 			}
