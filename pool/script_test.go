@@ -89,7 +89,7 @@ func TestTheAgentsInit(t *testing.T) {
 	first := func(path string, command ...string) (string, int) {
 		cmd := exec.Command("unshare", append([]string{"--pid", "--fork", "--mount-proc"}, command...)...)
 		cmd.Env = []string{"PATH=" + path}
-		out, err := cmd.CombinedOutput()
+		out, err := cmd.Output() // to the other stream a shell may say how a program ended
 		if _, exits := errors.AsType[*exec.ExitError](err); err != nil && !exits {
 			t.Fatal(err)
 		}

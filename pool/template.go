@@ -255,6 +255,9 @@ func (l *lint) podSpec() {
 		"spec.terminationGracePeriodSeconds", fmt.Sprintf("less than the %d that BUILD_GRACE makes of it: builds would be cut off; leave it out, and set BUILD_GRACE", *was.TerminationGracePeriodSeconds))
 	l.refuse(is.ActiveDeadlineSeconds != nil, "spec.activeDeadlineSeconds", "ends the build that runs then; leave it out, and give the job a timeout")
 	l.refuse(is.NodeName != "", "spec.nodeName", "takes the choice from the scheduler, full or not; leave it out, and set NODE_SELECTOR")
+	not := NotLinux(is.NodeSelector)
+	l.refuse(not != "", "spec.nodeSelector", not)
+	l.refuse(is.OS != nil && is.OS.Name != corev1.Linux, "spec.os", "Bellboard's agents are for Linux only; leave it out")
 	l.refuse(is.HostNetwork && !s.AllowHost, "spec.hostNetwork", needsAllow)
 	l.refuse(is.HostPID && !s.AllowHost, "spec.hostPID", needsAllow)
 	l.refuse(is.HostIPC && !s.AllowHost, "spec.hostIPC", needsAllow)
@@ -267,6 +270,16 @@ func (l *lint) podSpec() {
 		l.refuse(isFalse(is.HostUsers), "spec.hostUsers", "a privileged daemon cannot begin in a user namespace; leave it out, and set DOCKER=userns")
 	case DockerNone, DockerSysbox, DockerHost:
 	}
+}
+
+// NotLinux finds the mistake in a selector of machines that are not Linux; "": none.
+func NotLinux(selector map[string]string) string {
+	for _, label := range []string{corev1.LabelOSStable, "beta.kubernetes.io/os"} {
+		if os := selector[label]; os != "" && os != string(corev1.Linux) {
+			return fmt.Sprintf("selects machines that run %s, and Bellboard's agents are for Linux only; write %s=linux, and give builds for %[1]s agents of another kind (a static agent, a cloud)", os, label)
+		}
+	}
+	return ""
 }
 
 func isFalse(b *bool) bool { return b != nil && !*b }

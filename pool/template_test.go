@@ -154,6 +154,8 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "a short grace", text: "spec:\n  terminationGracePeriodSeconds: 599", want: "2 spec.terminationGracePeriodSeconds"},
 		{name: "an end", text: "spec: {activeDeadlineSeconds: 3600}", want: "1 spec.activeDeadlineSeconds"},
 		{name: "a machine", text: "spec: {nodeName: n1}", want: "1 spec.nodeName"},
+		{name: "machines for Windows", text: "spec:\n  nodeSelector:\n    kubernetes.io/os: windows\n  os: {name: windows}", want: "2 spec.nodeSelector\n4 spec.os"},
+		{name: "machines for Linux", text: "spec: {nodeSelector: {kubernetes.io/os: linux, disk: ssd}}"},
 		{name: "the machine's network", text: "spec: {hostNetwork: true, hostPID: true, hostIPC: true}", want: "1 spec.hostNetwork\n1 spec.hostPID\n1 spec.hostIPC"},
 		{name: "allowed", text: "spec: {hostNetwork: true, volumes: [{name: x, hostPath: {path: /x}}]}", allow: true},
 		{name: "another group", text: "spec: {securityContext: {fsGroup: 0}}", want: "1 spec.securityContext.fsGroup"},
