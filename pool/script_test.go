@@ -79,7 +79,7 @@ func TestTheSwarmClientGetsItsArgumentsAsTheyAre(t *testing.T) {
 
 // orphans makes ten processes whose parent ends at once, and then counts what is defunct.
 const orphans = `for i in 1 2 3 4 5 6 7 8 9 10; do sh -c 'sleep 0.2 &'; done
-sleep 1
+sleep 0.7
 echo "defunct: $(cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ')"
 `
 
@@ -99,7 +99,7 @@ func TestTheAgentsInit(t *testing.T) {
 	if out, code := first(path, sh, "-c", "echo $$"); out != "1" || code != 0 {
 		t.Skipf("no process here may have a PID namespace of its own: %q, code %d", out, code)
 	}
-	const deaf = "(sleep 0.1; " + orphans + ") & exec sleep 2" // becomes a program that waits for nobody, as a JVM does
+	const deaf = "(sleep 0.1; " + orphans + ") & exec sleep 1.2" // becomes a program that waits for nobody, as a JVM does
 	if out, _ := first(path, sh, "-c", deaf); out != "defunct: 10" {
 		t.Errorf("a first process that waits for nobody leaves %q, want ten defunct", out)
 	}

@@ -29,6 +29,11 @@ func configCommand(environ []string) *cobra.Command {
 					return err
 				}
 			}
+			for _, n := range settings.Notes() {
+				if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "note:", n); err != nil {
+					return err
+				}
+			}
 			return settings.WriteTable(cmd.OutOrStdout())
 		},
 	}
