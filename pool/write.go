@@ -17,10 +17,13 @@ import (
 	"bellboard/scaler/control"
 )
 
-// deletionGraceSeconds marks a deletion as Bellboard's: nobody else is likely to
-// give a pod seven seconds. It is enough for an idle agent to end, and under the
-// ten seconds after which a Swarm client would register itself anew.
-const deletionGraceSeconds = 7
+// deletionGraceSeconds is the grace of Bellboard's deletions, and tells them from others':
+// people and tools give 0, 1, 30, or the pod's own. The agent is idle, so the grace is short.
+// preStop sleeps through all of it, and then the kubelet gives each container two seconds to
+// end. That is enough for an agent, and for a Docker daemon to tell its last words and to
+// leave its data clean. It is well under the ten seconds after which a Swarm client would
+// register itself anew.
+const deletionGraceSeconds = 2
 
 // Create makes or takes the cache slot, then creates the agent's pod under that
 // name. A pod of that name that is there already and was made from the same settings
@@ -60,7 +63,11 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 	if err != nil {
 		var unseen error
 		if made, unseen = p.madeBefore(ctx, want, err); made == nil {
+			remedy := s.QuotaRemedy(err)
 			err = p.refusal(ctx, want.Namespace, needsOf(&want.Spec), createError(err))
+			if remedy != "" {
+				err = fmt.Errorf("%w; %s", err, remedy)
+			}
 			if unseen != nil {
 				err = fmt.Errorf("%w; and whether it was made nevertheless cannot be seen: %w", err, unseen)
 			}

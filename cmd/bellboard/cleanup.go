@@ -36,7 +36,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 			if yes && besideDaemon("/proc/1/cmdline", os.Getpid()) {
 				return usageError{errors.New("cleanup --yes: in this container a Bellboard runs, which ends when it loses the Lease, and the container with it; see bellboard cleanup --help")}
 			}
-			settings, err := config.Load(withoutTemplates(environ), config.WithFiles(os.ReadFile), config.InNamespace(namespace))
+			settings, err := load(withoutTemplates(environ), config.InNamespace(namespace))
 			if err != nil {
 				return usageError{err}
 			}

@@ -2,11 +2,9 @@ package main
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
-	"bellboard/cmd/internal/config"
 	"bellboard/cmd/internal/doctor"
 	"bellboard/scaler/clock"
 )
@@ -25,7 +23,7 @@ func doctorCommand(environ []string) *cobra.Command {
 			if output != "table" && output != "json" {
 				return usageError{fmt.Errorf("-o %s: write table or json", output)}
 			}
-			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			settings, err := load(environ)
 			if err != nil {
 				return usageError{err}
 			}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"bellboard/cmd/internal/config"
 	"bellboard/cmd/internal/house"
 	"bellboard/deploy/manifest"
 	"bellboard/queue/jenkinssim"
@@ -93,6 +94,33 @@ func quietHouse(t *testing.T) (h *house.House, environ []string) {
 	t.Setenv("KUBECONFIG", write("kubeconfig", fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: it,
 clusters: [{name: it, cluster: {server: %q}}], contexts: [{name: it, context: {cluster: it}}]}`, h.ClusterURL)))
 	return h, append(h.Environ(), "BELLBOARD_JENKINS_TOKEN_FILE="+write("token", "token\n"))
+}
+
+// TestOwnNamespace: outside of a cluster it is the one of kubectl's context. Agents
+// without a namespace of their own live there, and the Lease and the events are there.
+func TestOwnNamespace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	t.Setenv("KUBECONFIG", file)
+	environ := []string{"BELLBOARD_JENKINS_URL=http://jenkins:8080", "BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral"}
+	for context, want := range map[string]string{"cluster: it": "default", "cluster: it, namespace: team-ci": "team-ci"} {
+		text := "{apiVersion: v1, kind: Config, current-context: it, clusters: [{name: it, cluster: {server: 'http://127.0.0.1:1'}}], contexts: [{name: it, context: {" + context + "}}]}"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		settings, err := load(environ, config.WithoutJenkins())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if settings.OwnNamespace != want || settings.Namespace != want {
+			t.Errorf("with context {%s} its own namespace is %q and the agents' %q, want %q", context, settings.OwnNamespace, settings.Namespace, want)
+		}
+		if _, stdout, stderr := bellboard(environ, "config"); !regexp.MustCompile(`(?m)^BELLBOARD_NAMESPACE +` + want + ` `).MatchString(stdout) {
+			t.Errorf("with context {%s} bellboard config says\n%s%s", context, stdout, stderr)
+		}
+	}
+	if settings, err := load(environ, config.WithoutJenkins(), config.InNamespace("told")); err != nil || settings.OwnNamespace != "told" {
+		t.Errorf("a namespace that is told is not its own: %v", err)
+	}
 }
 
 func TestPlan(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -36,11 +35,11 @@ func planCommand(environ []string) *cobra.Command {
 			if output != "table" && output != "json" && output != "yaml" {
 				return usageError{fmt.Errorf("-o %s: write table, json or yaml", output)}
 			}
-			options := []config.Option{config.WithFiles(os.ReadFile)}
+			var options []config.Option
 			if output == "yaml" {
 				options = append(options, config.WithoutJenkins())
 			}
-			settings, err := config.Load(environ, options...)
+			settings, err := load(environ, options...)
 			if err != nil {
 				return usageError{err}
 			}

@@ -26,7 +26,7 @@ func runCommand(environ []string) *cobra.Command {
 			"Settings are environment variables: see bellboard config --docs.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			settings, err := load(environ)
 			if err != nil {
 				return usageError{err}
 			}
@@ -79,13 +79,28 @@ func newLog(level string) (*zap.Logger, error) {
 	return log, nil
 }
 
+// load reads the settings. Outside of a cluster Bellboard's own namespace is that of
+// kubectl's context.
+func load(environ []string, options ...config.Option) (*config.Config, error) {
+	all := []config.Option{config.WithFiles(os.ReadFile)}
+	if _, err := rest.InClusterConfig(); err != nil {
+		if namespace, _, err := kubectlConfig().Namespace(); err == nil { // what is wrong with the file, kubeConfig says
+			all = append(all, config.InNamespace(namespace))
+		}
+	}
+	return config.Load(environ, append(all, options...)...)
+}
+
+func kubectlConfig() clientcmd.ClientConfig {
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{})
+}
+
 // kubeConfig is the pod's own account, or else what kubectl would use.
 func kubeConfig() (c *rest.Config, inCluster bool, err error) {
 	if c, err := rest.InClusterConfig(); err == nil {
 		return c, true, nil
 	}
-	c, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
+	c, err = kubectlConfig().ClientConfig()
 	if err != nil {
 		return nil, false, fmt.Errorf("no way to Kubernetes: not in a cluster, and no usable kubeconfig (set KUBECONFIG): %w", err)
 	}

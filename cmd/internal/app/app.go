@@ -192,7 +192,9 @@ func (d *Daemon) core(reader bool) (*core, error) {
 	}
 	made.loop = control.New(cfg)
 	if !cfg.DryRun {
-		made.tell = func() { made.events = newEvents(client, s.OwnNamespace, s.Instance, d.tenure) }
+		made.tell = func() {
+			made.events = newEvents(client, s.OwnNamespace, s.Instance, d.tenure, p.Clock, p.Log.Named("events"))
+		}
 	}
 	return made, nil
 }

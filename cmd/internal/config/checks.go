@@ -70,6 +70,9 @@ func check(f field) string {
 		if strings.ContainsAny(v.String(), " \t\n,") {
 			return "not an image; write e.g. " + pool.DefaultImage
 		}
+	case "NODE_SELECTOR":
+		pairs, _ := reflect.TypeAssert[Pairs](v) // of a field of that type
+		return pool.NotLinux(pairs)
 	case "MAX_AGENTS":
 		return atLeast(int(v.Int()), 1, "; to stop a team set its PAUSED=true")
 	case "EXECUTORS":

@@ -43,6 +43,8 @@ func TestMistakes(t *testing.T) {
 		{"no CPU format invented", env("BELLBOARD_TEAM_WEB_CPU_FORMAT=x"), `BELLBOARD_TEAM_WEB_CPU_FORMAT="x" no such setting; unset it (bellboard config lists all)`},
 		{"only separators", env("BELLBOARD_TEAM_WEB_LABELS=, ,"), `BELLBOARD_TEAM_WEB_LABELS=", ," an empty list; name at least one`},
 		{"a colon in a pair", env("BELLBOARD_TEAM_WEB_NODE_SELECTOR=a:b"), `BELLBOARD_TEAM_WEB_NODE_SELECTOR="a:b" not pairs of a node label and its value; write key=value,key=value`},
+		{"machines for Windows", env("BELLBOARD_TEAM_WEB_NODE_SELECTOR=disk=ssd,kubernetes.io/os=windows"), `BELLBOARD_TEAM_WEB_NODE_SELECTOR="disk=ssd,kubernetes.io/os=windows" selects machines that run windows, and Bellboard's agents are for Linux only; write kubernetes.io/os=linux, and give builds for windows agents of another kind (a static agent, a cloud)`},
+		{"machines for Linux", env("BELLBOARD_TEAM_WEB_NODE_SELECTOR=kubernetes.io/os=linux"), ""},
 		{"an effect that is none", env("BELLBOARD_TEAM_WEB_TOLERATIONS=a:Never"), `BELLBOARD_TEAM_WEB_TOLERATIONS="a:Never" not tolerations; write key=value:Effect,key:Effect with NoSchedule, PreferNoSchedule or NoExecute as Effect`},
 
 		// Ranges and choices.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"bellboard/pool"
@@ -212,13 +213,40 @@ func (l *loader) templates(c *Config, t *Team) {
 		template, wrong := pool.ParseTemplate(file, text)
 		if template != nil {
 			t.templates[k] = template
-			wrong = c.poolSpec(t, k).TemplateMistakes()
+			spec := c.poolSpec(t, k)
+			wrong = spec.TemplateMistakes()
+			l.shared[variable] = append(l.shared[variable], spec.TemplateWithout())
 		}
 		for _, err := range wrong {
 			l.note(variable, err.Error())
 		}
 	}
 }
+
+// partly tells what of a pod template only some of the agents have that share it. What
+// none of them has is a mistake.
+func (l *loader) partly(c *Config) {
+	for _, variable := range slices.Sorted(maps.Keys(l.shared)) {
+		kinds, lack := l.shared[variable], map[string]int{}
+		for _, without := range kinds {
+			for _, m := range without {
+				lack[m.Field]++
+			}
+		}
+		for _, m := range slices.Concat(kinds...) {
+			if lack[m.Field] == len(kinds) {
+				m.Remedy += "; set DOCKER, or this file for another kind, or leave it out"
+				l.note(variable, m.Error())
+				continue
+			}
+			m.Remedy += ", and are made without it"
+			c.notes = append(c.notes, variable+": "+m.Error())
+		}
+	}
+}
+
+// Notes is what the settings say that does not hold for all whom they name.
+func (c *Config) Notes() []string { return c.notes }
 
 // Warnings is what the settings allow and nobody should be surprised by: it is
 // said at every start.

@@ -358,6 +358,9 @@ func TestEachFinding(t *testing.T) {
 			[]string{"agents of web, ephemeral", "agents of data, persistent"},
 			"violates PodSecurity", "enforce=",
 		},
+		{"a quota that wants a limit", refuse("pods", func() *metav1.Status {
+			return forbidden("failed quota: limits: must specify limits.cpu for: agent")
+		}), nil, []string{"agents of web, ephemeral", "agents of data, persistent"}, "failed quota", "a LimitRange in namespace"},
 		{"a quota", refuse("persistentvolumeclaims", func() *metav1.Status { return kubesim.OverQuota("small", "x") }), nil, []string{"agents of data, persistent"}, "exceeded quota", "raise the quota"},
 		{
 			"a Secret is refused", refuse("secrets", func() *metav1.Status { return forbidden("denied by policy") }), nil,

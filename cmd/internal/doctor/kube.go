@@ -263,6 +263,9 @@ func remedyFor(s *pool.Spec, err error) string {
 	setting := func(name string) string {
 		return "BELLBOARD_TEAM_" + strings.ToUpper(strings.ReplaceAll(s.Team, "-", "_")) + "_" + strings.ToUpper(string(s.Kind)) + "_" + name
 	}
+	if remedy := s.QuotaRemedy(err); remedy != "" {
+		return remedy
+	}
 	switch {
 	case strings.Contains(words, "violates PodSecurity"):
 		if standard := s.PodSecurity(); standard != "restricted" {
