@@ -107,7 +107,7 @@ func (a *answer) read(res *http.Response) error {
 			return fmt.Errorf("%w: over the %d MiB that Bellboard reads. Before 2.542 Jenkins names every node in the sentence of each queue item:"+
 				" update Jenkins, or have fewer nodes or queued builds", ErrTooLarge, large.Limit>>20)
 		}
-		if err == io.EOF { //nolint:errorlint // a Reader's own, as io.Copy has it
+		if err == io.EOF {
 			break
 		}
 		if err != nil {

@@ -32,7 +32,8 @@ type sentence struct {
 // read reads a sentence as Jenkins says it with Accept-Language: en. Only whole,
 // known sentences count, and known parts of a list of refusals.
 func read(why string) sentence {
-	says, text := saysNothing, ""
+	var says said
+	text := ""
 	if why == "Waiting for next available executor" {
 		says = saysBare
 	} else if l, ok := within(why, "Waiting for next available executor on ", ""); ok {

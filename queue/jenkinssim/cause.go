@@ -31,7 +31,7 @@ type mark struct {
 func (j *Jenkins) cause(n *node) (mark, bool) {
 	lost := n.ch == nil && n.lost.class != ""
 	switch {
-	case n.mark != nil && !(lost && j.version < causesSince):
+	case n.mark != nil && (!lost || j.version >= causesSince):
 		return *n.mark, true
 	case lost:
 		return n.lost, true
