@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bellboard/scaler"
+	"bellboard/scaler/control"
 )
 
 // What is asked for. Jenkins writes _class by itself. The queue's "stuck" and a
@@ -30,11 +31,13 @@ const (
 // Observe asks for the computers, then for the queue. That order may show an
 // agent free that has just taken an item, never an item and its agent both gone.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
-	v, err := c.observe(ctx)
-	if err != nil && ctx.Err() == nil {
-		c.c.Unseen(cause(err))
+	v, err := c.look(ctx)
+	if err == nil || ctx.Err() != nil {
+		return v, err
 	}
-	return v, err
+	name := cause(err)
+	c.c.Unseen(name)
+	return v, control.Caused(scaler.HoldCause(name), err)
 }
 
 func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
@@ -51,6 +54,7 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 		Session: queue.header.Get("X-Jenkins-Session"), Version: queue.header.Get("X-Jenkins"),
 		AskedAt: asked, NodesAt: computers.answered, AnsweredAt: c.c.Clock.Now(),
 	}
+	v.SessionSince = c.pulse.known(v.Session)
 	if before := computers.header.Get("X-Jenkins-Session"); before != v.Session || before == "" {
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w: session %q, then %q", ErrRestarted, before, v.Session)
 	}
@@ -164,7 +168,7 @@ func (c *Client) seesJobs(ctx context.Context) error {
 // document reads one JSON document, accepted as far as its text is not needed.
 func (c *Client) document(ctx context.Context, e, path, tree string) (answer, error) {
 	a, err := c.ask(ctx, request{
-		endpoint: e, method: http.MethodGet, timeout: readTimeout, probe: e == Computers,
+		endpoint: e, method: http.MethodGet, timeout: readTimeout,
 		path: path, suffix: "api/json", query: map[string]string{"tree": tree},
 	})
 	if err != nil {
