@@ -7,8 +7,33 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"bellboard/scaler"
 	"bellboard/scaler/control"
 )
+
+// The classes of what keeps the caches from being trusted: a closed set.
+const (
+	causeForbidden    scaler.HoldCause = "forbidden"
+	causeUnauthorized scaler.HoldCause = "unauthorized"
+	causeUnavailable  scaler.HoldCause = "unavailable"
+)
+
+// Causes lists the classes of Observe's errors.
+func Causes() []scaler.HoldCause {
+	return []scaler.HoldCause{causeForbidden, causeUnauthorized, causeUnavailable}
+}
+
+// distrust is the error of a cache that err keeps from following the API server.
+func distrust(doing string, err error) error {
+	cause := causeUnavailable
+	switch {
+	case apierrors.IsForbidden(err):
+		cause = causeForbidden
+	case apierrors.IsUnauthorized(err):
+		cause = causeUnauthorized
+	}
+	return control.Caused(cause, wrap(doing, orUnknown(err)))
+}
 
 // errUnknown stands for a reason that nobody has given yet.
 var errUnknown = errors.New("no answer yet")

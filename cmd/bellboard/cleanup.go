@@ -87,7 +87,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 			err = d.Cleanup(cmd.Context(), func(l app.Left) {
 				grace := l.Grace != ""
 				l.Grace = ""
-				if l == last {
+				if l == last || l.Hold != "" && !l.News {
 					return
 				}
 				if l.From != last.From {

@@ -70,7 +70,6 @@ type demo struct {
 	mu    sync.Mutex
 	began time.Time
 	last  map[string]string // what was said last of a team
-	held  bool
 }
 
 func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook bool, output string) error {
@@ -158,15 +157,13 @@ func (d *demo) tick(t scaler.Tick) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if t.Hold != "" {
-		if !d.held {
+		if t.HoldNews {
 			d.line(t.At, "all", "hold", firstWords(t.Hold))
 		}
-		d.held = true
 		return
 	}
-	if d.held {
+	if !t.HoldSince.IsZero() {
 		d.line(t.At, "all", "sees again", fmt.Sprintf("%d agents were left alone", len(t.Plan.Agents)))
-		d.held = false
 	}
 	for i := range t.Plan.Decisions {
 		dec := &t.Plan.Decisions[i]

@@ -159,7 +159,7 @@ func (s *Server) Observe(t scaler.Tick) {
 	if s.last == nil || s.last.Hold == "" {
 		changed = changed || t.Hold != "" // a hold begins
 	} else {
-		changed = changed || t.Hold == "" || t.HoldBy != s.last.HoldBy // it ends, or has another cause
+		changed = changed || t.Hold == "" || t.HoldBy != s.last.HoldBy || t.HoldCause != s.last.HoldCause // it ends, or has another cause
 	}
 	s.last = &t
 	if t.Hold == "" {

@@ -143,11 +143,11 @@ func TestDecisions(t *testing.T) {
 	}
 	for _, tick := range []scaler.Tick{
 		tick("steady"), acted("first"), hold("begins", scaler.SourceJenkins), hold("goes-on", scaler.SourceJenkins),
-		hold("other", scaler.SourceKubernetes), tick("ends"), tick("steady"), acted("last"),
+		hold("other", scaler.SourceKubernetes), {ID: "class", Hold: "cannot read kubernetes", HoldBy: scaler.SourceKubernetes, HoldCause: "forbidden"}, tick("ends"), tick("steady"), acted("last"),
 	} {
 		b.Observe(tick)
 	}
-	if got, want := ids(), "last ends other begins first"; got != want {
+	if got, want := ids(), "last ends class other begins first"; got != want {
 		t.Errorf("decisions %q, want %q", got, want)
 	}
 	d := decode[web.Decisions](b, "/api/v1/decisions")

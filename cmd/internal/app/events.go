@@ -43,7 +43,6 @@ type events struct {
 	on          corev1.ObjectReference
 	tenure      *tenure           // knows which Lease it is; nil: there is none
 	said        map[string]string // by team: what was said last of its being blocked
-	holding     bool
 }
 
 // Of one reason and subject eventBurst events are sent at once, and then one in
@@ -86,15 +85,13 @@ func (e *events) say(t *scaler.Tick, kind, reason, format string, args ...any) {
 // observe turns one tick into events.
 func (e *events) observe(t scaler.Tick) {
 	if t.Hold != "" {
-		if !e.holding {
+		if t.HoldNews {
 			e.say(&t, corev1.EventTypeWarning, eventHolding, "nothing is created, marked or removed: %s: %s", t.HoldBy, t.Hold)
 		}
-		e.holding = true
 		return
 	}
-	if e.holding {
+	if !t.HoldSince.IsZero() {
 		e.say(&t, corev1.EventTypeNormal, eventSeesAgain, "Jenkins and the cluster can be read again")
-		e.holding = false
 	}
 	for i := range t.Plan.Decisions {
 		e.decision(&t, &t.Plan.Decisions[i])

@@ -196,7 +196,7 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 			{Facts: scaler.Facts{Failures: []scaler.FailedAgent{{PoolID: scaler.PoolID{Team: "data", Kind: scaler.Ephemeral}, Failure: scaler.FailureOOM, Text: "it ended"}}}},
 		}
 		for range 3 { // as often as it is said, it is one event
-			ticks = append(ticks, scaler.Tick{Hold: "Jenkins is away", HoldBy: scaler.SourceJenkins}, scaler.Tick{})
+			ticks = append(ticks, scaler.Tick{Hold: "Jenkins is away", HoldBy: scaler.SourceJenkins, HoldNews: true}, scaler.Tick{Hold: "it still is", HoldBy: scaler.SourceJenkins}, scaler.Tick{})
 		}
 		for _, tick := range ticks {
 			e.observe(tick)
