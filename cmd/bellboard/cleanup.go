@@ -14,6 +14,7 @@ import (
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
 	"bellboard/scaler/clock"
+	"bellboard/scaler/plain"
 )
 
 func cleanupCommand(environ []string) *cobra.Command {
@@ -61,7 +62,8 @@ func cleanupCommand(environ []string) *cobra.Command {
 			}
 			var failed error
 			say := func(format string, args ...any) {
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...); err != nil {
+				line := strings.TrimSuffix(fmt.Sprintf(format, args...), "\n")
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), plain.Line(line)); err != nil {
 					failed = err
 				}
 			}

@@ -17,6 +17,7 @@ import (
 	"bellboard/cmd/internal/house"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
+	"bellboard/scaler/plain"
 )
 
 func demoCommand() *cobra.Command {
@@ -115,7 +116,7 @@ func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook boo
 		s.AgentsCreated[string(scaler.Ephemeral)]+s.AgentsCreated[string(scaler.Persistent)], s.AgentsPeak)
 	d.print("  killed %d · lost %d · left behind %d\n", s.BuildsKilled, s.BuildsLost, s.OrphansLeft)
 	for _, l := range s.Left {
-		d.print("    left: %s\n", l)
+		d.print("    left: %s\n", plain.Line(l))
 	}
 	if d.chaos {
 		var all []string
@@ -143,12 +144,14 @@ func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook boo
 }
 
 // print is for whoever watches; that nobody can any more does not end the day.
-func (d *demo) print(format string, args ...any) { _, _ = fmt.Fprintf(d.words, format, args...) }
+func (d *demo) print(format string, args ...any) {
+	_, _ = io.WriteString(d.words, plain.Block(fmt.Sprintf(format, args...)))
+}
 
 // line prints one line of the board.
 func (d *demo) line(at time.Time, team, what, why string) {
 	since := at.Sub(d.began).Round(time.Second)
-	d.print("  %02d:%02d   %-7s %-28s %s\n", int(since.Minutes()), int(since.Seconds())%60, team, what, why)
+	d.print("  %02d:%02d   %-7s %-28s %s\n", int(since.Minutes()), int(since.Seconds())%60, team, what, plain.Line(why))
 }
 
 // tick prints what a tick decided: one line per decision, one per thing that is

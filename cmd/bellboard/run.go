@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 
@@ -16,6 +17,7 @@ import (
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
 	"bellboard/scaler/clock"
+	"bellboard/scaler/plain"
 )
 
 func runCommand(environ []string) *cobra.Command {
@@ -30,11 +32,10 @@ func runCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			log, err := newLog(settings.LogLevel)
+			log, err := newLog(cmd.ErrOrStderr(), settings.LogLevel)
 			if err != nil {
 				return err
 			}
-			defer func() { _ = log.Sync() }() // standard error cannot always be synced, which loses nothing
 			kube, inCluster, err := kubeConfig()
 			if err != nil {
 				return err
@@ -59,24 +60,29 @@ func runCommand(environ []string) *cobra.Command {
 	}
 }
 
-// newLog writes JSON lines to standard error, client-go's included.
-func newLog(level string) (*zap.Logger, error) {
+// newLog writes JSON lines, client-go's included.
+func newLog(w io.Writer, level string) (*zap.Logger, error) {
 	at, err := zapcore.ParseLevel(level)
 	if err != nil {
 		return nil, fmt.Errorf("BELLBOARD_LOG_LEVEL: %w", err)
 	}
-	cfg := zap.NewProductionConfig()
-	cfg.Level = zap.NewAtomicLevelAt(at)
-	cfg.Sampling = nil           // every decision is a line
-	cfg.DisableStacktrace = true // what client-go calls an error is the cluster's state, such as a lost race for the Lease
-	cfg.EncoderConfig.TimeKey = "time"
-	cfg.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
-	log, err := cfg.Build()
-	if err != nil {
-		return nil, err
-	}
+	cfg := zap.NewProductionEncoderConfig()
+	cfg.TimeKey, cfg.EncodeTime = "time", zapcore.ISO8601TimeEncoder
+	// Every decision is a line. Nothing brings its stack: what client-go calls an error is
+	// the cluster's state, such as a lost race for the Lease.
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(cfg), zapcore.Lock(zapcore.AddSync(plainJSON{w})), at), zap.AddCaller())
 	klog.SetLogger(zapr.NewLoggerWithOptions(log.Named("client-go"), zapr.ErrorKey("error")))
 	return log, nil
+}
+
+// plainJSON writes JSON that a terminal shows and does not obey.
+type plainJSON struct{ io.Writer }
+
+func (p plainJSON) Write(line []byte) (int, error) {
+	if _, err := p.Writer.Write(plain.JSON(line)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }
 
 // kubeConfig is the pod's own account, or else what kubectl would use.

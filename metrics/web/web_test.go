@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"weak"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -243,6 +244,38 @@ func TestIndex(t *testing.T) {
 	b.want("/", http.StatusOK, "tick a-7 saw 1 agents")
 	b.Observe(hold("a-8", scaler.SourceJenkins))
 	b.want("/", http.StatusOK, "Holding: cannot read jenkins")
+}
+
+// TestPageShowsOthersText: what a build or a pod says turns nothing round on the page, and
+// in the answers; last lines of a log keep their lines where they stand alone.
+func TestPageShowsOthersText(t *testing.T) {
+	const nasty = "x\x1b[2J\u009b\u202eenod\u2028\x7f"
+	b := newBoard(t)
+	odd := acted("a-1")
+	odd.Plan.Decisions = []scaler.Decision{{Team: "web", Text: nasty, Up: map[scaler.Kind]int{scaler.Ephemeral: 1}}}
+	odd.Plan.Nobodys = []scaler.Unserved{{Label: nasty, Count: 1, Jobs: []string{nasty}, Text: nasty}}
+	odd.Plan.Agents = []scaler.Agent{{Name: "web-e-1", PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Class: scaler.Held, Pod: true, Text: nasty}}
+	odd.Facts.Failures = []scaler.FailedAgent{{Agent: "web-e-2", Text: nasty, Log: "one\ntwo " + nasty}}
+	b.Observe(odd)
+	h := hold("a-2", scaler.SourceJenkins)
+	h.Hold = nasty
+	b.Observe(h)
+	for _, path := range []string{"/", "/api/v1/status", "/api/v1/decisions"} {
+		body := b.get(path).Body.String()
+		for _, r := range body {
+			if r != '\n' && r != '\t' && (unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zl, r)) {
+				t.Errorf("%s has %U: %q", path, r, body)
+				break
+			}
+		}
+	}
+	b.want("/", http.StatusOK, `Holding: x\x1b[2J\u009b\u202eenod\u2028\x7f`, "<pre>one\ntwo x")
+	if s := decode[web.Status](b, "/api/v1/status"); s.Tick.Hold != nasty {
+		t.Errorf("the status says %q, want %q", s.Tick.Hold, nasty)
+	}
+	b = newBoard(t)
+	b.Observe(h)
+	b.want("/readyz", http.StatusServiceUnavailable, `not ready: x\x1b[2J`)
 }
 
 // TestPage: the teams, their agents and the last changes are shown, in a hold as they

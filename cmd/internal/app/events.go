@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"bellboard/scaler"
+	"bellboard/scaler/plain"
 )
 
 // The reasons of Bellboard's events.
@@ -79,7 +80,7 @@ func (e *events) stop() { e.broadcaster.Shutdown() }
 func (e *events) say(t *scaler.Tick, kind, reason, format string, args ...any) {
 	on := e.on
 	on.UID = e.tenure.uid()
-	e.recorder.AnnotatedEventf(&on, map[string]string{tickAnnotation: t.ID}, kind, reason, format, args...)
+	e.recorder.AnnotatedEventf(&on, map[string]string{tickAnnotation: t.ID}, kind, reason, "%s", plain.Line(fmt.Sprintf(format, args...)))
 }
 
 // observe turns one tick into events.

@@ -220,6 +220,19 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 	})
 }
 
+// TestEventsAreOneLine: kubectl shows each event as a row, whatever a pod's last words are.
+func TestEventsAreOneLine(t *testing.T) {
+	fake := record.NewFakeRecorder(20)
+	e := &events{recorder: fake, said: map[string]string{}}
+	id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+	e.observe(scaler.Tick{Facts: scaler.Facts{
+		Failures: []scaler.FailedAgent{{PoolID: id, Failure: scaler.FailureCrashLoop, Text: "it ended\x1b[2J", Log: "one\ntwo\u202e"}},
+	}})
+	if got, want := <-fake.Events, `last words: one\ntwo\u202e`; strings.ContainsAny(got, "\n\x1b\u202e") || !strings.Contains(got, want) {
+		t.Errorf("the event is %q, want %q in it", got, want)
+	}
+}
+
 // TestDecisionEvents: what is made and what goes is told each time, and a block when
 // it begins and when other rules are behind it, whatever its words count down.
 func TestDecisionEvents(t *testing.T) {

@@ -452,6 +452,11 @@ func TestEffective(t *testing.T) {
 	if err := c.WriteTable(&b); err != nil || !strings.Contains(b.String(), "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU") {
 		t.Errorf("WriteTable: %v\n%s", err, b.String())
 	}
+	b.Reset()
+	odd := load(t, env("BELLBOARD_TEAM_WEB_IMAGE=a\x1b[2J\u202eb"))
+	if err := odd.WriteTable(&b); err != nil || strings.ContainsAny(b.String(), "\x1b\u202e") || !strings.Contains(b.String(), `a\x1b[2J\u202eb`) {
+		t.Errorf("WriteTable: %v\n%q", err, b.String())
+	}
 	short := load(t, env("BELLBOARD_TEAM_WEB_MODE=ephemeral")).Effective()
 	if slices.ContainsFunc(short, func(s Setting) bool { return s.Kind == scaler.Persistent }) {
 		t.Error("an ephemeral team shows settings of persistent agents")
