@@ -1,9 +1,12 @@
 package pool
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"syscall"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -33,6 +36,18 @@ func distrust(doing string, err error) error {
 		cause = causeUnauthorized
 	}
 	return control.Caused(cause, wrap(doing, orUnknown(err)))
+}
+
+// final: no retry would mend it. The server says no, or is not the one it should be.
+func final(err error) bool {
+	cert := (*tls.CertificateVerificationError)(nil)
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || errors.As(err, &cert) || errors.Is(err, http.ErrSchemeMismatch)
+}
+
+// nobody: no server listens there, or there is no such name.
+func nobody(err error) bool {
+	dns := (*net.DNSError)(nil)
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound
 }
 
 // errUnknown stands for a reason that nobody has given yet.

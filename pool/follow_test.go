@@ -2,14 +2,18 @@ package pool
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,7 +52,8 @@ func TestStartSaysWhyItCannot(t *testing.T) {
 				return &apierrors.NewForbidden(podsResource, "", errors.New("no role")).ErrStatus
 			})
 		}, time.Second, "no role"},
-		"unreachable": {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*mostPause, "refused"},
+		"unreachable":                   {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*mostPause, "refused"},
+		"unreachable, for who is there": {func(h *house) { h.hurry = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -121,6 +126,32 @@ func TestALongCutIsNoAnswer(t *testing.T) {
 			t.Errorf("it sees %v", got)
 		}
 	})
+}
+
+// TestFinal: what no retry mends ends a start, and what may pass does not.
+func TestFinal(t *testing.T) {
+	for _, err := range []error{
+		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}}),
+		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: http.ErrSchemeMismatch}),
+		apierrors.NewUnauthorized("no"),
+	} {
+		if !final(err) || nobody(err) {
+			t.Errorf("%v passes, or nobody is there", err)
+		}
+	}
+	for _, err := range []error{
+		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}),
+		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &net.DNSError{IsNotFound: true}}),
+	} {
+		if final(err) || !nobody(err) {
+			t.Errorf("%v is final, or somebody is there", err)
+		}
+	}
+	for _, err := range []error{context.DeadlineExceeded, apierrors.NewInternalError(errors.New("x")), &net.DNSError{IsTemporary: true}} {
+		if final(err) || nobody(err) {
+			t.Errorf("%v does not pass", err)
+		}
+	}
 }
 
 // TestDistrust: each class of error is told apart, and is one of Causes.

@@ -88,7 +88,7 @@ func (f *mirror) run(ctx context.Context, failed chan<- error) {
 		}
 		f.err = err
 		switch {
-		case f.synced || !denied && !apierrors.IsUnauthorized(err):
+		case f.synced || !final(err) && (!f.pool.hurry || !nobody(err)):
 		case f.denied:
 		case f.optional:
 			f.denied = true

@@ -51,7 +51,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 				return usageError{errors.New("cleanup: outside of the cluster nobody tells which namespace is Bellboard's own, where its Lease is: write it, as in --namespace bellboard; " + noLease)}
 			}
 			d, err := app.New(app.Parts{
-				Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Lead: lead && yes,
+				Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Lead: lead && yes, Waiting: waiting(cmd.ErrOrStderr()),
 			})
 			if err != nil {
 				return err

@@ -90,6 +90,11 @@ func words(err error) string {
 	return plain.Line(err.Error())
 }
 
+// waiting tells people what a command waits for.
+func waiting(w io.Writer) func(string) {
+	return func(what string) { _, _ = fmt.Fprintln(w, "bellboard: waiting for", plain.Line(what)) }
+}
+
 func versionText() string {
 	if version != "" {
 		return version

@@ -53,7 +53,9 @@ func planCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, err := app.New(app.Parts{Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube})
+			d, err := app.New(app.Parts{
+				Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Waiting: waiting(cmd.ErrOrStderr()),
+			})
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -87,13 +88,23 @@ func (p plainJSON) Write(line []byte) (int, error) {
 
 // kubeConfig is the pod's own account, or else what kubectl would use.
 func kubeConfig() (c *rest.Config, inCluster bool, err error) {
-	if c, err := rest.InClusterConfig(); err == nil {
+	c, own := rest.InClusterConfig()
+	if own == nil {
 		return c, true, nil
 	}
 	c, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
-	if err != nil {
-		return nil, false, fmt.Errorf("no way to Kubernetes: not in a cluster, and no usable kubeconfig (set KUBECONFIG): %w", err)
+	switch {
+	case err == nil:
+		return c, false, nil
+	case !clientcmd.IsEmptyConfig(err): // whose words name a variable that is not read here
+		return nil, false, fmt.Errorf("no way to Kubernetes: the kubeconfig cannot be used; correct KUBECONFIG: %w", err)
+	case !errors.Is(own, rest.ErrNotInCluster):
+		return nil, false, fmt.Errorf("no way to Kubernetes: this pod has no service account to use; mount one (automountServiceAccountToken: true), or set KUBECONFIG: %w", own)
 	}
-	return c, false, nil
+	where := "there is no ~/.kube/config"
+	if name := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); name != "" {
+		where = fmt.Sprintf("KUBECONFIG=%q holds none", name)
+	}
+	return nil, false, fmt.Errorf("no way to Kubernetes: not in a cluster, where the pod's service account would do, and %s; set KUBECONFIG to a kubeconfig", where)
 }
