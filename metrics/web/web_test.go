@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -314,6 +316,23 @@ func TestPage(t *testing.T) {
 	if !strings.HasPrefix(css.Header().Get("Content-Type"), "text/css") || !strings.Contains(css.Body.String(), ".agent") {
 		t.Errorf("the style is %q: %s", css.Header(), css.Body)
 	}
+	// Every class of an agent with a pod has a colour of its own group; those that go in
+	// order have that of what has no other.
+	leaving := []scaler.Class{scaler.Ended, scaler.Fenced, scaler.Leaving, scaler.Going, scaler.Drained}
+	for _, class := range scaler.Classes() {
+		if nobodys := []scaler.Class{scaler.Berth, scaler.Intruder, scaler.Lost, scaler.Stray}; slices.Contains(nobodys, class) {
+			continue
+		}
+		coloured := regexp.MustCompile(`\.` + string(class) + `\b[^{}]*\{ background`).MatchString(css.Body.String())
+		if coloured == slices.Contains(leaving, class) {
+			t.Errorf("that class %s has a colour of its own is %t", class, coloured)
+		}
+	}
+	trouble := regexp.MustCompile(`\n\.stuck, \.ghost, \.cut, \.reconnecting \{ background: var\(--bad\)`)
+	if !trouble.MatchString(css.Body.String()) {
+		t.Errorf("trouble has no colour of its own: %s", css.Body)
+	}
+	b.want("/", http.StatusOK, `<span class="agent going"></span> on its way out <span class="agent stuck"></span> in trouble`)
 }
 
 // TestLeftovers: a node without a pod is shown whatever it is, with what is done about

@@ -53,9 +53,9 @@ const accountFolder = "/var/run/secrets/kubernetes.io/serviceaccount/"
 // WayToKube says who named the API server, and what to look at when that does not answer.
 func WayToKube(cfg *rest.Config) string {
 	if strings.HasPrefix(cfg.BearerTokenFile, accountFolder) {
-		return "as the service account of this pod says; look at that account's Role, and at the NetworkPolicy between"
+		return "as the service account of this pod says; look at that account's Role, and at the NetworkPolicy on the way to the API server"
 	}
-	return "as the kubeconfig says; correct KUBECONFIG (or its current context), or open the way to that server"
+	return "as the kubeconfig says; correct KUBECONFIG (or its current context), or open the way to that API server"
 }
 
 // awaited is Jenkins, of whose first look it is said that it takes long.

@@ -22,7 +22,7 @@ type Global struct {
 	JenkinsUser         string        `split_words:"true" shown:"required" desc:"Bellboard's user in Jenkins"`
 	JenkinsTokenFile    string        `split_words:"true" shown:"required" desc:"file with that user's API token; read again as it changes"`
 	JenkinsCAFile       string        `split_words:"true" shown:"the system's" desc:"PEM file of the authorities that Jenkins' certificate may come from"`
-	PollInterval        time.Duration `split_words:"true" desc:"time between two looks at the queue: shorter means less waiting and more reads; stretched to ten times Jenkins' own answer time, 30s at most"`
+	PollInterval        time.Duration `split_words:"true" desc:"time between two looks at the queue: shorter means less waiting and more reads; stretched to ten times Jenkins' own answer time, 30s at most, while it answers"`
 	JenkinsRestartGrace time.Duration `split_words:"true" desc:"how long nothing is removed after Bellboard first meets a Jenkins that has started; shorter risks builds that are about to resume"`
 	Teams               Words         `split_words:"true" shown:"required" desc:"the teams by name, in the order in which they are shown"`
 	Instance            string        `split_words:"true" desc:"name of this Bellboard: what carries another name is left alone"`
