@@ -30,7 +30,7 @@ type follower struct {
 func newFollower(p *Pool, ns string) *follower {
 	f := &follower{pods: map[string]*scaler.Pod{}, births: map[string]*scaler.Pod{}, sent: map[string]time.Time{}, edits: map[string]*scaler.Pod{}}
 	f.mirror = mirror{
-		pool: p, ns: ns, resource: "pods", example: &corev1.Pod{}, first: make(chan struct{}), held: f,
+		pool: p, ns: ns, resource: "pods", example: &corev1.Pod{}, first: make(chan struct{}), told: map[string]bool{}, held: f,
 		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			return p.client.CoreV1().Pods(ns).List(ctx, o)
 		},

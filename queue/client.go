@@ -39,11 +39,12 @@ const (
 	Delete    = "delete"
 	Launch    = "launch"
 	Node      = "node"
+	Alive     = "alive"
 )
 
 // Endpoints lists every endpoint, for metrics that exist before they are needed.
 func Endpoints() []string {
-	return []string{Computers, Queue, Jobs, Quieting, Register, Secret, Mark, Clear, Delete, Launch, Node}
+	return []string{Computers, Queue, Jobs, Quieting, Register, Secret, Mark, Clear, Delete, Launch, Node, Alive}
 }
 
 // The limits of one request, in the clock's time. Reads answer in milliseconds;
@@ -51,6 +52,8 @@ func Endpoints() []string {
 const (
 	readTimeout  = 30 * time.Second
 	writeTimeout = time.Minute
+	// A fast clock does not make computers faster: no request gets less of the wall's time.
+	leastTimeout = time.Second
 	// maxBody is what is read of an answer: 24 times what 10,000 items and 5,000 nodes
 	// take. While one is read, it is in memory twice.
 	maxBody = 128 << 20
@@ -80,7 +83,8 @@ type Config struct {
 	// Observe, when set, is told of every request: the endpoint, the HTTP status
 	// ("error" when there was no whole answer) and how long it took.
 	Observe func(endpoint string, code string, took time.Duration)
-	// Unseen, when set, is told of every Observe that showed nothing: one of Causes.
+	// Unseen, when set, is told of every Observe that showed nothing: one of Causes, which
+	// is also the class of its error.
 	Unseen func(cause string)
 	// Skew, when set, is told how far Jenkins' clock is ahead of Clock, as far as its answers prove it.
 	Skew func(ahead time.Duration)
@@ -93,6 +97,7 @@ type Client struct {
 	http   *http.Client
 	writes *limiter
 	fuse   fuse
+	pulse  pulse
 
 	mu     sync.Mutex // guards what earlier ticks knew
 	known  memory

@@ -86,7 +86,7 @@ func TestObserve(t *testing.T) {
 	}, func(c *Config) {
 		c.Observe = func(e, code string, _ time.Duration) { told = append(told, e+" "+code) }
 	})
-	for range 2 {
+	for i := range 2 {
 		v, err := c.Observe(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -94,7 +94,10 @@ func TestObserve(t *testing.T) {
 		if v.AskedAt.IsZero() || v.AnsweredAt.Before(v.AskedAt) {
 			t.Error(v.AskedAt, v.AnsweredAt)
 		}
-		v.AskedAt, v.NodesAt, v.AnsweredAt = time.Time{}, time.Time{}, time.Time{}
+		if v.SessionSince.Before(v.AskedAt) == (i == 0) || v.SessionSince.After(v.NodesAt) {
+			t.Errorf("the session is known since %s, and the first look went from %s to %s", v.SessionSince, v.AskedAt, v.NodesAt)
+		}
+		v.AskedAt, v.NodesAt, v.AnsweredAt, v.SessionSince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		want := scaler.JenkinsView{
 			Session: "a63ce597", Version: "2.568.1",
 			Nodes: []scaler.Node{

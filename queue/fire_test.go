@@ -144,6 +144,9 @@ func (f *fire) look() scaler.JenkinsView {
 func (f *fire) tick() scaler.Tick {
 	t := f.loop.Tick(f.Context())
 	f.metrics.Observe(t)
+	if t.HoldBy == scaler.SourceJenkins && t.HoldCause != scaler.CauseOld && !slices.Contains(Causes(), string(t.HoldCause)) {
+		f.Errorf("the hold's cause %q is none of %v", t.HoldCause, Causes())
+	}
 	return t
 }
 

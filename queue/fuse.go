@@ -13,9 +13,8 @@ import (
 )
 
 // fuse keeps requests from a Jenkins that does not answer: after enough failures
-// in a row nothing goes out but the first question of each look, which asks
-// whether it is back and is paced by the loop, and one other request in a while,
-// for who does not look. Without it a Jenkins that falls silent in the middle of
+// in a row nothing goes out but the question of each look whether it is back, which
+// is paced by the loop, and one other request in a while, for who does not look. Without it a Jenkins that falls silent in the middle of
 // a tick would be sent every write of the tick in turn, and each would wait out
 // its time.
 type fuse struct {
@@ -32,6 +31,13 @@ const (
 	// while is how long Jenkins has its peace.
 	while = 5 * time.Second
 )
+
+// silent reports that the last request was left without an answer.
+func (f *fuse) silent() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed > 0
+}
 
 // blown is nil when a request may be sent: a probe always may.
 func (f *fuse) blown(probe bool) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bellboard/scaler"
+	"bellboard/scaler/control"
 )
 
 // What is asked for. Jenkins writes _class by itself. The queue's "stuck" and a
@@ -36,11 +37,13 @@ const (
 // While our own mark is on a busy agent, and there is no hook, it asks Jenkins last
 // whether it is quieting down: a safe restart does not wait for builds on marked nodes.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
-	v, err := c.observe(ctx)
-	if err != nil && ctx.Err() == nil {
-		c.c.Unseen(cause(err))
+	v, err := c.look(ctx)
+	if err == nil || ctx.Err() != nil {
+		return v, err
 	}
-	return v, err
+	name := cause(err)
+	c.c.Unseen(name)
+	return v, control.Caused(scaler.HoldCause(name), err)
 }
 
 func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
@@ -57,6 +60,7 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 		Session: queue.header.Get("X-Jenkins-Session"), Version: queue.header.Get("X-Jenkins"),
 		AskedAt: asked, NodesAt: computers.answered, AnsweredAt: c.c.Clock.Now(),
 	}
+	v.SessionSince = c.pulse.known(v.Session)
 	if err := computers.sameSession(v.Session); err != nil {
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w", err)
 	}
@@ -239,7 +243,7 @@ func (c *Client) seesJobs(ctx context.Context) error {
 // document reads one JSON document, accepted as far as its text is not needed.
 func (c *Client) document(ctx context.Context, e, path, tree string) (answer, error) {
 	a, err := c.ask(ctx, request{
-		endpoint: e, method: http.MethodGet, timeout: readTimeout, probe: e == Computers,
+		endpoint: e, method: http.MethodGet, timeout: readTimeout,
 		path: path, suffix: "api/json", query: map[string]string{"tree": tree},
 	})
 	if err != nil {

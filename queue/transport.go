@@ -151,7 +151,7 @@ type request struct {
 //
 // An error means that there was no whole answer; the status is the caller's to judge.
 func (c *Client) ask(ctx context.Context, r request) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.c.Clock.Wall(r.timeout))
+	ctx, cancel := context.WithTimeout(ctx, max(c.c.Clock.Wall(r.timeout), leastTimeout))
 	defer cancel()
 	token, err := c.c.Token()
 	if err != nil {
@@ -201,6 +201,7 @@ func (c *Client) send(ctx context.Context, r request, token string) (a answer, e
 	}
 	c.c.Observe(r.endpoint, code, a.answered.Sub(a.asked))
 	c.fuse.note(a.status, err)
+	c.pulse.met(&a)
 	return a, err
 }
 

@@ -253,7 +253,8 @@ func TestLateAfterWaiting(t *testing.T) {
 	})
 }
 
-// TestTimeout: a Jenkins that accepts and never answers costs one timeout.
+// TestTimeout: a Jenkins that accepts and never answers costs one timeout, and after it
+// that of a small question.
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New(Config{
@@ -268,7 +269,7 @@ func TestTimeout(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		if _, err := c.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(began) != readTimeout {
+		if _, err := c.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(began) != readTimeout+leastAlive {
 			t.Error(time.Since(began), err)
 		}
 	})

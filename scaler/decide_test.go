@@ -268,6 +268,16 @@ func TestFloors(t *testing.T) {
 			want: map[string]int{"create web ephemeral spare": 1, "register web ephemeral berths": 1},
 		},
 		{
+			name: "MIN_IDLE beside demand is told beside it",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MinIdle = 1 }))
+				in.wait(2, "linux", time.Minute)
+				return in
+			},
+			want:   map[string]int{"create web ephemeral demand": 2, "create web ephemeral spare": 1, "register web ephemeral berths": 2},
+			reason: map[string]string{"web": "demand: 2 waiting, 0 free, 0 on the way; 1 of the 3 new agents for MIN_IDLE=1"},
+		},
+		{
 			name:  "MIN_IDLE in auto is ephemeral",
 			house: func() Input { return newHouse(both(func(t *Team) { t.MinIdle = 1 })) },
 			want:  map[string]int{"create web ephemeral spare": 1, "register web ephemeral berths": 1},
@@ -284,7 +294,8 @@ func TestFloors(t *testing.T) {
 				in.wait(2, "linux", time.Minute)
 				return in
 			},
-			want: map[string]int{"create web ephemeral minimum": 2, "create web ephemeral spare": 1, "register web ephemeral berths": 2},
+			want:   map[string]int{"create web ephemeral minimum": 2, "create web ephemeral spare": 1, "register web ephemeral berths": 2},
+			reason: map[string]string{"web": "minimum: MIN_AGENTS=2; 1 of the 3 new agents for MIN_IDLE=1"},
 		},
 		{
 			name: "auto keeps the level of 31 of 60 minutes, persistent",

@@ -21,6 +21,18 @@ func marked(p Plan, why Reason) []string {
 	return out
 }
 
+// TestWantAfterLeaving: the number that is wanted is what stays beside the change that is
+// shown with it.
+func TestWantAfterLeaving(t *testing.T) {
+	in := newHouse(pets(func(t *Team) { t.MinAgents = 4 }))
+	in.agents(5, "web", Persistent, "f")
+	in.idleFor(10 * time.Minute)
+	plan, _, _ := Decide(in)
+	if d := plan.Decisions[0]; d.Alive != 5 || d.Downs() != 1 || d.Want != 4 {
+		t.Errorf("with 5 alive it wants %d and says %s, want 4 and -1", d.Want, d.Change())
+	}
+}
+
 func TestIdle(t *testing.T) {
 	ready := func(in Input, idle time.Duration) Input {
 		in.idleFor(idle)

@@ -164,7 +164,7 @@ type Decision struct {
 	Short   int           `json:"shortfall"` // waiting items that nothing free or coming serves
 	Refused int           `json:"refused"`   // of those, items that Jenkins gives to no agent that fits
 	Level   int           `json:"level"`     // auto: persistent agents that the last hour justifies
-	Want    int           `json:"want"`      // agents alive if no rule had said no
+	Want    int           `json:"want"`      // agents alive after that, if no rule had said no
 	Up      map[Kind]int  `json:"up"`        // to create
 	Down    map[Kind]int  `json:"down"`      // to mark now, as a scale-down
 	Renew   map[Kind]int  `json:"renew"`     // to mark now, and to be replaced: old, or of other settings

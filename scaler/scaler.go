@@ -221,6 +221,9 @@ type JenkinsView struct {
 	AskedAt    time.Time // before the first question was sent
 	NodesAt    time.Time // when the answer that shows the nodes was complete
 	AnsweredAt time.Time // when the last answer was complete
+	// SessionSince is when the first answer of that session was complete, whatever it was
+	// an answer to: Jenkins had started by then. Zero: when these were.
+	SessionSince time.Time
 	// QuietingDown: Jenkins starts no new build, and may restart as soon as it sees none running.
 	QuietingDown bool
 	// Hook: the one-build hook is there. It makes a restart wait for builds on marked nodes.

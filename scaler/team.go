@@ -537,12 +537,15 @@ func (a *account) leaving() (why Reason, text string) {
 // conclude finds the words for the decision.
 func (d *decider) conclude(a *account) {
 	dec := &a.dec
+	dec.Want -= dec.Downs()
 	switch {
 	case dec.Ups() > 0:
 		for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare} {
-			if a.up[Ephemeral][why]+a.up[Persistent][why] > 0 {
+			switch n := a.up[Ephemeral][why] + a.up[Persistent][why]; {
+			case n > 0 && dec.Text == "":
 				dec.Reason, dec.Text = why, a.upText(why)
-				break
+			case n > 0:
+				dec.Text += fmt.Sprintf("; %d of the %d new agents for %s", n, dec.Ups(), a.upText(why))
 			}
 		}
 		block := a.blockText

@@ -4,6 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -230,6 +235,51 @@ func TestPlanThatCannotSee(t *testing.T) {
 	code, stdout, stderr := bellboard(environ, "plan")
 	if code != exitFailed || stdout != "" || !strings.Contains(stderr, "503") {
 		t.Errorf("bellboard plan = %d, %q, saying %q; want %d and the 503", code, stdout, stderr, exitFailed)
+	}
+}
+
+// TestNoWayToKubernetes: it says at once what there is not, and only of what Bellboard reads.
+func TestNoWayToKubernetes(t *testing.T) {
+	closed, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := closed.Addr().String()
+	_ = closed.Close()
+	file := func(text string) string {
+		name := filepath.Join(t.TempDir(), "kubeconfig")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	config := func(server string) string {
+		return `{"apiVersion":"v1","kind":"Config","current-context":"x","contexts":[{"name":"x","context":{"cluster":"x","user":"x"}}],"users":[{"name":"x"}],"clusters":[{"name":"x","cluster":{"server":"` + server + `"}}]}`
+	}
+	tls := httptest.NewUnstartedServer(http.NotFoundHandler())
+	tls.Config.ErrorLog = log.New(io.Discard, "", 0)
+	tls.StartTLS()
+	defer tls.Close()
+	_, environ := quietHouse(t)
+	t.Setenv("HOME", t.TempDir())
+	for name, tt := range map[string]struct{ kubeconfig, says string }{
+		"no kubeconfig":        {"", "there is no ~/.kube/config; set KUBECONFIG"},
+		"none of that name":    {"/not/there", `KUBECONFIG="/not/there" holds none; set KUBECONFIG`},
+		"one that is wrong":    {file("clusters: ["), "correct KUBECONFIG"},
+		"nobody listens":       {file(config("http://" + address)), "the API server is http://" + address + ", as the kubeconfig says; correct KUBECONFIG"},
+		"of another authority": {file(config(tls.URL)), "the API server is " + tls.URL + ", as the kubeconfig says; correct KUBECONFIG"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("KUBECONFIG", tt.kubeconfig)
+			began := time.Now()
+			code, _, stderr := bellboard(environ, "plan")
+			if code != exitFailed || !strings.Contains(stderr, tt.says) || strings.Contains(stderr, "KUBERNETES_MASTER") {
+				t.Errorf("bellboard plan = %d, saying %q; want %d and %q", code, stderr, exitFailed, tt.says)
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("it says so after %s", took)
+			}
+		})
 	}
 }
 

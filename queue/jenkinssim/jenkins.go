@@ -162,6 +162,8 @@ type Jenkins struct {
 	rng    *rand.Rand
 
 	phase    phase
+	slow     time.Duration   // refusals while it starts
+	hung     <-chan struct{} // closed when it answers again; nil: it never hung
 	boot     int
 	version  int // the second number of the version
 	session  string

@@ -26,6 +26,18 @@ type Restart struct {
 	// Unauthorized that of 401 for valid tokens, which one more second of 503
 	// follows.
 	Down, Loading, Unauthorized time.Duration
+	// Slow is how long a Jenkins that starts takes for each of its refusals.
+	Slow time.Duration
+}
+
+// Hang lets nothing be answered for so long: connections are taken and kept, and who
+// still waits at its end is answered then.
+func (j *Jenkins) Hang(d time.Duration) {
+	j.enter()
+	defer j.leave()
+	thawed := make(chan struct{})
+	j.hung = thawed
+	j.after(d, func() { close(thawed) })
 }
 
 // Restart ends Jenkins and starts it again. Agents lose their channels,
@@ -92,7 +104,7 @@ func (j *Jenkins) restart(r Restart, safe bool) {
 	j.stats.Restarts++
 	j.boot++
 	boot := j.boot
-	j.phase = down
+	j.phase, j.slow = down, r.Slow
 	j.kicked = false
 	j.nextCheck.cancel()
 	j.nextCheck = nil

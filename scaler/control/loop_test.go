@@ -462,6 +462,8 @@ func TestPoll(t *testing.T) {
 		{"very slow", 5 * time.Second, nil, 30 * time.Second},
 		{"refuses at once", 0, errors.New("connection refused"), time.Second},
 		{"fails after long", 8 * time.Second, errors.New("timeout"), 30 * time.Second},
+		{"away at once", 0, fmt.Errorf("connection refused: %w", ErrAway), time.Second},
+		{"away after long", 5 * time.Second, fmt.Errorf("timeout: %w", ErrAway), 6 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

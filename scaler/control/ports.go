@@ -25,12 +25,16 @@ var (
 	// ErrRefused: the server understood and said no (quota, admission, permission);
 	// nothing was done, and the same again will be refused again.
 	ErrRefused = errors.New("refused")
+	// ErrAway, of Jenkins' Observe: Jenkins answers nothing at all, as a question that
+	// costs it nothing has shown. The next Observe asks that question first.
+	ErrAway = errors.New("away")
 )
 
 // Jenkins is what the loop needs of Jenkins.
 type Jenkins interface {
 	// Observe asks for the computers, then for the queue. It returns a complete
-	// view or an error: "could not see" is never "there is nothing".
+	// view or an error: "could not see" is never "there is nothing". CauseOf says of
+	// which class the error is, ErrAway whether Jenkins answers nothing at all.
 	Observe(ctx context.Context) (scaler.JenkinsView, error)
 	// Register makes an inbound node: a berth, with a deadline as Mark's. ErrExists
 	// when the name is taken.
@@ -61,7 +65,7 @@ type Jenkins interface {
 // Cluster is what the loop needs of Kubernetes.
 type Cluster interface {
 	// Observe returns the cached pods of this instance merged with those created and
-	// not cached yet, or an error when the caches cannot be trusted.
+	// not cached yet, or an error when the caches cannot be trusted, with its class.
 	Observe(ctx context.Context) (scaler.ClusterView, error)
 	// DockerUsed is what the Docker daemons of agents that have gone since it was last
 	// asked for told at their end.

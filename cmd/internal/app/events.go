@@ -16,6 +16,7 @@ import (
 
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
+	"bellboard/scaler/plain"
 )
 
 // The reasons of Bellboard's events.
@@ -48,7 +49,6 @@ type events struct {
 	on          corev1.ObjectReference
 	tenure      *tenure           // knows which Lease it is; nil: there is none
 	said        map[string]string // by team: what was said last of its being blocked
-	holding     bool
 }
 
 // Of one reason and subject eventBurst events are sent at once, and then one in
@@ -146,21 +146,19 @@ func (e *events) stop() { e.broadcaster.Shutdown() }
 func (e *events) say(t *scaler.Tick, kind, reason, format string, args ...any) {
 	on := e.on
 	on.UID = e.tenure.uid()
-	e.recorder.AnnotatedEventf(&on, map[string]string{tickAnnotation: t.ID}, kind, reason, format, args...)
+	e.recorder.AnnotatedEventf(&on, map[string]string{tickAnnotation: t.ID}, kind, reason, "%s", plain.Line(fmt.Sprintf(format, args...)))
 }
 
 // observe turns one tick into events.
 func (e *events) observe(t scaler.Tick) {
 	if t.Hold != "" {
-		if !e.holding {
+		if t.HoldNews {
 			e.say(&t, corev1.EventTypeWarning, eventHolding, "nothing is created, marked or removed: %s: %s", t.HoldBy, t.Hold)
 		}
-		e.holding = true
 		return
 	}
-	if e.holding {
+	if !t.HoldSince.IsZero() {
 		e.say(&t, corev1.EventTypeNormal, eventSeesAgain, "Jenkins and the cluster can be read again")
-		e.holding = false
 	}
 	for i := range t.Plan.Decisions {
 		e.decision(&t, &t.Plan.Decisions[i])

@@ -199,7 +199,7 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 			{Facts: scaler.Facts{Failures: []scaler.FailedAgent{{PoolID: scaler.PoolID{Team: "data", Kind: scaler.Ephemeral}, Failure: scaler.FailureOOM, Text: "it ended"}}}},
 		}
 		for range 3 { // as often as it is said, it is one event
-			ticks = append(ticks, scaler.Tick{Hold: "Jenkins is away", HoldBy: scaler.SourceJenkins}, scaler.Tick{})
+			ticks = append(ticks, scaler.Tick{Hold: "Jenkins is away", HoldBy: scaler.SourceJenkins, HoldNews: true}, scaler.Tick{Hold: "it still is", HoldBy: scaler.SourceJenkins}, scaler.Tick{})
 		}
 		for _, tick := range ticks {
 			e.observe(tick)
@@ -290,6 +290,19 @@ func TestRefusedEventsCostNothing(t *testing.T) {
 				t.Errorf("%s: with the right given nothing is told: %d events", verb, len(list.Items))
 			}
 		})
+	}
+}
+
+// TestEventsAreOneLine: kubectl shows each event as a row, whatever a pod's last words are.
+func TestEventsAreOneLine(t *testing.T) {
+	fake := record.NewFakeRecorder(20)
+	e := &events{recorder: fake, said: map[string]string{}}
+	id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+	e.observe(scaler.Tick{Facts: scaler.Facts{
+		Failures: []scaler.FailedAgent{{PoolID: id, Failure: scaler.FailureCrashLoop, Text: "it ended\x1b[2J", Log: "one\ntwo\u202e"}},
+	}})
+	if got, want := <-fake.Events, `last words: one\ntwo\u202e`; strings.ContainsAny(got, "\n\x1b\u202e") || !strings.Contains(got, want) {
+		t.Errorf("the event is %q, want %q in it", got, want)
 	}
 }
 

@@ -94,6 +94,43 @@ func TestBuiltInValues(t *testing.T) {
 	}
 }
 
+// TestConnect: persistent agents connect by Swarm where its user is set and nothing else
+// is said, and where they do not, they carry no label of Swarm's.
+func TestConnect(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		connect Connect
+		origin  string
+	}{
+		{"with a Swarm user", env(), ConnectSwarm, "BELLBOARD_SWARM_USER"},
+		{"without", env("BELLBOARD_SWARM_USER=-", "BELLBOARD_SWARM_PASSWORD_SECRET=-"), ConnectInbound, BuiltIn},
+		{"inbound is said", env("BELLBOARD_DEFAULT_CONNECT=inbound"), ConnectInbound, "BELLBOARD_DEFAULT_CONNECT"},
+		{"tcp is said of its kind", env("BELLBOARD_TEAM_WEB_PERSISTENT_CONNECT=tcp"), ConnectTCP, "BELLBOARD_TEAM_WEB_PERSISTENT_CONNECT"},
+	} {
+		c := load(t, tt.environ)
+		e, p := c.Teams[0].Pods[scaler.Ephemeral], c.Teams[0].Pods[scaler.Persistent]
+		if p.Connect != tt.connect || e.Connect == ConnectSwarm {
+			t.Errorf("%s: persistent agents connect by %s, ephemeral ones by %s, want %s and never swarm", tt.name, p.Connect, e.Connect, tt.connect)
+		}
+		if got := slices.Contains(c.ScalerTeams()[0].Pools[1].Labels, "swarm"); got != (tt.connect == ConnectSwarm) {
+			t.Errorf("%s: that persistent agents carry the label swarm is %v", tt.name, got)
+		}
+		var table strings.Builder
+		if err := c.WriteTable(&table); err != nil {
+			t.Fatal(err)
+		}
+		from := tt.origin
+		if from == "BELLBOARD_TEAM_WEB_PERSISTENT_CONNECT" {
+			from = "itself"
+		}
+		want := "BELLBOARD_TEAM_WEB_PERSISTENT_CONNECT " + string(tt.connect) + " " + from
+		if !slices.ContainsFunc(strings.Split(table.String(), "\n"), func(l string) bool { return strings.Join(strings.Fields(l), " ") == want }) {
+			t.Errorf("%s: the table of settings has no line %q:\n%s", tt.name, want, table.String())
+		}
+	}
+}
+
 // Every layer alone, then each over the one below it.
 func TestLayers(t *testing.T) {
 	layers := []struct{ variable, value string }{
@@ -483,7 +520,7 @@ func TestEffective(t *testing.T) {
 		{"BELLBOARD_POLL_INTERVAL", "", "", "1s", "built-in"},
 		{"BELLBOARD_TEAM_WEB_MAX_AGENTS", "web", "", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
 		{"BELLBOARD_TEAM_WEB_MAX_PERSISTENT", "web", "", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
-		{"BELLBOARD_TEAM_WEB_LABELS", "web", "", "linux,docker", "BELLBOARD_TEAM_WEB_LABELS"},
+		{"BELLBOARD_TEAM_WEB_LABELS", "web", "", "linux docker", "BELLBOARD_TEAM_WEB_LABELS"},
 		{"BELLBOARD_TEAM_WEB_EPHEMERAL_CPU", "web", scaler.Ephemeral, "2", "BELLBOARD_TEAM_WEB_CPU"},
 		{"BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "web", scaler.Ephemeral, "2Gi", "built-in"},
 		{"BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "web", scaler.Persistent, "8Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
@@ -497,6 +534,11 @@ func TestEffective(t *testing.T) {
 	var b strings.Builder
 	if err := c.WriteTable(&b); err != nil || !strings.Contains(b.String(), "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU") {
 		t.Errorf("WriteTable: %v\n%s", err, b.String())
+	}
+	b.Reset()
+	odd := load(t, env("BELLBOARD_TEAM_WEB_IMAGE=a\x1b[2J\u202eb"))
+	if err := odd.WriteTable(&b); err != nil || strings.ContainsAny(b.String(), "\x1b\u202e") || !strings.Contains(b.String(), `a\x1b[2J\u202eb`) {
+		t.Errorf("WriteTable: %v\n%q", err, b.String())
 	}
 	short := load(t, env("BELLBOARD_TEAM_WEB_MODE=ephemeral")).Effective()
 	if slices.ContainsFunc(short, func(s Setting) bool { return s.Kind == scaler.Persistent }) {

@@ -78,6 +78,9 @@ func (l *loader) team(name string, g *Global) Team {
 			l.overlay(layer, &pod)
 		}
 		l.trace(name, k, &pod)
+		if swarm := l.swarm(); swarm != "" && k == scaler.Persistent && l.source(name, k, "CONNECT") == "" {
+			pod.Connect, l.origin[layersOf(name, k)[3]+"_CONNECT"] = ConnectSwarm, swarm
+		}
 		if pod.Connect == ConnectSSH && l.source(name, k, "IMAGE") == "" {
 			pod.Image = pool.DefaultSSHImage
 		}
@@ -91,6 +94,17 @@ func (l *loader) team(name string, g *Global) Team {
 	}
 	l.among(&t)
 	return t
+}
+
+// swarm is the variable that has persistent agents connect by Swarm, or "". Half of
+// what Swarm needs is enough: the other half is missed, then.
+func (l *loader) swarm() string {
+	for _, name := range []string{prefix + "_SWARM_USER", prefix + "_SWARM_PASSWORD_SECRET"} {
+		if l.set(name) {
+			return name
+		}
+	}
+	return ""
 }
 
 // trace notes where each of a team's values came from.

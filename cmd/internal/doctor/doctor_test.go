@@ -539,3 +539,30 @@ func TestRemedies(t *testing.T) {
 		}
 	}
 }
+
+// TestHomeless: where nobody tells Bellboard's own namespace, what it does there is not
+// checked, and no other namespace in its place; where somebody does, the Lease is, too.
+func TestHomeless(t *testing.T) {
+	s := newScene(t)
+	checks := func() (own []Check) {
+		for _, c := range s.run(t.Context(), false).Checks {
+			if strings.HasPrefix(c.Name, "leases ") || strings.HasPrefix(c.Name, "events ") || c.Name == checkOwn {
+				own = append(own, c)
+			}
+		}
+		return own
+	}
+	s.parts.Lead, s.parts.Homeless = false, true
+	if got := checks(); len(got) != 1 || got[0].Name != checkOwn || got[0].Result != NotChecked || !strings.Contains(got[0].Remedy, "--namespace bellboard") {
+		t.Errorf("outside of the cluster: %+v, want only that the namespace is not known", got)
+	}
+	s.cluster.Cut(time.Hour)
+	if got := checks(); len(got) != 1 || got[0].Name != checkOwn {
+		t.Errorf("outside of the cluster, which does not answer: %+v, want the same", got)
+	}
+	s.cluster.Cut(0)
+	s.parts.Lead, s.parts.Homeless = true, false
+	if got := checks(); len(got) != 2 || got[0].Name != "leases in default" || got[1].Name != "events in default" {
+		t.Errorf("in a namespace: %+v, want its Lease and its events", got)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"bellboard/cmd/internal/app"
 	"bellboard/pool"
 	"bellboard/queue"
 	"bellboard/scaler"
@@ -135,7 +136,9 @@ func (e *exam) reach(ctx context.Context) (queue.Answer, bool) {
 		e.finding(checkJenkins, "correct BELLBOARD_JENKINS_URL", "%v", err)
 		return queue.Answer{}, false
 	}
+	over := app.Waits(e.Clock, e.Waiting, func() string { return "Jenkins at " + e.Settings.JenkinsURL + ", which has not answered yet" })
 	hello, err := queue.Greet(ctx, wire, e.Clock, http.MethodGet, e.Settings.JenkinsURL+"/login")
+	over()
 	if err == nil && hello.Header.Get("X-Jenkins") == "" && hello.Status != http.StatusServiceUnavailable {
 		// What stands before it may let only known users through.
 		if a, asked := e.client.Ask(ctx, queue.Question{Path: "/whoAmI/api/json"}); asked == nil && (a.Header.Get("X-Jenkins") != "" || errors.Is(a.Document(), queue.ErrStripped)) {
