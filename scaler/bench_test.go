@@ -17,7 +17,7 @@ func bigHouse(items, teams, agents, expressions int) Input {
 		Now: noon, MaxAgents: 2 * agents, Berths: map[string]bool{}, Secrets: map[string]bool{}, Backoff: map[PoolID]Backoff{},
 		Jenkins: JenkinsView{Session: "s", AskedAt: noon.Add(-100 * time.Millisecond), AnsweredAt: noon},
 		Cluster: ClusterView{At: noon},
-		Memory:  Memory{Started: noon.Add(-time.Hour), Levels: map[string][]Level{}},
+		Memory:  Memory{Started: noon.Add(-time.Hour), Teams: map[string]TeamMemory{}},
 	}
 	for i := range teams {
 		name := fmt.Sprintf("team%02d", i)
@@ -27,7 +27,7 @@ func bigHouse(items, teams, agents, expressions int) Input {
 		}
 		in.Teams = append(in.Teams, newTeam(name, ModeAuto, labels, func(t *Team) { t.MaxAgents, t.MaxPersistent = 2*agents/teams, agents/teams }))
 		for m := range int64(levelMinutes) {
-			in.Memory.Levels[name] = append(in.Memory.Levels[name], Level{Minute: noon.Unix()/60 - levelMinutes + 1 + m, Demand: int(m % 7)})
+			in.Memory.Teams[name] = TeamMemory{Levels: append(in.Memory.Teams[name].Levels, Level{Minute: noon.Unix()/60 - levelMinutes + 1 + m, Demand: int(m % 7)})}
 		}
 	}
 	for i := range agents {

@@ -42,55 +42,6 @@ type Sabotage struct {
 	WaitForLate bool
 }
 
-// Memory is what one tick leaves to the next. Its loss costs time (a drain
-// takes a tick longer, an idle agent's clock starts anew), never a build.
-type Memory struct {
-	Started time.Time // of the process
-	Sees    time.Time // since when every look was answered
-	// Marked, by node: the mark of ours or of the hook that every answer since then showed.
-	Marked map[string]Marking
-	// Gone, by agent: when an unbroken run of answers without its node began.
-	Gone map[string]time.Time
-	// Away, by agent: since when every answer showed it offline and idle, or absent.
-	Away map[string]time.Time
-	// Lost, by node: since when every answer showed it lost and marked.
-	Lost map[string]time.Time
-	// Tidied is what was done last for nodes that nobody needs.
-	Tidied Tidied
-	// Failing, by agent: since when every answer showed that its pod is failing.
-	Failing map[string]time.Time
-	// Starts are the last start-ups of each pool.
-	Starts map[PoolID]Starts
-	// Free, by agent: since when it waits for work, with none.
-	Free map[string]time.Time
-	// Open, by agent, foreign ones too: since when it has an executor that waits for work.
-	Open map[string]time.Time
-	// Worked, by agent: it was seen at work, and whether that work may still go on.
-	Worked map[string]Work
-	// Met, by agent: its first sight online has been counted.
-	Met map[string]bool
-	// Called, by agent: when Jenkins was last asked to call it, if it has not come.
-	Called map[string]time.Time
-	// Roomy: since when a pool has an agent's worth of free executors.
-	Roomy map[PoolID]time.Time
-	// Up and Down are the last scaling events of a pool.
-	Up, Down map[PoolID]time.Time
-	// Unmade are the agents of the last scale-up for which there was no time, or no
-	// answer of Jenkins: no cooldown delays them.
-	Unmade map[PoolID]int
-	// Levels, by team: demand in each of the last 60 minutes, newest last.
-	Levels map[string][]Level
-	// Of cache slots, by namespace/name: until when one is not chosen, when it was
-	// last seen in use, and when it was last tried to be expanded.
-	Aside, Used, Resized map[string]time.Time
-	// Waiting, by queue id: whose demand it is and since when.
-	Waiting map[int64]Waiting
-	// Seen, by queue id: the items that wait for an agent.
-	Seen map[int64]Sighting
-	// Refused, by the key of a wish: what Jenkins does not give its items to.
-	Refused map[string]Refusal
-}
-
 // Marking is one mark in an unbroken run of answers.
 type Marking struct {
 	Since time.Time // when the first answer that showed the mark was complete
@@ -103,12 +54,8 @@ type Marking struct {
 
 // shows reports whether the node still carries that very mark.
 func (m Marking) shows(n *Node) bool {
-	return n != nil && n.closed() && m.By == n.OfflineBy && m.At.Equal(n.MarkedAt)
+	return !m.Since.IsZero() && n != nil && n.closed() && m.By == n.OfflineBy && m.At.Equal(n.MarkedAt)
 }
-
-// Blind says that a look was not answered. The clock of lost agents starts anew: it
-// counts answers, not time in the dark; and for a while nobody is late.
-func (m *Memory) Blind() { m.Lost, m.Sees = nil, time.Time{} }
 
 // Tidied is how many steps were taken in one second, since the epoch, for nodes that
 // nobody needs and for fences.
@@ -138,6 +85,8 @@ type member struct {
 	left    bool // taken as a berth, or marked by the policy in this plan
 	late    bool // on its way, and no build is to wait for it
 	dead    bool // its pod does not go away: see corpse
+	was     AgentMemory
+	is      *AgentMemory
 }
 
 // labels are what an agent carries: what its node has (an agent that is older
@@ -182,7 +131,11 @@ type decider struct {
 	unlabelled bool
 	crowd      int // agents that builds wait for, and that only BELLBOARD_MAX_AGENTS forbids
 	plan       Plan
-	mem        Memory
+	mem        Memory // what is written of it at the end: agents, pools, items and slots
+	agents     notes[string, AgentMemory]
+	pooled     notes[PoolID, PoolMemory]
+	items      notes[int64, ItemMemory]
+	places     notes[string, SlotMemory]
 	facts      Facts
 }
 
@@ -204,6 +157,11 @@ func Decide(in Input) (Plan, Memory, Facts) {
 	d.berths()
 	d.tendSlots()
 	d.show()
+	d.mem.Agents, d.mem.Items, d.mem.Slots = kept(d.agents), kept(d.items), kept(d.places)
+	d.mem.Pools = make(map[PoolID]PoolMemory, len(d.pooled))
+	for id, p := range d.pooled {
+		d.mem.Pools[id] = *p
+	}
 	return d.plan, d.mem, d.facts
 }
 
@@ -285,21 +243,17 @@ func (d *decider) join() {
 			m.StartTimeout, m.Executors = m.pool.StartTimeout, m.pool.size()
 		}
 		m.Berth = in.Berths[m.Name] && !in.Closing
-		if was, ok := in.Memory.Marked[m.Name]; ok {
-			m.Marked = was.shows(m.Node) && !in.Jenkins.AskedAt.Before(was.Since)
-		}
+		m.was = in.Memory.Agents[m.Name]
+		m.Marked = m.was.Mark.shows(m.Node) && !in.Jenkins.AskedAt.Before(m.was.Mark.Since)
 		if in.Unsafe.MarkAndGo {
 			m.Marked = true
 		}
-		m.Quiet, m.Used = d.quiet && !in.Jenkins.Hook, in.Memory.Worked[m.Name].over()
+		m.Quiet, m.Used = d.quiet && !in.Jenkins.Hook, m.was.Work.over()
 		m.Grace = d.grace && !d.settled(m)
-		if since, ok := in.Memory.Gone[m.Name]; ok {
-			m.Gone = !in.Jenkins.AskedAt.Before(since)
-		}
-		m.Away = in.Memory.Away[m.Name]
-		m.LostSince = in.Memory.Lost[m.Name]
+		m.Gone = !m.was.Gone.IsZero() && !in.Jenkins.AskedAt.Before(m.was.Gone)
+		m.Away, m.LostSince = m.was.Away, m.was.Lost
 		if m.Pod != nil && m.Pod.failing() {
-			m.Failing = in.Memory.Failing[m.Name]
+			m.Failing = m.was.Failing
 		}
 		m.verdict, m.dead = Classify(m.Pair, in.Now), m.corpse(in.Now)
 	}
@@ -308,18 +262,18 @@ func (d *decider) join() {
 // settled reports whether no build that began before Jenkins' last restart can want the
 // agent: the restart grace is not for it.
 func (d *decider) settled(m *member) bool {
-	session, was := d.in.Jenkins.Session, d.in.Memory.Marked[m.Name]
+	session := d.in.Jenkins.Session
 	switch {
 	case session == "":
 		return false
 	case m.Pod != nil && m.Pod.Session == session:
 		return true // it was made after the restart
-	case m.Marked && was.Rested:
+	case m.Marked && m.was.Mark.Rested:
 		return true // it had no build before the restart, and has taken none since
 	}
 	// Its only build was seen before the restart, and goes on after it, or is over by now.
 	// A build of the same URL is proof enough: a pipeline asks for all its agents at once.
-	return m.Kind == Ephemeral && m.size() == 1 && d.in.Memory.Worked[m.Name].Resumed == session
+	return m.Kind == Ephemeral && m.size() == 1 && m.was.Work.Resumed == session
 }
 
 // marking remembers which mark the node carries, and since when.
@@ -328,76 +282,72 @@ func (d *decider) marking(m *member) {
 		return
 	}
 	is := Marking{Since: d.in.Jenkins.AnsweredAt, By: m.Node.OfflineBy, At: m.Node.MarkedAt}
-	if was, ok := d.in.Memory.Marked[m.Name]; ok && was.shows(m.Node) {
-		is = was
+	if m.was.Mark.shows(m.Node) {
+		is = m.was.Mark
 	}
 	// The first answer with the mark may have read "idle" before the build began that the
 	// hook marked the node for. After a restart a build may be about to resume.
 	ends := m.Node.Idle || m.Node.Mortal && m.Node.Executors == 1
 	is.Rested = is.Rested || m.Marked && m.Node.Online && ends && !m.Pinned && !m.Grace
-	d.mem.Marked[m.Name] = is
+	m.is.Mark = is
 }
 
 // remember makes the next tick's memory, and the facts of this one.
 func (d *decider) remember() {
 	old, now := d.in.Memory, d.in.Now
-	d.mem = Memory{
-		Started: old.Started, Sees: old.Sees, Marked: map[string]Marking{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{},
-		Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Open: map[string]time.Time{}, Worked: make(map[string]Work, len(d.pairs)), Met: map[string]bool{}, Up: maps.Clone(old.Up), Down: maps.Clone(old.Down),
-		Roomy: map[PoolID]time.Time{}, Levels: map[string][]Level{}, Waiting: make(map[int64]Waiting, len(d.in.Jenkins.Items)),
-	}
+	d.mem = Memory{Started: old.Started, Sees: old.Sees, Teams: map[string]TeamMemory{}}
 	if d.mem.Sees.IsZero() {
 		d.mem.Sees = now
 	}
 	if d.mem.Started.IsZero() {
 		d.mem.Started = now
 	}
-	if d.mem.Up == nil {
-		d.mem.Up = map[PoolID]time.Time{}
-	}
-	if d.mem.Down == nil {
-		d.mem.Down = map[PoolID]time.Time{}
+	d.agents, d.items = make(notes[string, AgentMemory], len(d.pairs)), make(notes[int64, ItemMemory], len(d.in.Jenkins.Items))
+	for id, p := range old.Pools {
+		if up, down := p.Up, p.Down; !up.IsZero() || !down.IsZero() {
+			*d.pooled.of(id) = PoolMemory{Up: up, Down: down}
+		}
 	}
 	d.facts = Facts{SecondBuilds: map[PoolID]int{}}
-	keep := func(to, from map[string]time.Time, name string, fresh time.Time) {
-		if since, ok := from[name]; ok {
-			to[name] = since
-		} else {
-			to[name] = fresh
+	since := func(was, fresh time.Time) time.Time {
+		if was.IsZero() {
+			return fresh
 		}
+		return was
 	}
 	for _, m := range d.pairs {
+		m.is = d.agents.of(m.Name)
 		d.marking(m)
 		if m.Node == nil {
-			keep(d.mem.Gone, old.Gone, m.Name, d.in.Jenkins.AnsweredAt)
+			m.is.Gone = since(m.was.Gone, d.in.Jenkins.AnsweredAt)
 		}
 		if m.Pod != nil && !m.online() && m.idle() {
-			keep(d.mem.Away, old.Away, m.Name, now)
+			m.is.Away = since(m.was.Away, now)
 		}
 		if m.verdict.Class == Lost && m.mark() == Ours {
-			keep(d.mem.Lost, old.Lost, m.Name, now)
+			m.is.Lost = since(m.was.Lost, now)
 		}
 		if m.Pod != nil && m.Pod.failing() {
-			keep(d.mem.Failing, old.Failing, m.Name, now)
+			m.is.Failing = since(m.was.Failing, now)
 		}
 		if m.verdict.Class == Free {
-			keep(d.mem.Free, old.Free, m.Name, now)
+			m.is.Free = since(m.was.Free, now)
 		}
 		if m.online() && m.verdict.Capacity > 0 {
-			keep(d.mem.Open, old.Open, m.Name, now)
+			m.is.Open = since(m.was.Open, now)
 		}
 		d.work(m)
 		if m.verdict.Meet {
 			// The note on the pod may fail or be late: that is no second start.
-			d.mem.Met[m.Name] = true
-			if !old.Met[m.Name] {
+			m.is.Met = true
+			if !m.was.Met {
 				d.facts.Startups = append(d.facts.Startups, startup(m.Pod, now))
 			}
 		}
 	}
 	for _, n := range d.foreign {
 		if n.free() > 0 {
-			keep(d.mem.Open, old.Open, n.Name, now)
+			d.agents.of(n.Name).Open = since(old.Agents[n.Name].Open, now)
 		}
 	}
 	d.learnStarts()
@@ -427,7 +377,7 @@ func (d *decider) tableActions() {
 		if d.quiet && v.Do.Destructive() && v.Class != Ended && v.Class != FenceInTheWay {
 			continue
 		}
-		if v.Reason == ReasonOneBuild && !d.in.Memory.Worked[m.Name].On && d.starting() {
+		if v.Reason == ReasonOneBuild && !m.was.Work.On && d.starting() {
 			continue // its item would go back into the queue, and the agent for nothing
 		}
 		if v.Class == Stray && v.Do == DeleteNode && m.pool != nil && carry[m.PoolID] < 2 && !d.in.Closing {

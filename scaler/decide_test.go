@@ -156,7 +156,7 @@ func TestDemand(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MinAgents = 1 }))
 				in.agent("web", Persistent, "p", busy)
-				in.Memory.Levels = map[string][]Level{"web": levels(40, 1)}
+				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 1)}}
 				in.wait(2, "ephemeral", time.Minute)
 				return in
 			},
@@ -301,7 +301,7 @@ func TestFloors(t *testing.T) {
 			name: "auto keeps the level of 31 of 60 minutes, persistent",
 			house: func() Input {
 				in := newHouse(both())
-				in.Memory.Levels = map[string][]Level{"web": levels(31, 2)}
+				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(31, 2)}}
 				return in
 			},
 			want:   map[string]int{"create web persistent level": 2},
@@ -311,7 +311,7 @@ func TestFloors(t *testing.T) {
 			name: "30 of 60 minutes are not enough",
 			house: func() Input {
 				in := newHouse(both())
-				in.Memory.Levels = map[string][]Level{"web": levels(30, 2)}
+				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(30, 2)}}
 				return in
 			},
 		},
@@ -319,7 +319,7 @@ func TestFloors(t *testing.T) {
 			name: "what waits is served by the level first",
 			house: func() Input {
 				in := newHouse(both())
-				in.Memory.Levels = map[string][]Level{"web": levels(40, 2)}
+				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 2)}}
 				in.wait(3, "linux", time.Minute)
 				return in
 			},
@@ -404,7 +404,7 @@ func TestCaps(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MaxPersistent = 2 }))
 				in.agents(2, "web", Persistent, "b", busy, ours)
-				in.Memory.Levels = map[string][]Level{"web": levels(59, 4)}
+				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(59, 4)}}
 				in.wait(2, "linux", time.Minute)
 				return in
 			},
@@ -537,7 +537,7 @@ func TestCaps(t *testing.T) {
 func TestCooldownUp(t *testing.T) {
 	slow := func(t *Team) { t.ScaleUpCooldown = time.Minute }
 	since := func(in Input, ago time.Duration) Input {
-		in.Memory.Up = map[PoolID]time.Time{{"web", Ephemeral}: noon.Add(-ago)}
+		alter(&in.Memory.Pools, PoolID{"web", Ephemeral}, func(m *PoolMemory) { m.Up = noon.Add(-ago) })
 		return in
 	}
 	tell(t, []story{
@@ -614,7 +614,7 @@ func TestCooldownUpStarts(t *testing.T) {
 			in := newHouse(web(func(t *Team) { t.ScaleUpCooldown = time.Minute }))
 			in.agent("web", Ephemeral, "l", deleting, ours)
 			in.wait(1, "linux", time.Minute)
-			in.Memory.Up = map[PoolID]time.Time{id: earlier}
+			alter(&in.Memory.Pools, id, func(m *PoolMemory) { m.Up = earlier })
 			return in
 		}, earlier},
 	}
@@ -625,7 +625,7 @@ func TestCooldownUpStarts(t *testing.T) {
 			if !slices.ContainsFunc(plan.Actions, func(a Action) bool { return a.Verb == Create }) {
 				t.Fatalf("Decide(%s) creates nothing, want one agent", tt.name)
 			}
-			if got := mem.Up[id]; !got.Equal(tt.want) {
+			if got := mem.Pools[id].Up; !got.Equal(tt.want) {
 				t.Errorf("Decide(%s) starts the cooldown at %v, want %v", tt.name, got, tt.want)
 			}
 		})

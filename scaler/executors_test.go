@@ -22,7 +22,9 @@ func TestExecutors(t *testing.T) {
 		return func(p *Pair) { p.Node.Executors, p.Node.Busy, p.Node.Idle = 4, n, n == 0 }
 	}
 	roomy := func(ago time.Duration) func(*Input) {
-		return func(in *Input) { in.Memory.Roomy = map[PoolID]time.Time{{"web", Persistent}: noon.Add(-ago)} }
+		return func(in *Input) {
+			alter(&in.Memory.Pools, PoolID{"web", Persistent}, func(m *PoolMemory) { m.Roomy = noon.Add(-ago) })
+		}
 	}
 	spread := func(in *Input) {
 		in.agent("web", Persistent, "a", works(2))
@@ -66,10 +68,10 @@ func TestExecutors(t *testing.T) {
 		{"and may be one beside builds", pets(four, func(tm *Team) { tm.MinIdle = 6 }), []func(*Input){spread}, nil},
 		{"a minimum is an agent, and serves", pets(four, func(tm *Team) { tm.MinAgents = 2 }), []func(*Input){wait(9)}, map[string]int{"create web persistent minimum": 2, up: 1}},
 		{"auto keeps agents for the level of builds", both(four), []func(*Input){
-			func(in *Input) { in.Memory.Levels = map[string][]Level{"web": levels(40, 9)} },
+			func(in *Input) { in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 9)}} },
 		}, map[string]int{"create web persistent level": 3}},
 		{"auto makes the level of persistent ones, the rest ephemeral", both(four), []func(*Input){
-			func(in *Input) { in.Memory.Levels = map[string][]Level{"web": levels(40, 4)} },
+			func(in *Input) { in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 4)}} },
 			func(in *Input) { in.wait(6, "docker", time.Minute) },
 		}, map[string]int{up: 1, "create web ephemeral demand": 2, "register web ephemeral berths": 2}},
 		{"the emptiest is emptied", pets(four), []func(*Input){spread, roomy(10 * time.Minute)}, map[string]int{leave: 1}},
@@ -140,24 +142,24 @@ func TestRoomIsRemembered(t *testing.T) {
 	in.agent("web", Persistent, "a", func(p *Pair) { p.Node.Executors, p.Node.Busy, p.Node.Idle = 4, 1, false })
 	id := PoolID{"web", Persistent}
 	_, mem, _ := Decide(in)
-	if _, ok := mem.Roomy[id]; ok {
+	if !mem.Pools[id].Roomy.IsZero() {
 		t.Error("three free executors of four are remembered as an agent's worth")
 	}
 	on := in
 	on.agent("web", Persistent, "c", coming, func(p *Pair) { p.Node.Executors = 4 })
 	_, mem, _ = Decide(on)
-	if _, ok := mem.Roomy[id]; ok {
+	if !mem.Pools[id].Roomy.IsZero() {
 		t.Error("an agent on the way is remembered as room that the others have")
 	}
 	in.agent("web", Persistent, "b", func(p *Pair) { p.Node.Executors, p.Node.Busy, p.Node.Idle = 4, 3, false })
 	_, mem, _ = Decide(in)
-	if !mem.Roomy[id].Equal(noon) {
-		t.Errorf("room since %v, want %v", mem.Roomy[id], noon)
+	if !mem.Pools[id].Roomy.Equal(noon) {
+		t.Errorf("room since %v, want %v", mem.Pools[id].Roomy, noon)
 	}
 	in.Memory, in.Now = mem, noon.Add(time.Minute)
 	in.wait(1, "linux", time.Second)
 	_, mem, _ = Decide(in)
-	if _, ok := mem.Roomy[id]; ok {
+	if !mem.Pools[id].Roomy.IsZero() {
 		t.Error("the room is remembered while an item takes of it")
 	}
 }

@@ -233,7 +233,7 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 		}
 		in.Cluster.Pods = []Pod{p}
 	}
-	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Sees: m.house.Memory.Sees, Starts: m.house.Memory.Starts, Marked: map[string]Marking{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}}
+	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Sees: m.house.Memory.Sees, Pools: m.house.Memory.Pools}
 	if l.marked || m.without.earlierAnswer || m.without.mark {
 		was := Marking{Since: in.Jenkins.AskedAt.Add(-time.Second), Rested: l.rested || m.without.restedInGrace && l.sawOnline && l.sawIdle}
 		if n := len(in.Jenkins.Nodes) - 1; in.Jenkins.Nodes[n].Name == name {
@@ -242,7 +242,7 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 		if l.sawMark == markHookAgain || l.sawMark == markOursAgain {
 			was.At = once
 		}
-		in.Memory.Marked[name] = was
+		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Mark = was })
 	}
 	if l.used {
 		w := Work{Pool: id, Builds: 1}
@@ -255,21 +255,21 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 		if l.resumed {
 			w.Resumed = in.Jenkins.Session
 		}
-		in.Memory.Worked = map[string]Work{name: w}
+		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Work = w })
 	}
 	ago := [...]time.Duration{0, time.Minute, LostAfter}
 	if l.away > 0 {
-		in.Memory.Away[name] = noon.Add(-ago[l.away])
-		in.Memory.Gone[name] = in.Jenkins.AskedAt // no later than in truth
+		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-ago[l.away]) })
+		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt }) // no later than in truth
 	}
 	if m.without.ghostWait {
-		in.Memory.Away[name] = noon.Add(-GhostAfter)
+		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-GhostAfter) })
 	}
 	if l.lost > 0 {
-		in.Memory.Lost[name] = noon.Add(-ago[l.lost])
+		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Lost = noon.Add(-ago[l.lost]) })
 	}
 	if m.without.lostWait {
-		in.Memory.Lost[name] = noon.Add(-LostAfter)
+		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Lost = noon.Add(-LostAfter) })
 	}
 	return in, name
 }
@@ -289,14 +289,14 @@ func (m *model) decide(l *life, pod podView, grace, paused bool) verdictOf {
 		}
 	}
 	v := verdictOf{}
-	_, v.marked = memory.Marked[name]
-	v.rested = memory.Marked[name].Rested
-	v.used = memory.Worked[name].Builds > 0
-	w := memory.Worked[name]
+	v.marked = !memory.Agents[name].Mark.Since.IsZero()
+	v.rested = memory.Agents[name].Mark.Rested
+	v.used = memory.Agents[name].Work.Builds > 0
+	w := memory.Agents[name].Work
 	v.resumed, v.recent = w.Resumed == in.Jenkins.Session, w.Since == in.Jenkins.Session
 	v.knows = m.without.anyBuild && l.sawWork > 0 || w.Build != "" && w.Build == [...]string{"", "this", "another"}[l.seesBuild()]
-	_, v.away = memory.Away[name]
-	_, v.lost = memory.Lost[name]
+	v.away = !memory.Agents[name].Away.IsZero()
+	v.lost = !memory.Agents[name].Lost.IsZero()
 	for _, a := range plan.Actions {
 		if a.Agent != name {
 			continue

@@ -209,7 +209,7 @@ func TestHalfOpen(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both())
 				in.wait(5, "linux", time.Minute)
-				in.Memory.Levels = map[string][]Level{"web": levels(40, 2)}
+				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 2)}}
 				in.Backoff[p] = Backoff{Until: noon.Add(9 * time.Second), Failure: FailureStorage}
 				return in
 			},
@@ -220,7 +220,7 @@ func TestHalfOpen(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MaxPersistent = 1 }))
 				in.wait(5, "linux", time.Minute)
-				in.Memory.Levels = map[string][]Level{"web": levels(40, 2)}
+				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 2)}}
 				return in
 			},
 		},
@@ -409,7 +409,7 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 	} {
 		in := newHouse(web())
 		in.agent("web", Ephemeral, "f", offline, unmet, func(p *Pair) { p.Pod.Created = ago(301 * time.Second) }, tt.change)
-		in.Memory.Gone = map[string]time.Time{"web-e-f": in.Jenkins.AskedAt}
+		alter(&in.Memory.Agents, "web-e-f", func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
 		plan, _, _ := Decide(in)
 		i := slices.IndexFunc(plan.Actions, func(a Action) bool { return a.Reason == ReasonStuck || a.Reason == ReasonGhost })
 		if i < 0 || plan.Actions[i].Text != tt.want {

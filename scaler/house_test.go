@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"reflect"
 	"slices"
 	"time"
 )
@@ -128,18 +129,18 @@ func (in *Input) agents(n int, team string, k Kind, random string, change ...fun
 
 // idleFor is how long each free agent has been free.
 func (in *Input) idleFor(d time.Duration) {
-	in.Memory.Free = map[string]time.Time{}
 	for i := range in.Jenkins.Nodes {
-		in.Memory.Free[in.Jenkins.Nodes[i].Name] = in.Now.Add(-d)
+		alter(&in.Memory.Agents, in.Jenkins.Nodes[i].Name, func(m *AgentMemory) { m.Free = in.Now.Add(-d) })
 	}
 }
 
 // wasMarked says that earlier answers showed the mark, ours or the hook's, on every node that has it.
 func (in *Input) wasMarked() {
-	in.Memory.Marked = map[string]Marking{}
 	for i := range in.Jenkins.Nodes {
 		if n := &in.Jenkins.Nodes[i]; n.closed() {
-			in.Memory.Marked[n.Name] = Marking{Since: in.Jenkins.AskedAt.Add(-time.Second), By: n.OfflineBy, At: n.MarkedAt}
+			alter(&in.Memory.Agents, n.Name, func(m *AgentMemory) {
+				m.Mark = Marking{Since: in.Jenkins.AskedAt.Add(-time.Second), By: n.OfflineBy, At: n.MarkedAt}
+			})
 		}
 	}
 }
@@ -147,4 +148,55 @@ func (in *Input) wasMarked() {
 // coming is an agent on its way.
 func coming(p *Pair) {
 	p.Node.Online, p.Pod.Connected, p.Pod.Scheduled = false, false, noon.Add(-10*time.Second)
+}
+
+// alter changes one record of a memory.
+func alter[K comparable, R any](in *map[K]R, k K, f func(*R)) {
+	if *in == nil {
+		*in = map[K]R{}
+	}
+	r := (*in)[k]
+	f(&r)
+	(*in)[k] = r
+}
+
+// deepCopy shares nothing with v that could be changed through it.
+func deepCopy[T any](v T) T { return copyOf(reflect.ValueOf(v)).Interface().(T) }
+
+func copyOf(v reflect.Value) reflect.Value {
+	out := reflect.New(v.Type()).Elem()
+	switch v.Kind() { //nolint:exhaustive // the others hold no more than themselves
+	case reflect.Map:
+		if v.IsNil() {
+			return out
+		}
+		out = reflect.MakeMapWithSize(v.Type(), v.Len())
+		for _, k := range v.MapKeys() {
+			out.SetMapIndex(k, copyOf(v.MapIndex(k)))
+		}
+	case reflect.Slice:
+		if v.IsNil() {
+			return out
+		}
+		out = reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		for i := range v.Len() {
+			out.Index(i).Set(copyOf(v.Index(i)))
+		}
+	case reflect.Pointer:
+		if v.IsNil() {
+			return out
+		}
+		out = reflect.New(v.Type().Elem())
+		out.Elem().Set(copyOf(v.Elem()))
+	case reflect.Struct:
+		out.Set(v) // what is not exported (of a time.Time) is a value
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				out.Field(i).Set(copyOf(v.Field(i)))
+			}
+		}
+	default:
+		out.Set(v)
+	}
+	return out
 }

@@ -31,7 +31,7 @@ func (p *Pod) waitsSince() time.Time {
 // that are connected. Nor is one shortly after Jenkins or Kubernetes did not answer:
 // those who came meanwhile are about to be seen.
 func (d *decider) overdueAfter(id PoolID) time.Duration {
-	usual, p := d.mem.Starts[id].Usual, d.pools[id]
+	usual, p := d.pooled.of(id).Starts.Usual, d.pools[id]
 	if p == nil || d.grace || d.in.Now.Sub(d.mem.Sees) < overdueFloor || usual.Count < startsKnown || d.in.Unsafe.WaitForLate {
 		return 0
 	}
@@ -118,7 +118,7 @@ func (p *Pod) waitsForAll() bool {
 
 // cameWithin is how many of the pool's last start-ups are no older than START_TIMEOUT.
 func (d *decider) cameWithin(id PoolID) int {
-	n, last := 0, d.mem.Starts[id].Last
+	n, last := 0, d.pooled.of(id).Starts.Last
 	for i := range last {
 		if d.in.Now.Sub(last[i].Created) < d.pools[id].StartTimeout {
 			n++
@@ -128,7 +128,7 @@ func (d *decider) cameWithin(id PoolID) int {
 }
 
 func (d *decider) overtaken(p *Pod) bool {
-	last := d.mem.Starts[p.PoolID].Last
+	last := d.pooled.of(p.PoolID).Starts.Last
 	for i := range last {
 		if last[i].overtook(p, d.in.Now) {
 			return true

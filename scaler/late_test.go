@@ -21,14 +21,14 @@ func (in *Input) knows(id PoolID, n int, took time.Duration) {
 	for range n {
 		all = append(all, came(id, took))
 	}
-	in.Memory.Starts = map[PoolID]Starts{id: Starts{}.with(all...)}
+	alter(&in.Memory.Pools, id, func(m *PoolMemory) { m.Starts = Starts{}.with(all...) })
 	in.Memory.Sees = noon.Add(-time.Hour)
 }
 
 // overtakes remembers one more start-up: made and given its machine so long ago.
 func (in *Input) overtakes(id PoolID, made, machine, took time.Duration) {
 	s := Startup{PoolID: id, Took: took, Created: noon.Add(-made), Scheduled: noon.Add(-machine)}
-	in.Memory.Starts[id] = in.Memory.Starts[id].with(s)
+	alter(&in.Memory.Pools, id, func(m *PoolMemory) { m.Starts = in.Memory.Pools[id].Starts.with(s) })
 }
 
 // made is an agent on its way, its pod made and given a machine so long ago; no
@@ -138,7 +138,7 @@ func TestLate(t *testing.T) {
 			in.knows(e, 8, quick)
 			s := came(p, quick)
 			s.Created, s.Scheduled = noon.Add(-40*time.Second), noon.Add(-39*time.Second)
-			in.Memory.Starts[p] = Starts{}.with(s)
+			alter(&in.Memory.Pools, p, func(m *PoolMemory) { m.Starts = Starts{}.with(s) })
 		}), reason: enough},
 		{
 			name: "nobody has come behind it, and it is overdue for as long again", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
@@ -169,7 +169,9 @@ func TestLate(t *testing.T) {
 			steps: []string{"web global-max-agents 1→0"}, reason: blocked("all teams together at BELLBOARD_MAX_AGENTS=3"),
 		},
 		{
-			name: "the cooldown", house: house(team(func(t *Team) { t.ScaleUpCooldown = time.Minute }), func(in *Input) { in.Memory.Up = map[PoolID]time.Time{e: noon.Add(-15 * time.Second)} }),
+			name: "the cooldown", house: house(team(func(t *Team) { t.ScaleUpCooldown = time.Minute }), func(in *Input) {
+				alter(&in.Memory.Pools, e, func(m *PoolMemory) { m.Up = noon.Add(-15 * time.Second) })
+			}),
 			steps: []string{"web scale-up-cooldown 1→0 45s left"}, reason: blocked("scale-up cooldown, 45s left"),
 		},
 		{
@@ -371,7 +373,7 @@ func TestLateChangesNothingElse(t *testing.T) {
 		}
 		for id, n := range ever {
 			gone := 0
-			for _, s := range mem.Starts[id].Last {
+			for _, s := range mem.Pools[id].Starts.Last {
 				if in.Now.Sub(s.Created) < 5*time.Minute {
 					gone++
 				}
@@ -379,7 +381,7 @@ func TestLateChangesNothingElse(t *testing.T) {
 			if w := waits[id]; w > 1 || n-w > max(1, max(have[id], gone)/4) {
 				t.Fatalf("%d of %v are late, %d of them without a machine, beside %d that have come, in\n%s", n, id, w, have[id], dump(in))
 			}
-			if in.Memory.Starts[id].Usual.Count < 8 || in.Now.Before(in.GraceUntil) {
+			if in.Memory.Pools[id].Starts.Usual.Count < 8 || in.Now.Before(in.GraceUntil) {
 				t.Fatalf("some of %v are late, in grace or without anything known, in\n%s", id, dump(in))
 			}
 		}
@@ -428,7 +430,7 @@ func TestAllSlowOneLate(t *testing.T) {
 					}
 					if a.online <= s {
 						p.Node.Online, p.Node.Idle, p.Node.Busy = true, false, 1
-						p.Pod.Connected = mem.Met[p.Name]
+						p.Pod.Connected = mem.Agents[p.Name].Met
 					}
 				})
 			}

@@ -10,19 +10,16 @@ const Relaunch = 10 * time.Second
 // called. Jenkins itself tries a few times in the minutes after a node was made, and
 // then hardly ever; a berth's pod comes later than that.
 func (d *decider) launches() {
-	d.mem.Called = map[string]time.Time{} // who came, or went, is forgotten
 	for _, m := range d.pairs {
 		if m.pool == nil || !m.pool.Called || m.Pod == nil || m.Node == nil || m.Node.Online {
 			continue
 		}
-		last, asked := d.in.Memory.Called[m.Name]
-		if !m.callable() || asked && d.in.Now.Sub(last) < Relaunch {
-			if asked {
-				d.mem.Called[m.Name] = last
-			}
+		last := m.was.Called
+		if !m.callable() || d.in.Now.Sub(last) < Relaunch { // of one that was never asked, long ago
+			m.is.Called = last
 			continue
 		}
-		d.mem.Called[m.Name] = d.in.Now
+		m.is.Called = d.in.Now
 		d.act(Launch, m, ReasonReady, "it runs, and Jenkins is to call it")
 	}
 }

@@ -27,7 +27,9 @@ func TestCallable(t *testing.T) {
 	grace := func(in *Input) { in.GraceUntil = noon.Add(time.Minute) }
 	seen := func(in *Input) { in.wasMarked() }
 	paused := func(in *Input) { in.Teams[0].Paused = true }
-	away := func(in *Input) { in.Memory.Away = map[string]time.Time{name: noon.Add(-GhostAfter)} }
+	away := func(in *Input) {
+		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-GhostAfter) })
+	}
 	late := scheduled(time.Hour)
 	tests := []struct {
 		name  string
@@ -114,8 +116,8 @@ func TestRelaunch(t *testing.T) {
 		in.agent("web", Ephemeral, "b", coming, ready)
 	}, "web-e-a")
 	tick("all have gone", time.Second, func(*Input) {})
-	if len(mem.Called) > 0 {
-		t.Errorf("of those that have gone %v is remembered", mem.Called)
+	if len(mem.Agents) > 0 {
+		t.Errorf("of those that have gone %v is remembered", mem.Agents)
 	}
 	tick("a person has it for a moment", time.Second, both, "web-e-a", "web-e-b")
 	tick("has it", time.Second, func(in *Input) { in.agent("web", Ephemeral, "a", coming, ready, person) })

@@ -77,7 +77,7 @@ func (d *decider) poolDown(a *account, p *Pool) {
 		return
 	}
 	if k == Persistent {
-		since := d.mem.Down[p.PoolID]
+		since := d.pooled.of(p.PoolID).Down
 		if since.IsZero() {
 			since = d.mem.Started
 		}
@@ -85,7 +85,7 @@ func (d *decider) poolDown(a *account, p *Pool) {
 			limit(RuleScaleDownCooldown, 0, short(left)+" left")
 			return
 		}
-		d.mem.Down[p.PoolID] = d.in.Now
+		d.pooled.of(p.PoolID).Down = d.in.Now
 	}
 	for i, m := range idle[:n] {
 		m.left = true
@@ -95,12 +95,12 @@ func (d *decider) poolDown(a *account, p *Pool) {
 		a.stay[k]--
 		a.dec.Down[k]++
 		if m == emptiest {
-			delete(d.mem.Roomy, p.PoolID)
+			d.pooled.of(p.PoolID).Roomy = time.Time{}
 			a.emptied++
 			d.act(Mark, m, ReasonRoom, "the others have room for its builds, leaving")
 			continue
 		}
-		text := "idle " + short(d.in.Now.Sub(d.mem.Free[m.Name]))
+		text := "idle " + short(d.in.Now.Sub(m.is.Free))
 		if i >= overdue {
 			a.made++
 			text += " while builds wait for its place"
@@ -113,14 +113,14 @@ func (d *decider) poolDown(a *account, p *Pool) {
 // idle for RoomAfter as many more as builds wait for a place: most idle first.
 func (d *decider) idlest(p *Pool, crowd int) (idle []*member, overdue int) {
 	for _, m := range d.byPool[p.PoolID] {
-		if m.verdict.Class == Free && m.verdict.Do == "" && !m.left && d.in.Now.Sub(d.mem.Free[m.Name]) >= min(p.IdleTimeout, RoomAfter) {
+		if m.verdict.Class == Free && m.verdict.Do == "" && !m.left && d.in.Now.Sub(m.is.Free) >= min(p.IdleTimeout, RoomAfter) {
 			idle = append(idle, m)
 		}
 	}
 	slices.SortFunc(idle, func(x, y *member) int {
-		return cmp.Or(d.mem.Free[x.Name].Compare(d.mem.Free[y.Name]), strings.Compare(x.Name, y.Name))
+		return cmp.Or(x.is.Free.Compare(y.is.Free), strings.Compare(x.Name, y.Name))
 	})
-	for overdue < len(idle) && d.in.Now.Sub(d.mem.Free[idle[overdue].Name]) >= p.IdleTimeout {
+	for overdue < len(idle) && d.in.Now.Sub(idle[overdue].is.Free) >= p.IdleTimeout {
 		overdue++
 	}
 	return idle[:min(len(idle), max(overdue, crowd))], overdue
@@ -132,11 +132,11 @@ func (d *decider) emptiest(a *account, p *Pool) *member {
 	if p.size() == 1 || a.surplus[p.Kind]-a.coming[p.Kind] < p.size() {
 		return nil
 	}
-	since, ok := d.in.Memory.Roomy[p.PoolID]
-	if !ok {
+	since := d.in.Memory.Pools[p.PoolID].Roomy
+	if since.IsZero() {
 		since = d.in.Now
 	}
-	d.mem.Roomy[p.PoolID] = since
+	d.pooled.of(p.PoolID).Roomy = since
 	if d.in.Now.Sub(since) < p.IdleTimeout {
 		return nil
 	}

@@ -107,7 +107,7 @@ func TestIdle(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both())
 				in.agents(5, "web", Persistent, "f")
-				in.Memory.Levels = map[string][]Level{"web": levels(45, 2)}
+				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(45, 2)}}
 				return ready(in, time.Hour)
 			},
 			want: map[string]int{"mark web persistent idle": 3},
@@ -117,7 +117,7 @@ func TestIdle(t *testing.T) {
 			house: func() Input {
 				in := newHouse(pets())
 				in.agents(2, "web", Persistent, "f")
-				in.Memory.Down = map[PoolID]time.Time{{"web", Persistent}: noon.Add(-50 * time.Second)}
+				alter(&in.Memory.Pools, PoolID{"web", Persistent}, func(m *PoolMemory) { m.Down = noon.Add(-50 * time.Second) })
 				return ready(in, time.Hour)
 			},
 			steps: []string{"web scale-down-cooldown 2→0 10s left"},
@@ -172,13 +172,13 @@ func TestMostIdleFirst(t *testing.T) {
 		names = append(names, in.agent("web", Persistent, r))
 	}
 	in.idleFor(time.Hour)
-	in.Memory.Free[names[2]] = noon.Add(-2 * time.Hour) // c
-	in.Memory.Free[names[3]] = noon.Add(-time.Second)   // a: not idle for long
+	alter(&in.Memory.Agents, names[2], func(m *AgentMemory) { m.Free = noon.Add(-2 * time.Hour) }) // c
+	alter(&in.Memory.Agents, names[3], func(m *AgentMemory) { m.Free = noon.Add(-time.Second) })   // a: not idle for long
 	plan, mem, _ := Decide(in)
 	if diff := cmp.Diff([]string{"c", "b", "d"}, marked(plan, ReasonIdle)); diff != "" {
 		t.Errorf("Decide(idle) marks %v, want c, b, d\n%s", marked(plan, ReasonIdle), diff)
 	}
-	if got := mem.Down[PoolID{"web", Persistent}]; !got.Equal(noon) {
+	if got := mem.Pools[PoolID{"web", Persistent}].Down; !got.Equal(noon) {
 		t.Errorf("the down cooldown begins at %v, want now", got)
 	}
 }
@@ -187,7 +187,7 @@ func TestMostIdleFirst(t *testing.T) {
 func TestGrowthStartsDownCooldown(t *testing.T) {
 	in := newHouse(pets(func(t *Team) { t.MinAgents = 1 }))
 	_, mem, _ := Decide(in)
-	if got := mem.Down[PoolID{"web", Persistent}]; !got.Equal(noon) {
+	if got := mem.Pools[PoolID{"web", Persistent}].Down; !got.Equal(noon) {
 		t.Errorf("the down cooldown begins at %v, want now", got)
 	}
 }
@@ -291,7 +291,7 @@ func TestWayOut(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				name := in.agent("web", Ephemeral, "b", busy)
-				in.Memory.Worked = map[string]Work{name: {On: true}}
+				alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Work = Work{On: true, Builds: 1} })
 				in.Jenkins.Items = append(in.Jenkins.Items, Item{ID: 9, Job: "j", State: Pending, Resolution: Labelled, Label: "linux", Since: in.Now})
 				return in
 			},
@@ -320,7 +320,7 @@ func TestWayOut(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				name := in.agent("web", Ephemeral, "d", ours)
-				in.Memory.Marked = map[string]Marking{name: {Since: in.Jenkins.AskedAt.Add(1), By: Ours}}
+				alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Mark = Marking{Since: in.Jenkins.AskedAt.Add(1), By: Ours} })
 				return in
 			},
 		},
@@ -362,7 +362,7 @@ func TestWayOut(t *testing.T) {
 				name := in.agent("web", Persistent, "g", noNode)
 				in.agent("web", Persistent, "h", fence)
 				in.agent("web", Persistent, "i", fence, noPod)
-				in.Memory.Away = map[string]time.Time{name: noon.Add(-time.Hour)}
+				alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-time.Hour) })
 				return in
 			},
 			want: map[string]int{"fence web persistent ghost": 1, "delete-pod web persistent ghost": 1, "delete-node web persistent ghost": 1},
@@ -458,8 +458,8 @@ func TestUrgency(t *testing.T) {
 func TestLevelWaitsToo(t *testing.T) {
 	house := func(change func(*Team)) Input {
 		in := newHouse(both(change))
-		in.Memory.Levels = map[string][]Level{"web": levels(40, 3)}
-		in.Memory.Up = map[PoolID]time.Time{{"web", Persistent}: noon.Add(-15 * time.Second)}
+		in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 3)}}
+		alter(&in.Memory.Pools, PoolID{"web", Persistent}, func(m *PoolMemory) { m.Up = noon.Add(-15 * time.Second) })
 		return in
 	}
 	tell(t, []story{
@@ -528,9 +528,8 @@ func TestTidyingIsPaced(t *testing.T) {
 	in.agents(25, "web", Persistent, "s", noPod, offline, ours)
 	in.agents(25, "web", Persistent, "w", fence, away)
 	in.agents(25, "web", Persistent, "l", deleting)
-	in.Memory.Away = map[string]time.Time{}
 	for _, p := range in.Cluster.Pods {
-		in.Memory.Away[p.Name] = noon.Add(-time.Hour)
+		alter(&in.Memory.Agents, p.Name, func(m *AgentMemory) { m.Away = noon.Add(-time.Hour) })
 	}
 	for i := range in.Jenkins.Nodes {
 		if n := &in.Jenkins.Nodes[i]; strings.HasPrefix(n.Name, "web-p-w") {

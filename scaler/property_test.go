@@ -23,7 +23,7 @@ func dump(in Input) string {
 		for _, p := range tm.Pools {
 			fmt.Fprintf(&b, "pool %s %s %s %v, berths %d, executors %d, back-off %v\n", p.Team, p.Kind, p.Connect, p.Labels, p.Berths, p.Executors, !in.Backoff[p.PoolID].Until.IsZero())
 		}
-		keep, _ := keepLevel(in.Memory.Levels[tm.Name])
+		keep, _ := keepLevel(in.Memory.Teams[tm.Name].Levels)
 		tm.Pools = nil
 		fmt.Fprintf(&b, "team %+v, level %d\n", tm, keep)
 	}
@@ -62,7 +62,7 @@ func TestSameAnswerAlways(t *testing.T) {
 			t.Fatal(err)
 		}
 		kept := in
-		kept.Memory.Marked, kept.Memory.Up, kept.Memory.Worked = maps.Clone(in.Memory.Marked), maps.Clone(in.Memory.Up), maps.Clone(in.Memory.Worked)
+		kept.Memory = deepCopy(in.Memory)
 		kept.Berths, kept.Cluster.Pods = maps.Clone(in.Berths), slices.Clone(in.Cluster.Pods)
 		plan, mem, facts := Decide(in)
 		after, err := json.Marshal(in.Jenkins)
@@ -114,8 +114,8 @@ func TestOnceIsEnough(t *testing.T) {
 		if len(steps(plan)) > 0 || slices.ContainsFunc(facts.Failures, func(f FailedAgent) bool { return f.Failure == FailureRefused }) {
 			return
 		}
-		for name := range mem.Gone {
-			if _, ok := in.Memory.Gone[name]; !ok {
+		for name, a := range mem.Agents {
+			if !a.Gone.IsZero() && in.Memory.Agents[name].Gone.IsZero() {
 				return // a second answer without its node says more than the first
 			}
 		}

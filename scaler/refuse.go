@@ -36,6 +36,9 @@ type Sighting struct {
 	Refused bool
 }
 
+// of reports whether it is a sighting of an item of that wish.
+func (s Sighting) of(key string) bool { return !s.Since.IsZero() && s.Label == key }
+
 // RefusalStage says how many agents are made for items that were refused.
 type RefusalStage string
 
@@ -74,7 +77,6 @@ const looksAtLeft = 2
 // the items in it. It comes before the matching.
 func (d *decider) recall() {
 	now, old := d.in.Now, d.in.Memory
-	d.mem.Seen = make(map[int64]Sighting, len(old.Seen))
 	d.refused = make(map[string]Refusal, len(old.Refused))
 	waits := make(map[string]bool, len(d.wishes))
 	for _, w := range d.wishes {
@@ -83,10 +85,10 @@ func (d *decider) recall() {
 		for _, i := range w.items {
 			id := d.in.Jenkins.Items[i].ID
 			s := Sighting{Label: key, Since: now}
-			if was, ok := old.Seen[id]; ok && was.Label == key {
+			if was := old.Items[id].Seen; was.of(key) {
 				s = was
 			}
-			d.mem.Seen[id] = s
+			d.items.of(id).Seen = s
 		}
 		if _, ok := old.Refused[key]; w.inferred && !ok {
 			d.refused[key] = Refusal{Stage: RefusalTrial, Since: now}
@@ -141,8 +143,12 @@ func (d *decider) explainLeft() {
 		it := &d.in.Jenkins.Items[i]
 		queued[it.ID] = it.State != Pending
 	}
-	for id, s := range d.in.Memory.Seen {
+	for id, was := range d.in.Memory.Items {
+		s := was.Seen
 		r, ok := d.refused[s.Label]
+		if ok = ok && !s.Since.IsZero(); !ok {
+			continue
+		}
 		if counts := s.Refused || inferred(s.Label) && r.Stage == RefusalTrial; ok && counts && !queued[id] {
 			r.Left = looksAtLeft
 			d.refused[s.Label] = r
@@ -165,9 +171,9 @@ func (d *decider) explained(key string, r Refusal) Refusal {
 		if !d.tookWork(name) {
 			continue
 		}
-		for id, s := range d.mem.Seen {
-			if s.Label == key {
-				d.mem.Seen[id] = Sighting{Label: key, Since: d.in.Now}
+		for _, is := range d.items {
+			if is.Seen.of(key) {
+				is.Seen = Sighting{Label: key, Since: d.in.Now}
 			}
 		}
 		return Refusal{Stage: RefusalOver, Since: r.Since}
@@ -201,7 +207,7 @@ func (d *decider) fitsKey(key string) func(*member) bool {
 // tookWork: it runs more builds than at the last look. One that is gone went unused,
 // unless it was seen at work.
 func (d *decider) tookWork(name string) bool {
-	m, was := d.byName[name], d.in.Memory.Worked[name]
+	m, was := d.byName[name], d.in.Memory.Agents[name].Work
 	switch {
 	case m == nil || m.verdict.Class == Ended:
 		return was.Builds > 0
@@ -232,7 +238,7 @@ func (d *decider) refusals() {
 	for _, w := range d.wishes {
 		waited := w.items[:0:0] // those that have waited for long enough
 		for _, i := range w.items {
-			if d.in.Now.Sub(d.mem.Seen[d.in.Jenkins.Items[i].ID].Since) >= RefusedAfter {
+			if d.in.Now.Sub(d.items.of(d.in.Jenkins.Items[i].ID).Seen.Since) >= RefusedAfter {
 				waited = append(waited, i)
 			}
 		}
@@ -249,18 +255,24 @@ func (d *decider) refusals() {
 			beside = beside || d.standing(name)
 		}
 		for _, i := range waited {
-			id := d.in.Jenkins.Items[i].ID
-			s := d.mem.Seen[id]
+			s := &d.items.of(d.in.Jenkins.Items[i].ID).Seen
 			s.Refused = s.Refused || beside
-			d.mem.Seen[id] = s
 		}
 	}
 }
 
+// open is since when that agent, or foreign node, has an executor that waits for work.
+func (d *decider) open(name string) time.Time {
+	if is := d.agents[name]; is != nil {
+		return is.Open
+	}
+	return time.Time{}
+}
+
 // standing: it has waited for work for so long that Jenkins must have seen it.
 func (d *decider) standing(name string) bool {
-	since, ok := d.mem.Open[name]
-	return ok && d.in.Now.Sub(since) >= RefusedAfter
+	since := d.open(name)
+	return !since.IsZero() && d.in.Now.Sub(since) >= RefusedAfter
 }
 
 // refuse notes that an agent was not given any item of that wish. That proves a veto
@@ -275,7 +287,7 @@ func (d *decider) refuse(w *wish, name string) {
 	case RefusalOver: // its trial is not long ago
 		r.Stage, r.Pause = RefusalPause, RefusalProbe
 	case RefusalTrial, RefusalServed:
-		if ours && m.Node.Idle && d.mem.Open[name].After(r.Since) {
+		if ours && m.Node.Idle && d.open(name).After(r.Since) {
 			r.Stage, r.Since, r.Pause = RefusalPause, now, min(max(2*r.Pause, RefusalKept), RefusalMost)
 		}
 	case RefusalPause:
@@ -308,7 +320,7 @@ func (d *decider) offered(w *wish) (n int, note string) {
 	}
 	refused := 0
 	for _, i := range w.items {
-		if d.mem.Seen[d.in.Jenkins.Items[i].ID].Refused {
+		if d.items.of(d.in.Jenkins.Items[i].ID).Seen.Refused {
 			refused++
 		}
 	}

@@ -162,7 +162,7 @@ func TestRefused(t *testing.T) {
 		if d := s.last.Decisions[0]; d.Refused != 3 || d.Waiting != 3 || d.Short != 3 {
 			t.Errorf("the decision counts %d waiting, %d short, %d refused, want 3 each", d.Waiting, d.Short, d.Refused)
 		}
-		if l := s.in.Memory.Levels["web"]; l[len(l)-1].Demand != 0 {
+		if l := s.in.Memory.Teams["web"].Levels; l[len(l)-1].Demand != 0 {
 			t.Errorf("the history has a demand of %d, want 0: no agent would serve them", l[len(l)-1].Demand)
 		}
 		s.run(2 * time.Minute)

@@ -46,7 +46,7 @@ func (d *decider) renew(a *account) {
 			a.surplus[p.Kind] -= m.verdict.Capacity
 			m.left = true
 			leaving++
-			d.mem.Down[p.PoolID] = d.in.Now
+			d.pooled.of(p.PoolID).Down = d.in.Now
 			why := d.outdated(m)
 			a.dec.Renew[p.Kind]++
 			a.renewed = append(a.renewed, why)

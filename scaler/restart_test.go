@@ -19,14 +19,12 @@ func TestSettled(t *testing.T) {
 	gone := map[string]int{"delete-pod web ephemeral drained": 1}
 	marking := func(in *Input, name string, f func(*Marking)) {
 		in.wasMarked()
-		m := in.Memory.Marked[name]
-		f(&m)
-		in.Memory.Marked[name] = m
+		alter(&in.Memory.Agents, name, func(m *AgentMemory) { f(&m.Mark) })
 	}
 	worked := func(w Work) func(*Input, string) {
 		return func(in *Input, name string) {
 			in.wasMarked()
-			in.Memory.Worked = map[string]Work{name: w}
+			alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Work = w })
 		}
 	}
 	tests := []struct {
@@ -104,11 +102,11 @@ func TestFollow(t *testing.T) {
 				}
 				_, mem, _ = Decide(in)
 			}
-			if got := mem.Worked[name].Resumed == "new"; got != tt.resumed {
-				t.Errorf("its build is remembered as %+v, want that it went on: %t", mem.Worked[name], tt.resumed)
+			if got := mem.Agents[name].Work.Resumed == "new"; got != tt.resumed {
+				t.Errorf("its build is remembered as %+v, want that it went on: %t", mem.Agents[name].Work, tt.resumed)
 			}
-			if got := mem.Marked[name].Rested; got != tt.rested {
-				t.Errorf("its mark is remembered as %+v, want rested: %t", mem.Marked[name], tt.rested)
+			if got := mem.Agents[name].Mark.Rested; got != tt.rested {
+				t.Errorf("its mark is remembered as %+v, want rested: %t", mem.Agents[name].Mark, tt.rested)
 			}
 		})
 	}
@@ -132,7 +130,7 @@ func TestDeletedNode(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				in.wait(1, "linux", time.Minute)
-				in.Memory.Gone = map[string]time.Time{in.agent("web", Ephemeral, "a", noNode): in.Jenkins.AskedAt}
+				alter(&in.Memory.Agents, in.agent("web", Ephemeral, "a", noNode), func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
 				return in
 			},
 			want:   map[string]int{"delete-pod web ephemeral ghost": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
@@ -143,7 +141,7 @@ func TestDeletedNode(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				in.GraceUntil = noon.Add(1)
-				in.Memory.Gone = map[string]time.Time{in.agent("web", Ephemeral, "a", noNode): in.Jenkins.AskedAt}
+				alter(&in.Memory.Agents, in.agent("web", Ephemeral, "a", noNode), func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
 				return in
 			},
 		},
@@ -151,7 +149,7 @@ func TestDeletedNode(t *testing.T) {
 			name: "a Swarm client registers its node anew",
 			house: func() Input {
 				in := newHouse(newTeam("web", ModePersistent, []string{"linux"}))
-				in.Memory.Gone = map[string]time.Time{in.agent("web", Persistent, "a", noNode): in.Jenkins.AskedAt}
+				alter(&in.Memory.Agents, in.agent("web", Persistent, "a", noNode), func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
 				return in
 			},
 		},

@@ -26,11 +26,11 @@ func (d *decider) teamRules(a *account) {
 			continue
 		}
 		n = a.ups(k)
-		left := t.ScaleUpCooldown - now.Sub(d.mem.Up[id])
-		if a.cooling[k] = left > 0 && !d.mem.Up[id].IsZero(); !a.cooling[k] {
+		left := t.ScaleUpCooldown - now.Sub(d.pooled.of(id).Up)
+		if a.cooling[k] = left > 0 && !d.pooled.of(id).Up.IsZero(); !a.cooling[k] {
 			continue
 		}
-		replaced := min(a.up[k][ReasonDemand], a.gone[k]+d.in.Memory.Unmade[id])
+		replaced := min(a.up[k][ReasonDemand], a.gone[k]+d.in.Memory.Pools[id].Unmade)
 		if soft := a.up[k][ReasonDemand] + a.up[k][ReasonLevel] - replaced; soft > 0 {
 			a.step(RuleScaleUpCooldown, n, n-soft, short(left)+" left")
 			a.up[k][ReasonDemand], a.up[k][ReasonLevel] = replaced, 0

@@ -21,7 +21,7 @@ func (d *decider) shields() {
 			d.act(Protect, m, ReasonBuild, "a build runs on it")
 		case m.Pod.Protected && m.verdict.Class == Held && m.online() && m.idle() && !m.Pinned && !d.grace:
 			d.act(Unprotect, m, ReasonFree, "held by a person, and nothing runs on it")
-		case m.Pod.Protected && m.verdict.Class == Free && !m.left && !d.grace && d.in.Now.Sub(d.mem.Free[m.Name]) >= FreeUnprotected:
+		case m.Pod.Protected && m.verdict.Class == Free && !m.left && !d.grace && d.in.Now.Sub(m.is.Free) >= FreeUnprotected:
 			d.act(Unprotect, m, ReasonFree, "free for over "+short(FreeUnprotected))
 		}
 	}

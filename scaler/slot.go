@@ -129,6 +129,7 @@ type place struct {
 	used   time.Time // when it was last used, as far as is known
 	aside  bool
 	taken  bool // by an action of this plan
+	is     *SlotMemory
 }
 
 func slotKey(namespace, name string) string { return namespace + "/" + name }
@@ -146,10 +147,9 @@ func (s *place) unused() bool { return s.holder == "" && !s.Deleting && !s.taken
 // next tick must know of them.
 func (d *decider) lookAtSlots() {
 	old, now := d.in.Memory, d.in.Now
-	d.mem.Aside, d.mem.Used, d.mem.Resized = map[string]time.Time{}, map[string]time.Time{}, map[string]time.Time{}
-	for key, until := range old.Aside { // also of one that is not seen yet
-		if now.Before(until) {
-			d.mem.Aside[key] = until
+	for key, s := range old.Slots { // also of one that is not seen yet
+		if now.Before(s.Aside) {
+			d.places.of(key).Aside = s.Aside
 		}
 	}
 	holders, blamed, connected := map[string]string{}, map[string]bool{}, map[string]bool{}
@@ -165,6 +165,8 @@ func (d *decider) lookAtSlots() {
 	for i := range d.in.Cluster.Slots {
 		s := &place{Slot: &d.in.Cluster.Slots[i]}
 		key := s.Key()
+		was, is := old.Slots[key], d.places.of(key)
+		s.is = is
 		if p := d.pools[s.PoolID]; p != nil && p.Slots && p.Namespace == s.Namespace && p.SlotStore == s.Store {
 			s.pool = p
 		}
@@ -172,22 +174,22 @@ func (d *decider) lookAtSlots() {
 			s.holder = holders[key]
 		}
 		if blamed[key] {
-			d.mem.Aside[key] = now.Add(SlotAside)
+			is.Aside = now.Add(SlotAside)
 		}
-		s.aside = now.Before(d.mem.Aside[key])
+		s.aside = now.Before(is.Aside)
 		s.used = s.LastUsed
 		if s.used.IsZero() {
 			s.used = s.Created
 		}
-		if seen, ok := old.Used[key]; ok && seen.After(s.used) {
-			s.used = seen
+		if was.Used.After(s.used) {
+			s.used = was.Used
 		}
 		if connected[key] {
 			s.used = now
 		}
-		d.mem.Used[key] = s.used
-		if at, ok := old.Resized[key]; ok && now.Sub(at) < resizeAgain {
-			d.mem.Resized[key] = at
+		is.Used = s.used
+		if now.Sub(was.Resized) < resizeAgain {
+			is.Resized = was.Resized
 		}
 		d.slots = append(d.slots, s)
 	}
@@ -242,7 +244,7 @@ func (d *decider) tendSlots() {
 				break
 			}
 			if verb == ResizeSlot {
-				d.mem.Resized[s.Key()] = d.in.Now
+				s.is.Resized = d.in.Now
 			}
 			s.taken = true
 			d.plan.Actions = append(d.plan.Actions, Action{Verb: verb, Pool: s.PoolID, Reason: ReasonCache, Text: text, Slot: s.Slot})
@@ -309,7 +311,7 @@ func (d *decider) tend(s *place, room map[shelf]int) (verb Verb, text string) {
 		}
 		return DeleteSlot, fmt.Sprintf("more than MAX_PERSISTENT=%d %s", d.teams[s.Team].MaxPersistent, what)
 	}
-	if _, tried := d.mem.Resized[s.Key()]; s.small() && !tried {
+	if s.small() && s.is.Resized.IsZero() {
 		return ResizeSlot, "smaller than CACHE_SIZE"
 	}
 	return "", ""

@@ -69,11 +69,11 @@ func TestTheWarmestFreeSlotIsTaken(t *testing.T) {
 		{"not one of another team", func(in *Input) { in.slot("data", "a", time.Hour) }, 1, []string{"new"}},
 		{"not one put aside", func(in *Input) {
 			in.slot("web", "a", time.Hour)
-			in.Memory.Aside = map[string]time.Time{key("a"): noon.Add(time.Second)}
+			alter(&in.Memory.Slots, key("a"), func(m *SlotMemory) { m.Aside = noon.Add(time.Second) })
 		}, 1, []string{"new"}},
 		{"but again when its time is over", func(in *Input) {
 			in.slot("web", "a", time.Hour)
-			in.Memory.Aside = map[string]time.Time{key("a"): noon}
+			alter(&in.Memory.Slots, key("a"), func(m *SlotMemory) { m.Aside = noon })
 		}, 1, []string{"web-cache-a"}},
 		{"a working agent has its own", func(in *Input) { in.slot("web", "a", time.Hour); in.agent("web", Persistent, "x", busy, on("a")) }, 1, []string{"new"}},
 		{"so has one that waits for a machine", func(in *Input) {
@@ -157,7 +157,8 @@ func TestAnAgentThatDoesNotStartPutsItsSlotAside(t *testing.T) {
 			if got := plan.Agents[slices.IndexFunc(plan.Agents, func(a Agent) bool { return a.Pod })].Class == Stuck; got != tt.stuck {
 				t.Errorf("it is stuck: %v, want %v", got, tt.stuck)
 			}
-			until, aside := mem.Aside["ci/web-cache-a"]
+			until := mem.Slots["ci/web-cache-a"].Aside
+			aside := !until.IsZero()
 			if aside != tt.aside || aside && !until.Equal(noon.Add(SlotAside)) {
 				t.Errorf("its slot is put aside: %v until %s, want %v", aside, until, tt.aside)
 			}
@@ -170,9 +171,8 @@ func TestSlotsAreTended(t *testing.T) {
 	small := func(s *Slot) { s.Size = 10 }
 	few := func(n int) func(*Team) { return func(tm *Team) { tm.MaxPersistent = n } }
 	aside := func(in *Input, until time.Time, random ...string) {
-		in.Memory.Aside = map[string]time.Time{}
 		for _, r := range random {
-			in.Memory.Aside[slotKey("ci", SlotName("web", r))] = until
+			alter(&in.Memory.Slots, slotKey("ci", SlotName("web", r)), func(m *SlotMemory) { m.Aside = until })
 		}
 	}
 	// atItsCap has one agent at work, the most there may be, and a slot of another.
@@ -193,7 +193,7 @@ func TestSlotsAreTended(t *testing.T) {
 		{"so does one that has ended", pets(), func(in *Input) { in.slot("web", "a", day); in.agent("web", Persistent, "x", failed, on("a")) }, nil},
 		{"its use is remembered", pets(), func(in *Input) {
 			in.slot("web", "a", 9*day)
-			in.Memory.Used = map[string]time.Time{"ci/web-cache-a": noon.Add(-time.Hour)}
+			alter(&in.Memory.Slots, "ci/web-cache-a", func(m *SlotMemory) { m.Used = noon.Add(-time.Hour) })
 		}, nil},
 		{"one without a note is as old as it is", pets(), func(in *Input) { in.slot("web", "a", day, func(s *Slot) { s.LastUsed = time.Time{} }) }, []string{"delete-slot web-cache-a: unused for 25h (CACHE_KEEP=24h)"}},
 		{"not in grace", pets(), func(in *Input) { in.slot("web", "a", day); in.GraceUntil = noon.Add(1) }, nil},
@@ -252,11 +252,11 @@ func TestSlotsAreTended(t *testing.T) {
 		}, nil},
 		{"not again at once", pets(), func(in *Input) {
 			in.slot("web", "a", time.Hour, small)
-			in.Memory.Resized = map[string]time.Time{"ci/web-cache-a": noon.Add(-resizeAgain + time.Second)}
+			alter(&in.Memory.Slots, "ci/web-cache-a", func(m *SlotMemory) { m.Resized = noon.Add(-resizeAgain + time.Second) })
 		}, nil},
 		{"but later", pets(), func(in *Input) {
 			in.slot("web", "a", time.Hour, small)
-			in.Memory.Resized = map[string]time.Time{"ci/web-cache-a": noon.Add(-resizeAgain)}
+			alter(&in.Memory.Slots, "ci/web-cache-a", func(m *SlotMemory) { m.Resized = noon.Add(-resizeAgain) })
 		}, []string{"resize-slot web-cache-a: smaller than CACHE_SIZE"}},
 		{"an empty small one goes", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small, func(s *Slot) { s.Bound = false }) }, []string{"delete-slot web-cache-a: smaller than CACHE_SIZE, and empty"}},
 		{"one that has lost its volume goes, and is not taken", pets(), func(in *Input) {
@@ -301,7 +301,7 @@ func TestSlotsAreTended(t *testing.T) {
 		in := newHouse(pets())
 		in.slot("web", "a", time.Hour, small)
 		plan, mem := decide(t, in)
-		if got := mem.Resized["ci/web-cache-a"]; !got.Equal(noon) || plan.Slots[0].Text != "smaller than CACHE_SIZE" || plan.Slots[0].State != SlotFree {
+		if got := mem.Slots["ci/web-cache-a"].Resized; !got.Equal(noon) || plan.Slots[0].Text != "smaller than CACHE_SIZE" || plan.Slots[0].State != SlotFree {
 			t.Errorf("it was tried at %s, and is shown as %+v", got, plan.Slots[0])
 		}
 	})
@@ -315,7 +315,7 @@ func TestSlotsAreShown(t *testing.T) {
 	in.slot("web", "d", 4*time.Minute, func(s *Slot) { s.Deleting = true })
 	in.slot("gone", "e", 5*time.Minute)
 	name := in.agent("web", Persistent, "x", busy, on("a"))
-	in.Memory.Aside = map[string]time.Time{"ci/web-cache-b": noon.Add(time.Minute)}
+	alter(&in.Memory.Slots, "ci/web-cache-b", func(m *SlotMemory) { m.Aside = noon.Add(time.Minute) })
 	plan, mem := decide(t, in)
 	var got []string
 	for _, s := range plan.Slots {
@@ -327,7 +327,7 @@ func TestSlotsAreShown(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("slots (-want +got):\n%s", diff)
 	}
-	if !plan.Slots[0].LastUsed.Equal(noon) || !mem.Used["ci/web-cache-a"].Equal(noon) {
+	if !plan.Slots[0].LastUsed.Equal(noon) || !mem.Slots["ci/web-cache-a"].Used.Equal(noon) {
 		t.Errorf("the one in use was last used at %s", plan.Slots[0].LastUsed)
 	}
 }

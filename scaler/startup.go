@@ -140,11 +140,8 @@ func (s Starts) with(more ...Startup) Starts {
 // learnStarts goes on from what is known. A process that knows nothing yet
 // learns from the agents that are connected: their pods tell when they were.
 func (d *decider) learnStarts() {
-	d.mem.Starts = make(map[PoolID]Starts, len(d.pools))
-	for id, s := range d.in.Memory.Starts {
-		if d.pools[id] != nil {
-			d.mem.Starts[id] = s
-		}
+	for id := range d.pools {
+		d.pooled.of(id).Starts = d.in.Memory.Pools[id].Starts
 	}
 	more := map[PoolID][]Startup{}
 	if d.in.Memory.Started.IsZero() {
@@ -163,7 +160,8 @@ func (d *decider) learnStarts() {
 		more[s.PoolID] = append(more[s.PoolID], s)
 	}
 	for id, starts := range more {
-		d.mem.Starts[id] = d.mem.Starts[id].with(starts...)
+		p := d.pooled.of(id)
+		p.Starts = p.Starts.with(starts...)
 	}
 }
 
@@ -220,7 +218,7 @@ func (u Usual) Words() string {
 // expect puts into the decision how the team's agents usually start.
 func (d *decider) expect(a *account) {
 	for _, k := range Kinds() {
-		if s := d.mem.Starts[PoolID{a.t.Name, k}]; len(s.Last) > 0 {
+		if s := d.pooled.of(PoolID{a.t.Name, k}).Starts; len(s.Last) > 0 {
 			a.dec.Usual = append(a.dec.Usual, s.Usual)
 		}
 	}

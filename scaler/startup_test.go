@@ -95,8 +95,8 @@ func TestStartsAreLearnt(t *testing.T) {
 	}
 	// The same pods teach no second time.
 	in.Memory = mem
-	if _, again, _ := Decide(in); len(again.Starts[web1].Last) != 5 {
-		t.Errorf("a second tick knows %d start-ups, want the same five", len(again.Starts[web1].Last))
+	if _, again, _ := Decide(in); len(again.Pools[web1].Starts.Last) != 5 {
+		t.Errorf("a second tick knows %d start-ups, want the same five", len(again.Pools[web1].Starts.Last))
 	}
 	for i := range 40 {
 		in := newHouse(web())
@@ -104,7 +104,7 @@ func TestStartsAreLearnt(t *testing.T) {
 		in.agent("web", Ephemeral, "n"+string(rune('a'+i)), unmet, func(p *Pair) { p.Pod.Created = noon.Add(-30 * time.Second) })
 		_, mem, _ = Decide(in)
 	}
-	if s := mem.Starts[web1]; len(s.Last) != startsKept || s.Usual.Count != startsKept || s.Usual.Half != 30*time.Second || s.Usual.Most != 30*time.Second {
+	if s := mem.Pools[web1].Starts; len(s.Last) != startsKept || s.Usual.Count != startsKept || s.Usual.Half != 30*time.Second || s.Usual.Most != 30*time.Second {
 		t.Errorf("after 45 start-ups %d are kept, usually %+v; want %d, all of 30s", len(s.Last), s.Usual, startsKept)
 	}
 	quiet := newHouse(web())
@@ -114,8 +114,8 @@ func TestStartsAreLearnt(t *testing.T) {
 	}
 	other := newHouse(pets())
 	other.Memory = mem
-	if _, mem, _ = Decide(other); len(mem.Starts) != 0 {
-		t.Errorf("a pool that is gone is remembered: %v", mem.Starts)
+	if _, mem, _ = Decide(other); len(mem.Pools[web1].Starts.Last) != 0 {
+		t.Errorf("a pool that is gone is remembered: %v", mem.Pools)
 	}
 }
 

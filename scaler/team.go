@@ -286,7 +286,7 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 		}
 		for _, i := range w.items {
 			it := &d.in.Jenkins.Items[i]
-			d.mem.Waiting[it.ID] = Waiting{Team: first.t.Name, Since: it.Since}
+			d.items.of(it.ID).Waiting = Waiting{Team: first.t.Name, Since: it.Since}
 		}
 		give := func(a *account, k kinds, n int) {
 			if n <= 0 {
@@ -328,9 +328,6 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 
 // waits turns items that left the queue since the last tick into facts.
 func (d *decider) waits() {
-	if len(d.in.Memory.Waiting) == 0 {
-		return
-	}
 	there := make(map[int64]bool, len(d.in.Jenkins.Items))
 	for i := range d.in.Jenkins.Items {
 		it := &d.in.Jenkins.Items[i]
@@ -339,18 +336,18 @@ func (d *decider) waits() {
 		}
 	}
 	gone := make([]int64, 0)
-	for id, w := range d.in.Memory.Waiting {
-		if there[id] {
-			if _, ok := d.mem.Waiting[id]; !ok {
-				d.mem.Waiting[id] = w
-			}
-			continue
+	for id, was := range d.in.Memory.Items {
+		switch is := d.items[id]; {
+		case was.Waiting.Team == "":
+		case !there[id]:
+			gone = append(gone, id)
+		case is == nil || is.Waiting.Team == "":
+			d.items.of(id).Waiting = was.Waiting
 		}
-		gone = append(gone, id)
 	}
 	slices.Sort(gone)
 	for _, id := range gone {
-		w := d.in.Memory.Waiting[id]
+		w := d.in.Memory.Items[id].Waiting
 		d.facts.Waits = append(d.facts.Waits, Wait{Team: w.Team, Took: d.in.Jenkins.AnsweredAt.Sub(w.Since)})
 	}
 }
@@ -358,8 +355,8 @@ func (d *decider) waits() {
 // history feeds the level policy.
 func (d *decider) history(a *account) {
 	demand := a.dec.Waiting - a.dec.Refused + a.dec.Busy
-	levels := observeLevel(d.in.Memory.Levels[a.t.Name], d.in.Now.Unix()/60, demand)
-	d.mem.Levels[a.t.Name] = levels
+	levels := observeLevel(d.in.Memory.Teams[a.t.Name].Levels, d.in.Now.Unix()/60, demand)
+	d.mem.Teams[a.t.Name] = TeamMemory{Levels: levels}
 	if a.t.Mode == ModeAuto {
 		level, _ := keepLevel(levels)
 		a.dec.Level = min(agentsFor(level, a.size(Persistent)), a.t.MaxPersistent)
@@ -480,9 +477,9 @@ func (d *decider) emitUp(a *account) {
 			}
 		}
 		if a.up[k][ReasonDemand]+a.up[k][ReasonLevel] > 0 && !a.cooling[k] {
-			d.mem.Up[id] = d.in.Now
+			d.pooled.of(id).Up = d.in.Now
 		}
-		d.mem.Down[id] = d.in.Now
+		d.pooled.of(id).Down = d.in.Now
 	}
 }
 

@@ -54,18 +54,17 @@ func (v *validator) grace(name string) bool {
 		return false
 	case session == "":
 		return true
-	case pod != nil && pod.Session == session, v.shownBefore(name) && v.in.Memory.Marked[name].Rested:
+	case pod != nil && pod.Session == session, v.shownBefore(name) && v.in.Memory.Agents[name].Mark.Rested:
 		return false
 	}
 	one := pod != nil && pod.Kind == Ephemeral && (node == nil || node.Executors == 1) || pod == nil && node != nil && node.Kind == Ephemeral && node.Executors == 1
-	return !one || v.in.Memory.Worked[name].Resumed != session
+	return !one || v.in.Memory.Agents[name].Work.Resumed != session
 }
 
 // shownBefore: an earlier answer showed the mark that is on the node, and these were asked for later.
 func (v *validator) shownBefore(name string) bool {
-	was, ok := v.in.Memory.Marked[name]
-	node := v.nodes[name]
-	return ok && node != nil && node.OfflineBy == was.By && node.MarkedAt.Equal(was.At) && !v.in.Jenkins.AskedAt.Before(was.Since)
+	was, node := v.in.Memory.Agents[name].Mark, v.nodes[name]
+	return !was.Since.IsZero() && node != nil && node.OfflineBy == was.By && node.MarkedAt.Equal(was.At) && !v.in.Jenkins.AskedAt.Before(was.Since)
 }
 
 // closedBy: the node carries our mark, or one of the hook's that can be told from its next one.
@@ -158,7 +157,7 @@ func (v *validator) deletePod(a *Action, pod *Pod, node *Node) {
 	case v.grace(a.Agent):
 		v.broken(a, "within the restart grace")
 	case node == nil && pod.Connect == Inbound:
-		if since, ok := v.in.Memory.Gone[a.Agent]; !ok || v.in.Jenkins.AskedAt.Before(since) {
+		if since := v.in.Memory.Agents[a.Agent].Gone; since.IsZero() || v.in.Jenkins.AskedAt.Before(since) {
 			v.broken(a, "its node is missing from one answer only")
 		}
 	case node == nil:
@@ -184,7 +183,7 @@ func (v *validator) deleteNode(a *Action, pod *Pod, node *Node) {
 	case v.grace(a.Agent) || node.Online || !closedBy(node) || !v.shownBefore(a.Agent):
 		v.broken(a, "only an offline node whose mark was seen before goes, and out of grace")
 	case !node.Idle:
-		if since, ok := v.in.Memory.Lost[a.Agent]; !ok || v.in.Now.Sub(since) < LostAfter {
+		if since := v.in.Memory.Agents[a.Agent].Lost; since.IsZero() || v.in.Now.Sub(since) < LostAfter {
 			v.broken(a, "Jenkins still waits for it")
 		}
 	}

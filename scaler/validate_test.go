@@ -42,22 +42,22 @@ func TestValidateRefuses(t *testing.T) {
 	}
 	named := func(in *Input) { in.wait(1, name, time.Second) }
 	inGrace := func(in *Input) { in.GraceUntil = noon.Add(1) }
-	unseen := func(in *Input) { in.Memory.Marked = nil }
-	missed := func(in *Input) { in.Memory.Gone = map[string]time.Time{name: in.Jenkins.AskedAt} }
+	unseen := func(in *Input) { in.Memory.Agents = nil }
+	missed := func(in *Input) { alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt }) }
 	none := func(*Input) {}
 	quieting := func(in *Input) { in.Jenkins.QuietingDown = true }
 	madeNow := func(p *Pair) { p.Pod.Session = "s" }
 	change := func(f func(*Marking)) func(*Input) {
 		return func(in *Input) {
-			m := in.Memory.Marked[name]
-			f(&m)
-			in.Memory.Marked[name] = m
+			alter(&in.Memory.Agents, name, func(m *AgentMemory) { f(&m.Mark) })
 		}
 	}
 	remarked := change(func(m *Marking) { m.At = m.At.Add(-time.Second) })
 	rested := change(func(m *Marking) { m.Rested = true })
 	resumed := func(in string) func(*Input) {
-		return func(i *Input) { i.Memory.Worked = map[string]Work{name: {Builds: 1, Resumed: in}} }
+		return func(i *Input) {
+			alter(&i.Memory.Agents, name, func(m *AgentMemory) { m.Work = Work{Builds: 1, Resumed: in} })
+		}
 	}
 	tests := []struct {
 		name  string
@@ -195,7 +195,7 @@ func TestValidateRefusesUnsafePlans(t *testing.T) {
 				in.GraceUntil = noon.Add(time.Minute)
 			}
 			if tt.unsafe.MarkAndGo {
-				in.Memory.Marked = nil
+				in.Memory.Agents = nil
 			}
 			if plan, _, _ := Decide(in); plan.Validate(in) != nil {
 				t.Fatalf("Validate(safe plan) = %v, want nil", plan.Validate(in))

@@ -39,7 +39,8 @@ func (w Work) over() bool { return w.Builds > 0 && !w.On }
 // the second builds of ephemeral ones. Only an agent that is online, idle and
 // named by nobody has finished: one that is away may resume.
 func (d *decider) work(m *member) {
-	was, seen := d.in.Memory.Worked[m.Name]
+	was := m.was.Work
+	seen := was.Builds > 0
 	busy := m.Node != nil && !m.Node.Idle
 	is := was
 	is.Pool, is.On = m.PoolID, false
@@ -66,15 +67,15 @@ func (d *decider) work(m *member) {
 	default:
 		return
 	}
-	d.mem.Worked[m.Name] = is
+	m.is.Work = is
 }
 
 // vanished finds the builds whose agent is gone without a trace, as Swarm's
 // are: their node goes with their pod.
 func (d *decider) vanished() {
-	for name, was := range d.in.Memory.Worked {
-		if was.On && d.byName[name] == nil {
-			d.lose(name, was)
+	for name, was := range d.in.Memory.Agents {
+		if was.Work.On && d.byName[name] == nil {
+			d.lose(name, was.Work)
 		}
 	}
 	slices.SortFunc(d.facts.BuildsLost, func(a, b LostBuilds) int { return strings.Compare(a.Agent, b.Agent) })

@@ -65,9 +65,8 @@ func anyHouse(t *rapid.T) Input {
 	in.MaxAgents = rapid.IntRange(0, 20).Draw(t, "global max")
 	in.Memory = Memory{
 		Started: noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "started")),
-		Marked:  map[string]Marking{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Open: map[string]time.Time{}, Called: map[string]time.Time{},
-		Worked: map[string]Work{}, Met: map[string]bool{}, Up: map[PoolID]time.Time{}, Down: map[PoolID]time.Time{},
-		Levels: map[string][]Level{}, Waiting: map[int64]Waiting{99: {"t0", noon.Add(-time.Minute)}},
+		Agents:  map[string]AgentMemory{}, Pools: map[PoolID]PoolMemory{}, Teams: map[string]TeamMemory{}, Slots: map[string]SlotMemory{},
+		Items: map[int64]ItemMemory{99: {Waiting: Waiting{"t0", noon.Add(-time.Minute)}}},
 	}
 	if rapid.IntRange(0, 5).Draw(t, "grace") == 0 {
 		in.GraceUntil = noon.Add(time.Minute)
@@ -93,10 +92,10 @@ func anyHouse(t *rapid.T) Input {
 			}
 			ago := rapid.SampledFrom([]time.Duration{0, 10 * time.Second, time.Hour}).Draw(t, "last event")
 			if ago > 0 {
-				in.Memory.Up[p.PoolID], in.Memory.Down[p.PoolID] = noon.Add(-ago), noon.Add(-ago)
+				alter(&in.Memory.Pools, p.PoolID, func(m *PoolMemory) { m.Up, m.Down = noon.Add(-ago), noon.Add(-ago) })
 			}
 		}
-		in.Memory.Levels[teams[i].Name] = levels(rapid.SampledFrom([]int{0, 20, 31, 59}).Draw(t, "history"), rapid.IntRange(0, 3).Draw(t, "level"))
+		in.Memory.Teams[teams[i].Name] = TeamMemory{Levels: levels(rapid.SampledFrom([]int{0, 20, 31, 59}).Draw(t, "history"), rapid.IntRange(0, 3).Draw(t, "level"))}
 	}
 	anyRefusals(t, &in, names)
 	anyStarts(t, &in)
@@ -105,10 +104,12 @@ func anyHouse(t *rapid.T) Input {
 
 // anyRefusals draws what Jenkins was seen not to do.
 func anyRefusals(t *rapid.T, in *Input, names []string) {
-	in.Memory.Seen, in.Memory.Refused = map[int64]Sighting{}, map[string]Refusal{}
+	in.Memory.Refused = map[string]Refusal{}
 	for _, it := range in.Jenkins.Items {
 		if rapid.Bool().Draw(t, "seen") {
-			in.Memory.Seen[it.ID] = Sighting{key(it), noon.Add(-time.Minute), rapid.Bool().Draw(t, "refused")}
+			alter(&in.Memory.Items, it.ID, func(m *ItemMemory) {
+				m.Seen = Sighting{key(it), noon.Add(-time.Minute), rapid.Bool().Draw(t, "refused")}
+			})
 		}
 	}
 	for _, text := range slices.Concat(expressions, inferredWishes) {
@@ -133,7 +134,6 @@ func key(it Item) string { return (&wish{text: it.Label, inferred: it.Resolution
 
 // anyStarts draws how agents have started of late: long ago, and a minute ago.
 func anyStarts(t *rapid.T, in *Input) {
-	in.Memory.Starts = map[PoolID]Starts{}
 	for i := range in.Teams {
 		for _, p := range in.Teams[i].Pools {
 			var all []Startup
@@ -145,7 +145,7 @@ func anyStarts(t *rapid.T, in *Input) {
 				all = append(all, Startup{PoolID: p.PoolID, Took: 10 * time.Second, Created: at, Scheduled: at})
 			}
 			if len(all) > 0 {
-				in.Memory.Starts[p.PoolID] = Starts{}.with(all...)
+				alter(&in.Memory.Pools, p.PoolID, func(m *PoolMemory) { m.Starts = Starts{}.with(all...) })
 			}
 		}
 	}
@@ -184,21 +184,23 @@ func anyAgents(t *rapid.T, in *Input) []string {
 			d := rapid.SampledFrom([]time.Duration{-1, 0, time.Minute, time.Hour}).Draw(t, what)
 			return in.Jenkins.AskedAt.Add(-d), d >= 0
 		}
-		for _, m := range []map[string]time.Time{in.Memory.Gone, in.Memory.Away, in.Memory.Lost, in.Memory.Failing, in.Memory.Free, in.Memory.Open, in.Memory.Called} {
+		var known AgentMemory
+		for _, since := range []*time.Time{&known.Gone, &known.Away, &known.Lost, &known.Failing, &known.Free, &known.Open, &known.Called} {
 			if at, ok := ago("since"); ok {
-				m[name] = at
+				*since = at
 			}
 		}
 		if at, ok := ago("marked"); ok {
-			in.Memory.Marked[name] = Marking{
+			known.Mark = Marking{
 				Since: at, By: rapid.SampledFrom([]OfflineBy{Ours, Hook}).Draw(t, "marked by"), At: anyMarkTime(t), Rested: rapid.Bool().Draw(t, "rested"),
 			}
 		}
 		if rapid.Bool().Draw(t, "worked") {
-			in.Memory.Worked[name] = Work{
-				Pool: id, On: rapid.Bool().Draw(t, "works"), Builds: rapid.IntRange(0, 1).Draw(t, "builds"), Resumed: rapid.SampledFrom([]string{"", "s", "before"}).Draw(t, "resumed"),
+			known.Work = Work{
+				Pool: id, On: rapid.Bool().Draw(t, "works"), Builds: 1, Resumed: rapid.SampledFrom([]string{"", "s", "before"}).Draw(t, "resumed"),
 			}
 		}
+		in.Memory.Agents[name] = known
 		if rapid.IntRange(0, 4).Draw(t, "secret unknown") == 0 {
 			delete(in.Secrets, name)
 		}
@@ -212,7 +214,6 @@ func anyAgents(t *rapid.T, in *Input) []string {
 // anySlots draws cache slots, of the teams there are and of one that is gone, some
 // of them named by pods.
 func anySlots(t *rapid.T, in *Input) {
-	in.Memory.Aside, in.Memory.Used, in.Memory.Resized = map[string]time.Time{}, map[string]time.Time{}, map[string]time.Time{}
 	for i := range rapid.IntRange(0, 12).Draw(t, "slots") {
 		team := rapid.SampledFrom([]string{"t0", "t0", "t1", "gone"}).Draw(t, "slot's team")
 		ago := rapid.SampledFrom([]time.Duration{time.Minute, time.Hour, 25 * time.Hour}).Draw(t, "last used")
@@ -221,11 +222,13 @@ func anySlots(t *rapid.T, in *Input) {
 			s.Size = rapid.SampledFrom([]int64{20, 20, 10}).Draw(t, "size")
 			s.Namespace = rapid.SampledFrom([]string{"ci", "ci", "other"}).Draw(t, "namespace")
 		})
-		for _, m := range []map[string]time.Time{in.Memory.Aside, in.Memory.Resized, in.Memory.Used} {
+		var known SlotMemory
+		for _, at := range []*time.Time{&known.Aside, &known.Resized, &known.Used} {
 			if rapid.IntRange(0, 4).Draw(t, "remembered") == 0 {
-				m[s.Key()] = noon.Add(time.Minute)
+				*at = noon.Add(time.Minute)
 			}
 		}
+		in.Memory.Slots[s.Key()] = known
 		if len(in.Cluster.Pods) > 0 && rapid.Bool().Draw(t, "named") {
 			p := &in.Cluster.Pods[rapid.IntRange(0, len(in.Cluster.Pods)-1).Draw(t, "by")]
 			p.Slot, p.Namespace, p.VolumeTrouble = s.Name, s.Namespace, rapid.Bool().Draw(t, "volume")

@@ -68,12 +68,12 @@ func (b backoff) failed(id scaler.PoolID, why scaler.Failure, came bool, now tim
 
 // proven ends the back-offs whose probe has shown what it was made for; one that
 // connects and need not last is seen elsewhere.
-func (b backoff) proven(pods []scaler.Pod, worked map[string]scaler.Work, now time.Time) {
+func (b backoff) proven(pods []scaler.Pod, agents map[string]scaler.AgentMemory, now time.Time) {
 	for i := range pods {
 		p := &pods[i]
 		f, ok := b[p.PoolID]
-		w, seen := worked[p.Name]
-		finished := seen && !w.On && !p.Ended() && p.DockerFailure == "" // a dead daemon ends builds, too
+		w := agents[p.Name].Work
+		finished := w.Builds > 0 && !w.On && !p.Ended() && p.DockerFailure == "" // a dead daemon ends builds, too
 		if ok && (f.Proves(p, now) || f.Came && f.Concerns(p) && finished) {
 			delete(b, p.PoolID)
 		}
@@ -92,7 +92,8 @@ const (
 // death: one build that uses all the memory there is must not stop a pool. Of an
 // agent that is older than this process nobody knows whether it was at work.
 func (l *Loop) death(t *scaler.Tick, a *scaler.Action) death {
-	w, seen := l.memory.Worked[a.Agent]
+	w := l.memory.Agents[a.Agent].Work
+	seen := w.Builds > 0
 	lost := slices.ContainsFunc(t.Facts.BuildsLost, func(b scaler.LostBuilds) bool { return b.Agent == a.Agent })
 	switch {
 	case a.Pod.Lasted(t.At) || !l.backoff[a.Pool].Concerns(a.Pod):
@@ -133,7 +134,7 @@ func (l *Loop) learn(t *scaler.Tick, pods []scaler.Pod) {
 		case a.Verb == scaler.Annotate && o.Result == scaler.Done:
 			good[a.Pool] = true
 		case a.Verb == scaler.Launch && o.Result == scaler.NoTime:
-			delete(l.memory.Called, a.Agent)
+			l.memory.NotCalled(a.Agent)
 		case a.Verb == scaler.Create && (o.Result == scaler.Late || o.Result == scaler.NoTime || o.FailedBy == scaler.SourceJenkins):
 			if a.Reason == scaler.ReasonDemand {
 				unmade[a.Pool]++
@@ -144,7 +145,7 @@ func (l *Loop) learn(t *scaler.Tick, pods []scaler.Pod) {
 			bad[a.Pool] = failure{o.Failure, false}
 			if o.Result == scaler.Failed && a.Slot != nil {
 				// Nobody knows whether there is a pod now that has it.
-				l.memory.Aside[a.Slot.Key()] = t.At.Add(scaler.SlotAside)
+				l.memory.PutAside(a.Slot.Key(), t.At.Add(scaler.SlotAside))
 			}
 			if o.Failure != "" && a.Pod == nil {
 				t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: o.Error})
@@ -164,7 +165,7 @@ func (l *Loop) learn(t *scaler.Tick, pods []scaler.Pod) {
 			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
 		}
 	}
-	l.memory.Unmade = unmade
+	l.memory.SetUnmade(unmade)
 	for id := range good {
 		if !l.backoff[id].Came {
 			delete(l.backoff, id)

@@ -167,9 +167,9 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	if limit := max(10*time.Second, 3*l.cfg.Poll); t.Age[scaler.SourceJenkins] > limit {
 		return in, scaler.SourceJenkins, tooOld(t.Age[scaler.SourceJenkins], limit)
 	}
-	l.names.seen(jenkins, cluster, l.memory.Worked)
+	l.names.seen(jenkins, cluster, l.memory.Agents)
 	l.names.blame(cluster.Pods)
-	l.backoff.proven(cluster.Pods, l.memory.Worked, now)
+	l.backoff.proven(cluster.Pods, l.memory.Agents, now)
 	berths, secrets := l.names.berths, l.names.settled(now)
 	if l.cfg.DryRun {
 		// A reader makes neither; it takes what is there for what it would have made.
@@ -227,7 +227,7 @@ func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due 
 	// What the answers showed stays true whatever becomes of the plan: a mark that
 	// they did not show is not remembered as seen.
 	l.memory = memory
-	l.backoff.proven(in.Cluster.Pods, memory.Worked, in.Now) // who has finished its build may be deleted in this very tick
+	l.backoff.proven(in.Cluster.Pods, memory.Agents, in.Now) // who has finished its build may be deleted in this very tick
 	if l.cfg.Unsafe == (Sabotage{}) {
 		if err := plan.Validate(in); err != nil {
 			// A plan that breaks a promise is a bug: nothing of it is done.

@@ -33,7 +33,7 @@ func newNames() *names {
 
 // seen forgets the names that are neither a node nor a pod any more. What was heard of
 // agents at work is kept until their builds have been counted as lost.
-func (n *names) seen(j scaler.JenkinsView, c scaler.ClusterView, worked map[string]scaler.Work) {
+func (n *names) seen(j scaler.JenkinsView, c scaler.ClusterView, agents map[string]scaler.AgentMemory) {
 	there := make(map[string]bool, len(j.Nodes)+len(c.Pods))
 	for i := range j.Nodes {
 		there[j.Nodes[i].Name] = true
@@ -45,7 +45,7 @@ func (n *names) seen(j scaler.JenkinsView, c scaler.ClusterView, worked map[stri
 		maps.DeleteFunc(m, func(name string, _ bool) bool { return !there[name] })
 	}
 	maps.DeleteFunc(n.words, func(name, _ string) bool { return !there[name] })
-	maps.DeleteFunc(n.heard, func(name, _ string) bool { return !there[name] && !worked[name].On })
+	maps.DeleteFunc(n.heard, func(name, _ string) bool { return !there[name] && !agents[name].Work.On })
 	maps.DeleteFunc(n.vain, func(name string, _ vain) bool { return !there[name] })
 }
 

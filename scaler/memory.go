@@ -1,0 +1,154 @@
+package scaler
+
+import "time"
+
+// Memory is what one tick leaves to the next: one record for each thing that it is about.
+// Its loss costs time (a drain takes a tick longer, an idle agent's clock starts anew), never a
+// build. Only this package writes it.
+type Memory struct {
+	Started time.Time // of the process
+	Sees    time.Time // since when every look was answered
+	Agents  map[string]AgentMemory
+	Pools   map[PoolID]PoolMemory
+	Teams   map[string]TeamMemory
+	Items   map[int64]ItemMemory  // by queue id
+	Slots   map[string]SlotMemory // by namespace/name
+	Refused map[string]Refusal    // by wish
+	Tidied  Tidied                // what was done last for nodes that nobody needs
+}
+
+// AgentMemory is what is remembered of one agent, or of a foreign node. A time that is
+// zero means: not so.
+type AgentMemory struct {
+	// Mark is the mark of ours or of the hook that every answer since then showed.
+	Mark Marking
+	// Gone is when an unbroken run of answers without its node began.
+	Gone time.Time
+	// Away is since when every answer showed it offline and idle, or absent.
+	Away time.Time
+	// Lost is since when every answer showed it lost and marked.
+	Lost time.Time
+	// Failing is since when every answer showed that its pod is failing.
+	Failing time.Time
+	// Free is since when it waits for work, with none.
+	Free time.Time
+	// Open is since when it has an executor that waits for work.
+	Open time.Time
+	// Called is when Jenkins was last asked to call it, if it has not come.
+	Called time.Time
+	// Met: its first sight online has been counted.
+	Met bool
+	// Work is what was seen of its builds.
+	Work Work
+}
+
+// PoolMemory is what is remembered of one pool.
+type PoolMemory struct {
+	// Starts are its last start-ups.
+	Starts Starts
+	// Roomy is since when it has an agent's worth of free executors.
+	Roomy time.Time
+	// Up and Down are its last scaling events.
+	Up, Down time.Time
+	// Unmade are the agents of the last scale-up for which there was no time, or no
+	// answer of Jenkins: no cooldown delays them.
+	Unmade int
+}
+
+// TeamMemory is what is remembered of one team.
+type TeamMemory struct {
+	// Levels is its demand in each of the last 60 minutes, newest last.
+	Levels []Level
+}
+
+// ItemMemory is what is remembered of one item of the queue.
+type ItemMemory struct {
+	// Waiting: a team is answerable for it.
+	Waiting Waiting
+	// Seen: it waits for an agent.
+	Seen Sighting
+}
+
+// SlotMemory is what is remembered of one cache slot.
+type SlotMemory struct {
+	Aside   time.Time // until when it is not chosen
+	Used    time.Time // when it was last seen in use
+	Resized time.Time // when it was last tried to be expanded
+}
+
+// Blind says that a look was not answered. The clock of lost agents starts anew: it
+// counts answers, not time in the dark; and for a while nobody is late.
+func (m *Memory) Blind() {
+	m.Sees = time.Time{}
+	for name, a := range m.Agents {
+		if !a.Lost.IsZero() {
+			a.Lost = time.Time{}
+			m.Agents[name] = a
+		}
+	}
+}
+
+// NotCalled says that Jenkins was not asked to call the agent after all.
+func (m *Memory) NotCalled(agent string) {
+	if a, ok := m.Agents[agent]; ok {
+		a.Called = time.Time{}
+		m.Agents[agent] = a
+	}
+}
+
+// PutAside says that the slot of that key is not to be chosen until then.
+func (m *Memory) PutAside(slot string, until time.Time) {
+	if m.Slots == nil {
+		m.Slots = map[string]SlotMemory{}
+	}
+	s := m.Slots[slot]
+	s.Aside = until
+	m.Slots[slot] = s
+}
+
+// SetUnmade says how many agents of each pool were not made for want of time or of an
+// answer of Jenkins; of the others, none.
+func (m *Memory) SetUnmade(by map[PoolID]int) {
+	if m.Pools == nil {
+		m.Pools = map[PoolID]PoolMemory{}
+	}
+	for id, p := range m.Pools {
+		if p.Unmade != by[id] {
+			p.Unmade = by[id]
+			m.Pools[id] = p
+		}
+	}
+	for id, n := range by {
+		if p := m.Pools[id]; p.Unmade != n {
+			p.Unmade = n
+			m.Pools[id] = p
+		}
+	}
+}
+
+// notes are the records of a Memory while it is written.
+type notes[K comparable, R any] map[K]*R
+
+// of is the record of k, a new one if there is none yet.
+func (n *notes[K, R]) of(k K) *R {
+	r := (*n)[k]
+	if r == nil {
+		if r = new(R); *n == nil {
+			*n = notes[K, R]{}
+		}
+		(*n)[k] = r
+	}
+	return r
+}
+
+// kept are the records that say anything.
+func kept[K, R comparable](n notes[K, R]) map[K]R {
+	out := make(map[K]R, len(n))
+	var none R
+	for k, r := range n {
+		if *r != none {
+			out[k] = *r
+		}
+	}
+	return out
+}
