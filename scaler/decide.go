@@ -86,7 +86,7 @@ type member struct {
 	late    bool // on its way, and no build is to wait for it
 	dead    bool // its pod does not go away: see corpse
 	was     AgentMemory
-	is      *AgentMemory
+	is      AgentMemory
 }
 
 // labels are what an agent carries: what its node has (an agent that is older
@@ -128,15 +128,14 @@ type decider struct {
 	refused map[string]Refusal // by the key of a wish, before this look finds more
 	slots   []*place           // the warmest first
 	// unlabelled: some team serves builds that ask for no label.
-	unlabelled bool
-	crowd      int // agents that builds wait for, and that only BELLBOARD_MAX_AGENTS forbids
-	plan       Plan
-	mem        Memory // what is written of it at the end: agents, pools, items and slots
-	agents     notes[string, AgentMemory]
-	pooled     notes[PoolID, PoolMemory]
-	items      notes[int64, ItemMemory]
-	places     notes[string, SlotMemory]
-	facts      Facts
+	unlabelled  bool
+	crowd       int // agents that builds wait for, and that only BELLBOARD_MAX_AGENTS forbids
+	plan        Plan
+	mem         Memory               // its agents, pools and slots are written at the end
+	foreignOpen map[string]time.Time // AgentMemory.Open of nodes that are not ours
+	pooled      notes[PoolID, PoolMemory]
+	places      notes[string, SlotMemory]
+	facts       Facts
 }
 
 // Decide joins, matches and decides. It is total: it never fails and never
@@ -157,11 +156,7 @@ func Decide(in Input) (Plan, Memory, Facts) {
 	d.berths()
 	d.tendSlots()
 	d.show()
-	d.mem.Agents, d.mem.Items, d.mem.Slots = kept(d.agents), kept(d.items), kept(d.places)
-	d.mem.Pools = make(map[PoolID]PoolMemory, len(d.pooled))
-	for id, p := range d.pooled {
-		d.mem.Pools[id] = *p
-	}
+	d.keep()
 	return d.plan, d.mem, d.facts
 }
 
@@ -295,14 +290,14 @@ func (d *decider) marking(m *member) {
 // remember makes the next tick's memory, and the facts of this one.
 func (d *decider) remember() {
 	old, now := d.in.Memory, d.in.Now
-	d.mem = Memory{Started: old.Started, Sees: old.Sees, Teams: map[string]TeamMemory{}}
+	d.mem = Memory{Started: old.Started, Sees: old.Sees, Teams: map[string]TeamMemory{}, Items: make(map[int64]ItemMemory, len(d.in.Jenkins.Items))}
 	if d.mem.Sees.IsZero() {
 		d.mem.Sees = now
 	}
 	if d.mem.Started.IsZero() {
 		d.mem.Started = now
 	}
-	d.agents, d.items = make(notes[string, AgentMemory], len(d.pairs)), make(notes[int64, ItemMemory], len(d.in.Jenkins.Items))
+	d.foreignOpen = make(map[string]time.Time, len(d.foreign))
 	for id, p := range old.Pools {
 		if up, down := p.Up, p.Down; !up.IsZero() || !down.IsZero() {
 			*d.pooled.of(id) = PoolMemory{Up: up, Down: down}
@@ -316,7 +311,6 @@ func (d *decider) remember() {
 		return was
 	}
 	for _, m := range d.pairs {
-		m.is = d.agents.of(m.Name)
 		d.marking(m)
 		if m.Node == nil {
 			m.is.Gone = since(m.was.Gone, d.in.Jenkins.AnsweredAt)
@@ -347,7 +341,7 @@ func (d *decider) remember() {
 	}
 	for _, n := range d.foreign {
 		if n.free() > 0 {
-			d.agents.of(n.Name).Open = since(old.Agents[n.Name].Open, now)
+			d.foreignOpen[n.Name] = since(old.Agents[n.Name].Open, now)
 		}
 	}
 	d.learnStarts()

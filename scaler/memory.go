@@ -141,14 +141,33 @@ func (n *notes[K, R]) of(k K) *R {
 	return r
 }
 
-// kept are the records that say anything.
-func kept[K, R comparable](n notes[K, R]) map[K]R {
-	out := make(map[K]R, len(n))
-	var none R
-	for k, r := range n {
-		if *r != none {
-			out[k] = *r
+// note changes what the next tick remembers of an item.
+func (d *decider) note(item int64, change func(*ItemMemory)) {
+	if d.mem.Items == nil {
+		d.mem.Items = map[int64]ItemMemory{}
+	}
+	m := d.mem.Items[item]
+	change(&m)
+	d.mem.Items[item] = m
+}
+
+// keep writes the records that say anything into the memory.
+func (d *decider) keep() {
+	d.mem.Agents = make(map[string]AgentMemory, len(d.pairs)+len(d.foreignOpen))
+	for _, m := range d.pairs {
+		if m.is != (AgentMemory{}) {
+			d.mem.Agents[m.Name] = m.is
 		}
 	}
-	return out
+	for name, since := range d.foreignOpen {
+		d.mem.Agents[name] = AgentMemory{Open: since}
+	}
+	d.mem.Pools = make(map[PoolID]PoolMemory, len(d.pooled))
+	for id, p := range d.pooled {
+		d.mem.Pools[id] = *p
+	}
+	d.mem.Slots = make(map[string]SlotMemory, len(d.places))
+	for key, s := range d.places {
+		d.mem.Slots[key] = *s
+	}
 }

@@ -88,7 +88,7 @@ func (d *decider) recall() {
 			if was := old.Items[id].Seen; was.of(key) {
 				s = was
 			}
-			d.items.of(id).Seen = s
+			d.note(id, func(m *ItemMemory) { m.Seen = s })
 		}
 		if _, ok := old.Refused[key]; w.inferred && !ok {
 			d.refused[key] = Refusal{Stage: RefusalTrial, Since: now}
@@ -171,9 +171,10 @@ func (d *decider) explained(key string, r Refusal) Refusal {
 		if !d.tookWork(name) {
 			continue
 		}
-		for _, is := range d.items {
+		for id, is := range d.mem.Items {
 			if is.Seen.of(key) {
 				is.Seen = Sighting{Label: key, Since: d.in.Now}
+				d.mem.Items[id] = is
 			}
 		}
 		return Refusal{Stage: RefusalOver, Since: r.Since}
@@ -238,7 +239,7 @@ func (d *decider) refusals() {
 	for _, w := range d.wishes {
 		waited := w.items[:0:0] // those that have waited for long enough
 		for _, i := range w.items {
-			if d.in.Now.Sub(d.items.of(d.in.Jenkins.Items[i].ID).Seen.Since) >= RefusedAfter {
+			if d.in.Now.Sub(d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Since) >= RefusedAfter {
 				waited = append(waited, i)
 			}
 		}
@@ -255,18 +256,17 @@ func (d *decider) refusals() {
 			beside = beside || d.standing(name)
 		}
 		for _, i := range waited {
-			s := &d.items.of(d.in.Jenkins.Items[i].ID).Seen
-			s.Refused = s.Refused || beside
+			d.note(d.in.Jenkins.Items[i].ID, func(m *ItemMemory) { m.Seen.Refused = m.Seen.Refused || beside })
 		}
 	}
 }
 
 // open is since when that agent, or foreign node, has an executor that waits for work.
 func (d *decider) open(name string) time.Time {
-	if is := d.agents[name]; is != nil {
-		return is.Open
+	if m := d.byName[name]; m != nil {
+		return m.is.Open
 	}
-	return time.Time{}
+	return d.foreignOpen[name]
 }
 
 // standing: it has waited for work for so long that Jenkins must have seen it.
@@ -320,7 +320,7 @@ func (d *decider) offered(w *wish) (n int, note string) {
 	}
 	refused := 0
 	for _, i := range w.items {
-		if d.items.of(d.in.Jenkins.Items[i].ID).Seen.Refused {
+		if d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Refused {
 			refused++
 		}
 	}

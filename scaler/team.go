@@ -286,7 +286,7 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 		}
 		for _, i := range w.items {
 			it := &d.in.Jenkins.Items[i]
-			d.items.of(it.ID).Waiting = Waiting{Team: first.t.Name, Since: it.Since}
+			d.note(it.ID, func(m *ItemMemory) { m.Waiting = Waiting{Team: first.t.Name, Since: it.Since} })
 		}
 		give := func(a *account, k kinds, n int) {
 			if n <= 0 {
@@ -337,12 +337,12 @@ func (d *decider) waits() {
 	}
 	gone := make([]int64, 0)
 	for id, was := range d.in.Memory.Items {
-		switch is := d.items[id]; {
+		switch {
 		case was.Waiting.Team == "":
 		case !there[id]:
 			gone = append(gone, id)
-		case is == nil || is.Waiting.Team == "":
-			d.items.of(id).Waiting = was.Waiting
+		case d.mem.Items[id].Waiting.Team == "":
+			d.note(id, func(m *ItemMemory) { m.Waiting = was.Waiting })
 		}
 	}
 	slices.Sort(gone)
