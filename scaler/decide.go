@@ -215,42 +215,51 @@ func (d *decider) join() {
 			d.foreign = append(d.foreign, n)
 		}
 	}
-	if !in.Unsafe.IgnorePins {
-		for i := range in.Jenkins.Items {
-			it := &in.Jenkins.Items[i]
-			if it.Resolution != Labelled {
-				continue
-			}
-			// Of a label's last node Jenkins tells only the name. At the end of all that
-			// must not keep a node for ever on which nobody will come.
-			if m := byName[it.Label]; m != nil && (m.Pod != nil || !in.Closing) {
-				m.Pinned = true
-			}
-		}
-	}
+	d.pin()
 	slices.SortFunc(d.pairs, func(a, b *member) int { return strings.Compare(a.Name, b.Name) })
 	d.byPool = make(map[PoolID][]*member, len(d.pools))
 	for _, m := range d.pairs {
 		d.byPool[m.PoolID] = append(d.byPool[m.PoolID], m)
-		m.pool, m.team = d.pools[m.PoolID], d.teams[m.Team]
-		m.StartTimeout = 5 * time.Minute
-		if m.pool != nil {
-			m.StartTimeout, m.Executors = m.pool.StartTimeout, m.pool.size()
-		}
-		m.Berth = in.Berths[m.Name] && !in.Closing
-		m.was = in.Memory.Agents[m.Name]
-		m.Marked = m.was.Mark.shows(m.Node) && !in.Jenkins.AskedAt.Before(m.was.Mark.Since)
-		if in.Unsafe.MarkAndGo {
-			m.Marked = true
-		}
-		m.Quiet, m.Used = d.quiet && !in.Jenkins.Hook, m.was.Work.over()
-		m.Grace = d.grace && !d.settled(m)
-		m.Gone = !m.was.Gone.IsZero() && !in.Jenkins.AskedAt.Before(m.was.Gone)
-		m.Away, m.LostSince = m.was.Away, m.was.Lost
-		if m.Pod != nil && m.Pod.failing() {
-			m.Failing = m.was.Failing
-		}
+		d.recognize(m)
 		m.verdict, m.dead = Classify(m.Pair, in.Now), m.corpse(in.Now)
+	}
+}
+
+// pin finds the pairs that an item of the queue names.
+func (d *decider) pin() {
+	if d.in.Unsafe.IgnorePins {
+		return
+	}
+	for i := range d.in.Jenkins.Items {
+		it := &d.in.Jenkins.Items[i]
+		if it.Resolution != Labelled {
+			continue
+		}
+		// Of a label's last node Jenkins tells only the name. At the end of all that
+		// must not keep a node for ever on which nobody will come.
+		if m := d.byName[it.Label]; m != nil && (m.Pod != nil || !d.in.Closing) {
+			m.Pinned = true
+		}
+	}
+}
+
+// recognize adds to a pair what the settings and earlier answers say of it.
+func (d *decider) recognize(m *member) {
+	in := &d.in
+	m.pool, m.team = d.pools[m.PoolID], d.teams[m.Team]
+	m.StartTimeout = 5 * time.Minute
+	if m.pool != nil {
+		m.StartTimeout, m.Executors = m.pool.StartTimeout, m.pool.size()
+	}
+	m.Berth = in.Berths[m.Name] && !in.Closing
+	m.was = in.Memory.Agents[m.Name]
+	m.Marked = in.Unsafe.MarkAndGo || m.was.Mark.shows(m.Node) && !in.Jenkins.AskedAt.Before(m.was.Mark.Since)
+	m.Quiet, m.Used = d.quiet && !in.Jenkins.Hook, m.was.Work.over()
+	m.Grace = d.grace && !d.settled(m)
+	m.Gone = !m.was.Gone.IsZero() && !in.Jenkins.AskedAt.Before(m.was.Gone)
+	m.Away, m.LostSince = m.was.Away, m.was.Lost
+	if m.Pod != nil && m.Pod.failing() {
+		m.Failing = m.was.Failing
 	}
 }
 
@@ -304,32 +313,9 @@ func (d *decider) remember() {
 		}
 	}
 	d.facts = Facts{SecondBuilds: map[PoolID]int{}}
-	since := func(was, fresh time.Time) time.Time {
-		if was.IsZero() {
-			return fresh
-		}
-		return was
-	}
 	for _, m := range d.pairs {
 		d.marking(m)
-		if m.Node == nil {
-			m.is.Gone = since(m.was.Gone, d.in.Jenkins.AnsweredAt)
-		}
-		if m.Pod != nil && !m.online() && m.idle() {
-			m.is.Away = since(m.was.Away, now)
-		}
-		if m.verdict.Class == Lost && m.mark() == Ours {
-			m.is.Lost = since(m.was.Lost, now)
-		}
-		if m.Pod != nil && m.Pod.failing() {
-			m.is.Failing = since(m.was.Failing, now)
-		}
-		if m.verdict.Class == Free {
-			m.is.Free = since(m.was.Free, now)
-		}
-		if m.online() && m.verdict.Capacity > 0 {
-			m.is.Open = since(m.was.Open, now)
-		}
+		d.clocks(m)
 		d.work(m)
 		if m.verdict.Meet {
 			// The note on the pod may fail or be late: that is no second start.
@@ -346,6 +332,37 @@ func (d *decider) remember() {
 	}
 	d.learnStarts()
 	d.vanished()
+}
+
+// since is when an unbroken run began: before, or with these answers.
+func since(was, fresh time.Time) time.Time {
+	if was.IsZero() {
+		return fresh
+	}
+	return was
+}
+
+// clocks lets each clock of an agent run on, begin or stop.
+func (d *decider) clocks(m *member) {
+	now := d.in.Now
+	if m.Node == nil {
+		m.is.Gone = since(m.was.Gone, d.in.Jenkins.AnsweredAt)
+	}
+	if m.Pod != nil && !m.online() && m.idle() {
+		m.is.Away = since(m.was.Away, now)
+	}
+	if m.verdict.Class == Lost && m.mark() == Ours {
+		m.is.Lost = since(m.was.Lost, now)
+	}
+	if m.Pod != nil && m.Pod.failing() {
+		m.is.Failing = since(m.was.Failing, now)
+	}
+	if m.verdict.Class == Free {
+		m.is.Free = since(m.was.Free, now)
+	}
+	if m.online() && m.verdict.Capacity > 0 {
+		m.is.Open = since(m.was.Open, now)
+	}
 }
 
 // tableActions turns the table's own steps into actions.
@@ -365,27 +382,31 @@ func (d *decider) tableActions() {
 		if v.Class == Coming && m.keyed() && !m.Pod.Requested && !d.in.Secrets[m.Name] {
 			d.act(PutSecret, m, ReasonRestart, "made sure after a restart of Bellboard")
 		}
-		if v.Do == "" {
-			continue
-		}
-		if d.quiet && v.Do.Destructive() && v.Class != Ended && v.Class != FenceInTheWay {
-			continue
-		}
-		if v.Reason == ReasonOneBuild && !m.was.Work.On && d.starting() {
-			continue // its item would go back into the queue, and the agent for nothing
-		}
-		if v.Class == Stray && v.Do == DeleteNode && m.pool != nil && carry[m.PoolID] < 2 && !d.in.Closing {
-			continue // until fresh berths carry its labels, Jenkins needs it to name them
-		}
-		if v.tidies() {
+		switch {
+		case v.Do == "" || d.waits(m, carry):
+		case v.tidies():
 			tidy = append(tidy, m)
-			continue
+		default:
+			d.act(v.Do, m, v.Reason, d.words(m))
 		}
-		d.act(v.Do, m, v.Reason, d.words(m))
 	}
 	for _, m := range d.inPace(tidy) {
 		d.act(m.verdict.Do, m, m.verdict.Reason, d.words(m))
 	}
+}
+
+// waits reports whether the table's step for an agent is not for this tick. carry is how
+// many nodes make Jenkins name the labels of each pool.
+func (d *decider) waits(m *member, carry map[PoolID]int) bool {
+	v := m.verdict
+	switch {
+	case d.quiet && v.Do.Destructive() && v.Class != Ended && v.Class != FenceInTheWay:
+		return true // an item may hide which agent it waits for
+	case v.Reason == ReasonOneBuild && !m.was.Work.On && d.starting():
+		return true // its item would go back into the queue, and the agent for nothing
+	}
+	// Until fresh berths carry its labels, Jenkins needs the node to name them.
+	return v.Class == Stray && v.Do == DeleteNode && m.pool != nil && carry[m.PoolID] < 2 && !d.in.Closing
 }
 
 // inPace is those of them whose turn it is, a few each second however often is looked:

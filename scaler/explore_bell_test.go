@@ -374,7 +374,7 @@ func (m *model) look(l *life, paused bool) {
 		if l.mark == l.sawMark {
 			l.mark = known(l.mark) // that is the mark which is remembered now
 		}
-		l.away, l.lost = since(l.away, v.away), since(l.lost, v.lost)
+		l.away, l.lost = runs(l.away, v.away), runs(l.lost, v.lost)
 	} else {
 		l.send, l.note, l.marked, l.away, l.lost, l.berth = sendNothing, false, false, 0, 0, false
 		l.rested, l.used, l.resumed, l.recent, l.build = false, false, false, false, 0
@@ -383,10 +383,10 @@ func (m *model) look(l *life, paused bool) {
 	m.done(l)
 }
 
-// since is a clock of the memory: it runs on, begins or stops.
-func since(old uint8, runs bool) uint8 {
+// runs is a clock of the memory: it runs on, begins or stops.
+func runs(old uint8, on bool) uint8 {
 	switch {
-	case !runs:
+	case !on:
 		return 0
 	case old == 0:
 		return 1

@@ -211,15 +211,9 @@ func (d *decider) unproven(id PoolID, b Backoff) (n int, more bool) {
 	var last time.Time
 	more = true
 	for _, m := range d.byPool[id] {
-		c := m.verdict.Class
-		// Others may wait for ever: for a person, a build, or somebody's deletion.
-		tries := c == Coming || c == Stuck || c == Ended || c == Drained || c == Fenced
-		if m.Pod != nil && (m.Pod.Connected || m.online()) {
-			tries = b.Came && (tries || c == Busy || c == Draining || c == Free || c == Cut || c == Reconnecting)
-		}
-		if tries && m.Pod != nil && b.Concerns(m.Pod) && !m.Pod.DeletingByUs && !b.Proves(m.Pod, d.in.Now) {
+		if m.tries(b) && b.Concerns(m.Pod) && !m.Pod.DeletingByUs && !b.Proves(m.Pod, d.in.Now) {
 			n++
-			more = more && c == Coming
+			more = more && m.verdict.Class == Coming
 			if since := m.Pod.waitsSince(); since.After(last) {
 				last = since
 			}
@@ -227,6 +221,23 @@ func (d *decider) unproven(id PoolID, b Backoff) (n int, more bool) {
 	}
 	after := d.overdueAfter(id)
 	return n, n == 0 || more && after > 0 && d.in.Now.Sub(last) >= after<<min(n-1, 10)
+}
+
+// tries reports whether the agent's pod may still show what its pool backs off for. Some
+// agents show nothing for ever: they wait for a person, a build, or somebody's deletion.
+func (m *member) tries(b Backoff) bool {
+	if m.Pod == nil {
+		return false
+	}
+	came := m.Pod.Connected || m.online()
+	switch m.verdict.Class {
+	case Coming, Stuck, Ended, Drained, Fenced:
+		return !came || b.Came
+	case Busy, Draining, Free, Cut, Reconnecting:
+		return came && b.Came
+	case FenceInTheWay, Resuming, Awaited, Held, Leaving, Going, Ghost, Berth, Intruder, Lost, Stray:
+	}
+	return false
 }
 
 // mayCreate is how many agents the pool's back-off allows now, and the words

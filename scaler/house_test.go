@@ -165,7 +165,7 @@ func deepCopy[T any](v T) T { return copyOf(reflect.ValueOf(v)).Interface().(T) 
 
 func copyOf(v reflect.Value) reflect.Value {
 	out := reflect.New(v.Type()).Elem()
-	switch v.Kind() { //nolint:exhaustive // the others hold no more than themselves
+	switch v.Kind() { // the others hold no more than themselves
 	case reflect.Map:
 		if v.IsNil() {
 			return out

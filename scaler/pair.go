@@ -157,6 +157,8 @@ func (p *Pair) atRisk() bool {
 // crashes between two steps, the next answers find the same row again.
 //
 // Order is meaning: the rows that protect a build come before those that remove.
+//
+//nolint:cyclop // one flat switch: a row of the table for each case
 func Classify(p Pair, now time.Time) Verdict {
 	// Nothing is opened for a build that would only start on an agent that
 	// Bellboard has already sent away: it would die with the grace of a few seconds.

@@ -17,25 +17,7 @@ func (d *decider) renew(a *account) {
 	}
 	for i := range a.t.Pools {
 		p := &a.t.Pools[i]
-		var old []*member
-		pods, leaving := 0, 0
-		for _, m := range d.byPool[p.PoolID] {
-			if m.Pod == nil || !m.alive() {
-				continue
-			}
-			pods++
-			switch {
-			case m.Kind == Ephemeral && m.verdict.Class == Draining && !m.left:
-				// It goes after its build in any case: nothing of the step.
-			case m.left, m.mark() == Ours, m.Pod.DeletingByUs:
-				leaving++
-			case m.verdict.Do == "" && d.outdated(m) != "" && (m.verdict.Class == Free || m.verdict.Class == Busy && m.Kind == Persistent):
-				old = append(old, m)
-			}
-		}
-		slices.SortFunc(old, func(x, y *member) int {
-			return cmp.Or(builds(x)-builds(y), x.Pod.Created.Compare(y.Pod.Created), strings.Compare(x.Name, y.Name))
-		})
+		old, pods, leaving := d.old(p.PoolID)
 		for _, m := range old {
 			if leaving >= max(1, pods/10) {
 				break
@@ -53,6 +35,29 @@ func (d *decider) renew(a *account) {
 			d.act(Mark, m, ReasonRenew, why+", leaving")
 		}
 	}
+}
+
+// old are the agents of a pool that are to be renewed, in their order, beside how many pods
+// it has and how many of them are on their way out.
+func (d *decider) old(id PoolID) (old []*member, pods, leaving int) {
+	for _, m := range d.byPool[id] {
+		if m.Pod == nil || !m.alive() {
+			continue
+		}
+		pods++
+		switch {
+		case m.Kind == Ephemeral && m.verdict.Class == Draining && !m.left:
+			// It goes after its build in any case: nothing of the step.
+		case m.left, m.mark() == Ours, m.Pod.DeletingByUs:
+			leaving++
+		case m.verdict.Do == "" && d.outdated(m) != "" && (m.verdict.Class == Free || m.verdict.Class == Busy && m.Kind == Persistent):
+			old = append(old, m)
+		}
+	}
+	slices.SortFunc(old, func(x, y *member) int {
+		return cmp.Or(builds(x)-builds(y), x.Pod.Created.Compare(y.Pod.Created), strings.Compare(x.Name, y.Name))
+	})
+	return old, pods, leaving
 }
 
 // builds is how many builds an agent runs.

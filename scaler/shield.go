@@ -11,18 +11,25 @@ const FreeUnprotected = 30 * time.Second
 // for is born as one that has been free for long, and is protected with its first.
 func (d *decider) shields() {
 	for _, m := range d.pairs {
-		if m.Pod == nil || m.Pod.Requested || m.Pod.Deleting || !m.alive() {
-			continue
-		}
 		switch {
-		case !m.Pod.Protected && m.Pinned:
+		case m.Pod == nil || m.Pod.Requested || m.Pod.Deleting || !m.alive():
+		case m.Pod.Protected:
+			d.unprotect(m)
+		case m.Pinned:
 			d.act(Protect, m, ReasonResume, "a build wants its agent back")
-		case !m.Pod.Protected && !m.idle():
+		case !m.idle():
 			d.act(Protect, m, ReasonBuild, "a build runs on it")
-		case m.Pod.Protected && m.verdict.Class == Held && m.online() && m.idle() && !m.Pinned && !d.grace:
-			d.act(Unprotect, m, ReasonFree, "held by a person, and nothing runs on it")
-		case m.Pod.Protected && m.verdict.Class == Free && !m.left && !d.grace && d.in.Now.Sub(m.is.Free) >= FreeUnprotected:
-			d.act(Unprotect, m, ReasonFree, "free for over "+short(FreeUnprotected))
 		}
+	}
+}
+
+// unprotect lets others evict a pod on which nothing runs.
+func (d *decider) unprotect(m *member) {
+	switch {
+	case d.grace:
+	case m.verdict.Class == Held && m.online() && m.idle() && !m.Pinned:
+		d.act(Unprotect, m, ReasonFree, "held by a person, and nothing runs on it")
+	case m.verdict.Class == Free && !m.left && d.in.Now.Sub(m.is.Free) >= FreeUnprotected:
+		d.act(Unprotect, m, ReasonFree, "free for over "+short(FreeUnprotected))
 	}
 }

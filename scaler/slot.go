@@ -177,13 +177,7 @@ func (d *decider) lookAtSlots() {
 			is.Aside = now.Add(SlotAside)
 		}
 		s.aside = now.Before(is.Aside)
-		s.used = s.LastUsed
-		if s.used.IsZero() {
-			s.used = s.Created
-		}
-		if was.Used.After(s.used) {
-			s.used = was.Used
-		}
+		s.used = s.lastUsed(was.Used)
 		if connected[key] {
 			s.used = now
 		}
@@ -202,6 +196,18 @@ func (d *decider) lookAtSlots() {
 		}
 		return cmp.Or(bound(a)-bound(b), b.used.Compare(a.used), cmp.Compare(b.Uses, a.Uses), strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
 	})
+}
+
+// lastUsed is when the slot was last used, as far as its claim tells or it was seen.
+func (s *Slot) lastUsed(seen time.Time) time.Time {
+	used := s.LastUsed
+	if used.IsZero() {
+		used = s.Created
+	}
+	if seen.After(used) {
+		return seen
+	}
+	return used
 }
 
 // firstBuild counts the first build of an agent on a cache slot, if it waited for

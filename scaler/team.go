@@ -242,39 +242,14 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 	for i, a := range order {
 		a.rank = i
 	}
-	accepts := make([]kinds, len(order)) // by rank; zero between two wishes
-	var fit []*account
-	var accept []kinds
+	f := fitting{supply: d.supply, byTeam: byTeam, accepts: make([]kinds, len(order))}
 	nobodys := map[string]*Unserved{}
 	wishes := slices.Clone(d.wishes)
 	slices.SortStableFunc(wishes, func(a, b *wish) int { return a.oldest.Compare(b.oldest) })
 	for _, w := range wishes {
-		fit, accept = fit[:0], accept[:0]
-		for _, i := range w.fits {
-			if p := d.supply[i].home; p != nil {
-				a := byTeam[p.Team]
-				k := &accepts[a.rank]
-				if *k == (kinds{}) {
-					fit = append(fit, a)
-				}
-				k.ephemeral = k.ephemeral || p.Kind == Ephemeral
-				k.persistent = k.persistent || p.Kind == Persistent
-			}
-		}
-		slices.SortFunc(fit, func(a, b *account) int { return a.rank - b.rank })
-		for _, a := range fit {
-			accept = append(accept, accepts[a.rank])
-			accepts[a.rank] = kinds{}
-		}
+		fit, accept := f.of(w)
 		if len(fit) == 0 {
-			words := "no team serves ‘" + w.text + "’"
-			if w.inferred {
-				words += ", which is most likely the label"
-			}
-			for _, i := range w.items[:w.left] {
-				note(nobodys, &d.in.Jenkins.Items[i], w.key(), words)
-				nobodys[w.key()].Label = w.text
-			}
+			d.nobodys(w, nobodys)
 			continue
 		}
 		first := fit[0]
@@ -323,11 +298,57 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 		}
 	}
 	d.plan.Nobodys = sortedUnserved(nobodys)
-	d.waits()
+	d.countWaits()
 }
 
-// waits turns items that left the queue since the last tick into facts.
-func (d *decider) waits() {
+// fitting finds the teams that a wish fits.
+type fitting struct {
+	supply  []*supply
+	byTeam  map[string]*account
+	accepts []kinds // by rank; zero between two wishes
+	fit     []*account
+	accept  []kinds
+}
+
+// of lists the teams that the wish fits, in their order, and which of their kinds. The
+// lists are the caller's until the next call.
+func (f *fitting) of(w *wish) ([]*account, []kinds) {
+	f.fit, f.accept = f.fit[:0], f.accept[:0]
+	for _, i := range w.fits {
+		p := f.supply[i].home
+		if p == nil {
+			continue
+		}
+		a := f.byTeam[p.Team]
+		k := &f.accepts[a.rank]
+		if *k == (kinds{}) {
+			f.fit = append(f.fit, a)
+		}
+		k.ephemeral = k.ephemeral || p.Kind == Ephemeral
+		k.persistent = k.persistent || p.Kind == Persistent
+	}
+	slices.SortFunc(f.fit, func(a, b *account) int { return a.rank - b.rank })
+	for _, a := range f.fit {
+		f.accept = append(f.accept, f.accepts[a.rank])
+		f.accepts[a.rank] = kinds{}
+	}
+	return f.fit, f.accept
+}
+
+// nobodys notes the items of a wish that no team serves.
+func (d *decider) nobodys(w *wish, to map[string]*Unserved) {
+	words := "no team serves ‘" + w.text + "’"
+	if w.inferred {
+		words += ", which is most likely the label"
+	}
+	for _, i := range w.items[:w.left] {
+		note(to, &d.in.Jenkins.Items[i], w.key(), words)
+		to[w.key()].Label = w.text
+	}
+}
+
+// countWaits turns items that left the queue since the last tick into facts.
+func (d *decider) countWaits() {
 	there := make(map[int64]bool, len(d.in.Jenkins.Items))
 	for i := range d.in.Jenkins.Items {
 		it := &d.in.Jenkins.Items[i]
@@ -531,30 +552,37 @@ func (a *account) leaving() (why Reason, text string) {
 	return why, strings.Join(parts, "; ")
 }
 
+// growing says for what agents are made; the reason is the most urgent one.
+func (a *account) growing() (reason Reason, text string) {
+	dec := &a.dec
+	for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare} {
+		switch n := a.up[Ephemeral][why] + a.up[Persistent][why]; {
+		case n > 0 && text == "":
+			reason, text = why, a.upText(why)
+		case n > 0:
+			text += fmt.Sprintf("; %d of the %d new agents for %s", n, dec.Ups(), a.upText(why))
+		}
+	}
+	block := a.blockText
+	if block != "" && strings.HasPrefix(a.fallback, block) {
+		block = "" // the other says it, and what is done about it
+	}
+	_, leaving := a.leaving()
+	for _, more := range []string{block, a.fallback, leaving} {
+		if more != "" {
+			text += "; " + more
+		}
+	}
+	return reason, text
+}
+
 // conclude finds the words for the decision.
 func (d *decider) conclude(a *account) {
 	dec := &a.dec
 	dec.Want -= dec.Downs()
 	switch {
 	case dec.Ups() > 0:
-		for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare} {
-			switch n := a.up[Ephemeral][why] + a.up[Persistent][why]; {
-			case n > 0 && dec.Text == "":
-				dec.Reason, dec.Text = why, a.upText(why)
-			case n > 0:
-				dec.Text += fmt.Sprintf("; %d of the %d new agents for %s", n, dec.Ups(), a.upText(why))
-			}
-		}
-		block := a.blockText
-		if block != "" && strings.HasPrefix(a.fallback, block) {
-			block = "" // the other says it, and what is done about it
-		}
-		_, leaving := a.leaving()
-		for _, more := range []string{block, a.fallback, leaving} {
-			if more != "" {
-				dec.Text += "; " + more
-			}
-		}
+		dec.Reason, dec.Text = a.growing()
 	case dec.Downs() > 0 || dec.Renewals() > 0 && a.blockText == "":
 		dec.Reason, dec.Text = a.leaving()
 	case a.blockText != "":

@@ -77,6 +77,7 @@ func (v *validator) quiet() bool {
 	return !v.in.Jenkins.Hook && (v.in.Jenkins.QuietingDown || slices.ContainsFunc(v.in.Jenkins.Items, func(it Item) bool { return it.State == ShuttingDown }))
 }
 
+//nolint:cyclop // one flat switch: a case for each verb
 func (v *validator) action(a *Action) {
 	if !slices.Contains(Reasons(), a.Reason) {
 		v.broken(a, "has no reason of the closed set")
@@ -87,21 +88,9 @@ func (v *validator) action(a *Action) {
 	}
 	switch a.Verb {
 	case Mark:
-		switch {
-		case node == nil || !node.Mine() && pod == nil || node.OfflineBy == Person:
-			v.broken(a, "is not ours to mark")
-		case a.Reason == ReasonIdle && !node.Idle:
-			v.broken(a, "its node is at work, and a scale-down takes only idle ones")
-		case !node.Idle && v.quiet():
-			v.broken(a, "Jenkins is about to restart, and would not wait for its build")
-		}
+		v.mark(a, pod, node)
 	case ClearMark:
-		switch {
-		case node != nil && v.pinned[a.Agent] && (node.OfflineBy == Ours || node.OfflineBy == Hook):
-		case node != nil && node.OfflineBy == Ours && !node.Idle && v.quiet():
-		default:
-			v.broken(a, "only our own mark is lifted: for a build that names the node, or for one at work before a restart")
-		}
+		v.clearMark(a, node)
 	case Create:
 		if a.Agent != "" && (!v.in.Berths[a.Agent] || pod != nil || node == nil || node.Online || !node.Idle || v.pinned[a.Agent]) {
 			v.broken(a, "is not a berth of this process")
@@ -131,6 +120,26 @@ func (v *validator) action(a *Action) {
 	case DeleteSlot, ResizeSlot: // slots looks at them together
 	default:
 		v.broken(a, "is no action")
+	}
+}
+
+func (v *validator) mark(a *Action, pod *Pod, node *Node) {
+	switch {
+	case node == nil || !node.Mine() && pod == nil || node.OfflineBy == Person:
+		v.broken(a, "is not ours to mark")
+	case a.Reason == ReasonIdle && !node.Idle:
+		v.broken(a, "its node is at work, and a scale-down takes only idle ones")
+	case !node.Idle && v.quiet():
+		v.broken(a, "Jenkins is about to restart, and would not wait for its build")
+	}
+}
+
+func (v *validator) clearMark(a *Action, node *Node) {
+	switch {
+	case node != nil && v.pinned[a.Agent] && (node.OfflineBy == Ours || node.OfflineBy == Hook):
+	case node != nil && node.OfflineBy == Ours && !node.Idle && v.quiet():
+	default:
+		v.broken(a, "only our own mark is lifted: for a build that names the node, or for one at work before a restart")
 	}
 }
 
@@ -217,23 +226,28 @@ func (v *validator) caps(p Plan) {
 		}
 	}
 	for id := range grown {
-		t := v.team(id.Team)
-		switch {
-		case t == nil || t.Pool(id.Kind) == nil:
-			v.errs = append(v.errs, fmt.Errorf("creates for %s %s, which is not there", id.Team, id.Kind))
-		case t.Paused:
-			v.errs = append(v.errs, fmt.Errorf("creates for %s, which is paused", id.Team))
-		case alive[id.Team] > t.MaxAgents:
-			v.errs = append(v.errs, fmt.Errorf("%s would have %d agents, over MAX_AGENTS=%d", id.Team, alive[id.Team], t.MaxAgents))
-		case id.Kind == Persistent && persistent[id.Team] > t.MaxPersistent:
-			v.errs = append(v.errs, fmt.Errorf("%s would have %d persistent agents, over MAX_PERSISTENT=%d", id.Team, persistent[id.Team], t.MaxPersistent))
-		}
+		v.cap(id, alive[id.Team], persistent[id.Team])
 		if shrunk[id] {
 			v.errs = append(v.errs, fmt.Errorf("creates and drains in %s %s at once", id.Team, id.Kind))
 		}
 	}
 	if len(grown) > 0 && all > v.in.MaxAgents {
 		v.errs = append(v.errs, fmt.Errorf("all teams would have %d agents, over BELLBOARD_MAX_AGENTS=%d", all, v.in.MaxAgents))
+	}
+}
+
+// cap: a pool that a plan creates in is there, and its team has no more agents than it may.
+func (v *validator) cap(id PoolID, alive, persistent int) {
+	t := v.team(id.Team)
+	switch {
+	case t == nil || t.Pool(id.Kind) == nil:
+		v.errs = append(v.errs, fmt.Errorf("creates for %s %s, which is not there", id.Team, id.Kind))
+	case t.Paused:
+		v.errs = append(v.errs, fmt.Errorf("creates for %s, which is paused", id.Team))
+	case alive > t.MaxAgents:
+		v.errs = append(v.errs, fmt.Errorf("%s would have %d agents, over MAX_AGENTS=%d", id.Team, alive, t.MaxAgents))
+	case id.Kind == Persistent && persistent > t.MaxPersistent:
+		v.errs = append(v.errs, fmt.Errorf("%s would have %d persistent agents, over MAX_PERSISTENT=%d", id.Team, persistent, t.MaxPersistent))
 	}
 }
 
@@ -300,14 +314,19 @@ func (v *validator) slots(p Plan) {
 		case a.Verb == DeleteSlot && v.in.Now.Before(v.in.GraceUntil):
 			v.broken(a, "within the restart grace")
 		case a.Verb == Create:
-			switch p := v.pool(a.Pool); {
-			case p == nil:
-			case p.Namespace != a.Slot.Namespace:
-				v.broken(a, "slot %s is in another namespace than the agent", key)
-			case p.SlotStore != a.Slot.Store:
-				v.broken(a, "slot %s is of another kind of daemon", key)
-			}
+			v.fits(a)
 		}
 		done[key] = a.Verb
+	}
+}
+
+// fits: the slot that a creation takes is one that its agent can use.
+func (v *validator) fits(a *Action) {
+	switch p := v.pool(a.Pool); {
+	case p == nil:
+	case p.Namespace != a.Slot.Namespace:
+		v.broken(a, "slot %s is in another namespace than the agent", a.Slot.Key())
+	case p.SlotStore != a.Slot.Store:
+		v.broken(a, "slot %s is of another kind of daemon", a.Slot.Key())
 	}
 }

@@ -106,77 +106,115 @@ func (l *Loop) death(t *scaler.Tick, a *scaler.Action) death {
 	return ofItself
 }
 
+// failure is how a pool's agent failed; came: after it had connected.
+type failure struct {
+	class scaler.Failure
+	came  bool
+}
+
+// lessons are what one tick's outcomes say of the pools.
+type lessons struct {
+	*Loop
+	tick   *scaler.Tick
+	pods   []scaler.Pod
+	bad    map[scaler.PoolID]failure
+	good   map[scaler.PoolID]bool
+	spared map[scaler.PoolID]bool // one died at work, the first time
+	unmade map[scaler.PoolID]int
+}
+
+// take learns from one outcome.
+func (x *lessons) take(o *scaler.Outcome) {
+	a := &o.Action
+	switch {
+	case a.Verb == scaler.Annotate && o.Result == scaler.Done:
+		x.good[a.Pool] = true
+	case a.Verb == scaler.Launch && o.Result == scaler.NoTime:
+		x.memory.NotCalled(a.Agent)
+	case a.Verb == scaler.Create:
+		x.created(o)
+	case a.Verb == scaler.DeletePod && o.Result == scaler.Done && unasked(a):
+		o.Failure = scaler.FailureOf(a.Pod)
+		switch {
+		case a.Pod.Connected:
+			x.died(a, o.Failure)
+		case x.backoff[a.Pool].Concerns(a.Pod):
+			x.bad[a.Pool] = failure{o.Failure, false}
+		}
+		x.tell(o, failedText(a))
+	case o.Result == scaler.Done && undocked(a):
+		o.Failure = a.Pod.DockerFailure
+		x.died(a, o.Failure)
+		x.tell(o, failedText(a))
+	}
+}
+
+// created learns from a creation. One for which there was no time, or no answer of Jenkins,
+// says nothing of agents, nor does a quota that is full of pods which are about to go.
+func (x *lessons) created(o *scaler.Outcome) {
+	a := &o.Action
+	switch {
+	case o.Result == scaler.Late || o.Result == scaler.NoTime || o.FailedBy == scaler.SourceJenkins:
+		if a.Reason == scaler.ReasonDemand {
+			x.unmade[a.Pool]++
+		}
+	case o.Failure == scaler.FailureQuota && x.makesRoom(a.Pool, x.pods):
+		x.unmade[a.Pool]++
+	case o.Result == scaler.Failed || o.Result == scaler.Refused:
+		x.bad[a.Pool] = failure{o.Failure, false}
+		if o.Result == scaler.Failed && a.Slot != nil {
+			// Nobody knows whether there is a pod now that has it.
+			x.memory.PutAside(a.Slot.Key(), x.tick.At.Add(scaler.SlotAside))
+		}
+		if o.Failure != "" && a.Pod == nil {
+			x.tell(o, o.Error)
+		}
+	}
+}
+
+// died learns from the end of an agent that had come.
+func (x *lessons) died(a *scaler.Action, why scaler.Failure) {
+	_, again := x.backoff[a.Pool]
+	switch d := x.death(x.tick, a); {
+	case d == ofItself || d == atWork && again:
+		x.bad[a.Pool] = failure{why, true}
+	case d == atWork:
+		x.spared[a.Pool] = true
+	}
+}
+
+// tell adds a failed agent to the tick's facts.
+func (x *lessons) tell(o *scaler.Outcome, text string) {
+	x.tick.Facts.Failures = append(x.tick.Facts.Failures, scaler.FailedAgent{
+		PoolID: o.Action.Pool, Agent: o.Action.Agent, Failure: o.Failure, Text: text, Log: o.Log,
+	})
+}
+
 // learn takes failures and back-off from what became of the actions: a creation
 // that did not work, an agent that went without ever connecting or died as soon as it
 // had starts it, once a tick (the first that dies at work does not); an agent that
 // connects, or then has to last, ends it. An answer that Jenkins does not give says
 // nothing of agents.
 func (l *Loop) learn(t *scaler.Tick, pods []scaler.Pod) {
-	type failure struct {
-		class scaler.Failure
-		came  bool
-	}
-	bad, good, unmade := map[scaler.PoolID]failure{}, map[scaler.PoolID]bool{}, map[scaler.PoolID]int{}
-	spared := map[scaler.PoolID]bool{}
-	died := func(a *scaler.Action, why scaler.Failure) {
-		_, again := l.backoff[a.Pool]
-		switch d := l.death(t, a); {
-		case d == ofItself || d == atWork && again:
-			bad[a.Pool] = failure{why, true}
-		case d == atWork:
-			spared[a.Pool] = true
-		}
+	x := lessons{
+		Loop: l, tick: t, pods: pods, bad: map[scaler.PoolID]failure{}, good: map[scaler.PoolID]bool{},
+		unmade: map[scaler.PoolID]int{}, spared: map[scaler.PoolID]bool{},
 	}
 	for i := range t.Outcomes {
-		o := &t.Outcomes[i]
-		a := &o.Action
-		switch {
-		case a.Verb == scaler.Annotate && o.Result == scaler.Done:
-			good[a.Pool] = true
-		case a.Verb == scaler.Launch && o.Result == scaler.NoTime:
-			l.memory.NotCalled(a.Agent)
-		case a.Verb == scaler.Create && (o.Result == scaler.Late || o.Result == scaler.NoTime || o.FailedBy == scaler.SourceJenkins):
-			if a.Reason == scaler.ReasonDemand {
-				unmade[a.Pool]++
-			}
-		case a.Verb == scaler.Create && o.Failure == scaler.FailureQuota && l.makesRoom(a.Pool, pods):
-			unmade[a.Pool]++
-		case a.Verb == scaler.Create && (o.Result == scaler.Failed || o.Result == scaler.Refused):
-			bad[a.Pool] = failure{o.Failure, false}
-			if o.Result == scaler.Failed && a.Slot != nil {
-				// Nobody knows whether there is a pod now that has it.
-				l.memory.PutAside(a.Slot.Key(), t.At.Add(scaler.SlotAside))
-			}
-			if o.Failure != "" && a.Pod == nil {
-				t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: o.Error})
-			}
-		case a.Verb == scaler.DeletePod && o.Result == scaler.Done && unasked(a):
-			o.Failure = scaler.FailureOf(a.Pod)
-			switch {
-			case a.Pod.Connected:
-				died(a, o.Failure)
-			case l.backoff[a.Pool].Concerns(a.Pod):
-				bad[a.Pool] = failure{o.Failure, false}
-			}
-			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
-		case o.Result == scaler.Done && undocked(a):
-			o.Failure = a.Pod.DockerFailure
-			died(a, o.Failure)
-			t.Facts.Failures = append(t.Facts.Failures, scaler.FailedAgent{PoolID: a.Pool, Agent: a.Agent, Failure: o.Failure, Text: failedText(a), Log: o.Log})
-		}
+		x.take(&t.Outcomes[i])
 	}
-	l.memory.SetUnmade(unmade)
-	for id := range good {
+	l.memory.SetUnmade(x.unmade)
+	for id := range x.good {
 		if !l.backoff[id].Came {
 			delete(l.backoff, id)
 		}
 	}
-	for id, why := range bad {
-		if why.came || !good[id] {
+	for id, why := range x.bad {
+		if why.came || !x.good[id] {
 			l.backoff.failed(id, why.class, why.came, l.cfg.Clock.Now(), l.before(t, id)) // a tick may take longer than the pause
 		}
 	}
-	for id := range spared {
+	for id := range x.spared {
 		if _, ok := l.backoff[id]; !ok {
 			l.backoff[id] = failing{Backoff: scaler.Backoff{Came: true, Before: l.before(t, id)}}
 		}
