@@ -187,16 +187,20 @@ func TestJenkinsHookSpeaksOurWords(t *testing.T) {
 	hook := readJenkins(t, "init.groovy.d/bellboard-hook.groovy")
 	parts := func(s string) []string { return strings.Split(s, "INSTANCE") }
 	words := [][]string{
-		parts(scaler.HookText("INSTANCE") + ": one build"),
+		parts(scaler.HookText("INSTANCE") + ": one build only; this mark ends no build"),
 		parts(scaler.MarkText("INSTANCE", "")),
+		parts(scaler.HookLabel("INSTANCE")),
 		{"bellboard instance="},
 		{" kind=" + string(scaler.Ephemeral)},
 	}
 	description := scaler.Describe("INSTANCE", scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, false)
 	for _, w := range words {
-		if quoted := "'" + strings.Join(w, "' + nodes.instance + '"); !strings.Contains(hook, quoted) && !strings.Contains(hook, strings.ReplaceAll(quoted, "nodes.", "")) {
+		if quoted := strings.TrimSuffix("'"+strings.Join(w, "' + nodes.instance + '"), " + '"); !strings.Contains(hook, quoted) && !strings.Contains(hook, strings.ReplaceAll(quoted, "nodes.", "")) {
 			t.Errorf("the hook lacks %s", quoted)
 		}
+	}
+	if !strings.Contains(readJenkins(t, "init.groovy.d/bellboard-log.groovy"), "'bellboard instance='") {
+		t.Error("bellboard-log.groovy does not know our nodes")
 	}
 	if !strings.Contains(description, "bellboard instance=INSTANCE ") || !strings.Contains(description, " kind=ephemeral") {
 		t.Errorf("the hook does not know our nodes: %s", description)

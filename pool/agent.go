@@ -81,13 +81,16 @@ func inboundAgent(c *corev1.Container, s *Spec, name string) {
 		"-noReconnectAfter", orphanAge,
 	)
 	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: secretVolumeName, MountPath: inboundSecretDir, ReadOnly: true})
+	if isInboundImage(s.Image) {
+		c.Command = underInit(inboundEntrypoint)
+	}
 }
 
 // swarmAgent starts a Swarm client. It retries for ever (no -noRetryAfterConnected):
 // a client that registers itself anew after a restart of Jenkins lets its
 // pipeline go on.
 func swarmAgent(c *corev1.Container, s *Spec, name string) {
-	c.Command = []string{"/bin/sh", "-eu", "-c", swarmScript, "swarm-client"}
+	c.Command = underInit("/bin/sh", "-eu", "-c", swarmScript, "swarm-client")
 	c.Args = []string{
 		"-url", literal(s.JenkinsURL),
 		"-name", literal(name),

@@ -102,12 +102,20 @@ func build(s *Spec, name string) *corev1.Pod {
 	case s.Docker == DockerHost:
 		addHostDocker(pod, s)
 	}
+	if pod.Spec.Containers[0].Command == nil && !s.Docker.Daemon() {
+		// An image's own entrypoint stays, and may be a JVM that waits for no orphan. The pod's
+		// pause process does. Where the agent is alone with it, nothing else is shared.
+		pod.Spec.ShareProcessNamespace = new(true)
+	}
 	if s.Template == nil {
 		return pod
 	}
 	refined, err := s.Template.refine(pod)
 	if err != nil {
 		panic("pool: a template that was not checked: " + err.Error())
+	}
+	if refined.Spec.HostPID { // the machine's init waits; a pod cannot have both
+		refined.Spec.ShareProcessNamespace = nil
 	}
 	return refined
 }

@@ -169,7 +169,7 @@ type slots struct {
 func newSlots(p *Pool, ns string, optional bool) *slots {
 	f := &slots{claims: map[string]*scaler.Slot{}}
 	f.mirror = mirror{
-		pool: p, ns: ns, resource: "persistentvolumeclaims", example: &corev1.PersistentVolumeClaim{}, first: make(chan struct{}), held: f, optional: optional,
+		pool: p, ns: ns, resource: "persistentvolumeclaims", example: &corev1.PersistentVolumeClaim{}, first: make(chan struct{}), told: map[string]bool{}, held: f, optional: optional,
 		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			return p.client.CoreV1().PersistentVolumeClaims(ns).List(ctx, o)
 		},

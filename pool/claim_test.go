@@ -51,7 +51,7 @@ func (h *house) used(connected bool) scaler.Slot {
 	h.secret(h.create("data-p-1", keeping))
 	h.await(time.Minute, func() bool { return h.pod("data-p-1").Phase == scaler.PodRunning })
 	if connected {
-		if err := h.Annotate(ctx, h.pod("data-p-1"), "s1", time.Now()); err != nil {
+		if err := h.Annotate(ctx, h.pod("data-p-1")); err != nil {
 			h.t.Fatal(err)
 		}
 		synctest.Wait()
@@ -78,7 +78,7 @@ func TestASlotOutlivesItsAgentsAndKnowsItsHistory(t *testing.T) {
 		if len(claim.OwnerReferences) != 0 || claim.Spec.AccessModes[0] != corev1.ReadWriteOncePod {
 			t.Errorf("its claim is %+v", claim)
 		}
-		p, err := h.Create(ctx, "data-p-2", keeping, first, false)
+		p, err := h.Create(ctx, "data-p-2", keeping, first, scaler.Birth{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,14 +110,14 @@ func TestASlotIsTakenOnce(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
 		seen := h.used(true)
-		if _, err := h.Create(ctx, "data-p-2", keeping, seen, false); err != nil {
+		if _, err := h.Create(ctx, "data-p-2", keeping, seen, scaler.Birth{}); err != nil {
 			t.Fatal(err)
 		}
-		_, err := h.Create(ctx, "data-p-3", keeping, seen, false)
+		_, err := h.Create(ctx, "data-p-3", keeping, seen, scaler.Birth{})
 		is(t, err, control.ErrChanged)
 		other := seen
 		other.UID, other.ResourceVersion = "another", h.slot().ResourceVersion
-		_, err = h.Create(ctx, "data-p-3", keeping, other, false)
+		_, err = h.Create(ctx, "data-p-3", keeping, other, scaler.Birth{})
 		is(t, err, control.ErrChanged)
 		if got := len(h.cluster.Pods()); got != 1 {
 			t.Errorf("there are %d pods", got)
@@ -146,7 +146,7 @@ func TestASlotThatGoesIsNotTaken(t *testing.T) {
 						t.Fatalf("it is %+v", seen)
 					}
 				}
-				_, err := h.Create(ctx, "data-p-2", keeping, seen, false)
+				_, err := h.Create(ctx, "data-p-2", keeping, seen, scaler.Birth{})
 				is(t, err, control.ErrChanged)
 				if got := len(h.cluster.Pods()); got != 0 {
 					t.Errorf("there are %d pods", got)
@@ -161,7 +161,7 @@ func TestANoteThatCannotBeMadeKeepsNobody(t *testing.T) {
 	bubble(t, func(h *house) {
 		seen := h.used(true)
 		h.refuse("patch persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("no role")))
-		if p, err := h.Create(context.Background(), "data-p-2", keeping, seen, false); err != nil || p.Slot != seen.Name {
+		if p, err := h.Create(context.Background(), "data-p-2", keeping, seen, scaler.Birth{}); err != nil || p.Slot != seen.Name {
 			t.Errorf("it is %+v, %v", p, err)
 		}
 	})
@@ -170,7 +170,7 @@ func TestANoteThatCannotBeMadeKeepsNobody(t *testing.T) {
 func TestAnAgentNeedsASlotWhereItLives(t *testing.T) {
 	bubble(t, func(h *house) {
 		for _, s := range []scaler.Slot{{}, {Name: "data-cache-1", Namespace: "agents"}} {
-			if _, err := h.Create(context.Background(), "data-p-1", keeping, s, false); err == nil || !strings.Contains(err.Error(), "namespace data") {
+			if _, err := h.Create(context.Background(), "data-p-1", keeping, s, scaler.Birth{}); err == nil || !strings.Contains(err.Error(), "namespace data") {
 				t.Errorf("on %+v: %v", s, err)
 			}
 		}
@@ -183,7 +183,7 @@ func TestAnAgentNeedsASlotWhereItLives(t *testing.T) {
 func TestAClaimThatIsRefusedMakesNoPod(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.refuse("create persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("exceeded quota: storage")))
-		_, err := h.Create(context.Background(), "web-p-1", swarm, h.newSlot("web-p-1", swarm), false)
+		_, err := h.Create(context.Background(), "web-p-1", swarm, h.newSlot("web-p-1", swarm), scaler.Birth{})
 		is(t, err, control.ErrRefused)
 		if len(h.cluster.Pods()) != 0 {
 			t.Error("there is a pod, which would wait for ever")
@@ -196,10 +196,10 @@ func TestASlotWithoutAPodIsAFreeOne(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
 		h.refuse("create pods", apierrors.NewForbidden(podsResource, "x", errors.New("exceeded quota: pods")))
-		_, err := h.Create(ctx, "data-p-1", keeping, h.newSlot("data-p-1", keeping), false)
+		_, err := h.Create(ctx, "data-p-1", keeping, h.newSlot("data-p-1", keeping), scaler.Birth{})
 		is(t, err, control.ErrRefused)
 		h.cluster.Refuse(nil)
-		p, err := h.Create(ctx, "data-p-2", keeping, h.slot(), false)
+		p, err := h.Create(ctx, "data-p-2", keeping, h.slot(), scaler.Birth{})
 		if err != nil || p.Warmth != scaler.Cold {
 			t.Fatalf("it is %+v, %v", p, err)
 		}

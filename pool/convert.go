@@ -41,37 +41,39 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 	return p
 }
 
-// phase is the pod's own, but that an agent which has ended is over: a container that
-// something else puts beside it runs on, and would keep the pod for ever. What was meant
-// to outlive the agent (a sidecar among the init containers) the kubelet ends itself.
+// phase is the pod's own, but beside other plain containers it is the agent's: what
+// somebody else puts there may run on when the agent has ended, which would keep the pod
+// for ever, may wait while the agent runs, and may fail where the agent has not. What was
+// meant to outlive the agent (a sidecar among the init containers) the kubelet ends itself.
 func phase(pod *corev1.Pod) corev1.PodPhase {
-	if pod.Status.Phase != corev1.PodRunning || pod.Spec.RestartPolicy != corev1.RestartPolicyNever || len(pod.Spec.Containers) < 2 {
+	if pod.Status.Reason != "" || pod.Spec.RestartPolicy != corev1.RestartPolicyNever || len(pod.Spec.Containers) < 2 {
 		return pod.Status.Phase
 	}
-	for i := range pod.Status.ContainerStatuses {
-		switch s := &pod.Status.ContainerStatuses[i]; {
-		case s.Name != agentContainer || s.State.Terminated == nil:
-		case s.State.Terminated.ExitCode == 0:
-			return corev1.PodSucceeded
-		default:
-			return corev1.PodFailed
-		}
+	s := byName(pod.Status.ContainerStatuses, agentContainer, func(s *corev1.ContainerStatus) string { return s.Name })
+	switch {
+	case s == nil:
+	case s.State.Running != nil:
+		return corev1.PodRunning
+	case s.State.Terminated == nil:
+	case s.State.Terminated.ExitCode == 0:
+		return corev1.PodSucceeded
+	default:
+		return corev1.PodFailed
 	}
 	return pod.Status.Phase
 }
 
 // deletingByUs: the grace of a deletion says whose it is. Bellboard's own is
-// deletionGraceSeconds; an API server shortens it to 0 for what runs nowhere
-// (such a pod is still there when something else keeps it), and 1 is the least
-// that anybody can give. Pods that die that soon are as good as deleted by us:
-// there is nothing left to wait for. A deletion without a grace of its own has
-// the pod's, which is never that short (leastGrace).
+// deletionGraceSeconds, which nobody else is likely to give. An API server makes every
+// grace 0 for a pod of which nothing runs. Such a pod is still there only while a
+// finalizer keeps it, and no deletion changes that. A deletion without a grace of its own
+// has the pod's, which is never that short (leastGrace).
 func deletingByUs(pod *corev1.Pod) bool {
 	if pod.DeletionTimestamp == nil || pod.DeletionGracePeriodSeconds == nil {
 		return false
 	}
 	grace := *pod.DeletionGracePeriodSeconds
-	return grace == deletionGraceSeconds || grace <= 1
+	return grace == deletionGraceSeconds || grace == 0 && (pod.Spec.NodeName == "" || ended(pod))
 }
 
 // since is when a condition became true; zero: it is not.

@@ -1,14 +1,54 @@
 package pool
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"syscall"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"bellboard/scaler"
 	"bellboard/scaler/control"
 )
+
+// The classes of what keeps the caches from being trusted: a closed set.
+const (
+	causeForbidden    scaler.HoldCause = "forbidden"
+	causeUnauthorized scaler.HoldCause = "unauthorized"
+	causeUnavailable  scaler.HoldCause = "unavailable"
+)
+
+// Causes lists the classes of Observe's errors.
+func Causes() []scaler.HoldCause {
+	return []scaler.HoldCause{causeForbidden, causeUnauthorized, causeUnavailable}
+}
+
+// distrust is the error of a cache that err keeps from following the API server.
+func distrust(doing string, err error) error {
+	cause := causeUnavailable
+	switch {
+	case apierrors.IsForbidden(err):
+		cause = causeForbidden
+	case apierrors.IsUnauthorized(err):
+		cause = causeUnauthorized
+	}
+	return control.Caused(cause, wrap(doing, orUnknown(err)))
+}
+
+// final: no retry would mend it. The server says no, or is not the one it should be.
+func final(err error) bool {
+	cert := (*tls.CertificateVerificationError)(nil)
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || errors.As(err, &cert) || errors.Is(err, http.ErrSchemeMismatch)
+}
+
+// nobody: no server listens there, or there is no such name.
+func nobody(err error) bool {
+	dns := (*net.DNSError)(nil)
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound
+}
 
 // errUnknown stands for a reason that nobody has given yet.
 var errUnknown = errors.New("no answer yet")

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,7 +44,7 @@ func TestPhases(t *testing.T) {
 		if docker.DockerReady.Sub(docker.DockerUp) < 2*time.Second {
 			t.Errorf("the daemon ran at %s and answered at %s; its probe takes longer", docker.DockerUp, docker.DockerReady)
 		}
-		if err := h.Annotate(context.Background(), plain, "s1", time.Now()); err != nil {
+		if err := h.Annotate(context.Background(), plain); err != nil {
 			t.Fatal(err)
 		}
 		now := time.Now().Truncate(time.Second)
@@ -83,6 +84,87 @@ func TestFailuresOnTheNode(t *testing.T) {
 				}
 				if p := h.pod("data-p-1"); p.DockerUp.IsZero() == (want.Faulty != "") {
 					t.Errorf("its Docker daemon's container ran at %s, and %q is at fault", p.DockerUp, want.Faulty)
+				}
+			})
+		})
+	}
+}
+
+// TestOthersContainers: what somebody has put beside the agent is named when it fails or
+// holds the agent back. It is no Docker daemon, and no reason to give the agent up.
+func TestOthersContainers(t *testing.T) {
+	native := corev1.ContainerRestartPolicyAlways
+	type want struct {
+		trouble, words string
+		failure        scaler.Failure // as which it counts when START_TIMEOUT is over
+		runs           bool           // the agent, nevertheless
+	}
+	for name, tt := range map[string]struct {
+		fault  kubesim.Fault
+		inject func(p *corev1.Pod, helper corev1.Container)
+		want   want
+	}{
+		"a helper ends": {
+			kubesim.Crash, func(p *corev1.Pod, helper corev1.Container) { p.Spec.Containers = append(p.Spec.Containers, helper) },
+			want{"Error", "helper: exit code 1", scaler.FailureNeverConnected, true},
+		},
+		"a helper has no image": {
+			kubesim.ImageName, func(p *corev1.Pod, helper corev1.Container) { p.Spec.Containers = append(p.Spec.Containers, helper) },
+			want{"InvalidImageName", "helper: ", scaler.FailureNeverConnected, true},
+		},
+		"a proxy hangs before all else": {
+			kubesim.Hang, func(p *corev1.Pod, helper corev1.Container) {
+				helper.RestartPolicy = &native
+				p.Spec.InitContainers = append([]corev1.Container{helper}, p.Spec.InitContainers...)
+			},
+			want{"ContainersNotInitialized", "helper: is not Bellboard's, and holds the agent back", scaler.FailureNeverConnected, false},
+		},
+		"a proxy hangs after all else": {
+			kubesim.Hang, func(p *corev1.Pod, helper corev1.Container) {
+				helper.RestartPolicy = &native
+				p.Spec.InitContainers = append(p.Spec.InitContainers, helper)
+			},
+			want{"ContainersNotInitialized", "helper: is not Bellboard's, and holds the agent back", scaler.FailureNeverConnected, false},
+		},
+		"a proxy ends again and again": {
+			kubesim.SidecarCrash, func(p *corev1.Pod, helper corev1.Container) {
+				helper.RestartPolicy = &native
+				p.Spec.InitContainers = append(p.Spec.InitContainers, helper)
+			},
+			want{"CrashLoopBackOff", "helper: ", scaler.FailureNeverConnected, false},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(h *house) {
+				h.cluster.Inject(func(p *corev1.Pod) { tt.inject(p, corev1.Container{Name: "helper", Image: "helper"}) })
+				h.cluster.SpoilContainer(func(_ *corev1.Pod, container string) kubesim.Fault {
+					if container == "helper" {
+						return tt.fault
+					}
+					return kubesim.NoFault
+				})
+				h.secret(h.create("web-e-1", inbound))
+				h.secret(h.create("data-p-1", keeping))
+				time.Sleep(2 * time.Minute)
+				for _, name := range []string{"web-e-1", "data-p-1"} {
+					p := h.pod(name)
+					if p.Failure != "" || p.DockerFailure != "" || p.Faulty != "helper" || p.Trouble != tt.want.trouble || !strings.HasPrefix(p.TroubleText, tt.want.words) {
+						t.Errorf("%s: %q, Docker %q, at fault is %q: %s: %s; want no class, helper, %s: %s", name, p.Failure, p.DockerFailure, p.Faulty, p.Trouble, p.TroubleText, tt.want.trouble, tt.want.words)
+					}
+					if got := scaler.FailureOf(&p); got != tt.want.failure {
+						t.Errorf("%s: when START_TIMEOUT is over it is %q, want %q", name, got, tt.want.failure)
+					}
+					if p.Ready.IsZero() == tt.want.runs || (p.Phase == scaler.PodRunning) != tt.want.runs {
+						t.Errorf("%s: it is %s, its agent runs since %s", name, p.Phase, p.Ready)
+					}
+					if !p.DockerUp.IsZero() && (name == "web-e-1" || p.DockerReady.IsZero()) {
+						t.Errorf("%s: its Docker runs since %s, ready since %s", name, p.DockerUp, p.DockerReady)
+					}
+				}
+				h.cluster.SpoilContainer(nil)
+				h.cluster.Exit("agents", "web-e-1", 0)
+				if h.await(time.Minute, func() bool { return !tt.want.runs || h.pod("web-e-1").Phase == scaler.PodSucceeded }); !tt.want.runs {
+					h.await(time.Minute, func() bool { return h.pod("data-p-1").Phase == scaler.PodRunning && h.pod("data-p-1").Trouble == "" })
 				}
 			})
 		})
@@ -165,7 +247,7 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 			if s := h.slot(); !s.Lost || s.Bound {
 				t.Fatalf("it is %+v", s)
 			}
-			if _, err := h.Create(context.Background(), "data-p-2", keeping, h.slot(), false); err != nil {
+			if _, err := h.Create(context.Background(), "data-p-2", keeping, h.slot(), scaler.Birth{}); err != nil {
 				t.Fatal(err)
 			}
 			h.await(time.Minute, func() bool { return h.pod("data-p-2").Trouble == corev1.PodReasonUnschedulable })
@@ -200,7 +282,7 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 // themselves tell them apart, and the words of the answer do not.
 func TestRefusals(t *testing.T) {
 	create := func(h *house) (scaler.Failure, error) {
-		_, err := h.Create(context.Background(), "web-e-2", inbound, scaler.Slot{}, false)
+		_, err := h.Create(context.Background(), "web-e-2", inbound, scaler.Slot{}, scaler.Birth{})
 		return control.FailureIn(err), err
 	}
 	bubble(t, func(h *house) {
@@ -244,6 +326,70 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
+// TestAQuotaThatWantsALimit: where a quota counts what an agent's containers say nothing of,
+// more room in it does not help. What does is said, and does.
+func TestAQuotaThatWantsALimit(t *testing.T) {
+	silent := func(h *house, name string) error {
+		_, err := h.Create(context.Background(), name, keeping, h.newSlot(name, keeping), scaler.Birth{})
+		if err != nil {
+			is(t, err, control.ErrRefused)
+			if f := control.FailureIn(err); f != scaler.FailureAdmission {
+				t.Errorf("it is %s", f)
+			}
+		}
+		return err
+	}
+	limits := func(h *house) {
+		quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "limits"}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
+			corev1.ResourceLimitsCPU: resource.MustParse("20"), corev1.ResourceRequestsCPU: resource.MustParse("20"),
+			corev1.ResourceLimitsMemory: resource.MustParse("64Gi"), corev1.ResourceRequestsMemory: resource.MustParse("64Gi"),
+		}}}
+		if _, err := h.client.CoreV1().ResourceQuotas("data").Create(context.Background(), quota, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bubble(t, func(h *house) {
+		limits(h)
+		err := silent(h, "data-p-1")
+		for _, want := range []string{"must specify limits.cpu for: agent,dind,docker-cli", "a LimitRange in namespace data", "POD_TEMPLATE_FILE"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("it is refused by %v, want %q in it", err, want)
+			}
+		}
+		if err != nil && strings.Contains(err.Error(), "MAX_AGENTS") {
+			t.Errorf("it is refused by %v, with a remedy that does not help", err)
+		}
+		h.cluster.Inject(func(p *corev1.Pod) { // as a LimitRange does
+			for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+				for i := range list {
+					if list[i].Resources.Limits == nil {
+						list[i].Resources.Limits = corev1.ResourceList{}
+					}
+					if _, limited := list[i].Resources.Limits[corev1.ResourceCPU]; !limited {
+						list[i].Resources.Limits[corev1.ResourceCPU] = resource.MustParse("4")
+					}
+				}
+			}
+		})
+		if err := silent(h, "data-p-2"); err != nil {
+			t.Errorf("with a LimitRange: %v", err)
+		}
+	})
+	s := specs()[slices.IndexFunc(specs(), func(s Spec) bool { return s.PoolID == keeping })]
+	const limit = "resources: {limits: {cpu: 2}}"
+	template, wrong := ParseTemplate("t", []byte("spec:\n  initContainers:\n  - {name: dind, "+limit+"}\n  - {name: docker-cli, "+limit+"}\n  containers:\n  - {name: agent, "+limit+"}\n"))
+	if s.Template = template; wrong != nil || s.TemplateMistakes() != nil {
+		t.Fatal(wrong, s.TemplateMistakes())
+	}
+	bubble(t, func(h *house) {
+		limits(h)
+		pod := Build(s, "data-p-1")
+		if _, err := h.client.CoreV1().Pods("data").Create(context.Background(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil && strings.Contains(err.Error(), "quota") {
+			t.Errorf("with a template: %v", err)
+		}
+	})
+}
+
 // TestSecretsAreRefusedLikePods: by a quota, or by admission.
 func TestSecretsAreRefusedLikePods(t *testing.T) {
 	bubble(t, func(h *house) {
@@ -275,7 +421,7 @@ func TestSlotsAreRefusedLikePods(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
 		refused := func(name string) (scaler.Failure, error) {
-			_, err := h.Create(ctx, name, keeping, h.newSlot(name, keeping), false)
+			_, err := h.Create(ctx, name, keeping, h.newSlot(name, keeping), scaler.Birth{})
 			is(t, err, control.ErrRefused)
 			return control.FailureIn(err), err
 		}

@@ -22,15 +22,15 @@ type follower struct {
 
 	pods   map[string]*scaler.Pod // by name; what it points to is never changed: it is read without the lock
 	births map[string]*scaler.Pod // by name: created by this process, and maybe not cached yet
-	sent   map[string]bool        // by UID: deleted by this process, and maybe not cached as such yet
+	sent   map[string]time.Time   // by UID: deleted by this process, and when its grace by an earlier deletion is over
 	edits  map[string]*scaler.Pod // by UID: patched by this process, and maybe not cached as such yet
 	used   []scaler.DockerUsed    // of pods that have left the cache, and nobody was told of
 }
 
 func newFollower(p *Pool, ns string) *follower {
-	f := &follower{pods: map[string]*scaler.Pod{}, births: map[string]*scaler.Pod{}, sent: map[string]bool{}, edits: map[string]*scaler.Pod{}}
+	f := &follower{pods: map[string]*scaler.Pod{}, births: map[string]*scaler.Pod{}, sent: map[string]time.Time{}, edits: map[string]*scaler.Pod{}}
 	f.mirror = mirror{
-		pool: p, ns: ns, resource: "pods", example: &corev1.Pod{}, first: make(chan struct{}), held: f,
+		pool: p, ns: ns, resource: "pods", example: &corev1.Pod{}, first: make(chan struct{}), told: map[string]bool{}, held: f,
 		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			return p.client.CoreV1().Pods(ns).List(ctx, o)
 		},
@@ -108,7 +108,7 @@ func (f *follower) born(pod *corev1.Pod) scaler.Pod {
 func (f *follower) deleted(pod *scaler.Pod) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.sent[pod.UID] = true
+	f.sent[pod.UID] = pod.Ends
 }
 
 // edited notes what the API server has made of a pod that this process patched: what
@@ -153,7 +153,7 @@ func (f *follower) view(out []*scaler.Pod) ([]*scaler.Pod, time.Time, error) {
 	if err != nil {
 		return nil, at, err
 	}
-	going, edits := make(map[string]bool, len(f.sent)), make(map[string]*scaler.Pod, len(f.edits))
+	going, edits := make(map[string]time.Time, len(f.sent)), make(map[string]*scaler.Pod, len(f.edits))
 	add := func(pod *scaler.Pod) {
 		if e := f.edits[pod.UID]; e != nil && later(e, pod) {
 			edits[pod.UID] = e
@@ -161,11 +161,16 @@ func (f *follower) view(out []*scaler.Pod) ([]*scaler.Pod, time.Time, error) {
 			edited.Requested = pod.Requested
 			pod = &edited
 		}
-		if f.sent[pod.UID] && !pod.Deleting {
-			// The cache has not heard of the deletion yet; no build may be let onto it.
-			going[pod.UID] = true
+		if ends, sent := f.sent[pod.UID]; sent {
+			// The cache may not have heard of the deletion yet, and no build may be let onto it.
+			// Of one that shortens another's grace it does not say whose it is, and the kubelet
+			// holds to the grace of the first.
+			going[pod.UID] = ends
 			deleted := *pod
 			deleted.Deleting, deleted.DeletingByUs = true, true
+			if ends.After(deleted.Ends) {
+				deleted.Ends = ends
+			}
 			pod = &deleted
 		}
 		out = append(out, pod)

@@ -2,17 +2,24 @@ package pool
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +29,7 @@ import (
 
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
+	"bellboard/scaler/control"
 )
 
 func TestBeforeTheFirstListNothingIsKnown(t *testing.T) {
@@ -44,7 +52,8 @@ func TestStartSaysWhyItCannot(t *testing.T) {
 				return &apierrors.NewForbidden(podsResource, "", errors.New("no role")).ErrStatus
 			})
 		}, time.Second, "no role"},
-		"unreachable": {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*mostPause, "refused"},
+		"unreachable":                   {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*mostPause, "refused"},
+		"unreachable, for who is there": {func(h *house) { h.hurry = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -109,9 +118,81 @@ func TestALongCutIsNoAnswer(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "not followed for 31s") {
 			t.Fatalf("after %s: %v", time.Since(cut), err)
 		}
+		if got := control.CauseOf(err); got != causeUnavailable {
+			t.Errorf("it is of class %s, want %s", got, causeUnavailable)
+		}
 		time.Sleep(time.Until(cut.Add(2*time.Minute + 7*time.Second)))
 		if got := h.pods(); len(got) != 1 || got[0].Name != "web-e-1" {
 			t.Errorf("it sees %v", got)
+		}
+	})
+}
+
+// TestFinal: what no retry mends ends a start, and what may pass does not.
+func TestFinal(t *testing.T) {
+	for _, err := range []error{
+		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}}),
+		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: http.ErrSchemeMismatch}),
+		apierrors.NewUnauthorized("no"),
+	} {
+		if !final(err) || nobody(err) {
+			t.Errorf("%v passes, or nobody is there", err)
+		}
+	}
+	for _, err := range []error{
+		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}),
+		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &net.DNSError{IsNotFound: true}}),
+	} {
+		if final(err) || !nobody(err) {
+			t.Errorf("%v is final, or somebody is there", err)
+		}
+	}
+	for _, err := range []error{context.DeadlineExceeded, apierrors.NewInternalError(errors.New("x")), &net.DNSError{IsTemporary: true}} {
+		if final(err) || nobody(err) {
+			t.Errorf("%v does not pass", err)
+		}
+	}
+}
+
+// TestDistrust: each class of error is told apart, and is one of Causes.
+func TestDistrust(t *testing.T) {
+	seen := map[scaler.HoldCause]bool{}
+	for _, err := range []error{nil, errors.New("no route"), apierrors.NewUnauthorized("no"), apierrors.NewForbidden(podsResource, "", errors.New("no role"))} {
+		cause := control.CauseOf(distrust("pods in agents", err))
+		if !slices.Contains(Causes(), cause) {
+			t.Errorf("%v is of class %s, which is none of %v", err, cause, Causes())
+		}
+		seen[cause] = true
+	}
+	if len(seen) != len(Causes()) {
+		t.Errorf("classes %v were told apart, want all of %v", seen, Causes())
+	}
+}
+
+// TestNotAllowedIsSaidOnce: without the right to watch, beside other failures, the log
+// says so once.
+func TestNotAllowedIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		h := newHouse(t, func(*rest.Config) {})
+		h.log = zap.New(core)
+		h.start()
+		n := 0
+		h.cluster.Refuse(func(_ *http.Request, verb, resource string) *metav1.Status {
+			switch {
+			case verb == "watch" && resource == "pods":
+				return &apierrors.NewForbidden(podsResource, "", errors.New("no role")).ErrStatus
+			case verb == "list" && resource == "pods":
+				if n++; n%2 == 0 {
+					return &apierrors.NewInternalError(fmt.Errorf("try %d", n)).ErrStatus
+				}
+			}
+			return nil
+		})
+		h.cluster.Cut(time.Second)
+		time.Sleep(5 * time.Minute)
+		if n < 10 || logs.Len() != len(h.followers) {
+			t.Errorf("after %d lists it has said %v, want one line for each namespace", n, logs.All())
 		}
 	})
 }
@@ -290,7 +371,7 @@ func TestOurOwnPatchIsKnownAtOnce(t *testing.T) {
 		})
 		h.cluster.Cut(time.Millisecond)
 		time.Sleep(time.Second)
-		if err := h.Annotate(context.Background(), h.pod("web-e-1"), "s1", time.Now()); err != nil {
+		if err := h.Annotate(context.Background(), h.pod("web-e-1")); err != nil {
 			t.Fatal(err)
 		}
 		if p := h.pod("web-e-1"); !p.Connected {

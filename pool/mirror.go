@@ -50,11 +50,12 @@ type mirror struct {
 	mu      sync.Mutex
 	version string // the server's changes up to this one are known
 	synced  bool
-	denied  bool      // it is optional, and may not follow
-	stream  *stream   // the open watch, nil: none
-	fresh   bool      // and what came before it is known
-	at      time.Time // when the cache was last known to follow, while no watch is open
-	err     error     // of the last list or watch
+	denied  bool            // it is optional, and may not follow
+	stream  *stream         // the open watch, nil: none
+	fresh   bool            // and what came before it is known
+	at      time.Time       // when the cache was last known to follow, while no watch is open
+	err     error           // of the last list or watch
+	told    map[string]bool // by verb: the log says that it is not allowed
 }
 
 // A holder keeps the nouns. It is called with the mirror locked.
@@ -72,20 +73,22 @@ func (f *mirror) run(ctx context.Context, failed chan<- error) {
 	ours := labels.Set{LabelInstance: f.pool.instance}.String()
 	note := func(verb string, began time.Time, err error) error {
 		f.pool.asked(verb, f.resource, began, err)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		denied := apierrors.IsForbidden(err)
+		told := f.told[verb]
+		f.told[verb] = denied || told && err != nil
 		if err == nil {
 			return nil
 		}
 		err = fmt.Errorf("%s %s in %s: %w", verb, f.resource, f.ns, err)
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		denied := apierrors.IsForbidden(err)
 		// Without the right to watch the lists alone go on, and nothing else shows.
-		if denied && (f.err == nil || f.err.Error() != err.Error()) {
+		if denied && !told {
 			f.pool.log.Warn("not allowed to follow "+f.resource, zap.Error(err))
 		}
 		f.err = err
 		switch {
-		case f.synced || !denied && !apierrors.IsUnauthorized(err):
+		case f.synced || !final(err) && (!f.pool.hurry || !nobody(err)):
 		case f.denied:
 		case f.optional:
 			f.denied = true
@@ -242,9 +245,9 @@ func (f *mirror) trusted() (time.Time, error) {
 	}
 	switch broken := now.Sub(at); {
 	case !f.synced:
-		return at, fmt.Errorf("%s in %s: never listed yet: %w", f.resource, f.ns, orUnknown(f.err))
+		return at, distrust(f.resource+" in "+f.ns+": never listed yet", f.err)
 	case broken > maxBroken:
-		return at, fmt.Errorf("%s in %s: not followed for %s: %w", f.resource, f.ns, broken.Round(time.Second), orUnknown(f.err))
+		return at, distrust(fmt.Sprintf("%s in %s: not followed for %s", f.resource, f.ns, broken.Round(time.Second)), f.err)
 	}
 	return at, nil
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -25,18 +26,32 @@ func phases(p *scaler.Pod, pod *corev1.Pod) {
 			p.Session, p.SessionSince = session, at
 		}
 	}
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		if !sidecar(c) {
-			continue
-		}
-		if p.DockerUp = started(pod.Status.InitContainerStatuses, c.Name); !p.DockerUp.IsZero() {
-			if p.DockerReady = since(pod, corev1.PodInitialized); p.DockerReady.IsZero() {
-				p.Faulty = c.Name // no reason is given for a daemon that hangs
-			}
-		}
+	if p.DockerUp = started(pod.Status.InitContainerStatuses, dindContainer); p.DockerUp.IsZero() {
 		return
 	}
+	if p.DockerReady = dockerReady(pod); p.DockerReady.IsZero() {
+		p.Faulty = dindContainer // no reason is given for a daemon that hangs
+	}
+}
+
+// dockerReady is when the daemon beside the agent answered; zero: not yet. The next init
+// container, somebody else's, began then, or the pod was initialized. Before either of
+// them has a time, the daemon's own start stands for it.
+func dockerReady(pod *corev1.Pod) time.Time {
+	list := pod.Status.InitContainerStatuses
+	at := slices.IndexFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == dindContainer })
+	for _, c := range pod.Spec.InitContainers[at+1:] {
+		if began := started(list, c.Name); !began.IsZero() {
+			return began
+		}
+	}
+	if initialized := since(pod, corev1.PodInitialized); !initialized.IsZero() {
+		return initialized
+	}
+	if s := byName(list, dindContainer, func(s *corev1.ContainerStatus) string { return s.Name }); s.Started != nil && *s.Started {
+		return started(list, dindContainer)
+	}
+	return time.Time{}
 }
 
 // sidecar: it runs beside the agent, and holds it back until its probe has passed.

@@ -51,6 +51,9 @@ type Config struct {
 	// Requests, if set, is told of each request to the API server: its verb and
 	// resource, the HTTP status ("error": no answer) and how long it took.
 	Requests func(verb, resource, code string, took time.Duration)
+	// Impatient: somebody waits for Start. It ends at once where nobody listens, or where
+	// the server's name is not known, which may pass while a daemon waits.
+	Impatient bool
 }
 
 // Pool is the pods of one instance.
@@ -61,6 +64,7 @@ type Pool struct {
 	clock    clock.Clock
 	log      *zap.Logger
 	requests func(verb, resource, code string, took time.Duration)
+	hurry    bool
 
 	followers []*follower // one per namespace
 	slots     []*slots    // likewise
@@ -72,7 +76,7 @@ var _ control.Cluster = (*Pool)(nil)
 // New checks the configuration, all of it at once. It asks nobody anything.
 func New(cfg Config) (*Pool, error) {
 	p := &Pool{
-		client: cfg.Client, instance: cfg.Instance, clock: cfg.Clock, log: cfg.Log, requests: cfg.Requests,
+		client: cfg.Client, instance: cfg.Instance, clock: cfg.Clock, log: cfg.Log, requests: cfg.Requests, hurry: cfg.Impatient,
 		specs: make(map[scaler.PoolID]Spec, len(cfg.Specs)),
 	}
 	if p.clock == nil {
@@ -144,6 +148,19 @@ func (p *Pool) Start(ctx context.Context) (err error) {
 	stop := p.clock.AfterFunc(startLimit, func() { close(limit) })
 	defer stop()
 	return synced(ctx, mirrors, failed, limit)
+}
+
+// Why says what keeps Start waiting, as far as the API server has told; nil: nothing yet.
+func (p *Pool) Why() error {
+	for _, f := range p.followers {
+		f.mu.Lock()
+		err := f.err
+		f.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func synced(ctx context.Context, mirrors []*mirror, failed <-chan error, limit <-chan struct{}) error {

@@ -124,9 +124,12 @@ func (h *house) pod(name string) scaler.Pod {
 	return scaler.Pod{}
 }
 
+// known is since when Jenkins' session is known in which pods are made.
+var known = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
 func (h *house) create(name string, id scaler.PoolID) scaler.Pod {
 	h.t.Helper()
-	p, err := h.Create(context.Background(), name, id, h.newSlot(name, id), false)
+	p, err := h.Create(context.Background(), name, id, h.newSlot(name, id), scaler.Birth{Session: "s1", Since: known})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -214,8 +217,7 @@ func TestAnAgentsLife(t *testing.T) {
 		if s == nil || string(s.Data["secret"]) != "s3cret" || !*s.Immutable || s.Labels[LabelInstance] != "ci" || string(s.OwnerReferences[0].UID) != p.UID {
 			t.Errorf("its Secret is %+v", s)
 		}
-		known := time.Now().Add(-time.Hour).Truncate(time.Second)
-		if err := h.Annotate(ctx, p, "s1", known); err != nil {
+		if err := h.Annotate(ctx, p); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -366,12 +368,12 @@ func TestACreationWhoseAnswerIsLostIsFound(t *testing.T) {
 func TestANameThatIsTaken(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.create("web-x-1", inbound)
-		_, err := h.Create(context.Background(), "web-x-1", swarm, h.newSlot("web-x-1", swarm), false)
+		_, err := h.Create(context.Background(), "web-x-1", swarm, h.newSlot("web-x-1", swarm), scaler.Birth{})
 		is(t, err, control.ErrExists)
 		if got := len(h.pods()); got != 1 {
 			t.Errorf("%d agents count", got)
 		}
-		_, err = h.Create(context.Background(), "x", scaler.PoolID{Team: "nobody", Kind: scaler.Ephemeral}, scaler.Slot{}, false)
+		_, err = h.Create(context.Background(), "x", scaler.PoolID{Team: "nobody", Kind: scaler.Ephemeral}, scaler.Slot{}, scaler.Birth{})
 		if err == nil || errors.Is(err, control.ErrRefused) {
 			t.Errorf("an unknown pool gives %v", err)
 		}
@@ -395,7 +397,7 @@ func TestWhatTheServerSays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(h *house) {
 				h.refuse("create pods", c.answer)
-				_, err := h.Create(context.Background(), "web-e-1", inbound, scaler.Slot{}, false)
+				_, err := h.Create(context.Background(), "web-e-1", inbound, scaler.Slot{}, scaler.Birth{})
 				if err == nil || errors.Is(err, control.ErrRefused) != c.refused || !strings.Contains(err.Error(), c.words) {
 					t.Errorf("it gives %v", err)
 				}
@@ -432,7 +434,7 @@ func TestSpare(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
 		usual := h.create("web-e-1", inbound)
-		p, err := h.Create(ctx, "web-e-2", inbound, scaler.Slot{}, true)
+		p, err := h.Create(ctx, "web-e-2", inbound, scaler.Slot{}, scaler.Birth{Spare: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,6 +41,22 @@ func (p *Pool) refusal(ctx context.Context, ns string, needs corev1.ResourceList
 		return control.Because(scaler.FailureQuota, err)
 	}
 	return control.Because(scaler.FailureAdmission, err)
+}
+
+// QuotaRemedy is what to do where a quota counts what containers of an agent say nothing
+// of; "" if the error is another. More room in the quota would not help.
+func (s *Spec) QuotaRemedy(err error) string {
+	_, gaps, found := strings.Cut(err.Error(), "must specify ")
+	if !found {
+		return ""
+	}
+	resource, _, _ := strings.Cut(gaps, " ")
+	remedy := fmt.Sprintf("write resources for each of these containers in the team's POD_TEMPLATE_FILE, or take %s out of the quota", resource)
+	if strings.HasPrefix(resource, "limits.") {
+		_, of, _ := strings.Cut(resource, ".")
+		remedy = fmt.Sprintf("CPU and MEMORY limit the memory of an agent only: make a LimitRange in namespace %s with a default %s for containers, no less than the team asks for, or %s", s.Namespace, of, remedy)
+	}
+	return remedy
 }
 
 // overQuota reports whether some ResourceQuota has no room for what needs that.

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +23,7 @@ func shell(t *testing.T) string {
 
 func TestScriptsAreShell(t *testing.T) {
 	sh := shell(t)
-	for name, script := range map[string]string{"swarm": swarmScript, "dind": dindScript, "rootless": rootlessScript, "ssh": sshScript, "tend": tellScript + tendScript + dindScript, "cli": cliScript} {
+	for name, script := range map[string]string{"init": initScript, "swarm": swarmScript, "dind": dindScript, "rootless": rootlessScript, "ssh": sshScript, "tend": tellScript + tendScript + dindScript, "cli": cliScript} {
 		if out, err := exec.Command(sh, "-n", "-c", script).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", name, err, out)
 		}
@@ -58,7 +59,7 @@ func TestTheSwarmClientGetsItsArgumentsAsTheyAre(t *testing.T) {
 	for _, a := range c.Args {
 		cmd.Args = append(cmd.Args, filled(a))
 	}
-	cmd.Env = []string{"PATH=" + bin, c.Env[0].Name + "=" + filled(c.Env[0].Value)}
+	cmd.Env = []string{"PATH=" + bin + ":/bin", c.Env[0].Name + "=" + filled(c.Env[0].Value)}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -73,5 +74,103 @@ func TestTheSwarmClientGetsItsArgumentsAsTheyAre(t *testing.T) {
 	}
 	if i := slices.Index(lines, "java -jar"); i < 0 || !slices.Equal(lines[i:], want) {
 		t.Errorf("it is told:\n%s", out)
+	}
+}
+
+// orphans makes ten processes whose parent ends at once, and then counts what is defunct.
+const orphans = `for i in 1 2 3 4 5 6 7 8 9 10; do sh -c 'sleep 0.2 &'; done
+sleep 0.7
+echo "defunct: $(cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ')"
+`
+
+// TestTheAgentsInit runs it as a container would: as the first process of its own.
+func TestTheAgentsInit(t *testing.T) {
+	sh := shell(t)
+	first := func(path string, command ...string) (string, int) {
+		cmd := exec.Command("unshare", append([]string{"--pid", "--fork", "--mount-proc"}, command...)...)
+		cmd.Env = []string{"PATH=" + path}
+		out, err := cmd.Output() // to the other stream a shell may say how a program ended
+		if _, exits := errors.AsType[*exec.ExitError](err); err != nil && !exits {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out)), cmd.ProcessState.ExitCode()
+	}
+	path := os.Getenv("PATH")
+	if out, code := first(path, sh, "-c", "echo $$"); out != "1" || code != 0 {
+		t.Skipf("no process here may have a PID namespace of its own: %q, code %d", out, code)
+	}
+	const deaf = "(sleep 0.1; " + orphans + ") & exec sleep 1.2" // becomes a program that waits for nobody, as a JVM does
+	if out, _ := first(path, sh, "-c", deaf); out != "defunct: 10" {
+		t.Errorf("a first process that waits for nobody leaves %q, want ten defunct", out)
+	}
+	shells := []string{sh}
+	for _, other := range []string{"dash", "bash", "busybox"} { // what /bin/sh is in agents' images
+		if at, err := exec.LookPath(other); err == nil {
+			shells = append(shells, at)
+		}
+	}
+	for _, s := range shells {
+		// env's own way to undo what a shell does to SIGINT is not tried: an image may have another env.
+		for name, tt := range map[string]struct {
+			script, said string
+			code         int
+		}{
+			"orphans are waited for":  {deaf, "defunct: 0", 0},
+			"it ends by itself":       {"exit 7", "", 7},
+			"a signal is passed on":   {"trap 'echo told; exit 42' TERM; kill -TERM 1; sleep 5 & wait", "told", 42},
+			"so is an interrupt":      {"trap 'echo told; exit 42' TERM; kill -INT 1; sleep 5 & wait", "told", 42},
+			"it ends by a signal":     {"kill -TERM 1; sleep 5", "", 143},
+			"arguments come as given": {`printf '<%s>' "$@"`, `<a b><$(id)><>`, 0},
+		} {
+			command := underInit(sh, "-c", tt.script, "agent", "a b", "$(id)", "")
+			command[0] = s
+			if filepath.Base(s) == "busybox" {
+				command = append([]string{s, "sh"}, command[1:]...)
+			}
+			if out, code := first(path, command...); out != tt.said || code != tt.code {
+				t.Errorf("%s: %s: it says %q and ends with %d, want %q and %d", s, name, out, code, tt.said, tt.code)
+			}
+		}
+	}
+	if exec.Command("env", "--default-signal=INT", "true").Run() == nil {
+		if out, _ := first(path, underInit(sh, "-c", "grep SigIgn /proc/self/status")...); !strings.HasSuffix(out, "\t0000000000000000") {
+			t.Errorf("builds begin with signals ignored: %s", out)
+		}
+	}
+	bin := standIns(t, sh, map[string]string{"dumb-init": `echo "$$ dumb-init $*"`})
+	if out, _ := first(bin+":"+path, underInit("/agent", "-url")...); out != "1 dumb-init -- /agent -url" {
+		t.Errorf("with an init in the image it is %q", out)
+	}
+}
+
+// TestWhoseInitItIs: which images' entrypoint is known, and what becomes of the others.
+func TestWhoseInitItIs(t *testing.T) {
+	for image, known := range map[string]bool{
+		DefaultImage: true, "jenkins/inbound-agent": true, "registry.example.com:5000/hub/jenkins/inbound-agent@sha256:00": true,
+		"registry.example.com:5000/jenkins/inbound-agent": true, "docker.io/jenkins/inbound-agent:1@sha256:00": true,
+		"example.com/agent:1": false, "example.com/our-jenkins/inbound-agent:1": false, "jenkins/agent:1": false, "jenkins/inbound-agent-2:1": false,
+	} {
+		for _, docker := range []DockerMode{DockerNone, DockerDind} {
+			s := specOf(scaler.Ephemeral, scaler.Inbound, docker)
+			s.Image = image
+			pod := Build(s, "web-e-1")
+			if command := pod.Spec.Containers[0].Command; known != (command != nil) || known && !slices.Equal(command, underInit("/usr/local/bin/jenkins-agent")) {
+				t.Errorf("%s: its command is %q", image, command)
+			}
+			// Beside a daemon of root's nothing is shared without being asked for.
+			if shares := pod.Spec.ShareProcessNamespace; (shares != nil) != (!known && docker == DockerNone) || shares != nil && !*shares {
+				t.Errorf("%s, Docker %s: its processes are shared: %v", image, docker, shares)
+			}
+		}
+	}
+	s := specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)
+	s.Image, s.AllowHost = "example.com/agent:1", true
+	template, wrong := ParseTemplate("t", []byte("spec: {hostPID: true}"))
+	if wrong != nil {
+		t.Fatal(wrong)
+	}
+	s.Template = template
+	if pod := Build(s, "web-e-1"); pod.Spec.ShareProcessNamespace != nil {
+		t.Error("a pod of the machine's processes shares its own, which an API server refuses")
 	}
 }

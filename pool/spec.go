@@ -27,10 +27,10 @@ const (
 	AnnotationSpecHash = "bellboard.dev/spec-hash"
 	// AnnotationConnected is when the agent's node was first seen online (RFC 3339).
 	AnnotationConnected = "bellboard.dev/connected"
-	// AnnotationSession is in which session of Jenkins that was, and after a blank
-	// since when that session was known (RFC 3339): a new process need not wait out
-	// a grace that is over.
-	AnnotationSession = "bellboard.dev/session"
+	// AnnotationSession is the session of Jenkins in which the pod was made, and after a
+	// blank since when the maker knew that session (RFC 3339). No build that is older than
+	// the session can want the agent, and a new process need not wait out a grace that is over.
+	AnnotationSession = "bellboard.dev/made-in-session"
 	// AnnotationConnect is how the pod's agent reaches Jenkins; a pod outlives a
 	// change of that setting.
 	AnnotationConnect = "bellboard.dev/connect"

@@ -16,8 +16,7 @@ import (
 // are on a socket that it always has, for plugins of its own; no image has a
 // program that asks a socket but Docker's client. Who cannot be asked within a second is not
 // told of, and nothing else follows. The daemon itself begins with one container.
-const tellScript = `pid= signal=
-export TINI_SUBREAPER=1 # this shell, not the daemon's, is the container's first process
+const tellScript = superviseScript + `export TINI_SUBREAPER=1 # this shell, not the daemon's, is the container's first process
 
 tell() {
   said="$(printf 'GET /metrics HTTP/1.0\r\n\r\n' | DOCKER_HOST="unix://$metrics" timeout 1 docker system dial-stdio)" || return
@@ -26,26 +25,15 @@ tell() {
   [ -z "$made" ] || echo "bellboard docker containers=$((made - 1)) pulls=${pulled:-0}" > /dev/termination-log
 }
 
-start() {
-  rm -f /run/docker/containerd/containerd.pid # of a daemon that was killed: another process may have its number now
-  "$@" &
-  pid=$!
-  trap 'signal=yes; tell 2>/dev/null || :; kill -TERM "$pid" 2>/dev/null || :' TERM INT
-}
+told() { tell 2>/dev/null || :; }
 
-finish() {
-  code=0
-  wait "$pid" || code=$?
-  while [ -n "$signal" ]; do # which may be what ended the wait; a daemon that was waited for gives 127
-    signal='' again=0
-    wait "$pid" 2>/dev/null || again=$?
-    [ "$again" = 127 ] || code="$again"
-  done
-  exit "$code"
+begin() {
+  rm -f /run/docker/containerd/containerd.pid # of a daemon that was killed: another process may have its number now
+  start "$@"
 }
 
 alone() {
-  start "$@"
+  begin "$@"
   finish
 }
 `

@@ -145,13 +145,87 @@ func named(n *yaml.Node, name string) bool {
 	return false
 }
 
+// withDocker are the containers and volumes that only agents with Docker have. A template
+// that several kinds share may speak of them.
+var withDocker = map[string][]string{
+	"initContainers": {dindContainer, dockerCLIContainer},
+	"volumes":        {"docker-cli", dockerRunVolume, dockerDataVolume},
+}
+
+// fit is the template without what it says of containers and volumes of Bellboard's that a
+// pod does not have, and the fields that are left out.
+func (t *Template) fit(pod *corev1.Pod) (patch []byte, without []string, err error) {
+	has := map[string]bool{}
+	for i := range pod.Spec.InitContainers {
+		has["initContainers"+pod.Spec.InitContainers[i].Name] = true
+	}
+	for i := range pod.Spec.Volumes {
+		has["volumes"+pod.Spec.Volumes[i].Name] = true
+	}
+	var doc map[string]any
+	in := json.NewDecoder(bytes.NewReader(t.patch))
+	in.UseNumber()
+	if err := in.Decode(&doc); err != nil {
+		return nil, nil, err
+	}
+	spec, _ := doc["spec"].(map[string]any)
+	for _, list := range slices.Sorted(maps.Keys(withDocker)) {
+		items, _ := spec[list].([]any)
+		left := slices.DeleteFunc(slices.Clone(items), func(item any) bool {
+			fields, _ := item.(map[string]any)
+			name, _ := fields["name"].(string)
+			gone := slices.Contains(withDocker[list], name) && !has[list+name]
+			if gone {
+				without = append(without, "spec."+list+"["+name+"]")
+			}
+			return gone
+		})
+		if len(left) < len(items) {
+			spec[list] = left
+		}
+	}
+	if len(without) == 0 {
+		return t.patch, nil, nil
+	}
+	patch, err = json.Marshal(doc)
+	return patch, without, err
+}
+
+// TemplateWithout is what the spec's template says of Docker that these agents do not have.
+// They are made without it: whether another kind of agent has it, only the settings tell.
+func (s Spec) TemplateWithout() []TemplateMistake {
+	s = s.withDefaults()
+	t := s.Template
+	if t == nil {
+		return nil
+	}
+	s.Template = nil
+	_, fields, err := t.fit(build(&s, "name"))
+	if err != nil {
+		return nil // TemplateMistakes says so
+	}
+	var out []TemplateMistake
+	for _, field := range fields {
+		what := "container"
+		if strings.HasPrefix(field, "spec.volumes") {
+			what = "volume"
+		}
+		out = append(out, TemplateMistake{t.line(field), field, fmt.Sprintf("the %s agents of team %s (DOCKER=%s) have no such %s", s.Kind, s.Team, s.Docker, what)})
+	}
+	return out
+}
+
 // refine lays the template over a pod.
 func (t *Template) refine(pod *corev1.Pod) (*corev1.Pod, error) {
 	was, err := json.Marshal(pod)
 	if err != nil {
 		return nil, err
 	}
-	is, err := strategicpatch.StrategicMergePatch(was, t.patch, corev1.Pod{})
+	patch, _, err := t.fit(pod)
+	if err != nil {
+		return nil, err
+	}
+	is, err := strategicpatch.StrategicMergePatch(was, patch, corev1.Pod{})
 	if err != nil {
 		return nil, err
 	}
@@ -255,6 +329,9 @@ func (l *lint) podSpec() {
 		"spec.terminationGracePeriodSeconds", fmt.Sprintf("less than the %d that BUILD_GRACE makes of it: builds would be cut off; leave it out, and set BUILD_GRACE", *was.TerminationGracePeriodSeconds))
 	l.refuse(is.ActiveDeadlineSeconds != nil, "spec.activeDeadlineSeconds", "ends the build that runs then; leave it out, and give the job a timeout")
 	l.refuse(is.NodeName != "", "spec.nodeName", "takes the choice from the scheduler, full or not; leave it out, and set NODE_SELECTOR")
+	not := NotLinux(is.NodeSelector)
+	l.refuse(not != "", "spec.nodeSelector", not)
+	l.refuse(is.OS != nil && is.OS.Name != corev1.Linux, "spec.os", "Bellboard's agents are for Linux only; leave it out")
 	l.refuse(is.HostNetwork && !s.AllowHost, "spec.hostNetwork", needsAllow)
 	l.refuse(is.HostPID && !s.AllowHost, "spec.hostPID", needsAllow)
 	l.refuse(is.HostIPC && !s.AllowHost, "spec.hostIPC", needsAllow)
@@ -267,6 +344,16 @@ func (l *lint) podSpec() {
 		l.refuse(isFalse(is.HostUsers), "spec.hostUsers", "a privileged daemon cannot begin in a user namespace; leave it out, and set DOCKER=userns")
 	case DockerNone, DockerSysbox, DockerHost:
 	}
+}
+
+// NotLinux finds the mistake in a selector of machines that are not Linux; "": none.
+func NotLinux(selector map[string]string) string {
+	for _, label := range []string{corev1.LabelOSStable, "beta.kubernetes.io/os"} {
+		if os := selector[label]; os != "" && os != string(corev1.Linux) {
+			return fmt.Sprintf("selects machines that run %s, and Bellboard's agents are for Linux only; write %s=linux, and give builds for %[1]s agents of another kind (a static agent, a cloud)", os, label)
+		}
+	}
+	return ""
 }
 
 func isFalse(b *bool) bool { return b != nil && !*b }
@@ -438,7 +525,9 @@ func (l *lint) guarded(field string, c *corev1.Container, may func(volume string
 		at := field + ".volumeMounts[" + m.MountPath + "]"
 		l.refuse(m.Name == secretVolumeName && !may(m.Name), at, "is the agent's secret, and for the agent only; leave it out")
 		l.refuse(m.Name == dockerDataVolume && !may(m.Name), at, "two on one /var/lib/docker destroy it; leave it out")
-		v := byName(l.pod.Spec.Volumes, m.Name, func(v *corev1.Volume) string { return v.Name })
+		nameOf := func(v *corev1.Volume) string { return v.Name }
+		v := byName(l.pod.Spec.Volumes, m.Name, nameOf)
+		l.refuse(v == nil && byName(l.base.Spec.Volumes, m.Name, nameOf) == nil, at, fmt.Sprintf("the %s agents of team %s (DOCKER=%s) have no volume %s; correct its name, or add it", l.spec.Kind, l.spec.Team, l.spec.Docker, m.Name))
 		within := slices.ContainsFunc([]string{"/var/lib/docker", rootlessData}, func(dir string) bool { return strings.HasPrefix(m.MountPath+"/", dir+"/") })
 		l.refuse(within && m.Name != dockerDataVolume && (v == nil || v.EmptyDir == nil && v.Ephemeral == nil), at,
 			"other agents may have volume "+m.Name+" too, and two on one /var/lib/docker destroy it; leave it out, or make it emptyDir or ephemeral")

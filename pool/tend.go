@@ -35,7 +35,7 @@ again() {
   [ "$(date +%s)" -lt "$end" ] || return 1
   say "the daemon has ended; trying again"
   stop
-  start "$@"
+  begin "$@"
   up
 }
 
@@ -109,7 +109,7 @@ prune() {
 tend() {
   rm -rf "$store"/.bellboard-* &
   trap 'exit 143' TERM INT
-  start "$@"
+  begin "$@"
   end="$(($(date +%s) + 70))"
   if [ -z "$mine" ]; then
     until up; do kill -0 "$pid" 2>/dev/null || exit 1; done
@@ -118,7 +118,7 @@ tend() {
     aside="$store/.bellboard-$(date +%s)"
     stop
     move "$store" "$aside/store"
-    start "$@"
+    begin "$@"
     end="$(($(date +%s) + 40))"
     if ! up; then
       say "nor does it with an empty store: the store is put back"

@@ -32,15 +32,50 @@ func trouble(pod *corev1.Pod) problem {
 	if c := condition(pod, corev1.DisruptionTarget); c != nil && c.Status == corev1.ConditionTrue && (ended(pod) || pod.DeletionTimestamp != nil) {
 		return problem{reason: c.Reason, text: words(c.Message), failure: disruption(c.Reason)}
 	}
+	others := problem{}
 	for _, list := range [][]corev1.ContainerStatus{st.ContainerStatuses, st.InitContainerStatuses} {
 		for i := range list {
-			if p := containerProblem(&list[i], pod.DeletionTimestamp != nil); p.reason != "" {
+			p := containerProblem(&list[i], pod.DeletionTimestamp != nil)
+			switch {
+			case p.reason == "":
+			case ours(list[i].Name):
 				return p
+			case others.reason == "":
+				// What somebody has put beside the agent is shown, and no agent is given up for it.
+				others, others.failure = p, ""
 			}
 		}
 	}
+	if others.reason == "" {
+		others = heldBack(pod)
+	}
+	if others.reason != "" {
+		return others
+	}
 	if c := condition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason != "" {
 		return problem{reason: c.Reason, text: words(c.Message), failure: scaler.FailureUnschedulable}
+	}
+	return problem{}
+}
+
+// ours reports whether a container is one that Build makes.
+func ours(container string) bool {
+	return container == agentContainer || container == dindContainer || container == dockerCLIContainer
+}
+
+// heldBack is which init container of somebody else's runs, and has the agent wait. That
+// one has not failed, so Kubernetes has no more to say than that the pod is not initialized.
+func heldBack(pod *corev1.Pod) problem {
+	if pod.DeletionTimestamp != nil || !started(pod.Status.ContainerStatuses, agentContainer).IsZero() {
+		return problem{}
+	}
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		s := byName(pod.Status.InitContainerStatuses, c.Name, func(s *corev1.ContainerStatus) string { return s.Name })
+		if ours(c.Name) || s == nil || s.State.Running == nil || sidecar(c) && s.Started != nil && *s.Started {
+			continue
+		}
+		return problem{reason: "ContainersNotInitialized", text: words(c.Name + ": is not Bellboard's, and holds the agent back"), container: c.Name}
 	}
 	return problem{}
 }

@@ -17,16 +17,19 @@ import (
 	"bellboard/scaler/control"
 )
 
-// deletionGraceSeconds marks a deletion as Bellboard's: nobody else is likely to
-// give a pod seven seconds. It is enough for an idle agent to end, and under the
-// ten seconds after which a Swarm client would register itself anew.
-const deletionGraceSeconds = 7
+// deletionGraceSeconds is the grace of Bellboard's deletions, and tells them from others':
+// people and tools give 0, 1, 30, or the pod's own. The agent is idle, so the grace is short.
+// preStop sleeps through all of it, and then the kubelet gives each container two seconds to
+// end. That is enough for an agent, and for a Docker daemon to tell its last words and to
+// leave its data clean. It is well under the ten seconds after which a Swarm client would
+// register itself anew.
+const deletionGraceSeconds = 2
 
 // Create makes or takes the cache slot, then creates the agent's pod under that
 // name. A pod of that name that is there already and was made from the same settings
 // is the answer, too: an earlier try whose answer was lost. A spare is made as Unprotect
 // leaves a pod.
-func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, spare bool) (scaler.Pod, error) {
+func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, birth scaler.Birth) (scaler.Pod, error) {
 	s, err := p.spec(id)
 	if err != nil {
 		return scaler.Pod{}, err
@@ -44,7 +47,10 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 	if s.HasClaim() {
 		want.Annotations[AnnotationCache] = string(slot.Warmth())
 	}
-	if spare {
+	if birth.Session != "" {
+		want.Annotations[AnnotationSession] = birth.Session + " " + birth.Since.UTC().Format(time.RFC3339)
+	}
+	if birth.Spare {
 		delete(want.Labels, LabelBusy)
 		delete(want.Annotations, annotationDoNotDisrupt)
 		want.Annotations[annotationSafeToEvict] = "true"
@@ -57,7 +63,11 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 	if err != nil {
 		var unseen error
 		if made, unseen = p.madeBefore(ctx, want, err); made == nil {
+			remedy := s.QuotaRemedy(err)
 			err = p.refusal(ctx, want.Namespace, needsOf(&want.Spec), createError(err))
+			if remedy != "" {
+				err = fmt.Errorf("%w; %s", err, remedy)
+			}
 			if unseen != nil {
 				err = fmt.Errorf("%w; and whether it was made nevertheless cannot be seen: %w", err, unseen)
 			}
@@ -123,13 +133,10 @@ func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) err
 }
 
 // Annotate notes on the pod, and on no later one of its name, that its node was
-// online once, in which session of Jenkins, and since when that is known.
-func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod, session string, since time.Time) error {
+// online once.
+func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod) error {
 	return p.patch(ctx, "annotate", &pod, map[string]any{
-		"annotations": map[string]any{
-			AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339),
-			AnnotationSession:   session + " " + since.UTC().Format(time.RFC3339),
-		},
+		"annotations": map[string]any{AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339)},
 	}, time.Time{})
 }
 

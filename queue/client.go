@@ -31,6 +31,7 @@ const (
 	Computers = "computers"
 	Queue     = "queue"
 	Jobs      = "jobs"
+	Quieting  = "quieting"
 	Register  = "register"
 	Secret    = "secret"
 	Mark      = "mark"
@@ -38,11 +39,12 @@ const (
 	Delete    = "delete"
 	Launch    = "launch"
 	Node      = "node"
+	Alive     = "alive"
 )
 
 // Endpoints lists every endpoint, for metrics that exist before they are needed.
 func Endpoints() []string {
-	return []string{Computers, Queue, Jobs, Register, Secret, Mark, Clear, Delete, Launch, Node}
+	return []string{Computers, Queue, Jobs, Quieting, Register, Secret, Mark, Clear, Delete, Launch, Node, Alive}
 }
 
 // The limits of one request, in the clock's time. Reads answer in milliseconds;
@@ -50,8 +52,11 @@ func Endpoints() []string {
 const (
 	readTimeout  = 30 * time.Second
 	writeTimeout = time.Minute
-	// maxBody is six times what 10,000 items and 5,000 nodes take.
-	maxBody = 32 << 20
+	// A fast clock does not make computers faster: no request gets less of the wall's time.
+	leastTimeout = time.Second
+	// maxBody is what is read of an answer: 24 times what 10,000 items and 5,000 nodes
+	// take. While one is read, it is in memory twice.
+	maxBody = 128 << 20
 )
 
 // Config is what a Client needs to know.
@@ -70,13 +75,16 @@ type Config struct {
 	// SSH is how Jenkins reaches the agents of the pools that cannot call it; the
 	// nodes of all others are inbound.
 	SSH map[scaler.PoolID]SSH
+	// Unlabelled says of every pool whether its nodes take items that ask for no label.
+	Unlabelled map[scaler.PoolID]bool
 	// Reader: nodes are deleted by another's hand, so that any number of them may be
 	// gone between two answers.
 	Reader bool
 	// Observe, when set, is told of every request: the endpoint, the HTTP status
 	// ("error" when there was no whole answer) and how long it took.
 	Observe func(endpoint string, code string, took time.Duration)
-	// Unseen, when set, is told of every Observe that showed nothing: one of Causes.
+	// Unseen, when set, is told of every Observe that showed nothing: one of Causes, which
+	// is also the class of its error.
 	Unseen func(cause string)
 	// Skew, when set, is told how far Jenkins' clock is ahead of Clock, as far as its answers prove it.
 	Skew func(ahead time.Duration)
@@ -89,11 +97,13 @@ type Client struct {
 	http   *http.Client
 	writes *limiter
 	fuse   fuse
+	pulse  pulse
 
 	mu     sync.Mutex // guards what earlier ticks knew
 	known  memory
 	ahead  time.Duration // of Jenkins' clock to ours
 	sawJob time.Time     // when Jenkins last showed that it has a job
+	quiet  bool          // Jenkins was quieting down at the last look
 }
 
 // New makes a client. It sends nothing yet.
@@ -121,6 +131,8 @@ func New(c Config) (*Client, error) {
 	if c.Skew == nil {
 		c.Skew = func(time.Duration) {}
 	}
+	known := newMemory()
+	known.unlabelled = c.Unlabelled
 	return &Client{
 		c:    c,
 		base: strings.TrimRight(c.URL, "/"),
@@ -131,7 +143,7 @@ func New(c Config) (*Client, error) {
 		},
 		writes: newLimiter(c.Clock),
 		fuse:   fuse{clock: c.Clock},
-		known:  newMemory(),
+		known:  known,
 	}, nil
 }
 

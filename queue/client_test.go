@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
 	"bellboard/scaler/control"
@@ -33,6 +34,7 @@ const (
 {"_class":"hudson.model.Hudson$MasterComputer","assignedLabels":[{"name":"built-in"}],"description":"the Jenkins controller's built-in node","displayName":"Built-In Node","executors":[],"idle":true,"numExecutors":0,"offline":false,"offlineCause":null,"offlineCauseReason":"","oneOffExecutors":[{"idle":false}],"temporarilyOffline":false},
 {"_class":"hudson.slaves.SlaveComputer","assignedLabels":[{"name":"web-e-1"},{"name":"linux"},{"name":"docker"}],"description":"Bellboard: waiting (bellboard instance=bellboard team=web kind=ephemeral)","displayName":"web-e-1","executors":[{"idle":false}],"idle":false,"numExecutors":1,"offline":true,"offlineCause":{"_class":"hudson.slaves.OfflineCause$UserCause"},"offlineCauseReason":"bellboard(bellboard): one-build","oneOffExecutors":[],"temporarilyOffline":true,"absoluteRemotePath":"/home/jenkins/agent"}]}`
 	fewItems = `{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","actions":[],"blocked":false,"buildable":true,"id":7,"inQueueSince":1795395095524,"task":{"_class":"hudson.model.FreeStyleProject","labelExpression":"linux \u0026\u0026 docker","url":"http://h/job/a/"},"why":"All nodes of label ‘linux&&docker’ are offline","pending":false}]}`
+	atWork   = `{"_class":"hudson.model.Hudson","quietingDown":false}`
 )
 
 // newClient serves the handler and returns a client for it.
@@ -63,6 +65,8 @@ func good(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, fewComputers)
 	case "/jenkins/queue/api/json":
 		fmt.Fprint(w, fewItems)
+	case "/jenkins/api/json":
+		fmt.Fprint(w, atWork)
 	default:
 		http.NotFound(w, r)
 	}
@@ -82,7 +86,7 @@ func TestObserve(t *testing.T) {
 	}, func(c *Config) {
 		c.Observe = func(e, code string, _ time.Duration) { told = append(told, e+" "+code) }
 	})
-	for range 2 {
+	for i := range 2 {
 		v, err := c.Observe(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -90,7 +94,10 @@ func TestObserve(t *testing.T) {
 		if v.AskedAt.IsZero() || v.AnsweredAt.Before(v.AskedAt) {
 			t.Error(v.AskedAt, v.AnsweredAt)
 		}
-		v.AskedAt, v.NodesAt, v.AnsweredAt = time.Time{}, time.Time{}, time.Time{}
+		if v.SessionSince.Before(v.AskedAt) == (i == 0) || v.SessionSince.After(v.NodesAt) {
+			t.Errorf("the session is known since %s, and the first look went from %s to %s", v.SessionSince, v.AskedAt, v.NodesAt)
+		}
+		v.AskedAt, v.NodesAt, v.AnsweredAt, v.SessionSince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		want := scaler.JenkinsView{
 			Session: "a63ce597", Version: "2.568.1",
 			Nodes: []scaler.Node{
@@ -109,12 +116,94 @@ func TestObserve(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	one := []string{"/jenkins/computer/api/json " + computersTree, "/jenkins/queue/api/json " + queueTree}
+	// The last, since the busy agent bears our mark.
+	one := []string{"/jenkins/computer/api/json " + computersTree, "/jenkins/queue/api/json " + queueTree, "/jenkins/api/json " + quietTree}
 	if diff := cmp.Diff(append(one, one...), asked); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"computers 200", "queue 200", "computers 200", "queue 200"}, told); diff != "" {
+	if diff := cmp.Diff([]string{"computers 200", "queue 200", "quieting 200", "computers 200", "queue 200", "quieting 200"}, told); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestQuietingDown: a view says that Jenkins is about to shut down, and a third question
+// is asked only while our own mark hides a build from its safe restart.
+func TestQuietingDown(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		cfg   jenkinssim.Config
+		asks  bool // the root, once the queue has an item that says nothing
+		marks func(f *fire)
+	}{
+		{"no mark", jenkinssim.Config{}, false, func(*fire) {}},
+		{"our mark on a busy agent", jenkinssim.Config{}, true, func(f *fire) { f.mark("web-e-0", "one-build") }},
+		{"our mark on an idle node", jenkinssim.Config{}, false, func(f *fire) { f.mark("web-e-5", "idle") }},
+		{"a person's mark", jenkinssim.Config{}, false, func(f *fire) { f.jenkins.PersonOffline("web-e-0", "disk") }},
+		{"another's node", jenkinssim.Config{}, false, func(f *fire) {
+			f.jenkins.AddNode(jenkinssim.Node{Name: "mac", Labels: "mac"}, true)
+			f.jenkins.Submit(jenkinssim.Job{Name: "ios", Label: "mac", Duration: time.Hour})
+			time.Sleep(time.Second)
+			f.mark("mac", "one-build")
+		}},
+		{"the hook's mark", jenkinssim.Config{Hook: "bellboard"}, false, func(*fire) {}},
+		{"our mark over the hook's", jenkinssim.Config{Hook: "bellboard"}, false, func(f *fire) { f.mark("web-e-0", "one-build") }},
+		{"our mark, another's hook", jenkinssim.Config{Hook: "other"}, true, func(f *fire) { f.mark("web-e-0", "one-build") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			underFire(t, tt.cfg, func(f *fire) {
+				tt.marks(f)
+				look := func(quiet bool, asked int) {
+					t.Helper()
+					f.told = nil
+					v := f.look()
+					if v.QuietingDown != quiet {
+						t.Errorf("quieting down: %t, want %t", v.QuietingDown, quiet)
+					}
+					if got := strings.Count(strings.Join(f.told, ","), Quieting+" 200"); got != asked {
+						t.Errorf("asked the root %d times, want %d: %q", got, asked, f.told)
+					}
+				}
+				one, again := 0, 0
+				if tt.asks {
+					one = 1
+				}
+				if tt.cfg.Hook != "bellboard" {
+					again = 1
+				}
+				look(false, one)
+				f.jenkins.QuietDown(true)
+				time.Sleep(time.Second)
+				look(true, 0) // the items say so
+				for _, it := range f.look().Items {
+					f.jenkins.Cancel(it.ID)
+				}
+				look(tt.cfg.Hook != "bellboard", again)
+				look(tt.cfg.Hook != "bellboard", again) // as long as it goes on
+				f.jenkins.QuietDown(false)
+				look(false, again)
+				look(false, one)
+			})
+		})
+	}
+	// What the view is dated by is the last answer.
+	underFire(t, jenkinssim.Config{}, func(f *fire) {
+		f.mark("web-e-0", "one-build")
+		f.jenkins.Fault(func(r *http.Request) (int, http.Header, []byte, bool) {
+			if r.URL.Path == "/api/json" {
+				time.Sleep(3 * time.Second)
+			}
+			return 0, nil, nil, false
+		})
+		if v := f.look(); v.AnsweredAt.Sub(v.NodesAt) != 3*time.Second || !v.AnsweredAt.Equal(time.Now()) {
+			t.Errorf("nodes at %v, answered at %v", v.NodesAt, v.AnsweredAt)
+		}
+	})
+}
+
+func (f *fire) mark(name string, reason scaler.Reason) {
+	f.Helper()
+	if err := f.client.Mark(f.Context(), name, scaler.MarkText("bellboard", reason), time.Time{}); err != nil {
+		f.Fatal(err)
 	}
 }
 
@@ -156,8 +245,50 @@ func TestRecordedComputers(t *testing.T) {
 	}
 }
 
+// TestBuildsAndMarks reads which build an agent of ours runs, whether that ends with
+// Jenkins, and when a mark was set.
+func TestBuildsAndMarks(t *testing.T) {
+	const (
+		freestyle = `{"_class":"hudson.model.FreeStyleBuild","url":"http://j/job/a/1/"}`
+		pipeline  = `{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask$PlaceholderExecutable","url":"http://j/job/p/2/"}`
+	)
+	for _, tt := range []struct {
+		name, executors, cause string
+		build                  string
+		mortal                 bool
+		at                     int64
+	}{
+		{"idle", `{"currentExecutable":null,"idle":true}`, "", "", false, 0},
+		{"freestyle", `{"currentExecutable":` + freestyle + `,"idle":false}`, "", "http://j/job/a/1/", true, 0},
+		{"a pipeline, marked", `{"currentExecutable":` + pipeline + `,"idle":false}`, "1796004033796", "http://j/job/p/2/", false, 1796004033796},
+		{"it may not be seen", `{"currentExecutable":null,"idle":false}`, "", "", false, 0},
+		{"one of two executors", `{"currentExecutable":` + pipeline + `,"idle":false},{"currentExecutable":null,"idle":true}`, "", "http://j/job/p/2/", false, 0},
+		{"two builds", `{"currentExecutable":` + pipeline + `,"idle":false},{"currentExecutable":` + freestyle + `,"idle":false}`, "", "", false, 0},
+	} {
+		cause, temporarily := "null", "false"
+		if tt.cause != "" {
+			cause, temporarily = `{"_class":"hudson.slaves.OfflineCause$UserCause","timestamp":`+tt.cause+`}`, "true"
+		}
+		m := newMemory()
+		nodes, _, err := m.nodes(`{"_class":"hudson.model.ComputerSet","computer":[{"_class":"hudson.slaves.SlaveComputer","displayName":"web-e-1",`+
+			`"description":"x (bellboard instance=bellboard team=web kind=ephemeral)","absoluteRemotePath":"/a","offlineCause":`+cause+`,"offlineCauseReason":"bellboard-hook(bellboard): one build",`+
+			`"temporarilyOffline":`+temporarily+`,"idle":false,"numExecutors":2,"executors":[`+tt.executors+`],"oneOffExecutors":[]}]}`, "bellboard")
+		if err != nil {
+			t.Fatal(tt.name, err)
+		}
+		n := nodes[0]
+		at := time.UnixMilli(tt.at)
+		if tt.at == 0 {
+			at = time.Time{}
+		}
+		if n.Build != tt.build || n.Mortal != tt.mortal || !n.MarkedAt.Equal(at) {
+			t.Errorf("%s: it runs %q (mortal %t), marked at %v; want %q, %t, %v", tt.name, n.Build, n.Mortal, n.MarkedAt, tt.build, tt.mortal, at)
+		}
+	}
+}
+
 // TestMisbehaviour: whatever is not a whole answer of one session of Jenkins is
-// an error that names what was seen, for either of the two questions.
+// an error that names what was seen, for each of the questions.
 func TestMisbehaviour(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(w http.ResponseWriter, r *http.Request)
@@ -211,7 +342,7 @@ func TestMisbehaviour(t *testing.T) {
 		"no session": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Jenkins", "2")
 			fmt.Fprint(w, map[bool]string{true: fewItems, false: fewComputers}[strings.Contains(r.URL.Path, "queue")])
-		}, ErrRestarted, "a63ce597"},
+		}, ErrStripped, "X-Jenkins-Session"},
 		"other session": {func(w http.ResponseWriter, r *http.Request) {
 			good(&header{w, "X-Jenkins-Session", "79874158"}, r)
 		}, ErrRestarted, "79874158"},
@@ -222,13 +353,16 @@ func TestMisbehaviour(t *testing.T) {
 					return
 				}
 			}
-		}, ErrNotJenkins, "longer than"},
+		}, ErrTooLarge, "over the 128 MiB"},
 		"hang up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUnavailable, "EOF"},
 	} {
-		for _, which := range []string{"computer", "queue"} {
+		for _, which := range []string{"/computer", "/queue", ""} {
+			if which == "" && name == "null list" {
+				continue // the root is asked for none
+			}
 			t.Run(name+" on "+which, func(t *testing.T) {
 				client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
-					if strings.Contains(r.URL.Path, which) {
+					if r.URL.Path == "/jenkins"+which+"/api/json" {
 						c.answer(w, r)
 					} else {
 						good(w, r)
@@ -379,7 +513,7 @@ func TestTokenIsReadAgain(t *testing.T) {
 	if _, err := c.Observe(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"old", "new", "new"}, used); diff != "" {
+	if diff := cmp.Diff([]string{"old", "new", "new", "new"}, used); diff != "" {
 		t.Error(diff)
 	}
 	c = newClient(t, good, func(c *Config) {
@@ -510,9 +644,12 @@ func TestConcurrentUse(t *testing.T) {
 // bodies serves two documents without a network.
 func bodies(computers, queue string) roundTrip {
 	return func(r *http.Request) (*http.Response, error) {
-		body := computers
-		if strings.Contains(r.URL.Path, "queue") {
+		body := `{"_class":"hudson.model.Hudson","quietingDown":false}`
+		switch {
+		case strings.Contains(r.URL.Path, "queue"):
 			body = queue
+		case strings.Contains(r.URL.Path, "computer"):
+			body = computers
 		}
 		return &http.Response{
 			StatusCode: 200, Header: http.Header{"X-Jenkins": {"2"}, "X-Jenkins-Session": {"s"}},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"bellboard/scaler"
 )
 
 // scanner reads JSON documents of known shape in one pass over the text,
@@ -40,10 +42,13 @@ type item struct {
 // computer is one computer as the answer has it.
 type computer struct {
 	class, name, description string
-	causeClass, cause        string
+	cause                    scaler.Cause
 	labels                   []string
 	executors, busy, oneOff  int
-	unseen                   int // busy executors whose build is not shown
+	all                      int    // executors that are listed
+	unseen                   int    // busy executors whose build is not shown
+	build, buildClass        string // the build of the last busy executor that shows one, and its class
+	markedAt                 int64  // when it was taken offline: milliseconds since the epoch
 	remote                   string
 	offline, temporary, idle bool
 	// Which of the keys that decide were there at all.
@@ -201,22 +206,29 @@ func (s *scanner) computer() (c computer) {
 			c.temporary, c.sawTemporary = s.boolean(), true
 		case "offlineCause":
 			for more := s.open('{'); more; more = s.next('}') {
-				if s.key() == "_class" {
-					c.causeClass = s.text()
-				} else {
+				switch s.key() {
+				case "_class":
+					c.cause.Class = s.text()
+				case "timestamp":
+					c.markedAt = s.integer()
+				case "description":
+					c.cause.Description = s.loose() // a plugin's class may have anything there
+				default:
 					s.skip()
 				}
 			}
 		case "offlineCauseReason":
-			c.cause = s.text()
+			c.cause.Reason = s.text()
 		case "idle":
 			c.idle, c.sawIdle = s.boolean(), true
 		case "numExecutors":
 			c.executors = int(s.integer())
 		case "executors":
-			_, c.busy, c.unseen = s.workers()
+			s.workers(&c)
 		case "oneOffExecutors":
-			c.oneOff, _, _ = s.workers()
+			var oneOffs computer
+			s.workers(&oneOffs)
+			c.oneOff = oneOffs.all
 		case "assignedLabels":
 			for more := s.open('['); more; more = s.next(']') {
 				for more := s.open('{'); more; more = s.next('}') {
@@ -236,9 +248,9 @@ func (s *scanner) computer() (c computer) {
 
 // workers counts executors, those that do not say they are idle, and of these
 // those that show no build: null, which Jenkins says of what may not be seen.
-func (s *scanner) workers() (all, busy, unseen int) {
+func (s *scanner) workers(c *computer) {
 	for more := s.open('['); more; more = s.next(']') {
-		all++
+		c.all++
 		idle, null := false, false
 		for more := s.open('{'); more; more = s.next('}') {
 			switch s.key() {
@@ -246,19 +258,37 @@ func (s *scanner) workers() (all, busy, unseen int) {
 				idle = s.boolean()
 			case "currentExecutable":
 				null = s.peek() == 'n'
-				s.skip()
+				s.build(c)
 			default:
 				s.skip()
 			}
 		}
 		if !idle {
-			busy++
+			c.busy++
 			if null {
-				unseen++
+				c.unseen++
 			}
 		}
 	}
-	return all, busy, unseen
+}
+
+// build reads what an executor runs.
+func (s *scanner) build(c *computer) {
+	for more := s.open('{'); more; more = s.next('}') {
+		switch s.key() {
+		case "_class":
+			c.buildClass = s.text()
+		case "url":
+			c.build = s.text()
+		default:
+			s.skip()
+		}
+	}
+}
+
+// mortal reports whether a build of that class ends with Jenkins. All others may resume.
+func mortal(class string) bool {
+	return class == "hudson.model.FreeStyleBuild" || class == "hudson.matrix.MatrixRun" || class == "hudson.maven.MavenModuleSetBuild"
 }
 
 // end is the error of the document, or of what follows it.

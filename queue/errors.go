@@ -28,7 +28,14 @@ var (
 	ErrPartial = errors.New("jenkins' answer is incomplete")
 	// ErrNoToken: there is no token to ask with.
 	ErrNoToken = errors.New("no API token")
-	// ErrRestarted: the computers and the queue are of two sessions of Jenkins.
+	// ErrBlocked: what stands between Bellboard and Jenkins refused the request; Jenkins
+	// itself has not seen it, so that no permission is at fault.
+	ErrBlocked = errors.New("something between Bellboard and Jenkins, such as a firewall or a proxy, refuses the request")
+	// ErrStripped: an answer of Jenkins came without a header that Jenkins has sent.
+	ErrStripped = errors.New("something between Bellboard and Jenkins, such as a proxy, takes a header of Jenkins' away")
+	// ErrTooLarge: an answer is larger than what is read of one.
+	ErrTooLarge = errors.New("jenkins' answer is too large")
+	// ErrRestarted: the answers are of two sessions of Jenkins.
 	ErrRestarted = errors.New("jenkins restarted between two answers")
 )
 
@@ -40,6 +47,9 @@ var causes = []struct {
 	{ErrNoToken, "no-token"},
 	{ErrUnauthorized, "unauthorized"},
 	{ErrForbidden, "forbidden"},
+	{ErrBlocked, "blocked"},
+	{ErrStripped, "stripped"},
+	{ErrTooLarge, "too-large"},
 	{ErrBlind, "blind"},
 	{ErrPartial, "partial"},
 	{ErrRestarted, "restarted"},
@@ -73,6 +83,9 @@ func (a *answer) accept() error {
 	if a.status != http.StatusOK {
 		return a.refusal()
 	}
+	if a.header.Get("X-Jenkins") == "" && strings.HasPrefix(strings.TrimSpace(a.body), `{"_class":"hudson.`) {
+		return fmt.Errorf("%w: the answer is Jenkins', and has no X-Jenkins", ErrStripped)
+	}
 	if a.header.Get("X-Jenkins") == "" {
 		return fmt.Errorf("%w: no X-Jenkins header%s", ErrNotJenkins, a.words())
 	}
@@ -85,12 +98,23 @@ func (a *answer) accept() error {
 	return nil
 }
 
+// byJenkins reports whether Jenkins itself has refused: it says its version, whom it
+// refuses or for which permission, or that a write came without a crumb, as of who
+// comes with a password.
+func (a *answer) byJenkins() bool {
+	h := a.header
+	return h.Get("X-Jenkins") != "" || h.Get("X-Required-Permission") != "" || h.Get("X-You-Are-Authenticated-As") != "" ||
+		strings.Contains(a.body, "No valid crumb")
+}
+
 // refusal is the error for an answer whose status is not what was asked for.
 func (a *answer) refusal() error {
 	h := a.header
 	switch {
 	case a.status == http.StatusUnauthorized:
 		return fmt.Errorf("%w (status 401; also seen for a moment while Jenkins starts)%s", ErrUnauthorized, a.words())
+	case a.status == http.StatusForbidden && !a.byJenkins():
+		return fmt.Errorf("%w (status 403 without an X-Jenkins header)%s", ErrBlocked, a.words())
 	case a.status == http.StatusForbidden:
 		detail := ""
 		if user := h.Get("X-You-Are-Authenticated-As"); user != "" {

@@ -144,6 +144,9 @@ func (f *fire) look() scaler.JenkinsView {
 func (f *fire) tick() scaler.Tick {
 	t := f.loop.Tick(f.Context())
 	f.metrics.Observe(t)
+	if t.HoldBy == scaler.SourceJenkins && t.HoldCause != scaler.CauseOld && !slices.Contains(Causes(), string(t.HoldCause)) {
+		f.Errorf("the hold's cause %q is none of %v", t.HoldCause, Causes())
+	}
 	return t
 }
 
@@ -190,6 +193,26 @@ func (f *fire) series(name string, values ...string) float64 {
 }
 
 var jenkinsHeaders = http.Header{"X-Jenkins": {"2.568.1"}, "X-Jenkins-Session": {"12345678"}, "Content-Type": {"application/json;charset=utf-8"}}
+
+// strip has something take a header of Jenkins' away.
+func (f *fire) strip(endpoint, header string) {
+	f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
+		if on(r, endpoint) {
+			res.Header.Del(header)
+		}
+		return res, nil
+	}
+}
+
+// endless is a text without end.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = 'x'
+	}
+	return len(b), nil
+}
 
 // TestUnderFire is the table of misbehaviours: each makes the loop hold, with
 // words for people, and a code and a cause for the metrics; and the look after it
@@ -248,9 +271,19 @@ func TestUnderFire(t *testing.T) {
 				return res, nil
 			}
 		}, ErrUnavailable, "deadline", "error", 0},
-		"50 MB": {func(f *fire, e string) {
-			f.body(e, func(s string) string { return strings.Replace(s, "{", `{"x":"`+strings.Repeat("x", 50<<20)+`",`, 1) })
-		}, ErrNotJenkins, "longer than 33554432 bytes", "error", 0},
+		"150 MB": {func(f *fire, e string) {
+			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
+				if on(r, e) {
+					res.ContentLength, res.Body = -1, io.NopCloser(io.MultiReader(strings.NewReader(`{"x":"`), io.LimitReader(endless{}, 150<<20), res.Body))
+				}
+				return res, nil
+			}
+		}, ErrTooLarge, "over the 128 MiB that Bellboard reads. Before 2.542 Jenkins names every node", "error", 0},
+		"a firewall": {func(f *fire, e string) {
+			f.fault(e, 403, nil, "<html><head><title>403 Forbidden</title></head><body>nginx</body></html>")
+		}, ErrBlocked, `(status 403 without an X-Jenkins header): "403 Forbidden"`, "403", 0},
+		"a proxy that takes the session away": {func(f *fire, e string) { f.strip(e, "X-Jenkins-Session") }, ErrStripped, "X-Jenkins-Session", "200", 0},
+		"a proxy that takes the version away": {func(f *fire, e string) { f.strip(e, "X-Jenkins") }, ErrStripped, "has no X-Jenkins", "200", 0},
 		"changed session": {func(f *fire, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {

@@ -13,9 +13,8 @@ import (
 )
 
 // fuse keeps requests from a Jenkins that does not answer: after enough failures
-// in a row nothing goes out but the first question of each look, which asks
-// whether it is back and is paced by the loop, and one other request in a while,
-// for who does not look. Without it a Jenkins that falls silent in the middle of
+// in a row nothing goes out but the question of each look whether it is back, which
+// is paced by the loop, and one other request in a while, for who does not look. Without it a Jenkins that falls silent in the middle of
 // a tick would be sent every write of the tick in turn, and each would wait out
 // its time.
 type fuse struct {
@@ -32,6 +31,13 @@ const (
 	// while is how long Jenkins has its peace.
 	while = 5 * time.Second
 )
+
+// silent reports that the last request was left without an answer.
+func (f *fuse) silent() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed > 0
+}
 
 // blown is nil when a request may be sent: a probe always may.
 func (f *fuse) blown(probe bool) error {
@@ -55,7 +61,7 @@ func (f *fuse) note(status int, err error) {
 	defer f.mu.Unlock()
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, control.ErrLate):
-	case err != nil && !errors.Is(err, ErrNotJenkins), // which is an answer too large
+	case err != nil && !errors.Is(err, ErrTooLarge), // which is an answer
 		status == http.StatusBadGateway, status == http.StatusServiceUnavailable,
 		status == http.StatusGatewayTimeout, status == http.StatusTooManyRequests:
 		f.failed, f.last = f.failed+1, f.clock.Now()

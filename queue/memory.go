@@ -20,8 +20,12 @@ type memory struct {
 	owners    map[string]owner  // by description
 	typed     map[string]string // label expressions as typed -> their Source
 	labels    map[int64]string  // by queue id; "": none
+	wanted    map[string]string // the label that all items of a job were known to want; "": not always the same
 	session   string            // of the answer before
 	mine      map[string]bool   // the inbound nodes of ours in it
+	held      map[string]bool   // the nodes of ours in it that a person had taken offline
+
+	unlabelled map[scaler.PoolID]bool // as in Config
 }
 
 const (
@@ -35,13 +39,14 @@ const (
 func newMemory() memory {
 	return memory{
 		strings: map[string]string{}, jobs: map[string]string{}, sentences: map[string]sentence{},
-		owners: map[string]owner{}, typed: map[string]string{}, labels: map[int64]string{}, mine: map[string]bool{},
+		owners: map[string]owner{}, typed: map[string]string{}, labels: map[int64]string{},
+		wanted: map[string]string{}, mine: map[string]bool{},
 	}
 }
 
 // forget empties the tables that have grown too large.
 func (m *memory) forget() {
-	for _, t := range []map[string]string{m.strings, m.jobs, m.typed} {
+	for _, t := range []map[string]string{m.strings, m.jobs, m.typed, m.wanted} {
 		if len(t) > maxRemembered {
 			clear(t)
 		}
@@ -118,6 +123,18 @@ func (m *memory) whole(session string, nodes []scaler.Node) error {
 	return nil
 }
 
+// learn remembers which label the items of a job want, while it is always the same.
+func (m *memory) learn(it *item, out *scaler.Item) {
+	if it.url == "" || out.Resolution != scaler.Labelled {
+		return
+	}
+	if l, ok := m.wanted[out.Job]; !ok {
+		m.wanted[out.Job] = out.Label
+	} else if l != out.Label {
+		m.wanted[out.Job] = ""
+	}
+}
+
 // fewest is how many nodes must be missing to be no coincidence.
 const fewest = 3
 
@@ -133,7 +150,7 @@ func (c *Client) deleted(name string) {
 func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
 	m.forget()
 	s := scanner{in: body}
-	seen := false
+	seen, held := false, map[string]bool{}
 	nodes = make([]scaler.Node, 0, strings.Count(body, `"displayName"`))
 	class := s.computers(func(c *computer) {
 		n := scaler.Node{
@@ -171,8 +188,17 @@ func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[s
 				unseen[n.Name] = true
 			}
 		}
-		n.OfflineBy = scaler.ReadMark(instance, c.temporary, c.causeClass, c.cause)
-		n.Offline = m.keep(c.cause)
+		n.OfflineBy = m.markedBy(instance, c)
+		n.Offline = m.keep(c.cause.Text())
+		if n.Mine() && n.OfflineBy == scaler.Person {
+			held[n.Name] = true
+		}
+		if c.temporary && c.markedAt > 0 {
+			n.MarkedAt = time.UnixMilli(c.markedAt)
+		}
+		if n.Mine() && c.busy == 1 {
+			n.Build, n.Mortal = m.keep(c.build), mortal(c.buildClass)
+		}
 		nodes = append(nodes, n)
 	})
 	if err := s.end(); err != nil {
@@ -184,7 +210,17 @@ func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[s
 	if seen {
 		unseen = nil
 	}
+	m.held = held
 	return nodes, unseen, nil
+}
+
+// markedBy reads who has a node marked.
+func (m *memory) markedBy(instance string, c *computer) scaler.OfflineBy {
+	before := scaler.NotMarked
+	if m.held[c.name] {
+		before = scaler.Person
+	}
+	return scaler.ReadMark(instance, c.temporary, c.cause, before)
 }
 
 // items reads the queue and resolves each item's label.
@@ -213,6 +249,7 @@ func (m *memory) items(body string, nodes []scaler.Node) ([]scaler.Item, error) 
 		out.Resolution, out.Label, remember = r.resolve(it, out.State)
 		if remember {
 			labels[it.id] = out.Label
+			m.learn(it, &out)
 		} else if l, ok := m.labels[it.id]; ok {
 			labels[it.id] = l
 		}

@@ -5,19 +5,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"bellboard/scaler"
+	"bellboard/scaler/control"
 )
 
 // What is asked for. Jenkins writes _class by itself. The queue's "stuck" and a
 // task's "name" are left out: for both Jenkins may have to load builds. A busy
-// executor's build is asked for only to learn whether it may be seen at all.
+// executor's build tells whether it may be seen at all, and whether it is the one from
+// before a restart of Jenkins.
 const (
-	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[number]],oneOffExecutors[idle]]"
-	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
+	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class,description,timestamp],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[url]],oneOffExecutors[idle]]"
+	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class,description,timestamp],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
 	// The first of the jobs at the top: it is there for who may read one.
 	jobsTree  = "jobs[name]{0,1}"
+	quietTree = "quietingDown"
 	queueTree = "items[id,inQueueSince,why,blocked,buildable,pending,task[url,labelExpression],actions[parameters[name,value]]]"
 )
 
@@ -25,16 +29,21 @@ const (
 const (
 	computersClass = "hudson.model.ComputerSet"
 	queueClass     = "hudson.model.Queue"
+	rootClass      = "hudson.model.Hudson"
 )
 
 // Observe asks for the computers, then for the queue. That order may show an
 // agent free that has just taken an item, never an item and its agent both gone.
+// While our own mark is on a busy agent, and there is no hook, it asks Jenkins last
+// whether it is quieting down: a safe restart does not wait for builds on marked nodes.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
-	v, err := c.observe(ctx)
-	if err != nil && ctx.Err() == nil {
-		c.c.Unseen(cause(err))
+	v, err := c.look(ctx)
+	if err == nil || ctx.Err() != nil {
+		return v, err
 	}
-	return v, err
+	name := cause(err)
+	c.c.Unseen(name)
+	return v, control.Caused(scaler.HoldCause(name), err)
 }
 
 func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
@@ -51,8 +60,9 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 		Session: queue.header.Get("X-Jenkins-Session"), Version: queue.header.Get("X-Jenkins"),
 		AskedAt: asked, NodesAt: computers.answered, AnsweredAt: c.c.Clock.Now(),
 	}
-	if before := computers.header.Get("X-Jenkins-Session"); before != v.Session || before == "" {
-		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w: session %q, then %q", ErrRestarted, before, v.Session)
+	v.SessionSince = c.pulse.known(v.Session)
+	if err := computers.sameSession(v.Session); err != nil {
+		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w", err)
 	}
 	c.compareClocks(&computers)
 	unseen, err := c.understand(&v, computers.body, queue.body)
@@ -64,7 +74,76 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 			return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w", err)
 		}
 	}
+	if err := c.quietingDown(ctx, &v); err != nil {
+		return scaler.JenkinsView{}, fmt.Errorf("reading whether Jenkins is quieting down: %w", err)
+	}
 	return v, nil
+}
+
+// quietingDown fills the view's QuietingDown: from an item that says so, and else from
+// Jenkins' root. The root is asked only while a busy agent bears our own mark, and until
+// it has said that a quiet-down is over: our marks are lifted meanwhile. With the hook the
+// root need not be asked: a safe restart waits for marked agents too.
+func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err error) {
+	hook := scaler.HookLabel(c.c.Instance)
+	v.Hook = slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return slices.Contains(n.Labels, hook) })
+	v.QuietingDown = slices.ContainsFunc(v.Items, func(it scaler.Item) bool { return it.State == scaler.ShuttingDown })
+	c.mu.Lock()
+	asks := c.quiet
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.quiet = v.QuietingDown || err != nil && asks
+		c.mu.Unlock()
+	}()
+	asks = asks || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
+	if v.QuietingDown || v.Hook || !asks {
+		return nil
+	}
+	a, err := c.document(ctx, Quieting, "", quietTree)
+	if err != nil {
+		return err
+	}
+	if err := a.sameSession(v.Session); err != nil {
+		return err
+	}
+	v.QuietingDown, err = quieting(a.body)
+	v.AnsweredAt = c.c.Clock.Now()
+	return err
+}
+
+// quieting reads the answer to that question.
+func quieting(body string) (quiet bool, err error) {
+	s := scanner{in: body}
+	class, saw := "", false
+	for more := s.open('{'); more; more = s.next('}') {
+		switch s.key() {
+		case "_class":
+			class = s.text()
+		case "quietingDown":
+			quiet, saw = s.boolean(), true
+		default:
+			s.skip()
+		}
+	}
+	if err := s.end(); err != nil {
+		return false, err
+	}
+	if class != rootClass || !saw {
+		return false, fmt.Errorf("%w: class %q, not %s, or no quietingDown", ErrNotJenkins, class, rootClass)
+	}
+	return quiet, nil
+}
+
+// sameSession is an error unless the answer is of that session of Jenkins.
+func (a *answer) sameSession(session string) error {
+	switch s := a.header.Get("X-Jenkins-Session"); {
+	case s == "" || session == "":
+		return fmt.Errorf("%w: X-Jenkins-Session, which tells one start of Jenkins from another", ErrStripped)
+	case s != session:
+		return fmt.Errorf("%w: session %q and session %q", ErrRestarted, s, session)
+	}
+	return nil
 }
 
 // understand reads both answers into the view. unseen are the busy nodes of
@@ -164,7 +243,7 @@ func (c *Client) seesJobs(ctx context.Context) error {
 // document reads one JSON document, accepted as far as its text is not needed.
 func (c *Client) document(ctx context.Context, e, path, tree string) (answer, error) {
 	a, err := c.ask(ctx, request{
-		endpoint: e, method: http.MethodGet, timeout: readTimeout, probe: e == Computers,
+		endpoint: e, method: http.MethodGet, timeout: readTimeout,
 		path: path, suffix: "api/json", query: map[string]string{"tree": tree},
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strings"
@@ -38,12 +39,17 @@ func state(it *item) scaler.ItemState {
 // resolver finds the labels of one answer's items.
 type resolver struct {
 	*memory
-	nodes []scaler.Node
-	names map[string]string   // of nodes as sentences call them -> as labels do
-	worn  map[string]bool     // every label that a node has besides its name; made when first needed
-	mine  int                 // nodes of ours, fences apart
-	long  map[string]sentence // that are too long to be remembered
+	nodes    []scaler.Node
+	names    map[string]string    // of nodes as sentences call them -> as labels do
+	at       map[string]int       // the nodes by name; made when first needed
+	worn     map[string]wearer    // every label that a node has besides its name; made when first needed
+	mine     int                  // nodes of ours, fences apart
+	long     map[string]sentence  // that are too long to be remembered
+	inferred map[[2]string]string // labels by job and sentence; made when first needed
 }
+
+// wearer says who has a label that is no name: a node, and one of ours.
+type wearer struct{ any, ours bool }
 
 // resolve finds the label of an item. remember is true when the label may be
 // used again for the same queue id: never for the name of a node, which is not
@@ -77,12 +83,19 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 	switch said.says {
 	case saysNothing, saysLabel: // a label is answered with above
 	case saysEither, saysNode, saysPerhapsNode:
-		if isName && r.isWorn(name) {
+		n, worn := r.node(name), wearer{}
+		if isName && (n == nil || !n.Mine()) { // the name of one of ours is nothing else
+			worn = r.wornBy(name)
+		}
+		switch {
+		case worn.ours && said.says == saysEither:
+			// The sentence is the same whether the label is meant or the node.
+			return scaler.Inferred, said.label, false
+		case worn.any:
 			// Where other nodes have the one node's name for a label, the name
 			// would stand for them too.
 			return scaler.Unresolved, "", false
-		}
-		if isName {
+		case isName:
 			return scaler.Labelled, name, false
 		}
 		if said.says != saysPerhapsNode {
@@ -90,11 +103,9 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 		}
 	case saysReserved:
 		return scaler.Unlabelled, "", true
-	case saysOffline:
-		// The item wants no label, or one that all of them carry: new agents of a
-		// team that has one among them serve it either way.
-		if slices.ContainsFunc(said.nodes, r.isMine) {
-			return scaler.Unlabelled, "", true
+	case saysAway:
+		if r.serves(said.nodes) {
+			return scaler.Unlabelled, "", false
 		}
 	case saysBare:
 		// Jenkins drops every label while it has no node. Two of ours were there
@@ -106,24 +117,140 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 	if roams[it.taskClass] && it.shown && it.expression == "" && !it.overridden {
 		return scaler.Unlabelled, "", true
 	}
+	if state == scaler.Buildable && (said.says == saysNothing || said.says == saysAway) {
+		if l := r.infer(it); l != "" {
+			return scaler.Inferred, l, false
+		}
+	}
 	return scaler.Unresolved, "", false
+}
+
+// infer finds the label of an item whose sentence is a list of refusals in a
+// plugin's words. It is what all other items of the job were known to want, if every
+// node of the list that must have it has it, and one of ours. Otherwise it is all
+// labels of such a node: another node with the same labels fits the item, too.
+func (r *resolver) infer(it *item) string {
+	job := ""
+	if it.url != "" {
+		job = r.job(it)
+	}
+	key := [2]string{job, it.why}
+	l, ok := r.inferred[key]
+	if ok {
+		return l
+	}
+	fit := r.fitting(it.why)
+	if wanted := r.wanted[job]; wanted != "" {
+		e := label.Parse(wanted)
+		has := func(n *scaler.Node) bool {
+			return e.Matches(func(atom string) bool { return slices.Contains(n.Labels, atom) })
+		}
+		if slices.ContainsFunc(fit, func(n *scaler.Node) bool { return !has(n) }) {
+			r.wanted[job] = "" // this item wants something else
+		} else if slices.ContainsFunc(r.nodes, func(n scaler.Node) bool { return agent(&n) && has(&n) }) {
+			l = wanted
+		}
+	}
+	if l == "" {
+		l = fewestLabels(fit)
+	}
+	if r.inferred == nil {
+		r.inferred = map[[2]string]string{}
+	}
+	r.inferred[key] = l
+	return l
+}
+
+// escaper makes a label the inside of a quoted one.
+var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+// fewestLabels is the labels of the node of ours that has the fewest, as an expression.
+func fewestLabels(nodes []*scaler.Node) string {
+	var least *scaler.Node
+	for _, n := range nodes {
+		if !agent(n) {
+			continue
+		}
+		if least == nil || cmp.Or(len(n.Labels)-len(least.Labels), slices.Compare(n.Labels, least.Labels)) < 0 {
+			least = n
+		}
+	}
+	if least == nil {
+		return ""
+	}
+	atoms := make([]string, 0, len(least.Labels))
+	for _, l := range least.Labels {
+		atoms = append(atoms, `"`+escaper.Replace(l)+`"`)
+	}
+	return label.ParseName(strings.Join(atoms, "&&")).Source()
+}
+
+// fitting finds the nodes of a list of refusals that have the item's label, whatever it
+// is: Jenkins asks for the label first, so what says anything else has it.
+func (r *resolver) fitting(why string) (nodes []*scaler.Node) {
+	for part := range strings.SplitSeq(why, "; ") {
+		name, words, _ := strings.Cut(strings.TrimPrefix(part, "‘"), "’ ")
+		if on, ok := strings.CutPrefix(words, "lacks permission to run on ‘"); ok { // a user does
+			name = strings.TrimSuffix(on, "’")
+		} else if words == "" || strings.HasPrefix(words, "doesn’t have label ") {
+			continue
+		}
+		if n := r.node(r.names[name]); n != nil {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
 }
 
 // roams are the tasks that show null for a label only if they have none.
 var roams = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven.MavenModuleSet": true}
 
-// isMine reports whether a node of that name is ours, and no fence.
-func (r *resolver) isMine(name string) bool {
-	return slices.ContainsFunc(r.nodes, func(n scaler.Node) bool { return n.Name == name && n.Mine() && !n.Fence })
+// serves reports whether new agents of a team with one of these nodes serve the item,
+// though it may want no label, or one that they all have: some are ours, and those
+// take items without a label. One that does not would have said that it is reserved.
+func (r *resolver) serves(nodes []string) bool {
+	serves := false
+	for _, name := range nodes {
+		n := r.node(name)
+		if n == nil || !agent(n) {
+			continue
+		}
+		switch takes, known := r.unlabelled[scaler.PoolID{Team: n.Team, Kind: n.Kind}]; {
+		case known && !takes:
+			return false
+		case known:
+			serves = true
+		}
+	}
+	return serves
 }
 
-// isWorn reports whether a node's name is also a label of another.
-func (r *resolver) isWorn(name string) bool {
-	if r.worn == nil {
-		r.worn = map[string]bool{}
+// agent reports that a node is ours, and no fence.
+func agent(n *scaler.Node) bool { return n.Mine() && !n.Fence }
+
+// node finds a node by its name; nil: there is none.
+func (r *resolver) node(name string) *scaler.Node {
+	if r.at == nil {
+		r.at = make(map[string]int, len(r.nodes))
 		for i := range r.nodes {
-			for _, l := range r.nodes[i].Labels {
-				r.worn[l] = true
+			r.at[r.nodes[i].Name] = i
+		}
+	}
+	i, ok := r.at[name]
+	if !ok {
+		return nil
+	}
+	return &r.nodes[i]
+}
+
+// wornBy reports which nodes have a node's name for a label.
+func (r *resolver) wornBy(name string) wearer {
+	if r.worn == nil {
+		r.worn = map[string]wearer{}
+		for i := range r.nodes {
+			n := &r.nodes[i]
+			for _, l := range n.Labels {
+				r.worn[l] = wearer{any: true, ours: r.worn[l].ours || agent(n)}
 			}
 		}
 	}

@@ -76,9 +76,10 @@ func newTown(t *rapid.T, tally map[string]int) *town {
 		Clock: now, Version: rapid.SampledFrom([]string{"2.121.3", "2.318", "2.541", "2.568.1"}).Draw(t, "version"), BuiltInExecutors: rapid.IntRange(0, 1).Draw(t, "built-in"), BuiltInExclusive: rapid.Bool().Draw(t, "exclusive built-in"),
 	}), meant: map[int64]meaning{}, tally: tally}
 	var err error
+	unlabelled := map[scaler.PoolID]bool{}
 	w.client, err = New(Config{
 		URL: "http://jenkins:8080", User: "bellboard", Instance: "bellboard", Clock: now, Transport: w.jenkins.Transport(),
-		Token: func() (string, error) { return "token", nil },
+		Token: func() (string, error) { return "token", nil }, Unlabelled: unlabelled,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +88,7 @@ func newTown(t *rapid.T, tally map[string]int) *town {
 		id := scaler.PoolID{Team: fmt.Sprintf("t%d", i), Kind: scaler.Ephemeral}
 		pool := scaler.Pool{PoolID: id, Labels: append(anySet(t, "team's labels"), "ephemeral"), Unlabelled: rapid.Bool().Draw(t, "unlabelled")}
 		w.pools = append(w.pools, pool)
+		unlabelled[id] = pool.Unlabelled
 		for b := range 2 + rapid.IntRange(0, 2).Draw(t, "agents") {
 			name := fmt.Sprintf("t%d-e-%d", i, b)
 			w.names = append(w.names, name)
@@ -136,14 +138,18 @@ func (w *town) submit(i int) {
 	w.meant[w.jenkins.Submit(job)] = meaning{kind, typed}
 }
 
+func (w *town) connect(name string) {
+	if _, err := w.jenkins.Connect(name, w.jenkins.Secret(name), name); err == nil {
+		w.open = append(w.open, name)
+	}
+}
+
 // happen changes the state of a node.
 func (w *town) happen() {
 	name := rapid.SampledFrom(w.names).Draw(w.T, "whose")
-	switch rapid.SampledFrom([]string{"connect", "connect", "mark", "clear", "veto", "cut", "restart", "quiet"}).Draw(w.T, "what") {
+	switch rapid.SampledFrom([]string{"connect", "connect", "mark", "clear", "veto", "cut", "gone", "restart", "quiet"}).Draw(w.T, "what") {
 	case "connect":
-		if _, err := w.jenkins.Connect(name, w.jenkins.Secret(name), name); err == nil {
-			w.open = append(w.open, name)
-		}
+		w.connect(name)
 	case "mark":
 		w.jenkins.PersonOffline(name, "looking at it")
 	case "clear":
@@ -151,8 +157,15 @@ func (w *town) happen() {
 	case "veto":
 		w.vetoes = true
 		w.jenkins.Veto(name, "‘"+name+"’ has had enough")
+		w.connect(name) // Jenkins says it of executors that are idle
 	case "cut":
 		w.jenkins.PersonOffline(name, "away")
+	case "gone": // as one that had its build
+		pool := rapid.SampledFrom(w.pools).Draw(w.T, "pool")
+		if err := w.client.Register(w.Context(), "gone", pool, time.Time{}); err != nil {
+			w.Fatal(err)
+		}
+		w.jenkins.PersonDelete("gone")
 	case "restart": // its items keep their ids, and what was read of them
 		w.jenkins.Restart(jenkinssim.Restart{})
 		w.quiet = false
@@ -213,6 +226,18 @@ func (w *town) judge(v scaler.JenkinsView) {
 			every := !slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !slices.Contains(on, n.Name) })
 			if m.typed != "" && !every {
 				w.Fatalf("%s wants %s, read as nothing (%s)", m.kind, want, it.Why)
+			}
+		case scaler.Inferred:
+			// One agent is tried: such a one as there is, that the item fits, unless
+			// a foreign node and a label are called alike.
+			if slices.Contains(w.foreign, it.Label) {
+				continue
+			}
+			if !slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool {
+				own := got.Matches(func(atom string) bool { return slices.Contains(n.Labels, atom) })
+				return own && n.Mine() && (m.typed == "" || slices.Contains(on, n.Name))
+			}) {
+				w.Fatalf("%s wants %s, inferred as %s, which no node of ours has that fits (%s)", m.kind, want, got, it.Why)
 			}
 		default:
 			// With its berths in place, what a team serves is always told, unless
@@ -296,25 +321,131 @@ func TestParameters(t *testing.T) {
 	}
 }
 
+// pipelines reads a queue of pipelines, with their jobs' names and sentences in turn.
+func pipelines(t *testing.T, m *memory, nodes []scaler.Node, jobsAndWhys ...string) []scaler.Item {
+	t.Helper()
+	body := `{"_class":"hudson.model.Queue","items":[`
+	for i := 0; i < len(jobsAndWhys); i += 2 {
+		if i > 0 {
+			body += ","
+		}
+		body += fmt.Sprintf(`{"_class":"hudson.model.Queue$BuildableItem","id":%d,"inQueueSince":1,"why":%q,`, 7+i, jobsAndWhys[i+1]) +
+			`"task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/` + jobsAndWhys[i] + `/1/"}}`
+	}
+	items, err := m.items(body+"]}", nodes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return items
+}
+
 // TestNameThatIsALabel: the only node that matches may have the name of a label
-// that other nodes have; its name would stand for them too.
+// that other nodes have; its name would stand for them too. Where ours have it, both
+// may be meant. The name of one of ours is never anything else.
 func TestNameThatIsALabel(t *testing.T) {
-	nodes := append(ours("b1", "b2"), scaler.Node{Name: "gpu"}, scaler.Node{Name: "mac", Labels: []string{"gpu"}})
-	for why, want := range map[string]scaler.Resolution{
-		"‘gpu’ is offline":                                     scaler.Unresolved,
-		"Waiting for next available executor on ‘gpu’":         scaler.Unresolved,
-		"‘mac’ is offline":                                     scaler.Labelled,
-		"All nodes of label ‘gpu’ are offline":                 scaler.Labelled,
-		"Waiting for next available executor on ‘gpu&&docker’": scaler.Labelled,
+	const on = "Waiting for next available executor on "
+	foreign := append(ours("b1", "b2"), scaler.Node{Name: "gpu"}, scaler.Node{Name: "mac", Labels: []string{"gpu"}})
+	alike := append(ours("b1", "b2"), scaler.Node{Name: "gpu"})
+	alike[1].Labels, alike[2].Labels = []string{"gpu"}, []string{"gpu"}
+	named := append(ours("b1", "b2"), scaler.Node{Name: "gpu", Labels: []string{"b1"}})
+	named[2].Labels = []string{"b1"}
+	fence := append(ours("b1", "b2"), scaler.Node{Name: "old", Team: "web", Kind: scaler.Ephemeral, Fence: true}, scaler.Node{Name: "mac", Labels: []string{"old"}})
+	for _, c := range []struct {
+		nodes []scaler.Node
+		why   string
+		how   scaler.Resolution
+		label string
+	}{
+		{foreign, "‘gpu’ is offline", scaler.Unresolved, ""},
+		{foreign, on + "‘gpu’", scaler.Unresolved, ""},
+		{foreign, "‘mac’ is offline", scaler.Labelled, "mac"},
+		{foreign, "All nodes of label ‘gpu’ are offline", scaler.Labelled, "gpu"},
+		{foreign, on + "‘gpu&&docker’", scaler.Labelled, "gpu&&docker"},
+		{alike, on + "‘gpu’", scaler.Inferred, "gpu"},
+		{alike, "‘gpu’ is offline", scaler.Unresolved, ""}, // three nodes have the label: another one is wanted
+		{alike, "All nodes of label ‘gpu’ are offline", scaler.Labelled, "gpu"},
+		{named, on + "‘b1’", scaler.Labelled, "b1"},
+		{named, "‘b1’ is offline", scaler.Labelled, "b1"},
+		{fence, on + "‘old’", scaler.Labelled, "old"},
 	} {
 		m := newMemory()
-		items, err := m.items(`{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1,"why":"`+why+
-			`","task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/a/1/"}}]}`, nodes)
-		if err != nil {
-			t.Fatal(err)
+		it := pipelines(t, &m, c.nodes, "a", c.why)[0]
+		if it.Resolution != c.how || it.Label != c.label {
+			t.Errorf("%s, nodes %v: %s %q, want %s %q", c.why, c.nodes, it.Resolution, it.Label, c.how, c.label)
 		}
-		if items[0].Resolution != want {
-			t.Errorf("%s: %s %q", why, items[0].Resolution, items[0].Label)
+		if len(m.labels) > 0 && c.how == scaler.Inferred {
+			t.Errorf("%s: %v is remembered", c.why, m.labels)
 		}
 	}
+}
+
+// TestInferred: a plugin's words hide the label. It is inferred from what else its
+// job wants, and from the nodes of which the sentence says that they have it.
+func TestInferred(t *testing.T) {
+	const running, waits = "Already running 1 builds on node; ", "All nodes of label ‘linux’ are offline"
+	town := []scaler.Node{
+		{Name: "built-in"},
+		{Name: "b1", Team: "web", Kind: scaler.Ephemeral, Labels: []string{"ephemeral", "linux"}},
+		{Name: "b2", Team: "gpu", Kind: scaler.Ephemeral, Labels: []string{"ephemeral", "gpu", "os:linux"}},
+		{Name: "b3", Team: "web", Kind: scaler.Ephemeral, Fence: true},
+		{Name: "b5", Team: "odd", Kind: scaler.Ephemeral, Labels: []string{"it’s", `say "x"`, "with space"}},
+		{Name: "b4", Team: "big", Kind: scaler.Ephemeral, Labels: []string{"big", "ephemeral", "linux"}},
+		{Name: "mac", Labels: []string{"mac"}},
+	}
+	for name, c := range map[string]struct {
+		before []string // jobs and sentences in the answer before
+		why    string
+		how    scaler.Resolution
+		label  string
+	}{
+		"one of ours has it":            {nil, running + "‘b4’ is offline", scaler.Inferred, "big&&ephemeral&&linux"},
+		"the one with fewest labels":    {nil, running + "‘b4’ is offline; ‘b1’ is offline; ‘mac’ is offline", scaler.Inferred, "ephemeral&&linux"},
+		"with odd labels":               {nil, running + "‘b2’ is offline", scaler.Inferred, `ephemeral&&gpu&&"os:linux"`},
+		"with odder labels":             {nil, running + "‘b5’ is offline", scaler.Inferred, `it’s&&"say \"x\""&&"with space"`},
+		"a plugin names it":             {nil, "‘b1’ has no licence", scaler.Inferred, "ephemeral&&linux"},
+		"a user may not":                {nil, "‘mac’ lacks permission to run on ‘b1’", scaler.Inferred, "ephemeral&&linux"},
+		"one is not for it":             {nil, "‘b1’ is reserved for jobs with matching label expression; Already running 1 builds on node", scaler.Unlabelled, ""},
+		"none of ours is named":         {nil, running + "‘mac’ is offline", scaler.Unresolved, ""},
+		"a fence":                       {nil, running + "‘b3’ is offline", scaler.Unresolved, ""},
+		"nobody is named":               {nil, "Already running 1 builds on node", scaler.Unresolved, ""},
+		"one lacks it":                  {[]string{"a", waits}, running + "‘b2’ doesn’t have label ‘!gpu’", scaler.Labelled, "!gpu"},
+		"the job's":                     {[]string{"a", waits}, "Already running 1 builds on node", scaler.Inferred, "linux"},
+		"the job's, and nodes agree":    {[]string{"a", waits}, running + "‘b1’ is offline; ‘b4’ is offline", scaler.Inferred, "linux"},
+		"the job's, and a node has not": {[]string{"a", waits}, running + "‘b2’ is offline", scaler.Inferred, `ephemeral&&gpu&&"os:linux"`},
+		"another job's":                 {[]string{"b", waits}, "Already running 1 builds on node", scaler.Unresolved, ""},
+		"the job wants several":         {[]string{"a", waits, "a", "All nodes of label ‘gpu’ are offline", "a", waits}, "Already running 1 builds on node", scaler.Unresolved, ""},
+		"the job's, which none has":     {[]string{"a", "There are no nodes with the label ‘web-p-gone’"}, "Already running 1 builds on node", scaler.Unresolved, ""},
+		"a foreign language":            {nil, "‘b1’ ist offline", scaler.Inferred, "ephemeral&&linux"},
+		"all were offline":              {nil, "‘b1’ is offline; ‘b4’ is offline", scaler.Inferred, "ephemeral&&linux"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMemory()
+			if c.before != nil {
+				pipelines(t, &m, town, c.before...)
+				m.labels = map[int64]string{} // those have left
+			}
+			for range 2 { // the second time from memory, if any
+				it := pipelines(t, &m, town, "a", c.why)[0]
+				if it.Resolution != c.how || it.Label != c.label {
+					t.Errorf("%s %q, want %s %q", it.Resolution, it.Label, c.how, c.label)
+				}
+			}
+		})
+	}
+	t.Run("a list of agents just online says nothing of later ones", func(t *testing.T) {
+		m := newMemory()
+		pipelines(t, &m, town, "a", "‘b1’ is offline; ‘b4’ is offline")
+		if it := pipelines(t, &m, town, "a", running+"‘b1’ is offline")[0]; it.Resolution != scaler.Inferred {
+			t.Errorf("%s %q, want %s", it.Resolution, it.Label, scaler.Inferred)
+		}
+	})
+	t.Run("a job that was found to want something else", func(t *testing.T) {
+		m := newMemory()
+		pipelines(t, &m, town, "a", waits)
+		m.labels = map[int64]string{}
+		pipelines(t, &m, town, "a", running+"‘b2’ is offline")
+		if it := pipelines(t, &m, town, "a", "Already running 1 builds on node")[0]; it.Resolution != scaler.Unresolved {
+			t.Errorf("%s %q, want %s: what the job wants is not known any more", it.Resolution, it.Label, scaler.Unresolved)
+		}
+	})
 }

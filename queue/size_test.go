@@ -3,11 +3,14 @@ package queue
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -279,5 +282,70 @@ func TestKeepAlive(t *testing.T) {
 	}
 	if opened.Load() != 1 {
 		t.Errorf("%d connections", opened.Load())
+	}
+}
+
+// TestLargeAnswer: before 2.542 the sentence of each item names every node. An answer
+// of 100 MiB is read within the memory that deploy/install.yaml gives.
+func TestLargeAnswer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a large answer")
+	}
+	const (
+		length, most = 100 << 20, 240 << 20
+		given        = 460 << 20 // GOMEMLIMIT
+	)
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(given))
+	why := strings.Repeat("‘team-e-0123456789’ is reserved for jobs with matching label expression; ", 1000) + "‘x’ is offline"
+	var items []io.Reader
+	n := 0
+	for size := 0; size < length; n++ {
+		item := fmt.Sprintf(`,{"_class":"hudson.model.Queue$BuildableItem","id":%d,"inQueueSince":1,"why":"%s","task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/a/"}}`, n+1, "")
+		before, after, _ := strings.Cut(item, `"why":"`)
+		if n == 0 {
+			before = before[1:]
+		}
+		items = append(items, strings.NewReader(before+`"why":"`), strings.NewReader(why), strings.NewReader(after))
+		size += len(item) + len(why)
+	}
+	items = append([]io.Reader{strings.NewReader(`{"_class":"hudson.model.Queue","items":[`)}, append(items, strings.NewReader(`]}`))...)
+	small := bodies(fewComputers, "")
+	client, err := New(Config{
+		URL: "http://h", User: "u", Instance: "bellboard", Clock: clock.Real(), Token: func() (string, error) { return "t", nil },
+		Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			res, err := small(r)
+			if strings.Contains(r.URL.Path, "queue") {
+				res.ContentLength, res.Body = -1, io.NopCloser(io.MultiReader(items...))
+			}
+			return res, err
+		}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, peak := make(chan struct{}), make(chan uint64)
+	go func() {
+		var m runtime.MemStats
+		top := uint64(0)
+		for {
+			runtime.ReadMemStats(&m)
+			top = max(top, m.HeapInuse)
+			select {
+			case <-done:
+				peak <- top
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	v, err := client.Observe(t.Context())
+	close(done)
+	top := <-peak
+	if err != nil || len(v.Items) != n {
+		t.Errorf("%d of %d items: %v", len(v.Items), n, err)
+	}
+	t.Logf("%d MiB in use at most", top>>20)
+	if top > most {
+		t.Errorf("%d MiB in use, want %d at most", top>>20, most>>20)
 	}
 }

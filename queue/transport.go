@@ -62,7 +62,7 @@ func (s shielded) Value(key any) any {
 }
 
 // carrier is between gojenkins and the wire: it sets the language in which the
-// sentences are understood, bounds the body, and notes what came back.
+// sentences are understood, and takes what comes back, in bounds.
 type carrier struct{ next http.RoundTripper }
 
 func (t *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -80,13 +80,51 @@ func (t *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a, ok := req.Context().Value(answerKey{}).(*answer); ok {
-		a.status, a.header = res.StatusCode, res.Header.Clone()
+	a, ok := req.Context().Value(answerKey{}).(*answer)
+	if !ok {
+		return res, nil
 	}
+	a.status, a.header = res.StatusCode, res.Header.Clone()
 	// With this header gojenkins would drop the answer and leave its body open.
 	res.Header.Del("X-Error")
-	res.Body = http.MaxBytesReader(nil, res.Body, maxBody)
+	if err := a.read(res); err != nil {
+		return nil, err
+	}
+	res.Body = http.NoBody
 	return res, nil
+}
+
+// read takes the body, since gojenkins would have it in memory three times.
+func (a *answer) read(res *http.Response) error {
+	defer func() { _ = res.Body.Close() }()
+	from := http.MaxBytesReader(nil, res.Body, maxBody)
+	var parts [][]byte
+	length, part := 0, make([]byte, 0, 16<<10)
+	for {
+		n, err := from.Read(part[len(part):cap(part)])
+		length, part = length+n, part[:len(part)+n]
+		if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return fmt.Errorf("%w: over the %d MiB that Bellboard reads. Before 2.542 Jenkins names every node in the sentence of each queue item:"+
+				" update Jenkins, or have fewer nodes or queued builds", ErrTooLarge, large.Limit>>20)
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if len(part) == cap(part) {
+			parts = append(parts, part)
+			part = make([]byte, 0, min(2*cap(part), 4<<20))
+		}
+	}
+	var b strings.Builder
+	b.Grow(length)
+	for _, p := range append(parts, part) {
+		_, _ = b.Write(p) // documented never to fail
+	}
+	a.body = b.String()
+	return nil
 }
 
 // request is one question or order.
@@ -113,7 +151,7 @@ type request struct {
 //
 // An error means that there was no whole answer; the status is the caller's to judge.
 func (c *Client) ask(ctx context.Context, r request) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.c.Clock.Wall(r.timeout))
+	ctx, cancel := context.WithTimeout(ctx, max(c.c.Clock.Wall(r.timeout), leastTimeout))
 	defer cancel()
 	token, err := c.c.Token()
 	if err != nil {
@@ -155,7 +193,7 @@ func (c *Client) send(ctx context.Context, r request, token string) (a answer, e
 	}
 	defer release()
 	a.asked = c.c.Clock.Now()
-	err = c.do(context.WithValue(ctx, answerKey{}, &a), &requester, ar, &a.body, r.query)
+	err = c.do(context.WithValue(ctx, answerKey{}, &a), &requester, ar, r.query)
 	a.answered = c.c.Clock.Now()
 	code := strconv.Itoa(a.status)
 	if err != nil {
@@ -163,6 +201,7 @@ func (c *Client) send(ctx context.Context, r request, token string) (a answer, e
 	}
 	c.c.Observe(r.endpoint, code, a.answered.Sub(a.asked))
 	c.fuse.note(a.status, err)
+	c.pulse.met(&a)
 	return a, err
 }
 
@@ -191,24 +230,25 @@ func (c *Client) by(ctx context.Context, deadline time.Time) (context.Context, f
 }
 
 // do calls gojenkins, whose panics become errors.
-func (c *Client) do(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.APIRequest, body *string, query map[string]string) (err error) {
+func (c *Client) do(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.APIRequest, query map[string]string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: gojenkins panicked: %v", ErrUnavailable, p)
 		}
 	}()
-	_, err = rq.Do(shielded{ctx}, ar, body, query) //nolint:bodyclose,contextcheck // gojenkins has closed the body; shielded is ctx
+	var none string                                 // the carrier has taken the body
+	_, err = rq.Do(shielded{ctx}, ar, &none, query) //nolint:bodyclose,contextcheck // gojenkins has closed the body; shielded is ctx
 	if err == nil {
 		return nil
-	}
-	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return fmt.Errorf("%w: longer than %d bytes", ErrNotJenkins, large.Limit)
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, control.ErrLate) {
 		return cause
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the whole query
 		err = wrapped.Err
+	}
+	if errors.Is(err, ErrTooLarge) {
+		return err
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

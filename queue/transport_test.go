@@ -159,13 +159,19 @@ func TestSentOnce(t *testing.T) {
 		})
 	}
 	t.Run("look", func(t *testing.T) {
-		var asked atomic.Int32
-		client := newClient(t, func(http.ResponseWriter, *http.Request) {
-			asked.Add(1)
+		var reads, small atomic.Int32
+		client := newClient(t, func(_ http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("tree") == aliveTree {
+				small.Add(1)
+			} else {
+				reads.Add(1)
+			}
 			panic(http.ErrAbortHandler)
 		})
-		if _, err := client.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || asked.Load() != 1 {
-			t.Errorf("%d asked: %v", asked.Load(), err)
+		for i := range int32(3) {
+			if _, err := client.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || reads.Load() != 1 || small.Load() != i+1 {
+				t.Errorf("%d reads and %d small questions: %v", reads.Load(), small.Load(), err)
+			}
 		}
 	})
 }
@@ -238,7 +244,7 @@ func TestSilentInATick(t *testing.T) {
 	})
 }
 
-// TestBackAtOnce: while Jenkins is away it gets one question a poll, and for who
+// TestBackAtOnce: while Jenkins is away it gets one small question a poll, and for who
 // does not look one request in five seconds; the first look after its return
 // sees, and everything goes out again.
 func TestBackAtOnce(t *testing.T) {
@@ -261,8 +267,9 @@ func TestBackAtOnce(t *testing.T) {
 					}
 					time.Sleep(time.Second - time.Millisecond)
 				}
-				if looks := strings.Count(strings.Join(f.told, "\n"), Computers); looks != 600 || len(f.told) > 600+600/5+enough {
-					f.Errorf("%d looks and %d requests at a Jenkins that was away for 600 polls", looks, len(f.told))
+				told := strings.Join(f.told, "\n")
+				if reads, small := strings.Count(told, Computers), strings.Count(told, Alive); reads != 1 || small != 600 || len(f.told) > 600+600/5+enough {
+					f.Errorf("%d reads, %d small questions and %d requests to a Jenkins that was away for 600 polls", reads, small, len(f.told))
 				}
 				time.Sleep(time.Second)
 				f.look()
@@ -333,7 +340,7 @@ func TestFuseMinds(t *testing.T) {
 		"an error of its":   {500, nil, false},
 		"refused":           {403, nil, false},
 		"unauthorized":      {401, nil, false},
-		"too large":         {200, ErrNotJenkins, false},
+		"too large":         {200, ErrTooLarge, false},
 		"fine":              {200, nil, false},
 		"given up":          {0, context.Canceled, false},
 		"late, so not sent": {0, control.ErrLate, false},

@@ -16,7 +16,7 @@ const (
 	saysNode             // text is the name of the only node that matches
 	saysPerhapsNode      // the same without quotes: only if there is such a node
 	saysReserved         // the item has no label: an exclusive node refused it for that
-	saysOffline          // every idle node would take the item, and is offline: nodes are all of them
+	saysAway             // no node refused the item for its label; nodes would take it, but are away
 	saysBare             // the item has no label, or Jenkins has no node at all
 )
 
@@ -26,14 +26,14 @@ type sentence struct {
 	says  said
 	text  string
 	label string
-	nodes []string // of saysOffline
+	nodes []string // of saysAway
 }
 
-// read reads a sentence as Jenkins says it with Accept-Language: en. Only
-// whole, known sentences count: in a list of every node's own refusal
-// ("‘n1’ is offline; ‘x’ …") a label is named only by a node that lacks it.
+// read reads a sentence as Jenkins says it with Accept-Language: en. Only whole,
+// known sentences count, and known parts of a list of refusals.
 func read(why string) sentence {
-	says, text := saysNothing, ""
+	var says said
+	text := ""
 	if why == "Waiting for next available executor" {
 		says = saysBare
 	} else if l, ok := within(why, "Waiting for next available executor on ", ""); ok {
@@ -48,10 +48,8 @@ func read(why string) sentence {
 		if says, text = saysNode, n; !strings.HasPrefix(why, "‘") {
 			says = saysPerhapsNode
 		}
-	} else if reserved(why) {
-		says = saysReserved
-	} else if nodes, ok := allOffline(why); ok {
-		return sentence{says: saysOffline, nodes: nodes}
+	} else {
+		return refusals(why)
 	}
 	if text == "" {
 		return sentence{says: says}
@@ -96,32 +94,52 @@ func lacking(why string) (string, bool) {
 	return "", false
 }
 
-// reserved reports whether nodes refused the item because it has no label. Nodes
-// that are merely offline, and the tail of a shortened list, may be among them.
-func reserved(why string) bool {
-	found := false
+// refusals reads a list of refusals, one part for each node with an idle executor.
+// Core asks each node in this order: its labels, its mode, the build's permission,
+// plugins, then whether it is there. So each part proves something by itself:
+//
+//   - "is reserved for jobs …": the item has no label, whatever else is in the list;
+//   - "is offline", "is not accepting tasks", "lacks permission …": the node has the
+//     item's label, or the item has none;
+//   - the neutral ones: nothing that contradicts these, for they are said of no node
+//     any more, or of one that was asked for its labels before;
+//   - "... and 3 more", and words that are not known, a plugin's or another
+//     language's: it may be that the node lacks the label, so nothing follows from
+//     what is not said.
+func refusals(why string) sentence {
+	s := sentence{says: saysAway}
 	for part := range strings.SplitSeq(why, "; ") {
-		switch {
+		switch name, ok := away(part); {
 		case strings.HasSuffix(part, " is reserved for jobs with matching label expression"):
-			found = true
-		case strings.HasSuffix(part, " is offline"):
-		case strings.HasPrefix(part, "... and ") && strings.HasSuffix(part, " more"):
-		default:
-			return false
+			return sentence{says: saysReserved}
+		case ok:
+			s.nodes = append(s.nodes, name)
+		case !neutral(part):
+			s.says = saysNothing
 		}
 	}
-	return found
+	if s.says == saysNothing || s.nodes == nil {
+		return sentence{}
+	}
+	return s
 }
 
-// allOffline names the nodes of a list in which all are offline and nothing
-// else. One that lacked the item's label, or was not for it, would say so.
-func allOffline(why string) (nodes []string, ok bool) {
-	for part := range strings.SplitSeq(why, "; ") {
-		name, ok := within(part, "", " is offline")
-		if !ok {
-			return nil, false
-		}
-		nodes = append(nodes, name)
+// neutral parts tell nothing of the item's label.
+func neutral(part string) bool {
+	return strings.HasSuffix(part, " has been removed from configuration") ||
+		strings.HasSuffix(part, " should be allowed to run first") ||
+		part == "Executor slot already in use" || part == "Exception evaluating if the node can take the task"
+}
+
+// away names the node that would take the item, and cannot.
+func away(part string) (name string, ok bool) {
+	if _, name, ok = strings.Cut(part, " lacks permission to run on "); ok {
+		return within(name, "", "")
 	}
-	return nodes, true
+	for _, state := range [...]string{" is offline", " is not accepting tasks"} {
+		if name, ok = within(part, "", state); ok {
+			return name, true
+		}
+	}
+	return "", false
 }

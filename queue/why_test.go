@@ -31,15 +31,28 @@ func TestEverySentence(t *testing.T) {
 		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ‘w1’" + reservedFor, saysReserved, ""},
 		{"‘Jenkins’" + reservedFor + "; ‘n1’ is offline", saysReserved, ""},
 		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ... and 3 more", saysReserved, ""},
-		{"‘b1’" + reservedFor + "; ‘x’ is being looked at", saysNothing, ""},
+		{"‘b1’" + reservedFor + "; ‘x’ is being looked at", saysReserved, ""},
+		{"web-e-1 has been removed from configuration; ‘b1’" + reservedFor, saysReserved, ""},
 		{"‘b1’ is offline; ‘b2’ is offline; ‘x’ has had enough", saysNothing, ""},
-		{"‘b1’ is offline; ‘b2’ is offline", saysOffline, ""},
-		{"b1 is offline; b2 is offline", saysOffline, ""},
+		{"‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
+		{"b1 is offline; b2 is offline", saysAway, ""},
+		{"‘b1’ is not accepting tasks", saysAway, ""},
+		{"‘SYSTEM’ lacks permission to run on ‘b1’", saysAway, ""},
+		{"Executor slot already in use; ‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
+		{"Exception evaluating if the node can take the task; ‘b1’ is offline", saysAway, ""},
+		{"web-e-1 has been removed from configuration; ‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
+		{"Jenkins failed to launch the agent process on it; ‘b1’ is offline", saysNothing, ""},
+		{"part of run #1 should be allowed to run first; ‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
 		{"‘b1’ is offline; ... and 3 more", saysNothing, ""},
+		{"web-e-1 has been removed from configuration; web-e-2 has been removed from configuration; ... and 28 more", saysNothing, ""},
+		{"web-e-1 has been removed from configuration", saysNothing, ""},
+		{"Executor slot already in use", saysNothing, ""},
+		{"Exception evaluating if the node can take the task", saysNothing, ""},
 		{"b1" + reservedFor + "; b2 is offline", saysReserved, ""},
 		{"‘a1’ is offline; ‘b1’ doesn’t have label ‘a1’; ‘b2’ doesn’t have label ‘a1’", saysLabel, "a1"},
 		{"‘b1’ doesn’t have label ‘it’s’; ‘b2’ is offline", saysLabel, "it’s"},
-		{"part of run #1 should be allowed to run first; ‘b1’ is offline; ‘b2’ is offline", saysNothing, ""},
+		{"web-e-1 has been removed from configuration; ‘b1’ doesn’t have label ‘a1’; ... and 28 more", saysLabel, "a1"},
+		{"Already running 1 builds on node; ‘b1’ doesn’t have label ‘linux’; ‘b2’ is offline", saysLabel, "linux"},
 		{"Must run on a1 not b1", saysLabel, "a1"},
 		{"Jenkins is about to shut down", saysNothing, ""},
 		{"In the quiet period. Expires in 29 sec", saysNothing, ""},
@@ -53,6 +66,17 @@ func TestEverySentence(t *testing.T) {
 		{"Warte auf den nächsten freien Build-Prozessor auf linux", saysNothing, ""},
 		{"Waiting for resources with label linux", saysNothing, ""},
 		{"Blocked by ‘other’", saysNothing, ""},
+		{"Already running 1 builds on node", saysNothing, ""},
+		{"Already running 1 builds across all nodes", saysNothing, ""},
+		{"Waiting for resource instances [[dcp-1]]", saysNothing, ""},
+		// Core's words of other states, and of what went wrong in it.
+		{"Finished waiting", saysNothing, ""},
+		{"A build is already in progress", saysNothing, ""},
+		{"Build #1,234 is already in progress (ETA: 5 min)", saysNothing, ""},
+		{"Upstream project ‘linux’ is already building", saysNothing, ""},
+		{"Downstream project ‘linux’ is already building", saysNothing, ""},
+		{"Exception evaluating if the queue can run the task", saysNothing, ""},
+		{"???", saysNothing, ""},
 		{"", saysNothing, ""},
 		{"Waiting for next available executor on ‘", saysNothing, ""},
 		{"All nodes of label ‘x", saysNothing, ""},
@@ -106,6 +130,9 @@ func ours(names ...string) []scaler.Node {
 	}
 	return nodes
 }
+
+// takesAny: the pool of ours takes items without a label.
+var takesAny = map[scaler.PoolID]bool{{Team: "web", Kind: scaler.Ephemeral}: true}
 
 // nodesAt is the nodes there were when the answer was recorded.
 func nodesAt(note string) []scaler.Node {
@@ -341,6 +368,52 @@ func TestStatesAndSources(t *testing.T) {
 	}
 }
 
+// TestListOfRefusals: what a list of refusals tells of a pipeline's label. Where a part
+// says nothing of it, the others are believed as far as they go.
+func TestListOfRefusals(t *testing.T) {
+	const reserved = " is reserved for jobs with matching label expression"
+	web, big := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, scaler.PoolID{Team: "big", Kind: scaler.Ephemeral}
+	nodes := append(ours("b1", "b2"), scaler.Node{Name: "c1", Team: "big", Kind: scaler.Ephemeral}, scaler.Node{Name: "d1", Team: "gone", Kind: scaler.Ephemeral}, scaler.Node{Name: "mac"})
+	for why, want := range map[string]scaler.Resolution{
+		"web-e-9 has been removed from configuration; ‘b1’ is offline; ‘b2’ is offline":             scaler.Unlabelled,
+		"Executor slot already in use; ‘b1’ is offline; ‘mac’ is offline":                           scaler.Unlabelled,
+		"‘b1’ is not accepting tasks; ‘b2’ is offline":                                              scaler.Unlabelled,
+		"part of run #1 should be allowed to run first; ‘b1’ is offline; ‘b2’ is offline":           scaler.Unlabelled,
+		"‘c1’ is reserved for jobs with matching label expression; ‘mac’ is being looked at":        scaler.Unlabelled,
+		"‘b1’ is offline; ‘d1’ is offline":                                                          scaler.Unlabelled,
+		"web-e-9 has been removed from configuration; ‘c1’" + reserved + "; ‘b1’ is offline":        scaler.Unlabelled,
+		"web-e-9 has been removed from configuration; ‘c1’" + reserved + "; ... and 28 more":        scaler.Unlabelled,
+		"web-e-9 has been removed from configuration; ‘b1’ doesn’t have label ‘x’; ‘b2’ is offline": scaler.Labelled,
+		"‘b1’ doesn’t have label ‘x’; ‘mac’ is being looked at; ... and 28 more":                    scaler.Labelled,
+		// An agent of ours that takes only its own labels has not refused it: it wants some.
+		"‘b1’ is offline; ‘c1’ is offline":                                        scaler.Unresolved,
+		"web-e-9 has been removed from configuration; ‘c1’ is offline":            scaler.Unresolved,
+		"‘b1’ is offline; ‘b2’ is offline; ‘mac’ is being looked at":              scaler.Unresolved,
+		"‘b1’ is offline; ‘mac’ n’a pas le label ‘x’":                             scaler.Unresolved,
+		"b1 is offline; mac doesn't have label x":                                 scaler.Unresolved,
+		"‘c1’ is offline; ‘mac’ is being looked at":                               scaler.Unresolved,
+		"‘d1’ is offline; ‘mac’ is offline":                                       scaler.Unresolved,
+		"‘b1’ is offline; ‘b2’ is offline; ... and 28 more":                       scaler.Unresolved,
+		"web-e-8 has been removed from configuration; ... and 28 more":            scaler.Unresolved,
+		"web-e-8 has been removed from configuration":                             scaler.Unresolved,
+		"Executor slot already in use; ‘mac’ is being looked at; ‘pc’ is offline": scaler.Unresolved,
+	} {
+		m := newMemory()
+		m.unlabelled = map[scaler.PoolID]bool{web: true, big: false}
+		items, err := m.items(`{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1,"why":"`+why+
+			`","task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/a/1/"}}]}`, nodes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if it := items[0]; it.Resolution != want || it.Resolution == scaler.Labelled && it.Label != "x" {
+			t.Errorf("%s: %s %q, want %s", why, it.Resolution, it.Label, want)
+		}
+		if _, kept := m.labels[7]; kept && strings.Contains(why, "‘b1’ is offline") && !strings.Contains(why, reserved) && want == scaler.Unlabelled {
+			t.Errorf("%s: what is only as good as no label is remembered as none", why)
+		}
+	}
+}
+
 // TestLongSentences: what names every node is understood to its end, shown as far as
 // people read, and not remembered: it is another with each node that comes or goes.
 func TestLongSentences(t *testing.T) {
@@ -360,6 +433,7 @@ func TestLongSentences(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()
+			m.unlabelled = takesAny
 			item := `{"_class":"hudson.model.Queue$BuildableItem","id":%d,"inQueueSince":1,"why":"` + tt.why +
 				`","task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/a/1/"}}`
 			if _, _, err := m.nodes(strings.Replace(fewComputers, "one-build", tt.why, 1), "bellboard"); err != nil {

@@ -147,8 +147,8 @@ func (c *Client) ClearMark(ctx context.Context, name, text string) error {
 }
 
 func (c *Client) clearMark(ctx context.Context, name, text string) error {
-	if scaler.ReadMark(c.c.Instance, true, "", text) != scaler.Ours {
-		text = scaler.MarkText(c.c.Instance, text)
+	if scaler.ReadMark(c.c.Instance, true, scaler.Cause{Reason: text}, "") != scaler.Ours {
+		text = scaler.MarkText(c.c.Instance, scaler.Reason(text))
 	}
 	// The place is taken before the first read: waiting after it would make the
 	// read old.
@@ -194,19 +194,22 @@ func (c *Client) markOf(ctx context.Context, name string) (scaler.OfflineBy, err
 }
 
 func (c *Client) markedBy(n *computer) scaler.OfflineBy {
-	return scaler.ReadMark(c.c.Instance, n.temporary, n.causeClass, n.cause)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known.markedBy(c.c.Instance, n)
 }
 
 // StillIdle implements control.Jenkins.
-func (c *Client) StillIdle(ctx context.Context, name string, by scaler.OfflineBy) (bool, error) {
-	n, err := c.node(ctx, Node, name)
+func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) {
+	n, err := c.node(ctx, Node, seen.Name)
 	if errors.Is(err, control.ErrGone) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("reading node %s: %w", name, err)
+		return false, fmt.Errorf("reading node %s: %w", seen.Name, err)
 	}
-	return n.rests() && c.markedBy(&n) == by, nil
+	same := c.markedBy(&n) == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.markedAt == seen.MarkedAt.UnixMilli())
+	return n.rests() && same, nil
 }
 
 // node reads one node, which is ErrGone when there is none of that name.

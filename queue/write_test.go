@@ -168,6 +168,7 @@ func TestRefusals(t *testing.T) {
 		"bad name":       {400, map[string]string{"X-Error": "/  is an unsafe character"}, control.ErrRefused, "unsafe character"},
 		"no form":        {400, nil, control.ErrRefused, "400"},
 		"forbidden":      {403, map[string]string{"X-Required-Permission": "hudson.model.Computer.Create", "X-You-Are-Authenticated-As": "bell"}, control.ErrRefused, "as user bell, permission hudson.model.Computer.Create required"},
+		"firewall":       {403, nil, ErrBlocked, "something between Bellboard and Jenkins"},
 		"gone":           {404, map[string]string{"X-Jenkins": "2.568.1"}, control.ErrGone, "not there"},
 		"proxy's 404":    {404, nil, ErrNotJenkins, "404"},
 		"login page":     {302, map[string]string{"Location": "https://sso.example.com/login?to=jenkins"}, ErrNotJenkins, "sso.example.com"},
@@ -252,7 +253,8 @@ func TestLateAfterWaiting(t *testing.T) {
 	})
 }
 
-// TestTimeout: a Jenkins that accepts and never answers costs one timeout.
+// TestTimeout: a Jenkins that accepts and never answers costs one timeout, and after it
+// that of a small question.
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New(Config{
@@ -267,7 +269,7 @@ func TestTimeout(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		if _, err := c.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(began) != readTimeout {
+		if _, err := c.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(began) != readTimeout+leastAlive {
 			t.Error(time.Since(began), err)
 		}
 	})
@@ -396,7 +398,7 @@ func TestStillIdle(t *testing.T) {
 		}
 		still := func(by scaler.OfflineBy, want bool) {
 			t.Helper()
-			if got, err := c.StillIdle(t.Context(), "web-e-1", by); err != nil || got != want {
+			if got, err := c.StillIdle(t.Context(), scaler.Node{Name: "web-e-1", OfflineBy: by}); err != nil || got != want {
 				t.Errorf("StillIdle(%q) = %v, %v, want %v", by, got, err, want)
 			}
 		}
@@ -437,7 +439,7 @@ func TestStillIdle(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(control.ErrLate) })
-		if _, err := c.StillIdle(ctx, "n", scaler.Ours); !errors.Is(err, control.ErrLate) || c.fuse.failed != 0 {
+		if _, err := c.StillIdle(ctx, scaler.Node{Name: "n", OfflineBy: scaler.Ours}); !errors.Is(err, control.ErrLate) || c.fuse.failed != 0 {
 			t.Errorf("given up: %v, after %d failures in a row; want that it is late, and none", err, c.fuse.failed)
 		}
 	})
@@ -466,10 +468,31 @@ func TestStillIdle(t *testing.T) {
 				w.WriteHeader(tt.status)
 				fmt.Fprint(w, tt.body)
 			})
-			got, err := c.StillIdle(t.Context(), "n", scaler.NotMarked)
+			got, err := c.StillIdle(t.Context(), scaler.Node{Name: "n"})
 			if got != tt.want || !errors.Is(err, tt.is) || (err == nil) != (tt.is == nil) || errors.Is(err, control.ErrGone) {
 				t.Errorf("StillIdle() = %v, %v, want %v, %v", got, err, tt.want, tt.is)
 			}
 		})
+	}
+}
+
+// TestStillIdleUnderTheSameMark: the hook sets its mark as a build begins, so only the
+// time of the mark shows that none has begun.
+func TestStillIdleUnderTheSameMark(t *testing.T) {
+	const at = 1796004033796
+	c := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Jenkins", "2.568.1")
+		fmt.Fprintf(w, `{"_class":"hudson.slaves.SlaveComputer","displayName":"n","offlineCause":{"_class":"hudson.slaves.OfflineCause$UserCause","timestamp":%d},`+
+			`"offlineCauseReason":"bellboard-hook(bellboard): one build","temporarilyOffline":true,"idle":true,"executors":[{"idle":true}],"oneOffExecutors":[]}`, at)
+	})
+	for _, tt := range []struct {
+		name string
+		at   time.Time
+		want bool
+	}{{"the same", time.UnixMilli(at), true}, {"a later one", time.UnixMilli(at - 1), false}, {"Jenkins did not say when", time.Time{}, true}} {
+		got, err := c.StillIdle(t.Context(), scaler.Node{Name: "n", OfflineBy: scaler.Hook, MarkedAt: tt.at})
+		if err != nil || got != tt.want {
+			t.Errorf("%s: StillIdle() = %v, %v, want %v", tt.name, got, err, tt.want)
+		}
 	}
 }

@@ -43,7 +43,7 @@ func bigHouse(items, teams, agents, expressions int) Input {
 		if busy {
 			n.Busy = 1
 			if p.Kind == Ephemeral {
-				n.OfflineBy, n.Offline = Ours, MarkText("bellboard", "one build")
+				n.OfflineBy, n.Offline = Ours, MarkText("bellboard", ReasonOneBuild)
 			}
 		}
 		in.Jenkins.Nodes = append(in.Jenkins.Nodes, n)

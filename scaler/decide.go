@@ -47,8 +47,8 @@ type Sabotage struct {
 type Memory struct {
 	Started time.Time // of the process
 	Sees    time.Time // since when every look was answered
-	// Marked, by node: when an unbroken run of answers that show our mark began.
-	Marked map[string]time.Time
+	// Marked, by node: the mark of ours or of the hook that every answer since then showed.
+	Marked map[string]Marking
 	// Gone, by agent: when an unbroken run of answers without its node began.
 	Gone map[string]time.Time
 	// Away, by agent: since when every answer showed it offline and idle, or absent.
@@ -87,8 +87,23 @@ type Memory struct {
 	Waiting map[int64]Waiting
 	// Seen, by queue id: the items that wait for an agent.
 	Seen map[int64]Sighting
-	// Refused, by label: the agents that Jenkins does not give its items to.
+	// Refused, by the key of a wish: what Jenkins does not give its items to.
 	Refused map[string]Refusal
+}
+
+// Marking is one mark in an unbroken run of answers.
+type Marking struct {
+	Since time.Time // when the first answer that showed the mark was complete
+	By    OfflineBy
+	At    time.Time // Node.MarkedAt
+	// Rested: one of the answers showed that no build will want to come back to the node:
+	// it was idle, or ran only what ends with Jenkins. No build has begun since.
+	Rested bool
+}
+
+// shows reports whether the node still carries that very mark.
+func (m Marking) shows(n *Node) bool {
+	return n != nil && n.closed() && m.By == n.OfflineBy && m.At.Equal(n.MarkedAt)
 }
 
 // Blind says that a look was not answered. The clock of lost agents starts anew: it
@@ -161,7 +176,8 @@ type decider struct {
 	foreign []*Node
 	wishes  []*wish
 	supply  []*supply
-	slots   []*place // the warmest first
+	refused map[string]Refusal // by the key of a wish, before this look finds more
+	slots   []*place           // the warmest first
 	// unlabelled: some team serves builds that ask for no label.
 	unlabelled bool
 	crowd      int // agents that builds wait for, and that only BELLBOARD_MAX_AGENTS forbids
@@ -204,6 +220,7 @@ func (d *decider) prepare() {
 			d.pools[t.Pools[j].PoolID] = &t.Pools[j]
 		}
 	}
+	d.quiet = in.Jenkins.QuietingDown
 	for i := range in.Jenkins.Items {
 		d.quiet = d.quiet || in.Jenkins.Items[i].State == ShuttingDown
 	}
@@ -268,13 +285,14 @@ func (d *decider) join() {
 			m.StartTimeout, m.Executors = m.pool.StartTimeout, m.pool.size()
 		}
 		m.Berth = in.Berths[m.Name] && !in.Closing
-		m.Grace = d.grace
-		if since, ok := in.Memory.Marked[m.Name]; ok {
-			m.Marked = !in.Jenkins.AskedAt.Before(since)
+		if was, ok := in.Memory.Marked[m.Name]; ok {
+			m.Marked = was.shows(m.Node) && !in.Jenkins.AskedAt.Before(was.Since)
 		}
 		if in.Unsafe.MarkAndGo {
 			m.Marked = true
 		}
+		m.Quiet, m.Used = d.quiet && !in.Jenkins.Hook, in.Memory.Worked[m.Name].over()
+		m.Grace = d.grace && !d.settled(m)
 		if since, ok := in.Memory.Gone[m.Name]; ok {
 			m.Gone = !in.Jenkins.AskedAt.Before(since)
 		}
@@ -287,11 +305,44 @@ func (d *decider) join() {
 	}
 }
 
+// settled reports whether no build that began before Jenkins' last restart can want the
+// agent: the restart grace is not for it.
+func (d *decider) settled(m *member) bool {
+	session, was := d.in.Jenkins.Session, d.in.Memory.Marked[m.Name]
+	switch {
+	case session == "":
+		return false
+	case m.Pod != nil && m.Pod.Session == session:
+		return true // it was made after the restart
+	case m.Marked && was.Rested:
+		return true // it had no build before the restart, and has taken none since
+	}
+	// Its only build was seen before the restart, and goes on after it, or is over by now.
+	// A build of the same URL is proof enough: a pipeline asks for all its agents at once.
+	return m.Kind == Ephemeral && m.size() == 1 && d.in.Memory.Worked[m.Name].Resumed == session
+}
+
+// marking remembers which mark the node carries, and since when.
+func (d *decider) marking(m *member) {
+	if m.Node == nil || !m.Node.closed() {
+		return
+	}
+	is := Marking{Since: d.in.Jenkins.AnsweredAt, By: m.Node.OfflineBy, At: m.Node.MarkedAt}
+	if was, ok := d.in.Memory.Marked[m.Name]; ok && was.shows(m.Node) {
+		is = was
+	}
+	// The first answer with the mark may have read "idle" before the build began that the
+	// hook marked the node for. After a restart a build may be about to resume.
+	ends := m.Node.Idle || m.Node.Mortal && m.Node.Executors == 1
+	is.Rested = is.Rested || m.Marked && m.Node.Online && ends && !m.Pinned && !m.Grace
+	d.mem.Marked[m.Name] = is
+}
+
 // remember makes the next tick's memory, and the facts of this one.
 func (d *decider) remember() {
 	old, now := d.in.Memory, d.in.Now
 	d.mem = Memory{
-		Started: old.Started, Sees: old.Sees, Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{},
+		Started: old.Started, Sees: old.Sees, Marked: map[string]Marking{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{},
 		Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Open: map[string]time.Time{}, Worked: make(map[string]Work, len(d.pairs)), Met: map[string]bool{}, Up: maps.Clone(old.Up), Down: maps.Clone(old.Down),
 		Roomy: map[PoolID]time.Time{}, Levels: map[string][]Level{}, Waiting: make(map[int64]Waiting, len(d.in.Jenkins.Items)),
 	}
@@ -316,9 +367,7 @@ func (d *decider) remember() {
 		}
 	}
 	for _, m := range d.pairs {
-		if m.mark() == Ours {
-			keep(d.mem.Marked, old.Marked, m.Name, d.in.Jenkins.AnsweredAt)
-		}
+		d.marking(m)
 		if m.Node == nil {
 			keep(d.mem.Gone, old.Gone, m.Name, d.in.Jenkins.AnsweredAt)
 		}
@@ -375,7 +424,7 @@ func (d *decider) tableActions() {
 		if v.Do == "" {
 			continue
 		}
-		if d.quiet && v.Do.Destructive() && v.Class != Ended && v.Class != FenceInTheWay && v.Reason != ReasonOneBuild {
+		if d.quiet && v.Do.Destructive() && v.Class != Ended && v.Class != FenceInTheWay {
 			continue
 		}
 		if v.Reason == ReasonOneBuild && !d.in.Memory.Worked[m.Name].On && d.starting() {
@@ -438,11 +487,16 @@ func (d *decider) words(m *member) string {
 	switch m.verdict.Class {
 	case Resuming, FenceInTheWay:
 		return "a build wants its agent back"
+	case Draining:
+		return "Jenkins is about to restart, and waits for no build on a marked node"
 	case Ended:
 		return strings.TrimSpace("its pod ended: " + string(m.Pod.Phase) + " " + m.Pod.Trouble)
 	case Fenced, Ghost:
 		if m.Pod != nil && !m.Pod.Connected { // fenced before it ever came
 			return m.stuckText(d.in.Now)
+		}
+		if m.Node == nil && m.Connect == Inbound {
+			return "its Jenkins node was deleted, so its agent cannot come back"
 		}
 		return "away for over " + short(GhostAfter)
 	case Leaving:
@@ -452,6 +506,9 @@ func (d *decider) words(m *member) string {
 	case Busy, Free, Coming, Reconnecting:
 		switch m.verdict.Reason { //nolint:exhaustive // they have no others
 		case ReasonOneBuild:
+			if m.verdict.Class == Free {
+				return "it has had its build, and its mark was lifted"
+			}
 			return "one build"
 		case ReasonDocker:
 			return "its Docker daemon is dead (" + string(m.Pod.DockerFailure) + ")"
@@ -465,7 +522,7 @@ func (d *decider) words(m *member) string {
 		return "its pod vanished under a build"
 	case Stray:
 		return "nobody needs this node"
-	case Awaited, Held, Going, Draining, Cut, Berth:
+	case Awaited, Held, Going, Cut, Berth:
 	}
 	return string(m.verdict.Class)
 }
@@ -477,6 +534,7 @@ func (d *decider) demand() {
 		d.unlabelled = d.unlabelled || p.Unlabelled
 	}
 	d.wishes = wishesOf(items, d.unlabelled, func(l string) bool { return d.byName[l] != nil })
+	d.recall()
 	d.supply = d.suppliesOf()
 	match(d.wishes, d.supply)
 	d.refusals()

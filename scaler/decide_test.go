@@ -268,6 +268,16 @@ func TestFloors(t *testing.T) {
 			want: map[string]int{"create web ephemeral spare": 1, "register web ephemeral berths": 1},
 		},
 		{
+			name: "MIN_IDLE beside demand is told beside it",
+			house: func() Input {
+				in := newHouse(web(func(t *Team) { t.MinIdle = 1 }))
+				in.wait(2, "linux", time.Minute)
+				return in
+			},
+			want:   map[string]int{"create web ephemeral demand": 2, "create web ephemeral spare": 1, "register web ephemeral berths": 2},
+			reason: map[string]string{"web": "demand: 2 waiting, 0 free, 0 on the way; 1 of the 3 new agents for MIN_IDLE=1"},
+		},
+		{
 			name:  "MIN_IDLE in auto is ephemeral",
 			house: func() Input { return newHouse(both(func(t *Team) { t.MinIdle = 1 })) },
 			want:  map[string]int{"create web ephemeral spare": 1, "register web ephemeral berths": 1},
@@ -284,7 +294,8 @@ func TestFloors(t *testing.T) {
 				in.wait(2, "linux", time.Minute)
 				return in
 			},
-			want: map[string]int{"create web ephemeral minimum": 2, "create web ephemeral spare": 1, "register web ephemeral berths": 2},
+			want:   map[string]int{"create web ephemeral minimum": 2, "create web ephemeral spare": 1, "register web ephemeral berths": 2},
+			reason: map[string]string{"web": "minimum: MIN_AGENTS=2; 1 of the 3 new agents for MIN_IDLE=1"},
 		},
 		{
 			name: "auto keeps the level of 31 of 60 minutes, persistent",
@@ -347,7 +358,7 @@ func TestCaps(t *testing.T) {
 			reason: map[string]string{"web": "demand: 5 waiting, 0 free, 0 on the way; at MAX_AGENTS=2 (wants 5)"},
 		},
 		{
-			name: "MAX_AGENTS counts draining, held, leaving and going pods, not ended ones",
+			name: "MAX_AGENTS counts draining, held and leaving pods, not those that ended or that Bellboard has deleted",
 			house: func() Input {
 				in := newHouse(web(func(t *Team) { t.MaxAgents = 6 }))
 				in.wait(5, "linux", time.Minute)
@@ -358,8 +369,8 @@ func TestCaps(t *testing.T) {
 				in.agent("web", Ephemeral, "e", failed, deletingByUs, offline)
 				return in
 			},
-			want:  map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
-			steps: []string{"web max-agents 5→2"},
+			want:  map[string]int{"create web ephemeral demand": 3, "register web ephemeral berths": 2},
+			steps: []string{"web max-agents 5→3"},
 		},
 		{
 			name: "nor what was to end five minutes ago, where no agent is online",
@@ -368,9 +379,9 @@ func TestCaps(t *testing.T) {
 				in.MaxAgents = 6
 				in.agent("web", Ephemeral, "g", deletingByUs, ours, offline, endedFor(24*time.Hour))
 				in.agent("web", Persistent, "f", deletingByUs, fence, offline, endedFor(CorpseAfter))
-				in.agent("web", Persistent, "l", deleting, noNode, endedFor(CorpseAfter)) // by others, and Swarm's node went with its agent
-				in.agent("web", Persistent, "a", deletingByUs, noNode, endedFor(CorpseAfter-1))
-				in.agent("web", Persistent, "o", deletingByUs, ours, endedFor(24*time.Hour))
+				in.agent("web", Persistent, "l", deleting, noNode, endedFor(CorpseAfter))                // by others, and Swarm's node went with its agent
+				in.agent("web", Persistent, "a", deletingByUs, noNode, endedFor(CorpseAfter-1), on("a")) // its slot is for the next agent
+				in.agent("web", Persistent, "o", deletingByUs, ours, endedFor(24*time.Hour), on("o"))
 				in.wait(5, "linux && persistent", time.Minute)
 				return in
 			},

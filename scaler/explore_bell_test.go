@@ -27,7 +27,11 @@ type without struct {
 	clearing      bool // the mark of a resuming agent stays
 	fenceInTheWay bool // a fence that a build waits behind stays
 	fence         bool // an absent Swarm node's pod is deleted unfenced
-	hookIsNotOurs bool // the hook's mark is as good as ours
+	oneMark       bool // one mark of the hook is taken for the next
+	quietMarks    bool // a mark stays though a restart is near
+	restedInGrace bool // idle in the grace is as good as idle before the restart
+	anyBuild      bool // any build at work is taken for the one from before
+	sessions      bool // a note of another session is as good as one of this
 	lostWait      bool // a lost node goes at once
 	lostAnew      bool // a hold does not start the lost clock anew
 	absent        bool // no live look for the pod of a lost node
@@ -54,7 +58,7 @@ type model struct {
 	without                without
 	out                    []move
 	// known are Decide's answers by question; an answer has its top bit set.
-	known     []uint16
+	known     map[packed]uint16
 	house     Input
 	late      bool           // the agent was, wherever it could be
 	classes   map[Class]bool // that were met
@@ -65,7 +69,7 @@ type model struct {
 }
 
 func newModel(swarm, ephemeral, hook bool, w without) *model {
-	m := &model{swarm: swarm, ephemeral: ephemeral, hook: hook, without: w, known: make([]uint16, 1<<24), classes: map[Class]bool{}, verbs: map[Verb]bool{}}
+	m := &model{swarm: swarm, ephemeral: ephemeral, hook: hook, without: w, known: map[packed]uint16{}, classes: map[Class]bool{}, verbs: map[Verb]bool{}}
 	mode := ModePersistent
 	if ephemeral {
 		mode = ModeEphemeral
@@ -88,6 +92,11 @@ type verdictOf struct {
 	send       uint8
 	note       bool
 	marked     bool
+	rested     bool
+	used       bool
+	resumed    bool
+	recent     bool
+	knows      bool // the build at work is the one that is remembered now
 	away, lost bool
 }
 
@@ -98,11 +107,16 @@ func (v verdictOf) pack() uint16 {
 	b.flag(v.marked)
 	b.flag(v.away)
 	b.flag(v.lost)
-	return uint16(b.v) | 1<<15
+	b.flag(v.rested)
+	b.flag(v.used)
+	b.flag(v.resumed)
+	b.flag(v.recent)
+	b.flag(v.knows)
+	return uint16(b.v[0]) | 1<<15
 }
 
 // question packs all that a decision about one agent depends on.
-func question(l *life, pod podView, grace, paused bool) uint64 {
+func question(l *life, pod podView, grace, paused bool) packed {
 	var b packer
 	b.put(l.sawNode, 2)
 	b.put(l.sawMark, 3)
@@ -116,7 +130,25 @@ func question(l *life, pod podView, grace, paused bool) uint64 {
 	b.flag(grace)
 	b.flag(l.berth)
 	b.flag(paused)
+	b.flag(l.rested)
+	b.flag(l.used)
+	b.flag(l.resumed)
+	b.flag(l.recent)
+	b.put(l.seesBuild(), 2)
+	b.flag(l.build > 0)
+	b.flag(l.jenkins == jenkinsQuiet)
 	return b.v
+}
+
+// seesBuild is whether the build at work is none, the one remembered, or another.
+func (l *life) seesBuild() uint8 {
+	switch l.sawWork {
+	case 0:
+		return 0
+	case l.build:
+		return 1
+	}
+	return 2
 }
 
 // ask lets Decide answer, or remembers what it answered.
@@ -125,8 +157,8 @@ func (m *model) ask(l *life, pod podView, grace, paused bool) verdictOf {
 	if m.known[q] == 0 {
 		m.known[q] = m.decide(l, pod, grace, paused).pack()
 	}
-	b := packer{v: uint64(m.known[q])}
-	return verdictOf{send: b.take(4), note: b.is(), marked: b.is(), away: b.is(), lost: b.is()}
+	b := packer{v: packed{uint64(m.known[q])}}
+	return verdictOf{send: b.take(4), note: b.is(), marked: b.is(), away: b.is(), lost: b.is(), rested: b.is(), used: b.is(), resumed: b.is(), recent: b.is(), knows: b.is()}
 }
 
 // input is the question in Decide's words: the agent in a house with one team.
@@ -147,19 +179,32 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 	if l.berth && !m.swarm {
 		in.Berths[name] = true
 	}
+	in.Jenkins.QuietingDown, in.Jenkins.Hook = l.jenkins == jenkinsQuiet, m.hook
+	once, again := noon.Add(-time.Hour), noon.Add(-time.Minute)
+	if m.without.oneMark {
+		again = once
+	}
 	in.Jenkins.Nodes = append([]Node{}, in.Jenkins.Nodes...)
 	if l.sawNode != noComputer {
-		mark := [...]OfflineBy{NotMarked, Ours, Hook, Monitor, Person, Person}[l.sawMark]
-		if m.without.hookIsNotOurs && mark == Hook {
-			mark = Ours
-		}
+		mark := [...]OfflineBy{NotMarked, Ours, Hook, Monitor, Person, Person, Hook, Ours}[l.sawMark]
 		idle := l.sawIdle || m.without.idle && mark == Ours
 		if m.without.mark && mark == NotMarked && idle && !l.berth && paused {
 			mark = Ours
 		}
 		node := Node{Name: name, Team: id.Team, Kind: id.Kind, Fence: l.sawNode == fenceComputer, Online: l.sawOnline, Executors: 1, Idle: idle, OfflineBy: mark}
+		switch l.sawMark {
+		case unmarked:
+		case markHookAgain, markOursAgain:
+			node.MarkedAt = again
+		default:
+			node.MarkedAt = once
+		}
 		if !idle {
 			node.Busy = 1
+			node.Build = [...]string{"", "this", "another"}[l.seesBuild()]
+			if m.without.anyBuild && node.Build != "" {
+				node.Build = "this"
+			}
 		}
 		in.Jenkins.Nodes = append(in.Jenkins.Nodes, node)
 	}
@@ -169,7 +214,10 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 	if pod.there() {
 		p := Pod{
 			PoolID: id, Name: name, Namespace: "ci", UID: "u", ResourceVersion: "1", Phase: PodRunning, Created: noon.Add(-time.Minute),
-			Connected: pod.connected, Deleting: pod.others || pod.us, DeletingByUs: pod.us, Disrupted: pod.disrupted, Connect: in.Teams[0].Pools[0].Connect,
+			Connected: pod.connected, Session: "before", Deleting: pod.others || pod.us, DeletingByUs: pod.us, Disrupted: pod.disrupted, Connect: in.Teams[0].Pools[0].Connect,
+		}
+		if pod.present || m.without.sessions && pod.connected {
+			p.Session = in.Jenkins.Session
 		}
 		if pod.late {
 			p.Created = noon.Add(-time.Hour)
@@ -185,9 +233,29 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 		}
 		in.Cluster.Pods = []Pod{p}
 	}
-	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Sees: m.house.Memory.Sees, Starts: m.house.Memory.Starts, Marked: map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}}
+	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Sees: m.house.Memory.Sees, Starts: m.house.Memory.Starts, Marked: map[string]Marking{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}}
 	if l.marked || m.without.earlierAnswer || m.without.mark {
-		in.Memory.Marked[name] = in.Jenkins.AskedAt.Add(-time.Second)
+		was := Marking{Since: in.Jenkins.AskedAt.Add(-time.Second), Rested: l.rested || m.without.restedInGrace && l.sawOnline && l.sawIdle}
+		if n := len(in.Jenkins.Nodes) - 1; in.Jenkins.Nodes[n].Name == name {
+			was.By, was.At = in.Jenkins.Nodes[n].OfflineBy, in.Jenkins.Nodes[n].MarkedAt
+		}
+		if l.sawMark == markHookAgain || l.sawMark == markOursAgain {
+			was.At = once
+		}
+		in.Memory.Marked[name] = was
+	}
+	if l.used {
+		w := Work{Pool: id, Builds: 1}
+		if l.build > 0 {
+			w.Build, w.Since = "this", "before"
+		}
+		if l.recent {
+			w.Since = in.Jenkins.Session
+		}
+		if l.resumed {
+			w.Resumed = in.Jenkins.Session
+		}
+		in.Memory.Worked = map[string]Work{name: w}
 	}
 	ago := [...]time.Duration{0, time.Minute, LostAfter}
 	if l.away > 0 {
@@ -222,6 +290,11 @@ func (m *model) decide(l *life, pod podView, grace, paused bool) verdictOf {
 	}
 	v := verdictOf{}
 	_, v.marked = memory.Marked[name]
+	v.rested = memory.Marked[name].Rested
+	v.used = memory.Worked[name].Builds > 0
+	w := memory.Worked[name]
+	v.resumed, v.recent = w.Resumed == in.Jenkins.Session, w.Since == in.Jenkins.Session
+	v.knows = m.without.anyBuild && l.sawWork > 0 || w.Build != "" && w.Build == [...]string{"", "this", "another"}[l.seesBuild()]
 	_, v.away = memory.Away[name]
 	_, v.lost = memory.Lost[name]
 	for _, a := range plan.Actions {
@@ -256,13 +329,15 @@ func (m *model) decide(l *life, pod podView, grace, paused bool) verdictOf {
 
 // spoil takes out the safeguards that are in what is done, not in what is seen.
 func (m *model) spoil(l *life, pod podView, v verdictOf, grace bool) verdictOf {
-	w, removable := &m.without, l.sawMark == markOurs && l.marked && l.sawIdle && !grace && !l.named()
+	w, removable := &m.without, known(l.sawMark) == markOurs && l.marked && l.sawIdle && !grace && !l.named()
 	switch {
 	case w.closedGoing && pod.us && l.named() && l.sawNode == fenceComputer:
 		v.send = sendDeleteFence
-	case w.closedGoing && pod.us && l.named() && (l.sawMark == markOurs || l.sawMark == markHook):
+	case w.closedGoing && pod.us && l.named() && (known(l.sawMark) == markOurs || known(l.sawMark) == markHook):
 		v.send = sendClear
-	case w.clearing && v.send == sendClear, w.fenceInTheWay && v.send == sendDeleteFence && l.named():
+	case w.quietMarks && v.send == sendClear && l.jenkins == jenkinsQuiet:
+		v.send = sendNothing
+	case w.clearing && v.send == sendClear && l.named(), w.fenceInTheWay && v.send == sendDeleteFence && l.named():
 		v.send = sendNothing
 	case w.laterTick && v.send == sendMark && l.sawIdle && pod.there():
 		v.send = sendMarkAndPod
@@ -292,9 +367,17 @@ func (m *model) look(l *life, paused bool) {
 	if m.swarm || l.sawNode != noComputer || pod.there() {
 		v := m.ask(l, pod, !l.calm, paused)
 		l.send, l.note, l.marked = v.send, v.note, v.marked
+		l.rested, l.used, l.resumed, l.recent = v.rested, v.used, v.resumed, v.recent
+		if v.knows {
+			l.build = l.sawWork
+		}
+		if l.mark == l.sawMark {
+			l.mark = known(l.mark) // that is the mark which is remembered now
+		}
 		l.away, l.lost = since(l.away, v.away), since(l.lost, v.lost)
 	} else {
 		l.send, l.note, l.marked, l.away, l.lost, l.berth = sendNothing, false, false, 0, 0, false
+		l.rested, l.used, l.resumed, l.recent, l.build = false, false, false, false, 0
 	}
 	l.step = acting
 	m.done(l)
@@ -383,7 +466,7 @@ func (m *model) bellMoves(l life) {
 	case toggling:
 		h := m.land(&to, sendToggle, false)
 		to.send = sendNothing
-		if to.mark == markOurs && to.served == 1 {
+		if to.ours() && to.served == 1 {
 			to.served = 0 // a lost race: the next look finds the mark
 		}
 		m.done(&to)
@@ -410,8 +493,8 @@ func (m *model) restMoves(l life) {
 
 	to = l
 	to.step = readNodes
-	to.sawNode, to.sawOnline, to.sawIdle = l.node, l.online, !l.busy()
-	if l.any(buildPinned) && l.served == 0 {
+	to.sawNode, to.sawOnline, to.sawIdle, to.sawWork = l.node, l.online, !l.busy(), l.atWork()
+	if (l.any(buildPinned) || l.jenkins == jenkinsQuiet) && l.served == 0 {
 		to.served = 1
 	}
 	m.add(to, bellReads, false, noHarm)
@@ -457,7 +540,7 @@ func (m *model) actMoves(l life) {
 		return
 	}
 	switch {
-	case l.send == sendClear && (l.mark == markOurs || l.mark == markHook || m.without.readFirst):
+	case l.send == sendClear && (l.closed() || m.without.readFirst):
 		to.step = toggling
 		m.add(to, bellSends, false, noHarm)
 		return
@@ -481,7 +564,7 @@ func (m *model) land(l *life, send uint8, moved bool) injury {
 	switch send {
 	case sendMark:
 		if l.node != noComputer {
-			l.mark = markOurs
+			l.set(markOurs)
 		}
 	case sendToggle:
 		switch {
@@ -491,7 +574,7 @@ func (m *model) land(l *life, send uint8, moved bool) injury {
 		case m.without.ownWords:
 			l.mark = markStranger
 		default:
-			l.mark = markOurs
+			l.set(markOurs)
 		}
 	case sendFence:
 		if l.node == noComputer {
@@ -515,7 +598,7 @@ func (m *model) land(l *life, send uint8, moved bool) injury {
 		}
 	case sendCreate:
 		if l.pod.phase == podUnborn {
-			l.pod.phase = podPending
+			l.pod.phase, l.pod.present = podPending, !moved
 		}
 	}
 	return noHarm

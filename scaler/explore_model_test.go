@@ -10,6 +10,7 @@ const (
 	jenkinsUp    = iota
 	jenkinsDown  // restarting: it answers nobody
 	jenkinsEarly // it answers, and the items of builds that resume are not queued yet
+	jenkinsQuiet // somebody has asked for a safe restart: no new build starts
 )
 
 // What is registered in Jenkins under the agent's name.
@@ -20,7 +21,8 @@ const (
 )
 
 // Who has the node marked. A stranger's mark was set by Bellboard in words that
-// are not its own.
+// are not its own. A mark that was set again is another one than Bellboard remembers:
+// Jenkins tells when each was set.
 const (
 	unmarked = iota
 	markOurs
@@ -28,6 +30,8 @@ const (
 	markMonitor
 	markPerson
 	markStranger
+	markHookAgain
+	markOursAgain
 )
 
 // Where a build stands.
@@ -85,6 +89,7 @@ const (
 type podView struct {
 	phase                                  uint8
 	others, us, connected, disrupted, late bool // late: past its start timeout
+	present                                bool // it was made in Jenkins' present session
 }
 
 func (p podView) there() bool {
@@ -103,43 +108,57 @@ type life struct {
 
 	// Bellboard: its process, and what it remembers.
 	alive, known, calm, marked, berth, blind bool
+	rested                                   bool  // under the remembered mark it was seen idle
+	used, resumed                            bool  // it was seen at work; the build that it remembers was seen to go on after the restart
+	recent                                   bool  // that build was first seen in Jenkins' present session
+	build                                    uint8 // which build it remembers: none, the first, the second
 	away, lost                               uint8 // not, since a while, for as long as the table asks
 	step                                     uint8
 
 	// While it reads: what it has read.
-	sawNode, sawMark          uint8
+	sawNode, sawMark, sawWork uint8 // sawWork: which build is at work
 	sawOnline, sawIdle, stale bool
 	sawPod                    podView
 	podMoved                  bool // the pod is not what it saw any more
 	send                      uint8
 	note                      bool  // it is about to note "connected" on the pod
-	served                    uint8 // a look since a build waits to resume: none, begun, done
+	served                    uint8 // a look since a build waits to resume, or a restart is near: none, begun, done
 	underWay                  uint8 // a write that its sender has given up, and that arrives later
 	waits                     uint8 // a Swarm client is not back before: this look is over, or ten seconds
 	underWayMoved             bool
 }
 
-// packer packs small numbers into one word.
+// packed is a life in two words.
+type packed [2]uint64
+
+// packer packs small numbers into a key.
 type packer struct {
-	v uint64
+	v packed
 	n uint
 }
 
 func (b *packer) put(x uint8, width uint) {
-	b.v |= uint64(x) << b.n
+	if b.n%64+width > 64 {
+		b.n += 64 - b.n%64 // no number lies across two words
+	}
+	b.v[b.n/64] |= uint64(x) << (b.n % 64)
 	b.n += width
 }
 
 func (b *packer) flag(x bool) {
 	if x {
-		b.v |= 1 << b.n
+		b.put(1, 1)
+		return
 	}
-	b.n++
+	b.put(0, 1)
 }
 
 func (b *packer) take(width uint) uint8 {
-	x := uint8(b.v & (1<<width - 1))
-	b.v >>= width
+	if b.n%64+width > 64 {
+		b.n += 64 - b.n%64
+	}
+	x := uint8(b.v[b.n/64] >> (b.n % 64) & (1<<width - 1))
+	b.n += width
 	return x
 }
 
@@ -152,14 +171,15 @@ func (b *packer) putPod(p podView) {
 	b.flag(p.connected)
 	b.flag(p.disrupted)
 	b.flag(p.late)
+	b.flag(p.present)
 }
 
 func (b *packer) takePod() podView {
-	return podView{phase: b.take(3), others: b.is(), us: b.is(), connected: b.is(), disrupted: b.is(), late: b.is()}
+	return podView{phase: b.take(3), others: b.is(), us: b.is(), connected: b.is(), disrupted: b.is(), late: b.is(), present: b.is()}
 }
 
-// pack makes a life one word. What it reads and what it sends share their bits.
-func (l *life) pack() uint64 {
+// pack makes a life a key. What it reads and what it sends share their bits.
+func (l *life) pack() packed {
 	var b packer
 	b.put(l.jenkins, 2)
 	b.put(l.node, 2)
@@ -177,6 +197,11 @@ func (l *life) pack() uint64 {
 	b.flag(l.marked)
 	b.flag(l.berth)
 	b.flag(l.blind)
+	b.flag(l.rested)
+	b.flag(l.used)
+	b.flag(l.resumed)
+	b.flag(l.recent)
+	b.put(l.build, 2)
 	b.put(l.away, 2)
 	b.put(l.lost, 2)
 	b.put(l.served, 2)
@@ -190,6 +215,7 @@ func (l *life) pack() uint64 {
 		b.put(l.sawMark, 3)
 		b.flag(l.sawOnline)
 		b.flag(l.sawIdle)
+		b.put(l.sawWork, 2)
 		b.flag(l.stale)
 		b.putPod(l.sawPod)
 		b.flag(l.podMoved)
@@ -198,23 +224,20 @@ func (l *life) pack() uint64 {
 		b.flag(l.note)
 		b.flag(l.podMoved)
 	}
-	if b.n > 64 {
-		panic("a life does not fit into a word any more")
-	}
 	return b.v
 }
 
-func unpack(v uint64) life {
+func unpack(v packed) life {
 	b := packer{v: v}
 	l := life{
 		jenkins: b.take(2), node: b.take(2), mark: b.take(3), online: b.is(), silent: b.is(), hung: b.is(),
 		builds: [2]uint8{b.take(3), b.take(3)}, pod: b.takePod(), process: b.is(),
-		alive: b.is(), known: b.is(), calm: b.is(), marked: b.is(), berth: b.is(), blind: b.is(),
+		alive: b.is(), known: b.is(), calm: b.is(), marked: b.is(), berth: b.is(), blind: b.is(), rested: b.is(), used: b.is(), resumed: b.is(), recent: b.is(), build: b.take(2),
 		away: b.take(2), lost: b.take(2), served: b.take(2), underWay: b.take(4), underWayMoved: b.is(), waits: b.take(2), step: b.take(3),
 	}
 	switch l.step {
 	case readNodes, readMarks:
-		l.sawNode, l.sawMark, l.sawOnline, l.sawIdle, l.stale = b.take(2), b.take(3), b.is(), b.is(), b.is()
+		l.sawNode, l.sawMark, l.sawOnline, l.sawIdle, l.sawWork, l.stale = b.take(2), b.take(3), b.is(), b.is(), b.take(2), b.is()
 		l.sawPod, l.podMoved = b.takePod(), b.is()
 	case acting, toggling:
 		l.send, l.note, l.podMoved = b.take(4), b.is(), b.is()
@@ -226,6 +249,10 @@ func unpack(v uint64) life {
 func (l *life) tidy() {
 	if l.builds[0] > l.builds[1] {
 		l.builds[0], l.builds[1] = l.builds[1], l.builds[0]
+		l.build, l.sawWork = other(l.build), other(l.sawWork)
+	}
+	if l.builds[0] == l.builds[1] && (l.build == 2 || l.build == 0 && l.sawWork == 2) {
+		l.build, l.sawWork = other(l.build), other(l.sawWork)
 	}
 	if l.node == noComputer {
 		l.mark, l.online, l.hung = unmarked, false, false
@@ -241,9 +268,16 @@ func (l *life) tidy() {
 	}
 	if !l.alive {
 		l.known, l.calm, l.marked, l.berth, l.blind, l.away, l.lost = false, false, false, false, false, 0, 0
+		l.rested, l.used, l.resumed, l.recent, l.build = false, false, false, false, 0
 		l.rest()
 	}
-	if !l.any(buildPinned) {
+	if !l.marked { // nothing is remembered that it could be taken for
+		l.mark = known(l.mark)
+	}
+	if !l.marked {
+		l.rested = false
+	}
+	if !l.any(buildPinned) && (l.jenkins != jenkinsQuiet || !l.any(buildRunning)) {
 		l.served = 0
 	}
 	if l.step == atRest {
@@ -255,12 +289,31 @@ func (l *life) tidy() {
 	if l.step < acting && !l.stale {
 		l.podMoved = false
 	}
-	if l.underWay != sendDeletePod && !deletesNode(l.underWay) {
+	if l.underWay != sendDeletePod && l.underWay != sendCreate && !deletesNode(l.underWay) {
 		l.underWayMoved = false
 	}
 	if l.waits == aSecond && l.step == atRest || !l.hurry() {
 		l.waits = 0
 	}
+}
+
+// other is the other one of the two builds.
+func other(build uint8) uint8 {
+	if build == 0 {
+		return 0
+	}
+	return 3 - build
+}
+
+// atWork is which build runs.
+func (l *life) atWork() uint8 {
+	switch buildRunning {
+	case int(l.builds[0]):
+		return 1
+	case int(l.builds[1]):
+		return 2
+	}
+	return 0
 }
 
 // hurry: something is under way that ends, or reaches the pod, within ten seconds.
@@ -269,7 +322,7 @@ func (l *life) hurry() bool { return l.step != atRest || l.pod.us || l.underWay 
 // rest forgets an unfinished look or step.
 func (l *life) rest() {
 	l.step, l.send, l.note, l.podMoved = atRest, sendNothing, false, false
-	l.sawNode, l.sawMark, l.sawOnline, l.sawIdle, l.stale, l.sawPod = 0, 0, false, false, false, podView{}
+	l.sawNode, l.sawMark, l.sawOnline, l.sawIdle, l.sawWork, l.stale, l.sawPod = 0, 0, false, false, 0, false, podView{}
 	if l.served == 1 {
 		l.served = 0
 	}
@@ -332,6 +385,7 @@ const (
 	harmName
 	harmMark
 	harmFence
+	harmRestart
 	harmLeak
 )
 
@@ -339,7 +393,8 @@ func (h injury) String() string {
 	return [...]string{
 		"no injury", "KILLED: Bellboard ended the agent of a build", "KILLED: Bellboard deleted the node of a running build",
 		"KILLED: Bellboard deleted the node that a build would have resumed on", "KILLED: a build waited five minutes behind Bellboard's mark",
-		"KILLED: a build waited five minutes for an agent that Bellboard's fence kept out", "LEAK: this is never removed",
+		"KILLED: a build waited five minutes for an agent that Bellboard's fence kept out",
+		"KILLED: a safe restart did not wait for a build behind Bellboard's mark", "LEAK: this is never removed",
 	}[h]
 }
 
@@ -371,9 +426,37 @@ func (m *model) endProcess(l *life, byUs bool) injury {
 func (m *model) start(l *life, from uint8) {
 	l.changeOne(from, buildRunning)
 	if m.hook {
-		l.mark, l.served = markHook, 0
+		l.set(markHook)
+		l.served = 0
 	}
 }
+
+// set puts a mark of the hook or of Bellboard on the node.
+func (l *life) set(mark uint8) {
+	l.mark = mark
+	switch {
+	case l.marked && mark == markHook:
+		l.mark = markHookAgain
+	case l.marked:
+		l.mark = markOursAgain
+	}
+}
+
+// known is the mark when it is the one that Bellboard remembers.
+func known(mark uint8) uint8 {
+	switch mark {
+	case markHookAgain:
+		return markHook
+	case markOursAgain:
+		return markOurs
+	}
+	return mark
+}
+
+func (l *life) ours() bool { return known(l.mark) == markOurs }
+
+// closed: the node carries Bellboard's mark or the hook's.
+func (l *life) closed() bool { return l.ours() || known(l.mark) == markHook }
 
 // takes: the node's executor may be given away now.
 func (l *life) takes() bool {
@@ -404,7 +487,7 @@ func (m *model) giveUp(l *life) injury {
 		switch {
 		case l.node == fenceComputer:
 			h = harmFence
-		case l.node == ownComputer && l.online && (l.mark == markOurs || l.mark == markHook || l.mark == markStranger):
+		case l.node == ownComputer && l.online && (l.closed() || l.mark == markStranger):
 			h = harmMark
 		}
 	}

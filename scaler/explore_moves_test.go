@@ -41,6 +41,10 @@ const (
 	personOffline
 	personOnline
 	personNames
+	personDeletes
+	personRestarts
+	personCancels
+	jenkinsRestartsSafely
 	graceOver
 	awayLong
 	lostLong
@@ -78,7 +82,9 @@ var eventWords = map[event]string{
 	orphanEnds: "the process without a pod ends", podDisrupted: "Kubernetes says it will take the pod", podDeletedByOthers: "somebody deletes the pod gracefully",
 	podGraceEnds: "the grace of the others' deletion ends", podKilled: "the grace of Bellboard's deletion ends",
 	personOffline: "a person takes the node offline", personOnline: "a person brings the node online", personNames: "a person queues a build by the agent's name",
-	graceOver: "the restart grace is over", awayLong: "six minutes away", lostLong: "ten minutes lost", startTimeout: "the start timeout passes",
+	personDeletes: "a person deletes the node", personRestarts: "a person asks for a safe restart", personCancels: "a person cancels it",
+	jenkinsRestartsSafely: "Jenkins sees no build to wait for, and restarts",
+	graceOver:             "the restart grace is over", awayLong: "six minutes away", lostLong: "ten minutes lost", startTimeout: "the start timeout passes",
 	jenkinsGivesUpResume: "five minutes: Jenkins aborts the build that waits to resume", jenkinsGivesUpCut: "five minutes: Jenkins aborts the build that was cut off",
 	jenkinsHangs: "the build is over, and its executor hangs", pingsFail: "Jenkins' pings fail",
 	crash: "Bellboard is killed", crashInFlight: "Bellboard is killed with a write under way", answerLost: "the answer to a write is lost, and it is still under way",
@@ -127,12 +133,24 @@ func (m *model) jenkinsMoves(l life) {
 		to.jenkins = jenkinsUp
 		if to.any(buildHidden) {
 			to.change(buildHidden, buildPinned)
-			if m.hook && to.node == ownComputer && (to.mark == markOurs || to.mark == markHook) {
+			if m.hook && to.node == ownComputer && to.closed() {
 				to.mark = unmarked
 			}
 		}
 		m.add(to, jenkinsQueues, false, noHarm)
 	case jenkinsUp:
+		to := l
+		to.jenkins, to.served = jenkinsQuiet, 0
+		m.add(to, personRestarts, true, noHarm)
+	case jenkinsQuiet:
+		to := l
+		to.jenkins = jenkinsUp
+		m.add(to, personCancels, false, noHarm)
+		if waits, h := m.restartWaits(&l); !waits {
+			to = l
+			m.restart(&to)
+			m.add(to, jenkinsRestartsSafely, false, h)
+		}
 	}
 	to := l
 	m.restart(&to)
@@ -142,7 +160,7 @@ func (m *model) jenkinsMoves(l life) {
 			from uint8
 			by   event
 		}{{buildPinned, buildResumes}, {buildNamed, buildByNameStarts}, {buildWaiting, buildStarts}} {
-			if l.any(b.from) && (b.from == buildPinned || !l.any(buildPinned)) {
+			if l.any(b.from) && (b.from == buildPinned || !l.any(buildPinned) && l.jenkins != jenkinsQuiet) {
 				to := l
 				m.start(&to, b.from)
 				m.add(to, b.by, false, noHarm)
@@ -166,10 +184,26 @@ func (m *model) jenkinsMoves(l life) {
 	}
 }
 
+// restartWaits: a safe restart waits for what runs on nodes that are online and not
+// marked; the hook asks the marked ones, too. What it does not wait for is cut off: by
+// Bellboard's mark, if Bellboard has had its look since the restart was asked for.
+func (m *model) restartWaits(l *life) (waits bool, h injury) {
+	switch {
+	case !l.any(buildRunning) || !l.online:
+		return false, noHarm
+	case l.mark == unmarked || m.hook:
+		return true, noHarm
+	case l.ours() && l.process && l.served == 2:
+		return false, harmRestart
+	}
+	return false, noHarm
+}
+
 // restart: channels break, Swarm nodes vanish, inbound nodes, fences, marks and
 // the agents' processes stay. Whatever was being read or sent is broken off.
 func (m *model) restart(l *life) {
 	l.jenkins, l.online, l.hung, l.known, l.served = jenkinsDown, false, false, false, 0
+	l.resumed, l.recent, l.pod.present, l.sawPod.present = false, false, false, false
 	l.change(buildRunning, buildHidden)
 	l.change(buildPinned, buildHidden)
 	if m.swarm && l.node == ownComputer {
@@ -182,6 +216,7 @@ func (m *model) restart(l *life) {
 	if l.underWay != sendDeletePod && l.underWay != sendCreate {
 		l.underWay = sendNothing
 	}
+	l.underWayMoved = l.underWayMoved || l.underWay == sendCreate // that pod is noted with the session before
 }
 
 func (m *model) agentMoves(l life) {
@@ -299,10 +334,22 @@ func (m *model) peopleMoves(l life) {
 	if l.mark != unmarked && mayLift {
 		to := l
 		to.mark = unmarked
+		if m.hook && l.node == ownComputer && (l.any(buildRunning) || l.any(buildOver)) && !l.any(buildPinned) {
+			to.set(markHook) // it has had its build
+		}
 		m.add(to, personOnline, true, noHarm)
 	}
+	if l.node == ownComputer && (l.mark == unmarked || mayLift) {
+		to := l
+		to.change(buildRunning, buildOver)
+		to.dropNode()
+		if m.swarm {
+			to.waits = tenSeconds
+		}
+		m.add(to, personDeletes, true, noHarm)
+	}
 	// The hook lifts the mark for such an item: that is a person lifting it.
-	lifts := m.hook && l.node == ownComputer && (l.mark == markOurs || l.mark == markHook)
+	lifts := m.hook && l.node == ownComputer && l.closed()
 	if l.any(buildWaiting) && (!lifts || mayLift) {
 		to := l
 		to.changeOne(buildWaiting, buildNamed)
@@ -346,7 +393,7 @@ func (m *model) timeMoves(l life) {
 		m.add(to, startTimeout, false, noHarm)
 		to = base
 	}
-	if l.jenkins == jenkinsUp && l.any(buildPinned) && !l.takes() {
+	if (l.jenkins == jenkinsUp || l.jenkins == jenkinsQuiet) && l.any(buildPinned) && !l.takes() {
 		to.served = l.served
 		h := m.giveUp(&to)
 		m.add(to, jenkinsGivesUpResume, false, h)

@@ -10,7 +10,7 @@ import (
 // lives is a set of lives in the order in which they were found, each with the
 // life and the step that led to it.
 type lives struct {
-	keys   []uint64
+	keys   []packed
 	parent []uint32
 	by     []event
 	depth  []uint16
@@ -19,25 +19,25 @@ type lives struct {
 
 func newLives() *lives { return &lives{table: make([]uint32, 1<<16)} }
 
-func (s *lives) slot(key uint64) uint32 {
+func (s *lives) slot(k packed) uint32 {
 	mask := uint32(len(s.table) - 1)
-	hi, lo := bits.Mul64(key^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93)
+	hi, lo := bits.Mul64(k[0]^k[1]*0xff51afd7ed558ccd^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93)
 	at := uint32(hi^lo) & mask
-	for s.table[at] != 0 && s.keys[s.table[at]-1] != key {
+	for s.table[at] != 0 && s.keys[s.table[at]-1] != k {
 		at = (at + 1) & mask
 	}
 	return at
 }
 
-func (s *lives) has(key uint64) bool { return s.table[s.slot(key)] != 0 }
+func (s *lives) has(k packed) bool { return s.table[s.slot(k)] != 0 }
 
 // add reports whether the life is new.
-func (s *lives) add(key uint64, parent uint32, by event, depth uint16) bool {
-	at := s.slot(key)
+func (s *lives) add(k packed, parent uint32, by event, depth uint16) bool {
+	at := s.slot(k)
 	if s.table[at] != 0 {
 		return false
 	}
-	s.keys = append(s.keys, key)
+	s.keys = append(s.keys, k)
 	s.parent, s.by, s.depth = append(s.parent, parent), append(s.by, by), append(s.depth, depth)
 	s.table[at] = uint32(len(s.keys))
 	if len(s.keys)*2 > len(s.table) {
@@ -51,7 +51,7 @@ func (s *lives) add(key uint64, parent uint32, by event, depth uint16) bool {
 
 // source is a life that one more fault leads to.
 type source struct {
-	key    uint64
+	key    packed
 	parent uint32
 	by     event
 }
@@ -186,10 +186,10 @@ func (l *life) show() string {
 			w = append(w, words)
 		}
 	}
-	say(l.jenkins != jenkinsUp, [...]string{"", "jenkins:down", "jenkins:early"}[l.jenkins])
+	say(l.jenkins != jenkinsUp, [...]string{"", "jenkins:down", "jenkins:early", "jenkins:quiet"}[l.jenkins])
 	w = append(w, "node:"+[...]string{"absent", "registered", "FENCE"}[l.node])
 	say(l.online, "online")
-	say(l.mark != unmarked, "marked:"+[...]string{"", "ours", "hook", "monitor", "person", "wordless"}[l.mark])
+	say(l.mark != unmarked, "marked:"+[...]string{"", "ours", "hook", "monitor", "person", "wordless", "hook, again", "ours, again"}[l.mark])
 	say(l.silent, "silent")
 	say(l.hung, "hung")
 	for _, b := range l.builds {
@@ -206,6 +206,11 @@ func (l *life) show() string {
 	say(!l.alive, "bellboard:dead")
 	say(l.alive && !l.calm, "grace")
 	say(l.marked, "mark-seen-before")
+	say(l.rested, "rested")
+	say(l.used, "used")
+	say(l.build > 0, "knows-build")
+	say(l.resumed, "resumed")
+	say(l.pod.present, "present")
 	say(l.blind, "blind")
 	say(l.underWay != sendNothing, "under-way:"+sendWords[l.underWay])
 	return strings.Join(w, " ")
@@ -269,15 +274,15 @@ func (m *model) settle(l *life, back bool) {
 	}
 	if l.jenkins != jenkinsUp {
 		l.jenkins = jenkinsUp
-		l.change(buildHidden, buildPinned)
-		if m.hook && l.node == ownComputer && (l.mark == markOurs || l.mark == markHook) {
+		if l.any(buildHidden) && m.hook && l.node == ownComputer && l.closed() {
 			l.mark = unmarked
 		}
+		l.change(buildHidden, buildPinned)
 	}
 	if l.mark == markPerson || l.mark == markStranger || l.mark == markMonitor && (!back || l.any(buildNamed)) {
 		l.mark = unmarked // a person holds no agent for ever, nor does a monitor
 	}
-	if !back || !l.process && l.pod.phase != podPending {
+	if !back || !l.process && l.pod.phase != podPending || !m.swarm && l.node == noComputer {
 		l.change(buildNamed, buildOver) // who named an agent that is gone takes that back
 	}
 	m.settleAgent(l, back)
@@ -335,7 +340,7 @@ func (m *model) wholeLook(l *life) {
 	if l.any(buildPinned) {
 		l.served = 1
 	}
-	l.sawNode, l.sawMark, l.sawOnline, l.sawIdle = l.node, l.mark, l.online, !l.busy()
+	l.sawNode, l.sawMark, l.sawOnline, l.sawIdle, l.sawWork = l.node, l.mark, l.online, !l.busy(), l.atWork()
 	m.look(l, true)
 	for l.step != atRest {
 		switch {

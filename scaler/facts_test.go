@@ -169,7 +169,7 @@ func TestMemoryOfMarks(t *testing.T) {
 		in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now.Add(-1), in.Now
 		in.agent("web", Ephemeral, "a", tt.as...)
 		_, mem, _ = Decide(in)
-		if got := mem.Marked[name]; !got.Equal(tt.want) {
+		if got := mem.Marked[name].Since; !got.Equal(tt.want) {
 			t.Errorf("after answer %d the mark is known since %v, want %v", i, got, tt.want)
 		}
 	}
@@ -180,7 +180,7 @@ func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
 	in := newHouse()
 	at := map[string]time.Time{"dead": noon}
 	in.Memory = Memory{
-		Started: noon, Sees: noon, Marked: at, Gone: at, Away: at, Lost: at, Free: at, Open: at, Worked: map[string]Work{"dead": {}}, Met: map[string]bool{"dead": true},
+		Started: noon, Sees: noon, Marked: map[string]Marking{"dead": {Since: noon, By: Ours}}, Gone: at, Away: at, Lost: at, Free: at, Open: at, Worked: map[string]Work{"dead": {}}, Met: map[string]bool{"dead": true},
 		Levels: map[string][]Level{"gone": {{Minute: 1, Demand: 1}}}, Waiting: map[int64]Waiting{7: {"web", noon}},
 	}
 	_, mem, _ := Decide(in)

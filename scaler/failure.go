@@ -137,12 +137,15 @@ func FailureOf(p *Pod) Failure {
 		return FailureNeverConnected
 	}
 	switch p.reached() {
+	case PhasePull, PhaseAgent:
+		if p.Faulty == "" {
+			return FailureImagePull
+		}
+		// A container that is not Bellboard's keeps the agent's from starting.
 	case PhaseSchedule:
 		return FailureUnschedulable
 	case PhaseMount:
 		return FailureStorage
-	case PhasePull, PhaseAgent:
-		return FailureImagePull
 	case PhaseDocker:
 		return FailureCrashLoop
 	case PhaseConnect:
@@ -165,6 +168,8 @@ func culprit(p *Pod, now time.Time) string {
 		text = "waits for its volume"
 	case phase == PhasePull && p.Failure == FailureCrashLoop:
 		text = "a container cannot be made"
+	case (phase == PhasePull || phase == PhaseAgent) && p.Failure == "" && p.Faulty != "":
+		text = "waits for container " + p.Faulty
 	}
 	if !since.IsZero() {
 		text += " since " + short(now.Sub(since))

@@ -134,12 +134,12 @@ func (in *Input) idleFor(d time.Duration) {
 	}
 }
 
-// wasMarked says that earlier answers showed our mark on every node that has it.
+// wasMarked says that earlier answers showed the mark, ours or the hook's, on every node that has it.
 func (in *Input) wasMarked() {
-	in.Memory.Marked = map[string]time.Time{}
+	in.Memory.Marked = map[string]Marking{}
 	for i := range in.Jenkins.Nodes {
-		if in.Jenkins.Nodes[i].OfflineBy == Ours {
-			in.Memory.Marked[in.Jenkins.Nodes[i].Name] = in.Jenkins.AskedAt.Add(-time.Second)
+		if n := &in.Jenkins.Nodes[i]; n.closed() {
+			in.Memory.Marked[n.Name] = Marking{Since: in.Jenkins.AskedAt.Add(-time.Second), By: n.OfflineBy, At: n.MarkedAt}
 		}
 	}
 }

@@ -29,7 +29,7 @@ func (d *decider) wantDown(a *account) {
 // whose place is about to be free anyway.
 func (d *decider) makingRoom(byTeam map[string]*account) {
 	for _, m := range d.pairs {
-		if c := m.verdict.Class; m.alive() && (c == Drained || c == Going || c == Fenced || c == Leaving && m.idle() || m.left && c == Free) {
+		if c := m.verdict.Class; m.counts() && (c == Drained || c == Going || c == Fenced || c == Leaving && m.idle() || m.left && c == Free) {
 			d.crowd--
 			if a := byTeam[m.Team]; a != nil {
 				a.crowd--

@@ -21,6 +21,18 @@ func marked(p Plan, why Reason) []string {
 	return out
 }
 
+// TestWantAfterLeaving: the number that is wanted is what stays beside the change that is
+// shown with it.
+func TestWantAfterLeaving(t *testing.T) {
+	in := newHouse(pets(func(t *Team) { t.MinAgents = 4 }))
+	in.agents(5, "web", Persistent, "f")
+	in.idleFor(10 * time.Minute)
+	plan, _, _ := Decide(in)
+	if d := plan.Decisions[0]; d.Alive != 5 || d.Downs() != 1 || d.Want != 4 {
+		t.Errorf("with 5 alive it wants %d and says %s, want 4 and -1", d.Want, d.Change())
+	}
+}
+
 func TestIdle(t *testing.T) {
 	ready := func(in Input, idle time.Duration) Input {
 		in.idleFor(idle)
@@ -308,7 +320,7 @@ func TestWayOut(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				name := in.agent("web", Ephemeral, "d", ours)
-				in.Memory.Marked = map[string]time.Time{name: in.Jenkins.AskedAt.Add(1)}
+				in.Memory.Marked = map[string]Marking{name: {Since: in.Jenkins.AskedAt.Add(1), By: Ours}}
 				return in
 			},
 		},
@@ -382,10 +394,11 @@ func TestWayOut(t *testing.T) {
 			want:  map[string]int{"connected web ephemeral connected": 1},
 		},
 		{
-			name: "in quiet-down only what a build began, ended pods and fences in the way go on",
+			name: "in quiet-down only ended pods and fences in the way go on, and no mark stays on a build",
 			house: func() Input {
 				in := newHouse(web())
 				in.agent("web", Ephemeral, "b", busy)
+				in.agent("web", Ephemeral, "c", busy, ours)
 				in.agent("web", Ephemeral, "d", ours)
 				in.agent("web", Ephemeral, "e", failed, offline)
 				in.agent("web", Ephemeral, "s", noPod, offline)
@@ -395,7 +408,7 @@ func TestWayOut(t *testing.T) {
 				in.wasMarked()
 				return in
 			},
-			want: map[string]int{"mark web ephemeral one-build": 1, "delete-pod web ephemeral ended": 1, "delete-node web ephemeral resume": 1},
+			want: map[string]int{"clear-mark web ephemeral quiet-down": 1, "delete-pod web ephemeral ended": 1, "delete-node web ephemeral resume": 1},
 		},
 	})
 }

@@ -19,7 +19,7 @@ type supply struct {
 	// standing are those that have waited long enough to be refused.
 	standing   []string
 	takers     []*wish  // those that it serves, or has served on the way to the answer
-	refuses    []string // labels whose items Jenkins does not give it
+	refuses    []string // keys of wishes whose items Jenkins does not give it
 	unlabelled bool     // it takes, or may take, builds that ask for no label
 }
 
@@ -33,15 +33,38 @@ func (s *supply) ours() int {
 }
 
 // wish is the waiting items of one label expression. Those that want no label
-// are one wish, whose text is empty.
+// are one wish, whose text is empty; those whose label is inferred are one beside
+// those that are known to want it.
 type wish struct {
-	text   string
-	expr   label.Expr
-	items  []int // indices into the view's items, oldest first
-	oldest time.Time
-	fits   []int           // indices of the label sets that satisfy it
-	left   int             // items that no label set serves
-	took   map[*supply]int // items that each label set serves
+	text     string
+	inferred bool
+	expr     label.Expr
+	items    []int // indices into the view's items, oldest first
+	oldest   time.Time
+	fits     []int           // indices of the label sets that satisfy it
+	left     int             // items that no label set serves
+	took     map[*supply]int // items that each label set serves
+}
+
+// inferredKey begins the keys of wishes whose label is inferred.
+const inferredKey = "\x00"
+
+func inferred(key string) bool { return strings.HasPrefix(key, inferredKey) }
+
+// unproven is 1 where the label is inferred: such items take what the others leave.
+func (w *wish) unproven() int {
+	if w.inferred {
+		return 1
+	}
+	return 0
+}
+
+// key is what the memory knows the wish by.
+func (w *wish) key() string {
+	if w.inferred {
+		return inferredKey + w.text
+	}
+	return w.text
 }
 
 // team order for a shortfall: fewest labels first, then PRIORITY, then name.
@@ -55,8 +78,8 @@ func teamOrder(a, b *Team) int {
 
 // match gives free and coming executors to waiting items, on paper only: Jenkins
 // does the real assignment. The scarcest expression (fewest label sets satisfy it)
-// chooses first, then the oldest; each takes from the label set that the fewest
-// other waiting expressions could use, a foreign one before ours. Who then has
+// chooses first, then the oldest; those whose label is inferred come last. Each takes
+// from the label set that the fewest other waiting expressions could use, a foreign one before ours. Who then has
 // nothing, while something is free, gets what another can replace. What is left
 // of supplies' free and of wishes' left is the answer: the surplus and the
 // shortfall, which is as small as it can be.
@@ -68,14 +91,14 @@ func match(wishes []*wish, supplies []*supply) {
 	}
 	for _, w := range wishes {
 		w.left, w.took = len(w.items), nil
-		w.fits = slices.DeleteFunc(f.of(w), func(i int) bool { return slices.Contains(supplies[i].refuses, w.text) })
+		w.fits = slices.DeleteFunc(f.of(w), func(i int) bool { return slices.Contains(supplies[i].refuses, w.key()) })
 		for _, i := range w.fits {
 			wanted[i]++
 		}
 	}
 	order := slices.Clone(wishes)
 	slices.SortStableFunc(order, func(a, b *wish) int {
-		return cmp.Or(cmp.Compare(len(a.fits), len(b.fits)), a.oldest.Compare(b.oldest), strings.Compare(a.text, b.text))
+		return cmp.Or(a.unproven()-b.unproven(), cmp.Compare(len(a.fits), len(b.fits)), a.oldest.Compare(b.oldest), strings.Compare(a.key(), b.key()))
 	})
 	var takes []int
 	for _, w := range order {
@@ -240,23 +263,27 @@ func (f *fitter) fits(e label.Expr, out []int) []int {
 // items, and those not buildable or of unknown label, are no wishes. unlabelled:
 // some team serves those that want no label.
 func wishesOf(items []Item, unlabelled bool, pinned func(string) bool) []*wish {
-	byText := make(map[string]*wish)
+	type group struct {
+		text string
+		how  Resolution
+	}
+	byGroup := make(map[group]*wish)
 	var out []*wish
 	for i := range items {
 		it := &items[i]
-		if it.State != Buildable || it.Resolution != Labelled && (!unlabelled || it.Resolution != Unlabelled) {
+		if it.State != Buildable || it.Resolution == Unresolved || !unlabelled && it.Resolution == Unlabelled {
 			continue
 		}
-		w := byText[it.Label]
+		w := byGroup[group{it.Label, it.Resolution}]
 		if w == nil {
 			if pinned(it.Label) {
 				continue
 			}
-			w = &wish{text: it.Label, oldest: it.Since}
+			w = &wish{text: it.Label, inferred: it.Resolution == Inferred, oldest: it.Since}
 			if w.text != "" {
 				w.expr = label.Parse(it.Label)
 			}
-			byText[it.Label] = w
+			byGroup[group{it.Label, it.Resolution}] = w
 			out = append(out, w)
 		}
 		w.items = append(w.items, i)
@@ -264,7 +291,7 @@ func wishesOf(items []Item, unlabelled bool, pinned func(string) bool) []*wish {
 			w.oldest = it.Since
 		}
 	}
-	slices.SortFunc(out, func(a, b *wish) int { return strings.Compare(a.text, b.text) })
+	slices.SortFunc(out, func(a, b *wish) int { return strings.Compare(a.key(), b.key()) })
 	return out
 }
 

@@ -63,9 +63,14 @@ type Pair struct {
 	Pinned bool // a queued item names it
 	Berth  bool // registered by this process and never taken
 	Grace  bool // within JENKINS_RESTART_GRACE of a session new to this process
-	// Marked: an answer before these showed our mark, and every one since. Only
-	// then may these answers remove it.
+	// Marked: an answer before these showed the very mark that the node carries, and every
+	// one since. Only then may these answers remove it.
 	Marked bool
+	// Quiet: Jenkins is quieting down, without the hook. Before it restarts it waits for
+	// builds, but not for those on a node that is marked.
+	Quiet bool
+	// Used: it was seen at work, and has finished.
+	Used bool
 	// Gone: an answer before these showed no node of that name, and every one
 	// since. One list may miss a node.
 	Gone bool
@@ -132,10 +137,19 @@ func (p *Pair) size() int {
 	return max(1, p.Executors)
 }
 
-// removable: an earlier answer showed our mark and this one says our mark, idle,
-// not pinned, out of grace. Pinned pairs never get this far down the table.
+// closed reports whether its node carries a mark that a removal may rest on.
+func (p *Pair) closed() bool { return p.Node != nil && p.Node.closed() }
+
+// removable: an earlier answer showed the mark that this one shows, and this one says
+// idle, not pinned, out of grace. Pinned pairs never get this far down the table.
 func (p *Pair) removable() bool {
-	return p.mark() == Ours && p.Marked && p.idle() && !p.Grace && !p.Pinned
+	return p.closed() && p.Marked && p.idle() && !p.Grace && !p.Pinned
+}
+
+// atRisk: a build runs on it, and a restart of Jenkins that is under way would not wait
+// for the build, since our mark is on the node. Nothing new starts there meanwhile.
+func (p *Pair) atRisk() bool {
+	return p.Quiet && p.mark() == Ours && !p.Node.Idle && (p.Pod == nil || !p.Pod.DeletingByUs)
 }
 
 // Classify is the table: what a pod and a node of one name mean together, and
@@ -164,6 +178,8 @@ func Classify(p Pair, now time.Time) Verdict {
 		return p.fenced()
 	case p.mark() == Person:
 		return Verdict{Class: Held}
+	case p.atRisk():
+		return Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown, Meet: p.meets()}
 	case p.Pod == nil:
 		return p.podless(now)
 	case p.Pod.DeletingByUs:
@@ -205,7 +221,7 @@ func (p *Pair) leaving() Verdict {
 	v := Verdict{Class: Leaving, Meet: p.meets()}
 	switch {
 	case p.Node == nil:
-	case p.mark() != Ours:
+	case !p.closed():
 		v.Do, v.Reason = Mark, ReasonLeaving
 	case p.removable():
 		v.Do, v.Reason = DeletePod, ReasonLeaving
@@ -246,6 +262,7 @@ func (p *Pair) connected() Verdict {
 		}
 		v.Class = Busy
 		switch why := p.doomed(); {
+		case p.Quiet: // a mark would only take the build out of what the restart waits for
 		case why != "":
 			v.Do, v.Reason = Mark, why
 		case p.Kind == Ephemeral:
@@ -261,17 +278,23 @@ func (p *Pair) connected() Verdict {
 		return p.removeMarked(v, ReasonDrained)
 	case why != "":
 		v.Class, v.Do, v.Reason = Free, Mark, why
+	case p.Kind == Ephemeral && p.Used:
+		// Its mark was lifted: by a person, or by Bellboard while Jenkins was quieting down.
+		// In quiet-down it stays off: only a build that resumes can start now.
+		if v.Class = Free; !p.Quiet {
+			v.Do, v.Reason = Mark, ReasonOneBuild
+		}
 	default:
 		v.Class, v.Capacity = Free, p.size()
 	}
 	return v
 }
 
-// removeMarked is one step of the way out for a marked, idle agent: our own mark
-// over a monitor's or the hook's, then, on later answers, the deletion of the pod.
+// removeMarked is one step of the way out for a marked, idle agent: our own mark over
+// one that no removal may rest on, then, on later answers, the deletion of the pod.
 func (p *Pair) removeMarked(v Verdict, why Reason) Verdict {
 	switch {
-	case p.mark() == Hook:
+	case p.mark() == Hook && !p.closed():
 		v.Do, v.Reason = Mark, ReasonHook
 	case p.mark() == Monitor:
 		v.Do, v.Reason = Mark, ReasonMonitor
@@ -283,8 +306,12 @@ func (p *Pair) removeMarked(v Verdict, why Reason) Verdict {
 
 // away: an agent that was connected once, and is not now.
 func (p *Pair) away(now time.Time) Verdict {
-	if !p.idle() {
+	switch {
+	case !p.idle():
 		return Verdict{Class: Cut}
+	case p.Node == nil && p.Connect == Inbound && p.Gone && !p.Grace:
+		// Somebody has deleted its node, and without it the agent can never come back.
+		return p.removeAway(Ghost, ReasonGhost)
 	}
 	if p.Grace || p.Away.IsZero() || now.Sub(p.Away) < GhostAfter {
 		v := Verdict{Class: Reconnecting, Capacity: p.size()}
@@ -335,7 +362,7 @@ func (p *Pair) removeAway(c Class, why Reason) Verdict {
 		}
 	case p.Node == nil:
 		v.Do, v.Reason = Fence, why
-	case p.mark() != Ours:
+	case !p.closed():
 		v.Do, v.Reason = Mark, why
 	case p.removable():
 		v.Do, v.Reason = DeletePod, why
@@ -348,7 +375,7 @@ func (p *Pair) podless(now time.Time) Verdict {
 	switch {
 	case p.Node.Online:
 		v := Verdict{Class: Intruder}
-		if p.mark() != Ours {
+		if !p.closed() {
 			v.Do, v.Reason = Mark, ReasonIntruder
 		}
 		return v
@@ -366,7 +393,7 @@ func (p *Pair) podless(now time.Time) Verdict {
 	}
 	v := Verdict{Class: Stray}
 	switch {
-	case p.mark() != Ours:
+	case !p.closed():
 		v.Do, v.Reason = Mark, ReasonStray
 	case p.removable():
 		v.Do, v.Reason = DeleteNode, ReasonStray

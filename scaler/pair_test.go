@@ -41,6 +41,9 @@ func busy(p *Pair)    { p.Node.Idle, p.Node.Busy = false, 1 }
 func oneOff(p *Pair)  { p.Node.Idle = false } // a one-off executor has work
 func ours(p *Pair)    { p.Node.OfflineBy = Ours }
 func hook(p *Pair)    { p.Node.OfflineBy = Hook }
+func told(p *Pair)    { p.Node.MarkedAt = noon.Add(-time.Minute) } // Jenkins says when the mark was set
+func quiet(p *Pair)   { p.Quiet = true }
+func used(p *Pair)    { p.Used = true }
 func monitor(p *Pair) { p.Node.OfflineBy = Monitor }
 func person(p *Pair)  { p.Node.OfflineBy = Person }
 func persistent(p *Pair) {
@@ -166,6 +169,8 @@ func TestClassify(t *testing.T) {
 		{"leaving at work", pairOf(deleting, busy), Verdict{Class: Leaving, Do: Mark, Reason: ReasonLeaving}},
 		{"leaving, not met yet", pairOf(deleting, unmet), Verdict{Class: Leaving, Meet: true, Do: Mark, Reason: ReasonLeaving}},
 		{"leaving with the hook's mark", pairOf(deleting, busy, hook), Verdict{Class: Leaving, Do: Mark, Reason: ReasonLeaving}},
+		{"leaving with the hook's mark of a known time", pairOf(deleting, busy, hook, told), Verdict{Class: Leaving}},
+		{"leaving with the hook's mark, seen before", pairOf(deleting, hook, told, seen), Verdict{Class: Leaving, Do: DeletePod, Reason: ReasonLeaving}},
 		{"leaving, marked in the answers before", pairOf(deleting, ours, seen), Verdict{Class: Leaving, Do: DeletePod, Reason: ReasonLeaving}},
 		{"leaving, first seen marked", pairOf(deleting, ours), Verdict{Class: Leaving}},
 		{"leaving, marked and at work", pairOf(deleting, ours, seen, busy), Verdict{Class: Leaving}},
@@ -273,7 +278,26 @@ func TestClassify(t *testing.T) {
 		{"drained, marked in the answers before", pairOf(ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
 		{"drained, in grace", pairOf(ours, seen, grace), Verdict{Class: Drained}},
 		{"drained, its Docker daemon is dead", pairOf(persistent, undocked, ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
-		{"drained, the hook's mark counts as none", pairOf(hook, seen), Verdict{Class: Drained, Do: Mark, Reason: ReasonHook}},
+		{"drained, the hook's mark, of which Jenkins does not say when it was set", pairOf(hook, seen), Verdict{Class: Drained, Do: Mark, Reason: ReasonHook}},
+		{"drained, the hook's mark, first seen", pairOf(hook, told), Verdict{Class: Drained}},
+		{"drained, the hook's mark, seen before", pairOf(hook, told, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
+		{"the same in grace", pairOf(hook, told, seen, grace), Verdict{Class: Drained}},
+
+		// Jenkins is about to restart
+		{"a busy agent is not marked before a restart", pairOf(busy, quiet), Verdict{Class: Busy}},
+		{"its mark is lifted", pairOf(busy, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
+		{"a persistent one's, too", pairOf(persistent, busy, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
+		{"that of one whose connection is cut, too", pairOf(busy, offline, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
+		{"that of one that others delete, too", pairOf(busy, deleting, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
+		{"not the hook's: its script waits for the build", pairOf(busy, hook, told, quiet), Verdict{Class: Draining}},
+		{"not a person's", pairOf(busy, person, quiet), Verdict{Class: Held}},
+		{"not of one that is sent away", pairOf(busy, ours, deletingByUs, quiet), Verdict{Class: Going}},
+		{"not of one that is idle", pairOf(ours, seen, quiet), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
+
+		// it has had its build
+		{"an ephemeral agent whose mark was lifted is marked again", pairOf(used), Verdict{Class: Free, Do: Mark, Reason: ReasonOneBuild}},
+		{"not before a restart: a build that resumes may begin", pairOf(used, quiet), Verdict{Class: Free}},
+		{"a persistent one takes the next", pairOf(persistent, used), Verdict{Class: Free, Capacity: 1}},
 		{"drained, a Swarm agent goes the same way", pairOf(swarm, ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
 
 		// cut
@@ -298,7 +322,7 @@ func TestClassify(t *testing.T) {
 		{"ghost at six minutes", pairOf(offline, away(6*time.Minute)), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
 		{"ghost, first seen marked", pairOf(offline, away(time.Hour), ours), Verdict{Class: Ghost}},
 		{"ghost, marked in the answers before", pairOf(offline, away(time.Hour), ours, seen), Verdict{Class: Ghost, Do: DeletePod, Reason: ReasonGhost}},
-		{"ghost, the hook's mark counts as none", pairOf(offline, away(time.Hour), hook, seen), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
+		{"ghost, the hook's mark of an unknown time counts as none", pairOf(offline, away(time.Hour), hook, seen), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
 		{"ghost, a Swarm agent without its node", pairOf(swarm, noNode, away(time.Hour)), Verdict{Class: Ghost, Do: Fence, Reason: ReasonGhost}},
 		{"ghost, a Swarm agent whose node is offline", pairOf(swarm, offline, away(time.Hour)), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
 		{"ghost, inbound with its node absent", pairOf(noNode, gone, away(time.Hour)), Verdict{Class: Ghost, Do: DeletePod, Reason: ReasonGhost}},
@@ -328,7 +352,8 @@ func TestClassify(t *testing.T) {
 
 		// stray
 		{"stray", pairOf(noPod, offline), Verdict{Class: Stray, Do: Mark, Reason: ReasonStray}},
-		{"stray, the hook's mark counts as none", pairOf(noPod, offline, hook, seen), Verdict{Class: Stray, Do: Mark, Reason: ReasonStray}},
+		{"stray, the hook's mark of an unknown time counts as none", pairOf(noPod, offline, hook, seen), Verdict{Class: Stray, Do: Mark, Reason: ReasonStray}},
+		{"stray, the hook's mark, seen before", pairOf(noPod, offline, hook, told, seen), Verdict{Class: Stray, Do: DeleteNode, Reason: ReasonStray}},
 		{"stray, first seen marked", pairOf(noPod, offline, ours), Verdict{Class: Stray}},
 		{"stray, marked in the answers before", pairOf(noPod, offline, ours, seen), Verdict{Class: Stray, Do: DeleteNode, Reason: ReasonStray}},
 		{"stray, in grace", pairOf(noPod, offline, ours, seen, grace), Verdict{Class: Stray}},
@@ -370,7 +395,7 @@ func anyPair(t *rapid.T) Pair {
 	p := Pair{
 		Name: "n", PoolID: PoolID{"web", rapid.SampledFrom(Kinds()).Draw(t, "kind")},
 		Connect: rapid.SampledFrom([]Connect{Inbound, Swarm}).Draw(t, "connect"), StartTimeout: 5 * time.Minute,
-		Pinned: flag("pinned"), Berth: flag("berth"), Grace: flag("grace"), Marked: flag("marked"), Gone: flag("gone"), Away: ago("away"), LostSince: ago("lost"), Failing: ago("failing"),
+		Pinned: flag("pinned"), Berth: flag("berth"), Grace: flag("grace"), Quiet: flag("quiet"), Used: flag("used"), Marked: flag("marked"), Gone: flag("gone"), Away: ago("away"), LostSince: ago("lost"), Failing: ago("failing"),
 	}
 	has := rapid.SampledFrom([]string{"both", "pod", "node"}).Draw(t, "has")
 	if has != "node" {
@@ -383,6 +408,9 @@ func anyPair(t *rapid.T) Pair {
 		if p.Pod.Deleting {
 			p.Pod.Ends = ago("ends")
 		}
+		if p.Pod.Connected {
+			p.Pod.Session = rapid.SampledFrom([]string{"", "s", "before"}).Draw(t, "session")
+		}
 		p.Pod.DockerFailure = rapid.SampledFrom([]Failure{"", "", FailureOOM}).Draw(t, "docker")
 	}
 	if has != "pod" {
@@ -390,11 +418,19 @@ func anyPair(t *rapid.T) Pair {
 			Name: "n", Team: "web", Kind: p.Kind, Fence: flag("fence"), Online: flag("online"), Executors: rapid.SampledFrom([]int{1, 1, 3}).Draw(t, "executors"), Idle: flag("idle"),
 			OfflineBy: rapid.SampledFrom([]OfflineBy{NotMarked, Ours, Hook, Monitor, Person}).Draw(t, "by"),
 		}
+		if p.Node.OfflineBy != NotMarked {
+			p.Node.MarkedAt = anyMarkTime(t)
+		}
 		if !p.Node.Idle { // none of them: a one-off executor has work
 			p.Node.Busy = rapid.IntRange(0, p.Node.Executors).Draw(t, "busy")
 		}
 	}
 	return p
+}
+
+// anyMarkTime draws when a mark was set: Jenkins may not say.
+func anyMarkTime(t *rapid.T) time.Time {
+	return rapid.SampledFrom([]time.Time{{}, noon.Add(-time.Hour), noon.Add(-time.Minute)}).Draw(t, "marked at")
 }
 
 // TestClassifyNeverHarms: what protects a build holds for every pair there could be.
@@ -412,7 +448,9 @@ func TestClassifyNeverHarms(t *testing.T) {
 func harm(p *Pair, v Verdict) string {
 	ended := p.Pod != nil && (p.Pod.Phase == PodSucceeded || p.Pod.Phase == PodFailed)
 	isFence := p.Node != nil && p.Node.Fence
-	removable := p.mark() == Ours && p.Marked && p.idle() && !p.Grace
+	closed := p.mark() == Ours || p.mark() == Hook && !p.Node.MarkedAt.IsZero()
+	removable := closed && p.Marked && p.idle() && !p.Grace
+	beforeRestart := p.Quiet && p.mark() == Ours && !p.idle()
 	deletePod := func() bool {
 		return ended || removable || isFence && !p.Grace || p.Connect == Inbound && p.Node == nil && p.Gone && !p.Grace
 	}
@@ -424,7 +462,7 @@ func harm(p *Pair, v Verdict) string {
 	switch {
 	case p.Pinned && v.Do.Destructive() && (v.Do != DeleteNode || !isFence):
 		return "a build names it"
-	case v.Do == ClearMark && (!p.Pinned || p.mark() != Ours && p.mark() != Hook):
+	case v.Do == ClearMark && !beforeRestart && (!p.Pinned || p.mark() != Ours && p.mark() != Hook):
 		return "lifts a mark that is to stay"
 	case p.mark() == Person && v.Do != "" && !isFence && !ended:
 		return "a person holds it"

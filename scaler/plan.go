@@ -40,37 +40,38 @@ type Reason string
 
 // The reasons.
 const (
-	ReasonDemand    Reason = "demand"    // items wait
-	ReasonMinimum   Reason = "minimum"   // MIN_AGENTS
-	ReasonSpare     Reason = "spare"     // MIN_IDLE
-	ReasonLevel     Reason = "level"     // auto: needed in over half of the last hour
-	ReasonBerths    Reason = "berths"    // keeps the labels resolvable
-	ReasonOneBuild  Reason = "one-build" // an ephemeral agent has its build
-	ReasonIdle      Reason = "idle"      // nobody needed it for IDLE_TIMEOUT
-	ReasonRoom      Reason = "room"      // the other agents of its pool have room for its builds
-	ReasonRenew     Reason = "renew"     // over MAX_LIFETIME, or its settings have changed
-	ReasonBuild     Reason = "build"     // a build runs on it
-	ReasonFree      Reason = "free"      // no build has run on it for a while
-	ReasonPaused    Reason = "paused"    // PAUSED
-	ReasonTeamGone  Reason = "team-gone" // no such team, or no such kind in its mode
-	ReasonStuck     Reason = "stuck"     // did not connect in START_TIMEOUT
-	ReasonGhost     Reason = "ghost"     // was connected, is away too long
-	ReasonLeaving   Reason = "leaving"   // somebody else deletes its pod, or its node goes
-	ReasonDocker    Reason = "docker"    // its Docker daemon is dead
-	ReasonEnded     Reason = "ended"     // its pod ended by itself
-	ReasonStray     Reason = "stray"     // a node that nobody needs
-	ReasonLost      Reason = "lost"      // its pod vanished under a build
-	ReasonIntruder  Reason = "intruder"  // an agent without a pod of ours
-	ReasonMonitor   Reason = "monitor"   // a node monitor of Jenkins took it offline
-	ReasonHook      Reason = "hook"      // the hook's mark, made ours before removal
-	ReasonDrained   Reason = "drained"   // marked, idle, removed
-	ReasonResume    Reason = "resume"    // a build wants its agent back
-	ReasonConnected Reason = "connected" // seen online for the first time
-	ReasonRestart   Reason = "restart"   // repeated after a restart of Bellboard
-	ReasonReady     Reason = "ready"     // it runs, and Jenkins is the one to call
-	ReasonSteady    Reason = "steady"    // nothing to do
-	ReasonBlocked   Reason = "blocked"   // wanted more, a rule said no
-	ReasonCache     Reason = "cache"     // a cache slot that nobody needs, or that is too small
+	ReasonDemand    Reason = "demand"     // items wait
+	ReasonMinimum   Reason = "minimum"    // MIN_AGENTS
+	ReasonSpare     Reason = "spare"      // MIN_IDLE
+	ReasonLevel     Reason = "level"      // auto: needed in over half of the last hour
+	ReasonBerths    Reason = "berths"     // keeps the labels resolvable
+	ReasonOneBuild  Reason = "one-build"  // an ephemeral agent has its build
+	ReasonIdle      Reason = "idle"       // nobody needed it for IDLE_TIMEOUT
+	ReasonRoom      Reason = "room"       // the other agents of its pool have room for its builds
+	ReasonRenew     Reason = "renew"      // over MAX_LIFETIME, or its settings have changed
+	ReasonBuild     Reason = "build"      // a build runs on it
+	ReasonFree      Reason = "free"       // no build has run on it for a while
+	ReasonPaused    Reason = "paused"     // PAUSED
+	ReasonTeamGone  Reason = "team-gone"  // no such team, or no such kind in its mode
+	ReasonStuck     Reason = "stuck"      // did not connect in START_TIMEOUT
+	ReasonGhost     Reason = "ghost"      // was connected, is away too long
+	ReasonLeaving   Reason = "leaving"    // somebody else deletes its pod, or its node goes
+	ReasonDocker    Reason = "docker"     // its Docker daemon is dead
+	ReasonEnded     Reason = "ended"      // its pod ended by itself
+	ReasonStray     Reason = "stray"      // a node that nobody needs
+	ReasonLost      Reason = "lost"       // its pod vanished under a build
+	ReasonIntruder  Reason = "intruder"   // an agent without a pod of ours
+	ReasonMonitor   Reason = "monitor"    // a node monitor of Jenkins took it offline
+	ReasonHook      Reason = "hook"       // the hook's mark, made ours before removal
+	ReasonDrained   Reason = "drained"    // marked, idle, removed
+	ReasonResume    Reason = "resume"     // a build wants its agent back
+	ReasonQuietDown Reason = "quiet-down" // Jenkins is about to restart, and waits for no build on a marked node
+	ReasonConnected Reason = "connected"  // seen online for the first time
+	ReasonRestart   Reason = "restart"    // repeated after a restart of Bellboard
+	ReasonReady     Reason = "ready"      // it runs, and Jenkins is the one to call
+	ReasonSteady    Reason = "steady"     // nothing to do
+	ReasonBlocked   Reason = "blocked"    // wanted more, a rule said no
+	ReasonCache     Reason = "cache"      // a cache slot that nobody needs, or that is too small
 )
 
 // Reasons lists every reason.
@@ -78,7 +79,7 @@ func Reasons() []Reason {
 	return []Reason{
 		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonLevel, ReasonBerths, ReasonOneBuild, ReasonIdle, ReasonRoom, ReasonRenew, ReasonBuild, ReasonFree,
 		ReasonPaused, ReasonTeamGone, ReasonStuck, ReasonGhost, ReasonLeaving, ReasonDocker, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder,
-		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonConnected, ReasonRestart, ReasonReady, ReasonSteady, ReasonBlocked,
+		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonQuietDown, ReasonConnected, ReasonRestart, ReasonReady, ReasonSteady, ReasonBlocked,
 		ReasonCache,
 	}
 }
@@ -141,6 +142,15 @@ type Action struct {
 	Spare bool `json:"spare,omitempty"`
 }
 
+// Birth is what a pod is told of its creation.
+type Birth struct {
+	// Spare: no build waits for its agent, so anybody may evict the pod until one runs.
+	Spare bool
+	// Session is Jenkins' session, known since then.
+	Session string
+	Since   time.Time
+}
+
 // Decision is what was decided for one team, and all it was decided from.
 type Decision struct {
 	Team    string        `json:"team"`
@@ -150,11 +160,11 @@ type Decision struct {
 	Coming  int           `json:"coming"`
 	Late    int           `json:"late"` // on the way, and not counted on: see Agent
 	Busy    int           `json:"busy"`
-	Alive   int           `json:"alive"`     // living pods, draining and held ones too: what the caps count
+	Alive   int           `json:"alive"`     // pods, draining and held ones too, without those that Bellboard has deleted: what the caps count
 	Short   int           `json:"shortfall"` // waiting items that nothing free or coming serves
 	Refused int           `json:"refused"`   // of those, items that Jenkins gives to no agent that fits
 	Level   int           `json:"level"`     // auto: persistent agents that the last hour justifies
-	Want    int           `json:"want"`      // agents alive if no rule had said no
+	Want    int           `json:"want"`      // agents alive after that, if no rule had said no
 	Up      map[Kind]int  `json:"up"`        // to create
 	Down    map[Kind]int  `json:"down"`      // to mark now, as a scale-down
 	Renew   map[Kind]int  `json:"renew"`     // to mark now, and to be replaced: old, or of other settings

@@ -18,12 +18,13 @@ func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		"bellboard/scaler":         {"bellboard/scaler/label"},
 		"bellboard/scaler/label":   nil,
+		"bellboard/scaler/plain":   nil,
 		"bellboard/scaler/clock":   nil,
 		"bellboard/scaler/control": {"bellboard/scaler", "bellboard/scaler/clock", "go.uber.org/zap"},
 	}
 	// What would let the core reach out, or tell it the time behind the caller's back.
 	impure := []string{"net", "net/http", "os", "os/exec", "io/fs", "log", "log/slog", "sync", "context", "math/rand", "math/rand/v2", "crypto/rand", "syscall", "unsafe"}
-	for _, path := range []string{"bellboard/scaler", "bellboard/scaler/label", "bellboard/scaler/clock", "bellboard/scaler/control"} {
+	for _, path := range []string{"bellboard/scaler", "bellboard/scaler/label", "bellboard/scaler/plain", "bellboard/scaler/clock", "bellboard/scaler/control"} {
 		t.Run(path, func(t *testing.T) {
 			out, err := exec.CommandContext(t.Context(), "go", "list", "-json=Imports", path).Output()
 			if err != nil {
@@ -39,7 +40,7 @@ func TestImports(t *testing.T) {
 				if !std && !slices.Contains(allowed[path], i) {
 					t.Errorf("%s imports %s, want only the standard library and %q", path, i, allowed[path])
 				}
-				if (path == "bellboard/scaler" || path == "bellboard/scaler/label") && slices.Contains(impure, i) {
+				if (path == "bellboard/scaler" || path == "bellboard/scaler/label" || path == "bellboard/scaler/plain") && slices.Contains(impure, i) {
 					t.Errorf("%s imports %s, want no I/O, no goroutines and no chance", path, i)
 				}
 			}
@@ -49,7 +50,7 @@ func TestImports(t *testing.T) {
 
 // TestPure: the core starts no goroutine and asks no clock.
 func TestPure(t *testing.T) {
-	for _, dir := range []string{".", "label"} {
+	for _, dir := range []string{".", "label", "plain"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +73,7 @@ func TestPure(t *testing.T) {
 
 // TestPackageComments: every package here says what it is for.
 func TestPackageComments(t *testing.T) {
-	for _, dir := range []string{".", "label", "clock", "control"} {
+	for _, dir := range []string{".", "label", "plain", "clock", "control"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)

@@ -1,9 +1,14 @@
 package scaler
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
+
+	"bellboard/scaler/label"
 )
 
 const (
@@ -11,122 +16,185 @@ const (
 	// Jenkins needs no second to bring the two together, so something in it
 	// forbids that: a plugin's veto, a node property, a throttle.
 	RefusedAfter = 15 * time.Second
-	// RefusalKept is how long that is believed.
+	// RefusalKept is how long no agent is made for refused items, once a fresh
+	// agent was refused too. Each further one in a row doubles the pause, up to
+	// RefusalMost.
 	RefusalKept = 10 * time.Minute
-	// RefusalProbe is how long after one agent was made to see whether it is
-	// refused too the next may be, should the label have been served between.
+	RefusalMost = 3 * time.Hour
+	// RefusalProbe is how long after one trial the next may be, where the agents
+	// that were refused have been given work meanwhile.
 	RefusalProbe = 5 * time.Minute
 )
 
-// Sighting is an item that was buildable, and wanted that label, since then, or
-// since agents which such items seemed to be refused were found to be given some.
+// Sighting is an item that was buildable, and of that wish, since then, or since
+// agents which such items seemed to be refused were found to be given some.
 type Sighting struct {
-	Label string
+	Label string // the wish's key
 	Since time.Time
+	// Refused: it has waited for RefusedAfter beside an agent that it fits.
+	Refused bool
 }
 
-// Refusal is what is known of a label whose items Jenkins does not give to
-// agents that fit it.
+// RefusalStage says how many agents are made for items that were refused.
+type RefusalStage string
+
+// The stages of a refusal.
+const (
+	RefusalTrial  RefusalStage = "trial"  // one at a time, to see whether it is refused too
+	RefusalPause  RefusalStage = "pause"  // it was: none until the pause is over
+	RefusalServed RefusalStage = "served" // a fresh agent was given such an item: as many as wait
+	RefusalOver   RefusalStage = "over"   // an agent that was refused was given one: as many as wait
+)
+
+// Refusal is what is known of a label whose items Jenkins does not give to agents
+// that fit it.
 type Refusal struct {
-	Since  time.Time
-	Agents map[string]bool // they do not count for it
-	// Probe is when one more was allowed last, to see whether it is refused too.
-	Probe time.Time
-	// Again: one that came, or had room, only after that was refused too, so no more are made.
-	Again bool
-	// Served: an item of the label has left the queue since, and none of the agents
-	// has taken it, so more may help.
-	Served bool
+	Stage RefusalStage
+	// Since is when the stage began; of RefusalOver, the one before.
+	Since time.Time
+	// Pause is how long the last pause was to be. One shorter than RefusalKept is
+	// no proof: the last trial was not long before.
+	Pause time.Duration
+	// Agents do not count for the label.
+	Agents map[string]bool
+	// Why is Jenkins' sentence on an item while an agent was refused it: afterwards
+	// no agent may be there to refuse, and a plugin's words are not said any more.
+	Why string
+	// Left is for how many more looks an item that left the queue may turn out to
+	// have been given to an agent.
+	Left int
 }
 
-// believed: the refusal says something about the label now.
-func (r *Refusal) believed(now time.Time) bool {
-	return !r.Since.IsZero() && now.Sub(r.Since) < RefusalKept
-}
+// looksAtLeft: Jenkins is asked for its nodes before its queue, so the answer that
+// lacks an item may be one older than the first that shows its agent at work.
+const looksAtLeft = 2
 
-// refusedBy lists, for each agent, the labels that it does not count for.
-func (d *decider) refusedBy() map[string][]string {
-	out := map[string][]string{}
-	for text, r := range d.in.Memory.Refused {
-		if !r.believed(d.in.Now) {
-			continue
-		}
-		for name := range r.Agents {
-			out[name] = append(out[name], text)
-		}
-	}
-	for _, labels := range out {
-		slices.Sort(labels)
-	}
-	return out
-}
-
-// refusals looks for agents that wait beside items which they fit. It comes
-// after the matching, and counts from the next tick on.
-func (d *decider) refusals() {
+// recall finds what is known of refusals now: the memory, and what has become of
+// the items in it. It comes before the matching.
+func (d *decider) recall() {
 	now, old := d.in.Now, d.in.Memory
 	d.mem.Seen = make(map[int64]Sighting, len(old.Seen))
-	d.mem.Refused = make(map[string]Refusal, len(old.Refused))
-	waits := make(map[string]time.Time, len(d.wishes)) // by label: since when one item is buildable
+	d.refused = make(map[string]Refusal, len(old.Refused))
+	waits := make(map[string]bool, len(d.wishes))
 	for _, w := range d.wishes {
-		since := now
+		key := w.key()
+		waits[key] = true
 		for _, i := range w.items {
 			id := d.in.Jenkins.Items[i].ID
-			s := Sighting{Label: w.text, Since: now}
-			if was, ok := old.Seen[id]; ok && was.Label == w.text {
-				s.Since = was.Since
+			s := Sighting{Label: key, Since: now}
+			if was, ok := old.Seen[id]; ok && was.Label == key {
+				s = was
 			}
 			d.mem.Seen[id] = s
-			if s.Since.Before(since) {
-				since = s.Since
-			}
 		}
-		waits[w.text] = since
-	}
-	for text, r := range old.Refused {
-		if r.believed(now) || now.Sub(r.Probe) < RefusalProbe {
-			d.mem.Refused[text] = r
+		if _, ok := old.Refused[key]; w.inferred && !ok {
+			d.refused[key] = Refusal{Stage: RefusalTrial, Since: now}
 		}
 	}
-	for id, s := range old.Seen {
-		if is, still := d.mem.Seen[id]; still && is.Label == s.Label { // it may be without a label, which is one, too
-			continue
-		}
-		if r, ok := d.mem.Refused[s.Label]; ok {
-			r = d.served(r)
-			if d.mem.Refused[s.Label] = r; r.Since.IsZero() {
-				waits[s.Label] = now
-			}
+	for key, r := range old.Refused {
+		if d.age(&r, waits[key]) {
+			d.refused[key] = r
 		}
 	}
-	for id, s := range d.mem.Seen {
-		if since, ok := waits[s.Label]; ok && since.Equal(now) {
-			d.mem.Seen[id] = Sighting{Label: s.Label, Since: now}
+	d.explainLeft()
+}
+
+// age takes a refusal to now; false: it is over. While items wait a trial has no end,
+// and each pause ends in one.
+func (d *decider) age(r *Refusal, waits bool) (still bool) {
+	age := d.in.Now.Sub(r.Since)
+	switch r.Stage {
+	case RefusalTrial:
+		return waits || age < RefusalKept
+	case RefusalPause:
+		if age < r.Pause {
+			return true
+		}
+		d.tryAgain(r)
+		return waits
+	case RefusalServed:
+		return age < RefusalKept
+	case RefusalOver:
+		return age < RefusalProbe
+	}
+	return false
+}
+
+// tryAgain begins a trial, and forgets agents that are gone.
+func (d *decider) tryAgain(r *Refusal) {
+	r.Stage, r.Since = RefusalTrial, d.in.Now
+	r.Agents = maps.Clone(r.Agents) // a Memory that was given away is not changed
+	maps.DeleteFunc(r.Agents, func(name string, _ bool) bool {
+		static := slices.ContainsFunc(d.foreign, func(n *Node) bool { return n.Name == name })
+		return d.byName[name] == nil && !static
+	})
+}
+
+// explainLeft asks of refused items that left the queue whether an agent was given them.
+func (d *decider) explainLeft() {
+	if len(d.refused) == 0 {
+		return
+	}
+	queued := make(map[int64]bool, len(d.in.Jenkins.Items))
+	for i := range d.in.Jenkins.Items {
+		it := &d.in.Jenkins.Items[i]
+		queued[it.ID] = it.State != Pending
+	}
+	for id, s := range d.in.Memory.Seen {
+		r, ok := d.refused[s.Label]
+		if counts := s.Refused || inferred(s.Label) && r.Stage == RefusalTrial; ok && counts && !queued[id] {
+			r.Left = looksAtLeft
+			d.refused[s.Label] = r
 		}
 	}
-	for _, w := range d.wishes {
-		if now.Sub(waits[w.text]) < RefusedAfter {
-			continue
-		}
-		for _, i := range w.fits {
-			for _, name := range d.supply[i].standing {
-				d.refuse(w, name)
-			}
+	for key, r := range d.refused {
+		if r.Left > 0 {
+			d.refused[key] = d.explained(key, r)
 		}
 	}
 }
 
-// served is what is left of a refusal when an item of its label has left the queue.
-// If an agent that was refused has taken work, the agents are none to be refused: Jenkins
-// was slow, or does not want those other items to be built yet. If none has, more agents help.
-func (d *decider) served(r Refusal) Refusal {
+// explained is what is left of a refusal when such an item has left the queue.
+// If an agent that was refused has taken work, the agents are none to be refused:
+// Jenkins was slow, or did not want those items to be built yet. If another one
+// that fits has, more agents help. Otherwise a person may have cancelled it, or a
+// foreign agent has it: that is worth one trial.
+func (d *decider) explained(key string, r Refusal) Refusal {
 	for name := range r.Agents {
-		if d.tookWork(name) {
-			return Refusal{Probe: r.Probe}
+		if !d.tookWork(name) {
+			continue
+		}
+		for id, s := range d.mem.Seen {
+			if s.Label == key {
+				d.mem.Seen[id] = Sighting{Label: key, Since: d.in.Now}
+			}
+		}
+		return Refusal{Stage: RefusalOver, Since: r.Since}
+	}
+	fits := d.fitsKey(key)
+	for _, m := range d.pairs {
+		if m.Pod != nil && !m.Pod.Ended() && fits(m) && d.tookWork(m.Name) {
+			return Refusal{Stage: RefusalServed, Since: d.in.Now, Agents: r.Agents, Why: r.Why}
 		}
 	}
-	r.Served, r.Again = true, false
+	r.Left--
+	if r.Left == 0 && r.Stage == RefusalPause && d.in.Now.Sub(r.Since) >= RefusalProbe {
+		d.tryAgain(&r)
+	}
 	return r
+}
+
+// fitsKey tells whether an agent fits the items of a wish, which may be gone.
+func (d *decider) fitsKey(key string) func(*member) bool {
+	text := strings.TrimPrefix(key, inferredKey)
+	if text == "" {
+		return func(m *member) bool { return m.pool != nil && m.pool.Unlabelled }
+	}
+	e := label.Parse(text)
+	return func(m *member) bool {
+		labels := m.labels()
+		return e.Matches(func(atom string) bool { return slices.Contains(labels, atom) })
+	}
 }
 
 // tookWork: it runs more builds than at the last look. One that is gone went unused,
@@ -142,60 +210,139 @@ func (d *decider) tookWork(name string) bool {
 	return !was.On || m.Node.Busy > was.Builds
 }
 
+// refusedBy lists, for each agent, the wishes that it does not count for.
+func (d *decider) refusedBy() map[string][]string {
+	out := map[string][]string{}
+	for key, r := range d.refused {
+		for name := range r.Agents {
+			out[name] = append(out[name], key)
+		}
+	}
+	for _, keys := range out {
+		slices.Sort(keys)
+	}
+	return out
+}
+
+// refusals looks for agents that wait beside items which they fit. It comes
+// after the matching, and counts from the next tick on.
+func (d *decider) refusals() {
+	d.mem.Refused = maps.Clone(d.refused)
+	for _, w := range d.wishes {
+		waited := w.items[:0:0] // those that have waited for long enough
+		for _, i := range w.items {
+			if d.in.Now.Sub(d.mem.Seen[d.in.Jenkins.Items[i].ID].Since) >= RefusedAfter {
+				waited = append(waited, i)
+			}
+		}
+		if len(waited) == 0 {
+			continue
+		}
+		for _, i := range w.fits {
+			for _, name := range d.supply[i].standing {
+				d.refuse(w, name)
+			}
+		}
+		beside := false
+		for name := range d.mem.Refused[w.key()].Agents {
+			beside = beside || d.standing(name)
+		}
+		for _, i := range waited {
+			id := d.in.Jenkins.Items[i].ID
+			s := d.mem.Seen[id]
+			s.Refused = s.Refused || beside
+			d.mem.Seen[id] = s
+		}
+	}
+}
+
 // standing: it has waited for work for so long that Jenkins must have seen it.
 func (d *decider) standing(name string) bool {
 	since, ok := d.mem.Open[name]
 	return ok && d.in.Now.Sub(since) >= RefusedAfter
 }
 
-// refuse notes that an agent was not given any item of that label.
+// refuse notes that an agent was not given any item of that wish. That proves a veto
+// if the agent came during a trial, or after one that had helped, and has no work at all.
 func (d *decider) refuse(w *wish, name string) {
-	text := w.text
-	r := d.mem.Refused[text]
-	known := r.believed(d.in.Now)
-	if !known {
-		r.Since = d.in.Now
-		if d.in.Now.Sub(r.Probe) >= RefusalProbe {
-			r.Probe = d.in.Now
+	now, r := d.in.Now, d.mem.Refused[w.key()]
+	m := d.byName[name]
+	ours := m != nil && m.Pod != nil
+	switch r.Stage {
+	case "":
+		r.Stage, r.Since = RefusalTrial, now
+	case RefusalOver: // its trial is not long ago
+		r.Stage, r.Pause = RefusalPause, RefusalProbe
+	case RefusalTrial, RefusalServed:
+		if ours && m.Node.Idle && d.mem.Open[name].After(r.Since) {
+			r.Stage, r.Since, r.Pause = RefusalPause, now, min(max(2*r.Pause, RefusalKept), RefusalMost)
 		}
+	case RefusalPause:
 	}
-	agents := map[string]bool{name: true} // a Memory that was given away is not changed
-	for a := range r.Agents {
-		agents[a] = true
+	r.Agents = maps.Clone(r.Agents)
+	if r.Agents == nil {
+		r.Agents = map[string]bool{}
 	}
-	r.Agents, r.Served = agents, false
-	if m := d.byName[name]; m != nil && m.Pod != nil {
-		d.facts.Failures = append(d.facts.Failures, FailedAgent{PoolID: m.PoolID, Agent: name, Failure: FailureRefused, Text: d.refusedText(w)})
-		r.Again = r.Again || known && d.mem.Open[name].After(r.Since)
+	r.Agents[name], r.Why = true, d.in.Jenkins.Items[w.items[0]].Why
+	d.mem.Refused[w.key()] = r
+	if ours {
+		d.facts.Failures = append(d.facts.Failures, FailedAgent{
+			PoolID: m.PoolID, Agent: name, Failure: FailureRefused, Text: d.refusedText(w, r.Why),
+		})
 	}
-	d.mem.Refused[text] = r
 }
 
-// offered is how many of the items that a wish has left may have an agent made
-// for them: one to see whether a fresh agent is refused too, none if it was; where
-// it has turned out already that nobody was refused, as many as there are more than agents.
+// offered is how many of the items that a wish has left may have an agent made for
+// them, and the words for those that may not. An item that came since others were
+// refused may be another matter: it has its agent, or an idle one of those that the
+// others were refused, until it is refused itself. Where the label is inferred, all
+// of them have one agent at a time, until such an item was given to one.
 func (d *decider) offered(w *wish) (n int, note string) {
-	r := d.in.Memory.Refused[w.text]
-	if !r.believed(d.in.Now) || r.Served {
-		return w.left, ""
+	r, known := d.refused[w.key()]
+	if w.inferred {
+		note = d.refusedText(w, r.Why)
 	}
-	n = min(w.left, max(0, 1-(len(w.items)-w.left)))
-	switch {
-	case !r.Probe.Equal(r.Since):
-		// Not long ago it was none: those that are refused may be given work yet.
-		if n = max(0, w.left-len(r.Agents)); n == w.left {
-			return n, ""
+	if !known || r.Stage == RefusalServed || r.Stage == RefusalOver {
+		return w.left, note
+	}
+	refused := 0
+	for _, i := range w.items {
+		if d.mem.Seen[d.in.Jenkins.Items[i].ID].Refused {
+			refused++
 		}
-	case r.Again:
-		n = 0
 	}
-	return n, d.refusedText(w)
+	idle := 0
+	for _, s := range d.supply {
+		if slices.Contains(s.refuses, w.key()) {
+			idle += s.free
+		}
+	}
+	want := max(0, len(w.items)-refused-idle)
+	switch {
+	case r.Stage == RefusalTrial:
+		want += min(1, refused)
+	case r.Pause < RefusalKept: // those that were refused may be given work yet
+		want += max(0, refused-len(r.Agents))
+	}
+	if w.inferred {
+		want = min(want, 1)
+	}
+	if n = min(w.left, max(0, want-(len(w.items)-w.left))); n < w.left {
+		note = d.refusedText(w, r.Why)
+	}
+	return n, note
 }
 
 // refusedText says it in Jenkins' words.
-func (d *decider) refusedText(w *wish) string {
-	if w.text == "" {
-		return "Jenkins gives builds without a label to no agent that fits: " + d.in.Jenkins.Items[w.items[0]].Why
+func (d *decider) refusedText(w *wish, why string) string {
+	why = cmp.Or(why, d.in.Jenkins.Items[w.items[0]].Why)
+	switch {
+	case w.inferred && slices.ContainsFunc(d.foreign, func(n *Node) bool { return n.Name == w.text }):
+		return "a Jenkins node is named like the label ‘" + w.text + "’; rename it"
+	case w.inferred:
+		return "Jenkins does not name the label, which is most likely ‘" + w.text + "’: " + why
+	case w.text == "":
+		return "Jenkins gives builds without a label to no agent that fits: " + why
 	}
-	return fmt.Sprintf("Jenkins gives %q to no agent that fits: %s", w.text, d.in.Jenkins.Items[w.items[0]].Why)
+	return fmt.Sprintf("Jenkins gives %q to no agent that fits: %s", w.text, why)
 }

@@ -2,6 +2,7 @@ package scaler
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -18,12 +19,19 @@ type stage struct {
 	created int
 	last    Plan
 	refused int
+	words   string // a plugin's, of the veto
+	late    bool   // nodes are seen at work a look after their items have left
+	begun   []string
+	ids     int64 // of the ids
 }
 
 func (s *stage) run(d time.Duration) {
 	s.t.Helper()
 	for end := s.in.Now.Add(d); s.in.Now.Before(end); {
 		s.assign()
+		if s.words != "" {
+			s.speak(s.words)
+		}
 		plan, memory, facts := Decide(s.in)
 		if err := plan.Validate(s.in); err != nil {
 			s.t.Fatalf("at %s: %v", s.in.Now.Sub(noon), err)
@@ -35,11 +43,19 @@ func (s *stage) run(d time.Duration) {
 			}
 		}
 		for _, a := range plan.Actions {
-			if a.Verb == Create {
+			switch a.Verb { //nolint:exhaustive // the others change nothing here
+			case Create:
 				s.created++
-				name := s.in.agent(a.Pool.Team, a.Pool.Kind, "new"+strings.Repeat("x", s.created), coming)
+				name := s.in.agent(a.Pool.Team, a.Pool.Kind, fmt.Sprintf("new%07d", s.created), coming)
 				pod := &s.in.Cluster.Pods[len(s.in.Cluster.Pods)-1]
 				pod.Name, pod.Created, pod.Scheduled = name, s.in.Now, s.in.Now
+			case Mark:
+				s.node(a.Agent).OfflineBy = Ours
+			case DeletePod:
+				s.in.Cluster.Pods = slices.DeleteFunc(s.in.Cluster.Pods, func(p Pod) bool { return p.Name == a.Agent })
+				s.node(a.Agent).Online = false
+			case DeleteNode:
+				s.in.Jenkins.Nodes = slices.DeleteFunc(s.in.Jenkins.Nodes, func(n Node) bool { return n.Name == a.Agent })
 			}
 		}
 		s.in.Now = s.in.Now.Add(time.Second)
@@ -63,15 +79,24 @@ func (s *stage) node(name string) *Node {
 }
 
 func (s *stage) assign() {
+	for _, name := range s.begun {
+		n := s.node(name)
+		n.Idle, n.Busy = false, 1
+	}
+	s.begun = nil
 	for i := range s.in.Cluster.Pods {
 		pod := &s.in.Cluster.Pods[i]
 		n := s.node(pod.Name)
-		if !n.Online || !n.Idle {
+		if !n.Online || !n.Idle || n.OfflineBy != NotMarked {
 			continue
 		}
 		for j := range s.in.Jenkins.Items {
 			if s.take != nil && s.take(n.Name, pod, s.in.Jenkins.Items[j].Label) {
-				n.Idle, n.Busy = false, 1
+				if s.late {
+					s.begun = append(s.begun, n.Name)
+				} else {
+					n.Idle, n.Busy = false, 1
+				}
 				s.in.Jenkins.Items = append(s.in.Jenkins.Items[:j:j], s.in.Jenkins.Items[j+1:]...)
 				break
 			}
@@ -80,6 +105,30 @@ func (s *stage) assign() {
 }
 
 func (s *stage) text() string { return reasons(s.last)["web"] }
+
+// submit adds n items of that label that nobody waits for yet.
+func (s *stage) submit(n int, label string) {
+	first := len(s.in.Jenkins.Items)
+	s.in.wait(n, label, 0)
+	for i := range s.in.Jenkins.Items[first:] {
+		s.ids++
+		it := &s.in.Jenkins.Items[first+i]
+		it.ID, it.Since = 1000+s.ids, s.in.Now
+	}
+}
+
+// speak has Jenkins say a plugin's words of each item while an agent is there to refuse it.
+func (s *stage) speak(words string) {
+	why := "All nodes of label ‘linux’ are offline"
+	for i := range s.in.Jenkins.Nodes {
+		if n := &s.in.Jenkins.Nodes[i]; n.Online && n.Idle && n.OfflineBy == NotMarked {
+			why = words
+		}
+	}
+	for i := range s.in.Jenkins.Items {
+		s.in.Jenkins.Items[i].Why = why
+	}
+}
 
 func unlabelled(t *Team) {
 	for i := range t.Pools {
@@ -228,6 +277,29 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%d agents were made, want 1: the one that has room is not given the build", s.created)
 		}
 	})
+	t.Run("each agent takes one, though it has room for two", func(t *testing.T) {
+		s := &stage{t: t, in: newHouse(pets(keep, func(tm *Team) { tm.MaxAgents, tm.MaxPersistent, tm.Pools[0].Executors = 100, 100, 2 }))}
+		s.in.wait(20, "linux", time.Minute)
+		s.take = func(string, *Pod, string) bool { return true }
+		if s.run(3 * time.Minute); len(s.in.Jenkins.Items) != 0 || s.created > 21 {
+			t.Errorf("%d builds wait and %d agents were made for 20, want none and one for each", len(s.in.Jenkins.Items), s.created)
+		}
+	})
+	t.Run("one that was tried got another build first, and proves nothing", func(t *testing.T) {
+		s := &stage{t: t, in: newHouse(pets(keep, func(tm *Team) { tm.Pools[0].Executors = 2 }))}
+		s.in.agent("web", Persistent, "old", busy)
+		s.in.wait(1, "linux", time.Minute)
+		s.run(18 * time.Second)
+		if s.created != 1 {
+			t.Fatalf("%d agents were made, want one to see", s.created)
+		}
+		s.run(2 * time.Second)
+		tried := &s.in.Jenkins.Nodes[len(s.in.Jenkins.Nodes)-1]
+		tried.Idle, tried.Busy = false, 1
+		if s.run(20 * time.Second); s.created != 2 {
+			t.Errorf("%d agents were made, want another: 2", s.created)
+		}
+	})
 	t.Run("one that was refused has gone unused, and others are served", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(web(keep))}
 		var old []string
@@ -243,6 +315,173 @@ func TestRefused(t *testing.T) {
 		s.run(10 * time.Second)
 		if len(s.in.Jenkins.Items) != 0 {
 			t.Errorf("%d builds wait, want none: that one left does not mean that the other four are given work", len(s.in.Jenkins.Items))
+		}
+	})
+}
+
+// TestVetoForHours: builds that a plugin vetoes are tried again by one agent for each
+// pause, and the pauses grow. The plugin's words are shown all that time. As soon as one
+// of the builds is given to an agent, all of them get one.
+func TestVetoForHours(t *testing.T) {
+	const builds, words = 50, "‘b1’ is offline; Already running 1 builds on node"
+	vetoed := func(t *testing.T) *stage {
+		s := &stage{t: t, in: newHouse(web(func(tm *Team) { tm.MaxAgents = 100 })), words: words}
+		s.in.wait(builds, "linux", 0)
+		s.run(time.Minute)
+		if s.created != builds+1 {
+			t.Fatalf("%d agents were made at first, want one for each build and one to see: %d", s.created, builds+1)
+		}
+		for range 3*60 - 1 {
+			s.run(time.Minute)
+			if !strings.Contains(s.text(), words) {
+				t.Fatalf("after %s the team says %q, want %q", s.in.Now.Sub(noon), s.text(), words)
+			}
+		}
+		if most := builds + 1 + 4; s.created > most || s.created < builds+3 {
+			t.Fatalf("%d agents were made in three hours, want one after 10, 30, 70 and 150 minutes: %d", s.created, most)
+		}
+		return s
+	}
+	ends := func(s *stage) (served time.Duration) {
+		s.take = func(string, *Pod, string) bool { return true }
+		began := s.in.Now
+		for len(s.in.Jenkins.Items) == builds {
+			s.run(time.Second)
+			if s.in.Now.Sub(began) > RefusalMost {
+				s.t.Fatal("no agent was made in the longest pause")
+			}
+		}
+		served = s.in.Now.Sub(began)
+		if s.run(10 * time.Second); len(s.in.Jenkins.Items) != 0 {
+			s.t.Errorf("%d builds wait ten seconds after the first was served, want none: the veto is over", len(s.in.Jenkins.Items))
+		}
+		return served
+	}
+	t.Run("the next trial shows that it is over", func(t *testing.T) {
+		s := vetoed(t)
+		ends(s)
+	})
+	t.Run("its agent is seen at work a look later", func(t *testing.T) {
+		s := vetoed(t)
+		s.late = true
+		ends(s)
+	})
+	t.Run("another agent shows it", func(t *testing.T) {
+		s := vetoed(t)
+		s.in.agent("web", Ephemeral, "other")
+		if served := ends(s); served > time.Minute {
+			t.Errorf("the first build was served after %s", served)
+		}
+	})
+	t.Run("a build that comes meanwhile is no vetoed one", func(t *testing.T) {
+		s := vetoed(t)
+		made := s.created
+		s.submit(1, "linux")
+		mine := s.in.Jenkins.Items[builds].ID
+		s.take = func(string, *Pod, string) bool {
+			last := &s.in.Jenkins.Items[len(s.in.Jenkins.Items)-1]
+			if last.ID == mine { // the first in the stage's eyes
+				s.in.Jenkins.Items[0], *last = *last, s.in.Jenkins.Items[0]
+				return true
+			}
+			return false
+		}
+		s.run(5 * time.Minute)
+		if len(s.in.Jenkins.Items) != builds || s.created != made+1 {
+			t.Errorf("%d builds wait, and %d agents were made for the one that came; want the %d that are vetoed, and 1", len(s.in.Jenkins.Items), s.created-made, builds)
+		}
+	})
+	t.Run("those that come and are vetoed have an idle agent to be refused", func(t *testing.T) {
+		s := vetoed(t)
+		made := s.created
+		for range 30 {
+			s.submit(1, "linux")
+			s.run(10 * time.Second)
+		}
+		if n := s.created - made; n < 5 || n > 15 {
+			t.Errorf("%d agents were made for 30 builds in five minutes, want some, and one for half of them at most", n)
+		}
+	})
+	t.Run("builds that people cancel are not served", func(t *testing.T) {
+		s := vetoed(t)
+		made := s.created
+		for range 20 {
+			s.in.Jenkins.Items = s.in.Jenkins.Items[1:]
+			s.run(10 * time.Second)
+		}
+		if s.created != made+1 {
+			t.Errorf("%d agents were made when 20 of %d builds were cancelled, want one to see whether the veto is over", s.created-made, builds)
+		}
+	})
+}
+
+// TestInferred: where the label is not proven, one agent is tried at a time until such
+// an item was given to one.
+func TestInferred(t *testing.T) {
+	house := func(t *testing.T) *stage {
+		s := &stage{t: t, in: newHouse(web(keep))}
+		s.in.wait(5, "linux", 0)
+		for i := range s.in.Jenkins.Items {
+			s.in.Jenkins.Items[i].Resolution = Inferred
+		}
+		return s
+	}
+	t.Run("it is right", func(t *testing.T) {
+		s := house(t)
+		s.run(3 * time.Second)
+		if s.created != 1 {
+			t.Fatalf("%d agents were made at first, want one to see", s.created)
+		}
+		if want := "most likely ‘linux’: Waiting for"; !strings.Contains(s.text(), want) {
+			t.Errorf("the team says %q, want %q", s.text(), want)
+		}
+		s.take = func(string, *Pod, string) bool { return true }
+		if s.run(10 * time.Second); s.created != 5 || len(s.in.Jenkins.Items) != 0 {
+			t.Errorf("%d agents were made and %d items wait, want 5 and none", s.created, len(s.in.Jenkins.Items))
+		}
+	})
+	t.Run("it is wrong", func(t *testing.T) {
+		s := house(t)
+		if s.run(9 * time.Minute); s.created != 1 {
+			t.Errorf("%d agents were made in nine minutes, want one to see", s.created)
+		}
+		if s.run(51 * time.Minute); s.created != 3 {
+			t.Errorf("%d agents were made in an hour, want one more after 10 and 30 minutes: 3", s.created)
+		}
+	})
+	t.Run("beside those that are known to want it", func(t *testing.T) {
+		s := house(t)
+		s.in.wait(3, "linux", 0)
+		if s.run(3 * time.Second); s.created != 4 {
+			t.Errorf("%d agents were made, want one for each that is known to want it, and one to see: 4", s.created)
+		}
+	})
+	t.Run("a node is called so", func(t *testing.T) {
+		s := house(t)
+		s.in.Jenkins.Nodes = append(s.in.Jenkins.Nodes, Node{Name: "linux", Labels: []string{"big"}, Online: true, Executors: 1, Busy: 1})
+		s.run(3 * time.Second)
+		if want := "a Jenkins node is named like the label ‘linux’; rename it"; s.created != 1 || !strings.HasSuffix(s.text(), want) {
+			t.Errorf("%d agents were made, and the team says %q, want 1 and %q", s.created, s.text(), want)
+		}
+	})
+	t.Run("no team serves it", func(t *testing.T) {
+		s := house(t)
+		for i := range s.in.Jenkins.Items {
+			s.in.Jenkins.Items[i].Label = "mac"
+		}
+		s.run(time.Second)
+		if n := s.last.Nobodys; s.created != 0 || len(n) != 1 || n[0].Label != "mac" || n[0].Count != 5 || !strings.Contains(n[0].Text, "most likely") {
+			t.Errorf("%d agents were made, and these are nobody's: %+v", s.created, n)
+		}
+	})
+	t.Run("it names an agent of ours", func(t *testing.T) {
+		s := house(t)
+		name := s.in.agent("web", Ephemeral, "old")
+		for i := range s.in.Jenkins.Items {
+			s.in.Jenkins.Items[i].Label = name
+		}
+		if s.run(20 * time.Second); s.created != 0 || s.refused != 0 {
+			t.Errorf("%d agents were made and %d refused, want none: who wants an agent by name waits for that one", s.created, s.refused)
 		}
 	})
 }

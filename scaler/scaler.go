@@ -74,10 +74,10 @@ type Pool struct {
 	IdleTimeout  time.Duration
 	StartTimeout time.Duration
 	MaxLifetime  time.Duration // zero: no limit
-	// Slots: its agents keep a cache, in Namespace, of SlotSize bytes at least, each
-	// for SlotKeep after its last use, of a kind of daemon that SlotStore names.
+	Namespace    string        // of its pods and cache slots
+	// Slots: its agents keep a cache of SlotSize bytes at least, each for SlotKeep after
+	// its last use, of a kind of daemon that SlotStore names.
 	Slots     bool
-	Namespace string
 	SlotStore string
 	SlotSize  int64
 	SlotKeep  time.Duration
@@ -138,7 +138,10 @@ type Resolution string
 const (
 	Labelled   Resolution = "labelled"   // Label is what it wants
 	Unlabelled Resolution = "unlabelled" // it is known to want none
-	Unresolved Resolution = "unresolved" // not known: counted and shown, never guessed
+	Unresolved Resolution = "unresolved" // not known: counted and shown
+	// Inferred: Label fits all that is known, and nothing proves it. One agent at a
+	// time is tried for such items, until one was given to an agent.
+	Inferred Resolution = "inferred"
 )
 
 // Item is one entry of the Jenkins queue.
@@ -148,8 +151,8 @@ type Item struct {
 	Since      time.Time  `json:"since"` // when it entered the queue
 	State      ItemState  `json:"state"`
 	Resolution Resolution `json:"resolution"`
-	// Label is the expression in Jenkins' canonical form, set when Labelled. It
-	// may be a node's name (a build that wants to resume there).
+	// Label is the expression in Jenkins' canonical form, set when Labelled or
+	// Inferred. When Labelled it may be a node's name (a build that wants to resume there).
 	Label string `json:"label,omitempty"`
 	Why   string `json:"why"`
 }
@@ -162,7 +165,7 @@ const (
 	NotMarked OfflineBy = ""        // it takes new work when connected
 	Ours      OfflineBy = "ours"    // this instance's mark
 	Hook      OfflineBy = "hook"    // the one-build hook inside Jenkins
-	Monitor   OfflineBy = "monitor" // one of Jenkins' node monitors
+	Monitor   OfflineBy = "monitor" // no person: one of Jenkins' node monitors, or a technical cause
 	Person    OfflineBy = "person"  // anybody else: hands off
 )
 
@@ -179,13 +182,28 @@ type Node struct {
 	Executors int  `json:"executors"`
 	Busy      int  `json:"busy"`
 	// Idle means that no executor and no one-off executor has work.
-	Idle      bool      `json:"idle"`
+	Idle bool `json:"idle"`
+	// Build is the URL of the build that runs on it; "" without one, with several, or
+	// with one that may not be seen. Mortal: it ends with Jenkins, and never resumes.
+	Build     string    `json:"build,omitempty"`
+	Mortal    bool      `json:"mortal,omitempty"`
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
 	Offline   string    `json:"offlineText,omitempty"` // the words of the one who did
+	// MarkedAt is when the node was taken offline, by Jenkins' clock. It tells one mark
+	// from the next. Zero: the node is not marked, or Jenkins does not say.
+	MarkedAt time.Time `json:"markedAt,omitzero"`
 }
 
 // Mine reports whether the node belongs to this instance.
 func (n *Node) Mine() bool { return n.Team != "" }
+
+// closed reports whether the node carries a mark that a removal may rest on: it takes no
+// new build as long as exactly this mark stays. The hook sets its mark as a build starts,
+// and Jenkins' answers are not written in one instant: only the time of the mark shows
+// that it is the same one in two answers.
+func (n *Node) closed() bool {
+	return n.OfflineBy == Ours || n.OfflineBy == Hook && !n.MarkedAt.IsZero()
+}
 
 // free is how many builds it takes now, if it is one that Jenkins gives any.
 func (n *Node) free() int {
@@ -203,10 +221,15 @@ type JenkinsView struct {
 	AskedAt    time.Time // before the first question was sent
 	NodesAt    time.Time // when the answer that shows the nodes was complete
 	AnsweredAt time.Time // when the last answer was complete
+	// SessionSince is when the first answer of that session was complete, whatever it was
+	// an answer to: Jenkins had started by then. Zero: when these were.
+	SessionSince time.Time
 	// QuietingDown: Jenkins starts no new build, and may restart as soon as it sees none running.
 	QuietingDown bool
-	Nodes        []Node
-	Items        []Item
+	// Hook: the one-build hook is there. It makes a restart wait for builds on marked nodes.
+	Hook  bool
+	Nodes []Node
+	Items []Item
 }
 
 // PodPhase is a pod's phase, in Kubernetes' words.
@@ -238,8 +261,8 @@ type Pod struct {
 	Ready       time.Time `json:"ready"`       // when the agent's container ran; zero: not yet
 	Connected   bool      `json:"connected"`   // annotated: its node was once online
 	ConnectedAt time.Time `json:"connectedAt"` // and since when, as the annotation says
-	// Session is Jenkins' in which it connected, and SessionSince since when that
-	// was known to whoever noted it.
+	// Session is Jenkins' in which the pod was made, and SessionSince since when the
+	// maker knew that session.
 	Session      string    `json:"session,omitempty"`
 	SessionSince time.Time `json:"sessionSince,omitzero"`
 	Deleting     bool      `json:"deleting"`

@@ -42,6 +42,7 @@ type account struct {
 	up        map[Kind]map[Reason]int
 	cooling   map[Kind]bool // in the scale-up cooldown: only minimums, spares and replacements
 	blockText string
+	hint      string   // how sure the label is of items that have or get an agent
 	fallback  string   // why agents of the other kind are made
 	made      int      // places that its agents give up for builds that wait at a full cap
 	emptied   int      // agents at work that go after their builds, since the others have room
@@ -119,10 +120,15 @@ func (d *decider) decideTeams() {
 	}
 }
 
-// alive reports a pod that counts to the caps.
+// alive reports whether something of its pod may run.
 func (m *member) alive() bool {
 	return m.Pod != nil && !m.Pod.Ended() && !m.dead
 }
+
+// counts reports whether its pod counts to the caps. One that Bellboard has deleted was
+// idle, and is gone in a few seconds: the next build need not wait for that. One on a
+// cache slot does count: the next agent is to have that slot, and not an empty one.
+func (m *member) counts() bool { return m.alive() && (!m.Pod.DeletingByUs || m.Pod.Slot != "") }
 
 // stays reports an agent that is not on its way out. An ephemeral one at work
 // stays: the end of its build is not a scale-down.
@@ -149,14 +155,14 @@ func (m *member) stays() bool {
 // tally counts agents by team; it returns the living pods of all.
 func (d *decider) tally(byTeam map[string]*account) (global int) {
 	for _, m := range d.pairs {
-		if m.alive() {
+		if m.counts() {
 			global++
 		}
 		a := byTeam[m.Team]
 		if a == nil {
 			continue
 		}
-		if m.alive() {
+		if m.counts() {
 			a.alive[m.Kind]++
 		}
 		if m.stays() {
@@ -261,8 +267,13 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 			accepts[a.rank] = kinds{}
 		}
 		if len(fit) == 0 {
+			words := "no team serves ‘" + w.text + "’"
+			if w.inferred {
+				words += ", which is most likely the label"
+			}
 			for _, i := range w.items[:w.left] {
-				note(nobodys, &d.in.Jenkins.Items[i], w.text, "no team serves ‘"+w.text+"’")
+				note(nobodys, &d.in.Jenkins.Items[i], w.key(), words)
+				nobodys[w.key()].Label = w.text
 			}
 			continue
 		}
@@ -302,6 +313,8 @@ func (d *decider) claim(accounts []*account, byTeam map[string]*account) {
 			first.dec.Refused += kept
 			first.step(RuleRefused, w.left, w.left-kept, refused)
 			first.blockText = refused
+		} else if refused != "" {
+			first.hint = refused
 		}
 	}
 	for i := range d.in.Jenkins.Items {
@@ -524,12 +537,15 @@ func (a *account) leaving() (why Reason, text string) {
 // conclude finds the words for the decision.
 func (d *decider) conclude(a *account) {
 	dec := &a.dec
+	dec.Want -= dec.Downs()
 	switch {
 	case dec.Ups() > 0:
 		for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare} {
-			if a.up[Ephemeral][why]+a.up[Persistent][why] > 0 {
+			switch n := a.up[Ephemeral][why] + a.up[Persistent][why]; {
+			case n > 0 && dec.Text == "":
 				dec.Reason, dec.Text = why, a.upText(why)
-				break
+			case n > 0:
+				dec.Text += fmt.Sprintf("; %d of the %d new agents for %s", n, dec.Ups(), a.upText(why))
 			}
 		}
 		block := a.blockText
@@ -555,6 +571,9 @@ func (d *decider) conclude(a *account) {
 		dec.Reason, dec.Text = ReasonPaused, "paused"
 	default:
 		dec.Reason, dec.Text = ReasonSteady, "nobody waits"
+	}
+	if a.hint != "" {
+		dec.Text += "; " + a.hint
 	}
 	switch {
 	case a.dead == 1:

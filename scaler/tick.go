@@ -12,6 +12,17 @@ const (
 	SourceBellboard  Source = "bellboard" // a plan of its own that broke a promise
 )
 
+// HoldCause is the class of a fault. Each adapter has a closed set of its own; these are
+// the loop's.
+type HoldCause string
+
+// The causes that the loop finds by itself.
+const (
+	CauseOld   HoldCause = "old"   // the answers came too late
+	CausePlan  HoldCause = "plan"  // a plan broke a promise
+	CauseOther HoldCause = "other" // an error of no known class
+)
+
 // Tick is the whole record of one pass: what the log line, the metrics, the
 // page and the status answer are all made from.
 type Tick struct {
@@ -21,6 +32,14 @@ type Tick struct {
 	// Hold, when set, says why nothing was decided; HoldBy is the source at fault.
 	Hold   string `json:"hold,omitempty"`
 	HoldBy Source `json:"holdBy,omitempty"`
+	// HoldCause is the class of the fault. Hold's words may differ from tick to tick
+	// for one and the same fault; its class does not, and tells what is news.
+	HoldCause HoldCause `json:"holdCause,omitempty"`
+	// HoldSince is when the hold began; of a tick that does not hold, when that one
+	// began which it ends.
+	HoldSince time.Time `json:"holdSince,omitzero"`
+	// HoldNews: this hold begins, or has a cause that it did not have before.
+	HoldNews bool `json:"-"`
 	// Grace is what is left of the restart grace, in which nothing is removed.
 	Grace time.Duration `json:"grace"`
 	// Ages of what the tick rests on, at its start of deciding.

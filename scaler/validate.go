@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Validate checks a plan against the promises, from the raw input and without
@@ -44,12 +45,37 @@ func (v *validator) broken(a *Action, format string, args ...any) {
 	v.errs = append(v.errs, fmt.Errorf("%s %s (%s): %s", a.Verb, a.Agent, a.Reason, fmt.Sprintf(format, args...)))
 }
 
-func (v *validator) grace() bool { return v.in.Now.Before(v.in.GraceUntil) }
+// grace reports whether a build from before the last restart of Jenkins may still want
+// that agent.
+func (v *validator) grace(name string) bool {
+	pod, node, session := v.pods[name], v.nodes[name], v.in.Jenkins.Session
+	switch {
+	case !v.in.Now.Before(v.in.GraceUntil):
+		return false
+	case session == "":
+		return true
+	case pod != nil && pod.Session == session, v.shownBefore(name) && v.in.Memory.Marked[name].Rested:
+		return false
+	}
+	one := pod != nil && pod.Kind == Ephemeral && (node == nil || node.Executors == 1) || pod == nil && node != nil && node.Kind == Ephemeral && node.Executors == 1
+	return !one || v.in.Memory.Worked[name].Resumed != session
+}
 
-// shownBefore: an earlier answer showed our mark, these were asked for later, and show it too.
+// shownBefore: an earlier answer showed the mark that is on the node, and these were asked for later.
 func (v *validator) shownBefore(name string) bool {
-	since, ok := v.in.Memory.Marked[name]
-	return ok && !v.in.Jenkins.AskedAt.Before(since)
+	was, ok := v.in.Memory.Marked[name]
+	node := v.nodes[name]
+	return ok && node != nil && node.OfflineBy == was.By && node.MarkedAt.Equal(was.At) && !v.in.Jenkins.AskedAt.Before(was.Since)
+}
+
+// closedBy: the node carries our mark, or one of the hook's that can be told from its next one.
+func closedBy(n *Node) bool {
+	return n.OfflineBy == Ours || n.OfflineBy == Hook && n.MarkedAt != time.Time{}
+}
+
+// quiet: Jenkins is quieting down, and nothing makes it wait for builds on marked nodes.
+func (v *validator) quiet() bool {
+	return !v.in.Jenkins.Hook && (v.in.Jenkins.QuietingDown || slices.ContainsFunc(v.in.Jenkins.Items, func(it Item) bool { return it.State == ShuttingDown }))
 }
 
 func (v *validator) action(a *Action) {
@@ -67,10 +93,15 @@ func (v *validator) action(a *Action) {
 			v.broken(a, "is not ours to mark")
 		case a.Reason == ReasonIdle && !node.Idle:
 			v.broken(a, "its node is at work, and a scale-down takes only idle ones")
+		case !node.Idle && v.quiet():
+			v.broken(a, "Jenkins is about to restart, and would not wait for its build")
 		}
 	case ClearMark:
-		if node == nil || !v.pinned[a.Agent] || node.OfflineBy != Ours && node.OfflineBy != Hook {
-			v.broken(a, "only our own mark is lifted, and for a build that names the node")
+		switch {
+		case node != nil && v.pinned[a.Agent] && (node.OfflineBy == Ours || node.OfflineBy == Hook):
+		case node != nil && node.OfflineBy == Ours && !node.Idle && v.quiet():
+		default:
+			v.broken(a, "only our own mark is lifted: for a build that names the node, or for one at work before a restart")
 		}
 	case Create:
 		if a.Agent != "" && (!v.in.Berths[a.Agent] || pod != nil || node == nil || node.Online || !node.Idle || v.pinned[a.Agent]) {
@@ -95,7 +126,7 @@ func (v *validator) action(a *Action) {
 	case DeleteNode:
 		v.deleteNode(a, pod, node)
 	case Fence:
-		if pod == nil || node != nil || pod.Connect != Swarm || v.grace() {
+		if pod == nil || node != nil || pod.Connect != Swarm || v.grace(a.Agent) {
 			v.broken(a, "only an absent Swarm node is fenced, and out of grace")
 		}
 	case DeleteSlot, ResizeSlot: // slots looks at them together
@@ -124,7 +155,7 @@ func (v *validator) deletePod(a *Action, pod *Pod, node *Node) {
 	case pod == nil || a.Pod == nil || a.Pod.UID != pod.UID:
 		v.broken(a, "no such pod")
 	case pod.Ended():
-	case v.grace():
+	case v.grace(a.Agent):
 		v.broken(a, "within the restart grace")
 	case node == nil && pod.Connect == Inbound:
 		if since, ok := v.in.Memory.Gone[a.Agent]; !ok || v.in.Jenkins.AskedAt.Before(since) {
@@ -133,8 +164,8 @@ func (v *validator) deletePod(a *Action, pod *Pod, node *Node) {
 	case node == nil:
 		v.broken(a, "its Swarm node is absent and not fenced")
 	case node.Fence:
-	case node.OfflineBy != Ours || !v.shownBefore(a.Agent):
-		v.broken(a, "no earlier answer showed our mark")
+	case !closedBy(node) || !v.shownBefore(a.Agent):
+		v.broken(a, "no earlier answer showed the mark that is on its node")
 	case !node.Idle:
 		v.broken(a, "its node is at work")
 	}
@@ -150,7 +181,7 @@ func (v *validator) deleteNode(a *Action, pod *Pod, node *Node) {
 	case node.Fence:
 	case pod != nil:
 		v.broken(a, "its pod lives")
-	case v.grace() || node.Online || node.OfflineBy != Ours || !v.shownBefore(a.Agent):
+	case v.grace(a.Agent) || node.Online || !closedBy(node) || !v.shownBefore(a.Agent):
 		v.broken(a, "only an offline node whose mark was seen before goes, and out of grace")
 	case !node.Idle:
 		if since, ok := v.in.Memory.Lost[a.Agent]; !ok || v.in.Now.Sub(since) < LostAfter {
@@ -172,7 +203,7 @@ func (v *validator) caps(p Plan) {
 	}
 	for name, pod := range v.pods {
 		recent := pod.Ends.IsZero() || v.in.Now.Sub(pod.Ends) < CorpseAfter
-		if node := v.nodes[name]; !pod.Ended() && (recent || node != nil && node.Online) {
+		if node := v.nodes[name]; !pod.Ended() && (!pod.DeletingByUs || pod.Slot != "") && (recent || node != nil && node.Online) {
 			count(pod.PoolID)
 		}
 	}
@@ -267,7 +298,7 @@ func (v *validator) slots(p Plan) {
 			v.broken(a, "slot %s is %s's", key, held[key])
 		case v.in.Cluster.Slots[at].Deleting:
 			v.broken(a, "slot %s is being deleted", key)
-		case a.Verb == DeleteSlot && v.grace():
+		case a.Verb == DeleteSlot && v.in.Now.Before(v.in.GraceUntil):
 			v.broken(a, "within the restart grace")
 		case a.Verb == Create:
 			switch p := v.pool(a.Pool); {

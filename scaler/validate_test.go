@@ -45,6 +45,20 @@ func TestValidateRefuses(t *testing.T) {
 	unseen := func(in *Input) { in.Memory.Marked = nil }
 	missed := func(in *Input) { in.Memory.Gone = map[string]time.Time{name: in.Jenkins.AskedAt} }
 	none := func(*Input) {}
+	quieting := func(in *Input) { in.Jenkins.QuietingDown = true }
+	madeNow := func(p *Pair) { p.Pod.Session = "s" }
+	change := func(f func(*Marking)) func(*Input) {
+		return func(in *Input) {
+			m := in.Memory.Marked[name]
+			f(&m)
+			in.Memory.Marked[name] = m
+		}
+	}
+	remarked := change(func(m *Marking) { m.At = m.At.Add(-time.Second) })
+	rested := change(func(m *Marking) { m.Rested = true })
+	resumed := func(in string) func(*Input) {
+		return func(i *Input) { i.Memory.Worked = map[string]Work{name: {Builds: 1, Resumed: in}} }
+	}
 	tests := []struct {
 		name  string
 		house []func(*Input)
@@ -54,9 +68,19 @@ func TestValidateRefuses(t *testing.T) {
 		{"a drained agent goes", []func(*Input){with(ours)}, []func(*Input, *Plan){act(DeletePod)}, ""},
 		{"not while a build names it", []func(*Input){with(ours), named}, []func(*Input, *Plan){act(DeletePod)}, "a queued build names it"},
 		{"not in grace", []func(*Input){with(ours), inGrace}, []func(*Input, *Plan){act(DeletePod)}, "restart grace"},
-		{"not on the answers that first show the mark", []func(*Input){with(ours), unseen}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed our mark"},
-		{"not without a mark", []func(*Input){with()}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed our mark"},
-		{"not on the hook's mark", []func(*Input){with(hook)}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed our mark"},
+		{"not on the answers that first show the mark", []func(*Input){with(ours), unseen}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed the mark"},
+		{"not without a mark", []func(*Input){with()}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed the mark"},
+		{"not on the hook's mark", []func(*Input){with(hook)}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed the mark"},
+		{"but on one that was seen before", []func(*Input){with(hook, told)}, []func(*Input, *Plan){act(DeletePod)}, ""},
+		{"not on the hook's next mark", []func(*Input){with(hook, told), remarked}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed the mark"},
+		{"a mark is lifted before a restart", []func(*Input){with(ours, busy), quieting}, []func(*Input, *Plan){act(ClearMark)}, ""},
+		{"not of an idle agent", []func(*Input){with(ours), quieting}, []func(*Input, *Plan){act(ClearMark)}, "only our own mark is lifted"},
+		{"not without a restart", []func(*Input){with(ours, busy)}, []func(*Input, *Plan){act(ClearMark)}, "only our own mark is lifted"},
+		{"no mark on a build before a restart", []func(*Input){with(busy), quieting}, []func(*Input, *Plan){act(Mark)}, "would not wait for its build"},
+		{"in grace, what was made since the restart", []func(*Input){with(ours, madeNow), inGrace}, []func(*Input, *Plan){act(DeletePod)}, ""},
+		{"in grace, what had no build before the restart", []func(*Input){with(ours), inGrace, rested}, []func(*Input, *Plan){act(DeletePod)}, ""},
+		{"in grace, what has had its build since", []func(*Input){with(ours), inGrace, resumed("s")}, []func(*Input, *Plan){act(DeletePod)}, ""},
+		{"not what had it before", []func(*Input){with(ours), inGrace, resumed("before")}, []func(*Input, *Plan){act(DeletePod)}, "restart grace"},
 		{"not at work", []func(*Input){with(ours, busy)}, []func(*Input, *Plan){act(DeletePod)}, "at work"},
 		{"not another pod of that name", []func(*Input){with(ours)}, []func(*Input, *Plan){act(DeletePod, func(a *Action) { a.Pod = &Pod{UID: "other"} })}, "no such pod"},
 		{"not a pod that is not there", []func(*Input){with(ours, noPod, offline)}, []func(*Input, *Plan){act(DeletePod)}, "no such pod"},
@@ -159,7 +183,7 @@ func TestValidateRefusesUnsafePlans(t *testing.T) {
 	}{
 		{"pins ignored", Sabotage{IgnorePins: true}, "a queued build names it"},
 		{"grace ignored", Sabotage{IgnoreGrace: true}, "within the restart grace"},
-		{"mark and go", Sabotage{MarkAndGo: true}, "no earlier answer showed our mark"},
+		{"mark and go", Sabotage{MarkAndGo: true}, "no earlier answer showed the mark"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -16,7 +16,24 @@ type Work struct {
 	// its end, should it be near.
 	Builds int
 	Why    string
+	// Build is the URL of the build that was seen last, Since Jenkins' session in which
+	// it was first seen, and Resumed the later one in which it was seen to go on.
+	Build, Since, Resumed string
 }
+
+// follow notes which build the node runs, in that session of Jenkins.
+func (w *Work) follow(n *Node, session string) {
+	switch {
+	case !n.Online || n.Build == "":
+	case n.Build != w.Build:
+		w.Build, w.Since, w.Resumed = n.Build, session, ""
+	case session != w.Since:
+		w.Resumed = session
+	}
+}
+
+// over reports whether its agent was seen at work, and has finished.
+func (w Work) over() bool { return w.Builds > 0 && !w.On }
 
 // work follows who is at work, to count the builds that lost their agent and
 // the second builds of ephemeral ones. Only an agent that is online, idle and
@@ -24,7 +41,8 @@ type Work struct {
 func (d *decider) work(m *member) {
 	was, seen := d.in.Memory.Worked[m.Name]
 	busy := m.Node != nil && !m.Node.Idle
-	is := Work{Pool: m.PoolID, Builds: was.Builds, Why: was.Why}
+	is := was
+	is.Pool, is.On = m.PoolID, false
 	// Our own deletion of what was going anyway is not why it went.
 	if m.Pod != nil && (was.Why == "" || !m.Pod.DeletingByUs || m.Pod.Ended()) {
 		is.Why = m.Pod.ending()
@@ -36,6 +54,7 @@ func (d *decider) work(m *member) {
 		}
 	case busy:
 		is.On, is.Builds = true, max(1, m.Node.Busy)
+		is.follow(m.Node, d.in.Jenkins.Session)
 		switch {
 		case !seen:
 			d.firstBuild(m)

@@ -65,13 +65,15 @@ func anyHouse(t *rapid.T) Input {
 	in.MaxAgents = rapid.IntRange(0, 20).Draw(t, "global max")
 	in.Memory = Memory{
 		Started: noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "started")),
-		Marked:  map[string]time.Time{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Open: map[string]time.Time{}, Called: map[string]time.Time{},
+		Marked:  map[string]Marking{}, Gone: map[string]time.Time{}, Away: map[string]time.Time{}, Lost: map[string]time.Time{}, Failing: map[string]time.Time{}, Free: map[string]time.Time{}, Open: map[string]time.Time{}, Called: map[string]time.Time{},
 		Worked: map[string]Work{}, Met: map[string]bool{}, Up: map[PoolID]time.Time{}, Down: map[PoolID]time.Time{},
 		Levels: map[string][]Level{}, Waiting: map[int64]Waiting{99: {"t0", noon.Add(-time.Minute)}},
 	}
 	if rapid.IntRange(0, 5).Draw(t, "grace") == 0 {
 		in.GraceUntil = noon.Add(time.Minute)
 	}
+	in.Jenkins.Hook = rapid.Bool().Draw(t, "hook")
+	in.Jenkins.QuietingDown = rapid.IntRange(0, 9).Draw(t, "quieting down") == 0
 	names := anyAgents(t, &in)
 	anySlots(t, &in)
 	for i := range rapid.IntRange(0, 3).Draw(t, "static nodes") {
@@ -106,21 +108,28 @@ func anyRefusals(t *rapid.T, in *Input, names []string) {
 	in.Memory.Seen, in.Memory.Refused = map[int64]Sighting{}, map[string]Refusal{}
 	for _, it := range in.Jenkins.Items {
 		if rapid.Bool().Draw(t, "seen") {
-			in.Memory.Seen[it.ID] = Sighting{it.Label, noon.Add(-time.Minute)}
+			in.Memory.Seen[it.ID] = Sighting{key(it), noon.Add(-time.Minute), rapid.Bool().Draw(t, "refused")}
 		}
 	}
-	for _, text := range expressions {
+	for _, text := range slices.Concat(expressions, inferredWishes) {
 		if len(names) == 0 || rapid.IntRange(0, 5).Draw(t, "refused") > 0 {
 			continue
 		}
 		in.Memory.Refused[text] = Refusal{
+			Stage:  rapid.SampledFrom([]RefusalStage{RefusalTrial, RefusalPause, RefusalServed, RefusalOver}).Draw(t, "stage"),
 			Since:  noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Minute, RefusalKept}).Draw(t, "refused for")),
-			Probe:  noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Minute, RefusalProbe}).Draw(t, "probed")),
+			Pause:  rapid.SampledFrom([]time.Duration{RefusalProbe, RefusalKept, RefusalMost}).Draw(t, "pause"),
 			Agents: map[string]bool{rapid.SampledFrom(names).Draw(t, "refused agent"): true},
-			Again:  rapid.Bool().Draw(t, "again"), Served: rapid.Bool().Draw(t, "served"),
+			Left:   rapid.IntRange(0, looksAtLeft).Draw(t, "left"),
 		}
 	}
 }
+
+// inferredWishes are the keys of some wishes whose label is inferred.
+var inferredWishes = []string{inferredKey + "linux", inferredKey + "docker||gpu"}
+
+// key is that of the wish that the item is one of.
+func key(it Item) string { return (&wish{text: it.Label, inferred: it.Resolution == Inferred}).key() }
 
 // anyStarts draws how agents have started of late: long ago, and a minute ago.
 func anyStarts(t *rapid.T, in *Input) {
@@ -175,13 +184,20 @@ func anyAgents(t *rapid.T, in *Input) []string {
 			d := rapid.SampledFrom([]time.Duration{-1, 0, time.Minute, time.Hour}).Draw(t, what)
 			return in.Jenkins.AskedAt.Add(-d), d >= 0
 		}
-		for _, m := range []map[string]time.Time{in.Memory.Marked, in.Memory.Gone, in.Memory.Away, in.Memory.Lost, in.Memory.Failing, in.Memory.Free, in.Memory.Open, in.Memory.Called} {
+		for _, m := range []map[string]time.Time{in.Memory.Gone, in.Memory.Away, in.Memory.Lost, in.Memory.Failing, in.Memory.Free, in.Memory.Open, in.Memory.Called} {
 			if at, ok := ago("since"); ok {
 				m[name] = at
 			}
 		}
+		if at, ok := ago("marked"); ok {
+			in.Memory.Marked[name] = Marking{
+				Since: at, By: rapid.SampledFrom([]OfflineBy{Ours, Hook}).Draw(t, "marked by"), At: anyMarkTime(t), Rested: rapid.Bool().Draw(t, "rested"),
+			}
+		}
 		if rapid.Bool().Draw(t, "worked") {
-			in.Memory.Worked[name] = Work{Pool: id, On: rapid.Bool().Draw(t, "works")}
+			in.Memory.Worked[name] = Work{
+				Pool: id, On: rapid.Bool().Draw(t, "works"), Builds: rapid.IntRange(0, 1).Draw(t, "builds"), Resumed: rapid.SampledFrom([]string{"", "s", "before"}).Draw(t, "resumed"),
+			}
 		}
 		if rapid.IntRange(0, 4).Draw(t, "secret unknown") == 0 {
 			delete(in.Secrets, name)
@@ -261,6 +277,8 @@ func anyItems(t *rapid.T, in *Input, names []string) {
 			if rapid.IntRange(0, 9).Draw(t, "shuts down") == 0 {
 				it.State, it.Resolution, it.Label = ShuttingDown, Unresolved, ""
 			}
+		case 4:
+			it.Resolution = Inferred
 		}
 		in.Jenkins.Items = append(in.Jenkins.Items, it)
 	}

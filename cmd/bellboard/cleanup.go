@@ -14,6 +14,7 @@ import (
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
 	"bellboard/scaler/clock"
+	"bellboard/scaler/plain"
 )
 
 func cleanupCommand(environ []string) *cobra.Command {
@@ -36,7 +37,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 			if yes && besideDaemon("/proc/1/cmdline", os.Getpid()) {
 				return usageError{errors.New("cleanup --yes: in this container a Bellboard runs, which ends when it loses the Lease, and the container with it; see bellboard cleanup --help")}
 			}
-			settings, err := config.Load(withoutTemplates(environ), config.WithFiles(os.ReadFile), config.InNamespace(namespace))
+			settings, err := load(withoutTemplates(environ), config.InNamespace(namespace))
 			if err != nil {
 				return usageError{err}
 			}
@@ -50,7 +51,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 				return usageError{errors.New("cleanup: outside of the cluster nobody tells which namespace is Bellboard's own, where its Lease is: write it, as in --namespace bellboard; " + noLease)}
 			}
 			d, err := app.New(app.Parts{
-				Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Lead: lead && yes,
+				Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Lead: lead && yes, Waiting: waiting(cmd.ErrOrStderr()),
 			})
 			if err != nil {
 				return err
@@ -61,7 +62,8 @@ func cleanupCommand(environ []string) *cobra.Command {
 			}
 			var failed error
 			say := func(format string, args ...any) {
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...); err != nil {
+				line := strings.TrimSuffix(fmt.Sprintf(format, args...), "\n")
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), plain.Line(line)); err != nil {
 					failed = err
 				}
 			}
@@ -87,7 +89,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 			err = d.Cleanup(cmd.Context(), func(l app.Left) {
 				grace := l.Grace != ""
 				l.Grace = ""
-				if l == last {
+				if l == last || l.Hold != "" && !l.News {
 					return
 				}
 				if l.From != last.From {

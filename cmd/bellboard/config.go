@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -21,12 +20,17 @@ func configCommand(environ []string) *cobra.Command {
 			if docs {
 				return config.Docs(cmd.OutOrStdout())
 			}
-			settings, err := config.Load(environ, config.WithFiles(os.ReadFile), config.WithoutJenkins())
+			settings, err := load(environ, config.WithoutJenkins())
 			if err != nil {
 				return usageError{err}
 			}
 			for _, w := range settings.Warnings() {
 				if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w); err != nil {
+					return err
+				}
+			}
+			for _, n := range settings.Notes() {
+				if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "note:", n); err != nil {
 					return err
 				}
 			}

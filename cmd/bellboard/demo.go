@@ -17,6 +17,7 @@ import (
 	"bellboard/cmd/internal/house"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
+	"bellboard/scaler/plain"
 )
 
 func demoCommand() *cobra.Command {
@@ -70,7 +71,6 @@ type demo struct {
 	mu    sync.Mutex
 	began time.Time
 	last  map[string]string // what was said last of a team
-	held  bool
 }
 
 func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook bool, output string) error {
@@ -116,7 +116,7 @@ func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook boo
 		s.AgentsCreated[string(scaler.Ephemeral)]+s.AgentsCreated[string(scaler.Persistent)], s.AgentsPeak)
 	d.print("  killed %d · lost %d · left behind %d\n", s.BuildsKilled, s.BuildsLost, s.OrphansLeft)
 	for _, l := range s.Left {
-		d.print("    left: %s\n", l)
+		d.print("    left: %s\n", plain.Line(l))
 	}
 	if d.chaos {
 		var all []string
@@ -144,12 +144,14 @@ func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook boo
 }
 
 // print is for whoever watches; that nobody can any more does not end the day.
-func (d *demo) print(format string, args ...any) { _, _ = fmt.Fprintf(d.words, format, args...) }
+func (d *demo) print(format string, args ...any) {
+	_, _ = io.WriteString(d.words, plain.Block(fmt.Sprintf(format, args...)))
+}
 
 // line prints one line of the board.
 func (d *demo) line(at time.Time, team, what, why string) {
 	since := at.Sub(d.began).Round(time.Second)
-	d.print("  %02d:%02d   %-7s %-28s %s\n", int(since.Minutes()), int(since.Seconds())%60, team, what, why)
+	d.print("  %02d:%02d   %-7s %-28s %s\n", int(since.Minutes()), int(since.Seconds())%60, team, what, plain.Line(why))
 }
 
 // tick prints what a tick decided: one line per decision, one per thing that is
@@ -158,15 +160,13 @@ func (d *demo) tick(t scaler.Tick) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if t.Hold != "" {
-		if !d.held {
+		if t.HoldNews {
 			d.line(t.At, "all", "hold", firstWords(t.Hold))
 		}
-		d.held = true
 		return
 	}
-	if d.held {
+	if !t.HoldSince.IsZero() {
 		d.line(t.At, "all", "sees again", fmt.Sprintf("%d agents were left alone", len(t.Plan.Agents)))
-		d.held = false
 	}
 	for i := range t.Plan.Decisions {
 		dec := &t.Plan.Decisions[i]

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -14,10 +13,12 @@ import (
 func doctorCommand(environ []string) *cobra.Command {
 	var output string
 	var probe bool
+	var namespace string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check settings, Jenkins and Kubernetes, with a remedy for each finding",
-		Long: "Looks at the settings, the real Jenkins and the cluster, and changes nothing. With --probe it also registers two\n" +
+		Long: "Looks at the settings, the real Jenkins and the cluster, and changes nothing. Outside of the cluster --namespace tells\n" +
+			"where Bellboard itself runs. With --probe it also registers two\n" +
 			"nodes of a made-up label in Jenkins, checks on them what Bellboard rests on, queues nothing, and removes them.\n" +
 			"Exit code 0: no finding; 3: findings; 2: the settings are wrong; 1: it was interrupted, or could not print.",
 		Args: cobra.NoArgs,
@@ -25,13 +26,15 @@ func doctorCommand(environ []string) *cobra.Command {
 			if output != "table" && output != "json" {
 				return usageError{fmt.Errorf("-o %s: write table or json", output)}
 			}
-			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			settings, err := load(environ, config.InNamespace(namespace))
 			if err != nil {
 				return usageError{err}
 			}
 			kube, inCluster, kubeErr := kubeConfig()
 			report := doctor.Run(cmd.Context(), doctor.Parts{
-				Settings: settings, Clock: clock.Real(), Kube: kube, KubeErr: kubeErr, Lead: settings.Leads(inCluster), Probe: probe,
+				Settings: settings, Clock: clock.Real(), Kube: kube, KubeErr: kubeErr, Probe: probe, Waiting: waiting(cmd.ErrOrStderr()),
+				// What is named is where a daemon runs in the cluster, wherever this is asked.
+				Lead: settings.Leads(inCluster || namespace != ""), Homeless: !inCluster && namespace == "",
 			})
 			if output == "json" {
 				err = report.WriteJSON(cmd.OutOrStdout())
@@ -50,6 +53,7 @@ func doctorCommand(environ []string) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVar(&namespace, "namespace", "", "Bellboard's own, where its Lease and its events are; needed outside of the cluster")
 	cmd.Flags().BoolVar(&probe, "probe", false, "register two nodes in Jenkins, check what Bellboard rests on, and remove them")
 	return cmd
 }

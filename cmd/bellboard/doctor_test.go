@@ -24,6 +24,16 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("bellboard doctor --probe = %d, saying %q; want 0\n%s", code, stderr, stdout)
 	}
 
+	if !strings.Contains(stdout, "--namespace bellboard") || strings.Contains(stdout, "events in") {
+		t.Errorf("bellboard doctor outside of the cluster:\n%s", stdout)
+	}
+	_, stdout, _ = bellboard(environ, "doctor", "--namespace", "bellboard")
+	for _, want := range []string{"leases in bellboard ", "events in bellboard "} {
+		if !strings.Contains(stdout, "\n"+want) {
+			t.Errorf("bellboard doctor --namespace bellboard has no row %q:\n%s", want, stdout)
+		}
+	}
+
 	h.Jenkins.Deny("hudson.model.Computer.Create")
 	code, stdout, _ = bellboard(environ, "doctor")
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")

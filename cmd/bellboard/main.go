@@ -16,6 +16,9 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
+
+	"bellboard/cmd/internal/config"
+	"bellboard/scaler/plain"
 )
 
 // Exit codes: 0 done, 1 failed, 2 wrong settings or usage, 3 plan or doctor found something to do.
@@ -36,6 +39,8 @@ func init() { klog.SetLogger(logr.Discard()) }
 
 // usageError is a mistake of the caller.
 type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
 
 // codeError ends the program with a code of its own, and no words.
 type codeError int
@@ -69,12 +74,25 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &code):
 		return int(code)
 	case errors.As(err, &usage) || !understood:
-		_, _ = fmt.Fprintln(stderr, "bellboard:", err)
+		_, _ = fmt.Fprintln(stderr, "bellboard:", words(err))
 		return exitUsage
 	default:
-		_, _ = fmt.Fprintln(stderr, "bellboard:", err)
+		_, _ = fmt.Fprintln(stderr, "bellboard:", words(err))
 		return exitFailed
 	}
+}
+
+// words are an error's, in one line, but for a list of mistakes, which has one for each.
+func words(err error) string {
+	if m := (config.Mistakes{}); errors.As(err, &m) {
+		return plain.Block(err.Error())
+	}
+	return plain.Line(err.Error())
+}
+
+// waiting tells people what a command waits for.
+func waiting(w io.Writer) func(string) {
+	return func(what string) { _, _ = fmt.Fprintln(w, "bellboard: waiting for", plain.Line(what)) }
 }
 
 func versionText() string {

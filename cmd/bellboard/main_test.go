@@ -4,6 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"bellboard/cmd/internal/config"
 	"bellboard/cmd/internal/house"
 	"bellboard/deploy/manifest"
 	"bellboard/queue/jenkinssim"
@@ -73,7 +79,7 @@ func TestBadSettings(t *testing.T) {
 // quietHouse is a Jenkins and a cluster on loopback with nobody at work.
 func quietHouse(t *testing.T) (h *house.House, environ []string) {
 	t.Helper()
-	h, err := house.New(t.Context(), house.Config{Clock: clock.Real(), Network: true, Environ: []string{
+	h, err := house.New(t.Context(), house.Config{Clock: clock.Real(), Network: true, Hook: true, Environ: []string{
 		"BELLBOARD_TEAMS=web,mobile",
 		"BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
 		"BELLBOARD_TEAM_MOBILE_LABELS=android", "BELLBOARD_TEAM_MOBILE_MODE=ephemeral", "BELLBOARD_TEAM_MOBILE_MAX_AGENTS=2",
@@ -93,6 +99,33 @@ func quietHouse(t *testing.T) (h *house.House, environ []string) {
 	t.Setenv("KUBECONFIG", write("kubeconfig", fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: it,
 clusters: [{name: it, cluster: {server: %q}}], contexts: [{name: it, context: {cluster: it}}]}`, h.ClusterURL)))
 	return h, append(h.Environ(), "BELLBOARD_JENKINS_TOKEN_FILE="+write("token", "token\n"))
+}
+
+// TestOwnNamespace: outside of a cluster it is the one of kubectl's context. Agents
+// without a namespace of their own live there, and the Lease and the events are there.
+func TestOwnNamespace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	t.Setenv("KUBECONFIG", file)
+	environ := []string{"BELLBOARD_JENKINS_URL=http://jenkins:8080", "BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral"}
+	for context, want := range map[string]string{"cluster: it": "default", "cluster: it, namespace: team-ci": "team-ci"} {
+		text := "{apiVersion: v1, kind: Config, current-context: it, clusters: [{name: it, cluster: {server: 'http://127.0.0.1:1'}}], contexts: [{name: it, context: {" + context + "}}]}"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		settings, err := load(environ, config.WithoutJenkins())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if settings.OwnNamespace != want || settings.Namespace != want {
+			t.Errorf("with context {%s} its own namespace is %q and the agents' %q, want %q", context, settings.OwnNamespace, settings.Namespace, want)
+		}
+		if _, stdout, stderr := bellboard(environ, "config"); !regexp.MustCompile(`(?m)^BELLBOARD_NAMESPACE +` + want + ` `).MatchString(stdout) {
+			t.Errorf("with context {%s} bellboard config says\n%s%s", context, stdout, stderr)
+		}
+	}
+	if settings, err := load(environ, config.WithoutJenkins(), config.InNamespace("told")); err != nil || settings.OwnNamespace != "told" {
+		t.Errorf("a namespace that is told is not its own: %v", err)
+	}
 }
 
 func TestPlan(t *testing.T) {
@@ -202,6 +235,51 @@ func TestPlanThatCannotSee(t *testing.T) {
 	code, stdout, stderr := bellboard(environ, "plan")
 	if code != exitFailed || stdout != "" || !strings.Contains(stderr, "503") {
 		t.Errorf("bellboard plan = %d, %q, saying %q; want %d and the 503", code, stdout, stderr, exitFailed)
+	}
+}
+
+// TestNoWayToKubernetes: it says at once what there is not, and only of what Bellboard reads.
+func TestNoWayToKubernetes(t *testing.T) {
+	closed, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := closed.Addr().String()
+	_ = closed.Close()
+	file := func(text string) string {
+		name := filepath.Join(t.TempDir(), "kubeconfig")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	config := func(server string) string {
+		return `{"apiVersion":"v1","kind":"Config","current-context":"x","contexts":[{"name":"x","context":{"cluster":"x","user":"x"}}],"users":[{"name":"x"}],"clusters":[{"name":"x","cluster":{"server":"` + server + `"}}]}`
+	}
+	tls := httptest.NewUnstartedServer(http.NotFoundHandler())
+	tls.Config.ErrorLog = log.New(io.Discard, "", 0)
+	tls.StartTLS()
+	defer tls.Close()
+	_, environ := quietHouse(t)
+	t.Setenv("HOME", t.TempDir())
+	for name, tt := range map[string]struct{ kubeconfig, says string }{
+		"no kubeconfig":        {"", "there is no ~/.kube/config; set KUBECONFIG"},
+		"none of that name":    {"/not/there", `KUBECONFIG="/not/there" holds none; set KUBECONFIG`},
+		"one that is wrong":    {file("clusters: ["), "correct KUBECONFIG"},
+		"nobody listens":       {file(config("http://" + address)), "the API server is http://" + address + ", as the kubeconfig says; correct KUBECONFIG"},
+		"of another authority": {file(config(tls.URL)), "the API server is " + tls.URL + ", as the kubeconfig says; correct KUBECONFIG"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("KUBECONFIG", tt.kubeconfig)
+			began := time.Now()
+			code, _, stderr := bellboard(environ, "plan")
+			if code != exitFailed || !strings.Contains(stderr, tt.says) || strings.Contains(stderr, "KUBERNETES_MASTER") {
+				t.Errorf("bellboard plan = %d, saying %q; want %d and %q", code, stderr, exitFailed, tt.says)
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("it says so after %s", took)
+			}
+		})
 	}
 }
 

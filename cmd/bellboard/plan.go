@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -18,6 +17,7 @@ import (
 	"bellboard/pool"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
+	"bellboard/scaler/plain"
 )
 
 func planCommand(environ []string) *cobra.Command {
@@ -36,11 +36,11 @@ func planCommand(environ []string) *cobra.Command {
 			if output != "table" && output != "json" && output != "yaml" {
 				return usageError{fmt.Errorf("-o %s: write table, json or yaml", output)}
 			}
-			options := []config.Option{config.WithFiles(os.ReadFile)}
+			var options []config.Option
 			if output == "yaml" {
 				options = append(options, config.WithoutJenkins())
 			}
-			settings, err := config.Load(environ, options...)
+			settings, err := load(environ, options...)
 			if err != nil {
 				return usageError{err}
 			}
@@ -52,7 +52,9 @@ func planCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, err := app.New(app.Parts{Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube})
+			d, err := app.New(app.Parts{
+				Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Waiting: waiting(cmd.ErrOrStderr()),
+			})
 			if err != nil {
 				return err
 			}
@@ -87,9 +89,10 @@ func planYAML(w io.Writer, specs []pool.Spec) error {
 func printPlan(w io.Writer, t scaler.Tick, output string) error {
 	var err error
 	if output == "json" {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(t)
+		var text []byte
+		if text, err = json.MarshalIndent(t, "", "  "); err == nil {
+			_, err = w.Write(append(plain.JSON(text), '\n'))
+		}
 	} else if t.Hold == "" {
 		if err = planTable(w, t.Plan); err == nil {
 			_, err = io.WriteString(w, fresh)
@@ -115,14 +118,15 @@ func planTable(w io.Writer, p scaler.Plan) error {
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
 		fmt.Fprintf(&table, "%s\t%d\t%s\t%d\t%s\t%d\t%d\t%s\t%s\n",
-			d.Team, d.Waiting, d.Waited(), d.Free, d.OnTheWay(), d.Busy, d.Want, d.Change(), d.Text)
+			d.Team, d.Waiting, d.Waited(), d.Free, d.OnTheWay(), d.Busy, d.Want, d.Change(), plain.Line(d.Text))
 	}
-	for _, u := range p.Nobodys {
-		fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\tnobody's\t%s (jobs: %s)\n", u.Count, u.Text, strings.Join(u.Jobs, ", "))
+	unserved := func(change string, all []scaler.Unserved) {
+		for _, u := range all {
+			fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\t%s\t%s\n", u.Count, change, plain.Line(u.Text+" (jobs: "+strings.Join(u.Jobs, ", ")+")"))
+		}
 	}
-	for _, u := range p.Unresolved {
-		fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\tunresolved\t%s (jobs: %s)\n", u.Count, u.Text, strings.Join(u.Jobs, ", "))
-	}
+	unserved("nobody's", p.Nobodys)
+	unserved("unresolved", p.Unresolved)
 	for i := range p.Actions {
 		a := &p.Actions[i]
 		if a.Verb == scaler.Create {
@@ -138,7 +142,7 @@ func planTable(w io.Writer, p scaler.Plan) error {
 		case name == "":
 			name = a.Pool.Team + " " + string(a.Pool.Kind)
 		}
-		fmt.Fprintf(&beside, "  %-12s %-24s %s\n", a.Verb, name, a.Text)
+		fmt.Fprintf(&beside, "  %-12s %-24s %s\n", a.Verb, plain.Line(name), plain.Line(a.Text))
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if _, err := io.WriteString(tw, table.String()); err != nil {

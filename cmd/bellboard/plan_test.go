@@ -1,11 +1,85 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
+	"unicode"
 
+	"go.uber.org/zap"
+
+	"bellboard/cmd/internal/config"
 	"bellboard/scaler"
 )
+
+// nasty is a label that would clear the screen, forge a row and turn the line round.
+const nasty = "x\x1b[2J\u009b1A\nweb  0  -  9  0  0  9  none\tfine\r\u202eenod\u2028\x7f"
+
+// obeyed are the characters in a text that a terminal would obey, but for line feeds.
+func obeyed(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && (unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r)) {
+			return r
+		}
+		return -1
+	}, s)
+}
+
+// TestOthersTextIsShown: what the author of a Jenkinsfile, a pod or a template says is in
+// its own row of a table, its own line of an error and its own string of JSON.
+func TestOthersTextIsShown(t *testing.T) {
+	id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+	tick := scaler.Tick{Plan: scaler.Plan{
+		Decisions:  []scaler.Decision{{Team: "web", Text: "refused: " + nasty}},
+		Nobodys:    []scaler.Unserved{{Label: nasty, Count: 1, Text: "no team serves ‘" + nasty + "’", Jobs: []string{"a", nasty}}},
+		Unresolved: []scaler.Unserved{{Count: 1, Text: nasty, Jobs: []string{nasty}}},
+		Actions:    []scaler.Action{{Verb: scaler.Mark, Pool: id, Agent: nasty, Text: nasty}},
+	}}
+	for _, output := range []string{"table", "json"} {
+		var out strings.Builder
+		if err := printPlan(&out, tick, output); !errors.As(err, new(codeError)) {
+			t.Fatal(err)
+		}
+		if got := obeyed(out.String()); got != "" {
+			t.Errorf("plan -o %s lets through %q:\n%q", output, got, out.String())
+		}
+		switch output {
+		case "table":
+			if rows := strings.Count(out.String(), "\n"); rows != 1+1+1+1+2+1+strings.Count(fresh, "\n") {
+				t.Errorf("plan has %d lines:\n%s", rows, out.String())
+			}
+		case "json":
+			var got scaler.Tick
+			if err := json.Unmarshal([]byte(out.String()), &got); err != nil || got.Plan.Nobodys[0].Label != nasty {
+				t.Errorf("plan -o json says %q, %v", got.Plan.Nobodys[0].Label, err)
+			}
+		}
+	}
+
+	for _, tt := range []struct {
+		err   error
+		lines int
+	}{
+		{errors.New("holding: jenkins: " + nasty), 1},
+		{usageError{config.Mistakes{{Variable: "BELLBOARD_X", Remedy: "line 1: " + nasty}, {Variable: nasty, Value: nasty, Set: true, Remedy: "y"}}}, 3},
+	} {
+		if got := words(tt.err); obeyed(got) != "" || strings.Count(got, "\n") != tt.lines-1 {
+			t.Errorf("the error says %q, want %d lines", got, tt.lines)
+		}
+	}
+
+	var out strings.Builder
+	log, err := newLog(&out, "info")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Warn("an agent failed", zap.String("log", nasty), zap.Error(errors.New(nasty)))
+	var line map[string]any
+	if err := json.Unmarshal([]byte(out.String()), &line); err != nil || line["log"] != nasty || obeyed(out.String()) != "" || strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("the log has %q, %v", out.String(), err)
+	}
+}
 
 // A slot that goes is named, not the pool that it was of.
 func TestPlanNamesSlots(t *testing.T) {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 
@@ -16,6 +18,7 @@ import (
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
 	"bellboard/scaler/clock"
+	"bellboard/scaler/plain"
 )
 
 func runCommand(environ []string) *cobra.Command {
@@ -26,15 +29,14 @@ func runCommand(environ []string) *cobra.Command {
 			"Settings are environment variables: see bellboard config --docs.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := config.Load(environ, config.WithFiles(os.ReadFile))
+			settings, err := load(environ)
 			if err != nil {
 				return usageError{err}
 			}
-			log, err := newLog(settings.LogLevel)
+			log, err := newLog(cmd.ErrOrStderr(), settings.LogLevel)
 			if err != nil {
 				return err
 			}
-			defer func() { _ = log.Sync() }() // standard error cannot always be synced, which loses nothing
 			kube, inCluster, err := kubeConfig()
 			if err != nil {
 				return err
@@ -59,35 +61,65 @@ func runCommand(environ []string) *cobra.Command {
 	}
 }
 
-// newLog writes JSON lines to standard error, client-go's included.
-func newLog(level string) (*zap.Logger, error) {
+// newLog writes JSON lines, client-go's included.
+func newLog(w io.Writer, level string) (*zap.Logger, error) {
 	at, err := zapcore.ParseLevel(level)
 	if err != nil {
 		return nil, fmt.Errorf("BELLBOARD_LOG_LEVEL: %w", err)
 	}
-	cfg := zap.NewProductionConfig()
-	cfg.Level = zap.NewAtomicLevelAt(at)
-	cfg.Sampling = nil           // every decision is a line
-	cfg.DisableStacktrace = true // what client-go calls an error is the cluster's state, such as a lost race for the Lease
-	cfg.EncoderConfig.TimeKey = "time"
-	cfg.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
-	log, err := cfg.Build()
-	if err != nil {
-		return nil, err
-	}
+	cfg := zap.NewProductionEncoderConfig()
+	cfg.TimeKey, cfg.EncodeTime = "time", zapcore.ISO8601TimeEncoder
+	// Every decision is a line. Nothing brings its stack: what client-go calls an error is
+	// the cluster's state, such as a lost race for the Lease.
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(cfg), zapcore.Lock(zapcore.AddSync(plainJSON{w})), at), zap.AddCaller())
 	klog.SetLogger(zapr.NewLoggerWithOptions(log.Named("client-go"), zapr.ErrorKey("error")))
 	return log, nil
 }
 
+// load reads the settings. Outside of a cluster Bellboard's own namespace is that of
+// kubectl's context.
+func load(environ []string, options ...config.Option) (*config.Config, error) {
+	all := []config.Option{config.WithFiles(os.ReadFile)}
+	if _, err := rest.InClusterConfig(); err != nil {
+		if namespace, _, err := kubectlConfig().Namespace(); err == nil { // what is wrong with the file, kubeConfig says
+			all = append(all, config.InNamespace(namespace))
+		}
+	}
+	return config.Load(environ, append(all, options...)...)
+}
+
+func kubectlConfig() clientcmd.ClientConfig {
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{})
+}
+
+// plainJSON writes JSON that a terminal shows and does not obey.
+type plainJSON struct{ io.Writer }
+
+func (p plainJSON) Write(line []byte) (int, error) {
+	if _, err := p.Writer.Write(plain.JSON(line)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
 // kubeConfig is the pod's own account, or else what kubectl would use.
 func kubeConfig() (c *rest.Config, inCluster bool, err error) {
-	if c, err := rest.InClusterConfig(); err == nil {
+	c, own := rest.InClusterConfig()
+	if own == nil {
 		return c, true, nil
 	}
-	c, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
-	if err != nil {
-		return nil, false, fmt.Errorf("no way to Kubernetes: not in a cluster, and no usable kubeconfig (set KUBECONFIG): %w", err)
+	c, err = kubectlConfig().ClientConfig()
+	switch {
+	case err == nil:
+		return c, false, nil
+	case !clientcmd.IsEmptyConfig(err): // whose words name a variable that is not read here
+		return nil, false, fmt.Errorf("no way to Kubernetes: the kubeconfig cannot be used; correct KUBECONFIG: %w", err)
+	case !errors.Is(own, rest.ErrNotInCluster):
+		return nil, false, fmt.Errorf("no way to Kubernetes: this pod has no service account to use; mount one (automountServiceAccountToken: true), or set KUBECONFIG: %w", own)
 	}
-	return c, false, nil
+	where := "there is no ~/.kube/config"
+	if name := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); name != "" {
+		where = fmt.Sprintf("KUBECONFIG=%q holds none", name)
+	}
+	return nil, false, fmt.Errorf("no way to Kubernetes: not in a cluster, where the pod's service account would do, and %s; set KUBECONFIG to a kubeconfig", where)
 }

@@ -5,11 +5,14 @@ import (
 	_ "embed" // the page and its style
 	"fmt"
 	"html/template"
+	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"bellboard/scaler"
+	"bellboard/scaler/plain"
 )
 
 // linesKept is how many of the last changes the page shows.
@@ -91,7 +94,12 @@ var page = template.Must(template.New("page").Parse(html))
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	v := s.view()
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_ = page.Execute(w, v) // as in answer
+	var text strings.Builder
+	if err := page.Execute(&text, v); err != nil {
+		http.Error(w, "cannot write the page: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = io.WriteString(w, plain.Page(text.String())) // as in answer
 }
 
 func (s *Server) view() *view {

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"bellboard/scaler"
+	"bellboard/scaler/plain"
 )
 
 // kept is how many ticks that changed something are remembered.
@@ -159,7 +160,7 @@ func (s *Server) Observe(t scaler.Tick) {
 	if s.last == nil || s.last.Hold == "" {
 		changed = changed || t.Hold != "" // a hold begins
 	} else {
-		changed = changed || t.Hold == "" || t.HoldBy != s.last.HoldBy // it ends, or has another cause
+		changed = changed || t.Hold == "" || t.HoldBy != s.last.HoldBy || t.HoldCause != s.last.HoldCause // it ends, or has another cause
 	}
 	s.last = &t
 	if t.Hold == "" {
@@ -238,7 +239,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	case seen != nil:
 		say(w, "ok")
 	case last != nil:
-		http.Error(w, "not ready: "+last.Hold, http.StatusServiceUnavailable)
+		http.Error(w, "not ready: "+plain.Line(last.Hold), http.StatusServiceUnavailable)
 	default:
 		http.Error(w, "not ready: no tick has ended yet", http.StatusServiceUnavailable)
 	}
@@ -272,7 +273,7 @@ func answer(w http.ResponseWriter, v any) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(b, '\n')) // an error is the reader's: it has gone
+	_, _ = w.Write(append(plain.JSON(b), '\n')) // an error is the reader's: it has gone
 }
 
 func say(w http.ResponseWriter, text string) {

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"weak"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -143,11 +146,11 @@ func TestDecisions(t *testing.T) {
 	}
 	for _, tick := range []scaler.Tick{
 		tick("steady"), acted("first"), hold("begins", scaler.SourceJenkins), hold("goes-on", scaler.SourceJenkins),
-		hold("other", scaler.SourceKubernetes), tick("ends"), tick("steady"), acted("last"),
+		hold("other", scaler.SourceKubernetes), {ID: "class", Hold: "cannot read kubernetes", HoldBy: scaler.SourceKubernetes, HoldCause: "forbidden"}, tick("ends"), tick("steady"), acted("last"),
 	} {
 		b.Observe(tick)
 	}
-	if got, want := ids(), "last ends other begins first"; got != want {
+	if got, want := ids(), "last ends class other begins first"; got != want {
 		t.Errorf("decisions %q, want %q", got, want)
 	}
 	d := decode[web.Decisions](b, "/api/v1/decisions")
@@ -245,6 +248,38 @@ func TestIndex(t *testing.T) {
 	b.want("/", http.StatusOK, "Holding: cannot read jenkins")
 }
 
+// TestPageShowsOthersText: what a build or a pod says turns nothing round on the page, and
+// in the answers; last lines of a log keep their lines where they stand alone.
+func TestPageShowsOthersText(t *testing.T) {
+	const nasty = "x\x1b[2J\u009b\u202eenod\u2028\x7f"
+	b := newBoard(t)
+	odd := acted("a-1")
+	odd.Plan.Decisions = []scaler.Decision{{Team: "web", Text: nasty, Up: map[scaler.Kind]int{scaler.Ephemeral: 1}}}
+	odd.Plan.Nobodys = []scaler.Unserved{{Label: nasty, Count: 1, Jobs: []string{nasty}, Text: nasty}}
+	odd.Plan.Agents = []scaler.Agent{{Name: "web-e-1", PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Class: scaler.Held, Pod: true, Text: nasty}}
+	odd.Facts.Failures = []scaler.FailedAgent{{Agent: "web-e-2", Text: nasty, Log: "one\ntwo " + nasty}}
+	b.Observe(odd)
+	h := hold("a-2", scaler.SourceJenkins)
+	h.Hold = nasty
+	b.Observe(h)
+	for _, path := range []string{"/", "/api/v1/status", "/api/v1/decisions"} {
+		body := b.get(path).Body.String()
+		for _, r := range body {
+			if r != '\n' && r != '\t' && (unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zl, r)) {
+				t.Errorf("%s has %U: %q", path, r, body)
+				break
+			}
+		}
+	}
+	b.want("/", http.StatusOK, `Holding: x\x1b[2J\u009b\u202eenod\u2028\x7f`, "<pre>one\ntwo x")
+	if s := decode[web.Status](b, "/api/v1/status"); s.Tick.Hold != nasty {
+		t.Errorf("the status says %q, want %q", s.Tick.Hold, nasty)
+	}
+	b = newBoard(t)
+	b.Observe(h)
+	b.want("/readyz", http.StatusServiceUnavailable, `not ready: x\x1b[2J`)
+}
+
 // TestPage: the teams, their agents and the last changes are shown, in a hold as they
 // were before it, and nothing of it is taken for markup.
 func TestPage(t *testing.T) {
@@ -281,6 +316,23 @@ func TestPage(t *testing.T) {
 	if !strings.HasPrefix(css.Header().Get("Content-Type"), "text/css") || !strings.Contains(css.Body.String(), ".agent") {
 		t.Errorf("the style is %q: %s", css.Header(), css.Body)
 	}
+	// Every class of an agent with a pod has a colour of its own group; those that go in
+	// order have that of what has no other.
+	leaving := []scaler.Class{scaler.Ended, scaler.Fenced, scaler.Leaving, scaler.Going, scaler.Drained}
+	for _, class := range scaler.Classes() {
+		if nobodys := []scaler.Class{scaler.Berth, scaler.Intruder, scaler.Lost, scaler.Stray}; slices.Contains(nobodys, class) {
+			continue
+		}
+		coloured := regexp.MustCompile(`\.` + string(class) + `\b[^{}]*\{ background`).MatchString(css.Body.String())
+		if coloured == slices.Contains(leaving, class) {
+			t.Errorf("that class %s has a colour of its own is %t", class, coloured)
+		}
+	}
+	trouble := regexp.MustCompile(`\n\.stuck, \.ghost, \.cut, \.reconnecting \{ background: var\(--bad\)`)
+	if !trouble.MatchString(css.Body.String()) {
+		t.Errorf("trouble has no colour of its own: %s", css.Body)
+	}
+	b.want("/", http.StatusOK, `<span class="agent going"></span> on its way out <span class="agent stuck"></span> in trouble`)
 }
 
 // TestLeftovers: a node without a pod is shown whatever it is, with what is done about

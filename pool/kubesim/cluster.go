@@ -100,6 +100,7 @@ type Cluster struct {
 
 	failPulls    func(*corev1.Pod) bool
 	spoil        func(*corev1.Pod) Fault
+	spoilOne     func(*corev1.Pod, string) Fault
 	failSchedule func(*corev1.Pod) string
 	failBinding  func(*corev1.PersistentVolumeClaim) bool
 	inject       func(*corev1.Pod)

@@ -157,6 +157,10 @@ func (c *Cluster) doom(t *table, pod *corev1.Pod, period int64) *entry {
 		at = metav1.NewTime(pod.DeletionTimestamp.Add(-time.Duration(*pod.DeletionGracePeriodSeconds) * time.Second))
 	}
 	at = metav1.NewTime(at.Add(time.Duration(period) * time.Second))
+	// Of a shorter grace that is over already an API server makes one second from now.
+	if now := c.now(); pod.DeletionTimestamp != nil && at.Before(&now) {
+		at, period = now, min(period, 1)
+	}
 	next.DeletionTimestamp = &at
 	next.DeletionGracePeriodSeconds = &period
 	if pod.DeletionTimestamp == nil {

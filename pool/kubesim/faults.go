@@ -22,6 +22,7 @@ const (
 	SidecarCrash Fault = "sidecar-crash" // its first sidecar ends with 1, again and again: CrashLoopBackOff
 	Crash        Fault = "crash"         // its main container ends with 1 as soon as it runs: Failed
 	OutOfMemory  Fault = "out-of-memory" // the same, OOMKilled
+	Hang         Fault = "hang"          // a sidecar's start-up never ends: it runs, and is not started; only of SpoilContainer
 )
 
 // Spoil makes pods fail as fault says; nil ends that. One that waits goes on at
@@ -34,16 +35,45 @@ func (c *Cluster) Spoil(fault func(*corev1.Pod) Fault) {
 
 func (c *Cluster) spoiled(pod *corev1.Pod, f Fault) bool { return c.spoil != nil && c.spoil(pod) == f }
 
+// SpoilContainer makes single containers fail beside the main one, as what somebody has
+// put there does: a plain container by ImageName or Crash, a sidecar by SidecarCrash or
+// Hang. The other containers of the pod begin and run on. nil ends that. fault is called
+// with the cluster locked and must not call it.
+func (c *Cluster) SpoilContainer(fault func(pod *corev1.Pod, container string) Fault) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.spoilOne = fault
+}
+
+func (c *Cluster) spoiledOne(pod *corev1.Pod, ctr *corev1.Container, f Fault) bool {
+	return c.spoilOne != nil && c.spoilOne(pod, ctr.Name) == f
+}
+
+// crashBeside ends a plain container beside the main one, which works on.
+func (c *Cluster) crashBeside(r *run, i int) {
+	c.after(between(r.rand, 300*time.Millisecond, 900*time.Millisecond), func() {
+		if !r.runs() || r.stopping {
+			return
+		}
+		c.edit(r, func(p *corev1.Pod) {
+			c.showTerminated(p.Status.ContainerStatuses, i, 1)
+			c.setReady(p, false, "ContainersNotReady")
+		})
+	})
+}
+
 // badName shows an image whose name cannot be one. A kubelet looks again at
 // every synchronization.
 func (c *Cluster) badName(r *run, image string) {
 	r.wait = waitImage
 	r.pulls++
-	c.edit(r, func(p *corev1.Pod) {
-		setWaiting(p.Status.ContainerStatuses, 0, "InvalidImageName",
-			fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", image, image))
-	})
+	c.edit(r, func(p *corev1.Pod) { showBadName(p, 0, image) })
 	r.timer = c.after(between(r.rand, 10*time.Second, 15*time.Second), func() { c.step(r) })
+}
+
+func showBadName(p *corev1.Pod, i int, image string) {
+	setWaiting(p.Status.ContainerStatuses, i, "InvalidImageName",
+		fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", image, image))
 }
 
 // crashSidecar runs a sidecar for a moment, shows how it ended, and begins it

@@ -157,3 +157,58 @@ func TestQuotaOfClaims(t *testing.T) {
 		}
 	})
 }
+
+// TestFaultsBeside: what somebody has put beside the main container fails, and the main
+// one runs on, or is held back, as with a kubelet.
+func TestFaultsBeside(t *testing.T) {
+	for fault, tt := range map[Fault]struct {
+		native bool
+		shows  func(p *corev1.Pod, s *corev1.ContainerStatus) bool
+	}{
+		Crash: {false, func(p *corev1.Pod, s *corev1.ContainerStatus) bool {
+			return p.Status.Phase == corev1.PodRunning && s.State.Terminated != nil && s.State.Terminated.ExitCode == 1 && p.Status.ContainerStatuses[0].State.Running != nil
+		}},
+		ImageName: {false, func(p *corev1.Pod, s *corev1.ContainerStatus) bool {
+			return p.Status.Phase == corev1.PodPending && s.State.Waiting != nil && s.State.Waiting.Reason == "InvalidImageName" && p.Status.ContainerStatuses[0].State.Running != nil
+		}},
+		Hang: {true, func(p *corev1.Pod, s *corev1.ContainerStatus) bool {
+			return p.Status.Phase == corev1.PodPending && s.State.Running != nil && !*s.Started && p.Status.ContainerStatuses[0].State.Waiting != nil
+		}},
+		SidecarCrash: {true, func(p *corev1.Pod, s *corev1.ContainerStatus) bool {
+			return p.Status.Phase == corev1.PodPending && s.State.Waiting != nil && s.State.Waiting.Reason == "CrashLoopBackOff" && p.Status.ContainerStatuses[0].State.Waiting != nil
+		}},
+	} {
+		t.Run(string(fault), func(t *testing.T) {
+			bubble(t, Config{}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
+				c.Inject(func(p *corev1.Pod) {
+					proxy := corev1.Container{Name: "proxy", Image: "proxy"}
+					if tt.native {
+						proxy.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+						p.Spec.InitContainers = append(p.Spec.InitContainers, proxy)
+						return
+					}
+					p.Spec.Containers = append(p.Spec.Containers, proxy)
+				})
+				c.SpoilContainer(func(_ *corev1.Pod, container string) Fault {
+					if container == "proxy" {
+						return fault
+					}
+					return NoFault
+				})
+				create(t, k, agent("a"))
+				until(t, time.Minute, func() bool {
+					p := c.Pod(ns, "a")
+					list := p.Status.ContainerStatuses
+					if tt.native {
+						list = p.Status.InitContainerStatuses
+					}
+					return len(list) > 0 && tt.shows(p, &list[len(list)-1])
+				})
+				if c.SpoilContainer(nil); !tt.native {
+					return
+				}
+				until(t, time.Minute, running(c, "a")) // it was held back, no more
+			})
+		})
+	}
+}

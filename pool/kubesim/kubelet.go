@@ -350,7 +350,7 @@ func startInit(c *Cluster, r *run, pod *corev1.Pod, i int) {
 	}
 	var sidecar *corev1.Container
 	d := between(r.rand, 250*time.Millisecond, 350*time.Millisecond)
-	if isSidecar(ctr) && c.spoiled(pod, SidecarCrash) {
+	if isSidecar(ctr) && (c.spoiled(pod, SidecarCrash) || c.spoiledOne(pod, ctr, SidecarCrash)) {
 		c.crashSidecar(r, i)
 		return
 	}
@@ -373,6 +373,12 @@ func finishInit(c *Cluster, r *run, pod *corev1.Pod, i int) {
 		if last {
 			c.setCondition(p, corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue})
 		}
+	}
+	if isSidecar(ctr) && c.spoiledOne(pod, ctr, Hang) {
+		// It holds back what comes after it, and is asked again.
+		c.edit(r, func(p *corev1.Pod) { c.showRunning(p.Status.InitContainerStatuses, i, false) })
+		r.timer = c.after(between(r.rand, 5*time.Second, 10*time.Second), func() { c.step(r) })
+		return
 	}
 	if isSidecar(ctr) {
 		c.then(r, c.startTime(r, pod, ctr, true), func(p *corev1.Pod) {
@@ -402,15 +408,31 @@ func startMain(c *Cluster, r *run, pod *corev1.Pod, _ int) {
 }
 
 func (c *Cluster) runMain(r *run) {
-	if c.edit(r, func(p *corev1.Pod) {
+	pod := c.edit(r, func(p *corev1.Pod) {
+		all := true
 		for i := range p.Status.ContainerStatuses {
+			if ctr := &p.Spec.Containers[i]; i > 0 && c.spoiledOne(p, ctr, ImageName) {
+				showBadName(p, i, ctr.Image)
+				all = false
+				continue
+			}
 			c.showRunning(p.Status.ContainerStatuses, i, true)
 			p.Status.ContainerStatuses[i].RestartCount = r.restarts
 		}
+		if !all { // of a pod with a container that waits a kubelet says Pending, whatever else runs
+			c.setReady(p, false, "ContainersNotReady")
+			return
+		}
 		p.Status.Phase = corev1.PodRunning
 		c.setReady(p, true, "")
-	}) == nil {
+	})
+	if pod == nil {
 		return
+	}
+	for i := range pod.Spec.Containers {
+		if i > 0 && c.spoiledOne(pod, &pod.Spec.Containers[i], Crash) {
+			c.crashBeside(r, i)
+		}
 	}
 	r.started, r.exited = true, false
 	r.at = len(r.steps)

@@ -107,29 +107,58 @@ func TestGracefulDeletionRunsPreStopThenTerminates(t *testing.T) {
 		if p.DeletionTimestamp == nil || *p.DeletionGracePeriodSeconds != 3600 || p.DeletionTimestamp.Sub(start) > time.Hour {
 			t.Fatalf("deletion is %v, %v", p.DeletionTimestamp, p.DeletionGracePeriodSeconds)
 		}
-		time.Sleep(30 * time.Minute)
+		time.Sleep(10 * time.Minute)
 		if got := j.all(); len(got) != 1 {
-			t.Fatalf("half way the kubelet was told %v", got)
+			t.Fatalf("the kubelet was told %v", got)
 		}
-		// A longer grace changes nothing, a shorter one counts from now.
+		// A longer grace changes nothing. A shorter one is stored, and does not cut the hook that runs.
 		if err := k.CoreV1().Pods(ns).Delete(ctx, "a", metav1.DeleteOptions{GracePeriodSeconds: new(int64(7200))}); err != nil {
 			t.Fatal(err)
 		}
 		if got := *must(t, k, "a").DeletionGracePeriodSeconds; got != 3600 {
 			t.Fatalf("grace became %d", got)
 		}
+		if err := k.CoreV1().Pods(ns).Delete(ctx, "a", metav1.DeleteOptions{GracePeriodSeconds: new(int64(1000))}); err != nil {
+			t.Fatal(err)
+		}
+		if p := must(t, k, "a"); *p.DeletionGracePeriodSeconds != 1000 || !p.DeletionTimestamp.Equal(&metav1.Time{Time: start.Add(1000 * time.Second).Truncate(time.Second)}) {
+			t.Fatalf("grace became %d, of a pod that is to end at %s; begun at %s", *p.DeletionGracePeriodSeconds, p.DeletionTimestamp, start)
+		}
+		time.Sleep(20 * time.Minute)
+		// Of a grace that is over already, counted from the first deletion, one second is made.
 		if err := k.CoreV1().Pods(ns).Delete(ctx, "a", metav1.DeleteOptions{GracePeriodSeconds: new(int64(5))}); err != nil {
 			t.Fatal(err)
 		}
-		if got := *must(t, k, "a").DeletionGracePeriodSeconds; got != 5 {
-			t.Fatalf("grace became %d", got)
+		if p := must(t, k, "a"); *p.DeletionGracePeriodSeconds != 1 || time.Since(p.DeletionTimestamp.Time) > time.Second {
+			t.Fatalf("grace became %d, of a pod that is to end at %s", *p.DeletionGracePeriodSeconds, p.DeletionTimestamp)
 		}
-		took := until(t, time.Minute, goneFrom(c, "a"))
-		if took < 5*time.Second || took > 8*time.Second {
+		took := until(t, time.Hour, goneFrom(c, "a"))
+		if took < 30*time.Minute || took > 30*time.Minute+3*time.Second {
 			t.Errorf("gone after %v", took)
 		}
-		if got, want := j.all(), []string{"started a", "terminate a by bellboard"}; !reflect.DeepEqual(got, want) {
+		if got, want := j.all(), []string{"started a", "terminate a by drain"}; !reflect.DeepEqual(got, want) {
 			t.Errorf("the kubelet was told %v", got)
+		}
+	})
+}
+
+// A first deletion's grace bounds the hook. The process is then told to end, and has
+// two seconds more: it is not killed at once.
+func TestAShortGraceCutsPreStop(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
+		for name, pod := range map[string]*corev1.Pod{"alone": agent("alone"), "beside": withSidecar(agent("beside"))} {
+			pod = withSleep(pod, &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 600}}, 600)
+			pod.Finalizers = []string{"test/keeps"}
+			create(t, k, pod)
+			until(t, 20*time.Second, running(c, name))
+			c.Delete(ns, name, "bellboard", 2*time.Second)
+			took := until(t, time.Minute, func() bool { return ended(c.Pod(ns, name)) })
+			if took < 2*time.Second || took > 4*time.Second {
+				t.Errorf("%s ended after %v, want a little more than 2 s", name, took)
+			}
+			if code := c.Pod(ns, name).Status.ContainerStatuses[0].State.Terminated.ExitCode; code != terminated {
+				t.Errorf("%s ended with %d, want %d", name, code, terminated)
+			}
 		}
 	})
 }

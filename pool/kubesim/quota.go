@@ -86,7 +86,9 @@ func counted(o object) corev1.ResourceList {
 	switch o := o.(type) {
 	case *corev1.Pod:
 		if !ended(o) {
-			return corev1.ResourceList{corev1.ResourcePods: one}
+			needs := asked(o)
+			needs[corev1.ResourcePods] = one
+			return needs
 		}
 	case *corev1.PersistentVolumeClaim:
 		size := o.Spec.Resources.Requests[corev1.ResourceStorage]
@@ -100,11 +102,77 @@ func counted(o object) corev1.ResourceList {
 	return nil
 }
 
+// asked is what a pod's containers ask for and are limited to, together. (What ends before
+// they begin is not in it: a real quota counts that where it is more.)
+func asked(p *corev1.Pod) corev1.ResourceList {
+	sum := corev1.ResourceList{}
+	count := func(ctr *corev1.Container) {
+		for _, name := range computed {
+			if q, says := of(ctr, name); says {
+				q.Add(sum[name])
+				sum[name] = q
+			}
+		}
+	}
+	for i := range p.Spec.InitContainers {
+		if isSidecar(&p.Spec.InitContainers[i]) {
+			count(&p.Spec.InitContainers[i])
+		}
+	}
+	for i := range p.Spec.Containers {
+		count(&p.Spec.Containers[i])
+	}
+	return sum
+}
+
+// computed are the resources of which each container has to say something where a quota
+// counts them.
+var computed = []corev1.ResourceName{
+	corev1.ResourceCPU, corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory, corev1.ResourceMemory, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory,
+}
+
+// of is how much a container says of a resource as quotas name it.
+func of(ctr *corev1.Container, name corev1.ResourceName) (resource.Quantity, bool) {
+	list, plain := ctr.Resources.Requests, strings.TrimPrefix(string(name), "requests.")
+	if limits, is := strings.CutPrefix(string(name), "limits."); is {
+		list, plain = ctr.Resources.Limits, limits
+	}
+	q, says := list[corev1.ResourceName(plain)]
+	return q.DeepCopy(), says
+}
+
+// unsaid is what a quota counts and containers of a pod say nothing of; "": nothing.
+func unsaid(p *corev1.Pod, hard corev1.ResourceList) string {
+	var gaps []string
+	for _, name := range computed {
+		if _, counts := hard[name]; !counts {
+			continue
+		}
+		var silent []string
+		for _, list := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
+			for i := range list {
+				if _, says := of(&list[i], name); !says {
+					silent = append(silent, list[i].Name)
+				}
+			}
+		}
+		if slices.Sort(silent); len(silent) > 0 {
+			gaps = append(gaps, fmt.Sprintf("%s for: %s", name, strings.Join(silent, ",")))
+		}
+	}
+	return strings.Join(gaps, "; ")
+}
+
 // withinQuota refuses an object as the admission of quotas does.
 func (c *Cluster) withinQuota(k *kind, o object) error {
 	needs := counted(o)
 	for _, e := range c.table(quotas).sorted(o.GetNamespace()) {
 		q := as[*corev1.ResourceQuota](e.obj)
+		if p, ok := o.(*corev1.Pod); ok {
+			if gaps := unsaid(p, q.Spec.Hard); gaps != "" {
+				return &apierrors.StatusError{ErrStatus: *forbidden(k.plural, o.GetName(), fmt.Sprintf("failed quota: %s: must specify %s", q.Name, gaps))}
+			}
+		}
 		used := c.used(q.Namespace, q.Spec.Hard)
 		var requested, taken, limited []string
 		for _, name := range slices.Sorted(maps.Keys(needs)) {

@@ -78,11 +78,12 @@ func (c *Cluster) restart(r *run, code int) {
 	r.timer = c.after(gap, func() { c.runMain(r) })
 }
 
-// terminate is the kubelet's answer to a deletion with grace, or to one that
-// shortens it: preStop first, then the process must end, then the pod goes.
+// terminate is the kubelet's answer to a deletion. preStop comes first, for the grace at
+// most. Then the process is told to end, and the pod goes. A second deletion with a
+// shorter grace changes nothing any more: the kubelet does not cut a hook that runs.
 func (c *Cluster) terminate(r *run, grace time.Duration, by string) {
 	pod := c.mine(r)
-	if pod == nil {
+	if pod == nil || r.stopping && grace > 0 {
 		return
 	}
 	c.cancel(r.timer)
@@ -96,21 +97,18 @@ func (c *Cluster) terminate(r *run, grace time.Duration, by string) {
 		r.timer = c.after(c.stopTime(r, pod), func() { c.vanish(r) })
 		return
 	}
-	pre, _ := preStop(pod)
-	code, at := terminated, pre
-	if pre >= grace {
-		code, at = killed, grace
-	}
-	r.timer = c.after(at, func() {
+	hook, _ := preStop(pod)
+	hook = min(hook, grace)
+	r.timer = c.after(hook, func() {
 		pod := c.mine(r)
 		if pod == nil {
 			return
 		}
 		if r.runs() {
-			c.endProcess(r, pod, code)
+			c.endProcess(r, pod, terminated)
 		}
 		// A kubelet gives two seconds more when preStop has used the grace up.
-		left := max(grace-at, 2*time.Second)
+		left := max(grace-hook, 2*time.Second)
 		r.timer = c.after(min(left, c.stopTime(r, pod)), func() { c.vanish(r) })
 	})
 }

@@ -50,6 +50,7 @@ func (j *Jenkins) Connect(name, secret, host string) (*Channel, error) {
 	c := &Channel{j: j, node: n, host: host, done: make(chan struct{})}
 	n.ch = c
 	n.lost = mark{}
+	n.recallMark()
 	n.fresh = true
 	j.regain(n, c)
 	j.changed()
@@ -195,7 +196,7 @@ func (j *Jenkins) hostGone(c *Channel, by string) {
 func (j *Jenkins) cut(n *node, by string, deleted bool) {
 	c := n.ch
 	n.ch = nil
-	n.lost = mark{class: causeTermination, text: textBroken}
+	n.lost = mark{class: causeTermination, text: textBroken, at: j.clk.Now()}
 	c.end()
 	j.changed()
 	wait := nodeWait

@@ -108,14 +108,11 @@ func (j *Jenkins) start(it *item, n *node, slot int) {
 		}
 		j.goOn(b, 0)
 	}
-	if j.hooked(n) {
-		j.setMark(n, &mark{class: causeUser, text: j.hookText() + "one build", user: "SYSTEM", ours: true})
-	}
+	n.closing = true
+	j.hookCloses(n)
 	j.changed()
 	j.kick()
 }
-
-func (j *Jenkins) hookText() string { return "bellboard-hook(" + j.cfg.Hook + "): " }
 
 // touch is the build's machine being there again.
 func (b *build) touch(c *Channel) {
@@ -234,6 +231,7 @@ func (j *Jenkins) cutBuilds(n *node, by string, wait time.Duration) {
 			continue
 		}
 		if !b.Job.Pipeline {
+			b.Log = j.lostWords(n)
 			cause := "its agent was cut off"
 			if n.lingering {
 				cause = "its node was deleted"
@@ -267,14 +265,22 @@ func (j *Jenkins) regain(n *node, c *Channel) {
 }
 
 // away takes every build off its executor because Jenkins itself goes:
-// freestyle builds die, pipelines keep running on their machines.
-func (j *Jenkins) away() {
+// freestyle builds die, pipelines keep running on their machines. A safe restart
+// waited for all builds but those on marked nodes.
+func (j *Jenkins) away(safe bool) {
 	for _, b := range slices.Clone(j.alive) {
 		if !b.begun {
 			continue
 		}
 		if !b.Job.Pipeline {
-			j.end(b, "FAILURE", verdict{lost: true, cause: "Jenkins restarted"})
+			v := verdict{lost: true, cause: "Jenkins restarted"}
+			if n := b.node; n != nil && n.class != classBuiltIn {
+				b.Log = j.lostWords(n)
+				if safe && n.mark != nil && n.mark.ours {
+					v = blame(byREST, "Jenkins' safe restart did not wait for it, its node being marked “"+n.mark.text+"”")
+				}
+			}
+			j.end(b, "FAILURE", v)
 			continue
 		}
 		b.ending.cancel()
@@ -306,19 +312,11 @@ func (j *Jenkins) resume(since time.Time) {
 		it.deadline = j.after(nodeWait-now.Sub(since), func() { j.abandon(it) })
 		b.resumeItem = it
 		j.items = append(j.items, it)
-		// The hook: an item that may only go to its own node opens it.
-		n := j.registered(b.home)
-		if n != nil && j.hooked(n) && n.mark != nil && j.hookMayClear(n.mark.text) {
-			j.setMark(n, nil)
-		}
+		j.repin()
+		j.hookOpens(b.home)
 	}
-	j.repin()
 	j.changed()
 	j.kick()
-}
-
-func (j *Jenkins) hookMayClear(text string) bool {
-	return strings.HasPrefix(text, j.hookText()) || strings.HasPrefix(text, "bellboard("+j.cfg.Hook+"): ")
 }
 
 // abandon is the end of a resuming item's five minutes.

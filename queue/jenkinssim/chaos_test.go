@@ -102,7 +102,12 @@ func story(h *house, seed uint64, rest bool) string {
 			}
 		case 10:
 			if rng.IntN(8) == 0 {
-				h.Restart(Restart{Down: time.Duration(rng.IntN(20)) * time.Second, Loading: time.Second, Unauthorized: time.Duration(rng.IntN(2)) * time.Second})
+				r := Restart{Down: time.Duration(rng.IntN(20)) * time.Second, Loading: time.Second, Unauthorized: time.Duration(rng.IntN(2)) * time.Second}
+				if rng.IntN(2) == 0 {
+					h.SafeRestart(r)
+				} else {
+					h.Restart(r)
+				}
 			}
 		case 11:
 			h.Cancel(int64(rng.IntN(2*submitted + 1)))

@@ -69,7 +69,7 @@ func (w *page) computer(p *pruner, n *node) {
 	if builtIn {
 		flights = w.j.flights()
 	}
-	cause, caused := n.cause()
+	cause, caused := w.j.cause(n)
 	w.open(class)
 	w.propEmpty(p, "actions")
 	if k := w.prop(p, "assignedLabels", 1); k != nil {
@@ -115,7 +115,7 @@ func (w *page) computer(p *pruner, n *node) {
 	if k := w.prop(p, "offlineCause", 1); k != nil {
 		w.cause(k, cause, caused)
 	}
-	w.propStr(p, "offlineCauseReason", 1, cause.text)
+	w.propStr(p, "offlineCauseReason", 1, w.j.reason(cause))
 	if k := w.prop(p, "oneOffExecutors", 1); k != nil {
 		w.array(k, len(flights), func(i int) { w.flight(k, flights[i]) })
 	}
@@ -136,12 +136,11 @@ func (w *page) cause(p *pruner, c mark, is bool) {
 		w.null()
 		return
 	}
-	text := c.text
-	if c.class == causeUser {
-		text = "Disconnected by " + c.user + " : " + c.text
-	}
 	w.open(c.class)
-	w.propStr(p, "description", 1, text)
+	w.propTime(p, "timestamp", 1, c.at)
+	if c.class == causeUser { // others do not export it
+		w.propStr(p, "description", 1, w.j.words(c))
+	}
 	w.close()
 }
 

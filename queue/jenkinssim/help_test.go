@@ -17,6 +17,7 @@ import (
 const (
 	ephemeralWords = "Bellboard: at work (bellboard instance=house team=web kind=ephemeral)"
 	markText       = "bellboard(house): one build"
+	hookMark       = "bellboard-hook(house): one build only; this mark ends no build"
 	queueTree      = "/queue/api/json?tree=items[id,inQueueSince,blocked,pending,stuck,why,task[name,url,labelExpression]]"
 )
 

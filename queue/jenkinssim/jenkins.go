@@ -46,8 +46,15 @@ const (
 	silence = 9 * time.Minute
 	// leftFor is how long an item that left the queue can still be read.
 	leftFor = 5 * time.Minute
+	// removedFor is how long the lists of refusals name a node that was deleted. On a
+	// real Jenkins it hangs on what else happens: from seconds to minutes.
+	removedFor = 30 * time.Second
 	// settleDelay lies between a pipeline's reconnection and its going on.
 	settleDelay = time.Second
+	// restartAsks is how often a safe restart asks whether any build still blocks it.
+	restartAsks = time.Second
+	// restartPause lies between the last such question and the end of Jenkins.
+	restartPause = 10 * time.Second
 )
 
 // Config is what a Jenkins is made of; only Clock is required.
@@ -62,7 +69,8 @@ type Config struct {
 	NoCrumbs bool
 	// Prefix is the path below which Jenkins is served, such as "/jenkins".
 	Prefix string
-	// Hook is the Bellboard instance whose one-build hook is installed; "" is none.
+	// Hook is the Bellboard instance whose one-build hook is installed, with its
+	// RestartListener; "" is none.
 	Hook string
 	// BuiltInExecutors is the number of executors of the built-in node.
 	BuiltInExecutors int
@@ -99,6 +107,9 @@ type Job struct {
 	QuietPeriod time.Duration
 	// Serial blocks the item while another build of the same name runs.
 	Serial bool
+	// PerNode is how many builds of the same name the throttle-concurrents plugin
+	// allows on one node; 0 is any number.
+	PerNode int
 }
 
 // Build is one build that ended.
@@ -113,8 +124,10 @@ type Build struct {
 	// Result is SUCCESS, FAILURE or ABORTED.
 	Result string
 	// Killed is a build that Bellboard ended: it deleted or disconnected the
-	// node, ended the agent, or kept the build from resuming.
+	// node, ended the agent, kept the build from resuming, or hid it from a safe restart.
 	Killed bool
+	// Log is what a freestyle build that lost its agent says of that.
+	Log string
 	// Lost is a build that anything else ended: chaos, a restart, an agent
 	// that did not come back. A build that a person cancelled is neither.
 	Lost  bool
@@ -149,6 +162,8 @@ type Jenkins struct {
 	rng    *rand.Rand
 
 	phase    phase
+	slow     time.Duration   // refusals while it starts
+	hung     <-chan struct{} // closed when it answers again; nil: it never hung
 	boot     int
 	version  int // the second number of the version
 	session  string
@@ -162,7 +177,8 @@ type Jenkins struct {
 	builtIn   *node
 	computers []*node // every listed computer, lingering ones too, sorted by name, the built-in first
 	byName    map[string]*node
-	gen       uint64 // grows with every change that a "why" could show
+	removed   []string // nodes that were deleted a while ago at most, in their order
+	gen       uint64   // grows with every change that a "why" could show
 	whys      map[whyKey]string
 	whysGen   uint64
 
@@ -214,6 +230,9 @@ func New(cfg Config) *Jenkins {
 	j.builtIn = &node{class: classBuiltIn, mode: modeNormal, executors: cfg.BuiltInExecutors}
 	if cfg.BuiltInExclusive {
 		j.builtIn.mode = modeExclusive
+	}
+	if cfg.Hook != "" {
+		j.builtIn.labelString = "bellboard-hook-" + cfg.Hook
 	}
 	j.builtIn.setLabels()
 	j.builtIn.slots = make([]slot, cfg.BuiltInExecutors)

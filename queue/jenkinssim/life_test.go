@@ -1,6 +1,7 @@
 package jenkinssim
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -115,7 +116,7 @@ func TestRestartMarkCleared(t *testing.T) {
 // TestRestartHook is restart-hook.json: the hook's mark opens for the build
 // that resumes and closes behind it.
 func TestRestartHook(t *testing.T) {
-	const hook = "bellboard-hook(house): one build"
+	const hook = hookMark
 	inBubble(t, Config{Hook: "house"}, func(h *house) {
 		h.run("one-a", true, time.Minute)
 		h.Submit(Job{Name: "next", Pipeline: true, Label: "linux", Duration: time.Second})
@@ -158,6 +159,154 @@ func TestHookClearsOurs(t *testing.T) {
 			h.want("fate", h.fate(), tt.fate)
 		})
 	}
+}
+
+// TestHookClosesAgain: when a mark is lifted from an agent that has, or has had, its
+// build, the hook closes the agent again; but not before a build that must go there.
+func TestHookClosesAgain(t *testing.T) {
+	inBubble(t, Config{Hook: "house"}, func(h *house) {
+		h.run("a1", true, time.Minute)
+		h.Submit(Job{Name: "next", Label: "linux", Duration: time.Second})
+		closed := func(what string) {
+			h.Helper()
+			h.PersonOffline("a1", "looking at disk")
+			h.want("a person's", h.node("a1")[strings.Index(h.node("a1"), "("):], "(looking at disk)")
+			h.PersonOnline("a1")
+			if got := h.node("a1"); !strings.HasSuffix(got, "("+hookMark+")") {
+				h.Fatalf("%s: %s", what, got)
+			}
+		}
+		closed("with its build")
+		h.Restart(usual)
+		time.Sleep(8200 * time.Millisecond)
+		h.want("the resuming build's", h.node("a1"), "offline idle")
+		h.PersonOffline("a1", "looking at disk")
+		h.PersonOnline("a1")
+		h.want("open to it still", h.node("a1"), "offline idle")
+		h.connect("a1", "a1")
+		time.Sleep(2 * time.Minute)
+		h.want("fate", h.fate(), "run SUCCESS")
+		closed("after its build")
+		h.Restart(usual)
+		time.Sleep(9 * time.Second)
+		h.connect("a1", "a1")
+		closed("after a restart that found the hook's mark")
+		h.PersonOffline("a1", "looking at disk")
+		h.Restart(usual)
+		time.Sleep(9 * time.Second)
+		h.connect("a1", "a1")
+		h.PersonOnline("a1")
+		time.Sleep(10 * time.Second)
+		h.want("after a restart that found a person's", h.fate(), "run SUCCESS, next SUCCESS")
+	})
+	// What was to resume is cancelled: nobody else gets in.
+	inBubble(t, Config{Hook: "house"}, func(h *house) {
+		h.run("a1", true, time.Minute)
+		h.Restart(usual)
+		time.Sleep(9 * time.Second)
+		h.want("open", h.node("a1"), "offline idle")
+		h.Cancel(h.queueNow().Items[0].ID)
+		h.want("closed", h.node("a1"), "offline idle marked ("+hookMark+")")
+	})
+}
+
+// TestSafeRestart: which builds Jenkins waits for, and which it cuts off.
+func TestSafeRestart(t *testing.T) {
+	hooked, plain := Config{Hook: "house"}, Config{}
+	for _, tt := range []struct {
+		name     string
+		cfg      Config
+		pipeline bool
+		before   func(h *house)
+		waits    bool
+		fate     string
+		log      string
+	}{
+		{"a build on an open node", plain, false, func(*house) {}, true, "run SUCCESS", ""},
+		{
+			"on a node that we marked", plain, false, func(h *house) { h.mark("a1", markText) }, false,
+			"run FAILURE killed", "Agent went offline during the build\nERROR: Disconnected by bellboard : " + markText,
+		},
+		{
+			"on a node that a person marked", plain, false, func(h *house) { h.PersonOffline("a1", "disk") }, false,
+			"run FAILURE lost", "Agent went offline during the build\nERROR: Disconnected by admin : disk",
+		},
+		{"our mark lifted in time", plain, false, func(h *house) {
+			h.mark("a1", markText)
+			h.QuietDown(true)
+			h.toggle("a1", markText)
+		}, true, "run SUCCESS", ""},
+		{"the hook's mark", hooked, false, func(*house) {}, true, "run SUCCESS", ""},
+		{"our mark over the hook's", hooked, false, func(h *house) { h.mark("a1", markText) }, true, "run SUCCESS", ""},
+		{"a person's over the hook's", hooked, false, func(h *house) { h.PersonOffline("a1", "disk") }, true, "run SUCCESS", ""},
+		{"a stranger's marked node, with the hook", hooked, false, func(h *house) {
+			h.AddNode(Node{Name: "s1", Labels: "mac"}, true)
+			h.Submit(Job{Name: "other", Label: "mac", Duration: time.Hour})
+			time.Sleep(time.Second)
+			h.PersonOffline("s1", "disk")
+		}, true, "run SUCCESS, other FAILURE lost", "Agent went offline during the build\nERROR: Disconnected by admin : disk"},
+		{"a pipeline", plain, true, func(*house) {}, false, "run SUCCESS", ""},
+		{"a pipeline on a marked node, with the hook", hooked, true, func(*house) {}, false, "run SUCCESS", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, tt.cfg, func(h *house) {
+				h.run("a1", tt.pipeline, 45*time.Second)
+				tt.before(h)
+				h.SafeRestart(usual)
+				time.Sleep(20 * time.Millisecond)
+				if waits := h.get(queueTree).status == 200; waits != tt.waits {
+					t.Fatalf("waits: %t", waits)
+				}
+				if tt.waits {
+					time.Sleep(40 * time.Second)
+					var root struct{ QuietingDown bool }
+					if a := h.get("/api/json?tree=quietingDown"); json.Unmarshal([]byte(a.body), &root) != nil || !root.QuietingDown {
+						t.Fatalf("quieting down: %d %s", a.status, a.body)
+					}
+					for h.get(queueTree).status == 200 {
+						time.Sleep(100 * time.Millisecond)
+					}
+					if took := time.Since(h.Builds()[0].Ended); took > 1100*time.Millisecond {
+						t.Errorf("it asks again only after %v", took)
+					}
+				}
+				if a := h.get(queueTree); a.status != 503 || !strings.Contains(a.body, "restarting") {
+					t.Fatalf("its last moments: %d", a.status)
+				}
+				time.Sleep(9 * time.Second)
+				if a := h.get(queueTree); a.status != 503 {
+					t.Fatalf("still: %d", a.status)
+				}
+				time.Sleep(time.Second)
+				if a := h.get(queueTree); a.err == nil {
+					t.Fatalf("down: %d", a.status)
+				}
+				time.Sleep(8 * time.Second)
+				h.connect("a1", "a1")
+				time.Sleep(2 * time.Minute)
+				h.want("fate", h.fate(), tt.fate)
+				builds := h.Builds()
+				h.want("log", builds[len(builds)-1].Log, tt.log)
+				if s := h.Stats(); s.Restarts != 1 {
+					t.Errorf("stats = %+v", s)
+				}
+			})
+		})
+	}
+	// Cancelled, it does not come, and what waited begins.
+	inBubble(t, Config{}, func(h *house) {
+		h.run("a1", false, 10*time.Second)
+		h.Submit(Job{Name: "next", Label: "linux", Duration: time.Second})
+		h.SafeRestart(usual)
+		time.Sleep(5 * time.Second)
+		h.want("quiet", h.sees("a1"), "next: Jenkins is about to shut down / online busy connected")
+		h.QuietDown(false)
+		time.Sleep(time.Minute)
+		h.want("fate", h.fate(), "run SUCCESS, next SUCCESS")
+		if s := h.Stats(); s.Restarts != 0 {
+			h.Errorf("stats = %+v", s)
+		}
+	})
 }
 
 // TestOneBuildHook is agents-hook.json: five agents, five builds waiting more.

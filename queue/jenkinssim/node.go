@@ -20,25 +20,6 @@ const (
 	modeExclusive = "EXCLUSIVE"
 )
 
-// These are the classes of an offline cause that Jenkins exports.
-const (
-	causeUser         = "hudson.slaves.OfflineCause$UserCause"
-	causeTermination  = "hudson.slaves.OfflineCause$ChannelTermination"
-	causeLaunchFailed = "hudson.slaves.OfflineCause$LaunchFailed"
-	causeDiskSpace    = "hudson.node_monitors.DiskSpaceMonitorDescriptor$DiskSpace"
-)
-
-const (
-	textBroken       = "Connection was broken"
-	textLaunchFailed = "This agent is offline because Jenkins failed to launch the agent process on it."
-)
-
-// mark is a temporary offline cause, which Jenkins stores with the node.
-type mark struct {
-	class, text, user string
-	ours              bool // set by the REST account or by the hook
-}
-
 // slot is one executor: free, given to a pending item, or building.
 type slot struct {
 	item  *item
@@ -68,10 +49,12 @@ type node struct {
 	deletedBy string // who deleted it: byREST, a person, or nobody
 	createdBy string // who registered it
 	mark      *mark
-	lost      mark // why it has no channel; class "" while it never had one
+	stored    *mark // a mark that Jenkins before 2.482 has forgotten for now
+	lost      mark  // why it has no channel; class "" while it never had one
 	ch        *Channel
 	slots     []slot
 	builds    int  // started on this registration
+	closing   bool // the hook knows of a build that the node has had
 	fresh     bool // became available since the queue was last maintained
 }
 
@@ -130,19 +113,18 @@ func (n *node) busy() (c int) {
 	return c
 }
 
-func (n *node) freeSlot() int {
-	return slices.IndexFunc(n.slots, slot.free)
+// runs counts the builds of one job on the node, those about to start too.
+func (n *node) runs(job string) (c int) {
+	for _, s := range n.slots {
+		if s.build != nil && s.build.Job.Name == job || s.item != nil && s.item.build.Job.Name == job {
+			c++
+		}
+	}
+	return c
 }
 
-// cause is what the computer says when asked why it is offline.
-func (n *node) cause() (mark, bool) {
-	if n.mark != nil {
-		return *n.mark, true
-	}
-	if n.ch == nil && n.lost.class != "" {
-		return n.lost, true
-	}
-	return mark{}, false
+func (n *node) freeSlot() int {
+	return slices.IndexFunc(n.slots, slot.free)
 }
 
 // restNode is what a request to create a node says.
@@ -167,9 +149,11 @@ func (j *Jenkins) register(r restNode, class nodeClass, by string) {
 	n.remoteFS, n.mode, n.webSocket, n.host = r.remoteFS, r.mode, r.webSocket, r.host
 	n.executors = max(r.executors, 1)
 	n.lingering, n.deletedBy, n.createdBy, n.mark, n.builds = false, "", by, nil, 0
+	n.closing = false
 	n.lost = mark{}
+	n.stored, n.lost = nil, mark{}
 	if class == classSwarm {
-		n.lost = mark{class: causeLaunchFailed, text: textLaunchFailed}
+		n.lost = mark{class: causeLaunchFailed, text: textLaunchFailed, at: j.clk.Now()}
 	}
 	n.fitSlots()
 	n.setLabels()
@@ -210,13 +194,18 @@ func (j *Jenkins) remove(n *node, by string) {
 			b.nodeBy, b.nodeAt = by, j.clk.Now()
 		}
 	}
-	n.mark = nil
+	n.mark, n.stored = nil, nil
 	j.changed()
 	if n.ch != nil {
 		j.cut(n, by, true)
 	} else {
 		j.cutBuilds(n, by, nodeWait)
 	}
+	j.removed = append(j.removed, n.shown())
+	j.after(removedFor, func() {
+		j.removed = j.removed[1:]
+		j.changed()
+	})
 	j.dropIfGone(n)
 	j.kick()
 }
@@ -235,15 +224,6 @@ func (j *Jenkins) dropIfGone(n *node) {
 		j.computers = slices.Delete(j.computers, at, at+1)
 	}
 	j.changed()
-}
-
-func (j *Jenkins) setMark(n *node, m *mark) {
-	if n.mark != nil && m == nil {
-		n.fresh = true
-	}
-	n.mark = m
-	j.changed()
-	j.kick()
 }
 
 // PersonOffline takes a node temporarily offline as a person in the UI would.
@@ -351,10 +331,13 @@ func (j *Jenkins) NodesList() []NodeInfo {
 	return list
 }
 
-// hooked reports whether the one-build hook minds the node.
-func (j *Jenkins) hooked(n *node) bool {
-	return j.cfg.Hook != "" && strings.Contains(n.description, "bellboard instance="+j.cfg.Hook+" ") &&
-		ephemeral(n)
+// lostWords is what the log of a freestyle build on the node says when its agent is lost.
+func (j *Jenkins) lostWords(n *node) string {
+	said := "Agent went offline during the build"
+	if c, is := j.cause(n); is {
+		said += "\nERROR: " + j.words(c)
+	}
+	return said
 }
 
 func ephemeral(n *node) bool { return strings.Contains(n.description, "kind=ephemeral") }

@@ -33,6 +33,7 @@ type item struct {
 	expr      label.Expr
 	pinned    string // the node on which it must resume
 	refused   bool   // the queue was maintained and no executor took it
+	overtaken bool   // and an executor that would have was given away in that round
 	deadline  *event
 	node      *node
 	slot      int
@@ -74,6 +75,9 @@ func (j *Jenkins) removeItem(it *item, cancelled bool) {
 	it.deadline.cancel()
 	if it.pinned != "" {
 		j.repin()
+		if n := j.registered(it.pinned); n != nil && cancelled && j.phase == up {
+			j.hookCloses(n)
+		}
 	}
 	now := j.clk.Now()
 	old := 0
@@ -133,6 +137,7 @@ func (j *Jenkins) maintain() {
 // of waiting. Without a free executor all are refused at once.
 func (j *Jenkins) deal() {
 	free := slices.ContainsFunc(j.computers, func(n *node) bool { return !n.offline() && n.freeSlot() >= 0 })
+	var given []*node
 	for _, resuming := range [...]bool{true, false} {
 		for _, it := range j.items {
 			switch {
@@ -141,9 +146,16 @@ func (j *Jenkins) deal() {
 				// An earlier item of this round is why.
 				it.state = blocked
 			case !free:
-				it.refused = true
+				it.refused, it.overtaken = true, false
 			default:
-				j.assign(it)
+				if n := j.assign(it); n != nil {
+					given = append(given, n)
+					continue
+				}
+				it.overtaken = slices.ContainsFunc(given, func(n *node) bool {
+					why, _ := j.canTake(n, it)
+					return why == takes
+				})
 			}
 		}
 	}
@@ -199,6 +211,7 @@ const (
 	reserved
 	another
 	vetoed
+	throttled
 	isOffline
 )
 
@@ -219,14 +232,18 @@ func (j *Jenkins) canTake(n *node, it *item) (refusal, *item) {
 	if j.vetoes[n.name] != "" {
 		return vetoed, nil
 	}
+	if most := it.build.Job.PerNode; most > 0 && n.runs(it.build.Job.Name) >= most {
+		return throttled, nil
+	}
 	if n.offline() {
 		return isOffline, nil
 	}
 	return takes, nil
 }
 
-// assign gives the item to a free executor that may take it, if there is one.
-func (j *Jenkins) assign(it *item) {
+// assign gives the item to a free executor that may take it, if there is one, and
+// says whose it is.
+func (j *Jenkins) assign(it *item) *node {
 	var best *node
 	var bestAt uint64
 	for _, n := range j.computers {
@@ -242,12 +259,13 @@ func (j *Jenkins) assign(it *item) {
 	}
 	if best == nil {
 		it.refused = true
-		return
+		return nil
 	}
 	it.state, it.node, it.slot = pending, best, best.freeSlot()
 	best.slots[it.slot].item = it
 	j.changed()
 	j.after(startDelay, func() { j.begin(it, best) })
+	return best
 }
 
 // begin is the executor's locked start section: an executor whose node went

@@ -60,7 +60,7 @@ func (r *replay) restartState(node string, keys ...string) func() string {
 			q = append(q, it.Task.Name+": "+it.Why)
 		}
 		s := strings.TrimSpace(r.state(node, keys...))
-		s = strings.ReplaceAll(s, "bellboard-hook(house): one build", "one build")
+		s = strings.ReplaceAll(s, hookMark, "one build")
 		s = "200 " + strings.Join(q, " | ") + " / " + s
 		if res := r.result("run"); res != "" {
 			s += " " + res

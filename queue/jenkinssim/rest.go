@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"bellboard/scaler/clock"
 )
@@ -106,8 +107,15 @@ func (j *Jenkins) dated(h http.Header) http.Header {
 func (j *Jenkins) answer(ctx context.Context, r *http.Request) (reply, error) {
 	j.enter()
 	j.stats.Requests++
-	fault := j.fault
+	fault, hung := j.fault, j.hung
 	j.leave()
+	if hung != nil {
+		select {
+		case <-hung:
+		case <-ctx.Done():
+			return reply{}, ctx.Err()
+		}
+	}
 	if fault != nil {
 		if status, header, body, is := fault(r); is {
 			if status <= 0 {
@@ -129,10 +137,11 @@ func (j *Jenkins) answer(ctx context.Context, r *http.Request) (reply, error) {
 			return reply{}, err
 		}
 	}
-	a, err := j.locked(r, path)
+	a, slow, err := j.locked(r, path)
 	if err != nil {
 		return reply{}, err
 	}
+	after += slow
 	if after > 0 {
 		if err := clock.Sleep(ctx, j.clk, after); err != nil {
 			return reply{}, err
@@ -147,31 +156,34 @@ func (j *Jenkins) answer(ctx context.Context, r *http.Request) (reply, error) {
 	return a, nil
 }
 
-// locked makes the answer up. Nothing in it waits.
-func (j *Jenkins) locked(r *http.Request, path []string) (reply, error) {
+// locked makes the answer up, and says how long it then takes to be given. Nothing in
+// it waits.
+func (j *Jenkins) locked(r *http.Request, path []string) (a reply, slow time.Duration, err error) {
 	j.enter()
 	defer j.leave()
 	if j.closed {
-		return reply{}, errRefused
+		return reply{}, 0, errRefused
 	}
 	switch j.phase {
 	case down:
-		return reply{}, errRefused
+		return reply{}, 0, errRefused
+	case leaving:
+		return reply{http.StatusServiceUnavailable, http.Header{"Content-Type": {contentHTML}}, []byte(pageLeaving)}, j.slow, nil
 	case loading:
-		return reply{http.StatusServiceUnavailable, http.Header{"Content-Type": {contentHTML}}, []byte(pageLoading)}, nil
+		return reply{http.StatusServiceUnavailable, http.Header{"Content-Type": {contentHTML}}, []byte(pageLoading)}, j.slow, nil
 	case unauthorized:
-		return j.wrongToken(r), nil
+		return j.wrongToken(r), j.slow, nil
 	case up:
 	}
 	user, session, known := j.user(r)
 	if !known {
-		return j.wrongToken(r), nil
+		return j.wrongToken(r), 0, nil
 	}
 	v := &visit{j: j, r: r, user: user, path: path}
 	if session && r.Method == http.MethodPost && !v.crumbed() {
-		return v.problem(http.StatusForbidden, "No valid crumb was included in the request"), nil
+		return v.problem(http.StatusForbidden, "No valid crumb was included in the request"), 0, nil
 	}
-	return j.route(v), nil
+	return j.route(v), 0, nil
 }
 
 // user reads the credentials: "" is nobody, known is false when they are wrong,
@@ -250,6 +262,7 @@ func (j *Jenkins) segments(u *url.URL) (path []string, ours bool) {
 const (
 	contentJSON = "application/json;charset=utf-8"
 	contentHTML = "text/html;charset=utf-8"
+	pageLeaving = `<!DOCTYPE html><html lang="en"><head><title>Restarting Jenkins</title></head><body>Please wait while Jenkins is restarting</body></html>`
 	pageLoading = `               <!DOCTYPE html><html lang="en"><head><title>Starting Jenkins</title></head><body>Please wait while Jenkins is getting ready to work</body></html>`
 )
 

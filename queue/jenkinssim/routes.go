@@ -267,7 +267,7 @@ func (v *visit) act(n *node, action string) reply {
 		return v.problem(http.StatusNotFound, "Not Found")
 	}
 	here := "/computer/" + v.path[1] + "/"
-	own := &mark{class: causeUser, text: v.r.FormValue("offlineMessage"), user: v.user, ours: true}
+	own := &mark{class: causeUser, text: strings.TrimSpace(v.r.FormValue("offlineMessage")), user: v.user, ours: true}
 	switch action {
 	case "changeOfflineCause":
 		j.stats.Marks++

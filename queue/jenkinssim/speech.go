@@ -8,8 +8,12 @@ import (
 // These are the second numbers of the versions that changed what is seen here.
 const (
 	quotesSince  = 125 // names in sentences have quotes
+	causesSince  = 482 // a mark and a lost connection are two causes
+	reasonSince  = 483 // offlineCauseReason is escaped
 	createSince  = 539 // POST /computer/createItem
 	compositeCut = 542 // a list of refusals ends after five
+	escapedSince = 551 // the text of a person's cause is escaped, and its reason twice
+	escapedUntil = 568
 )
 
 // secondNumber is the 568 of 2.568.1.
@@ -59,6 +63,8 @@ const (
 	nodeOffline
 	lacks
 	isReserved
+	isRemoved
+	slotInUse
 	shutsDown
 	quietPeriod
 	finishedWaiting
@@ -86,6 +92,8 @@ var words = map[phrase][4]string{
 	nodeOffline:     {"‘{0}’ is offline"},
 	lacks:           {"‘{0}’ doesn’t have label ‘{1}’"},
 	isReserved:      {"‘{0}’ is reserved for jobs with matching label expression"},
+	isRemoved:       {"{0} has been removed from configuration"},
+	slotInUse:       {"Executor slot already in use"},
 	shutsDown:       {"Jenkins is about to shut down", "Jenkins wird heruntergefahren"},
 	quietPeriod:     {"In the quiet period. Expires in {0}", "In Ruheperiode. Endet in {0}"},
 	finishedWaiting: {"Finished waiting", "Wartezeit abgelaufen"},

@@ -164,6 +164,47 @@ func TestVeto(t *testing.T) {
 	})
 }
 
+// TestThrottle: the throttle-concurrents plugin refuses an executor in words that
+// name no node, and the sentence then names no label.
+func TestThrottle(t *testing.T) {
+	inBubble(t, Config{}, func(h *house) {
+		for _, n := range []string{"b1", "b2"} {
+			h.create(n, "", "linux")
+		}
+		h.AddNode(Node{Name: "x", Labels: "linux", Executors: 2}, true)
+		for range 2 {
+			h.Submit(Job{Name: "p", Label: "linux", Pipeline: true, Duration: time.Minute, PerNode: 1})
+		}
+		h.Submit(Job{Name: "other", Label: "linux", Duration: 10 * time.Second})
+		time.Sleep(5 * time.Second)
+		h.want("full", h.queueNow().Items[0].Why, "Waiting for next available executor on ‘linux’")
+		time.Sleep(10 * time.Second)
+		h.want("an executor refuses", h.queueNow().Items[0].Why, "Already running 1 builds on node; ‘b1’ is offline; ‘b2’ is offline")
+		time.Sleep(time.Minute)
+		h.want("fate", h.fate(), "other SUCCESS, p SUCCESS")
+		h.want("the next one", h.sees("x"), " / online busy connected")
+	})
+}
+
+// TestNodeNamedLikeALabel: the sentence that names a label is the same where a node
+// has that name, and where it is the only node that has what the item wants.
+func TestNodeNamedLikeALabel(t *testing.T) {
+	inBubble(t, Config{}, func(h *house) {
+		for _, n := range []string{"b1", "b2"} {
+			h.create(n, "", "linux")
+		}
+		h.AddNode(Node{Name: "linux", Labels: "big"}, true)
+		h.Submit(Job{Name: "long", Label: "big", Duration: time.Hour})
+		time.Sleep(time.Second)
+		for _, label := range []string{"linux", "big"} {
+			id := h.Submit(Job{Name: "wants " + label, Label: label, Pipeline: true})
+			time.Sleep(time.Second)
+			h.want(label, h.queueNow().Items[0].Why, "Waiting for next available executor on ‘linux’")
+			h.Cancel(id)
+		}
+	})
+}
+
 // TestSeenGrows: beyond what was measured, writes wait for items times nodes.
 func TestSeenGrows(t *testing.T) {
 	slow := Seen(func() (int, int) { return 5000, 10_000 })

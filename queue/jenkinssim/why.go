@@ -12,11 +12,13 @@ import (
 
 // whyKey is all that a buildable item's sentence depends on besides the state.
 type whyKey struct {
-	expr     string
-	labelled bool
-	pinned   string
-	refused  bool
-	tongue   tongue
+	expr      string
+	labelled  bool
+	pinned    string
+	refused   bool
+	overtaken bool
+	job       string // of a job with a throttle
+	tongue    tongue
 }
 
 // why is the item's sentence. Jenkins works it out for every request anew; so
@@ -43,9 +45,12 @@ func (j *Jenkins) why(it *item, t tongue) string {
 		clear(j.whys)
 		j.whysGen = j.gen
 	}
-	key := whyKey{labelled: it.labelled, pinned: it.pinned, refused: it.hasCauses(), tongue: t}
+	key := whyKey{labelled: it.labelled, pinned: it.pinned, refused: it.hasCauses(), overtaken: it.overtaken, tongue: t}
 	if it.labelled {
 		key.expr = it.expr.String()
+	}
+	if it.build.Job.PerNode > 0 {
+		key.job = it.build.Job.Name
 	}
 	w, ok := j.whys[key]
 	if !ok {
@@ -142,9 +147,17 @@ func (j *Jenkins) composite(it *item, t tongue) string {
 			parts = append(parts, other.build.taskName()+" should be allowed to run first")
 		case vetoed:
 			parts = append(parts, j.vetoes[n.name])
+		case throttled:
+			parts = append(parts, "Already running "+grouped(n.runs(it.build.Job.Name))+" builds on node")
 		case isOffline:
 			parts = append(parts, j.say(t, nodeOffline, n.shown()))
 		}
+	}
+	if it.overtaken {
+		parts = append(parts, j.say(t, slotInUse))
+	}
+	for _, name := range j.removed {
+		parts = append(parts, j.say(t, isRemoved, name))
 	}
 	slices.Sort(parts)
 	parts = slices.Compact(parts)

@@ -238,18 +238,18 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 	if err := l.stillIdle(ctx, view, a, deadline); err != nil {
 		return err
 	}
-	text := scaler.MarkText(l.cfg.Instance, a.Text)
+	text := scaler.MarkText(l.cfg.Instance, a.Reason)
 	switch a.Verb {
 	case scaler.Register:
 		return l.register(ctx, a)
 	case scaler.Create:
-		return l.create(ctx, a)
+		return l.create(ctx, a, scaler.Birth{Spare: a.Spare, Session: view.Session, Since: l.sessions[view.Session]})
 	case scaler.PutSecret:
 		return l.putSecret(ctx, *a.Pod)
 	case scaler.Launch:
 		return l.cfg.Jenkins.Launch(ctx, a.Agent)
 	case scaler.Annotate:
-		return l.cfg.Cluster.Annotate(ctx, *a.Pod, view.Session, l.sessions[view.Session])
+		return l.cfg.Cluster.Annotate(ctx, *a.Pod)
 	case scaler.Protect:
 		return l.cfg.Cluster.Protect(ctx, *a.Pod)
 	case scaler.Unprotect:
@@ -298,7 +298,7 @@ func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer l.cfg.Clock.AfterFunc(deadline.Sub(now), func() { cancel(ErrLate) })() // an answer after it is of no use
-	still, err := l.cfg.Jenkins.StillIdle(ctx, a.Agent, view.Nodes[i].OfflineBy)
+	still, err := l.cfg.Jenkins.StillIdle(ctx, view.Nodes[i])
 	if err == nil && !still {
 		err = fmt.Errorf("its node is at work, or not marked as it was: %w", ErrChanged)
 	}
@@ -369,7 +369,7 @@ func (l *Loop) secret(ctx context.Context, name string) (string, error) {
 // create makes an agent: berth (registered here when none was left), cache slot,
 // pod, Secret. A crash between any two leaves what the table clears. Errors of
 // Jenkins are byJenkins.
-func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
+func (l *Loop) create(ctx context.Context, a *scaler.Action, birth scaler.Birth) error {
 	pool, err := l.pool(a.Pool)
 	if err != nil {
 		return err
@@ -400,7 +400,7 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action) error {
 	if a.Slot != nil {
 		slot = *a.Slot
 	}
-	pod, err := l.cfg.Cluster.Create(ctx, a.Agent, a.Pool, slot, a.Spare)
+	pod, err := l.cfg.Cluster.Create(ctx, a.Agent, a.Pool, slot, birth)
 	if err != nil {
 		if (errors.Is(err, ErrRefused) || errors.Is(err, ErrChanged)) && pool.Connect == scaler.Inbound {
 			l.names.set(l.names.berths, a.Agent, true)

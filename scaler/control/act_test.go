@@ -388,3 +388,24 @@ func TestLaunchInTurns(t *testing.T) {
 		}
 	})
 }
+
+// TestMarkSaysTheReasonAlone: the words of a decision may quote anything. Jenkins would
+// cut a mark with them, so they stay in the record of the tick.
+func TestMarkSaysTheReasonAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse()
+		l := h.loop()
+		h.nodes["web-e-1"] = scaler.Node{Name: "web-e-1", Team: "web", Kind: scaler.Ephemeral, Idle: true}
+		a := scaler.Action{
+			Verb: scaler.Mark, Agent: "web-e-1", Pool: id, Reason: scaler.ReasonStuck,
+			Text: `did not connect: MountVolume.SetUp failed for volume "x" : timed out`,
+		}
+		view := scaler.JenkinsView{NodesAt: time.Now(), AskedAt: time.Now(), AnsweredAt: time.Now()}
+		if err := l.one(t.Context(), view, &a); err != nil {
+			t.Fatal(err)
+		}
+		if n := h.nodes["web-e-1"]; n.OfflineBy != scaler.Ours || n.Offline != "bellboard(bell): stuck" {
+			t.Errorf("the mark reads %q by %q, want bellboard(bell): stuck by ours", n.Offline, n.OfflineBy)
+		}
+	})
+}

@@ -160,7 +160,8 @@ func (h jenkins) Mark(_ context.Context, name, text string, deadline time.Time) 
 		return err
 	}
 	n := h.nodes[name]
-	n.OfflineBy, n.Offline = scaler.Ours, text
+	cause := scaler.Cause{Reason: text[strings.LastIndex(" : "+text, " : "):]} // as Jenkins cuts it
+	n.OfflineBy, n.Offline = scaler.ReadMark("bell", true, cause, ""), cause.Text()
 	h.nodes[name] = n
 	return nil
 }
@@ -180,15 +181,15 @@ func (h jenkins) ClearMark(ctx context.Context, name, _ string) error {
 	return nil
 }
 
-func (h jenkins) StillIdle(ctx context.Context, name string, by scaler.OfflineBy) (bool, error) {
-	if err := h.took(ctx, "still-idle", name); err != nil {
+func (h jenkins) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) {
+	if err := h.took(ctx, "still-idle", seen.Name); err != nil {
 		return false, context.Cause(ctx)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	err := h.call("still-idle", name)
-	n, ok := h.nodes[name]
-	return ok && n.Idle && n.OfflineBy == by, err
+	err := h.call("still-idle", seen.Name)
+	n, ok := h.nodes[seen.Name]
+	return ok && n.Idle && n.OfflineBy == seen.OfflineBy && n.MarkedAt.Equal(seen.MarkedAt), err
 }
 
 func (h jenkins) DeleteNode(_ context.Context, name string, deadline time.Time) error {
@@ -215,7 +216,7 @@ func (h cluster) Observe(context.Context) (scaler.ClusterView, error) {
 	return v, h.fail["observe cluster"]
 }
 
-func (h cluster) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, spare bool) (scaler.Pod, error) {
+func (h cluster) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, birth scaler.Birth) (scaler.Pod, error) {
 	if err := h.took(ctx, "create", name); err != nil {
 		return scaler.Pod{}, err
 	}
@@ -227,7 +228,7 @@ func (h cluster) Create(ctx context.Context, name string, id scaler.PoolID, slot
 	if err := h.call("create", name); err != nil {
 		return scaler.Pod{}, err
 	}
-	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodPending, Created: time.Now().Add(h.skew), Connect: scaler.Inbound, Protected: !spare, Slot: slot.Name, Namespace: slot.Namespace}
+	p := scaler.Pod{PoolID: id, Name: name, UID: "uid-" + name, Phase: scaler.PodPending, Created: time.Now().Add(h.skew), Connect: scaler.Inbound, Protected: !birth.Spare, Slot: slot.Name, Namespace: slot.Namespace, Session: birth.Session, SessionSince: birth.Since}
 	if id.Kind == scaler.Persistent {
 		p.Connect = scaler.Swarm
 	}
@@ -290,14 +291,14 @@ func (h cluster) Unprotect(_ context.Context, pod scaler.Pod, deadline time.Time
 	return nil
 }
 
-func (h cluster) Annotate(_ context.Context, pod scaler.Pod, session string, since time.Time) error {
+func (h cluster) Annotate(_ context.Context, pod scaler.Pod) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.call("annotate", pod.Name); err != nil {
 		return err
 	}
 	p := h.pods[pod.Name]
-	p.Connected, p.ConnectedAt, p.Session, p.SessionSince = true, time.Now(), session, since
+	p.Connected, p.ConnectedAt = true, time.Now()
 	h.pods[pod.Name] = p
 	return nil
 }

@@ -110,7 +110,7 @@ func (l *Loop) death(t *scaler.Tick, a *scaler.Action) death {
 // had starts it, once a tick (the first that dies at work does not); an agent that
 // connects, or then has to last, ends it. An answer that Jenkins does not give says
 // nothing of agents.
-func (l *Loop) learn(t *scaler.Tick) {
+func (l *Loop) learn(t *scaler.Tick, pods []scaler.Pod) {
 	type failure struct {
 		class scaler.Failure
 		came  bool
@@ -138,6 +138,8 @@ func (l *Loop) learn(t *scaler.Tick) {
 			if a.Reason == scaler.ReasonDemand {
 				unmade[a.Pool]++
 			}
+		case a.Verb == scaler.Create && o.Failure == scaler.FailureQuota && l.makesRoom(a.Pool, pods):
+			unmade[a.Pool]++
 		case a.Verb == scaler.Create && (o.Result == scaler.Failed || o.Result == scaler.Refused):
 			bad[a.Pool] = failure{o.Failure, false}
 			if o.Result == scaler.Failed && a.Slot != nil {
@@ -182,6 +184,15 @@ func (l *Loop) learn(t *scaler.Tick) {
 		b := &t.Facts.BuildsLost[i]
 		b.Log = l.names.heard[b.Agent]
 	}
+}
+
+// makesRoom reports whether a pod that Bellboard has deleted still counts to the quota of
+// the pool's namespace. It will not in a few seconds, so a refusal means no more than that.
+func (l *Loop) makesRoom(id scaler.PoolID, pods []scaler.Pod) bool {
+	p, err := l.pool(id)
+	return err == nil && slices.ContainsFunc(pods, func(pod scaler.Pod) bool {
+		return pod.DeletingByUs && !pod.Ended() && pod.Namespace == p.Namespace
+	})
 }
 
 // before is the pods of a pool, by name, that were there in the tick or that it may

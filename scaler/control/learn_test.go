@@ -138,6 +138,47 @@ func TestRefusedOnceIsEnough(t *testing.T) {
 	})
 }
 
+// TestQuotaOfWhatGoes: a pod that Bellboard has deleted counts to no cap, but to a quota
+// for some seconds more. A refusal then is no failure: the next tick tries again.
+func TestQuotaOfWhatGoes(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		pod   func(*scaler.Pod)
+		fails bool
+	}{
+		{"a pod goes", func(p *scaler.Pod) { p.Deleting, p.DeletingByUs = true, true }, false},
+		{"it goes in another namespace", func(p *scaler.Pod) { p.Deleting, p.DeletingByUs, p.Namespace = true, true, "other" }, true},
+		{"it has ended", func(p *scaler.Pod) { p.Deleting, p.DeletingByUs, p.Phase = true, true, scaler.PodFailed }, true},
+		{"somebody else deletes it", func(p *scaler.Pod) { p.Deleting = true }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse()
+				l := h.loop(noGrace, func(c *Config) { c.Teams[0].MaxAgents = 1 })
+				l.Tick(t.Context())
+				h.agent("web-e-a", func(p *scaler.Pod, n *scaler.Node) { tt.pod(p); n.OfflineBy = scaler.Ours })
+				if tt.fails { // it counts to the cap, but for the deleted one
+					l.cfg.Teams[0].MaxAgents = 2
+				}
+				h.wait(1)
+				h.fail["create"] = Because(scaler.FailureQuota, fmt.Errorf("403: %w", ErrRefused))
+				tick := l.Tick(t.Context())
+				if created(tick, scaler.Refused) != 1 {
+					t.Fatalf("%q, want one creation that is refused", outcomes(tick))
+				}
+				if _, fails := l.backoff[id]; fails != tt.fails || (len(tick.Facts.Failures) > 0) != tt.fails {
+					t.Errorf("the pool backs off as %+v, and %+v have failed; want %t", l.backoff[id], tick.Facts.Failures, tt.fails)
+				}
+				delete(h.fail, "create")
+				time.Sleep(time.Second)
+				if made := created(l.Tick(t.Context()), scaler.Done); (made == 1) == tt.fails {
+					t.Errorf("a second later %d agents are made", made)
+				}
+			})
+		})
+	}
+}
+
 // TestProbe: after the pause one agent tries. When that gets a machine, a quota's
 // back-off ends; only one that connects ends any other. Who was made before the
 // failure proves nothing by its machine, whatever the API server's clock says.

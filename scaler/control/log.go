@@ -1,15 +1,21 @@
 package control
 
 import (
+	"time"
+
 	"go.uber.org/zap"
 
 	"bellboard/scaler"
 )
 
+// holdReminder is how often the log says that a hold goes on.
+const holdReminder = 5 * time.Minute
+
 // log writes one line per tick that did or could not do something. What a reader
 // would do, it did not; and of a standby all but its own blindness is Debug, since
-// the leader tells it.
-func (l *Loop) log(t *scaler.Tick) {
+// the leader tells it. A tick that was cut short by the end of the loop says nothing of
+// Jenkins or the cluster, and what became of its writes is for the next leader to see.
+func (l *Loop) log(t *scaler.Tick, cut bool) {
 	info, warn, decided := l.cfg.Log.Info, l.cfg.Log.Warn, "decided"
 	if l.cfg.DryRun {
 		decided = "would"
@@ -23,16 +29,15 @@ func (l *Loop) log(t *scaler.Tick) {
 			zap.String("cache", string(u.Warmth)), zap.Int("containers", u.Containers), zap.Int("pulls", u.Pulls))
 	}
 	if t.Hold != "" {
-		if l.holding != t.Hold {
-			l.cfg.Log.Warn("holding: nothing is created, marked or removed", zap.String("tick", t.ID),
-				zap.String("source", string(t.HoldBy)), zap.String("because", t.Hold))
+		if !cut && (t.HoldNews || t.At.Sub(l.holding.told) >= holdReminder) {
+			l.holding.told = t.At
+			l.cfg.Log.Warn("holding: nothing is created, marked or removed", zap.String("tick", t.ID), zap.String("source", string(t.HoldBy)),
+				zap.String("cause", string(t.HoldCause)), zap.Duration("for", t.At.Sub(t.HoldSince)), zap.String("because", t.Hold))
 		}
-		l.holding = t.Hold
 		return
 	}
-	if l.holding != "" {
-		l.cfg.Log.Info("seeing again", zap.String("tick", t.ID), zap.Duration("grace", t.Grace))
-		l.holding = ""
+	if !t.HoldSince.IsZero() {
+		l.cfg.Log.Info("seeing again", zap.String("tick", t.ID), zap.Duration("after", t.At.Sub(t.HoldSince)), zap.Duration("grace", t.Grace))
 	}
 	for i := range t.Plan.Decisions {
 		d := &t.Plan.Decisions[i]
@@ -54,7 +59,7 @@ func (l *Loop) log(t *scaler.Tick) {
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]
 		line := l.cfg.Log.Debug
-		if (o.Result == scaler.Failed || o.Result == scaler.Refused) && (o.Failure == "" || o.Action.Pod != nil) { // the others are told above
+		if !cut && (o.Result == scaler.Failed || o.Result == scaler.Refused) && (o.Failure == "" || o.Action.Pod != nil) { // the others are told above
 			line = l.cfg.Log.Warn
 		}
 		line("acted", zap.String("tick", t.ID), zap.String("verb", string(o.Action.Verb)), zap.String("agent", o.Action.Agent),

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -24,6 +25,7 @@ type Config struct {
 	MaxAgents int
 	// Poll is the least time between two ticks; it is stretched to ten times what
 	// Jenkins needed to answer, so that Bellboard costs it a tenth of its time, up to 30 s.
+	// While Jenkins answers nothing at all (ErrAway), one poll follows each cheap question.
 	Poll time.Duration
 	// Grace is JENKINS_RESTART_GRACE.
 	Grace time.Duration
@@ -53,7 +55,7 @@ type Loop struct {
 	id       string // of this process
 	ticks    int
 	last     time.Time // the end of the last tick
-	holding  string
+	holding  holding
 	draining atomic.Bool
 }
 
@@ -92,18 +94,22 @@ func (l *Loop) teams() []scaler.Team {
 func (l *Loop) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		began := l.cfg.Clock.Now()
-		t, answered := l.tick(ctx)
+		t, pause := l.tick(ctx)
 		if ctx.Err() == nil { // a tick that ctx has cut short shows nothing
 			l.cfg.Record(t)
 		}
-		rest := l.pause(answered) - l.cfg.Clock.Now().Sub(began)
+		rest := pause - l.cfg.Clock.Now().Sub(began)
 		_ = clock.Sleep(ctx, l.cfg.Clock, max(rest, l.cfg.Poll/10)) // its only error is ctx's, which the loop looks at
 	}
 	return nil
 }
 
-// pause is the poll interval after answers that took that long.
-func (l *Loop) pause(answered time.Duration) time.Duration {
+// pause is the time between the beginnings of two ticks, of which the first had
+// answers that took that long, or err.
+func (l *Loop) pause(answered time.Duration, err error) time.Duration {
+	if errors.Is(err, ErrAway) {
+		return answered + l.cfg.Poll // the next question is a cheap one, and has a short time
+	}
 	return max(l.cfg.Poll, min(10*answered, 30*time.Second))
 }
 
@@ -113,7 +119,7 @@ func (l *Loop) Tick(ctx context.Context) scaler.Tick {
 	return t
 }
 
-func (l *Loop) tick(ctx context.Context) (t scaler.Tick, answered time.Duration) {
+func (l *Loop) tick(ctx context.Context) (t scaler.Tick, pause time.Duration) {
 	began := l.cfg.Clock.Now()
 	if gap := began.Sub(l.last); gap > max(time.Minute, 3*l.cfg.Poll) {
 		// It slept, or Jenkins took that long: what it did not look at, it cannot vouch for.
@@ -121,17 +127,20 @@ func (l *Loop) tick(ctx context.Context) (t scaler.Tick, answered time.Duration)
 	}
 	l.ticks++
 	t = scaler.Tick{ID: fmt.Sprintf("%s-%d", l.id, l.ticks), At: began, Age: map[scaler.Source]time.Duration{}}
+	var answered time.Duration
 	in, by, err := l.observe(ctx, &t, &answered)
+	pause = l.pause(answered, err)
 	if err != nil {
 		l.hold(&t, by, err)
 	} else {
-		l.decide(ctx, &t, in, began.Add(l.pause(answered)))
+		l.decide(ctx, &t, in, began.Add(pause))
 	}
+	l.holding.follow(&t)
 	t.Facts.Docker = l.cfg.Cluster.DockerUsed() // a hold is no reason not to tell
 	l.last = l.cfg.Clock.Now()
 	t.Took = l.last.Sub(began)
-	l.log(&t)
-	return t, answered
+	l.log(&t, ctx.Err() != nil)
+	return t, pause
 }
 
 // observe asks Jenkins, then looks at the cache of pods, and refuses what is too
@@ -156,7 +165,7 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	t.Age[scaler.SourceKubernetes] = max(0, now.Sub(cluster.At))
 	t.Grace = max(0, graceUntil.Sub(now))
 	if limit := max(10*time.Second, 3*l.cfg.Poll); t.Age[scaler.SourceJenkins] > limit {
-		return in, scaler.SourceJenkins, fmt.Errorf("its answers are %s old, over %s", t.Age[scaler.SourceJenkins], limit)
+		return in, scaler.SourceJenkins, tooOld(t.Age[scaler.SourceJenkins], limit)
 	}
 	l.names.seen(jenkins, cluster, l.memory.Worked)
 	l.names.blame(cluster.Pods)
@@ -174,9 +183,12 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 }
 
 // knownSince is since when Jenkins' session is known, here or to the process that
-// noted it on a pod when its agent connected.
+// made a pod in it.
 func knownSince(j *scaler.JenkinsView, pods []scaler.Pod) time.Time {
 	since := j.AnsweredAt
+	if !j.SessionSince.IsZero() {
+		since = j.SessionSince
+	}
 	for i := range pods {
 		if p := &pods[i]; p.Session == j.Session && p.SessionSince.Before(since) {
 			since = p.SessionSince
@@ -207,12 +219,6 @@ func podNames(c scaler.ClusterView) map[string]bool {
 	return out
 }
 
-// hold does nothing, and says why.
-func (l *Loop) hold(t *scaler.Tick, by scaler.Source, err error) {
-	t.Hold, t.HoldBy = err.Error(), by
-	l.memory.Blind()
-}
-
 // decide plans, checks the plan against the promises, and acts. due is when the
 // next look is.
 func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due time.Time) {
@@ -226,7 +232,7 @@ func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due 
 		if err := plan.Validate(in); err != nil {
 			// A plan that breaks a promise is a bug: nothing of it is done.
 			l.cfg.Log.Error("the plan breaks a promise; nothing is done", zap.String("tick", t.ID), zap.Error(err))
-			l.hold(t, scaler.SourceBellboard, fmt.Errorf("the plan breaks a promise: %w", err))
+			l.hold(t, scaler.SourceBellboard, Caused(scaler.CausePlan, fmt.Errorf("the plan breaks a promise: %w", err)))
 			return
 		}
 	}
@@ -237,5 +243,5 @@ func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due 
 		return
 	}
 	t.Outcomes = l.act(ctx, in.Jenkins, plan.Actions, due)
-	l.learn(t)
+	l.learn(t, in.Cluster.Pods)
 }

@@ -22,7 +22,7 @@ func noGrace(c *Config) { c.Grace = 0 }
 
 // marked is an agent with our mark, idle: the next step is its end.
 func marked(_ *scaler.Pod, n *scaler.Node) {
-	n.OfflineBy, n.Offline = scaler.Ours, scaler.MarkText("bell", "one build")
+	n.OfflineBy, n.Offline = scaler.Ours, scaler.MarkText("bell", scaler.ReasonOneBuild)
 }
 
 // TestHold: what cannot be seen holds everything, and says which side is at fault.
@@ -190,17 +190,19 @@ func TestGraceThatIsOver(t *testing.T) {
 			l := h.loop()
 			l.Tick(t.Context())
 			time.Sleep(time.Minute)
-			h.agent("web-e-a", func(p *scaler.Pod, _ *scaler.Node) { p.Connected = false })
-			if tick := l.Tick(t.Context()); tick.Grace != 4*time.Minute || h.wrote("annotate") != 1 {
-				t.Fatalf("Tick(1m).Grace = %v, and %q is written, want 4m and the note on the pod", tick.Grace, h.calls)
+			h.wait(1)
+			if tick := l.Tick(t.Context()); tick.Grace != 4*time.Minute || h.wrote("create") != 1 {
+				t.Fatalf("Tick(1m).Grace = %v, and %q is written, want 4m and a pod", tick.Grace, h.calls)
 			}
+			first := slices.Collect(maps.Keys(h.pods))
 			time.Sleep(2 * time.Minute)
 			l = h.loop() // which inherits from the one before, and hands on what it inherited
+			h.wait(1)
 			l.Tick(t.Context())
-			h.agent("web-e-b", func(p *scaler.Pod, _ *scaler.Node) { p.Connected = false })
-			l.Tick(t.Context())
-			delete(h.pods, "web-e-a")
-			delete(h.nodes, "web-e-a")
+			for _, name := range first {
+				delete(h.pods, name)
+				delete(h.nodes, name)
+			}
 			h.session = session
 			time.Sleep(time.Minute)
 			if tick := h.loop().Tick(t.Context()); tick.Grace != want {
@@ -460,6 +462,8 @@ func TestPoll(t *testing.T) {
 		{"very slow", 5 * time.Second, nil, 30 * time.Second},
 		{"refuses at once", 0, errors.New("connection refused"), time.Second},
 		{"fails after long", 8 * time.Second, errors.New("timeout"), 30 * time.Second},
+		{"away at once", 0, fmt.Errorf("connection refused: %w", ErrAway), time.Second},
+		{"away after long", 5 * time.Second, fmt.Errorf("timeout: %w", ErrAway), 6 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -25,12 +25,16 @@ var (
 	// ErrRefused: the server understood and said no (quota, admission, permission);
 	// nothing was done, and the same again will be refused again.
 	ErrRefused = errors.New("refused")
+	// ErrAway, of Jenkins' Observe: Jenkins answers nothing at all, as a question that
+	// costs it nothing has shown. The next Observe asks that question first.
+	ErrAway = errors.New("away")
 )
 
 // Jenkins is what the loop needs of Jenkins.
 type Jenkins interface {
 	// Observe asks for the computers, then for the queue. It returns a complete
-	// view or an error: "could not see" is never "there is nothing".
+	// view or an error: "could not see" is never "there is nothing". CauseOf says of
+	// which class the error is, ErrAway whether Jenkins answers nothing at all.
 	Observe(ctx context.Context) (scaler.JenkinsView, error)
 	// Register makes an inbound node: a berth, with a deadline as Mark's. ErrExists
 	// when the name is taken.
@@ -50,9 +54,10 @@ type Jenkins interface {
 	// message (a lost race then leaves our mark, not a stranger's), read. A node
 	// that is not marked by us or the hook is left alone (nil).
 	ClearMark(ctx context.Context, name, text string) error
-	// StillIdle asks anew whether the node is idle and marked by that one, and by
-	// nobody else. It is not when it is gone. When ctx ends, its cause is the error.
-	StillIdle(ctx context.Context, name string, by scaler.OfflineBy) (bool, error)
+	// StillIdle asks anew whether the node is idle and carries the very mark that it was
+	// seen with, or none as then. It is not when it is gone. When ctx ends, its cause is
+	// the error.
+	StillIdle(ctx context.Context, seen scaler.Node) (bool, error)
 	// DeleteNode deletes a node, with a deadline as Mark's. ErrGone: done already.
 	DeleteNode(ctx context.Context, name string, deadline time.Time) error
 }
@@ -60,7 +65,7 @@ type Jenkins interface {
 // Cluster is what the loop needs of Kubernetes.
 type Cluster interface {
 	// Observe returns the cached pods of this instance merged with those created and
-	// not cached yet, or an error when the caches cannot be trusted.
+	// not cached yet, or an error when the caches cannot be trusted, with its class.
 	Observe(ctx context.Context) (scaler.ClusterView, error)
 	// DockerUsed is what the Docker daemons of agents that have gone since it was last
 	// asked for told at their end.
@@ -71,13 +76,12 @@ type Cluster interface {
 	// definite: no pod was made; any other error leaves open whether it exists.
 	// Because says which class of failure it is. Others may evict a spare at once,
 	// any other agent not before Unprotect.
-	Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot, spare bool) (scaler.Pod, error)
+	Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot, birth scaler.Birth) (scaler.Pod, error)
 	// PutSecret creates the pod's Secret, owned by the pod. Exists = done (nil).
 	// ErrRefused as said above; Because says which class of failure it is.
 	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error
-	// Annotate notes on the pod that its node was online once, in that session of
-	// Jenkins, and since when that session is known.
-	Annotate(ctx context.Context, pod scaler.Pod, session string, since time.Time) error
+	// Annotate notes on the pod that its node was online once.
+	Annotate(ctx context.Context, pod scaler.Pod) error
 	// Protect tells others not to evict the pod.
 	Protect(ctx context.Context, pod scaler.Pod) error
 	// Unprotect tells others that they may evict exactly this version of the pod,

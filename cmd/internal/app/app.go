@@ -54,6 +54,9 @@ type Parts struct {
 	Identity string
 	// Listener is where the HTTP port is served; nil serves none.
 	Listener net.Listener
+	// Waiting is told what the daemon waits for, when that has not answered for a moment
+	// at the start; nil: the log is.
+	Waiting func(what string)
 	// Record also gets every tick of a loop that may write.
 	Record func(scaler.Tick)
 	// Wrap stands between the loop and its ports; only tests and the demo's chaos set it.
@@ -109,7 +112,7 @@ func New(p Parts) (*Daemon, error) {
 			return nil, err
 		}
 	}
-	_, err := d.core(true) // to find now what could not be put together later
+	_, err := d.core(true, false) // to find now what could not be put together later
 	return d, err
 }
 
@@ -137,7 +140,8 @@ type core struct {
 	events *events
 }
 
-func (d *Daemon) core(reader bool) (*core, error) {
+// core makes one. once: for a single look, which somebody waits for.
+func (d *Daemon) core(reader, once bool) (*core, error) {
 	p, s := d.parts, d.parts.Settings
 	wire := p.Jenkins
 	reads := s.DryRun || reader
@@ -149,7 +153,7 @@ func (d *Daemon) core(reader bool) (*core, error) {
 	}
 	jenkins, err := queue.New(queue.Config{
 		URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock,
-		Instance: s.Instance, SSH: s.SSH(), Reader: reads, Observe: d.metrics.JenkinsRequest, Unseen: d.metrics.JenkinsUnseen, Skew: d.metrics.JenkinsSkew,
+		Instance: s.Instance, SSH: s.SSH(), Unlabelled: s.Unlabelled(), Reader: reads, Observe: d.metrics.JenkinsRequest, Unseen: d.metrics.JenkinsUnseen, Skew: d.metrics.JenkinsSkew,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jenkins: %w", err)
@@ -159,7 +163,7 @@ func (d *Daemon) core(reader bool) (*core, error) {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
 	pods, err := pool.New(pool.Config{
-		Client: client, Instance: s.Instance, Specs: s.PoolSpecs(), Clock: p.Clock, Log: p.Log.Named("pool"), Requests: d.metrics.KubeRequest,
+		Client: client, Instance: s.Instance, Specs: s.PoolSpecs(), Clock: p.Clock, Log: p.Log.Named("pool"), Requests: d.metrics.KubeRequest, Impatient: once,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
@@ -169,6 +173,7 @@ func (d *Daemon) core(reader bool) (*core, error) {
 	if p.Wrap != nil {
 		j, c = p.Wrap(j, c)
 	}
+	j = &awaited{Jenkins: j, d: d}
 	made := &core{pool: pods}
 	cfg := control.Config{
 		Jenkins: j, Cluster: c, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
@@ -192,7 +197,9 @@ func (d *Daemon) core(reader bool) (*core, error) {
 	}
 	made.loop = control.New(cfg)
 	if !cfg.DryRun {
-		made.tell = func() { made.events = newEvents(client, s.OwnNamespace, s.Instance, d.tenure) }
+		made.tell = func() {
+			made.events = newEvents(client, s.OwnNamespace, s.Instance, d.tenure, p.Clock, p.Log.Named("events"))
+		}
 	}
 	return made, nil
 }
@@ -230,7 +237,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 // work runs a core in that role until ctx ends.
 func (d *Daemon) work(ctx context.Context, role string, reader bool) error {
-	c, err := d.core(reader)
+	c, err := d.core(reader, false)
 	if err != nil {
 		return err
 	}
@@ -243,11 +250,11 @@ func (d *Daemon) work(ctx context.Context, role string, reader bool) error {
 	leads := role == "leader"
 	d.metrics.Leading(leads)
 	defer d.metrics.Leading(false)
-	if err := c.pool.Start(ctx); err != nil {
+	if err := d.start(ctx, c.pool); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("kubernetes: %w", err)
+		return err
 	}
 	if c.tell != nil {
 		c.tell()
@@ -270,15 +277,15 @@ func (d *Daemon) Drain() {
 func (d *Daemon) Plan(ctx context.Context) (scaler.Tick, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c, err := d.core(true)
+	c, err := d.core(true, true)
 	if err != nil {
 		return scaler.Tick{}, err
 	}
 	if d.draining {
 		c.loop.Drain()
 	}
-	if err := c.pool.Start(ctx); err != nil {
-		return scaler.Tick{}, fmt.Errorf("kubernetes: %w", err)
+	if err := d.start(ctx, c.pool); err != nil {
+		return scaler.Tick{}, err
 	}
 	return c.loop.Tick(ctx), nil
 }

@@ -28,6 +28,7 @@ type Left struct {
 	Slots       int    // cache slots
 	Busy        int    // of them, at work: they go when their builds end
 	Hold        string // why nothing can be done right now
+	News        bool   // of Hold: it begins, or has a new cause, whatever its words
 	Grace       string // how long nothing is removed yet
 	// Held are the agents that a person took offline, Intruders those that are
 	// connected without a pod of Bellboard's: names with a comma between. Both stay
@@ -42,7 +43,7 @@ var working = []scaler.Class{scaler.Busy, scaler.Draining, scaler.Cut, scaler.Aw
 
 // left counts what a tick saw.
 func left(t *scaler.Tick) Left {
-	l := Left{Hold: t.Hold, Slots: len(t.Plan.Slots)}
+	l := Left{Hold: t.Hold, News: t.HoldNews, Slots: len(t.Plan.Slots)}
 	var held, intruders []string
 	if t.Grace > 0 {
 		l.Grace = t.Grace.String()

@@ -3,14 +3,20 @@ package app
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"time"
 
+	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 
 	"bellboard/scaler"
+	"bellboard/scaler/clock"
+	"bellboard/scaler/plain"
 )
 
 // The reasons of Bellboard's events.
@@ -43,7 +49,6 @@ type events struct {
 	on          corev1.ObjectReference
 	tenure      *tenure           // knows which Lease it is; nil: there is none
 	said        map[string]string // by team: what was said last of its being blocked
-	holding     bool
 }
 
 // Of one reason and subject eventBurst events are sent at once, and then one in
@@ -59,14 +64,75 @@ func subject(e *corev1.Event) string {
 	return e.Reason + " " + about
 }
 
+// A sink writes events, but none of a kind that was refused: nobody reads those, and each
+// costs a call. It tries again after a pause that doubles.
+type sink struct {
+	record.EventSink
+
+	namespace string
+	clock     clock.Clock
+	log       *zap.Logger
+	mu        sync.Mutex // guards what follows
+	create    refusal
+	patch     refusal
+	logged    bool
+}
+
+// A refusal is how long nothing of its kind is tried; zero: there was none.
+type refusal struct {
+	until time.Time
+	pause time.Duration
+}
+
+// The first pause after a refusal, and the longest.
+const (
+	refusedPause    = 10 * time.Minute
+	refusedPauseMax = 12 * time.Hour
+)
+
+// Create writes a new event.
+func (s *sink) Create(e *corev1.Event) (*corev1.Event, error) {
+	return s.write(&s.create, e, func() (*corev1.Event, error) { return s.EventSink.Create(e) })
+}
+
+// Patch counts an event once more.
+func (s *sink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
+	return s.write(&s.patch, e, func() (*corev1.Event, error) { return s.EventSink.Patch(e, data) })
+}
+
+func (s *sink) write(r *refusal, e *corev1.Event, call func() (*corev1.Event, error)) (*corev1.Event, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock() // events are written one after the other in any case
+	// What was never created cannot be changed either.
+	if now := s.clock.Now(); now.Before(r.until) || now.Before(s.create.until) {
+		return e, nil
+	}
+	made, err := call()
+	switch {
+	case err == nil:
+		*r = refusal{}
+	// A namespace that does not exist cannot be written to either; an event that is gone can.
+	case apierrors.IsForbidden(err), r == &s.create && apierrors.IsNotFound(err):
+		r.pause = min(max(2*r.pause, refusedPause), refusedPauseMax)
+		r.until = s.clock.Now().Add(r.pause)
+		if !s.logged {
+			s.logged = true
+			s.log.Warn("events are refused, and told in this log only; give Bellboard's Role create and patch on events in its own namespace (deploy/install.yaml)",
+				zap.String("namespace", s.namespace), zap.Error(err))
+		}
+		return e, nil
+	}
+	return made, err
+}
+
 // newEvents begins to send; it needs stop.
-func newEvents(client kubernetes.Interface, namespace, instance string, lease *tenure) *events {
+func newEvents(client kubernetes.Interface, namespace, instance string, lease *tenure, clk clock.Clock, log *zap.Logger) *events {
 	b := record.NewBroadcasterWithCorrelatorOptions(record.CorrelatorOptions{
 		BurstSize: eventBurst, QPS: eventRate, SpamKeyFunc: subject,
 		KeyFunc:     func(e *corev1.Event) (group, local string) { return subject(e), e.Message },
 		MessageFunc: func(e *corev1.Event) string { return e.Message + eventCombined },
 	})
-	b.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)})
+	b.StartRecordingToSink(&sink{EventSink: &typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)}, namespace: namespace, clock: clk, log: log})
 	scheme := runtime.NewScheme()
 	return &events{
 		broadcaster: b, recorder: b.NewRecorder(scheme, corev1.EventSource{Component: "bellboard"}),
@@ -80,21 +146,19 @@ func (e *events) stop() { e.broadcaster.Shutdown() }
 func (e *events) say(t *scaler.Tick, kind, reason, format string, args ...any) {
 	on := e.on
 	on.UID = e.tenure.uid()
-	e.recorder.AnnotatedEventf(&on, map[string]string{tickAnnotation: t.ID}, kind, reason, format, args...)
+	e.recorder.AnnotatedEventf(&on, map[string]string{tickAnnotation: t.ID}, kind, reason, "%s", plain.Line(fmt.Sprintf(format, args...)))
 }
 
 // observe turns one tick into events.
 func (e *events) observe(t scaler.Tick) {
 	if t.Hold != "" {
-		if !e.holding {
+		if t.HoldNews {
 			e.say(&t, corev1.EventTypeWarning, eventHolding, "nothing is created, marked or removed: %s: %s", t.HoldBy, t.Hold)
 		}
-		e.holding = true
 		return
 	}
-	if e.holding {
+	if !t.HoldSince.IsZero() {
 		e.say(&t, corev1.EventTypeNormal, eventSeesAgain, "Jenkins and the cluster can be read again")
-		e.holding = false
 	}
 	for i := range t.Plan.Decisions {
 		e.decision(&t, &t.Plan.Decisions[i])

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +25,7 @@ import (
 
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
+	"bellboard/scaler/clock"
 )
 
 // TestEvents: what people care about stands on the Lease, and what repeats is counted.
@@ -179,7 +182,7 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := newEvents(counted, "default", "bellboard", nil)
+		e := newEvents(counted, "default", "bellboard", nil, clock.Real(), zap.NewNop())
 		defer e.stop()
 		id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 		for n := range 100 {
@@ -196,7 +199,7 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 			{Facts: scaler.Facts{Failures: []scaler.FailedAgent{{PoolID: scaler.PoolID{Team: "data", Kind: scaler.Ephemeral}, Failure: scaler.FailureOOM, Text: "it ended"}}}},
 		}
 		for range 3 { // as often as it is said, it is one event
-			ticks = append(ticks, scaler.Tick{Hold: "Jenkins is away", HoldBy: scaler.SourceJenkins}, scaler.Tick{})
+			ticks = append(ticks, scaler.Tick{Hold: "Jenkins is away", HoldBy: scaler.SourceJenkins, HoldNews: true}, scaler.Tick{Hold: "it still is", HoldBy: scaler.SourceJenkins}, scaler.Tick{})
 		}
 		for _, tick := range ticks {
 			e.observe(tick)
@@ -218,6 +221,89 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRefusedEventsCostNothing: without the right to write events there is one call and
+// one line in the log, and then none for a long, growing time. Given the right, what
+// happens then is told.
+func TestRefusedEventsCostNothing(t *testing.T) {
+	web := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+	failed := func(n int) scaler.Tick { // each as in no tick before
+		return scaler.Tick{ID: "a-1", Facts: scaler.Facts{Failures: []scaler.FailedAgent{{PoolID: web, Failure: scaler.FailureOOM, Text: fmt.Sprint("agent ", n)}}}}
+	}
+	for verb, want := range map[string]struct{ sooner, later int32 }{
+		"POST":  {1, 5},   // at once, after ten minutes, after twenty more; a change may come before the last two
+		"PATCH": {14, 60}, // what is new is told all the same
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPair(t)
+			var calls, refused atomic.Int32
+			var given atomic.Bool
+			cfg := p.cluster.RESTConfig()
+			cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
+				return roundTrip(func(r *http.Request) (*http.Response, error) {
+					calls.Add(1)
+					if r.Method == verb && !given.Load() {
+						refused.Add(1)
+					}
+					return next.RoundTrip(r)
+				})
+			})
+			p.cluster.Refuse(func(r *http.Request, _, resource string) *metav1.Status {
+				if resource != "events" || r.Method != verb || given.Load() {
+					return nil
+				}
+				return &apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no role")).ErrStatus
+			})
+			client, err := kubernetes.NewForConfig(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			core, logged := observer.New(zap.WarnLevel)
+			e := newEvents(client, "default", "bellboard", nil, clock.Real(), zap.New(core))
+			defer e.stop()
+			tell := func(from, to int) {
+				for n := from; n < to; n++ {
+					e.observe(failed(n / 2)) // each twice: the second is a change of the first
+					time.Sleep(20 * time.Second)
+				}
+			}
+			tell(0, 25) // not yet ten minutes
+			if n := refused.Load(); n != 1 || calls.Load() > want.sooner {
+				t.Errorf("%s: %d refused and %d calls in all in 8 minutes, want 1 and %d", verb, n, calls.Load(), want.sooner)
+			}
+			tell(25, 180) // an hour
+			if n := refused.Load(); n != 3 || calls.Load() > want.later {
+				t.Errorf("%s: %d refused and %d calls in all in an hour, want 3 and %d", verb, n, calls.Load(), want.later)
+			}
+			if logged.Len() != 1 || !strings.Contains(fmt.Sprint(logged.All()[0]), "deploy/install.yaml") {
+				t.Errorf("%s: the log says %v, want one line with a remedy", verb, logged.All())
+			}
+			given.Store(true)
+			time.Sleep(2 * time.Hour)
+			tell(200, 204)
+			list, err := client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(list.Items, func(e corev1.Event) bool { return strings.Contains(e.Message, "agent 101") }) {
+				t.Errorf("%s: with the right given nothing is told: %d events", verb, len(list.Items))
+			}
+		})
+	}
+}
+
+// TestEventsAreOneLine: kubectl shows each event as a row, whatever a pod's last words are.
+func TestEventsAreOneLine(t *testing.T) {
+	fake := record.NewFakeRecorder(20)
+	e := &events{recorder: fake, said: map[string]string{}}
+	id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
+	e.observe(scaler.Tick{Facts: scaler.Facts{
+		Failures: []scaler.FailedAgent{{PoolID: id, Failure: scaler.FailureCrashLoop, Text: "it ended\x1b[2J", Log: "one\ntwo\u202e"}},
+	}})
+	if got, want := <-fake.Events, `last words: one\ntwo\u202e`; strings.ContainsAny(got, "\n\x1b\u202e") || !strings.Contains(got, want) {
+		t.Errorf("the event is %q, want %q in it", got, want)
+	}
 }
 
 // TestDecisionEvents: what is made and what goes is told each time, and a block when

@@ -403,9 +403,9 @@ type napsBeforeKubernetes struct {
 	*nap
 }
 
-func (n napsBeforeKubernetes) Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot, spare bool) (pod scaler.Pod, err error) {
+func (n napsBeforeKubernetes) Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot, birth scaler.Birth) (pod scaler.Pod, err error) {
 	err = n.take(ctx, func(ctx context.Context) error {
-		pod, err = n.Cluster.Create(ctx, name, pool, slot, spare)
+		pod, err = n.Cluster.Create(ctx, name, pool, slot, birth)
 		return err
 	})
 	return pod, err

@@ -31,9 +31,11 @@ func check(f field) string {
 	case "JENKINS_URL", "AGENT_JENKINS_URL", "REGISTRY_MIRROR":
 		return checkURL(v.String())
 	case "TEAMS":
-		return checkNames(names(v))
+		names, _ := reflect.TypeAssert[Words](v) // of a field of that type
+		return checkNames(names)
 	case "LABELS":
-		return checkLabels(names(v))
+		labels, _ := reflect.TypeAssert[Labels](v) // as above
+		return checkLabels(labels)
 	case "INSTANCE", "NAMESPACE":
 		if len(validation.IsDNS1123Label(v.String())) > 0 {
 			return "not a DNS label; write lower-case letters, digits and dashes, 63 at most"
@@ -70,6 +72,9 @@ func check(f field) string {
 		if strings.ContainsAny(v.String(), " \t\n,") {
 			return "not an image; write e.g. " + pool.DefaultImage
 		}
+	case "NODE_SELECTOR":
+		pairs, _ := reflect.TypeAssert[Pairs](v) // of a field of that type
+		return pool.NotLinux(pairs)
 	case "MAX_AGENTS":
 		return atLeast(int(v.Int()), 1, "; to stop a team set its PAUSED=true")
 	case "EXECUTORS":
@@ -107,11 +112,6 @@ func check(f field) string {
 func hostKey(s string) bool {
 	b, err := base64.StdEncoding.DecodeString(s)
 	return err == nil && len(b) > 32
-}
-
-func names(v reflect.Value) Words {
-	w, _ := reflect.TypeAssert[Words](v) // of a field of that type
-	return w
 }
 
 func number(s string) bool { return strings.Trim(s, "0123456789") == "" }
@@ -172,8 +172,15 @@ func checkNames(names Words) string {
 
 // checkLabels wants plain atoms of Jenkins' label grammar, so that a job can
 // name each without quotes.
-func checkLabels(labels Words) string {
+func checkLabels(labels Labels) string {
 	for _, l := range labels {
+		if strings.Contains(l, ",") {
+			apart := Labels(strings.Fields(strings.ReplaceAll(labels.String(), ",", " ")))
+			if len(apart) == 0 {
+				apart = Labels{"linux", "docker"}
+			}
+			return fmt.Sprintf("%q is one label in Jenkins, comma and all; write blanks between labels: %s", l, apart)
+		}
 		if strings.ContainsAny(l, `&|!<>()"'`) || strings.Contains(l, "->") {
 			return fmt.Sprintf("%q is no plain label in Jenkins' grammar; leave out & | ! < > ( ) \" ' and ->", l)
 		}

@@ -7,6 +7,7 @@
 package config
 
 import (
+	"cmp"
 	"strings"
 
 	"bellboard/pool"
@@ -29,6 +30,7 @@ type Config struct {
 	// OwnNamespace is where Bellboard itself runs, and where its Lease is.
 	OwnNamespace string
 	origin       map[string]string
+	notes        []string
 }
 
 // Team is the settings of one team.
@@ -63,13 +65,13 @@ func WithoutJenkins() Option {
 // InNamespace tells Bellboard's own namespace where Kubernetes does not; "" does
 // nothing.
 func InNamespace(name string) Option {
-	return func(l *loader) { l.own = name }
+	return func(l *loader) { l.own = cmp.Or(name, l.own) }
 }
 
 // Load reads the settings from variables in the form of os.Environ. Its error
 // is a Mistakes, which lists all that is wrong with them.
 func Load(environ []string, options ...Option) (*Config, error) {
-	l := &loader{env: map[string]string{}, bad: map[string]bool{}, known: map[string]bool{}, meant: map[string]bool{}, origin: map[string]string{}}
+	l := &loader{env: map[string]string{}, bad: map[string]bool{}, known: map[string]bool{}, meant: map[string]bool{}, origin: map[string]string{}, shared: map[string][][]pool.TemplateMistake{}}
 	for _, o := range options {
 		o(l)
 	}
@@ -94,6 +96,7 @@ func Load(environ []string, options ...Option) (*Config, error) {
 	for i := range c.Teams {
 		l.templates(c, &c.Teams[i])
 	}
+	l.partly(c)
 	if len(l.mistakes) > 0 {
 		return nil, l.sorted()
 	}

@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -69,7 +71,7 @@ func TestBuiltInValues(t *testing.T) {
 	wantTeams := []scaler.Team{{
 		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, ScaleDownCooldown: time.Minute,
 		Pools: []scaler.Pool{
-			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute},
+			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, Namespace: "default"},
 			{
 				PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Connect: scaler.Swarm, Labels: []string{"docker", "linux", "persistent", "swarm"}, Berths: 2, Executors: 1, IdleTimeout: 10 * time.Minute, StartTimeout: 5 * time.Minute, MaxLifetime: 24 * time.Hour,
 				Slots: true, Namespace: "default", SlotStore: "dind", SlotSize: 20 << 30, SlotKeep: 7 * 24 * time.Hour,
@@ -89,6 +91,43 @@ func TestBuiltInValues(t *testing.T) {
 	e, p := c.Teams[0].Pods[scaler.Ephemeral], c.Teams[0].Pods[scaler.Persistent]
 	if e.Docker != pool.DockerNone || p.Docker != pool.DockerDind || e.Image != pool.DefaultImage || p.CPU.String() != "1" || p.Memory.String() != "2Gi" || p.CacheSize.String() != "20Gi" || p.Namespace != "default" {
 		t.Errorf("built-in pods: ephemeral %+v, persistent %+v", e, p)
+	}
+}
+
+// TestConnect: persistent agents connect by Swarm where its user is set and nothing else
+// is said, and where they do not, they carry no label of Swarm's.
+func TestConnect(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		connect Connect
+		origin  string
+	}{
+		{"with a Swarm user", env(), ConnectSwarm, "BELLBOARD_SWARM_USER"},
+		{"without", env("BELLBOARD_SWARM_USER=-", "BELLBOARD_SWARM_PASSWORD_SECRET=-"), ConnectInbound, BuiltIn},
+		{"inbound is said", env("BELLBOARD_DEFAULT_CONNECT=inbound"), ConnectInbound, "BELLBOARD_DEFAULT_CONNECT"},
+		{"tcp is said of its kind", env("BELLBOARD_TEAM_WEB_PERSISTENT_CONNECT=tcp"), ConnectTCP, "BELLBOARD_TEAM_WEB_PERSISTENT_CONNECT"},
+	} {
+		c := load(t, tt.environ)
+		e, p := c.Teams[0].Pods[scaler.Ephemeral], c.Teams[0].Pods[scaler.Persistent]
+		if p.Connect != tt.connect || e.Connect == ConnectSwarm {
+			t.Errorf("%s: persistent agents connect by %s, ephemeral ones by %s, want %s and never swarm", tt.name, p.Connect, e.Connect, tt.connect)
+		}
+		if got := slices.Contains(c.ScalerTeams()[0].Pools[1].Labels, "swarm"); got != (tt.connect == ConnectSwarm) {
+			t.Errorf("%s: that persistent agents carry the label swarm is %v", tt.name, got)
+		}
+		var table strings.Builder
+		if err := c.WriteTable(&table); err != nil {
+			t.Fatal(err)
+		}
+		from := tt.origin
+		if from == "BELLBOARD_TEAM_WEB_PERSISTENT_CONNECT" {
+			from = "itself"
+		}
+		want := "BELLBOARD_TEAM_WEB_PERSISTENT_CONNECT " + string(tt.connect) + " " + from
+		if !slices.ContainsFunc(strings.Split(table.String(), "\n"), func(l string) bool { return strings.Join(strings.Fields(l), " ") == want }) {
+			t.Errorf("%s: the table of settings has no line %q:\n%s", tt.name, want, table.String())
+		}
 	}
 }
 
@@ -315,6 +354,87 @@ func TestPodTemplate(t *testing.T) {
 	}
 }
 
+// TestPodTemplateOfSeveralKinds: a template that several kinds of agent share may speak of
+// a container or volume that only some of them have. One that none of them has is a mistake.
+func TestPodTemplateOfSeveralKinds(t *testing.T) {
+	const text = "spec:\n  initContainers:\n  - name: dind\n    image: mirror/docker:29-dind\n  containers:\n  - name: agent\n    env: [{name: A, value: b}]\n  volumes:\n  - name: docker-data\n"
+	read := WithFiles(func(string) ([]byte, error) { return []byte(text), nil })
+	none := func(kind, team string) string {
+		return " line 3: spec.initContainers[dind]: the " + kind + " agents of team " + team + " (DOCKER=none) have no such container; set DOCKER, or this file for another kind, or leave it out"
+	}
+	two := []string{"BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_DATA_LABELS=data", "BELLBOARD_TEAM_DATA_MODE=ephemeral"}
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		want    []string // mistakes
+		notes   int
+	}{
+		{"of both kinds", env("BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE=/pod.yaml"), nil, 2},
+		{"of every team", env(append(two, "BELLBOARD_DEFAULT_POD_TEMPLATE_FILE=/pod.yaml")...), nil, 4},
+		{"of the kind that has it", env("BELLBOARD_TEAM_WEB_PERSISTENT_POD_TEMPLATE_FILE=/pod.yaml"), nil, 0},
+		{"where both have it", env("BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE=/pod.yaml", "BELLBOARD_TEAM_WEB_DOCKER=dind"), nil, 0},
+		{"of the kind that has it not", env("BELLBOARD_TEAM_WEB_EPHEMERAL_POD_TEMPLATE_FILE=/pod.yaml"), []string{
+			"BELLBOARD_TEAM_WEB_EPHEMERAL_POD_TEMPLATE_FILE" + none("ephemeral", "web"),
+			"BELLBOARD_TEAM_WEB_EPHEMERAL_POD_TEMPLATE_FILE line 9: spec.volumes[docker-data]: the ephemeral agents of team web (DOCKER=none) have no such volume; set DOCKER, or this file for another kind, or leave it out",
+		}, 0},
+		{"of a team that has it not", env(append(two, "BELLBOARD_TEAM_DATA_POD_TEMPLATE_FILE=/pod.yaml")...), []string{
+			"BELLBOARD_TEAM_DATA_POD_TEMPLATE_FILE" + none("ephemeral", "data"),
+			"BELLBOARD_TEAM_DATA_POD_TEMPLATE_FILE line 9: spec.volumes[docker-data]: the ephemeral agents of team data (DOCKER=none) have no such volume; set DOCKER, or this file for another kind, or leave it out",
+		}, 0},
+	} {
+		c, err := Load(tt.environ, read)
+		var m Mistakes
+		errors.As(err, &m)
+		var got []string
+		for _, one := range m {
+			got = append(got, one.Variable+" "+one.Remedy)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+		if c == nil {
+			continue
+		}
+		if notes := c.Notes(); len(notes) != tt.notes || tt.notes > 0 && !strings.Contains(notes[0], "_POD_TEMPLATE_FILE: line 3: spec.initContainers[dind]: the ephemeral agents of team web (DOCKER=none) have no such container, and are made without it") {
+			t.Errorf("%s: the notes are %q, want %d", tt.name, notes, tt.notes)
+		}
+		for _, s := range c.PoolSpecs() {
+			pod := pool.Build(s, "x-x-1")
+			has := slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == "dind" && c.Image == "mirror/docker:29-dind" })
+			volume := slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "docker-data" })
+			if wants := s.Docker == pool.DockerDind; s.Template != nil && (has != wants || volume != wants) {
+				t.Errorf("%s: %s, %s: the daemon of the template is there: %v, its volume: %v, want %v", tt.name, s.Team, s.Kind, has, volume, wants)
+			}
+		}
+	}
+}
+
+// TestTemplatesOfTheDocs: each can be used as the docs give it, by a team with defaults.
+func TestTemplatesOfTheDocs(t *testing.T) {
+	found := 0
+	for _, file := range []string{"docker.md", "install.md", "operate.md", "tune.md"} {
+		text, err := os.ReadFile(filepath.Join("../../../docs", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range regexp.MustCompile("(?ms)^ *```[a-z]*\n(.*?)^ *```").FindAllStringSubmatch(string(text), -1) {
+			if !regexp.MustCompile(`(?m)\A *(spec|metadata):`).MatchString(block[1]) {
+				continue
+			}
+			found++
+			read := WithFiles(func(string) ([]byte, error) { return []byte(block[1]), nil })
+			for _, variable := range []string{"BELLBOARD_TEAM_WEB_POD_TEMPLATE_FILE", "BELLBOARD_TEAM_WEB_PERSISTENT_POD_TEMPLATE_FILE", "BELLBOARD_DEFAULT_POD_TEMPLATE_FILE"} {
+				if _, err := Load(env(variable+"=/pod.yaml"), read); err != nil {
+					t.Errorf("%s: with %s this is refused:\n%s\n%v", file, variable, block[1], err)
+				}
+			}
+		}
+	}
+	if found < 2 {
+		t.Errorf("%d templates are in the docs, want those of docs/docker.md", found)
+	}
+}
+
 // testKey is a public key that nobody holds.
 const testKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
@@ -400,7 +520,7 @@ func TestEffective(t *testing.T) {
 		{"BELLBOARD_POLL_INTERVAL", "", "", "1s", "built-in"},
 		{"BELLBOARD_TEAM_WEB_MAX_AGENTS", "web", "", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
 		{"BELLBOARD_TEAM_WEB_MAX_PERSISTENT", "web", "", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
-		{"BELLBOARD_TEAM_WEB_LABELS", "web", "", "linux,docker", "BELLBOARD_TEAM_WEB_LABELS"},
+		{"BELLBOARD_TEAM_WEB_LABELS", "web", "", "linux docker", "BELLBOARD_TEAM_WEB_LABELS"},
 		{"BELLBOARD_TEAM_WEB_EPHEMERAL_CPU", "web", scaler.Ephemeral, "2", "BELLBOARD_TEAM_WEB_CPU"},
 		{"BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "web", scaler.Ephemeral, "2Gi", "built-in"},
 		{"BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "web", scaler.Persistent, "8Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
@@ -414,6 +534,11 @@ func TestEffective(t *testing.T) {
 	var b strings.Builder
 	if err := c.WriteTable(&b); err != nil || !strings.Contains(b.String(), "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU") {
 		t.Errorf("WriteTable: %v\n%s", err, b.String())
+	}
+	b.Reset()
+	odd := load(t, env("BELLBOARD_TEAM_WEB_IMAGE=a\x1b[2J\u202eb"))
+	if err := odd.WriteTable(&b); err != nil || strings.ContainsAny(b.String(), "\x1b\u202e") || !strings.Contains(b.String(), `a\x1b[2J\u202eb`) {
+		t.Errorf("WriteTable: %v\n%q", err, b.String())
 	}
 	short := load(t, env("BELLBOARD_TEAM_WEB_MODE=ephemeral")).Effective()
 	if slices.ContainsFunc(short, func(s Setting) bool { return s.Kind == scaler.Persistent }) {

@@ -29,7 +29,11 @@ func Docs(w io.Writer) error {
 	ephemeral, persistent := fieldsOf(&e), fieldsOf(&p)
 	for i, f := range ephemeral {
 		value := shown(f)
-		if other := shown(persistent[i]); other != value {
+		other := shown(persistent[i])
+		if follows := f.Tag.Get("persistent"); follows != "" {
+			other = follows
+		}
+		if other != value {
 			value = "ephemeral " + value + ", persistent " + other
 		}
 		line(&b, "| `%s` | %s | %s |\n", f.Name, value, f.Tag.Get("desc"))

@@ -52,7 +52,7 @@ func TestDocs(t *testing.T) {
 		"| `POLL_INTERVAL` | `1s` |",
 		"| `MAX_PERSISTENT` | MAX_AGENTS |",
 		"| `IDLE_TIMEOUT` | ephemeral `1m`, persistent `10m` |",
-		"| `CONNECT` | ephemeral `inbound`, persistent `swarm` |",
+		"| `CONNECT` | ephemeral `inbound`, persistent swarm if SWARM_USER is set, else inbound |",
 		"| `CPU` | `1` |",
 	} {
 		if !strings.Contains(b.String(), want) {

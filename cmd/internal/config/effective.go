@@ -5,6 +5,7 @@ import (
 	"text/tabwriter"
 
 	"bellboard/scaler"
+	"bellboard/scaler/plain"
 )
 
 // BuiltIn is the origin of a value that no variable sets.
@@ -55,7 +56,7 @@ func (c *Config) WriteTable(w io.Writer) error {
 		if from == s.Variable {
 			from = "itself"
 		}
-		line(t, "%s\t%s\t%s\n", s.Variable, value, from)
+		line(t, "%s\t%s\t%s\n", s.Variable, plain.Line(value), from)
 	}
 	return t.Flush()
 }

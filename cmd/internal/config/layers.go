@@ -15,6 +15,7 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
+	"bellboard/pool"
 	"bellboard/scaler"
 )
 
@@ -30,6 +31,8 @@ type loader struct {
 	read     func(string) ([]byte, error)
 	offline  bool
 	own      string // InNamespace
+	// shared is, by variable, what each kind of agent lacks of the pod template that it names.
+	shared map[string][][]pool.TemplateMistake
 }
 
 var lending sync.Mutex

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"bellboard/scaler/plain"
 )
 
 // Mistake is one thing wrong with the settings, and what to do about it.
@@ -33,7 +35,7 @@ func (m Mistakes) Error() string {
 		if one.Set {
 			left += fmt.Sprintf("=%q", one.Value)
 		}
-		line(w, "  %s\t%s\n", left, one.Remedy)
+		line(w, "  %s\t%s\n", plain.Line(left), plain.Line(one.Remedy))
 	}
 	_ = w.Flush() // a strings.Builder takes everything
 	return strings.TrimSuffix(b.String(), "\n")

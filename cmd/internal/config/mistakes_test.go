@@ -41,8 +41,10 @@ func TestMistakes(t *testing.T) {
 		{"no amount", env("BELLBOARD_TEAM_WEB_CPU=lots"), `BELLBOARD_TEAM_WEB_CPU="lots" not an amount; write e.g. 500m, 2 or 4Gi`},
 		{"no amount left", env("BELLBOARD_TEAM_WEB_MEMORY=0"), `BELLBOARD_TEAM_WEB_MEMORY="0" must be more than 0`},
 		{"no CPU format invented", env("BELLBOARD_TEAM_WEB_CPU_FORMAT=x"), `BELLBOARD_TEAM_WEB_CPU_FORMAT="x" no such setting; unset it (bellboard config lists all)`},
-		{"only separators", env("BELLBOARD_TEAM_WEB_LABELS=, ,"), `BELLBOARD_TEAM_WEB_LABELS=", ," an empty list; name at least one`},
+		{"only separators", env("BELLBOARD_TEAMS=, ,", "BELLBOARD_TEAM_WEB_LABELS=-"), `BELLBOARD_TEAMS=", ," an empty list; name at least one`},
 		{"a colon in a pair", env("BELLBOARD_TEAM_WEB_NODE_SELECTOR=a:b"), `BELLBOARD_TEAM_WEB_NODE_SELECTOR="a:b" not pairs of a node label and its value; write key=value,key=value`},
+		{"machines for Windows", env("BELLBOARD_TEAM_WEB_NODE_SELECTOR=disk=ssd,kubernetes.io/os=windows"), `BELLBOARD_TEAM_WEB_NODE_SELECTOR="disk=ssd,kubernetes.io/os=windows" selects machines that run windows, and Bellboard's agents are for Linux only; write kubernetes.io/os=linux, and give builds for windows agents of another kind (a static agent, a cloud)`},
+		{"machines for Linux", env("BELLBOARD_TEAM_WEB_NODE_SELECTOR=kubernetes.io/os=linux"), ""},
 		{"an effect that is none", env("BELLBOARD_TEAM_WEB_TOLERATIONS=a:Never"), `BELLBOARD_TEAM_WEB_TOLERATIONS="a:Never" not tolerations; write key=value:Effect,key:Effect with NoSchedule, PreferNoSchedule or NoExecute as Effect`},
 
 		// Ranges and choices.
@@ -83,6 +85,10 @@ BELLBOARD_JENKINS_TOKEN_FILE not set; name the file that holds that user's API t
 		{"no teams", env("BELLBOARD_TEAMS=-", "BELLBOARD_TEAM_WEB_LABELS=-"), `BELLBOARD_TEAMS not set; name your teams, e.g. web,mobile`},
 		{"no labels", env("BELLBOARD_TEAM_WEB_LABELS=-"), `BELLBOARD_TEAM_WEB_LABELS not set; write the labels its agents carry, e.g. linux docker`},
 		{"no Swarm user", two("BELLBOARD_SWARM_USER=-"), `BELLBOARD_SWARM_USER not set, and the agents of web, data connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound`},
+		{"no Swarm password", env("BELLBOARD_SWARM_PASSWORD_SECRET=-"), `BELLBOARD_SWARM_PASSWORD_SECRET not set, and the agents of web connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound`},
+		{"a first team without Swarm", env("BELLBOARD_SWARM_USER=-", "BELLBOARD_SWARM_PASSWORD_SECRET=-"), ""},
+		{"Swarm that is asked for", env("BELLBOARD_SWARM_USER=-", "BELLBOARD_SWARM_PASSWORD_SECRET=-", "BELLBOARD_DEFAULT_PERSISTENT_CONNECT=swarm"), `BELLBOARD_SWARM_USER not set, and the agents of web connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound
+BELLBOARD_SWARM_PASSWORD_SECRET not set, and the agents of web connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound`},
 		{"no Swarm user needed", env("BELLBOARD_SWARM_USER=-", "BELLBOARD_SWARM_PASSWORD_SECRET=-", "BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound"), ""},
 
 		{"no keys", env("BELLBOARD_TEAM_WEB_EPHEMERAL_CONNECT=ssh"), `BELLBOARD_SSH_SECRET not set, and Jenkins calls the agents of web by SSH; set it (docs/docker.md), or write another CONNECT
@@ -94,7 +100,14 @@ BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set 
 		// Unknown ones.
 		{"a misspelled one", env("BELLBOARD_TEAM_WEB_MAX_AGENST=1"), `BELLBOARD_TEAM_WEB_MAX_AGENST="1" no such setting; did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
 		{"a misspelled one that is missed", env("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_WEB_LABLES=x"), `BELLBOARD_TEAM_WEB_LABLES="x" no such setting; did you mean BELLBOARD_TEAM_WEB_LABELS?`},
-		{"a misspelled team", env("BELLBOARD_TEAM_WBE_MAX_AGENTS=1"), `BELLBOARD_TEAM_WBE_MAX_AGENTS="1" no such setting; did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
+		{"a misspelled team", env("BELLBOARD_TEAM_WBE_MAX_AGENTS=1"), `BELLBOARD_TEAM_WBE_MAX_AGENTS="1" no team of that name in BELLBOARD_TEAMS; add wbe there, or did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
+		{"a misspelled team that misses it", env("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_WBE_LABELS=x"), `BELLBOARD_TEAM_WBE_LABELS="x" no team of that name in BELLBOARD_TEAMS; add wbe there, or did you mean BELLBOARD_TEAM_WEB_LABELS?`},
+		{"a misspelled setting of a misspelled team", env("BELLBOARD_TEAM_WBE_LABLES=x"), `BELLBOARD_TEAM_WBE_LABLES="x" no such setting; did you mean BELLBOARD_TEAM_WEB_LABELS?`},
+		{"a short team that is not listed", env("BELLBOARD_TEAM_OPS_LABELS=x"), `BELLBOARD_TEAM_OPS_LABELS="x" no team of that name in BELLBOARD_TEAMS; add ops there or unset this`},
+		{"a setting of a short team that is not listed", env("BELLBOARD_TEAM_OPS_EPHEMERAL_CPU=1"), `BELLBOARD_TEAM_OPS_EPHEMERAL_CPU="1" no team of that name in BELLBOARD_TEAMS; add ops there or unset this`},
+		{"a misspelled setting of a team that is not listed", env("BELLBOARD_TEAM_OPS_LABEL=x"), `BELLBOARD_TEAM_OPS_LABEL="x" no such setting; unset it (bellboard config lists all)`},
+		{"two letters are another team", env("BELLBOARD_TEAMS=web,qa", "BELLBOARD_TEAM_QA_LABELS=q", "BELLBOARD_TEAM_QB_LABELS=x"), `BELLBOARD_TEAM_QB_LABELS="x" no team of that name in BELLBOARD_TEAMS; add qb there or unset this`},
+		{"a misspelled team of two words", env("BELLBOARD_TEAMS=web,web-shop", "BELLBOARD_TEAM_WEB_SHOP_LABELS=s", "BELLBOARD_TEAM_WEB_SHPO_LABELS=x"), `BELLBOARD_TEAM_WEB_SHPO_LABELS="x" no team of that name in BELLBOARD_TEAMS; add web-shpo there, or did you mean BELLBOARD_TEAM_WEB_SHOP_LABELS?`},
 		{"a team that is not listed", env("BELLBOARD_TEAM_MOBILE_APPS_PERSISTENT_CPU=1"), `BELLBOARD_TEAM_MOBILE_APPS_PERSISTENT_CPU="1" no team of that name in BELLBOARD_TEAMS; add mobile-apps there or unset this`},
 		{"without TEAM", env("BELLBOARD_WEB_MAX_AGENTS=1"), `BELLBOARD_WEB_MAX_AGENTS="1" no such setting; did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
 		{"without DEFAULT", env("BELLBOARD_MIN_IDLE=1"), `BELLBOARD_MIN_IDLE="1" no such setting; did you mean BELLBOARD_DEFAULT_MIN_IDLE?`},
@@ -118,10 +131,12 @@ BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set 
 		{"the same the other way round", env("BELLBOARD_TEAMS=web-persistent,web", "BELLBOARD_TEAM_WEB_PERSISTENT_LABELS=b"), `BELLBOARD_TEAMS="web-persistent,web" team web and another would share BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT; rename one`},
 
 		// Labels.
-		{"the same labels", two("BELLBOARD_TEAM_DATA_LABELS=docker,linux,docker"), `BELLBOARD_TEAM_DATA_LABELS="docker,linux,docker" the same labels as team web has, so nothing tells their builds apart; change one`},
+		{"the same labels", two("BELLBOARD_TEAM_DATA_LABELS=docker linux docker"), `BELLBOARD_TEAM_DATA_LABELS="docker linux docker" the same labels as team web has, so nothing tells their builds apart; change one`},
 		{"one label set for all", two("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_DATA_LABELS=-", "BELLBOARD_DEFAULT_LABELS=linux"), `BELLBOARD_DEFAULT_LABELS="linux" the same labels as team web has, so nothing tells their builds apart; change one`},
 		{"more labels are fine", two("BELLBOARD_TEAM_DATA_LABELS=docker linux gpu"), ""},
 		{"an expression", env("BELLBOARD_TEAM_WEB_LABELS=linux&&docker"), `BELLBOARD_TEAM_WEB_LABELS="linux&&docker" "linux&&docker" is no plain label in Jenkins' grammar; leave out & | ! < > ( ) " ' and ->`},
+		{"a comma", env("BELLBOARD_TEAM_WEB_LABELS=linux,docker gpu"), `BELLBOARD_TEAM_WEB_LABELS="linux,docker gpu" "linux,docker" is one label in Jenkins, comma and all; write blanks between labels: linux docker gpu`},
+		{"commas alone", env("BELLBOARD_TEAM_WEB_LABELS=, ,"), `BELLBOARD_TEAM_WEB_LABELS=", ," "," is one label in Jenkins, comma and all; write blanks between labels: linux docker`},
 		{"odd but plain", env("BELLBOARD_TEAM_WEB_LABELS=os:linux a-b $x ü"), ""},
 		{"a kind", env("BELLBOARD_TEAM_WEB_LABELS=linux persistent"), `BELLBOARD_TEAM_WEB_LABELS="linux persistent" "persistent" is added by itself to the agents of that kind; leave it out, and set MODE if there shall be no others`},
 

@@ -11,7 +11,8 @@ import (
 
 // In the three structs below, a field is a setting: envconfig makes the
 // variable's name of the field's, desc is its line in the README, and shown
-// stands in the README's default column where the built-in value is empty.
+// stands in the README's default column where the built-in value is empty, and
+// persistent where that of persistent agents follows from other settings.
 // There are no default tags, which would overwrite the layer below, and no name
 // tags, with which envconfig would also read the variable without its prefix.
 
@@ -21,8 +22,8 @@ type Global struct {
 	JenkinsUser         string        `split_words:"true" shown:"required" desc:"Bellboard's user in Jenkins"`
 	JenkinsTokenFile    string        `split_words:"true" shown:"required" desc:"file with that user's API token; read again as it changes"`
 	JenkinsCAFile       string        `split_words:"true" shown:"the system's" desc:"PEM file of the authorities that Jenkins' certificate may come from"`
-	PollInterval        time.Duration `split_words:"true" desc:"time between two looks at the queue: shorter means less waiting and more reads; stretched to ten times Jenkins' own answer time, 30s at most"`
-	JenkinsRestartGrace time.Duration `split_words:"true" desc:"how long nothing is removed after Bellboard first meets a Jenkins that has started; shorter risks builds that are about to resume"`
+	PollInterval        time.Duration `split_words:"true" desc:"time between two looks at the queue: shorter means less waiting and more reads; stretched to ten times Jenkins' own answer time, 30s at most, while it answers"`
+	JenkinsRestartGrace time.Duration `split_words:"true" desc:"after a start of Jenkins: how long agents stay that a build from before it may still want; shorter risks builds that are about to resume"`
 	Teams               Words         `split_words:"true" shown:"required" desc:"the teams by name, in the order in which they are shown"`
 	Instance            string        `split_words:"true" desc:"name of this Bellboard: what carries another name is left alone"`
 	AgentJenkinsURL     string        `split_words:"true" shown:"JENKINS_URL" desc:"where agents reach Jenkins, if not at JENKINS_URL"`
@@ -35,7 +36,7 @@ type Global struct {
 	DryRun              bool          `split_words:"true" desc:"decide and show, change nothing"`
 	KubeQPS             float32       `split_words:"true" desc:"calls a second to Kubernetes; lower delays a burst's pods"`
 	KubeBurst           int           `split_words:"true" desc:"calls to Kubernetes at once, before KUBE_QPS holds them back"`
-	SwarmUser           string        `split_words:"true" shown:"–" desc:"Jenkins user of Swarm agents; needed while a team has some"`
+	SwarmUser           string        `split_words:"true" shown:"–" desc:"Jenkins user of Swarm agents; where it is set, persistent agents connect by Swarm"`
 	SwarmPasswordSecret string        `split_words:"true" shown:"–" desc:"name of the Secret in the agents' namespace whose key password is that user's password or token"`
 	SSHCredentials      string        `split_words:"true" desc:"id of the credentials in Jenkins with which it calls agents, for CONNECT=ssh"`
 	SSHSecret           string        `split_words:"true" shown:"–" desc:"name of the Secret in the agents' namespace whose keys authorized_keys and host_key their sshd uses, for CONNECT=ssh"`
@@ -54,7 +55,7 @@ func (g *Global) Leads(inCluster bool) bool {
 // Limits is the settings of a team as a whole: BELLBOARD_DEFAULT_<SETTING> for
 // every team, BELLBOARD_TEAM_<NAME>_<SETTING> for one.
 type Limits struct {
-	Labels            Words         `split_words:"true" shown:"required" desc:"the labels its agents carry; the kind (and swarm) is added"`
+	Labels            Labels        `split_words:"true" shown:"required" desc:"the labels its agents carry, with blanks between; the kind (and swarm) is added"`
 	Mode              scaler.Mode   `split_words:"true" desc:"ephemeral (an agent for each build), persistent (kept, with its image cache) or auto (persistent for what is always needed, ephemeral for the rest)"`
 	MinAgents         int           `split_words:"true" desc:"agents kept though nobody waits: no waiting for so many builds, paid day and night"`
 	MinIdle           int           `split_words:"true" desc:"agents kept free beyond those that work: the next builds start at once, paid day and night"`
@@ -79,7 +80,7 @@ type PodSettings struct {
 	IdleTimeout     time.Duration   `split_words:"true" desc:"how long an agent may be free before it goes; longer saves restarts, costs idle time"`
 	StartTimeout    time.Duration   `split_words:"true" desc:"how long a scheduled agent may take to connect before it is replaced"`
 	BuildGrace      time.Duration   `split_words:"true" desc:"how long a running build may go on when somebody else deletes its pod"`
-	Connect         Connect         `split_words:"true" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY), or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
+	Connect         Connect         `split_words:"true" persistent:"swarm if SWARM_USER is set, else inbound" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY), or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
 	Namespace       string          `split_words:"true" shown:"BELLBOARD_NAMESPACE" desc:"where these agents live"`
 	Image           string          `split_words:"true" desc:"the agent's image"`
 	CPU             Quantity        `split_words:"true" desc:"CPU an agent asks for: what it costs while it lives"`
@@ -149,7 +150,7 @@ func builtinPod(kind scaler.Kind) PodSettings {
 		CacheKeep: scaler.SlotKeep,
 	}
 	if kind == scaler.Persistent {
-		p.IdleTimeout, p.Connect, p.Docker = 10*time.Minute, ConnectSwarm, pool.DockerDind
+		p.IdleTimeout, p.Docker = 10*time.Minute, pool.DockerDind
 	}
 	return p
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"bellboard/pool"
@@ -77,6 +78,9 @@ func (l *loader) team(name string, g *Global) Team {
 			l.overlay(layer, &pod)
 		}
 		l.trace(name, k, &pod)
+		if swarm := l.swarm(); swarm != "" && k == scaler.Persistent && l.source(name, k, "CONNECT") == "" {
+			pod.Connect, l.origin[layersOf(name, k)[3]+"_CONNECT"] = ConnectSwarm, swarm
+		}
 		if pod.Connect == ConnectSSH && l.source(name, k, "IMAGE") == "" {
 			pod.Image = pool.DefaultSSHImage
 		}
@@ -90,6 +94,17 @@ func (l *loader) team(name string, g *Global) Team {
 	}
 	l.among(&t)
 	return t
+}
+
+// swarm is the variable that has persistent agents connect by Swarm, or "". Half of
+// what Swarm needs is enough: the other half is missed, then.
+func (l *loader) swarm() string {
+	for _, name := range []string{prefix + "_SWARM_USER", prefix + "_SWARM_PASSWORD_SECRET"} {
+		if l.set(name) {
+			return name
+		}
+	}
+	return ""
 }
 
 // trace notes where each of a team's values came from.
@@ -125,13 +140,13 @@ func (c *Config) ScalerTeams() []scaler.Team {
 			agents := scaler.Pool{
 				PoolID: id, Connect: p.Connect.scaler(), Called: p.Connect == ConnectSSH, Labels: t.labels(k),
 				Berths: t.Berths, IdleTimeout: p.IdleTimeout, StartTimeout: p.StartTimeout,
-				Unlabelled: t.Unlabelled, Spec: hash[id],
+				Unlabelled: t.Unlabelled, Spec: hash[id], Namespace: p.Namespace,
 			}
 			if k == scaler.Persistent {
 				agents.Executors, agents.MaxLifetime = t.Executors, t.MaxLifetime
 			}
 			if (&pool.Spec{PoolID: id, Docker: p.Docker}).HasClaim() {
-				agents.Slots, agents.Namespace, agents.SlotStore, agents.SlotSize, agents.SlotKeep = true, p.Namespace, string(p.Docker), p.CacheSize.Value(), p.CacheKeep
+				agents.Slots, agents.SlotStore, agents.SlotSize, agents.SlotKeep = true, string(p.Docker), p.CacheSize.Value(), p.CacheKeep
 			}
 			one.Pools = append(one.Pools, agents)
 		}
@@ -181,6 +196,17 @@ func (c *Config) SSH() map[scaler.PoolID]queue.SSH {
 	return out
 }
 
+// Unlabelled says of every pool whether Jenkins gives its agents builds without a label.
+func (c *Config) Unlabelled() map[scaler.PoolID]bool {
+	out := map[scaler.PoolID]bool{}
+	for _, t := range c.ScalerTeams() {
+		for i := range t.Pools {
+			out[t.Pools[i].PoolID] = t.Pools[i].Unlabelled
+		}
+	}
+	return out
+}
+
 // templates reads the pod templates of a team, and notes what is wrong with them.
 func (l *loader) templates(c *Config, t *Team) {
 	t.templates = map[scaler.Kind]*pool.Template{}
@@ -201,13 +227,40 @@ func (l *loader) templates(c *Config, t *Team) {
 		template, wrong := pool.ParseTemplate(file, text)
 		if template != nil {
 			t.templates[k] = template
-			wrong = c.poolSpec(t, k).TemplateMistakes()
+			spec := c.poolSpec(t, k)
+			wrong = spec.TemplateMistakes()
+			l.shared[variable] = append(l.shared[variable], spec.TemplateWithout())
 		}
 		for _, err := range wrong {
 			l.note(variable, err.Error())
 		}
 	}
 }
+
+// partly tells what of a pod template only some of the agents have that share it. What
+// none of them has is a mistake.
+func (l *loader) partly(c *Config) {
+	for _, variable := range slices.Sorted(maps.Keys(l.shared)) {
+		kinds, lack := l.shared[variable], map[string]int{}
+		for _, without := range kinds {
+			for _, m := range without {
+				lack[m.Field]++
+			}
+		}
+		for _, m := range slices.Concat(kinds...) {
+			if lack[m.Field] == len(kinds) {
+				m.Remedy += "; set DOCKER, or this file for another kind, or leave it out"
+				l.note(variable, m.Error())
+				continue
+			}
+			m.Remedy += ", and are made without it"
+			c.notes = append(c.notes, variable+": "+m.Error())
+		}
+	}
+}
+
+// Notes is what the settings say that does not hold for all whom they name.
+func (c *Config) Notes() []string { return c.notes }
 
 // Warnings is what the settings allow and nobody should be surprised by: it is
 // said at every start.

@@ -31,7 +31,7 @@ func NewTokenSource(path string, c clock.Clock) *TokenSource {
 	return &TokenSource{path: path, clock: c}
 }
 
-// Token returns the token, without one newline at its end.
+// Token returns the token, without what editors and shells put round one.
 func (s *TokenSource) Token() (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,12 +63,25 @@ func readToken(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the token's file %s cannot be read: let Bellboard's user read it: %w", path, err)
 	}
-	token := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	token := bare(string(b))
 	if token == "" {
 		return "", fmt.Errorf("the token's file %s is empty: put the API token of BELLBOARD_JENKINS_USER into it", path)
 	}
 	if strings.ContainsAny(token, " \t\r\n") {
 		return "", fmt.Errorf("the token's file %s holds more than a token: leave one line without blanks in it", path)
 	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\'' }) {
+		return "", fmt.Errorf("the token's file %s holds characters that no token has: write it anew as plain text (ASCII or UTF-8), without quotes", path)
+	}
 	return token, nil
+}
+
+// bare takes off what is no part of a token: the byte order mark that some editors
+// write, blanks and newlines around it, and the quotes of a shell or of YAML.
+func bare(s string) string {
+	s = strings.TrimSpace(strings.TrimPrefix(s, "\ufeff"))
+	if n := len(s); n >= 2 && (s[0] == '"' || s[0] == '\'') && s[n-1] == s[0] {
+		s = strings.TrimSpace(s[1 : n-1])
+	}
+	return s
 }

@@ -65,3 +65,40 @@ func TestTokenSource(t *testing.T) {
 		wantError("a directory", "cannot be read")
 	})
 }
+
+// TestTokenAlone: what editors and shells put round a token is no part of it, and what
+// no token has is a mistake that names the file and not what is in it.
+func TestTokenAlone(t *testing.T) {
+	const token = "11e9c5f3f2f1e6a7b8c9d0a1b2c3d4e5f6"
+	for name, tt := range map[string]struct{ file, says string }{
+		"plain":                        {token, ""},
+		"a newline":                    {token + "\n", ""},
+		"newlines of Windows":          {"\r\n" + token + "\r\n\r\n", ""},
+		"a byte order mark":            {"\ufeff" + token + "\r\n", ""},
+		"quotes":                       {`"` + token + `"` + "\n", ""},
+		"single quotes":                {`'` + token + `'`, ""},
+		"a byte order mark and quotes": {"\ufeff\"" + token + "\"\r\n", ""},
+		"quotes alone":                 {`""`, "is empty"},
+		"one quote":                    {`"` + token, "characters that no token has"},
+		"UTF-16":                       {"\xff\xfe1\x001\x00", "characters that no token has"},
+		"typographic quotes":           {"“" + token + "”", "characters that no token has"},
+		"a blank of no width":          {token + "\u200b", "characters that no token has"},
+		"an assignment":                {"TOKEN = " + token, "more than a token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "token")
+			if err := os.WriteFile(path, []byte(tt.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, err := NewTokenSource(path, clock.Real()).Token()
+			switch {
+			case tt.says == "" && (got != token || err != nil):
+				t.Errorf("Token() = %q, %v, want the token alone", got, err)
+			case tt.says != "" && (got != "" || err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), path)):
+				t.Errorf("Token() = %q, %v, want an error that says %q and the file", got, err, tt.says)
+			case err != nil && strings.Contains(err.Error(), token):
+				t.Errorf("the token is in the error: %v", err)
+			}
+		})
+	}
+}

@@ -32,6 +32,9 @@ func (l *loader) unknown() {
 		case l.known[name+"_FILE"]:
 			l.meant[name+"_FILE"] = true
 			l.refuse(name, "secrets come from files only; put it into one and write its path to "+name+"_FILE")
+		case meant != "" && team != "":
+			l.meant[meant] = true
+			l.refuse(name, "no team of that name in "+prefix+"_TEAMS; add "+team+" there, or did you mean "+meant+"?")
 		case meant != "":
 			l.meant[meant] = true
 			l.refuse(name, "no such setting; did you mean "+meant+"?")
@@ -73,11 +76,38 @@ func (l *loader) guess(name string) string {
 	}
 	best, nearest := "", 4
 	for _, known := range slices.Sorted(maps.Keys(l.known)) {
-		if d := distance(name, known, nearest); d < nearest {
+		if d := distance(name, known, nearest); d < nearest && !l.foreign(name, known) {
 			best, nearest = known, d
 		}
 	}
 	return best
+}
+
+// foreign reports that two variables speak of two teams whose names nobody mistakes for
+// one another. A name of two letters is no misspelling of another.
+func (l *loader) foreign(name, known string) bool {
+	rest, ok := strings.CutPrefix(name, teamPrefix)
+	if !ok {
+		return false
+	}
+	another := false
+	for _, team := range l.teams {
+		team = envName(team)
+		setting, ok := strings.CutPrefix(known, teamPrefix+team+"_")
+		another = another || ok
+		if !ok {
+			continue
+		}
+		for i := range rest {
+			if rest[i] == '_' && distance(rest[i+1:], setting, 4) < 4 {
+				limit := min(2, (min(i, len(team))-1)/2) + 1
+				if distance(rest[:i], team, limit) < limit {
+					return false
+				}
+			}
+		}
+	}
+	return another
 }
 
 // stranger is the name of the team that a variable speaks of and that is not
@@ -98,6 +128,11 @@ func (l *loader) stranger(name string) string {
 		return ""
 	}
 	team := strings.ToLower(strings.ReplaceAll(strings.TrimSuffix(rest, "_"+longest), "_", "-"))
+	for _, k := range kindsOf(scaler.ModeAuto) { // of a team's kind, whose setting this is none of
+		if listed, ok := strings.CutSuffix(team, "-"+string(k)); ok && slices.Contains(l.teams, listed) {
+			return ""
+		}
+	}
 	if slices.Contains(l.teams, team) {
 		return ""
 	}

@@ -30,6 +30,18 @@ func (w *Words) Decode(s string) error {
 
 func (w Words) String() string { return strings.Join(w, ",") }
 
+// Labels is a list parted by white space alone, as Jenkins parts a node's labels: a
+// comma is a part of a label there.
+type Labels []string
+
+// Decode reads the list.
+func (l *Labels) Decode(s string) error {
+	*l = strings.Fields(s)
+	return nil
+}
+
+func (l Labels) String() string { return strings.Join(l, " ") }
+
 // Quantity is an amount in Kubernetes' notation, above zero.
 type Quantity struct{ resource.Quantity }
 

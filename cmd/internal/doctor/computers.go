@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellboard/cmd/internal/config"
 	"bellboard/queue"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
@@ -22,7 +23,8 @@ type computer struct {
 	Offline            bool
 	TemporarilyOffline bool
 	OfflineCause       *struct {
-		Class string `json:"_class"`
+		Class       string `json:"_class"`
+		Description any    // a text; a plugin's class may have anything there
 	}
 	OfflineCauseReason string
 	Idle               bool
@@ -37,7 +39,7 @@ type executor struct {
 }
 
 // computerTree asks for all that a computer holds.
-const computerTree = "displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class],offlineCauseReason,idle," +
+const computerTree = "displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class,description],offlineCauseReason,idle," +
 	"assignedLabels[name],executors[idle,currentExecutable[url]],oneOffExecutors[idle,currentExecutable[url]]"
 
 // owner is whose the node is, by its description.
@@ -52,13 +54,18 @@ func (c *computer) labelled(label string) bool {
 
 func (c *computer) swarm() bool { return strings.HasPrefix(c.Description, "Swarm agent from ") }
 
+func (c *computer) cause() scaler.Cause {
+	cause := scaler.Cause{Reason: c.OfflineCauseReason}
+	if c.OfflineCause != nil {
+		cause.Class = c.OfflineCause.Class
+		cause.Description, _ = c.OfflineCause.Description.(string)
+	}
+	return cause
+}
+
 // mark is who took it temporarily offline.
 func (c *computer) mark(instance string) scaler.OfflineBy {
-	class := ""
-	if c.OfflineCause != nil {
-		class = c.OfflineCause.Class
-	}
-	return scaler.ReadMark(instance, c.TemporarilyOffline, class, c.OfflineCauseReason)
+	return scaler.ReadMark(instance, c.TemporarilyOffline, c.cause(), scaler.NotMarked)
 }
 
 // work counts the builds that run on it: those that can be seen, and executors
@@ -119,54 +126,19 @@ func (e *exam) connected(fits func(*computer) bool) (n int) {
 	return n
 }
 
-// hook looks for the hook's own words, or for an agent that shows its absence.
-func (e *exam) hook(ctx context.Context) {
-	ephemeral := false
-	for i := range e.Settings.Teams {
-		ephemeral = ephemeral || slices.Contains(e.Settings.Teams[i].Kinds(), scaler.Ephemeral)
-	}
-	if !ephemeral {
-		e.ok(checkHook, "no team needs it")
-		return
-	}
-	marked, without := e.hooked(e.computers)
-	if marked == 0 && len(without) > 0 {
-		// The hook marks in the moment in which a build is accepted: look again.
-		cs, err := e.again(ctx)
-		if err != nil {
-			e.skip(checkHook, "", "%v", err)
-			return
-		}
-		var still []string
-		marked, still = e.hooked(cs)
-		without = slices.DeleteFunc(without, func(n string) bool { return !slices.Contains(still, n) })
-	}
+// hook looks for the label by which the one-build hook shows that it is there.
+func (e *exam) hook() {
+	label := scaler.HookLabel(e.Settings.Instance)
 	switch {
-	case marked > 0:
-		e.ok(checkHook, "agents closed by it behind their build: %d", marked)
-	case len(without) > 0:
-		e.finding(checkHook, "copy deploy/jenkins/init.groovy.d/bellboard-hook.groovy into $JENKINS_HOME/init.groovy.d and restart Jenkins; until then Bellboard marks agents itself, a second later",
-			"not installed, or for another instance: ephemeral agents with a build and no mark of it: %s", few(without))
+	case !slices.ContainsFunc(e.Settings.Teams, func(t config.Team) bool { return slices.Contains(t.Kinds(), scaler.Ephemeral) }):
+		e.ok(checkHook, "no team needs it")
+	case e.computers == nil:
+		e.skip(checkHook, "", "the computers cannot be read")
+	case slices.ContainsFunc(e.computers, func(c computer) bool { return c.labelled(label) }):
+		e.ok(checkHook, "installed: the built-in node has its label %s", label)
 	default:
-		e.skip(checkHook, "try again while a build runs on an ephemeral agent", "it shows only where a build runs on an ephemeral agent, and none does")
+		e.finding(checkHook, "copy deploy/jenkins/init.groovy.d/bellboard-hook.groovy into $JENKINS_HOME/init.groovy.d and restart Jenkins. "+
+			"Until then a second build may reach an ephemeral agent, and Bellboard itself has to lift its marks before a safe restart",
+			"not installed, older than this Bellboard, or for another instance: no node has its label %s", label)
 	}
-}
-
-// hooked counts the agents that the hook marked, and lists those that it should have.
-func (e *exam) hooked(cs []computer) (marked int, without []string) {
-	for i := range cs {
-		c := &cs[i]
-		id, mine := c.owner(e.Settings.Instance)
-		if !mine || id.Kind != scaler.Ephemeral {
-			continue
-		}
-		switch by := c.mark(e.Settings.Instance); {
-		case by == scaler.Hook:
-			marked++
-		case c.Idle:
-		case by == scaler.NotMarked, by == scaler.Ours && strings.HasSuffix(c.OfflineCauseReason, ": one build"):
-			without = append(without, c.DisplayName)
-		}
-	}
-	return marked, without
 }

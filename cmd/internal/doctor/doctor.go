@@ -76,6 +76,10 @@ type Parts struct {
 	KubeErr error
 	// Lead says that the daemon would hold a Lease.
 	Lead bool
+	// Homeless: it is not known which namespace is Bellboard's own.
+	Homeless bool
+	// Waiting is told what is waited for, when that has not answered for a moment.
+	Waiting func(what string)
 	// Probe registers two nodes of its own in Jenkins, and removes them.
 	Probe bool
 	// Patience is how long a probe tries to remove what it made while Jenkins is
@@ -96,6 +100,9 @@ type exam struct {
 func Run(ctx context.Context, p Parts) Report {
 	if p.Patience == 0 {
 		p.Patience = 2 * time.Minute
+	}
+	if p.Waiting == nil {
+		p.Waiting = func(string) {}
 	}
 	e := &exam{Parts: p}
 	agents := 0

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -42,12 +43,12 @@ func TestAllWell(t *testing.T) {
 }
 
 // A quiet Jenkins, without an agent of Bellboard's, still shows what its own
-// pages show; only what needs a build or a deletion is not checked.
+// pages show; only what needs a deletion is not checked.
 func TestQuietJenkins(t *testing.T) {
 	s := newScene(t)
 	s.jenkins.PersonDelete("web-e-1111111111")
 	r := s.run(t.Context(), false)
-	if got, want := named(r, NotChecked), []string{checkDelete, checkHook}; len(named(r, Finding)) > 0 || !slices.Equal(got, want) {
+	if got, want := named(r, NotChecked), []string{checkDelete}; len(named(r, Finding)) > 0 || !slices.Equal(got, want) {
 		t.Errorf("findings %q, not checked %q; want none, %q", named(r, Finding), got, want)
 		show(t, r)
 	}
@@ -187,6 +188,21 @@ func TestEachFinding(t *testing.T) {
 			})
 		}
 	}
+	strip := func(headers ...string) func(*scene) {
+		return func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				rec := httptest.NewRecorder()
+				s.jenkins.ServeHTTP(rec, r)
+				maps.Copy(w.Header(), rec.Header())
+				for _, h := range headers {
+					w.Header().Del(h)
+				}
+				w.WriteHeader(rec.Code)
+				_, _ = w.Write(rec.Body.Bytes())
+				return true
+			})
+		}
+	}
 	refuse := func(resource string, st func() *metav1.Status) func(*scene) {
 		return func(s *scene) {
 			s.cluster.Refuse(func(_ *http.Request, verb, what string) *metav1.Status {
@@ -227,6 +243,27 @@ func TestEachFinding(t *testing.T) {
 				return true
 			})
 		}, nil, []string{checkCreate}, "crumb", "not a password"},
+		{"a firewall that lets no write through", func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPost {
+					w.WriteHeader(http.StatusForbidden)
+					_, _ = w.Write([]byte("<html><title>403 Forbidden</title></html>"))
+				}
+				return r.Method == http.MethodPost
+			})
+		}, nil, []string{checkCreate}, "something between Bellboard and Jenkins", "firewall"},
+		{"a firewall before the root", func(s *scene) {
+			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/api/json" {
+					w.WriteHeader(http.StatusForbidden)
+				}
+				return r.URL.Path == "/api/json"
+			})
+		}, nil, []string{checkRead}, "something between Bellboard and Jenkins", "firewall"},
+		{"a firewall before the queue", status("/queue/", http.StatusForbidden), nil, []string{checkReads}, "something between Bellboard and Jenkins", "firewall"},
+		{"a firewall before all", status("/", http.StatusForbidden), nil, []string{checkJenkins}, "something between Bellboard and Jenkins", "firewall"},
+		{"a proxy that takes the session away", strip("X-Jenkins-Session"), nil, []string{checkReads}, "X-Jenkins-Session", "pass the headers"},
+		{"a proxy that takes the version away", strip("X-Jenkins", "X-Jenkins-Session"), nil, []string{checkJenkins}, "has no X-Jenkins", "pass the headers"},
 		{"nobody there", nil, []string{"BELLBOARD_JENKINS_URL=http://127.0.0.1:1"}, []string{checkJenkins}, "refused", "start Jenkins"},
 		{"no such host", nil, []string{"BELLBOARD_JENKINS_URL=http://jenkins.invalid"}, []string{checkJenkins}, "jenkins.invalid", "host"},
 		{"starting", status("/", http.StatusServiceUnavailable), nil, []string{checkJenkins}, "starting", "wait"},
@@ -239,7 +276,7 @@ func TestEachFinding(t *testing.T) {
 				}
 				return r.URL.Path == "/login"
 			})
-		}, nil, []string{checkVersion}, "2.204.6", "2.318"},
+		}, nil, []string{checkVersion}, "2.204.6", "2.340"},
 		{"clock", answer("/login", "Date", time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat), ""), nil, []string{checkClock}, "-1m", "NTP"},
 		{"language of pages", func(s *scene) {
 			s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
@@ -290,12 +327,23 @@ func TestEachFinding(t *testing.T) {
 		}, nil, []string{"Secret ssh-keys in ci"}, "host_key", "create secret"},
 		{"no Swarm plugin", status("/swarm/", http.StatusNotFound), nil, []string{checkSwarm}, "no Swarm client", "install"},
 		{"a static agent", func(s *scene) { s.jenkins.AddNode(jenkinssim.Node{Name: "old-linux", Labels: "linux"}, false) }, nil, []string{"labels of web"}, "old-linux", "other labels"},
+		{"a node named like a label", func(s *scene) {
+			s.jenkins.AddNode(jenkinssim.Node{Name: "docker", Labels: "big"}, false)
+		}, nil, []string{"labels of data"}, "named like the label ‘docker’", "rename it"},
+		{"a node named like the only label", func(s *scene) {
+			s.jenkins.AddNode(jenkinssim.Node{Name: "linux"}, false)
+		}, nil, []string{"labels of web", "labels of data"}, "named like the label ‘linux’", "rename it"},
+		{"a node named like a kind", func(s *scene) {
+			s.jenkins.AddNode(jenkinssim.Node{Name: "swarm"}, false)
+		}, nil, []string{"labels of web", "labels of data"}, "named like the label ‘swarm’", "rename it"},
 		{
 			"a cloud", answer("/label/linux/api/json", "X-Jenkins-Session", "1", `{"nodes":[],"clouds":[{"_class":"org.csanchez.jenkins.plugins.kubernetes.KubernetesCloud"}]}`), nil,
 			[]string{"labels of web"},
 			"cloud KubernetesCloud", "cloud makes agents",
 		},
-		{"no hook", func(s *scene) { s.jenkins.PersonOnline("web-e-1111111111") }, nil, []string{checkHook}, "web-e-1111111111", "bellboard-hook.groovy"},
+		{"no hook", func(s *scene) { s.hook("") }, nil, []string{checkHook}, "bellboard-hook-bellboard", "bellboard-hook.groovy"},
+		{"no hook, and a team that may have ephemeral agents", func(s *scene) { s.hook("") }, []string{"BELLBOARD_TEAM_WEB_MODE=auto"}, []string{checkHook}, "not installed", "init.groovy.d"},
+		{"another instance's hook", func(s *scene) { s.hook("other") }, nil, []string{checkHook}, "another instance", "bellboard-hook.groovy"},
 		{"no cluster", func(s *scene) { s.parts.KubeErr = os.ErrNotExist }, nil, []string{checkKube}, "not exist", "KUBECONFIG"},
 		{"an API server that is away", func(s *scene) { s.parts.Kube.Host = "http://127.0.0.1:1" }, nil, []string{checkKube}, "refused", "API server"},
 		{"an old cluster", func(s *scene) { s.version = "v1.28.3" }, nil, []string{checkKube}, "v1.28.3", "1.30"},
@@ -310,6 +358,9 @@ func TestEachFinding(t *testing.T) {
 			[]string{"agents of web, ephemeral", "agents of data, persistent"},
 			"violates PodSecurity", "enforce=",
 		},
+		{"a quota that wants a limit", refuse("pods", func() *metav1.Status {
+			return forbidden("failed quota: limits: must specify limits.cpu for: agent")
+		}), nil, []string{"agents of web, ephemeral", "agents of data, persistent"}, "failed quota", "a LimitRange in namespace"},
 		{"a quota", refuse("persistentvolumeclaims", func() *metav1.Status { return kubesim.OverQuota("small", "x") }), nil, []string{"agents of data, persistent"}, "exceeded quota", "raise the quota"},
 		{
 			"a Secret is refused", refuse("secrets", func() *metav1.Status { return forbidden("denied by policy") }), nil,
@@ -404,7 +455,7 @@ func TestNotChecked(t *testing.T) {
 		return false
 	})
 	r := s.run(t.Context(), false)
-	for _, name := range []string{checkClock, checkKubeClock, checkHook, checkSwarm, "agents of web, ephemeral", "agents of data, persistent", "Secret swarm in ci", "Secret registry in ci"} {
+	for _, name := range []string{checkClock, checkKubeClock, checkSwarm, "agents of web, ephemeral", "agents of data, persistent", "Secret swarm in ci", "Secret registry in ci"} {
 		if !slices.Contains(named(r, NotChecked), name) {
 			t.Errorf("%s is not among what was not checked: %q", name, named(r, NotChecked))
 		}
@@ -443,7 +494,11 @@ func TestOnlyWhatTeamsNeed(t *testing.T) {
 		}
 		return missing
 	})
-	r := s.run(t.Context(), false, "BELLBOARD_DEFAULT_CONNECT=tcp")
+	s.hook("")
+	r := s.run(t.Context(), false, "BELLBOARD_DEFAULT_CONNECT=tcp", "BELLBOARD_TEAM_WEB_MODE=persistent")
+	if i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == checkHook }); r.Checks[i].Result != OK {
+		t.Errorf("%+v", r.Checks[i])
+	}
 	for _, name := range []string{checkWebSocket, checkTCP, checkSwarm} {
 		c := r.Checks[slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == name })]
 		if c.Result != OK || strings.Contains(c.What, "no team needs it") == (name == checkTCP) {
@@ -482,5 +537,32 @@ func TestRemedies(t *testing.T) {
 		if got := remedyFor(&tt.spec, errors.New(tt.words)); !strings.Contains(got, tt.want) {
 			t.Errorf("remedy for %s, Docker %s: %q does not say %q", tt.words, tt.spec.Docker, got, tt.want)
 		}
+	}
+}
+
+// TestHomeless: where nobody tells Bellboard's own namespace, what it does there is not
+// checked, and no other namespace in its place; where somebody does, the Lease is, too.
+func TestHomeless(t *testing.T) {
+	s := newScene(t)
+	checks := func() (own []Check) {
+		for _, c := range s.run(t.Context(), false).Checks {
+			if strings.HasPrefix(c.Name, "leases ") || strings.HasPrefix(c.Name, "events ") || c.Name == checkOwn {
+				own = append(own, c)
+			}
+		}
+		return own
+	}
+	s.parts.Lead, s.parts.Homeless = false, true
+	if got := checks(); len(got) != 1 || got[0].Name != checkOwn || got[0].Result != NotChecked || !strings.Contains(got[0].Remedy, "--namespace bellboard") {
+		t.Errorf("outside of the cluster: %+v, want only that the namespace is not known", got)
+	}
+	s.cluster.Cut(time.Hour)
+	if got := checks(); len(got) != 1 || got[0].Name != checkOwn {
+		t.Errorf("outside of the cluster, which does not answer: %+v, want the same", got)
+	}
+	s.cluster.Cut(0)
+	s.parts.Lead, s.parts.Homeless = true, false
+	if got := checks(); len(got) != 2 || got[0].Name != "leases in default" || got[1].Name != "events in default" {
+		t.Errorf("in a namespace: %+v, want its Lease and its events", got)
 	}
 }

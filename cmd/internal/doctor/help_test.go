@@ -121,6 +121,13 @@ func (s *scene) addNode(name string, id scaler.PoolID, connect bool) {
 	}
 }
 
+// hook puts another Jenkins in the place of the first, with the hook of that
+// instance, "" for none, and no agent.
+func (s *scene) hook(instance string) {
+	s.jenkins = jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Token: doctorsToken, Hook: instance, AgentPort: 50000})
+	s.t.Cleanup(s.jenkins.Close)
+}
+
 // agentPod is as much of an agent's pod as the doctor looks at.
 func agentPod(name string) *corev1.Pod {
 	return &corev1.Pod{

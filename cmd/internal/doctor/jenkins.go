@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"bellboard/cmd/internal/app"
 	"bellboard/pool"
 	"bellboard/queue"
 	"bellboard/scaler"
@@ -22,7 +23,7 @@ import (
 
 // OldestJenkins is the oldest version that Bellboard supports: the one-build
 // hook needs it, and WebSocket agents have been there for long.
-const OldestJenkins = "2.318"
+const OldestJenkins = "2.340"
 
 const (
 	// mostSkew is how far another clock may be from this one. Its Date header
@@ -115,7 +116,7 @@ func (e *exam) readable(ctx context.Context) {
 	for i := range e.Settings.Teams {
 		e.labels(ctx, e.Settings.Teams[i].Name, e.Settings.Teams[i].Labels)
 	}
-	e.hook(ctx)
+	e.hook()
 	e.leftovers()
 }
 
@@ -129,15 +130,18 @@ func (e *exam) reach(ctx context.Context) (queue.Answer, bool) {
 	e.Jenkins = wire
 	e.client, err = queue.New(queue.Config{
 		URL: e.Settings.JenkinsURL, User: e.Settings.JenkinsUser, Token: e.Token, Transport: wire, Clock: e.Clock, Instance: e.Settings.Instance,
+		Unlabelled: e.Settings.Unlabelled(),
 	})
 	if err != nil {
 		e.finding(checkJenkins, "correct BELLBOARD_JENKINS_URL", "%v", err)
 		return queue.Answer{}, false
 	}
+	over := app.Waits(e.Clock, e.Waiting, func() string { return "Jenkins at " + e.Settings.JenkinsURL + ", which has not answered yet" })
 	hello, err := queue.Greet(ctx, wire, e.Clock, http.MethodGet, e.Settings.JenkinsURL+"/login")
+	over()
 	if err == nil && hello.Header.Get("X-Jenkins") == "" && hello.Status != http.StatusServiceUnavailable {
 		// What stands before it may let only known users through.
-		if a, asked := e.client.Ask(ctx, queue.Question{Path: "/whoAmI/api/json"}); asked == nil && a.Header.Get("X-Jenkins") != "" {
+		if a, asked := e.client.Ask(ctx, queue.Question{Path: "/whoAmI/api/json"}); asked == nil && (a.Header.Get("X-Jenkins") != "" || errors.Is(a.Document(), queue.ErrStripped)) {
 			hello = a
 		}
 	}
@@ -146,6 +150,7 @@ func (e *exam) reach(ctx context.Context) (queue.Answer, bool) {
 		e.finding(checkJenkins, unreachable(err), "%s: %v", e.Settings.JenkinsURL, err)
 	case hello.Status == http.StatusServiceUnavailable:
 		e.finding(checkJenkins, "wait until it has started, and try again", "it is starting, or not there: %v", hello.Refusal())
+	case hello.Header.Get("X-Jenkins") == "" && e.between(checkJenkins, notJenkins(&hello)):
 	case hello.Header.Get("X-Jenkins") == "":
 		e.finding(checkJenkins, "correct BELLBOARD_JENKINS_URL: with Jenkins' path, if it has one, and past any login page", "%s is not Jenkins: %v", e.Settings.JenkinsURL, notJenkins(&hello))
 	default:
@@ -153,6 +158,24 @@ func (e *exam) reach(ctx context.Context) (queue.Answer, bool) {
 		return hello, true
 	}
 	return hello, false
+}
+
+// between makes the row of an answer that what stands before Jenkins gave, or changed,
+// or of one that is too large: no permission and no setting of Jenkins' mends that.
+func (e *exam) between(name string, err error) bool {
+	remedy := ""
+	switch {
+	case errors.Is(err, queue.ErrBlocked):
+		remedy = "have the firewall or proxy before Jenkins pass Bellboard's GET and POST requests below " + e.Settings.JenkinsURL + ", or lead BELLBOARD_JENKINS_URL past it"
+	case errors.Is(err, queue.ErrStripped):
+		remedy = "have the proxy before Jenkins pass the headers X-Jenkins and X-Jenkins-Session of its answers on, or lead BELLBOARD_JENKINS_URL past it"
+	case errors.Is(err, queue.ErrTooLarge):
+		remedy = "update Jenkins to 2.542 at least, or have fewer nodes or queued builds; Bellboard holds while this lasts"
+	default:
+		return false
+	}
+	e.finding(name, remedy, "%v", err)
+	return true
 }
 
 func notJenkins(a *queue.Answer) error {
@@ -242,7 +265,9 @@ func (e *exam) address(ctx context.Context, hello *queue.Answer) {
 		e.skip(checkAddress, remedy+", if agents do not connect", "%s cannot be reached from here, which agents may: %v", address, err)
 	case a.Header.Get("X-Jenkins") == "":
 		e.finding(checkAddress, remedy, "%s is not Jenkins: %v", address, notJenkins(&a))
-	case here != "" && a.Header.Get("X-Jenkins-Session") != here:
+	case here == "":
+		e.skip(checkAddress, "", "Jenkins' answers have no X-Jenkins-Session, which would tell")
+	case a.Header.Get("X-Jenkins-Session") != here:
 		e.finding(checkAddress, remedy, "%s is another Jenkins, or it restarted just now", address)
 	default:
 		e.ok(checkAddress, "%s leads to the same Jenkins", address)
@@ -271,6 +296,8 @@ func (e *exam) user(ctx context.Context) bool {
 	case a.Status == http.StatusUnauthorized:
 		e.finding(checkUser, remedy, "Jenkins does not accept them (401): the user does not exist, or the token is wrong, revoked or expired")
 		return false
+	case e.between(checkUser, a.Document()):
+		return false
 	case a.Document() != nil || json.Unmarshal([]byte(a.Body), &who) != nil:
 		e.finding(checkUser, "let nothing between Bellboard and Jenkins answer for it", "whoAmI: %v", notJenkins(&a))
 		return false
@@ -290,6 +317,8 @@ func (e *exam) read(ctx context.Context) bool {
 	case err != nil:
 		e.skip(checkRead, "", "%v", err)
 		return false
+	case e.between(checkRead, a.Document()):
+		return false
 	case a.Status == http.StatusForbidden:
 		e.finding(checkRead, grant(checkRead, e.Settings.JenkinsUser), "%v", a.Refusal())
 		return false
@@ -306,6 +335,9 @@ func (e *exam) read(ctx context.Context) bool {
 // reads makes the very reads that a tick rests on.
 func (e *exam) reads(ctx context.Context) []scaler.Item {
 	v, err := e.client.Observe(ctx)
+	if e.between(checkReads, err) {
+		return nil
+	}
 	if err != nil {
 		e.finding(checkReads, "see what answers in Jenkins' stead, or its log; Bellboard holds while this lasts", "%v", err)
 		return nil
@@ -318,6 +350,7 @@ func (e *exam) reads(ctx context.Context) []scaler.Item {
 var english = []string{
 	"Waiting for next available executor", "is offline", "are offline", "There are no nodes with the label", "have label",
 	"is reserved for jobs", "should be allowed to run first", "In the quiet period", "is about to shut down", "is already in progress",
+	"has been removed from configuration", "Executor slot already in use", "is not accepting tasks", "lacks permission to run on",
 }
 
 // language looks whether Jenkins answers in English when asked for it. Labels of
@@ -459,6 +492,7 @@ func (e *exam) labels(ctx context.Context, team string, labels []string) {
 		return
 	}
 	var others []string
+	alike := e.namedLike(slices.Concat(labels, carried))
 	for _, c := range doc.Clouds {
 		cloud := c.Name
 		if cloud == "" {
@@ -470,17 +504,39 @@ func (e *exam) labels(ctx context.Context, team string, labels []string) {
 		if _, _, mine := scaler.ParseOwner(e.Settings.Instance, n.NodeDescription); mine {
 			continue
 		}
+		if slices.Contains(alike, n.NodeName) {
+			continue
+		}
 		if n.NodeName == "" {
 			n.NodeName = "the built-in node"
 		}
 		others = append(others, n.NodeName)
 	}
+	for _, l := range alike {
+		e.finding(name, "rename it: Jenkins does not tell whether a pipeline waits for the node or for the label, so one agent is tried first",
+			"a Jenkins node is named like the label ‘%s’", l)
+	}
 	if len(others) > 0 {
 		e.finding(name, "give them other labels, or the team: Bellboard counts such agents as supply, and a cloud makes agents for the same builds",
 			"‘%s’ is also served by %s", expression, few(others))
-		return
 	}
-	e.ok(name, "‘%s’ is nobody else's", expression)
+	if len(alike)+len(others) == 0 {
+		e.ok(name, "‘%s’ is nobody else's", expression)
+	}
+}
+
+// carried are the labels that agents have besides their team's.
+var carried = []string{string(scaler.Ephemeral), string(scaler.Persistent), "swarm"}
+
+// namedLike finds the labels that are also the name of a node that is not the instance's.
+func (e *exam) namedLike(labels []string) (names []string) {
+	for i := range e.computers {
+		c := &e.computers[i]
+		if _, _, mine := scaler.ParseOwner(e.Settings.Instance, c.Description); !mine && slices.Contains(labels, c.DisplayName) {
+			names = append(names, c.DisplayName)
+		}
+	}
+	return names
 }
 
 // grant is the remedy for a permission that is missing.

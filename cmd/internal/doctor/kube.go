@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"bellboard/cmd/internal/app"
 	"bellboard/pool"
 	"bellboard/scaler"
 )
@@ -26,6 +27,7 @@ const OldestKubernetes = "1.30"
 const (
 	checkKube      = "Kubernetes"
 	checkKubeClock = "Kubernetes' clock"
+	checkOwn       = "Bellboard's own namespace"
 	// kubeTimeout bounds one request to the API server.
 	kubeTimeout = 15 * time.Second
 )
@@ -47,6 +49,7 @@ func (e *exam) kubernetes(ctx context.Context) {
 		for i := range needs {
 			e.skip(needs[i].check(), "", "%s", why)
 		}
+		e.homeless()
 		for i := range specs {
 			e.skip(podCheck(&specs[i]), "", "%s", why)
 		}
@@ -63,12 +66,21 @@ func (e *exam) kubernetes(ctx context.Context) {
 	for i := range needs {
 		e.access(ctx, client, &needs[i], denied)
 	}
+	e.homeless()
 	e.others(ctx, client, specs)
 	for i := range specs {
 		e.rehearse(ctx, client, &specs[i], denied)
 	}
 	for _, s := range secretsOf(specs) {
 		e.secret(ctx, client, s)
+	}
+}
+
+// homeless says that what Bellboard does in its own namespace is not checked, where that
+// is not known.
+func (e *exam) homeless() {
+	if e.Homeless && !e.Settings.DryRun {
+		e.skip(checkOwn, "write it, as in --namespace bellboard", "outside of the cluster nobody tells which namespace that is: its Lease and its events are there")
 	}
 }
 
@@ -91,14 +103,16 @@ func (e *exam) cluster(ctx context.Context) (kubernetes.Interface, bool) {
 	}
 	var version struct{ GitVersion string }
 	asked := e.Clock.Now()
+	over := app.Waits(e.Clock, e.Waiting, func() string { return "the API server " + cfg.Host + ", which has not answered yet" })
 	raw, err := client.CoreV1().RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
+	over()
 	if err == nil {
 		err = json.Unmarshal(raw, &version)
 	}
 	answered := e.Clock.Now()
 	switch older, known := olderThan(strings.TrimPrefix(version.GitVersion, "v"), OldestKubernetes); {
 	case err != nil:
-		e.finding(checkKube, "correct the kubeconfig or the account, or open the way to the API server (network policy)", "%s: %v", cfg.Host, err)
+		e.finding(checkKube, "it is named "+app.WayToKube(cfg), "%s: %v", cfg.Host, err)
 		return nil, false
 	case !known:
 		e.skip(checkKube, "", "version %q cannot be compared; the oldest supported is %s", version.GitVersion, OldestKubernetes)
@@ -153,7 +167,7 @@ func (e *exam) needs(specs []pool.Spec) []access {
 			add(access{s.Namespace, "", "persistentvolumeclaims", []string{"list", "watch", "create", "patch", "delete"}})
 		}
 	}
-	if e.Settings.DryRun {
+	if e.Settings.DryRun || e.Homeless {
 		return out
 	}
 	if e.Lead {
@@ -262,6 +276,9 @@ func remedyFor(s *pool.Spec, err error) string {
 	words := err.Error()
 	setting := func(name string) string {
 		return "BELLBOARD_TEAM_" + strings.ToUpper(strings.ReplaceAll(s.Team, "-", "_")) + "_" + strings.ToUpper(string(s.Kind)) + "_" + name
+	}
+	if remedy := s.QuotaRemedy(err); remedy != "" {
+		return remedy
 	}
 	switch {
 	case strings.Contains(words, "violates PodSecurity"):

@@ -122,6 +122,7 @@ func (e *exam) create(ctx context.Context) (words string) {
 		e.finding(checkCreate, grant(checkCreate, e.Settings.JenkinsUser), "without it no agent can be registered")
 	case a.Status == http.StatusForbidden && strings.Contains(a.Body, "No valid crumb"):
 		e.finding(checkCreate, "put an API token, not a password, into "+e.Settings.JenkinsTokenFile, "Jenkins wants a crumb for a write, as it does of who comes with a password")
+	case e.between(checkCreate, a.Refusal()):
 	default:
 		e.skip(checkCreate, "", "a registration under the name %q gave status %d: %v", name, a.Status, a.Refusal())
 	}
@@ -147,6 +148,8 @@ func (e *exam) connect(ctx context.Context, v verdicts) {
 			return
 		case lacks(err, idConnect):
 			e.finding(checkConnect, remedy, "without it no agent gets its secret")
+			return
+		case e.between(checkConnect, err):
 			return
 		} // it may be gone by now
 	}

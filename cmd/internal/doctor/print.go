@@ -1,12 +1,15 @@
 package doctor
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"bellboard/scaler/plain"
 )
 
 // order puts what asks for something last, where a terminal stops.
@@ -22,7 +25,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 			if c.Result != result {
 				continue
 			}
-			fmt.Fprintf(&rows, "%s\t%s\t%s", c.Name, c.Result, line(c.What))
+			fmt.Fprintf(&rows, "%s\t%s\t%s", line(c.Name), c.Result, line(c.What))
 			if c.Remedy != "" { // else no cell: the widest words need not be bridged with blanks
 				rows.WriteString("\t" + line(c.Remedy))
 			}
@@ -62,15 +65,20 @@ func (r *Report) WriteJSON(w io.Writer) error {
 		Findings   int `json:"findings"`
 	}{Report{Checks: slices.Clone(r.Checks), Did: r.Did}, r.Count(OK), r.Count(NotChecked), r.Count(Warning), r.Count(Finding)}
 	slices.SortStableFunc(out.Checks, func(a, b Check) int { return slices.Index(order, a.Result) - slices.Index(order, b.Result) })
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(out)
+	if err := enc.Encode(out); err != nil {
+		return err
+	}
+	_, err := w.Write(plain.JSON(b.Bytes()))
+	return err
 }
 
 // line keeps the words of others to one line of a table.
 func line(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
+	s = plain.Line(strings.Join(strings.Fields(s), " "))
 	if r := []rune(s); len(r) > 300 {
 		return string(r[:299]) + "…"
 	}

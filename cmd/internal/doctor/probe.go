@@ -26,6 +26,9 @@ const lateWrite = 5 * time.Second
 // belief is the remedy where Jenkins does something else than Bellboard rests on.
 const belief = "do not run Bellboard on this Jenkins; report it with Jenkins' version and plugins"
 
+// doctorSecond is the reason in the probe's second mark.
+const doctorSecond scaler.Reason = "doctor-second"
+
 // probing is one probe: two nodes of a made-up label, and what they went through.
 // No instance of Bellboard takes them for its own, so none touches them.
 type probing struct {
@@ -81,6 +84,7 @@ func (p *probing) failed(ctx context.Context, name, doing string, err error) boo
 		p.skip(name, "", "interrupted while %s", doing)
 	case errors.Is(err, queue.ErrUnavailable), errors.Is(err, queue.ErrUnauthorized):
 		p.skip(name, "try again", "Jenkins went away while %s: %v", doing, err)
+	case p.between(name, fmt.Errorf("%s: %w", doing, err)):
 	case errors.Is(err, queue.ErrForbidden):
 		p.skip(name, "", "a permission is missing for %s: %v", doing, err)
 	default:
@@ -266,18 +270,20 @@ func (p *probing) pair(ctx context.Context, row string) bool {
 // mark takes a node offline, with one text and then with another, twice.
 func (p *probing) mark(ctx context.Context, row string) bool {
 	name := p.names[0]
-	for i, words := range []string{"doctor's first mark", "doctor's second mark", "doctor's second mark"} {
-		err := p.client.Mark(ctx, name, scaler.MarkText(p.Settings.Instance, words), time.Time{})
+	for i, why := range []scaler.Reason{"doctor-first", doctorSecond, doctorSecond} {
+		text := scaler.MarkText(p.Settings.Instance, why)
+		err := p.client.Mark(ctx, name, text, time.Time{})
 		p.learn(checkDisconnect, err, idDisconnect)
 		if err != nil {
 			return p.failed(ctx, row, "marking a node", err)
 		}
 		c, err := p.state(ctx, name)
+		cause := c.cause()
 		switch {
 		case err != nil:
 			return p.failed(ctx, row, "reading a marked node", err)
-		case c.mark(p.Settings.Instance) != scaler.Ours || !strings.HasSuffix(c.OfflineCauseReason, words):
-			return p.differs(row, "mark %d should be there as it was given (%s), and is %q by %q", i+1, words, c.OfflineCauseReason, c.mark(p.Settings.Instance))
+		case c.mark(p.Settings.Instance) != scaler.Ours || cause.Text() != text:
+			return p.differs(row, "mark %d should be there as it was given (%s), and is %q by %q", i+1, text, cause.Text(), c.mark(p.Settings.Instance))
 		}
 	}
 	p.did("marked node %s three times", name)
@@ -287,7 +293,7 @@ func (p *probing) mark(ctx context.Context, row string) bool {
 
 // clear lifts the mark, as for a build that resumes.
 func (p *probing) clear(ctx context.Context, row string) bool {
-	err := p.client.ClearMark(ctx, p.names[0], scaler.MarkText(p.Settings.Instance, "doctor's second mark"))
+	err := p.client.ClearMark(ctx, p.names[0], scaler.MarkText(p.Settings.Instance, doctorSecond))
 	if err != nil {
 		return p.failed(ctx, row, "clearing a mark", err)
 	}

@@ -219,6 +219,12 @@ var deleteSteps = []step{
 		"ok 60 in 1m0s", "ok 60 in 1m0s", "ok 60 in 1m0s", "ok 30 in 30s", "ok 30 in 30s",
 		"409 Conflict Pod/a", "ok 7 in 10s", "2", "ok 0 in 0s gone",
 	}},
+	{"a shorter grace that is over leaves one second", func(w *world) []string {
+		w.placed("a")
+		first := w.remove("a", nil, nil)
+		time.Sleep(3100 * time.Millisecond)
+		return []string{first, w.remove("a", new(int64(2)), nil)}
+	}, []string{"ok 60 in 1m0s", "ok 1 in 0s"}},
 	{"a repeated deletion makes no version", func(w *world) []string {
 		w.placed("a")
 		first := w.remove("a", new(int64(50)), nil)

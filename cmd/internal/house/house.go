@@ -47,6 +47,8 @@ type Config struct {
 	Throw []scaler.Failure
 	// Hook installs the one-build hook in Jenkins.
 	Hook bool
+	// Version is that of Jenkins; "" is jenkinssim's own.
+	Version string
 	// LaxClaims has storage that gives a volume to any number of pods at once.
 	LaxClaims bool
 	// Lead has the daemon hold a Lease while it works.
@@ -117,7 +119,7 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 	if cfg.Hook {
 		hook = "bellboard"
 	}
-	h.Jenkins = jenkinssim.New(jenkinssim.Config{Clock: cfg.Clock, Seed: cfg.Seed, Hook: hook})
+	h.Jenkins = jenkinssim.New(jenkinssim.Config{Clock: cfg.Clock, Seed: cfg.Seed, Hook: hook, Version: cfg.Version})
 	h.Cluster = kubesim.New(kubesim.Config{Clock: cfg.Clock, Seed: cfg.Seed, LaxClaims: cfg.LaxClaims, Last: h.lastMessage})
 	h.agents = newAgents(cfg.Clock, h.Jenkins, simPods{h.Cluster}, cfg.Seed)
 	if len(cfg.Throw) > 0 {

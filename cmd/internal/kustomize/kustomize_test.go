@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -164,6 +165,35 @@ func TestSetUps(t *testing.T) {
 				mirrored(t, objects, want[name][0].Mirror)
 			} else if want[name][0].Mirror != "" {
 				t.Error("there is no mirror")
+			}
+		})
+	}
+}
+
+// older is the Kustomize of kubectl 1.31 and, but for details, 1.32.
+const older = "sigs.k8s.io/kustomize/kustomize/v5@v5.4.3"
+
+// TestOlderKustomize: users build with the Kustomize in their kubectl, and get the
+// same objects from an older one.
+func TestOlderKustomize(t *testing.T) {
+	bin := t.TempDir()
+	install := exec.CommandContext(t.Context(), "go", "install", older)
+	install.Env = append(os.Environ(), "GOBIN="+bin)
+	if words, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("go install %s: %v: %s", older, err, words)
+	}
+	for _, name := range SetUps() {
+		t.Run(name, func(t *testing.T) {
+			newer, err := Build(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := build(t.Context(), name, filepath.Join(bin, "kustomize"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(newer), string(got)); diff != "" {
+				t.Errorf("objects (-newer +older):\n%s", diff)
 			}
 		})
 	}

@@ -46,8 +46,9 @@ type (
 	}
 )
 
-// agentName is the name by which this binary is called in an agent's image.
-const agentName = "agent"
+// agentName is the name by which this binary is called in an agent's image, as the
+// inbound-agent image calls its own.
+const agentName = "jenkins-agent"
 
 // agentPath is where the agent finds the simulated Jenkins.
 const agentPath = "/agent"

@@ -19,7 +19,7 @@ import (
 // The images of the node, under the names that Bellboard's pods ask for. All are
 // one file system: Debian with a Docker that is older than the names say.
 const (
-	agentImage = "bellboard.test/agent:1"
+	agentImage = "bellboard.test/jenkins/inbound-agent:1"
 	pauseImage = "bellboard.test/pause:1"
 )
 

@@ -17,7 +17,7 @@ import (
 
 // ours is the grace that Bellboard gives a pod that it deletes. The API server
 // makes it less for a pod whose first deletion is older.
-const ours = 7
+const ours = 2
 
 // connect is an agent's connection, from its hello to its end.
 func (h *home) connect(w http.ResponseWriter, r *http.Request) {

@@ -17,21 +17,30 @@ import (
 	"bellboard/scaler"
 )
 
-// TestEphemeral: an agent is started for a build, runs it, and goes with all
-// that belonged to it.
+// TestEphemeral: an agent is started for a build, runs it, waits for what the build
+// leaves, and goes soon with all that belonged to it.
 func TestEphemeral(t *testing.T) {
 	h := newHome(t, "ephemeral", "BELLBOARD_TEAM_TEAM_MODE=ephemeral", "BELLBOARD_TEAM_TEAM_BUILD_GRACE=30s")
 	t.Parallel()
 	h.start()
 	began := time.Now()
-	b := h.begin(3*time.Second, "cat /etc/hostname; id -u; pwd; touch here; sleep 1; ls")
+	b := h.begin(3*time.Second, "cat /etc/hostname; id -u; pwd; touch here; "+leaveOrphans+"sleep 1; ls; "+countDefunct)
 	name := h.on(b)
 	t.Logf("the build is on %s after %s", name, time.Since(began).Round(100*time.Millisecond))
-	if out, want := h.output(b), name+"\n1000\n/home/jenkins/agent\nhere"; out != want {
+	if out, want := h.output(b), name+"\n1000\n/home/jenkins/agent\nhere\ndefunct: 0"; out != want {
 		t.Errorf("the build says %q, want %q", out, want)
 	}
 	h.succeeded(1)
+	over := time.Now()
+	h.within(time.Minute, "the pod is deleted", func() bool { p := h.pod(name); return p == nil || p.DeletionTimestamp != nil })
+	asked := time.Now()
 	h.gone(time.Minute, name)
+	took := time.Since(over)
+	t.Logf("the build was over, its pod was deleted %s later and gone %s after the build",
+		asked.Sub(over).Round(100*time.Millisecond), took.Round(100*time.Millisecond))
+	if took > 8*time.Second {
+		t.Errorf("the pod was gone %s after its build, want 8 s at most", took)
+	}
 	h.within(time.Minute, "its node and its Secret are gone", func() bool {
 		for _, n := range h.jenkins.NodesList() {
 			if n.Name == name {
@@ -45,6 +54,13 @@ func TestEphemeral(t *testing.T) {
 		t.Errorf("%d pods are left:\n%s", len(pods), h.state())
 	}
 }
+
+// leaveOrphans makes processes whose parent ends before them, as a pipeline's sh steps
+// do, and countDefunct tells how many of them nobody has waited for.
+const (
+	leaveOrphans = `for i in 1 2 3; do sh -c 'sleep 0.2 >/dev/null 2>&1 &'; done; `
+	countDefunct = `echo "defunct: $(cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ')"`
+)
 
 // makeImage makes an image without a registry, and runs it.
 const makeImage = `

@@ -118,7 +118,7 @@ func (h *home) going(take func([]*corev1.Pod)) {
 	}
 	take(pods)
 	// Between the announcement and the deletion there is a moment to see it in.
-	words := []string{scaler.MarkText(h.ns, "its pod is being deleted by somebody else"), scaler.MarkText(h.ns, "its node is going")}
+	words := []string{scaler.MarkText(h.ns, scaler.ReasonLeaving)}
 	h.within(10*time.Second, "all are deleted and marked, and two at work", func() bool {
 		n, busy := 0, 0
 		for _, p := range pods {

@@ -2,16 +2,27 @@
 // a build takes no second one, however fast that comes. Without this script
 // Bellboard marks the agent when it sees the build, about a second later.
 //
+// Jenkins' safe restart does not ask marked nodes whether a build runs there. This
+// script does, so that no build of an agent of Bellboard's is cut off by it.
+//
 // It touches only nodes that Bellboard made, which their description tells, and
 // lifts only marks of its own and of Bellboard: a node that a person took offline
-// stays so. Running it again replaces what the last run left.
+// stays so. The built-in node gets the label bellboard-hook-INSTANCE, by which
+// bellboard doctor knows that the script is there. Running it again replaces what
+// the last run left.
 import hudson.ExtensionList
+import hudson.model.Computer
 import hudson.model.Executor
 import hudson.model.ExecutorListener
+import hudson.model.LabelFinder
 import hudson.model.Node
 import hudson.model.OneOffExecutor
 import hudson.model.Queue
+import hudson.model.RestartListener
+import hudson.model.labels.LabelAtom
 import hudson.model.queue.QueueListener
+import hudson.security.ACL
+import hudson.slaves.ComputerListener
 import hudson.slaves.OfflineCause
 import jenkins.model.Jenkins
 
@@ -19,6 +30,10 @@ import jenkins.model.Jenkins
 
 class BellboardNodes {
   final String instance
+  // The computers that have had their build, and the ids of the items that may only
+  // go to a computer. Both go with the computer, and are empty when Jenkins starts.
+  final Map<Computer, Boolean> built = Collections.synchronizedMap(new WeakHashMap())
+  final Map<Computer, Set<Long>> awaited = Collections.synchronizedMap(new WeakHashMap())
 
   BellboardNodes(String instance) {
     this.instance = instance
@@ -41,6 +56,28 @@ class BellboardNodes {
     }
     return text.startsWith('bellboard-hook(' + instance + '): ') || text.startsWith('bellboard(' + instance + '): ')
   }
+
+  // Closes the node of a computer that has had its build, if it is open and no item
+  // must go there. The mark is in Jenkins' own name, not in that of a person who lifts one.
+  void close(Computer computer) {
+    Node node = computer?.node
+    if (!ephemeral(node) || node.getTemporaryOfflineCause() != null || !built.containsKey(computer) || awaited.containsKey(computer)) {
+      return
+    }
+    def user = ACL.as2(ACL.SYSTEM2)
+    try {
+      computer.setTemporarilyOffline(true, new OfflineCause.ByCLI('bellboard-hook(' + instance + '): one build only; this mark ends no build'))
+    } finally {
+      user.close()
+    }
+  }
+
+  // The computer of the node of ours that the item may only go to.
+  Computer onlyPlace(Queue.Item item) {
+    def label = item.assignedLabel
+    Node node = label == null ? null : Jenkins.get().getNode(label.name)
+    return ours(node) && label == node.selfLabel ? node.toComputer() : null
+  }
 }
 
 // Closes the node behind the build that it takes. It stays closed when that ends.
@@ -56,16 +93,27 @@ class BellboardOneBuild implements ExecutorListener {
     if (executor instanceof OneOffExecutor) {
       return
     }
-    Node node = executor.owner.node
-    if (nodes.ephemeral(node) && node.getTemporaryOfflineCause() == null) {
-      executor.owner.setTemporarilyOffline(true, new OfflineCause.ByCLI('bellboard-hook(' + nodes.instance + '): one build'))
-    }
+    nodes.built.put(executor.owner, true)
+    nodes.close(executor.owner)
   }
 
   void taskCompleted(Executor executor, Queue.Task task, long milliseconds) {
   }
 
   void taskCompletedWithProblems(Executor executor, Queue.Task task, long milliseconds, Throwable problems) {
+  }
+}
+
+// Closes it again when somebody lifts a mark that had taken the place of ours.
+class BellboardReopened extends ComputerListener {
+  final BellboardNodes nodes
+
+  BellboardReopened(BellboardNodes nodes) {
+    this.nodes = nodes
+  }
+
+  void onTemporarilyOnline(Computer computer) {
+    nodes.close(computer)
   }
 }
 
@@ -79,15 +127,80 @@ class BellboardResume extends QueueListener {
   }
 
   void onEnterBuildable(Queue.BuildableItem item) {
-    def label = item.assignedLabel
-    Node node = label == null ? null : Jenkins.get().getNode(label.name)
-    if (nodes.ours(node) && label == node.selfLabel && nodes.markedByUs(node.getTemporaryOfflineCause())) {
-      node.toComputer()?.setTemporarilyOffline(false, null)
+    Computer computer = nodes.onlyPlace(item)
+    if (computer == null) {
+      return
+    }
+    synchronized (nodes.awaited) {
+      Set<Long> ids = nodes.awaited.get(computer) ?: new HashSet<Long>()
+      ids.add(item.id)
+      nodes.awaited.put(computer, ids)
+    }
+    if (nodes.markedByUs(computer.node.getTemporaryOfflineCause())) {
+      computer.setTemporarilyOffline(false, null)
+    }
+  }
+
+  // The item went to its executor, or somebody took it out of the queue.
+  void onLeft(Queue.LeftItem item) {
+    Computer computer = nodes.onlyPlace(item)
+    if (computer == null) {
+      return
+    }
+    synchronized (nodes.awaited) {
+      Set<Long> ids = nodes.awaited.get(computer)
+      ids?.remove(item.id)
+      if (!ids) {
+        nodes.awaited.remove(computer)
+      }
+    }
+    if (item.isCancelled()) {
+      nodes.close(computer)
     }
   }
 }
 
+// Jenkins' own question before a safe restart, asked of our marked nodes too.
+class BellboardRestart extends RestartListener {
+  final BellboardNodes nodes
+
+  BellboardRestart(BellboardNodes nodes) {
+    this.nodes = nodes
+  }
+
+  boolean isReadyToRestart() {
+    return !Jenkins.get().computers.any { Computer computer ->
+      nodes.ours(computer.node) && computer.getChannel() != null && computer.allExecutors.any { blocks(it) }
+    }
+  }
+
+  boolean blocks(Executor executor) {
+    def execution = executor.getAsynchronousExecution()
+    return executor.isBusy() && (execution == null || execution.blocksRestart())
+  }
+}
+
+// Tells that the script is there.
+class BellboardLabel extends LabelFinder {
+  final BellboardNodes nodes
+
+  BellboardLabel(BellboardNodes nodes) {
+    this.nodes = nodes
+  }
+
+  Collection<LabelAtom> findLabels(Node node) {
+    return node instanceof Jenkins ? [Jenkins.get().getLabelAtom('bellboard-hook-' + nodes.instance)] : []
+  }
+}
+
 def nodes = new BellboardNodes(System.getenv('BELLBOARD_INSTANCE') ?: 'bellboard')
+// Marks outlive a restart of Jenkins: a node that bears ours takes no other build.
+Jenkins.get().nodes.each { Node node ->
+  Computer computer = node.toComputer()
+  if (computer != null && nodes.ephemeral(node) && nodes.markedByUs(node.getTemporaryOfflineCause())) {
+    nodes.built.put(computer, true)
+  }
+}
 def put = { Class point, listener ->
   def list = ExtensionList.lookup(point)
   // By name: each run compiles classes of its own.
@@ -95,4 +208,7 @@ def put = { Class point, listener ->
   list.add(listener)
 }
 put(ExecutorListener, new BellboardOneBuild(nodes))
+put(ComputerListener, new BellboardReopened(nodes))
 put(QueueListener, new BellboardResume(nodes))
+put(RestartListener, new BellboardRestart(nodes))
+put(LabelFinder, new BellboardLabel(nodes))
