@@ -139,29 +139,31 @@ func (h *House) restartJenkins(context.Context) {
 }
 
 // restartSafely is a person who restarts Jenkins when no build runs that a restart ends.
-// Without the hook the person does as docs/jenkins.md says: prepare for shutdown, and
-// wait until Bellboard has lifted its marks from agents at work.
+// Without the hook the person does as docs/jenkins.md says: prepare for shutdown, and wait
+// for some seconds, in which Bellboard has looked and lifted its marks from agents at work.
 func (h *House) restartSafely(ctx context.Context) {
-	r := h.downtime()
-	if h.cfg.Hook {
-		h.happened(SafeRestart)
-		h.cfg.Say("a person restarts Jenkins safely")
-		h.Jenkins.SafeRestart(r)
-		return
+	what := SafeRestart
+	if !h.cfg.Hook {
+		what = SafeWithoutHook
+		h.cfg.Say("a person prepares Jenkins for a safe restart")
+		h.Jenkins.QuietDown(true)
+		enough := h.looks() + 3
+		err := h.until(context.WithoutCancel(ctx), 5*time.Minute, func() bool { return h.looks() >= enough })
+		if err != nil { // Bellboard is blind: the person leaves it
+			h.Jenkins.QuietDown(false)
+			return
+		}
 	}
-	h.cfg.Say("a person prepares Jenkins for a safe restart")
-	h.Jenkins.QuietDown(true)
-	err := h.until(context.WithoutCancel(ctx), 2*time.Minute, func() bool {
-		return !slices.ContainsFunc(h.Jenkins.NodesList(), func(n jenkinssim.NodeInfo) bool { return n.Busy > 0 && strings.HasPrefix(n.Marked, ours) })
-	})
-	if err != nil {
-		h.cfg.Say("the person leaves it")
-		h.Jenkins.QuietDown(false)
-		return
-	}
-	h.happened(SafeWithoutHook)
-	h.cfg.Say("the person restarts Jenkins safely")
-	h.Jenkins.SafeRestart(r)
+	h.happened(what)
+	h.cfg.Say(string(what))
+	h.Jenkins.SafeRestart(h.downtime())
+}
+
+// looks is how many ticks have seen all there is.
+func (h *House) looks() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tally.ticks - h.tally.holds
 }
 
 // ours is how Bellboard's own marks begin.
