@@ -20,6 +20,7 @@ const (
 	// agent was refused too. Each further one in a row doubles the pause, up to
 	// RefusalMost.
 	RefusalKept = 10 * time.Minute
+	// RefusalMost bounds that pause.
 	RefusalMost = 3 * time.Hour
 	// RefusalProbe is how long after one trial the next may be, where the agents
 	// that were refused have been given work meanwhile.

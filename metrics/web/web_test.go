@@ -146,7 +146,9 @@ func TestDecisions(t *testing.T) {
 	}
 	for _, tick := range []scaler.Tick{
 		tick("steady"), acted("first"), hold("begins", scaler.SourceJenkins), hold("goes-on", scaler.SourceJenkins),
-		hold("other", scaler.SourceKubernetes), {ID: "class", Hold: "cannot read kubernetes", HoldBy: scaler.SourceKubernetes, HoldCause: "forbidden"}, tick("ends"), tick("steady"), acted("last"),
+		hold("other", scaler.SourceKubernetes),
+		{ID: "class", Hold: "cannot read kubernetes", HoldBy: scaler.SourceKubernetes, HoldCause: "forbidden"},
+		tick("ends"), tick("steady"), acted("last"),
 	} {
 		b.Observe(tick)
 	}
