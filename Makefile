@@ -39,7 +39,7 @@ demo: ## a whole house in this terminal, for two minutes
 	go run ./cmd/bellboard demo --for 2m
 
 chaos: ## SEEDS=200 simulated days in which everything breaks
-	go test -count=1 -timeout 0 ./cmd/internal/house -house.seeds=$(SEEDS)
+	go test -count=1 -timeout 0 ./cmd/internal/house -house.seeds=$(SEEDS) -house.hours=2
 
 image: ## build the image without a registry, and run it (root, Debian)
 	deploy/image/build $(BELLBOARD_NODE_IMAGE)
