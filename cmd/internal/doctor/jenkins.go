@@ -403,9 +403,9 @@ func (e *exam) webSocket(ctx context.Context) {
 		return
 	}
 	a, err := queue.Greet(ctx, e.Jenkins, e.Clock, http.MethodGet, e.Settings.JenkinsURL+"/wsagents/")
-	connected := e.connected(func(c *computer) bool {
-		id, _ := c.owner(e.Settings.Instance)
-		return !c.swarm() && e.needed(func(s *pool.Spec) bool { return s.PoolID == id && s.Transport == pool.WebSocket })
+	connected := e.connected(func(c *queue.Computer) bool {
+		id := scaler.PoolID{Team: c.Team, Kind: c.Kind}
+		return !swarm(c) && e.needed(func(s *pool.Spec) bool { return s.PoolID == id && s.Transport == pool.WebSocket })
 	})
 	switch {
 	case connected > 0:
@@ -451,7 +451,7 @@ func (e *exam) swarm(ctx context.Context) {
 		return
 	}
 	a, err := queue.Greet(ctx, e.Jenkins, e.Clock, http.MethodHead, e.Settings.JenkinsURL+"/swarm/swarm-client.jar")
-	connected := e.connected((*computer).swarm)
+	connected := e.connected(swarm)
 	switch {
 	case connected > 0:
 		e.ok(checkSwarm, "agents of Bellboard's connected by it: %d", connected)
@@ -531,9 +531,8 @@ var carried = []string{string(scaler.Ephemeral), string(scaler.Persistent), "swa
 // namedLike finds the labels that are also the name of a node that is not the instance's.
 func (e *exam) namedLike(labels []string) (names []string) {
 	for i := range e.computers {
-		c := &e.computers[i]
-		if _, _, mine := scaler.ParseOwner(e.Settings.Instance, c.Description); !mine && slices.Contains(labels, c.DisplayName) {
-			names = append(names, c.DisplayName)
+		if c := &e.computers[i]; !c.Mine() && slices.Contains(labels, c.Name) {
+			names = append(names, c.Name)
 		}
 	}
 	return names
