@@ -14,7 +14,7 @@ import (
 // hidden, where Observe would say that it sees nothing.
 func TestComputers(t *testing.T) {
 	const words = "Swarm agent from 10.0.0.1: bellboard instance=bellboard team=web kind=ephemeral"
-	client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+	client := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Jenkins", "2.568.1")
 		w.Header().Set("X-Jenkins-Session", "a63ce597")
 		fmt.Fprint(w, `{"_class":"hudson.model.ComputerSet","computer":[
@@ -31,7 +31,7 @@ func TestComputers(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("Computers() = %v, -want +got:\n%s", err, diff)
 	}
-	broken := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+	broken := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Jenkins", "2.568.1")
 		fmt.Fprint(w, `{"_class":"hudson.model.ComputerSet","computer":[`)
 	})

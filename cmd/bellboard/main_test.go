@@ -308,8 +308,11 @@ func TestCleanupCommand(t *testing.T) {
 	}
 
 	leases := kubernetes.NewForConfigOrDie(&rest.Config{Host: h.ClusterURL}).CoordinationV1().Leases("bellboard")
-	// A leader that has ended well leaves its Lease to nobody.
-	if _, err := leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "bellboard-bellboard"}}, metav1.CreateOptions{}); err != nil {
+	// A leader that was killed leaves its Lease to time.
+	led := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "bellboard-bellboard"}, Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: new("another"), LeaseDurationSeconds: new(int32(1)), RenewTime: new(metav1.NowMicro()),
+	}}
+	if _, err := leases.Create(t.Context(), led, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	code, stdout, stderr := bellboard(environ, "cleanup", "--dry-run", "--namespace", "bellboard")
@@ -319,8 +322,11 @@ func TestCleanupCommand(t *testing.T) {
 	if code, stdout, stderr = bellboard(environ, "cleanup", "--yes", "--namespace", "bellboard"); code != 0 || !strings.HasSuffix(stdout, "\nnothing is left\n") {
 		t.Errorf("bellboard cleanup --yes = %d, %q, saying %q", code, stdout, stderr)
 	}
-	if lease, err := leases.Get(t.Context(), "bellboard-bellboard", metav1.GetOptions{}); err != nil || lease.Spec.RenewTime == nil {
-		t.Errorf("it wrote without the Lease: %v, %+v", err, lease.Spec)
+	if want := "waiting for the Lease bellboard/bellboard-bellboard, which another holds. End every Bellboard"; !strings.Contains(stderr, want) {
+		t.Errorf("it says %q, want %q", stderr, want)
+	}
+	if lease, err := leases.Get(t.Context(), "bellboard-bellboard", metav1.GetOptions{}); err != nil || *lease.Spec.HolderIdentity != "" {
+		t.Errorf("it wrote without the Lease, or did not give it back: %v, %+v", err, lease.Spec)
 	}
 }
 

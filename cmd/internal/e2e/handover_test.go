@@ -314,6 +314,7 @@ func TestCleanup(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended by itself, as a rule
+	defer time.AfterFunc(3*time.Minute, func() { _ = cmd.Process.Kill() }).Stop()
 	says, leader := bufio.NewScanner(stderr), h.status(first.listen).Leader
 	for says.Scan() && !strings.Contains(says.Text(), ", which "+leader+" holds. ") {
 		t.Log(says.Text())
