@@ -15,6 +15,8 @@ import (
 // ours reports whether the node is an agent of the instance, or is to be one.
 func ours(c *queue.Computer) bool { return c.Mine() && !c.Fence }
 
+func builtIn(c *queue.Computer) bool { return c.Name == "built-in" || c.Name == "master" }
+
 func swarm(c *queue.Computer) bool { return strings.HasPrefix(c.Description, "Swarm agent from ") }
 
 // again reads all computers once more, after a moment.

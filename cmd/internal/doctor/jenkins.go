@@ -357,9 +357,8 @@ var english = []string{
 // pipelines are told by its sentences alone. refusal is its word on a bad name.
 func (e *exam) language(ctx context.Context, items []scaler.Item, refusal string) {
 	const remedy = "in Jenkins' Locale plugin untick ‘Ignore browser preference’, and start it without -Duser.language"
-	a, err := e.client.Ask(ctx, queue.Question{Path: "/computer/api/json", Query: map[string]string{"tree": "displayName"}})
 	var set struct{ DisplayName string }
-	if err != nil || a.Document() != nil || json.Unmarshal([]byte(a.Body), &set) != nil {
+	if e.document(ctx, "/computer/api/json", "displayName", &set) != nil {
 		e.skip(checkLanguage, "", "nothing that it says can be read")
 		return
 	}
@@ -469,25 +468,18 @@ func (e *exam) swarm(ctx context.Context) {
 // labels looks for whoever else serves a team's labels.
 func (e *exam) labels(ctx context.Context, team string, labels []string) {
 	name, expression := "labels of "+team, strings.Join(labels, "&&")
-	a, err := e.client.Ask(ctx, queue.Question{
-		Path:  "/label/" + url.PathEscape(expression) + "/api/json",
-		Query: map[string]string{"tree": "nodes[nodeName,nodeDescription],clouds[name]"},
-	})
+	if e.computers == nil {
+		e.skip(name, "", "the computers cannot be read")
+		return
+	}
 	var doc struct {
-		Nodes []struct{ NodeName, NodeDescription string }
 		// A cloud that exports no name is known by its class.
 		Clouds []struct {
 			Class string `json:"_class"`
 			Name  string
 		}
 	}
-	if err == nil {
-		err = a.Document()
-	}
-	if err == nil {
-		err = json.Unmarshal([]byte(a.Body), &doc)
-	}
-	if err != nil {
+	if err := e.document(ctx, "/label/"+url.PathEscape(expression)+"/api/json", "clouds[name]", &doc); err != nil {
 		e.skip(name, "", "%v", err)
 		return
 	}
@@ -500,17 +492,16 @@ func (e *exam) labels(ctx context.Context, team string, labels []string) {
 		}
 		others = append(others, "cloud "+cloud)
 	}
-	for _, n := range doc.Nodes {
-		if _, _, mine := scaler.ParseOwner(e.Settings.Instance, n.NodeDescription); mine {
-			continue
+	for i := range e.computers {
+		c := &e.computers[i]
+		lacks := func(label string) bool { return label != c.Name && !slices.Contains(c.Labels, label) }
+		switch {
+		case c.Mine() || slices.Contains(alike, c.Name) || slices.ContainsFunc(labels, lacks):
+		case builtIn(c):
+			others = append(others, "the built-in node")
+		default:
+			others = append(others, c.Name)
 		}
-		if slices.Contains(alike, n.NodeName) {
-			continue
-		}
-		if n.NodeName == "" {
-			n.NodeName = "the built-in node"
-		}
-		others = append(others, n.NodeName)
 	}
 	for _, l := range alike {
 		e.finding(name, "rename it: Jenkins does not tell whether a pipeline waits for the node or for the label, so one agent is tried first",
@@ -531,7 +522,7 @@ var carried = []string{string(scaler.Ephemeral), string(scaler.Persistent), "swa
 // namedLike finds the labels that are also the name of a node that is not the instance's.
 func (e *exam) namedLike(labels []string) (names []string) {
 	for i := range e.computers {
-		if c := &e.computers[i]; !c.Mine() && slices.Contains(labels, c.Name) {
+		if c := &e.computers[i]; !c.Mine() && !builtIn(c) && slices.Contains(labels, c.Name) {
 			names = append(names, c.Name)
 		}
 	}
