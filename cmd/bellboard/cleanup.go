@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -23,19 +21,17 @@ func cleanupCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cleanup --dry-run | --yes",
 		Short: "Drain and remove all that this instance owns, in Jenkins and in Kubernetes",
-		Long: "Takes the Lease, so that a running Bellboard stops acting, lets running builds end, and removes every pod, Secret,\n" +
-			"cache slot (volume claim) and node of this instance. The Lease is in Bellboard's own namespace, which outside of the\n" +
-			"cluster only --namespace tells. With BELLBOARD_LEADER_ELECTION=false it takes none: end every Bellboard first.\n" +
-			"A Bellboard that still runs then begins anew: put this in its place:\n" +
+		Long: "Waits for the Lease until no Bellboard of this instance runs any more, and says which one holds it. Then it lets running\n" +
+			"builds end, and removes every pod, Secret, cache slot (volume claim) and node of this instance. In the cluster, put it in\n" +
+			"the place of the daemon, which ends that one:\n" +
 			"  kubectl -n bellboard patch deployment bellboard --patch-file deploy/cleanup.yaml\n" +
+			"The Lease is in Bellboard's own namespace, which outside of the cluster only --namespace tells. With\n" +
+			"BELLBOARD_LEADER_ELECTION=false there is no Lease to wait for: end every Bellboard first.\n" +
 			"Exit code 0: nothing is left, and nobody begins anew; 1: something is, or somebody does, and what to do.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dryRun == yes {
 				return usageError{errors.New("cleanup: write --dry-run to see what would go, or --yes to remove it")}
-			}
-			if yes && besideDaemon("/proc/1/cmdline", os.Getpid()) {
-				return usageError{errors.New("cleanup --yes: in this container a Bellboard runs, which ends when it loses the Lease, and the container with it; see bellboard cleanup --help")}
 			}
 			settings, err := load(withoutTemplates(environ), config.InNamespace(namespace))
 			if err != nil {
@@ -46,7 +42,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			lead := settings.Leads(true) // wherever it runs: what it has to stop is in the cluster
+			lead := settings.Leads(true) // wherever it runs: the Bellboard that must end first is in the cluster
 			if lead && !inCluster && namespace == "" {
 				return usageError{errors.New("cleanup: outside of the cluster nobody tells which namespace is Bellboard's own, where its Lease is: write it, as in --namespace bellboard; " + noLease)}
 			}
@@ -61,62 +57,55 @@ func cleanupCommand(environ []string) *cobra.Command {
 				return err
 			}
 			var failed error
-			say := func(format string, args ...any) {
-				line := strings.TrimSuffix(fmt.Sprintf(format, args...), "\n")
+			say := func(line string) {
 				if _, err := fmt.Fprintln(cmd.OutOrStdout(), plain.Line(line)); err != nil {
 					failed = err
 				}
 			}
-			say("instance %s owns %d pods, %d nodes and %d cache slots; %d agents are at work\n", settings.Instance, first.Pods, first.Nodes, first.Slots, first.Busy)
-			if what := first.Remedy(); what != "" {
-				say("it waits for you: %s\n", what)
+			say(fmt.Sprintf("instance %s owns %s; %d agents are at work", settings.Instance, things(&first), first.Busy))
+			if first.Remedy != "" {
+				say("it waits for you: " + first.Remedy)
 			}
 			if dryRun {
 				return failed
 			}
-			if lead {
-				switch name, there, err := d.Lease(cmd.Context()); {
+			if namespace != "" && lead {
+				switch _, there, err := d.Holder(cmd.Context()); {
 				case err != nil:
 					return err
-				case !there && namespace != "":
-					return usageError{fmt.Errorf("cleanup --yes --namespace %s: no Lease %s is there, so who leads would not stop; write the namespace of Bellboard itself; %s", namespace, name, noLease)}
 				case !there:
-					say("no Lease %s is there: nobody has led\n", name)
+					return usageError{fmt.Errorf("cleanup --yes: there is no Lease %s/bellboard-%s, so a leader elsewhere would go on; write the namespace of Bellboard itself; %s", namespace, settings.Instance, noLease)}
 				}
 			}
-			end := "kubectl -n " + settings.OwnNamespace + " patch deployment bellboard --patch-file deploy/cleanup.yaml"
-			last, seen := app.Left{Pods: -1, Held: first.Held, Intruders: first.Intruders}, first
+			seen, line, remedy := first, "", first.Remedy
 			err = d.Cleanup(cmd.Context(), func(l app.Left) {
-				grace := l.Grace != ""
-				l.Grace = ""
-				if l == last || l.Hold != "" && !l.News {
-					return
-				}
-				if l.From != last.From {
-					say("  took the Lease from %s; if that, or another, still runs when this ends, it begins anew; better: %s\n", l.From, end)
-				}
-				if what := l.Remedy(); what != "" && what != last.Remedy() {
-					say("  it waits for you: %s\n", what)
-				}
-				if last = l; l.Hold == "" {
-					seen = l
-				}
+				before := line
 				switch {
+				case l.Hold != "" && !l.News:
+					return
 				case l.Hold != "":
-					say("  waiting: %s\n", l.Hold)
-				case grace:
-					say("  %d pods, %d nodes and %d cache slots left, %d at work (nothing goes before BELLBOARD_JENKINS_RESTART_GRACE is over)\n", l.Pods, l.Nodes, l.Slots, l.Busy)
+					line = "  waiting: " + l.Hold
 				default:
-					say("  %d pods, %d nodes and %d cache slots left, %d at work\n", l.Pods, l.Nodes, l.Slots, l.Busy)
+					seen, line = l, fmt.Sprintf("  %s left, %d at work", things(&l), l.Busy)
+					if l.Grace {
+						line += " (nothing goes before BELLBOARD_JENKINS_RESTART_GRACE is over)"
+					}
+					if l.Remedy != "" && l.Remedy != remedy {
+						say("  it waits for you: " + l.Remedy)
+					}
+					remedy = l.Remedy
+				}
+				if line != before {
+					say(line)
 				}
 			})
 			if errors.Is(err, app.ErrBegunAnew) {
-				return fmt.Errorf("all was removed, but %w; clean up in its place: %s", err, end)
+				return fmt.Errorf("all was removed, but %w; end that one, and clean up again", err)
 			}
 			if err != nil {
-				return fmt.Errorf("cleanup ended early (%d pods, %d nodes, %d cache slots left when last seen): %w", seen.Pods, seen.Nodes, seen.Slots, err)
+				return fmt.Errorf("cleanup ended early (%s left when last seen): %w", things(&seen), err)
 			}
-			say("removed %d pods, %d nodes and %d cache slots; nothing is left\n", first.Pods, first.Nodes, first.Slots)
+			say("nothing is left")
 			return failed
 		},
 	}
@@ -126,15 +115,11 @@ func cleanupCommand(environ []string) *cobra.Command {
 	return cmd
 }
 
-// noLease is what to do where there is no Lease to take.
+// noLease is what to do where there is no Lease to wait for.
 const noLease = "when no Bellboard runs that has one, set BELLBOARD_LEADER_ELECTION=false"
 
-// besideDaemon reports whether the first process of this container is another
-// Bellboard, by the file with that one's command: kubectl exec was used.
-func besideDaemon(cmdline string, pid int) bool {
-	b, err := os.ReadFile(cmdline) //nolint:gosec // the caller's, and fixed
-	args := strings.Split(string(b), "\x00")
-	return err == nil && pid != 1 && filepath.Base(args[0]) == "bellboard" && slices.Contains(args, "run")
+func things(l *app.Left) string {
+	return fmt.Sprintf("%d pods, %d nodes and %d cache slots", l.Pods, l.Nodes, l.Slots)
 }
 
 // withoutTemplates leaves out the settings that name pod templates: they may be

@@ -283,30 +283,6 @@ func TestNoWayToKubernetes(t *testing.T) {
 	}
 }
 
-// TestCleanupBesideADaemon: kubectl exec would take the Lease from the very process
-// whose end ends the container.
-func TestCleanupBesideADaemon(t *testing.T) {
-	for _, tt := range []struct {
-		first string // the first process of the container
-		pid   int
-		want  bool
-	}{
-		{"/bellboard\x00run\x00", 17, true},
-		{"/bellboard\x00cleanup\x00--yes\x00", 1, false},
-		{"/bellboard\x00cleanup\x00--yes\x00", 17, false},
-		{"/sbin/init\x00", 17, false},
-		{"", 17, false},
-	} {
-		file := filepath.Join(t.TempDir(), "cmdline")
-		if err := os.WriteFile(file, []byte(tt.first), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got := besideDaemon(file, tt.pid); got != tt.want {
-			t.Errorf("as process %d beside %q: %t, want %t", tt.pid, tt.first, got, tt.want)
-		}
-	}
-}
-
 // TestCleanupCommand, as on a laptop with the daemon's variables: what there is, all
 // of it gone by the Lease, and no pod template missed that only the daemon has.
 func TestCleanupCommand(t *testing.T) {
@@ -332,19 +308,25 @@ func TestCleanupCommand(t *testing.T) {
 	}
 
 	leases := kubernetes.NewForConfigOrDie(&rest.Config{Host: h.ClusterURL}).CoordinationV1().Leases("bellboard")
-	// A leader that has ended well leaves its Lease to nobody.
-	if _, err := leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "bellboard-bellboard"}}, metav1.CreateOptions{}); err != nil {
+	// A leader that was killed leaves its Lease to time.
+	led := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "bellboard-bellboard"}, Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: new("another"), LeaseDurationSeconds: new(int32(1)), RenewTime: new(metav1.NowMicro()),
+	}}
+	if _, err := leases.Create(t.Context(), led, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	code, stdout, stderr := bellboard(environ, "cleanup", "--dry-run", "--namespace", "bellboard")
 	if code != 0 || !strings.Contains(stdout, " owns 0 pods, 1 nodes and 0 cache slots; 0 agents are at work\n") {
 		t.Fatalf("bellboard cleanup --dry-run = %d, %q, saying %q", code, stdout, stderr)
 	}
-	if code, stdout, stderr = bellboard(environ, "cleanup", "--yes", "--namespace", "bellboard"); code != 0 || !strings.HasSuffix(stdout, "removed 0 pods, 1 nodes and 0 cache slots; nothing is left\n") {
+	if code, stdout, stderr = bellboard(environ, "cleanup", "--yes", "--namespace", "bellboard"); code != 0 || !strings.HasSuffix(stdout, "\nnothing is left\n") {
 		t.Errorf("bellboard cleanup --yes = %d, %q, saying %q", code, stdout, stderr)
 	}
-	if lease, err := leases.Get(t.Context(), "bellboard-bellboard", metav1.GetOptions{}); err != nil || lease.Spec.RenewTime == nil {
-		t.Errorf("it wrote without the Lease: %v, %+v", err, lease.Spec)
+	if want := "waiting for the Lease bellboard/bellboard-bellboard, which another holds. End every Bellboard"; !strings.Contains(stderr, want) {
+		t.Errorf("it says %q, want %q", stderr, want)
+	}
+	if lease, err := leases.Get(t.Context(), "bellboard-bellboard", metav1.GetOptions{}); err != nil || *lease.Spec.HolderIdentity != "" {
+		t.Errorf("it wrote without the Lease, or did not give it back: %v, %+v", err, lease.Spec)
 	}
 }
 

@@ -8,14 +8,16 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	"bellboard/scaler"
+	"bellboard/scaler/clock"
 )
 
 // ErrBegunAnew ends a cleanup that removed everything, after which another
 // instance leads.
 var ErrBegunAnew = errors.New("another instance leads now and begins anew")
+
+// errClean ends the daemon of a cleanup when nothing is left.
+var errClean = errors.New("nothing is left")
 
 // peopleWait is how long a cleanup waits for people when nothing else is left. A
 // connection that died is noticed by Jenkins before that, so that what is still
@@ -26,16 +28,12 @@ const peopleWait = 5 * time.Minute
 type Left struct {
 	Pods, Nodes int
 	Slots       int    // cache slots
-	Busy        int    // of them, at work: they go when their builds end
+	Busy        int    // agents at work: they go when their builds end
 	Hold        string // why nothing can be done right now
 	News        bool   // of Hold: it begins, or has a new cause, whatever its words
-	Grace       string // how long nothing is removed yet
-	// Held are the agents that a person took offline, Intruders those that are
-	// connected without a pod of Bellboard's: names with a comma between. Both stay
-	// until a person does something.
-	Held, Intruders string
-	// From is who held the Lease when the cleanup took it; it may begin anew.
-	From string
+	Grace       bool   // nothing is removed yet
+	Remedy      string // what a person has to do about what stays; empty: nothing
+	Stuck       bool   // all that is left waits for that person
 }
 
 // working are the classes with a build on them, or one that will resume there.
@@ -43,11 +41,8 @@ var working = []scaler.Class{scaler.Busy, scaler.Draining, scaler.Cut, scaler.Aw
 
 // left counts what a tick saw.
 func left(t *scaler.Tick) Left {
-	l := Left{Hold: t.Hold, News: t.HoldNews, Slots: len(t.Plan.Slots)}
+	l := Left{Hold: t.Hold, News: t.HoldNews, Grace: t.Grace > 0, Slots: len(t.Plan.Slots)}
 	var held, intruders []string
-	if t.Grace > 0 {
-		l.Grace = t.Grace.String()
-	}
 	for i := range t.Plan.Agents {
 		a := &t.Plan.Agents[i]
 		if a.Pod {
@@ -66,38 +61,18 @@ func left(t *scaler.Tick) Left {
 			intruders = append(intruders, a.Name)
 		}
 	}
-	l.Held, l.Intruders = strings.Join(held, ", "), strings.Join(intruders, ", ")
+	stay := slices.Concat(held, intruders)
+	l.Stuck = l.Hold == "" && !l.Grace && len(stay) > 0 && len(stay) == len(t.Plan.Agents) &&
+		!slices.ContainsFunc(t.Plan.Slots, func(s scaler.SlotSeen) bool { return !slices.Contains(stay, s.Agent) })
+	var remedies []string
+	if len(held) > 0 {
+		remedies = append(remedies, "taken offline by a person: "+strings.Join(held, ", ")+" (bring it online, or delete its node in Jenkins)")
+	}
+	if len(intruders) > 0 {
+		remedies = append(remedies, "connected without a pod of Bellboard's: "+strings.Join(intruders, ", ")+" (end that process, wherever it runs)")
+	}
+	l.Remedy = strings.Join(remedies, "; ")
 	return l
-}
-
-// forPeople reports whether all that is left waits for a person.
-func forPeople(t *scaler.Tick) bool {
-	stays := map[string]bool{}
-	for i := range t.Plan.Agents {
-		a := &t.Plan.Agents[i]
-		if a.Class != scaler.Held && a.Class != scaler.Intruder {
-			return false
-		}
-		stays[a.Name] = true
-	}
-	for i := range t.Plan.Slots {
-		if !stays[t.Plan.Slots[i].Agent] {
-			return false
-		}
-	}
-	return t.Hold == "" && t.Grace == 0 && len(stays) > 0
-}
-
-// Remedy says what a person has to do about what stays; empty: nothing.
-func (l *Left) Remedy() string {
-	var parts []string
-	if l.Held != "" {
-		parts = append(parts, "taken offline by a person: "+l.Held+" (bring it online, or delete its node in Jenkins)")
-	}
-	if l.Intruders != "" {
-		parts = append(parts, "connected without a pod of Bellboard's: "+l.Intruders+" (end that process, wherever it runs)")
-	}
-	return strings.Join(parts, "; ")
 }
 
 // Owned counts what the instance owns, and changes nothing.
@@ -112,75 +87,54 @@ func (d *Daemon) Owned(ctx context.Context) (Left, error) {
 	return left(&t), nil
 }
 
-// Lease names the Lease that a cleanup takes, and reports whether it is there: who
-// led once has left it there.
-func (d *Daemon) Lease(ctx context.Context) (name string, there bool, err error) {
-	_, _, err = d.tenure.Interface.Get(ctx)
-	switch {
-	case apierrors.IsNotFound(err):
-		return d.tenure.Describe(), false, nil
-	case err != nil:
-		return "", false, fmt.Errorf("reading the Lease %s: %w", d.tenure.Describe(), err)
-	}
-	return d.tenure.Describe(), true, nil
-}
-
-// Cleanup drains and removes all that the instance owns, and returns when
-// nothing is left. It takes the Lease first, so that the leader stops acting.
-// Builds that run are let end. say is told of every tick. When all that is left
-// waits for a person it waits a while, and ends with what has to be done. It is
-// ErrBegunAnew when another instance takes the Lease after it.
+// Cleanup is Run with a drain: it waits for the Lease as every instance does, removes
+// all that the instance owns, and returns when nothing is left. Running builds end
+// first. say is told of every tick that may write. When all that is left waits for a
+// person, Cleanup waits a while, and its error says what that person has to do. The
+// error is ErrBegunAnew when another instance takes the Lease afterwards.
 func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
-	working, done := context.WithCancel(ctx)
-	defer done()
-	from := ""
-	if d.tenure != nil {
-		var err error
-		if from, err = d.tenure.seize(ctx); err != nil {
-			return err
-		}
-	}
-	clean := false
+	running, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	var waits time.Time // for people, since then
-	var stuck error
 	record := d.parts.Record
 	d.parts.Record = func(t scaler.Tick) {
 		if record != nil {
 			record(t)
 		}
 		l := left(&t)
-		l.From = from
 		say(l)
 		switch {
-		case l.Hold == "" && l.Pods == 0 && l.Nodes == 0 && l.Slots == 0:
-			clean = true
-			done()
-		case !forPeople(&t):
+		case l.Hold == "" && l.Pods+l.Nodes+l.Slots == 0:
+			end(errClean)
+		case !l.Stuck:
 			waits = time.Time{}
 		case waits.IsZero():
 			waits = t.At
 		case t.At.Sub(waits) >= peopleWait:
-			stuck = errors.New(l.Remedy())
-			done()
+			end(errors.New(l.Remedy))
 		}
 	}
 	d.Drain()
-	if err := d.Run(working); err != nil {
+	if err := d.Run(running); !errors.Is(err, errClean) {
+		if err == nil {
+			err = context.Cause(ctx)
+		}
 		return err
 	}
-	switch {
-	case stuck != nil:
-		return stuck
-	case !clean:
-		return context.Cause(ctx)
-	case d.tenure == nil:
+	if d.tenure == nil {
 		return nil
 	}
-	switch heir, err := d.tenure.heir(ctx); {
+	// An instance that stands by looks at the Lease more often than this.
+	err := clock.Sleep(ctx, clock.Real(), 3*retryPeriod)
+	holder := ""
+	if err == nil {
+		holder, _, err = d.Holder(ctx)
+	}
+	switch {
 	case err != nil:
 		return fmt.Errorf("whether another instance begins anew was not seen: %w", err)
-	case heir != "":
-		return fmt.Errorf("%w: %s", ErrBegunAnew, heir)
+	case holder != "":
+		return fmt.Errorf("%w: %s", ErrBegunAnew, holder)
 	}
 	return nil
 }

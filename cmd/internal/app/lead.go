@@ -137,68 +137,19 @@ func (t *tenure) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, [
 	return r, raw, err
 }
 
-// seize takes the Lease from whoever holds it, and waits until that one cannot
-// write any more, whether it looks at the Lease meanwhile or not. from is who that
-// was. Nothing may be written yet: the election that follows opens the fence.
-func (t *tenure) seize(ctx context.Context) (from string, err error) {
-	var began time.Time
-	for {
-		r, _, err := t.Interface.Get(ctx)
-		mine := err == nil && (r.HolderIdentity == "" || r.HolderIdentity == t.Identity())
-		switch {
-		case apierrors.IsNotFound(err), mine && (from == "" || time.Since(began) > renewDeadline):
-			return from, nil
-		case err != nil:
-			return "", fmt.Errorf("reading the Lease %s: %w", t.Describe(), err)
-		case !mine:
-			// Its last renewal was sent before this answer, or the next line is a conflict.
-			from, began = r.HolderIdentity, time.Now()
-			r.LeaderTransitions++
-		}
-		// Again and again, as a holder does, so that nobody finds it expired.
-		at := metav1.Now()
-		err = t.Interface.Update(ctx, resourcelock.LeaderElectionRecord{
-			HolderIdentity: t.Identity(), LeaseDurationSeconds: int(leaseDuration / time.Second),
-			AcquireTime: at, RenewTime: at, LeaderTransitions: r.LeaderTransitions,
-		})
-		if apierrors.IsConflict(err) {
-			continue // the holder was a moment quicker
-		}
-		if err != nil {
-			return "", fmt.Errorf("taking the Lease %s: %w", t.Describe(), err)
-		}
-		if err := sleep(ctx, retryPeriod); err != nil {
-			return "", err
-		}
-	}
-}
-
-// heir is who takes the Lease when this instance has given it back: whoever
-// stands by looks more often than is waited here. Empty: nobody.
-func (t *tenure) heir(ctx context.Context) (string, error) {
-	if err := sleep(ctx, 3*retryPeriod); err != nil {
-		return "", err
-	}
-	r, _, err := t.Interface.Get(ctx)
+// Holder reads which other instance holds the Lease; "" is none. there is false when
+// there is no Lease at all: an instance that led once has left it there.
+func (d *Daemon) Holder(ctx context.Context) (holder string, there bool, err error) {
+	r, _, err := d.tenure.Interface.Get(ctx)
 	switch {
 	case apierrors.IsNotFound(err):
-		return "", nil
+		return "", false, nil
 	case err != nil:
-		return "", fmt.Errorf("reading the Lease %s: %w", t.Describe(), err)
-	case r.HolderIdentity == t.Identity():
-		return "", nil
+		return "", false, fmt.Errorf("reading the Lease %s: %w", d.tenure.Describe(), err)
+	case r.HolderIdentity == d.tenure.Identity():
+		return "", true, nil
 	}
-	return r.HolderIdentity, nil
-}
-
-// sleep is in wall time, as the Lease is.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
+	return r.HolderIdentity, true, nil
 }
 
 // Create and Update note when they were sent, if they made or kept this
@@ -295,8 +246,13 @@ func (d *Daemon) lead(ctx context.Context) error {
 			OnNewLeader: func(identity string) {
 				d.mu.Lock()
 				d.leader = identity
+				waits := d.draining && identity != "" && !d.tenure.ever.Load()
 				d.mu.Unlock()
 				d.parts.Log.Info("the leader is", zap.String("identity", identity))
+				if waits && identity != d.tenure.Identity() {
+					d.waiting("the Lease " + d.tenure.Describe() + ", which " + identity + " holds. End every Bellboard of this instance: " +
+						"kubectl -n " + d.parts.Settings.OwnNamespace + " scale deployment bellboard --replicas=0")
+				}
 			},
 		},
 	})

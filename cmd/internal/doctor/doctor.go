@@ -92,7 +92,7 @@ type exam struct {
 	Parts
 	report    Report
 	client    *queue.Client
-	computers []computer
+	computers []queue.Computer
 }
 
 // Run examines everything. It goes on after a finding with all that does not

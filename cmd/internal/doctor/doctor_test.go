@@ -327,6 +327,7 @@ func TestEachFinding(t *testing.T) {
 		}, nil, []string{"Secret ssh-keys in ci"}, "host_key", "create secret"},
 		{"no Swarm plugin", status("/swarm/", http.StatusNotFound), nil, []string{checkSwarm}, "no Swarm client", "install"},
 		{"a static agent", func(s *scene) { s.jenkins.AddNode(jenkinssim.Node{Name: "old-linux", Labels: "linux"}, false) }, nil, []string{"labels of web"}, "old-linux", "other labels"},
+		{"a label of the built-in node's", nil, []string{"BELLBOARD_TEAM_WEB_LABELS=built-in"}, []string{"labels of web"}, "also served by the built-in node", "other labels"},
 		{"a node named like a label", func(s *scene) {
 			s.jenkins.AddNode(jenkinssim.Node{Name: "docker", Labels: "big"}, false)
 		}, nil, []string{"labels of data"}, "named like the label ‘docker’", "rename it"},

@@ -357,9 +357,8 @@ var english = []string{
 // pipelines are told by its sentences alone. refusal is its word on a bad name.
 func (e *exam) language(ctx context.Context, items []scaler.Item, refusal string) {
 	const remedy = "in Jenkins' Locale plugin untick ‘Ignore browser preference’, and start it without -Duser.language"
-	a, err := e.client.Ask(ctx, queue.Question{Path: "/computer/api/json", Query: map[string]string{"tree": "displayName"}})
 	var set struct{ DisplayName string }
-	if err != nil || a.Document() != nil || json.Unmarshal([]byte(a.Body), &set) != nil {
+	if e.document(ctx, "/computer/api/json", "displayName", &set) != nil {
 		e.skip(checkLanguage, "", "nothing that it says can be read")
 		return
 	}
@@ -403,9 +402,9 @@ func (e *exam) webSocket(ctx context.Context) {
 		return
 	}
 	a, err := queue.Greet(ctx, e.Jenkins, e.Clock, http.MethodGet, e.Settings.JenkinsURL+"/wsagents/")
-	connected := e.connected(func(c *computer) bool {
-		id, _ := c.owner(e.Settings.Instance)
-		return !c.swarm() && e.needed(func(s *pool.Spec) bool { return s.PoolID == id && s.Transport == pool.WebSocket })
+	connected := e.connected(func(c *queue.Computer) bool {
+		id := scaler.PoolID{Team: c.Team, Kind: c.Kind}
+		return !swarm(c) && e.needed(func(s *pool.Spec) bool { return s.PoolID == id && s.Transport == pool.WebSocket })
 	})
 	switch {
 	case connected > 0:
@@ -451,7 +450,7 @@ func (e *exam) swarm(ctx context.Context) {
 		return
 	}
 	a, err := queue.Greet(ctx, e.Jenkins, e.Clock, http.MethodHead, e.Settings.JenkinsURL+"/swarm/swarm-client.jar")
-	connected := e.connected((*computer).swarm)
+	connected := e.connected(swarm)
 	switch {
 	case connected > 0:
 		e.ok(checkSwarm, "agents of Bellboard's connected by it: %d", connected)
@@ -469,25 +468,18 @@ func (e *exam) swarm(ctx context.Context) {
 // labels looks for whoever else serves a team's labels.
 func (e *exam) labels(ctx context.Context, team string, labels []string) {
 	name, expression := "labels of "+team, strings.Join(labels, "&&")
-	a, err := e.client.Ask(ctx, queue.Question{
-		Path:  "/label/" + url.PathEscape(expression) + "/api/json",
-		Query: map[string]string{"tree": "nodes[nodeName,nodeDescription],clouds[name]"},
-	})
+	if e.computers == nil {
+		e.skip(name, "", "the computers cannot be read")
+		return
+	}
 	var doc struct {
-		Nodes []struct{ NodeName, NodeDescription string }
 		// A cloud that exports no name is known by its class.
 		Clouds []struct {
 			Class string `json:"_class"`
 			Name  string
 		}
 	}
-	if err == nil {
-		err = a.Document()
-	}
-	if err == nil {
-		err = json.Unmarshal([]byte(a.Body), &doc)
-	}
-	if err != nil {
+	if err := e.document(ctx, "/label/"+url.PathEscape(expression)+"/api/json", "clouds[name]", &doc); err != nil {
 		e.skip(name, "", "%v", err)
 		return
 	}
@@ -500,17 +492,16 @@ func (e *exam) labels(ctx context.Context, team string, labels []string) {
 		}
 		others = append(others, "cloud "+cloud)
 	}
-	for _, n := range doc.Nodes {
-		if _, _, mine := scaler.ParseOwner(e.Settings.Instance, n.NodeDescription); mine {
-			continue
+	for i := range e.computers {
+		c := &e.computers[i]
+		lacks := func(label string) bool { return label != c.Name && !slices.Contains(c.Labels, label) }
+		switch {
+		case c.Mine() || slices.Contains(alike, c.Name) || slices.ContainsFunc(labels, lacks):
+		case builtIn(c):
+			others = append(others, "the built-in node")
+		default:
+			others = append(others, c.Name)
 		}
-		if slices.Contains(alike, n.NodeName) {
-			continue
-		}
-		if n.NodeName == "" {
-			n.NodeName = "the built-in node"
-		}
-		others = append(others, n.NodeName)
 	}
 	for _, l := range alike {
 		e.finding(name, "rename it: Jenkins does not tell whether a pipeline waits for the node or for the label, so one agent is tried first",
@@ -531,9 +522,8 @@ var carried = []string{string(scaler.Ephemeral), string(scaler.Persistent), "swa
 // namedLike finds the labels that are also the name of a node that is not the instance's.
 func (e *exam) namedLike(labels []string) (names []string) {
 	for i := range e.computers {
-		c := &e.computers[i]
-		if _, _, mine := scaler.ParseOwner(e.Settings.Instance, c.Description); !mine && slices.Contains(labels, c.DisplayName) {
-			names = append(names, c.DisplayName)
+		if c := &e.computers[i]; !c.Mine() && !builtIn(c) && slices.Contains(labels, c.Name) {
+			names = append(names, c.Name)
 		}
 	}
 	return names

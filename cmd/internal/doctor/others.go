@@ -49,9 +49,8 @@ func (e *exam) podless(ctx context.Context, client kubernetes.Interface, specs [
 		}
 	}
 	for i := range e.computers {
-		c := &e.computers[i]
-		if _, mine := c.owner(e.Settings.Instance); mine && c.AbsoluteRemotePath != "" && !pods[c.DisplayName] {
-			names = append(names, c.DisplayName)
+		if c := &e.computers[i]; ours(c) && c.Online && !pods[c.Name] {
+			names = append(names, c.Name)
 		}
 	}
 	return names

@@ -53,7 +53,7 @@ func (e *exam) judge(name string, v verdict) bool {
 func (e *exam) jobRead(ctx context.Context, items int) {
 	remedy := grant(checkJobRead, e.Settings.JenkinsUser)
 	var err error
-	if e.computers, err = e.look(ctx); err != nil {
+	if e.computers, err = e.client.Computers(ctx); err != nil {
 		e.skip(checkJobRead, "", "%v", err)
 		return
 	}
@@ -62,7 +62,7 @@ func (e *exam) jobRead(ctx context.Context, items int) {
 		e.skip(checkJobRead, "", "reading the jobs: %v", err)
 		return
 	}
-	w := e.work(e.computers)
+	w := workOf(e.computers)
 	if w.hidden > 0 {
 		// For a moment an executor is busy and has no build yet: look again.
 		cs, err := e.again(ctx)
@@ -70,7 +70,7 @@ func (e *exam) jobRead(ctx context.Context, items int) {
 			e.skip(checkJobRead, "", "%v", err)
 			return
 		}
-		now := e.work(cs)
+		now := workOf(cs)
 		w = work{max(w.seen, now.seen), min(w.hidden, now.hidden), min(w.ours, now.ours)}
 	}
 	visible := len(root.Jobs) > 0 || items > 0 || w.seen > 0
@@ -92,13 +92,13 @@ func (e *exam) jobRead(ctx context.Context, items int) {
 // and of those the instance's own.
 type work struct{ seen, hidden, ours int }
 
-func (e *exam) work(cs []computer) (w work) {
+func workOf(cs []queue.Computer) (w work) {
 	for i := range cs {
-		seen, hidden := cs[i].work()
-		w.seen += seen
-		w.hidden += hidden
-		if _, mine := cs[i].owner(e.Settings.Instance); mine {
-			w.ours += hidden
+		c := &cs[i]
+		w.seen += c.Busy - c.Unseen
+		w.hidden += c.Unseen
+		if ours(c) {
+			w.ours += c.Unseen
 		}
 	}
 	return w
@@ -138,13 +138,13 @@ func (e *exam) connect(ctx context.Context, v verdicts) {
 	}
 	for i := range e.computers {
 		c := &e.computers[i]
-		if _, mine := c.owner(e.Settings.Instance); !mine || c.swarm() {
+		if !ours(c) || swarm(c) {
 			continue
 		}
-		_, err := e.client.Secret(ctx, c.DisplayName)
+		_, err := e.client.Secret(ctx, c.Name)
 		switch {
 		case err == nil:
-			e.ok(checkConnect, "granted: the secret of %s can be read", c.DisplayName)
+			e.ok(checkConnect, "granted: the secret of %s can be read", c.Name)
 			return
 		case lacks(err, idConnect):
 			e.finding(checkConnect, remedy, "without it no agent gets its secret")

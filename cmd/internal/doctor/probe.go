@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -110,12 +109,12 @@ func (e *exam) abandoned() (names []string) {
 	for i := range e.computers {
 		c := &e.computers[i]
 		m := descriptionPattern.FindStringSubmatch(c.Description)
-		if m == nil || m[1] != e.Settings.Instance || !strings.HasPrefix(c.DisplayName, "bellboard-doctor-") {
+		if m == nil || m[1] != e.Settings.Instance || !strings.HasPrefix(c.Name, "bellboard-doctor-") {
 			continue
 		}
 		since, err := time.Parse(time.RFC3339, m[2])
-		if err == nil && e.Clock.Now().Sub(since) > abandoned && c.Idle && c.AbsoluteRemotePath == "" {
-			names = append(names, c.DisplayName)
+		if err == nil && e.Clock.Now().Sub(since) > abandoned && c.Idle && !c.Online {
+			names = append(names, c.Name)
 		}
 	}
 	return names
@@ -158,10 +157,16 @@ func (p *probing) register(ctx context.Context, name string) error {
 }
 
 // state is what Jenkins says of a node of the probe.
-func (p *probing) state(ctx context.Context, name string) (computer, error) {
-	var c computer
-	err := p.document(ctx, "/computer/"+url.PathEscape(name)+"/api/json", computerTree, &c)
-	return c, err
+func (p *probing) state(ctx context.Context, name string) (queue.Computer, error) {
+	all, err := p.client.Computers(ctx)
+	i := slices.IndexFunc(all, func(c queue.Computer) bool { return c.Name == name })
+	switch {
+	case err != nil:
+		return queue.Computer{}, err
+	case i < 0:
+		return queue.Computer{}, control.ErrGone
+	}
+	return all[i], nil
 }
 
 // first registers one node and looks at it.
@@ -174,11 +179,11 @@ func (p *probing) first(ctx context.Context, row string) bool {
 	switch {
 	case err != nil:
 		return p.failed(ctx, row, "reading a new node", err)
-	case !c.Offline || !c.Idle || c.TemporarilyOffline || c.AbsoluteRemotePath != "":
-		return p.differs(row, "a new node without an agent should be offline, idle, unmarked and without a path: offline %t, idle %t, marked %t, path %q", c.Offline, c.Idle, c.TemporarilyOffline, c.AbsoluteRemotePath)
+	case c.Online || !c.Idle || c.OfflineBy != scaler.NotMarked:
+		return p.differs(row, "a new node without an agent should be offline, idle and unmarked: online %t, idle %t, marked by %q", c.Online, c.Idle, c.OfflineBy)
 	case !strings.Contains(c.Description, "Bellboard doctor of instance "):
 		return p.differs(row, "a node's description should be told as it was given, and is %q", c.Description)
-	case !c.labelled(p.label):
+	case !slices.Contains(c.Labels, p.label):
 		return p.differs(row, "a new node should carry its label at once")
 	}
 	p.ok(row, "a new node is offline, idle, unmarked, with its label and description")
@@ -278,12 +283,11 @@ func (p *probing) mark(ctx context.Context, row string) bool {
 			return p.failed(ctx, row, "marking a node", err)
 		}
 		c, err := p.state(ctx, name)
-		cause := c.cause()
 		switch {
 		case err != nil:
 			return p.failed(ctx, row, "reading a marked node", err)
-		case c.mark(p.Settings.Instance) != scaler.Ours || cause.Text() != text:
-			return p.differs(row, "mark %d should be there as it was given (%s), and is %q by %q", i+1, text, cause.Text(), c.mark(p.Settings.Instance))
+		case c.OfflineBy != scaler.Ours || c.Offline != text:
+			return p.differs(row, "mark %d should be there as it was given (%s), and is %q by %q", i+1, text, c.Offline, c.OfflineBy)
 		}
 	}
 	p.did("marked node %s three times", name)
@@ -301,8 +305,8 @@ func (p *probing) clear(ctx context.Context, row string) bool {
 	switch {
 	case err != nil:
 		return p.failed(ctx, row, "reading a cleared node", err)
-	case c.mark(p.Settings.Instance) != scaler.NotMarked:
-		return p.differs(row, "a toggle with our text should clear our mark, and %q is there", c.OfflineCauseReason)
+	case c.OfflineBy != scaler.NotMarked:
+		return p.differs(row, "a toggle with our text should clear our mark, and %q is there", c.Offline)
 	}
 	p.did("cleared the mark of node %s", p.names[0])
 	p.ok(row, "a toggle with our text clears the mark")

@@ -3,9 +3,10 @@
 package e2e
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"net/http"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -285,18 +286,13 @@ func (h *home) status(listen string) (s web.Status) {
 	return s
 }
 
-// TestCleanup: the binary's cleanup beside a leader at work and one that stands by.
-// It stops the first, lets builds end, removes everything, and says that the second
-// begins anew; when nobody does, it ends well and nothing is left.
+// TestCleanup: the binary's cleanup beside a leader at work and one that stands by. It
+// waits, and says for which one. When both have ended, it lets builds end, ends well, and
+// nothing is left.
 func TestCleanup(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "cleanup", rights(t))
 	h.leads()
-	cleanup := func() *exec.Cmd { // from a laptop, where nobody says that it has to lead
-		cmd := h.command(h.straight(), "cleanup", "--yes", "--namespace", metav1.NamespaceDefault)
-		cmd.Env = slices.DeleteFunc(cmd.Env, func(e string) bool { return strings.HasPrefix(e, "BELLBOARD_LEADER_ELECTION=") })
-		return cmd
-	}
 	first := h.spawn(h.straight())
 	for range 6 {
 		h.jenkins.Submit(jenkinssim.Job{Name: "long", Pipeline: true, Label: "linux", Duration: 30 * time.Second})
@@ -305,21 +301,42 @@ func TestCleanup(t *testing.T) {
 	second := h.spawn(h.straight())
 	h.await("another stands by", func() bool { return ready(second.listen) })
 
-	out, err := cleanup().CombinedOutput()
-	t.Logf("%v\n%s", err, out)
-	<-first.done
-	if !strings.Contains(string(out), "took the Lease from ") || !strings.Contains(string(out), "another instance leads now and begins anew") || err == nil {
-		t.Error("it does not say that another begins anew")
-	}
-	h.await("it does", func() bool { return h.jenkins.Stats().Nodes >= 6 })
-	if err := second.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	// From a laptop, where nobody says that it has to lead.
+	cmd := h.command(h.straight(), "cleanup", "--yes", "--namespace", metav1.NamespaceDefault)
+	cmd.Env = slices.DeleteFunc(cmd.Env, func(e string) bool { return strings.HasPrefix(e, "BELLBOARD_LEADER_ELECTION=") })
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	<-second.done
-
-	out, err = cleanup().CombinedOutput()
-	t.Logf("%v\n%s", err, out)
-	if err != nil || !strings.HasSuffix(string(out), "nothing is left\n") {
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended by itself, as a rule
+	defer time.AfterFunc(3*time.Minute, func() { _ = cmd.Process.Kill() }).Stop()
+	says, leader := bufio.NewScanner(stderr), h.status(first.listen).Leader
+	for says.Scan() && !strings.Contains(says.Text(), ", which "+leader+" holds. ") {
+		t.Log(says.Text())
+	}
+	if says.Text() == "" {
+		t.Errorf("it does not say that it waits for %s", leader)
+	}
+	if s := h.status(first.listen); s.Role != "leader" {
+		t.Errorf("beside the cleanup the leader is %s", s.Role)
+	}
+	for _, p := range []*process{second, first} {
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		<-p.done
+	}
+	for says.Scan() { // until it ends
+		t.Log(says.Text())
+	}
+	err = cmd.Wait()
+	t.Logf("%v\n%s", err, out.String())
+	if err != nil || !strings.HasSuffix(out.String(), "nothing is left\n") {
 		t.Error("it does not end well")
 	}
 	if s := h.jenkins.Stats(); len(h.left()) > 0 || s.Nodes > 0 || s.Killed+s.Lost > 0 {

@@ -14,9 +14,16 @@ import (
 	"bellboard/scaler/clock"
 )
 
+// cleaning is a cleanup, and what it says that it waits for.
+type cleaning struct {
+	*daemon
+
+	waits []string
+}
+
 // cleaner is a house with builds at work and a leader, and a cleanup beside it that
 // has not begun.
-func cleaner(t *testing.T) (h *House, c *daemon) {
+func cleaner(t *testing.T) (h *House, c *cleaning) {
 	t.Helper()
 	h, err := New(t.Context(), Config{Clock: clock.Real(), Lead: true})
 	if err != nil {
@@ -33,15 +40,35 @@ func cleaner(t *testing.T) (h *House, c *daemon) {
 	if h.Jenkins.Stats().Running == 0 {
 		t.Fatal("no build runs; want some")
 	}
-	c, err = h.make(func(p *app.Parts) { p.Lead, p.Identity = true, "cleanup" })
+	return h, h.cleanup(t)
+}
+
+// cleanup is one that has not begun.
+func (h *House) cleanup(t *testing.T) *cleaning {
+	t.Helper()
+	c := &cleaning{}
+	var err error
+	c.daemon, err = h.make(func(p *app.Parts) {
+		p.Lead, p.Identity = true, "cleanup"
+		p.Waiting = func(what string) { c.waits = append(c.waits, what) }
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h, c
+	return c
 }
 
-// TestCleanup takes the Lease from a leader at work, lets its builds end and
-// leaves nothing; the leader notices, and writes nothing any more.
+// end ends the leader as SIGTERM does, which gives the Lease back.
+func (h *House) end(t *testing.T) {
+	t.Helper()
+	h.daemon.cancel()
+	if <-h.daemon.done; h.daemon.err != nil {
+		t.Errorf("the leader ended with %v", h.daemon.err)
+	}
+}
+
+// TestCleanup waits while a leader is at work, says for which one, and touches nothing.
+// When that leader has ended, it lets builds end and leaves nothing.
 func TestCleanup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := cleaner(t)
@@ -51,13 +78,25 @@ func TestCleanup(t *testing.T) {
 			t.Fatalf("Owned() = %+v, %v; want pods, their nodes, some at work, and cache slots", owned, err)
 		}
 		began := time.Now()
+		var ticks int
 		var last app.Left
-		if err := c.app.Cleanup(context.Background(), func(l app.Left) { last = l }); err != nil {
+		ended := make(chan error, 1)
+		go func() { ended <- c.app.Cleanup(context.Background(), func(l app.Left) { ticks, last = ticks+1, l }) }()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if c.app.Role() != "standby" || ticks > 0 || h.daemon.app.Role() != "leader" {
+			t.Errorf("beside a leader it is %s, after %d ticks of its own; want it to stand by", c.app.Role(), ticks)
+		}
+		if len(c.waits) != 1 || !strings.Contains(c.waits[0], h.daemon.app.Leader()) || !strings.Contains(c.waits[0], "--replicas=0") {
+			t.Errorf("it says that it waits for %q, want the leader %s and what to do", c.waits, h.daemon.app.Leader())
+		}
+		h.end(t)
+		if err := <-ended; err != nil {
 			t.Fatalf("Cleanup() = %v, with %+v left", err, last)
 		}
 		t.Logf("%d pods, %d nodes and %d cache slots went in %s", owned.Pods, owned.Nodes, owned.Slots, time.Since(began))
-		if last.From == "" || last.Remedy() != "" {
-			t.Errorf("it took the Lease from %q and says %q, want the leader's name and nothing to do", last.From, last.Remedy())
+		if last.Remedy != "" {
+			t.Errorf("it says %q, want nothing to do", last.Remedy)
 		}
 		if left := h.left(); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
@@ -65,27 +104,25 @@ func TestCleanup(t *testing.T) {
 		if s := h.Jenkins.Stats(); s.Killed+s.Lost > 0 || s.Running > 0 {
 			t.Errorf("%d builds were killed, %d lost and %d run; want none", s.Killed, s.Lost, s.Running)
 		}
-		if <-h.daemon.done; !errors.Is(h.daemon.err, app.ErrLeaseLost) {
-			t.Errorf("the leader ended with %v, want %v", h.daemon.err, app.ErrLeaseLost)
-		}
 	})
 }
 
-// TestCleanupBesideAnother: whoever stands by would begin anew, and a cleanup says so.
+// TestCleanupBesideAnother: an instance that stands by would begin anew, and a cleanup says so.
 func TestCleanupBesideAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := cleaner(t)
 		defer h.Close()
+		h.end(t)
 		b, err := h.make(func(p *app.Parts) { p.Lead, p.Identity = true, "standby" })
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, end := context.WithCancel(context.Background())
 		defer end()
-		go func() {
+		time.AfterFunc(time.Minute, func() { // the cleanup leads by then
 			defer close(b.done)
 			b.err = b.app.Run(ctx)
-		}()
+		})
 		if err := c.app.Cleanup(t.Context(), func(app.Left) {}); !errors.Is(err, app.ErrBegunAnew) || !strings.Contains(err.Error(), "standby") {
 			t.Errorf("Cleanup() = %v, want %v, and who", err, app.ErrBegunAnew)
 		}
@@ -95,11 +132,7 @@ func TestCleanupBesideAnother(t *testing.T) {
 		}
 		end()
 		<-b.done
-		<-h.daemon.done
-		if c, err = h.make(func(p *app.Parts) { p.Lead, p.Identity = true, "cleanup" }); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.app.Cleanup(t.Context(), func(app.Left) {}); err != nil || len(h.left()) > 0 {
+		if err := h.cleanup(t).app.Cleanup(t.Context(), func(app.Left) {}); err != nil || len(h.left()) > 0 {
 			t.Errorf("when the other has ended: Cleanup() = %v, left %v", err, h.left())
 		}
 	})
@@ -144,6 +177,7 @@ func TestCleanupWaitsForPeople(t *testing.T) {
 				h, c := cleaner(t)
 				defer h.Close()
 				agent, undo := tt.spoil(t, h)
+				h.end(t)
 				began := time.Now()
 				var last app.Left
 				ctx, end := context.WithTimeout(t.Context(), time.Hour)
@@ -153,19 +187,15 @@ func TestCleanupWaitsForPeople(t *testing.T) {
 					t.Fatalf("Cleanup() = %v, want %s and %q", err, agent, tt.says)
 				}
 				t.Logf("it ended after %s: %v", time.Since(began), err)
-				if last.Nodes != 1 || last.Slots != last.Pods || last.Busy > 0 || last.Remedy() != err.Error() {
+				if last.Nodes != 1 || last.Slots != last.Pods || last.Busy > 0 || last.Remedy != err.Error() || !last.Stuck {
 					t.Errorf("left are %+v, want one agent with what it uses", last)
 				}
 				undo()
 				ctx, end = context.WithTimeout(t.Context(), time.Hour)
 				defer end()
-				if c, err = h.make(func(p *app.Parts) { p.Lead, p.Identity = true, "cleanup" }); err != nil {
-					t.Fatal(err)
-				}
-				if err := c.app.Cleanup(ctx, func(app.Left) {}); err != nil || len(h.left()) > 0 {
+				if err := h.cleanup(t).app.Cleanup(ctx, func(app.Left) {}); err != nil || len(h.left()) > 0 {
 					t.Errorf("after the remedy: Cleanup() = %v, left %v", err, h.left())
 				}
-				<-h.daemon.done
 			})
 		})
 	}
