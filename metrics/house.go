@@ -10,8 +10,8 @@ import (
 	"bellboard/scaler"
 )
 
-// house is the gauges. They are made at each scrape from one tick, so that a
-// scrape never mixes two.
+// house collects the gauges. Each scrape makes them from one tick, so that a scrape
+// never mixes two ticks.
 type house struct {
 	teams     []scaler.Team
 	maxAgents int // BELLBOARD_MAX_AGENTS
@@ -19,9 +19,9 @@ type house struct {
 	agents, executors, late, slots, alive, waiting, unresolved, nobodys, oldest, desired, most, globalMost, hold, age, lastTick *prometheus.Desc
 
 	mu   sync.Mutex
-	last scaler.Tick                 // the last tick, a hold too; zero: none yet
-	seen *scaler.Tick                // the last that could see; nil: none yet
-	asOf map[scaler.Source]time.Time // from when what was last seen of each source is
+	last scaler.Tick                 // the last tick, also a hold; zero: no tick yet
+	seen *scaler.Tick                // the last tick that was no hold; nil: no such tick yet
+	asOf map[scaler.Source]time.Time // the time of the last view of each source
 }
 
 // What an executor does: the values of the label state of bellboard_executors.
@@ -58,7 +58,7 @@ func newHouse(teams []scaler.Team, maxAgents int) *house {
 	}
 }
 
-// observe keeps the tick for the scrapes that follow.
+// observe keeps the tick for later scrapes.
 func (h *house) observe(t scaler.Tick) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
