@@ -10,8 +10,8 @@ import (
 	"bellboard/scaler"
 )
 
-// house is the gauges. They are made at each scrape from one tick, so that a
-// scrape never mixes two.
+// house collects the gauges. Each scrape makes them from one tick, so that a scrape
+// never mixes two ticks.
 type house struct {
 	teams     []scaler.Team
 	maxAgents int // BELLBOARD_MAX_AGENTS
@@ -19,9 +19,9 @@ type house struct {
 	agents, executors, late, slots, alive, waiting, unresolved, nobodys, oldest, desired, most, globalMost, hold, age, lastTick *prometheus.Desc
 
 	mu   sync.Mutex
-	last scaler.Tick                 // the last tick, a hold too; zero: none yet
-	seen *scaler.Tick                // the last that could see; nil: none yet
-	asOf map[scaler.Source]time.Time // from when what was last seen of each source is
+	last scaler.Tick                 // the last tick, also a hold; zero: no tick yet
+	seen *scaler.Tick                // the last tick that was no hold; nil: no such tick yet
+	asOf map[scaler.Source]time.Time // the time of the last view of each source
 }
 
 // What an executor does: the values of the label state of bellboard_executors.
@@ -40,25 +40,25 @@ func newHouse(teams []scaler.Team, maxAgents int) *house {
 		maxAgents: maxAgents,
 		asOf:      map[scaler.Source]time.Time{},
 
-		agents:     desc("bellboard_agents", "Agents and registered names by what they are, in the last tick that could see.", "team", "kind", "class"),
-		executors:  desc("bellboard_executors", "Executors of the team's agents: a build runs (busy), none does (free), the agent is on the way (coming). Those of agents that a person holds or somebody else deletes are in none.", "team", "state"),
-		late:       desc("bellboard_agents_late", "Agents on the way for far longer than others of their pool took; no build waits for them.", "team", "kind"),
-		slots:      desc("bellboard_cache_slots", "Cache slots (volume claims) by what they are: free, used by an agent, aside for a while since an agent did not start on it, or going.", "team", "state"),
-		alive:      desc("bellboard_agents_alive", "Agents of the team whose pods live, draining and held ones too: what MAX_AGENTS limits.", "team"),
+		agents:     desc("bellboard_agents", "Agents and berths by class, in the last tick that was not a hold.", "team", "kind", "class"),
+		executors:  desc("bellboard_executors", "Executors of the team's agents: with a build (busy), without one (free), or of an agent on its way (coming). Agents that a person holds or somebody else deletes are not counted.", "team", "state"),
+		late:       desc("bellboard_agents_late", "Agents that take far longer to start than others of their pool took; no build waits for them.", "team", "kind"),
+		slots:      desc("bellboard_cache_slots", "Cache slots (volume claims) by state: free, used by an agent, aside (an agent did not start on it; not used for ten minutes), or going.", "team", "state"),
+		alive:      desc("bellboard_agents_alive", "Agents of the team with a living pod, also draining and held ones. MAX_AGENTS limits this number.", "team"),
 		waiting:    desc("bellboard_queue_items", "Builds that wait for an agent of the team.", "team"),
-		unresolved: desc("bellboard_queue_unresolved_items", "Builds that wait for a label that Jenkins does not tell."),
-		nobodys:    desc("bellboard_queue_nobodys_items", "Builds that wait for labels that no team serves, or for none while no team has UNLABELLED."),
-		oldest:     desc("bellboard_queue_oldest_wait_seconds", "How long the oldest of the team's waiting builds waits.", "team"),
+		unresolved: desc("bellboard_queue_unresolved_items", "Builds that wait for a label that Jenkins does not name."),
+		nobodys:    desc("bellboard_queue_nobodys_items", "Builds that wait for labels that no team serves, or without a label while no team has UNLABELLED."),
+		oldest:     desc("bellboard_queue_oldest_wait_seconds", "Time that the oldest waiting build of the team has waited.", "team"),
 		desired:    desc("bellboard_agents_desired", "Agents that the team would have if no rule limited it.", "team"),
 		most:       desc("bellboard_agents_max", "MAX_AGENTS of the team.", "team"),
 		globalMost: desc("bellboard_agents_global_max", "BELLBOARD_MAX_AGENTS: the most agents that all teams may have together."),
-		hold:       desc("bellboard_hold", "1 while nothing is done because the source cannot be read; the gauges of agents and queue are then as last seen.", "source"),
-		age:        desc("bellboard_snapshot_age_seconds", "Age of what was last seen of the source, at the last tick.", "source"),
-		lastTick:   desc("bellboard_last_tick_timestamp_seconds", "When the last pass of the loop began."),
+		hold:       desc("bellboard_hold", "1 while Bellboard holds because the source cannot be read; the gauges of agents and queue then keep their last values.", "source"),
+		age:        desc("bellboard_snapshot_age_seconds", "Age of the last view of the source, at the last tick.", "source"),
+		lastTick:   desc("bellboard_last_tick_timestamp_seconds", "Time at which the last tick began."),
 	}
 }
 
-// observe keeps the tick for the scrapes that follow.
+// observe keeps the tick for later scrapes.
 func (h *house) observe(t scaler.Tick) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,10 +1,11 @@
-// Package metrics turns the record of each tick into Prometheus series. It
-// promises closed label sets (team, kind, class, reason, rule, verb, result:
-// never a job, a build, a node or a pod), counters that exist before they are
-// needed, and gauges that all come from one tick. It never asks anybody for
-// anything, and never shows what could not be seen as zero: until a tick has
-// seen the house there are no gauges of it, and while Bellboard holds they stay
-// as last seen, beside bellboard_hold.
+// Package metrics turns the record of each tick into Prometheus series.
+//
+// Labels have closed sets of values (team, kind, class, reason, rule, verb,
+// result): never a job, a build, a node or a pod. Counters exist before their
+// first increase, and all gauges come from one tick. The package asks neither
+// Jenkins nor Kubernetes. It never shows unknown as zero: gauges do not exist
+// before the first tick that is no hold. While Bellboard holds they keep their
+// last values, beside bellboard_hold.
 package metrics
 
 import (
@@ -17,11 +18,11 @@ import (
 	"bellboard/scaler"
 )
 
-// noTeam stands for items and agents of a team that the settings do not have.
-// No team can be called so.
+// noTeam stands for items and agents of a team that is not in the settings. No
+// team can have this name.
 const noTeam = "-"
 
-// Metrics is every series of Bellboard.
+// Metrics has every series of Bellboard.
 type Metrics struct {
 	teams map[string]bool
 	house *house
@@ -48,12 +49,12 @@ type Metrics struct {
 	phase       *prometheus.HistogramVec
 	tick        prometheus.Histogram
 	leader      prometheus.Gauge
-	skew        *prometheus.GaugeVec // without labels: it is there once it is known
+	skew        *prometheus.GaugeVec // without labels: the series exists when the value is known
 	jenkinsTook *prometheus.HistogramVec
 	kubeTook    *prometheus.HistogramVec
 }
 
-// How a tick ended: the values of the label result of bellboard_ticks_total.
+// The values of the label result of bellboard_ticks_total.
 const (
 	tickActed  = "acted"
 	tickSteady = "steady"
@@ -68,7 +69,7 @@ var (
 	moments = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
 )
 
-// New registers every series for these teams, which may have maxAgents agents together.
+// New registers every series for teams, which may have maxAgents agents together.
 func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version string) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -87,38 +88,38 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 		teams: map[string]bool{},
 		house: newHouse(teams, maxAgents),
 
-		decisions:    counter("bellboard_decisions_total", "Decisions, one per team and tick that could see, by reason.", "team", "reason"),
-		blocks:       counter("bellboard_blocks_total", "Times that a rule allowed fewer agents to be created, or to go, than were wanted.", "team", "rule"),
-		actions:      counter("bellboard_actions_total", "Writes to Jenkins and Kubernetes, by what they do and how they ended.", "team", "kind", "verb", "result"),
-		ticks:        counter("bellboard_ticks_total", "Passes of the loop: acted, steady (nothing to do) or hold (could not see).", "result"),
-		holds:        counter("bellboard_holds_total", "Passes in which nothing was done, by the source that could not be read.", "source"),
-		buildsLost:   counter("bellboard_builds_lost_total", "Builds whose agent's pod vanished under them, or whose agent lost its connection to Jenkins for good.", "team"),
-		secondBuilds: counter("bellboard_second_builds_total", "Builds that slipped onto an ephemeral agent after its first.", "team"),
-		failed:       counter("bellboard_agents_failed_total", "Agents that could not be made, were removed without ever having connected, died, get nothing from Jenkins that they fit, or lost their Docker daemon, by the class of the failure.", "team", "kind", "reason"),
-		renewed:      counter("bellboard_agents_renewed_total", "Agents sent away after their builds since they were over MAX_LIFETIME or their settings had changed.", "team", "kind"),
-		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another has worked on (warm) or on an empty one (cold).", "team", "cache"),
-		containers:   counter("bellboard_docker_containers_total", "Containers that builds made in the Docker daemons of agents that have gone, by what cache slot the agent began on (none: it had none).", "team", "cache"),
-		pulls:        counter("bellboard_docker_pulls_total", "Images that the same daemons pulled, or looked for in vain or found to be there.", "team", "cache"),
+		decisions:    counter("bellboard_decisions_total", "Decisions by reason: one for each team and each tick that was not a hold.", "team", "reason"),
+		blocks:       counter("bellboard_blocks_total", "Times that a rule let fewer agents be created or removed than were wanted.", "team", "rule"),
+		actions:      counter("bellboard_actions_total", "Writes to Jenkins and Kubernetes, by verb and result.", "team", "kind", "verb", "result"),
+		ticks:        counter("bellboard_ticks_total", "Ticks by result: acted, steady (nothing to do) or hold (Jenkins or Kubernetes could not be read).", "result"),
+		holds:        counter("bellboard_holds_total", "Ticks that changed nothing, by the source that could not be read.", "source"),
+		buildsLost:   counter("bellboard_builds_lost_total", "Builds that lost their agent: its pod vanished, or it lost its connection to Jenkins for good.", "team"),
+		secondBuilds: counter("bellboard_second_builds_total", "Builds that an ephemeral agent took after its first build.", "team"),
+		failed:       counter("bellboard_agents_failed_total", "Agents that failed, by class: they could not be created, never connected, died, lost their Docker daemon, or got no build from Jenkins that they fit.", "team", "kind", "reason"),
+		renewed:      counter("bellboard_agents_renewed_total", "Agents replaced because they were over MAX_LIFETIME or their settings had changed.", "team", "kind"),
+		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another agent has used (warm) or on an empty slot (cold).", "team", "cache"),
+		containers:   counter("bellboard_docker_containers_total", "Containers that builds made in the Docker daemons of agents that have gone, by the cache slot of the agent (warm, cold, or none: no slot).", "team", "cache"),
+		pulls:        counter("bellboard_docker_pulls_total", "Pulls by the same Docker daemons, also those that failed or found the image complete.", "team", "cache"),
 		jenkins:      counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", "endpoint", "code"),
-		unseen:       counter("bellboard_jenkins_unseen_total", "Looks at Jenkins that showed nothing, by cause.", "cause"),
+		unseen:       counter("bellboard_jenkins_unseen_total", "Polls of Jenkins that gave no view, by cause.", "cause"),
 		kube:         counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", "verb", "resource", "code"),
 
-		wait:        histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue, of those that have left it.", minutes, "team"),
+		wait:        histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue until they left it.", minutes, "team"),
 		startup:     histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", minutes, "team", "kind"),
-		firstBuild:  histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for it began, by whether the slot was warm.", minutes, "team", "cache"),
-		phase:       histogram("bellboard_agent_start_phase_seconds", "Time that agents took for each phase of their start, of those that connected.", minutes, "team", "kind", "phase"),
+		firstBuild:  histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for the pod began, by warm and cold slots.", minutes, "team", "cache"),
+		phase:       histogram("bellboard_agent_start_phase_seconds", "Time that each phase of an agent's start took, of agents that connected.", minutes, "team", "kind", "phase"),
 		jenkinsTook: histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, "endpoint"),
 		kubeTook:    histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, "verb", "resource"),
 	}
-	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one pass of the loop took.", moments).WithLabelValues().(prometheus.Histogram) //nolint:forcetypeassert // the only thing that a HistogramVec makes
+	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments).WithLabelValues().(prometheus.Histogram) //nolint:forcetypeassert // the only thing that a HistogramVec makes
 	m.leader = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "bellboard_leader", Help: "1 on the instance that may write, 0 on one that only looks.",
+		Name: "bellboard_leader", Help: "1 on the replica that holds the Lease and writes, 0 on a replica that only reads.",
 	})
 	m.skew = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "bellboard_jenkins_clock_skew_seconds", Help: "How far Jenkins' clock is ahead of Bellboard's; waiting times are corrected by it.",
+		Name: "bellboard_jenkins_clock_skew_seconds", Help: "Seconds by which Jenkins' clock is ahead of Bellboard's clock; Bellboard corrects waiting times by them.",
 	}, nil)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "bellboard_build_info", Help: "Always 1, with the version of this Bellboard.",
+		Name: "bellboard_build_info", Help: "Always 1, with the version of Bellboard.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	info.Set(1)
@@ -127,7 +128,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 	return m
 }
 
-// Leading says whether this instance may write.
+// Leading records whether this replica may write.
 func (m *Metrics) Leading(yes bool) {
 	if yes {
 		m.leader.Set(1)
@@ -136,7 +137,8 @@ func (m *Metrics) Leading(yes bool) {
 	}
 }
 
-// create makes every series whose labels are known, so that a first increase shows as one.
+// create makes every series whose labels are known, so that Prometheus sees a first
+// increase as an increase.
 func (m *Metrics) create(teams []scaler.Team) {
 	for _, result := range []string{tickActed, tickSteady, tickHold} {
 		m.ticks.WithLabelValues(result)
@@ -182,7 +184,7 @@ func (m *Metrics) create(teams []scaler.Team) {
 	}
 }
 
-// Observe takes the record of one tick.
+// Observe adds the record of one tick.
 func (m *Metrics) Observe(t scaler.Tick) {
 	m.tick.Observe(t.Took.Seconds())
 	result := tickSteady
@@ -251,7 +253,7 @@ func (m *Metrics) facts(t scaler.Tick) {
 }
 
 func observe(o prometheus.Observer, took time.Duration, exemplar prometheus.Labels) {
-	took = max(0, took) // two clocks tell it, and a histogram's sum must not fall
+	took = max(0, took) // the time is of two clocks, and a histogram's sum does not fall
 	if e, ok := o.(prometheus.ExemplarObserver); ok && exemplar["decision_id"] != "" {
 		e.ObserveWithExemplar(took.Seconds(), exemplar)
 		return
@@ -259,15 +261,15 @@ func observe(o prometheus.Observer, took time.Duration, exemplar prometheus.Labe
 	o.Observe(took.Seconds())
 }
 
-// JenkinsRequest counts one request to Jenkins. code is the HTTP status, or
-// anything else when there was no answer.
+// JenkinsRequest counts one request to Jenkins. code is the HTTP status, or any
+// other number if there was no answer.
 func (m *Metrics) JenkinsRequest(endpoint, code string, took time.Duration) {
 	m.jenkins.WithLabelValues(endpoint, status(code)).Inc()
 	m.jenkinsTook.WithLabelValues(endpoint).Observe(took.Seconds())
 }
 
-// JenkinsExpect makes the series of Jenkins' endpoints and of the causes for
-// which it may not be seen.
+// JenkinsExpect makes the series of Jenkins' endpoints and of the causes of a
+// poll without a view.
 func (m *Metrics) JenkinsExpect(endpoints, causes []string) {
 	for _, e := range endpoints {
 		m.jenkinsTook.WithLabelValues(e)
@@ -278,10 +280,10 @@ func (m *Metrics) JenkinsExpect(endpoints, causes []string) {
 	}
 }
 
-// JenkinsUnseen counts one look at Jenkins that showed nothing. cause is of a closed set.
+// JenkinsUnseen counts one poll of Jenkins without a view. cause is of a closed set.
 func (m *Metrics) JenkinsUnseen(cause string) { m.unseen.WithLabelValues(cause).Inc() }
 
-// JenkinsSkew says how far Jenkins' clock is ahead.
+// JenkinsSkew records how far Jenkins' clock is ahead.
 func (m *Metrics) JenkinsSkew(ahead time.Duration) { m.skew.WithLabelValues().Set(ahead.Seconds()) }
 
 // KubeRequest counts one request to Kubernetes, as JenkinsRequest does.
@@ -290,7 +292,7 @@ func (m *Metrics) KubeRequest(verb, resource, code string, took time.Duration) {
 	m.kubeTook.WithLabelValues(verb, resource).Observe(took.Seconds())
 }
 
-// status keeps the label code closed: a server's error texts are not.
+// status maps a code to the closed set of the label code.
 func status(code string) string {
 	if len(code) != 3 || code[0] < '1' || code[0] > '5' || code[1] < '0' || code[1] > '9' || code[2] < '0' || code[2] > '9' {
 		return "error"
@@ -305,7 +307,7 @@ func (m *Metrics) team(name string) string {
 	return noTeam
 }
 
-// source puts a hold without a known source down to Bellboard itself.
+// source returns the source of a hold, and Bellboard itself if the source is unknown.
 func source(s scaler.Source) scaler.Source {
 	if slices.Contains(sources, s) {
 		return s

@@ -109,9 +109,9 @@ func cleanupCommand(environ []string) *cobra.Command {
 			return failed
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count what would go, and change nothing")
-	cmd.Flags().BoolVar(&yes, "yes", false, "remove it")
-	cmd.Flags().StringVar(&namespace, "namespace", "", "Bellboard's own, where its Lease is; needed outside of the cluster")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count what cleanup would remove, and change nothing")
+	cmd.Flags().BoolVar(&yes, "yes", false, "remove everything that this instance owns")
+	cmd.Flags().StringVar(&namespace, "namespace", "", "Bellboard's own namespace, with its Lease; needed outside of the cluster")
 	return cmd
 }
 

@@ -15,16 +15,16 @@ import (
 	"bellboard/scaler/plain"
 )
 
-// linesKept is how many of the last changes the page shows.
+// linesKept is the number of last changes on the page.
 const linesKept = 12
 
-// A view is what the page shows of one moment.
+// A view is the content of the page at one moment.
 type view struct {
 	Instance, Version, Role string
 	Words                   string // what the last tick saw
 	Standby                 bool
-	Leader                  string // who leads, as far as is known
-	Hold                    string // why nothing is decided, empty if it is
+	Leader                  string // the replica that leads, if known
+	Hold                    string // the reason of a hold; empty: no hold
 	Plan                    *scaler.Plan
 	Fleet                   []group
 	Leftovers               []leftover
@@ -36,43 +36,43 @@ type view struct {
 	Docker                  []Docker
 }
 
-// A group is the agents of one team, those of a class together.
+// A group has the agents of one team, sorted by class.
 type group struct {
 	Team   string
 	Agents []scaler.Agent
 }
 
-// A leftover is the nodes of one class that have no pod, and are no berths.
+// A leftover has the Jenkins nodes of one class without a pod, except berths.
 type leftover struct {
 	Class scaler.Class
-	What  string // what they are, and what is done about them
+	What  string // the class in words, and what Bellboard does
 	Count int
 	Names []string // a few of them
-	More  int      // so many beyond those
+	More  int      // the number of further nodes
 }
 
-// namesShown is how many nodes of a class are named.
+// namesShown is the number of Jenkins nodes of a class that the page names.
 const namesShown = 4
 
-// leftovers are what a node without a pod may be, and what Bellboard does about it.
+// leftovers has the classes of Jenkins nodes without a pod, in words.
 var leftovers = []leftover{
-	{Class: scaler.FenceInTheWay, What: "a build wants the name that the fence holds; deleted at once"},
-	{Class: scaler.Resuming, What: "a build wants this very agent; the mark is cleared at once"},
-	{Class: scaler.Awaited, What: "a build wants this very agent; left as it is"},
-	{Class: scaler.Fenced, What: "kept an agent out that is gone; deleted"},
-	{Class: scaler.Held, What: "taken offline by a person; left alone"},
-	{Class: scaler.Intruder, What: "online without a pod; marked, to get no work, and deleted once offline"},
-	{Class: scaler.Lost, What: fmt.Sprintf("the pod vanished under a build; marked, and deleted after %.0f minutes", scaler.LostAfter.Minutes())},
-	{Class: scaler.Stray, What: "needed by nobody; marked, then deleted, a few at a time"},
+	{Class: scaler.FenceInTheWay, What: "a build wants the fence's name; Bellboard deletes the fence at once"},
+	{Class: scaler.Resuming, What: "a build wants this agent back; Bellboard clears its mark at once"},
+	{Class: scaler.Awaited, What: "a build wants this agent back; Bellboard leaves it alone"},
+	{Class: scaler.Fenced, What: "a fence whose agent is gone; Bellboard deletes it"},
+	{Class: scaler.Held, What: "a person took it offline; Bellboard leaves it alone"},
+	{Class: scaler.Intruder, What: "online without a pod; Bellboard marks it, so that it gets no work, and deletes it when it is offline"},
+	{Class: scaler.Lost, What: fmt.Sprintf("its pod vanished under a build; Bellboard marks it, and deletes it after %.0f minutes", scaler.LostAfter.Minutes())},
+	{Class: scaler.Stray, What: "no longer needed; Bellboard marks it, then deletes it, a few at a time"},
 }
 
-// A cache is the slots of one team, each in words.
+// A cache has the cache slots of one team, each in words.
 type cache struct {
 	Team  string
 	Slots []string
 }
 
-// A line is what was decided for one team in one tick.
+// A line is the decision for one team in one tick.
 type line struct {
 	At              time.Time
 	Team, What, Why string
@@ -122,7 +122,7 @@ func (s *Server) view() *view {
 	if s.seen == nil {
 		return v
 	}
-	v.Plan = &s.seen.Plan // of a tick that has ended: nobody changes it
+	v.Plan = &s.seen.Plan // of a tick that has ended: it does not change any more
 	for i := range v.Plan.Decisions {
 		d := &v.Plan.Decisions[i]
 		for _, u := range d.Usual {
@@ -138,7 +138,8 @@ func (s *Server) view() *view {
 	return v
 }
 
-// lines are the last decisions that changed something, the newest first. The lock is held.
+// lines returns the last decisions that changed something, newest first. The caller
+// holds the lock.
 func (s *Server) lines() (out []line) {
 	for i := range s.changes {
 		t := &s.changes[(s.next+len(s.changes)-1-i)%len(s.changes)]
@@ -149,7 +150,7 @@ func (s *Server) lines() (out []line) {
 			continue
 		}
 		for j := range t.Plan.Decisions {
-			if d := &t.Plan.Decisions[j]; d.Changes() { // what is blocked stands above
+			if d := &t.Plan.Decisions[j]; d.Changes() { // the table of teams shows what is blocked
 				out = append(out, line{t.At, d.Team, d.Change(), d.Text})
 			}
 		}
@@ -160,8 +161,8 @@ func (s *Server) lines() (out []line) {
 	return out
 }
 
-// fleet sorts the agents that have a pod by team, as the teams are shown, and by
-// class; those of teams that are gone come last.
+// fleet returns the agents with a pod by team, in the order of the teams, and by
+// class. Agents of removed teams come last.
 func fleet(p *scaler.Plan) (out []group) {
 	for i := range p.Decisions {
 		out = append(out, group{Team: p.Decisions[i].Team})
@@ -185,7 +186,7 @@ func fleet(p *scaler.Plan) (out []group) {
 	return out
 }
 
-// podless are the nodes without a pod that are no berths, by class.
+// podless returns the Jenkins nodes without a pod by class, except berths.
 func podless(p *scaler.Plan) (out []leftover) {
 	for _, l := range leftovers {
 		for i := range p.Agents {
@@ -211,7 +212,7 @@ func podless(p *scaler.Plan) (out []leftover) {
 	return out
 }
 
-// caches are the slots by team, those of a state together.
+// caches returns the cache slots by team, sorted by state.
 func caches(p *scaler.Plan, at time.Time) (out []cache) {
 	slots := slices.Clone(p.Slots)
 	slices.SortStableFunc(slots, func(a, b scaler.SlotSeen) int {
@@ -227,7 +228,7 @@ func caches(p *scaler.Plan, at time.Time) (out []cache) {
 	return out
 }
 
-// slotWords say what a slot does: "data-cache-a: free, unused for 3m0s, uses 5".
+// slotWords describes a cache slot: "data-cache-a: free, unused for 3m0s, uses 5".
 func slotWords(s *scaler.SlotSeen, at time.Time) string {
 	words := fmt.Sprintf("%s: %s", s.Name, s.State)
 	if s.Agent != "" {

@@ -1,8 +1,9 @@
-// Package web serves what is known of a running Bellboard over HTTP: metrics,
-// health, readiness, the last tick, and the last ticks that changed something.
-// It promises to answer from memory, and only to read: no request changes
-// anything, and none reaches Jenkins or Kubernetes. Its health is that of the
-// loop, never that of Jenkins: a restart of Bellboard mends no other program.
+// Package web serves the state of a running Bellboard over HTTP: metrics, health,
+// readiness, the last tick, and the last ticks that changed something.
+//
+// Every answer is from memory. No request changes anything, and none reaches
+// Jenkins or Kubernetes. The health check is about the loop, never about Jenkins:
+// a restart of Bellboard mends no other program.
 package web
 
 import (
@@ -21,21 +22,21 @@ import (
 	"bellboard/scaler/plain"
 )
 
-// kept is how many ticks that changed something are remembered.
+// kept is the number of ticks that changed something that a Server remembers.
 const kept = 256
 
-// Config is what a Server needs.
+// Config has what a Server needs.
 type Config struct {
 	Gatherer prometheus.Gatherer
 	Instance string
 	Version  string
 	Now      func() time.Time
-	// Role says what the instance is: leader, standby, dry run; nil: leader.
+	// Role returns the role of this replica: leader, standby, dry run; nil: leader.
 	Role func() string
-	// Leader says who holds the Lease, as far as is known; nil: there is none.
+	// Leader returns the holder of the Lease, if known; nil: there is no Lease.
 	Leader func() string
-	// MaxAge is how long ago the last tick may have ended while the loop counts
-	// as alive; 0 means a minute.
+	// MaxAge is the longest time since the end of the last tick for which the loop
+	// counts as alive; 0 means a minute.
 	MaxAge time.Duration
 }
 
@@ -45,7 +46,7 @@ type Server struct {
 	handler http.Handler
 
 	mu      sync.Mutex
-	ended   time.Time     // when the last tick ended, or the server was made
+	ended   time.Time     // the end of the last tick, or the time at which the server was made
 	last    *scaler.Tick  // nil: none yet
 	seen    *scaler.Tick  // the last that could see; nil: none yet
 	changes []scaler.Tick // a ring: the oldest at next once it is full
@@ -55,17 +56,17 @@ type Server struct {
 	docker  []Docker // by team and warmth, as they came
 }
 
-// failedKept is how many agents that failed are remembered, and how many that
-// builds lost.
+// failedKept is the number of failed agents that a Server remembers, and of agents
+// that builds lost.
 const failedKept = 12
 
-// Failed is an agent that failed, and when.
+// Failed is an agent that failed, and the time of its failure.
 type Failed struct {
 	At time.Time `json:"at"`
 	scaler.FailedAgent
 }
 
-// Lost is an agent that went under its builds, and when that was seen.
+// Lost is an agent that builds lost, and the time at which Bellboard saw it.
 type Lost struct {
 	At time.Time `json:"at"`
 	scaler.LostBuilds
@@ -106,7 +107,7 @@ type Decisions struct {
 	Ticks []scaler.Tick `json:"ticks"` // the newest first, without their agents, pods and lists of slots
 }
 
-// New makes a server that has seen no tick yet.
+// New returns a server that has observed no tick yet.
 func New(c Config) *Server {
 	c.MaxAge = cmp.Or(c.MaxAge, time.Minute)
 	if c.Role == nil {
@@ -140,7 +141,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handler.ServeHTTP(w, r)
 }
 
-// Observe takes the record of one tick, which has just ended.
+// Observe adds the record of one tick, which has just ended.
 func (s *Server) Observe(t scaler.Tick) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,10 +179,10 @@ func (s *Server) Observe(t scaler.Tick) {
 	s.next = (s.next + 1) % kept
 }
 
-// decision is what is remembered of a tick: nothing that keeps all agents of that
-// moment, of which there may be thousands, as a pointer to one of them does.
+// decision returns the part of a tick that a Server remembers. It has no pointer to
+// an agent, which would keep all agents of that tick: there may be thousands.
 func decision(t scaler.Tick) scaler.Tick {
-	t.Plan.Agents, t.Plan.Slots = nil, nil // by far the longest parts, and the least of the decision
+	t.Plan.Agents, t.Plan.Slots = nil, nil // by far the longest parts, and not needed to explain the decision
 	t.Plan.Actions, t.Outcomes = slices.Clone(t.Plan.Actions), slices.Clone(t.Outcomes)
 	for i := range t.Plan.Actions {
 		loosen(&t.Plan.Actions[i])
@@ -218,7 +219,7 @@ func (s *Server) used(u *scaler.DockerUsed) {
 	d.Agents, d.Containers, d.Pulls = d.Agents+1, d.Containers+u.Containers, d.Pulls+u.Pulls
 }
 
-// healthz says whether the loop is alive, whatever Jenkins and Kubernetes are.
+// healthz reports whether the loop is alive, whatever state Jenkins and Kubernetes have.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	age := s.config.Now().Sub(s.ended)
@@ -230,7 +231,7 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	say(w, "ok")
 }
 
-// readyz says whether a tick could see Jenkins and the cluster since the start.
+// readyz reports whether any tick since the start was no hold.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	last, seen := s.last, s.seen
@@ -265,7 +266,7 @@ func (s *Server) decisions(w http.ResponseWriter, _ *http.Request) {
 	answer(w, a)
 }
 
-// answer writes v as JSON. It is complete or an error: never half of it.
+// answer writes v as JSON: complete, or an error.
 func answer(w http.ResponseWriter, v any) {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
@@ -273,7 +274,7 @@ func answer(w http.ResponseWriter, v any) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(plain.JSON(b), '\n')) // an error is the reader's: it has gone
+	_, _ = w.Write(append(plain.JSON(b), '\n')) // an error means that the reader has gone
 }
 
 func say(w http.ResponseWriter, text string) {

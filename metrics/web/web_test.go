@@ -220,7 +220,7 @@ func TestStandby(t *testing.T) {
 	}
 	would.ID, would.Facts.BuildsLost = "a-2", []scaler.LostBuilds{{Agent: "web-e-1", Builds: 1}}
 	b.Observe(would)
-	b.want("/", http.StatusOK, "stands by and does nothing; bellboard-1 leads.")
+	b.want("/", http.StatusOK, "stands by and changes nothing; bellboard-1 leads.")
 	if body := b.get("/").Body.String(); strings.Contains(body, "decided last") {
 		t.Errorf("the page of a standby tells what was decided:\n%s", body)
 	}
@@ -334,7 +334,7 @@ func TestPage(t *testing.T) {
 	if !trouble.MatchString(css.Body.String()) {
 		t.Errorf("trouble has no colour of its own: %s", css.Body)
 	}
-	b.want("/", http.StatusOK, `<span class="agent going"></span> on its way out <span class="agent stuck"></span> in trouble`)
+	b.want("/", http.StatusOK, `<span class="agent going"></span> leaving <span class="agent stuck"></span> not connected`)
 }
 
 // TestLeftovers: a node without a pod is shown whatever it is, with what is done about
@@ -380,8 +380,8 @@ func TestLeftovers(t *testing.T) {
 		t.Errorf("a node without a pod is one of %v; want nine classes", shown)
 	}
 	b.want(
-		"/", http.StatusOK, "<li>7 stray: needed by nobody; marked, then deleted, a few at a time: web-e-stray, data-p-0, data-p-1, data-p-2 and 3 more</li>",
-		"<li>1 held: taken offline by a person; left alone: web-e-held (&lt;repair&gt;)</li>", "deleted after 10 minutes: web-e-lost</li>",
+		"/", http.StatusOK, "<li>7 stray: no longer needed; Bellboard marks it, then deletes it, a few at a time: web-e-stray, data-p-0, data-p-1, data-p-2 and 3 more</li>",
+		"<li>1 held: a person took it offline; Bellboard leaves it alone: web-e-held (&lt;repair&gt;)</li>", "deletes it after 10 minutes: web-e-lost</li>",
 		"<dt>data</dt><dd><ul><li>data-cache-b: aside, unused for 0s, uses 1: an agent did not start on &lt;it&gt;</li><li>data-cache-a: free, unused for 3m0s, uses 5</li></ul></dd>",
 		"<dt>pets</dt><dd><ul><li>pets-cache-a: used by pets-p-1, uses 3</li></ul></dd>",
 	)

@@ -1,10 +1,9 @@
-// Bellboard's user in Jenkins, its API token and its permissions, and the same for
-// the user of the Swarm agents. Runs at every start of Jenkins, and changes
-// nothing that is as it should be.
+// Makes Bellboard's user in Jenkins with its API token and its permissions, and the
+// same for the user of the Swarm agents. The script runs at every start of Jenkins,
+// and changes nothing that is as it should be.
 //
-// The tokens come from files, which a Secret is mounted as: "11" and 32 hexadecimal
-// digits each (deploy/jenkins/prepare makes such ones). A user without a file is
-// left out.
+// The tokens come from files of a mounted Secret: "11" and 32 hexadecimal digits
+// each, as deploy/jenkins/prepare makes them. The script skips a user without a file.
 import hudson.model.Computer
 import hudson.model.Item
 import hudson.model.User
@@ -17,7 +16,7 @@ def log = Logger.getLogger('bellboard.access')
 def jenkins = Jenkins.get()
 def dir = new File(System.getenv('BELLBOARD_BOOTSTRAP_DIR') ?: '/run/secrets/bellboard')
 
-// All that each user may do; the permissions that these imply come on top.
+// All permissions of each user. The permissions that these imply come on top.
 def users = [
   [name: System.getenv('BELLBOARD_USER') ?: 'bellboard', file: 'token',
    may: [Jenkins.READ, Item.READ, Computer.CREATE, Computer.DISCONNECT, Computer.DELETE]],
@@ -33,8 +32,8 @@ users.each { u ->
   }
   def token = file.text.trim()
 
-  // Where Jenkins keeps the accounts itself, an unknown user could not log in. Its
-  // password is known to nobody. LDAP and the like have to know the user already.
+  // If Jenkins keeps the accounts itself, an unknown user cannot log in: make the
+  // account, with a random password. LDAP and the like have to know the user already.
   def realm = jenkins.securityRealm
   if (realm instanceof HudsonPrivateSecurityRealm && User.getById(u.name, false) == null) {
     realm.createAccount(u.name, "${UUID.randomUUID()}${UUID.randomUUID()}".toString())
@@ -45,17 +44,17 @@ users.each { u ->
     tokens = new ApiTokenProperty()
     user.addProperty(tokens)
   }
-  // A token that was there before stays until somebody revokes it: so one can be
-  // put in the place of another without a gap.
+  // An older token stays valid until a person revokes it. So a new token replaces the
+  // old one without a gap.
   if (!tokens.matchesPassword(token)) {
     tokens.addFixedNewToken("from the Secret, ${java.time.LocalDate.now()}".toString(), token)
     user.save()
     log.info("user ${u.name} has a new API token")
   }
 
-  // Only where permissions are a matrix. They are looked up by name, since the
-  // plugin may not be there. Jenkins' configuration as code sets the whole matrix
-  // at each start and reload: then it has to name them too (jcasc.yaml).
+  // Only if permissions are a matrix. The classes are looked up by name, since the
+  // plugin may be missing. Configuration as code sets the whole matrix at each start
+  // and reload: then its file has to have these permissions too (jcasc.yaml).
   def matrix = ['hudson.security.GlobalMatrixAuthorizationStrategy', 'hudson.security.ProjectMatrixAuthorizationStrategy']
   def strategy = jenkins.authorizationStrategy
   if (!(strategy.getClass().name in matrix)) {
@@ -64,7 +63,8 @@ users.each { u ->
   }
   def entries = jenkins.pluginManager.uberClassLoader.loadClass('org.jenkinsci.plugins.matrixauth.PermissionEntry')
   def entry = entries.getMethod('user', String).invoke(null, u.name)
-  // A global matrix gives nobody rights on the node that he makes, and Swarm sets labels on its own.
+  // With a global matrix a user has no rights on a node that the user makes, and Swarm
+  // sets labels on its own node.
   def may = u.file == 'swarm-token' && strategy.getClass().name.contains('GlobalMatrix') ? u.may + Computer.CONFIGURE : u.may
   def missing = may.findAll { p -> !strategy.getGrantedPermissionEntries().get(p)?.contains(entry) }
   missing.each { p -> strategy.add(p, entry) }

@@ -1,12 +1,12 @@
-// Credentials of agents in the Jenkins store: a user with a password, and a user
-// with an SSH key without a passphrase, for agents of your own that Jenkins calls by
-// SSH. Bellboard's agents call Jenkins and need neither, but those of CONNECT=ssh the
-// second. Runs at every start of Jenkins, and changes nothing that is as it should be;
-// needs the plugins credentials and ssh-credentials.
+// Makes credentials for agents that Jenkins calls by SSH: a user with a password, and a
+// user with an SSH key without a passphrase. Of Bellboard's agents only those with
+// CONNECT=ssh need one, the second; the others call Jenkins. The script runs at every
+// start of Jenkins, and changes nothing that is as it should be. It needs the plugins
+// credentials and ssh-credentials.
 //
-// They come from the files agent-password and agent-ssh-key; what has no file is
-// left alone. Jenkins' configuration as code replaces all credentials with its own:
-// if yours has a credentials section, put them there (jcasc.yaml) instead.
+// The values come from the files agent-password and agent-ssh-key. The script skips
+// credentials without a file. Configuration as code replaces all credentials with its
+// own: if your file has a credentials section, write them there (jcasc.yaml) instead.
 import com.cloudbees.jenkins.plugins.sshcredentials.impl.BasicSSHUserPrivateKey
 import com.cloudbees.plugins.credentials.CredentialsScope
 import com.cloudbees.plugins.credentials.SystemCredentialsProvider
@@ -20,7 +20,7 @@ def read = { String name ->
   file.exists() ? file.text.trim() : null
 }
 def store = SystemCredentialsProvider.instance.store
-// A change of the store is a write of all credentials, so what says the same stays.
+// A change of the store writes all credentials, so equal credentials stay.
 def put = { credentials, says ->
   def old = store.getCredentials(Domain.global()).find { it instanceof IdCredentials && it.id == credentials.id }
   def all = { [it.scope, it.username, it.description] + says(it) }
@@ -31,7 +31,7 @@ def put = { credentials, says ->
   }
 }
 
-// Scope SYSTEM: for launching agents, out of the reach of jobs.
+// Scope SYSTEM: Jenkins can launch agents with them, and jobs cannot use them.
 def user = read('agent-username') ?: 'jenkins'
 def password = read('agent-password')
 if (password) {

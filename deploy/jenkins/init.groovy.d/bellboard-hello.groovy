@@ -1,5 +1,5 @@
-// A first job to see Bellboard work, made and started once, and only where
-// BELLBOARD_HELLO=true says so. Remove the job, and the variable, at will.
+// Makes and starts a first job once, which shows that Bellboard works. The script does
+// so only if BELLBOARD_HELLO=true. You may remove the job and the variable.
 import java.util.concurrent.TimeUnit
 import jenkins.model.Jenkins
 import jenkins.util.Timer
@@ -19,6 +19,6 @@ if (System.getenv('BELLBOARD_HELLO') == 'true' && jenkins.getItem(name) == null)
 </project>
 '''
   def job = jenkins.createProjectFromXML(name, new ByteArrayInputStream(xml.getBytes('UTF-8')))
-  // Jenkins reads its saved queue at the end of its start, and forgets what came before.
+  // Jenkins reads its saved queue at the end of its start, and forgets earlier items.
   Timer.get().schedule({ job.scheduleBuild2(0) } as Runnable, 30, TimeUnit.SECONDS)
 }

@@ -1,15 +1,14 @@
-// One build for each ephemeral agent, enforced inside Jenkins: an agent that takes
-// a build takes no second one, however fast that comes. Without this script
+// Enforces inside Jenkins that each ephemeral agent runs one build: an agent that takes
+// a build takes no second one, however fast the second one comes. Without this script
 // Bellboard marks the agent when it sees the build, about a second later.
 //
 // Jenkins' safe restart does not ask marked nodes whether a build runs there. This
-// script does, so that no build of an agent of Bellboard's is cut off by it.
+// script does, so that a safe restart cuts off no build on Bellboard's agents.
 //
-// It touches only nodes that Bellboard made, which their description tells, and
-// lifts only marks of its own and of Bellboard: a node that a person took offline
-// stays so. The built-in node gets the label bellboard-hook-INSTANCE, by which
-// bellboard doctor knows that the script is there. Running it again replaces what
-// the last run left.
+// The script touches only nodes that Bellboard made, which their description says. It
+// lifts only its own marks and Bellboard's: a node that a person took offline stays
+// offline. The built-in node gets the label bellboard-hook-INSTANCE, by which bellboard
+// doctor finds the script. Another run replaces the objects of the last run.
 import hudson.ExtensionList
 import hudson.model.Computer
 import hudson.model.Executor
@@ -30,8 +29,9 @@ import jenkins.model.Jenkins
 
 class BellboardNodes {
   final String instance
-  // The computers that have had their build, and the ids of the items that may only
-  // go to a computer. Both go with the computer, and are empty when Jenkins starts.
+  // The computers that have had their build, and the ids of the items that may go only
+  // to one computer. An entry goes with its computer; both maps are empty when Jenkins
+  // starts.
   final Map<Computer, Boolean> built = Collections.synchronizedMap(new WeakHashMap())
   final Map<Computer, Set<Long>> awaited = Collections.synchronizedMap(new WeakHashMap())
 
@@ -47,7 +47,7 @@ class BellboardNodes {
     return ours(node) && node.nodeDescription.contains(' kind=ephemeral')
   }
 
-  // The words after "Disconnected by USER : ", which Jenkins says in its own language.
+  // The text after "Disconnected by USER : ", which Jenkins writes in its own language.
   boolean markedByUs(OfflineCause cause) {
     String text = String.valueOf(cause)
     int i = text.indexOf(' : ')
@@ -57,8 +57,9 @@ class BellboardNodes {
     return text.startsWith('bellboard-hook(' + instance + '): ') || text.startsWith('bellboard(' + instance + '): ')
   }
 
-  // Closes the node of a computer that has had its build, if it is open and no item
-  // must go there. The mark is in Jenkins' own name, not in that of a person who lifts one.
+  // Closes the node of a computer that has had its build, if the node is open and no
+  // item has to go there. The mark has Jenkins' own name, not the name of a person who
+  // lifts a mark.
   void close(Computer computer) {
     Node node = computer?.node
     if (!ephemeral(node) || node.getTemporaryOfflineCause() != null || !built.containsKey(computer) || awaited.containsKey(computer)) {
@@ -72,7 +73,7 @@ class BellboardNodes {
     }
   }
 
-  // The computer of the node of ours that the item may only go to.
+  // The computer of the Bellboard node to which alone the item may go.
   Computer onlyPlace(Queue.Item item) {
     def label = item.assignedLabel
     Node node = label == null ? null : Jenkins.get().getNode(label.name)
@@ -80,7 +81,7 @@ class BellboardNodes {
   }
 }
 
-// Closes the node behind the build that it takes. It stays closed when that ends.
+// Closes the node behind the build that it takes. The node stays closed when the build ends.
 class BellboardOneBuild implements ExecutorListener {
   final BellboardNodes nodes
 
@@ -89,7 +90,7 @@ class BellboardOneBuild implements ExecutorListener {
   }
 
   void taskAccepted(Executor executor, Queue.Task task) {
-    // What takes no executor (the frame of a matrix build) is not the one build.
+    // A task without an executor (the frame of a matrix build) is not the one build.
     if (executor instanceof OneOffExecutor) {
       return
     }
@@ -104,7 +105,7 @@ class BellboardOneBuild implements ExecutorListener {
   }
 }
 
-// Closes it again when somebody lifts a mark that had taken the place of ours.
+// Closes the node again when a person lifts a mark that had replaced the hook's mark.
 class BellboardReopened extends ComputerListener {
   final BellboardNodes nodes
 
@@ -117,8 +118,9 @@ class BellboardReopened extends ComputerListener {
   }
 }
 
-// Opens the node to the build that was on it before Jenkins restarted: its item
-// asks for the very node, and would be aborted after five minutes before a closed one.
+// Opens the node to the build that was on it before Jenkins restarted. The build's item
+// asks for this node, and Jenkins would abort the build after five minutes at a closed
+// node.
 class BellboardResume extends QueueListener {
   final BellboardNodes nodes
 
@@ -141,7 +143,7 @@ class BellboardResume extends QueueListener {
     }
   }
 
-  // The item went to its executor, or somebody took it out of the queue.
+  // The item went to its executor, or a person cancelled it.
   void onLeft(Queue.LeftItem item) {
     Computer computer = nodes.onlyPlace(item)
     if (computer == null) {
@@ -160,7 +162,7 @@ class BellboardResume extends QueueListener {
   }
 }
 
-// Jenkins' own question before a safe restart, asked of our marked nodes too.
+// Jenkins' own question before a safe restart, also for Bellboard's marked nodes.
 class BellboardRestart extends RestartListener {
   final BellboardNodes nodes
 
@@ -180,7 +182,7 @@ class BellboardRestart extends RestartListener {
   }
 }
 
-// Tells that the script is there.
+// Gives the built-in node the label that shows that the script is installed.
 class BellboardLabel extends LabelFinder {
   final BellboardNodes nodes
 
@@ -194,7 +196,7 @@ class BellboardLabel extends LabelFinder {
 }
 
 def nodes = new BellboardNodes(System.getenv('BELLBOARD_INSTANCE') ?: 'bellboard')
-// Marks outlive a restart of Jenkins: a node that bears ours takes no other build.
+// Marks outlive a restart of Jenkins: a node with the hook's mark takes no other build.
 Jenkins.get().nodes.each { Node node ->
   Computer computer = node.toComputer()
   if (computer != null && nodes.ephemeral(node) && nodes.markedByUs(node.getTemporaryOfflineCause())) {

@@ -1,10 +1,10 @@
-// Keeps one line out of Jenkins' log. Since 2.437 Jenkins warns, whenever somebody
-// reads an agent's secret, that the agent "is connecting with the "-jnlpUrl" argument,
-// which is deprecated". Bellboard reads the secret of each inbound agent, in the only
-// way that Jenkins has, and its agents connect without that argument.
+// Keeps one line out of Jenkins' log. Since 2.437 Jenkins warns at each read of an
+// agent's secret that the agent "is connecting with the "-jnlpUrl" argument, which is
+// deprecated". Bellboard reads the secret of each inbound agent, in the only way that
+// Jenkins has, and its agents connect without that argument.
 //
-// Only this warning about nodes that a Bellboard made is dropped. About others it
-// stays, and so does all else that the logger says. Running it again changes nothing.
+// The script drops only this warning, and only about nodes that a Bellboard made. All
+// other lines of the logger stay. Another run changes nothing.
 import java.util.logging.Filter
 import java.util.logging.LogRecord
 import java.util.logging.Logger
