@@ -12,20 +12,21 @@ func Docs(w io.Writer) error {
 	var b bytes.Buffer
 	g, limits, e, p := builtinGlobal(), builtinLimits(), builtinPod(scaler.Ephemeral), builtinPod(scaler.Persistent)
 
-	line(&b, "| `BELLBOARD_…` | default | what it does |\n|---|---|---|\n")
+	line(&b, "| `BELLBOARD_…` | default | meaning |\n|---|---|---|\n")
 	for _, f := range fieldsOf(&g) {
 		line(&b, "| `%s` | %s | %s |\n", f.Name, shown(f), f.Tag.Get("desc"))
 	}
 
-	line(&b, "\nFor every team as `BELLBOARD_DEFAULT_…`, for one as `BELLBOARD_TEAM_<NAME>_…` (which wins; `web-shop` is `WEB_SHOP` there):\n\n")
-	line(&b, "| | default | what it does to waiting and to cost |\n|---|---|---|\n")
+	line(&b, "\nSet these for every team as `BELLBOARD_DEFAULT_…`, or for one team as `BELLBOARD_TEAM_<NAME>_…`, which wins.\nThe team `web-shop` is `WEB_SHOP` there.\n\n")
+	line(&b, "| | default | meaning, and effect on waiting and cost |\n|---|---|---|\n")
 	for _, f := range fieldsOf(&limits) {
 		line(&b, "| `%s` | %s | %s |\n", f.Name, shown(f), f.Tag.Get("desc"))
 	}
 
-	line(&b, "\nThe same, and also for one kind of agent only, as `BELLBOARD_DEFAULT_PERSISTENT_…` or `BELLBOARD_TEAM_<NAME>_EPHEMERAL_…`. "+
-		"What names a team wins over what does not, then what names a kind over what does not:\n\n")
-	line(&b, "| | default | what it does to waiting and to cost |\n|---|---|---|\n")
+	line(&b, "\nSet these in the same two ways, or for one kind of agent only, as `BELLBOARD_DEFAULT_PERSISTENT_…` or\n"+
+		"`BELLBOARD_TEAM_<NAME>_EPHEMERAL_…`. A variable that names a team wins over one that does not.\n"+
+		"Among those, a variable that names a kind wins.\n\n")
+	line(&b, "| | default | meaning, and effect on waiting and cost |\n|---|---|---|\n")
 	ephemeral, persistent := fieldsOf(&e), fieldsOf(&p)
 	for i, f := range ephemeral {
 		value := shown(f)

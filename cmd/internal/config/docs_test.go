@@ -48,7 +48,7 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"| `JENKINS_URL` | required | where Bellboard reaches Jenkins |",
+		"| `JENKINS_URL` | required | address at which Bellboard reaches Jenkins |",
 		"| `POLL_INTERVAL` | `1s` |",
 		"| `MAX_PERSISTENT` | MAX_AGENTS |",
 		"| `IDLE_TIMEOUT` | ephemeral `1m`, persistent `10m` |",
