@@ -1,4 +1,4 @@
-# What is done often here, by name. `make` alone says what there is.
+# Common tasks by name. `make` alone lists them.
 
 TOOL     = go tool -modfile=go.tools.mod
 FUZZTIME ?= 30s
@@ -7,60 +7,60 @@ COUNT    ?= 10
 
 .PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen docs kustomize ci
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## the binary, as ./bellboard
+build: ## build the binary ./bellboard
 	CGO_ENABLED=0 go build -trimpath -o bellboard ./cmd/bellboard
 
-test: ## every test that needs no cluster, without the race detector
+test: ## run every test that needs no cluster, without the race detector
 	$(TOOL) gotestsum --format pkgname -- ./...
 
-race: ## every test, as CI runs them
+race: ## run the same tests with the race detector, as CI does
 	$(TOOL) gotestsum --format pkgname -- -race ./...
 
-lint: ## the fences between packages, and the rest of .golangci.yml (the first run builds the linter)
+lint: ## check imports between packages, and the rest of .golangci.yml (the first run builds the linter)
 	$(TOOL) golangci-lint run ./...
 
 fmt: ## format every Go file
 	$(TOOL) golangci-lint fmt ./...
 
-bench: ## benchmarks of the tick, COUNT=10 times, summed up by benchstat
+bench: ## run the benchmarks of the tick COUNT=10 times, summed up by benchstat
 	go test -run '^$$' -bench . -benchmem -count $(COUNT) ./scaler/... ./queue/... | $(TOOL) benchstat /dev/stdin
 
-fuzz: ## every fuzz target for FUZZTIME=30s, from its corpus in testdata/fuzz and what Go's cache has kept
+fuzz: ## run every fuzz target for FUZZTIME=30s, from its corpus in testdata/fuzz and in Go's cache
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | while IFS=: read -r file func; do \
 		target=$${func#func }; \
 		echo "fuzz $$target in $$(dirname $$file) for $(FUZZTIME)"; \
 		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)" || exit 1; \
 	done
 
-demo: ## a whole house in this terminal, for two minutes
+demo: ## run the daemon with a simulated Jenkins and cluster in this terminal, for two minutes
 	go run ./cmd/bellboard demo --for 2m
 
-chaos: ## SEEDS=200 simulated days in which everything breaks
+chaos: ## run SEEDS=200 simulated days in which everything breaks
 	go test -count=1 -timeout 0 ./cmd/internal/house -house.seeds=$(SEEDS)
 
-image: ## build the image without a registry, and run it (root, Debian)
+image: ## build the image without a registry, and run it (needs root and Debian)
 	deploy/image/build $(BELLBOARD_NODE_IMAGE)
 
 jenkins: ## check the scripts, YAML and XML for Jenkins
 	deploy/jenkins/check
 
-kube: ## a real Kubernetes control plane for make e2e, built once (10 to 25 minutes) and kept in the cache
+kube: ## build a real Kubernetes control plane for make e2e, once (10 to 25 minutes; kept in the cache)
 	deploy/kube/build
 
-e2e: kube ## the daemon, and two on one Lease, against a real API server (4 minutes)
+e2e: kube ## test the daemon, and two on one Lease, against a real API server (4 minutes)
 	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e ./cmd/internal/kustomize
 	BELLBOARD_E2E=1 go test -count=1 -timeout 5m -tags e2e -run '^TestOnARealAPIServer$$' ./cmd/internal/doctor
 
-e2e-node: ## README's install, and agents with Docker, on a real kubelet and containerd (root, Debian, cgroup v1; 5 minutes)
+e2e-node: ## test README's install, and agents with Docker, on a real kubelet and containerd (needs root, Debian, cgroup v1; 5 minutes)
 	deploy/kube/node/run
 
-speed: kube ## 500 agents from zero, and among failures: the tables of docs/performance.md (8 minutes)
+speed: kube ## measure 500 agents from zero, and among failures: the tables of docs/performance.md (8 minutes)
 	BELLBOARD_E2E=1 BELLBOARD_SPEED=1 go test -count=1 -timeout 20m -tags e2e -run '^TestSpeed' -v ./cmd/internal/e2e
 
-seen: ## the dashboard and the alerts, asked of a real Prometheus (two minutes)
+seen: ## ask every query of the dashboard and the alerts of a real Prometheus (two minutes)
 	deploy/grafana/seen
 
 docs: ## write the tables of settings into README.md
@@ -69,5 +69,5 @@ docs: ## write the tables of settings into README.md
 kustomize: ## write deploy/kustomize/base/install.yaml
 	go test -count=1 -run '^TestBase$$' ./cmd/internal/kustomize -update
 
-ci: ## what CI runs
+ci: ## run what CI runs
 	.ci/run

@@ -87,38 +87,38 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 		teams: map[string]bool{},
 		house: newHouse(teams, maxAgents),
 
-		decisions:    counter("bellboard_decisions_total", "Decisions, one per team and tick that could see, by reason.", "team", "reason"),
-		blocks:       counter("bellboard_blocks_total", "Times that a rule allowed fewer agents to be created, or to go, than were wanted.", "team", "rule"),
-		actions:      counter("bellboard_actions_total", "Writes to Jenkins and Kubernetes, by what they do and how they ended.", "team", "kind", "verb", "result"),
-		ticks:        counter("bellboard_ticks_total", "Passes of the loop: acted, steady (nothing to do) or hold (could not see).", "result"),
-		holds:        counter("bellboard_holds_total", "Passes in which nothing was done, by the source that could not be read.", "source"),
-		buildsLost:   counter("bellboard_builds_lost_total", "Builds whose agent's pod vanished under them, or whose agent lost its connection to Jenkins for good.", "team"),
-		secondBuilds: counter("bellboard_second_builds_total", "Builds that slipped onto an ephemeral agent after its first.", "team"),
-		failed:       counter("bellboard_agents_failed_total", "Agents that could not be made, were removed without ever having connected, died, get nothing from Jenkins that they fit, or lost their Docker daemon, by the class of the failure.", "team", "kind", "reason"),
-		renewed:      counter("bellboard_agents_renewed_total", "Agents sent away after their builds since they were over MAX_LIFETIME or their settings had changed.", "team", "kind"),
-		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another has worked on (warm) or on an empty one (cold).", "team", "cache"),
-		containers:   counter("bellboard_docker_containers_total", "Containers that builds made in the Docker daemons of agents that have gone, by what cache slot the agent began on (none: it had none).", "team", "cache"),
-		pulls:        counter("bellboard_docker_pulls_total", "Images that the same daemons pulled, or looked for in vain or found to be there.", "team", "cache"),
+		decisions:    counter("bellboard_decisions_total", "Decisions by reason: one for each team and each tick that was not a hold.", "team", "reason"),
+		blocks:       counter("bellboard_blocks_total", "Times that a rule let fewer agents be created or removed than were wanted.", "team", "rule"),
+		actions:      counter("bellboard_actions_total", "Writes to Jenkins and Kubernetes, by verb and result.", "team", "kind", "verb", "result"),
+		ticks:        counter("bellboard_ticks_total", "Ticks by result: acted, steady (nothing to do) or hold (Jenkins or Kubernetes could not be read).", "result"),
+		holds:        counter("bellboard_holds_total", "Ticks that changed nothing, by the source that could not be read.", "source"),
+		buildsLost:   counter("bellboard_builds_lost_total", "Builds that lost their agent: its pod vanished, or it lost its connection to Jenkins for good.", "team"),
+		secondBuilds: counter("bellboard_second_builds_total", "Builds that an ephemeral agent took after its first build.", "team"),
+		failed:       counter("bellboard_agents_failed_total", "Agents that failed, by class: they could not be created, never connected, died, lost their Docker daemon, or got no build from Jenkins that they fit.", "team", "kind", "reason"),
+		renewed:      counter("bellboard_agents_renewed_total", "Agents replaced because they were over MAX_LIFETIME or their settings had changed.", "team", "kind"),
+		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another agent has used (warm) or on an empty slot (cold).", "team", "cache"),
+		containers:   counter("bellboard_docker_containers_total", "Containers that builds made in the Docker daemons of agents that have gone, by the cache slot of the agent (warm, cold, or none: no slot).", "team", "cache"),
+		pulls:        counter("bellboard_docker_pulls_total", "Pulls by the same Docker daemons, also those that failed or found the image complete.", "team", "cache"),
 		jenkins:      counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", "endpoint", "code"),
-		unseen:       counter("bellboard_jenkins_unseen_total", "Looks at Jenkins that showed nothing, by cause.", "cause"),
+		unseen:       counter("bellboard_jenkins_unseen_total", "Polls of Jenkins that gave no view, by cause.", "cause"),
 		kube:         counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", "verb", "resource", "code"),
 
-		wait:        histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue, of those that have left it.", minutes, "team"),
+		wait:        histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue until they left it.", minutes, "team"),
 		startup:     histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", minutes, "team", "kind"),
-		firstBuild:  histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for it began, by whether the slot was warm.", minutes, "team", "cache"),
-		phase:       histogram("bellboard_agent_start_phase_seconds", "Time that agents took for each phase of their start, of those that connected.", minutes, "team", "kind", "phase"),
+		firstBuild:  histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for the pod began, by warm and cold slots.", minutes, "team", "cache"),
+		phase:       histogram("bellboard_agent_start_phase_seconds", "Time that each phase of an agent's start took, of agents that connected.", minutes, "team", "kind", "phase"),
 		jenkinsTook: histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, "endpoint"),
 		kubeTook:    histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, "verb", "resource"),
 	}
-	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one pass of the loop took.", moments).WithLabelValues().(prometheus.Histogram) //nolint:forcetypeassert // the only thing that a HistogramVec makes
+	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments).WithLabelValues().(prometheus.Histogram) //nolint:forcetypeassert // the only thing that a HistogramVec makes
 	m.leader = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "bellboard_leader", Help: "1 on the instance that may write, 0 on one that only looks.",
+		Name: "bellboard_leader", Help: "1 on the replica that holds the Lease and writes, 0 on a replica that only reads.",
 	})
 	m.skew = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "bellboard_jenkins_clock_skew_seconds", Help: "How far Jenkins' clock is ahead of Bellboard's; waiting times are corrected by it.",
+		Name: "bellboard_jenkins_clock_skew_seconds", Help: "Seconds by which Jenkins' clock is ahead of Bellboard's clock; Bellboard corrects waiting times by them.",
 	}, nil)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "bellboard_build_info", Help: "Always 1, with the version of this Bellboard.",
+		Name: "bellboard_build_info", Help: "Always 1, with the version of Bellboard.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	info.Set(1)

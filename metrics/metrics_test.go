@@ -204,7 +204,7 @@ func TestCountersExistAtStart(t *testing.T) {
 func TestHoldKeepsWhatWasSeen(t *testing.T) {
 	reg := registry(t, 1, rich(), hold())
 	const want = `
-# HELP bellboard_hold 1 while nothing is done because the source cannot be read; the gauges of agents and queue are then as last seen.
+# HELP bellboard_hold 1 while Bellboard holds because the source cannot be read; the gauges of agents and queue then keep their last values.
 # TYPE bellboard_hold gauge
 bellboard_hold{source="bellboard"} 0
 bellboard_hold{source="jenkins"} 1
@@ -212,7 +212,7 @@ bellboard_hold{source="kubernetes"} 0
 # HELP bellboard_queue_items Builds that wait for an agent of the team.
 # TYPE bellboard_queue_items gauge
 bellboard_queue_items{team="team-0"} 5
-# HELP bellboard_snapshot_age_seconds Age of what was last seen of the source, at the last tick.
+# HELP bellboard_snapshot_age_seconds Age of the last view of the source, at the last tick.
 # TYPE bellboard_snapshot_age_seconds gauge
 bellboard_snapshot_age_seconds{source="jenkins"} 10.3
 bellboard_snapshot_age_seconds{source="kubernetes"} 1

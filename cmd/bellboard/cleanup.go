@@ -23,12 +23,13 @@ func cleanupCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cleanup --dry-run | --yes",
 		Short: "Drain and remove all that this instance owns, in Jenkins and in Kubernetes",
-		Long: "Takes the Lease, so that a running Bellboard stops acting, lets running builds end, and removes every pod, Secret,\n" +
-			"cache slot (volume claim) and node of this instance. The Lease is in Bellboard's own namespace, which outside of the\n" +
-			"cluster only --namespace tells. With BELLBOARD_LEADER_ELECTION=false it takes none: end every Bellboard first.\n" +
-			"A Bellboard that still runs then begins anew: put this in its place:\n" +
+		Long: "Takes the Lease, so that a running Bellboard stops acting. Lets running builds end. Then removes every pod, Secret,\n" +
+			"cache slot (volume claim) and Jenkins node of this instance.\n" +
+			"The Lease is in Bellboard's own namespace; outside of the cluster set --namespace.\n" +
+			"With BELLBOARD_LEADER_ELECTION=false cleanup takes no Lease: end every Bellboard first.\n" +
+			"A Bellboard that still runs afterwards makes agents again. To put cleanup in its place:\n" +
 			"  kubectl -n bellboard patch deployment bellboard --patch-file deploy/cleanup.yaml\n" +
-			"Exit code 0: nothing is left, and nobody begins anew; 1: something is, or somebody does, and what to do.",
+			"Exit code 0: nothing is left, and no Bellboard makes agents again; 1: otherwise, with what to do.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dryRun == yes {
@@ -120,9 +121,9 @@ func cleanupCommand(environ []string) *cobra.Command {
 			return failed
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count what would go, and change nothing")
-	cmd.Flags().BoolVar(&yes, "yes", false, "remove it")
-	cmd.Flags().StringVar(&namespace, "namespace", "", "Bellboard's own, where its Lease is; needed outside of the cluster")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count what cleanup would remove, and change nothing")
+	cmd.Flags().BoolVar(&yes, "yes", false, "remove everything that this instance owns")
+	cmd.Flags().StringVar(&namespace, "namespace", "", "Bellboard's own namespace, with its Lease; needed outside of the cluster")
 	return cmd
 }
 

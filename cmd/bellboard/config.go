@@ -12,9 +12,9 @@ func configCommand(environ []string) *cobra.Command {
 	var docs bool
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Print every effective setting and where it came from",
+		Short: "Print every effective setting and its origin",
 		Long: "Prints every effective setting and the variable that set it, or all mistakes in them.\n" +
-			"Nobody is asked, so Bellboard's user and token in Jenkins may be missing.",
+			"Asks neither Jenkins nor Kubernetes, so Bellboard's user and token in Jenkins may be missing.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if docs {

@@ -31,9 +31,9 @@ func demoCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Run a whole house: a simulated Jenkins and cluster, builds, and the real daemon",
-		Long: "Runs everything in this process on loopback ports; nothing to set up, nothing is left.\n" +
-			"After --for, or at the first ctrl-c, no new builds come and the house empties itself; the second ctrl-c ends at once.\n" +
+		Short: "Run the real daemon with a simulated Jenkins, a simulated cluster and builds",
+		Long: "Runs everything in this process on loopback ports. Needs no set-up and leaves nothing behind.\n" +
+			"After --for, or at the first ctrl-c, no new builds come, and Bellboard removes all agents. The second ctrl-c ends at once.\n" +
 			"Exit code 0: no build was killed and nothing was left behind; 1 otherwise.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -53,12 +53,12 @@ func demoCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVar(&wall, "for", time.Hour, "how long builds come, in wall time")
-	f.Float64Var(&speed, "speed", 20, "how much faster than the wall time runs (1 to 50)")
-	f.Int64Var(&seed, "seed", 7, "the same seed gives the same builds")
-	f.BoolVar(&chaos, "chaos", false, "break things: restarts, silent agents, deleted pods, and agents that fail in every way there is")
+	f.DurationVar(&wall, "for", time.Hour, "how long new builds come, in wall time")
+	f.Float64Var(&speed, "speed", 20, "simulated seconds per second (1 to 50)")
+	f.Int64Var(&seed, "seed", 7, "number that determines the builds: the same seed gives the same builds")
+	f.BoolVar(&chaos, "chaos", false, "restart Jenkins and Bellboard, silence agents, delete pods, and make agents fail in every known way")
 	f.BoolVar(&hook, "hook", false, "install the one-build hook in the simulated Jenkins")
-	f.StringVarP(&output, "output", "o", "text", "text, or json for a summary as the last line of standard output")
+	f.StringVarP(&output, "output", "o", "text", "text; or json: a summary as the last line of standard output")
 	return cmd
 }
 

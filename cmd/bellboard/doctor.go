@@ -17,10 +17,11 @@ func doctorCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check settings, Jenkins and Kubernetes, with a remedy for each finding",
-		Long: "Looks at the settings, the real Jenkins and the cluster, and changes nothing. Outside of the cluster --namespace tells\n" +
-			"where Bellboard itself runs. With --probe it also registers two\n" +
-			"nodes of a made-up label in Jenkins, checks on them what Bellboard rests on, queues nothing, and removes them.\n" +
-			"Exit code 0: no finding; 3: findings; 2: the settings are wrong; 1: it was interrupted, or could not print.",
+		Long: "Reads the settings, Jenkins and the cluster, and changes nothing.\n" +
+			"Outside of the cluster set --namespace to the namespace in which Bellboard runs.\n" +
+			"With --probe doctor also registers two nodes of a made-up label in Jenkins, checks on them the behaviour that\n" +
+			"Bellboard needs, queues nothing, and removes the nodes.\n" +
+			"Exit code 0: no finding; 3: findings; 2: the settings are wrong; 1: doctor was interrupted, or could not print.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "table" && output != "json" {
@@ -53,7 +54,7 @@ func doctorCommand(environ []string) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
-	cmd.Flags().StringVar(&namespace, "namespace", "", "Bellboard's own, where its Lease and its events are; needed outside of the cluster")
-	cmd.Flags().BoolVar(&probe, "probe", false, "register two nodes in Jenkins, check what Bellboard rests on, and remove them")
+	cmd.Flags().StringVar(&namespace, "namespace", "", "Bellboard's own namespace, with its Lease and its events; needed outside of the cluster")
+	cmd.Flags().BoolVar(&probe, "probe", false, "register two nodes in Jenkins, check the behaviour that Bellboard needs, and remove them")
 	return cmd
 }

@@ -52,8 +52,8 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	defer stop()
 	root := &cobra.Command{
 		Use:           "bellboard",
-		Short:         "Agents for Jenkins, exactly as many as the queue needs",
-		Long:          "Agents for Jenkins, exactly as many as the queue needs.\nSettings are environment variables: bellboard config --docs lists them.\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 plan or doctor found something to do.",
+		Short:         "Give Jenkins exactly as many agents as its queue needs",
+		Long:          "Gives Jenkins exactly as many agents as its queue needs, on Kubernetes.\nSettings are environment variables: bellboard config --docs lists them.\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 plan or doctor found something to do.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       versionText(),

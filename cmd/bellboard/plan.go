@@ -24,13 +24,13 @@ func planCommand(environ []string) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "plan",
-		Short: "Show what a Bellboard that starts now would do, and do nothing",
-		Long: "Makes one read-only tick against the real Jenkins and cluster and prints it: to try settings before they are used.\n" +
-			"Unlike the daemon it remembers nothing: no pause after failures, no cooldown, no agent's time of being idle.\n" +
-			"Why the daemon does what it does is in the leader's /api/v1/status.\n" +
-			"Exit code 0: nothing would change; 3: something would; 1: it could not see.\n" +
-			"With -o yaml it asks nobody, and prints the whole pod (and volume claim) that each team and kind would get, whether\n" +
-			"one is needed now or not; have the cluster judge them: bellboard plan -o yaml | kubectl create --dry-run=server -f -",
+		Short: "Show what a Bellboard that starts now would do, and change nothing",
+		Long: "Makes one read-only tick against Jenkins and the cluster and prints it. Use it to try settings.\n" +
+			"Unlike the daemon, plan remembers nothing: no pause after failures, no cooldown, no idle time of an agent.\n" +
+			"The leader's /api/v1/status says why the daemon does what it does.\n" +
+			"Exit code 0: nothing would change; 3: something would change; 1: Jenkins or Kubernetes could not be read.\n" +
+			"With -o yaml plan asks neither of them. It prints the whole pod (and volume claim) that each team and kind would get,\n" +
+			"needed now or not. To let the cluster check them: bellboard plan -o yaml | kubectl create --dry-run=server -f -",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "table" && output != "json" && output != "yaml" {
@@ -65,7 +65,7 @@ func planCommand(environ []string) *cobra.Command {
 			return printPlan(cmd.OutOrStdout(), t, output)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, json, or yaml for the objects alone")
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table; json; or yaml: only the pods and volume claims")
 	return cmd
 }
 

@@ -25,7 +25,7 @@ func runCommand(environ []string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon: watch the queue, create and drain agents",
-		Long: "Runs the daemon until SIGTERM or SIGINT; its agents and their builds go on without it.\n" +
+		Long: "Runs the daemon until SIGTERM or SIGINT. Agents and their builds go on without the daemon.\n" +
 			"Settings are environment variables: see bellboard config --docs.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
