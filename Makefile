@@ -39,7 +39,7 @@ demo: ## run the daemon with a simulated Jenkins and cluster in this terminal, f
 	go run ./cmd/bellboard demo --for 2m
 
 chaos: ## run SEEDS=200 simulated days in which everything breaks
-	go test -count=1 -timeout 0 ./cmd/internal/house -house.seeds=$(SEEDS)
+	go test -count=1 -timeout 0 ./cmd/internal/house -house.seeds=$(SEEDS) -house.hours=2
 
 image: ## build the image without a registry, and run it (needs root and Debian)
 	deploy/image/build $(BELLBOARD_NODE_IMAGE)

@@ -195,13 +195,14 @@ func (c *Cluster) RESTConfigAs(name string) *rest.Config {
 	return cfg
 }
 
-// Pods are copies of all pods, by namespace and name.
+// Pods are all pods, by namespace and name. What they point to is the cluster's own:
+// it is to be read only, and stays as it is.
 func (c *Cluster) Pods() []corev1.Pod { return listOf[corev1.Pod](c, pods) }
 
-// Secrets are copies of all secrets, by namespace and name.
+// Secrets are all secrets, by namespace and name, to be read only as Pods are.
 func (c *Cluster) Secrets() []corev1.Secret { return listOf[corev1.Secret](c, secrets) }
 
-// PVCs are copies of all claims, by namespace and name.
+// PVCs are all claims, by namespace and name, to be read only as Pods are.
 func (c *Cluster) PVCs() []corev1.PersistentVolumeClaim {
 	return listOf[corev1.PersistentVolumeClaim](c, claims)
 }
@@ -242,16 +243,14 @@ func (c *Cluster) Created() map[string]int {
 	return map[string]int{"pods": s.PodsCreated, "secrets": s.SecretsCreated, "persistentvolumeclaims": s.PVCsCreated}
 }
 
-func listOf[T any, P interface {
-	*T
-	DeepCopyInto(*T)
-}](c *Cluster, k *kind) []T {
+// listOf copies no more than the first level: a stored version never changes.
+func listOf[T any](c *Cluster, k *kind) []T {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	es := c.table(k).sorted("")
 	out := make([]T, len(es))
 	for i, e := range es {
-		as[P](e.obj).DeepCopyInto(&out[i])
+		out[i] = *as[*T](e.obj)
 	}
 	return out
 }

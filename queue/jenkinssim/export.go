@@ -70,6 +70,14 @@ func (w *page) computer(p *pruner, n *node) {
 		flights = w.j.flights()
 	}
 	cause, caused := w.j.cause(n)
+	reason := w.j.reason(cause)
+	switch {
+	case n.mark == nil:
+	case cause.class != n.mark.class:
+		w.j.stats.MarksHidden++
+	case reason != n.mark.text:
+		w.j.stats.MarksAltered++
+	}
 	w.open(class)
 	w.propEmpty(p, "actions")
 	if k := w.prop(p, "assignedLabels", 1); k != nil {
@@ -115,7 +123,7 @@ func (w *page) computer(p *pruner, n *node) {
 	if k := w.prop(p, "offlineCause", 1); k != nil {
 		w.cause(k, cause, caused)
 	}
-	w.propStr(p, "offlineCauseReason", 1, w.j.reason(cause))
+	w.propStr(p, "offlineCauseReason", 1, reason)
 	if k := w.prop(p, "oneOffExecutors", 1); k != nil {
 		w.array(k, len(flights), func(i int) { w.flight(k, flights[i]) })
 	}

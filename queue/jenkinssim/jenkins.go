@@ -148,6 +148,11 @@ type Stats struct {
 	// Creates, Marks and Deletes count successful writes over REST, Requests all.
 	Creates, Marks, Deletes, Requests int
 	Restarts                          int
+	// QuietingDown: no new build starts.
+	QuietingDown bool
+	// MarksAltered and MarksHidden count how often a computer was shown whose mark has
+	// another text than was set, or whose lost connection is shown in the mark's place.
+	MarksAltered, MarksHidden int
 }
 
 // Jenkins is a simulated controller. Its methods may be called from anywhere.
@@ -412,6 +417,7 @@ func (j *Jenkins) Stats() Stats {
 	j.enter()
 	defer j.leave()
 	s := j.stats
+	s.QuietingDown = j.quieting
 	for _, n := range j.computers {
 		if n == j.builtIn {
 			continue

@@ -88,16 +88,30 @@ type field struct {
 // fieldsOf lists the settings of a settings struct by the names that envconfig
 // itself gives them.
 func fieldsOf(spec any) []field {
-	var names strings.Builder
-	if err := envconfig.Usagef("", spec, &names, "{{range .}}{{usage_key .}}\n{{end}}"); err != nil {
-		panic(err) // no settings struct: wrong in the program, whatever the settings
-	}
 	v := reflect.ValueOf(spec).Elem()
-	var out []field
-	for i, name := range strings.Fields(names.String()) {
-		out = append(out, field{Name: name, Value: v.Field(i), Tag: v.Type().Field(i).Tag})
+	names := namesOf(spec)
+	out := make([]field, len(names))
+	for i, name := range names {
+		out[i] = field{Name: name, Value: v.Field(i), Tag: v.Type().Field(i).Tag}
 	}
 	return out
+}
+
+// settingsOf are the settings of each type of settings struct: asking envconfig costs more
+// than all else that Load does.
+var settingsOf sync.Map // of []string, by reflect.Type
+
+func namesOf(spec any) []string {
+	if known, ok := settingsOf.Load(reflect.TypeOf(spec)); ok {
+		return known.([]string) //nolint:forcetypeassert // nothing else is stored
+	}
+	var out strings.Builder
+	if err := envconfig.Usagef("", spec, &out, "{{range .}}{{usage_key .}}\n{{end}}"); err != nil {
+		panic(err) // no settings struct: wrong in the program, whatever the settings
+	}
+	fields := strings.Fields(out.String())
+	settingsOf.Store(reflect.TypeOf(spec), fields)
+	return fields
 }
 
 // learn notes the variables of one layer as settings. A variable that is

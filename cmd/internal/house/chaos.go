@@ -42,14 +42,56 @@ func (h *House) intn(n int) int {
 	return h.rng.IntN(n)
 }
 
+// Trouble is a kind of thing that chaos brings about.
+type Trouble string
+
+// The troubles are all of them.
+const (
+	JenkinsRestarts   Trouble = "Jenkins restarts"
+	SafeRestart       Trouble = "a person restarts Jenkins safely"
+	SafeWithoutHook   Trouble = "a person restarts Jenkins safely without the hook"
+	BellboardRestarts Trouble = "Bellboard restarts"
+	BothRestart       Trouble = "Jenkins and Bellboard restart"
+	AgentSilent       Trouble = "an agent falls silent"
+	PodDeleted        Trouble = "somebody deletes a pod"
+	PodDies           Trouble = "a pod dies"
+	PodDisrupted      Trouble = "a pod is to be disrupted"
+	ClusterAway       Trouble = "the API server is away"
+	ProxyAnswers      Trouble = "a proxy answers for Jenkins"
+	NodeDeleted       Trouble = "a person deletes the Jenkins node of a connected agent"
+	NodesReloaded     Trouble = "a reload of Jenkins' configuration deletes nodes"
+	PersonMarks       Trouble = "a person marks an agent"
+	PersonUnmarks     Trouble = "a person lifts that mark"
+	PersonTakesBack   Trouble = "a person takes an agent back and builds on it"
+	MarkAltered       Trouble = "Jenkins tells a mark's text otherwise than it was set"
+	MarkHidden        Trouble = "a lost connection takes the place of a mark"
+)
+
+// Troubles lists every trouble.
+func Troubles() []Trouble {
+	return []Trouble{
+		JenkinsRestarts, SafeRestart, SafeWithoutHook, BellboardRestarts, BothRestart, AgentSilent, PodDeleted, PodDies, PodDisrupted,
+		ClusterAway, ProxyAnswers, NodeDeleted, NodesReloaded, PersonMarks, PersonUnmarks, PersonTakesBack, MarkAltered, MarkHidden,
+	}
+}
+
+// happened counts a trouble.
+func (h *House) happened(t Trouble) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tally.troubles[t]++
+}
+
 // chaos breaks something every few minutes until ctx ends, and changes settings once
-// after noon.
+// after noon. Its steps are shuffled like cards, so that each comes its number of times
+// before they are shuffled again.
 func (h *House) chaos(ctx context.Context, noon time.Time) {
 	steps := []struct {
-		weight int
-		do     func(context.Context)
+		times int
+		do    func(context.Context)
 	}{
 		{3, h.restartJenkins},
+		{2, h.restartSafely},
 		{3, h.restartBellboard},
 		{2, h.restartBoth},
 		{2, h.silence},
@@ -58,10 +100,13 @@ func (h *House) chaos(ctx context.Context, noon time.Time) {
 		{1, h.disrupt},
 		{1, h.cutCluster},
 		{1, h.proxyError},
+		{2, h.deleteNode},
+		{1, h.reload},
+		{2, h.personMarks},
 	}
-	total := 0
+	var cards, left []func(context.Context)
 	for _, s := range steps {
-		total += s.weight
+		cards = append(cards, slices.Repeat([]func(context.Context){s.do}, s.times)...)
 	}
 	changes := h.cfg.Noon
 	for clock.Sleep(ctx, h.clock, h.seconds(30, h.cfg.Gap.Seconds())) == nil {
@@ -70,24 +115,62 @@ func (h *House) chaos(ctx context.Context, noon time.Time) {
 			changes = nil
 			continue
 		}
-		n := h.intn(total)
-		for _, s := range steps {
-			if n -= s.weight; n < 0 {
-				s.do(ctx)
-				break
-			}
+		if len(left) == 0 {
+			left = slices.Clone(cards)
 		}
+		i := h.intn(len(left))
+		do := left[i]
+		left = slices.Delete(left, i, i+1)
+		do(ctx)
 	}
 	h.Jenkins.Fault(nil)
 }
 
+// downtime is how a restart of Jenkins looks from outside.
+func (h *House) downtime() jenkinssim.Restart {
+	return jenkinssim.Restart{Down: h.seconds(2, 30), Loading: h.seconds(2, 20), Unauthorized: h.seconds(0.2, 1.5)}
+}
+
 func (h *House) restartJenkins(context.Context) {
-	r := jenkinssim.Restart{Down: h.seconds(2, 30), Loading: h.seconds(2, 20), Unauthorized: h.seconds(0.2, 1.5)}
+	h.happened(JenkinsRestarts)
+	r := h.downtime()
 	h.cfg.Say(fmt.Sprintf("Jenkins restarts (down for %s)", (r.Down + r.Loading).Round(time.Second)))
 	h.Jenkins.Restart(r)
 }
 
+// restartSafely is a person who restarts Jenkins when no build runs that a restart ends.
+// Without the hook the person does as docs/jenkins.md says: prepare for shutdown, and wait
+// for some seconds, in which Bellboard has looked and lifted its marks from agents at work.
+func (h *House) restartSafely(ctx context.Context) {
+	what := SafeRestart
+	if !h.cfg.Hook {
+		what = SafeWithoutHook
+		h.cfg.Say("a person prepares Jenkins for a safe restart")
+		h.Jenkins.QuietDown(true)
+		enough := h.looks() + 3
+		err := h.until(context.WithoutCancel(ctx), 5*time.Minute, func() bool { return h.looks() >= enough })
+		if err != nil { // Bellboard is blind: the person leaves it
+			h.Jenkins.QuietDown(false)
+			return
+		}
+	}
+	h.happened(what)
+	h.cfg.Say(string(what))
+	h.Jenkins.SafeRestart(h.downtime())
+}
+
+// looks is how many ticks have seen all there is.
+func (h *House) looks() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tally.ticks - h.tally.holds
+}
+
+// ours is how Bellboard's own marks begin.
+const ours = "bellboard("
+
 func (h *House) restartBellboard(ctx context.Context) {
+	h.happened(BellboardRestarts)
 	down := h.seconds(0, 60)
 	h.cfg.Say(fmt.Sprintf("Bellboard is killed (back in %s)", down.Round(time.Second)))
 	h.daemon.kill()
@@ -113,6 +196,7 @@ func (h *House) restarted(ctx context.Context) {
 
 // restartBoth: Bellboard is away for less than four minutes of Jenkins' five.
 func (h *House) restartBoth(ctx context.Context) {
+	h.happened(BothRestart)
 	h.cfg.Say("Bellboard and Jenkins restart together")
 	if h.intn(2) == 0 {
 		h.restartJenkins(ctx)
@@ -141,12 +225,14 @@ func (h *House) victim() *corev1.Pod {
 
 func (h *House) silence(context.Context) {
 	if p := h.victim(); p != nil && h.agents.freeze(p.Name) {
+		h.happened(AgentSilent)
 		h.cfg.Say(p.Name + " falls silent")
 	}
 }
 
 func (h *House) deletePod(context.Context) {
 	if p := h.victim(); p != nil {
+		h.happened(PodDeleted)
 		h.cfg.Say(p.Name + " is deleted by somebody else")
 		h.Cluster.Delete(p.Namespace, p.Name, "chaos", h.seconds(10, 600).Round(time.Second))
 	}
@@ -154,6 +240,7 @@ func (h *House) deletePod(context.Context) {
 
 func (h *House) killPod(context.Context) {
 	if p := h.victim(); p != nil {
+		h.happened(PodDies)
 		h.cfg.Say(p.Name + " dies with its node")
 		h.Cluster.Kill(p.Namespace, p.Name, "chaos")
 	}
@@ -161,12 +248,14 @@ func (h *House) killPod(context.Context) {
 
 func (h *House) disrupt(context.Context) {
 	if p := h.victim(); p != nil {
+		h.happened(PodDisrupted)
 		h.cfg.Say(p.Name + " is about to be disrupted")
 		h.Cluster.Disrupt(p.Namespace, p.Name)
 	}
 }
 
 func (h *House) cutCluster(context.Context) {
+	h.happened(ClusterAway)
 	d := h.seconds(1, 60)
 	h.cfg.Say(fmt.Sprintf("the API server is away for %s", d.Round(time.Second)))
 	h.Cluster.Cut(d)
@@ -174,10 +263,60 @@ func (h *House) cutCluster(context.Context) {
 
 // proxyError: something between Bellboard and Jenkins answers in its stead.
 func (h *House) proxyError(context.Context) {
+	h.happened(ProxyAnswers)
 	h.cfg.Say("a proxy answers for Jenkins")
 	kind := h.intn(4)
 	h.Jenkins.Fault(proxyAnswer(kind))
 	h.clock.AfterFunc(h.seconds(2, 40), func() { h.Jenkins.Fault(nil) })
+}
+
+// connected is a random agent of those that Jenkins has a connection to; "": none.
+func (h *House) connected() string {
+	nodes := slices.DeleteFunc(h.Jenkins.NodesList(), func(n jenkinssim.NodeInfo) bool { return !n.Online || n.Lingering })
+	if len(nodes) == 0 {
+		return ""
+	}
+	return nodes[h.intn(len(nodes))].Name
+}
+
+// deleteNode is a person who deletes a node and not its agent's pod.
+func (h *House) deleteNode(context.Context) {
+	if name := h.connected(); name != "" && h.Jenkins.PersonDelete(name) {
+		h.happened(NodeDeleted)
+		h.cfg.Say("a person deletes the Jenkins node " + name)
+	}
+}
+
+// reload is JCasC with nodes: in it, which deletes all others but those of a Swarm client.
+func (h *House) reload(context.Context) {
+	n := 0
+	for _, node := range h.Jenkins.NodesList() {
+		if !node.Swarm && !node.Lingering && h.Jenkins.PersonDelete(node.Name) && node.Online {
+			n++
+		}
+	}
+	if h.cfg.Say(fmt.Sprintf("a reload deletes the Jenkins nodes of %d connected agents, and all berths", n)); n > 0 {
+		h.happened(NodesReloaded)
+	}
+}
+
+// personMarks is a person who takes an agent offline, in words that Jenkins gives back
+// escaped and cut, and lets it go after some minutes.
+func (h *House) personMarks(context.Context) {
+	name := h.connected()
+	if name == "" || !h.Jenkins.PersonOffline(name, "disk \"<full>\" & slow : it's looked at") {
+		return
+	}
+	h.happened(PersonMarks)
+	h.cfg.Say("a person marks " + name)
+	h.clock.AfterFunc(h.seconds(10, 500), func() {
+		for _, n := range h.Jenkins.NodesList() {
+			if n.Name == name && strings.HasPrefix(n.Marked, "disk") && h.Jenkins.PersonOnline(name) {
+				h.happened(PersonUnmarks)
+				h.cfg.Say("the person lifts the mark of " + name)
+			}
+		}
+	})
 }
 
 // nap is how long the process sleeps between the answers and what it does with
@@ -209,7 +348,8 @@ func (h *House) takeBack(build time.Duration) bool {
 		going[p.Name] = p.DeletionTimestamp != nil
 	}
 	for _, n := range h.Jenkins.NodesList() {
-		if deleted, there := going[n.Name]; there && !deleted && n.Online && n.Busy == 0 && strings.HasPrefix(n.Marked, "bellboard(") {
+		if deleted, there := going[n.Name]; there && !deleted && n.Online && n.Busy == 0 && strings.HasPrefix(n.Marked, ours) {
+			h.happened(PersonTakesBack)
 			h.cfg.Say("a person takes " + n.Name + " back and builds on it")
 			h.Jenkins.PersonOnline(n.Name)
 			id := h.Jenkins.Submit(jenkinssim.Job{Name: "by-hand", Label: n.Name, Duration: build})

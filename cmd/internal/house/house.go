@@ -79,6 +79,7 @@ type House struct {
 	daemon  *daemon
 	env     []string
 	teams   []scaler.Team
+	most    int                      // agents in all teams
 	images  map[scaler.PoolID]string // that agents are to have
 
 	slotsKept int // when the day was over
@@ -113,7 +114,7 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 	h := &House{
 		cfg: cfg, clock: cfg.Clock, spell: newSpell(),
 		rng:  rand.New(rand.NewPCG(uint64(cfg.Seed), 0x6368616f73)),
-		naps: rand.New(rand.NewPCG(uint64(cfg.Seed), 0x6e6170)),
+		naps: rand.New(rand.NewPCG(uint64(cfg.Seed), 0x6e6170)), tally: tally{troubles: map[Trouble]int{}},
 	}
 	hook := ""
 	if cfg.Hook {
@@ -163,7 +164,7 @@ func (h *House) set(env []string) error {
 	if err != nil {
 		return err
 	}
-	h.env, h.teams, h.images = env, settings.ScalerTeams(), map[scaler.PoolID]string{}
+	h.env, h.teams, h.most, h.images = env, settings.ScalerTeams(), settings.MaxAgents, map[scaler.PoolID]string{}
 	for _, s := range settings.PoolSpecs() {
 		h.images[s.PoolID] = s.Image
 	}

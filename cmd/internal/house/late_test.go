@@ -24,7 +24,10 @@ func TestAgentsThatHang(t *testing.T) {
 	for _, c := range []struct {
 		nth  int
 		load Load
-	}{{10, busy}, {5, busy}, {10, Load{PerHour: 20, Burst: 1}}} {
+	}{{10, Load{PerHour: 20, Burst: 1}}, {10, busy}, {5, busy}} {
+		if c.nth < 10 && !full {
+			continue
+		}
 		t.Run(fmt.Sprintf("one in %d, %g builds an hour", c.nth, c.load.PerHour), func(t *testing.T) { hang(t, c.nth, c.load) })
 	}
 }
@@ -56,7 +59,7 @@ func hang(t *testing.T, nth int, load Load) {
 				return asked[p.UID]%nth == 0
 			}
 			began := time.Now()
-			s, err := h.Run(t.Context(), context.Background(), 3*time.Hour)
+			s, err := h.Run(t.Context(), context.Background(), atLength(3*time.Hour))
 			if err != nil {
 				t.Errorf("the day did not end: %v", err)
 			}

@@ -11,18 +11,21 @@ import (
 	"testing/synctest"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
 )
 
-// judge holds every tick against what is promised of the renewal of agents and of
-// their executors: by what the cluster has, not by what Bellboard says of it.
+// judge holds every tick against what is promised of the caps, of the renewal of agents
+// and of their executors: by what the cluster has, not by what Bellboard says of it.
 type judge struct {
 	house *House
 
 	mu     sync.Mutex
 	faults []string
+	quiet  [2]bool // Jenkins was quieting down, at the tick before and at this one
 	marked map[scaler.Reason]int
 }
 
@@ -39,6 +42,7 @@ func (j *judge) tick(t scaler.Tick) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.quiet = [2]bool{j.quiet[1], j.house.Jenkins.Stats().QuietingDown}
 	acts := map[string]scaler.Action{}
 	for _, a := range t.Plan.Actions {
 		switch a.Verb { //nolint:exhaustive // what else is done to an agent moves it
@@ -52,6 +56,7 @@ func (j *judge) tick(t scaler.Tick) {
 		}
 		acts[a.Agent] = a
 	}
+	j.caps(&t)
 	old := map[string]bool{}
 	for _, name := range j.house.outdated(t.At) {
 		old[name] = true
@@ -68,6 +73,37 @@ func (j *judge) tick(t scaler.Tick) {
 					j.fault(&t, "%s gets %d agents for %d builds, %d at once on each", d.Team, d.Up[scaler.Persistent], d.Short, size)
 				}
 			}
+		}
+	}
+}
+
+// leaves: Bellboard has asked for the pod's deletion, so that its place is free. Others
+// give a pod ten seconds at least.
+func leaves(p *corev1.Pod) bool {
+	return p.DeletionTimestamp != nil && *p.DeletionGracePeriodSeconds < 10
+}
+
+// caps: no team, and not all of them, have more agents than they may.
+func (j *judge) caps(t *scaler.Tick) {
+	all, teams, persistent := 0, map[string]int{}, map[string]int{}
+	for _, p := range j.house.Cluster.Pods() {
+		if p.Status.Phase != corev1.PodPending && p.Status.Phase != corev1.PodRunning || leaves(&p) {
+			continue
+		}
+		team := p.Labels["bellboard.dev/team"]
+		all++
+		teams[team]++
+		if p.Labels["bellboard.dev/kind"] == string(scaler.Persistent) {
+			persistent[team]++
+		}
+	}
+	if all > j.house.most {
+		j.fault(t, "all teams have %d agents, over BELLBOARD_MAX_AGENTS=%d", all, j.house.most)
+	}
+	for i := range j.house.teams {
+		if team := &j.house.teams[i]; teams[team.Name] > team.MaxAgents || persistent[team.Name] > team.MaxPersistent {
+			j.fault(t, "%s has %d agents, over MAX_AGENTS=%d, or %d persistent ones, over MAX_PERSISTENT=%d",
+				team.Name, teams[team.Name], team.MaxAgents, persistent[team.Name], team.MaxPersistent)
 		}
 	}
 }
@@ -104,7 +140,7 @@ func (j *judge) pool(t *scaler.Tick, id scaler.PoolID, acts map[string]scaler.Ac
 		j.fault(t, "%s %s: %d of %d agents are on their way out, the last for renewal", id.Team, id.Kind, n, pods)
 	}
 	for _, a := range stay {
-		if old[a.Name] && leaving+len(renewed) == 0 && !unsure && t.Grace == 0 {
+		if old[a.Name] && leaving+len(renewed) == 0 && !unsure && t.Grace == 0 && j.quiet == [2]bool{} {
 			j.fault(t, "%s is old, and nobody is renewed", a.Name)
 		}
 		for _, b := range renewed {

@@ -33,6 +33,8 @@ type Summary struct {
 	// Bellboard tells of, by class.
 	Thrown map[scaler.Failure]int `json:"failures_thrown"`
 	Failed map[scaler.Failure]int `json:"agents_failed"`
+	// Troubles are what chaos brought about, by kind.
+	Troubles map[Trouble]int `json:"troubles"`
 
 	// Killed are the builds that Bellboard ended, for the story of each.
 	Killed []jenkinssim.Build `json:"-"`
@@ -45,6 +47,7 @@ type tally struct {
 	ticks, holds int
 	broken       []string // plans that broke a promise
 	failed       map[scaler.Failure]int
+	troubles     map[Trouble]int
 }
 
 // record counts one tick.
@@ -163,8 +166,13 @@ func (h *House) summary() Summary {
 	s.CacheStarts, s.SlotsShared = h.agents.slots()
 	s.SlotsKept = h.slotsKept
 	h.mu.Lock()
-	s.Ticks, s.Holds, s.Failed = h.tally.ticks, h.tally.holds, maps.Clone(h.tally.failed)
+	s.Ticks, s.Holds, s.Failed, s.Troubles = h.tally.ticks, h.tally.holds, maps.Clone(h.tally.failed), maps.Clone(h.tally.troubles)
 	h.mu.Unlock()
+	for t, n := range map[Trouble]int{MarkAltered: stats.MarksAltered, MarkHidden: stats.MarksHidden} {
+		if n > 0 {
+			s.Troubles[t] = n
+		}
+	}
 	h.spell.mu.Lock()
 	s.Thrown = maps.Clone(h.spell.thrown)
 	h.spell.mu.Unlock()

@@ -1,0 +1,42 @@
+package house
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bellboard/queue/jenkinssim"
+)
+
+// TestNodesDeletedUnderTheirAgents: a reload of Jenkins' configuration deletes the nodes of
+// all agents of a team that may have no more. Projects' builds there end by that. The agents
+// can never come back, so others are made for the builds that wait, also by a Bellboard that
+// starts just then.
+func TestNodesDeletedUnderTheirAgents(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restarted=%t", restarted), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := capped(t, 3, false, nil)
+				defer h.Close()
+				time.Sleep(6 * time.Minute) // no restart grace
+				for range 6 {
+					h.Jenkins.Submit(jenkinssim.Job{Name: "web", Label: "linux", Duration: 5 * time.Minute})
+				}
+				time.Sleep(time.Minute)
+				h.reload(t.Context())
+				if s := h.Jenkins.Stats(); s.Lost != 3 || s.Queued != 3 {
+					t.Fatalf("%+v; want three builds that end with their nodes, and three that wait", s)
+				}
+				if restarted {
+					h.daemon.kill()
+					h.restarted(t.Context())
+				}
+				time.Sleep(30 * time.Second)
+				if s := h.Jenkins.Stats(); s.Running != 3 {
+					t.Errorf("%+v; want that the three that waited run half a minute later", s)
+				}
+			})
+		})
+	}
+}
