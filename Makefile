@@ -5,7 +5,7 @@ FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
 
-.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen dashboard docs kustomize ci
+.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen docs kustomize ci
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,9 +62,6 @@ speed: kube ## measure 500 agents from zero, and among failures: the tables of d
 
 seen: ## ask every query of the dashboard and the alerts of a real Prometheus (two minutes)
 	deploy/grafana/seen
-
-dashboard: ## write deploy/grafana/bellboard.json
-	go test -count=1 -run '^TestGolden$$' ./deploy/grafana -update
 
 docs: ## write the tables of settings into README.md
 	go test -count=1 -run '^TestREADME$$' ./cmd/internal/config -update

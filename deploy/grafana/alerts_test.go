@@ -43,7 +43,8 @@ func TestAlerts(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^## (Bellboard\w+)$`).FindAllStringSubmatch(book, -1) {
 		sections[m[1]] = true
 	}
-	known := gather(t)
+	d, known := load(t), gather(t)
+	runbooks := d.variable("runbooks")
 	alerts := map[string]bool{}
 	for _, g := range r.Groups {
 		for _, a := range g.Rules {
@@ -55,7 +56,7 @@ func TestAlerts(t *testing.T) {
 			if s := a.Labels["severity"]; s != "critical" && s != "warning" {
 				t.Errorf("%s: severity %q", a.Alert, s)
 			}
-			if want := Runbooks + "#" + strings.ToLower(a.Alert); a.Annotations["runbook_url"] != want {
+			if want := runbooks + "#" + strings.ToLower(a.Alert); a.Annotations["runbook_url"] != want {
 				t.Errorf("%s: runbook_url is %q, want %q", a.Alert, a.Annotations["runbook_url"], want)
 			}
 			if !sections[a.Alert] {
@@ -70,9 +71,9 @@ func TestAlerts(t *testing.T) {
 	for s := range sections {
 		t.Errorf("docs/runbooks.md has a section %s that no alert leads to", s)
 	}
-	for _, p := range Bellboard().Panels {
+	for _, p := range d.Panels {
 		for _, l := range p.Links {
-			if _, anchor, _ := strings.Cut(l.URL, "#"); !alerts[anchor] {
+			if anchor, ok := strings.CutPrefix(l.URL, "${runbooks}#"); !ok || !alerts[anchor] {
 				t.Errorf("%s links to %s, which is no alert", p.Title, l.URL)
 			}
 		}

@@ -1,8 +1,14 @@
+// Package grafana holds the dashboard for Grafana, bellboard.json, and its tests. They
+// promise that every metric, label and label value in its queries and in the alerts
+// exists, and that two replicas or a restart count nothing twice. They never need
+// Grafana or Prometheus: ./deploy/grafana/seen asks a real Prometheus.
 package grafana
 
 import (
-	"flag"
-	"os"
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,34 +22,110 @@ import (
 	"bellboard/scaler"
 )
 
-var update = flag.Bool("update", false, "rewrite bellboard.json")
+//go:embed bellboard.json
+var source []byte
 
-const golden = "bellboard.json"
-
-func TestGolden(t *testing.T) {
-	got, err := JSON(Bellboard())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
+// dashboard is the part of bellboard.json that the tests read.
+type dashboard struct {
+	UID, Title    string
+	SchemaVersion int
+	Annotations   struct {
+		List []struct {
+			Name, TextFormat string
+			Target           query
 		}
 	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
+	Templating struct {
+		List []struct {
+			Name  string
+			Query any
+		}
 	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s is not what the program makes (go test ./deploy/grafana -update rewrites it):\n%s", golden, diff)
+	Panels []panel
+}
+
+type panel struct {
+	ID                       int
+	Type, Title, Description string
+	GridPos                  struct{ H, W, X, Y int }
+	Datasource               datasource
+	Links                    []struct{ URL string }
+	Targets                  []query
+	FieldConfig              struct{ Defaults struct{ Unit string } }
+}
+
+type query struct {
+	RefID, Expr, LegendFormat string
+	Datasource                datasource
+	Instant, Range            bool
+}
+
+type datasource struct{ Type, UID string }
+
+func load(t *testing.T) dashboard {
+	t.Helper()
+	var d dashboard
+	if err := json.Unmarshal(source, &d); err != nil {
+		t.Fatal("bellboard.json:", err)
+	}
+	return d
+}
+
+// variable is the value of a variable of the dashboard that is a constant.
+func (d *dashboard) variable(name string) string {
+	for _, v := range d.Templating.List {
+		if value, ok := v.Query.(string); ok && v.Name == name {
+			return value
+		}
+	}
+	return ""
+}
+
+// The file has one format, so that a change shows only what it changes.
+func TestFormat(t *testing.T) {
+	var want bytes.Buffer
+	if err := json.Indent(&want, bytes.TrimSpace(source), "", "  "); err != nil {
+		t.Fatal("bellboard.json:", err)
+	}
+	want.WriteByte('\n')
+	if diff := cmp.Diff(want.String(), string(source)); diff != "" {
+		t.Errorf("bellboard.json is not formatted as jq formats it (jq . bellboard.json):\n%s", diff)
+	}
+}
+
+// Grafana replaces a dashboard of the same UID, and shows an unknown variable as it is written.
+func TestVariables(t *testing.T) {
+	d := load(t)
+	if d.UID != "bellboard" || d.Title != "Bellboard" || d.SchemaVersion != 42 {
+		t.Errorf("the dashboard is %s %q of schema %d", d.UID, d.Title, d.SchemaVersion)
+	}
+	unused := map[string]bool{}
+	for _, v := range d.Templating.List {
+		unused[v.Name] = true
+	}
+	declared := maps.Clone(unused)
+	for _, m := range regexp.MustCompile(`\$\{?(\w+)`).FindAllSubmatch(source, -1) {
+		name := string(m[1])
+		if !declared[name] && !strings.HasPrefix(name, "__") {
+			t.Errorf("$%s is no variable of the dashboard", name)
+		}
+		delete(unused, name)
+	}
+	for name := range unused {
+		t.Errorf("nothing uses the variable %s", name)
 	}
 }
 
 func TestLayout(t *testing.T) {
-	ids, titles := map[int]bool{}, map[string]bool{}
+	ours := datasource{"prometheus", "${datasource}"}
 	type cell struct{ x, y int }
+	type title struct {
+		text string
+		y    int
+	}
+	ids, titles := map[int]bool{}, map[title]bool{}
 	taken := map[cell]string{}
-	for _, p := range Bellboard().Panels {
+	for _, p := range load(t).Panels {
 		if ids[p.ID] || p.ID == 0 {
 			t.Errorf("%s: id %d is another's", p.Title, p.ID)
 		}
@@ -63,24 +145,24 @@ func TestLayout(t *testing.T) {
 		if p.Type == "row" {
 			continue
 		}
-		if key := g.row() + p.Title; titles[key] {
+		key := title{p.Title, g.Y}
+		if titles[key] {
 			t.Errorf("%s stands twice in a row", p.Title)
-		} else {
-			titles[key] = true
 		}
+		titles[key] = true
 		if p.Description == "" || p.FieldConfig.Defaults.Unit == "" {
 			t.Errorf("%s lacks a description or a unit", p.Title)
 		}
-		if p.Datasource == nil || *p.Datasource != datasource || len(p.Targets) == 0 {
+		if p.Datasource != ours || len(p.Targets) == 0 {
 			t.Errorf("%s asks nothing of $datasource", p.Title)
 		}
 		refs := map[string]bool{}
 		for _, q := range p.Targets {
-			if q.Datasource != datasource || q.RefID == "" || refs[q.RefID] || q.Instant == q.Range || q.Expr == "" {
+			if q.Datasource != ours || q.RefID == "" || refs[q.RefID] || q.Instant == q.Range || q.Expr == "" {
 				t.Errorf("%s: not a query: %+v", p.Title, q)
 			}
 			refs[q.RefID] = true
-			if len(p.Targets) > 1 && q.Legend == "" {
+			if len(p.Targets) > 1 && q.LegendFormat == "" {
 				t.Errorf("%s: %q has no name beside the others", p.Title, q.Expr)
 			}
 		}
@@ -94,12 +176,10 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-func (g Grid) row() string { return string(rune('a' + g.Y)) }
-
 // A team chosen at the top changes every panel that has teams.
 func TestTeamsAreChosen(t *testing.T) {
 	known := gather(t)
-	for _, p := range Bellboard().Panels {
+	for _, p := range load(t).Panels {
 		for _, q := range p.Targets {
 			for _, s := range selectors(q.Expr) {
 				if known[s.metric]["team"] != nil && s.labels["team"] == "" {
@@ -110,19 +190,39 @@ func TestTeamsAreChosen(t *testing.T) {
 	}
 }
 
+// Bellboard runs as two replicas. The leader alone has numbers of queue and agents, so
+// a gauge is the larger of both values. A counter is the sum of both rates.
+func TestReplicasCountOnce(t *testing.T) {
+	gauge := regexp.MustCompile(`max(?: by \([a-z, ]+\))? ?\((?:abs\()?$`)
+	counter := regexp.MustCompile(`sum(?: by \([a-z, ]+\))? ?\((?:rate|increase)\($`)
+	for _, p := range load(t).Panels {
+		for _, q := range p.Targets {
+			for _, at := range selector.FindAllStringSubmatchIndex(q.Expr, -1) {
+				metric, want := q.Expr[at[2]:at[3]], gauge
+				if strings.HasSuffix(metric, "_total") || strings.HasSuffix(metric, "_bucket") {
+					want = counter
+				}
+				if !want.MatchString(q.Expr[:at[0]]) {
+					t.Errorf("%s: %s counts every replica: %q", p.Title, metric, q.Expr)
+				}
+			}
+		}
+	}
+}
+
 func TestQueriesAskForWhatThereIs(t *testing.T) {
 	known := gather(t)
 	asked := map[string]bool{}
-	for _, p := range Bellboard().Panels {
+	for _, p := range load(t).Panels {
 		for _, q := range p.Targets {
-			check(t, known, p.Title, q.Expr, q.Legend)
+			check(t, known, p.Title, q.Expr, q.LegendFormat)
 			for _, s := range selectors(q.Expr) {
 				asked[s.metric] = true
 			}
 		}
 	}
-	for _, a := range Bellboard().Annotations.List {
-		check(t, known, a.Name, a.Target.Expr, a.Text)
+	for _, a := range load(t).Annotations.List {
+		check(t, known, a.Name, a.Target.Expr, a.TextFormat)
 	}
 	for metric := range known {
 		if base := strings.TrimSuffix(strings.TrimSuffix(metric, "_sum"), "_count"); !asked[metric] && !asked[base+"_bucket"] && metric != "bellboard_build_info" {
@@ -158,6 +258,9 @@ func selectors(expr string) []asks {
 // check holds an expression to the series and the labels' values that there are.
 func check(t *testing.T, known map[string]map[string][]string, where, expr, text string) {
 	t.Helper()
+	if strings.Count(expr, "(") != strings.Count(expr, ")") || strings.Count(expr, "{") != strings.Count(expr, "}") {
+		t.Errorf("%s: %q has a bracket too many or too few", where, expr)
+	}
 	found := selectors(expr)
 	if len(found) == 0 {
 		t.Errorf("%s: %q asks for nothing of Bellboard's", where, expr)

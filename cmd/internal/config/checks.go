@@ -1,13 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
-	"math"
 	"net"
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,126 +18,89 @@ import (
 	"bellboard/scaler"
 )
 
-// longestTeam leaves room in a node's and pod's name for the kind and the random part.
-const longestTeam = 40
-
-// check finds what is wrong with the value of one setting, whatever the others
-// are. It returns the remedy, or "".
+// check checks the value of one setting alone, by the tags of its field or by the method
+// check of its type. It returns the remedy, or "".
 func check(f field) string {
-	v := f.Value
-	if p, ok := reflect.TypeAssert[*int](v); ok {
-		return atLeast(*p, 0, "")
+	v := reflect.Indirect(f.Value)
+	if own, ok := reflect.TypeAssert[interface{ check() string }](v); ok {
+		return own.check()
 	}
-	switch f.Name {
-	case "JENKINS_URL", "AGENT_JENKINS_URL", "REGISTRY_MIRROR":
-		return checkURL(v.String())
-	case "TEAMS":
-		names, _ := reflect.TypeAssert[Words](v) // of a field of that type
-		return checkNames(names)
-	case "LABELS":
-		labels, _ := reflect.TypeAssert[Labels](v) // as above
-		return checkLabels(labels)
-	case "INSTANCE", "NAMESPACE":
-		if len(validation.IsDNS1123Label(v.String())) > 0 {
-			return "not a DNS label; write lower-case letters, digits and dashes, 63 at most"
-		}
-	case "SWARM_PASSWORD_SECRET", "SSH_SECRET", "STORAGE_CLASS", "SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS":
-		if len(validation.IsDNS1123Subdomain(v.String())) > 0 {
-			return "not a name in Kubernetes; write lower-case letters, digits, dashes and dots"
-		}
-	case "MODE":
-		return oneOf(v.String(), string(scaler.ModeEphemeral), string(scaler.ModePersistent), string(scaler.ModeAuto))
-	case "CONNECT":
-		return oneOf(v.String(), string(ConnectInbound), string(ConnectTCP), string(ConnectSSH), string(ConnectSwarm))
-	case "DOCKER":
-		var modes []string
-		for _, m := range pool.DockerModes() {
-			modes = append(modes, string(m))
-		}
-		return oneOf(v.String(), modes...)
-	case "LOG_LEVEL":
-		return oneOf(v.String(), "debug", "info", "warn", "error")
-	case "LISTEN":
-		if _, port, err := net.SplitHostPort(v.String()); err != nil || port == "" || len(validation.IsValidPortName(port)) > 0 && !number(port) {
-			return "not an address; write :8080 or 127.0.0.1:8080"
-		}
-	case "AGENT_JENKINS_TUNNEL":
-		if host, port, err := net.SplitHostPort(v.String()); err != nil || host == "" || port == "" || !number(port) {
-			return "not host:port; write e.g. jenkins-agent.jenkins.svc:50000"
-		}
-	case "SSH_HOST_KEY":
-		if parts := strings.Fields(v.String()); len(parts) < 2 || !hostKey(parts[1]) || strings.Contains(v.String(), "PRIVATE") {
-			return "not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…"
-		}
-	case "IMAGE":
-		if strings.ContainsAny(v.String(), " \t\n,") {
-			return "not an image; write e.g. " + pool.DefaultImage
-		}
-	case "NODE_SELECTOR":
-		pairs, _ := reflect.TypeAssert[Pairs](v) // of a field of that type
-		return pool.NotLinux(pairs)
-	case "MAX_AGENTS":
-		return atLeast(int(v.Int()), 1, "; to stop a team set its PAUSED=true")
-	case "EXECUTORS":
-		return atLeast(int(v.Int()), 1, "")
-	case "MAX_LIFETIME":
-		if d := time.Duration(v.Int()); d != 0 && d < time.Minute {
-			return "must be 0s (never) or at least 1m"
-		}
-	case "MIN_AGENTS", "MIN_IDLE", "SCALE_UP_STEP":
-		return atLeast(int(v.Int()), 0, "")
-	case "KUBE_BURST":
-		return atLeast(int(v.Int()), 1, "")
-	case "KUBE_QPS":
-		if q := v.Float(); !(q > 0) || math.IsInf(q, 0) {
-			return "must be a number above 0; write e.g. 50"
-		}
-	case "BERTHS":
-		return atLeast(int(v.Int()), 2, ": Jenkins names a waiting build's label only while two nodes carry it")
-	case "POLL_INTERVAL":
-		if d := time.Duration(v.Int()); d <= 0 || d > 30*time.Second {
-			return "must be above 0 and at most 30s; write e.g. 1s"
-		}
-	case "IDLE_TIMEOUT", "START_TIMEOUT", "CACHE_KEEP":
-		return longer(v.Int(), time.Second)
-	case "BUILD_GRACE": // Kubernetes counts it in seconds, and a few of them mark Bellboard's own deletions
-		return longer(v.Int(), 30*time.Second)
-	case "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "JENKINS_RESTART_GRACE":
-		return longer(v.Int(), 0)
+	if words := strings.Fields(f.Tag.Get("one")); len(words) > 0 && !slices.Contains(words, v.String()) {
+		last := len(words) - 1
+		return "no such choice; write " + strings.Join(words[:last], ", ") + " or " + words[last]
 	}
-	return ""
+	if is := f.Tag.Get("is"); is != "" {
+		return forms[is](v.String())
+	}
+	return outside(v, f.Tag)
 }
 
-// hostKey reports whether it is the second word of a public key: its kind again,
-// and more, in base64.
-func hostKey(s string) bool {
-	b, err := base64.StdEncoding.DecodeString(s)
-	return err == nil && len(b) > 32
-}
-
-func number(s string) bool { return strings.Trim(s, "0123456789") == "" }
-
-func atLeast(n, least int, why string) string {
-	if n < least {
-		return fmt.Sprintf("must be at least %d%s", least, why)
-	}
-	return ""
-}
-
-func longer(d int64, least time.Duration) string {
-	if time.Duration(d) < least {
-		return "must be at least " + short(least)
-	}
-	return ""
-}
-
-func oneOf(s string, words ...string) string {
-	if slices.Contains(words, s) {
+// outside refuses a number or a duration that is below min or above max.
+func outside(v reflect.Value, tag reflect.StructTag) string {
+	least, most, zero := tag.Get("min"), tag.Get("max"), tag.Get("zero")
+	if least == "" {
 		return ""
 	}
-	last := len(words) - 1
-	return "no such choice; write " + strings.Join(words[:last], ", ") + " or " + words[last]
+	n, remedy := number(fmt.Sprint(v.Interface())), "at least "+least
+	if n >= number(least) && (most == "" || n <= number(most)) || zero != "" && n == 0 {
+		return ""
+	}
+	if most != "" {
+		remedy += " and at most " + most
+	}
+	if zero != "" {
+		remedy = zero + " or " + remedy
+	}
+	return "must be " + remedy + tag.Get("why")
 }
+
+// number is a number, or the seconds of a duration.
+func number(s string) float64 {
+	if n, err := strconv.ParseFloat(s, 64); err == nil {
+		return n
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		panic(err) // a tag that holds neither
+	}
+	return d.Seconds()
+}
+
+// forms holds, by the value of the tag is, what a text must be. Each returns the remedy, or "".
+var forms = map[string]func(string) string{
+	"URL": checkURL,
+	"DNS label": func(s string) string {
+		return unless(len(validation.IsDNS1123Label(s)) == 0, "not a DNS label; write lower-case letters, digits and dashes, 63 at most")
+	},
+	"name": func(s string) string {
+		return unless(len(validation.IsDNS1123Subdomain(s)) == 0, "not a name in Kubernetes; write lower-case letters, digits, dashes and dots")
+	},
+	"listen address": func(s string) string {
+		_, port, err := net.SplitHostPort(s)
+		return unless(err == nil && port != "" && (digits(port) || len(validation.IsValidPortName(port)) == 0), "not an address; write :8080 or 127.0.0.1:8080")
+	},
+	"host and port": func(s string) string {
+		host, port, err := net.SplitHostPort(s)
+		return unless(err == nil && host != "" && port != "" && digits(port), "not host:port; write e.g. jenkins-agent.jenkins.svc:50000")
+	},
+	"public key": func(s string) string { // its kind, and in base64 its kind again and more
+		parts := append(strings.Fields(s), "", "")
+		b, err := base64.StdEncoding.DecodeString(parts[1])
+		return unless(err == nil && len(b) > 32 && !strings.Contains(s, "PRIVATE"), "not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…")
+	},
+	"image": func(s string) string {
+		return unless(!strings.ContainsAny(s, " \t\n,"), "not an image; write e.g. "+pool.DefaultImage)
+	},
+}
+
+func unless(ok bool, remedy string) string {
+	if ok {
+		return ""
+	}
+	return remedy
+}
+
+func digits(s string) bool { return strings.Trim(s, "0123456789") == "" }
 
 func checkURL(s string) string {
 	u, err := url.Parse(s)
@@ -152,45 +116,6 @@ func checkURL(s string) string {
 	return ""
 }
 
-func checkNames(names Words) string {
-	seen := map[string]string{}
-	for _, n := range names {
-		switch other, twice := seen[envName(n)]; {
-		case twice && other == n:
-			return fmt.Sprintf("names %s twice; drop one", n)
-		case twice:
-			return fmt.Sprintf("teams %s and %s would share the variables %s%s_…; rename one", other, n, teamPrefix, envName(n))
-		case len(validation.IsDNS1123Label(n)) > 0:
-			return fmt.Sprintf("%q cannot name a team; write lower-case letters, digits and dashes, a letter or digit first and last", n)
-		case len(n) > longestTeam:
-			return fmt.Sprintf("%q is longer than %d characters; shorten it", n, longestTeam)
-		}
-		seen[envName(n)] = n
-	}
-	return ""
-}
-
-// checkLabels wants plain atoms of Jenkins' label grammar, so that a job can
-// name each without quotes.
-func checkLabels(labels Labels) string {
-	for _, l := range labels {
-		if strings.Contains(l, ",") {
-			apart := Labels(strings.Fields(strings.ReplaceAll(labels.String(), ",", " ")))
-			if len(apart) == 0 {
-				apart = Labels{"linux", "docker"}
-			}
-			return fmt.Sprintf("%q is one label in Jenkins, comma and all; write blanks between labels: %s", l, apart)
-		}
-		if strings.ContainsAny(l, `&|!<>()"'`) || strings.Contains(l, "->") {
-			return fmt.Sprintf("%q is no plain label in Jenkins' grammar; leave out & | ! < > ( ) \" ' and ->", l)
-		}
-		if l == string(scaler.Ephemeral) || l == string(scaler.Persistent) {
-			return fmt.Sprintf("%q is added by itself to the agents of that kind; leave it out, and set MODE if there shall be no others", l)
-		}
-	}
-	return ""
-}
-
 // missing notes that a variable has to be set.
 func (l *loader) missing(variable, remedy string) {
 	if !l.meant[variable] {
@@ -198,25 +123,23 @@ func (l *loader) missing(variable, remedy string) {
 	}
 }
 
+// required notes that a setting with the tag need or login is not set.
+func (l *loader) required(variable string, f field) {
+	need := f.Tag.Get("need")
+	if !l.offline {
+		need = cmp.Or(need, f.Tag.Get("login"))
+	}
+	if need != "" && f.Value.IsZero() {
+		l.missing(variable, "not set; "+need)
+	}
+}
+
 // global checks what the daemon's settings need of one another, and fills in
 // those that follow from others.
 func (l *loader) global(g *Global) {
-	if g.JenkinsURL == "" {
-		l.missing(prefix+"_JENKINS_URL", "not set; write where Jenkins is, e.g. https://jenkins.example.com")
-	}
-	if !l.offline {
-		if g.JenkinsUser == "" {
-			l.missing(prefix+"_JENKINS_USER", "not set; name Bellboard's user in Jenkins")
-		}
-		if g.JenkinsTokenFile == "" {
-			l.missing(prefix+"_JENKINS_TOKEN_FILE", "not set; name the file that holds that user's API token")
-		}
-	}
-	if len(g.Teams) == 0 {
-		l.missing(prefix+"_TEAMS", "not set; name your teams, e.g. web,mobile")
-	}
 	for _, f := range fieldsOf(g) {
 		name := prefix + "_" + f.Name
+		l.required(name, f)
 		l.origin[name] = BuiltIn
 		if l.set(name) {
 			l.origin[name] = name
@@ -244,14 +167,11 @@ func (l *loader) named(team, setting string, value int) string {
 // among checks what one team's settings need of one another.
 func (l *loader) among(t *Team) {
 	own := func(s string) string { return teamPrefix + envName(t.Name) + "_" + s }
-	blame := func(s string) string {
-		if name := l.source(t.Name, "", s); name != "" {
-			return name
+	blame := func(s string) string { return cmp.Or(l.source(t.Name, "", s), own(s)) }
+	for _, f := range fieldsOf(&t.Limits) {
+		if l.clean(t.Name, f.Name) {
+			l.required(own(f.Name), f)
 		}
-		return own(s)
-	}
-	if len(t.Labels) == 0 && l.clean(t.Name, "LABELS") {
-		l.missing(own("LABELS"), "not set; write the labels its agents carry, e.g. linux docker")
 	}
 	l.docker(t)
 	const fix = "; lower one or raise the other"
@@ -291,54 +211,44 @@ func (l *loader) docker(t *Team) {
 
 // across checks what the teams need of one another and of the daemon.
 func (l *loader) across(c *Config) {
-	total, by := 0, map[string]string{}
-	var swarm, ssh []string
+	total, known, by := 0, !l.bad[prefix+"_MAX_AGENTS"], map[string]string{}
 	for i := range c.Teams {
 		t := &c.Teams[i]
 		total += t.MinAgents
+		known = known && l.clean(t.Name, "MIN_AGENTS")
 		if key := strings.Join(slices.Compact(slices.Sorted(slices.Values(t.Labels))), " "); key != "" {
 			if other, twice := by[key]; twice {
 				l.refuse(l.source(t.Name, "", "LABELS"), fmt.Sprintf("the same labels as team %s has, so nothing tells their builds apart; change one", other))
 			}
 			by[key] = t.Name
 		}
-		for _, k := range t.Kinds() {
-			if t.Pods[k].Connect == ConnectSwarm && !slices.Contains(swarm, t.Name) {
-				swarm = append(swarm, t.Name)
-			}
-			if t.Pods[k].Connect == ConnectSSH && !slices.Contains(ssh, t.Name) {
-				ssh = append(ssh, t.Name)
-			}
-		}
 	}
-	if total > c.MaxAgents && !l.bad[prefix+"_MAX_AGENTS"] && l.minimumsClean() {
+	if known && total > c.MaxAgents {
 		l.refuse(prefix+"_MAX_AGENTS", fmt.Sprintf("less than the %d that the teams' MIN_AGENTS add up to (it is %d); raise it or lower them", total, c.MaxAgents))
 	}
-	if len(ssh) > 0 {
-		l.needSSH(c, ssh)
-	}
-	if len(swarm) > 0 {
-		why := fmt.Sprintf("not set, and the agents of %s connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound", strings.Join(swarm, ", "))
-		if c.SwarmUser == "" {
-			l.missing(prefix+"_SWARM_USER", why)
-		}
-		if c.SwarmPasswordSecret == "" {
-			l.missing(prefix+"_SWARM_PASSWORD_SECRET", why)
+	for _, f := range fieldsOf(&c.Global) {
+		with := Connect(f.Tag.Get("with"))
+		if teams := c.teamsWith(with); f.Value.IsZero() && len(teams) > 0 {
+			l.missing(prefix+"_"+f.Name, fmt.Sprintf(without[with], strings.Join(teams, ", ")))
 		}
 	}
 }
 
-// needSSH wants what Jenkins and the agents need to know each other.
-func (l *loader) needSSH(c *Config, teams []string) {
-	why := fmt.Sprintf("not set, and Jenkins calls the agents of %s by SSH; set it (docs/docker.md), or write another CONNECT", strings.Join(teams, ", "))
-	if c.SSHSecret == "" {
-		l.missing(prefix+"_SSH_SECRET", why)
-	}
-	if c.SSHHostKey == "" {
-		l.missing(prefix+"_SSH_HOST_KEY", why)
-	}
+// without is what is said of a missing setting that has the tag with.
+var without = map[Connect]string{
+	ConnectSSH:   "not set, and Jenkins calls the agents of %s by SSH; set it (docs/docker.md), or write another CONNECT",
+	ConnectSwarm: "not set, and the agents of %s connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound",
 }
 
-func (l *loader) minimumsClean() bool {
-	return !slices.ContainsFunc(l.teams, func(t string) bool { return !l.clean(t, "MIN_AGENTS") })
+// teamsWith lists the teams some of whose agents connect in that way.
+func (c *Config) teamsWith(connect Connect) []string {
+	var out []string
+	for i := range c.Teams {
+		for _, p := range c.Teams[i].Pods {
+			if p.Connect == connect && !slices.Contains(out, c.Teams[i].Name) {
+				out = append(out, c.Teams[i].Name)
+			}
+		}
+	}
+	return out
 }

@@ -45,6 +45,9 @@ func Docs(w io.Writer) error {
 
 // shown is the default of a setting as the tables have it.
 func shown(f field) string {
+	if f.Tag.Get("need")+f.Tag.Get("login") != "" {
+		return "required"
+	}
 	if s := f.Tag.Get("shown"); s != "" {
 		return s
 	}

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -35,8 +37,8 @@ func TestMistakes(t *testing.T) {
 		{"no number", env("BELLBOARD_MAX_AGENTS=many"), `BELLBOARD_MAX_AGENTS="many" not a whole number; write e.g. 10`},
 		{"no number behind a pointer", env("BELLBOARD_TEAM_WEB_MAX_PERSISTENT=few"), `BELLBOARD_TEAM_WEB_MAX_PERSISTENT="few" not a whole number; write e.g. 10`},
 		{"no truth", env("BELLBOARD_DRY_RUN=yes"), `BELLBOARD_DRY_RUN="yes" neither true nor false; write one of the two`},
-		{"not a number", env("BELLBOARD_KUBE_QPS=NaN"), `BELLBOARD_KUBE_QPS="NaN" must be a number above 0; write e.g. 50`},
-		{"infinite", env("BELLBOARD_KUBE_QPS=Inf"), `BELLBOARD_KUBE_QPS="Inf" must be a number above 0; write e.g. 50`},
+		{"not a number", env("BELLBOARD_KUBE_QPS=NaN"), `BELLBOARD_KUBE_QPS="NaN" must be at least 0.1 and at most 10000`},
+		{"infinite", env("BELLBOARD_KUBE_QPS=Inf"), `BELLBOARD_KUBE_QPS="Inf" must be at least 0.1 and at most 10000`},
 		{"words for a rate", env("BELLBOARD_KUBE_QPS=fast"), `BELLBOARD_KUBE_QPS="fast" not a number; write e.g. 50`},
 		{"no amount", env("BELLBOARD_TEAM_WEB_CPU=lots"), `BELLBOARD_TEAM_WEB_CPU="lots" not an amount; write e.g. 500m, 2 or 4Gi`},
 		{"no amount left", env("BELLBOARD_TEAM_WEB_MEMORY=0"), `BELLBOARD_TEAM_WEB_MEMORY="0" must be more than 0`},
@@ -56,7 +58,7 @@ func TestMistakes(t *testing.T) {
 		{"no agents", env("BELLBOARD_TEAM_WEB_MAX_AGENTS=0"), `BELLBOARD_TEAM_WEB_MAX_AGENTS="0" must be at least 1; to stop a team set its PAUSED=true`},
 		{"one berth", env("BELLBOARD_TEAM_WEB_BERTHS=1"), `BELLBOARD_TEAM_WEB_BERTHS="1" must be at least 2: Jenkins names a waiting build's label only while two nodes carry it`},
 		{"a grace like our own", env("BELLBOARD_TEAM_WEB_BUILD_GRACE=5s"), `BELLBOARD_TEAM_WEB_BUILD_GRACE="5s" must be at least 30s`},
-		{"a slow poll", env("BELLBOARD_POLL_INTERVAL=1m"), `BELLBOARD_POLL_INTERVAL="1m" must be above 0 and at most 30s; write e.g. 1s`},
+		{"a slow poll", env("BELLBOARD_POLL_INTERVAL=1m"), `BELLBOARD_POLL_INTERVAL="1m" must be at least 1ms and at most 30s`},
 		{"a mode", env("BELLBOARD_TEAM_WEB_MODE=both"), `BELLBOARD_TEAM_WEB_MODE="both" no such choice; write ephemeral, persistent or auto`},
 		{"a way to connect", env("BELLBOARD_DEFAULT_CONNECT=jnlp"), `BELLBOARD_DEFAULT_CONNECT="jnlp" no such choice; write inbound, tcp, ssh or swarm`},
 		{"a tunnel without a port", env("BELLBOARD_AGENT_JENKINS_TUNNEL=jenkins"), `BELLBOARD_AGENT_JENKINS_TUNNEL="jenkins" not host:port; write e.g. jenkins-agent.jenkins.svc:50000`},
@@ -184,6 +186,38 @@ func TestMistakesLayout(t *testing.T) {
 	}
 	if got := (Mistakes{m[0]}).Error(); !strings.HasPrefix(got, "1 mistake in the settings\n") {
 		t.Errorf("one mistake reads %q", got)
+	}
+}
+
+// A misspelled tag would be no check at all.
+func TestTags(t *testing.T) {
+	var modes []string
+	for _, m := range pool.DockerModes() {
+		modes = append(modes, string(m))
+	}
+	tags := []string{"split_words", "min", "max", "zero", "why", "one", "is", "need", "login", "with", "shown", "persistent", "desc"}
+	for _, f := range slices.Concat(fieldsOf(&Global{}), fieldsOf(&Limits{}), fieldsOf(&PodSettings{})) {
+		for _, m := range regexp.MustCompile(`(\w+):"[^"]*"`).FindAllStringSubmatch(string(f.Tag), -1) {
+			if !slices.Contains(tags, m[1]) {
+				t.Errorf("%s has a tag %s that nothing reads", f.Name, m[1])
+			}
+		}
+		if is := f.Tag.Get("is"); is != "" && forms[is] == nil {
+			t.Errorf("%s is a %q, of which there is no form", f.Name, is)
+		}
+		if with := f.Tag.Get("with"); with != "" && without[Connect(with)] == "" {
+			t.Errorf("nothing is said of a missing %s, which %q needs", f.Name, with)
+		}
+		if f.Tag.Get("desc") == "" {
+			t.Errorf("%s has no description", f.Name)
+		}
+		if want := strings.Join(modes, " "); f.Name == "DOCKER" && f.Tag.Get("one") != want {
+			t.Errorf("%s is one of %q, want %q", f.Name, f.Tag.Get("one"), want)
+		}
+		if f.Value.Kind() == reflect.Pointer {
+			f.Value.Set(reflect.New(f.Value.Type().Elem()))
+		}
+		_ = check(f) // panics at a bound that is no number
 	}
 }
 

@@ -9,38 +9,48 @@ import (
 	"bellboard/scaler"
 )
 
-// In the three structs below, a field is a setting: envconfig makes the
-// variable's name of the field's, desc is its line in the README, and shown
-// stands in the README's default column where the built-in value is empty, and
-// persistent where that of persistent agents follows from other settings.
-// There are no default tags, which would overwrite the layer below, and no name
-// tags, with which envconfig would also read the variable without its prefix.
+// Each field of the three structs below is a setting. envconfig makes the variable's name
+// of the field's name. The other tags are Bellboard's own:
+//
+//	min, max   bounds of a number or a duration; zero: 0 is allowed, too, and means this
+//	why        the end of the remedy for a value that is out of bounds
+//	one        the values that are allowed
+//	is         the form of a text: one of forms
+//	need       the remedy if the setting is not set; login: the same, unless WithoutJenkins
+//	with       the setting must be set if agents connect in this way
+//	shown      the default in the README if the built-in value is empty
+//	persistent the default of persistent agents in the README, if other settings decide it
+//	desc       the line in the README
+//
+// Rules between settings are in checks.go. There are no default tags, which would overwrite
+// the layer below, and no name tags, with which envconfig would also read the variable
+// without its prefix.
 
 // Global is the settings of the whole daemon: BELLBOARD_<SETTING>.
 type Global struct {
-	JenkinsURL          string        `split_words:"true" shown:"required" desc:"address at which Bellboard reaches Jenkins"`
-	JenkinsUser         string        `split_words:"true" shown:"required" desc:"Bellboard's user in Jenkins"`
-	JenkinsTokenFile    string        `split_words:"true" shown:"required" desc:"file with that user's API token; Bellboard reads the file again when it changes"`
+	JenkinsURL          string        `split_words:"true" need:"write where Jenkins is, e.g. https://jenkins.example.com" is:"URL" desc:"address at which Bellboard reaches Jenkins"`
+	JenkinsUser         string        `split_words:"true" login:"name Bellboard's user in Jenkins" desc:"Bellboard's user in Jenkins"`
+	JenkinsTokenFile    string        `split_words:"true" login:"name the file that holds that user's API token" desc:"file with that user's API token; Bellboard reads the file again when it changes"`
 	JenkinsCAFile       string        `split_words:"true" shown:"the system's" desc:"PEM file of the authorities that may sign Jenkins' certificate"`
-	PollInterval        time.Duration `split_words:"true" desc:"time between two polls of Jenkins. Shorter: builds wait less, Jenkins answers more reads. If Jenkins answers slowly, Bellboard waits ten times its answer time, at most 30s"`
-	JenkinsRestartGrace time.Duration `split_words:"true" desc:"how long after a start of Jenkins Bellboard keeps agents that an older build may still want. Shorter: a pipeline about to resume may lose its agent"`
-	Teams               Words         `split_words:"true" shown:"required" desc:"names of the teams, in the order in which they are shown"`
-	Instance            string        `split_words:"true" desc:"name of this installation; Bellboard ignores nodes and pods of other installations"`
-	AgentJenkinsURL     string        `split_words:"true" shown:"JENKINS_URL" desc:"address at which agents reach Jenkins, if it is not JENKINS_URL"`
-	AgentJenkinsTunnel  string        `split_words:"true" shown:"–" desc:"host:port of Jenkins' TCP port for agents, for CONNECT=tcp, if that port is not on the host of AGENT_JENKINS_URL"`
-	Namespace           string        `split_words:"true" shown:"its own" desc:"namespace of the agents"`
-	MaxAgents           int           `split_words:"true" desc:"most living pods of all teams together: the upper bound of the cost"`
-	Listen              string        `split_words:"true" desc:"address of the metrics, the health checks and the status page"`
-	LogLevel            string        `split_words:"true" desc:"debug, info, warn or error"`
+	PollInterval        time.Duration `split_words:"true" min:"1ms" max:"30s" desc:"time between two polls of Jenkins. Shorter: builds wait less, Jenkins answers more reads. If Jenkins answers slowly, Bellboard waits ten times its answer time, at most 30s"`
+	JenkinsRestartGrace time.Duration `split_words:"true" min:"0s" desc:"how long after a start of Jenkins Bellboard keeps agents that an older build may still want. Shorter: a pipeline about to resume may lose its agent"`
+	Teams               Words         `split_words:"true" need:"name your teams, e.g. web,mobile" desc:"names of the teams, in the order in which they are shown"`
+	Instance            string        `split_words:"true" is:"DNS label" desc:"name of this installation; Bellboard ignores nodes and pods of other installations"`
+	AgentJenkinsURL     string        `split_words:"true" is:"URL" shown:"JENKINS_URL" desc:"address at which agents reach Jenkins, if it is not JENKINS_URL"`
+	AgentJenkinsTunnel  string        `split_words:"true" is:"host and port" shown:"–" desc:"host:port of Jenkins' TCP port for agents, for CONNECT=tcp, if that port is not on the host of AGENT_JENKINS_URL"`
+	Namespace           string        `split_words:"true" is:"DNS label" shown:"its own" desc:"namespace of the agents"`
+	MaxAgents           int           `split_words:"true" min:"1" why:"; to stop a team set its PAUSED=true" desc:"most living pods of all teams together: the upper bound of the cost"`
+	Listen              string        `split_words:"true" is:"listen address" desc:"address of the metrics, the health checks and the status page"`
+	LogLevel            string        `split_words:"true" one:"debug info warn error" desc:"debug, info, warn or error"`
 	LeaderElection      *bool         `split_words:"true" shown:"true in a cluster" desc:"write only while holding the Lease bellboard-<INSTANCE>, so that a second replica can stand by"`
 	DryRun              bool          `split_words:"true" desc:"decide and show, but change nothing"`
-	KubeQPS             float32       `split_words:"true" desc:"calls to Kubernetes per second. Lower: the pods of a burst come later"`
-	KubeBurst           int           `split_words:"true" desc:"calls to Kubernetes that may go out at once before KUBE_QPS limits them"`
-	SwarmUser           string        `split_words:"true" shown:"–" desc:"Jenkins user of Swarm agents; if set, persistent agents connect by Swarm"`
-	SwarmPasswordSecret string        `split_words:"true" shown:"–" desc:"name of the Secret in the agents' namespace with that user's password or token under the key password"`
+	KubeQPS             float32       `split_words:"true" min:"0.1" max:"10000" desc:"calls to Kubernetes per second. Lower: the pods of a burst come later"`
+	KubeBurst           int           `split_words:"true" min:"1" desc:"calls to Kubernetes that may go out at once before KUBE_QPS limits them"`
+	SwarmUser           string        `split_words:"true" with:"swarm" shown:"–" desc:"Jenkins user of Swarm agents; if set, persistent agents connect by Swarm"`
+	SwarmPasswordSecret string        `split_words:"true" is:"name" with:"swarm" shown:"–" desc:"name of the Secret in the agents' namespace with that user's password or token under the key password"`
 	SSHCredentials      string        `split_words:"true" desc:"id of the credentials with which Jenkins calls agents, for CONNECT=ssh"`
-	SSHSecret           string        `split_words:"true" shown:"–" desc:"name of the Secret in the agents' namespace with the keys authorized_keys and host_key for the agents' sshd, for CONNECT=ssh"`
-	SSHHostKey          string        `split_words:"true" shown:"–" desc:"public half of host_key, by which Jenkins recognizes an agent: ssh-ed25519 AAAA…, for CONNECT=ssh"`
+	SSHSecret           string        `split_words:"true" is:"name" with:"ssh" shown:"–" desc:"name of the Secret in the agents' namespace with the keys authorized_keys and host_key for the agents' sshd, for CONNECT=ssh"`
+	SSHHostKey          string        `split_words:"true" is:"public key" with:"ssh" shown:"–" desc:"public half of host_key, by which Jenkins recognizes an agent: ssh-ed25519 AAAA…, for CONNECT=ssh"`
 }
 
 // Leads reports whether an instance writes only while it holds the Lease: as it was
@@ -55,18 +65,18 @@ func (g *Global) Leads(inCluster bool) bool {
 // Limits is the settings of a team as a whole: BELLBOARD_DEFAULT_<SETTING> for
 // every team, BELLBOARD_TEAM_<NAME>_<SETTING> for one.
 type Limits struct {
-	Labels            Labels        `split_words:"true" shown:"required" desc:"labels of the team's agents, separated by blanks; Bellboard adds the kind, and Swarm adds swarm"`
-	Mode              scaler.Mode   `split_words:"true" desc:"ephemeral (one agent for each build), persistent (agents stay and keep their image cache) or auto (persistent agents for the usual demand, ephemeral ones for the rest)"`
-	MinAgents         int           `split_words:"true" desc:"agents that stay when nothing waits. Higher: that many builds start without waiting; paid day and night"`
-	MinIdle           int           `split_words:"true" desc:"free agents kept beyond the busy ones. Higher: that many builds start at once; paid day and night"`
-	MaxAgents         int           `split_words:"true" desc:"most living pods of the team. This limits the cost; beyond it builds wait"`
-	MaxPersistent     *int          `split_words:"true" shown:"MAX_AGENTS" desc:"most persistent agents among them; 0 in mode auto means ephemeral agents only"`
-	ScaleUpCooldown   time.Duration `split_words:"true" desc:"time between two scale-ups for waiting builds. Longer: builds wait longer, fewer short-lived agents"`
-	ScaleDownCooldown time.Duration `split_words:"true" desc:"time after any change in the pool before idle persistent agents go. Longer: more idle time, fewer restarts of agents"`
-	ScaleUpStep       int           `split_words:"true" desc:"most agents per scale-up; 0 for as many as wait. Lower: builds of a burst wait longer"`
-	Berths            int           `split_words:"true" desc:"Jenkins nodes registered in advance. That many builds of a burst get their pod without a write to Jenkins; costs no pod"`
-	Executors         int           `split_words:"true" desc:"builds that a persistent agent runs at once. More than one: they share its CPU, memory and workspace disk"`
-	MaxLifetime       time.Duration `split_words:"true" desc:"age at which Bellboard replaces a persistent agent, after its build; 0s for never"`
+	Labels            Labels        `split_words:"true" need:"write the labels its agents carry, e.g. linux docker" desc:"labels of the team's agents, separated by blanks; Bellboard adds the kind, and Swarm adds swarm"`
+	Mode              scaler.Mode   `split_words:"true" one:"ephemeral persistent auto" desc:"ephemeral (one agent for each build), persistent (agents stay and keep their image cache) or auto (persistent agents for the usual demand, ephemeral ones for the rest)"`
+	MinAgents         int           `split_words:"true" min:"0" desc:"agents that stay when nothing waits. Higher: that many builds start without waiting; paid day and night"`
+	MinIdle           int           `split_words:"true" min:"0" desc:"free agents kept beyond the busy ones. Higher: that many builds start at once; paid day and night"`
+	MaxAgents         int           `split_words:"true" min:"1" why:"; to stop a team set its PAUSED=true" desc:"most living pods of the team. This limits the cost; beyond it builds wait"`
+	MaxPersistent     *int          `split_words:"true" min:"0" shown:"MAX_AGENTS" desc:"most persistent agents among them; 0 in mode auto means ephemeral agents only"`
+	ScaleUpCooldown   time.Duration `split_words:"true" min:"0s" desc:"time between two scale-ups for waiting builds. Longer: builds wait longer, fewer short-lived agents"`
+	ScaleDownCooldown time.Duration `split_words:"true" min:"0s" desc:"time after any change in the pool before idle persistent agents go. Longer: more idle time, fewer restarts of agents"`
+	ScaleUpStep       int           `split_words:"true" min:"0" desc:"most agents per scale-up; 0 for as many as wait. Lower: builds of a burst wait longer"`
+	Berths            int           `split_words:"true" min:"2" why:": Jenkins names a waiting build's label only while two nodes carry it" desc:"Jenkins nodes registered in advance. That many builds of a burst get their pod without a write to Jenkins; costs no pod"`
+	Executors         int           `split_words:"true" min:"1" desc:"builds that a persistent agent runs at once. More than one: they share its CPU, memory and workspace disk"`
+	MaxLifetime       time.Duration `split_words:"true" min:"1m" zero:"0s (never)" desc:"age at which Bellboard replaces a persistent agent, after its build; 0s for never"`
 	Unlabelled        bool          `split_words:"true" desc:"also serve builds that ask for no label"`
 	Priority          int           `split_words:"true" desc:"the team with the higher number is served first when teams compete for a build or for BELLBOARD_MAX_AGENTS"`
 	Paused            bool          `split_words:"true" desc:"let running builds end, remove every agent, and make none"`
@@ -77,22 +87,23 @@ type Limits struct {
 // Limits, and BELLBOARD_DEFAULT_<KIND>_<SETTING> and
 // BELLBOARD_TEAM_<NAME>_<KIND>_<SETTING> for one kind only.
 type PodSettings struct {
-	IdleTimeout     time.Duration   `split_words:"true" desc:"how long an agent may be free before it goes. Longer: fewer restarts of agents, more idle time"`
-	StartTimeout    time.Duration   `split_words:"true" desc:"how long an agent may take to connect, from when it has a Kubernetes node, before Bellboard replaces it"`
-	BuildGrace      time.Duration   `split_words:"true" desc:"how long a running build may go on after somebody else deletes its pod"`
-	Connect         Connect         `split_words:"true" persistent:"swarm if SWARM_USER is set, else inbound" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' TCP port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY) or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
-	Namespace       string          `split_words:"true" shown:"BELLBOARD_NAMESPACE" desc:"namespace of these agents"`
-	Image           string          `split_words:"true" desc:"image of the agent"`
+	IdleTimeout  time.Duration `split_words:"true" min:"1s" desc:"how long an agent may be free before it goes. Longer: fewer restarts of agents, more idle time"`
+	StartTimeout time.Duration `split_words:"true" min:"1s" desc:"how long an agent may take to connect, from when it has a Kubernetes node, before Bellboard replaces it"`
+	// Kubernetes counts BUILD_GRACE in seconds. A few seconds mark Bellboard's own deletions.
+	BuildGrace      time.Duration   `split_words:"true" min:"30s" desc:"how long a running build may go on after somebody else deletes its pod"`
+	Connect         Connect         `split_words:"true" one:"inbound tcp ssh swarm" persistent:"swarm if SWARM_USER is set, else inbound" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' TCP port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY) or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
+	Namespace       string          `split_words:"true" is:"DNS label" shown:"BELLBOARD_NAMESPACE" desc:"namespace of these agents"`
+	Image           string          `split_words:"true" is:"image" desc:"image of the agent"`
 	CPU             Quantity        `split_words:"true" desc:"CPU that an agent requests: its cost while it lives"`
 	Memory          Quantity        `split_words:"true" desc:"memory that an agent requests, and its limit"`
-	Docker          pool.DockerMode `split_words:"true" desc:"none, dind (a privileged daemon beside the agent), rootless, userns, sysbox, or host (the Kubernetes node's own; needs ALLOW_HOST_DOCKER): docs/docker.md compares them"`
+	Docker          pool.DockerMode `split_words:"true" one:"none sysbox userns rootless dind host" desc:"none, dind (a privileged daemon beside the agent), rootless, userns, sysbox, or host (the Kubernetes node's own; needs ALLOW_HOST_DOCKER): docs/docker.md compares them"`
 	CacheSize       Quantity        `split_words:"true" desc:"size of the volume that keeps the images from one persistent agent to the next; if raised, Bellboard expands free volumes"`
-	CacheKeep       time.Duration   `split_words:"true" desc:"how long an unused volume of that kind is kept. Longer: warm starts after a quiet week, more storage"`
-	StorageClass    string          `split_words:"true" shown:"the cluster's" desc:"storage class of that volume"`
-	RegistryMirror  string          `split_words:"true" shown:"–" desc:"URL of a registry mirror for the Docker daemons beside the agents: shorter pulls"`
-	ServiceAccount  string          `split_words:"true" shown:"–" desc:"service account of the pod; its token is not mounted"`
-	ImagePullSecret string          `split_words:"true" shown:"–" desc:"name of the Secret with which Kubernetes pulls IMAGE"`
-	PriorityClass   string          `split_words:"true" shown:"–" desc:"priority class of the pod"`
+	CacheKeep       time.Duration   `split_words:"true" min:"1s" desc:"how long an unused volume of that kind is kept. Longer: warm starts after a quiet week, more storage"`
+	StorageClass    string          `split_words:"true" is:"name" shown:"the cluster's" desc:"storage class of that volume"`
+	RegistryMirror  string          `split_words:"true" is:"URL" shown:"–" desc:"URL of a registry mirror for the Docker daemons beside the agents: shorter pulls"`
+	ServiceAccount  string          `split_words:"true" is:"name" shown:"–" desc:"service account of the pod; its token is not mounted"`
+	ImagePullSecret string          `split_words:"true" is:"name" shown:"–" desc:"name of the Secret with which Kubernetes pulls IMAGE"`
+	PriorityClass   string          `split_words:"true" is:"name" shown:"–" desc:"priority class of the pod"`
 	NodeSelector    Pairs           `split_words:"true" shown:"–" desc:"Kubernetes nodes that the pod may run on: key=value,key=value"`
 	Tolerations     Tolerations     `split_words:"true" shown:"–" desc:"taints that the pod tolerates: key=value:Effect, key:Effect or key, separated by commas"`
 	PodTemplateFile string          `split_words:"true" shown:"–" desc:"file with a part of a pod, merged over Bellboard's own pod (docs/docker.md); read at the start"`

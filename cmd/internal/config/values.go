@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -10,7 +11,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"bellboard/pool"
+	"bellboard/scaler"
 )
+
+// longestTeam leaves room in a node's and pod's name for the kind and the random part.
+const longestTeam = 40
 
 // The types here decode themselves, because envconfig's own lists keep blanks
 // and empty parts, its maps part at colons, and it ignores a resource.Quantity.
@@ -30,6 +37,25 @@ func (w *Words) Decode(s string) error {
 
 func (w Words) String() string { return strings.Join(w, ",") }
 
+// check wants names of teams, each with variables of its own.
+func (w Words) check() string {
+	seen := map[string]string{}
+	for _, n := range w {
+		switch other, twice := seen[envName(n)]; {
+		case twice && other == n:
+			return fmt.Sprintf("names %s twice; drop one", n)
+		case twice:
+			return fmt.Sprintf("teams %s and %s would share the variables %s%s_…; rename one", other, n, teamPrefix, envName(n))
+		case len(validation.IsDNS1123Label(n)) > 0:
+			return fmt.Sprintf("%q cannot name a team; write lower-case letters, digits and dashes, a letter or digit first and last", n)
+		case len(n) > longestTeam:
+			return fmt.Sprintf("%q is longer than %d characters; shorten it", n, longestTeam)
+		}
+		seen[envName(n)] = n
+	}
+	return ""
+}
+
 // Labels is a list parted by white space alone, as Jenkins parts a node's labels: a
 // comma is a part of a label there.
 type Labels []string
@@ -41,6 +67,27 @@ func (l *Labels) Decode(s string) error {
 }
 
 func (l Labels) String() string { return strings.Join(l, " ") }
+
+// check wants plain atoms of Jenkins' label grammar, so that a job can
+// name each without quotes.
+func (l Labels) check() string {
+	for _, one := range l {
+		if strings.Contains(one, ",") {
+			apart := Labels(strings.Fields(strings.ReplaceAll(l.String(), ",", " ")))
+			if len(apart) == 0 {
+				apart = Labels{"linux", "docker"}
+			}
+			return fmt.Sprintf("%q is one label in Jenkins, comma and all; write blanks between labels: %s", one, apart)
+		}
+		if strings.ContainsAny(one, `&|!<>()"'`) || strings.Contains(one, "->") {
+			return fmt.Sprintf("%q is no plain label in Jenkins' grammar; leave out & | ! < > ( ) \" ' and ->", one)
+		}
+		if one == string(scaler.Ephemeral) || one == string(scaler.Persistent) {
+			return fmt.Sprintf("%q is added by itself to the agents of that kind; leave it out, and set MODE if there shall be no others", one)
+		}
+	}
+	return ""
+}
 
 // Quantity is an amount in Kubernetes' notation, above zero.
 type Quantity struct{ resource.Quantity }
@@ -86,6 +133,8 @@ func (p Pairs) String() string {
 	}
 	return strings.Join(parts, ",")
 }
+
+func (p Pairs) check() string { return pool.NotLinux(p) }
 
 // Tolerations is a list of key[=value][:Effect]. Without a value every value of
 // the taint is tolerated, without an effect every effect.
