@@ -186,15 +186,15 @@ func dockerData(s *Spec) corev1.Volume {
 
 // daemonScript is what the daemon's container runs.
 func daemonScript(s *Spec) string {
-	daemon, where := script("dind"), "store=/var/lib/docker mine=yes metrics=/var/run/docker/metrics.sock\n"
+	where, run, tend, daemon := "store=/var/lib/docker mine=yes\n", "run=alone\n", "", script("dind")
 	if s.Docker == DockerRootless {
-		daemon, where = script("rootless"), "store="+rootlessData+` mine= metrics="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/docker/metrics.sock"`+"\n"
+		where, daemon = "store="+rootlessData+" mine=\n", script("rootless")
 	}
 	if s.HasClaim() {
 		where += fmt.Sprintf("size=%d\n", max(1, s.CacheSize.Value()/1e6))
-		return where + script("supervise") + script("tell") + script("tend") + "run=tend\n" + daemon
+		run, tend = "run=tend\n", script("tend")
 	}
-	return where + script("supervise") + script("tell") + "run=alone\n" + daemon
+	return where + run + script("supervise") + script("daemon") + tend + daemon
 }
 
 // daemonReady asks whether the daemon may be used.

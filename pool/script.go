@@ -24,7 +24,7 @@ func script(name string) string {
 // underInit is the command of a container that runs a program, and its first arguments,
 // under an init.
 func underInit(program ...string) []string {
-	return append([]string{"/bin/sh", "-eu", "-c", script("supervise") + "\n" + script("init"), "init"}, program...)
+	return append([]string{"/bin/sh", "-eu", "-c", script("supervise") + script("init"), "init"}, program...)
 }
 
 const (

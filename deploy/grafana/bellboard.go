@@ -197,18 +197,12 @@ func rows() []row {
 				fmt.Sprintf("sum by (le) (increase(%s[%s]))", series(wait+"_bucket", []string{team}), window)),
 		}},
 		{title: "Image caches", height: 8, panels: []panel{
-			areas(6, "Cache slots", "none", "Volumes that keep the images of persistent agents: used by one, free for the next, aside for a while since an agent did not start on one, or going.",
+			areas(8, "Cache slots", "none", "Volumes that keep the images of persistent agents: used by one, free for the next, aside for a while since an agent did not start on one, or going.",
 				query(most("team, state", "bellboard_cache_slots", team)+" > 0", "{{team}} {{state}}")),
-			lines(6, "Warm share", "percentunit", "Share of the agents with a cache slot that were created on one that another has worked on: their first build finds its images.",
+			lines(8, "Warm share", "percentunit", "Share of the agents with a cache slot that were created on one that another has worked on: their first build finds its images.",
 				query(perSecond("team", "bellboard_cache_starts_total", oneOf("cache", scaler.Warm), team)+" / ("+perSecond("team", "bellboard_cache_starts_total", team)+" > 0)", teams)),
-			lines(6, "First build, warm and cold", "s", "From the creation of a pod with a cache slot until a build that had waited for it began, 95 %; estimated from buckets. What a build then saves by images that are there is in its own time.",
+			lines(8, "First build, warm and cold", "s", "From the creation of a pod with a cache slot until a build that had waited for it began, 95 %; estimated from buckets. What a build then saves by images that are there is in its own time.",
 				query(quantile(0.95, window, "cache", "bellboard_cache_first_build_seconds", team), "{{cache}}")),
-			func() panel {
-				p := gauges(6, "Image pulls avoided", "percentunit", "Share of the containers that needed no pull, in the time shown, by what the agent's cache was: at least that many, since a pull that finds all there counts, too. Of agents that have gone; what BuildKit pulls for itself is not in it.",
-					once("clamp_min(1 - "+inRange("team, cache", "bellboard_docker_pulls_total", team)+" / ("+inRange("team, cache", "bellboard_docker_containers_total", team)+" > 0), 0)", "{{team}} {{cache}}"))
-				p.FieldConfig.Defaults.Max = &one
-				return p
-			}(),
 		}},
 		{title: "Idle cost", height: 8, panels: []panel{
 			areas(8, "Free agents", "none", "Agents that wait for work. IDLE_TIMEOUT, MIN_IDLE and MIN_AGENTS keep them.",

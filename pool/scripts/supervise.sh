@@ -3,18 +3,15 @@
 # A process whose parent is gone becomes a child of that first process. A shell that waits
 # takes every child that ends, while a JVM or a daemon leaves them defunct.
 # The shell passes a signal on, and ends with the program's own code.
-# shellcheck disable=SC1007
 
-pid= signal=
-told() { :; } # what is done before a signal is passed on
+pid='' signal=''
 
 pass() {
-  told
   kill -TERM "$pid" 2>/dev/null || :
 }
 
 start() {
-  pid=
+  pid=''
   trap 'signal=yes; [ -z "$pid" ] || pass' TERM INT
   "$@" &
   pid=$!
