@@ -37,8 +37,6 @@ type Metrics struct {
 	failed       *prometheus.CounterVec
 	renewed      *prometheus.CounterVec
 	cacheStarts  *prometheus.CounterVec
-	containers   *prometheus.CounterVec
-	pulls        *prometheus.CounterVec
 	jenkins      *prometheus.CounterVec
 	unseen       *prometheus.CounterVec
 	kube         *prometheus.CounterVec
@@ -63,7 +61,6 @@ const (
 
 var (
 	warmths = []scaler.Warmth{scaler.Warm, scaler.Cold}
-	caches  = append(warmths, scaler.NoCache)
 	sources = []scaler.Source{scaler.SourceJenkins, scaler.SourceKubernetes, scaler.SourceBellboard}
 	minutes = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600}
 	moments = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
@@ -98,8 +95,6 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 		failed:       counter("bellboard_agents_failed_total", "Agents that failed, by class: they could not be created, never connected, died, lost their Docker daemon, or got no build from Jenkins that they fit.", "team", "kind", "reason"),
 		renewed:      counter("bellboard_agents_renewed_total", "Agents replaced because they were over MAX_LIFETIME or their settings had changed.", "team", "kind"),
 		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another agent has used (warm) or on an empty slot (cold).", "team", "cache"),
-		containers:   counter("bellboard_docker_containers_total", "Containers that builds made in the Docker daemons of agents that have gone, by the cache slot of the agent (warm, cold, or none: no slot).", "team", "cache"),
-		pulls:        counter("bellboard_docker_pulls_total", "Pulls by the same Docker daemons, also those that failed or found the image complete.", "team", "cache"),
 		jenkins:      counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", "endpoint", "code"),
 		unseen:       counter("bellboard_jenkins_unseen_total", "Polls of Jenkins that gave no view, by cause.", "cause"),
 		kube:         counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", "verb", "resource", "code"),
@@ -155,10 +150,6 @@ func (m *Metrics) create(teams []scaler.Team) {
 		for _, w := range warmths {
 			m.cacheStarts.WithLabelValues(t, string(w))
 			m.firstBuild.WithLabelValues(t, string(w))
-		}
-		for _, c := range caches {
-			m.containers.WithLabelValues(t, string(c))
-			m.pulls.WithLabelValues(t, string(c))
 		}
 		for _, r := range scaler.DecisionReasons() {
 			m.decisions.WithLabelValues(t, string(r))
@@ -244,11 +235,6 @@ func (m *Metrics) facts(t scaler.Tick) {
 	for i := range t.Facts.Failures {
 		f := &t.Facts.Failures[i]
 		m.failed.WithLabelValues(m.team(f.Team), string(f.Kind), string(f.Failure)).Inc()
-	}
-	for i := range t.Facts.Docker {
-		u := &t.Facts.Docker[i]
-		m.containers.WithLabelValues(m.team(u.Team), string(u.Warmth)).Add(float64(u.Containers))
-		m.pulls.WithLabelValues(m.team(u.Team), string(u.Warmth)).Add(float64(u.Pulls))
 	}
 }
 

@@ -62,11 +62,6 @@ func rich() scaler.Tick {
 			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second}, {Took: time.Minute}}, Startups: []scaler.Startup{{PoolID: e, Took: 8 * time.Second, Phases: []scaler.PhaseTime{{Phase: scaler.PhasePull, Took: 6 * time.Second}, {Phase: scaler.PhaseConnect, Took: 2 * time.Second}}}},
 			FirstBuilds: []scaler.FirstBuild{{PoolID: p, Warmth: scaler.Cold, Took: 20 * time.Second}},
 			BuildsLost:  []scaler.LostBuilds{{PoolID: e, Builds: 1}}, SecondBuilds: map[scaler.PoolID]int{e: 2},
-			Docker: []scaler.DockerUsed{
-				{PoolID: p, Warmth: scaler.Warm, DockerUse: scaler.DockerUse{Containers: 9, Pulls: 1}},
-				{PoolID: p, Warmth: scaler.Warm, DockerUse: scaler.DockerUse{Containers: 3}},
-				{PoolID: e, Warmth: scaler.NoCache, DockerUse: scaler.DockerUse{Containers: 2, Pulls: 2}},
-			},
 			Failures: []scaler.FailedAgent{{PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureQuota}},
 		},
 	}
@@ -181,8 +176,6 @@ func TestCountersExistAtStart(t *testing.T) {
 		"bellboard_agent_start_phase_seconds":        4 * len(scaler.Phases()),
 		"bellboard_cache_starts_total":               4,
 		"bellboard_cache_first_build_seconds":        4,
-		"bellboard_docker_containers_total":          6,
-		"bellboard_docker_pulls_total":               6,
 		"bellboard_cache_slots":                      0,
 		"bellboard_agents_max":                       2,
 		"bellboard_jenkins_unseen_total":             2,

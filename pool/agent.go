@@ -27,32 +27,10 @@ const (
 	orphanAge = "6h"
 )
 
-// swarmScript gets the client that fits the plugin from Jenkins itself, and
-// becomes it. A Jenkins that is away for a while is waited for. Nothing is put
-// into the script: what differs comes as arguments and as an environment variable.
-const swarmScript = `jar=/home/jenkins/.jenkins/swarm-client.jar
-until curl --fail --silent --show-error --location --connect-timeout 10 --max-time 120 --output "$jar.part" "$SWARM_CLIENT_URL"; do
-  sleep 10
-done
-mv "$jar.part" "$jar"
-exec java -jar "$jar" "$@"
-`
-
-// sshScript puts the keys where sshd takes them from, tells sessions of the
-// container's variables, as the image's own script does, and becomes sshd. Keys that
-// others may read are refused, so what is mounted cannot stay where it is.
-const sshScript = `install -d -m 700 -o jenkins -g jenkins /home/jenkins/.ssh
-install -m 600 -o jenkins -g jenkins "$1/authorized_keys" /home/jenkins/.ssh/authorized_keys
-install -m 600 "$1/host_key" /etc/ssh/bellboard_host_key
-mkdir -p /run/sshd
-env | grep '^[A-Z][A-Z0-9]*_[A-Z0-9_]*=' >> /etc/environment || :
-exec /usr/sbin/sshd -D -e -h /etc/ssh/bellboard_host_key
-`
-
 // sshAgent waits for Jenkins to call it: Jenkins brings the agent along. sshd is root,
 // and each session the image's user.
 func sshAgent(c *corev1.Container) {
-	c.Command = []string{"/bin/sh", "-eu", "-c", sshScript, "sshd"}
+	c.Command = []string{"/bin/sh", "-eu", "-c", script("ssh"), "sshd"}
 	c.Args = []string{sshSecretDir}
 	c.Ports = []corev1.ContainerPort{{Name: "ssh", ContainerPort: 22}}
 	c.SecurityContext = &corev1.SecurityContext{
@@ -90,7 +68,7 @@ func inboundAgent(c *corev1.Container, s *Spec, name string) {
 // a client that registers itself anew after a restart of Jenkins lets its
 // pipeline go on.
 func swarmAgent(c *corev1.Container, s *Spec, name string) {
-	c.Command = underInit("/bin/sh", "-eu", "-c", swarmScript, "swarm-client")
+	c.Command = underInit("/bin/sh", "-eu", "-c", script("swarm"), "swarm-client")
 	c.Args = []string{
 		"-url", literal(s.JenkinsURL),
 		"-name", literal(name),

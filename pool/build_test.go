@@ -263,7 +263,7 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 	root := "/var/lib/docker"
 	if docker == DockerRootless {
 		root = "/home/rootless/.local/share/docker"
-		if !strings.Contains(script, "--data-root="+root+"/") || strings.Contains(script, "--cgroup-parent") || !strings.Contains(script, "ROOTLESSKIT_MTU") {
+		if !strings.HasPrefix(script, "store="+root+" ") || !strings.Contains(script, `--data-root="$store/data"`) || strings.Contains(script, "--cgroup-parent") || !strings.Contains(script, "ROOTLESSKIT_MTU") {
 			t.Error("the daemon is not told where its data are, or of a cgroup that it may not make")
 		}
 	}

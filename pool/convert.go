@@ -37,7 +37,6 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 	}
 	p.DockerFailure = daemonFailure(pod)
 	p.Slot, p.Warmth, p.VolumeTrouble = slotOf(pod), warmth(pod), volumeTrouble(pod)
-	p.Docker = dockerUse(pod)
 	return p
 }
 

@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -15,53 +17,6 @@ const (
 	dockerHost       = "unix://" + dockerRunDir + "/docker.sock"
 	rootlessData     = "/home/rootless/.local/share/docker"
 )
-
-// dindScript starts the daemon, by what run says: as it is, or tended. Its containers are put under the pod's own
-// cgroup, since a privileged container would otherwise put them beside all pods,
-// out of the reach of the pod's limits. Networks get the MTU of the pod's
-// interface: with a larger one, small requests work and large ones hang.
-//
-// Under cgroup v2 a container that is not privileged sees its own cgroup as the root, and what
-// the image does of itself is right. A privileged one sees all of the machine's, and has to find its own. A cgroup
-// hands controllers to others only while no process is in it itself, and the start-up probe's may
-// come in between: so it is tried again. One that cannot be written ends the daemon: no limit would hold.
-const dindScript = `cg="$(sed -n 's/^0:://p' /proc/self/cgroup)"
-parent=/docker
-if [ -f /sys/fs/cgroup/cgroup.controllers ] && [ "${cg:-/}" != / ] && [ -d "/sys/fs/cgroup$cg" ]; then
-  mkdir -p "/sys/fs/cgroup$cg/init"
-  for _ in 1 2 3 4 5; do
-    xargs -rn1 < "/sys/fs/cgroup$cg/cgroup.procs" > "/sys/fs/cgroup$cg/init/cgroup.procs" || :
-    if sed -e 's/ / +/g' -e 's/^/+/' < "/sys/fs/cgroup$cg/cgroup.controllers" > "/sys/fs/cgroup$cg/cgroup.subtree_control"; then
-      break
-    fi
-  done
-  parent="$cg/dind"
-fi
-mtu="$(cat /sys/class/net/eth0/mtu 2>/dev/null || echo 1500)"
-$run dockerd-entrypoint.sh dockerd \
-  --host="$DOCKER_HOST" --group=1000 \
-  --mtu="$mtu" --default-network-opt=bridge=com.docker.network.driver.mtu="$mtu" \
-  --cgroup-parent="$parent" \
-  ${REGISTRY_MIRROR:+"--registry-mirror=$REGISTRY_MIRROR"}
-`
-
-// cliScript hands the client and its plugins (buildx, compose) to the agent.
-const cliScript = `cp /usr/local/bin/docker /opt/docker/docker
-mkdir -p /opt/docker/cli-plugins
-cp -r /usr/local/libexec/docker/cli-plugins/. /opt/docker/cli-plugins/
-`
-
-// rootlessScript starts a daemon that is not root. The network it makes for
-// itself has an MTU of its own, which must not be larger than the pod's. Its data
-// are in a directory that it makes itself, since it sets rights on it that only an
-// owner may set. What is in there belongs to users of its own.
-const rootlessScript = `mtu="$(cat /sys/class/net/eth0/mtu 2>/dev/null || echo 1500)"
-export DOCKERD_ROOTLESS_ROOTLESSKIT_MTU="$mtu"
-$run dockerd-entrypoint.sh dockerd \
-  --host="$DOCKER_HOST" --data-root=` + rootlessData + `/data \
-  --mtu="$mtu" --default-network-opt=bridge=com.docker.network.driver.mtu="$mtu" \
-  ${REGISTRY_MIRROR:+"--registry-mirror=$REGISTRY_MIRROR"}
-`
 
 const (
 	// usernsRuntime is a runc that lets a container write its own cgroups; the
@@ -211,7 +166,7 @@ func dockerCLI(s *Spec) corev1.Container {
 		Name:            dockerCLIContainer,
 		Image:           s.DockerCLIImage,
 		Command:         []string{"sh", "-euc"},
-		Args:            []string{cliScript},
+		Args:            []string{script("cli")},
 		SecurityContext: restricted(),
 		Resources:       corev1.ResourceRequirements{Requests: few("10m", "64Mi"), Limits: few("", "128Mi")},
 		VolumeMounts:    []corev1.VolumeMount{{Name: "docker-cli", MountPath: "/opt/docker"}},
@@ -227,4 +182,25 @@ func dockerData(s *Spec) corev1.Volume {
 	return corev1.Volume{Name: dockerDataVolume, VolumeSource: corev1.VolumeSource{
 		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: s.Slot},
 	}}
+}
+
+// daemonScript is what the daemon's container runs.
+func daemonScript(s *Spec) string {
+	where, run, tend, daemon := "store=/var/lib/docker mine=yes\n", "run=alone\n", "", script("dind")
+	if s.Docker == DockerRootless {
+		where, daemon = "store="+rootlessData+" mine=\n", script("rootless")
+	}
+	if s.HasClaim() {
+		where += fmt.Sprintf("size=%d\n", max(1, s.CacheSize.Value()/1e6))
+		run, tend = "run=tend\n", script("tend")
+	}
+	return where + run + script("supervise") + script("daemon") + tend + daemon
+}
+
+// daemonReady asks whether the daemon may be used.
+func daemonReady(s *Spec) []string {
+	if s.HasClaim() {
+		return []string{"sh", "-c", "test -e " + dockerRunDir + "/ready && exec docker info"}
+	}
+	return []string{"docker", "info"}
 }

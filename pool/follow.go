@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -24,7 +23,6 @@ type follower struct {
 	births map[string]*scaler.Pod // by name: created by this process, and maybe not cached yet
 	sent   map[string]time.Time   // by UID: deleted by this process, and when its grace by an earlier deletion is over
 	edits  map[string]*scaler.Pod // by UID: patched by this process, and maybe not cached as such yet
-	used   []scaler.DockerUsed    // of pods that have left the cache, and nobody was told of
 }
 
 func newFollower(p *Pool, ns string) *follower {
@@ -62,17 +60,8 @@ func (f *follower) drop(obj any) error {
 	if !ok {
 		return fmt.Errorf("not a pod: %T", obj)
 	}
-	f.left(convert(pod)) // its last version, which may be none of those that came before
 	delete(f.pods, pod.Name)
 	return nil
-}
-
-// left notes what a pod's builds have used its daemon for, when it leaves the cache:
-// that happens once, in whichever process follows then.
-func (f *follower) left(pod *scaler.Pod) {
-	if pod.Docker != (scaler.DockerUse{}) {
-		f.used = append(f.used, scaler.DockerUsed{PoolID: pod.PoolID, Agent: pod.Name, Warmth: cmp.Or(pod.Warmth, scaler.NoCache), DockerUse: pod.Docker})
-	}
 }
 
 func (f *follower) replace(all []any) error {
@@ -80,11 +69,6 @@ func (f *follower) replace(all []any) error {
 	for _, obj := range all {
 		if err := f.into(pods, obj); err != nil {
 			return err
-		}
-	}
-	for name, old := range f.pods {
-		if now := pods[name]; now == nil || now.UID != old.UID {
-			f.left(old)
 		}
 	}
 	f.pods = pods

@@ -59,18 +59,6 @@ func (p *Pool) Observe(ctx context.Context) (scaler.ClusterView, error) {
 	return view, nil
 }
 
-// DockerUsed is what the daemons of agents that have gone since it was last asked for
-// told at their end: each once.
-func (p *Pool) DockerUsed() []scaler.DockerUsed {
-	var all []scaler.DockerUsed
-	for _, f := range p.followers {
-		f.mu.Lock()
-		all, f.used = append(all, f.used...), nil
-		f.mu.Unlock()
-	}
-	return all
-}
-
 // Absent asks the API server itself whether no pod of that name exists, in any
 // namespace that agents may be in: a pool's namespace may have been changed
 // since the pod was made.

@@ -65,7 +65,7 @@ func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 	t.Helper()
 	h := &house{t: t, asked: map[string]int{}, cluster: kubesim.New(kubesim.Config{Clock: clock.Real(), Token: "t", Log: func(p *corev1.Pod, container string) string {
 		return "container " + container + " of " + p.Name + " has started, token=s3cret\n"
-	}, Last: told})}
+	}})}
 	t.Cleanup(h.cluster.Close)
 	cfg := h.cluster.RESTConfig()
 	tune(cfg)

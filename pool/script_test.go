@@ -23,11 +23,27 @@ func shell(t *testing.T) string {
 
 func TestScriptsAreShell(t *testing.T) {
 	sh := shell(t)
-	for name, script := range map[string]string{"init": initScript, "swarm": swarmScript, "dind": dindScript, "rootless": rootlessScript, "ssh": sshScript, "tend": tellScript + tendScript + dindScript, "cli": cliScript} {
-		if out, err := exec.Command(sh, "-n", "-c", script).CombinedOutput(); err != nil {
+	for _, name := range scriptNames(t) {
+		body := script(name)
+		if body == "" {
+			t.Errorf("%s: no body after its head", name)
+		}
+		if out, err := exec.Command(sh, "-n", "-c", body).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", name, err, out)
 		}
 	}
+}
+
+func scriptNames(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := scripts.ReadDir("scripts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		names = append(names, strings.TrimSuffix(f.Name(), ".sh"))
+	}
+	return names
 }
 
 // standIns is a directory of programs that do what these scripts say.

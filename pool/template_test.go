@@ -2,6 +2,10 @@ package pool
 
 import (
 	"errors"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -139,9 +143,9 @@ func TestTemplateMistakes(t *testing.T) {
 		persistent bool
 	}{
 		{name: "nothing", text: "spec: {}"},
-		{name: "a name", text: "metadata: {name: x}", want: "1 metadata"},
+		{name: "a name", text: "metadata: {name: x}", want: "1 metadata.name"},
 		{name: "a namespace", text: "metadata:\n  namespace: x", want: "2 metadata.namespace"},
-		{name: "an owner", text: "metadata:\n  ownerReferences: [{kind: Pod, name: x, uid: x, apiVersion: v1}]", want: "1 metadata"},
+		{name: "an owner", text: "metadata:\n  ownerReferences: [{kind: Pod, name: x, uid: x, apiVersion: v1}]", want: "2 metadata.ownerReferences"},
 		{name: "its labels", text: "metadata:\n  labels:\n    bellboard.dev/team: x\n    app.kubernetes.io/name: null\n    bellboard.dev/new: x", want: "3 metadata.labels[bellboard.dev/team]\n4 metadata.labels[app.kubernetes.io/name]\n5 metadata.labels[bellboard.dev/new]"},
 		{name: "its annotations", text: "metadata:\n  annotations: {karpenter.sh/do-not-disrupt: \"false\"}", want: "2 metadata.annotations[karpenter.sh/do-not-disrupt]"},
 		{name: "a restart", text: "spec: {restartPolicy: OnFailure}", want: "1 spec.restartPolicy"},
@@ -154,10 +158,13 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "a short grace", text: "spec:\n  terminationGracePeriodSeconds: 599", want: "2 spec.terminationGracePeriodSeconds"},
 		{name: "an end", text: "spec: {activeDeadlineSeconds: 3600}", want: "1 spec.activeDeadlineSeconds"},
 		{name: "a machine", text: "spec: {nodeName: n1}", want: "1 spec.nodeName"},
-		{name: "machines for Windows", text: "spec:\n  nodeSelector:\n    kubernetes.io/os: windows\n  os: {name: windows}", want: "2 spec.nodeSelector\n4 spec.os"},
+		{name: "machines for Windows", text: "spec:\n  nodeSelector:\n    kubernetes.io/os: windows\n  os: {name: windows}", want: "2 spec.nodeSelector\n4 spec.os.name"},
 		{name: "machines for Linux", text: "spec: {nodeSelector: {kubernetes.io/os: linux, disk: ssd}}"},
-		{name: "the machine's network", text: "spec: {hostNetwork: true, hostPID: true, hostIPC: true}", want: "1 spec.hostNetwork\n1 spec.hostPID\n1 spec.hostIPC"},
+		{name: "the machine's network", text: "spec: {hostNetwork: true, hostPID: true, hostIPC: true}", want: "1 spec.hostIPC\n1 spec.hostNetwork\n1 spec.hostPID"},
 		{name: "allowed", text: "spec: {hostNetwork: true, volumes: [{name: x, hostPath: {path: /x}}]}", allow: true},
+		{name: "what no template needs", text: "spec:\n  schedulingGates: [{name: x}]\n  ephemeralContainers: [{name: x, image: x}]\n  overhead: {cpu: 1}\nstatus: {phase: Running}", want: "2 spec.schedulingGates\n3 spec.ephemeralContainers\n4 spec.overhead\n5 status"},
+		{name: "the scheduler's part", text: "spec: {priorityClassName: low, runtimeClassName: gvisor, serviceAccountName: x, affinity: {nodeAffinity: {}}, topologySpreadConstraints: [{maxSkew: 1}]}"},
+		{name: "another type of SELinux", text: "spec:\n  securityContext:\n    seLinuxOptions: {level: s0, type: spc_t}", want: "3 spec.securityContext.seLinuxOptions.type"},
 		{name: "another group", text: "spec: {securityContext: {fsGroup: 0}}", want: "1 spec.securityContext.fsGroup"},
 		{name: "a user namespace for a privileged daemon", text: "spec: {hostUsers: false}", want: "1 spec.hostUsers"},
 		{name: "no user namespace", text: "spec: {hostUsers: true}", docker: DockerUserns, want: "1 spec.hostUsers"},
@@ -165,13 +172,16 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "Sysbox under containerd", text: "spec: {hostUsers: false}", docker: DockerSysbox},
 		{name: "a directory of the machine", text: "spec:\n  volumes:\n  - name: x\n    hostPath: {path: /x}", want: "4 spec.volumes[x].hostPath"},
 		{name: "its socket only for who is allowed", text: "spec: {}", docker: DockerHost, allow: true},
+		{name: "a kind of volume that runs programs of the machine", text: "spec:\n  volumes:\n  - name: x\n    flexVolume: {driver: x}\n  - name: z\n    gitRepo: {repository: x}", want: "4 spec.volumes[x].flexVolume\n6 spec.volumes[z].gitRepo"},
+		{name: "a certificate of the cluster", text: "spec: {volumes: [{name: x, projected: {sources: [{podCertificate: {signerName: kubernetes.io/kube-apiserver-client-pod, keyType: RSA}}]}}]}", want: "1 spec.volumes[x].projected.sources[0].podCertificate"},
+		{name: "Docker's data nowhere", text: "spec: {volumes: [{name: docker-data, emptyDir: null}]}", want: "1 spec.volumes[docker-data].emptyDir"},
 		{name: "two sources", text: "spec: {volumes: [{name: tmp, ephemeral: {}}]}", want: "1 spec.volumes[tmp]"},
 		{name: "a size", text: "spec: {volumes: [{name: tmp, emptyDir: {sizeLimit: 1Gi}}]}"},
 		{name: "the secret's volume", text: "spec: {volumes: [{name: agent-secret, secret: {secretName: x}}]}", want: "1 spec.volumes[agent-secret]"},
-		{name: "Docker's data elsewhere", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: {claimName: x}, emptyDir: null}]}", want: "1 spec.volumes[docker-data]"},
-		{name: "another claim for Docker's data", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: {claimName: shared}}]}", persistent: true, want: "1 spec.volumes[docker-data]"},
-		{name: "Docker's data to be read only", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: {readOnly: true}}]}", persistent: true, want: "1 spec.volumes[docker-data]"},
-		{name: "no claim for Docker's data", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: null, emptyDir: {}}]}", persistent: true, want: "1 spec.volumes[docker-data]"},
+		{name: "Docker's data elsewhere", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: {claimName: x}, emptyDir: null}]}", want: "1 spec.volumes[docker-data].emptyDir\n1 spec.volumes[docker-data].persistentVolumeClaim"},
+		{name: "another claim for Docker's data", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: {claimName: shared}}]}", persistent: true, want: "1 spec.volumes[docker-data].persistentVolumeClaim"},
+		{name: "Docker's data to be read only", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: {readOnly: true}}]}", persistent: true, want: "1 spec.volumes[docker-data].persistentVolumeClaim"},
+		{name: "no claim for Docker's data", text: "spec: {volumes: [{name: docker-data, persistentVolumeClaim: null, emptyDir: {}}]}", persistent: true, want: "1 spec.volumes[docker-data].persistentVolumeClaim"},
 		{name: "a size of Docker's data", text: "spec: {volumes: [{name: docker-data, emptyDir: {sizeLimit: 30Gi}}]}"},
 		{name: "nothing of an agent with a slot", text: "spec: {}", persistent: true},
 		{name: "a claim among Docker's data", text: dind("volumeMounts: [{name: x, mountPath: /var/lib/docker/volumes/}]\n  volumes: [{name: x, persistentVolumeClaim: {claimName: shared}}]"), persistent: true, want: "4 spec.initContainers[dind].volumeMounts[/var/lib/docker/volumes/]"},
@@ -188,6 +198,10 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "an agent that is root of the machine", text: agent("securityContext: {runAsUser: 0, capabilities: {add: [SYS_ADMIN, CHOWN, CAP_NET_ADMIN, ALL]}, seccompProfile: {type: Unconfined}}"), want: strings.TrimSpace(strings.Repeat("4 spec.containers[agent].securityContext.capabilities.add\n", 3))},
 		{name: "one that is allowed to be", text: agent("securityContext: {capabilities: {add: [SYS_ADMIN]}}"), allow: true},
 		{name: "one that is root of its pod", text: "spec:\n  hostUsers: false\n  containers:\n  - name: agent\n    securityContext: {capabilities: {add: [SYS_ADMIN]}}", docker: DockerNone},
+		{name: "a port of the machine", text: agent("ports: [{containerPort: 80}, {containerPort: 81, hostPort: 81}]"), want: "4 spec.containers[agent].ports"},
+		{name: "a start-up probe", text: agent("startupProbe: {exec: {command: [x]}}"), want: "4 spec.containers[agent].startupProbe"},
+		{name: "a block device", text: agent("volumeDevices: [{name: x, devicePath: /dev/x}]"), want: "4 spec.containers[agent].volumeDevices"},
+		{name: "variables of a ConfigMap", text: agent("envFrom: [{configMapRef: {name: x}}]")},
 		{name: "the image's variables", text: agent("env: [{name: JENKINS_URL, value: x}]"), want: "4 spec.containers[agent].env[JENKINS_URL]"},
 		{name: "a Docker for everybody", text: agent("env: [{name: DOCKER_HOST, value: \"tcp://x:2375\"}]"), docker: DockerNone, want: "4 spec.containers[agent].env[DOCKER_HOST]"},
 		{name: "another Docker", text: agent("env: [{name: DOCKER_HOST, value: \"tcp://x:2375\"}]"), want: "4 spec.containers[agent].env[DOCKER_HOST]"},
@@ -197,7 +211,7 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "other requests", text: agent("resources: {requests: {cpu: 3}}")},
 		{name: "another daemon", text: dind("args: [dockerd]"), want: "4 spec.initContainers[dind].args"},
 		{name: "an unprivileged daemon", text: dind("securityContext: {privileged: false}"), want: "4 spec.initContainers[dind].securityContext"},
-		{name: "a daemon that is not waited for", text: dind("startupProbe: null"), want: "4 spec.initContainers[dind].startupProbe"},
+		{name: "a daemon that is not waited for", text: dind("startupProbe: null"), want: "4 spec.initContainers[dind].startupProbe.exec"},
 		{name: "a daemon that is waited for longer", text: dind("startupProbe: {failureThreshold: 600}")},
 		{name: "a daemon that ends first", text: dind("restartPolicy: null"), want: "4 spec.initContainers[dind].restartPolicy"},
 		{name: "a daemon with a liveness probe", text: dind("livenessProbe: {exec: {command: [x]}}"), want: "4 spec.initContainers[dind].livenessProbe"},
@@ -215,6 +229,8 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "one more that is root of the machine", text: added("securityContext: {capabilities: {add: [SYS_PTRACE]}}"), want: "6 spec.initContainers[db].securityContext.capabilities.add"},
 		{name: "one more with capabilities as usual", text: added("securityContext: {capabilities: {drop: [ALL], add: [SETUID, NET_BIND_SERVICE]}}")},
 		{name: "one more with a Docker for everybody", text: added("env: [{name: DOCKER_HOST, value: \"tcp://x:2375\"}]"), want: "6 spec.initContainers[db].env[DOCKER_HOST]"},
+		{name: "one more with a Docker that a Secret names", text: added("env: [{name: DOCKER_HOST, valueFrom: {secretKeyRef: {name: x, key: x}}}]"), want: "6 spec.initContainers[db].env[DOCKER_HOST]"},
+		{name: "one more that says a thing twice", text: added("volumeMounts: [{name: agent-secret, mountPath: /s}, {name: tmp, mountPath: /s}]"), want: "6 spec.initContainers[db].volumeMounts[/s]"},
 		{name: "one more with the pod's Docker", text: added("env: [{name: DOCKER_HOST, value: \"unix:///run/docker/docker.sock\"}]")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -259,5 +275,45 @@ func TestNewNamesMistakesOfTemplates(t *testing.T) {
 	_, err := New(Config{Instance: "ci", Specs: []Spec{s}})
 	if err == nil || !strings.Contains(err.Error(), "team web, ephemeral: pod.yaml: line 2: spec.restartPolicy: ") || !strings.Contains(err.Error(), "pod.yaml: line 3: spec.nodeName: ") {
 		t.Errorf("New: %v", err)
+	}
+}
+
+// Each field of the table, and each that has a remedy, is one that a pod has.
+func TestTheTableNamesFieldsOfPods(t *testing.T) {
+	has := func(path string) bool {
+		at := reflect.TypeFor[corev1.Pod]()
+		for name := range strings.SplitSeq(path, ".") {
+			if at.Kind() == reflect.Pointer || at.Kind() == reflect.Slice {
+				at = at.Elem()
+			}
+			i := slices.IndexFunc(reflect.VisibleFields(at), func(f reflect.StructField) bool { tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); return tag == name })
+			if i < 0 {
+				return false
+			}
+			at = reflect.VisibleFields(at)[i].Type
+			for at.Kind() == reflect.Pointer || at.Kind() == reflect.Slice {
+				at = at.Elem()
+			}
+		}
+		return true
+	}
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(allowed)), slices.Collect(maps.Keys(instead))) {
+		if path := indexes.ReplaceAllString(name, ""); path != "" && !has(path) {
+			t.Errorf("%s: a pod has no such field", name)
+		}
+	}
+}
+
+// The operator's page names all that a template may set.
+func TestThePageNamesTheTable(t *testing.T) {
+	page, err := os.ReadFile("../docs/docker.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range allowed {
+		field := indexes.ReplaceAllString(name[strings.LastIndex(name, ".")+1:], "")
+		if !strings.Contains(string(page), "`"+field+"`") {
+			t.Errorf("docs/docker.md does not name %s", name)
+		}
 	}
 }

@@ -91,10 +91,6 @@ exit 7`,
 		"docker": `case "$1 $2" in
 "info ") [ -e "$DIR/answers" ] ;;
 "system df") cat "$DIR/sizes" ;;
-"system dial-stdio")
-  { echo "$* at $DOCKER_HOST"; cat; } > "$DIR/asked"
-  cat "$DIR/numbers"
-  ;;
 *)
   echo "docker $*" >> "$DIR/done"
   echo "$(($(cat "$DIR/used") - $(cat "$DIR/step")))" > "$DIR/used"
@@ -106,7 +102,7 @@ esac`,
 [ "$1" = -P ] || of=files
 printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda %s 1 1 %s%% %s\n' "$(cat "$DIR/disk")" "$(cat "$DIR/$of")" "$2"`,
 		"date":    `now="$(($(cat "$DIR/clock") + 5))"; echo "$now" > "$DIR/clock"; echo "$now"`,
-		"timeout": `case "$*" in *dial-stdio) echo "$1" > "$DIR/limit" ;; esac; shift; exec "$@"`,
+		"timeout": `shift; exec "$@"`,
 		"sleep":   `/bin/sleep 0.02`,
 		"umount":  `:`,
 		// A process comes into the cgroup while the others are moved.
@@ -129,8 +125,7 @@ exec /bin/sed "$@"`,
 		d.write("self", "4:memory:/pod\n0::/pod\n")
 	}
 	c := Build(d.spec, "web-p-1").Spec.InitContainers[1]
-	script := strings.NewReplacer("/var/lib/docker", d.dir+"/store", rootlessData, d.dir+"/store", "/var/run/docker", d.dir+"/run", "/run/docker", d.dir+"/run", "/sys/fs/cgroup", d.dir+"/cgroup", "/proc/self/cgroup", d.dir+"/self",
-		"/dev/termination-log", d.dir+"/last").Replace(c.Args[0])
+	script := strings.NewReplacer("/var/lib/docker", d.dir+"/store", rootlessData, d.dir+"/store", "/run/docker", d.dir+"/run", "/sys/fs/cgroup", d.dir+"/cgroup", "/proc/self/cgroup", d.dir+"/self").Replace(c.Args[0])
 	cmd := exec.CommandContext(d.t.Context(), sh, append(slices.Clone(c.Command[1:]), script)...)
 	cmd.Env = append([]string{"PATH=" + bin + ":/usr/bin:/bin", "DIR=" + d.dir, "DOCKER_HOST=unix:///nowhere"}, d.env...)
 	out, err := cmd.CombinedOutput()

@@ -187,7 +187,7 @@ func end(t *corev1.ContainerStateTerminated) string {
 	if t.Reason != "" && t.Reason != "Error" && t.Reason != "Completed" {
 		out = t.Reason + ", " + out
 	}
-	if t.Message != "" && !lastMessage.MatchString(t.Message) {
+	if t.Message != "" {
 		out += ": " + t.Message
 	}
 	return out

@@ -72,8 +72,6 @@ func (p *pods) Observe(context.Context) (scaler.ClusterView, error) {
 	return scaler.ClusterView{At: time.Now(), Pods: p.all}, nil
 }
 
-func (p *pods) DockerUsed() []scaler.DockerUsed { return nil }
-
 // underFire tells a story in a bubble: a house at work, with six nodes of ours,
 // of which two have builds, and five pipelines that wait.
 func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {

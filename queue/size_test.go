@@ -133,8 +133,6 @@ func (emptyCluster) Observe(context.Context) (scaler.ClusterView, error) {
 	return scaler.ClusterView{At: time.Now()}, nil
 }
 
-func (emptyCluster) DockerUsed() []scaler.DockerUsed { return nil }
-
 // TestSlowAsSeen: against a Jenkins as slow as the measured one would be at
 // that size, a look takes its time and is still whole.
 func TestSlowAsSeen(t *testing.T) {

@@ -290,19 +290,10 @@ type Pod struct {
 	// DockerFailure is the class of what is wrong with its Docker daemon while its
 	// agent runs; "": nothing that is known, or it has none.
 	DockerFailure Failure `json:"dockerFailure,omitempty"`
-	// Docker is what its daemon told at its end; zero: nothing yet.
-	Docker DockerUse `json:"docker,omitzero"`
 }
 
 // Ended reports whether nothing of it runs any more, nor ever will.
 func (p *Pod) Ended() bool { return p.Phase == PodSucceeded || p.Phase == PodFailed }
-
-// DockerUse is what builds have used an agent's Docker daemon for. Builds can
-// write there what they like: it is shown, and decides nothing.
-type DockerUse struct {
-	Containers int `json:"containers"` // that were made
-	Pulls      int `json:"pulls"`      // of images, those that found all there too
-}
 
 // ClusterView is the pods and cache slots of this instance as the caches show them.
 type ClusterView struct {

@@ -79,9 +79,8 @@ type Warmth string
 
 // Warm agents begin on a slot that another has worked on, cold ones on an empty one.
 const (
-	Warm    Warmth = "warm"
-	Cold    Warmth = "cold"
-	NoCache Warmth = "none" // of agents whose daemon has no slot
+	Warm Warmth = "warm"
+	Cold Warmth = "cold"
 )
 
 // Warmth is what an agent that takes the slot finds.

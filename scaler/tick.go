@@ -94,8 +94,6 @@ type Facts struct {
 	// having connected, or died after that, or to which Jenkins gives no item of a label that they fit, or
 	// were marked since their Docker daemon is dead.
 	Failures []FailedAgent `json:"failures,omitempty"`
-	// Docker is of agents that have gone, as far as their daemons told.
-	Docker []DockerUsed `json:"docker,omitempty"`
 }
 
 // Wait is how long one item waited from entering the queue to leaving it.
@@ -130,12 +128,4 @@ type FirstBuild struct {
 	PoolID
 	Warmth Warmth        `json:"warmth"`
 	Took   time.Duration `json:"took"`
-}
-
-// DockerUsed is what one agent's builds have used its Docker daemon for.
-type DockerUsed struct {
-	PoolID
-	Agent  string `json:"agent"`
-	Warmth Warmth `json:"warmth"` // of its cache slot
-	DockerUse
 }

@@ -33,7 +33,6 @@ type view struct {
 	Starts, Late            []string
 	Failed                  []Failed
 	Lost                    []Lost
-	Docker                  []Docker
 }
 
 // A group has the agents of one team, sorted by class.
@@ -107,7 +106,7 @@ func (s *Server) view() *view {
 	defer s.mu.Unlock()
 	v := &view{
 		Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Standby: s.config.Role() == "standby", Leader: s.config.Leader(), Words: "No tick has ended yet.", Plan: &scaler.Plan{},
-		Changes: s.lines(), Failed: slices.Clone(s.failed), Lost: slices.Clone(s.lost), Docker: slices.Clone(s.docker),
+		Changes: s.lines(), Failed: slices.Clone(s.failed), Lost: slices.Clone(s.lost),
 	}
 	if s.last != nil {
 		v.Hold = s.last.Hold

@@ -53,7 +53,6 @@ type Server struct {
 	next    int
 	failed  []Failed // the newest first
 	lost    []Lost   // the newest first
-	docker  []Docker // by team and warmth, as they came
 }
 
 // failedKept is the number of failed agents that a Server remembers, and of agents
@@ -72,20 +71,6 @@ type Lost struct {
 	scaler.LostBuilds
 }
 
-// Docker is what the builds of a team's agents that began warm, cold or without a
-// cache have used their Docker daemons for, of the agents that have gone since the start.
-type Docker struct {
-	Team   string        `json:"team"`
-	Warmth scaler.Warmth `json:"warmth"`
-	Agents int           `json:"agents"`
-	scaler.DockerUse
-}
-
-// Words say it to people.
-func (d Docker) Words() string {
-	return fmt.Sprintf("%s, %s: containers %d, pulls %d, agents %d", d.Team, d.Warmth, d.Containers, d.Pulls, d.Agents)
-}
-
 // Status is the answer of /api/v1/status.
 type Status struct {
 	Instance string       `json:"instance"`
@@ -98,7 +83,6 @@ type Status struct {
 	Seen     *scaler.Tick `json:"seen,omitempty"` // the last that could see, if the last one could not
 	Failed   []Failed     `json:"failed"`         // the last agents that failed, the newest first
 	Lost     []Lost       `json:"lost"`           // the last agents that went under their builds, the newest first
-	Docker   []Docker     `json:"docker"`         // what builds used Docker for
 }
 
 // Decisions is the answer of /api/v1/decisions.
@@ -154,9 +138,6 @@ func (s *Server) Observe(t scaler.Tick) {
 		s.lost = slices.Insert(s.lost, 0, Lost{t.At, t.Facts.BuildsLost[i]})
 	}
 	s.lost = s.lost[:min(len(s.lost), failedKept)]
-	for i := range t.Facts.Docker {
-		s.used(&t.Facts.Docker[i])
-	}
 	changed := acted(&t) || len(t.Facts.BuildsLost) > 0
 	if s.last == nil || s.last.Hold == "" {
 		changed = changed || t.Hold != "" // a hold begins
@@ -208,17 +189,6 @@ func acted(t *scaler.Tick) bool {
 	return slices.ContainsFunc(t.Outcomes, func(o scaler.Outcome) bool { return o.Result != scaler.Skipped })
 }
 
-// used adds one agent to the sums of its team.
-func (s *Server) used(u *scaler.DockerUsed) {
-	i := slices.IndexFunc(s.docker, func(d Docker) bool { return d.Team == u.Team && d.Warmth == u.Warmth })
-	if i < 0 {
-		i = len(s.docker)
-		s.docker = append(s.docker, Docker{Team: u.Team, Warmth: u.Warmth})
-	}
-	d := &s.docker[i]
-	d.Agents, d.Containers, d.Pulls = d.Agents+1, d.Containers+u.Containers, d.Pulls+u.Pulls
-}
-
 // healthz reports whether the loop is alive, whatever state Jenkins and Kubernetes have.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
@@ -248,7 +218,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
-	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Leader: s.config.Leader(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last, Failed: slices.Concat([]Failed{}, s.failed), Lost: slices.Concat([]Lost{}, s.lost), Docker: slices.Concat([]Docker{}, s.docker)}
+	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Leader: s.config.Leader(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last, Failed: slices.Concat([]Failed{}, s.failed), Lost: slices.Concat([]Lost{}, s.lost)}
 	if s.seen != s.last {
 		a.Seen = s.seen
 	}

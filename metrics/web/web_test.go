@@ -429,27 +429,6 @@ func TestLost(t *testing.T) {
 	b.want("/", http.StatusOK, "web ephemeral web-e-19: 2 lost: its pod ended: Evicted<pre>no room</pre>")
 }
 
-// TestDocker: what builds used Docker for is summed up by team and cache, in a hold, too.
-func TestDocker(t *testing.T) {
-	b := newBoard(t)
-	once, data := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, scaler.PoolID{Team: "data", Kind: scaler.Persistent}
-	for i := range 3 {
-		used := tick(fmt.Sprint("a-", i))
-		used.Hold = "no answer"
-		used.Facts.Docker = []scaler.DockerUsed{
-			{PoolID: data, Warmth: scaler.Warm, DockerUse: scaler.DockerUse{Containers: 10, Pulls: 1}},
-			{PoolID: data, Warmth: scaler.Cold, DockerUse: scaler.DockerUse{Containers: 4, Pulls: 4}},
-			{PoolID: once, Warmth: scaler.NoCache, DockerUse: scaler.DockerUse{Containers: 2, Pulls: i}},
-		}
-		b.Observe(used)
-	}
-	s := decode[web.Status](b, "/api/v1/status")
-	if len(s.Docker) != 3 || s.Docker[0].Warmth != scaler.Warm || s.Docker[0].Agents != 3 || s.Docker[0].Containers != 30 || s.Docker[0].Pulls != 3 {
-		t.Errorf("the status says %+v", s.Docker)
-	}
-	b.want("/", http.StatusOK, "data, warm: containers 30, pulls 3, agents 3", "data, cold: containers 12, pulls 12", "web, none: containers 6, pulls 3")
-}
-
 func TestOnlyReads(t *testing.T) {
 	b := newBoard(t)
 	for _, path := range []string{"/", "/page.css", "/metrics", "/healthz", "/readyz", "/api/v1/status", "/api/v1/decisions"} {

@@ -58,9 +58,6 @@ type Config struct {
 
 	// Log is what a container's log says; nil means a line that it has started.
 	Log func(pod *corev1.Pod, container string) string
-	// Last is the last message of a sidecar that is told to end; nil means none. It
-	// is called with the cluster locked, and must not call it.
-	Last func(pod *corev1.Pod, container string) string
 }
 
 // Kubelet is where the house plugs in what runs inside the pods. It is called

@@ -367,30 +367,3 @@ func TestTheSameSeedGivesTheSameLife(t *testing.T) {
 		t.Error("another seed gave the same life")
 	}
 }
-
-// A sidecar that is told to end leaves a last message, however the pod goes; one that
-// dies with its machine does not.
-func TestASidecarsLastMessage(t *testing.T) {
-	last := func(p *corev1.Pod, container string) string { return container + " of " + p.Name + " says goodbye" }
-	bubble(t, Config{Last: last}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
-		for name, want := range map[string]string{"deleted": "s of deleted says goodbye", "exited": "s of exited says goodbye", "killed": ""} {
-			p := withSidecar(agent(name))
-			p.Finalizers = []string{"test/keeps"}
-			p.Spec.InitContainers[0].Name = "s"
-			create(t, k, p)
-			until(t, 20*time.Second, running(c, name))
-			switch name {
-			case "deleted":
-				c.Delete(ns, name, "somebody", 7*time.Second)
-			case "exited":
-				c.Exit(ns, name, 0)
-			case "killed":
-				c.Kill(ns, name, "somebody")
-			}
-			until(t, time.Minute, func() bool { return c.Pod(ns, name).Status.InitContainerStatuses[0].State.Terminated != nil })
-			if got := c.Pod(ns, name).Status.InitContainerStatuses[0].State.Terminated.Message; got != want {
-				t.Errorf("%s: the last message is %q, want %q", name, got, want)
-			}
-		}
-	})
-}

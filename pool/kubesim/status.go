@@ -132,17 +132,6 @@ func (c *Cluster) showExited(p *corev1.Pod, code int) {
 	}
 }
 
-// showLast: the sidecars that run have been told to end, and leave their last messages.
-func (c *Cluster) showLast(p *corev1.Pod) {
-	for i := range p.Status.InitContainerStatuses {
-		if s := &p.Status.InitContainerStatuses[i]; s.State.Running != nil && c.cfg.Last != nil {
-			message := c.cfg.Last(p, s.Name)
-			c.showTerminated(p.Status.InitContainerStatuses, i, terminated)
-			s.State.Terminated.Message = message
-		}
-	}
-}
-
 // showEnded: nothing of the pod runs any more.
 func (c *Cluster) showEnded(p *corev1.Pod, code int) {
 	for i := range p.Status.InitContainerStatuses {

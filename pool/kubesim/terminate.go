@@ -58,7 +58,7 @@ func (c *Cluster) Exit(ns, name string, code int) {
 	}
 	c.edit(r, func(p *corev1.Pod) { c.showExited(p, code) })
 	r.timer = c.after(c.stopTime(r, pod), func() {
-		c.edit(r, func(p *corev1.Pod) { c.showLast(p); c.showEnded(p, code) })
+		c.edit(r, func(p *corev1.Pod) { c.showEnded(p, code) })
 		c.rescheduleWaiting()
 	})
 }
@@ -144,7 +144,6 @@ func (c *Cluster) vanish(r *run) {
 	}
 	if !ended(pod) {
 		pod = c.edit(r, func(p *corev1.Pod) {
-			c.showLast(p)
 			if r.started {
 				c.showExited(p, r.code)
 				c.showEnded(p, r.code)

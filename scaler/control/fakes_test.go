@@ -27,7 +27,6 @@ type house struct {
 	pods    map[string]scaler.Pod
 	slots   map[string]scaler.Slot
 	secrets map[string]string                     // by pod
-	used    []scaler.DockerUsed                   // told of when it is asked for
 	absent  bool                                  // what a live read says
 	calls   []string                              // every write, in order: "verb name"
 	fail    map[string]error                      // by call: "observe jenkins", "create", ...
@@ -102,14 +101,6 @@ func (h jenkins) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	h.mu.Lock()
 	v.AnsweredAt, v.Items = time.Now().Add(-h.age), slices.Clone(h.items)
 	return v, err
-}
-
-func (h cluster) DockerUsed() []scaler.DockerUsed {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	used := h.used
-	h.used = nil
-	return used
 }
 
 func (h jenkins) Fence(_ context.Context, name string, id scaler.PoolID, deadline time.Time) error {

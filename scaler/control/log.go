@@ -23,11 +23,6 @@ func (l *Loop) log(t *scaler.Tick, cut bool) {
 	if l.cfg.Standby {
 		info, warn = l.cfg.Log.Debug, l.cfg.Log.Debug
 	}
-	for i := range t.Facts.Docker {
-		u := &t.Facts.Docker[i]
-		l.cfg.Log.Debug("a daemon told what it was used for", zap.String("tick", t.ID), zap.String("team", u.Team), zap.String("kind", string(u.Kind)), zap.String("agent", u.Agent),
-			zap.String("cache", string(u.Warmth)), zap.Int("containers", u.Containers), zap.Int("pulls", u.Pulls))
-	}
 	if t.Hold != "" {
 		if !cut && (t.HoldNews || t.At.Sub(l.holding.told) >= holdReminder) {
 			l.holding.told = t.At

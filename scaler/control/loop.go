@@ -136,7 +136,6 @@ func (l *Loop) tick(ctx context.Context) (t scaler.Tick, pause time.Duration) {
 		l.decide(ctx, &t, in, began.Add(pause))
 	}
 	l.holding.follow(&t)
-	t.Facts.Docker = l.cfg.Cluster.DockerUsed() // a hold is no reason not to tell
 	l.last = l.cfg.Clock.Now()
 	t.Took = l.last.Sub(began)
 	l.log(&t, ctx.Err() != nil)

@@ -67,9 +67,6 @@ type Cluster interface {
 	// Observe returns the cached pods of this instance merged with those created and
 	// not cached yet, or an error when the caches cannot be trusted, with its class.
 	Observe(ctx context.Context) (scaler.ClusterView, error)
-	// DockerUsed is what the Docker daemons of agents that have gone since it was last
-	// asked for told at their end.
-	DockerUsed() []scaler.DockerUsed
 	// Create creates the agent's pod under that name, on that cache slot (the zero
 	// Slot: its agents keep none): it makes one that has no UID, and takes any other
 	// if it is as it was seen. ErrRefused, ErrExists and ErrChanged (of the slot) are

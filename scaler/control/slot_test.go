@@ -128,23 +128,3 @@ func TestSlotsGo(t *testing.T) {
 		}
 	})
 }
-
-// TestWhatDaemonsTold: it is told in the tick in which it is known, and once; that
-// Jenkins does not answer is no reason to lose it.
-func TestWhatDaemonsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse()
-		l := h.loop(noGrace)
-		for _, fails := range []error{nil, errors.New("503")} {
-			h.fail["observe jenkins"] = fails
-			h.used = []scaler.DockerUsed{{PoolID: id, Agent: "web-e-1", Warmth: scaler.NoCache, DockerUse: scaler.DockerUse{Containers: 3, Pulls: 1}}}
-			want := h.used
-			if got := l.Tick(t.Context()).Facts.Docker; !slices.Equal(got, want) {
-				t.Errorf("the tick tells %+v, want %+v", got, want)
-			}
-			if got := l.Tick(t.Context()).Facts.Docker; got != nil {
-				t.Errorf("the next tells again %+v", got)
-			}
-		}
-	})
-}

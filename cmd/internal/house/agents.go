@@ -3,7 +3,6 @@ package house
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"sync"
@@ -143,20 +142,6 @@ func (a *agents) forget(p *process) {
 	if a.byName[p.pod.Name] == p {
 		delete(a.byName, p.pod.Name)
 	}
-}
-
-// lastMessage is what a pod's Docker daemon tells at its end: builds made a container
-// a minute, and had to pull what a warm slot would have had of five images.
-func (h *House) lastMessage(pod *corev1.Pod, container string) string {
-	if container != "dind" {
-		return ""
-	}
-	made := 1 + int(h.clock.Now().Sub(pod.CreationTimestamp.Time)/time.Minute)
-	images := 5
-	if pod.Annotations["bellboard.dev/cache"] == string(scaler.Warm) {
-		images = 1
-	}
-	return fmt.Sprintf("bellboard docker containers=%d pulls=%d\n", made, min(made-1, images))
 }
 
 // slotOf is the claim that the daemon beside an agent works on; "": none.

@@ -152,7 +152,7 @@ func (h *home) record(t scaler.Tick) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.last = t
-	if f := &t.Facts; len(t.Outcomes)+len(f.Startups)+len(f.Failures)+len(f.BuildsLost)+len(f.Docker) > 0 {
+	if f := &t.Facts; len(t.Outcomes)+len(f.Startups)+len(f.Failures)+len(f.BuildsLost) > 0 {
 		h.past = append(h.past, t)
 	}
 }

@@ -9,11 +9,8 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"bellboard/pool"
 	"bellboard/scaler"
 )
 
@@ -139,7 +136,6 @@ func TestPersistent(t *testing.T) {
 	}
 	h.succeeded(3)
 	h.gone(time.Minute, first)
-	h.told(first, scaler.Cold, scaler.DockerUse{Containers: 6, Pulls: 1}) // one of them by docker build
 	stop()
 
 	stop = h.start()
@@ -194,7 +190,6 @@ func TestPersistent(t *testing.T) {
 	stop()
 	stop = h.start("BELLBOARD_TEAM_TEAM_PAUSED=true")
 	h.gone(time.Minute, last)
-	h.told(last, scaler.Warm, scaler.DockerUse{Containers: 1})
 	stop()
 
 	// All that the slot has is the image of the first build, which is now too much.
@@ -238,93 +233,4 @@ func (h *home) phases() map[scaler.Phase]time.Duration {
 	}
 	h.t.Logf("a start is told as %v", s.Phases)
 	return took
-}
-
-// told waits until a tick has told what an agent's daemon was used for.
-func (h *home) told(agent string, cache scaler.Warmth, want scaler.DockerUse) {
-	h.t.Helper()
-	var got []scaler.DockerUsed
-	h.within(10*time.Second, "what the daemon of "+agent+" was used for is told", func() bool {
-		got = nil
-		for _, t := range h.ticks() {
-			for _, u := range t.Facts.Docker {
-				if u.Agent == agent {
-					got = append(got, u)
-				}
-			}
-		}
-		return len(got) > 0
-	})
-	if len(got) != 1 || got[0].Warmth != cache || got[0].DockerUse != want {
-		h.t.Errorf("told is %+v; want once %+v, %s", got, want, cache)
-	}
-	h.t.Logf("told is %+v", got)
-}
-
-// TestDaemonsTell: however a pod goes, its daemon tells what it was used for. An agent that
-// does not end leaves its daemon the least that a kubelet gives: two seconds.
-func TestDaemonsTell(t *testing.T) {
-	h := newHome(t, "tell")
-	t.Parallel()
-	ctx := t.Context()
-	spec := pool.Spec{
-		PoolID: scaler.PoolID{Team: "team", Kind: scaler.Ephemeral}, Instance: h.ns, Namespace: h.ns, Image: agentImage, Docker: pool.DockerDind, RegistryMirror: h.url,
-		CPU: resource.MustParse("100m"), Memory: resource.MustParse("512Mi"), BuildGrace: 5 * time.Second, JenkinsURL: h.url,
-	}
-	p, err := pool.New(pool.Config{Client: h.k, Instance: h.ns, Specs: []pool.Spec{spec}})
-	if err == nil {
-		err = p.Start(ctx)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	stays := "trap : TERM; while :; do sleep 1; done"
-	cases := map[string]struct {
-		end    string // of the agent's script
-		delete metav1.DeleteOptions
-	}{
-		"ours":   {stays, metav1.DeleteOptions{GracePeriodSeconds: new(int64(ours))}},
-		"theirs": {stays, metav1.DeleteOptions{}},
-		"itself": {"exit 0", metav1.DeleteOptions{GracePeriodSeconds: new(int64(ours))}},
-	}
-	pods := h.k.CoreV1().Pods(h.ns)
-	for name, c := range cases {
-		pod := pool.Build(spec, name)
-		a := &pod.Spec.Containers[0]
-		a.Command, a.Args = []string{"sh", "-euc", useImage + useImage + "echo used; " + c.end}, nil
-		if _, err := pods.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: map[string]string{"secret": "any"}}
-		if _, err := h.k.CoreV1().Secrets(h.ns).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, c := range cases {
-		h.within(2*time.Minute, "Docker is used: "+name, func() bool {
-			b, err := pods.GetLogs(name, &corev1.PodLogOptions{Container: "agent"}).DoRaw(ctx)
-			return err == nil && strings.Contains(string(b), "used")
-		})
-		if name == "itself" {
-			h.within(time.Minute, "the pod has ended: "+name, func() bool { return h.pod(name).Status.Phase == corev1.PodSucceeded })
-		}
-		if err := pods.Delete(ctx, name, c.delete); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name := range cases {
-		h.gone(time.Minute, name)
-	}
-	told := map[string]scaler.DockerUse{}
-	h.within(10*time.Second, "all daemons have told", func() bool {
-		for _, u := range p.DockerUsed() {
-			told[u.Agent] = u.DockerUse
-		}
-		return len(told) == len(cases)
-	})
-	for name, got := range told {
-		if want := (scaler.DockerUse{Containers: 2, Pulls: 1}); got != want {
-			t.Errorf("%s: its daemon told %+v, want %+v", name, got, want)
-		}
-	}
 }

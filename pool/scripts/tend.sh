@@ -1,22 +1,22 @@
-package pool
+#!/bin/sh
+# Comes before the daemon's own script if the daemon works on a cache slot. It starts the daemon,
+# makes room on the volume before any build, and then makes the file "ready": the start-up probe
+# waits for that.
+#
+# A daemon that ends is tried a second time, since the machine may be to blame. One that does not
+# come up then either is tried once with an empty store. Only if it comes up so was the store
+# broken, and is removed; otherwise the store is put back. Store and trash are directories of one
+# volume, so that both moves are quick; the trash is removed beside the work. All of it takes less
+# than four minutes.
+#
+# A file system over twice as large as CACHE_SIZE ($size, in MB) is not the volume's: it is a
+# directory of the machine's disk, which others fill. Then the sizes that Docker itself counts are
+# measured against CACHE_SIZE.
+#
+# A store that this script cannot move ($mine is empty) is left as it is, and its daemon is waited for.
+# shellcheck disable=SC2086,SC2154 # the words of $what; pid, store, size, mine
 
-// tendScript is put before the daemon's own script where the daemon works on a
-// cache slot. It starts the daemon, makes room on the volume before anybody builds,
-// and then says in a file that it is ready: the start-up probe waits for that.
-//
-// A daemon that ends is tried a second time, since the machine may be to blame, and one
-// that does not come up then either is tried once with an empty store. Only if it comes
-// up so was the store broken, and is removed; otherwise it is put back. Store and trash
-// are directories of one volume, so that both are quick, and what is removed is removed
-// beside the work. All of it takes less than four minutes.
-//
-// A file system over twice as large as CACHE_SIZE ("size", in MB) is not the volume's: a
-// directory of the machine's disk, which others fill. Then what Docker says that it has is
-// measured against CACHE_SIZE.
-//
-// A store that is not this script's to move ("mine" is empty) is left as it is, and
-// its daemon is waited for.
-const tendScript = `ready=/run/docker/ready
+ready=/run/docker/ready
 say() { echo "bellboard: $*"; }
 rm -f "$ready"
 
@@ -133,13 +133,4 @@ tend() {
   prune
   touch "$ready"
   finish
-}
-`
-
-// daemonReady asks whether the daemon may be used.
-func daemonReady(s *Spec) []string {
-	if s.HasClaim() {
-		return []string{"sh", "-c", "test -e " + dockerRunDir + "/ready && exec docker info"}
-	}
-	return []string{"docker", "info"}
 }

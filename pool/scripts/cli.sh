@@ -1,0 +1,6 @@
+#!/bin/sh
+# Hands Docker's client and its plugins (buildx, compose) to the agent.
+
+cp /usr/local/bin/docker /opt/docker/docker
+mkdir -p /opt/docker/cli-plugins
+cp -r /usr/local/libexec/docker/cli-plugins/. /opt/docker/cli-plugins/

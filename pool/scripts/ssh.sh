@@ -1,0 +1,11 @@
+#!/bin/sh
+# Starts sshd for an agent that Jenkins calls. The keys go where sshd reads them: it refuses keys
+# that others may read, so the mounted ones cannot stay where they are. Sessions get the
+# container's variables, as by the script of the image itself.
+
+install -d -m 700 -o jenkins -g jenkins /home/jenkins/.ssh
+install -m 600 -o jenkins -g jenkins "$1/authorized_keys" /home/jenkins/.ssh/authorized_keys
+install -m 600 "$1/host_key" /etc/ssh/bellboard_host_key
+mkdir -p /run/sshd
+env | grep '^[A-Z][A-Z0-9]*_[A-Z0-9_]*=' >> /etc/environment || :
+exec /usr/sbin/sshd -D -e -h /etc/ssh/bellboard_host_key
