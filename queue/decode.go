@@ -188,7 +188,7 @@ func decode(from io.Reader, read func(*jsontext.Decoder, *input) error) error {
 	err := read(d, in)
 	at, what := d.InputOffset(), ""
 	if err == nil {
-		if _, err = d.ReadToken(); err == io.EOF {
+		if _, err = d.ReadToken(); in.err == nil && errors.Is(err, io.EOF) {
 			return nil
 		}
 		what = "text after the end"
@@ -266,8 +266,7 @@ func inside(d *jsontext.Decoder, begin jsontext.Kind, each func() error) error {
 		return fmt.Errorf("want %s", begin)
 	}
 	for {
-		switch d.PeekKind() {
-		case jsontext.KindEndObject, jsontext.KindEndArray, jsontext.KindInvalid:
+		if k := d.PeekKind(); k == jsontext.KindEndObject || k == jsontext.KindEndArray || k == jsontext.KindInvalid {
 			_, err := d.ReadToken()
 			return err
 		}
