@@ -219,7 +219,7 @@ func (m *memory) node(c *computer, instance string) scaler.Node {
 		n.Labels = make([]string, 0, len(c.Labels))
 	}
 	for _, l := range c.Labels {
-		if l.Name != n.Name {
+		if l.Name != "" && l.Name != n.Name {
 			n.Labels = append(n.Labels, m.keep(l.Name))
 		}
 	}
