@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/bndr/gojenkins v1.2.0
+	github.com/go-json-experiment/json v1.27.2
 	github.com/go-logr/logr v1.4.3
 	github.com/go-logr/zapr v1.3.0
 	github.com/google/go-cmp v0.7.0

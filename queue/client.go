@@ -54,9 +54,8 @@ const (
 	writeTimeout = time.Minute
 	// A fast clock does not make computers faster: no request gets less of the wall's time.
 	leastTimeout = time.Second
-	// maxBody is what is read of an answer: 24 times what 10,000 items and 5,000 nodes
-	// take. While one is read, it is in memory twice.
-	maxBody = 128 << 20
+	// maxText is what is kept of an answer that is a page, or that the asker wants whole.
+	maxText = 16 << 20
 )
 
 // Config is what a Client needs to know.
@@ -98,9 +97,9 @@ type Client struct {
 	writes *limiter
 	fuse   fuse
 	pulse  pulse
+	known  *memory
 
-	mu     sync.Mutex // guards what earlier ticks knew
-	known  memory
+	mu     sync.Mutex    // guards what earlier ticks knew
 	ahead  time.Duration // of Jenkins' clock to ours
 	sawJob time.Time     // when Jenkins last showed that it has a job
 	quiet  bool          // Jenkins was quieting down at the last look

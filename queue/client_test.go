@@ -1,10 +1,12 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -231,7 +233,7 @@ func TestRecordedComputers(t *testing.T) {
 	}
 	for _, a := range answers {
 		m := newMemory()
-		nodes, _, err := m.nodes(string(a.Body), "bellboard")
+		nodes, _, err := m.nodes(strings.NewReader(string(a.Body)), "bellboard")
 		if err != nil {
 			t.Fatal(a.Note, err)
 		}
@@ -270,9 +272,9 @@ func TestBuildsAndMarks(t *testing.T) {
 			cause, temporarily = `{"_class":"hudson.slaves.OfflineCause$UserCause","timestamp":`+tt.cause+`}`, "true"
 		}
 		m := newMemory()
-		nodes, _, err := m.nodes(`{"_class":"hudson.model.ComputerSet","computer":[{"_class":"hudson.slaves.SlaveComputer","displayName":"web-e-1",`+
+		nodes, _, err := m.nodes(strings.NewReader(`{"_class":"hudson.model.ComputerSet","computer":[{"_class":"hudson.slaves.SlaveComputer","displayName":"web-e-1",`+
 			`"description":"x (bellboard instance=bellboard team=web kind=ephemeral)","absoluteRemotePath":"/a","offlineCause":`+cause+`,"offlineCauseReason":"bellboard-hook(bellboard): one build",`+
-			`"temporarilyOffline":`+temporarily+`,"idle":false,"numExecutors":2,"executors":[`+tt.executors+`],"oneOffExecutors":[]}]}`, "bellboard")
+			`"temporarilyOffline":`+temporarily+`,"idle":false,"numExecutors":2,"executors":[`+tt.executors+`],"oneOffExecutors":[]}]}`), "bellboard")
 		if err != nil {
 			t.Fatal(tt.name, err)
 		}
@@ -346,15 +348,25 @@ func TestMisbehaviour(t *testing.T) {
 		"other session": {func(w http.ResponseWriter, r *http.Request) {
 			good(&header{w, "X-Jenkins-Session", "79874158"}, r)
 		}, ErrRestarted, "79874158"},
-		"too long": {func(w http.ResponseWriter, _ *http.Request) {
+		"a value without end": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Jenkins", "2")
-			for chunk := make([]byte, 1<<20); ; {
-				if _, err := w.Write(chunk); err != nil {
-					return
-				}
+			w.Header().Set("X-Jenkins-Session", "a63ce597")
+			_, err := io.WriteString(w, `{"x":"`)
+			for chunk := bytes.Repeat([]byte("x"), 1<<20); err == nil; {
+				_, err = w.Write(chunk)
 			}
-		}, ErrTooLarge, "over the 128 MiB"},
-		"hang up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUnavailable, "EOF"},
+		}, ErrNotJenkins, "one value is longer than 16 MiB"},
+		"text without end": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Jenkins", "2")
+			var err error
+			for chunk := make([]byte, 1<<20); err == nil; {
+				_, err = w.Write(chunk)
+			}
+		}, ErrNotJenkins, "no JSON"},
+		"a second document":  {with(func(s string) string { return s + "{}" }), ErrNotJenkins, "after the end"},
+		"no string":          {with(func(s string) string { return strings.Replace(s, `"_class":"`, `"_class":7,"x":"`, 1) }), ErrNotJenkins, "JSON broken at byte 10: a JSON number does not fit"},
+		"nested without end": {with(func(string) string { return `{"x":` + strings.Repeat("[", 1<<20) }), ErrNotJenkins, "JSON broken at byte 10004: exceeded max depth"},
+		"hang up":            {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUnavailable, "EOF"},
 	} {
 		for _, which := range []string{"/computer", "/queue", ""} {
 			if which == "" && name == "null list" {
@@ -431,13 +443,13 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 func TestTruncatedAnywhere(t *testing.T) {
 	for i := range len(fewComputers) {
 		m := newMemory()
-		if _, _, err := m.nodes(fewComputers[:i], "bellboard"); err == nil {
+		if _, _, err := m.nodes(strings.NewReader(fewComputers[:i]), "bellboard"); err == nil {
 			t.Errorf("computers cut at %d: no error", i)
 		}
 	}
 	for i := range len(fewItems) {
 		m := newMemory()
-		if _, err := m.items(fewItems[:i], nil); err == nil {
+		if _, err := m.items(strings.NewReader(fewItems[:i]), nil); err == nil {
 			t.Errorf("queue cut at %d: no error", i)
 		}
 	}
@@ -451,8 +463,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(`{"_class":"hudson.model.Queue","items":[{"id":1e3,"inQueueSince":-1,"task":null,"why":"\u2018\ud800"}]}`)
 	f.Fuzz(func(t *testing.T, s string) {
 		m := newMemory()
-		nodes, unseen, errNodes := m.nodes(s, "bellboard")
-		items, errItems := m.items(s, nodes)
+		nodes, unseen, errNodes := m.nodes(strings.NewReader(s), "bellboard")
+		items, errItems := m.items(strings.NewReader(s), nodes)
 		if errNodes != nil && (nodes != nil || unseen != nil) || errItems != nil && items != nil {
 			t.Error("a view beside an error")
 		}

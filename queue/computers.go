@@ -2,7 +2,9 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"bellboard/scaler"
@@ -18,21 +20,24 @@ type Computer struct {
 
 // Computers reads all nodes anew, as Observe does, for somebody who examines Jenkins. It
 // also shows them where Observe refuses what it sees: an empty queue and no visible build.
-func (c *Client) Computers(ctx context.Context) ([]Computer, error) {
-	a, err := c.document(ctx, Computers, "/computer", computersTree)
-	if err != nil {
-		return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	nodes, _, err := c.known.nodes(a.body, c.c.Instance)
-	if err != nil {
-		return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
-	}
-	all := make([]Computer, 0, len(nodes))
-	s := scanner{in: a.body}
-	s.computers(func(c *computer) {
-		all = append(all, Computer{nodes[len(all)], strings.Clone(c.description), c.unseen})
+func (c *Client) Computers(ctx context.Context) (all []Computer, err error) {
+	_, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *answer, in io.Reader) error {
+		var doc computer
+		all = nil
+		return elements(in, computersClass, "computer", &doc, func() error {
+			if !doc.whole() {
+				return errors.New("a computer without name, idle or temporarilyOffline")
+			}
+			c.known.mu.Lock()
+			defer c.known.mu.Unlock()
+			_, unseen := doc.busy()
+			all = append(all, Computer{c.known.node(&doc, c.c.Instance), strings.Clone(doc.Description), unseen})
+			doc = computer{}
+			return nil
+		})
 	})
-	return all, s.end()
+	if err != nil {
+		return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
+	}
+	return all, nil
 }

@@ -1,289 +1,146 @@
 package queue
 
 import (
-	"encoding/json"
+	"cmp"
+	"errors"
 	"fmt"
-	"strconv"
+	"io"
 	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"bellboard/scaler"
 )
 
-// scanner reads JSON documents of known shape in one pass over the text,
-// without a copy: the strings it returns are parts of the text unless they had
-// escapes. A document that is cut short or malformed ends in an error, never in
-// a shorter list. What is not asked for is skipped.
-type scanner struct {
-	in    string
-	at    int
-	depth int
-	err   error
-}
-
-// maxNesting bounds what is skipped; Jenkins' answers are four levels deep.
-const maxNesting = 100
-
 // item is one queue item as the answer has it.
 type item struct {
-	id         int64
-	since      int64
-	class      string
-	why        string
-	blocked    bool
-	pending    bool
-	taskClass  string
-	url        string
-	expression string // task.labelExpression
-	shown      bool   // it was there, if only as null
-	parameter  string // the value of the first NodeLabel parameter that has one
-	overridden bool   // a NodeLabel parameter whose value is not shown
+	Class   string `json:"_class"`
+	ID      int64  `json:"id"`
+	Since   int64  `json:"inQueueSince"`
+	Why     string `json:"why"`
+	Blocked bool   `json:"blocked"`
+	Pending bool   `json:"pending"`
+	Task    struct {
+		Class string       `json:"_class"`
+		URL   string       `json:"url"`
+		Label told[string] `json:"labelExpression"`
+	} `json:"task"`
+	Actions []struct {
+		Parameters []struct {
+			Class string      `json:"_class"`
+			Value told[loose] `json:"value"`
+		} `json:"parameters"`
+	} `json:"actions"`
 }
 
 // computer is one computer as the answer has it.
 type computer struct {
-	class, name, description string
-	cause                    scaler.Cause
-	labels                   []string
-	executors, busy, oneOff  int
-	all                      int    // executors that are listed
-	unseen                   int    // busy executors whose build is not shown
-	build, buildClass        string // the build of the last busy executor that shows one, and its class
-	markedAt                 int64  // when it was taken offline: milliseconds since the epoch
-	remote                   string
-	offline, temporary, idle bool
-	// Which of the keys that decide were there at all.
-	sawRemote, sawTemporary, sawIdle bool
+	Class       string       `json:"_class"`
+	Name        string       `json:"displayName"`
+	Description string       `json:"description"`
+	Remote      told[string] `json:"absoluteRemotePath"`
+	Offline     bool         `json:"offline"`
+	Temporary   *bool        `json:"temporarilyOffline"`
+	Cause       struct {
+		Class       string `json:"_class"`
+		At          int64  `json:"timestamp"` // milliseconds since the epoch
+		Description loose  `json:"description"`
+	} `json:"offlineCause"`
+	Reason    string     `json:"offlineCauseReason"`
+	Idle      *bool      `json:"idle"`
+	Executors int        `json:"numExecutors"`
+	Workers   []executor `json:"executors"`
+	OneOff    []executor `json:"oneOffExecutors"`
+	Labels    []atom     `json:"assignedLabels"`
 }
 
-// rests: no executor and no one-off executor has work.
-func (c *computer) rests() bool { return c.idle && c.busy == 0 && c.oneOff == 0 }
-
-// items reads the answer to the queue's question, calling each for every item.
-func (s *scanner) items(each func(*item)) (class string) {
-	sawItems := false
-	var it item // one for all: it is the caller's for the time of the call
-	for more := s.open('{'); more; more = s.next('}') {
-		switch s.key() {
-		case "_class":
-			class = s.text()
-		case "items":
-			sawItems = true
-			for more := s.open('['); more; more = s.next(']') {
-				it = s.item()
-				if s.err == nil && (it.id == 0 || it.since == 0) {
-					s.fail("an item without id or inQueueSince")
-				}
-				if s.err == nil {
-					each(&it)
-				}
-			}
-		default:
-			s.skip()
-		}
-	}
-	if s.err == nil && !sawItems {
-		s.fail("no items")
-	}
-	return class
+type atom struct {
+	Name string `json:"name"`
 }
 
-func (s *scanner) item() (it item) {
-	for more := s.open('{'); more; more = s.next('}') {
-		switch s.key() {
-		case "_class":
-			it.class = s.text()
-		case "id":
-			it.id = s.integer()
-		case "inQueueSince":
-			it.since = s.integer()
-		case "why":
-			it.why = s.text()
-		case "blocked":
-			it.blocked = s.boolean()
-		case "pending":
-			it.pending = s.boolean()
-		case "task":
-			s.task(&it)
-		case "actions":
-			for more := s.open('['); more; more = s.next(']') {
-				s.action(&it)
-			}
-		default:
-			s.skip()
-		}
-	}
-	return it
+type executor struct {
+	Idle  bool         `json:"idle"`
+	Build told[*build] `json:"currentExecutable"`
 }
 
-func (s *scanner) task(it *item) {
-	for more := s.open('{'); more; more = s.next('}') {
-		switch s.key() {
-		case "_class":
-			it.taskClass = s.text()
-		case "url":
-			it.url = s.text()
-		case "labelExpression":
-			it.expression, it.shown = s.text(), true
-		default:
-			s.skip()
-		}
-	}
+type build struct {
+	Class string `json:"_class"`
+	URL   string `json:"url"`
 }
 
-// action reads one action of an item; only parameters matter, and of them only
-// those of the NodeLabel plugin, which override the project's label.
-func (s *scanner) action(it *item) {
-	for more := s.open('{'); more; more = s.next('}') {
-		if s.key() != "parameters" {
-			s.skip()
-			continue
-		}
-		for more := s.open('['); more; more = s.next(']') {
-			class, value, sawValue := "", "", false
-			for more := s.open('{'); more; more = s.next('}') {
-				switch s.key() {
-				case "_class":
-					class = s.text()
-				case "value":
-					value, sawValue = s.loose(), true
-				default:
-					s.skip()
-				}
-			}
-			if strings.HasPrefix(class, "org.jvnet.jenkins.plugins.nodelabelparameter.") {
-				if it.parameter == "" {
-					it.parameter = value
-				}
-				it.overridden = it.overridden || !sawValue
-			}
-		}
-	}
+// told is a value of which matters whether the answer has it at all, if only as null.
+type told[T any] struct {
+	value T
+	is    bool
 }
 
-// computers reads the answer to the computers' question.
-func (s *scanner) computers(each func(*computer)) (class string) {
-	saw := false
-	var c computer
-	for more := s.open('{'); more; more = s.next('}') {
-		switch s.key() {
-		case "_class":
-			class = s.text()
-		case "computer":
-			saw = true
-			for more := s.open('['); more; more = s.next(']') {
-				c = s.computer()
-				if s.err == nil && (c.name == "" || !c.sawTemporary || !c.sawIdle) {
-					s.fail("a computer without name, idle or temporarilyOffline")
-				}
-				if s.err == nil {
-					each(&c)
-				}
-			}
-		default:
-			s.skip()
-		}
-	}
-	if s.err == nil && !saw {
-		s.fail("no computers")
-	}
-	return class
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (t *told[T]) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	t.is = true
+	return json.UnmarshalDecode(d, &t.value)
 }
 
-func (s *scanner) computer() (c computer) {
-	for more := s.open('{'); more; more = s.next('}') {
-		switch s.key() {
-		case "_class":
-			c.class = s.text()
-		case "displayName":
-			c.name = s.text()
-		case "description":
-			c.description = s.text()
-		case "absoluteRemotePath":
-			c.remote, c.sawRemote = s.text(), true
-		case "offline":
-			c.offline = s.boolean()
-		case "temporarilyOffline":
-			c.temporary, c.sawTemporary = s.boolean(), true
-		case "offlineCause":
-			for more := s.open('{'); more; more = s.next('}') {
-				switch s.key() {
-				case "_class":
-					c.cause.Class = s.text()
-				case "timestamp":
-					c.markedAt = s.integer()
-				case "description":
-					c.cause.Description = s.loose() // a plugin's class may have anything there
-				default:
-					s.skip()
-				}
-			}
-		case "offlineCauseReason":
-			c.cause.Reason = s.text()
-		case "idle":
-			c.idle, c.sawIdle = s.boolean(), true
-		case "numExecutors":
-			c.executors = int(s.integer())
-		case "executors":
-			s.workers(&c)
-		case "oneOffExecutors":
-			var oneOffs computer
-			s.workers(&oneOffs)
-			c.oneOff = oneOffs.all
-		case "assignedLabels":
-			for more := s.open('['); more; more = s.next(']') {
-				for more := s.open('{'); more; more = s.next('}') {
-					if s.key() == "name" {
-						c.labels = append(c.labels, s.text())
-					} else {
-						s.skip()
-					}
-				}
-			}
-		default:
-			s.skip()
-		}
+// loose is a string, or empty in place of any other value.
+type loose string
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (l *loose) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() == jsontext.KindString {
+		return json.UnmarshalDecode(d, (*string)(l))
 	}
-	return c
+	return d.SkipValue()
 }
 
-// workers counts executors, those that do not say they are idle, and of these
-// those that show no build: null, which Jenkins says of what may not be seen.
-func (s *scanner) workers(c *computer) {
-	for more := s.open('['); more; more = s.next(']') {
-		c.all++
-		idle, null := false, false
-		for more := s.open('{'); more; more = s.next('}') {
-			switch s.key() {
-			case "idle":
-				idle = s.boolean()
-			case "currentExecutable":
-				null = s.peek() == 'n'
-				s.build(c)
-			default:
-				s.skip()
-			}
-		}
-		if !idle {
-			c.busy++
-			if null {
-				c.unseen++
+// parameter is the value of the item's first NodeLabel parameter that has one: it
+// overrides the label of the project. hidden: such a parameter does not show its value.
+func (it *item) parameter() (value string, hidden bool) {
+	for _, a := range it.Actions {
+		for _, p := range a.Parameters {
+			if strings.HasPrefix(p.Class, "org.jvnet.jenkins.plugins.nodelabelparameter.") {
+				value = cmp.Or(value, string(p.Value.value))
+				hidden = hidden || !p.Value.is
 			}
 		}
 	}
+	return value, hidden
 }
 
-// build reads what an executor runs.
-func (s *scanner) build(c *computer) {
-	for more := s.open('{'); more; more = s.next('}') {
-		switch s.key() {
-		case "_class":
-			c.buildClass = s.text()
-		case "url":
-			c.build = s.text()
-		default:
-			s.skip()
+// whole reports whether the keys that decide are there.
+func (c *computer) whole() bool { return c.Name != "" && c.Temporary != nil && c.Idle != nil }
+
+// busy counts the executors that do not say that they are idle. unseen are those of them
+// that show null for a build: Jenkins hides what the user may not see.
+func (c *computer) busy() (busy, unseen int) {
+	for i := range c.Workers {
+		if x := &c.Workers[i]; !x.Idle {
+			busy++
+			if x.Build.is && x.Build.value == nil {
+				unseen++
+			}
 		}
 	}
+	return busy, unseen
+}
+
+// build is the build of the last executor that shows one.
+func (c *computer) build() (b build) {
+	for i := range c.Workers {
+		if shown := c.Workers[i].Build.value; shown != nil {
+			b = *shown
+		}
+	}
+	return b
+}
+
+// rests reports whether no executor and no one-off executor has work.
+func (c *computer) rests() bool {
+	busy, _ := c.busy()
+	return *c.Idle && busy == 0 && len(c.OneOff) == 0
+}
+
+func (c *computer) cause() scaler.Cause {
+	return scaler.Cause{Class: c.Cause.Class, Description: string(c.Cause.Description), Reason: c.Reason}
 }
 
 // mortal reports whether a build of that class ends with Jenkins. All others may resume.
@@ -291,189 +148,130 @@ func mortal(class string) bool {
 	return class == "hudson.model.FreeStyleBuild" || class == "hudson.matrix.MatrixRun" || class == "hudson.maven.MavenModuleSetBuild"
 }
 
-// end is the error of the document, or of what follows it.
-func (s *scanner) end() error {
-	if s.blank(); s.err == nil && s.at < len(s.in) {
-		s.fail("text after the end")
-	}
-	return s.err
+// longestElement is how many bytes an element of an answer's list may take, or what is beside
+// the list. The sentence of an item that names 100,000 nodes is half as long.
+const longestElement = 16 << 20
+
+// input bounds the text of an answer, from one element to the next. It keeps the error of the
+// wire, which is no error of the text.
+type input struct {
+	from io.Reader
+	left int
+	err  error
 }
 
-func (s *scanner) fail(what string) {
-	if s.err == nil {
-		s.err = fmt.Errorf("%w: JSON broken at byte %d of %d: %s", ErrNotJenkins, s.at, len(s.in), what)
-		s.at = len(s.in) // every loop ends here
+var errLong = fmt.Errorf("one value is longer than %d MiB", longestElement>>20)
+
+func (in *input) Read(b []byte) (int, error) {
+	if in.left <= 0 {
+		return 0, errLong
 	}
+	n, err := in.from.Read(b)
+	in.left -= n
+	if err != io.EOF {
+		in.err = err
+	}
+	return n, err
 }
 
-func (s *scanner) blank() {
-	for s.at < len(s.in) && (s.in[s.at] == ' ' || s.in[s.at] == '\n' || s.in[s.at] == '\r' || s.in[s.at] == '\t') {
-		s.at++
-	}
-}
+// lost is the error of an answer that broke off on its way.
+type lost struct{ error }
 
-// peek is the next byte that is not blank, 0 at the end.
-func (s *scanner) peek() byte {
-	s.blank()
-	if s.at == len(s.in) {
-		return 0
-	}
-	return s.in[s.at]
-}
+func (l lost) Unwrap() error { return l.error }
 
-// open begins an object or array and reports whether it has a first member. A
-// null is as empty as {} or [].
-func (s *scanner) open(c byte) bool {
-	if s.peek() == 'n' {
-		s.word("null")
-		return false
+// decode reads one JSON document, which nothing may follow. A document that is cut short or
+// malformed ends in an error, never in a shorter list. Of its text the error has at most the
+// character or the escape sequence that is wrong.
+func decode(from io.Reader, read func(*jsontext.Decoder, *input) error) error {
+	in := &input{from: from, left: longestElement}
+	d := jsontext.NewDecoder(in, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	err := read(d, in)
+	at, what := d.InputOffset(), ""
+	if err == nil {
+		if _, err = d.ReadToken(); in.err == nil && errors.Is(err, io.EOF) {
+			return nil
+		}
+		what = "text after the end"
 	}
-	if s.peek() != c {
-		s.fail("want " + string(rune(c)))
-		return false
-	}
-	s.at++
-	if s.depth++; s.depth > maxNesting {
-		s.fail("nested too deeply")
-		return false
-	}
-	if s.peek() == c+2 { // in ASCII each closing bracket is its opening one + 2
-		s.at++
-		s.depth--
-		return false
-	}
-	return s.err == nil
-}
-
-// next passes a comma, or the end of the object or array.
-func (s *scanner) next(closing byte) bool {
-	switch s.peek() {
-	case ',':
-		s.at++
-		return s.err == nil
-	case closing:
-		s.at++
-		s.depth--
-		return false
-	}
-	s.fail("want , or " + string(rune(closing)))
-	return false
-}
-
-func (s *scanner) key() string {
-	k := s.text()
-	if s.peek() != ':' {
-		s.fail("want :")
-		return ""
-	}
-	s.at++
-	return k
-}
-
-// text reads a string, or null as an empty one.
-func (s *scanner) text() string {
-	switch s.peek() {
-	case '"':
-	case 'n':
-		s.word("null")
-		return ""
+	syntax, isSyntax := errors.AsType[*jsontext.SyntacticError](err)
+	semantic, isSemantic := errors.AsType[*json.SemanticError](err)
+	switch {
+	case in.err != nil:
+		return lost{in.err}
+	case errors.Is(err, errLong):
+		what = errLong.Error()
+	case what != "":
+	case isSyntax:
+		at, what = syntax.ByteOffset, syntax.Err.Error()
+	case isSemantic:
+		at, what = semantic.ByteOffset, fmt.Sprintf("a JSON %s does not fit", semantic.JSONKind)
 	default:
-		s.fail("want a string")
-		return ""
+		what = err.Error()
 	}
-	rest := s.in[s.at+1:]
-	end := strings.IndexByte(rest, '"')
-	if end < 0 {
-		s.fail("string without end")
-		return ""
-	}
-	if strings.IndexByte(rest[:end], '\\') < 0 {
-		s.at += end + 2
-		return rest[:end]
-	}
-	for i := s.at + 1; i < len(s.in); i++ {
-		switch s.in[i] {
-		case '\\':
-			i++
-		case '"':
-			var out string
-			if err := json.Unmarshal([]byte(s.in[s.at:i+1]), &out); err != nil {
-				s.fail("bad string")
-				return ""
+	return fmt.Errorf("%w: JSON broken at byte %d: %s", ErrNotJenkins, at, what)
+}
+
+// small reads a document that is not large.
+func small(from io.Reader, into any) error {
+	return decode(from, func(d *jsontext.Decoder, _ *input) error { return json.UnmarshalDecode(d, into) })
+}
+
+// elements reads a document whose root has that class and that list. It reads each element of
+// the list into one and then calls each, which leaves one empty for the next.
+func elements(from io.Reader, class, name string, one any, each func() error) error {
+	is, has := "", false
+	err := decode(from, func(d *jsontext.Decoder, in *input) error {
+		return inside(d, jsontext.KindBeginObject, func() error {
+			key, err := d.ReadToken()
+			if err != nil {
+				return err
 			}
-			s.at = i + 1
-			return out
+			switch key.String() {
+			case "_class":
+				return json.UnmarshalDecode(d, &is)
+			case name:
+				has = true
+				return inside(d, jsontext.KindBeginArray, func() error {
+					if err := json.UnmarshalDecode(d, one); err != nil {
+						return err
+					}
+					in.left = longestElement
+					return each()
+				})
+			default:
+				return d.SkipValue()
+			}
+		})
+	})
+	switch {
+	case err != nil:
+		return err
+	case !has:
+		return fmt.Errorf("%w: no %s", ErrNotJenkins, name)
+	case is != class:
+		return fmt.Errorf("%w: class %q, not %s", ErrNotJenkins, is, class)
+	}
+	return nil
+}
+
+// inside reads an object or array, calling each before every member. A null is as empty
+// as {} or [].
+func inside(d *jsontext.Decoder, begin jsontext.Kind, each func() error) error {
+	switch t, err := d.ReadToken(); {
+	case err != nil:
+		return err
+	case t.Kind() == jsontext.KindNull:
+		return nil
+	case t.Kind() != begin:
+		return fmt.Errorf("want %s", begin)
+	}
+	for {
+		if k := d.PeekKind(); k == jsontext.KindEndObject || k == jsontext.KindEndArray || k == jsontext.KindInvalid {
+			_, err := d.ReadToken()
+			return err
 		}
-	}
-	s.fail("string without end")
-	return ""
-}
-
-// loose reads a string, and skips any other value as an empty one.
-func (s *scanner) loose() string {
-	if s.peek() == '"' {
-		return s.text()
-	}
-	s.skip()
-	return ""
-}
-
-func (s *scanner) boolean() bool {
-	if s.peek() == 't' {
-		s.word("true")
-		return true
-	}
-	s.word("false")
-	return false
-}
-
-func (s *scanner) integer() int64 {
-	n, err := strconv.ParseInt(s.number(), 10, 64)
-	if err != nil {
-		s.fail("want a whole number")
-	}
-	return n
-}
-
-// number passes the characters that a number may have.
-func (s *scanner) number() string {
-	s.blank()
-	from := s.at
-	for s.at < len(s.in) && strings.IndexByte("+-.0123456789eE", s.in[s.at]) >= 0 {
-		s.at++
-	}
-	return s.in[from:s.at]
-}
-
-func (s *scanner) word(w string) {
-	if !strings.HasPrefix(s.in[s.at:], w) {
-		s.fail("want " + w)
-		return
-	}
-	s.at += len(w)
-}
-
-// skip passes any value.
-func (s *scanner) skip() {
-	switch s.peek() {
-	case '{':
-		for more := s.open('{'); more; more = s.next('}') {
-			s.key()
-			s.skip()
-		}
-	case '[':
-		for more := s.open('['); more; more = s.next(']') {
-			s.skip()
-		}
-	case '"':
-		s.text()
-	case 't', 'f':
-		s.boolean()
-	case 'n':
-		s.word("null")
-	default:
-		if s.number() == "" {
-			s.fail("want a value")
+		if err := each(); err != nil {
+			return err
 		}
 	}
 }

@@ -33,8 +33,6 @@ var (
 	ErrBlocked = errors.New("something between Bellboard and Jenkins, such as a firewall or a proxy, refuses the request")
 	// ErrStripped: an answer of Jenkins came without a header that Jenkins has sent.
 	ErrStripped = errors.New("something between Bellboard and Jenkins, such as a proxy, takes a header of Jenkins' away")
-	// ErrTooLarge: an answer is larger than what is read of one.
-	ErrTooLarge = errors.New("jenkins' answer is too large")
 	// ErrRestarted: the answers are of two sessions of Jenkins.
 	ErrRestarted = errors.New("jenkins restarted between two answers")
 )
@@ -49,7 +47,6 @@ var causes = []struct {
 	{ErrForbidden, "forbidden"},
 	{ErrBlocked, "blocked"},
 	{ErrStripped, "stripped"},
-	{ErrTooLarge, "too-large"},
 	{ErrBlind, "blind"},
 	{ErrPartial, "partial"},
 	{ErrRestarted, "restarted"},
@@ -143,9 +140,12 @@ var (
 	tags   = regexp.MustCompile(`(?s)<[^>]*>`)
 )
 
+// firstWords is how many bytes of an answer are looked at for words.
+const firstWords = 4096
+
 // words is ": " and the first words of the body, for people; empty without any.
 func (a *answer) words() string {
-	text := a.body[:min(len(a.body), 4096)]
+	text := a.body[:min(len(a.body), firstWords)]
 	if t := title.FindStringSubmatch(text); t != nil {
 		text = t[1]
 	} else {

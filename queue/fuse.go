@@ -61,8 +61,7 @@ func (f *fuse) note(status int, err error) {
 	defer f.mu.Unlock()
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, control.ErrLate):
-	case err != nil && !errors.Is(err, ErrTooLarge), // which is an answer
-		status == http.StatusBadGateway, status == http.StatusServiceUnavailable,
+	case err != nil, status == http.StatusBadGateway, status == http.StatusServiceUnavailable,
 		status == http.StatusGatewayTimeout, status == http.StatusTooManyRequests:
 		f.failed, f.last = f.failed+1, f.clock.Now()
 	default:

@@ -1,9 +1,11 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -12,8 +14,10 @@ import (
 
 // memory is what earlier answers taught: labels by queue id, and strings and
 // sentences that come again in every answer. It is no truth of its own: without
-// it some items are unresolved, and the work takes longer.
+// it some items are unresolved, and the work takes longer. Its methods for a whole
+// answer hold its lock for one element at a time, since they wait for the wire between.
 type memory struct {
+	mu        sync.Mutex
 	strings   map[string]string
 	jobs      map[string]string // by URL
 	sentences map[string]sentence
@@ -24,6 +28,8 @@ type memory struct {
 	session   string            // of the answer before
 	mine      map[string]bool   // the inbound nodes of ours in it
 	held      map[string]bool   // the nodes of ours in it that a person had taken offline
+	computers int               // how many there were
+	queued    int               // how many items there were
 
 	unlabelled map[scaler.PoolID]bool // as in Config
 }
@@ -36,8 +42,8 @@ const (
 	longest = 1 << 10
 )
 
-func newMemory() memory {
-	return memory{
+func newMemory() *memory {
+	return &memory{
 		strings: map[string]string{}, jobs: map[string]string{}, sentences: map[string]sentence{},
 		owners: map[string]owner{}, typed: map[string]string{}, labels: map[int64]string{},
 		wanted: map[string]string{}, mine: map[string]bool{},
@@ -69,22 +75,21 @@ type owner struct {
 func (m *memory) ownerOf(instance, description string) owner {
 	o, ok := m.owners[description]
 	if !ok {
-		description = strings.Clone(description)
 		o.PoolID, o.fence, _ = scaler.ParseOwner(instance, description)
 		m.owners[description] = o
 	}
 	return o
 }
 
-// keep returns a string equal to s that does not hold on to the whole answer.
+// keep returns a string equal to s, the same for all that are equal.
 func (m *memory) keep(s string) string {
 	if s == "" || len(s) > longest {
-		return strings.Clone(s)
+		return s
 	}
 	kept, ok := m.strings[s]
 	if !ok {
-		kept = strings.Clone(s)
-		m.strings[kept] = kept
+		kept = s
+		m.strings[s] = s
 	}
 	return kept
 }
@@ -106,6 +111,8 @@ func (m *memory) shown(why string) string {
 // leaves out of a list, without a word, what it fails to write. An answer that
 // says the same again is believed. Swarm's nodes go with their clients.
 func (m *memory) whole(session string, nodes []scaler.Node) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	before, same := m.mine, m.session == session
 	m.session, m.mine = session, make(map[string]bool, len(before))
 	still := 0
@@ -125,7 +132,7 @@ func (m *memory) whole(session string, nodes []scaler.Node) error {
 
 // learn remembers which label the items of a job want, while it is always the same.
 func (m *memory) learn(it *item, out *scaler.Item) {
-	if it.url == "" || out.Resolution != scaler.Labelled {
+	if it.Task.URL == "" || out.Resolution != scaler.Labelled {
 		return
 	}
 	if l, ok := m.wanted[out.Job]; !ok {
@@ -140,127 +147,136 @@ const fewest = 3
 
 // deleted tells that a node goes by our own hand.
 func (c *Client) deleted(name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.known.mu.Lock()
+	defer c.known.mu.Unlock()
 	delete(c.known.mine, name)
+}
+
+// about is room for as many as there were before, and some more.
+func (m *memory) about(before *int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return *before + *before/8
 }
 
 // nodes reads the computers. The built-in node is known by its label. unseen are
 // the busy nodes of ours, nil as soon as the build of one can be seen.
-func (m *memory) nodes(body, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
-	m.forget()
-	s := scanner{in: body}
+func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
 	seen, held := false, map[string]bool{}
-	nodes = make([]scaler.Node, 0, strings.Count(body, `"displayName"`))
-	class := s.computers(func(c *computer) {
-		n := scaler.Node{
-			Name:      m.keep(c.name),
-			Online:    c.remote != "",
-			Executors: c.executors,
-			Busy:      c.busy,
-			Idle:      c.rests(),
+	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, m.about(&m.computers))
+	var c computer // one for all, with its slices
+	err = elements(body, computersClass, "computer", &c, func() error {
+		if !c.whole() {
+			return errors.New("a computer without name, idle or temporarilyOffline")
 		}
-		if !c.sawRemote { // the built-in node has no such field
-			n.Online = !c.offline
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		n := m.node(&c, instance)
+		busy, hidden := c.busy()
+		if n.Mine() && busy > 0 {
+			seen = seen || hidden < busy
+			unseen[n.Name] = true
 		}
-		if c.class == "hudson.model.Hudson$MasterComputer" {
-			n.Name = "built-in"
-			if !slices.Contains(c.labels, "built-in") && slices.Contains(c.labels, "master") {
-				n.Name = "master"
-			}
-		}
-		if len(c.labels) > 0 {
-			n.Labels = make([]string, 0, len(c.labels))
-		}
-		for _, l := range c.labels {
-			if l != n.Name {
-				n.Labels = append(n.Labels, m.keep(l))
-			}
-		}
-		slices.Sort(n.Labels)
-		o := m.ownerOf(instance, c.description)
-		n.Team, n.Kind, n.Fence = o.Team, o.Kind, o.fence
-		if n.Mine() && c.busy > 0 {
-			if seen = seen || c.unseen < c.busy; !seen {
-				if unseen == nil {
-					unseen = map[string]bool{}
-				}
-				unseen[n.Name] = true
-			}
-		}
-		n.OfflineBy = m.markedBy(instance, c)
-		n.Offline = m.keep(c.cause.Text())
 		if n.Mine() && n.OfflineBy == scaler.Person {
 			held[n.Name] = true
 		}
-		if c.temporary && c.markedAt > 0 {
-			n.MarkedAt = time.UnixMilli(c.markedAt)
-		}
-		if n.Mine() && c.busy == 1 {
-			n.Build, n.Mortal = m.keep(c.build), mortal(c.buildClass)
-		}
 		nodes = append(nodes, n)
+		c = computer{Workers: c.Workers[:0], OneOff: c.OneOff[:0], Labels: c.Labels[:0]}
+		return nil
 	})
-	if err := s.end(); err != nil {
+	if err != nil {
 		return nil, nil, err
-	}
-	if class != computersClass {
-		return nil, nil, fmt.Errorf("%w: class %q, not %s", ErrNotJenkins, class, computersClass)
 	}
 	if seen {
 		unseen = nil
 	}
-	m.held = held
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forget()
+	m.held, m.computers = held, len(nodes)
 	return nodes, unseen, nil
+}
+
+// node is the computer as the core has it.
+func (m *memory) node(c *computer, instance string) scaler.Node {
+	cause, o := c.cause(), m.ownerOf(instance, c.Description)
+	n := scaler.Node{
+		Name: m.keep(c.Name), Team: o.Team, Kind: o.Kind, Fence: o.fence,
+		Online: c.Remote.value != "", Executors: c.Executors, Idle: c.rests(),
+		OfflineBy: m.markedBy(instance, c), Offline: m.keep(cause.Text()),
+	}
+	n.Busy, _ = c.busy()
+	if !c.Remote.is { // the built-in node has no such field
+		n.Online = !c.Offline
+	}
+	if c.Class == "hudson.model.Hudson$MasterComputer" {
+		n.Name = "built-in"
+		if !slices.Contains(c.Labels, atom{"built-in"}) && slices.Contains(c.Labels, atom{"master"}) {
+			n.Name = "master"
+		}
+	}
+	if len(c.Labels) > 0 {
+		n.Labels = make([]string, 0, len(c.Labels))
+	}
+	for _, l := range c.Labels {
+		if l.Name != "" && l.Name != n.Name {
+			n.Labels = append(n.Labels, m.keep(l.Name))
+		}
+	}
+	slices.Sort(n.Labels)
+	if *c.Temporary && c.Cause.At > 0 {
+		n.MarkedAt = time.UnixMilli(c.Cause.At)
+	}
+	if n.Mine() && n.Busy == 1 {
+		b := c.build()
+		n.Build, n.Mortal = m.keep(b.URL), mortal(b.Class)
+	}
+	return n
 }
 
 // markedBy reads who has a node marked.
 func (m *memory) markedBy(instance string, c *computer) scaler.OfflineBy {
 	before := scaler.NotMarked
-	if m.held[c.name] {
+	if m.held[c.Name] {
 		before = scaler.Person
 	}
-	return scaler.ReadMark(instance, c.temporary, c.cause, before)
+	return scaler.ReadMark(instance, *c.Temporary, c.cause(), before)
 }
 
 // items reads the queue and resolves each item's label.
-func (m *memory) items(body string, nodes []scaler.Node) ([]scaler.Item, error) {
-	r := resolver{memory: m, nodes: nodes, names: make(map[string]string, len(nodes)+2), long: map[string]sentence{}}
-	for i := range nodes {
-		n := &nodes[i]
-		r.names[n.Name] = n.Name
-		if n.Name == "built-in" || n.Name == "master" {
-			// Sentences call it by its display names, an expression by its label.
-			r.names["Jenkins"], r.names["Built-In Node"] = n.Name, n.Name
+func (m *memory) items(body io.Reader, nodes []scaler.Node) (items []scaler.Item, err error) {
+	r := newResolver(m, nodes)
+	many := m.about(&m.queued)
+	labels := make(map[int64]string, many)
+	items = make([]scaler.Item, 0, many)
+	var it item // one for all, with its slices
+	err = elements(body, queueClass, "items", &it, func() error {
+		if it.ID == 0 || it.Since == 0 {
+			return errors.New("an item without id or inQueueSince")
 		}
-		if n.Mine() && !n.Fence {
-			r.mine++
-		}
-	}
-	labels := make(map[int64]string, len(m.labels))
-	items := make([]scaler.Item, 0, strings.Count(body, `"inQueueSince"`))
-	s := scanner{in: body}
-	class := s.items(func(it *item) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		out := scaler.Item{
-			ID: it.id, Job: m.job(it), Since: time.UnixMilli(it.since),
-			State: state(it), Why: m.shown(it.why),
+			ID: it.ID, Job: m.job(&it), Since: time.UnixMilli(it.Since),
+			State: state(&it), Why: m.shown(it.Why),
 		}
 		var remember bool
-		out.Resolution, out.Label, remember = r.resolve(it, out.State)
+		out.Resolution, out.Label, remember = r.resolve(&it, out.State)
 		if remember {
-			labels[it.id] = out.Label
-			m.learn(it, &out)
-		} else if l, ok := m.labels[it.id]; ok {
-			labels[it.id] = l
+			labels[it.ID] = out.Label
+			m.learn(&it, &out)
+		} else if l, ok := m.labels[it.ID]; ok {
+			labels[it.ID] = l
 		}
 		items = append(items, out)
+		it = item{Actions: it.Actions[:0]}
+		return nil
 	})
-	if err := s.end(); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	if class != queueClass {
-		return nil, fmt.Errorf("%w: class %q, not %s", ErrNotJenkins, class, queueClass)
-	}
-	m.labels = labels // what left the queue is forgotten
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.labels, m.queued = labels, len(items) // what left the queue is forgotten
 	return items, nil
 }

@@ -2,8 +2,8 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -22,7 +22,7 @@ const (
 	// The first of the jobs at the top: it is there for who may read one.
 	jobsTree  = "jobs[name]{0,1}"
 	quietTree = "quietingDown"
-	queueTree = "items[id,inQueueSince,why,blocked,buildable,pending,task[url,labelExpression],actions[parameters[name,value]]]"
+	queueTree = "items[id,inQueueSince,why,blocked,pending,task[url,labelExpression],actions[parameters[name,value]]]"
 )
 
 // The root of each document.
@@ -46,28 +46,32 @@ func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	return v, control.Caused(scaler.HoldCause(name), err)
 }
 
-func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
-	asked := c.c.Clock.Now()
-	computers, err := c.document(ctx, Computers, "/computer", computersTree)
+func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) {
+	v.AskedAt = c.c.Clock.Now()
+	computers, nodes, unseen, err := c.computers(ctx)
+	session := computers.header.Get("X-Jenkins-Session")
+	if err == nil && !c.c.Reader {
+		err = c.known.whole(session, nodes)
+	}
 	if err != nil {
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' computers: %w", err)
 	}
-	queue, err := c.document(ctx, Queue, "/queue", queueTree)
+	queue, err := c.document(ctx, Queue, "/queue", queueTree, func(a *answer, in io.Reader) (err error) {
+		if err := a.sameSession(session); err != nil { // the nodes tell what its sentences mean
+			return err
+		}
+		v.Items, err = c.known.items(in, nodes)
+		return err
+	})
 	if err != nil {
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' queue: %w", err)
 	}
-	v := scaler.JenkinsView{
-		Session: queue.header.Get("X-Jenkins-Session"), Version: queue.header.Get("X-Jenkins"),
-		AskedAt: asked, NodesAt: computers.answered, AnsweredAt: c.c.Clock.Now(),
-	}
-	v.SessionSince = c.pulse.known(v.Session)
-	if err := computers.sameSession(v.Session); err != nil {
-		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w", err)
-	}
-	c.compareClocks(&computers)
-	unseen, err := c.understand(&v, computers.body, queue.body)
-	if err != nil {
-		return scaler.JenkinsView{}, err
+	v.Nodes, v.Session, v.Version = nodes, session, queue.header.Get("X-Jenkins")
+	v.NodesAt, v.AnsweredAt = computers.answered, c.c.Clock.Now()
+	v.SessionSince = c.pulse.known(session)
+	ahead := c.compareClocks(&computers)
+	for i := range v.Items {
+		v.Items[i].Since = v.Items[i].Since.Add(-ahead)
 	}
 	if len(v.Items) == 0 {
 		if err := c.seesNothing(ctx, unseen); err != nil {
@@ -78,6 +82,16 @@ func (c *Client) observe(ctx context.Context) (scaler.JenkinsView, error) {
 		return scaler.JenkinsView{}, fmt.Errorf("reading whether Jenkins is quieting down: %w", err)
 	}
 	return v, nil
+}
+
+// computers asks for the computers. unseen are the busy nodes of ours when the build of
+// none of them can be seen.
+func (c *Client) computers(ctx context.Context) (a answer, nodes []scaler.Node, unseen map[string]bool, err error) {
+	a, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *answer, in io.Reader) (err error) {
+		nodes, unseen, err = c.known.nodes(in, c.c.Instance)
+		return err
+	})
+	return a, nodes, unseen, err
 }
 
 // quietingDown fills the view's QuietingDown: from an item that says so, and else from
@@ -100,39 +114,24 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 	if v.QuietingDown || v.Hook || !asks {
 		return nil
 	}
-	a, err := c.document(ctx, Quieting, "", quietTree)
-	if err != nil {
-		return err
+	var root struct {
+		Class string `json:"_class"`
+		Quiet *bool  `json:"quietingDown"`
 	}
-	if err := a.sameSession(v.Session); err != nil {
-		return err
-	}
-	v.QuietingDown, err = quieting(a.body)
-	v.AnsweredAt = c.c.Clock.Now()
-	return err
-}
-
-// quieting reads the answer to that question.
-func quieting(body string) (quiet bool, err error) {
-	s := scanner{in: body}
-	class, saw := "", false
-	for more := s.open('{'); more; more = s.next('}') {
-		switch s.key() {
-		case "_class":
-			class = s.text()
-		case "quietingDown":
-			quiet, saw = s.boolean(), true
-		default:
-			s.skip()
+	if _, err = c.document(ctx, Quieting, "", quietTree, func(a *answer, in io.Reader) error {
+		if err := a.sameSession(v.Session); err != nil {
+			return err
 		}
+		return small(in, &root)
+	}); err != nil {
+		return err
 	}
-	if err := s.end(); err != nil {
-		return false, err
+	v.AnsweredAt = c.c.Clock.Now()
+	if root.Class != rootClass || root.Quiet == nil {
+		return fmt.Errorf("%w: class %q, not %s, or no quietingDown", ErrNotJenkins, root.Class, rootClass)
 	}
-	if class != rootClass || !saw {
-		return false, fmt.Errorf("%w: class %q, not %s, or no quietingDown", ErrNotJenkins, class, rootClass)
-	}
-	return quiet, nil
+	v.QuietingDown = *root.Quiet
+	return nil
 }
 
 // sameSession is an error unless the answer is of that session of Jenkins.
@@ -146,44 +145,24 @@ func (a *answer) sameSession(session string) error {
 	return nil
 }
 
-// understand reads both answers into the view. unseen are the busy nodes of
-// ours when the build of none of them can be seen.
-func (c *Client) understand(v *scaler.JenkinsView, computers, queue string) (unseen map[string]bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if v.Nodes, unseen, err = c.known.nodes(computers, c.c.Instance); err != nil {
-		return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
-	}
-	if !c.c.Reader {
-		if err := c.known.whole(v.Session, v.Nodes); err != nil {
-			return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
-		}
-	}
-	if v.Items, err = c.known.items(queue, v.Nodes); err != nil {
-		return nil, fmt.Errorf("reading Jenkins' queue: %w", err)
-	}
-	for i := range v.Items {
-		v.Items[i].Since = v.Items[i].Since.Add(-c.ahead)
-	}
-	return unseen, nil
-}
-
 // compareClocks learns from an answer how far Jenkins' clock is ahead of ours.
 // Its Date is cut to the second and was written some time between question and
 // answer, so it proves bounds: within them what is known stays as it is, and
 // clocks that agree are not corrected to and fro. Only when items entered the
 // queue is told by Jenkins' clock. (A proxy may put its own Date in place of
 // Jenkins'; its clock is then the one that is compared.)
-func (c *Client) compareClocks(a *answer) {
+func (c *Client) compareClocks(a *answer) (ahead time.Duration) {
 	date, err := http.ParseTime(a.header.Get("Date"))
-	if err != nil {
-		return
-	}
 	c.mu.Lock()
-	c.ahead = max(date.Sub(a.answered), min(c.ahead, date.Add(time.Second).Sub(a.asked)))
-	ahead := c.ahead
+	if err == nil {
+		c.ahead = max(date.Sub(a.answered), min(c.ahead, date.Add(time.Second).Sub(a.asked)))
+	}
+	ahead = c.ahead
 	c.mu.Unlock()
-	c.c.Skew(ahead)
+	if err == nil {
+		c.c.Skew(ahead)
+	}
+	return ahead
 }
 
 // seesNothing tells an empty queue from one whose items the user may not see:
@@ -194,13 +173,7 @@ func (c *Client) seesNothing(ctx context.Context, unseen map[string]bool) error 
 	if len(unseen) == 0 {
 		return c.seesJobs(ctx)
 	}
-	again, err := c.document(ctx, Computers, "/computer", computersTree)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	_, still, err := c.known.nodes(again.body, c.c.Instance)
-	c.mu.Unlock()
+	_, _, still, err := c.computers(ctx)
 	if err != nil {
 		return err
 	}
@@ -223,13 +196,12 @@ func (c *Client) seesJobs(ctx context.Context) error {
 	if now := c.c.Clock.Now(); !last.IsZero() && now.Sub(last) < jobsLast {
 		return nil
 	}
-	a, err := c.document(ctx, Jobs, "", jobsTree)
+	var root struct {
+		Jobs []struct{} `json:"jobs"`
+	}
+	a, err := c.document(ctx, Jobs, "", jobsTree, func(_ *answer, in io.Reader) error { return small(in, &root) })
 	if err != nil {
 		return err
-	}
-	var root struct{ Jobs []struct{} }
-	if err := json.Unmarshal([]byte(a.body), &root); err != nil {
-		return fmt.Errorf("%w: the list of jobs: %w", ErrNotJenkins, err)
 	}
 	if len(root.Jobs) == 0 {
 		return fmt.Errorf("%w, or Jenkins has no job yet: the queue is empty and no job can be seen", ErrBlind)
@@ -240,14 +212,17 @@ func (c *Client) seesJobs(ctx context.Context) error {
 	return nil
 }
 
-// document reads one JSON document, accepted as far as its text is not needed.
-func (c *Client) document(ctx context.Context, e, path, tree string) (answer, error) {
+// document asks for one JSON document, and has decode read it while it comes in.
+func (c *Client) document(ctx context.Context, e, path, tree string, decode func(*answer, io.Reader) error) (answer, error) {
 	a, err := c.ask(ctx, request{
-		endpoint: e, method: http.MethodGet, timeout: readTimeout,
+		endpoint: e, method: http.MethodGet, timeout: readTimeout, decode: decode,
 		path: path, suffix: "api/json", query: map[string]string{"tree": tree},
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return a, err
+	case a.status != http.StatusOK:
+		return a, a.refusal()
 	}
-	return a, a.accept()
+	return a, a.broken
 }

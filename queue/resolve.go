@@ -21,15 +21,15 @@ var flyweights = map[string]bool{
 // waits for nothing any more; it counts as blocked.
 func state(it *item) scaler.ItemState {
 	switch {
-	case flyweights[it.taskClass]:
+	case flyweights[it.Task.Class]:
 		return scaler.Flyweight
-	case it.class == "hudson.model.Queue$WaitingItem":
+	case it.Class == "hudson.model.Queue$WaitingItem":
 		return scaler.Quiet
-	case it.blocked || it.class == "hudson.model.Queue$BlockedItem" || strings.HasPrefix(it.why, "Stopping "):
+	case it.Blocked || it.Class == "hudson.model.Queue$BlockedItem" || strings.HasPrefix(it.Why, "Stopping "):
 		return scaler.Blocked
-	case it.pending:
+	case it.Pending:
 		return scaler.Pending
-	case it.why == "Jenkins is about to shut down":
+	case it.Why == "Jenkins is about to shut down":
 		return scaler.ShuttingDown
 	default:
 		return scaler.Buildable
@@ -44,8 +44,27 @@ type resolver struct {
 	at       map[string]int       // the nodes by name; made when first needed
 	worn     map[string]wearer    // every label that a node has besides its name; made when first needed
 	mine     int                  // nodes of ours, fences apart
-	long     map[string]sentence  // that are too long to be remembered
-	inferred map[[2]string]string // labels by job and sentence; made when first needed
+	long     map[string]sentence  // the last few that are too long to be remembered
+	inferred map[[2]string]string // labels by job and sentence
+}
+
+func newResolver(m *memory, nodes []scaler.Node) resolver {
+	r := resolver{
+		memory: m, nodes: nodes, names: make(map[string]string, len(nodes)+2),
+		long: map[string]sentence{}, inferred: map[[2]string]string{},
+	}
+	for i := range nodes {
+		n := &nodes[i]
+		r.names[n.Name] = n.Name
+		if n.Name == "built-in" || n.Name == "master" {
+			// Sentences call it by its display names, an expression by its label.
+			r.names["Jenkins"], r.names["Built-In Node"] = n.Name, n.Name
+		}
+		if agent(n) {
+			r.mine++
+		}
+	}
+	return r
 }
 
 // wearer says who has a label that is no name: a node, and one of ours.
@@ -59,23 +78,28 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 		return scaler.Unlabelled, "", false
 	}
 	var said sentence
+	parameter, hidden := it.parameter()
+	expression := ""
+	if !hidden {
+		expression = it.Task.Label.value
+	}
 	if state == scaler.Buildable || state == scaler.Pending {
-		said = r.sentence(it.why)
+		said = r.sentence(it.Why)
 	}
 	name, isName := r.names[said.text]
 	switch {
 	case said.says == saysLabel, said.says == saysEither && !isName:
 		return scaler.Labelled, said.label, !isName
-	case it.parameter != "":
-		l = r.source(it.parameter)
+	case parameter != "":
+		l = r.source(parameter)
 		_, isName := r.names[l]
 		return scaler.Labelled, l, !isName
-	case it.expression != "" && !it.overridden:
-		l = r.source(it.expression)
+	case expression != "":
+		l = r.source(expression)
 		_, isName := r.names[l]
 		return scaler.Labelled, l, !isName
 	}
-	if l, ok := r.labels[it.id]; ok && l == "" {
+	if l, ok := r.labels[it.ID]; ok && l == "" {
 		return scaler.Unlabelled, "", true
 	} else if ok {
 		return scaler.Labelled, l, true
@@ -114,11 +138,11 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 			return scaler.Unlabelled, "", true
 		}
 	}
-	if roams[it.taskClass] && it.shown && it.expression == "" && !it.overridden {
+	if roams[it.Task.Class] && it.Task.Label.is && !hidden {
 		return scaler.Unlabelled, "", true
 	}
 	if state == scaler.Buildable && (said.says == saysNothing || said.says == saysAway) {
-		if l := r.infer(it); l != "" {
+		if l := r.infer(it, said.whole); l != "" {
 			return scaler.Inferred, l, false
 		}
 	}
@@ -129,17 +153,17 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 // plugin's words. It is what all other items of the job were known to want, if every
 // node of the list that must have it has it, and one of ours. Otherwise it is all
 // labels of such a node: another node with the same labels fits the item, too.
-func (r *resolver) infer(it *item) string {
+func (r *resolver) infer(it *item, why string) string {
 	job := ""
-	if it.url != "" {
+	if it.Task.URL != "" {
 		job = r.job(it)
 	}
-	key := [2]string{job, it.why}
+	key := [2]string{job, why}
 	l, ok := r.inferred[key]
 	if ok {
 		return l
 	}
-	fit := r.fitting(it.why)
+	fit := r.fitting(why)
 	if wanted := r.wanted[job]; wanted != "" {
 		e := label.Parse(wanted)
 		has := func(n *scaler.Node) bool {
@@ -153,9 +177,6 @@ func (r *resolver) infer(it *item) string {
 	}
 	if l == "" {
 		l = fewestLabels(fit)
-	}
-	if r.inferred == nil {
-		r.inferred = map[[2]string]string{}
 	}
 	r.inferred[key] = l
 	return l
@@ -257,13 +278,21 @@ func (r *resolver) wornBy(name string) wearer {
 	return r.worn[name]
 }
 
+// fewLong is how many long sentences are at hand at once: most items that have one have
+// the same, and all together may be as long as the answer.
+const fewLong = 8
+
 // sentence reads a sentence, once for all items that have it.
 func (r *resolver) sentence(why string) sentence {
 	if len(why) > longest {
 		s, ok := r.long[why]
 		if !ok {
 			s = read(why)
-			s.label = strings.Clone(s.label) // which is remembered
+			s.label, s.whole = strings.Clone(s.label), why // the label is remembered
+			if len(r.long) == fewLong {
+				clear(r.long)
+				clear(r.inferred)
+			}
 			r.long[why] = s
 		}
 		return s
@@ -273,6 +302,7 @@ func (r *resolver) sentence(why string) sentence {
 	}
 	why = r.keep(why)
 	s := read(why)
+	s.whole = why
 	r.sentences[why] = s
 	return s
 }
@@ -282,7 +312,6 @@ func (r *resolver) source(typed string) string {
 	if s, ok := r.typed[typed]; ok {
 		return s
 	}
-	typed = strings.Clone(typed)
 	s := label.Parse(typed).Source()
 	r.typed[typed] = s
 	return s
@@ -290,14 +319,14 @@ func (r *resolver) source(typed string) string {
 
 // job is the full name of the item's job, from the URL of its task.
 func (m *memory) job(it *item) string {
-	if j, ok := m.jobs[it.url]; ok && it.url != "" {
+	if j, ok := m.jobs[it.Task.URL]; ok && it.Task.URL != "" {
 		return j
 	}
-	j := jobOf(it.url)
+	j := jobOf(it.Task.URL)
 	if j == "" { // the task's class says something at least
-		return m.keep(it.taskClass[strings.LastIndexAny(it.taskClass, ".$")+1:])
+		return m.keep(it.Task.Class[strings.LastIndexAny(it.Task.Class, ".$")+1:])
 	}
-	m.jobs[strings.Clone(it.url)] = j
+	m.jobs[it.Task.URL] = j
 	return j
 }
 
@@ -319,7 +348,7 @@ func jobOf(u string) string {
 		if err != nil {
 			part = parts[i]
 		}
-		name = append(name, strings.Clone(part))
+		name = append(name, part)
 	}
 	return strings.Join(name, "/")
 }

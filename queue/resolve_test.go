@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -309,9 +310,9 @@ func TestParameters(t *testing.T) {
 		"another plugin's":  {`{"_class":"hudson.model.StringParameterValue","name":"l","value":"gpu"}`, scaler.Labelled, "project"},
 	} {
 		m := newMemory()
-		items, err := m.items(`{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1,"why":"‘b1’ is offline",
+		items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1,"why":"‘b1’ is offline",
 			"actions":[{},{"_class":"hudson.model.ParametersAction","parameters":[`+c.parameters+`]}],
-			"task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/a/","labelExpression":"project"}}]}`, ours("b1", "b2"))
+			"task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/a/","labelExpression":"project"}}]}`), ours("b1", "b2"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -332,7 +333,7 @@ func pipelines(t *testing.T, m *memory, nodes []scaler.Node, jobsAndWhys ...stri
 		body += fmt.Sprintf(`{"_class":"hudson.model.Queue$BuildableItem","id":%d,"inQueueSince":1,"why":%q,`, 7+i, jobsAndWhys[i+1]) +
 			`"task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/` + jobsAndWhys[i] + `/1/"}}`
 	}
-	items, err := m.items(body+"]}", nodes)
+	items, err := m.items(strings.NewReader(body+"]}"), nodes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,7 +370,7 @@ func TestNameThatIsALabel(t *testing.T) {
 		{fence, on + "‘old’", scaler.Labelled, "old"},
 	} {
 		m := newMemory()
-		it := pipelines(t, &m, c.nodes, "a", c.why)[0]
+		it := pipelines(t, m, c.nodes, "a", c.why)[0]
 		if it.Resolution != c.how || it.Label != c.label {
 			t.Errorf("%s, nodes %v: %s %q, want %s %q", c.why, c.nodes, it.Resolution, it.Label, c.how, c.label)
 		}
@@ -421,11 +422,11 @@ func TestInferred(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()
 			if c.before != nil {
-				pipelines(t, &m, town, c.before...)
+				pipelines(t, m, town, c.before...)
 				m.labels = map[int64]string{} // those have left
 			}
 			for range 2 { // the second time from memory, if any
-				it := pipelines(t, &m, town, "a", c.why)[0]
+				it := pipelines(t, m, town, "a", c.why)[0]
 				if it.Resolution != c.how || it.Label != c.label {
 					t.Errorf("%s %q, want %s %q", it.Resolution, it.Label, c.how, c.label)
 				}
@@ -434,17 +435,17 @@ func TestInferred(t *testing.T) {
 	}
 	t.Run("a list of agents just online says nothing of later ones", func(t *testing.T) {
 		m := newMemory()
-		pipelines(t, &m, town, "a", "‘b1’ is offline; ‘b4’ is offline")
-		if it := pipelines(t, &m, town, "a", running+"‘b1’ is offline")[0]; it.Resolution != scaler.Inferred {
+		pipelines(t, m, town, "a", "‘b1’ is offline; ‘b4’ is offline")
+		if it := pipelines(t, m, town, "a", running+"‘b1’ is offline")[0]; it.Resolution != scaler.Inferred {
 			t.Errorf("%s %q, want %s", it.Resolution, it.Label, scaler.Inferred)
 		}
 	})
 	t.Run("a job that was found to want something else", func(t *testing.T) {
 		m := newMemory()
-		pipelines(t, &m, town, "a", waits)
+		pipelines(t, m, town, "a", waits)
 		m.labels = map[int64]string{}
-		pipelines(t, &m, town, "a", running+"‘b2’ is offline")
-		if it := pipelines(t, &m, town, "a", "Already running 1 builds on node")[0]; it.Resolution != scaler.Unresolved {
+		pipelines(t, m, town, "a", running+"‘b2’ is offline")
+		if it := pipelines(t, m, town, "a", "Already running 1 builds on node")[0]; it.Resolution != scaler.Unresolved {
 			t.Errorf("%s %q, want %s: what the job wants is not known any more", it.Resolution, it.Label, scaler.Unresolved)
 		}
 	})

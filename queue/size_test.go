@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -189,7 +188,7 @@ func TestSlowAsSeen(t *testing.T) {
 }
 
 // mostAllocated is the memory of one look.
-var mostAllocated uint64 = 60 << 20
+var mostAllocated uint64 = 40 << 20
 
 // TestLookAllocates: one look at a large house stays within its memory.
 func TestLookAllocates(t *testing.T) {
@@ -283,30 +282,26 @@ func TestKeepAlive(t *testing.T) {
 	}
 }
 
-// TestLargeAnswer: before 2.542 the sentence of each item names every node. An answer
-// of 100 MiB is read within the memory that deploy/install.yaml gives.
+// TestLargeAnswer: before 2.542 the sentence of each item names every node. An answer has
+// no bound: no more of it is in memory than an item, and what is kept of each.
 func TestLargeAnswer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a large answer")
 	}
-	const (
-		length, most = 100 << 20, 240 << 20
-		given        = 460 << 20 // GOMEMLIMIT
-	)
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(given))
-	why := strings.Repeat("‘team-e-0123456789’ is reserved for jobs with matching label expression; ", 1000) + "‘x’ is offline"
-	var items []io.Reader
+	const length, most = 150 << 20, 64 << 20
+	why := strings.Repeat("‘team-e-0123456789’ is reserved for jobs with matching label expression; ", 300)
+	items := []io.Reader{strings.NewReader(`{"_class":"hudson.model.Queue","items":[`)}
 	n := 0
 	for size := 0; size < length; n++ {
-		item := fmt.Sprintf(`,{"_class":"hudson.model.Queue$BuildableItem","id":%d,"inQueueSince":1,"why":"%s","task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/a/"}}`, n+1, "")
-		before, after, _ := strings.Cut(item, `"why":"`)
+		before := fmt.Sprintf(`,{"_class":"hudson.model.Queue$BuildableItem","id":%d,"inQueueSince":1,"why":"`, n+1)
+		after := fmt.Sprintf(`‘x%d’ is offline","task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/a%d/"}}`, n, n)
 		if n == 0 {
 			before = before[1:]
 		}
-		items = append(items, strings.NewReader(before+`"why":"`), strings.NewReader(why), strings.NewReader(after))
-		size += len(item) + len(why)
+		items = append(items, strings.NewReader(before), strings.NewReader(why), strings.NewReader(after))
+		size += len(before) + len(why) + len(after)
 	}
-	items = append([]io.Reader{strings.NewReader(`{"_class":"hudson.model.Queue","items":[`)}, append(items, strings.NewReader(`]}`))...)
+	items = append(items, strings.NewReader(`]}`))
 	small := bodies(fewComputers, "")
 	client, err := New(Config{
 		URL: "http://h", User: "u", Instance: "bellboard", Clock: clock.Real(), Token: func() (string, error) { return "t", nil },
@@ -321,6 +316,7 @@ func TestLargeAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	runtime.GC() // what other tests have left
 	done, peak := make(chan struct{}), make(chan uint64)
 	go func() {
 		var m runtime.MemStats

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -46,6 +47,8 @@ type answer struct {
 	header          http.Header
 	body            string
 	asked, answered time.Time
+	decode          func(*answer, io.Reader) error // as in request
+	broken          error                          // why the document is none of Jenkins'
 }
 
 type answerKey struct{}
@@ -94,36 +97,27 @@ func (t *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// read takes the body, since gojenkins would have it in memory three times.
+// read takes the body, since gojenkins would have it in memory three times. A document
+// is decoded while it comes in; of it the answer keeps only the first words.
 func (a *answer) read(res *http.Response) error {
 	defer func() { _ = res.Body.Close() }()
-	from := http.MaxBytesReader(nil, res.Body, maxBody)
-	var parts [][]byte
-	length, part := 0, make([]byte, 0, 16<<10)
-	for {
-		n, err := from.Read(part[len(part):cap(part)])
-		length, part = length+n, part[:len(part)+n]
-		if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return fmt.Errorf("%w: over the %d MiB that Bellboard reads. Before 2.542 Jenkins names every node in the sentence of each queue item:"+
-				" update Jenkins, or have fewer nodes or queued builds", ErrTooLarge, large.Limit>>20)
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if len(part) == cap(part) {
-			parts = append(parts, part)
-			part = make([]byte, 0, min(2*cap(part), 4<<20))
-		}
+	if a.decode == nil || a.status != http.StatusOK {
+		text, err := io.ReadAll(io.LimitReader(res.Body, maxText))
+		a.body = string(text)
+		return err
 	}
-	var b strings.Builder
-	b.Grow(length)
-	for _, p := range append(parts, part) {
-		_, _ = b.Write(p) // documented never to fail
+	in := bufio.NewReaderSize(res.Body, 64<<10)
+	head, err := in.Peek(firstWords)
+	if err != nil && err != io.EOF {
+		return err
 	}
-	a.body = b.String()
+	a.body = string(head)
+	if a.broken = a.accept(); a.broken == nil {
+		a.broken = a.decode(a, in)
+	}
+	if l, ok := errors.AsType[lost](a.broken); ok {
+		return l.error
+	}
 	return nil
 }
 
@@ -138,6 +132,8 @@ type request struct {
 	timeout  time.Duration
 	deadline time.Time // for sending; zero: none
 	probe    bool      // whether Jenkins answers again: sent though it did not
+	// decode, when set, reads the document that a status of 200 promises.
+	decode func(*answer, io.Reader) error
 	// accept, when set, takes an answer to a write that is no redirect to Jenkins' pages.
 	accept func(*answer) bool
 }
@@ -192,6 +188,7 @@ func (c *Client) send(ctx context.Context, r request, token string) (a answer, e
 		return a, err
 	}
 	defer release()
+	a.decode = r.decode
 	a.asked = c.c.Clock.Now()
 	err = c.do(context.WithValue(ctx, answerKey{}, &a), &requester, ar, r.query)
 	a.answered = c.c.Clock.Now()
@@ -246,9 +243,6 @@ func (c *Client) do(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the whole query
 		err = wrapped.Err
-	}
-	if errors.Is(err, ErrTooLarge) {
-		return err
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

@@ -340,7 +340,6 @@ func TestFuseMinds(t *testing.T) {
 		"an error of its":   {500, nil, false},
 		"refused":           {403, nil, false},
 		"unauthorized":      {401, nil, false},
-		"too large":         {200, ErrTooLarge, false},
 		"fine":              {200, nil, false},
 		"given up":          {0, context.Canceled, false},
 		"late, so not sent": {0, control.ErrLate, false},

@@ -27,6 +27,7 @@ type sentence struct {
 	text  string
 	label string
 	nodes []string // of saysAway
+	whole string   // the sentence itself: one string for all items that have it
 }
 
 // read reads a sentence as Jenkins says it with Accept-Language: en. Only whole,

@@ -151,7 +151,7 @@ func TestRecordedProjects(t *testing.T) {
 	for _, a := range load(t, "why").Answers {
 		nodes := nodesAt(a.Note)
 		m := newMemory()
-		items, err := m.items(string(a.Body), nodes)
+		items, err := m.items(strings.NewReader(string(a.Body)), nodes)
 		if err != nil || len(items) < 10 {
 			t.Fatalf("%s: %d items, %v", a.Note, len(items), err)
 		}
@@ -181,7 +181,7 @@ func TestRecordedPipelines(t *testing.T) {
 		t.Fatal(len(answers))
 	}
 	fresh := newMemory()
-	items, err := fresh.items(string(answers[0].Body), ours())
+	items, err := fresh.items(strings.NewReader(string(answers[0].Body)), ours())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestRecordedPipelines(t *testing.T) {
 			t.Errorf("no node: %s is %s %q", it.Job, it.Resolution, it.Label)
 		}
 	}
-	items, err = fresh.items(string(answers[1].Body), ours("n1"))
+	items, err = fresh.items(strings.NewReader(string(answers[1].Body)), ours("n1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestRecordedPipelines(t *testing.T) {
 	// With two nodes every label is told; after that the older answers, which
 	// told less, are understood by memory.
 	for _, again := range []int{2, 1, 0} {
-		items, err = fresh.items(string(answers[again].Body), nodesAt(answers[again].Note))
+		items, err = fresh.items(strings.NewReader(string(answers[again].Body)), nodesAt(answers[again].Note))
 		if err != nil || len(items) != 13 {
 			t.Fatal(len(items), err)
 		}
@@ -229,7 +229,7 @@ func TestRecordedPipelines(t *testing.T) {
 			}
 		}
 	}
-	if _, err = fresh.items(`{"_class":"hudson.model.Queue","items":[]}`, nil); err != nil {
+	if _, err = fresh.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[]}`), nil); err != nil {
 		t.Fatal(err)
 	}
 	if len(fresh.labels) != 0 {
@@ -243,7 +243,7 @@ func TestRecordedBare(t *testing.T) {
 	for _, a := range load(t, "bare").Answers {
 		nodes := nodesAt(a.Note)
 		m := newMemory()
-		items, err := m.items(string(a.Body), nodes)
+		items, err := m.items(strings.NewReader(string(a.Body)), nodes)
 		if err != nil || len(items) != 1 {
 			t.Fatal(a.Note, len(items), err)
 		}
@@ -256,7 +256,7 @@ func TestRecordedBare(t *testing.T) {
 			want = scaler.Unlabelled
 		}
 		m = newMemory()
-		if items, err = m.items(hidden, nodes); err != nil || items[0].Resolution != want {
+		if items, err = m.items(strings.NewReader(hidden), nodes); err != nil || items[0].Resolution != want {
 			t.Errorf("%s, its project's label not shown: %s, %v, want %s", a.Note, items[0].Resolution, err, want)
 		}
 	}
@@ -264,7 +264,7 @@ func TestRecordedBare(t *testing.T) {
 
 func TestRecordedPinned(t *testing.T) {
 	m := newMemory()
-	items, err := m.items(string(load(t, "pinned").Answers[0].Body), ours("n1", "n2"))
+	items, err := m.items(strings.NewReader(string(load(t, "pinned").Answers[0].Body)), ours("n1", "n2"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +356,7 @@ func TestStatesAndSources(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()
-			items, err := m.items(`{"_class":"hudson.model.Queue","items":[{"id":7,"inQueueSince":1795395095524,`+c.item+`}]}`, ours("b1", "b2"))
+			items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"id":7,"inQueueSince":1795395095524,`+c.item+`}]}`), ours("b1", "b2"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -400,8 +400,8 @@ func TestListOfRefusals(t *testing.T) {
 	} {
 		m := newMemory()
 		m.unlabelled = map[scaler.PoolID]bool{web: true, big: false}
-		items, err := m.items(`{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1,"why":"`+why+
-			`","task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/a/1/"}}]}`, nodes)
+		items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1,"why":"`+why+
+			`","task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/a/1/"}}]}`), nodes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -436,11 +436,11 @@ func TestLongSentences(t *testing.T) {
 			m.unlabelled = takesAny
 			item := `{"_class":"hudson.model.Queue$BuildableItem","id":%d,"inQueueSince":1,"why":"` + tt.why +
 				`","task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/a/1/"}}`
-			if _, _, err := m.nodes(strings.Replace(fewComputers, "one-build", tt.why, 1), "bellboard"); err != nil {
+			if _, _, err := m.nodes(strings.NewReader(strings.Replace(fewComputers, "one-build", tt.why, 1)), "bellboard"); err != nil {
 				t.Fatal(err)
 			}
 			body := `{"_class":"hudson.model.Queue","items":[` + fmt.Sprintf(item+","+item, 7, 8) + `]}`
-			items, err := m.items(body, ours("b1", "b2"))
+			items, err := m.items(strings.NewReader(body), ours("b1", "b2"))
 			if err != nil || len(items) != 2 {
 				t.Fatal(len(items), err)
 			}

@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -194,8 +195,8 @@ func (c *Client) markOf(ctx context.Context, name string) (scaler.OfflineBy, err
 }
 
 func (c *Client) markedBy(n *computer) scaler.OfflineBy {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.known.mu.Lock()
+	defer c.known.mu.Unlock()
 	return c.known.markedBy(c.c.Instance, n)
 }
 
@@ -208,32 +209,22 @@ func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) 
 	if err != nil {
 		return false, fmt.Errorf("reading node %s: %w", seen.Name, err)
 	}
-	same := c.markedBy(&n) == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.markedAt == seen.MarkedAt.UnixMilli())
+	same := c.markedBy(&n) == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.Cause.At == seen.MarkedAt.UnixMilli())
 	return n.rests() && same, nil
 }
 
 // node reads one node, which is ErrGone when there is none of that name.
 func (c *Client) node(ctx context.Context, e string, name string) (computer, error) {
-	a, err := c.ask(ctx, request{
-		endpoint: e, method: http.MethodGet, timeout: readTimeout,
-		path: "/computer/" + url.PathEscape(name), suffix: "api/json", query: map[string]string{"tree": nodeTree},
-	})
-	if err != nil {
-		return computer{}, err
-	}
+	var doc computer
+	a, err := c.document(ctx, e, "/computer/"+url.PathEscape(name), nodeTree, func(_ *answer, in io.Reader) error { return small(in, &doc) })
 	if a.status == http.StatusNotFound {
 		return computer{}, a.outcome("")
 	}
-	if err := a.accept(); err != nil {
+	if err != nil {
 		return computer{}, err
 	}
-	s := scanner{in: a.body}
-	doc := s.computer()
-	if err := s.end(); err != nil {
-		return computer{}, err
-	}
-	if doc.class == "" || doc.name != name || !doc.sawTemporary || !doc.sawIdle {
-		return computer{}, fmt.Errorf("%w: an answer about %q (%s)", ErrNotJenkins, doc.name, doc.class)
+	if doc.Class == "" || doc.Name != name || !doc.whole() {
+		return computer{}, fmt.Errorf("%w: an answer about %q (%s)", ErrNotJenkins, doc.Name, doc.Class)
 	}
 	return doc, nil
 }

@@ -160,8 +160,8 @@ func (e *exam) reach(ctx context.Context) (queue.Answer, bool) {
 	return hello, false
 }
 
-// between makes the row of an answer that what stands before Jenkins gave, or changed,
-// or of one that is too large: no permission and no setting of Jenkins' mends that.
+// between makes the row of an answer that what stands before Jenkins gave, or changed:
+// no permission and no setting of Jenkins' mends that.
 func (e *exam) between(name string, err error) bool {
 	remedy := ""
 	switch {
@@ -169,8 +169,6 @@ func (e *exam) between(name string, err error) bool {
 		remedy = "have the firewall or proxy before Jenkins pass Bellboard's GET and POST requests below " + e.Settings.JenkinsURL + ", or lead BELLBOARD_JENKINS_URL past it"
 	case errors.Is(err, queue.ErrStripped):
 		remedy = "have the proxy before Jenkins pass the headers X-Jenkins and X-Jenkins-Session of its answers on, or lead BELLBOARD_JENKINS_URL past it"
-	case errors.Is(err, queue.ErrTooLarge):
-		remedy = "update Jenkins to 2.542 at least, or have fewer nodes or queued builds; Bellboard holds while this lasts"
 	default:
 		return false
 	}
