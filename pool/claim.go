@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"bellboard/scaler"
-	"bellboard/scaler/control"
 )
 
 // What is noted on the claim of a cache slot: its history, and what to do with it
@@ -88,9 +87,9 @@ func (p *Pool) take(ctx context.Context, s *Spec, slot *scaler.Slot) error {
 	}})
 	switch {
 	case err == nil && now.DeletionTimestamp != nil:
-		return fmt.Errorf("take cache slot %s: it is being deleted: %w", slot.Name, control.ErrChanged)
+		return fmt.Errorf("take cache slot %s: it is being deleted: %w", slot.Name, scaler.ErrChanged)
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsInvalid(err): // invalid: another UID
-		return fmt.Errorf("take cache slot %s: %w: %w", slot.Name, control.ErrChanged, err)
+		return fmt.Errorf("take cache slot %s: %w: %w", slot.Name, scaler.ErrChanged, err)
 	case err != nil:
 		p.log.Warn("the use of a cache slot could not be noted on it", zap.String("slot", slot.Name), zap.Error(err))
 	}

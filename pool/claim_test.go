@@ -20,7 +20,6 @@ import (
 	"bellboard/pool/kubesim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
-	"bellboard/scaler/control"
 )
 
 func (h *house) slots() []scaler.Slot {
@@ -114,11 +113,11 @@ func TestASlotIsTakenOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := h.Create(ctx, "data-p-3", keeping, seen, scaler.Birth{})
-		is(t, err, control.ErrChanged)
+		is(t, err, scaler.ErrChanged)
 		other := seen
 		other.UID, other.ResourceVersion = "another", h.slot().ResourceVersion
 		_, err = h.Create(ctx, "data-p-3", keeping, other, scaler.Birth{})
-		is(t, err, control.ErrChanged)
+		is(t, err, scaler.ErrChanged)
 		if got := len(h.cluster.Pods()); got != 1 {
 			t.Errorf("there are %d pods", got)
 		}
@@ -147,7 +146,7 @@ func TestASlotThatGoesIsNotTaken(t *testing.T) {
 					}
 				}
 				_, err := h.Create(ctx, "data-p-2", keeping, seen, scaler.Birth{})
-				is(t, err, control.ErrChanged)
+				is(t, err, scaler.ErrChanged)
 				if got := len(h.cluster.Pods()); got != 0 {
 					t.Errorf("there are %d pods", got)
 				}
@@ -184,7 +183,7 @@ func TestAClaimThatIsRefusedMakesNoPod(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.refuse("create persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("exceeded quota: storage")))
 		_, err := h.Create(context.Background(), "web-p-1", swarm, h.newSlot("web-p-1", swarm), scaler.Birth{})
-		is(t, err, control.ErrRefused)
+		is(t, err, scaler.ErrRefused)
 		if len(h.cluster.Pods()) != 0 {
 			t.Error("there is a pod, which would wait for ever")
 		}
@@ -197,7 +196,7 @@ func TestASlotWithoutAPodIsAFreeOne(t *testing.T) {
 		ctx := context.Background()
 		h.refuse("create pods", apierrors.NewForbidden(podsResource, "x", errors.New("exceeded quota: pods")))
 		_, err := h.Create(ctx, "data-p-1", keeping, h.newSlot("data-p-1", keeping), scaler.Birth{})
-		is(t, err, control.ErrRefused)
+		is(t, err, scaler.ErrRefused)
 		h.cluster.Refuse(nil)
 		p, err := h.Create(ctx, "data-p-2", keeping, h.slot(), scaler.Birth{})
 		if err != nil || p.Warmth != scaler.Cold {
@@ -214,11 +213,11 @@ func TestADeletionHitsExactlyTheSlotThatWasLookedAt(t *testing.T) {
 		seen := h.used(true)
 		other := seen
 		other.UID = "another"
-		is(t, h.DeleteSlot(ctx, other, soon()), control.ErrChanged)
+		is(t, h.DeleteSlot(ctx, other, soon()), scaler.ErrChanged)
 		other = seen
 		other.ResourceVersion = "1"
-		is(t, h.DeleteSlot(ctx, other, soon()), control.ErrChanged)
-		is(t, h.DeleteSlot(ctx, seen, time.Now().Add(-time.Millisecond)), control.ErrLate)
+		is(t, h.DeleteSlot(ctx, other, soon()), scaler.ErrChanged)
+		is(t, h.DeleteSlot(ctx, seen, time.Now().Add(-time.Millisecond)), scaler.ErrLate)
 		if err := h.DeleteSlot(ctx, scaler.Slot{Name: seen.Name, Namespace: "data"}, soon()); err == nil {
 			t.Error("a slot of unknown identity was deleted")
 		}
@@ -229,7 +228,7 @@ func TestADeletionHitsExactlyTheSlotThatWasLookedAt(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.await(time.Minute, func() bool { return len(h.slots()) == 0 })
-		is(t, h.DeleteSlot(ctx, seen, soon()), control.ErrGone)
+		is(t, h.DeleteSlot(ctx, seen, soon()), scaler.ErrGone)
 	})
 }
 
@@ -261,7 +260,7 @@ func TestASlotIsExpandedWhereItsClassAllows(t *testing.T) {
 		s.CacheSize = resource.MustParse("50Gi")
 		h.specs[keeping] = s
 		h.refuse("patch persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("only dynamically provisioned pvc can be resized")))
-		is(t, h.ResizeSlot(ctx, seen), control.ErrRefused)
+		is(t, h.ResizeSlot(ctx, seen), scaler.ErrRefused)
 		h.cluster.Refuse(nil)
 		if err := h.ResizeSlot(ctx, seen); err != nil {
 			t.Fatal(err)
@@ -269,7 +268,7 @@ func TestASlotIsExpandedWhereItsClassAllows(t *testing.T) {
 		if got := h.slot(); got.Size != 50<<30 || got.Uses != seen.Uses {
 			t.Errorf("it became %+v", got)
 		}
-		is(t, h.ResizeSlot(ctx, seen), control.ErrChanged) // as it was seen, it is no more
+		is(t, h.ResizeSlot(ctx, seen), scaler.ErrChanged) // as it was seen, it is no more
 	})
 }
 

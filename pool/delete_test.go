@@ -12,7 +12,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"bellboard/scaler"
-	"bellboard/scaler/control"
 )
 
 func TestADeletionHitsExactlyThePodThatWasLookedAt(t *testing.T) {
@@ -22,14 +21,14 @@ func TestADeletionHitsExactlyThePodThatWasLookedAt(t *testing.T) {
 		if err := h.Annotate(ctx, old); err != nil {
 			t.Fatal(err)
 		}
-		is(t, h.DeletePod(ctx, old, soon()), control.ErrChanged)
+		is(t, h.DeletePod(ctx, old, soon()), scaler.ErrChanged)
 		other := h.pod("web-e-1")
 		other.UID = "another"
-		is(t, h.DeletePod(ctx, other, soon()), control.ErrChanged)
-		is(t, h.Annotate(ctx, other), control.ErrChanged)
+		is(t, h.DeletePod(ctx, other, soon()), scaler.ErrChanged)
+		is(t, h.Annotate(ctx, other), scaler.ErrChanged)
 		other.Name = "web-e-2"
-		is(t, h.DeletePod(ctx, other, soon()), control.ErrGone)
-		is(t, h.Annotate(ctx, other), control.ErrGone)
+		is(t, h.DeletePod(ctx, other, soon()), scaler.ErrGone)
+		is(t, h.Annotate(ctx, other), scaler.ErrGone)
 		if err := h.DeletePod(ctx, scaler.Pod{Name: "web-e-1", Namespace: "agents"}, soon()); err == nil {
 			t.Error("a pod of unknown identity was deleted")
 		}
@@ -43,7 +42,7 @@ func TestADeletionHitsExactlyThePodThatWasLookedAt(t *testing.T) {
 func TestNothingIsDeletedLate(t *testing.T) {
 	bubble(t, func(h *house) {
 		p := h.running("web-e-1")
-		is(t, h.DeletePod(context.Background(), p, time.Now().Add(-time.Millisecond)), control.ErrLate)
+		is(t, h.DeletePod(context.Background(), p, time.Now().Add(-time.Millisecond)), scaler.ErrLate)
 		if n := h.cluster.Stats().Requests["delete pods"]; n != 0 {
 			t.Errorf("%d deletions were sent", n)
 		}
@@ -55,7 +54,7 @@ func TestAnAgentIsUnprotectedAsItWasSeen(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
 		seen := h.running("web-e-1")
-		is(t, h.Unprotect(ctx, seen, time.Now().Add(-time.Millisecond)), control.ErrLate)
+		is(t, h.Unprotect(ctx, seen, time.Now().Add(-time.Millisecond)), scaler.ErrLate)
 		if n := h.cluster.Stats().Requests["patch pods"]; n != 0 {
 			t.Errorf("%d changes were sent late", n)
 		}
@@ -65,7 +64,7 @@ func TestAnAgentIsUnprotectedAsItWasSeen(t *testing.T) {
 		if err := h.Annotate(ctx, seen); err != nil { // of whatever version: it stays true
 			t.Fatal(err)
 		}
-		is(t, h.Unprotect(ctx, seen, soon()), control.ErrChanged)
+		is(t, h.Unprotect(ctx, seen, soon()), scaler.ErrChanged)
 		synctest.Wait()
 		if !h.pod("web-e-1").Protected {
 			t.Error("it is not protected any more")
@@ -88,7 +87,7 @@ func TestTheLateTakeNobodysTurn(t *testing.T) {
 		p := h.running("web-e-1")
 		began := time.Now()
 		for range 100 {
-			is(t, h.DeletePod(context.Background(), p, time.Now().Add(-time.Millisecond)), control.ErrLate)
+			is(t, h.DeletePod(context.Background(), p, time.Now().Add(-time.Millisecond)), scaler.ErrLate)
 		}
 		if took := time.Since(began); took > 0 {
 			t.Errorf("a hundred of them wait for %s", took)
@@ -109,7 +108,7 @@ func TestNothingIsDeletedLateAfterWaitingForItsTurn(t *testing.T) {
 			}
 		}
 		began := time.Now()
-		is(t, h.DeletePod(context.Background(), p, soon()), control.ErrLate)
+		is(t, h.DeletePod(context.Background(), p, soon()), scaler.ErrLate)
 		if time.Since(began) < time.Second {
 			t.Error("it did not wait for its turn")
 		}
@@ -213,7 +212,7 @@ func TestAnAgentThatEndsBesideAnotherContainerHasEnded(t *testing.T) {
 				}
 				other := p
 				other.UID = "another"
-				is(t, h.DeletePod(context.Background(), other, soon()), control.ErrChanged)
+				is(t, h.DeletePod(context.Background(), other, soon()), scaler.ErrChanged)
 				if err := h.DeletePod(context.Background(), p, soon()); err != nil {
 					t.Fatal(err)
 				}

@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"bellboard/scaler"
-	"bellboard/scaler/control"
 )
 
 // The classes of what keeps the caches from being trusted: a closed set.
@@ -35,7 +34,7 @@ func distrust(doing string, err error) error {
 	case apierrors.IsUnauthorized(err):
 		cause = causeUnauthorized
 	}
-	return control.Caused(cause, wrap(doing, orUnknown(err)))
+	return scaler.Caused(cause, wrap(doing, orUnknown(err)))
 }
 
 // final: no retry would mend it. The server says no, or is not the one it should be.
@@ -82,9 +81,9 @@ func refused(err error) bool {
 func createError(err error) error {
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return fmt.Errorf("%w: %w", control.ErrExists, err)
+		return fmt.Errorf("%w: %w", scaler.ErrExists, err)
 	case refused(err), apierrors.IsNotFound(err): // not found: the namespace
-		return fmt.Errorf("%w: %w", control.ErrRefused, err)
+		return fmt.Errorf("%w: %w", scaler.ErrRefused, err)
 	}
 	return err
 }
@@ -93,11 +92,11 @@ func createError(err error) error {
 func changeError(err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("%w: %w", control.ErrGone, err)
+		return fmt.Errorf("%w: %w", scaler.ErrGone, err)
 	case apierrors.IsConflict(err):
-		return fmt.Errorf("%w: %w", control.ErrChanged, err)
+		return fmt.Errorf("%w: %w", scaler.ErrChanged, err)
 	case refused(err):
-		return fmt.Errorf("%w: %w", control.ErrRefused, err)
+		return fmt.Errorf("%w: %w", scaler.ErrRefused, err)
 	}
 	return err
 }

@@ -16,7 +16,6 @@ import (
 
 	"bellboard/pool/kubesim"
 	"bellboard/scaler"
-	"bellboard/scaler/control"
 )
 
 // TestPhases: a pod tells when it reached each step, in the order of its start.
@@ -283,7 +282,7 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	create := func(h *house) (scaler.Failure, error) {
 		_, err := h.Create(context.Background(), "web-e-2", inbound, scaler.Slot{}, scaler.Birth{})
-		return control.FailureIn(err), err
+		return scaler.FailureIn(err), err
 	}
 	bubble(t, func(h *house) {
 		h.secret(h.create("web-e-1", inbound))
@@ -322,7 +321,7 @@ func TestRefusals(t *testing.T) {
 		if f != scaler.FailureAdmission || !strings.Contains(err.Error(), `cannot list resource "resourcequotas"`) {
 			t.Errorf("quotas that may not be read: %q, %v; want that said", f, err)
 		}
-		is(t, err, control.ErrRefused)
+		is(t, err, scaler.ErrRefused)
 	})
 }
 
@@ -332,8 +331,8 @@ func TestAQuotaThatWantsALimit(t *testing.T) {
 	silent := func(h *house, name string) error {
 		_, err := h.Create(context.Background(), name, keeping, h.newSlot(name, keeping), scaler.Birth{})
 		if err != nil {
-			is(t, err, control.ErrRefused)
-			if f := control.FailureIn(err); f != scaler.FailureAdmission {
+			is(t, err, scaler.ErrRefused)
+			if f := scaler.FailureIn(err); f != scaler.FailureAdmission {
 				t.Errorf("it is %s", f)
 			}
 		}
@@ -397,8 +396,8 @@ func TestSecretsAreRefusedLikePods(t *testing.T) {
 		p := h.create("web-e-1", inbound)
 		put := func() scaler.Failure {
 			err := h.PutSecret(ctx, p, "s3cret")
-			is(t, err, control.ErrRefused)
-			return control.FailureIn(err)
+			is(t, err, scaler.ErrRefused)
+			return scaler.FailureIn(err)
 		}
 		h.refuse("create secrets", apierrors.NewForbidden(corev1.Resource("secrets"), "web-e-1", errors.New("no")))
 		if f := put(); f != scaler.FailureAdmission {
@@ -422,8 +421,8 @@ func TestSlotsAreRefusedLikePods(t *testing.T) {
 		ctx := context.Background()
 		refused := func(name string) (scaler.Failure, error) {
 			_, err := h.Create(ctx, name, keeping, h.newSlot(name, keeping), scaler.Birth{})
-			is(t, err, control.ErrRefused)
-			return control.FailureIn(err), err
+			is(t, err, scaler.ErrRefused)
+			return scaler.FailureIn(err), err
 		}
 		h.refuse("create persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("maximum storage usage per PersistentVolumeClaim is 10Gi, but request is 20Gi")))
 		if f, err := refused("data-p-1"); f != scaler.FailureAdmission {

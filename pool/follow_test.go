@@ -29,7 +29,6 @@ import (
 
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
-	"bellboard/scaler/control"
 )
 
 func TestBeforeTheFirstListNothingIsKnown(t *testing.T) {
@@ -118,7 +117,7 @@ func TestALongCutIsNoAnswer(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "not followed for 31s") {
 			t.Fatalf("after %s: %v", time.Since(cut), err)
 		}
-		if got := control.CauseOf(err); got != causeUnavailable {
+		if got := scaler.CauseOf(err); got != causeUnavailable {
 			t.Errorf("it is of class %s, want %s", got, causeUnavailable)
 		}
 		time.Sleep(time.Until(cut.Add(2*time.Minute + 7*time.Second)))
@@ -158,7 +157,7 @@ func TestFinal(t *testing.T) {
 func TestDistrust(t *testing.T) {
 	seen := map[scaler.HoldCause]bool{}
 	for _, err := range []error{nil, errors.New("no route"), apierrors.NewUnauthorized("no"), apierrors.NewForbidden(podsResource, "", errors.New("no role"))} {
-		cause := control.CauseOf(distrust("pods in agents", err))
+		cause := scaler.CauseOf(distrust("pods in agents", err))
 		if !slices.Contains(Causes(), cause) {
 			t.Errorf("%v is of class %s, which is none of %v", err, cause, Causes())
 		}

@@ -27,7 +27,6 @@ import (
 
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
-	"bellboard/scaler/control"
 )
 
 const (
@@ -70,8 +69,6 @@ type Pool struct {
 	slots     []*slots    // likewise
 	mute      atomic.Bool // it was said that logs may not be read
 }
-
-var _ control.Cluster = (*Pool)(nil)
 
 // New checks the configuration, all of it at once. It asks nobody anything.
 func New(cfg Config) (*Pool, error) {
@@ -212,7 +209,7 @@ func (p *Pool) asked(verb, resource string, began time.Time, err error) {
 	code := "200"
 	var status apierrors.APIStatus
 	switch {
-	case errors.Is(err, control.ErrLate):
+	case errors.Is(err, scaler.ErrLate):
 		return
 	case errors.As(err, &status):
 		code = strconv.Itoa(int(status.Status().Code))

@@ -26,7 +26,6 @@ import (
 	"bellboard/pool/kubesim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
-	"bellboard/scaler/control"
 )
 
 func TestMain(m *testing.M) {
@@ -369,12 +368,12 @@ func TestANameThatIsTaken(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.create("web-x-1", inbound)
 		_, err := h.Create(context.Background(), "web-x-1", swarm, h.newSlot("web-x-1", swarm), scaler.Birth{})
-		is(t, err, control.ErrExists)
+		is(t, err, scaler.ErrExists)
 		if got := len(h.pods()); got != 1 {
 			t.Errorf("%d agents count", got)
 		}
 		_, err = h.Create(context.Background(), "x", scaler.PoolID{Team: "nobody", Kind: scaler.Ephemeral}, scaler.Slot{}, scaler.Birth{})
-		if err == nil || errors.Is(err, control.ErrRefused) {
+		if err == nil || errors.Is(err, scaler.ErrRefused) {
 			t.Errorf("an unknown pool gives %v", err)
 		}
 	})
@@ -398,7 +397,7 @@ func TestWhatTheServerSays(t *testing.T) {
 			bubble(t, func(h *house) {
 				h.refuse("create pods", c.answer)
 				_, err := h.Create(context.Background(), "web-e-1", inbound, scaler.Slot{}, scaler.Birth{})
-				if err == nil || errors.Is(err, control.ErrRefused) != c.refused || !strings.Contains(err.Error(), c.words) {
+				if err == nil || errors.Is(err, scaler.ErrRefused) != c.refused || !strings.Contains(err.Error(), c.words) {
 					t.Errorf("it gives %v", err)
 				}
 				if got := len(h.pods()); got != 0 {
@@ -417,7 +416,7 @@ func TestPutSecretKnowsItsPod(t *testing.T) {
 			t.Error("an inbound agent got no secret, and that was fine")
 		}
 		p.UID = "another"
-		is(t, h.PutSecret(ctx, p, "s3cret"), control.ErrGone)
+		is(t, h.PutSecret(ctx, p, "s3cret"), scaler.ErrGone)
 		p.Namespace = "elsewhere"
 		if err := h.PutSecret(ctx, p, "s3cret"); err == nil {
 			t.Error("a Secret was put into a namespace that is not ours")

@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"bellboard/scaler"
-	"bellboard/scaler/control"
 )
 
 // secretNeeds is what a quota counts of a Secret.
@@ -27,20 +26,20 @@ func (p *Pool) refusal(ctx context.Context, ns string, needs corev1.ResourceList
 	var status apierrors.APIStatus
 	switch {
 	case apierrors.IsConflict(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "resourcequotas":
-		return control.Because(scaler.FailureQuota, err) // it is being counted, by many at once
-	case !errors.Is(err, control.ErrRefused):
+		return scaler.Because(scaler.FailureQuota, err) // it is being counted, by many at once
+	case !errors.Is(err, scaler.ErrRefused):
 		return err
 	case !apierrors.IsForbidden(err):
-		return control.Because(scaler.FailureAdmission, err)
+		return scaler.Because(scaler.FailureAdmission, err)
 	}
 	full, unseen := p.overQuota(ctx, ns, needs)
 	switch {
 	case unseen != nil:
 		err = fmt.Errorf("%w; and whether a quota is the reason cannot be seen: %w", err, unseen)
 	case full:
-		return control.Because(scaler.FailureQuota, err)
+		return scaler.Because(scaler.FailureQuota, err)
 	}
-	return control.Because(scaler.FailureAdmission, err)
+	return scaler.Because(scaler.FailureAdmission, err)
 }
 
 // QuotaRemedy is what to do where a quota counts what containers of an agent say nothing

@@ -14,7 +14,6 @@ import (
 
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
-	"bellboard/scaler/control"
 )
 
 // deletionGraceSeconds is the grace of Bellboard's deletions, and tells them from others':
@@ -112,7 +111,7 @@ func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) err
 	}
 	switch {
 	case !f.knows(pod.Name, types.UID(pod.UID)):
-		return wrap("pod "+pod.Name, control.ErrGone)
+		return wrap("pod "+pod.Name, scaler.ErrGone)
 	case secret == "":
 		return fmt.Errorf("pod %s: an inbound agent needs its secret", pod.Name)
 	}
@@ -186,7 +185,7 @@ func (p *Pool) patch(ctx context.Context, what string, pod *scaler.Pod, meta map
 		return nil
 	case apierrors.IsInvalid(err):
 		// The only thing in the patch that can be invalid is another pod's UID.
-		err = fmt.Errorf("%w: %w", control.ErrChanged, err)
+		err = fmt.Errorf("%w: %w", scaler.ErrChanged, err)
 	default:
 		err = changeError(err)
 	}
@@ -242,7 +241,7 @@ func (t inTime) Wait(ctx context.Context) error {
 		}
 	}
 	if late := t.clock.Now().Sub(t.deadline); late > 0 {
-		return fmt.Errorf("%w (by %s)", control.ErrLate, late)
+		return fmt.Errorf("%w (by %s)", scaler.ErrLate, late)
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"bellboard/scaler"
-	"bellboard/scaler/control"
 )
 
 // aliveTree is the cheapest question that needs the user and the token.
@@ -36,7 +35,7 @@ type pulse struct {
 // absent is an error of a Jenkins that answers nothing at all.
 type absent struct{ error }
 
-func (a absent) Unwrap() []error { return []error{a.error, control.ErrAway} }
+func (a absent) Unwrap() []error { return []error{a.error, scaler.ErrAway} }
 
 // look observes a Jenkins that answers. To one that left the last question without an
 // answer, or this look, goes a question that costs it nothing. One that answers that

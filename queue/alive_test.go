@@ -124,8 +124,8 @@ func TestSmallQuestionsAlone(t *testing.T) {
 			f.told = nil
 			looked := time.Now()
 			_, err := f.client.Observe(f.Context())
-			if errors.Is(err, control.ErrAway) || !errors.Is(err, ErrUnavailable) || control.CauseOf(err) != "unavailable" {
-				f.Fatalf("%v, of class %s, want unavailable and not away", err, control.CauseOf(err))
+			if errors.Is(err, scaler.ErrAway) || !errors.Is(err, ErrUnavailable) || scaler.CauseOf(err) != "unavailable" {
+				f.Fatalf("%v, of class %s, want unavailable and not away", err, scaler.CauseOf(err))
 			}
 			reads += strings.Count(strings.Join(f.told, "\n"), Computers)
 			time.Sleep(max(time.Second, 30*time.Second-time.Since(looked)))
@@ -141,7 +141,7 @@ func TestSlowIsNotAway(t *testing.T) {
 	slow := time.Duration(0)
 	underFire(t, jenkinssim.Config{Latency: func(string) time.Duration { return slow }}, func(f *fire) {
 		f.jenkins.Hang(40 * time.Second)
-		if _, err := f.client.Observe(f.Context()); !errors.Is(err, control.ErrAway) {
+		if _, err := f.client.Observe(f.Context()); !errors.Is(err, scaler.ErrAway) {
 			f.Fatalf("%v, want it away", err)
 		}
 		slow = 4 * time.Second

@@ -340,7 +340,7 @@ func TestMisbehaviour(t *testing.T) {
 		"X-Error": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Error", "not today")
 			w.WriteHeader(400)
-		}, control.ErrRefused, "not today"},
+		}, scaler.ErrRefused, "not today"},
 		"no session": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Jenkins", "2")
 			fmt.Fprint(w, map[bool]string{true: fewItems, false: fewComputers}[strings.Contains(r.URL.Path, "queue")])
@@ -613,7 +613,7 @@ func TestLimiter(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := l.acquire(t.Context(), time.Now().Add(time.Second)); !errors.Is(err, control.ErrLate) {
+		if err := l.acquire(t.Context(), time.Now().Add(time.Second)); !errors.Is(err, scaler.ErrLate) {
 			t.Error(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

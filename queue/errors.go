@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"strings"
 
-	"bellboard/scaler/control"
+	"bellboard/scaler"
 )
 
 // Why Jenkins could not be seen. Each comes wrapped in words that name what was
@@ -126,7 +126,7 @@ func (a *answer) refusal() error {
 	case a.status >= 300 && a.status < 400:
 		return fmt.Errorf("%w (status %d, redirected to %q)", ErrNotJenkins, a.status, h.Get("Location"))
 	case h.Get("X-Error") != "":
-		return fmt.Errorf("%w (status %d): %s", control.ErrRefused, a.status, h.Get("X-Error"))
+		return fmt.Errorf("%w (status %d): %s", scaler.ErrRefused, a.status, h.Get("X-Error"))
 	case h.Get("X-Jenkins") != "" && a.status != http.StatusOK:
 		return fmt.Errorf("jenkins answered with status %d%s", a.status, a.words())
 	default:

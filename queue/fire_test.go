@@ -386,7 +386,7 @@ func TestRightAnswersUnderFire(t *testing.T) {
 		underFire(t, jenkinssim.Config{}, func(f *fire) {
 			f.look()
 			f.jenkins.PersonDelete("web-e-5")
-			if err := f.client.DeleteNode(f.Context(), "web-e-5", time.Time{}); !errors.Is(err, control.ErrGone) {
+			if err := f.client.DeleteNode(f.Context(), "web-e-5", time.Time{}); !errors.Is(err, scaler.ErrGone) {
 				f.Error(err)
 			}
 			f.look()
@@ -557,7 +557,7 @@ func TestRightAnswersUnderFire(t *testing.T) {
 				"Delete":     func() error { return f.client.DeleteNode(f.Context(), "web-e-0", time.Time{}) },
 			} {
 				f.jenkins.Deny("hudson.model.Computer." + permission)
-				if err := write(); !errors.Is(err, control.ErrRefused) || !strings.Contains(err.Error(), "hudson.model.Computer."+permission+" required") {
+				if err := write(); !errors.Is(err, scaler.ErrRefused) || !strings.Contains(err.Error(), "hudson.model.Computer."+permission+" required") {
 					f.Errorf("without %s: %v", permission, err)
 				}
 			}

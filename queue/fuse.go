@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"bellboard/scaler"
 	"bellboard/scaler/clock"
-	"bellboard/scaler/control"
 )
 
 // fuse keeps requests from a Jenkins that does not answer: after enough failures
@@ -60,7 +60,7 @@ func (f *fuse) note(status int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, control.ErrLate):
+	case errors.Is(err, context.Canceled), errors.Is(err, scaler.ErrLate):
 	case err != nil, status == http.StatusBadGateway, status == http.StatusServiceUnavailable,
 		status == http.StatusGatewayTimeout, status == http.StatusTooManyRequests:
 		f.failed, f.last = f.failed+1, f.clock.Now()

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"bellboard/scaler"
 	"bellboard/scaler/clock"
-	"bellboard/scaler/control"
 )
 
 const (
@@ -58,7 +58,7 @@ func (l *limiter) acquire(ctx context.Context, deadline time.Time) error {
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-late:
-		err = control.ErrLate
+		err = scaler.ErrLate
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

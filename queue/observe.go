@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"bellboard/scaler"
-	"bellboard/scaler/control"
 )
 
 // What is asked for. Jenkins writes _class by itself. The queue's "stuck" and a
@@ -43,7 +42,7 @@ func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	}
 	name := cause(err)
 	c.c.Unseen(name)
-	return v, control.Caused(scaler.HoldCause(name), err)
+	return v, scaler.Caused(scaler.HoldCause(name), err)
 }
 
 func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) {

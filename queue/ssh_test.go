@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bellboard/scaler"
-	"bellboard/scaler/control"
 )
 
 // TestRegisterSSH: the node of a pool that Jenkins calls says how; a fence of it is
@@ -59,7 +58,7 @@ func TestLaunch(t *testing.T) {
 		{"no such node", func(w http.ResponseWriter) {
 			w.Header().Set("X-Jenkins", "2.568.1")
 			w.WriteHeader(http.StatusNotFound)
-		}, control.ErrGone, true},
+		}, scaler.ErrGone, true},
 		{"a login page in front of it", func(w http.ResponseWriter) { done(w, "https://login.example.com/") }, nil, true},
 		{"a page that is not Jenkins'", func(http.ResponseWriter) {}, nil, true},
 	} {

@@ -16,9 +16,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bndr/gojenkins"
+	"bellboard/scaler"
 
-	"bellboard/scaler/control"
+	"github.com/bndr/gojenkins"
 )
 
 // NewTransport is the transport that a Client uses by default. roots are the
@@ -211,14 +211,14 @@ func (c *Client) by(ctx context.Context, deadline time.Time) (context.Context, f
 	}
 	left := deadline.Sub(c.c.Clock.Now())
 	if left < 0 {
-		return nil, nil, fmt.Errorf("%w: %s past the deadline", control.ErrLate, (-left).Round(time.Millisecond))
+		return nil, nil, fmt.Errorf("%w: %s past the deadline", scaler.ErrLate, (-left).Round(time.Millisecond))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := func() bool { return true }
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) {
 			stop = c.c.Clock.AfterFunc(deadline.Sub(c.c.Clock.Now()), func() {
-				cancel(fmt.Errorf("%w: no connection before the deadline", control.ErrLate))
+				cancel(fmt.Errorf("%w: no connection before the deadline", scaler.ErrLate))
 			})
 		},
 		GotConn: func(httptrace.GotConnInfo) { stop() },
@@ -238,7 +238,7 @@ func (c *Client) do(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.
 	if err == nil {
 		return nil
 	}
-	if cause := context.Cause(ctx); errors.Is(cause, control.ErrLate) {
+	if cause := context.Cause(ctx); errors.Is(cause, scaler.ErrLate) {
 		return cause
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the whole query

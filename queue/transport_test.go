@@ -89,7 +89,7 @@ func TestLateConnection(t *testing.T) {
 			} {
 				began := time.Now()
 				err := write(began.Add(time.Second))
-				if c.sent > 0 && err != nil || c.sent == 0 && (!errors.Is(err, control.ErrLate) || time.Since(began) != time.Second) {
+				if c.sent > 0 && err != nil || c.sent == 0 && (!errors.Is(err, scaler.ErrLate) || time.Since(began) != time.Second) {
 					t.Errorf("%s, a connection in %s: %v after %s", name, c.dial, err, time.Since(began))
 				}
 				time.Sleep(time.Minute)
@@ -204,7 +204,7 @@ func TestRefusedTokenLate(t *testing.T) {
 			switch {
 			case took < time.Second && (err != nil || sent != 2):
 				t.Errorf("in time: %d sent, %v", sent, err)
-			case took > time.Second && (!errors.Is(err, control.ErrLate) || sent != 1):
+			case took > time.Second && (!errors.Is(err, scaler.ErrLate) || sent != 1):
 				t.Errorf("late: %d sent, %v", sent, err)
 			}
 		})
@@ -342,7 +342,7 @@ func TestFuseMinds(t *testing.T) {
 		"unauthorized":      {401, nil, false},
 		"fine":              {200, nil, false},
 		"given up":          {0, context.Canceled, false},
-		"late, so not sent": {0, control.ErrLate, false},
+		"late, so not sent": {0, scaler.ErrLate, false},
 	} {
 		f := fuse{clock: clock.Real()}
 		for range enough {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"bellboard/scaler"
-	"bellboard/scaler/control"
 )
 
 // agentRoot is where the official agent image works.
@@ -128,7 +127,7 @@ func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time
 	err := c.write(ctx, request{
 		endpoint: Delete, path: "/computer/" + url.PathEscape(name) + "/doDelete",
 	}, deadline)
-	if err == nil || errors.Is(err, control.ErrGone) {
+	if err == nil || errors.Is(err, scaler.ErrGone) {
 		c.deleted(name)
 	}
 	if err != nil {
@@ -180,7 +179,7 @@ func (c *Client) clearMark(ctx context.Context, name, text string) error {
 	case err != nil:
 		return fmt.Errorf("reading it back: %w", err)
 	case by != scaler.NotMarked:
-		return fmt.Errorf("%w: still marked afterwards, by %s", control.ErrChanged, by)
+		return fmt.Errorf("%w: still marked afterwards, by %s", scaler.ErrChanged, by)
 	}
 	return nil
 }
@@ -203,7 +202,7 @@ func (c *Client) markedBy(n *computer) scaler.OfflineBy {
 // StillIdle implements control.Jenkins.
 func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) {
 	n, err := c.node(ctx, Node, seen.Name)
-	if errors.Is(err, control.ErrGone) {
+	if errors.Is(err, scaler.ErrGone) {
 		return false, nil
 	}
 	if err != nil {
@@ -262,13 +261,13 @@ func (a *answer) outcome(page string) error {
 	case a.status == http.StatusFound && page != "" && redirectsTo(a.header.Get("Location"), page):
 		return nil
 	case a.status == http.StatusNotFound && a.header.Get("X-Jenkins") != "":
-		return control.ErrGone
+		return scaler.ErrGone
 	case a.status == http.StatusBadRequest && strings.Contains(reason, "already exists"):
-		return fmt.Errorf("%w: %s", control.ErrExists, reason)
+		return fmt.Errorf("%w: %s", scaler.ErrExists, reason)
 	case a.status == http.StatusForbidden:
-		return fmt.Errorf("%w: %w", control.ErrRefused, a.refusal())
+		return fmt.Errorf("%w: %w", scaler.ErrRefused, a.refusal())
 	case a.status == http.StatusBadRequest && reason == "":
-		return fmt.Errorf("%w (status 400)%s", control.ErrRefused, a.words())
+		return fmt.Errorf("%w (status 400)%s", scaler.ErrRefused, a.words())
 	default:
 		return a.refusal()
 	}

@@ -18,7 +18,6 @@ import (
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
-	"bellboard/scaler/control"
 )
 
 var webPool = scaler.Pool{
@@ -127,8 +126,8 @@ func TestSecret(t *testing.T) {
 		"HTML":       {200, "<html><body>Sign in</body></html>", "", ErrNotJenkins},
 		"empty":      {200, "", "", ErrNotJenkins},
 		"cut":        {200, file[:60], "", ErrNotJenkins},
-		"gone":       {404, "", "", control.ErrGone},
-		"forbidden":  {403, "", "", control.ErrRefused},
+		"gone":       {404, "", "", scaler.ErrGone},
+		"forbidden":  {403, "", "", scaler.ErrRefused},
 		"starting":   {503, "", "", ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -164,12 +163,12 @@ func TestRefusals(t *testing.T) {
 		is     error
 		says   string
 	}{
-		"exists":         {400, map[string]string{"X-Error": "Agent called  n  already exists"}, control.ErrExists, "already exists"},
-		"bad name":       {400, map[string]string{"X-Error": "/  is an unsafe character"}, control.ErrRefused, "unsafe character"},
-		"no form":        {400, nil, control.ErrRefused, "400"},
-		"forbidden":      {403, map[string]string{"X-Required-Permission": "hudson.model.Computer.Create", "X-You-Are-Authenticated-As": "bell"}, control.ErrRefused, "as user bell, permission hudson.model.Computer.Create required"},
+		"exists":         {400, map[string]string{"X-Error": "Agent called  n  already exists"}, scaler.ErrExists, "already exists"},
+		"bad name":       {400, map[string]string{"X-Error": "/  is an unsafe character"}, scaler.ErrRefused, "unsafe character"},
+		"no form":        {400, nil, scaler.ErrRefused, "400"},
+		"forbidden":      {403, map[string]string{"X-Required-Permission": "hudson.model.Computer.Create", "X-You-Are-Authenticated-As": "bell"}, scaler.ErrRefused, "as user bell, permission hudson.model.Computer.Create required"},
 		"firewall":       {403, nil, ErrBlocked, "something between Bellboard and Jenkins"},
-		"gone":           {404, map[string]string{"X-Jenkins": "2.568.1"}, control.ErrGone, "not there"},
+		"gone":           {404, map[string]string{"X-Jenkins": "2.568.1"}, scaler.ErrGone, "not there"},
 		"proxy's 404":    {404, nil, ErrNotJenkins, "404"},
 		"login page":     {302, map[string]string{"Location": "https://sso.example.com/login?to=jenkins"}, ErrNotJenkins, "sso.example.com"},
 		"login of ours":  {302, map[string]string{"Location": "/jenkins/login?from=/computer/n/"}, ErrNotJenkins, "login"},
@@ -191,7 +190,7 @@ func TestRefusals(t *testing.T) {
 				if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "node n") {
 					t.Error(err)
 				}
-				if !errors.Is(c.is, control.ErrGone) && errors.Is(err, control.ErrGone) || !errors.Is(c.is, control.ErrExists) && errors.Is(err, control.ErrExists) {
+				if !errors.Is(c.is, scaler.ErrGone) && errors.Is(err, scaler.ErrGone) || !errors.Is(c.is, scaler.ErrExists) && errors.Is(err, scaler.ErrExists) {
 					t.Errorf("taken for done: %v", err)
 				}
 				if calls != 1 {
@@ -205,16 +204,16 @@ func TestRefusals(t *testing.T) {
 func TestLateWritesAreNotSent(t *testing.T) {
 	c := newClient(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("sent %s", r.URL) })
 	past := time.Now().Add(-time.Millisecond)
-	if err := c.Mark(t.Context(), "n", "x", past); !errors.Is(err, control.ErrLate) {
+	if err := c.Mark(t.Context(), "n", "x", past); !errors.Is(err, scaler.ErrLate) {
 		t.Error(err)
 	}
-	if err := c.Register(t.Context(), "n", webPool, past); !errors.Is(err, control.ErrLate) {
+	if err := c.Register(t.Context(), "n", webPool, past); !errors.Is(err, scaler.ErrLate) {
 		t.Error(err)
 	}
-	if err := c.Fence(t.Context(), "n", webPool.PoolID, past); !errors.Is(err, control.ErrLate) {
+	if err := c.Fence(t.Context(), "n", webPool.PoolID, past); !errors.Is(err, scaler.ErrLate) {
 		t.Error(err)
 	}
-	if err := c.DeleteNode(t.Context(), "n", past); !errors.Is(err, control.ErrLate) {
+	if err := c.DeleteNode(t.Context(), "n", past); !errors.Is(err, scaler.ErrLate) {
 		t.Error(err)
 	}
 }
@@ -242,7 +241,7 @@ func TestLateAfterWaiting(t *testing.T) {
 			go func() { _ = c.DeleteNode(t.Context(), "a", time.Time{}) }()
 		}
 		synctest.Wait()
-		if err := c.DeleteNode(t.Context(), "b", time.Now().Add(time.Second)); !errors.Is(err, control.ErrLate) {
+		if err := c.DeleteNode(t.Context(), "b", time.Now().Add(time.Second)); !errors.Is(err, scaler.ErrLate) {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute)
@@ -332,10 +331,10 @@ func TestClearMark(t *testing.T) {
 		},
 		"none": {house{}, nil, false, ""},
 		"lifted just before": {
-			house{mark: "bellboard(bellboard): idle", onToggle: func(h *house) { h.mark = "" }}, control.ErrChanged, true, text,
+			house{mark: "bellboard(bellboard): idle", onToggle: func(h *house) { h.mark = "" }}, scaler.ErrChanged, true, text,
 		},
 		"a person just after": {
-			house{mark: "bellboard(bellboard): idle", after: func(h *house) { h.mark = "mine" }}, control.ErrChanged, true, "mine",
+			house{mark: "bellboard(bellboard): idle", after: func(h *house) { h.mark = "mine" }}, scaler.ErrChanged, true, "mine",
 		},
 		"another node's answer": {house{mark: "bellboard(bellboard): idle", name: "m"}, ErrNotJenkins, false, "bellboard(bellboard): idle"},
 	} {
@@ -363,7 +362,7 @@ func TestClearMark(t *testing.T) {
 		})
 	}
 	client := newClient(t, (&house{t: t, name: "n"}).ServeHTTP)
-	if err := client.ClearMark(t.Context(), "gone", text); !errors.Is(err, control.ErrGone) {
+	if err := client.ClearMark(t.Context(), "gone", text); !errors.Is(err, scaler.ErrGone) {
 		t.Error(err)
 	}
 	// Words that are no mark text of ours are made one: a lost race must never
@@ -438,8 +437,8 @@ func TestStillIdle(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
-		time.AfterFunc(time.Second, func() { cancel(control.ErrLate) })
-		if _, err := c.StillIdle(ctx, scaler.Node{Name: "n", OfflineBy: scaler.Ours}); !errors.Is(err, control.ErrLate) || c.fuse.failed != 0 {
+		time.AfterFunc(time.Second, func() { cancel(scaler.ErrLate) })
+		if _, err := c.StillIdle(ctx, scaler.Node{Name: "n", OfflineBy: scaler.Ours}); !errors.Is(err, scaler.ErrLate) || c.fuse.failed != 0 {
 			t.Errorf("given up: %v, after %d failures in a row; want that it is late, and none", err, c.fuse.failed)
 		}
 	})
@@ -469,7 +468,7 @@ func TestStillIdle(t *testing.T) {
 				fmt.Fprint(w, tt.body)
 			})
 			got, err := c.StillIdle(t.Context(), scaler.Node{Name: "n"})
-			if got != tt.want || !errors.Is(err, tt.is) || (err == nil) != (tt.is == nil) || errors.Is(err, control.ErrGone) {
+			if got != tt.want || !errors.Is(err, tt.is) || (err == nil) != (tt.is == nil) || errors.Is(err, scaler.ErrGone) {
 				t.Errorf("StillIdle() = %v, %v, want %v, %v", got, err, tt.want, tt.is)
 			}
 		})

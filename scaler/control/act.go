@@ -173,7 +173,7 @@ func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, r *round, 
 		}
 		return
 	}
-	o.Result, o.Error, o.Failure = result(a.Verb, err), err.Error(), FailureIn(err)
+	o.Result, o.Error, o.Failure = result(a.Verb, err), err.Error(), scaler.FailureIn(err)
 	if j := (byJenkins{}); o.Result == scaler.Failed && errors.As(err, &j) {
 		o.FailedBy, e.verb = scaler.SourceJenkins, scaler.Register
 	}
@@ -216,13 +216,13 @@ func speaks(pod *scaler.Pod) bool {
 // is gone was not marked, and no agent was made on it.
 func result(v scaler.Verb, err error) scaler.Result {
 	switch {
-	case errors.Is(err, ErrGone) && (v == scaler.DeletePod || v == scaler.DeleteNode || v == scaler.DeleteSlot):
+	case errors.Is(err, scaler.ErrGone) && (v == scaler.DeletePod || v == scaler.DeleteNode || v == scaler.DeleteSlot):
 		return scaler.Done
-	case errors.Is(err, ErrLate):
+	case errors.Is(err, scaler.ErrLate):
 		return scaler.Late
-	case errors.Is(err, ErrChanged), errors.Is(err, ErrGone), errors.Is(err, ErrExists):
+	case errors.Is(err, scaler.ErrChanged), errors.Is(err, scaler.ErrGone), errors.Is(err, scaler.ErrExists):
 		return scaler.Changed
-	case errors.Is(err, ErrRefused):
+	case errors.Is(err, scaler.ErrRefused):
 		return scaler.Refused
 	default:
 		return scaler.Failed
@@ -269,7 +269,7 @@ func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Actio
 	case scaler.DeleteNode:
 		if a.Reason == scaler.ReasonLost {
 			if absent, err := l.cfg.Cluster.Absent(ctx, a.Agent); err != nil || !absent {
-				return errors.Join(err, fmt.Errorf("its pod may be there after all: %w", ErrChanged))
+				return errors.Join(err, fmt.Errorf("its pod may be there after all: %w", scaler.ErrChanged))
 			}
 		}
 		return l.cfg.Jenkins.DeleteNode(ctx, a.Agent, deadline)
@@ -297,10 +297,10 @@ func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer l.cfg.Clock.AfterFunc(deadline.Sub(now), func() { cancel(ErrLate) })() // an answer after it is of no use
+	defer l.cfg.Clock.AfterFunc(deadline.Sub(now), func() { cancel(scaler.ErrLate) })() // an answer after it is of no use
 	still, err := l.cfg.Jenkins.StillIdle(ctx, view.Nodes[i])
 	if err == nil && !still {
-		err = fmt.Errorf("its node is at work, or not marked as it was: %w", ErrChanged)
+		err = fmt.Errorf("its node is at work, or not marked as it was: %w", scaler.ErrChanged)
 	}
 	return err
 }
@@ -402,7 +402,7 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action, birth scaler.Birth)
 	}
 	pod, err := l.cfg.Cluster.Create(ctx, a.Agent, a.Pool, slot, birth)
 	if err != nil {
-		if (errors.Is(err, ErrRefused) || errors.Is(err, ErrChanged)) && pool.Connect == scaler.Inbound {
+		if (errors.Is(err, scaler.ErrRefused) || errors.Is(err, scaler.ErrChanged)) && pool.Connect == scaler.Inbound {
 			l.names.set(l.names.berths, a.Agent, true)
 		}
 		return err

@@ -206,7 +206,7 @@ func TestATickEnds(t *testing.T) {
 // TestSecretsThatAreRefused are asked for now and then, and people are told why
 // an agent does not come.
 func TestSecretsThatAreRefused(t *testing.T) {
-	refused := Because(scaler.FailureQuota, fmt.Errorf("exceeded quota: secrets: %w", ErrRefused))
+	refused := scaler.Because(scaler.FailureQuota, fmt.Errorf("exceeded quota: secrets: %w", scaler.ErrRefused))
 	minute := func(t *testing.T, l *Loop) (last scaler.Tick) {
 		for range 60 {
 			time.Sleep(time.Second)
@@ -349,7 +349,7 @@ func TestLaunch(t *testing.T) {
 		h.fail["launch"] = errors.New("no answer")
 		time.Sleep(scaler.Relaunch)
 		tick("Jenkins does not answer", "launch ready failed")
-		h.fail["launch"] = fmt.Errorf("404: %w", ErrGone)
+		h.fail["launch"] = fmt.Errorf("404: %w", scaler.ErrGone)
 		time.Sleep(scaler.Relaunch)
 		tick("its node has just gone", "launch ready changed")
 		time.Sleep(scaler.Relaunch)

@@ -1,35 +1,10 @@
 package control
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"bellboard/scaler"
 )
-
-// Caused gives an error of Observe its class, of the adapter's closed set.
-func Caused(c scaler.HoldCause, err error) error { return caused{c, err} }
-
-type caused struct {
-	cause scaler.HoldCause
-	error
-}
-
-func (c caused) Unwrap() error { return c.error }
-
-// CauseOf is the class of an error of Observe.
-func CauseOf(err error) scaler.HoldCause {
-	if c := (caused{}); errors.As(err, &c) {
-		return c.cause
-	}
-	return scaler.CauseOther
-}
-
-// tooOld is the error of answers that came too late.
-func tooOld(age, limit time.Duration) error {
-	return Caused(scaler.CauseOld, fmt.Errorf("its answers are %s old, over %s", age, limit))
-}
 
 // A holding is the hold that the loop is in.
 type holding struct {
@@ -46,7 +21,7 @@ type fault struct {
 
 // hold does nothing, and says why.
 func (l *Loop) hold(t *scaler.Tick, by scaler.Source, err error) {
-	t.Hold, t.HoldBy, t.HoldCause = err.Error(), by, CauseOf(err)
+	t.Hold, t.HoldBy, t.HoldCause = err.Error(), by, scaler.CauseOf(err)
 	l.memory.Blind()
 }
 

@@ -25,7 +25,7 @@ func TestHoldIsToldOnce(t *testing.T) {
 		away := func(c scaler.HoldCause, d time.Duration) {
 			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
 				port++
-				h.fail["observe jenkins"] = fmt.Errorf("reading: %w", Caused(c, fmt.Errorf("read tcp 10.0.0.1:%d->10.0.0.2:8080: reset", port)))
+				h.fail["observe jenkins"] = fmt.Errorf("reading: %w", scaler.Caused(c, fmt.Errorf("read tcp 10.0.0.1:%d->10.0.0.2:8080: reset", port)))
 				tick := l.Tick(t.Context())
 				if tick.HoldCause != c || tick.HoldBy != scaler.SourceJenkins {
 					t.Fatalf("it holds by %s, of class %s, want jenkins, %s", tick.HoldBy, tick.HoldCause, c)

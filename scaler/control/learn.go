@@ -1,30 +1,11 @@
 package control
 
 import (
-	"errors"
 	"slices"
 	"time"
 
 	"bellboard/scaler"
 )
-
-// Because gives an error the class of an agent's failure that it stands for.
-func Because(f scaler.Failure, err error) error { return because{f, err} }
-
-type because struct {
-	failure scaler.Failure
-	error
-}
-
-func (b because) Unwrap() error { return b.error }
-
-// FailureIn is the class that an error stands for; "" is none.
-func FailureIn(err error) scaler.Failure {
-	if b := (because{}); errors.As(err, &b) {
-		return b.failure
-	}
-	return ""
-}
 
 // byJenkins is an error of Jenkins in a creation: no pod was asked for yet.
 type byJenkins struct{ error }

@@ -123,7 +123,7 @@ func TestRefusedOnceIsEnough(t *testing.T) {
 		l := h.loop(noGrace, func(c *Config) { c.Teams[0].MaxAgents = 100 })
 		l.Tick(t.Context())
 		h.wait(100)
-		h.fail["create"] = Because(scaler.FailureQuota, fmt.Errorf("403: %w", ErrRefused))
+		h.fail["create"] = scaler.Because(scaler.FailureQuota, fmt.Errorf("403: %w", scaler.ErrRefused))
 		tick := l.Tick(t.Context())
 		asked, spared := created(tick, scaler.Refused), created(tick, scaler.Skipped)
 		if asked == 0 || asked > inFlight || asked+spared != 100 || asked != h.wrote("create") {
@@ -161,7 +161,7 @@ func TestQuotaOfWhatGoes(t *testing.T) {
 					l.cfg.Teams[0].MaxAgents = 2
 				}
 				h.wait(1)
-				h.fail["create"] = Because(scaler.FailureQuota, fmt.Errorf("403: %w", ErrRefused))
+				h.fail["create"] = scaler.Because(scaler.FailureQuota, fmt.Errorf("403: %w", scaler.ErrRefused))
 				tick := l.Tick(t.Context())
 				if created(tick, scaler.Refused) != 1 {
 					t.Fatalf("%q, want one creation that is refused", outcomes(tick))
@@ -199,7 +199,7 @@ func probe(t *testing.T, f scaler.Failure, ends bool, skew time.Duration) {
 	h.agent("web-e-old", func(p *scaler.Pod, n *scaler.Node) {
 		p.Phase, p.Connected, p.Scheduled, n.Online = scaler.PodPending, false, time.Time{}, false
 	})
-	h.fail["create"] = Because(f, fmt.Errorf("no: %w", ErrRefused))
+	h.fail["create"] = scaler.Because(f, fmt.Errorf("no: %w", scaler.ErrRefused))
 	l.Tick(t.Context())
 	delete(h.fail, "create")
 	time.Sleep(f.Pause(1) - time.Second)
@@ -271,7 +271,7 @@ func TestLastWords(t *testing.T) {
 		h.agent("web-e-rejected", ended(scaler.FailureNodeGone))
 		h.agent("web-e-died", func(p *scaler.Pod, n *scaler.Node) { ended(scaler.FailureOOM)(p, n); p.Connected = true })
 		h.agent("web-e-worked", func(p *scaler.Pod, n *scaler.Node) { ended("")(p, n); p.Connected = true })
-		h.fail["delete-pod"] = ErrLate
+		h.fail["delete-pod"] = scaler.ErrLate
 		l.Tick(t.Context())
 		delete(h.fail, "delete-pod")
 		tick := l.Tick(t.Context())

@@ -25,7 +25,7 @@ type Config struct {
 	MaxAgents int
 	// Poll is the least time between two ticks; it is stretched to ten times what
 	// Jenkins needed to answer, so that Bellboard costs it a tenth of its time, up to 30 s.
-	// While Jenkins answers nothing at all (ErrAway), one poll follows each cheap question.
+	// While Jenkins answers nothing at all (scaler.ErrAway), one poll follows each cheap question.
 	Poll time.Duration
 	// Grace is JENKINS_RESTART_GRACE.
 	Grace time.Duration
@@ -107,7 +107,7 @@ func (l *Loop) Run(ctx context.Context) error {
 // pause is the time between the beginnings of two ticks, of which the first had
 // answers that took that long, or err.
 func (l *Loop) pause(answered time.Duration, err error) time.Duration {
-	if errors.Is(err, ErrAway) {
+	if errors.Is(err, scaler.ErrAway) {
 		return answered + l.cfg.Poll // the next question is a cheap one, and has a short time
 	}
 	return max(l.cfg.Poll, min(10*answered, 30*time.Second))
@@ -164,7 +164,7 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	t.Age[scaler.SourceKubernetes] = max(0, now.Sub(cluster.At))
 	t.Grace = max(0, graceUntil.Sub(now))
 	if limit := max(10*time.Second, 3*l.cfg.Poll); t.Age[scaler.SourceJenkins] > limit {
-		return in, scaler.SourceJenkins, tooOld(t.Age[scaler.SourceJenkins], limit)
+		return in, scaler.SourceJenkins, scaler.TooOld(t.Age[scaler.SourceJenkins], limit)
 	}
 	l.names.seen(jenkins, cluster, l.memory.Agents)
 	l.names.blame(cluster.Pods)
@@ -231,7 +231,7 @@ func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due 
 		if err := plan.Validate(in); err != nil {
 			// A plan that breaks a promise is a bug: nothing of it is done.
 			l.cfg.Log.Error("the plan breaks a promise; nothing is done", zap.String("tick", t.ID), zap.Error(err))
-			l.hold(t, scaler.SourceBellboard, Caused(scaler.CausePlan, fmt.Errorf("the plan breaks a promise: %w", err)))
+			l.hold(t, scaler.SourceBellboard, scaler.Caused(scaler.CausePlan, fmt.Errorf("the plan breaks a promise: %w", err)))
 			return
 		}
 	}

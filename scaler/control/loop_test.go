@@ -234,7 +234,7 @@ func TestDeadline(t *testing.T) {
 		if got := h.until["register"]; got != 2*time.Second {
 			t.Errorf("register is sent with %v left, want 2s: a berth rests on no answers, but others wait", got)
 		}
-		h.fail["mark"] = fmt.Errorf("in the queue: %w", ErrLate)
+		h.fail["mark"] = fmt.Errorf("in the queue: %w", scaler.ErrLate)
 		h.agent("web-e-d", func(_ *scaler.Pod, n *scaler.Node) { n.Idle, n.Busy = false, 1 })
 		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "mark one-build late") {
 			t.Errorf("Tick(late) = %q, want a late mark", got)
@@ -301,7 +301,7 @@ func TestSlowQueue(t *testing.T) {
 				if tt.before != nil {
 					tt.before(h)
 				}
-				h.fail["delete-pod"] = ErrLate // in the first tick
+				h.fail["delete-pod"] = scaler.ErrLate // in the first tick
 				l.Tick(t.Context())
 				clear(h.fail)
 				h.fail["still-idle"], h.queue, h.calls = tt.fail, tt.queue, nil
@@ -350,9 +350,9 @@ func TestCreateErrors(t *testing.T) {
 		back   bool
 		backs  bool // starts the back-off
 	}{
-		{"refused", fmt.Errorf("quota: %w", ErrRefused), scaler.Refused, true, true},
+		{"refused", fmt.Errorf("quota: %w", scaler.ErrRefused), scaler.Refused, true, true},
 		{"ambiguous", errors.New("timeout"), scaler.Failed, false, true},
-		{"exists", ErrExists, scaler.Changed, false, false},
+		{"exists", scaler.ErrExists, scaler.Changed, false, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -404,16 +404,16 @@ func TestGone(t *testing.T) {
 		err  error
 		want scaler.Result
 	}{
-		{scaler.DeletePod, ErrGone, scaler.Done},
-		{scaler.DeleteNode, fmt.Errorf("404: %w", ErrGone), scaler.Done},
-		{scaler.Mark, ErrGone, scaler.Changed},
-		{scaler.Create, ErrGone, scaler.Changed},
-		{scaler.PutSecret, ErrGone, scaler.Changed},
-		{scaler.Fence, ErrExists, scaler.Changed},
-		{scaler.Register, ErrExists, scaler.Changed},
-		{scaler.DeletePod, ErrChanged, scaler.Changed},
-		{scaler.DeletePod, ErrLate, scaler.Late},
-		{scaler.Create, ErrRefused, scaler.Refused},
+		{scaler.DeletePod, scaler.ErrGone, scaler.Done},
+		{scaler.DeleteNode, fmt.Errorf("404: %w", scaler.ErrGone), scaler.Done},
+		{scaler.Mark, scaler.ErrGone, scaler.Changed},
+		{scaler.Create, scaler.ErrGone, scaler.Changed},
+		{scaler.PutSecret, scaler.ErrGone, scaler.Changed},
+		{scaler.Fence, scaler.ErrExists, scaler.Changed},
+		{scaler.Register, scaler.ErrExists, scaler.Changed},
+		{scaler.DeletePod, scaler.ErrChanged, scaler.Changed},
+		{scaler.DeletePod, scaler.ErrLate, scaler.Late},
+		{scaler.Create, scaler.ErrRefused, scaler.Refused},
 		{scaler.Create, context.DeadlineExceeded, scaler.Failed},
 	} {
 		if got := result(tt.verb, tt.err); got != tt.want {
@@ -462,8 +462,8 @@ func TestPoll(t *testing.T) {
 		{"very slow", 5 * time.Second, nil, 30 * time.Second},
 		{"refuses at once", 0, errors.New("connection refused"), time.Second},
 		{"fails after long", 8 * time.Second, errors.New("timeout"), 30 * time.Second},
-		{"away at once", 0, fmt.Errorf("connection refused: %w", ErrAway), time.Second},
-		{"away after long", 5 * time.Second, fmt.Errorf("timeout: %w", ErrAway), 6 * time.Second},
+		{"away at once", 0, fmt.Errorf("connection refused: %w", scaler.ErrAway), time.Second},
+		{"away after long", 5 * time.Second, fmt.Errorf("timeout: %w", scaler.ErrAway), 6 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -86,7 +86,7 @@ func (n *names) blame(pods []scaler.Pod) {
 func (n *names) inVain(name string, err error, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.vain[name] = vain{at: now, failure: FailureIn(err), text: err.Error()}
+	n.vain[name] = vain{at: now, failure: scaler.FailureIn(err), text: err.Error()}
 }
 
 // randomName is ten characters of [a-z0-9], so that no name is ever used twice.

@@ -6,49 +6,30 @@ package control
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"bellboard/scaler"
 )
 
-// Errors that the ports return, wrapped, so that the loop can tell them apart.
-var (
-	// ErrLate: the deadline had passed before the write was sent; nothing was sent.
-	ErrLate = errors.New("too long since the answers it rests on")
-	// ErrGone: the thing to change or delete is not there (done, for a deletion).
-	ErrGone = errors.New("not there")
-	// ErrExists: the thing to create is there already.
-	ErrExists = errors.New("already there")
-	// ErrChanged: a precondition (UID, resourceVersion) did not hold; nothing was done.
-	ErrChanged = errors.New("changed meanwhile")
-	// ErrRefused: the server understood and said no (quota, admission, permission);
-	// nothing was done, and the same again will be refused again.
-	ErrRefused = errors.New("refused")
-	// ErrAway, of Jenkins' Observe: Jenkins answers nothing at all, as a question that
-	// costs it nothing has shown. The next Observe asks that question first.
-	ErrAway = errors.New("away")
-)
-
 // Jenkins is what the loop needs of Jenkins.
 type Jenkins interface {
 	// Observe asks for the computers, then for the queue. It returns a complete
-	// view or an error: "could not see" is never "there is nothing". CauseOf says of
-	// which class the error is, ErrAway whether Jenkins answers nothing at all.
+	// view or an error: "could not see" is never "there is nothing". scaler.CauseOf says of
+	// which class the error is, scaler.ErrAway whether Jenkins answers nothing at all.
 	Observe(ctx context.Context) (scaler.JenkinsView, error)
-	// Register makes an inbound node: a berth, with a deadline as Mark's. ErrExists
+	// Register makes an inbound node: a berth, with a deadline as Mark's. scaler.ErrExists
 	// when the name is taken.
 	Register(ctx context.Context, name string, pool scaler.Pool, deadline time.Time) error
 	// Fence makes an inbound node without labels that keeps a Swarm client of that
-	// name out, with a deadline as Mark's. ErrExists: the client was quicker.
+	// name out, with a deadline as Mark's. scaler.ErrExists: the client was quicker.
 	Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error
-	// Secret reads the secret with which an agent of that name connects. ErrGone: no such node.
+	// Secret reads the secret with which an agent of that name connects. scaler.ErrGone: no such node.
 	Secret(ctx context.Context, name string) (string, error)
 	// Launch has Jenkins call the node's agent, and does not wait for it to come.
-	// ErrGone: no such node.
+	// scaler.ErrGone: no such node.
 	Launch(ctx context.Context, name string) error
 	// Mark sets the node's temporary-offline text. deadline is on the loop's
-	// clock and is checked just before sending. ErrGone: no such node.
+	// clock and is checked just before sending. scaler.ErrGone: no such node.
 	Mark(ctx context.Context, name, text string, deadline time.Time) error
 	// ClearMark lifts our mark or the hook's: read, toggle with our own text as the
 	// message (a lost race then leaves our mark, not a stranger's), read. A node
@@ -58,7 +39,7 @@ type Jenkins interface {
 	// seen with, or none as then. It is not when it is gone. When ctx ends, its cause is
 	// the error.
 	StillIdle(ctx context.Context, seen scaler.Node) (bool, error)
-	// DeleteNode deletes a node, with a deadline as Mark's. ErrGone: done already.
+	// DeleteNode deletes a node, with a deadline as Mark's. scaler.ErrGone: done already.
 	DeleteNode(ctx context.Context, name string, deadline time.Time) error
 }
 
@@ -69,28 +50,28 @@ type Cluster interface {
 	Observe(ctx context.Context) (scaler.ClusterView, error)
 	// Create creates the agent's pod under that name, on that cache slot (the zero
 	// Slot: its agents keep none): it makes one that has no UID, and takes any other
-	// if it is as it was seen. ErrRefused, ErrExists and ErrChanged (of the slot) are
+	// if it is as it was seen. scaler.ErrRefused, scaler.ErrExists and scaler.ErrChanged (of the slot) are
 	// definite: no pod was made; any other error leaves open whether it exists.
-	// Because says which class of failure it is. Others may evict a spare at once,
+	// scaler.Because says which class of failure it is. Others may evict a spare at once,
 	// any other agent not before Unprotect.
 	Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot, birth scaler.Birth) (scaler.Pod, error)
 	// PutSecret creates the pod's Secret, owned by the pod. Exists = done (nil).
-	// ErrRefused as said above; Because says which class of failure it is.
+	// scaler.ErrRefused as said above; scaler.Because says which class of failure it is.
 	PutSecret(ctx context.Context, pod scaler.Pod, secret string) error
 	// Annotate notes on the pod that its node was online once.
 	Annotate(ctx context.Context, pod scaler.Pod) error
 	// Protect tells others not to evict the pod.
 	Protect(ctx context.Context, pod scaler.Pod) error
 	// Unprotect tells others that they may evict exactly this version of the pod,
-	// with a deadline as DeletePod's. ErrChanged, ErrGone as said above.
+	// with a deadline as DeletePod's. scaler.ErrChanged, scaler.ErrGone as said above.
 	Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time) error
 	// DeletePod deletes exactly this pod (UID and resourceVersion as preconditions)
-	// with the short grace that marks the deletion as Bellboard's. ErrChanged, ErrGone as said above.
+	// with the short grace that marks the deletion as Bellboard's. scaler.ErrChanged, scaler.ErrGone as said above.
 	DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error
 	// DeleteSlot deletes exactly this version of this claim, with a deadline as
-	// DeletePod's. ErrChanged, ErrGone as said above.
+	// DeletePod's. scaler.ErrChanged, scaler.ErrGone as said above.
 	DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error
-	// ResizeSlot asks for the pool's CACHE_SIZE. ErrRefused: the storage class does not allow it.
+	// ResizeSlot asks for the pool's CACHE_SIZE. scaler.ErrRefused: the storage class does not allow it.
 	ResizeSlot(ctx context.Context, slot scaler.Slot) error
 	// LastWords reads the last lines of the log of the pod's container at fault, in
 	// bounded time and length, without what looks like a secret. "" is none.

@@ -67,7 +67,7 @@ func TestASlotOfUnknownFateIsPutAside(t *testing.T) {
 	for name, tt := range map[string]struct {
 		err  error
 		want bool
-	}{"no answer": {errors.New("timeout"), true}, "it has changed": {ErrChanged, false}, "refused": {ErrRefused, false}} {
+	}{"no answer": {errors.New("timeout"), true}, "it has changed": {scaler.ErrChanged, false}, "refused": {scaler.ErrRefused, false}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse()
@@ -99,7 +99,7 @@ func TestABerthIsFreeAgainWhenItsSlotHasChanged(t *testing.T) {
 		l := h.loop(noGrace)
 		l.Tick(t.Context()) // registers berths
 		h.wait(1)
-		h.fail["create"] = ErrChanged
+		h.fail["create"] = scaler.ErrChanged
 		l.Tick(t.Context())
 		l.Tick(t.Context())
 		if h.wrote("create") != 2 || h.wrote("mark") != 0 {
@@ -115,7 +115,7 @@ func TestSlotsGo(t *testing.T) {
 		l := h.loop(noGrace, petsTeam)
 		h.slot("old", func(s *scaler.Slot) { s.LastUsed = time.Now().Add(-time.Hour) })
 		h.slot("small", func(s *scaler.Slot) { s.Size = 10 })
-		h.fail["delete-slot"] = ErrGone
+		h.fail["delete-slot"] = scaler.ErrGone
 		tick := l.Tick(t.Context())
 		got := outcomes(tick)
 		for _, want := range []string{"delete-slot cache done", "resize-slot cache done"} {

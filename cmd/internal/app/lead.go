@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bellboard/scaler"
+
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -20,8 +22,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
-
-	"bellboard/scaler/control"
 )
 
 // The Lease's times. Another instance takes over once it has seen no renewal for
@@ -181,9 +181,9 @@ func (t *tenure) note(r resourcelock.LeaderElectionRecord, send func() error) er
 func (t *tenure) valid() error {
 	switch sent := t.renewed.Load(); {
 	case sent == nil:
-		return fmt.Errorf("the Lease is not held: %w", control.ErrLate)
+		return fmt.Errorf("the Lease is not held: %w", scaler.ErrLate)
 	case sent.age() > renewDeadline:
-		return fmt.Errorf("the Lease was not renewed in time: %w", control.ErrLate)
+		return fmt.Errorf("the Lease was not renewed in time: %w", scaler.ErrLate)
 	}
 	return nil
 }

@@ -434,8 +434,8 @@ func TestTheFenceStandsBeforeBothServers(t *testing.T) {
 				if err := <-a.ended; !errors.Is(err, ErrLeaseLost) {
 					t.Errorf("it ended with %v, want %v", err, ErrLeaseLost)
 				}
-				if !errors.Is(n.err, control.ErrLate) {
-					t.Errorf("what it sent when it woke: %v, want %v", n.err, control.ErrLate)
+				if !errors.Is(n.err, scaler.ErrLate) {
+					t.Errorf("what it sent when it woke: %v, want %v", n.err, scaler.ErrLate)
 				}
 				for _, w := range p.ledger.all() {
 					if !w.at.Before(n.woke) {

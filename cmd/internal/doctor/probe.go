@@ -12,7 +12,6 @@ import (
 	"bellboard/queue"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
-	"bellboard/scaler/control"
 )
 
 // abandoned is how old a probe's node is when its probe surely does not live any more.
@@ -132,7 +131,7 @@ func (p *probing) sweep(ctx context.Context) {
 	for _, name := range p.abandoned() {
 		if err := p.client.DeleteNode(ctx, name, time.Time{}); err == nil {
 			p.did("removed node %s, left by an earlier probe", name)
-		} else if !errors.Is(err, control.ErrGone) {
+		} else if !errors.Is(err, scaler.ErrGone) {
 			p.finding("left by a probe", "delete the node in Jenkins", "%s: %v", name, err)
 		}
 	}
@@ -150,7 +149,7 @@ func (p *probing) register(ctx context.Context, name string) error {
 		p.did("registered node %s with the label %s", name, p.label)
 	case errors.Is(err, queue.ErrUnavailable):
 		p.unsure = append(p.unsure, name)
-	case first && errors.Is(err, control.ErrRefused):
+	case first && errors.Is(err, scaler.ErrRefused):
 		p.made = slices.DeleteFunc(p.made, func(n string) bool { return n == name })
 	}
 	return err
@@ -164,7 +163,7 @@ func (p *probing) state(ctx context.Context, name string) (queue.Computer, error
 	case err != nil:
 		return queue.Computer{}, err
 	case i < 0:
-		return queue.Computer{}, control.ErrGone
+		return queue.Computer{}, scaler.ErrGone
 	}
 	return all[i], nil
 }
@@ -210,7 +209,7 @@ func (p *probing) reborn(ctx context.Context, row string) bool {
 	switch err = p.client.DeleteNode(ctx, name, time.Time{}); {
 	case err == nil:
 		return p.differs(row, "deleting a node that is gone should give 404, and was done again")
-	case !errors.Is(err, control.ErrGone):
+	case !errors.Is(err, scaler.ErrGone):
 		return p.failed(ctx, row, "deleting a node that is gone", err)
 	}
 	if err := p.register(ctx, name); err != nil {
@@ -253,7 +252,7 @@ func (p *probing) pair(ctx context.Context, row string) bool {
 	switch {
 	case err == nil:
 		return p.differs(row, "a name that is taken should be refused, and was taken twice")
-	case !errors.Is(err, control.ErrExists):
+	case !errors.Is(err, scaler.ErrExists):
 		return p.failed(ctx, row, "registering a name that is taken", err)
 	}
 	var doc struct{ Nodes []struct{ NodeName string } }
@@ -347,9 +346,9 @@ func (p *probing) remove(ctx context.Context, name string) error {
 		case err == nil:
 			p.did("removed node %s", name)
 			continue // to hear that it is gone
-		case errors.Is(err, control.ErrGone) && !unsure:
+		case errors.Is(err, scaler.ErrGone) && !unsure:
 			return nil
-		case errors.Is(err, control.ErrGone):
+		case errors.Is(err, scaler.ErrGone):
 			unsure, pause = false, lateWrite
 		case lacks(err, idDelete):
 			return err
