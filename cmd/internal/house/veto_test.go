@@ -151,6 +151,7 @@ func TestAVeto(t *testing.T) {
 			}
 			time.Sleep(5 * time.Minute)
 		}
+		time.Sleep(time.Minute) // the second pause ends within seconds of the half hour
 		if made, _ := v.seen(); made != builds+3 {
 			t.Errorf("%d agents were made in half an hour, want one for each build, one to see, and one more after each of two pauses: %d", made, builds+3)
 		}
