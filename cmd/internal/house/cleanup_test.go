@@ -25,7 +25,7 @@ type cleaning struct {
 // has not begun.
 func cleaner(t *testing.T) (h *House, c *cleaning) {
 	t.Helper()
-	h, err := New(t.Context(), Config{Clock: clock.Real(), Lead: true})
+	h, err := New(t.Context(), Config{Clock: clock.Real(), Lead: true, Environ: append(DefaultEnviron(), "BELLBOARD_POLL_INTERVAL=2s")})
 	if err != nil {
 		t.Fatal(err)
 	}

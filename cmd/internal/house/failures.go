@@ -148,8 +148,9 @@ func (h *House) forbid(agent string) {
 }
 
 // failures throws one class after another, in an order of its own each time
-// round, until ctx ends. What waits to be thrown then is forgotten. The first time round is quick and
-// what is told late comes first, so that a short day tells of all.
+// round, until ctx ends. What waits to be thrown then is forgotten. The first time round is
+// quick and what is told late comes first, and later what has not been told yet, so that
+// a short day tells of all.
 func (h *House) failures(ctx context.Context) {
 	rng := rand.New(rand.NewPCG(uint64(h.cfg.Seed), 0x6661696c))
 	pause := func() time.Duration { return time.Duration(30+rng.IntN(90)) * time.Second }
@@ -158,6 +159,12 @@ func (h *House) failures(ctx context.Context) {
 		if round == 0 {
 			late := func(i int) int { return slices.Index(slow, h.cfg.Throw[i]) }
 			slices.SortStableFunc(order, func(x, y int) int { return late(y) - late(x) })
+		} else {
+			h.mu.Lock()
+			slices.SortStableFunc(order, func(x, y int) int {
+				return min(1, h.tally.failed[h.cfg.Throw[x]]) - min(1, h.tally.failed[h.cfg.Throw[y]])
+			})
+			h.mu.Unlock()
 		}
 		for _, i := range order {
 			wait := pause()

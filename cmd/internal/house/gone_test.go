@@ -18,7 +18,7 @@ import (
 func TestATeamThatGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, err := New(t.Context(), Config{Clock: clock.Real(), Loads: []Load{}, Environ: []string{
-			"BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
+			"BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_POLL_INTERVAL=4s",
 			"BELLBOARD_TEAM_DATA_LABELS=docker", "BELLBOARD_TEAM_DATA_CACHE_KEEP=3h", "BELLBOARD_TEAM_DATA_PERSISTENT_IDLE_TIMEOUT=3m",
 		}})
 		if err != nil {
