@@ -176,13 +176,13 @@ func TestNotAllowedIsSaidOnce(t *testing.T) {
 		h := newHouse(t, func(*rest.Config) {})
 		h.log = zap.New(core)
 		h.start()
-		n := 0
+		var lists atomic.Int64 // of several followers at once
 		h.cluster.Refuse(func(_ *http.Request, verb, resource string) *metav1.Status {
 			switch {
 			case verb == "watch" && resource == "pods":
 				return &apierrors.NewForbidden(podsResource, "", errors.New("no role")).ErrStatus
 			case verb == "list" && resource == "pods":
-				if n++; n%2 == 0 {
+				if n := lists.Add(1); n%2 == 0 {
 					return &apierrors.NewInternalError(fmt.Errorf("try %d", n)).ErrStatus
 				}
 			}
@@ -190,7 +190,7 @@ func TestNotAllowedIsSaidOnce(t *testing.T) {
 		})
 		h.cluster.Cut(time.Second)
 		time.Sleep(5 * time.Minute)
-		if n < 10 || logs.Len() != len(h.followers) {
+		if n := lists.Load(); n < 10 || logs.Len() != len(h.followers) {
 			t.Errorf("after %d lists it has said %v, want one line for each namespace", n, logs.All())
 		}
 	})
