@@ -323,7 +323,7 @@ func TestRefused(t *testing.T) {
 // pause, and the pauses grow. The plugin's words are shown all that time. As soon as one
 // of the builds is given to an agent, all of them get one.
 func TestVetoForHours(t *testing.T) {
-	const builds, words = 50, "‘b1’ is offline; Already running 1 builds on node"
+	const builds, words = 20, "‘b1’ is offline; Already running 1 builds on node"
 	vetoed := func(t *testing.T) *stage {
 		s := &stage{t: t, in: newHouse(web(func(tm *Team) { tm.MaxAgents = 100 })), words: words}
 		s.in.wait(builds, "linux", 0)
