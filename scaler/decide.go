@@ -254,7 +254,7 @@ func (d *decider) recognize(m *member) {
 	m.Berth = in.Berths[m.Name] && !in.Closing
 	m.was = in.Memory.Agents[m.Name]
 	m.Marked = in.Unsafe.MarkAndGo || m.was.Mark.shows(m.Node) && !in.Jenkins.AskedAt.Before(m.was.Mark.Since)
-	m.Quiet, m.Used = d.quiet && !in.Jenkins.Hook, m.was.Work.over()
+	m.Quiet, m.Used, m.AtWork = d.quiet && !in.Jenkins.Hook, m.was.Work.over(), m.was.Work.On
 	m.Grace = d.grace && !d.settled(m)
 	m.Gone = !m.was.Gone.IsZero() && !in.Jenkins.AskedAt.Before(m.was.Gone)
 	m.Away, m.LostSince = m.was.Away, m.was.Lost

@@ -69,8 +69,8 @@ type Pair struct {
 	// Quiet: Jenkins is quieting down, without the hook. Before it restarts it waits for
 	// builds, but not for those on a node that is marked.
 	Quiet bool
-	// Used: it was seen at work, and has finished.
-	Used bool
+	// Used: it was seen at work, and has finished. AtWork: it was at work in the answer before.
+	Used, AtWork bool
 	// Gone: an answer before these showed no node of that name, and every one
 	// since. One list may miss a node.
 	Gone bool
@@ -286,6 +286,8 @@ func (p *Pair) connected() Verdict {
 		if v.Class = Free; !p.Quiet {
 			v.Do, v.Reason = Mark, ReasonOneBuild
 		}
+	case p.Kind == Ephemeral && p.AtWork:
+		v.Class = Free // its build is over: the next look marks it
 	default:
 		v.Class, v.Capacity = Free, p.size()
 	}

@@ -44,6 +44,7 @@ func hook(p *Pair)    { p.Node.OfflineBy = Hook }
 func told(p *Pair)    { p.Node.MarkedAt = noon.Add(-time.Minute) } // Jenkins says when the mark was set
 func quiet(p *Pair)   { p.Quiet = true }
 func used(p *Pair)    { p.Used = true }
+func atWork(p *Pair)  { p.AtWork = true }
 func monitor(p *Pair) { p.Node.OfflineBy = Monitor }
 func person(p *Pair)  { p.Node.OfflineBy = Person }
 func persistent(p *Pair) {
@@ -298,6 +299,8 @@ func TestClassify(t *testing.T) {
 		{"an ephemeral agent whose mark was lifted is marked again", pairOf(used), Verdict{Class: Free, Do: Mark, Reason: ReasonOneBuild}},
 		{"not before a restart: a build that resumes may begin", pairOf(used, quiet), Verdict{Class: Free}},
 		{"a persistent one takes the next", pairOf(persistent, used), Verdict{Class: Free, Capacity: 1}},
+		{"its build has just ended", pairOf(atWork), Verdict{Class: Free}},
+		{"a persistent one whose build has just ended", pairOf(persistent, atWork), Verdict{Class: Free, Capacity: 1}},
 		{"drained, a Swarm agent goes the same way", pairOf(swarm, ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
 
 		// cut
@@ -395,7 +398,7 @@ func anyPair(t *rapid.T) Pair {
 	p := Pair{
 		Name: "n", PoolID: PoolID{"web", rapid.SampledFrom(Kinds()).Draw(t, "kind")},
 		Connect: rapid.SampledFrom([]Connect{Inbound, Swarm}).Draw(t, "connect"), StartTimeout: 5 * time.Minute,
-		Pinned: flag("pinned"), Berth: flag("berth"), Grace: flag("grace"), Quiet: flag("quiet"), Used: flag("used"), Marked: flag("marked"), Gone: flag("gone"), Away: ago("away"), LostSince: ago("lost"), Failing: ago("failing"),
+		Pinned: flag("pinned"), Berth: flag("berth"), Grace: flag("grace"), Quiet: flag("quiet"), Used: flag("used"), AtWork: flag("at work"), Marked: flag("marked"), Gone: flag("gone"), Away: ago("away"), LostSince: ago("lost"), Failing: ago("failing"),
 	}
 	has := rapid.SampledFrom([]string{"both", "pod", "node"}).Draw(t, "has")
 	if has != "node" {
