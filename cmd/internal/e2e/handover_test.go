@@ -156,6 +156,28 @@ func (c *contest) resumes() (cancel func()) {
 	return func() { c.jenkins.Cancel(id) }
 }
 
+// surplus leaves an agent without a build: its build is cancelled as it starts.
+// Bellboard marks such an agent before it removes it. Most others carry the
+// hook's mark already, so that waiting for a mark among builds may be in vain.
+func (c *contest) surplus() {
+	c.t.Helper()
+	c.await("all builds finish", c.finished)
+	c.await("a build is cancelled before its agent connects", func() bool {
+		before, _, _ := c.count()
+		id := c.jenkins.Submit(jenkinssim.Job{Name: "cancelled", Label: "linux"})
+		c.await("its agent's pod is there", func() bool {
+			pods, _, _ := c.count()
+			return pods > before || c.finished()
+		})
+		if c.jenkins.Cancel(id) {
+			return true
+		}
+		c.builds++ // it runs
+		c.await("it finishes", c.finished)
+		return false
+	})
+}
+
 // TestHandOver: the binary, two of it at a time, with a real API server between
 // them. However the leader ends, the other goes on, and whoever wrote before it
 // never writes again. What was under way when it ended, of a kind in each case,
@@ -192,10 +214,15 @@ func TestHandOver(t *testing.T) {
 		c.await(who+" stands by", func() bool { return ready(next.listen) })
 		leader.slow.Store(tt.late)
 		cancel := func() {}
-		if tt.late == "/toggleOffline" {
+		under := func() bool { return leader.sent.Load() > 0 }
+		switch tt.late {
+		case "/toggleOffline":
 			cancel = c.resumes()
+		case "/changeOfflineCause":
+			c.surplus()
+			c.await(tt.late+" is under way", under) // a new build would take the agent
 		}
-		c.works(tt.late+" is under way", func() bool { return leader.sent.Load() > 0 })
+		c.works(tt.late+" is under way", under)
 		cancel() // so that nobody else lifts that mark
 		for _, n := range h.jenkins.NodesList() {
 			before = append(before, n.Name)
