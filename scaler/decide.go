@@ -27,19 +27,6 @@ type Input struct {
 	// Backoff are the pools whose last agents failed.
 	Backoff map[PoolID]Backoff
 	Memory  Memory
-	// Unsafe takes safeguards out, for the tests that show that they matter.
-	Unsafe Sabotage
-}
-
-// Sabotage names safeguards to leave out. Only tests set it.
-type Sabotage struct {
-	IgnorePins  bool // a queued item that names a node does not protect it
-	IgnoreGrace bool // nothing waits after a restart
-	MarkAndGo   bool // mark and remove on the same answers
-	// IgnoreHolders: a cache slot is chosen whether or not a pod has it.
-	IgnoreHolders bool
-	// WaitForLate: an agent that is late is waited for like any other, a probe too.
-	WaitForLate bool
 }
 
 // Marking is one mark in an unbroken run of answers.
@@ -138,6 +125,12 @@ type decider struct {
 	facts       Facts
 }
 
+// Checked is Decide with its plan checked against the promises: see Validate.
+func Checked(in Input) (Plan, Memory, Facts, error) {
+	plan, memory, facts := Decide(in)
+	return plan, memory, facts, plan.Validate(in)
+}
+
 // Decide joins, matches and decides. It is total: it never fails and never
 // panics, and the same Input gives the same answer. It does not change in.
 func Decide(in Input) (Plan, Memory, Facts) {
@@ -163,7 +156,7 @@ func Decide(in Input) (Plan, Memory, Facts) {
 // prepare looks up what the whole run needs.
 func (d *decider) prepare() {
 	in := &d.in
-	d.grace = in.Now.Before(in.GraceUntil) && !in.Unsafe.IgnoreGrace
+	d.grace = in.Now.Before(in.GraceUntil)
 	d.teams = make(map[string]*Team, len(in.Teams))
 	d.pools = make(map[PoolID]*Pool, 2*len(in.Teams))
 	for i := range in.Teams {
@@ -227,9 +220,6 @@ func (d *decider) join() {
 
 // pin finds the pairs that an item of the queue names.
 func (d *decider) pin() {
-	if d.in.Unsafe.IgnorePins {
-		return
-	}
 	for i := range d.in.Jenkins.Items {
 		it := &d.in.Jenkins.Items[i]
 		if it.Resolution != Labelled {
@@ -253,7 +243,7 @@ func (d *decider) recognize(m *member) {
 	}
 	m.Berth = in.Berths[m.Name] && !in.Closing
 	m.was = in.Memory.Agents[m.Name]
-	m.Marked = in.Unsafe.MarkAndGo || m.was.Mark.shows(m.Node) && !in.Jenkins.AskedAt.Before(m.was.Mark.Since)
+	m.Marked = m.was.Mark.shows(m.Node) && !in.Jenkins.AskedAt.Before(m.was.Mark.Since)
 	m.Quiet, m.Used, m.AtWork = d.quiet && !in.Jenkins.Hook, m.was.Work.over(), m.was.Work.On
 	m.Grace = d.grace && !d.settled(m)
 	m.Gone = !m.was.Gone.IsZero() && !in.Jenkins.AskedAt.Before(m.was.Gone)
@@ -552,9 +542,6 @@ func (d *decider) show() {
 		}
 		d.plan.Agents = append(d.plan.Agents, a)
 	}
-	if d.in.Unsafe.MarkAndGo {
-		d.markAndGo()
-	}
 	d.plan.Actions = inOrder(d.plan.Actions)
 }
 
@@ -577,17 +564,6 @@ func inOrder(actions []Action) []Action {
 		out[to] = actions[from]
 	}
 	return out
-}
-
-// markAndGo removes, on the answers that showed it idle, whatever is being marked.
-func (d *decider) markAndGo() {
-	for _, a := range d.plan.Actions {
-		for _, m := range d.pairs {
-			if a.Verb == Mark && m.Name == a.Agent && m.Pod != nil && m.idle() {
-				d.act(DeletePod, m, a.Reason, a.Text)
-			}
-		}
-	}
 }
 
 // urgency orders actions: what protects a build, what rests on fresh answers, then the rest.

@@ -32,7 +32,7 @@ func (p *Pod) waitsSince() time.Time {
 // those who came meanwhile are about to be seen.
 func (d *decider) overdueAfter(id PoolID) time.Duration {
 	usual, p := d.pooled.of(id).Starts.Usual, d.pools[id]
-	if p == nil || d.grace || d.in.Now.Sub(d.mem.Sees) < overdueFloor || usual.Count < startsKnown || d.in.Unsafe.WaitForLate {
+	if p == nil || d.grace || d.in.Now.Sub(d.mem.Sees) < overdueFloor || usual.Count < startsKnown {
 		return 0
 	}
 	return min(max(overdueFloor, 2*usual.Most), p.StartTimeout)

@@ -169,9 +169,7 @@ func (d *decider) lookAtSlots() {
 		if p := d.pools[s.PoolID]; p != nil && p.Slots && p.Namespace == s.Namespace && p.SlotStore == s.Store {
 			s.pool = p
 		}
-		if !d.in.Unsafe.IgnoreHolders {
-			s.holder = holders[key]
-		}
+		s.holder = holders[key]
 		if blamed[key] {
 			is.Aside = now.Add(SlotAside)
 		}

@@ -174,41 +174,6 @@ func TestValidateRefuses(t *testing.T) {
 	}
 }
 
-// TestValidateRefusesUnsafePlans: what a safeguard less lets through is caught.
-func TestValidateRefusesUnsafePlans(t *testing.T) {
-	tests := []struct {
-		name   string
-		unsafe Sabotage
-		words  string
-	}{
-		{"pins ignored", Sabotage{IgnorePins: true}, "a queued build names it"},
-		{"grace ignored", Sabotage{IgnoreGrace: true}, "within the restart grace"},
-		{"mark and go", Sabotage{MarkAndGo: true}, "no earlier answer showed the mark"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			in := newHouse(newTeam("web", ModeEphemeral, []string{"linux"}))
-			in.wait(1, in.agent("web", Ephemeral, "a", ours), time.Second)
-			in.agent("web", Ephemeral, "b", ours)
-			in.wasMarked()
-			if tt.unsafe.IgnoreGrace {
-				in.GraceUntil = noon.Add(time.Minute)
-			}
-			if tt.unsafe.MarkAndGo {
-				in.Memory.Agents = nil
-			}
-			if plan, _, _ := Decide(in); plan.Validate(in) != nil {
-				t.Fatalf("Validate(safe plan) = %v, want nil", plan.Validate(in))
-			}
-			in.Unsafe = tt.unsafe
-			plan, _, _ := Decide(in)
-			if err := plan.Validate(in); err == nil || !strings.Contains(err.Error(), tt.words) {
-				t.Errorf("Validate(unsafe plan) = %v, want an error with %q", err, tt.words)
-			}
-		})
-	}
-}
-
 // TestClosedSets: every constant of a closed set is listed, once.
 func TestClosedSets(t *testing.T) {
 	sets := map[string][]string{

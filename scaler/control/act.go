@@ -232,9 +232,6 @@ func result(v scaler.Verb, err error) scaler.Result {
 // one carries one action out. Chosen names are written back into the action.
 func (l *Loop) one(ctx context.Context, view scaler.JenkinsView, a *scaler.Action) error {
 	deadline := view.Deadline()
-	if l.cfg.Unsafe.IgnoreDeadline {
-		deadline = view.AnsweredAt.Add(time.Hour)
-	}
 	if err := l.stillIdle(ctx, view, a, deadline); err != nil {
 		return err
 	}
@@ -288,7 +285,7 @@ func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler
 		return nil
 	}
 	now := l.cfg.Clock.Now()
-	if now.Sub(view.NodesAt) <= time.Second || now.After(deadline) || l.cfg.Unsafe.IgnoreDeadline {
+	if now.Sub(view.NodesAt) <= time.Second || now.After(deadline) {
 		return nil
 	}
 	i := slices.IndexFunc(view.Nodes, func(n scaler.Node) bool { return n.Name == a.Agent })

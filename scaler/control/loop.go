@@ -35,14 +35,9 @@ type Config struct {
 	Standby bool
 	// Record gets every tick when it is over.
 	Record func(scaler.Tick)
-	// Unsafe takes safeguards out, for the tests that show that they matter.
-	Unsafe Sabotage
-}
-
-// Sabotage names safeguards of the loop and of the core to leave out. Only tests set it.
-type Sabotage struct {
-	scaler.Sabotage
-	IgnoreDeadline bool // destructive writes go out however old their answers are
+	// Decide makes the plan of a tick. Its error names each promise that the plan
+	// breaks; such a plan is not carried out. Nil is scaler.Checked.
+	Decide func(scaler.Input) (scaler.Plan, scaler.Memory, scaler.Facts, error)
 }
 
 // Loop is one Bellboard at work. Its ticks run one after another.
@@ -66,6 +61,9 @@ func New(cfg Config) *Loop {
 	}
 	if cfg.Record == nil {
 		cfg.Record = func(scaler.Tick) {}
+	}
+	if cfg.Decide == nil {
+		cfg.Decide = scaler.Checked
 	}
 	return &Loop{
 		cfg: cfg, sessions: map[string]time.Time{}, names: newNames(), backoff: backoff{},
@@ -177,7 +175,7 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	return scaler.Input{
 		Now: now, MaxAgents: l.cfg.MaxAgents, Teams: l.teams(), Jenkins: jenkins, Cluster: cluster,
 		GraceUntil: graceUntil, Berths: berths, Closing: l.draining.Load(), Secrets: secrets, Backoff: l.backoff.input(),
-		Memory: l.memory, Unsafe: l.cfg.Unsafe.Sabotage,
+		Memory: l.memory,
 	}, "", nil
 }
 
@@ -221,19 +219,17 @@ func podNames(c scaler.ClusterView) map[string]bool {
 // decide plans, checks the plan against the promises, and acts. due is when the
 // next look is.
 func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due time.Time) {
-	plan, memory, facts := scaler.Decide(in)
+	plan, memory, facts, broken := l.cfg.Decide(in)
 	t.Plan, t.Facts = plan, facts
 	// What the answers showed stays true whatever becomes of the plan: a mark that
 	// they did not show is not remembered as seen.
 	l.memory = memory
 	l.backoff.proven(in.Cluster.Pods, memory.Agents, in.Now) // who has finished its build may be deleted in this very tick
-	if l.cfg.Unsafe == (Sabotage{}) {
-		if err := plan.Validate(in); err != nil {
-			// A plan that breaks a promise is a bug: nothing of it is done.
-			l.cfg.Log.Error("the plan breaks a promise; nothing is done", zap.String("tick", t.ID), zap.Error(err))
-			l.hold(t, scaler.SourceBellboard, scaler.Caused(scaler.CausePlan, fmt.Errorf("the plan breaks a promise: %w", err)))
-			return
-		}
+	if broken != nil {
+		// A plan that breaks a promise is a bug: nothing of it is done.
+		l.cfg.Log.Error("the plan breaks a promise; nothing is done", zap.String("tick", t.ID), zap.Error(broken))
+		l.hold(t, scaler.SourceBellboard, scaler.Caused(scaler.CausePlan, fmt.Errorf("the plan breaks a promise: %w", broken)))
+		return
 	}
 	if l.cfg.DryRun {
 		for _, a := range plan.Actions {

@@ -254,6 +254,11 @@ func TestDeadline(t *testing.T) {
 	})
 }
 
+// credulous takes every agent for idle still.
+type credulous struct{ Jenkins }
+
+func (credulous) StillIdle(context.Context, scaler.Node) (bool, error) { return true, nil }
+
 // TestSlowQueue: the queue's answer may come long after the one that shows who is
 // idle. Who goes for being idle is then asked about once more, and nobody else is.
 func TestSlowQueue(t *testing.T) {
@@ -296,7 +301,12 @@ func TestSlowQueue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse()
-				l := h.loop(noGrace, func(c *Config) { c.Poll, c.Teams[0].MinAgents, c.Unsafe.IgnoreDeadline = 40*time.Second, 1, tt.unsafe })
+				l := h.loop(noGrace, func(c *Config) {
+					c.Poll, c.Teams[0].MinAgents = 40*time.Second, 1
+					if tt.unsafe {
+						c.Jenkins = credulous{c.Jenkins}
+					}
+				})
 				h.agent("web-e-a", tt.agent)
 				if tt.before != nil {
 					tt.before(h)

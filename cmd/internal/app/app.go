@@ -59,10 +59,8 @@ type Parts struct {
 	Waiting func(what string)
 	// Record also gets every tick of a loop that may write.
 	Record func(scaler.Tick)
-	// Wrap stands between the loop and its ports; only tests and the demo's chaos set it.
-	Wrap func(control.Jenkins, control.Cluster) (control.Jenkins, control.Cluster)
-	// Unsafe takes safeguards out; only tests set it.
-	Unsafe control.Sabotage
+	// Change changes what the loop is made of; nil: nothing. The demo's chaos sets it.
+	Change func(*control.Config)
 }
 
 // Daemon is one Bellboard, ready to run.
@@ -168,16 +166,10 @@ func (d *Daemon) core(reader, once bool) (*core, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
-	var j control.Jenkins = jenkins
-	var c control.Cluster = pods
-	if p.Wrap != nil {
-		j, c = p.Wrap(j, c)
-	}
-	j = &awaited{Jenkins: j, d: d}
 	made := &core{pool: pods}
 	cfg := control.Config{
-		Jenkins: j, Cluster: c, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
-		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: reader && !s.DryRun, Unsafe: p.Unsafe,
+		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
+		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: reader && !s.DryRun,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)
 			if reader {
@@ -195,6 +187,10 @@ func (d *Daemon) core(reader, once bool) (*core, error) {
 	if reader {
 		cfg.Poll = max(cfg.Poll, standbyPoll)
 	}
+	if p.Change != nil {
+		p.Change(&cfg)
+	}
+	cfg.Jenkins = &awaited{Jenkins: cfg.Jenkins, d: d}
 	made.loop = control.New(cfg)
 	if !cfg.DryRun {
 		made.tell = func() {

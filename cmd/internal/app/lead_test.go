@@ -80,7 +80,7 @@ type pair struct {
 	cluster *kubesim.Cluster
 	ledger  ledger
 	kube    func(http.RoundTripper) http.RoundTripper // set: on the way to Kubernetes
-	wrap    func(control.Jenkins, control.Cluster) (control.Jenkins, control.Cluster)
+	change  func(*control.Config)
 }
 
 // instance is one of them.
@@ -133,7 +133,7 @@ func (p *pair) make(who string, environ ...string) *instance {
 		return line{who, next, &p.ledger, &i.toKube}
 	})
 	i.d, err = New(Parts{
-		Settings: s, Clock: clock.Real(), Log: zap.NewNop(), Version: "test", Identity: who, Lead: true, Wrap: p.wrap,
+		Settings: s, Clock: clock.Real(), Log: zap.NewNop(), Version: "test", Identity: who, Lead: true, Change: p.change,
 		Token:   func() (string, error) { return "token", nil },
 		Jenkins: line{who, p.jenkins.Transport(), &p.ledger, &i.toJenkins}, Kube: kube,
 	})
@@ -425,7 +425,7 @@ func TestTheFenceStandsBeforeBothServers(t *testing.T) {
 		t.Run(server, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, n := newPair(t), &nap{}
-				p.wrap = func(j control.Jenkins, c control.Cluster) (control.Jenkins, control.Cluster) { return wrap(n, j, c) }
+				p.change = func(c *control.Config) { c.Jenkins, c.Cluster = wrap(n, c.Jenkins, c.Cluster) }
 				p.kube = leaseHangs(&n.taken)
 				a := p.start("a")
 				p.work(10 * time.Second)

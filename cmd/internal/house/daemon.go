@@ -67,7 +67,7 @@ func (h *House) make(change func(*app.Parts)) (*daemon, error) {
 	parts := app.Parts{
 		Settings: settings, Clock: h.clock, Log: h.cfg.Log, Version: "demo",
 		Token:   func() (string, error) { return "token", nil },
-		Jenkins: wire{jenkins, d}, Kube: kube, Unsafe: h.cfg.Unsafe,
+		Jenkins: wire{jenkins, d}, Kube: kube,
 		Record: func(t scaler.Tick) {
 			if d.dead.Load() {
 				return
@@ -75,9 +75,12 @@ func (h *House) make(change func(*app.Parts)) (*daemon, error) {
 			h.record(t)
 		},
 	}
-	if h.cfg.Chaos {
-		parts.Wrap = func(j control.Jenkins, c control.Cluster) (control.Jenkins, control.Cluster) {
-			return &sleepy{Jenkins: j, h: h, d: d}, c
+	parts.Change = func(c *control.Config) {
+		if h.cfg.Chaos {
+			c.Jenkins = &sleepy{Jenkins: c.Jenkins, h: h, d: d}
+		}
+		if h.cfg.Change != nil {
+			h.cfg.Change(c)
 		}
 	}
 	if change != nil {

@@ -59,8 +59,8 @@ type Config struct {
 	Record func(scaler.Tick)
 	// Say gets a line for each thing that the chaos breaks.
 	Say func(what string)
-	// Unsafe takes safeguards out of the daemon; only tests set it.
-	Unsafe control.Sabotage
+	// Change changes what the daemon's loop is made of; nil: nothing.
+	Change func(*control.Config)
 }
 
 // House is a running house.

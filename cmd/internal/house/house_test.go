@@ -24,6 +24,7 @@ import (
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
 	"bellboard/scaler/control"
+	"bellboard/scaler/control/sabotage"
 )
 
 // defaultSeeds is how many days are played when nobody says how many.
@@ -217,10 +218,10 @@ func TestSafeguardsMatter(t *testing.T) {
 	if unraced(t); !full {
 		t.Skip("plays many days; TestRestartsMatter and TestBuildsThatComeInBetween show the same of single builds")
 	}
-	unsafe := map[string]func(*control.Sabotage){
-		"a pinned item does not protect its node": func(s *control.Sabotage) { s.IgnorePins = true },
-		"no restart grace":                        func(s *control.Sabotage) { s.IgnoreGrace = true },
-		"no write deadline":                       func(s *control.Sabotage) { s.IgnoreDeadline = true },
+	unsafe := map[string]func(*control.Config){
+		"a pinned item does not protect its node": sabotage.Pins,
+		"no restart grace":                        sabotage.Grace,
+		"no write deadline":                       sabotage.Deadline,
 	}
 	for name, take := range unsafe {
 		t.Run(name, func(t *testing.T) {
@@ -231,9 +232,8 @@ func TestSafeguardsMatter(t *testing.T) {
 				// A quicker poll and denser chaos find the narrow windows sooner.
 				cfg := Config{
 					Seed: int64(seed), Chaos: true, Gap: 150 * time.Second, Hook: seed%2 == 1,
-					Environ: append(DefaultEnviron(), "BELLBOARD_POLL_INTERVAL=300ms"),
+					Environ: append(DefaultEnviron(), "BELLBOARD_POLL_INTERVAL=300ms"), Change: take,
 				}
-				take(&cfg.Unsafe)
 				if dead := firstKilled(t, cfg); dead != nil {
 					t.Logf("seed %d: killed: %+v", seed, dead)
 					return
@@ -251,17 +251,17 @@ func TestBuildsThatComeInBetween(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		late   bool // they come to marked agents, which a person has taken back
-		unsafe control.Sabotage
+		unsafe func(*control.Config)
 		kills  bool
 	}{
-		{"to agents that are marked next", false, control.Sabotage{}, false},
-		{"mark and remove on the same answers", false, control.Sabotage{Sabotage: scaler.Sabotage{MarkAndGo: true}}, true},
-		{"to agents that are removed next", true, control.Sabotage{}, false},
-		{"no write deadline", true, control.Sabotage{IgnoreDeadline: true}, true},
+		{"to agents that are marked next", false, nil, false},
+		{"mark and remove on the same answers", false, sabotage.LaterAnswers, true},
+		{"to agents that are removed next", true, nil, false},
+		{"no write deadline", true, sabotage.Deadline, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h, err := New(t.Context(), Config{Clock: clock.Real(), Unsafe: tt.unsafe, Environ: []string{
+				h, err := New(t.Context(), Config{Clock: clock.Real(), Environ: []string{
 					"BELLBOARD_TEAMS=data", "BELLBOARD_TEAM_DATA_LABELS=docker", "BELLBOARD_TEAM_DATA_MODE=persistent",
 					"BELLBOARD_TEAM_DATA_IDLE_TIMEOUT=2s", "BELLBOARD_TEAM_DATA_SCALE_DOWN_COOLDOWN=0s",
 				}})
@@ -271,9 +271,12 @@ func TestBuildsThatComeInBetween(t *testing.T) {
 				defer h.Close()
 				between := &inBetween{rng: rand.New(rand.NewPCG(1, 0x6265747765656e)), house: h, late: tt.late}
 				d, err := h.make(func(p *app.Parts) {
-					p.Wrap = func(j control.Jenkins, c control.Cluster) (control.Jenkins, control.Cluster) {
-						between.Jenkins = j
-						return between, c
+					p.Change = func(c *control.Config) {
+						between.Jenkins = c.Jenkins
+						c.Jenkins = between
+						if tt.unsafe != nil {
+							tt.unsafe(c)
+						}
 					}
 				})
 				if err != nil {
@@ -438,7 +441,9 @@ func TestOneDaemonOnASlot(t *testing.T) {
 				Seed: 3, LaxClaims: c.lax, Loads: []Load{busy},
 				Environ: append(slices.DeleteFunc(DefaultEnviron(), func(v string) bool { return !strings.Contains(v, "_DATA_") }), "BELLBOARD_TEAMS=data"),
 			}
-			cfg.Unsafe.IgnoreHolders = c.ignore
+			if c.ignore {
+				cfg.Change = sabotage.Holders
+			}
 			s, _, _ := day(t, cfg, atLength(time.Hour))
 			t.Logf("agents began %v, %d on a slot that another had", s.CacheStarts, s.SlotsShared)
 			if (s.SlotsShared > 0) != c.meet {

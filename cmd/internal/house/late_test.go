@@ -13,6 +13,7 @@ import (
 
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
+	"bellboard/scaler/control/sabotage"
 )
 
 // TestAgentsThatHang plays the same day twice, on which one agent in ten, or in five,
@@ -42,7 +43,9 @@ func hang(t *testing.T, nth int, load Load) {
 				Environ: []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_MAX_AGENTS=60"},
 				Loads:   []Load{load},
 			}
-			cfg.Unsafe.WaitForLate = wait
+			if wait {
+				cfg.Change = sabotage.Overdue
+			}
 			h, err := New(t.Context(), cfg)
 			if err != nil {
 				t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
 	"bellboard/scaler/control"
+	"bellboard/scaler/control/sabotage"
 )
 
 // restartStride is which of the rows are played: every fourth, every one at full
@@ -141,7 +142,7 @@ func TestRestarts(t *testing.T) {
 				played[string(s.class+" "+scaler.Class(s.how))], played[r.what+string(how)] = true, true
 				t.Run(strings.Join([]string{string(s.class), string(s.how), r.what, string(how)}, "/"), func(t *testing.T) {
 					t.Parallel()
-					restart(t, s, r.do, how, control.Sabotage{}, (*stage).judge)
+					restart(t, s, r.do, how, nil, (*stage).judge)
 				})
 			}
 		}
@@ -160,10 +161,10 @@ func TestRestartsMatter(t *testing.T) {
 	for name, r := range map[string]struct {
 		step   step
 		way    way
-		unsafe control.Sabotage
+		unsafe func(*control.Config)
 	}{
-		"no restart grace":                        {row(scaler.Draining, inbound), early, control.Sabotage{Sabotage: scaler.Sabotage{IgnoreGrace: true}}},
-		"a pinned item does not protect its node": {row(scaler.Draining, inbound), late, control.Sabotage{Sabotage: scaler.Sabotage{IgnorePins: true}}},
+		"no restart grace":                        {row(scaler.Draining, inbound), early, sabotage.Grace},
+		"a pinned item does not protect its node": {row(scaler.Draining, inbound), late, sabotage.Pins},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -178,7 +179,7 @@ func TestRestartsMatter(t *testing.T) {
 
 // restart plays one row: it brings an agent to a step, restarts, and lets the
 // house empty itself.
-func restart(t *testing.T, at step, do func(*stage, way), how way, unsafe control.Sabotage, judge func(*stage, way, step)) {
+func restart(t *testing.T, at step, do func(*stage, way), how way, unsafe func(*control.Config), judge func(*stage, way, step)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{T: t, how: at.how, seen: make(chan scaler.Tick, 1), back: map[string]time.Time{}}
 		team := []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_POLL_INTERVAL=2s"}
@@ -186,7 +187,7 @@ func restart(t *testing.T, at step, do func(*stage, way), how way, unsafe contro
 			team = append(team, "BELLBOARD_TEAM_WEB_MODE=persistent", "BELLBOARD_TEAM_WEB_IDLE_TIMEOUT=1m")
 		}
 		var err error
-		s.House, err = New(t.Context(), Config{Clock: clock.Real(), Environ: team, Loads: []Load{}, Unsafe: unsafe, Record: s.record})
+		s.House, err = New(t.Context(), Config{Clock: clock.Real(), Environ: team, Loads: []Load{}, Change: unsafe, Record: s.record})
 		if err != nil {
 			t.Fatal(err)
 		}
