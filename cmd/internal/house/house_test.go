@@ -288,8 +288,8 @@ func TestBuildsThatComeInBetween(t *testing.T) {
 					time.Sleep(30 * time.Second)
 				}
 				d.kill()
-				if n := h.Jenkins.Stats().Killed; (n > 0) != tt.kills || between.crossed < 5 {
-					t.Errorf("%d builds were killed, and %d came in between; want killed ones: %v, and five that came", n, between.crossed, tt.kills)
+				if n := h.Jenkins.Stats().Killed; (n > 0) != tt.kills || between.crossed.Load() < 5 {
+					t.Errorf("%d builds were killed, and %d came in between; want killed ones: %v, and five that came", n, between.crossed.Load(), tt.kills)
 				}
 			})
 		})
@@ -303,7 +303,7 @@ type inBetween struct {
 	house   *House
 	late    bool
 	rng     *rand.Rand
-	crossed int // marks, or removals, that a build has crossed
+	crossed atomic.Int32 // marks, or removals, that a build has crossed
 }
 
 func (b *inBetween) Observe(ctx context.Context) (scaler.JenkinsView, error) {
@@ -318,7 +318,7 @@ func (b *inBetween) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 			}
 		}
 	case b.rng.IntN(2) == 0 && b.house.takeBack(10*time.Second):
-		b.crossed++
+		b.crossed.Add(1)
 		time.Sleep(3 * time.Second)
 	}
 	return v, err
@@ -328,7 +328,7 @@ func (b *inBetween) Mark(ctx context.Context, name, reason string, by time.Time)
 	err := b.Jenkins.Mark(ctx, name, reason, by)
 	for _, n := range b.house.Jenkins.NodesList() {
 		if n.Name == name && err == nil && n.Busy > 0 {
-			b.crossed++
+			b.crossed.Add(1)
 		}
 	}
 	return err
