@@ -14,7 +14,7 @@ import (
 func bigHouse(items, teams, agents, expressions int) Input {
 	r := rand.New(rand.NewPCG(1, 2))
 	in := Input{
-		Now: noon, MaxAgents: 2 * agents, Berths: map[string]bool{}, Secrets: map[string]bool{}, Backoff: map[PoolID]Backoff{},
+		Now: noon, MaxAgents: 2 * agents, Berths: map[string]bool{}, Secrets: map[string]bool{},
 		Jenkins: JenkinsView{Session: "s", AskedAt: noon.Add(-100 * time.Millisecond), AnsweredAt: noon},
 		Cluster: ClusterView{At: noon},
 		Memory:  Memory{Started: noon.Add(-time.Hour), Teams: map[string]TeamMemory{}},

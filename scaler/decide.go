@@ -24,8 +24,6 @@ type Input struct {
 	Closing bool
 	// Secrets are the pods whose Secret this process knows to exist.
 	Secrets map[string]bool
-	// Backoff are the pools whose last agents failed.
-	Backoff map[PoolID]Backoff
 	Memory  Memory
 }
 
@@ -125,6 +123,24 @@ type decider struct {
 	facts       Facts
 }
 
+// pool is the pool of that name, or nil.
+func (in *Input) pool(id PoolID) *Pool {
+	if t := in.team(id.Team); t != nil {
+		return t.Pool(id.Kind)
+	}
+	return nil
+}
+
+// team is the team of that name, or nil.
+func (in *Input) team(name string) *Team {
+	for i := range in.Teams {
+		if in.Teams[i].Name == name {
+			return &in.Teams[i]
+		}
+	}
+	return nil
+}
+
 // Checked is Decide with its plan checked against the promises: see Validate.
 func Checked(in Input) (Plan, Memory, Facts, error) {
 	plan, memory, facts := Decide(in)
@@ -138,6 +154,7 @@ func Decide(in Input) (Plan, Memory, Facts) {
 	d.prepare()
 	d.join()
 	d.remember()
+	d.backoffs()
 	d.lookAtSlots()
 	d.tableActions()
 	d.expelAll()

@@ -504,7 +504,7 @@ func TestCaps(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				in.wait(2, "linux", time.Minute)
-				in.Backoff[PoolID{"web", Ephemeral}] = Backoff{Until: noon.Add(20 * time.Second)}
+				in.backsOff(PoolID{"web", Ephemeral}, Backoff{Until: noon.Add(20 * time.Second)})
 				return in
 			},
 			steps:  []string{"web back-off 2→0 20s left"},
@@ -515,7 +515,7 @@ func TestCaps(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				in.wait(1, "linux", time.Minute)
-				in.Backoff[PoolID{"web", Ephemeral}] = Backoff{Until: noon}
+				in.backsOff(PoolID{"web", Ephemeral}, Backoff{Until: noon})
 				return in
 			},
 			want: map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1},
@@ -525,7 +525,7 @@ func TestCaps(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MinAgents = 1 }))
 				in.wait(1, "linux", time.Minute)
-				in.Backoff[PoolID{"web", Persistent}] = Backoff{Until: noon.Add(90 * time.Second)}
+				in.backsOff(PoolID{"web", Persistent}, Backoff{Until: noon.Add(90 * time.Second)})
 				return in
 			},
 			want:  map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1},

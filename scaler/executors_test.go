@@ -62,7 +62,7 @@ func TestExecutors(t *testing.T) {
 			beside, wait(5), func(in *Input) { in.wait(8, "linux&&persistent", time.Second) },
 		}, map[string]int{up: 3, other: 1}},
 		{"where ephemeral ones fail, persistent ones run four each", both(four), []func(*Input){wait(5), func(in *Input) {
-			in.Backoff[PoolID{"web", Ephemeral}] = Backoff{Until: noon.Add(time.Minute), Failure: FailureOOM}
+			in.backsOff(PoolID{"web", Ephemeral}, Backoff{Until: noon.Add(time.Minute), Failure: FailureOOM})
 		}}, map[string]int{up: 2}},
 		{"a spare is an executor", pets(four, func(tm *Team) { tm.MinIdle = 2 }), nil, map[string]int{"create web persistent spare": 1}},
 		{"and may be one beside builds", pets(four, func(tm *Team) { tm.MinIdle = 6 }), []func(*Input){spread}, nil},

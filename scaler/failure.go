@@ -2,7 +2,6 @@ package scaler
 
 import (
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -88,34 +87,6 @@ func (f Failure) Pause(times int) time.Duration {
 	}
 	return min(first<<min(max(times-1, 0), 10), last)
 }
-
-// Backoff is the pause of a pool whose agents fail. Until its end nothing is
-// made; after it one agent is, to try: the rest when that one is proven.
-type Backoff struct {
-	Until   time.Time
-	Failure Failure // of the last one that counts; "" when nobody answered
-	// Came: it had connected, and died. That the next one connects shows nothing, then.
-	Came bool
-	// Before is the pool's pods, by name, that may have been there when that was seen:
-	// theirs and the API server's clock are not compared.
-	Before map[string]bool
-}
-
-// Proves reports whether the pod shows that the pool's agents come again, or live
-// again. (One that connects shows the first, one that has finished a build both.)
-func (b Backoff) Proves(p *Pod, now time.Time) bool {
-	switch {
-	case !b.Concerns(p):
-		return false
-	case b.Came:
-		return !p.Ended() && p.DockerFailure == "" && p.Lasted(now)
-	}
-	return b.Failure.freed() && p.Failure != b.Failure && !p.Scheduled.IsZero()
-}
-
-// Concerns reports whether the pod was made after the failure that the pool backs
-// off for. What was made before it says nothing new when it fails, and is no probe.
-func (b Backoff) Concerns(p *Pod) bool { return !b.Before[p.Name] }
 
 // A FailedAgent is one that did not come, died, or is of no more use.
 type FailedAgent struct {
@@ -203,72 +174,6 @@ func (m *member) stuckText(now time.Time) string {
 	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))
 }
 
-// unproven counts the pool's pods that have yet to show that they come, and says
-// whether one more may be made: while a pool recovers from failures there is one
-// at a time, unless those on the way are overdue. Each one more is waited for
-// twice as long before the next, so there are few in START_TIMEOUT.
-func (d *decider) unproven(id PoolID, b Backoff) (n int, more bool) {
-	var last time.Time
-	more = true
-	for _, m := range d.byPool[id] {
-		if m.tries(b) && b.Concerns(m.Pod) && !m.Pod.DeletingByUs && !b.Proves(m.Pod, d.in.Now) {
-			n++
-			more = more && m.verdict.Class == Coming
-			if since := m.Pod.waitsSince(); since.After(last) {
-				last = since
-			}
-		}
-	}
-	after := d.overdueAfter(id)
-	return n, n == 0 || more && after > 0 && d.in.Now.Sub(last) >= after<<min(n-1, 10)
-}
-
-// tries reports whether the agent's pod may still show what its pool backs off for. Some
-// agents show nothing for ever: they wait for a person, a build, or somebody's deletion.
-func (m *member) tries(b Backoff) bool {
-	if m.Pod == nil {
-		return false
-	}
-	came := m.Pod.Connected || m.online()
-	switch m.verdict.Class {
-	case Coming, Stuck, Ended, Drained, Fenced:
-		return !came || b.Came
-	case Busy, Draining, Free, Cut, Reconnecting:
-		return came && b.Came
-	case FenceInTheWay, Resuming, Awaited, Held, Leaving, Going, Ghost, Berth, Intruder, Lost, Stray:
-	}
-	return false
-}
-
-// mayCreate is how many agents the pool's back-off allows now, and the words
-// for it when that is a limit.
-func (d *decider) mayCreate(id PoolID) (n int, text string) {
-	b, failing := d.in.Backoff[id]
-	if !failing {
-		return math.MaxInt, ""
-	}
-	why := string(id.Kind) + " agents failed"
-	if b.Failure != "" {
-		why += " (" + string(b.Failure) + ")"
-	}
-	if left := b.Until.Sub(d.in.Now); left > 0 {
-		return 0, why + ", next try in " + short(max(left, time.Second))
-	}
-	where := "on the way"
-	if b.Came {
-		where = "on trial"
-	}
-	switch n, more := d.unproven(id, b); {
-	case n == 0:
-		return 1, why + ", one probe first"
-	case more:
-		return 1, why + fmt.Sprintf(", one more probe, %d overdue", n)
-	case n > 1:
-		return 0, why + fmt.Sprintf(", %d probes %s", n, where)
-	}
-	return 0, why + ", one probe " + where
-}
-
 // backedOff clamps by the pool's back-off; true: to nothing.
 func (d *decider) backedOff(a *account, id PoolID, n int) bool {
 	may, text := d.mayCreate(id)
@@ -276,7 +181,7 @@ func (d *decider) backedOff(a *account, id PoolID, n int) bool {
 		return false
 	}
 	note := text
-	if b := d.in.Backoff[id]; d.in.Now.Before(b.Until) {
+	if b := d.pooled.of(id).Backoff; d.in.Now.Before(b.Until) {
 		note = short(b.Until.Sub(d.in.Now)) + " left"
 	}
 	a.step(RuleBackoff, n, may, note)

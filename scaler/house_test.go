@@ -43,7 +43,7 @@ func newHouse(teams ...Team) Input {
 		Now: noon, MaxAgents: 100, Teams: teams,
 		Jenkins: JenkinsView{Session: "s", AskedAt: noon.Add(-100 * time.Millisecond), AnsweredAt: noon},
 		Cluster: ClusterView{At: noon},
-		Berths:  map[string]bool{}, Secrets: map[string]bool{}, Backoff: map[PoolID]Backoff{},
+		Berths:  map[string]bool{}, Secrets: map[string]bool{},
 		Memory: Memory{Started: noon.Add(-24 * time.Hour)},
 	}
 	for i := range teams {
@@ -158,6 +158,11 @@ func alter[K comparable, R any](in *map[K]R, k K, f func(*R)) {
 	r := (*in)[k]
 	f(&r)
 	(*in)[k] = r
+}
+
+// backsOff has a pool back off.
+func (in *Input) backsOff(id PoolID, b Backoff) {
+	alter(&in.Memory.Pools, id, func(p *PoolMemory) { p.Backoff = b })
 }
 
 // deepCopy shares nothing with v that could be changed through it.

@@ -311,7 +311,7 @@ func TestProbesAreFew(t *testing.T) {
 		in := newHouse(web())
 		in.wait(5, "linux", time.Minute)
 		in.knows(e, known, took)
-		in.Backoff[e] = Backoff{Until: noon.Add(-5 * time.Second), Failure: FailureImagePull}
+		in.backsOff(e, Backoff{Until: noon.Add(-5 * time.Second), Failure: FailureImagePull})
 		for s := range 299 {
 			in.Now = noon.Add(time.Duration(s) * time.Second)
 			in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now, in.Now

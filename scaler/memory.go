@@ -1,6 +1,9 @@
 package scaler
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Memory is what one tick leaves to the next: one record for each thing that it is about.
 // Its loss costs time (a drain takes a tick longer, an idle agent's clock starts anew), never a
@@ -50,6 +53,8 @@ type PoolMemory struct {
 	Roomy time.Time
 	// Up and Down are its last scaling events.
 	Up, Down time.Time
+	// Backoff is the pause after agents that failed.
+	Backoff Backoff
 	// Unmade are the agents of the last scale-up for which there was no time, or no
 	// answer of Jenkins: no cooldown delays them.
 	Unmade int
@@ -76,54 +81,17 @@ type SlotMemory struct {
 	Resized time.Time // when it was last tried to be expanded
 }
 
-// Blind says that a look was not answered. The clock of lost agents starts anew: it
-// counts answers, not time in the dark; and for a while nobody is late.
-func (m *Memory) Blind() {
-	m.Sees = time.Time{}
+// Blind returns the memory after a look that was not answered. The clock of lost agents starts
+// anew: it counts answers, not time in the dark. For a while no agent is overdue.
+func (m Memory) Blind() Memory {
+	m.Sees, m.Agents = time.Time{}, maps.Clone(m.Agents)
 	for name, a := range m.Agents {
 		if !a.Lost.IsZero() {
 			a.Lost = time.Time{}
 			m.Agents[name] = a
 		}
 	}
-}
-
-// NotCalled says that Jenkins was not asked to call the agent after all.
-func (m *Memory) NotCalled(agent string) {
-	if a, ok := m.Agents[agent]; ok {
-		a.Called = time.Time{}
-		m.Agents[agent] = a
-	}
-}
-
-// PutAside says that the slot of that key is not to be chosen until then.
-func (m *Memory) PutAside(slot string, until time.Time) {
-	if m.Slots == nil {
-		m.Slots = map[string]SlotMemory{}
-	}
-	s := m.Slots[slot]
-	s.Aside = until
-	m.Slots[slot] = s
-}
-
-// SetUnmade says how many agents of each pool were not made for want of time or of an
-// answer of Jenkins; of the others, none.
-func (m *Memory) SetUnmade(by map[PoolID]int) {
-	if m.Pools == nil {
-		m.Pools = map[PoolID]PoolMemory{}
-	}
-	for id, p := range m.Pools {
-		if p.Unmade != by[id] {
-			p.Unmade = by[id]
-			m.Pools[id] = p
-		}
-	}
-	for id, n := range by {
-		if p := m.Pools[id]; p.Unmade != n {
-			p.Unmade = n
-			m.Pools[id] = p
-		}
-	}
+	return m
 }
 
 // notes are the records of a Memory while it is written.

@@ -21,7 +21,7 @@ func dump(in Input) string {
 	for i := range in.Teams {
 		tm := in.Teams[i]
 		for _, p := range tm.Pools {
-			fmt.Fprintf(&b, "pool %s %s %s %v, berths %d, executors %d, back-off %v\n", p.Team, p.Kind, p.Connect, p.Labels, p.Berths, p.Executors, !in.Backoff[p.PoolID].Until.IsZero())
+			fmt.Fprintf(&b, "pool %s %s %s %v, berths %d, executors %d, back-off %v\n", p.Team, p.Kind, p.Connect, p.Labels, p.Berths, p.Executors, !in.Memory.Pools[p.PoolID].Backoff.Until.IsZero())
 		}
 		keep, _ := keepLevel(in.Memory.Teams[tm.Name].Levels)
 		tm.Pools = nil
@@ -240,7 +240,10 @@ func TestShrinkingKeepsFloors(t *testing.T) {
 func TestMoreWaitingNeverWantsFewer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := anyHouse(t)
-		in.MaxAgents, in.Backoff = 1000, nil
+		in.MaxAgents = 1000
+		for id := range in.Memory.Pools {
+			in.backsOff(id, Backoff{})
+		}
 		for i := range in.Teams {
 			in.Teams[i].MaxAgents, in.Teams[i].MaxPersistent, in.Teams[i].Paused = 100, 100, false
 		}

@@ -106,7 +106,7 @@ func (v *validator) action(a *Action) {
 			v.broken(a, "there is nobody to call")
 		}
 	case Register:
-		if t := v.team(a.Pool.Team); t == nil || t.Pool(a.Pool.Kind) == nil {
+		if t := v.in.team(a.Pool.Team); t == nil || t.Pool(a.Pool.Kind) == nil {
 			v.broken(a, "no such pool")
 		}
 	case DeletePod:
@@ -238,7 +238,7 @@ func (v *validator) caps(p Plan) {
 
 // cap: a pool that a plan creates in is there, and its team has no more agents than it may.
 func (v *validator) cap(id PoolID, alive, persistent int) {
-	t := v.team(id.Team)
+	t := v.in.team(id.Team)
 	switch {
 	case t == nil || t.Pool(id.Kind) == nil:
 		v.errs = append(v.errs, fmt.Errorf("creates for %s %s, which is not there", id.Team, id.Kind))
@@ -251,27 +251,11 @@ func (v *validator) cap(id PoolID, alive, persistent int) {
 	}
 }
 
-func (v *validator) pool(id PoolID) *Pool {
-	if t := v.team(id.Team); t != nil {
-		return t.Pool(id.Kind)
-	}
-	return nil
-}
-
-func (v *validator) team(name string) *Team {
-	for i := range v.in.Teams {
-		if v.in.Teams[i].Name == name {
-			return &v.in.Teams[i]
-		}
-	}
-	return nil
-}
-
 // decisions: a wish that was not granted is explained by a rule.
 func (v *validator) decisions(p Plan) {
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
-		if d.Short > d.Up[Ephemeral]+d.Up[Persistent]*v.team(d.Team).Pool(Persistent).size() && len(d.Steps) == 0 {
+		if d.Short > d.Up[Ephemeral]+d.Up[Persistent]*v.in.team(d.Team).Pool(Persistent).size() && len(d.Steps) == 0 {
 			v.errs = append(v.errs, fmt.Errorf("%s: %d items are short, %d agents are made, and no rule says why", d.Team, d.Short, d.Ups()))
 		}
 		if !slices.Contains(DecisionReasons(), d.Reason) {
@@ -322,7 +306,7 @@ func (v *validator) slots(p Plan) {
 
 // fits: the slot that a creation takes is one that its agent can use.
 func (v *validator) fits(a *Action) {
-	switch p := v.pool(a.Pool); {
+	switch p := v.in.pool(a.Pool); {
 	case p == nil:
 	case p.Namespace != a.Slot.Namespace:
 		v.broken(a, "slot %s is in another namespace than the agent", a.Slot.Key())

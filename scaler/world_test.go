@@ -83,12 +83,12 @@ func anyHouse(t *rapid.T) Input {
 	for i := range teams {
 		for _, p := range teams[i].Pools {
 			if rapid.IntRange(0, 6).Draw(t, "backs off") == 0 {
-				in.Backoff[p.PoolID] = Backoff{
+				in.backsOff(p.PoolID, Backoff{
 					Until:   noon.Add(rapid.SampledFrom([]time.Duration{10 * time.Second, 0, -time.Minute}).Draw(t, "until")),
 					Failure: rapid.SampledFrom([]Failure{"", FailureQuota, FailureOOM}).Draw(t, "failure"),
 					Came:    rapid.Bool().Draw(t, "came"),
 					Before:  map[string]bool{rapid.SampledFrom(append(names, "")).Draw(t, "before"): true},
-				}
+				})
 			}
 			ago := rapid.SampledFrom([]time.Duration{0, 10 * time.Second, time.Hour}).Draw(t, "last event")
 			if ago > 0 {

@@ -63,6 +63,11 @@ func (r *round) why(e errand) error {
 	return r.stopped[e]
 }
 
+// byJenkins is an error of Jenkins in a creation: no pod was asked for yet.
+type byJenkins struct{ error }
+
+func (b byJenkins) Unwrap() error { return b.error }
+
 // A lane is the places for the actions of one verb. Those of other verbs that
 // hang do not fill them.
 type lane struct {
@@ -162,13 +167,13 @@ func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, r *round, 
 			return
 		}
 	case scaler.DeletePod:
-		if unasked(a) {
+		if a.Fault() != "" {
 			o.Log = l.hear(ctx, r, a.Pod)
 		}
 	}
 	err := l.one(ctx, view, a)
 	if err == nil {
-		if undocked(a) {
+		if o.Failure = a.Fault(); o.Failure != "" && a.Verb == scaler.Mark {
 			o.Log = l.hear(ctx, r, a.Pod)
 		}
 		return

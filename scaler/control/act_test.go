@@ -128,8 +128,8 @@ func TestABurst(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				l.Tick(t.Context())
-				if len(h.pods) != tt.want || len(l.backoff) != 0 {
-					t.Errorf("a minute later there are %d agents, and %v back off; want still %d, and nobody", len(h.pods), l.backoff, tt.want)
+				if b, failing := l.backoff(); len(h.pods) != tt.want || failing {
+					t.Errorf("a minute later there are %d agents, and the pool backs off as %+v; want still %d, and no back-off", len(h.pods), b, tt.want)
 				}
 			})
 		})
@@ -255,7 +255,7 @@ func TestSecretsThatAreRefused(t *testing.T) {
 		h.fail["put-secret"] = refused
 		tick := l.Tick(t.Context())
 		made := len(h.pods)
-		if b := l.backoff[id]; made > inFlight || b.Failure != scaler.FailureQuota || len(tick.Facts.Failures) != 0 {
+		if b, _ := l.backoff(); made > inFlight || b.Failure != scaler.FailureQuota || len(tick.Facts.Failures) != 0 {
 			t.Errorf("%d agents without a Secret are made, backing off as %+v, and %d have failed; want at most %d, for a quota, and none yet", made, b, len(tick.Facts.Failures), inFlight)
 		}
 		for range 4 { // to have a machine proves nothing

@@ -43,6 +43,12 @@ func newHouse() *house {
 	}
 }
 
+// backoff is that of the pool id, and whether an agent of it has failed.
+func (l *Loop) backoff() (scaler.Backoff, bool) {
+	b := l.memory.Pools[id].Backoff
+	return b, !b.Until.IsZero() || b.Came
+}
+
 // call notes a write and answers with the failure there is for it.
 func (h *house) call(verb, name string) error {
 	h.calls = append(h.calls, verb+" "+name)

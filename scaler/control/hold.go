@@ -22,7 +22,7 @@ type fault struct {
 // hold does nothing, and says why.
 func (l *Loop) hold(t *scaler.Tick, by scaler.Source, err error) {
 	t.Hold, t.HoldBy, t.HoldCause = err.Error(), by, scaler.CauseOf(err)
-	l.memory.Blind()
+	l.memory = l.memory.Blind()
 }
 
 // follow notes on the tick when its hold began, or which one it ends, and whether its

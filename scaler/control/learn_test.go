@@ -74,7 +74,7 @@ func TestNoAnswerOfJenkins(t *testing.T) {
 				if n := created(tick, scaler.Failed); n == 0 || n > inFlight {
 					t.Errorf("%d creations have failed, want %d at most sent", n, inFlight)
 				}
-				if b, ok := l.backoff[id]; ok || len(tick.Facts.Failures) != 0 {
+				if b, ok := l.backoff(); ok || len(tick.Facts.Failures) != 0 {
 					t.Errorf("the pool backs off as %+v, and %+v have failed; want neither", b, tick.Facts.Failures)
 				}
 				delete(h.fail, call)
@@ -132,7 +132,7 @@ func TestRefusedOnceIsEnough(t *testing.T) {
 		if got := len(tick.Facts.Failures); got != asked || tick.Facts.Failures[0].Failure != scaler.FailureQuota || !strings.Contains(tick.Facts.Failures[0].Text, "403") {
 			t.Errorf("%d failures are told: %+v; want each refusal, as a quota", got, tick.Facts.Failures)
 		}
-		if b := l.backoff[id]; b.Failure != scaler.FailureQuota || b.Until.Sub(tick.At) != 5*time.Second {
+		if b, _ := l.backoff(); b.Failure != scaler.FailureQuota || b.Until.Sub(tick.At) != 5*time.Second {
 			t.Errorf("the pool backs off as %+v, want for 5s of quota", b)
 		}
 	})
@@ -166,8 +166,8 @@ func TestQuotaOfWhatGoes(t *testing.T) {
 				if created(tick, scaler.Refused) != 1 {
 					t.Fatalf("%q, want one creation that is refused", outcomes(tick))
 				}
-				if _, fails := l.backoff[id]; fails != tt.fails || (len(tick.Facts.Failures) > 0) != tt.fails {
-					t.Errorf("the pool backs off as %+v, and %+v have failed; want %t", l.backoff[id], tick.Facts.Failures, tt.fails)
+				if b, fails := l.backoff(); fails != tt.fails || (len(tick.Facts.Failures) > 0) != tt.fails {
+					t.Errorf("the pool backs off as %+v, and %+v have failed; want %t", b, tick.Facts.Failures, tt.fails)
 				}
 				delete(h.fail, "create")
 				time.Sleep(time.Second)
@@ -236,23 +236,8 @@ func probe(t *testing.T, f scaler.Failure, ends bool, skew time.Duration) {
 	}
 	l.Tick(t.Context())
 	l.Tick(t.Context())
-	if _, still := l.backoff[id]; still || len(h.pods) != 6 {
+	if _, still := l.backoff(); still || len(h.pods) != 6 {
 		t.Errorf("when the probe is connected there are %d agents, backing off: %v; want 6 and no", len(h.pods), still)
-	}
-}
-
-// TestPausesByClass: the pause doubles with each failure of its class. A refusal
-// that only a person can mend is not made worse by a quota that was short before.
-func TestPausesByClass(t *testing.T) {
-	b, now := backoff{}, time.Now()
-	var got []time.Duration
-	for _, why := range []scaler.Failure{"quota", "quota", "quota", "admission", "quota", "admission"} {
-		b.failed(id, why, false, now, nil)
-		got = append(got, b[id].Until.Sub(now))
-		now = b[id].Until
-	}
-	if want := []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, time.Minute, 40 * time.Second, 2 * time.Minute}; !slices.Equal(got, want) {
-		t.Errorf("the pauses are %v, want %v", got, want)
 	}
 }
 
@@ -358,7 +343,7 @@ func TestBackoff(t *testing.T) {
 		if len(h.pods) != 1 {
 			t.Fatalf("after the back-off there are %d pods, want one", len(h.pods))
 		}
-		if _, ok := l.backoff[id]; !ok {
+		if _, ok := l.backoff(); !ok {
 			t.Error("a created pod ends the back-off, want an agent that connects to")
 		}
 		for name, n := range h.nodes {
@@ -370,32 +355,14 @@ func TestBackoff(t *testing.T) {
 		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "connected connected done") {
 			t.Errorf("Tick(online) = %q, want it noted", got)
 		}
-		if f, ok := l.backoff[id]; ok {
+		if f, ok := l.backoff(); ok {
 			t.Errorf("after an agent connected the pool backs off until %v, want no more", f.Until)
 		}
 	})
 }
 
-// TestBackoffOfOneBatch: agents that were made together and fail one after
-// another are one failure, not many.
-func TestBackoffOfOneBatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := backoff{}
-		for range 4 {
-			b.failed(id, "", false, time.Now(), nil)
-			time.Sleep(time.Second)
-		}
-		if got := time.Until(b[id].Until); got != time.Second {
-			t.Errorf("after four failures in a row %v of the back-off are left, want 1s", got)
-		}
-		if got := len(b.input()); got != 1 {
-			t.Errorf("input() has %d pools, want one", got)
-		}
-	})
-}
-
-// TestBackoffOfOneBatchThatFailsSlowly: the same, when they fail further apart than
-// the pause is long, and whatever the API server's clock says of when they were made.
+// TestBackoffOfOneBatchThatFailsSlowly: agents that were made together are one failure, when
+// they fail further apart than the pause is long, and whatever the API server's clock says of when they were made.
 // One of them may have been made though nobody answered. One that was made since is
 // another failure.
 func TestBackoffOfOneBatchThatFailsSlowly(t *testing.T) {
@@ -422,7 +389,8 @@ func slowBatch(t *testing.T, skew time.Duration) {
 	h.fail["create"] = errors.New("connection reset")
 	h.creates = func(name string) { batch = append(batch, name) }
 	failures := func() (n int) {
-		for _, k := range l.backoff[id].times {
+		b, _ := l.backoff()
+		for _, k := range b.Times {
 			n += k
 		}
 		return n
@@ -600,7 +568,7 @@ func TestOneGreedyBuild(t *testing.T) {
 			h.nodes[name] = n
 		}, false, true},
 		{"the process is another", func(h *house, l *Loop, name string) {
-			l.backoff, l.memory = backoff{}, scaler.Memory{} // so much for all that it knew
+			l.memory = scaler.Memory{} // so much for all that it knew
 			h.dies(name)
 		}, false, false},
 	} {
@@ -612,8 +580,8 @@ func TestOneGreedyBuild(t *testing.T) {
 				first := next(t, h, l)
 				h.dies(first)
 				l.Tick(t.Context())
-				if len(l.backoff.input()) != 0 || h.pods[first].Name != "" {
-					t.Fatalf("one has died at work, and the pool backs off as %+v", l.backoff[id])
+				if b, _ := l.backoff(); !b.Until.IsZero() || h.pods[first].Name != "" {
+					t.Fatalf("one has died at work, and the pool backs off as %+v", b)
 				}
 				second := next(t, h, l)
 				tt.lives(h, l, second)
@@ -624,8 +592,8 @@ func TestOneGreedyBuild(t *testing.T) {
 					h.dies(next(t, h, l))
 				}
 				l.Tick(t.Context())
-				if _, got := l.backoff.input()[id]; got != tt.want {
-					t.Errorf("the pool backs off: %v (%+v), want %v", got, l.backoff[id], tt.want)
+				if b, _ := l.backoff(); b.Until.IsZero() == tt.want {
+					t.Errorf("the pool backs off as %+v, want a back-off: %v", b, tt.want)
 				}
 			})
 		})
@@ -679,8 +647,9 @@ func TestOnTrial(t *testing.T) {
 			if n := made(5 * time.Second); (n > 0) != build {
 				t.Errorf("when it has ended a build (%v) %d are made", build, n)
 			}
-			if n := made(30 * time.Second); n == 0 && !build || len(l.backoff) != 0 {
-				t.Errorf("after a minute %d more are made, and the pool backs off as %+v", n, l.backoff)
+			n := made(30 * time.Second)
+			if b, failing := l.backoff(); n == 0 && !build || failing {
+				t.Errorf("after a minute %d more are made, and the pool backs off as %+v", n, b)
 			}
 		})
 	}
@@ -706,8 +675,8 @@ func TestDeadDaemonIsToldOnce(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("the agents that failed: %s", diff)
 		}
-		if len(h.pods) != 0 || len(l.backoff) != 0 {
-			t.Errorf("%d pods are left, and %d pools back off; want neither", len(h.pods), len(l.backoff))
+		if b, failing := l.backoff(); len(h.pods) != 0 || failing {
+			t.Errorf("%d pods are left, and the pool backs off as %+v; want neither", len(h.pods), b)
 		}
 	})
 }

@@ -46,7 +46,6 @@ type Loop struct {
 	memory   scaler.Memory
 	sessions map[string]time.Time // of Jenkins: since when each is known
 	names    *names
-	backoff  backoff
 	id       string // of this process
 	ticks    int
 	last     time.Time // the end of the last tick
@@ -66,7 +65,7 @@ func New(cfg Config) *Loop {
 		cfg.Decide = scaler.Checked
 	}
 	return &Loop{
-		cfg: cfg, sessions: map[string]time.Time{}, names: newNames(), backoff: backoff{},
+		cfg: cfg, sessions: map[string]time.Time{}, names: newNames(),
 		id: randomName(), // two replicas may start in the same second
 	}
 }
@@ -121,7 +120,7 @@ func (l *Loop) tick(ctx context.Context) (t scaler.Tick, pause time.Duration) {
 	began := l.cfg.Clock.Now()
 	if gap := began.Sub(l.last); gap > max(time.Minute, 3*l.cfg.Poll) {
 		// It slept, or Jenkins took that long: what it did not look at, it cannot vouch for.
-		l.memory.Blind()
+		l.memory = l.memory.Blind()
 	}
 	l.ticks++
 	t = scaler.Tick{ID: fmt.Sprintf("%s-%d", l.id, l.ticks), At: began, Age: map[scaler.Source]time.Duration{}}
@@ -166,7 +165,6 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	}
 	l.names.seen(jenkins, cluster, l.memory.Agents)
 	l.names.blame(cluster.Pods)
-	l.backoff.proven(cluster.Pods, l.memory.Agents, now)
 	berths, secrets := l.names.berths, l.names.settled(now)
 	if l.cfg.DryRun {
 		// A reader makes neither; it takes what is there for what it would have made.
@@ -174,7 +172,7 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	}
 	return scaler.Input{
 		Now: now, MaxAgents: l.cfg.MaxAgents, Teams: l.teams(), Jenkins: jenkins, Cluster: cluster,
-		GraceUntil: graceUntil, Berths: berths, Closing: l.draining.Load(), Secrets: secrets, Backoff: l.backoff.input(),
+		GraceUntil: graceUntil, Berths: berths, Closing: l.draining.Load(), Secrets: secrets,
 		Memory: l.memory,
 	}, "", nil
 }
@@ -224,7 +222,6 @@ func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due 
 	// What the answers showed stays true whatever becomes of the plan: a mark that
 	// they did not show is not remembered as seen.
 	l.memory = memory
-	l.backoff.proven(in.Cluster.Pods, memory.Agents, in.Now) // who has finished its build may be deleted in this very tick
 	if broken != nil {
 		// A plan that breaks a promise is a bug: nothing of it is done.
 		l.cfg.Log.Error("the plan breaks a promise; nothing is done", zap.String("tick", t.ID), zap.Error(broken))
@@ -238,5 +235,11 @@ func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due 
 		return
 	}
 	t.Outcomes = l.act(ctx, in.Jenkins, plan.Actions, due)
-	l.learn(t, in.Cluster.Pods)
+	var failed []scaler.FailedAgent
+	l.memory, failed = memory.Learn(in, facts, t.Outcomes, l.cfg.Clock.Now())
+	t.Facts.Failures = append(t.Facts.Failures, failed...)
+	for i := range t.Facts.BuildsLost {
+		b := &t.Facts.BuildsLost[i]
+		b.Log = l.names.heard[b.Agent]
+	}
 }

@@ -384,7 +384,7 @@ func TestCreateErrors(t *testing.T) {
 				if got := l.names.berths[used]; got != tt.back {
 					t.Errorf("after %s %s is a berth: %v, want %v", tt.name, used, got, tt.back)
 				}
-				if _, got := l.backoff[id]; got != tt.backs {
+				if _, got := l.backoff(); got != tt.backs {
 					t.Errorf("after %s the pool backs off: %v, want %v", tt.name, got, tt.backs)
 				}
 				// A name that is spent is a stray, and goes: it is not used again.

@@ -1,0 +1,38 @@
+package scaler
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestPausesByClass: the pause doubles with each failure of its class. A rejection that only
+// a person can mend is not made worse by a quota that was short before.
+func TestPausesByClass(t *testing.T) {
+	var b Backoff
+	now := noon
+	var got []time.Duration
+	for _, why := range []Failure{"quota", "quota", "quota", "admission", "quota", "admission"} {
+		b.fail(why, false, now, nil)
+		got = append(got, b.Until.Sub(now))
+		now = b.Until
+	}
+	if want := []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, time.Minute, 40 * time.Second, 2 * time.Minute}; !slices.Equal(got, want) {
+		t.Errorf("the pauses are %v, want %v", got, want)
+	}
+}
+
+// TestBackoffOfOneBatch: agents that were made together and fail one after another are one
+// failure, not many.
+func TestBackoffOfOneBatch(t *testing.T) {
+	var b Backoff
+	for i := range 4 {
+		b.fail("", false, noon.Add(time.Duration(i)*time.Second), nil)
+	}
+	if got := b.Until.Sub(noon); got != 5*time.Second {
+		t.Errorf("after four failures in a row the back-off ends after %v, want 5s", got)
+	}
+	if !b.pauses() {
+		t.Error("the pool does not back off")
+	}
+}
