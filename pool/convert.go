@@ -34,6 +34,7 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 	phases(p, pod)
 	if t := trouble(pod); t.reason != "" {
 		p.Trouble, p.TroubleText, p.Failure, p.Faulty = t.reason, t.text, t.failure, t.container
+		p.Missing = missing(t.reason)
 	}
 	p.DockerFailure = daemonFailure(pod)
 	p.Slot, p.Warmth, p.VolumeTrouble = slotOf(pod), warmth(pod), volumeTrouble(pod)

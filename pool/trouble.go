@@ -171,6 +171,15 @@ func waitFailure(reason string) scaler.Failure {
 	return scaler.FailureCrashLoop
 }
 
+// missing reports whether a container waits for an image, a Secret or a ConfigMap that is not there.
+func missing(reason string) bool {
+	switch reason {
+	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError":
+		return true
+	}
+	return false
+}
+
 func endFailure(t *corev1.ContainerStateTerminated) scaler.Failure {
 	if t.Reason == "OOMKilled" {
 		return scaler.FailureOOM

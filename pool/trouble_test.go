@@ -138,3 +138,19 @@ func TestRedact(t *testing.T) {
 		}
 	}
 }
+
+// TestMissing: a container that waits for an image, a Secret or a ConfigMap cannot be blamed
+// on the pod's cache slot; a container that ends can.
+func TestMissing(t *testing.T) {
+	for reason, want := range map[string]bool{
+		"ErrImagePull": true, "ImagePullBackOff": true, "InvalidImageName": true, "ErrImageNeverPull": true, "CreateContainerConfigError": true,
+		"CrashLoopBackOff": false, "CreateContainerError": false,
+	} {
+		pod := &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
+			Name: agentContainer, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}},
+		}}}}
+		if got := convert(pod).Missing; got != want {
+			t.Errorf("%s: missing is %v, want %v", reason, got, want)
+		}
+	}
+}

@@ -282,6 +282,8 @@ type Pod struct {
 	Slot          string `json:"slot,omitempty"`
 	Warmth        Warmth `json:"warmth,omitempty"`
 	VolumeTrouble bool   `json:"volumeTrouble,omitempty"`
+	// Missing: one of its containers needs an image, a Secret or a ConfigMap that is not there.
+	Missing bool `json:"missing,omitempty"`
 	// Failure is the class of that reason; "" when it is none that fails an agent.
 	Failure Failure `json:"failure,omitempty"`
 	// Faulty is the container that the trouble is with, or a Docker daemon that does

@@ -108,14 +108,10 @@ func (p *Pod) patience() time.Duration {
 // not come up. What comes before that, and what comes after, is not the slot's doing.
 func (p *Pod) blamesSlot() bool {
 	switch {
-	case p.Slot == "" || p.Connected || !p.Ready.IsZero():
+	case p.Slot == "" || p.Connected || !p.Ready.IsZero() || !p.Scheduled.IsZero() && p.Missing:
 		return false
 	case p.Scheduled.IsZero():
 		return p.VolumeTrouble || p.Failure == FailureStorage
-	}
-	switch p.Trouble {
-	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError":
-		return false
 	}
 	return true
 }

@@ -145,7 +145,7 @@ func TestAnAgentThatDoesNotStartPutsItsSlotAside(t *testing.T) {
 		{"its volume was never made", []func(*Pair){unscheduled, func(p *Pair) { p.Pod.Failure = FailureStorage }, created(UnscheduledTimeout)}, true, true},
 		{"its volume is not let go elsewhere", []func(*Pair){scheduled("")}, true, true},
 		{"its daemon does not come up", []func(*Pair){scheduled("CrashLoopBackOff")}, true, true},
-		{"its image is not there", []func(*Pair){scheduled("ImagePullBackOff")}, true, false},
+		{"its image is not there", []func(*Pair){scheduled("ImagePullBackOff"), func(p *Pair) { p.Pod.Missing = true }}, true, false},
 		{"it runs, and does not connect", []func(*Pair){scheduled(""), func(p *Pair) { p.Pod.Ready = noon.Add(-5 * time.Minute) }}, true, false},
 		{"it was there, and is away", []func(*Pair){func(p *Pair) { p.Pod.Connected = true }, scheduled("")}, false, false},
 	} {
