@@ -1,9 +1,7 @@
 package scaler
 
 import (
-	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 )
@@ -60,15 +58,9 @@ func (b *Backoff) fail(why Failure, came bool, now time.Time, before map[string]
 	*b = Backoff{Until: now.Add(why.Pause(times[why])), Failure: why, Came: came, Before: before, Times: times}
 }
 
-// backoffs takes the back-offs from the memory, and ends those whose probe has shown what it
-// was made for.
-func (d *decider) backoffs() {
-	for id, p := range d.in.Memory.Pools {
-		if p.Backoff.begun() {
-			d.pooled.of(id).Backoff = p.Backoff
-		}
-	}
-	for _, m := range d.pairs {
+// endBackoffs ends the back-offs whose probe has shown what it was made for.
+func (d *scene) endBackoffs() {
+	for _, m := range d.agents {
 		if m.Pod == nil {
 			continue
 		}
@@ -84,7 +76,7 @@ func (d *decider) backoffs() {
 // whether one more may be made: while a pool recovers from failures there is one
 // at a time, unless those on the way are overdue. Each one more is waited for
 // twice as long before the next, so there are few in START_TIMEOUT.
-func (d *decider) unproven(id PoolID, b Backoff) (n int, more bool) {
+func (d *scene) unproven(id PoolID, b *Backoff) (n int, more bool) {
 	var last time.Time
 	more = true
 	for _, m := range d.byPool[id] {
@@ -102,7 +94,7 @@ func (d *decider) unproven(id PoolID, b Backoff) (n int, more bool) {
 
 // tries reports whether the agent's pod may still show what its pool backs off for. Some
 // agents show nothing for ever: they wait for a person, a build, or somebody's deletion.
-func (m *member) tries(b Backoff) bool {
+func (m *agent) tries(b *Backoff) bool {
 	if m.Pod == nil {
 		return false
 	}
@@ -115,35 +107,6 @@ func (m *member) tries(b Backoff) bool {
 	case FenceInTheWay, Resuming, Awaited, Held, Leaving, Going, Ghost, Berth, Intruder, Lost, Stray:
 	}
 	return false
-}
-
-// mayCreate is how many agents the pool's back-off allows now, and the words
-// for it when that is a limit.
-func (d *decider) mayCreate(id PoolID) (n int, text string) {
-	b := d.pooled.of(id).Backoff
-	if !b.pauses() {
-		return math.MaxInt, ""
-	}
-	why := string(id.Kind) + " agents failed"
-	if b.Failure != "" {
-		why += " (" + string(b.Failure) + ")"
-	}
-	if left := b.Until.Sub(d.in.Now); left > 0 {
-		return 0, why + ", next try in " + short(max(left, time.Second))
-	}
-	where := "on the way"
-	if b.Came {
-		where = "on trial"
-	}
-	switch n, more := d.unproven(id, b); {
-	case n == 0:
-		return 1, why + ", one probe first"
-	case more:
-		return 1, why + fmt.Sprintf(", one more probe, %d overdue", n)
-	case n > 1:
-		return 0, why + fmt.Sprintf(", %d probes %s", n, where)
-	}
-	return 0, why + ", one probe " + where
 }
 
 // Learn returns the memory with what became of a tick's actions, and the agents that these
@@ -330,14 +293,6 @@ func (x *lessons) before(id PoolID, outs []Outcome) map[string]bool {
 		}
 	}
 	return out
-}
-
-// failedText is what happened to an agent, in Kubernetes' words too.
-func failedText(a *Action) string {
-	if a.Pod.TroubleText == "" {
-		return a.Text
-	}
-	return a.Text + ": " + a.Pod.TroubleText
 }
 
 // Fault is the class of the agent's failure that the action tells of, once it is done; "":

@@ -101,11 +101,9 @@ func BenchmarkValidate(b *testing.B) {
 func BenchmarkMatch(b *testing.B) {
 	for _, expressions := range []int{150, 1000} {
 		in := bigHouse(10_000, 50, 5_000, expressions)
-		d := decider{in: in}
-		d.prepare()
-		d.join()
-		wishes := wishesOf(in.Jenkins.Items, false, func(string) bool { return false })
-		d.wishes = wishes
+		d := decider{scene: see(in), left: map[*agent]bool{}}
+		demands := demandsOf(in.Jenkins.Items, false, func(string) bool { return false })
+		d.demands = demands
 		supplies := d.suppliesOf()
 		b.Run(fmt.Sprintf("expressions=%d", expressions), func(b *testing.B) {
 			b.ReportAllocs()
@@ -117,7 +115,7 @@ func BenchmarkMatch(b *testing.B) {
 				for i, s := range supplies {
 					s.free = free[i]
 				}
-				match(wishes, supplies)
+				match(demands, supplies)
 			}
 		})
 	}

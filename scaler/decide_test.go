@@ -378,9 +378,9 @@ func TestCaps(t *testing.T) {
 				in := newHouse(both(func(t *Team) { t.MaxAgents, t.MaxPersistent = 6, 3 }))
 				in.MaxAgents = 6
 				in.agent("web", Ephemeral, "g", deletingByUs, ours, offline, endedFor(24*time.Hour))
-				in.agent("web", Persistent, "f", deletingByUs, fence, offline, endedFor(CorpseAfter))
-				in.agent("web", Persistent, "l", deleting, noNode, endedFor(CorpseAfter))                // by others, and Swarm's node went with its agent
-				in.agent("web", Persistent, "a", deletingByUs, noNode, endedFor(CorpseAfter-1), on("a")) // its slot is for the next agent
+				in.agent("web", Persistent, "f", deletingByUs, fence, offline, endedFor(StuckPodAfter))
+				in.agent("web", Persistent, "l", deleting, noNode, endedFor(StuckPodAfter))                // by others, and Swarm's node went with its agent
+				in.agent("web", Persistent, "a", deletingByUs, noNode, endedFor(StuckPodAfter-1), on("a")) // its slot is for the next agent
 				in.agent("web", Persistent, "o", deletingByUs, ours, endedFor(24*time.Hour), on("o"))
 				in.wait(5, "linux && persistent", time.Minute)
 				return in

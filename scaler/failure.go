@@ -1,7 +1,6 @@
 package scaler
 
 import (
-	"fmt"
 	"time"
 )
 
@@ -128,94 +127,4 @@ func FailureOf(p *Pod) Failure {
 // connected once is never given up for it.
 func (p *Pair) givenUp(now time.Time) bool {
 	return !p.Pod.Connected && !p.Failing.IsZero() && now.Sub(p.Failing) >= GiveUpAfter
-}
-
-// culprit says at which step an agent stands still, since when, and why.
-func culprit(p *Pod, now time.Time) string {
-	phase, since := p.reached(), p.reachedAt()
-	text := phase.words()
-	switch {
-	case phase == PhaseSchedule && p.Failure == FailureStorage:
-		text = "waits for its volume"
-	case phase == PhasePull && p.Failure == FailureCrashLoop:
-		text = "a container cannot be made"
-	case (phase == PhasePull || phase == PhaseAgent) && p.Failure == "" && p.Faulty != "":
-		text = "waits for container " + p.Faulty
-	}
-	if !since.IsZero() {
-		text += " since " + short(now.Sub(since))
-	}
-	return text + reasonOf(p)
-}
-
-// reasonOf is Kubernetes' reason in brackets, if it gives one.
-func reasonOf(p *Pod) string {
-	if p.Trouble == "" {
-		return ""
-	}
-	return " (" + p.Trouble + ")"
-}
-
-// stuckText is the words for an agent that is given up.
-func (m *member) stuckText(now time.Time) string {
-	wait := m.StartTimeout
-	switch {
-	case m.Pod == nil:
-		return "did not connect"
-	case m.Connect == Inbound && m.Node == nil:
-		return "its node is gone, so it cannot connect"
-	case m.givenUp(now):
-		return fmt.Sprintf("given up after %s: %s", short(now.Sub(m.Pod.Created)), culprit(m.Pod, now))
-	case m.Pod.Scheduled.IsZero():
-		wait = m.Pod.patience()
-	case m.Pod.reached() == PhaseDocker:
-		return fmt.Sprintf("Docker did not become ready in %s%s", short(wait), reasonOf(m.Pod))
-	}
-	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))
-}
-
-// backedOff clamps by the pool's back-off; true: to nothing.
-func (d *decider) backedOff(a *account, id PoolID, n int) bool {
-	may, text := d.mayCreate(id)
-	if n <= may {
-		return false
-	}
-	note := text
-	if b := d.pooled.of(id).Backoff; d.in.Now.Before(b.Until) {
-		note = short(b.Until.Sub(d.in.Now)) + " left"
-	}
-	a.step(RuleBackoff, n, may, note)
-	a.cut(id.Kind, n-may)
-	a.blockText = text
-	return may == 0
-}
-
-// instead moves creations that may be of either kind from ephemeral agents that
-// fail to persistent ones that do not. (Those that fail have no room, and are
-// made ephemeral in the first place.)
-func (d *decider) instead(a *account, n int) (persistent int) {
-	may, text := d.mayCreate(PoolID{a.t.Name, Ephemeral})
-	over := n - max(0, may-a.ups(Ephemeral))
-	if over <= 0 {
-		return 0
-	}
-	if p := min(agentsFor(over, a.size(Persistent)), d.persistentRoom(a)); p > 0 {
-		a.fallback = text + ": persistent ones instead"
-		a.step(RuleFallback, n, max(0, n-p*a.size(Persistent)), text)
-		return p
-	}
-	return 0
-}
-
-// persistentOf is how many of n persistent agents are made for what may be of either
-// kind: the rest are made ephemeral, for want of room or since persistent ones fail.
-func (d *decider) persistentOf(a *account, n int) int {
-	room := d.persistentRoom(a)
-	may, text := d.mayCreate(PoolID{a.t.Name, Persistent})
-	other, _ := d.mayCreate(PoolID{a.t.Name, Ephemeral})
-	if left := max(0, may-a.ups(Persistent)); n > room && left <= room && text != "" && other > a.ups(Ephemeral) {
-		a.fallback = text + ": ephemeral ones instead"
-		a.step(RuleFallback, n, room, text)
-	}
-	return min(n, room)
 }

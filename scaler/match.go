@@ -2,12 +2,66 @@ package scaler
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"bellboard/scaler/label"
 )
+
+// matching is what the stage of that name finds.
+type matching struct {
+	demands []*demand
+	supply  []*supply
+	vetoes  map[string]Refusal // by the key of a demand, before this look finds more
+	// unlabelled: some team serves builds that ask for no label.
+	unlabelled bool
+	crowd      int // agents that builds wait for, and that only BELLBOARD_MAX_AGENTS forbids
+}
+
+// match matches what waits with what is free or coming.
+func (d *decider) match() {
+	items := d.in.Jenkins.Items
+	for _, p := range d.pools {
+		d.unlabelled = d.unlabelled || p.Unlabelled
+	}
+	d.demands = demandsOf(items, d.unlabelled, func(l string) bool { return d.byName[l] != nil })
+	d.recall()
+	d.supply = d.suppliesOf()
+	match(d.demands, d.supply)
+	d.refusals()
+	unresolved := unserved{}
+	for i := range items {
+		if it := &items[i]; it.State == Buildable && it.Resolution == Unresolved {
+			unresolved.note(it, "", "", unresolvedText(it.Why))
+		}
+	}
+	d.plan.Unresolved = unresolved.sorted()
+}
+
+// unserved are groups of items that no team serves, by the key of what they ask for.
+type unserved map[string]*Unserved
+
+func (u unserved) note(it *Item, key, label, text string) {
+	g := u[key]
+	if g == nil {
+		g = &Unserved{Label: label, Why: it.Why, Text: text}
+		u[key] = g
+	}
+	g.Count++
+	if len(g.Jobs) < 3 && !slices.Contains(g.Jobs, it.Job) {
+		g.Jobs = append(g.Jobs, it.Job)
+	}
+}
+
+func (u unserved) sorted() []Unserved {
+	var out []Unserved
+	for _, k := range slices.Sorted(maps.Keys(u)) {
+		out = append(out, *u[k])
+	}
+	return out
+}
 
 // supply is free or coming executors of one label set.
 type supply struct {
@@ -18,9 +72,9 @@ type supply struct {
 	home   *Pool   // the pool whose own label set this is, not an older one
 	// standing are those that have waited long enough to be refused.
 	standing   []string
-	takers     []*wish  // those that it serves, or has served on the way to the answer
-	refuses    []string // keys of wishes whose items Jenkins does not give it
-	unlabelled bool     // it takes, or may take, builds that ask for no label
+	takers     []*demand // those that it serves, or has served on the way to the answer
+	refuses    []string  // keys of demands whose items Jenkins does not give it
+	unlabelled bool      // it takes, or may take, builds that ask for no label
 }
 
 // ours is 1 for agents of ours: where it makes no other difference, what waits
@@ -32,10 +86,10 @@ func (s *supply) ours() int {
 	return 1
 }
 
-// wish is the waiting items of one label expression. Those that want no label
-// are one wish, whose text is empty; those whose label is inferred are one beside
+// demand is the waiting items of one label expression. Those that want no label
+// are one demand, whose text is empty; those whose label is inferred are one beside
 // those that are known to want it.
-type wish struct {
+type demand struct {
 	text     string
 	inferred bool
 	expr     label.Expr
@@ -43,24 +97,24 @@ type wish struct {
 	oldest   time.Time
 	fits     []int           // indices of the label sets that satisfy it
 	left     int             // items that no label set serves
-	took     map[*supply]int // items that each label set serves
+	assigned map[*supply]int // items that each label set serves
 }
 
-// inferredKey begins the keys of wishes whose label is inferred.
+// inferredKey begins the keys of demands whose label is inferred.
 const inferredKey = "\x00"
 
 func inferred(key string) bool { return strings.HasPrefix(key, inferredKey) }
 
 // unproven is 1 where the label is inferred: such items take what the others leave.
-func (w *wish) unproven() int {
+func (w *demand) unproven() int {
 	if w.inferred {
 		return 1
 	}
 	return 0
 }
 
-// key is what the memory knows the wish by.
-func (w *wish) key() string {
+// key is what the memory knows the demand by.
+func (w *demand) key() string {
 	if w.inferred {
 		return inferredKey + w.text
 	}
@@ -81,23 +135,23 @@ func teamOrder(a, b *Team) int {
 // chooses first, then the oldest; those whose label is inferred come last. Each takes
 // from the label set that the fewest other waiting expressions could use, a foreign one before ours. Who then has
 // nothing, while something is free, gets what another can replace. What is left
-// of supplies' free and of wishes' left is the answer: the surplus and the
+// of supplies' free and of demands' left is the answer: the surplus and the
 // shortfall, which is as small as it can be.
-func match(wishes []*wish, supplies []*supply) {
+func match(demands []*demand, supplies []*supply) {
 	wanted := make([]int, len(supplies)) // by how many waiting expressions
 	f := newFitter(supplies)
 	for _, s := range supplies {
 		s.takers = nil
 	}
-	for _, w := range wishes {
-		w.left, w.took = len(w.items), nil
+	for _, w := range demands {
+		w.left, w.assigned = len(w.items), nil
 		w.fits = slices.DeleteFunc(f.of(w), func(i int) bool { return slices.Contains(supplies[i].refuses, w.key()) })
 		for _, i := range w.fits {
 			wanted[i]++
 		}
 	}
-	order := slices.Clone(wishes)
-	slices.SortStableFunc(order, func(a, b *wish) int {
+	order := slices.Clone(demands)
+	slices.SortStableFunc(order, func(a, b *demand) int {
 		return cmp.Or(a.unproven()-b.unproven(), cmp.Compare(len(a.fits), len(b.fits)), a.oldest.Compare(b.oldest), strings.Compare(a.key(), b.key()))
 	})
 	var takes []int
@@ -131,24 +185,24 @@ func match(wishes []*wish, supplies []*supply) {
 	}
 }
 
-// take notes that so many more items of the wish are served by that label set.
-func (w *wish) take(s *supply, n int) {
-	if w.took == nil {
-		w.took = map[*supply]int{}
+// take notes that so many more items of the demand are served by that label set.
+func (w *demand) take(s *supply, n int) {
+	if w.assigned == nil {
+		w.assigned = map[*supply]int{}
 	}
-	if _, known := w.took[s]; !known {
+	if _, known := w.assigned[s]; !known {
 		s.takers = append(s.takers, w)
 	}
-	w.took[s] += n
+	w.assigned[s] += n
 }
 
-// reseat finds a label set with something free for a wish that has none, by a
+// reseat finds a label set with something free for a demand that has none, by a
 // shortest chain of others who take another one instead; false: there is none.
 // What a search in vain has seen leads nowhere for the others either: it is dead.
-func reseat(supplies []*supply, dead []bool, w *wish) bool {
-	asks := map[int]*wish{}       // by label set: who would take it
-	gives := map[*wish]int{w: -1} // by wish: the label set that it would give up
-	for queue := []*wish{w}; len(queue) > 0; queue = queue[1:] {
+func reseat(supplies []*supply, dead []bool, w *demand) bool {
+	asks := map[int]*demand{}       // by label set: who would take it
+	gives := map[*demand]int{w: -1} // by demand: the label set that it would give up
+	for queue := []*demand{w}; len(queue) > 0; queue = queue[1:] {
 		for _, i := range queue[0].fits {
 			if dead[i] || asks[i] != nil {
 				continue
@@ -159,7 +213,7 @@ func reseat(supplies []*supply, dead []bool, w *wish) bool {
 				return true
 			}
 			for _, v := range supplies[i].takers {
-				if _, there := gives[v]; !there && v.took[supplies[i]] > 0 {
+				if _, there := gives[v]; !there && v.assigned[supplies[i]] > 0 {
 					gives[v] = i
 					queue = append(queue, v)
 				}
@@ -173,10 +227,10 @@ func reseat(supplies []*supply, dead []bool, w *wish) bool {
 }
 
 // shift moves as many items as it can along the chain that ends at label set i.
-func shift(asks map[int]*wish, gives map[*wish]int, supplies []*supply, first *wish, i int) {
+func shift(asks map[int]*demand, gives map[*demand]int, supplies []*supply, first *demand, i int) {
 	n := min(first.left, supplies[i].free)
 	for v := asks[i]; v != first; v = asks[gives[v]] {
-		n = min(n, v.took[supplies[gives[v]]])
+		n = min(n, v.assigned[supplies[gives[v]]])
 	}
 	supplies[i].free -= n
 	for v := asks[i]; ; v = asks[i] {
@@ -212,8 +266,8 @@ func newFitter(supplies []*supply) *fitter {
 	return f
 }
 
-// of finds the label sets that serve a wish.
-func (f *fitter) of(w *wish) []int {
+// of finds the label sets that serve a demand.
+func (f *fitter) of(w *demand) []int {
 	if w.text != "" {
 		return f.fits(w.expr, w.fits[:0])
 	}
@@ -259,16 +313,16 @@ func (f *fitter) fits(e label.Expr, out []int) []int {
 	return out
 }
 
-// wishesOf groups the items that could be demand by their expression. Pinned
-// items, and those not buildable or of unknown label, are no wishes. unlabelled:
+// demandsOf groups the items that could be demand by their expression. Pinned
+// items, and those not buildable or of unknown label, are no demands. unlabelled:
 // some team serves those that want no label.
-func wishesOf(items []Item, unlabelled bool, pinned func(string) bool) []*wish {
+func demandsOf(items []Item, unlabelled bool, pinned func(string) bool) []*demand {
 	type group struct {
 		text string
 		how  Resolution
 	}
-	byGroup := make(map[group]*wish)
-	var out []*wish
+	byGroup := make(map[group]*demand)
+	var out []*demand
 	for i := range items {
 		it := &items[i]
 		if it.State != Buildable || it.Resolution == Unresolved || !unlabelled && it.Resolution == Unlabelled {
@@ -279,7 +333,7 @@ func wishesOf(items []Item, unlabelled bool, pinned func(string) bool) []*wish {
 			if pinned(it.Label) {
 				continue
 			}
-			w = &wish{text: it.Label, inferred: it.Resolution == Inferred, oldest: it.Since}
+			w = &demand{text: it.Label, inferred: it.Resolution == Inferred, oldest: it.Since}
 			if w.text != "" {
 				w.expr = label.Parse(it.Label)
 			}
@@ -291,12 +345,12 @@ func wishesOf(items []Item, unlabelled bool, pinned func(string) bool) []*wish {
 			w.oldest = it.Since
 		}
 	}
-	slices.SortFunc(out, func(a, b *wish) int { return strings.Compare(a.key(), b.key()) })
+	slices.SortFunc(out, func(a, b *demand) int { return strings.Compare(a.key(), b.key()) })
 	return out
 }
 
 // suppliesOf groups free executors by label set, ours by pool and foreign ones
-// by what they carry. A foreign node that some wish names counts by itself. A
+// by what they carry. A foreign node that some demand names counts by itself. A
 // label set of which nothing is free just now is there too: it says that an
 // expression is not scarce, since agents that serve it are there or can be made.
 // An agent that was refused something counts by itself.
@@ -332,15 +386,15 @@ func (d *decider) suppliesOf() []*supply {
 			s.home, s.unlabelled = p, p.Unlabelled
 		}
 	}
-	for _, m := range d.pairs {
-		if m.verdict.Capacity > 0 {
-			s := add(m.labels(), &m.PoolID, m.Name, m.verdict.Capacity)
+	for _, m := range d.agents {
+		if m.capacity() > 0 {
+			s := add(m.labels(), &m.PoolID, m.Name, m.capacity())
 			s.unlabelled = m.pool != nil && m.pool.Unlabelled
 		}
 	}
 	if len(d.foreign) > 0 {
 		named := make(map[string]bool)
-		for _, w := range d.wishes {
+		for _, w := range d.demands {
 			for _, a := range w.expr.Atoms() {
 				named[a] = true
 			}

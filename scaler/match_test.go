@@ -189,12 +189,10 @@ func TestMatch(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			in := newHouse(linux, gpu, mac)
 			tt.house(&in)
-			d := decider{in: in}
-			d.prepare()
-			d.join()
-			d.demand()
+			d := decider{scene: see(in), left: map[*agent]bool{}}
+			d.match()
 			short, free := map[string]int{}, map[string]int{}
-			for _, w := range d.wishes {
+			for _, w := range d.demands {
 				short[w.text] = w.left
 			}
 			for _, s := range d.supply {
@@ -316,10 +314,8 @@ func TestMatchIgnoresOrder(t *testing.T) {
 		in.Jenkins.Nodes = append(in.Jenkins.Nodes, Node{Name: "s" + labels[0], Labels: labels, Online: true, Executors: 1, Idle: true})
 	}
 	left := func(in Input) map[string]int {
-		d := decider{in: in}
-		d.prepare()
-		d.join()
-		d.demand()
+		d := decider{scene: see(in), left: map[*agent]bool{}}
+		d.match()
 		out := map[string]int{}
 		for _, s := range d.supply {
 			out[s.key] += s.free
@@ -352,10 +348,10 @@ func TestMatchServesAsManyAsCanBe(t *testing.T) {
 		for range rapid.IntRange(0, 12).Draw(t, "items") {
 			in.wait(1, rapid.SampledFrom([]string{"docker", "linux", "gpu", "docker||gpu", "gpu&&linux", "!gpu", "linux&&!docker"}).Draw(t, "label"), time.Minute)
 		}
-		wishes := wishesOf(in.Jenkins.Items, false, func(string) bool { return false })
-		match(wishes, supplies)
+		demands := demandsOf(in.Jenkins.Items, false, func(string) bool { return false })
+		match(demands, supplies)
 		left := 0
-		for _, w := range wishes {
+		for _, w := range demands {
 			left += w.left
 		}
 

@@ -16,7 +16,7 @@ type Memory struct {
 	Teams   map[string]TeamMemory
 	Items   map[int64]ItemMemory  // by queue id
 	Slots   map[string]SlotMemory // by namespace/name
-	Refused map[string]Refusal    // by wish
+	Refused map[string]Refusal    // by demand
 	Tidied  Tidied                // what was done last for nodes that nobody needs
 }
 
@@ -110,32 +110,68 @@ func (n *notes[K, R]) of(k K) *R {
 }
 
 // note changes what the next tick remembers of an item.
-func (d *decider) note(item int64, change func(*ItemMemory)) {
-	if d.mem.Items == nil {
-		d.mem.Items = map[int64]ItemMemory{}
+func (r *remembered) note(item int64, change func(*ItemMemory)) {
+	if r.mem.Items == nil {
+		r.mem.Items = map[int64]ItemMemory{}
 	}
-	m := d.mem.Items[item]
+	m := r.mem.Items[item]
 	change(&m)
-	d.mem.Items[item] = m
+	r.mem.Items[item] = m
 }
 
-// keep writes the records that say anything into the memory.
-func (d *decider) keep() {
-	d.mem.Agents = make(map[string]AgentMemory, len(d.pairs)+len(d.foreignOpen))
-	for _, m := range d.pairs {
-		if m.is != (AgentMemory{}) {
-			d.mem.Agents[m.Name] = m.is
+// memory returns the memory with the records that say anything.
+func (s *scene) memory() Memory {
+	m := s.mem
+	m.Agents = make(map[string]AgentMemory, len(s.agents)+len(s.foreignOpen))
+	for _, a := range s.agents {
+		if a.is != (AgentMemory{}) {
+			m.Agents[a.Name] = a.is
 		}
 	}
-	for name, since := range d.foreignOpen {
-		d.mem.Agents[name] = AgentMemory{Open: since}
+	for name, since := range s.foreignOpen {
+		m.Agents[name] = AgentMemory{Open: since}
 	}
-	d.mem.Pools = make(map[PoolID]PoolMemory, len(d.pooled))
-	for id, p := range d.pooled {
-		d.mem.Pools[id] = *p
+	m.Pools = make(map[PoolID]PoolMemory, len(s.pooled))
+	for id, p := range s.pooled {
+		m.Pools[id] = *p
 	}
-	d.mem.Slots = make(map[string]SlotMemory, len(d.places))
-	for key, s := range d.places {
-		d.mem.Slots[key] = *s
+	m.Slots = make(map[string]SlotMemory, len(s.slotted))
+	for key, c := range s.slotted {
+		m.Slots[key] = *c
 	}
+	return m
+}
+
+// Marking is one mark in an unbroken run of answers.
+type Marking struct {
+	Since time.Time // when the first answer that showed the mark was complete
+	By    OfflineBy
+	At    time.Time // Node.MarkedAt
+	// Rested: one of the answers showed that no build will want to come back to the node:
+	// it was idle, or ran only what ends with Jenkins. No build has begun since.
+	Rested bool
+}
+
+// shows reports whether the node still carries that very mark.
+func (m Marking) shows(n *Node) bool {
+	return !m.Since.IsZero() && n != nil && n.closed() && m.By == n.OfflineBy && m.At.Equal(n.MarkedAt)
+}
+
+// Tidied is how many steps were taken in one second, since the epoch, for nodes that
+// nobody needs and for fences.
+type Tidied struct {
+	Second int64
+	Steps  int
+}
+
+// Level is the highest demand (busy + waiting) seen in one minute.
+type Level struct {
+	Minute int64 // since the epoch
+	Demand int
+}
+
+// Waiting is one item that a team is answerable for.
+type Waiting struct {
+	Team  string
+	Since time.Time
 }

@@ -1,6 +1,9 @@
 package scaler
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Verb is what an action does.
 type Verb string
@@ -90,7 +93,7 @@ func DecisionReasons() []Reason {
 	return []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare, ReasonIdle, ReasonRoom, ReasonRenew, ReasonBlocked, ReasonSteady, ReasonPaused}
 }
 
-// Rule is what changed or blocked a wish: a closed set, and a metric label.
+// Rule is what changed or blocked a demand: a closed set, and a metric label.
 type Rule string
 
 // The rules, named after the settings that people can change.
@@ -118,12 +121,38 @@ func Rules() []Rule {
 	}
 }
 
-// Step is one rule that changed a number on its way to the decision.
+// Step is one rule that changed a number on its way to the decision, with its numbers.
 type Step struct {
 	Rule Rule   `json:"rule"`
 	From int    `json:"from"`
 	To   int    `json:"to"`
-	Note string `json:"note,omitempty"` // what is left of it: "23s left"
+	Note string `json:"note,omitempty"` // what is left of it, or why it is there: "23s left"
+	// Limit is the value of the setting, Want what the team would have without it.
+	Limit int `json:"limit,omitempty"`
+	Want  int `json:"want,omitempty"`
+	// Left is how long it goes on.
+	Left  time.Duration `json:"left,omitempty"`
+	Pause *Pause        `json:"pause,omitempty"` // of RuleBackoff and RuleFallback
+	Veto  *Vetoed       `json:"veto,omitempty"`  // of RuleRefused
+}
+
+// Pause is what the back-off of a pool leaves of its creations.
+type Pause struct {
+	Kind    Kind          `json:"kind"`
+	May     int           `json:"may"` // how many agents it allows now
+	Failure Failure       `json:"failure,omitempty"`
+	Left    time.Duration `json:"left,omitempty"`   // until the next try
+	Probes  int           `json:"probes,omitempty"` // agents that have yet to prove themselves
+	Came    bool          `json:"came,omitempty"`   // they have to last, not only to come
+}
+
+// Vetoed is a label whose items Jenkins does not give to agents that fit it, or of which
+// Jenkins does not say that they want it.
+type Vetoed struct {
+	Label     string `json:"label"`
+	Inferred  bool   `json:"inferred,omitempty"`
+	NamesNode bool   `json:"namesNode,omitempty"` // a Jenkins node that is not ours has that name
+	Why       string `json:"why"`                 // Jenkins' sentence
 }
 
 // Action is one thing to do, with its reason. Pod is what a deletion of one rests
@@ -205,4 +234,26 @@ type Plan struct {
 	Slots      []SlotSeen `json:"slots,omitempty"`
 	Nobodys    []Unserved `json:"nobodys,omitempty"`
 	Unresolved []Unserved `json:"unresolved,omitempty"`
+}
+
+// Ups is how many agents the decision creates.
+func (d *Decision) Ups() int { return d.Up[Ephemeral] + d.Up[Persistent] }
+
+// Downs is how many agents it marks, as a scale-down.
+func (d *Decision) Downs() int { return d.Down[Ephemeral] + d.Down[Persistent] }
+
+// Renewals is how many agents it marks, to be replaced by new ones.
+func (d *Decision) Renewals() int { return d.Renew[Ephemeral] + d.Renew[Persistent] }
+
+// Changes reports whether it does any of these.
+func (d *Decision) Changes() bool { return d.Ups()+d.Downs()+d.Renewals() > 0 }
+
+// Rules names those that changed a number on its way, in their order. Unlike the
+// words of a decision they count no seconds down: they tell whether it is the same block.
+func (d *Decision) Rules() string {
+	rules := make([]string, 0, len(d.Steps))
+	for _, s := range d.Steps {
+		rules = append(rules, string(s.Rule))
+	}
+	return strings.Join(rules, " ")
 }

@@ -27,10 +27,8 @@ func dump(in Input) string {
 		tm.Pools = nil
 		fmt.Fprintf(&b, "team %+v, level %d\n", tm, keep)
 	}
-	d := decider{in: in}
-	d.prepare()
-	d.join()
-	for _, m := range d.pairs {
+	d := decider{scene: see(in), left: map[*agent]bool{}}
+	for _, m := range d.agents {
 		fmt.Fprintf(&b, "%s %s %s %+v\n", m.Name, m.Kind, m.Connect, m.verdict)
 	}
 	for _, n := range d.foreign {
@@ -185,12 +183,9 @@ func TestBounds(t *testing.T) {
 // staying is how many agents of a team the rules counted as there to stay: of
 // the kind that its minimum is made of, where that is one kind of two.
 func staying(in Input, tm *Team) int {
-	d := decider{in: in}
-	d.prepare()
-	d.join()
-	d.expelAll()
+	d := decider{scene: see(in), left: map[*agent]bool{}}
 	n := 0
-	for _, m := range d.pairs {
+	for _, m := range d.agents {
 		if m.Team == tm.Name && m.stays() && (tm.Mode != ModeAuto || m.Kind == Persistent) {
 			n++
 		}
@@ -341,4 +336,31 @@ func settle(in *Input) {
 			}
 		}
 	}
+}
+
+// TestNothingChangesWhatIsSeen: no stage after the first changes what is there, nor a verdict
+// of the table.
+func TestNothingChangesWhatIsSeen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyHouse(t)
+		d := decider{scene: see(in), left: map[*agent]bool{}}
+		show := func() string {
+			var b strings.Builder
+			for _, m := range d.agents {
+				fmt.Fprintf(&b, "%+v %+v %v %v %v %d\n", m.Pair, m.verdict, m.stuck, m.retired, m.overdue, m.capacity())
+			}
+			return b.String()
+		}
+		before := show()
+		d.tableActions()
+		d.retire()
+		d.match()
+		teams := d.up()
+		d.down(teams)
+		d.upkeep()
+		d.report(teams)
+		if after := show(); before != after {
+			t.Fatalf("the agents were\n%s\nand are\n%s", before, after)
+		}
+	})
 }

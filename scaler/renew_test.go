@@ -54,7 +54,7 @@ func TestRenew(t *testing.T) {
 			in.agent("web", Persistent, "b", before)
 		}, nil},
 		{"the next, while one does not go away", pets(settings), func(in *Input) {
-			in.agent("web", Persistent, "a", before, deletingByUs, noNode, endedFor(CorpseAfter))
+			in.agent("web", Persistent, "a", before, deletingByUs, noNode, endedFor(StuckPodAfter))
 			in.agent("web", Persistent, "b", before)
 		}, []string{"web-p-b made from settings that have changed, leaving"}},
 		{"a tenth of many", pets(settings, func(tm *Team) { tm.MaxAgents, tm.MaxPersistent = 40, 40 }), func(in *Input) {

@@ -2,7 +2,6 @@ package scaler
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -117,7 +116,7 @@ func (p *Pod) blamesSlot() bool {
 }
 
 // place is a slot on its way through a decision.
-type place struct {
+type cacheSlot struct {
 	*Slot
 	pool   *Pool     // nil: no pool of its team and kind keeps its cache there
 	holder string    // the pod that names it, whatever its phase; "": none
@@ -133,22 +132,22 @@ func slotKey(namespace, name string) string { return namespace + "/" + name }
 func (s *Slot) Key() string { return slotKey(s.Namespace, s.Name) }
 
 // small: its claim asks for less than CACHE_SIZE.
-func (s *place) small() bool { return s.pool != nil && s.Size < s.pool.SlotSize }
+func (s *cacheSlot) small() bool { return s.pool != nil && s.Size < s.pool.SlotSize }
 
 // unused: no pod and no action has it, so that it may be taken or changed.
-func (s *place) unused() bool { return s.holder == "" && !s.Deleting && !s.taken }
+func (s *cacheSlot) unused() bool { return s.holder == "" && !s.Deleting && !s.taken }
 
 // lookAtSlots joins slots and pods, the warmest first, and remembers what the
 // next tick must know of them.
-func (d *decider) lookAtSlots() {
+func (d *scene) lookAtSlots() {
 	old, now := d.in.Memory, d.in.Now
 	for key, s := range old.Slots { // also of one that is not seen yet
 		if now.Before(s.Aside) {
-			d.places.of(key).Aside = s.Aside
+			d.slotted.of(key).Aside = s.Aside
 		}
 	}
 	holders, blamed, connected := map[string]string{}, map[string]bool{}, map[string]bool{}
-	for _, m := range d.pairs {
+	for _, m := range d.agents {
 		if m.Pod == nil || m.Pod.Slot == "" {
 			continue
 		}
@@ -158,9 +157,9 @@ func (d *decider) lookAtSlots() {
 		connected[key] = connected[key] || m.Pod.Connected
 	}
 	for i := range d.in.Cluster.Slots {
-		s := &place{Slot: &d.in.Cluster.Slots[i]}
+		s := &cacheSlot{Slot: &d.in.Cluster.Slots[i]}
 		key := s.Key()
-		was, is := old.Slots[key], d.places.of(key)
+		was, is := old.Slots[key], d.slotted.of(key)
 		s.is = is
 		if p := d.pools[s.PoolID]; p != nil && p.Slots && p.Namespace == s.Namespace && p.SlotStore == s.Store {
 			s.pool = p
@@ -180,8 +179,8 @@ func (d *decider) lookAtSlots() {
 		}
 		d.slots = append(d.slots, s)
 	}
-	slices.SortFunc(d.slots, func(a, b *place) int {
-		bound := func(s *place) int {
+	slices.SortFunc(d.slots, func(a, b *cacheSlot) int {
+		bound := func(s *cacheSlot) int {
 			if s.Bound {
 				return 0
 			}
@@ -205,7 +204,7 @@ func (s *Slot) lastUsed(seen time.Time) time.Time {
 
 // firstBuild counts the first build of an agent on a cache slot, if it waited for
 // that agent: one that does begins in no time, and a spare's is no measure of its start.
-func (d *decider) firstBuild(m *member) {
+func (d *scene) firstBuild(m *agent) {
 	p, now := m.Pod, d.in.Now
 	if p == nil || p.Slot == "" || !m.online() || !m.verdict.Meet && now.Sub(p.ConnectedAt) > RefusedAfter {
 		return
@@ -254,70 +253,66 @@ func (d *decider) tendSlots() {
 	}
 }
 
-// shelf is the unused slots of a pool that are counted together.
-type shelf struct {
+// slotGroup is the unused slots of a pool that are counted together.
+type slotGroup struct {
 	PoolID
 	aside bool // those that are put aside and have a cache to lose
 }
 
-func (s *place) shelf() shelf { return shelf{s.PoolID, s.aside && s.Bound} }
+func (s *cacheSlot) slotGroup() slotGroup { return slotGroup{s.PoolID, s.aside && s.Bound} }
 
 // roomForSlots is how many unused slots each pool may keep: as many as it may
 // still have agents, and beside them as many that are put aside: while those wait
 // for their time, the agents work on others. So no pool ever keeps more than twice
 // as many as it may have agents, whatever its volumes do.
-func (d *decider) roomForSlots() map[shelf]int {
-	room := map[shelf]int{}
+func (d *decider) roomForSlots() map[slotGroup]int {
+	room := map[slotGroup]int{}
 	for id := range d.pools {
 		most := d.teams[id.Team].MaxPersistent
-		room[shelf{id, false}], room[shelf{id, true}] = most, most
+		room[slotGroup{id, false}], room[slotGroup{id, true}] = most, most
 	}
 	for _, s := range d.slots {
-		if m := d.byName[s.holder]; m != nil && m.dead {
+		if m := d.byName[s.holder]; m != nil && m.stuck {
 			continue // another agent has its place at the caps, and needs a slot as well
 		}
 		if s.pool != nil && (s.holder != "" || s.taken) {
-			room[shelf{s.PoolID, false}]--
+			room[slotGroup{s.PoolID, false}]--
 		}
 	}
 	return room
 }
 
 // tend is what is to be done with an unused slot, and why. It counts room down.
-func (d *decider) tend(s *place, room map[shelf]int) (verb Verb, text string) {
+func (d *decider) tend(s *cacheSlot, room map[slotGroup]int) (verb Verb, text string) {
 	age := d.in.Now.Sub(s.used)
 	switch {
 	case d.in.Closing:
-		return DeleteSlot, "all that this instance owns goes"
+		return DeleteSlot, slotClosingText
 	case s.Lost:
-		return DeleteSlot, "its volume is gone"
+		return DeleteSlot, slotLostText
 	case s.pool == nil:
 		if keep := cmp.Or(s.Keep, SlotKeep); age >= keep {
-			return DeleteSlot, fmt.Sprintf("no agents use it any more, for %s now", short(age))
+			return DeleteSlot, slotOrphanText(age)
 		}
 		return "", ""
 	case age >= s.pool.SlotKeep:
-		return DeleteSlot, fmt.Sprintf("unused for %s (CACHE_KEEP=%s)", short(age), short(s.pool.SlotKeep))
+		return DeleteSlot, slotOldText(age, s.pool.SlotKeep)
 	case s.small() && !s.Bound:
-		return DeleteSlot, "smaller than CACHE_SIZE, and empty"
+		return DeleteSlot, slotEmptyText
 	}
-	if on := s.shelf(); room[on] > 0 {
+	if on := s.slotGroup(); room[on] > 0 {
 		room[on]--
 	} else {
-		what := "agents can use"
-		if on.aside {
-			what = "are put aside"
-		}
-		return DeleteSlot, fmt.Sprintf("more than MAX_PERSISTENT=%d %s", d.teams[s.Team].MaxPersistent, what)
+		return DeleteSlot, slotCrowdText(d.teams[s.Team].MaxPersistent, on.aside)
 	}
 	if s.small() && s.is.Resized.IsZero() {
-		return ResizeSlot, "smaller than CACHE_SIZE"
+		return ResizeSlot, slotSmallText
 	}
 	return "", ""
 }
 
 // seen is the slot for people.
-func (s *place) seen() SlotSeen {
+func (s *cacheSlot) seen() SlotSeen {
 	out := SlotSeen{
 		PoolID: s.PoolID, Name: s.Name, Namespace: s.Namespace, State: SlotFree, Agent: s.holder,
 		LastUsed: s.used, Uses: s.Uses, Size: s.Size,
@@ -328,16 +323,16 @@ func (s *place) seen() SlotSeen {
 	case s.holder != "":
 		out.State = SlotUsed
 	case s.aside:
-		out.State, out.Text = SlotApart, "an agent did not start on it"
+		out.State, out.Text = SlotApart, slotAsideText
 	}
 	switch {
 	case s.Lost:
-		out.Text = "its volume is gone"
+		out.Text = slotLostText
 	case out.Text != "":
 	case s.pool == nil:
-		out.Text = "no agents use it any more"
+		out.Text = slotUnusedText
 	case s.small():
-		out.Text = "smaller than CACHE_SIZE"
+		out.Text = slotSmallText
 	}
 	return out
 }

@@ -212,7 +212,7 @@ func TestSlotsAreTended(t *testing.T) {
 		}, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=2 agents can use"}},
 		{"one of a pod that does not go away is not among them", pets(few(1)), func(in *Input) {
 			atItsCap(in)
-			in.Cluster.Pods[0].Ends, in.Cluster.Pods[0].Deleting, in.Cluster.Pods[0].DeletingByUs = noon.Add(-CorpseAfter), true, true
+			in.Cluster.Pods[0].Ends, in.Cluster.Pods[0].Deleting, in.Cluster.Pods[0].DeletingByUs = noon.Add(-StuckPodAfter), true, true
 			in.Jenkins.Nodes = nil
 		}, nil},
 		{"nor is it freed", pets(few(1)), func(in *Input) {

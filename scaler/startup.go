@@ -1,8 +1,6 @@
 package scaler
 
 import (
-	"cmp"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -24,24 +22,6 @@ const (
 // Phases lists every phase in its order.
 func Phases() []Phase {
 	return []Phase{PhaseSchedule, PhaseMount, PhasePull, PhaseDocker, PhaseAgent, PhaseConnect}
-}
-
-// words names what is waited for in a phase.
-func (p Phase) words() string {
-	switch p {
-	case PhaseSchedule:
-		return "waits for a machine"
-	case PhaseMount:
-		return "its volumes or its network not ready"
-	case PhasePull:
-		return "image pull"
-	case PhaseDocker:
-		return "Docker daemon not ready"
-	case PhaseAgent:
-		return "agent's container not started"
-	case PhaseConnect:
-	}
-	return "runs, and does not connect"
 }
 
 // A PhaseTime is how long one phase took.
@@ -139,14 +119,14 @@ func (s Starts) with(more ...Startup) Starts {
 
 // learnStarts goes on from what is known. A process that knows nothing yet
 // learns from the agents that are connected: their pods tell when they were.
-func (d *decider) learnStarts() {
+func (d *scene) learnStarts() {
 	for id := range d.pools {
 		d.pooled.of(id).Starts = d.in.Memory.Pools[id].Starts
 	}
 	more := map[PoolID][]Startup{}
 	if d.in.Memory.Started.IsZero() {
 		var pods []*Pod
-		for _, m := range d.pairs {
+		for _, m := range d.agents {
 			if m.Pod != nil && m.pool != nil && !m.Pod.ConnectedAt.IsZero() {
 				pods = append(pods, m.Pod)
 			}
@@ -203,37 +183,4 @@ func Quantile(all []time.Duration, q float64) time.Duration {
 	// The nearest rank: a duration that was seen, not one between two.
 	i := int(q*float64(len(sorted))+0.999999) - 1
 	return sorted[min(max(i, 0), len(sorted)-1)]
-}
-
-// Words says it for people: "14s (9 in 10 within 20s, most of it pull)".
-func (u Usual) Words() string {
-	text := fmt.Sprintf("%s (9 in 10 within %s", short(u.Half), short(u.Most))
-	if len(u.Phases) > 0 {
-		longest := slices.MaxFunc(u.Phases, func(a, b PhaseTime) int { return cmp.Compare(a.Took, b.Took) })
-		text += ", the longest part " + string(longest.Phase) + " with " + short(longest.Took)
-	}
-	return text + ")"
-}
-
-// expect puts into the decision how the team's agents usually start.
-func (d *decider) expect(a *account) {
-	for _, k := range Kinds() {
-		if s := d.pooled.of(PoolID{a.t.Name, k}).Starts; len(s.Last) > 0 {
-			a.dec.Usual = append(a.dec.Usual, s.Usual)
-		}
-	}
-}
-
-// usually says how long what is on the way will take, by the slowest kind.
-func (a *account) usually() string {
-	var slowest time.Duration
-	for _, u := range a.dec.Usual {
-		if a.coming[u.Kind]+a.ups(u.Kind) > 0 {
-			slowest = max(slowest, u.Half)
-		}
-	}
-	if slowest == 0 {
-		return ""
-	}
-	return ", usually " + short(slowest)
 }

@@ -210,7 +210,7 @@ func (v *validator) caps(p Plan) {
 		}
 	}
 	for name, pod := range v.pods {
-		recent := pod.Ends.IsZero() || v.in.Now.Sub(pod.Ends) < CorpseAfter
+		recent := pod.Ends.IsZero() || v.in.Now.Sub(pod.Ends) < StuckPodAfter
 		if node := v.nodes[name]; !pod.Ended() && (!pod.DeletingByUs || pod.Slot != "") && (recent || node != nil && node.Online) {
 			count(pod.PoolID)
 		}
@@ -251,7 +251,7 @@ func (v *validator) cap(id PoolID, alive, persistent int) {
 	}
 }
 
-// decisions: a wish that was not granted is explained by a rule.
+// decisions: a demand that was not granted is explained by a rule.
 func (v *validator) decisions(p Plan) {
 	for i := range p.Decisions {
 		d := &p.Decisions[i]

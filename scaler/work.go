@@ -38,7 +38,7 @@ func (w Work) over() bool { return w.Builds > 0 && !w.On }
 // work follows who is at work, to count the builds that lost their agent and
 // the second builds of ephemeral ones. Only an agent that is online, idle and
 // named by nobody has finished: one that is away may resume.
-func (d *decider) work(m *member) {
+func (s *scene) work(m *agent) {
 	was := m.was.Work
 	seen := was.Builds > 0
 	busy := m.Node != nil && !m.Node.Idle
@@ -51,16 +51,16 @@ func (d *decider) work(m *member) {
 	switch {
 	case m.verdict.Class == Lost || !busy && was.On && (m.verdict.Class == Ended || m.verdict.Class == Stray):
 		if was.On {
-			d.lose(m.Name, is)
+			s.lose(m.Name, is)
 		}
 	case busy:
 		is.On, is.Builds = true, max(1, m.Node.Busy)
-		is.follow(m.Node, d.in.Jenkins.Session)
+		is.follow(m.Node, s.in.Jenkins.Session)
 		switch {
 		case !seen:
-			d.firstBuild(m)
+			s.firstBuild(m)
 		case !was.On && m.Kind == Ephemeral:
-			d.facts.SecondBuilds[m.PoolID]++
+			s.facts.SecondBuilds[m.PoolID]++
 		}
 	case seen:
 		is.On = was.On && (m.Pinned || !m.online())
@@ -72,41 +72,16 @@ func (d *decider) work(m *member) {
 
 // vanished finds the builds whose agent is gone without a trace, as Swarm's
 // are: their node goes with their pod.
-func (d *decider) vanished() {
-	for name, was := range d.in.Memory.Agents {
-		if was.Work.On && d.byName[name] == nil {
-			d.lose(name, was.Work)
+func (s *scene) vanished() {
+	for name, was := range s.in.Memory.Agents {
+		if was.Work.On && s.byName[name] == nil {
+			s.lose(name, was.Work)
 		}
 	}
-	slices.SortFunc(d.facts.BuildsLost, func(a, b LostBuilds) int { return strings.Compare(a.Agent, b.Agent) })
+	slices.SortFunc(s.facts.BuildsLost, func(a, b LostBuilds) int { return strings.Compare(a.Agent, b.Agent) })
 }
 
-func (d *decider) lose(agent string, w Work) {
-	why := cmp.Or(w.Why, "its pod vanished: deleted by force, or with its machine")
-	d.facts.BuildsLost = append(d.facts.BuildsLost, LostBuilds{PoolID: w.Pool, Agent: agent, Builds: max(1, w.Builds), Text: why})
-}
-
-// ending is what a pod tells of its end; "": nothing.
-func (p *Pod) ending() string {
-	text := ""
-	switch {
-	case p.Ended():
-		text = "its pod ended"
-	case p.DeletingByUs:
-		return "it lost its connection, and did not come back"
-	case p.Deleting && p.Trouble == "":
-		return "its pod was deleted by somebody"
-	case p.Deleting:
-		text = "its pod was deleted"
-	case p.Disrupted:
-		return "its pod was to be deleted by the cluster"
-	default:
-		return ""
-	}
-	for _, more := range []string{p.Trouble, p.TroubleText} {
-		if more != "" {
-			text += ": " + more
-		}
-	}
-	return text
+func (s *scene) lose(agent string, w Work) {
+	why := cmp.Or(w.Why, vanishedText)
+	s.facts.BuildsLost = append(s.facts.BuildsLost, LostBuilds{PoolID: w.Pool, Agent: agent, Builds: max(1, w.Builds), Text: why})
 }

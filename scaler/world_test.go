@@ -126,11 +126,11 @@ func anyRefusals(t *rapid.T, in *Input, names []string) {
 	}
 }
 
-// inferredWishes are the keys of some wishes whose label is inferred.
+// inferredWishes are the keys of some demands whose label is inferred.
 var inferredWishes = []string{inferredKey + "linux", inferredKey + "docker||gpu"}
 
-// key is that of the wish that the item is one of.
-func key(it Item) string { return (&wish{text: it.Label, inferred: it.Resolution == Inferred}).key() }
+// key is that of the demand that the item is one of.
+func key(it Item) string { return (&demand{text: it.Label, inferred: it.Resolution == Inferred}).key() }
 
 // anyStarts draws how agents have started of late: long ago, and a minute ago.
 func anyStarts(t *rapid.T, in *Input) {

@@ -2,7 +2,6 @@ package scaler
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -27,16 +26,16 @@ const (
 	RefusalProbe = 5 * time.Minute
 )
 
-// Sighting is an item that was buildable, and of that wish, since then, or since
+// Sighting is an item that was buildable, and of that demand, since then, or since
 // agents which such items seemed to be refused were found to be given some.
 type Sighting struct {
-	Label string // the wish's key
+	Label string // the demand's key
 	Since time.Time
 	// Refused: it has waited for RefusedAfter beside an agent that it fits.
 	Refused bool
 }
 
-// of reports whether it is a sighting of an item of that wish.
+// of reports whether it is a sighting of an item of that demand.
 func (s Sighting) of(key string) bool { return !s.Since.IsZero() && s.Label == key }
 
 // RefusalStage says how many agents are made for items that were refused.
@@ -77,9 +76,9 @@ const looksAtLeft = 2
 // the items in it. It comes before the matching.
 func (d *decider) recall() {
 	now, old := d.in.Now, d.in.Memory
-	d.refused = make(map[string]Refusal, len(old.Refused))
-	waits := make(map[string]bool, len(d.wishes))
-	for _, w := range d.wishes {
+	d.vetoes = make(map[string]Refusal, len(old.Refused))
+	waits := make(map[string]bool, len(d.demands))
+	for _, w := range d.demands {
 		key := w.key()
 		waits[key] = true
 		for _, i := range w.items {
@@ -91,12 +90,12 @@ func (d *decider) recall() {
 			d.note(id, func(m *ItemMemory) { m.Seen = s })
 		}
 		if _, ok := old.Refused[key]; w.inferred && !ok {
-			d.refused[key] = Refusal{Stage: RefusalTrial, Since: now}
+			d.vetoes[key] = Refusal{Stage: RefusalTrial, Since: now}
 		}
 	}
 	for key, r := range old.Refused {
 		if d.age(&r, waits[key]) {
-			d.refused[key] = r
+			d.vetoes[key] = r
 		}
 	}
 	d.explainLeft()
@@ -135,7 +134,7 @@ func (d *decider) tryAgain(r *Refusal) {
 
 // explainLeft asks of refused items that left the queue whether an agent was given them.
 func (d *decider) explainLeft() {
-	if len(d.refused) == 0 {
+	if len(d.vetoes) == 0 {
 		return
 	}
 	queued := make(map[int64]bool, len(d.in.Jenkins.Items))
@@ -145,18 +144,18 @@ func (d *decider) explainLeft() {
 	}
 	for id, was := range d.in.Memory.Items {
 		s := was.Seen
-		r, ok := d.refused[s.Label]
+		r, ok := d.vetoes[s.Label]
 		if ok = ok && !s.Since.IsZero(); !ok {
 			continue
 		}
 		if counts := s.Refused || inferred(s.Label) && r.Stage == RefusalTrial; ok && counts && !queued[id] {
 			r.Left = looksAtLeft
-			d.refused[s.Label] = r
+			d.vetoes[s.Label] = r
 		}
 	}
-	for key, r := range d.refused {
+	for key, r := range d.vetoes {
 		if r.Left > 0 {
-			d.refused[key] = d.explained(key, r)
+			d.vetoes[key] = d.explained(key, r)
 		}
 	}
 }
@@ -180,7 +179,7 @@ func (d *decider) explained(key string, r Refusal) Refusal {
 		return Refusal{Stage: RefusalOver, Since: r.Since}
 	}
 	fits := d.fitsKey(key)
-	for _, m := range d.pairs {
+	for _, m := range d.agents {
 		if m.Pod != nil && !m.Pod.Ended() && fits(m) && d.tookWork(m.Name) {
 			return Refusal{Stage: RefusalServed, Since: d.in.Now, Agents: r.Agents, Why: r.Why}
 		}
@@ -192,14 +191,14 @@ func (d *decider) explained(key string, r Refusal) Refusal {
 	return r
 }
 
-// fitsKey tells whether an agent fits the items of a wish, which may be gone.
-func (d *decider) fitsKey(key string) func(*member) bool {
+// fitsKey tells whether an agent fits the items of a demand, which may be gone.
+func (d *decider) fitsKey(key string) func(*agent) bool {
 	text := strings.TrimPrefix(key, inferredKey)
 	if text == "" {
-		return func(m *member) bool { return m.pool != nil && m.pool.Unlabelled }
+		return func(m *agent) bool { return m.pool != nil && m.pool.Unlabelled }
 	}
 	e := label.Parse(text)
-	return func(m *member) bool {
+	return func(m *agent) bool {
 		labels := m.labels()
 		return e.Matches(func(atom string) bool { return slices.Contains(labels, atom) })
 	}
@@ -218,10 +217,10 @@ func (d *decider) tookWork(name string) bool {
 	return !was.On || m.Node.Busy > was.Builds
 }
 
-// refusedBy lists, for each agent, the wishes that it does not count for.
+// refusedBy lists, for each agent, the demands that it does not count for.
 func (d *decider) refusedBy() map[string][]string {
 	out := map[string][]string{}
-	for key, r := range d.refused {
+	for key, r := range d.vetoes {
 		for name := range r.Agents {
 			out[name] = append(out[name], key)
 		}
@@ -235,8 +234,8 @@ func (d *decider) refusedBy() map[string][]string {
 // refusals looks for agents that wait beside items which they fit. It comes
 // after the matching, and counts from the next tick on.
 func (d *decider) refusals() {
-	d.mem.Refused = maps.Clone(d.refused)
-	for _, w := range d.wishes {
+	d.mem.Refused = maps.Clone(d.vetoes)
+	for _, w := range d.demands {
 		waited := w.items[:0:0] // those that have waited for long enough
 		for _, i := range w.items {
 			if d.in.Now.Sub(d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Since) >= RefusedAfter {
@@ -275,9 +274,9 @@ func (d *decider) standing(name string) bool {
 	return !since.IsZero() && d.in.Now.Sub(since) >= RefusedAfter
 }
 
-// refuse notes that an agent was not given any item of that wish. That proves a veto
+// refuse notes that an agent was not given any item of that demand. That proves a veto
 // if the agent came during a trial, or after one that had helped, and has no work at all.
-func (d *decider) refuse(w *wish, name string) {
+func (d *decider) refuse(w *demand, name string) {
 	now, r := d.in.Now, d.mem.Refused[w.key()]
 	m := d.byName[name]
 	ours := m != nil && m.Pod != nil
@@ -300,23 +299,23 @@ func (d *decider) refuse(w *wish, name string) {
 	d.mem.Refused[w.key()] = r
 	if ours {
 		d.facts.Failures = append(d.facts.Failures, FailedAgent{
-			PoolID: m.PoolID, Agent: name, Failure: FailureRefused, Text: d.refusedText(w, r.Why),
+			PoolID: m.PoolID, Agent: name, Failure: FailureRefused, Text: d.vetoOf(w, r.Why).text(),
 		})
 	}
 }
 
-// offered is how many of the items that a wish has left may have an agent made for
+// offered is how many of the items that a demand has left may have an agent made for
 // them, and the words for those that may not. An item that came since others were
 // refused may be another matter: it has its agent, or an idle one of those that the
 // others were refused, until it is refused itself. Where the label is inferred, all
 // of them have one agent at a time, until such an item was given to one.
-func (d *decider) offered(w *wish) (n int, note string) {
-	r, known := d.refused[w.key()]
+func (d *decider) offered(w *demand) (n int, veto *Vetoed) {
+	r, known := d.vetoes[w.key()]
 	if w.inferred {
-		note = d.refusedText(w, r.Why)
+		veto = d.vetoOf(w, r.Why)
 	}
 	if !known || r.Stage == RefusalServed || r.Stage == RefusalOver {
-		return w.left, note
+		return w.left, veto
 	}
 	refused := 0
 	for _, i := range w.items {
@@ -341,21 +340,15 @@ func (d *decider) offered(w *wish) (n int, note string) {
 		want = min(want, 1)
 	}
 	if n = min(w.left, max(0, want-(len(w.items)-w.left))); n < w.left {
-		note = d.refusedText(w, r.Why)
+		veto = d.vetoOf(w, r.Why)
 	}
-	return n, note
+	return n, veto
 }
 
-// refusedText says it in Jenkins' words.
-func (d *decider) refusedText(w *wish, why string) string {
-	why = cmp.Or(why, d.in.Jenkins.Items[w.items[0]].Why)
-	switch {
-	case w.inferred && slices.ContainsFunc(d.foreign, func(n *Node) bool { return n.Name == w.text }):
-		return "a Jenkins node is named like the label ‘" + w.text + "’; rename it"
-	case w.inferred:
-		return "Jenkins does not name the label, which is most likely ‘" + w.text + "’: " + why
-	case w.text == "":
-		return "Jenkins gives builds without a label to no agent that fits: " + why
+// vetoOf is what is known of the demand that agents were not given.
+func (d *decider) vetoOf(w *demand, why string) *Vetoed {
+	return &Vetoed{
+		Label: w.text, Inferred: w.inferred, Why: cmp.Or(why, d.in.Jenkins.Items[w.items[0]].Why),
+		NamesNode: w.inferred && slices.ContainsFunc(d.foreign, func(n *Node) bool { return n.Name == w.text }),
 	}
-	return fmt.Sprintf("Jenkins gives %q to no agent that fits: %s", w.text, why)
 }

@@ -5,9 +5,7 @@ import (
 	"html"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 )
 
 // Describe is a registered node's description: words for people, then the
@@ -121,66 +119,4 @@ func ReadMark(instance string, temporarilyOffline bool, c Cause, before OfflineB
 // characters of [a-z0-9]. It is the name of the pod, its Secret and the node.
 func AgentName(p PoolID, random string) string {
 	return p.Team + "-" + string(p.Kind)[:1] + "-" + random
-}
-
-// Ups is how many agents the decision creates.
-func (d *Decision) Ups() int { return d.Up[Ephemeral] + d.Up[Persistent] }
-
-// Downs is how many agents it marks, as a scale-down.
-func (d *Decision) Downs() int { return d.Down[Ephemeral] + d.Down[Persistent] }
-
-// Renewals is how many agents it marks, to be replaced by new ones.
-func (d *Decision) Renewals() int { return d.Renew[Ephemeral] + d.Renew[Persistent] }
-
-// Changes reports whether it does any of these.
-func (d *Decision) Changes() bool { return d.Ups()+d.Downs()+d.Renewals() > 0 }
-
-// Rules names those that changed a number on its way, in their order. Unlike the
-// words of a decision they count no seconds down: they tell whether it is the same block.
-func (d *Decision) Rules() string {
-	rules := make([]string, 0, len(d.Steps))
-	for _, s := range d.Steps {
-		rules = append(rules, string(s.Rule))
-	}
-	return strings.Join(rules, " ")
-}
-
-// Change says in a few words what the decision does: "+3 ephemeral, -1 persistent",
-// "renew 1 persistent", "none" or "none, blocked".
-func (d *Decision) Change() string {
-	var parts []string
-	for _, k := range Kinds() {
-		if n := d.Up[k]; n > 0 {
-			parts = append(parts, fmt.Sprintf("+%d %s", n, k))
-		}
-		if n := d.Down[k]; n > 0 {
-			parts = append(parts, fmt.Sprintf("-%d %s", n, k))
-		}
-		if n := d.Renew[k]; n > 0 {
-			parts = append(parts, fmt.Sprintf("renew %d %s", n, k))
-		}
-	}
-	switch {
-	case len(parts) > 0:
-		return strings.Join(parts, ", ")
-	case d.Reason == ReasonBlocked:
-		return "none, blocked"
-	}
-	return "none"
-}
-
-// OnTheWay says how many are, and beside it those that no build waits for any more.
-func (d *Decision) OnTheWay() string {
-	if d.Late > 0 {
-		return fmt.Sprintf("%d+%d late", d.Coming, d.Late)
-	}
-	return strconv.Itoa(d.Coming)
-}
-
-// Waited says how long the oldest of the waiting builds waits; "-": none does.
-func (d *Decision) Waited() string {
-	if d.Waiting == 0 {
-		return "-"
-	}
-	return d.Oldest.Round(time.Second).String()
 }

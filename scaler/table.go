@@ -47,10 +47,10 @@ const (
 	GhostAfter = 6 * time.Minute
 	// LostAfter is how long a busy node without a pod is left to Jenkins.
 	LostAfter = 10 * time.Minute
-	// CorpseAfter is how long after the grace of its deletion a pod counts to the caps.
+	// StuckPodAfter is how long after the grace of its deletion a pod counts to the caps.
 	// A machine that is well ends it in seconds. One that is dead never does, and has its
 	// pods until somebody removes it, maybe for days: builds would wait for them.
-	CorpseAfter = 5 * time.Minute
+	StuckPodAfter = 5 * time.Minute
 )
 
 // Pair is a pod and a node of one name, and what earlier ticks and other
@@ -121,11 +121,11 @@ func (p *Pair) online() bool { return p.Node != nil && p.Node.Online }
 
 func (p *Pair) idle() bool { return p.Node == nil || p.Node.Idle }
 
-// corpse: it has been deleted for so long that its machine must be dead or out of
+// stuckPod reports that it has been deleted for so long that its machine must be dead or out of
 // reach, and Jenkins sees no agent there. It counts to no cap. Something of it may run
 // all the same, so that its cache slot and its name stay its own.
-func (p *Pair) corpse(now time.Time) bool {
-	return p.Pod != nil && !p.Pod.Ended() && !p.Pod.Ends.IsZero() && now.Sub(p.Pod.Ends) >= CorpseAfter && !p.online()
+func (p *Pair) stuckPod(now time.Time) bool {
+	return p.Pod != nil && !p.Pod.Ended() && !p.Pod.Ends.IsZero() && now.Sub(p.Pod.Ends) >= StuckPodAfter && !p.online()
 }
 
 // size is how many builds it runs at once: what its node has, and before it has

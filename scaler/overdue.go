@@ -30,7 +30,7 @@ func (p *Pod) waitsSince() time.Time {
 // either: all may be slow for the restart, and a new process knows only of those
 // that are connected. Nor is one shortly after Jenkins or Kubernetes did not answer:
 // those who came meanwhile are about to be seen.
-func (d *decider) overdueAfter(id PoolID) time.Duration {
+func (d *scene) overdueAfter(id PoolID) time.Duration {
 	usual, p := d.pooled.of(id).Starts.Usual, d.pools[id]
 	if p == nil || d.grace || d.in.Now.Sub(d.mem.Sees) < overdueFloor || usual.Count < startsKnown {
 		return 0
@@ -51,7 +51,7 @@ func (s *Startup) overtook(p *Pod, now time.Time) bool {
 	return behind && 2*s.Created.Add(s.Took).Sub(began) <= now.Sub(p.waitsSince())
 }
 
-// lookForLate finds the agents that are late: overdue, and overtaken by another
+// lookForOverdue finds the agents that are late: overdue, and overtaken by another
 // of their pool. No build is to wait for them, so they are no supply; nothing else
 // follows from it, and one that comes after all is one more that is free. There
 // are never many, so that no odd way of learning doubles a fleet; and of those that
@@ -62,13 +62,13 @@ func (s *Startup) overtook(p *Pod, now time.Time) bool {
 // Where nobody is overtaken all may be slow, or there is no other. Then one is late
 // when it is overdue for as long again, unless it waits for what another would wait
 // for, too: another that is made tells which it is.
-func (d *decider) lookForLate() {
+func (d *scene) lookForOverdue() {
 	for id := range d.pools {
 		after, came := d.overdueAfter(id), 0
 		if after == 0 {
 			continue
 		}
-		var late, alone []*member
+		var late, alone []*agent
 		for _, m := range d.byPool[id] {
 			if !m.alive() {
 				continue
@@ -78,7 +78,7 @@ func (d *decider) lookForLate() {
 				continue
 			}
 			switch waited := d.in.Now.Sub(m.Pod.waitsSince()); {
-			case m.verdict.Capacity == 0 || waited < after:
+			case m.capacity() == 0 || waited < after:
 			case d.overtaken(m.Pod):
 				late = append(late, m)
 			case waited >= 2*after && !m.Pod.waitsForAll():
@@ -90,7 +90,7 @@ func (d *decider) lookForLate() {
 		if len(late) == 0 {
 			late, may = alone, 1
 		}
-		slices.SortFunc(late, func(a, b *member) int {
+		slices.SortFunc(late, func(a, b *agent) int {
 			return cmp.Or(a.Pod.Created.Compare(b.Pod.Created), strings.Compare(a.Name, b.Name))
 		})
 		for _, m := range late {
@@ -104,7 +104,7 @@ func (d *decider) lookForLate() {
 			default:
 				machineless++
 			}
-			m.late, m.verdict.Capacity = true, 0
+			m.overdue = true
 		}
 	}
 }
@@ -117,7 +117,7 @@ func (p *Pod) waitsForAll() bool {
 }
 
 // cameWithin is how many of the pool's last start-ups are no older than START_TIMEOUT.
-func (d *decider) cameWithin(id PoolID) int {
+func (d *scene) cameWithin(id PoolID) int {
 	n, last := 0, d.pooled.of(id).Starts.Last
 	for i := range last {
 		if d.in.Now.Sub(last[i].Created) < d.pools[id].StartTimeout {
@@ -127,7 +127,7 @@ func (d *decider) cameWithin(id PoolID) int {
 	return n
 }
 
-func (d *decider) overtaken(p *Pod) bool {
+func (d *scene) overtaken(p *Pod) bool {
 	last := d.pooled.of(p.PoolID).Starts.Last
 	for i := range last {
 		if last[i].overtook(p, d.in.Now) {

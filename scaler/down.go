@@ -1,0 +1,259 @@
+package scaler
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// RoomAfter is how long an agent is idle before it makes room under a full cap: there is no
+// build for it, and others wait.
+const RoomAfter = 30 * time.Second
+
+// departing is which agents of a team go in this tick, and why.
+type departing struct {
+	made    int              // agents that give up their places for builds that wait at a full cap
+	emptied int              // agents at work that go after their builds, since the others have room
+	renewed map[outdated]int // agents that are to be replaced
+}
+
+// outdated is why an agent is to be replaced by a new one.
+type outdated struct {
+	settings bool          // it was made from settings that have changed
+	lifetime time.Duration // it is older than MAX_LIFETIME
+}
+
+// down is stage 4: the agents that no rule needs are marked. It is the mirror of up, and never
+// shrinks a pool that grows in this very tick.
+func (d *decider) down(teams []*ask) {
+	d.makingRoom(teams)
+	for _, a := range slices.SortedStableFunc(slices.Values(teams), func(a, b *ask) int { return a.t.Priority - b.t.Priority }) {
+		if d.grace || d.quiet || a.t.Paused {
+			continue
+		}
+		for _, k := range []Kind{Persistent, Ephemeral} {
+			if p := a.t.Pool(k); p != nil && a.dec.Up[k] == 0 {
+				d.poolDown(a, p)
+			}
+		}
+	}
+	for _, a := range teams {
+		if !d.grace && !d.quiet && !a.t.Paused {
+			d.renew(a)
+		}
+	}
+}
+
+// makingRoom takes from the agents that a full cap keeps builds waiting for those whose place
+// is about to be free anyway.
+func (d *decider) makingRoom(teams []*ask) {
+	freed := map[string]int{}
+	for _, m := range d.agents {
+		if c := m.verdict.Class; m.counts() && (c == Drained || c == Going || c == Fenced || c == Leaving && m.idle() || m.retired && c == Free) {
+			freed[m.Team]++
+			d.crowd--
+		}
+	}
+	for _, a := range teams {
+		a.crowd -= freed[a.t.Name]
+	}
+}
+
+// departures are agents of a pool that may go, the first to go first. Each limit keeps the
+// head of the list.
+type departures struct {
+	agents []*agent
+	ask    *ask
+}
+
+func (p *departures) limit(s Step, to int) {
+	if to = max(to, 0); to < len(p.agents) {
+		if s.Rule != "" {
+			p.ask.step(s, len(p.agents), to)
+		}
+		p.agents = p.agents[:to]
+	}
+}
+
+// poolDown marks the agents that are idle for IDLE_TIMEOUT, most idle first, as far as the
+// floors allow. While a full cap keeps builds waiting, as many of the others go that are idle
+// for RoomAfter. Where agents run several builds at once few are ever idle: so poolDown also
+// empties the emptiest, when the others have had room for its builds as long.
+func (d *decider) poolDown(a *ask, p *Pool) {
+	t, k, size := a.t, p.Kind, p.size()
+	idle, expired := d.idlest(p, max(a.crowd, d.crowd))
+	emptiest := d.emptiest(a, p)
+	if len(idle) == 0 && emptiest != nil {
+		idle = append(idle, emptiest)
+	}
+	out := departures{idle, a}
+	// Waiting builds take the free executors before the coming ones are there.
+	out.limit(Step{}, (a.surplus[k]-a.coming[k])/size)
+	keeps := t.Mode == ModeAuto && k == Persistent
+	switch {
+	case keeps:
+		out.limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.stay[Persistent]-t.MinAgents)
+		out.limit(Step{}, a.stay[Persistent]-a.dec.Level)
+	case t.Mode != ModeAuto:
+		out.limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.total(a.stay)-t.MinAgents)
+	}
+	out.limit(Step{Rule: RuleMinIdle, Limit: t.MinIdle}, (a.total(a.surplus)-t.MinIdle)/size)
+	if len(out.agents) > 0 && k == Persistent {
+		since := d.pooled.of(p.PoolID).Down
+		if since.IsZero() {
+			since = d.mem.Started
+		}
+		if left := t.ScaleDownCooldown - d.in.Now.Sub(since); left > 0 {
+			out.limit(Step{Rule: RuleScaleDownCooldown, Left: left}, 0)
+		} else {
+			d.pooled.of(p.PoolID).Down = d.in.Now
+		}
+	}
+	for i, m := range out.agents {
+		d.left[m] = true
+		a.crowd--
+		d.crowd--
+		a.surplus[k] -= m.capacity()
+		a.stay[k]--
+		a.dec.Down[k]++
+		if m == emptiest {
+			d.pooled.of(p.PoolID).Roomy = time.Time{}
+			a.departs.emptied++
+			d.act(Mark, m, ReasonRoom, roomText)
+			continue
+		}
+		crowded := i >= expired
+		if crowded {
+			a.departs.made++
+		}
+		d.act(Mark, m, ReasonIdle, idleText(d.in.Now.Sub(m.is.Free), crowded))
+	}
+}
+
+// idlest are the pool's agents that are idle for IDLE_TIMEOUT, and of those that are idle for
+// RoomAfter as many more as builds wait for a place: most idle first.
+func (d *decider) idlest(p *Pool, crowd int) (idle []*agent, expired int) {
+	for _, m := range d.byPool[p.PoolID] {
+		if m.verdict.Class == Free && m.verdict.Do == "" && !d.leaves(m) && d.in.Now.Sub(m.is.Free) >= min(p.IdleTimeout, RoomAfter) {
+			idle = append(idle, m)
+		}
+	}
+	slices.SortFunc(idle, func(x, y *agent) int {
+		return cmp.Or(x.is.Free.Compare(y.is.Free), strings.Compare(x.Name, y.Name))
+	})
+	for expired < len(idle) && d.in.Now.Sub(idle[expired].is.Free) >= p.IdleTimeout {
+		expired++
+	}
+	return idle[:min(len(idle), max(expired, crowd))], expired
+}
+
+// emptiest is the agent at work that runs the fewest builds, when the pool has had an agent's
+// worth of free executors for IDLE_TIMEOUT.
+func (d *decider) emptiest(a *ask, p *Pool) *agent {
+	if p.size() == 1 || a.surplus[p.Kind]-a.coming[p.Kind] < p.size() {
+		return nil
+	}
+	since := since(d.in.Memory.Pools[p.PoolID].Roomy, d.in.Now)
+	d.pooled.of(p.PoolID).Roomy = since
+	if d.in.Now.Sub(since) < p.IdleTimeout {
+		return nil
+	}
+	var out *agent
+	for _, m := range d.byPool[p.PoolID] {
+		if m.verdict.Class == Busy && m.verdict.Do == "" && !d.leaves(m) && (out == nil || m.Node.Busy < out.Node.Busy) {
+			out = m
+		}
+	}
+	return out
+}
+
+// leaves reports whether a rule of this plan sends the agent away, or takes its berth.
+func (d *decider) leaves(m *agent) bool { return m.retired || d.left[m] }
+
+// retire marks the agents that no team wants. That comes before the matching: they serve no item.
+func (d *decider) retire() {
+	for _, m := range d.agents {
+		switch {
+		case !m.retired:
+		case m.pool == nil:
+			d.act(Mark, m, ReasonTeamGone, goneTeamText)
+		default:
+			d.act(Mark, m, ReasonPaused, pausedText)
+		}
+	}
+}
+
+// renew marks the agents of a team that are older than MAX_LIFETIME, or made from settings
+// that have changed since: free ones first, then those at work, which finish their builds, the
+// oldest first. At most a tenth of a pool, or one, is on its way out for that at a time; what
+// it served is made anew like any other shortfall.
+func (d *decider) renew(a *ask) {
+	for i := range a.t.Pools {
+		p := &a.t.Pools[i]
+		old, pods, leaving := d.old(p.PoolID)
+		for _, m := range old {
+			if leaving >= max(1, pods/10) {
+				break
+			}
+			if builds(m) == 0 && a.surplus[p.Kind] < m.capacity() {
+				continue // a waiting build is about to take it
+			}
+			a.surplus[p.Kind] -= m.capacity()
+			d.left[m] = true
+			leaving++
+			d.pooled.of(p.PoolID).Down = d.in.Now
+			why, _ := d.outdated(m)
+			a.dec.Renew[p.Kind]++
+			if a.departs.renewed == nil {
+				a.departs.renewed = map[outdated]int{}
+			}
+			a.departs.renewed[why]++
+			d.act(Mark, m, ReasonRenew, renewText(why))
+		}
+	}
+}
+
+// old are the agents of a pool that are to be renewed, in their order, beside how many pods it
+// has and how many of them are on their way out.
+func (d *decider) old(id PoolID) (old []*agent, pods, leaving int) {
+	for _, m := range d.byPool[id] {
+		if !m.alive() {
+			continue
+		}
+		pods++
+		switch {
+		case m.Kind == Ephemeral && m.verdict.Class == Draining && !d.leaves(m):
+			// It goes after its build in any case: nothing of the step.
+		case d.leaves(m), m.mark() == Ours, m.Pod.DeletingByUs:
+			leaving++
+		case m.verdict.Do == "" && (m.verdict.Class == Free || m.verdict.Class == Busy && m.Kind == Persistent):
+			if _, is := d.outdated(m); is {
+				old = append(old, m)
+			}
+		}
+	}
+	slices.SortFunc(old, func(x, y *agent) int {
+		return cmp.Or(builds(x)-builds(y), x.Pod.Created.Compare(y.Pod.Created), strings.Compare(x.Name, y.Name))
+	})
+	return old, pods, leaving
+}
+
+// builds is how many builds an agent runs.
+func builds(m *agent) int {
+	if m.verdict.Class == Free {
+		return 0
+	}
+	return max(1, m.Node.Busy)
+}
+
+// outdated reports whether an agent is to be replaced by a new one, and why.
+func (d *decider) outdated(m *agent) (why outdated, is bool) {
+	switch {
+	case m.pool == nil:
+		return outdated{}, false
+	case m.pool.MaxLifetime > 0 && d.in.Now.Sub(m.Pod.Created) >= m.pool.MaxLifetime:
+		return outdated{lifetime: m.pool.MaxLifetime}, true
+	}
+	return outdated{settings: true}, m.pool.Spec != "" && m.Pod.Spec != "" && m.Pod.Spec != m.pool.Spec
+}

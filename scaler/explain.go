@@ -1,0 +1,545 @@
+package scaler
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// This file makes every sentence for people, from numbers; testdata/sentences.golden shows them
+// all. No other file of the package has words for people but validate.go, whose errors are for
+// those who mend Bellboard, and mark.go, whose words Jenkins keeps.
+
+// short prints a duration as people write it.
+func short(dur time.Duration) string {
+	s := dur.Round(time.Second).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// ---- rules
+
+// note is what is left of a rule, or why it is there: "23s left".
+func (s *Step) note() string {
+	switch {
+	case s.Rule == RuleFallback:
+		return s.Pause.text()
+	case s.Rule == RuleBackoff && s.Pause.Left > 0:
+		return short(s.Pause.Left) + " left"
+	case s.Rule == RuleBackoff:
+		return s.Pause.text()
+	case s.Veto != nil:
+		return s.Veto.text()
+	case s.Left > 0:
+		return short(s.Left) + " left"
+	}
+	return ""
+}
+
+// block says what a rule does to a team that wants more; "": it keeps nothing from being made.
+func (s *Step) block() string {
+	switch s.Rule {
+	case RulePaused:
+		return "paused"
+	case RuleQuietDown:
+		return "Jenkins is about to shut down"
+	case RuleBackoff:
+		return s.Pause.text()
+	case RuleScaleUpCooldown:
+		return "scale-up cooldown, " + short(s.Left) + " left"
+	case RuleMaxPersistent:
+		return fmt.Sprintf("at MAX_PERSISTENT=%d", s.Limit)
+	case RuleScaleUpStep:
+		return fmt.Sprintf("SCALE_UP_STEP=%d at a time", s.Limit)
+	case RuleMaxAgents:
+		return fmt.Sprintf("at MAX_AGENTS=%d (wants %d)", s.Limit, s.Want)
+	case RuleGlobalMax:
+		return fmt.Sprintf("all teams together at BELLBOARD_MAX_AGENTS=%d", s.Limit)
+	case RuleRefused:
+		return s.Veto.text()
+	case RuleFallback, RuleMinAgents, RuleMinIdle, RuleScaleDownCooldown:
+	}
+	return ""
+}
+
+// text says what a back-off leaves.
+func (p *Pause) text() string {
+	why := string(p.Kind) + " agents failed"
+	if p.Failure != "" {
+		why += " (" + string(p.Failure) + ")"
+	}
+	where := "on the way"
+	if p.Came {
+		where = "on trial"
+	}
+	switch {
+	case p.Left > 0:
+		return why + ", next try in " + short(max(p.Left, time.Second))
+	case p.Probes == 0:
+		return why + ", one probe first"
+	case p.May > 0:
+		return why + fmt.Sprintf(", one more probe, %d overdue", p.Probes)
+	case p.Probes > 1:
+		return why + fmt.Sprintf(", %d probes %s", p.Probes, where)
+	}
+	return why + ", one probe " + where
+}
+
+// instead says which agents are made in place of those that fail.
+func (p *Pause) instead() string {
+	other := Persistent
+	if p.Kind == Persistent {
+		other = Ephemeral
+	}
+	return p.text() + ": " + string(other) + " ones instead"
+}
+
+// text says it in Jenkins' words.
+func (v *Vetoed) text() string {
+	switch {
+	case v.NamesNode:
+		return "a Jenkins node is named like the label ‘" + v.Label + "’; rename it"
+	case v.Inferred:
+		return "Jenkins does not name the label, which is most likely ‘" + v.Label + "’: " + v.Why
+	case v.Label == "":
+		return "Jenkins gives builds without a label to no agent that fits: " + v.Why
+	}
+	return fmt.Sprintf("Jenkins gives %q to no agent that fits: %s", v.Label, v.Why)
+}
+
+// ---- decisions
+
+// conclude finds the reason and the words for a team's decision.
+func (a *ask) conclude() {
+	dec := &a.dec
+	dec.Want -= dec.Downs()
+	block, fallback := a.blocked()
+	leaving, leavingText := a.leaving()
+	switch {
+	case dec.Ups() > 0:
+		dec.Reason, dec.Text = a.growing()
+		for _, more := range []string{block, fallback, leavingText} {
+			if more != "" {
+				dec.Text += "; " + more
+			}
+		}
+	case dec.Downs() > 0 || dec.Renewals() > 0 && block == "":
+		dec.Reason, dec.Text = leaving, leavingText
+	case block != "":
+		dec.Reason, dec.Text = ReasonBlocked, block
+		if leavingText != "" {
+			dec.Text += "; " + leavingText
+		}
+	case dec.Waiting > 0:
+		dec.Reason, dec.Text = ReasonSteady, a.comingText()
+	case a.t.Paused:
+		dec.Reason, dec.Text = ReasonPaused, "paused"
+	default:
+		dec.Reason, dec.Text = ReasonSteady, "nobody waits"
+	}
+	if a.veto != nil {
+		dec.Text += "; " + a.veto.text()
+	}
+	switch {
+	case a.stuck == 1:
+		dec.Text += "; 1 pod does not go away"
+	case a.stuck > 1:
+		dec.Text += fmt.Sprintf("; %d pods do not go away", a.stuck)
+	}
+}
+
+// blocked says which rule kept agents from being made, and which agents are made in place of
+// others. When agents are made, the second says the first, too.
+func (a *ask) blocked() (block, fallback string) {
+	var last, other *Step
+	for i := range a.dec.Steps {
+		switch s := &a.dec.Steps[i]; {
+		case s.Rule == RuleFallback:
+			other = s
+		case s.block() != "":
+			last = s
+		}
+	}
+	if other != nil {
+		fallback = other.Pause.instead()
+	}
+	said := last != nil && other != nil && last.Rule == RuleBackoff && last.Pause.Kind == other.Pause.Kind && a.dec.Ups() > 0
+	if last != nil && !said {
+		block = last.block()
+	}
+	return block, fallback
+}
+
+// growing says for what agents are made; the reason is the most urgent one.
+func (a *ask) growing() (reason Reason, text string) {
+	for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare} {
+		switch n := a.up.count(func(c creation) bool { return c.why == why }); {
+		case n > 0 && text == "":
+			reason, text = why, a.creationText(why)
+		case n > 0:
+			text += fmt.Sprintf("; %d of the %d new agents for %s", n, a.dec.Ups(), a.creationText(why))
+		}
+	}
+	return reason, text
+}
+
+func (a *ask) creationText(why Reason) string {
+	switch why {
+	case ReasonMinimum:
+		return fmt.Sprintf("MIN_AGENTS=%d", a.t.MinAgents)
+	case ReasonSpare:
+		return fmt.Sprintf("MIN_IDLE=%d", a.t.MinIdle)
+	case ReasonLevel:
+		return fmt.Sprintf("%d needed in over half of the last hour", a.dec.Level)
+	default:
+		return a.comingText()
+	}
+}
+
+func (a *ask) comingText() string {
+	late, usually := "", ""
+	if a.dec.Late > 0 {
+		late = fmt.Sprintf(", %d late", a.dec.Late)
+	}
+	if slowest := a.usually(); slowest > 0 {
+		usually = ", usually " + short(slowest)
+	}
+	return fmt.Sprintf("%d waiting, %d free, %d on the way%s%s", a.dec.Waiting, a.dec.Free, a.dec.Coming, late, usually)
+}
+
+// usually is how long what is on the way will take, by the slowest kind.
+func (a *ask) usually() (slowest time.Duration) {
+	for _, u := range a.dec.Usual {
+		if a.coming[u.Kind]+a.ups(u.Kind) > 0 {
+			slowest = max(slowest, u.Half)
+		}
+	}
+	return slowest
+}
+
+// leaving says which agents go in this tick, and why; the reason is that of the first.
+func (a *ask) leaving() (why Reason, text string) {
+	var parts []string
+	say := func(r Reason, words string) {
+		if parts = append(parts, words); why == "" {
+			why = r
+		}
+	}
+	switch idle := a.dec.Downs() - a.departs.emptied; {
+	case idle > 0 && a.departs.made > 0:
+		say(ReasonIdle, plural(idle, "idle agent")+" less: builds wait at a full cap")
+	case idle > 0:
+		say(ReasonIdle, plural(idle, "agent")+" idle too long")
+	}
+	if n := a.departs.emptied; n > 0 {
+		say(ReasonRoom, plural(n, "agent")+" at work less: the others have room for its builds")
+	}
+	reasons := slices.SortedFunc(maps.Keys(a.departs.renewed), func(x, y outdated) int { return strings.Compare(x.text(), y.text()) })
+	for _, r := range reasons {
+		say(ReasonRenew, plural(a.departs.renewed[r], "agent")+" "+r.text())
+	}
+	return why, strings.Join(parts, "; ")
+}
+
+func (o outdated) text() string {
+	if o.settings {
+		return "made from settings that have changed"
+	}
+	return "older than MAX_LIFETIME=" + short(o.lifetime)
+}
+
+// renewText says why an agent goes that is to be replaced.
+func renewText(why outdated) string { return why.text() + ", leaving" }
+
+// Change says in a few words what the decision does: "+3 ephemeral, -1 persistent",
+// "renew 1 persistent", "none" or "none, blocked".
+func (d *Decision) Change() string {
+	var parts []string
+	for _, k := range Kinds() {
+		if n := d.Up[k]; n > 0 {
+			parts = append(parts, fmt.Sprintf("+%d %s", n, k))
+		}
+		if n := d.Down[k]; n > 0 {
+			parts = append(parts, fmt.Sprintf("-%d %s", n, k))
+		}
+		if n := d.Renew[k]; n > 0 {
+			parts = append(parts, fmt.Sprintf("renew %d %s", n, k))
+		}
+	}
+	switch {
+	case len(parts) > 0:
+		return strings.Join(parts, ", ")
+	case d.Reason == ReasonBlocked:
+		return "none, blocked"
+	}
+	return "none"
+}
+
+// OnTheWay says how many executors are on the way, and beside them those of agents that no
+// build waits for any more.
+func (d *Decision) OnTheWay() string {
+	if d.Late > 0 {
+		return fmt.Sprintf("%d+%d late", d.Coming, d.Late)
+	}
+	return strconv.Itoa(d.Coming)
+}
+
+// Waited says how long the oldest of the waiting builds waits; "-": none does.
+func (d *Decision) Waited() string {
+	if d.Waiting == 0 {
+		return "-"
+	}
+	return d.Oldest.Round(time.Second).String()
+}
+
+// Words says how a pool's agents start: "14s (9 in 10 within 20s, the longest part pull with 9s)".
+func (u Usual) Words() string {
+	text := fmt.Sprintf("%s (9 in 10 within %s", short(u.Half), short(u.Most))
+	if len(u.Phases) > 0 {
+		longest := slices.MaxFunc(u.Phases, func(a, b PhaseTime) int { return cmp.Compare(a.Took, b.Took) })
+		text += ", the longest part " + string(longest.Phase) + " with " + short(longest.Took)
+	}
+	return text + ")"
+}
+
+// ---- items that no team serves
+
+const unlabelledText = "no team serves builds without a label: give them one, or a team UNLABELLED=true"
+
+func nobodysText(label string, inferred bool) string {
+	text := "no team serves ‘" + label + "’"
+	if inferred {
+		text += ", which is most likely the label"
+	}
+	return text
+}
+
+func unresolvedText(why string) string { return "Jenkins does not name the label: " + why }
+
+// ---- agents
+
+const (
+	resumeText    = "a build wants its agent back"
+	roomText      = "the others have room for its builds, leaving"
+	connectedText = "its node is online"
+	secretText    = "made sure after a restart of Bellboard"
+	buildText     = "a build runs on it"
+	heldText      = "held by a person, and nothing runs on it"
+	launchText    = "it runs, and Jenkins is to call it"
+	berthText     = "keeps its labels known to Jenkins"
+	goneTeamText  = "its team is gone"
+	pausedText    = "the team is paused"
+	vanishedText  = "its pod vanished: deleted by force, or with its machine"
+)
+
+func freeText() string { return "free for over " + short(FreeUnprotected) }
+
+// idleText says why an idle agent goes.
+func idleText(idle time.Duration, crowded bool) string {
+	text := "idle " + short(idle)
+	if crowded {
+		text += " while builds wait for its place"
+	}
+	return text + ", leaving"
+}
+
+// stepText says why the table does something to an agent.
+func stepText(m *agent, now time.Time) string {
+	switch m.verdict.Class {
+	case Resuming, FenceInTheWay:
+		return resumeText
+	case Draining:
+		return "Jenkins is about to restart, and waits for no build on a marked node"
+	case Ended:
+		return strings.TrimSpace("its pod ended: " + string(m.Pod.Phase) + " " + m.Pod.Trouble)
+	case Fenced, Ghost:
+		if m.Pod != nil && !m.Pod.Connected { // fenced before it ever came
+			return m.stuckText(now)
+		}
+		if m.Node == nil && m.Connect == Inbound {
+			return "its Jenkins node was deleted, so its agent cannot come back"
+		}
+		return "away for over " + short(GhostAfter)
+	case Leaving:
+		return "its pod is being deleted by somebody else"
+	case Stuck:
+		return m.stuckText(now)
+	case Busy, Free, Coming, Reconnecting:
+		switch m.verdict.Reason { //nolint:exhaustive // they have no others
+		case ReasonOneBuild:
+			if m.verdict.Class == Free {
+				return "it has had its build, and its mark was lifted"
+			}
+			return "one build"
+		case ReasonDocker:
+			return "its Docker daemon is dead (" + string(m.Pod.DockerFailure) + ")"
+		}
+		return "its node is going"
+	case Drained:
+		return "idle and marked"
+	case Intruder:
+		return "an agent without a pod"
+	case Lost:
+		return "its pod vanished under a build"
+	case Stray:
+		return "nobody needs this node"
+	case Awaited, Held, Going, Cut, Berth:
+	}
+	return string(m.verdict.Class)
+}
+
+// agentText says what is odd about an agent; "": nothing.
+func agentText(m *agent, now time.Time) string {
+	switch {
+	case m.overdue:
+		return "late: " + culprit(m.Pod, now)
+	case m.stuck:
+		return "its pod does not go away: it was to end " + short(now.Sub(m.Pod.Ends)) + " ago"
+	case m.Pod != nil && m.Pod.Trouble != "":
+		return m.Pod.Trouble + ": " + m.Pod.TroubleText
+	case m.Node != nil:
+		return m.Node.Offline
+	}
+	return ""
+}
+
+// words names what is waited for in a phase.
+func (p Phase) words() string {
+	switch p {
+	case PhaseSchedule:
+		return "waits for a machine"
+	case PhaseMount:
+		return "its volumes or its network not ready"
+	case PhasePull:
+		return "image pull"
+	case PhaseDocker:
+		return "Docker daemon not ready"
+	case PhaseAgent:
+		return "agent's container not started"
+	case PhaseConnect:
+	}
+	return "runs, and does not connect"
+}
+
+// culprit says at which step an agent stands still, since when, and why.
+func culprit(p *Pod, now time.Time) string {
+	phase, since := p.reached(), p.reachedAt()
+	text := phase.words()
+	switch {
+	case phase == PhaseSchedule && p.Failure == FailureStorage:
+		text = "waits for its volume"
+	case phase == PhasePull && p.Failure == FailureCrashLoop:
+		text = "a container cannot be made"
+	case (phase == PhasePull || phase == PhaseAgent) && p.Failure == "" && p.Faulty != "":
+		text = "waits for container " + p.Faulty
+	}
+	if !since.IsZero() {
+		text += " since " + short(now.Sub(since))
+	}
+	return text + reasonOf(p)
+}
+
+// reasonOf is Kubernetes' reason in brackets, if it gives one.
+func reasonOf(p *Pod) string {
+	if p.Trouble == "" {
+		return ""
+	}
+	return " (" + p.Trouble + ")"
+}
+
+// stuckText says why an agent is given up.
+func (m *agent) stuckText(now time.Time) string {
+	wait := m.StartTimeout
+	switch {
+	case m.Pod == nil:
+		return "did not connect"
+	case m.Connect == Inbound && m.Node == nil:
+		return "its node is gone, so it cannot connect"
+	case m.givenUp(now):
+		return fmt.Sprintf("given up after %s: %s", short(now.Sub(m.Pod.Created)), culprit(m.Pod, now))
+	case m.Pod.Scheduled.IsZero():
+		wait = m.Pod.patience()
+	case m.Pod.reached() == PhaseDocker:
+		return fmt.Sprintf("Docker did not become ready in %s%s", short(wait), reasonOf(m.Pod))
+	}
+	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))
+}
+
+// failedText is what happened to an agent, in Kubernetes' words too.
+func failedText(a *Action) string {
+	if a.Pod.TroubleText == "" {
+		return a.Text
+	}
+	return a.Text + ": " + a.Pod.TroubleText
+}
+
+// ending is what a pod tells of its end; "": nothing.
+func (p *Pod) ending() string {
+	text := ""
+	switch {
+	case p.Ended():
+		text = "its pod ended"
+	case p.DeletingByUs:
+		return "it lost its connection, and did not come back"
+	case p.Deleting && p.Trouble == "":
+		return "its pod was deleted by somebody"
+	case p.Deleting:
+		text = "its pod was deleted"
+	case p.Disrupted:
+		return "its pod was to be deleted by the cluster"
+	default:
+		return ""
+	}
+	for _, more := range []string{p.Trouble, p.TroubleText} {
+		if more != "" {
+			text += ": " + more
+		}
+	}
+	return text
+}
+
+// ---- cache slots
+
+const (
+	slotClosingText = "all that this instance owns goes"
+	slotLostText    = "its volume is gone"
+	slotEmptyText   = "smaller than CACHE_SIZE, and empty"
+	slotSmallText   = "smaller than CACHE_SIZE"
+	slotAsideText   = "an agent did not start on it"
+	slotUnusedText  = "no agents use it any more"
+)
+
+// slotOrphanText says why a slot goes that no pool has.
+func slotOrphanText(unused time.Duration) string {
+	return slotUnusedText + ", for " + short(unused) + " now"
+}
+
+// slotOldText says why a slot goes that no agent has used.
+func slotOldText(unused, keep time.Duration) string {
+	return fmt.Sprintf("unused for %s (CACHE_KEEP=%s)", short(unused), short(keep))
+}
+
+// slotCrowdText says why a slot goes that the pool has no use for.
+func slotCrowdText(most int, aside bool) string {
+	use := "agents can use"
+	if aside {
+		use = "are put aside"
+	}
+	return fmt.Sprintf("more than MAX_PERSISTENT=%d %s", most, use)
+}

@@ -1,0 +1,291 @@
+package scaler
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// scene is what is there: pods and Jenkins nodes joined by name, each with its class, and
+// what earlier ticks remember of them. No later stage changes it, but for what it remembers.
+type scene struct {
+	in      Input
+	grace   bool
+	quiet   bool // Jenkins is about to shut down: an item may hide which agent it waits for
+	teams   map[string]*Team
+	pools   map[PoolID]*Pool
+	agents  []*agent // by name
+	byName  map[string]*agent
+	byPool  map[PoolID][]*agent
+	foreign []*Node
+	slots   []*cacheSlot // the warmest first
+	remembered
+}
+
+// remembered is what this tick leaves to the next one.
+type remembered struct {
+	mem         Memory               // its agents, pools and slots are written at the end
+	foreignOpen map[string]time.Time // AgentMemory.Open of nodes that are not ours
+	pooled      notes[PoolID, PoolMemory]
+	slotted     notes[string, SlotMemory]
+	facts       Facts
+}
+
+// agent is a pod and a Jenkins node of one name on their way through a decision.
+type agent struct {
+	Pair
+	verdict Verdict // the table's; nothing changes it
+	pool    *Pool   // nil: no such team, or no such kind in its mode
+	team    *Team
+	stuck   bool // its pod does not go away: see stuckPod
+	retired bool // its team is paused or gone: it serves no item
+	overdue bool // it is on its way for too long: no item waits for it
+	was     AgentMemory
+	is      AgentMemory
+}
+
+// capacity is how many executors the agent adds to the supply.
+func (m *agent) capacity() int {
+	if m.retired || m.overdue {
+		return 0
+	}
+	return m.verdict.Capacity
+}
+
+// labels are what an agent carries: what its Jenkins node has (an agent that is older than a
+// setting has the old ones), and before it has a Jenkins node, its pool's.
+func (m *agent) labels() []string {
+	switch {
+	case m.Node != nil:
+		return m.Node.Labels
+	case m.pool != nil:
+		return m.pool.Labels
+	}
+	return nil
+}
+
+// see joins pods and Jenkins nodes, classifies them, and remembers what they show.
+func see(in Input) scene {
+	s := scene{in: in, grace: in.Now.Before(in.GraceUntil), quiet: in.Jenkins.QuietingDown}
+	s.teams = make(map[string]*Team, len(in.Teams))
+	s.pools = make(map[PoolID]*Pool, 2*len(in.Teams))
+	for i := range in.Teams {
+		t := &in.Teams[i]
+		s.teams[t.Name] = t
+		for j := range t.Pools {
+			s.pools[t.Pools[j].PoolID] = &t.Pools[j]
+		}
+	}
+	for i := range in.Jenkins.Items {
+		s.quiet = s.quiet || in.Jenkins.Items[i].State == ShuttingDown
+	}
+	s.join()
+	s.remember()
+	s.lookAtSlots()
+	for _, m := range s.agents {
+		m.retired = s.toRetire(m)
+	}
+	s.lookForOverdue()
+	return s
+}
+
+// join makes the agents: pods and Jenkins nodes of one name, classified.
+func (s *scene) join() {
+	in := &s.in
+	byName := make(map[string]*agent, len(in.Cluster.Pods)+len(in.Berths))
+	s.byName, s.agents = byName, make([]*agent, 0, len(in.Cluster.Pods)+len(in.Berths))
+	all := make([]agent, 0, len(in.Cluster.Pods)) // most agents in one piece
+	add := func(p Pair) {
+		all = append(all, agent{Pair: p})
+		m := &all[len(all)-1]
+		byName[p.Name] = m
+		s.agents = append(s.agents, m)
+	}
+	for i := range in.Cluster.Pods {
+		p := &in.Cluster.Pods[i]
+		if byName[p.Name] != nil {
+			continue // a name is never used twice
+		}
+		add(Pair{Name: p.Name, PoolID: p.PoolID, Pod: p, Connect: p.Connect})
+	}
+	for i := range in.Jenkins.Nodes {
+		n := &in.Jenkins.Nodes[i]
+		m := byName[n.Name]
+		switch {
+		case m != nil && !n.Mine():
+			// Somebody has edited its description. Its name and its pod say whose it is.
+			adopted := *n
+			adopted.Team, adopted.Kind = m.Team, m.Kind
+			m.Node = &adopted
+		case m != nil:
+			m.Node = n
+		case n.Mine():
+			add(Pair{Name: n.Name, PoolID: PoolID{n.Team, n.Kind}, Node: n, Connect: Inbound})
+		default:
+			s.foreign = append(s.foreign, n)
+		}
+	}
+	s.pin()
+	slices.SortFunc(s.agents, func(a, b *agent) int { return strings.Compare(a.Name, b.Name) })
+	s.byPool = make(map[PoolID][]*agent, len(s.pools))
+	for _, m := range s.agents {
+		s.byPool[m.PoolID] = append(s.byPool[m.PoolID], m)
+		s.recognize(m)
+		m.verdict, m.stuck = Classify(m.Pair, in.Now), m.stuckPod(in.Now)
+	}
+}
+
+// pin finds the agents that an item of the queue names.
+func (s *scene) pin() {
+	for i := range s.in.Jenkins.Items {
+		it := &s.in.Jenkins.Items[i]
+		if it.Resolution != Labelled {
+			continue
+		}
+		// Of a label's last node Jenkins tells only the name. At the end of all that
+		// must not keep a node for ever on which no build will come.
+		if m := s.byName[it.Label]; m != nil && (m.Pod != nil || !s.in.Closing) {
+			m.Pinned = true
+		}
+	}
+}
+
+// recognize adds to an agent what the settings and earlier answers say of it.
+func (s *scene) recognize(m *agent) {
+	in := &s.in
+	m.pool, m.team = s.pools[m.PoolID], s.teams[m.Team]
+	m.StartTimeout = 5 * time.Minute
+	if m.pool != nil {
+		m.StartTimeout, m.Executors = m.pool.StartTimeout, m.pool.size()
+	}
+	m.Berth = in.Berths[m.Name] && !in.Closing
+	m.was = in.Memory.Agents[m.Name]
+	m.Marked = m.was.Mark.shows(m.Node) && !in.Jenkins.AskedAt.Before(m.was.Mark.Since)
+	m.Quiet, m.Used, m.AtWork = s.quiet && !in.Jenkins.Hook, m.was.Work.over(), m.was.Work.On
+	m.Grace = s.grace && !s.settled(m)
+	m.Gone = !m.was.Gone.IsZero() && !in.Jenkins.AskedAt.Before(m.was.Gone)
+	m.Away, m.LostSince = m.was.Away, m.was.Lost
+	if m.Pod != nil && m.Pod.failing() {
+		m.Failing = m.was.Failing
+	}
+}
+
+// settled reports whether no build that began before Jenkins' last restart can want the
+// agent: the restart grace is not for it.
+func (s *scene) settled(m *agent) bool {
+	session := s.in.Jenkins.Session
+	switch {
+	case session == "":
+		return false
+	case m.Pod != nil && m.Pod.Session == session:
+		return true // it was made after the restart
+	case m.Marked && m.was.Mark.Rested:
+		return true // it had no build before the restart, and has taken none since
+	}
+	// Its only build was seen before the restart, and goes on after it, or is over by now.
+	// A build of the same URL is proof enough: a pipeline asks for all its agents at once.
+	return m.Kind == Ephemeral && m.size() == 1 && m.was.Work.Resumed == session
+}
+
+// remember begins the next tick's memory, and the facts of this one.
+func (s *scene) remember() {
+	old, now := s.in.Memory, s.in.Now
+	s.mem = Memory{Started: old.Started, Sees: old.Sees, Teams: map[string]TeamMemory{}, Items: make(map[int64]ItemMemory, len(s.in.Jenkins.Items))}
+	if s.mem.Sees.IsZero() {
+		s.mem.Sees = now
+	}
+	if s.mem.Started.IsZero() {
+		s.mem.Started = now
+	}
+	s.foreignOpen = make(map[string]time.Time, len(s.foreign))
+	for id, p := range old.Pools {
+		if !p.Up.IsZero() || !p.Down.IsZero() || p.Backoff.begun() {
+			*s.pooled.of(id) = PoolMemory{Up: p.Up, Down: p.Down, Backoff: p.Backoff}
+		}
+	}
+	s.facts = Facts{SecondBuilds: map[PoolID]int{}}
+	for _, m := range s.agents {
+		s.marking(m)
+		s.clocks(m)
+		s.work(m)
+		if m.verdict.Meet {
+			// The note on the pod may fail or be late: that is no second start.
+			m.is.Met = true
+			if !m.was.Met {
+				s.facts.Startups = append(s.facts.Startups, startup(m.Pod, now))
+			}
+		}
+	}
+	for _, n := range s.foreign {
+		if n.free() > 0 {
+			s.foreignOpen[n.Name] = since(old.Agents[n.Name].Open, now)
+		}
+	}
+	s.learnStarts()
+	s.vanished()
+	s.endBackoffs()
+}
+
+// since is when an unbroken run began: before, or with these answers.
+func since(was, fresh time.Time) time.Time {
+	if was.IsZero() {
+		return fresh
+	}
+	return was
+}
+
+// marking remembers which mark the Jenkins node carries, and since when.
+func (s *scene) marking(m *agent) {
+	if m.Node == nil || !m.Node.closed() {
+		return
+	}
+	is := Marking{Since: s.in.Jenkins.AnsweredAt, By: m.Node.OfflineBy, At: m.Node.MarkedAt}
+	if m.was.Mark.shows(m.Node) {
+		is = m.was.Mark
+	}
+	// The first answer with the mark may have read "idle" before the build began that the
+	// hook marked the node for. After a restart a build may be about to resume.
+	ends := m.Node.Idle || m.Node.Mortal && m.Node.Executors == 1
+	is.Rested = is.Rested || m.Marked && m.Node.Online && ends && !m.Pinned && !m.Grace
+	m.is.Mark = is
+}
+
+// clocks lets each clock of an agent run on, begin or stop.
+func (s *scene) clocks(m *agent) {
+	now := s.in.Now
+	if m.Node == nil {
+		m.is.Gone = since(m.was.Gone, s.in.Jenkins.AnsweredAt)
+	}
+	if m.Pod != nil && !m.online() && m.idle() {
+		m.is.Away = since(m.was.Away, now)
+	}
+	if m.verdict.Class == Lost && m.mark() == Ours {
+		m.is.Lost = since(m.was.Lost, now)
+	}
+	if m.Pod != nil && m.Pod.failing() {
+		m.is.Failing = since(m.was.Failing, now)
+	}
+	if m.verdict.Class == Free {
+		m.is.Free = since(m.was.Free, now)
+	}
+	if m.online() && m.verdict.Capacity > 0 {
+		m.is.Open = since(m.was.Open, now)
+	}
+}
+
+// toRetire reports whether an agent has to go since its team is paused, or since its team, or
+// its kind in the team, is gone. It finishes its build.
+func (s *scene) toRetire(m *agent) bool {
+	switch {
+	case s.grace || s.quiet || m.Pod == nil || m.pool != nil && !m.team.Paused:
+		return false
+	case m.Node == nil || m.mark() == Ours || m.verdict.Do != "":
+		return false
+	}
+	switch m.verdict.Class {
+	case Free, Busy, Coming, Draining, Reconnecting:
+		return true
+	case FenceInTheWay, Resuming, Awaited, Ended, Fenced, Held, Leaving, Going, Stuck, Drained, Cut, Ghost, Berth, Intruder, Lost, Stray:
+	}
+	return false
+}
