@@ -59,8 +59,8 @@ func TestNoAnswerOfJenkins(t *testing.T) {
 				l.Tick(t.Context())
 				want := 40
 				if call == "read-secret" {
-					for _, name := range slices.Sorted(maps.Keys(l.names.words))[:20] {
-						delete(l.names.words, name)
+					for _, name := range slices.Sorted(maps.Keys(l.process.agents))[:20] {
+						l.process.set(name, func(k *known) { k.secret = "" })
 					}
 					want = 20
 				}
@@ -97,7 +97,9 @@ func TestNoAnswerOfJenkinsLeavesTheSlot(t *testing.T) {
 		h.slot("a", nil)
 		h.wait(1)
 		h.fail["register"], h.fail["read-secret"] = errors.New("no answer"), errors.New("no answer")
-		clear(l.names.words)
+		for name := range l.process.agents {
+			l.process.set(name, func(k *known) { k.secret = "" })
+		}
 		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "create demand failed") {
 			t.Fatalf("Tick() = %q, want a creation that fails", got)
 		}
@@ -280,8 +282,8 @@ func TestLastWords(t *testing.T) {
 		}
 		h.fail["last-words"] = errors.New("the machine does not answer")
 		tick := l.Tick(t.Context())
-		if got := h.wrote("last-words"); got != lastWords {
-			t.Errorf("%d logs are read in one tick, want %d", got, lastWords)
+		if got := h.wrote("last-words"); got != maxLogs {
+			t.Errorf("%d logs are read in one tick, want %d", got, maxLogs)
 		}
 		if got := len(tick.Facts.Failures); got != 30 || len(h.pods) != 0 {
 			t.Errorf("%d failures are told and %d pods are left, want all 30 gone", got, len(h.pods))
@@ -289,8 +291,8 @@ func TestLastWords(t *testing.T) {
 	})
 }
 
-// TestSpeaks: who has run is asked for its last words, if there may be any.
-func TestSpeaks(t *testing.T) {
+// TestHasLog: the log of a pod that has run is read, if there may be one.
+func TestHasLog(t *testing.T) {
 	now := time.Now()
 	for name, tt := range map[string]struct {
 		pod  scaler.Pod
@@ -304,7 +306,7 @@ func TestSpeaks(t *testing.T) {
 		"its image does not come":     {scaler.Pod{Failure: scaler.FailureImagePull}, false},
 		"its machine cannot be asked": {scaler.Pod{Failure: scaler.FailureNodeGone, Ready: now}, false},
 	} {
-		if got := speaks(&tt.pod); got != tt.want {
+		if got := hasLog(&tt.pod); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
 	}

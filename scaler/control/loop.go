@@ -45,7 +45,7 @@ type Loop struct {
 	cfg      Config
 	memory   scaler.Memory
 	sessions map[string]time.Time // of Jenkins: since when each is known
-	names    *names
+	process  *process
 	id       string // of this process
 	ticks    int
 	last     time.Time // the end of the last tick
@@ -65,7 +65,7 @@ func New(cfg Config) *Loop {
 		cfg.Decide = scaler.Checked
 	}
 	return &Loop{
-		cfg: cfg, sessions: map[string]time.Time{}, names: newNames(),
+		cfg: cfg, sessions: map[string]time.Time{}, process: newProcess(),
 		id: randomName(), // two replicas may start in the same second
 	}
 }
@@ -163,9 +163,9 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	if limit := max(10*time.Second, 3*l.cfg.Poll); t.Age[scaler.SourceJenkins] > limit {
 		return in, scaler.SourceJenkins, scaler.TooOld(t.Age[scaler.SourceJenkins], limit)
 	}
-	l.names.seen(jenkins, cluster, l.memory.Agents)
-	l.names.blame(cluster.Pods)
-	berths, secrets := l.names.berths, l.names.settled(now)
+	l.process.seen(jenkins, cluster, l.memory.Agents)
+	l.process.explain(cluster.Pods)
+	berths, secrets := l.process.input(now)
 	if l.cfg.DryRun {
 		// A reader makes neither; it takes what is there for what it would have made.
 		berths, secrets = podless(jenkins, cluster), podNames(cluster)
@@ -240,6 +240,6 @@ func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due 
 	t.Facts.Failures = append(t.Facts.Failures, failed...)
 	for i := range t.Facts.BuildsLost {
 		b := &t.Facts.BuildsLost[i]
-		b.Log = l.names.heard[b.Agent]
+		b.Log = l.process.of(b.Agent).log
 	}
 }

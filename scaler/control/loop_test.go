@@ -381,7 +381,7 @@ func TestCreateErrors(t *testing.T) {
 				if !slices.Contains(berths, used) {
 					t.Fatalf("Tick(create) uses %q, want one of the berths %q", used, berths)
 				}
-				if got := l.names.berths[used]; got != tt.back {
+				if got := l.process.of(used).berth; got != tt.back {
 					t.Errorf("after %s %s is a berth: %v, want %v", tt.name, used, got, tt.back)
 				}
 				if _, got := l.backoff(); got != tt.backs {

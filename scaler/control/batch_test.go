@@ -401,7 +401,7 @@ func TestMarkSaysTheReasonAlone(t *testing.T) {
 			Text: `did not connect: MountVolume.SetUp failed for volume "x" : timed out`,
 		}
 		view := scaler.JenkinsView{NodesAt: time.Now(), AskedAt: time.Now(), AnsweredAt: time.Now()}
-		if err := l.one(t.Context(), view, &a); err != nil {
+		if err := l.write(t.Context(), view, &a); err != nil {
 			t.Fatal(err)
 		}
 		if n := h.nodes["web-e-1"]; n.OfflineBy != scaler.Ours || n.Offline != "bellboard(bell): stuck" {

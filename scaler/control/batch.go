@@ -1,0 +1,218 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"bellboard/scaler"
+)
+
+const (
+	// inFlight bounds the actions of one verb that are under way at once. The adapters pace
+	// Jenkins and Kubernetes more finely.
+	inFlight = 16
+	// actFor is how long a tick goes on beginning actions, or until the next poll would be
+	// due. What is left is decided anew, on fresh answers: meanwhile builds begin, end, and
+	// want their agents back.
+	actFor = 2 * time.Second
+	// few is how many pods are deleted, and how many pods are annotated, in a tick that has
+	// more agents to make than it may at once: the API server takes so many calls a second,
+	// and builds wait.
+	few = 4
+	// actLimit is when a tick waits for no answer any more: as long as a write to Jenkins may take.
+	actLimit = time.Minute
+	// maxLogs bounds the logs that are read in one tick: agents that fail together say the
+	// same, and marks wait behind them.
+	maxLogs = 8
+)
+
+// A batch is the actions of one tick, and what they have in common.
+type batch struct {
+	over    chan struct{} // closed when nothing more is to begin
+	mu      sync.Mutex
+	stopped map[target]error // why no more of them are sent
+	logs    int              // that were read
+}
+
+// target is what a pool wants many of: of one that fails no more are tried in the batch.
+type target struct {
+	scaler.PoolID
+	verb scaler.Verb
+}
+
+func (b *batch) stop(t target, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stopped[t] = err
+}
+
+// why is nil unless one of the target has failed in this batch.
+func (b *batch) why(t target) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.stopped[t]
+}
+
+func (b *batch) mayReadLog() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.logs++
+	return b.logs <= maxLogs
+}
+
+// places are those for the actions of one verb that are under way. Actions of other verbs that
+// hang do not fill them.
+type places struct {
+	free  chan struct{}
+	asked int
+}
+
+// enter waits for a place; false: the time is over. It never is for the first actions, which
+// need not wait: no verb has nothing done because others are slow.
+func (p *places) enter(over <-chan struct{}) bool {
+	if p.asked++; p.asked <= inFlight {
+		p.free <- struct{}{}
+		return true
+	}
+	select {
+	case <-over:
+		return false
+	default: // where there is both time and a place, chance would choose
+	}
+	select {
+	case <-over:
+		return false
+	case p.free <- struct{}{}:
+		return true
+	}
+}
+
+// act carries the actions out, in their order, several at once, and in bounded time. What has
+// not begun in actFor, or before due, when the next poll is, is left to the next tick. What has
+// no answer in actLimit has failed. Of a pool's pods, and of its Secrets, none is asked for
+// after one that was rejected, or for which there was no answer: it would end the same. Where
+// Jenkins gave no answer, that goes for the agents that need one.
+func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scaler.Action, due time.Time) []scaler.Outcome {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.Clock.Wall(actLimit))
+	defer cancel()
+	out := make([]scaler.Outcome, len(actions))
+	b := &batch{over: make(chan struct{}), stopped: map[target]error{}}
+	defer l.cfg.Clock.AfterFunc(max(actFor, due.Sub(l.cfg.Clock.Now())), func() { close(b.over) })()
+	byVerb, burst := map[scaler.Verb]*places{}, inBurst(actions)
+	var wg sync.WaitGroup
+	for i := range actions {
+		o := &out[i]
+		*o = scaler.Outcome{Action: actions[i], Result: scaler.Done}
+		p := byVerb[o.Action.Verb]
+		if p == nil {
+			p = &places{free: make(chan struct{}, inFlight)}
+			byVerb[o.Action.Verb] = p
+		}
+		if waits := burst && (o.Action.Verb == scaler.DeletePod || o.Action.Verb == scaler.Annotate); waits && p.asked >= few || !p.enter(b.over) {
+			o.Result = scaler.NoTime
+			continue
+		}
+		wg.Go(func() {
+			defer func() { <-p.free }()
+			l.carryOut(ctx, view, b, o)
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// inBurst reports whether more agents are to be made than at once.
+func inBurst(actions []scaler.Action) bool {
+	creations := 0
+	for i := range actions {
+		if actions[i].Verb == scaler.Create {
+			creations++
+		}
+	}
+	return creations > inFlight
+}
+
+func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, b *batch, o *scaler.Outcome) {
+	a := &o.Action
+	t := target{a.Pool, a.Verb}
+	switch a.Verb { //nolint:exhaustive // the others differ from each other
+	case scaler.Create, scaler.PutSecret:
+		err := b.why(t)
+		if err == nil && a.Verb == scaler.Create && l.asksJenkins(a) {
+			if err = b.why(target{a.Pool, scaler.Register}); err != nil {
+				o.FailedBy = scaler.SourceJenkins
+			}
+		}
+		if err != nil {
+			o.Result = scaler.Skipped
+			if a.Verb == scaler.PutSecret {
+				l.process.secretFailed(a.Agent, err, l.cfg.Clock.Now())
+			}
+			return
+		}
+	case scaler.DeletePod:
+		if a.Fault() != "" {
+			o.Log = l.lastLog(ctx, b, a.Pod)
+		}
+	}
+	err := l.write(ctx, view, a)
+	if err == nil {
+		if o.Failure = a.Fault(); o.Failure != "" && a.Verb == scaler.Mark {
+			o.Log = l.lastLog(ctx, b, a.Pod)
+		}
+		return
+	}
+	o.Result, o.Error, o.Failure = result(a.Verb, err), err.Error(), scaler.FailureIn(err)
+	if j := (byJenkins{}); o.Result == scaler.Failed && errors.As(err, &j) {
+		o.FailedBy, t.verb = scaler.SourceJenkins, scaler.Register
+	}
+	if (a.Verb == scaler.Create || a.Verb == scaler.PutSecret) && (o.Result == scaler.Refused || o.Result == scaler.Failed) {
+		b.stop(t, err)
+	}
+}
+
+// lastLog is the last lines of an agent that goes since it failed: they go with its pod. They
+// are read once; without them the agent goes all the same.
+func (l *Loop) lastLog(ctx context.Context, b *batch, pod *scaler.Pod) string {
+	if k := l.process.of(pod.Name); k.logRead || !hasLog(pod) || !b.mayReadLog() {
+		return k.log
+	}
+	text, err := l.cfg.Cluster.LastWords(ctx, *pod)
+	if err != nil {
+		l.cfg.Log.Debug("the log of an agent that failed was not read", zap.String("agent", pod.Name), zap.Error(err))
+	}
+	l.process.set(pod.Name, func(k *known) { k.log, k.logRead = text, true })
+	return text
+}
+
+// hasLog reports whether something of the pod has run, and its Kubernetes node can tell.
+func hasLog(pod *scaler.Pod) bool {
+	switch scaler.FailureOf(pod) { //nolint:exhaustive // the others have nothing to say
+	case scaler.FailureCrashLoop, scaler.FailureOOM:
+		return true
+	case scaler.FailureNeverConnected, scaler.FailureEvicted:
+		return !pod.Ready.IsZero()
+	}
+	return false
+}
+
+// result sorts an error. What is gone is done for a deletion only: a Jenkins node that is gone
+// was not marked, and no agent was made on it.
+func result(v scaler.Verb, err error) scaler.Result {
+	switch {
+	case errors.Is(err, scaler.ErrGone) && (v == scaler.DeletePod || v == scaler.DeleteNode || v == scaler.DeleteSlot):
+		return scaler.Done
+	case errors.Is(err, scaler.ErrLate):
+		return scaler.Late
+	case errors.Is(err, scaler.ErrChanged), errors.Is(err, scaler.ErrGone), errors.Is(err, scaler.ErrExists):
+		return scaler.Changed
+	case errors.Is(err, scaler.ErrRefused):
+		return scaler.Refused
+	default:
+		return scaler.Failed
+	}
+}
