@@ -240,12 +240,12 @@ func TestDeadline(t *testing.T) {
 			t.Errorf("Tick(late) = %q, want a late mark", got)
 		}
 		view := scaler.JenkinsView{AnsweredAt: time.Now()}
-		if err := l.one(t.Context(), view, &scaler.Action{Verb: scaler.Fence, Agent: "web-e-f", Pool: id}); err != nil || h.until["fence"] != time.Second {
+		if err := l.write(t.Context(), view, &scaler.Action{Verb: scaler.Fence, Agent: "web-e-f", Pool: id}); err != nil || h.until["fence"] != time.Second {
 			t.Errorf("one(fence) = %v with %v left, want nil with 1s", err, h.until["fence"])
 		}
 		h.agent("web-e-g", nil)
 		free := h.pods["web-e-g"]
-		if err := l.one(t.Context(), view, &scaler.Action{Verb: scaler.Unprotect, Agent: "web-e-g", Pod: &free}); err != nil || h.until["unprotect"] != time.Second {
+		if err := l.write(t.Context(), view, &scaler.Action{Verb: scaler.Unprotect, Agent: "web-e-g", Pod: &free}); err != nil || h.until["unprotect"] != time.Second {
 			t.Errorf("one(unprotect) = %v with %v left, want nil with 1s", err, h.until["unprotect"])
 		}
 		if !h.nodes["web-e-f"].Fence {
