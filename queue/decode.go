@@ -13,7 +13,7 @@ import (
 	"bellboard/scaler"
 )
 
-// item is one queue item as the answer has it.
+// item is one item of the queue, as in Jenkins' answer.
 type item struct {
 	Class   string `json:"_class"`
 	ID      int64  `json:"id"`
@@ -34,7 +34,7 @@ type item struct {
 	} `json:"actions"`
 }
 
-// computer is one computer as the answer has it.
+// computer is one node, as in Jenkins' answer.
 type computer struct {
 	Class       string       `json:"_class"`
 	Name        string       `json:"displayName"`
@@ -69,7 +69,7 @@ type build struct {
 	URL   string `json:"url"`
 }
 
-// told is a value of which matters whether the answer has it at all, if only as null.
+// told is a value that also says whether the answer has the key at all. A null counts as present.
 type told[T any] struct {
 	value T
 	is    bool
@@ -81,7 +81,7 @@ func (t *told[T]) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return json.UnmarshalDecode(d, &t.value)
 }
 
-// loose is a string, or empty in place of any other value.
+// loose is a string. A value of another type becomes the empty string.
 type loose string
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
@@ -92,8 +92,8 @@ func (l *loose) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return d.SkipValue()
 }
 
-// parameter is the value of the item's first NodeLabel parameter that has one: it
-// overrides the label of the project. hidden: such a parameter does not show its value.
+// parameter returns the value of the item's first NodeLabel parameter that has a value. The value replaces
+// the label of the project. hidden reports whether Jenkins hides the value of such a parameter.
 func (it *item) parameter() (value string, hidden bool) {
 	for _, a := range it.Actions {
 		for _, p := range a.Parameters {
@@ -106,11 +106,11 @@ func (it *item) parameter() (value string, hidden bool) {
 	return value, hidden
 }
 
-// whole reports whether the keys that decide are there.
+// whole reports whether the answer has the keys that decide about the node.
 func (c *computer) whole() bool { return c.Name != "" && c.Temporary != nil && c.Idle != nil }
 
-// busy counts the executors that do not say that they are idle. unseen are those of them
-// that show null for a build: Jenkins hides what the user may not see.
+// busy counts the executors that do not say that they are idle. unseen counts those of them that show null
+// as their build. Jenkins hides a build that the user may not see.
 func (c *computer) busy() (busy, unseen int) {
 	for i := range c.Workers {
 		if x := &c.Workers[i]; !x.Idle {
@@ -123,7 +123,7 @@ func (c *computer) busy() (busy, unseen int) {
 	return busy, unseen
 }
 
-// build is the build of the last executor that shows one.
+// build returns the build of the last executor that shows a build.
 func (c *computer) build() (b build) {
 	for i := range c.Workers {
 		if shown := c.Workers[i].Build.value; shown != nil {
@@ -143,17 +143,17 @@ func (c *computer) cause() scaler.Cause {
 	return scaler.Cause{Class: c.Cause.Class, Description: string(c.Cause.Description), Reason: c.Reason}
 }
 
-// mortal reports whether a build of that class ends with Jenkins. All others may resume.
+// mortal reports whether a build of that class ends with Jenkins. A build of any other class may resume.
 func mortal(class string) bool {
 	return class == "hudson.model.FreeStyleBuild" || class == "hudson.matrix.MatrixRun" || class == "hudson.maven.MavenModuleSetBuild"
 }
 
-// longestElement is how many bytes an element of an answer's list may take, or what is beside
-// the list. The sentence of an item that names 100,000 nodes is half as long.
+// longestElement is how many bytes one element of a list may have. The text around the list may have as
+// many. The sentence of an item that names 100,000 nodes has half as many bytes.
 const longestElement = 16 << 20
 
-// input bounds the text of an answer, from one element to the next. It keeps the error of the
-// wire, which is no error of the text.
+// input bounds the text of an answer, from one element to the next. input keeps an error of the connection
+// apart, since such an error says nothing about the text.
 type input struct {
 	from io.Reader
 	left int
@@ -179,9 +179,9 @@ type lost struct{ error }
 
 func (l lost) Unwrap() error { return l.error }
 
-// decode reads one JSON document, which nothing may follow. A document that is cut short or
-// malformed ends in an error, never in a shorter list. Of its text the error has at most the
-// character or the escape sequence that is wrong.
+// decode reads one JSON document. Text after the document is an error. A document that is cut short or
+// malformed is an error too, and never a shorter list. The error quotes at most the one character or
+// escape sequence that is wrong.
 func decode(from io.Reader, read func(*jsontext.Decoder, *input) error) error {
 	in := &input{from: from, left: longestElement}
 	d := jsontext.NewDecoder(in, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -211,13 +211,13 @@ func decode(from io.Reader, read func(*jsontext.Decoder, *input) error) error {
 	return fmt.Errorf("%w: JSON broken at byte %d: %s", ErrNotJenkins, at, what)
 }
 
-// small reads a document that is not large.
+// small reads a document into one value. It is for documents that are never large.
 func small(from io.Reader, into any) error {
 	return decode(from, func(d *jsontext.Decoder, _ *input) error { return json.UnmarshalDecode(d, into) })
 }
 
-// elements reads a document whose root has that class and that list. It reads each element of
-// the list into one and then calls each, which leaves one empty for the next.
+// elements reads a document whose root has that class and that list. It reads each element of the list into
+// one and then calls each. The function each has to empty one for the next element.
 func elements(from io.Reader, class, name string, one any, each func() error) error {
 	is, has := "", false
 	err := decode(from, func(d *jsontext.Decoder, in *input) error {
@@ -254,8 +254,8 @@ func elements(from io.Reader, class, name string, one any, each func() error) er
 	return nil
 }
 
-// inside reads an object or array, calling each before every member. A null is as empty
-// as {} or [].
+// inside reads an object or an array. It calls each before every member. A null counts as empty, like {} or
+// [].
 func inside(d *jsontext.Decoder, begin jsontext.Kind, each func() error) error {
 	switch t, err := d.ReadToken(); {
 	case err != nil:

@@ -11,30 +11,30 @@ import (
 	"bellboard/scaler"
 )
 
-// What is asked for. Jenkins writes _class by itself. The queue's "stuck" and a
-// task's "name" are left out: for both Jenkins may have to load builds. A busy
-// executor's build tells whether it may be seen at all, and whether it is the one from
-// before a restart of Jenkins.
+// The fields that the client asks for. Jenkins adds _class by itself. The client does not ask for "stuck"
+// of an item nor for "name" of a task, since Jenkins may have to load builds for both. The build of a busy
+// executor shows whether the user may see builds. It also shows whether the build is the one from before a
+// restart of Jenkins.
 const (
 	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class,description,timestamp],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[url]],oneOffExecutors[idle]]"
 	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class,description,timestamp],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
-	// The first of the jobs at the top: it is there for who may read one.
+	// One job of the top level is enough. Jenkins shows a job to a user that may read jobs.
 	jobsTree  = "jobs[name]{0,1}"
 	quietTree = "quietingDown"
 	queueTree = "items[id,inQueueSince,why,blocked,pending,task[url,labelExpression],actions[parameters[name,value]]]"
 )
 
-// The root of each document.
+// The class of each document's root.
 const (
 	computersClass = "hudson.model.ComputerSet"
 	queueClass     = "hudson.model.Queue"
 	rootClass      = "hudson.model.Hudson"
 )
 
-// Observe asks for the computers, then for the queue. That order may show an
-// agent free that has just taken an item, never an item and its agent both gone.
-// While our own mark is on a busy agent, and there is no hook, it asks Jenkins last
-// whether it is quieting down: a safe restart does not wait for builds on marked nodes.
+// Observe reads the nodes and then the queue. In this order a view may show an agent free that has just
+// taken an item. The view never lacks both the item and its agent. While a busy agent has Bellboard's own
+// mark and Jenkins has no hook, Observe also asks whether Jenkins is quieting down. The reason is that a safe
+// restart does not wait for builds on marked nodes.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	v, err := c.look(ctx)
 	if err == nil || ctx.Err() != nil {
@@ -56,7 +56,7 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' computers: %w", err)
 	}
 	queue, err := c.document(ctx, Queue, "/queue", queueTree, func(a *answer, in io.Reader) (err error) {
-		if err := a.sameSession(session); err != nil { // the nodes tell what its sentences mean
+		if err := a.sameSession(session); err != nil { // // the nodes say what a sentence of the queue means
 			return err
 		}
 		v.Items, err = c.known.items(in, nodes)
@@ -83,8 +83,7 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 	return v, nil
 }
 
-// computers asks for the computers. unseen are the busy nodes of ours when the build of
-// none of them can be seen.
+// computers reads the nodes. unseen has Bellboard's busy nodes if the build of none of them can be seen.
 func (c *Client) computers(ctx context.Context) (a answer, nodes []scaler.Node, unseen map[string]bool, err error) {
 	a, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *answer, in io.Reader) (err error) {
 		nodes, unseen, err = c.known.nodes(in, c.c.Instance)
@@ -93,10 +92,14 @@ func (c *Client) computers(ctx context.Context) (a answer, nodes []scaler.Node, 
 	return a, nodes, unseen, err
 }
 
-// quietingDown fills the view's QuietingDown: from an item that says so, and else from
-// Jenkins' root. The root is asked only while a busy agent bears our own mark, and until
-// it has said that a quiet-down is over: our marks are lifted meanwhile. With the hook the
-// root need not be asked: a safe restart waits for marked agents too.
+// quietingDown sets QuietingDown of the view. If an item says that Jenkins is quieting down, quietingDown
+// asks nothing. Otherwise it asks Jenkins' root in two cases:
+//
+//   - A busy agent has Bellboard's own mark.
+//   - Jenkins was quieting down at the last poll. The root has to say that this is over, since Bellboard
+//     lifts its marks meanwhile.
+//
+// With the hook the root is never asked, because a safe restart waits for marked agents too.
 func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err error) {
 	hook := scaler.HookLabel(c.c.Instance)
 	v.Hook = slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return slices.Contains(n.Labels, hook) })
@@ -133,7 +136,7 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 	return nil
 }
 
-// sameSession is an error unless the answer is of that session of Jenkins.
+// sameSession returns an error unless the answer is of that session of Jenkins.
 func (a *answer) sameSession(session string) error {
 	switch s := a.header.Get("X-Jenkins-Session"); {
 	case s == "" || session == "":
@@ -144,12 +147,10 @@ func (a *answer) sameSession(session string) error {
 	return nil
 }
 
-// compareClocks learns from an answer how far Jenkins' clock is ahead of ours.
-// Its Date is cut to the second and was written some time between question and
-// answer, so it proves bounds: within them what is known stays as it is, and
-// clocks that agree are not corrected to and fro. Only when items entered the
-// queue is told by Jenkins' clock. (A proxy may put its own Date in place of
-// Jenkins'; its clock is then the one that is compared.)
+// compareClocks returns how far Jenkins' clock is ahead of ours. Jenkins' Date is cut to the second and was
+// written between question and answer, so that it proves two bounds. An estimate within the bounds stays
+// as it is. So clocks that agree are not corrected back and forth. Jenkins' clock tells only when an item
+// entered the queue. A proxy may replace Jenkins' Date by its own; then the proxy's clock is compared.
 func (c *Client) compareClocks(a *answer) (ahead time.Duration) {
 	date, err := http.ParseTime(a.header.Get("Date"))
 	c.mu.Lock()
@@ -164,10 +165,10 @@ func (c *Client) compareClocks(a *answer) (ahead time.Duration) {
 	return ahead
 }
 
-// seesNothing tells an empty queue from one whose items the user may not see:
-// Jenkins answers 200 with none to who lacks Job/Read, and hides what its
-// executors build, and every job. An executor that has just taken an item shows no
-// build either, for a moment, so the computers are asked once more.
+// seesNothing returns an error if the queue is empty only because the user may not see the items. To a user
+// without Job/Read Jenkins answers 200 with no item. Jenkins also hides every job, and the builds of the
+// executors. An executor that has just taken an item shows no build for a moment, so that seesNothing reads
+// the nodes a second time.
 func (c *Client) seesNothing(ctx context.Context, unseen map[string]bool) error {
 	if len(unseen) == 0 {
 		return c.seesJobs(ctx)
@@ -184,10 +185,10 @@ func (c *Client) seesNothing(ctx context.Context, unseen map[string]bool) error 
 	return nil
 }
 
-// jobsLast is how long a job that was seen shows that jobs may be.
+// jobsLast is how long a job that was seen counts as a proof that the user may see jobs.
 const jobsLast = time.Minute
 
-// seesJobs asks, now and then, whether any job can be seen.
+// seesJobs returns an error if the user can see no job. It asks at most once in jobsLast.
 func (c *Client) seesJobs(ctx context.Context) error {
 	c.mu.Lock()
 	last := c.sawJob
@@ -211,7 +212,7 @@ func (c *Client) seesJobs(ctx context.Context) error {
 	return nil
 }
 
-// document asks for one JSON document, and has decode read it while it comes in.
+// document reads one JSON document. decode reads the document while the document arrives.
 func (c *Client) document(ctx context.Context, e, path, tree string, decode func(*answer, io.Reader) error) (answer, error) {
 	a, err := c.ask(ctx, request{
 		endpoint: e, method: http.MethodGet, timeout: readTimeout, decode: decode,

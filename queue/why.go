@@ -11,27 +11,27 @@ type said uint8
 
 const (
 	saysNothing     said = iota
-	saysLabel            // text is the label, whatever else it may be the name of
-	saysEither           // text is the label, or the name of the only node that matches it
-	saysNode             // text is the name of the only node that matches
-	saysPerhapsNode      // the same without quotes: only if there is such a node
-	saysReserved         // the item has no label: an exclusive node refused it for that
-	saysAway             // no node refused the item for its label; nodes would take it, but are away
-	saysBare             // the item has no label, or Jenkins has no node at all
+	saysLabel            // // text is the label, even if a node has that name
+	saysEither           // // text is the label, or the name of the only node that has the label
+	saysNode             // // text is the name of the only node that has the label
+	saysPerhapsNode      // // the same without quotes, which holds only if a node has that name
+	saysReserved         // // the item has no label: an exclusive node refused the item for that reason
+	saysAway             // // no node refused the item for its label, but the nodes are away
+	saysBare             // // the item has no label, or Jenkins has no node at all
 )
 
-// sentence is one sentence, read. label is the text as an expression that
-// label.Parse reads; it is empty when the sentence names nothing.
+// sentence is one sentence that was read. label is the text as an expression that label.Parse reads. label
+// is empty if the sentence names nothing.
 type sentence struct {
 	says  said
 	text  string
 	label string
-	nodes []string // of saysAway
-	whole string   // the sentence itself: one string for all items that have it
+	nodes []string // // the nodes of saysAway
+	whole string   // // the sentence itself, one string for all items that have this sentence
 }
 
-// read reads a sentence as Jenkins says it with Accept-Language: en. Only whole,
-// known sentences count, and known parts of a list of refusals.
+// read reads a sentence as Jenkins says it with Accept-Language: en. A sentence counts only if all of it is
+// known. In a list of refusals the known parts count.
 func read(why string) sentence {
 	var says said
 	text := ""
@@ -58,8 +58,8 @@ func read(why string) sentence {
 	return sentence{says: says, text: text, label: label.ParseName(text).Source()}
 }
 
-// within returns what is between the two, without its typographic quotes;
-// Jenkins before 2.125 wrote none.
+// within returns the text between before and after, without its typographic quotes. Jenkins before 2.125
+// writes no quotes.
 func within(s, before, after string) (string, bool) {
 	s, ok := strings.CutPrefix(s, before)
 	if !ok {
@@ -74,12 +74,12 @@ func within(s, before, after string) (string, bool) {
 	return s, true
 }
 
-// lacking finds the label that one node of a list lacks, or the node that a
-// resuming build must have ("Must run on A not B").
+// lacking returns the label that a node of a list lacks. In "Must run on A not B" it returns A, the node on
+// which a build has to resume.
 func lacking(why string) (string, bool) {
 	const lacks, must = "’ doesn’t have label ‘", "Must run on "
 	if _, rest, ok := strings.Cut(why, lacks); ok {
-		// The label may have any character; it ends at the end of its part.
+		// The label may contain any character. The label ends at the end of its part.
 		if l, _, ok := strings.Cut(rest, "’; "); ok {
 			return l, true
 		}
@@ -95,18 +95,17 @@ func lacking(why string) (string, bool) {
 	return "", false
 }
 
-// refusals reads a list of refusals, one part for each node with an idle executor.
-// Core asks each node in this order: its labels, its mode, the build's permission,
-// plugins, then whether it is there. So each part proves something by itself:
+// refusals reads a list of refusals. The list has one part for each node with an idle executor. Jenkins' core
+// checks a node in this order: labels, mode, permission of the build, plugins, and last whether the node is
+// online. So each part proves something by itself:
 //
-//   - "is reserved for jobs …": the item has no label, whatever else is in the list;
-//   - "is offline", "is not accepting tasks", "lacks permission …": the node has the
-//     item's label, or the item has none;
-//   - the neutral ones: nothing that contradicts these, for they are said of no node
-//     any more, or of one that was asked for its labels before;
-//   - "... and 3 more", and words that are not known, a plugin's or another
-//     language's: it may be that the node lacks the label, so nothing follows from
-//     what is not said.
+//   - "is reserved for jobs …": the item has no label, whatever else is in the list.
+//   - "is offline", "is not accepting tasks", "lacks permission …": the node has the label of the item, or
+//     the item has no label.
+//   - A neutral part contradicts none of these. Jenkins says it of a node that is gone, or of a node that
+//     Jenkins has already asked for its labels.
+//   - "... and 3 more" and unknown words: perhaps the node lacks the label, so that the rest of the list
+//     proves nothing. Unknown words are those of a plugin or of another language.
 func refusals(why string) sentence {
 	s := sentence{says: saysAway}
 	for part := range strings.SplitSeq(why, "; ") {
@@ -125,14 +124,14 @@ func refusals(why string) sentence {
 	return s
 }
 
-// neutral parts tell nothing of the item's label.
+// neutral reports whether a part says nothing about the label of the item.
 func neutral(part string) bool {
 	return strings.HasSuffix(part, " has been removed from configuration") ||
 		strings.HasSuffix(part, " should be allowed to run first") ||
 		part == "Executor slot already in use" || part == "Exception evaluating if the node can take the task"
 }
 
-// away names the node that would take the item, and cannot.
+// away returns the name of a node that would take the item but cannot.
 func away(part string) (name string, ok bool) {
 	if _, name, ok = strings.Cut(part, " lacks permission to run on "); ok {
 		return within(name, "", "")
