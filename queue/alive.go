@@ -12,35 +12,35 @@ import (
 	"bellboard/scaler"
 )
 
-// aliveTree is the cheapest question that needs the user and the token.
+// aliveTree asks for the cheapest field that needs the user and the token.
 const aliveTree = "quietingDown"
 
-// How long Jenkins may take for it. A Jenkins that hangs is given more time at each
-// question, so that one that is only slow is found alive in the end.
+// The limits for the answer to the small question. A Jenkins that hangs gets more time for each question, so
+// that Bellboard in the end finds a slow Jenkins alive.
 const (
 	leastAlive = 2 * time.Second
 	mostAlive  = 5 * time.Second
 )
 
-// A pulse is what is known of whether Jenkins answers at all.
+// A pulse is what the client knows about whether Jenkins answers at all.
 type pulse struct {
-	patience atomic.Int64 // how long Jenkins may take for the next question, if over leastAlive
-	tried    atomic.Bool  // the last look failed, and Jenkins answered all the same
+	patience atomic.Int64 // // timeout of the next small question, if it is more than leastAlive
+	tried    atomic.Bool  // // the last poll failed, and Jenkins answered the small question
 
 	mu      sync.Mutex
 	session string
-	since   time.Time // of the session: when its first answer was complete
+	since   time.Time // // when the first answer of the session was complete
 }
 
-// absent is an error of a Jenkins that answers nothing at all.
+// absent is the error of a Jenkins that answers nothing at all.
 type absent struct{ error }
 
 func (a absent) Unwrap() []error { return []error{a.error, scaler.ErrAway} }
 
-// look observes a Jenkins that answers. To one that left the last question without an
-// answer, or this look, goes a question that costs it nothing. One that answers that
-// question is looked at again at once: it may just have come back. That is done once:
-// where the small question alone is answered, the loop makes its long pause.
+// look polls a Jenkins that answers. If the last request or this poll got no answer, look asks the small
+// question, which costs Jenkins nothing. If Jenkins answers the small question after a failed poll, look
+// polls again at once, because Jenkins may just have come back. It does so only once: if Jenkins answers
+// nothing but small questions, the loop makes its long pause.
 func (c *Client) look(ctx context.Context) (scaler.JenkinsView, error) {
 	if c.fuse.silent() {
 		if err := c.alive(ctx); err != nil {
@@ -62,7 +62,7 @@ func (c *Client) look(ctx context.Context) (scaler.JenkinsView, error) {
 	return c.observe(ctx)
 }
 
-// alive is nil when Jenkins answers.
+// alive returns nil if Jenkins answers the small question.
 func (c *Client) alive(ctx context.Context) error {
 	limit := max(leastAlive, time.Duration(c.pulse.patience.Load()))
 	a, err := c.ask(ctx, request{
@@ -96,7 +96,7 @@ func (p *pulse) met(a *answer) {
 	}
 }
 
-// known is since when a session is known; zero: it is not the last that gave an answer.
+// known returns when the first answer of a session came. It returns zero if another session answered last.
 func (p *pulse) known(session string) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()

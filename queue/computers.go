@@ -10,16 +10,16 @@ import (
 	"bellboard/scaler"
 )
 
-// Computer is a node as Jenkins shows it, with what an examination needs besides.
+// Computer is a node as Jenkins shows it, with two facts more for doctor.
 type Computer struct {
 	scaler.Node
 
 	Description string
-	Unseen      int // busy executors whose build the user may not see
+	Unseen      int // // number of busy executors whose build the user may not see
 }
 
-// Computers reads all nodes anew, as Observe does, for somebody who examines Jenkins. It
-// also shows them where Observe refuses what it sees: an empty queue and no visible build.
+// Computers reads all nodes anew, as Observe does. It also returns nodes if Observe would return ErrBlind:
+// for an empty queue without a visible build.
 func (c *Client) Computers(ctx context.Context) (all []Computer, err error) {
 	_, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *answer, in io.Reader) error {
 		var doc computer

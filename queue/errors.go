@@ -10,34 +10,33 @@ import (
 	"bellboard/scaler"
 )
 
-// Why Jenkins could not be seen. Each comes wrapped in words that name what was
-// seen instead.
+// The reasons why Jenkins could not be read. Each error comes wrapped in a text that says what was found.
 var (
-	// ErrUnauthorized: Jenkins does not know the user or the token, or (in the
-	// first moments after its start) not yet.
+	// ErrUnauthorized: Jenkins does not know the user or the token. In the first moments after its start
+	// Jenkins does not know them yet.
 	ErrUnauthorized = errors.New("jenkins does not accept the user and token")
 	// ErrForbidden: the user lacks a permission.
 	ErrForbidden = errors.New("jenkins forbids it")
-	// ErrNotJenkins: something answered that is not Jenkins' API.
+	// ErrNotJenkins: the answer is not one of Jenkins' API.
 	ErrNotJenkins = errors.New("not an answer of Jenkins")
-	// ErrUnavailable: no whole answer, or one that says "not now".
+	// ErrUnavailable: there was no complete answer, or the answer says "not now".
 	ErrUnavailable = errors.New("jenkins is not available")
-	// ErrBlind: the user may see neither the queue's items nor what runs, nor any job.
+	// ErrBlind: the user can see neither an item of the queue, nor a running build, nor a job.
 	ErrBlind = errors.New("permission Job/Read (hudson.model.Item.Read) is missing")
-	// ErrPartial: nodes that were there are missing from a list.
+	// ErrPartial: a list lacks nodes that were there before.
 	ErrPartial = errors.New("jenkins' answer is incomplete")
-	// ErrNoToken: there is no token to ask with.
+	// ErrNoToken: there is no token for the request.
 	ErrNoToken = errors.New("no API token")
-	// ErrBlocked: what stands between Bellboard and Jenkins refused the request; Jenkins
-	// itself has not seen it, so that no permission is at fault.
+	// ErrBlocked: something between Bellboard and Jenkins rejected the request. Jenkins has not seen the
+	// request, so that the user lacks no permission.
 	ErrBlocked = errors.New("something between Bellboard and Jenkins, such as a firewall or a proxy, refuses the request")
-	// ErrStripped: an answer of Jenkins came without a header that Jenkins has sent.
+	// ErrStripped: an answer of Jenkins lacks a header that Jenkins has sent.
 	ErrStripped = errors.New("something between Bellboard and Jenkins, such as a proxy, takes a header of Jenkins' away")
-	// ErrRestarted: the answers are of two sessions of Jenkins.
+	// ErrRestarted: the answers come from two sessions of Jenkins.
 	ErrRestarted = errors.New("jenkins restarted between two answers")
 )
 
-// causes names the errors of Observe for metrics, the narrower first: a closed set.
+// causes gives each error of Observe a name for the metrics, narrow errors first. The names are a closed set.
 var causes = []struct {
 	err  error
 	name string
@@ -54,10 +53,10 @@ var causes = []struct {
 	{ErrUnavailable, "unavailable"},
 }
 
-// other is the cause of an error that says no more than its words.
+// other is the cause of an error that has no cause of its own.
 const other = "other"
 
-// Causes lists why an Observe may show nothing, for metrics that exist before they are needed.
+// Causes lists the causes of a failed Observe, so that a metric exists before the first failure.
 func Causes() []string {
 	out := []string{other}
 	for _, c := range causes {
@@ -75,7 +74,7 @@ func cause(err error) string {
 	return other
 }
 
-// accept judges an answer that should be a JSON document of Jenkins.
+// accept returns an error unless the answer is a JSON document of Jenkins.
 func (a *answer) accept() error {
 	if a.status != http.StatusOK {
 		return a.refusal()
@@ -95,16 +94,15 @@ func (a *answer) accept() error {
 	return nil
 }
 
-// byJenkins reports whether Jenkins itself has refused: it says its version, whom it
-// refuses or for which permission, or that a write came without a crumb, as of who
-// comes with a password.
+// byJenkins reports whether Jenkins itself has rejected the request. Jenkins then gives its version, the
+// user, or the missing permission. If a write came with a password, Jenkins says that the write had no crumb.
 func (a *answer) byJenkins() bool {
 	h := a.header
 	return h.Get("X-Jenkins") != "" || h.Get("X-Required-Permission") != "" || h.Get("X-You-Are-Authenticated-As") != "" ||
 		strings.Contains(a.body, "No valid crumb")
 }
 
-// refusal is the error for an answer whose status is not what was asked for.
+// refusal returns the error for an answer with an unexpected status.
 func (a *answer) refusal() error {
 	h := a.header
 	switch {
@@ -140,10 +138,10 @@ var (
 	tags   = regexp.MustCompile(`(?s)<[^>]*>`)
 )
 
-// firstWords is how many bytes of an answer are looked at for words.
+// firstWords is how many bytes of an answer words looks at.
 const firstWords = 4096
 
-// words is ": " and the first words of the body, for people; empty without any.
+// words returns ": " and the first words of the body, for people. Without any words it returns "".
 func (a *answer) words() string {
 	text := a.body[:min(len(a.body), firstWords)]
 	if t := title.FindStringSubmatch(text); t != nil {

@@ -12,34 +12,37 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// fuse keeps requests from a Jenkins that does not answer: after enough failures
-// in a row nothing goes out but the question of each look whether it is back, which
-// is paced by the loop, and one other request in a while, for who does not look. Without it a Jenkins that falls silent in the middle of
-// a tick would be sent every write of the tick in turn, and each would wait out
-// its time.
+// fuse is a circuit breaker. It stops requests to a Jenkins that does not answer. After three failures in a
+// row it lets only two kinds of request pass:
+//
+//   - The small question of each poll, whether Jenkins answers again. The loop paces the polls.
+//   - One other request in five seconds, for a process that does not poll.
+//
+// Without a breaker a Jenkins that falls silent in the middle of a tick would get every write of the tick in
+// turn. Each write would wait for its whole timeout.
 type fuse struct {
 	clock clock.Clock
 
 	mu     sync.Mutex
-	failed int       // in a row
-	last   time.Time // when the last of them failed, or one was let through
+	failed int       // // in a row
+	last   time.Time // // time of the last failure, or of the last request that passed
 }
 
 const (
 	// enough is how many failures in a row are no coincidence.
 	enough = 3
-	// while is how long Jenkins has its peace.
+	// while is how long no other request passes.
 	while = 5 * time.Second
 )
 
-// silent reports that the last request was left without an answer.
+// silent reports whether the last request got no answer.
 func (f *fuse) silent() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.failed > 0
 }
 
-// blown is nil when a request may be sent: a probe always may.
+// blown returns nil if a request may be sent. A probe may always be sent.
 func (f *fuse) blown(probe bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -53,9 +56,9 @@ func (f *fuse) blown(probe bool) error {
 	return fmt.Errorf("%w: not asked, since it left %d requests in a row without an answer", ErrUnavailable, f.failed)
 }
 
-// note judges how a request ended. Whatever Jenkins says, if it be no, is an
-// answer; what a proxy says in its stead, or Jenkins while it starts, is none.
-// A request that was not sent, or that its own side gave up, tells nothing.
+// note counts how a request ended. Any answer of Jenkins counts as an answer, even a rejection. The answer of
+// a proxy in Jenkins' place counts as a failure, and so does an answer of a Jenkins that is starting. A
+// request that was not sent, or that the caller gave up, does not count.
 func (f *fuse) note(status int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

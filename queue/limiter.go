@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// maxInFlight is how many writes may be in flight at most.
+	// maxInFlight is how many writes may be in flight.
 	maxInFlight = 8
-	// slow is what a write may take before fewer are sent: writes wait for the
-	// lock of Jenkins' queue, and more of them only make it longer.
+	// slow is how long a write may take before the limit goes down. Writes wait for the lock of Jenkins'
+	// queue, and more writes only make that wait longer.
 	slow = time.Second
 )
 
-// limiter bounds the writes in flight: half as many when one is slow, one more
-// after as many good ones as the bound. Waiters are served in their order.
+// limiter limits the writes in flight. A slow write halves the limit. As many good writes as the limit raise
+// it by one. Waiting writes are served in their order.
 type limiter struct {
 	clock clock.Clock
 
@@ -27,13 +27,13 @@ type limiter struct {
 	limit    int
 	inFlight int
 	good     int
-	cut      time.Time // of the last halving
+	cut      time.Time // // time of the last halving
 	waiting  []chan struct{}
 }
 
 func newLimiter(c clock.Clock) *limiter { return &limiter{clock: c, limit: maxInFlight} }
 
-// acquire waits for a place, until ctx ends or the deadline (zero: none) passes.
+// acquire waits for a place. It gives up when ctx ends or the deadline passes; a zero deadline never passes.
 func (l *limiter) acquire(ctx context.Context, deadline time.Time) error {
 	l.mu.Lock()
 	if l.inFlight < l.limit && len(l.waiting) == 0 {
@@ -64,15 +64,15 @@ func (l *limiter) acquire(ctx context.Context, deadline time.Time) error {
 	defer l.mu.Unlock()
 	if i := slices.Index(l.waiting, turn); i >= 0 {
 		l.waiting = slices.Delete(l.waiting, i, i+1)
-	} else { // the turn came in this very moment: pass it on
+	} else { // // the place came just now: give it to the next write
 		l.inFlight--
 		l.admit()
 	}
 	return err
 }
 
-// release gives the place back. asked and answered are when the write was sent
-// (zero: it was not) and when it ended, ok is whether it was done.
+// release gives the place back. asked is when the write was sent, and zero if it was not sent. answered is
+// when the write ended. ok reports whether the write was done.
 func (l *limiter) release(asked, answered time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,8 +80,8 @@ func (l *limiter) release(asked, answered time.Time, ok bool) {
 	switch {
 	case asked.IsZero():
 	case answered.Sub(asked) > slow:
-		// Those sent before the last halving suffered from the same load: they
-		// say nothing about the new bound.
+		// A write that was sent before the last halving suffered from the same load. It says nothing about
+		// the new limit.
 		if !asked.Before(l.cut) {
 			l.limit, l.cut = max(1, l.limit/2), answered
 		}
@@ -94,7 +94,7 @@ func (l *limiter) release(asked, answered time.Time, ok bool) {
 	l.admit()
 }
 
-// admit lets in who may be; the mutex is held.
+// admit gives free places to waiting writes. The caller holds the mutex.
 func (l *limiter) admit() {
 	for l.inFlight < l.limit && len(l.waiting) > 0 {
 		close(l.waiting[0])

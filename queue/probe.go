@@ -14,22 +14,22 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// probing is what a question of somebody who examines Jenkins counts as. The
-// loop asks none, so it is not among Endpoints.
+// probing is the endpoint of a question of doctor. Endpoints does not list it, since the loop never asks such
+// a question.
 const probing = "probe"
 
-// greetLimit bounds what is read of an answer whose headers are what matters.
+// greetLimit is how many bytes of an answer Greet reads. Only the headers of such an answer matter.
 const greetLimit = 64 << 10
 
-// Question is one request to Jenkins for an answer that the asker judges.
+// Question is one request to Jenkins. The caller judges the answer.
 type Question struct {
-	Method string // empty: GET
-	Path   string // below the base, escaped, with a slash first
+	Method string // // empty means GET
+	Path   string // // below the base, escaped, begins with a slash
 	Query  map[string]string
-	Form   url.Values // of a POST
+	Form   url.Values // // of a POST
 }
 
-// Answer is what came back, whatever its status.
+// Answer is the answer to a Question, with any status.
 type Answer struct {
 	Status          int
 	Header          http.Header
@@ -37,19 +37,19 @@ type Answer struct {
 	Asked, Answered time.Time
 }
 
-// Refusal is the error that the client makes of an answer with this status.
+// Refusal returns the error that the client makes of an answer with this status.
 func (a *Answer) Refusal() error {
 	return (&answer{status: a.Status, header: a.Header, body: a.Body}).refusal()
 }
 
-// Document is nil for an answer that the client would take for a JSON document
-// of Jenkins, and otherwise why it would not.
+// Document returns nil if the client would accept the answer as a JSON document of Jenkins. Otherwise it
+// returns the reason.
 func (a *Answer) Document() error {
 	return (&answer{status: a.Status, header: a.Header, body: a.Body}).accept()
 }
 
-// Ask sends one question as the client's user. An error means that there was no
-// whole answer. It is not paced, and not sent again: it is for single questions.
+// Ask sends one question as the client's user. An error means that there was no complete answer. Ask is for
+// single questions: it does not pace them and does not repeat them.
 func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
 	r := request{endpoint: probing, method: q.Method, path: q.Path, query: q.Query, form: q.Form, timeout: readTimeout, probe: true}
 	switch r.method {
@@ -58,7 +58,7 @@ func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
 	case http.MethodPost:
 		r.timeout = writeTimeout
 	}
-	if r.method != http.MethodPost { // gojenkins puts a slash between the two
+	if r.method != http.MethodPost { // // gojenkins puts a slash between path and suffix
 		at := strings.LastIndexByte(q.Path, '/')
 		r.path, r.suffix = q.Path[:at], q.Path[at+1:]
 	}
@@ -72,8 +72,8 @@ func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
 	return out, nil
 }
 
-// RegisterProbe registers an inbound node as Register does, under a description
-// that no instance takes for its own.
+// RegisterProbe registers a node of an inbound agent, as Register does. The description has to be one that no
+// instance takes for its own.
 func (c *Client) RegisterProbe(ctx context.Context, name, description string, labels []string) error {
 	if err := c.register(ctx, name, description, &scaler.Pool{Labels: labels}, inbound(), time.Time{}); err != nil {
 		return fmt.Errorf("registering node %s: %w", name, err)
@@ -81,8 +81,8 @@ func (c *Client) RegisterProbe(ctx context.Context, name, description string, la
 	return nil
 }
 
-// Greet asks an address as nobody: no user, no token, so that it may be any
-// address. Redirects are not followed. transport nil means NewTransport(nil).
+// Greet sends a request to any address. The request carries no user and no token, and follows no redirect. A
+// nil transport means NewTransport(nil).
 func Greet(ctx context.Context, transport http.RoundTripper, c clock.Clock, method, address string) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Wall(readTimeout))
 	defer cancel()
@@ -100,7 +100,7 @@ func Greet(ctx context.Context, transport http.RoundTripper, c clock.Clock, meth
 	a := Answer{Asked: c.Now()}
 	res, err := client.Do(req)
 	if err != nil {
-		if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the address
+		if wrapped, ok := errors.AsType[*url.Error](err); ok { // // its text repeats the address
 			err = wrapped.Err
 		}
 		return Answer{}, fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -229,8 +229,8 @@ var roams = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven
 
 // serves reports whether a new agent of a team with one of these nodes serves the item. The item wants no
 // label, or a label that all these nodes have. In both cases the answer is yes if the team takes items
-// without a label. The answer is no if one of Bellboard's nodes takes only items with a label: an item
-// without a label would have got from that node the answer that it is reserved.
+// without a label. The answer is no if one of Bellboard's nodes takes only items with a label. That node
+// would have answered an item without a label that it is reserved.
 func (r *resolver) serves(nodes []string) bool {
 	serves := false
 	for _, name := range nodes {

@@ -10,18 +10,18 @@ import (
 	"bellboard/scaler"
 )
 
-// SSH is how Jenkins calls an agent that does not call it. The plugin ssh-slaves does it.
+// SSH says how Jenkins calls an agent that does not call Jenkins. The plugin ssh-slaves makes the call.
 type SSH struct {
-	// Domain is what follows an agent's name in the name of its host.
+	// Domain follows the agent's name in the name of the agent's host.
 	Domain string
-	// CredentialsID names the user and the key in Jenkins' own store.
+	// CredentialsID names the user and the key in Jenkins' credentials store.
 	CredentialsID string
-	// HostKey is the public key that every agent of the pool has to prove it holds:
-	// "ssh-ed25519 AAAA...".
+	// HostKey is the public key of every agent of the pool, such as "ssh-ed25519 AAAA...". Each agent has to
+	// prove that it has the private key.
 	HostKey string
 }
 
-// launcher is the form of how the node's agent and Jenkins come together.
+// launcher returns the part of the node's form that says how agent and Jenkins connect.
 func (c *Client) launcher(name string, id scaler.PoolID) map[string]any {
 	s, ok := c.c.SSH[id]
 	if !ok {
@@ -32,7 +32,7 @@ func (c *Client) launcher(name string, id scaler.PoolID) map[string]any {
 		"stapler-class": ssh, "$class": ssh,
 		"host": name + "." + s.Domain, "port": "22", "credentialsId": s.CredentialsID,
 		"jvmOptions": "", "javaPath": "", "prefixStartSlaveCmd": "", "suffixStartSlaveCmd": "",
-		// Launch is asked for again until it succeeds, so one try does not wait.
+		// The plan repeats the launch until the launch succeeds, so that one launch does not have to retry.
 		"launchTimeoutSeconds": "60", "maxNumRetries": "0", "retryWaitTime": "1",
 		"sshHostKeyVerificationStrategy": map[string]any{"stapler-class": verify, "$class": verify, "key": s.HostKey},
 	}
@@ -43,13 +43,13 @@ func inbound() map[string]any {
 	return map[string]any{"stapler-class": inbound, "$class": inbound, "webSocket": true}
 }
 
-// Launch implements control.Jenkins. It returns when Jenkins has begun to call. A
-// node that is connected is left alone.
+// Launch implements control.Jenkins. Launch returns when Jenkins has begun to call the agent. If the agent is
+// connected, Launch changes nothing.
 func (c *Client) Launch(ctx context.Context, name string) error {
 	err := c.write(ctx, request{
 		endpoint: Launch, path: "/computer/" + url.PathEscape(name) + "/launchSlaveAgent",
-		// A redirect to the log, "log" with some servers; or a page that says that
-		// the agent is connected.
+		// Jenkins redirects to the log, with some servers to "log". If the agent is connected, Jenkins
+		// answers with a page that says so.
 		accept: func(a *answer) bool {
 			return a.header.Get("X-Jenkins") != "" && (a.status == http.StatusOK || a.status == http.StatusFound && a.header.Get("Location") == "log")
 		},

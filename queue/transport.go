@@ -21,9 +21,9 @@ import (
 	"github.com/bndr/gojenkins"
 )
 
-// NewTransport is the transport that a Client uses by default. roots are the
-// authorities it trusts; nil means the system's. It has one request on a
-// connection, and so many connections: more requests wait.
+// NewTransport returns the transport that a Client uses by default. roots are the certificate authorities
+// that the transport trusts. Nil means the authorities of the system. The transport has a bound for its
+// connections and sends one request at a time on each. More requests wait.
 func NewTransport(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
@@ -34,27 +34,27 @@ func NewTransport(roots *x509.CertPool) *http.Transport {
 		MaxIdleConns:        2 * maxInFlight,
 		MaxIdleConnsPerHost: 2 * maxInFlight,
 		IdleConnTimeout:     90 * time.Second,
-		// Jenkins would compress every answer anew, twice a second, for a
-		// client that is most often beside it.
+		// Jenkins would compress every answer anew, twice a second. Most often the client runs close to
+		// Jenkins, so that compression saves nothing.
 		DisableCompression: true,
 	}
 }
 
-// answer is what came back for one request, noted by the carrier because
-// gojenkins returns no response at all when Jenkins names an error.
+// answer is the answer to one request. The carrier fills it, because gojenkins returns no response at all
+// when an answer has Jenkins' header for an error.
 type answer struct {
-	status          int // 0: none
+	status          int // // 0 without an answer
 	header          http.Header
 	body            string
 	asked, answered time.Time
-	decode          func(*answer, io.Reader) error // as in request
-	broken          error                          // why the document is none of Jenkins'
+	decode          func(*answer, io.Reader) error // // as in request
+	broken          error                          // // why the document is not one of Jenkins'
 }
 
 type answerKey struct{}
 
-// shielded is the context given to gojenkins. It hides the key "debug", with
-// which gojenkins would dump answers and may end the process.
+// shielded is the context that gojenkins gets. shielded hides the key "debug". With that key gojenkins would
+// dump answers and might end the process.
 type shielded struct{ context.Context }
 
 func (s shielded) Value(key any) any {
@@ -64,13 +64,13 @@ func (s shielded) Value(key any) any {
 	return s.Context.Value(key)
 }
 
-// carrier is between gojenkins and the wire: it sets the language in which the
-// sentences are understood, and takes what comes back, in bounds.
+// carrier stands between gojenkins and the network. It asks for the language in which read understands the
+// sentences. It reads each answer, up to a bound.
 type carrier struct{ next http.RoundTripper }
 
 func (t *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if strings.Contains(req.URL.Path, "/crumbIssuer/") {
-		// An API token needs no crumb, and asking for one opens a session in Jenkins.
+		// An API token needs no crumb. A request for a crumb opens a session in Jenkins.
 		return &http.Response{
 			Status: "404 Not Found", StatusCode: http.StatusNotFound, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 			Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}")), Request: req,
@@ -88,7 +88,7 @@ func (t *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, nil
 	}
 	a.status, a.header = res.StatusCode, res.Header.Clone()
-	// With this header gojenkins would drop the answer and leave its body open.
+	// An answer with this header would make gojenkins drop the answer and leave its body open.
 	res.Header.Del("X-Error")
 	if err := a.read(res); err != nil {
 		return nil, err
@@ -97,8 +97,8 @@ func (t *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// read takes the body, since gojenkins would have it in memory three times. A document
-// is decoded while it comes in; of it the answer keeps only the first words.
+// read reads the body, because gojenkins would hold it in memory three times. read decodes a document while
+// the document arrives, and keeps only its first words.
 func (a *answer) read(res *http.Response) error {
 	defer func() { _ = res.Body.Close() }()
 	if a.decode == nil || a.status != http.StatusOK {
@@ -121,31 +121,34 @@ func (a *answer) read(res *http.Response) error {
 	return nil
 }
 
-// request is one question or order.
+// request is one request to Jenkins.
 type request struct {
 	endpoint string
 	method   string
-	path     string // below the base, escaped
-	suffix   string // appended after gojenkins' slash
+	path     string // // below the base, escaped
+	suffix   string // // gojenkins puts a slash before it
 	query    map[string]string
 	form     url.Values
 	timeout  time.Duration
-	deadline time.Time // for sending; zero: none
-	probe    bool      // whether Jenkins answers again: sent though it did not
-	// decode, when set, reads the document that a status of 200 promises.
+	deadline time.Time // // latest time of sending; zero means none
+	probe    bool      // // a small question, which is sent even if Jenkins does not answer
+	// decode, when set, reads the document of an answer with status 200.
 	decode func(*answer, io.Reader) error
-	// accept, when set, takes an answer to a write that is no redirect to Jenkins' pages.
+	// accept, when set, accepts an answer to a write that is no redirect to a page of Jenkins.
 	accept func(*answer) bool
 }
 
-// ask sends the request once, and once more when Jenkins did not know the token
-// and a newer one is at hand: then it has done nothing. Nothing else is sent
-// again. A write may have been done though no answer came; a question of the
-// loop comes again by itself, with the next tick, and it would only make the
-// answers of this one older. (Go's transport repeats a question, and a write of
-// which nothing was sent, when a kept connection turns out to be closed.)
+// ask sends a request once. If Jenkins rejects the token and a newer token is available, ask sends the
+// request a second time: Jenkins has done nothing yet. No other request is repeated:
 //
-// An error means that there was no whole answer; the status is the caller's to judge.
+//   - Jenkins may have done a write although no answer came.
+//   - The next tick repeats the questions of the loop. A repetition here would only make the answers of this
+//     tick older.
+//
+// (Go's transport repeats a question if a kept connection turns out to be closed. It repeats a write then if
+// nothing of the write was sent.)
+//
+// An error means that there was no complete answer. The caller judges the status.
 func (c *Client) ask(ctx context.Context, r request) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(c.c.Clock.Wall(r.timeout), leastTimeout))
 	defer cancel()
@@ -202,9 +205,8 @@ func (c *Client) send(ctx context.Context, r request, token string) (a answer, e
 	return a, err
 }
 
-// by is the last check of the deadline. Where there is no connection yet, the
-// context that it returns ends with the deadline too: making one may take long,
-// and the request would be sent after it.
+// by checks the deadline for the last time. The returned context also ends with the deadline, as long as
+// there is no connection yet. Connecting may take long, and the request would be sent after the deadline.
 func (c *Client) by(ctx context.Context, deadline time.Time) (context.Context, func(), error) {
 	if deadline.IsZero() {
 		return ctx, func() {}, nil
@@ -226,14 +228,14 @@ func (c *Client) by(ctx context.Context, deadline time.Time) (context.Context, f
 	return ctx, func() { stop(); cancel(nil) }, nil
 }
 
-// do calls gojenkins, whose panics become errors.
+// do calls gojenkins. A panic in gojenkins becomes an error.
 func (c *Client) do(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.APIRequest, query map[string]string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: gojenkins panicked: %v", ErrUnavailable, p)
 		}
 	}()
-	var none string                                 // the carrier has taken the body
+	var none string                                 // // the carrier has read the body
 	_, err = rq.Do(shielded{ctx}, ar, &none, query) //nolint:bodyclose,contextcheck // gojenkins has closed the body; shielded is ctx
 	if err == nil {
 		return nil
@@ -241,7 +243,7 @@ func (c *Client) do(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.
 	if cause := context.Cause(ctx); errors.Is(cause, scaler.ErrLate) {
 		return cause
 	}
-	if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the whole query
+	if wrapped, ok := errors.AsType[*url.Error](err); ok { // // its text repeats the whole query
 		err = wrapped.Err
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)

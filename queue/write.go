@@ -16,7 +16,7 @@ import (
 	"bellboard/scaler"
 )
 
-// agentRoot is where the official agent image works.
+// agentRoot is the working directory of the official agent image.
 const agentRoot = "/home/jenkins/agent"
 
 // Register implements control.Jenkins.
@@ -27,7 +27,7 @@ func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool, de
 	return nil
 }
 
-// Fence implements control.Jenkins. Without labels it changes no item's "why".
+// Fence implements control.Jenkins. A fence has no labels, so that it changes no item's "why".
 func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error {
 	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, inbound(), deadline); err != nil {
 		return fmt.Errorf("fencing node %s: %w", name, err)
@@ -35,8 +35,7 @@ func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadl
 	return nil
 }
 
-// register posts the form of a new node. EXCLUSIVE is one that takes only items
-// that ask for its labels.
+// register posts the form of a new node. A node in mode EXCLUSIVE takes only items that ask for its labels.
 func (c *Client) register(ctx context.Context, name, description string, pool *scaler.Pool, launcher map[string]any, deadline time.Time) error {
 	const dumb, always = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always"
 	mode := "EXCLUSIVE"
@@ -64,7 +63,7 @@ func (c *Client) register(ctx context.Context, name, description string, pool *s
 	}, deadline)
 }
 
-// labelString writes the labels as Jenkins reads a node's label field.
+// labelString returns the labels in the form of the label field of a node in Jenkins.
 func labelString(labels []string) string {
 	out := make([]string, len(labels))
 	for i, l := range labels {
@@ -76,7 +75,7 @@ func labelString(labels []string) string {
 	return strings.Join(out, " ")
 }
 
-// Secret reads the secret of an inbound node, which is a function of its name.
+// Secret reads the secret of an inbound agent. The secret is a function of the node's name.
 func (c *Client) Secret(ctx context.Context, name string) (string, error) {
 	secret, err := c.secret(ctx, name)
 	if err != nil {
@@ -100,7 +99,7 @@ func (c *Client) secret(ctx context.Context, name string) (string, error) {
 		XMLName   xml.Name `xml:"jnlp"`
 		Arguments []string `xml:"application-desc>argument"`
 	}
-	// The words of the body stay out of these errors: the secret may be among them.
+	// These errors quote nothing of the body, because the body may contain the secret.
 	if err := xml.Unmarshal([]byte(a.body), &doc); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNotJenkins, err)
 	}
@@ -110,7 +109,7 @@ func (c *Client) secret(ctx context.Context, name string) (string, error) {
 	return doc.Arguments[0], nil
 }
 
-// Mark takes the node temporarily offline with that text, or replaces the text.
+// Mark takes the node temporarily offline with that text, or replaces the text of its mark.
 func (c *Client) Mark(ctx context.Context, name, text string, deadline time.Time) error {
 	err := c.write(ctx, request{
 		endpoint: Mark, path: "/computer/" + url.PathEscape(name) + "/changeOfflineCause",
@@ -136,9 +135,9 @@ func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time
 	return nil
 }
 
-// ClearMark lifts our mark or the hook's. The toggle carries our own mark text:
-// if somebody else lifted the mark a moment before, it sets a mark that is
-// known as ours, which the second read finds and the next tick lifts.
+// ClearMark clears a mark of Bellboard's or of the hook's. The request toggles, and it carries Bellboard's
+// own mark text. If somebody else has just lifted the mark, the request sets a mark with that text. The
+// second read finds such a mark, and the next tick clears it.
 func (c *Client) ClearMark(ctx context.Context, name, text string) error {
 	if err := c.clearMark(ctx, name, text); err != nil {
 		return fmt.Errorf("clearing the mark of node %s: %w", name, err)
@@ -150,8 +149,7 @@ func (c *Client) clearMark(ctx context.Context, name, text string) error {
 	if scaler.ReadMark(c.c.Instance, true, scaler.Cause{Reason: text}, "") != scaler.Ours {
 		text = scaler.MarkText(c.c.Instance, scaler.Reason(text))
 	}
-	// The place is taken before the first read: waiting after it would make the
-	// read old.
+	// The wait for a turn comes before the first read. A read before the wait would be too old.
 	if err := c.writes.acquire(ctx, time.Time{}); err != nil {
 		return err
 	}
@@ -184,7 +182,7 @@ func (c *Client) clearMark(ctx context.Context, name, text string) error {
 	return nil
 }
 
-// markOf reads who has the node marked, from a live answer.
+// markOf asks Jenkins now, and returns the owner of the node's mark.
 func (c *Client) markOf(ctx context.Context, name string) (scaler.OfflineBy, error) {
 	n, err := c.node(ctx, Clear, name)
 	if err != nil {
@@ -212,7 +210,7 @@ func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) 
 	return n.rests() && same, nil
 }
 
-// node reads one node, which is ErrGone when there is none of that name.
+// node reads one node. If there is no node of that name, the error is scaler.ErrGone.
 func (c *Client) node(ctx context.Context, e string, name string) (computer, error) {
 	var doc computer
 	a, err := c.document(ctx, e, "/computer/"+url.PathEscape(name), nodeTree, func(_ *answer, in io.Reader) error { return small(in, &doc) })
@@ -228,7 +226,7 @@ func (c *Client) node(ctx context.Context, e string, name string) (computer, err
 	return doc, nil
 }
 
-// write sends one POST in its turn, and not after the deadline.
+// write sends one POST when its turn comes, and never after the deadline.
 func (c *Client) write(ctx context.Context, r request, deadline time.Time) error {
 	if err := c.writes.acquire(ctx, deadline); err != nil {
 		return err
@@ -252,9 +250,9 @@ func (c *Client) write(ctx context.Context, r request, deadline time.Time) error
 	return nil
 }
 
-// outcome judges the answer to a write: Jenkins redirects to its own pages when
-// it was done. A redirect elsewhere is a login page in front of it, and a 404
-// without Jenkins' header is no word on the node.
+// outcome judges the answer to a write. After a write that was done Jenkins redirects to one of its pages. A
+// redirect to another page leads to a login page in front of Jenkins. A 404 without Jenkins' header says
+// nothing about the node.
 func (a *answer) outcome(page string) error {
 	reason := a.header.Get("X-Error")
 	switch {
@@ -273,9 +271,8 @@ func (a *answer) outcome(page string) error {
 	}
 }
 
-// redirectsTo reports whether a redirect leads to a page of Jenkins below that
-// path, whatever the prefix Jenkins is served under. Old versions answer a
-// deletion with the parent, "..".
+// redirectsTo reports whether a redirect leads to a page of Jenkins below that path. Jenkins may be served
+// below any prefix. Old versions answer a deletion with a redirect to the parent, "..".
 func redirectsTo(location, page string) bool {
 	u, err := url.Parse(location)
 	if err != nil {
