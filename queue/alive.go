@@ -24,27 +24,27 @@ const (
 
 // A pulse is what the client knows about whether Jenkins answers at all.
 type pulse struct {
-	patience atomic.Int64 // // timeout of the next small question, if it is more than leastAlive
-	tried    atomic.Bool  // // the last poll failed, and Jenkins answered the small question
+	patience atomic.Int64 // timeout of the next small question, if it is more than leastAlive
+	tried    atomic.Bool  // the last poll failed, and Jenkins answered the small question
 
 	mu      sync.Mutex
 	session string
-	since   time.Time // // when the first answer of the session was complete
+	since   time.Time // when the first answer of the session was complete
 }
 
-// absent is the error of a Jenkins that answers nothing at all.
-type absent struct{ error }
+// awayError is the error of a Jenkins that answers nothing at all.
+type awayError struct{ error }
 
-func (a absent) Unwrap() []error { return []error{a.error, scaler.ErrAway} }
+func (a awayError) Unwrap() []error { return []error{a.error, scaler.ErrAway} }
 
-// look polls a Jenkins that answers. If the last request or this poll got no answer, look asks the small
-// question, which costs Jenkins nothing. If Jenkins answers the small question after a failed poll, look
+// poll reads a Jenkins that answers. If the last request or this poll got no answer, poll asks the small
+// question, which costs Jenkins nothing. If Jenkins answers the small question after a failed poll, poll
 // polls again at once, because Jenkins may just have come back. It does so only once: if Jenkins answers
 // nothing but small questions, the loop makes its long pause.
-func (c *Client) look(ctx context.Context) (scaler.JenkinsView, error) {
-	if c.fuse.silent() {
+func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
+	if c.breaker.failing() {
 		if err := c.alive(ctx); err != nil {
-			return scaler.JenkinsView{}, absent{err}
+			return scaler.JenkinsView{}, awayError{err}
 		}
 	}
 	v, err := c.observe(ctx)
@@ -54,7 +54,7 @@ func (c *Client) look(ctx context.Context) (scaler.JenkinsView, error) {
 	}
 	if c.alive(ctx) != nil {
 		c.pulse.tried.Store(false)
-		return v, absent{err}
+		return v, awayError{err}
 	}
 	if c.pulse.tried.Swap(true) {
 		return v, err

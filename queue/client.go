@@ -64,7 +64,7 @@ const (
 
 // Config is what a Client needs to know.
 type Config struct {
-	URL  string // // Jenkins' address, with its path
+	URL  string // Jenkins' address, with its path
 	User string
 	// Token returns the user's API token. The client asks for the token before every request and again
 	// after a 401, so that a rotated token is used at once.
@@ -95,18 +95,18 @@ type Config struct {
 
 // Client talks to one Jenkins. A Client is safe for concurrent use.
 type Client struct {
-	c      Config
-	base   string
-	http   *http.Client
-	writes *limiter
-	fuse   fuse
-	pulse  pulse
-	known  *memory
+	c       Config
+	base    string
+	http    *http.Client
+	writes  *limiter
+	breaker breaker
+	pulse   pulse
+	memory  *memory
 
-	mu     sync.Mutex    // // guards what earlier polls have shown
-	ahead  time.Duration // // how far Jenkins' clock is ahead of ours
-	sawJob time.Time     // // when Jenkins last showed that it has a job
-	quiet  bool          // // Jenkins was quieting down at the last poll
+	mu      sync.Mutex    // guards what earlier polls have shown
+	ahead   time.Duration // how far Jenkins' clock is ahead of ours
+	jobSeen time.Time     // when Jenkins last showed that it has a job
+	quiet   bool          // Jenkins was quieting down at the last poll
 }
 
 // New returns a client. New sends no request.
@@ -140,13 +140,13 @@ func New(c Config) (*Client, error) {
 		c:    c,
 		base: strings.TrimRight(c.URL, "/"),
 		http: &http.Client{
-			Transport: &carrier{next: c.Transport},
+			Transport: &recorder{next: c.Transport},
 			// A redirect is the answer to a write. A read that followed a redirect would end at a login page.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		writes: newLimiter(c.Clock),
-		fuse:   fuse{clock: c.Clock},
-		known:  known,
+		writes:  newLimiter(c.Clock),
+		breaker: breaker{clock: c.Clock},
+		memory:  known,
 	}, nil
 }
 

@@ -552,7 +552,7 @@ func TestNewRefuses(t *testing.T) {
 
 // TestCrumbsStayHome: even gojenkins' own POST asks Jenkins for nothing more.
 func TestCrumbsStayHome(t *testing.T) {
-	carry := &carrier{next: roundTrip(func(r *http.Request) (*http.Response, error) {
+	carry := &recorder{next: roundTrip(func(r *http.Request) (*http.Response, error) {
 		t.Errorf("asked for %s", r.URL)
 		return nil, errors.New("no")
 	})}
@@ -706,7 +706,7 @@ func BenchmarkObserve10k(b *testing.B) {
 			b.ReportAllocs()
 			for range b.N {
 				if !again {
-					client.known = newMemory()
+					client.memory = newMemory()
 				}
 				v, err := client.Observe(b.Context())
 				if err != nil || len(v.Items) != 10_000 || v.Items[9_999].Label != "linux&&docker&&x199" || len(v.Nodes) != 300 {

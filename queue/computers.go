@@ -15,7 +15,7 @@ type Computer struct {
 	scaler.Node
 
 	Description string
-	Unseen      int // // number of busy executors whose build the user may not see
+	Unseen      int // number of busy executors whose build the user may not see
 }
 
 // Computers reads all nodes anew, as Observe does. It also returns nodes if Observe would return ErrBlind:
@@ -24,20 +24,20 @@ func (c *Client) Computers(ctx context.Context) (all []Computer, err error) {
 	_, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *answer, in io.Reader) error {
 		var doc computer
 		all = nil
-		return elements(in, computersClass, "computer", &doc, func() error {
-			if !doc.whole() {
-				return errors.New("a computer without name, idle or temporarilyOffline")
+		return decodeList(in, computersClass, "computer", &doc, func() error {
+			if !doc.complete() {
+				return errors.New("a node without displayName, idle or temporarilyOffline")
 			}
-			c.known.mu.Lock()
-			defer c.known.mu.Unlock()
+			c.memory.mu.Lock()
+			defer c.memory.mu.Unlock()
 			_, unseen := doc.busy()
-			all = append(all, Computer{c.known.node(&doc, c.c.Instance), strings.Clone(doc.Description), unseen})
+			all = append(all, Computer{c.memory.node(&doc, c.c.Instance), strings.Clone(doc.Description), unseen})
 			doc = computer{}
 			return nil
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading Jenkins' computers: %w", err)
+		return nil, fmt.Errorf("reading Jenkins' nodes: %w", err)
 	}
 	return all, nil
 }

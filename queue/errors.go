@@ -16,7 +16,7 @@ var (
 	// Jenkins does not know them yet.
 	ErrUnauthorized = errors.New("jenkins does not accept the user and token")
 	// ErrForbidden: the user lacks a permission.
-	ErrForbidden = errors.New("jenkins forbids it")
+	ErrForbidden = errors.New("jenkins rejects the request for lack of a permission")
 	// ErrNotJenkins: the answer is not one of Jenkins' API.
 	ErrNotJenkins = errors.New("not an answer of Jenkins")
 	// ErrUnavailable: there was no complete answer, or the answer says "not now".
@@ -29,9 +29,9 @@ var (
 	ErrNoToken = errors.New("no API token")
 	// ErrBlocked: something between Bellboard and Jenkins rejected the request. Jenkins has not seen the
 	// request, so that the user lacks no permission.
-	ErrBlocked = errors.New("something between Bellboard and Jenkins, such as a firewall or a proxy, refuses the request")
+	ErrBlocked = errors.New("something between Bellboard and Jenkins, such as a firewall or a proxy, rejects the request")
 	// ErrStripped: an answer of Jenkins lacks a header that Jenkins has sent.
-	ErrStripped = errors.New("something between Bellboard and Jenkins, such as a proxy, takes a header of Jenkins' away")
+	ErrStripped = errors.New("something between Bellboard and Jenkins, such as a proxy, removes a header of Jenkins")
 	// ErrRestarted: the answers come from two sessions of Jenkins.
 	ErrRestarted = errors.New("jenkins restarted between two answers")
 )
@@ -80,16 +80,16 @@ func (a *answer) accept() error {
 		return a.refusal()
 	}
 	if a.header.Get("X-Jenkins") == "" && strings.HasPrefix(strings.TrimSpace(a.body), `{"_class":"hudson.`) {
-		return fmt.Errorf("%w: the answer is Jenkins', and has no X-Jenkins", ErrStripped)
+		return fmt.Errorf("%w: the answer comes from Jenkins and has no X-Jenkins header", ErrStripped)
 	}
 	if a.header.Get("X-Jenkins") == "" {
-		return fmt.Errorf("%w: no X-Jenkins header%s", ErrNotJenkins, a.words())
+		return fmt.Errorf("%w: no X-Jenkins header%s", ErrNotJenkins, a.excerpt())
 	}
 	if strings.TrimSpace(a.body) == "" {
 		return fmt.Errorf("%w: empty body", ErrNotJenkins)
 	}
 	if !strings.HasPrefix(strings.TrimSpace(a.body), "{") {
-		return fmt.Errorf("%w: no JSON%s", ErrNotJenkins, a.words())
+		return fmt.Errorf("%w: no JSON%s", ErrNotJenkins, a.excerpt())
 	}
 	return nil
 }
@@ -107,9 +107,9 @@ func (a *answer) refusal() error {
 	h := a.header
 	switch {
 	case a.status == http.StatusUnauthorized:
-		return fmt.Errorf("%w (status 401; also seen for a moment while Jenkins starts)%s", ErrUnauthorized, a.words())
+		return fmt.Errorf("%w (status 401; also seen for a moment while Jenkins starts)%s", ErrUnauthorized, a.excerpt())
 	case a.status == http.StatusForbidden && !a.byJenkins():
-		return fmt.Errorf("%w (status 403 without an X-Jenkins header)%s", ErrBlocked, a.words())
+		return fmt.Errorf("%w (status 403 without an X-Jenkins header)%s", ErrBlocked, a.excerpt())
 	case a.status == http.StatusForbidden:
 		detail := ""
 		if user := h.Get("X-You-Are-Authenticated-As"); user != "" {
@@ -118,36 +118,36 @@ func (a *answer) refusal() error {
 		if permission := h.Get("X-Required-Permission"); permission != "" {
 			detail += ", permission " + permission + " required"
 		}
-		return fmt.Errorf("%w (status 403%s)%s", ErrForbidden, detail, a.words())
+		return fmt.Errorf("%w (status 403%s)%s", ErrForbidden, detail, a.excerpt())
 	case a.status >= 500 || a.status == http.StatusTooManyRequests:
-		return fmt.Errorf("%w (status %d)%s", ErrUnavailable, a.status, a.words())
+		return fmt.Errorf("%w (status %d)%s", ErrUnavailable, a.status, a.excerpt())
 	case a.status >= 300 && a.status < 400:
 		return fmt.Errorf("%w (status %d, redirected to %q)", ErrNotJenkins, a.status, h.Get("Location"))
 	case h.Get("X-Error") != "":
 		return fmt.Errorf("%w (status %d): %s", scaler.ErrRefused, a.status, h.Get("X-Error"))
 	case h.Get("X-Jenkins") != "" && a.status != http.StatusOK:
-		return fmt.Errorf("jenkins answered with status %d%s", a.status, a.words())
+		return fmt.Errorf("jenkins answered with status %d%s", a.status, a.excerpt())
 	default:
-		return fmt.Errorf("%w (status %d)%s", ErrNotJenkins, a.status, a.words())
+		return fmt.Errorf("%w (status %d)%s", ErrNotJenkins, a.status, a.excerpt())
 	}
 }
 
 var (
-	silent = regexp.MustCompile(`(?is)<(script|style|head)\b.*?(</(script|style|head)>|$)`)
-	title  = regexp.MustCompile(`(?is)<title>(.*?)</title>`)
-	tags   = regexp.MustCompile(`(?s)<[^>]*>`)
+	unseenTags = regexp.MustCompile(`(?is)<(script|style|head)\b.*?(</(script|style|head)>|$)`)
+	title      = regexp.MustCompile(`(?is)<title>(.*?)</title>`)
+	tags       = regexp.MustCompile(`(?s)<[^>]*>`)
 )
 
-// firstWords is how many bytes of an answer words looks at.
-const firstWords = 4096
+// excerptBytes is how many bytes of an answer excerpt looks at.
+const excerptBytes = 4096
 
-// words returns ": " and the first words of the body, for people. Without any words it returns "".
-func (a *answer) words() string {
-	text := a.body[:min(len(a.body), firstWords)]
+// excerpt returns ": " and the first words of the body, for people. Without any words it returns "".
+func (a *answer) excerpt() string {
+	text := a.body[:min(len(a.body), excerptBytes)]
 	if t := title.FindStringSubmatch(text); t != nil {
 		text = t[1]
 	} else {
-		text = tags.ReplaceAllString(silent.ReplaceAllString(text, " "), " ")
+		text = tags.ReplaceAllString(unseenTags.ReplaceAllString(text, " "), " ")
 	}
 	text = strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "")
 	if text == "" {

@@ -297,7 +297,7 @@ func TestUnderFire(t *testing.T) {
 		}, ErrNotJenkins, "without", "200", 0},
 		"half of the nodes missing": {func(f *fire, _ string) {
 			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-3] }))
-		}, ErrPartial, "3 of 6 nodes of ours are missing", "200", 0},
+		}, ErrPartial, "3 of 6 nodes of this instance are missing", "200", 0},
 		"Job/Read lost": {func(f *fire, _ string) { f.jenkins.Deny("hudson.model.Item.Read") }, ErrBlind, "Job/Read", "200", 0},
 	} {
 		for _, endpoint := range []string{"computer", "queue"} {

@@ -27,7 +27,7 @@ type limiter struct {
 	limit    int
 	inFlight int
 	good     int
-	cut      time.Time // // time of the last halving
+	halved   time.Time // time of the last halving
 	waiting  []chan struct{}
 }
 
@@ -64,7 +64,7 @@ func (l *limiter) acquire(ctx context.Context, deadline time.Time) error {
 	defer l.mu.Unlock()
 	if i := slices.Index(l.waiting, turn); i >= 0 {
 		l.waiting = slices.Delete(l.waiting, i, i+1)
-	} else { // // the place came just now: give it to the next write
+	} else { // the place came just now: give it to the next write
 		l.inFlight--
 		l.admit()
 	}
@@ -82,8 +82,8 @@ func (l *limiter) release(asked, answered time.Time, ok bool) {
 	case answered.Sub(asked) > slow:
 		// A write that was sent before the last halving suffered from the same load. It says nothing about
 		// the new limit.
-		if !asked.Before(l.cut) {
-			l.limit, l.cut = max(1, l.limit/2), answered
+		if !asked.Before(l.halved) {
+			l.limit, l.halved = max(1, l.limit/2), answered
 		}
 		l.good = 0
 	case ok:

@@ -19,34 +19,34 @@ import (
 type memory struct {
 	mu        sync.Mutex
 	strings   map[string]string
-	jobs      map[string]string // // names of jobs by URL
+	jobs      map[string]string // names of jobs by URL
 	sentences map[string]sentence
-	owners    map[string]owner  // // owners by description of the node
-	typed     map[string]string // // label expressions by the text that a person typed
-	labels    map[int64]string  // // labels by queue id; "" is no label
-	wanted    map[string]string // // the label that all items of a job wanted; "" if they differ
-	session   string            // // session of the answer before
-	mine      map[string]bool   // // Bellboard's inbound nodes in the answer before
-	held      map[string]bool   // // Bellboard's nodes that a person had taken offline, in the answer before
-	computers int               // // number of nodes in the answer before
-	queued    int               // // number of items in the answer before
+	owners    map[string]owner  // owners by description of the node
+	typed     map[string]string // label expressions by the text that a person typed
+	labels    map[int64]string  // labels by queue id; "" is no label
+	wanted    map[string]string // the label that all items of a job wanted; "" if they differ
+	session   string            // session of the answer before
+	inbound   map[string]bool   // Bellboard's inbound nodes in the answer before
+	held      map[string]bool   // Bellboard's nodes that a person had taken offline, in the answer before
+	computers int               // number of nodes in the answer before
+	queued    int               // number of items in the answer before
 
-	unlabelled map[scaler.PoolID]bool // // as in Config
+	unlabelled map[scaler.PoolID]bool // as in Config
 }
 
 const (
 	// maxRemembered is how many entries a table may have. A table with more is emptied.
 	maxRemembered = 1 << 16
-	// longest is how many bytes a string in a table may have. Before 2.542 Jenkins names every node in some
+	// maxString is how many bytes a string in a table may have. Before 2.542 Jenkins names every node in some
 	// sentences, so that these sentences change with each node.
-	longest = 1 << 10
+	maxString = 1 << 10
 )
 
 func newMemory() *memory {
 	return &memory{
 		strings: map[string]string{}, jobs: map[string]string{}, sentences: map[string]sentence{},
 		owners: map[string]owner{}, typed: map[string]string{}, labels: map[int64]string{},
-		wanted: map[string]string{}, mine: map[string]bool{},
+		wanted: map[string]string{}, inbound: map[string]bool{},
 	}
 }
 
@@ -81,9 +81,9 @@ func (m *memory) ownerOf(instance, description string) owner {
 	return o
 }
 
-// keep returns a string that is equal to s. Equal strings share one copy.
-func (m *memory) keep(s string) string {
-	if s == "" || len(s) > longest {
+// intern returns a string that is equal to s. Equal strings share one copy.
+func (m *memory) intern(s string) string {
+	if s == "" || len(s) > maxString {
 		return s
 	}
 	kept, ok := m.strings[s]
@@ -94,38 +94,38 @@ func (m *memory) keep(s string) string {
 	return kept
 }
 
-// shown returns a sentence for people. A long sentence is cut, because nobody reads all of it.
-func (m *memory) shown(why string) string {
-	if len(why) <= longest {
-		return m.keep(why)
+// shorten returns a sentence for people. A long sentence is cut, because nobody reads all of it.
+func (m *memory) shorten(why string) string {
+	if len(why) <= maxString {
+		return m.intern(why)
 	}
-	end := longest
+	end := maxString
 	for !utf8.RuneStart(why[end]) {
 		end--
 	}
 	return why[:end] + "…"
 }
 
-// whole returns an error if at least half of Bellboard's inbound nodes are missing since the last answer,
-// apart from nodes that this client deleted. The reason is that Jenkins leaves an element that it fails to
-// write out of a list, without an error. A second answer without these nodes is accepted. Swarm agents are
-// not counted, since their nodes go with the agents.
-func (m *memory) whole(session string, nodes []scaler.Node) error {
+// checkMissing returns an error if at least half of Bellboard's inbound nodes are missing since the last
+// answer, apart from nodes that this client deleted. The reason is that Jenkins leaves an element that it
+// fails to write out of a list, without an error. A second answer without these nodes is accepted. Swarm
+// agents are not counted, since their nodes go with the agents.
+func (m *memory) checkMissing(session string, nodes []scaler.Node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before, same := m.mine, m.session == session
-	m.session, m.mine = session, make(map[string]bool, len(before))
+	before, same := m.inbound, m.session == session
+	m.session, m.inbound = session, make(map[string]bool, len(before))
 	still := 0
 	for i := range nodes {
 		if n := &nodes[i]; n.Mine() && !slices.Contains(n.Labels, "swarm") {
-			m.mine[n.Name] = true
+			m.inbound[n.Name] = true
 			if before[n.Name] {
 				still++
 			}
 		}
 	}
-	if gone := len(before) - still; same && gone >= fewest && gone >= still {
-		return fmt.Errorf("%w: %d of %d nodes of ours are missing that were there before", ErrPartial, gone, len(before))
+	if gone := len(before) - still; same && gone >= minMissing && gone >= still {
+		return fmt.Errorf("%w: %d of %d nodes of this instance are missing since the answer before", ErrPartial, gone, len(before))
 	}
 	return nil
 }
@@ -142,18 +142,18 @@ func (m *memory) learn(it *item, out *scaler.Item) {
 	}
 }
 
-// fewest is how many missing nodes are no coincidence.
-const fewest = 3
+// minMissing is how many missing nodes are no coincidence.
+const minMissing = 3
 
-// deleted notes that this client has deleted the node.
-func (c *Client) deleted(name string) {
-	c.known.mu.Lock()
-	defer c.known.mu.Unlock()
-	delete(c.known.mine, name)
+// noteDeleted notes that this client has deleted the node.
+func (c *Client) noteDeleted(name string) {
+	c.memory.mu.Lock()
+	defer c.memory.mu.Unlock()
+	delete(c.memory.inbound, name)
 }
 
-// about returns a capacity for as many elements as the last answer had, and some more.
-func (m *memory) about(before *int) int {
+// capacity returns room for as many elements as the last answer had, and some more.
+func (m *memory) capacity(before *int) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return *before + *before/8
@@ -163,11 +163,11 @@ func (m *memory) about(before *int) int {
 // is nil if the user can see the build of at least one of them.
 func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
 	seen, held := false, map[string]bool{}
-	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, m.about(&m.computers))
-	var c computer // // reused for all nodes, with its slices
-	err = elements(body, computersClass, "computer", &c, func() error {
-		if !c.whole() {
-			return errors.New("a computer without name, idle or temporarilyOffline")
+	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, m.capacity(&m.computers))
+	var c computer // reused for all nodes, with its slices
+	err = decodeList(body, computersClass, "computer", &c, func() error {
+		if !c.complete() {
+			return errors.New("a node without displayName, idle or temporarilyOffline")
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -201,12 +201,12 @@ func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, un
 func (m *memory) node(c *computer, instance string) scaler.Node {
 	cause, o := c.cause(), m.ownerOf(instance, c.Description)
 	n := scaler.Node{
-		Name: m.keep(c.Name), Team: o.Team, Kind: o.Kind, Fence: o.fence,
-		Online: c.Remote.value != "", Executors: c.Executors, Idle: c.rests(),
-		OfflineBy: m.markedBy(instance, c), Offline: m.keep(cause.Text()),
+		Name: m.intern(c.Name), Team: o.Team, Kind: o.Kind, Fence: o.fence,
+		Online: c.Remote.value != "", Executors: c.Executors, Idle: c.idle(),
+		OfflineBy: m.markedBy(instance, c), Offline: m.intern(cause.Text()),
 	}
 	n.Busy, _ = c.busy()
-	if !c.Remote.is { // // the built-in node has no such field
+	if !c.Remote.present { // the built-in node has no such field
 		n.Online = !c.Offline
 	}
 	if c.Class == "hudson.model.Hudson$MasterComputer" {
@@ -220,7 +220,7 @@ func (m *memory) node(c *computer, instance string) scaler.Node {
 	}
 	for _, l := range c.Labels {
 		if l.Name != "" && l.Name != n.Name {
-			n.Labels = append(n.Labels, m.keep(l.Name))
+			n.Labels = append(n.Labels, m.intern(l.Name))
 		}
 	}
 	slices.Sort(n.Labels)
@@ -229,7 +229,7 @@ func (m *memory) node(c *computer, instance string) scaler.Node {
 	}
 	if n.Mine() && n.Busy == 1 {
 		b := c.build()
-		n.Build, n.Mortal = m.keep(b.URL), mortal(b.Class)
+		n.Build, n.Mortal = m.intern(b.URL), endsWithJenkins(b.Class)
 	}
 	return n
 }
@@ -246,11 +246,11 @@ func (m *memory) markedBy(instance string, c *computer) scaler.OfflineBy {
 // items reads the queue and finds the label of each item.
 func (m *memory) items(body io.Reader, nodes []scaler.Node) (items []scaler.Item, err error) {
 	r := newResolver(m, nodes)
-	many := m.about(&m.queued)
+	many := m.capacity(&m.queued)
 	labels := make(map[int64]string, many)
 	items = make([]scaler.Item, 0, many)
-	var it item // // reused for all items, with its slices
-	err = elements(body, queueClass, "items", &it, func() error {
+	var it item // reused for all items, with its slices
+	err = decodeList(body, queueClass, "items", &it, func() error {
 		if it.ID == 0 || it.Since == 0 {
 			return errors.New("an item without id or inQueueSince")
 		}
@@ -258,7 +258,7 @@ func (m *memory) items(body io.Reader, nodes []scaler.Node) (items []scaler.Item
 		defer m.mu.Unlock()
 		out := scaler.Item{
 			ID: it.ID, Job: m.job(&it), Since: time.UnixMilli(it.Since),
-			State: state(&it), Why: m.shown(it.Why),
+			State: state(&it), Why: m.shorten(it.Why),
 		}
 		var remember bool
 		out.Resolution, out.Label, remember = r.resolve(&it, out.State)
@@ -277,6 +277,6 @@ func (m *memory) items(body io.Reader, nodes []scaler.Node) (items []scaler.Item
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.labels, m.queued = labels, len(items) // // an item that has left the queue is forgotten
+	m.labels, m.queued = labels, len(items) // an item that has left the queue is forgotten
 	return items, nil
 }

@@ -36,7 +36,7 @@ const (
 // mark and Jenkins has no hook, Observe also asks whether Jenkins is quieting down. The reason is that a safe
 // restart does not wait for builds on marked nodes.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
-	v, err := c.look(ctx)
+	v, err := c.poll(ctx)
 	if err == nil || ctx.Err() != nil {
 		return v, err
 	}
@@ -50,16 +50,16 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 	computers, nodes, unseen, err := c.computers(ctx)
 	session := computers.header.Get("X-Jenkins-Session")
 	if err == nil && !c.c.Reader {
-		err = c.known.whole(session, nodes)
+		err = c.memory.checkMissing(session, nodes)
 	}
 	if err != nil {
-		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' computers: %w", err)
+		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' nodes: %w", err)
 	}
 	queue, err := c.document(ctx, Queue, "/queue", queueTree, func(a *answer, in io.Reader) (err error) {
-		if err := a.sameSession(session); err != nil { // // the nodes say what a sentence of the queue means
+		if err := a.sameSession(session); err != nil { // the nodes say what a sentence of the queue means
 			return err
 		}
-		v.Items, err = c.known.items(in, nodes)
+		v.Items, err = c.memory.items(in, nodes)
 		return err
 	})
 	if err != nil {
@@ -73,7 +73,7 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 		v.Items[i].Since = v.Items[i].Since.Add(-ahead)
 	}
 	if len(v.Items) == 0 {
-		if err := c.seesNothing(ctx, unseen); err != nil {
+		if err := c.checkVisible(ctx, unseen); err != nil {
 			return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w", err)
 		}
 	}
@@ -86,7 +86,7 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 // computers reads the nodes. unseen has Bellboard's busy nodes if the build of none of them can be seen.
 func (c *Client) computers(ctx context.Context) (a answer, nodes []scaler.Node, unseen map[string]bool, err error) {
 	a, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *answer, in io.Reader) (err error) {
-		nodes, unseen, err = c.known.nodes(in, c.c.Instance)
+		nodes, unseen, err = c.memory.nodes(in, c.c.Instance)
 		return err
 	})
 	return a, nodes, unseen, err
@@ -124,7 +124,7 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 		if err := a.sameSession(v.Session); err != nil {
 			return err
 		}
-		return small(in, &root)
+		return decodeSmall(in, &root)
 	}); err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 func (a *answer) sameSession(session string) error {
 	switch s := a.header.Get("X-Jenkins-Session"); {
 	case s == "" || session == "":
-		return fmt.Errorf("%w: X-Jenkins-Session, which tells one start of Jenkins from another", ErrStripped)
+		return fmt.Errorf("%w: X-Jenkins-Session, which shows a restart of Jenkins", ErrStripped)
 	case s != session:
 		return fmt.Errorf("%w: session %q and session %q", ErrRestarted, s, session)
 	}
@@ -165,13 +165,13 @@ func (c *Client) compareClocks(a *answer) (ahead time.Duration) {
 	return ahead
 }
 
-// seesNothing returns an error if the queue is empty only because the user may not see the items. To a user
+// checkVisible returns an error if the queue is empty only because the user may not see the items. To a user
 // without Job/Read Jenkins answers 200 with no item. Jenkins also hides every job, and the builds of the
-// executors. An executor that has just taken an item shows no build for a moment, so that seesNothing reads
+// executors. An executor that has just taken an item shows no build for a moment, so that checkVisible reads
 // the nodes a second time.
-func (c *Client) seesNothing(ctx context.Context, unseen map[string]bool) error {
+func (c *Client) checkVisible(ctx context.Context, unseen map[string]bool) error {
 	if len(unseen) == 0 {
-		return c.seesJobs(ctx)
+		return c.checkJobs(ctx)
 	}
 	_, _, still, err := c.computers(ctx)
 	if err != nil {
@@ -179,35 +179,35 @@ func (c *Client) seesNothing(ctx context.Context, unseen map[string]bool) error 
 	}
 	for name := range still {
 		if unseen[name] {
-			return fmt.Errorf("%w: the queue is empty and no build can be seen on %d busy agents", ErrBlind, len(still))
+			return fmt.Errorf("%w: the queue is empty, and the user can see no build on %d busy agents", ErrBlind, len(still))
 		}
 	}
 	return nil
 }
 
-// jobsLast is how long a job that was seen counts as a proof that the user may see jobs.
-const jobsLast = time.Minute
+// jobsValid is how long a job that was seen counts as a proof that the user may see jobs.
+const jobsValid = time.Minute
 
-// seesJobs returns an error if the user can see no job. It asks at most once in jobsLast.
-func (c *Client) seesJobs(ctx context.Context) error {
+// checkJobs returns an error if the user can see no job. It asks again jobsValid after it saw a job.
+func (c *Client) checkJobs(ctx context.Context) error {
 	c.mu.Lock()
-	last := c.sawJob
+	last := c.jobSeen
 	c.mu.Unlock()
-	if now := c.c.Clock.Now(); !last.IsZero() && now.Sub(last) < jobsLast {
+	if now := c.c.Clock.Now(); !last.IsZero() && now.Sub(last) < jobsValid {
 		return nil
 	}
 	var root struct {
 		Jobs []struct{} `json:"jobs"`
 	}
-	a, err := c.document(ctx, Jobs, "", jobsTree, func(_ *answer, in io.Reader) error { return small(in, &root) })
+	a, err := c.document(ctx, Jobs, "", jobsTree, func(_ *answer, in io.Reader) error { return decodeSmall(in, &root) })
 	if err != nil {
 		return err
 	}
 	if len(root.Jobs) == 0 {
-		return fmt.Errorf("%w, or Jenkins has no job yet: the queue is empty and no job can be seen", ErrBlind)
+		return fmt.Errorf("%w, or Jenkins has no job yet: the queue is empty, and the user can see no job", ErrBlind)
 	}
 	c.mu.Lock()
-	c.sawJob = a.answered
+	c.jobSeen = a.answered
 	c.mu.Unlock()
 	return nil
 }

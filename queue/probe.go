@@ -14,19 +14,19 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// probing is the endpoint of a question of doctor. Endpoints does not list it, since the loop never asks such
-// a question.
-const probing = "probe"
+// probeEndpoint is the endpoint of a question of doctor. Endpoints does not list it, since the loop never
+// asks such a question.
+const probeEndpoint = "probe"
 
 // greetLimit is how many bytes of an answer Greet reads. Only the headers of such an answer matter.
 const greetLimit = 64 << 10
 
 // Question is one request to Jenkins. The caller judges the answer.
 type Question struct {
-	Method string // // empty means GET
-	Path   string // // below the base, escaped, begins with a slash
+	Method string // empty means GET
+	Path   string // below the base, escaped, begins with a slash
 	Query  map[string]string
-	Form   url.Values // // of a POST
+	Form   url.Values // of a POST
 }
 
 // Answer is the answer to a Question, with any status.
@@ -51,14 +51,14 @@ func (a *Answer) Document() error {
 // Ask sends one question as the client's user. An error means that there was no complete answer. Ask is for
 // single questions: it does not pace them and does not repeat them.
 func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
-	r := request{endpoint: probing, method: q.Method, path: q.Path, query: q.Query, form: q.Form, timeout: readTimeout, probe: true}
+	r := request{endpoint: probeEndpoint, method: q.Method, path: q.Path, query: q.Query, form: q.Form, timeout: readTimeout, probe: true}
 	switch r.method {
 	case "":
 		r.method = http.MethodGet
 	case http.MethodPost:
 		r.timeout = writeTimeout
 	}
-	if r.method != http.MethodPost { // // gojenkins puts a slash between path and suffix
+	if r.method != http.MethodPost { // gojenkins puts a slash between path and suffix
 		at := strings.LastIndexByte(q.Path, '/')
 		r.path, r.suffix = q.Path[:at], q.Path[at+1:]
 	}
@@ -75,7 +75,7 @@ func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
 // RegisterProbe registers a node of an inbound agent, as Register does. The description has to be one that no
 // instance takes for its own.
 func (c *Client) RegisterProbe(ctx context.Context, name, description string, labels []string) error {
-	if err := c.register(ctx, name, description, &scaler.Pool{Labels: labels}, inbound(), time.Time{}); err != nil {
+	if err := c.register(ctx, name, description, &scaler.Pool{Labels: labels}, inboundLauncher(), time.Time{}); err != nil {
 		return fmt.Errorf("registering node %s: %w", name, err)
 	}
 	return nil
@@ -90,7 +90,7 @@ func Greet(ctx context.Context, transport http.RoundTripper, c clock.Clock, meth
 		transport = NewTransport(nil)
 	}
 	client := http.Client{
-		Transport:     &carrier{next: transport},
+		Transport:     &recorder{next: transport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	req, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
@@ -100,7 +100,7 @@ func Greet(ctx context.Context, transport http.RoundTripper, c clock.Clock, meth
 	a := Answer{Asked: c.Now()}
 	res, err := client.Do(req)
 	if err != nil {
-		if wrapped, ok := errors.AsType[*url.Error](err); ok { // // its text repeats the address
+		if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the address
 			err = wrapped.Err
 		}
 		return Answer{}, fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -40,12 +40,12 @@ func state(it *item) scaler.ItemState {
 type resolver struct {
 	*memory
 	nodes    []scaler.Node
-	names    map[string]string    // // from a node's name in sentences to its name in labels
-	at       map[string]int       // // index of each node by its name; built at the first use
-	worn     map[string]wearer    // // owners of each label; built at the first use
-	mine     int                  // // number of Bellboard's nodes that are no fences
-	long     map[string]sentence  // // the last few sentences that are too long for memory
-	inferred map[[2]string]string // // inferred labels by job and sentence
+	names    map[string]string       // from a node's name in sentences to its name in labels
+	at       map[string]int          // index of each node by its name; built at the first use
+	holders  map[string]labelHolders // owners of each label; built at the first use
+	agents   int                     // number of Bellboard's nodes that are no fences
+	long     map[string]sentence     // the last few sentences that are too long for memory
+	inferred map[[2]string]string    // inferred labels by job and sentence
 }
 
 func newResolver(m *memory, nodes []scaler.Node) resolver {
@@ -60,16 +60,16 @@ func newResolver(m *memory, nodes []scaler.Node) resolver {
 			// A sentence has the display name of the built-in node, and an expression has its label.
 			r.names["Jenkins"], r.names["Built-In Node"] = n.Name, n.Name
 		}
-		if agent(n) {
-			r.mine++
+		if isAgent(n) {
+			r.agents++
 		}
 	}
 	return r
 }
 
-// wearer says of a label, apart from nodes' own names, whether any node has it and whether a node of
+// labelHolders says of a label, apart from nodes' own names, whether any node has it and whether a node of
 // Bellboard's has it.
-type wearer struct{ any, ours bool }
+type labelHolders struct{ any, ours bool }
 
 // resolve returns the label of an item. remember reports whether the label is valid for the same queue id
 // later on. The name of a node is never remembered: the item did not ask for that node, which merely was the
@@ -89,7 +89,7 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 	}
 	name, isName := r.names[said.text]
 	switch {
-	case said.says == saysLabel, said.says == saysEither && !isName:
+	case said.proves == provesLabel, said.proves == provesEither && !isName:
 		return scaler.Labelled, said.label, !isName
 	case parameter != "":
 		l = r.source(parameter)
@@ -105,15 +105,15 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 	} else if ok {
 		return scaler.Labelled, l, true
 	}
-	switch said.says {
-	case saysNothing, saysLabel: // // a label has been returned above
-	case saysEither, saysNode, saysPerhapsNode:
-		n, worn := r.node(name), wearer{}
-		if isName && (n == nil || !n.Mine()) { // // never a label of others
-			worn = r.wornBy(name)
+	switch said.proves {
+	case provesNothing, provesLabel: // a label has been returned above
+	case provesEither, provesNode, provesPerhapsNode:
+		n, worn := r.node(name), labelHolders{}
+		if isName && (n == nil || !n.Mine()) { // never a label of others
+			worn = r.holdersOf(name)
 		}
 		switch {
-		case worn.ours && said.says == saysEither:
+		case worn.ours && said.proves == provesEither:
 			// The sentence is the same, whether the item wants the label or the node.
 			return scaler.Inferred, said.label, false
 		case worn.any:
@@ -122,27 +122,27 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 		case isName:
 			return scaler.Labelled, name, false
 		}
-		if said.says != saysPerhapsNode {
+		if said.proves != provesPerhapsNode {
 			return scaler.Labelled, said.label, false
 		}
-	case saysReserved:
+	case provesReserved:
 		return scaler.Unlabelled, "", true
-	case saysAway:
+	case provesAway:
 		if r.serves(said.nodes) {
 			return scaler.Unlabelled, "", false
 		}
-	case saysBare:
+	case provesBare:
 		// Jenkins ignores every label while it has no node. The answer just before this one had two nodes of
 		// Bellboard's, so that Jenkins has ignored no label here.
-		if r.mine >= 2 {
+		if r.agents >= 2 {
 			return scaler.Unlabelled, "", true
 		}
 	}
-	if roams[it.Task.Class] && it.Task.Label.is && !hidden {
+	if canRoam[it.Task.Class] && it.Task.Label.present && !hidden {
 		return scaler.Unlabelled, "", true
 	}
-	if state == scaler.Buildable && (said.says == saysNothing || said.says == saysAway) {
-		if l := r.infer(it, said.whole); l != "" {
+	if state == scaler.Buildable && (said.proves == provesNothing || said.proves == provesAway) {
+		if l := r.infer(it, said.why); l != "" {
 			return scaler.Inferred, l, false
 		}
 	}
@@ -171,8 +171,8 @@ func (r *resolver) infer(it *item, why string) string {
 			return e.Matches(func(atom string) bool { return slices.Contains(n.Labels, atom) })
 		}
 		if slices.ContainsFunc(fit, func(n *scaler.Node) bool { return !has(n) }) {
-			r.wanted[job] = "" // // this item wants another label than the other items of the job
-		} else if slices.ContainsFunc(r.nodes, func(n scaler.Node) bool { return agent(&n) && has(&n) }) {
+			r.wanted[job] = "" // this item wants another label than the other items of the job
+		} else if slices.ContainsFunc(r.nodes, func(n scaler.Node) bool { return isAgent(&n) && has(&n) }) {
 			l = wanted
 		}
 	}
@@ -190,7 +190,7 @@ var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 func fewestLabels(nodes []*scaler.Node) string {
 	var least *scaler.Node
 	for _, n := range nodes {
-		if !agent(n) {
+		if !isAgent(n) {
 			continue
 		}
 		if least == nil || cmp.Or(len(n.Labels)-len(least.Labels), slices.Compare(n.Labels, least.Labels)) < 0 {
@@ -212,7 +212,7 @@ func fewestLabels(nodes []*scaler.Node) string {
 func (r *resolver) fitting(why string) (nodes []*scaler.Node) {
 	for part := range strings.SplitSeq(why, "; ") {
 		name, words, _ := strings.Cut(strings.TrimPrefix(part, "‘"), "’ ")
-		if on, ok := strings.CutPrefix(words, "lacks permission to run on ‘"); ok { // // a user is first
+		if on, ok := strings.CutPrefix(words, "lacks permission to run on ‘"); ok { // a user is first
 			name = strings.TrimSuffix(on, "’")
 		} else if words == "" || strings.HasPrefix(words, "doesn’t have label ") {
 			continue
@@ -224,8 +224,8 @@ func (r *resolver) fitting(why string) (nodes []*scaler.Node) {
 	return nodes
 }
 
-// roams are the tasks whose label is null only if they have none.
-var roams = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven.MavenModuleSet": true}
+// canRoam are the tasks whose label is null only if they have none.
+var canRoam = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven.MavenModuleSet": true}
 
 // serves reports whether a new agent of a team with one of these nodes serves the item. The item wants no
 // label, or a label that all these nodes have. In both cases the answer is yes if the team takes items
@@ -235,7 +235,7 @@ func (r *resolver) serves(nodes []string) bool {
 	serves := false
 	for _, name := range nodes {
 		n := r.node(name)
-		if n == nil || !agent(n) {
+		if n == nil || !isAgent(n) {
 			continue
 		}
 		switch takes, known := r.unlabelled[scaler.PoolID{Team: n.Team, Kind: n.Kind}]; {
@@ -248,8 +248,8 @@ func (r *resolver) serves(nodes []string) bool {
 	return serves
 }
 
-// agent reports whether a node is Bellboard's and no fence.
-func agent(n *scaler.Node) bool { return n.Mine() && !n.Fence }
+// isAgent reports whether a node is Bellboard's and no fence.
+func isAgent(n *scaler.Node) bool { return n.Mine() && !n.Fence }
 
 // node returns the node of that name, or nil.
 func (r *resolver) node(name string) *scaler.Node {
@@ -266,32 +266,32 @@ func (r *resolver) node(name string) *scaler.Node {
 	return &r.nodes[i]
 }
 
-// wornBy reports which nodes have the name of a node as a label.
-func (r *resolver) wornBy(name string) wearer {
-	if r.worn == nil {
-		r.worn = map[string]wearer{}
+// holdersOf reports which nodes have the name of a node as a label.
+func (r *resolver) holdersOf(name string) labelHolders {
+	if r.holders == nil {
+		r.holders = map[string]labelHolders{}
 		for i := range r.nodes {
 			n := &r.nodes[i]
 			for _, l := range n.Labels {
-				r.worn[l] = wearer{any: true, ours: r.worn[l].ours || agent(n)}
+				r.holders[l] = labelHolders{any: true, ours: r.holders[l].ours || isAgent(n)}
 			}
 		}
 	}
-	return r.worn[name]
+	return r.holders[name]
 }
 
-// fewLong is how many long sentences the resolver keeps at once. Most items with a long sentence have the
+// maxLong is how many long sentences the resolver keeps at once. Most items with a long sentence have the
 // same one. All long sentences together may be as long as the answer.
-const fewLong = 8
+const maxLong = 8
 
 // sentence reads a sentence. It reads a sentence once for all items that have it.
 func (r *resolver) sentence(why string) sentence {
-	if len(why) > longest {
+	if len(why) > maxString {
 		s, ok := r.long[why]
 		if !ok {
-			s = read(why)
-			s.label, s.whole = strings.Clone(s.label), why // // the label outlives the answer
-			if len(r.long) == fewLong {
+			s = readSentence(why)
+			s.label, s.why = strings.Clone(s.label), why // the label outlives the answer
+			if len(r.long) == maxLong {
 				clear(r.long)
 				clear(r.inferred)
 			}
@@ -302,9 +302,9 @@ func (r *resolver) sentence(why string) sentence {
 	if s, ok := r.sentences[why]; ok {
 		return s
 	}
-	why = r.keep(why)
-	s := read(why)
-	s.whole = why
+	why = r.intern(why)
+	s := readSentence(why)
+	s.why = why
 	r.sentences[why] = s
 	return s
 }
@@ -325,8 +325,8 @@ func (m *memory) job(it *item) string {
 		return j
 	}
 	j := jobOf(it.Task.URL)
-	if j == "" { // // the class of the task says something at least
-		return m.keep(it.Task.Class[strings.LastIndexAny(it.Task.Class, ".$")+1:])
+	if j == "" { // the class of the task says something at least
+		return m.intern(it.Task.Class[strings.LastIndexAny(it.Task.Class, ".$")+1:])
 	}
 	m.jobs[it.Task.URL] = j
 	return j

@@ -110,7 +110,7 @@ func BenchmarkObserve(b *testing.B) {
 			b.ResetTimer()
 			for range b.N {
 				if !again {
-					client.known = newMemory()
+					client.memory = newMemory()
 				}
 				observe()
 			}

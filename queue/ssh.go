@@ -25,7 +25,7 @@ type SSH struct {
 func (c *Client) launcher(name string, id scaler.PoolID) map[string]any {
 	s, ok := c.c.SSH[id]
 	if !ok {
-		return inbound()
+		return inboundLauncher()
 	}
 	const ssh, verify = "hudson.plugins.sshslaves.SSHLauncher", "hudson.plugins.sshslaves.verifiers.ManuallyProvidedKeyVerificationStrategy"
 	return map[string]any{
@@ -38,7 +38,7 @@ func (c *Client) launcher(name string, id scaler.PoolID) map[string]any {
 	}
 }
 
-func inbound() map[string]any {
+func inboundLauncher() map[string]any {
 	const inbound = "hudson.slaves.JNLPLauncher"
 	return map[string]any{"stapler-class": inbound, "$class": inbound, "webSocket": true}
 }

@@ -40,35 +40,35 @@ func NewTransport(roots *x509.CertPool) *http.Transport {
 	}
 }
 
-// answer is the answer to one request. The carrier fills it, because gojenkins returns no response at all
+// answer is the answer to one request. The recorder fills it, because gojenkins returns no response at all
 // when an answer has Jenkins' header for an error.
 type answer struct {
-	status          int // // 0 without an answer
+	status          int // 0 without an answer
 	header          http.Header
 	body            string
 	asked, answered time.Time
-	decode          func(*answer, io.Reader) error // // as in request
-	broken          error                          // // why the document is not one of Jenkins'
+	decode          func(*answer, io.Reader) error // as in request
+	broken          error                          // why the document is not one of Jenkins'
 }
 
 type answerKey struct{}
 
-// shielded is the context that gojenkins gets. shielded hides the key "debug". With that key gojenkins would
+// noDebug is the context that gojenkins gets. noDebug hides the key "debug". With that key gojenkins would
 // dump answers and might end the process.
-type shielded struct{ context.Context }
+type noDebug struct{ context.Context }
 
-func (s shielded) Value(key any) any {
+func (s noDebug) Value(key any) any {
 	if key == any("debug") {
 		return nil
 	}
 	return s.Context.Value(key)
 }
 
-// carrier stands between gojenkins and the network. It asks for the language in which read understands the
-// sentences. It reads each answer, up to a bound.
-type carrier struct{ next http.RoundTripper }
+// recorder stands between gojenkins and the network. It asks for the language of the sentences that
+// readSentence knows. It reads each answer, up to a bound.
+type recorder struct{ next http.RoundTripper }
 
-func (t *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	if strings.Contains(req.URL.Path, "/crumbIssuer/") {
 		// An API token needs no crumb. A request for a crumb opens a session in Jenkins.
 		return &http.Response{
@@ -107,7 +107,7 @@ func (a *answer) read(res *http.Response) error {
 		return err
 	}
 	in := bufio.NewReaderSize(res.Body, 64<<10)
-	head, err := in.Peek(firstWords)
+	head, err := in.Peek(excerptBytes)
 	if err != nil && err != io.EOF {
 		return err
 	}
@@ -115,7 +115,7 @@ func (a *answer) read(res *http.Response) error {
 	if a.broken = a.accept(); a.broken == nil {
 		a.broken = a.decode(a, in)
 	}
-	if l, ok := errors.AsType[lost](a.broken); ok {
+	if l, ok := errors.AsType[connError](a.broken); ok {
 		return l.error
 	}
 	return nil
@@ -125,13 +125,13 @@ func (a *answer) read(res *http.Response) error {
 type request struct {
 	endpoint string
 	method   string
-	path     string // // below the base, escaped
-	suffix   string // // gojenkins puts a slash before it
+	path     string // below the base, escaped
+	suffix   string // gojenkins puts a slash before it
 	query    map[string]string
 	form     url.Values
 	timeout  time.Duration
-	deadline time.Time // // latest time of sending; zero means none
-	probe    bool      // // a small question, which is sent even if Jenkins does not answer
+	deadline time.Time // latest time of sending; zero means none
+	probe    bool      // a small question, which is sent even if Jenkins does not answer
 	// decode, when set, reads the document of an answer with status 200.
 	decode func(*answer, io.Reader) error
 	// accept, when set, accepts an answer to a write that is no redirect to a page of Jenkins.
@@ -183,31 +183,32 @@ func (c *Client) send(ctx context.Context, r request, token string) (a answer, e
 		Base: c.base, Client: c.http,
 		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
 	}
-	if err := c.fuse.blown(r.probe); err != nil {
+	if err := c.breaker.allow(r.probe); err != nil {
 		return a, err
 	}
-	ctx, release, err := c.by(ctx, r.deadline)
+	ctx, release, err := c.withDeadline(ctx, r.deadline)
 	if err != nil {
 		return a, err
 	}
 	defer release()
 	a.decode = r.decode
 	a.asked = c.c.Clock.Now()
-	err = c.do(context.WithValue(ctx, answerKey{}, &a), &requester, ar, r.query)
+	err = c.call(context.WithValue(ctx, answerKey{}, &a), &requester, ar, r.query)
 	a.answered = c.c.Clock.Now()
 	code := strconv.Itoa(a.status)
 	if err != nil {
 		code = "error"
 	}
 	c.c.Observe(r.endpoint, code, a.answered.Sub(a.asked))
-	c.fuse.note(a.status, err)
+	c.breaker.record(a.status, err)
 	c.pulse.met(&a)
 	return a, err
 }
 
-// by checks the deadline for the last time. The returned context also ends with the deadline, as long as
-// there is no connection yet. Connecting may take long, and the request would be sent after the deadline.
-func (c *Client) by(ctx context.Context, deadline time.Time) (context.Context, func(), error) {
+// withDeadline checks the deadline for the last time. The returned context also ends with the deadline, as
+// long as there is no connection yet. Connecting may take long, and the request would be sent after the
+// deadline.
+func (c *Client) withDeadline(ctx context.Context, deadline time.Time) (context.Context, func(), error) {
 	if deadline.IsZero() {
 		return ctx, func() {}, nil
 	}
@@ -228,22 +229,22 @@ func (c *Client) by(ctx context.Context, deadline time.Time) (context.Context, f
 	return ctx, func() { stop(); cancel(nil) }, nil
 }
 
-// do calls gojenkins. A panic in gojenkins becomes an error.
-func (c *Client) do(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.APIRequest, query map[string]string) (err error) {
+// call calls gojenkins. A panic in gojenkins becomes an error.
+func (c *Client) call(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.APIRequest, query map[string]string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: gojenkins panicked: %v", ErrUnavailable, p)
 		}
 	}()
-	var none string                                 // // the carrier has read the body
-	_, err = rq.Do(shielded{ctx}, ar, &none, query) //nolint:bodyclose,contextcheck // gojenkins has closed the body; shielded is ctx
+	var none string                                // the recorder has read the body
+	_, err = rq.Do(noDebug{ctx}, ar, &none, query) //nolint:bodyclose,contextcheck // gojenkins has closed the body; noDebug is ctx
 	if err == nil {
 		return nil
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, scaler.ErrLate) {
 		return cause
 	}
-	if wrapped, ok := errors.AsType[*url.Error](err); ok { // // its text repeats the whole query
+	if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the whole query
 		err = wrapped.Err
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)

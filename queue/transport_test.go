@@ -268,7 +268,7 @@ func TestBackAtOnce(t *testing.T) {
 					time.Sleep(time.Second - time.Millisecond)
 				}
 				told := strings.Join(f.told, "\n")
-				if reads, small := strings.Count(told, Computers), strings.Count(told, Alive); reads != 1 || small != 600 || len(f.told) > 600+600/5+enough {
+				if reads, small := strings.Count(told, Computers), strings.Count(told, Alive); reads != 1 || small != 600 || len(f.told) > 600+600/5+maxFailures {
 					f.Errorf("%d reads, %d small questions and %d requests to a Jenkins that was away for 600 polls", reads, small, len(f.told))
 				}
 				time.Sleep(time.Second)
@@ -344,21 +344,21 @@ func TestFuseMinds(t *testing.T) {
 		"given up":          {0, context.Canceled, false},
 		"late, so not sent": {0, scaler.ErrLate, false},
 	} {
-		f := fuse{clock: clock.Real()}
-		for range enough {
-			if err := f.blown(false); err != nil {
+		f := breaker{clock: clock.Real()}
+		for range maxFailures {
+			if err := f.allow(false); err != nil {
 				t.Errorf("%s: blown too early", name)
 			}
-			f.note(c.status, c.err)
+			f.record(c.status, c.err)
 		}
-		if (f.blown(false) != nil) != c.blows || f.blown(true) != nil {
-			t.Errorf("%s: %v", name, f.blown(false))
+		if (f.allow(false) != nil) != c.blows || f.allow(true) != nil {
+			t.Errorf("%s: %v", name, f.allow(false))
 		}
-		f.note(0, context.Canceled)
-		if (f.blown(false) != nil) != c.blows {
+		f.record(0, context.Canceled)
+		if (f.allow(false) != nil) != c.blows {
 			t.Errorf("%s: mended by nothing", name)
 		}
-		if f.note(403, nil); f.blown(false) != nil {
+		if f.record(403, nil); f.allow(false) != nil {
 			t.Errorf("%s: an answer did not mend it", name)
 		}
 	}

@@ -6,61 +6,61 @@ import (
 	"bellboard/scaler/label"
 )
 
-// said is what one sentence of Jenkins proves about the label of its item.
-type said uint8
+// proof is what one sentence of Jenkins proves about the label of its item.
+type proof uint8
 
 const (
-	saysNothing     said = iota
-	saysLabel            // // text is the label, even if a node has that name
-	saysEither           // // text is the label, or the name of the only node that has the label
-	saysNode             // // text is the name of the only node that has the label
-	saysPerhapsNode      // // the same without quotes, which holds only if a node has that name
-	saysReserved         // // the item has no label: an exclusive node refused the item for that reason
-	saysAway             // // no node refused the item for its label, but the nodes are away
-	saysBare             // // the item has no label, or Jenkins has no node at all
+	provesNothing     proof = iota
+	provesLabel             // text is the label, even if a node has that name
+	provesEither            // text is the label, or the name of the only node that has the label
+	provesNode              // text is the name of the only node that has the label
+	provesPerhapsNode       // the same without quotes, which holds only if a node has that name
+	provesReserved          // the item has no label: an exclusive node refused the item for that reason
+	provesAway              // no node refused the item for its label, but the nodes are away
+	provesBare              // the item has no label, or Jenkins has no node at all
 )
 
 // sentence is one sentence that was read. label is the text as an expression that label.Parse reads. label
 // is empty if the sentence names nothing.
 type sentence struct {
-	says  said
-	text  string
-	label string
-	nodes []string // // the nodes of saysAway
-	whole string   // // the sentence itself, one string for all items that have this sentence
+	proves proof
+	text   string
+	label  string
+	nodes  []string // the nodes of provesAway
+	why    string   // the sentence itself, one string for all items that have this sentence
 }
 
-// read reads a sentence as Jenkins says it with Accept-Language: en. A sentence counts only if all of it is
-// known. In a list of refusals the known parts count.
-func read(why string) sentence {
-	var says said
+// readSentence reads a sentence as Jenkins says it with Accept-Language: en. A sentence counts only if all of
+// it is known. In a list of refusals the known parts count.
+func readSentence(why string) sentence {
+	var says proof
 	text := ""
 	if why == "Waiting for next available executor" {
-		says = saysBare
-	} else if l, ok := within(why, "Waiting for next available executor on ", ""); ok {
-		says, text = saysEither, l
-	} else if l, ok := within(why, "All nodes of label ", " are offline"); ok {
-		says, text = saysLabel, l
-	} else if l, ok := within(why, "There are no nodes with the label ", ""); ok {
-		says, text = saysLabel, l
-	} else if l, ok := lacking(why); ok {
-		says, text = saysLabel, l
-	} else if n, ok := within(why, "", " is offline"); ok && !strings.ContainsAny(n, "‘’") && !strings.Contains(n, "; ") {
-		if says, text = saysNode, n; !strings.HasPrefix(why, "‘") {
-			says = saysPerhapsNode
+		says = provesBare
+	} else if l, ok := between(why, "Waiting for next available executor on ", ""); ok {
+		says, text = provesEither, l
+	} else if l, ok := between(why, "All nodes of label ", " are offline"); ok {
+		says, text = provesLabel, l
+	} else if l, ok := between(why, "There are no nodes with the label ", ""); ok {
+		says, text = provesLabel, l
+	} else if l, ok := lackedLabel(why); ok {
+		says, text = provesLabel, l
+	} else if n, ok := between(why, "", " is offline"); ok && !strings.ContainsAny(n, "‘’") && !strings.Contains(n, "; ") {
+		if says, text = provesNode, n; !strings.HasPrefix(why, "‘") {
+			says = provesPerhapsNode
 		}
 	} else {
-		return refusals(why)
+		return readRefusals(why)
 	}
 	if text == "" {
-		return sentence{says: says}
+		return sentence{proves: says}
 	}
-	return sentence{says: says, text: text, label: label.ParseName(text).Source()}
+	return sentence{proves: says, text: text, label: label.ParseName(text).Source()}
 }
 
-// within returns the text between before and after, without its typographic quotes. Jenkins before 2.125
+// between returns the text between before and after, without its typographic quotes. Jenkins before 2.125
 // writes no quotes.
-func within(s, before, after string) (string, bool) {
+func between(s, before, after string) (string, bool) {
 	s, ok := strings.CutPrefix(s, before)
 	if !ok {
 		return "", false
@@ -74,9 +74,9 @@ func within(s, before, after string) (string, bool) {
 	return s, true
 }
 
-// lacking returns the label that a node of a list lacks. In "Must run on A not B" it returns A, the node on
-// which a build has to resume.
-func lacking(why string) (string, bool) {
+// lackedLabel returns the label that a node of a list lacks. In "Must run on A not B" it returns A, the node
+// on which a build has to resume.
+func lackedLabel(why string) (string, bool) {
 	const lacks, must = "’ doesn’t have label ‘", "Must run on "
 	if _, rest, ok := strings.Cut(why, lacks); ok {
 		// The label may contain any character. The label ends at the end of its part.
@@ -95,9 +95,9 @@ func lacking(why string) (string, bool) {
 	return "", false
 }
 
-// refusals reads a list of refusals. The list has one part for each node with an idle executor. Jenkins' core
-// checks a node in this order: labels, mode, permission of the build, plugins, and last whether the node is
-// online. So each part proves something by itself:
+// readRefusals reads a list of refusals. The list has one part for each node with an idle executor. Jenkins'
+// core checks a node in this order: labels, mode, permission of the build, plugins, and last whether the node
+// is online. So each part proves something by itself:
 //
 //   - "is reserved for jobs …": the item has no label, whatever else is in the list.
 //   - "is offline", "is not accepting tasks", "lacks permission …": the node has the label of the item, or
@@ -106,38 +106,38 @@ func lacking(why string) (string, bool) {
 //     Jenkins has already asked for its labels.
 //   - "... and 3 more" and unknown words: perhaps the node lacks the label, so that the rest of the list
 //     proves nothing. Unknown words are those of a plugin or of another language.
-func refusals(why string) sentence {
-	s := sentence{says: saysAway}
+func readRefusals(why string) sentence {
+	s := sentence{proves: provesAway}
 	for part := range strings.SplitSeq(why, "; ") {
-		switch name, ok := away(part); {
+		switch name, ok := awayNode(part); {
 		case strings.HasSuffix(part, " is reserved for jobs with matching label expression"):
-			return sentence{says: saysReserved}
+			return sentence{proves: provesReserved}
 		case ok:
 			s.nodes = append(s.nodes, name)
-		case !neutral(part):
-			s.says = saysNothing
+		case !isNeutral(part):
+			s.proves = provesNothing
 		}
 	}
-	if s.says == saysNothing || s.nodes == nil {
+	if s.proves == provesNothing || s.nodes == nil {
 		return sentence{}
 	}
 	return s
 }
 
-// neutral reports whether a part says nothing about the label of the item.
-func neutral(part string) bool {
+// isNeutral reports whether a part says nothing about the label of the item.
+func isNeutral(part string) bool {
 	return strings.HasSuffix(part, " has been removed from configuration") ||
 		strings.HasSuffix(part, " should be allowed to run first") ||
 		part == "Executor slot already in use" || part == "Exception evaluating if the node can take the task"
 }
 
-// away returns the name of a node that would take the item but cannot.
-func away(part string) (name string, ok bool) {
+// awayNode returns the name of a node that would take the item but cannot.
+func awayNode(part string) (name string, ok bool) {
 	if _, name, ok = strings.Cut(part, " lacks permission to run on "); ok {
-		return within(name, "", "")
+		return between(name, "", "")
 	}
 	for _, state := range [...]string{" is offline", " is not accepting tasks"} {
-		if name, ok = within(part, "", state); ok {
+		if name, ok = between(part, "", state); ok {
 			return name, true
 		}
 	}

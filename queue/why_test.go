@@ -19,70 +19,70 @@ func TestEverySentence(t *testing.T) {
 	const reservedFor = " is reserved for jobs with matching label expression"
 	for _, c := range []struct {
 		why   string
-		says  said
+		says  proof
 		label string
 	}{
-		{"Waiting for next available executor", saysBare, ""},
-		{"‘n1’ is offline", saysNode, "n1"},
-		{"All nodes of label ‘linux&&docker’ are offline", saysLabel, "linux&&docker"},
-		{"Waiting for next available executor on ‘linux&&docker’", saysEither, "linux&&docker"},
-		{"There are no nodes with the label ‘with space’", saysLabel, "with space"},
-		{"Waiting for next available executor on ‘a<->b’", saysEither, "a<->b"},
-		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ‘w1’" + reservedFor, saysReserved, ""},
-		{"‘Jenkins’" + reservedFor + "; ‘n1’ is offline", saysReserved, ""},
-		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ... and 3 more", saysReserved, ""},
-		{"‘b1’" + reservedFor + "; ‘x’ is being looked at", saysReserved, ""},
-		{"web-e-1 has been removed from configuration; ‘b1’" + reservedFor, saysReserved, ""},
-		{"‘b1’ is offline; ‘b2’ is offline; ‘x’ has had enough", saysNothing, ""},
-		{"‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
-		{"b1 is offline; b2 is offline", saysAway, ""},
-		{"‘b1’ is not accepting tasks", saysAway, ""},
-		{"‘SYSTEM’ lacks permission to run on ‘b1’", saysAway, ""},
-		{"Executor slot already in use; ‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
-		{"Exception evaluating if the node can take the task; ‘b1’ is offline", saysAway, ""},
-		{"web-e-1 has been removed from configuration; ‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
-		{"Jenkins failed to launch the agent process on it; ‘b1’ is offline", saysNothing, ""},
-		{"part of run #1 should be allowed to run first; ‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
-		{"‘b1’ is offline; ... and 3 more", saysNothing, ""},
-		{"web-e-1 has been removed from configuration; web-e-2 has been removed from configuration; ... and 28 more", saysNothing, ""},
-		{"web-e-1 has been removed from configuration", saysNothing, ""},
-		{"Executor slot already in use", saysNothing, ""},
-		{"Exception evaluating if the node can take the task", saysNothing, ""},
-		{"b1" + reservedFor + "; b2 is offline", saysReserved, ""},
-		{"‘a1’ is offline; ‘b1’ doesn’t have label ‘a1’; ‘b2’ doesn’t have label ‘a1’", saysLabel, "a1"},
-		{"‘b1’ doesn’t have label ‘it’s’; ‘b2’ is offline", saysLabel, "it’s"},
-		{"web-e-1 has been removed from configuration; ‘b1’ doesn’t have label ‘a1’; ... and 28 more", saysLabel, "a1"},
-		{"Already running 1 builds on node; ‘b1’ doesn’t have label ‘linux’; ‘b2’ is offline", saysLabel, "linux"},
-		{"Must run on a1 not b1", saysLabel, "a1"},
-		{"Jenkins is about to shut down", saysNothing, ""},
-		{"In the quiet period. Expires in 29 sec", saysNothing, ""},
-		{"All nodes of label ‘größe’ are offline", saysLabel, "größe"},
-		{"There are no nodes with the label ‘it's’", saysLabel, "it's"},
-		{`All nodes of label ‘"os:linux"&&"with space"’ are offline`, saysLabel, `("os:linux"&&"with space")`},
+		{"Waiting for next available executor", provesBare, ""},
+		{"‘n1’ is offline", provesNode, "n1"},
+		{"All nodes of label ‘linux&&docker’ are offline", provesLabel, "linux&&docker"},
+		{"Waiting for next available executor on ‘linux&&docker’", provesEither, "linux&&docker"},
+		{"There are no nodes with the label ‘with space’", provesLabel, "with space"},
+		{"Waiting for next available executor on ‘a<->b’", provesEither, "a<->b"},
+		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ‘w1’" + reservedFor, provesReserved, ""},
+		{"‘Jenkins’" + reservedFor + "; ‘n1’ is offline", provesReserved, ""},
+		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ... and 3 more", provesReserved, ""},
+		{"‘b1’" + reservedFor + "; ‘x’ is being looked at", provesReserved, ""},
+		{"web-e-1 has been removed from configuration; ‘b1’" + reservedFor, provesReserved, ""},
+		{"‘b1’ is offline; ‘b2’ is offline; ‘x’ has had enough", provesNothing, ""},
+		{"‘b1’ is offline; ‘b2’ is offline", provesAway, ""},
+		{"b1 is offline; b2 is offline", provesAway, ""},
+		{"‘b1’ is not accepting tasks", provesAway, ""},
+		{"‘SYSTEM’ lacks permission to run on ‘b1’", provesAway, ""},
+		{"Executor slot already in use; ‘b1’ is offline; ‘b2’ is offline", provesAway, ""},
+		{"Exception evaluating if the node can take the task; ‘b1’ is offline", provesAway, ""},
+		{"web-e-1 has been removed from configuration; ‘b1’ is offline; ‘b2’ is offline", provesAway, ""},
+		{"Jenkins failed to launch the agent process on it; ‘b1’ is offline", provesNothing, ""},
+		{"part of run #1 should be allowed to run first; ‘b1’ is offline; ‘b2’ is offline", provesAway, ""},
+		{"‘b1’ is offline; ... and 3 more", provesNothing, ""},
+		{"web-e-1 has been removed from configuration; web-e-2 has been removed from configuration; ... and 28 more", provesNothing, ""},
+		{"web-e-1 has been removed from configuration", provesNothing, ""},
+		{"Executor slot already in use", provesNothing, ""},
+		{"Exception evaluating if the node can take the task", provesNothing, ""},
+		{"b1" + reservedFor + "; b2 is offline", provesReserved, ""},
+		{"‘a1’ is offline; ‘b1’ doesn’t have label ‘a1’; ‘b2’ doesn’t have label ‘a1’", provesLabel, "a1"},
+		{"‘b1’ doesn’t have label ‘it’s’; ‘b2’ is offline", provesLabel, "it’s"},
+		{"web-e-1 has been removed from configuration; ‘b1’ doesn’t have label ‘a1’; ... and 28 more", provesLabel, "a1"},
+		{"Already running 1 builds on node; ‘b1’ doesn’t have label ‘linux’; ‘b2’ is offline", provesLabel, "linux"},
+		{"Must run on a1 not b1", provesLabel, "a1"},
+		{"Jenkins is about to shut down", provesNothing, ""},
+		{"In the quiet period. Expires in 29 sec", provesNothing, ""},
+		{"All nodes of label ‘größe’ are offline", provesLabel, "größe"},
+		{"There are no nodes with the label ‘it's’", provesLabel, "it's"},
+		{`All nodes of label ‘"os:linux"&&"with space"’ are offline`, provesLabel, `("os:linux"&&"with space")`},
 		// Before 2.125, without quotes.
-		{"Waiting for next available executor on linux", saysEither, "linux"},
-		{"n1 is offline", saysPerhapsNode, "n1"},
+		{"Waiting for next available executor on linux", provesEither, "linux"},
+		{"n1 is offline", provesPerhapsNode, "n1"},
 		// Other languages and other plugins say nothing that is understood.
-		{"Warte auf den nächsten freien Build-Prozessor auf linux", saysNothing, ""},
-		{"Waiting for resources with label linux", saysNothing, ""},
-		{"Blocked by ‘other’", saysNothing, ""},
-		{"Already running 1 builds on node", saysNothing, ""},
-		{"Already running 1 builds across all nodes", saysNothing, ""},
-		{"Waiting for resource instances [[dcp-1]]", saysNothing, ""},
+		{"Warte auf den nächsten freien Build-Prozessor auf linux", provesNothing, ""},
+		{"Waiting for resources with label linux", provesNothing, ""},
+		{"Blocked by ‘other’", provesNothing, ""},
+		{"Already running 1 builds on node", provesNothing, ""},
+		{"Already running 1 builds across all nodes", provesNothing, ""},
+		{"Waiting for resource instances [[dcp-1]]", provesNothing, ""},
 		// Core's words of other states, and of what went wrong in it.
-		{"Finished waiting", saysNothing, ""},
-		{"A build is already in progress", saysNothing, ""},
-		{"Build #1,234 is already in progress (ETA: 5 min)", saysNothing, ""},
-		{"Upstream project ‘linux’ is already building", saysNothing, ""},
-		{"Downstream project ‘linux’ is already building", saysNothing, ""},
-		{"Exception evaluating if the queue can run the task", saysNothing, ""},
-		{"???", saysNothing, ""},
-		{"", saysNothing, ""},
-		{"Waiting for next available executor on ‘", saysNothing, ""},
-		{"All nodes of label ‘x", saysNothing, ""},
+		{"Finished waiting", provesNothing, ""},
+		{"A build is already in progress", provesNothing, ""},
+		{"Build #1,234 is already in progress (ETA: 5 min)", provesNothing, ""},
+		{"Upstream project ‘linux’ is already building", provesNothing, ""},
+		{"Downstream project ‘linux’ is already building", provesNothing, ""},
+		{"Exception evaluating if the queue can run the task", provesNothing, ""},
+		{"???", provesNothing, ""},
+		{"", provesNothing, ""},
+		{"Waiting for next available executor on ‘", provesNothing, ""},
+		{"All nodes of label ‘x", provesNothing, ""},
 	} {
-		if got := read(c.why); got.says != c.says || got.label != c.label {
-			t.Errorf("%q: %d %q, want %d %q", c.why, got.says, got.label, c.says, c.label)
+		if got := readSentence(c.why); got.proves != c.says || got.label != c.label {
+			t.Errorf("%q: %d %q, want %d %q", c.why, got.proves, got.label, c.says, c.label)
 		}
 	}
 }
@@ -448,7 +448,7 @@ func TestLongSentences(t *testing.T) {
 				if it.Resolution != tt.how || it.Label != tt.label {
 					t.Errorf("%s %q, want %s %q", it.Resolution, it.Label, tt.how, tt.label)
 				}
-				if cut, ok := strings.CutSuffix(it.Why, "…"); !ok || !utf8.ValidString(cut) || !strings.HasPrefix(tt.why, cut) || len(cut) > longest || len(cut) < longest-utf8.UTFMax {
+				if cut, ok := strings.CutSuffix(it.Why, "…"); !ok || !utf8.ValidString(cut) || !strings.HasPrefix(tt.why, cut) || len(cut) > maxString || len(cut) < maxString-utf8.UTFMax {
 					t.Errorf("%d of %d bytes are shown: …%q", len(it.Why), len(tt.why), it.Why[len(it.Why)-20:])
 				}
 				if of(body, it.Label) || of(body, m.labels[it.ID]) {
@@ -456,7 +456,7 @@ func TestLongSentences(t *testing.T) {
 				}
 			}
 			for _, s := range slices.Concat(slices.Collect(maps.Keys(m.strings)), slices.Collect(maps.Keys(m.sentences))) {
-				if len(s) > longest {
+				if len(s) > maxString {
 					t.Errorf("%d bytes are remembered: %.40q", len(s), s)
 				}
 			}

@@ -29,7 +29,7 @@ func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool, de
 
 // Fence implements control.Jenkins. A fence has no labels, so that it changes no item's "why".
 func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error {
-	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, inbound(), deadline); err != nil {
+	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, inboundLauncher(), deadline); err != nil {
 		return fmt.Errorf("fencing node %s: %w", name, err)
 	}
 	return nil
@@ -104,7 +104,7 @@ func (c *Client) secret(ctx context.Context, name string) (string, error) {
 		return "", fmt.Errorf("%w: %w", ErrNotJenkins, err)
 	}
 	if len(doc.Arguments) < 2 || doc.Arguments[0] == "" || doc.Arguments[1] != name {
-		return "", fmt.Errorf("%w: no secret of that node in its launch file", ErrNotJenkins)
+		return "", fmt.Errorf("%w: the launch file has no secret of that node", ErrNotJenkins)
 	}
 	return doc.Arguments[0], nil
 }
@@ -127,7 +127,7 @@ func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time
 		endpoint: Delete, path: "/computer/" + url.PathEscape(name) + "/doDelete",
 	}, deadline)
 	if err == nil || errors.Is(err, scaler.ErrGone) {
-		c.deleted(name)
+		c.noteDeleted(name)
 	}
 	if err != nil {
 		return fmt.Errorf("deleting node %s: %w", name, err)
@@ -175,9 +175,9 @@ func (c *Client) clearMark(ctx context.Context, name, text string) error {
 	ok = true
 	switch by, err := c.markOf(ctx, name); {
 	case err != nil:
-		return fmt.Errorf("reading it back: %w", err)
+		return fmt.Errorf("reading the mark back: %w", err)
 	case by != scaler.NotMarked:
-		return fmt.Errorf("%w: still marked afterwards, by %s", scaler.ErrChanged, by)
+		return fmt.Errorf("%w: the node is still marked, by %s", scaler.ErrChanged, by)
 	}
 	return nil
 }
@@ -192,9 +192,9 @@ func (c *Client) markOf(ctx context.Context, name string) (scaler.OfflineBy, err
 }
 
 func (c *Client) markedBy(n *computer) scaler.OfflineBy {
-	c.known.mu.Lock()
-	defer c.known.mu.Unlock()
-	return c.known.markedBy(c.c.Instance, n)
+	c.memory.mu.Lock()
+	defer c.memory.mu.Unlock()
+	return c.memory.markedBy(c.c.Instance, n)
 }
 
 // StillIdle implements control.Jenkins.
@@ -207,21 +207,21 @@ func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) 
 		return false, fmt.Errorf("reading node %s: %w", seen.Name, err)
 	}
 	same := c.markedBy(&n) == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.Cause.At == seen.MarkedAt.UnixMilli())
-	return n.rests() && same, nil
+	return n.idle() && same, nil
 }
 
 // node reads one node. If there is no node of that name, the error is scaler.ErrGone.
 func (c *Client) node(ctx context.Context, e string, name string) (computer, error) {
 	var doc computer
-	a, err := c.document(ctx, e, "/computer/"+url.PathEscape(name), nodeTree, func(_ *answer, in io.Reader) error { return small(in, &doc) })
+	a, err := c.document(ctx, e, "/computer/"+url.PathEscape(name), nodeTree, func(_ *answer, in io.Reader) error { return decodeSmall(in, &doc) })
 	if a.status == http.StatusNotFound {
 		return computer{}, a.outcome("")
 	}
 	if err != nil {
 		return computer{}, err
 	}
-	if doc.Class == "" || doc.Name != name || !doc.whole() {
-		return computer{}, fmt.Errorf("%w: an answer about %q (%s)", ErrNotJenkins, doc.Name, doc.Class)
+	if doc.Class == "" || doc.Name != name || !doc.complete() {
+		return computer{}, fmt.Errorf("%w: the answer is about node %q (class %q)", ErrNotJenkins, doc.Name, doc.Class)
 	}
 	return doc, nil
 }
@@ -265,7 +265,7 @@ func (a *answer) outcome(page string) error {
 	case a.status == http.StatusForbidden:
 		return fmt.Errorf("%w: %w", scaler.ErrRefused, a.refusal())
 	case a.status == http.StatusBadRequest && reason == "":
-		return fmt.Errorf("%w (status 400)%s", scaler.ErrRefused, a.words())
+		return fmt.Errorf("%w (status 400)%s", scaler.ErrRefused, a.excerpt())
 	default:
 		return a.refusal()
 	}

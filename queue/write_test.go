@@ -438,8 +438,8 @@ func TestStillIdle(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(scaler.ErrLate) })
-		if _, err := c.StillIdle(ctx, scaler.Node{Name: "n", OfflineBy: scaler.Ours}); !errors.Is(err, scaler.ErrLate) || c.fuse.failed != 0 {
-			t.Errorf("given up: %v, after %d failures in a row; want that it is late, and none", err, c.fuse.failed)
+		if _, err := c.StillIdle(ctx, scaler.Node{Name: "n", OfflineBy: scaler.Ours}); !errors.Is(err, scaler.ErrLate) || c.breaker.failed != 0 {
+			t.Errorf("given up: %v, after %d failures in a row; want that it is late, and none", err, c.breaker.failed)
 		}
 	})
 	const idle = `{"_class":"hudson.slaves.SlaveComputer","displayName":"n","offlineCause":null,"offlineCauseReason":"","temporarilyOffline":false,"idle":true,"executors":[{"idle":true}],"oneOffExecutors":[]}`
