@@ -16,14 +16,14 @@ import (
 	"bellboard/scaler/control"
 )
 
-// TestSeenSoonAfterItsReturn: however Jenkins is away, the loop sees it within about two
-// seconds of its return, and its grace counts from there. Meanwhile at most one small
-// question is under way, and no more than one begins in a second.
+// TestSeenSoonAfterItsReturn: Jenkins is away in several ways. The loop reads Jenkins again within about two
+// seconds of its return, and the grace counts from the return. Meanwhile at most one small question is under
+// way, and at most one begins in a second.
 func TestSeenSoonAfterItsReturn(t *testing.T) {
 	const gone = 10 * time.Minute
 	for name, tt := range map[string]struct {
 		leave  func(*fire)
-		lost   bool // what is sent while it is away is never answered
+		lost   bool // a request that is sent meanwhile gets no answer
 		within time.Duration
 	}{
 		"refused":          {func(f *fire) { f.jenkins.Restart(jenkinssim.Restart{Down: gone}) }, false, 2 * time.Second},
@@ -64,7 +64,7 @@ func TestSeenSoonAfterItsReturn(t *testing.T) {
 				if err != nil {
 					f.Fatal(err)
 				}
-				var seen scaler.Tick // the first after its return
+				var seen scaler.Tick // the first tick after Jenkins' return
 				loop := control.New(control.Config{
 					Jenkins: c, Cluster: f.pods, Clock: clock.Real(), Instance: "bellboard", MaxAgents: 10, Poll: time.Second, Grace: 5 * time.Minute, DryRun: true,
 					Record: func(tick scaler.Tick) {
@@ -81,7 +81,7 @@ func TestSeenSoonAfterItsReturn(t *testing.T) {
 				tt.leave(f)
 				go func() { ended <- loop.Run(ctx) }()
 				if gone > time.Minute {
-					time.Sleep(time.Minute) // the first reads have failed
+					time.Sleep(time.Minute) // by then the first reads have failed
 					read.Store(false)
 					sent.Store(0)
 					time.Sleep(gone - time.Minute - time.Millisecond)
@@ -110,8 +110,8 @@ func TestSeenSoonAfterItsReturn(t *testing.T) {
 	}
 }
 
-// TestSmallQuestionsAlone: of a Jenkins that answers small questions alone nothing large is
-// asked more often than before: each read is followed by ten times its time, or by 30 s.
+// TestSmallQuestionsAlone: Jenkins answers small questions only. Bellboard reads nothing large more often
+// than before: the pause after each read is ten times the time of the read, or 30 s.
 func TestSmallQuestionsAlone(t *testing.T) {
 	underFire(t, jenkinssim.Config{Latency: func(op string) time.Duration {
 		if op == "computers" {
@@ -136,7 +136,7 @@ func TestSmallQuestionsAlone(t *testing.T) {
 	})
 }
 
-// TestSlowIsNotAway: a Jenkins that needs four seconds for the smallest question is alive.
+// TestSlowIsNotAway: Jenkins takes four seconds for the smallest question. Such a Jenkins counts as alive.
 func TestSlowIsNotAway(t *testing.T) {
 	slow := time.Duration(0)
 	underFire(t, jenkinssim.Config{Latency: func(string) time.Duration { return slow }}, func(f *fire) {
@@ -157,8 +157,8 @@ func TestSlowIsNotAway(t *testing.T) {
 	})
 }
 
-// TestGraceFromTheFirstAnswer: the grace of a session counts from the first answer that
-// Jenkins gave in it, also when that answer showed nothing.
+// TestGraceFromTheFirstAnswer: the grace of a session counts from Jenkins' first answer in it, even if that
+// answer was no view.
 func TestGraceFromTheFirstAnswer(t *testing.T) {
 	underFire(t, jenkinssim.Config{}, func(f *fire) {
 		f.tick()

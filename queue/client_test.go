@@ -39,7 +39,7 @@ const (
 	atWork   = `{"_class":"hudson.model.Hudson","quietingDown":false}`
 )
 
-// newClient serves the handler and returns a client for it.
+// newClient starts a server with that handler and returns a client for it.
 func newClient(t testing.TB, h http.HandlerFunc, change ...func(*Config)) *Client {
 	t.Helper()
 	server := httptest.NewServer(h)
@@ -58,7 +58,7 @@ func newClient(t testing.TB, h http.HandlerFunc, change ...func(*Config)) *Clien
 	return client
 }
 
-// good answers as Jenkins does.
+// good answers like Jenkins.
 func good(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Jenkins", "2.568.1")
 	w.Header().Set("X-Jenkins-Session", "a63ce597")
@@ -118,7 +118,7 @@ func TestObserve(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	// The last, since the busy agent bears our mark.
+	// Jenkins' root is asked last, because the busy agent has Bellboard's mark.
 	one := []string{"/jenkins/computer/api/json " + computersTree, "/jenkins/queue/api/json " + queueTree, "/jenkins/api/json " + quietTree}
 	if diff := cmp.Diff(append(one, one...), asked); diff != "" {
 		t.Error(diff)
@@ -128,13 +128,13 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// TestQuietingDown: a view says that Jenkins is about to shut down, and a third question
-// is asked only while our own mark hides a build from its safe restart.
+// TestQuietingDown: a view says whether Jenkins is about to shut down. The client asks a third question only
+// while Bellboard's own mark hides a build from a safe restart.
 func TestQuietingDown(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		cfg   jenkinssim.Config
-		asks  bool // the root, once the queue has an item that says nothing
+		asks  bool // the root is asked if no item says that Jenkins is quieting down
 		marks func(f *fire)
 	}{
 		{"no mark", jenkinssim.Config{}, false, func(*fire) {}},
@@ -175,19 +175,19 @@ func TestQuietingDown(t *testing.T) {
 				look(false, one)
 				f.jenkins.QuietDown(true)
 				time.Sleep(time.Second)
-				look(true, 0) // the items say so
+				look(true, 0) // the items say it
 				for _, it := range f.look().Items {
 					f.jenkins.Cancel(it.ID)
 				}
 				look(tt.cfg.Hook != "bellboard", again)
-				look(tt.cfg.Hook != "bellboard", again) // as long as it goes on
+				look(tt.cfg.Hook != "bellboard", again) // as long as Jenkins is quieting down
 				f.jenkins.QuietDown(false)
 				look(false, again)
 				look(false, one)
 			})
 		})
 	}
-	// What the view is dated by is the last answer.
+	// The last answer dates the view.
 	underFire(t, jenkinssim.Config{}, func(f *fire) {
 		f.mark("web-e-0", "one-build")
 		f.jenkins.Fault(func(r *http.Request) (int, http.Header, []byte, bool) {
@@ -209,7 +209,7 @@ func (f *fire) mark(name string, reason scaler.Reason) {
 	}
 }
 
-// TestRecordedComputers reads what a real Jenkins said of agents in every state.
+// TestRecordedComputers reads the recorded answers of a real Jenkins about agents in every state.
 func TestRecordedComputers(t *testing.T) {
 	type seen struct {
 		name   string
@@ -247,8 +247,7 @@ func TestRecordedComputers(t *testing.T) {
 	}
 }
 
-// TestBuildsAndMarks reads which build an agent of ours runs, whether that ends with
-// Jenkins, and when a mark was set.
+// TestBuildsAndMarks: a node shows its build, whether the build ends with Jenkins, and the time of its mark.
 func TestBuildsAndMarks(t *testing.T) {
 	const (
 		freestyle = `{"_class":"hudson.model.FreeStyleBuild","url":"http://j/job/a/1/"}`
@@ -289,8 +288,8 @@ func TestBuildsAndMarks(t *testing.T) {
 	}
 }
 
-// TestMisbehaviour: whatever is not a whole answer of one session of Jenkins is
-// an error that names what was seen, for each of the questions.
+// TestMisbehaviour: everything but complete answers of one session of Jenkins is an error. The error says
+// what came instead. Each of the questions gets every kind of answer.
 func TestMisbehaviour(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(w http.ResponseWriter, r *http.Request)
@@ -370,7 +369,7 @@ func TestMisbehaviour(t *testing.T) {
 	} {
 		for _, which := range []string{"/computer", "/queue", ""} {
 			if which == "" && name == "null list" {
-				continue // the root is asked for none
+				continue // the client reads no list at the root
 			}
 			t.Run(name+" on "+which, func(t *testing.T) {
 				client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
@@ -392,7 +391,7 @@ func TestMisbehaviour(t *testing.T) {
 	}
 }
 
-// header is a writer that sets one header last.
+// header is a response writer that sets one header last.
 type header struct {
 	http.ResponseWriter
 	key, value string
@@ -403,7 +402,7 @@ func (h *header) Write(b []byte) (int, error) {
 	return h.ResponseWriter.Write(b)
 }
 
-// with answers well but for what f does to the body.
+// with answers like Jenkins, with a body that f has changed.
 func with(f func(string) string) func(w http.ResponseWriter, r *http.Request) {
 	return func(w http.ResponseWriter, r *http.Request) {
 		rec := httptest.NewRecorder()
@@ -413,7 +412,7 @@ func with(f func(string) string) func(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestUnreachable: nobody listens, and nothing panics.
+// TestUnreachable: nothing listens at the address. The client returns an error and does not panic.
 func TestUnreachable(t *testing.T) {
 	c := newClient(t, good, func(c *Config) { c.URL = "http://127.0.0.1:1" })
 	if _, err := c.Observe(t.Context()); !errors.Is(err, ErrUnavailable) {
@@ -439,7 +438,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestTruncatedAnywhere cuts both documents at every byte.
+// TestTruncatedAnywhere: both documents are cut at every byte. Each cut is an error.
 func TestTruncatedAnywhere(t *testing.T) {
 	for i := range len(fewComputers) {
 		m := newMemory()
@@ -455,7 +454,7 @@ func TestTruncatedAnywhere(t *testing.T) {
 	}
 }
 
-// FuzzDecode: what is read without an error is as much as encoding/json reads.
+// FuzzDecode: without an error the client reads as many elements as encoding/json.
 func FuzzDecode(f *testing.F) {
 	f.Add(fewComputers)
 	f.Add(fewItems)
@@ -491,8 +490,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// count is how many elements a list has for encoding/json; ok is false when the
-// key is there more than once, of which that package keeps only the last.
+// count returns the number of elements that encoding/json finds in a list. encoding/json keeps only the
+// last of several equal keys; then ok is false.
 func count(s, key string) (n int, ok bool) {
 	var doc map[string]json.RawMessage
 	var list []json.RawMessage
@@ -550,7 +549,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// TestCrumbsStayHome: even gojenkins' own POST asks Jenkins for nothing more.
+// TestCrumbsStayHome: no request for a crumb reaches Jenkins, even when gojenkins asks for one before a POST.
 func TestCrumbsStayHome(t *testing.T) {
 	carry := &recorder{next: roundTrip(func(r *http.Request) (*http.Response, error) {
 		t.Errorf("asked for %s", r.URL)
@@ -592,7 +591,7 @@ func TestLimiter(t *testing.T) {
 		if most.Load() != 8 {
 			t.Errorf("%d in flight, want 8", most.Load())
 		}
-		// Eight slow ones at once are one event, not eight.
+		// Eight slow writes at once halve the limit once, not eight times.
 		run(8, 2*time.Second)
 		if l.limit != 4 {
 			t.Errorf("limit %d after slow writes, want 4", l.limit)
@@ -607,7 +606,7 @@ func TestLimiter(t *testing.T) {
 		if l.limit != 8 {
 			t.Errorf("limit %d after a good run, want 8", l.limit)
 		}
-		// A deadline that passes while waiting, and a context that ends.
+		// A deadline passes during the wait, and a context ends during the wait.
 		for range 8 {
 			if err := l.acquire(t.Context(), time.Time{}); err != nil {
 				t.Fatal(err)
@@ -653,7 +652,7 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// bodies serves two documents without a network.
+// bodies returns a transport that serves two documents without a network.
 func bodies(computers, queue string) roundTrip {
 	return func(r *http.Request) (*http.Response, error) {
 		body := `{"_class":"hudson.model.Hudson","quietingDown":false}`
@@ -674,8 +673,8 @@ type readCloser struct{ *strings.Reader }
 
 func (readCloser) Close() error { return nil }
 
-// BenchmarkObserve10k observes 10,000 pipeline items that want 200 labels, and
-// 300 computers. "new" is the first sight of them, "again" every later one.
+// BenchmarkObserve10k observes 10,000 pipeline items with 200 labels, and 300 nodes. "new" is the first poll,
+// and "again" is every later poll.
 func BenchmarkObserve10k(b *testing.B) {
 	var q, n strings.Builder
 	q.WriteString(`{"_class":"hudson.model.Queue","items":[`)
@@ -718,7 +717,7 @@ func BenchmarkObserve10k(b *testing.B) {
 	}
 }
 
-// form reads a form body without touching the query.
+// form returns the form of a body. A query is an error.
 func form(t *testing.T, r *http.Request) url.Values {
 	t.Helper()
 	if err := r.ParseForm(); err != nil {

@@ -25,24 +25,24 @@ import (
 	"bellboard/scaler/control"
 )
 
-// fire is a real client, a simulated Jenkins, and whatever is between them.
+// fire is a real client and a simulated Jenkins, with a network between them that can misbehave.
 type fire struct {
 	*testing.T
 	jenkins *jenkinssim.Jenkins
 	client  *Client
-	loop    *control.Loop // looks through the client, and writes nothing
+	loop    *control.Loop // polls through the client, and writes nothing
 	metrics *metrics.Metrics
 	reg     *prometheus.Registry
 	pods    *pods
-	view    scaler.JenkinsView // the loop's last
+	view    scaler.JenkinsView // the loop's last view
 	err     error
-	// wire may change an answer on its way, or lose it.
+	// wire, when set, changes or loses an answer on its way.
 	wire  func(*http.Request, *http.Response) (*http.Response, error)
 	token string
 	told  []string // endpoint and code of every request
 }
 
-// RoundTrip carries a request through the wire.
+// RoundTrip sends a request through the wire.
 func (f *fire) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := f.jenkins.Transport().RoundTrip(r)
 	if err != nil || f.wire == nil {
@@ -51,7 +51,7 @@ func (f *fire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.wire(r, res)
 }
 
-// watched is the client as the loop sees it.
+// watched is the client for the loop. It keeps the last view and the last error.
 type watched struct {
 	*Client
 	f *fire
@@ -62,7 +62,7 @@ func (w watched) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	return w.f.view, w.f.err
 }
 
-// pods is a cluster that can be seen. Nothing else is asked of it.
+// pods is a cluster that answers Observe only.
 type pods struct {
 	control.Cluster
 	all []scaler.Pod
@@ -72,8 +72,8 @@ func (p *pods) Observe(context.Context) (scaler.ClusterView, error) {
 	return scaler.ClusterView{At: time.Now(), Pods: p.all}, nil
 }
 
-// underFire tells a story in a bubble: a house at work, with six nodes of ours,
-// of which two have builds, and five pipelines that wait.
+// underFire runs a story in a bubble. The house has six nodes of Bellboard's, two of them with builds, and
+// five waiting pipelines.
 func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -138,7 +138,7 @@ func (f *fire) look() scaler.JenkinsView {
 	return v
 }
 
-// tick is one pass of the loop, recorded as the daemon does.
+// tick runs one tick of the loop and records it as the daemon does.
 func (f *fire) tick() scaler.Tick {
 	t := f.loop.Tick(f.Context())
 	f.metrics.Observe(t)
@@ -148,8 +148,8 @@ func (f *fire) tick() scaler.Tick {
 	return t
 }
 
-// settle passes the time of grace, with a pod for every node: those that are not
-// online yet are on their way.
+// settle waits until the grace has passed. Each node has a pod, so that agents that are not online yet
+// count as on their way.
 func (f *fire) settle() {
 	f.Helper()
 	f.tick()
@@ -168,7 +168,7 @@ func (f *fire) settle() {
 	}
 }
 
-// series is the value of one series, of which each label has the value asked for.
+// series returns the value of the series with these label values.
 func (f *fire) series(name string, values ...string) float64 {
 	f.Helper()
 	families, err := f.reg.Gather()
@@ -192,7 +192,7 @@ func (f *fire) series(name string, values ...string) float64 {
 
 var jenkinsHeaders = http.Header{"X-Jenkins": {"2.568.1"}, "X-Jenkins-Session": {"12345678"}, "Content-Type": {"application/json;charset=utf-8"}}
 
-// strip has something take a header of Jenkins' away.
+// strip removes a header from Jenkins' answers.
 func (f *fire) strip(endpoint, header string) {
 	f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 		if on(r, endpoint) {
@@ -202,7 +202,7 @@ func (f *fire) strip(endpoint, header string) {
 	}
 }
 
-// endless is a text without end.
+// endless is a text that never ends.
 type endless struct{}
 
 func (endless) Read(b []byte) (int, error) {
@@ -212,16 +212,15 @@ func (endless) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestUnderFire is the table of misbehaviours: each makes the loop hold, with
-// words for people, and a code and a cause for the metrics; and the look after it
-// is as good as ever.
+// TestUnderFire is the table of misbehaviours. Each of them makes the loop hold, with a text for people and a
+// code and a cause for the metrics. The next good poll is as complete as ever.
 func TestUnderFire(t *testing.T) {
 	const login = "<html><head><title>Sign in [Jenkins]</title></head></html>"
 	for name, c := range map[string]struct {
 		do   func(f *fire, endpoint string)
 		is   error
 		says string
-		code string // of a request; "error" is no whole answer
+		code string // of a request; "error" stands for no complete answer
 		away time.Duration
 	}{
 		"token wrong for good": {func(f *fire, _ string) { f.token = "old" }, ErrUnauthorized, "Error 401 Unauthorized", "401", 0},
@@ -342,12 +341,12 @@ func TestUnderFire(t *testing.T) {
 	}
 }
 
-// TestRightAnswersUnderFire has the misbehaviours that still leave an answer,
-// narrower than the usual one and never a wrong one.
+// TestRightAnswersUnderFire is the table of misbehaviours that still leave a view. Such a view may show
+// less than usual, but never anything wrong.
 func TestRightAnswersUnderFire(t *testing.T) {
 	t.Run("token rotated", func(t *testing.T) {
 		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			kept := "old" // what a source keeps until it is told that it is no good
+			kept := "old" // a source keeps a token until Expire
 			f.client.c.Token = func() (string, error) { return kept, nil }
 			f.client.c.Expire = func() { kept = "token" }
 			f.told = nil
@@ -364,7 +363,7 @@ func TestRightAnswersUnderFire(t *testing.T) {
 			if _, err := f.client.Observe(f.Context()); !errors.Is(err, ErrPartial) {
 				f.Fatal(err)
 			}
-			if v := f.look(); len(v.Nodes) != len(all.Nodes)-3 { // said twice, it is so
+			if v := f.look(); len(v.Nodes) != len(all.Nodes)-3 { // a second answer without them is accepted
 				f.Error(len(v.Nodes))
 			}
 		})
@@ -435,9 +434,9 @@ func TestRightAnswersUnderFire(t *testing.T) {
 		})
 	})
 	t.Run("queue suddenly empty", func(t *testing.T) {
-		// Jenkins says that nothing waits, and it may be so: builds that wait are
-		// cancelled. It is believed, since it does no harm: no agent that was on its
-		// way, or at work, is touched for it, and the next look has the builds again.
+		// Jenkins says that no item waits. This may be true, because people cancel items. Bellboard accepts
+		// the answer, because it does no harm: no agent on its way and no busy agent is touched for it. The
+		// next poll shows the items again.
 		underFire(t, jenkinssim.Config{}, func(f *fire) {
 			f.settle()
 			before := f.view
@@ -459,14 +458,14 @@ func TestRightAnswersUnderFire(t *testing.T) {
 		})
 	})
 	t.Run("an agent's node missing while its build begins", func(t *testing.T) {
-		// The one answer that could kill: the pod of an agent that has not been seen
-		// online yet goes with its node.
+		// This is the one answer that could kill a build: it makes Bellboard delete the pod of an agent that
+		// was not seen online yet.
 		underFire(t, jenkinssim.Config{}, func(f *fire) {
 			deleted := func(t scaler.Tick) bool {
 				return slices.ContainsFunc(t.Plan.Actions, func(a scaler.Action) bool { return a.Verb == scaler.DeletePod && a.Agent == "web-e-5" })
 			}
 			f.settle()
-			f.connect("web-e-5") // and takes a build at once
+			f.connect("web-e-5") // and the agent gets a build at once
 			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-1] }))
 			if t := f.tick(); t.Hold != "" || deleted(t) {
 				f.Errorf("missing from one answer: hold %q, its pod deleted: %v", t.Hold, deleted(t))
@@ -486,7 +485,8 @@ func TestRightAnswersUnderFire(t *testing.T) {
 		})
 	})
 	t.Run("clock skew", func(t *testing.T) {
-		// An hour ahead, and then right again: when an item came is told by our clock.
+		// Jenkins' clock is an hour ahead, and then right again. Our clock says when an item entered the
+		// queue.
 		underFire(t, jenkinssim.Config{}, func(f *fire) {
 			f.tick()
 			before := f.view.Items

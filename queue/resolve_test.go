@@ -14,11 +14,11 @@ import (
 	"bellboard/scaler/label"
 )
 
-// atoms are what nodes carry and items ask for; two are also names of foreign
-// nodes, some need quotes, and one is nowhere.
+// atoms are labels of nodes and of items. Two are also the names of foreign nodes, some need quotes, and no
+// node has the last one.
 var atoms = []string{"linux", "docker", "gpu", "os:linux", "with space", "größe", "it’s", "static-1", "mac", "nowhere"}
 
-// anyExpression draws an expression as somebody might type it.
+// anyExpression draws an expression as a person might type it.
 func anyExpression(t *rapid.T, names []string, depth int) string {
 	quoted := func(atom string) string {
 		if slices.Contains([]string{"with space", "os:linux"}, atom) && rapid.Bool().Draw(t, "quoted") || atom == "with space" {
@@ -50,21 +50,21 @@ func anySet(t *rapid.T, what string) []string {
 	return rapid.SliceOfNDistinct(rapid.SampledFrom(atoms[:9]), 1, 3, rapid.ID[string]).Draw(t, what)
 }
 
-// meaning is what an item wants: an expression, or nothing.
+// meaning is the expression that an item wants, or nothing.
 type meaning struct {
 	kind, typed string
 }
 
-// town is a Jenkins with teams' berths in place, and the client that reads it.
+// town is a Jenkins with the berths of some teams, and a client.
 type town struct {
 	*rapid.T
 	*hand
 	jenkins *jenkinssim.Jenkins
 	client  *Client
 	pools   []scaler.Pool
-	names   []string // of nodes
+	names   []string // of all nodes
 	foreign []string
-	open    []string // connected ones
+	open    []string // of connected nodes
 	vetoes  bool
 	quiet   bool
 	meant   map[int64]meaning
@@ -113,7 +113,7 @@ func (w *town) submit(i int) {
 	typed := ""
 	switch rapid.IntRange(0, 9).Draw(w.T, "what it asks for") {
 	case 0:
-	case 1: // a build that resumes: the only way in which anybody names a node of ours
+	case 1: // a build that resumes: only such an item names a node of Bellboard's
 		typed = rapid.SampledFrom(w.names).Draw(w.T, "node")
 	default:
 		typed = anyExpression(w.T, w.foreign, 2)
@@ -158,16 +158,16 @@ func (w *town) happen() {
 	case "veto":
 		w.vetoes = true
 		w.jenkins.Veto(name, "‘"+name+"’ has had enough")
-		w.connect(name) // Jenkins says it of executors that are idle
+		w.connect(name) // Jenkins says it only of idle executors
 	case "cut":
 		w.jenkins.PersonOffline(name, "away")
-	case "gone": // as one that had its build
+	case "gone": // like a node that has had its build
 		pool := rapid.SampledFrom(w.pools).Draw(w.T, "pool")
 		if err := w.client.Register(w.Context(), "gone", pool, time.Time{}); err != nil {
 			w.Fatal(err)
 		}
 		w.jenkins.PersonDelete("gone")
-	case "restart": // its items keep their ids, and what was read of them
+	case "restart": // the items keep their ids, and the client keeps their labels
 		w.jenkins.Restart(jenkinssim.Restart{})
 		w.quiet = false
 	case "quiet":
@@ -176,7 +176,7 @@ func (w *town) happen() {
 	}
 }
 
-// matches is which nodes an expression matches.
+// matches returns the names of the nodes that an expression matches.
 func matches(e label.Expr, nodes []scaler.Node) (names []string) {
 	for i := range nodes {
 		n := &nodes[i]
@@ -196,12 +196,12 @@ func (w *town) serves(e label.Expr) (teams []string) {
 	return teams
 }
 
-// judge compares what was read with what was meant.
+// judge compares the labels that the client read with the labels that the items want.
 func (w *town) judge(v scaler.JenkinsView) {
 	for _, it := range v.Items {
 		m, ok := w.meant[it.ID]
 		if !ok || it.State == scaler.Flyweight {
-			continue // a pipeline's own run, which needs no agent
+			continue // the run of a pipeline itself, which needs no agent
 		}
 		want, got := label.Parse(m.typed), label.Parse(it.Label)
 		on := matches(want, v.Nodes)
@@ -214,8 +214,8 @@ func (w *town) judge(v scaler.JenkinsView) {
 			if it.Label == want.Source() {
 				continue
 			}
-			// The name of the only node that matches stands for the expression,
-			// and must not be anybody's label.
+			// The name of the only node that matches stands for the expression. The name must not be the
+			// label of another node.
 			if len(on) != 1 || it.Label != label.ParseName(on[0]).Source() {
 				w.Fatalf("%s wants %s, read as %q (%s)", m.kind, want, it.Label, it.Why)
 			}
@@ -223,14 +223,14 @@ func (w *town) judge(v scaler.JenkinsView) {
 				w.Fatalf("%s wants %s of %v, read as %q of %v (%s)", m.kind, want, a, it.Label, b, it.Why)
 			}
 		case scaler.Unlabelled:
-			// What every node of ours carries is as good as nothing.
+			// A label that every node of Bellboard's has is as good as no label.
 			every := !slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !slices.Contains(on, n.Name) })
 			if m.typed != "" && !every {
 				w.Fatalf("%s wants %s, read as nothing (%s)", m.kind, want, it.Why)
 			}
 		case scaler.Inferred:
-			// One agent is tried: such a one as there is, that the item fits, unless
-			// a foreign node and a label are called alike.
+			// Bellboard tries one agent. There has to be a node with these labels that fits the item. The
+			// only exception is a foreign node with the name of a label.
 			if slices.Contains(w.foreign, it.Label) {
 				continue
 			}
@@ -241,9 +241,9 @@ func (w *town) judge(v scaler.JenkinsView) {
 				w.Fatalf("%s wants %s, inferred as %s, which no node of ours has that fits (%s)", m.kind, want, got, it.Why)
 			}
 		default:
-			// With its berths in place, what a team serves is always told, unless
-			// a plugin spoils the sentence or a node has a label's name. And where
-			// a team serves builds without a label, so is that they want none.
+			// If a team with berths serves the item, the label is always known. There are two exceptions: a
+			// plugin spoils the sentence, or a node has the name of a label. The same holds for an item
+			// without a label, if a team serves such items.
 			if m.typed == "" && slices.ContainsFunc(w.pools, func(p scaler.Pool) bool { return p.Unlabelled }) && !w.vetoes && !w.quiet && it.State == scaler.Buildable {
 				w.Fatalf("%s wants nothing, unresolved (%s)", m.kind, it.Why)
 			}
@@ -255,9 +255,8 @@ func (w *town) judge(v scaler.JenkinsView) {
 	}
 }
 
-// TestResolution: whatever teams, nodes and expressions, and whatever happens
-// to the nodes, an item is read as what Jenkins means by it, or as unresolved,
-// and never as anything else.
+// TestResolution: for any teams, nodes and expressions, and whatever happens to the nodes, the client reads
+// an item as Jenkins means it, or as unresolved. It never reads anything else.
 func TestResolution(t *testing.T) {
 	tally := map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
@@ -283,8 +282,7 @@ func TestResolution(t *testing.T) {
 	}
 }
 
-// hand is a clock that is moved by hand; the simulated Jenkins does what is due
-// whenever it is asked something.
+// hand is a clock that the test moves. The simulated Jenkins does what is due at each request.
 type hand struct{ now time.Time }
 
 func (h *hand) Now() time.Time                     { return h.now }
@@ -293,8 +291,8 @@ func (h *hand) AfterFunc(time.Duration, func()) (stop func() bool) {
 	return func() bool { return true }
 }
 
-// TestParameters: of several NodeLabel parameters the first with a value counts,
-// as in Jenkins; one whose value is not shown leaves the project's label unproven.
+// TestParameters: of several NodeLabel parameters the first with a value counts, as in Jenkins. If the
+// value of a parameter is hidden, the label of the project proves nothing.
 func TestParameters(t *testing.T) {
 	const class = `{"_class":"org.jvnet.jenkins.plugins.nodelabelparameter.`
 	for name, c := range map[string]struct {
@@ -322,7 +320,7 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// pipelines reads a queue of pipelines, with their jobs' names and sentences in turn.
+// pipelines reads a queue of pipelines. jobsAndWhys has the name of each job, followed by its sentence.
 func pipelines(t *testing.T, m *memory, nodes []scaler.Node, jobsAndWhys ...string) []scaler.Item {
 	t.Helper()
 	body := `{"_class":"hudson.model.Queue","items":[`
@@ -340,9 +338,9 @@ func pipelines(t *testing.T, m *memory, nodes []scaler.Node, jobsAndWhys ...stri
 	return items
 }
 
-// TestNameThatIsALabel: the only node that matches may have the name of a label
-// that other nodes have; its name would stand for them too. Where ours have it, both
-// may be meant. The name of one of ours is never anything else.
+// TestNameThatIsALabel: the only node that matches may have the name of another node's label. The name
+// would stand for that other node too. If nodes of Bellboard's have the label, the sentence may mean
+// either. The name of a node of Bellboard's never means anything else.
 func TestNameThatIsALabel(t *testing.T) {
 	const on = "Waiting for next available executor on "
 	foreign := append(ours("b1", "b2"), scaler.Node{Name: "gpu"}, scaler.Node{Name: "mac", Labels: []string{"gpu"}})
@@ -363,7 +361,7 @@ func TestNameThatIsALabel(t *testing.T) {
 		{foreign, "All nodes of label ‘gpu’ are offline", scaler.Labelled, "gpu"},
 		{foreign, on + "‘gpu&&docker’", scaler.Labelled, "gpu&&docker"},
 		{alike, on + "‘gpu’", scaler.Inferred, "gpu"},
-		{alike, "‘gpu’ is offline", scaler.Unresolved, ""}, // three nodes have the label: another one is wanted
+		{alike, "‘gpu’ is offline", scaler.Unresolved, ""}, // three nodes have this label
 		{alike, "All nodes of label ‘gpu’ are offline", scaler.Labelled, "gpu"},
 		{named, on + "‘b1’", scaler.Labelled, "b1"},
 		{named, "‘b1’ is offline", scaler.Labelled, "b1"},
@@ -380,8 +378,8 @@ func TestNameThatIsALabel(t *testing.T) {
 	}
 }
 
-// TestInferred: a plugin's words hide the label. It is inferred from what else its
-// job wants, and from the nodes of which the sentence says that they have it.
+// TestInferred: the words of a plugin hide the label. The client infers the label from the other items of the
+// job, and from the nodes that must have the label according to the sentence.
 func TestInferred(t *testing.T) {
 	const running, waits = "Already running 1 builds on node; ", "All nodes of label ‘linux’ are offline"
 	town := []scaler.Node{
@@ -423,9 +421,9 @@ func TestInferred(t *testing.T) {
 			m := newMemory()
 			if c.before != nil {
 				pipelines(t, m, town, c.before...)
-				m.labels = map[int64]string{} // those have left
+				m.labels = map[int64]string{} // those items have left the queue
 			}
-			for range 2 { // the second time from memory, if any
+			for range 2 { // the second time from memory, if it was remembered
 				it := pipelines(t, m, town, "a", c.why)[0]
 				if it.Resolution != c.how || it.Label != c.label {
 					t.Errorf("%s %q, want %s %q", it.Resolution, it.Label, c.how, c.label)

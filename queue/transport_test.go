@@ -20,7 +20,7 @@ import (
 	"bellboard/scaler/control"
 )
 
-// pipes is a network inside a bubble: each connection takes dial to be made.
+// pipes is a network inside a bubble. Each connection takes the time dial.
 type pipes struct {
 	dial time.Duration
 	made chan net.Conn
@@ -45,7 +45,7 @@ func (p *pipes) connect(context.Context, string, string) (net.Conn, error) {
 	return near, nil
 }
 
-// onPipes tells a story of a client with its own transport, in a bubble.
+// onPipes runs a story with a client that has its own transport, in a bubble.
 func onPipes(t *testing.T, dial time.Duration, h http.HandlerFunc, story func(*testing.T, *Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -62,15 +62,15 @@ func onPipes(t *testing.T, dial time.Duration, h http.HandlerFunc, story func(*t
 			t.Fatal(err)
 		}
 		story(t, c)
-		time.Sleep(time.Minute) // what is still being made is made
+		time.Sleep(time.Minute) // by then every connection is made
 		c.Close()
 		_ = server.Close()
 		synctest.Wait()
 	})
 }
 
-// TestLateConnection: the deadline holds for the sending itself, not for the
-// moment before a connection is made.
+// TestLateConnection: the deadline holds for the moment of sending, and not for the moment before the client
+// connects.
 func TestLateConnection(t *testing.T) {
 	for _, c := range []struct {
 		dial time.Duration
@@ -79,7 +79,7 @@ func TestLateConnection(t *testing.T) {
 		var sent atomic.Int32
 		onPipes(t, c.dial, func(w http.ResponseWriter, _ *http.Request) {
 			sent.Add(1)
-			time.Sleep(3 * time.Second) // a slow answer is no late sending
+			time.Sleep(3 * time.Second) // a slow answer is not a late request
 			done(w, "/computer/")
 		}, func(t *testing.T, client *Client) {
 			for name, write := range map[string]func(time.Time) error{
@@ -93,7 +93,7 @@ func TestLateConnection(t *testing.T) {
 					t.Errorf("%s, a connection in %s: %v after %s", name, c.dial, err, time.Since(began))
 				}
 				time.Sleep(time.Minute)
-				client.Close() // the next needs a connection of its own
+				client.Close() // the next write needs a connection of its own
 			}
 			if got := sent.Load(); got != c.sent {
 				t.Errorf("a connection in %s: %d sent, want %d", c.dial, got, c.sent)
@@ -102,7 +102,7 @@ func TestLateConnection(t *testing.T) {
 	}
 }
 
-// TestInFlight: what is asked at once is bounded, whoever asks.
+// TestInFlight: the number of requests at once is bounded for all callers together.
 func TestInFlight(t *testing.T) {
 	var now, most atomic.Int32
 	onPipes(t, 0, func(w http.ResponseWriter, r *http.Request) {
@@ -127,8 +127,8 @@ func TestInFlight(t *testing.T) {
 	})
 }
 
-// TestSentOnce: no request of ours is sent again because its answer was lost;
-// Go's transport would repeat a POST, too, if it took it for one that may be.
+// TestSentOnce: the client repeats no request because its answer was lost. Go's transport would repeat a POST
+// that it takes for idempotent.
 func TestSentOnce(t *testing.T) {
 	for name, ask := range map[string]func(*Client) error{
 		"register": func(c *Client) error { return c.Register(t.Context(), "n", webPool, time.Time{}) },
@@ -150,7 +150,7 @@ func TestSentOnce(t *testing.T) {
 				writes.Add(1)
 				panic(http.ErrAbortHandler)
 			})
-			if _, err := client.markOf(t.Context(), "n"); err != nil { // so that a kept connection is used
+			if _, err := client.markOf(t.Context(), "n"); err != nil { // keeps a connection
 				t.Fatal(err)
 			}
 			if err := ask(client); !errors.Is(err, ErrUnavailable) || writes.Load() != 1 {
@@ -176,8 +176,8 @@ func TestSentOnce(t *testing.T) {
 	})
 }
 
-// TestRefusedTokenLate: a write that was refused for its token goes out with a
-// newer one only as long as the answers that it rests on are young.
+// TestRefusedTokenLate: Jenkins rejects the token of a write. The client repeats the write with a newer
+// token only within the deadline.
 func TestRefusedTokenLate(t *testing.T) {
 	for _, took := range []time.Duration{100 * time.Millisecond, 2 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -211,8 +211,8 @@ func TestRefusedTokenLate(t *testing.T) {
 	}
 }
 
-// TestSilentInATick: a Jenkins that falls silent under a tick's writes costs the
-// time of one of them, not of all.
+// TestSilentInATick: Jenkins falls silent in the middle of a tick's writes. All writes together take the
+// timeout of one.
 func TestSilentInATick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent atomic.Int32
@@ -244,9 +244,8 @@ func TestSilentInATick(t *testing.T) {
 	})
 }
 
-// TestBackAtOnce: while Jenkins is away it gets one small question a poll, and for who
-// does not look one request in five seconds; the first look after its return
-// sees, and everything goes out again.
+// TestBackAtOnce: while Jenkins is away, it gets one small question for each poll, and one other request in
+// five seconds. The first poll after its return is a complete view, and writes go out again.
 func TestBackAtOnce(t *testing.T) {
 	for name, restart := range map[string]jenkinssim.Restart{
 		"away": {Down: 10 * time.Minute}, "starting": {Loading: 10 * time.Minute},
@@ -281,15 +280,15 @@ func TestBackAtOnce(t *testing.T) {
 	}
 }
 
-// TestLoopBackAtOnce: the loop sees Jenkins again within a poll of its return,
-// and a write goes out as soon.
+// TestLoopBackAtOnce: the loop reads Jenkins again within one poll of its return, and a write goes out then
+// too.
 func TestLoopBackAtOnce(t *testing.T) {
 	for name, restart := range map[string]jenkinssim.Restart{
 		"away": {Down: 10 * time.Minute}, "starting": {Loading: 10 * time.Minute}, "unauthorized": {Unauthorized: 10 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			underFire(t, jenkinssim.Config{}, func(f *fire) {
-				var back time.Time // when it first saw again
+				var back time.Time // time of the first tick that did not hold
 				held := 0
 				ctx, stop := context.WithCancel(f.Context())
 				ended := make(chan error)
@@ -324,7 +323,7 @@ func TestLoopBackAtOnce(t *testing.T) {
 	}
 }
 
-// TestFuseMinds: what blows it, and what does not.
+// TestFuseMinds: which results make the breaker stop requests, and which do not.
 func TestFuseMinds(t *testing.T) {
 	for name, c := range map[string]struct {
 		status int

@@ -59,17 +59,17 @@ func TestEverySentence(t *testing.T) {
 		{"All nodes of label ‘größe’ are offline", provesLabel, "größe"},
 		{"There are no nodes with the label ‘it's’", provesLabel, "it's"},
 		{`All nodes of label ‘"os:linux"&&"with space"’ are offline`, provesLabel, `("os:linux"&&"with space")`},
-		// Before 2.125, without quotes.
+		// Jenkins before 2.125 writes no quotes.
 		{"Waiting for next available executor on linux", provesEither, "linux"},
 		{"n1 is offline", provesPerhapsNode, "n1"},
-		// Other languages and other plugins say nothing that is understood.
+		// Sentences in other languages or of other plugins prove nothing.
 		{"Warte auf den nächsten freien Build-Prozessor auf linux", provesNothing, ""},
 		{"Waiting for resources with label linux", provesNothing, ""},
 		{"Blocked by ‘other’", provesNothing, ""},
 		{"Already running 1 builds on node", provesNothing, ""},
 		{"Already running 1 builds across all nodes", provesNothing, ""},
 		{"Waiting for resource instances [[dcp-1]]", provesNothing, ""},
-		// Core's words of other states, and of what went wrong in it.
+		// Sentences of Jenkins' core about other states and about its own errors.
 		{"Finished waiting", provesNothing, ""},
 		{"A build is already in progress", provesNothing, ""},
 		{"Build #1,234 is already in progress (ETA: 5 min)", provesNothing, ""},
@@ -87,7 +87,7 @@ func TestEverySentence(t *testing.T) {
 	}
 }
 
-// recorded is a testdata file of answers in the order asked.
+// recorded is a file of testdata, with the answers in the order of the requests.
 type recorded struct {
 	Source  string
 	Answers []struct {
@@ -108,8 +108,8 @@ func load(t testing.TB, name string) recorded {
 	return r
 }
 
-// wanted is what the recorded jobs asked for, in canonical form, by the number
-// in the job's name (w03, p03).
+// wanted are the expressions of the recorded jobs in canonical form. The index is the number in the job's
+// name (w03, p03).
 var wanted = []string{
 	"linux", "linux&&docker", "linux||docker", "!windows&&linux", "linux->docker", "a<->b",
 	"(linux||docker)&&big", "with space", "x&&(y||z)", "docker&&!slow", "größe", "it's",
@@ -131,10 +131,10 @@ func ours(names ...string) []scaler.Node {
 	return nodes
 }
 
-// takesAny: the pool of ours takes items without a label.
+// takesAny: Bellboard's pool takes items without a label.
 var takesAny = map[scaler.PoolID]bool{{Team: "web", Kind: scaler.Ephemeral}: true}
 
-// nodesAt is the nodes there were when the answer was recorded.
+// nodesAt returns the nodes that Jenkins had when the answer was recorded.
 func nodesAt(note string) []scaler.Node {
 	switch {
 	case strings.Contains(note, "0 agent"):
@@ -145,8 +145,8 @@ func nodesAt(note string) []scaler.Node {
 	return ours("n1", "n2")
 }
 
-// TestRecordedProjects: freestyle items export their label, or null, so each is
-// resolved whatever the sentence.
+// TestRecordedProjects: a freestyle item exports its label, or null. So each item has a label, whatever its
+// sentence is.
 func TestRecordedProjects(t *testing.T) {
 	for _, a := range load(t, "why").Answers {
 		nodes := nodesAt(a.Note)
@@ -173,8 +173,8 @@ func TestRecordedProjects(t *testing.T) {
 	}
 }
 
-// TestRecordedPipelines: only the sentences tell, so what one answer showed is
-// remembered by queue id, and nothing is guessed without it.
+// TestRecordedPipelines: only the sentence shows the label of a pipeline. The client remembers the label by
+// queue id. Without a sentence and without memory the item is unresolved.
 func TestRecordedPipelines(t *testing.T) {
 	answers := load(t, "pipeline-why").Answers
 	if len(answers) != 3 {
@@ -211,8 +211,8 @@ func TestRecordedPipelines(t *testing.T) {
 			t.Errorf("one node: %s is %s %q", it.Job, it.Resolution, it.Label)
 		}
 	}
-	// With two nodes every label is told; after that the older answers, which
-	// told less, are understood by memory.
+	// With two nodes the sentences show every label. After that the client knows the labels from memory, even
+	// with the older answers that show less.
 	for _, again := range []int{2, 1, 0} {
 		items, err = fresh.items(strings.NewReader(string(answers[again].Body)), nodesAt(answers[again].Note))
 		if err != nil || len(items) != 13 {
@@ -237,8 +237,8 @@ func TestRecordedPipelines(t *testing.T) {
 	}
 }
 
-// TestRecordedBare: the bare sentence proves nothing of an item while Jenkins has
-// no two nodes of ours; a project that shows no label wants none.
+// TestRecordedBare: while Jenkins has fewer than two nodes of Bellboard's, the bare sentence proves nothing
+// about an item. A project that shows no label wants none.
 func TestRecordedBare(t *testing.T) {
 	for _, a := range load(t, "bare").Answers {
 		nodes := nodesAt(a.Note)
@@ -282,8 +282,7 @@ func TestRecordedPinned(t *testing.T) {
 	}
 }
 
-// TestStatesAndSources has what the recordings have not: other states, and the
-// other places a label may be told.
+// TestStatesAndSources has what the recordings lack: other states, and the other sources of a label.
 func TestStatesAndSources(t *testing.T) {
 	const placeholder = "org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask"
 	for name, c := range map[string]struct {
@@ -368,8 +367,8 @@ func TestStatesAndSources(t *testing.T) {
 	}
 }
 
-// TestListOfRefusals: what a list of refusals tells of a pipeline's label. Where a part
-// says nothing of it, the others are believed as far as they go.
+// TestListOfRefusals: a list of refusals says something about the label of a pipeline. If one part says
+// nothing, the other parts count as far as they prove something.
 func TestListOfRefusals(t *testing.T) {
 	const reserved = " is reserved for jobs with matching label expression"
 	web, big := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, scaler.PoolID{Team: "big", Kind: scaler.Ephemeral}
@@ -385,7 +384,7 @@ func TestListOfRefusals(t *testing.T) {
 		"web-e-9 has been removed from configuration; ‘c1’" + reserved + "; ... and 28 more":        scaler.Unlabelled,
 		"web-e-9 has been removed from configuration; ‘b1’ doesn’t have label ‘x’; ‘b2’ is offline": scaler.Labelled,
 		"‘b1’ doesn’t have label ‘x’; ‘mac’ is being looked at; ... and 28 more":                    scaler.Labelled,
-		// An agent of ours that takes only its own labels has not refused it: it wants some.
+		// An agent that takes only its own labels has not refused the item, so that the item has a label.
 		"‘b1’ is offline; ‘c1’ is offline":                                        scaler.Unresolved,
 		"web-e-9 has been removed from configuration; ‘c1’ is offline":            scaler.Unresolved,
 		"‘b1’ is offline; ‘b2’ is offline; ‘mac’ is being looked at":              scaler.Unresolved,
@@ -414,13 +413,13 @@ func TestListOfRefusals(t *testing.T) {
 	}
 }
 
-// TestLongSentences: what names every node is understood to its end, shown as far as
-// people read, and not remembered: it is another with each node that comes or goes.
+// TestLongSentences: a sentence that names every node is read to its end and shown only in part. The client
+// does not remember it, since it changes with each node that comes or goes.
 func TestLongSentences(t *testing.T) {
 	parts := func(n int, part string) string { return strings.Repeat("‘web-e-größe’ "+part+"; ", n) }
 	const reserved = "is reserved for jobs with matching label expression"
 	for name, tt := range map[string]struct {
-		why   string // of so many nodes
+		why   string // names so many nodes
 		how   scaler.Resolution
 		label string
 	}{
@@ -464,7 +463,7 @@ func TestLongSentences(t *testing.T) {
 	}
 }
 
-// of reports whether s is a piece of whole, not a copy.
+// of reports whether s is a part of the memory of whole, and not a copy.
 func of(whole, s string) bool {
 	at, from := uintptr(unsafe.Pointer(unsafe.StringData(s))), uintptr(unsafe.Pointer(unsafe.StringData(whole)))
 	return s != "" && at >= from && at < from+uintptr(len(whole))

@@ -25,7 +25,7 @@ var webPool = scaler.Pool{
 	Labels: []string{"docker", "linux", "with space"},
 }
 
-// done answers a write as Jenkins does when it was done.
+// done answers a write as Jenkins does after the write was done.
 func done(w http.ResponseWriter, location string) {
 	w.Header().Set("Location", location)
 	w.WriteHeader(http.StatusFound)
@@ -69,7 +69,7 @@ func TestRegister(t *testing.T) {
 					t.Errorf("description %q", description)
 				}
 				delete(got, "nodeDescription")
-				// As recorded from a real Jenkins that took it.
+				// A recorded form that a real Jenkins accepted.
 				want := map[string]any{
 					"name": "web-e-1", "numExecutors": c.executors, "remoteFS": "/home/jenkins/agent",
 					"labelString": c.labels, "mode": c.mode, "type": "hudson.slaves.DumbSlave",
@@ -92,7 +92,7 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// TestMarkAndDelete: one request each, the name escaped.
+// TestMarkAndDelete: each is one request, with the name escaped.
 func TestMarkAndDelete(t *testing.T) {
 	var got []string
 	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
@@ -150,7 +150,7 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// TestRefusals: what each write makes of the answers that say no.
+// TestRefusals: each write gets each answer that is a rejection.
 func TestRefusals(t *testing.T) {
 	writes := map[string]func(*Client) error{
 		"register": func(c *Client) error { return c.Register(t.Context(), "n", webPool, time.Time{}) },
@@ -218,8 +218,8 @@ func TestLateWritesAreNotSent(t *testing.T) {
 	}
 }
 
-// TestLateAfterWaiting: the deadline is looked at after the wait for a turn, and
-// a write that waits beyond it is not sent.
+// TestLateAfterWaiting: the client checks the deadline after the wait for a turn. A write that waits beyond
+// its deadline is not sent.
 func TestLateAfterWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent atomic.Int32
@@ -252,8 +252,8 @@ func TestLateAfterWaiting(t *testing.T) {
 	})
 }
 
-// TestTimeout: a Jenkins that accepts and never answers costs one timeout, and after it
-// that of a small question.
+// TestTimeout: Jenkins accepts a connection and never answers. Observe takes one timeout, and after it the
+// timeout of a small question.
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New(Config{
@@ -274,14 +274,14 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
-// house is one node whose mark can be read and toggled.
+// house is one node with a mark that the client can read and toggle.
 type house struct {
 	t        *testing.T
-	mark     string // "" = none
+	mark     string // "" is no mark
 	class    string
 	toggled  []string
-	onToggle func(*house) // somebody else, just before the toggle
-	after    func(*house) // just after it
+	onToggle func(*house) // what somebody else does just before the toggle
+	after    func(*house) // what somebody else does just after the toggle
 	name     string
 }
 
@@ -365,8 +365,8 @@ func TestClearMark(t *testing.T) {
 	if err := client.ClearMark(t.Context(), "gone", text); !errors.Is(err, scaler.ErrGone) {
 		t.Error(err)
 	}
-	// Words that are no mark text of ours are made one: a lost race must never
-	// leave a stranger's mark.
+	// A text that is not one of Bellboard's mark texts becomes one. If somebody else is faster, the toggle
+	// must not leave a mark with a strange text.
 	h := &house{t: t, name: "n", mark: "bellboard(bellboard): idle", class: "x"}
 	if err := newClient(t, h.ServeHTTP).ClearMark(t.Context(), "n", "resume"); err != nil {
 		t.Error(err)
@@ -376,8 +376,8 @@ func TestClearMark(t *testing.T) {
 	}
 }
 
-// TestStillIdle: a node whose mark was lifted while the queue was read is at work by
-// now, and the one question about it says so.
+// TestStillIdle: a mark is lifted while the client reads the queue, and the node gets a build. StillIdle says
+// so.
 func TestStillIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Latency: func(op string) time.Duration {
@@ -423,7 +423,7 @@ func TestStillIdle(t *testing.T) {
 		}
 		still(scaler.Ours, false)
 		j.PersonOffline("web-e-1", "bellboard(bellboard): idle")
-		still(scaler.Ours, false) // marked again, but at work
+		still(scaler.Ours, false) // marked again, but busy
 	})
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New(Config{
@@ -475,8 +475,8 @@ func TestStillIdle(t *testing.T) {
 	}
 }
 
-// TestStillIdleUnderTheSameMark: the hook sets its mark as a build begins, so only the
-// time of the mark shows that none has begun.
+// TestStillIdleUnderTheSameMark: the hook marks a node when a build begins. So only the time of the mark
+// shows that no build has begun.
 func TestStillIdleUnderTheSameMark(t *testing.T) {
 	const at = 1796004033796
 	c := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
