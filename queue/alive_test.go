@@ -86,7 +86,7 @@ func TestSeenSoonAfterItsReturn(t *testing.T) {
 					sent.Store(0)
 					time.Sleep(gone - time.Minute - time.Millisecond)
 					if n := sent.Load(); n > 9*60+1 || read.Load() || most.Load() > 1 {
-						f.Errorf("in nine minutes %d requests were sent, %d at once, and more than small ones: %v", n, most.Load(), read.Load())
+						f.Errorf("Bellboard sent %d requests in nine minutes, %d at once; not all were small: %v", n, most.Load(), read.Load())
 					}
 					time.Sleep(time.Millisecond)
 				} else {
@@ -100,10 +100,10 @@ func TestSeenSoonAfterItsReturn(t *testing.T) {
 				}
 				back := left.Add(gone)
 				if after := seen.At.Add(seen.Took).Sub(back); seen.ID == "" || after < 0 || after > tt.within {
-					f.Fatalf("it is seen %s after its return, want within %s", after, tt.within)
+					f.Fatalf("the first good tick ended %s after Jenkins' return, want at most %s", after, tt.within)
 				}
 				if since := seen.At.Add(seen.Grace - 5*time.Minute); name != "cut off" && name != "hanging" && (since.Before(back) || since.After(seen.At)) {
-					f.Errorf("the grace counts from %s after its return, and the look began %s after it", since.Sub(back), seen.At.Sub(back))
+					f.Errorf("the grace counts from %s after Jenkins' return, and the poll began %s after it", since.Sub(back), seen.At.Sub(back))
 				}
 			})
 		})
@@ -125,13 +125,13 @@ func TestSmallQuestionsAlone(t *testing.T) {
 			looked := time.Now()
 			_, err := f.client.Observe(f.Context())
 			if errors.Is(err, scaler.ErrAway) || !errors.Is(err, ErrUnavailable) || scaler.CauseOf(err) != "unavailable" {
-				f.Fatalf("%v, of class %s, want unavailable and not away", err, scaler.CauseOf(err))
+				f.Fatalf("error %v of class %s, want ErrUnavailable without ErrAway", err, scaler.CauseOf(err))
 			}
 			reads += strings.Count(strings.Join(f.told, "\n"), Computers)
 			time.Sleep(max(time.Second, 30*time.Second-time.Since(looked)))
 		}
 		if reads > 21 {
-			f.Errorf("%d reads in ten minutes, want one for each half minute, and one more at first", reads)
+			f.Errorf("%d reads in ten minutes, want at most 21: one for each half minute, and one more", reads)
 		}
 	})
 }
@@ -142,7 +142,7 @@ func TestSlowIsNotAway(t *testing.T) {
 	underFire(t, jenkinssim.Config{Latency: func(string) time.Duration { return slow }}, func(f *fire) {
 		f.jenkins.Hang(40 * time.Second)
 		if _, err := f.client.Observe(f.Context()); !errors.Is(err, scaler.ErrAway) {
-			f.Fatalf("%v, want it away", err)
+			f.Fatalf("error %v, want ErrAway", err)
 		}
 		slow = 4 * time.Second
 		began := time.Now()
@@ -151,7 +151,7 @@ func TestSlowIsNotAway(t *testing.T) {
 				break
 			}
 			if i > 3 {
-				f.Fatalf("not seen alive in %s", time.Since(began))
+				f.Fatalf("no view in %s", time.Since(began))
 			}
 		}
 	})
@@ -173,13 +173,13 @@ func TestGraceFromTheFirstAnswer(t *testing.T) {
 		}
 		for range 20 {
 			if t := f.tick(); t.Hold == "" {
-				f.Fatal("it sees half a Jenkins")
+				f.Fatal("a tick without the queue did not hold")
 			}
 			time.Sleep(time.Second)
 		}
 		f.wire = nil
 		if t := f.tick(); t.Hold != "" || t.At.Add(t.Grace).Sub(first) != 5*time.Minute {
-			f.Errorf("%q; the grace ends %s after the first answer, want 5m", t.Hold, t.At.Add(t.Grace).Sub(first))
+			f.Errorf("hold %q; the grace ends %s after the first answer, want 5m", t.Hold, t.At.Add(t.Grace).Sub(first))
 		}
 	})
 }

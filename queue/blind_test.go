@@ -65,7 +65,7 @@ func TestBlind(t *testing.T) {
 			})
 			_, err := client.Observe(t.Context())
 			if errors.Is(err, ErrBlind) != c.blind || !c.blind && err != nil || reads != c.reads {
-				t.Errorf("%v, after %d reads, want %d", err, reads, c.reads)
+				t.Errorf("error %v after %d reads, want %d reads", err, reads, c.reads)
 			}
 		})
 	}

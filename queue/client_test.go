@@ -97,7 +97,7 @@ func TestObserve(t *testing.T) {
 			t.Error(v.AskedAt, v.AnsweredAt)
 		}
 		if v.SessionSince.Before(v.AskedAt) == (i == 0) || v.SessionSince.After(v.NodesAt) {
-			t.Errorf("the session is known since %s, and the first look went from %s to %s", v.SessionSince, v.AskedAt, v.NodesAt)
+			t.Errorf("the session is known since %s, and the poll read the nodes from %s to %s", v.SessionSince, v.AskedAt, v.NodesAt)
 		}
 		v.AskedAt, v.NodesAt, v.AnsweredAt, v.SessionSince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		want := scaler.JenkinsView{
@@ -162,7 +162,7 @@ func TestQuietingDown(t *testing.T) {
 						t.Errorf("quieting down: %t, want %t", v.QuietingDown, quiet)
 					}
 					if got := strings.Count(strings.Join(f.told, ","), Quieting+" 200"); got != asked {
-						t.Errorf("asked the root %d times, want %d: %q", got, asked, f.told)
+						t.Errorf("%d requests for the root, want %d: %q", got, asked, f.told)
 					}
 				}
 				one, again := 0, 0
@@ -283,7 +283,7 @@ func TestBuildsAndMarks(t *testing.T) {
 			at = time.Time{}
 		}
 		if n.Build != tt.build || n.Mortal != tt.mortal || !n.MarkedAt.Equal(at) {
-			t.Errorf("%s: it runs %q (mortal %t), marked at %v; want %q, %t, %v", tt.name, n.Build, n.Mortal, n.MarkedAt, tt.build, tt.mortal, at)
+			t.Errorf("%s: build %q (mortal %t), marked at %v; want %q, %t, %v", tt.name, n.Build, n.Mortal, n.MarkedAt, tt.build, tt.mortal, at)
 		}
 	}
 }
@@ -443,13 +443,13 @@ func TestTruncatedAnywhere(t *testing.T) {
 	for i := range len(fewComputers) {
 		m := newMemory()
 		if _, _, err := m.nodes(strings.NewReader(fewComputers[:i]), "bellboard"); err == nil {
-			t.Errorf("computers cut at %d: no error", i)
+			t.Errorf("nodes cut at byte %d: no error", i)
 		}
 	}
 	for i := range len(fewItems) {
 		m := newMemory()
 		if _, err := m.items(strings.NewReader(fewItems[:i]), nil); err == nil {
-			t.Errorf("queue cut at %d: no error", i)
+			t.Errorf("queue cut at byte %d: no error", i)
 		}
 	}
 }
@@ -465,11 +465,11 @@ func FuzzDecode(f *testing.F) {
 		nodes, unseen, errNodes := m.nodes(strings.NewReader(s), "bellboard")
 		items, errItems := m.items(strings.NewReader(s), nodes)
 		if errNodes != nil && (nodes != nil || unseen != nil) || errItems != nil && items != nil {
-			t.Error("a view beside an error")
+			t.Error("an error came with a view")
 		}
 		if errNodes == nil {
 			if n, ok := count(s, "computer"); ok && n != len(nodes) {
-				t.Errorf("%d computers of %d", len(nodes), n)
+				t.Errorf("%d nodes, want %d", len(nodes), n)
 			}
 			for _, n := range nodes {
 				if n.Name == "" || n.Idle && n.Busy > 0 || n.Busy > 0 && unseen[n.Name] && !n.Mine() {
@@ -479,7 +479,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		if errItems == nil {
 			if n, ok := count(s, "items"); ok && n != len(items) {
-				t.Errorf("%d items of %d", len(items), n)
+				t.Errorf("%d items, want %d", len(items), n)
 			}
 			for _, it := range items {
 				if it.ID == 0 || (it.Resolution == scaler.Labelled) != (it.Label != "") && it.Resolution != scaler.Labelled || it.State == "" {
@@ -552,7 +552,7 @@ func TestNewRefuses(t *testing.T) {
 // TestCrumbsStayHome: no request for a crumb reaches Jenkins, even when gojenkins asks for one before a POST.
 func TestCrumbsStayHome(t *testing.T) {
 	carry := &recorder{next: roundTrip(func(r *http.Request) (*http.Response, error) {
-		t.Errorf("asked for %s", r.URL)
+		t.Errorf("request for %s", r.URL)
 		return nil, errors.New("no")
 	})}
 	r := httptest.NewRequest("GET", "http://h/jenkins/crumbIssuer/api/json/api/json", nil)

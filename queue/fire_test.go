@@ -163,7 +163,7 @@ func (f *fire) settle() {
 	for range 2 {
 		time.Sleep(time.Second)
 		if t := f.tick(); t.Hold != "" || t.Grace != 0 {
-			f.Fatalf("%q, %s of grace", t.Hold, t.Grace)
+			f.Fatalf("hold %q, %s of grace left", t.Hold, t.Grace)
 		}
 	}
 }
@@ -186,7 +186,7 @@ func (f *fire) series(name string, values ...string) float64 {
 			}
 		}
 	}
-	f.Errorf("no %s%q", name, values)
+	f.Errorf("no series %s%q", name, values)
 	return 0
 }
 
@@ -303,23 +303,23 @@ func TestUnderFire(t *testing.T) {
 			t.Run(name+" on "+endpoint, func(t *testing.T) {
 				underFire(t, jenkinssim.Config{}, func(f *fire) {
 					if t := f.tick(); t.Hold != "" || len(t.Outcomes) == 0 {
-						f.Fatalf("before: %q, %d outcomes", t.Hold, len(t.Outcomes))
+						f.Fatalf("before the misbehaviour: hold %q, %d outcomes", t.Hold, len(t.Outcomes))
 					}
 					before := f.view
 					c.do(f, endpoint)
 					f.told = nil
 					t := f.tick()
 					if !errors.Is(f.err, c.is) || !cmp.Equal(f.view, scaler.JenkinsView{}) {
-						f.Errorf("a view of %d nodes, %d items, and error: %v", len(f.view.Nodes), len(f.view.Items), f.err)
+						f.Errorf("a view of %d nodes and %d items, error %v", len(f.view.Nodes), len(f.view.Items), f.err)
 					}
 					if !strings.Contains(t.Hold, c.says) || t.HoldBy != scaler.SourceJenkins || len(t.Plan.Actions)+len(t.Outcomes) != 0 {
-						f.Errorf("%s held it: %q, %d actions", t.HoldBy, t.Hold, len(t.Plan.Actions))
+						f.Errorf("hold by %s: %q, %d actions", t.HoldBy, t.Hold, len(t.Plan.Actions))
 					}
 					if f.series("bellboard_hold", "jenkins") != 1 || f.series("bellboard_jenkins_unseen_total", cause(c.is)) != 1 {
-						f.Errorf("neither a hold nor a cause %q", cause(c.is))
+						f.Errorf("the metrics lack the hold or the cause %q", cause(c.is))
 					}
 					if last := f.told[len(f.told)-1]; !strings.HasSuffix(last, " "+c.code) || f.series("bellboard_jenkins_requests_total", c.code, strings.Fields(last)[0]) == 0 {
-						f.Errorf("told %q, want code %s", f.told, c.code)
+						f.Errorf("requests %q, want code %s at last", f.told, c.code)
 					}
 					f.wire, f.token = nil, "token"
 					f.jenkins.Fault(nil)
@@ -330,10 +330,10 @@ func TestUnderFire(t *testing.T) {
 					}
 					time.Sleep(time.Second)
 					if t := f.tick(); t.Hold != "" || f.series("bellboard_hold", "jenkins") != 0 {
-						f.Fatalf("a poll afterwards: %s", t.Hold)
+						f.Fatalf("the tick afterwards holds: %s", t.Hold)
 					}
 					if len(f.view.Nodes) != len(before.Nodes) || len(f.view.Items) < len(before.Items) {
-						f.Errorf("afterwards %d nodes, %d items", len(f.view.Nodes), len(f.view.Items))
+						f.Errorf("the view afterwards has %d nodes and %d items", len(f.view.Nodes), len(f.view.Items))
 					}
 				})
 			})
@@ -443,11 +443,11 @@ func TestRightAnswersUnderFire(t *testing.T) {
 			f.body("queue", list("items", func([]json.RawMessage) []json.RawMessage { return []json.RawMessage{} }))
 			t := f.tick()
 			if t.Hold != "" || len(f.view.Items) != 0 || len(f.view.Nodes) != len(before.Nodes) {
-				f.Errorf("%q, %d nodes, %d items", t.Hold, len(f.view.Nodes), len(f.view.Items))
+				f.Errorf("hold %q, %d nodes, %d items", t.Hold, len(f.view.Nodes), len(f.view.Items))
 			}
 			for _, a := range t.Plan.Actions {
 				if a.Verb.Destructive() && a.Reason != scaler.ReasonOneBuild {
-					f.Errorf("%s of %s, for a queue that looked empty", a.Verb, a.Agent)
+					f.Errorf("action %s of %s, because the queue looked empty", a.Verb, a.Agent)
 				}
 			}
 			f.wire = nil
@@ -468,10 +468,10 @@ func TestRightAnswersUnderFire(t *testing.T) {
 			f.connect("web-e-5") // and the agent gets a build at once
 			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-1] }))
 			if t := f.tick(); t.Hold != "" || deleted(t) {
-				f.Errorf("missing from one answer: hold %q, its pod deleted: %v", t.Hold, deleted(t))
+				f.Errorf("the node is missing from one answer: hold %q, pod deleted: %v", t.Hold, deleted(t))
 			}
 			if t := f.tick(); t.Hold != "" || !deleted(t) {
-				f.Errorf("missing from two: hold %q, its pod deleted: %v", t.Hold, deleted(t))
+				f.Errorf("the node is missing from two answers: hold %q, pod deleted: %v", t.Hold, deleted(t))
 			}
 		})
 	})
@@ -516,18 +516,18 @@ func TestRightAnswersUnderFire(t *testing.T) {
 				}
 				got := f.series("bellboard_jenkins_clock_skew_seconds")
 				if off := math.Abs(got - ahead.Seconds()); off > 1 {
-					f.Errorf("an hour ahead is %v s", got)
+					f.Errorf("clock skew of an hour is %v s", got)
 				}
 				for i, it := range f.view.Items {
 					if off := it.Since.Sub(before[i].Since).Abs(); off > time.Second {
-						f.Errorf("item %d came %s off", it.ID, off)
+						f.Errorf("the time of item %d is wrong by %s", it.ID, off)
 					}
 				}
 			}
 			f.wire = nil
 			f.tick()
 			if got := f.series("bellboard_jenkins_clock_skew_seconds"); math.Abs(got) > 1 {
-				f.Errorf("set right, it is still %v s", got)
+				f.Errorf("the clock is right again, and the skew is still %v s", got)
 			}
 		})
 	})
@@ -541,7 +541,7 @@ func TestRightAnswersUnderFire(t *testing.T) {
 					return res, nil
 				}
 				if f.look(); told {
-					f.Errorf("Date %q told a time", date)
+					f.Errorf("the skew was set from Date %q", date)
 				}
 			}
 		})

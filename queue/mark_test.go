@@ -71,7 +71,7 @@ func TestMarksSurvive(t *testing.T) {
 					t.Error(err)
 				}
 				if n := seen(t.Context(), t, c); n.OfflineBy != scaler.NotMarked {
-					t.Errorf("the mark was cleared, and %q is there by %q", n.Offline, n.OfflineBy)
+					t.Errorf("after ClearMark there is still mark %q by %q", n.Offline, n.OfflineBy)
 				}
 				j.Submit(jenkinssim.Job{Name: "a", Label: "linux", Duration: time.Minute})
 				time.Sleep(time.Second)
@@ -125,7 +125,7 @@ func TestLostMarks(t *testing.T) {
 						t.Errorf("%s: by %q (%s), want %q", what, n.OfflineBy, n.Offline, want)
 					}
 					if still, err := c.StillIdle(t.Context(), scaler.Node{Name: "web-e-1", OfflineBy: want}); err != nil || !still {
-						t.Errorf("%s: one question tells another than all: %v, %v", what, still, err)
+						t.Errorf("%s: StillIdle() = %v, %v, and the poll says otherwise", what, still, err)
 					}
 				}
 				if err := tt.mark(t.Context(), j, c); err != nil {

@@ -220,7 +220,7 @@ func (w *town) judge(v scaler.JenkinsView) {
 				w.Fatalf("%s wants %s, read as %q (%s)", m.kind, want, it.Label, it.Why)
 			}
 			if a, b := w.serves(want), w.serves(got); !slices.Equal(a, b) {
-				w.Fatalf("%s wants %s of %v, read as %q of %v (%s)", m.kind, want, a, it.Label, b, it.Why)
+				w.Fatalf("%s wants %s, which teams %v serve; read as %q, which teams %v serve (%s)", m.kind, want, a, it.Label, b, it.Why)
 			}
 		case scaler.Unlabelled:
 			// A label that every node of Bellboard's has is as good as no label.
@@ -238,7 +238,7 @@ func (w *town) judge(v scaler.JenkinsView) {
 				own := got.Matches(func(atom string) bool { return slices.Contains(n.Labels, atom) })
 				return own && n.Mine() && (m.typed == "" || slices.Contains(on, n.Name))
 			}) {
-				w.Fatalf("%s wants %s, inferred as %s, which no node of ours has that fits (%s)", m.kind, want, got, it.Why)
+				w.Fatalf("%s wants %s, inferred as %s, but no node of Bellboard's with these labels fits (%s)", m.kind, want, got, it.Why)
 			}
 		default:
 			// If a team with berths serves the item, the label is always known. There are two exceptions: a
@@ -277,7 +277,7 @@ func TestResolution(t *testing.T) {
 	})
 	for _, kind := range []string{"freestyle", "pipeline", "matrix", "label parameter", "node parameter"} {
 		if tally[kind+" labelled"] == 0 {
-			t.Errorf("no %s was resolved: %v", kind, tally)
+			t.Errorf("no item of kind %s was labelled: %v", kind, tally)
 		}
 	}
 }
@@ -444,7 +444,7 @@ func TestInferred(t *testing.T) {
 		m.labels = map[int64]string{}
 		pipelines(t, m, town, "a", running+"‘b2’ is offline")
 		if it := pipelines(t, m, town, "a", "Already running 1 builds on node")[0]; it.Resolution != scaler.Unresolved {
-			t.Errorf("%s %q, want %s: what the job wants is not known any more", it.Resolution, it.Label, scaler.Unresolved)
+			t.Errorf("%s %q, want %s, since the items of the job want different labels", it.Resolution, it.Label, scaler.Unresolved)
 		}
 	})
 }

@@ -160,7 +160,7 @@ func TestSlowAsSeen(t *testing.T) {
 			t.Fatal(err, len(v.Items), len(v.Nodes))
 		}
 		if took < 2*time.Second || took > 10*time.Second || v.AnsweredAt.Sub(v.AskedAt) != took {
-			t.Errorf("took %v", took)
+			t.Errorf("the poll took %v", took)
 		}
 		// The loop leaves such a Jenkins alone for nine tenths of the time, or for half a minute.
 		var ticks []scaler.Tick
@@ -180,7 +180,7 @@ func TestSlowAsSeen(t *testing.T) {
 		// The lock of such a queue is held for minutes. A write ends in an error and does not wait forever.
 		start = time.Now()
 		if err := client.Register(t.Context(), "web-e-new", webPool, time.Time{}); err == nil || time.Since(start) > 2*writeTimeout {
-			t.Errorf("%v after %v", err, time.Since(start))
+			t.Errorf("error %v after %v", err, time.Since(start))
 		}
 	})
 }
@@ -240,7 +240,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d entries are left of five full tables, want none", n)
 	}
 	if o := m.ownerOf("bellboard", scaler.Describe("bellboard", webPool.PoolID, true)); o != (owner{webPool.PoolID, true}) {
-		t.Errorf("an owner learnt anew is %+v", o)
+		t.Errorf("after forget the owner is %+v", o)
 	}
 }
 
@@ -275,7 +275,7 @@ func TestKeepAlive(t *testing.T) {
 		_ = client.DeleteNode(t.Context(), "x", time.Time{})
 	}
 	if opened.Load() != 1 {
-		t.Errorf("%d connections", opened.Load())
+		t.Errorf("%d connections, want 1", opened.Load())
 	}
 }
 
@@ -333,7 +333,7 @@ func TestLargeAnswer(t *testing.T) {
 	close(done)
 	top := <-peak
 	if err != nil || len(v.Items) != n {
-		t.Errorf("%d of %d items: %v", len(v.Items), n, err)
+		t.Errorf("%d of %d items, error %v", len(v.Items), n, err)
 	}
 	t.Logf("%d MiB in use at most", top>>20)
 	if top > most {

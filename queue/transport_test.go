@@ -90,13 +90,13 @@ func TestLateConnection(t *testing.T) {
 				began := time.Now()
 				err := write(began.Add(time.Second))
 				if c.sent > 0 && err != nil || c.sent == 0 && (!errors.Is(err, scaler.ErrLate) || time.Since(began) != time.Second) {
-					t.Errorf("%s, a connection in %s: %v after %s", name, c.dial, err, time.Since(began))
+					t.Errorf("%s, with a connection in %s: error %v after %s", name, c.dial, err, time.Since(began))
 				}
 				time.Sleep(time.Minute)
 				client.Close() // the next write needs a connection of its own
 			}
 			if got := sent.Load(); got != c.sent {
-				t.Errorf("a connection in %s: %d sent, want %d", c.dial, got, c.sent)
+				t.Errorf("with a connection in %s: %d requests sent, want %d", c.dial, got, c.sent)
 			}
 		})
 	}
@@ -122,7 +122,7 @@ func TestInFlight(t *testing.T) {
 		}
 		wg.Wait()
 		if got := most.Load(); got != 2*maxInFlight {
-			t.Errorf("%d at once", got)
+			t.Errorf("%d requests at once", got)
 		}
 	})
 }
@@ -154,7 +154,7 @@ func TestSentOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := ask(client); !errors.Is(err, ErrUnavailable) || writes.Load() != 1 {
-				t.Errorf("%d sent: %v", writes.Load(), err)
+				t.Errorf("%d writes sent, error %v", writes.Load(), err)
 			}
 		})
 	}
@@ -170,7 +170,7 @@ func TestSentOnce(t *testing.T) {
 		})
 		for i := range int32(3) {
 			if _, err := client.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || reads.Load() != 1 || small.Load() != i+1 {
-				t.Errorf("%d reads and %d small questions: %v", reads.Load(), small.Load(), err)
+				t.Errorf("%d reads and %d small questions, error %v", reads.Load(), small.Load(), err)
 			}
 		}
 	})
@@ -203,9 +203,9 @@ func TestRefusedTokenLate(t *testing.T) {
 			err = c.Mark(t.Context(), "n", "x", time.Now().Add(time.Second))
 			switch {
 			case took < time.Second && (err != nil || sent != 2):
-				t.Errorf("in time: %d sent, %v", sent, err)
+				t.Errorf("in time: %d requests sent, error %v", sent, err)
 			case took > time.Second && (!errors.Is(err, scaler.ErrLate) || sent != 1):
-				t.Errorf("late: %d sent, %v", sent, err)
+				t.Errorf("late: %d requests sent, error %v", sent, err)
 			}
 		})
 	}
@@ -239,7 +239,7 @@ func TestSilentInATick(t *testing.T) {
 		}
 		wg.Wait()
 		if took := time.Since(began); sent.Load() != maxInFlight || took != writeTimeout {
-			t.Errorf("%d sent, in %s", sent.Load(), took)
+			t.Errorf("%d requests sent in %s", sent.Load(), took)
 		}
 	})
 }
@@ -313,7 +313,7 @@ func TestLoopBackAtOnce(t *testing.T) {
 					f.Error(err)
 				}
 				if after := back.Sub(returns); after < 0 || after > time.Second || held < 590 || held > 601 {
-					f.Errorf("seen again %s after its return, and %d ticks held", after, held)
+					f.Errorf("the first view came %s after Jenkins' return, and %d ticks held", after, held)
 				}
 				if err := f.client.Mark(f.Context(), "web-e-0", "bellboard(bellboard): idle", time.Time{}); err != nil {
 					f.Error(err)
@@ -346,19 +346,19 @@ func TestFuseMinds(t *testing.T) {
 		f := breaker{clock: clock.Real()}
 		for range maxFailures {
 			if err := f.allow(false); err != nil {
-				t.Errorf("%s: blown too early", name)
+				t.Errorf("%s: the breaker stops requests too early", name)
 			}
 			f.record(c.status, c.err)
 		}
 		if (f.allow(false) != nil) != c.blows || f.allow(true) != nil {
-			t.Errorf("%s: %v", name, f.allow(false))
+			t.Errorf("%s: allow() = %v", name, f.allow(false))
 		}
 		f.record(0, context.Canceled)
 		if (f.allow(false) != nil) != c.blows {
-			t.Errorf("%s: mended by nothing", name)
+			t.Errorf("%s: a request that was given up changed the breaker", name)
 		}
 		if f.record(403, nil); f.allow(false) != nil {
-			t.Errorf("%s: an answer did not mend it", name)
+			t.Errorf("%s: the breaker stops requests after an answer", name)
 		}
 	}
 }

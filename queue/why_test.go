@@ -408,7 +408,7 @@ func TestListOfRefusals(t *testing.T) {
 			t.Errorf("%s: %s %q, want %s", why, it.Resolution, it.Label, want)
 		}
 		if _, kept := m.labels[7]; kept && strings.Contains(why, "‘b1’ is offline") && !strings.Contains(why, reserved) && want == scaler.Unlabelled {
-			t.Errorf("%s: what is only as good as no label is remembered as none", why)
+			t.Errorf("%s: the item may have a label, and memory says that it has none", why)
 		}
 	}
 }
@@ -451,7 +451,7 @@ func TestLongSentences(t *testing.T) {
 					t.Errorf("%d of %d bytes are shown: …%q", len(it.Why), len(tt.why), it.Why[len(it.Why)-20:])
 				}
 				if of(body, it.Label) || of(body, m.labels[it.ID]) {
-					t.Error("its label keeps the whole answer")
+					t.Error("the label keeps the whole answer in memory")
 				}
 			}
 			for _, s := range slices.Concat(slices.Collect(maps.Keys(m.strings)), slices.Collect(maps.Keys(m.sentences))) {

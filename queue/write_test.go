@@ -191,7 +191,7 @@ func TestRefusals(t *testing.T) {
 					t.Error(err)
 				}
 				if !errors.Is(c.is, scaler.ErrGone) && errors.Is(err, scaler.ErrGone) || !errors.Is(c.is, scaler.ErrExists) && errors.Is(err, scaler.ErrExists) {
-					t.Errorf("taken for done: %v", err)
+					t.Errorf("the error says that the write was done: %v", err)
 				}
 				if calls != 1 {
 					t.Errorf("%d requests, want 1", calls)
@@ -247,7 +247,7 @@ func TestLateAfterWaiting(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if sent.Load() != maxInFlight || c.writes.limit != maxInFlight/2 {
-			t.Errorf("%d sent, limit %d", sent.Load(), c.writes.limit)
+			t.Errorf("%d requests sent, limit %d", sent.Load(), c.writes.limit)
 		}
 	})
 }
@@ -357,7 +357,7 @@ func TestClearMark(t *testing.T) {
 				want = []string{text}
 			}
 			if !cmp.Equal(h.toggled, want) || h.mark != c.left {
-				t.Errorf("toggled %q, mark left %q", h.toggled, h.mark)
+				t.Errorf("toggled with %q, mark afterwards %q", h.toggled, h.mark)
 			}
 		})
 	}
@@ -415,7 +415,7 @@ func TestStillIdle(t *testing.T) {
 		}
 		for _, n := range v.Nodes {
 			if n.Name == "web-e-1" && (!n.Idle || n.OfflineBy != scaler.Ours) {
-				t.Errorf("the look shows %+v, want it as it was before the queue was read", n)
+				t.Errorf("the view shows %+v, want the node as it was before the read of the queue", n)
 			}
 		}
 		if took := v.AnsweredAt.Sub(v.NodesAt); took != 25*time.Second {
@@ -439,7 +439,7 @@ func TestStillIdle(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(scaler.ErrLate) })
 		if _, err := c.StillIdle(ctx, scaler.Node{Name: "n", OfflineBy: scaler.Ours}); !errors.Is(err, scaler.ErrLate) || c.breaker.failed != 0 {
-			t.Errorf("given up: %v, after %d failures in a row; want that it is late, and none", err, c.breaker.failed)
+			t.Errorf("error %v after %d failures in a row, want ErrLate and no failure", err, c.breaker.failed)
 		}
 	})
 	const idle = `{"_class":"hudson.slaves.SlaveComputer","displayName":"n","offlineCause":null,"offlineCauseReason":"","temporarilyOffline":false,"idle":true,"executors":[{"idle":true}],"oneOffExecutors":[]}`
