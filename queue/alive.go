@@ -67,8 +67,7 @@ func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
 func (c *Client) alive(ctx context.Context) error {
 	limit := max(leastAlive, time.Duration(c.pulse.patience.Load()))
 	a, err := c.ask(ctx, request{
-		endpoint: Alive, method: http.MethodGet, timeout: limit, probe: true,
-		path: "", suffix: "api/json", query: map[string]string{"tree": aliveTree},
+		endpoint: Alive, path: "/api/json", query: map[string]string{"tree": aliveTree}, timeout: limit, probe: true,
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		c.pulse.patience.Store(int64(min(2*limit, mostAlive)))
@@ -76,7 +75,7 @@ func (c *Client) alive(ctx context.Context) error {
 		c.pulse.patience.Store(0)
 	}
 	if err == nil {
-		err = a.accept()
+		err = a.Document()
 	}
 	if err != nil {
 		return fmt.Errorf("asking whether Jenkins answers: %w", err)
@@ -85,15 +84,15 @@ func (c *Client) alive(ctx context.Context) error {
 }
 
 // met notes which session of Jenkins gave an answer.
-func (p *pulse) met(a *answer) {
-	session := a.header.Get("X-Jenkins-Session")
+func (p *pulse) met(a *Answer) {
+	session := a.Header.Get("X-Jenkins-Session")
 	if session == "" {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if session != p.session {
-		p.session, p.since = session, a.answered
+		p.session, p.since = session, a.Answered
 	}
 }
 

@@ -137,13 +137,9 @@ func New(c Config) (*Client, error) {
 	known := newMemory()
 	known.unlabelled = c.Unlabelled
 	return &Client{
-		c:    c,
-		base: strings.TrimRight(c.URL, "/"),
-		http: &http.Client{
-			Transport: &recorder{next: c.Transport},
-			// A redirect is the answer to a write. A read that followed a redirect would end at a login page.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		c:       c,
+		base:    strings.TrimRight(c.URL, "/"),
+		http:    httpClient(c.Transport),
 		writes:  newLimiter(c.Clock),
 		breaker: breaker{clock: c.Clock},
 		memory:  known,

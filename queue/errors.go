@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"bellboard/scaler"
 )
@@ -74,21 +75,29 @@ func cause(err error) string {
 	return other
 }
 
-// accept returns an error unless the answer is a JSON document of Jenkins.
-func (a *answer) accept() error {
-	if a.status != http.StatusOK {
-		return a.refusal()
+// Answer is the answer to one request, with any status.
+type Answer struct {
+	Status          int // 0 without an answer
+	Header          http.Header
+	Body            string // only the first words of a document that was decoded
+	Asked, Answered time.Time
+}
+
+// Document returns nil if the answer is a JSON document of Jenkins. Otherwise it returns the reason.
+func (a *Answer) Document() error {
+	if a.Status != http.StatusOK {
+		return a.Refusal()
 	}
-	if a.header.Get("X-Jenkins") == "" && strings.HasPrefix(strings.TrimSpace(a.body), `{"_class":"hudson.`) {
+	if a.Header.Get("X-Jenkins") == "" && strings.HasPrefix(strings.TrimSpace(a.Body), `{"_class":"hudson.`) {
 		return fmt.Errorf("%w: the answer comes from Jenkins and has no X-Jenkins header", ErrStripped)
 	}
-	if a.header.Get("X-Jenkins") == "" {
+	if a.Header.Get("X-Jenkins") == "" {
 		return fmt.Errorf("%w: no X-Jenkins header%s", ErrNotJenkins, a.excerpt())
 	}
-	if strings.TrimSpace(a.body) == "" {
+	if strings.TrimSpace(a.Body) == "" {
 		return fmt.Errorf("%w: empty body", ErrNotJenkins)
 	}
-	if !strings.HasPrefix(strings.TrimSpace(a.body), "{") {
+	if !strings.HasPrefix(strings.TrimSpace(a.Body), "{") {
 		return fmt.Errorf("%w: no JSON%s", ErrNotJenkins, a.excerpt())
 	}
 	return nil
@@ -96,21 +105,21 @@ func (a *answer) accept() error {
 
 // byJenkins reports whether Jenkins itself has rejected the request. Jenkins then gives its version, the
 // user, or the missing permission. If a write came with a password, Jenkins says that the write had no crumb.
-func (a *answer) byJenkins() bool {
-	h := a.header
+func (a *Answer) byJenkins() bool {
+	h := a.Header
 	return h.Get("X-Jenkins") != "" || h.Get("X-Required-Permission") != "" || h.Get("X-You-Are-Authenticated-As") != "" ||
-		strings.Contains(a.body, "No valid crumb")
+		strings.Contains(a.Body, "No valid crumb")
 }
 
-// refusal returns the error for an answer with an unexpected status.
-func (a *answer) refusal() error {
-	h := a.header
+// Refusal returns the error for an answer with an unexpected status.
+func (a *Answer) Refusal() error {
+	h := a.Header
 	switch {
-	case a.status == http.StatusUnauthorized:
+	case a.Status == http.StatusUnauthorized:
 		return fmt.Errorf("%w (status 401; also seen for a moment while Jenkins starts)%s", ErrUnauthorized, a.excerpt())
-	case a.status == http.StatusForbidden && !a.byJenkins():
+	case a.Status == http.StatusForbidden && !a.byJenkins():
 		return fmt.Errorf("%w (status 403 without an X-Jenkins header)%s", ErrBlocked, a.excerpt())
-	case a.status == http.StatusForbidden:
+	case a.Status == http.StatusForbidden:
 		detail := ""
 		if user := h.Get("X-You-Are-Authenticated-As"); user != "" {
 			detail += ", as user " + user
@@ -119,16 +128,16 @@ func (a *answer) refusal() error {
 			detail += ", permission " + permission + " required"
 		}
 		return fmt.Errorf("%w (status 403%s)%s", ErrForbidden, detail, a.excerpt())
-	case a.status >= 500 || a.status == http.StatusTooManyRequests:
-		return fmt.Errorf("%w (status %d)%s", ErrUnavailable, a.status, a.excerpt())
-	case a.status >= 300 && a.status < 400:
-		return fmt.Errorf("%w (status %d, redirected to %q)", ErrNotJenkins, a.status, h.Get("Location"))
+	case a.Status >= 500 || a.Status == http.StatusTooManyRequests:
+		return fmt.Errorf("%w (status %d)%s", ErrUnavailable, a.Status, a.excerpt())
+	case a.Status >= 300 && a.Status < 400:
+		return fmt.Errorf("%w (status %d, redirected to %q)", ErrNotJenkins, a.Status, h.Get("Location"))
 	case h.Get("X-Error") != "":
-		return fmt.Errorf("%w (status %d): %s", scaler.ErrRefused, a.status, h.Get("X-Error"))
-	case h.Get("X-Jenkins") != "" && a.status != http.StatusOK:
-		return fmt.Errorf("jenkins answered with status %d%s", a.status, a.excerpt())
+		return fmt.Errorf("%w (status %d): %s", scaler.ErrRefused, a.Status, h.Get("X-Error"))
+	case h.Get("X-Jenkins") != "" && a.Status != http.StatusOK:
+		return fmt.Errorf("jenkins answered with status %d%s", a.Status, a.excerpt())
 	default:
-		return fmt.Errorf("%w (status %d)%s", ErrNotJenkins, a.status, a.excerpt())
+		return fmt.Errorf("%w (status %d)%s", ErrNotJenkins, a.Status, a.excerpt())
 	}
 }
 
@@ -142,8 +151,8 @@ var (
 const excerptBytes = 4096
 
 // excerpt returns ": " and the first words of the body, for people. Without any words it returns "".
-func (a *answer) excerpt() string {
-	text := a.body[:min(len(a.body), excerptBytes)]
+func (a *Answer) excerpt() string {
+	text := a.Body[:min(len(a.Body), excerptBytes)]
 	if t := title.FindStringSubmatch(text); t != nil {
 		text = t[1]
 	} else {

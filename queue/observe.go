@@ -48,14 +48,14 @@ func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) {
 	v.AskedAt = c.c.Clock.Now()
 	computers, nodes, unseen, err := c.computers(ctx)
-	session := computers.header.Get("X-Jenkins-Session")
+	session := computers.Header.Get("X-Jenkins-Session")
 	if err == nil && !c.c.Reader {
 		err = c.memory.checkMissing(session, nodes)
 	}
 	if err != nil {
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' nodes: %w", err)
 	}
-	queue, err := c.document(ctx, Queue, "/queue", queueTree, func(a *answer, in io.Reader) (err error) {
+	queue, err := c.document(ctx, Queue, "/queue", queueTree, func(a *Answer, in io.Reader) (err error) {
 		if err := a.sameSession(session); err != nil { // the nodes say what a sentence of the queue means
 			return err
 		}
@@ -65,8 +65,8 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 	if err != nil {
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' queue: %w", err)
 	}
-	v.Nodes, v.Session, v.Version = nodes, session, queue.header.Get("X-Jenkins")
-	v.NodesAt, v.AnsweredAt = computers.answered, c.c.Clock.Now()
+	v.Nodes, v.Session, v.Version = nodes, session, queue.Header.Get("X-Jenkins")
+	v.NodesAt, v.AnsweredAt = computers.Answered, c.c.Clock.Now()
 	v.SessionSince = c.pulse.known(session)
 	ahead := c.compareClocks(&computers)
 	for i := range v.Items {
@@ -84,8 +84,8 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 }
 
 // computers reads the nodes. unseen has Bellboard's busy nodes if the build of none of them can be seen.
-func (c *Client) computers(ctx context.Context) (a answer, nodes []scaler.Node, unseen map[string]bool, err error) {
-	a, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *answer, in io.Reader) (err error) {
+func (c *Client) computers(ctx context.Context) (a Answer, nodes []scaler.Node, unseen map[string]bool, err error) {
+	a, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) (err error) {
 		nodes, unseen, err = c.memory.nodes(in, c.c.Instance)
 		return err
 	})
@@ -120,7 +120,7 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 		Class string `json:"_class"`
 		Quiet *bool  `json:"quietingDown"`
 	}
-	if _, err = c.document(ctx, Quieting, "", quietTree, func(a *answer, in io.Reader) error {
+	if _, err = c.document(ctx, Quieting, "", quietTree, func(a *Answer, in io.Reader) error {
 		if err := a.sameSession(v.Session); err != nil {
 			return err
 		}
@@ -137,8 +137,8 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 }
 
 // sameSession returns an error unless the answer is of that session of Jenkins.
-func (a *answer) sameSession(session string) error {
-	switch s := a.header.Get("X-Jenkins-Session"); {
+func (a *Answer) sameSession(session string) error {
+	switch s := a.Header.Get("X-Jenkins-Session"); {
 	case s == "" || session == "":
 		return fmt.Errorf("%w: X-Jenkins-Session, which shows a restart of Jenkins", ErrStripped)
 	case s != session:
@@ -151,11 +151,11 @@ func (a *answer) sameSession(session string) error {
 // written between question and answer, so that it proves two bounds. An estimate within the bounds stays
 // as it is. So clocks that agree are not corrected back and forth. Jenkins' clock tells only when an item
 // entered the queue. A proxy may replace Jenkins' Date by its own; then the proxy's clock is compared.
-func (c *Client) compareClocks(a *answer) (ahead time.Duration) {
-	date, err := http.ParseTime(a.header.Get("Date"))
+func (c *Client) compareClocks(a *Answer) (ahead time.Duration) {
+	date, err := http.ParseTime(a.Header.Get("Date"))
 	c.mu.Lock()
 	if err == nil {
-		c.ahead = max(date.Sub(a.answered), min(c.ahead, date.Add(time.Second).Sub(a.asked)))
+		c.ahead = max(date.Sub(a.Answered), min(c.ahead, date.Add(time.Second).Sub(a.Asked)))
 	}
 	ahead = c.ahead
 	c.mu.Unlock()
@@ -199,7 +199,7 @@ func (c *Client) checkJobs(ctx context.Context) error {
 	var root struct {
 		Jobs []struct{} `json:"jobs"`
 	}
-	a, err := c.document(ctx, Jobs, "", jobsTree, func(_ *answer, in io.Reader) error { return decodeSmall(in, &root) })
+	a, err := c.document(ctx, Jobs, "", jobsTree, func(_ *Answer, in io.Reader) error { return decodeSmall(in, &root) })
 	if err != nil {
 		return err
 	}
@@ -207,22 +207,16 @@ func (c *Client) checkJobs(ctx context.Context) error {
 		return fmt.Errorf("%w, or Jenkins has no job yet: the queue is empty, and the user can see no job", ErrBlind)
 	}
 	c.mu.Lock()
-	c.jobSeen = a.answered
+	c.jobSeen = a.Answered
 	c.mu.Unlock()
 	return nil
 }
 
 // document reads one JSON document. decode reads the document while the document arrives.
-func (c *Client) document(ctx context.Context, e, path, tree string, decode func(*answer, io.Reader) error) (answer, error) {
-	a, err := c.ask(ctx, request{
-		endpoint: e, method: http.MethodGet, timeout: readTimeout, decode: decode,
-		path: path, suffix: "api/json", query: map[string]string{"tree": tree},
-	})
-	switch {
-	case err != nil:
-		return a, err
-	case a.status != http.StatusOK:
-		return a, a.refusal()
+func (c *Client) document(ctx context.Context, e, path, tree string, decode func(*Answer, io.Reader) error) (Answer, error) {
+	a, err := c.ask(ctx, request{endpoint: e, path: path + "/api/json", query: map[string]string{"tree": tree}, decode: decode})
+	if err == nil && a.Status != http.StatusOK {
+		err = a.Refusal()
 	}
-	return a, a.broken
+	return a, err
 }

@@ -29,47 +29,14 @@ type Question struct {
 	Form   url.Values // of a POST
 }
 
-// Answer is the answer to a Question, with any status.
-type Answer struct {
-	Status          int
-	Header          http.Header
-	Body            string
-	Asked, Answered time.Time
-}
-
-// Refusal returns the error that the client makes of an answer with this status.
-func (a *Answer) Refusal() error {
-	return (&answer{status: a.Status, header: a.Header, body: a.Body}).refusal()
-}
-
-// Document returns nil if the client would accept the answer as a JSON document of Jenkins. Otherwise it
-// returns the reason.
-func (a *Answer) Document() error {
-	return (&answer{status: a.Status, header: a.Header, body: a.Body}).accept()
-}
-
 // Ask sends one question as the client's user. An error means that there was no complete answer. Ask is for
 // single questions: it does not pace them and does not repeat them.
 func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
-	r := request{endpoint: probeEndpoint, method: q.Method, path: q.Path, query: q.Query, form: q.Form, timeout: readTimeout, probe: true}
-	switch r.method {
-	case "":
-		r.method = http.MethodGet
-	case http.MethodPost:
+	r := request{endpoint: probeEndpoint, method: q.Method, path: q.Path, query: q.Query, form: q.Form, probe: true}
+	if q.Method == http.MethodPost {
 		r.timeout = writeTimeout
 	}
-	if r.method != http.MethodPost { // gojenkins puts a slash between path and suffix
-		at := strings.LastIndexByte(q.Path, '/')
-		r.path, r.suffix = q.Path[:at], q.Path[at+1:]
-	}
-	out := Answer{Asked: c.c.Clock.Now()}
-	a, err := c.ask(ctx, r)
-	if err != nil {
-		return Answer{}, err
-	}
-	out.Answered = c.c.Clock.Now()
-	out.Status, out.Header, out.Body = a.status, a.header, a.body
-	return out, nil
+	return c.ask(ctx, r)
 }
 
 // RegisterProbe registers a node of an inbound agent, as Register does. The description has to be one that no
@@ -89,26 +56,19 @@ func Greet(ctx context.Context, transport http.RoundTripper, c clock.Clock, meth
 	if transport == nil {
 		transport = NewTransport(nil)
 	}
-	client := http.Client{
-		Transport:     &recorder{next: transport},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	req, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 	if err != nil {
 		return Answer{}, err
 	}
 	a := Answer{Asked: c.Now()}
-	res, err := client.Do(req)
+	res, err := httpClient(transport).Do(req)
 	if err != nil {
-		if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the address
-			err = wrapped.Err
-		}
-		return Answer{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return Answer{}, unavailable(err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, greetLimit))
 	if err != nil {
-		return Answer{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return Answer{}, unavailable(err)
 	}
 	a.Status, a.Header, a.Body, a.Answered = res.StatusCode, res.Header, string(body), c.Now()
 	return a, nil
@@ -125,7 +85,7 @@ type Computer struct {
 // Computers reads all nodes anew, as Observe does. It also returns nodes if Observe would return ErrBlind:
 // for an empty queue without a visible build.
 func (c *Client) Computers(ctx context.Context) (all []Computer, err error) {
-	_, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *answer, in io.Reader) error {
+	_, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) error {
 		var doc computer
 		all = nil
 		return decodeList(in, computersClass, "computer", &doc, func() error {

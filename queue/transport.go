@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -40,18 +41,24 @@ func NewTransport(roots *x509.CertPool) *http.Transport {
 	}
 }
 
-// answer is the answer to one request. The recorder fills it, because gojenkins returns no response at all
-// when an answer has Jenkins' header for an error.
-type answer struct {
-	status          int // 0 without an answer
-	header          http.Header
-	body            string
-	asked, answered time.Time
-	decode          func(*answer, io.Reader) error // as in request
-	broken          error                          // why the document is not one of Jenkins'
+// httpClient returns a client that follows no redirect. A redirect is the answer to a write. A read that
+// followed a redirect would end at a login page.
+func httpClient(next http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport:     &recorder{next},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
-type answerKey struct{}
+// exchange is one request with its answer. The recorder fills the answer, because gojenkins returns no
+// response at all when an answer has Jenkins' header for an error.
+type exchange struct {
+	request
+	Answer
+	broken error // why the document is not one of Jenkins'
+}
+
+type exchangeKey struct{}
 
 // noDebug is the context that gojenkins gets. noDebug hides the key "debug". With that key gojenkins would
 // dump answers and might end the process.
@@ -71,10 +78,7 @@ type recorder struct{ next http.RoundTripper }
 func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	if strings.Contains(req.URL.Path, "/crumbIssuer/") {
 		// An API token needs no crumb. A request for a crumb opens a session in Jenkins.
-		return &http.Response{
-			Status: "404 Not Found", StatusCode: http.StatusNotFound, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-			Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}")), Request: req,
-		}, nil
+		return http.ReadResponse(bufio.NewReader(strings.NewReader("HTTP/1.1 404 Not Found\r\n\r\n{}")), req)
 	}
 	req = req.Clone(req.Context())
 	req.Header.Set("Accept-Language", "en")
@@ -83,14 +87,14 @@ func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, ok := req.Context().Value(answerKey{}).(*answer)
+	x, ok := req.Context().Value(exchangeKey{}).(*exchange)
 	if !ok {
 		return res, nil
 	}
-	a.status, a.header = res.StatusCode, res.Header.Clone()
+	x.Status, x.Header = res.StatusCode, res.Header.Clone()
 	// An answer with this header would make gojenkins drop the answer and leave its body open.
 	res.Header.Del("X-Error")
-	if err := a.read(res); err != nil {
+	if err := x.read(res); err != nil {
 		return nil, err
 	}
 	res.Body = http.NoBody
@@ -99,11 +103,11 @@ func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // read reads the body, because gojenkins would hold it in memory three times. read decodes a document while
 // the document arrives, and keeps only its first words.
-func (a *answer) read(res *http.Response) error {
+func (x *exchange) read(res *http.Response) error {
 	defer func() { _ = res.Body.Close() }()
-	if a.decode == nil || a.status != http.StatusOK {
+	if x.decode == nil || x.Status != http.StatusOK {
 		text, err := io.ReadAll(io.LimitReader(res.Body, maxText))
-		a.body = string(text)
+		x.Body = string(text)
 		return err
 	}
 	in := bufio.NewReaderSize(res.Body, 64<<10)
@@ -111,11 +115,11 @@ func (a *answer) read(res *http.Response) error {
 	if err != nil && err != io.EOF {
 		return err
 	}
-	a.body = string(head)
-	if a.broken = a.accept(); a.broken == nil {
-		a.broken = a.decode(a, in)
+	x.Body = string(head)
+	if x.broken = x.Document(); x.broken == nil {
+		x.broken = x.decode(&x.Answer, in)
 	}
-	if l, ok := errors.AsType[connError](a.broken); ok {
+	if l, ok := errors.AsType[connError](x.broken); ok {
 		return l.error
 	}
 	return nil
@@ -124,18 +128,17 @@ func (a *answer) read(res *http.Response) error {
 // request is one request to Jenkins.
 type request struct {
 	endpoint string
-	method   string
-	path     string // below the base, escaped
-	suffix   string // gojenkins puts a slash before it
+	method   string // empty means GET
+	path     string // below the base, escaped, begins with a slash
 	query    map[string]string
-	form     url.Values
-	timeout  time.Duration
-	deadline time.Time // latest time of sending; zero means none
-	probe    bool      // a small question, which is sent even if Jenkins does not answer
+	form     url.Values    // of a POST
+	timeout  time.Duration // zero means readTimeout
+	deadline time.Time     // latest time of sending; zero means none
+	probe    bool          // a small question, which is sent even if Jenkins does not answer
 	// decode, when set, reads the document of an answer with status 200.
-	decode func(*answer, io.Reader) error
+	decode func(*Answer, io.Reader) error
 	// accept, when set, accepts an answer to a write that is no redirect to a page of Jenkins.
-	accept func(*answer) bool
+	accept func(*Answer) bool
 }
 
 // ask sends a request once. If Jenkins rejects the token and a newer token is available, ask sends the
@@ -149,15 +152,15 @@ type request struct {
 // nothing of the write was sent.)
 //
 // An error means that there was no complete answer. The caller judges the status.
-func (c *Client) ask(ctx context.Context, r request) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(c.c.Clock.Wall(r.timeout), leastTimeout))
+func (c *Client) ask(ctx context.Context, r request) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(c.c.Clock.Wall(cmp.Or(r.timeout, readTimeout)), leastTimeout))
 	defer cancel()
 	token, err := c.c.Token()
 	if err != nil {
-		return answer{}, fmt.Errorf("%w: reading the token of Jenkins user %s: %w", ErrNoToken, c.c.User, err)
+		return Answer{}, fmt.Errorf("%w: reading the token of Jenkins user %s: %w", ErrNoToken, c.c.User, err)
 	}
 	a, err := c.send(ctx, r, token)
-	if err != nil || a.status != http.StatusUnauthorized {
+	if err != nil || a.Status != http.StatusUnauthorized {
 		return a, err
 	}
 	if c.c.Expire != nil {
@@ -169,40 +172,30 @@ func (c *Client) ask(ctx context.Context, r request) (answer, error) {
 	return a, nil
 }
 
-func (c *Client) send(ctx context.Context, r request, token string) (a answer, err error) {
-	var payload io.Reader
-	if r.method == http.MethodPost {
-		payload = strings.NewReader(r.form.Encode())
-	}
-	ar := gojenkins.NewAPIRequest(r.method, r.path, payload)
-	ar.Suffix = r.suffix
-	if payload != nil {
-		ar.SetHeader("Content-Type", "application/x-www-form-urlencoded")
-	}
-	requester := gojenkins.Requester{
-		Base: c.base, Client: c.http,
-		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
-	}
+func (c *Client) send(ctx context.Context, r request, token string) (Answer, error) {
 	if err := c.breaker.allow(r.probe); err != nil {
-		return a, err
+		return Answer{}, err
 	}
 	ctx, release, err := c.withDeadline(ctx, r.deadline)
 	if err != nil {
-		return a, err
+		return Answer{}, err
 	}
 	defer release()
-	a.decode = r.decode
-	a.asked = c.c.Clock.Now()
-	err = c.call(context.WithValue(ctx, answerKey{}, &a), &requester, ar, r.query)
-	a.answered = c.c.Clock.Now()
-	code := strconv.Itoa(a.status)
+	x := exchange{request: r}
+	x.Asked = c.c.Clock.Now()
+	err = c.call(context.WithValue(ctx, exchangeKey{}, &x), &r, token)
+	x.Answered = c.c.Clock.Now()
+	code := strconv.Itoa(x.Status)
 	if err != nil {
 		code = "error"
 	}
-	c.c.Observe(r.endpoint, code, a.answered.Sub(a.asked))
-	c.breaker.record(a.status, err)
-	c.pulse.met(&a)
-	return a, err
+	c.c.Observe(r.endpoint, code, x.Answered.Sub(x.Asked))
+	c.breaker.record(x.Status, err)
+	c.pulse.met(&x.Answer)
+	if err == nil {
+		err = x.broken
+	}
+	return x.Answer, err
 }
 
 // withDeadline checks the deadline for the last time. The returned context also ends with the deadline, as
@@ -229,22 +222,40 @@ func (c *Client) withDeadline(ctx context.Context, deadline time.Time) (context.
 	return ctx, func() { stop(); cancel(nil) }, nil
 }
 
-// call calls gojenkins. A panic in gojenkins becomes an error.
-func (c *Client) call(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.APIRequest, query map[string]string) (err error) {
+// call sends the request by gojenkins. A panic in gojenkins becomes an error.
+func (c *Client) call(ctx context.Context, r *request, token string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: gojenkins panicked: %v", ErrUnavailable, p)
 		}
 	}()
-	var none string                                // the recorder has read the body
-	_, err = rq.Do(noDebug{ctx}, ar, &none, query) //nolint:bodyclose,contextcheck // gojenkins has closed the body; noDebug is ctx
+	requester := gojenkins.Requester{
+		Base: c.base, Client: c.http,
+		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
+	}
+	ar := gojenkins.NewAPIRequest(r.method, r.path, nil)
+	if r.method == http.MethodPost {
+		ar.Payload = strings.NewReader(r.form.Encode())
+		ar.SetHeader("Content-Type", "application/x-www-form-urlencoded")
+	} else { // gojenkins puts a slash between the two parts of a path
+		at := strings.LastIndexByte(r.path, '/')
+		ar.Endpoint, ar.Suffix = r.path[:at], r.path[at+1:]
+	}
+	var none string                                         // the recorder has read the body
+	_, err = requester.Do(noDebug{ctx}, ar, &none, r.query) //nolint:bodyclose,contextcheck // gojenkins has closed the body; noDebug is ctx
 	if err == nil {
 		return nil
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, scaler.ErrLate) {
 		return cause
 	}
-	if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the whole query
+	return unavailable(err)
+}
+
+// unavailable returns the error of a request that got no complete answer. It drops a url.Error around the
+// cause, whose text repeats the address with the whole query.
+func unavailable(err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -86,13 +86,12 @@ func (c *Client) Secret(ctx context.Context, name string) (string, error) {
 
 func (c *Client) secret(ctx context.Context, name string) (string, error) {
 	a, err := c.ask(ctx, request{
-		endpoint: Secret, method: http.MethodGet, timeout: readTimeout,
-		path: "/computer/" + url.PathEscape(name), suffix: "jenkins-agent.jnlp",
+		endpoint: Secret, path: "/computer/" + url.PathEscape(name) + "/jenkins-agent.jnlp",
 	})
 	if err != nil {
 		return "", err
 	}
-	if a.status != http.StatusOK {
+	if a.Status != http.StatusOK {
 		return "", a.outcome("")
 	}
 	var doc struct {
@@ -100,7 +99,7 @@ func (c *Client) secret(ctx context.Context, name string) (string, error) {
 		Arguments []string `xml:"application-desc>argument"`
 	}
 	// These errors quote nothing of the body, because the body may contain the secret.
-	if err := xml.Unmarshal([]byte(a.body), &doc); err != nil {
+	if err := xml.Unmarshal([]byte(a.Body), &doc); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNotJenkins, err)
 	}
 	if len(doc.Arguments) < 2 || doc.Arguments[0] == "" || doc.Arguments[1] != name {
@@ -153,9 +152,9 @@ func (c *Client) clearMark(ctx context.Context, name, text string) error {
 	if err := c.writes.acquire(ctx, time.Time{}); err != nil {
 		return err
 	}
-	var a answer
+	var a Answer
 	ok := false
-	defer func() { c.writes.release(a.asked, a.answered, ok) }()
+	defer func() { c.writes.release(a.Asked, a.Answered, ok) }()
 
 	by, err := c.markOf(ctx, name)
 	if err != nil || by != scaler.Ours && by != scaler.Hook {
@@ -213,8 +212,8 @@ func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) 
 // node reads one node. If there is no node of that name, the error is scaler.ErrGone.
 func (c *Client) node(ctx context.Context, e string, name string) (computer, error) {
 	var doc computer
-	a, err := c.document(ctx, e, "/computer/"+url.PathEscape(name), nodeTree, func(_ *answer, in io.Reader) error { return decodeSmall(in, &doc) })
-	if a.status == http.StatusNotFound {
+	a, err := c.document(ctx, e, "/computer/"+url.PathEscape(name), nodeTree, func(_ *Answer, in io.Reader) error { return decodeSmall(in, &doc) })
+	if a.Status == http.StatusNotFound {
 		return computer{}, a.outcome("")
 	}
 	if err != nil {
@@ -231,9 +230,9 @@ func (c *Client) write(ctx context.Context, r request, deadline time.Time) error
 	if err := c.writes.acquire(ctx, deadline); err != nil {
 		return err
 	}
-	var a answer
+	var a Answer
 	ok := false
-	defer func() { c.writes.release(a.asked, c.c.Clock.Now(), ok) }()
+	defer func() { c.writes.release(a.Asked, c.c.Clock.Now(), ok) }()
 	r.method, r.timeout, r.deadline = http.MethodPost, writeTimeout, deadline
 	a, err := c.ask(ctx, r)
 	if err != nil {
@@ -253,21 +252,21 @@ func (c *Client) write(ctx context.Context, r request, deadline time.Time) error
 // outcome judges the answer to a write. After a write that was done Jenkins redirects to one of its pages. A
 // redirect to another page leads to a login page in front of Jenkins. A 404 without Jenkins' header says
 // nothing about the node.
-func (a *answer) outcome(page string) error {
-	reason := a.header.Get("X-Error")
+func (a *Answer) outcome(page string) error {
+	reason := a.Header.Get("X-Error")
 	switch {
-	case a.status == http.StatusFound && page != "" && redirectsTo(a.header.Get("Location"), page):
+	case a.Status == http.StatusFound && page != "" && redirectsTo(a.Header.Get("Location"), page):
 		return nil
-	case a.status == http.StatusNotFound && a.header.Get("X-Jenkins") != "":
+	case a.Status == http.StatusNotFound && a.Header.Get("X-Jenkins") != "":
 		return scaler.ErrGone
-	case a.status == http.StatusBadRequest && strings.Contains(reason, "already exists"):
+	case a.Status == http.StatusBadRequest && strings.Contains(reason, "already exists"):
 		return fmt.Errorf("%w: %s", scaler.ErrExists, reason)
-	case a.status == http.StatusForbidden:
-		return fmt.Errorf("%w: %w", scaler.ErrRefused, a.refusal())
-	case a.status == http.StatusBadRequest && reason == "":
+	case a.Status == http.StatusForbidden:
+		return fmt.Errorf("%w: %w", scaler.ErrRefused, a.Refusal())
+	case a.Status == http.StatusBadRequest && reason == "":
 		return fmt.Errorf("%w (status 400)%s", scaler.ErrRefused, a.excerpt())
 	default:
-		return a.refusal()
+		return a.Refusal()
 	}
 }
 
@@ -321,8 +320,8 @@ func (c *Client) Launch(ctx context.Context, name string) error {
 		endpoint: Launch, path: "/computer/" + url.PathEscape(name) + "/launchSlaveAgent",
 		// Jenkins redirects to the log, with some servers to "log". If the agent is connected, Jenkins
 		// answers with a page that says so.
-		accept: func(a *answer) bool {
-			return a.header.Get("X-Jenkins") != "" && (a.status == http.StatusOK || a.status == http.StatusFound && a.header.Get("Location") == "log")
+		accept: func(a *Answer) bool {
+			return a.Header.Get("X-Jenkins") != "" && (a.Status == http.StatusOK || a.Status == http.StatusFound && a.Header.Get("Location") == "log")
 		},
 	}, time.Time{})
 	if err != nil {
