@@ -145,13 +145,6 @@ func (m *memory) learn(it *item, out *scaler.Item) {
 // minMissing is how many missing nodes are no coincidence.
 const minMissing = 3
 
-// noteDeleted notes that this client has deleted the node.
-func (c *Client) noteDeleted(name string) {
-	c.memory.mu.Lock()
-	defer c.memory.mu.Unlock()
-	delete(c.memory.inbound, name)
-}
-
 // capacity returns room for as many elements as the last answer had, and some more.
 func (m *memory) capacity(before *int) int {
 	m.mu.Lock()

@@ -150,7 +150,7 @@ func TestSentOnce(t *testing.T) {
 				writes.Add(1)
 				panic(http.ErrAbortHandler)
 			})
-			if _, err := client.markOf(t.Context(), "n"); err != nil { // keeps a connection
+			if _, _, err := client.node(t.Context(), Clear, "n"); err != nil { // keeps a connection
 				t.Fatal(err)
 			}
 			if err := ask(client); !errors.Is(err, ErrUnavailable) || writes.Load() != 1 {

@@ -21,18 +21,22 @@ const agentRoot = "/home/jenkins/agent"
 
 // Register implements control.Jenkins.
 func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool, deadline time.Time) error {
-	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, pool.PoolID, false), &pool, c.launcher(name, pool.PoolID), deadline); err != nil {
-		return fmt.Errorf("registering node %s: %w", name, err)
-	}
-	return nil
+	description := scaler.Describe(c.c.Instance, pool.PoolID, false)
+	return failed("registering", name, c.register(ctx, name, description, &pool, c.launcher(name, pool.PoolID), deadline))
 }
 
 // Fence implements control.Jenkins. A fence has no labels, so that it changes no item's "why".
 func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error {
-	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, inboundLauncher(), deadline); err != nil {
-		return fmt.Errorf("fencing node %s: %w", name, err)
+	description := scaler.Describe(c.c.Instance, id, true)
+	return failed("fencing", name, c.register(ctx, name, description, &scaler.Pool{}, inboundLauncher(), deadline))
+}
+
+// failed says in the error of a write or read which node the error concerns. The result is nil if err is nil.
+func failed(doing, name string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%s node %s: %w", doing, name, err)
 }
 
 // register posts the form of a new node. A node in mode EXCLUSIVE takes only items that ask for its labels.
@@ -58,9 +62,9 @@ func (c *Client) register(ctx context.Context, name, description string, pool *s
 		return err
 	}
 	return c.write(ctx, request{
-		endpoint: Register, path: "/computer/doCreateItem",
+		endpoint: Register, path: "/computer/doCreateItem", deadline: deadline,
 		form: url.Values{"name": {name}, "type": {dumb}, "json": {string(form)}},
-	}, deadline)
+	})
 }
 
 // labelString returns the labels in the form of the label field of a node in Jenkins.
@@ -68,7 +72,7 @@ func labelString(labels []string) string {
 	out := make([]string, len(labels))
 	for i, l := range labels {
 		if strings.ContainsAny(l, " \t\r\n\"'") {
-			l = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(l) + `"`
+			l = `"` + escaper.Replace(l) + `"`
 		}
 		out[i] = l
 	}
@@ -78,15 +82,12 @@ func labelString(labels []string) string {
 // Secret reads the secret of an inbound agent. The secret is a function of the node's name.
 func (c *Client) Secret(ctx context.Context, name string) (string, error) {
 	secret, err := c.secret(ctx, name)
-	if err != nil {
-		return "", fmt.Errorf("reading the secret of node %s: %w", name, err)
-	}
-	return secret, nil
+	return secret, failed("reading the secret of", name, err)
 }
 
 func (c *Client) secret(ctx context.Context, name string) (string, error) {
 	a, err := c.ask(ctx, request{
-		endpoint: Secret, path: "/computer/" + url.PathEscape(name) + "/jenkins-agent.jnlp",
+		endpoint: Secret, path: nodePath(name) + "/jenkins-agent.jnlp",
 	})
 	if err != nil {
 		return "", err
@@ -110,69 +111,54 @@ func (c *Client) secret(ctx context.Context, name string) (string, error) {
 
 // Mark takes the node temporarily offline with that text, or replaces the text of its mark.
 func (c *Client) Mark(ctx context.Context, name, text string, deadline time.Time) error {
-	err := c.write(ctx, request{
-		endpoint: Mark, path: "/computer/" + url.PathEscape(name) + "/changeOfflineCause",
+	return failed("marking", name, c.write(ctx, request{
+		endpoint: Mark, path: nodePath(name) + "/changeOfflineCause", deadline: deadline,
 		form: url.Values{"offlineMessage": {text}},
-	}, deadline)
-	if err != nil {
-		return fmt.Errorf("marking node %s: %w", name, err)
-	}
-	return nil
+	}))
 }
 
 // DeleteNode deletes the node.
 func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time) error {
-	err := c.write(ctx, request{
-		endpoint: Delete, path: "/computer/" + url.PathEscape(name) + "/doDelete",
-	}, deadline)
+	err := c.write(ctx, request{endpoint: Delete, path: nodePath(name) + "/doDelete", deadline: deadline})
 	if err == nil || errors.Is(err, scaler.ErrGone) {
-		c.noteDeleted(name)
+		c.memory.mu.Lock()
+		delete(c.memory.inbound, name) // the node is not missing from the next answer
+		c.memory.mu.Unlock()
 	}
-	if err != nil {
-		return fmt.Errorf("deleting node %s: %w", name, err)
-	}
-	return nil
+	return failed("deleting", name, err)
 }
 
 // ClearMark clears a mark of Bellboard's or of the hook's. The request toggles, and it carries Bellboard's
 // own mark text. If somebody else has just lifted the mark, the request sets a mark with that text. The
 // second read finds such a mark, and the next tick clears it.
 func (c *Client) ClearMark(ctx context.Context, name, text string) error {
-	if err := c.clearMark(ctx, name, text); err != nil {
-		return fmt.Errorf("clearing the mark of node %s: %w", name, err)
-	}
-	return nil
-}
-
-func (c *Client) clearMark(ctx context.Context, name, text string) error {
 	if scaler.ReadMark(c.c.Instance, true, scaler.Cause{Reason: text}, "") != scaler.Ours {
 		text = scaler.MarkText(c.c.Instance, scaler.Reason(text))
 	}
+	return failed("clearing the mark of", name, c.clearMark(ctx, name, text))
+}
+
+func (c *Client) clearMark(ctx context.Context, name, text string) error {
 	// The wait for a turn comes before the first read. A read before the wait would be too old.
 	if err := c.writes.acquire(ctx, time.Time{}); err != nil {
 		return err
 	}
 	var a Answer
-	ok := false
-	defer func() { c.writes.release(a.Asked, a.Answered, ok) }()
+	done := false
+	defer func() { c.writes.release(a.Asked, a.Answered, done) }()
 
-	by, err := c.markOf(ctx, name)
+	_, by, err := c.node(ctx, Clear, name)
 	if err != nil || by != scaler.Ours && by != scaler.Hook {
 		return err
 	}
-	a, err = c.ask(ctx, request{
-		endpoint: Clear, method: http.MethodPost, timeout: writeTimeout,
-		path: "/computer/" + url.PathEscape(name) + "/toggleOffline",
-		form: url.Values{"offlineMessage": {text}},
+	a, err = c.post(ctx, request{
+		endpoint: Clear, path: nodePath(name) + "/toggleOffline", form: url.Values{"offlineMessage": {text}},
 	})
 	if err != nil {
 		return err
 	}
-	if err := a.outcome("/computer/"); err != nil {
-		return err
-	}
-	ok = true
-	switch by, err := c.markOf(ctx, name); {
+	done = true
+	switch _, by, err := c.node(ctx, Clear, name); {
 	case err != nil:
 		return fmt.Errorf("reading the mark back: %w", err)
 	case by != scaler.NotMarked:
@@ -181,72 +167,55 @@ func (c *Client) clearMark(ctx context.Context, name, text string) error {
 	return nil
 }
 
-// markOf asks Jenkins now, and returns the owner of the node's mark.
-func (c *Client) markOf(ctx context.Context, name string) (scaler.OfflineBy, error) {
-	n, err := c.node(ctx, Clear, name)
-	if err != nil {
-		return "", err
-	}
-	return c.markedBy(&n), nil
-}
-
-func (c *Client) markedBy(n *computer) scaler.OfflineBy {
-	c.memory.mu.Lock()
-	defer c.memory.mu.Unlock()
-	return c.memory.markedBy(c.c.Instance, n)
-}
-
 // StillIdle implements control.Jenkins.
 func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) {
-	n, err := c.node(ctx, Node, seen.Name)
+	n, by, err := c.node(ctx, Node, seen.Name)
 	if errors.Is(err, scaler.ErrGone) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("reading node %s: %w", seen.Name, err)
+		return false, failed("reading", seen.Name, err)
 	}
-	same := c.markedBy(&n) == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.Cause.At == seen.MarkedAt.UnixMilli())
-	return n.idle() && same, nil
+	return n.idle() && by == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.Cause.At == seen.MarkedAt.UnixMilli()), nil
 }
 
-// node reads one node. If there is no node of that name, the error is scaler.ErrGone.
-func (c *Client) node(ctx context.Context, e string, name string) (computer, error) {
-	var doc computer
-	a, err := c.document(ctx, e, "/computer/"+url.PathEscape(name), nodeTree, func(_ *Answer, in io.Reader) error { return decodeSmall(in, &doc) })
-	if a.Status == http.StatusNotFound {
-		return computer{}, a.outcome("")
+// node reads one node and the owner of its mark. If there is no node of that name, the error is scaler.ErrGone.
+func (c *Client) node(ctx context.Context, e string, name string) (n computer, by scaler.OfflineBy, err error) {
+	a, err := c.document(ctx, e, nodePath(name), nodeTree, func(_ *Answer, in io.Reader) error { return decodeSmall(in, &n) })
+	switch {
+	case a.Status == http.StatusNotFound:
+		return n, "", a.outcome("")
+	case err != nil:
+		return n, "", err
+	case n.Class == "" || n.Name != name || !n.complete():
+		return n, "", fmt.Errorf("%w: the answer is about node %q (class %q)", ErrNotJenkins, n.Name, n.Class)
 	}
-	if err != nil {
-		return computer{}, err
-	}
-	if doc.Class == "" || doc.Name != name || !doc.complete() {
-		return computer{}, fmt.Errorf("%w: the answer is about node %q (class %q)", ErrNotJenkins, doc.Name, doc.Class)
-	}
-	return doc, nil
+	c.memory.mu.Lock()
+	defer c.memory.mu.Unlock()
+	return n, c.memory.markedBy(c.c.Instance, &n), nil
 }
+
+// nodePath returns the path of a node below Jenkins' address.
+func nodePath(name string) string { return "/computer/" + url.PathEscape(name) }
 
 // write sends one POST when its turn comes, and never after the deadline.
-func (c *Client) write(ctx context.Context, r request, deadline time.Time) error {
-	if err := c.writes.acquire(ctx, deadline); err != nil {
+func (c *Client) write(ctx context.Context, r request) error {
+	if err := c.writes.acquire(ctx, r.deadline); err != nil {
 		return err
 	}
-	var a Answer
-	ok := false
-	defer func() { c.writes.release(a.Asked, c.c.Clock.Now(), ok) }()
-	r.method, r.timeout, r.deadline = http.MethodPost, writeTimeout, deadline
+	a, err := c.post(ctx, r)
+	c.writes.release(a.Asked, a.Answered, err == nil)
+	return err
+}
+
+// post sends one POST and judges the answer.
+func (c *Client) post(ctx context.Context, r request) (Answer, error) {
+	r.method, r.timeout = http.MethodPost, writeTimeout
 	a, err := c.ask(ctx, r)
-	if err != nil {
-		return err
+	if err == nil && (r.accept == nil || !r.accept(&a)) {
+		err = a.outcome("/computer/")
 	}
-	if r.accept != nil && r.accept(&a) {
-		ok = true
-		return nil
-	}
-	if err := a.outcome("/computer/"); err != nil {
-		return err
-	}
-	ok = true
-	return nil
+	return a, err
 }
 
 // outcome judges the answer to a write. After a write that was done Jenkins redirects to one of its pages. A
@@ -316,16 +285,12 @@ func inboundLauncher() map[string]any {
 // Launch implements control.Jenkins. Launch returns when Jenkins has begun to call the agent. If the agent is
 // connected, Launch changes nothing.
 func (c *Client) Launch(ctx context.Context, name string) error {
-	err := c.write(ctx, request{
-		endpoint: Launch, path: "/computer/" + url.PathEscape(name) + "/launchSlaveAgent",
+	return failed("launching the agent of", name, c.write(ctx, request{
+		endpoint: Launch, path: nodePath(name) + "/launchSlaveAgent",
 		// Jenkins redirects to the log, with some servers to "log". If the agent is connected, Jenkins
 		// answers with a page that says so.
 		accept: func(a *Answer) bool {
 			return a.Header.Get("X-Jenkins") != "" && (a.Status == http.StatusOK || a.Status == http.StatusFound && a.Header.Get("Location") == "log")
 		},
-	}, time.Time{})
-	if err != nil {
-		return fmt.Errorf("launching the agent of node %s: %w", name, err)
-	}
-	return nil
+	}))
 }
