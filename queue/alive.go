@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"bellboard/scaler"
@@ -22,16 +21,6 @@ const (
 	leastAlive = 2 * time.Second
 	mostAlive  = 5 * time.Second
 )
-
-// A pulse is what the client knows about whether Jenkins answers at all.
-type pulse struct {
-	patience atomic.Int64 // timeout of the next small question, if it is more than leastAlive
-	tried    atomic.Bool  // the last poll failed, and Jenkins answered the small question
-
-	mu      sync.Mutex
-	session string
-	since   time.Time // when the first answer of the session was complete
-}
 
 // awayError is the error of a Jenkins that answers nothing at all.
 type awayError struct{ error }
@@ -49,15 +38,11 @@ func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
 		}
 	}
 	v, err := c.observe(ctx)
-	if !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
-		c.pulse.tried.Store(false)
-		return v, err
+	retry := errors.Is(err, ErrUnavailable) && ctx.Err() == nil
+	if retry && c.alive(ctx) != nil {
+		retry, err = false, awayError{err}
 	}
-	if c.alive(ctx) != nil {
-		c.pulse.tried.Store(false)
-		return v, awayError{err}
-	}
-	if c.pulse.tried.Swap(true) {
+	if triedBefore := c.tried.Swap(retry); !retry || triedBefore {
 		return v, err
 	}
 	return c.observe(ctx)
@@ -65,14 +50,14 @@ func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
 
 // alive returns nil if Jenkins answers the small question.
 func (c *Client) alive(ctx context.Context) error {
-	limit := max(leastAlive, time.Duration(c.pulse.patience.Load()))
+	limit := max(leastAlive, time.Duration(c.patience.Load()))
 	a, err := c.ask(ctx, request{
 		endpoint: Alive, path: "/api/json", query: map[string]string{"tree": aliveTree}, timeout: limit, probe: true,
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		c.pulse.patience.Store(int64(min(2*limit, mostAlive)))
+		c.patience.Store(int64(min(2*limit, mostAlive)))
 	} else {
-		c.pulse.patience.Store(0)
+		c.patience.Store(0)
 	}
 	if err == nil {
 		err = a.Document()
@@ -83,27 +68,14 @@ func (c *Client) alive(ctx context.Context) error {
 	return nil
 }
 
-// met notes which session of Jenkins gave an answer.
-func (p *pulse) met(a *Answer) {
+// noteSession notes which session of Jenkins gave an answer.
+func (c *Client) noteSession(a *Answer) {
 	session := a.Header.Get("X-Jenkins-Session")
-	if session == "" {
-		return
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if session != "" && session != c.session {
+		c.session, c.since = session, a.Answered
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if session != p.session {
-		p.session, p.since = session, a.Answered
-	}
-}
-
-// known returns when the first answer of a session came. It returns zero if another session answered last.
-func (p *pulse) known(session string) time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if session != p.session {
-		return time.Time{}
-	}
-	return p.since
 }
 
 // breaker stops requests to a Jenkins that does not answer. After three failures in a row it lets only two

@@ -24,6 +24,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bellboard/scaler"
@@ -100,13 +101,17 @@ type Client struct {
 	http    *http.Client
 	writes  *limiter
 	breaker breaker
-	pulse   pulse
 	memory  *memory
 
-	mu      sync.Mutex    // guards what earlier polls have shown
+	patience atomic.Int64 // timeout of the next small question, if it is more than leastAlive
+	tried    atomic.Bool  // the last poll failed, and Jenkins answered the small question
+	quiet    atomic.Bool  // Jenkins was quieting down at the last poll
+
+	mu      sync.Mutex    // guards the rest
 	ahead   time.Duration // how far Jenkins' clock is ahead of ours
 	jobSeen time.Time     // when Jenkins last showed that it has a job
-	quiet   bool          // Jenkins was quieting down at the last poll
+	session string        // of Jenkins' last answer
+	since   time.Time     // when the first answer of the session was complete
 }
 
 // New returns a client. New sends no request.

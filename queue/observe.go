@@ -67,7 +67,11 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 	}
 	v.Nodes, v.Session, v.Version = nodes, session, queue.Header.Get("X-Jenkins")
 	v.NodesAt, v.AnsweredAt = computers.Answered, c.c.Clock.Now()
-	v.SessionSince = c.pulse.known(session)
+	c.mu.Lock()
+	if session == c.session { // otherwise another session has answered meanwhile
+		v.SessionSince = c.since
+	}
+	c.mu.Unlock()
 	ahead := c.compareClocks(&computers)
 	for i := range v.Items {
 		v.Items[i].Since = v.Items[i].Since.Add(-ahead)
@@ -104,15 +108,8 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 	hook := scaler.HookLabel(c.c.Instance)
 	v.Hook = slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return slices.Contains(n.Labels, hook) })
 	v.QuietingDown = slices.ContainsFunc(v.Items, func(it scaler.Item) bool { return it.State == scaler.ShuttingDown })
-	c.mu.Lock()
-	asks := c.quiet
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		c.quiet = v.QuietingDown || err != nil && asks
-		c.mu.Unlock()
-	}()
-	asks = asks || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
+	defer func() { c.quiet.Store(v.QuietingDown || err != nil) }()
+	asks := c.quiet.Load() || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
 	if v.QuietingDown || v.Hook || !asks {
 		return nil
 	}

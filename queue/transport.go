@@ -191,7 +191,7 @@ func (c *Client) send(ctx context.Context, r request, token string) (Answer, err
 	}
 	c.c.Observe(r.endpoint, code, x.Answered.Sub(x.Asked))
 	c.breaker.record(x.Status, err)
-	c.pulse.met(&x.Answer)
+	c.noteSession(&x.Answer)
 	if err == nil {
 		err = x.broken
 	}

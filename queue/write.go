@@ -179,7 +179,8 @@ func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) 
 	return n.idle() && by == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.Cause.At == seen.MarkedAt.UnixMilli()), nil
 }
 
-// node reads one node and the owner of its mark. If there is no node of that name, the error is scaler.ErrGone.
+// node reads one node and the owner of its mark. If there is no node of that name, the error is
+// scaler.ErrGone.
 func (c *Client) node(ctx context.Context, e string, name string) (n computer, by scaler.OfflineBy, err error) {
 	a, err := c.document(ctx, e, nodePath(name), nodeTree, func(_ *Answer, in io.Reader) error { return decodeSmall(in, &n) })
 	switch {
