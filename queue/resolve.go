@@ -40,8 +40,7 @@ func state(it *item) scaler.ItemState {
 type resolver struct {
 	*memory
 	nodes    []scaler.Node
-	names    map[string]string       // from a node's name in sentences to its name in labels
-	at       map[string]int          // index of each node by its name; built at the first use
+	named    map[string]*scaler.Node // nodes by their names in sentences
 	holders  map[string]labelHolders // owners of each label; built at the first use
 	agents   int                     // number of Bellboard's nodes that are no fences
 	long     map[string]sentence     // the last few sentences that are too long for memory
@@ -50,15 +49,15 @@ type resolver struct {
 
 func newResolver(m *memory, nodes []scaler.Node) resolver {
 	r := resolver{
-		memory: m, nodes: nodes, names: make(map[string]string, len(nodes)+2),
+		memory: m, nodes: nodes, named: make(map[string]*scaler.Node, len(nodes)+2),
 		long: map[string]sentence{}, inferred: map[[2]string]string{},
 	}
 	for i := range nodes {
 		n := &nodes[i]
-		r.names[n.Name] = n.Name
+		r.named[n.Name] = n
 		if n.Name == "built-in" || n.Name == "master" {
 			// A sentence has the display name of the built-in node, and an expression has its label.
-			r.names["Jenkins"], r.names["Built-In Node"] = n.Name, n.Name
+			r.named["Jenkins"], r.named["Built-In Node"] = n, n
 		}
 		if isAgent(n) {
 			r.agents++
@@ -87,18 +86,13 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 	if state == scaler.Buildable || state == scaler.Pending {
 		said = r.sentence(it.Why)
 	}
-	name, isName := r.names[said.text]
+	node := r.named[said.text]
 	switch {
-	case said.proves == provesLabel, said.proves == provesEither && !isName:
-		return scaler.Labelled, said.label, !isName
-	case parameter != "":
-		l = r.source(parameter)
-		_, isName := r.names[l]
-		return scaler.Labelled, l, !isName
-	case expression != "":
-		l = r.source(expression)
-		_, isName := r.names[l]
-		return scaler.Labelled, l, !isName
+	case said.proves == provesLabel, said.proves == provesEither && node == nil:
+		return scaler.Labelled, said.label, node == nil
+	case parameter != "", expression != "":
+		l = r.source(cmp.Or(parameter, expression))
+		return scaler.Labelled, l, r.named[l] == nil
 	}
 	if l, ok := r.labels[it.ID]; ok && l == "" {
 		return scaler.Unlabelled, "", true
@@ -108,9 +102,9 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 	switch said.proves {
 	case provesNothing, provesLabel: // a label has been returned above
 	case provesEither, provesNode, provesPerhapsNode:
-		n, worn := r.node(name), labelHolders{}
-		if isName && (n == nil || !n.Mine()) { // never a label of others
-			worn = r.holdersOf(name)
+		var worn labelHolders
+		if node != nil && !node.Mine() { // the name of Bellboard's own node is never a label of others
+			worn = r.holdersOf(node.Name)
 		}
 		switch {
 		case worn.ours && said.proves == provesEither:
@@ -119,8 +113,8 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 		case worn.any:
 			// Other nodes have the name of this one node as a label. The name would stand for them too.
 			return scaler.Unresolved, "", false
-		case isName:
-			return scaler.Labelled, name, false
+		case node != nil:
+			return scaler.Labelled, node.Name, false
 		}
 		if said.proves != provesPerhapsNode {
 			return scaler.Labelled, said.label, false
@@ -188,18 +182,13 @@ var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // fewestLabels returns an expression of all labels of one node: the node of Bellboard's with the fewest.
 func fewestLabels(nodes []*scaler.Node) string {
-	var least *scaler.Node
-	for _, n := range nodes {
-		if !isAgent(n) {
-			continue
-		}
-		if least == nil || cmp.Or(len(n.Labels)-len(least.Labels), slices.Compare(n.Labels, least.Labels)) < 0 {
-			least = n
-		}
-	}
-	if least == nil {
+	nodes = slices.DeleteFunc(nodes, func(n *scaler.Node) bool { return !isAgent(n) })
+	if len(nodes) == 0 {
 		return ""
 	}
+	least := slices.MinFunc(nodes, func(a, b *scaler.Node) int {
+		return cmp.Or(len(a.Labels)-len(b.Labels), slices.Compare(a.Labels, b.Labels))
+	})
 	atoms := make([]string, 0, len(least.Labels))
 	for _, l := range least.Labels {
 		atoms = append(atoms, `"`+escaper.Replace(l)+`"`)
@@ -217,7 +206,7 @@ func (r *resolver) fitting(why string) (nodes []*scaler.Node) {
 		} else if words == "" || strings.HasPrefix(words, "doesn’t have label ") {
 			continue
 		}
-		if n := r.node(r.names[name]); n != nil {
+		if n := r.named[name]; n != nil {
 			nodes = append(nodes, n)
 		}
 	}
@@ -234,7 +223,7 @@ var canRoam = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.mav
 func (r *resolver) serves(nodes []string) bool {
 	serves := false
 	for _, name := range nodes {
-		n := r.node(name)
+		n := r.named[name]
 		if n == nil || !isAgent(n) {
 			continue
 		}
@@ -250,21 +239,6 @@ func (r *resolver) serves(nodes []string) bool {
 
 // isAgent reports whether a node is Bellboard's and no fence.
 func isAgent(n *scaler.Node) bool { return n.Mine() && !n.Fence }
-
-// node returns the node of that name, or nil.
-func (r *resolver) node(name string) *scaler.Node {
-	if r.at == nil {
-		r.at = make(map[string]int, len(r.nodes))
-		for i := range r.nodes {
-			r.at[r.nodes[i].Name] = i
-		}
-	}
-	i, ok := r.at[name]
-	if !ok {
-		return nil
-	}
-	return &r.nodes[i]
-}
 
 // holdersOf reports which nodes have the name of a node as a label.
 func (r *resolver) holdersOf(name string) labelHolders {
@@ -286,26 +260,21 @@ const maxLong = 8
 
 // sentence reads a sentence. It reads a sentence once for all items that have it.
 func (r *resolver) sentence(why string) sentence {
-	if len(why) > maxString {
-		s, ok := r.long[why]
-		if !ok {
-			s = readSentence(why)
-			s.label, s.why = strings.Clone(s.label), why // the label outlives the answer
-			if len(r.long) == maxLong {
-				clear(r.long)
-				clear(r.inferred)
-			}
-			r.long[why] = s
-		}
+	table, long := r.sentences, len(why) > maxString
+	if long {
+		table = r.long
+	}
+	if s, ok := table[why]; ok {
 		return s
 	}
-	if s, ok := r.sentences[why]; ok {
-		return s
+	if long && len(table) == maxLong {
+		clear(table)
+		clear(r.inferred)
 	}
 	why = r.intern(why)
 	s := readSentence(why)
-	s.why = why
-	r.sentences[why] = s
+	s.label, s.why = strings.Clone(s.label), why // the label outlives a long sentence
+	table[why] = s
 	return s
 }
 
