@@ -109,33 +109,28 @@ func (it *item) parameter() (value string, hidden bool) {
 // complete reports whether the answer has the keys that decide about the node.
 func (c *computer) complete() bool { return c.Name != "" && c.Temporary != nil && c.Idle != nil }
 
-// busy counts the executors that do not say that they are idle. unseen counts those of them that show null
-// as their build. Jenkins hides a build that the user may not see.
-func (c *computer) busy() (busy, unseen int) {
+// work counts the executors that do not say that they are idle. unseen counts those of them that show null as
+// their build. Jenkins hides a build that the user may not see. last is the build of the last executor that
+// shows a build.
+func (c *computer) work() (busy, unseen int, last build) {
 	for i := range c.Workers {
-		if x := &c.Workers[i]; !x.Idle {
+		x := &c.Workers[i]
+		if !x.Idle {
 			busy++
 			if x.Build.present && x.Build.value == nil {
 				unseen++
 			}
 		}
-	}
-	return busy, unseen
-}
-
-// build returns the build of the last executor that shows a build.
-func (c *computer) build() (b build) {
-	for i := range c.Workers {
-		if shown := c.Workers[i].Build.value; shown != nil {
-			b = *shown
+		if x.Build.value != nil {
+			last = *x.Build.value
 		}
 	}
-	return b
+	return busy, unseen, last
 }
 
 // idle reports whether no executor and no one-off executor has work.
 func (c *computer) idle() bool {
-	busy, _ := c.busy()
+	busy, _, _ := c.work()
 	return *c.Idle && busy == 0 && len(c.OneOff) == 0
 }
 

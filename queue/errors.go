@@ -85,19 +85,17 @@ type Answer struct {
 
 // Document returns nil if the answer is a JSON document of Jenkins. Otherwise it returns the reason.
 func (a *Answer) Document() error {
-	if a.Status != http.StatusOK {
+	body, unsigned := strings.TrimSpace(a.Body), a.Header.Get("X-Jenkins") == ""
+	switch {
+	case a.Status != http.StatusOK:
 		return a.Refusal()
-	}
-	if a.Header.Get("X-Jenkins") == "" && strings.HasPrefix(strings.TrimSpace(a.Body), `{"_class":"hudson.`) {
+	case unsigned && strings.HasPrefix(body, `{"_class":"hudson.`):
 		return fmt.Errorf("%w: the answer comes from Jenkins and has no X-Jenkins header", ErrStripped)
-	}
-	if a.Header.Get("X-Jenkins") == "" {
+	case unsigned:
 		return fmt.Errorf("%w: no X-Jenkins header%s", ErrNotJenkins, a.excerpt())
-	}
-	if strings.TrimSpace(a.Body) == "" {
+	case body == "":
 		return fmt.Errorf("%w: empty body", ErrNotJenkins)
-	}
-	if !strings.HasPrefix(strings.TrimSpace(a.Body), "{") {
+	case body[0] != '{':
 		return fmt.Errorf("%w: no JSON%s", ErrNotJenkins, a.excerpt())
 	}
 	return nil

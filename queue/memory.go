@@ -152,21 +152,13 @@ func (m *memory) capacity(before *int) int {
 	return *before + *before/8
 }
 
-// nodes reads the nodes. The built-in node gets its label as its name. unseen has Bellboard's busy nodes. It
-// is nil if the user can see the build of at least one of them.
+// nodes reads the nodes. unseen has Bellboard's busy nodes. It is nil if the user can see the build of at
+// least one of them.
 func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
 	seen, held := false, map[string]bool{}
 	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, m.capacity(&m.computers))
-	var c computer // reused for all nodes, with its slices
-	err = decodeList(body, computersClass, "computer", &c, func() error {
-		if !c.complete() {
-			return errors.New("a node without displayName, idle or temporarilyOffline")
-		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		n := m.node(&c, instance)
-		busy, hidden := c.busy()
-		if n.Mine() && busy > 0 {
+	err = m.eachNode(body, instance, func(c *computer, n scaler.Node) {
+		if busy, hidden, _ := c.work(); n.Mine() && busy > 0 {
 			seen = seen || hidden < busy
 			unseen[n.Name] = true
 		}
@@ -174,8 +166,6 @@ func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, un
 			held[n.Name] = true
 		}
 		nodes = append(nodes, n)
-		c = computer{Workers: c.Workers[:0], OneOff: c.OneOff[:0], Labels: c.Labels[:0]}
-		return nil
 	})
 	if err != nil {
 		return nil, nil, err
@@ -190,7 +180,22 @@ func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, un
 	return nodes, unseen, nil
 }
 
-// node returns the node as scaler.Node.
+// eachNode reads the nodes and calls each for every node. It holds the lock during the call.
+func (m *memory) eachNode(body io.Reader, instance string, each func(*computer, scaler.Node)) error {
+	var c computer // reused for all nodes, with its slices
+	return decodeList(body, computersClass, "computer", &c, func() error {
+		if !c.complete() {
+			return errors.New("a node without displayName, idle or temporarilyOffline")
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		each(&c, m.node(&c, instance))
+		c = computer{Workers: c.Workers[:0], OneOff: c.OneOff[:0], Labels: c.Labels[:0]}
+		return nil
+	})
+}
+
+// node returns the node as scaler.Node. The built-in node gets its label as its name.
 func (m *memory) node(c *computer, instance string) scaler.Node {
 	cause, o := c.cause(), m.ownerOf(instance, c.Description)
 	n := scaler.Node{
@@ -198,7 +203,8 @@ func (m *memory) node(c *computer, instance string) scaler.Node {
 		Online: c.Remote.value != "", Executors: c.Executors, Idle: c.idle(),
 		OfflineBy: m.markedBy(instance, c), Offline: m.intern(cause.Text()),
 	}
-	n.Busy, _ = c.busy()
+	busy, _, last := c.work()
+	n.Busy = busy
 	if !c.Remote.present { // the built-in node has no such field
 		n.Online = !c.Offline
 	}
@@ -221,8 +227,7 @@ func (m *memory) node(c *computer, instance string) scaler.Node {
 		n.MarkedAt = time.UnixMilli(c.Cause.At)
 	}
 	if n.Mine() && n.Busy == 1 {
-		b := c.build()
-		n.Build, n.Mortal = m.intern(b.URL), endsWithJenkins(b.Class)
+		n.Build, n.Mortal = m.intern(last.URL), endsWithJenkins(last.Class)
 	}
 	return n
 }

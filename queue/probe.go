@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -84,18 +83,9 @@ type Computer struct {
 // for an empty queue without a visible build.
 func (c *Client) Computers(ctx context.Context) (all []Computer, err error) {
 	_, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) error {
-		var doc computer
-		all = nil
-		return decodeList(in, computersClass, "computer", &doc, func() error {
-			if !doc.complete() {
-				return errors.New("a node without displayName, idle or temporarilyOffline")
-			}
-			c.memory.mu.Lock()
-			defer c.memory.mu.Unlock()
-			_, unseen := doc.busy()
-			all = append(all, Computer{c.memory.node(&doc, c.c.Instance), strings.Clone(doc.Description), unseen})
-			doc = computer{}
-			return nil
+		return c.memory.eachNode(in, c.c.Instance, func(doc *computer, n scaler.Node) {
+			_, unseen, _ := doc.work()
+			all = append(all, Computer{n, strings.Clone(doc.Description), unseen})
 		})
 	})
 	if err != nil {

@@ -315,11 +315,10 @@ func jobOf(u string) string {
 		default:
 			continue
 		}
-		part, err := url.PathUnescape(parts[i])
-		if err != nil {
-			part = parts[i]
+		if part, err := url.PathUnescape(parts[i]); err == nil {
+			parts[i] = part
 		}
-		name = append(name, part)
+		name = append(name, parts[i])
 	}
 	return strings.Join(name, "/")
 }
