@@ -80,15 +80,9 @@ func labelString(labels []string) string {
 }
 
 // Secret reads the secret of an inbound agent. The secret is a function of the node's name.
-func (c *Client) Secret(ctx context.Context, name string) (string, error) {
-	secret, err := c.secret(ctx, name)
-	return secret, failed("reading the secret of", name, err)
-}
-
-func (c *Client) secret(ctx context.Context, name string) (string, error) {
-	a, err := c.ask(ctx, request{
-		endpoint: Secret, path: nodePath(name) + "/jenkins-agent.jnlp",
-	})
+func (c *Client) Secret(ctx context.Context, name string) (secret string, err error) {
+	defer func() { err = failed("reading the secret of", name, err) }()
+	a, err := c.ask(ctx, request{endpoint: Secret, path: nodePath(name) + "/jenkins-agent.jnlp"})
 	if err != nil {
 		return "", err
 	}
@@ -131,14 +125,11 @@ func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time
 // ClearMark clears a mark of Bellboard's or of the hook's. The request toggles, and it carries Bellboard's
 // own mark text. If somebody else has just lifted the mark, the request sets a mark with that text. The
 // second read finds such a mark, and the next tick clears it.
-func (c *Client) ClearMark(ctx context.Context, name, text string) error {
+func (c *Client) ClearMark(ctx context.Context, name, text string) (err error) {
+	defer func() { err = failed("clearing the mark of", name, err) }()
 	if scaler.ReadMark(c.c.Instance, true, scaler.Cause{Reason: text}, "") != scaler.Ours {
 		text = scaler.MarkText(c.c.Instance, scaler.Reason(text))
 	}
-	return failed("clearing the mark of", name, c.clearMark(ctx, name, text))
-}
-
-func (c *Client) clearMark(ctx context.Context, name, text string) error {
 	// The wait for a turn comes before the first read. A read before the wait would be too old.
 	if err := c.writes.acquire(ctx, time.Time{}); err != nil {
 		return err
