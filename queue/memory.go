@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"bellboard/scaler"
 )
@@ -21,15 +21,15 @@ type memory struct {
 	strings   map[string]string
 	jobs      map[string]string // names of jobs by URL
 	sentences map[string]sentence
-	owners    map[string]owner  // owners by description of the node
-	typed     map[string]string // label expressions by the text that a person typed
-	labels    map[int64]string  // labels by queue id; "" is no label
-	wanted    map[string]string // the label that all items of a job wanted; "" if they differ
-	session   string            // session of the answer before
-	inbound   map[string]bool   // Bellboard's inbound nodes in the answer before
-	held      map[string]bool   // Bellboard's nodes that a person had taken offline, in the answer before
-	computers int               // number of nodes in the answer before
-	queued    int               // number of items in the answer before
+	owners    map[string]owner            // owners by description of the node
+	typed     map[string]string           // label expressions by the text that a person typed
+	labels    map[int64]string            // labels by queue id; "" is no label
+	wanted    map[string]string           // the label that all items of a job wanted; "" if they differ
+	session   string                      // session of the answer before
+	inbound   map[string]bool             // Bellboard's inbound nodes in the answer before
+	held      map[string]scaler.OfflineBy // Bellboard's nodes that a person had taken offline, in the answer before
+	computers int                         // number of nodes in the answer before
+	queued    int                         // number of items in the answer before
 
 	unlabelled map[scaler.PoolID]bool // as in Config
 }
@@ -86,12 +86,11 @@ func (m *memory) intern(s string) string {
 	if s == "" || len(s) > maxString {
 		return s
 	}
-	kept, ok := m.strings[s]
-	if !ok {
-		kept = s
-		m.strings[s] = s
+	if kept, ok := m.strings[s]; ok {
+		return kept
 	}
-	return kept
+	m.strings[s] = s
+	return s
 }
 
 // shorten returns a sentence for people. A long sentence is cut, because nobody reads all of it.
@@ -99,11 +98,7 @@ func (m *memory) shorten(why string) string {
 	if len(why) <= maxString {
 		return m.intern(why)
 	}
-	end := maxString
-	for !utf8.RuneStart(why[end]) {
-		end--
-	}
-	return why[:end] + "…"
+	return strings.ToValidUTF8(why[:maxString], "") + "…" // the cut may be inside a character
 }
 
 // checkMissing returns an error if at least half of Bellboard's inbound nodes are missing since the last
@@ -155,7 +150,7 @@ func (m *memory) capacity(before *int) int {
 // nodes reads the nodes. unseen has Bellboard's busy nodes. It is nil if the user can see the build of at
 // least one of them.
 func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
-	seen, held := false, map[string]bool{}
+	seen, held := false, map[string]scaler.OfflineBy{}
 	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, m.capacity(&m.computers))
 	err = m.eachNode(body, instance, func(c *computer, n scaler.Node) {
 		if busy, hidden, _ := c.work(); n.Mine() && busy > 0 {
@@ -163,7 +158,7 @@ func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, un
 			unseen[n.Name] = true
 		}
 		if n.Mine() && n.OfflineBy == scaler.Person {
-			held[n.Name] = true
+			held[n.Name] = n.OfflineBy
 		}
 		nodes = append(nodes, n)
 	})
@@ -234,11 +229,7 @@ func (m *memory) node(c *computer, instance string) scaler.Node {
 
 // markedBy returns the owner of the node's mark.
 func (m *memory) markedBy(instance string, c *computer) scaler.OfflineBy {
-	before := scaler.NotMarked
-	if m.held[c.Name] {
-		before = scaler.Person
-	}
-	return scaler.ReadMark(instance, *c.Temporary, c.cause(), before)
+	return scaler.ReadMark(instance, *c.Temporary, c.cause(), m.held[c.Name])
 }
 
 // items reads the queue and finds the label of each item.
