@@ -149,17 +149,13 @@ func (a *Answer) sameSession(session string) error {
 // as it is. So clocks that agree are not corrected back and forth. Jenkins' clock tells only when an item
 // entered the queue. A proxy may replace Jenkins' Date by its own; then the proxy's clock is compared.
 func (c *Client) compareClocks(a *Answer) (ahead time.Duration) {
-	date, err := http.ParseTime(a.Header.Get("Date"))
 	c.mu.Lock()
-	if err == nil {
+	defer c.mu.Unlock()
+	if date, err := http.ParseTime(a.Header.Get("Date")); err == nil {
 		c.ahead = max(date.Sub(a.Answered), min(c.ahead, date.Add(time.Second).Sub(a.Asked)))
+		c.c.Skew(c.ahead)
 	}
-	ahead = c.ahead
-	c.mu.Unlock()
-	if err == nil {
-		c.c.Skew(ahead)
-	}
-	return ahead
+	return c.ahead
 }
 
 // checkVisible returns an error if the queue is empty only because the user may not see the items. To a user
