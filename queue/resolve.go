@@ -41,7 +41,7 @@ type resolver struct {
 	*memory
 	nodes    []scaler.Node
 	named    map[string]*scaler.Node // nodes by their names in sentences
-	holders  map[string]labelHolders // owners of each label; built at the first use
+	holders  map[string]labelHolders // owners of each label
 	agents   int                     // number of Bellboard's nodes that are no fences
 	long     map[string]sentence     // the last few sentences that are too long for memory
 	inferred map[[2]string]string    // inferred labels by job and sentence
@@ -50,7 +50,7 @@ type resolver struct {
 func newResolver(m *memory, nodes []scaler.Node) resolver {
 	r := resolver{
 		memory: m, nodes: nodes, named: make(map[string]*scaler.Node, len(nodes)+2),
-		long: map[string]sentence{}, inferred: map[[2]string]string{},
+		holders: map[string]labelHolders{}, long: map[string]sentence{}, inferred: map[[2]string]string{},
 	}
 	for i := range nodes {
 		n := &nodes[i]
@@ -61,6 +61,9 @@ func newResolver(m *memory, nodes []scaler.Node) resolver {
 		}
 		if isAgent(n) {
 			r.agents++
+		}
+		for _, l := range n.Labels {
+			r.holders[l] = labelHolders{any: true, ours: r.holders[l].ours || isAgent(n)}
 		}
 	}
 	return r
@@ -104,7 +107,7 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 	case provesEither, provesNode, provesPerhapsNode:
 		var worn labelHolders
 		if node != nil && !node.Mine() { // the name of Bellboard's own node is never a label of others
-			worn = r.holdersOf(node.Name)
+			worn = r.holders[node.Name]
 		}
 		switch {
 		case worn.ours && said.proves == provesEither:
@@ -240,20 +243,6 @@ func (r *resolver) serves(nodes []string) bool {
 // isAgent reports whether a node is Bellboard's and no fence.
 func isAgent(n *scaler.Node) bool { return n.Mine() && !n.Fence }
 
-// holdersOf reports which nodes have the name of a node as a label.
-func (r *resolver) holdersOf(name string) labelHolders {
-	if r.holders == nil {
-		r.holders = map[string]labelHolders{}
-		for i := range r.nodes {
-			n := &r.nodes[i]
-			for _, l := range n.Labels {
-				r.holders[l] = labelHolders{any: true, ours: r.holders[l].ours || isAgent(n)}
-			}
-		}
-	}
-	return r.holders[name]
-}
-
 // maxLong is how many long sentences the resolver keeps at once. Most items with a long sentence have the
 // same one. All long sentences together may be as long as the answer.
 const maxLong = 8
@@ -280,11 +269,11 @@ func (r *resolver) sentence(why string) sentence {
 
 // source returns an expression that a person typed, in the form that label.Parse reads back.
 func (r *resolver) source(typed string) string {
-	if s, ok := r.typed[typed]; ok {
-		return s
+	s, ok := r.typed[typed]
+	if !ok {
+		s = label.Parse(typed).Source()
+		r.typed[typed] = s
 	}
-	s := label.Parse(typed).Source()
-	r.typed[typed] = s
 	return s
 }
 
