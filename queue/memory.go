@@ -27,7 +27,7 @@ type memory struct {
 	wanted    map[string]string           // the label that all items of a job wanted; "" if they differ
 	session   string                      // session of the answer before
 	inbound   map[string]bool             // Bellboard's inbound nodes in the answer before
-	held      map[string]scaler.OfflineBy // Bellboard's nodes that a person had taken offline, in the answer before
+	held      map[string]scaler.OfflineBy // nodes that a person had taken offline in the answer before
 	computers int                         // number of nodes in the answer before
 	queued    int                         // number of items in the answer before
 

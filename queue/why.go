@@ -80,10 +80,8 @@ func lackedLabel(why string) (string, bool) {
 	const lacks, must = "’ doesn’t have label ‘", "Must run on "
 	if _, rest, ok := strings.Cut(why, lacks); ok {
 		// The label may contain any character. The label ends at the end of its part.
-		if l, _, ok := strings.Cut(rest, "’; "); ok {
-			return l, true
-		}
-		return strings.CutSuffix(rest, "’")
+		name, _, ok := strings.Cut(rest+"; ", "’; ")
+		return name, ok
 	}
 	for part := range strings.SplitSeq(why, "; ") {
 		if rest, ok := strings.CutPrefix(part, must); ok {
