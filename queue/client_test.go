@@ -623,8 +623,8 @@ func TestLimiter(t *testing.T) {
 		for range 8 {
 			l.release(time.Time{}, time.Time{}, false)
 		}
-		if l.inFlight != 0 || len(l.waiting) != 0 {
-			t.Error(l.inFlight, l.waiting)
+		if len(l.places) != maxInFlight || l.excess != 0 {
+			t.Errorf("%d places are free and %d in excess, want all free and none in excess", len(l.places), l.excess)
 		}
 	})
 }

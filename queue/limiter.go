@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,54 +20,45 @@ const (
 // limiter limits the writes in flight. A slow write halves the limit. As many good writes as the limit raise
 // it by one. Waiting writes are served in their order.
 type limiter struct {
-	clock clock.Clock
+	clock  clock.Clock
+	places chan struct{} // one value for each free place
 
-	mu       sync.Mutex
-	limit    int
-	inFlight int
-	good     int
-	halved   time.Time // time of the last halving
-	waiting  []chan struct{}
+	mu     sync.Mutex
+	limit  int
+	excess int // places that do not become free again, because the limit went down
+	good   int
+	halved time.Time // time of the last halving
 }
 
-func newLimiter(c clock.Clock) *limiter { return &limiter{clock: c, limit: maxInFlight} }
+func newLimiter(c clock.Clock) *limiter {
+	l := &limiter{clock: c, places: make(chan struct{}, maxInFlight), limit: maxInFlight}
+	for range maxInFlight {
+		l.places <- struct{}{}
+	}
+	return l
+}
 
 // acquire waits for a place. It gives up when ctx ends or the deadline passes; a zero deadline never passes.
 func (l *limiter) acquire(ctx context.Context, deadline time.Time) error {
-	l.mu.Lock()
-	if l.inFlight < l.limit && len(l.waiting) == 0 {
-		l.inFlight++
-		l.mu.Unlock()
+	select {
+	case <-l.places:
 		return nil
+	default:
 	}
-	turn := make(chan struct{})
-	l.waiting = append(l.waiting, turn)
-	l.mu.Unlock()
-
 	var late chan struct{}
 	if !deadline.IsZero() {
 		late = make(chan struct{})
 		stop := l.clock.AfterFunc(deadline.Sub(l.clock.Now()), func() { close(late) })
 		defer stop()
 	}
-	var err error
 	select {
-	case <-turn:
+	case <-l.places:
 		return nil
 	case <-ctx.Done():
-		err = ctx.Err()
+		return ctx.Err()
 	case <-late:
-		err = scaler.ErrLate
+		return scaler.ErrLate
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if i := slices.Index(l.waiting, turn); i >= 0 {
-		l.waiting = slices.Delete(l.waiting, i, i+1)
-	} else { // the place came just now: give it to the next write
-		l.inFlight--
-		l.admit()
-	}
-	return err
 }
 
 // release gives the place back. asked is when the write was sent, and zero if it was not sent. answered is
@@ -76,7 +66,7 @@ func (l *limiter) acquire(ctx context.Context, deadline time.Time) error {
 func (l *limiter) release(asked, answered time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.inFlight--
+	before := l.limit
 	switch {
 	case asked.IsZero():
 	case answered.Sub(asked) > slow:
@@ -91,14 +81,8 @@ func (l *limiter) release(asked, answered time.Time, ok bool) {
 			l.limit, l.good = min(maxInFlight, l.limit+1), 0
 		}
 	}
-	l.admit()
-}
-
-// admit gives free places to waiting writes. The caller holds the mutex.
-func (l *limiter) admit() {
-	for l.inFlight < l.limit && len(l.waiting) > 0 {
-		close(l.waiting[0])
-		l.waiting = l.waiting[1:]
-		l.inFlight++
+	l.excess += before - l.limit
+	for l.excess--; l.excess < 0; l.excess++ {
+		l.places <- struct{}{}
 	}
 }

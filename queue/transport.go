@@ -151,7 +151,8 @@ type request struct {
 // (Go's transport repeats a question if a kept connection turns out to be closed. It repeats a write then if
 // nothing of the write was sent.)
 //
-// An error means that there was no complete answer. The caller judges the status.
+// An error means that there was no complete answer, or that its document is broken. The caller judges the
+// status.
 func (c *Client) ask(ctx context.Context, r request) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(c.c.Clock.Wall(cmp.Or(r.timeout, readTimeout)), leastTimeout))
 	defer cancel()
