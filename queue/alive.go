@@ -102,38 +102,38 @@ const (
 )
 
 // failing reports whether the last request got no answer.
-func (f *breaker) failing() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.failed > 0
+func (b *breaker) failing() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed > 0
 }
 
 // allow returns nil if a request may be sent. A probe may always be sent.
-func (f *breaker) allow(probe bool) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if probe || f.failed < maxFailures {
+func (b *breaker) allow(probe bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if probe || b.failed < maxFailures {
 		return nil
 	}
-	if now := f.clock.Now(); now.Sub(f.last) >= retryAfter {
-		f.last = now
+	if now := b.clock.Now(); now.Sub(b.last) >= retryAfter {
+		b.last = now
 		return nil
 	}
-	return fmt.Errorf("%w: no request was sent, because the last %d requests got no answer", ErrUnavailable, f.failed)
+	return fmt.Errorf("%w: no request was sent, because the last %d requests got no answer", ErrUnavailable, b.failed)
 }
 
 // record counts how a request ended. Any answer of Jenkins counts as an answer, even a rejection. The answer
 // of a proxy in Jenkins' place counts as a failure, and so does an answer of a Jenkins that is starting. A
 // request that was not sent, or that the caller gave up, does not count.
-func (f *breaker) record(status int, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (b *breaker) record(status int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, scaler.ErrLate):
 	case err != nil, status == http.StatusBadGateway, status == http.StatusServiceUnavailable,
 		status == http.StatusGatewayTimeout, status == http.StatusTooManyRequests:
-		f.failed, f.last = f.failed+1, f.clock.Now()
+		b.failed, b.last = b.failed+1, b.clock.Now()
 	default:
-		f.failed = 0
+		b.failed = 0
 	}
 }

@@ -22,21 +22,21 @@ import (
 func TestSeenSoonAfterItsReturn(t *testing.T) {
 	const gone = 10 * time.Minute
 	for name, tt := range map[string]struct {
-		leave  func(*fire)
+		leave  func(*harness)
 		lost   bool // a request that is sent meanwhile gets no answer
 		within time.Duration
 	}{
-		"refused":          {func(f *fire) { f.jenkins.Restart(jenkinssim.Restart{Down: gone}) }, false, 2 * time.Second},
-		"starting":         {func(f *fire) { f.jenkins.Restart(jenkinssim.Restart{Down: gone / 2, Loading: gone / 2}) }, false, 2 * time.Second},
-		"starting, slowly": {func(f *fire) { f.jenkins.Restart(jenkinssim.Restart{Loading: gone, Slow: 1900 * time.Millisecond}) }, false, 3 * time.Second},
-		"starting, at last": {func(f *fire) {
+		"refused":          {func(f *harness) { f.jenkins.Restart(jenkinssim.Restart{Down: gone}) }, false, 2 * time.Second},
+		"starting":         {func(f *harness) { f.jenkins.Restart(jenkinssim.Restart{Down: gone / 2, Loading: gone / 2}) }, false, 2 * time.Second},
+		"starting, slowly": {func(f *harness) { f.jenkins.Restart(jenkinssim.Restart{Loading: gone, Slow: 1900 * time.Millisecond}) }, false, 3 * time.Second},
+		"starting, at last": {func(f *harness) {
 			f.jenkins.Restart(jenkinssim.Restart{Loading: 2 * time.Second, Slow: 1900 * time.Millisecond})
 		}, false, 3 * time.Second},
-		"hanging": {func(f *fire) { f.jenkins.Hang(gone) }, false, 2 * time.Second},
-		"cut off": {func(*fire) {}, true, mostAlive + time.Second},
+		"hanging": {func(f *harness) { f.jenkins.Hang(gone) }, false, 2 * time.Second},
+		"cut off": {func(*harness) {}, true, mostAlive + time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			underFire(t, jenkinssim.Config{}, func(f *fire) {
+			withHarness(t, jenkinssim.Config{}, func(f *harness) {
 				gone := gone
 				if name == "starting, at last" {
 					gone = 2 * time.Second
@@ -113,21 +113,21 @@ func TestSeenSoonAfterItsReturn(t *testing.T) {
 // TestSmallQuestionsAlone: Jenkins answers small questions only. Bellboard reads nothing large more often
 // than before: the pause after each read is ten times the time of the read, or 30 s.
 func TestSmallQuestionsAlone(t *testing.T) {
-	underFire(t, jenkinssim.Config{Latency: func(op string) time.Duration {
+	withHarness(t, jenkinssim.Config{Latency: func(op string) time.Duration {
 		if op == "computers" {
 			return time.Hour
 		}
 		return 0
-	}}, func(f *fire) {
+	}}, func(f *harness) {
 		reads, began := 0, time.Now()
 		for time.Since(began) < 10*time.Minute {
-			f.told = nil
+			f.requests = nil
 			looked := time.Now()
 			_, err := f.client.Observe(f.Context())
 			if errors.Is(err, scaler.ErrAway) || !errors.Is(err, ErrUnavailable) || scaler.CauseOf(err) != "unavailable" {
 				f.Fatalf("error %v of class %s, want ErrUnavailable without ErrAway", err, scaler.CauseOf(err))
 			}
-			reads += strings.Count(strings.Join(f.told, "\n"), Computers)
+			reads += strings.Count(strings.Join(f.requests, "\n"), Computers)
 			time.Sleep(max(time.Second, 30*time.Second-time.Since(looked)))
 		}
 		if reads > 21 {
@@ -139,7 +139,7 @@ func TestSmallQuestionsAlone(t *testing.T) {
 // TestSlowIsNotAway: Jenkins takes four seconds for the smallest question. Such a Jenkins counts as alive.
 func TestSlowIsNotAway(t *testing.T) {
 	slow := time.Duration(0)
-	underFire(t, jenkinssim.Config{Latency: func(string) time.Duration { return slow }}, func(f *fire) {
+	withHarness(t, jenkinssim.Config{Latency: func(string) time.Duration { return slow }}, func(f *harness) {
 		f.jenkins.Hang(40 * time.Second)
 		if _, err := f.client.Observe(f.Context()); !errors.Is(err, scaler.ErrAway) {
 			f.Fatalf("error %v, want ErrAway", err)
@@ -160,7 +160,7 @@ func TestSlowIsNotAway(t *testing.T) {
 // TestGraceFromTheFirstAnswer: the grace of a session counts from Jenkins' first answer in it, even if that
 // answer was no view.
 func TestGraceFromTheFirstAnswer(t *testing.T) {
-	underFire(t, jenkinssim.Config{}, func(f *fire) {
+	withHarness(t, jenkinssim.Config{}, func(f *harness) {
 		f.tick()
 		f.jenkins.Restart(jenkinssim.Restart{Down: time.Second})
 		time.Sleep(time.Second)

@@ -108,7 +108,7 @@ type Client struct {
 	quiet    atomic.Bool  // Jenkins was quieting down at the last poll
 
 	mu      sync.Mutex    // guards the rest
-	ahead   time.Duration // how far Jenkins' clock is ahead of ours
+	ahead   time.Duration // how far Jenkins' clock is ahead of Bellboard's
 	jobSeen time.Time     // when Jenkins last showed that it has a job
 	session string        // of Jenkins' last answer
 	since   time.Time     // when the first answer of the session was complete

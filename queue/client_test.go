@@ -32,11 +32,11 @@ var _ control.Jenkins = (*Client)(nil)
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	fewComputers = `{"_class":"hudson.model.ComputerSet","computer":[
+	twoNodes = `{"_class":"hudson.model.ComputerSet","computer":[
 {"_class":"hudson.model.Hudson$MasterComputer","assignedLabels":[{"name":"built-in"}],"description":"the Jenkins controller's built-in node","displayName":"Built-In Node","executors":[],"idle":true,"numExecutors":0,"offline":false,"offlineCause":null,"offlineCauseReason":"","oneOffExecutors":[{"idle":false}],"temporarilyOffline":false},
 {"_class":"hudson.slaves.SlaveComputer","assignedLabels":[{"name":"web-e-1"},{"name":"linux"},{"name":"docker"}],"description":"Bellboard: waiting (bellboard instance=bellboard team=web kind=ephemeral)","displayName":"web-e-1","executors":[{"idle":false}],"idle":false,"numExecutors":1,"offline":true,"offlineCause":{"_class":"hudson.slaves.OfflineCause$UserCause"},"offlineCauseReason":"bellboard(bellboard): one-build","oneOffExecutors":[],"temporarilyOffline":true,"absoluteRemotePath":"/home/jenkins/agent"}]}`
-	fewItems = `{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","actions":[],"blocked":false,"buildable":true,"id":7,"inQueueSince":1795395095524,"task":{"_class":"hudson.model.FreeStyleProject","labelExpression":"linux \u0026\u0026 docker","url":"http://h/job/a/"},"why":"All nodes of label ‘linux&&docker’ are offline","pending":false}]}`
-	atWork   = `{"_class":"hudson.model.Hudson","quietingDown":false}`
+	oneItem     = `{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","actions":[],"blocked":false,"buildable":true,"id":7,"inQueueSince":1795395095524,"task":{"_class":"hudson.model.FreeStyleProject","labelExpression":"linux \u0026\u0026 docker","url":"http://h/job/a/"},"why":"All nodes of label ‘linux&&docker’ are offline","pending":false}]}`
+	notQuieting = `{"_class":"hudson.model.Hudson","quietingDown":false}`
 )
 
 // newClient starts a server with that handler and returns a client for it.
@@ -64,11 +64,11 @@ func good(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Jenkins-Session", "a63ce597")
 	switch r.URL.Path {
 	case "/jenkins/computer/api/json":
-		fmt.Fprint(w, fewComputers)
+		fmt.Fprint(w, twoNodes)
 	case "/jenkins/queue/api/json":
-		fmt.Fprint(w, fewItems)
+		fmt.Fprint(w, oneItem)
 	case "/jenkins/api/json":
-		fmt.Fprint(w, atWork)
+		fmt.Fprint(w, notQuieting)
 	default:
 		http.NotFound(w, r)
 	}
@@ -135,34 +135,34 @@ func TestQuietingDown(t *testing.T) {
 		name  string
 		cfg   jenkinssim.Config
 		asks  bool // the root is asked if no item says that Jenkins is quieting down
-		marks func(f *fire)
+		marks func(f *harness)
 	}{
-		{"no mark", jenkinssim.Config{}, false, func(*fire) {}},
-		{"our mark on a busy agent", jenkinssim.Config{}, true, func(f *fire) { f.mark("web-e-0", "one-build") }},
-		{"our mark on an idle node", jenkinssim.Config{}, false, func(f *fire) { f.mark("web-e-5", "idle") }},
-		{"a person's mark", jenkinssim.Config{}, false, func(f *fire) { f.jenkins.PersonOffline("web-e-0", "disk") }},
-		{"another's node", jenkinssim.Config{}, false, func(f *fire) {
+		{"no mark", jenkinssim.Config{}, false, func(*harness) {}},
+		{"our mark on a busy agent", jenkinssim.Config{}, true, func(f *harness) { f.mark("web-e-0", "one-build") }},
+		{"our mark on an idle node", jenkinssim.Config{}, false, func(f *harness) { f.mark("web-e-5", "idle") }},
+		{"a person's mark", jenkinssim.Config{}, false, func(f *harness) { f.jenkins.PersonOffline("web-e-0", "disk") }},
+		{"another's node", jenkinssim.Config{}, false, func(f *harness) {
 			f.jenkins.AddNode(jenkinssim.Node{Name: "mac", Labels: "mac"}, true)
 			f.jenkins.Submit(jenkinssim.Job{Name: "ios", Label: "mac", Duration: time.Hour})
 			time.Sleep(time.Second)
 			f.mark("mac", "one-build")
 		}},
-		{"the hook's mark", jenkinssim.Config{Hook: "bellboard"}, false, func(*fire) {}},
-		{"our mark over the hook's", jenkinssim.Config{Hook: "bellboard"}, false, func(f *fire) { f.mark("web-e-0", "one-build") }},
-		{"our mark, another's hook", jenkinssim.Config{Hook: "other"}, true, func(f *fire) { f.mark("web-e-0", "one-build") }},
+		{"the hook's mark", jenkinssim.Config{Hook: "bellboard"}, false, func(*harness) {}},
+		{"our mark over the hook's", jenkinssim.Config{Hook: "bellboard"}, false, func(f *harness) { f.mark("web-e-0", "one-build") }},
+		{"our mark, another's hook", jenkinssim.Config{Hook: "other"}, true, func(f *harness) { f.mark("web-e-0", "one-build") }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			underFire(t, tt.cfg, func(f *fire) {
+			withHarness(t, tt.cfg, func(f *harness) {
 				tt.marks(f)
 				look := func(quiet bool, asked int) {
 					t.Helper()
-					f.told = nil
-					v := f.look()
+					f.requests = nil
+					v := f.poll()
 					if v.QuietingDown != quiet {
 						t.Errorf("quieting down: %t, want %t", v.QuietingDown, quiet)
 					}
-					if got := strings.Count(strings.Join(f.told, ","), Quieting+" 200"); got != asked {
-						t.Errorf("%d requests for the root, want %d: %q", got, asked, f.told)
+					if got := strings.Count(strings.Join(f.requests, ","), Quieting+" 200"); got != asked {
+						t.Errorf("%d requests for the root, want %d: %q", got, asked, f.requests)
 					}
 				}
 				one, again := 0, 0
@@ -176,7 +176,7 @@ func TestQuietingDown(t *testing.T) {
 				f.jenkins.QuietDown(true)
 				time.Sleep(time.Second)
 				look(true, 0) // the items say it
-				for _, it := range f.look().Items {
+				for _, it := range f.poll().Items {
 					f.jenkins.Cancel(it.ID)
 				}
 				look(tt.cfg.Hook != "bellboard", again)
@@ -188,7 +188,7 @@ func TestQuietingDown(t *testing.T) {
 		})
 	}
 	// The last answer dates the view.
-	underFire(t, jenkinssim.Config{}, func(f *fire) {
+	withHarness(t, jenkinssim.Config{}, func(f *harness) {
 		f.mark("web-e-0", "one-build")
 		f.jenkins.Fault(func(r *http.Request) (int, http.Header, []byte, bool) {
 			if r.URL.Path == "/api/json" {
@@ -196,13 +196,13 @@ func TestQuietingDown(t *testing.T) {
 			}
 			return 0, nil, nil, false
 		})
-		if v := f.look(); v.AnsweredAt.Sub(v.NodesAt) != 3*time.Second || !v.AnsweredAt.Equal(time.Now()) {
+		if v := f.poll(); v.AnsweredAt.Sub(v.NodesAt) != 3*time.Second || !v.AnsweredAt.Equal(time.Now()) {
 			t.Errorf("nodes at %v, answered at %v", v.NodesAt, v.AnsweredAt)
 		}
 	})
 }
 
-func (f *fire) mark(name string, reason scaler.Reason) {
+func (f *harness) mark(name string, reason scaler.Reason) {
 	f.Helper()
 	if err := f.client.Mark(f.Context(), name, scaler.MarkText("bellboard", reason), time.Time{}); err != nil {
 		f.Fatal(err)
@@ -342,7 +342,7 @@ func TestMisbehaviour(t *testing.T) {
 		}, scaler.ErrRefused, "not today"},
 		"no session": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Jenkins", "2")
-			fmt.Fprint(w, map[bool]string{true: fewItems, false: fewComputers}[strings.Contains(r.URL.Path, "queue")])
+			fmt.Fprint(w, map[bool]string{true: oneItem, false: twoNodes}[strings.Contains(r.URL.Path, "queue")])
 		}, ErrStripped, "X-Jenkins-Session"},
 		"other session": {func(w http.ResponseWriter, r *http.Request) {
 			good(&header{w, "X-Jenkins-Session", "79874158"}, r)
@@ -440,15 +440,15 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // TestTruncatedAnywhere: both documents are cut at every byte. Each cut is an error.
 func TestTruncatedAnywhere(t *testing.T) {
-	for i := range len(fewComputers) {
+	for i := range len(twoNodes) {
 		m := newMemory()
-		if _, _, err := m.nodes(strings.NewReader(fewComputers[:i]), "bellboard"); err == nil {
+		if _, _, err := m.nodes(strings.NewReader(twoNodes[:i]), "bellboard"); err == nil {
 			t.Errorf("nodes cut at byte %d: no error", i)
 		}
 	}
-	for i := range len(fewItems) {
+	for i := range len(oneItem) {
 		m := newMemory()
-		if _, err := m.items(strings.NewReader(fewItems[:i]), nil); err == nil {
+		if _, err := m.items(strings.NewReader(oneItem[:i]), nil); err == nil {
 			t.Errorf("queue cut at byte %d: no error", i)
 		}
 	}
@@ -456,9 +456,9 @@ func TestTruncatedAnywhere(t *testing.T) {
 
 // FuzzDecode: without an error the client reads as many elements as encoding/json.
 func FuzzDecode(f *testing.F) {
-	f.Add(fewComputers)
-	f.Add(fewItems)
-	f.Add(strings.Replace(fewItems, `"actions":[]`, `"actions":[{"parameters":[{"_class":"org.jvnet.jenkins.plugins.nodelabelparameter.LabelParameterValue","name":"l","value":"x"}]}]`, 1))
+	f.Add(twoNodes)
+	f.Add(oneItem)
+	f.Add(strings.Replace(oneItem, `"actions":[]`, `"actions":[{"parameters":[{"_class":"org.jvnet.jenkins.plugins.nodelabelparameter.LabelParameterValue","name":"l","value":"x"}]}]`, 1))
 	f.Add(`{"_class":"hudson.model.Queue","items":[{"id":1e3,"inQueueSince":-1,"task":null,"why":"\u2018\ud800"}]}`)
 	f.Fuzz(func(t *testing.T, s string) {
 		m := newMemory()

@@ -25,25 +25,25 @@ import (
 	"bellboard/scaler/control"
 )
 
-// fire is a real client and a simulated Jenkins, with a network between them that can misbehave.
-type fire struct {
+// harness is a real client and a simulated Jenkins, with a network between them that can misbehave.
+type harness struct {
 	*testing.T
 	jenkins *jenkinssim.Jenkins
 	client  *Client
 	loop    *control.Loop // polls through the client, and writes nothing
 	metrics *metrics.Metrics
 	reg     *prometheus.Registry
-	pods    *pods
+	pods    *podCluster
 	view    scaler.JenkinsView // the loop's last view
 	err     error
 	// wire, when set, changes or loses an answer on its way.
-	wire  func(*http.Request, *http.Response) (*http.Response, error)
-	token string
-	told  []string // endpoint and code of every request
+	wire     func(*http.Request, *http.Response) (*http.Response, error)
+	token    string
+	requests []string // endpoint and code of every request
 }
 
 // RoundTrip sends a request through the wire.
-func (f *fire) RoundTrip(r *http.Request) (*http.Response, error) {
+func (f *harness) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := f.jenkins.Transport().RoundTrip(r)
 	if err != nil || f.wire == nil {
 		return res, err
@@ -51,34 +51,34 @@ func (f *fire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.wire(r, res)
 }
 
-// watched is the client for the loop. It keeps the last view and the last error.
-type watched struct {
+// watchedClient is the client for the loop. It keeps the last view and the last error.
+type watchedClient struct {
 	*Client
-	f *fire
+	f *harness
 }
 
-func (w watched) Observe(ctx context.Context) (scaler.JenkinsView, error) {
+func (w watchedClient) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	w.f.view, w.f.err = w.Client.Observe(ctx)
 	return w.f.view, w.f.err
 }
 
-// pods is a cluster that answers Observe only.
-type pods struct {
+// podCluster is a cluster that answers Observe only.
+type podCluster struct {
 	control.Cluster
 	all []scaler.Pod
 }
 
-func (p *pods) Observe(context.Context) (scaler.ClusterView, error) {
+func (p *podCluster) Observe(context.Context) (scaler.ClusterView, error) {
 	return scaler.ClusterView{At: time.Now(), Pods: p.all}, nil
 }
 
-// underFire runs a story in a bubble. The house has six nodes of Bellboard's, two of them with builds, and
+// withHarness runs a story in a bubble. The house has six nodes of Bellboard's, two of them with builds, and
 // five waiting pipelines.
-func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
+func withHarness(t *testing.T, cfg jenkinssim.Config, story func(*harness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg.Clock = clock.Real()
-		f := &fire{T: t, jenkins: jenkinssim.New(cfg), token: "token", reg: prometheus.NewRegistry(), pods: &pods{}}
+		f := &harness{T: t, jenkins: jenkinssim.New(cfg), token: "token", reg: prometheus.NewRegistry(), pods: &podCluster{}}
 		defer f.jenkins.Close()
 		f.metrics = metrics.New(f.reg, nil, 0, "test")
 		f.metrics.JenkinsExpect(Endpoints(), Causes())
@@ -87,7 +87,7 @@ func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 			URL: "http://jenkins:8080" + cfg.Prefix, User: "bellboard", Instance: "bellboard", Clock: clock.Real(), Transport: f,
 			Token: func() (string, error) { return f.token, nil },
 			Observe: func(e, code string, took time.Duration) {
-				f.told = append(f.told, e+" "+code)
+				f.requests = append(f.requests, e+" "+code)
 				f.metrics.JenkinsRequest(e, code, took)
 			},
 			Unseen: f.metrics.JenkinsUnseen, Skew: f.metrics.JenkinsSkew,
@@ -98,7 +98,7 @@ func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 		pool := webPool
 		pool.StartTimeout, pool.IdleTimeout = 5*time.Minute, time.Minute
 		f.loop = control.New(control.Config{
-			Jenkins: watched{f.client, f}, Cluster: f.pods, Clock: clock.Real(), Instance: "bellboard",
+			Jenkins: watchedClient{f.client, f}, Cluster: f.pods, Clock: clock.Real(), Instance: "bellboard",
 			Teams:     []scaler.Team{{Name: "web", Labels: webPool.Labels, Mode: scaler.ModeEphemeral, MaxAgents: 10, Pools: []scaler.Pool{pool}}},
 			MaxAgents: 10, Poll: time.Second, Grace: 5 * time.Minute, DryRun: true,
 		})
@@ -122,14 +122,14 @@ func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 	})
 }
 
-func (f *fire) connect(name string) {
+func (f *harness) connect(name string) {
 	f.Helper()
 	if _, err := f.jenkins.Connect(name, f.jenkins.Secret(name), name); err != nil {
 		f.Fatal(err)
 	}
 }
 
-func (f *fire) look() scaler.JenkinsView {
+func (f *harness) poll() scaler.JenkinsView {
 	f.Helper()
 	v, err := f.client.Observe(f.Context())
 	if err != nil {
@@ -139,7 +139,7 @@ func (f *fire) look() scaler.JenkinsView {
 }
 
 // tick runs one tick of the loop and records it as the daemon does.
-func (f *fire) tick() scaler.Tick {
+func (f *harness) tick() scaler.Tick {
 	t := f.loop.Tick(f.Context())
 	f.metrics.Observe(t)
 	if t.HoldBy == scaler.SourceJenkins && t.HoldCause != scaler.CauseOld && !slices.Contains(Causes(), string(t.HoldCause)) {
@@ -150,7 +150,7 @@ func (f *fire) tick() scaler.Tick {
 
 // settle waits until the grace has passed. Each node has a pod, so that agents that are not online yet
 // count as on their way.
-func (f *fire) settle() {
+func (f *harness) settle() {
 	f.Helper()
 	f.tick()
 	time.Sleep(6 * time.Minute)
@@ -169,7 +169,7 @@ func (f *fire) settle() {
 }
 
 // series returns the value of the series with these label values.
-func (f *fire) series(name string, values ...string) float64 {
+func (f *harness) series(name string, values ...string) float64 {
 	f.Helper()
 	families, err := f.reg.Gather()
 	if err != nil {
@@ -193,7 +193,7 @@ func (f *fire) series(name string, values ...string) float64 {
 var jenkinsHeaders = http.Header{"X-Jenkins": {"2.568.1"}, "X-Jenkins-Session": {"12345678"}, "Content-Type": {"application/json;charset=utf-8"}}
 
 // strip removes a header from Jenkins' answers.
-func (f *fire) strip(endpoint, header string) {
+func (f *harness) strip(endpoint, header string) {
 	f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 		if on(r, endpoint) {
 			res.Header.Del(header)
@@ -217,42 +217,42 @@ func (endless) Read(b []byte) (int, error) {
 func TestUnderFire(t *testing.T) {
 	const login = "<html><head><title>Sign in [Jenkins]</title></head></html>"
 	for name, c := range map[string]struct {
-		do   func(f *fire, endpoint string)
+		do   func(f *harness, endpoint string)
 		is   error
 		says string
 		code string // of a request; "error" stands for no complete answer
 		away time.Duration
 	}{
-		"token wrong for good": {func(f *fire, _ string) { f.token = "old" }, ErrUnauthorized, "Error 401 Unauthorized", "401", 0},
-		"permission taken":     {func(f *fire, _ string) { f.jenkins.Deny("hudson.model.Hudson.Read") }, ErrForbidden, "permission hudson.model.Hudson.Read required", "403", 0},
-		"404":                  {func(f *fire, e string) { f.fault(e, 404, nil, "not here") }, ErrNotJenkins, "404", "404", 0},
-		"500 page": {func(f *fire, e string) {
+		"token wrong for good": {func(f *harness, _ string) { f.token = "old" }, ErrUnauthorized, "Error 401 Unauthorized", "401", 0},
+		"permission taken":     {func(f *harness, _ string) { f.jenkins.Deny("hudson.model.Hudson.Read") }, ErrForbidden, "permission hudson.model.Hudson.Read required", "403", 0},
+		"404":                  {func(f *harness, e string) { f.fault(e, 404, nil, "not here") }, ErrNotJenkins, "404", "404", 0},
+		"500 page": {func(f *harness, e string) {
 			f.fault(e, 500, jenkinsHeaders, "<html><head><title>Oops!</title></head><body>stack</body></html>")
 		}, ErrUnavailable, "Oops!", "500", 0},
-		"502 from a proxy": {func(f *fire, e string) {
+		"502 from a proxy": {func(f *harness, e string) {
 			f.fault(e, 502, nil, "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>")
 		}, ErrUnavailable, "502 Bad Gateway", "502", 0},
-		"503 while starting": {func(f *fire, _ string) {
+		"503 while starting": {func(f *harness, _ string) {
 			f.jenkins.Restart(jenkinssim.Restart{Loading: time.Minute})
 		}, ErrUnavailable, "Starting Jenkins", "503", time.Minute},
-		"401 while starting": {func(f *fire, _ string) {
+		"401 while starting": {func(f *harness, _ string) {
 			f.jenkins.Restart(jenkinssim.Restart{Unauthorized: time.Minute})
 		}, ErrUnauthorized, "while Jenkins starts", "401", time.Minute},
-		"refused while down": {func(f *fire, _ string) {
+		"refused while down": {func(f *harness, _ string) {
 			f.jenkins.Restart(jenkinssim.Restart{Down: time.Minute})
 		}, ErrUnavailable, "connection refused", "error", time.Minute},
-		"empty 200": {func(f *fire, e string) { f.fault(e, 200, jenkinsHeaders, "") }, ErrNotJenkins, "empty body", "200", 0},
-		"HTML 200":  {func(f *fire, e string) { f.fault(e, 200, jenkinsHeaders, login) }, ErrNotJenkins, "Sign in [Jenkins]", "200", 0},
-		"login page": {func(f *fire, e string) {
+		"empty 200": {func(f *harness, e string) { f.fault(e, 200, jenkinsHeaders, "") }, ErrNotJenkins, "empty body", "200", 0},
+		"HTML 200":  {func(f *harness, e string) { f.fault(e, 200, jenkinsHeaders, login) }, ErrNotJenkins, "Sign in [Jenkins]", "200", 0},
+		"login page": {func(f *harness, e string) {
 			f.fault(e, 302, http.Header{"Location": {"https://sso.example/login"}}, "")
 		}, ErrNotJenkins, `redirected to "https://sso.example/login"`, "302", 0},
-		"truncated": {func(f *fire, e string) { f.body(e, func(s string) string { return s[:len(s)/2] }) }, ErrNotJenkins, "JSON broken", "200", 0},
-		"wrong class": {func(f *fire, e string) {
+		"truncated": {func(f *harness, e string) { f.body(e, func(s string) string { return s[:len(s)/2] }) }, ErrNotJenkins, "JSON broken", "200", 0},
+		"wrong class": {func(f *harness, e string) {
 			f.body(e, func(s string) string { return strings.Replace(s, "hudson.model.", "hudson.other.", 1) })
 		}, ErrNotJenkins, "hudson.other.", "200", 0},
-		"proxy's {}": {func(f *fire, e string) { f.fault(e, 200, nil, "{}") }, ErrNotJenkins, "no X-Jenkins header", "200", 0},
-		"reset":      {func(f *fire, e string) { f.fault(e, 0, nil, "") }, ErrUnavailable, "broken", "error", 0},
-		"cut off": {func(f *fire, e string) {
+		"proxy's {}": {func(f *harness, e string) { f.fault(e, 200, nil, "{}") }, ErrNotJenkins, "no X-Jenkins header", "200", 0},
+		"reset":      {func(f *harness, e string) { f.fault(e, 0, nil, "") }, ErrUnavailable, "broken", "error", 0},
+		"cut off": {func(f *harness, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {
 					res.Body = io.NopCloser(io.MultiReader(io.LimitReader(res.Body, 50), failing{}))
@@ -260,7 +260,7 @@ func TestUnderFire(t *testing.T) {
 				return res, nil
 			}
 		}, ErrUnavailable, "unexpected EOF", "error", 0},
-		"slow body": {func(f *fire, e string) {
+		"slow body": {func(f *harness, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {
 					res.Body = slowBody{r.Context(), io.LimitReader(res.Body, 50)}
@@ -268,7 +268,7 @@ func TestUnderFire(t *testing.T) {
 				return res, nil
 			}
 		}, ErrUnavailable, "deadline", "error", 0},
-		"a value without end": {func(f *fire, e string) {
+		"a value without end": {func(f *harness, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {
 					res.ContentLength, res.Body = -1, io.NopCloser(io.MultiReader(strings.NewReader(`{"x":"`), endless{}))
@@ -276,12 +276,12 @@ func TestUnderFire(t *testing.T) {
 				return res, nil
 			}
 		}, ErrNotJenkins, "one value is longer than 16 MiB", "200", 0},
-		"a firewall": {func(f *fire, e string) {
+		"a firewall": {func(f *harness, e string) {
 			f.fault(e, 403, nil, "<html><head><title>403 Forbidden</title></head><body>nginx</body></html>")
 		}, ErrBlocked, `(status 403 without an X-Jenkins header): "403 Forbidden"`, "403", 0},
-		"a proxy that takes the session away": {func(f *fire, e string) { f.strip(e, "X-Jenkins-Session") }, ErrStripped, "X-Jenkins-Session", "200", 0},
-		"a proxy that takes the version away": {func(f *fire, e string) { f.strip(e, "X-Jenkins") }, ErrStripped, "has no X-Jenkins", "200", 0},
-		"changed session": {func(f *fire, e string) {
+		"a proxy that takes the session away": {func(f *harness, e string) { f.strip(e, "X-Jenkins-Session") }, ErrStripped, "X-Jenkins-Session", "200", 0},
+		"a proxy that takes the version away": {func(f *harness, e string) { f.strip(e, "X-Jenkins") }, ErrStripped, "has no X-Jenkins", "200", 0},
+		"changed session": {func(f *harness, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {
 					res.Header.Set("X-Jenkins-Session", "abcdabcd")
@@ -289,25 +289,25 @@ func TestUnderFire(t *testing.T) {
 				return res, nil
 			}
 		}, ErrRestarted, "abcdabcd", "200", 0},
-		"half an element": {func(f *fire, e string) {
+		"half an element": {func(f *harness, e string) {
 			f.body(e, list(map[string]string{"computer": "computer", "queue": "items"}[e], func(all []json.RawMessage) []json.RawMessage {
 				return append(all, json.RawMessage(`{"_class":"x","displayName":"y"}`))
 			}))
 		}, ErrNotJenkins, "without", "200", 0},
-		"half of the nodes missing": {func(f *fire, _ string) {
+		"half of the nodes missing": {func(f *harness, _ string) {
 			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-3] }))
 		}, ErrPartial, "3 of 6 nodes of this instance are missing", "200", 0},
-		"Job/Read lost": {func(f *fire, _ string) { f.jenkins.Deny("hudson.model.Item.Read") }, ErrBlind, "Job/Read", "200", 0},
+		"Job/Read lost": {func(f *harness, _ string) { f.jenkins.Deny("hudson.model.Item.Read") }, ErrBlind, "Job/Read", "200", 0},
 	} {
 		for _, endpoint := range []string{"computer", "queue"} {
 			t.Run(name+" on "+endpoint, func(t *testing.T) {
-				underFire(t, jenkinssim.Config{}, func(f *fire) {
+				withHarness(t, jenkinssim.Config{}, func(f *harness) {
 					if t := f.tick(); t.Hold != "" || len(t.Outcomes) == 0 {
 						f.Fatalf("before the misbehaviour: hold %q, %d outcomes", t.Hold, len(t.Outcomes))
 					}
 					before := f.view
 					c.do(f, endpoint)
-					f.told = nil
+					f.requests = nil
 					t := f.tick()
 					if !errors.Is(f.err, c.is) || !cmp.Equal(f.view, scaler.JenkinsView{}) {
 						f.Errorf("a view of %d nodes and %d items, error %v", len(f.view.Nodes), len(f.view.Items), f.err)
@@ -318,8 +318,8 @@ func TestUnderFire(t *testing.T) {
 					if f.series("bellboard_hold", "jenkins") != 1 || f.series("bellboard_jenkins_unseen_total", cause(c.is)) != 1 {
 						f.Errorf("the metrics lack the hold or the cause %q", cause(c.is))
 					}
-					if last := f.told[len(f.told)-1]; !strings.HasSuffix(last, " "+c.code) || f.series("bellboard_jenkins_requests_total", c.code, strings.Fields(last)[0]) == 0 {
-						f.Errorf("requests %q, want code %s at last", f.told, c.code)
+					if last := f.requests[len(f.requests)-1]; !strings.HasSuffix(last, " "+c.code) || f.series("bellboard_jenkins_requests_total", c.code, strings.Fields(last)[0]) == 0 {
+						f.Errorf("requests %q, want code %s at last", f.requests, c.code)
 					}
 					f.wire, f.token = nil, "token"
 					f.jenkins.Fault(nil)
@@ -345,54 +345,54 @@ func TestUnderFire(t *testing.T) {
 // less than usual, but never anything wrong.
 func TestRightAnswersUnderFire(t *testing.T) {
 	t.Run("token rotated", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			kept := "old" // a source keeps a token until Expire
 			f.client.c.Token = func() (string, error) { return kept, nil }
 			f.client.c.Expire = func() { kept = "token" }
-			f.told = nil
-			f.look()
-			if diff := cmp.Diff([]string{"computers 401", "computers 200", "queue 200"}, f.told); diff != "" {
+			f.requests = nil
+			f.poll()
+			if diff := cmp.Diff([]string{"computers 401", "computers 200", "queue 200"}, f.requests); diff != "" {
 				f.Error(diff)
 			}
 		})
 	})
 	t.Run("nodes missing for good", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			all := f.look()
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
+			all := f.poll()
 			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-3] }))
 			if _, err := f.client.Observe(f.Context()); !errors.Is(err, ErrPartial) {
 				f.Fatal(err)
 			}
-			if v := f.look(); len(v.Nodes) != len(all.Nodes)-3 { // a second answer without them is accepted
+			if v := f.poll(); len(v.Nodes) != len(all.Nodes)-3 { // a second answer without them is accepted
 				f.Error(len(v.Nodes))
 			}
 		})
 	})
 	t.Run("nodes deleted by ourselves", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			all := f.look()
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
+			all := f.poll()
 			for i := range 4 {
 				if err := f.client.DeleteNode(f.Context(), fmt.Sprintf("web-e-%d", 2+i), time.Time{}); err != nil {
 					f.Fatal(err)
 				}
 			}
-			if v := f.look(); len(v.Nodes) != len(all.Nodes)-4 {
+			if v := f.poll(); len(v.Nodes) != len(all.Nodes)-4 {
 				f.Error(len(v.Nodes))
 			}
 		})
 	})
 	t.Run("a node deleted by somebody before us", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			f.look()
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
+			f.poll()
 			f.jenkins.PersonDelete("web-e-5")
 			if err := f.client.DeleteNode(f.Context(), "web-e-5", time.Time{}); !errors.Is(err, scaler.ErrGone) {
 				f.Error(err)
 			}
-			f.look()
+			f.poll()
 		})
 	})
 	t.Run("Swarm nodes go with their clients", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			for i := range 9 {
 				if _, err := f.jenkins.CreateSwarm(jenkinssim.SwarmAgent{
 					Name: fmt.Sprintf("web-p-%d", i), Labels: "linux", Executors: 1, Exclusive: true,
@@ -401,19 +401,19 @@ func TestRightAnswersUnderFire(t *testing.T) {
 					f.Fatal(err)
 				}
 			}
-			if v := f.look(); len(v.Nodes) != 16 {
+			if v := f.poll(); len(v.Nodes) != 16 {
 				f.Fatal(len(v.Nodes))
 			}
 			for i := range 9 {
 				f.jenkins.PersonDelete(fmt.Sprintf("web-p-%d", i))
 			}
-			if v := f.look(); len(v.Nodes) != 7 {
+			if v := f.poll(); len(v.Nodes) != 7 {
 				f.Error(len(v.Nodes))
 			}
 		})
 	})
 	t.Run("Swarm nodes go with a restart", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			for i := range 9 {
 				name := fmt.Sprintf("web-p-%d", i)
 				if _, err := f.jenkins.CreateSwarm(jenkinssim.SwarmAgent{
@@ -423,12 +423,12 @@ func TestRightAnswersUnderFire(t *testing.T) {
 					f.Fatal(err)
 				}
 			}
-			if v := f.look(); len(v.Nodes) != 16 {
+			if v := f.poll(); len(v.Nodes) != 16 {
 				f.Fatal(len(v.Nodes))
 			}
 			f.jenkins.Restart(jenkinssim.Restart{})
 			time.Sleep(time.Millisecond)
-			if v := f.look(); len(v.Nodes) != 7 {
+			if v := f.poll(); len(v.Nodes) != 7 {
 				f.Error(len(v.Nodes))
 			}
 		})
@@ -437,7 +437,7 @@ func TestRightAnswersUnderFire(t *testing.T) {
 		// Jenkins says that no item waits. This may be true, because people cancel items. Bellboard accepts
 		// the answer, because it does no harm: no agent on its way and no busy agent is touched for it. The
 		// next poll shows the items again.
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			f.settle()
 			before := f.view
 			f.body("queue", list("items", func([]json.RawMessage) []json.RawMessage { return []json.RawMessage{} }))
@@ -460,7 +460,7 @@ func TestRightAnswersUnderFire(t *testing.T) {
 	t.Run("an agent's node missing while its build begins", func(t *testing.T) {
 		// This is the one answer that could kill a build: it makes Bellboard delete the pod of an agent that
 		// was not seen online yet.
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			deleted := func(t scaler.Tick) bool {
 				return slices.ContainsFunc(t.Plan.Actions, func(a scaler.Action) bool { return a.Verb == scaler.DeletePod && a.Agent == "web-e-5" })
 			}
@@ -476,10 +476,10 @@ func TestRightAnswersUnderFire(t *testing.T) {
 		})
 	})
 	t.Run("an item left out", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			before := f.look()
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
+			before := f.poll()
 			f.body("queue", list("items", func(all []json.RawMessage) []json.RawMessage { return all[1:] }))
-			if diff := cmp.Diff(before.Items[1:], f.look().Items); diff != "" {
+			if diff := cmp.Diff(before.Items[1:], f.poll().Items); diff != "" {
 				f.Error(diff)
 			}
 		})
@@ -487,7 +487,7 @@ func TestRightAnswersUnderFire(t *testing.T) {
 	t.Run("clock skew", func(t *testing.T) {
 		// Jenkins' clock is an hour ahead, and then right again. Our clock says when an item entered the
 		// queue.
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			f.tick()
 			before := f.view.Items
 			if got := f.series("bellboard_jenkins_clock_skew_seconds"); got != 0 {
@@ -532,7 +532,7 @@ func TestRightAnswersUnderFire(t *testing.T) {
 		})
 	})
 	t.Run("no clock", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			told := false
 			f.client.c.Skew = func(time.Duration) { told = true }
 			for _, date := range []string{"", "today"} {
@@ -540,15 +540,15 @@ func TestRightAnswersUnderFire(t *testing.T) {
 					res.Header.Set("Date", date)
 					return res, nil
 				}
-				if f.look(); told {
+				if f.poll(); told {
 					f.Errorf("the skew was set from Date %q", date)
 				}
 			}
 		})
 	})
 	t.Run("below a path, other permissions", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{Prefix: "/ci/jenkins"}, func(f *fire) {
-			if v := f.look(); len(v.Items) != 5 || v.Items[0].Job != "folder/wait-4" {
+		withHarness(t, jenkinssim.Config{Prefix: "/ci/jenkins"}, func(f *harness) {
+			if v := f.poll(); len(v.Items) != 5 || v.Items[0].Job != "folder/wait-4" {
 				f.Errorf("%+v", v.Items)
 			}
 			for permission, write := range map[string]func() error{

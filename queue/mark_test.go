@@ -30,8 +30,8 @@ func inJenkins(t *testing.T, version string, story func(t *testing.T, j *jenkins
 	})
 }
 
-// seen returns the node in the next view.
-func seen(ctx context.Context, t *testing.T, c *Client) scaler.Node {
+// observeNode returns the node in the next view.
+func observeNode(ctx context.Context, t *testing.T, c *Client) scaler.Node {
 	t.Helper()
 	v, err := c.Observe(ctx)
 	if err != nil {
@@ -63,19 +63,19 @@ func TestMarksSurvive(t *testing.T) {
 					if err := c.Mark(t.Context(), "web-e-1", text, time.Time{}); err != nil {
 						t.Fatal(err)
 					}
-					if n := seen(t.Context(), t, c); n.OfflineBy != scaler.Ours || n.Offline != text {
+					if n := observeNode(t.Context(), t, c); n.OfflineBy != scaler.Ours || n.Offline != text {
 						t.Errorf("the mark %q is %q by %q", text, n.Offline, n.OfflineBy)
 					}
 				}
 				if err := c.ClearMark(t.Context(), "web-e-1", scaler.MarkText("bellboard", scaler.ReasonResume)); err != nil {
 					t.Error(err)
 				}
-				if n := seen(t.Context(), t, c); n.OfflineBy != scaler.NotMarked {
+				if n := observeNode(t.Context(), t, c); n.OfflineBy != scaler.NotMarked {
 					t.Errorf("after ClearMark there is still mark %q by %q", n.Offline, n.OfflineBy)
 				}
 				j.Submit(jenkinssim.Job{Name: "a", Label: "linux", Duration: time.Minute})
 				time.Sleep(time.Second)
-				if n := seen(t.Context(), t, c); n.OfflineBy != scaler.Hook {
+				if n := observeNode(t.Context(), t, c); n.OfflineBy != scaler.Hook {
 					t.Errorf("the hook's mark is %q by %q", n.Offline, n.OfflineBy)
 				}
 			})
@@ -95,7 +95,7 @@ func TestPeoplesWords(t *testing.T) {
 				} {
 					j.PersonOffline("web-e-1", words)
 					want := strings.ReplaceAll(words, "\n", " ")
-					if n := seen(t.Context(), t, c); n.OfflineBy != scaler.Person || n.Offline != want {
+					if n := observeNode(t.Context(), t, c); n.OfflineBy != scaler.Person || n.Offline != want {
 						t.Errorf("a person's words %q are %q by %q", words, n.Offline, n.OfflineBy)
 					}
 				}
@@ -121,7 +121,7 @@ func TestLostMarks(t *testing.T) {
 			inJenkins(t, tt.version, func(t *testing.T, j *jenkinssim.Jenkins, c *Client, ch *jenkinssim.Channel) {
 				is := func(what string, want scaler.OfflineBy) {
 					t.Helper()
-					if n := seen(t.Context(), t, c); n.OfflineBy != want {
+					if n := observeNode(t.Context(), t, c); n.OfflineBy != want {
 						t.Errorf("%s: by %q (%s), want %q", what, n.OfflineBy, n.Offline, want)
 					}
 					if still, err := c.StillIdle(t.Context(), scaler.Node{Name: "web-e-1", OfflineBy: want}); err != nil || !still {

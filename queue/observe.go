@@ -144,10 +144,10 @@ func (a *Answer) sameSession(session string) error {
 	return nil
 }
 
-// compareClocks returns how far Jenkins' clock is ahead of ours. Jenkins' Date is cut to the second and was
-// written between question and answer, so that it proves two bounds. An estimate within the bounds stays
-// as it is. So clocks that agree are not corrected back and forth. Jenkins' clock tells only when an item
-// entered the queue. A proxy may replace Jenkins' Date by its own; then the proxy's clock is compared.
+// compareClocks returns how far Jenkins' clock is ahead of Bellboard's. Jenkins' Date is cut to the second
+// and was written between question and answer, so that it proves two bounds. An estimate within the bounds
+// stays as it is. So clocks that agree are not corrected back and forth. Jenkins' clock tells only when an
+// item entered the queue. A proxy may replace Jenkins' Date by its own; then the proxy's clock is compared.
 func (c *Client) compareClocks(a *Answer) (ahead time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -55,10 +55,10 @@ type meaning struct {
 	kind, typed string
 }
 
-// town is a Jenkins with the berths of some teams, and a client.
-type town struct {
+// world is a Jenkins with the berths of some teams, and a client.
+type world struct {
 	*rapid.T
-	*hand
+	*manualClock
 	jenkins *jenkinssim.Jenkins
 	client  *Client
 	pools   []scaler.Pool
@@ -71,9 +71,9 @@ type town struct {
 	tally   map[string]int
 }
 
-func newTown(t *rapid.T, tally map[string]int) *town {
-	now := &hand{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
-	w := &town{T: t, hand: now, jenkins: jenkinssim.New(jenkinssim.Config{
+func newWorld(t *rapid.T, tally map[string]int) *world {
+	now := &manualClock{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	w := &world{T: t, manualClock: now, jenkins: jenkinssim.New(jenkinssim.Config{
 		Clock: now, Version: rapid.SampledFrom([]string{"2.121.3", "2.318", "2.541", "2.568.1"}).Draw(t, "version"), BuiltInExecutors: rapid.IntRange(0, 1).Draw(t, "built-in"), BuiltInExclusive: rapid.Bool().Draw(t, "exclusive built-in"),
 	}), meant: map[int64]meaning{}, tally: tally}
 	var err error
@@ -109,7 +109,7 @@ func newTown(t *rapid.T, tally map[string]int) *town {
 }
 
 // submit puts an item of any kind into the queue.
-func (w *town) submit(i int) {
+func (w *world) submit(i int) {
 	typed := ""
 	switch rapid.IntRange(0, 9).Draw(w.T, "what it asks for") {
 	case 0:
@@ -139,14 +139,14 @@ func (w *town) submit(i int) {
 	w.meant[w.jenkins.Submit(job)] = meaning{kind, typed}
 }
 
-func (w *town) connect(name string) {
+func (w *world) connect(name string) {
 	if _, err := w.jenkins.Connect(name, w.jenkins.Secret(name), name); err == nil {
 		w.open = append(w.open, name)
 	}
 }
 
-// happen changes the state of a node.
-func (w *town) happen() {
+// change puts a node into another state.
+func (w *world) change() {
 	name := rapid.SampledFrom(w.names).Draw(w.T, "whose")
 	switch rapid.SampledFrom([]string{"connect", "connect", "mark", "clear", "veto", "cut", "gone", "restart", "quiet"}).Draw(w.T, "what") {
 	case "connect":
@@ -187,7 +187,7 @@ func matches(e label.Expr, nodes []scaler.Node) (names []string) {
 	return names
 }
 
-func (w *town) serves(e label.Expr) (teams []string) {
+func (w *world) serves(e label.Expr) (teams []string) {
 	for _, p := range w.pools {
 		if e.Matches(func(atom string) bool { return slices.Contains(p.Labels, atom) }) {
 			teams = append(teams, p.Team)
@@ -196,8 +196,8 @@ func (w *town) serves(e label.Expr) (teams []string) {
 	return teams
 }
 
-// judge compares the labels that the client read with the labels that the items want.
-func (w *town) judge(v scaler.JenkinsView) {
+// check compares the labels that the client read with the labels that the items want.
+func (w *world) check(v scaler.JenkinsView) {
 	for _, it := range v.Items {
 		m, ok := w.meant[it.ID]
 		if !ok || it.State == scaler.Flyweight {
@@ -260,7 +260,7 @@ func (w *town) judge(v scaler.JenkinsView) {
 func TestResolution(t *testing.T) {
 	tally := map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		w := newTown(t, tally)
+		w := newWorld(t, tally)
 		defer w.jenkins.Close()
 		for i := range rapid.IntRange(1, 12).Draw(t, "items") {
 			w.submit(i)
@@ -271,8 +271,8 @@ func TestResolution(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.judge(v)
-			w.happen()
+			w.check(v)
+			w.change()
 		}
 	})
 	for _, kind := range []string{"freestyle", "pipeline", "matrix", "label parameter", "node parameter"} {
@@ -282,12 +282,12 @@ func TestResolution(t *testing.T) {
 	}
 }
 
-// hand is a clock that the test moves. The simulated Jenkins does what is due at each request.
-type hand struct{ now time.Time }
+// manualClock is a clock that the test moves. The simulated Jenkins does what is due at each request.
+type manualClock struct{ now time.Time }
 
-func (h *hand) Now() time.Time                     { return h.now }
-func (h *hand) Wall(d time.Duration) time.Duration { return d }
-func (h *hand) AfterFunc(time.Duration, func()) (stop func() bool) {
+func (h *manualClock) Now() time.Time                     { return h.now }
+func (h *manualClock) Wall(d time.Duration) time.Duration { return d }
+func (h *manualClock) AfterFunc(time.Duration, func()) (stop func() bool) {
 	return func() bool { return true }
 }
 
@@ -310,7 +310,7 @@ func TestParameters(t *testing.T) {
 		m := newMemory()
 		items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1,"why":"‘b1’ is offline",
 			"actions":[{},{"_class":"hudson.model.ParametersAction","parameters":[`+c.parameters+`]}],
-			"task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/a/","labelExpression":"project"}}]}`), ours("b1", "b2"))
+			"task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/a/","labelExpression":"project"}}]}`), ownNodes("b1", "b2"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -343,12 +343,12 @@ func pipelines(t *testing.T, m *memory, nodes []scaler.Node, jobsAndWhys ...stri
 // either. The name of a node of Bellboard's never means anything else.
 func TestNameThatIsALabel(t *testing.T) {
 	const on = "Waiting for next available executor on "
-	foreign := append(ours("b1", "b2"), scaler.Node{Name: "gpu"}, scaler.Node{Name: "mac", Labels: []string{"gpu"}})
-	alike := append(ours("b1", "b2"), scaler.Node{Name: "gpu"})
+	foreign := append(ownNodes("b1", "b2"), scaler.Node{Name: "gpu"}, scaler.Node{Name: "mac", Labels: []string{"gpu"}})
+	alike := append(ownNodes("b1", "b2"), scaler.Node{Name: "gpu"})
 	alike[1].Labels, alike[2].Labels = []string{"gpu"}, []string{"gpu"}
-	named := append(ours("b1", "b2"), scaler.Node{Name: "gpu", Labels: []string{"b1"}})
+	named := append(ownNodes("b1", "b2"), scaler.Node{Name: "gpu", Labels: []string{"b1"}})
 	named[2].Labels = []string{"b1"}
-	fence := append(ours("b1", "b2"), scaler.Node{Name: "old", Team: "web", Kind: scaler.Ephemeral, Fence: true}, scaler.Node{Name: "mac", Labels: []string{"old"}})
+	fence := append(ownNodes("b1", "b2"), scaler.Node{Name: "old", Team: "web", Kind: scaler.Ephemeral, Fence: true}, scaler.Node{Name: "mac", Labels: []string{"old"}})
 	for _, c := range []struct {
 		nodes []scaler.Node
 		why   string
@@ -382,7 +382,7 @@ func TestNameThatIsALabel(t *testing.T) {
 // job, and from the nodes that must have the label according to the sentence.
 func TestInferred(t *testing.T) {
 	const running, waits = "Already running 1 builds on node; ", "All nodes of label ‘linux’ are offline"
-	town := []scaler.Node{
+	nodes := []scaler.Node{
 		{Name: "built-in"},
 		{Name: "b1", Team: "web", Kind: scaler.Ephemeral, Labels: []string{"ephemeral", "linux"}},
 		{Name: "b2", Team: "gpu", Kind: scaler.Ephemeral, Labels: []string{"ephemeral", "gpu", "os:linux"}},
@@ -420,11 +420,11 @@ func TestInferred(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()
 			if c.before != nil {
-				pipelines(t, m, town, c.before...)
+				pipelines(t, m, nodes, c.before...)
 				m.labels = map[int64]string{} // those items have left the queue
 			}
 			for range 2 { // the second time from memory, if it was remembered
-				it := pipelines(t, m, town, "a", c.why)[0]
+				it := pipelines(t, m, nodes, "a", c.why)[0]
 				if it.Resolution != c.how || it.Label != c.label {
 					t.Errorf("%s %q, want %s %q", it.Resolution, it.Label, c.how, c.label)
 				}
@@ -433,17 +433,17 @@ func TestInferred(t *testing.T) {
 	}
 	t.Run("a list of agents just online says nothing of later ones", func(t *testing.T) {
 		m := newMemory()
-		pipelines(t, m, town, "a", "‘b1’ is offline; ‘b4’ is offline")
-		if it := pipelines(t, m, town, "a", running+"‘b1’ is offline")[0]; it.Resolution != scaler.Inferred {
+		pipelines(t, m, nodes, "a", "‘b1’ is offline; ‘b4’ is offline")
+		if it := pipelines(t, m, nodes, "a", running+"‘b1’ is offline")[0]; it.Resolution != scaler.Inferred {
 			t.Errorf("%s %q, want %s", it.Resolution, it.Label, scaler.Inferred)
 		}
 	})
 	t.Run("a job that was found to want something else", func(t *testing.T) {
 		m := newMemory()
-		pipelines(t, m, town, "a", waits)
+		pipelines(t, m, nodes, "a", waits)
 		m.labels = map[int64]string{}
-		pipelines(t, m, town, "a", running+"‘b2’ is offline")
-		if it := pipelines(t, m, town, "a", "Already running 1 builds on node")[0]; it.Resolution != scaler.Unresolved {
+		pipelines(t, m, nodes, "a", running+"‘b2’ is offline")
+		if it := pipelines(t, m, nodes, "a", "Already running 1 builds on node")[0]; it.Resolution != scaler.Unresolved {
 			t.Errorf("%s %q, want %s, since the items of the job want different labels", it.Resolution, it.Label, scaler.Unresolved)
 		}
 	})

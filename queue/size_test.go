@@ -193,7 +193,7 @@ func TestLookAllocates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a large house")
 	}
-	now := &hand{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	now := &manualClock{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	j := largeJenkins(now, nil)
 	defer j.Close()
 	now.now = now.now.Add(time.Second)
@@ -299,7 +299,7 @@ func TestLargeAnswer(t *testing.T) {
 		size += len(before) + len(why) + len(after)
 	}
 	items = append(items, strings.NewReader(`]}`))
-	small := bodies(fewComputers, "")
+	small := bodies(twoNodes, "")
 	client, err := New(Config{
 		URL: "http://h", User: "u", Instance: "bellboard", Clock: clock.Real(), Token: func() (string, error) { return "t", nil },
 		Transport: roundTrip(func(r *http.Request) (*http.Response, error) {

@@ -141,7 +141,7 @@ func TestSentOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var writes atomic.Int32
-			house := &house{t: t, name: "n", mark: "bellboard(bellboard): idle", class: "x"}
+			house := &nodeServer{t: t, name: "n", mark: "bellboard(bellboard): idle", class: "x"}
 			client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodGet {
 					house.ServeHTTP(w, r)
@@ -251,10 +251,10 @@ func TestBackAtOnce(t *testing.T) {
 		"away": {Down: 10 * time.Minute}, "starting": {Loading: 10 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			underFire(t, jenkinssim.Config{}, func(f *fire) {
-				f.look()
+			withHarness(t, jenkinssim.Config{}, func(f *harness) {
+				f.poll()
 				f.jenkins.Restart(restart)
-				f.told = nil
+				f.requests = nil
 				for range 600 {
 					if _, err := f.client.Observe(f.Context()); !errors.Is(err, ErrUnavailable) {
 						f.Fatal(err)
@@ -266,12 +266,12 @@ func TestBackAtOnce(t *testing.T) {
 					}
 					time.Sleep(time.Second - time.Millisecond)
 				}
-				told := strings.Join(f.told, "\n")
-				if reads, small := strings.Count(told, Computers), strings.Count(told, Alive); reads != 1 || small != 600 || len(f.told) > 600+600/5+maxFailures {
-					f.Errorf("%d reads, %d small questions and %d requests to a Jenkins that was away for 600 polls", reads, small, len(f.told))
+				told := strings.Join(f.requests, "\n")
+				if reads, small := strings.Count(told, Computers), strings.Count(told, Alive); reads != 1 || small != 600 || len(f.requests) > 600+600/5+maxFailures {
+					f.Errorf("%d reads, %d small questions and %d requests to a Jenkins that was away for 600 polls", reads, small, len(f.requests))
 				}
 				time.Sleep(time.Second)
-				f.look()
+				f.poll()
 				if err := f.client.Mark(f.Context(), "web-e-0", "bellboard(bellboard): idle", time.Time{}); err != nil {
 					f.Error(err)
 				}
@@ -287,7 +287,7 @@ func TestLoopBackAtOnce(t *testing.T) {
 		"away": {Down: 10 * time.Minute}, "starting": {Loading: 10 * time.Minute}, "unauthorized": {Unauthorized: 10 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			underFire(t, jenkinssim.Config{}, func(f *fire) {
+			withHarness(t, jenkinssim.Config{}, func(f *harness) {
 				var back time.Time // time of the first tick that did not hold
 				held := 0
 				ctx, stop := context.WithCancel(f.Context())

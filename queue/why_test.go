@@ -123,7 +123,7 @@ func wantedOf(t *testing.T, job string) string {
 	return wanted[n]
 }
 
-func ours(names ...string) []scaler.Node {
+func ownNodes(names ...string) []scaler.Node {
 	nodes := []scaler.Node{{Name: "built-in"}}
 	for _, n := range names {
 		nodes = append(nodes, scaler.Node{Name: n, Team: "web", Kind: scaler.Ephemeral})
@@ -131,18 +131,18 @@ func ours(names ...string) []scaler.Node {
 	return nodes
 }
 
-// takesAny: Bellboard's pool takes items without a label.
-var takesAny = map[scaler.PoolID]bool{{Team: "web", Kind: scaler.Ephemeral}: true}
+// unlabelledPools: Bellboard's pool takes items without a label.
+var unlabelledPools = map[scaler.PoolID]bool{{Team: "web", Kind: scaler.Ephemeral}: true}
 
 // nodesAt returns the nodes that Jenkins had when the answer was recorded.
 func nodesAt(note string) []scaler.Node {
 	switch {
 	case strings.Contains(note, "0 agent"):
-		return ours()
+		return ownNodes()
 	case strings.Contains(note, "1 agent") || strings.Contains(note, "1 node") || strings.Contains(note, "1 exclusive"):
-		return ours("n1")
+		return ownNodes("n1")
 	}
-	return ours("n1", "n2")
+	return ownNodes("n1", "n2")
 }
 
 // TestRecordedProjects: a freestyle item exports its label, or null. So each item has a label, whatever its
@@ -181,7 +181,7 @@ func TestRecordedPipelines(t *testing.T) {
 		t.Fatal(len(answers))
 	}
 	fresh := newMemory()
-	items, err := fresh.items(strings.NewReader(string(answers[0].Body)), ours())
+	items, err := fresh.items(strings.NewReader(string(answers[0].Body)), ownNodes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestRecordedPipelines(t *testing.T) {
 			t.Errorf("no node: %s is %s %q", it.Job, it.Resolution, it.Label)
 		}
 	}
-	items, err = fresh.items(strings.NewReader(string(answers[1].Body)), ours("n1"))
+	items, err = fresh.items(strings.NewReader(string(answers[1].Body)), ownNodes("n1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestRecordedBare(t *testing.T) {
 
 func TestRecordedPinned(t *testing.T) {
 	m := newMemory()
-	items, err := m.items(strings.NewReader(string(load(t, "pinned").Answers[0].Body)), ours("n1", "n2"))
+	items, err := m.items(strings.NewReader(string(load(t, "pinned").Answers[0].Body)), ownNodes("n1", "n2"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +355,7 @@ func TestStatesAndSources(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()
-			items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"id":7,"inQueueSince":1795395095524,`+c.item+`}]}`), ours("b1", "b2"))
+			items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"id":7,"inQueueSince":1795395095524,`+c.item+`}]}`), ownNodes("b1", "b2"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -372,7 +372,7 @@ func TestStatesAndSources(t *testing.T) {
 func TestListOfRefusals(t *testing.T) {
 	const reserved = " is reserved for jobs with matching label expression"
 	web, big := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, scaler.PoolID{Team: "big", Kind: scaler.Ephemeral}
-	nodes := append(ours("b1", "b2"), scaler.Node{Name: "c1", Team: "big", Kind: scaler.Ephemeral}, scaler.Node{Name: "d1", Team: "gone", Kind: scaler.Ephemeral}, scaler.Node{Name: "mac"})
+	nodes := append(ownNodes("b1", "b2"), scaler.Node{Name: "c1", Team: "big", Kind: scaler.Ephemeral}, scaler.Node{Name: "d1", Team: "gone", Kind: scaler.Ephemeral}, scaler.Node{Name: "mac"})
 	for why, want := range map[string]scaler.Resolution{
 		"web-e-9 has been removed from configuration; ‘b1’ is offline; ‘b2’ is offline":             scaler.Unlabelled,
 		"Executor slot already in use; ‘b1’ is offline; ‘mac’ is offline":                           scaler.Unlabelled,
@@ -432,14 +432,14 @@ func TestLongSentences(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()
-			m.unlabelled = takesAny
+			m.unlabelled = unlabelledPools
 			item := `{"_class":"hudson.model.Queue$BuildableItem","id":%d,"inQueueSince":1,"why":"` + tt.why +
 				`","task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/a/1/"}}`
-			if _, _, err := m.nodes(strings.NewReader(strings.Replace(fewComputers, "one-build", tt.why, 1)), "bellboard"); err != nil {
+			if _, _, err := m.nodes(strings.NewReader(strings.Replace(twoNodes, "one-build", tt.why, 1)), "bellboard"); err != nil {
 				t.Fatal(err)
 			}
 			body := `{"_class":"hudson.model.Queue","items":[` + fmt.Sprintf(item+","+item, 7, 8) + `]}`
-			items, err := m.items(strings.NewReader(body), ours("b1", "b2"))
+			items, err := m.items(strings.NewReader(body), ownNodes("b1", "b2"))
 			if err != nil || len(items) != 2 {
 				t.Fatal(len(items), err)
 			}

@@ -16,7 +16,7 @@ func on(r *http.Request, endpoint string) bool {
 }
 
 // body changes the text of an endpoint's answers.
-func (f *fire) body(endpoint string, change func(string) string) {
+func (f *harness) body(endpoint string, change func(string) string) {
 	f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 		if on(r, endpoint) {
 			b, err := io.ReadAll(res.Body)
@@ -30,7 +30,7 @@ func (f *fire) body(endpoint string, change func(string) string) {
 }
 
 // fault answers the requests of an endpoint in Jenkins' place.
-func (f *fire) fault(endpoint string, status int, header http.Header, body string) {
+func (f *harness) fault(endpoint string, status int, header http.Header, body string) {
 	f.jenkins.Fault(func(r *http.Request) (int, http.Header, []byte, bool) {
 		return status, header.Clone(), []byte(body), on(r, endpoint)
 	})

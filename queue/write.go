@@ -263,7 +263,7 @@ func (c *Client) launcher(name string, id scaler.PoolID) map[string]any {
 		"stapler-class": ssh, "$class": ssh,
 		"host": name + "." + s.Domain, "port": "22", "credentialsId": s.CredentialsID,
 		"jvmOptions": "", "javaPath": "", "prefixStartSlaveCmd": "", "suffixStartSlaveCmd": "",
-		// The plan repeats the launch until the launch succeeds, so that one launch does not have to retry.
+		// Bellboard repeats Launch until the agent is connected, so that one launch does not have to retry.
 		"launchTimeoutSeconds": "60", "maxNumRetries": "0", "retryWaitTime": "1",
 		"sshHostKeyVerificationStrategy": map[string]any{"stapler-class": verify, "$class": verify, "key": s.HostKey},
 	}

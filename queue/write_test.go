@@ -274,18 +274,18 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
-// house is one node with a mark that the client can read and toggle.
-type house struct {
+// nodeServer is one node with a mark that the client can read and toggle.
+type nodeServer struct {
 	t        *testing.T
 	mark     string // "" is no mark
 	class    string
 	toggled  []string
-	onToggle func(*house) // what somebody else does just before the toggle
-	after    func(*house) // what somebody else does just after the toggle
+	onToggle func(*nodeServer) // what somebody else does just before the toggle
+	after    func(*nodeServer) // what somebody else does just after the toggle
 	name     string
 }
 
-func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *nodeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Jenkins", "2.568.1")
 	switch r.Method + " " + r.URL.Path {
 	case "GET /jenkins/computer/n/api/json":
@@ -317,26 +317,26 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestClearMark(t *testing.T) {
 	const text = "bellboard(bellboard): cleared for a resuming build"
 	for name, c := range map[string]struct {
-		house  house
+		house  nodeServer
 		is     error
 		toggle bool
 		left   string
 	}{
-		"ours":       {house{mark: "bellboard(bellboard): idle"}, nil, true, ""},
-		"the hook's": {house{mark: "bellboard-hook(bellboard): one build"}, nil, true, ""},
-		"a person's": {house{mark: "looking at it"}, nil, false, "looking at it"},
-		"another's":  {house{mark: "bellboard(other): idle"}, nil, false, "bellboard(other): idle"},
+		"ours":       {nodeServer{mark: "bellboard(bellboard): idle"}, nil, true, ""},
+		"the hook's": {nodeServer{mark: "bellboard-hook(bellboard): one build"}, nil, true, ""},
+		"a person's": {nodeServer{mark: "looking at it"}, nil, false, "looking at it"},
+		"another's":  {nodeServer{mark: "bellboard(other): idle"}, nil, false, "bellboard(other): idle"},
 		"a monitor's": {
-			house{mark: "1 B left", class: "hudson.node_monitors.DiskSpaceMonitorDescriptor$DiskSpace"}, nil, false, "1 B left",
+			nodeServer{mark: "1 B left", class: "hudson.node_monitors.DiskSpaceMonitorDescriptor$DiskSpace"}, nil, false, "1 B left",
 		},
-		"none": {house{}, nil, false, ""},
+		"none": {nodeServer{}, nil, false, ""},
 		"lifted just before": {
-			house{mark: "bellboard(bellboard): idle", onToggle: func(h *house) { h.mark = "" }}, scaler.ErrChanged, true, text,
+			nodeServer{mark: "bellboard(bellboard): idle", onToggle: func(h *nodeServer) { h.mark = "" }}, scaler.ErrChanged, true, text,
 		},
 		"a person just after": {
-			house{mark: "bellboard(bellboard): idle", after: func(h *house) { h.mark = "mine" }}, scaler.ErrChanged, true, "mine",
+			nodeServer{mark: "bellboard(bellboard): idle", after: func(h *nodeServer) { h.mark = "mine" }}, scaler.ErrChanged, true, "mine",
 		},
-		"another node's answer": {house{mark: "bellboard(bellboard): idle", name: "m"}, ErrNotJenkins, false, "bellboard(bellboard): idle"},
+		"another node's answer": {nodeServer{mark: "bellboard(bellboard): idle", name: "m"}, ErrNotJenkins, false, "bellboard(bellboard): idle"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := c.house
@@ -361,13 +361,13 @@ func TestClearMark(t *testing.T) {
 			}
 		})
 	}
-	client := newClient(t, (&house{t: t, name: "n"}).ServeHTTP)
+	client := newClient(t, (&nodeServer{t: t, name: "n"}).ServeHTTP)
 	if err := client.ClearMark(t.Context(), "gone", text); !errors.Is(err, scaler.ErrGone) {
 		t.Error(err)
 	}
 	// A text that is not one of Bellboard's mark texts becomes one. If somebody else is faster, the toggle
 	// must not leave a mark with a strange text.
-	h := &house{t: t, name: "n", mark: "bellboard(bellboard): idle", class: "x"}
+	h := &nodeServer{t: t, name: "n", mark: "bellboard(bellboard): idle", class: "x"}
 	if err := newClient(t, h.ServeHTTP).ClearMark(t.Context(), "n", "resume"); err != nil {
 		t.Error(err)
 	}
