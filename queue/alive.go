@@ -6,76 +6,61 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"bellboard/scaler"
+	"bellboard/scaler/clock"
 )
 
-// aliveTree is the cheapest question that needs the user and the token.
+// aliveTree asks for the cheapest field that needs the user and the token.
 const aliveTree = "quietingDown"
 
-// How long Jenkins may take for it. A Jenkins that hangs is given more time at each
-// question, so that one that is only slow is found alive in the end.
+// The limits for the answer to the small question. A Jenkins that hangs gets more time for each question, so
+// that Bellboard in the end finds a slow Jenkins alive.
 const (
 	leastAlive = 2 * time.Second
 	mostAlive  = 5 * time.Second
 )
 
-// A pulse is what is known of whether Jenkins answers at all.
-type pulse struct {
-	patience atomic.Int64 // how long Jenkins may take for the next question, if over leastAlive
-	tried    atomic.Bool  // the last look failed, and Jenkins answered all the same
+// awayError is the error of a Jenkins that answers nothing at all.
+type awayError struct{ error }
 
-	mu      sync.Mutex
-	session string
-	since   time.Time // of the session: when its first answer was complete
-}
+func (a awayError) Unwrap() []error { return []error{a.error, scaler.ErrAway} }
 
-// absent is an error of a Jenkins that answers nothing at all.
-type absent struct{ error }
-
-func (a absent) Unwrap() []error { return []error{a.error, scaler.ErrAway} }
-
-// look observes a Jenkins that answers. To one that left the last question without an
-// answer, or this look, goes a question that costs it nothing. One that answers that
-// question is looked at again at once: it may just have come back. That is done once:
-// where the small question alone is answered, the loop makes its long pause.
-func (c *Client) look(ctx context.Context) (scaler.JenkinsView, error) {
-	if c.fuse.silent() {
+// poll reads a Jenkins that answers. If the last request or this poll got no answer, poll asks the small
+// question, which costs Jenkins nothing. If Jenkins answers the small question after a failed poll, poll
+// polls again at once, because Jenkins may just have come back. It does so only once: if Jenkins answers
+// nothing but small questions, the loop makes its long pause.
+func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
+	if c.breaker.failing() {
 		if err := c.alive(ctx); err != nil {
-			return scaler.JenkinsView{}, absent{err}
+			return scaler.JenkinsView{}, awayError{err}
 		}
 	}
 	v, err := c.observe(ctx)
-	if !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
-		c.pulse.tried.Store(false)
-		return v, err
+	retry := errors.Is(err, ErrUnavailable) && ctx.Err() == nil
+	if retry && c.alive(ctx) != nil {
+		retry, err = false, awayError{err}
 	}
-	if c.alive(ctx) != nil {
-		c.pulse.tried.Store(false)
-		return v, absent{err}
-	}
-	if c.pulse.tried.Swap(true) {
+	if triedBefore := c.tried.Swap(retry); !retry || triedBefore {
 		return v, err
 	}
 	return c.observe(ctx)
 }
 
-// alive is nil when Jenkins answers.
+// alive returns nil if Jenkins answers the small question.
 func (c *Client) alive(ctx context.Context) error {
-	limit := max(leastAlive, time.Duration(c.pulse.patience.Load()))
+	limit := max(leastAlive, time.Duration(c.patience.Load()))
 	a, err := c.ask(ctx, request{
-		endpoint: Alive, method: http.MethodGet, timeout: limit, probe: true,
-		path: "", suffix: "api/json", query: map[string]string{"tree": aliveTree},
+		endpoint: Alive, path: "/api/json", query: map[string]string{"tree": aliveTree}, timeout: limit, probe: true,
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		c.pulse.patience.Store(int64(min(2*limit, mostAlive)))
+		c.patience.Store(int64(min(2*limit, mostAlive)))
 	} else {
-		c.pulse.patience.Store(0)
+		c.patience.Store(0)
 	}
 	if err == nil {
-		err = a.accept()
+		err = a.Document()
 	}
 	if err != nil {
 		return fmt.Errorf("asking whether Jenkins answers: %w", err)
@@ -83,25 +68,72 @@ func (c *Client) alive(ctx context.Context) error {
 	return nil
 }
 
-// met notes which session of Jenkins gave an answer.
-func (p *pulse) met(a *answer) {
-	session := a.header.Get("X-Jenkins-Session")
-	if session == "" {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if session != p.session {
-		p.session, p.since = session, a.answered
+// noteSession notes which session of Jenkins gave an answer.
+func (c *Client) noteSession(a *Answer) {
+	session := a.Header.Get("X-Jenkins-Session")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if session != "" && session != c.session {
+		c.session, c.since = session, a.Answered
 	}
 }
 
-// known is since when a session is known; zero: it is not the last that gave an answer.
-func (p *pulse) known(session string) time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if session != p.session {
-		return time.Time{}
+// breaker stops requests to a Jenkins that does not answer. After three failures in a row it lets only two
+// kinds of request pass:
+//
+//   - The small question of each poll, whether Jenkins answers again. The loop paces the polls.
+//   - One other request in five seconds, for a process that does not poll.
+//
+// Without a breaker a Jenkins that falls silent in the middle of a tick would get every write of the tick in
+// turn. Each write would wait for its whole timeout.
+type breaker struct {
+	clock clock.Clock
+
+	mu     sync.Mutex
+	failed int       // in a row
+	last   time.Time // time of the last failure, or of the last request that passed
+}
+
+const (
+	// maxFailures is how many failures in a row are no coincidence.
+	maxFailures = 3
+	// retryAfter is how long no other request passes.
+	retryAfter = 5 * time.Second
+)
+
+// failing reports whether the last request got no answer.
+func (b *breaker) failing() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed > 0
+}
+
+// allow returns nil if a request may be sent. A probe may always be sent.
+func (b *breaker) allow(probe bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if probe || b.failed < maxFailures {
+		return nil
 	}
-	return p.since
+	if now := b.clock.Now(); now.Sub(b.last) >= retryAfter {
+		b.last = now
+		return nil
+	}
+	return fmt.Errorf("%w: no request was sent, because the last %d requests got no answer", ErrUnavailable, b.failed)
+}
+
+// record counts how a request ended. Any answer of Jenkins counts as an answer, even a rejection. The answer
+// of a proxy in Jenkins' place counts as a failure, and so does an answer of a Jenkins that is starting. A
+// request that was not sent, or that the caller gave up, does not count.
+func (b *breaker) record(status int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, scaler.ErrLate):
+	case err != nil, status == http.StatusBadGateway, status == http.StatusServiceUnavailable,
+		status == http.StatusGatewayTimeout, status == http.StatusTooManyRequests:
+		b.failed, b.last = b.failed+1, b.clock.Now()
+	default:
+		b.failed = 0
+	}
 }

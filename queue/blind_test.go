@@ -13,8 +13,9 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// TestBlind: only when no build of ours can be seen, twice, beside an empty queue, or
-// no job at all, is Job/Read missing; each of these alone means something else.
+// TestBlind: permission Job/Read counts as missing in two cases. Either the queue is empty and two reads
+// show no build on Bellboard's busy nodes, or the queue is empty and no job is visible. One of these signs
+// alone means something else.
 func TestBlind(t *testing.T) {
 	const (
 		hidden, shown, free = `[{"currentExecutable":null,"idle":false}]`, `[{"currentExecutable":{"_class":"b","number":3},"idle":false}]`, `[{"currentExecutable":null,"idle":true}]`
@@ -64,14 +65,14 @@ func TestBlind(t *testing.T) {
 			})
 			_, err := client.Observe(t.Context())
 			if errors.Is(err, ErrBlind) != c.blind || !c.blind && err != nil || reads != c.reads {
-				t.Errorf("%v, after %d reads, want %d", err, reads, c.reads)
+				t.Errorf("error %v after %d reads, want %d reads", err, reads, c.reads)
 			}
 		})
 	}
 }
 
-// TestSeesJobs: beside an empty queue some job must be seen, once a minute; while
-// something waits, nobody asks.
+// TestSeesJobs: with an empty queue the client asks once a minute for a job. With an item in the queue it
+// does not ask.
 func TestSeesJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var jobs, items string

@@ -1,16 +1,20 @@
-// Package queue is Bellboard's eye and hand in Jenkins: it reads the build
-// queue and the computers, and it registers, marks, clears and deletes nodes,
-// through gojenkins' Requester.
+// Package queue reads Jenkins and writes to Jenkins. The package reads the build queue and the nodes. The
+// package registers, marks, clears and deletes nodes. Every request goes through gojenkins' Requester. In
+// this package a node is a Jenkins node, which Jenkins' API calls a computer.
 //
-// It promises that an observation is complete or an error: an answer that was
-// refused, cut short, came from something that is not Jenkins or from two
-// sessions of it is never an empty view. Every item's label is what Jenkins'
-// own words prove, or unresolved, never a guess. A write is sent once, within
-// its deadline, and no faster than Jenkins bears. To a Jenkins that does not
-// answer nothing goes but the question whether it does.
+// The package promises:
 //
-// It never decides what to do, never follows a redirect, keeps no cookie, and
-// never touches a node on its own account.
+//   - An observation is complete, or it is an error. An answer that was refused or cut short is never an
+//     empty view. An answer of something that is not Jenkins is an error too, and so are the answers of two
+//     sessions of Jenkins.
+//   - The label of an item is what Jenkins' own words prove. Without a proof the item is unresolved, or the
+//     item says that its label is inferred.
+//   - A write is sent once, within its deadline, and no faster than Jenkins bears.
+//   - A Jenkins that does not answer gets one small question for each poll. Every other request waits until
+//     Jenkins answers, apart from one request in five seconds.
+//
+// The package never decides what to do, never follows a redirect and keeps no cookie. The package never
+// changes a node on its own account.
 package queue
 
 import (
@@ -20,13 +24,14 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
 )
 
-// The endpoints are the kinds of question and order to Jenkins, for metrics: a closed set.
+// The endpoints are the kinds of request to Jenkins. They are a closed set, for the metrics.
 const (
 	Computers = "computers"
 	Queue     = "queue"
@@ -42,70 +47,74 @@ const (
 	Alive     = "alive"
 )
 
-// Endpoints lists every endpoint, for metrics that exist before they are needed.
+// Endpoints lists every endpoint, so that a metric exists before its first request.
 func Endpoints() []string {
 	return []string{Computers, Queue, Jobs, Quieting, Register, Secret, Mark, Clear, Delete, Launch, Node, Alive}
 }
 
-// The limits of one request, in the clock's time. Reads answer in milliseconds;
-// a write may wait half a minute for the lock of a long queue.
+// The limits of one request, in the clock's time. Jenkins answers a read in milliseconds. A write may wait
+// half a minute for the lock of a long queue.
 const (
 	readTimeout  = 30 * time.Second
 	writeTimeout = time.Minute
-	// A fast clock does not make computers faster: no request gets less of the wall's time.
+	// No request gets less than this of the wall's time. A fast clock does not make Jenkins faster.
 	leastTimeout = time.Second
-	// maxText is what is kept of an answer that is a page, or that the asker wants whole.
+	// maxText is how many bytes the client keeps of an answer that is not decoded.
 	maxText = 16 << 20
 )
 
 // Config is what a Client needs to know.
 type Config struct {
-	URL  string // of Jenkins, with its path
+	URL  string // Jenkins' address, with its path
 	User string
-	// Token returns the user's API token. It is asked before every request and
-	// again after a 401, so a rotated secret is used at once.
+	// Token returns the user's API token. The client asks for the token before every request and again
+	// after a 401, so that a rotated token is used at once.
 	Token func() (string, error)
-	// Expire, when set, is called after a 401: the next Token is to be a fresh one.
+	// Expire, when set, is called after a 401. The next call of Token has to return a fresh token.
 	Expire func()
-	// Transport carries the requests; nil means NewTransport(nil).
+	// Transport carries the requests. Nil means NewTransport(nil).
 	Transport http.RoundTripper
 	Clock     clock.Clock
 	Instance  string
-	// SSH is how Jenkins reaches the agents of the pools that cannot call it; the
-	// nodes of all others are inbound.
+	// SSH says how Jenkins reaches the agents of a pool that Jenkins calls. The agents of all other pools
+	// are inbound agents.
 	SSH map[scaler.PoolID]SSH
-	// Unlabelled says of every pool whether its nodes take items that ask for no label.
+	// Unlabelled says for each pool whether its nodes take items that ask for no label.
 	Unlabelled map[scaler.PoolID]bool
-	// Reader: nodes are deleted by another's hand, so that any number of them may be
-	// gone between two answers.
+	// Reader is set for a client that only reads. Another process deletes the nodes then, so that any number
+	// of nodes may be gone between two answers.
 	Reader bool
-	// Observe, when set, is told of every request: the endpoint, the HTTP status
-	// ("error" when there was no whole answer) and how long it took.
+	// Observe, when set, gets the endpoint, the HTTP status and the duration of every request. Without a
+	// complete answer the status is "error".
 	Observe func(endpoint string, code string, took time.Duration)
-	// Unseen, when set, is told of every Observe that showed nothing: one of Causes, which
-	// is also the class of its error.
+	// Unseen, when set, gets the cause of every poll that failed. The cause is one of Causes. The error of
+	// the poll has the same cause as its class.
 	Unseen func(cause string)
-	// Skew, when set, is told how far Jenkins' clock is ahead of Clock, as far as its answers prove it.
+	// Skew, when set, gets how far Jenkins' clock is ahead of Clock, as far as the answers prove it.
 	Skew func(ahead time.Duration)
 }
 
-// Client talks to one Jenkins. It is safe for concurrent use.
+// Client talks to one Jenkins. A Client is safe for concurrent use.
 type Client struct {
-	c      Config
-	base   string
-	http   *http.Client
-	writes *limiter
-	fuse   fuse
-	pulse  pulse
-	known  *memory
+	c       Config
+	base    string
+	http    *http.Client
+	writes  *limiter
+	breaker breaker
+	memory  *memory
 
-	mu     sync.Mutex    // guards what earlier ticks knew
-	ahead  time.Duration // of Jenkins' clock to ours
-	sawJob time.Time     // when Jenkins last showed that it has a job
-	quiet  bool          // Jenkins was quieting down at the last look
+	patience atomic.Int64 // timeout of the next small question, if it is more than leastAlive
+	tried    atomic.Bool  // the last poll failed, and Jenkins answered the small question
+	quiet    atomic.Bool  // Jenkins was quieting down at the last poll
+
+	mu      sync.Mutex    // guards the rest
+	ahead   time.Duration // how far Jenkins' clock is ahead of Bellboard's
+	jobSeen time.Time     // when Jenkins last showed that it has a job
+	session string        // of Jenkins' last answer
+	since   time.Time     // when the first answer of the session was complete
 }
 
-// New makes a client. It sends nothing yet.
+// New returns a client. New sends no request.
 func New(c Config) (*Client, error) {
 	u, err := url.Parse(c.URL)
 	switch {
@@ -133,20 +142,16 @@ func New(c Config) (*Client, error) {
 	known := newMemory()
 	known.unlabelled = c.Unlabelled
 	return &Client{
-		c:    c,
-		base: strings.TrimRight(c.URL, "/"),
-		http: &http.Client{
-			Transport: &carrier{next: c.Transport},
-			// A redirect answers a write; followed on a read it would end at a login page.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		writes: newLimiter(c.Clock),
-		fuse:   fuse{clock: c.Clock},
-		known:  known,
+		c:       c,
+		base:    strings.TrimRight(c.URL, "/"),
+		http:    httpClient(c.Transport),
+		writes:  newLimiter(c.Clock),
+		breaker: breaker{clock: c.Clock},
+		memory:  known,
 	}, nil
 }
 
-// Close lets idle connections go. The client can still be used.
+// Close closes idle connections. The client can still be used.
 func (c *Client) Close() {
 	if t, ok := c.c.Transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()

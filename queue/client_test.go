@@ -32,14 +32,14 @@ var _ control.Jenkins = (*Client)(nil)
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	fewComputers = `{"_class":"hudson.model.ComputerSet","computer":[
+	twoNodes = `{"_class":"hudson.model.ComputerSet","computer":[
 {"_class":"hudson.model.Hudson$MasterComputer","assignedLabels":[{"name":"built-in"}],"description":"the Jenkins controller's built-in node","displayName":"Built-In Node","executors":[],"idle":true,"numExecutors":0,"offline":false,"offlineCause":null,"offlineCauseReason":"","oneOffExecutors":[{"idle":false}],"temporarilyOffline":false},
 {"_class":"hudson.slaves.SlaveComputer","assignedLabels":[{"name":"web-e-1"},{"name":"linux"},{"name":"docker"}],"description":"Bellboard: waiting (bellboard instance=bellboard team=web kind=ephemeral)","displayName":"web-e-1","executors":[{"idle":false}],"idle":false,"numExecutors":1,"offline":true,"offlineCause":{"_class":"hudson.slaves.OfflineCause$UserCause"},"offlineCauseReason":"bellboard(bellboard): one-build","oneOffExecutors":[],"temporarilyOffline":true,"absoluteRemotePath":"/home/jenkins/agent"}]}`
-	fewItems = `{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","actions":[],"blocked":false,"buildable":true,"id":7,"inQueueSince":1795395095524,"task":{"_class":"hudson.model.FreeStyleProject","labelExpression":"linux \u0026\u0026 docker","url":"http://h/job/a/"},"why":"All nodes of label ‘linux&&docker’ are offline","pending":false}]}`
-	atWork   = `{"_class":"hudson.model.Hudson","quietingDown":false}`
+	oneItem     = `{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","actions":[],"blocked":false,"buildable":true,"id":7,"inQueueSince":1795395095524,"task":{"_class":"hudson.model.FreeStyleProject","labelExpression":"linux \u0026\u0026 docker","url":"http://h/job/a/"},"why":"All nodes of label ‘linux&&docker’ are offline","pending":false}]}`
+	notQuieting = `{"_class":"hudson.model.Hudson","quietingDown":false}`
 )
 
-// newClient serves the handler and returns a client for it.
+// newClient starts a server with that handler and returns a client for it.
 func newClient(t testing.TB, h http.HandlerFunc, change ...func(*Config)) *Client {
 	t.Helper()
 	server := httptest.NewServer(h)
@@ -58,17 +58,17 @@ func newClient(t testing.TB, h http.HandlerFunc, change ...func(*Config)) *Clien
 	return client
 }
 
-// good answers as Jenkins does.
+// good answers like Jenkins.
 func good(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Jenkins", "2.568.1")
 	w.Header().Set("X-Jenkins-Session", "a63ce597")
 	switch r.URL.Path {
 	case "/jenkins/computer/api/json":
-		fmt.Fprint(w, fewComputers)
+		fmt.Fprint(w, twoNodes)
 	case "/jenkins/queue/api/json":
-		fmt.Fprint(w, fewItems)
+		fmt.Fprint(w, oneItem)
 	case "/jenkins/api/json":
-		fmt.Fprint(w, atWork)
+		fmt.Fprint(w, notQuieting)
 	default:
 		http.NotFound(w, r)
 	}
@@ -97,7 +97,7 @@ func TestObserve(t *testing.T) {
 			t.Error(v.AskedAt, v.AnsweredAt)
 		}
 		if v.SessionSince.Before(v.AskedAt) == (i == 0) || v.SessionSince.After(v.NodesAt) {
-			t.Errorf("the session is known since %s, and the first look went from %s to %s", v.SessionSince, v.AskedAt, v.NodesAt)
+			t.Errorf("the session is known since %s, and the poll read the nodes from %s to %s", v.SessionSince, v.AskedAt, v.NodesAt)
 		}
 		v.AskedAt, v.NodesAt, v.AnsweredAt, v.SessionSince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		want := scaler.JenkinsView{
@@ -118,7 +118,7 @@ func TestObserve(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	// The last, since the busy agent bears our mark.
+	// Jenkins' root is asked last, because the busy agent has Bellboard's mark.
 	one := []string{"/jenkins/computer/api/json " + computersTree, "/jenkins/queue/api/json " + queueTree, "/jenkins/api/json " + quietTree}
 	if diff := cmp.Diff(append(one, one...), asked); diff != "" {
 		t.Error(diff)
@@ -128,41 +128,41 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// TestQuietingDown: a view says that Jenkins is about to shut down, and a third question
-// is asked only while our own mark hides a build from its safe restart.
+// TestQuietingDown: a view says whether Jenkins is about to shut down. The client asks a third question only
+// while Bellboard's own mark hides a build from a safe restart.
 func TestQuietingDown(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		cfg   jenkinssim.Config
-		asks  bool // the root, once the queue has an item that says nothing
-		marks func(f *fire)
+		asks  bool // the root is asked if no item says that Jenkins is quieting down
+		marks func(f *harness)
 	}{
-		{"no mark", jenkinssim.Config{}, false, func(*fire) {}},
-		{"our mark on a busy agent", jenkinssim.Config{}, true, func(f *fire) { f.mark("web-e-0", "one-build") }},
-		{"our mark on an idle node", jenkinssim.Config{}, false, func(f *fire) { f.mark("web-e-5", "idle") }},
-		{"a person's mark", jenkinssim.Config{}, false, func(f *fire) { f.jenkins.PersonOffline("web-e-0", "disk") }},
-		{"another's node", jenkinssim.Config{}, false, func(f *fire) {
+		{"no mark", jenkinssim.Config{}, false, func(*harness) {}},
+		{"our mark on a busy agent", jenkinssim.Config{}, true, func(f *harness) { f.mark("web-e-0", "one-build") }},
+		{"our mark on an idle node", jenkinssim.Config{}, false, func(f *harness) { f.mark("web-e-5", "idle") }},
+		{"a person's mark", jenkinssim.Config{}, false, func(f *harness) { f.jenkins.PersonOffline("web-e-0", "disk") }},
+		{"another's node", jenkinssim.Config{}, false, func(f *harness) {
 			f.jenkins.AddNode(jenkinssim.Node{Name: "mac", Labels: "mac"}, true)
 			f.jenkins.Submit(jenkinssim.Job{Name: "ios", Label: "mac", Duration: time.Hour})
 			time.Sleep(time.Second)
 			f.mark("mac", "one-build")
 		}},
-		{"the hook's mark", jenkinssim.Config{Hook: "bellboard"}, false, func(*fire) {}},
-		{"our mark over the hook's", jenkinssim.Config{Hook: "bellboard"}, false, func(f *fire) { f.mark("web-e-0", "one-build") }},
-		{"our mark, another's hook", jenkinssim.Config{Hook: "other"}, true, func(f *fire) { f.mark("web-e-0", "one-build") }},
+		{"the hook's mark", jenkinssim.Config{Hook: "bellboard"}, false, func(*harness) {}},
+		{"our mark over the hook's", jenkinssim.Config{Hook: "bellboard"}, false, func(f *harness) { f.mark("web-e-0", "one-build") }},
+		{"our mark, another's hook", jenkinssim.Config{Hook: "other"}, true, func(f *harness) { f.mark("web-e-0", "one-build") }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			underFire(t, tt.cfg, func(f *fire) {
+			withHarness(t, tt.cfg, func(f *harness) {
 				tt.marks(f)
 				look := func(quiet bool, asked int) {
 					t.Helper()
-					f.told = nil
-					v := f.look()
+					f.requests = nil
+					v := f.poll()
 					if v.QuietingDown != quiet {
 						t.Errorf("quieting down: %t, want %t", v.QuietingDown, quiet)
 					}
-					if got := strings.Count(strings.Join(f.told, ","), Quieting+" 200"); got != asked {
-						t.Errorf("asked the root %d times, want %d: %q", got, asked, f.told)
+					if got := strings.Count(strings.Join(f.requests, ","), Quieting+" 200"); got != asked {
+						t.Errorf("%d requests for the root, want %d: %q", got, asked, f.requests)
 					}
 				}
 				one, again := 0, 0
@@ -175,20 +175,20 @@ func TestQuietingDown(t *testing.T) {
 				look(false, one)
 				f.jenkins.QuietDown(true)
 				time.Sleep(time.Second)
-				look(true, 0) // the items say so
-				for _, it := range f.look().Items {
+				look(true, 0) // the items say it
+				for _, it := range f.poll().Items {
 					f.jenkins.Cancel(it.ID)
 				}
 				look(tt.cfg.Hook != "bellboard", again)
-				look(tt.cfg.Hook != "bellboard", again) // as long as it goes on
+				look(tt.cfg.Hook != "bellboard", again) // as long as Jenkins is quieting down
 				f.jenkins.QuietDown(false)
 				look(false, again)
 				look(false, one)
 			})
 		})
 	}
-	// What the view is dated by is the last answer.
-	underFire(t, jenkinssim.Config{}, func(f *fire) {
+	// The last answer dates the view.
+	withHarness(t, jenkinssim.Config{}, func(f *harness) {
 		f.mark("web-e-0", "one-build")
 		f.jenkins.Fault(func(r *http.Request) (int, http.Header, []byte, bool) {
 			if r.URL.Path == "/api/json" {
@@ -196,20 +196,20 @@ func TestQuietingDown(t *testing.T) {
 			}
 			return 0, nil, nil, false
 		})
-		if v := f.look(); v.AnsweredAt.Sub(v.NodesAt) != 3*time.Second || !v.AnsweredAt.Equal(time.Now()) {
+		if v := f.poll(); v.AnsweredAt.Sub(v.NodesAt) != 3*time.Second || !v.AnsweredAt.Equal(time.Now()) {
 			t.Errorf("nodes at %v, answered at %v", v.NodesAt, v.AnsweredAt)
 		}
 	})
 }
 
-func (f *fire) mark(name string, reason scaler.Reason) {
+func (f *harness) mark(name string, reason scaler.Reason) {
 	f.Helper()
 	if err := f.client.Mark(f.Context(), name, scaler.MarkText("bellboard", reason), time.Time{}); err != nil {
 		f.Fatal(err)
 	}
 }
 
-// TestRecordedComputers reads what a real Jenkins said of agents in every state.
+// TestRecordedComputers reads the recorded answers of a real Jenkins about agents in every state.
 func TestRecordedComputers(t *testing.T) {
 	type seen struct {
 		name   string
@@ -247,8 +247,7 @@ func TestRecordedComputers(t *testing.T) {
 	}
 }
 
-// TestBuildsAndMarks reads which build an agent of ours runs, whether that ends with
-// Jenkins, and when a mark was set.
+// TestBuildsAndMarks: a node shows its build, whether the build ends with Jenkins, and the time of its mark.
 func TestBuildsAndMarks(t *testing.T) {
 	const (
 		freestyle = `{"_class":"hudson.model.FreeStyleBuild","url":"http://j/job/a/1/"}`
@@ -284,13 +283,13 @@ func TestBuildsAndMarks(t *testing.T) {
 			at = time.Time{}
 		}
 		if n.Build != tt.build || n.Mortal != tt.mortal || !n.MarkedAt.Equal(at) {
-			t.Errorf("%s: it runs %q (mortal %t), marked at %v; want %q, %t, %v", tt.name, n.Build, n.Mortal, n.MarkedAt, tt.build, tt.mortal, at)
+			t.Errorf("%s: build %q (mortal %t), marked at %v; want %q, %t, %v", tt.name, n.Build, n.Mortal, n.MarkedAt, tt.build, tt.mortal, at)
 		}
 	}
 }
 
-// TestMisbehaviour: whatever is not a whole answer of one session of Jenkins is
-// an error that names what was seen, for each of the questions.
+// TestMisbehaviour: everything but complete answers of one session of Jenkins is an error. The error says
+// what came instead. Each of the questions gets every kind of answer.
 func TestMisbehaviour(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(w http.ResponseWriter, r *http.Request)
@@ -343,7 +342,7 @@ func TestMisbehaviour(t *testing.T) {
 		}, scaler.ErrRefused, "not today"},
 		"no session": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Jenkins", "2")
-			fmt.Fprint(w, map[bool]string{true: fewItems, false: fewComputers}[strings.Contains(r.URL.Path, "queue")])
+			fmt.Fprint(w, map[bool]string{true: oneItem, false: twoNodes}[strings.Contains(r.URL.Path, "queue")])
 		}, ErrStripped, "X-Jenkins-Session"},
 		"other session": {func(w http.ResponseWriter, r *http.Request) {
 			good(&header{w, "X-Jenkins-Session", "79874158"}, r)
@@ -370,7 +369,7 @@ func TestMisbehaviour(t *testing.T) {
 	} {
 		for _, which := range []string{"/computer", "/queue", ""} {
 			if which == "" && name == "null list" {
-				continue // the root is asked for none
+				continue // the client reads no list at the root
 			}
 			t.Run(name+" on "+which, func(t *testing.T) {
 				client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
@@ -392,7 +391,7 @@ func TestMisbehaviour(t *testing.T) {
 	}
 }
 
-// header is a writer that sets one header last.
+// header is a response writer that sets one header last.
 type header struct {
 	http.ResponseWriter
 	key, value string
@@ -403,7 +402,7 @@ func (h *header) Write(b []byte) (int, error) {
 	return h.ResponseWriter.Write(b)
 }
 
-// with answers well but for what f does to the body.
+// with answers like Jenkins, with a body that f has changed.
 func with(f func(string) string) func(w http.ResponseWriter, r *http.Request) {
 	return func(w http.ResponseWriter, r *http.Request) {
 		rec := httptest.NewRecorder()
@@ -413,7 +412,7 @@ func with(f func(string) string) func(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestUnreachable: nobody listens, and nothing panics.
+// TestUnreachable: nothing listens at the address. The client returns an error and does not panic.
 func TestUnreachable(t *testing.T) {
 	c := newClient(t, good, func(c *Config) { c.URL = "http://127.0.0.1:1" })
 	if _, err := c.Observe(t.Context()); !errors.Is(err, ErrUnavailable) {
@@ -439,38 +438,38 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestTruncatedAnywhere cuts both documents at every byte.
+// TestTruncatedAnywhere: both documents are cut at every byte. Each cut is an error.
 func TestTruncatedAnywhere(t *testing.T) {
-	for i := range len(fewComputers) {
+	for i := range len(twoNodes) {
 		m := newMemory()
-		if _, _, err := m.nodes(strings.NewReader(fewComputers[:i]), "bellboard"); err == nil {
-			t.Errorf("computers cut at %d: no error", i)
+		if _, _, err := m.nodes(strings.NewReader(twoNodes[:i]), "bellboard"); err == nil {
+			t.Errorf("nodes cut at byte %d: no error", i)
 		}
 	}
-	for i := range len(fewItems) {
+	for i := range len(oneItem) {
 		m := newMemory()
-		if _, err := m.items(strings.NewReader(fewItems[:i]), nil); err == nil {
-			t.Errorf("queue cut at %d: no error", i)
+		if _, err := m.items(strings.NewReader(oneItem[:i]), nil); err == nil {
+			t.Errorf("queue cut at byte %d: no error", i)
 		}
 	}
 }
 
-// FuzzDecode: what is read without an error is as much as encoding/json reads.
+// FuzzDecode: without an error the client reads as many elements as encoding/json.
 func FuzzDecode(f *testing.F) {
-	f.Add(fewComputers)
-	f.Add(fewItems)
-	f.Add(strings.Replace(fewItems, `"actions":[]`, `"actions":[{"parameters":[{"_class":"org.jvnet.jenkins.plugins.nodelabelparameter.LabelParameterValue","name":"l","value":"x"}]}]`, 1))
+	f.Add(twoNodes)
+	f.Add(oneItem)
+	f.Add(strings.Replace(oneItem, `"actions":[]`, `"actions":[{"parameters":[{"_class":"org.jvnet.jenkins.plugins.nodelabelparameter.LabelParameterValue","name":"l","value":"x"}]}]`, 1))
 	f.Add(`{"_class":"hudson.model.Queue","items":[{"id":1e3,"inQueueSince":-1,"task":null,"why":"\u2018\ud800"}]}`)
 	f.Fuzz(func(t *testing.T, s string) {
 		m := newMemory()
 		nodes, unseen, errNodes := m.nodes(strings.NewReader(s), "bellboard")
 		items, errItems := m.items(strings.NewReader(s), nodes)
 		if errNodes != nil && (nodes != nil || unseen != nil) || errItems != nil && items != nil {
-			t.Error("a view beside an error")
+			t.Error("an error came with a view")
 		}
 		if errNodes == nil {
 			if n, ok := count(s, "computer"); ok && n != len(nodes) {
-				t.Errorf("%d computers of %d", len(nodes), n)
+				t.Errorf("%d nodes, want %d", len(nodes), n)
 			}
 			for _, n := range nodes {
 				if n.Name == "" || n.Idle && n.Busy > 0 || n.Busy > 0 && unseen[n.Name] && !n.Mine() {
@@ -480,7 +479,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		if errItems == nil {
 			if n, ok := count(s, "items"); ok && n != len(items) {
-				t.Errorf("%d items of %d", len(items), n)
+				t.Errorf("%d items, want %d", len(items), n)
 			}
 			for _, it := range items {
 				if it.ID == 0 || (it.Resolution == scaler.Labelled) != (it.Label != "") && it.Resolution != scaler.Labelled || it.State == "" {
@@ -491,8 +490,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// count is how many elements a list has for encoding/json; ok is false when the
-// key is there more than once, of which that package keeps only the last.
+// count returns the number of elements that encoding/json finds in a list. encoding/json keeps only the
+// last of several equal keys; then ok is false.
 func count(s, key string) (n int, ok bool) {
 	var doc map[string]json.RawMessage
 	var list []json.RawMessage
@@ -550,10 +549,10 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// TestCrumbsStayHome: even gojenkins' own POST asks Jenkins for nothing more.
+// TestCrumbsStayHome: no request for a crumb reaches Jenkins, even when gojenkins asks for one before a POST.
 func TestCrumbsStayHome(t *testing.T) {
-	carry := &carrier{next: roundTrip(func(r *http.Request) (*http.Response, error) {
-		t.Errorf("asked for %s", r.URL)
+	carry := &recorder{next: roundTrip(func(r *http.Request) (*http.Response, error) {
+		t.Errorf("request for %s", r.URL)
 		return nil, errors.New("no")
 	})}
 	r := httptest.NewRequest("GET", "http://h/jenkins/crumbIssuer/api/json/api/json", nil)
@@ -592,7 +591,7 @@ func TestLimiter(t *testing.T) {
 		if most.Load() != 8 {
 			t.Errorf("%d in flight, want 8", most.Load())
 		}
-		// Eight slow ones at once are one event, not eight.
+		// Eight slow writes at once halve the limit once, not eight times.
 		run(8, 2*time.Second)
 		if l.limit != 4 {
 			t.Errorf("limit %d after slow writes, want 4", l.limit)
@@ -607,7 +606,7 @@ func TestLimiter(t *testing.T) {
 		if l.limit != 8 {
 			t.Errorf("limit %d after a good run, want 8", l.limit)
 		}
-		// A deadline that passes while waiting, and a context that ends.
+		// A deadline passes during the wait, and a context ends during the wait.
 		for range 8 {
 			if err := l.acquire(t.Context(), time.Time{}); err != nil {
 				t.Fatal(err)
@@ -624,8 +623,8 @@ func TestLimiter(t *testing.T) {
 		for range 8 {
 			l.release(time.Time{}, time.Time{}, false)
 		}
-		if l.inFlight != 0 || len(l.waiting) != 0 {
-			t.Error(l.inFlight, l.waiting)
+		if len(l.places) != maxInFlight || l.excess != 0 {
+			t.Errorf("%d places are free and %d in excess, want all free and none in excess", len(l.places), l.excess)
 		}
 	})
 }
@@ -653,7 +652,7 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// bodies serves two documents without a network.
+// bodies returns a transport that serves two documents without a network.
 func bodies(computers, queue string) roundTrip {
 	return func(r *http.Request) (*http.Response, error) {
 		body := `{"_class":"hudson.model.Hudson","quietingDown":false}`
@@ -674,8 +673,8 @@ type readCloser struct{ *strings.Reader }
 
 func (readCloser) Close() error { return nil }
 
-// BenchmarkObserve10k observes 10,000 pipeline items that want 200 labels, and
-// 300 computers. "new" is the first sight of them, "again" every later one.
+// BenchmarkObserve10k observes 10,000 pipeline items with 200 labels, and 300 nodes. "new" is the first poll,
+// and "again" is every later poll.
 func BenchmarkObserve10k(b *testing.B) {
 	var q, n strings.Builder
 	q.WriteString(`{"_class":"hudson.model.Queue","items":[`)
@@ -706,7 +705,7 @@ func BenchmarkObserve10k(b *testing.B) {
 			b.ReportAllocs()
 			for range b.N {
 				if !again {
-					client.known = newMemory()
+					client.memory = newMemory()
 				}
 				v, err := client.Observe(b.Context())
 				if err != nil || len(v.Items) != 10_000 || v.Items[9_999].Label != "linux&&docker&&x199" || len(v.Nodes) != 300 {
@@ -718,7 +717,7 @@ func BenchmarkObserve10k(b *testing.B) {
 	}
 }
 
-// form reads a form body without touching the query.
+// form returns the form of a body. A query is an error.
 func form(t *testing.T, r *http.Request) url.Values {
 	t.Helper()
 	if err := r.ParseForm(); err != nil {

@@ -10,8 +10,8 @@ import (
 	"bellboard/scaler"
 )
 
-// TestComputers shows whose a node is, what its description says, and how many builds are
-// hidden, where Observe would say that it sees nothing.
+// TestComputers: Computers shows the owner and the description of each node, and how many builds are
+// hidden. It does so even where Observe would return ErrBlind.
 func TestComputers(t *testing.T) {
 	const words = "Swarm agent from 10.0.0.1: bellboard instance=bellboard team=web kind=ephemeral"
 	client := newClient(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -13,7 +13,7 @@ import (
 	"bellboard/scaler"
 )
 
-// item is one queue item as the answer has it.
+// item is one item of the queue, as in Jenkins' answer.
 type item struct {
 	Class   string `json:"_class"`
 	ID      int64  `json:"id"`
@@ -22,30 +22,30 @@ type item struct {
 	Blocked bool   `json:"blocked"`
 	Pending bool   `json:"pending"`
 	Task    struct {
-		Class string       `json:"_class"`
-		URL   string       `json:"url"`
-		Label told[string] `json:"labelExpression"`
+		Class string           `json:"_class"`
+		URL   string           `json:"url"`
+		Label optional[string] `json:"labelExpression"`
 	} `json:"task"`
 	Actions []struct {
 		Parameters []struct {
-			Class string      `json:"_class"`
-			Value told[loose] `json:"value"`
+			Class string                  `json:"_class"`
+			Value optional[lenientString] `json:"value"`
 		} `json:"parameters"`
 	} `json:"actions"`
 }
 
-// computer is one computer as the answer has it.
+// computer is one node, as in Jenkins' answer.
 type computer struct {
-	Class       string       `json:"_class"`
-	Name        string       `json:"displayName"`
-	Description string       `json:"description"`
-	Remote      told[string] `json:"absoluteRemotePath"`
-	Offline     bool         `json:"offline"`
-	Temporary   *bool        `json:"temporarilyOffline"`
+	Class       string           `json:"_class"`
+	Name        string           `json:"displayName"`
+	Description string           `json:"description"`
+	Remote      optional[string] `json:"absoluteRemotePath"`
+	Offline     bool             `json:"offline"`
+	Temporary   *bool            `json:"temporarilyOffline"`
 	Cause       struct {
-		Class       string `json:"_class"`
-		At          int64  `json:"timestamp"` // milliseconds since the epoch
-		Description loose  `json:"description"`
+		Class       string        `json:"_class"`
+		At          int64         `json:"timestamp"` // milliseconds since the epoch
+		Description lenientString `json:"description"`
 	} `json:"offlineCause"`
 	Reason    string     `json:"offlineCauseReason"`
 	Idle      *bool      `json:"idle"`
@@ -60,8 +60,8 @@ type atom struct {
 }
 
 type executor struct {
-	Idle  bool         `json:"idle"`
-	Build told[*build] `json:"currentExecutable"`
+	Idle  bool             `json:"idle"`
+	Build optional[*build] `json:"currentExecutable"`
 }
 
 type build struct {
@@ -69,73 +69,68 @@ type build struct {
 	URL   string `json:"url"`
 }
 
-// told is a value of which matters whether the answer has it at all, if only as null.
-type told[T any] struct {
-	value T
-	is    bool
+// optional is a value that also says whether the answer has the key at all. A null counts as present.
+type optional[T any] struct {
+	value   T
+	present bool
 }
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
-func (t *told[T]) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	t.is = true
+func (t *optional[T]) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	t.present = true
 	return json.UnmarshalDecode(d, &t.value)
 }
 
-// loose is a string, or empty in place of any other value.
-type loose string
+// lenientString is a string. A value of another type becomes the empty string.
+type lenientString string
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
-func (l *loose) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+func (l *lenientString) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if d.PeekKind() == jsontext.KindString {
 		return json.UnmarshalDecode(d, (*string)(l))
 	}
 	return d.SkipValue()
 }
 
-// parameter is the value of the item's first NodeLabel parameter that has one: it
-// overrides the label of the project. hidden: such a parameter does not show its value.
+// parameter returns the value of the item's first NodeLabel parameter that has a value. The value replaces
+// the label of the project. hidden reports whether Jenkins hides the value of such a parameter.
 func (it *item) parameter() (value string, hidden bool) {
 	for _, a := range it.Actions {
 		for _, p := range a.Parameters {
 			if strings.HasPrefix(p.Class, "org.jvnet.jenkins.plugins.nodelabelparameter.") {
 				value = cmp.Or(value, string(p.Value.value))
-				hidden = hidden || !p.Value.is
+				hidden = hidden || !p.Value.present
 			}
 		}
 	}
 	return value, hidden
 }
 
-// whole reports whether the keys that decide are there.
-func (c *computer) whole() bool { return c.Name != "" && c.Temporary != nil && c.Idle != nil }
+// complete reports whether the answer has the keys that decide about the node.
+func (c *computer) complete() bool { return c.Name != "" && c.Temporary != nil && c.Idle != nil }
 
-// busy counts the executors that do not say that they are idle. unseen are those of them
-// that show null for a build: Jenkins hides what the user may not see.
-func (c *computer) busy() (busy, unseen int) {
+// work counts the executors that do not say that they are idle. unseen counts those of them that show null as
+// their build. Jenkins hides a build that the user may not see. last is the build of the last executor that
+// shows a build.
+func (c *computer) work() (busy, unseen int, last build) {
 	for i := range c.Workers {
-		if x := &c.Workers[i]; !x.Idle {
+		x := &c.Workers[i]
+		if !x.Idle {
 			busy++
-			if x.Build.is && x.Build.value == nil {
+			if x.Build.present && x.Build.value == nil {
 				unseen++
 			}
 		}
-	}
-	return busy, unseen
-}
-
-// build is the build of the last executor that shows one.
-func (c *computer) build() (b build) {
-	for i := range c.Workers {
-		if shown := c.Workers[i].Build.value; shown != nil {
-			b = *shown
+		if x.Build.value != nil {
+			last = *x.Build.value
 		}
 	}
-	return b
+	return busy, unseen, last
 }
 
-// rests reports whether no executor and no one-off executor has work.
-func (c *computer) rests() bool {
-	busy, _ := c.busy()
+// idle reports whether no executor and no one-off executor has work.
+func (c *computer) idle() bool {
+	busy, _, _ := c.work()
 	return *c.Idle && busy == 0 && len(c.OneOff) == 0
 }
 
@@ -143,24 +138,25 @@ func (c *computer) cause() scaler.Cause {
 	return scaler.Cause{Class: c.Cause.Class, Description: string(c.Cause.Description), Reason: c.Reason}
 }
 
-// mortal reports whether a build of that class ends with Jenkins. All others may resume.
-func mortal(class string) bool {
+// endsWithJenkins reports whether a build of that class ends with Jenkins. A build of any other class may
+// resume.
+func endsWithJenkins(class string) bool {
 	return class == "hudson.model.FreeStyleBuild" || class == "hudson.matrix.MatrixRun" || class == "hudson.maven.MavenModuleSetBuild"
 }
 
-// longestElement is how many bytes an element of an answer's list may take, or what is beside
-// the list. The sentence of an item that names 100,000 nodes is half as long.
-const longestElement = 16 << 20
+// maxElement is how many bytes one element of a list may have. The text around the list may have as
+// many. The sentence of an item that names 100,000 nodes has half as many bytes.
+const maxElement = 16 << 20
 
-// input bounds the text of an answer, from one element to the next. It keeps the error of the
-// wire, which is no error of the text.
+// input bounds the text of an answer, from one element to the next. input keeps an error of the connection
+// apart, since such an error says nothing about the text.
 type input struct {
 	from io.Reader
 	left int
 	err  error
 }
 
-var errLong = fmt.Errorf("one value is longer than %d MiB", longestElement>>20)
+var errLong = fmt.Errorf("one value is longer than %d MiB", maxElement>>20)
 
 func (in *input) Read(b []byte) (int, error) {
 	if in.left <= 0 {
@@ -174,16 +170,16 @@ func (in *input) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// lost is the error of an answer that broke off on its way.
-type lost struct{ error }
+// connError is the error of an answer that broke off on its way.
+type connError struct{ error }
 
-func (l lost) Unwrap() error { return l.error }
+func (l connError) Unwrap() error { return l.error }
 
-// decode reads one JSON document, which nothing may follow. A document that is cut short or
-// malformed ends in an error, never in a shorter list. Of its text the error has at most the
-// character or the escape sequence that is wrong.
+// decode reads one JSON document. Text after the document is an error. A document that is cut short or
+// malformed is an error too, and never a shorter list. The error quotes at most the one character or
+// escape sequence that is wrong.
 func decode(from io.Reader, read func(*jsontext.Decoder, *input) error) error {
-	in := &input{from: from, left: longestElement}
+	in := &input{from: from, left: maxElement}
 	d := jsontext.NewDecoder(in, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	err := read(d, in)
 	at, what := d.InputOffset(), ""
@@ -191,13 +187,13 @@ func decode(from io.Reader, read func(*jsontext.Decoder, *input) error) error {
 		if _, err = d.ReadToken(); in.err == nil && errors.Is(err, io.EOF) {
 			return nil
 		}
-		what = "text after the end"
+		what = "text after the end of the document"
 	}
 	syntax, isSyntax := errors.AsType[*jsontext.SyntacticError](err)
 	semantic, isSemantic := errors.AsType[*json.SemanticError](err)
 	switch {
 	case in.err != nil:
-		return lost{in.err}
+		return connError{in.err}
 	case errors.Is(err, errLong):
 		what = errLong.Error()
 	case what != "":
@@ -211,17 +207,17 @@ func decode(from io.Reader, read func(*jsontext.Decoder, *input) error) error {
 	return fmt.Errorf("%w: JSON broken at byte %d: %s", ErrNotJenkins, at, what)
 }
 
-// small reads a document that is not large.
-func small(from io.Reader, into any) error {
+// decodeSmall reads a document into one value. It is for documents that are never large.
+func decodeSmall(from io.Reader, into any) error {
 	return decode(from, func(d *jsontext.Decoder, _ *input) error { return json.UnmarshalDecode(d, into) })
 }
 
-// elements reads a document whose root has that class and that list. It reads each element of
-// the list into one and then calls each, which leaves one empty for the next.
-func elements(from io.Reader, class, name string, one any, each func() error) error {
+// decodeList reads a document whose root has that class and that list. It reads each element of the list
+// into one and then calls each. The function each has to empty one for the next element.
+func decodeList(from io.Reader, class, name string, one any, each func() error) error {
 	is, has := "", false
 	err := decode(from, func(d *jsontext.Decoder, in *input) error {
-		return inside(d, jsontext.KindBeginObject, func() error {
+		return eachMember(d, jsontext.KindBeginObject, func() error {
 			key, err := d.ReadToken()
 			if err != nil {
 				return err
@@ -231,11 +227,11 @@ func elements(from io.Reader, class, name string, one any, each func() error) er
 				return json.UnmarshalDecode(d, &is)
 			case name:
 				has = true
-				return inside(d, jsontext.KindBeginArray, func() error {
+				return eachMember(d, jsontext.KindBeginArray, func() error {
 					if err := json.UnmarshalDecode(d, one); err != nil {
 						return err
 					}
-					in.left = longestElement
+					in.left = maxElement
 					return each()
 				})
 			default:
@@ -254,9 +250,9 @@ func elements(from io.Reader, class, name string, one any, each func() error) er
 	return nil
 }
 
-// inside reads an object or array, calling each before every member. A null is as empty
-// as {} or [].
-func inside(d *jsontext.Decoder, begin jsontext.Kind, each func() error) error {
+// eachMember reads an object or an array. It calls each before every member. A null counts as empty, like {}
+// or [].
+func eachMember(d *jsontext.Decoder, begin jsontext.Kind, each func() error) error {
 	switch t, err := d.ReadToken(); {
 	case err != nil:
 		return err

@@ -6,38 +6,38 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"bellboard/scaler"
 )
 
-// Why Jenkins could not be seen. Each comes wrapped in words that name what was
-// seen instead.
+// The reasons why Jenkins could not be read. Each error comes wrapped in a text that says what was found.
 var (
-	// ErrUnauthorized: Jenkins does not know the user or the token, or (in the
-	// first moments after its start) not yet.
+	// ErrUnauthorized: Jenkins does not know the user or the token. In the first moments after its start
+	// Jenkins does not know them yet.
 	ErrUnauthorized = errors.New("jenkins does not accept the user and token")
 	// ErrForbidden: the user lacks a permission.
-	ErrForbidden = errors.New("jenkins forbids it")
-	// ErrNotJenkins: something answered that is not Jenkins' API.
+	ErrForbidden = errors.New("jenkins rejects the request for lack of a permission")
+	// ErrNotJenkins: the answer is not one of Jenkins' API.
 	ErrNotJenkins = errors.New("not an answer of Jenkins")
-	// ErrUnavailable: no whole answer, or one that says "not now".
+	// ErrUnavailable: there was no complete answer, or the answer says "not now".
 	ErrUnavailable = errors.New("jenkins is not available")
-	// ErrBlind: the user may see neither the queue's items nor what runs, nor any job.
+	// ErrBlind: the user can see neither an item of the queue, nor a running build, nor a job.
 	ErrBlind = errors.New("permission Job/Read (hudson.model.Item.Read) is missing")
-	// ErrPartial: nodes that were there are missing from a list.
+	// ErrPartial: a list lacks nodes that were there before.
 	ErrPartial = errors.New("jenkins' answer is incomplete")
-	// ErrNoToken: there is no token to ask with.
+	// ErrNoToken: there is no token for the request.
 	ErrNoToken = errors.New("no API token")
-	// ErrBlocked: what stands between Bellboard and Jenkins refused the request; Jenkins
-	// itself has not seen it, so that no permission is at fault.
-	ErrBlocked = errors.New("something between Bellboard and Jenkins, such as a firewall or a proxy, refuses the request")
-	// ErrStripped: an answer of Jenkins came without a header that Jenkins has sent.
-	ErrStripped = errors.New("something between Bellboard and Jenkins, such as a proxy, takes a header of Jenkins' away")
-	// ErrRestarted: the answers are of two sessions of Jenkins.
+	// ErrBlocked: something between Bellboard and Jenkins rejected the request. Jenkins has not seen the
+	// request, so that the user lacks no permission.
+	ErrBlocked = errors.New("something between Bellboard and Jenkins, such as a firewall or a proxy, rejects the request")
+	// ErrStripped: an answer of Jenkins lacks a header that Jenkins has sent.
+	ErrStripped = errors.New("something between Bellboard and Jenkins, such as a proxy, removes a header of Jenkins")
+	// ErrRestarted: the answers come from two sessions of Jenkins.
 	ErrRestarted = errors.New("jenkins restarted between two answers")
 )
 
-// causes names the errors of Observe for metrics, the narrower first: a closed set.
+// causes gives each error of Observe a name for the metrics, narrow errors first. The names are a closed set.
 var causes = []struct {
 	err  error
 	name string
@@ -54,10 +54,10 @@ var causes = []struct {
 	{ErrUnavailable, "unavailable"},
 }
 
-// other is the cause of an error that says no more than its words.
+// other is the cause of an error that has no cause of its own.
 const other = "other"
 
-// Causes lists why an Observe may show nothing, for metrics that exist before they are needed.
+// Causes lists the causes of a failed Observe, so that a metric exists before the first failure.
 func Causes() []string {
 	out := []string{other}
 	for _, c := range causes {
@@ -75,44 +75,49 @@ func cause(err error) string {
 	return other
 }
 
-// accept judges an answer that should be a JSON document of Jenkins.
-func (a *answer) accept() error {
-	if a.status != http.StatusOK {
-		return a.refusal()
-	}
-	if a.header.Get("X-Jenkins") == "" && strings.HasPrefix(strings.TrimSpace(a.body), `{"_class":"hudson.`) {
-		return fmt.Errorf("%w: the answer is Jenkins', and has no X-Jenkins", ErrStripped)
-	}
-	if a.header.Get("X-Jenkins") == "" {
-		return fmt.Errorf("%w: no X-Jenkins header%s", ErrNotJenkins, a.words())
-	}
-	if strings.TrimSpace(a.body) == "" {
+// Answer is the answer to one request, with any status.
+type Answer struct {
+	Status          int // 0 without an answer
+	Header          http.Header
+	Body            string // only the first words of a document that was decoded
+	Asked, Answered time.Time
+}
+
+// Document returns nil if the answer is a JSON document of Jenkins. Otherwise it returns the reason.
+func (a *Answer) Document() error {
+	body, unsigned := strings.TrimSpace(a.Body), a.Header.Get("X-Jenkins") == ""
+	switch {
+	case a.Status != http.StatusOK:
+		return a.Refusal()
+	case unsigned && strings.HasPrefix(body, `{"_class":"hudson.`):
+		return fmt.Errorf("%w: the answer comes from Jenkins and has no X-Jenkins header", ErrStripped)
+	case unsigned:
+		return fmt.Errorf("%w: no X-Jenkins header%s", ErrNotJenkins, a.excerpt())
+	case body == "":
 		return fmt.Errorf("%w: empty body", ErrNotJenkins)
-	}
-	if !strings.HasPrefix(strings.TrimSpace(a.body), "{") {
-		return fmt.Errorf("%w: no JSON%s", ErrNotJenkins, a.words())
+	case body[0] != '{':
+		return fmt.Errorf("%w: no JSON%s", ErrNotJenkins, a.excerpt())
 	}
 	return nil
 }
 
-// byJenkins reports whether Jenkins itself has refused: it says its version, whom it
-// refuses or for which permission, or that a write came without a crumb, as of who
-// comes with a password.
-func (a *answer) byJenkins() bool {
-	h := a.header
+// byJenkins reports whether Jenkins itself has rejected the request. Jenkins then gives its version, the
+// user, or the missing permission. If a write came with a password, Jenkins says that the write had no crumb.
+func (a *Answer) byJenkins() bool {
+	h := a.Header
 	return h.Get("X-Jenkins") != "" || h.Get("X-Required-Permission") != "" || h.Get("X-You-Are-Authenticated-As") != "" ||
-		strings.Contains(a.body, "No valid crumb")
+		strings.Contains(a.Body, "No valid crumb")
 }
 
-// refusal is the error for an answer whose status is not what was asked for.
-func (a *answer) refusal() error {
-	h := a.header
+// Refusal returns the error for an answer with an unexpected status.
+func (a *Answer) Refusal() error {
+	h := a.Header
 	switch {
-	case a.status == http.StatusUnauthorized:
-		return fmt.Errorf("%w (status 401; also seen for a moment while Jenkins starts)%s", ErrUnauthorized, a.words())
-	case a.status == http.StatusForbidden && !a.byJenkins():
-		return fmt.Errorf("%w (status 403 without an X-Jenkins header)%s", ErrBlocked, a.words())
-	case a.status == http.StatusForbidden:
+	case a.Status == http.StatusUnauthorized:
+		return fmt.Errorf("%w (status 401; also seen for a moment while Jenkins starts)%s", ErrUnauthorized, a.excerpt())
+	case a.Status == http.StatusForbidden && !a.byJenkins():
+		return fmt.Errorf("%w (status 403 without an X-Jenkins header)%s", ErrBlocked, a.excerpt())
+	case a.Status == http.StatusForbidden:
 		detail := ""
 		if user := h.Get("X-You-Are-Authenticated-As"); user != "" {
 			detail += ", as user " + user
@@ -120,36 +125,36 @@ func (a *answer) refusal() error {
 		if permission := h.Get("X-Required-Permission"); permission != "" {
 			detail += ", permission " + permission + " required"
 		}
-		return fmt.Errorf("%w (status 403%s)%s", ErrForbidden, detail, a.words())
-	case a.status >= 500 || a.status == http.StatusTooManyRequests:
-		return fmt.Errorf("%w (status %d)%s", ErrUnavailable, a.status, a.words())
-	case a.status >= 300 && a.status < 400:
-		return fmt.Errorf("%w (status %d, redirected to %q)", ErrNotJenkins, a.status, h.Get("Location"))
+		return fmt.Errorf("%w (status 403%s)%s", ErrForbidden, detail, a.excerpt())
+	case a.Status >= 500 || a.Status == http.StatusTooManyRequests:
+		return fmt.Errorf("%w (status %d)%s", ErrUnavailable, a.Status, a.excerpt())
+	case a.Status >= 300 && a.Status < 400:
+		return fmt.Errorf("%w (status %d, redirected to %q)", ErrNotJenkins, a.Status, h.Get("Location"))
 	case h.Get("X-Error") != "":
-		return fmt.Errorf("%w (status %d): %s", scaler.ErrRefused, a.status, h.Get("X-Error"))
-	case h.Get("X-Jenkins") != "" && a.status != http.StatusOK:
-		return fmt.Errorf("jenkins answered with status %d%s", a.status, a.words())
+		return fmt.Errorf("%w (status %d): %s", scaler.ErrRefused, a.Status, h.Get("X-Error"))
+	case h.Get("X-Jenkins") != "" && a.Status != http.StatusOK:
+		return fmt.Errorf("jenkins answered with status %d%s", a.Status, a.excerpt())
 	default:
-		return fmt.Errorf("%w (status %d)%s", ErrNotJenkins, a.status, a.words())
+		return fmt.Errorf("%w (status %d)%s", ErrNotJenkins, a.Status, a.excerpt())
 	}
 }
 
 var (
-	silent = regexp.MustCompile(`(?is)<(script|style|head)\b.*?(</(script|style|head)>|$)`)
-	title  = regexp.MustCompile(`(?is)<title>(.*?)</title>`)
-	tags   = regexp.MustCompile(`(?s)<[^>]*>`)
+	unseenTags = regexp.MustCompile(`(?is)<(script|style|head)\b.*?(</(script|style|head)>|$)`)
+	title      = regexp.MustCompile(`(?is)<title>(.*?)</title>`)
+	tags       = regexp.MustCompile(`(?s)<[^>]*>`)
 )
 
-// firstWords is how many bytes of an answer are looked at for words.
-const firstWords = 4096
+// excerptBytes is how many bytes of an answer excerpt looks at.
+const excerptBytes = 4096
 
-// words is ": " and the first words of the body, for people; empty without any.
-func (a *answer) words() string {
-	text := a.body[:min(len(a.body), firstWords)]
+// excerpt returns ": " and the first words of the body, for people. Without any words it returns "".
+func (a *Answer) excerpt() string {
+	text := a.Body[:min(len(a.Body), excerptBytes)]
 	if t := title.FindStringSubmatch(text); t != nil {
 		text = t[1]
 	} else {
-		text = tags.ReplaceAllString(silent.ReplaceAllString(text, " "), " ")
+		text = tags.ReplaceAllString(unseenTags.ReplaceAllString(text, " "), " ")
 	}
 	text = strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "")
 	if text == "" {

@@ -25,25 +25,25 @@ import (
 	"bellboard/scaler/control"
 )
 
-// fire is a real client, a simulated Jenkins, and whatever is between them.
-type fire struct {
+// harness is a real client and a simulated Jenkins, with a network between them that can misbehave.
+type harness struct {
 	*testing.T
 	jenkins *jenkinssim.Jenkins
 	client  *Client
-	loop    *control.Loop // looks through the client, and writes nothing
+	loop    *control.Loop // polls through the client, and writes nothing
 	metrics *metrics.Metrics
 	reg     *prometheus.Registry
-	pods    *pods
-	view    scaler.JenkinsView // the loop's last
+	pods    *podCluster
+	view    scaler.JenkinsView // the loop's last view
 	err     error
-	// wire may change an answer on its way, or lose it.
-	wire  func(*http.Request, *http.Response) (*http.Response, error)
-	token string
-	told  []string // endpoint and code of every request
+	// wire, when set, changes or loses an answer on its way.
+	wire     func(*http.Request, *http.Response) (*http.Response, error)
+	token    string
+	requests []string // endpoint and code of every request
 }
 
-// RoundTrip carries a request through the wire.
-func (f *fire) RoundTrip(r *http.Request) (*http.Response, error) {
+// RoundTrip sends a request through the wire.
+func (f *harness) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := f.jenkins.Transport().RoundTrip(r)
 	if err != nil || f.wire == nil {
 		return res, err
@@ -51,34 +51,34 @@ func (f *fire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.wire(r, res)
 }
 
-// watched is the client as the loop sees it.
-type watched struct {
+// watchedClient is the client for the loop. It keeps the last view and the last error.
+type watchedClient struct {
 	*Client
-	f *fire
+	f *harness
 }
 
-func (w watched) Observe(ctx context.Context) (scaler.JenkinsView, error) {
+func (w watchedClient) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	w.f.view, w.f.err = w.Client.Observe(ctx)
 	return w.f.view, w.f.err
 }
 
-// pods is a cluster that can be seen. Nothing else is asked of it.
-type pods struct {
+// podCluster is a cluster that answers Observe only.
+type podCluster struct {
 	control.Cluster
 	all []scaler.Pod
 }
 
-func (p *pods) Observe(context.Context) (scaler.ClusterView, error) {
+func (p *podCluster) Observe(context.Context) (scaler.ClusterView, error) {
 	return scaler.ClusterView{At: time.Now(), Pods: p.all}, nil
 }
 
-// underFire tells a story in a bubble: a house at work, with six nodes of ours,
-// of which two have builds, and five pipelines that wait.
-func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
+// withHarness runs a story in a bubble. The house has six nodes of Bellboard's, two of them with builds, and
+// five waiting pipelines.
+func withHarness(t *testing.T, cfg jenkinssim.Config, story func(*harness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg.Clock = clock.Real()
-		f := &fire{T: t, jenkins: jenkinssim.New(cfg), token: "token", reg: prometheus.NewRegistry(), pods: &pods{}}
+		f := &harness{T: t, jenkins: jenkinssim.New(cfg), token: "token", reg: prometheus.NewRegistry(), pods: &podCluster{}}
 		defer f.jenkins.Close()
 		f.metrics = metrics.New(f.reg, nil, 0, "test")
 		f.metrics.JenkinsExpect(Endpoints(), Causes())
@@ -87,7 +87,7 @@ func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 			URL: "http://jenkins:8080" + cfg.Prefix, User: "bellboard", Instance: "bellboard", Clock: clock.Real(), Transport: f,
 			Token: func() (string, error) { return f.token, nil },
 			Observe: func(e, code string, took time.Duration) {
-				f.told = append(f.told, e+" "+code)
+				f.requests = append(f.requests, e+" "+code)
 				f.metrics.JenkinsRequest(e, code, took)
 			},
 			Unseen: f.metrics.JenkinsUnseen, Skew: f.metrics.JenkinsSkew,
@@ -98,7 +98,7 @@ func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 		pool := webPool
 		pool.StartTimeout, pool.IdleTimeout = 5*time.Minute, time.Minute
 		f.loop = control.New(control.Config{
-			Jenkins: watched{f.client, f}, Cluster: f.pods, Clock: clock.Real(), Instance: "bellboard",
+			Jenkins: watchedClient{f.client, f}, Cluster: f.pods, Clock: clock.Real(), Instance: "bellboard",
 			Teams:     []scaler.Team{{Name: "web", Labels: webPool.Labels, Mode: scaler.ModeEphemeral, MaxAgents: 10, Pools: []scaler.Pool{pool}}},
 			MaxAgents: 10, Poll: time.Second, Grace: 5 * time.Minute, DryRun: true,
 		})
@@ -122,14 +122,14 @@ func underFire(t *testing.T, cfg jenkinssim.Config, story func(*fire)) {
 	})
 }
 
-func (f *fire) connect(name string) {
+func (f *harness) connect(name string) {
 	f.Helper()
 	if _, err := f.jenkins.Connect(name, f.jenkins.Secret(name), name); err != nil {
 		f.Fatal(err)
 	}
 }
 
-func (f *fire) look() scaler.JenkinsView {
+func (f *harness) poll() scaler.JenkinsView {
 	f.Helper()
 	v, err := f.client.Observe(f.Context())
 	if err != nil {
@@ -138,8 +138,8 @@ func (f *fire) look() scaler.JenkinsView {
 	return v
 }
 
-// tick is one pass of the loop, recorded as the daemon does.
-func (f *fire) tick() scaler.Tick {
+// tick runs one tick of the loop and records it as the daemon does.
+func (f *harness) tick() scaler.Tick {
 	t := f.loop.Tick(f.Context())
 	f.metrics.Observe(t)
 	if t.HoldBy == scaler.SourceJenkins && t.HoldCause != scaler.CauseOld && !slices.Contains(Causes(), string(t.HoldCause)) {
@@ -148,9 +148,9 @@ func (f *fire) tick() scaler.Tick {
 	return t
 }
 
-// settle passes the time of grace, with a pod for every node: those that are not
-// online yet are on their way.
-func (f *fire) settle() {
+// settle waits until the grace has passed. Each node has a pod, so that agents that are not online yet
+// count as on their way.
+func (f *harness) settle() {
 	f.Helper()
 	f.tick()
 	time.Sleep(6 * time.Minute)
@@ -163,13 +163,13 @@ func (f *fire) settle() {
 	for range 2 {
 		time.Sleep(time.Second)
 		if t := f.tick(); t.Hold != "" || t.Grace != 0 {
-			f.Fatalf("%q, %s of grace", t.Hold, t.Grace)
+			f.Fatalf("hold %q, %s of grace left", t.Hold, t.Grace)
 		}
 	}
 }
 
-// series is the value of one series, of which each label has the value asked for.
-func (f *fire) series(name string, values ...string) float64 {
+// series returns the value of the series with these label values.
+func (f *harness) series(name string, values ...string) float64 {
 	f.Helper()
 	families, err := f.reg.Gather()
 	if err != nil {
@@ -186,14 +186,14 @@ func (f *fire) series(name string, values ...string) float64 {
 			}
 		}
 	}
-	f.Errorf("no %s%q", name, values)
+	f.Errorf("no series %s%q", name, values)
 	return 0
 }
 
 var jenkinsHeaders = http.Header{"X-Jenkins": {"2.568.1"}, "X-Jenkins-Session": {"12345678"}, "Content-Type": {"application/json;charset=utf-8"}}
 
-// strip has something take a header of Jenkins' away.
-func (f *fire) strip(endpoint, header string) {
+// strip removes a header from Jenkins' answers.
+func (f *harness) strip(endpoint, header string) {
 	f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 		if on(r, endpoint) {
 			res.Header.Del(header)
@@ -202,7 +202,7 @@ func (f *fire) strip(endpoint, header string) {
 	}
 }
 
-// endless is a text without end.
+// endless is a text that never ends.
 type endless struct{}
 
 func (endless) Read(b []byte) (int, error) {
@@ -212,48 +212,47 @@ func (endless) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestUnderFire is the table of misbehaviours: each makes the loop hold, with
-// words for people, and a code and a cause for the metrics; and the look after it
-// is as good as ever.
+// TestUnderFire is the table of misbehaviours. Each of them makes the loop hold, with a text for people and a
+// code and a cause for the metrics. The next good poll is as complete as ever.
 func TestUnderFire(t *testing.T) {
 	const login = "<html><head><title>Sign in [Jenkins]</title></head></html>"
 	for name, c := range map[string]struct {
-		do   func(f *fire, endpoint string)
+		do   func(f *harness, endpoint string)
 		is   error
 		says string
-		code string // of a request; "error" is no whole answer
+		code string // of a request; "error" stands for no complete answer
 		away time.Duration
 	}{
-		"token wrong for good": {func(f *fire, _ string) { f.token = "old" }, ErrUnauthorized, "Error 401 Unauthorized", "401", 0},
-		"permission taken":     {func(f *fire, _ string) { f.jenkins.Deny("hudson.model.Hudson.Read") }, ErrForbidden, "permission hudson.model.Hudson.Read required", "403", 0},
-		"404":                  {func(f *fire, e string) { f.fault(e, 404, nil, "not here") }, ErrNotJenkins, "404", "404", 0},
-		"500 page": {func(f *fire, e string) {
+		"token wrong for good": {func(f *harness, _ string) { f.token = "old" }, ErrUnauthorized, "Error 401 Unauthorized", "401", 0},
+		"permission taken":     {func(f *harness, _ string) { f.jenkins.Deny("hudson.model.Hudson.Read") }, ErrForbidden, "permission hudson.model.Hudson.Read required", "403", 0},
+		"404":                  {func(f *harness, e string) { f.fault(e, 404, nil, "not here") }, ErrNotJenkins, "404", "404", 0},
+		"500 page": {func(f *harness, e string) {
 			f.fault(e, 500, jenkinsHeaders, "<html><head><title>Oops!</title></head><body>stack</body></html>")
 		}, ErrUnavailable, "Oops!", "500", 0},
-		"502 from a proxy": {func(f *fire, e string) {
+		"502 from a proxy": {func(f *harness, e string) {
 			f.fault(e, 502, nil, "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>")
 		}, ErrUnavailable, "502 Bad Gateway", "502", 0},
-		"503 while starting": {func(f *fire, _ string) {
+		"503 while starting": {func(f *harness, _ string) {
 			f.jenkins.Restart(jenkinssim.Restart{Loading: time.Minute})
 		}, ErrUnavailable, "Starting Jenkins", "503", time.Minute},
-		"401 while starting": {func(f *fire, _ string) {
+		"401 while starting": {func(f *harness, _ string) {
 			f.jenkins.Restart(jenkinssim.Restart{Unauthorized: time.Minute})
 		}, ErrUnauthorized, "while Jenkins starts", "401", time.Minute},
-		"refused while down": {func(f *fire, _ string) {
+		"refused while down": {func(f *harness, _ string) {
 			f.jenkins.Restart(jenkinssim.Restart{Down: time.Minute})
 		}, ErrUnavailable, "connection refused", "error", time.Minute},
-		"empty 200": {func(f *fire, e string) { f.fault(e, 200, jenkinsHeaders, "") }, ErrNotJenkins, "empty body", "200", 0},
-		"HTML 200":  {func(f *fire, e string) { f.fault(e, 200, jenkinsHeaders, login) }, ErrNotJenkins, "Sign in [Jenkins]", "200", 0},
-		"login page": {func(f *fire, e string) {
+		"empty 200": {func(f *harness, e string) { f.fault(e, 200, jenkinsHeaders, "") }, ErrNotJenkins, "empty body", "200", 0},
+		"HTML 200":  {func(f *harness, e string) { f.fault(e, 200, jenkinsHeaders, login) }, ErrNotJenkins, "Sign in [Jenkins]", "200", 0},
+		"login page": {func(f *harness, e string) {
 			f.fault(e, 302, http.Header{"Location": {"https://sso.example/login"}}, "")
 		}, ErrNotJenkins, `redirected to "https://sso.example/login"`, "302", 0},
-		"truncated": {func(f *fire, e string) { f.body(e, func(s string) string { return s[:len(s)/2] }) }, ErrNotJenkins, "JSON broken", "200", 0},
-		"wrong class": {func(f *fire, e string) {
+		"truncated": {func(f *harness, e string) { f.body(e, func(s string) string { return s[:len(s)/2] }) }, ErrNotJenkins, "JSON broken", "200", 0},
+		"wrong class": {func(f *harness, e string) {
 			f.body(e, func(s string) string { return strings.Replace(s, "hudson.model.", "hudson.other.", 1) })
 		}, ErrNotJenkins, "hudson.other.", "200", 0},
-		"proxy's {}": {func(f *fire, e string) { f.fault(e, 200, nil, "{}") }, ErrNotJenkins, "no X-Jenkins header", "200", 0},
-		"reset":      {func(f *fire, e string) { f.fault(e, 0, nil, "") }, ErrUnavailable, "broken", "error", 0},
-		"cut off": {func(f *fire, e string) {
+		"proxy's {}": {func(f *harness, e string) { f.fault(e, 200, nil, "{}") }, ErrNotJenkins, "no X-Jenkins header", "200", 0},
+		"reset":      {func(f *harness, e string) { f.fault(e, 0, nil, "") }, ErrUnavailable, "broken", "error", 0},
+		"cut off": {func(f *harness, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {
 					res.Body = io.NopCloser(io.MultiReader(io.LimitReader(res.Body, 50), failing{}))
@@ -261,7 +260,7 @@ func TestUnderFire(t *testing.T) {
 				return res, nil
 			}
 		}, ErrUnavailable, "unexpected EOF", "error", 0},
-		"slow body": {func(f *fire, e string) {
+		"slow body": {func(f *harness, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {
 					res.Body = slowBody{r.Context(), io.LimitReader(res.Body, 50)}
@@ -269,7 +268,7 @@ func TestUnderFire(t *testing.T) {
 				return res, nil
 			}
 		}, ErrUnavailable, "deadline", "error", 0},
-		"a value without end": {func(f *fire, e string) {
+		"a value without end": {func(f *harness, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {
 					res.ContentLength, res.Body = -1, io.NopCloser(io.MultiReader(strings.NewReader(`{"x":"`), endless{}))
@@ -277,12 +276,12 @@ func TestUnderFire(t *testing.T) {
 				return res, nil
 			}
 		}, ErrNotJenkins, "one value is longer than 16 MiB", "200", 0},
-		"a firewall": {func(f *fire, e string) {
+		"a firewall": {func(f *harness, e string) {
 			f.fault(e, 403, nil, "<html><head><title>403 Forbidden</title></head><body>nginx</body></html>")
 		}, ErrBlocked, `(status 403 without an X-Jenkins header): "403 Forbidden"`, "403", 0},
-		"a proxy that takes the session away": {func(f *fire, e string) { f.strip(e, "X-Jenkins-Session") }, ErrStripped, "X-Jenkins-Session", "200", 0},
-		"a proxy that takes the version away": {func(f *fire, e string) { f.strip(e, "X-Jenkins") }, ErrStripped, "has no X-Jenkins", "200", 0},
-		"changed session": {func(f *fire, e string) {
+		"a proxy that takes the session away": {func(f *harness, e string) { f.strip(e, "X-Jenkins-Session") }, ErrStripped, "X-Jenkins-Session", "200", 0},
+		"a proxy that takes the version away": {func(f *harness, e string) { f.strip(e, "X-Jenkins") }, ErrStripped, "has no X-Jenkins", "200", 0},
+		"changed session": {func(f *harness, e string) {
 			f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 				if on(r, e) {
 					res.Header.Set("X-Jenkins-Session", "abcdabcd")
@@ -290,37 +289,37 @@ func TestUnderFire(t *testing.T) {
 				return res, nil
 			}
 		}, ErrRestarted, "abcdabcd", "200", 0},
-		"half an element": {func(f *fire, e string) {
+		"half an element": {func(f *harness, e string) {
 			f.body(e, list(map[string]string{"computer": "computer", "queue": "items"}[e], func(all []json.RawMessage) []json.RawMessage {
 				return append(all, json.RawMessage(`{"_class":"x","displayName":"y"}`))
 			}))
 		}, ErrNotJenkins, "without", "200", 0},
-		"half of the nodes missing": {func(f *fire, _ string) {
+		"half of the nodes missing": {func(f *harness, _ string) {
 			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-3] }))
-		}, ErrPartial, "3 of 6 nodes of ours are missing", "200", 0},
-		"Job/Read lost": {func(f *fire, _ string) { f.jenkins.Deny("hudson.model.Item.Read") }, ErrBlind, "Job/Read", "200", 0},
+		}, ErrPartial, "3 of 6 nodes of this instance are missing", "200", 0},
+		"Job/Read lost": {func(f *harness, _ string) { f.jenkins.Deny("hudson.model.Item.Read") }, ErrBlind, "Job/Read", "200", 0},
 	} {
 		for _, endpoint := range []string{"computer", "queue"} {
 			t.Run(name+" on "+endpoint, func(t *testing.T) {
-				underFire(t, jenkinssim.Config{}, func(f *fire) {
+				withHarness(t, jenkinssim.Config{}, func(f *harness) {
 					if t := f.tick(); t.Hold != "" || len(t.Outcomes) == 0 {
-						f.Fatalf("before: %q, %d outcomes", t.Hold, len(t.Outcomes))
+						f.Fatalf("before the misbehaviour: hold %q, %d outcomes", t.Hold, len(t.Outcomes))
 					}
 					before := f.view
 					c.do(f, endpoint)
-					f.told = nil
+					f.requests = nil
 					t := f.tick()
 					if !errors.Is(f.err, c.is) || !cmp.Equal(f.view, scaler.JenkinsView{}) {
-						f.Errorf("a view of %d nodes, %d items, and error: %v", len(f.view.Nodes), len(f.view.Items), f.err)
+						f.Errorf("a view of %d nodes and %d items, error %v", len(f.view.Nodes), len(f.view.Items), f.err)
 					}
 					if !strings.Contains(t.Hold, c.says) || t.HoldBy != scaler.SourceJenkins || len(t.Plan.Actions)+len(t.Outcomes) != 0 {
-						f.Errorf("%s held it: %q, %d actions", t.HoldBy, t.Hold, len(t.Plan.Actions))
+						f.Errorf("hold by %s: %q, %d actions", t.HoldBy, t.Hold, len(t.Plan.Actions))
 					}
 					if f.series("bellboard_hold", "jenkins") != 1 || f.series("bellboard_jenkins_unseen_total", cause(c.is)) != 1 {
-						f.Errorf("neither a hold nor a cause %q", cause(c.is))
+						f.Errorf("the metrics lack the hold or the cause %q", cause(c.is))
 					}
-					if last := f.told[len(f.told)-1]; !strings.HasSuffix(last, " "+c.code) || f.series("bellboard_jenkins_requests_total", c.code, strings.Fields(last)[0]) == 0 {
-						f.Errorf("told %q, want code %s", f.told, c.code)
+					if last := f.requests[len(f.requests)-1]; !strings.HasSuffix(last, " "+c.code) || f.series("bellboard_jenkins_requests_total", c.code, strings.Fields(last)[0]) == 0 {
+						f.Errorf("requests %q, want code %s at last", f.requests, c.code)
 					}
 					f.wire, f.token = nil, "token"
 					f.jenkins.Fault(nil)
@@ -331,10 +330,10 @@ func TestUnderFire(t *testing.T) {
 					}
 					time.Sleep(time.Second)
 					if t := f.tick(); t.Hold != "" || f.series("bellboard_hold", "jenkins") != 0 {
-						f.Fatalf("a poll afterwards: %s", t.Hold)
+						f.Fatalf("the tick afterwards holds: %s", t.Hold)
 					}
 					if len(f.view.Nodes) != len(before.Nodes) || len(f.view.Items) < len(before.Items) {
-						f.Errorf("afterwards %d nodes, %d items", len(f.view.Nodes), len(f.view.Items))
+						f.Errorf("the view afterwards has %d nodes and %d items", len(f.view.Nodes), len(f.view.Items))
 					}
 				})
 			})
@@ -342,58 +341,58 @@ func TestUnderFire(t *testing.T) {
 	}
 }
 
-// TestRightAnswersUnderFire has the misbehaviours that still leave an answer,
-// narrower than the usual one and never a wrong one.
+// TestRightAnswersUnderFire is the table of misbehaviours that still leave a view. Such a view may show
+// less than usual, but never anything wrong.
 func TestRightAnswersUnderFire(t *testing.T) {
 	t.Run("token rotated", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			kept := "old" // what a source keeps until it is told that it is no good
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
+			kept := "old" // a source keeps a token until Expire
 			f.client.c.Token = func() (string, error) { return kept, nil }
 			f.client.c.Expire = func() { kept = "token" }
-			f.told = nil
-			f.look()
-			if diff := cmp.Diff([]string{"computers 401", "computers 200", "queue 200"}, f.told); diff != "" {
+			f.requests = nil
+			f.poll()
+			if diff := cmp.Diff([]string{"computers 401", "computers 200", "queue 200"}, f.requests); diff != "" {
 				f.Error(diff)
 			}
 		})
 	})
 	t.Run("nodes missing for good", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			all := f.look()
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
+			all := f.poll()
 			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-3] }))
 			if _, err := f.client.Observe(f.Context()); !errors.Is(err, ErrPartial) {
 				f.Fatal(err)
 			}
-			if v := f.look(); len(v.Nodes) != len(all.Nodes)-3 { // said twice, it is so
+			if v := f.poll(); len(v.Nodes) != len(all.Nodes)-3 { // a second answer without them is accepted
 				f.Error(len(v.Nodes))
 			}
 		})
 	})
 	t.Run("nodes deleted by ourselves", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			all := f.look()
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
+			all := f.poll()
 			for i := range 4 {
 				if err := f.client.DeleteNode(f.Context(), fmt.Sprintf("web-e-%d", 2+i), time.Time{}); err != nil {
 					f.Fatal(err)
 				}
 			}
-			if v := f.look(); len(v.Nodes) != len(all.Nodes)-4 {
+			if v := f.poll(); len(v.Nodes) != len(all.Nodes)-4 {
 				f.Error(len(v.Nodes))
 			}
 		})
 	})
 	t.Run("a node deleted by somebody before us", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			f.look()
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
+			f.poll()
 			f.jenkins.PersonDelete("web-e-5")
 			if err := f.client.DeleteNode(f.Context(), "web-e-5", time.Time{}); !errors.Is(err, scaler.ErrGone) {
 				f.Error(err)
 			}
-			f.look()
+			f.poll()
 		})
 	})
 	t.Run("Swarm nodes go with their clients", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			for i := range 9 {
 				if _, err := f.jenkins.CreateSwarm(jenkinssim.SwarmAgent{
 					Name: fmt.Sprintf("web-p-%d", i), Labels: "linux", Executors: 1, Exclusive: true,
@@ -402,19 +401,19 @@ func TestRightAnswersUnderFire(t *testing.T) {
 					f.Fatal(err)
 				}
 			}
-			if v := f.look(); len(v.Nodes) != 16 {
+			if v := f.poll(); len(v.Nodes) != 16 {
 				f.Fatal(len(v.Nodes))
 			}
 			for i := range 9 {
 				f.jenkins.PersonDelete(fmt.Sprintf("web-p-%d", i))
 			}
-			if v := f.look(); len(v.Nodes) != 7 {
+			if v := f.poll(); len(v.Nodes) != 7 {
 				f.Error(len(v.Nodes))
 			}
 		})
 	})
 	t.Run("Swarm nodes go with a restart", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			for i := range 9 {
 				name := fmt.Sprintf("web-p-%d", i)
 				if _, err := f.jenkins.CreateSwarm(jenkinssim.SwarmAgent{
@@ -424,31 +423,31 @@ func TestRightAnswersUnderFire(t *testing.T) {
 					f.Fatal(err)
 				}
 			}
-			if v := f.look(); len(v.Nodes) != 16 {
+			if v := f.poll(); len(v.Nodes) != 16 {
 				f.Fatal(len(v.Nodes))
 			}
 			f.jenkins.Restart(jenkinssim.Restart{})
 			time.Sleep(time.Millisecond)
-			if v := f.look(); len(v.Nodes) != 7 {
+			if v := f.poll(); len(v.Nodes) != 7 {
 				f.Error(len(v.Nodes))
 			}
 		})
 	})
 	t.Run("queue suddenly empty", func(t *testing.T) {
-		// Jenkins says that nothing waits, and it may be so: builds that wait are
-		// cancelled. It is believed, since it does no harm: no agent that was on its
-		// way, or at work, is touched for it, and the next look has the builds again.
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		// Jenkins says that no item waits. This may be true, because people cancel items. Bellboard accepts
+		// the answer, because it does no harm: no agent on its way and no busy agent is touched for it. The
+		// next poll shows the items again.
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			f.settle()
 			before := f.view
 			f.body("queue", list("items", func([]json.RawMessage) []json.RawMessage { return []json.RawMessage{} }))
 			t := f.tick()
 			if t.Hold != "" || len(f.view.Items) != 0 || len(f.view.Nodes) != len(before.Nodes) {
-				f.Errorf("%q, %d nodes, %d items", t.Hold, len(f.view.Nodes), len(f.view.Items))
+				f.Errorf("hold %q, %d nodes, %d items", t.Hold, len(f.view.Nodes), len(f.view.Items))
 			}
 			for _, a := range t.Plan.Actions {
 				if a.Verb.Destructive() && a.Reason != scaler.ReasonOneBuild {
-					f.Errorf("%s of %s, for a queue that looked empty", a.Verb, a.Agent)
+					f.Errorf("action %s of %s, because the queue looked empty", a.Verb, a.Agent)
 				}
 			}
 			f.wire = nil
@@ -459,35 +458,36 @@ func TestRightAnswersUnderFire(t *testing.T) {
 		})
 	})
 	t.Run("an agent's node missing while its build begins", func(t *testing.T) {
-		// The one answer that could kill: the pod of an agent that has not been seen
-		// online yet goes with its node.
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		// This is the one answer that could kill a build: it makes Bellboard delete the pod of an agent that
+		// was not seen online yet.
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			deleted := func(t scaler.Tick) bool {
 				return slices.ContainsFunc(t.Plan.Actions, func(a scaler.Action) bool { return a.Verb == scaler.DeletePod && a.Agent == "web-e-5" })
 			}
 			f.settle()
-			f.connect("web-e-5") // and takes a build at once
+			f.connect("web-e-5") // and the agent gets a build at once
 			f.body("computer", list("computer", func(all []json.RawMessage) []json.RawMessage { return all[:len(all)-1] }))
 			if t := f.tick(); t.Hold != "" || deleted(t) {
-				f.Errorf("missing from one answer: hold %q, its pod deleted: %v", t.Hold, deleted(t))
+				f.Errorf("the node is missing from one answer: hold %q, pod deleted: %v", t.Hold, deleted(t))
 			}
 			if t := f.tick(); t.Hold != "" || !deleted(t) {
-				f.Errorf("missing from two: hold %q, its pod deleted: %v", t.Hold, deleted(t))
+				f.Errorf("the node is missing from two answers: hold %q, pod deleted: %v", t.Hold, deleted(t))
 			}
 		})
 	})
 	t.Run("an item left out", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
-			before := f.look()
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
+			before := f.poll()
 			f.body("queue", list("items", func(all []json.RawMessage) []json.RawMessage { return all[1:] }))
-			if diff := cmp.Diff(before.Items[1:], f.look().Items); diff != "" {
+			if diff := cmp.Diff(before.Items[1:], f.poll().Items); diff != "" {
 				f.Error(diff)
 			}
 		})
 	})
 	t.Run("clock skew", func(t *testing.T) {
-		// An hour ahead, and then right again: when an item came is told by our clock.
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		// Jenkins' clock is an hour ahead, and then right again. Our clock says when an item entered the
+		// queue.
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			f.tick()
 			before := f.view.Items
 			if got := f.series("bellboard_jenkins_clock_skew_seconds"); got != 0 {
@@ -516,23 +516,23 @@ func TestRightAnswersUnderFire(t *testing.T) {
 				}
 				got := f.series("bellboard_jenkins_clock_skew_seconds")
 				if off := math.Abs(got - ahead.Seconds()); off > 1 {
-					f.Errorf("an hour ahead is %v s", got)
+					f.Errorf("clock skew of an hour is %v s", got)
 				}
 				for i, it := range f.view.Items {
 					if off := it.Since.Sub(before[i].Since).Abs(); off > time.Second {
-						f.Errorf("item %d came %s off", it.ID, off)
+						f.Errorf("the time of item %d is wrong by %s", it.ID, off)
 					}
 				}
 			}
 			f.wire = nil
 			f.tick()
 			if got := f.series("bellboard_jenkins_clock_skew_seconds"); math.Abs(got) > 1 {
-				f.Errorf("set right, it is still %v s", got)
+				f.Errorf("the clock is right again, and the skew is still %v s", got)
 			}
 		})
 	})
 	t.Run("no clock", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{}, func(f *fire) {
+		withHarness(t, jenkinssim.Config{}, func(f *harness) {
 			told := false
 			f.client.c.Skew = func(time.Duration) { told = true }
 			for _, date := range []string{"", "today"} {
@@ -540,15 +540,15 @@ func TestRightAnswersUnderFire(t *testing.T) {
 					res.Header.Set("Date", date)
 					return res, nil
 				}
-				if f.look(); told {
-					f.Errorf("Date %q told a time", date)
+				if f.poll(); told {
+					f.Errorf("the skew was set from Date %q", date)
 				}
 			}
 		})
 	})
 	t.Run("below a path, other permissions", func(t *testing.T) {
-		underFire(t, jenkinssim.Config{Prefix: "/ci/jenkins"}, func(f *fire) {
-			if v := f.look(); len(v.Items) != 5 || v.Items[0].Job != "folder/wait-4" {
+		withHarness(t, jenkinssim.Config{Prefix: "/ci/jenkins"}, func(f *harness) {
+			if v := f.poll(); len(v.Items) != 5 || v.Items[0].Job != "folder/wait-4" {
 				f.Errorf("%+v", v.Items)
 			}
 			for permission, write := range map[string]func() error{

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -11,79 +10,70 @@ import (
 )
 
 const (
-	// maxInFlight is how many writes may be in flight at most.
+	// maxInFlight is how many writes may be in flight.
 	maxInFlight = 8
-	// slow is what a write may take before fewer are sent: writes wait for the
-	// lock of Jenkins' queue, and more of them only make it longer.
+	// slow is how long a write may take before the limit goes down. Writes wait for the lock of Jenkins'
+	// queue, and more writes only make that wait longer.
 	slow = time.Second
 )
 
-// limiter bounds the writes in flight: half as many when one is slow, one more
-// after as many good ones as the bound. Waiters are served in their order.
+// limiter limits the writes in flight. A slow write halves the limit. As many good writes as the limit raise
+// it by one. Waiting writes are served in their order.
 type limiter struct {
-	clock clock.Clock
+	clock  clock.Clock
+	places chan struct{} // one value for each free place
 
-	mu       sync.Mutex
-	limit    int
-	inFlight int
-	good     int
-	cut      time.Time // of the last halving
-	waiting  []chan struct{}
+	mu     sync.Mutex
+	limit  int
+	excess int // places that do not become free again, because the limit went down
+	good   int
+	halved time.Time // time of the last halving
 }
 
-func newLimiter(c clock.Clock) *limiter { return &limiter{clock: c, limit: maxInFlight} }
-
-// acquire waits for a place, until ctx ends or the deadline (zero: none) passes.
-func (l *limiter) acquire(ctx context.Context, deadline time.Time) error {
-	l.mu.Lock()
-	if l.inFlight < l.limit && len(l.waiting) == 0 {
-		l.inFlight++
-		l.mu.Unlock()
-		return nil
+func newLimiter(c clock.Clock) *limiter {
+	l := &limiter{clock: c, places: make(chan struct{}, maxInFlight), limit: maxInFlight}
+	for range maxInFlight {
+		l.places <- struct{}{}
 	}
-	turn := make(chan struct{})
-	l.waiting = append(l.waiting, turn)
-	l.mu.Unlock()
+	return l
+}
 
+// acquire waits for a place. It gives up when ctx ends or the deadline passes; a zero deadline never passes.
+func (l *limiter) acquire(ctx context.Context, deadline time.Time) error {
+	select {
+	case <-l.places:
+		return nil
+	default:
+	}
 	var late chan struct{}
 	if !deadline.IsZero() {
 		late = make(chan struct{})
 		stop := l.clock.AfterFunc(deadline.Sub(l.clock.Now()), func() { close(late) })
 		defer stop()
 	}
-	var err error
 	select {
-	case <-turn:
+	case <-l.places:
 		return nil
 	case <-ctx.Done():
-		err = ctx.Err()
+		return ctx.Err()
 	case <-late:
-		err = scaler.ErrLate
+		return scaler.ErrLate
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if i := slices.Index(l.waiting, turn); i >= 0 {
-		l.waiting = slices.Delete(l.waiting, i, i+1)
-	} else { // the turn came in this very moment: pass it on
-		l.inFlight--
-		l.admit()
-	}
-	return err
 }
 
-// release gives the place back. asked and answered are when the write was sent
-// (zero: it was not) and when it ended, ok is whether it was done.
+// release gives the place back. asked is when the write was sent, and zero if it was not sent. answered is
+// when the write ended. ok reports whether the write was done.
 func (l *limiter) release(asked, answered time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.inFlight--
+	before := l.limit
 	switch {
 	case asked.IsZero():
 	case answered.Sub(asked) > slow:
-		// Those sent before the last halving suffered from the same load: they
-		// say nothing about the new bound.
-		if !asked.Before(l.cut) {
-			l.limit, l.cut = max(1, l.limit/2), answered
+		// A write that was sent before the last halving suffered from the same load. It says nothing about
+		// the new limit.
+		if !asked.Before(l.halved) {
+			l.limit, l.halved = max(1, l.limit/2), answered
 		}
 		l.good = 0
 	case ok:
@@ -91,14 +81,8 @@ func (l *limiter) release(asked, answered time.Time, ok bool) {
 			l.limit, l.good = min(maxInFlight, l.limit+1), 0
 		}
 	}
-	l.admit()
-}
-
-// admit lets in who may be; the mutex is held.
-func (l *limiter) admit() {
-	for l.inFlight < l.limit && len(l.waiting) > 0 {
-		close(l.waiting[0])
-		l.waiting = l.waiting[1:]
-		l.inFlight++
+	l.excess += before - l.limit
+	for l.excess--; l.excess < 0; l.excess++ {
+		l.places <- struct{}{}
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// inJenkins runs a story with a node of ours in a Jenkins of that version.
+// inJenkins runs a story with a node of Bellboard's in a Jenkins of that version.
 func inJenkins(t *testing.T, version string, story func(t *testing.T, j *jenkinssim.Jenkins, c *Client, ch *jenkinssim.Channel)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -30,8 +30,8 @@ func inJenkins(t *testing.T, version string, story func(t *testing.T, j *jenkins
 	})
 }
 
-// seen is the node as the next look shows it.
-func seen(ctx context.Context, t *testing.T, c *Client) scaler.Node {
+// observeNode returns the node in the next view.
+func observeNode(ctx context.Context, t *testing.T, c *Client) scaler.Node {
 	t.Helper()
 	v, err := c.Observe(ctx)
 	if err != nil {
@@ -46,14 +46,14 @@ func seen(ctx context.Context, t *testing.T, c *Client) scaler.Node {
 	return scaler.Node{}
 }
 
-// versions have each a way of their own to tell a cause.
+// versions are versions of Jenkins that each report a cause in another way.
 var versions = []string{"2.318", oldCauses, "2.482", "2.483", "2.541", "2.555", "2.568.2"}
 
-// oldCauses keeps one cause of a mark and of a lost connection.
+// oldCauses is a version in which a mark and a lost connection share one cause.
 const oldCauses = "2.479.3"
 
-// TestMarksSurvive: in every version of Jenkins a mark comes back as it was given, for
-// every reason, and is cleared by its text.
+// TestMarksSurvive: every version of Jenkins returns a mark as it was written, for every reason. ClearMark
+// clears the mark.
 func TestMarksSurvive(t *testing.T) {
 	for _, version := range versions {
 		t.Run(version, func(t *testing.T) {
@@ -63,19 +63,19 @@ func TestMarksSurvive(t *testing.T) {
 					if err := c.Mark(t.Context(), "web-e-1", text, time.Time{}); err != nil {
 						t.Fatal(err)
 					}
-					if n := seen(t.Context(), t, c); n.OfflineBy != scaler.Ours || n.Offline != text {
+					if n := observeNode(t.Context(), t, c); n.OfflineBy != scaler.Ours || n.Offline != text {
 						t.Errorf("the mark %q is %q by %q", text, n.Offline, n.OfflineBy)
 					}
 				}
 				if err := c.ClearMark(t.Context(), "web-e-1", scaler.MarkText("bellboard", scaler.ReasonResume)); err != nil {
 					t.Error(err)
 				}
-				if n := seen(t.Context(), t, c); n.OfflineBy != scaler.NotMarked {
-					t.Errorf("the mark was cleared, and %q is there by %q", n.Offline, n.OfflineBy)
+				if n := observeNode(t.Context(), t, c); n.OfflineBy != scaler.NotMarked {
+					t.Errorf("after ClearMark there is still mark %q by %q", n.Offline, n.OfflineBy)
 				}
 				j.Submit(jenkinssim.Job{Name: "a", Label: "linux", Duration: time.Minute})
 				time.Sleep(time.Second)
-				if n := seen(t.Context(), t, c); n.OfflineBy != scaler.Hook {
+				if n := observeNode(t.Context(), t, c); n.OfflineBy != scaler.Hook {
 					t.Errorf("the hook's mark is %q by %q", n.Offline, n.OfflineBy)
 				}
 			})
@@ -83,8 +83,8 @@ func TestMarksSurvive(t *testing.T) {
 	}
 }
 
-// TestPeoplesWords: a person may write what he likes. It is shown as it was written, on
-// one line, and is never a mark of ours.
+// TestPeoplesWords: a person may write any text. Bellboard shows the text as written, on one line, and never
+// takes it for its own mark.
 func TestPeoplesWords(t *testing.T) {
 	for _, version := range versions {
 		t.Run(version, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestPeoplesWords(t *testing.T) {
 				} {
 					j.PersonOffline("web-e-1", words)
 					want := strings.ReplaceAll(words, "\n", " ")
-					if n := seen(t.Context(), t, c); n.OfflineBy != scaler.Person || n.Offline != want {
+					if n := observeNode(t.Context(), t, c); n.OfflineBy != scaler.Person || n.Offline != want {
 						t.Errorf("a person's words %q are %q by %q", words, n.Offline, n.OfflineBy)
 					}
 				}
@@ -104,8 +104,8 @@ func TestPeoplesWords(t *testing.T) {
 	}
 }
 
-// TestLostMarks: the agent of a marked node is cut off. Before 2.482 the mark's text is
-// gone until the agent comes back, and whose it was is remembered of a person alone.
+// TestLostMarks: the agent of a marked node loses its connection. Before 2.482 the text of the mark is gone
+// until the agent comes back. Bellboard remembers the owner of such a mark only if the owner is a person.
 func TestLostMarks(t *testing.T) {
 	for _, tt := range []struct {
 		name, version string
@@ -121,11 +121,11 @@ func TestLostMarks(t *testing.T) {
 			inJenkins(t, tt.version, func(t *testing.T, j *jenkinssim.Jenkins, c *Client, ch *jenkinssim.Channel) {
 				is := func(what string, want scaler.OfflineBy) {
 					t.Helper()
-					if n := seen(t.Context(), t, c); n.OfflineBy != want {
+					if n := observeNode(t.Context(), t, c); n.OfflineBy != want {
 						t.Errorf("%s: by %q (%s), want %q", what, n.OfflineBy, n.Offline, want)
 					}
 					if still, err := c.StillIdle(t.Context(), scaler.Node{Name: "web-e-1", OfflineBy: want}); err != nil || !still {
-						t.Errorf("%s: one question tells another than all: %v, %v", what, still, err)
+						t.Errorf("%s: StillIdle() = %v, %v, and the poll says otherwise", what, still, err)
 					}
 				}
 				if err := tt.mark(t.Context(), j, c); err != nil {

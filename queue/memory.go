@@ -5,52 +5,52 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"bellboard/scaler"
 )
 
-// memory is what earlier answers taught: labels by queue id, and strings and
-// sentences that come again in every answer. It is no truth of its own: without
-// it some items are unresolved, and the work takes longer. Its methods for a whole
-// answer hold its lock for one element at a time, since they wait for the wire between.
+// memory is what earlier answers have shown: the labels of items by queue id, and the strings and sentences
+// that come again in every answer. A client without a memory leaves some items unresolved and works longer,
+// but makes no mistake. A method that reads a whole answer holds the lock for one element at a time. Between
+// two elements the method waits for the network.
 type memory struct {
 	mu        sync.Mutex
 	strings   map[string]string
-	jobs      map[string]string // by URL
+	jobs      map[string]string // names of jobs by URL
 	sentences map[string]sentence
-	owners    map[string]owner  // by description
-	typed     map[string]string // label expressions as typed -> their Source
-	labels    map[int64]string  // by queue id; "": none
-	wanted    map[string]string // the label that all items of a job were known to want; "": not always the same
-	session   string            // of the answer before
-	mine      map[string]bool   // the inbound nodes of ours in it
-	held      map[string]bool   // the nodes of ours in it that a person had taken offline
-	computers int               // how many there were
-	queued    int               // how many items there were
+	owners    map[string]owner            // owners by description of the node
+	typed     map[string]string           // label expressions by the text that a person typed
+	labels    map[int64]string            // labels by queue id; "" is no label
+	wanted    map[string]string           // the label that all items of a job wanted; "" if they differ
+	session   string                      // session of the answer before
+	inbound   map[string]bool             // Bellboard's inbound nodes in the answer before
+	held      map[string]scaler.OfflineBy // nodes that a person had taken offline in the answer before
+	computers int                         // number of nodes in the answer before
+	queued    int                         // number of items in the answer before
 
 	unlabelled map[scaler.PoolID]bool // as in Config
 }
 
 const (
-	// maxRemembered bounds each table; a full one is emptied and filled anew.
+	// maxRemembered is how many entries a table may have. A table with more is emptied.
 	maxRemembered = 1 << 16
-	// longest is how many bytes a string has at most that comes into one. Before
-	// 2.542 Jenkins names every node in some sentences, so that they change with each.
-	longest = 1 << 10
+	// maxString is how many bytes a string in a table may have. Before 2.542 Jenkins names every node in some
+	// sentences, so that these sentences change with each node.
+	maxString = 1 << 10
 )
 
 func newMemory() *memory {
 	return &memory{
 		strings: map[string]string{}, jobs: map[string]string{}, sentences: map[string]sentence{},
 		owners: map[string]owner{}, typed: map[string]string{}, labels: map[int64]string{},
-		wanted: map[string]string{}, mine: map[string]bool{},
+		wanted: map[string]string{}, inbound: map[string]bool{},
 	}
 }
 
-// forget empties the tables that have grown too large.
+// forget empties each table that has too many entries.
 func (m *memory) forget() {
 	for _, t := range []map[string]string{m.strings, m.jobs, m.typed, m.wanted} {
 		if len(t) > maxRemembered {
@@ -65,13 +65,13 @@ func (m *memory) forget() {
 	}
 }
 
-// owner is whose a node is; the zero value: not the instance's.
+// owner is the pool of a node. The zero value is a node that is not the instance's.
 type owner struct {
 	scaler.PoolID
 	fence bool
 }
 
-// ownerOf reads a node's description. Many nodes share one.
+// ownerOf returns the owner in a node's description. Many nodes have the same description.
 func (m *memory) ownerOf(instance, description string) owner {
 	o, ok := m.owners[description]
 	if !ok {
@@ -81,56 +81,51 @@ func (m *memory) ownerOf(instance, description string) owner {
 	return o
 }
 
-// keep returns a string equal to s, the same for all that are equal.
-func (m *memory) keep(s string) string {
-	if s == "" || len(s) > longest {
+// intern returns a string that is equal to s. Equal strings share one copy.
+func (m *memory) intern(s string) string {
+	if s == "" || len(s) > maxString {
 		return s
 	}
-	kept, ok := m.strings[s]
-	if !ok {
-		kept = s
-		m.strings[s] = s
+	if kept, ok := m.strings[s]; ok {
+		return kept
 	}
-	return kept
+	m.strings[s] = s
+	return s
 }
 
-// shown is a sentence for people, who do not read all of a long one.
-func (m *memory) shown(why string) string {
-	if len(why) <= longest {
-		return m.keep(why)
+// shorten returns a sentence for people. A long sentence is cut, because nobody reads all of it.
+func (m *memory) shorten(why string) string {
+	if len(why) <= maxString {
+		return m.intern(why)
 	}
-	end := longest
-	for !utf8.RuneStart(why[end]) {
-		end--
-	}
-	return why[:end] + "…"
+	return strings.ToValidUTF8(why[:maxString], "") + "…" // the cut may be inside a character
 }
 
-// whole refuses, once, an answer in which half of our inbound nodes or more are
-// gone that were in the one before, though nothing here deleted them: Jenkins
-// leaves out of a list, without a word, what it fails to write. An answer that
-// says the same again is believed. Swarm's nodes go with their clients.
-func (m *memory) whole(session string, nodes []scaler.Node) error {
+// checkMissing returns an error if at least half of Bellboard's inbound nodes are missing since the last
+// answer, apart from nodes that this client deleted. The reason is that Jenkins leaves an element that it
+// fails to write out of a list, without an error. A second answer without these nodes is accepted. Swarm
+// agents are not counted, since their nodes go with the agents.
+func (m *memory) checkMissing(session string, nodes []scaler.Node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before, same := m.mine, m.session == session
-	m.session, m.mine = session, make(map[string]bool, len(before))
+	before, same := m.inbound, m.session == session
+	m.session, m.inbound = session, make(map[string]bool, len(before))
 	still := 0
 	for i := range nodes {
 		if n := &nodes[i]; n.Mine() && !slices.Contains(n.Labels, "swarm") {
-			m.mine[n.Name] = true
+			m.inbound[n.Name] = true
 			if before[n.Name] {
 				still++
 			}
 		}
 	}
-	if gone := len(before) - still; same && gone >= fewest && gone >= still {
-		return fmt.Errorf("%w: %d of %d nodes of ours are missing that were there before", ErrPartial, gone, len(before))
+	if gone := len(before) - still; same && gone >= minMissing && gone >= still {
+		return fmt.Errorf("%w: %d of %d nodes of this instance are missing since the answer before", ErrPartial, gone, len(before))
 	}
 	return nil
 }
 
-// learn remembers which label the items of a job want, while it is always the same.
+// learn remembers the label that the items of a job want, as long as all items want the same label.
 func (m *memory) learn(it *item, out *scaler.Item) {
 	if it.Task.URL == "" || out.Resolution != scaler.Labelled {
 		return
@@ -142,47 +137,30 @@ func (m *memory) learn(it *item, out *scaler.Item) {
 	}
 }
 
-// fewest is how many nodes must be missing to be no coincidence.
-const fewest = 3
+// minMissing is how many missing nodes are no coincidence.
+const minMissing = 3
 
-// deleted tells that a node goes by our own hand.
-func (c *Client) deleted(name string) {
-	c.known.mu.Lock()
-	defer c.known.mu.Unlock()
-	delete(c.known.mine, name)
-}
-
-// about is room for as many as there were before, and some more.
-func (m *memory) about(before *int) int {
+// capacity returns room for as many elements as the last answer had, and some more.
+func (m *memory) capacity(before *int) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return *before + *before/8
 }
 
-// nodes reads the computers. The built-in node is known by its label. unseen are
-// the busy nodes of ours, nil as soon as the build of one can be seen.
+// nodes reads the nodes. unseen has Bellboard's busy nodes. It is nil if the user can see the build of at
+// least one of them.
 func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
-	seen, held := false, map[string]bool{}
-	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, m.about(&m.computers))
-	var c computer // one for all, with its slices
-	err = elements(body, computersClass, "computer", &c, func() error {
-		if !c.whole() {
-			return errors.New("a computer without name, idle or temporarilyOffline")
-		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		n := m.node(&c, instance)
-		busy, hidden := c.busy()
-		if n.Mine() && busy > 0 {
+	seen, held := false, map[string]scaler.OfflineBy{}
+	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, m.capacity(&m.computers))
+	err = m.eachNode(body, instance, func(c *computer, n scaler.Node) {
+		if busy, hidden, _ := c.work(); n.Mine() && busy > 0 {
 			seen = seen || hidden < busy
 			unseen[n.Name] = true
 		}
 		if n.Mine() && n.OfflineBy == scaler.Person {
-			held[n.Name] = true
+			held[n.Name] = n.OfflineBy
 		}
 		nodes = append(nodes, n)
-		c = computer{Workers: c.Workers[:0], OneOff: c.OneOff[:0], Labels: c.Labels[:0]}
-		return nil
 	})
 	if err != nil {
 		return nil, nil, err
@@ -197,16 +175,32 @@ func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, un
 	return nodes, unseen, nil
 }
 
-// node is the computer as the core has it.
+// eachNode reads the nodes and calls each for every node. It holds the lock during the call.
+func (m *memory) eachNode(body io.Reader, instance string, each func(*computer, scaler.Node)) error {
+	var c computer // reused for all nodes, with its slices
+	return decodeList(body, computersClass, "computer", &c, func() error {
+		if !c.complete() {
+			return errors.New("a node without displayName, idle or temporarilyOffline")
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		each(&c, m.node(&c, instance))
+		c = computer{Workers: c.Workers[:0], OneOff: c.OneOff[:0], Labels: c.Labels[:0]}
+		return nil
+	})
+}
+
+// node returns the node as scaler.Node. The built-in node gets its label as its name.
 func (m *memory) node(c *computer, instance string) scaler.Node {
 	cause, o := c.cause(), m.ownerOf(instance, c.Description)
 	n := scaler.Node{
-		Name: m.keep(c.Name), Team: o.Team, Kind: o.Kind, Fence: o.fence,
-		Online: c.Remote.value != "", Executors: c.Executors, Idle: c.rests(),
-		OfflineBy: m.markedBy(instance, c), Offline: m.keep(cause.Text()),
+		Name: m.intern(c.Name), Team: o.Team, Kind: o.Kind, Fence: o.fence,
+		Online: c.Remote.value != "", Executors: c.Executors, Idle: c.idle(),
+		OfflineBy: m.markedBy(instance, c), Offline: m.intern(cause.Text()),
 	}
-	n.Busy, _ = c.busy()
-	if !c.Remote.is { // the built-in node has no such field
+	busy, _, last := c.work()
+	n.Busy = busy
+	if !c.Remote.present { // the built-in node has no such field
 		n.Online = !c.Offline
 	}
 	if c.Class == "hudson.model.Hudson$MasterComputer" {
@@ -220,7 +214,7 @@ func (m *memory) node(c *computer, instance string) scaler.Node {
 	}
 	for _, l := range c.Labels {
 		if l.Name != "" && l.Name != n.Name {
-			n.Labels = append(n.Labels, m.keep(l.Name))
+			n.Labels = append(n.Labels, m.intern(l.Name))
 		}
 	}
 	slices.Sort(n.Labels)
@@ -228,29 +222,24 @@ func (m *memory) node(c *computer, instance string) scaler.Node {
 		n.MarkedAt = time.UnixMilli(c.Cause.At)
 	}
 	if n.Mine() && n.Busy == 1 {
-		b := c.build()
-		n.Build, n.Mortal = m.keep(b.URL), mortal(b.Class)
+		n.Build, n.Mortal = m.intern(last.URL), endsWithJenkins(last.Class)
 	}
 	return n
 }
 
-// markedBy reads who has a node marked.
+// markedBy returns the owner of the node's mark.
 func (m *memory) markedBy(instance string, c *computer) scaler.OfflineBy {
-	before := scaler.NotMarked
-	if m.held[c.Name] {
-		before = scaler.Person
-	}
-	return scaler.ReadMark(instance, *c.Temporary, c.cause(), before)
+	return scaler.ReadMark(instance, *c.Temporary, c.cause(), m.held[c.Name])
 }
 
-// items reads the queue and resolves each item's label.
+// items reads the queue and finds the label of each item.
 func (m *memory) items(body io.Reader, nodes []scaler.Node) (items []scaler.Item, err error) {
 	r := newResolver(m, nodes)
-	many := m.about(&m.queued)
+	many := m.capacity(&m.queued)
 	labels := make(map[int64]string, many)
 	items = make([]scaler.Item, 0, many)
-	var it item // one for all, with its slices
-	err = elements(body, queueClass, "items", &it, func() error {
+	var it item // reused for all items, with its slices
+	err = decodeList(body, queueClass, "items", &it, func() error {
 		if it.ID == 0 || it.Since == 0 {
 			return errors.New("an item without id or inQueueSince")
 		}
@@ -258,7 +247,7 @@ func (m *memory) items(body io.Reader, nodes []scaler.Node) (items []scaler.Item
 		defer m.mu.Unlock()
 		out := scaler.Item{
 			ID: it.ID, Job: m.job(&it), Since: time.UnixMilli(it.Since),
-			State: state(&it), Why: m.shown(it.Why),
+			State: state(&it), Why: m.shorten(it.Why),
 		}
 		var remember bool
 		out.Resolution, out.Label, remember = r.resolve(&it, out.State)
@@ -277,6 +266,6 @@ func (m *memory) items(body io.Reader, nodes []scaler.Node) (items []scaler.Item
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.labels, m.queued = labels, len(items) // what left the queue is forgotten
+	m.labels, m.queued = labels, len(items) // an item that has left the queue is forgotten
 	return items, nil
 }

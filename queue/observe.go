@@ -11,32 +11,32 @@ import (
 	"bellboard/scaler"
 )
 
-// What is asked for. Jenkins writes _class by itself. The queue's "stuck" and a
-// task's "name" are left out: for both Jenkins may have to load builds. A busy
-// executor's build tells whether it may be seen at all, and whether it is the one from
-// before a restart of Jenkins.
+// The fields that the client asks for. Jenkins adds _class by itself. The client does not ask for "stuck"
+// of an item nor for "name" of a task, since Jenkins may have to load builds for both. The build of a busy
+// executor shows whether the user may see builds. It also shows whether the build is the one from before a
+// restart of Jenkins.
 const (
 	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class,description,timestamp],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[url]],oneOffExecutors[idle]]"
 	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class,description,timestamp],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
-	// The first of the jobs at the top: it is there for who may read one.
+	// One job of the top level is enough. Jenkins shows a job to a user that may read jobs.
 	jobsTree  = "jobs[name]{0,1}"
 	quietTree = "quietingDown"
 	queueTree = "items[id,inQueueSince,why,blocked,pending,task[url,labelExpression],actions[parameters[name,value]]]"
 )
 
-// The root of each document.
+// The class of each document's root.
 const (
 	computersClass = "hudson.model.ComputerSet"
 	queueClass     = "hudson.model.Queue"
 	rootClass      = "hudson.model.Hudson"
 )
 
-// Observe asks for the computers, then for the queue. That order may show an
-// agent free that has just taken an item, never an item and its agent both gone.
-// While our own mark is on a busy agent, and there is no hook, it asks Jenkins last
-// whether it is quieting down: a safe restart does not wait for builds on marked nodes.
+// Observe reads the nodes and then the queue. In this order a view may show an agent free that has just
+// taken an item. The view never lacks both the item and its agent. While a busy agent has Bellboard's own
+// mark and Jenkins has no hook, Observe also asks whether Jenkins is quieting down. The reason is that a safe
+// restart does not wait for builds on marked nodes.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
-	v, err := c.look(ctx)
+	v, err := c.poll(ctx)
 	if err == nil || ctx.Err() != nil {
 		return v, err
 	}
@@ -48,32 +48,36 @@ func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) {
 	v.AskedAt = c.c.Clock.Now()
 	computers, nodes, unseen, err := c.computers(ctx)
-	session := computers.header.Get("X-Jenkins-Session")
+	session := computers.Header.Get("X-Jenkins-Session")
 	if err == nil && !c.c.Reader {
-		err = c.known.whole(session, nodes)
+		err = c.memory.checkMissing(session, nodes)
 	}
 	if err != nil {
-		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' computers: %w", err)
+		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' nodes: %w", err)
 	}
-	queue, err := c.document(ctx, Queue, "/queue", queueTree, func(a *answer, in io.Reader) (err error) {
-		if err := a.sameSession(session); err != nil { // the nodes tell what its sentences mean
+	queue, err := c.document(ctx, Queue, "/queue", queueTree, func(a *Answer, in io.Reader) (err error) {
+		if err := a.sameSession(session); err != nil { // the nodes say what a sentence of the queue means
 			return err
 		}
-		v.Items, err = c.known.items(in, nodes)
+		v.Items, err = c.memory.items(in, nodes)
 		return err
 	})
 	if err != nil {
 		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' queue: %w", err)
 	}
-	v.Nodes, v.Session, v.Version = nodes, session, queue.header.Get("X-Jenkins")
-	v.NodesAt, v.AnsweredAt = computers.answered, c.c.Clock.Now()
-	v.SessionSince = c.pulse.known(session)
+	v.Nodes, v.Session, v.Version = nodes, session, queue.Header.Get("X-Jenkins")
+	v.NodesAt, v.AnsweredAt = computers.Answered, c.c.Clock.Now()
+	c.mu.Lock()
+	if session == c.session { // otherwise another session has answered meanwhile
+		v.SessionSince = c.since
+	}
+	c.mu.Unlock()
 	ahead := c.compareClocks(&computers)
 	for i := range v.Items {
 		v.Items[i].Since = v.Items[i].Since.Add(-ahead)
 	}
 	if len(v.Items) == 0 {
-		if err := c.seesNothing(ctx, unseen); err != nil {
+		if err := c.checkVisible(ctx, unseen); err != nil {
 			return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w", err)
 		}
 	}
@@ -83,33 +87,29 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 	return v, nil
 }
 
-// computers asks for the computers. unseen are the busy nodes of ours when the build of
-// none of them can be seen.
-func (c *Client) computers(ctx context.Context) (a answer, nodes []scaler.Node, unseen map[string]bool, err error) {
-	a, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *answer, in io.Reader) (err error) {
-		nodes, unseen, err = c.known.nodes(in, c.c.Instance)
+// computers reads the nodes. unseen has Bellboard's busy nodes if the build of none of them can be seen.
+func (c *Client) computers(ctx context.Context) (a Answer, nodes []scaler.Node, unseen map[string]bool, err error) {
+	a, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) (err error) {
+		nodes, unseen, err = c.memory.nodes(in, c.c.Instance)
 		return err
 	})
 	return a, nodes, unseen, err
 }
 
-// quietingDown fills the view's QuietingDown: from an item that says so, and else from
-// Jenkins' root. The root is asked only while a busy agent bears our own mark, and until
-// it has said that a quiet-down is over: our marks are lifted meanwhile. With the hook the
-// root need not be asked: a safe restart waits for marked agents too.
+// quietingDown sets QuietingDown of the view. If an item says that Jenkins is quieting down, quietingDown
+// asks nothing. Otherwise it asks Jenkins' root in two cases:
+//
+//   - A busy agent has Bellboard's own mark.
+//   - Jenkins was quieting down at the last poll. The root has to say that this is over, since Bellboard
+//     lifts its marks meanwhile.
+//
+// With the hook the root is never asked, because a safe restart waits for marked agents too.
 func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err error) {
 	hook := scaler.HookLabel(c.c.Instance)
 	v.Hook = slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return slices.Contains(n.Labels, hook) })
 	v.QuietingDown = slices.ContainsFunc(v.Items, func(it scaler.Item) bool { return it.State == scaler.ShuttingDown })
-	c.mu.Lock()
-	asks := c.quiet
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		c.quiet = v.QuietingDown || err != nil && asks
-		c.mu.Unlock()
-	}()
-	asks = asks || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
+	defer func() { c.quiet.Store(v.QuietingDown || err != nil) }()
+	asks := c.quiet.Load() || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
 	if v.QuietingDown || v.Hook || !asks {
 		return nil
 	}
@@ -117,11 +117,11 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 		Class string `json:"_class"`
 		Quiet *bool  `json:"quietingDown"`
 	}
-	if _, err = c.document(ctx, Quieting, "", quietTree, func(a *answer, in io.Reader) error {
+	if _, err = c.document(ctx, Quieting, "", quietTree, func(a *Answer, in io.Reader) error {
 		if err := a.sameSession(v.Session); err != nil {
 			return err
 		}
-		return small(in, &root)
+		return decodeSmall(in, &root)
 	}); err != nil {
 		return err
 	}
@@ -133,44 +133,38 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 	return nil
 }
 
-// sameSession is an error unless the answer is of that session of Jenkins.
-func (a *answer) sameSession(session string) error {
-	switch s := a.header.Get("X-Jenkins-Session"); {
+// sameSession returns an error unless the answer is of that session of Jenkins.
+func (a *Answer) sameSession(session string) error {
+	switch s := a.Header.Get("X-Jenkins-Session"); {
 	case s == "" || session == "":
-		return fmt.Errorf("%w: X-Jenkins-Session, which tells one start of Jenkins from another", ErrStripped)
+		return fmt.Errorf("%w: X-Jenkins-Session, which shows a restart of Jenkins", ErrStripped)
 	case s != session:
 		return fmt.Errorf("%w: session %q and session %q", ErrRestarted, s, session)
 	}
 	return nil
 }
 
-// compareClocks learns from an answer how far Jenkins' clock is ahead of ours.
-// Its Date is cut to the second and was written some time between question and
-// answer, so it proves bounds: within them what is known stays as it is, and
-// clocks that agree are not corrected to and fro. Only when items entered the
-// queue is told by Jenkins' clock. (A proxy may put its own Date in place of
-// Jenkins'; its clock is then the one that is compared.)
-func (c *Client) compareClocks(a *answer) (ahead time.Duration) {
-	date, err := http.ParseTime(a.header.Get("Date"))
+// compareClocks returns how far Jenkins' clock is ahead of Bellboard's. Jenkins' Date is cut to the second
+// and was written between question and answer, so that it proves two bounds. An estimate within the bounds
+// stays as it is. So clocks that agree are not corrected back and forth. Jenkins' clock tells only when an
+// item entered the queue. A proxy may replace Jenkins' Date by its own; then the proxy's clock is compared.
+func (c *Client) compareClocks(a *Answer) (ahead time.Duration) {
 	c.mu.Lock()
-	if err == nil {
-		c.ahead = max(date.Sub(a.answered), min(c.ahead, date.Add(time.Second).Sub(a.asked)))
+	defer c.mu.Unlock()
+	if date, err := http.ParseTime(a.Header.Get("Date")); err == nil {
+		c.ahead = max(date.Sub(a.Answered), min(c.ahead, date.Add(time.Second).Sub(a.Asked)))
+		c.c.Skew(c.ahead)
 	}
-	ahead = c.ahead
-	c.mu.Unlock()
-	if err == nil {
-		c.c.Skew(ahead)
-	}
-	return ahead
+	return c.ahead
 }
 
-// seesNothing tells an empty queue from one whose items the user may not see:
-// Jenkins answers 200 with none to who lacks Job/Read, and hides what its
-// executors build, and every job. An executor that has just taken an item shows no
-// build either, for a moment, so the computers are asked once more.
-func (c *Client) seesNothing(ctx context.Context, unseen map[string]bool) error {
+// checkVisible returns an error if the queue is empty only because the user may not see the items. To a user
+// without Job/Read Jenkins answers 200 with no item. Jenkins also hides every job, and the builds of the
+// executors. An executor that has just taken an item shows no build for a moment, so that checkVisible reads
+// the nodes a second time.
+func (c *Client) checkVisible(ctx context.Context, unseen map[string]bool) error {
 	if len(unseen) == 0 {
-		return c.seesJobs(ctx)
+		return c.checkJobs(ctx)
 	}
 	_, _, still, err := c.computers(ctx)
 	if err != nil {
@@ -178,50 +172,44 @@ func (c *Client) seesNothing(ctx context.Context, unseen map[string]bool) error 
 	}
 	for name := range still {
 		if unseen[name] {
-			return fmt.Errorf("%w: the queue is empty and no build can be seen on %d busy agents", ErrBlind, len(still))
+			return fmt.Errorf("%w: the queue is empty, and the user can see no build on %d busy agents", ErrBlind, len(still))
 		}
 	}
 	return nil
 }
 
-// jobsLast is how long a job that was seen shows that jobs may be.
-const jobsLast = time.Minute
+// jobsValid is how long a job that was seen counts as a proof that the user may see jobs.
+const jobsValid = time.Minute
 
-// seesJobs asks, now and then, whether any job can be seen.
-func (c *Client) seesJobs(ctx context.Context) error {
+// checkJobs returns an error if the user can see no job. It asks again jobsValid after it saw a job.
+func (c *Client) checkJobs(ctx context.Context) error {
 	c.mu.Lock()
-	last := c.sawJob
+	last := c.jobSeen
 	c.mu.Unlock()
-	if now := c.c.Clock.Now(); !last.IsZero() && now.Sub(last) < jobsLast {
+	if now := c.c.Clock.Now(); !last.IsZero() && now.Sub(last) < jobsValid {
 		return nil
 	}
 	var root struct {
 		Jobs []struct{} `json:"jobs"`
 	}
-	a, err := c.document(ctx, Jobs, "", jobsTree, func(_ *answer, in io.Reader) error { return small(in, &root) })
+	a, err := c.document(ctx, Jobs, "", jobsTree, func(_ *Answer, in io.Reader) error { return decodeSmall(in, &root) })
 	if err != nil {
 		return err
 	}
 	if len(root.Jobs) == 0 {
-		return fmt.Errorf("%w, or Jenkins has no job yet: the queue is empty and no job can be seen", ErrBlind)
+		return fmt.Errorf("%w, or Jenkins has no job yet: the queue is empty, and the user can see no job", ErrBlind)
 	}
 	c.mu.Lock()
-	c.sawJob = a.answered
+	c.jobSeen = a.Answered
 	c.mu.Unlock()
 	return nil
 }
 
-// document asks for one JSON document, and has decode read it while it comes in.
-func (c *Client) document(ctx context.Context, e, path, tree string, decode func(*answer, io.Reader) error) (answer, error) {
-	a, err := c.ask(ctx, request{
-		endpoint: e, method: http.MethodGet, timeout: readTimeout, decode: decode,
-		path: path, suffix: "api/json", query: map[string]string{"tree": tree},
-	})
-	switch {
-	case err != nil:
-		return a, err
-	case a.status != http.StatusOK:
-		return a, a.refusal()
+// document reads one JSON document. decode reads the document while the document arrives.
+func (c *Client) document(ctx context.Context, e, path, tree string, decode func(*Answer, io.Reader) error) (Answer, error) {
+	a, err := c.ask(ctx, request{endpoint: e, path: path + "/api/json", query: map[string]string{"tree": tree}, decode: decode})
+	if err == nil && a.Status != http.StatusOK {
+		err = a.Refusal()
 	}
-	return a, a.broken
+	return a, err
 }

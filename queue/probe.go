@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,102 +13,83 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// probing is what a question of somebody who examines Jenkins counts as. The
-// loop asks none, so it is not among Endpoints.
-const probing = "probe"
+// probeEndpoint is the endpoint of a question of doctor. Endpoints does not list it, since the loop never
+// asks such a question.
+const probeEndpoint = "probe"
 
-// greetLimit bounds what is read of an answer whose headers are what matters.
+// greetLimit is how many bytes of an answer Greet reads. Only the headers of such an answer matter.
 const greetLimit = 64 << 10
 
-// Question is one request to Jenkins for an answer that the asker judges.
+// Question is one request to Jenkins. The caller judges the answer.
 type Question struct {
-	Method string // empty: GET
-	Path   string // below the base, escaped, with a slash first
+	Method string // empty means GET
+	Path   string // below the base, escaped, begins with a slash
 	Query  map[string]string
 	Form   url.Values // of a POST
 }
 
-// Answer is what came back, whatever its status.
-type Answer struct {
-	Status          int
-	Header          http.Header
-	Body            string
-	Asked, Answered time.Time
-}
-
-// Refusal is the error that the client makes of an answer with this status.
-func (a *Answer) Refusal() error {
-	return (&answer{status: a.Status, header: a.Header, body: a.Body}).refusal()
-}
-
-// Document is nil for an answer that the client would take for a JSON document
-// of Jenkins, and otherwise why it would not.
-func (a *Answer) Document() error {
-	return (&answer{status: a.Status, header: a.Header, body: a.Body}).accept()
-}
-
-// Ask sends one question as the client's user. An error means that there was no
-// whole answer. It is not paced, and not sent again: it is for single questions.
+// Ask sends one question as the client's user. An error means that there was no complete answer. Ask is for
+// single questions: it does not pace them and does not repeat them.
 func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
-	r := request{endpoint: probing, method: q.Method, path: q.Path, query: q.Query, form: q.Form, timeout: readTimeout, probe: true}
-	switch r.method {
-	case "":
-		r.method = http.MethodGet
-	case http.MethodPost:
+	r := request{endpoint: probeEndpoint, method: q.Method, path: q.Path, query: q.Query, form: q.Form, probe: true}
+	if q.Method == http.MethodPost {
 		r.timeout = writeTimeout
 	}
-	if r.method != http.MethodPost { // gojenkins puts a slash between the two
-		at := strings.LastIndexByte(q.Path, '/')
-		r.path, r.suffix = q.Path[:at], q.Path[at+1:]
-	}
-	out := Answer{Asked: c.c.Clock.Now()}
-	a, err := c.ask(ctx, r)
-	if err != nil {
-		return Answer{}, err
-	}
-	out.Answered = c.c.Clock.Now()
-	out.Status, out.Header, out.Body = a.status, a.header, a.body
-	return out, nil
+	return c.ask(ctx, r)
 }
 
-// RegisterProbe registers an inbound node as Register does, under a description
-// that no instance takes for its own.
+// RegisterProbe registers a node of an inbound agent, as Register does. The description has to be one that no
+// instance takes for its own.
 func (c *Client) RegisterProbe(ctx context.Context, name, description string, labels []string) error {
-	if err := c.register(ctx, name, description, &scaler.Pool{Labels: labels}, inbound(), time.Time{}); err != nil {
-		return fmt.Errorf("registering node %s: %w", name, err)
-	}
-	return nil
+	err := c.register(ctx, name, description, &scaler.Pool{Labels: labels}, inboundLauncher(), time.Time{})
+	return failed("registering", name, err)
 }
 
-// Greet asks an address as nobody: no user, no token, so that it may be any
-// address. Redirects are not followed. transport nil means NewTransport(nil).
+// Greet sends a request to any address. The request carries no user and no token, and follows no redirect. A
+// nil transport means NewTransport(nil).
 func Greet(ctx context.Context, transport http.RoundTripper, c clock.Clock, method, address string) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Wall(readTimeout))
 	defer cancel()
 	if transport == nil {
 		transport = NewTransport(nil)
 	}
-	client := http.Client{
-		Transport:     &carrier{next: transport},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	req, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 	if err != nil {
 		return Answer{}, err
 	}
 	a := Answer{Asked: c.Now()}
-	res, err := client.Do(req)
+	res, err := httpClient(transport).Do(req)
 	if err != nil {
-		if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the address
-			err = wrapped.Err
-		}
-		return Answer{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return Answer{}, unavailable(err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, greetLimit))
 	if err != nil {
-		return Answer{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return Answer{}, unavailable(err)
 	}
 	a.Status, a.Header, a.Body, a.Answered = res.StatusCode, res.Header, string(body), c.Now()
 	return a, nil
+}
+
+// Computer is a node as Jenkins shows it, with two facts more for doctor.
+type Computer struct {
+	scaler.Node
+
+	Description string
+	Unseen      int // number of busy executors whose build the user may not see
+}
+
+// Computers reads all nodes anew, as Observe does. It also returns nodes if Observe would return ErrBlind:
+// for an empty queue without a visible build.
+func (c *Client) Computers(ctx context.Context) (all []Computer, err error) {
+	_, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) error {
+		return c.memory.eachNode(in, c.c.Instance, func(doc *computer, n scaler.Node) {
+			_, unseen, _ := doc.work()
+			all = append(all, Computer{n, strings.Clone(doc.Description), unseen})
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading Jenkins' nodes: %w", err)
+	}
+	return all, nil
 }

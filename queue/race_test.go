@@ -2,5 +2,5 @@
 
 package queue
 
-// Under the race detector the same text takes more memory to read.
+// The race detector needs more memory for the same answer.
 func init() { mostAllocated *= 2 }

@@ -17,8 +17,8 @@ var flyweights = map[string]bool{
 	"hudson.matrix.MatrixProject":                         true,
 }
 
-// state tells where an item stands. A part of a build that is being stopped
-// waits for nothing any more; it counts as blocked.
+// state returns the state of an item. A part of a build that is being stopped waits for nothing any more
+// and counts as blocked.
 func state(it *item) scaler.ItemState {
 	switch {
 	case flyweights[it.Task.Class]:
@@ -36,43 +36,46 @@ func state(it *item) scaler.ItemState {
 	}
 }
 
-// resolver finds the labels of one answer's items.
+// resolver finds the labels of the items of one answer.
 type resolver struct {
 	*memory
 	nodes    []scaler.Node
-	names    map[string]string    // of nodes as sentences call them -> as labels do
-	at       map[string]int       // the nodes by name; made when first needed
-	worn     map[string]wearer    // every label that a node has besides its name; made when first needed
-	mine     int                  // nodes of ours, fences apart
-	long     map[string]sentence  // the last few that are too long to be remembered
-	inferred map[[2]string]string // labels by job and sentence
+	named    map[string]*scaler.Node // nodes by their names in sentences
+	holders  map[string]labelHolders // owners of each label
+	agents   int                     // number of Bellboard's nodes that are no fences
+	long     map[string]sentence     // the last few sentences that are too long for memory
+	inferred map[[2]string]string    // inferred labels by job and sentence
 }
 
 func newResolver(m *memory, nodes []scaler.Node) resolver {
 	r := resolver{
-		memory: m, nodes: nodes, names: make(map[string]string, len(nodes)+2),
-		long: map[string]sentence{}, inferred: map[[2]string]string{},
+		memory: m, nodes: nodes, named: make(map[string]*scaler.Node, len(nodes)+2),
+		holders: map[string]labelHolders{}, long: map[string]sentence{}, inferred: map[[2]string]string{},
 	}
 	for i := range nodes {
 		n := &nodes[i]
-		r.names[n.Name] = n.Name
+		r.named[n.Name] = n
 		if n.Name == "built-in" || n.Name == "master" {
-			// Sentences call it by its display names, an expression by its label.
-			r.names["Jenkins"], r.names["Built-In Node"] = n.Name, n.Name
+			// A sentence has the display name of the built-in node, and an expression has its label.
+			r.named["Jenkins"], r.named["Built-In Node"] = n, n
 		}
-		if agent(n) {
-			r.mine++
+		if isAgent(n) {
+			r.agents++
+		}
+		for _, l := range n.Labels {
+			r.holders[l] = labelHolders{any: true, ours: r.holders[l].ours || isAgent(n)}
 		}
 	}
 	return r
 }
 
-// wearer says who has a label that is no name: a node, and one of ours.
-type wearer struct{ any, ours bool }
+// labelHolders says of a label, apart from nodes' own names, whether any node has it and whether a node of
+// Bellboard's has it.
+type labelHolders struct{ any, ours bool }
 
-// resolve finds the label of an item. remember is true when the label may be
-// used again for the same queue id: never for the name of a node, which is not
-// what the item asked for but the only node that had it.
+// resolve returns the label of an item. remember reports whether the label is valid for the same queue id
+// later on. The name of a node is never remembered: the item did not ask for that node, which merely was the
+// only one with the label.
 func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolution, l string, remember bool) {
 	if state == scaler.Flyweight {
 		return scaler.Unlabelled, "", false
@@ -86,73 +89,68 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 	if state == scaler.Buildable || state == scaler.Pending {
 		said = r.sentence(it.Why)
 	}
-	name, isName := r.names[said.text]
+	node := r.named[said.text]
 	switch {
-	case said.says == saysLabel, said.says == saysEither && !isName:
-		return scaler.Labelled, said.label, !isName
-	case parameter != "":
-		l = r.source(parameter)
-		_, isName := r.names[l]
-		return scaler.Labelled, l, !isName
-	case expression != "":
-		l = r.source(expression)
-		_, isName := r.names[l]
-		return scaler.Labelled, l, !isName
+	case said.proves == provesLabel, said.proves == provesEither && node == nil:
+		return scaler.Labelled, said.label, node == nil
+	case parameter != "", expression != "":
+		l = r.source(cmp.Or(parameter, expression))
+		return scaler.Labelled, l, r.named[l] == nil
 	}
 	if l, ok := r.labels[it.ID]; ok && l == "" {
 		return scaler.Unlabelled, "", true
 	} else if ok {
 		return scaler.Labelled, l, true
 	}
-	switch said.says {
-	case saysNothing, saysLabel: // a label is answered with above
-	case saysEither, saysNode, saysPerhapsNode:
-		n, worn := r.node(name), wearer{}
-		if isName && (n == nil || !n.Mine()) { // the name of one of ours is nothing else
-			worn = r.wornBy(name)
+	switch said.proves {
+	case provesNothing, provesLabel: // a label has been returned above
+	case provesEither, provesNode, provesPerhapsNode:
+		var worn labelHolders
+		if node != nil && !node.Mine() { // the name of Bellboard's own node is never a label of others
+			worn = r.holders[node.Name]
 		}
 		switch {
-		case worn.ours && said.says == saysEither:
-			// The sentence is the same whether the label is meant or the node.
+		case worn.ours && said.proves == provesEither:
+			// The sentence is the same, whether the item wants the label or the node.
 			return scaler.Inferred, said.label, false
 		case worn.any:
-			// Where other nodes have the one node's name for a label, the name
-			// would stand for them too.
+			// Other nodes have the name of this one node as a label. The name would stand for them too.
 			return scaler.Unresolved, "", false
-		case isName:
-			return scaler.Labelled, name, false
+		case node != nil:
+			return scaler.Labelled, node.Name, false
 		}
-		if said.says != saysPerhapsNode {
+		if said.proves != provesPerhapsNode {
 			return scaler.Labelled, said.label, false
 		}
-	case saysReserved:
+	case provesReserved:
 		return scaler.Unlabelled, "", true
-	case saysAway:
+	case provesAway:
 		if r.serves(said.nodes) {
 			return scaler.Unlabelled, "", false
 		}
-	case saysBare:
-		// Jenkins drops every label while it has no node. Two of ours were there
-		// in the answer before this one, so here there is none to drop.
-		if r.mine >= 2 {
+	case provesBare:
+		// Jenkins ignores every label while it has no node. The answer just before this one had two nodes of
+		// Bellboard's, so that Jenkins has ignored no label here.
+		if r.agents >= 2 {
 			return scaler.Unlabelled, "", true
 		}
 	}
-	if roams[it.Task.Class] && it.Task.Label.is && !hidden {
+	if canRoam[it.Task.Class] && it.Task.Label.present && !hidden {
 		return scaler.Unlabelled, "", true
 	}
-	if state == scaler.Buildable && (said.says == saysNothing || said.says == saysAway) {
-		if l := r.infer(it, said.whole); l != "" {
+	if state == scaler.Buildable && (said.proves == provesNothing || said.proves == provesAway) {
+		if l := r.infer(it, said.why); l != "" {
 			return scaler.Inferred, l, false
 		}
 	}
 	return scaler.Unresolved, "", false
 }
 
-// infer finds the label of an item whose sentence is a list of refusals in a
-// plugin's words. It is what all other items of the job were known to want, if every
-// node of the list that must have it has it, and one of ours. Otherwise it is all
-// labels of such a node: another node with the same labels fits the item, too.
+// infer returns a label for an item whose sentence is a list of refusals in the words of a plugin. The nodes
+// of the list that must have the label of the item limit the choice. The first of two rules that fits counts:
+//
+//   - The label that all other items of the job want, if all those nodes have it, and a node of Bellboard's.
+//   - All labels of one of those nodes that is Bellboard's. The item fits another node with the same labels.
 func (r *resolver) infer(it *item, why string) string {
 	job := ""
 	if it.Task.URL != "" {
@@ -170,8 +168,8 @@ func (r *resolver) infer(it *item, why string) string {
 			return e.Matches(func(atom string) bool { return slices.Contains(n.Labels, atom) })
 		}
 		if slices.ContainsFunc(fit, func(n *scaler.Node) bool { return !has(n) }) {
-			r.wanted[job] = "" // this item wants something else
-		} else if slices.ContainsFunc(r.nodes, func(n scaler.Node) bool { return agent(&n) && has(&n) }) {
+			r.wanted[job] = "" // this item wants another label than the other items of the job
+		} else if slices.ContainsFunc(r.nodes, func(n scaler.Node) bool { return isAgent(&n) && has(&n) }) {
 			l = wanted
 		}
 	}
@@ -182,23 +180,18 @@ func (r *resolver) infer(it *item, why string) string {
 	return l
 }
 
-// escaper makes a label the inside of a quoted one.
+// escaper escapes a label for the inside of quotes.
 var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// fewestLabels is the labels of the node of ours that has the fewest, as an expression.
+// fewestLabels returns an expression of all labels of one node: the node of Bellboard's with the fewest.
 func fewestLabels(nodes []*scaler.Node) string {
-	var least *scaler.Node
-	for _, n := range nodes {
-		if !agent(n) {
-			continue
-		}
-		if least == nil || cmp.Or(len(n.Labels)-len(least.Labels), slices.Compare(n.Labels, least.Labels)) < 0 {
-			least = n
-		}
-	}
-	if least == nil {
+	nodes = slices.DeleteFunc(nodes, func(n *scaler.Node) bool { return !isAgent(n) })
+	if len(nodes) == 0 {
 		return ""
 	}
+	least := slices.MinFunc(nodes, func(a, b *scaler.Node) int {
+		return cmp.Or(len(a.Labels)-len(b.Labels), slices.Compare(a.Labels, b.Labels))
+	})
 	atoms := make([]string, 0, len(least.Labels))
 	for _, l := range least.Labels {
 		atoms = append(atoms, `"`+escaper.Replace(l)+`"`)
@@ -206,34 +199,35 @@ func fewestLabels(nodes []*scaler.Node) string {
 	return label.ParseName(strings.Join(atoms, "&&")).Source()
 }
 
-// fitting finds the nodes of a list of refusals that have the item's label, whatever it
-// is: Jenkins asks for the label first, so what says anything else has it.
+// fitting returns the nodes of a list of refusals that have the label of the item, whatever the label is.
+// Jenkins checks the label first. So a node that refuses for another reason has the label.
 func (r *resolver) fitting(why string) (nodes []*scaler.Node) {
 	for part := range strings.SplitSeq(why, "; ") {
 		name, words, _ := strings.Cut(strings.TrimPrefix(part, "‘"), "’ ")
-		if on, ok := strings.CutPrefix(words, "lacks permission to run on ‘"); ok { // a user does
+		if on, ok := strings.CutPrefix(words, "lacks permission to run on ‘"); ok { // a user is first
 			name = strings.TrimSuffix(on, "’")
 		} else if words == "" || strings.HasPrefix(words, "doesn’t have label ") {
 			continue
 		}
-		if n := r.node(r.names[name]); n != nil {
+		if n := r.named[name]; n != nil {
 			nodes = append(nodes, n)
 		}
 	}
 	return nodes
 }
 
-// roams are the tasks that show null for a label only if they have none.
-var roams = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven.MavenModuleSet": true}
+// canRoam are the tasks whose label is null only if they have none.
+var canRoam = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven.MavenModuleSet": true}
 
-// serves reports whether new agents of a team with one of these nodes serve the item,
-// though it may want no label, or one that they all have: some are ours, and those
-// take items without a label. One that does not would have said that it is reserved.
+// serves reports whether a new agent of a team with one of these nodes serves the item. The item wants no
+// label, or a label that all these nodes have. In both cases the answer is yes if the team takes items
+// without a label. The answer is no if one of Bellboard's nodes takes only items with a label. That node
+// would have answered an item without a label that it is reserved.
 func (r *resolver) serves(nodes []string) bool {
 	serves := false
 	for _, name := range nodes {
-		n := r.node(name)
-		if n == nil || !agent(n) {
+		n := r.named[name]
+		if n == nil || !isAgent(n) {
 			continue
 		}
 		switch takes, known := r.unlabelled[scaler.PoolID{Team: n.Team, Kind: n.Kind}]; {
@@ -246,93 +240,59 @@ func (r *resolver) serves(nodes []string) bool {
 	return serves
 }
 
-// agent reports that a node is ours, and no fence.
-func agent(n *scaler.Node) bool { return n.Mine() && !n.Fence }
+// isAgent reports whether a node is Bellboard's and no fence.
+func isAgent(n *scaler.Node) bool { return n.Mine() && !n.Fence }
 
-// node finds a node by its name; nil: there is none.
-func (r *resolver) node(name string) *scaler.Node {
-	if r.at == nil {
-		r.at = make(map[string]int, len(r.nodes))
-		for i := range r.nodes {
-			r.at[r.nodes[i].Name] = i
-		}
-	}
-	i, ok := r.at[name]
-	if !ok {
-		return nil
-	}
-	return &r.nodes[i]
-}
+// maxLong is how many long sentences the resolver keeps at once. Most items with a long sentence have the
+// same one. All long sentences together may be as long as the answer.
+const maxLong = 8
 
-// wornBy reports which nodes have a node's name for a label.
-func (r *resolver) wornBy(name string) wearer {
-	if r.worn == nil {
-		r.worn = map[string]wearer{}
-		for i := range r.nodes {
-			n := &r.nodes[i]
-			for _, l := range n.Labels {
-				r.worn[l] = wearer{any: true, ours: r.worn[l].ours || agent(n)}
-			}
-		}
-	}
-	return r.worn[name]
-}
-
-// fewLong is how many long sentences are at hand at once: most items that have one have
-// the same, and all together may be as long as the answer.
-const fewLong = 8
-
-// sentence reads a sentence, once for all items that have it.
+// sentence reads a sentence. It reads a sentence once for all items that have it.
 func (r *resolver) sentence(why string) sentence {
-	if len(why) > longest {
-		s, ok := r.long[why]
-		if !ok {
-			s = read(why)
-			s.label, s.whole = strings.Clone(s.label), why // the label is remembered
-			if len(r.long) == fewLong {
-				clear(r.long)
-				clear(r.inferred)
-			}
-			r.long[why] = s
-		}
+	table, long := r.sentences, len(why) > maxString
+	if long {
+		table = r.long
+	}
+	if s, ok := table[why]; ok {
 		return s
 	}
-	if s, ok := r.sentences[why]; ok {
-		return s
+	if long && len(table) == maxLong {
+		clear(table)
+		clear(r.inferred)
 	}
-	why = r.keep(why)
-	s := read(why)
-	s.whole = why
-	r.sentences[why] = s
+	why = r.intern(why)
+	s := readSentence(why)
+	s.label, s.why = strings.Clone(s.label), why // the label outlives a long sentence
+	table[why] = s
 	return s
 }
 
-// source is an expression as typed in the form that label.Parse reads back.
+// source returns an expression that a person typed, in the form that label.Parse reads back.
 func (r *resolver) source(typed string) string {
-	if s, ok := r.typed[typed]; ok {
-		return s
+	s, ok := r.typed[typed]
+	if !ok {
+		s = label.Parse(typed).Source()
+		r.typed[typed] = s
 	}
-	s := label.Parse(typed).Source()
-	r.typed[typed] = s
 	return s
 }
 
-// job is the full name of the item's job, from the URL of its task.
+// job returns the full name of the item's job, from the URL of the item's task.
 func (m *memory) job(it *item) string {
 	if j, ok := m.jobs[it.Task.URL]; ok && it.Task.URL != "" {
 		return j
 	}
 	j := jobOf(it.Task.URL)
-	if j == "" { // the task's class says something at least
-		return m.keep(it.Task.Class[strings.LastIndexAny(it.Task.Class, ".$")+1:])
+	if j == "" { // the class of the task says something at least
+		return m.intern(it.Task.Class[strings.LastIndexAny(it.Task.Class, ".$")+1:])
 	}
 	m.jobs[it.Task.URL] = j
 	return j
 }
 
-// jobOf reads a URL such as "http://host/jenkins/job/folder/job/foo/" or
-// "job/folder/job/foo/12/": folder/foo. A matrix cell keeps its axes:
-// "job/m/label=linux/" is m/label=linux.
+// jobOf returns the name of the job in a URL. "http://host/jenkins/job/folder/job/foo/" and
+// "job/folder/job/foo/12/" are folder/foo. A matrix cell keeps its axes: "job/m/label=linux/" is
+// m/label=linux.
 func jobOf(u string) string {
 	var name []string
 	parts := strings.Split(strings.Trim(u, "/"), "/")
@@ -344,11 +304,10 @@ func jobOf(u string) string {
 		default:
 			continue
 		}
-		part, err := url.PathUnescape(parts[i])
-		if err != nil {
-			part = parts[i]
+		if part, err := url.PathUnescape(parts[i]); err == nil {
+			parts[i] = part
 		}
-		name = append(name, part)
+		name = append(name, parts[i])
 	}
 	return strings.Join(name, "/")
 }

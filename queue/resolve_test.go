@@ -14,11 +14,11 @@ import (
 	"bellboard/scaler/label"
 )
 
-// atoms are what nodes carry and items ask for; two are also names of foreign
-// nodes, some need quotes, and one is nowhere.
+// atoms are labels of nodes and of items. Two are also the names of foreign nodes, some need quotes, and no
+// node has the last one.
 var atoms = []string{"linux", "docker", "gpu", "os:linux", "with space", "größe", "it’s", "static-1", "mac", "nowhere"}
 
-// anyExpression draws an expression as somebody might type it.
+// anyExpression draws an expression as a person might type it.
 func anyExpression(t *rapid.T, names []string, depth int) string {
 	quoted := func(atom string) string {
 		if slices.Contains([]string{"with space", "os:linux"}, atom) && rapid.Bool().Draw(t, "quoted") || atom == "with space" {
@@ -50,30 +50,30 @@ func anySet(t *rapid.T, what string) []string {
 	return rapid.SliceOfNDistinct(rapid.SampledFrom(atoms[:9]), 1, 3, rapid.ID[string]).Draw(t, what)
 }
 
-// meaning is what an item wants: an expression, or nothing.
+// meaning is the expression that an item wants, or nothing.
 type meaning struct {
 	kind, typed string
 }
 
-// town is a Jenkins with teams' berths in place, and the client that reads it.
-type town struct {
+// world is a Jenkins with the berths of some teams, and a client.
+type world struct {
 	*rapid.T
-	*hand
+	*manualClock
 	jenkins *jenkinssim.Jenkins
 	client  *Client
 	pools   []scaler.Pool
-	names   []string // of nodes
+	names   []string // of all nodes
 	foreign []string
-	open    []string // connected ones
+	open    []string // of connected nodes
 	vetoes  bool
 	quiet   bool
 	meant   map[int64]meaning
 	tally   map[string]int
 }
 
-func newTown(t *rapid.T, tally map[string]int) *town {
-	now := &hand{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
-	w := &town{T: t, hand: now, jenkins: jenkinssim.New(jenkinssim.Config{
+func newWorld(t *rapid.T, tally map[string]int) *world {
+	now := &manualClock{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	w := &world{T: t, manualClock: now, jenkins: jenkinssim.New(jenkinssim.Config{
 		Clock: now, Version: rapid.SampledFrom([]string{"2.121.3", "2.318", "2.541", "2.568.1"}).Draw(t, "version"), BuiltInExecutors: rapid.IntRange(0, 1).Draw(t, "built-in"), BuiltInExclusive: rapid.Bool().Draw(t, "exclusive built-in"),
 	}), meant: map[int64]meaning{}, tally: tally}
 	var err error
@@ -109,11 +109,11 @@ func newTown(t *rapid.T, tally map[string]int) *town {
 }
 
 // submit puts an item of any kind into the queue.
-func (w *town) submit(i int) {
+func (w *world) submit(i int) {
 	typed := ""
 	switch rapid.IntRange(0, 9).Draw(w.T, "what it asks for") {
 	case 0:
-	case 1: // a build that resumes: the only way in which anybody names a node of ours
+	case 1: // a build that resumes: only such an item names a node of Bellboard's
 		typed = rapid.SampledFrom(w.names).Draw(w.T, "node")
 	default:
 		typed = anyExpression(w.T, w.foreign, 2)
@@ -139,14 +139,14 @@ func (w *town) submit(i int) {
 	w.meant[w.jenkins.Submit(job)] = meaning{kind, typed}
 }
 
-func (w *town) connect(name string) {
+func (w *world) connect(name string) {
 	if _, err := w.jenkins.Connect(name, w.jenkins.Secret(name), name); err == nil {
 		w.open = append(w.open, name)
 	}
 }
 
-// happen changes the state of a node.
-func (w *town) happen() {
+// change puts a node into another state.
+func (w *world) change() {
 	name := rapid.SampledFrom(w.names).Draw(w.T, "whose")
 	switch rapid.SampledFrom([]string{"connect", "connect", "mark", "clear", "veto", "cut", "gone", "restart", "quiet"}).Draw(w.T, "what") {
 	case "connect":
@@ -158,16 +158,16 @@ func (w *town) happen() {
 	case "veto":
 		w.vetoes = true
 		w.jenkins.Veto(name, "‘"+name+"’ has had enough")
-		w.connect(name) // Jenkins says it of executors that are idle
+		w.connect(name) // Jenkins says it only of idle executors
 	case "cut":
 		w.jenkins.PersonOffline(name, "away")
-	case "gone": // as one that had its build
+	case "gone": // like a node that has had its build
 		pool := rapid.SampledFrom(w.pools).Draw(w.T, "pool")
 		if err := w.client.Register(w.Context(), "gone", pool, time.Time{}); err != nil {
 			w.Fatal(err)
 		}
 		w.jenkins.PersonDelete("gone")
-	case "restart": // its items keep their ids, and what was read of them
+	case "restart": // the items keep their ids, and the client keeps their labels
 		w.jenkins.Restart(jenkinssim.Restart{})
 		w.quiet = false
 	case "quiet":
@@ -176,7 +176,7 @@ func (w *town) happen() {
 	}
 }
 
-// matches is which nodes an expression matches.
+// matches returns the names of the nodes that an expression matches.
 func matches(e label.Expr, nodes []scaler.Node) (names []string) {
 	for i := range nodes {
 		n := &nodes[i]
@@ -187,7 +187,7 @@ func matches(e label.Expr, nodes []scaler.Node) (names []string) {
 	return names
 }
 
-func (w *town) serves(e label.Expr) (teams []string) {
+func (w *world) serves(e label.Expr) (teams []string) {
 	for _, p := range w.pools {
 		if e.Matches(func(atom string) bool { return slices.Contains(p.Labels, atom) }) {
 			teams = append(teams, p.Team)
@@ -196,12 +196,12 @@ func (w *town) serves(e label.Expr) (teams []string) {
 	return teams
 }
 
-// judge compares what was read with what was meant.
-func (w *town) judge(v scaler.JenkinsView) {
+// check compares the labels that the client read with the labels that the items want.
+func (w *world) check(v scaler.JenkinsView) {
 	for _, it := range v.Items {
 		m, ok := w.meant[it.ID]
 		if !ok || it.State == scaler.Flyweight {
-			continue // a pipeline's own run, which needs no agent
+			continue // the run of a pipeline itself, which needs no agent
 		}
 		want, got := label.Parse(m.typed), label.Parse(it.Label)
 		on := matches(want, v.Nodes)
@@ -214,23 +214,23 @@ func (w *town) judge(v scaler.JenkinsView) {
 			if it.Label == want.Source() {
 				continue
 			}
-			// The name of the only node that matches stands for the expression,
-			// and must not be anybody's label.
+			// The name of the only node that matches stands for the expression. The name must not be the
+			// label of another node.
 			if len(on) != 1 || it.Label != label.ParseName(on[0]).Source() {
 				w.Fatalf("%s wants %s, read as %q (%s)", m.kind, want, it.Label, it.Why)
 			}
 			if a, b := w.serves(want), w.serves(got); !slices.Equal(a, b) {
-				w.Fatalf("%s wants %s of %v, read as %q of %v (%s)", m.kind, want, a, it.Label, b, it.Why)
+				w.Fatalf("%s wants %s, which teams %v serve; read as %q, which teams %v serve (%s)", m.kind, want, a, it.Label, b, it.Why)
 			}
 		case scaler.Unlabelled:
-			// What every node of ours carries is as good as nothing.
+			// A label that every node of Bellboard's has is as good as no label.
 			every := !slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !slices.Contains(on, n.Name) })
 			if m.typed != "" && !every {
 				w.Fatalf("%s wants %s, read as nothing (%s)", m.kind, want, it.Why)
 			}
 		case scaler.Inferred:
-			// One agent is tried: such a one as there is, that the item fits, unless
-			// a foreign node and a label are called alike.
+			// Bellboard tries one agent. There has to be a node with these labels that fits the item. The
+			// only exception is a foreign node with the name of a label.
 			if slices.Contains(w.foreign, it.Label) {
 				continue
 			}
@@ -238,12 +238,12 @@ func (w *town) judge(v scaler.JenkinsView) {
 				own := got.Matches(func(atom string) bool { return slices.Contains(n.Labels, atom) })
 				return own && n.Mine() && (m.typed == "" || slices.Contains(on, n.Name))
 			}) {
-				w.Fatalf("%s wants %s, inferred as %s, which no node of ours has that fits (%s)", m.kind, want, got, it.Why)
+				w.Fatalf("%s wants %s, inferred as %s, but no node of Bellboard's with these labels fits (%s)", m.kind, want, got, it.Why)
 			}
 		default:
-			// With its berths in place, what a team serves is always told, unless
-			// a plugin spoils the sentence or a node has a label's name. And where
-			// a team serves builds without a label, so is that they want none.
+			// If a team with berths serves the item, the label is always known. There are two exceptions: a
+			// plugin spoils the sentence, or a node has the name of a label. The same holds for an item
+			// without a label, if a team serves such items.
 			if m.typed == "" && slices.ContainsFunc(w.pools, func(p scaler.Pool) bool { return p.Unlabelled }) && !w.vetoes && !w.quiet && it.State == scaler.Buildable {
 				w.Fatalf("%s wants nothing, unresolved (%s)", m.kind, it.Why)
 			}
@@ -255,13 +255,12 @@ func (w *town) judge(v scaler.JenkinsView) {
 	}
 }
 
-// TestResolution: whatever teams, nodes and expressions, and whatever happens
-// to the nodes, an item is read as what Jenkins means by it, or as unresolved,
-// and never as anything else.
+// TestResolution: for any teams, nodes and expressions, and whatever happens to the nodes, the client reads
+// an item as Jenkins means it, or as unresolved. It never reads anything else.
 func TestResolution(t *testing.T) {
 	tally := map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		w := newTown(t, tally)
+		w := newWorld(t, tally)
 		defer w.jenkins.Close()
 		for i := range rapid.IntRange(1, 12).Draw(t, "items") {
 			w.submit(i)
@@ -272,29 +271,28 @@ func TestResolution(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.judge(v)
-			w.happen()
+			w.check(v)
+			w.change()
 		}
 	})
 	for _, kind := range []string{"freestyle", "pipeline", "matrix", "label parameter", "node parameter"} {
 		if tally[kind+" labelled"] == 0 {
-			t.Errorf("no %s was resolved: %v", kind, tally)
+			t.Errorf("no item of kind %s was labelled: %v", kind, tally)
 		}
 	}
 }
 
-// hand is a clock that is moved by hand; the simulated Jenkins does what is due
-// whenever it is asked something.
-type hand struct{ now time.Time }
+// manualClock is a clock that the test moves. The simulated Jenkins does what is due at each request.
+type manualClock struct{ now time.Time }
 
-func (h *hand) Now() time.Time                     { return h.now }
-func (h *hand) Wall(d time.Duration) time.Duration { return d }
-func (h *hand) AfterFunc(time.Duration, func()) (stop func() bool) {
+func (h *manualClock) Now() time.Time                     { return h.now }
+func (h *manualClock) Wall(d time.Duration) time.Duration { return d }
+func (h *manualClock) AfterFunc(time.Duration, func()) (stop func() bool) {
 	return func() bool { return true }
 }
 
-// TestParameters: of several NodeLabel parameters the first with a value counts,
-// as in Jenkins; one whose value is not shown leaves the project's label unproven.
+// TestParameters: of several NodeLabel parameters the first with a value counts, as in Jenkins. If the
+// value of a parameter is hidden, the label of the project proves nothing.
 func TestParameters(t *testing.T) {
 	const class = `{"_class":"org.jvnet.jenkins.plugins.nodelabelparameter.`
 	for name, c := range map[string]struct {
@@ -312,7 +310,7 @@ func TestParameters(t *testing.T) {
 		m := newMemory()
 		items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1,"why":"‘b1’ is offline",
 			"actions":[{},{"_class":"hudson.model.ParametersAction","parameters":[`+c.parameters+`]}],
-			"task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/a/","labelExpression":"project"}}]}`), ours("b1", "b2"))
+			"task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/a/","labelExpression":"project"}}]}`), ownNodes("b1", "b2"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -322,7 +320,7 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// pipelines reads a queue of pipelines, with their jobs' names and sentences in turn.
+// pipelines reads a queue of pipelines. jobsAndWhys has the name of each job, followed by its sentence.
 func pipelines(t *testing.T, m *memory, nodes []scaler.Node, jobsAndWhys ...string) []scaler.Item {
 	t.Helper()
 	body := `{"_class":"hudson.model.Queue","items":[`
@@ -340,17 +338,17 @@ func pipelines(t *testing.T, m *memory, nodes []scaler.Node, jobsAndWhys ...stri
 	return items
 }
 
-// TestNameThatIsALabel: the only node that matches may have the name of a label
-// that other nodes have; its name would stand for them too. Where ours have it, both
-// may be meant. The name of one of ours is never anything else.
+// TestNameThatIsALabel: the only node that matches may have the name of another node's label. The name
+// would stand for that other node too. If nodes of Bellboard's have the label, the sentence may mean
+// either. The name of a node of Bellboard's never means anything else.
 func TestNameThatIsALabel(t *testing.T) {
 	const on = "Waiting for next available executor on "
-	foreign := append(ours("b1", "b2"), scaler.Node{Name: "gpu"}, scaler.Node{Name: "mac", Labels: []string{"gpu"}})
-	alike := append(ours("b1", "b2"), scaler.Node{Name: "gpu"})
+	foreign := append(ownNodes("b1", "b2"), scaler.Node{Name: "gpu"}, scaler.Node{Name: "mac", Labels: []string{"gpu"}})
+	alike := append(ownNodes("b1", "b2"), scaler.Node{Name: "gpu"})
 	alike[1].Labels, alike[2].Labels = []string{"gpu"}, []string{"gpu"}
-	named := append(ours("b1", "b2"), scaler.Node{Name: "gpu", Labels: []string{"b1"}})
+	named := append(ownNodes("b1", "b2"), scaler.Node{Name: "gpu", Labels: []string{"b1"}})
 	named[2].Labels = []string{"b1"}
-	fence := append(ours("b1", "b2"), scaler.Node{Name: "old", Team: "web", Kind: scaler.Ephemeral, Fence: true}, scaler.Node{Name: "mac", Labels: []string{"old"}})
+	fence := append(ownNodes("b1", "b2"), scaler.Node{Name: "old", Team: "web", Kind: scaler.Ephemeral, Fence: true}, scaler.Node{Name: "mac", Labels: []string{"old"}})
 	for _, c := range []struct {
 		nodes []scaler.Node
 		why   string
@@ -363,7 +361,7 @@ func TestNameThatIsALabel(t *testing.T) {
 		{foreign, "All nodes of label ‘gpu’ are offline", scaler.Labelled, "gpu"},
 		{foreign, on + "‘gpu&&docker’", scaler.Labelled, "gpu&&docker"},
 		{alike, on + "‘gpu’", scaler.Inferred, "gpu"},
-		{alike, "‘gpu’ is offline", scaler.Unresolved, ""}, // three nodes have the label: another one is wanted
+		{alike, "‘gpu’ is offline", scaler.Unresolved, ""}, // three nodes have this label
 		{alike, "All nodes of label ‘gpu’ are offline", scaler.Labelled, "gpu"},
 		{named, on + "‘b1’", scaler.Labelled, "b1"},
 		{named, "‘b1’ is offline", scaler.Labelled, "b1"},
@@ -380,11 +378,11 @@ func TestNameThatIsALabel(t *testing.T) {
 	}
 }
 
-// TestInferred: a plugin's words hide the label. It is inferred from what else its
-// job wants, and from the nodes of which the sentence says that they have it.
+// TestInferred: the words of a plugin hide the label. The client infers the label from the other items of the
+// job, and from the nodes that must have the label according to the sentence.
 func TestInferred(t *testing.T) {
 	const running, waits = "Already running 1 builds on node; ", "All nodes of label ‘linux’ are offline"
-	town := []scaler.Node{
+	nodes := []scaler.Node{
 		{Name: "built-in"},
 		{Name: "b1", Team: "web", Kind: scaler.Ephemeral, Labels: []string{"ephemeral", "linux"}},
 		{Name: "b2", Team: "gpu", Kind: scaler.Ephemeral, Labels: []string{"ephemeral", "gpu", "os:linux"}},
@@ -422,11 +420,11 @@ func TestInferred(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()
 			if c.before != nil {
-				pipelines(t, m, town, c.before...)
-				m.labels = map[int64]string{} // those have left
+				pipelines(t, m, nodes, c.before...)
+				m.labels = map[int64]string{} // those items have left the queue
 			}
-			for range 2 { // the second time from memory, if any
-				it := pipelines(t, m, town, "a", c.why)[0]
+			for range 2 { // the second time from memory, if it was remembered
+				it := pipelines(t, m, nodes, "a", c.why)[0]
 				if it.Resolution != c.how || it.Label != c.label {
 					t.Errorf("%s %q, want %s %q", it.Resolution, it.Label, c.how, c.label)
 				}
@@ -435,18 +433,18 @@ func TestInferred(t *testing.T) {
 	}
 	t.Run("a list of agents just online says nothing of later ones", func(t *testing.T) {
 		m := newMemory()
-		pipelines(t, m, town, "a", "‘b1’ is offline; ‘b4’ is offline")
-		if it := pipelines(t, m, town, "a", running+"‘b1’ is offline")[0]; it.Resolution != scaler.Inferred {
+		pipelines(t, m, nodes, "a", "‘b1’ is offline; ‘b4’ is offline")
+		if it := pipelines(t, m, nodes, "a", running+"‘b1’ is offline")[0]; it.Resolution != scaler.Inferred {
 			t.Errorf("%s %q, want %s", it.Resolution, it.Label, scaler.Inferred)
 		}
 	})
 	t.Run("a job that was found to want something else", func(t *testing.T) {
 		m := newMemory()
-		pipelines(t, m, town, "a", waits)
+		pipelines(t, m, nodes, "a", waits)
 		m.labels = map[int64]string{}
-		pipelines(t, m, town, "a", running+"‘b2’ is offline")
-		if it := pipelines(t, m, town, "a", "Already running 1 builds on node")[0]; it.Resolution != scaler.Unresolved {
-			t.Errorf("%s %q, want %s: what the job wants is not known any more", it.Resolution, it.Label, scaler.Unresolved)
+		pipelines(t, m, nodes, "a", running+"‘b2’ is offline")
+		if it := pipelines(t, m, nodes, "a", "Already running 1 builds on node")[0]; it.Resolution != scaler.Unresolved {
+			t.Errorf("%s %q, want %s, since the items of the job want different labels", it.Resolution, it.Label, scaler.Unresolved)
 		}
 	})
 }

@@ -29,9 +29,9 @@ const (
 	manyNodes = 5_000
 )
 
-// largeJenkins has 5,000 nodes of ours with 40 label sets, every tenth of them
-// connected and at work, and 10,000 items in folders, pipelines and projects,
-// that ask for 200 expressions.
+// largeJenkins returns a Jenkins with 5,000 nodes of Bellboard's, which have 40 sets of labels. Every tenth
+// node is connected and busy. The 10,000 items are in folders, pipelines and projects, and ask for 200
+// expressions.
 func largeJenkins(c clock.Clock, latency func(*jenkinssim.Jenkins) func(string) time.Duration) *jenkinssim.Jenkins {
 	var j *jenkinssim.Jenkins
 	cfg := jenkinssim.Config{Clock: c}
@@ -59,9 +59,8 @@ func largeJenkins(c clock.Clock, latency func(*jenkinssim.Jenkins) func(string) 
 	return j
 }
 
-// BenchmarkObserve is one look at 10,000 items and 5,000 nodes over loopback:
-// both reads, decoded, labels resolved. The simulated Jenkins is recorded
-// first, so that its own work is not counted.
+// BenchmarkObserve is one poll of 10,000 items and 5,000 nodes over loopback: both reads, decoded, with
+// labels. The simulated Jenkins is recorded first, so that the time of the simulator does not count.
 func BenchmarkObserve(b *testing.B) {
 	j := largeJenkins(clock.Real(), nil)
 	defer j.Close()
@@ -110,7 +109,7 @@ func BenchmarkObserve(b *testing.B) {
 			b.ResetTimer()
 			for range b.N {
 				if !again {
-					client.known = newMemory()
+					client.memory = newMemory()
 				}
 				observe()
 			}
@@ -132,8 +131,8 @@ func (emptyCluster) Observe(context.Context) (scaler.ClusterView, error) {
 	return scaler.ClusterView{At: time.Now()}, nil
 }
 
-// TestSlowAsSeen: against a Jenkins as slow as the measured one would be at
-// that size, a look takes its time and is still whole.
+// TestSlowAsSeen: Jenkins is as slow as the measured one would be with so many nodes. A poll takes long and
+// is still complete.
 func TestSlowAsSeen(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a large house")
@@ -161,9 +160,9 @@ func TestSlowAsSeen(t *testing.T) {
 			t.Fatal(err, len(v.Items), len(v.Nodes))
 		}
 		if took < 2*time.Second || took > 10*time.Second || v.AnsweredAt.Sub(v.AskedAt) != took {
-			t.Errorf("took %v", took)
+			t.Errorf("the poll took %v", took)
 		}
-		// The loop leaves such a Jenkins nine tenths of its time, or half a minute.
+		// The loop leaves such a Jenkins alone for nine tenths of the time, or for half a minute.
 		var ticks []scaler.Tick
 		loop := control.New(control.Config{
 			Jenkins: client, Cluster: emptyCluster{}, Clock: clock.Real(), Log: zap.NewNop(), Instance: "bellboard", MaxAgents: 1,
@@ -178,24 +177,23 @@ func TestSlowAsSeen(t *testing.T) {
 		if asked, most := j.Stats().Requests-asked, 2*int(2*time.Minute/min(10*took, 30*time.Second)+1); len(ticks) < 3 || asked > most {
 			t.Errorf("%d requests in two minutes, %d ticks, want %d requests at most", asked, len(ticks), most)
 		}
-		// The lock of such a queue is held for minutes: a write ends in an error,
-		// not in a wait without end.
+		// The lock of such a queue is held for minutes. A write ends in an error and does not wait forever.
 		start = time.Now()
 		if err := client.Register(t.Context(), "web-e-new", webPool, time.Time{}); err == nil || time.Since(start) > 2*writeTimeout {
-			t.Errorf("%v after %v", err, time.Since(start))
+			t.Errorf("error %v after %v", err, time.Since(start))
 		}
 	})
 }
 
-// mostAllocated is the memory of one look.
+// mostAllocated is how many bytes one poll may allocate.
 var mostAllocated uint64 = 40 << 20
 
-// TestLookAllocates: one look at a large house stays within its memory.
+// TestLookAllocates: one poll of a large house stays within its memory.
 func TestLookAllocates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a large house")
 	}
-	now := &hand{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	now := &manualClock{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	j := largeJenkins(now, nil)
 	defer j.Close()
 	now.now = now.now.Add(time.Second)
@@ -229,8 +227,7 @@ func TestLookAllocates(t *testing.T) {
 	}
 }
 
-// TestMemoryIsBounded: what answers teach does not grow with every node and item
-// that there ever was.
+// TestMemoryIsBounded: the memory of the client does not grow with every node and item that ever existed.
 func TestMemoryIsBounded(t *testing.T) {
 	m := newMemory()
 	for i := range maxRemembered + 1 {
@@ -243,11 +240,11 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d entries are left of five full tables, want none", n)
 	}
 	if o := m.ownerOf("bellboard", scaler.Describe("bellboard", webPool.PoolID, true)); o != (owner{webPool.PoolID, true}) {
-		t.Errorf("an owner learnt anew is %+v", o)
+		t.Errorf("after forget the owner is %+v", o)
 	}
 }
 
-// TestKeepAlive: looks and writes share connections, refused ones too.
+// TestKeepAlive: polls and writes share connections, even after a rejection.
 func TestKeepAlive(t *testing.T) {
 	var opened atomic.Int32
 	refuse := false
@@ -278,12 +275,12 @@ func TestKeepAlive(t *testing.T) {
 		_ = client.DeleteNode(t.Context(), "x", time.Time{})
 	}
 	if opened.Load() != 1 {
-		t.Errorf("%d connections", opened.Load())
+		t.Errorf("%d connections, want 1", opened.Load())
 	}
 }
 
-// TestLargeAnswer: before 2.542 the sentence of each item names every node. An answer has
-// no bound: no more of it is in memory than an item, and what is kept of each.
+// TestLargeAnswer: before 2.542 the sentence of each item names every node, and an answer has no bound. The
+// client holds only one item of the answer in memory, and what it keeps of each item.
 func TestLargeAnswer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a large answer")
@@ -302,7 +299,7 @@ func TestLargeAnswer(t *testing.T) {
 		size += len(before) + len(why) + len(after)
 	}
 	items = append(items, strings.NewReader(`]}`))
-	small := bodies(fewComputers, "")
+	small := bodies(twoNodes, "")
 	client, err := New(Config{
 		URL: "http://h", User: "u", Instance: "bellboard", Clock: clock.Real(), Token: func() (string, error) { return "t", nil },
 		Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
@@ -316,7 +313,7 @@ func TestLargeAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runtime.GC() // what other tests have left
+	runtime.GC() // frees the memory of other tests
 	done, peak := make(chan struct{}), make(chan uint64)
 	go func() {
 		var m runtime.MemStats
@@ -336,7 +333,7 @@ func TestLargeAnswer(t *testing.T) {
 	close(done)
 	top := <-peak
 	if err != nil || len(v.Items) != n {
-		t.Errorf("%d of %d items: %v", len(v.Items), n, err)
+		t.Errorf("%d of %d items, error %v", len(v.Items), n, err)
 	}
 	t.Logf("%d MiB in use at most", top>>20)
 	if top > most {

@@ -12,8 +12,8 @@ import (
 	"bellboard/scaler"
 )
 
-// TestRegisterSSH: the node of a pool that Jenkins calls says how; a fence of it is
-// inbound, so that Jenkins does not call the pod that it keeps out.
+// TestRegisterSSH: the node of a pool that Jenkins calls has the launcher for it. The fence of such a node is
+// inbound, so that Jenkins does not call the pod that the fence keeps out.
 func TestRegisterSSH(t *testing.T) {
 	var got []map[string]any
 	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
@@ -49,7 +49,7 @@ func TestLaunch(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		answer func(http.ResponseWriter)
-		want   error // nil: done
+		want   error // nil: Launch succeeds
 		fails  bool
 	}{
 		{"begun", func(w http.ResponseWriter) { done(w, "/jenkins/computer/web-e-1/log") }, nil, false},

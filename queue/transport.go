@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,9 +22,9 @@ import (
 	"github.com/bndr/gojenkins"
 )
 
-// NewTransport is the transport that a Client uses by default. roots are the
-// authorities it trusts; nil means the system's. It has one request on a
-// connection, and so many connections: more requests wait.
+// NewTransport returns the transport that a Client uses by default. roots are the certificate authorities
+// that the transport trusts. Nil means the authorities of the system. The transport has a bound for its
+// connections and sends one request at a time on each. More requests wait.
 func NewTransport(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
@@ -34,47 +35,50 @@ func NewTransport(roots *x509.CertPool) *http.Transport {
 		MaxIdleConns:        2 * maxInFlight,
 		MaxIdleConnsPerHost: 2 * maxInFlight,
 		IdleConnTimeout:     90 * time.Second,
-		// Jenkins would compress every answer anew, twice a second, for a
-		// client that is most often beside it.
+		// Jenkins would compress every answer anew, twice a second. Most often the client runs close to
+		// Jenkins, so that compression saves nothing.
 		DisableCompression: true,
 	}
 }
 
-// answer is what came back for one request, noted by the carrier because
-// gojenkins returns no response at all when Jenkins names an error.
-type answer struct {
-	status          int // 0: none
-	header          http.Header
-	body            string
-	asked, answered time.Time
-	decode          func(*answer, io.Reader) error // as in request
-	broken          error                          // why the document is none of Jenkins'
+// httpClient returns a client that follows no redirect. A redirect is the answer to a write. A read that
+// followed a redirect would end at a login page.
+func httpClient(next http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport:     &recorder{next},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
-type answerKey struct{}
+// exchange is one request with its answer. The recorder fills the answer, because gojenkins returns no
+// response at all when an answer has Jenkins' header for an error.
+type exchange struct {
+	request
+	Answer
+	broken error // why the document is not one of Jenkins'
+}
 
-// shielded is the context given to gojenkins. It hides the key "debug", with
-// which gojenkins would dump answers and may end the process.
-type shielded struct{ context.Context }
+type exchangeKey struct{}
 
-func (s shielded) Value(key any) any {
+// noDebug is the context that gojenkins gets. noDebug hides the key "debug". With that key gojenkins would
+// dump answers and might end the process.
+type noDebug struct{ context.Context }
+
+func (s noDebug) Value(key any) any {
 	if key == any("debug") {
 		return nil
 	}
 	return s.Context.Value(key)
 }
 
-// carrier is between gojenkins and the wire: it sets the language in which the
-// sentences are understood, and takes what comes back, in bounds.
-type carrier struct{ next http.RoundTripper }
+// recorder stands between gojenkins and the network. It asks for the language of the sentences that
+// readSentence knows. It reads each answer, up to a bound.
+type recorder struct{ next http.RoundTripper }
 
-func (t *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	if strings.Contains(req.URL.Path, "/crumbIssuer/") {
-		// An API token needs no crumb, and asking for one opens a session in Jenkins.
-		return &http.Response{
-			Status: "404 Not Found", StatusCode: http.StatusNotFound, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-			Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}")), Request: req,
-		}, nil
+		// An API token needs no crumb. A request for a crumb opens a session in Jenkins.
+		return http.ReadResponse(bufio.NewReader(strings.NewReader("HTTP/1.1 404 Not Found\r\n\r\n{}")), req)
 	}
 	req = req.Clone(req.Context())
 	req.Header.Set("Accept-Language", "en")
@@ -83,78 +87,81 @@ func (t *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, ok := req.Context().Value(answerKey{}).(*answer)
+	x, ok := req.Context().Value(exchangeKey{}).(*exchange)
 	if !ok {
 		return res, nil
 	}
-	a.status, a.header = res.StatusCode, res.Header.Clone()
-	// With this header gojenkins would drop the answer and leave its body open.
+	x.Status, x.Header = res.StatusCode, res.Header.Clone()
+	// An answer with this header would make gojenkins drop the answer and leave its body open.
 	res.Header.Del("X-Error")
-	if err := a.read(res); err != nil {
+	if err := x.read(res); err != nil {
 		return nil, err
 	}
 	res.Body = http.NoBody
 	return res, nil
 }
 
-// read takes the body, since gojenkins would have it in memory three times. A document
-// is decoded while it comes in; of it the answer keeps only the first words.
-func (a *answer) read(res *http.Response) error {
+// read reads the body, because gojenkins would hold it in memory three times. read decodes a document while
+// the document arrives, and keeps only its first words.
+func (x *exchange) read(res *http.Response) error {
 	defer func() { _ = res.Body.Close() }()
-	if a.decode == nil || a.status != http.StatusOK {
+	if x.decode == nil || x.Status != http.StatusOK {
 		text, err := io.ReadAll(io.LimitReader(res.Body, maxText))
-		a.body = string(text)
+		x.Body = string(text)
 		return err
 	}
 	in := bufio.NewReaderSize(res.Body, 64<<10)
-	head, err := in.Peek(firstWords)
+	head, err := in.Peek(excerptBytes)
 	if err != nil && err != io.EOF {
 		return err
 	}
-	a.body = string(head)
-	if a.broken = a.accept(); a.broken == nil {
-		a.broken = a.decode(a, in)
+	x.Body = string(head)
+	if x.broken = x.Document(); x.broken == nil {
+		x.broken = x.decode(&x.Answer, in)
 	}
-	if l, ok := errors.AsType[lost](a.broken); ok {
+	if l, ok := errors.AsType[connError](x.broken); ok {
 		return l.error
 	}
 	return nil
 }
 
-// request is one question or order.
+// request is one request to Jenkins.
 type request struct {
 	endpoint string
-	method   string
-	path     string // below the base, escaped
-	suffix   string // appended after gojenkins' slash
+	method   string // empty means GET
+	path     string // below the base, escaped, begins with a slash
 	query    map[string]string
-	form     url.Values
-	timeout  time.Duration
-	deadline time.Time // for sending; zero: none
-	probe    bool      // whether Jenkins answers again: sent though it did not
-	// decode, when set, reads the document that a status of 200 promises.
-	decode func(*answer, io.Reader) error
-	// accept, when set, takes an answer to a write that is no redirect to Jenkins' pages.
-	accept func(*answer) bool
+	form     url.Values    // of a POST
+	timeout  time.Duration // zero means readTimeout
+	deadline time.Time     // latest time of sending; zero means none
+	probe    bool          // a small question, which is sent even if Jenkins does not answer
+	// decode, when set, reads the document of an answer with status 200.
+	decode func(*Answer, io.Reader) error
+	// accept, when set, accepts an answer to a write that is no redirect to a page of Jenkins.
+	accept func(*Answer) bool
 }
 
-// ask sends the request once, and once more when Jenkins did not know the token
-// and a newer one is at hand: then it has done nothing. Nothing else is sent
-// again. A write may have been done though no answer came; a question of the
-// loop comes again by itself, with the next tick, and it would only make the
-// answers of this one older. (Go's transport repeats a question, and a write of
-// which nothing was sent, when a kept connection turns out to be closed.)
+// ask sends a request once. If Jenkins rejects the token and a newer token is available, ask sends the
+// request a second time: Jenkins has done nothing yet. No other request is repeated:
 //
-// An error means that there was no whole answer; the status is the caller's to judge.
-func (c *Client) ask(ctx context.Context, r request) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(c.c.Clock.Wall(r.timeout), leastTimeout))
+//   - Jenkins may have done a write although no answer came.
+//   - The next tick repeats the questions of the loop. A repetition here would only make the answers of this
+//     tick older.
+//
+// (Go's transport repeats a question if a kept connection turns out to be closed. It repeats a write then if
+// nothing of the write was sent.)
+//
+// An error means that there was no complete answer, or that its document is broken. The caller judges the
+// status.
+func (c *Client) ask(ctx context.Context, r request) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(c.c.Clock.Wall(cmp.Or(r.timeout, readTimeout)), leastTimeout))
 	defer cancel()
 	token, err := c.c.Token()
 	if err != nil {
-		return answer{}, fmt.Errorf("%w: reading the token of Jenkins user %s: %w", ErrNoToken, c.c.User, err)
+		return Answer{}, fmt.Errorf("%w: reading the token of Jenkins user %s: %w", ErrNoToken, c.c.User, err)
 	}
 	a, err := c.send(ctx, r, token)
-	if err != nil || a.status != http.StatusUnauthorized {
+	if err != nil || a.Status != http.StatusUnauthorized {
 		return a, err
 	}
 	if c.c.Expire != nil {
@@ -166,46 +173,36 @@ func (c *Client) ask(ctx context.Context, r request) (answer, error) {
 	return a, nil
 }
 
-func (c *Client) send(ctx context.Context, r request, token string) (a answer, err error) {
-	var payload io.Reader
-	if r.method == http.MethodPost {
-		payload = strings.NewReader(r.form.Encode())
+func (c *Client) send(ctx context.Context, r request, token string) (Answer, error) {
+	if err := c.breaker.allow(r.probe); err != nil {
+		return Answer{}, err
 	}
-	ar := gojenkins.NewAPIRequest(r.method, r.path, payload)
-	ar.Suffix = r.suffix
-	if payload != nil {
-		ar.SetHeader("Content-Type", "application/x-www-form-urlencoded")
-	}
-	requester := gojenkins.Requester{
-		Base: c.base, Client: c.http,
-		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
-	}
-	if err := c.fuse.blown(r.probe); err != nil {
-		return a, err
-	}
-	ctx, release, err := c.by(ctx, r.deadline)
+	ctx, release, err := c.withDeadline(ctx, r.deadline)
 	if err != nil {
-		return a, err
+		return Answer{}, err
 	}
 	defer release()
-	a.decode = r.decode
-	a.asked = c.c.Clock.Now()
-	err = c.do(context.WithValue(ctx, answerKey{}, &a), &requester, ar, r.query)
-	a.answered = c.c.Clock.Now()
-	code := strconv.Itoa(a.status)
+	x := exchange{request: r}
+	x.Asked = c.c.Clock.Now()
+	err = c.call(context.WithValue(ctx, exchangeKey{}, &x), &r, token)
+	x.Answered = c.c.Clock.Now()
+	code := strconv.Itoa(x.Status)
 	if err != nil {
 		code = "error"
 	}
-	c.c.Observe(r.endpoint, code, a.answered.Sub(a.asked))
-	c.fuse.note(a.status, err)
-	c.pulse.met(&a)
-	return a, err
+	c.c.Observe(r.endpoint, code, x.Answered.Sub(x.Asked))
+	c.breaker.record(x.Status, err)
+	c.noteSession(&x.Answer)
+	if err == nil {
+		err = x.broken
+	}
+	return x.Answer, err
 }
 
-// by is the last check of the deadline. Where there is no connection yet, the
-// context that it returns ends with the deadline too: making one may take long,
-// and the request would be sent after it.
-func (c *Client) by(ctx context.Context, deadline time.Time) (context.Context, func(), error) {
+// withDeadline checks the deadline for the last time. The returned context also ends with the deadline, as
+// long as there is no connection yet. Connecting may take long, and the request would be sent after the
+// deadline.
+func (c *Client) withDeadline(ctx context.Context, deadline time.Time) (context.Context, func(), error) {
 	if deadline.IsZero() {
 		return ctx, func() {}, nil
 	}
@@ -226,22 +223,40 @@ func (c *Client) by(ctx context.Context, deadline time.Time) (context.Context, f
 	return ctx, func() { stop(); cancel(nil) }, nil
 }
 
-// do calls gojenkins, whose panics become errors.
-func (c *Client) do(ctx context.Context, rq *gojenkins.Requester, ar *gojenkins.APIRequest, query map[string]string) (err error) {
+// call sends the request by gojenkins. A panic in gojenkins becomes an error.
+func (c *Client) call(ctx context.Context, r *request, token string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: gojenkins panicked: %v", ErrUnavailable, p)
 		}
 	}()
-	var none string                                 // the carrier has taken the body
-	_, err = rq.Do(shielded{ctx}, ar, &none, query) //nolint:bodyclose,contextcheck // gojenkins has closed the body; shielded is ctx
+	requester := gojenkins.Requester{
+		Base: c.base, Client: c.http,
+		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
+	}
+	ar := gojenkins.NewAPIRequest(r.method, r.path, nil)
+	if r.method == http.MethodPost {
+		ar.Payload = strings.NewReader(r.form.Encode())
+		ar.SetHeader("Content-Type", "application/x-www-form-urlencoded")
+	} else { // gojenkins puts a slash between the two parts of a path
+		at := strings.LastIndexByte(r.path, '/')
+		ar.Endpoint, ar.Suffix = r.path[:at], r.path[at+1:]
+	}
+	var none string                                         // the recorder has read the body
+	_, err = requester.Do(noDebug{ctx}, ar, &none, r.query) //nolint:bodyclose,contextcheck // gojenkins has closed the body; noDebug is ctx
 	if err == nil {
 		return nil
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, scaler.ErrLate) {
 		return cause
 	}
-	if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text repeats the whole query
+	return unavailable(err)
+}
+
+// unavailable returns the error of a request that got no complete answer. It drops a url.Error around the
+// cause, whose text repeats the address with the whole query.
+func unavailable(err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -20,7 +20,7 @@ import (
 	"bellboard/scaler/control"
 )
 
-// pipes is a network inside a bubble: each connection takes dial to be made.
+// pipes is a network inside a bubble. Each connection takes the time dial.
 type pipes struct {
 	dial time.Duration
 	made chan net.Conn
@@ -45,7 +45,7 @@ func (p *pipes) connect(context.Context, string, string) (net.Conn, error) {
 	return near, nil
 }
 
-// onPipes tells a story of a client with its own transport, in a bubble.
+// onPipes runs a story with a client that has its own transport, in a bubble.
 func onPipes(t *testing.T, dial time.Duration, h http.HandlerFunc, story func(*testing.T, *Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -62,15 +62,15 @@ func onPipes(t *testing.T, dial time.Duration, h http.HandlerFunc, story func(*t
 			t.Fatal(err)
 		}
 		story(t, c)
-		time.Sleep(time.Minute) // what is still being made is made
+		time.Sleep(time.Minute) // by then every connection is made
 		c.Close()
 		_ = server.Close()
 		synctest.Wait()
 	})
 }
 
-// TestLateConnection: the deadline holds for the sending itself, not for the
-// moment before a connection is made.
+// TestLateConnection: the deadline holds for the moment of sending, and not for the moment before the client
+// connects.
 func TestLateConnection(t *testing.T) {
 	for _, c := range []struct {
 		dial time.Duration
@@ -79,7 +79,7 @@ func TestLateConnection(t *testing.T) {
 		var sent atomic.Int32
 		onPipes(t, c.dial, func(w http.ResponseWriter, _ *http.Request) {
 			sent.Add(1)
-			time.Sleep(3 * time.Second) // a slow answer is no late sending
+			time.Sleep(3 * time.Second) // a slow answer is not a late request
 			done(w, "/computer/")
 		}, func(t *testing.T, client *Client) {
 			for name, write := range map[string]func(time.Time) error{
@@ -90,19 +90,19 @@ func TestLateConnection(t *testing.T) {
 				began := time.Now()
 				err := write(began.Add(time.Second))
 				if c.sent > 0 && err != nil || c.sent == 0 && (!errors.Is(err, scaler.ErrLate) || time.Since(began) != time.Second) {
-					t.Errorf("%s, a connection in %s: %v after %s", name, c.dial, err, time.Since(began))
+					t.Errorf("%s, with a connection in %s: error %v after %s", name, c.dial, err, time.Since(began))
 				}
 				time.Sleep(time.Minute)
-				client.Close() // the next needs a connection of its own
+				client.Close() // the next write needs a connection of its own
 			}
 			if got := sent.Load(); got != c.sent {
-				t.Errorf("a connection in %s: %d sent, want %d", c.dial, got, c.sent)
+				t.Errorf("with a connection in %s: %d requests sent, want %d", c.dial, got, c.sent)
 			}
 		})
 	}
 }
 
-// TestInFlight: what is asked at once is bounded, whoever asks.
+// TestInFlight: the number of requests at once is bounded for all callers together.
 func TestInFlight(t *testing.T) {
 	var now, most atomic.Int32
 	onPipes(t, 0, func(w http.ResponseWriter, r *http.Request) {
@@ -122,13 +122,13 @@ func TestInFlight(t *testing.T) {
 		}
 		wg.Wait()
 		if got := most.Load(); got != 2*maxInFlight {
-			t.Errorf("%d at once", got)
+			t.Errorf("%d requests at once", got)
 		}
 	})
 }
 
-// TestSentOnce: no request of ours is sent again because its answer was lost;
-// Go's transport would repeat a POST, too, if it took it for one that may be.
+// TestSentOnce: the client repeats no request because its answer was lost. Go's transport would repeat a POST
+// that it takes for idempotent.
 func TestSentOnce(t *testing.T) {
 	for name, ask := range map[string]func(*Client) error{
 		"register": func(c *Client) error { return c.Register(t.Context(), "n", webPool, time.Time{}) },
@@ -141,7 +141,7 @@ func TestSentOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var writes atomic.Int32
-			house := &house{t: t, name: "n", mark: "bellboard(bellboard): idle", class: "x"}
+			house := &nodeServer{t: t, name: "n", mark: "bellboard(bellboard): idle", class: "x"}
 			client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodGet {
 					house.ServeHTTP(w, r)
@@ -150,11 +150,11 @@ func TestSentOnce(t *testing.T) {
 				writes.Add(1)
 				panic(http.ErrAbortHandler)
 			})
-			if _, err := client.markOf(t.Context(), "n"); err != nil { // so that a kept connection is used
+			if _, _, err := client.node(t.Context(), Clear, "n"); err != nil { // keeps a connection
 				t.Fatal(err)
 			}
 			if err := ask(client); !errors.Is(err, ErrUnavailable) || writes.Load() != 1 {
-				t.Errorf("%d sent: %v", writes.Load(), err)
+				t.Errorf("%d writes sent, error %v", writes.Load(), err)
 			}
 		})
 	}
@@ -170,14 +170,14 @@ func TestSentOnce(t *testing.T) {
 		})
 		for i := range int32(3) {
 			if _, err := client.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || reads.Load() != 1 || small.Load() != i+1 {
-				t.Errorf("%d reads and %d small questions: %v", reads.Load(), small.Load(), err)
+				t.Errorf("%d reads and %d small questions, error %v", reads.Load(), small.Load(), err)
 			}
 		}
 	})
 }
 
-// TestRefusedTokenLate: a write that was refused for its token goes out with a
-// newer one only as long as the answers that it rests on are young.
+// TestRefusedTokenLate: Jenkins rejects the token of a write. The client repeats the write with a newer
+// token only within the deadline.
 func TestRefusedTokenLate(t *testing.T) {
 	for _, took := range []time.Duration{100 * time.Millisecond, 2 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -203,16 +203,16 @@ func TestRefusedTokenLate(t *testing.T) {
 			err = c.Mark(t.Context(), "n", "x", time.Now().Add(time.Second))
 			switch {
 			case took < time.Second && (err != nil || sent != 2):
-				t.Errorf("in time: %d sent, %v", sent, err)
+				t.Errorf("in time: %d requests sent, error %v", sent, err)
 			case took > time.Second && (!errors.Is(err, scaler.ErrLate) || sent != 1):
-				t.Errorf("late: %d sent, %v", sent, err)
+				t.Errorf("late: %d requests sent, error %v", sent, err)
 			}
 		})
 	}
 }
 
-// TestSilentInATick: a Jenkins that falls silent under a tick's writes costs the
-// time of one of them, not of all.
+// TestSilentInATick: Jenkins falls silent in the middle of a tick's writes. All writes together take the
+// timeout of one.
 func TestSilentInATick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent atomic.Int32
@@ -239,23 +239,22 @@ func TestSilentInATick(t *testing.T) {
 		}
 		wg.Wait()
 		if took := time.Since(began); sent.Load() != maxInFlight || took != writeTimeout {
-			t.Errorf("%d sent, in %s", sent.Load(), took)
+			t.Errorf("%d requests sent in %s", sent.Load(), took)
 		}
 	})
 }
 
-// TestBackAtOnce: while Jenkins is away it gets one small question a poll, and for who
-// does not look one request in five seconds; the first look after its return
-// sees, and everything goes out again.
+// TestBackAtOnce: while Jenkins is away, it gets one small question for each poll, and one other request in
+// five seconds. The first poll after its return is a complete view, and writes go out again.
 func TestBackAtOnce(t *testing.T) {
 	for name, restart := range map[string]jenkinssim.Restart{
 		"away": {Down: 10 * time.Minute}, "starting": {Loading: 10 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			underFire(t, jenkinssim.Config{}, func(f *fire) {
-				f.look()
+			withHarness(t, jenkinssim.Config{}, func(f *harness) {
+				f.poll()
 				f.jenkins.Restart(restart)
-				f.told = nil
+				f.requests = nil
 				for range 600 {
 					if _, err := f.client.Observe(f.Context()); !errors.Is(err, ErrUnavailable) {
 						f.Fatal(err)
@@ -267,12 +266,12 @@ func TestBackAtOnce(t *testing.T) {
 					}
 					time.Sleep(time.Second - time.Millisecond)
 				}
-				told := strings.Join(f.told, "\n")
-				if reads, small := strings.Count(told, Computers), strings.Count(told, Alive); reads != 1 || small != 600 || len(f.told) > 600+600/5+enough {
-					f.Errorf("%d reads, %d small questions and %d requests to a Jenkins that was away for 600 polls", reads, small, len(f.told))
+				told := strings.Join(f.requests, "\n")
+				if reads, small := strings.Count(told, Computers), strings.Count(told, Alive); reads != 1 || small != 600 || len(f.requests) > 600+600/5+maxFailures {
+					f.Errorf("%d reads, %d small questions and %d requests to a Jenkins that was away for 600 polls", reads, small, len(f.requests))
 				}
 				time.Sleep(time.Second)
-				f.look()
+				f.poll()
 				if err := f.client.Mark(f.Context(), "web-e-0", "bellboard(bellboard): idle", time.Time{}); err != nil {
 					f.Error(err)
 				}
@@ -281,15 +280,15 @@ func TestBackAtOnce(t *testing.T) {
 	}
 }
 
-// TestLoopBackAtOnce: the loop sees Jenkins again within a poll of its return,
-// and a write goes out as soon.
+// TestLoopBackAtOnce: the loop reads Jenkins again within one poll of its return, and a write goes out then
+// too.
 func TestLoopBackAtOnce(t *testing.T) {
 	for name, restart := range map[string]jenkinssim.Restart{
 		"away": {Down: 10 * time.Minute}, "starting": {Loading: 10 * time.Minute}, "unauthorized": {Unauthorized: 10 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			underFire(t, jenkinssim.Config{}, func(f *fire) {
-				var back time.Time // when it first saw again
+			withHarness(t, jenkinssim.Config{}, func(f *harness) {
+				var back time.Time // time of the first tick that did not hold
 				held := 0
 				ctx, stop := context.WithCancel(f.Context())
 				ended := make(chan error)
@@ -314,7 +313,7 @@ func TestLoopBackAtOnce(t *testing.T) {
 					f.Error(err)
 				}
 				if after := back.Sub(returns); after < 0 || after > time.Second || held < 590 || held > 601 {
-					f.Errorf("seen again %s after its return, and %d ticks held", after, held)
+					f.Errorf("the first view came %s after Jenkins' return, and %d ticks held", after, held)
 				}
 				if err := f.client.Mark(f.Context(), "web-e-0", "bellboard(bellboard): idle", time.Time{}); err != nil {
 					f.Error(err)
@@ -324,7 +323,7 @@ func TestLoopBackAtOnce(t *testing.T) {
 	}
 }
 
-// TestFuseMinds: what blows it, and what does not.
+// TestFuseMinds: which results make the breaker stop requests, and which do not.
 func TestFuseMinds(t *testing.T) {
 	for name, c := range map[string]struct {
 		status int
@@ -344,22 +343,22 @@ func TestFuseMinds(t *testing.T) {
 		"given up":          {0, context.Canceled, false},
 		"late, so not sent": {0, scaler.ErrLate, false},
 	} {
-		f := fuse{clock: clock.Real()}
-		for range enough {
-			if err := f.blown(false); err != nil {
-				t.Errorf("%s: blown too early", name)
+		f := breaker{clock: clock.Real()}
+		for range maxFailures {
+			if err := f.allow(false); err != nil {
+				t.Errorf("%s: the breaker stops requests too early", name)
 			}
-			f.note(c.status, c.err)
+			f.record(c.status, c.err)
 		}
-		if (f.blown(false) != nil) != c.blows || f.blown(true) != nil {
-			t.Errorf("%s: %v", name, f.blown(false))
+		if (f.allow(false) != nil) != c.blows || f.allow(true) != nil {
+			t.Errorf("%s: allow() = %v", name, f.allow(false))
 		}
-		f.note(0, context.Canceled)
-		if (f.blown(false) != nil) != c.blows {
-			t.Errorf("%s: mended by nothing", name)
+		f.record(0, context.Canceled)
+		if (f.allow(false) != nil) != c.blows {
+			t.Errorf("%s: a request that was given up changed the breaker", name)
 		}
-		if f.note(403, nil); f.blown(false) != nil {
-			t.Errorf("%s: an answer did not mend it", name)
+		if f.record(403, nil); f.allow(false) != nil {
+			t.Errorf("%s: the breaker stops requests after an answer", name)
 		}
 	}
 }

@@ -6,61 +6,61 @@ import (
 	"bellboard/scaler/label"
 )
 
-// said is what one sentence of Jenkins proves about the label of its item.
-type said uint8
+// proof is what one sentence of Jenkins proves about the label of its item.
+type proof uint8
 
 const (
-	saysNothing     said = iota
-	saysLabel            // text is the label, whatever else it may be the name of
-	saysEither           // text is the label, or the name of the only node that matches it
-	saysNode             // text is the name of the only node that matches
-	saysPerhapsNode      // the same without quotes: only if there is such a node
-	saysReserved         // the item has no label: an exclusive node refused it for that
-	saysAway             // no node refused the item for its label; nodes would take it, but are away
-	saysBare             // the item has no label, or Jenkins has no node at all
+	provesNothing     proof = iota
+	provesLabel             // text is the label, even if a node has that name
+	provesEither            // text is the label, or the name of the only node that has the label
+	provesNode              // text is the name of the only node that has the label
+	provesPerhapsNode       // the same without quotes, which holds only if a node has that name
+	provesReserved          // the item has no label: an exclusive node refused the item for that reason
+	provesAway              // no node refused the item for its label, but the nodes are away
+	provesBare              // the item has no label, or Jenkins has no node at all
 )
 
-// sentence is one sentence, read. label is the text as an expression that
-// label.Parse reads; it is empty when the sentence names nothing.
+// sentence is one sentence that was read. label is the text as an expression that label.Parse reads. label
+// is empty if the sentence names nothing.
 type sentence struct {
-	says  said
-	text  string
-	label string
-	nodes []string // of saysAway
-	whole string   // the sentence itself: one string for all items that have it
+	proves proof
+	text   string
+	label  string
+	nodes  []string // the nodes of provesAway
+	why    string   // the sentence itself, one string for all items that have this sentence
 }
 
-// read reads a sentence as Jenkins says it with Accept-Language: en. Only whole,
-// known sentences count, and known parts of a list of refusals.
-func read(why string) sentence {
-	var says said
+// readSentence reads a sentence as Jenkins says it with Accept-Language: en. A sentence counts only if all of
+// it is known. In a list of refusals the known parts count.
+func readSentence(why string) sentence {
+	var says proof
 	text := ""
 	if why == "Waiting for next available executor" {
-		says = saysBare
-	} else if l, ok := within(why, "Waiting for next available executor on ", ""); ok {
-		says, text = saysEither, l
-	} else if l, ok := within(why, "All nodes of label ", " are offline"); ok {
-		says, text = saysLabel, l
-	} else if l, ok := within(why, "There are no nodes with the label ", ""); ok {
-		says, text = saysLabel, l
-	} else if l, ok := lacking(why); ok {
-		says, text = saysLabel, l
-	} else if n, ok := within(why, "", " is offline"); ok && !strings.ContainsAny(n, "‘’") && !strings.Contains(n, "; ") {
-		if says, text = saysNode, n; !strings.HasPrefix(why, "‘") {
-			says = saysPerhapsNode
+		says = provesBare
+	} else if l, ok := between(why, "Waiting for next available executor on ", ""); ok {
+		says, text = provesEither, l
+	} else if l, ok := between(why, "All nodes of label ", " are offline"); ok {
+		says, text = provesLabel, l
+	} else if l, ok := between(why, "There are no nodes with the label ", ""); ok {
+		says, text = provesLabel, l
+	} else if l, ok := lackedLabel(why); ok {
+		says, text = provesLabel, l
+	} else if n, ok := between(why, "", " is offline"); ok && !strings.ContainsAny(n, "‘’") && !strings.Contains(n, "; ") {
+		if says, text = provesNode, n; !strings.HasPrefix(why, "‘") {
+			says = provesPerhapsNode
 		}
 	} else {
-		return refusals(why)
+		return readRefusals(why)
 	}
 	if text == "" {
-		return sentence{says: says}
+		return sentence{proves: says}
 	}
-	return sentence{says: says, text: text, label: label.ParseName(text).Source()}
+	return sentence{proves: says, text: text, label: label.ParseName(text).Source()}
 }
 
-// within returns what is between the two, without its typographic quotes;
-// Jenkins before 2.125 wrote none.
-func within(s, before, after string) (string, bool) {
+// between returns the text between before and after, without its typographic quotes. Jenkins before 2.125
+// writes no quotes.
+func between(s, before, after string) (string, bool) {
 	s, ok := strings.CutPrefix(s, before)
 	if !ok {
 		return "", false
@@ -74,16 +74,14 @@ func within(s, before, after string) (string, bool) {
 	return s, true
 }
 
-// lacking finds the label that one node of a list lacks, or the node that a
-// resuming build must have ("Must run on A not B").
-func lacking(why string) (string, bool) {
+// lackedLabel returns the label that a node of a list lacks. In "Must run on A not B" it returns A, the node
+// on which a build has to resume.
+func lackedLabel(why string) (string, bool) {
 	const lacks, must = "’ doesn’t have label ‘", "Must run on "
 	if _, rest, ok := strings.Cut(why, lacks); ok {
-		// The label may have any character; it ends at the end of its part.
-		if l, _, ok := strings.Cut(rest, "’; "); ok {
-			return l, true
-		}
-		return strings.CutSuffix(rest, "’")
+		// The label may contain any character. The label ends at the end of its part.
+		name, _, ok := strings.Cut(rest+"; ", "’; ")
+		return name, ok
 	}
 	for part := range strings.SplitSeq(why, "; ") {
 		if rest, ok := strings.CutPrefix(part, must); ok {
@@ -95,50 +93,49 @@ func lacking(why string) (string, bool) {
 	return "", false
 }
 
-// refusals reads a list of refusals, one part for each node with an idle executor.
-// Core asks each node in this order: its labels, its mode, the build's permission,
-// plugins, then whether it is there. So each part proves something by itself:
+// readRefusals reads a list of refusals. The list has one part for each node with an idle executor. Jenkins'
+// core checks a node in this order: labels, mode, permission of the build, plugins, and last whether the node
+// is online. So each part proves something by itself:
 //
-//   - "is reserved for jobs …": the item has no label, whatever else is in the list;
-//   - "is offline", "is not accepting tasks", "lacks permission …": the node has the
-//     item's label, or the item has none;
-//   - the neutral ones: nothing that contradicts these, for they are said of no node
-//     any more, or of one that was asked for its labels before;
-//   - "... and 3 more", and words that are not known, a plugin's or another
-//     language's: it may be that the node lacks the label, so nothing follows from
-//     what is not said.
-func refusals(why string) sentence {
-	s := sentence{says: saysAway}
+//   - "is reserved for jobs …": the item has no label, whatever else is in the list.
+//   - "is offline", "is not accepting tasks", "lacks permission …": the node has the label of the item, or
+//     the item has no label.
+//   - A neutral part contradicts none of these. Jenkins says it of a node that is gone, or of a node that
+//     Jenkins has already asked for its labels.
+//   - "... and 3 more" and unknown words: perhaps the node lacks the label, so that the rest of the list
+//     proves nothing. Unknown words are those of a plugin or of another language.
+func readRefusals(why string) sentence {
+	s := sentence{proves: provesAway}
 	for part := range strings.SplitSeq(why, "; ") {
-		switch name, ok := away(part); {
+		switch name, ok := awayNode(part); {
 		case strings.HasSuffix(part, " is reserved for jobs with matching label expression"):
-			return sentence{says: saysReserved}
+			return sentence{proves: provesReserved}
 		case ok:
 			s.nodes = append(s.nodes, name)
-		case !neutral(part):
-			s.says = saysNothing
+		case !isNeutral(part):
+			s.proves = provesNothing
 		}
 	}
-	if s.says == saysNothing || s.nodes == nil {
+	if s.proves == provesNothing || s.nodes == nil {
 		return sentence{}
 	}
 	return s
 }
 
-// neutral parts tell nothing of the item's label.
-func neutral(part string) bool {
+// isNeutral reports whether a part says nothing about the label of the item.
+func isNeutral(part string) bool {
 	return strings.HasSuffix(part, " has been removed from configuration") ||
 		strings.HasSuffix(part, " should be allowed to run first") ||
 		part == "Executor slot already in use" || part == "Exception evaluating if the node can take the task"
 }
 
-// away names the node that would take the item, and cannot.
-func away(part string) (name string, ok bool) {
+// awayNode returns the name of a node that would take the item but cannot.
+func awayNode(part string) (name string, ok bool) {
 	if _, name, ok = strings.Cut(part, " lacks permission to run on "); ok {
-		return within(name, "", "")
+		return between(name, "", "")
 	}
 	for _, state := range [...]string{" is offline", " is not accepting tasks"} {
-		if name, ok = within(part, "", state); ok {
+		if name, ok = between(part, "", state); ok {
 			return name, true
 		}
 	}

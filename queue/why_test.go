@@ -19,75 +19,75 @@ func TestEverySentence(t *testing.T) {
 	const reservedFor = " is reserved for jobs with matching label expression"
 	for _, c := range []struct {
 		why   string
-		says  said
+		says  proof
 		label string
 	}{
-		{"Waiting for next available executor", saysBare, ""},
-		{"‘n1’ is offline", saysNode, "n1"},
-		{"All nodes of label ‘linux&&docker’ are offline", saysLabel, "linux&&docker"},
-		{"Waiting for next available executor on ‘linux&&docker’", saysEither, "linux&&docker"},
-		{"There are no nodes with the label ‘with space’", saysLabel, "with space"},
-		{"Waiting for next available executor on ‘a<->b’", saysEither, "a<->b"},
-		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ‘w1’" + reservedFor, saysReserved, ""},
-		{"‘Jenkins’" + reservedFor + "; ‘n1’ is offline", saysReserved, ""},
-		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ... and 3 more", saysReserved, ""},
-		{"‘b1’" + reservedFor + "; ‘x’ is being looked at", saysReserved, ""},
-		{"web-e-1 has been removed from configuration; ‘b1’" + reservedFor, saysReserved, ""},
-		{"‘b1’ is offline; ‘b2’ is offline; ‘x’ has had enough", saysNothing, ""},
-		{"‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
-		{"b1 is offline; b2 is offline", saysAway, ""},
-		{"‘b1’ is not accepting tasks", saysAway, ""},
-		{"‘SYSTEM’ lacks permission to run on ‘b1’", saysAway, ""},
-		{"Executor slot already in use; ‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
-		{"Exception evaluating if the node can take the task; ‘b1’ is offline", saysAway, ""},
-		{"web-e-1 has been removed from configuration; ‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
-		{"Jenkins failed to launch the agent process on it; ‘b1’ is offline", saysNothing, ""},
-		{"part of run #1 should be allowed to run first; ‘b1’ is offline; ‘b2’ is offline", saysAway, ""},
-		{"‘b1’ is offline; ... and 3 more", saysNothing, ""},
-		{"web-e-1 has been removed from configuration; web-e-2 has been removed from configuration; ... and 28 more", saysNothing, ""},
-		{"web-e-1 has been removed from configuration", saysNothing, ""},
-		{"Executor slot already in use", saysNothing, ""},
-		{"Exception evaluating if the node can take the task", saysNothing, ""},
-		{"b1" + reservedFor + "; b2 is offline", saysReserved, ""},
-		{"‘a1’ is offline; ‘b1’ doesn’t have label ‘a1’; ‘b2’ doesn’t have label ‘a1’", saysLabel, "a1"},
-		{"‘b1’ doesn’t have label ‘it’s’; ‘b2’ is offline", saysLabel, "it’s"},
-		{"web-e-1 has been removed from configuration; ‘b1’ doesn’t have label ‘a1’; ... and 28 more", saysLabel, "a1"},
-		{"Already running 1 builds on node; ‘b1’ doesn’t have label ‘linux’; ‘b2’ is offline", saysLabel, "linux"},
-		{"Must run on a1 not b1", saysLabel, "a1"},
-		{"Jenkins is about to shut down", saysNothing, ""},
-		{"In the quiet period. Expires in 29 sec", saysNothing, ""},
-		{"All nodes of label ‘größe’ are offline", saysLabel, "größe"},
-		{"There are no nodes with the label ‘it's’", saysLabel, "it's"},
-		{`All nodes of label ‘"os:linux"&&"with space"’ are offline`, saysLabel, `("os:linux"&&"with space")`},
-		// Before 2.125, without quotes.
-		{"Waiting for next available executor on linux", saysEither, "linux"},
-		{"n1 is offline", saysPerhapsNode, "n1"},
-		// Other languages and other plugins say nothing that is understood.
-		{"Warte auf den nächsten freien Build-Prozessor auf linux", saysNothing, ""},
-		{"Waiting for resources with label linux", saysNothing, ""},
-		{"Blocked by ‘other’", saysNothing, ""},
-		{"Already running 1 builds on node", saysNothing, ""},
-		{"Already running 1 builds across all nodes", saysNothing, ""},
-		{"Waiting for resource instances [[dcp-1]]", saysNothing, ""},
-		// Core's words of other states, and of what went wrong in it.
-		{"Finished waiting", saysNothing, ""},
-		{"A build is already in progress", saysNothing, ""},
-		{"Build #1,234 is already in progress (ETA: 5 min)", saysNothing, ""},
-		{"Upstream project ‘linux’ is already building", saysNothing, ""},
-		{"Downstream project ‘linux’ is already building", saysNothing, ""},
-		{"Exception evaluating if the queue can run the task", saysNothing, ""},
-		{"???", saysNothing, ""},
-		{"", saysNothing, ""},
-		{"Waiting for next available executor on ‘", saysNothing, ""},
-		{"All nodes of label ‘x", saysNothing, ""},
+		{"Waiting for next available executor", provesBare, ""},
+		{"‘n1’ is offline", provesNode, "n1"},
+		{"All nodes of label ‘linux&&docker’ are offline", provesLabel, "linux&&docker"},
+		{"Waiting for next available executor on ‘linux&&docker’", provesEither, "linux&&docker"},
+		{"There are no nodes with the label ‘with space’", provesLabel, "with space"},
+		{"Waiting for next available executor on ‘a<->b’", provesEither, "a<->b"},
+		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ‘w1’" + reservedFor, provesReserved, ""},
+		{"‘Jenkins’" + reservedFor + "; ‘n1’ is offline", provesReserved, ""},
+		{"‘b1’" + reservedFor + "; ‘b2’" + reservedFor + "; ... and 3 more", provesReserved, ""},
+		{"‘b1’" + reservedFor + "; ‘x’ is being looked at", provesReserved, ""},
+		{"web-e-1 has been removed from configuration; ‘b1’" + reservedFor, provesReserved, ""},
+		{"‘b1’ is offline; ‘b2’ is offline; ‘x’ has had enough", provesNothing, ""},
+		{"‘b1’ is offline; ‘b2’ is offline", provesAway, ""},
+		{"b1 is offline; b2 is offline", provesAway, ""},
+		{"‘b1’ is not accepting tasks", provesAway, ""},
+		{"‘SYSTEM’ lacks permission to run on ‘b1’", provesAway, ""},
+		{"Executor slot already in use; ‘b1’ is offline; ‘b2’ is offline", provesAway, ""},
+		{"Exception evaluating if the node can take the task; ‘b1’ is offline", provesAway, ""},
+		{"web-e-1 has been removed from configuration; ‘b1’ is offline; ‘b2’ is offline", provesAway, ""},
+		{"Jenkins failed to launch the agent process on it; ‘b1’ is offline", provesNothing, ""},
+		{"part of run #1 should be allowed to run first; ‘b1’ is offline; ‘b2’ is offline", provesAway, ""},
+		{"‘b1’ is offline; ... and 3 more", provesNothing, ""},
+		{"web-e-1 has been removed from configuration; web-e-2 has been removed from configuration; ... and 28 more", provesNothing, ""},
+		{"web-e-1 has been removed from configuration", provesNothing, ""},
+		{"Executor slot already in use", provesNothing, ""},
+		{"Exception evaluating if the node can take the task", provesNothing, ""},
+		{"b1" + reservedFor + "; b2 is offline", provesReserved, ""},
+		{"‘a1’ is offline; ‘b1’ doesn’t have label ‘a1’; ‘b2’ doesn’t have label ‘a1’", provesLabel, "a1"},
+		{"‘b1’ doesn’t have label ‘it’s’; ‘b2’ is offline", provesLabel, "it’s"},
+		{"web-e-1 has been removed from configuration; ‘b1’ doesn’t have label ‘a1’; ... and 28 more", provesLabel, "a1"},
+		{"Already running 1 builds on node; ‘b1’ doesn’t have label ‘linux’; ‘b2’ is offline", provesLabel, "linux"},
+		{"Must run on a1 not b1", provesLabel, "a1"},
+		{"Jenkins is about to shut down", provesNothing, ""},
+		{"In the quiet period. Expires in 29 sec", provesNothing, ""},
+		{"All nodes of label ‘größe’ are offline", provesLabel, "größe"},
+		{"There are no nodes with the label ‘it's’", provesLabel, "it's"},
+		{`All nodes of label ‘"os:linux"&&"with space"’ are offline`, provesLabel, `("os:linux"&&"with space")`},
+		// Jenkins before 2.125 writes no quotes.
+		{"Waiting for next available executor on linux", provesEither, "linux"},
+		{"n1 is offline", provesPerhapsNode, "n1"},
+		// Sentences in other languages or of other plugins prove nothing.
+		{"Warte auf den nächsten freien Build-Prozessor auf linux", provesNothing, ""},
+		{"Waiting for resources with label linux", provesNothing, ""},
+		{"Blocked by ‘other’", provesNothing, ""},
+		{"Already running 1 builds on node", provesNothing, ""},
+		{"Already running 1 builds across all nodes", provesNothing, ""},
+		{"Waiting for resource instances [[dcp-1]]", provesNothing, ""},
+		// Sentences of Jenkins' core about other states and about its own errors.
+		{"Finished waiting", provesNothing, ""},
+		{"A build is already in progress", provesNothing, ""},
+		{"Build #1,234 is already in progress (ETA: 5 min)", provesNothing, ""},
+		{"Upstream project ‘linux’ is already building", provesNothing, ""},
+		{"Downstream project ‘linux’ is already building", provesNothing, ""},
+		{"Exception evaluating if the queue can run the task", provesNothing, ""},
+		{"???", provesNothing, ""},
+		{"", provesNothing, ""},
+		{"Waiting for next available executor on ‘", provesNothing, ""},
+		{"All nodes of label ‘x", provesNothing, ""},
 	} {
-		if got := read(c.why); got.says != c.says || got.label != c.label {
-			t.Errorf("%q: %d %q, want %d %q", c.why, got.says, got.label, c.says, c.label)
+		if got := readSentence(c.why); got.proves != c.says || got.label != c.label {
+			t.Errorf("%q: %d %q, want %d %q", c.why, got.proves, got.label, c.says, c.label)
 		}
 	}
 }
 
-// recorded is a testdata file of answers in the order asked.
+// recorded is a file of testdata, with the answers in the order of the requests.
 type recorded struct {
 	Source  string
 	Answers []struct {
@@ -108,8 +108,8 @@ func load(t testing.TB, name string) recorded {
 	return r
 }
 
-// wanted is what the recorded jobs asked for, in canonical form, by the number
-// in the job's name (w03, p03).
+// wanted are the expressions of the recorded jobs in canonical form. The index is the number in the job's
+// name (w03, p03).
 var wanted = []string{
 	"linux", "linux&&docker", "linux||docker", "!windows&&linux", "linux->docker", "a<->b",
 	"(linux||docker)&&big", "with space", "x&&(y||z)", "docker&&!slow", "größe", "it's",
@@ -123,7 +123,7 @@ func wantedOf(t *testing.T, job string) string {
 	return wanted[n]
 }
 
-func ours(names ...string) []scaler.Node {
+func ownNodes(names ...string) []scaler.Node {
 	nodes := []scaler.Node{{Name: "built-in"}}
 	for _, n := range names {
 		nodes = append(nodes, scaler.Node{Name: n, Team: "web", Kind: scaler.Ephemeral})
@@ -131,22 +131,22 @@ func ours(names ...string) []scaler.Node {
 	return nodes
 }
 
-// takesAny: the pool of ours takes items without a label.
-var takesAny = map[scaler.PoolID]bool{{Team: "web", Kind: scaler.Ephemeral}: true}
+// unlabelledPools: Bellboard's pool takes items without a label.
+var unlabelledPools = map[scaler.PoolID]bool{{Team: "web", Kind: scaler.Ephemeral}: true}
 
-// nodesAt is the nodes there were when the answer was recorded.
+// nodesAt returns the nodes that Jenkins had when the answer was recorded.
 func nodesAt(note string) []scaler.Node {
 	switch {
 	case strings.Contains(note, "0 agent"):
-		return ours()
+		return ownNodes()
 	case strings.Contains(note, "1 agent") || strings.Contains(note, "1 node") || strings.Contains(note, "1 exclusive"):
-		return ours("n1")
+		return ownNodes("n1")
 	}
-	return ours("n1", "n2")
+	return ownNodes("n1", "n2")
 }
 
-// TestRecordedProjects: freestyle items export their label, or null, so each is
-// resolved whatever the sentence.
+// TestRecordedProjects: a freestyle item exports its label, or null. So each item has a label, whatever its
+// sentence is.
 func TestRecordedProjects(t *testing.T) {
 	for _, a := range load(t, "why").Answers {
 		nodes := nodesAt(a.Note)
@@ -173,15 +173,15 @@ func TestRecordedProjects(t *testing.T) {
 	}
 }
 
-// TestRecordedPipelines: only the sentences tell, so what one answer showed is
-// remembered by queue id, and nothing is guessed without it.
+// TestRecordedPipelines: only the sentence shows the label of a pipeline. The client remembers the label by
+// queue id. Without a sentence and without memory the item is unresolved.
 func TestRecordedPipelines(t *testing.T) {
 	answers := load(t, "pipeline-why").Answers
 	if len(answers) != 3 {
 		t.Fatal(len(answers))
 	}
 	fresh := newMemory()
-	items, err := fresh.items(strings.NewReader(string(answers[0].Body)), ours())
+	items, err := fresh.items(strings.NewReader(string(answers[0].Body)), ownNodes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestRecordedPipelines(t *testing.T) {
 			t.Errorf("no node: %s is %s %q", it.Job, it.Resolution, it.Label)
 		}
 	}
-	items, err = fresh.items(strings.NewReader(string(answers[1].Body)), ours("n1"))
+	items, err = fresh.items(strings.NewReader(string(answers[1].Body)), ownNodes("n1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,8 +211,8 @@ func TestRecordedPipelines(t *testing.T) {
 			t.Errorf("one node: %s is %s %q", it.Job, it.Resolution, it.Label)
 		}
 	}
-	// With two nodes every label is told; after that the older answers, which
-	// told less, are understood by memory.
+	// With two nodes the sentences show every label. After that the client knows the labels from memory, even
+	// with the older answers that show less.
 	for _, again := range []int{2, 1, 0} {
 		items, err = fresh.items(strings.NewReader(string(answers[again].Body)), nodesAt(answers[again].Note))
 		if err != nil || len(items) != 13 {
@@ -237,8 +237,8 @@ func TestRecordedPipelines(t *testing.T) {
 	}
 }
 
-// TestRecordedBare: the bare sentence proves nothing of an item while Jenkins has
-// no two nodes of ours; a project that shows no label wants none.
+// TestRecordedBare: while Jenkins has fewer than two nodes of Bellboard's, the bare sentence proves nothing
+// about an item. A project that shows no label wants none.
 func TestRecordedBare(t *testing.T) {
 	for _, a := range load(t, "bare").Answers {
 		nodes := nodesAt(a.Note)
@@ -264,7 +264,7 @@ func TestRecordedBare(t *testing.T) {
 
 func TestRecordedPinned(t *testing.T) {
 	m := newMemory()
-	items, err := m.items(strings.NewReader(string(load(t, "pinned").Answers[0].Body)), ours("n1", "n2"))
+	items, err := m.items(strings.NewReader(string(load(t, "pinned").Answers[0].Body)), ownNodes("n1", "n2"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,8 +282,7 @@ func TestRecordedPinned(t *testing.T) {
 	}
 }
 
-// TestStatesAndSources has what the recordings have not: other states, and the
-// other places a label may be told.
+// TestStatesAndSources has what the recordings lack: other states, and the other sources of a label.
 func TestStatesAndSources(t *testing.T) {
 	const placeholder = "org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask"
 	for name, c := range map[string]struct {
@@ -356,7 +355,7 @@ func TestStatesAndSources(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()
-			items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"id":7,"inQueueSince":1795395095524,`+c.item+`}]}`), ours("b1", "b2"))
+			items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"id":7,"inQueueSince":1795395095524,`+c.item+`}]}`), ownNodes("b1", "b2"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -368,12 +367,12 @@ func TestStatesAndSources(t *testing.T) {
 	}
 }
 
-// TestListOfRefusals: what a list of refusals tells of a pipeline's label. Where a part
-// says nothing of it, the others are believed as far as they go.
+// TestListOfRefusals: a list of refusals says something about the label of a pipeline. If one part says
+// nothing, the other parts count as far as they prove something.
 func TestListOfRefusals(t *testing.T) {
 	const reserved = " is reserved for jobs with matching label expression"
 	web, big := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, scaler.PoolID{Team: "big", Kind: scaler.Ephemeral}
-	nodes := append(ours("b1", "b2"), scaler.Node{Name: "c1", Team: "big", Kind: scaler.Ephemeral}, scaler.Node{Name: "d1", Team: "gone", Kind: scaler.Ephemeral}, scaler.Node{Name: "mac"})
+	nodes := append(ownNodes("b1", "b2"), scaler.Node{Name: "c1", Team: "big", Kind: scaler.Ephemeral}, scaler.Node{Name: "d1", Team: "gone", Kind: scaler.Ephemeral}, scaler.Node{Name: "mac"})
 	for why, want := range map[string]scaler.Resolution{
 		"web-e-9 has been removed from configuration; ‘b1’ is offline; ‘b2’ is offline":             scaler.Unlabelled,
 		"Executor slot already in use; ‘b1’ is offline; ‘mac’ is offline":                           scaler.Unlabelled,
@@ -385,7 +384,7 @@ func TestListOfRefusals(t *testing.T) {
 		"web-e-9 has been removed from configuration; ‘c1’" + reserved + "; ... and 28 more":        scaler.Unlabelled,
 		"web-e-9 has been removed from configuration; ‘b1’ doesn’t have label ‘x’; ‘b2’ is offline": scaler.Labelled,
 		"‘b1’ doesn’t have label ‘x’; ‘mac’ is being looked at; ... and 28 more":                    scaler.Labelled,
-		// An agent of ours that takes only its own labels has not refused it: it wants some.
+		// An agent that takes only its own labels has not refused the item, so that the item has a label.
 		"‘b1’ is offline; ‘c1’ is offline":                                        scaler.Unresolved,
 		"web-e-9 has been removed from configuration; ‘c1’ is offline":            scaler.Unresolved,
 		"‘b1’ is offline; ‘b2’ is offline; ‘mac’ is being looked at":              scaler.Unresolved,
@@ -409,18 +408,18 @@ func TestListOfRefusals(t *testing.T) {
 			t.Errorf("%s: %s %q, want %s", why, it.Resolution, it.Label, want)
 		}
 		if _, kept := m.labels[7]; kept && strings.Contains(why, "‘b1’ is offline") && !strings.Contains(why, reserved) && want == scaler.Unlabelled {
-			t.Errorf("%s: what is only as good as no label is remembered as none", why)
+			t.Errorf("%s: the item may have a label, and memory says that it has none", why)
 		}
 	}
 }
 
-// TestLongSentences: what names every node is understood to its end, shown as far as
-// people read, and not remembered: it is another with each node that comes or goes.
+// TestLongSentences: a sentence that names every node is read to its end and shown only in part. The client
+// does not remember it, since it changes with each node that comes or goes.
 func TestLongSentences(t *testing.T) {
 	parts := func(n int, part string) string { return strings.Repeat("‘web-e-größe’ "+part+"; ", n) }
 	const reserved = "is reserved for jobs with matching label expression"
 	for name, tt := range map[string]struct {
-		why   string // of so many nodes
+		why   string // names so many nodes
 		how   scaler.Resolution
 		label string
 	}{
@@ -433,14 +432,14 @@ func TestLongSentences(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()
-			m.unlabelled = takesAny
+			m.unlabelled = unlabelledPools
 			item := `{"_class":"hudson.model.Queue$BuildableItem","id":%d,"inQueueSince":1,"why":"` + tt.why +
 				`","task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/a/1/"}}`
-			if _, _, err := m.nodes(strings.NewReader(strings.Replace(fewComputers, "one-build", tt.why, 1)), "bellboard"); err != nil {
+			if _, _, err := m.nodes(strings.NewReader(strings.Replace(twoNodes, "one-build", tt.why, 1)), "bellboard"); err != nil {
 				t.Fatal(err)
 			}
 			body := `{"_class":"hudson.model.Queue","items":[` + fmt.Sprintf(item+","+item, 7, 8) + `]}`
-			items, err := m.items(strings.NewReader(body), ours("b1", "b2"))
+			items, err := m.items(strings.NewReader(body), ownNodes("b1", "b2"))
 			if err != nil || len(items) != 2 {
 				t.Fatal(len(items), err)
 			}
@@ -448,15 +447,15 @@ func TestLongSentences(t *testing.T) {
 				if it.Resolution != tt.how || it.Label != tt.label {
 					t.Errorf("%s %q, want %s %q", it.Resolution, it.Label, tt.how, tt.label)
 				}
-				if cut, ok := strings.CutSuffix(it.Why, "…"); !ok || !utf8.ValidString(cut) || !strings.HasPrefix(tt.why, cut) || len(cut) > longest || len(cut) < longest-utf8.UTFMax {
+				if cut, ok := strings.CutSuffix(it.Why, "…"); !ok || !utf8.ValidString(cut) || !strings.HasPrefix(tt.why, cut) || len(cut) > maxString || len(cut) < maxString-utf8.UTFMax {
 					t.Errorf("%d of %d bytes are shown: …%q", len(it.Why), len(tt.why), it.Why[len(it.Why)-20:])
 				}
 				if of(body, it.Label) || of(body, m.labels[it.ID]) {
-					t.Error("its label keeps the whole answer")
+					t.Error("the label keeps the whole answer in memory")
 				}
 			}
 			for _, s := range slices.Concat(slices.Collect(maps.Keys(m.strings)), slices.Collect(maps.Keys(m.sentences))) {
-				if len(s) > longest {
+				if len(s) > maxString {
 					t.Errorf("%d bytes are remembered: %.40q", len(s), s)
 				}
 			}
@@ -464,7 +463,7 @@ func TestLongSentences(t *testing.T) {
 	}
 }
 
-// of reports whether s is a piece of whole, not a copy.
+// of reports whether s is a part of the memory of whole, and not a copy.
 func of(whole, s string) bool {
 	at, from := uintptr(unsafe.Pointer(unsafe.StringData(s))), uintptr(unsafe.Pointer(unsafe.StringData(whole)))
 	return s != "" && at >= from && at < from+uintptr(len(whole))

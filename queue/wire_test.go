@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// on is true for requests of that endpoint: computer or queue.
+// on reports whether the request is for that endpoint: computer or queue.
 func on(r *http.Request, endpoint string) bool {
 	return strings.HasPrefix(r.URL.Path, "/"+endpoint+"/api")
 }
 
-// body changes the text of the answers of an endpoint.
-func (f *fire) body(endpoint string, change func(string) string) {
+// body changes the text of an endpoint's answers.
+func (f *harness) body(endpoint string, change func(string) string) {
 	f.wire = func(r *http.Request, res *http.Response) (*http.Response, error) {
 		if on(r, endpoint) {
 			b, err := io.ReadAll(res.Body)
@@ -29,14 +29,14 @@ func (f *fire) body(endpoint string, change func(string) string) {
 	}
 }
 
-// fault answers an endpoint's requests with something else.
-func (f *fire) fault(endpoint string, status int, header http.Header, body string) {
+// fault answers the requests of an endpoint in Jenkins' place.
+func (f *harness) fault(endpoint string, status int, header http.Header, body string) {
 	f.jenkins.Fault(func(r *http.Request) (int, http.Header, []byte, bool) {
 		return status, header.Clone(), []byte(body), on(r, endpoint)
 	})
 }
 
-// list changes the list of a document by its elements.
+// list changes the elements of a document's list.
 func list(key string, change func([]json.RawMessage) []json.RawMessage) func(string) string {
 	return func(body string) string {
 		var doc map[string]json.RawMessage
@@ -54,7 +54,7 @@ func list(key string, change func([]json.RawMessage) []json.RawMessage) func(str
 	}
 }
 
-// slowBody is a body that comes no further than its first half.
+// slowBody is a body of which only the first half arrives.
 type slowBody struct {
 	ctx  context.Context //nolint:containedctx // a test's own
 	half io.Reader

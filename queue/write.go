@@ -16,27 +16,30 @@ import (
 	"bellboard/scaler"
 )
 
-// agentRoot is where the official agent image works.
+// agentRoot is the working directory of the official agent image.
 const agentRoot = "/home/jenkins/agent"
 
 // Register implements control.Jenkins.
 func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool, deadline time.Time) error {
-	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, pool.PoolID, false), &pool, c.launcher(name, pool.PoolID), deadline); err != nil {
-		return fmt.Errorf("registering node %s: %w", name, err)
-	}
-	return nil
+	description := scaler.Describe(c.c.Instance, pool.PoolID, false)
+	return failed("registering", name, c.register(ctx, name, description, &pool, c.launcher(name, pool.PoolID), deadline))
 }
 
-// Fence implements control.Jenkins. Without labels it changes no item's "why".
+// Fence implements control.Jenkins. A fence has no labels, so that it changes no item's "why".
 func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error {
-	if err := c.register(ctx, name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, inbound(), deadline); err != nil {
-		return fmt.Errorf("fencing node %s: %w", name, err)
-	}
-	return nil
+	description := scaler.Describe(c.c.Instance, id, true)
+	return failed("fencing", name, c.register(ctx, name, description, &scaler.Pool{}, inboundLauncher(), deadline))
 }
 
-// register posts the form of a new node. EXCLUSIVE is one that takes only items
-// that ask for its labels.
+// failed says in the error of a write or read which node the error concerns. The result is nil if err is nil.
+func failed(doing, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s node %s: %w", doing, name, err)
+}
+
+// register posts the form of a new node. A node in mode EXCLUSIVE takes only items that ask for its labels.
 func (c *Client) register(ctx context.Context, name, description string, pool *scaler.Pool, launcher map[string]any, deadline time.Time) error {
 	const dumb, always = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always"
 	mode := "EXCLUSIVE"
@@ -59,227 +62,227 @@ func (c *Client) register(ctx context.Context, name, description string, pool *s
 		return err
 	}
 	return c.write(ctx, request{
-		endpoint: Register, path: "/computer/doCreateItem",
+		endpoint: Register, path: "/computer/doCreateItem", deadline: deadline,
 		form: url.Values{"name": {name}, "type": {dumb}, "json": {string(form)}},
-	}, deadline)
+	})
 }
 
-// labelString writes the labels as Jenkins reads a node's label field.
+// labelString returns the labels in the form of the label field of a node in Jenkins.
 func labelString(labels []string) string {
 	out := make([]string, len(labels))
 	for i, l := range labels {
 		if strings.ContainsAny(l, " \t\r\n\"'") {
-			l = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(l) + `"`
+			l = `"` + escaper.Replace(l) + `"`
 		}
 		out[i] = l
 	}
 	return strings.Join(out, " ")
 }
 
-// Secret reads the secret of an inbound node, which is a function of its name.
-func (c *Client) Secret(ctx context.Context, name string) (string, error) {
-	secret, err := c.secret(ctx, name)
-	if err != nil {
-		return "", fmt.Errorf("reading the secret of node %s: %w", name, err)
-	}
-	return secret, nil
-}
-
-func (c *Client) secret(ctx context.Context, name string) (string, error) {
-	a, err := c.ask(ctx, request{
-		endpoint: Secret, method: http.MethodGet, timeout: readTimeout,
-		path: "/computer/" + url.PathEscape(name), suffix: "jenkins-agent.jnlp",
-	})
+// Secret reads the secret of an inbound agent. The secret is a function of the node's name.
+func (c *Client) Secret(ctx context.Context, name string) (secret string, err error) {
+	defer func() { err = failed("reading the secret of", name, err) }()
+	a, err := c.ask(ctx, request{endpoint: Secret, path: nodePath(name) + "/jenkins-agent.jnlp"})
 	if err != nil {
 		return "", err
 	}
-	if a.status != http.StatusOK {
+	if a.Status != http.StatusOK {
 		return "", a.outcome("")
 	}
 	var doc struct {
 		XMLName   xml.Name `xml:"jnlp"`
 		Arguments []string `xml:"application-desc>argument"`
 	}
-	// The words of the body stay out of these errors: the secret may be among them.
-	if err := xml.Unmarshal([]byte(a.body), &doc); err != nil {
+	// These errors quote nothing of the body, because the body may contain the secret.
+	if err := xml.Unmarshal([]byte(a.Body), &doc); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNotJenkins, err)
 	}
 	if len(doc.Arguments) < 2 || doc.Arguments[0] == "" || doc.Arguments[1] != name {
-		return "", fmt.Errorf("%w: no secret of that node in its launch file", ErrNotJenkins)
+		return "", fmt.Errorf("%w: the launch file has no secret of that node", ErrNotJenkins)
 	}
 	return doc.Arguments[0], nil
 }
 
-// Mark takes the node temporarily offline with that text, or replaces the text.
+// Mark takes the node temporarily offline with that text, or replaces the text of its mark.
 func (c *Client) Mark(ctx context.Context, name, text string, deadline time.Time) error {
-	err := c.write(ctx, request{
-		endpoint: Mark, path: "/computer/" + url.PathEscape(name) + "/changeOfflineCause",
+	return failed("marking", name, c.write(ctx, request{
+		endpoint: Mark, path: nodePath(name) + "/changeOfflineCause", deadline: deadline,
 		form: url.Values{"offlineMessage": {text}},
-	}, deadline)
-	if err != nil {
-		return fmt.Errorf("marking node %s: %w", name, err)
-	}
-	return nil
+	}))
 }
 
 // DeleteNode deletes the node.
 func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time) error {
-	err := c.write(ctx, request{
-		endpoint: Delete, path: "/computer/" + url.PathEscape(name) + "/doDelete",
-	}, deadline)
+	err := c.write(ctx, request{endpoint: Delete, path: nodePath(name) + "/doDelete", deadline: deadline})
 	if err == nil || errors.Is(err, scaler.ErrGone) {
-		c.deleted(name)
+		c.memory.mu.Lock()
+		delete(c.memory.inbound, name) // the node is not missing from the next answer
+		c.memory.mu.Unlock()
 	}
-	if err != nil {
-		return fmt.Errorf("deleting node %s: %w", name, err)
-	}
-	return nil
+	return failed("deleting", name, err)
 }
 
-// ClearMark lifts our mark or the hook's. The toggle carries our own mark text:
-// if somebody else lifted the mark a moment before, it sets a mark that is
-// known as ours, which the second read finds and the next tick lifts.
-func (c *Client) ClearMark(ctx context.Context, name, text string) error {
-	if err := c.clearMark(ctx, name, text); err != nil {
-		return fmt.Errorf("clearing the mark of node %s: %w", name, err)
-	}
-	return nil
-}
-
-func (c *Client) clearMark(ctx context.Context, name, text string) error {
+// ClearMark clears a mark of Bellboard's or of the hook's. The request toggles, and it carries Bellboard's
+// own mark text. If somebody else has just lifted the mark, the request sets a mark with that text. The
+// second read finds such a mark, and the next tick clears it.
+func (c *Client) ClearMark(ctx context.Context, name, text string) (err error) {
+	defer func() { err = failed("clearing the mark of", name, err) }()
 	if scaler.ReadMark(c.c.Instance, true, scaler.Cause{Reason: text}, "") != scaler.Ours {
 		text = scaler.MarkText(c.c.Instance, scaler.Reason(text))
 	}
-	// The place is taken before the first read: waiting after it would make the
-	// read old.
+	// The wait for a turn comes before the first read. A read before the wait would be too old.
 	if err := c.writes.acquire(ctx, time.Time{}); err != nil {
 		return err
 	}
-	var a answer
-	ok := false
-	defer func() { c.writes.release(a.asked, a.answered, ok) }()
+	var a Answer
+	done := false
+	defer func() { c.writes.release(a.Asked, a.Answered, done) }()
 
-	by, err := c.markOf(ctx, name)
+	_, by, err := c.node(ctx, Clear, name)
 	if err != nil || by != scaler.Ours && by != scaler.Hook {
 		return err
 	}
-	a, err = c.ask(ctx, request{
-		endpoint: Clear, method: http.MethodPost, timeout: writeTimeout,
-		path: "/computer/" + url.PathEscape(name) + "/toggleOffline",
-		form: url.Values{"offlineMessage": {text}},
+	a, err = c.post(ctx, request{
+		endpoint: Clear, path: nodePath(name) + "/toggleOffline", form: url.Values{"offlineMessage": {text}},
 	})
 	if err != nil {
 		return err
 	}
-	if err := a.outcome("/computer/"); err != nil {
-		return err
-	}
-	ok = true
-	switch by, err := c.markOf(ctx, name); {
+	done = true
+	switch _, by, err := c.node(ctx, Clear, name); {
 	case err != nil:
-		return fmt.Errorf("reading it back: %w", err)
+		return fmt.Errorf("reading the mark back: %w", err)
 	case by != scaler.NotMarked:
-		return fmt.Errorf("%w: still marked afterwards, by %s", scaler.ErrChanged, by)
+		return fmt.Errorf("%w: the node is still marked, by %s", scaler.ErrChanged, by)
 	}
 	return nil
-}
-
-// markOf reads who has the node marked, from a live answer.
-func (c *Client) markOf(ctx context.Context, name string) (scaler.OfflineBy, error) {
-	n, err := c.node(ctx, Clear, name)
-	if err != nil {
-		return "", err
-	}
-	return c.markedBy(&n), nil
-}
-
-func (c *Client) markedBy(n *computer) scaler.OfflineBy {
-	c.known.mu.Lock()
-	defer c.known.mu.Unlock()
-	return c.known.markedBy(c.c.Instance, n)
 }
 
 // StillIdle implements control.Jenkins.
 func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) {
-	n, err := c.node(ctx, Node, seen.Name)
+	n, by, err := c.node(ctx, Node, seen.Name)
 	if errors.Is(err, scaler.ErrGone) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("reading node %s: %w", seen.Name, err)
+		return false, failed("reading", seen.Name, err)
 	}
-	same := c.markedBy(&n) == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.Cause.At == seen.MarkedAt.UnixMilli())
-	return n.rests() && same, nil
+	return n.idle() && by == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.Cause.At == seen.MarkedAt.UnixMilli()), nil
 }
 
-// node reads one node, which is ErrGone when there is none of that name.
-func (c *Client) node(ctx context.Context, e string, name string) (computer, error) {
-	var doc computer
-	a, err := c.document(ctx, e, "/computer/"+url.PathEscape(name), nodeTree, func(_ *answer, in io.Reader) error { return small(in, &doc) })
-	if a.status == http.StatusNotFound {
-		return computer{}, a.outcome("")
-	}
-	if err != nil {
-		return computer{}, err
-	}
-	if doc.Class == "" || doc.Name != name || !doc.whole() {
-		return computer{}, fmt.Errorf("%w: an answer about %q (%s)", ErrNotJenkins, doc.Name, doc.Class)
-	}
-	return doc, nil
-}
-
-// write sends one POST in its turn, and not after the deadline.
-func (c *Client) write(ctx context.Context, r request, deadline time.Time) error {
-	if err := c.writes.acquire(ctx, deadline); err != nil {
-		return err
-	}
-	var a answer
-	ok := false
-	defer func() { c.writes.release(a.asked, c.c.Clock.Now(), ok) }()
-	r.method, r.timeout, r.deadline = http.MethodPost, writeTimeout, deadline
-	a, err := c.ask(ctx, r)
-	if err != nil {
-		return err
-	}
-	if r.accept != nil && r.accept(&a) {
-		ok = true
-		return nil
-	}
-	if err := a.outcome("/computer/"); err != nil {
-		return err
-	}
-	ok = true
-	return nil
-}
-
-// outcome judges the answer to a write: Jenkins redirects to its own pages when
-// it was done. A redirect elsewhere is a login page in front of it, and a 404
-// without Jenkins' header is no word on the node.
-func (a *answer) outcome(page string) error {
-	reason := a.header.Get("X-Error")
+// node reads one node and the owner of its mark. If there is no node of that name, the error is
+// scaler.ErrGone.
+func (c *Client) node(ctx context.Context, e string, name string) (n computer, by scaler.OfflineBy, err error) {
+	a, err := c.document(ctx, e, nodePath(name), nodeTree, func(_ *Answer, in io.Reader) error { return decodeSmall(in, &n) })
 	switch {
-	case a.status == http.StatusFound && page != "" && redirectsTo(a.header.Get("Location"), page):
+	case a.Status == http.StatusNotFound:
+		return n, "", a.outcome("")
+	case err != nil:
+		return n, "", err
+	case n.Class == "" || n.Name != name || !n.complete():
+		return n, "", fmt.Errorf("%w: the answer is about node %q (class %q)", ErrNotJenkins, n.Name, n.Class)
+	}
+	c.memory.mu.Lock()
+	defer c.memory.mu.Unlock()
+	return n, c.memory.markedBy(c.c.Instance, &n), nil
+}
+
+// nodePath returns the path of a node below Jenkins' address.
+func nodePath(name string) string { return "/computer/" + url.PathEscape(name) }
+
+// write sends one POST when its turn comes, and never after the deadline.
+func (c *Client) write(ctx context.Context, r request) error {
+	if err := c.writes.acquire(ctx, r.deadline); err != nil {
+		return err
+	}
+	a, err := c.post(ctx, r)
+	c.writes.release(a.Asked, a.Answered, err == nil)
+	return err
+}
+
+// post sends one POST and judges the answer.
+func (c *Client) post(ctx context.Context, r request) (Answer, error) {
+	r.method, r.timeout = http.MethodPost, writeTimeout
+	a, err := c.ask(ctx, r)
+	if err == nil && (r.accept == nil || !r.accept(&a)) {
+		err = a.outcome("/computer/")
+	}
+	return a, err
+}
+
+// outcome judges the answer to a write. After a write that was done Jenkins redirects to one of its pages. A
+// redirect to another page leads to a login page in front of Jenkins. A 404 without Jenkins' header says
+// nothing about the node.
+func (a *Answer) outcome(page string) error {
+	reason := a.Header.Get("X-Error")
+	switch {
+	case a.Status == http.StatusFound && page != "" && redirectsTo(a.Header.Get("Location"), page):
 		return nil
-	case a.status == http.StatusNotFound && a.header.Get("X-Jenkins") != "":
+	case a.Status == http.StatusNotFound && a.Header.Get("X-Jenkins") != "":
 		return scaler.ErrGone
-	case a.status == http.StatusBadRequest && strings.Contains(reason, "already exists"):
+	case a.Status == http.StatusBadRequest && strings.Contains(reason, "already exists"):
 		return fmt.Errorf("%w: %s", scaler.ErrExists, reason)
-	case a.status == http.StatusForbidden:
-		return fmt.Errorf("%w: %w", scaler.ErrRefused, a.refusal())
-	case a.status == http.StatusBadRequest && reason == "":
-		return fmt.Errorf("%w (status 400)%s", scaler.ErrRefused, a.words())
+	case a.Status == http.StatusForbidden:
+		return fmt.Errorf("%w: %w", scaler.ErrRefused, a.Refusal())
+	case a.Status == http.StatusBadRequest && reason == "":
+		return fmt.Errorf("%w (status 400)%s", scaler.ErrRefused, a.excerpt())
 	default:
-		return a.refusal()
+		return a.Refusal()
 	}
 }
 
-// redirectsTo reports whether a redirect leads to a page of Jenkins below that
-// path, whatever the prefix Jenkins is served under. Old versions answer a
-// deletion with the parent, "..".
+// redirectsTo reports whether a redirect leads to a page of Jenkins below that path. Jenkins may be served
+// below any prefix. Old versions answer a deletion with a redirect to the parent, "..".
 func redirectsTo(location, page string) bool {
 	u, err := url.Parse(location)
 	if err != nil {
 		return false
 	}
 	return strings.Contains(u.Path+"/", page) || u.Path == ".." || u.Path == "." || u.Path == "./"
+}
+
+// SSH says how Jenkins calls an agent that does not call Jenkins. The plugin ssh-slaves makes the call.
+type SSH struct {
+	// Domain follows the agent's name in the name of the agent's host.
+	Domain string
+	// CredentialsID names the user and the key in Jenkins' credentials store.
+	CredentialsID string
+	// HostKey is the public key of every agent of the pool, such as "ssh-ed25519 AAAA...". Each agent has to
+	// prove that it has the private key.
+	HostKey string
+}
+
+// launcher returns the part of the node's form that says how agent and Jenkins connect.
+func (c *Client) launcher(name string, id scaler.PoolID) map[string]any {
+	s, ok := c.c.SSH[id]
+	if !ok {
+		return inboundLauncher()
+	}
+	const ssh, verify = "hudson.plugins.sshslaves.SSHLauncher", "hudson.plugins.sshslaves.verifiers.ManuallyProvidedKeyVerificationStrategy"
+	return map[string]any{
+		"stapler-class": ssh, "$class": ssh,
+		"host": name + "." + s.Domain, "port": "22", "credentialsId": s.CredentialsID,
+		"jvmOptions": "", "javaPath": "", "prefixStartSlaveCmd": "", "suffixStartSlaveCmd": "",
+		// Bellboard repeats Launch until the agent is connected, so that one launch does not have to retry.
+		"launchTimeoutSeconds": "60", "maxNumRetries": "0", "retryWaitTime": "1",
+		"sshHostKeyVerificationStrategy": map[string]any{"stapler-class": verify, "$class": verify, "key": s.HostKey},
+	}
+}
+
+func inboundLauncher() map[string]any {
+	const inbound = "hudson.slaves.JNLPLauncher"
+	return map[string]any{"stapler-class": inbound, "$class": inbound, "webSocket": true}
+}
+
+// Launch implements control.Jenkins. Launch returns when Jenkins has begun to call the agent. If the agent is
+// connected, Launch changes nothing.
+func (c *Client) Launch(ctx context.Context, name string) error {
+	return failed("launching the agent of", name, c.write(ctx, request{
+		endpoint: Launch, path: nodePath(name) + "/launchSlaveAgent",
+		// Jenkins redirects to the log, with some servers to "log". If the agent is connected, Jenkins
+		// answers with a page that says so.
+		accept: func(a *Answer) bool {
+			return a.Header.Get("X-Jenkins") != "" && (a.Status == http.StatusOK || a.Status == http.StatusFound && a.Header.Get("Location") == "log")
+		},
+	}))
 }

@@ -25,7 +25,7 @@ var webPool = scaler.Pool{
 	Labels: []string{"docker", "linux", "with space"},
 }
 
-// done answers a write as Jenkins does when it was done.
+// done answers a write as Jenkins does after the write was done.
 func done(w http.ResponseWriter, location string) {
 	w.Header().Set("Location", location)
 	w.WriteHeader(http.StatusFound)
@@ -69,7 +69,7 @@ func TestRegister(t *testing.T) {
 					t.Errorf("description %q", description)
 				}
 				delete(got, "nodeDescription")
-				// As recorded from a real Jenkins that took it.
+				// A recorded form that a real Jenkins accepted.
 				want := map[string]any{
 					"name": "web-e-1", "numExecutors": c.executors, "remoteFS": "/home/jenkins/agent",
 					"labelString": c.labels, "mode": c.mode, "type": "hudson.slaves.DumbSlave",
@@ -92,7 +92,7 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// TestMarkAndDelete: one request each, the name escaped.
+// TestMarkAndDelete: each is one request, with the name escaped.
 func TestMarkAndDelete(t *testing.T) {
 	var got []string
 	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
@@ -150,7 +150,7 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// TestRefusals: what each write makes of the answers that say no.
+// TestRefusals: each write gets each answer that is a rejection.
 func TestRefusals(t *testing.T) {
 	writes := map[string]func(*Client) error{
 		"register": func(c *Client) error { return c.Register(t.Context(), "n", webPool, time.Time{}) },
@@ -191,7 +191,7 @@ func TestRefusals(t *testing.T) {
 					t.Error(err)
 				}
 				if !errors.Is(c.is, scaler.ErrGone) && errors.Is(err, scaler.ErrGone) || !errors.Is(c.is, scaler.ErrExists) && errors.Is(err, scaler.ErrExists) {
-					t.Errorf("taken for done: %v", err)
+					t.Errorf("the error says that the write was done: %v", err)
 				}
 				if calls != 1 {
 					t.Errorf("%d requests, want 1", calls)
@@ -218,8 +218,8 @@ func TestLateWritesAreNotSent(t *testing.T) {
 	}
 }
 
-// TestLateAfterWaiting: the deadline is looked at after the wait for a turn, and
-// a write that waits beyond it is not sent.
+// TestLateAfterWaiting: the client checks the deadline after the wait for a turn. A write that waits beyond
+// its deadline is not sent.
 func TestLateAfterWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent atomic.Int32
@@ -247,13 +247,13 @@ func TestLateAfterWaiting(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if sent.Load() != maxInFlight || c.writes.limit != maxInFlight/2 {
-			t.Errorf("%d sent, limit %d", sent.Load(), c.writes.limit)
+			t.Errorf("%d requests sent, limit %d", sent.Load(), c.writes.limit)
 		}
 	})
 }
 
-// TestTimeout: a Jenkins that accepts and never answers costs one timeout, and after it
-// that of a small question.
+// TestTimeout: Jenkins accepts a connection and never answers. Observe takes one timeout, and after it the
+// timeout of a small question.
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New(Config{
@@ -274,18 +274,18 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
-// house is one node whose mark can be read and toggled.
-type house struct {
+// nodeServer is one node with a mark that the client can read and toggle.
+type nodeServer struct {
 	t        *testing.T
-	mark     string // "" = none
+	mark     string // "" is no mark
 	class    string
 	toggled  []string
-	onToggle func(*house) // somebody else, just before the toggle
-	after    func(*house) // just after it
+	onToggle func(*nodeServer) // what somebody else does just before the toggle
+	after    func(*nodeServer) // what somebody else does just after the toggle
 	name     string
 }
 
-func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *nodeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Jenkins", "2.568.1")
 	switch r.Method + " " + r.URL.Path {
 	case "GET /jenkins/computer/n/api/json":
@@ -317,26 +317,26 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestClearMark(t *testing.T) {
 	const text = "bellboard(bellboard): cleared for a resuming build"
 	for name, c := range map[string]struct {
-		house  house
+		house  nodeServer
 		is     error
 		toggle bool
 		left   string
 	}{
-		"ours":       {house{mark: "bellboard(bellboard): idle"}, nil, true, ""},
-		"the hook's": {house{mark: "bellboard-hook(bellboard): one build"}, nil, true, ""},
-		"a person's": {house{mark: "looking at it"}, nil, false, "looking at it"},
-		"another's":  {house{mark: "bellboard(other): idle"}, nil, false, "bellboard(other): idle"},
+		"ours":       {nodeServer{mark: "bellboard(bellboard): idle"}, nil, true, ""},
+		"the hook's": {nodeServer{mark: "bellboard-hook(bellboard): one build"}, nil, true, ""},
+		"a person's": {nodeServer{mark: "looking at it"}, nil, false, "looking at it"},
+		"another's":  {nodeServer{mark: "bellboard(other): idle"}, nil, false, "bellboard(other): idle"},
 		"a monitor's": {
-			house{mark: "1 B left", class: "hudson.node_monitors.DiskSpaceMonitorDescriptor$DiskSpace"}, nil, false, "1 B left",
+			nodeServer{mark: "1 B left", class: "hudson.node_monitors.DiskSpaceMonitorDescriptor$DiskSpace"}, nil, false, "1 B left",
 		},
-		"none": {house{}, nil, false, ""},
+		"none": {nodeServer{}, nil, false, ""},
 		"lifted just before": {
-			house{mark: "bellboard(bellboard): idle", onToggle: func(h *house) { h.mark = "" }}, scaler.ErrChanged, true, text,
+			nodeServer{mark: "bellboard(bellboard): idle", onToggle: func(h *nodeServer) { h.mark = "" }}, scaler.ErrChanged, true, text,
 		},
 		"a person just after": {
-			house{mark: "bellboard(bellboard): idle", after: func(h *house) { h.mark = "mine" }}, scaler.ErrChanged, true, "mine",
+			nodeServer{mark: "bellboard(bellboard): idle", after: func(h *nodeServer) { h.mark = "mine" }}, scaler.ErrChanged, true, "mine",
 		},
-		"another node's answer": {house{mark: "bellboard(bellboard): idle", name: "m"}, ErrNotJenkins, false, "bellboard(bellboard): idle"},
+		"another node's answer": {nodeServer{mark: "bellboard(bellboard): idle", name: "m"}, ErrNotJenkins, false, "bellboard(bellboard): idle"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := c.house
@@ -357,17 +357,17 @@ func TestClearMark(t *testing.T) {
 				want = []string{text}
 			}
 			if !cmp.Equal(h.toggled, want) || h.mark != c.left {
-				t.Errorf("toggled %q, mark left %q", h.toggled, h.mark)
+				t.Errorf("toggled with %q, mark afterwards %q", h.toggled, h.mark)
 			}
 		})
 	}
-	client := newClient(t, (&house{t: t, name: "n"}).ServeHTTP)
+	client := newClient(t, (&nodeServer{t: t, name: "n"}).ServeHTTP)
 	if err := client.ClearMark(t.Context(), "gone", text); !errors.Is(err, scaler.ErrGone) {
 		t.Error(err)
 	}
-	// Words that are no mark text of ours are made one: a lost race must never
-	// leave a stranger's mark.
-	h := &house{t: t, name: "n", mark: "bellboard(bellboard): idle", class: "x"}
+	// A text that is not one of Bellboard's mark texts becomes one. If somebody else is faster, the toggle
+	// must not leave a mark with a strange text.
+	h := &nodeServer{t: t, name: "n", mark: "bellboard(bellboard): idle", class: "x"}
 	if err := newClient(t, h.ServeHTTP).ClearMark(t.Context(), "n", "resume"); err != nil {
 		t.Error(err)
 	}
@@ -376,8 +376,8 @@ func TestClearMark(t *testing.T) {
 	}
 }
 
-// TestStillIdle: a node whose mark was lifted while the queue was read is at work by
-// now, and the one question about it says so.
+// TestStillIdle: a mark is lifted while the client reads the queue, and the node gets a build. StillIdle says
+// so.
 func TestStillIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Latency: func(op string) time.Duration {
@@ -415,7 +415,7 @@ func TestStillIdle(t *testing.T) {
 		}
 		for _, n := range v.Nodes {
 			if n.Name == "web-e-1" && (!n.Idle || n.OfflineBy != scaler.Ours) {
-				t.Errorf("the look shows %+v, want it as it was before the queue was read", n)
+				t.Errorf("the view shows %+v, want the node as it was before the read of the queue", n)
 			}
 		}
 		if took := v.AnsweredAt.Sub(v.NodesAt); took != 25*time.Second {
@@ -423,7 +423,7 @@ func TestStillIdle(t *testing.T) {
 		}
 		still(scaler.Ours, false)
 		j.PersonOffline("web-e-1", "bellboard(bellboard): idle")
-		still(scaler.Ours, false) // marked again, but at work
+		still(scaler.Ours, false) // marked again, but busy
 	})
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New(Config{
@@ -438,8 +438,8 @@ func TestStillIdle(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(scaler.ErrLate) })
-		if _, err := c.StillIdle(ctx, scaler.Node{Name: "n", OfflineBy: scaler.Ours}); !errors.Is(err, scaler.ErrLate) || c.fuse.failed != 0 {
-			t.Errorf("given up: %v, after %d failures in a row; want that it is late, and none", err, c.fuse.failed)
+		if _, err := c.StillIdle(ctx, scaler.Node{Name: "n", OfflineBy: scaler.Ours}); !errors.Is(err, scaler.ErrLate) || c.breaker.failed != 0 {
+			t.Errorf("error %v after %d failures in a row, want ErrLate and no failure", err, c.breaker.failed)
 		}
 	})
 	const idle = `{"_class":"hudson.slaves.SlaveComputer","displayName":"n","offlineCause":null,"offlineCauseReason":"","temporarilyOffline":false,"idle":true,"executors":[{"idle":true}],"oneOffExecutors":[]}`
@@ -475,8 +475,8 @@ func TestStillIdle(t *testing.T) {
 	}
 }
 
-// TestStillIdleUnderTheSameMark: the hook sets its mark as a build begins, so only the
-// time of the mark shows that none has begun.
+// TestStillIdleUnderTheSameMark: the hook marks a node when a build begins. So only the time of the mark
+// shows that no build has begun.
 func TestStillIdleUnderTheSameMark(t *testing.T) {
 	const at = 1796004033796
 	c := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
