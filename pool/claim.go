@@ -57,7 +57,7 @@ func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
 }
 
 // taken is what is noted on a slot when an agent takes it.
-func (p *Pool) taken(s *Spec, uses int) map[string]string {
+func (p *Client) taken(s *Spec, uses int) map[string]string {
 	return map[string]string{
 		AnnotationLastUsed: p.clock.Now().UTC().Format(time.RFC3339),
 		AnnotationUses:     strconv.Itoa(uses + 1),
@@ -68,7 +68,7 @@ func (p *Pool) taken(s *Spec, uses int) map[string]string {
 // take makes a new slot, or takes one that is as it was seen: of two that would
 // take it at once, one is told that it has changed. A slot without a pod is a free
 // one, so nothing is lost when no pod follows.
-func (p *Pool) take(ctx context.Context, s *Spec, slot *scaler.Slot) error {
+func (p *Client) take(ctx context.Context, s *Spec, slot *scaler.Slot) error {
 	claims := p.client.CoreV1().PersistentVolumeClaims(s.Namespace)
 	if slot.UID == "" {
 		claim := BuildClaim(*s, slot.Name)
@@ -97,7 +97,7 @@ func (p *Pool) take(ctx context.Context, s *Spec, slot *scaler.Slot) error {
 }
 
 // left notes on a slot when its use ended, of an agent that had connected.
-func (p *Pool) left(ctx context.Context, pod *scaler.Pod) {
+func (p *Client) left(ctx context.Context, pod *scaler.Pod) {
 	slot := p.slotsOf(pod.Namespace).named(pod.Slot)
 	if slot == nil || !pod.Connected {
 		return
@@ -110,7 +110,7 @@ func (p *Pool) left(ctx context.Context, pod *scaler.Pod) {
 	}
 }
 
-func (p *Pool) patchClaim(ctx context.Context, slot *scaler.Slot, patch map[string]any) (now *corev1.PersistentVolumeClaim, err error) {
+func (p *Client) patchClaim(ctx context.Context, slot *scaler.Slot, patch map[string]any) (now *corev1.PersistentVolumeClaim, err error) {
 	body, err := json.Marshal(patch)
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (p *Pool) patchClaim(ctx context.Context, slot *scaler.Slot, patch map[stri
 
 // ResizeSlot asks for as much as the pool's new slots have. It may be refused:
 // whether a storage class can expand is not Bellboard's to read.
-func (p *Pool) ResizeSlot(ctx context.Context, slot scaler.Slot) error {
+func (p *Client) ResizeSlot(ctx context.Context, slot scaler.Slot) error {
 	s, err := p.spec(slot.PoolID)
 	if err != nil {
 		return err
@@ -141,7 +141,7 @@ func (p *Pool) ResizeSlot(ctx context.Context, slot scaler.Slot) error {
 
 // DeleteSlot deletes exactly this version of the claim, and not after the deadline.
 // Kubernetes itself keeps it for as long as a pod on a machine names it.
-func (p *Pool) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error {
+func (p *Client) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error {
 	if slot.UID == "" || slot.ResourceVersion == "" {
 		return fmt.Errorf("delete cache slot %s: neither its UID nor its version may be unknown", slot.Name)
 	}
@@ -165,7 +165,7 @@ type slots struct {
 	claims map[string]*scaler.Slot // by name; what it points to is never changed
 }
 
-func newSlots(p *Pool, ns string, optional bool) *slots {
+func newSlots(p *Client, ns string, optional bool) *slots {
 	f := &slots{claims: map[string]*scaler.Slot{}}
 	f.mirror = mirror{
 		pool: p, ns: ns, resource: "persistentvolumeclaims", example: &corev1.PersistentVolumeClaim{}, first: make(chan struct{}), told: map[string]bool{}, held: f, optional: optional,
@@ -240,7 +240,7 @@ func (f *slots) view(out []*scaler.Slot) ([]*scaler.Slot, time.Time, error) {
 }
 
 // slotsOf is the cache of a namespace's claims, or nil.
-func (p *Pool) slotsOf(ns string) *slots {
+func (p *Client) slotsOf(ns string) *slots {
 	for _, f := range p.slots {
 		if f.ns == ns {
 			return f

@@ -304,7 +304,7 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if h.Pool, err = New(Config{Client: client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerDind)}}); err != nil {
+			if h.Client, err = New(Config{Client: client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerDind)}}); err != nil {
 				t.Fatal(err)
 			}
 			forbid(h)
@@ -324,7 +324,7 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 			h.start()
 			h.create("web-p-1", swarm)
 			var err error
-			if h.Pool, err = New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}}); err != nil {
+			if h.Client, err = New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}}); err != nil {
 				t.Fatal(err)
 			}
 			began := time.Now()

@@ -25,7 +25,7 @@ type follower struct {
 	edits  map[string]*scaler.Pod // by UID: patched by this process, and maybe not cached as such yet
 }
 
-func newFollower(p *Pool, ns string) *follower {
+func newFollower(p *Client, ns string) *follower {
 	f := &follower{pods: map[string]*scaler.Pod{}, births: map[string]*scaler.Pod{}, sent: map[string]time.Time{}, edits: map[string]*scaler.Pod{}}
 	f.mirror = mirror{
 		pool: p, ns: ns, resource: "pods", example: &corev1.Pod{}, first: make(chan struct{}), told: map[string]bool{}, held: f,

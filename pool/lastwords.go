@@ -25,7 +25,7 @@ const (
 // LastWords reads the last lines of the container at fault, the agent's where it
 // is the pod that failed. What looks like a secret is left out: an agent prints
 // none of its own, but what a build or a broken start prints nobody knows.
-func (p *Pool) LastWords(ctx context.Context, pod scaler.Pod) (string, error) {
+func (p *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) {
 	container := pod.Faulty
 	if container == "" {
 		container = agentContainer

@@ -36,7 +36,7 @@ const (
 // the API server; a connection that died in silence is found by client-go's
 // HTTP/2 pings, which end the watch within 45 s.
 type mirror struct {
-	pool     *Pool
+	pool     *Client
 	ns       string
 	resource string         // "pods"
 	example  runtime.Object // of its kind

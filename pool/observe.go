@@ -15,7 +15,7 @@ import (
 // Observe returns all pods and cache slots of the instance by name: those of the
 // caches, and pods created that no cache shows yet. It asks nobody. It is an error when one
 // namespace has not been listed, or when its watch has been broken for too long.
-func (p *Pool) Observe(ctx context.Context) (scaler.ClusterView, error) {
+func (p *Client) Observe(ctx context.Context) (scaler.ClusterView, error) {
 	if err := ctx.Err(); err != nil {
 		return scaler.ClusterView{}, err
 	}
@@ -62,7 +62,7 @@ func (p *Pool) Observe(ctx context.Context) (scaler.ClusterView, error) {
 // Absent asks the API server itself whether no pod of that name exists, in any
 // namespace that agents may be in: a pool's namespace may have been changed
 // since the pod was made.
-func (p *Pool) Absent(ctx context.Context, name string) (bool, error) {
+func (p *Client) Absent(ctx context.Context, name string) (bool, error) {
 	for _, f := range p.followers {
 		err := p.call(ctx, "get", "pods", func(ctx context.Context) error {
 			_, err := p.client.CoreV1().Pods(f.ns).Get(ctx, name, metav1.GetOptions{})

@@ -40,7 +40,7 @@ const (
 	startLimit = time.Minute
 )
 
-// Config is what a Pool is made from.
+// Config is what a Client is made from.
 type Config struct {
 	Client   kubernetes.Interface
 	Instance string // whose pods these are: the value of LabelInstance
@@ -55,8 +55,8 @@ type Config struct {
 	Impatient bool
 }
 
-// Pool is the pods of one instance.
-type Pool struct {
+// Client is the pods of one instance.
+type Client struct {
 	client   kubernetes.Interface
 	instance string
 	specs    map[scaler.PoolID]Spec
@@ -71,8 +71,8 @@ type Pool struct {
 }
 
 // New checks the configuration, all of it at once. It asks nobody anything.
-func New(cfg Config) (*Pool, error) {
-	p := &Pool{
+func New(cfg Config) (*Client, error) {
+	p := &Client{
 		client: cfg.Client, instance: cfg.Instance, clock: cfg.Clock, log: cfg.Log, requests: cfg.Requests, hurry: cfg.Impatient,
 		specs: make(map[scaler.PoolID]Spec, len(cfg.Specs)),
 	}
@@ -121,7 +121,7 @@ func New(cfg Config) (*Pool, error) {
 // Start begins to follow the pods and slots of every namespace and returns when all of
 // them are known, or with the reason why they cannot be. It follows until ctx
 // ends; after an error it has stopped. It is called once.
-func (p *Pool) Start(ctx context.Context) (err error) {
+func (p *Client) Start(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	mirrors := make([]*mirror, 0, len(p.followers)+len(p.slots))
 	for _, f := range p.followers {
@@ -148,7 +148,7 @@ func (p *Pool) Start(ctx context.Context) (err error) {
 }
 
 // Why says what keeps Start waiting, as far as the API server has told; nil: nothing yet.
-func (p *Pool) Why() error {
+func (p *Client) Why() error {
 	for _, f := range p.followers {
 		f.mu.Lock()
 		err := f.err
@@ -176,7 +176,7 @@ func synced(ctx context.Context, mirrors []*mirror, failed <-chan error, limit <
 }
 
 // spec is how a pool's pods are made.
-func (p *Pool) spec(id scaler.PoolID) (Spec, error) {
+func (p *Client) spec(id scaler.PoolID) (Spec, error) {
 	s, ok := p.specs[id]
 	if !ok {
 		return Spec{}, fmt.Errorf("no %s agents are configured for team %s", id.Kind, id.Team)
@@ -185,7 +185,7 @@ func (p *Pool) spec(id scaler.PoolID) (Spec, error) {
 }
 
 // follower is the one of a namespace, or nil.
-func (p *Pool) follower(ns string) *follower {
+func (p *Client) follower(ns string) *follower {
 	for _, f := range p.followers {
 		if f.ns == ns {
 			return f
@@ -195,7 +195,7 @@ func (p *Pool) follower(ns string) *follower {
 }
 
 // call makes one request in bounded time and counts it.
-func (p *Pool) call(ctx context.Context, verb, resource string, do func(context.Context) error) error {
+func (p *Client) call(ctx context.Context, verb, resource string, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, max(p.clock.Wall(callTimeout), minCallTimeout))
 	defer cancel()
 	began := p.clock.Now()
@@ -205,7 +205,7 @@ func (p *Pool) call(ctx context.Context, verb, resource string, do func(context.
 }
 
 // asked counts a request. One that was not sent, being late, is none.
-func (p *Pool) asked(verb, resource string, began time.Time, err error) {
+func (p *Client) asked(verb, resource string, began time.Time, err error) {
 	code := "200"
 	var status apierrors.APIStatus
 	switch {

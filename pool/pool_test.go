@@ -41,7 +41,7 @@ var (
 
 // A house is a pool that talks to a simulated cluster, in virtual time.
 type house struct {
-	*Pool
+	*Client
 	t       *testing.T
 	cluster *kubesim.Cluster
 	client  kubernetes.Interface
@@ -72,7 +72,7 @@ func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 	if h.client, err = kubernetes.NewForConfig(cfg); err != nil {
 		t.Fatal(err)
 	}
-	h.Pool, err = New(Config{
+	h.Client, err = New(Config{
 		Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: specs(),
 		Requests: func(verb, resource, code string, _ time.Duration) {
 			h.mu.Lock()

@@ -22,7 +22,7 @@ var secretNeeds = corev1.ResourceList{corev1.ResourceSecrets: resource.MustParse
 // ResourceQuota, Pod Security, a webhook and a missing permission all answer 403,
 // reason Forbidden, with the same details: only the message tells them apart. So
 // the quotas themselves are asked.
-func (p *Pool) refusal(ctx context.Context, ns string, needs corev1.ResourceList, err error) error {
+func (p *Client) refusal(ctx context.Context, ns string, needs corev1.ResourceList, err error) error {
 	var status apierrors.APIStatus
 	switch {
 	case apierrors.IsConflict(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "resourcequotas":
@@ -59,7 +59,7 @@ func (s *Spec) QuotaRemedy(err error) string {
 }
 
 // overQuota reports whether some ResourceQuota has no room for what needs that.
-func (p *Pool) overQuota(ctx context.Context, ns string, needs corev1.ResourceList) (bool, error) {
+func (p *Client) overQuota(ctx context.Context, ns string, needs corev1.ResourceList) (bool, error) {
 	var list *corev1.ResourceQuotaList
 	err := p.call(ctx, "list", "resourcequotas", func(ctx context.Context) error {
 		var err error

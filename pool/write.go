@@ -28,7 +28,7 @@ const deletionGraceSeconds = 2
 // name. A pod of that name that is there already and was made from the same settings
 // is the answer, too: an earlier try whose answer was lost. A spare is made as Unprotect
 // leaves a pod.
-func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, birth scaler.Birth) (scaler.Pod, error) {
+func (p *Client) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, birth scaler.Birth) (scaler.Pod, error) {
 	s, err := p.spec(id)
 	if err != nil {
 		return scaler.Pod{}, err
@@ -79,7 +79,7 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 // madeBefore looks whether the pod is there after a creation that failed with
 // an error that leaves it possible. nil: it is not, or the error says why nobody
 // knows.
-func (p *Pool) madeBefore(ctx context.Context, want *corev1.Pod, failure error) (*corev1.Pod, error) {
+func (p *Client) madeBefore(ctx context.Context, want *corev1.Pod, failure error) (*corev1.Pod, error) {
 	if !apierrors.IsAlreadyExists(failure) && !open(failure) {
 		return nil, nil
 	}
@@ -104,7 +104,7 @@ func (p *Pool) madeBefore(ctx context.Context, want *corev1.Pod, failure error) 
 
 // PutSecret makes what an inbound agent's pod waits for, owned by the pod, so that
 // it goes with it. What exists is as good.
-func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
+func (p *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
 	f := p.follower(pod.Namespace)
 	if f == nil {
 		return fmt.Errorf("pod %s: no agents are configured in namespace %s", pod.Name, pod.Namespace)
@@ -133,7 +133,7 @@ func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) err
 
 // Annotate notes on the pod, and on no later one of its name, that its node was
 // online once.
-func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod) error {
+func (p *Client) Annotate(ctx context.Context, pod scaler.Pod) error {
 	return p.patch(ctx, "annotate", &pod, map[string]any{
 		"annotations": map[string]any{AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339)},
 	}, time.Time{})
@@ -141,7 +141,7 @@ func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod) error {
 
 // Protect puts on the pod what makes drains of its machine, and the autoscalers
 // that ask for one, wait for it.
-func (p *Pool) Protect(ctx context.Context, pod scaler.Pod) error {
+func (p *Client) Protect(ctx context.Context, pod scaler.Pod) error {
 	return p.patch(ctx, "protect", &pod, map[string]any{
 		"labels":      map[string]any{LabelBusy: "true"},
 		"annotations": map[string]any{annotationSafeToEvict: "false", annotationDoNotDisrupt: "true"},
@@ -151,7 +151,7 @@ func (p *Pool) Protect(ctx context.Context, pod scaler.Pod) error {
 // Unprotect takes that from exactly this version of the pod, and not after the
 // deadline: it may have a build by then. Cluster Autoscaler has to be told that the pod
 // may go: it leaves a machine alone that has one without a controller, or with an emptyDir.
-func (p *Pool) Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
+func (p *Client) Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
 	return p.patch(ctx, "unprotect", &pod, map[string]any{
 		"resourceVersion": pod.ResourceVersion,
 		"labels":          map[string]any{LabelBusy: nil},
@@ -161,7 +161,7 @@ func (p *Pool) Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time
 
 // patch changes what the pod, and no later one of its name, is described by, and
 // not after the deadline (zero: whenever it can). A value of nil takes one away.
-func (p *Pool) patch(ctx context.Context, what string, pod *scaler.Pod, meta map[string]any, deadline time.Time) error {
+func (p *Client) patch(ctx context.Context, what string, pod *scaler.Pod, meta map[string]any, deadline time.Time) error {
 	what += " pod " + pod.Name
 	meta["uid"] = pod.UID
 	patch, err := json.Marshal(map[string]any{"metadata": meta})
@@ -195,7 +195,7 @@ func (p *Pool) patch(ctx context.Context, what string, pod *scaler.Pod, meta map
 // DeletePod deletes exactly the pod that was looked at: another of its name, or
 // a later version of it, is left alone (ErrChanged). The deadline is checked on
 // the clock after client-go's own queue of requests, so nothing is sent late.
-func (p *Pool) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
+func (p *Client) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
 	if pod.UID == "" || pod.ResourceVersion == "" {
 		return fmt.Errorf("delete pod %s: neither its UID nor its version may be unknown", pod.Name)
 	}
