@@ -23,8 +23,8 @@ const (
 	// What an agent that Jenkins calls by SSH proves itself with, and whom it lets in.
 	sshSecretDir = "/run/secrets/jenkins-ssh"
 
-	// orphanAge is after how long without Jenkins an inbound agent ends by itself.
-	orphanAge = "6h"
+	// reconnectLimit is after how long without Jenkins an inbound agent ends by itself.
+	reconnectLimit = "6h"
 )
 
 // sshAgent waits for Jenkins to call it: Jenkins brings the agent along. sshd is root,
@@ -44,19 +44,19 @@ func sshAgent(c *corev1.Container) {
 // arguments and nothing by the image's variables: its script takes an argument
 // that merely contains the name for the name, and passes a URL twice.
 func inboundAgent(c *corev1.Container, s *Spec, name string) {
-	c.Args = []string{"-url", literal(s.JenkinsURL)}
+	c.Args = []string{"-url", escapeVars(s.JenkinsURL)}
 	switch {
 	case s.Transport == WebSocket:
 		c.Args = append(c.Args, "-webSocket")
 	case s.Tunnel != "":
-		c.Args = append(c.Args, "-tunnel", literal(s.Tunnel))
+		c.Args = append(c.Args, "-tunnel", escapeVars(s.Tunnel))
 	}
 	c.Args = append(
 		c.Args,
-		"-name", literal(name),
+		"-name", escapeVars(name),
 		"-secret", "@"+inboundSecretDir+"/"+inboundSecretKey,
 		"-workDir", workDir,
-		"-noReconnectAfter", orphanAge,
+		"-noReconnectAfter", reconnectLimit,
 	)
 	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: secretVolumeName, MountPath: inboundSecretDir, ReadOnly: true})
 	if isInboundImage(s.Image) {
@@ -70,11 +70,11 @@ func inboundAgent(c *corev1.Container, s *Spec, name string) {
 func swarmAgent(c *corev1.Container, s *Spec, name string) {
 	c.Command = underInit("/bin/sh", "-eu", "-c", script("swarm"), "swarm-client")
 	c.Args = []string{
-		"-url", literal(s.JenkinsURL),
-		"-name", literal(name),
+		"-url", escapeVars(s.JenkinsURL),
+		"-name", escapeVars(name),
 	}
 	for _, l := range s.swarmLabels() {
-		c.Args = append(c.Args, "-labels", literal(l))
+		c.Args = append(c.Args, "-labels", escapeVars(l))
 	}
 	mode := "exclusive"
 	if s.Unlabelled {
@@ -82,18 +82,18 @@ func swarmAgent(c *corev1.Container, s *Spec, name string) {
 	}
 	c.Args = append(
 		c.Args,
-		"-description", literal(scaler.Describe(s.Instance, s.PoolID, false)),
+		"-description", escapeVars(scaler.Describe(s.Instance, s.PoolID, false)),
 		"-executors", strconv.Itoa(max(1, s.Executors)),
 		"-mode", mode,
 		"-disableClientsUniqueId",
 		"-webSocket",
 		"-fsroot", workDir,
-		"-username", literal(s.SwarmUser),
+		"-username", escapeVars(s.SwarmUser),
 		"-passwordFile", swarmSecretDir+"/"+swarmSecretKey,
 		"-retryInterval", "10",
 	)
 	c.Env = append(c.Env, corev1.EnvVar{
-		Name: "SWARM_CLIENT_URL", Value: literal(strings.TrimRight(s.JenkinsURL, "/") + "/swarm/swarm-client.jar"),
+		Name: "SWARM_CLIENT_URL", Value: escapeVars(strings.TrimRight(s.JenkinsURL, "/") + "/swarm/swarm-client.jar"),
 	})
 	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: secretVolumeName, MountPath: swarmSecretDir, ReadOnly: true})
 }

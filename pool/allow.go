@@ -37,7 +37,7 @@ var allowed = table([]row{
 	{volumes, "hostPath", machine},
 	{volumes, "projected", tokens},
 	{"spec.volumes[+]", "name", nil},
-	{"spec.volumes[docker-data]", "emptyDir", daemonsData},
+	{"spec.volumes[docker-data]", "emptyDir", dockerDataKept},
 
 	{inAgent + inCLI + inDind + inAdded, "envFrom imagePullPolicy lifecycle.postStart resizePolicy terminationMessagePath terminationMessagePolicy workingDir", nil},
 	{inAgent + inCLI + inDind + inAdded, "env[+]", env},
@@ -68,33 +68,33 @@ const (
 )
 
 const (
-	bellboards = "Bellboard's own; leave it out"
-	needsAllow = "belongs to the machine, and every build could take that over; leave it out, or set ALLOW_HOST_DOCKER=true if that is meant"
-	starts     = "Bellboard starts it; leave it out, and have the image do what is to be done before"
-	elsewhere  = "where Docker's data are follows from the kind, and each agent has a claim of its own; leave it out, and set CACHE_SIZE and STORAGE_CLASS"
+	reservedName   = "Bellboard's own; leave it out"
+	needsAllowHost = "belongs to the machine, and every build could take that over; leave it out, or set ALLOW_HOST_DOCKER=true if that is meant"
+	startFixed     = "Bellboard starts it; leave it out, and have the image do what is to be done before"
+	dataFixed      = "where Docker's data are follows from the kind, and each agent has a claim of its own; leave it out, and set CACHE_SIZE and STORAGE_CLASS"
 )
 
-// instead is the remedy for some of the fields that are not allowed.
-var instead = map[string]string{ //nolint:gosec // G101: words
+// remedies is the remedy for some of the fields that are not allowed.
+var remedies = map[string]string{ //nolint:gosec // G101: words
 	"metadata.namespace":                              "leave it out, and set NAMESPACE",
 	"spec.activeDeadlineSeconds":                      "ends the build that runs then; leave it out, and give the job a timeout",
 	"spec.automountServiceAccountToken":               "every build could read a token of the cluster; leave it out",
 	"spec.containers[+]":                              "keeps the pod when its agent has ended; make it an init container with restartPolicy: Always",
-	"spec.containers[agent].args":                     starts,
-	"spec.containers[agent].command":                  starts,
+	"spec.containers[agent].args":                     startFixed,
+	"spec.containers[agent].command":                  startFixed,
 	"spec.containers[agent].image":                    "leave it out, and set IMAGE",
 	"spec.containers[agent].lifecycle.preStop":        "lets a build end when somebody else deletes its pod; leave it out, and set BUILD_GRACE",
 	"spec.containers[agent].livenessProbe":            "ends the build of an agent that is merely slow; leave it out",
 	"spec.enableServiceLinks":                         "every Service would change what builds find in their environment; leave it out",
-	"spec.initContainers[dind].args":                  starts,
+	"spec.initContainers[dind].args":                  startFixed,
 	"spec.initContainers[dind].livenessProbe":         "ends the build of a daemon that is merely slow; leave it out",
 	"spec.initContainers[dind].securityContext":       "follows from DOCKER; leave it out",
 	"spec.initContainers[dind].startupProbe.exec":     "holds the agent back until Docker answers; leave it out",
 	"spec.nodeName":                                   "takes the choice from the scheduler, full or not; leave it out, and set NODE_SELECTOR",
 	"spec.restartPolicy":                              "an agent that is started again has lost its build; leave it out",
 	"spec.securityContext.fsGroup":                    "with another group the agent cannot read its secret; leave it out",
-	"spec.volumes[docker-data].ephemeral":             elsewhere,
-	"spec.volumes[docker-data].persistentVolumeClaim": elsewhere,
+	"spec.volumes[docker-data].ephemeral":             dataFixed,
+	"spec.volumes[docker-data].persistentVolumeClaim": dataFixed,
 }
 
 func table(rows []row) map[string]row {
@@ -129,7 +129,7 @@ func (s Spec) TemplateMistakes() []error {
 	}
 	s.Template = nil
 	base := build(&s, "name")
-	pod, err := t.refine(base)
+	pod, err := t.merge(base)
 	if err != nil {
 		return []error{&TemplateMistake{Remedy: err.Error()}}
 	}
@@ -196,11 +196,11 @@ func (l *lint) compare(name, field string, was, is any) {
 
 // remedy is what to do about a field that is not in the table.
 func remedy(name string) string {
-	if r := instead[name]; r != "" {
+	if r := remedies[name]; r != "" {
 		return r
 	}
 	if strings.HasSuffix(name, "]") {
-		return bellboards
+		return reservedName
 	}
 	return "not for a template; leave it out (here it may set " + strings.Join(allowedIn(name[:max(0, strings.LastIndex(name, "."))]), ", ") + ")"
 }
@@ -216,7 +216,7 @@ func (l *lint) elements(list, field string, was, is object) {
 		e, stays := is[k]
 		switch image := as[object](e)["image"]; {
 		case !stays || !ours && strings.HasPrefix(k, "bellboard.dev/"):
-			l.refuse(true, at, bellboards)
+			l.refuse(true, at, reservedName)
 		case ours:
 			l.compare(list+"["+k+"]", at, was[k], e)
 		case strings.HasSuffix(list, "ontainers") && image == nil:
@@ -269,7 +269,7 @@ func union(all ...object) []string {
 
 // machine is the check of what gives builds the machine.
 func machine(l *lint, field string, _, is any) {
-	l.refuse(is != nil && is != false && !l.spec.AllowHost, field, needsAllow)
+	l.refuse(is != nil && is != false && !l.spec.AllowHost, field, needsAllowHost)
 }
 
 func hostUsers(l *lint, field string, _, is any) {
@@ -310,7 +310,7 @@ func grace(l *lint, field string, _, _ any) {
 	l.refuse(is == nil || *is < was, field, fmt.Sprintf("less than the %d that BUILD_GRACE makes of it: builds would be cut off; leave it out, and set BUILD_GRACE", was))
 }
 
-func daemonsData(l *lint, field string, _, is any) { l.refuse(is == nil, field, elsewhere) }
+func dockerDataKept(l *lint, field string, _, is any) { l.refuse(is == nil, field, dataFixed) }
 
 // tokens refuses a token with which the cluster's API can be asked. A token for somebody else (a
 // cloud, a vault) is worth nothing there.
@@ -363,7 +363,7 @@ func mount(l *lint, field string, _, is any) {
 
 func ports(l *lint, field string, _, is any) {
 	for _, port := range as[[]any](is) {
-		l.refuse((as[object](port)["hostPort"] != nil || as[object](port)["hostIP"] != nil) && !l.spec.AllowHost, field, "a port of the machine "+needsAllow)
+		l.refuse((as[object](port)["hostPort"] != nil || as[object](port)["hostIP"] != nil) && !l.spec.AllowHost, field, "a port of the machine "+needsAllowHost)
 	}
 }
 
@@ -380,7 +380,7 @@ func requests(l *lint, field string, was, is any) {
 }
 
 // usual are the capabilities that a runtime gives to a container which drops none.
-var usual = []string{
+var defaultCapabilities = []string{
 	"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 }
 
@@ -389,6 +389,6 @@ func capabilities(l *lint, field string, _, is any) {
 		return
 	}
 	for _, name := range as[[]any](is) {
-		l.refuse(!slices.Contains(usual, strings.TrimPrefix(strings.ToUpper(as[string](name)), "CAP_")), field, as[string](name)+" "+needsAllow)
+		l.refuse(!slices.Contains(defaultCapabilities, strings.TrimPrefix(strings.ToUpper(as[string](name)), "CAP_")), field, as[string](name)+" "+needsAllowHost)
 	}
 }

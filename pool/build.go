@@ -23,9 +23,9 @@ const (
 
 	workDir = "/home/jenkins/agent"
 
-	// leastGrace is what a pod gets at least when somebody else deletes it. It is
+	// minGrace is what a pod gets at least when somebody else deletes it. It is
 	// well over deletionGraceSeconds, so that such a deletion never looks like ours.
-	leastGrace = 30 * time.Second
+	minGrace = 30 * time.Second
 )
 
 // Build makes an agent's pod. It is pure: the same Spec and name always give
@@ -53,7 +53,7 @@ func build(s *Spec, name string) *corev1.Pod {
 	// Born busy: it is made for a build that waits, and nothing may evict it
 	// before that build has run. Create takes it from one that no build waits for.
 	labels[LabelBusy] = "true"
-	grace := int64(max(s.BuildGrace, leastGrace) / time.Second)
+	grace := int64(max(s.BuildGrace, minGrace) / time.Second)
 	pod := &corev1.Pod{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -110,7 +110,7 @@ func build(s *Spec, name string) *corev1.Pod {
 	if s.Template == nil {
 		return pod
 	}
-	refined, err := s.Template.refine(pod)
+	refined, err := s.Template.merge(pod)
 	if err != nil {
 		panic("pool: a template that was not checked: " + err.Error())
 	}
@@ -212,5 +212,5 @@ func emptyDir(name string) corev1.Volume {
 	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
 }
 
-// literal keeps Kubernetes from filling in $(VARIABLES): a setting means what it says.
-func literal(s string) string { return strings.ReplaceAll(s, "$", "$$") }
+// escapeVars keeps Kubernetes from filling in $(VARIABLES): a setting means what it says.
+func escapeVars(s string) string { return strings.ReplaceAll(s, "$", "$$") }

@@ -56,8 +56,8 @@ func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
 	return claim
 }
 
-// taken is what is noted on a slot when an agent takes it.
-func (p *Client) taken(s *Spec, uses int) map[string]string {
+// usageNotes is what is noted on a slot when an agent takes it.
+func (p *Client) usageNotes(s *Spec, uses int) map[string]string {
 	return map[string]string{
 		AnnotationLastUsed: p.clock.Now().UTC().Format(time.RFC3339),
 		AnnotationUses:     strconv.Itoa(uses + 1),
@@ -72,18 +72,18 @@ func (p *Client) take(ctx context.Context, s *Spec, slot *scaler.Slot) error {
 	claims := p.client.CoreV1().PersistentVolumeClaims(s.Namespace)
 	if slot.UID == "" {
 		claim := BuildClaim(*s, slot.Name)
-		maps.Copy(claim.Annotations, p.taken(s, 0))
+		maps.Copy(claim.Annotations, p.usageNotes(s, 0))
 		err := p.call(ctx, "create", "persistentvolumeclaims", func(ctx context.Context) error {
 			_, err := claims.Create(ctx, claim, metav1.CreateOptions{})
 			return err
 		})
 		if err != nil {
-			return wrap("create cache slot "+slot.Name, p.refusal(ctx, s.Namespace, claimNeeds(&claim.Spec), createError(err)))
+			return wrap("create cache slot "+slot.Name, p.classifyRejection(ctx, s.Namespace, claimNeeds(&claim.Spec), createError(err)))
 		}
 		return nil
 	}
 	now, err := p.patchClaim(ctx, slot, map[string]any{"metadata": map[string]any{
-		"uid": slot.UID, "resourceVersion": slot.ResourceVersion, "annotations": p.taken(s, slot.Uses),
+		"uid": slot.UID, "resourceVersion": slot.ResourceVersion, "annotations": p.usageNotes(s, slot.Uses),
 	}})
 	switch {
 	case err == nil && now.DeletionTimestamp != nil:
@@ -149,7 +149,7 @@ func (p *Client) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time
 	options := &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: new(types.UID(slot.UID)), ResourceVersion: &slot.ResourceVersion}}
 	err := p.call(ctx, "delete", "persistentvolumeclaims", func(ctx context.Context) error {
 		return client.Delete().Namespace(slot.Namespace).Resource("persistentvolumeclaims").Name(slot.Name).Body(options).
-			Throttle(inTime{RateLimiter: orNever(client.GetRateLimiter()), clock: p.clock, deadline: deadline}).
+			Throttle(deadlineLimiter{RateLimiter: orUnlimited(client.GetRateLimiter()), clock: p.clock, deadline: deadline}).
 			Do(ctx).Error()
 	})
 	if err != nil {
@@ -249,10 +249,10 @@ func (p *Client) slotsOf(ns string) *slots {
 	return nil
 }
 
-// blameClaims gives pods without a machine the class of what they wait for, where
+// classifyUnboundClaims gives pods without a machine the class of what they wait for, where
 // that is the volume of their slot and no machine: the scheduler has one reason for both,
 // and none while it waits for a volume itself.
-func blameClaims(view *scaler.ClusterView) {
+func classifyUnboundClaims(view *scaler.ClusterView) {
 	unbound := map[string]*scaler.Slot{}
 	for i := range view.Slots {
 		if s := &view.Slots[i]; s.Unbound() {
@@ -273,7 +273,7 @@ func blameClaims(view *scaler.ClusterView) {
 		if p.TroubleText != "" {
 			text += ": " + p.TroubleText
 		}
-		p.TroubleText = words(text)
+		p.TroubleText = oneLine(text)
 	}
 }
 

@@ -344,7 +344,7 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 		bubble(t, func(h *house) {
 			forbid(h)
 			h.cluster.Cut(time.Millisecond)
-			time.Sleep(maxBroken + 10*time.Second)
+			time.Sleep(maxStale + 10*time.Second)
 			if _, err := h.Observe(context.Background()); err == nil || !strings.Contains(err.Error(), "persistentvolumeclaims in ") {
 				t.Errorf("it gives %v", err)
 			}
@@ -358,7 +358,7 @@ func TestNotesThatCannotBeReadAreNone(t *testing.T) {
 	if s := convertClaim(claim); !s.LastUsed.IsZero() || s.Uses != 0 || s.Keep != 0 || s.Deleting || s.Size != 20<<30 {
 		t.Errorf("it is %+v", s)
 	}
-	claim.OwnerReferences = ownedBy(&scaler.Pod{Name: "web-p-1", UID: "u"})
+	claim.OwnerReferences = ownerReference(&scaler.Pod{Name: "web-p-1", UID: "u"})
 	if s := convertClaim(claim); !s.Deleting {
 		t.Error("one that goes with its pod is for others to take")
 	}

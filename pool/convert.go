@@ -66,7 +66,7 @@ func phase(pod *corev1.Pod) corev1.PodPhase {
 // deletionGraceSeconds, which nobody else is likely to give. An API server makes every
 // grace 0 for a pod of which nothing runs. Such a pod is still there only while a
 // finalizer keeps it, and no deletion changes that. A deletion without a grace of its own
-// has the pod's, which is never that short (leastGrace).
+// has the pod's, which is never that short (minGrace).
 func deletingByUs(pod *corev1.Pod) bool {
 	if pod.DeletionTimestamp == nil || pod.DeletionGracePeriodSeconds == nil {
 		return false

@@ -129,7 +129,7 @@ func TestWhoDeletes(t *testing.T) {
 		h.cluster.Delete("agents", "web-e-1", "drain", -1)
 		synctest.Wait()
 		p := h.pod("web-e-1")
-		if !p.Deleting || p.DeletingByUs || time.Until(p.Ends) < leastGrace-time.Second {
+		if !p.Deleting || p.DeletingByUs || time.Until(p.Ends) < minGrace-time.Second {
 			t.Errorf("drained: %+v", p)
 		}
 		// Its build has ended: Bellboard shortens the grace. An API server makes one second

@@ -126,7 +126,7 @@ func daemon(s *Spec) corev1.Container {
 		c.VolumeMounts[1] = corev1.VolumeMount{Name: dockerDataVolume, MountPath: rootlessData}
 	}
 	if s.RegistryMirror != "" {
-		c.Env = append(c.Env, corev1.EnvVar{Name: "REGISTRY_MIRROR", Value: literal(s.RegistryMirror)})
+		c.Env = append(c.Env, corev1.EnvVar{Name: "REGISTRY_MIRROR", Value: escapeVars(s.RegistryMirror)})
 	}
 	return c
 }
@@ -155,7 +155,7 @@ func daemonRights(m DockerMode) *corev1.SecurityContext {
 
 // dockerCLI copies Docker's client: agent images have none.
 func dockerCLI(s *Spec) corev1.Container {
-	few := func(cpu, memory string) corev1.ResourceList {
+	requestList := func(cpu, memory string) corev1.ResourceList {
 		l := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)}
 		if cpu != "" {
 			l[corev1.ResourceCPU] = resource.MustParse(cpu)
@@ -168,7 +168,7 @@ func dockerCLI(s *Spec) corev1.Container {
 		Command:         []string{"sh", "-euc"},
 		Args:            []string{script("cli")},
 		SecurityContext: restricted(),
-		Resources:       corev1.ResourceRequirements{Requests: few("10m", "64Mi"), Limits: few("", "128Mi")},
+		Resources:       corev1.ResourceRequirements{Requests: requestList("10m", "64Mi"), Limits: requestList("", "128Mi")},
 		VolumeMounts:    []corev1.VolumeMount{{Name: "docker-cli", MountPath: "/opt/docker"}},
 	}
 }

@@ -25,8 +25,8 @@ func Causes() []scaler.HoldCause {
 	return []scaler.HoldCause{causeForbidden, causeUnauthorized, causeUnavailable}
 }
 
-// distrust is the error of a cache that err keeps from following the API server.
-func distrust(doing string, err error) error {
+// staleError is the error of a cache that err keeps from following the API server.
+func staleError(doing string, err error) error {
 	cause := causeUnavailable
 	switch {
 	case apierrors.IsForbidden(err):
@@ -37,14 +37,14 @@ func distrust(doing string, err error) error {
 	return scaler.Caused(cause, wrap(doing, orUnknown(err)))
 }
 
-// final: no retry would mend it. The server says no, or is not the one it should be.
-func final(err error) bool {
+// permanent: no retry would mend it. The server says no, or is not the one it should be.
+func permanent(err error) bool {
 	cert := (*tls.CertificateVerificationError)(nil)
 	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || errors.As(err, &cert) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
-// nobody: no server listens there, or there is no such name.
-func nobody(err error) bool {
+// unreachable: no server listens there, or there is no such name.
+func unreachable(err error) bool {
 	dns := (*net.DNSError)(nil)
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound
 }
@@ -62,9 +62,9 @@ func orUnknown(err error) error {
 // wrap says what was being done when err came.
 func wrap(doing string, err error) error { return fmt.Errorf("%s: %w", doing, err) }
 
-// refused: the server understood and will say the same again (quota, admission,
+// rejected: the server understood and will say the same again (quota, admission,
 // permission, a pod that cannot be). It has done nothing.
-func refused(err error) bool {
+func rejected(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
 		return false
@@ -82,7 +82,7 @@ func createError(err error) error {
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return fmt.Errorf("%w: %w", scaler.ErrExists, err)
-	case refused(err), apierrors.IsNotFound(err): // not found: the namespace
+	case rejected(err), apierrors.IsNotFound(err): // not found: the namespace
 		return fmt.Errorf("%w: %w", scaler.ErrRefused, err)
 	}
 	return err
@@ -95,15 +95,15 @@ func changeError(err error) error {
 		return fmt.Errorf("%w: %w", scaler.ErrGone, err)
 	case apierrors.IsConflict(err):
 		return fmt.Errorf("%w: %w", scaler.ErrChanged, err)
-	case refused(err):
+	case rejected(err):
 		return fmt.Errorf("%w: %w", scaler.ErrRefused, err)
 	}
 	return err
 }
 
-// open reports an error that leaves open whether a creation was done: no answer,
+// outcomeUnknown reports an error that leaves open whether a creation was done: no answer,
 // or one that something on the way gave up waiting.
-func open(err error) bool {
+func outcomeUnknown(err error) bool {
 	var status apierrors.APIStatus
 	return !errors.As(err, &status) || status.Status().Code >= http.StatusInternalServerError
 }

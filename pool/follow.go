@@ -19,14 +19,14 @@ import (
 type follower struct {
 	mirror
 
-	pods   map[string]*scaler.Pod // by name; what it points to is never changed: it is read without the lock
-	births map[string]*scaler.Pod // by name: created by this process, and maybe not cached yet
-	sent   map[string]time.Time   // by UID: deleted by this process, and when its grace by an earlier deletion is over
-	edits  map[string]*scaler.Pod // by UID: patched by this process, and maybe not cached as such yet
+	pods    map[string]*scaler.Pod // by name; what it points to is never changed: it is read without the lock
+	pending map[string]*scaler.Pod // by name: created by this process, and maybe not cached yet
+	sent    map[string]time.Time   // by UID: deleted by this process, and when its grace by an earlier deletion is over
+	patched map[string]*scaler.Pod // by UID: patched by this process, and maybe not cached as such yet
 }
 
 func newFollower(p *Client, ns string) *follower {
-	f := &follower{pods: map[string]*scaler.Pod{}, births: map[string]*scaler.Pod{}, sent: map[string]time.Time{}, edits: map[string]*scaler.Pod{}}
+	f := &follower{pods: map[string]*scaler.Pod{}, pending: map[string]*scaler.Pod{}, sent: map[string]time.Time{}, patched: map[string]*scaler.Pod{}}
 	f.mirror = mirror{
 		pool: p, ns: ns, resource: "pods", example: &corev1.Pod{}, first: make(chan struct{}), told: map[string]bool{}, held: f,
 		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -75,15 +75,15 @@ func (f *follower) replace(all []any) error {
 	return nil
 }
 
-// born notes a pod that was just created, so that it counts until the cache has
+// created notes a pod that was just created, so that it counts until the cache has
 // come as far as its creation.
-func (f *follower) born(pod *corev1.Pod) scaler.Pod {
+func (f *follower) created(pod *corev1.Pod) scaler.Pod {
 	noun := convert(pod)
 	noun.Requested = true
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.shows(noun) {
-		f.births[pod.Name] = noun
+	if !f.includes(noun) {
+		f.pending[pod.Name] = noun
 	}
 	return *noun
 }
@@ -100,19 +100,19 @@ func (f *follower) deleted(pod *scaler.Pod) {
 func (f *follower) edited(pod *corev1.Pod) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.edits[string(pod.UID)] = convert(pod)
+	f.patched[string(pod.UID)] = convert(pod)
 }
 
-// later reports whether a is a later version of a pod than b.
-func later(a, b *scaler.Pod) bool {
+// newer reports whether a is a later version of a pod than b.
+func newer(a, b *scaler.Pod) bool {
 	c, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
 	return err == nil && c > 0
 }
 
-// shows reports whether the cache has come as far as that birth. Versions of
+// includes reports whether the cache has come as far as that birth. Versions of
 // pods can be compared, and a watch tells changes in their order: so a pod that
 // is not here then was here and is gone.
-func (f *follower) shows(b *scaler.Pod) bool {
+func (f *follower) includes(b *scaler.Pod) bool {
 	if p := f.pods[b.Name]; p != nil && p.UID == b.UID {
 		return true
 	}
@@ -120,11 +120,11 @@ func (f *follower) shows(b *scaler.Pod) bool {
 	return err == nil && c >= 0
 }
 
-// knows reports whether a pod of that name and UID is there, as cached or as born.
-func (f *follower) knows(name string, uid types.UID) bool {
+// has reports whether a pod of that name and UID is there, as cached or as born.
+func (f *follower) has(name string, uid types.UID) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p, b := f.pods[name], f.births[name]
+	p, b := f.pods[name], f.pending[name]
 	return p != nil && p.UID == string(uid) || b != nil && b.UID == string(uid)
 }
 
@@ -137,10 +137,10 @@ func (f *follower) view(out []*scaler.Pod) ([]*scaler.Pod, time.Time, error) {
 	if err != nil {
 		return nil, at, err
 	}
-	going, edits := make(map[string]time.Time, len(f.sent)), make(map[string]*scaler.Pod, len(f.edits))
+	going, patched := make(map[string]time.Time, len(f.sent)), make(map[string]*scaler.Pod, len(f.patched))
 	add := func(pod *scaler.Pod) {
-		if e := f.edits[pod.UID]; e != nil && later(e, pod) {
-			edits[pod.UID] = e
+		if e := f.patched[pod.UID]; e != nil && newer(e, pod) {
+			patched[pod.UID] = e
 			edited := *e
 			edited.Requested = pod.Requested
 			pod = &edited
@@ -159,19 +159,19 @@ func (f *follower) view(out []*scaler.Pod) ([]*scaler.Pod, time.Time, error) {
 		}
 		out = append(out, pod)
 	}
-	for name, b := range f.births {
-		if f.shows(b) {
-			delete(f.births, name)
+	for name, b := range f.pending {
+		if f.includes(b) {
+			delete(f.pending, name)
 		} else {
 			add(b)
 		}
 	}
 	for name, p := range f.pods {
 		// A birth of that name means that the one cached before it is gone.
-		if f.births[name] == nil {
+		if f.pending[name] == nil {
 			add(p)
 		}
 	}
-	f.sent, f.edits = going, edits
+	f.sent, f.patched = going, patched
 	return out, at, nil
 }

@@ -51,8 +51,8 @@ func TestStartSaysWhyItCannot(t *testing.T) {
 				return &apierrors.NewForbidden(podsResource, "", errors.New("no role")).ErrStatus
 			})
 		}, time.Second, "no role"},
-		"unreachable":                   {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*mostPause, "refused"},
-		"unreachable, for who is there": {func(h *house) { h.hurry = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
+		"unreachable":                   {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*maxBackoff, "refused"},
+		"unreachable, for who is there": {func(h *house) { h.failFast = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -134,7 +134,7 @@ func TestFinal(t *testing.T) {
 		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: http.ErrSchemeMismatch}),
 		apierrors.NewUnauthorized("no"),
 	} {
-		if !final(err) || nobody(err) {
+		if !permanent(err) || unreachable(err) {
 			t.Errorf("%v passes, or nobody is there", err)
 		}
 	}
@@ -142,12 +142,12 @@ func TestFinal(t *testing.T) {
 		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}),
 		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &net.DNSError{IsNotFound: true}}),
 	} {
-		if final(err) || !nobody(err) {
+		if permanent(err) || !unreachable(err) {
 			t.Errorf("%v is final, or somebody is there", err)
 		}
 	}
 	for _, err := range []error{context.DeadlineExceeded, apierrors.NewInternalError(errors.New("x")), &net.DNSError{IsTemporary: true}} {
-		if final(err) || nobody(err) {
+		if permanent(err) || unreachable(err) {
 			t.Errorf("%v does not pass", err)
 		}
 	}
@@ -157,7 +157,7 @@ func TestFinal(t *testing.T) {
 func TestDistrust(t *testing.T) {
 	seen := map[scaler.HoldCause]bool{}
 	for _, err := range []error{nil, errors.New("no route"), apierrors.NewUnauthorized("no"), apierrors.NewForbidden(podsResource, "", errors.New("no role"))} {
-		cause := scaler.CauseOf(distrust("pods in agents", err))
+		cause := scaler.CauseOf(staleError("pods in agents", err))
 		if !slices.Contains(Causes(), cause) {
 			t.Errorf("%v is of class %s, which is none of %v", err, cause, Causes())
 		}
@@ -342,7 +342,7 @@ func TestABirthTakesThePlaceOfAnEarlierPodOfItsName(t *testing.T) {
 	}
 	pod = pod.DeepCopy()
 	pod.UID, pod.ResourceVersion = "second", "9"
-	f.born(pod)
+	f.created(pod)
 	for _, c := range []struct {
 		version string
 		uid     string
@@ -384,8 +384,8 @@ func TestOurOwnPatchIsKnownAtOnce(t *testing.T) {
 		}
 		broken.Store(false)
 		h.await(30*time.Second, func() bool { return len(h.pods()) == 0 })
-		if f := h.follower("agents"); len(f.edits) > 0 {
-			t.Errorf("%d edits are left", len(f.edits))
+		if f := h.follower("agents"); len(f.patched) > 0 {
+			t.Errorf("%d edits are left", len(f.patched))
 		}
 	})
 }

@@ -44,7 +44,7 @@ func (p *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) 
 		text, err = io.ReadAll(io.LimitReader(log, lastBytes))
 		return err
 	})
-	if apierrors.IsForbidden(err) && p.mute.CompareAndSwap(false, true) {
+	if apierrors.IsForbidden(err) && p.logsDenied.CompareAndSwap(false, true) {
 		p.log.Warn("not allowed to read the logs of agents that failed", zap.Error(err))
 	}
 	if err != nil {

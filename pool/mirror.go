@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	// maxBroken is how long a cache is trusted after its watch broke.
-	maxBroken = 30 * time.Second
+	// maxStale is how long a cache is trusted after its watch broke.
+	maxStale = 30 * time.Second
 	// The pauses between two tries to follow grow from the least to the most.
-	leastPause = 500 * time.Millisecond
-	mostPause  = 4 * time.Second
+	minBackoff = 500 * time.Millisecond
+	maxBackoff = 4 * time.Second
 )
 
 // A mirror follows this instance's objects of one kind in one namespace.
@@ -88,7 +88,7 @@ func (f *mirror) run(ctx context.Context, failed chan<- error) {
 		}
 		f.err = err
 		switch {
-		case f.synced || !final(err) && (!f.pool.hurry || !nobody(err)):
+		case f.synced || !permanent(err) && (!f.pool.failFast || !unreachable(err)):
 		case f.denied:
 		case f.optional:
 			f.denied = true
@@ -130,15 +130,15 @@ func (f *mirror) run(ctx context.Context, failed chan<- error) {
 		Name: "bellboard/" + f.ns + "/" + f.resource,
 		// client-go's own waits for up to a minute after an outage, in which
 		// nothing could be decided.
-		Backoff: &wait.Backoff{Duration: wall(leastPause), Cap: wall(mostPause), Steps: 10, Factor: 2, Jitter: 0.5},
+		Backoff: &wait.Backoff{Duration: wall(minBackoff), Cap: wall(maxBackoff), Steps: 10, Factor: 2, Jitter: 0.5},
 	})
-	for pause := leastPause; ctx.Err() == nil; pause = min(2*pause, mostPause) {
+	for pause := minBackoff; ctx.Err() == nil; pause = min(2*pause, maxBackoff) {
 		began := f.pool.clock.Now()
 		if err := r.ListAndWatchWithContext(ctx); err != nil {
 			f.pool.log.Debug("a cache stopped following", zap.String("resource", f.resource), zap.String("namespace", f.ns), zap.Error(err))
 		}
 		if f.pool.clock.Now().Sub(began) > time.Minute {
-			pause = leastPause
+			pause = minBackoff
 		}
 		if clock.Sleep(ctx, f.pool.clock, pause) != nil {
 			return
@@ -245,9 +245,9 @@ func (f *mirror) trusted() (time.Time, error) {
 	}
 	switch broken := now.Sub(at); {
 	case !f.synced:
-		return at, distrust(f.resource+" in "+f.ns+": never listed yet", f.err)
-	case broken > maxBroken:
-		return at, distrust(fmt.Sprintf("%s in %s: not followed for %s", f.resource, f.ns, broken.Round(time.Second)), f.err)
+		return at, staleError(f.resource+" in "+f.ns+": never listed yet", f.err)
+	case broken > maxStale:
+		return at, staleError(fmt.Sprintf("%s in %s: not followed for %s", f.resource, f.ns, broken.Round(time.Second)), f.err)
 	}
 	return at, nil
 }

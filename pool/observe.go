@@ -55,7 +55,7 @@ func (p *Client) Observe(ctx context.Context) (scaler.ClusterView, error) {
 	for i, pod := range all {
 		view.Pods[i] = *pod
 	}
-	blameClaims(&view)
+	classifyUnboundClaims(&view)
 	return view, nil
 }
 

@@ -70,15 +70,15 @@ func started(list []corev1.ContainerStatus, name string) time.Time {
 		case s.State.Running != nil:
 			return s.State.Running.StartedAt.Time
 		case s.State.Terminated != nil:
-			return begun(s.State.Terminated)
+			return startTime(s.State.Terminated)
 		case s.LastTerminationState.Terminated != nil: // it waits to be begun anew
-			return begun(s.LastTerminationState.Terminated)
+			return startTime(s.LastTerminationState.Terminated)
 		}
 	}
 	return time.Time{}
 }
 
-func begun(t *corev1.ContainerStateTerminated) time.Time {
+func startTime(t *corev1.ContainerStateTerminated) time.Time {
 	if t.StartedAt.Unix() <= 0 {
 		return time.Time{}
 	}

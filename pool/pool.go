@@ -63,17 +63,17 @@ type Client struct {
 	clock    clock.Clock
 	log      *zap.Logger
 	requests func(verb, resource, code string, took time.Duration)
-	hurry    bool
+	failFast bool
 
-	followers []*follower // one per namespace
-	slots     []*slots    // likewise
-	mute      atomic.Bool // it was said that logs may not be read
+	followers  []*follower // one per namespace
+	slots      []*slots    // likewise
+	logsDenied atomic.Bool // it was said that logs may not be read
 }
 
 // New checks the configuration, all of it at once. It asks nobody anything.
 func New(cfg Config) (*Client, error) {
 	p := &Client{
-		client: cfg.Client, instance: cfg.Instance, clock: cfg.Clock, log: cfg.Log, requests: cfg.Requests, hurry: cfg.Impatient,
+		client: cfg.Client, instance: cfg.Instance, clock: cfg.Clock, log: cfg.Log, requests: cfg.Requests, failFast: cfg.Impatient,
 		specs: make(map[scaler.PoolID]Spec, len(cfg.Specs)),
 	}
 	if p.clock == nil {

@@ -18,11 +18,11 @@ import (
 // secretNeeds is what a quota counts of a Secret.
 var secretNeeds = corev1.ResourceList{corev1.ResourceSecrets: resource.MustParse("1"), "count/secrets": resource.MustParse("1")}
 
-// refusal gives the error of a creation its class of failure. A used-up
+// classifyRejection gives the error of a creation its class of failure. A used-up
 // ResourceQuota, Pod Security, a webhook and a missing permission all answer 403,
 // reason Forbidden, with the same details: only the message tells them apart. So
 // the quotas themselves are asked.
-func (p *Client) refusal(ctx context.Context, ns string, needs corev1.ResourceList, err error) error {
+func (p *Client) classifyRejection(ctx context.Context, ns string, needs corev1.ResourceList, err error) error {
 	var status apierrors.APIStatus
 	switch {
 	case apierrors.IsConflict(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "resourcequotas":
@@ -32,10 +32,10 @@ func (p *Client) refusal(ctx context.Context, ns string, needs corev1.ResourceLi
 	case !apierrors.IsForbidden(err):
 		return scaler.Because(scaler.FailureAdmission, err)
 	}
-	full, unseen := p.overQuota(ctx, ns, needs)
+	full, lookupErr := p.overQuota(ctx, ns, needs)
 	switch {
-	case unseen != nil:
-		err = fmt.Errorf("%w; and whether a quota is the reason cannot be seen: %w", err, unseen)
+	case lookupErr != nil:
+		err = fmt.Errorf("%w; and whether a quota is the reason cannot be seen: %w", err, lookupErr)
 	case full:
 		return scaler.Because(scaler.FailureQuota, err)
 	}

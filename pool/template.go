@@ -143,16 +143,16 @@ func named(n *yaml.Node, name string) bool {
 	return false
 }
 
-// withDocker are the containers and volumes that only agents with Docker have. A template
+// dockerParts are the containers and volumes that only agents with Docker have. A template
 // that several kinds share may speak of them.
-var withDocker = map[string][]string{
+var dockerParts = map[string][]string{
 	"initContainers": {dindContainer, dockerCLIContainer},
 	"volumes":        {"docker-cli", dockerRunVolume, dockerDataVolume},
 }
 
-// fit is the template without what it says of containers and volumes of Bellboard's that a
+// withoutAbsent is the template without what it says of containers and volumes of Bellboard's that a
 // pod does not have, and the fields that are left out.
-func (t *Template) fit(pod *corev1.Pod) (patch []byte, without []string, err error) {
+func (t *Template) withoutAbsent(pod *corev1.Pod) (patch []byte, without []string, err error) {
 	has := map[string]bool{}
 	for i := range pod.Spec.InitContainers {
 		has["initContainers"+pod.Spec.InitContainers[i].Name] = true
@@ -167,12 +167,12 @@ func (t *Template) fit(pod *corev1.Pod) (patch []byte, without []string, err err
 		return nil, nil, err
 	}
 	spec, _ := doc["spec"].(map[string]any)
-	for _, list := range slices.Sorted(maps.Keys(withDocker)) {
+	for _, list := range slices.Sorted(maps.Keys(dockerParts)) {
 		items, _ := spec[list].([]any)
 		left := slices.DeleteFunc(slices.Clone(items), func(item any) bool {
 			fields, _ := item.(map[string]any)
 			name, _ := fields["name"].(string)
-			gone := slices.Contains(withDocker[list], name) && !has[list+name]
+			gone := slices.Contains(dockerParts[list], name) && !has[list+name]
 			if gone {
 				without = append(without, "spec."+list+"["+name+"]")
 			}
@@ -198,7 +198,7 @@ func (s Spec) TemplateWithout() []TemplateMistake {
 		return nil
 	}
 	s.Template = nil
-	_, fields, err := t.fit(build(&s, "name"))
+	_, fields, err := t.withoutAbsent(build(&s, "name"))
 	if err != nil {
 		return nil // TemplateMistakes says so
 	}
@@ -213,13 +213,13 @@ func (s Spec) TemplateWithout() []TemplateMistake {
 	return out
 }
 
-// refine lays the template over a pod.
-func (t *Template) refine(pod *corev1.Pod) (*corev1.Pod, error) {
+// merge lays the template over a pod.
+func (t *Template) merge(pod *corev1.Pod) (*corev1.Pod, error) {
 	was, err := json.Marshal(pod)
 	if err != nil {
 		return nil, err
 	}
-	patch, _, err := t.fit(pod)
+	patch, _, err := t.withoutAbsent(pod)
 	if err != nil {
 		return nil, err
 	}

@@ -10,9 +10,9 @@ import (
 	"bellboard/scaler"
 )
 
-// maxWords bounds what is kept of Kubernetes' explanations: they go into logs,
+// maxText bounds what is kept of Kubernetes' explanations: they go into logs,
 // and some name every machine of the cluster.
-const maxWords = 400
+const maxText = 400
 
 // A problem is why a pod cannot start or has ended. The zero value is none.
 type problem struct {
@@ -27,10 +27,10 @@ type problem struct {
 func trouble(pod *corev1.Pod) problem {
 	st := &pod.Status
 	if st.Reason != "" { // Evicted, NodeLost, DeadlineExceeded ...
-		return problem{reason: st.Reason, text: words(st.Message), failure: podFailure(st)}
+		return problem{reason: st.Reason, text: oneLine(st.Message), failure: podFailure(st)}
 	}
 	if c := condition(pod, corev1.DisruptionTarget); c != nil && c.Status == corev1.ConditionTrue && (ended(pod) || pod.DeletionTimestamp != nil) {
-		return problem{reason: c.Reason, text: words(c.Message), failure: disruption(c.Reason)}
+		return problem{reason: c.Reason, text: oneLine(c.Message), failure: disruption(c.Reason)}
 	}
 	others := problem{}
 	for _, list := range [][]corev1.ContainerStatus{st.ContainerStatuses, st.InitContainerStatuses} {
@@ -47,13 +47,13 @@ func trouble(pod *corev1.Pod) problem {
 		}
 	}
 	if others.reason == "" {
-		others = heldBack(pod)
+		others = blockingContainer(pod)
 	}
 	if others.reason != "" {
 		return others
 	}
 	if c := condition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason != "" {
-		return problem{reason: c.Reason, text: words(c.Message), failure: scaler.FailureUnschedulable}
+		return problem{reason: c.Reason, text: oneLine(c.Message), failure: scaler.FailureUnschedulable}
 	}
 	return problem{}
 }
@@ -63,9 +63,9 @@ func ours(container string) bool {
 	return container == agentContainer || container == dindContainer || container == dockerCLIContainer
 }
 
-// heldBack is which init container of somebody else's runs, and has the agent wait. That
+// blockingContainer is which init container of somebody else's runs, and has the agent wait. That
 // one has not failed, so Kubernetes has no more to say than that the pod is not initialized.
-func heldBack(pod *corev1.Pod) problem {
+func blockingContainer(pod *corev1.Pod) problem {
 	if pod.DeletionTimestamp != nil || !started(pod.Status.ContainerStatuses, agentContainer).IsZero() {
 		return problem{}
 	}
@@ -75,7 +75,7 @@ func heldBack(pod *corev1.Pod) problem {
 		if ours(c.Name) || s == nil || s.State.Running == nil || sidecar(c) && s.Started != nil && *s.Started {
 			continue
 		}
-		return problem{reason: "ContainersNotInitialized", text: words(c.Name + ": is not Bellboard's, and holds the agent back"), container: c.Name}
+		return problem{reason: "ContainersNotInitialized", text: oneLine(c.Name + ": is not Bellboard's, and holds the agent back"), container: c.Name}
 	}
 	return problem{}
 }
@@ -139,7 +139,7 @@ func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
 	default:
 		return problem{}
 	}
-	p.text = words(s.Name + ": " + p.text)
+	p.text = oneLine(s.Name + ": " + p.text)
 	return p
 }
 
@@ -193,11 +193,11 @@ func end(t *corev1.ContainerStateTerminated) string {
 	return out
 }
 
-// words makes one line of a message, of bounded length.
-func words(s string) string {
+// oneLine makes one line of a message, of bounded length.
+func oneLine(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
-	if r := []rune(s); len(r) > maxWords {
-		s = string(r[:maxWords]) + "…"
+	if r := []rune(s); len(r) > maxText {
+		s = string(r[:maxText]) + "…"
 	}
 	return s
 }

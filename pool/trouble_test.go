@@ -98,7 +98,7 @@ func TestTrouble(t *testing.T) {
 			}
 		})
 	}
-	if got := []rune(words(strings.Repeat("ü ", 1000))); len(got) != maxWords+1 {
+	if got := []rune(oneLine(strings.Repeat("ü ", 1000))); len(got) != maxText+1 {
 		t.Errorf("%d letters are kept", len(got))
 	}
 }

@@ -60,27 +60,27 @@ func (p *Client) Create(ctx context.Context, name string, id scaler.PoolID, slot
 		return err
 	})
 	if err != nil {
-		var unseen error
-		if made, unseen = p.madeBefore(ctx, want, err); made == nil {
+		var lookupErr error
+		if made, lookupErr = p.findCreated(ctx, want, err); made == nil {
 			remedy := s.QuotaRemedy(err)
-			err = p.refusal(ctx, want.Namespace, needsOf(&want.Spec), createError(err))
+			err = p.classifyRejection(ctx, want.Namespace, needsOf(&want.Spec), createError(err))
 			if remedy != "" {
 				err = fmt.Errorf("%w; %s", err, remedy)
 			}
-			if unseen != nil {
-				err = fmt.Errorf("%w; and whether it was made nevertheless cannot be seen: %w", err, unseen)
+			if lookupErr != nil {
+				err = fmt.Errorf("%w; and whether it was made nevertheless cannot be seen: %w", err, lookupErr)
 			}
 			return scaler.Pod{}, wrap("create pod "+name, err)
 		}
 	}
-	return p.follower(s.Namespace).born(made), nil
+	return p.follower(s.Namespace).created(made), nil
 }
 
-// madeBefore looks whether the pod is there after a creation that failed with
+// findCreated looks whether the pod is there after a creation that failed with
 // an error that leaves it possible. nil: it is not, or the error says why nobody
 // knows.
-func (p *Client) madeBefore(ctx context.Context, want *corev1.Pod, failure error) (*corev1.Pod, error) {
-	if !apierrors.IsAlreadyExists(failure) && !open(failure) {
+func (p *Client) findCreated(ctx context.Context, want *corev1.Pod, failure error) (*corev1.Pod, error) {
+	if !apierrors.IsAlreadyExists(failure) && !outcomeUnknown(failure) {
 		return nil, nil
 	}
 	var got *corev1.Pod
@@ -110,7 +110,7 @@ func (p *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) e
 		return fmt.Errorf("pod %s: no agents are configured in namespace %s", pod.Name, pod.Namespace)
 	}
 	switch {
-	case !f.knows(pod.Name, types.UID(pod.UID)):
+	case !f.has(pod.Name, types.UID(pod.UID)):
 		return wrap("pod "+pod.Name, scaler.ErrGone)
 	case secret == "":
 		return fmt.Errorf("pod %s: an inbound agent needs its secret", pod.Name)
@@ -118,7 +118,7 @@ func (p *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) e
 	labels := (&Spec{PoolID: pod.PoolID, Instance: p.instance}).labels()
 	err := p.call(ctx, "create", "secrets", func(ctx context.Context) error {
 		_, err := p.client.CoreV1().Secrets(pod.Namespace).Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: labels, OwnerReferences: ownedBy(&pod)},
+			ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: labels, OwnerReferences: ownerReference(&pod)},
 			Type:       corev1.SecretTypeOpaque,
 			Immutable:  new(true),
 			Data:       map[string][]byte{inboundSecretKey: []byte(secret)},
@@ -126,7 +126,7 @@ func (p *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) e
 		return err
 	})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return wrap("create the Secret of "+pod.Name, p.refusal(ctx, pod.Namespace, secretNeeds, createError(err)))
+		return wrap("create the Secret of "+pod.Name, p.classifyRejection(ctx, pod.Namespace, secretNeeds, createError(err)))
 	}
 	return nil
 }
@@ -169,9 +169,9 @@ func (p *Client) patch(ctx context.Context, what string, pod *scaler.Pod, meta m
 		return wrap(what, err)
 	}
 	client := p.client.CoreV1().RESTClient()
-	limiter := orNever(client.GetRateLimiter())
+	limiter := orUnlimited(client.GetRateLimiter())
 	if !deadline.IsZero() {
-		limiter = inTime{RateLimiter: limiter, clock: p.clock, deadline: deadline}
+		limiter = deadlineLimiter{RateLimiter: limiter, clock: p.clock, deadline: deadline}
 	}
 	made := &corev1.Pod{}
 	err = p.call(ctx, "patch", "pods", func(ctx context.Context) error {
@@ -206,7 +206,7 @@ func (p *Client) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Ti
 	}
 	err := p.call(ctx, "delete", "pods", func(ctx context.Context) error {
 		return client.Delete().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).Body(options).
-			Throttle(inTime{RateLimiter: orNever(client.GetRateLimiter()), clock: p.clock, deadline: deadline}).
+			Throttle(deadlineLimiter{RateLimiter: orUnlimited(client.GetRateLimiter()), clock: p.clock, deadline: deadline}).
 			Do(ctx).Error()
 	})
 	if err != nil {
@@ -219,14 +219,14 @@ func (p *Client) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Ti
 	return nil
 }
 
-// ownedBy lets the garbage collector remove what belongs to a pod that is gone.
-func ownedBy(pod *scaler.Pod) []metav1.OwnerReference {
+// ownerReference lets the garbage collector remove what belongs to a pod that is gone.
+func ownerReference(pod *scaler.Pod) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: types.UID(pod.UID)}}
 }
 
-// inTime is a rate limiter that lets nothing pass after a deadline. client-go
+// deadlineLimiter is a rate limiter that lets nothing pass after a deadline. client-go
 // asks it before it sends a request, and before it repeats one.
-type inTime struct {
+type deadlineLimiter struct {
 	flowcontrol.RateLimiter
 	clock    clock.Clock
 	deadline time.Time
@@ -234,7 +234,7 @@ type inTime struct {
 
 // Wait waits for the limiter's turn, then looks at the clock. What is late before
 // takes nobody's turn.
-func (t inTime) Wait(ctx context.Context) error {
+func (t deadlineLimiter) Wait(ctx context.Context) error {
 	if t.clock.Now().Before(t.deadline) {
 		if err := t.RateLimiter.Wait(ctx); err != nil {
 			return err
@@ -246,8 +246,8 @@ func (t inTime) Wait(ctx context.Context) error {
 	return nil
 }
 
-// orNever is for clients that were told not to limit themselves.
-func orNever(l flowcontrol.RateLimiter) flowcontrol.RateLimiter {
+// orUnlimited is for clients that were told not to limit themselves.
+func orUnlimited(l flowcontrol.RateLimiter) flowcontrol.RateLimiter {
 	if l == nil {
 		return flowcontrol.NewFakeAlwaysRateLimiter()
 	}
