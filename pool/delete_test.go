@@ -245,23 +245,23 @@ func TestAbsentAsksTheServer(t *testing.T) {
 func TestOurOwnDeletionIsKnownAtOnce(t *testing.T) {
 	bubble(t, func(h *house) {
 		p := h.running("web-e-1")
-		f := h.follower(p.Namespace)
-		behind := f.pods["web-e-1"]
+		f := h.namespace(p.Namespace).pods
+		behind := f.objects["web-e-1"]
 		if err := h.DeletePod(context.Background(), p, soon()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		f.mu.Lock()
-		f.pods["web-e-1"] = behind // a cache that lags
+		f.objects["web-e-1"] = behind // a cache that lags
 		f.mu.Unlock()
 		if p := h.pod("web-e-1"); !p.Deleting || !p.DeletingByUs {
 			t.Errorf("it shows as deleting: %v, by us: %v; want both", p.Deleting, p.DeletingByUs)
 		}
 		f.mu.Lock()
-		delete(f.pods, "web-e-1")
+		delete(f.objects, "web-e-1")
 		f.mu.Unlock()
-		if _, err := h.Observe(context.Background()); err != nil || len(f.sent) > 0 { // it is gone
-			t.Errorf("Observe() = %v, and %d deletions are still remembered; want none", err, len(f.sent))
+		if _, err := h.Observe(context.Background()); err != nil || len(f.deleted) > 0 { // it is gone
+			t.Errorf("Observe() = %v, and %d deletions are still remembered; want none", err, len(f.deleted))
 		}
 	})
 }

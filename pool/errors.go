@@ -13,7 +13,7 @@ import (
 	"bellboard/scaler"
 )
 
-// The classes of what keeps the caches from being trusted: a closed set.
+// The classes of what keeps the caches from being current. The set is closed.
 const (
 	causeForbidden    scaler.HoldCause = "forbidden"
 	causeUnauthorized scaler.HoldCause = "unauthorized"
@@ -25,7 +25,7 @@ func Causes() []scaler.HoldCause {
 	return []scaler.HoldCause{causeForbidden, causeUnauthorized, causeUnavailable}
 }
 
-// staleError is the error of a cache that err keeps from following the API server.
+// staleError returns the error of a cache that err keeps from following the API server.
 func staleError(doing string, err error) error {
 	cause := causeUnavailable
 	switch {
@@ -37,39 +37,44 @@ func staleError(doing string, err error) error {
 	return scaler.Caused(cause, wrap(doing, orUnknown(err)))
 }
 
-// permanent: no retry would mend it. The server says no, or is not the one it should be.
+// permanent reports whether no retry mends err: the server rejects the client, or is not the server that the
+// client expects.
 func permanent(err error) bool {
 	cert := (*tls.CertificateVerificationError)(nil)
-	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || errors.As(err, &cert) || errors.Is(err, http.ErrSchemeMismatch)
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) ||
+		errors.As(err, &cert) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
-// unreachable: no server listens there, or there is no such name.
+// unreachable reports whether no server listens at the address, or the server's name does not exist.
 func unreachable(err error) bool {
 	dns := (*net.DNSError)(nil)
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound
 }
 
-// errUnknown stands for a reason that nobody has given yet.
-var errUnknown = errors.New("no answer yet")
-
+// orUnknown returns err, or an error that says that the API server has not answered yet.
 func orUnknown(err error) error {
 	if err == nil {
-		return errUnknown
+		return errors.New("no answer yet")
 	}
 	return err
 }
 
-// wrap says what was being done when err came.
+// wrap adds what Bellboard was doing when err came.
 func wrap(doing string, err error) error { return fmt.Errorf("%s: %w", doing, err) }
 
-// rejected: the server understood and will say the same again (quota, admission,
-// permission, a pod that cannot be). It has done nothing.
-func rejected(err error) bool {
+// statusCode returns the HTTP status of the API server's answer; 0: there is no error, or no answer.
+func statusCode(err error) int {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
-		return false
+		return 0
 	}
-	switch status.Status().Code {
+	return int(status.Status().Code)
+}
+
+// rejected reports whether the server understood the request, did nothing, and would answer the same again.
+// The reason is a quota, an admission rule, a missing right, or an invalid object.
+func rejected(err error) bool {
+	switch statusCode(err) {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed,
 		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		return true
@@ -77,7 +82,14 @@ func rejected(err error) bool {
 	return false
 }
 
-// createError gives the error of a creation its meaning, and keeps the server's words.
+// outcomeUnknown reports whether a creation that failed with err may have been done nevertheless: there was
+// no answer, or something between client and server stopped waiting.
+func outcomeUnknown(err error) bool {
+	code := statusCode(err)
+	return code == 0 || code >= http.StatusInternalServerError
+}
+
+// createError gives the error of a creation scaler's meaning, and keeps the server's text.
 func createError(err error) error {
 	switch {
 	case apierrors.IsAlreadyExists(err):
@@ -88,7 +100,7 @@ func createError(err error) error {
 	return err
 }
 
-// changeError does the same for a change or a deletion.
+// changeError gives the error of a patch or a deletion scaler's meaning, and keeps the server's text.
 func changeError(err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
@@ -99,11 +111,4 @@ func changeError(err error) error {
 		return fmt.Errorf("%w: %w", scaler.ErrRefused, err)
 	}
 	return err
-}
-
-// outcomeUnknown reports an error that leaves open whether a creation was done: no answer,
-// or one that something on the way gave up waiting.
-func outcomeUnknown(err error) bool {
-	var status apierrors.APIStatus
-	return !errors.As(err, &status) || status.Status().Code >= http.StatusInternalServerError
 }

@@ -454,7 +454,7 @@ func TestNeeds(t *testing.T) {
 	s := specOf(scaler.Persistent, scaler.Swarm, DockerDind)
 	s.CPU, s.Memory = resource.MustParse("2"), resource.MustParse("4Gi")
 	pod := Build(s, "web-p-1")
-	needs := needsOf(&pod.Spec)
+	needs := podNeeds(&pod.Spec)
 	for name, want := range map[corev1.ResourceName]string{
 		"pods": "1", "count/pods": "1", "cpu": "2", "requests.cpu": "2", "memory": "4Gi", "requests.memory": "4Gi", "limits.memory": "8Gi",
 	} {

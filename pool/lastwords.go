@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"regexp"
@@ -15,37 +16,33 @@ import (
 )
 
 const (
-	// The pod's deletion waits for its last words, and is sent within a second of
-	// the answers that it rests on.
+	// lastWordsTimeout is short: the deletion of the pod waits for its last log lines, and must be sent
+	// within a second of the answers that the deletion rests on.
 	lastWordsTimeout = 400 * time.Millisecond
 	lastLines        = 20
 	lastBytes        = 8 << 10
 )
 
-// LastWords reads the last lines of the container at fault, the agent's where it
-// is the pod that failed. What looks like a secret is left out: an agent prints
-// none of its own, but what a build or a broken start prints nobody knows.
-func (p *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) {
-	container := pod.Faulty
-	if container == "" {
-		container = agentContainer
-	}
-	ctx, cancel := context.WithTimeout(ctx, p.clock.Wall(lastWordsTimeout))
+// LastWords returns the last log lines of the container at fault, or of the agent if the pod itself has
+// failed. LastWords hides what looks like a secret. An agent prints no secret of its own, but a build or a
+// broken start may print anything.
+func (c *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.clock.Wall(lastWordsTimeout))
 	defer cancel()
-	var text []byte
-	err := p.call(ctx, "get", "pods/log", func(ctx context.Context) error {
-		log, err := p.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
-			Container: container, TailLines: new(int64(lastLines)), LimitBytes: new(int64(lastBytes)),
+	text, err := call(ctx, c, "get", "pods/log", func(ctx context.Context) ([]byte, error) {
+		log, err := c.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+			Container:  cmp.Or(pod.Faulty, agentContainer),
+			TailLines:  new(int64(lastLines)),
+			LimitBytes: new(int64(lastBytes)),
 		}).Stream(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		defer func() { _ = log.Close() }() // what was read is read
-		text, err = io.ReadAll(io.LimitReader(log, lastBytes))
-		return err
+		defer func() { _ = log.Close() }() // all that is needed has been read
+		return io.ReadAll(io.LimitReader(log, lastBytes))
 	})
-	if apierrors.IsForbidden(err) && p.logsDenied.CompareAndSwap(false, true) {
-		p.log.Warn("not allowed to read the logs of agents that failed", zap.Error(err))
+	if apierrors.IsForbidden(err) && c.logsDenied.CompareAndSwap(false, true) {
+		c.log.Warn("not allowed to read the logs of agents that failed", zap.Error(err))
 	}
 	if err != nil {
 		return "", wrap("read the log of "+pod.Name, err)
@@ -54,16 +51,19 @@ func (p *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) 
 }
 
 var (
-	// An inbound agent's secret is 64 hexadecimal digits; so is the digest of an
-	// image, which says so.
+	// hexSecret finds an inbound agent's secret, which is 64 hexadecimal digits. An image's digest has 64
+	// digits too, after "sha256:".
 	hexSecret = regexp.MustCompile(`(sha256:)?\b[0-9a-f]{64}\b`)
-	// password=..., "token": "...", Authorization: Basic ...; an address with a password in it.
-	namedSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[-_]?key|authorization)["']?\s*[=:]\s*)(?:(?:basic|bearer)\s+)?["']?[^\s"',;]+["']?`)
-	urlSecret   = regexp.MustCompile(`(://[^/\s:@]+:)[^/\s@]+@`)
+	// namedSecret finds password=..., "token": "..." and Authorization: Basic ...
+	namedSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[-_]?key|authorization)["']?\s*[=:]\s*)` +
+		`(?:(?:basic|bearer)\s+)?["']?[^\s"',;]+["']?`)
+	// urlSecret finds the password in an address.
+	urlSecret = regexp.MustCompile(`(://[^/\s:@]+:)[^/\s@]+@`)
 )
 
 const hidden = "[hidden]"
 
+// redact hides what looks like a secret.
 func redact(s string) string {
 	s = hexSecret.ReplaceAllStringFunc(s, func(m string) string {
 		if strings.HasPrefix(m, "sha256:") {

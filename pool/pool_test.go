@@ -298,8 +298,8 @@ func TestAnAgentOnTheWayCountsExactlyOnce(t *testing.T) {
 				t.Errorf("%s is still on the way", p.Name)
 			}
 		}
-		if f := h.follower("agents"); len(f.pending) > 0 {
-			t.Errorf("%d births are left", len(f.pending))
+		if f := h.namespace("agents").pods; len(f.pending) > 0 {
+			t.Errorf("%d pending pods are left", len(f.pending))
 		}
 	})
 }

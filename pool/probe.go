@@ -10,17 +10,17 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// Rehearsal is what the API server would say to one of an agent's objects.
+// Rehearsal is the API server's answer to the dry run of one of an agent's objects.
 type Rehearsal struct {
 	Object string // pod, Secret or volume claim
-	Err    error  // nil: it would take it
-	// Beside are the plain containers that admission would put beside the agent: unlike
-	// sidecars among the init containers they run on when the agent has ended.
+	Err    error  // nil: the API server would accept the object
+	// Beside names the plain containers that admission would add beside the agent. They run on when the agent
+	// has ended. Sidecars among the init containers end with the agent.
 	Beside []string
 }
 
-// Rehearse asks the API server, by dry run, whether it would take all that an
-// agent of the spec is made of. Admission is asked too; nothing is made.
+// Rehearse asks the API server, by dry run, whether it would accept all objects of an agent. Admission takes
+// part in a dry run, and nothing is created.
 func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) ([]Rehearsal, error) {
 	if s = s.withDefaults(); len(s.check(s.Instance)) > 0 {
 		return nil, errors.Join(s.check(s.Instance)...)
@@ -31,15 +31,14 @@ func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name str
 	got, err := client.CoreV1().Pods(s.Namespace).Create(ctx, sent, dry)
 	out := []Rehearsal{{Object: "pod", Err: err}}
 	if err == nil {
-		out[0].Beside = beside(sent, got)
+		for _, c := range got.Spec.Containers {
+			if !slices.ContainsFunc(sent.Spec.Containers, func(asked corev1.Container) bool { return asked.Name == c.Name }) {
+				out[0].Beside = append(out[0].Beside, c.Name)
+			}
+		}
 	}
 	if s.Keyed() {
-		_, err = client.CoreV1().Secrets(s.Namespace).Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.Namespace, Labels: s.labels()},
-			Type:       corev1.SecretTypeOpaque,
-			Immutable:  new(true),
-			Data:       map[string][]byte{inboundSecretKey: []byte("made up")},
-		}, dry)
+		_, err = client.CoreV1().Secrets(s.Namespace).Create(ctx, agentSecret(&s, name, "made up"), dry)
 		out = append(out, Rehearsal{Object: "Secret", Err: err})
 	}
 	if s.HasClaim() {
@@ -47,15 +46,4 @@ func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name str
 		out = append(out, Rehearsal{Object: "volume claim", Err: err})
 	}
 	return out, nil
-}
-
-// beside are the plain containers of a pod that were not asked for.
-func beside(sent, got *corev1.Pod) (names []string) {
-	for i := range got.Spec.Containers {
-		name := got.Spec.Containers[i].Name
-		if !slices.ContainsFunc(sent.Spec.Containers, func(c corev1.Container) bool { return c.Name == name }) {
-			names = append(names, name)
-		}
-	}
-	return names
 }

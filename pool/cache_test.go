@@ -176,7 +176,7 @@ func TestNotAllowedIsSaidOnce(t *testing.T) {
 		h := newHouse(t, func(*rest.Config) {})
 		h.log = zap.New(core)
 		h.start()
-		var lists atomic.Int64 // of several followers at once
+		var lists atomic.Int64 // of several caches at once
 		h.cluster.Refuse(func(_ *http.Request, verb, resource string) *metav1.Status {
 			switch {
 			case verb == "watch" && resource == "pods":
@@ -190,7 +190,7 @@ func TestNotAllowedIsSaidOnce(t *testing.T) {
 		})
 		h.cluster.Cut(time.Second)
 		time.Sleep(5 * time.Minute)
-		if n := lists.Load(); n < 10 || logs.Len() != len(h.followers) {
+		if n := lists.Load(); n < 10 || logs.Len() != len(h.namespaces) {
 			t.Errorf("after %d lists it has said %v, want one line for each namespace", n, logs.All())
 		}
 	})
@@ -273,7 +273,7 @@ func TestTheFirstListIsAQuorums(t *testing.T) {
 					}
 					end()
 					synctest.Wait()
-					if want := 2 * len(p.followers); len(firsts) < want { // pods and claims
+					if want := 2 * len(p.namespaces); len(firsts) < want { // pods and claims
 						t.Errorf("%s: asked for %v, want %d at least", which, firsts, want)
 					}
 					for _, got := range firsts {
@@ -314,7 +314,7 @@ func BenchmarkObserve5000(b *testing.B) {
 		pod.UID, pod.ResourceVersion = types.UID(pod.Name), "1"
 		list[i] = pod
 	}
-	f := p.followers[0]
+	f := p.namespaces[0].pods
 	if err := f.Replace(list, "1"); err != nil {
 		b.Fatal(err)
 	}
@@ -336,13 +336,13 @@ func TestABirthTakesThePlaceOfAnEarlierPodOfItsName(t *testing.T) {
 	}
 	pod := Build(p.specs[inbound], "web-e-1")
 	pod.UID, pod.ResourceVersion = "first", "5"
-	f := p.followers[0]
+	f := p.namespaces[0].pods
 	if err := f.Replace([]any{pod}, "7"); err != nil {
 		t.Fatal(err)
 	}
 	pod = pod.DeepCopy()
 	pod.UID, pod.ResourceVersion = "second", "9"
-	f.created(pod)
+	f.addPending(pod)
 	for _, c := range []struct {
 		version string
 		uid     string
@@ -384,8 +384,8 @@ func TestOurOwnPatchIsKnownAtOnce(t *testing.T) {
 		}
 		broken.Store(false)
 		h.await(30*time.Second, func() bool { return len(h.pods()) == 0 })
-		if f := h.follower("agents"); len(f.patched) > 0 {
-			t.Errorf("%d edits are left", len(f.patched))
+		if f := h.namespace("agents").pods; len(f.patched) > 0 {
+			t.Errorf("%d patched pods are left", len(f.patched))
 		}
 	})
 }
