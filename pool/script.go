@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// The scripts that agents' pods run, by name. A script's head (its first paragraph: what it is
-// for, and directives of shellcheck) stays out of the pods.
+// scripts has the scripts that agents' pods run. A script's head is its first paragraph: its purpose, and
+// directives of shellcheck. The head is not part of the pods.
 //
 //go:embed scripts/*.sh
 var scripts embed.FS
 
-// script is the named script without its head.
+// script returns the named script without its head.
 func script(name string) string {
 	text, err := scripts.ReadFile("scripts/" + name + ".sh")
 	if err != nil {
@@ -21,8 +21,7 @@ func script(name string) string {
 	return body
 }
 
-// underInit is the command of a container that runs a program, and its first arguments,
-// under an init.
+// underInit returns the command of a container that runs a program, with its first arguments, under an init.
 func underInit(program ...string) []string {
 	return append([]string{"/bin/sh", "-eu", "-c", script("supervise") + script("init"), "init"}, program...)
 }
@@ -32,8 +31,8 @@ const (
 	inboundEntrypoint = "/usr/local/bin/jenkins-agent"
 )
 
-// isInboundImage reports whether an image is Jenkins' own for inbound agents, from
-// whatever registry, so that its entrypoint is known.
+// isInboundImage reports whether an image is Jenkins' own image for inbound agents, from any registry. The
+// entrypoint of that image is known.
 func isInboundImage(image string) bool {
 	repository, _, _ := strings.Cut(image, "@")
 	if slash := strings.LastIndex(repository, "/"); strings.LastIndex(repository, ":") > slash {
