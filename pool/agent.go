@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"embed"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,9 @@ const (
 
 	// The host key of SSH agents, and the public keys that may log in.
 	sshSecretDir = "/run/secrets/jenkins-ssh"
+
+	inboundRepository = "jenkins/inbound-agent"
+	inboundEntrypoint = "/usr/local/bin/jenkins-agent"
 
 	// reconnectLimit is how long an inbound agent tries to reach Jenkins before the agent ends by itself.
 	reconnectLimit = "6h"
@@ -120,4 +124,35 @@ func secretVolume(s *Spec, name string) corev1.Volume {
 		source.Items = append(source.Items, corev1.KeyToPath{Key: key, Path: key})
 	}
 	return corev1.Volume{Name: secretVolumeName, VolumeSource: corev1.VolumeSource{Secret: source}}
+}
+
+// scripts has the scripts that agents' pods run. A script's head is its first paragraph: its purpose, and
+// directives of shellcheck. The head is not part of the pods.
+//
+//go:embed scripts/*.sh
+var scripts embed.FS
+
+// script returns the named script without its head.
+func script(name string) string {
+	text, err := scripts.ReadFile("scripts/" + name + ".sh")
+	if err != nil {
+		panic("pool: " + err.Error())
+	}
+	_, body, _ := strings.Cut(string(text), "\n\n")
+	return body
+}
+
+// underInit returns the command of a container that runs a program, with its first arguments, under an init.
+func underInit(program ...string) []string {
+	return append([]string{"/bin/sh", "-eu", "-c", script("supervise") + script("init"), "init"}, program...)
+}
+
+// isInboundImage reports whether an image is Jenkins' own image for inbound agents, from any registry. The
+// entrypoint of that image is known.
+func isInboundImage(image string) bool {
+	repository, _, _ := strings.Cut(image, "@")
+	if slash := strings.LastIndex(repository, "/"); strings.LastIndex(repository, ":") > slash {
+		repository = repository[:strings.LastIndex(repository, ":")]
+	}
+	return repository == inboundRepository || strings.HasSuffix(repository, "/"+inboundRepository)
 }

@@ -33,7 +33,7 @@ const (
 func Build(s Spec, name string) *corev1.Pod {
 	s = s.withDefaults()
 	pod := build(&s, name)
-	pod.Annotations[AnnotationSpecHash] = specHash(&s)
+	pod.Annotations[AnnotationSpecHash] = s.Hash()
 	return pod
 }
 
@@ -120,18 +120,12 @@ func build(s *Spec, name string) *corev1.Pod {
 }
 
 // Hash returns the value of AnnotationSpecHash. All pods of one spec have the same hash, whatever their name,
-// cache slot and CACHE_SIZE. If other settings change the pods, the hash differs.
+// cache slot and CACHE_SIZE. If other settings change the pods, the hash differs. The labels and executors of
+// an inbound agent are part of the hash, though only its Jenkins node has them.
 func (s Spec) Hash() string {
 	s = s.withDefaults()
-	return specHash(&s)
-}
-
-// specHash returns the hash of a spec with defaults. The labels and executors of an inbound agent are part of
-// the hash, though only its Jenkins node has them.
-func specHash(s *Spec) string {
-	plain := *s
-	plain.Slot, plain.CacheSize = "", resource.Quantity{}
-	b, err := json.Marshal([]any{build(&plain, "name"), s.Labels, s.Executors, s.Unlabelled})
+	s.Slot, s.CacheSize = "", resource.Quantity{}
+	b, err := json.Marshal([]any{build(&s, "name"), s.Labels, s.Executors, s.Unlabelled})
 	if err != nil {
 		panic("pool: an API object that JSON cannot hold: " + err.Error())
 	}

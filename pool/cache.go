@@ -141,7 +141,8 @@ func (c *cache[O, T]) waitReady(ctx context.Context, limit <-chan struct{}) erro
 	case <-c.ready:
 		return nil
 	case <-limit:
-		return fmt.Errorf("follow %s in %s: no list within %s: %w", c.resource, c.ns, startLimit, orUnknown(c.lastError()))
+		err := orUnknown(c.lastError())
+		return fmt.Errorf("follow %s in %s: no list within %s: %w", c.resource, c.ns, startLimit, err)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -300,11 +301,12 @@ func (c *cache[O, T]) lastCurrent() (time.Time, error) {
 	if c.current {
 		at = now
 	}
+	where := c.resource + " in " + c.ns
 	switch stale := now.Sub(at); {
 	case !c.listed:
-		return at, staleError(c.resource+" in "+c.ns+": never listed yet", c.err)
+		return at, staleError(where+": never listed yet", c.err)
 	case stale > maxStale:
-		return at, staleError(fmt.Sprintf("%s in %s: not followed for %s", c.resource, c.ns, stale.Round(time.Second)), c.err)
+		return at, staleError(fmt.Sprintf("%s: not followed for %s", where, stale.Round(time.Second)), c.err)
 	}
 	return at, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -151,18 +152,18 @@ func (c *Client) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time
 // Kubernetes node. Their class is FailureStorage. The scheduler has one reason for both, and gives none while
 // the scheduler itself waits for a volume.
 func classifyUnboundClaims(view *scaler.ClusterView) {
-	unbound := map[string]*scaler.Slot{}
-	for i := range view.Slots {
-		if s := &view.Slots[i]; s.Unbound() {
-			unbound[s.Key()] = s
-		}
-	}
 	for i := range view.Pods {
 		p := &view.Pods[i]
-		s := unbound[(&scaler.Slot{Namespace: p.Namespace, Name: p.Slot}).Key()]
-		if s == nil || !p.Scheduled.IsZero() || p.Failure != "" && p.Failure != scaler.FailureUnschedulable {
+		if p.Slot == "" || !p.Scheduled.IsZero() || p.Failure != "" && p.Failure != scaler.FailureUnschedulable {
 			continue
 		}
+		at := slices.IndexFunc(view.Slots, func(s scaler.Slot) bool {
+			return s.Unbound() && s.Namespace == p.Namespace && s.Name == p.Slot
+		})
+		if at < 0 {
+			continue
+		}
+		s := &view.Slots[at]
 		p.Failure = scaler.FailureStorage
 		text := "the volume of claim " + s.Name + " is gone"
 		if !s.Lost {

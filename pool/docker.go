@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"path"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -34,13 +35,10 @@ func addClient(pod *corev1.Pod, s *Spec) {
 	a := &spec.Containers[0]
 	a.Env = append(a.Env, corev1.EnvVar{Name: "DOCKER_HOST", Value: dockerHost})
 	// The client is mounted as single files and directories. PATH stays, since an image may have its own.
-	a.VolumeMounts = append(
-		a.VolumeMounts,
-		corev1.VolumeMount{Name: "docker-cli", MountPath: "/usr/local/bin/docker", SubPath: "docker", ReadOnly: true},
-		corev1.VolumeMount{
-			Name: "docker-cli", MountPath: "/usr/local/libexec/docker/cli-plugins", SubPath: "cli-plugins", ReadOnly: true,
-		},
-	)
+	for _, to := range []string{"/usr/local/bin/docker", "/usr/local/libexec/docker/cli-plugins"} {
+		mount := corev1.VolumeMount{Name: "docker-cli", MountPath: to, SubPath: path.Base(to), ReadOnly: true}
+		a.VolumeMounts = append(a.VolumeMounts, mount)
+	}
 }
 
 // addDaemon puts a Docker daemon beside the agent. Both have the workspace and /tmp under the same paths. So
@@ -65,7 +63,7 @@ func addDaemon(pod *corev1.Pod, s *Spec) {
 	case DockerSysbox:
 		spec.RuntimeClassName = new(sysboxRuntime)
 		pod.Annotations[annotationUserns] = "auto:size=65536"
-	case DockerNone, DockerDind, DockerRootless, DockerHost:
+	default:
 	}
 }
 
@@ -149,9 +147,9 @@ func daemonRights(m DockerMode) *corev1.SecurityContext {
 		}
 	case DockerSysbox:
 		return &corev1.SecurityContext{RunAsUser: new(int64(0))}
-	case DockerNone, DockerDind, DockerHost:
+	default: // DockerDind
+		return &corev1.SecurityContext{Privileged: new(true), RunAsUser: new(int64(0))}
 	}
-	return &corev1.SecurityContext{Privileged: new(true), RunAsUser: new(int64(0))}
 }
 
 // dockerCLI makes the init container that copies Docker's client for the agent, since agent images have no

@@ -116,7 +116,8 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("pools: %w", errors.Join(wrong...))
 	}
 	for _, ns := range slices.Sorted(maps.Keys(hasSlots)) {
-		claims := newCache(c, ns, pvcs, &corev1.PersistentVolumeClaim{}, c.client.CoreV1().PersistentVolumeClaims(ns), convertClaim)
+		typed := c.client.CoreV1().PersistentVolumeClaims(ns)
+		claims := newCache(c, ns, pvcs, &corev1.PersistentVolumeClaim{}, typed, convertClaim)
 		claims.optional = !hasSlots[ns]
 		c.namespaces = append(c.namespaces, &namespace{name: ns, pods: newPodCache(c, ns), claims: claims})
 	}
@@ -143,12 +144,7 @@ func (c *Client) Start(ctx context.Context) (err error) {
 	stop := c.clock.AfterFunc(startLimit, func() { close(limit) })
 	defer stop()
 	for _, n := range c.namespaces {
-		if err := n.pods.waitReady(ctx, limit); err != nil {
-			return err
-		}
-	}
-	for _, n := range c.namespaces {
-		if err := n.claims.waitReady(ctx, limit); err != nil {
+		if err := cmp.Or(n.pods.waitReady(ctx, limit), n.claims.waitReady(ctx, limit)); err != nil {
 			return err
 		}
 	}
@@ -253,7 +249,9 @@ func (c *Client) namespace(name string) *namespace {
 }
 
 // call sends one request, with a time limit, and counts the request.
-func call[T any](ctx context.Context, c *Client, verb, resource string, do func(context.Context) (T, error)) (T, error) {
+func call[T any](
+	ctx context.Context, c *Client, verb, resource string, do func(context.Context) (T, error),
+) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(c.clock.Wall(callTimeout), minCallTimeout))
 	defer cancel()
 	began := c.clock.Now()

@@ -32,7 +32,8 @@ func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name str
 	out := []Rehearsal{{Object: "pod", Err: err}}
 	if err == nil {
 		for _, c := range got.Spec.Containers {
-			if !slices.ContainsFunc(sent.Spec.Containers, func(asked corev1.Container) bool { return asked.Name == c.Name }) {
+			same := func(own corev1.Container) bool { return own.Name == c.Name }
+			if !slices.ContainsFunc(sent.Spec.Containers, same) {
 				out[0].Beside = append(out[0].Beside, c.Name)
 			}
 		}

@@ -65,9 +65,10 @@ func (s *Spec) QuotaRemedy(err error) string {
 
 // overQuota reports whether a ResourceQuota of the namespace has too little room for needs.
 func (c *Client) overQuota(ctx context.Context, ns string, needs corev1.ResourceList) (bool, error) {
-	quotas, err := call(ctx, c, "list", "resourcequotas", func(ctx context.Context) (*corev1.ResourceQuotaList, error) {
+	list := func(ctx context.Context) (*corev1.ResourceQuotaList, error) {
 		return c.client.CoreV1().ResourceQuotas(ns).List(ctx, metav1.ListOptions{})
-	})
+	}
+	quotas, err := call(ctx, c, "list", "resourcequotas", list)
 	if err != nil {
 		return false, err
 	}
@@ -122,7 +123,8 @@ func podNeeds(spec *corev1.PodSpec) corev1.ResourceList {
 		sum.Add(q)
 		needs[name] = sum
 	}
-	sidecars := slices.DeleteFunc(slices.Clone(spec.InitContainers), func(c corev1.Container) bool { return !isSidecar(&c) })
+	endsFirst := func(c corev1.Container) bool { return !isSidecar(&c) }
+	sidecars := slices.DeleteFunc(slices.Clone(spec.InitContainers), endsFirst)
 	for _, c := range slices.Concat(sidecars, spec.Containers) {
 		for name, q := range c.Resources.Requests {
 			add("requests."+name, q)

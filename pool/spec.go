@@ -80,9 +80,9 @@ func (m DockerMode) PodSecurity() string {
 		return "restricted"
 	case DockerSysbox: // the daemon is root only inside of the pod
 		return "baseline"
-	case DockerDind, DockerRootless, DockerUserns, DockerHost:
+	default:
+		return "privileged"
 	}
-	return "privileged"
 }
 
 // Transport is how an inbound agent and Jenkins connect. For scaler every transport is inbound: Bellboard

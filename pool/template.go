@@ -231,7 +231,9 @@ func (t *Template) merge(pod *corev1.Pod) (*corev1.Pod, error) {
 		}
 		return len(pod.Spec.InitContainers)
 	}
-	slices.SortStableFunc(out.Spec.InitContainers, func(a, b corev1.Container) int { return cmp.Compare(rank(a), rank(b)) })
+	slices.SortStableFunc(out.Spec.InitContainers, func(a, b corev1.Container) int {
+		return cmp.Compare(rank(a), rank(b))
+	})
 	return out, nil
 }
 
