@@ -168,7 +168,7 @@ func (l *lint) reject(wrong bool, field, remedy string) {
 }
 
 // compare rejects each difference that the table does not allow. field is the field's own name, and name is
-// its name in the table. They differ for the elements that the template adds.
+// its name in the table. For the elements that the template adds, field and name differ.
 func (l *lint) compare(name, field string, was, is any) {
 	if reflect.DeepEqual(was, is) {
 		return

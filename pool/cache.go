@@ -304,7 +304,7 @@ func (c *cache[O, T]) lastCurrent() (time.Time, error) {
 	where := c.resource + " in " + c.ns
 	switch stale := now.Sub(at); {
 	case !c.listed:
-		return at, staleError(where+": never listed yet", c.err)
+		return at, staleError(where+": not listed yet", c.err)
 	case stale > maxStale:
 		return at, staleError(fmt.Sprintf("%s: not followed for %s", where, stale.Round(time.Second)), c.err)
 	}

@@ -234,9 +234,9 @@ func TestListsAloneWillDo(t *testing.T) {
 	})
 }
 
-// TestTheFirstListIsAQuorums tests that the first list is never from an API server's cache. That cache may be
-// older than the last leader's writes. A new leader makes a new client, whose first list is like the first
-// leader's, with streams or without.
+// TestTheFirstListIsAQuorums tests that the first list is never from an API server's cache. An API server's
+// cache may be older than the last leader's writes. A new leader makes a new client, whose first list is like
+// the first leader's, with streams or without.
 func TestTheFirstListIsAQuorums(t *testing.T) {
 	for name, streams := range map[string]bool{"streamed": true, "listed": false} {
 		t.Run(name, func(t *testing.T) {

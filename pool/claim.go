@@ -149,8 +149,8 @@ func (c *Client) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time
 }
 
 // classifyUnboundClaims finds unscheduled pods that wait for the volume of their slot, and not for a
-// Kubernetes node. Their class is FailureStorage. The scheduler has one reason for both, and gives none while
-// the scheduler itself waits for a volume.
+// Kubernetes node. classifyUnboundClaims gives these pods the class FailureStorage. The scheduler has one
+// reason for both, and gives none while the scheduler itself waits for a volume.
 func classifyUnboundClaims(view *scaler.ClusterView) {
 	for i := range view.Pods {
 		p := &view.Pods[i]

@@ -44,9 +44,8 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 }
 
 // phase returns the pod's own phase, or the agent's if there are other plain containers. A container that
-// somebody else adds may keep the pod running after the agent has ended, may wait while the agent runs, or
-// may fail while the agent works. Sidecars among the init containers need no such care: the kubelet ends
-// them.
+// somebody else adds may run on after the agent has ended. Such a container may also wait or fail while the
+// agent works. Sidecars among the init containers need no such care: the kubelet ends them.
 func phase(pod *corev1.Pod) corev1.PodPhase {
 	restarts := pod.Spec.RestartPolicy != corev1.RestartPolicyNever
 	if pod.Status.Reason != "" || restarts || len(pod.Spec.Containers) < 2 {

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// lastWordsTimeout is short: the deletion of the pod waits for its last log lines, and must be sent
-	// within a second of the answers that the deletion rests on.
+	// lastWordsTimeout is short, since the deletion of the pod waits for its last log lines. The deletion is
+	// sent within a second of the answers that the deletion rests on.
 	lastWordsTimeout = 400 * time.Millisecond
 	lastLines        = 20
 	lastBytes        = 8 << 10

@@ -14,8 +14,8 @@ import (
 type Rehearsal struct {
 	Object string // pod, Secret or volume claim
 	Err    error  // nil: the API server would accept the object
-	// Beside names the plain containers that admission would add beside the agent. They run on when the agent
-	// has ended. Sidecars among the init containers end with the agent.
+	// Beside names the plain containers that admission would add beside the agent. Plain containers run on
+	// when the agent has ended. Sidecars among the init containers end with the agent.
 	Beside []string
 }
 

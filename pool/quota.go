@@ -21,10 +21,9 @@ var secretNeeds = corev1.ResourceList{
 	"count/secrets":        resource.MustParse("1"),
 }
 
-// classifyRejection gives the error of a creation its class of failure. The API server answers 403, reason
-// Forbidden, with the same details if a ResourceQuota is used up, if Pod Security or a webhook rejects the
-// object, and if a right is missing. Only the message tells them apart. So classifyRejection reads the quotas
-// themselves.
+// classifyRejection gives the error of a creation its class of failure. A full ResourceQuota, Pod Security, a
+// webhook and a missing right have the same answer: 403, reason Forbidden, with the same details. Only the
+// message tells them apart. So classifyRejection reads the quotas themselves.
 func (c *Client) classifyRejection(ctx context.Context, ns string, needs corev1.ResourceList, err error) error {
 	var status apierrors.APIStatus
 	switch {
@@ -89,8 +88,8 @@ func (c *Client) overQuota(ctx context.Context, ns string, needs corev1.Resource
 	return false, nil
 }
 
-// covers reports whether a quota counts agents' pods. These pods have no deadline, and ask for resources. The
-// pods' priority class is unknown here, so a quota for one class does not count.
+// covers reports whether a quota counts agents' pods. Agents' pods have no deadline, and ask for resources.
+// The pods' priority class is unknown here, so a quota for one class does not count.
 func covers(q *corev1.ResourceQuotaSpec) bool {
 	return q.ScopeSelector == nil && !slices.ContainsFunc(q.Scopes, func(s corev1.ResourceQuotaScope) bool {
 		return s != corev1.ResourceQuotaScopeNotTerminating && s != corev1.ResourceQuotaScopeNotBestEffort

@@ -111,8 +111,9 @@ type Spec struct {
 	// Tunnel is host:port of Jenkins' port for agents, for TCP. Empty: the host of JenkinsURL, and the port
 	// that Jenkins itself names.
 	Tunnel string
-	// SSHSecret names the user's Secret in the same namespace, for SSH. Its key "authorized_keys" says which
-	// keys may log in to agents. Its key "host_key" is the key by which agents identify themselves.
+	// SSHSecret names the user's Secret in the same namespace, for SSH. The Secret's key "authorized_keys"
+	// says which keys may log in to agents. The Secret's key "host_key" is the key by which agents identify
+	// themselves.
 	SSHSecret string
 	// Labels are the labels that a Swarm client claims. The client leaves out "swarm", which the plugin adds.
 	Labels []string
@@ -148,8 +149,8 @@ type Spec struct {
 
 	JenkinsURL string // as agents reach Jenkins
 	SwarmUser  string
-	// SwarmPasswordSecret names the user's Secret in the same namespace. Its key "password" is SwarmUser's
-	// password.
+	// SwarmPasswordSecret names the user's Secret in the same namespace. The Secret's key "password" is
+	// SwarmUser's password.
 	SwarmPasswordSecret string
 }
 

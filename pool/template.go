@@ -30,7 +30,8 @@ type Template struct {
 	root  *yaml.Node // has the numbers of lines
 }
 
-// A TemplateMistake is one mistake in a template. Its text does not name the file, which the caller knows.
+// A TemplateMistake is one mistake in a template. The mistake's text does not name the file, which the caller
+// knows.
 type TemplateMistake struct {
 	Line   int // 0: no line of the file has the field
 	Field  string

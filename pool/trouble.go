@@ -63,8 +63,8 @@ func ours(container string) bool {
 	return container == agentContainer || container == dindContainer || container == dockerCLIContainer
 }
 
-// blockingContainer finds somebody else's init container that runs while the agent waits for it. That
-// container has not failed. So Kubernetes says no more than that the pod is not initialized.
+// blockingContainer finds somebody else's init container that runs while the agent waits for it. Such a
+// container has not failed, so Kubernetes says only that the pod is not initialized.
 func blockingContainer(pod *corev1.Pod) problem {
 	if pod.DeletionTimestamp != nil || !started(pod.Status.ContainerStatuses, agentContainer).IsZero() {
 		return problem{}

@@ -18,13 +18,13 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// deletionGraceSeconds is the grace of Bellboard's deletions. It also tells Bellboard's deletions from
+// deletionGraceSeconds is the grace of Bellboard's deletions. The grace also tells Bellboard's deletions from
 // others': people and tools give 0, 1, 30, or the pod's own grace.
 //
 // The grace is short, since the agent is idle. preStop sleeps through all of it. Then the kubelet gives each
-// container two more seconds to end. That is enough for an agent, and for a Docker daemon to write its last
-// log lines and to leave its data clean. A Swarm client would register itself again after ten seconds: the
-// grace is well below that.
+// container two more seconds to end. Two seconds are enough for an agent, and for a Docker daemon to write
+// its last log lines and to leave its data clean. A Swarm client would register itself again after ten
+// seconds: the grace is well below that.
 const deletionGraceSeconds = 2
 
 // Create makes or takes the cache slot, then creates the agent's pod under that name. If an earlier attempt

@@ -9,9 +9,9 @@
 # store back. Store and trash are directories of one volume, so both moves are quick. The script removes the
 # trash in the background. All of this takes less than four minutes.
 #
-# A file system over twice as large as CACHE_SIZE ($size, in MB) is not the volume's own. It is a directory of
-# the Kubernetes node's disk, which others fill too. Then the script compares the sizes that Docker counts
-# with CACHE_SIZE.
+# A file system over twice as large as CACHE_SIZE ($size, in MB) is not the volume's own. The volume is then a
+# directory of the Kubernetes node's disk, which others fill too. So the script compares the sizes that Docker
+# counts with CACHE_SIZE.
 #
 # If the script cannot move the store ($mine is empty), the script leaves the store as it is, and waits for
 # the daemon.
