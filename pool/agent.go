@@ -32,7 +32,6 @@ const (
 	reconnectLimit = "6h"
 )
 
-// mountSecret mounts the agent's Secret.
 func mountSecret(c *corev1.Container, dir string) {
 	mount := corev1.VolumeMount{Name: secretVolumeName, MountPath: dir, ReadOnly: true}
 	c.VolumeMounts = append(c.VolumeMounts, mount)

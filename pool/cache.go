@@ -58,7 +58,6 @@ type cache[O apiObject, T any] struct {
 	warned  map[string]bool // by verb: the log has the warning that the verb is forbidden
 }
 
-// apiObject is an object of the API, such as *corev1.Pod.
 type apiObject interface {
 	metav1.Object
 	runtime.Object
@@ -251,7 +250,6 @@ func (c *cache[O, T]) Replace(list []any, version string) error {
 	return nil
 }
 
-// unexpected returns the error for an object of a wrong type.
 func (c *cache[O, T]) unexpected(obj any) error { return fmt.Errorf("among %s: %T", c.resource, obj) }
 
 // Resync does nothing, since nothing waits for a resync.

@@ -123,9 +123,7 @@ func readStart(p *scaler.Pod, pod *corev1.Pod) {
 	p.Scheduled = trueSince(pod, corev1.PodScheduled)
 	p.Mounted = trueSince(pod, corev1.PodReadyToStartContainers)
 	p.Ready = started(pod.Status.ContainerStatuses, agentContainer)
-	if at, err := time.Parse(time.RFC3339, pod.Annotations[AnnotationConnected]); err == nil {
-		p.ConnectedAt = at
-	}
+	p.ConnectedAt, _ = time.Parse(time.RFC3339, pod.Annotations[AnnotationConnected])
 	if session, since, ok := strings.Cut(pod.Annotations[AnnotationSession], " "); ok {
 		if at, err := time.Parse(time.RFC3339, since); err == nil {
 			p.Session, p.SessionSince = session, at

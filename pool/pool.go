@@ -89,9 +89,6 @@ func New(cfg Config) (*Client, error) {
 		clock: cmp.Or(cfg.Clock, clock.Real()), log: cmp.Or(cfg.Log, zap.NewNop()),
 		specs: make(map[scaler.PoolID]Spec, len(cfg.Specs)),
 	}
-	if c.requests == nil {
-		c.requests = func(string, string, string, time.Duration) {}
-	}
 	var wrong []error
 	if cfg.Client == nil {
 		wrong = append(wrong, errors.New("no Kubernetes client"))
@@ -222,14 +219,12 @@ func (c *Client) Absent(ctx context.Context, name string) (bool, error) {
 	return true, nil
 }
 
-// getPod asks the API server for a pod.
 func (c *Client) getPod(ctx context.Context, ns, name string) (*corev1.Pod, error) {
 	return call(ctx, c, "get", "pods", func(ctx context.Context) (*corev1.Pod, error) {
 		return c.client.CoreV1().Pods(ns).Get(ctx, name, metav1.GetOptions{})
 	})
 }
 
-// spec returns the settings of a pool's pods.
 func (c *Client) spec(id scaler.PoolID) (Spec, error) {
 	s, ok := c.specs[id]
 	if !ok {
@@ -273,5 +268,7 @@ func (c *Client) count(verb, resource string, began time.Time, err error) {
 	case statusCode(err) == 0:
 		code = "error"
 	}
-	c.requests(verb, resource, code, c.clock.Now().Sub(began))
+	if c.requests != nil {
+		c.requests(verb, resource, code, c.clock.Now().Sub(began))
+	}
 }

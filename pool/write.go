@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/flowcontrol"
 
 	"bellboard/scaler"
@@ -124,7 +126,6 @@ func (c *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) e
 	return nil
 }
 
-// agentSecret makes the Secret of an inbound agent.
 func agentSecret(s *Spec, name, secret string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.Namespace, Labels: s.labels()},
@@ -237,7 +238,6 @@ func (c *Client) delete(
 	return changeError(err)
 }
 
-// timestamp returns the present time as annotations have it.
 func (c *Client) timestamp() string { return c.clock.Now().UTC().Format(time.RFC3339) }
 
 // limiter returns client-go's rate limiter.
@@ -272,4 +272,43 @@ func (l deadlineLimiter) Wait(ctx context.Context) error {
 		return fmt.Errorf("%w (by %s)", scaler.ErrLate, late)
 	}
 	return nil
+}
+
+// Rehearsal is the API server's answer to the dry run of one of an agent's objects.
+type Rehearsal struct {
+	Object string // pod, Secret or volume claim
+	Err    error  // nil: the API server would accept the object
+	// Beside names the plain containers that admission would add beside the agent. Plain containers run on
+	// when the agent has ended. Sidecars among the init containers end with the agent.
+	Beside []string
+}
+
+// Rehearse asks the API server, by dry run, whether it would accept all objects of an agent. Admission takes
+// part in a dry run, and nothing is created.
+func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) ([]Rehearsal, error) {
+	if s = s.withDefaults(); len(s.check(s.Instance)) > 0 {
+		return nil, errors.Join(s.check(s.Instance)...)
+	}
+	s.Slot = name
+	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+	sent := Build(s, name)
+	got, err := client.CoreV1().Pods(s.Namespace).Create(ctx, sent, dry)
+	out := []Rehearsal{{Object: "pod", Err: err}}
+	if err == nil {
+		for _, c := range got.Spec.Containers {
+			same := func(own corev1.Container) bool { return own.Name == c.Name }
+			if !slices.ContainsFunc(sent.Spec.Containers, same) {
+				out[0].Beside = append(out[0].Beside, c.Name)
+			}
+		}
+	}
+	if s.Keyed() {
+		_, err = client.CoreV1().Secrets(s.Namespace).Create(ctx, agentSecret(&s, name, "made up"), dry)
+		out = append(out, Rehearsal{Object: "Secret", Err: err})
+	}
+	if s.HasClaim() {
+		_, err = client.CoreV1().PersistentVolumeClaims(s.Namespace).Create(ctx, BuildClaim(s, name), dry)
+		out = append(out, Rehearsal{Object: "volume claim", Err: err})
+	}
+	return out, nil
 }
