@@ -26,7 +26,7 @@ import (
 // volumes of one name are merged. null removes a field.
 type Template struct {
 	File  string
-	patch map[string]any
+	patch object
 	root  *yaml.Node // has the numbers of lines
 }
 
@@ -159,21 +159,15 @@ var dockerParts = map[string][]string{
 
 // withoutAbsent returns the template without those Docker parts that the pod does not have, and the names of
 // the fields that were removed.
-func (t *Template) withoutAbsent(pod *corev1.Pod) (patch map[string]any, removed []string) {
-	has := map[string]bool{}
-	for i := range pod.Spec.InitContainers {
-		has["initContainers"+pod.Spec.InitContainers[i].Name] = true
-	}
-	for i := range pod.Spec.Volumes {
-		has["volumes"+pod.Spec.Volumes[i].Name] = true
-	}
+func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 	patch = runtime.DeepCopyJSON(t.patch) // the merge changes its arguments
-	spec := as[object](patch["spec"])
+	spec, has := as[object](patch["spec"]), as[object](pod["spec"])
 	for _, list := range slices.Sorted(maps.Keys(dockerParts)) {
 		items := as[[]any](spec[list])
 		left := slices.DeleteFunc(slices.Clone(items), func(item any) bool {
 			name := as[string](as[object](item)["name"])
-			absent := slices.Contains(dockerParts[list], name) && !has[list+name]
+			same := func(own any) bool { return as[object](own)["name"] == name }
+			absent := slices.Contains(dockerParts[list], name) && !slices.ContainsFunc(as[[]any](has[list]), same)
 			if absent {
 				removed = append(removed, "spec."+list+"["+name+"]")
 			}
@@ -196,7 +190,7 @@ func (s Spec) TemplateWithout() []TemplateMistake {
 		return nil
 	}
 	s.Template = nil
-	_, fields := t.withoutAbsent(build(&s, "name"))
+	_, fields := t.withoutAbsent(fieldsOf(build(&s, "name")))
 	var out []TemplateMistake
 	for _, field := range fields {
 		what := "container"
@@ -215,13 +209,14 @@ func (s *Spec) agents() string {
 
 // merge applies the template to a pod.
 func (t *Template) merge(pod *corev1.Pod) (*corev1.Pod, error) {
-	patch, _ := t.withoutAbsent(pod)
-	fields, err := strategicpatch.StrategicMergeMapPatch(fieldsOf(pod), patch, corev1.Pod{})
+	fields := fieldsOf(pod)
+	patch, _ := t.withoutAbsent(fields)
+	merged, err := strategicpatch.StrategicMergeMapPatch(fields, patch, corev1.Pod{})
 	if err != nil {
 		return nil, err
 	}
 	out := &corev1.Pod{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(fields, out); err != nil {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(merged, out); err != nil {
 		return nil, err
 	}
 	// A container that the template adds may need Docker, so it starts after Bellboard's own.
