@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"embed"
 	"strconv"
 	"strings"
 
@@ -10,25 +11,34 @@ import (
 )
 
 const (
+	// secretVolumeName is the volume with the Secret by which the agent and Jenkins know each other.
 	secretVolumeName = "agent-secret"
 
-	// An inbound agent's own secret: the Secret is named like the pod.
+	// An inbound agent's Secret has the pod's name.
 	inboundSecretDir = "/run/secrets/jenkins-agent"
 	inboundSecretKey = "secret"
 
-	// The password of the user as whom Swarm clients register themselves.
+	// Swarm clients share the password of one user.
 	swarmSecretDir = "/run/secrets/jenkins-swarm"
 	swarmSecretKey = "password"
 
-	// What an agent that Jenkins calls by SSH proves itself with, and whom it lets in.
+	// The host key of SSH agents, and the public keys that may log in.
 	sshSecretDir = "/run/secrets/jenkins-ssh"
 
-	// orphanAge is after how long without Jenkins an inbound agent ends by itself.
-	orphanAge = "6h"
+	inboundRepository = "jenkins/inbound-agent"
+	inboundEntrypoint = "/usr/local/bin/jenkins-agent"
+
+	// reconnectLimit is how long an inbound agent tries to reach Jenkins before the agent ends by itself.
+	reconnectLimit = "6h"
 )
 
-// sshAgent waits for Jenkins to call it: Jenkins brings the agent along. sshd is root,
-// and each session the image's user.
+func mountSecret(c *corev1.Container, dir string) {
+	mount := corev1.VolumeMount{Name: secretVolumeName, MountPath: dir, ReadOnly: true}
+	c.VolumeMounts = append(c.VolumeMounts, mount)
+}
+
+// sshAgent starts sshd, which waits for Jenkins' call. Jenkins brings the agent program along. sshd is root,
+// and each session belongs to the image's user.
 func sshAgent(c *corev1.Container) {
 	c.Command = []string{"/bin/sh", "-eu", "-c", script("ssh"), "sshd"}
 	c.Args = []string{sshSecretDir}
@@ -37,44 +47,45 @@ func sshAgent(c *corev1.Container) {
 		RunAsUser:      new(int64(0)),
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
-	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: secretVolumeName, MountPath: sshSecretDir, ReadOnly: true})
+	mountSecret(c, sshSecretDir)
 }
 
-// inboundAgent starts the agent of the inbound-agent image. All is said by
-// arguments and nothing by the image's variables: its script takes an argument
-// that merely contains the name for the name, and passes a URL twice.
+// inboundAgent starts the agent of the inbound-agent image, by arguments and never by the image's variables.
+// The image's script has two faults with variables: it takes an argument that contains the name for the name,
+// and it passes a URL twice.
 func inboundAgent(c *corev1.Container, s *Spec, name string) {
-	c.Args = []string{"-url", literal(s.JenkinsURL)}
+	c.Args = []string{"-url", escapeVars(s.JenkinsURL)}
 	switch {
 	case s.Transport == WebSocket:
 		c.Args = append(c.Args, "-webSocket")
 	case s.Tunnel != "":
-		c.Args = append(c.Args, "-tunnel", literal(s.Tunnel))
+		c.Args = append(c.Args, "-tunnel", escapeVars(s.Tunnel))
 	}
 	c.Args = append(
 		c.Args,
-		"-name", literal(name),
+		"-name", escapeVars(name),
 		"-secret", "@"+inboundSecretDir+"/"+inboundSecretKey,
 		"-workDir", workDir,
-		"-noReconnectAfter", orphanAge,
+		"-noReconnectAfter", reconnectLimit,
 	)
-	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: secretVolumeName, MountPath: inboundSecretDir, ReadOnly: true})
+	mountSecret(c, inboundSecretDir)
 	if isInboundImage(s.Image) {
 		c.Command = underInit(inboundEntrypoint)
 	}
 }
 
-// swarmAgent starts a Swarm client. It retries for ever (no -noRetryAfterConnected):
-// a client that registers itself anew after a restart of Jenkins lets its
-// pipeline go on.
+// swarmAgent starts a Swarm client. The client retries for ever (no -noRetryAfterConnected). After a restart
+// of Jenkins it registers itself again, and its pipeline goes on.
 func swarmAgent(c *corev1.Container, s *Spec, name string) {
 	c.Command = underInit("/bin/sh", "-eu", "-c", script("swarm"), "swarm-client")
 	c.Args = []string{
-		"-url", literal(s.JenkinsURL),
-		"-name", literal(name),
+		"-url", escapeVars(s.JenkinsURL),
+		"-name", escapeVars(name),
 	}
-	for _, l := range s.swarmLabels() {
-		c.Args = append(c.Args, "-labels", literal(l))
+	for _, l := range s.Labels {
+		if l != "swarm" { // the plugin adds this label
+			c.Args = append(c.Args, "-labels", escapeVars(l))
+		}
 	}
 	mode := "exclusive"
 	if s.Unlabelled {
@@ -82,38 +93,65 @@ func swarmAgent(c *corev1.Container, s *Spec, name string) {
 	}
 	c.Args = append(
 		c.Args,
-		"-description", literal(scaler.Describe(s.Instance, s.PoolID, false)),
+		"-description", escapeVars(scaler.Describe(s.Instance, s.PoolID, false)),
 		"-executors", strconv.Itoa(max(1, s.Executors)),
 		"-mode", mode,
 		"-disableClientsUniqueId",
 		"-webSocket",
 		"-fsroot", workDir,
-		"-username", literal(s.SwarmUser),
+		"-username", escapeVars(s.SwarmUser),
 		"-passwordFile", swarmSecretDir+"/"+swarmSecretKey,
 		"-retryInterval", "10",
 	)
-	c.Env = append(c.Env, corev1.EnvVar{
-		Name: "SWARM_CLIENT_URL", Value: literal(strings.TrimRight(s.JenkinsURL, "/") + "/swarm/swarm-client.jar"),
-	})
-	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: secretVolumeName, MountPath: swarmSecretDir, ReadOnly: true})
+	jar := strings.TrimRight(s.JenkinsURL, "/") + "/swarm/swarm-client.jar"
+	c.Env = append(c.Env, corev1.EnvVar{Name: "SWARM_CLIENT_URL", Value: escapeVars(jar)})
+	mountSecret(c, swarmSecretDir)
 }
 
-// secretVolume is what the agent proves itself with. The kubelet waits for the
-// Secret to exist, so the pod may come first.
+// secretVolume makes the volume with the agent's Secret. The pod may be created before the Secret, since the
+// kubelet waits for the Secret.
 func secretVolume(s *Spec, name string) corev1.Volume {
-	src := &corev1.SecretVolumeSource{
-		SecretName:  name,
-		DefaultMode: new(int32(0o440)),
-		Items:       []corev1.KeyToPath{{Key: inboundSecretKey, Path: inboundSecretKey}},
-	}
+	secret, mode, keys := name, int32(0o440), []string{inboundSecretKey}
 	switch {
 	case s.Connect == scaler.Swarm:
-		src.SecretName = s.SwarmPasswordSecret
-		src.Items = []corev1.KeyToPath{{Key: swarmSecretKey, Path: swarmSecretKey}}
+		secret, keys = s.SwarmPasswordSecret, []string{swarmSecretKey}
 	case s.Transport == SSH:
-		src.SecretName = s.SSHSecret
-		src.DefaultMode = new(int32(0o400))
-		src.Items = []corev1.KeyToPath{{Key: "authorized_keys", Path: "authorized_keys"}, {Key: "host_key", Path: "host_key"}}
+		secret, mode, keys = s.SSHSecret, 0o400, []string{"authorized_keys", "host_key"}
 	}
-	return corev1.Volume{Name: secretVolumeName, VolumeSource: corev1.VolumeSource{Secret: src}}
+	source := &corev1.SecretVolumeSource{SecretName: secret, DefaultMode: &mode}
+	for _, key := range keys {
+		source.Items = append(source.Items, corev1.KeyToPath{Key: key, Path: key})
+	}
+	return corev1.Volume{Name: secretVolumeName, VolumeSource: corev1.VolumeSource{Secret: source}}
+}
+
+// scripts has the scripts that agents' pods run. A script's head is its first paragraph: its purpose, and
+// directives of shellcheck. The head is not part of the pods.
+//
+//go:embed scripts/*.sh
+var scripts embed.FS
+
+// script returns the named script without its head.
+func script(name string) string {
+	text, err := scripts.ReadFile("scripts/" + name + ".sh")
+	if err != nil {
+		panic("pool: " + err.Error())
+	}
+	_, body, _ := strings.Cut(string(text), "\n\n")
+	return body
+}
+
+// underInit returns the command of a container that runs a program, with its first arguments, under an init.
+func underInit(program ...string) []string {
+	return append([]string{"/bin/sh", "-eu", "-c", script("supervise") + script("init"), "init"}, program...)
+}
+
+// isInboundImage reports whether an image is Jenkins' own image for inbound agents, from any registry. The
+// entrypoint of that image is known.
+func isInboundImage(image string) bool {
+	repository, _, _ := strings.Cut(image, "@")
+	if slash := strings.LastIndex(repository, "/"); strings.LastIndex(repository, ":") > slash {
+		repository = repository[:strings.LastIndex(repository, ":")]
+	}
+	return repository == inboundRepository || strings.HasSuffix(repository, "/"+inboundRepository)
 }

@@ -18,42 +18,41 @@ import (
 const (
 	agentContainer = "agent"
 
-	// The user, and its group, of the agent images.
+	// jenkinsID is the user of the agent images, and the user's group.
 	jenkinsID = 1000
 
 	workDir = "/home/jenkins/agent"
 
-	// leastGrace is what a pod gets at least when somebody else deletes it. It is
-	// well over deletionGraceSeconds, so that such a deletion never looks like ours.
-	leastGrace = 30 * time.Second
+	// minGrace is the shortest grace of a pod that somebody else deletes. minGrace is well over
+	// deletionGraceSeconds, so that such a deletion never looks like Bellboard's.
+	minGrace = 30 * time.Second
 )
 
-// Build makes an agent's pod. It is pure: the same Spec and name always give
-// the same pod. The Spec's template must have no mistakes.
+// Build makes an agent's pod. The same Spec and name always make the same pod. The caller has checked the
+// Spec's template for mistakes.
 func Build(s Spec, name string) *corev1.Pod {
 	s = s.withDefaults()
 	pod := build(&s, name)
-	pod.Annotations[AnnotationSpecHash] = specHash(&s)
+	pod.Annotations[AnnotationSpecHash] = s.Hash()
 	return pod
 }
 
-// Objects are all that an agent of that name would be made of, in the order in
-// which it is made; but for its Secret, whose content only Jenkins knows.
+// Objects returns all objects of an agent of that name, but for the Secret, whose content only Jenkins knows.
 func Objects(s Spec, name string) []runtime.Object {
 	s = s.withDefaults()
-	out := []runtime.Object{Build(s, name)}
 	if s.HasClaim() {
-		out = append(out, BuildClaim(s, name))
+		return []runtime.Object{Build(s, name), BuildClaim(s, name)}
 	}
-	return out
+	return []runtime.Object{Build(s, name)}
 }
 
+// build makes an agent's pod without AnnotationSpecHash, from a spec with defaults.
 func build(s *Spec, name string) *corev1.Pod {
 	labels := s.labels()
-	// Born busy: it is made for a build that waits, and nothing may evict it
-	// before that build has run. Create takes it from one that no build waits for.
+	// A build waits for the pod, and nothing may evict the pod before that build has run. Create removes the
+	// label from a spare pod, for which no build waits.
 	labels[LabelBusy] = "true"
-	grace := int64(max(s.BuildGrace, leastGrace) / time.Second)
+	grace := int64(max(s.BuildGrace, minGrace) / time.Second)
 	pod := &corev1.Pod{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -73,8 +72,8 @@ func build(s *Spec, name string) *corev1.Pod {
 			PriorityClassName:             s.PriorityClass,
 			NodeSelector:                  s.NodeSelector,
 			Tolerations:                   s.Tolerations,
-			// The group makes Secrets readable to the agent. A volume whose root
-			// already has it is not walked through file by file.
+			// The group lets the agent read its Secret. If the root of a volume has the group already, the
+			// kubelet does not change every file.
 			SecurityContext: &corev1.PodSecurityContext{
 				FSGroup:             new(int64(jenkinsID)),
 				FSGroupChangePolicy: new(corev1.FSGroupChangeOnRootMismatch),
@@ -93,7 +92,7 @@ func build(s *Spec, name string) *corev1.Pod {
 	}
 	if s.Connect == scaler.Inbound && s.Transport == SSH {
 		pod.Spec.Hostname, pod.Spec.Subdomain = name, SSHService
-		// The pod's group could read its secrets, and builds are of that group.
+		// With the pod's group, builds could read the pod's secrets.
 		pod.Spec.SecurityContext = &corev1.PodSecurityContext{}
 	}
 	switch {
@@ -103,36 +102,30 @@ func build(s *Spec, name string) *corev1.Pod {
 		addHostDocker(pod, s)
 	}
 	if pod.Spec.Containers[0].Command == nil && !s.Docker.Daemon() {
-		// An image's own entrypoint stays, and may be a JVM that waits for no orphan. The pod's
-		// pause process does. Where the agent is alone with it, nothing else is shared.
+		// The image's own entrypoint may be a JVM, which waits for no orphan process. The pod's pause process
+		// does. If the agent's container is the only other one, nothing else is shared.
 		pod.Spec.ShareProcessNamespace = new(true)
 	}
 	if s.Template == nil {
 		return pod
 	}
-	refined, err := s.Template.refine(pod)
+	merged, err := s.Template.merge(pod)
 	if err != nil {
 		panic("pool: a template that was not checked: " + err.Error())
 	}
-	if refined.Spec.HostPID { // the machine's init waits; a pod cannot have both
-		refined.Spec.ShareProcessNamespace = nil
+	if merged.Spec.HostPID { // the Kubernetes node's init waits for orphans; a pod cannot have both
+		merged.Spec.ShareProcessNamespace = nil
 	}
-	return refined
+	return merged
 }
 
-// Hash is the same for all pods of one spec, whatever their name, cache slot and
-// CACHE_SIZE, and differs where they would: what a pod carries as AnnotationSpecHash.
+// Hash returns the value of AnnotationSpecHash. All pods of one spec have the same hash, whatever their name,
+// cache slot and CACHE_SIZE. If other settings change the pods, the hash differs. The labels and executors of
+// an inbound agent are part of the hash, though only its Jenkins node has them.
 func (s Spec) Hash() string {
 	s = s.withDefaults()
-	return specHash(&s)
-}
-
-// specHash is what Hash is, for a spec that is filled in. What an inbound agent
-// offers stands in its node, not in its pod.
-func specHash(s *Spec) string {
-	plain := *s
-	plain.Slot, plain.CacheSize = "", resource.Quantity{}
-	b, err := json.Marshal([]any{build(&plain, "name"), s.Labels, s.Executors, s.Unlabelled})
+	s.Slot, s.CacheSize = "", resource.Quantity{}
+	b, err := json.Marshal([]any{build(&s, "name"), s.Labels, s.Executors, s.Unlabelled})
 	if err != nil {
 		panic("pool: an API object that JSON cannot hold: " + err.Error())
 	}
@@ -140,8 +133,7 @@ func specHash(s *Spec) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// agent is the container in which the agent, and what builds run without
-// Docker, live.
+// agent makes the container that runs the agent, and all that builds run without Docker.
 func agent(s *Spec, name string) corev1.Container {
 	c := corev1.Container{
 		Name:            agentContainer,
@@ -162,19 +154,18 @@ func agent(s *Spec, name string) corev1.Container {
 	default:
 		inboundAgent(&c, s, name)
 	}
-	// The agent dies at once of SIGTERM, and its build with it. The sleep holds
-	// the signal back for as long as a build may take to end; it asks nobody,
-	// since an answer during a restart of Jenkins would lie. A deletion by
-	// Bellboard has a short grace, which bounds the sleep too.
+	// SIGTERM ends the agent at once, and its build too. The sleep delays the signal for as long as a build
+	// may take to end. The hook does not ask Jenkins, since an answer during a restart of Jenkins would be
+	// wrong. The short grace of Bellboard's own deletions ends the sleep early.
 	if seconds := int64(s.BuildGrace / time.Second); seconds > 0 {
 		c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: seconds}}}
 	}
 	return c
 }
 
-// restricted is what the Pod Security Standard of that name asks of a container.
-// The image's own files stay writable to their owner: builds write to their home
-// (~/.m2, ~/.npm, ~/.gitconfig), and whatever the image keeps there is not hidden.
+// restricted returns what the Pod Security Standard "restricted" asks of a container. The root file system
+// stays writable, since builds write to their home (~/.m2, ~/.npm, ~/.gitconfig), and the image has files
+// there.
 func restricted() *corev1.SecurityContext {
 	return &corev1.SecurityContext{
 		RunAsUser:                new(int64(jenkinsID)),
@@ -186,23 +177,22 @@ func restricted() *corev1.SecurityContext {
 	}
 }
 
-// resources is one container's share of what the pod asks for. With Docker the
-// work is done on either side, so each of the two asks for half and may use the
-// memory of the whole. CPU has no limit: what is idle on the machine may be used.
+// resources returns one container's share of what the pod asks for. With Docker, either the agent or the
+// daemon does the work. So each of the two asks for half, and may use the whole memory. CPU has no limit:
+// builds may use idle CPU of the Kubernetes node.
 func resources(s *Spec) corev1.ResourceRequirements {
 	shares := int64(1)
 	if s.Docker.Daemon() {
 		shares = 2
 	}
-	var r corev1.ResourceRequirements
-	if !s.CPU.IsZero() || !s.Memory.IsZero() {
-		r.Requests = corev1.ResourceList{}
-	}
+	r := corev1.ResourceRequirements{Requests: corev1.ResourceList{}}
 	if !s.CPU.IsZero() {
-		r.Requests[corev1.ResourceCPU] = *resource.NewMilliQuantity((s.CPU.MilliValue()+shares-1)/shares, s.CPU.Format)
+		cpu := resource.NewMilliQuantity((s.CPU.MilliValue()+shares-1)/shares, s.CPU.Format)
+		r.Requests[corev1.ResourceCPU] = *cpu
 	}
 	if !s.Memory.IsZero() {
-		r.Requests[corev1.ResourceMemory] = *resource.NewQuantity((s.Memory.Value()+shares-1)/shares, s.Memory.Format)
+		memory := resource.NewQuantity((s.Memory.Value()+shares-1)/shares, s.Memory.Format)
+		r.Requests[corev1.ResourceMemory] = *memory
 		r.Limits = corev1.ResourceList{corev1.ResourceMemory: s.Memory}
 	}
 	return r
@@ -212,5 +202,5 @@ func emptyDir(name string) corev1.Volume {
 	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
 }
 
-// literal keeps Kubernetes from filling in $(VARIABLES): a setting means what it says.
-func literal(s string) string { return strings.ReplaceAll(s, "$", "$$") }
+// escapeVars keeps Kubernetes from replacing $(VARIABLES) in the value of a setting.
+func escapeVars(s string) string { return strings.ReplaceAll(s, "$", "$$") }

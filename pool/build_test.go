@@ -21,7 +21,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// specOf is a spec with every optional setting left out.
+// specOf returns a spec without optional settings.
 func specOf(kind scaler.Kind, connect scaler.Connect, docker DockerMode) Spec {
 	s := Spec{
 		PoolID: scaler.PoolID{Team: "web", Kind: kind}, Instance: "ci", Namespace: "agents", Connect: connect,
@@ -39,7 +39,7 @@ func specOf(kind scaler.Kind, connect scaler.Connect, docker DockerMode) Spec {
 	return s
 }
 
-// everything is a spec with every optional setting given.
+// everything returns a spec with every optional setting.
 func everything(s Spec) Spec {
 	s.Image, s.DindImage, s.DockerCLIImage = "registry.example/agent:1", "registry.example/dind:1", "registry.example/cli:1"
 	s.ServiceAccount, s.ImagePullSecret, s.PriorityClass = "builds", "registry", "low"
@@ -51,25 +51,25 @@ func everything(s Spec) Spec {
 	return s
 }
 
-// mirrored is a spec with a registry mirror.
+// mirrored returns a spec with a registry mirror.
 func mirrored(s Spec) Spec {
 	s.RegistryMirror = "http://mirror.ci.svc:5000"
 	return s
 }
 
-// overTCP is a spec of agents that call Jenkins' own port for them.
+// overTCP returns a spec of agents that call Jenkins' port for agents.
 func overTCP(s Spec) Spec {
 	s.Transport, s.Tunnel = TCP, "jenkins-agent.ci.svc:50000"
 	return s
 }
 
-// overSSH is a spec of agents that Jenkins calls.
+// overSSH returns a spec of agents that Jenkins calls.
 func overSSH(s Spec) Spec {
 	s.Transport, s.SSHSecret = SSH, "jenkins-ssh"
 	return s
 }
 
-// dockerOf is the Docker mode that a golden file's name ends with.
+// dockerOf returns the Docker mode at the end of a golden file's name.
 func dockerOf(name string) DockerMode { return DockerMode(name[strings.LastIndex(name, "-")+1:]) }
 
 func TestGoldenPods(t *testing.T) {
@@ -102,8 +102,8 @@ func TestGoldenPods(t *testing.T) {
 	})
 }
 
-// golden compares what was made with the file, and reads the file strictly
-// into decoded: no field of it may be unknown to the API.
+// golden compares an object with its file, and decodes the file strictly into decoded. The API has to know
+// every field of the file.
 func golden(t *testing.T, name string, made, decoded any) {
 	t.Helper()
 	got, err := yaml.Marshal(made)
@@ -149,21 +149,21 @@ func TestEveryCombinationKeepsTheInvariants(t *testing.T) {
 	}
 }
 
-// invariants are what every agent's pod keeps, whatever its settings.
+// invariants checks what every agent's pod has, whatever its settings.
 func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 	t.Helper()
 	spec := &pod.Spec
 	if spec.RestartPolicy != corev1.RestartPolicyNever {
-		t.Error("it is restarted")
+		t.Error("the kubelet restarts the pod")
 	}
 	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
-		t.Error("it has a token of the cluster")
+		t.Error("the pod has a token of the cluster")
 	}
 	if spec.EnableServiceLinks == nil || *spec.EnableServiceLinks {
-		t.Error("services get into its environment")
+		t.Error("the environment has the cluster's services")
 	}
 	if spec.HostNetwork || spec.HostPID || spec.HostIPC {
-		t.Error("it shares the machine's namespaces")
+		t.Error("the pod shares the Kubernetes node's namespaces")
 	}
 	for _, l := range []string{LabelInstance, LabelTeam, LabelKind, labelName, labelManagedBy} {
 		if pod.Labels[l] == "" {
@@ -171,25 +171,25 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 		}
 	}
 	if pod.Labels[LabelBusy] != "true" || pod.Annotations[annotationSafeToEvict] != "false" || pod.Annotations[annotationDoNotDisrupt] != "true" {
-		t.Error("it may be evicted before its build has run")
+		t.Error("the pod may be evicted before its build has run")
 	}
 	if len(pod.Annotations[AnnotationSpecHash]) != 16 {
-		t.Errorf("its hash is %q", pod.Annotations[AnnotationSpecHash])
+		t.Errorf("the pod's hash is %q", pod.Annotations[AnnotationSpecHash])
 	}
 	if len(pod.OwnerReferences) > 0 {
-		t.Error("it goes with somebody else")
+		t.Error("the pod has an owner")
 	}
 	grace := *spec.TerminationGracePeriodSeconds
 	if grace <= deletionGraceSeconds {
-		t.Errorf("a deletion by others, with %ds, looks like ours", grace)
+		t.Errorf("a deletion by others, with %d s, looks like Bellboard's", grace)
 	}
 	a := spec.Containers[0]
 	if a.Lifecycle != nil && (a.Lifecycle.PreStop.Sleep.Seconds > grace || a.Lifecycle.PreStop.Sleep.Seconds <= 0) {
-		t.Errorf("it sleeps for %ds of %ds", a.Lifecycle.PreStop.Sleep.Seconds, grace)
+		t.Errorf("preStop sleeps for %d s of a grace of %d s", a.Lifecycle.PreStop.Sleep.Seconds, grace)
 	}
 	ssh := spec.Subdomain != ""
 	if group := spec.SecurityContext.FSGroup; (group == nil) != ssh || ssh && (spec.Hostname != pod.Name || spec.Subdomain != SSHService) {
-		t.Errorf("its group is %v, its host %s.%s", group, spec.Hostname, spec.Subdomain)
+		t.Errorf("the pod's group is %v, its host %s.%s", group, spec.Hostname, spec.Subdomain)
 	}
 	volumes := map[string]corev1.Volume{}
 	for _, v := range spec.Volumes {
@@ -198,7 +198,7 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 			t.Errorf("volume %s carries a token", v.Name)
 		}
 		if v.HostPath != nil && (docker != DockerHost || v.HostPath.Path != "/var/run/docker.sock" || *v.HostPath.Type != corev1.HostPathSocket) {
-			t.Errorf("volume %s is %+v of the machine", v.Name, v.HostPath)
+			t.Errorf("volume %s is %+v of the Kubernetes node", v.Name, v.HostPath)
 		}
 		if v.Secret != nil && *v.Secret.DefaultMode != map[bool]int32{false: 0o440, true: 0o400}[ssh] {
 			t.Errorf("volume %s has mode %o", v.Name, *v.Secret.DefaultMode)
@@ -231,15 +231,15 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 	}
 	if !docker.Daemon() {
 		if slices.ContainsFunc(spec.InitContainers, func(c corev1.Container) bool { return c.Name == dindContainer }) {
-			t.Error("it has a daemon")
+			t.Error("the pod has a daemon")
 		}
 		return
 	}
 	if (docker == DockerUserns) != (spec.HostUsers != nil && !*spec.HostUsers) {
-		t.Error("its root is the machine's, or is not")
+		t.Error("the pod's root is wrongly the Kubernetes node's root, or wrongly not")
 	}
 	if want := map[DockerMode]string{DockerUserns: "runc-cgroup-writable", DockerSysbox: "sysbox-runc"}[docker]; (spec.RuntimeClassName != nil) != (want != "") || want != "" && *spec.RuntimeClassName != want {
-		t.Errorf("its runtime is %v, want %q", spec.RuntimeClassName, want)
+		t.Errorf("the pod's runtime is %v, want %q", spec.RuntimeClassName, want)
 	}
 	d := spec.InitContainers[slices.IndexFunc(spec.InitContainers, func(c corev1.Container) bool { return c.Name == dindContainer })]
 	if d.RestartPolicy == nil || *d.RestartPolicy != corev1.ContainerRestartPolicyAlways || !strings.HasSuffix(strings.Join(d.StartupProbe.Exec.Command, " "), "docker info") {
@@ -251,20 +251,20 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 	for _, path := range []string{workDir, "/tmp", dockerRunDir} {
 		in, beside := mounted(&a, path), mounted(&d, path)
 		if in == "" || in != beside {
-			t.Errorf("%s is %q to the agent, %q to the daemon", path, in, beside)
+			t.Errorf("%s is volume %q for the agent, %q for the daemon", path, in, beside)
 		}
 	}
 	script := d.Args[0]
 	for _, want := range []string{`--mtu="$mtu"`, "com.docker.network.driver.mtu", "--registry-mirror=$REGISTRY_MIRROR", `--host="$DOCKER_HOST"`} {
 		if !strings.Contains(script, want) {
-			t.Errorf("the daemon is not told %s", want)
+			t.Errorf("the daemon's script has no %s", want)
 		}
 	}
 	root := "/var/lib/docker"
 	if docker == DockerRootless {
 		root = "/home/rootless/.local/share/docker"
 		if !strings.HasPrefix(script, "store="+root+" ") || !strings.Contains(script, `--data-root="$store/data"`) || strings.Contains(script, "--cgroup-parent") || !strings.Contains(script, "ROOTLESSKIT_MTU") {
-			t.Error("the daemon is not told where its data are, or of a cgroup that it may not make")
+			t.Error("the daemon's script has no directory for its data, or a cgroup that the daemon may not make")
 		}
 	}
 	data := volumes[mounted(&d, root)]
@@ -275,10 +275,10 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 		t.Errorf("Docker's data is on %+v", data.VolumeSource)
 	}
 	if mounted(&a, root) != "" {
-		t.Error("the agent sees Docker's data")
+		t.Error("the agent can read Docker's data")
 	}
 	if slices.ContainsFunc(d.VolumeMounts, func(m corev1.VolumeMount) bool { return volumes[m.Name].Secret != nil }) {
-		t.Error("the daemon sees a secret")
+		t.Error("the daemon can read a secret")
 	}
 }
 
@@ -304,7 +304,7 @@ func TestValuesAreNeverCode(t *testing.T) {
 		}
 		for _, e := range c.Env {
 			if strings.Contains(strings.ReplaceAll(e.Value, "$$", ""), "$(") {
-				t.Errorf("container %s fills in %s=%q", c.Name, e.Name, e.Value)
+				t.Errorf("container %s has Kubernetes replace a variable in %s=%q", c.Name, e.Name, e.Value)
 			}
 		}
 	}
@@ -322,13 +322,13 @@ func TestTheSwarmClientClaimsItsLabelsButNotThePlugins(t *testing.T) {
 		}
 	}
 	if want := []string{"linux", "persistent"}; !slices.Equal(got, want) {
-		t.Errorf("it claims %v, not %v", got, want)
+		t.Errorf("the client claims %v, want %v", got, want)
 	}
 	if i := slices.Index(args, "-description"); args[i+1] != scaler.Describe("ci", scaler.PoolID{Team: "web", Kind: scaler.Persistent}, false) {
-		t.Errorf("it is described as %q", args[i+1])
+		t.Errorf("the description is %q", args[i+1])
 	}
 	if slices.Contains(args, "-noRetryAfterConnected") {
-		t.Error("it does not come back after a restart of Jenkins")
+		t.Error("the client does not come back after a restart of Jenkins")
 	}
 }
 
@@ -337,18 +337,18 @@ func TestOverTCP(t *testing.T) {
 	s.Transport = TCP
 	args := Build(s, "web-e-1").Spec.Containers[0].Args
 	if slices.Contains(args, "-webSocket") || slices.Contains(args, "-tunnel") || !slices.Contains(args, "-url") {
-		t.Errorf("without a tunnel it is told %q", args)
+		t.Errorf("without a tunnel the arguments are %q", args)
 	}
 	args = Build(overTCP(s), "web-e-1").Spec.Containers[0].Args
 	if i := slices.Index(args, "-tunnel"); i < 0 || args[i+1] != "jenkins-agent.ci.svc:50000" {
-		t.Errorf("with a tunnel it is told %q", args)
+		t.Errorf("with a tunnel the arguments are %q", args)
 	}
 	if pod := Build(s, "web-e-1"); pod.Annotations[AnnotationConnect] != string(scaler.Inbound) {
-		t.Errorf("to the scaler it is %s", pod.Annotations[AnnotationConnect])
+		t.Errorf("for scaler the agent connects by %s", pod.Annotations[AnnotationConnect])
 	}
 	s.Transport = "pigeon"
 	if full := s.withDefaults(); len(full.check("ci")) != 1 {
-		t.Error("a pigeon is a transport")
+		t.Error("the spec accepts the transport \"pigeon\"")
 	}
 }
 
@@ -365,11 +365,11 @@ func TestOverSSH(t *testing.T) {
 	}
 	s := overSSH(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone))
 	if c := Build(s, "web-e-1").Spec.Containers[0]; c.Image != DefaultSSHImage || slices.Contains(c.Args, "-url") {
-		t.Errorf("it is %s, told %q", c.Image, c.Args)
+		t.Errorf("the image is %s, the arguments are %q", c.Image, c.Args)
 	}
 	s.SSHSecret = ""
 	if full := s.withDefaults(); len(full.check("ci")) != 1 {
-		t.Error("it needs no keys")
+		t.Error("the spec needs no keys")
 	}
 }
 
@@ -383,15 +383,15 @@ func hashTells(t *testing.T, s Spec) {
 	t.Helper()
 	hash := func(s Spec, name string) string { return Build(s, name).Annotations[AnnotationSpecHash] }
 	if hash(s, "a") != hash(s, "b") {
-		t.Error("the name is in it")
+		t.Error("the hash depends on the name")
 	}
-	// What shapes the cache slot shapes no pod: a change of it replaces nobody.
+	// The settings of the cache slot are not part of a pod, so their change replaces no pod.
 	slot := s
 	slot.Slot, slot.CacheSize, slot.StorageClass, slot.CacheKeep = "another", resource.MustParse("50Gi"), "fast", time.Hour
 	if hash(slot, "a") != hash(s, "a") {
-		t.Error("the cache slot is in it")
+		t.Error("the hash depends on the cache slot")
 	}
-	// The fields that differ between everything(s) and s, one at a time.
+	// Set each field that differs between everything(s) and s, one at a time.
 	all := everything(s)
 	all.Labels = append(slices.Clone(s.Labels), "more")
 	seen := map[string]string{hash(s, "a"): "nothing"}
@@ -411,9 +411,9 @@ func hashTells(t *testing.T, s Spec) {
 		}
 		seen[hash(changed, "a")] = name
 	}
-	for _, must := range []string{"Labels", "Executors", "Unlabelled"} { // no inbound agent's pod shows them
+	for _, must := range []string{"Labels", "Executors", "Unlabelled"} { // an inbound agent's pod has none of these
 		if !slices.Contains(slices.Collect(maps.Values(seen)), must) {
-			t.Errorf("%s was not tried", must)
+			t.Errorf("no spec changes %s", must)
 		}
 	}
 }

@@ -2,9 +2,9 @@ package pool
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,36 +12,39 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"bellboard/scaler"
 )
 
-// What is noted on the claim of a cache slot: its history, and what to do with it
-// when nobody remembers its team.
+// The annotations of a cache slot's claim: the slot's history, and what happens to the slot when its team is
+// gone from the settings.
 const (
-	// AnnotationLastUsed is when an agent took the slot, or one that had connected left it (RFC 3339).
+	// AnnotationLastUsed is when an agent took the slot, or when an agent that had connected left the slot
+	// (RFC 3339).
 	AnnotationLastUsed = "bellboard.dev/last-used"
-	// AnnotationStore is the Docker mode of the daemons that work on the slot.
+	// AnnotationStore is the Docker mode of the daemons that use the slot.
 	AnnotationStore = "bellboard.dev/store"
-	// AnnotationUses is how many agents have taken it.
+	// AnnotationUses is how many agents have taken the slot.
 	AnnotationUses = "bellboard.dev/uses"
-	// AnnotationKeep is CACHE_KEEP as it was when an agent last took it.
+	// AnnotationKeep is the value of CACHE_KEEP when an agent last took the slot.
 	AnnotationKeep = "bellboard.dev/keep"
 
-	// annotationSelectedNode is the scheduler's: the machine that the volume is to be
-	// made for. Who makes volumes takes it away when they cannot be made there.
+	// annotationSelectedNode is the scheduler's: the Kubernetes node for which the volume is to be made. The
+	// provisioner of volumes removes the annotation if it cannot make a volume there.
 	annotationSelectedNode = "volume.kubernetes.io/selected-node"
 )
 
-// BuildClaim makes the volume claim of a new cache slot. It is pure.
+const pvcs = "persistentvolumeclaims"
+
+// BuildClaim makes the volume claim of a new cache slot. The same arguments always make the same claim.
 func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
 	s = s.withDefaults()
 	claim := &corev1.PersistentVolumeClaim{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.Namespace, Labels: s.labels(), Annotations: map[string]string{AnnotationStore: string(s.Docker)}},
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: s.Namespace, Labels: s.labels(),
+			Annotations: map[string]string{AnnotationStore: string(s.Docker)},
+		},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			// Two daemons on one data directory would destroy it.
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod},
@@ -56,82 +59,78 @@ func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
 	return claim
 }
 
-// taken is what is noted on a slot when an agent takes it.
-func (p *Pool) taken(s *Spec, uses int) map[string]string {
-	return map[string]string{
-		AnnotationLastUsed: p.clock.Now().UTC().Format(time.RFC3339),
-		AnnotationUses:     strconv.Itoa(uses + 1),
+// takeSlot creates a new slot, or notes on an existing slot that an agent uses it. If two processes take the
+// same slot at once, one of them gets ErrChanged. If no pod follows, nothing is lost: a slot without a pod is
+// free.
+func (c *Client) takeSlot(ctx context.Context, s *Spec, slot *scaler.Slot) error {
+	notes := map[string]string{
+		AnnotationLastUsed: c.timestamp(),
+		AnnotationUses:     strconv.Itoa(slot.Uses + 1),
 		AnnotationKeep:     s.CacheKeep.String(),
 	}
-}
-
-// take makes a new slot, or takes one that is as it was seen: of two that would
-// take it at once, one is told that it has changed. A slot without a pod is a free
-// one, so nothing is lost when no pod follows.
-func (p *Pool) take(ctx context.Context, s *Spec, slot *scaler.Slot) error {
-	claims := p.client.CoreV1().PersistentVolumeClaims(s.Namespace)
 	if slot.UID == "" {
 		claim := BuildClaim(*s, slot.Name)
-		maps.Copy(claim.Annotations, p.taken(s, 0))
-		err := p.call(ctx, "create", "persistentvolumeclaims", func(ctx context.Context) error {
-			_, err := claims.Create(ctx, claim, metav1.CreateOptions{})
-			return err
+		maps.Copy(claim.Annotations, notes)
+		_, err := call(ctx, c, "create", pvcs, func(ctx context.Context) (*corev1.PersistentVolumeClaim, error) {
+			return c.client.CoreV1().PersistentVolumeClaims(s.Namespace).Create(ctx, claim, metav1.CreateOptions{})
 		})
 		if err != nil {
-			return wrap("create cache slot "+slot.Name, p.refusal(ctx, s.Namespace, claimNeeds(&claim.Spec), createError(err)))
+			err = c.classifyRejection(ctx, s.Namespace, claimNeeds(&claim.Spec), createError(err))
+			return wrap("create cache slot "+slot.Name, err)
 		}
 		return nil
 	}
-	now, err := p.patchClaim(ctx, slot, map[string]any{"metadata": map[string]any{
-		"uid": slot.UID, "resourceVersion": slot.ResourceVersion, "annotations": p.taken(s, slot.Uses),
+	claim, err := c.patchClaim(ctx, slot, map[string]any{"metadata": map[string]any{
+		"uid": slot.UID, "resourceVersion": slot.ResourceVersion, "annotations": notes,
 	}})
 	switch {
-	case err == nil && now.DeletionTimestamp != nil:
-		return fmt.Errorf("take cache slot %s: it is being deleted: %w", slot.Name, scaler.ErrChanged)
+	case err == nil && claim.DeletionTimestamp != nil:
+		return fmt.Errorf("take cache slot %s: the claim is being deleted: %w", slot.Name, scaler.ErrChanged)
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsInvalid(err): // invalid: another UID
 		return fmt.Errorf("take cache slot %s: %w: %w", slot.Name, scaler.ErrChanged, err)
 	case err != nil:
-		p.log.Warn("the use of a cache slot could not be noted on it", zap.String("slot", slot.Name), zap.Error(err))
+		// The history is worth less than the agent.
+		c.log.Warn("cannot note the use of a cache slot", zap.String("slot", slot.Name), zap.Error(err))
 	}
 	return nil
 }
 
-// left notes on a slot when its use ended, of an agent that had connected.
-func (p *Pool) left(ctx context.Context, pod *scaler.Pod) {
-	slot := p.slotsOf(pod.Namespace).named(pod.Slot)
-	if slot == nil || !pod.Connected {
+// leaveSlot notes on a slot when an agent that had connected stopped using it.
+func (c *Client) leaveSlot(ctx context.Context, pod *scaler.Pod) {
+	n := c.namespace(pod.Namespace)
+	if n == nil || !pod.Connected {
 		return
 	}
-	_, err := p.patchClaim(ctx, slot, map[string]any{"metadata": map[string]any{
-		"uid": slot.UID, "annotations": map[string]string{AnnotationLastUsed: p.clock.Now().UTC().Format(time.RFC3339)},
+	slot := n.claims.get(pod.Slot)
+	if slot == nil {
+		return
+	}
+	_, err := c.patchClaim(ctx, slot, map[string]any{"metadata": map[string]any{
+		"uid": slot.UID, "annotations": map[string]string{AnnotationLastUsed: c.timestamp()},
 	}})
 	if err != nil {
-		p.log.Warn("the end of the use of a cache slot could not be noted on it", zap.String("slot", slot.Name), zap.Error(err))
+		c.log.Warn("cannot note the end of a cache slot's use", zap.String("slot", slot.Name), zap.Error(err))
 	}
 }
 
-func (p *Pool) patchClaim(ctx context.Context, slot *scaler.Slot, patch map[string]any) (now *corev1.PersistentVolumeClaim, err error) {
-	body, err := json.Marshal(patch)
-	if err != nil {
-		return nil, err
-	}
-	err = p.call(ctx, "patch", "persistentvolumeclaims", func(ctx context.Context) error {
-		now, err = p.client.CoreV1().PersistentVolumeClaims(slot.Namespace).Patch(ctx, slot.Name, types.MergePatchType, body, metav1.PatchOptions{})
-		return err
-	})
-	return now, err
+func (c *Client) patchClaim(
+	ctx context.Context, slot *scaler.Slot, body map[string]any,
+) (*corev1.PersistentVolumeClaim, error) {
+	key := objectKey{pvcs, slot.Namespace, slot.Name}
+	return patch(ctx, c, key, c.limiter(), body, &corev1.PersistentVolumeClaim{})
 }
 
-// ResizeSlot asks for as much as the pool's new slots have. It may be refused:
-// whether a storage class can expand is not Bellboard's to read.
-func (p *Pool) ResizeSlot(ctx context.Context, slot scaler.Slot) error {
-	s, err := p.spec(slot.PoolID)
+// ResizeSlot asks for as much storage as the pool's new slots have. The API server may reject that: Bellboard
+// has no right to read whether a storage class can expand volumes.
+func (c *Client) ResizeSlot(ctx context.Context, slot scaler.Slot) error {
+	s, err := c.spec(slot.PoolID)
 	if err != nil {
 		return err
 	}
-	_, err = p.patchClaim(ctx, &slot, map[string]any{
+	size := map[string]string{string(corev1.ResourceStorage): s.CacheSize.String()}
+	_, err = c.patchClaim(ctx, &slot, map[string]any{
 		"metadata": map[string]any{"uid": slot.UID, "resourceVersion": slot.ResourceVersion},
-		"spec":     map[string]any{"resources": map[string]any{"requests": map[string]string{string(corev1.ResourceStorage): s.CacheSize.String()}}},
+		"spec":     map[string]any{"resources": map[string]any{"requests": size}},
 	})
 	if err != nil {
 		return wrap("expand cache slot "+slot.Name, changeError(err))
@@ -139,132 +138,32 @@ func (p *Pool) ResizeSlot(ctx context.Context, slot scaler.Slot) error {
 	return nil
 }
 
-// DeleteSlot deletes exactly this version of the claim, and not after the deadline.
-// Kubernetes itself keeps it for as long as a pod on a machine names it.
-func (p *Pool) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error {
-	if slot.UID == "" || slot.ResourceVersion == "" {
-		return fmt.Errorf("delete cache slot %s: neither its UID nor its version may be unknown", slot.Name)
-	}
-	client := p.client.CoreV1().RESTClient()
-	options := &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: new(types.UID(slot.UID)), ResourceVersion: &slot.ResourceVersion}}
-	err := p.call(ctx, "delete", "persistentvolumeclaims", func(ctx context.Context) error {
-		return client.Delete().Namespace(slot.Namespace).Resource("persistentvolumeclaims").Name(slot.Name).Body(options).
-			Throttle(inTime{RateLimiter: orNever(client.GetRateLimiter()), clock: p.clock, deadline: deadline}).
-			Do(ctx).Error()
-	})
-	if err != nil {
-		return wrap("delete cache slot "+slot.Name, changeError(err))
+// DeleteSlot deletes exactly this version of the claim, and not after the deadline. Kubernetes keeps a claim
+// as long as a scheduled pod uses it.
+func (c *Client) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error {
+	key := objectKey{pvcs, slot.Namespace, slot.Name}
+	if err := c.delete(ctx, key, slot.UID, slot.ResourceVersion, deadline, metav1.DeleteOptions{}); err != nil {
+		return wrap("delete cache slot "+slot.Name, err)
 	}
 	return nil
 }
 
-// slots is the cache of this instance's volume claims in one namespace.
-type slots struct {
-	mirror
-
-	claims map[string]*scaler.Slot // by name; what it points to is never changed
-}
-
-func newSlots(p *Pool, ns string, optional bool) *slots {
-	f := &slots{claims: map[string]*scaler.Slot{}}
-	f.mirror = mirror{
-		pool: p, ns: ns, resource: "persistentvolumeclaims", example: &corev1.PersistentVolumeClaim{}, first: make(chan struct{}), told: map[string]bool{}, held: f, optional: optional,
-		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return p.client.CoreV1().PersistentVolumeClaims(ns).List(ctx, o)
-		},
-		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return p.client.CoreV1().PersistentVolumeClaims(ns).Watch(ctx, o)
-		},
-	}
-	return f
-}
-
-func (f *slots) put(obj any) error { return intoSlots(f.claims, obj) }
-
-func intoSlots(claims map[string]*scaler.Slot, obj any) error {
-	claim, ok := obj.(*corev1.PersistentVolumeClaim)
-	if !ok {
-		return fmt.Errorf("not a volume claim: %T", obj)
-	}
-	claims[claim.Name] = convertClaim(claim)
-	return nil
-}
-
-func (f *slots) drop(obj any) error {
-	claim, ok := obj.(*corev1.PersistentVolumeClaim)
-	if !ok {
-		return fmt.Errorf("not a volume claim: %T", obj)
-	}
-	delete(f.claims, claim.Name)
-	return nil
-}
-
-func (f *slots) replace(all []any) error {
-	claims := make(map[string]*scaler.Slot, len(all))
-	for _, obj := range all {
-		if err := intoSlots(claims, obj); err != nil {
-			return err
-		}
-	}
-	f.claims = claims
-	return nil
-}
-
-// named is the slot of that name, nil: none is known.
-func (f *slots) named(name string) *scaler.Slot {
-	if f == nil {
-		return nil
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.claims[name]
-}
-
-// view appends the namespace's slots to out, and says when they were last known
-// to be all. Where no pool keeps a cache, what cannot be seen is left out: nothing
-// is decided of it.
-func (f *slots) view(out []*scaler.Slot) ([]*scaler.Slot, time.Time, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	at, err := f.trusted()
-	if err != nil {
-		if f.optional {
-			return out, f.pool.clock.Now(), nil
-		}
-		return nil, at, err
-	}
-	for _, s := range f.claims {
-		out = append(out, s)
-	}
-	return out, at, nil
-}
-
-// slotsOf is the cache of a namespace's claims, or nil.
-func (p *Pool) slotsOf(ns string) *slots {
-	for _, f := range p.slots {
-		if f.ns == ns {
-			return f
-		}
-	}
-	return nil
-}
-
-// blameClaims gives pods without a machine the class of what they wait for, where
-// that is the volume of their slot and no machine: the scheduler has one reason for both,
-// and none while it waits for a volume itself.
-func blameClaims(view *scaler.ClusterView) {
-	unbound := map[string]*scaler.Slot{}
-	for i := range view.Slots {
-		if s := &view.Slots[i]; s.Unbound() {
-			unbound[s.Key()] = s
-		}
-	}
+// classifyUnboundClaims finds unscheduled pods that wait for the volume of their slot, and not for a
+// Kubernetes node. classifyUnboundClaims gives these pods the class FailureStorage. The scheduler has one
+// reason for both, and gives none while the scheduler itself waits for a volume.
+func classifyUnboundClaims(view *scaler.ClusterView) {
 	for i := range view.Pods {
 		p := &view.Pods[i]
-		s := unbound[(&scaler.Slot{Namespace: p.Namespace, Name: p.Slot}).Key()]
-		if s == nil || !p.Scheduled.IsZero() || p.Failure != "" && p.Failure != scaler.FailureUnschedulable {
+		if p.Slot == "" || !p.Scheduled.IsZero() || p.Failure != "" && p.Failure != scaler.FailureUnschedulable {
 			continue
 		}
+		at := slices.IndexFunc(view.Slots, func(s scaler.Slot) bool {
+			return s.Unbound() && s.Namespace == p.Namespace && s.Name == p.Slot
+		})
+		if at < 0 {
+			continue
+		}
+		s := &view.Slots[at]
 		p.Failure = scaler.FailureStorage
 		text := "the volume of claim " + s.Name + " is gone"
 		if !s.Lost {
@@ -273,11 +172,11 @@ func blameClaims(view *scaler.ClusterView) {
 		if p.TroubleText != "" {
 			text += ": " + p.TroubleText
 		}
-		p.TroubleText = words(text)
+		p.TroubleText = oneLine(text)
 	}
 }
 
-// convertClaim makes the noun of a claim. Notes that cannot be read count as not there.
+// convertClaim converts a claim to a slot. An annotation that is unreadable counts as missing.
 func convertClaim(claim *corev1.PersistentVolumeClaim) *scaler.Slot {
 	size := claim.Spec.Resources.Requests[corev1.ResourceStorage]
 	s := &scaler.Slot{
@@ -292,7 +191,7 @@ func convertClaim(claim *corev1.PersistentVolumeClaim) *scaler.Slot {
 		Bound:           claim.Status.Phase == corev1.ClaimBound,
 		Lost:            claim.Status.Phase == corev1.ClaimLost,
 		Chosen:          claim.Annotations[annotationSelectedNode] != "",
-		// One that belongs to a pod goes with it.
+		// Kubernetes deletes a claim that a pod owns together with the pod.
 		Deleting: claim.DeletionTimestamp != nil || len(claim.OwnerReferences) > 0,
 	}
 	s.LastUsed, _ = time.Parse(time.RFC3339, claim.Annotations[AnnotationLastUsed])

@@ -31,7 +31,7 @@ func (h *house) slots() []scaler.Slot {
 	return view.Slots
 }
 
-// slot is the only one there is, once the cache has come as far.
+// slot returns the only slot, after the cache has caught up.
 func (h *house) slot() scaler.Slot {
 	h.t.Helper()
 	synctest.Wait()
@@ -42,8 +42,8 @@ func (h *house) slot() scaler.Slot {
 	return all[0]
 }
 
-// used makes a slot that an agent has worked on, and that agent gone; connected
-// says whether it had been.
+// used makes a slot that an agent has used, and deletes the agent. connected says whether the agent had
+// connected.
 func (h *house) used(connected bool) scaler.Slot {
 	h.t.Helper()
 	ctx := context.Background()
@@ -68,14 +68,14 @@ func TestASlotOutlivesItsAgentsAndKnowsItsHistory(t *testing.T) {
 		ctx, began := context.Background(), time.Now()
 		first := h.used(true)
 		if first.PoolID != keeping || first.Namespace != "data" || first.Uses != 1 || !first.Bound || first.Deleting || first.Size != 20<<30 || first.Keep != scaler.SlotKeep {
-			t.Errorf("after its first agent it is %+v", first)
+			t.Errorf("after its first agent the slot is %+v", first)
 		}
 		if since := first.LastUsed.Sub(began); since < time.Hour || since > time.Hour+2*time.Minute {
-			t.Errorf("its use ended %s after it began, not an hour", since)
+			t.Errorf("the slot's use ended %s after its begin, want an hour", since)
 		}
 		claim := h.cluster.PVCs()[0]
 		if len(claim.OwnerReferences) != 0 || claim.Spec.AccessModes[0] != corev1.ReadWriteOncePod {
-			t.Errorf("its claim is %+v", claim)
+			t.Errorf("the slot's claim is %+v", claim)
 		}
 		p, err := h.Create(ctx, "data-p-2", keeping, first, scaler.Birth{})
 		if err != nil {
@@ -85,7 +85,7 @@ func TestASlotOutlivesItsAgentsAndKnowsItsHistory(t *testing.T) {
 			t.Errorf("the next agent is %+v, not a warm one on %s", p, first.Name)
 		}
 		if got := h.slot(); got.Uses != 2 || !got.LastUsed.After(first.LastUsed) {
-			t.Errorf("taken again it is %+v", got)
+			t.Errorf("after the second agent the slot is %+v", got)
 		}
 		if n := h.requests("create persistentvolumeclaims 201"); n != 1 {
 			t.Errorf("%d claims were made", n)
@@ -93,18 +93,18 @@ func TestASlotOutlivesItsAgentsAndKnowsItsHistory(t *testing.T) {
 	})
 }
 
-// An agent that never connected has not used its cache: the note of its taking stays.
+// An agent that never connected has not used its cache. The note from the begin of its use stays.
 func TestTheEndOfNoUseIsNotNoted(t *testing.T) {
 	bubble(t, func(h *house) {
 		began := time.Now()
 		if got := h.used(false).LastUsed.Sub(began); got > time.Minute {
-			t.Errorf("its use is said to have ended after %s", got)
+			t.Errorf("the slot's use ended after %s", got)
 		}
 	})
 }
 
-// Two that saw the same slot free: the second is told that it has changed, and
-// makes no pod.
+// Two processes that have read the same free slot try to take it. The second gets ErrChanged, and makes no
+// pod.
 func TestASlotIsTakenOnce(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
@@ -130,7 +130,7 @@ func TestASlotThatGoesIsNotTaken(t *testing.T) {
 			bubble(t, func(h *house) {
 				ctx := context.Background()
 				seen := h.used(true)
-				if !finish { // somebody's finalizer holds it
+				if !finish { // a finalizer of somebody else keeps the claim
 					patch := []byte(`{"metadata":{"finalizers":["example.com/held"]}}`)
 					if _, err := h.client.CoreV1().PersistentVolumeClaims("data").Patch(ctx, seen.Name, "application/merge-patch+json", patch, metav1.PatchOptions{}); err != nil {
 						t.Fatal(err)
@@ -142,7 +142,7 @@ func TestASlotThatGoesIsNotTaken(t *testing.T) {
 				time.Sleep(time.Second)
 				if !finish {
 					if seen = h.slot(); !seen.Deleting {
-						t.Fatalf("it is %+v", seen)
+						t.Fatalf("the slot is %+v", seen)
 					}
 				}
 				_, err := h.Create(ctx, "data-p-2", keeping, seen, scaler.Birth{})
@@ -155,13 +155,13 @@ func TestASlotThatGoesIsNotTaken(t *testing.T) {
 	}
 }
 
-// The history is worth less than the agent.
+// If the note on the slot fails, the agent is created all the same.
 func TestANoteThatCannotBeMadeKeepsNobody(t *testing.T) {
 	bubble(t, func(h *house) {
 		seen := h.used(true)
 		h.refuse("patch persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("no role")))
 		if p, err := h.Create(context.Background(), "data-p-2", keeping, seen, scaler.Birth{}); err != nil || p.Slot != seen.Name {
-			t.Errorf("it is %+v, %v", p, err)
+			t.Errorf("Create() = %+v, %v", p, err)
 		}
 	})
 }
@@ -170,11 +170,11 @@ func TestAnAgentNeedsASlotWhereItLives(t *testing.T) {
 	bubble(t, func(h *house) {
 		for _, s := range []scaler.Slot{{}, {Name: "data-cache-1", Namespace: "agents"}} {
 			if _, err := h.Create(context.Background(), "data-p-1", keeping, s, scaler.Birth{}); err == nil || !strings.Contains(err.Error(), "namespace data") {
-				t.Errorf("on %+v: %v", s, err)
+				t.Errorf("on slot %+v: %v", s, err)
 			}
 		}
 		if len(h.cluster.PVCs())+len(h.cluster.Pods()) != 0 {
-			t.Error("something was made")
+			t.Error("a claim or a pod was created")
 		}
 	})
 }
@@ -185,7 +185,7 @@ func TestAClaimThatIsRefusedMakesNoPod(t *testing.T) {
 		_, err := h.Create(context.Background(), "web-p-1", swarm, h.newSlot("web-p-1", swarm), scaler.Birth{})
 		is(t, err, scaler.ErrRefused)
 		if len(h.cluster.Pods()) != 0 {
-			t.Error("there is a pod, which would wait for ever")
+			t.Error("a pod was created, and would wait for ever")
 		}
 	})
 }
@@ -200,7 +200,7 @@ func TestASlotWithoutAPodIsAFreeOne(t *testing.T) {
 		h.cluster.Refuse(nil)
 		p, err := h.Create(ctx, "data-p-2", keeping, h.slot(), scaler.Birth{})
 		if err != nil || p.Warmth != scaler.Cold {
-			t.Fatalf("it is %+v, %v", p, err)
+			t.Fatalf("Create() = %+v, %v", p, err)
 		}
 		h.secret(p)
 		h.await(time.Minute, func() bool { return h.pod("data-p-2").Phase == scaler.PodRunning })
@@ -222,7 +222,7 @@ func TestADeletionHitsExactlyTheSlotThatWasLookedAt(t *testing.T) {
 			t.Error("a slot of unknown identity was deleted")
 		}
 		if len(h.cluster.PVCs()) != 1 {
-			t.Fatal("it is gone")
+			t.Fatal("the claim is gone")
 		}
 		if err := h.DeleteSlot(ctx, seen, soon()); err != nil {
 			t.Fatal(err)
@@ -232,7 +232,7 @@ func TestADeletionHitsExactlyTheSlotThatWasLookedAt(t *testing.T) {
 	})
 }
 
-// Kubernetes itself keeps a claim whose pod lives, and the slot shows as going.
+// Kubernetes keeps a claim while a pod uses it, and the slot shows as being deleted.
 func TestASlotInUseIsNotGoneBeforeItsPod(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
@@ -243,7 +243,7 @@ func TestASlotInUseIsNotGoneBeforeItsPod(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if s := h.slot(); !s.Deleting {
-			t.Errorf("it is %+v", s)
+			t.Errorf("the slot is %+v", s)
 		}
 		if err := h.DeletePod(ctx, h.pod("data-p-1"), soon()); err != nil {
 			t.Fatal(err)
@@ -266,9 +266,9 @@ func TestASlotIsExpandedWhereItsClassAllows(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := h.slot(); got.Size != 50<<30 || got.Uses != seen.Uses {
-			t.Errorf("it became %+v", got)
+			t.Errorf("the slot is %+v", got)
 		}
-		is(t, h.ResizeSlot(ctx, seen), scaler.ErrChanged) // as it was seen, it is no more
+		is(t, h.ResizeSlot(ctx, seen), scaler.ErrChanged) // the slot has another version now
 	})
 }
 
@@ -276,8 +276,8 @@ const claimsResource = "persistentvolumeclaims"
 
 var claimsGroup = schema.GroupResource{Resource: claimsResource}
 
-// Without the claims nothing is known where a pool keeps its cache; elsewhere
-// nothing is missed.
+// If a pool keeps its cache in a namespace, Bellboard has to read the claims there. In other namespaces it
+// does not.
 func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 	forbid := func(h *house) {
 		h.cluster.Refuse(func(_ *http.Request, verb, resource string) *metav1.Status {
@@ -292,7 +292,7 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 			h := newHouse(t, func(*rest.Config) {})
 			forbid(h)
 			if err := h.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "persistentvolumeclaims in ") {
-				t.Errorf("it gives %v", err)
+				t.Errorf("Start() = %v", err)
 			}
 		})
 	})
@@ -304,17 +304,17 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if h.Pool, err = New(Config{Client: client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerDind)}}); err != nil {
+			if h.Client, err = New(Config{Client: client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerDind)}}); err != nil {
 				t.Fatal(err)
 			}
 			forbid(h)
 			h.start()
 			time.Sleep(time.Hour)
 			if got := h.slots(); len(got) != 0 {
-				t.Errorf("it sees %v", got)
+				t.Errorf("Observe returned the slots %v", got)
 			}
 			if n := h.cluster.Stats().Requests["list persistentvolumeclaims"] + h.cluster.Stats().Requests["watch persistentvolumeclaims"]; n > 2 {
-				t.Errorf("it asked %d times for what it may not see", n)
+				t.Errorf("the client sent %d requests for claims that it may not read", n)
 			}
 		})
 	})
@@ -324,7 +324,7 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 			h.start()
 			h.create("web-p-1", swarm)
 			var err error
-			if h.Pool, err = New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}}); err != nil {
+			if h.Client, err = New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}}); err != nil {
 				t.Fatal(err)
 			}
 			began := time.Now()
@@ -335,8 +335,8 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 				return nil
 			})
 			h.start()
-			if got := h.slots(); len(got) != 1 { // at once: whoever clears away may not take it for nothing
-				t.Errorf("it sees %v", got)
+			if got := h.slots(); len(got) != 1 { // at once, since cleanup must not take "not read yet" for "none"
+				t.Errorf("Observe returned the slots %v", got)
 			}
 		})
 	})
@@ -344,9 +344,9 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 		bubble(t, func(h *house) {
 			forbid(h)
 			h.cluster.Cut(time.Millisecond)
-			time.Sleep(maxBroken + 10*time.Second)
+			time.Sleep(maxStale + 10*time.Second)
 			if _, err := h.Observe(context.Background()); err == nil || !strings.Contains(err.Error(), "persistentvolumeclaims in ") {
-				t.Errorf("it gives %v", err)
+				t.Errorf("Observe() = %v", err)
 			}
 		})
 	})
@@ -356,11 +356,11 @@ func TestNotesThatCannotBeReadAreNone(t *testing.T) {
 	claim := BuildClaim(specOf(scaler.Persistent, scaler.Swarm, DockerDind), "web-cache-1")
 	claim.Annotations = map[string]string{AnnotationLastUsed: "yesterday", AnnotationUses: "many", AnnotationKeep: "long"}
 	if s := convertClaim(claim); !s.LastUsed.IsZero() || s.Uses != 0 || s.Keep != 0 || s.Deleting || s.Size != 20<<30 {
-		t.Errorf("it is %+v", s)
+		t.Errorf("the slot is %+v", s)
 	}
-	claim.OwnerReferences = ownedBy(&scaler.Pod{Name: "web-p-1", UID: "u"})
+	claim.OwnerReferences = ownerReference(&scaler.Pod{Name: "web-p-1", UID: "u"})
 	if s := convertClaim(claim); !s.Deleting {
-		t.Error("one that goes with its pod is for others to take")
+		t.Error("an agent could take a claim that Kubernetes deletes with its pod")
 	}
 }
 
@@ -384,7 +384,7 @@ func TestTheSchedulersWordsOnVolumes(t *testing.T) {
 		}
 		pod.Status.Conditions[0].Status = corev1.ConditionTrue
 		if convert(pod).VolumeTrouble {
-			t.Errorf("%q: it has a machine", words)
+			t.Errorf("%q: the pod is scheduled", words)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +11,7 @@ import (
 	"bellboard/scaler"
 )
 
-// convert makes the noun of a pod.
+// convert converts a pod of the API to scaler's type.
 func convert(pod *corev1.Pod) *scaler.Pod {
 	p := &scaler.Pod{
 		PoolID:          scaler.PoolID{Team: pod.Labels[LabelTeam], Kind: scaler.Kind(pod.Labels[LabelKind])},
@@ -23,34 +24,35 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 		Connected:       pod.Annotations[AnnotationConnected] != "",
 		Deleting:        pod.DeletionTimestamp != nil,
 		DeletingByUs:    deletingByUs(pod),
-		Disrupted:       !since(pod, corev1.DisruptionTarget).IsZero(),
+		Disrupted:       !trueSince(pod, corev1.DisruptionTarget).IsZero(),
 		Connect:         scaler.Connect(pod.Annotations[AnnotationConnect]),
 		Spec:            pod.Annotations[AnnotationSpecHash],
 		Protected:       pod.Labels[LabelBusy] == "true",
+		DockerFailure:   daemonFailure(pod),
+		Warmth:          warmth(pod),
+		Slot:            slotOf(pod),
+		VolumeTrouble:   volumeTrouble(pod),
 	}
 	if pod.DeletionTimestamp != nil {
 		p.Ends = pod.DeletionTimestamp.Time
 	}
-	phases(p, pod)
+	readStart(p, pod)
 	if t := trouble(pod); t.reason != "" {
 		p.Trouble, p.TroubleText, p.Failure, p.Faulty = t.reason, t.text, t.failure, t.container
 		p.Missing = missing(t.reason)
 	}
-	p.DockerFailure = daemonFailure(pod)
-	p.Slot, p.Warmth, p.VolumeTrouble = slotOf(pod), warmth(pod), volumeTrouble(pod)
 	return p
 }
 
-// phase is the pod's own, but beside other plain containers it is the agent's: what
-// somebody else puts there may run on when the agent has ended, which would keep the pod
-// for ever, may wait while the agent runs, and may fail where the agent has not. What was
-// meant to outlive the agent (a sidecar among the init containers) the kubelet ends itself.
+// phase returns the pod's own phase, or the agent's if there are other plain containers. A container that
+// somebody else adds may run on after the agent has ended. Such a container may also wait or fail while the
+// agent works. Sidecars among the init containers need no such care: the kubelet ends them.
 func phase(pod *corev1.Pod) corev1.PodPhase {
-	if pod.Status.Reason != "" || pod.Spec.RestartPolicy != corev1.RestartPolicyNever || len(pod.Spec.Containers) < 2 {
+	restarts := pod.Spec.RestartPolicy != corev1.RestartPolicyNever
+	if pod.Status.Reason != "" || restarts || len(pod.Spec.Containers) < 2 {
 		return pod.Status.Phase
 	}
-	s := byName(pod.Status.ContainerStatuses, agentContainer, func(s *corev1.ContainerStatus) string { return s.Name })
-	switch {
+	switch s := statusOf(pod.Status.ContainerStatuses, agentContainer); {
 	case s == nil:
 	case s.State.Running != nil:
 		return corev1.PodRunning
@@ -63,11 +65,18 @@ func phase(pod *corev1.Pod) corev1.PodPhase {
 	return pod.Status.Phase
 }
 
-// deletingByUs: the grace of a deletion says whose it is. Bellboard's own is
-// deletionGraceSeconds, which nobody else is likely to give. An API server makes every
-// grace 0 for a pod of which nothing runs. Such a pod is still there only while a
-// finalizer keeps it, and no deletion changes that. A deletion without a grace of its own
-// has the pod's, which is never that short (leastGrace).
+// ended reports whether the agent has ended.
+func ended(pod *corev1.Pod) bool {
+	p := phase(pod)
+	return p == corev1.PodSucceeded || p == corev1.PodFailed
+}
+
+// deletingByUs reports whether Bellboard has deleted the pod. The grace of a deletion tells: Bellboard's is
+// deletionGraceSeconds, which nobody else is likely to give. A deletion without a grace has the pod's own,
+// which is never that short (minGrace).
+//
+// An API server changes every grace to 0 if nothing of the pod runs. Such a pod exists only as long as a
+// finalizer keeps it, and no deletion changes that.
 func deletingByUs(pod *corev1.Pod) bool {
 	if pod.DeletionTimestamp == nil || pod.DeletionGracePeriodSeconds == nil {
 		return false
@@ -76,24 +85,7 @@ func deletingByUs(pod *corev1.Pod) bool {
 	return grace == deletionGraceSeconds || grace == 0 && (pod.Spec.NodeName == "" || ended(pod))
 }
 
-// since is when a condition became true; zero: it is not.
-func since(pod *corev1.Pod, what corev1.PodConditionType) time.Time {
-	if c := condition(pod, what); c != nil && c.Status == corev1.ConditionTrue {
-		return c.LastTransitionTime.Time
-	}
-	return time.Time{}
-}
-
-func condition(pod *corev1.Pod, what corev1.PodConditionType) *corev1.PodCondition {
-	for i := range pod.Status.Conditions {
-		if c := &pod.Status.Conditions[i]; c.Type == what {
-			return c
-		}
-	}
-	return nil
-}
-
-// slotOf is the claim that the pod's Docker data is on; "": on none.
+// slotOf returns the name of the claim that has the pod's Docker data; "": no claim has.
 func slotOf(pod *corev1.Pod) string {
 	for i := range pod.Spec.Volumes {
 		if v := &pod.Spec.Volumes[i]; v.Name == dockerDataVolume && v.PersistentVolumeClaim != nil {
@@ -103,7 +95,8 @@ func slotOf(pod *corev1.Pod) string {
 	return ""
 }
 
-// warmth is what its slot was when the pod was made; "": it has none, or does not say.
+// warmth returns how warm the cache slot was when the pod was created; "": the pod has no slot, or does not
+// say.
 func warmth(pod *corev1.Pod) scaler.Warmth {
 	if w := scaler.Warmth(pod.Annotations[AnnotationCache]); w == scaler.Warm || w == scaler.Cold {
 		return w
@@ -111,13 +104,109 @@ func warmth(pod *corev1.Pod) scaler.Warmth {
 	return ""
 }
 
-// volumeTrouble reports that a volume is among what keeps a pod from a machine.
-// The scheduler has one reason for all of that, so this alone is read from its
-// words; all that follows is that an agent that has not begun is given up sooner.
+// volumeTrouble reports whether a volume is among the reasons why the pod is not scheduled. The scheduler has
+// one reason for all causes. So this one fact is read from the scheduler's message. The only effect is that
+// Bellboard gives up a waiting agent sooner.
 func volumeTrouble(pod *corev1.Pod) bool {
 	c := condition(pod, corev1.PodScheduled)
 	if c == nil || c.Status != corev1.ConditionFalse {
 		return false
 	}
-	return slices.ContainsFunc([]string{"volume", "free storage", "pvc(s)"}, func(words string) bool { return strings.Contains(strings.ToLower(c.Message), words) })
+	message := strings.ToLower(c.Message)
+	return slices.ContainsFunc([]string{"volume", "free storage", "pvc(s)"}, func(text string) bool {
+		return strings.Contains(message, text)
+	})
+}
+
+// readStart reads when the pod reached each step of its start. Conditions and container statuses have the
+// times, in whole seconds, so no event is needed.
+func readStart(p *scaler.Pod, pod *corev1.Pod) {
+	p.Scheduled = trueSince(pod, corev1.PodScheduled)
+	p.Mounted = trueSince(pod, corev1.PodReadyToStartContainers)
+	p.Ready = started(pod.Status.ContainerStatuses, agentContainer)
+	p.ConnectedAt, _ = time.Parse(time.RFC3339, pod.Annotations[AnnotationConnected])
+	if session, since, ok := strings.Cut(pod.Annotations[AnnotationSession], " "); ok {
+		if at, err := time.Parse(time.RFC3339, since); err == nil {
+			p.Session, p.SessionSince = session, at
+		}
+	}
+	if p.DockerUp = started(pod.Status.InitContainerStatuses, dindContainer); p.DockerUp.IsZero() {
+		return
+	}
+	if p.DockerReady = dockerReady(pod); p.DockerReady.IsZero() {
+		p.Faulty = dindContainer // for a daemon that hangs, Kubernetes gives no reason
+	}
+}
+
+// dockerReady returns when the daemon beside the agent first answered; zero: not yet. Kubernetes has no time
+// for that. But then the next init container (somebody else's) starts, or the pod becomes initialized. If
+// neither has a time yet, dockerReady returns when the daemon started.
+func dockerReady(pod *corev1.Pod) time.Time {
+	list := pod.Status.InitContainerStatuses
+	at := slices.IndexFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == dindContainer })
+	for _, c := range pod.Spec.InitContainers[at+1:] {
+		if next := started(list, c.Name); !next.IsZero() {
+			return next
+		}
+	}
+	if initialized := trueSince(pod, corev1.PodInitialized); !initialized.IsZero() {
+		return initialized
+	}
+	if startupPassed(statusOf(list, dindContainer)) {
+		return started(list, dindContainer)
+	}
+	return time.Time{}
+}
+
+// started returns when a container last started; zero: not yet.
+func started(list []corev1.ContainerStatus, name string) time.Time {
+	s := statusOf(list, name)
+	if s == nil {
+		return time.Time{}
+	}
+	if s.State.Running != nil {
+		return s.State.Running.StartedAt.Time
+	}
+	last := cmp.Or(s.State.Terminated, s.LastTerminationState.Terminated) // the latter: it waits for its restart
+	if last == nil || last.StartedAt.Unix() <= 0 {                        // the kubelet gives 1970 after a StartError
+		return time.Time{}
+	}
+	return last.StartedAt.Time
+}
+
+// startupPassed reports whether the container's start-up probe has passed.
+func startupPassed(s *corev1.ContainerStatus) bool { return s.Started != nil && *s.Started }
+
+// isSidecar reports whether an init container runs beside the agent. Until its start-up probe has passed, the
+// agent waits.
+func isSidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
+// statusOf returns the status of the container of that name, or nil.
+func statusOf(list []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
+	for i := range list {
+		if list[i].Name == name {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// trueSince returns when a condition became true; zero: the condition is not true.
+func trueSince(pod *corev1.Pod, what corev1.PodConditionType) time.Time {
+	if c := condition(pod, what); c != nil && c.Status == corev1.ConditionTrue {
+		return c.LastTransitionTime.Time
+	}
+	return time.Time{}
+}
+
+// condition returns the pod's condition of that type, or nil.
+func condition(pod *corev1.Pod, what corev1.PodConditionType) *corev1.PodCondition {
+	for i := range pod.Status.Conditions {
+		if c := &pod.Status.Conditions[i]; c.Type == what {
+			return c
+		}
+	}
+	return nil
 }

@@ -34,7 +34,7 @@ func TestADeletionHitsExactlyThePodThatWasLookedAt(t *testing.T) {
 		}
 		synctest.Wait()
 		if h.pod("web-e-1").Deleting {
-			t.Error("it is being deleted")
+			t.Error("the pod is being deleted")
 		}
 	})
 }
@@ -49,7 +49,8 @@ func TestNothingIsDeletedLate(t *testing.T) {
 	})
 }
 
-// TestAnAgentIsUnprotectedAsItWasSeen: it may have a build since.
+// TestAnAgentIsUnprotectedAsItWasSeen tests that Unprotect changes only the version that the caller has read.
+// A newer version may have a build.
 func TestAnAgentIsUnprotectedAsItWasSeen(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
@@ -61,25 +62,25 @@ func TestAnAgentIsUnprotectedAsItWasSeen(t *testing.T) {
 		if err := h.Protect(ctx, seen); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.Annotate(ctx, seen); err != nil { // of whatever version: it stays true
+		if err := h.Annotate(ctx, seen); err != nil { // whatever the version: the note stays true
 			t.Fatal(err)
 		}
 		is(t, h.Unprotect(ctx, seen, soon()), scaler.ErrChanged)
 		synctest.Wait()
 		if !h.pod("web-e-1").Protected {
-			t.Error("it is not protected any more")
+			t.Error("the pod is not protected any more")
 		}
 		if err := h.Unprotect(ctx, h.pod("web-e-1"), soon()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		if h.pod("web-e-1").Protected {
-			t.Error("it is still protected")
+			t.Error("the pod is still protected")
 		}
 	})
 }
 
-// What is late already does not take the turn of what is not.
+// A request that is late already takes no turn from others.
 func TestTheLateTakeNobodysTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *rest.Config) { c.QPS, c.Burst = 0.5, 4 })
@@ -90,12 +91,12 @@ func TestTheLateTakeNobodysTurn(t *testing.T) {
 			is(t, h.DeletePod(context.Background(), p, time.Now().Add(-time.Millisecond)), scaler.ErrLate)
 		}
 		if took := time.Since(began); took > 0 {
-			t.Errorf("a hundred of them wait for %s", took)
+			t.Errorf("a hundred late requests wait for %s", took)
 		}
 	})
 }
 
-// client-go lets requests wait for their turn; a deadline may pass meanwhile.
+// client-go lets requests wait for their turn, and the deadline may pass meanwhile.
 func TestNothingIsDeletedLateAfterWaitingForItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *rest.Config) { c.QPS, c.Burst = 0.5, 4 })
@@ -110,7 +111,7 @@ func TestNothingIsDeletedLateAfterWaitingForItsTurn(t *testing.T) {
 		began := time.Now()
 		is(t, h.DeletePod(context.Background(), p, soon()), scaler.ErrLate)
 		if time.Since(began) < time.Second {
-			t.Error("it did not wait for its turn")
+			t.Error("the request did not wait for its turn")
 		}
 		if n := h.cluster.Stats().Requests["delete pods"]; n != 0 {
 			t.Errorf("%d deletions were sent", n)
@@ -124,16 +125,16 @@ func TestWhoDeletes(t *testing.T) {
 		h.cluster.Disrupt("agents", "web-e-1")
 		synctest.Wait()
 		if p := h.pod("web-e-1"); !p.Disrupted || p.Deleting || !p.Ends.IsZero() {
-			t.Errorf("announced: %+v", p)
+			t.Errorf("after the announcement the pod is %+v", p)
 		}
 		h.cluster.Delete("agents", "web-e-1", "drain", -1)
 		synctest.Wait()
 		p := h.pod("web-e-1")
-		if !p.Deleting || p.DeletingByUs || time.Until(p.Ends) < leastGrace-time.Second {
-			t.Errorf("drained: %+v", p)
+		if !p.Deleting || p.DeletingByUs || time.Until(p.Ends) < minGrace-time.Second {
+			t.Errorf("after the drain the pod is %+v", p)
 		}
-		// Its build has ended: Bellboard shortens the grace. An API server makes one second
-		// of it, which anybody could have given. The kubelet holds to what it began with.
+		// The pod's build has ended, and Bellboard shortens the grace. An API server makes one second of that
+		// grace, which anybody could have given. The kubelet keeps the first grace.
 		time.Sleep(time.Minute)
 		if err := h.DeletePod(context.Background(), h.pod("web-e-1"), soon()); err != nil {
 			t.Fatal(err)
@@ -142,18 +143,18 @@ func TestWhoDeletes(t *testing.T) {
 		if grace := *h.cluster.Pod("agents", "web-e-1").DeletionGracePeriodSeconds; grace != 1 {
 			t.Errorf("a second deletion's grace is %d", grace)
 		}
-		for range 2 { // however often it is looked at
+		for range 2 { // a second look returns the same
 			if now := h.pod("web-e-1"); !now.DeletingByUs || !now.Ends.Equal(p.Ends) {
-				t.Errorf("deleted, it is %+v; want it to end at %s", now, p.Ends)
+				t.Errorf("after the deletion the pod is %+v; want its end at %s", now, p.Ends)
 			}
 		}
-		// The kubelet does not cut the hook that it runs since the first deletion.
+		// The kubelet does not stop the hook that runs since the first deletion.
 		h.await(h.specs[inbound].BuildGrace+5*time.Second, func() bool { return len(h.pods()) == 0 })
 	})
 }
 
-// TestOurDeletionIsQuick: Bellboard deletes idle agents only, and their place under a cap
-// and on the machine is free soon. It looks like nobody else's usual deletion.
+// TestOurDeletionIsQuick tests that a deleted agent's place under a cap and on the Kubernetes node is free
+// soon. Bellboard deletes idle agents only. No usual deletion by others looks like Bellboard's.
 func TestOurDeletionIsQuick(t *testing.T) {
 	bubble(t, func(h *house) {
 		for _, id := range []scaler.PoolID{inbound, keeping} {
@@ -175,20 +176,20 @@ func TestOurDeletionIsQuick(t *testing.T) {
 				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{Time: began}, DeletionGracePeriodSeconds: &grace}}
 				pod.Spec.NodeName, pod.Status.Phase = "machine", corev1.PodRunning
 				if convert(pod).DeletingByUs {
-					t.Errorf("somebody's deletion with %d seconds is taken for Bellboard's", grace)
+					t.Errorf("another's deletion with a grace of %d s counts as Bellboard's", grace)
 				}
-				// Of a pod of which nothing runs, an API server makes every grace 0.
+				// If nothing of a pod runs, an API server changes every grace to 0.
 				pod.Status.Phase = corev1.PodFailed
 				if got := convert(pod).DeletingByUs; got != (grace == 0) {
-					t.Errorf("of a pod that has ended, a deletion with %d seconds is Bellboard's: %v", grace, got)
+					t.Errorf("for a pod that has ended, a deletion with a grace of %d s is Bellboard's: %v", grace, got)
 				}
 			}
 		}
 	})
 }
 
-// A mesh's proxy beside the agent does not know that the agent has ended; a sidecar of
-// the kubelet's ends after it.
+// A mesh's proxy beside the agent runs on when the agent has ended. The kubelet ends a sidecar after the
+// agent.
 func TestAnAgentThatEndsBesideAnotherContainerHasEnded(t *testing.T) {
 	for code, want := range map[int]scaler.PodPhase{0: scaler.PodSucceeded, 3: scaler.PodFailed} {
 		bubble(t, func(h *house) {
@@ -205,7 +206,7 @@ func TestAnAgentThatEndsBesideAnotherContainerHasEnded(t *testing.T) {
 				time.Sleep(time.Minute)
 				p := h.pod(name)
 				if shown := h.cluster.Pod(ns, name).Status.Phase; shown != corev1.PodRunning || p.Phase != want {
-					t.Errorf("%s ended with %d and is %s, to Kubernetes %s; want %s", name, code, p.Phase, shown, want)
+					t.Errorf("%s ended with %d: the phase is %s, Kubernetes shows %s; want %s", name, code, p.Phase, shown, want)
 				}
 				if failed := want == scaler.PodFailed; failed != (p.Failure == scaler.FailureCrashLoop) || failed && !strings.Contains(p.TroubleText, "exit code 3") {
 					t.Errorf("%s: %q, %q", name, p.Failure, p.TroubleText)
@@ -226,7 +227,7 @@ func TestAbsentAsksTheServer(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
 		h.create("data-p-1", keeping)
-		// Wherever it is: the pool's namespace may have been another one.
+		// Absent asks in every namespace, since the pool's namespace may have been another one.
 		if absent, err := h.Absent(ctx, "data-p-1"); err != nil || absent {
 			t.Error(absent, err)
 		}
@@ -235,33 +236,33 @@ func TestAbsentAsksTheServer(t *testing.T) {
 		}
 		h.cluster.Cut(time.Hour)
 		if absent, err := h.Absent(ctx, "data-p-2"); err == nil || absent {
-			t.Error("nobody answered, and that was taken for an answer")
+			t.Error("Absent returned true, or no error, without an answer")
 		}
 	})
 }
 
-// Between our deletion and the cache hearing of it the pod is shown as going:
-// otherwise a build that asks for its agent could still be let onto it.
+// Until the watch shows Bellboard's own deletion, Observe shows the pod as being deleted. Otherwise a build
+// could still start on the pod.
 func TestOurOwnDeletionIsKnownAtOnce(t *testing.T) {
 	bubble(t, func(h *house) {
 		p := h.running("web-e-1")
-		f := h.follower(p.Namespace)
-		behind := f.pods["web-e-1"]
+		f := h.namespace(p.Namespace).pods
+		behind := f.objects["web-e-1"]
 		if err := h.DeletePod(context.Background(), p, soon()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		f.mu.Lock()
-		f.pods["web-e-1"] = behind // a cache that lags
+		f.objects["web-e-1"] = behind // a cache that lags
 		f.mu.Unlock()
 		if p := h.pod("web-e-1"); !p.Deleting || !p.DeletingByUs {
-			t.Errorf("it shows as deleting: %v, by us: %v; want both", p.Deleting, p.DeletingByUs)
+			t.Errorf("the pod is deleting: %v, by Bellboard: %v; want both", p.Deleting, p.DeletingByUs)
 		}
 		f.mu.Lock()
-		delete(f.pods, "web-e-1")
+		delete(f.objects, "web-e-1")
 		f.mu.Unlock()
-		if _, err := h.Observe(context.Background()); err != nil || len(f.sent) > 0 { // it is gone
-			t.Errorf("Observe() = %v, and %d deletions are still remembered; want none", err, len(f.sent))
+		if _, err := h.Observe(context.Background()); err != nil || len(f.deleted) > 0 { // the pod is gone
+			t.Errorf("Observe() = %v, and the cache still has %d deletions; want none", err, len(f.deleted))
 		}
 	})
 }

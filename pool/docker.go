@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"path"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -16,37 +17,32 @@ const (
 	dockerRunDir     = "/run/docker"
 	dockerHost       = "unix://" + dockerRunDir + "/docker.sock"
 	rootlessData     = "/home/rootless/.local/share/docker"
-)
+	hostSocket       = "/var/run/docker.sock"
 
-const (
-	// usernsRuntime is a runc that lets a container write its own cgroups; the
-	// cluster has to have it (docs/docker.md).
+	// usernsRuntime is a runc that lets a container write its own cgroups. The cluster's administrator adds
+	// it (docs/docker.md).
 	usernsRuntime = "runc-cgroup-writable"
 	sysboxRuntime = "sysbox-runc"
-	// CRI-O gives a pod a user namespace by this annotation, which Sysbox needs.
+	// annotationUserns has CRI-O give the pod a user namespace, which Sysbox needs.
 	annotationUserns = "io.kubernetes.cri-o.userns-mode"
-
-	hostSocket = "/var/run/docker.sock"
 )
 
-// addClient gives the agent Docker's client and says where the daemon is.
+// addClient gives the agent Docker's client, and the address of the daemon.
 func addClient(pod *corev1.Pod, s *Spec) {
 	spec := &pod.Spec
 	spec.InitContainers = append(spec.InitContainers, dockerCLI(s))
 	spec.Volumes = append(spec.Volumes, emptyDir("docker-cli"))
 	a := &spec.Containers[0]
 	a.Env = append(a.Env, corev1.EnvVar{Name: "DOCKER_HOST", Value: dockerHost})
-	// Single files and directories, not another PATH: an image may have its own.
-	a.VolumeMounts = append(
-		a.VolumeMounts,
-		corev1.VolumeMount{Name: "docker-cli", MountPath: "/usr/local/bin/docker", SubPath: "docker", ReadOnly: true},
-		corev1.VolumeMount{Name: "docker-cli", MountPath: "/usr/local/libexec/docker/cli-plugins", SubPath: "cli-plugins", ReadOnly: true},
-	)
+	// The client is mounted as single files and directories. PATH stays, since an image may have its own.
+	for _, to := range []string{"/usr/local/bin/docker", "/usr/local/libexec/docker/cli-plugins"} {
+		mount := corev1.VolumeMount{Name: "docker-cli", MountPath: to, SubPath: path.Base(to), ReadOnly: true}
+		a.VolumeMounts = append(a.VolumeMounts, mount)
+	}
 }
 
-// addDaemon puts a Docker daemon beside the agent. Both see the workspace and
-// /tmp under the same paths, so that "docker run -v $PWD:..." means the same
-// directory to both.
+// addDaemon puts a Docker daemon beside the agent. Both have the workspace and /tmp under the same paths. So
+// "docker run -v $PWD:..." names the same directory for both.
 func addDaemon(pod *corev1.Pod, s *Spec) {
 	addClient(pod, s)
 	spec := &pod.Spec
@@ -67,21 +63,23 @@ func addDaemon(pod *corev1.Pod, s *Spec) {
 	case DockerSysbox:
 		spec.RuntimeClassName = new(sysboxRuntime)
 		pod.Annotations[annotationUserns] = "auto:size=65536"
-	case DockerNone, DockerDind, DockerRootless, DockerHost:
+	default:
 	}
 }
 
-// addHostDocker gives the agent the machine's own daemon. Its socket belongs to
-// root and to a group whose number differs from machine to machine, so the agent
-// is root; whoever has the socket is root of the machine anyway.
+// addHostDocker gives the agent the Kubernetes node's own daemon. The daemon's socket belongs to root, and to
+// a group whose number differs between Kubernetes nodes. So the agent is root. A user of the socket is root
+// of the Kubernetes node in any case.
 func addHostDocker(pod *corev1.Pod, s *Spec) {
 	addClient(pod, s)
 	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: dockerRunVolume, VolumeSource: corev1.VolumeSource{
-		// A machine without Docker is named in the pod's events, and gets no directory of that name.
+		// With this type the kubelet makes no directory of that name on a Kubernetes node without Docker. The
+		// pod's events name the Kubernetes node.
 		HostPath: &corev1.HostPathVolumeSource{Path: hostSocket, Type: new(corev1.HostPathSocket)},
 	}})
 	a := &pod.Spec.Containers[0]
-	a.VolumeMounts = append(a.VolumeMounts, corev1.VolumeMount{Name: dockerRunVolume, MountPath: dockerRunDir + "/docker.sock"})
+	socket := corev1.VolumeMount{Name: dockerRunVolume, MountPath: dockerRunDir + "/docker.sock"}
+	a.VolumeMounts = append(a.VolumeMounts, socket)
 	a.SecurityContext = &corev1.SecurityContext{
 		RunAsUser:                new(int64(0)),
 		AllowPrivilegeEscalation: new(false),
@@ -89,10 +87,9 @@ func addHostDocker(pod *corev1.Pod, s *Spec) {
 	}
 }
 
-// daemon is a native sidecar, which starts before the agent, holds it back until
-// it answers, and ends after it. It has no liveness probe: a restart would end
-// every container of a running build, which an overloaded daemon that answers
-// late does not.
+// daemon makes the Docker daemon's container, a native sidecar. The sidecar starts before the agent, and ends
+// after the agent. The agent starts when the daemon answers. The sidecar has no liveness probe. An overloaded
+// daemon answers late and harms no build, but its restart would end every container of a running build.
 func daemon(s *Spec) corev1.Container {
 	c := corev1.Container{
 		Name:          dindContainer,
@@ -102,7 +99,7 @@ func daemon(s *Spec) corev1.Container {
 		Args:          []string{daemonScript(s)},
 		Env: []corev1.EnvVar{
 			{Name: "DOCKER_HOST", Value: dockerHost},
-			{Name: "DOCKER_TLS_CERTDIR", Value: ""}, // the socket only: no TCP port, so no certificates
+			{Name: "DOCKER_TLS_CERTDIR", Value: ""}, // without a TCP port the daemon needs no certificates
 		},
 		SecurityContext: daemonRights(s.Docker),
 		StartupProbe: &corev1.Probe{
@@ -114,9 +111,9 @@ func daemon(s *Spec) corev1.Container {
 		Resources: resources(s),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: dockerRunVolume, MountPath: dockerRunDir},
-			// A directory of the volume, whose root keeps the pod's group: Docker
-			// sets its own rights on what it is given, and a root without the
-			// group would have every file of every image changed at the next mount.
+			// Docker gets a directory of the volume and not its root, since Docker changes the rights of what
+			// it gets. If the root lost the pod's group, the kubelet would change every file of every image
+			// at the next mount.
 			{Name: dockerDataVolume, MountPath: "/var/lib/docker", SubPath: "docker"},
 			{Name: "workspace", MountPath: workDir},
 			{Name: "tmp", MountPath: "/tmp"},
@@ -126,16 +123,18 @@ func daemon(s *Spec) corev1.Container {
 		c.VolumeMounts[1] = corev1.VolumeMount{Name: dockerDataVolume, MountPath: rootlessData}
 	}
 	if s.RegistryMirror != "" {
-		c.Env = append(c.Env, corev1.EnvVar{Name: "REGISTRY_MIRROR", Value: literal(s.RegistryMirror)})
+		c.Env = append(c.Env, corev1.EnvVar{Name: "REGISTRY_MIRROR", Value: escapeVars(s.RegistryMirror)})
 	}
 	return c
 }
 
-// daemonRights is what a daemon needs to make containers.
+// daemonRights returns the rights that a daemon needs to make containers.
 func daemonRights(m DockerMode) *corev1.SecurityContext {
 	switch m {
-	case DockerRootless: // to make namespaces, which a container may not
-		return &corev1.SecurityContext{Privileged: new(true), RunAsUser: new(int64(jenkinsID)), RunAsGroup: new(int64(jenkinsID))}
+	case DockerRootless: // an unprivileged container may not make namespaces
+		return &corev1.SecurityContext{
+			Privileged: new(true), RunAsUser: new(int64(jenkinsID)), RunAsGroup: new(int64(jenkinsID)),
+		}
 	case DockerUserns:
 		return &corev1.SecurityContext{
 			Privileged:               new(false),
@@ -148,33 +147,32 @@ func daemonRights(m DockerMode) *corev1.SecurityContext {
 		}
 	case DockerSysbox:
 		return &corev1.SecurityContext{RunAsUser: new(int64(0))}
-	case DockerNone, DockerDind, DockerHost:
+	default: // DockerDind
+		return &corev1.SecurityContext{Privileged: new(true), RunAsUser: new(int64(0))}
 	}
-	return &corev1.SecurityContext{Privileged: new(true), RunAsUser: new(int64(0))}
 }
 
-// dockerCLI copies Docker's client: agent images have none.
+// dockerCLI makes the init container that copies Docker's client for the agent, since agent images have no
+// client.
 func dockerCLI(s *Spec) corev1.Container {
-	few := func(cpu, memory string) corev1.ResourceList {
-		l := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)}
-		if cpu != "" {
-			l[corev1.ResourceCPU] = resource.MustParse(cpu)
-		}
-		return l
-	}
 	return corev1.Container{
 		Name:            dockerCLIContainer,
 		Image:           s.DockerCLIImage,
 		Command:         []string{"sh", "-euc"},
 		Args:            []string{script("cli")},
 		SecurityContext: restricted(),
-		Resources:       corev1.ResourceRequirements{Requests: few("10m", "64Mi"), Limits: few("", "128Mi")},
-		VolumeMounts:    []corev1.VolumeMount{{Name: "docker-cli", MountPath: "/opt/docker"}},
+		Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{
+				corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
+			},
+			Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")},
+		},
+		VolumeMounts: []corev1.VolumeMount{{Name: "docker-cli", MountPath: "/opt/docker"}},
 	}
 }
 
-// dockerData keeps images and containers: never the container's own layer, on
-// which Docker could not stack others.
+// dockerData makes the volume for images and containers. On the container's own layer, Docker could not stack
+// other layers.
 func dockerData(s *Spec) corev1.Volume {
 	if !s.HasClaim() {
 		return emptyDir(dockerDataVolume)
@@ -184,7 +182,7 @@ func dockerData(s *Spec) corev1.Volume {
 	}}
 }
 
-// daemonScript is what the daemon's container runs.
+// daemonScript returns the script of the daemon's container.
 func daemonScript(s *Spec) string {
 	where, run, tend, daemon := "store=/var/lib/docker mine=yes\n", "run=alone\n", "", script("dind")
 	if s.Docker == DockerRootless {
@@ -197,7 +195,7 @@ func daemonScript(s *Spec) string {
 	return where + run + script("supervise") + script("daemon") + tend + daemon
 }
 
-// daemonReady asks whether the daemon may be used.
+// daemonReady returns the command that succeeds when builds may use the daemon.
 func daemonReady(s *Spec) []string {
 	if s.HasClaim() {
 		return []string{"sh", "-c", "test -e " + dockerRunDir + "/ready && exec docker info"}

@@ -1,19 +1,25 @@
 package pool
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"syscall"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"bellboard/scaler"
 )
 
-// The classes of what keeps the caches from being trusted: a closed set.
+// The classes of what keeps the caches from being current. The set is closed.
 const (
 	causeForbidden    scaler.HoldCause = "forbidden"
 	causeUnauthorized scaler.HoldCause = "unauthorized"
@@ -25,8 +31,8 @@ func Causes() []scaler.HoldCause {
 	return []scaler.HoldCause{causeForbidden, causeUnauthorized, causeUnavailable}
 }
 
-// distrust is the error of a cache that err keeps from following the API server.
-func distrust(doing string, err error) error {
+// staleError returns the error of a cache that err keeps from following the API server.
+func staleError(doing string, err error) error {
 	cause := causeUnavailable
 	switch {
 	case apierrors.IsForbidden(err):
@@ -37,39 +43,44 @@ func distrust(doing string, err error) error {
 	return scaler.Caused(cause, wrap(doing, orUnknown(err)))
 }
 
-// final: no retry would mend it. The server says no, or is not the one it should be.
-func final(err error) bool {
+// permanent reports whether no retry mends err: the server rejects the client, or is not the server that the
+// client expects.
+func permanent(err error) bool {
 	cert := (*tls.CertificateVerificationError)(nil)
-	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || errors.As(err, &cert) || errors.Is(err, http.ErrSchemeMismatch)
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) ||
+		errors.As(err, &cert) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
-// nobody: no server listens there, or there is no such name.
-func nobody(err error) bool {
+// unreachable reports whether no server listens at the address, or the server's name does not exist.
+func unreachable(err error) bool {
 	dns := (*net.DNSError)(nil)
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound
 }
 
-// errUnknown stands for a reason that nobody has given yet.
-var errUnknown = errors.New("no answer yet")
-
+// orUnknown returns err, or an error that says that the API server has not answered yet.
 func orUnknown(err error) error {
 	if err == nil {
-		return errUnknown
+		return errors.New("no answer yet")
 	}
 	return err
 }
 
-// wrap says what was being done when err came.
+// wrap adds what Bellboard was doing when err came.
 func wrap(doing string, err error) error { return fmt.Errorf("%s: %w", doing, err) }
 
-// refused: the server understood and will say the same again (quota, admission,
-// permission, a pod that cannot be). It has done nothing.
-func refused(err error) bool {
+// statusCode returns the HTTP status of the API server's answer; 0: there is no error, or no answer.
+func statusCode(err error) int {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
-		return false
+		return 0
 	}
-	switch status.Status().Code {
+	return int(status.Status().Code)
+}
+
+// rejected reports whether the server understood the request, did nothing, and would answer the same again.
+// The reason is a quota, an admission rule, a missing right, or an invalid object.
+func rejected(err error) bool {
+	switch statusCode(err) {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed,
 		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		return true
@@ -77,33 +88,156 @@ func refused(err error) bool {
 	return false
 }
 
-// createError gives the error of a creation its meaning, and keeps the server's words.
+// outcomeUnknown reports whether a creation that failed with err may have been done nevertheless: there was
+// no answer, or something between client and server stopped waiting.
+func outcomeUnknown(err error) bool {
+	code := statusCode(err)
+	return code == 0 || code >= http.StatusInternalServerError
+}
+
+// createError gives the error of a creation scaler's meaning, and keeps the server's text.
 func createError(err error) error {
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return fmt.Errorf("%w: %w", scaler.ErrExists, err)
-	case refused(err), apierrors.IsNotFound(err): // not found: the namespace
+	case rejected(err), apierrors.IsNotFound(err): // not found: the namespace
 		return fmt.Errorf("%w: %w", scaler.ErrRefused, err)
 	}
 	return err
 }
 
-// changeError does the same for a change or a deletion.
+// changeError gives the error of a patch or a deletion scaler's meaning, and keeps the server's text.
 func changeError(err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%w: %w", scaler.ErrGone, err)
 	case apierrors.IsConflict(err):
 		return fmt.Errorf("%w: %w", scaler.ErrChanged, err)
-	case refused(err):
+	case rejected(err):
 		return fmt.Errorf("%w: %w", scaler.ErrRefused, err)
 	}
 	return err
 }
 
-// open reports an error that leaves open whether a creation was done: no answer,
-// or one that something on the way gave up waiting.
-func open(err error) bool {
+// secretNeeds is what a quota counts for a Secret.
+var secretNeeds = corev1.ResourceList{
+	corev1.ResourceSecrets: resource.MustParse("1"),
+	"count/secrets":        resource.MustParse("1"),
+}
+
+// classifyRejection gives the error of a creation its class of failure. A full ResourceQuota, Pod Security, a
+// webhook and a missing right have the same answer: 403, reason Forbidden, with the same details. Only the
+// message tells them apart. So classifyRejection reads the quotas themselves.
+func (c *Client) classifyRejection(ctx context.Context, ns string, needs corev1.ResourceList, err error) error {
 	var status apierrors.APIStatus
-	return !errors.As(err, &status) || status.Status().Code >= http.StatusInternalServerError
+	switch {
+	case apierrors.IsConflict(err) && errors.As(err, &status) &&
+		status.Status().Details != nil && status.Status().Details.Kind == "resourcequotas":
+		return scaler.Because(scaler.FailureQuota, err) // many creations at once change the quota's count
+	case !errors.Is(err, scaler.ErrRefused):
+		return err
+	case !apierrors.IsForbidden(err):
+		return scaler.Because(scaler.FailureAdmission, err)
+	}
+	full, lookupErr := c.overQuota(ctx, ns, needs)
+	switch {
+	case lookupErr != nil:
+		err = fmt.Errorf("%w; Bellboard cannot see whether a quota is the reason: %w", err, lookupErr)
+	case full:
+		return scaler.Because(scaler.FailureQuota, err)
+	}
+	return scaler.Because(scaler.FailureAdmission, err)
+}
+
+// QuotaRemedy returns what to do if a quota counts a resource for which an agent's containers have no value;
+// "": err is another error. More room in the quota does not help.
+func (s *Spec) QuotaRemedy(err error) string {
+	_, missing, found := strings.Cut(err.Error(), "must specify ")
+	if !found {
+		return ""
+	}
+	name, _, _ := strings.Cut(missing, " ")
+	remedy := fmt.Sprintf("write resources for each of these containers in the team's POD_TEMPLATE_FILE, "+
+		"or take %s out of the quota", name)
+	if of, isLimit := strings.CutPrefix(name, "limits."); isLimit {
+		remedy = fmt.Sprintf("CPU and MEMORY limit the memory of an agent only: make a LimitRange in namespace %s "+
+			"with a default %s for containers, no less than the team asks for, or %s", s.Namespace, of, remedy)
+	}
+	return remedy
+}
+
+// overQuota reports whether a ResourceQuota of the namespace has too little room for needs.
+func (c *Client) overQuota(ctx context.Context, ns string, needs corev1.ResourceList) (bool, error) {
+	list := func(ctx context.Context) (*corev1.ResourceQuotaList, error) {
+		return c.client.CoreV1().ResourceQuotas(ns).List(ctx, metav1.ListOptions{})
+	}
+	quotas, err := call(ctx, c, "list", "resourcequotas", list)
+	if err != nil {
+		return false, err
+	}
+	for i := range quotas.Items {
+		q := &quotas.Items[i]
+		if !covers(&q.Spec) {
+			continue
+		}
+		for name, hard := range q.Status.Hard {
+			if need, counted := needs[name]; counted {
+				need.Add(q.Status.Used[name])
+				if need.Cmp(hard) > 0 {
+					return true, nil
+				}
+			}
+		}
+	}
+	return false, nil
+}
+
+// covers reports whether a quota counts agents' pods. Agents' pods have no deadline, and ask for resources.
+// The pods' priority class is unknown here, so a quota for one class does not count.
+func covers(q *corev1.ResourceQuotaSpec) bool {
+	return q.ScopeSelector == nil && !slices.ContainsFunc(q.Scopes, func(s corev1.ResourceQuotaScope) bool {
+		return s != corev1.ResourceQuotaScopeNotTerminating && s != corev1.ResourceQuotaScopeNotBestEffort
+	})
+}
+
+// claimNeeds returns what a quota counts for a volume claim. If the claim names no storage class, the cluster
+// chooses the class. Bellboard has no right to read which one.
+func claimNeeds(spec *corev1.PersistentVolumeClaimSpec) corev1.ResourceList {
+	one, size := resource.MustParse("1"), spec.Resources.Requests[corev1.ResourceStorage]
+	needs := corev1.ResourceList{
+		corev1.ResourcePersistentVolumeClaims: one,
+		"count/persistentvolumeclaims":        one,
+		corev1.ResourceRequestsStorage:        size,
+	}
+	if spec.StorageClassName != nil {
+		class := corev1.ResourceName(*spec.StorageClassName + ".storageclass.storage.k8s.io/")
+		needs[class+corev1.ResourcePersistentVolumeClaims] = one
+		needs[class+corev1.ResourceRequestsStorage] = size
+	}
+	return needs
+}
+
+// podNeeds returns what a quota counts for a pod: the agent and its sidecars together. The other init
+// containers end before the agent starts and ask for less, so they do not count.
+func podNeeds(spec *corev1.PodSpec) corev1.ResourceList {
+	needs := corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1"), "count/pods": resource.MustParse("1")}
+	add := func(name corev1.ResourceName, q resource.Quantity) {
+		sum := needs[name]
+		sum.Add(q)
+		needs[name] = sum
+	}
+	endsFirst := func(c corev1.Container) bool { return !isSidecar(&c) }
+	sidecars := slices.DeleteFunc(slices.Clone(spec.InitContainers), endsFirst)
+	for _, c := range slices.Concat(sidecars, spec.Containers) {
+		for name, q := range c.Resources.Requests {
+			add("requests."+name, q)
+			if name == corev1.ResourceCPU || name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage {
+				add(name, q)
+			}
+		}
+		for name, q := range c.Resources.Limits {
+			add("limits."+name, q)
+		}
+	}
+	return needs
 }

@@ -18,7 +18,7 @@ import (
 	"bellboard/scaler"
 )
 
-// TestPhases: a pod tells when it reached each step, in the order of its start.
+// TestPhases tests that a pod has the time of each step, in the order of its start.
 func TestPhases(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.secret(h.create("web-e-1", inbound))
@@ -38,10 +38,10 @@ func TestPhases(t *testing.T) {
 			}
 		}
 		if !plain.DockerUp.IsZero() || !plain.DockerReady.IsZero() {
-			t.Errorf("an agent without Docker has it since %s, ready since %s", plain.DockerUp, plain.DockerReady)
+			t.Errorf("an agent without Docker has a daemon since %s, ready since %s", plain.DockerUp, plain.DockerReady)
 		}
 		if docker.DockerReady.Sub(docker.DockerUp) < 2*time.Second {
-			t.Errorf("the daemon ran at %s and answered at %s; its probe takes longer", docker.DockerUp, docker.DockerReady)
+			t.Errorf("the daemon ran at %s and answered at %s; the probe takes longer", docker.DockerUp, docker.DockerReady)
 		}
 		if err := h.Annotate(context.Background(), plain); err != nil {
 			t.Fatal(err)
@@ -49,13 +49,13 @@ func TestPhases(t *testing.T) {
 		now := time.Now().Truncate(time.Second)
 		h.await(time.Minute, func() bool { return h.pod("web-e-1").Connected })
 		if got := h.pod("web-e-1").ConnectedAt; !got.Equal(now) {
-			t.Errorf("it is connected since %s, want %s", got, now)
+			t.Errorf("the agent is connected since %s, want %s", got, now)
 		}
 	})
 }
 
-// TestFailuresOnTheNode: what a kubelet shows has its class, and names the
-// container at fault.
+// TestFailuresOnTheNode tests that each failure that a kubelet shows has its class, and names the container
+// at fault.
 func TestFailuresOnTheNode(t *testing.T) {
 	for fault, want := range map[kubesim.Fault]scaler.Pod{
 		kubesim.Rejected:     {Trouble: "NodeAffinity", Failure: scaler.FailureNodeGone},
@@ -74,23 +74,23 @@ func TestFailuresOnTheNode(t *testing.T) {
 					return scaler.Pod{Trouble: p.Trouble, Failure: p.Failure, Faulty: p.Faulty}
 				}
 				h.await(time.Minute, func() bool { return got() == want })
-				// And it stays so, whatever a container does between two crashes.
+				// The class stays the same, whatever a container does between two crashes.
 				for range 600 {
 					if got() != want {
-						t.Fatalf("it shows %+v now, want %+v all along", got(), want)
+						t.Fatalf("the pod is %+v now, want %+v all the time", got(), want)
 					}
 					time.Sleep(500 * time.Millisecond)
 				}
 				if p := h.pod("data-p-1"); p.DockerUp.IsZero() == (want.Faulty != "") {
-					t.Errorf("its Docker daemon's container ran at %s, and %q is at fault", p.DockerUp, want.Faulty)
+					t.Errorf("the Docker daemon's container ran at %s, and %q is at fault", p.DockerUp, want.Faulty)
 				}
 			})
 		})
 	}
 }
 
-// TestOthersContainers: what somebody has put beside the agent is named when it fails or
-// holds the agent back. It is no Docker daemon, and no reason to give the agent up.
+// TestOthersContainers tests containers that somebody else adds. The pod names such a container if it fails
+// or holds the agent back. The container is no Docker daemon, and no reason to give up the agent.
 func TestOthersContainers(t *testing.T) {
 	native := corev1.ContainerRestartPolicyAlways
 	type want struct {
@@ -151,13 +151,13 @@ func TestOthersContainers(t *testing.T) {
 						t.Errorf("%s: %q, Docker %q, at fault is %q: %s: %s; want no class, helper, %s: %s", name, p.Failure, p.DockerFailure, p.Faulty, p.Trouble, p.TroubleText, tt.want.trouble, tt.want.words)
 					}
 					if got := scaler.FailureOf(&p); got != tt.want.failure {
-						t.Errorf("%s: when START_TIMEOUT is over it is %q, want %q", name, got, tt.want.failure)
+						t.Errorf("%s: after START_TIMEOUT the class is %q, want %q", name, got, tt.want.failure)
 					}
 					if p.Ready.IsZero() == tt.want.runs || (p.Phase == scaler.PodRunning) != tt.want.runs {
-						t.Errorf("%s: it is %s, its agent runs since %s", name, p.Phase, p.Ready)
+						t.Errorf("%s: the phase is %s, the agent runs since %s", name, p.Phase, p.Ready)
 					}
 					if !p.DockerUp.IsZero() && (name == "web-e-1" || p.DockerReady.IsZero()) {
-						t.Errorf("%s: its Docker runs since %s, ready since %s", name, p.DockerUp, p.DockerReady)
+						t.Errorf("%s: Docker runs since %s, ready since %s", name, p.DockerUp, p.DockerReady)
 					}
 				}
 				h.cluster.SpoilContainer(nil)
@@ -170,30 +170,30 @@ func TestOthersContainers(t *testing.T) {
 	}
 }
 
-// TestDaemonThatDies: a daemon that ends beside an agent at work has failed from then
-// on until it answers again; one that ends with its agent, or before it, has not.
+// TestDaemonThatDies tests a daemon that ends beside a running agent. The daemon has failed until it answers
+// again. A daemon that ends with its agent, or before the agent runs, has not failed.
 func TestDaemonThatDies(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.secret(h.create("data-p-1", keeping))
 		dead := func() scaler.Failure { return h.pod("data-p-1").DockerFailure }
 		h.await(time.Minute, func() bool { return h.pod("data-p-1").Phase == scaler.PodRunning })
 		if f := dead(); f != "" {
-			t.Errorf("a daemon that answers has failed by %q", f)
+			t.Errorf("a daemon that answers has class %q", f)
 		}
 		h.cluster.CrashSidecar("data", "data-p-1", 2)
 		h.await(time.Second, func() bool { return dead() == scaler.FailureCrashLoop })
 		if p := h.pod("data-p-1"); p.Faulty != "dind" || !strings.Contains(p.TroubleText, "dind: exit code 1") {
-			t.Errorf("its trouble is with %q: %s", p.Faulty, p.TroubleText)
+			t.Errorf("the trouble is with %q: %s", p.Faulty, p.TroubleText)
 		}
-		for range 2 * 30 { // twice begun anew, after 10 s and 20 s, and never ready
+		for range 2 * 30 { // two restarts, after 10 s and 20 s, and the daemon is never ready
 			if f := dead(); f != scaler.FailureCrashLoop {
-				t.Fatalf("between two crashes it has failed by %q", f)
+				t.Fatalf("between two crashes the class is %q", f)
 			}
 			time.Sleep(500 * time.Millisecond)
 		}
 		h.await(time.Minute, func() bool { return dead() == "" })
 		if p := h.pod("data-p-1"); p.Phase != scaler.PodRunning || p.Failure != "" {
-			t.Errorf("with its daemon back it is %+v", p)
+			t.Errorf("with its daemon back the pod is %+v", p)
 		}
 		h.cluster.CrashSidecar("data", "data-p-1", 9)
 		h.await(time.Second, func() bool { return dead() != "" })
@@ -201,7 +201,7 @@ func TestDaemonThatDies(t *testing.T) {
 		synctest.Wait()
 		h.await(time.Minute, func() bool {
 			if f := dead(); f != "" {
-				t.Fatalf("beside an agent that has ended it has failed by %q", f)
+				t.Fatalf("beside an agent that has ended, the daemon has class %q", f)
 			}
 			return h.pod("data-p-1").Phase == scaler.PodSucceeded
 		})
@@ -211,13 +211,13 @@ func TestDaemonThatDies(t *testing.T) {
 		h.secret(h.create("data-p-1", keeping))
 		h.await(time.Minute, func() bool { return h.pod("data-p-1").Failure == scaler.FailureCrashLoop })
 		if f := h.pod("data-p-1").DockerFailure; f != "" {
-			t.Errorf("before its agent runs a daemon has failed by %q", f)
+			t.Errorf("before its agent runs, a daemon has class %q", f)
 		}
 	})
 }
 
-// TestClaimsThatAreNotBound: a pod that waits for the volume of its slot, and not for
-// a machine, fails for its storage, whether or not the scheduler has said something.
+// TestClaimsThatAreNotBound tests a pod that waits for the volume of its slot, and not for a Kubernetes node.
+// The pod's class is storage, whether or not the scheduler has given a reason.
 func TestClaimsThatAreNotBound(t *testing.T) {
 	failure := func(h *house) scaler.Failure { p := h.pod("data-p-2"); return scaler.FailureOf(&p) }
 	t.Run("no volume comes", func(t *testing.T) {
@@ -226,16 +226,16 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 			h.secret(h.create("data-p-2", keeping))
 			h.await(time.Minute, func() bool { return h.slot().Chosen })
 			if p := h.pod("data-p-2"); p.Trouble != "" || failure(h) != scaler.FailureStorage || !strings.Contains(p.TroubleText, p.Slot+" is not bound") {
-				t.Errorf("while the scheduler waits it is %+v", p)
+				t.Errorf("while the scheduler waits, the pod is %+v", p)
 			}
 			h.await(15*time.Minute, func() bool { return h.pod("data-p-2").Trouble == corev1.PodReasonSchedulerError })
 			if p := h.pod("data-p-2"); failure(h) != scaler.FailureStorage || !strings.Contains(p.TroubleText, "binding volumes") {
-				t.Errorf("when the scheduler has given up it is %+v", p)
+				t.Errorf("after the scheduler has given up, the pod is %+v", p)
 			}
 			h.cluster.FailBinding(nil)
 			h.await(time.Minute, func() bool { return h.pod("data-p-2").Phase == scaler.PodRunning })
 			if s, p := h.slot(), h.pod("data-p-2"); p.Failure != "" || s.Unbound() {
-				t.Errorf("with its volume it is %+v", p)
+				t.Errorf("with its volume the pod is %+v", p)
 			}
 		})
 	})
@@ -244,14 +244,14 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 			seen := h.used(true)
 			h.cluster.LoseVolume("data", seen.Name)
 			if s := h.slot(); !s.Lost || s.Bound {
-				t.Fatalf("it is %+v", s)
+				t.Fatalf("the slot is %+v", s)
 			}
 			if _, err := h.Create(context.Background(), "data-p-2", keeping, h.slot(), scaler.Birth{}); err != nil {
 				t.Fatal(err)
 			}
 			h.await(time.Minute, func() bool { return h.pod("data-p-2").Trouble == corev1.PodReasonUnschedulable })
 			if p := h.pod("data-p-2"); failure(h) != scaler.FailureStorage || !strings.Contains(p.TroubleText, "is gone") || !p.VolumeTrouble {
-				t.Errorf("it is %+v", p)
+				t.Errorf("the pod is %+v", p)
 			}
 		})
 	})
@@ -261,7 +261,7 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 			h.await(time.Minute, func() bool { return h.pod("data-p-2").Phase == scaler.PodRunning })
 			h.cluster.LoseVolume("data", h.slot().Name)
 			if s, p := h.slot(), h.pod("data-p-2"); !s.Lost || p.Failure != "" {
-				t.Errorf("it is %+v", p)
+				t.Errorf("the pod is %+v", p)
 			}
 		})
 	})
@@ -271,14 +271,14 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 			h.create("data-p-2", keeping)
 			h.await(time.Minute, func() bool { return h.pod("data-p-2").Trouble != "" })
 			if got := failure(h); got != scaler.FailureUnschedulable {
-				t.Errorf("it is %s", got)
+				t.Errorf("the class is %s", got)
 			}
 		})
 	})
 }
 
-// TestRefusals: a used-up quota and an admission answer alike; the quotas
-// themselves tell them apart, and the words of the answer do not.
+// TestRefusals tests that a full quota and an admission rule have different classes, though their answers are
+// alike. Only the quotas themselves tell them apart.
 func TestRefusals(t *testing.T) {
 	create := func(h *house) (scaler.Failure, error) {
 		_, err := h.Create(context.Background(), "web-e-2", inbound, scaler.Slot{}, scaler.Birth{})
@@ -293,7 +293,7 @@ func TestRefusals(t *testing.T) {
 		h.cluster.SetQuota("agents", 5)
 		h.refuse("create pods", &apierrors.StatusError{ErrStatus: *kubesim.OverQuota("words", "web-e-2")})
 		if f, err := create(h); f != scaler.FailureAdmission {
-			t.Errorf("the words of a quota without one: %q, %v", f, err)
+			t.Errorf("a quota's text without a quota: %q, %v", f, err)
 		}
 		h.refuse("create pods", &apierrors.StatusError{ErrStatus: *kubesim.Insecure("restricted", "web-e-2")})
 		if f, err := create(h); f != scaler.FailureAdmission {
@@ -305,7 +305,7 @@ func TestRefusals(t *testing.T) {
 		}
 		h.refuse("create pods", apierrors.NewConflict(corev1.Resource("resourcequotas"), "q", nil))
 		if f, err := create(h); f != scaler.FailureQuota {
-			t.Errorf("a quota that is being counted: %q, %v", f, err)
+			t.Errorf("a quota whose count changes: %q, %v", f, err)
 		}
 		h.refuse("create pods", apierrors.NewInternalError(context.DeadlineExceeded))
 		if f, err := create(h); f != "" {
@@ -319,21 +319,21 @@ func TestRefusals(t *testing.T) {
 		h.refuse("list resourcequotas", &apierrors.StatusError{ErrStatus: *kubesim.NoPermission("me", "list", "resourcequotas", "agents", "")})
 		f, err := create(h)
 		if f != scaler.FailureAdmission || !strings.Contains(err.Error(), `cannot list resource "resourcequotas"`) {
-			t.Errorf("quotas that may not be read: %q, %v; want that said", f, err)
+			t.Errorf("quotas that Bellboard may not read: %q, %v; want the text to say so", f, err)
 		}
 		is(t, err, scaler.ErrRefused)
 	})
 }
 
-// TestAQuotaThatWantsALimit: where a quota counts what an agent's containers say nothing of,
-// more room in it does not help. What does is said, and does.
+// TestAQuotaThatWantsALimit tests a quota on a resource for which an agent's containers have no value. More
+// room in the quota does not help. The error names the remedy, and the remedy works.
 func TestAQuotaThatWantsALimit(t *testing.T) {
 	silent := func(h *house, name string) error {
 		_, err := h.Create(context.Background(), name, keeping, h.newSlot(name, keeping), scaler.Birth{})
 		if err != nil {
 			is(t, err, scaler.ErrRefused)
 			if f := scaler.FailureIn(err); f != scaler.FailureAdmission {
-				t.Errorf("it is %s", f)
+				t.Errorf("the class is %s", f)
 			}
 		}
 		return err
@@ -352,13 +352,13 @@ func TestAQuotaThatWantsALimit(t *testing.T) {
 		err := silent(h, "data-p-1")
 		for _, want := range []string{"must specify limits.cpu for: agent,dind,docker-cli", "a LimitRange in namespace data", "POD_TEMPLATE_FILE"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("it is refused by %v, want %q in it", err, want)
+				t.Errorf("the rejection is %v, want %q in it", err, want)
 			}
 		}
 		if err != nil && strings.Contains(err.Error(), "MAX_AGENTS") {
-			t.Errorf("it is refused by %v, with a remedy that does not help", err)
+			t.Errorf("the rejection is %v, with a remedy that does not help", err)
 		}
-		h.cluster.Inject(func(p *corev1.Pod) { // as a LimitRange does
+		h.cluster.Inject(func(p *corev1.Pod) { // like a LimitRange
 			for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
 				for i := range list {
 					if list[i].Resources.Limits == nil {
@@ -389,7 +389,7 @@ func TestAQuotaThatWantsALimit(t *testing.T) {
 	})
 }
 
-// TestSecretsAreRefusedLikePods: by a quota, or by admission.
+// TestSecretsAreRefusedLikePods tests that a quota or admission may reject a Secret.
 func TestSecretsAreRefusedLikePods(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
@@ -401,21 +401,22 @@ func TestSecretsAreRefusedLikePods(t *testing.T) {
 		}
 		h.refuse("create secrets", apierrors.NewForbidden(corev1.Resource("secrets"), "web-e-1", errors.New("no")))
 		if f := put(); f != scaler.FailureAdmission {
-			t.Errorf("a webhook's refusal is %q", f)
+			t.Errorf("a webhook's rejection has class %q", f)
 		}
 		quota := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourceSecrets: resource.MustParse("0"), corev1.ResourcePods: resource.MustParse("9")}}}
 		quota.Name = "secrets"
 		if _, err := h.client.CoreV1().ResourceQuotas("agents").Create(ctx, quota, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		h.create("web-e-2", inbound) // quotas are counted
+		h.create("web-e-2", inbound) // the simulated cluster counts the quotas again
 		if f := put(); f != scaler.FailureQuota {
-			t.Errorf("a quota's refusal is %q", f)
+			t.Errorf("a quota's rejection has class %q", f)
 		}
 	})
 }
 
-// TestSlotsAreRefusedLikePods: by a quota of whatever it counts of claims, or by admission.
+// TestSlotsAreRefusedLikePods tests that admission or a quota, whatever it counts for claims, may reject a
+// claim.
 func TestSlotsAreRefusedLikePods(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
@@ -449,17 +450,17 @@ func TestSlotsAreRefusedLikePods(t *testing.T) {
 	})
 }
 
-// TestNeeds: what a quota counts of an agent with a Docker daemon beside it.
+// TestNeeds tests what a quota counts for an agent with a Docker daemon beside it.
 func TestNeeds(t *testing.T) {
 	s := specOf(scaler.Persistent, scaler.Swarm, DockerDind)
 	s.CPU, s.Memory = resource.MustParse("2"), resource.MustParse("4Gi")
 	pod := Build(s, "web-p-1")
-	needs := needsOf(&pod.Spec)
+	needs := podNeeds(&pod.Spec)
 	for name, want := range map[corev1.ResourceName]string{
 		"pods": "1", "count/pods": "1", "cpu": "2", "requests.cpu": "2", "memory": "4Gi", "requests.memory": "4Gi", "limits.memory": "8Gi",
 	} {
 		if got := needs[name]; got.Cmp(resource.MustParse(want)) != 0 {
-			t.Errorf("it needs %s of %s, want %s", got.String(), name, want)
+			t.Errorf("the pod needs %s of %s, want %s", got.String(), name, want)
 		}
 	}
 	for scope, want := range map[corev1.ResourceQuotaScope]bool{
@@ -473,24 +474,24 @@ func TestNeeds(t *testing.T) {
 	if covers(&corev1.ResourceQuotaSpec{ScopeSelector: &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{
 		{ScopeName: corev1.ResourceQuotaScopePriorityClass, Operator: corev1.ScopeSelectorOpIn, Values: []string{"high"}},
 	}}}) {
-		t.Error("a quota for a class of priority covers agents, of whose class nothing is known")
+		t.Error("a quota for a priority class covers agents, whose class is unknown")
 	}
 }
 
-// TestLastWords: the log of the container at fault, without its secrets, in
-// bounded time.
+// TestLastWords tests that LastWords returns the log of the container at fault, without secrets, in bounded
+// time.
 func TestLastWords(t *testing.T) {
 	words := func(h *house, p scaler.Pod) (string, error) { return h.LastWords(context.Background(), p) }
 	bubble(t, func(h *house) {
 		p := h.running("web-e-1")
 		if got, err := words(h, p); err != nil || got != "container agent of web-e-1 has started, token=[hidden]" {
-			t.Errorf("it says %q, %v", got, err)
+			t.Errorf("LastWords() = %q, %v", got, err)
 		}
 		h.cluster.Spoil(func(*corev1.Pod) kubesim.Fault { return kubesim.SidecarCrash })
 		h.secret(h.create("data-p-1", keeping))
 		h.await(time.Minute, func() bool { return h.pod("data-p-1").Failure == scaler.FailureCrashLoop })
 		if got, err := words(h, h.pod("data-p-1")); err != nil || got != "container dind of data-p-1 has started, token=[hidden]" {
-			t.Errorf("its daemon says %q, %v", got, err)
+			t.Errorf("for its daemon LastWords() = %q, %v", got, err)
 		}
 		h.cluster.Spoil(nil)
 		h.secret(h.create("data-p-2", keeping))
@@ -498,18 +499,18 @@ func TestLastWords(t *testing.T) {
 			p := h.pod("data-p-2")
 			return !p.DockerUp.IsZero() && p.DockerReady.IsZero()
 		}
-		h.await(time.Minute, hangs) // and gives no reason
+		h.await(time.Minute, hangs) // and Kubernetes gives no reason
 		p2 := h.pod("data-p-2")
 		if got, err := words(h, p2); err != nil || p2.Trouble != "" || scaler.FailureOf(&p2) != scaler.FailureCrashLoop || got != "container dind of data-p-2 has started, token=[hidden]" {
-			t.Errorf("a daemon that does not answer fails by %q with %q and says %q, %v", scaler.FailureOf(&p2), p2.Trouble, got, err)
+			t.Errorf("a daemon that does not answer has class %q and trouble %q, and LastWords() = %q, %v", scaler.FailureOf(&p2), p2.Trouble, got, err)
 		}
 		h.await(time.Minute, func() bool { return h.pod("data-p-2").Phase == scaler.PodRunning })
 		if f := h.pod("data-p-2").Faulty; f != "" {
-			t.Errorf("when it answers, the trouble is with %q", f)
+			t.Errorf("after the daemon's answer the trouble is with %q", f)
 		}
 		p.Name = "nobody"
 		if got, err := words(h, p); err == nil {
-			t.Errorf("a pod that is gone says %q", got)
+			t.Errorf("for a pod that is gone LastWords() = %q", got)
 		}
 		if n := h.requests("get pods/log 200"); n != 3 {
 			t.Errorf("%d logs were read, want 3", n)

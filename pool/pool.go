@@ -1,28 +1,35 @@
-// Package pool turns the scaler's nouns into Kubernetes pods and back, through
-// client-go. It promises that a pod is created under a name chosen by the
-// caller and counts from then on exactly once, that a deletion hits exactly the
-// pod, or the cache slot, that was looked at or nothing, that what belongs to a pod
-// (its Secret) goes with it, and that Observe answers with all pods and slots of the
-// instance or with an error: "could not see" is never "there is nothing".
+// Package pool turns scaler's types into Kubernetes objects and back, through client-go.
 //
-// It never decides which agent to make or to remove, never deletes anything but
-// a pod or a slot it was told to, never changes an object without this instance's label,
-// never reads a Secret, and knows nothing of Jenkins but its URL.
+// The package promises:
+//
+//   - Create makes a pod under the name that the caller chose, and the pod counts exactly once from then on.
+//   - A deletion removes exactly the pod or the cache slot that the caller looked at, or nothing.
+//   - What belongs to a pod (the pod's Secret) is deleted with the pod.
+//   - Observe returns all pods and cache slots of the instance, or an error: "not readable" is never "none".
+//
+// The package never decides which agent to create or to remove. The package never deletes anything but a pod
+// or a cache slot that the caller named. The package never changes an object that does not have this
+// instance's label, never reads a Secret, and knows nothing of Jenkins but its URL.
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"bellboard/scaler"
@@ -30,60 +37,57 @@ import (
 )
 
 const (
-	// callTimeout bounds one request, so that an API server that does not answer
-	// cannot stop the loop.
+	// callTimeout is the most that one request may take. An API server that does not answer cannot stop the
+	// loop.
 	callTimeout = 15 * time.Second
-	// A fast clock does not make computers faster: no request gets less than
-	// this of the wall's time.
+	// minCallTimeout is the least that a request may take, in the wall's time. A simulated clock that runs
+	// faster does not make requests faster.
 	minCallTimeout = 5 * time.Second
 	// startLimit is how long Start waits for the API server.
 	startLimit = time.Minute
 )
 
-// Config is what a Pool is made from.
+// Config holds what New needs.
 type Config struct {
 	Client   kubernetes.Interface
-	Instance string // whose pods these are: the value of LabelInstance
+	Instance string // the owner of the pods: the value of LabelInstance
 	Specs    []Spec
-	Clock    clock.Clock // nil: the machine's
-	Log      *zap.Logger // nil: none
-	// Requests, if set, is told of each request to the API server: its verb and
-	// resource, the HTTP status ("error": no answer) and how long it took.
+	Clock    clock.Clock // nil: the computer's clock
+	Log      *zap.Logger // nil: no log
+	// Requests, if set, is called after each request to the API server, with the verb, the resource, the HTTP
+	// status ("error": no answer) and the time that the request took.
 	Requests func(verb, resource, code string, took time.Duration)
-	// Impatient: somebody waits for Start. It ends at once where nobody listens, or where
-	// the server's name is not known, which may pass while a daemon waits.
+	// Impatient says that a person waits for Start. Start then fails at once if no server listens at the
+	// address, or if the server's name is unknown. A daemon waits, since both may pass.
 	Impatient bool
 }
 
-// Pool is the pods of one instance.
-type Pool struct {
-	client   kubernetes.Interface
-	instance string
-	specs    map[scaler.PoolID]Spec
-	clock    clock.Clock
-	log      *zap.Logger
-	requests func(verb, resource, code string, took time.Duration)
-	hurry    bool
-
-	followers []*follower // one per namespace
-	slots     []*slots    // likewise
-	mute      atomic.Bool // it was said that logs may not be read
+// Client reads and writes the pods and cache slots of one instance.
+type Client struct {
+	client     kubernetes.Interface
+	instance   string
+	specs      map[scaler.PoolID]Spec
+	clock      clock.Clock
+	log        *zap.Logger
+	requests   func(verb, resource, code string, took time.Duration)
+	failFast   bool
+	namespaces []*namespace // sorted by name
+	logsDenied atomic.Bool  // the log has the warning that Bellboard may not read agents' logs
 }
 
-// New checks the configuration, all of it at once. It asks nobody anything.
-func New(cfg Config) (*Pool, error) {
-	p := &Pool{
-		client: cfg.Client, instance: cfg.Instance, clock: cfg.Clock, log: cfg.Log, requests: cfg.Requests, hurry: cfg.Impatient,
+// A namespace holds the caches of one Kubernetes namespace.
+type namespace struct {
+	name   string
+	pods   *podCache
+	claims *cache[*corev1.PersistentVolumeClaim, scaler.Slot]
+}
+
+// New checks the whole configuration and reports all mistakes at once. New sends no request.
+func New(cfg Config) (*Client, error) {
+	c := &Client{
+		client: cfg.Client, instance: cfg.Instance, requests: cfg.Requests, failFast: cfg.Impatient,
+		clock: cmp.Or(cfg.Clock, clock.Real()), log: cmp.Or(cfg.Log, zap.NewNop()),
 		specs: make(map[scaler.PoolID]Spec, len(cfg.Specs)),
-	}
-	if p.clock == nil {
-		p.clock = clock.Real()
-	}
-	if p.log == nil {
-		p.log = zap.NewNop()
-	}
-	if p.requests == nil {
-		p.requests = func(string, string, string, time.Duration) {}
 	}
 	var wrong []error
 	if cfg.Client == nil {
@@ -95,128 +99,176 @@ func New(cfg Config) (*Pool, error) {
 	if len(cfg.Specs) == 0 {
 		wrong = append(wrong, errors.New("no pools"))
 	}
-	var namespaces []string
-	keeps := map[string]bool{} // namespaces in which a pool keeps its cache
+	hasSlots := map[string]bool{} // by namespace: a pool there keeps its cache
 	for _, s := range cfg.Specs {
 		s = s.withDefaults()
-		if _, ok := p.specs[s.PoolID]; ok {
+		if _, ok := c.specs[s.PoolID]; ok {
 			wrong = append(wrong, fmt.Errorf("%s: given twice", s.name()))
 		}
 		wrong = append(wrong, s.check(cfg.Instance)...)
-		p.specs[s.PoolID] = s
-		namespaces = append(namespaces, s.Namespace)
-		keeps[s.Namespace] = keeps[s.Namespace] || s.HasClaim()
+		c.specs[s.PoolID] = s
+		hasSlots[s.Namespace] = hasSlots[s.Namespace] || s.HasClaim()
 	}
 	if len(wrong) > 0 {
 		return nil, fmt.Errorf("pools: %w", errors.Join(wrong...))
 	}
-	slices.Sort(namespaces)
-	for _, ns := range slices.Compact(namespaces) {
-		p.followers = append(p.followers, newFollower(p, ns))
-		p.slots = append(p.slots, newSlots(p, ns, !keeps[ns]))
+	for _, ns := range slices.Sorted(maps.Keys(hasSlots)) {
+		typed := c.client.CoreV1().PersistentVolumeClaims(ns)
+		claims := newCache(c, ns, pvcs, &corev1.PersistentVolumeClaim{}, typed, convertClaim)
+		claims.optional = !hasSlots[ns]
+		c.namespaces = append(c.namespaces, &namespace{name: ns, pods: newPodCache(c, ns), claims: claims})
 	}
-	return p, nil
+	return c, nil
 }
 
-// Start begins to follow the pods and slots of every namespace and returns when all of
-// them are known, or with the reason why they cannot be. It follows until ctx
-// ends; after an error it has stopped. It is called once.
-func (p *Pool) Start(ctx context.Context) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	mirrors := make([]*mirror, 0, len(p.followers)+len(p.slots))
-	for _, f := range p.followers {
-		mirrors = append(mirrors, &f.mirror)
-	}
-	for _, f := range p.slots {
-		mirrors = append(mirrors, &f.mirror)
-	}
-	failed := make(chan error, len(mirrors))
+// Start begins to follow the pods and cache slots of every namespace. Start returns when all of them are
+// known, or with the reason why they cannot be known. The caches follow the API server until ctx ends. After
+// an error nothing runs any more. Start is called once.
+func (c *Client) Start(ctx context.Context) (err error) {
+	ctx, fail := context.WithCancelCause(ctx)
 	var running sync.WaitGroup
 	defer func() {
 		if err != nil {
-			cancel()
+			fail(err)
 			running.Wait()
 		}
 	}()
-	for _, f := range mirrors {
-		running.Go(func() { f.run(ctx, failed) })
+	for _, n := range c.namespaces {
+		running.Go(func() { n.pods.run(ctx, fail) })
+		running.Go(func() { n.claims.run(ctx, fail) })
 	}
 	limit := make(chan struct{})
-	stop := p.clock.AfterFunc(startLimit, func() { close(limit) })
+	stop := c.clock.AfterFunc(startLimit, func() { close(limit) })
 	defer stop()
-	return synced(ctx, mirrors, failed, limit)
+	for _, n := range c.namespaces {
+		if err := cmp.Or(n.pods.waitReady(ctx, limit), n.claims.waitReady(ctx, limit)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// Why says what keeps Start waiting, as far as the API server has told; nil: nothing yet.
-func (p *Pool) Why() error {
-	for _, f := range p.followers {
-		f.mu.Lock()
-		err := f.err
-		f.mu.Unlock()
+// Why returns the API server's error that keeps Start waiting; nil: the API server has told none yet.
+func (c *Client) Why() error {
+	for _, n := range c.namespaces {
+		if err := n.pods.lastError(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Observe returns all pods and cache slots of the instance, sorted by name. A pod that was created and is not
+// in the cache yet is among them. Observe sends no request. Observe returns an error if a namespace has not
+// been listed yet, or if its watch has been broken for too long.
+func (c *Client) Observe(ctx context.Context) (scaler.ClusterView, error) {
+	if err := ctx.Err(); err != nil {
+		return scaler.ClusterView{}, err
+	}
+	view := scaler.ClusterView{At: c.clock.Now()}
+	var pods []*scaler.Pod
+	var slots []*scaler.Slot
+	for _, n := range c.namespaces {
+		somePods, podsAt, err := n.pods.view()
 		if err != nil {
-			return err
+			return scaler.ClusterView{}, err
+		}
+		someSlots, slotsAt, err := n.claims.view()
+		if err != nil {
+			return scaler.ClusterView{}, err
+		}
+		pods, slots = append(pods, somePods...), append(slots, someSlots...)
+		for _, at := range []time.Time{podsAt, slotsAt} {
+			if at.Before(view.At) {
+				view.At = at
+			}
 		}
 	}
-	return nil
+	view.Pods = sorted(pods, func(p *scaler.Pod) (string, string) { return p.Name, p.Namespace })
+	view.Slots = sorted(slots, func(s *scaler.Slot) (string, string) { return s.Name, s.Namespace })
+	classifyUnboundClaims(&view)
+	return view, nil
 }
 
-func synced(ctx context.Context, mirrors []*mirror, failed <-chan error, limit <-chan struct{}) error {
-	for _, f := range mirrors {
-		select {
-		case <-f.first:
-		case err := <-failed:
-			return err
-		case <-limit:
-			return fmt.Errorf("follow %s in %s: no list within %s: %w", f.resource, f.ns, startLimit, f.lastError())
-		case <-ctx.Done():
-			return ctx.Err()
+// sorted returns copies of the objects, sorted by name and namespace.
+func sorted[T any](objects []*T, key func(*T) (name, ns string)) []T {
+	slices.SortFunc(objects, func(a, b *T) int {
+		nameA, nsA := key(a)
+		nameB, nsB := key(b)
+		return cmp.Or(strings.Compare(nameA, nameB), strings.Compare(nsA, nsB))
+	})
+	out := make([]T, len(objects))
+	for i, o := range objects {
+		out[i] = *o
+	}
+	return out
+}
+
+// Absent reports whether no pod of that name exists. Absent asks the API server for each namespace that has
+// agents, since the pool's namespace may have been changed after the pod was created.
+func (c *Client) Absent(ctx context.Context, name string) (bool, error) {
+	for _, n := range c.namespaces {
+		_, err := c.getPod(ctx, n.name, name)
+		switch {
+		case err == nil:
+			return false, nil
+		case !apierrors.IsNotFound(err):
+			return false, wrap("look for pod "+name, err)
 		}
 	}
-	return nil
+	return true, nil
 }
 
-// spec is how a pool's pods are made.
-func (p *Pool) spec(id scaler.PoolID) (Spec, error) {
-	s, ok := p.specs[id]
+func (c *Client) getPod(ctx context.Context, ns, name string) (*corev1.Pod, error) {
+	return call(ctx, c, "get", "pods", func(ctx context.Context) (*corev1.Pod, error) {
+		return c.client.CoreV1().Pods(ns).Get(ctx, name, metav1.GetOptions{})
+	})
+}
+
+func (c *Client) spec(id scaler.PoolID) (Spec, error) {
+	s, ok := c.specs[id]
 	if !ok {
 		return Spec{}, fmt.Errorf("no %s agents are configured for team %s", id.Kind, id.Team)
 	}
 	return s, nil
 }
 
-// follower is the one of a namespace, or nil.
-func (p *Pool) follower(ns string) *follower {
-	for _, f := range p.followers {
-		if f.ns == ns {
-			return f
+// namespace returns the caches of a namespace, or nil if no pool has agents there.
+func (c *Client) namespace(name string) *namespace {
+	for _, n := range c.namespaces {
+		if n.name == name {
+			return n
 		}
 	}
 	return nil
 }
 
-// call makes one request in bounded time and counts it.
-func (p *Pool) call(ctx context.Context, verb, resource string, do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, max(p.clock.Wall(callTimeout), minCallTimeout))
+// call sends one request, with a time limit, and counts the request.
+func call[T any](
+	ctx context.Context, c *Client, verb, resource string, do func(context.Context) (T, error),
+) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(c.clock.Wall(callTimeout), minCallTimeout))
 	defer cancel()
-	began := p.clock.Now()
-	err := do(ctx)
-	p.asked(verb, resource, began, err)
-	return err
+	began := c.clock.Now()
+	answer, err := do(ctx)
+	c.count(verb, resource, began, err)
+	return answer, err
 }
 
-// asked counts a request. One that was not sent, being late, is none.
-func (p *Pool) asked(verb, resource string, began time.Time, err error) {
-	code := "200"
-	var status apierrors.APIStatus
+// count reports a request to Config.Requests. A request that was too late was not sent, and does not count.
+func (c *Client) count(verb, resource string, began time.Time, err error) {
+	code := strconv.Itoa(statusCode(err))
 	switch {
 	case errors.Is(err, scaler.ErrLate):
 		return
-	case errors.As(err, &status):
-		code = strconv.Itoa(int(status.Status().Code))
-	case err != nil:
-		code = "error"
-	case verb == "create":
+	case err == nil && verb == "create":
 		code = strconv.Itoa(http.StatusCreated)
+	case err == nil:
+		code = strconv.Itoa(http.StatusOK)
+	case statusCode(err) == 0:
+		code = "error"
 	}
-	p.requests(verb, resource, code, p.clock.Now().Sub(began))
+	if c.requests != nil {
+		c.requests(verb, resource, code, c.clock.Now().Sub(began))
+	}
 }

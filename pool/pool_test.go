@@ -29,7 +29,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	klog.SetLogger(logr.Discard()) // client-go tells of every watch that fails
+	klog.SetLogger(logr.Discard()) // client-go logs every watch that fails
 	goleak.VerifyTestMain(m)
 }
 
@@ -39,9 +39,9 @@ var (
 	keeping = scaler.PoolID{Team: "data", Kind: scaler.Persistent} // inbound, keeps its cache
 )
 
-// A house is a pool that talks to a simulated cluster, in virtual time.
+// A house is a client with a simulated cluster, in virtual time.
 type house struct {
-	*Pool
+	*Client
 	t       *testing.T
 	cluster *kubesim.Cluster
 	client  kubernetes.Interface
@@ -72,7 +72,7 @@ func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 	if h.client, err = kubernetes.NewForConfig(cfg); err != nil {
 		t.Fatal(err)
 	}
-	h.Pool, err = New(Config{
+	h.Client, err = New(Config{
 		Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: specs(),
 		Requests: func(verb, resource, code string, _ time.Duration) {
 			h.mu.Lock()
@@ -92,7 +92,7 @@ func specs() []Spec {
 	return []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone), specOf(scaler.Persistent, scaler.Swarm, DockerDind), data}
 }
 
-// start follows until the test ends; the bubble sees to it that nothing stays.
+// start starts the client. The client stops when the test ends, and the bubble reports goroutines that stay.
 func (h *house) start() {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -111,7 +111,7 @@ func (h *house) pods() []scaler.Pod {
 	return view.Pods
 }
 
-// pod is the only one of that name, as observed.
+// pod returns the only pod of that name, as observed.
 func (h *house) pod(name string) scaler.Pod {
 	h.t.Helper()
 	for _, p := range h.pods() {
@@ -123,7 +123,7 @@ func (h *house) pod(name string) scaler.Pod {
 	return scaler.Pod{}
 }
 
-// known is since when Jenkins' session is known in which pods are made.
+// known is the time since when Bellboard knows Jenkins' session.
 var known = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func (h *house) create(name string, id scaler.PoolID) scaler.Pod {
@@ -135,7 +135,7 @@ func (h *house) create(name string, id scaler.PoolID) scaler.Pod {
 	return p
 }
 
-// newSlot is one to be made, for an agent that keeps its cache.
+// newSlot returns a slot to be created, if the agent keeps its cache.
 func (h *house) newSlot(agent string, id scaler.PoolID) scaler.Slot {
 	s := h.specs[id]
 	if !s.HasClaim() {
@@ -151,7 +151,7 @@ func (h *house) secret(p scaler.Pod) {
 	}
 }
 
-// running makes an agent and waits until it runs.
+// running creates an agent and waits until the agent runs.
 func (h *house) running(name string) scaler.Pod {
 	h.t.Helper()
 	h.secret(h.create(name, inbound))
@@ -175,7 +175,7 @@ func (h *house) requests(what string) int {
 	return h.asked[what]
 }
 
-// refuse answers one kind of request with a status.
+// refuse has the cluster answer one kind of request with a status.
 func (h *house) refuse(what string, err *apierrors.StatusError) {
 	h.cluster.Refuse(func(_ *http.Request, verb, resource string) *metav1.Status {
 		if verb+" "+resource == what {
@@ -200,21 +200,21 @@ func TestAnAgentsLife(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
 		if got := h.pods(); len(got) != 0 {
-			t.Fatalf("there is %v", got)
+			t.Fatalf("Observe returned %v", got)
 		}
 		h.secret(h.create("web-e-1", inbound))
 		p := h.pod("web-e-1")
 		if p.Connect != scaler.Inbound || p.Phase != scaler.PodPending || p.PoolID != inbound || p.Namespace != "agents" || p.UID == "" {
-			t.Errorf("it is born as %+v", p)
+			t.Errorf("after its creation the pod is %+v", p)
 		}
 		h.await(time.Minute, func() bool { return h.pod("web-e-1").Phase == scaler.PodRunning })
 		p = h.pod("web-e-1")
 		if p.Requested || p.Connected || p.Scheduled.IsZero() || p.Ready.Before(p.Scheduled) || p.Created.IsZero() || p.Trouble != "" {
-			t.Errorf("it runs as %+v", p)
+			t.Errorf("the running pod is %+v", p)
 		}
 		s := h.cluster.Secret("agents", "web-e-1")
 		if s == nil || string(s.Data["secret"]) != "s3cret" || !*s.Immutable || s.Labels[LabelInstance] != "ci" || string(s.OwnerReferences[0].UID) != p.UID {
-			t.Errorf("its Secret is %+v", s)
+			t.Errorf("the pod's Secret is %+v", s)
 		}
 		if err := h.Annotate(ctx, p); err != nil {
 			t.Fatal(err)
@@ -222,7 +222,7 @@ func TestAnAgentsLife(t *testing.T) {
 		synctest.Wait()
 		p = h.pod("web-e-1")
 		if !p.Connected || p.Session != "s1" || !p.SessionSince.Equal(known) {
-			t.Errorf("it has connected: %t, in session %q, known since %s; want true, s1, %s", p.Connected, p.Session, p.SessionSince, known)
+			t.Errorf("the agent is connected: %t, in session %q, known since %s; want true, s1, %s", p.Connected, p.Session, p.SessionSince, known)
 		}
 		for _, on := range []bool{false, true} {
 			change := h.Protect
@@ -235,7 +235,7 @@ func TestAnAgentsLife(t *testing.T) {
 			synctest.Wait()
 			got := h.cluster.Pod("agents", "web-e-1")
 			if p = h.pod("web-e-1"); p.Protected != on || got.Annotations[annotationSafeToEvict] != strconv.FormatBool(!on) || on != (got.Annotations[annotationDoNotDisrupt] == "true") || on != (got.Labels[LabelBusy] == "true") {
-				t.Errorf("protected is %v: it has labels %v and annotations %v", on, got.Labels, got.Annotations)
+				t.Errorf("protected is %v: the pod has labels %v and annotations %v", on, got.Labels, got.Annotations)
 			}
 		}
 		if err := h.DeletePod(ctx, p, soon()); err != nil {
@@ -243,14 +243,14 @@ func TestAnAgentsLife(t *testing.T) {
 		}
 		synctest.Wait()
 		if p = h.pod("web-e-1"); !p.Deleting || !p.DeletingByUs {
-			t.Errorf("it goes as %+v", p)
+			t.Errorf("after the deletion the pod is %+v", p)
 		}
 		time.Sleep(30 * time.Second)
 		if got := h.pods(); len(got) != 0 {
-			t.Errorf("it left %v", got)
+			t.Errorf("Observe returned %v after the deletion", got)
 		}
 		if len(h.cluster.Secrets()) != 0 {
-			t.Error("its Secret is left behind")
+			t.Error("the pod's Secret is left")
 		}
 		for what, n := range map[string]int{"create pods 201": 1, "create secrets 201": 1, "patch pods 200": 3, "delete pods 200": 1, "get pods 200": 0} {
 			if got := h.requests(what); got != n {
@@ -274,7 +274,7 @@ func TestOnlyTheInstancesPodsAreSeen(t *testing.T) {
 		synctest.Wait()
 		got := h.pods()
 		if len(got) != 2 || got[0].Name != "data-p-1" || got[0].Namespace != "data" || got[1].Name != "web-e-1" {
-			t.Errorf("it sees %+v", got)
+			t.Errorf("Observe returned %+v", got)
 		}
 	})
 }
@@ -285,9 +285,9 @@ func TestAnAgentOnTheWayCountsExactlyOnce(t *testing.T) {
 		for i := range n {
 			p := h.create(fmt.Sprintf("web-e-%02d", i), inbound)
 			if !p.Requested {
-				t.Fatalf("it is born as %+v", p)
+				t.Fatalf("after its creation the pod is %+v", p)
 			}
-			// The watch and this goroutine race; whoever wins, it counts once.
+			// The watch and this goroutine race. In either order, the pod counts once.
 			if got := len(h.pods()); got != i+1 {
 				t.Fatalf("%d agents count as %d", i+1, got)
 			}
@@ -295,11 +295,11 @@ func TestAnAgentOnTheWayCountsExactlyOnce(t *testing.T) {
 		synctest.Wait()
 		for _, p := range h.pods() {
 			if p.Requested {
-				t.Errorf("%s is still on the way", p.Name)
+				t.Errorf("%s is still pending", p.Name)
 			}
 		}
-		if f := h.follower("agents"); len(f.births) > 0 {
-			t.Errorf("%d births are left", len(f.births))
+		if f := h.namespace("agents").pods; len(f.pending) > 0 {
+			t.Errorf("%d pending pods are left", len(f.pending))
 		}
 	})
 }
@@ -319,10 +319,10 @@ func TestAnAgentCountsWhileTheWatchIsBroken(t *testing.T) {
 		kept := h.create("web-e-1", inbound)
 		gone := h.create("web-e-2", inbound)
 		if p := h.pod("web-e-1"); !p.Requested {
-			t.Errorf("it is %+v", p)
+			t.Errorf("the pod is %+v", p)
 		}
-		// Gone again before the cache ever saw it: it counts until the cache has
-		// come that far, and not a moment longer.
+		// The pod is gone before the cache ever had it. The pod counts until the cache has caught up, and no
+		// longer.
 		if err := h.DeletePod(context.Background(), gone, soon()); err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +333,7 @@ func TestAnAgentCountsWhileTheWatchIsBroken(t *testing.T) {
 		time.Sleep(15 * time.Second)
 		got := h.pods()
 		if len(got) != 1 || got[0].UID != kept.UID || got[0].Requested {
-			t.Errorf("it sees %+v", got)
+			t.Errorf("Observe returned %+v", got)
 		}
 	})
 }
@@ -350,16 +350,16 @@ func TestACreationWhoseAnswerIsLostIsFound(t *testing.T) {
 		})
 		p := h.create("web-e-1", inbound)
 		if lost != 1 || p.UID != string(h.cluster.Pod("agents", "web-e-1").UID) {
-			t.Errorf("%d answers were lost, and it is %+v", lost, p)
+			t.Errorf("%d answers were lost, and the pod is %+v", lost, p)
 		}
 		h.cluster.Lose(nil)
-		// The same again is the same pod.
+		// A second creation with the same settings returns the same pod.
 		if again := h.create("web-e-1", inbound); again.UID != p.UID {
-			t.Errorf("there are two: %+v", again)
+			t.Errorf("there is a second pod: %+v", again)
 		}
 		synctest.Wait()
 		if got := len(h.pods()); got != 1 {
-			t.Errorf("it counts as %d", got)
+			t.Errorf("the pod counts as %d", got)
 		}
 	})
 }
@@ -374,7 +374,7 @@ func TestANameThatIsTaken(t *testing.T) {
 		}
 		_, err = h.Create(context.Background(), "x", scaler.PoolID{Team: "nobody", Kind: scaler.Ephemeral}, scaler.Slot{}, scaler.Birth{})
 		if err == nil || errors.Is(err, scaler.ErrRefused) {
-			t.Errorf("an unknown pool gives %v", err)
+			t.Errorf("with an unknown pool, Create() = %v", err)
 		}
 	})
 }
@@ -398,7 +398,7 @@ func TestWhatTheServerSays(t *testing.T) {
 				h.refuse("create pods", c.answer)
 				_, err := h.Create(context.Background(), "web-e-1", inbound, scaler.Slot{}, scaler.Birth{})
 				if err == nil || errors.Is(err, scaler.ErrRefused) != c.refused || !strings.Contains(err.Error(), c.words) {
-					t.Errorf("it gives %v", err)
+					t.Errorf("Create() = %v", err)
 				}
 				if got := len(h.pods()); got != 0 {
 					t.Errorf("%d agents count", got)
@@ -413,13 +413,13 @@ func TestPutSecretKnowsItsPod(t *testing.T) {
 		ctx := context.Background()
 		p := h.create("web-e-1", inbound)
 		if err := h.PutSecret(ctx, p, ""); err == nil {
-			t.Error("an inbound agent got no secret, and that was fine")
+			t.Error("PutSecret accepted an empty secret")
 		}
 		p.UID = "another"
 		is(t, h.PutSecret(ctx, p, "s3cret"), scaler.ErrGone)
 		p.Namespace = "elsewhere"
 		if err := h.PutSecret(ctx, p, "s3cret"); err == nil {
-			t.Error("a Secret was put into a namespace that is not ours")
+			t.Error("PutSecret created a Secret in a namespace without agents")
 		}
 		if len(h.cluster.Secrets()) != 0 {
 			t.Error("there is a Secret")
@@ -427,8 +427,8 @@ func TestPutSecretKnowsItsPod(t *testing.T) {
 	})
 }
 
-// TestSpare: a pod that no build waits for is made as Unprotect leaves one, from the
-// same settings as any other, and can be protected.
+// TestSpare tests a pod for which no build waits. The pod has the same settings as any other, is unprotected,
+// and can be protected.
 func TestSpare(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()

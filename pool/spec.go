@@ -2,7 +2,6 @@ package pool
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,26 +14,24 @@ import (
 
 // The labels and annotations that Bellboard's objects carry.
 const (
-	LabelInstance = "bellboard.dev/instance" // whose it is
+	LabelInstance = "bellboard.dev/instance" // the owner
 	LabelTeam     = "bellboard.dev/team"
 	LabelKind     = "bellboard.dev/kind"
-	// LabelBusy is "true" while a build may run: the PodDisruptionBudget of the
-	// agents' namespace selects it.
+	// LabelBusy is "true" while a build may run. The PodDisruptionBudget of the agents' namespace selects
+	// that.
 	LabelBusy = "bellboard.dev/busy"
 
-	// AnnotationSpecHash tells pods of one name apart that were made from
-	// different settings.
+	// AnnotationSpecHash differs between pods that were made from different settings.
 	AnnotationSpecHash = "bellboard.dev/spec-hash"
-	// AnnotationConnected is when the agent's node was first seen online (RFC 3339).
+	// AnnotationConnected is when Bellboard first saw the agent's Jenkins node online (RFC 3339).
 	AnnotationConnected = "bellboard.dev/connected"
-	// AnnotationSession is the session of Jenkins in which the pod was made, and after a
-	// blank since when the maker knew that session (RFC 3339). No build that is older than
-	// the session can want the agent, and a new process need not wait out a grace that is over.
+	// AnnotationSession is the session of Jenkins in which the pod was made. After a blank follows the time
+	// since when Bellboard had known that session (RFC 3339). No build that is older than the session can
+	// want the agent. So a new process does not wait out a grace that is over.
 	AnnotationSession = "bellboard.dev/made-in-session"
-	// AnnotationConnect is how the pod's agent reaches Jenkins; a pod outlives a
-	// change of that setting.
+	// AnnotationConnect is how the pod's agent reaches Jenkins. A pod stays when that setting changes.
 	AnnotationConnect = "bellboard.dev/connect"
-	// AnnotationCache is whether the agent's cache slot was warm or cold.
+	// AnnotationCache says whether the agent's cache slot was warm or cold.
 	AnnotationCache = "bellboard.dev/cache"
 
 	labelName      = "app.kubernetes.io/name"
@@ -44,7 +41,7 @@ const (
 	annotationDoNotDisrupt = "karpenter.sh/do-not-disrupt"
 )
 
-// The images used where a Spec names none.
+// The images of a Spec that names none.
 const (
 	DefaultImage          = "jenkins/inbound-agent:3385.vf1123fb_515da_-1"
 	DefaultSSHImage       = "jenkins/ssh-agent:6.31.0-jdk21"
@@ -58,15 +55,17 @@ type DockerMode string
 
 // The Docker modes.
 const (
-	DockerNone     DockerMode = "none"     // they get none
-	DockerDind     DockerMode = "dind"     // a privileged sidecar of their own
-	DockerRootless DockerMode = "rootless" // the same, whose daemon is not root
-	DockerUserns   DockerMode = "userns"   // an unprivileged sidecar in a pod whose root is nobody on the machine
-	DockerSysbox   DockerMode = "sysbox"   // an unprivileged sidecar under the runtime Sysbox
-	DockerHost     DockerMode = "host"     // the machine's own daemon
+	DockerNone     DockerMode = "none"     // builds get no Docker
+	DockerDind     DockerMode = "dind"     // a privileged sidecar of the agent's own
+	DockerRootless DockerMode = "rootless" // a privileged sidecar whose daemon is not root
+	// DockerUserns is an unprivileged sidecar. The pod's root is an unprivileged user of the Kubernetes node.
+	DockerUserns DockerMode = "userns"
+	DockerSysbox DockerMode = "sysbox" // an unprivileged sidecar under the runtime Sysbox
+	DockerHost   DockerMode = "host"   // the Kubernetes node's own daemon
 )
 
-// DockerModes lists them, from what gives a build the least to what gives it the most.
+// DockerModes lists the modes, from the one that gives a build the least to the one that gives a build the
+// most.
 func DockerModes() []DockerMode {
 	return []DockerMode{DockerNone, DockerSysbox, DockerUserns, DockerRootless, DockerDind, DockerHost}
 }
@@ -74,34 +73,34 @@ func DockerModes() []DockerMode {
 // Daemon reports whether each pod has a Docker daemon of its own.
 func (m DockerMode) Daemon() bool { return m != "" && m != DockerNone && m != DockerHost }
 
-// PodSecurity is the strictest Pod Security Standard that takes such pods.
+// PodSecurity returns the strictest Pod Security Standard that accepts pods of this mode.
 func (m DockerMode) PodSecurity() string {
 	switch m {
 	case DockerNone, "":
 		return "restricted"
-	case DockerSysbox: // its daemon is root, inside of the pod only
+	case DockerSysbox: // the daemon is root only inside of the pod
 		return "baseline"
-	case DockerDind, DockerRootless, DockerUserns, DockerHost:
+	default:
+		return "privileged"
 	}
-	return "privileged"
 }
 
-// Transport is how an inbound agent and Jenkins come together. To the scaler all
-// of them are inbound: the node is registered first.
+// Transport is how an inbound agent and Jenkins connect. For scaler every transport is inbound: Bellboard
+// registers the Jenkins node first.
 type Transport string
 
 // The transports.
 const (
 	WebSocket Transport = "websocket" // the agent calls Jenkins' web port
-	TCP       Transport = "tcp"       // the agent calls the port that Jenkins keeps for agents
+	TCP       Transport = "tcp"       // the agent calls Jenkins' port for agents
 	SSH       Transport = "ssh"       // Jenkins calls the agent
 )
 
-// SSHService is the headless Service in the agents' namespace by which Jenkins
-// finds the agents that it calls: <name>.<SSHService>.<namespace>.svc.
+// SSHService is the headless Service in the agents' namespace by which Jenkins finds the agents that Jenkins
+// calls: <name>.<SSHService>.<namespace>.svc.
 const SSHService = "bellboard-agents"
 
-// Spec is what shapes the pods of one team and kind.
+// Spec holds the settings of one team and kind that shape the pods.
 type Spec struct {
 	scaler.PoolID
 	Instance  string
@@ -109,31 +108,30 @@ type Spec struct {
 	Image     string // empty: DefaultImage, or DefaultSSHImage
 	Connect   scaler.Connect
 	Transport Transport // of inbound agents; empty: WebSocket
-	// Tunnel is host:port of Jenkins' port for agents, for TCP. Empty: the host of
-	// JenkinsURL and the port that Jenkins itself names.
+	// Tunnel is host:port of Jenkins' port for agents, for TCP. Empty: the host of JenkinsURL, and the port
+	// that Jenkins itself names.
 	Tunnel string
-	// SSHSecret names the Secret, made by the user in the same namespace, whose keys
-	// "authorized_keys" and "host_key" are whom the agents let in, and what they prove
-	// themselves with; for SSH.
+	// SSHSecret names the user's Secret in the same namespace, for SSH. The Secret's key "authorized_keys"
+	// says which keys may log in to agents. The Secret's key "host_key" is the key by which agents identify
+	// themselves.
 	SSHSecret string
-	// Labels are what a Swarm client claims; "swarm" among them is left to the
-	// plugin, which adds it by itself.
+	// Labels are the labels that a Swarm client claims. The client leaves out "swarm", which the plugin adds.
 	Labels []string
-	// Executors is how many builds the agent runs at once; zero is one.
+	// Executors is how many builds the agent runs at once; zero: one.
 	Executors int
-	// Unlabelled: it takes builds that ask for no label, too.
+	// Unlabelled says that the agent also runs builds that ask for no label.
 	Unlabelled bool
 
-	// CPU and Memory are what the whole pod asks for; zero asks for nothing.
+	// CPU and Memory are what the whole pod asks for; zero: nothing.
 	CPU, Memory resource.Quantity
 
 	Docker         DockerMode // empty: DockerNone
 	DindImage      string     // empty: DefaultDindImage, or DefaultRootlessImage
 	DockerCLIImage string     // empty: DefaultDockerCLIImage
-	RegistryMirror string     // URL; empty: none; the machine's own daemon has its own
+	RegistryMirror string     // URL; empty: none; the Kubernetes node's own daemon has its own setting
 	CacheSize      resource.Quantity
 	StorageClass   string        // empty: the cluster's default
-	CacheKeep      time.Duration // how long a slot is kept unused; noted on it
+	CacheKeep      time.Duration // how long an unused slot stays; noted on the slot
 	Slot           string        // the cache slot of the agent to be built
 
 	// BuildGrace is how long a running build may go on when somebody else deletes the pod.
@@ -146,26 +144,27 @@ type Spec struct {
 	Tolerations     []corev1.Toleration
 
 	Template *Template // nil: none
-	// AllowHost lets the template give a pod what belongs to the machine.
+	// AllowHost lets the template give a pod rights over the Kubernetes node.
 	AllowHost bool
 
-	JenkinsURL string // as agents reach it
+	JenkinsURL string // as agents reach Jenkins
 	SwarmUser  string
-	// SwarmPasswordSecret names the Secret, made by the user in the same
-	// namespace, whose key "password" is SwarmUser's.
+	// SwarmPasswordSecret names the user's Secret in the same namespace. The Secret's key "password" is
+	// SwarmUser's password.
 	SwarmPasswordSecret string
 }
 
-// withDefaults fills in what may be left out.
+// withDefaults returns the spec with a value for every setting that may be left out.
 func (s Spec) withDefaults() Spec {
+	image, dind := DefaultImage, DefaultDindImage
 	if s.Transport == SSH {
-		s.Image = cmp.Or(s.Image, DefaultSSHImage)
+		image = DefaultSSHImage
 	}
-	s.Image = cmp.Or(s.Image, DefaultImage)
 	if s.Docker == DockerRootless {
-		s.DindImage = cmp.Or(s.DindImage, DefaultRootlessImage)
+		dind = DefaultRootlessImage
 	}
-	s.DindImage = cmp.Or(s.DindImage, DefaultDindImage)
+	s.Image = cmp.Or(s.Image, image)
+	s.DindImage = cmp.Or(s.DindImage, dind)
 	s.DockerCLIImage = cmp.Or(s.DockerCLIImage, DefaultDockerCLIImage)
 	s.Docker = cmp.Or(s.Docker, DockerNone)
 	s.Connect = cmp.Or(s.Connect, scaler.Inbound)
@@ -177,7 +176,7 @@ func (s Spec) withDefaults() Spec {
 	return s
 }
 
-// PodSecurity is the strictest Pod Security Standard that takes the spec's pods.
+// PodSecurity returns the strictest Pod Security Standard that accepts the spec's pods.
 func (s *Spec) PodSecurity() string {
 	standard := s.Docker.PodSecurity()
 	if s.Transport == SSH && standard == "restricted" { // sshd is root
@@ -186,15 +185,15 @@ func (s *Spec) PodSecurity() string {
 	return standard
 }
 
-// name is what messages call the pool.
+// name returns the pool's name in messages.
 func (s *Spec) name() string { return fmt.Sprintf("team %s, %s", s.Team, s.Kind) }
 
-// check finds all that makes pods of this spec impossible.
+// check returns all mistakes that make pods of this spec impossible.
 func (s *Spec) check(instance string) []error {
 	var wrong []error
 	need := func(ok bool, what string) {
 		if !ok {
-			wrong = append(wrong, fmt.Errorf("%s: %w", s.name(), errors.New(what)))
+			wrong = append(wrong, fmt.Errorf("%s: %s", s.name(), what))
 		}
 	}
 	need(s.Instance == instance, "belongs to another instance")
@@ -206,11 +205,15 @@ func (s *Spec) check(instance string) []error {
 	need(slices.Contains(DockerModes(), s.Docker), "no such Docker mode: "+string(s.Docker))
 	switch s.Connect {
 	case scaler.Inbound:
-		need(s.Transport == WebSocket || s.Transport == TCP || s.Transport == SSH, "no such transport: "+string(s.Transport))
-		need(s.Transport != SSH || s.Docker != DockerHost && s.Docker != DockerRootless, "Docker "+string(s.Docker)+" is not for agents that Jenkins calls by SSH")
-		need(s.Transport != SSH || s.SSHSecret != "", "agents that Jenkins calls by SSH need the Secret with their keys")
+		known := s.Transport == WebSocket || s.Transport == TCP || s.Transport == SSH
+		need(known, "no such transport: "+string(s.Transport))
+		need(s.Transport != SSH || s.Docker != DockerHost && s.Docker != DockerRootless,
+			"Docker "+string(s.Docker)+" is not for agents that Jenkins calls by SSH")
+		need(s.Transport != SSH || s.SSHSecret != "",
+			"agents that Jenkins calls by SSH need the Secret with their keys")
 	case scaler.Swarm:
-		need(s.SwarmUser != "" && s.SwarmPasswordSecret != "", "Swarm agents need a user and the Secret of its password")
+		need(s.SwarmUser != "" && s.SwarmPasswordSecret != "",
+			"Swarm agents need a user and the Secret of the user's password")
 	default:
 		need(false, "no such way to connect: "+string(s.Connect))
 	}
@@ -223,10 +226,10 @@ func (s *Spec) check(instance string) []error {
 // Keyed reports whether each pod waits for a Secret of its own.
 func (s *Spec) Keyed() bool { return s.Connect == scaler.Inbound && s.Transport != SSH }
 
-// HasClaim reports whether the agents work on cache slots.
+// HasClaim reports whether the agents use cache slots.
 func (s *Spec) HasClaim() bool { return s.Docker.Daemon() && s.Kind == scaler.Persistent }
 
-// labels are what every object of the pool carries.
+// labels returns the labels of every object of the pool.
 func (s *Spec) labels() map[string]string {
 	return map[string]string{
 		labelName:      "jenkins-agent",
@@ -235,9 +238,4 @@ func (s *Spec) labels() map[string]string {
 		LabelTeam:      s.Team,
 		LabelKind:      string(s.Kind),
 	}
-}
-
-// swarmLabels are the labels that a Swarm client claims.
-func (s *Spec) swarmLabels() []string {
-	return slices.DeleteFunc(slices.Clone(s.Labels), func(l string) bool { return l == "swarm" })
 }

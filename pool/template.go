@@ -15,28 +15,30 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	kjson "sigs.k8s.io/json"
 	kyaml "sigs.k8s.io/yaml"
 )
 
-// Template is what a team changes of its pods: a part of a pod in YAML, laid over
-// the one that Build makes by Kubernetes' strategic merge. What it does not name
-// stays, containers and volumes of one name are merged, and null takes out.
+// Template is a part of a pod in YAML, by which a team changes its pods. Kubernetes' strategic merge applies
+// the template to the pod that Build makes. Fields that the template does not name stay. Containers and
+// volumes of one name are merged. null removes a field.
 type Template struct {
 	File  string
-	patch []byte
-	root  *yaml.Node // to find lines in
+	patch object
+	root  *yaml.Node // has the numbers of lines
 }
 
-// A TemplateMistake is one thing wrong with a template. Its text leaves the file
-// out, which whoever shows it knows.
+// A TemplateMistake is one mistake in a template. The mistake's text does not name the file, which the caller
+// knows.
 type TemplateMistake struct {
-	Line   int // 0: of nothing that the file says
+	Line   int // 0: no line of the file has the field
 	Field  string
 	Remedy string
 }
 
+// Error returns the line, the field and the remedy.
 func (m *TemplateMistake) Error() string {
 	text := m.Remedy
 	if m.Field != "" {
@@ -48,8 +50,8 @@ func (m *TemplateMistake) Error() string {
 	return text
 }
 
-// ParseTemplate reads a template strictly: it names every field that a pod does
-// not have. Whether the template fits a Spec only Spec.TemplateMistakes knows.
+// ParseTemplate reads a template, and reports every field that a pod does not have. Spec.TemplateMistakes
+// then checks the template against a Spec.
 func ParseTemplate(file string, text []byte) (*Template, []error) {
 	t := &Template{File: file, root: &yaml.Node{}}
 	in := yaml.NewDecoder(bytes.NewReader(text))
@@ -83,22 +85,29 @@ func ParseTemplate(file string, text []byte) (*Template, []error) {
 		if i := strings.LastIndex(field, "."); i > 0 {
 			within += "." + indexes.ReplaceAllString(field[:i], "")
 		}
-		mistakes = append(mistakes, &TemplateMistake{t.line(field), field, "a pod has no such field; kubectl explain " + within + " lists those it has"})
+		remedy := "a pod has no such field; kubectl explain " + within + " lists those it has"
+		mistakes = append(mistakes, &TemplateMistake{t.line(field), field, remedy})
 	}
 	if pod.APIVersion != "" && pod.APIVersion != "v1" || pod.Kind != "" && pod.Kind != "Pod" {
-		mistakes = append(mistakes, &TemplateMistake{t.line("kind"), "kind", "a template is a Pod of v1, or leaves both out"})
+		remedy := "a template is a Pod of v1, or leaves both out"
+		mistakes = append(mistakes, &TemplateMistake{t.line("kind"), "kind", remedy})
 	}
 	if len(mistakes) > 0 {
 		return nil, mistakes
 	}
-	t.patch = doc
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(doc, &t.patch); err != nil {
+		return nil, []error{err}
+	}
 	return t, nil
 }
 
-var indexes = regexp.MustCompile(`\[[^\]]*\]`)
+var (
+	indexes = regexp.MustCompile(`\[[^\]]*\]`)
+	steps   = regexp.MustCompile(`\[[^\]]*\]|\.?[^.\[\]]+`)
+)
 
-// line is where the file speaks of a field, or of the nearest one that holds it: 0
-// if it does not. A list's element is named by its place or by its name.
+// line returns the line of the file that has a field, or else the line of the innermost field around it; 0:
+// none. An element of a list is given by its index or by its name.
 func (t *Template) line(field string) int {
 	if len(t.root.Content) == 0 {
 		return 0
@@ -115,9 +124,9 @@ func (t *Template) line(field string) int {
 				}
 			}
 		case yaml.SequenceNode:
-			place, err := strconv.Atoi(key)
+			index, err := strconv.Atoi(key)
 			for i, n := range at.Content {
-				if err == nil && i == place || err != nil && named(n, key) {
+				if err == nil && i == index || err != nil && hasName(n, key) {
 					line, next = n.Line, n
 				}
 			}
@@ -131,10 +140,8 @@ func (t *Template) line(field string) int {
 	return line
 }
 
-var steps = regexp.MustCompile(`\[[^\]]*\]|\.?[^.\[\]]+`)
-
-// named reports whether a list's element has that name, or that path to mount at.
-func named(n *yaml.Node, name string) bool {
+// hasName reports whether an element of a list has that name, or that mount path.
+func hasName(n *yaml.Node, name string) bool {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if k := n.Content[i].Value; (k == "name" || k == "mountPath") && n.Content[i+1].Value == name {
 			return true
@@ -143,54 +150,39 @@ func named(n *yaml.Node, name string) bool {
 	return false
 }
 
-// withDocker are the containers and volumes that only agents with Docker have. A template
-// that several kinds share may speak of them.
-var withDocker = map[string][]string{
+// dockerParts has the containers and volumes that only agents with Docker have. A template that several kinds
+// share may name them.
+var dockerParts = map[string][]string{
 	"initContainers": {dindContainer, dockerCLIContainer},
 	"volumes":        {"docker-cli", dockerRunVolume, dockerDataVolume},
 }
 
-// fit is the template without what it says of containers and volumes of Bellboard's that a
-// pod does not have, and the fields that are left out.
-func (t *Template) fit(pod *corev1.Pod) (patch []byte, without []string, err error) {
-	has := map[string]bool{}
-	for i := range pod.Spec.InitContainers {
-		has["initContainers"+pod.Spec.InitContainers[i].Name] = true
-	}
-	for i := range pod.Spec.Volumes {
-		has["volumes"+pod.Spec.Volumes[i].Name] = true
-	}
-	var doc map[string]any
-	in := json.NewDecoder(bytes.NewReader(t.patch))
-	in.UseNumber()
-	if err := in.Decode(&doc); err != nil {
-		return nil, nil, err
-	}
-	spec, _ := doc["spec"].(map[string]any)
-	for _, list := range slices.Sorted(maps.Keys(withDocker)) {
-		items, _ := spec[list].([]any)
+// withoutAbsent returns the template without those Docker parts that the pod does not have, and the names of
+// the fields that were removed.
+func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
+	patch = runtime.DeepCopyJSON(t.patch) // the merge changes its arguments
+	spec, has := as[object](patch["spec"]), as[object](pod["spec"])
+	for _, list := range slices.Sorted(maps.Keys(dockerParts)) {
+		items := as[[]any](spec[list])
 		left := slices.DeleteFunc(slices.Clone(items), func(item any) bool {
-			fields, _ := item.(map[string]any)
-			name, _ := fields["name"].(string)
-			gone := slices.Contains(withDocker[list], name) && !has[list+name]
-			if gone {
-				without = append(without, "spec."+list+"["+name+"]")
+			name := as[string](as[object](item)["name"])
+			same := func(own any) bool { return as[object](own)["name"] == name }
+			absent := slices.Contains(dockerParts[list], name) && !slices.ContainsFunc(as[[]any](has[list]), same)
+			if absent {
+				removed = append(removed, "spec."+list+"["+name+"]")
 			}
-			return gone
+			return absent
 		})
 		if len(left) < len(items) {
 			spec[list] = left
 		}
 	}
-	if len(without) == 0 {
-		return t.patch, nil, nil
-	}
-	patch, err = json.Marshal(doc)
-	return patch, without, err
+	return patch, removed
 }
 
-// TemplateWithout is what the spec's template says of Docker that these agents do not have.
-// They are made without it: whether another kind of agent has it, only the settings tell.
+// TemplateWithout returns the parts of the spec's template that are for Docker, if these agents have none.
+// Bellboard makes the agents without these parts. Only the settings tell whether agents of another kind have
+// them.
 func (s Spec) TemplateWithout() []TemplateMistake {
 	s = s.withDefaults()
 	t := s.Template
@@ -198,55 +190,54 @@ func (s Spec) TemplateWithout() []TemplateMistake {
 		return nil
 	}
 	s.Template = nil
-	_, fields, err := t.fit(build(&s, "name"))
-	if err != nil {
-		return nil // TemplateMistakes says so
-	}
+	_, fields := t.withoutAbsent(fieldsOf(build(&s, "name")))
 	var out []TemplateMistake
 	for _, field := range fields {
 		what := "container"
 		if strings.HasPrefix(field, "spec.volumes") {
 			what = "volume"
 		}
-		out = append(out, TemplateMistake{t.line(field), field, fmt.Sprintf("the %s agents of team %s (DOCKER=%s) have no such %s", s.Kind, s.Team, s.Docker, what)})
+		out = append(out, TemplateMistake{t.line(field), field, s.agents() + " have no such " + what})
 	}
 	return out
 }
 
-// refine lays the template over a pod.
-func (t *Template) refine(pod *corev1.Pod) (*corev1.Pod, error) {
-	was, err := json.Marshal(pod)
-	if err != nil {
-		return nil, err
-	}
-	patch, _, err := t.fit(pod)
-	if err != nil {
-		return nil, err
-	}
-	is, err := strategicpatch.StrategicMergePatch(was, patch, corev1.Pod{})
+// agents names the spec's agents.
+func (s *Spec) agents() string {
+	return fmt.Sprintf("the %s agents of team %s (DOCKER=%s)", s.Kind, s.Team, s.Docker)
+}
+
+// merge applies the template to a pod.
+func (t *Template) merge(pod *corev1.Pod) (*corev1.Pod, error) {
+	fields := fieldsOf(pod)
+	patch, _ := t.withoutAbsent(fields)
+	merged, err := strategicpatch.StrategicMergeMapPatch(fields, patch, corev1.Pod{})
 	if err != nil {
 		return nil, err
 	}
 	out := &corev1.Pod{}
-	if err := json.Unmarshal(is, out); err != nil {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(merged, out); err != nil {
 		return nil, err
 	}
-	// What the template adds may need Docker, and begins after it.
-	place := func(c corev1.Container) int {
-		if i := slices.IndexFunc(pod.Spec.InitContainers, func(was corev1.Container) bool { return was.Name == c.Name }); i >= 0 {
+	// A container that the template adds may need Docker, so it starts after Bellboard's own.
+	rank := func(c corev1.Container) int {
+		own := func(o corev1.Container) bool { return o.Name == c.Name }
+		if i := slices.IndexFunc(pod.Spec.InitContainers, own); i >= 0 {
 			return i
 		}
 		return len(pod.Spec.InitContainers)
 	}
-	slices.SortStableFunc(out.Spec.InitContainers, func(a, b corev1.Container) int { return cmp.Compare(place(a), place(b)) })
+	slices.SortStableFunc(out.Spec.InitContainers, func(a, b corev1.Container) int {
+		return cmp.Compare(rank(a), rank(b))
+	})
 	return out, nil
 }
 
-func byName[T any](list []T, name string, nameOf func(*T) string) *T {
-	for i := range list {
-		if nameOf(&list[i]) == name {
-			return &list[i]
-		}
+// fieldsOf returns the pod as JSON has it.
+func fieldsOf(pod *corev1.Pod) object {
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(pod)
+	if err != nil {
+		panic("pool: an API object that JSON cannot hold: " + err.Error())
 	}
-	return nil
+	return fields
 }

@@ -15,7 +15,7 @@ import (
 	"bellboard/scaler"
 )
 
-// good is a template of what teams ask for, and of nothing that they must not.
+// good is a template with what teams ask for, and nothing that is not allowed.
 const good = `# Java with a cache, and a database beside the build
 apiVersion: v1
 kind: Pod
@@ -81,7 +81,7 @@ func TestTemplate(t *testing.T) {
 	plain := Build(s, "web-p-4kx7q2m9ab")
 	s.Template = parsed(t, good)
 	if m := s.TemplateMistakes(); m != nil {
-		t.Fatalf("it refuses:\n%s", texts(m))
+		t.Fatalf("the template has mistakes:\n%s", texts(m))
 	}
 	decoded := &corev1.Pod{}
 	pod := Build(s, "web-p-4kx7q2m9ab")
@@ -92,17 +92,17 @@ func TestTemplate(t *testing.T) {
 		names = append(names, pod.Spec.InitContainers[i].Name)
 	}
 	if diff := cmp.Diff([]string{"docker-cli", "dind", "database"}, names); diff != "" {
-		t.Errorf("what begins before the agent (-want +got):\n%s", diff)
+		t.Errorf("init containers (-want +got):\n%s", diff)
 	}
 	if len(pod.Spec.Containers) != 1 || pod.Annotations[AnnotationSpecHash] == plain.Annotations[AnnotationSpecHash] {
 		t.Errorf("%d containers, hash %s as before", len(pod.Spec.Containers), pod.Annotations[AnnotationSpecHash])
 	}
 	if again := Build(s, "web-p-4kx7q2m9ab"); !cmp.Equal(pod, again) {
-		t.Error("it makes another pod each time")
+		t.Error("Build makes another pod each time")
 	}
 }
 
-// Each row is a file, and the whole of what is said of it.
+// Each row is a file, and all mistakes that are found in it.
 func TestTemplatesThatAreNone(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"nothing", "", "empty; write the part of a pod that is to differ"},
@@ -122,13 +122,13 @@ func TestTemplatesThatAreNone(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			out, mistakes := ParseTemplate("pod.yaml", []byte(tt.text))
 			if got := texts(mistakes); got != tt.want || out != nil {
-				t.Errorf("said:\n%s\nwant:\n%s", got, tt.want)
+				t.Errorf("the mistakes are:\n%s\nwant:\n%s", got, tt.want)
 			}
 		})
 	}
 }
 
-// Each row is a template, and the fields that it is refused for.
+// Each row is a template, and the fields that are rejected.
 func TestTemplateMistakes(t *testing.T) {
 	agent := func(text string) string { return "spec:\n  containers:\n  - name: agent\n    " + text }
 	dind := func(text string) string { return "spec:\n  initContainers:\n  - name: dind\n    " + text }
@@ -260,7 +260,7 @@ func TestTemplateMistakes(t *testing.T) {
 				got = append(got, strings.TrimSpace(strings.TrimPrefix(strings.SplitN(m.Error(), ":", 2)[0], "line")+" "+field))
 			}
 			if diff := cmp.Diff(tt.want, strings.Join(got, "\n")); diff != "" {
-				t.Errorf("refused (-want +got):\n%s\n%s", diff, texts(s.TemplateMistakes()))
+				t.Errorf("mistakes (-want +got):\n%s\n%s", diff, texts(s.TemplateMistakes()))
 			}
 			if tt.want == "" {
 				Build(s, "web-e-1")
@@ -278,7 +278,7 @@ func TestNewNamesMistakesOfTemplates(t *testing.T) {
 	}
 }
 
-// Each field of the table, and each that has a remedy, is one that a pod has.
+// A pod has each field of the table, and each field with a remedy.
 func TestTheTableNamesFieldsOfPods(t *testing.T) {
 	has := func(path string) bool {
 		at := reflect.TypeFor[corev1.Pod]()
@@ -297,14 +297,14 @@ func TestTheTableNamesFieldsOfPods(t *testing.T) {
 		}
 		return true
 	}
-	for _, name := range slices.Concat(slices.Collect(maps.Keys(allowed)), slices.Collect(maps.Keys(instead))) {
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(allowed)), slices.Collect(maps.Keys(remedies))) {
 		if path := indexes.ReplaceAllString(name, ""); path != "" && !has(path) {
 			t.Errorf("%s: a pod has no such field", name)
 		}
 	}
 }
 
-// The operator's page names all that a template may set.
+// docs/docker.md names all fields that a template may set.
 func TestThePageNamesTheTable(t *testing.T) {
 	page, err := os.ReadFile("../docs/docker.md")
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 	"bellboard/scaler"
 )
 
-// A tended is a run of the daemon's container with stand-ins: a daemon that comes
-// up unless its store is broken or nothing helps, a volume that each pruning
-// empties by a step, and a clock that goes five seconds on whenever it is asked.
+// A tended is a run of the daemon's container with stand-ins. The daemon comes up unless its store is broken
+// or nothing helps. Each pruning frees a step of the volume. The clock moves on by five seconds at each
+// reading.
 type tended struct {
 	t     *testing.T
 	dir   string // of the volume, and of what the stand-ins know
@@ -47,7 +47,7 @@ func (d *tended) write(name, text string) {
 	}
 }
 
-// read is "" where there is no such file.
+// read returns a file's text, or "" if there is no such file.
 func (d *tended) read(name string) string {
 	b, err := os.ReadFile(filepath.Join(d.dir, name))
 	if err != nil && !os.IsNotExist(err) {
@@ -61,13 +61,13 @@ func (d *tended) has(name string) bool {
 	return err == nil
 }
 
-// run plays the container until its daemon ends, which it does once it is used:
-// when the start-up probe would have passed. It returns what was done, in order.
+// run runs the container until its daemon ends. The daemon ends when the start-up probe would have passed.
+// run returns what was done, in order.
 func (d *tended) run() (done []string, err error) {
 	d.t.Helper()
 	sh := shell(d.t)
 	bin := standIns(d.t, sh, map[string]string{
-		// The daemon is up when its store is not broken, and ends when it was used.
+		// The daemon comes up unless its store is broken, and ends after its first use.
 		"dockerd-entrypoint.sh": `echo daemon >> "$DIR/done"
 printf '%s\n' "$@" > "$DIR/told"
 trap 'echo told to end >> "$DIR/done"; exit 0' TERM
@@ -105,7 +105,7 @@ printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda %s 1
 		"timeout": `shift; exec "$@"`,
 		"sleep":   `/bin/sleep 0.02`,
 		"umount":  `:`,
-		// A process comes into the cgroup while the others are moved.
+		// A process joins the cgroup while the script moves the others.
 		"sed": `case "$*" in *' +'*)
   if [ -e "$DIR/joins" ]; then
     mv "$DIR/joins" "$DIR/cgroup$(cut -d : -f 3 "$DIR/self")/cgroup.procs"
@@ -151,10 +151,10 @@ func TestASlotWithRoomIsLeftAsItIs(t *testing.T) {
 	d.write("run/ready", "an earlier container's")
 	done, err := d.run()
 	if !slices.Equal(done, []string{"daemon"}) || !d.has("store/overlay2/layer") || !d.has("run/ready") {
-		t.Errorf("it did %q", done)
+		t.Errorf("the container did %q", done)
 	}
 	if code(err) != 7 {
-		t.Errorf("it ends with %v, not as its daemon did", err)
+		t.Errorf("the container ended with %v, want the daemon's exit code", err)
 	}
 }
 
@@ -176,13 +176,13 @@ func TestAFullSlotIsPrunedBeforeAnybodyBuilds(t *testing.T) {
 			c.set(d)
 			done, err := d.run()
 			if !slices.Equal(done, c.want) || code(err) != 7 || !d.has("run/ready") {
-				t.Errorf("it did %q, and ended with %v; want %q", done, err, c.want)
+				t.Errorf("the container did %q, and ended with %v; want %q", done, err, c.want)
 			}
 		})
 	}
 }
 
-// A volume that is a directory of the machine's disk is as full as its store is large.
+// If the volume is a directory of the Kubernetes node's disk, the store's size tells how full the volume is.
 func TestASlotOnTheMachinesDiskIsMeasuredByItsStore(t *testing.T) {
 	pruned := []string{"daemon", "docker container prune -f", "docker image prune -f"}
 	for name, c := range map[string]struct {
@@ -199,7 +199,7 @@ func TestASlotOnTheMachinesDiskIsMeasuredByItsStore(t *testing.T) {
 			d := newTended(t)
 			d.spec.CacheSize, d.disk, d.used, d.sizes = resource.MustParse(c.size), c.disk, c.used, c.sizes
 			if done, err := d.run(); !slices.Equal(done, c.want) || code(err) != 7 || !d.has("run/ready") {
-				t.Errorf("it did %q, and ended with %v; want %q", done, err, c.want)
+				t.Errorf("the container did %q, and ended with %v; want %q", done, err, c.want)
 			}
 		})
 	}
@@ -216,41 +216,40 @@ func TestABrokenStoreIsReplacedOnce(t *testing.T) {
 			d.write("store/broken", "")
 			done, err := d.run()
 			if n := strings.Count(strings.Join(done, "\n"), "daemon"); n != c.runs || code(err) != 7 || !d.has("run/ready") {
-				t.Errorf("it did %q, and ended with %v", done, err)
+				t.Errorf("the container did %q, and ended with %v", done, err)
 			}
 			if d.has("store/overlay2/layer") || d.has("store/broken") || !d.has("store/new") {
-				t.Error("it works on the broken store")
+				t.Error("the daemon uses the broken store")
 			}
 		})
 	}
 }
 
-// What keeps the daemon from coming up may be the machine: then the cache is not
-// what pays for it.
+// The Kubernetes node may be the reason why the daemon does not come up. Then the cache stays.
 func TestAStoreThatIsNotToBlameIsPutBack(t *testing.T) {
 	d := newTended(t)
 	d.env = []string{"HOPELESS=1"}
 	d.write("store/.hidden", "")
 	done, err := d.run()
 	if !slices.Equal(done, []string{"daemon", "daemon", "daemon"}) || code(err) != 1 || d.has("run/ready") {
-		t.Errorf("it did %q, and ended with %v", done, err)
+		t.Errorf("the container did %q, and ended with %v", done, err)
 	}
 	if !d.has("store/overlay2/layer") || !d.has("store/.hidden") {
 		t.Error("the cache is lost")
 	}
 }
 
-// A daemon that comes up at the second try has nothing against its store.
+// If a daemon comes up at the second try, its store is not broken.
 func TestADaemonThatEndsIsTriedTwice(t *testing.T) {
 	d := newTended(t)
 	d.env = []string{"ONCE=1"}
 	if done, err := d.run(); !slices.Equal(done, []string{"daemon", "daemon"}) || code(err) != 7 || !d.has("run/ready") || !d.has("store/overlay2/layer") {
-		t.Errorf("it did %q, and ended with %v; its store is there: %v", done, err, d.has("store/overlay2/layer"))
+		t.Errorf("the container did %q, and ended with %v; the store is there: %v", done, err, d.has("store/overlay2/layer"))
 	}
 }
 
-// What a killed daemon leaves in the pod, beside its store, keeps the next one from coming
-// up: the number of its containerd, which in the new container is another process.
+// A killed daemon leaves the process number of its containerd in the pod. In the new container another
+// process has that number, and the next daemon would not come up.
 func TestADaemonThatWasKilledComesBack(t *testing.T) {
 	for name, d := range map[string]*tended{"on a slot": newTended(t), "without one": newTended(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -262,7 +261,7 @@ func TestADaemonThatWasKilledComesBack(t *testing.T) {
 			}
 			d.write("run/containerd/containerd.pid", "35")
 			if done, err := d.run(); !slices.Equal(done, []string{"daemon"}) || code(err) != 7 || !d.has("store/overlay2/layer") {
-				t.Errorf("it did %q, and ended with %v", done, err)
+				t.Errorf("the container did %q, and ended with %v", done, err)
 			}
 		})
 	}
@@ -273,39 +272,39 @@ func TestTheDaemonIsToldToEnd(t *testing.T) {
 	d.env = []string{"STAYS=1"}
 	done, err := d.run()
 	if !slices.Equal(done, []string{"daemon", "told to end"}) || err != nil {
-		t.Errorf("it did %q, and ended with %v", done, err)
+		t.Errorf("the container did %q, and ended with %v", done, err)
 	}
 }
 
-// A rootless daemon's store belongs to other users: it is pruned like any other, but
-// neither moved nor removed, and a slow daemon is waited for.
+// A rootless daemon's store belongs to other users. The script prunes the store, but neither moves nor
+// removes it, and waits for a slow daemon.
 func TestARootlessDaemonsSlotIsOnlyPruned(t *testing.T) {
 	d := newTended(t)
 	d.spec, d.used = specOf(scaler.Persistent, scaler.Inbound, DockerRootless), "90"
 	if done, err := d.run(); !slices.Equal(done, []string{"daemon", "docker container prune -f", "docker image prune -f"}) || code(err) != 7 || !d.has("run/ready") {
-		t.Errorf("it did %q, and ended with %v", done, err)
+		t.Errorf("the container did %q, and ended with %v", done, err)
 	}
 	d = newTended(t)
 	d.spec, d.env = specOf(scaler.Persistent, scaler.Inbound, DockerRootless), []string{"HOPELESS=1"}
 	if done, err := d.run(); !slices.Equal(done, []string{"daemon"}) || code(err) != 1 || d.has("run/ready") || !d.has("store/overlay2/layer") {
-		t.Errorf("with a daemon that does not come up it did %q, and ended with %v", done, err)
+		t.Errorf("with a daemon that does not come up, the container did %q, and ended with %v", done, err)
 	}
 }
 
-// A daemon without a cache slot is not tended.
+// The script tend.sh does not run for a daemon without a cache slot.
 func TestADaemonWithoutASlotIsNotTended(t *testing.T) {
 	d := newTended(t)
 	d.spec, d.used, d.env = specOf(scaler.Ephemeral, scaler.Inbound, DockerDind), "99", []string{"ALONE=1"}
 	if done, err := d.run(); !slices.Equal(done, []string{"daemon"}) || code(err) != 7 || d.has("run/ready") {
-		t.Errorf("it did %q, and ended with %v", done, err)
+		t.Errorf("the container did %q, and ended with %v", done, err)
 	}
 	c := Build(d.spec, "web-e-1").Spec.InitContainers[1]
 	if !slices.Equal(c.StartupProbe.Exec.Command, []string{"docker", "info"}) {
-		t.Errorf("it is ready by %s", c.StartupProbe.Exec.Command)
+		t.Errorf("the start-up probe is %s", c.StartupProbe.Exec.Command)
 	}
 }
 
-// What builds run has to count to the pod, whatever the machine's cgroups look like.
+// The containers of builds count to the pod, whatever the Kubernetes node's cgroups look like.
 func TestContainersStayInThePodsCgroup(t *testing.T) {
 	const own = "/kubepods.slice/pod1.slice/dind.scope"
 	tree := func(d *tended) {
@@ -340,14 +339,14 @@ func TestContainersStayInThePodsCgroup(t *testing.T) {
 				d.spec, d.env = specOf(kind, scaler.Inbound, DockerDind), env
 				c.set(d)
 				if done, err := d.run(); !slices.Equal(done, []string{"daemon"}) || code(err) != 7 {
-					t.Errorf("it did %q, and ended with %v", done, err)
+					t.Errorf("the container did %q, and ended with %v", done, err)
 				}
 				if told := strings.Fields(d.read("told")); !slices.Contains(told, "--cgroup-parent="+c.parent) {
 					t.Errorf("the daemon is told %q, want the parent %s", told, c.parent)
 				}
 				moved, given := d.read("cgroup"+own+"/init/cgroup.procs"), d.read("cgroup"+own+"/cgroup.subtree_control")
 				if moved != c.moved || given != c.given || d.has("cgroup/init") || d.has("cgroup/cgroup.subtree_control") {
-					t.Errorf("%q is moved and %q handed on; want %q and %q, and the machine's own left alone", moved, given, c.moved, c.given)
+					t.Errorf("%q is moved and %q passed on; want %q and %q, and the Kubernetes node's own cgroup unchanged", moved, given, c.moved, c.given)
 				}
 			})
 		}
@@ -355,9 +354,9 @@ func TestContainersStayInThePodsCgroup(t *testing.T) {
 	t.Run("it cannot be written", func(t *testing.T) {
 		d := newTended(t)
 		tree(d)
-		d.write("cgroup"+own+"/init", "") // no directory can be made; root may write where others may not
+		d.write("cgroup"+own+"/init", "") // this makes mkdir fail even for root
 		if done, err := d.run(); !slices.Equal(done, []string{""}) || code(err) != 1 || !strings.Contains(d.said, d.dir+"/cgroup"+own+"/init") {
-			t.Errorf("it did %q, said %q, and ended with %v", done, d.said, err)
+			t.Errorf("the container did %q, said %q, and ended with %v", done, d.said, err)
 		}
 	})
 }

@@ -1,109 +1,107 @@
 package pool
 
 import (
+	"cmp"
+	"context"
 	"fmt"
-	"slices"
+	"io"
+	"regexp"
 	"strings"
+	"time"
 
+	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"bellboard/scaler"
 )
 
-// maxWords bounds what is kept of Kubernetes' explanations: they go into logs,
-// and some name every machine of the cluster.
-const maxWords = 400
+// maxText is the most that Bellboard keeps of a message of Kubernetes, in characters. Messages go into logs,
+// and some messages name every Kubernetes node of the cluster.
+const maxText = 400
 
-// A problem is why a pod cannot start or has ended. The zero value is none.
+// A problem says why a pod cannot start or has ended. The zero value means that there is no problem.
 type problem struct {
 	reason, text string // Kubernetes' own
 	failure      scaler.Failure
-	container    string // "": it is the pod's
+	container    string // "": the problem is the pod's
 }
 
-// trouble is why a pod cannot start or has ended, by the reasons that Kubernetes
-// gives in fields of their own. Its messages are for people: nothing is ever
-// concluded from them.
+// trouble returns why a pod cannot start or has ended. trouble reads the reasons that Kubernetes gives in
+// their own fields. Messages are for people, and trouble concludes nothing from them.
 func trouble(pod *corev1.Pod) problem {
-	st := &pod.Status
+	st, deleting := &pod.Status, pod.DeletionTimestamp != nil
 	if st.Reason != "" { // Evicted, NodeLost, DeadlineExceeded ...
-		return problem{reason: st.Reason, text: words(st.Message), failure: podFailure(st)}
+		return problem{reason: st.Reason, text: oneLine(st.Message), failure: podFailure(st)}
 	}
-	if c := condition(pod, corev1.DisruptionTarget); c != nil && c.Status == corev1.ConditionTrue && (ended(pod) || pod.DeletionTimestamp != nil) {
-		return problem{reason: c.Reason, text: words(c.Message), failure: disruption(c.Reason)}
+	c := condition(pod, corev1.DisruptionTarget)
+	if c != nil && c.Status == corev1.ConditionTrue && (deleting || ended(pod)) {
+		return problem{reason: c.Reason, text: oneLine(c.Message), failure: disruptionFailure(c.Reason)}
 	}
 	others := problem{}
 	for _, list := range [][]corev1.ContainerStatus{st.ContainerStatuses, st.InitContainerStatuses} {
 		for i := range list {
-			p := containerProblem(&list[i], pod.DeletionTimestamp != nil)
+			p := containerProblem(&list[i], deleting)
 			switch {
 			case p.reason == "":
 			case ours(list[i].Name):
 				return p
 			case others.reason == "":
-				// What somebody has put beside the agent is shown, and no agent is given up for it.
+				// Bellboard shows the problem of somebody else's container, and gives up no agent for it.
 				others, others.failure = p, ""
 			}
 		}
 	}
 	if others.reason == "" {
-		others = heldBack(pod)
+		others = blockingContainer(pod)
 	}
 	if others.reason != "" {
 		return others
 	}
 	if c := condition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason != "" {
-		return problem{reason: c.Reason, text: words(c.Message), failure: scaler.FailureUnschedulable}
+		return problem{reason: c.Reason, text: oneLine(c.Message), failure: scaler.FailureUnschedulable}
 	}
 	return problem{}
 }
 
-// ours reports whether a container is one that Build makes.
+// ours reports whether Build makes a container of that name.
 func ours(container string) bool {
 	return container == agentContainer || container == dindContainer || container == dockerCLIContainer
 }
 
-// heldBack is which init container of somebody else's runs, and has the agent wait. That
-// one has not failed, so Kubernetes has no more to say than that the pod is not initialized.
-func heldBack(pod *corev1.Pod) problem {
+// blockingContainer finds somebody else's init container that runs while the agent waits for it. Such a
+// container has not failed, so Kubernetes says only that the pod is not initialized.
+func blockingContainer(pod *corev1.Pod) problem {
 	if pod.DeletionTimestamp != nil || !started(pod.Status.ContainerStatuses, agentContainer).IsZero() {
 		return problem{}
 	}
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
-		s := byName(pod.Status.InitContainerStatuses, c.Name, func(s *corev1.ContainerStatus) string { return s.Name })
-		if ours(c.Name) || s == nil || s.State.Running == nil || sidecar(c) && s.Started != nil && *s.Started {
+		s := statusOf(pod.Status.InitContainerStatuses, c.Name)
+		if ours(c.Name) || s == nil || s.State.Running == nil || isSidecar(c) && startupPassed(s) {
 			continue
 		}
-		return problem{reason: "ContainersNotInitialized", text: words(c.Name + ": is not Bellboard's, and holds the agent back"), container: c.Name}
+		text := oneLine(c.Name + ": is not Bellboard's, and holds the agent back")
+		return problem{reason: "ContainersNotInitialized", text: text, container: c.Name}
 	}
 	return problem{}
 }
 
-func ended(pod *corev1.Pod) bool {
-	p := phase(pod)
-	return p == corev1.PodSucceeded || p == corev1.PodFailed
-}
-
-// podFailure is the class of a pod's own reason, which its kubelet or the node
-// controller has given.
+// podFailure returns the class of a pod's own reason, which comes from the kubelet or the node controller.
 func podFailure(st *corev1.PodStatus) scaler.Failure {
-	switch st.Reason {
-	case "Evicted", "Preempting":
+	switch {
+	case st.Reason == "Evicted" || st.Reason == "Preempting":
 		return scaler.FailureEvicted
-	case "DeadlineExceeded":
+	case st.Reason == "DeadlineExceeded" || st.Phase == corev1.PodSucceeded:
 		return ""
 	}
-	if st.Phase == corev1.PodSucceeded {
-		return ""
-	}
-	// NodeLost, and a kubelet's shutdown (Terminated, NodeShutdown) or refusal of
-	// what it was given: NodeAffinity, OutOfcpu, UnexpectedAdmissionError ...
+	// The node is gone (NodeLost), the kubelet shuts down (Terminated, NodeShutdown), or the kubelet rejects
+	// the pod (NodeAffinity, OutOfcpu, UnexpectedAdmissionError ...).
 	return scaler.FailureNodeGone
 }
 
-// disruption is the class of the reason why the cluster takes a pod.
-func disruption(reason string) scaler.Failure {
+// disruptionFailure returns the class of the reason why the cluster removes a pod.
+func disruptionFailure(reason string) scaler.Failure {
 	switch reason {
 	case "DeletionByTaintManager", "DeletionByPodGC":
 		return scaler.FailureNodeGone
@@ -111,53 +109,50 @@ func disruption(reason string) scaler.Failure {
 	return scaler.FailureEvicted // PreemptionByScheduler, EvictionByEvictionAPI, TerminationByKubelet
 }
 
-// containerProblem is what is wrong with one container. In a pod that is being
-// deleted a container that was told to end has not failed.
+// containerProblem returns what is wrong with one container. If the pod is being deleted, the kubelet ends
+// its containers, and a container that ends then has not failed.
 func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
 	p := problem{container: s.Name}
 	last := s.LastTerminationState.Terminated
 	switch w, t := s.State.Waiting, s.State.Terminated; {
 	case w != nil && (w.Reason == "" || w.Reason == "ContainerCreating" || w.Reason == "PodInitializing"):
 		return problem{}
-	case w != nil: // ImagePullBackOff, ErrImagePull, InvalidImageName, CreateContainerConfigError, CrashLoopBackOff ...
+	case w != nil: // ImagePullBackOff, InvalidImageName, CreateContainerConfigError, CrashLoopBackOff ...
 		p.reason, p.text, p.failure = w.Reason, w.Message, waitFailure(w.Reason)
 		if last != nil {
-			p.text = strings.TrimSpace(end(last) + "; " + p.text)
+			p.text = strings.TrimSpace(exitText(last) + "; " + p.text)
 			if p.failure == scaler.FailureCrashLoop {
-				p.failure = endFailure(last)
+				p.failure = exitFailure(last)
 			}
 		}
 	case t != nil && t.ExitCode != 0 && !deleting: // OOMKilled, Error, StartError ...
-		p.reason, p.text, p.failure = t.Reason, end(t), endFailure(t)
-		if p.reason == "" {
-			p.reason = "Error"
-		}
-	case t == nil && last != nil && last.ExitCode != 0 && (s.Started == nil || !*s.Started) && !deleting:
-		// It runs again, and has yet to show that it lasts: between two crashes it
-		// is no better than during them.
-		p.reason, p.text, p.failure = "CrashLoopBackOff", fmt.Sprintf("restarted %d times: %s", s.RestartCount, end(last)), endFailure(last)
+		p.reason, p.text, p.failure = cmp.Or(t.Reason, "Error"), exitText(t), exitFailure(t)
+	case t == nil && last != nil && last.ExitCode != 0 && !startupPassed(s) && !deleting:
+		// The container runs again, and its start-up probe has not passed. Between two crashes the class
+		// stays.
+		p.reason, p.failure = "CrashLoopBackOff", exitFailure(last)
+		p.text = fmt.Sprintf("restarted %d times: %s", s.RestartCount, exitText(last))
 	default:
 		return problem{}
 	}
-	p.text = words(s.Name + ": " + p.text)
+	p.text = oneLine(s.Name + ": " + p.text)
 	return p
 }
 
-// daemonFailure is the class of what is wrong with the Docker daemon beside an agent
-// that runs; "": nothing. After the agent it is told to end, which is no failure.
+// daemonFailure returns the class of what is wrong with the Docker daemon beside a running agent; "":
+// nothing. The kubelet ends the daemon after the agent, and that is no failure.
 func daemonFailure(pod *corev1.Pod) scaler.Failure {
-	list, deleting := pod.Status.InitContainerStatuses, pod.DeletionTimestamp != nil
-	at := slices.IndexFunc(list, func(s corev1.ContainerStatus) bool { return s.Name == dindContainer })
-	runs := func(s corev1.ContainerStatus) bool { return s.Name == agentContainer && s.State.Running != nil }
-	if at < 0 || deleting || !slices.ContainsFunc(pod.Status.ContainerStatuses, runs) {
+	daemon := statusOf(pod.Status.InitContainerStatuses, dindContainer)
+	agent := statusOf(pod.Status.ContainerStatuses, agentContainer)
+	if daemon == nil || pod.DeletionTimestamp != nil || agent == nil || agent.State.Running == nil {
 		return ""
 	}
-	return containerProblem(&list[at], deleting).failure
+	return containerProblem(daemon, false).failure
 }
 
-// waitFailure is the class of the reason why a container waits. A kubelet has
-// one reason for an image that is not there, one that may not be had, and a
-// registry that does not answer: only its message tells them apart.
+// waitFailure returns the class of the reason why a container waits. A kubelet has one reason for an image
+// that does not exist, an image that needs a password, and a registry that does not answer. Only the message
+// tells these apart.
 func waitFailure(reason string) scaler.Failure {
 	switch reason {
 	case "InvalidImageName", "ErrImageNeverPull":
@@ -180,15 +175,16 @@ func missing(reason string) bool {
 	return false
 }
 
-func endFailure(t *corev1.ContainerStateTerminated) scaler.Failure {
+// exitFailure returns the class of a container that ended badly.
+func exitFailure(t *corev1.ContainerStateTerminated) scaler.Failure {
 	if t.Reason == "OOMKilled" {
 		return scaler.FailureOOM
 	}
 	return scaler.FailureCrashLoop
 }
 
-// end says how a container ended.
-func end(t *corev1.ContainerStateTerminated) string {
+// exitText says how a container ended.
+func exitText(t *corev1.ContainerStateTerminated) string {
 	out := fmt.Sprintf("exit code %d", t.ExitCode)
 	if t.Signal != 0 {
 		out = fmt.Sprintf("signal %d", t.Signal)
@@ -202,11 +198,71 @@ func end(t *corev1.ContainerStateTerminated) string {
 	return out
 }
 
-// words makes one line of a message, of bounded length.
-func words(s string) string {
+// oneLine makes one line of a message, of at most maxText characters.
+func oneLine(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
-	if r := []rune(s); len(r) > maxWords {
-		s = string(r[:maxWords]) + "…"
+	if r := []rune(s); len(r) > maxText {
+		s = string(r[:maxText]) + "…"
 	}
 	return s
+}
+
+const (
+	// lastWordsTimeout is short, since the deletion of the pod waits for its last log lines. The deletion is
+	// sent within a second of the answers that the deletion rests on.
+	lastWordsTimeout = 400 * time.Millisecond
+	lastLines        = 20
+	lastBytes        = 8 << 10
+)
+
+// LastWords returns the last log lines of the container at fault, or of the agent if the pod itself has
+// failed. LastWords hides what looks like a secret. An agent prints no secret of its own, but a build or a
+// broken start may print anything.
+func (c *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.clock.Wall(lastWordsTimeout))
+	defer cancel()
+	text, err := call(ctx, c, "get", "pods/log", func(ctx context.Context) ([]byte, error) {
+		log, err := c.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+			Container:  cmp.Or(pod.Faulty, agentContainer),
+			TailLines:  new(int64(lastLines)),
+			LimitBytes: new(int64(lastBytes)),
+		}).Stream(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = log.Close() }() // all that is needed has been read
+		return io.ReadAll(io.LimitReader(log, lastBytes))
+	})
+	if apierrors.IsForbidden(err) && c.logsDenied.CompareAndSwap(false, true) {
+		c.log.Warn("not allowed to read the logs of agents that failed", zap.Error(err))
+	}
+	if err != nil {
+		return "", wrap("read the log of "+pod.Name, err)
+	}
+	return redact(strings.ToValidUTF8(strings.TrimSpace(string(text)), "?")), nil
+}
+
+var (
+	// hexSecret finds an inbound agent's secret, which is 64 hexadecimal digits. An image's digest has 64
+	// digits too, after "sha256:".
+	hexSecret = regexp.MustCompile(`(sha256:)?\b[0-9a-f]{64}\b`)
+	// namedSecret finds password=..., "token": "..." and Authorization: Basic ...
+	namedSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[-_]?key|authorization)["']?\s*[=:]\s*)` +
+		`(?:(?:basic|bearer)\s+)?["']?[^\s"',;]+["']?`)
+	// urlSecret finds the password in an address.
+	urlSecret = regexp.MustCompile(`(://[^/\s:@]+:)[^/\s@]+@`)
+)
+
+const hidden = "[hidden]"
+
+// redact hides what looks like a secret.
+func redact(s string) string {
+	s = hexSecret.ReplaceAllStringFunc(s, func(m string) string {
+		if strings.HasPrefix(m, "sha256:") {
+			return m
+		}
+		return hidden
+	})
+	s = namedSecret.ReplaceAllString(s, "${1}"+hidden)
+	return urlSecret.ReplaceAllString(s, "${1}"+hidden+"@")
 }

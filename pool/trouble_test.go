@@ -11,7 +11,7 @@ import (
 	"bellboard/scaler"
 )
 
-// TestTrouble: reason, words and class of everything that can be wrong with a pod.
+// TestTrouble tests the reason, the text and the class of everything that can be wrong with a pod.
 func TestTrouble(t *testing.T) {
 	of := func(name string, s corev1.ContainerState) corev1.ContainerStatus {
 		return corev1.ContainerStatus{Name: name, State: s}
@@ -94,17 +94,16 @@ func TestTrouble(t *testing.T) {
 				pod.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
 			}
 			if got := trouble(pod); got != c.want {
-				t.Errorf("it is %+v, want %+v", got, c.want)
+				t.Errorf("trouble() = %+v, want %+v", got, c.want)
 			}
 		})
 	}
-	if got := []rune(words(strings.Repeat("ü ", 1000))); len(got) != maxWords+1 {
-		t.Errorf("%d letters are kept", len(got))
+	if got := []rune(oneLine(strings.Repeat("ü ", 1000))); len(got) != maxText+1 {
+		t.Errorf("oneLine keeps %d characters", len(got))
 	}
 }
 
-// TestNotBegun: a container that could not be begun has not run, though its kubelet
-// tells a time.
+// TestNotBegun tests that a container that could not start has not run, though the kubelet gives a time.
 func TestNotBegun(t *testing.T) {
 	failed := &corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", StartedAt: metav1.Unix(0, 0), FinishedAt: metav1.Unix(100, 0)}
 	dind := corev1.ContainerStatus{Name: dindContainer, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}
@@ -117,11 +116,11 @@ func TestNotBegun(t *testing.T) {
 		},
 	}
 	if p := convert(pod); !p.DockerUp.IsZero() || !p.Ready.IsZero() || p.Failure != scaler.FailureCrashLoop {
-		t.Errorf("its daemon began at %s, its agent at %s, and it failed by %q", p.DockerUp, p.Ready, p.Failure)
+		t.Errorf("the daemon began at %s, the agent at %s, and the class is %q", p.DockerUp, p.Ready, p.Failure)
 	}
 }
 
-// TestRedact: what looks like a secret is left out of an agent's last words.
+// TestRedact tests that LastWords hides what looks like a secret.
 func TestRedact(t *testing.T) {
 	secret := strings.Repeat("0123456789abcdef", 4)
 	for in, want := range map[string]string{

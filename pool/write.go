@@ -3,41 +3,48 @@ package pool
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/flowcontrol"
 
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
 )
 
-// deletionGraceSeconds is the grace of Bellboard's deletions, and tells them from others':
-// people and tools give 0, 1, 30, or the pod's own. The agent is idle, so the grace is short.
-// preStop sleeps through all of it, and then the kubelet gives each container two seconds to
-// end. That is enough for an agent, and for a Docker daemon to tell its last words and to
-// leave its data clean. It is well under the ten seconds after which a Swarm client would
-// register itself anew.
+// deletionGraceSeconds is the grace of Bellboard's deletions. The grace also tells Bellboard's deletions from
+// others': people and tools give 0, 1, 30, or the pod's own grace.
+//
+// The grace is short, since the agent is idle. preStop sleeps through all of it. Then the kubelet gives each
+// container two more seconds to end. Two seconds are enough for an agent, and for a Docker daemon to write
+// its last log lines and to leave its data clean. A Swarm client would register itself again after ten
+// seconds: the grace is well below that.
 const deletionGraceSeconds = 2
 
-// Create makes or takes the cache slot, then creates the agent's pod under that
-// name. A pod of that name that is there already and was made from the same settings
-// is the answer, too: an earlier try whose answer was lost. A spare is made as Unprotect
-// leaves a pod.
-func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, birth scaler.Birth) (scaler.Pod, error) {
-	s, err := p.spec(id)
+// Create makes or takes the cache slot, then creates the agent's pod under that name. If an earlier attempt
+// has created the pod from the same settings and its answer was lost, Create returns that pod. A spare pod is
+// created in the state that Unprotect leaves.
+func (c *Client) Create(
+	ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, birth scaler.Birth,
+) (scaler.Pod, error) {
+	s, err := c.spec(id)
 	if err != nil {
 		return scaler.Pod{}, err
 	}
 	if s.HasClaim() {
 		if slot.Name == "" || slot.Namespace != s.Namespace {
-			return scaler.Pod{}, fmt.Errorf("create pod %s: it needs a cache slot in namespace %s, not %q in %q", name, s.Namespace, slot.Name, slot.Namespace)
+			return scaler.Pod{}, fmt.Errorf("create pod %s: the pod needs a cache slot in namespace %s, not %q in %q",
+				name, s.Namespace, slot.Name, slot.Namespace)
 		}
-		if err := p.take(ctx, &s, &slot); err != nil {
+		if err := c.takeSlot(ctx, &s, &slot); err != nil {
 			return scaler.Pod{}, wrap("create pod "+name, err)
 		}
 		s.Slot = slot.Name
@@ -54,41 +61,33 @@ func (p *Pool) Create(ctx context.Context, name string, id scaler.PoolID, slot s
 		delete(want.Annotations, annotationDoNotDisrupt)
 		want.Annotations[annotationSafeToEvict] = "true"
 	}
-	var made *corev1.Pod
-	err = p.call(ctx, "create", "pods", func(ctx context.Context) error {
-		made, err = p.client.CoreV1().Pods(s.Namespace).Create(ctx, want, metav1.CreateOptions{})
-		return err
+	pod, err := call(ctx, c, "create", "pods", func(ctx context.Context) (*corev1.Pod, error) {
+		return c.client.CoreV1().Pods(s.Namespace).Create(ctx, want, metav1.CreateOptions{})
 	})
 	if err != nil {
-		var unseen error
-		if made, unseen = p.madeBefore(ctx, want, err); made == nil {
+		var lookupErr error
+		if pod, lookupErr = c.findCreated(ctx, want, err); pod == nil {
 			remedy := s.QuotaRemedy(err)
-			err = p.refusal(ctx, want.Namespace, needsOf(&want.Spec), createError(err))
+			err = c.classifyRejection(ctx, want.Namespace, podNeeds(&want.Spec), createError(err))
 			if remedy != "" {
 				err = fmt.Errorf("%w; %s", err, remedy)
 			}
-			if unseen != nil {
-				err = fmt.Errorf("%w; and whether it was made nevertheless cannot be seen: %w", err, unseen)
+			if lookupErr != nil {
+				err = fmt.Errorf("%w; Bellboard cannot see whether the pod was created nevertheless: %w", err, lookupErr)
 			}
 			return scaler.Pod{}, wrap("create pod "+name, err)
 		}
 	}
-	return p.follower(s.Namespace).born(made), nil
+	return c.namespace(s.Namespace).pods.addPending(pod), nil
 }
 
-// madeBefore looks whether the pod is there after a creation that failed with
-// an error that leaves it possible. nil: it is not, or the error says why nobody
-// knows.
-func (p *Pool) madeBefore(ctx context.Context, want *corev1.Pod, failure error) (*corev1.Pod, error) {
-	if !apierrors.IsAlreadyExists(failure) && !open(failure) {
+// findCreated looks for the pod after a creation that failed and may have been done nevertheless. findCreated
+// returns nil if the pod does not exist. The error says why nobody knows.
+func (c *Client) findCreated(ctx context.Context, want *corev1.Pod, failure error) (*corev1.Pod, error) {
+	if !apierrors.IsAlreadyExists(failure) && !outcomeUnknown(failure) {
 		return nil, nil
 	}
-	var got *corev1.Pod
-	err := p.call(ctx, "get", "pods", func(ctx context.Context) error {
-		var err error
-		got, err = p.client.CoreV1().Pods(want.Namespace).Get(ctx, want.Name, metav1.GetOptions{})
-		return err
-	})
+	got, err := c.getPod(ctx, want.Namespace, want.Name)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
@@ -102,154 +101,214 @@ func (p *Pool) madeBefore(ctx context.Context, want *corev1.Pod, failure error) 
 	return got, nil
 }
 
-// PutSecret makes what an inbound agent's pod waits for, owned by the pod, so that
-// it goes with it. What exists is as good.
-func (p *Pool) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
-	f := p.follower(pod.Namespace)
-	if f == nil {
+// PutSecret creates the Secret that an inbound agent's pod waits for. The pod owns the Secret, so Kubernetes
+// deletes both. A Secret that exists already is as good.
+func (c *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
+	n := c.namespace(pod.Namespace)
+	if n == nil {
 		return fmt.Errorf("pod %s: no agents are configured in namespace %s", pod.Name, pod.Namespace)
 	}
 	switch {
-	case !f.knows(pod.Name, types.UID(pod.UID)):
+	case !n.pods.has(pod.Name, pod.UID):
 		return wrap("pod "+pod.Name, scaler.ErrGone)
 	case secret == "":
 		return fmt.Errorf("pod %s: an inbound agent needs its secret", pod.Name)
 	}
-	labels := (&Spec{PoolID: pod.PoolID, Instance: p.instance}).labels()
-	err := p.call(ctx, "create", "secrets", func(ctx context.Context) error {
-		_, err := p.client.CoreV1().Secrets(pod.Namespace).Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Labels: labels, OwnerReferences: ownedBy(&pod)},
-			Type:       corev1.SecretTypeOpaque,
-			Immutable:  new(true),
-			Data:       map[string][]byte{inboundSecretKey: []byte(secret)},
-		}, metav1.CreateOptions{})
-		return err
+	want := agentSecret(&Spec{PoolID: pod.PoolID, Instance: c.instance, Namespace: pod.Namespace}, pod.Name, secret)
+	want.OwnerReferences = ownerReference(&pod)
+	_, err := call(ctx, c, "create", "secrets", func(ctx context.Context) (*corev1.Secret, error) {
+		return c.client.CoreV1().Secrets(pod.Namespace).Create(ctx, want, metav1.CreateOptions{})
 	})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return wrap("create the Secret of "+pod.Name, p.refusal(ctx, pod.Namespace, secretNeeds, createError(err)))
+		err = c.classifyRejection(ctx, pod.Namespace, secretNeeds, createError(err))
+		return wrap("create the Secret of "+pod.Name, err)
 	}
 	return nil
 }
 
-// Annotate notes on the pod, and on no later one of its name, that its node was
-// online once.
-func (p *Pool) Annotate(ctx context.Context, pod scaler.Pod) error {
-	return p.patch(ctx, "annotate", &pod, map[string]any{
-		"annotations": map[string]any{AnnotationConnected: p.clock.Now().UTC().Format(time.RFC3339)},
-	}, time.Time{})
+func agentSecret(s *Spec, name, secret string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.Namespace, Labels: s.labels()},
+		Type:       corev1.SecretTypeOpaque,
+		Immutable:  new(true),
+		Data:       map[string][]byte{inboundSecretKey: []byte(secret)},
+	}
 }
 
-// Protect puts on the pod what makes drains of its machine, and the autoscalers
-// that ask for one, wait for it.
-func (p *Pool) Protect(ctx context.Context, pod scaler.Pod) error {
-	return p.patch(ctx, "protect", &pod, map[string]any{
+// ownerReference has the garbage collector delete what belongs to a pod when the pod is gone.
+func ownerReference(pod *scaler.Pod) []metav1.OwnerReference {
+	return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: types.UID(pod.UID)}}
+}
+
+// Annotate notes on the pod that its Jenkins node was online once. A later pod of the same name stays as it
+// is.
+func (c *Client) Annotate(ctx context.Context, pod scaler.Pod) error {
+	return c.patchPod(ctx, "annotate", &pod, c.limiter(), map[string]any{
+		"annotations": map[string]any{AnnotationConnected: c.timestamp()},
+	})
+}
+
+// Protect sets the label and annotations that have drains of a Kubernetes node, and autoscalers, wait for the
+// pod.
+func (c *Client) Protect(ctx context.Context, pod scaler.Pod) error {
+	return c.patchPod(ctx, "protect", &pod, c.limiter(), map[string]any{
 		"labels":      map[string]any{LabelBusy: "true"},
 		"annotations": map[string]any{annotationSafeToEvict: "false", annotationDoNotDisrupt: "true"},
-	}, time.Time{})
+	})
 }
 
-// Unprotect takes that from exactly this version of the pod, and not after the
-// deadline: it may have a build by then. Cluster Autoscaler has to be told that the pod
-// may go: it leaves a machine alone that has one without a controller, or with an emptyDir.
-func (p *Pool) Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
-	return p.patch(ctx, "unprotect", &pod, map[string]any{
+// Unprotect lifts the protection from exactly this version of the pod, and not after the deadline, since the
+// agent may have a build by then. Cluster Autoscaler needs an explicit "true": it keeps a Kubernetes node
+// that has a pod with an emptyDir or without a controller.
+func (c *Client) Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
+	return c.patchPod(ctx, "unprotect", &pod, c.until(deadline), map[string]any{
 		"resourceVersion": pod.ResourceVersion,
 		"labels":          map[string]any{LabelBusy: nil},
 		"annotations":     map[string]any{annotationSafeToEvict: "true", annotationDoNotDisrupt: nil},
-	}, deadline)
+	})
 }
 
-// patch changes what the pod, and no later one of its name, is described by, and
-// not after the deadline (zero: whenever it can). A value of nil takes one away.
-func (p *Pool) patch(ctx context.Context, what string, pod *scaler.Pod, meta map[string]any, deadline time.Time) error {
-	what += " pod " + pod.Name
-	meta["uid"] = pod.UID
-	patch, err := json.Marshal(map[string]any{"metadata": meta})
-	if err != nil {
-		return wrap(what, err)
-	}
-	client := p.client.CoreV1().RESTClient()
-	limiter := orNever(client.GetRateLimiter())
-	if !deadline.IsZero() {
-		limiter = inTime{RateLimiter: limiter, clock: p.clock, deadline: deadline}
-	}
-	made := &corev1.Pod{}
-	err = p.call(ctx, "patch", "pods", func(ctx context.Context) error {
-		return client.Patch(types.MergePatchType).Namespace(pod.Namespace).Resource("pods").Name(pod.Name).Body(patch).Throttle(limiter).Do(ctx).Into(made)
-	})
+// patchPod merges metadata into exactly this pod, whatever its version. A value of nil removes a key.
+func (c *Client) patchPod(
+	ctx context.Context, verb string, pod *scaler.Pod, limiter flowcontrol.RateLimiter, metadata map[string]any,
+) error {
+	metadata["uid"] = pod.UID
+	key := objectKey{"pods", pod.Namespace, pod.Name}
+	patched, err := patch(ctx, c, key, limiter, map[string]any{"metadata": metadata}, &corev1.Pod{})
 	switch {
 	case err == nil:
-		if f := p.follower(pod.Namespace); f != nil {
-			f.edited(made)
+		if n := c.namespace(pod.Namespace); n != nil {
+			n.pods.addPatched(patched)
 		}
 		return nil
 	case apierrors.IsInvalid(err):
-		// The only thing in the patch that can be invalid is another pod's UID.
+		// Only the UID in the patch can be invalid: it is another pod's.
 		err = fmt.Errorf("%w: %w", scaler.ErrChanged, err)
 	default:
 		err = changeError(err)
 	}
-	return wrap(what, err)
+	return wrap(verb+" pod "+pod.Name, err)
 }
 
-// DeletePod deletes exactly the pod that was looked at: another of its name, or
-// a later version of it, is left alone (ErrChanged). The deadline is checked on
-// the clock after client-go's own queue of requests, so nothing is sent late.
-func (p *Pool) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
-	if pod.UID == "" || pod.ResourceVersion == "" {
-		return fmt.Errorf("delete pod %s: neither its UID nor its version may be unknown", pod.Name)
+// DeletePod deletes exactly the pod that the caller looked at. If another pod has the name, or the pod has
+// changed, DeletePod returns ErrChanged. The deadline is checked after client-go's own queue of requests, so
+// no deletion is sent late.
+func (c *Client) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
+	key := objectKey{"pods", pod.Namespace, pod.Name}
+	options := metav1.DeleteOptions{GracePeriodSeconds: new(int64(deletionGraceSeconds))}
+	if err := c.delete(ctx, key, pod.UID, pod.ResourceVersion, deadline, options); err != nil {
+		return wrap("delete pod "+pod.Name, err)
 	}
-	client := p.client.CoreV1().RESTClient()
-	options := &metav1.DeleteOptions{
-		GracePeriodSeconds: new(int64(deletionGraceSeconds)),
-		Preconditions:      &metav1.Preconditions{UID: new(types.UID(pod.UID)), ResourceVersion: &pod.ResourceVersion},
+	if n := c.namespace(pod.Namespace); n != nil {
+		n.pods.markDeleted(&pod)
 	}
-	err := p.call(ctx, "delete", "pods", func(ctx context.Context) error {
-		return client.Delete().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).Body(options).
-			Throttle(inTime{RateLimiter: orNever(client.GetRateLimiter()), clock: p.clock, deadline: deadline}).
-			Do(ctx).Error()
-	})
-	if err != nil {
-		return wrap("delete pod "+pod.Name, changeError(err))
-	}
-	if f := p.follower(pod.Namespace); f != nil {
-		f.deleted(&pod)
-	}
-	p.left(ctx, &pod)
+	c.leaveSlot(ctx, &pod)
 	return nil
 }
 
-// ownedBy lets the garbage collector remove what belongs to a pod that is gone.
-func ownedBy(pod *scaler.Pod) []metav1.OwnerReference {
-	return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: types.UID(pod.UID)}}
+// An objectKey says where an object is in the API.
+type objectKey struct{ resource, ns, name string }
+
+// patch merges body into an object, and returns what the API server made of the object.
+func patch[O runtime.Object](
+	ctx context.Context, c *Client, key objectKey, limiter flowcontrol.RateLimiter, body map[string]any, out O,
+) (O, error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return out, err
+	}
+	return call(ctx, c, "patch", key.resource, func(ctx context.Context) (O, error) {
+		request := c.client.CoreV1().RESTClient().Patch(types.MergePatchType).Body(data).Throttle(limiter)
+		return out, request.Resource(key.resource).Namespace(key.ns).Name(key.name).Do(ctx).Into(out)
+	})
 }
 
-// inTime is a rate limiter that lets nothing pass after a deadline. client-go
-// asks it before it sends a request, and before it repeats one.
-type inTime struct {
+// delete deletes exactly that version of an object, and not after the deadline.
+func (c *Client) delete(
+	ctx context.Context, key objectKey, uid, version string, deadline time.Time, options metav1.DeleteOptions,
+) error {
+	if uid == "" || version == "" {
+		return errors.New("neither the UID nor the version may be unknown")
+	}
+	options.Preconditions = &metav1.Preconditions{UID: new(types.UID(uid)), ResourceVersion: &version}
+	_, err := call(ctx, c, "delete", key.resource, func(ctx context.Context) (any, error) {
+		request := c.client.CoreV1().RESTClient().Delete().Body(&options).Throttle(c.until(deadline))
+		return nil, request.Resource(key.resource).Namespace(key.ns).Name(key.name).Do(ctx).Error()
+	})
+	return changeError(err)
+}
+
+func (c *Client) timestamp() string { return c.clock.Now().UTC().Format(time.RFC3339) }
+
+// limiter returns client-go's rate limiter.
+func (c *Client) limiter() flowcontrol.RateLimiter {
+	if l := c.client.CoreV1().RESTClient().GetRateLimiter(); l != nil {
+		return l
+	}
+	return flowcontrol.NewFakeAlwaysRateLimiter() // the configuration sets no limit
+}
+
+// until returns client-go's rate limiter, which then lets no request pass after the deadline.
+func (c *Client) until(deadline time.Time) flowcontrol.RateLimiter {
+	return deadlineLimiter{RateLimiter: c.limiter(), clock: c.clock, deadline: deadline}
+}
+
+// A deadlineLimiter is a rate limiter that lets no request pass after a deadline. client-go calls Wait before
+// it sends a request, and before it repeats a request.
+type deadlineLimiter struct {
 	flowcontrol.RateLimiter
 	clock    clock.Clock
 	deadline time.Time
 }
 
-// Wait waits for the limiter's turn, then looks at the clock. What is late before
-// takes nobody's turn.
-func (t inTime) Wait(ctx context.Context) error {
-	if t.clock.Now().Before(t.deadline) {
-		if err := t.RateLimiter.Wait(ctx); err != nil {
+// Wait waits for a turn, then checks the deadline. A request that is late already takes no turn from others.
+func (l deadlineLimiter) Wait(ctx context.Context) error {
+	if l.clock.Now().Before(l.deadline) {
+		if err := l.RateLimiter.Wait(ctx); err != nil {
 			return err
 		}
 	}
-	if late := t.clock.Now().Sub(t.deadline); late > 0 {
+	if late := l.clock.Now().Sub(l.deadline); late > 0 {
 		return fmt.Errorf("%w (by %s)", scaler.ErrLate, late)
 	}
 	return nil
 }
 
-// orNever is for clients that were told not to limit themselves.
-func orNever(l flowcontrol.RateLimiter) flowcontrol.RateLimiter {
-	if l == nil {
-		return flowcontrol.NewFakeAlwaysRateLimiter()
+// Rehearsal is the API server's answer to the dry run of one of an agent's objects.
+type Rehearsal struct {
+	Object string // pod, Secret or volume claim
+	Err    error  // nil: the API server would accept the object
+	// Beside names the plain containers that admission would add beside the agent. Plain containers run on
+	// when the agent has ended. Sidecars among the init containers end with the agent.
+	Beside []string
+}
+
+// Rehearse asks the API server, by dry run, whether it would accept all objects of an agent. Admission takes
+// part in a dry run, and nothing is created.
+func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) ([]Rehearsal, error) {
+	if s = s.withDefaults(); len(s.check(s.Instance)) > 0 {
+		return nil, errors.Join(s.check(s.Instance)...)
 	}
-	return l
+	s.Slot = name
+	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+	sent := Build(s, name)
+	got, err := client.CoreV1().Pods(s.Namespace).Create(ctx, sent, dry)
+	out := []Rehearsal{{Object: "pod", Err: err}}
+	if err == nil {
+		for _, c := range got.Spec.Containers {
+			same := func(own corev1.Container) bool { return own.Name == c.Name }
+			if !slices.ContainsFunc(sent.Spec.Containers, same) {
+				out[0].Beside = append(out[0].Beside, c.Name)
+			}
+		}
+	}
+	if s.Keyed() {
+		_, err = client.CoreV1().Secrets(s.Namespace).Create(ctx, agentSecret(&s, name, "made up"), dry)
+		out = append(out, Rehearsal{Object: "Secret", Err: err})
+	}
+	if s.HasClaim() {
+		_, err = client.CoreV1().PersistentVolumeClaims(s.Namespace).Create(ctx, BuildClaim(s, name), dry)
+		out = append(out, Rehearsal{Object: "volume claim", Err: err})
+	}
+	return out, nil
 }

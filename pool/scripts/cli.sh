@@ -1,5 +1,5 @@
 #!/bin/sh
-# Hands Docker's client and its plugins (buildx, compose) to the agent.
+# Copies Docker's client and its plugins (buildx, compose) for the agent.
 
 cp /usr/local/bin/docker /opt/docker/docker
 mkdir -p /opt/docker/cli-plugins

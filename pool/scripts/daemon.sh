@@ -1,6 +1,6 @@
 #!/bin/sh
-# Comes before the other scripts of the daemon's container, and after supervise.sh: this shell, not
-# the one of the image's entrypoint, is the container's first process.
+# Precedes the other scripts of the daemon's container, and follows supervise.sh. This shell is the container's
+# first process, and not the shell of the image's entrypoint.
 
 export TINI_SUBREAPER=1
 

@@ -1,14 +1,13 @@
 #!/bin/sh
-# Starts the daemon by what $run says, after daemon.sh. The daemon's containers are put under the
-# pod's own cgroup: a privileged container would otherwise put them beside all pods, out of the
-# reach of the pod's limits. Networks get the MTU of the pod's interface: with a larger one, small
-# requests work and large ones hang.
+# Starts the daemon as $run says, after daemon.sh. The daemon's containers get a cgroup below the pod's own. A
+# privileged container would otherwise put them beside all pods, where the pod's limits do not reach them.
+# Docker networks get the MTU of the pod's interface. With a larger MTU, small requests work and large
+# requests hang.
 #
-# Under cgroup v2 a container that is not privileged sees its own cgroup as the root, and the
-# image's own way is right. A privileged one sees all of the machine's, and has to find its own. A
-# cgroup hands controllers to others only while it holds no process itself, and the process of a
-# start-up probe may come in between: so it is tried again. A cgroup that cannot be written ends
-# the daemon: no limit would hold.
+# Under cgroup v2 an unprivileged container sees its own cgroup as the root, and the image's own way is right.
+# A privileged container sees all cgroups of the Kubernetes node, and has to find its own. A cgroup passes
+# controllers on only while no process is in it. The process of a start-up probe may come in between, so this
+# script tries again. If the cgroup cannot be written, the daemon ends, since no limit would hold.
 # shellcheck disable=SC2154 # run
 
 cg="$(sed -n 's/^0:://p' /proc/self/cgroup)"

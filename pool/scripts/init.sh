@@ -1,7 +1,7 @@
 #!/bin/sh
-# The first process of an agent's container, after supervise.sh: the image's own init, or else
-# this shell. A program that a shell starts in the background ignores SIGINT, and builds would
-# inherit that; env undoes it where it can (busybox' cannot).
+# Begins an agent's container, after supervise.sh. The first process is the image's own init, or else this shell.
+# A program that a shell starts in the background ignores SIGINT, and builds would inherit that. env undoes that
+# if env can (busybox' env cannot).
 
 for init in tini dumb-init; do
   if command -v "$init" >/dev/null 2>&1; then

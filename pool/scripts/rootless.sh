@@ -1,8 +1,8 @@
 #!/bin/sh
-# Starts a daemon that is not root by what $run says, after daemon.sh. The network that the daemon
-# makes for itself has an MTU of its own, which must not be larger than the pod's. The daemon makes
-# the directory of its data itself, since it sets rights on it that only an owner may set. The
-# files in there belong to users of its own.
+# Starts a daemon that is not root as $run says, after daemon.sh. The daemon's own network has an MTU, which
+# must not be larger than the pod's. The daemon makes the directory of its data itself, since only the owner
+# may set the rights that the daemon sets. The files in that directory belong to users of the daemon's own
+# namespace.
 # shellcheck disable=SC2154 # run, store
 
 mtu="$(cat /sys/class/net/eth0/mtu 2>/dev/null || echo 1500)"

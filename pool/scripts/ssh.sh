@@ -1,7 +1,7 @@
 #!/bin/sh
-# Starts sshd for an agent that Jenkins calls. The keys go where sshd reads them: it refuses keys
-# that others may read, so the mounted ones cannot stay where they are. Sessions get the
-# container's variables, as by the script of the image itself.
+# Starts sshd for an agent that Jenkins calls. The script copies the mounted keys to where sshd reads them,
+# since sshd rejects keys that others may read. Sessions get the container's variables, as with the script of
+# the image itself.
 
 install -d -m 700 -o jenkins -g jenkins /home/jenkins/.ssh
 install -m 600 -o jenkins -g jenkins "$1/authorized_keys" /home/jenkins/.ssh/authorized_keys

@@ -1,8 +1,7 @@
 #!/bin/sh
-# Runs one program beside a shell that is the container's first process.
-# A process whose parent is gone becomes a child of that first process. A shell that waits
-# takes every child that ends, while a JVM or a daemon leaves them defunct.
-# The shell passes a signal on, and ends with the program's own code.
+# Runs one program beside a shell that is the container's first process. A process whose parent has ended
+# becomes a child of that first process. A shell that waits reaps every child that ends. A JVM or a daemon
+# leaves them defunct. The shell passes a signal on, and ends with the program's own exit code.
 
 pid='' signal=''
 

@@ -1,19 +1,20 @@
 #!/bin/sh
-# Comes before the daemon's own script if the daemon works on a cache slot. It starts the daemon,
-# makes room on the volume before any build, and then makes the file "ready": the start-up probe
-# waits for that.
+# Precedes the daemon's own script if the daemon uses a cache slot. The script starts the daemon, and makes
+# room on the volume before any build. Then the script makes the file "ready", for which the start-up probe
+# waits.
 #
-# A daemon that ends is tried a second time, since the machine may be to blame. One that does not
-# come up then either is tried once with an empty store. Only if it comes up so was the store
-# broken, and is removed; otherwise the store is put back. Store and trash are directories of one
-# volume, so that both moves are quick; the trash is removed beside the work. All of it takes less
-# than four minutes.
+# If the daemon ends, the script tries a second time, since the Kubernetes node may be the cause. If the
+# daemon does not come up then either, the script tries once with an empty store. If the daemon comes up with
+# the empty store, the old store was broken, and the script removes it. Otherwise the script puts the old
+# store back. Store and trash are directories of one volume, so both moves are quick. The script removes the
+# trash in the background. All of this takes less than four minutes.
 #
-# A file system over twice as large as CACHE_SIZE ($size, in MB) is not the volume's: it is a
-# directory of the machine's disk, which others fill. Then the sizes that Docker itself counts are
-# measured against CACHE_SIZE.
+# A file system over twice as large as CACHE_SIZE ($size, in MB) is not the volume's own. The volume is then a
+# directory of the Kubernetes node's disk, which others fill too. So the script compares the sizes that Docker
+# counts with CACHE_SIZE.
 #
-# A store that this script cannot move ($mine is empty) is left as it is, and its daemon is waited for.
+# If the script cannot move the store ($mine is empty), the script leaves the store as it is, and waits for
+# the daemon.
 # shellcheck disable=SC2086,SC2154 # the words of $what; pid, store, size, mine
 
 ready=/run/docker/ready

@@ -132,7 +132,7 @@ func (d *Daemon) Leader() string {
 // new leader gets a new one: it knows nothing from before, its cache begins
 // with a consistent LIST, and its berths are its own.
 type core struct {
-	pool   *pool.Pool
+	pool   *pool.Client
 	loop   *control.Loop
 	tell   func() // begins to send events; nil: it only looks
 	events *events

@@ -33,7 +33,7 @@ func (d *Daemon) waiting(what string) {
 }
 
 // start waits until the pods are known.
-func (d *Daemon) start(ctx context.Context, pods *pool.Pool) error {
+func (d *Daemon) start(ctx context.Context, pods *pool.Client) error {
 	defer Waits(d.parts.Clock, d.waiting, func() string {
 		words := "the API server " + d.parts.Kube.Host + ", which has not answered yet"
 		if err := pods.Why(); err != nil {

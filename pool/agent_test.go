@@ -46,7 +46,7 @@ func scriptNames(t *testing.T) (names []string) {
 	return names
 }
 
-// standIns is a directory of programs that do what these scripts say.
+// standIns makes a directory with programs that run these scripts.
 func standIns(t *testing.T, sh string, scripts map[string]string) string {
 	t.Helper()
 	bin := t.TempDir()
@@ -58,8 +58,8 @@ func standIns(t *testing.T, sh string, scripts map[string]string) string {
 	return bin
 }
 
-// The agent's command is run as the container would run it, with stand-ins for
-// curl and java that say what they are told.
+// The test runs the agent's command as the container would. Stand-ins for curl and java print their
+// arguments.
 func TestTheSwarmClientGetsItsArgumentsAsTheyAre(t *testing.T) {
 	sh := shell(t)
 	bin := standIns(t, sh, map[string]string{
@@ -89,23 +89,23 @@ func TestTheSwarmClientGetsItsArgumentsAsTheyAre(t *testing.T) {
 		want = append(want, "java "+filled(a))
 	}
 	if i := slices.Index(lines, "java -jar"); i < 0 || !slices.Equal(lines[i:], want) {
-		t.Errorf("it is told:\n%s", out)
+		t.Errorf("the client is told:\n%s", out)
 	}
 }
 
-// orphans makes ten processes whose parent ends at once, and then counts what is defunct.
+// orphans starts ten processes whose parent ends at once, and then counts the defunct processes.
 const orphans = `for i in 1 2 3 4 5 6 7 8 9 10; do sh -c 'sleep 0.2 &'; done
 sleep 0.7
 echo "defunct: $(cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ')"
 `
 
-// TestTheAgentsInit runs it as a container would: as the first process of its own.
+// TestTheAgentsInit runs the init as a container would: as the first process of a PID namespace.
 func TestTheAgentsInit(t *testing.T) {
 	sh := shell(t)
 	first := func(path string, command ...string) (string, int) {
 		cmd := exec.Command("unshare", append([]string{"--pid", "--fork", "--mount-proc"}, command...)...)
 		cmd.Env = []string{"PATH=" + path}
-		out, err := cmd.Output() // to the other stream a shell may say how a program ended
+		out, err := cmd.Output() // a shell may say on stderr how a program ended
 		if _, exits := errors.AsType[*exec.ExitError](err); err != nil && !exits {
 			t.Fatal(err)
 		}
@@ -113,20 +113,20 @@ func TestTheAgentsInit(t *testing.T) {
 	}
 	path := os.Getenv("PATH")
 	if out, code := first(path, sh, "-c", "echo $$"); out != "1" || code != 0 {
-		t.Skipf("no process here may have a PID namespace of its own: %q, code %d", out, code)
+		t.Skipf("no process here may have a PID namespace of its own: %q, exit code %d", out, code)
 	}
 	const deaf = "(sleep 0.1; " + orphans + ") & exec sleep 1.2" // becomes a program that waits for nobody, as a JVM does
 	if out, _ := first(path, sh, "-c", deaf); out != "defunct: 10" {
-		t.Errorf("a first process that waits for nobody leaves %q, want ten defunct", out)
+		t.Errorf("a first process that never waits leaves %q, want ten defunct", out)
 	}
 	shells := []string{sh}
-	for _, other := range []string{"dash", "bash", "busybox"} { // what /bin/sh is in agents' images
+	for _, other := range []string{"dash", "bash", "busybox"} { // the shells that are /bin/sh in agents' images
 		if at, err := exec.LookPath(other); err == nil {
 			shells = append(shells, at)
 		}
 	}
 	for _, s := range shells {
-		// env's own way to undo what a shell does to SIGINT is not tried: an image may have another env.
+		// env's own way to restore SIGINT is not tested here, since an image may have another env.
 		for name, tt := range map[string]struct {
 			script, said string
 			code         int
@@ -144,22 +144,22 @@ func TestTheAgentsInit(t *testing.T) {
 				command = append([]string{s, "sh"}, command[1:]...)
 			}
 			if out, code := first(path, command...); out != tt.said || code != tt.code {
-				t.Errorf("%s: %s: it says %q and ends with %d, want %q and %d", s, name, out, code, tt.said, tt.code)
+				t.Errorf("%s: %s: the program says %q and ends with %d, want %q and %d", s, name, out, code, tt.said, tt.code)
 			}
 		}
 	}
 	if exec.Command("env", "--default-signal=INT", "true").Run() == nil {
 		if out, _ := first(path, underInit(sh, "-c", "grep SigIgn /proc/self/status")...); !strings.HasSuffix(out, "\t0000000000000000") {
-			t.Errorf("builds begin with signals ignored: %s", out)
+			t.Errorf("builds ignore signals: %s", out)
 		}
 	}
 	bin := standIns(t, sh, map[string]string{"dumb-init": `echo "$$ dumb-init $*"`})
 	if out, _ := first(bin+":"+path, underInit("/agent", "-url")...); out != "1 dumb-init -- /agent -url" {
-		t.Errorf("with an init in the image it is %q", out)
+		t.Errorf("with an init in the image, the output is %q", out)
 	}
 }
 
-// TestWhoseInitItIs: which images' entrypoint is known, and what becomes of the others.
+// TestWhoseInitItIs tests which images have a known entrypoint, and what happens to other images.
 func TestWhoseInitItIs(t *testing.T) {
 	for image, known := range map[string]bool{
 		DefaultImage: true, "jenkins/inbound-agent": true, "registry.example.com:5000/hub/jenkins/inbound-agent@sha256:00": true,
@@ -171,11 +171,11 @@ func TestWhoseInitItIs(t *testing.T) {
 			s.Image = image
 			pod := Build(s, "web-e-1")
 			if command := pod.Spec.Containers[0].Command; known != (command != nil) || known && !slices.Equal(command, underInit("/usr/local/bin/jenkins-agent")) {
-				t.Errorf("%s: its command is %q", image, command)
+				t.Errorf("%s: the command is %q", image, command)
 			}
-			// Beside a daemon of root's nothing is shared without being asked for.
+			// Beside a daemon that is root, nothing is shared by default.
 			if shares := pod.Spec.ShareProcessNamespace; (shares != nil) != (!known && docker == DockerNone) || shares != nil && !*shares {
-				t.Errorf("%s, Docker %s: its processes are shared: %v", image, docker, shares)
+				t.Errorf("%s, Docker %s: the processes are shared: %v", image, docker, shares)
 			}
 		}
 	}
@@ -187,6 +187,6 @@ func TestWhoseInitItIs(t *testing.T) {
 	}
 	s.Template = template
 	if pod := Build(s, "web-e-1"); pod.Spec.ShareProcessNamespace != nil {
-		t.Error("a pod of the machine's processes shares its own, which an API server refuses")
+		t.Error("a pod has hostPID and shareProcessNamespace, which an API server rejects")
 	}
 }

@@ -35,7 +35,7 @@ func TestBeforeTheFirstListNothingIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(*rest.Config) {})
 		if _, err := h.Observe(context.Background()); err == nil {
-			t.Error("it saw nothing, and took that for no pods")
+			t.Error("Observe returned no error before the first list")
 		}
 	})
 }
@@ -51,8 +51,8 @@ func TestStartSaysWhyItCannot(t *testing.T) {
 				return &apierrors.NewForbidden(podsResource, "", errors.New("no role")).ErrStatus
 			})
 		}, time.Second, "no role"},
-		"unreachable":                   {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*mostPause, "refused"},
-		"unreachable, for who is there": {func(h *house) { h.hurry = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
+		"unreachable":                   {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*maxBackoff, "refused"},
+		"unreachable, for who is there": {func(h *house) { h.failFast = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -61,10 +61,10 @@ func TestStartSaysWhyItCannot(t *testing.T) {
 				began := time.Now()
 				err := h.Start(context.Background())
 				if err == nil || !strings.Contains(err.Error(), c.words) || !strings.Contains(err.Error(), " in ") {
-					t.Errorf("it gives %v", err)
+					t.Errorf("Start() = %v", err)
 				}
 				if took := time.Since(began); took > c.within {
-					t.Errorf("it took %s", took)
+					t.Errorf("Start took %s", took)
 				}
 			})
 		})
@@ -92,7 +92,7 @@ func TestAShortCutIsBridged(t *testing.T) {
 				t.Fatalf("after %s: %v, %v", time.Since(cut), view, err)
 			}
 			if age := view.At.Sub(cut); age < 0 || age > 100*time.Millisecond {
-				t.Fatalf("after %s it was last known to follow at the cut and %s", time.Since(cut), age)
+				t.Fatalf("after %s the cache was last current at the cut and %s", time.Since(cut), age)
 			}
 		}
 		h.await(10*time.Second, func() bool {
@@ -118,65 +118,65 @@ func TestALongCutIsNoAnswer(t *testing.T) {
 			t.Fatalf("after %s: %v", time.Since(cut), err)
 		}
 		if got := scaler.CauseOf(err); got != causeUnavailable {
-			t.Errorf("it is of class %s, want %s", got, causeUnavailable)
+			t.Errorf("the error has class %s, want %s", got, causeUnavailable)
 		}
 		time.Sleep(time.Until(cut.Add(2*time.Minute + 7*time.Second)))
 		if got := h.pods(); len(got) != 1 || got[0].Name != "web-e-1" {
-			t.Errorf("it sees %v", got)
+			t.Errorf("Observe returned %v", got)
 		}
 	})
 }
 
-// TestFinal: what no retry mends ends a start, and what may pass does not.
+// TestFinal tests which errors end a start. No retry mends these errors. Other errors may pass.
 func TestFinal(t *testing.T) {
 	for _, err := range []error{
 		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}}),
 		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: http.ErrSchemeMismatch}),
 		apierrors.NewUnauthorized("no"),
 	} {
-		if !final(err) || nobody(err) {
-			t.Errorf("%v passes, or nobody is there", err)
+		if !permanent(err) || unreachable(err) {
+			t.Errorf("%v is not permanent, or counts as unreachable", err)
 		}
 	}
 	for _, err := range []error{
 		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}),
 		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &net.DNSError{IsNotFound: true}}),
 	} {
-		if final(err) || !nobody(err) {
-			t.Errorf("%v is final, or somebody is there", err)
+		if permanent(err) || !unreachable(err) {
+			t.Errorf("%v is permanent, or does not count as unreachable", err)
 		}
 	}
 	for _, err := range []error{context.DeadlineExceeded, apierrors.NewInternalError(errors.New("x")), &net.DNSError{IsTemporary: true}} {
-		if final(err) || nobody(err) {
-			t.Errorf("%v does not pass", err)
+		if permanent(err) || unreachable(err) {
+			t.Errorf("%v is permanent, or counts as unreachable", err)
 		}
 	}
 }
 
-// TestDistrust: each class of error is told apart, and is one of Causes.
+// TestDistrust tests that each error has its own class, and that Causes has the class.
 func TestDistrust(t *testing.T) {
 	seen := map[scaler.HoldCause]bool{}
 	for _, err := range []error{nil, errors.New("no route"), apierrors.NewUnauthorized("no"), apierrors.NewForbidden(podsResource, "", errors.New("no role"))} {
-		cause := scaler.CauseOf(distrust("pods in agents", err))
+		cause := scaler.CauseOf(staleError("pods in agents", err))
 		if !slices.Contains(Causes(), cause) {
-			t.Errorf("%v is of class %s, which is none of %v", err, cause, Causes())
+			t.Errorf("%v has class %s, which is not in %v", err, cause, Causes())
 		}
 		seen[cause] = true
 	}
 	if len(seen) != len(Causes()) {
-		t.Errorf("classes %v were told apart, want all of %v", seen, Causes())
+		t.Errorf("the errors have classes %v, want all of %v", seen, Causes())
 	}
 }
 
-// TestNotAllowedIsSaidOnce: without the right to watch, beside other failures, the log
-// says so once.
+// TestNotAllowedIsSaidOnce tests that a missing right to watch is in the log once, though other errors come
+// in between.
 func TestNotAllowedIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		h := newHouse(t, func(*rest.Config) {})
 		h.log = zap.New(core)
 		h.start()
-		var lists atomic.Int64 // of several followers at once
+		var lists atomic.Int64 // of several caches at once
 		h.cluster.Refuse(func(_ *http.Request, verb, resource string) *metav1.Status {
 			switch {
 			case verb == "watch" && resource == "pods":
@@ -190,14 +190,14 @@ func TestNotAllowedIsSaidOnce(t *testing.T) {
 		})
 		h.cluster.Cut(time.Second)
 		time.Sleep(5 * time.Minute)
-		if n := lists.Load(); n < 10 || logs.Len() != len(h.followers) {
-			t.Errorf("after %d lists it has said %v, want one line for each namespace", n, logs.All())
+		if n := lists.Load(); n < 10 || logs.Len() != len(h.namespaces) {
+			t.Errorf("after %d lists the log has %v, want one line for each namespace", n, logs.All())
 		}
 	})
 }
 
-// A watch ends every few minutes, by the server's will, and its history may be
-// forgotten: neither is a break.
+// An API server ends every watch after a few minutes, and may have forgotten the history. Neither makes the
+// cache stale.
 func TestWatchesThatEndInOrderAreNoBreak(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.create("web-e-1", inbound)
@@ -213,7 +213,7 @@ func TestWatchesThatEndInOrderAreNoBreak(t *testing.T) {
 	})
 }
 
-// Where watches are refused, lists alone keep the cache.
+// If the API server rejects every watch, lists alone keep the cache current.
 func TestListsAloneWillDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(*rest.Config) {})
@@ -234,9 +234,9 @@ func TestListsAloneWillDo(t *testing.T) {
 	})
 }
 
-// TestTheFirstListIsAQuorums: what an API server's cache remembers may be older than
-// what the leader before did. A new leader makes a new pool, and that begins as the
-// first did, with streams or without.
+// TestTheFirstListIsAQuorums tests that the first list is never from an API server's cache. An API server's
+// cache may be older than the last leader's writes. A new leader makes a new client, whose first list is like
+// the first leader's, with streams or without.
 func TestTheFirstListIsAQuorums(t *testing.T) {
 	for name, streams := range map[string]bool{"streamed": true, "listed": false} {
 		t.Run(name, func(t *testing.T) {
@@ -273,12 +273,12 @@ func TestTheFirstListIsAQuorums(t *testing.T) {
 					}
 					end()
 					synctest.Wait()
-					if want := 2 * len(p.followers); len(firsts) < want { // pods and claims
-						t.Errorf("%s: asked for %v, want %d at least", which, firsts, want)
+					if want := 2 * len(p.namespaces); len(firsts) < want { // pods and claims
+						t.Errorf("%s: the requests are %v, want at least %d", which, firsts, want)
 					}
 					for _, got := range firsts {
 						if !strings.HasSuffix(got, ` of version ""`) {
-							t.Errorf("%s: asked for %s, want what is", which, got)
+							t.Errorf("%s: the request is %s, want the newest state", which, got)
 						}
 					}
 				}
@@ -314,7 +314,7 @@ func BenchmarkObserve5000(b *testing.B) {
 		pod.UID, pod.ResourceVersion = types.UID(pod.Name), "1"
 		list[i] = pod
 	}
-	f := p.followers[0]
+	f := p.namespaces[0].pods
 	if err := f.Replace(list, "1"); err != nil {
 		b.Fatal(err)
 	}
@@ -328,7 +328,7 @@ func BenchmarkObserve5000(b *testing.B) {
 	}
 }
 
-// A cache that is behind may still show an earlier pod of the name.
+// A stale cache may still have an earlier pod of the same name.
 func TestABirthTakesThePlaceOfAnEarlierPodOfItsName(t *testing.T) {
 	p, err := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}})
 	if err != nil {
@@ -336,17 +336,17 @@ func TestABirthTakesThePlaceOfAnEarlierPodOfItsName(t *testing.T) {
 	}
 	pod := Build(p.specs[inbound], "web-e-1")
 	pod.UID, pod.ResourceVersion = "first", "5"
-	f := p.followers[0]
+	f := p.namespaces[0].pods
 	if err := f.Replace([]any{pod}, "7"); err != nil {
 		t.Fatal(err)
 	}
 	pod = pod.DeepCopy()
 	pod.UID, pod.ResourceVersion = "second", "9"
-	f.born(pod)
+	f.addPending(pod)
 	for _, c := range []struct {
 		version string
 		uid     string
-	}{{"8", "second"}, {"9", "first"}} { // at 9 the cache has the last word
+	}{{"8", "second"}, {"9", "first"}} { // at version 9 the cache decides
 		f.UpdateResourceVersion(c.version)
 		view, err := p.Observe(t.Context())
 		if err != nil || len(view.Pods) != 1 || view.Pods[0].UID != c.uid {
@@ -355,8 +355,8 @@ func TestABirthTakesThePlaceOfAnEarlierPodOfItsName(t *testing.T) {
 	}
 }
 
-// What this process has patched is known at once, however late the watch: else it
-// is patched again with every tick, and its deletion names a version that is no more.
+// The client knows its own patch at once, though the watch is late. Otherwise each tick would patch the pod
+// again, and a deletion would name a version that does not exist any more.
 func TestOurOwnPatchIsKnownAtOnce(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.running("web-e-1")
@@ -374,18 +374,18 @@ func TestOurOwnPatchIsKnownAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if p := h.pod("web-e-1"); !p.Connected {
-			t.Errorf("it is %+v", p)
+			t.Errorf("the pod is %+v", p)
 		}
 		if err := h.DeletePod(context.Background(), h.pod("web-e-1"), soon()); err != nil {
-			t.Errorf("as it was seen, it is not deleted: %v", err)
+			t.Errorf("the pod as observed cannot be deleted: %v", err)
 		}
 		if p := h.pod("web-e-1"); !p.DeletingByUs {
-			t.Errorf("deleted, it is %+v", p)
+			t.Errorf("after the deletion the pod is %+v", p)
 		}
 		broken.Store(false)
 		h.await(30*time.Second, func() bool { return len(h.pods()) == 0 })
-		if f := h.follower("agents"); len(f.edits) > 0 {
-			t.Errorf("%d edits are left", len(f.edits))
+		if f := h.namespace("agents").pods; len(f.patched) > 0 {
+			t.Errorf("%d patched pods are left", len(f.patched))
 		}
 	})
 }
