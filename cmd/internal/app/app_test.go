@@ -42,7 +42,7 @@ func TestRunWarns(t *testing.T) {
 	if err := d.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if lines.FilterMessageSnippet("is root of their machine").Len() != 1 {
+	if lines.FilterMessageSnippet("can take over its Kubernetes node").Len() != 1 {
 		var all []string
 		for _, l := range lines.All() {
 			all = append(all, l.Message)

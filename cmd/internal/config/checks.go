@@ -106,9 +106,9 @@ func checkURL(s string) string {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return "not an address of the web; write e.g. https://jenkins.example.com"
+		return "not an http or https address; write e.g. https://jenkins.example.com"
 	case u.User != nil:
-		return "holds a user or a password; leave them out of it"
+		return "holds a user or a password; leave both out"
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		u.RawQuery, u.Fragment, u.ForceQuery = "", "", false
 		return "has a query or a fragment; write " + u.String()
@@ -201,10 +201,10 @@ func (l *loader) docker(t *Team) {
 			continue
 		}
 		if p.Docker == pool.DockerHost && !t.AllowHostDocker {
-			l.refuse(name, fmt.Sprintf("gives every build of team %s its machine; write dind, or set %s%s_ALLOW_HOST_DOCKER=true if that is meant", t.Name, teamPrefix, envName(t.Name)))
+			l.refuse(name, fmt.Sprintf("gives every build of team %s the Kubernetes node; write dind, or set %s%s_ALLOW_HOST_DOCKER=true if that is meant", t.Name, teamPrefix, envName(t.Name)))
 		}
 		if p.Connect == ConnectSSH && (p.Docker == pool.DockerHost || p.Docker == pool.DockerRootless) {
-			l.refuse(name, fmt.Sprintf("not for the agents of team %s, which Jenkins calls by SSH: their sessions could not use it; write dind, userns or sysbox", t.Name))
+			l.refuse(name, fmt.Sprintf("not for the agents of team %s, which Jenkins calls by SSH: an SSH session cannot use that Docker; write dind, userns or sysbox", t.Name))
 		}
 	}
 }
@@ -218,7 +218,7 @@ func (l *loader) across(c *Config) {
 		known = known && l.clean(t.Name, "MIN_AGENTS")
 		if key := strings.Join(slices.Compact(slices.Sorted(slices.Values(t.Labels))), " "); key != "" {
 			if other, twice := by[key]; twice {
-				l.refuse(l.source(t.Name, "", "LABELS"), fmt.Sprintf("the same labels as team %s has, so nothing tells their builds apart; change one", other))
+				l.refuse(l.source(t.Name, "", "LABELS"), fmt.Sprintf("the same labels as team %s has, so Bellboard cannot tell their builds apart; change one", other))
 			}
 			by[key] = t.Name
 		}

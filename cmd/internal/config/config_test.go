@@ -460,8 +460,8 @@ func TestWarnings(t *testing.T) {
 	}
 	got := load(t, env("BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m", "BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host")).Warnings()
 	want := []string{
-		"BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host: whoever runs a build on the ephemeral agents of team web is root of their machine, and the containers of a build outlive it there",
-		"BELLBOARD_TEAM_WEB_EPHEMERAL_REGISTRY_MIRROR does not reach the machine's own Docker: set registry-mirrors in its daemon.json",
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host: every build on the ephemeral agents of team web can take over its Kubernetes node, and its containers stay there after the build",
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_REGISTRY_MIRROR does not reach the Kubernetes node's own Docker: set registry-mirrors in that Docker's daemon.json",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)

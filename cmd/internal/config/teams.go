@@ -274,9 +274,9 @@ func (c *Config) Warnings() []string {
 				continue
 			}
 			name := layersOf(t.Name, k)[3]
-			out = append(out, fmt.Sprintf("%s_DOCKER=host: whoever runs a build on the %s agents of team %s is root of their machine, and the containers of a build outlive it there", name, k, t.Name))
+			out = append(out, fmt.Sprintf("%s_DOCKER=host: every build on the %s agents of team %s can take over its Kubernetes node, and its containers stay there after the build", name, k, t.Name))
 			if p.RegistryMirror != "" {
-				out = append(out, fmt.Sprintf("%s_REGISTRY_MIRROR does not reach the machine's own Docker: set registry-mirrors in its daemon.json", name))
+				out = append(out, fmt.Sprintf("%s_REGISTRY_MIRROR does not reach the Kubernetes node's own Docker: set registry-mirrors in that Docker's daemon.json", name))
 			}
 		}
 	}

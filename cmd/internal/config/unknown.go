@@ -31,7 +31,7 @@ func (l *loader) unknown() {
 		switch meant, team := l.guess(name), l.stranger(name); {
 		case l.known[name+"_FILE"]:
 			l.meant[name+"_FILE"] = true
-			l.refuse(name, "secrets come from files only; put it into one and write its path to "+name+"_FILE")
+			l.refuse(name, "a secret comes from a file only; write it into a file, and the file's path to "+name+"_FILE")
 		case meant != "" && team != "":
 			l.meant[meant] = true
 			l.refuse(name, "no team of that name in "+prefix+"_TEAMS; add "+team+" there, or did you mean "+meant+"?")

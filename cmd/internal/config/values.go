@@ -77,13 +77,13 @@ func (l Labels) check() string {
 			if len(apart) == 0 {
 				apart = Labels{"linux", "docker"}
 			}
-			return fmt.Sprintf("%q is one label in Jenkins, comma and all; write blanks between labels: %s", one, apart)
+			return fmt.Sprintf("%q is one label in Jenkins, with its comma; write blanks between labels: %s", one, apart)
 		}
 		if strings.ContainsAny(one, `&|!<>()"'`) || strings.Contains(one, "->") {
 			return fmt.Sprintf("%q is no plain label in Jenkins' grammar; leave out & | ! < > ( ) \" ' and ->", one)
 		}
 		if one == string(scaler.Ephemeral) || one == string(scaler.Persistent) {
-			return fmt.Sprintf("%q is added by itself to the agents of that kind; leave it out, and set MODE if there shall be no others", one)
+			return fmt.Sprintf("Bellboard adds %q to the agents of that kind; leave it out, and set MODE if the team is to have no other kind", one)
 		}
 	}
 	return ""

@@ -517,7 +517,7 @@ func TestWarnings(t *testing.T) {
 		show(t, r)
 	}
 	var b strings.Builder
-	if err := r.WriteTable(&b); err != nil || !strings.Contains(b.String(), "is root of their machine") || !strings.Contains(b.String(), "1 to remember, 0 to do") {
+	if err := r.WriteTable(&b); err != nil || !strings.Contains(b.String(), "can take over its Kubernetes node") || !strings.Contains(b.String(), "1 to remember, 0 to do") {
 		t.Errorf("WriteTable: %v\n%s", err, b.String())
 	}
 }
