@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,18 +11,18 @@ import (
 	"bellboard/scaler/plain"
 )
 
-// Mistake is one thing wrong with the settings, and what to do about it.
+// Mistake is one mistake in the settings, and its remedy.
 type Mistake struct {
 	Variable string
 	Value    string
-	Set      bool // false: the variable is missing, and there is no value to show
+	Set      bool // false: the variable is missing, and has no value
 	Remedy   string
 }
 
-// Mistakes is every mistake in the settings at once, never empty as an error.
+// Mistakes has every mistake in the settings. As an error Mistakes is never empty.
 type Mistakes []Mistake
 
-// Error lists the mistakes, one a line, under their count.
+// Error lists the mistakes under their number, one in a line.
 func (m Mistakes) Error() string {
 	var b strings.Builder
 	if len(m) == 1 {
@@ -37,26 +38,26 @@ func (m Mistakes) Error() string {
 		}
 		line(w, "  %s\t%s\n", plain.Line(left), plain.Line(one.Remedy))
 	}
-	_ = w.Flush() // a strings.Builder takes everything
+	_ = w.Flush() // a strings.Builder returns no error
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// secretish finds variables that may hold a secret by mistake. None of
-// Bellboard's own does.
+// secretish finds variables that may hold a secret by mistake. No variable of Bellboard's holds one.
 var secretish = regexp.MustCompile(`TOKEN|PASS|SECRET|CREDENTIAL|API_?KEY`)
 
-// refuse notes a mistake in a variable, once, and keeps the variable out of
-// everything that follows.
+// refuse notes the first mistake in a variable, and goes on as if the variable were not set. It does nothing
+// if the remedy is "".
 func (l *loader) refuse(variable, remedy string) {
-	if l.bad[variable] {
+	if remedy == "" || l.bad[variable] {
 		return
 	}
-	l.bad[variable] = true
-	l.hide(variable)
 	l.note(variable, remedy)
+	l.bad[variable] = true
+	delete(l.env, variable)
+	_ = os.Unsetenv(variable) // for envconfig; fails for no name that was in an environment
 }
 
-// note notes one of several mistakes behind a variable, each once.
+// note notes a mistake, once. Several mistakes may come from one variable, such as that of a pod template.
 func (l *loader) note(variable, remedy string) {
 	value, set := l.env[variable]
 	if set && (!l.known[variable] && secretish.MatchString(variable) || strings.Contains(value, "://") && strings.Contains(value, "@") || strings.Contains(value, "PRIVATE KEY")) {
@@ -68,8 +69,8 @@ func (l *loader) note(variable, remedy string) {
 	}
 }
 
-// sorted is the mistakes in the order in which people read settings: the
-// daemon's, those for every team, then team by team.
+// sorted returns the mistakes in the order in which people read settings: the daemon's, those for every team,
+// then team by team.
 func (l *loader) sorted() Mistakes {
 	rank := func(m Mistake) int {
 		if strings.HasPrefix(m.Variable, defaultPrefix+"_") {

@@ -9,9 +9,8 @@ import (
 	"bellboard/scaler"
 )
 
-// Kubernetes puts the address of every Service of a namespace into its pods'
-// variables. Those of a Service called bellboard or bellboard-metrics look like
-// settings, and are none.
+// Kubernetes puts the address of every Service of a namespace into the variables of its pods. The variables
+// of a Service named bellboard or bellboard-metrics look like settings, and are none.
 var (
 	linkName = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 	linkAddr = regexp.MustCompile(`^(tcp|udp|sctp)://`)
@@ -21,8 +20,8 @@ func serviceLink(name, value string) bool {
 	return linkName.MatchString(name) || strings.HasSuffix(name, "_PORT") && linkAddr.MatchString(value)
 }
 
-// unknown notes every BELLBOARD_ variable that is no setting. The check is over
-// all teams at once: a team a knows nothing of the variables of a team a-b.
+// unknown notes every BELLBOARD_ variable that is no setting. The check needs the variables of all teams:
+// team a does not know the variables of team a-b.
 func (l *loader) unknown() {
 	for _, name := range slices.Sorted(maps.Keys(l.env)) {
 		if l.known[name] || serviceLink(name, l.env[name]) {
@@ -46,10 +45,10 @@ func (l *loader) unknown() {
 	}
 }
 
-// guess is the setting that a misspelled name was probably meant for, or "".
+// guess returns the setting for which a misspelled name was probably meant, or "".
 func (l *loader) guess(name string) string {
-	// What was said at the wrong level: a team's setting without its prefix, one
-	// of the daemon with it, a kind where there is none.
+	// A setting at the wrong level: a team's setting without the team's prefix, a setting of the daemon with
+	// that prefix, or a kind in a setting that has none.
 	rest := strings.TrimPrefix(name, prefix+"_")
 	for _, try := range []string{teamPrefix + rest, defaultPrefix + "_" + rest} {
 		if l.known[try] {
@@ -57,10 +56,7 @@ func (l *loader) guess(name string) string {
 		}
 	}
 	for _, team := range append([]string{""}, l.teams...) {
-		own := defaultPrefix + "_"
-		if team != "" {
-			own = teamPrefix + envName(team) + "_"
-		}
+		own := prefixOf(team, "") + "_"
 		setting, ok := strings.CutPrefix(name, own)
 		if !ok {
 			continue
@@ -68,7 +64,7 @@ func (l *loader) guess(name string) string {
 		if l.known[prefix+"_"+setting] {
 			return prefix + "_" + setting
 		}
-		for _, k := range kindsOf(scaler.ModeAuto) {
+		for _, k := range scaler.Kinds() {
 			if s, ok := strings.CutPrefix(setting, strings.ToUpper(string(k))+"_"); ok && l.known[own+s] {
 				return own + s
 			}
@@ -83,8 +79,8 @@ func (l *loader) guess(name string) string {
 	return best
 }
 
-// foreign reports that two variables speak of two teams whose names nobody mistakes for
-// one another. A name of two letters is no misspelling of another.
+// foreign reports whether two variables belong to two teams with names too different for a misspelling. A
+// name of two letters is no misspelling of another.
 func (l *loader) foreign(name, known string) bool {
 	rest, ok := strings.CutPrefix(name, teamPrefix)
 	if !ok {
@@ -110,8 +106,7 @@ func (l *loader) foreign(name, known string) bool {
 	return another
 }
 
-// stranger is the name of the team that a variable speaks of and that is not
-// in BELLBOARD_TEAMS, or "".
+// stranger returns the team of a variable if BELLBOARD_TEAMS does not list that team, or "".
 func (l *loader) stranger(name string) string {
 	rest, ok := strings.CutPrefix(name, teamPrefix)
 	if !ok {
@@ -128,7 +123,7 @@ func (l *loader) stranger(name string) string {
 		return ""
 	}
 	team := strings.ToLower(strings.ReplaceAll(strings.TrimSuffix(rest, "_"+longest), "_", "-"))
-	for _, k := range kindsOf(scaler.ModeAuto) { // of a team's kind, whose setting this is none of
+	for _, k := range scaler.Kinds() { // "web-persistent": a kind of the listed team web
 		if listed, ok := strings.CutSuffix(team, "-"+string(k)); ok && slices.Contains(l.teams, listed) {
 			return ""
 		}
@@ -139,8 +134,8 @@ func (l *loader) stranger(name string) string {
 	return team
 }
 
-// distance counts the letters to insert, drop, change or swap with their
-// neighbour to make b of a, up to limit.
+// distance counts the letters to insert, drop, change or swap with their neighbour to make b of a, up to
+// limit.
 func distance(a, b string, limit int) int {
 	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
 		return limit
