@@ -57,7 +57,7 @@ func TestEvents(t *testing.T) {
 			reasons = append(reasons, e.Reason)
 			t.Logf("%s ×%d: %s", e.Reason, e.Count, e.Message)
 		}
-		for _, want := range []string{eventScaledUp, eventHolding, eventSeesAgain} {
+		for _, want := range []string{eventScaledUp, eventHolding, eventReadableAgain} {
 			if !slices.Contains(reasons, want) {
 				t.Errorf("no event %s among %s", want, strings.Join(reasons, " "))
 			}

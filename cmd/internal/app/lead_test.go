@@ -326,10 +326,10 @@ func TestCannotLook(t *testing.T) {
 func TestNoWritePastTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &ledger{}
-		ten := &tenure{}
-		f := fence{next: line{"a", roundTrip(func(*http.Request) (*http.Response, error) {
+		held := &lease{}
+		f := writeGate{next: line{"a", roundTrip(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
-		}), l, new(atomic.Bool)}, open: ten.valid}
+		}), l, new(atomic.Bool)}, open: held.valid}
 		send := func(method string) error {
 			r, err := http.NewRequestWithContext(t.Context(), method, "http://server/x", http.NoBody)
 			if err != nil {
@@ -352,7 +352,7 @@ func TestNoWritePastTheLease(t *testing.T) {
 			{"over", renewDeadline + time.Nanosecond, false},
 		} {
 			if tt.name != "never held" {
-				ten.renewed.Store(now())
+				held.renewed.Store(now())
 			}
 			time.Sleep(tt.wait)
 			if err := send(http.MethodPost); (err == nil) != tt.held {
@@ -411,9 +411,9 @@ func (n napsBeforeKubernetes) Create(ctx context.Context, name string, pool scal
 	return pod, err
 }
 
-// TestTheFenceStandsBeforeBothServers: as a daemon is put together, nothing else in
+// TestTheWriteGateStandsBeforeBothServers: as a daemon is put together, nothing else in
 // it keeps a write back that wakes too late.
-func TestTheFenceStandsBeforeBothServers(t *testing.T) {
+func TestTheWriteGateStandsBeforeBothServers(t *testing.T) {
 	for server, wrap := range map[string]func(*nap, control.Jenkins, control.Cluster) (control.Jenkins, control.Cluster){
 		"Jenkins": func(n *nap, j control.Jenkins, c control.Cluster) (control.Jenkins, control.Cluster) {
 			return napsBeforeJenkins{j, n}, c
@@ -463,9 +463,9 @@ func TestEitherClockEndsTheLease(t *testing.T) {
 		{"the wall clock was set back a little", time.Second - time.Hour, time.Second, true},
 	} {
 		n := now()
-		ten := &tenure{}
-		ten.renewed.Store(&moment{wall: n.wall.Add(-tt.wall), mono: n.mono.Add(-tt.mono)})
-		if err := ten.valid(); (err == nil) != tt.valid {
+		held := &lease{}
+		held.renewed.Store(&moment{wall: n.wall.Add(-tt.wall), mono: n.mono.Add(-tt.mono)})
+		if err := held.valid(); (err == nil) != tt.valid {
 			t.Errorf("%s: valid() = %v, want it valid: %t", tt.name, err, tt.valid)
 		}
 	}

@@ -16,10 +16,10 @@ import (
 	"bellboard/scaler/control"
 )
 
-// waitMoment is how long people wait without a word.
+// waitMoment is the time for which people wait without a message.
 const waitMoment = 2 * time.Second
 
-// Waits has say told what is waited for, unless the returned function is called soon.
+// Waits calls say with the server that does not answer, unless the returned function is called soon.
 func Waits(c clock.Clock, say func(string), what func() string) (over func() bool) {
 	return c.AfterFunc(waitMoment, func() { say(what()) })
 }
@@ -32,7 +32,7 @@ func (d *Daemon) waiting(what string) {
 	d.parts.Log.Info("waiting", zap.String("for", what))
 }
 
-// start waits until the pods are known.
+// start fills the cache of pods, and names the API server if it does not answer.
 func (d *Daemon) start(ctx context.Context, pods *pool.Pool) error {
 	defer Waits(d.parts.Clock, d.waiting, func() string {
 		words := "the API server " + d.parts.Kube.Host + ", which has not answered yet"
@@ -47,25 +47,25 @@ func (d *Daemon) start(ctx context.Context, pods *pool.Pool) error {
 	return nil
 }
 
-// accountFolder is where Kubernetes puts the account of a pod.
+// accountFolder is where Kubernetes puts the credentials of a pod's service account.
 const accountFolder = "/var/run/secrets/kubernetes.io/serviceaccount/"
 
-// WayToKube says who named the API server, and what to look at when that does not answer.
+// WayToKube returns what named the API server, and what to check if the API server does not answer.
 func WayToKube(cfg *rest.Config) string {
 	if strings.HasPrefix(cfg.BearerTokenFile, accountFolder) {
-		return "as the service account of this pod says; look at that account's Role, and at the NetworkPolicy on the way to the API server"
+		return "as the service account of this pod says; check that account's Role, and the NetworkPolicy between this pod and the API server"
 	}
-	return "as the kubeconfig says; correct KUBECONFIG (or its current context), or open the way to that API server"
+	return "as the kubeconfig says; correct KUBECONFIG (or its current context), or open the network to that API server"
 }
 
-// awaited is Jenkins, of whose first look it is said that it takes long.
+// awaited names Jenkins if its first answer takes long.
 type awaited struct {
 	control.Jenkins
 	d      *Daemon
 	looked atomic.Bool
 }
 
-// Observe is as the port's.
+// Observe implements control.Jenkins.
 func (a *awaited) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	if !a.looked.Swap(true) {
 		s := a.d.parts.Settings
