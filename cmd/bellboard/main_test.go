@@ -264,7 +264,7 @@ func TestNoWayToKubernetes(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	for name, tt := range map[string]struct{ kubeconfig, says string }{
 		"no kubeconfig":        {"", "there is no ~/.kube/config; set KUBECONFIG"},
-		"none of that name":    {"/not/there", `KUBECONFIG="/not/there" holds none; set KUBECONFIG`},
+		"none of that name":    {"/not/there", `KUBECONFIG="/not/there" has none; set KUBECONFIG`},
 		"one that is wrong":    {file("clusters: ["), "correct KUBECONFIG"},
 		"nobody listens":       {file(config("http://" + address)), "the API server is http://" + address + ", as the kubeconfig says; correct KUBECONFIG"},
 		"of another authority": {file(config(tls.URL)), "the API server is " + tls.URL + ", as the kubeconfig says; correct KUBECONFIG"},

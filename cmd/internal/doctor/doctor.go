@@ -76,8 +76,8 @@ type Parts struct {
 	KubeErr error
 	// Lead says that the daemon would hold a Lease.
 	Lead bool
-	// Homeless: it is not known which namespace is Bellboard's own.
-	Homeless bool
+	// NoOwnNamespace says that Bellboard's own namespace is not known.
+	NoOwnNamespace bool
 	// Waiting is told what is waited for, when that has not answered for a moment.
 	Waiting func(what string)
 	// Probe registers two nodes of its own in Jenkins, and removes them.

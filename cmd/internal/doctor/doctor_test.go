@@ -541,9 +541,9 @@ func TestRemedies(t *testing.T) {
 	}
 }
 
-// TestHomeless: where nobody tells Bellboard's own namespace, what it does there is not
+// TestNoOwnNamespace: where nobody tells Bellboard's own namespace, what it does there is not
 // checked, and no other namespace in its place; where somebody does, the Lease is, too.
-func TestHomeless(t *testing.T) {
+func TestNoOwnNamespace(t *testing.T) {
 	s := newScene(t)
 	checks := func() (own []Check) {
 		for _, c := range s.run(t.Context(), false).Checks {
@@ -553,7 +553,7 @@ func TestHomeless(t *testing.T) {
 		}
 		return own
 	}
-	s.parts.Lead, s.parts.Homeless = false, true
+	s.parts.Lead, s.parts.NoOwnNamespace = false, true
 	if got := checks(); len(got) != 1 || got[0].Name != checkOwn || got[0].Result != NotChecked || !strings.Contains(got[0].Remedy, "--namespace bellboard") {
 		t.Errorf("outside of the cluster: %+v, want only that the namespace is not known", got)
 	}
@@ -562,7 +562,7 @@ func TestHomeless(t *testing.T) {
 		t.Errorf("outside of the cluster, which does not answer: %+v, want the same", got)
 	}
 	s.cluster.Cut(0)
-	s.parts.Lead, s.parts.Homeless = true, false
+	s.parts.Lead, s.parts.NoOwnNamespace = true, false
 	if got := checks(); len(got) != 2 || got[0].Name != "leases in default" || got[1].Name != "events in default" {
 		t.Errorf("in a namespace: %+v, want its Lease and its events", got)
 	}

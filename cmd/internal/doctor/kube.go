@@ -49,7 +49,7 @@ func (e *exam) kubernetes(ctx context.Context) {
 		for i := range needs {
 			e.skip(needs[i].check(), "", "%s", why)
 		}
-		e.homeless()
+		e.ownNamespace()
 		for i := range specs {
 			e.skip(podCheck(&specs[i]), "", "%s", why)
 		}
@@ -66,7 +66,7 @@ func (e *exam) kubernetes(ctx context.Context) {
 	for i := range needs {
 		e.access(ctx, client, &needs[i], denied)
 	}
-	e.homeless()
+	e.ownNamespace()
 	e.others(ctx, client, specs)
 	for i := range specs {
 		e.rehearse(ctx, client, &specs[i], denied)
@@ -76,10 +76,10 @@ func (e *exam) kubernetes(ctx context.Context) {
 	}
 }
 
-// homeless says that what Bellboard does in its own namespace is not checked, where that
+// ownNamespace says that what Bellboard does in its own namespace is not checked, where that
 // is not known.
-func (e *exam) homeless() {
-	if e.Homeless && !e.Settings.DryRun {
+func (e *exam) ownNamespace() {
+	if e.NoOwnNamespace && !e.Settings.DryRun {
 		e.skip(checkOwn, "write it, as in --namespace bellboard", "outside of the cluster nobody tells which namespace that is: its Lease and its events are there")
 	}
 }
@@ -167,7 +167,7 @@ func (e *exam) needs(specs []pool.Spec) []access {
 			add(access{s.Namespace, "", "persistentvolumeclaims", []string{"list", "watch", "create", "patch", "delete"}})
 		}
 	}
-	if e.Settings.DryRun || e.Homeless {
+	if e.Settings.DryRun || e.NoOwnNamespace {
 		return out
 	}
 	if e.Lead {
