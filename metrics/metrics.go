@@ -1,11 +1,9 @@
 // Package metrics turns the record of each tick into Prometheus series.
 //
-// Labels have closed sets of values (team, kind, class, reason, rule, verb,
-// result): never a job, a build, a node or a pod. Counters exist before their
-// first increase, and all gauges come from one tick. The package asks neither
-// Jenkins nor Kubernetes. It never shows unknown as zero: gauges do not exist
-// before the first tick that is no hold. While Bellboard holds they keep their
-// last values, beside bellboard_hold.
+// Labels have closed sets of values (team, kind, class, reason, rule, verb, result): never a job, a build, a
+// node or a pod. Counters exist before their first increase, and all gauges come from one tick. The package
+// asks neither Jenkins nor Kubernetes. It never shows unknown as zero: gauges do not exist before the first
+// tick that is no hold. While Bellboard holds they keep their last values, beside bellboard_hold.
 package metrics
 
 import (
@@ -14,18 +12,18 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"bellboard/scaler"
 )
 
-// noTeam stands for items and agents of a team that is not in the settings. No
-// team can have this name.
+// noTeam stands for items and agents of a team that is not in the settings. No team can have this name.
 const noTeam = "-"
 
 // Metrics has every series of Bellboard.
 type Metrics struct {
-	teams map[string]bool
-	house *house
+	teams  map[string]bool
+	gauges *gauges
 
 	decisions    *prometheus.CounterVec
 	blocks       *prometheus.CounterVec
@@ -45,7 +43,7 @@ type Metrics struct {
 	startup     *prometheus.HistogramVec
 	firstBuild  *prometheus.HistogramVec
 	phase       *prometheus.HistogramVec
-	tick        prometheus.Histogram
+	tick        prometheus.Observer
 	leader      prometheus.Gauge
 	skew        *prometheus.GaugeVec // without labels: the series exists when the value is known
 	jenkinsTook *prometheus.HistogramVec
@@ -68,22 +66,19 @@ var (
 
 // New registers every series for teams, which may have maxAgents agents together.
 func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version string) *Metrics {
+	auto := promauto.With(reg)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-		reg.MustRegister(v)
-		return v
+		return auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		return auto.NewHistogramVec(prometheus.HistogramOpts{
 			Name: name, Help: help, Buckets: buckets,
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}, labels)
-		reg.MustRegister(v)
-		return v
 	}
 	m := &Metrics{
-		teams: map[string]bool{},
-		house: newHouse(teams, maxAgents),
+		teams:  map[string]bool{},
+		gauges: newGauges(teams, maxAgents),
 
 		decisions:    counter("bellboard_decisions_total", "Decisions by reason: one for each team and each tick that was not a hold.", "team", "reason"),
 		blocks:       counter("bellboard_blocks_total", "Times that a rule let fewer agents be created or removed than were wanted.", "team", "rule"),
@@ -104,21 +99,20 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 		firstBuild:  histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for the pod began, by warm and cold slots.", minutes, "team", "cache"),
 		phase:       histogram("bellboard_agent_start_phase_seconds", "Time that each phase of an agent's start took, of agents that connected.", minutes, "team", "kind", "phase"),
 		jenkinsTook: histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, "endpoint"),
+		tick:        histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments).WithLabelValues(),
 		kubeTook:    histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, "verb", "resource"),
 	}
-	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments).WithLabelValues().(prometheus.Histogram) //nolint:forcetypeassert // the only thing that a HistogramVec makes
-	m.leader = prometheus.NewGauge(prometheus.GaugeOpts{
+	m.leader = auto.NewGauge(prometheus.GaugeOpts{
 		Name: "bellboard_leader", Help: "1 on the replica that holds the Lease and writes, 0 on a replica that only reads.",
 	})
-	m.skew = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	m.skew = auto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "bellboard_jenkins_clock_skew_seconds", Help: "Seconds by which Jenkins' clock is ahead of Bellboard's clock; Bellboard corrects waiting times by them.",
 	}, nil)
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
+	auto.NewGauge(prometheus.GaugeOpts{
 		Name: "bellboard_build_info", Help: "Always 1, with the version of Bellboard.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
-	})
-	info.Set(1)
-	reg.MustRegister(info, m.leader, m.skew, m.house)
+	}).Set(1)
+	reg.MustRegister(m.gauges)
 	m.create(teams)
 	return m
 }
@@ -132,8 +126,7 @@ func (m *Metrics) Leading(yes bool) {
 	}
 }
 
-// create makes every series whose labels are known, so that Prometheus sees a first
-// increase as an increase.
+// create makes every series whose labels are known, so that Prometheus sees a first increase as an increase.
 func (m *Metrics) create(teams []scaler.Team) {
 	for _, result := range []string{tickActed, tickSteady, tickHold} {
 		m.ticks.WithLabelValues(result)
@@ -208,7 +201,7 @@ func (m *Metrics) Observe(t scaler.Tick) {
 		}
 	}
 	m.facts(t)
-	m.house.observe(t)
+	m.gauges.observe(t)
 }
 
 func (m *Metrics) facts(t scaler.Tick) {
@@ -247,15 +240,14 @@ func observe(o prometheus.Observer, took time.Duration, exemplar prometheus.Labe
 	o.Observe(took.Seconds())
 }
 
-// JenkinsRequest counts one request to Jenkins. code is the HTTP status, or any
-// other number if there was no answer.
+// JenkinsRequest counts one request to Jenkins. code is the HTTP status, or any other number if there was no
+// answer.
 func (m *Metrics) JenkinsRequest(endpoint, code string, took time.Duration) {
 	m.jenkins.WithLabelValues(endpoint, status(code)).Inc()
 	m.jenkinsTook.WithLabelValues(endpoint).Observe(took.Seconds())
 }
 
-// JenkinsExpect makes the series of Jenkins' endpoints and of the causes of a
-// poll without a view.
+// JenkinsExpect makes the series of Jenkins' endpoints and of the causes of a poll without a view.
 func (m *Metrics) JenkinsExpect(endpoints, causes []string) {
 	for _, e := range endpoints {
 		m.jenkinsTook.WithLabelValues(e)

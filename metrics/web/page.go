@@ -18,7 +18,7 @@ import (
 // linesKept is the number of last changes on the page.
 const linesKept = 12
 
-// A view is the content of the page at one moment.
+// view is the content of the page at one moment.
 type view struct {
 	Instance, Version, Role string
 	Words                   string // what the last tick saw
@@ -35,13 +35,13 @@ type view struct {
 	Lost                    []Lost
 }
 
-// A group has the agents of one team, sorted by class.
+// group has the agents of one team, sorted by class.
 type group struct {
 	Team   string
 	Agents []scaler.Agent
 }
 
-// A leftover has the Jenkins nodes of one class without a pod, except berths.
+// leftover has the Jenkins nodes of one class without a pod, except berths.
 type leftover struct {
 	Class scaler.Class
 	What  string // the class in words, and what Bellboard does
@@ -65,13 +65,13 @@ var leftovers = []leftover{
 	{Class: scaler.Stray, What: "no longer needed; Bellboard marks it, then deletes it, a few at a time"},
 }
 
-// A cache has the cache slots of one team, each in words.
+// cache has the cache slots of one team, each in words.
 type cache struct {
 	Team  string
 	Slots []string
 }
 
-// A line is the decision for one team in one tick.
+// line is the decision for one team in one tick.
 type line struct {
 	At              time.Time
 	Team, What, Why string
@@ -121,7 +121,7 @@ func (s *Server) view() *view {
 	if s.seen == nil {
 		return v
 	}
-	v.Plan = &s.seen.Plan // of a tick that has ended: it does not change any more
+	v.Plan = &s.seen.Plan // nothing changes the plan of a tick that has ended
 	for i := range v.Plan.Decisions {
 		d := &v.Plan.Decisions[i]
 		for _, u := range d.Usual {
@@ -137,11 +137,10 @@ func (s *Server) view() *view {
 	return v
 }
 
-// lines returns the last decisions that changed something, newest first. The caller
-// holds the lock.
+// lines returns the last decisions that changed something, newest first. The caller holds the lock.
 func (s *Server) lines() (out []line) {
 	for i := range s.changes {
-		t := &s.changes[(s.next+len(s.changes)-1-i)%len(s.changes)]
+		t := &s.changes[i]
 		if t.Hold != "" {
 			out = append(out, line{t.At, "all", "hold", t.Hold})
 		}
@@ -160,8 +159,8 @@ func (s *Server) lines() (out []line) {
 	return out
 }
 
-// fleet returns the agents with a pod by team, in the order of the teams, and by
-// class. Agents of removed teams come last.
+// fleet returns the agents with a pod by team, in the order of the teams, and by class. Agents of removed
+// teams come last.
 func fleet(p *scaler.Plan) (out []group) {
 	for i := range p.Decisions {
 		out = append(out, group{Team: p.Decisions[i].Team})
