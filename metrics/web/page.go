@@ -20,19 +20,15 @@ const linesKept = 12
 
 // view is the content of the page at one moment.
 type view struct {
-	Instance, Version, Role string
-	Words                   string // what the last tick saw
-	Standby                 bool
-	Leader                  string // the replica that leads, if known
-	Hold                    string // the reason of a hold; empty: no hold
-	Plan                    *scaler.Plan
-	Fleet                   []group
-	Leftovers               []leftover
-	Slots                   []cache
-	Changes                 []line
-	Starts, Late            []string
-	Failed                  []Failed
-	Lost                    []Lost
+	Status
+	Words        string // what the last tick saw
+	Hold         string // the reason of a hold; empty: no hold
+	Plan         *scaler.Plan
+	Fleet        []group
+	Leftovers    []leftover
+	Slots        map[string][]string // the cache slots in words, by team
+	Changes      []line
+	Starts, Late []string
 }
 
 // group has the agents of one team, sorted by class.
@@ -63,12 +59,6 @@ var leftovers = []leftover{
 	{Class: scaler.Intruder, What: "online without a pod; Bellboard marks it, so that it gets no work, and deletes it when it is offline"},
 	{Class: scaler.Lost, What: fmt.Sprintf("its pod vanished under a build; Bellboard marks it, and deletes it after %.0f minutes", scaler.LostAfter.Minutes())},
 	{Class: scaler.Stray, What: "no longer needed; Bellboard marks it, then deletes it, a few at a time"},
-}
-
-// cache has the cache slots of one team, each in words.
-type cache struct {
-	Team  string
-	Slots []string
 }
 
 // line is the decision for one team in one tick.
@@ -104,10 +94,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) view() *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := &view{
-		Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Standby: s.config.Role() == "standby", Leader: s.config.Leader(), Words: "No tick has ended yet.", Plan: &scaler.Plan{},
-		Changes: s.lines(), Failed: slices.Clone(s.failed), Lost: slices.Clone(s.lost),
-	}
+	v := &view{Status: s.now(), Words: "No tick has ended yet.", Plan: &scaler.Plan{}, Changes: s.lines()}
 	if s.last != nil {
 		v.Hold = s.last.Hold
 		pods := 0 // a berth is no agent yet
@@ -211,17 +198,12 @@ func podless(p *scaler.Plan) (out []leftover) {
 }
 
 // caches returns the cache slots by team, sorted by state.
-func caches(p *scaler.Plan, at time.Time) (out []cache) {
+func caches(p *scaler.Plan, at time.Time) map[string][]string {
 	slots := slices.Clone(p.Slots)
-	slices.SortStableFunc(slots, func(a, b scaler.SlotSeen) int {
-		return cmp.Or(cmp.Compare(a.Team, b.Team), cmp.Compare(a.State, b.State))
-	})
+	slices.SortStableFunc(slots, func(a, b scaler.SlotSeen) int { return cmp.Compare(a.State, b.State) })
+	out := map[string][]string{}
 	for i := range slots {
-		if len(out) == 0 || out[len(out)-1].Team != slots[i].Team {
-			out = append(out, cache{Team: slots[i].Team})
-		}
-		c := &out[len(out)-1]
-		c.Slots = append(c.Slots, slotWords(&slots[i], at))
+		out[slots[i].Team] = append(out[slots[i].Team], slotWords(&slots[i], at))
 	}
 	return out
 }

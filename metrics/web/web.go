@@ -210,12 +210,21 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Leader: s.config.Leader(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last, Failed: slices.Concat([]Failed{}, s.failed), Lost: slices.Concat([]Lost{}, s.lost)}
+// now returns the status. The caller holds the lock.
+func (s *Server) now() Status {
+	a := Status{
+		Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Leader: s.config.Leader(), Now: s.config.Now(),
+		Ready: s.seen != nil, Tick: s.last, Failed: slices.Clone(s.failed), Lost: slices.Clone(s.lost),
+	}
 	if s.seen != s.last {
 		a.Seen = s.seen
 	}
+	return a
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	a := s.now()
 	s.mu.Unlock()
 	answer(w, a)
 }
