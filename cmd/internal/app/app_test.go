@@ -22,7 +22,7 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// What is dangerous and allowed is said at every start.
+// TestRunWarns checks that Bellboard logs at every start what is dangerous and allowed.
 func TestRunWarns(t *testing.T) {
 	settings, err := config.Load([]string{
 		"BELLBOARD_JENKINS_URL=http://127.0.0.1:1", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=/run/token", "BELLBOARD_DRY_RUN=true",
@@ -51,7 +51,7 @@ func TestRunWarns(t *testing.T) {
 	}
 }
 
-// hold is why an instance decides nothing, as it tells it.
+// hold returns the reason of the replica's hold.
 func (i *instance) hold(t *testing.T) string {
 	t.Helper()
 	w := i.ask("/api/v1/status")
@@ -62,9 +62,9 @@ func (i *instance) hold(t *testing.T) string {
 	return s.Tick.Hold
 }
 
-// TestNodesThatAreGone: half of the nodes gone from one answer to the next are an
-// incomplete answer to the leader, who has deleted none, and the leader's work to
-// all others, who look seldom and cannot know.
+// TestNodesThatAreGone deletes half of the Jenkins nodes between two answers. For the leader, which has
+// deleted none, that is an incomplete answer. A standby or a dry run polls seldom and cannot know: for them
+// the leader may have deleted the nodes.
 func TestNodesThatAreGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
@@ -108,15 +108,15 @@ func TestNodesThatAreGone(t *testing.T) {
 	})
 }
 
-// ask is the answer of an instance's HTTP port.
+// ask returns an answer of the replica's HTTP port.
 func (i *instance) ask(path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	i.d.web.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, http.NoBody))
 	return w
 }
 
-// TestHealthAllowsRareLooks: a loop counts as stuck after ten polls without a tick,
-// and after three of a standby's.
+// TestHealthAllowsRareLooks checks that a loop counts as stuck after ten polls without a tick, and after
+// three polls of a standby.
 func TestHealthAllowsRareLooks(t *testing.T) {
 	for poll, most := range map[string]time.Duration{"1s": 90 * time.Second, "30s": 5 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
@@ -133,8 +133,8 @@ func TestHealthAllowsRareLooks(t *testing.T) {
 	}
 }
 
-// TestStandbyCountsNothing: what it sees is on its page, and the sums over all
-// instances are the leader's alone.
+// TestStandbyCountsNothing checks that a standby shows on its page what it reads. Only the leader counts in
+// the sums over all replicas.
 func TestStandbyCountsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)

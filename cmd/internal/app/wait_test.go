@@ -13,8 +13,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// TestWhatItWaitsFor: a server that is silent at the start is named after two seconds, to
-// who has asked for a plan and in the daemon's log; one that answers is not.
+// TestWhatItWaitsFor checks that a server that does not answer at the start is named after two seconds: to a
+// person who asked for a plan, and in the daemon's log. A server that answers is not named.
 func TestWhatItWaitsFor(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -11,7 +11,7 @@ import (
 	"bellboard/pool"
 )
 
-// Each row is a house with one mistake (or none), and the whole of what is said of it.
+// TestMistakes has settings with one mistake (or none) in each row, and the complete report.
 func TestMistakes(t *testing.T) {
 	two := func(more ...string) []string {
 		return env(append([]string{"BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_DATA_LABELS=data"}, more...)...)
@@ -23,7 +23,7 @@ func TestMistakes(t *testing.T) {
 	}{
 		{"none", env(), ""},
 
-		// What envconfig would take, or say badly.
+		// Values that envconfig would accept, or report badly.
 		{"a bare variable is not read", append(env(), "MAX_AGENTS=1", "PORT=x", "JENKINS_PORT=tcp://10.0.0.1:80"), ""},
 		{"empty", env("BELLBOARD_TEAM_WEB_MAX_AGENTS="), `BELLBOARD_TEAM_WEB_MAX_AGENTS="" set, but empty; give it a value or unset it`},
 		{"empty and required", env("BELLBOARD_JENKINS_URL= "), `BELLBOARD_JENKINS_URL=" " set, but empty; give it a value or unset it`},
@@ -80,7 +80,7 @@ func TestMistakes(t *testing.T) {
 		{"a token in a variable", env("BELLBOARD_JENKINS_TOKEN=11abc", "BELLBOARD_JENKINS_TOKEN_FILE=-"), `BELLBOARD_JENKINS_TOKEN="***" a secret comes from a file only; write it into a file, and the file's path to BELLBOARD_JENKINS_TOKEN_FILE`},
 		{"a password in a variable", env("BELLBOARD_SWARM_PASSWORD=x"), `BELLBOARD_SWARM_PASSWORD="***" no such setting; unset it (bellboard config lists all)`},
 
-		// Missing ones.
+		// Missing settings.
 		{"no Jenkins", env("BELLBOARD_JENKINS_URL=-", "BELLBOARD_JENKINS_USER=-", "BELLBOARD_JENKINS_TOKEN_FILE=-"), `BELLBOARD_JENKINS_URL not set; write where Jenkins is, e.g. https://jenkins.example.com
 BELLBOARD_JENKINS_USER not set; name Bellboard's user in Jenkins
 BELLBOARD_JENKINS_TOKEN_FILE not set; name the file that holds that user's API token`},
@@ -99,7 +99,7 @@ BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set 
 		{"a private key where a public one belongs", env("BELLBOARD_SSH_HOST_KEY=-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaA=="), `BELLBOARD_SSH_HOST_KEY="***" not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…`},
 		{"a Docker that sessions could not use", env("BELLBOARD_TEAM_WEB_CONNECT=ssh", "BELLBOARD_TEAM_WEB_DOCKER=rootless", "BELLBOARD_SSH_SECRET=keys", "BELLBOARD_SSH_HOST_KEY="+testKey), `BELLBOARD_TEAM_WEB_DOCKER="rootless" not for the agents of team web, which Jenkins calls by SSH: an SSH session cannot use that Docker; write dind, userns or sysbox`},
 
-		// Unknown ones.
+		// Unknown variables.
 		{"a misspelled one", env("BELLBOARD_TEAM_WEB_MAX_AGENST=1"), `BELLBOARD_TEAM_WEB_MAX_AGENST="1" no such setting; did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
 		{"a misspelled one that is missed", env("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_WEB_LABLES=x"), `BELLBOARD_TEAM_WEB_LABLES="x" no such setting; did you mean BELLBOARD_TEAM_WEB_LABELS?`},
 		{"a misspelled team", env("BELLBOARD_TEAM_WBE_MAX_AGENTS=1"), `BELLBOARD_TEAM_WBE_MAX_AGENTS="1" no team of that name in BELLBOARD_TEAMS; add wbe there, or did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
@@ -168,7 +168,7 @@ BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set 
 	}
 }
 
-// All mistakes of all teams come at once, each on its own line.
+// TestMistakesLayout checks that all mistakes of all teams come at once, each on its own line.
 func TestMistakesLayout(t *testing.T) {
 	m := mistakes(t, env("BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_DATA_LABELS=data",
 		"BELLBOARD_TEAM_WEB_IDLE_TIMEOUT=10 minutes", "BELLBOARD_TEAM_WEB_LABLES=linux", "BELLBOARD_TEAM_DATA_MIN_AGENTS=6", "BELLBOARD_TEAM_DATA_MAX_AGENTS=4"))
@@ -189,7 +189,7 @@ func TestMistakesLayout(t *testing.T) {
 	}
 }
 
-// A misspelled tag would be no check at all.
+// TestTags checks that something reads each tag: a misspelled tag would check nothing.
 func TestTags(t *testing.T) {
 	var modes []string
 	for _, m := range pool.DockerModes() {
