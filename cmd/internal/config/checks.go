@@ -210,9 +210,10 @@ func (l *loader) across(c *Config) {
 		t := &c.Teams[i]
 		total += t.MinAgents
 		known = known && l.clean(t.Name, "MIN_AGENTS")
-		if key := strings.Join(unique(t.Labels), " "); key != "" {
+		// A variable that a team before has made a mistake is no source any more, and is reported already.
+		if key, variable := strings.Join(unique(t.Labels), " "), l.source(t.Name, "", "LABELS"); variable != "" {
 			if other, twice := by[key]; twice {
-				l.refuse(l.source(t.Name, "", "LABELS"), fmt.Sprintf("the same labels as team %s has, so Bellboard cannot tell their builds apart; change one", other))
+				l.refuse(variable, fmt.Sprintf("the same labels as team %s has, so Bellboard cannot tell their builds apart; change one", other))
 			}
 			by[key] = t.Name
 		}

@@ -135,6 +135,7 @@ BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set 
 		// Labels.
 		{"the same labels", two("BELLBOARD_TEAM_DATA_LABELS=docker linux docker"), `BELLBOARD_TEAM_DATA_LABELS="docker linux docker" the same labels as team web has, so Bellboard cannot tell their builds apart; change one`},
 		{"one label set for all", two("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_DATA_LABELS=-", "BELLBOARD_DEFAULT_LABELS=linux"), `BELLBOARD_DEFAULT_LABELS="linux" the same labels as team web has, so Bellboard cannot tell their builds apart; change one`},
+		{"one label set for three", two("BELLBOARD_TEAMS=web,data,ops", "BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_DATA_LABELS=-", "BELLBOARD_DEFAULT_LABELS=linux"), `BELLBOARD_DEFAULT_LABELS="linux" the same labels as team web has, so Bellboard cannot tell their builds apart; change one`},
 		{"more labels are fine", two("BELLBOARD_TEAM_DATA_LABELS=docker linux gpu"), ""},
 		{"an expression", env("BELLBOARD_TEAM_WEB_LABELS=linux&&docker"), `BELLBOARD_TEAM_WEB_LABELS="linux&&docker" "linux&&docker" is no plain label in Jenkins' grammar; leave out & | ! < > ( ) " ' and ->`},
 		{"a comma", env("BELLBOARD_TEAM_WEB_LABELS=linux,docker gpu"), `BELLBOARD_TEAM_WEB_LABELS="linux,docker gpu" "linux,docker" is one label in Jenkins, with its comma; write blanks between labels: linux docker gpu`},
