@@ -33,7 +33,7 @@ const (
 	retryPeriod   = 2 * time.Second
 )
 
-// ErrLeaseLost ends a daemon that led and leads no more. The daemon has to start anew.
+// ErrLeaseLost ends a daemon that led and leads no more. The daemon has to start again.
 var ErrLeaseLost = errors.New("this replica has lost the Lease")
 
 // lease is the Lease, with what this replica knows of it.
@@ -46,7 +46,7 @@ type lease struct {
 }
 
 // moment is a time by both clocks. The wall clock may be set back, and the monotonic clock stands still while
-// the machine sleeps.
+// the computer sleeps.
 type moment struct{ wall, mono time.Time }
 
 func now() *moment {

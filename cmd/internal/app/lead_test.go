@@ -447,7 +447,7 @@ func TestTheWriteGateStandsBeforeBothServers(t *testing.T) {
 }
 
 // TestEitherClockEndsTheLease checks both clocks: the wall clock may be set back, and the monotonic clock
-// stands still while the machine sleeps.
+// stands still while the computer sleeps.
 func TestEitherClockEndsTheLease(t *testing.T) {
 	const long = renewDeadline + time.Second
 	for _, tt := range []struct {

@@ -70,7 +70,7 @@ func readToken(path string) (string, error) {
 		return "", fmt.Errorf("the token's file %s holds more than a token: leave one line without blanks in it", path)
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\'' }) {
-		return "", fmt.Errorf("the token's file %s holds characters that no token has: write it anew as plain text (ASCII or UTF-8), without quotes", path)
+		return "", fmt.Errorf("the token's file %s holds characters that no token has: write it again as plain text (ASCII or UTF-8), without quotes", path)
 	}
 	return token, nil
 }
