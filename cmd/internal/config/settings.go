@@ -87,7 +87,7 @@ type Limits struct {
 type PodSettings struct {
 	IdleTimeout  time.Duration `split_words:"true" min:"1s" desc:"how long an agent may be free before it goes. Longer: fewer restarts of agents, more idle time"`
 	StartTimeout time.Duration `split_words:"true" min:"1s" desc:"how long an agent may take to connect, from when it has a Kubernetes node, before Bellboard replaces it"`
-	// BUILD_GRACE is the pod's grace period. A grace period of a few seconds marks Bellboard's own deletions.
+	// BUILD_GRACE is the pod's grace period, in seconds. A few seconds mark Bellboard's own deletions.
 	BuildGrace      time.Duration   `split_words:"true" min:"30s" desc:"how long a running build may go on after somebody else deletes its pod"`
 	Connect         Connect         `split_words:"true" one:"inbound tcp ssh swarm" persistent:"swarm if SWARM_USER is set, else inbound" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' TCP port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY) or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
 	Namespace       string          `split_words:"true" is:"DNS label" shown:"BELLBOARD_NAMESPACE" desc:"namespace of these agents"`

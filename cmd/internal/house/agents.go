@@ -17,9 +17,10 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// agents has the processes in the simulated pods. Each process reads the command line and the Secret of its
-// pod, as a real agent does, and connects to Jenkins.
-type agents struct {
+// Agents has the agent processes for the pods of any cluster. The caller watches the pods, and calls Started
+// and Terminate. Each process reads the command line and the Secret of its pod, as a real agent does, and
+// connects to Jenkins.
+type Agents struct {
 	clock   clock.Clock
 	jenkins *jenkinssim.Jenkins
 	pods    Pods
@@ -59,21 +60,6 @@ type Pods interface {
 	Exit(namespace, name string, code int)
 }
 
-// Agents are simulated agents for the pods of any cluster. The caller watches the pods, and calls Started and
-// Terminate.
-type Agents = agents
-
-// NewAgents returns agents that connect to j. The caller has to call Close.
-func NewAgents(c clock.Clock, j *jenkinssim.Jenkins, pods Pods, seed int64) *Agents {
-	return newAgents(c, j, pods, seed)
-}
-
-// Counts returns the number of agents that started, by kind, and the most at once.
-func (a *agents) Counts() (started map[string]int, peak int) { return a.counts() }
-
-// Close ends all agents.
-func (a *agents) Close() { a.close() }
-
 // simPods is the Pods of a simulated cluster.
 type simPods struct{ *kubesim.Cluster }
 
@@ -85,22 +71,23 @@ func (s simPods) Secret(_ context.Context, namespace, name, key string) string {
 	return ""
 }
 
-func newAgents(c clock.Clock, j *jenkinssim.Jenkins, pods Pods, seed int64) *agents {
-	return &agents{
+// NewAgents returns agents that connect to j. The caller has to call Close.
+func NewAgents(c clock.Clock, j *jenkinssim.Jenkins, pods Pods, seed int64) *Agents {
+	return &Agents{
 		clock: c, jenkins: j, pods: pods, rng: rand.New(rand.NewPCG(uint64(seed), 0x6167656e74)),
 		procs: map[types.UID]*process{}, byName: map[string]*process{}, created: map[string]int{},
 		caches: map[string]int{string(scaler.Warm): 0, string(scaler.Cold): 0},
 	}
 }
 
-func (a *agents) seconds(from, to float64) time.Duration {
+func (a *Agents) seconds(from, to float64) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return time.Duration((from + a.rng.Float64()*(to-from)) * float64(time.Second))
 }
 
 // Started starts the agent process of a pod.
-func (a *agents) Started(pod *corev1.Pod) {
+func (a *Agents) Started(pod *corev1.Pod) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{pod: pod, cancel: cancel}
 	a.mu.Lock()
@@ -124,7 +111,7 @@ func (a *agents) Started(pod *corev1.Pod) {
 }
 
 // Terminate ends the agent process of a pod. Jenkins sees that at once.
-func (a *agents) Terminate(pod *corev1.Pod, by string) {
+func (a *Agents) Terminate(pod *corev1.Pod, by string) {
 	a.mu.Lock()
 	p := a.procs[pod.UID]
 	a.mu.Unlock()
@@ -135,7 +122,7 @@ func (a *agents) Terminate(pod *corev1.Pod, by string) {
 }
 
 // forget removes a process that ends from the lists.
-func (a *agents) forget(p *process) {
+func (a *Agents) forget(p *process) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.procs, p.pod.UID)
@@ -165,7 +152,7 @@ func (p *process) end(by string) {
 }
 
 // freeze makes a connected agent send nothing any more.
-func (a *agents) freeze(name string) bool {
+func (a *Agents) freeze(name string) bool {
 	a.mu.Lock()
 	p := a.byName[name]
 	a.mu.Unlock()
@@ -183,8 +170,8 @@ func (a *agents) freeze(name string) bool {
 	return true
 }
 
-// counts implements Counts.
-func (a *agents) counts() (map[string]int, int) {
+// Counts returns the number of agents that started, by kind, and the most at once.
+func (a *Agents) Counts() (started map[string]int, peak int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := make(map[string]int, len(a.created))
@@ -194,13 +181,14 @@ func (a *agents) counts() (map[string]int, int) {
 
 // slots returns the number of agents that started on a cache slot, by warm and cold, and how many of them
 // shared it with another agent.
-func (a *agents) slots() (map[string]int, int) {
+func (a *Agents) slots() (map[string]int, int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return maps.Clone(a.caches), a.shared
 }
 
-func (a *agents) close() {
+// Close ends all agents.
+func (a *Agents) Close() {
 	a.mu.Lock()
 	a.closed = true
 	for _, p := range a.procs {
@@ -218,7 +206,7 @@ const (
 
 // run starts one agent, connects it, and connects it again and again, until the pod is terminated, the agent
 // is frozen, or -noReconnectAfter is over.
-func (a *agents) run(ctx context.Context, p *process) {
+func (a *Agents) run(ctx context.Context, p *process) {
 	cmd := commandOf(p.pod)
 	if a.deaf != nil && a.deaf(p.pod) {
 		<-ctx.Done()
@@ -269,7 +257,7 @@ func (a *agents) run(ctx context.Context, p *process) {
 
 var errNoPassword = errors.New("no password to register with")
 
-func (a *agents) connect(ctx context.Context, cmd command, p *process) (*jenkinssim.Channel, error) {
+func (a *Agents) connect(ctx context.Context, cmd command, p *process) (*jenkinssim.Channel, error) {
 	secret := a.pods.Secret(ctx, p.pod.Namespace, cmd.secret, cmd.key)
 	if cmd.swarm {
 		if secret == "" {

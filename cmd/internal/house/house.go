@@ -68,7 +68,7 @@ type House struct {
 	clock    clock.Clock
 	Jenkins  *jenkinssim.Jenkins
 	Cluster  *kubesim.Cluster
-	agents   *agents
+	agents   *Agents
 	injector *injector
 	// The addresses, with Config.Network.
 	JenkinsURL, ClusterURL, PageURL string
@@ -120,7 +120,7 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 	}
 	h.Jenkins = jenkinssim.New(jenkinssim.Config{Clock: cfg.Clock, Seed: cfg.Seed, Hook: hook, Version: cfg.Version})
 	h.Cluster = kubesim.New(kubesim.Config{Clock: cfg.Clock, Seed: cfg.Seed, LaxClaims: cfg.LaxClaims})
-	h.agents = newAgents(cfg.Clock, h.Jenkins, simPods{h.Cluster}, cfg.Seed)
+	h.agents = NewAgents(cfg.Clock, h.Jenkins, simPods{h.Cluster}, cfg.Seed)
 	if len(cfg.Throw) > 0 {
 		h.inject()
 	}
@@ -210,7 +210,7 @@ func (h *House) Close() {
 	if h.daemon != nil {
 		h.daemon.kill()
 	}
-	h.agents.close()
+	h.agents.Close()
 	h.Jenkins.Close()
 	h.Cluster.Close()
 	for _, s := range h.servers {

@@ -159,7 +159,7 @@ func (h *House) summary() Summary {
 	if n := len(waits); n > 0 {
 		s.WaitP50, s.WaitP95, s.WaitMax = secs(waits[n/2]), secs(waits[n*95/100]), secs(waits[n-1])
 	}
-	created, peak := h.agents.counts()
+	created, peak := h.agents.Counts()
 	maps.Copy(s.AgentsCreated, created)
 	s.AgentsPeak = peak
 	s.CacheStarts, s.SlotsShared = h.agents.slots()
