@@ -94,7 +94,7 @@ type field struct {
 // fieldsOf lists the settings of a settings struct by the names that envconfig gives them.
 func fieldsOf(spec any) []field {
 	v := reflect.ValueOf(spec).Elem()
-	names := namesOf(spec)
+	names := namesOf()[v.Addr().Type()]
 	out := make([]field, len(names))
 	for i, name := range names {
 		out[i] = field{Name: name, Value: v.Field(i), Tag: v.Type().Field(i).Tag}
@@ -102,22 +102,19 @@ func fieldsOf(spec any) []field {
 	return out
 }
 
-// settingsOf caches the names of the settings by type of struct, []string by reflect.Type: asking envconfig
-// costs more than everything else that Load does.
-var settingsOf sync.Map
-
-func namesOf(spec any) []string {
-	if known, ok := settingsOf.Load(reflect.TypeOf(spec)); ok {
-		return known.([]string) //nolint:forcetypeassert // nothing else is stored
+// namesOf returns the names of the settings by type of settings struct, as envconfig makes them. envconfig is
+// asked once: that costs more than everything else that Load does.
+var namesOf = sync.OnceValue(func() map[reflect.Type][]string {
+	out := map[reflect.Type][]string{}
+	for _, spec := range []any{&Global{}, &Limits{}, &PodSettings{}} {
+		var names strings.Builder
+		if err := envconfig.Usagef("", spec, &names, "{{range .}}{{usage_key .}}\n{{end}}"); err != nil {
+			panic(err) // spec is no settings struct: a bug, whatever the settings are
+		}
+		out[reflect.TypeOf(spec)] = strings.Fields(names.String())
 	}
-	var out strings.Builder
-	if err := envconfig.Usagef("", spec, &out, "{{range .}}{{usage_key .}}\n{{end}}"); err != nil {
-		panic(err) // spec is no settings struct: a bug, whatever the settings are
-	}
-	fields := strings.Fields(out.String())
-	settingsOf.Store(reflect.TypeOf(spec), fields)
-	return fields
-}
+	return out
+})
 
 // layer is a settings struct with the prefix of the variables that are laid over the struct.
 type layer struct {
