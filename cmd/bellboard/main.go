@@ -64,7 +64,6 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(runCommand(environ), planCommand(environ), demoCommand(), configCommand(environ), cleanupCommand(environ), doctorCommand(environ), versionCommand())
 	understood := false // an error before a command begins is a mistake in the command line
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }

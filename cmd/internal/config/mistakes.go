@@ -112,11 +112,13 @@ func (l *loader) unknown() {
 			continue
 		}
 		meant, team := l.guess(name), l.stranger(name)
+		if file := name + "_FILE"; l.known[file] {
+			meant = file
+		}
 		l.meant[meant] = true
 		switch {
-		case l.known[name+"_FILE"]:
-			l.meant[name+"_FILE"] = true
-			l.refuse(name, "a secret comes from a file only; write it into a file, and the file's path to "+name+"_FILE")
+		case meant == name+"_FILE":
+			l.refuse(name, "a secret comes from a file only; write it into a file, and the file's path to "+meant)
 		case meant != "" && team != "":
 			l.refuse(name, "no team of that name in "+prefix+"_TEAMS; add "+team+" there, or did you mean "+meant+"?")
 		case meant != "":
