@@ -1,11 +1,9 @@
 // Package metrics turns the record of each tick into Prometheus series.
 //
-// Labels have closed sets of values (team, kind, class, reason, rule, verb,
-// result): never a job, a build, a node or a pod. Counters exist before their
-// first increase, and all gauges come from one tick. The package asks neither
-// Jenkins nor Kubernetes. It never shows unknown as zero: gauges do not exist
-// before the first tick that is no hold. While Bellboard holds they keep their
-// last values, beside bellboard_hold.
+// Labels have closed sets of values (team, kind, class, reason, rule, verb, result): never a job, a build, a
+// node or a pod. Counters exist before their first increase, and all gauges come from one tick. The package
+// asks neither Jenkins nor Kubernetes. It never shows unknown as zero: gauges do not exist before the first
+// tick that is no hold. While Bellboard holds they keep their last values, beside bellboard_hold.
 package metrics
 
 import (
@@ -14,18 +12,18 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"bellboard/scaler"
 )
 
-// noTeam stands for items and agents of a team that is not in the settings. No
-// team can have this name.
+// noTeam stands for items and agents of a team that is not in the settings. No team can have this name.
 const noTeam = "-"
 
 // Metrics has every series of Bellboard.
 type Metrics struct {
-	teams map[string]bool
-	house *house
+	teams  map[string]bool
+	gauges *gauges
 
 	decisions    *prometheus.CounterVec
 	blocks       *prometheus.CounterVec
@@ -45,7 +43,7 @@ type Metrics struct {
 	startup     *prometheus.HistogramVec
 	firstBuild  *prometheus.HistogramVec
 	phase       *prometheus.HistogramVec
-	tick        prometheus.Histogram
+	tick        prometheus.Observer
 	leader      prometheus.Gauge
 	skew        *prometheus.GaugeVec // without labels: the series exists when the value is known
 	jenkinsTook *prometheus.HistogramVec
@@ -60,66 +58,100 @@ const (
 )
 
 var (
-	warmths = []scaler.Warmth{scaler.Warm, scaler.Cold}
 	sources = []scaler.Source{scaler.SourceJenkins, scaler.SourceKubernetes, scaler.SourceBellboard}
 	minutes = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600}
 	moments = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
 )
 
+// label is a label with all its values. Without values they are not known beforehand.
+type label struct {
+	name   string
+	values []string
+}
+
+func oneOf[T ~string](name string, values []T) label {
+	l := label{name: name}
+	for _, v := range values {
+		l.values = append(l.values, string(v))
+	}
+	return l
+}
+
+func names(labels []label) []string {
+	var out []string
+	for _, l := range labels {
+		out = append(out, l.name)
+	}
+	return out
+}
+
+// filled makes a series of each combination of the labels' values, so that Prometheus sees a first increase
+// as an increase.
+func filled[V interface{ WithLabelValues(values ...string) S }, S any](v V, labels []label, chosen ...string) V {
+	if len(chosen) == len(labels) {
+		v.WithLabelValues(chosen...)
+		return v
+	}
+	for _, value := range labels[len(chosen)].values {
+		filled(v, labels, append(slices.Clip(chosen), value)...)
+	}
+	return v
+}
+
 // New registers every series for teams, which may have maxAgents agents together.
 func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version string) *Metrics {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-		reg.MustRegister(v)
-		return v
+	auto := promauto.With(reg)
+	counter := func(name, help string, labels ...label) *prometheus.CounterVec {
+		return filled(auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, names(labels)), labels)
 	}
-	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	histogram := func(name, help string, buckets []float64, labels ...label) *prometheus.HistogramVec {
+		return filled(auto.NewHistogramVec(prometheus.HistogramOpts{
 			Name: name, Help: help, Buckets: buckets,
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
-		}, labels)
-		reg.MustRegister(v)
-		return v
+		}, names(labels)), labels)
 	}
-	m := &Metrics{
-		teams: map[string]bool{},
-		house: newHouse(teams, maxAgents),
-
-		decisions:    counter("bellboard_decisions_total", "Decisions by reason: one for each team and each tick that was not a hold.", "team", "reason"),
-		blocks:       counter("bellboard_blocks_total", "Times that a rule let fewer agents be created or removed than were wanted.", "team", "rule"),
-		actions:      counter("bellboard_actions_total", "Writes to Jenkins and Kubernetes, by verb and result.", "team", "kind", "verb", "result"),
-		ticks:        counter("bellboard_ticks_total", "Ticks by result: acted, steady (nothing to do) or hold (Jenkins or Kubernetes could not be read).", "result"),
-		holds:        counter("bellboard_holds_total", "Ticks that changed nothing, by the source that could not be read.", "source"),
-		buildsLost:   counter("bellboard_builds_lost_total", "Builds that lost their agent: its pod vanished, or it lost its connection to Jenkins for good.", "team"),
-		secondBuilds: counter("bellboard_second_builds_total", "Builds that an ephemeral agent took after its first build.", "team"),
-		failed:       counter("bellboard_agents_failed_total", "Agents that failed, by class: they could not be created, never connected, died, lost their Docker daemon, or got no build from Jenkins that they fit.", "team", "kind", "reason"),
-		renewed:      counter("bellboard_agents_renewed_total", "Agents replaced because they were over MAX_LIFETIME or their settings had changed.", "team", "kind"),
-		cacheStarts:  counter("bellboard_cache_starts_total", "Agents created on a cache slot that another agent has used (warm) or on an empty slot (cold).", "team", "cache"),
-		jenkins:      counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", "endpoint", "code"),
-		unseen:       counter("bellboard_jenkins_unseen_total", "Polls of Jenkins that gave no view, by cause.", "cause"),
-		kube:         counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", "verb", "resource", "code"),
-
-		wait:        histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue until they left it.", minutes, "team"),
-		startup:     histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", minutes, "team", "kind"),
-		firstBuild:  histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for the pod began, by warm and cold slots.", minutes, "team", "cache"),
-		phase:       histogram("bellboard_agent_start_phase_seconds", "Time that each phase of an agent's start took, of agents that connected.", minutes, "team", "kind", "phase"),
-		jenkinsTook: histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, "endpoint"),
-		kubeTook:    histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, "verb", "resource"),
+	m := &Metrics{teams: map[string]bool{}, gauges: newGauges(teams, maxAgents)}
+	team := label{name: "team"}
+	for i := range teams {
+		m.teams[teams[i].Name] = true
+		team.values = append(team.values, teams[i].Name)
 	}
-	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments).WithLabelValues().(prometheus.Histogram) //nolint:forcetypeassert // the only thing that a HistogramVec makes
-	m.leader = prometheus.NewGauge(prometheus.GaugeOpts{
+	kind, source := oneOf("kind", scaler.Kinds()), oneOf("source", sources)
+	cache := oneOf("cache", []scaler.Warmth{scaler.Warm, scaler.Cold})
+	endpoint, code, verb, resource := label{name: "endpoint"}, label{name: "code"}, label{name: "verb"}, label{name: "resource"}
+
+	m.decisions = counter("bellboard_decisions_total", "Decisions by reason: one for each team and each tick that was not a hold.", team, oneOf("reason", scaler.DecisionReasons()))
+	m.blocks = counter("bellboard_blocks_total", "Times that a rule let fewer agents be created or removed than were wanted.", team, oneOf("rule", scaler.Rules()))
+	m.actions = counter("bellboard_actions_total", "Writes to Jenkins and Kubernetes, by verb and result.", team, kind, oneOf("verb", scaler.Verbs()), oneOf("result", scaler.Results()))
+	m.ticks = counter("bellboard_ticks_total", "Ticks by result: acted, steady (nothing to do) or hold (Jenkins or Kubernetes could not be read).", oneOf("result", []string{tickActed, tickSteady, tickHold}))
+	m.holds = counter("bellboard_holds_total", "Ticks that changed nothing, by the source that could not be read.", source)
+	m.buildsLost = counter("bellboard_builds_lost_total", "Builds that lost their agent: its pod vanished, or it lost its connection to Jenkins for good.", team)
+	m.secondBuilds = counter("bellboard_second_builds_total", "Builds that an ephemeral agent took after its first build.", team)
+	m.failed = counter("bellboard_agents_failed_total", "Agents that failed, by class: they could not be created, never connected, died, lost their Docker daemon, or got no build from Jenkins that they fit.", team, kind, oneOf("reason", scaler.Failures()))
+	m.renewed = counter("bellboard_agents_renewed_total", "Agents replaced because they were over MAX_LIFETIME or their settings had changed.", team, kind)
+	m.cacheStarts = counter("bellboard_cache_starts_total", "Agents created on a cache slot that another agent has used (warm) or on an empty slot (cold).", team, cache)
+	m.jenkins = counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", endpoint, code)
+	m.unseen = counter("bellboard_jenkins_unseen_total", "Polls of Jenkins that gave no view, by cause.", label{name: "cause"})
+	m.kube = counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", verb, resource, code)
+	m.wait = histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue until they left it.", minutes, team)
+	m.startup = histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", minutes, team, kind)
+	m.firstBuild = histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for the pod began, by warm and cold slots.", minutes, team, cache)
+	m.phase = histogram("bellboard_agent_start_phase_seconds", "Time that each phase of an agent's start took, of agents that connected.", minutes, team, kind, oneOf("phase", scaler.Phases()))
+	m.jenkinsTook = histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, endpoint)
+	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments).WithLabelValues()
+	m.kubeTook = histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, verb, resource)
+
+	m.leader = auto.NewGauge(prometheus.GaugeOpts{
 		Name: "bellboard_leader", Help: "1 on the replica that holds the Lease and writes, 0 on a replica that only reads.",
 	})
-	m.skew = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	m.skew = auto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "bellboard_jenkins_clock_skew_seconds", Help: "Seconds by which Jenkins' clock is ahead of Bellboard's clock; Bellboard corrects waiting times by them.",
 	}, nil)
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
+	auto.NewGauge(prometheus.GaugeOpts{
 		Name: "bellboard_build_info", Help: "Always 1, with the version of Bellboard.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
-	})
-	info.Set(1)
-	reg.MustRegister(info, m.leader, m.skew, m.house)
-	m.create(teams)
+	}).Set(1)
+	reg.MustRegister(m.gauges)
 	return m
 }
 
@@ -129,49 +161,6 @@ func (m *Metrics) Leading(yes bool) {
 		m.leader.Set(1)
 	} else {
 		m.leader.Set(0)
-	}
-}
-
-// create makes every series whose labels are known, so that Prometheus sees a first
-// increase as an increase.
-func (m *Metrics) create(teams []scaler.Team) {
-	for _, result := range []string{tickActed, tickSteady, tickHold} {
-		m.ticks.WithLabelValues(result)
-	}
-	for _, s := range sources {
-		m.holds.WithLabelValues(string(s))
-	}
-	for i := range teams {
-		t := teams[i].Name
-		m.teams[t] = true
-		m.buildsLost.WithLabelValues(t)
-		m.secondBuilds.WithLabelValues(t)
-		m.wait.WithLabelValues(t)
-		for _, w := range warmths {
-			m.cacheStarts.WithLabelValues(t, string(w))
-			m.firstBuild.WithLabelValues(t, string(w))
-		}
-		for _, r := range scaler.DecisionReasons() {
-			m.decisions.WithLabelValues(t, string(r))
-		}
-		for _, r := range scaler.Rules() {
-			m.blocks.WithLabelValues(t, string(r))
-		}
-		for _, k := range scaler.Kinds() {
-			for _, f := range scaler.Failures() {
-				m.failed.WithLabelValues(t, string(k), string(f))
-			}
-			m.renewed.WithLabelValues(t, string(k))
-			m.startup.WithLabelValues(t, string(k))
-			for _, p := range scaler.Phases() {
-				m.phase.WithLabelValues(t, string(k), string(p))
-			}
-			for _, v := range scaler.Verbs() {
-				for _, r := range scaler.Results() {
-					m.actions.WithLabelValues(t, string(k), string(v), string(r))
-				}
-			}
-		}
 	}
 }
 
@@ -208,7 +197,7 @@ func (m *Metrics) Observe(t scaler.Tick) {
 		}
 	}
 	m.facts(t)
-	m.house.observe(t)
+	m.gauges.observe(t)
 }
 
 func (m *Metrics) facts(t scaler.Tick) {
@@ -247,15 +236,14 @@ func observe(o prometheus.Observer, took time.Duration, exemplar prometheus.Labe
 	o.Observe(took.Seconds())
 }
 
-// JenkinsRequest counts one request to Jenkins. code is the HTTP status, or any
-// other number if there was no answer.
+// JenkinsRequest counts one request to Jenkins. code is the HTTP status, or any other number if there was no
+// answer.
 func (m *Metrics) JenkinsRequest(endpoint, code string, took time.Duration) {
 	m.jenkins.WithLabelValues(endpoint, status(code)).Inc()
 	m.jenkinsTook.WithLabelValues(endpoint).Observe(took.Seconds())
 }
 
-// JenkinsExpect makes the series of Jenkins' endpoints and of the causes of a
-// poll without a view.
+// JenkinsExpect makes the series of Jenkins' endpoints and of the causes of a poll without a view.
 func (m *Metrics) JenkinsExpect(endpoints, causes []string) {
 	for _, e := range endpoints {
 		m.jenkinsTook.WithLabelValues(e)

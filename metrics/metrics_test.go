@@ -28,7 +28,7 @@ func teams(n int) []scaler.Team {
 	return out
 }
 
-// rich is a tick in which something of everything happened.
+// rich returns a tick with something of everything.
 func rich() scaler.Tick {
 	e, p := scaler.PoolID{Team: "team-0", Kind: scaler.Ephemeral}, scaler.PoolID{Team: "team-0", Kind: scaler.Persistent}
 	return scaler.Tick{
@@ -104,7 +104,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// The whole of what one tick shows, without the zeros that were there before it.
+// TestExposition checks all series after one tick, without those that are zero.
 func TestExposition(t *testing.T) {
 	answer := httptest.NewRecorder()
 	promhttp.HandlerFor(registry(t, 1, rich(), hold()), promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/", nil))
@@ -129,7 +129,7 @@ func TestExposition(t *testing.T) {
 	}
 }
 
-// A metric that nothing sets is a lie: every family shows something after a rich tick.
+// TestEveryMetricIsSet checks that every metric has a value after a tick with something of everything.
 func TestEveryMetricIsSet(t *testing.T) {
 	families, err := registry(t, 1, rich(), hold()).Gather()
 	if err != nil {
@@ -149,7 +149,7 @@ func TestEveryMetricIsSet(t *testing.T) {
 	}
 }
 
-// Every series that can be counted before it is needed exists before the first tick.
+// TestCountersExistAtStart checks that every series with known labels exists before the first tick.
 func TestCountersExistAtStart(t *testing.T) {
 	families, err := registry(t, 2).Gather()
 	if err != nil {
@@ -222,7 +222,7 @@ func TestHoldBeforeAnythingWasSeen(t *testing.T) {
 	}
 }
 
-// A day of ticks adds no series, and each team adds as many as every other.
+// TestCardinality checks that many ticks add no series, and that each team adds the same number.
 func TestCardinality(t *testing.T) {
 	count := func(n int) int {
 		reg := prometheus.NewPedanticRegistry()
@@ -253,7 +253,7 @@ func TestCardinality(t *testing.T) {
 	}
 }
 
-// A wait is told by two clocks: one that seems negative must not let the sum fall.
+// TestNoNegativeWait checks that a negative wait, from two clocks, does not make the sum fall.
 func TestNoNegativeWait(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	m := New(reg, teams(1), 15, "v1")

@@ -7,11 +7,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
-	"bellboard/scaler/clock"
 	"bellboard/scaler/plain"
 )
 
@@ -21,13 +19,13 @@ func cleanupCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cleanup --dry-run | --yes",
 		Short: "Drain and remove all that this instance owns, in Jenkins and in Kubernetes",
-		Long: "Waits for the Lease until no Bellboard of this instance runs any more, and says which one holds it. Then it lets running\n" +
-			"builds end, and removes every pod, Secret, cache slot (volume claim) and node of this instance. In the cluster, put it in\n" +
-			"the place of the daemon, which ends that one:\n" +
+		Long: "First cleanup waits until no Bellboard of this instance holds the Lease any more, and names the one that does. Then running\n" +
+			"builds end, and cleanup removes every pod, Secret, cache slot (volume claim) and Jenkins node of this instance. In the\n" +
+			"cluster, put the cleanup in the place of the daemon. Kubernetes ends the daemon then:\n" +
 			"  kubectl -n bellboard patch deployment bellboard --patch-file deploy/cleanup.yaml\n" +
-			"The Lease is in Bellboard's own namespace, which outside of the cluster only --namespace tells. With\n" +
+			"The Lease is in Bellboard's own namespace. Outside of the cluster, name that namespace with --namespace. With\n" +
 			"BELLBOARD_LEADER_ELECTION=false there is no Lease to wait for: end every Bellboard first.\n" +
-			"Exit code 0: nothing is left, and nobody begins anew; 1: something is, or somebody does, and what to do.",
+			"Exit code 0: nothing is left, and no Bellboard makes agents again; 1: something is left, or a Bellboard leads again.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dryRun == yes {
@@ -42,13 +40,11 @@ func cleanupCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			lead := settings.Leads(true) // wherever it runs: the Bellboard that must end first is in the cluster
+			lead := settings.Leads(true) // also outside of the cluster: the Bellboard that must end first is in the cluster
 			if lead && !inCluster && namespace == "" {
-				return usageError{errors.New("cleanup: outside of the cluster nobody tells which namespace is Bellboard's own, where its Lease is: write it, as in --namespace bellboard; " + noLease)}
+				return usageError{errors.New("cleanup: Bellboard's own namespace, with its Lease, is not known outside of the cluster; write it, as in --namespace bellboard; " + noLease)}
 			}
-			d, err := app.New(app.Parts{
-				Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Lead: lead && yes, Waiting: waiting(cmd.ErrOrStderr()),
-			})
+			d, err := daemon(cmd, settings, kube, lead && yes)
 			if err != nil {
 				return err
 			}
@@ -57,14 +53,14 @@ func cleanupCommand(environ []string) *cobra.Command {
 				return err
 			}
 			var failed error
-			say := func(line string) {
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), plain.Line(line)); err != nil {
+			say := func(format string, args ...any) {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), plain.Line(fmt.Sprintf(format, args...))); err != nil {
 					failed = err
 				}
 			}
-			say(fmt.Sprintf("instance %s owns %s; %d agents are at work", settings.Instance, things(&first), first.Busy))
+			say("instance %s owns %s; %d agents are at work", settings.Instance, things(&first), first.Busy)
 			if first.Remedy != "" {
-				say("it waits for you: " + first.Remedy)
+				say("a person has to act: %s", first.Remedy)
 			}
 			if dryRun {
 				return failed
@@ -74,7 +70,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 				case err != nil:
 					return err
 				case !there:
-					return usageError{fmt.Errorf("cleanup --yes: there is no Lease %s/bellboard-%s, so a leader elsewhere would go on; write the namespace of Bellboard itself; %s", namespace, settings.Instance, noLease)}
+					return usageError{fmt.Errorf("cleanup --yes: there is no Lease %s/bellboard-%s, so a leader in another namespace would go on; write Bellboard's own namespace; %s", namespace, settings.Instance, noLease)}
 				}
 			}
 			seen, line, remedy := first, "", first.Remedy
@@ -91,19 +87,19 @@ func cleanupCommand(environ []string) *cobra.Command {
 						line += " (nothing goes before BELLBOARD_JENKINS_RESTART_GRACE is over)"
 					}
 					if l.Remedy != "" && l.Remedy != remedy {
-						say("  it waits for you: " + l.Remedy)
+						say("  a person has to act: %s", l.Remedy)
 					}
 					remedy = l.Remedy
 				}
 				if line != before {
-					say(line)
+					say("%s", line)
 				}
 			})
 			if errors.Is(err, app.ErrBegunAnew) {
-				return fmt.Errorf("all was removed, but %w; end that one, and clean up again", err)
+				return fmt.Errorf("cleanup removed everything, but %w; end that replica, and run the cleanup again", err)
 			}
 			if err != nil {
-				return fmt.Errorf("cleanup ended early (%s left when last seen): %w", things(&seen), err)
+				return fmt.Errorf("cleanup ended early (%s left at last): %w", things(&seen), err)
 			}
 			say("nothing is left")
 			return failed
@@ -115,15 +111,15 @@ func cleanupCommand(environ []string) *cobra.Command {
 	return cmd
 }
 
-// noLease is what to do where there is no Lease to wait for.
-const noLease = "when no Bellboard runs that has one, set BELLBOARD_LEADER_ELECTION=false"
+// noLease says what to do if there is no Lease to wait for.
+const noLease = "if no Bellboard with a Lease runs, set BELLBOARD_LEADER_ELECTION=false"
 
 func things(l *app.Left) string {
 	return fmt.Sprintf("%d pods, %d nodes and %d cache slots", l.Pods, l.Nodes, l.Slots)
 }
 
-// withoutTemplates leaves out the settings that name pod templates: they may be
-// mounted for the daemon alone, and a cleanup makes no pods.
+// withoutTemplates leaves out the settings that name pod templates: a cleanup makes no pods, and only the
+// daemon may have the files.
 func withoutTemplates(environ []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(e string) bool {
 		name, _, _ := strings.Cut(e, "=")

@@ -62,7 +62,7 @@ func demoCommand() *cobra.Command {
 	return cmd
 }
 
-// demo prints one house's day.
+// demo prints what happens in one house.
 type demo struct {
 	out, words io.Writer
 	speed      float64
@@ -70,7 +70,7 @@ type demo struct {
 
 	mu    sync.Mutex
 	began time.Time
-	last  map[string]string // what was said last of a team
+	last  map[string]string // the last line of each team
 }
 
 func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook bool, output string) error {
@@ -97,16 +97,12 @@ func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook boo
 
 	now, quit := context.WithCancel(context.Background())
 	defer quit()
-	go func() { // the second ctrl-c
-		<-ctx.Done()
-		again := make(chan os.Signal, 1)
-		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
-		select {
-		case <-again:
-			quit()
-		case <-now.Done():
-		}
-	}()
+	context.AfterFunc(ctx, func() { // the second ctrl-c ends the demo at once
+		second, stop := signal.NotifyContext(now, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		<-second.Done()
+		quit()
+	})
 	s, err := h.Run(ctx, now, time.Duration(float64(wall)*d.speed))
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -143,19 +139,19 @@ func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook boo
 	return nil
 }
 
-// print is for whoever watches; that nobody can any more does not end the day.
+// print prints for a person. An error of the terminal does not end the demo.
 func (d *demo) print(format string, args ...any) {
 	_, _ = io.WriteString(d.words, plain.Block(fmt.Sprintf(format, args...)))
 }
 
-// line prints one line of the board.
+// line prints one line of the table.
 func (d *demo) line(at time.Time, team, what, why string) {
 	since := at.Sub(d.began).Round(time.Second)
 	d.print("  %02d:%02d   %-7s %-28s %s\n", int(since.Minutes()), int(since.Seconds())%60, team, what, plain.Line(why))
 }
 
-// tick prints what a tick decided: one line per decision, one per thing that is
-// newly blocked, and one when it begins or stops to hold.
+// tick prints a line for each decision of a tick that changes something, for each team that is newly blocked,
+// and for the beginning and the end of a hold.
 func (d *demo) tick(t scaler.Tick) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -166,14 +162,14 @@ func (d *demo) tick(t scaler.Tick) {
 		return
 	}
 	if !t.HoldSince.IsZero() {
-		d.line(t.At, "all", "sees again", fmt.Sprintf("%d agents were left alone", len(t.Plan.Agents)))
+		d.line(t.At, "all", "hold is over", fmt.Sprintf("Bellboard left %d agents alone", len(t.Plan.Agents)))
 	}
 	for i := range t.Plan.Decisions {
 		dec := &t.Plan.Decisions[i]
 		what := dec.Change()
 		said := what + dec.Text
 		blocked := dec.Reason == scaler.ReasonBlocked
-		if blocked { // its words may count down the seconds
+		if blocked { // the text of a block may count seconds
 			said = what + " " + dec.Rules()
 		}
 		if !dec.Changes() && (!blocked || d.last[dec.Team] == said) {
@@ -190,7 +186,7 @@ func (d *demo) tick(t scaler.Tick) {
 	}
 }
 
-// firstWords keeps a line to the width of a terminal.
+// firstWords cuts a text to the width of a terminal.
 func firstWords(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if r := []rune(s); len(r) > 90 {

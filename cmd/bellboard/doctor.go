@@ -19,8 +19,8 @@ func doctorCommand(environ []string) *cobra.Command {
 		Short: "Check settings, Jenkins and Kubernetes, with a remedy for each finding",
 		Long: "Reads the settings, Jenkins and the cluster, and changes nothing.\n" +
 			"Outside of the cluster set --namespace to the namespace in which Bellboard runs.\n" +
-			"With --probe doctor also registers two nodes of a made-up label in Jenkins, checks on them the behaviour that\n" +
-			"Bellboard needs, queues nothing, and removes the nodes.\n" +
+			"With --probe doctor also registers two Jenkins nodes with a new label, checks the behaviour that Bellboard\n" +
+			"needs with them, queues nothing, and removes the Jenkins nodes.\n" +
 			"Exit code 0: no finding; 3: findings; 2: the settings are wrong; 1: doctor was interrupted, or could not print.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -34,8 +34,8 @@ func doctorCommand(environ []string) *cobra.Command {
 			kube, inCluster, kubeErr := kubeConfig()
 			report := doctor.Run(cmd.Context(), doctor.Parts{
 				Settings: settings, Clock: clock.Real(), Kube: kube, KubeErr: kubeErr, Probe: probe, Waiting: waiting(cmd.ErrOrStderr()),
-				// What is named is where a daemon runs in the cluster, wherever this is asked.
-				Lead: settings.Leads(inCluster || namespace != ""), Homeless: !inCluster && namespace == "",
+				// --namespace names the namespace of a daemon in the cluster, also outside of the cluster.
+				Lead: settings.Leads(inCluster || namespace != ""), NoOwnNamespace: !inCluster && namespace == "",
 			})
 			if output == "json" {
 				err = report.WriteJSON(cmd.OutOrStdout())
@@ -55,6 +55,6 @@ func doctorCommand(environ []string) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	cmd.Flags().StringVar(&namespace, "namespace", "", "Bellboard's own namespace, with its Lease and its events; needed outside of the cluster")
-	cmd.Flags().BoolVar(&probe, "probe", false, "register two nodes in Jenkins, check the behaviour that Bellboard needs, and remove them")
+	cmd.Flags().BoolVar(&probe, "probe", false, "register two Jenkins nodes, check the behaviour that Bellboard needs, and remove them")
 	return cmd
 }

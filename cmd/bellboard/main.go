@@ -1,6 +1,6 @@
-// Command bellboard gives Jenkins exactly as many agents as its queue needs, on
-// Kubernetes. It is the daemon (run), its dry run (plan), a whole house to try
-// it in (demo), and the settings as it understands them (config).
+// Command bellboard gives Jenkins exactly as many agents as its queue needs, on Kubernetes. Its commands run
+// the daemon (run), show what the daemon would do (plan), run the daemon with a simulated Jenkins and cluster
+// (demo), print the settings (config), check the set-up (doctor), and remove everything (cleanup).
 package main
 
 import (
@@ -15,9 +15,13 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
+	"bellboard/scaler/clock"
 	"bellboard/scaler/plain"
 )
 
@@ -28,21 +32,20 @@ const (
 	exitChanges = 3
 )
 
-// version is stamped by the linker; without it the build information tells.
+// version is set by the linker. If it is not set, versionText takes the build information.
 var version = ""
 
 func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 
-// client-go's own words are for the daemon's log (run); elsewhere they would
-// stand among what a person reads.
+// Only run logs the messages of client-go. Other commands print for people, and drop those messages.
 func init() { klog.SetLogger(logr.Discard()) }
 
-// usageError is a mistake of the caller.
+// usageError is a mistake in the settings or in the command line.
 type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
 
-// codeError ends the program with a code of its own, and no words.
+// codeError ends the program with this exit code, without a message.
 type codeError int
 
 func (c codeError) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
@@ -61,9 +64,8 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(runCommand(environ), planCommand(environ), demoCommand(), configCommand(environ), cleanupCommand(environ), doctorCommand(environ), versionCommand())
-	understood := false // what fails before a command begins is a mistake of the caller
+	understood := false // an error before a command begins is a mistake in the command line
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	err := root.ExecuteContext(ctx)
 	var code codeError
@@ -73,16 +75,15 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		return 0
 	case errors.As(err, &code):
 		return int(code)
-	case errors.As(err, &usage) || !understood:
-		_, _ = fmt.Fprintln(stderr, "bellboard:", words(err))
-		return exitUsage
-	default:
-		_, _ = fmt.Fprintln(stderr, "bellboard:", words(err))
-		return exitFailed
 	}
+	_, _ = fmt.Fprintln(stderr, "bellboard:", words(err))
+	if errors.As(err, &usage) || !understood {
+		return exitUsage
+	}
+	return exitFailed
 }
 
-// words are an error's, in one line, but for a list of mistakes, which has one for each.
+// words returns the text of an error in one line. A list of mistakes has one line for each mistake.
 func words(err error) string {
 	if m := (config.Mistakes{}); errors.As(err, &m) {
 		return plain.Block(err.Error())
@@ -90,9 +91,17 @@ func words(err error) string {
 	return plain.Line(err.Error())
 }
 
-// waiting tells people what a command waits for.
+// waiting returns a function that tells people what a command waits for.
 func waiting(w io.Writer) func(string) {
 	return func(what string) { _, _ = fmt.Fprintln(w, "bellboard: waiting for", plain.Line(what)) }
+}
+
+// daemon makes a daemon for a command that a person waits for.
+func daemon(cmd *cobra.Command, settings *config.Config, kube *rest.Config, lead bool) (*app.Daemon, error) {
+	return app.New(app.Parts{
+		Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Lead: lead,
+		Waiting: waiting(cmd.ErrOrStderr()),
+	})
 }
 
 func versionText() string {
@@ -113,4 +122,33 @@ func versionCommand() *cobra.Command {
 			return err
 		},
 	}
+}
+
+func configCommand(environ []string) *cobra.Command {
+	var docs bool
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print every effective setting and its origin",
+		Long: "Prints every effective setting and the variable that set it, or all mistakes in them.\n" +
+			"Reads neither Jenkins nor Kubernetes, so Bellboard's user and token in Jenkins may be missing.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if docs {
+				return config.Docs(cmd.OutOrStdout())
+			}
+			settings, err := load(environ, config.WithoutJenkins())
+			if err != nil {
+				return usageError{err}
+			}
+			for _, w := range settings.Warnings() {
+				cmd.PrintErrln("warning:", w)
+			}
+			for _, n := range settings.Notes() {
+				cmd.PrintErrln("note:", n)
+			}
+			return settings.WriteTable(cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&docs, "docs", false, "print all settings as Markdown tables")
+	return cmd
 }

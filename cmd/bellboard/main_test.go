@@ -76,7 +76,7 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
-// quietHouse is a Jenkins and a cluster on loopback with nobody at work.
+// quietHouse returns a Jenkins and a cluster on loopback without agents and builds.
 func quietHouse(t *testing.T) (h *house.House, environ []string) {
 	t.Helper()
 	h, err := house.New(t.Context(), house.Config{Clock: clock.Real(), Network: true, Hook: true, Environ: []string{
@@ -101,8 +101,8 @@ clusters: [{name: it, cluster: {server: %q}}], contexts: [{name: it, context: {c
 	return h, append(h.Environ(), "BELLBOARD_JENKINS_TOKEN_FILE="+write("token", "token\n"))
 }
 
-// TestOwnNamespace: outside of a cluster it is the one of kubectl's context. Agents
-// without a namespace of their own live there, and the Lease and the events are there.
+// TestOwnNamespace checks that outside of a cluster Bellboard's own namespace is the one of kubectl's
+// context. Agents without a namespace setting, the Lease and the events are there.
 func TestOwnNamespace(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	t.Setenv("KUBECONFIG", file)
@@ -137,7 +137,7 @@ func TestPlan(t *testing.T) {
 		h.Jenkins.Submit(jenkinssim.Job{Name: "app", Label: "android", Duration: time.Minute})
 	}
 	h.Jenkins.Submit(jenkinssim.Job{Name: "legacy", Label: "windows && gpu", Duration: time.Minute})
-	// A moment later the items are past their (empty) quiet period.
+	// A moment later the quiet period of the items, which is zero, is over.
 	time.Sleep(100 * time.Millisecond) // the house is on the wall's clock
 	code, stdout, stderr := bellboard(environ, "plan")
 	if code != exitChanges {
@@ -165,7 +165,8 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestPlanYAML: every object is one that the API knows, made of the template too.
+// TestPlanYAML checks that the API knows every printed object, and that the objects have the template's
+// fields.
 func TestPlanYAML(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pod.yaml")
 	if err := os.WriteFile(file, []byte("metadata: {labels: {cost-centre: \"42\"}}\n"), 0o600); err != nil {
@@ -213,7 +214,7 @@ func TestConfigWarns(t *testing.T) {
 	}
 }
 
-// TestPlanSaysHowLongAgentsTake to start, as far as it is known.
+// TestPlanSaysHowLongAgentsTake checks that plan prints how long agents take to start, if known.
 func TestPlanSaysHowLongAgentsTake(t *testing.T) {
 	var out strings.Builder
 	if err := planTable(&out, scaler.Plan{Decisions: []scaler.Decision{{Team: "mobile"}, {Team: "web", Coming: 2, Late: 1, Usual: []scaler.Usual{{
@@ -238,7 +239,7 @@ func TestPlanThatCannotSee(t *testing.T) {
 	}
 }
 
-// TestNoWayToKubernetes: it says at once what there is not, and only of what Bellboard reads.
+// TestNoWayToKubernetes checks that the error comes at once, and names only what Bellboard reads.
 func TestNoWayToKubernetes(t *testing.T) {
 	closed, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -264,7 +265,7 @@ func TestNoWayToKubernetes(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	for name, tt := range map[string]struct{ kubeconfig, says string }{
 		"no kubeconfig":        {"", "there is no ~/.kube/config; set KUBECONFIG"},
-		"none of that name":    {"/not/there", `KUBECONFIG="/not/there" holds none; set KUBECONFIG`},
+		"none of that name":    {"/not/there", `KUBECONFIG="/not/there" has none; set KUBECONFIG`},
 		"one that is wrong":    {file("clusters: ["), "correct KUBECONFIG"},
 		"nobody listens":       {file(config("http://" + address)), "the API server is http://" + address + ", as the kubeconfig says; correct KUBECONFIG"},
 		"of another authority": {file(config(tls.URL)), "the API server is " + tls.URL + ", as the kubeconfig says; correct KUBECONFIG"},
@@ -283,8 +284,8 @@ func TestNoWayToKubernetes(t *testing.T) {
 	}
 }
 
-// TestCleanupCommand, as on a laptop with the daemon's variables: what there is, all
-// of it gone by the Lease, and no pod template missed that only the daemon has.
+// TestCleanupCommand runs cleanup as on a laptop, with the daemon's variables. It lists what there is, and
+// removes it with the Lease. It needs no pod template, which only the daemon has.
 func TestCleanupCommand(t *testing.T) {
 	h, environ := quietHouse(t)
 	h.Jenkins.AddNode(jenkinssim.Node{Name: "web-e-0123456789", Labels: "linux", Description: "bellboard instance=bellboard team=web kind=ephemeral"}, false)
@@ -308,7 +309,7 @@ func TestCleanupCommand(t *testing.T) {
 	}
 
 	leases := kubernetes.NewForConfigOrDie(&rest.Config{Host: h.ClusterURL}).CoordinationV1().Leases("bellboard")
-	// A leader that was killed leaves its Lease to time.
+	// A leader that was killed does not give its Lease back.
 	led := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "bellboard-bellboard"}, Spec: coordinationv1.LeaseSpec{
 		HolderIdentity: new("another"), LeaseDurationSeconds: new(int32(1)), RenewTime: new(metav1.NowMicro()),
 	}}

@@ -9,14 +9,11 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 	"sigs.k8s.io/yaml"
 
-	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
 	"bellboard/pool"
 	"bellboard/scaler"
-	"bellboard/scaler/clock"
 	"bellboard/scaler/plain"
 )
 
@@ -29,7 +26,7 @@ func planCommand(environ []string) *cobra.Command {
 			"Unlike the daemon, plan remembers nothing: no pause after failures, no cooldown, no idle time of an agent.\n" +
 			"The leader's /api/v1/status says why the daemon does what it does.\n" +
 			"Exit code 0: nothing would change; 3: something would change; 1: Jenkins or Kubernetes could not be read.\n" +
-			"With -o yaml plan asks neither of them. It prints the whole pod (and volume claim) that each team and kind would get,\n" +
+			"With -o yaml plan reads neither of them. It prints the whole pod (and volume claim) of an agent of each team and kind,\n" +
 			"needed now or not. To let the cluster check them: bellboard plan -o yaml | kubectl create --dry-run=server -f -",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -52,9 +49,7 @@ func planCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, err := app.New(app.Parts{
-				Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Waiting: waiting(cmd.ErrOrStderr()),
-			})
+			d, err := daemon(cmd, settings, kube, false)
 			if err != nil {
 				return err
 			}
@@ -69,7 +64,7 @@ func planCommand(environ []string) *cobra.Command {
 	return cmd
 }
 
-// planYAML prints what an agent of each spec would be made of, for kubectl.
+// planYAML prints the objects of an agent of each spec, for kubectl.
 func planYAML(w io.Writer, specs []pool.Spec) error {
 	for i := range specs {
 		for _, o := range pool.Objects(specs[i], scaler.AgentName(specs[i].PoolID, "planned")) {
@@ -85,7 +80,7 @@ func planYAML(w io.Writer, specs []pool.Spec) error {
 	return nil
 }
 
-// printPlan prints one tick, and says by its error whether something would change.
+// printPlan prints one tick. Its error is exit code 3 if something would change.
 func printPlan(w io.Writer, t scaler.Tick, output string) error {
 	var err error
 	if output == "json" {
@@ -109,20 +104,27 @@ func printPlan(w io.Writer, t scaler.Tick, output string) error {
 	return nil
 }
 
-// fresh is what a tick of a new process cannot know.
-const fresh = "\nOf a process that remembers nothing: no pause after failures, no cooldown, nobody idle long enough to go.\nWhy the daemon does what it does: /api/v1/status of the leader.\n"
+// fresh says what a tick of a new process cannot know.
+const fresh = "\nThis plan remembers nothing: no pause after failures, no cooldown, no agent idle long enough to go.\n" +
+	"Why the daemon does what it does: /api/v1/status of the leader.\n"
 
 func planTable(w io.Writer, p scaler.Plan) error {
-	var table, beside strings.Builder
-	table.WriteString("TEAM\tWAITING\tOLDEST\tFREE\tCOMING\tBUSY\tWANT\tCHANGE\tBECAUSE\n")
+	var out, starts, other strings.Builder
+	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	row := func(format string, cells ...any) {
+		_, _ = fmt.Fprintf(table, format+"\n", cells...) // a strings.Builder returns no error
+	}
+	row("TEAM\tWAITING\tOLDEST\tFREE\tCOMING\tBUSY\tWANT\tCHANGE\tBECAUSE")
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
-		fmt.Fprintf(&table, "%s\t%d\t%s\t%d\t%s\t%d\t%d\t%s\t%s\n",
-			d.Team, d.Waiting, d.Waited(), d.Free, d.OnTheWay(), d.Busy, d.Want, d.Change(), plain.Line(d.Text))
+		row("%s\t%d\t%s\t%d\t%s\t%d\t%d\t%s\t%s", d.Team, d.Waiting, d.Waited(), d.Free, d.OnTheWay(), d.Busy, d.Want, d.Change(), plain.Line(d.Text))
+		for _, u := range d.Usual {
+			section(&starts, "Agents usually start in:", "  %-24s %s\n", d.Team+" "+string(u.Kind), u.Words())
+		}
 	}
 	unserved := func(change string, all []scaler.Unserved) {
 		for _, u := range all {
-			fmt.Fprintf(&table, "-\t%d\t-\t-\t-\t-\t-\t%s\t%s\n", u.Count, change, plain.Line(u.Text+" (jobs: "+strings.Join(u.Jobs, ", ")+")"))
+			row("-\t%d\t-\t-\t-\t-\t-\t%s\t%s", u.Count, change, plain.Line(u.Text+" (jobs: "+strings.Join(u.Jobs, ", ")+")"))
 		}
 	}
 	unserved("nobody's", p.Nobodys)
@@ -130,10 +132,7 @@ func planTable(w io.Writer, p scaler.Plan) error {
 	for i := range p.Actions {
 		a := &p.Actions[i]
 		if a.Verb == scaler.Create {
-			continue // in the table
-		}
-		if beside.Len() == 0 {
-			beside.WriteString("\nBeside that:\n")
+			continue // the table has it
 		}
 		name := a.Agent
 		switch {
@@ -142,29 +141,17 @@ func planTable(w io.Writer, p scaler.Plan) error {
 		case name == "":
 			name = a.Pool.Team + " " + string(a.Pool.Kind)
 		}
-		fmt.Fprintf(&beside, "  %-12s %-24s %s\n", a.Verb, plain.Line(name), plain.Line(a.Text))
+		section(&other, "Other changes:", "  %-12s %-24s %s\n", a.Verb, plain.Line(name), plain.Line(a.Text))
 	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	if _, err := io.WriteString(tw, table.String()); err != nil {
-		return err
-	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, starts(p.Decisions)+beside.String())
+	_ = table.Flush() // as in row
+	_, err := io.WriteString(w, out.String()+starts.String()+other.String())
 	return err
 }
 
-// starts says how long agents take to start, as far as those that there are tell.
-func starts(all []scaler.Decision) string {
-	var out strings.Builder
-	for i := range all {
-		for _, u := range all[i].Usual {
-			if out.Len() == 0 {
-				out.WriteString("\nAgents usually start in:\n")
-			}
-			fmt.Fprintf(&out, "  %-24s %s\n", all[i].Team+" "+string(u.Kind), u.Words())
-		}
+// section writes one line under a title, which comes before the first line only.
+func section(b *strings.Builder, title, format string, args ...any) {
+	if b.Len() == 0 {
+		b.WriteString("\n" + title + "\n")
 	}
-	return out.String()
+	fmt.Fprintf(b, format, args...)
 }

@@ -13,10 +13,10 @@ import (
 	"bellboard/scaler"
 )
 
-// nasty is a label that would clear the screen, forge a row and turn the line round.
+// nasty is a label that would clear the screen, add a false row and reverse the line.
 const nasty = "x\x1b[2J\u009b1A\nweb  0  -  9  0  0  9  none\tfine\r\u202eenod\u2028\x7f"
 
-// obeyed are the characters in a text that a terminal would obey, but for line feeds.
+// obeyed returns the characters in a text that control a terminal, except line feeds.
 func obeyed(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\n' && (unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r)) {
@@ -26,8 +26,8 @@ func obeyed(s string) string {
 	}, s)
 }
 
-// TestOthersTextIsShown: what the author of a Jenkinsfile, a pod or a template says is in
-// its own row of a table, its own line of an error and its own string of JSON.
+// TestOthersTextIsShown checks that a text from a Jenkinsfile, a pod or a template stays in its row of a
+// table, its line of an error and its string of JSON.
 func TestOthersTextIsShown(t *testing.T) {
 	id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 	tick := scaler.Tick{Plan: scaler.Plan{
@@ -81,7 +81,7 @@ func TestOthersTextIsShown(t *testing.T) {
 	}
 }
 
-// A slot that goes is named, not the pool that it was of.
+// TestPlanNamesSlots checks that plan names a slot that goes, not its pool.
 func TestPlanNamesSlots(t *testing.T) {
 	var out strings.Builder
 	err := printPlan(&out, scaler.Tick{Plan: scaler.Plan{Actions: []scaler.Action{

@@ -52,16 +52,16 @@ func runCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log.Info("bellboard begins", zap.String("version", versionText()), zap.String("jenkins", settings.JenkinsURL),
+			log.Info("Bellboard starts", zap.String("version", versionText()), zap.String("jenkins", settings.JenkinsURL),
 				zap.Int("teams", len(settings.Teams)), zap.Bool("dry run", settings.DryRun), zap.Bool("leader election", lead), zap.Stringer("listen", listener.Addr()))
 			err = d.Run(cmd.Context())
-			log.Info("bellboard ends; agents and builds go on")
+			log.Info("Bellboard ends; agents and builds go on")
 			return err
 		},
 	}
 }
 
-// newLog writes JSON lines, client-go's included.
+// newLog returns a log of JSON lines, which has client-go's messages, too.
 func newLog(w io.Writer, level string) (*zap.Logger, error) {
 	at, err := zapcore.ParseLevel(level)
 	if err != nil {
@@ -69,19 +69,18 @@ func newLog(w io.Writer, level string) (*zap.Logger, error) {
 	}
 	cfg := zap.NewProductionEncoderConfig()
 	cfg.TimeKey, cfg.EncodeTime = "time", zapcore.ISO8601TimeEncoder
-	// Every decision is a line. Nothing brings its stack: what client-go calls an error is
-	// the cluster's state, such as a lost race for the Lease.
+	// No message has a stack: client-go's errors are states of the cluster, such as a Lease that another
+	// replica took first.
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(cfg), zapcore.Lock(zapcore.AddSync(plainJSON{w})), at), zap.AddCaller())
 	klog.SetLogger(zapr.NewLoggerWithOptions(log.Named("client-go"), zapr.ErrorKey("error")))
 	return log, nil
 }
 
-// load reads the settings. Outside of a cluster Bellboard's own namespace is that of
-// kubectl's context.
+// load reads the settings. Outside of a cluster Bellboard's own namespace is that of kubectl's context.
 func load(environ []string, options ...config.Option) (*config.Config, error) {
 	all := []config.Option{config.WithFiles(os.ReadFile)}
 	if _, err := rest.InClusterConfig(); err != nil {
-		if namespace, _, err := kubectlConfig().Namespace(); err == nil { // what is wrong with the file, kubeConfig says
+		if namespace, _, err := kubectlConfig().Namespace(); err == nil { // kubeConfig reports mistakes in the file
 			all = append(all, config.InNamespace(namespace))
 		}
 	}
@@ -92,7 +91,7 @@ func kubectlConfig() clientcmd.ClientConfig {
 	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{})
 }
 
-// plainJSON writes JSON that a terminal shows and does not obey.
+// plainJSON writes JSON without characters that control a terminal.
 type plainJSON struct{ io.Writer }
 
 func (p plainJSON) Write(line []byte) (int, error) {
@@ -102,7 +101,7 @@ func (p plainJSON) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// kubeConfig is the pod's own account, or else what kubectl would use.
+// kubeConfig returns the configuration of the pod's service account, or else the one that kubectl uses.
 func kubeConfig() (c *rest.Config, inCluster bool, err error) {
 	c, own := rest.InClusterConfig()
 	if own == nil {
@@ -112,14 +111,14 @@ func kubeConfig() (c *rest.Config, inCluster bool, err error) {
 	switch {
 	case err == nil:
 		return c, false, nil
-	case !clientcmd.IsEmptyConfig(err): // whose words name a variable that is not read here
-		return nil, false, fmt.Errorf("no way to Kubernetes: the kubeconfig cannot be used; correct KUBECONFIG: %w", err)
+	case !clientcmd.IsEmptyConfig(err): // the text of an empty configuration names a variable that Bellboard does not read
+		return nil, false, fmt.Errorf("cannot reach Kubernetes: the kubeconfig cannot be used; correct KUBECONFIG: %w", err)
 	case !errors.Is(own, rest.ErrNotInCluster):
-		return nil, false, fmt.Errorf("no way to Kubernetes: this pod has no service account to use; mount one (automountServiceAccountToken: true), or set KUBECONFIG: %w", own)
+		return nil, false, fmt.Errorf("cannot reach Kubernetes: this pod has no service account; mount one (automountServiceAccountToken: true), or set KUBECONFIG: %w", own)
 	}
 	where := "there is no ~/.kube/config"
 	if name := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); name != "" {
-		where = fmt.Sprintf("KUBECONFIG=%q holds none", name)
+		where = fmt.Sprintf("KUBECONFIG=%q has none", name)
 	}
-	return nil, false, fmt.Errorf("no way to Kubernetes: not in a cluster, where the pod's service account would do, and %s; set KUBECONFIG to a kubeconfig", where)
+	return nil, false, fmt.Errorf("cannot reach Kubernetes: Bellboard does not run in a cluster, so it needs a kubeconfig, and %s; set KUBECONFIG to a kubeconfig", where)
 }

@@ -18,30 +18,26 @@ import (
 // linesKept is the number of last changes on the page.
 const linesKept = 12
 
-// A view is the content of the page at one moment.
+// view is the content of the page at one moment.
 type view struct {
-	Instance, Version, Role string
-	Words                   string // what the last tick saw
-	Standby                 bool
-	Leader                  string // the replica that leads, if known
-	Hold                    string // the reason of a hold; empty: no hold
-	Plan                    *scaler.Plan
-	Fleet                   []group
-	Leftovers               []leftover
-	Slots                   []cache
-	Changes                 []line
-	Starts, Late            []string
-	Failed                  []Failed
-	Lost                    []Lost
+	Status
+	Words        string // what the last tick saw
+	Hold         string // the reason of a hold; empty: no hold
+	Plan         *scaler.Plan
+	Fleet        []group
+	Leftovers    []leftover
+	Slots        map[string][]string // the cache slots in words, by team
+	Changes      []line
+	Starts, Late []string
 }
 
-// A group has the agents of one team, sorted by class.
+// group has the agents of one team, sorted by class.
 type group struct {
 	Team   string
 	Agents []scaler.Agent
 }
 
-// A leftover has the Jenkins nodes of one class without a pod, except berths.
+// leftover has the Jenkins nodes of one class without a pod, except berths.
 type leftover struct {
 	Class scaler.Class
 	What  string // the class in words, and what Bellboard does
@@ -65,13 +61,7 @@ var leftovers = []leftover{
 	{Class: scaler.Stray, What: "no longer needed; Bellboard marks it, then deletes it, a few at a time"},
 }
 
-// A cache has the cache slots of one team, each in words.
-type cache struct {
-	Team  string
-	Slots []string
-}
-
-// A line is the decision for one team in one tick.
+// line is the decision for one team in one tick.
 type line struct {
 	At              time.Time
 	Team, What, Why string
@@ -104,10 +94,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) view() *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := &view{
-		Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Standby: s.config.Role() == "standby", Leader: s.config.Leader(), Words: "No tick has ended yet.", Plan: &scaler.Plan{},
-		Changes: s.lines(), Failed: slices.Clone(s.failed), Lost: slices.Clone(s.lost),
-	}
+	v := &view{Status: s.now(), Words: "No tick has ended yet.", Plan: &scaler.Plan{}, Changes: s.lines()}
 	if s.last != nil {
 		v.Hold = s.last.Hold
 		pods := 0 // a berth is no agent yet
@@ -121,7 +108,7 @@ func (s *Server) view() *view {
 	if s.seen == nil {
 		return v
 	}
-	v.Plan = &s.seen.Plan // of a tick that has ended: it does not change any more
+	v.Plan = &s.seen.Plan // nothing changes the plan of a tick that has ended
 	for i := range v.Plan.Decisions {
 		d := &v.Plan.Decisions[i]
 		for _, u := range d.Usual {
@@ -137,11 +124,10 @@ func (s *Server) view() *view {
 	return v
 }
 
-// lines returns the last decisions that changed something, newest first. The caller
-// holds the lock.
+// lines returns the last decisions that changed something, newest first. The caller holds the lock.
 func (s *Server) lines() (out []line) {
 	for i := range s.changes {
-		t := &s.changes[(s.next+len(s.changes)-1-i)%len(s.changes)]
+		t := &s.changes[i]
 		if t.Hold != "" {
 			out = append(out, line{t.At, "all", "hold", t.Hold})
 		}
@@ -160,8 +146,8 @@ func (s *Server) lines() (out []line) {
 	return out
 }
 
-// fleet returns the agents with a pod by team, in the order of the teams, and by
-// class. Agents of removed teams come last.
+// fleet returns the agents with a pod by team, in the order of the teams, and by class. Agents of removed
+// teams come last.
 func fleet(p *scaler.Plan) (out []group) {
 	for i := range p.Decisions {
 		out = append(out, group{Team: p.Decisions[i].Team})
@@ -212,17 +198,12 @@ func podless(p *scaler.Plan) (out []leftover) {
 }
 
 // caches returns the cache slots by team, sorted by state.
-func caches(p *scaler.Plan, at time.Time) (out []cache) {
+func caches(p *scaler.Plan, at time.Time) map[string][]string {
 	slots := slices.Clone(p.Slots)
-	slices.SortStableFunc(slots, func(a, b scaler.SlotSeen) int {
-		return cmp.Or(cmp.Compare(a.Team, b.Team), cmp.Compare(a.State, b.State))
-	})
+	slices.SortStableFunc(slots, func(a, b scaler.SlotSeen) int { return cmp.Compare(a.State, b.State) })
+	out := map[string][]string{}
 	for i := range slots {
-		if len(out) == 0 || out[len(out)-1].Team != slots[i].Team {
-			out = append(out, cache{Team: slots[i].Team})
-		}
-		c := &out[len(out)-1]
-		c.Slots = append(c.Slots, slotWords(&slots[i], at))
+		out[slots[i].Team] = append(out[slots[i].Team], slotWords(&slots[i], at))
 	}
 	return out
 }

@@ -1,9 +1,8 @@
-// Package web serves the state of a running Bellboard over HTTP: metrics, health,
-// readiness, the last tick, and the last ticks that changed something.
+// Package web serves the state of a running Bellboard over HTTP: metrics, health, readiness, the last tick,
+// and the last ticks that changed something.
 //
-// Every answer is from memory. No request changes anything, and none reaches
-// Jenkins or Kubernetes. The health check is about the loop, never about Jenkins:
-// a restart of Bellboard mends no other program.
+// Every answer is from memory. No request changes anything, and none reaches Jenkins or Kubernetes. The
+// health check is about the loop, never about Jenkins: a restart of Bellboard mends no other program.
 package web
 
 import (
@@ -35,8 +34,8 @@ type Config struct {
 	Role func() string
 	// Leader returns the holder of the Lease, if known; nil: there is no Lease.
 	Leader func() string
-	// MaxAge is the longest time since the end of the last tick for which the loop
-	// counts as alive; 0 means a minute.
+	// MaxAge is the longest time since the end of the last tick for which the loop counts as alive; 0 means a
+	// minute.
 	MaxAge time.Duration
 }
 
@@ -47,16 +46,14 @@ type Server struct {
 
 	mu      sync.Mutex
 	ended   time.Time     // the end of the last tick, or the time at which the server was made
-	last    *scaler.Tick  // nil: none yet
-	seen    *scaler.Tick  // the last that could see; nil: none yet
-	changes []scaler.Tick // a ring: the oldest at next once it is full
-	next    int
-	failed  []Failed // the newest first
-	lost    []Lost   // the newest first
+	last    *scaler.Tick  // the last tick; nil: no tick yet
+	seen    *scaler.Tick  // the last tick that was no hold; nil: no such tick yet
+	changes []scaler.Tick // the newest first
+	failed  []Failed      // the newest first
+	lost    []Lost        // the newest first
 }
 
-// failedKept is the number of failed agents that a Server remembers, and of agents
-// that builds lost.
+// failedKept is the number of failed agents that a Server remembers, and of agents that builds lost.
 const failedKept = 12
 
 // Failed is an agent that failed, and the time of its failure.
@@ -76,18 +73,18 @@ type Status struct {
 	Instance string       `json:"instance"`
 	Version  string       `json:"version"`
 	Role     string       `json:"role"`             // leader, standby, dry run, or starting
-	Leader   string       `json:"leader,omitempty"` // who holds the Lease, as far as is known
+	Leader   string       `json:"leader,omitempty"` // the replica that holds the Lease, if known
 	Now      time.Time    `json:"now"`
-	Ready    bool         `json:"ready"`          // a tick could see, since the start
-	Tick     *scaler.Tick `json:"tick"`           // the last one; null: none yet
-	Seen     *scaler.Tick `json:"seen,omitempty"` // the last that could see, if the last one could not
+	Ready    bool         `json:"ready"`          // a tick since the start was no hold
+	Tick     *scaler.Tick `json:"tick"`           // the last tick; null: no tick yet
+	Seen     *scaler.Tick `json:"seen,omitempty"` // the last tick that was no hold, if the last tick is a hold
 	Failed   []Failed     `json:"failed"`         // the last agents that failed, the newest first
-	Lost     []Lost       `json:"lost"`           // the last agents that went under their builds, the newest first
+	Lost     []Lost       `json:"lost"`           // the last agents that builds lost, the newest first
 }
 
 // Decisions is the answer of /api/v1/decisions.
 type Decisions struct {
-	Kept  int           `json:"kept"`  // how many are remembered at most
+	Kept  int           `json:"kept"`  // the number of ticks that are remembered at most
 	Ticks []scaler.Tick `json:"ticks"` // the newest first, without their agents, pods and lists of slots
 }
 
@@ -131,13 +128,11 @@ func (s *Server) Observe(t scaler.Tick) {
 	defer s.mu.Unlock()
 	s.ended = s.config.Now()
 	for i := range t.Facts.Failures {
-		s.failed = slices.Insert(s.failed, 0, Failed{t.At, t.Facts.Failures[i]})
+		s.failed = prepend(s.failed, Failed{t.At, t.Facts.Failures[i]}, failedKept)
 	}
-	s.failed = s.failed[:min(len(s.failed), failedKept)]
 	for i := range t.Facts.BuildsLost {
-		s.lost = slices.Insert(s.lost, 0, Lost{t.At, t.Facts.BuildsLost[i]})
+		s.lost = prepend(s.lost, Lost{t.At, t.Facts.BuildsLost[i]}, failedKept)
 	}
-	s.lost = s.lost[:min(len(s.lost), failedKept)]
 	changed := acted(&t) || len(t.Facts.BuildsLost) > 0
 	if s.last == nil || s.last.Hold == "" {
 		changed = changed || t.Hold != "" // a hold begins
@@ -148,20 +143,19 @@ func (s *Server) Observe(t scaler.Tick) {
 	if t.Hold == "" {
 		s.seen = &t
 	}
-	if !changed {
-		return
+	if changed {
+		s.changes = prepend(s.changes, decision(t), kept)
 	}
-	record := decision(t)
-	if len(s.changes) < kept {
-		s.changes = append(s.changes, record)
-		return
-	}
-	s.changes[s.next] = record
-	s.next = (s.next + 1) % kept
 }
 
-// decision returns the part of a tick that a Server remembers. It has no pointer to
-// an agent, which would keep all agents of that tick: there may be thousands.
+// prepend puts a record before the list, and keeps the first most of them.
+func prepend[T any](list []T, record T, most int) []T {
+	list = slices.Insert(list, 0, record)
+	return list[:min(len(list), most)]
+}
+
+// decision returns the part of a tick that a Server remembers. It has no pointer to an agent, which would
+// keep all agents of that tick: there may be thousands.
 func decision(t scaler.Tick) scaler.Tick {
 	t.Plan.Agents, t.Plan.Slots = nil, nil // by far the longest parts, and not needed to explain the decision
 	t.Plan.Actions, t.Outcomes = slices.Clone(t.Plan.Actions), slices.Clone(t.Outcomes)
@@ -174,7 +168,7 @@ func decision(t scaler.Tick) scaler.Tick {
 	return t
 }
 
-// loosen leaves the pod's name, which is the agent's, and a slot of its own.
+// loosen removes the pod, whose name is the agent's, and copies the slot.
 func loosen(a *scaler.Action) {
 	a.Pod = nil
 	if a.Slot != nil {
@@ -183,8 +177,8 @@ func loosen(a *scaler.Action) {
 	}
 }
 
-// acted reports whether a tick did, or tried, what it had decided: a standby and a
-// dry run skip all of it.
+// acted reports whether a tick did, or tried to do, what it had decided. A standby and a dry run skip all of
+// it.
 func acted(t *scaler.Tick) bool {
 	return slices.ContainsFunc(t.Outcomes, func(o scaler.Outcome) bool { return o.Result != scaler.Skipped })
 }
@@ -216,22 +210,28 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	a := Status{Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Leader: s.config.Leader(), Now: s.config.Now(), Ready: s.seen != nil, Tick: s.last, Failed: slices.Concat([]Failed{}, s.failed), Lost: slices.Concat([]Lost{}, s.lost)}
+// now returns the status. The caller holds the lock.
+func (s *Server) now() Status {
+	a := Status{
+		Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Leader: s.config.Leader(), Now: s.config.Now(),
+		Ready: s.seen != nil, Tick: s.last, Failed: slices.Clone(s.failed), Lost: slices.Clone(s.lost),
+	}
 	if s.seen != s.last {
 		a.Seen = s.seen
 	}
+	return a
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	a := s.now()
 	s.mu.Unlock()
 	answer(w, a)
 }
 
 func (s *Server) decisions(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
-	a := Decisions{Kept: kept, Ticks: make([]scaler.Tick, 0, len(s.changes))}
-	for i := range s.changes {
-		a.Ticks = append(a.Ticks, s.changes[(s.next+len(s.changes)-1-i)%len(s.changes)])
-	}
+	a := Decisions{Kept: kept, Ticks: append([]scaler.Tick{}, s.changes...)} // never null
 	s.mu.Unlock()
 	answer(w, a)
 }

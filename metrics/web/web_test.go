@@ -20,7 +20,7 @@ import (
 	"bellboard/scaler"
 )
 
-// board is a server whose clock stands still unless it is moved.
+// board is a server with a clock that stands still until a test moves it.
 type board struct {
 	*web.Server
 
@@ -171,8 +171,8 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// TestDecisionsAreSmall: an action of a tick is remembered without the pods and
-// slots of all others, in which its own are.
+// TestDecisionsAreSmall checks that a remembered action does not keep the pods and slots of the whole tick in
+// memory.
 func TestDecisionsAreSmall(t *testing.T) {
 	b := newBoard(t)
 	acts := func() (pods weak.Pointer[scaler.Pod], slots weak.Pointer[scaler.Slot]) {
@@ -204,8 +204,8 @@ func TestDecisionsAreSmall(t *testing.T) {
 	runtime.KeepAlive(b)
 }
 
-// TestStandby: it says that it is one and who leads, and tells as done nothing of what
-// it only would have done, not even in a tick that is remembered for something else.
+// TestStandby checks that a standby says what it is and which replica leads. It shows nothing as done that it
+// only would have done, not even in a tick that is remembered for something else.
 func TestStandby(t *testing.T) {
 	s := web.New(web.Config{
 		Gatherer: prometheus.NewRegistry(), Now: time.Now, Role: func() string { return "standby" }, Leader: func() string { return "bellboard-1" },
@@ -250,8 +250,8 @@ func TestIndex(t *testing.T) {
 	b.want("/", http.StatusOK, "Holding: cannot read jenkins")
 }
 
-// TestPageShowsOthersText: what a build or a pod says turns nothing round on the page, and
-// in the answers; last lines of a log keep their lines where they stand alone.
+// TestPageShowsOthersText checks that a text of a build or a pod cannot change the page or the answers. The
+// last lines of a log stay separate lines where they stand alone.
 func TestPageShowsOthersText(t *testing.T) {
 	const nasty = "x\x1b[2J\u009b\u202eenod\u2028\x7f"
 	b := newBoard(t)
@@ -282,8 +282,8 @@ func TestPageShowsOthersText(t *testing.T) {
 	b.want("/readyz", http.StatusServiceUnavailable, `not ready: x\x1b[2J`)
 }
 
-// TestPage: the teams, their agents and the last changes are shown, in a hold as they
-// were before it, and nothing of it is taken for markup.
+// TestPage checks that the page shows the teams, their agents and the last changes, in a hold as before the
+// hold. Nothing of them is taken for markup.
 func TestPage(t *testing.T) {
 	b := newBoard(t)
 	for i := range 20 {
@@ -318,8 +318,8 @@ func TestPage(t *testing.T) {
 	if !strings.HasPrefix(css.Header().Get("Content-Type"), "text/css") || !strings.Contains(css.Body.String(), ".agent") {
 		t.Errorf("the style is %q: %s", css.Header(), css.Body)
 	}
-	// Every class of an agent with a pod has a colour of its own group; those that go in
-	// order have that of what has no other.
+	// Every class of an agent with a pod has the colour of its group. The classes that leave in order have
+	// the default colour.
 	leaving := []scaler.Class{scaler.Ended, scaler.Fenced, scaler.Leaving, scaler.Going, scaler.Drained}
 	for _, class := range scaler.Classes() {
 		if nobodys := []scaler.Class{scaler.Berth, scaler.Intruder, scaler.Lost, scaler.Stray}; slices.Contains(nobodys, class) {
@@ -337,8 +337,8 @@ func TestPage(t *testing.T) {
 	b.want("/", http.StatusOK, `<span class="agent going"></span> leaving <span class="agent stuck"></span> not connected`)
 }
 
-// TestLeftovers: a node without a pod is shown whatever it is, with what is done about
-// it, unless it is a berth; and so is every cache slot.
+// TestLeftovers checks that the page shows each Jenkins node without a pod, except berths, and what Bellboard
+// does about it. It also shows every cache slot.
 func TestLeftovers(t *testing.T) {
 	b := newBoard(t)
 	b.Observe(tick("a-1"))
@@ -387,8 +387,8 @@ func TestLeftovers(t *testing.T) {
 	)
 }
 
-// TestFailed: the last agents that failed are shown with their last words, and
-// how agents start, too.
+// TestFailed checks that the page shows the last failed agents with their last log lines, and how long agents
+// take to start.
 func TestFailed(t *testing.T) {
 	b := newBoard(t)
 	for i := range 20 {
@@ -409,8 +409,8 @@ func TestFailed(t *testing.T) {
 	b.want("/", http.StatusOK, "web ephemeral web-e-19: crash-loop: its pod ended", "<pre>no &lt;space&gt; left</pre>", "web ephemeral: 14s (9 in 10 within 20s)", "web-e-20: late: image pull since 1m")
 }
 
-// TestLost: the last agents that went under their builds are shown, and their ticks
-// are remembered though nothing was done in them.
+// TestLost checks that the page shows the last agents that builds lost. Their ticks are remembered, though
+// Bellboard did nothing in them.
 func TestLost(t *testing.T) {
 	b := newBoard(t)
 	for i := range 20 {

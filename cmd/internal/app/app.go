@@ -1,7 +1,8 @@
-// Package app puts a Bellboard together from its settings: the adapters, the
-// loop, the metrics, the HTTP port and the leadership. It promises that the
-// daemon in a cluster, the one in the demo and the one in the tests are the
-// same, and that only the holder of the Lease writes; it decides nothing.
+// Package app makes the daemon from its settings: the adapters, the loop, the metrics, the HTTP port and the
+// Lease.
+//
+// The daemons of a cluster, of the demo and of the tests are made in the same way. Only the replica that
+// holds the Lease writes. The package decides nothing.
 package app
 
 import (
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,31 +35,30 @@ import (
 	"bellboard/scaler/control"
 )
 
-// standbyPoll is how often an instance that does not lead looks, to show what it sees.
+// standbyPoll is the time between two polls of a replica that does not lead. It polls to show what it reads.
 const standbyPoll = 30 * time.Second
 
-// Parts is what a daemon is put together from.
+// Parts has what a daemon is made of.
 type Parts struct {
 	Settings *config.Config
 	Clock    clock.Clock
 	Log      *zap.Logger
 	Version  string
-	// Token returns Jenkins' API token; nil reads Settings' file.
+	// Token returns Jenkins' API token; nil: New reads the token from the file of the settings.
 	Token func() (string, error)
-	// Jenkins carries the requests to Jenkins; nil is the network.
+	// Jenkins carries the requests to Jenkins; nil: the network does.
 	Jenkins http.RoundTripper
-	// Kube is how to reach the API server.
+	// Kube has the address of the API server and the credentials.
 	Kube *rest.Config
-	// Lead makes the instance write only while it holds the Lease of its name.
+	// Lead makes the replica write only while it holds the Lease of its instance.
 	Lead bool
-	// Identity is who it is on the Lease; empty makes one.
+	// Identity is the name of this replica on the Lease; empty: New makes one.
 	Identity string
-	// Listener is where the HTTP port is served; nil serves none.
+	// Listener is where the daemon serves its HTTP port; nil: it serves none.
 	Listener net.Listener
-	// Waiting is told what the daemon waits for, when that has not answered for a moment
-	// at the start; nil: the log is.
+	// Waiting gets the server that has not answered at the start for a while; nil: the log gets it.
 	Waiting func(what string)
-	// Record also gets every tick of a loop that may write.
+	// Record gets every tick of a loop that may write.
 	Record func(scaler.Tick)
 	// Change changes what the loop is made of; nil: nothing. The demo's chaos sets it.
 	Change func(*control.Config)
@@ -68,17 +69,17 @@ type Daemon struct {
 	parts   Parts
 	metrics *metrics.Metrics
 	web     *web.Server
-	tenure  *tenure // nil: it needs no Lease
-	expire  func()  // after a token that Jenkins refused; nil: there is no file to read again
+	lease   *lease // nil: the daemon needs no Lease
+	expire  func() // called after Jenkins did not accept the token; nil: there is no file to read again
 
 	mu       sync.Mutex
 	role     string
-	leader   string        // who holds the Lease, as far as is known
-	loop     *control.Loop // of the core at work
+	leader   string        // the replica that holds the Lease, if known
+	loop     *control.Loop // the loop that runs
 	draining bool
 }
 
-// New puts a daemon together. It asks nobody anything yet.
+// New makes a daemon. New sends no request.
 func New(p Parts) (*Daemon, error) {
 	s := p.Settings
 	reg := prometheus.NewRegistry()
@@ -106,48 +107,47 @@ func New(p Parts) (*Daemon, error) {
 	})
 	if p.Lead && !s.DryRun {
 		var err error
-		if d.tenure, err = newTenure(d.parts); err != nil {
+		if d.lease, err = newLease(d.parts); err != nil {
 			return nil, err
 		}
 	}
-	_, err := d.core(true, false) // to find now what could not be put together later
+	_, err := d.core(true, false) // finds mistakes at once that would end Run later
 	return d, err
 }
 
-// Role says what the instance is: starting, leader, standby or dry run.
+// Role returns the role of the replica: starting, leader, standby or dry run.
 func (d *Daemon) Role() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.role
 }
 
-// Leader says who holds the Lease; "" while nobody is known to.
+// Leader returns the replica that holds the Lease; "" if none is known.
 func (d *Daemon) Leader() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.leader
 }
 
-// core is the part of a daemon that watches, and while it leads also acts. A
-// new leader gets a new one: it knows nothing from before, its cache begins
-// with a consistent LIST, and its berths are its own.
+// core is the part of a daemon that observes, and acts while the replica leads. A new leader gets a new core:
+// with an empty memory, a cache that begins with a consistent LIST, and berths of its own.
 type core struct {
+	client kubernetes.Interface
 	pool   *pool.Client
 	loop   *control.Loop
-	tell   func() // begins to send events; nil: it only looks
-	events *events
+	events *events // nil: the core only reads, or has not started
 }
 
-// core makes one. once: for a single look, which somebody waits for.
+// core makes a core. A reader sends no write. once is for a single tick that a person waits for.
 func (d *Daemon) core(reader, once bool) (*core, error) {
 	p, s := d.parts, d.parts.Settings
 	wire := p.Jenkins
 	reads := s.DryRun || reader
 	kube := rest.CopyConfig(p.Kube)
 	kube.QPS, kube.Burst = s.KubeQPS, s.KubeBurst
-	if d.tenure != nil {
-		wire = fence{next: wire, open: d.tenure.valid}
-		kube.Wrap(func(next http.RoundTripper) http.RoundTripper { return fence{next: next, open: d.tenure.valid} })
+	if d.lease != nil {
+		wire = writeGate{next: wire, open: d.lease.valid}
+		kube.Wrap(func(next http.RoundTripper) http.RoundTripper { return writeGate{next: next, open: d.lease.valid} })
 	}
 	jenkins, err := queue.New(queue.Config{
 		URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock,
@@ -166,14 +166,14 @@ func (d *Daemon) core(reader, once bool) (*core, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
-	made := &core{pool: pods}
+	made := &core{client: client, pool: pods}
 	cfg := control.Config{
 		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
 		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: reader && !s.DryRun,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)
 			if reader {
-				return // the leader's numbers are the numbers
+				return // only the leader counts: sums over the replicas are true then
 			}
 			d.metrics.Observe(t)
 			if made.events != nil {
@@ -192,15 +192,10 @@ func (d *Daemon) core(reader, once bool) (*core, error) {
 	}
 	cfg.Jenkins = &awaited{Jenkins: cfg.Jenkins, d: d}
 	made.loop = control.New(cfg)
-	if !cfg.DryRun {
-		made.tell = func() {
-			made.events = newEvents(client, s.OwnNamespace, s.Instance, d.tenure, p.Clock, p.Log.Named("events"))
-		}
-	}
 	return made, nil
 }
 
-// Run works until ctx ends, which is no error.
+// Run runs the daemon until ctx ends, which is no error.
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -214,11 +209,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 				cancel(fmt.Errorf("the HTTP port: %w", err))
 			}
 		}()
-		defer func() { _ = srv.Close() }() // nothing that it serves is worth waiting for
+		defer func() { _ = srv.Close() }() // no answer is worth waiting for
 	}
 	var err error
 	switch {
-	case d.tenure != nil:
+	case d.lease != nil:
 		err = d.lead(ctx)
 	case d.parts.Settings.DryRun:
 		err = d.work(ctx, "dry run", false)
@@ -231,7 +226,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return err
 }
 
-// work runs a core in that role until ctx ends.
+// work runs a core in this role until ctx ends.
 func (d *Daemon) work(ctx context.Context, role string, reader bool) error {
 	c, err := d.core(reader, false)
 	if err != nil {
@@ -243,8 +238,7 @@ func (d *Daemon) work(ctx context.Context, role string, reader bool) error {
 		c.loop.Drain()
 	}
 	d.mu.Unlock()
-	leads := role == "leader"
-	d.metrics.Leading(leads)
+	d.metrics.Leading(role == "leader")
 	defer d.metrics.Leading(false)
 	if err := d.start(ctx, c.pool); err != nil {
 		if ctx.Err() != nil {
@@ -252,14 +246,14 @@ func (d *Daemon) work(ctx context.Context, role string, reader bool) error {
 		}
 		return err
 	}
-	if c.tell != nil {
-		c.tell()
+	if p := d.parts; !reader && !p.Settings.DryRun {
+		c.events = newEvents(c.client, p.Settings.OwnNamespace, p.Settings.Instance, d.lease, p.Clock, p.Log.Named("events"))
 		defer c.events.stop()
 	}
 	return c.loop.Run(ctx)
 }
 
-// Drain makes everything of this instance go; Run goes on.
+// Drain makes Run drain and remove everything of this instance. Run goes on.
 func (d *Daemon) Drain() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -269,7 +263,7 @@ func (d *Daemon) Drain() {
 	}
 }
 
-// Plan makes one read-only tick. It takes no Lease.
+// Plan makes one read-only tick, without the Lease.
 func (d *Daemon) Plan(ctx context.Context) (scaler.Tick, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -286,7 +280,8 @@ func (d *Daemon) Plan(ctx context.Context) (scaler.Tick, error) {
 	return c.loop.Tick(ctx), nil
 }
 
-// JenkinsTransport is the way to Jenkins, trusting caFile too when it is set.
+// JenkinsTransport returns the transport to Jenkins. It also trusts the authorities in caFile, if that is
+// set.
 func JenkinsTransport(caFile string) (http.RoundTripper, error) {
 	if caFile == "" {
 		return queue.NewTransport(nil), nil
@@ -305,11 +300,70 @@ func JenkinsTransport(caFile string) (http.RoundTripper, error) {
 	return queue.NewTransport(roots), nil
 }
 
-// counter counts the requests to Kubernetes that are not the pool's, which counts
-// its own: for the Lease and for events.
+// waitMoment is the time for which people wait without a message.
+const waitMoment = 2 * time.Second
+
+// Waits calls say with the server that does not answer, unless the returned function is called soon.
+func Waits(c clock.Clock, say func(string), what func() string) (over func() bool) {
+	return c.AfterFunc(waitMoment, func() { say(what()) })
+}
+
+func (d *Daemon) waiting(what string) {
+	if d.parts.Waiting != nil {
+		d.parts.Waiting(what)
+		return
+	}
+	d.parts.Log.Info("waiting", zap.String("for", what))
+}
+
+// start fills the cache of pods, and names the API server if it does not answer.
+func (d *Daemon) start(ctx context.Context, pods *pool.Client) error {
+	defer Waits(d.parts.Clock, d.waiting, func() string {
+		words := "the API server " + d.parts.Kube.Host + ", which has not answered yet"
+		if err := pods.Why(); err != nil {
+			words += fmt.Sprintf(": %v", err)
+		}
+		return words
+	})()
+	if err := pods.Start(ctx); err != nil {
+		return fmt.Errorf("kubernetes: %w; the API server is %s, %s", err, d.parts.Kube.Host, WayToKube(d.parts.Kube))
+	}
+	return nil
+}
+
+// accountFolder is where Kubernetes puts the credentials of a pod's service account.
+const accountFolder = "/var/run/secrets/kubernetes.io/serviceaccount/"
+
+// WayToKube returns what named the API server, and what to check if the API server does not answer.
+func WayToKube(cfg *rest.Config) string {
+	if strings.HasPrefix(cfg.BearerTokenFile, accountFolder) {
+		return "as the service account of this pod says; check that account's Role, and the NetworkPolicy between this pod and the API server"
+	}
+	return "as the kubeconfig says; correct KUBECONFIG (or its current context), or open the network to that API server"
+}
+
+// awaited names Jenkins if its first answer takes long.
+type awaited struct {
+	control.Jenkins
+	d      *Daemon
+	looked atomic.Bool
+}
+
+// Observe implements control.Jenkins.
+func (a *awaited) Observe(ctx context.Context) (scaler.JenkinsView, error) {
+	if !a.looked.Swap(true) {
+		s := a.d.parts.Settings
+		defer Waits(a.d.parts.Clock, a.d.waiting, func() string {
+			return "Jenkins at " + s.JenkinsURL + ", which has not answered yet (BELLBOARD_JENKINS_URL)"
+		})()
+	}
+	return a.Jenkins.Observe(ctx)
+}
+
+// counter counts the requests to Kubernetes for the Lease and for events. The pool counts its own requests.
 type counter struct {
 	next  http.RoundTripper
-	under string // where in the API Bellboard's own namespace is
+	under string // the path of Bellboard's own namespace
 	now   func() time.Time
 	count func(verb, resource, code string, took time.Duration)
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,7 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// What is dangerous and allowed is said at every start.
+// TestRunWarns checks that Bellboard logs at every start what is dangerous and allowed.
 func TestRunWarns(t *testing.T) {
 	settings, err := config.Load([]string{
 		"BELLBOARD_JENKINS_URL=http://127.0.0.1:1", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=/run/token", "BELLBOARD_DRY_RUN=true",
@@ -42,7 +43,7 @@ func TestRunWarns(t *testing.T) {
 	if err := d.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if lines.FilterMessageSnippet("is root of their machine").Len() != 1 {
+	if lines.FilterMessageSnippet("can take over its Kubernetes node").Len() != 1 {
 		var all []string
 		for _, l := range lines.All() {
 			all = append(all, l.Message)
@@ -51,7 +52,7 @@ func TestRunWarns(t *testing.T) {
 	}
 }
 
-// hold is why an instance decides nothing, as it tells it.
+// hold returns the reason of the replica's hold.
 func (i *instance) hold(t *testing.T) string {
 	t.Helper()
 	w := i.ask("/api/v1/status")
@@ -62,9 +63,9 @@ func (i *instance) hold(t *testing.T) string {
 	return s.Tick.Hold
 }
 
-// TestNodesThatAreGone: half of the nodes gone from one answer to the next are an
-// incomplete answer to the leader, who has deleted none, and the leader's work to
-// all others, who look seldom and cannot know.
+// TestNodesThatAreGone deletes half of the Jenkins nodes between two answers. For the leader, which has
+// deleted none, that is an incomplete answer. A standby or a dry run polls seldom and cannot know: for them
+// the leader may have deleted the nodes.
 func TestNodesThatAreGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
@@ -108,15 +109,15 @@ func TestNodesThatAreGone(t *testing.T) {
 	})
 }
 
-// ask is the answer of an instance's HTTP port.
+// ask returns an answer of the replica's HTTP port.
 func (i *instance) ask(path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	i.d.web.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, http.NoBody))
 	return w
 }
 
-// TestHealthAllowsRareLooks: a loop counts as stuck after ten polls without a tick,
-// and after three of a standby's.
+// TestHealthAllowsRareLooks checks that a loop counts as stuck after ten polls without a tick, and after
+// three polls of a standby.
 func TestHealthAllowsRareLooks(t *testing.T) {
 	for poll, most := range map[string]time.Duration{"1s": 90 * time.Second, "30s": 5 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
@@ -133,8 +134,8 @@ func TestHealthAllowsRareLooks(t *testing.T) {
 	}
 }
 
-// TestStandbyCountsNothing: what it sees is on its page, and the sums over all
-// instances are the leader's alone.
+// TestStandbyCountsNothing checks that a standby shows on its page what it reads. Only the leader counts in
+// the sums over all replicas.
 func TestStandbyCountsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
@@ -161,4 +162,70 @@ func TestStandbyCountsNothing(t *testing.T) {
 			defer func() { tt.i.stop(); <-tt.i.ended }()
 		}
 	})
+}
+
+// TestWhatItWaitsFor checks that a server that does not answer at the start is named after two seconds: to a
+// person who asked for a plan, and in the daemon's log. A server that answers is not named.
+func TestWhatItWaitsFor(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		hang func(p *pair, silent *atomic.Bool)
+		says string
+	}{
+		{"nobody", func(*pair, *atomic.Bool) {}, ""},
+		{"the API server", func(p *pair, silent *atomic.Bool) {
+			p.kube = func(next http.RoundTripper) http.RoundTripper {
+				return roundTrip(func(r *http.Request) (*http.Response, error) {
+					if silent.Load() {
+						<-r.Context().Done()
+						return nil, r.Context().Err()
+					}
+					return next.RoundTrip(r)
+				})
+			}
+		}, "the API server http"},
+		{"Jenkins", func(p *pair, _ *atomic.Bool) { p.jenkins.Hang(10 * time.Minute) }, "Jenkins at http://"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				var silent atomic.Bool
+				silent.Store(true)
+				tt.hang(p, &silent)
+				i := p.make("a")
+				told := make(chan string, 9)
+				began := time.Now()
+				i.d.parts.Waiting = func(what string) {
+					if took := time.Since(began); took > 3*time.Second {
+						t.Errorf("%s is named after %s", what, took)
+					}
+					told <- what
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+				defer cancel()
+				_, err := i.d.Plan(ctx)
+				synctest.Wait()
+				var said []string
+				for len(told) > 0 {
+					said = append(said, <-told)
+				}
+				if tt.says == "" && (len(said) > 0 || err != nil) || tt.says != "" && (len(said) != 1 || !strings.HasPrefix(said[0], tt.says)) {
+					t.Errorf("a plan says that it waits for %q (%v), want %q", said, err, tt.says)
+				}
+				core, logs := observer.New(zap.InfoLevel)
+				i = p.make("b")
+				i.d.parts.Log = zap.New(core)
+				working, stop := context.WithTimeout(t.Context(), 10*time.Second)
+				defer stop()
+				if err := i.d.work(working, "dry run", true); err != nil {
+					t.Error(err)
+				}
+				lines := logs.FilterMessage("waiting").All()
+				if tt.says == "" && len(lines) > 0 || tt.says != "" && (len(lines) != 1 || !strings.HasPrefix(lines[0].ContextMap()["for"].(string), tt.says)) {
+					t.Errorf("the log says %v, want %q", lines, tt.says)
+				}
+				silent.Store(false)
+			})
+		})
+	}
 }

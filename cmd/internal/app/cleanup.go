@@ -12,34 +12,32 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// ErrBegunAnew ends a cleanup that removed everything, after which another
-// instance leads.
-var ErrBegunAnew = errors.New("another instance leads now and begins anew")
+// ErrBegunAnew ends a cleanup that removed everything, if another replica leads afterwards.
+var ErrBegunAnew = errors.New("another replica leads now and makes agents again")
 
-// errClean ends the daemon of a cleanup when nothing is left.
+// errClean ends the Run of a cleanup when nothing is left.
 var errClean = errors.New("nothing is left")
 
-// peopleWait is how long a cleanup waits for people when nothing else is left. A
-// connection that died is noticed by Jenkins before that, so that what is still
-// connected then is alive.
+// peopleWait is the time for which a cleanup waits for people when nothing else is left. Jenkins notices a
+// dead connection earlier, so an agent that is still connected after that time is alive.
 const peopleWait = 5 * time.Minute
 
-// Left is what an instance owns on both sides, or what stands in its way.
+// Left is what an instance owns in Jenkins and in Kubernetes, or what keeps a cleanup from going on.
 type Left struct {
 	Pods, Nodes int
 	Slots       int    // cache slots
-	Busy        int    // agents at work: they go when their builds end
-	Hold        string // why nothing can be done right now
-	News        bool   // of Hold: it begins, or has a new cause, whatever its words
-	Grace       bool   // nothing is removed yet
-	Remedy      string // what a person has to do about what stays; empty: nothing
-	Stuck       bool   // all that is left waits for that person
+	Busy        int    // agents with a build: they go when their builds end
+	Hold        string // the reason of a hold; empty: no hold
+	News        bool   // the hold has begun with this tick, or has a new cause
+	Grace       bool   // Bellboard removes nothing yet (BELLBOARD_JENKINS_RESTART_GRACE)
+	Remedy      string // what a person has to do about agents that stay; empty: nothing
+	Stuck       bool   // everything that is left waits for that person
 }
 
-// working are the classes with a build on them, or one that will resume there.
+// working are the classes of agents with a build, or with a build that will resume there.
 var working = []scaler.Class{scaler.Busy, scaler.Draining, scaler.Cut, scaler.Awaited, scaler.Resuming}
 
-// left counts what a tick saw.
+// left counts what a tick read.
 func left(t *scaler.Tick) Left {
 	l := Left{Hold: t.Hold, News: t.HoldNews, Grace: t.Grace > 0, Slots: len(t.Plan.Slots)}
 	var held, intruders []string
@@ -54,7 +52,7 @@ func left(t *scaler.Tick) Left {
 		if slices.Contains(working, a.Class) {
 			l.Busy++
 		}
-		switch a.Class { //nolint:exhaustive // the others go by themselves
+		switch a.Class { //nolint:exhaustive // agents of the other classes go without a person
 		case scaler.Held:
 			held = append(held, a.Name)
 		case scaler.Intruder:
@@ -69,7 +67,7 @@ func left(t *scaler.Tick) Left {
 		remedies = append(remedies, "taken offline by a person: "+strings.Join(held, ", ")+" (bring it online, or delete its node in Jenkins)")
 	}
 	if len(intruders) > 0 {
-		remedies = append(remedies, "connected without a pod of Bellboard's: "+strings.Join(intruders, ", ")+" (end that process, wherever it runs)")
+		remedies = append(remedies, "connected to Jenkins without a pod of Bellboard's: "+strings.Join(intruders, ", ")+" (end the process that connects under that name)")
 	}
 	l.Remedy = strings.Join(remedies, "; ")
 	return l
@@ -87,15 +85,14 @@ func (d *Daemon) Owned(ctx context.Context) (Left, error) {
 	return left(&t), nil
 }
 
-// Cleanup is Run with a drain: it waits for the Lease as every instance does, removes
-// all that the instance owns, and returns when nothing is left. Running builds end
-// first. say is told of every tick that may write. When all that is left waits for a
-// person, Cleanup waits a while, and its error says what that person has to do. The
-// error is ErrBegunAnew when another instance takes the Lease afterwards.
+// Cleanup is Run with a drain: it waits for the Lease as every replica does, removes everything that the
+// instance owns, and returns when nothing is left. Running builds end first. say gets what every tick that
+// may write has left. If everything that is left waits for a person, Cleanup waits for a while, and its error
+// says what that person has to do. The error is ErrBegunAnew if another replica takes the Lease afterwards.
 func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 	running, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	var waits time.Time // for people, since then
+	var waits time.Time // since when everything waits for a person
 	record := d.parts.Record
 	d.parts.Record = func(t scaler.Tick) {
 		if record != nil {
@@ -121,10 +118,10 @@ func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 		}
 		return err
 	}
-	if d.tenure == nil {
+	if d.lease == nil {
 		return nil
 	}
-	// An instance that stands by looks at the Lease more often than this.
+	// A standby reads the Lease more often than this.
 	err := clock.Sleep(ctx, clock.Real(), 3*retryPeriod)
 	holder := ""
 	if err == nil {
@@ -132,7 +129,7 @@ func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("whether another instance begins anew was not seen: %w", err)
+		return fmt.Errorf("everything was removed, but whether another replica leads now is not known: %w", err)
 	case holder != "":
 		return fmt.Errorf("%w: %s", ErrBegunAnew, holder)
 	}

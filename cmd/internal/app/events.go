@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"sync"
@@ -23,49 +24,47 @@ import (
 const (
 	eventScaledUp      = "ScaledUp"
 	eventScaledDown    = "ScaledDown"
-	eventRenewing      = "Renewing"      // old agents, or those of other settings, go after their builds
-	eventBlocked       = "Blocked"       // it wants more, and a rule says no
-	eventHolding       = "Holding"       // it cannot see, and does nothing
-	eventSeesAgain     = "SeesAgain"     // and does again
-	eventCreateRefused = "CreateRefused" // Jenkins, or else the API server, said no, and no agent failed by it
-	eventAgentFailed   = "AgentFailed"   // an agent could not be made, went without ever connecting, died, or is of no more use
-	eventBuildLost     = "BuildLost"     // an agent went under its build
+	eventRenewing      = "Renewing"      // agents over their age, or with other settings, go after their builds
+	eventBlocked       = "Blocked"       // a team wants more agents, and a rule does not allow them
+	eventHolding       = "Holding"       // Bellboard cannot read Jenkins or Kubernetes, and changes nothing
+	eventReadableAgain = "ReadableAgain" // the hold is over
+	eventCreateRefused = "CreateRefused" // Jenkins or the API server rejected an agent, and that is no class of failure
+	eventAgentFailed   = "AgentFailed"   // an agent could not be made, never connected, died, or is of no more use
+	eventBuildLost     = "BuildLost"     // a build lost its agent
 )
 
-// eventCombined ends an event that stands for many that differ in their words.
+// eventCombined ends the message of an event that stands for several events with other messages.
 const eventCombined = " (the last of several)"
 
-// tickAnnotation names the tick that an event tells of, as in the log.
+// tickAnnotation has the tick of an event, as the log has it.
 const tickAnnotation = "bellboard.dev/tick"
 
-// events tells what people care about as Events on the Lease of the instance,
-// in Bellboard's own namespace. Repetitions are counted, not repeated: client-go's
-// correlator puts equal events together and lets no flood through. What it puts
-// together and holds back is of one reason and one team or pool, since all events
-// are on one object: a team with many failures silences nobody.
+// events makes Kubernetes events on the Lease of the instance, in Bellboard's own namespace. client-go's
+// correlator counts equal events and limits their rate. The correlator does so for each reason and each team
+// or pool, since all events are on one object. So a team with many failures suppresses no event of another
+// team.
 type events struct {
 	broadcaster record.EventBroadcaster
 	recorder    record.EventRecorder
 	on          corev1.ObjectReference
-	tenure      *tenure           // knows which Lease it is; nil: there is none
-	said        map[string]string // by team: what was said last of its being blocked
+	lease       *lease            // has the UID of the Lease; nil: there is no Lease
+	said        map[string]string // the rules of the last Blocked event, by team
 }
 
-// Of one reason and subject eventBurst events are sent at once, and then one in
-// 1/eventRate seconds.
+// Of one reason and subject client-go sends eventBurst events at once, and then one in 1/eventRate seconds.
 const (
 	eventBurst = 20
 	eventRate  = 1. / 60
 )
 
-// subject is the reason of an event and whom it is about, with which each begins.
+// subject returns the reason of an event, and the team or pool with which its message begins.
 func subject(e *corev1.Event) string {
 	about, _, _ := strings.Cut(e.Message, ":")
 	return e.Reason + " " + about
 }
 
-// A sink writes events, but none of a kind that was refused: nobody reads those, and each
-// costs a call. It tries again after a pause that doubles.
+// sink writes events. If the API server rejects a write, sink sends no write of that kind for a pause that
+// doubles, since each of them would cost a request.
 type sink struct {
 	record.EventSink
 
@@ -78,13 +77,13 @@ type sink struct {
 	logged    bool
 }
 
-// A refusal is how long nothing of its kind is tried; zero: there was none.
+// refusal is the pause of one kind of write; zero: no pause.
 type refusal struct {
 	until time.Time
 	pause time.Duration
 }
 
-// The first pause after a refusal, and the longest.
+// The first pause after a rejected write, and the longest.
 const (
 	refusedPause    = 10 * time.Minute
 	refusedPauseMax = 12 * time.Hour
@@ -102,8 +101,8 @@ func (s *sink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
 
 func (s *sink) write(r *refusal, e *corev1.Event, call func() (*corev1.Event, error)) (*corev1.Event, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock() // events are written one after the other in any case
-	// What was never created cannot be changed either.
+	defer s.mu.Unlock() // client-go writes one event at a time in any case
+	// An event that was not created cannot be patched either.
 	if now := s.clock.Now(); now.Before(r.until) || now.Before(s.create.until) {
 		return e, nil
 	}
@@ -111,13 +110,13 @@ func (s *sink) write(r *refusal, e *corev1.Event, call func() (*corev1.Event, er
 	switch {
 	case err == nil:
 		*r = refusal{}
-	// A namespace that does not exist cannot be written to either; an event that is gone can.
+	// Not found is the namespace when an event is created, and only that event when it is patched.
 	case apierrors.IsForbidden(err), r == &s.create && apierrors.IsNotFound(err):
 		r.pause = min(max(2*r.pause, refusedPause), refusedPauseMax)
 		r.until = s.clock.Now().Add(r.pause)
 		if !s.logged {
 			s.logged = true
-			s.log.Warn("events are refused, and told in this log only; give Bellboard's Role create and patch on events in its own namespace (deploy/install.yaml)",
+			s.log.Warn("Kubernetes rejects Bellboard's events, so only this log has them; give Bellboard's Role create and patch on events in its own namespace (deploy/install.yaml)",
 				zap.String("namespace", s.namespace), zap.Error(err))
 		}
 		return e, nil
@@ -125,8 +124,8 @@ func (s *sink) write(r *refusal, e *corev1.Event, call func() (*corev1.Event, er
 	return made, err
 }
 
-// newEvents begins to send; it needs stop.
-func newEvents(client kubernetes.Interface, namespace, instance string, lease *tenure, clk clock.Clock, log *zap.Logger) *events {
+// newEvents begins to send events until stop.
+func newEvents(client kubernetes.Interface, namespace, instance string, lease *lease, clk clock.Clock, log *zap.Logger) *events {
 	b := record.NewBroadcasterWithCorrelatorOptions(record.CorrelatorOptions{
 		BurstSize: eventBurst, QPS: eventRate, SpamKeyFunc: subject,
 		KeyFunc:     func(e *corev1.Event) (group, local string) { return subject(e), e.Message },
@@ -136,8 +135,8 @@ func newEvents(client kubernetes.Interface, namespace, instance string, lease *t
 	scheme := runtime.NewScheme()
 	return &events{
 		broadcaster: b, recorder: b.NewRecorder(scheme, corev1.EventSource{Component: "bellboard"}),
-		on:     corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: leaseName(instance)},
-		tenure: lease, said: map[string]string{},
+		on:    corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: leaseName(instance)},
+		lease: lease, said: map[string]string{},
 	}
 }
 
@@ -145,7 +144,7 @@ func (e *events) stop() { e.broadcaster.Shutdown() }
 
 func (e *events) say(t *scaler.Tick, kind, reason, format string, args ...any) {
 	on := e.on
-	on.UID = e.tenure.uid()
+	on.UID = e.lease.uid()
 	e.recorder.AnnotatedEventf(&on, map[string]string{tickAnnotation: t.ID}, kind, reason, "%s", plain.Line(fmt.Sprintf(format, args...)))
 }
 
@@ -158,7 +157,7 @@ func (e *events) observe(t scaler.Tick) {
 		return
 	}
 	if !t.HoldSince.IsZero() {
-		e.say(&t, corev1.EventTypeNormal, eventSeesAgain, "Jenkins and the cluster can be read again")
+		e.say(&t, corev1.EventTypeNormal, eventReadableAgain, "Jenkins and the cluster can be read again")
 	}
 	for i := range t.Plan.Decisions {
 		e.decision(&t, &t.Plan.Decisions[i])
@@ -167,7 +166,7 @@ func (e *events) observe(t scaler.Tick) {
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]
 		id := o.Action.Pool
-		// What has a class is told among the failures.
+		// A failure with a class has an event of its own.
 		if o.Result == scaler.Refused && o.Failure == "" && (o.Action.Verb == scaler.Create || o.Action.Verb == scaler.Register) && !told[id] {
 			told[id] = true
 			e.say(&t, corev1.EventTypeWarning, eventCreateRefused, "%s, %s: %s", id.Team, id.Kind, o.Error)
@@ -177,11 +176,11 @@ func (e *events) observe(t scaler.Tick) {
 	e.lost(&t)
 }
 
-// eventAgents is how many agents one event names.
+// eventAgents is the number of agents that one event names.
 const eventAgents = 3
 
-// lost tells of the builds that lost their agents, once for each pool, with the last
-// words of the first agent that left any.
+// lost makes one event for each pool whose agents were lost with their builds. The event has the last lines
+// of the first log that has any.
 func (e *events) lost(t *scaler.Tick) {
 	type story struct {
 		builds, agents int
@@ -198,9 +197,7 @@ func (e *events) lost(t *scaler.Tick) {
 			stories[l.PoolID], order = s, append(order, l.PoolID)
 		}
 		s.builds += l.Builds
-		if s.log == "" && l.Log != "" {
-			s.log = "; last words: " + lastOf(l.Log, eventLog)
-		}
+		s.log = cmp.Or(s.log, l.Log)
 		if s.agents++; s.agents <= eventAgents {
 			s.names = append(s.names, l.Agent+" ("+firstOf(l.Text, eventWhy)+")")
 		}
@@ -210,12 +207,12 @@ func (e *events) lost(t *scaler.Tick) {
 		if n := s.agents - len(s.names); n > 0 {
 			more = fmt.Sprintf(" and %d more", n)
 		}
-		e.say(t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: %d lost with their agents: %s%s%s", id.Team, id.Kind, s.builds, strings.Join(s.names, ", "), more, s.log)
+		e.say(t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: %d lost with their agents: %s%s%s", id.Team, id.Kind, s.builds, strings.Join(s.names, ", "), more, lastWords(s.log))
 	}
 }
 
-// failures tells of the agents that failed, once for each pool and class: those
-// of one tick have the same story, and the first that left words tells it.
+// failures makes one event for each pool and class of failure. The agents of one tick fail for the same
+// cause, so the event has the text of the first agent that has a log.
 func (e *events) failures(t *scaler.Tick) {
 	type story struct {
 		scaler.PoolID
@@ -234,22 +231,18 @@ func (e *events) failures(t *scaler.Tick) {
 		}
 	}
 	for _, s := range order {
-		f, log := first[s], ""
-		if f.Log != "" {
-			log = "; last words: " + lastOf(f.Log, eventLog)
-		}
-		e.say(t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d failed: %s: %s%s", s.Team, s.Kind, count[s], s.failure, f.Text, log)
+		f := first[s]
+		e.say(t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d failed: %s: %s%s", s.Team, s.Kind, count[s], s.failure, f.Text, lastWords(f.Log))
 	}
 }
 
-// eventLog is how much of a log an event has room for, eventWhy how much of each
-// agent's end.
+// eventLog is the number of characters of a log in an event, eventWhy of the end of each agent.
 const (
 	eventLog = 300
 	eventWhy = 200
 )
 
-// firstOf is the beginning of a text.
+// firstOf returns the beginning of a text.
 func firstOf(s string, n int) string {
 	if r := []rune(s); len(r) > n {
 		return string(r[:n]) + "…"
@@ -257,23 +250,25 @@ func firstOf(s string, n int) string {
 	return s
 }
 
-// lastOf is the end of a text.
-func lastOf(s string, n int) string {
-	if r := []rune(s); len(r) > n {
-		return "…" + string(r[len(r)-n:])
+// lastWords returns the end of a log as an event has it; "" without a log.
+func lastWords(log string) string {
+	if r := []rune(log); len(r) > eventLog {
+		log = "…" + string(r[len(r)-eventLog:])
 	}
-	return s
+	if log == "" {
+		return ""
+	}
+	return "; last words: " + log
 }
 
 func (e *events) decision(t *scaler.Tick, d *scaler.Decision) {
-	if d.Ups() > 0 {
-		e.say(t, corev1.EventTypeNormal, eventScaledUp, "%s: %s: %s", d.Team, d.Change(), d.Text)
-	}
-	if d.Downs() > 0 {
-		e.say(t, corev1.EventTypeNormal, eventScaledDown, "%s: %s: %s", d.Team, d.Change(), d.Text)
-	}
-	if d.Renewals() > 0 {
-		e.say(t, corev1.EventTypeNormal, eventRenewing, "%s: %s: %s", d.Team, d.Change(), d.Text)
+	for _, change := range []struct {
+		reason string
+		agents int
+	}{{eventScaledUp, d.Ups()}, {eventScaledDown, d.Downs()}, {eventRenewing, d.Renewals()}} {
+		if change.agents > 0 {
+			e.say(t, corev1.EventTypeNormal, change.reason, "%s: %s: %s", d.Team, d.Change(), d.Text)
+		}
 	}
 	if d.Reason != scaler.ReasonBlocked {
 		delete(e.said, d.Team)

@@ -28,7 +28,7 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// TestEvents: what people care about stands on the Lease, and what repeats is counted.
+// TestEvents checks the events on the Lease, and that repeated events are counted.
 func TestEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
@@ -50,14 +50,14 @@ func TestEvents(t *testing.T) {
 			if e.InvolvedObject.Name != "bellboard-bellboard" || e.InvolvedObject.Kind != "Lease" {
 				t.Errorf("event %s is on %s %s, want the Lease", e.Reason, e.InvolvedObject.Kind, e.InvolvedObject.Name)
 			}
-			// client-go writes the last of many alike anew, without the annotation.
+			// For many similar events client-go writes the last one again, without the annotation.
 			if e.Annotations[tickAnnotation] == "" && !strings.HasSuffix(e.Message, eventCombined) {
 				t.Errorf("event %s names no tick", e.Reason)
 			}
 			reasons = append(reasons, e.Reason)
 			t.Logf("%s ×%d: %s", e.Reason, e.Count, e.Message)
 		}
-		for _, want := range []string{eventScaledUp, eventHolding, eventSeesAgain} {
+		for _, want := range []string{eventScaledUp, eventHolding, eventReadableAgain} {
 			if !slices.Contains(reasons, want) {
 				t.Errorf("no event %s among %s", want, strings.Join(reasons, " "))
 			}
@@ -70,8 +70,8 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestTheLeaseShowsItsEvents: kubectl describes a Lease with the events that name its
-// UID, which is another when somebody has deleted it.
+// TestTheLeaseShowsItsEvents checks that events have the UID of the Lease, also of a new Lease after a
+// deletion: kubectl describe shows only those.
 func TestTheLeaseShowsItsEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
@@ -114,8 +114,8 @@ func TestTheLeaseShowsItsEvents(t *testing.T) {
 	})
 }
 
-// TestAllRequestsToKubernetesAreCounted: those for the Lease and for events beside
-// the pool's, once each, answered or not.
+// TestAllRequestsToKubernetesAreCounted checks that each request for the Lease, for events and of the pool
+// counts once, with an answer or without.
 func TestAllRequestsToKubernetesAreCounted(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -161,8 +161,8 @@ func TestAllRequestsToKubernetesAreCounted(t *testing.T) {
 	}
 }
 
-// TestEventsOfOneSilenceNoOther: a team whose agents fail again and again, each in
-// other words, costs few calls, and what is told beside that arrives.
+// TestEventsOfOneSilenceNoOther checks that a team whose agents fail again and again, each with another text,
+// costs few requests, and that other events arrive.
 func TestEventsOfOneSilenceNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
@@ -193,7 +193,7 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 		if n := calls.Load(); n > most {
 			t.Errorf("%d calls for 100 failures in 100 s, want %d at most", n, most)
 		}
-		// The same pool's lost builds, another team's failure, and holds.
+		// Lost builds of the same pool, a failure of another team, and holds.
 		ticks := []scaler.Tick{
 			{Facts: scaler.Facts{BuildsLost: []scaler.LostBuilds{{PoolID: id, Agent: "web-e-1", Builds: 1, Text: "its pod vanished"}}}},
 			{Facts: scaler.Facts{Failures: []scaler.FailedAgent{{PoolID: scaler.PoolID{Team: "data", Kind: scaler.Ephemeral}, Failure: scaler.FailureOOM, Text: "it ended"}}}},
@@ -223,9 +223,9 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 	})
 }
 
-// TestRefusedEventsCostNothing: without the right to write events there is one call and
-// one line in the log, and then none for a long, growing time. Given the right, what
-// happens then is told.
+// TestRefusedEventsCostNothing checks a Bellboard without the right to write events. It sends one request and
+// logs one line, and then sends nothing for a long and growing time. With the right it writes the events that
+// happen then.
 func TestRefusedEventsCostNothing(t *testing.T) {
 	web := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 	failed := func(n int) scaler.Tick { // each as in no tick before
@@ -293,7 +293,8 @@ func TestRefusedEventsCostNothing(t *testing.T) {
 	}
 }
 
-// TestEventsAreOneLine: kubectl shows each event as a row, whatever a pod's last words are.
+// TestEventsAreOneLine checks that each event has one line, whatever the last lines of a log are: kubectl
+// shows each event as a row.
 func TestEventsAreOneLine(t *testing.T) {
 	fake := record.NewFakeRecorder(20)
 	e := &events{recorder: fake, said: map[string]string{}}
@@ -306,8 +307,8 @@ func TestEventsAreOneLine(t *testing.T) {
 	}
 }
 
-// TestDecisionEvents: what is made and what goes is told each time, and a block when
-// it begins and when other rules are behind it, whatever its words count down.
+// TestDecisionEvents checks that each change has an event. A block has an event when it begins and when its
+// rules change, not when its text counts down.
 func TestDecisionEvents(t *testing.T) {
 	fake := record.NewFakeRecorder(20)
 	e := &events{recorder: fake, said: map[string]string{}}
@@ -345,8 +346,8 @@ func TestDecisionEvents(t *testing.T) {
 	}
 }
 
-// TestRefusalEvents: a refusal that is an agent's failure is told as that alone, and
-// what else Jenkins refuses once for each pool.
+// TestRefusalEvents checks that a rejection with a class of failure has only the event of that failure. Other
+// rejections have one event for each pool.
 func TestRefusalEvents(t *testing.T) {
 	fake := record.NewFakeRecorder(10)
 	e := &events{recorder: fake, said: map[string]string{}}
@@ -378,8 +379,8 @@ func TestRefusalEvents(t *testing.T) {
 	}
 }
 
-// TestLostEvents: builds that lost their agents in one tick are one event for each
-// pool, which names some of them.
+// TestLostEvents checks that builds that lost their agents in one tick are one event for each pool. The event
+// names some of the agents.
 func TestLostEvents(t *testing.T) {
 	fake := record.NewFakeRecorder(10)
 	e := &events{recorder: fake, said: map[string]string{}}
@@ -403,8 +404,8 @@ func TestLostEvents(t *testing.T) {
 	}
 }
 
-// TestFailureEvents: agents that failed alike in one tick are one event, with the
-// last words of the first that left any.
+// TestFailureEvents checks that agents that failed alike in one tick are one event, with the last lines of
+// the first log.
 func TestFailureEvents(t *testing.T) {
 	fake := record.NewFakeRecorder(10)
 	e := &events{recorder: fake, said: map[string]string{}}

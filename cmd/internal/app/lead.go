@@ -24,29 +24,29 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// The Lease's times. Another instance takes over once it has seen no renewal for
-// leaseDuration; this one stops writing renewDeadline after it sent its last,
-// so the two are five seconds apart. They are told in wall time, as the Lease is.
+// The times of the Lease, in wall time as the Lease has them. Another replica takes the Lease after it has
+// seen no renewal for leaseDuration. The leader stops writing renewDeadline after it sent its last renewal,
+// which is five seconds earlier.
 const (
 	leaseDuration = 15 * time.Second
 	renewDeadline = 10 * time.Second
 	retryPeriod   = 2 * time.Second
 )
 
-// ErrLeaseLost ends a daemon that led and does not any more: it starts anew.
-var ErrLeaseLost = errors.New("the Lease is another's now")
+// ErrLeaseLost ends a daemon that led and leads no more. The daemon has to start again.
+var ErrLeaseLost = errors.New("this replica has lost the Lease")
 
-// tenure is the Lease as this instance holds it.
-type tenure struct {
+// lease is the Lease, with what this replica knows of it.
+type lease struct {
 	resourcelock.Interface
 
-	renewed atomic.Pointer[moment]    // when the last renewal that held was sent; nil: not held
-	ever    atomic.Bool               // its election was won once
-	seen    atomic.Pointer[types.UID] // the Lease's own; nil: not known yet
+	renewed atomic.Pointer[moment] // when this replica sent its last successful renewal; nil: it does not hold the Lease
+	ever    atomic.Bool            // this replica has held the Lease at least once
+	seen    atomic.Value           // the types.UID of the Lease, once that is known
 }
 
-// moment is read from both clocks: the wall's may be set back, and the other
-// stands still while the machine sleeps.
+// moment is a time by both clocks. The wall clock may be set back, and the monotonic clock stands still while
+// the computer sleeps.
 type moment struct{ wall, mono time.Time }
 
 func now() *moment {
@@ -54,18 +54,18 @@ func now() *moment {
 	return &moment{wall: t.Round(0), mono: t}
 }
 
-// age is how long ago it was, by the clock that says more.
+// age returns the time since the moment, by the clock that has counted more.
 func (m *moment) age() time.Duration {
 	n := now()
 	return max(n.wall.Sub(m.wall), n.mono.Sub(m.mono))
 }
 
-// leaseName is the Lease of an instance; its events are on it too.
+// leaseName returns the name of an instance's Lease, to which the instance's events belong, too.
 func leaseName(instance string) string { return "bellboard-" + instance }
 
-// newTenure prepares the Lease named like the instance, in Bellboard's own
-// namespace. It has a client of its own: its calls are not fenced by themselves.
-func newTenure(p Parts) (*tenure, error) {
+// newLease prepares the Lease of the instance, in Bellboard's own namespace. The Lease has its own client:
+// its requests do not pass the write gate, which depends on them.
+func newLease(p Parts) (*lease, error) {
 	kube := rest.CopyConfig(p.Kube)
 	kube.Timeout = renewDeadline / 2
 	client, err := kubernetes.NewForConfig(kube)
@@ -80,134 +80,133 @@ func newTenure(p Parts) (*tenure, error) {
 		}
 		identity = host + "_" + uuid.NewString()
 	}
-	t := &tenure{}
-	t.Interface = &resourcelock.LeaseLock{
+	l := &lease{}
+	l.Interface = &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: p.Settings.OwnNamespace, Name: leaseName(p.Settings.Instance)},
-		Client:     leases{client.CoordinationV1().Leases(p.Settings.OwnNamespace), &t.seen},
+		Client:     leases{client.CoordinationV1().Leases(p.Settings.OwnNamespace), &l.seen},
 		LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
 	}
-	return t, nil
+	return l, nil
 }
 
-// leases notes the UID of the Lease. Deleted and made anew it has another, and
-// whoever describes it is shown what is told of that one alone.
+// leases notes the UID of the Lease. A Lease that was deleted and made again has another UID, and kubectl
+// describe shows only the events with the UID of the object.
 type leases struct {
 	typedcoordinationv1.LeaseInterface
 
-	seen *atomic.Pointer[types.UID]
+	seen *atomic.Value
 }
 
-// Leases are those of Bellboard's own namespace.
+// Leases returns the Leases of Bellboard's own namespace.
 func (l leases) Leases(string) typedcoordinationv1.LeaseInterface { return l }
 
-// Get notes the UID of what was read.
+// Get notes the UID of the Lease that it reads.
 func (l leases) Get(ctx context.Context, name string, o metav1.GetOptions) (*coordinationv1.Lease, error) {
 	return l.note(l.LeaseInterface.Get(ctx, name, o))
 }
 
-// Create notes the UID of what was made.
-func (l leases) Create(ctx context.Context, lease *coordinationv1.Lease, o metav1.CreateOptions) (*coordinationv1.Lease, error) {
-	return l.note(l.LeaseInterface.Create(ctx, lease, o))
+// Create notes the UID of the Lease that it makes.
+func (l leases) Create(ctx context.Context, made *coordinationv1.Lease, o metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	return l.note(l.LeaseInterface.Create(ctx, made, o))
 }
 
-func (l leases) note(lease *coordinationv1.Lease, err error) (*coordinationv1.Lease, error) {
+func (l leases) note(answer *coordinationv1.Lease, err error) (*coordinationv1.Lease, error) {
 	if err == nil {
-		l.seen.Store(&lease.UID)
+		l.seen.Store(answer.UID)
 	}
-	return lease, err
+	return answer, err
 }
 
-// uid is the Lease's; "" while none is known, or needed.
-func (t *tenure) uid() types.UID {
-	if t == nil {
+// uid returns the UID of the Lease; "" if it is not known, or if there is no Lease.
+func (l *lease) uid() types.UID {
+	if l == nil {
 		return ""
 	}
-	if seen := t.seen.Load(); seen != nil {
-		return *seen
-	}
-	return ""
+	uid, _ := l.seen.Load().(types.UID)
+	return uid
 }
 
-// Get notices at once that the Lease is another's: nothing is written from then on.
-func (t *tenure) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
-	r, raw, err := t.Interface.Get(ctx)
-	if err == nil && r.HolderIdentity != t.Identity() {
-		t.renewed.Store(nil)
+// Get reads the Lease. If another replica holds it, this replica writes nothing from then on.
+func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	r, raw, err := l.Interface.Get(ctx)
+	if err == nil && r.HolderIdentity != l.Identity() {
+		l.renewed.Store(nil)
 	}
 	return r, raw, err
 }
 
-// Holder reads which other instance holds the Lease; "" is none. there is false when
-// there is no Lease at all: an instance that led once has left it there.
+// Holder reads which other replica holds the Lease; "" is none. there is false if there is no Lease at all: a
+// replica that has led leaves its Lease behind.
 func (d *Daemon) Holder(ctx context.Context) (holder string, there bool, err error) {
-	r, _, err := d.tenure.Interface.Get(ctx)
+	r, _, err := d.lease.Interface.Get(ctx)
 	switch {
 	case apierrors.IsNotFound(err):
 		return "", false, nil
 	case err != nil:
-		return "", false, fmt.Errorf("reading the Lease %s: %w", d.tenure.Describe(), err)
-	case r.HolderIdentity == d.tenure.Identity():
+		return "", false, fmt.Errorf("reading the Lease %s: %w", d.lease.Describe(), err)
+	case r.HolderIdentity == d.lease.Identity():
 		return "", true, nil
 	}
 	return r.HolderIdentity, true, nil
 }
 
-// Create and Update note when they were sent, if they made or kept this
-// instance the holder: its time counts from there, not from the answer.
-func (t *tenure) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
-	return t.note(r, func() error { return t.Interface.Create(ctx, r) })
+// Create makes the Lease.
+func (l *lease) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return l.renew(r, func() error { return l.Interface.Create(ctx, r) })
 }
 
-// Update is as Create.
-func (t *tenure) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
-	return t.note(r, func() error { return t.Interface.Update(ctx, r) })
+// Update renews the Lease or gives it back.
+func (l *lease) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return l.renew(r, func() error { return l.Interface.Update(ctx, r) })
 }
 
-func (t *tenure) note(r resourcelock.LeaderElectionRecord, send func() error) error {
+// renew notes when a renewal was sent, if it succeeds: the time of this replica counts from there, not from
+// the answer.
+func (l *lease) renew(r resourcelock.LeaderElectionRecord, send func() error) error {
 	sent := now()
-	if r.HolderIdentity != t.Identity() {
-		t.renewed.Store(nil) // given up
+	if r.HolderIdentity != l.Identity() {
+		l.renewed.Store(nil) // this replica gives the Lease back
 		return send()
 	}
 	err := send()
 	if err == nil {
-		t.renewed.Store(sent)
-		t.ever.Store(true)
+		l.renewed.Store(sent)
+		l.ever.Store(true)
 	}
 	return err
 }
 
-// valid is nil while nobody else can hold the Lease.
-func (t *tenure) valid() error {
-	switch sent := t.renewed.Load(); {
+// valid returns nil while no other replica can hold the Lease.
+func (l *lease) valid() error {
+	switch sent := l.renewed.Load(); {
 	case sent == nil:
-		return fmt.Errorf("the Lease is not held: %w", scaler.ErrLate)
+		return fmt.Errorf("this replica does not hold the Lease: %w", scaler.ErrLate)
 	case sent.age() > renewDeadline:
-		return fmt.Errorf("the Lease was not renewed in time: %w", scaler.ErrLate)
+		return fmt.Errorf("this replica did not renew the Lease in time: %w", scaler.ErrLate)
 	}
 	return nil
 }
 
-// fence lets no write out while open says why not. It is asked last, just
-// before the network: a process that was stopped and wakes still believes.
-type fence struct {
+// writeGate rejects each write for which open returns an error. The gate is the last thing before the
+// network: a process that was stopped and wakes still takes itself for the leader.
+type writeGate struct {
 	next http.RoundTripper
 	open func() error
 }
 
-func (f fence) RoundTrip(r *http.Request) (*http.Response, error) {
+func (g writeGate) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		if err := f.open(); err != nil {
+		if err := g.open(); err != nil {
 			if r.Body != nil {
-				_ = r.Body.Close() // a RoundTripper closes it, sent or not
+				_ = r.Body.Close() // a RoundTripper closes the body, also of a request that it does not send
 			}
 			return nil, err
 		}
 	}
-	return f.next.RoundTrip(r)
+	return g.next.RoundTrip(r)
 }
 
-// lead waits for the Lease, only looking meanwhile, and works while it holds it.
+// lead only reads until this replica has the Lease, and then works while this replica holds the Lease.
 func (d *Daemon) lead(ctx context.Context) error {
 	// The Lease is given back only when nothing writes any more.
 	leaseCtx, giveBack := context.WithCancel(context.WithoutCancel(ctx))
@@ -219,38 +218,37 @@ func (d *Daemon) lead(ctx context.Context) error {
 		err := d.work(standbyCtx, "standby", true)
 		standby <- err
 		if err != nil {
-			giveBack() // what cannot look cannot lead
+			giveBack() // a replica that cannot read cannot lead
 		}
 	}()
 
 	worked := make(chan error, 1)
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: d.tenure, LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
-		ReleaseOnCancel: true, Name: d.tenure.Describe(),
+		Lock: d.lease, LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
+		ReleaseOnCancel: true, Name: d.lease.Describe(),
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(held context.Context) {
+				defer giveBack()
 				stopStandby()
 				if err := <-standby; err != nil { // two loops never run at once
 					worked <- err
-					giveBack()
 					return
 				}
-				d.parts.Log.Info("leads", zap.String("lease", d.tenure.Describe()))
+				d.parts.Log.Info("this replica leads", zap.String("lease", d.lease.Describe()))
 				workCtx, stop := context.WithCancel(held)
 				defer stop()
 				defer context.AfterFunc(ctx, stop)()
 				worked <- d.work(workCtx, "leader", false)
-				giveBack()
 			},
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(identity string) {
 				d.mu.Lock()
 				d.leader = identity
-				waits := d.draining && identity != "" && !d.tenure.ever.Load()
+				waits := d.draining && identity != "" && !d.lease.ever.Load()
 				d.mu.Unlock()
 				d.parts.Log.Info("the leader is", zap.String("identity", identity))
-				if waits && identity != d.tenure.Identity() {
-					d.waiting("the Lease " + d.tenure.Describe() + ", which " + identity + " holds. End every Bellboard of this instance: " +
+				if waits && identity != d.lease.Identity() {
+					d.waiting("the Lease " + d.lease.Describe() + ", which " + identity + " holds. End every Bellboard of this instance: " +
 						"kubectl -n " + d.parts.Settings.OwnNamespace + " scale deployment bellboard --replicas=0")
 				}
 			},
@@ -259,15 +257,15 @@ func (d *Daemon) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Without the Lease there is nothing to finish when ctx ends.
+	// A replica that has never led has nothing to end when ctx ends.
 	defer context.AfterFunc(ctx, func() {
-		if !d.tenure.ever.Load() {
+		if !d.lease.ever.Load() {
 			giveBack()
 		}
 	})()
 	elector.Run(leaseCtx)
 	stopStandby()
-	if !d.tenure.ever.Load() {
+	if !d.lease.ever.Load() {
 		return <-standby
 	}
 	err = <-worked

@@ -30,7 +30,7 @@ type write struct {
 	what string
 }
 
-// ledger is the record of all writes, by who sent them.
+// ledger has all writes, with their senders.
 type ledger struct {
 	mu     sync.Mutex
 	writes []write
@@ -42,7 +42,7 @@ func (l *ledger) all() []write {
 	return slices.Clone(l.writes)
 }
 
-// by lists who wrote after a moment, in order, each once.
+// by lists the senders of the writes after a time, in order, each once.
 func (l *ledger) by(after time.Time) []string {
 	var who []string
 	for _, w := range l.all() {
@@ -53,7 +53,7 @@ func (l *ledger) by(after time.Time) []string {
 	return who
 }
 
-// line is one instance's network to one server. Cut: nothing gets through.
+// line is the network of one replica to one server. If the line is cut, no request gets through.
 type line struct {
 	who  string
 	next http.RoundTripper
@@ -73,7 +73,7 @@ func (l line) RoundTrip(r *http.Request) (*http.Response, error) {
 	return l.next.RoundTrip(r)
 }
 
-// pair is two instances on one Jenkins and one cluster.
+// pair has two replicas with one Jenkins and one cluster.
 type pair struct {
 	t       *testing.T
 	jenkins *jenkinssim.Jenkins
@@ -83,7 +83,7 @@ type pair struct {
 	change  func(*control.Config)
 }
 
-// instance is one of them.
+// instance is one replica.
 type instance struct {
 	d         *Daemon
 	toJenkins atomic.Bool // cut
@@ -113,7 +113,7 @@ func (p *pair) start(who string, environ ...string) *instance {
 	return i
 }
 
-// make puts an instance together that does not run yet.
+// make makes a replica that does not run yet.
 func (p *pair) make(who string, environ ...string) *instance {
 	p.t.Helper()
 	s, err := config.Load(append([]string{
@@ -143,8 +143,7 @@ func (p *pair) make(who string, environ ...string) *instance {
 	return i
 }
 
-// leaseHangs is a way to Kubernetes on which, from some moment on, no request for the
-// Lease gets through, and all others do.
+// leaseHangs returns a transport that, from some moment on, lets no request for the Lease through.
 func leaseHangs(since *atomic.Bool) func(http.RoundTripper) http.RoundTripper {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTrip(func(r *http.Request) (*http.Response, error) {
@@ -157,14 +156,14 @@ func leaseHangs(since *atomic.Bool) func(http.RoundTripper) http.RoundTripper {
 	}
 }
 
-// work gives them something to write about: a new item every second.
+// work submits an item every second, so that the replicas have something to write.
 func (p *pair) work(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
 		p.jenkins.Submit(jenkinssim.Job{Name: "web", Label: "linux", Duration: time.Minute})
 	}
 }
 
-// oneAtATime: whoever begins to write after another has written ends the other's writing.
+// oneAtATime checks that a replica writes nothing any more after another replica has written.
 func (p *pair) oneAtATime() {
 	p.t.Helper()
 	last, gone := "", map[string]bool{}
@@ -181,16 +180,16 @@ func (p *pair) oneAtATime() {
 }
 
 func TestLeadership(t *testing.T) {
-	// The other one looks every retryPeriod and up to 1.2 of them more: it may see
-	// the last renewal that late, and the end of the Lease, too.
+	// The standby reads the Lease every retryPeriod, and up to 1.2 times that later. So it may see both the
+	// last renewal and the end of the Lease that late.
 	const most = leaseDuration + 2*(retryPeriod*22/10) + time.Second
 	for _, tt := range []struct {
 		name string
-		// end ends a's leadership in some way.
+		// end ends the leadership of a.
 		end func(*pair, *instance)
-		// err is how a's Run ends; nil: it goes on.
+		// err is the error of the Run of a; nil: it goes on.
 		err error
-		// most is how long it may take until b writes.
+		// most is the longest time until b writes.
 		most time.Duration
 	}{
 		{"given back", func(_ *pair, a *instance) { a.stop() }, nil, 4 * time.Second},
@@ -246,8 +245,8 @@ func TestLeadership(t *testing.T) {
 	}
 }
 
-// A leader that cannot reach Jenkins holds; nobody else could do better, so the
-// Lease stays where it is.
+// TestLeaderCutFromJenkins checks that a leader that cannot reach Jenkins holds and keeps the Lease: a
+// standby could do no better.
 func TestLeaderCutFromJenkins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
@@ -274,8 +273,8 @@ func TestLeaderCutFromJenkins(t *testing.T) {
 	})
 }
 
-// TestCannotLook: whoever may not see the pods ends with that reason, whether it
-// learns so before it gets the Lease, while it asks, or when it has it.
+// TestCannotLook checks that a replica that may not read the pods ends with that error: before it gets the
+// Lease, at the same time, or afterwards.
 func TestCannotLook(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -321,15 +320,15 @@ func TestCannotLook(t *testing.T) {
 	}
 }
 
-// TestNoWritePastTheLease: a process that wakes after its time still believes,
-// and its writes stay at home.
+// TestNoWritePastTheLease checks that a process that wakes after its time sends no write, though it takes
+// itself for the leader.
 func TestNoWritePastTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &ledger{}
-		ten := &tenure{}
-		f := fence{next: line{"a", roundTrip(func(*http.Request) (*http.Response, error) {
+		held := &lease{}
+		f := writeGate{next: line{"a", roundTrip(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
-		}), l, new(atomic.Bool)}, open: ten.valid}
+		}), l, new(atomic.Bool)}, open: held.valid}
 		send := func(method string) error {
 			r, err := http.NewRequestWithContext(t.Context(), method, "http://server/x", http.NoBody)
 			if err != nil {
@@ -352,7 +351,7 @@ func TestNoWritePastTheLease(t *testing.T) {
 			{"over", renewDeadline + time.Nanosecond, false},
 		} {
 			if tt.name != "never held" {
-				ten.renewed.Store(now())
+				held.renewed.Store(now())
 			}
 			time.Sleep(tt.wait)
 			if err := send(http.MethodPost); (err == nil) != tt.held {
@@ -368,8 +367,8 @@ func TestNoWritePastTheLease(t *testing.T) {
 	})
 }
 
-// nap stops a process once, when it has decided on a write and before it sends that,
-// until its Lease is over. What it sends then has no deadline, and nobody calls it off.
+// nap stops a process once, after its decision on a write and before it sends that write, until its Lease is over.
+// The write then has no deadline, and nothing cancels it.
 type nap struct {
 	due, taken atomic.Bool
 	woke       time.Time
@@ -411,9 +410,9 @@ func (n napsBeforeKubernetes) Create(ctx context.Context, name string, pool scal
 	return pod, err
 }
 
-// TestTheFenceStandsBeforeBothServers: as a daemon is put together, nothing else in
-// it keeps a write back that wakes too late.
-func TestTheFenceStandsBeforeBothServers(t *testing.T) {
+// TestTheWriteGateStandsBeforeBothServers checks that the write gate keeps back a write that wakes too late.
+// Nothing else in a daemon does.
+func TestTheWriteGateStandsBeforeBothServers(t *testing.T) {
 	for server, wrap := range map[string]func(*nap, control.Jenkins, control.Cluster) (control.Jenkins, control.Cluster){
 		"Jenkins": func(n *nap, j control.Jenkins, c control.Cluster) (control.Jenkins, control.Cluster) {
 			return napsBeforeJenkins{j, n}, c
@@ -447,8 +446,8 @@ func TestTheFenceStandsBeforeBothServers(t *testing.T) {
 	}
 }
 
-// TestEitherClockEndsTheLease: the wall's may be set back, and the other stands
-// still while the machine sleeps.
+// TestEitherClockEndsTheLease checks both clocks: the wall clock may be set back, and the monotonic clock
+// stands still while the computer sleeps.
 func TestEitherClockEndsTheLease(t *testing.T) {
 	const long = renewDeadline + time.Second
 	for _, tt := range []struct {
@@ -463,16 +462,16 @@ func TestEitherClockEndsTheLease(t *testing.T) {
 		{"the wall clock was set back a little", time.Second - time.Hour, time.Second, true},
 	} {
 		n := now()
-		ten := &tenure{}
-		ten.renewed.Store(&moment{wall: n.wall.Add(-tt.wall), mono: n.mono.Add(-tt.mono)})
-		if err := ten.valid(); (err == nil) != tt.valid {
+		held := &lease{}
+		held.renewed.Store(&moment{wall: n.wall.Add(-tt.wall), mono: n.mono.Add(-tt.mono)})
+		if err := held.valid(); (err == nil) != tt.valid {
 			t.Errorf("%s: valid() = %v, want it valid: %t", tt.name, err, tt.valid)
 		}
 	}
 }
 
-// TestReadersTakeNoLease: a dry run, a plan and a cleanup's first look neither
-// write nor touch the Lease, though they were told to lead; others do both.
+// TestReadersTakeNoLease checks that a dry run, a plan and the first look of a cleanup neither write nor use
+// the Lease, also with Lead. Other daemons do both.
 func TestReadersTakeNoLease(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -513,8 +512,8 @@ func TestReadersTakeNoLease(t *testing.T) {
 	}
 }
 
-// TestCleanupWaitsForTheLeader: one that does not hear of the Lease any more, and
-// reaches all else, writes until its time is over, and the cleanup not before that.
+// TestCleanupWaitsForTheLeader cuts a leader from its Lease only. The leader writes until its time is over,
+// and the cleanup does not write before that.
 func TestCleanupWaitsForTheLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
@@ -541,8 +540,8 @@ func TestCleanupWaitsForTheLeader(t *testing.T) {
 	})
 }
 
-// TestCleanupEnds: a cleanup that is told to end does so at once, though the API server
-// is gone.
+// TestCleanupEnds checks that a cleanup ends at once when its context ends, though the API server does not
+// answer.
 func TestCleanupEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)

@@ -20,7 +20,7 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// rotating lets only one token through to Jenkins, which knows another.
+// rotating lets only one token through to Jenkins, and replaces it by the token that Jenkins knows.
 type rotating struct {
 	next  http.RoundTripper
 	valid *atomic.Value
@@ -34,8 +34,8 @@ func (r rotating) RoundTrip(q *http.Request) (*http.Response, error) {
 	return r.next.RoundTrip(q)
 }
 
-// TestTokenRotated: a daemon at work reads the token's file again when Jenkins
-// refuses what it has, and holds only while there is none that is accepted.
+// TestTokenRotated checks that a daemon reads the token's file again when Jenkins does not accept the token.
+// It holds only while the file has no token that Jenkins accepts.
 func TestTokenRotated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		jenkins := jenkinssim.New(jenkinssim.Config{Clock: clock.Real()})
@@ -76,7 +76,7 @@ func TestTokenRotated(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- d.Run(ctx) }()
-		// want waits for so long, and for so many holds in it.
+		// want waits for a time, and checks the number of holds in it.
 		want := func(when string, wait time.Duration, most int32) {
 			t.Helper()
 			ticks.Store(0)

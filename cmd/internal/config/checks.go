@@ -18,8 +18,8 @@ import (
 	"bellboard/scaler"
 )
 
-// check checks the value of one setting alone, by the tags of its field or by the method
-// check of its type. It returns the remedy, or "".
+// check checks the value of one setting alone, by the tags of its field or by the method check of its type.
+// It returns the remedy, or "".
 func check(f field) string {
 	v := reflect.Indirect(f.Value)
 	if own, ok := reflect.TypeAssert[interface{ check() string }](v); ok {
@@ -35,7 +35,7 @@ func check(f field) string {
 	return outside(v, f.Tag)
 }
 
-// outside refuses a number or a duration that is below min or above max.
+// outside returns the remedy for a number or a duration that is below min or above max, or "".
 func outside(v reflect.Value, tag reflect.StructTag) string {
 	least, most, zero := tag.Get("min"), tag.Get("max"), tag.Get("zero")
 	if least == "" {
@@ -54,19 +54,19 @@ func outside(v reflect.Value, tag reflect.StructTag) string {
 	return "must be " + remedy + tag.Get("why")
 }
 
-// number is a number, or the seconds of a duration.
+// number reads a number, or a duration as its seconds.
 func number(s string) float64 {
 	if n, err := strconv.ParseFloat(s, 64); err == nil {
 		return n
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		panic(err) // a tag that holds neither
+		panic(err) // a tag has neither: a bug
 	}
 	return d.Seconds()
 }
 
-// forms holds, by the value of the tag is, what a text must be. Each returns the remedy, or "".
+// forms has a check of a text for each value of the tag is. Each returns the remedy, or "".
 var forms = map[string]func(string) string{
 	"URL": checkURL,
 	"DNS label": func(s string) string {
@@ -83,7 +83,7 @@ var forms = map[string]func(string) string{
 		host, port, err := net.SplitHostPort(s)
 		return unless(err == nil && host != "" && port != "" && digits(port), "not host:port; write e.g. jenkins-agent.jenkins.svc:50000")
 	},
-	"public key": func(s string) string { // its kind, and in base64 its kind again and more
+	"public key": func(s string) string { // the kind of key, and the key in base64
 		parts := append(strings.Fields(s), "", "")
 		b, err := base64.StdEncoding.DecodeString(parts[1])
 		return unless(err == nil && len(b) > 32 && !strings.Contains(s, "PRIVATE"), "not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…")
@@ -106,9 +106,9 @@ func checkURL(s string) string {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return "not an address of the web; write e.g. https://jenkins.example.com"
+		return "not an http or https address; write e.g. https://jenkins.example.com"
 	case u.User != nil:
-		return "holds a user or a password; leave them out of it"
+		return "holds a user or a password; leave both out"
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		u.RawQuery, u.Fragment, u.ForceQuery = "", "", false
 		return "has a query or a fragment; write " + u.String()
@@ -116,14 +116,14 @@ func checkURL(s string) string {
 	return ""
 }
 
-// missing notes that a variable has to be set.
+// missing notes that a variable has to be set, unless a misspelled variable was probably meant for it.
 func (l *loader) missing(variable, remedy string) {
 	if !l.meant[variable] {
 		l.refuse(variable, remedy)
 	}
 }
 
-// required notes that a setting with the tag need or login is not set.
+// required notes a setting with the tag need or login that is not set.
 func (l *loader) required(variable string, f field) {
 	need := f.Tag.Get("need")
 	if !l.offline {
@@ -134,39 +134,33 @@ func (l *loader) required(variable string, f field) {
 	}
 }
 
-// global checks what the daemon's settings need of one another, and fills in
-// those that follow from others.
+// global notes what is missing among the daemon's settings, and fills in those that follow from others.
 func (l *loader) global(g *Global) {
 	for _, f := range fieldsOf(g) {
-		name := prefix + "_" + f.Name
-		l.required(name, f)
-		l.origin[name] = BuiltIn
-		if l.set(name) {
-			l.origin[name] = name
-		}
+		l.required(prefix+"_"+f.Name, f)
 	}
 	g.JenkinsURL = strings.TrimRight(g.JenkinsURL, "/")
 	g.AgentJenkinsURL = strings.TrimRight(g.AgentJenkinsURL, "/")
 	if g.AgentJenkinsURL == "" {
 		g.AgentJenkinsURL = g.JenkinsURL
-		l.origin[prefix+"_AGENT_JENKINS_URL"] = l.origin[prefix+"_JENKINS_URL"]
+		l.follows[prefix+"_AGENT_JENKINS_URL"] = prefix + "_JENKINS_URL"
 	}
 	if g.Namespace == "" {
 		g.Namespace = l.ownNamespace()
 	}
 }
 
-// named is a setting of a team with its value, as a remedy names it.
+// named returns a setting of a team with its value, as a remedy names it.
 func (l *loader) named(team, setting string, value int) string {
 	if name := l.source(team, "", setting); name != "" {
 		return fmt.Sprintf("%s=%d", name, value)
 	}
-	return fmt.Sprintf("%s%s_%s=%d (built-in)", teamPrefix, envName(team), setting, value)
+	return fmt.Sprintf("%s_%s=%d (built-in)", prefixOf(team, ""), setting, value)
 }
 
-// among checks what one team's settings need of one another.
+// among checks one team's settings against one another.
 func (l *loader) among(t *Team) {
-	own := func(s string) string { return teamPrefix + envName(t.Name) + "_" + s }
+	own := func(s string) string { return prefixOf(t.Name, "") + "_" + s }
 	blame := func(s string) string { return cmp.Or(l.source(t.Name, "", s), own(s)) }
 	for _, f := range fieldsOf(&t.Limits) {
 		if l.clean(t.Name, f.Name) {
@@ -193,7 +187,7 @@ func (l *loader) among(t *Team) {
 	}
 }
 
-// docker refuses what a team is not allowed to have, or what does not go together.
+// docker notes a Docker mode that the team does not allow, or that its way to connect cannot use.
 func (l *loader) docker(t *Team) {
 	for _, k := range t.Kinds() {
 		name, p := l.source(t.Name, k, "DOCKER"), t.Pods[k]
@@ -201,24 +195,25 @@ func (l *loader) docker(t *Team) {
 			continue
 		}
 		if p.Docker == pool.DockerHost && !t.AllowHostDocker {
-			l.refuse(name, fmt.Sprintf("gives every build of team %s its machine; write dind, or set %s%s_ALLOW_HOST_DOCKER=true if that is meant", t.Name, teamPrefix, envName(t.Name)))
+			l.refuse(name, fmt.Sprintf("gives every build of team %s the Kubernetes node; write dind, or set %s_ALLOW_HOST_DOCKER=true if that is meant", t.Name, prefixOf(t.Name, "")))
 		}
 		if p.Connect == ConnectSSH && (p.Docker == pool.DockerHost || p.Docker == pool.DockerRootless) {
-			l.refuse(name, fmt.Sprintf("not for the agents of team %s, which Jenkins calls by SSH: their sessions could not use it; write dind, userns or sysbox", t.Name))
+			l.refuse(name, fmt.Sprintf("not for the agents of team %s, which Jenkins calls by SSH: an SSH session cannot use that Docker; write dind, userns or sysbox", t.Name))
 		}
 	}
 }
 
-// across checks what the teams need of one another and of the daemon.
+// across checks the settings of the teams against one another and against those of the daemon.
 func (l *loader) across(c *Config) {
 	total, known, by := 0, !l.bad[prefix+"_MAX_AGENTS"], map[string]string{}
 	for i := range c.Teams {
 		t := &c.Teams[i]
 		total += t.MinAgents
 		known = known && l.clean(t.Name, "MIN_AGENTS")
-		if key := strings.Join(slices.Compact(slices.Sorted(slices.Values(t.Labels))), " "); key != "" {
+		// A variable that a team before has made a mistake is no source any more, and is reported already.
+		if key, variable := strings.Join(unique(t.Labels), " "), l.source(t.Name, "", "LABELS"); variable != "" {
 			if other, twice := by[key]; twice {
-				l.refuse(l.source(t.Name, "", "LABELS"), fmt.Sprintf("the same labels as team %s has, so nothing tells their builds apart; change one", other))
+				l.refuse(variable, fmt.Sprintf("the same labels as team %s has, so Bellboard cannot tell their builds apart; change one", other))
 			}
 			by[key] = t.Name
 		}
@@ -234,13 +229,13 @@ func (l *loader) across(c *Config) {
 	}
 }
 
-// without is what is said of a missing setting that has the tag with.
+// without has the remedies for a missing setting, by the tag with of the setting.
 var without = map[Connect]string{
 	ConnectSSH:   "not set, and Jenkins calls the agents of %s by SSH; set it (docs/docker.md), or write another CONNECT",
 	ConnectSwarm: "not set, and the agents of %s connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound",
 }
 
-// teamsWith lists the teams some of whose agents connect in that way.
+// teamsWith lists the teams that have agents that connect in that way.
 func (c *Config) teamsWith(connect Connect) []string {
 	var out []string
 	for i := range c.Teams {

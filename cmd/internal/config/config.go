@@ -1,9 +1,9 @@
-// Package config reads Bellboard's settings from environment variables. It
-// promises that every mistake in them is reported at once with its remedy, that
-// a misspelled variable is a mistake, and that every value can say where it
-// came from. It never reads a file that it was not given a way to read, never holds a secret (TokenSource
-// reads one from its file each time it is due), and never guesses at a value it
-// could not read.
+// Package config reads Bellboard's settings from environment variables.
+//
+// The package reports every mistake at once, each with its remedy. A misspelled variable is a mistake. Every
+// value can say where it came from. The package never guesses at a value that it could not read, and reads no
+// file unless its caller gives it a way to read. Settings hold no secret: TokenSource reads the token from
+// its file again and again.
 package config
 
 import (
@@ -27,10 +27,12 @@ type Config struct {
 	Global
 
 	Teams []Team // in the order of BELLBOARD_TEAMS
-	// OwnNamespace is where Bellboard itself runs, and where its Lease is.
+	// OwnNamespace is the namespace in which Bellboard itself runs, and in which its Lease is.
 	OwnNamespace string
-	origin       map[string]string
-	notes        []string
+
+	env     variables         // the variables that set something
+	follows map[string]string // the origin of each value that follows from another setting, by variable
+	notes   []string
 }
 
 // Team is the settings of one team.
@@ -43,50 +45,58 @@ type Team struct {
 	templates map[scaler.Kind]*pool.Template // nil: none
 }
 
-// Kinds lists the kinds of agent that the team may have, in a fixed order.
-func (t *Team) Kinds() []scaler.Kind { return kindsOf(t.Mode) }
+// Kinds lists the kinds of agent that the team may have, in the order in which they are shown.
+func (t *Team) Kinds() []scaler.Kind {
+	switch t.Mode {
+	case scaler.ModeEphemeral:
+		return []scaler.Kind{scaler.Ephemeral}
+	case scaler.ModePersistent:
+		return []scaler.Kind{scaler.Persistent}
+	case scaler.ModeAuto:
+	}
+	return scaler.Kinds()
+}
 
 // Option changes what Load expects and may do.
 type Option func(*loader)
 
-// WithFiles lets Load read files, by read: pod templates, and the one in which
-// Kubernetes tells a pod its namespace. Without it the namespace is "default"
-// unless set, and a pod template is a mistake.
+// WithFiles lets Load read files by read: pod templates, and the file in which Kubernetes tells a pod its
+// namespace. Without WithFiles a pod template is a mistake, and the namespace is "default" unless it is set.
 func WithFiles(read func(name string) ([]byte, error)) Option {
 	return func(l *loader) { l.read = read }
 }
 
-// WithoutJenkins is for commands that never speak to Jenkins: Bellboard's user and
-// token there may be missing. Its address may not: agents are told it.
+// WithoutJenkins is for commands that never call Jenkins: Bellboard's user and token in Jenkins may be
+// missing. Jenkins' address must be set: agents are given that address.
 func WithoutJenkins() Option {
 	return func(l *loader) { l.offline = true }
 }
 
-// InNamespace tells Bellboard's own namespace where Kubernetes does not; "" does
-// nothing.
+// InNamespace sets Bellboard's own namespace where Kubernetes does not tell it; "" does nothing.
 func InNamespace(name string) Option {
 	return func(l *loader) { l.own = cmp.Or(name, l.own) }
 }
 
-// Load reads the settings from variables in the form of os.Environ. Its error
-// is a Mistakes, which lists all that is wrong with them.
+// Load reads the settings from variables in the form of os.Environ. Its error is a Mistakes, which lists
+// everything that is wrong with the settings.
 func Load(environ []string, options ...Option) (*Config, error) {
-	l := &loader{env: map[string]string{}, bad: map[string]bool{}, known: map[string]bool{}, meant: map[string]bool{}, origin: map[string]string{}, shared: map[string][][]pool.TemplateMistake{}}
+	l := &loader{
+		env: variablesOf(environ), bad: map[string]bool{}, known: map[string]bool{}, meant: map[string]bool{},
+		follows: map[string]string{}, shared: map[string][][]pool.TemplateMistake{},
+	}
 	for _, o := range options {
 		o(l)
 	}
-	for _, e := range environ {
-		if k, v, ok := strings.Cut(e, "="); ok && strings.HasPrefix(k, prefix+"_") {
-			l.env[k] = v
-		}
-	}
 	defer lend(l.env)()
 
-	c := &Config{Global: builtinGlobal(), origin: l.origin, OwnNamespace: l.ownNamespace()}
-	l.learn(prefix, &Global{}, "")
-	l.overlay(prefix, &c.Global)
-	l.name(c.Global.Teams)
-	l.defaults()
+	c := &Config{Global: builtinGlobal(), OwnNamespace: l.ownNamespace(), env: l.env, follows: l.follows}
+	l.learn(layer{prefix, &Global{}}, "")
+	l.overlay(layer{prefix, &c.Global})
+	l.learnTeams(c.Global.Teams)
+	// A default that every team overrides may have a mistake, too.
+	for _, one := range layersOf("") {
+		l.overlay(one)
+	}
 	l.unknown()
 	l.global(&c.Global)
 	for _, name := range l.teams {
@@ -103,8 +113,7 @@ func Load(environ []string, options ...Option) (*Config, error) {
 	return c, nil
 }
 
-// ownNamespace is the namespace that it was told, or else the one that Kubernetes
-// says the process is in.
+// ownNamespace returns the namespace of InNamespace, or else the namespace that Kubernetes tells the pod.
 func (l *loader) ownNamespace() string {
 	if l.own != "" {
 		return l.own

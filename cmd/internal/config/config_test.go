@@ -20,8 +20,8 @@ import (
 	"bellboard/scaler"
 )
 
-// env is a house with one team that has no mistakes, and what is added to it.
-// A value of "-" takes a variable out.
+// env returns the settings of one team without a mistake, with further variables. The value "-" removes a
+// variable.
 func env(more ...string) []string {
 	out := []string{
 		"BELLBOARD_JENKINS_URL=http://jenkins:8080/", "BELLBOARD_JENKINS_USER=bellboard", "BELLBOARD_JENKINS_TOKEN_FILE=/run/token",
@@ -94,8 +94,8 @@ func TestBuiltInValues(t *testing.T) {
 	}
 }
 
-// TestConnect: persistent agents connect by Swarm where its user is set and nothing else
-// is said, and where they do not, they carry no label of Swarm's.
+// TestConnect checks that persistent agents connect by Swarm if SWARM_USER is set and CONNECT is not. Without
+// Swarm they do not have the label swarm.
 func TestConnect(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -131,7 +131,7 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// Every layer alone, then each over the one below it.
+// TestLayers sets each layer over the layers below it.
 func TestLayers(t *testing.T) {
 	layers := []struct{ variable, value string }{
 		{"BELLBOARD_DEFAULT_CPU", "2"},
@@ -181,7 +181,7 @@ func TestMaxPersistentFollowsMaxAgents(t *testing.T) {
 }
 
 func TestEveryVariableIsRead(t *testing.T) {
-	// By name: a field renamed, or split in other words by envconfig, is a broken setting.
+	// By name: a field that is renamed, or that envconfig splits into other words, is a broken setting.
 	want := []string{
 		"JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN_FILE", "JENKINS_CA_FILE", "POLL_INTERVAL", "JENKINS_RESTART_GRACE", "TEAMS", "INSTANCE", "AGENT_JENKINS_URL", "AGENT_JENKINS_TUNNEL",
 		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
@@ -280,8 +280,7 @@ func TestNamespace(t *testing.T) {
 	}
 }
 
-// A setting that reaches no pod is no setting: every field of a Spec that has a
-// setting is set by it.
+// TestPoolSpecs checks that every setting of a pod reaches the Spec.
 func TestPoolSpecs(t *testing.T) {
 	c := load(t, env("BELLBOARD_INSTANCE=ci", "BELLBOARD_AGENT_JENKINS_URL=http://inside/", "BELLBOARD_AGENT_JENKINS_TUNNEL=inside:50000", "BELLBOARD_TEAM_WEB_EPHEMERAL_CONNECT=tcp", "BELLBOARD_DEFAULT_NAMESPACE=ns", "BELLBOARD_DEFAULT_IMAGE=i:1", "BELLBOARD_DEFAULT_CPU=3",
 		"BELLBOARD_DEFAULT_MEMORY=4Gi", "BELLBOARD_DEFAULT_CACHE_SIZE=5Gi", "BELLBOARD_DEFAULT_CACHE_KEEP=3h", "BELLBOARD_DEFAULT_STORAGE_CLASS=fast", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m",
@@ -354,8 +353,8 @@ func TestPodTemplate(t *testing.T) {
 	}
 }
 
-// TestPodTemplateOfSeveralKinds: a template that several kinds of agent share may speak of
-// a container or volume that only some of them have. One that none of them has is a mistake.
+// TestPodTemplateOfSeveralKinds checks that a template of several kinds of agent may have a container or
+// volume that only some of them have. One that none of them has is a mistake.
 func TestPodTemplateOfSeveralKinds(t *testing.T) {
 	const text = "spec:\n  initContainers:\n  - name: dind\n    image: mirror/docker:29-dind\n  containers:\n  - name: agent\n    env: [{name: A, value: b}]\n  volumes:\n  - name: docker-data\n"
 	read := WithFiles(func(string) ([]byte, error) { return []byte(text), nil })
@@ -409,7 +408,7 @@ func TestPodTemplateOfSeveralKinds(t *testing.T) {
 	}
 }
 
-// TestTemplatesOfTheDocs: each can be used as the docs give it, by a team with defaults.
+// TestTemplatesOfTheDocs checks that a team with defaults can use each template of the docs.
 func TestTemplatesOfTheDocs(t *testing.T) {
 	found := 0
 	for _, file := range []string{"docker.md", "install.md", "operate.md", "tune.md"} {
@@ -435,7 +434,7 @@ func TestTemplatesOfTheDocs(t *testing.T) {
 	}
 }
 
-// testKey is a public key that nobody holds.
+// testKey is a public key without a private key.
 const testKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 func TestSSH(t *testing.T) {
@@ -460,8 +459,8 @@ func TestWarnings(t *testing.T) {
 	}
 	got := load(t, env("BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m", "BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host")).Warnings()
 	want := []string{
-		"BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host: whoever runs a build on the ephemeral agents of team web is root of their machine, and the containers of a build outlive it there",
-		"BELLBOARD_TEAM_WEB_EPHEMERAL_REGISTRY_MIRROR does not reach the machine's own Docker: set registry-mirrors in its daemon.json",
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host: every build on the ephemeral agents of team web can take over its Kubernetes node, and its containers stay there after the build",
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_REGISTRY_MIRROR does not reach the Kubernetes node's own Docker: set registry-mirrors in that Docker's daemon.json",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)

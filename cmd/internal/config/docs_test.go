@@ -16,7 +16,7 @@ const (
 	end    = "<!-- settings:end -->"
 )
 
-// TestREADME holds the README's tables of settings to the settings.
+// TestREADME checks that the README has the tables of the settings.
 func TestREADME(t *testing.T) {
 	var want bytes.Buffer
 	if err := Docs(&want); err != nil {

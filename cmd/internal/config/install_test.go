@@ -18,8 +18,8 @@ import (
 	"bellboard/scaler/label"
 )
 
-// TestInstall loads the settings of deploy/install.yaml as they are applied, and
-// sees that what they need of a namespace is there.
+// TestInstall loads the settings of deploy/install.yaml, and checks that each namespace has what the settings
+// need.
 func TestInstall(t *testing.T) {
 	environ, enforced, granted, guarded := installed(t)
 	c := load(t, environ)
@@ -37,8 +37,8 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// installed is what deploy/install.yaml sets, and by namespace what it enforces,
-// grants and guards.
+// installed returns the settings of deploy/install.yaml, and by namespace the enforced standard, the Roles
+// and the budgets.
 func installed(t *testing.T) (environ []string, enforced map[string]string, granted, guarded map[string]bool) {
 	t.Helper()
 	b, err := deploy.Files.ReadFile("install.yaml")
@@ -74,7 +74,7 @@ func installed(t *testing.T) (environ []string, enforced map[string]string, gran
 	return environ, enforced, granted, guarded
 }
 
-// TestSampleJobsHaveTeams: an agent of install.yaml takes each job of deploy/jenkins.
+// TestSampleJobsHaveTeams checks that an agent of install.yaml takes each job of deploy/jenkins.
 func TestSampleJobsHaveTeams(t *testing.T) {
 	environ, _, _, _ := installed(t)
 	specs := load(t, environ).PoolSpecs()
@@ -100,8 +100,8 @@ func TestSampleJobsHaveTeams(t *testing.T) {
 	}
 }
 
-// TestSSHCredentialsAreTheDefault: what deploy/jenkins calls the key is what
-// SSH_CREDENTIALS is without being set.
+// TestSSHCredentialsAreTheDefault checks that deploy/jenkins gives the key the id that is the default of
+// SSH_CREDENTIALS.
 func TestSSHCredentialsAreTheDefault(t *testing.T) {
 	id := builtinGlobal().SSHCredentials
 	for name, says := range map[string]string{

@@ -21,62 +21,68 @@ import (
 
 // loader is one Load under way.
 type loader struct {
-	env      map[string]string // the variables that begin with BELLBOARD_
+	env      variables         // a variable with a mistake is taken out
 	known    map[string]bool   // variables that are settings
-	bad      map[string]bool   // variables with a mistake: as if not set
-	meant    map[string]bool   // settings that a misspelled variable was probably meant for
-	origin   map[string]string // by most specific variable: built-in, or the variable that set it
+	bad      map[string]bool   // variables with a mistake
+	meant    map[string]bool   // settings for which a misspelled variable was probably meant
+	follows  map[string]string // as in Config
 	teams    []string
 	mistakes Mistakes
 	read     func(string) ([]byte, error)
 	offline  bool
 	own      string // InNamespace
-	// shared is, by variable, what each kind of agent lacks of the pod template that it names.
+	// shared is, by variable, what each kind of agent lacks of the pod template that the variable names.
 	shared map[string][][]pool.TemplateMistake
+}
+
+// variables are the variables that begin with BELLBOARD_, by name.
+type variables map[string]string
+
+func variablesOf(environ []string) variables {
+	v := variables{}
+	for _, e := range environ {
+		if name, value, ok := strings.Cut(e, "="); ok && strings.HasPrefix(name, prefix+"_") {
+			v[name] = value
+		}
+	}
+	return v
+}
+
+// source returns the variable that sets a setting, or "" for a built-in value. The last prefix wins.
+func (v variables) source(prefixes []string, setting string) string {
+	for _, p := range slices.Backward(prefixes) {
+		if _, set := v[p+"_"+setting]; set {
+			return p + "_" + setting
+		}
+	}
+	return ""
+}
+
+// replaceEnvironment makes v the process' own BELLBOARD_ variables.
+func (v variables) replaceEnvironment() {
+	for name := range variablesOf(os.Environ()) {
+		if _, stays := v[name]; !stays {
+			_ = os.Unsetenv(name) // fails for no name that was in an environment
+		}
+	}
+	for name, value := range v {
+		_ = os.Setenv(name, value) // as above
+	}
 }
 
 var lending sync.Mutex
 
-// lend puts env in the place of the process' own BELLBOARD_ variables until the
-// returned function is called: envconfig can read nothing but the process'
-// environment. With env from os.Environ this changes nothing.
-func lend(env map[string]string) (giveBack func()) {
+// lend puts env in the place of the process' own BELLBOARD_ variables until the returned function is called:
+// envconfig reads nothing but the process' environment. With env from os.Environ lend changes nothing.
+func lend(env variables) (giveBack func()) {
 	lending.Lock()
-	own := map[string]string{}
-	for _, e := range os.Environ() {
-		if k, v, _ := strings.Cut(e, "="); strings.HasPrefix(k, prefix+"_") {
-			own[k] = v
-		}
-	}
-	replace(own, env)
+	own := variablesOf(os.Environ())
+	env.replaceEnvironment()
 	return func() {
-		now := map[string]string{}
-		for k := range own {
-			now[k] = ""
-		}
-		for k := range env {
-			now[k] = ""
-		}
-		replace(now, own)
+		own.replaceEnvironment()
 		lending.Unlock()
 	}
 }
-
-func replace(old, with map[string]string) {
-	for k := range old {
-		if _, stays := with[k]; !stays {
-			_ = os.Unsetenv(k) // fails for no name that was in an environment
-		}
-	}
-	for k, v := range with {
-		if was, ok := os.LookupEnv(k); !ok || was != v {
-			_ = os.Setenv(k, v) // as above
-		}
-	}
-}
-
-// hide takes a variable out of envconfig's sight.
-func (l *loader) hide(variable string) { _ = os.Unsetenv(variable) } // as in replace
 
 // field is one setting of a settings struct.
 type field struct {
@@ -85,11 +91,10 @@ type field struct {
 	Tag   reflect.StructTag
 }
 
-// fieldsOf lists the settings of a settings struct by the names that envconfig
-// itself gives them.
+// fieldsOf lists the settings of a settings struct by the names that envconfig gives them.
 func fieldsOf(spec any) []field {
 	v := reflect.ValueOf(spec).Elem()
-	names := namesOf(spec)
+	names := namesOf()[v.Addr().Type()]
 	out := make([]field, len(names))
 	for i, name := range names {
 		out[i] = field{Name: name, Value: v.Field(i), Tag: v.Type().Field(i).Tag}
@@ -97,28 +102,87 @@ func fieldsOf(spec any) []field {
 	return out
 }
 
-// settingsOf are the settings of each type of settings struct: asking envconfig costs more
-// than all else that Load does.
-var settingsOf sync.Map // of []string, by reflect.Type
+// namesOf returns the names of the settings by type of settings struct, as envconfig makes them. envconfig is
+// asked once: that costs more than everything else that Load does.
+var namesOf = sync.OnceValue(func() map[reflect.Type][]string {
+	out := map[reflect.Type][]string{}
+	for _, spec := range []any{&Global{}, &Limits{}, &PodSettings{}} {
+		var names strings.Builder
+		if err := envconfig.Usagef("", spec, &names, "{{range .}}{{usage_key .}}\n{{end}}"); err != nil {
+			panic(err) // spec is no settings struct: a bug, whatever the settings are
+		}
+		out[reflect.TypeOf(spec)] = strings.Fields(names.String())
+	}
+	return out
+})
 
-func namesOf(spec any) []string {
-	if known, ok := settingsOf.Load(reflect.TypeOf(spec)); ok {
-		return known.([]string) //nolint:forcetypeassert // nothing else is stored
-	}
-	var out strings.Builder
-	if err := envconfig.Usagef("", spec, &out, "{{range .}}{{usage_key .}}\n{{end}}"); err != nil {
-		panic(err) // no settings struct: wrong in the program, whatever the settings
-	}
-	fields := strings.Fields(out.String())
-	settingsOf.Store(reflect.TypeOf(spec), fields)
-	return fields
+// layer is a settings struct with the prefix of the variables that are laid over the struct.
+type layer struct {
+	prefix string
+	spec   any
 }
 
-// learn notes the variables of one layer as settings. A variable that is
-// another team's already makes the two teams' names ambiguous.
-func (l *loader) learn(layer string, spec any, team string) {
-	for _, f := range fieldsOf(spec) {
-		name := layer + "_" + f.Name
+// prefixOf returns the prefix of a team's variables, for "" of those for every team; with a kind, of those
+// for that kind only.
+func prefixOf(team string, kind scaler.Kind) string {
+	out := defaultPrefix
+	if team != "" {
+		out = teamPrefix + envName(team)
+	}
+	if kind != "" {
+		out += "_" + strings.ToUpper(string(kind))
+	}
+	return out
+}
+
+// envName returns a team's name as variables have it.
+func envName(team string) string {
+	return strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToUpper(team))
+}
+
+// prefixesOf lists the prefixes whose variables set a team, or one kind of its agents. Each wins over those
+// before it.
+func prefixesOf(team string, kind scaler.Kind) []string {
+	if kind == "" {
+		return []string{defaultPrefix, prefixOf(team, "")}
+	}
+	return []string{defaultPrefix, prefixOf("", kind), prefixOf(team, ""), prefixOf(team, kind)}
+}
+
+// layersOf lists the layers that are a team's own, or for "" those of every team.
+func layersOf(team string) []layer {
+	out := []layer{{prefixOf(team, ""), &Limits{}}, {prefixOf(team, ""), &PodSettings{}}}
+	for _, k := range scaler.Kinds() {
+		out = append(out, layer{prefixOf(team, k), &PodSettings{}})
+	}
+	return out
+}
+
+// source returns the variable that sets a setting of a team, or "" for a built-in value.
+func (l *loader) source(team string, kind scaler.Kind, setting string) string {
+	return l.env.source(prefixesOf(team, kind), setting)
+}
+
+// learnTeams notes the variables of every team as settings. A name that shares its variables with a name
+// before it is a mistake, which Words.check reports.
+func (l *loader) learnTeams(names []string) {
+	for _, n := range names {
+		if !slices.ContainsFunc(l.teams, func(other string) bool { return envName(other) == envName(n) }) {
+			l.teams = append(l.teams, n)
+		}
+	}
+	for _, team := range append([]string{""}, l.teams...) {
+		for _, one := range layersOf(team) {
+			l.learn(one, team)
+		}
+	}
+}
+
+// learn notes the variables of one layer as settings. If a variable is another team's already, the names of
+// the two teams are ambiguous.
+func (l *loader) learn(one layer, team string) {
+	for _, f := range fieldsOf(one.spec) {
+		name := one.prefix + "_" + f.Name
 		if l.known[name] && team != "" {
 			l.refuse(prefix+"_TEAMS", fmt.Sprintf("team %s and another would share %s; rename one", team, name))
 		}
@@ -126,39 +190,35 @@ func (l *loader) learn(layer string, spec any, team string) {
 	}
 }
 
-// overlay lays the variables of one layer over spec and notes every mistake in them.
-func (l *loader) overlay(layer string, spec any) {
-	fields := fieldsOf(spec)
+// overlay lays the variables of one layer over its struct and notes every mistake in them.
+func (l *loader) overlay(one layer) {
+	fields := fieldsOf(one.spec)
 	for _, f := range fields {
-		name := layer + "_" + f.Name
+		name := one.prefix + "_" + f.Name
 		if raw, set := l.env[name]; set {
-			if remedy := odd(f, raw); remedy != "" {
-				l.refuse(name, remedy)
-			}
+			l.refuse(name, odd(f, raw))
 		}
 	}
-	for { // envconfig stops at the first value it cannot read
-		err := envconfig.Process(layer, spec)
+	for { // envconfig stops at the first value that it cannot read
+		err := envconfig.Process(one.prefix, one.spec)
 		if err == nil {
 			break
 		}
 		var parse *envconfig.ParseError
 		if !errors.As(err, &parse) {
-			panic(err) // as in fieldsOf
+			panic(err) // as in namesOf
 		}
 		l.refuse(parse.KeyName, remedyOf(parse))
 	}
 	for _, f := range fields {
-		name := layer + "_" + f.Name
-		if _, set := l.env[name]; set && !l.bad[name] {
-			if remedy := check(f); remedy != "" {
-				l.refuse(name, remedy)
-			}
+		name := one.prefix + "_" + f.Name
+		if _, set := l.env[name]; set {
+			l.refuse(name, check(f))
 		}
 	}
 }
 
-// odd finds what envconfig would take without a word.
+// odd returns the remedy for a value that envconfig accepts and a person does not expect, or "".
 func odd(f field, raw string) string {
 	if strings.TrimSpace(raw) == "" {
 		return "set, but empty; give it a value or unset it"
@@ -178,7 +238,7 @@ func odd(f field, raw string) string {
 	return ""
 }
 
-// remedyOf puts envconfig's words in ours. Decode errors are remedies already.
+// remedyOf returns the remedy for a value that envconfig cannot read. An error of Decode is one already.
 func remedyOf(p *envconfig.ParseError) string {
 	switch strings.TrimPrefix(p.TypeName, "*") {
 	case "time.Duration":
@@ -193,69 +253,32 @@ func remedyOf(p *envconfig.ParseError) string {
 	return p.Err.Error()
 }
 
-var amount = regexp.MustCompile(`^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\.?\s*$`)
+var (
+	amount = regexp.MustCompile(`^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\.?\s*$`)
+	units  = map[string]time.Duration{ // by the unit's name without a final s
+		"": time.Second, "sec": time.Second, "second": time.Second, "m": time.Minute, "min": time.Minute, "minute": time.Minute,
+		"h": time.Hour, "hr": time.Hour, "hour": time.Hour, "d": 24 * time.Hour, "day": 24 * time.Hour,
+		"w": 7 * 24 * time.Hour, "week": 7 * 24 * time.Hour,
+	}
+)
 
-// duration guesses what a person meant by a duration that Go cannot read.
+// duration guesses which duration a person meant by a text that Go cannot read as one.
 func duration(s string) string {
 	if m := amount.FindStringSubmatch(s); m != nil {
-		unit := map[string]time.Duration{
-			"": time.Second, "s": time.Second, "sec": time.Second, "second": time.Second, "m": time.Minute, "min": time.Minute, "minute": time.Minute,
-			"h": time.Hour, "hr": time.Hour, "hour": time.Hour, "d": 24 * time.Hour, "day": 24 * time.Hour, "w": 7 * 24 * time.Hour, "week": 7 * 24 * time.Hour,
-		}
-		word := strings.ToLower(m[2])
-		u, ok := unit[word]
-		if !ok {
-			u = unit[strings.TrimSuffix(word, "s")]
-		}
-		if n, err := strconv.ParseFloat(m[1], 64); err == nil && u > 0 && n*float64(u) < float64(365*24*time.Hour) {
-			return short(time.Duration(n * float64(u)))
+		unit := units[strings.TrimSuffix(strings.ToLower(m[2]), "s")]
+		if n, err := strconv.ParseFloat(m[1], 64); err == nil && unit > 0 && n*float64(unit) < float64(365*24*time.Hour) {
+			return short(time.Duration(n * float64(unit)))
 		}
 	}
 	return "e.g. 30s, 10m or 1h30m"
 }
 
-// envName is a team's name in variables.
-func envName(team string) string {
-	return strings.ToUpper(strings.Map(func(r rune) rune {
-		if r == '-' || r == '.' {
-			return '_'
-		}
-		return r
-	}, team))
-}
-
-// layersOf lists the layers of a team, or of one kind of it, from the least to
-// the most specific. Each wins over those before it.
-func layersOf(team string, kind scaler.Kind) []string {
-	own := teamPrefix + envName(team)
-	if kind == "" {
-		return []string{defaultPrefix, own}
-	}
-	infix := "_" + strings.ToUpper(string(kind))
-	return []string{defaultPrefix, defaultPrefix + infix, own, own + infix}
-}
-
-// source is the variable that sets a setting of a team, or "" for a built-in value.
-func (l *loader) source(team string, kind scaler.Kind, setting string) string {
-	for _, layer := range slices.Backward(layersOf(team, kind)) {
-		if name := layer + "_" + setting; l.set(name) {
-			return name
-		}
-	}
-	return ""
-}
-
-func (l *loader) set(name string) bool {
-	_, set := l.env[name]
-	return set && !l.bad[name]
-}
-
-// clean reports that no variable behind these settings of a team has a mistake,
-// so that they can be compared with one another.
+// clean reports whether no variable behind these settings of a team has a mistake. Only then can the settings
+// be compared with one another.
 func (l *loader) clean(team string, settings ...string) bool {
-	for _, layer := range layersOf(team, "") {
+	for _, p := range prefixesOf(team, "") {
 		for _, s := range settings {
-			if l.bad[layer+"_"+s] {
+			if l.bad[p+"_"+s] {
 				return false
 			}
 		}
@@ -263,7 +286,7 @@ func (l *loader) clean(team string, settings ...string) bool {
 	return true
 }
 
-// printValue writes a value as it would be written in a variable.
+// printValue returns a value as a variable would have it.
 func printValue(v reflect.Value) string {
 	if v.Kind() == reflect.Pointer {
 		if v.IsNil() {
@@ -276,11 +299,9 @@ func printValue(v reflect.Value) string {
 		return short(x)
 	case Quantity:
 		return x.String()
-	case fmt.Stringer:
-		return x.String()
 	}
 	return fmt.Sprint(v.Interface())
 }
 
-// line writes one line of a table. What it writes to is checked when it is flushed.
+// line writes one line of a table. The flush of the table reports the error of its writer.
 func line(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }

@@ -11,7 +11,7 @@ import (
 	"bellboard/pool"
 )
 
-// Each row is a house with one mistake (or none), and the whole of what is said of it.
+// TestMistakes has settings with one mistake (or none) in each row, and the complete report.
 func TestMistakes(t *testing.T) {
 	two := func(more ...string) []string {
 		return env(append([]string{"BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_DATA_LABELS=data"}, more...)...)
@@ -23,7 +23,7 @@ func TestMistakes(t *testing.T) {
 	}{
 		{"none", env(), ""},
 
-		// What envconfig would take, or say badly.
+		// Values that envconfig would accept, or report badly.
 		{"a bare variable is not read", append(env(), "MAX_AGENTS=1", "PORT=x", "JENKINS_PORT=tcp://10.0.0.1:80"), ""},
 		{"empty", env("BELLBOARD_TEAM_WEB_MAX_AGENTS="), `BELLBOARD_TEAM_WEB_MAX_AGENTS="" set, but empty; give it a value or unset it`},
 		{"empty and required", env("BELLBOARD_JENKINS_URL= "), `BELLBOARD_JENKINS_URL=" " set, but empty; give it a value or unset it`},
@@ -63,8 +63,8 @@ func TestMistakes(t *testing.T) {
 		{"a way to connect", env("BELLBOARD_DEFAULT_CONNECT=jnlp"), `BELLBOARD_DEFAULT_CONNECT="jnlp" no such choice; write inbound, tcp, ssh or swarm`},
 		{"a tunnel without a port", env("BELLBOARD_AGENT_JENKINS_TUNNEL=jenkins"), `BELLBOARD_AGENT_JENKINS_TUNNEL="jenkins" not host:port; write e.g. jenkins-agent.jenkins.svc:50000`},
 		{"a docker mode", env("BELLBOARD_DEFAULT_DOCKER=kvm"), `BELLBOARD_DEFAULT_DOCKER="kvm" no such choice; write none, sysbox, userns, rootless, dind or host`},
-		{"the machine's Docker", two("BELLBOARD_TEAM_DATA_PERSISTENT_DOCKER=host", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true", "BELLBOARD_TEAM_WEB_DOCKER=host"), `BELLBOARD_TEAM_DATA_PERSISTENT_DOCKER="host" gives every build of team data its machine; write dind, or set BELLBOARD_TEAM_DATA_ALLOW_HOST_DOCKER=true if that is meant`},
-		{"the machine's Docker for a kind that the mode forbids", env("BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_PERSISTENT_DOCKER=host"), ""},
+		{"the Kubernetes node's Docker", two("BELLBOARD_TEAM_DATA_PERSISTENT_DOCKER=host", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true", "BELLBOARD_TEAM_WEB_DOCKER=host"), `BELLBOARD_TEAM_DATA_PERSISTENT_DOCKER="host" gives every build of team data the Kubernetes node; write dind, or set BELLBOARD_TEAM_DATA_ALLOW_HOST_DOCKER=true if that is meant`},
+		{"the Kubernetes node's Docker for a kind that the mode forbids", env("BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_PERSISTENT_DOCKER=host"), ""},
 		{"a log level", env("BELLBOARD_LOG_LEVEL=loud"), `BELLBOARD_LOG_LEVEL="loud" no such choice; write debug, info, warn or error`},
 		{"an address", env("BELLBOARD_LISTEN=8080"), `BELLBOARD_LISTEN="8080" not an address; write :8080 or 127.0.0.1:8080`},
 		{"an image", env("BELLBOARD_DEFAULT_IMAGE=a b"), `BELLBOARD_DEFAULT_IMAGE="a b" not an image; write e.g. ` + pool.DefaultImage},
@@ -74,13 +74,13 @@ func TestMistakes(t *testing.T) {
 		{"a kind that the mode forbids", env("BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_PERSISTENT_CPU=x"), `BELLBOARD_TEAM_WEB_PERSISTENT_CPU="x" not an amount; write e.g. 500m, 2 or 4Gi`},
 
 		// Jenkins' address, and secrets.
-		{"no scheme", env("BELLBOARD_JENKINS_URL=jenkins:8080"), `BELLBOARD_JENKINS_URL="jenkins:8080" not an address of the web; write e.g. https://jenkins.example.com`},
+		{"no scheme", env("BELLBOARD_JENKINS_URL=jenkins:8080"), `BELLBOARD_JENKINS_URL="jenkins:8080" not an http or https address; write e.g. https://jenkins.example.com`},
 		{"a query", env("BELLBOARD_JENKINS_URL=http://j/ci?x=1"), `BELLBOARD_JENKINS_URL="http://j/ci?x=1" has a query or a fragment; write http://j/ci`},
-		{"a password in it", env("BELLBOARD_JENKINS_URL=http://u:secret@j"), `BELLBOARD_JENKINS_URL="***" holds a user or a password; leave them out of it`},
-		{"a token in a variable", env("BELLBOARD_JENKINS_TOKEN=11abc", "BELLBOARD_JENKINS_TOKEN_FILE=-"), `BELLBOARD_JENKINS_TOKEN="***" secrets come from files only; put it into one and write its path to BELLBOARD_JENKINS_TOKEN_FILE`},
+		{"a password in it", env("BELLBOARD_JENKINS_URL=http://u:secret@j"), `BELLBOARD_JENKINS_URL="***" holds a user or a password; leave both out`},
+		{"a token in a variable", env("BELLBOARD_JENKINS_TOKEN=11abc", "BELLBOARD_JENKINS_TOKEN_FILE=-"), `BELLBOARD_JENKINS_TOKEN="***" a secret comes from a file only; write it into a file, and the file's path to BELLBOARD_JENKINS_TOKEN_FILE`},
 		{"a password in a variable", env("BELLBOARD_SWARM_PASSWORD=x"), `BELLBOARD_SWARM_PASSWORD="***" no such setting; unset it (bellboard config lists all)`},
 
-		// Missing ones.
+		// Missing settings.
 		{"no Jenkins", env("BELLBOARD_JENKINS_URL=-", "BELLBOARD_JENKINS_USER=-", "BELLBOARD_JENKINS_TOKEN_FILE=-"), `BELLBOARD_JENKINS_URL not set; write where Jenkins is, e.g. https://jenkins.example.com
 BELLBOARD_JENKINS_USER not set; name Bellboard's user in Jenkins
 BELLBOARD_JENKINS_TOKEN_FILE not set; name the file that holds that user's API token`},
@@ -97,9 +97,9 @@ BELLBOARD_SWARM_PASSWORD_SECRET not set, and the agents of web connect by Swarm;
 BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set it (docs/docker.md), or write another CONNECT`},
 		{"a host key that is none", env("BELLBOARD_SSH_HOST_KEY=AAAA"), `BELLBOARD_SSH_HOST_KEY="AAAA" not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…`},
 		{"a private key where a public one belongs", env("BELLBOARD_SSH_HOST_KEY=-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaA=="), `BELLBOARD_SSH_HOST_KEY="***" not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…`},
-		{"a Docker that sessions could not use", env("BELLBOARD_TEAM_WEB_CONNECT=ssh", "BELLBOARD_TEAM_WEB_DOCKER=rootless", "BELLBOARD_SSH_SECRET=keys", "BELLBOARD_SSH_HOST_KEY="+testKey), `BELLBOARD_TEAM_WEB_DOCKER="rootless" not for the agents of team web, which Jenkins calls by SSH: their sessions could not use it; write dind, userns or sysbox`},
+		{"a Docker that sessions could not use", env("BELLBOARD_TEAM_WEB_CONNECT=ssh", "BELLBOARD_TEAM_WEB_DOCKER=rootless", "BELLBOARD_SSH_SECRET=keys", "BELLBOARD_SSH_HOST_KEY="+testKey), `BELLBOARD_TEAM_WEB_DOCKER="rootless" not for the agents of team web, which Jenkins calls by SSH: an SSH session cannot use that Docker; write dind, userns or sysbox`},
 
-		// Unknown ones.
+		// Unknown variables.
 		{"a misspelled one", env("BELLBOARD_TEAM_WEB_MAX_AGENST=1"), `BELLBOARD_TEAM_WEB_MAX_AGENST="1" no such setting; did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
 		{"a misspelled one that is missed", env("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_WEB_LABLES=x"), `BELLBOARD_TEAM_WEB_LABLES="x" no such setting; did you mean BELLBOARD_TEAM_WEB_LABELS?`},
 		{"a misspelled team", env("BELLBOARD_TEAM_WBE_MAX_AGENTS=1"), `BELLBOARD_TEAM_WBE_MAX_AGENTS="1" no team of that name in BELLBOARD_TEAMS; add wbe there, or did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
@@ -133,14 +133,15 @@ BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set 
 		{"the same the other way round", env("BELLBOARD_TEAMS=web-persistent,web", "BELLBOARD_TEAM_WEB_PERSISTENT_LABELS=b"), `BELLBOARD_TEAMS="web-persistent,web" team web and another would share BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT; rename one`},
 
 		// Labels.
-		{"the same labels", two("BELLBOARD_TEAM_DATA_LABELS=docker linux docker"), `BELLBOARD_TEAM_DATA_LABELS="docker linux docker" the same labels as team web has, so nothing tells their builds apart; change one`},
-		{"one label set for all", two("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_DATA_LABELS=-", "BELLBOARD_DEFAULT_LABELS=linux"), `BELLBOARD_DEFAULT_LABELS="linux" the same labels as team web has, so nothing tells their builds apart; change one`},
+		{"the same labels", two("BELLBOARD_TEAM_DATA_LABELS=docker linux docker"), `BELLBOARD_TEAM_DATA_LABELS="docker linux docker" the same labels as team web has, so Bellboard cannot tell their builds apart; change one`},
+		{"one label set for all", two("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_DATA_LABELS=-", "BELLBOARD_DEFAULT_LABELS=linux"), `BELLBOARD_DEFAULT_LABELS="linux" the same labels as team web has, so Bellboard cannot tell their builds apart; change one`},
+		{"one label set for three", two("BELLBOARD_TEAMS=web,data,ops", "BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_DATA_LABELS=-", "BELLBOARD_DEFAULT_LABELS=linux"), `BELLBOARD_DEFAULT_LABELS="linux" the same labels as team web has, so Bellboard cannot tell their builds apart; change one`},
 		{"more labels are fine", two("BELLBOARD_TEAM_DATA_LABELS=docker linux gpu"), ""},
 		{"an expression", env("BELLBOARD_TEAM_WEB_LABELS=linux&&docker"), `BELLBOARD_TEAM_WEB_LABELS="linux&&docker" "linux&&docker" is no plain label in Jenkins' grammar; leave out & | ! < > ( ) " ' and ->`},
-		{"a comma", env("BELLBOARD_TEAM_WEB_LABELS=linux,docker gpu"), `BELLBOARD_TEAM_WEB_LABELS="linux,docker gpu" "linux,docker" is one label in Jenkins, comma and all; write blanks between labels: linux docker gpu`},
-		{"commas alone", env("BELLBOARD_TEAM_WEB_LABELS=, ,"), `BELLBOARD_TEAM_WEB_LABELS=", ," "," is one label in Jenkins, comma and all; write blanks between labels: linux docker`},
+		{"a comma", env("BELLBOARD_TEAM_WEB_LABELS=linux,docker gpu"), `BELLBOARD_TEAM_WEB_LABELS="linux,docker gpu" "linux,docker" is one label in Jenkins, with its comma; write blanks between labels: linux docker gpu`},
+		{"commas alone", env("BELLBOARD_TEAM_WEB_LABELS=, ,"), `BELLBOARD_TEAM_WEB_LABELS=", ," "," is one label in Jenkins, with its comma; write blanks between labels: linux docker`},
 		{"odd but plain", env("BELLBOARD_TEAM_WEB_LABELS=os:linux a-b $x ü"), ""},
-		{"a kind", env("BELLBOARD_TEAM_WEB_LABELS=linux persistent"), `BELLBOARD_TEAM_WEB_LABELS="linux persistent" "persistent" is added by itself to the agents of that kind; leave it out, and set MODE if there shall be no others`},
+		{"a kind", env("BELLBOARD_TEAM_WEB_LABELS=linux persistent"), `BELLBOARD_TEAM_WEB_LABELS="linux persistent" Bellboard adds "persistent" to the agents of that kind; leave it out, and set MODE if the team is to have no other kind`},
 
 		// Limits against one another.
 		{"minimum over maximum", env("BELLBOARD_TEAM_WEB_MIN_AGENTS=6", "BELLBOARD_DEFAULT_MAX_AGENTS=4"), `BELLBOARD_TEAM_WEB_MIN_AGENTS="6" more than BELLBOARD_DEFAULT_MAX_AGENTS=4; lower one or raise the other`},
@@ -168,7 +169,7 @@ BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set 
 	}
 }
 
-// All mistakes of all teams come at once, each on its own line.
+// TestMistakesLayout checks that all mistakes of all teams come at once, each on its own line.
 func TestMistakesLayout(t *testing.T) {
 	m := mistakes(t, env("BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_DATA_LABELS=data",
 		"BELLBOARD_TEAM_WEB_IDLE_TIMEOUT=10 minutes", "BELLBOARD_TEAM_WEB_LABLES=linux", "BELLBOARD_TEAM_DATA_MIN_AGENTS=6", "BELLBOARD_TEAM_DATA_MAX_AGENTS=4"))
@@ -189,7 +190,7 @@ func TestMistakesLayout(t *testing.T) {
 	}
 }
 
-// A misspelled tag would be no check at all.
+// TestTags checks that something reads each tag: a misspelled tag would check nothing.
 func TestTags(t *testing.T) {
 	var modes []string
 	for _, m := range pool.DockerModes() {

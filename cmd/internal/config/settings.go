@@ -9,8 +9,8 @@ import (
 	"bellboard/scaler"
 )
 
-// Each field of the three structs below is a setting. envconfig makes the variable's name
-// of the field's name. The other tags are Bellboard's own:
+// Each field of the three structs below is a setting. envconfig makes the variable's name of the field's
+// name. The other tags are Bellboard's own:
 //
 //	min, max   bounds of a number or a duration; zero: 0 is allowed, too, and means this
 //	why        the end of the remedy for a value that is out of bounds
@@ -22,9 +22,8 @@ import (
 //	persistent the default of persistent agents in the README, if other settings decide it
 //	desc       the line in the README
 //
-// Rules between settings are in checks.go. There are no default tags, which would overwrite
-// the layer below, and no name tags, with which envconfig would also read the variable
-// without its prefix.
+// Rules between settings are in checks.go. There are no default tags, which would overwrite the layer below,
+// and no name tags, with which envconfig would also read the variable without its prefix.
 
 // Global is the settings of the whole daemon: BELLBOARD_<SETTING>.
 type Global struct {
@@ -53,8 +52,8 @@ type Global struct {
 	SSHHostKey          string        `split_words:"true" is:"public key" with:"ssh" shown:"–" desc:"public half of host_key, by which Jenkins recognizes an agent: ssh-ed25519 AAAA…, for CONNECT=ssh"`
 }
 
-// Leads reports whether an instance writes only while it holds the Lease: as it was
-// told, and else in a cluster.
+// Leads reports whether a replica writes only while it holds the Lease. Without LEADER_ELECTION that is so in
+// a cluster.
 func (g *Global) Leads(inCluster bool) bool {
 	if g.LeaderElection != nil {
 		return *g.LeaderElection
@@ -62,8 +61,8 @@ func (g *Global) Leads(inCluster bool) bool {
 	return inCluster
 }
 
-// Limits is the settings of a team as a whole: BELLBOARD_DEFAULT_<SETTING> for
-// every team, BELLBOARD_TEAM_<NAME>_<SETTING> for one.
+// Limits is the settings of a team as a whole: BELLBOARD_DEFAULT_<SETTING> for every team,
+// BELLBOARD_TEAM_<NAME>_<SETTING> for one.
 type Limits struct {
 	Labels            Labels        `split_words:"true" need:"write the labels its agents carry, e.g. linux docker" desc:"labels of the team's agents, separated by blanks; Bellboard adds the kind, and Swarm adds swarm"`
 	Mode              scaler.Mode   `split_words:"true" one:"ephemeral persistent auto" desc:"ephemeral (one agent for each build), persistent (agents stay and keep their image cache) or auto (persistent agents for the usual demand, ephemeral ones for the rest)"`
@@ -83,13 +82,12 @@ type Limits struct {
 	AllowHostDocker   bool          `split_words:"true" desc:"allow settings that give builds the Kubernetes node, such as DOCKER=host: each of these builds can take the node over"`
 }
 
-// PodSettings is the settings that shape one kind of a team's agents: as
-// Limits, and BELLBOARD_DEFAULT_<KIND>_<SETTING> and
-// BELLBOARD_TEAM_<NAME>_<KIND>_<SETTING> for one kind only.
+// PodSettings is the settings that shape one kind of a team's agents: the variables of Limits, and
+// BELLBOARD_DEFAULT_<KIND>_<SETTING> and BELLBOARD_TEAM_<NAME>_<KIND>_<SETTING> for one kind only.
 type PodSettings struct {
 	IdleTimeout  time.Duration `split_words:"true" min:"1s" desc:"how long an agent may be free before it goes. Longer: fewer restarts of agents, more idle time"`
 	StartTimeout time.Duration `split_words:"true" min:"1s" desc:"how long an agent may take to connect, from when it has a Kubernetes node, before Bellboard replaces it"`
-	// Kubernetes counts BUILD_GRACE in seconds. A few seconds mark Bellboard's own deletions.
+	// BUILD_GRACE is the pod's grace period, in seconds. A few seconds mark Bellboard's own deletions.
 	BuildGrace      time.Duration   `split_words:"true" min:"30s" desc:"how long a running build may go on after somebody else deletes its pod"`
 	Connect         Connect         `split_words:"true" one:"inbound tcp ssh swarm" persistent:"swarm if SWARM_USER is set, else inbound" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' TCP port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY) or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
 	Namespace       string          `split_words:"true" is:"DNS label" shown:"BELLBOARD_NAMESPACE" desc:"namespace of these agents"`
@@ -109,7 +107,7 @@ type PodSettings struct {
 	PodTemplateFile string          `split_words:"true" shown:"–" desc:"file with a part of a pod, merged over Bellboard's own pod (docs/docker.md); read at the start"`
 }
 
-// Connect is how a team's agents and Jenkins come together.
+// Connect is the way in which a team's agents and Jenkins connect.
 type Connect string
 
 // The ways to connect.
@@ -120,28 +118,8 @@ const (
 	ConnectSwarm   Connect = "swarm"
 )
 
-// scaler is what the decision knows of it: whether the node is registered first.
-func (c Connect) scaler() scaler.Connect {
-	if c == ConnectSwarm {
-		return scaler.Swarm
-	}
-	return scaler.Inbound
-}
-
-// transport is what the pod knows of it.
-func (c Connect) transport() pool.Transport {
-	switch c {
-	case ConnectTCP:
-		return pool.TCP
-	case ConnectSSH:
-		return pool.SSH
-	case ConnectInbound, ConnectSwarm:
-	}
-	return pool.WebSocket
-}
-
-// Every call makes new structs: envconfig writes through pointers, so layers
-// laid over a shared one would change each other's teams.
+// Each call of a builtin function makes a new struct: envconfig writes through pointers, so a shared struct
+// would carry one team's settings to another.
 
 func builtinGlobal() Global {
 	return Global{
@@ -167,15 +145,3 @@ func builtinPod(kind scaler.Kind) PodSettings {
 }
 
 func quantity(s string) Quantity { return Quantity{resource.MustParse(s)} }
-
-// kindsOf lists the kinds that a mode allows, in the order in which they are shown.
-func kindsOf(m scaler.Mode) []scaler.Kind {
-	switch m {
-	case scaler.ModeEphemeral:
-		return []scaler.Kind{scaler.Ephemeral}
-	case scaler.ModePersistent:
-		return []scaler.Kind{scaler.Persistent}
-	case scaler.ModeAuto:
-	}
-	return scaler.Kinds()
-}

@@ -10,83 +10,30 @@ import (
 	"bellboard/scaler"
 )
 
-// name takes the teams' names, and learns which variables they may have.
-func (l *loader) name(names Words) {
-	taken := map[string]bool{}
-	for _, n := range names {
-		if !taken[envName(n)] {
-			taken[envName(n)] = true
-			l.teams = append(l.teams, n)
-		}
-	}
-	for _, layer := range l.layers("") {
-		l.learn(layer.prefix, layer.spec, "")
-	}
-	for _, n := range l.teams {
-		for _, layer := range l.layers(n) {
-			l.learn(layer.prefix, layer.spec, n)
-		}
-	}
-}
-
-type layer struct {
-	prefix string
-	spec   any
-}
-
-// layers lists the layers that are a team's own, or for "" those of every team.
-func (l *loader) layers(team string) []layer {
-	own := defaultPrefix
-	if team != "" {
-		own = teamPrefix + envName(team)
-	}
-	out := []layer{{own, &Limits{}}, {own, &PodSettings{}}}
-	for _, k := range kindsOf(scaler.ModeAuto) {
-		out = append(out, layer{layersOf(team, k)[1], &PodSettings{}})
-		if team != "" {
-			out[len(out)-1].prefix = layersOf(team, k)[3]
-		}
-	}
-	return out
-}
-
-// defaults finds the mistakes in the variables for every team, also in those
-// that every team overrides.
-func (l *loader) defaults() {
-	for _, layer := range l.layers("") {
-		l.overlay(layer.prefix, layer.spec)
-	}
-}
-
 // team reads one team's settings.
 func (l *loader) team(name string, g *Global) Team {
 	t := Team{Name: name, Limits: builtinLimits(), Pods: map[scaler.Kind]PodSettings{}}
-	for _, layer := range layersOf(name, "") {
-		l.overlay(layer, &t.Limits)
+	for _, p := range prefixesOf(name, "") {
+		l.overlay(layer{p, &t.Limits})
 	}
-	l.trace(name, "", &t.Limits)
 	if t.MaxPersistent == nil {
-		own := teamPrefix + envName(name)
-		t.MaxPersistent = &t.MaxAgents
-		l.origin[own+"_MAX_PERSISTENT"] = l.origin[own+"_MAX_AGENTS"]
+		t.MaxPersistent = new(t.MaxAgents)
+		l.follows[prefixOf(name, "")+"_MAX_PERSISTENT"] = l.source(name, "", "MAX_AGENTS")
 	}
-	most := *t.MaxPersistent
-	t.MaxPersistent = &most
-	for _, k := range kindsOf(scaler.ModeAuto) { // a kind that the mode forbids may still be misspelled
-		pod := builtinPod(k)
-		for _, layer := range layersOf(name, k) {
-			l.overlay(layer, &pod)
+	for _, k := range scaler.Kinds() { // settings of a kind that the mode forbids may have mistakes, too
+		pod, own := builtinPod(k), prefixOf(name, k)
+		for _, p := range prefixesOf(name, k) {
+			l.overlay(layer{p, &pod})
 		}
-		l.trace(name, k, &pod)
 		if swarm := l.swarm(); swarm != "" && k == scaler.Persistent && l.source(name, k, "CONNECT") == "" {
-			pod.Connect, l.origin[layersOf(name, k)[3]+"_CONNECT"] = ConnectSwarm, swarm
+			pod.Connect, l.follows[own+"_CONNECT"] = ConnectSwarm, swarm
 		}
 		if pod.Connect == ConnectSSH && l.source(name, k, "IMAGE") == "" {
 			pod.Image = pool.DefaultSSHImage
 		}
 		if pod.Namespace == "" {
 			pod.Namespace = g.Namespace
-			l.origin[layersOf(name, k)[3]+"_NAMESPACE"] = l.origin[prefix+"_NAMESPACE"]
+			l.follows[own+"_NAMESPACE"] = l.env.source([]string{prefix}, "NAMESPACE")
 		}
 		if slices.Contains(t.Kinds(), k) {
 			t.Pods[k] = pod
@@ -96,35 +43,19 @@ func (l *loader) team(name string, g *Global) Team {
 	return t
 }
 
-// swarm is the variable that has persistent agents connect by Swarm, or "". Half of
-// what Swarm needs is enough: the other half is missed, then.
+// swarm returns the variable that has persistent agents connect by Swarm, or "". One of the two is enough: a
+// check then reports that the other is missing.
 func (l *loader) swarm() string {
 	for _, name := range []string{prefix + "_SWARM_USER", prefix + "_SWARM_PASSWORD_SECRET"} {
-		if l.set(name) {
+		if _, set := l.env[name]; set {
 			return name
 		}
 	}
 	return ""
 }
 
-// trace notes where each of a team's values came from.
-func (l *loader) trace(team string, kind scaler.Kind, spec any) {
-	layers := layersOf(team, kind)
-	for _, f := range fieldsOf(spec) {
-		origin := l.source(team, kind, f.Name)
-		if origin == "" {
-			origin = BuiltIn
-		}
-		l.origin[layers[len(layers)-1]+"_"+f.Name] = origin
-	}
-}
-
-// ScalerTeams is the teams as the decision knows them.
+// ScalerTeams returns the teams as the decision knows them.
 func (c *Config) ScalerTeams() []scaler.Team {
-	hash := map[scaler.PoolID]string{}
-	for _, s := range c.PoolSpecs() {
-		hash[s.PoolID] = s.Hash()
-	}
 	var out []scaler.Team
 	for i := range c.Teams {
 		t := &c.Teams[i]
@@ -135,17 +66,16 @@ func (c *Config) ScalerTeams() []scaler.Team {
 			ScaleUpStep: t.ScaleUpStep, Priority: t.Priority, Paused: t.Paused,
 		}
 		for _, k := range t.Kinds() {
-			p := t.Pods[k]
-			id := scaler.PoolID{Team: t.Name, Kind: k}
+			p, spec := t.Pods[k], c.poolSpec(t, k)
 			agents := scaler.Pool{
-				PoolID: id, Connect: p.Connect.scaler(), Called: p.Connect == ConnectSSH, Labels: t.labels(k),
+				PoolID: spec.PoolID, Connect: spec.Connect, Called: spec.Transport == pool.SSH, Labels: spec.Labels,
 				Berths: t.Berths, IdleTimeout: p.IdleTimeout, StartTimeout: p.StartTimeout,
-				Unlabelled: t.Unlabelled, Spec: hash[id], Namespace: p.Namespace,
+				Unlabelled: t.Unlabelled, Spec: spec.Hash(), Namespace: p.Namespace,
 			}
 			if k == scaler.Persistent {
 				agents.Executors, agents.MaxLifetime = t.Executors, t.MaxLifetime
 			}
-			if (&pool.Spec{PoolID: id, Docker: p.Docker}).HasClaim() {
+			if spec.HasClaim() {
 				agents.Slots, agents.SlotStore, agents.SlotSize, agents.SlotKeep = true, string(p.Docker), p.CacheSize.Value(), p.CacheKeep
 			}
 			one.Pools = append(one.Pools, agents)
@@ -155,7 +85,7 @@ func (c *Config) ScalerTeams() []scaler.Team {
 	return out
 }
 
-// PoolSpecs is what shapes the pods of each team and kind.
+// PoolSpecs returns what shapes the pods of each team and kind.
 func (c *Config) PoolSpecs() []pool.Spec {
 	var out []pool.Spec
 	for i := range c.Teams {
@@ -168,15 +98,24 @@ func (c *Config) PoolSpecs() []pool.Spec {
 
 func (c *Config) poolSpec(t *Team, k scaler.Kind) pool.Spec {
 	p := t.Pods[k]
-	executors := 1
+	executors, connect, transport, labels := 1, scaler.Inbound, pool.WebSocket, append(slices.Clone(t.Labels), string(k))
 	if k == scaler.Persistent {
 		executors = t.Executors
+	}
+	switch p.Connect {
+	case ConnectTCP:
+		transport = pool.TCP
+	case ConnectSSH:
+		transport = pool.SSH
+	case ConnectSwarm:
+		connect, labels = scaler.Swarm, append(labels, "swarm")
+	case ConnectInbound:
 	}
 	return pool.Spec{
 		Executors: executors, Unlabelled: t.Unlabelled,
 		PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
-		Connect: p.Connect.scaler(), Transport: p.Connect.transport(), Tunnel: c.AgentJenkinsTunnel, SSHSecret: c.SSHSecret,
-		Labels: t.labels(k), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
+		Connect: connect, Transport: transport, Tunnel: c.AgentJenkinsTunnel, SSHSecret: c.SSHSecret,
+		Labels: unique(labels), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
 		Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass, CacheKeep: p.CacheKeep,
 		BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
 		PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
@@ -185,24 +124,26 @@ func (c *Config) poolSpec(t *Team, k scaler.Kind) pool.Spec {
 	}
 }
 
-// SSH is how Jenkins calls the agents of each team and kind that does not call it.
+func unique(labels []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(labels)))
+}
+
+// SSH returns how Jenkins calls the agents of each pool with CONNECT=ssh.
 func (c *Config) SSH() map[scaler.PoolID]queue.SSH {
 	out := map[scaler.PoolID]queue.SSH{}
 	for _, s := range c.PoolSpecs() {
-		if s.Connect == scaler.Inbound && s.Transport == pool.SSH {
+		if s.Transport == pool.SSH {
 			out[s.PoolID] = queue.SSH{Domain: pool.SSHService + "." + s.Namespace + ".svc", CredentialsID: c.SSHCredentials, HostKey: c.SSHHostKey}
 		}
 	}
 	return out
 }
 
-// Unlabelled says of every pool whether Jenkins gives its agents builds without a label.
+// Unlabelled reports for every pool whether Jenkins gives its agents builds without a label.
 func (c *Config) Unlabelled() map[scaler.PoolID]bool {
 	out := map[scaler.PoolID]bool{}
-	for _, t := range c.ScalerTeams() {
-		for i := range t.Pools {
-			out[t.Pools[i].PoolID] = t.Pools[i].Unlabelled
-		}
+	for _, s := range c.PoolSpecs() {
+		out[s.PoolID] = s.Unlabelled
 	}
 	return out
 }
@@ -237,17 +178,16 @@ func (l *loader) templates(c *Config, t *Team) {
 	}
 }
 
-// partly tells what of a pod template only some of the agents have that share it. What
-// none of them has is a mistake.
+// partly notes each part of a shared pod template that only some of its agents have. A part that none of them
+// has is a mistake.
 func (l *loader) partly(c *Config) {
 	for _, variable := range slices.Sorted(maps.Keys(l.shared)) {
 		kinds, lack := l.shared[variable], map[string]int{}
-		for _, without := range kinds {
-			for _, m := range without {
-				lack[m.Field]++
-			}
+		parts := slices.Concat(kinds...)
+		for _, m := range parts {
+			lack[m.Field]++
 		}
-		for _, m := range slices.Concat(kinds...) {
+		for _, m := range parts {
 			if lack[m.Field] == len(kinds) {
 				m.Remedy += "; set DOCKER, or this file for another kind, or leave it out"
 				l.note(variable, m.Error())
@@ -259,39 +199,21 @@ func (l *loader) partly(c *Config) {
 	}
 }
 
-// Notes is what the settings say that does not hold for all whom they name.
+// Notes returns what the settings say that does not hold for all the agents that they name.
 func (c *Config) Notes() []string { return c.notes }
 
-// Warnings is what the settings allow and nobody should be surprised by: it is
-// said at every start.
+// Warnings returns the dangers that the settings allow. Bellboard logs them at every start.
 func (c *Config) Warnings() []string {
 	var out []string
-	for i := range c.Teams {
-		t := &c.Teams[i]
-		for _, k := range t.Kinds() {
-			p := t.Pods[k]
-			if p.Docker != pool.DockerHost {
-				continue
-			}
-			name := layersOf(t.Name, k)[3]
-			out = append(out, fmt.Sprintf("%s_DOCKER=host: whoever runs a build on the %s agents of team %s is root of their machine, and the containers of a build outlive it there", name, k, t.Name))
-			if p.RegistryMirror != "" {
-				out = append(out, fmt.Sprintf("%s_REGISTRY_MIRROR does not reach the machine's own Docker: set registry-mirrors in its daemon.json", name))
-			}
+	for _, s := range c.PoolSpecs() {
+		if s.Docker != pool.DockerHost {
+			continue
+		}
+		name := prefixOf(s.Team, s.Kind)
+		out = append(out, fmt.Sprintf("%s_DOCKER=host: every build on the %s agents of team %s can take over its Kubernetes node, and its containers stay there after the build", name, s.Kind, s.Team))
+		if s.RegistryMirror != "" {
+			out = append(out, fmt.Sprintf("%s_REGISTRY_MIRROR does not reach the Kubernetes node's own Docker: set registry-mirrors in that Docker's daemon.json", name))
 		}
 	}
 	return out
-}
-
-// labels are all that the team's agents of that kind carry.
-func (t *Team) labels(k scaler.Kind) []string {
-	out := append(slices.Clone(t.Labels), string(k))
-	if t.Pods[k].Connect == ConnectSwarm {
-		out = append(out, "swarm")
-	}
-	return unique(out)
-}
-
-func unique(labels []string) []string {
-	return slices.Compact(slices.Sorted(slices.Values(labels)))
 }

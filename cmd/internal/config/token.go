@@ -11,27 +11,27 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// tokenAge is how long a token is used before its file is read again.
+// tokenAge is the time for which a token is used before its file is read again.
 const tokenAge = 15 * time.Second
 
-// TokenSource is a secret in a file. The file is read again every 15 seconds,
-// not watched: Kubernetes swaps a mounted Secret by a rename that file
-// notifications lose. A token that cannot be read is an error, never an old one.
+// TokenSource is Jenkins' API token in a file. TokenSource reads the file again every 15 s. It does not watch
+// the file: Kubernetes replaces a mounted Secret by a rename, which file notifications miss. If the token
+// cannot be read, that is an error: TokenSource never returns an old token then.
 type TokenSource struct {
 	path  string
 	clock clock.Clock
 
 	mu    sync.Mutex
 	token string
-	read  time.Time // zero: due
+	read  time.Time // zero: the next Token reads the file
 }
 
-// NewTokenSource makes the source of the token in that file. It reads nothing yet.
+// NewTokenSource returns the source of the token in that file. It does not read the file yet.
 func NewTokenSource(path string, c clock.Clock) *TokenSource {
 	return &TokenSource{path: path, clock: c}
 }
 
-// Token returns the token, without what editors and shells put round one.
+// Token returns the token, without what editors and shells put around it.
 func (s *TokenSource) Token() (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,16 +39,15 @@ func (s *TokenSource) Token() (string, error) {
 	if !s.read.IsZero() && now.Sub(s.read) < tokenAge {
 		return s.token, nil
 	}
-	token, err := readToken(s.path)
-	if err != nil {
-		s.token, s.read = "", time.Time{}
-		return "", err
+	var err error
+	if s.token, err = readToken(s.path); err != nil {
+		now = time.Time{}
 	}
-	s.token, s.read = token, now
-	return token, nil
+	s.read = now
+	return s.token, err
 }
 
-// Expire makes the next Token read the file, as after an answer that refused the token.
+// Expire makes the next Token read the file, for use after Jenkins did not accept the token.
 func (s *TokenSource) Expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,13 +70,13 @@ func readToken(path string) (string, error) {
 		return "", fmt.Errorf("the token's file %s holds more than a token: leave one line without blanks in it", path)
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\'' }) {
-		return "", fmt.Errorf("the token's file %s holds characters that no token has: write it anew as plain text (ASCII or UTF-8), without quotes", path)
+		return "", fmt.Errorf("the token's file %s holds characters that no token has: write it again as plain text (ASCII or UTF-8), without quotes", path)
 	}
 	return token, nil
 }
 
-// bare takes off what is no part of a token: the byte order mark that some editors
-// write, blanks and newlines around it, and the quotes of a shell or of YAML.
+// bare removes what is no part of a token: the byte order mark that some editors write, blanks and newlines
+// around the token, and the quotes of a shell or of YAML.
 func bare(s string) string {
 	s = strings.TrimSpace(strings.TrimPrefix(s, "\ufeff"))
 	if n := len(s); n >= 2 && (s[0] == '"' || s[0] == '\'') && s[n-1] == s[0] {

@@ -66,8 +66,8 @@ func TestTokenSource(t *testing.T) {
 	})
 }
 
-// TestTokenAlone: what editors and shells put round a token is no part of it, and what
-// no token has is a mistake that names the file and not what is in it.
+// TestTokenAlone checks that what editors and shells put around a token is no part of it. Characters that no
+// token has are an error that names the file, and not its content.
 func TestTokenAlone(t *testing.T) {
 	const token = "11e9c5f3f2f1e6a7b8c9d0a1b2c3d4e5f6"
 	for name, tt := range map[string]struct{ file, says string }{

@@ -3,30 +3,30 @@ package config
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"bellboard/pool"
 	"bellboard/scaler"
 )
 
-// longestTeam leaves room in a node's and pod's name for the kind and the random part.
+// longestTeam leaves room for the kind and the random part in the name of an agent.
 const longestTeam = 40
 
-// The types here decode themselves, because envconfig's own lists keep blanks
-// and empty parts, its maps part at colons, and it ignores a resource.Quantity.
-// A Decode error is a remedy: it stands behind the variable and its value.
+// The types here have their own Decode. envconfig's lists keep blanks and empty parts, its maps are split at
+// colons, and envconfig ignores a resource.Quantity. An error of Decode is a remedy: people read it after the
+// variable and its value.
 
-// Words is a list parted by commas or white space.
+// Words is a list separated by commas or white space.
 type Words []string
 
-// Decode reads the list. Empty parts are dropped.
+// Decode reads the list, without its empty parts.
 func (w *Words) Decode(s string) error {
 	*w = strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' || r == '\r' })
 	if len(*w) == 0 {
@@ -37,7 +37,7 @@ func (w *Words) Decode(s string) error {
 
 func (w Words) String() string { return strings.Join(w, ",") }
 
-// check wants names of teams, each with variables of its own.
+// check checks that the words can name teams, and that each team has its own variables.
 func (w Words) check() string {
 	seen := map[string]string{}
 	for _, n := range w {
@@ -56,8 +56,8 @@ func (w Words) check() string {
 	return ""
 }
 
-// Labels is a list parted by white space alone, as Jenkins parts a node's labels: a
-// comma is a part of a label there.
+// Labels is a list separated by white space only, as Jenkins separates the labels of a Jenkins node. In
+// Jenkins a comma is a part of a label.
 type Labels []string
 
 // Decode reads the list.
@@ -68,8 +68,8 @@ func (l *Labels) Decode(s string) error {
 
 func (l Labels) String() string { return strings.Join(l, " ") }
 
-// check wants plain atoms of Jenkins' label grammar, so that a job can
-// name each without quotes.
+// check checks that each label is a plain atom of Jenkins' label grammar, which a job can name without
+// quotes.
 func (l Labels) check() string {
 	for _, one := range l {
 		if strings.Contains(one, ",") {
@@ -77,13 +77,13 @@ func (l Labels) check() string {
 			if len(apart) == 0 {
 				apart = Labels{"linux", "docker"}
 			}
-			return fmt.Sprintf("%q is one label in Jenkins, comma and all; write blanks between labels: %s", one, apart)
+			return fmt.Sprintf("%q is one label in Jenkins, with its comma; write blanks between labels: %s", one, apart)
 		}
 		if strings.ContainsAny(one, `&|!<>()"'`) || strings.Contains(one, "->") {
 			return fmt.Sprintf("%q is no plain label in Jenkins' grammar; leave out & | ! < > ( ) \" ' and ->", one)
 		}
 		if one == string(scaler.Ephemeral) || one == string(scaler.Persistent) {
-			return fmt.Sprintf("%q is added by itself to the agents of that kind; leave it out, and set MODE if there shall be no others", one)
+			return fmt.Sprintf("Bellboard adds %q to the agents of that kind; leave it out, and set MODE if the team is to have no other kind", one)
 		}
 	}
 	return ""
@@ -105,39 +105,29 @@ func (q *Quantity) Decode(s string) error {
 	return nil
 }
 
-// Pairs is a list of key=value, as in a node selector.
+// Pairs is a list of key=value, as in the node selector of a pod.
 type Pairs map[string]string
 
-// Decode reads the list. It never adds to what was there before.
+// Decode reads the list. The list replaces what was there before.
 func (p *Pairs) Decode(s string) error {
 	var parts Words
 	if err := parts.Decode(s); err != nil {
 		return err
 	}
-	out := Pairs{}
-	for _, part := range parts {
-		k, v, ok := strings.Cut(part, "=")
-		if !ok || len(validation.IsQualifiedName(k)) > 0 || len(validation.IsValidLabelValue(v)) > 0 {
-			return errors.New("not pairs of a node label and its value; write key=value,key=value")
-		}
-		out[k] = v
+	set, err := labels.ConvertSelectorToLabelsMap(parts.String())
+	if err != nil {
+		return errors.New("not pairs of a node label and its value; write key=value,key=value")
 	}
-	*p = out
+	*p = Pairs(set)
 	return nil
 }
 
-func (p Pairs) String() string {
-	var parts []string
-	for _, k := range slices.Sorted(maps.Keys(p)) {
-		parts = append(parts, k+"="+p[k])
-	}
-	return strings.Join(parts, ",")
-}
+func (p Pairs) String() string { return labels.Set(p).String() }
 
 func (p Pairs) check() string { return pool.NotLinux(p) }
 
-// Tolerations is a list of key[=value][:Effect]. Without a value every value of
-// the taint is tolerated, without an effect every effect.
+// Tolerations is a list of key[=value][:Effect]. Without a value the pod tolerates every value of the taint,
+// without an effect every effect.
 type Tolerations []corev1.Toleration
 
 // Decode reads the list.
@@ -180,7 +170,7 @@ func (t Tolerations) String() string {
 	return strings.Join(parts, ",")
 }
 
-// short is a duration as people write it: 1m, not 1m0s.
+// short returns a duration as people write it: 1m, not 1m0s.
 func short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

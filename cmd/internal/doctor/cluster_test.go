@@ -14,8 +14,8 @@ import (
 	"bellboard/cmd/internal/kube"
 )
 
-// On a real API server, with its admission and its RBAC, under the account and
-// the Role that Bellboard is installed with.
+// TestOnARealAPIServer checks the cluster's part on a real API server, with its admission and its RBAC, and
+// with the account and the Role of deploy/install.yaml.
 func TestOnARealAPIServer(t *testing.T) {
 	cluster := kube.ForTest(t)
 	k, ctx := cluster.Client(), t.Context()

@@ -1,12 +1,9 @@
-// Package doctor examines what a Bellboard would meet: its settings, Jenkins
-// and Kubernetes as they answer now, each check with a remedy.
+// Package doctor checks the settings, Jenkins and Kubernetes as they answer now. Each finding has a remedy.
 //
-// It promises that a check is called well only on an answer that shows it: what
-// could not be asked, or is not told apart by what was answered, is "not
-// checked", with its reason. It never shows a token or a secret, and it changes
-// nothing. The one exception is asked for by Probe: then it registers two nodes
-// of its own in Jenkins, queues nothing, and removes them again, also when it is
-// interrupted; it touches no node that it did not make.
+// A check is ok only if an answer shows it. A check is "not checked", with the reason, if Jenkins or
+// Kubernetes could not be asked, or if the answer looks the same either way. The package never shows a token
+// or a secret, and changes nothing. Probe is the one exception: it registers two Jenkins nodes, queues
+// nothing, and removes the two nodes, also when it is interrupted. It touches no other Jenkins node.
 package doctor
 
 import (
@@ -20,13 +17,12 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
 	"bellboard/queue"
 	"bellboard/scaler/clock"
 )
 
-// Result is how a check ended.
+// Result is the result of a check.
 type Result string
 
 // The results of a check.
@@ -34,11 +30,11 @@ const (
 	OK         Result = "ok"
 	Finding    Result = "finding"
 	NotChecked Result = "not checked"
-	// Warning is what somebody asked for and should not forget: nothing is to be done.
+	// Warning is a danger that the settings allow: there is nothing to do.
 	Warning Result = "warning"
 )
 
-// Check is one thing that was looked at.
+// Check is one check and its result.
 type Check struct {
 	Name   string `json:"check"`
 	Result Result `json:"result"`
@@ -46,14 +42,14 @@ type Check struct {
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// Report is all that was found, in the order in which it was looked at.
+// Report has all checks, in the order in which they were made.
 type Report struct {
 	Checks []Check `json:"checks"`
 	// Did is what the probe changed in Jenkins, step by step.
 	Did []string `json:"did,omitempty"`
 }
 
-// Count says how many checks ended so.
+// Count returns the number of checks with this result.
 func (r *Report) Count(result Result) (n int) {
 	for i := range r.Checks {
 		if r.Checks[i].Result == result {
@@ -63,31 +59,31 @@ func (r *Report) Count(result Result) (n int) {
 	return n
 }
 
-// Parts is what an examination needs.
+// Parts has what the checks need.
 type Parts struct {
 	Settings *config.Config
 	Clock    clock.Clock
-	// Token returns Jenkins' API token; nil reads Settings' file.
+	// Token returns Jenkins' API token; nil: Run reads the token from the file of the settings.
 	Token func() (string, error)
-	// Jenkins carries the requests to Jenkins; nil is the network.
+	// Jenkins carries the requests to Jenkins; nil: the network does.
 	Jenkins http.RoundTripper
-	// Kube is how to reach the API server; KubeErr is why that is not known.
+	// Kube has the address of the API server and the credentials; KubeErr is the reason if there is none.
 	Kube    *rest.Config
 	KubeErr error
 	// Lead says that the daemon would hold a Lease.
 	Lead bool
-	// Homeless: it is not known which namespace is Bellboard's own.
-	Homeless bool
-	// Waiting is told what is waited for, when that has not answered for a moment.
+	// NoOwnNamespace says that Bellboard's own namespace is not known.
+	NoOwnNamespace bool
+	// Waiting gets the server that has not answered for a while.
 	Waiting func(what string)
-	// Probe registers two nodes of its own in Jenkins, and removes them.
+	// Probe makes Run register two Jenkins nodes, and remove them.
 	Probe bool
-	// Patience is how long a probe tries to remove what it made while Jenkins is
-	// away; 0 is two minutes.
+	// Patience is the time for which a probe tries to remove its Jenkins nodes while Jenkins does not answer;
+	// 0 is two minutes.
 	Patience time.Duration
 }
 
-// exam is one examination under way.
+// exam is one Run under way.
 type exam struct {
 	Parts
 	report    Report
@@ -95,8 +91,8 @@ type exam struct {
 	computers []queue.Computer
 }
 
-// Run examines everything. It goes on after a finding with all that does not
-// rest on what was found missing. When ctx ends, the rest is not checked.
+// Run makes every check. After a finding Run goes on with the checks that do not depend on it. When ctx ends,
+// the rest is not checked.
 func Run(ctx context.Context, p Parts) Report {
 	if p.Patience == 0 {
 		p.Patience = 2 * time.Minute
@@ -131,14 +127,14 @@ func (e *exam) skip(name, remedy, what string, args ...any) {
 	e.report.Checks = append(e.report.Checks, Check{name, NotChecked, fmt.Sprintf(what, args...), remedy})
 }
 
-// skipAll skips several for one reason that no remedy of their own mends.
+// skipAll skips several checks for one reason.
 func (e *exam) skipAll(why string, names ...string) {
 	for _, name := range names {
 		e.skip(name, "", "%s", why)
 	}
 }
 
-// tokenFile looks at the file itself: that it holds a token, and who may read it.
+// tokenFile checks that the file has a token, and that not every user may read the file.
 func (e *exam) tokenFile() {
 	const name = "token file"
 	if e.Token != nil {
@@ -157,24 +153,16 @@ func (e *exam) tokenFile() {
 	case err != nil:
 		e.skip(name, "", "%v", err)
 	case info.Mode().Perm()&0o004 != 0:
-		e.finding(name, "chmod o-r "+path+"; of a mounted Secret set defaultMode: 0440", "%s can be read by every user of this machine (%s)", path, info.Mode().Perm())
+		e.finding(name, "chmod o-r "+path+"; of a mounted Secret set defaultMode: 0440", "every user of this computer can read %s (%s)", path, info.Mode().Perm())
 	default:
 		e.ok(name, "%s holds a token, %s", path, info.Mode().Perm())
 	}
 }
 
-// wire is the way to Jenkins, trusting the settings' authorities too.
-func (e *exam) wire() (http.RoundTripper, error) {
-	if e.Jenkins != nil {
-		return e.Jenkins, nil
-	}
-	return app.JenkinsTransport(e.Settings.JenkinsCAFile)
-}
-
-// random is a part of a name that nobody has used.
+// random returns a part of a name that is not in use.
 func random() string { return strings.ToLower(rand.Text()[:10]) }
 
-// few joins the first names of a list, and says how many more there are.
+// few joins the first names of a list, and gives the number of the others.
 func few(names []string) string {
 	const most = 3
 	if len(names) <= most {

@@ -42,8 +42,8 @@ func TestAllWell(t *testing.T) {
 	}
 }
 
-// A quiet Jenkins, without an agent of Bellboard's, still shows what its own
-// pages show; only what needs a deletion is not checked.
+// TestQuietJenkins checks a Jenkins without an agent of Bellboard's. Its pages show everything except what
+// needs a deletion.
 func TestQuietJenkins(t *testing.T) {
 	s := newScene(t)
 	s.jenkins.PersonDelete("web-e-1111111111")
@@ -66,7 +66,8 @@ func TestQuietJenkins(t *testing.T) {
 	}
 }
 
-// What agents are connected by works, whatever its page answers.
+// TestConnectedAgents checks that a connected agent proves that its way to connect works, whatever the page
+// answers.
 func TestConnectedAgents(t *testing.T) {
 	s := newScene(t)
 	s.jenkins.AddNode(jenkinssim.Node{
@@ -89,8 +90,8 @@ func TestConnectedAgents(t *testing.T) {
 	}
 }
 
-// Each permission that is missing is named, and no other: what rests on it is
-// not checked.
+// TestEachPermission checks that each missing permission is named, and no other. Checks that depend on it are
+// skipped.
 func TestEachPermission(t *testing.T) {
 	all := []string{checkRead, checkJobRead, checkCreate, checkConnect, checkDisconnect, checkDelete}
 	for _, tt := range []struct {
@@ -125,7 +126,7 @@ func TestEachPermission(t *testing.T) {
 					show(t, r)
 				}
 			}
-			// Who may not delete leaves one node, and is told.
+			// Without Agent/Delete the probe leaves one node, and says so.
 			if left := s.probes(); len(left) > 0 && (len(left) > 1 || tt.name != "Agent/Delete") {
 				t.Errorf("left behind: %q", left)
 			}
@@ -162,7 +163,7 @@ func TestJobRead(t *testing.T) {
 	}
 }
 
-// Each finding, once: that check alone, in words that say what, with a remedy.
+// TestEachFinding makes each finding once: only that check, with a text and a remedy.
 func TestEachFinding(t *testing.T) {
 	answer := func(path, header, value, body string) func(*scene) {
 		return func(s *scene) {
@@ -413,8 +414,8 @@ func TestEachFinding(t *testing.T) {
 	}
 }
 
-// Nothing is silently left out: whatever keeps Jenkins or the cluster from being read, every check
-// is there, with its result or with why there is none.
+// TestEveryCheckIsThere checks that no check is left out. If Jenkins or the cluster cannot be read, every
+// check is there, with its result or with the reason why there is none.
 func TestEveryCheckIsThere(t *testing.T) {
 	names := func(r Report) (names []string) {
 		for _, c := range r.Checks {
@@ -441,7 +442,7 @@ func TestEveryCheckIsThere(t *testing.T) {
 	}
 }
 
-// What could not be asked is told as such, never as well.
+// TestNotChecked checks that what could not be asked is "not checked", never "ok".
 func TestNotChecked(t *testing.T) {
 	s := newScene(t)
 	s.denied, s.date = []string{"create pods", "get secrets"}, []string{}
@@ -484,7 +485,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// A way to connect that no team uses may be missing.
+// TestOnlyWhatTeamsNeed checks that a way to connect that no team uses may be missing.
 func TestOnlyWhatTeamsNeed(t *testing.T) {
 	s := newScene(t)
 	s.jenkins.PersonDelete("web-e-1111111111") // that it is connected would say more than a page
@@ -508,7 +509,7 @@ func TestOnlyWhatTeamsNeed(t *testing.T) {
 	}
 }
 
-// What was asked for and is dangerous is said each time, and is no finding.
+// TestWarnings checks that a danger that the settings allow is shown each time, and is no finding.
 func TestWarnings(t *testing.T) {
 	s := newScene(t)
 	r := s.run(t.Context(), false, "BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true")
@@ -517,7 +518,7 @@ func TestWarnings(t *testing.T) {
 		show(t, r)
 	}
 	var b strings.Builder
-	if err := r.WriteTable(&b); err != nil || !strings.Contains(b.String(), "is root of their machine") || !strings.Contains(b.String(), "1 to remember, 0 to do") {
+	if err := r.WriteTable(&b); err != nil || !strings.Contains(b.String(), "can take over its Kubernetes node") || !strings.Contains(b.String(), "1 to remember, 0 to do") {
 		t.Errorf("WriteTable: %v\n%s", err, b.String())
 	}
 }
@@ -541,9 +542,9 @@ func TestRemedies(t *testing.T) {
 	}
 }
 
-// TestHomeless: where nobody tells Bellboard's own namespace, what it does there is not
-// checked, and no other namespace in its place; where somebody does, the Lease is, too.
-func TestHomeless(t *testing.T) {
+// TestNoOwnNamespace checks that Bellboard's own namespace is not checked if it is not known, and that no
+// other namespace is checked instead. If the namespace is known, the Lease is checked, too.
+func TestNoOwnNamespace(t *testing.T) {
 	s := newScene(t)
 	checks := func() (own []Check) {
 		for _, c := range s.run(t.Context(), false).Checks {
@@ -553,7 +554,7 @@ func TestHomeless(t *testing.T) {
 		}
 		return own
 	}
-	s.parts.Lead, s.parts.Homeless = false, true
+	s.parts.Lead, s.parts.NoOwnNamespace = false, true
 	if got := checks(); len(got) != 1 || got[0].Name != checkOwn || got[0].Result != NotChecked || !strings.Contains(got[0].Remedy, "--namespace bellboard") {
 		t.Errorf("outside of the cluster: %+v, want only that the namespace is not known", got)
 	}
@@ -562,7 +563,7 @@ func TestHomeless(t *testing.T) {
 		t.Errorf("outside of the cluster, which does not answer: %+v, want the same", got)
 	}
 	s.cluster.Cut(0)
-	s.parts.Lead, s.parts.Homeless = true, false
+	s.parts.Lead, s.parts.NoOwnNamespace = true, false
 	if got := checks(); len(got) != 2 || got[0].Name != "leases in default" || got[1].Name != "events in default" {
 		t.Errorf("in a namespace: %+v, want its Lease and its events", got)
 	}

@@ -28,7 +28,7 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// quick is the wall's time, but for waits, which are a fiftieth as long.
+// quick is the wall clock, with waits of a fiftieth.
 type quick struct {
 	clock.Clock
 	ahead time.Duration
@@ -38,8 +38,8 @@ func (q quick) Now() time.Time { return q.Clock.Now().Add(q.ahead) }
 
 func (q quick) AfterFunc(d time.Duration, f func()) func() bool { return q.Clock.AfterFunc(d/50, f) }
 
-// scene is a Jenkins and a cluster on loopback ports, as a user has them: one
-// agent of Bellboard's runs a build.
+// scene has a Jenkins and a cluster on loopback ports, as a user has them. One agent of Bellboard's runs a
+// build.
 type scene struct {
 	t       *testing.T
 	jenkins *jenkinssim.Jenkins
@@ -50,11 +50,11 @@ type scene struct {
 	address string
 	token   string
 
-	// before answers in Jenkins' stead when it returns true; it sees every request.
+	// before gets every request to Jenkins, and answers instead of Jenkins if it returns true.
 	before atomic.Value // func(http.ResponseWriter, *http.Request) bool
-	// denied are the accesses that RBAC refuses: "verb resource".
+	// denied has the accesses that RBAC rejects: "verb resource".
 	denied []string
-	// version is the cluster's, when it shall be another; date what its answers say it is.
+	// version is another version of the cluster, date another Date of its answers.
 	version string
 	date    []string
 }
@@ -109,7 +109,7 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
-// addNode registers an agent of Bellboard's. Who connects has a pod.
+// addNode registers an agent of Bellboard's. A connected agent has a pod.
 func (s *scene) addNode(name string, id scaler.PoolID, connect bool) {
 	s.t.Helper()
 	s.jenkins.AddNode(jenkinssim.Node{Name: name, Description: scaler.Describe("bellboard", id, false), Labels: "linux " + string(id.Kind), Exclusive: true}, connect)
@@ -121,14 +121,13 @@ func (s *scene) addNode(name string, id scaler.PoolID, connect bool) {
 	}
 }
 
-// hook puts another Jenkins in the place of the first, with the hook of that
-// instance, "" for none, and no agent.
+// hook replaces Jenkins by one without an agent, with the hook of that instance; "" is no hook.
 func (s *scene) hook(instance string) {
 	s.jenkins = jenkinssim.New(jenkinssim.Config{Clock: clock.Real(), Token: doctorsToken, Hook: instance, AgentPort: 50000})
 	s.t.Cleanup(s.jenkins.Close)
 }
 
-// agentPod is as much of an agent's pod as the doctor looks at.
+// agentPod returns an agent's pod, with the fields that doctor reads.
 func agentPod(name string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{pool.LabelInstance: "bellboard"}},
@@ -136,14 +135,14 @@ func agentPod(name string) *corev1.Pod {
 	}
 }
 
-// serve is Jenkins, with what comes before it.
+// serve is Jenkins, behind the function before.
 func (s *scene) serve(w http.ResponseWriter, r *http.Request) {
 	if !s.before.Load().(func(http.ResponseWriter, *http.Request) bool)(w, r) {
 		s.jenkins.ServeHTTP(w, r)
 	}
 }
 
-// intercept makes f answer in Jenkins' stead where it returns true, one request at a time.
+// intercept makes f answer instead of Jenkins if f returns true, one request at a time.
 func (s *scene) intercept(f func(http.ResponseWriter, *http.Request) bool) {
 	var one sync.Mutex
 	s.before.Store(func(w http.ResponseWriter, r *http.Request) bool {
@@ -177,7 +176,7 @@ func (s *scene) serveCluster(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// run examines the scene, and looks that no secret is told.
+// run makes a report, and checks that it shows no secret.
 func (s *scene) run(ctx context.Context, probe bool, environ ...string) Report {
 	s.t.Helper()
 	settings, err := config.Load(append(slices.Clone(s.environ), environ...))
@@ -202,7 +201,7 @@ func (s *scene) run(ctx context.Context, probe bool, environ ...string) Report {
 	return report
 }
 
-// named lists the checks that ended so, in their order.
+// named lists the checks with this result, in order.
 func named(r Report, result Result) []string {
 	names := []string{}
 	for _, c := range r.Checks {
@@ -220,7 +219,7 @@ func show(t *testing.T, r Report) {
 	t.Log(b.String())
 }
 
-// probes lists the nodes in Jenkins that only a probe makes.
+// probes lists the Jenkins nodes of probes.
 func (s *scene) probes() (names []string) {
 	for _, n := range s.jenkins.NodesList() {
 		if strings.HasPrefix(n.Name, "bellboard-doctor-") {

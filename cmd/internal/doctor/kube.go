@@ -20,8 +20,8 @@ import (
 	"bellboard/scaler"
 )
 
-// OldestKubernetes is the oldest version that Bellboard supports: agents' pods
-// have a sidecar and a preStop that sleeps.
+// OldestKubernetes is the oldest version that Bellboard supports: agents' pods have a sidecar and a preStop
+// hook that sleeps.
 const OldestKubernetes = "1.30"
 
 const (
@@ -32,7 +32,7 @@ const (
 	kubeTimeout = 15 * time.Second
 )
 
-// access is what Bellboard has to be allowed in one namespace.
+// access has the verbs that Bellboard needs on one resource in one namespace.
 type access struct {
 	namespace, group, resource string
 	verbs                      []string
@@ -40,33 +40,31 @@ type access struct {
 
 func (a *access) check() string { return a.resource + " in " + a.namespace }
 
-// kubernetes makes every check of the cluster, or says which could not be made.
+// kubernetes makes or skips every check of the cluster.
 func (e *exam) kubernetes(ctx context.Context) {
 	specs := e.Settings.PoolSpecs()
 	needs := e.needs(specs)
-	rest := func(why string) {
-		e.skip(checkKubeClock, "", "%s", why)
-		for i := range needs {
-			e.skip(needs[i].check(), "", "%s", why)
-		}
-		e.homeless()
-		for i := range specs {
-			e.skip(podCheck(&specs[i]), "", "%s", why)
-		}
-		for _, s := range secretsOf(specs) {
-			e.skip(s.check(), "", "%s", why)
-		}
-	}
 	client, ok := e.cluster(ctx)
 	if !ok {
-		rest("Kubernetes does not answer")
+		names := []string{checkKubeClock}
+		for i := range needs {
+			names = append(names, needs[i].check())
+		}
+		for i := range specs {
+			names = append(names, podCheck(&specs[i]))
+		}
+		for _, s := range secretsOf(specs) {
+			names = append(names, s.check())
+		}
+		e.skipAll("Kubernetes does not answer", names...)
+		e.ownNamespace()
 		return
 	}
-	denied := map[string]bool{} // "ns/resource" of what cannot be created
+	denied := map[string]bool{} // "namespace/resource" that Bellboard may not create
 	for i := range needs {
 		e.access(ctx, client, &needs[i], denied)
 	}
-	e.homeless()
+	e.ownNamespace()
 	e.others(ctx, client, specs)
 	for i := range specs {
 		e.rehearse(ctx, client, &specs[i], denied)
@@ -76,18 +74,17 @@ func (e *exam) kubernetes(ctx context.Context) {
 	}
 }
 
-// homeless says that what Bellboard does in its own namespace is not checked, where that
-// is not known.
-func (e *exam) homeless() {
-	if e.Homeless && !e.Settings.DryRun {
-		e.skip(checkOwn, "write it, as in --namespace bellboard", "outside of the cluster nobody tells which namespace that is: its Lease and its events are there")
+// ownNamespace skips the checks of Bellboard's own namespace if that namespace is not known.
+func (e *exam) ownNamespace() {
+	if e.NoOwnNamespace && !e.Settings.DryRun {
+		e.skip(checkOwn, "name the namespace, as in --namespace bellboard", "that namespace, with the Lease and the events, is not known outside of the cluster")
 	}
 }
 
-// cluster reaches the API server.
+// cluster makes the client, and sends the API server a first request.
 func (e *exam) cluster(ctx context.Context) (kubernetes.Interface, bool) {
 	if e.KubeErr != nil {
-		e.finding(checkKube, "run it in the cluster (kubectl exec deploy/bellboard -- /bellboard doctor), or set KUBECONFIG", "%v", e.KubeErr)
+		e.finding(checkKube, "run doctor in the cluster (kubectl exec deploy/bellboard -- /bellboard doctor), or set KUBECONFIG", "%v", e.KubeErr)
 		return nil, false
 	}
 	cfg := rest.CopyConfig(e.Kube)
@@ -112,20 +109,20 @@ func (e *exam) cluster(ctx context.Context) (kubernetes.Interface, bool) {
 	answered := e.Clock.Now()
 	switch older, known := olderThan(strings.TrimPrefix(version.GitVersion, "v"), OldestKubernetes); {
 	case err != nil:
-		e.finding(checkKube, "it is named "+app.WayToKube(cfg), "%s: %v", cfg.Host, err)
+		e.finding(checkKube, "the API server's address is "+app.WayToKube(cfg), "%s: %v", cfg.Host, err)
 		return nil, false
 	case !known:
-		e.skip(checkKube, "", "version %q cannot be compared; the oldest supported is %s", version.GitVersion, OldestKubernetes)
+		e.skip(checkKube, "", "version %q cannot be compared; the oldest supported version is %s", version.GitVersion, OldestKubernetes)
 	case older:
-		e.finding(checkKube, "update the cluster to "+OldestKubernetes+" at least", "%s is older than %s, the oldest supported", version.GitVersion, OldestKubernetes)
+		e.finding(checkKube, "update the cluster to "+OldestKubernetes+" at least", "%s is older than %s, the oldest supported version", version.GitVersion, OldestKubernetes)
 	default:
-		e.ok(checkKube, "%s; the oldest supported is %s", version.GitVersion, OldestKubernetes)
+		e.ok(checkKube, "%s; the oldest supported version is %s", version.GitVersion, OldestKubernetes)
 	}
-	e.clock(checkKubeClock, "START_TIMEOUT is counted from times that it writes", date, asked, answered)
+	e.clock(checkKubeClock, "START_TIMEOUT counts from times that Kubernetes writes", date, asked, answered)
 	return client, true
 }
 
-// dated notes the Date of the last answer, which client-go does not show.
+// dated notes the Date of the last answer, which client-go does not return.
 type dated struct {
 	http.RoundTripper
 	date *string
@@ -139,7 +136,7 @@ func (d *dated) RoundTrip(r *http.Request) (*http.Response, error) {
 	return a, err
 }
 
-// needs lists what the daemon does in Kubernetes with these settings.
+// needs lists the accesses that the daemon needs with these settings.
 func (e *exam) needs(specs []pool.Spec) []access {
 	var out []access
 	add := func(a access) {
@@ -167,7 +164,7 @@ func (e *exam) needs(specs []pool.Spec) []access {
 			add(access{s.Namespace, "", "persistentvolumeclaims", []string{"list", "watch", "create", "patch", "delete"}})
 		}
 	}
-	if e.Settings.DryRun || e.Homeless {
+	if e.Settings.DryRun || e.NoOwnNamespace {
 		return out
 	}
 	if e.Lead {
@@ -177,7 +174,7 @@ func (e *exam) needs(specs []pool.Spec) []access {
 	return out
 }
 
-// may asks whether the account may do something.
+// may asks Kubernetes whether the account has one verb of an access.
 func may(ctx context.Context, client kubernetes.Interface, a *access, verb, object string) (bool, error) {
 	resource, sub, _ := strings.Cut(a.resource, "/")
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
@@ -190,7 +187,7 @@ func may(ctx context.Context, client kubernetes.Interface, a *access, verb, obje
 	return answer.Status.Allowed, nil
 }
 
-// access asks for every verb on one resource.
+// access checks every verb of an access.
 func (e *exam) access(ctx context.Context, client kubernetes.Interface, a *access, denied map[string]bool) {
 	var no []string
 	for _, verb := range a.verbs {
@@ -214,13 +211,13 @@ func (e *exam) access(ctx context.Context, client kubernetes.Interface, a *acces
 
 func podCheck(s *pool.Spec) string { return fmt.Sprintf("agents of %s, %s", s.Team, s.Kind) }
 
-// rehearse has the API server judge a team's objects by dry run, with all its
-// admission: Pod Security, quotas, priority class, service account.
+// rehearse sends the objects of an agent to the API server as a dry run, with all its admission: Pod
+// Security, quotas, priority class, service account.
 func (e *exam) rehearse(ctx context.Context, client kubernetes.Interface, s *pool.Spec, denied map[string]bool) {
 	name := podCheck(s)
 	resources := map[string]string{"pod": "pods", "Secret": "secrets", "volume claim": "persistentvolumeclaims"}
 	if denied[s.Namespace+"/pods"] {
-		e.skip(name, "", "only who may create pods is told")
+		e.skip(name, "", "only a user who may create pods gets an answer")
 		return
 	}
 	answers, err := pool.Rehearse(ctx, client, *s, scaler.AgentName(s.PoolID, random()))
@@ -232,16 +229,16 @@ func (e *exam) rehearse(ctx context.Context, client kubernetes.Interface, s *poo
 	for _, a := range answers {
 		switch {
 		case len(a.Beside) > 0:
-			e.finding(name, keepOut(s, a.Beside), "something of the cluster puts the container %s beside the agent: it runs on when the agent has ended, its machine and memory with it", strings.Join(a.Beside, ", "))
+			e.finding(name, keepOut(s, a.Beside), "something in the cluster puts the container %s beside the agent: when the agent has ended, that container runs on and keeps the pod's memory", strings.Join(a.Beside, ", "))
 			return
 		case a.Err == nil:
 			taken = append(taken, a.Object)
 		case denied[s.Namespace+"/"+resources[a.Object]], unauthorised(a.Err):
-			untold = append(untold, a.Object+": it may not be created")
+			untold = append(untold, a.Object+": Bellboard may not create it")
 		case !refusal(a.Err):
 			untold = append(untold, fmt.Sprintf("%s: %v", a.Object, a.Err))
 		default:
-			e.finding(name, remedyFor(s, a.Err), "Kubernetes would not take its %s: %v", a.Object, a.Err)
+			e.finding(name, remedyFor(s, a.Err), "Kubernetes rejects the agent's %s: %v", a.Object, a.Err)
 			return
 		}
 	}
@@ -249,29 +246,29 @@ func (e *exam) rehearse(ctx context.Context, client kubernetes.Interface, s *poo
 		e.skip(name, "", "%s", strings.Join(untold, "; "))
 		return
 	}
-	e.ok(name, "%s would take its %s", s.Namespace, strings.Join(taken, ", "))
+	e.ok(name, "%s accepts the agent's %s", s.Namespace, strings.Join(taken, ", "))
 }
 
-// keepOut says how agents stay alone in their pods.
+// keepOut returns the remedy for a container that something puts beside the agent.
 func keepOut(s *pool.Spec, beside []string) string {
-	how := "keep that off these pods by labels or annotations of its own in " + s.Team + "'s POD_TEMPLATE_FILE"
+	how := "keep that container out of these pods by a label or annotation in " + s.Team + "'s POD_TEMPLATE_FILE"
 	if slices.Contains(beside, "istio-proxy") {
 		how = `label these pods sidecar.istio.io/inject: "false" in ` + s.Team + "'s POD_TEMPLATE_FILE (docs/docker.md)"
 	}
-	return how + ", or have it put there as a native sidecar (an init container with restartPolicy Always)"
+	return how + ", or have it made a native sidecar (an init container with restartPolicy Always)"
 }
 
-// refusal reports a word on the object, and not of trouble on the way to it.
+// refusal reports whether the API server rejected the object, and did not fail otherwise.
 func refusal(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsNotFound(err)
 }
 
-// unauthorised reports RBAC's refusal, which never looked at the object.
+// unauthorised reports whether RBAC rejected the request. RBAC does not look at the object.
 func unauthorised(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot create resource")
 }
 
-// remedyFor knows the refusals of admission by their words.
+// remedyFor returns the remedy for a rejection by admission. Only the text tells such rejections apart.
 func remedyFor(s *pool.Spec, err error) string {
 	words := err.Error()
 	setting := func(name string) string {
@@ -296,15 +293,15 @@ func remedyFor(s *pool.Spec, err error) string {
 	case strings.Contains(words, "PriorityClass"):
 		return "make the priority class " + s.PriorityClass + ", or correct " + setting("PRIORITY_CLASS")
 	case strings.Contains(words, "RuntimeClass"):
-		return fmt.Sprintf("%s=%s needs that runtime on the machines (docs/docker.md); install it, or choose another mode", setting("DOCKER"), s.Docker)
+		return fmt.Sprintf("%s=%s needs that runtime on the Kubernetes nodes (docs/docker.md); install it, or choose another mode", setting("DOCKER"), s.Docker)
 	case strings.Contains(words, "service account"), strings.Contains(words, "serviceaccount"):
 		return fmt.Sprintf("kubectl -n %s create serviceaccount %s, or correct %s", s.Namespace, s.ServiceAccount, setting("SERVICE_ACCOUNT"))
 	case apierrors.IsNotFound(err):
 		return "kubectl create namespace " + s.Namespace
 	case apierrors.IsInvalid(err):
-		return "correct the setting that makes the named field"
+		return "correct the setting of the field that the message names"
 	}
-	return "see the admission rule that says so, or give the team another namespace (" + setting("NAMESPACE") + ")"
+	return "see the admission rule that rejects the object, or give the team another namespace (" + setting("NAMESPACE") + ")"
 }
 
 // secretUse is a Secret that a person makes.
@@ -330,23 +327,23 @@ func secretsOf(specs []pool.Spec) (out []secretUse) {
 	return slices.CompactFunc(out, func(a, b secretUse) bool { return a.check() == b.check() })
 }
 
-// secret looks whether a Secret is there, where that may be asked. Only its name
-// and labels are asked for, so that its data never come here.
+// secret checks that a Secret exists, if the account may read it. It asks for the name and the labels only,
+// so that the data of the Secret never reach doctor.
 func (e *exam) secret(ctx context.Context, client kubernetes.Interface, s secretUse) {
 	look := fmt.Sprintf("kubectl -n %s get secret %s", s.namespace, s.name)
 	allowed, err := may(ctx, client, &access{namespace: s.namespace, resource: "secrets"}, "get", s.name)
 	if err != nil || !allowed {
-		e.skip(s.check(), "see by yourself: "+look, "Bellboard may not read Secrets, as it should be")
+		e.skip(s.check(), "run "+look, "Bellboard may not read Secrets, as it should be")
 		return
 	}
 	err = client.CoreV1().RESTClient().Get().Namespace(s.namespace).Resource("secrets").Name(s.name).
 		SetHeader("Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").Do(ctx).Error()
 	switch {
 	case apierrors.IsNotFound(err):
-		e.finding(s.check(), fmt.Sprintf("kubectl -n %s create secret … %s (docs/install.md)", s.namespace, s.name), "it does not exist; pods wait for it for ever (%s)", s.of)
+		e.finding(s.check(), fmt.Sprintf("kubectl -n %s create secret … %s (docs/install.md)", s.namespace, s.name), "the Secret does not exist, and pods wait for it for ever (%s)", s.of)
 	case err != nil:
-		e.skip(s.check(), "see by yourself: "+look, "%v", err)
+		e.skip(s.check(), "run "+look, "%v", err)
 	default:
-		e.ok(s.check(), "it exists; what is in it is not checked")
+		e.ok(s.check(), "the Secret exists; its content is not checked")
 	}
 }

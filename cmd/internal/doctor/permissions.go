@@ -9,7 +9,7 @@ import (
 	"bellboard/queue"
 )
 
-// Jenkins' names of permissions, as X-Required-Permission has them.
+// Jenkins' ids of permissions, as the header X-Required-Permission has them.
 const (
 	idCreate     = "hudson.model.Computer.Create"
 	idConnect    = "hudson.model.Computer.Connect"
@@ -17,39 +17,28 @@ const (
 	idDelete     = "hudson.model.Computer.Delete"
 )
 
-// verdict is what a probe showed of a permission.
-type verdict string
+// verdicts has the permissions that a probe has shown: whether the user has each of them.
+type verdicts map[string]bool
 
-// The verdicts; the zero value is that it showed nothing.
-const (
-	granted verdict = "granted"
-	missing verdict = "missing"
-)
-
-// verdicts are by permission.
-type verdicts map[string]verdict
-
-// lacks reports whether a refusal names that permission as what is missing.
+// lacks reports whether Jenkins rejected a request because this permission is missing.
 func lacks(err error, id string) bool {
 	return err != nil && strings.Contains(err.Error(), "permission "+id+" ")
 }
 
-// judge makes the row of a permission from what the probe showed. It reports
-// whether that settled it.
-func (e *exam) judge(name string, v verdict) bool {
-	switch v {
+// judge makes the check of a permission if the probe has shown that permission, and reports whether it has.
+func (e *exam) judge(name string, v verdicts) bool {
+	granted, shown := v[name]
+	switch {
 	case granted:
 		e.ok(name, "granted, shown by the probe")
-	case missing:
-		e.finding(name, grant(name, e.Settings.JenkinsUser), "Jenkins refused it to the probe")
-	default:
-		return false
+	case shown:
+		e.finding(name, grant(name, e.Settings.JenkinsUser), "Jenkins rejected a request of the probe for lack of it")
 	}
-	return true
+	return shown
 }
 
-// jobRead tells a queue in which nothing waits from one that may not be seen:
-// both are empty. What shows it is anything that only Job/Read lets through.
+// jobRead checks that Bellboard sees jobs. Without Job/Read the queue is empty, as it is if nothing waits. So
+// jobRead looks for anything that Jenkins shows only with Job/Read.
 func (e *exam) jobRead(ctx context.Context, items int) {
 	remedy := grant(checkJobRead, e.Settings.JenkinsUser)
 	var err error
@@ -64,7 +53,7 @@ func (e *exam) jobRead(ctx context.Context, items int) {
 	}
 	w := workOf(e.computers)
 	if w.hidden > 0 {
-		// For a moment an executor is busy and has no build yet: look again.
+		// For a moment an executor is busy and has no build yet.
 		cs, err := e.again(ctx)
 		if err != nil {
 			e.skip(checkJobRead, "", "%v", err)
@@ -76,20 +65,20 @@ func (e *exam) jobRead(ctx context.Context, items int) {
 	visible := len(root.Jobs) > 0 || items > 0 || w.seen > 0
 	switch {
 	case w.ours > 0:
-		e.finding(checkJobRead, remedy, "%d agents of Bellboard's run builds that it may not see: such builds are not seen waiting either", w.ours)
+		e.finding(checkJobRead, remedy, "%d agents of Bellboard's run builds that it may not see: Bellboard does not see such builds wait either", w.ours)
 	case !visible && w.hidden > 0:
-		e.finding(checkJobRead, remedy, "builds run and not one may be seen: the queue looks empty whatever waits in it")
+		e.finding(checkJobRead, remedy, "builds run, and Bellboard may see none of them: the queue looks empty whatever waits in it")
 	case !visible:
-		e.finding(checkJobRead, remedy+"; or make a first job", "no job, no waiting and no running build is seen: the permission is missing, or Jenkins has no job. Without it the queue looks empty whatever waits in it")
+		e.finding(checkJobRead, remedy+"; or make a first job", "Bellboard sees no job, no waiting and no running build: the permission is missing, or Jenkins has no job. Without the permission the queue looks empty whatever waits in it")
 	case w.hidden > 0:
-		e.ok(checkJobRead, "granted, but not everywhere: %d builds run that may not be seen", w.hidden)
+		e.ok(checkJobRead, "granted, but not for every job: Bellboard may not see %d running builds", w.hidden)
 	default:
 		e.ok(checkJobRead, "granted")
 	}
 }
 
-// work is what runs: builds that can be seen, busy executors whose build cannot,
-// and of those the instance's own.
+// work counts the builds that Bellboard may see, the busy executors whose build it may not see, and those of
+// them that are the instance's own.
 type work struct{ seen, hidden, ours int }
 
 func workOf(cs []queue.Computer) (w work) {
@@ -104,8 +93,8 @@ func workOf(cs []queue.Computer) (w work) {
 	return w
 }
 
-// create asks for a node whose name no Jenkins takes: the permission is asked
-// first. It returns Jenkins' words about the name.
+// create registers a Jenkins node with a name that no Jenkins accepts: Jenkins checks the permission first.
+// create returns what Jenkins says about the name.
 func (e *exam) create(ctx context.Context) (words string) {
 	const name, dumb = "/", "hudson.slaves.DumbSlave"
 	a, err := e.client.Ask(ctx, queue.Question{
@@ -116,12 +105,12 @@ func (e *exam) create(ctx context.Context) (words string) {
 	case err != nil:
 		e.skip(checkCreate, "", "%v", err)
 	case a.Status == http.StatusBadRequest && a.Header.Get("X-Error") != "":
-		e.ok(checkCreate, "granted: a name that cannot be was refused for its name")
+		e.ok(checkCreate, "granted: Jenkins rejected an impossible name for the name only")
 		return a.Header.Get("X-Error")
 	case a.Status == http.StatusForbidden && a.Header.Get("X-Required-Permission") == idCreate:
-		e.finding(checkCreate, grant(checkCreate, e.Settings.JenkinsUser), "without it no agent can be registered")
+		e.finding(checkCreate, grant(checkCreate, e.Settings.JenkinsUser), "without it Bellboard can register no agent")
 	case a.Status == http.StatusForbidden && strings.Contains(a.Body, "No valid crumb"):
-		e.finding(checkCreate, "put an API token, not a password, into "+e.Settings.JenkinsTokenFile, "Jenkins wants a crumb for a write, as it does of who comes with a password")
+		e.finding(checkCreate, "put an API token, not a password, into "+e.Settings.JenkinsTokenFile, "Jenkins asks for a crumb, as it does if a user logs in with a password")
 	case e.between(checkCreate, a.Refusal()):
 	default:
 		e.skip(checkCreate, "", "a registration under the name %q gave status %d: %v", name, a.Status, a.Refusal())
@@ -129,11 +118,11 @@ func (e *exam) create(ctx context.Context) (words string) {
 	return ""
 }
 
-// connect reads the built-in node's monitor data, which only Agent/Connect
-// shows, and the secret of a node of ours, as Bellboard does.
+// connect reads the secret of an agent, as Bellboard does. Without an agent it reads the monitor data of the
+// built-in node, which only a user with Agent/Connect sees.
 func (e *exam) connect(ctx context.Context, v verdicts) {
 	remedy := grant(checkConnect, e.Settings.JenkinsUser) + "; Agent/Disconnect implies it"
-	if e.judge(checkConnect, v[checkConnect]) {
+	if e.judge(checkConnect, v) {
 		return
 	}
 	for i := range e.computers {
@@ -144,14 +133,14 @@ func (e *exam) connect(ctx context.Context, v verdicts) {
 		_, err := e.client.Secret(ctx, c.Name)
 		switch {
 		case err == nil:
-			e.ok(checkConnect, "granted: the secret of %s can be read", c.Name)
+			e.ok(checkConnect, "granted: Bellboard can read the secret of %s", c.Name)
 			return
 		case lacks(err, idConnect):
 			e.finding(checkConnect, remedy, "without it no agent gets its secret")
 			return
 		case e.between(checkConnect, err):
 			return
-		} // it may be gone by now
+		} // after another error the Jenkins node may be gone
 	}
 	var built struct{ MonitorData map[string]any }
 	err := e.document(ctx, "/computer/(built-in)/api/json", "", &built)
@@ -160,35 +149,35 @@ func (e *exam) connect(ctx context.Context, v verdicts) {
 	}
 	switch {
 	case err != nil || built.MonitorData == nil:
-		e.skip(checkConnect, "try again with --probe", "there is no node yet whose secret could be read")
+		e.skip(checkConnect, "try again with --probe", "there is no Jenkins node yet with a secret to read")
 	case len(built.MonitorData) == 0:
-		e.finding(checkConnect, remedy, "the built-in node's monitor data are hidden: without the permission no agent gets its secret either")
+		e.finding(checkConnect, remedy, "Jenkins hides the built-in node's monitor data: without the permission no agent gets its secret either")
 	default:
-		e.ok(checkConnect, "granted: the built-in node's monitor data are shown")
+		e.ok(checkConnect, "granted: Jenkins shows the built-in node's monitor data")
 	}
 }
 
-// disconnect reads the page on which a person marks a node: it holds the form
-// only for who may. A page without it shows nothing.
+// disconnect reads the page on which a person marks a Jenkins node. The page has the form only if the user
+// has the permission. A page without the form proves nothing.
 func (e *exam) disconnect(ctx context.Context, v verdicts) {
-	if e.judge(checkDisconnect, v[checkDisconnect]) {
+	if e.judge(checkDisconnect, v) {
 		return
 	}
 	a, err := e.client.Ask(ctx, queue.Question{Path: "/computer/(built-in)/markOffline"})
 	switch {
 	case err == nil && a.Status == http.StatusOK && strings.Contains(a.Body, "offlineMessage"):
-		e.ok(checkDisconnect, "granted: the form that marks a node is shown")
+		e.ok(checkDisconnect, "granted: Jenkins shows the form that marks a node")
 	case err == nil && a.Status == http.StatusForbidden && a.Header.Get("X-Required-Permission") == idDisconnect:
-		e.finding(checkDisconnect, grant(checkDisconnect, e.Settings.JenkinsUser), "without it no agent can be told to take no more work, so none is ever removed")
+		e.finding(checkDisconnect, grant(checkDisconnect, e.Settings.JenkinsUser), "without it Bellboard can mark no agent, and removes none")
 	default:
-		e.skip(checkDisconnect, "try again with --probe", "only marking a node would show it")
+		e.skip(checkDisconnect, "try again with --probe", "only a mark on a Jenkins node would show it")
 	}
 }
 
-// delete knows no harmless question: Jenkins refuses the deletion of what cannot
-// be deleted before it asks who wants it.
+// delete has no harmless request for its permission: Jenkins rejects the deletion of the built-in node before
+// it checks the permission.
 func (e *exam) delete(v verdicts) {
-	if !e.judge(checkDelete, v[checkDelete]) {
-		e.skip(checkDelete, "try again with --probe", "only deleting a node would show it")
+	if !e.judge(checkDelete, v) {
+		e.skip(checkDelete, "try again with --probe", "only the deletion of a Jenkins node would show it")
 	}
 }

@@ -12,33 +12,23 @@ import (
 	"bellboard/scaler/plain"
 )
 
-// order puts what asks for something last, where a terminal stops.
+// order puts findings last, where a terminal shows them.
 var order = []Result{OK, NotChecked, Warning, Finding}
 
 // WriteTable writes the report for people: every check, findings last.
 func (r *Report) WriteTable(w io.Writer) error {
-	var rows, b strings.Builder
-	rows.WriteString("CHECK\tRESULT\tWHAT\tREMEDY\n")
-	for _, result := range order {
-		for i := range r.Checks {
-			c := &r.Checks[i]
-			if c.Result != result {
-				continue
-			}
-			fmt.Fprintf(&rows, "%s\t%s\t%s", line(c.Name), c.Result, line(c.What))
-			if c.Remedy != "" { // else no cell: the widest words need not be bridged with blanks
-				rows.WriteString("\t" + line(c.Remedy))
-			}
-			rows.WriteByte('\n')
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) { _, _ = io.WriteString(table, strings.Join(cells, "\t")+"\n") } // a strings.Builder returns no error
+	row("CHECK", "RESULT", "WHAT", "REMEDY")
+	for _, c := range r.sorted() {
+		cells := []string{line(c.Name), string(c.Result), line(c.What)}
+		if c.Remedy != "" { // a row without this cell needs no blanks up to it
+			cells = append(cells, line(c.Remedy))
 		}
+		row(cells...)
 	}
-	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	if _, err := io.WriteString(tw, rows.String()); err != nil {
-		return err
-	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
+	_ = table.Flush() // as in row
 	if len(r.Did) > 0 {
 		b.WriteString("\nThe probe:\n")
 	}
@@ -54,6 +44,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return err
 }
 
+// sorted returns the checks by result, findings last.
+func (r *Report) sorted() []Check {
+	return slices.SortedStableFunc(slices.Values(r.Checks), func(a, b Check) int { return slices.Index(order, a.Result) - slices.Index(order, b.Result) })
+}
+
 // WriteJSON writes the same for programs, in the same order.
 func (r *Report) WriteJSON(w io.Writer) error {
 	out := struct {
@@ -63,8 +58,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 		NotChecked int `json:"notChecked"`
 		Warnings   int `json:"warnings"`
 		Findings   int `json:"findings"`
-	}{Report{Checks: slices.Clone(r.Checks), Did: r.Did}, r.Count(OK), r.Count(NotChecked), r.Count(Warning), r.Count(Finding)}
-	slices.SortStableFunc(out.Checks, func(a, b Check) int { return slices.Index(order, a.Result) - slices.Index(order, b.Result) })
+	}{Report{Checks: r.sorted(), Did: r.Did}, r.Count(OK), r.Count(NotChecked), r.Count(Warning), r.Count(Finding)}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
@@ -76,7 +70,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return err
 }
 
-// line keeps the words of others to one line of a table.
+// line makes a text of others one cell of a table.
 func line(s string) string {
 	s = plain.Line(strings.Join(strings.Fields(s), " "))
 	if r := []rune(s); len(r) > 300 {

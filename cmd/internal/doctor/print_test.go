@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// TestOthersTextIsShown: what Jenkins and Kubernetes say is in its own row, and its own
-// string of JSON.
+// TestOthersTextIsShown checks that a text of Jenkins or Kubernetes stays in its row, and in its string of
+// JSON.
 func TestOthersTextIsShown(t *testing.T) {
 	const nasty = "x\x1b[2J\u009b\nJenkins  ok  fine\r\u202eenod\u2028\x7f"
 	r := Report{Checks: []Check{{nasty, Finding, "it says " + nasty, "do " + nasty}, {"Jenkins", OK, "2.568.1", ""}}, Did: []string{nasty}}

@@ -14,33 +14,33 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// abandoned is how old a probe's node is when its probe surely does not live any more.
+// abandoned is the age at which the probe of a Jenkins node has certainly ended.
 const abandoned = 10 * time.Minute
 
-// lateWrite is how long a registration that was not answered may still be on its
-// way: writes wait for the lock of Jenkins' queue.
+// lateWrite is the time in which Jenkins may still carry out a registration that it did not answer: writes
+// wait for the lock of Jenkins' queue.
 const lateWrite = 5 * time.Second
 
-// belief is the remedy where Jenkins does something else than Bellboard rests on.
+// belief is the remedy if Jenkins does not behave as Bellboard needs.
 const belief = "do not run Bellboard on this Jenkins; report it with Jenkins' version and plugins"
 
 // doctorSecond is the reason in the probe's second mark.
 const doctorSecond scaler.Reason = "doctor-second"
 
-// probing is one probe: two nodes of a made-up label, and what they went through.
-// No instance of Bellboard takes them for its own, so none touches them.
+// probing is one probe: two Jenkins nodes with a new label. They belong to no instance, so that no Bellboard
+// touches them.
 type probing struct {
 	*exam
 
 	names [2]string
 	label string
 	found verdicts
-	// made are the names that may be in Jenkins now, unsure those of them whose
-	// registration was not answered and may yet come.
+	// made has the names of the Jenkins nodes that may exist now, unsure those of them whose registration
+	// Jenkins has not answered, and may still carry out.
 	made, unsure []string
 }
 
-// probe plays a node's life on the real Jenkins.
+// probe registers, marks and deletes Jenkins nodes, as Bellboard does.
 func (e *exam) probe(ctx context.Context) verdicts {
 	p := &probing{
 		exam: e, label: "bellboard-doctor-" + random(), found: verdicts{},
@@ -50,10 +50,10 @@ func (e *exam) probe(ctx context.Context) verdicts {
 	p.sweep(ctx)
 	steps := []struct {
 		name string
-		do   func(context.Context, string) bool // false: what follows rests on it
+		do   func(context.Context, string) bool // false: the next steps depend on this one
 	}{
 		{"probe: register", p.first},
-		{"probe: secret and deletion", p.reborn},
+		{"probe: secret and deletion", p.remake},
 		{"probe: pair and label", p.pair},
 		{"probe: mark", p.mark},
 		{"probe: clear", p.clear},
@@ -63,7 +63,7 @@ func (e *exam) probe(ctx context.Context) verdicts {
 			continue
 		}
 		for _, rest := range steps[i+1:] {
-			e.skip(rest.name, "", "the probe ended before")
+			e.skip(rest.name, "", "the probe ended before this step")
 		}
 		break
 	}
@@ -74,14 +74,13 @@ func (p *probing) did(what string, args ...any) {
 	p.report.Did = append(p.report.Did, fmt.Sprintf(what, args...))
 }
 
-// failed makes the row of a step that did not go as it should: an answer that
-// did not come says nothing of Jenkins' ways.
+// failed makes the row of a step with an error. A missing answer is no finding.
 func (p *probing) failed(ctx context.Context, name, doing string, err error) bool {
 	switch {
 	case ctx.Err() != nil:
 		p.skip(name, "", "interrupted while %s", doing)
 	case errors.Is(err, queue.ErrUnavailable), errors.Is(err, queue.ErrUnauthorized):
-		p.skip(name, "try again", "Jenkins went away while %s: %v", doing, err)
+		p.skip(name, "try again", "Jenkins did not answer while %s: %v", doing, err)
 	case p.between(name, fmt.Errorf("%s: %w", doing, err)):
 	case errors.Is(err, queue.ErrForbidden):
 		p.skip(name, "", "a permission is missing for %s: %v", doing, err)
@@ -91,7 +90,7 @@ func (p *probing) failed(ctx context.Context, name, doing string, err error) boo
 	return false
 }
 
-// differs makes the row of a belief that does not hold.
+// differs makes the row of a Jenkins that does not behave as Bellboard needs.
 func (p *probing) differs(name, what string, args ...any) bool {
 	p.finding(name, belief, what, args...)
 	return false
@@ -103,7 +102,7 @@ func description(instance string, at time.Time) string {
 
 var descriptionPattern = regexp.MustCompile(`^Bellboard doctor of instance ([a-z0-9-]+) since (\S+): `)
 
-// abandoned lists the nodes of earlier probes of this instance that were killed.
+// abandoned lists the Jenkins nodes that killed probes of this instance have left.
 func (e *exam) abandoned() (names []string) {
 	for i := range e.computers {
 		c := &e.computers[i]
@@ -119,14 +118,14 @@ func (e *exam) abandoned() (names []string) {
 	return names
 }
 
-// leftovers tells of nodes that a killed probe left.
+// leftovers makes a finding of the Jenkins nodes that killed probes have left.
 func (e *exam) leftovers() {
 	if names := e.abandoned(); len(names) > 0 && !e.Probe {
 		e.finding("left by a probe", "delete them in Jenkins, or run bellboard doctor --probe", "a probe that was killed left the nodes %s", few(names))
 	}
 }
 
-// sweep removes them.
+// sweep removes the Jenkins nodes that killed probes have left.
 func (p *probing) sweep(ctx context.Context) {
 	for _, name := range p.abandoned() {
 		if err := p.client.DeleteNode(ctx, name, time.Time{}); err == nil {
@@ -137,7 +136,7 @@ func (p *probing) sweep(ctx context.Context) {
 	}
 }
 
-// register makes one node, and notes it before it is asked for.
+// register registers one Jenkins node, and notes its name before the request.
 func (p *probing) register(ctx context.Context, name string) error {
 	first := !slices.Contains(p.made, name)
 	if first {
@@ -155,7 +154,7 @@ func (p *probing) register(ctx context.Context, name string) error {
 	return err
 }
 
-// state is what Jenkins says of a node of the probe.
+// state returns what Jenkins says about a Jenkins node of the probe.
 func (p *probing) state(ctx context.Context, name string) (queue.Computer, error) {
 	all, err := p.client.Computers(ctx)
 	i := slices.IndexFunc(all, func(c queue.Computer) bool { return c.Name == name })
@@ -168,7 +167,7 @@ func (p *probing) state(ctx context.Context, name string) (queue.Computer, error
 	return all[i], nil
 }
 
-// first registers one node and looks at it.
+// first registers one Jenkins node and reads it.
 func (p *probing) first(ctx context.Context, row string) bool {
 	name := p.names[0]
 	if err := p.register(ctx, name); err != nil {
@@ -181,7 +180,7 @@ func (p *probing) first(ctx context.Context, row string) bool {
 	case c.Online || !c.Idle || c.OfflineBy != scaler.NotMarked:
 		return p.differs(row, "a new node without an agent should be offline, idle and unmarked: online %t, idle %t, marked by %q", c.Online, c.Idle, c.OfflineBy)
 	case !strings.Contains(c.Description, "Bellboard doctor of instance "):
-		return p.differs(row, "a node's description should be told as it was given, and is %q", c.Description)
+		return p.differs(row, "Jenkins should return a node's description as it was given, and returns %q", c.Description)
 	case !slices.Contains(c.Labels, p.label):
 		return p.differs(row, "a new node should carry its label at once")
 	}
@@ -189,9 +188,9 @@ func (p *probing) first(ctx context.Context, row string) bool {
 	return true
 }
 
-// reborn deletes the node and makes it anew. It comes before there are two: a
-// user who may not delete leaves one behind, not more.
-func (p *probing) reborn(ctx context.Context, row string) bool {
+// remake deletes the Jenkins node and registers its name again. This step comes before the second Jenkins
+// node: without Agent/Delete one node is left, not two.
+func (p *probing) remake(ctx context.Context, row string) bool {
 	name := p.names[0]
 	before, err := p.client.Secret(ctx, name)
 	p.learn(checkConnect, err, idConnect)
@@ -203,12 +202,12 @@ func (p *probing) reborn(ctx context.Context, row string) bool {
 	p.learn(checkDelete, err, idDelete)
 	if err != nil {
 		p.failed(ctx, row, "deleting a node", err)
-		return p.found[checkDelete] == missing // its marks can still be looked at
+		return p.lacking(checkDelete) // marks can be checked without a deletion
 	}
 	p.did("deleted node %s", name)
 	switch err = p.client.DeleteNode(ctx, name, time.Time{}); {
 	case err == nil:
-		return p.differs(row, "deleting a node that is gone should give 404, and was done again")
+		return p.differs(row, "deleting a node that is gone should give 404, and Jenkins says that it was done again")
 	case !errors.Is(err, scaler.ErrGone):
 		return p.failed(ctx, row, "deleting a node that is gone", err)
 	}
@@ -216,33 +215,39 @@ func (p *probing) reborn(ctx context.Context, row string) bool {
 		return p.failed(ctx, row, "registering the name again", err)
 	}
 	if before == "" {
-		return true // its row is made
+		return true // the row is made already
 	}
 	after, err := p.client.Secret(ctx, name)
 	switch {
 	case err != nil:
 		return p.failed(ctx, row, "reading the secret again", err)
 	case before != after:
-		return p.differs(row, "a name's secret should be the same after the node was deleted and made anew, and differs")
+		return p.differs(row, "a name's secret should be the same after the node was deleted and registered again, and differs")
 	}
-	p.ok(row, "deleted, then 404; the name made anew has the same secret")
+	p.ok(row, "deleted, then 404; the name registered again has the same secret")
 	return true
 }
 
-// learn notes what an answer says of a permission.
+// learn notes what an answer shows of a permission.
 func (p *probing) learn(permission string, err error, id string) {
 	switch {
 	case err == nil:
-		p.found[permission] = granted
+		p.found[permission] = true
 	case lacks(err, id):
-		p.found[permission] = missing
+		p.found[permission] = false
 	}
 }
 
-// pair registers the second node, tries its name twice, and asks who has the label.
+// lacking reports whether the probe has shown that a permission is missing.
+func (p *probing) lacking(permission string) bool {
+	granted, shown := p.found[permission]
+	return shown && !granted
+}
+
+// pair registers the second Jenkins node, tries its name twice, and reads the nodes with the label.
 func (p *probing) pair(ctx context.Context, row string) bool {
-	if p.found[checkDelete] == missing {
-		p.skip(row, "", "a second node could not be removed either")
+	if p.lacking(checkDelete) {
+		p.skip(row, "", "the probe could not remove a second node either")
 		return true
 	}
 	if err := p.register(ctx, p.names[1]); err != nil {
@@ -251,13 +256,13 @@ func (p *probing) pair(ctx context.Context, row string) bool {
 	err := p.register(ctx, p.names[1])
 	switch {
 	case err == nil:
-		return p.differs(row, "a name that is taken should be refused, and was taken twice")
+		return p.differs(row, "Jenkins should reject a name that is taken, and accepted it twice")
 	case !errors.Is(err, scaler.ErrExists):
 		return p.failed(ctx, row, "registering a name that is taken", err)
 	}
 	var doc struct{ Nodes []struct{ NodeName string } }
 	if err := p.document(ctx, "/label/"+p.label+"/api/json", "nodes[nodeName]", &doc); err != nil {
-		return p.failed(ctx, row, "asking who has the label", err)
+		return p.failed(ctx, row, "reading the nodes with the label", err)
 	}
 	var have []string
 	for _, n := range doc.Nodes {
@@ -267,11 +272,11 @@ func (p *probing) pair(ctx context.Context, row string) bool {
 	if want := slices.Sorted(slices.Values(p.names[:])); !slices.Equal(have, want) {
 		return p.differs(row, "two nodes should have the label %s, and %v have", p.label, have)
 	}
-	p.ok(row, "two nodes carry the made-up label; a name that is taken is refused")
+	p.ok(row, "two nodes carry the new label; Jenkins rejects a name that is taken")
 	return true
 }
 
-// mark takes a node offline, with one text and then with another, twice.
+// mark takes a Jenkins node offline with one text, and then twice with another.
 func (p *probing) mark(ctx context.Context, row string) bool {
 	name := p.names[0]
 	for i, why := range []scaler.Reason{"doctor-first", doctorSecond, doctorSecond} {
@@ -286,7 +291,7 @@ func (p *probing) mark(ctx context.Context, row string) bool {
 		case err != nil:
 			return p.failed(ctx, row, "reading a marked node", err)
 		case c.OfflineBy != scaler.Ours || c.Offline != text:
-			return p.differs(row, "mark %d should be there as it was given (%s), and is %q by %q", i+1, text, c.Offline, c.OfflineBy)
+			return p.differs(row, "mark %d should have the text %s, and has %q by %q", i+1, text, c.Offline, c.OfflineBy)
 		}
 	}
 	p.did("marked node %s three times", name)
@@ -294,7 +299,7 @@ func (p *probing) mark(ctx context.Context, row string) bool {
 	return true
 }
 
-// clear lifts the mark, as for a build that resumes.
+// clear clears the mark, as Bellboard does for a build that resumes.
 func (p *probing) clear(ctx context.Context, row string) bool {
 	err := p.client.ClearMark(ctx, p.names[0], scaler.MarkText(p.Settings.Instance, doctorSecond))
 	if err != nil {
@@ -305,15 +310,15 @@ func (p *probing) clear(ctx context.Context, row string) bool {
 	case err != nil:
 		return p.failed(ctx, row, "reading a cleared node", err)
 	case c.OfflineBy != scaler.NotMarked:
-		return p.differs(row, "a toggle with our text should clear our mark, and %q is there", c.Offline)
+		return p.differs(row, "a toggle with Bellboard's text should clear Bellboard's mark, and the mark is %q", c.Offline)
 	}
 	p.did("cleared the mark of node %s", p.names[0])
-	p.ok(row, "a toggle with our text clears the mark")
+	p.ok(row, "a toggle with Bellboard's text clears the mark")
 	return true
 }
 
-// clean removes what the probe made, and stays at it while Jenkins is away: also
-// when the examination was interrupted.
+// clean removes the Jenkins nodes of the probe, also after an interruption, and tries again while Jenkins
+// does not answer.
 func (p *probing) clean(ctx context.Context) {
 	interrupted := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.Clock.Wall(p.Patience))
@@ -328,7 +333,7 @@ func (p *probing) clean(ctx context.Context) {
 	const row = "probe: removal"
 	switch {
 	case len(left) > 0:
-		p.finding(row, "delete the node in Jenkins, or run bellboard doctor --probe again in ten minutes", "left behind in Jenkins: %s: %v", strings.Join(left, ", "), why)
+		p.finding(row, "delete the node in Jenkins, or run bellboard doctor --probe again in ten minutes", "left in Jenkins: %s: %v", strings.Join(left, ", "), why)
 	case interrupted:
 		p.ok(row, "interrupted; nothing is left in Jenkins")
 	default:
@@ -336,7 +341,7 @@ func (p *probing) clean(ctx context.Context) {
 	}
 }
 
-// remove deletes one node until Jenkins says that it is gone.
+// remove deletes one Jenkins node until Jenkins says that it is gone.
 func (p *probing) remove(ctx context.Context, name string) error {
 	unsure := slices.Contains(p.unsure, name)
 	for {
@@ -345,7 +350,7 @@ func (p *probing) remove(ctx context.Context, name string) error {
 		switch {
 		case err == nil:
 			p.did("removed node %s", name)
-			continue // to hear that it is gone
+			continue // the next deletion shows that the node is gone
 		case errors.Is(err, scaler.ErrGone) && !unsure:
 			return nil
 		case errors.Is(err, scaler.ErrGone):

@@ -16,7 +16,7 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// writes calls f at the nth write of a probe to Jenkins, before it is done.
+// writes calls f at the nth write of a probe, before Jenkins does it.
 func (s *scene) writes(f func(n int, w http.ResponseWriter, r *http.Request) bool) {
 	n := 0
 	s.intercept(func(w http.ResponseWriter, r *http.Request) bool {
@@ -28,12 +28,12 @@ func (s *scene) writes(f func(n int, w http.ResponseWriter, r *http.Request) boo
 	})
 }
 
-// probeWrites is how often a probe writes when all is well: two creations, one
-// that is refused, one anew, two deletions of one, three marks, a toggle, and
-// twice a deletion that is done and one that finds nothing.
+// probeWrites is the number of writes of a probe without errors: four registrations, of which Jenkins rejects
+// one; two deletions of the first node; three marks; a toggle; and for each of two nodes a deletion that
+// succeeds and one that finds nothing.
 const probeWrites = 14
 
-// Whenever Jenkins restarts under a probe, nothing of it is left.
+// TestProbeSurvivesRestart restarts Jenkins at each write of a probe. Nothing of the probe is left.
 func TestProbeSurvivesRestart(t *testing.T) {
 	var total atomic.Int64
 	t.Cleanup(func() { // after the parallel ones
@@ -66,8 +66,8 @@ func TestProbeSurvivesRestart(t *testing.T) {
 	}
 }
 
-// Whenever an answer is lost, of a write that was done, was not, or is done a
-// moment later, nothing is left.
+// TestProbeSurvivesLostAnswers loses the answer of each write: of a write that was done, was not done, or is
+// done a moment later. Nothing of the probe is left.
 func TestProbeSurvivesLostAnswers(t *testing.T) {
 	for at := 1; at <= probeWrites; at++ {
 		for _, done := range []string{"done", "not done", "done later"} {
@@ -103,7 +103,7 @@ func TestProbeSurvivesLostAnswers(t *testing.T) {
 	}
 }
 
-// Whenever it is interrupted, nothing is left, and it says so.
+// TestProbeSurvivesInterruption interrupts a probe at each write. Nothing is left, and the report says so.
 func TestProbeSurvivesInterruption(t *testing.T) {
 	for at := 1; at <= probeWrites-4; at++ {
 		t.Run(strconv.Itoa(at), func(t *testing.T) {
@@ -129,8 +129,8 @@ func TestProbeSurvivesInterruption(t *testing.T) {
 	}
 }
 
-// A Jenkins that dies for good is told of, and the next probe removes what was
-// left; one that still goes on does not lose its nodes.
+// TestProbeOfADyingJenkins checks that the report names the nodes that a probe could not remove, and that a
+// later probe removes them. It does not remove nodes of a probe that may still run.
 func TestProbeOfADyingJenkins(t *testing.T) {
 	s := newScene(t)
 	s.parts.Patience = 100 * time.Millisecond
@@ -167,7 +167,7 @@ func TestProbeOfADyingJenkins(t *testing.T) {
 	}
 }
 
-// A Jenkins with other ways is found out.
+// TestProbeFindsOut checks that a probe finds a Jenkins that behaves otherwise.
 func TestProbeFindsOut(t *testing.T) {
 	marks, node := 0, ""
 	for _, tt := range []struct {

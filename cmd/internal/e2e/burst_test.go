@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestBurst: a hundred builds get a hundred agents, and all is cleared away.
+// TestBurst checks that a hundred builds get a hundred agents, and that nothing is left afterwards.
 func TestBurst(t *testing.T) {
 	h := newHome(t, "burst", rights(t))
 	h.start()
@@ -28,8 +28,8 @@ func TestBurst(t *testing.T) {
 	}
 }
 
-// TestKilled: the binary, killed with SIGKILL at the worst moments and started
-// again, makes no agent too many, kills no build and leaves nothing.
+// TestKilled kills the binary with SIGKILL at the worst moments and starts it again. The binary makes no
+// agent too many, kills no build and leaves nothing.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "killed", rights(t))
@@ -49,16 +49,16 @@ func TestKilled(t *testing.T) {
 		{"mid-drain", nth(8, at("delete pods", true))},
 		{"before a deletion is sent", nth(8, at("delete pods", false))},
 	}
-	struck := g.strike(p, blows[0].when)
+	killed := g.killAt(p, blows[0].when)
 	h.submit(100, "linux", "docker", "android")
 	for i, b := range blows {
-		h.fell(struck, b.name)
+		h.awaitKill(killed, b.name)
 		if i != 2 { // once the Lease has to run out, as after any kill
 			h.giveUpLease()
 		}
 		p = h.spawn(g.route)
 		if i+1 < len(blows) {
-			struck = g.strike(p, blows[i+1].when)
+			killed = g.killAt(p, blows[i+1].when)
 		}
 	}
 	h.ends(100)
@@ -74,10 +74,9 @@ var swarmTeams = []string{
 	"BELLBOARD_SWARM_USER=swarm", "BELLBOARD_SWARM_PASSWORD_SECRET=swarm",
 }
 
-// TestSwarm: persistent agents that register themselves, each on a cache slot of
-// its own, serve a burst twice their number, and go when they are idle, the slots
-// when nobody has used them for a while; though the binary is killed as they come
-// and as they go.
+// TestSwarm checks persistent agents that register themselves, each on its own cache slot. They serve a burst
+// of twice their number, and go when they are idle. The slots go when no agent has used them for a while.
+// Meanwhile the test kills the binary, as the agents come and as they go.
 func TestSwarm(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "swarm", rights(t), swarmTeams...)
@@ -87,15 +86,15 @@ func TestSwarm(t *testing.T) {
 	g := h.gate()
 	p := h.spawn(g.route)
 	h.await("the berths are there", func() bool { return h.jenkins.Stats().Nodes >= 2 })
-	struck := g.strike(p, nth(3, at("create persistentvolumeclaims", true)))
+	killed := g.killAt(p, nth(3, at("create persistentvolumeclaims", true)))
 	h.submit(12, "docker && swarm")
-	h.fell(struck, "between slot and pod")
+	h.awaitKill(killed, "between slot and pod")
 	h.giveUpLease()
 	p = h.spawn(g.route)
-	struck = g.strike(p, nth(2, at("delete pods", true)))
+	killed = g.killAt(p, nth(2, at("delete pods", true)))
 
 	h.await("agents work on slots", func() bool { return len(h.claimed()) > 1 })
-	h.fell(struck, "mid-drain")
+	h.awaitKill(killed, "mid-drain")
 	h.giveUpLease()
 	h.spawn(g.route)
 	h.ends(12)
@@ -105,7 +104,7 @@ func TestSwarm(t *testing.T) {
 	if most < 2 || most > 6 {
 		t.Errorf("%d pods at once for at most 6 agents", most)
 	}
-	// An agent that comes late may take the slot of one that has gone.
+	// A late agent may take the slot of an agent that has gone.
 	if n := h.called("create persistentvolumeclaims"); n < 1 || n > 6 {
 		t.Errorf("%d slots were made for 6 agents", n)
 	}
@@ -117,13 +116,13 @@ func TestSwarm(t *testing.T) {
 	if n := h.called("create secrets"); n > 0 {
 		t.Errorf("%d Secrets were made for agents that have a password", n)
 	}
-	// What a person has made stays.
+	// Bellboard keeps the Secret that a person has made.
 	if _, err := h.k.CoreV1().Secrets(h.ns).Get(t.Context(), password, metav1.GetOptions{}); err != nil {
 		t.Error(err)
 	}
 }
 
-// swarmPassword makes the Secret that Swarm agents prove themselves with.
+// swarmPassword makes the Secret with the password of the Swarm agents.
 func (h *home) swarmPassword(ns string) string {
 	h.t.Helper()
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "swarm"}, StringData: map[string]string{"password": "simulated"}}
@@ -133,7 +132,7 @@ func (h *home) swarmPassword(ns string) string {
 	return s.Name
 }
 
-// claimed are the cache slots that a pod works on, by namespace and name.
+// claimed returns the cache slots that a pod uses, by namespace and name.
 func (h *home) claimed() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

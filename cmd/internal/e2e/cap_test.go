@@ -11,8 +11,8 @@ import (
 	"bellboard/scaler"
 )
 
-// TestFullCap: thirty builds share six places. It logs how soon after a build's end the next
-// pod is created, and what an agent costs the API server. The poll is the built-in one.
+// TestFullCap lets thirty builds share six agents, with the default poll interval. It logs how soon after the
+// end of a build the next pod comes, and what an agent costs the API server.
 func TestFullCap(t *testing.T) {
 	t.Parallel()
 	const places, builds = 6, 30

@@ -26,15 +26,14 @@ import (
 	"bellboard/cmd/internal/kube"
 )
 
-// One control plane serves all tests: each takes a namespace of its own.
+// One control plane serves all tests. Each test has its own namespaces.
 var cluster struct {
 	once sync.Once
 	*kube.ControlPlane
 	err error
 }
 
-// logs is what all daemons say, client-go's part of them included, as in the
-// binary.
+// logs has the log of all daemons, with client-go's messages, as the binary logs them.
 var logs = newLogs()
 
 type spoken struct {
@@ -43,7 +42,7 @@ type spoken struct {
 	log *zap.Logger
 }
 
-// logBook keeps lines.
+// logBook keeps lines of a log.
 type logBook struct {
 	mu  sync.Mutex
 	all strings.Builder
@@ -56,7 +55,7 @@ func newLogs() *spoken {
 	return b
 }
 
-// Write takes one line.
+// Write adds one line.
 func (b *logBook) Write(line []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -77,7 +76,7 @@ func (b *logBook) hold(words ...string) bool {
 	return false
 }
 
-// end is the last of it.
+// end returns the last lines.
 func (b *logBook) end() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -99,8 +98,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// control is the control plane, started when it is first asked for. Where the
-// binary has not been built the test is skipped, unless it is required.
+// control returns the control plane, which the first call starts. If the binary is not built, the test is
+// skipped, unless the binary is required.
 func control(t *testing.T) *kube.ControlPlane {
 	t.Helper()
 	cluster.once.Do(func() {
@@ -110,7 +109,7 @@ func control(t *testing.T) *kube.ControlPlane {
 	return cluster.ControlPlane
 }
 
-// namespace makes a namespace in which pods can be made, and ends it with the test.
+// namespace makes a namespace in which pods can be made, and deletes it at the end of the test.
 func namespace(t *testing.T, c *kube.ControlPlane, name string, labels map[string]string) {
 	t.Helper()
 	api := c.Client().CoreV1()
@@ -134,7 +133,7 @@ func init() {
 		c := control(t)
 		k, ns := c.Client(), "conformance"
 		namespace(t, c, ns, nil)
-		// A machine that nobody plays: what is to end there takes its time.
+		// kwok does not simulate this Kubernetes node: a pod that is to end there takes its time.
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "idle"}}
 		if _, err := k.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
@@ -163,14 +162,15 @@ func init() {
 				if err := k.CoreV1().Pods(ns).Bind(w.ctx(), bind, metav1.CreateOptions{}); err != nil {
 					w.t.Fatal(err)
 				}
-				// As long as its cache does not know that, the API server deletes the pod at once (7 of 1500, seen on 1.36).
+				// The API server deletes the pod at once until its cache knows the node (7 of 1500 times, on
+				// 1.36).
 				w.await("the pod has a node", func() bool {
 					p, err := k.CoreV1().Pods(ns).Get(w.ctx(), name, metav1.GetOptions{ResourceVersion: "0"})
 					return err == nil && p.Spec.NodeName != ""
 				})
 			},
 			bind: func(w *world, name string) { volume(w.t, k, ns, name, nil) },
-			// It knows what has happened since its start.
+			// The API server knows what has happened since its start.
 			forget: func(w *world) {
 				if err := c.RestartAPIServer(w.ctx()); err != nil {
 					w.t.Fatal(err)
@@ -194,7 +194,7 @@ func init() {
 	}
 }
 
-// overQuota lets no further pod into a namespace, and gives it up with the test.
+// overQuota lets no further pod into a namespace until the end of the test.
 func overQuota(t *testing.T, k kubernetes.Interface, ns string) (lift func()) {
 	t.Helper()
 	const name = "none"

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// The storage classes of claims whose volumes can grow, and cannot.
+// The storage classes of claims whose volumes can grow, and of those whose volumes cannot.
 const growing, fixed = "conformance-growing", "conformance-fixed"
 
 // claim makes a volume claim of that name, which has no volume.
@@ -20,7 +20,8 @@ func (w *world) claim(name string) *corev1.PersistentVolumeClaim {
 	return w.classed(name, nil)
 }
 
-// classed makes one of a storage class; nil: of none, which no controller touches.
+// classed makes a volume claim of a storage class; nil: without a class, so that no controller touches the
+// claim.
 func (w *world) classed(name string, class *string) *corev1.PersistentVolumeClaim {
 	w.t.Helper()
 	got, err := w.k.CoreV1().PersistentVolumeClaims(w.ns).Create(w.ctx(), &corev1.PersistentVolumeClaim{
@@ -37,14 +38,14 @@ func (w *world) classed(name string, class *string) *corev1.PersistentVolumeClai
 	return got
 }
 
-// on is a pod's volumes where a claim is all of them.
+// on returns the volumes of a pod with this claim only.
 func on(claim string) []corev1.Volume {
 	return []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
 		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
 	}}}
 }
 
-// grown asks for more of a claim that has a volume, as cache slots are expanded.
+// grown raises the size of a claim that has a volume, as Bellboard expands cache slots.
 func (w *world) grown(name, class string) []string {
 	w.classed(name, &class)
 	w.bind(w, name)
@@ -63,7 +64,7 @@ func (w *world) grown(name, class string) []string {
 	return append(out, now.Spec.Resources.Requests.Storage().String(), now.Status.Capacity.Storage().String())
 }
 
-// patched is the answer to a merge patch of a claim.
+// patched returns the answer to a merge patch of a claim.
 func (w *world) patched(name, patch string) string {
 	_, err := w.k.CoreV1().PersistentVolumeClaims(w.ns).Patch(w.ctx(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 	return answer(err)

@@ -19,8 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// after is a duration of nothing for the pods that match, and of for ever for
-// the rest.
+// after returns zero for the pods that match, and a duration without an end for the others.
 func after(match func(*corev1.Pod) bool) func(*rand.Rand, *corev1.Pod) time.Duration {
 	return func(_ *rand.Rand, p *corev1.Pod) time.Duration {
 		if match(p) {
@@ -32,7 +31,7 @@ func after(match func(*corev1.Pod) bool) func(*rand.Rand, *corev1.Pod) time.Dura
 
 func one(s string) []string { return []string{s} }
 
-// try creates a pod that may be refused.
+// try creates a pod that the API server may reject.
 func (w *world) try(p *corev1.Pod) error {
 	_, err := w.k.CoreV1().Pods(w.ns).Create(w.ctx(), p, metav1.CreateOptions{})
 	if err == nil {
@@ -158,8 +157,8 @@ var createSteps = []step{
 	}, one("401 Unauthorized")},
 }
 
-// remove deletes a pod with a grace, nil for its own, and tells how it stands
-// after that: what the answer says, and how long after now it is to end.
+// remove deletes a pod with a grace period, nil for the pod's own. It returns the answer, and in how long the
+// pod is to end.
 func (w *world) remove(name string, grace *int64, pre *metav1.Preconditions) string {
 	o, err := w.k.CoreV1().RESTClient().Delete().Namespace(w.ns).Resource("pods").Name(name).
 		Body(&metav1.DeleteOptions{GracePeriodSeconds: grace, Preconditions: pre}).Do(w.ctx()).Get()
@@ -175,7 +174,7 @@ func (w *world) remove(name string, grace *int64, pre *metav1.Preconditions) str
 		out += " " + strconv.FormatInt(*p.DeletionGracePeriodSeconds, 10)
 	}
 	if p.DeletionTimestamp != nil {
-		// To the nearest ten seconds: the two calls are not made at once.
+		// Rounded to ten seconds: the two requests are not sent at once.
 		out += " in " + time.Until(p.DeletionTimestamp.Time).Round(10*time.Second).String()
 	}
 	if w.gone(name) {
@@ -247,7 +246,7 @@ var deleteSteps = []step{
 	}, []string{"ok 0 in 0s", "ok 0 in 0s", "ok", "true"}},
 }
 
-// patch changes the pod "a", and says what became of it.
+// patch patches the pod "a", and returns the result.
 func (w *world) patch(how types.PatchType, format string, args ...any) string {
 	_, err := w.k.CoreV1().Pods(w.ns).Patch(w.ctx(), "a", how, fmt.Appendf(nil, format, args...), metav1.PatchOptions{})
 	return answer(err)
@@ -337,10 +336,10 @@ var changeSteps = []step{
 	}},
 }
 
-// names lists the pods that a list finds.
+// names returns the names of the pods of a list.
 func (w *world) names(o metav1.ListOptions) string {
 	var l corev1.PodList
-	// The client would try again and again what the server cannot answer yet.
+	// The typed client would retry for as long as the server cannot answer yet.
 	err := w.k.CoreV1().RESTClient().Get().Namespace(w.ns).Resource("pods").VersionedParams(&o, scheme.ParameterCodec).
 		MaxRetries(0).Do(w.ctx()).Into(&l)
 	if err != nil {
@@ -418,7 +417,7 @@ var readSteps = []step{
 	}, one("404 NotFound pods/none")},
 }
 
-// events collects n events of a watch, or what there is after a while.
+// events collects n events of a watch, or those that come within a while.
 func (w *world) events(o metav1.ListOptions, n int) (lines []string, versions []string) {
 	w.t.Helper()
 	o.TimeoutSeconds = new(int64(5))
@@ -449,7 +448,7 @@ func (w *world) events(o metav1.ListOptions, n int) (lines []string, versions []
 	return lines, versions
 }
 
-// version is that of the namespace's pods now.
+// version returns the current resourceVersion of the namespace's pods.
 func (w *world) version() string {
 	w.t.Helper()
 	l, err := w.k.CoreV1().Pods(w.ns).List(w.ctx(), metav1.ListOptions{})
@@ -518,7 +517,7 @@ var watchSteps = []step{
 	}, []string{"the end", "6s"}},
 }
 
-// collected waits until the garbage collector has taken a secret.
+// collected waits until the garbage collector has deleted a Secret.
 func (w *world) collected(name string) bool {
 	_, err := w.k.CoreV1().Secrets(w.ns).Get(w.ctx(), name, metav1.GetOptions{})
 	return apierrors.IsNotFound(err)

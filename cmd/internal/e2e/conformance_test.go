@@ -21,44 +21,43 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// world is one API server that the conformance steps are played against.
+// world is one API server on which the conformance steps run.
 type world struct {
 	t  *testing.T
 	k  kubernetes.Interface
 	ns string
-	// place puts a pod on a node where it runs, and where it takes its time to end.
+	// place schedules a pod to a Kubernetes node on which it runs, and takes its time to end.
 	place func(w *world, name string)
-	// bind gives a claim a volume, and itself to whoever waits for it.
+	// bind gives a claim its volume.
 	bind func(w *world, name string)
-	// quota lets no pod into the namespace, until the end of the step.
+	// quota lets no pod into the namespace until the end of the step.
 	quota func(w *world)
-	// enforce applies the Pod Security Standard "restricted", until the end of the step.
+	// enforce applies the Pod Security Standard "restricted" until the end of the step.
 	enforce func(w *world)
-	// forget makes the server forget what lies behind: watches cannot resume there.
+	// forget makes the server drop its history, so that a watch cannot resume there.
 	forget func(w *world)
-	// stranger is a client who may do nothing, nobody one whom the server does not know.
+	// stranger is a client without any right, nobody a client that the server does not know.
 	stranger, nobody func(w *world) kubernetes.Interface
 }
 
-// A step is one question to an API server, and the answer that both must give.
+// step is one request to an API server, and the answer that both servers must give.
 type step struct {
 	name string
 	do   func(w *world) []string
 	want []string
 }
 
-// conforming plays the same steps against any API server.
+// conforming has the steps for both API servers.
 //
-// What kubesim does differently on purpose, and is not asked here: it has no
-// namespaces (whatever is named exists), no server-side apply, no managed
-// fields, no binary answers, no conversion of an object to a table, and events
-// live in as many as a thousand copies and not for an hour.
+// kubesim differs on purpose in what no step asks: it has no namespaces (each name exists), no server-side
+// apply, no managed fields, no binary answers, no tables, and it keeps a thousand events, not the events of
+// an hour.
 var conforming = slices.Concat(createSteps, deleteSteps, changeSteps, readSteps, watchSteps, otherSteps, slotSteps)
 
-// realWorld is the world of a real API server; nil where it was not built in.
+// realWorld returns the world of a real API server; nil without the build tag e2e.
 var realWorld func(t *testing.T) *world
 
-// TestConformance: kubesim answers as a real API server does.
+// TestConformance checks that kubesim answers as a real API server does.
 func TestConformance(t *testing.T) {
 	play := func(t *testing.T, w *world) {
 		for _, s := range conforming {
@@ -80,7 +79,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// simWorld is kubesim's.
+// simWorld returns the world of kubesim.
 func simWorld(t *testing.T) *world {
 	t.Helper()
 	const token = "conformance"
@@ -157,13 +156,12 @@ func simWorld(t *testing.T) *world {
 	}
 }
 
-// placedLabel is on the pods that are to get a node.
+// placedLabel is the label of the pods that are to get a Kubernetes node.
 const placedLabel = "conformance/placed"
 
 func always(*corev1.Pod) bool { return true }
 
-// answer says what an error is to a client: status, reason, what it is about,
-// and which fields are at fault.
+// answer returns what an error tells a client: the status, the reason, the object and the wrong fields.
 func answer(err error) string {
 	if err == nil {
 		return "ok"
@@ -190,7 +188,7 @@ func answer(err error) string {
 	return out
 }
 
-// gist is the error's meaning in a word that its message must hold.
+// gist returns the answer of an error, with the first of the words that the message of the error has.
 func gist(err error, words ...string) string {
 	if err != nil {
 		for _, w := range words {
@@ -202,14 +200,14 @@ func gist(err error, words ...string) string {
 	return answer(err)
 }
 
-// await polls: an API server has no call that waits for any state.
+// await polls until done: an API server has no request that waits for a state.
 func (w *world) await(what string, done func() bool) {
 	w.t.Helper()
 	await(w.t, what, done)
 }
 
-// patience is how long something may take that is waited for no longer than it
-// does: other tests run beside this one, on a machine that may have two cores.
+// patience is the longest wait for something that may take as long as it does: other tests run at the same
+// time, perhaps on two cores.
 const patience = 3 * time.Minute
 
 func await(t *testing.T, what string, done func() bool) {
@@ -221,7 +219,7 @@ func await(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// pod is one that no step needs to run; a placed one would take a minute to end.
+// pod returns a pod that no step needs to run. A scheduled one would take a minute to end.
 func pod(name string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"step": name}},
@@ -236,7 +234,7 @@ func pod(name string) *corev1.Pod {
 	}
 }
 
-// create makes a pod that must come to be.
+// create creates a pod that the API server has to accept.
 func (w *world) create(p *corev1.Pod) *corev1.Pod {
 	w.t.Helper()
 	got, err := w.k.CoreV1().Pods(w.ns).Create(w.ctx(), p, metav1.CreateOptions{})
@@ -247,7 +245,7 @@ func (w *world) create(p *corev1.Pod) *corev1.Pod {
 	return got
 }
 
-// clear lets the next step find an empty namespace.
+// clear empties the namespace for the next step.
 func (w *world) clear(name string) {
 	w.t.Cleanup(func() {
 		err := w.k.CoreV1().Pods(w.ns).Delete(context.Background(), name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
@@ -257,7 +255,7 @@ func (w *world) clear(name string) {
 	})
 }
 
-// placed makes a pod that runs on a node.
+// placed creates a pod that runs on a Kubernetes node.
 func (w *world) placed(name string) *corev1.Pod {
 	w.t.Helper()
 	p := pod(name)

@@ -22,8 +22,8 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// daemon is one Bellboard in the test's own process, so that the test hears every
-// tick and can break its network.
+// daemon is one Bellboard in the process of the test, so that the test gets every tick and can break the
+// network.
 type daemon struct {
 	h      *home
 	app    *app.Daemon
@@ -39,7 +39,7 @@ type daemon struct {
 	watches map[*watchBody]struct{}
 }
 
-// start begins a new Bellboard process with the rights of its ServiceAccount.
+// start starts a new daemon with the rights of its ServiceAccount.
 func (h *home) start() *daemon {
 	h.t.Helper()
 	settings, err := config.Load(h.env, config.WithFiles(func(name string) ([]byte, error) {
@@ -62,7 +62,7 @@ func (h *home) start() *daemon {
 		Settings: settings, Clock: clock.Real(), Log: logs.log, Version: "e2e",
 		Token:   func() (string, error) { return "token", nil },
 		Jenkins: wire{http.DefaultTransport, d, false}, Kube: cfg,
-		// Under the name of the one that was killed it need not wait for the Lease.
+		// Under the identity of the killed daemon this one need not wait for the Lease.
 		Lead: !h.alone, Identity: "e2e",
 		Record: func(t scaler.Tick) {
 			if !d.dead.Load() {
@@ -83,7 +83,7 @@ func (h *home) start() *daemon {
 	return d
 }
 
-// kill ends it: no request of it is finished.
+// kill ends the daemon, which finishes no request.
 func (d *daemon) kill() {
 	d.dead.Store(true)
 	d.cancel()
@@ -107,7 +107,7 @@ func (d *daemon) blinded(r *http.Request) bool {
 	return d.blind && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/pods")
 }
 
-// answerAs gives answers in the API server's stead, by their status.
+// answerAs answers instead of the API server, with a status.
 func (d *daemon) answerAs(which func(*http.Request) int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -131,7 +131,7 @@ func (d *daemon) inStead(r *http.Request) *http.Response {
 	}
 }
 
-// losing lets requests be done whose answer does not come back; nil ends it.
+// losing loses the answers of requests that the server carries out; nil ends that.
 func (d *daemon) losing(which func(*http.Request) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -152,15 +152,15 @@ func (d *daemon) cut() {
 	}
 }
 
-// wire is the process' network: what it sends and hears while it lives.
+// wire is the network of a daemon.
 type wire struct {
 	next http.RoundTripper
 	of   *daemon
 	kube bool
 }
 
-// RoundTrip sends a request unless the process is dead, and tells nobody of the
-// answer if it has died meanwhile.
+// RoundTrip sends a request unless the daemon is killed, and drops the answer if the daemon was killed
+// meanwhile.
 func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	d := w.of
 	if d.dead.Load() {
@@ -198,7 +198,7 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// note keeps what a server has heard, done, and denied.
+// note notes the requests of the daemon, and those that the server rejected.
 func (h *home) note(resp *http.Response, kube bool) error {
 	var said []byte
 	if kube && resp.StatusCode == http.StatusForbidden {
@@ -215,7 +215,7 @@ func (h *home) note(resp *http.Response, kube bool) error {
 	if kube {
 		h.calls[verbOf(resp.Request)]++
 		h.charge(resp.Request)
-		// Admission and quotas forbid too, in other words.
+		// Admission and quotas forbid requests, too, with another message.
 		if lacks.Match(said) {
 			h.denied = append(h.denied, verbOf(resp.Request)+": "+string(said))
 		}
@@ -225,10 +225,10 @@ func (h *home) note(resp *http.Response, kube bool) error {
 	return nil
 }
 
-// lacks are the words for a right that a Role does not grant.
+// lacks matches the message for a right that a Role does not grant.
 var lacks = regexp.MustCompile(`cannot [a-z]+ resource`)
 
-// mayAll checks that Bellboard was told of no right that it lacks.
+// mayAll checks that Bellboard lacked no right.
 func (h *home) mayAll() {
 	h.t.Helper()
 	h.mu.Lock()
@@ -238,7 +238,7 @@ func (h *home) mayAll() {
 	}
 }
 
-// verbOf is what RBAC calls a request: "create pods".
+// verbOf returns the verb and the resource of a request for RBAC: "create pods".
 func verbOf(r *http.Request) string {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	for i, p := range parts {
@@ -264,13 +264,13 @@ func verbOf(r *http.Request) string {
 	return verb + " " + parts[0]
 }
 
-// watchBody is a watch that can be cut.
+// watchBody is the body of a watch that can be cut.
 type watchBody struct {
 	io.ReadCloser
 	of *daemon
 }
 
-// Close is the reader's own.
+// Close is called by the reader.
 func (b *watchBody) Close() error {
 	b.of.mu.Lock()
 	delete(b.of.watches, b)
@@ -278,7 +278,7 @@ func (b *watchBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// ended waits for the process to end by itself.
+// ended waits until the daemon ends without a kill.
 func (d *daemon) ended() error {
 	select {
 	case <-d.done:

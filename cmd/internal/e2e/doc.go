@@ -1,9 +1,7 @@
-// Package e2e holds the tests of the whole of Bellboard against a real
-// Kubernetes control plane (cmd/internal/kube), and the conformance test that
-// keeps pool/kubesim honest. It promises that the daemon under test is the one
-// that ships, with no rights but those of its own Role; it holds no code that
-// anything but its tests uses.
+// Package e2e has the tests of the whole Bellboard on a real Kubernetes control plane (cmd/internal/kube),
+// and the conformance test of pool/kubesim. The daemon under test is the one that ships, with the rights of
+// its own Role only. Only tests use the code here.
 //
-// What needs the control plane is built with the tag e2e. Without it the
-// conformance test still runs, against kubesim alone.
+// The tests that need the control plane have the build tag e2e. Without that tag the conformance test still
+// runs, with kubesim only.
 package e2e

@@ -18,14 +18,14 @@ import (
 	"bellboard/scaler"
 )
 
-// stayers are agents without Docker that stay for longer than a test.
+// stayers has the settings of agents without Docker that stay for longer than a test.
 var stayers = []string{
 	"BELLBOARD_TEAMS=apps", "BELLBOARD_TEAM_APPS_LABELS=docker", "BELLBOARD_TEAM_APPS_MODE=persistent", "BELLBOARD_TEAM_APPS_CONNECT=inbound",
 	"BELLBOARD_TEAM_APPS_DOCKER=none", "BELLBOARD_TEAM_APPS_BUILD_GRACE=30s", "BELLBOARD_TEAM_APPS_PERSISTENT_IDLE_TIMEOUT=10m",
 }
 
-// TestEviction: install.yaml's budget keeps others from evicting an agent at work,
-// and lets them evict one that has been free for a while, until its next build.
+// TestEviction checks install.yaml's budget. The budget protects a busy agent from an eviction. It allows the
+// eviction of an agent that has been free for a while, until that agent's next build.
 func TestEviction(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "eviction", rights(t), stayers...)
@@ -59,8 +59,8 @@ func TestEviction(t *testing.T) {
 	h.ends(2)
 }
 
-// TestDisruptionTarget: whoever is going to take a pod may say so before they delete
-// it. Its agent takes no more work from then on, and its build ends first.
+// TestDisruptionTarget checks the condition that announces a deletion of a pod. From then on the agent takes
+// no more builds, and its build ends first.
 func TestDisruptionTarget(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "disruption", rights(t), stayers...)
@@ -110,7 +110,7 @@ func TestDisruptionTarget(t *testing.T) {
 	}
 }
 
-// evict asks as kubectl drain does; dry only asks.
+// evict evicts a pod as kubectl drain does; with dry as a dry run.
 func (h *home) evict(pod *corev1.Pod, dry bool) error {
 	e := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace}}
 	if dry {
@@ -119,7 +119,7 @@ func (h *home) evict(pod *corev1.Pod, dry bool) error {
 	return h.k.PolicyV1().Evictions(pod.Namespace).Evict(h.t.Context(), e)
 }
 
-// budget is install.yaml's PodDisruptionBudget of the agents' namespace.
+// budget makes install.yaml's PodDisruptionBudget of the agents' namespace.
 func (h *home) budget() {
 	h.t.Helper()
 	if _, err := h.k.PolicyV1().PodDisruptionBudgets(h.ns).Create(h.t.Context(), kube.Budget(h.t, h.ns), metav1.CreateOptions{}); err != nil {

@@ -14,22 +14,21 @@ import (
 	"bellboard/scaler"
 )
 
-// A fault is something that breaks while six agents are at work and two builds
-// wait.
+// fault is something that breaks while six agents are busy and two builds wait.
 type fault struct {
 	name   string
 	breaks func(h *home, d *daemon) (mend func())
 	says   []string // what a tick must say meanwhile
-	// fails is the class of failure of the agents that cannot be made. Then what broke is
-	// no reason to hold; agents that have ended are removed.
+	// fails is the failure class of the agents that cannot be made. Then the fault is no reason to hold, and
+	// Bellboard removes agents that have ended.
 	fails scaler.Failure
 }
 
-// triesMost is how often creation may be tried while it is refused. By the pauses of
-// its classes the ninth would come after more than two minutes.
+// triesMost is the most creations while the API server rejects them. By the pauses of the classes a ninth
+// would come after more than two minutes.
 const triesMost = 8
 
-// answering makes Jenkins, or what stands before it, answer this to everything.
+// answering makes Jenkins, or a proxy before it, answer every request so.
 func answering(status int, header http.Header, body string) func(*home, *daemon) func() {
 	return func(h *home, _ *daemon) func() {
 		h.jenkins.Fault(func(*http.Request) (int, http.Header, []byte, bool) { return status, header, []byte(body), true })
@@ -39,7 +38,7 @@ func answering(status int, header http.Header, body string) func(*home, *daemon)
 
 func kind(contentType string) http.Header { return http.Header{"Content-Type": {contentType}} }
 
-// jenkins is what Jenkins itself puts before an answer.
+// jenkins has the headers of Jenkins' own answers.
 var jenkins = http.Header{"Content-Type": {"application/json"}, "X-Jenkins": {"2.568.1"}, "X-Jenkins-Session": {"1"}}
 
 var faults = []fault{
@@ -57,8 +56,7 @@ var faults = []fault{
 	}},
 }
 
-// atWork makes six agents busy in each home: two of them for that long, four
-// for a moment.
+// atWork makes six agents busy in each home: two for that long, four for a moment.
 func atWork(long time.Duration, homes ...*home) {
 	for _, h := range homes {
 		for i := range 6 {
@@ -75,8 +73,8 @@ func atWork(long time.Duration, homes ...*home) {
 	}
 }
 
-// TestFaults: while Bellboard cannot see, it removes nothing and says why; what
-// is refused is shown and not mistaken for anything; afterwards all goes on.
+// TestFaults checks that Bellboard removes nothing while it cannot read a source, and says why. Bellboard
+// shows what is rejected, and goes on afterwards.
 func TestFaults(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
@@ -92,7 +90,7 @@ func TestFaults(t *testing.T) {
 			h.await("a tick says "+strings.Join(f.says, ", "), func() bool { return h.told(n, f.says...) })
 			h.await("four builds end", func() bool { return h.jenkins.Stats().Succeeded >= 4 })
 			if sees {
-				// The agents that have ended are not held back by what is refused to new ones.
+				// Bellboard removes ended agents also while the API server rejects new ones.
 				h.await("their agents go", func() bool { _, _, doomed := h.count(); return doomed >= 4 })
 			} else if _, _, doomed := h.count(); doomed > before {
 				t.Errorf("%d pods were deleted in the dark", doomed-before)
@@ -126,22 +124,22 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// holdsBy is who is at fault for the last tick's hold, "" if it does not hold.
+// holdsBy returns the source of the last tick's hold; "" without a hold.
 func (h *home) holdsBy() scaler.Source {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.ticks[len(h.ticks)-1].HoldBy
 }
 
-// writes is how many have come through to Jenkins.
+// writes returns the number of writes that Jenkins got.
 func (h *home) writes() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.written)
 }
 
-// TestWatchCut: the cache of pods is trusted for half a minute after its watch
-// broke, and then nothing is removed, though Jenkins and the API server answer.
+// TestWatchCut checks that Bellboard trusts its cache of pods for half a minute after the watch broke.
+// Afterwards Bellboard removes nothing, though Jenkins and the API server answer.
 func TestWatchCut(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "watch-cut", rights(t))
@@ -162,11 +160,11 @@ func TestWatchCut(t *testing.T) {
 	h.ends(8)
 }
 
-// TestAPIServerAway: for longer than the cache is trusted. One instance leads by
-// Lease, which it cannot renew, so it ends and is started again as the kubelet
-// would; the other needs no Lease and holds. Then a crash that is soon over.
+// TestAPIServerAway stops the API server for longer than Bellboard trusts its cache. One daemon leads by a
+// Lease, which it cannot renew: the daemon ends, and is started again as a kubelet does. The other daemon
+// needs no Lease and holds. Then a crash follows that is soon over.
 //
-// It runs beside nothing else: there is one API server.
+// The test does not run in parallel: there is one API server.
 func TestAPIServerAway(t *testing.T) {
 	led, alone := newHome(t, "away-led", rights(t)), newHome(t, "away-alone", rights(t))
 	alone.alone = true
@@ -194,8 +192,8 @@ func TestAPIServerAway(t *testing.T) {
 	for _, h := range []*home{led, alone} {
 		h.await("it makes two more", func() bool { ever, _, _ := h.count(); return ever == 8 })
 	}
-	// Again, for a moment: nobody has to start anew, unless the machine is so slow
-	// that the moment is longer than the Lease holds.
+	// A short crash ends no daemon, unless the computer is so slow that the crash is longer than the Lease
+	// lasts.
 	began := time.Now()
 	if err := control(t).RestartAPIServer(t.Context()); err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ import (
 	"bellboard/scaler"
 )
 
-// contest is several processes of the binary on one Lease.
+// contest has several processes of the binary with one Lease.
 type contest struct {
 	*home
 
@@ -34,14 +34,14 @@ type contest struct {
 	runs []writing // guarded by home.mu
 }
 
-// writing is who wrote, in the order in which the servers heard of it, each run of
-// one writer once, and when it began.
+// writing has the process that wrote, and when it began to. Consecutive writes of one process are one
+// writing.
 type writing struct {
 	who  string
 	when time.Time
 }
 
-// contender is one of them, with its own way to both servers.
+// contender is one process, with its own connections to both servers.
 type contender struct {
 	*process
 
@@ -53,7 +53,7 @@ type contender struct {
 	sent, arrived atomic.Int32
 }
 
-// start begins one more.
+// start starts one more process.
 func (c *contest) start(who string) *contender {
 	c.t.Helper()
 	p := &contender{late: make(chan struct{})}
@@ -64,7 +64,7 @@ func (c *contest) start(who string) *contender {
 		kind, _ := p.slow.Load().(string)
 		return kind != "" && strings.Contains(r.Method+" "+r.URL.Path, kind)
 	}
-	g.strike(nil, func(m moment) bool { // which never falls
+	g.killAt(nil, func(m moment) bool { // kills nothing
 		if m.answered && slow(m.Request) {
 			p.arrived.Add(1)
 		}
@@ -92,7 +92,7 @@ func (c *contest) start(who string) *contender {
 	return p
 }
 
-// wrote is when that one first did; zero: it has not.
+// wrote returns the time of the first write of a process; zero: it has not written.
 func (c *contest) wrote(who string) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,7 +104,7 @@ func (c *contest) wrote(who string) time.Time {
 	return time.Time{}
 }
 
-// works gives them something to write about until it is done.
+// works submits builds until done, so that the processes have something to write.
 func (c *contest) works(what string, done func() bool) {
 	c.t.Helper()
 	c.await(what, func() bool {
@@ -122,7 +122,7 @@ func (c *contest) writes(who string) {
 	c.works(who+" writes", func() bool { return !c.wrote(who).IsZero() })
 }
 
-// wroteInOrder: these, and each of them until the next one did.
+// wroteInOrder checks that these processes wrote, each only until the next one wrote.
 func (c *contest) wroteInOrder(names ...string) {
 	c.t.Helper()
 	c.mu.Lock()
@@ -136,8 +136,8 @@ func (c *contest) wroteInOrder(names ...string) {
 	}
 }
 
-// resumes asks for the agent of a build by its name, so that its mark is lifted, and
-// returns what thinks better of it.
+// resumes submits a build that asks for an agent by its name, so that Bellboard clears the agent's mark. The
+// returned function cancels the build.
 func (c *contest) resumes() (cancel func()) {
 	c.t.Helper()
 	c.await("all builds finish", c.finished)
@@ -156,9 +156,9 @@ func (c *contest) resumes() (cancel func()) {
 	return func() { c.jenkins.Cancel(id) }
 }
 
-// surplus leaves an agent without a build: its build is cancelled as it starts.
-// Bellboard marks such an agent before it removes it. Most others carry the
-// hook's mark already, so that waiting for a mark among builds may be in vain.
+// surplus leaves an agent without a build: it cancels the agent's build as the agent starts. Bellboard marks
+// such an agent before it removes it. Most other agents have the hook's mark already, so that a test might
+// wait for a mark in vain.
 func (c *contest) surplus() {
 	c.t.Helper()
 	c.await("all builds finish", c.finished)
@@ -178,10 +178,9 @@ func (c *contest) surplus() {
 	})
 }
 
-// TestHandOver: the binary, two of it at a time, with a real API server between
-// them. However the leader ends, the other goes on, and whoever wrote before it
-// never writes again. What was under way when it ended, of a kind in each case,
-// arrives after the other's first write, and harms nobody.
+// TestHandOver runs two processes of the binary with a real API server between them. However the leader ends,
+// the other process goes on, and the old leader never writes again. A write of the old leader that was under
+// way arrives after the new leader's first write, and does no harm. Each case delays another kind of write.
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "hand-over", rights(t))
@@ -256,8 +255,8 @@ func TestHandOver(t *testing.T) {
 	c.wroteInOrder(names...)
 }
 
-// TestCutFromJenkins: the leader says why it does nothing and keeps the Lease, for
-// longer than that lasts by itself: the other could not do better, and writes nothing.
+// TestCutFromJenkins cuts the leader from Jenkins. The leader says why it does nothing. It keeps the Lease
+// for longer than a Lease lasts without renewals: the standby could not do better, and writes nothing.
 func TestCutFromJenkins(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "cut-from-jenkins", rights(t))
@@ -286,7 +285,7 @@ func TestCutFromJenkins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As kubectl describes it.
+	// As kubectl describe finds the events.
 	events, err := h.k.CoreV1().Events(metav1.NamespaceDefault).SearchWithContext(t.Context(), scheme.Scheme, lease)
 	if err != nil || !slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Reason == "Holding" }) {
 		t.Errorf("the Lease shows %d events, none of them Holding: %v", len(events.Items), err)
@@ -299,7 +298,7 @@ func TestCutFromJenkins(t *testing.T) {
 	c.wroteInOrder("1")
 }
 
-// status is what a process says of itself.
+// status returns the status that a process serves.
 func (h *home) status(listen string) (s web.Status) {
 	h.t.Helper()
 	resp, err := http.Get("http://" + listen + "/api/v1/status")
@@ -313,9 +312,8 @@ func (h *home) status(listen string) (s web.Status) {
 	return s
 }
 
-// TestCleanup: the binary's cleanup beside a leader at work and one that stands by. It
-// waits, and says for which one. When both have ended, it lets builds end, ends well, and
-// nothing is left.
+// TestCleanup runs the binary's cleanup beside a leader and a standby. The cleanup waits, and names the
+// leader. When both have ended, the cleanup lets the builds end, and leaves nothing.
 func TestCleanup(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "cleanup", rights(t))
@@ -328,7 +326,7 @@ func TestCleanup(t *testing.T) {
 	second := h.spawn(h.straight())
 	h.await("another stands by", func() bool { return ready(second.listen) })
 
-	// From a laptop, where nobody says that it has to lead.
+	// As on a laptop, where no setting says that the cleanup needs the Lease.
 	cmd := h.command(h.straight(), "cleanup", "--yes", "--namespace", metav1.NamespaceDefault)
 	cmd.Env = slices.DeleteFunc(cmd.Env, func(e string) bool { return strings.HasPrefix(e, "BELLBOARD_LEADER_ELECTION=") })
 	stderr, err := cmd.StderrPipe()
@@ -371,7 +369,7 @@ func TestCleanup(t *testing.T) {
 	}
 }
 
-// ready: the process has seen Jenkins and the cluster.
+// ready reports whether the process has read Jenkins and the cluster.
 func ready(listen string) bool {
 	resp, err := http.Get("http://" + listen + "/readyz")
 	if err != nil {

@@ -33,12 +33,11 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// account is Bellboard's own ServiceAccount.
+// account is the name of Bellboard's ServiceAccount.
 const account = "bellboard"
 
-// home is one Bellboard's surroundings: a namespace of the real cluster, a
-// simulated Jenkins on a loopback port, and simulated agents for the pods that
-// kwok runs.
+// home has what one Bellboard needs: a namespace of the real cluster, a simulated Jenkins on a loopback port,
+// and simulated agents for the pods that kwok runs.
 type home struct {
 	t       *testing.T
 	plane   *kube.ControlPlane
@@ -63,7 +62,7 @@ type home struct {
 	written []string                  // of Bellboard to Jenkins, that came through
 }
 
-// life is what was seen of one pod.
+// life has what the test saw of one pod.
 type life struct {
 	pod          *corev1.Pod // as last seen
 	started      bool
@@ -72,8 +71,8 @@ type life struct {
 	stop         func() bool
 }
 
-// oneBuildTeams have no label in common: a build that two teams could serve may
-// take the other's agent, and then there are more agents than builds.
+// oneBuildTeams has teams without a common label. A build that two teams can serve may take the other team's
+// agent, and then there are more agents than builds.
 var oneBuildTeams = []string{
 	"BELLBOARD_TEAMS=web,data,mobile",
 	"BELLBOARD_MAX_AGENTS=600",
@@ -86,8 +85,7 @@ var oneBuildTeams = []string{
 	"BELLBOARD_TEAM_MOBILE_LABELS=android",
 }
 
-// newHome makes a namespace of that name with Bellboard's rights in it, for
-// Bellboard and its agents.
+// newHome makes a namespace with Bellboard's rights, for Bellboard and its agents.
 func newHome(t *testing.T, name string, rules []rbacv1.PolicyRule, environ ...string) *home {
 	t.Helper()
 	namespace(t, control(t), name, nil)
@@ -105,8 +103,8 @@ func newHome(t *testing.T, name string, rules []rbacv1.PolicyRule, environ ...st
 	return h
 }
 
-// furnish makes all that is not in the cluster for the instance of that name,
-// which lives in the namespace of that name. Its agents live in spaces.
+// furnish makes everything outside of the cluster for the instance of that name, which lives in the namespace
+// of that name. The instance's agents live in spaces.
 func furnish(t *testing.T, name string, spaces []string, environ ...string) *home {
 	t.Helper()
 	plane := control(t)
@@ -128,7 +126,7 @@ func furnish(t *testing.T, name string, spaces []string, environ ...string) *hom
 	return h
 }
 
-// serve opens a loopback port.
+// serve serves a handler on a loopback port.
 func (h *home) serve(handler http.Handler) string {
 	h.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -141,8 +139,8 @@ func (h *home) serve(handler http.Handler) string {
 	return "http://" + l.Addr().String()
 }
 
-// grant gives Bellboard's ServiceAccount these rights in a namespace, and
-// returns when they hold.
+// grant gives Bellboard's ServiceAccount these rights in a namespace, and returns when the API server knows
+// them.
 func (h *home) grant(ns string, rules []rbacv1.PolicyRule) {
 	h.t.Helper()
 	must := func(err error) {
@@ -168,8 +166,8 @@ func (h *home) grant(ns string, rules []rbacv1.PolicyRule) {
 	h.may(ns, rules[0])
 }
 
-// may waits until the API server knows that Bellboard has a right: it learns of
-// Roles and bindings as anybody does who watches them.
+// may waits until the API server knows that Bellboard has a right. The API server learns of Roles and
+// bindings by watches.
 func (h *home) may(ns string, rule rbacv1.PolicyRule) {
 	h.t.Helper()
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
@@ -184,8 +182,8 @@ func (h *home) may(ns string, rule rbacv1.PolicyRule) {
 	})
 }
 
-// watch follows the pods, tells the agents of their lives, and counts them. It
-// does not wait as long as client-go's informers for an API server to come back.
+// watch watches the pods, starts and ends their agents, and counts them. It connects to a new API server
+// sooner than client-go's informers do.
 func (h *home) watch(ns string) {
 	api := h.k.CoreV1().Pods(ns)
 	lw := &cache.ListWatch{
@@ -207,7 +205,7 @@ func (h *home) watch(ns string) {
 	h.t.Cleanup(func() { cancel(); <-done })
 }
 
-// podStore is where the reflector puts what it sees.
+// podStore is the store of the reflector.
 type podStore struct {
 	h  *home
 	ns string
@@ -218,7 +216,7 @@ func (s podStore) Update(o any) error { s.h.saw(o, false); return nil }
 func (s podStore) Delete(o any) error { s.h.saw(o, true); return nil }
 func (s podStore) Resync() error      { return nil }
 
-// Replace takes the whole list: what is not in it is gone.
+// Replace gets the complete list: other pods are gone.
 func (s podStore) Replace(list []any, _ string) error {
 	there := map[types.UID]bool{}
 	for _, o := range list {
@@ -241,7 +239,7 @@ func (s podStore) Replace(list []any, _ string) error {
 	return nil
 }
 
-// ours is the grace that Bellboard gives a pod that it deletes.
+// ours is the grace period that Bellboard gives a pod that it deletes.
 const ours = 7
 
 func (h *home) saw(o any, gone bool) {
@@ -262,7 +260,7 @@ func (h *home) saw(o any, gone bool) {
 		if g := pod.DeletionGracePeriodSeconds; pod.Spec.NodeName == "" || g != nil && *g == ours {
 			l.by = "bellboard"
 		}
-		// The process ends with its grace, if the pod is not gone before.
+		// The process ends with its grace period, unless the pod is gone earlier.
 		l.stop = time.AfterFunc(time.Until(pod.DeletionTimestamp.Time), func() { h.agents.Terminate(pod, l.by) }).Stop
 	}
 	switch {
@@ -284,7 +282,7 @@ func (h *home) saw(o any, gone bool) {
 	}
 }
 
-// alive counts the pods that are; the lock is held.
+// alive returns the number of living pods. The caller holds the lock.
 func (h *home) alive() int {
 	n := 0
 	for _, l := range h.pods {
@@ -295,7 +293,7 @@ func (h *home) alive() int {
 	return n
 }
 
-// count is how many pods there ever were, are, and were being deleted.
+// count returns the number of all pods so far, of living pods, and of pods that are being deleted.
 func (h *home) count() (ever, alive, doomed int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -307,11 +305,10 @@ func (h *home) count() (ever, alive, doomed int) {
 	return len(h.pods), h.alive(), doomed
 }
 
-// insides are what the processes in the pods see of the cluster.
+// insides is what the processes in the pods need of the cluster.
 type insides struct{ h *home }
 
-// Secret waits for the Secret, as the kubelet of a real node does before it
-// starts the pod. kwok does not.
+// Secret waits for the Secret, as a real kubelet does before it starts the pod. kwok does not.
 func (i insides) Secret(ctx context.Context, ns, name, key string) string {
 	for {
 		s, err := i.h.k.CoreV1().Secrets(ns).Get(ctx, name, metav1.GetOptions{})
@@ -327,7 +324,7 @@ func (i insides) Secret(ctx context.Context, ns, name, key string) string {
 // Exit is not called: no agent here is without Jenkins for six hours.
 func (insides) Exit(string, string, int) {}
 
-// submit queues n builds over the labels, of a few seconds each.
+// submit queues n builds of a few seconds each, spread over the labels.
 func (h *home) submit(n int, labels ...string) {
 	for i := range n {
 		h.jenkins.Submit(jenkinssim.Job{
@@ -337,7 +334,7 @@ func (h *home) submit(n int, labels ...string) {
 	}
 }
 
-// await waits for something that is to come, and tells where all stood if not.
+// await waits until done, and prints the state if that takes too long.
 func (h *home) await(what string, done func() bool) {
 	h.t.Helper()
 	for end := time.Now().Add(patience); !done(); time.Sleep(100 * time.Millisecond) {
@@ -349,14 +346,14 @@ func (h *home) await(what string, done func() bool) {
 	}
 }
 
-// finished: no build waits or runs.
+// finished reports whether no build waits or runs.
 func (h *home) finished() bool {
 	s := h.jenkins.Stats()
 	return s.Queued == 0 && s.Running == 0
 }
 
-// left names what should be gone: pods, Secrets and claims of ours, and nodes
-// beyond two berths of each pool.
+// left names what should be gone: Bellboard's pods, Secrets and claims, and Jenkins nodes beyond two berths
+// of each pool.
 func (h *home) left() []string {
 	ctx := context.Background()
 	var out []string
@@ -396,8 +393,7 @@ func (h *home) left() []string {
 	return out
 }
 
-// ends waits until all builds are over and all is cleared away, and checks what
-// must hold after any day.
+// ends waits until all builds have ended and everything is removed, and checks what must hold after any day.
 func (h *home) ends(builds int) {
 	h.t.Helper()
 	h.await("all builds finish", h.finished)
@@ -430,8 +426,7 @@ func (h *home) tickCount() int {
 	return len(h.ticks)
 }
 
-// told reports whether a tick after the first n says these words: as a hold,
-// or as the error of an action that was refused or failed.
+// told reports whether a tick after the first n has these words: in a hold, or in the error of an action.
 func (h *home) told(n int, words ...string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -464,7 +459,7 @@ func (h *home) lastTick() string {
 	return out
 }
 
-// diary tells what every tick decided and did, for the story of a failure.
+// diary lists what every tick decided and did, for a failed test.
 func (h *home) diary() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -486,7 +481,7 @@ func (h *home) diary() string {
 	return out.String()
 }
 
-// notFound is for what may have gone by itself.
+// notFound drops the error that an object is gone already.
 func notFound(err error) error {
 	if apierrors.IsNotFound(err) {
 		return nil

@@ -27,22 +27,21 @@ import (
 	"bellboard/pool"
 )
 
-// warnings are what an API server says of objects that it takes all the same.
+// warnings has the warnings of the API server about objects that it accepts.
 type warnings struct {
 	mu  sync.Mutex
 	all []string
 }
 
-// HandleWarningHeader takes one.
+// HandleWarningHeader adds one warning.
 func (w *warnings) HandleWarningHeader(_ int, _, text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.all = append(w.all, text)
 }
 
-// install applies deploy/install.yaml as kubectl apply --server-side does, and
-// ends its namespaces with the test. A field that the API server does not know
-// is an error.
+// install applies deploy/install.yaml as kubectl apply --server-side does, and deletes its namespaces at the
+// end of the test. An unknown field is an error.
 func install(t *testing.T, c *kube.ControlPlane) (namespaces []string) {
 	t.Helper()
 	must := func(err error) {
@@ -93,9 +92,9 @@ func install(t *testing.T, c *kube.ControlPlane) (namespaces []string) {
 	return namespaces
 }
 
-// TestInstall: deploy/install.yaml as it ships. Its two replicas get their pods
-// where "restricted" is enforced; Bellboard, with the settings and the rights of
-// that file, makes agents where they may be, and says why where they may not.
+// TestInstall applies deploy/install.yaml as it ships. The API server accepts the pods of both replicas under
+// "restricted". Bellboard, with the settings and the rights of that file, makes agents where they are
+// allowed, and says why elsewhere.
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	c := control(t)
@@ -115,7 +114,7 @@ func TestInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Its own settings, but for where Jenkins is and how long people wait.
+	// The settings of the file, except Jenkins' address and the waiting times of people.
 	h := furnish(
 		t, account, namespaces[1:], "BELLBOARD_DEFAULT_STORAGE_CLASS="+account,
 		"BELLBOARD_DEFAULT_SCALE_DOWN_COOLDOWN=1s", "BELLBOARD_DEFAULT_PERSISTENT_IDLE_TIMEOUT=2s", "BELLBOARD_DEFAULT_CACHE_KEEP=15s",
@@ -138,7 +137,7 @@ func TestInstall(t *testing.T) {
 	})
 	h.admitted()
 
-	// Docker agents among the plain ones, as somebody may well try.
+	// Agents with Docker in the namespace of the others, which is a likely mistake.
 	asShipped := h.env
 	h.env = append(slices.Clone(asShipped), "BELLBOARD_DEFAULT_PERSISTENT_NAMESPACE=ci")
 	d := h.start()
@@ -173,9 +172,8 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// admitted asks with Bellboard's rights, and without making anything, what
-// admission says of a pod of each pool: each may be where its settings put it,
-// and one with Docker nowhere else.
+// admitted asks with Bellboard's rights, as a dry run, whether admission accepts a pod of each pool.
+// Admission has to accept each pod in the namespace of its settings, and a pod with Docker in no other.
 func (h *home) admitted() {
 	h.t.Helper()
 	s, err := config.Load(h.env, config.WithFiles(func(string) ([]byte, error) { return []byte(h.ns), nil }))

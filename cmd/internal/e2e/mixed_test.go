@@ -20,18 +20,18 @@ import (
 	"bellboard/scaler"
 )
 
-// costLiving is how many calls to Kubernetes an ephemeral agent that lives may
-// cost, costFailing any that fails.
+// costLiving is the most requests to Kubernetes that a living ephemeral agent may cost, costFailing an agent
+// that fails.
 const costLiving, costFailing = 5, 5
 
-// A crowd comes at once.
+// crowd has agents that come at once.
 type crowd struct {
 	ephemeral  int // builds that get an agent each
 	persistent int // builds that come with them, for agents on cache slots
 	one        int // pod in so many fails; 0: none
 }
 
-// mixedTeams are agents of each kind; those that stay, with Swarm and without.
+// mixedTeams has agents of each kind; the persistent ones with Swarm and without.
 var mixedTeams = []string{
 	"BELLBOARD_TEAMS=web,data,mobile,apps,tools",
 	"BELLBOARD_MAX_AGENTS=800",
@@ -50,9 +50,8 @@ var mixedTeams = []string{
 	"BELLBOARD_POLL_INTERVAL=1s", "BELLBOARD_KUBE_QPS=200", "BELLBOARD_KUBE_BURST=400",
 }
 
-// TestSpeedMixed measures what a crowd of agents of each kind costs Kubernetes when
-// all of them come, and when one in ten fails at one phase of its start or
-// another. It prints a table of docs/performance.md.
+// TestSpeedMixed measures the requests to Kubernetes for many agents of each kind: when all of them come, and
+// when one in ten fails in one of the phases of its start. It prints a table of docs/performance.md.
 func TestSpeedMixed(t *testing.T) {
 	if os.Getenv("BELLBOARD_SPEED") != "1" {
 		t.Skip("measures for some minutes, and wants a quiet machine: set BELLBOARD_SPEED=1")
@@ -70,21 +69,21 @@ func TestSpeedMixed(t *testing.T) {
 	t.Logf("400 ephemeral and 100 persistent agents from zero, over five teams, on %d cores\n\n%s\n", runtime.NumCPU(), strings.Join(rows, "\n"))
 }
 
-// TestMixed is the same for a few, of which one in four fails: what each may cost
-// does not depend on how many there are.
+// TestMixed is TestSpeedMixed with a few agents, of which one in four fails: the cost of an agent does not
+// depend on the number of agents.
 func TestMixed(t *testing.T) {
 	t.Parallel()
 	crowd{40, 10, 4}.come(t, "few")
 }
 
-// TestSpareCost: an agent that no build waited for costs no more than any other,
-// however long it has been free before its build.
+// TestSpareCost checks that an agent for which no build waited costs no more than any other, however long it
+// has been free before its build.
 func TestSpareCost(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "spare", rights(t), "BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_MIN_IDLE=1",
 		"BELLBOARD_POLL_INTERVAL=1s", "BELLBOARD_JENKINS_RESTART_GRACE=1s")
 	h.start()
-	// free is the spare that has waited for longer than an idle agent is protected.
+	// free returns the spare agent that has been free for longer than Bellboard protects an idle agent.
 	free := func() (name string) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -117,7 +116,7 @@ func TestSpareCost(t *testing.T) {
 	}
 }
 
-// come lets the crowd come and go, and is its row of the table.
+// come lets the agents come and go, and returns the row of the table.
 func (c crowd) come(t *testing.T, name string) string {
 	t.Helper()
 	template := filepath.Join(t.TempDir(), "pod.yaml")
@@ -151,8 +150,8 @@ func (c crowd) come(t *testing.T, name string) string {
 	defer h.mu.Unlock()
 	var living, failing tally
 	for _, l := range h.pods {
-		switch _, fell := failed[l.pod.Name]; {
-		case fell:
+		switch _, did := failed[l.pod.Name]; {
+		case did:
 			failing.add(h.bills[l.pod.Name])
 		case strings.Contains(l.pod.Name, "-e-"):
 			living.add(h.bills[l.pod.Name])
@@ -164,7 +163,7 @@ func (c crowd) come(t *testing.T, name string) string {
 	if failing.most > costFailing {
 		t.Errorf("an agent that failed cost %d calls: %v", failing.most, failing.dearest)
 	}
-	// Those that stay come with slots, which are on nobody's bill.
+	// Agents that stay have cache slots, which count for no agent.
 	stayed := len(h.pods) - living.agents - failing.agents
 	all, most := 0, costLiving*living.agents+costFailing*(failing.agents+stayed)
 	for what, n := range h.calls {
@@ -194,7 +193,7 @@ func (c crowd) come(t *testing.T, name string) string {
 		len(h.pods), finished.Seconds(), cleared.Seconds(), living.mean(), living.most, failing.mean(), failing.most, all)
 }
 
-// failed are the agents that failed by name, and why.
+// failed returns the class of failure of each failed agent, by name.
 func (h *home) failed() map[string]scaler.Failure {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -207,7 +206,7 @@ func (h *home) failed() map[string]scaler.Failure {
 	return out
 }
 
-// story tells what became of those that were made to fail, and who failed beside them.
+// story lists the agents that were made to fail, and the agents that failed otherwise.
 func (w *ward) story(failed map[string]scaler.Failure) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -222,7 +221,7 @@ func (w *ward) story(failed map[string]scaler.Failure) string {
 	return fmt.Sprint(out)
 }
 
-// spent are the calls to Kubernetes.
+// spent returns the requests to Kubernetes.
 func (h *home) spent() map[string]int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -255,8 +254,8 @@ func (t *tally) mean() float64 { return float64(t.calls) / float64(max(1, t.agen
 
 var agentIn = regexp.MustCompile(`\b[a-z]+-[ep]-[a-z0-9]{10}\b`)
 
-// charge puts a call on the bill of the agent that it is for, by its address or,
-// where something is created, by what was sent. The lock is held.
+// charge counts a request for its agent, by the address or, for a creation, by the body. The caller holds the
+// lock.
 func (h *home) charge(r *http.Request) {
 	verb := verbOf(r)
 	if strings.HasSuffix(verb, " events") {

@@ -30,8 +30,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// shipped is the binary that ships, built when it is first asked for. What other
-// builds have compiled is not compiled again: it has no flags of its own.
+// shipped is the binary that ships, which the first call builds. It has no flags of its own, so that the
+// cache of other builds serves.
 var shipped = sync.OnceValues(func() (file string, err error) {
 	if shippedIn, err = os.MkdirTemp("", "bellboard-e2e-"); err != nil {
 		return "", err
@@ -42,7 +42,7 @@ var shipped = sync.OnceValues(func() (file string, err error) {
 	return filepath.Join(shippedIn, "bellboard"), nil
 })
 
-// shippedIn is for TestMain to remove.
+// shippedIn is the directory that TestMain removes.
 var shippedIn string
 
 // process is one bellboard run, started as people start it outside of a cluster.
@@ -52,13 +52,13 @@ type process struct {
 	done   chan struct{}
 }
 
-// route is a process' way to both servers.
+// route has the addresses by which a process reaches both servers.
 type route struct {
 	kube    *rest.Config
 	jenkins string
 }
 
-// straight is the way with nothing in it.
+// straight returns the servers' own addresses.
 func (h *home) straight() route {
 	h.t.Helper()
 	cfg, err := h.plane.For(h.t.Context(), h.ns, account)
@@ -68,7 +68,7 @@ func (h *home) straight() route {
 	return route{cfg, h.url}
 }
 
-// command is one of the binary's, with the rights of Bellboard's ServiceAccount.
+// command returns a command of the binary, with the rights of Bellboard's ServiceAccount.
 func (h *home) command(to route, args ...string) *exec.Cmd {
 	h.t.Helper()
 	must := func(err error) {
@@ -88,7 +88,7 @@ func (h *home) command(to route, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// spawn starts a process that runs until it is ended.
+// spawn starts a process that runs until the test ends it.
 func (h *home) spawn(to route, environ ...string) *process {
 	h.t.Helper()
 	p := &process{cmd: h.command(to, "run"), listen: freePort(h.t), done: make(chan struct{})}
@@ -97,7 +97,7 @@ func (h *home) spawn(to route, environ ...string) *process {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
-		// The kernel kills it with the thread that started it, so that one waits.
+		// The kernel kills the process with the thread that started it, so this thread waits.
 		runtime.LockOSThread()
 		defer close(p.done)
 		err := p.cmd.Start()
@@ -113,7 +113,7 @@ func (h *home) spawn(to route, environ ...string) *process {
 	return p
 }
 
-// kill is kill -9.
+// kill ends the process as kill -9 does.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended by itself
 	<-p.done
@@ -129,52 +129,51 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// moment is a point in the life of a request.
+// moment is a time in the life of a request: before or after the server's answer.
 type moment struct {
 	*http.Request
 	answered bool // the server has done it
 }
 
-// nth says yes to the n-th of the moments that match.
+// nth reports true for the n-th of the moments that match.
 func nth(n int, match func(moment) bool) func(moment) bool {
 	var seen atomic.Int32
 	return func(m moment) bool { return match(m) && int(seen.Add(1)) == n }
 }
 
-// at matches one kind of request to Kubernetes, before or after it is done.
+// at matches one kind of request to Kubernetes, before or after the server has done it.
 func at(verb string, answered bool) func(moment) bool {
 	return func(m moment) bool {
 		return m.answered == answered && strings.HasPrefix(m.URL.Path, "/api/") && verbOf(m.Request) == verb
 	}
 }
 
-// marking matches the marks that were set in Jenkins.
+// marking matches the marks that Jenkins has set.
 func marking(m moment) bool {
 	return m.answered && (strings.HasSuffix(m.URL.Path, "/toggleOffline") || strings.HasSuffix(m.URL.Path, "/changeOfflineCause"))
 }
 
-// gate stands on a process' way to both servers, and can kill it in the middle
-// of a request: before the server hears of it, or after the server has done it
-// and before the process is told.
+// gate stands between a process and both servers, and can kill the process in a request: before the server
+// gets the request, or after the server has done it and before the process gets the answer.
 type gate struct {
 	h *home
 	route
 
-	// delay, if set, says what a request waits for on its way; nil: for nothing. It
-	// arrives then whatever has become of its sender.
+	// delay, if set, returns what a request waits for; nil: nothing. The request arrives afterwards, also if
+	// its sender has ended.
 	delay func(*http.Request) <-chan struct{}
 
 	mu     sync.Mutex
 	when   func(moment) bool
 	victim *process
-	struck chan struct{}
+	killed chan struct{}
 }
 
 func (h *home) gate() *gate {
 	h.t.Helper()
 	way := h.straight()
 	g := &gate{h: h}
-	// The process speaks TLS and shows its own token, as to the server itself.
+	// The process uses TLS and its own token, as with the server itself.
 	tls, err := rest.TransportFor(&rest.Config{Host: way.kube.Host, TLSClientConfig: rest.TLSClientConfig{CAData: way.kube.CAData}})
 	if err != nil {
 		h.t.Fatal(err)
@@ -230,13 +229,12 @@ func (g *gate) before(server string, transport http.RoundTripper, kube bool) htt
 	})
 }
 
-// strike arms the blow: p is killed in the middle of the request that when says
-// yes to. The channel is closed then.
-func (g *gate) strike(p *process, when func(moment) bool) <-chan struct{} {
+// killAt kills p in the first request for which when reports true. Then the channel is closed.
+func (g *gate) killAt(p *process, when func(moment) bool) <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.victim, g.when, g.struck = p, when, make(chan struct{})
-	return g.struck
+	g.victim, g.when, g.killed = p, when, make(chan struct{})
+	return g.killed
 }
 
 func (g *gate) falls(m moment) bool {
@@ -247,12 +245,12 @@ func (g *gate) falls(m moment) bool {
 	}
 	g.when = nil
 	g.victim.kill()
-	close(g.struck)
+	close(g.killed)
 	return true
 }
 
-// leads lets processes of the binary lead by Lease. Outside of a cluster
-// Bellboard's own namespace is the one called default.
+// leads lets processes of the binary lead by a Lease. Outside of a cluster Bellboard's own namespace is
+// "default".
 func (h *home) leads() {
 	h.t.Helper()
 	h.env = append(h.env, "BELLBOARD_LEADER_ELECTION=true")
@@ -260,7 +258,7 @@ func (h *home) leads() {
 	h.t.Cleanup(h.giveUpLease)
 }
 
-// giveUpLease ends the Lease of one that was killed: the next need not wait.
+// giveUpLease ends the Lease of a killed process, so that the next process need not wait.
 func (h *home) giveUpLease() {
 	leases := h.k.CoordinationV1().Leases(metav1.NamespaceDefault)
 	if err := notFound(leases.Delete(context.Background(), "bellboard-"+h.ns, metav1.DeleteOptions{})); err != nil {
@@ -268,12 +266,12 @@ func (h *home) giveUpLease() {
 	}
 }
 
-// fell waits for the blow.
-func (h *home) fell(struck <-chan struct{}, when string) {
+// awaitKill waits until the process is killed.
+func (h *home) awaitKill(killed <-chan struct{}, when string) {
 	h.t.Helper()
 	h.await("a moment comes: "+when, func() bool {
 		select {
-		case <-struck:
+		case <-killed:
 			return true
 		default:
 			return false

@@ -11,20 +11,20 @@ import (
 	"bellboard/cmd/internal/kube"
 )
 
-// rights are Bellboard's own in deploy/install.yaml: what its two Roles grant,
-// at home and where the agents are. Here both are one namespace.
+// rights returns the rules of both Roles of deploy/install.yaml: the Role of Bellboard's own namespace and
+// the Role of the agents' namespace. Here both are one namespace.
 func rights(t *testing.T) []rbacv1.PolicyRule {
 	t.Helper()
 	return slices.Concat(role(t, "bellboard"), role(t, "bellboard-agents"))
 }
 
-// role is what a Role of deploy/install.yaml grants.
+// role returns the rules of a Role of deploy/install.yaml.
 func role(t *testing.T, name string) []rbacv1.PolicyRule {
 	t.Helper()
 	return kube.Shipped[*rbacv1.Role](t, name).Rules
 }
 
-// without are the rights less one verb on one resource.
+// without returns the rules without one verb on one resource.
 func without(rules []rbacv1.PolicyRule, verb, resource string) []rbacv1.PolicyRule {
 	var out []rbacv1.PolicyRule
 	for _, r := range rules {

@@ -20,8 +20,8 @@ import (
 	"bellboard/scaler"
 )
 
-// allKinds are teams whose agents need every right: a persistent one works on a
-// cache slot, which is deleted as soon as nobody does.
+// allKinds has teams whose agents need every right. A persistent agent uses a cache slot, which Bellboard
+// deletes as soon as no agent uses it.
 var allKinds = []string{
 	"BELLBOARD_TEAMS=web,data",
 	"BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral",
@@ -30,7 +30,7 @@ var allKinds = []string{
 	"BELLBOARD_DEFAULT_BUILD_GRACE=30s",
 }
 
-// volumes are for the claims: nothing here makes any on demand.
+// volumes makes volumes for the claims: there is no provisioner here.
 func (h *home) volumes(n int) {
 	h.t.Helper()
 	for i := range n {
@@ -38,7 +38,8 @@ func (h *home) volumes(n int) {
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", h.ns, i)},
 			Spec: corev1.PersistentVolumeSpec{
 				Capacity: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("20Gi")},
-				// A class for each test: another's claims would be bound to these too.
+				// Each test has its own class: otherwise claims of another test would be bound to these
+				// volumes.
 				StorageClassName:       h.ns,
 				AccessModes:            []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod},
 				PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/nowhere"}},
@@ -55,10 +56,9 @@ func (h *home) volumes(n int) {
 	}
 }
 
-// lifeOf makes the daemon do all that it ever does: on an old API server that
-// streams no lists, with an answer that is lost on the way, a quota that is used
-// up, an agent that ends before it was ever connected, the same thing said twice,
-// and an agent of each kind that comes and goes.
+// lifeOf makes the daemon do everything that it ever does. The API server is old and streams no lists. An
+// answer is lost, a quota is used up, an agent ends before it has connected, and one event repeats. An agent
+// of each kind comes and goes.
 func (h *home) lifeOf(d *daemon) {
 	d.answerAs(func(r *http.Request) int {
 		if r.URL.Query().Get("sendInitialEvents") != "" {
@@ -75,7 +75,7 @@ func (h *home) lifeOf(d *daemon) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		lift()
-		h.corpse()
+		h.endedPod()
 		for round := range 2 { // so that the same is said twice
 			if round > 0 {
 				h.submitBoth()
@@ -94,13 +94,13 @@ func (h *home) submitBoth() {
 	}
 }
 
-// corpse puts a pod of Bellboard's there whose agent has ended before it was ever
-// connected. A quota is heeded a while after it is gone, and Bellboard may be first
-// to patch the pod: so both are tried again, for as long as the test goes on.
-func (h *home) corpse() {
+// endedPod makes a pod of Bellboard's whose agent ended before it had connected. Admission heeds a quota for a
+// while after its deletion, and Bellboard may patch the pod first. So both are tried again until the test
+// ends.
+func (h *home) endedPod() {
 	ctx, api := h.t.Context(), h.k.CoreV1().Pods(h.ns)
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "web-e-corpse", Labels: map[string]string{
+		ObjectMeta: metav1.ObjectMeta{Name: "web-e-endedPod", Labels: map[string]string{
 			pool.LabelInstance: h.ns, pool.LabelTeam: "web", pool.LabelKind: string(scaler.Ephemeral),
 		}},
 		Spec: corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{{Name: "agent", Image: "agent"}}},
@@ -123,8 +123,8 @@ func (h *home) corpse() {
 	}
 }
 
-// TestRole: every verb that install.yaml grants is used, no other is asked for, and
-// Bellboard says so when one is missing.
+// TestRole checks that Bellboard uses every verb that install.yaml grants, uses no other, and reports a
+// missing one.
 func TestRole(t *testing.T) {
 	all := rights(t)
 	t.Run("used", func(t *testing.T) {
@@ -159,14 +159,14 @@ func TestRole(t *testing.T) {
 	}
 }
 
-// called is how often Bellboard has made such a request.
+// called returns how often Bellboard sent such a request.
 func (h *home) called(what string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.calls[what]
 }
 
-// reported: a tick, the daemon's end, or a line of its log says these words.
+// reported reports whether a tick, the daemon's error or a line of its log has these words.
 func (h *home) reported(d *daemon, words string) bool {
 	select {
 	case <-d.done:

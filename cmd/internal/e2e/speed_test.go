@@ -18,12 +18,11 @@ import (
 	"time"
 )
 
-// speedAgents is how many builds come at once.
+// speedAgents is the number of builds that come at once.
 const speedAgents = 500
 
-// TestSpeed measures the real binary, started as people start it but for the
-// cluster being a simulated crowd of machines: from nothing to 500 agents, and
-// back. It prints the table of docs/performance.md.
+// TestSpeed measures the real binary with simulated Kubernetes nodes: from no agent to 500, and back. It
+// prints the table of docs/performance.md.
 func TestSpeed(t *testing.T) {
 	if os.Getenv("BELLBOARD_SPEED") != "1" {
 		t.Skip("measures for some minutes, and wants a quiet machine: set BELLBOARD_SPEED=1")
@@ -56,7 +55,7 @@ func speed(t *testing.T, qps int) string {
 	created := time.Since(began)
 	h.await("all builds finish", h.finished)
 	finished := time.Since(began)
-	// Asked of what is known here, so that the API server is not kept busy by the question.
+	// The test counts what its own watch has, and does not load the API server.
 	h.await("pods and nodes are cleared away", func() bool { _, alive, _ := h.count(); return alive == 0 && h.jenkins.Stats().Nodes <= 6 })
 	cleared := time.Since(began)
 	ownCPU, serverCPU = cpu(t, own)-ownCPU, cpu(t, server)-serverCPU
@@ -70,7 +69,7 @@ func speed(t *testing.T, qps int) string {
 
 var callLine = regexp.MustCompile(`^bellboard_kube_requests_total\{code="\d+",resource="(\w+)",verb="(\w+)"\} (\d+)`)
 
-// calls are Bellboard's to Kubernetes for each agent, as its own metrics have them.
+// calls returns Bellboard's requests to Kubernetes for each agent, from Bellboard's own metrics.
 func calls(t *testing.T, address string) string {
 	t.Helper()
 	resp, err := http.Get("http://" + address + "/metrics")
@@ -98,14 +97,14 @@ func calls(t *testing.T, address string) string {
 	return strings.Join(parts, ", ")
 }
 
-// cpu is what a process has used in its life.
+// cpu returns the CPU time of a process so far.
 func cpu(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// After the name in brackets: user and system time are the 12th and 13th.
+	// After the name in brackets, user and system time are the 12th and 13th fields.
 	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 	user, _ := strconv.Atoi(fields[11])
 	system, _ := strconv.Atoi(fields[12])
@@ -113,7 +112,7 @@ func cpu(t *testing.T, pid int) time.Duration {
 	return time.Duration(user+system) * time.Second / hertz
 }
 
-// forgetPeak begins the measure of a process' most memory anew.
+// forgetPeak resets the peak of a process' memory.
 func forgetPeak(t *testing.T, pid int) {
 	t.Helper()
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
@@ -121,7 +120,7 @@ func forgetPeak(t *testing.T, pid int) {
 	}
 }
 
-// peak is the most memory that a process held, in MiB.
+// peak returns the peak of a process' memory, in MiB.
 func peak(t *testing.T, pid int) int {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

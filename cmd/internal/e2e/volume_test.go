@@ -16,7 +16,7 @@ import (
 	"bellboard/scaler"
 )
 
-// class makes a storage class, until the end of the test.
+// class makes a storage class until the end of the test.
 func class(t *testing.T, k kubernetes.Interface, c storagev1.StorageClass) {
 	t.Helper()
 	api := k.StorageV1().StorageClasses()
@@ -26,7 +26,8 @@ func class(t *testing.T, k kubernetes.Interface, c storagev1.StorageClass) {
 	t.Cleanup(func() { _ = api.Delete(context.Background(), c.Name, metav1.DeleteOptions{}) })
 }
 
-// volume makes one for a claim and waits until the claim has it. It is on a machine, nil: on all.
+// volume makes a volume for a claim, and waits until the claim has it. The volume is on one Kubernetes node;
+// nil: on all.
 func volume(t *testing.T, k kubernetes.Interface, ns, name string, machine *string) {
 	t.Helper()
 	api := k.CoreV1().PersistentVolumeClaims(ns)
@@ -56,8 +57,8 @@ func volume(t *testing.T, k kubernetes.Interface, ns, name string, machine *stri
 	})
 }
 
-// TestAgentsWithoutTheirVolume: what a real scheduler says of the volumes of cache
-// slots, and what Bellboard makes of it.
+// TestAgentsWithoutTheirVolume checks what a real scheduler says about volumes of cache slots, and what
+// Bellboard makes of it.
 func TestAgentsWithoutTheirVolume(t *testing.T) {
 	t.Parallel()
 	c := control(t)
@@ -68,7 +69,7 @@ func TestAgentsWithoutTheirVolume(t *testing.T) {
 	for name, provisioner := range map[string]string{"volumes-dead": "dead.example/volumes", "volumes-full": "full.example", "volumes-none": "kubernetes.io/no-provisioner"} {
 		class(t, k, storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: provisioner, VolumeBindingMode: &later})
 	}
-	// One that tells how much room it has, and has told of none.
+	// A driver that reports its free space, and has reported none.
 	driver := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "full.example"}, Spec: storagev1.CSIDriverSpec{StorageCapacity: new(true)}}
 	if _, err := k.StorageV1().CSIDrivers().Create(t.Context(), driver, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -88,7 +89,7 @@ func TestAgentsWithoutTheirVolume(t *testing.T) {
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// agent makes one on a slot, which it makes as well unless it has no class.
+	// agent makes an agent on a slot. It also makes the slot, unless the slot has no class.
 	agent := func(name, slot, class string, bind func()) {
 		s := spec
 		s.Slot, s.StorageClass = slot, class
@@ -131,7 +132,7 @@ func TestAgentsWithoutTheirVolume(t *testing.T) {
 			t.Errorf("%s: volumes %v, %s: %s; want %q", name, a.VolumeTrouble, a.Failure, a.TroubleText, words)
 		}
 	}
-	// Of this one it says nothing: it waits for the volume itself.
+	// The scheduler says nothing about this pod: it waits for the volume itself.
 	await(t, "a machine is chosen for the volume that nobody makes", func() bool { a := seen("dead"); return a != nil && a.Failure == scaler.FailureStorage })
 	if a := seen("dead"); !strings.Contains(a.TroubleText, "claim dead is not bound, though its machine is chosen") {
 		t.Errorf("dead: %s", a.TroubleText)

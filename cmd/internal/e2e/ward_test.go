@@ -17,9 +17,8 @@ import (
 	"bellboard/scaler"
 )
 
-// ward is the scheduler of a home's pods, and the kubelet of the machine that it
-// gives to those that are to fail: one in so many, at each phase of its start in
-// turn. kwok plays all others.
+// ward schedules the pods of a home, and is the kubelet of the pods that are to fail: one in so many, in each
+// phase of the start in turn. kwok is the kubelet of the others.
 type ward struct {
 	h        *home
 	one      int      // pod in so many fails; 0: none
@@ -33,18 +32,17 @@ type ward struct {
 	mu             sync.Mutex
 	placed, buried map[types.UID]bool
 	seen           [2]int                  // pods, without a Docker daemon and with one
-	fell           map[scaler.Phase]int    // how many fail at it
+	failing        map[scaler.Phase]int    // how many fail at it
 	ill            map[string]scaler.Phase // by the pod's name
 }
 
-// openWard begins to place the pods, whose scheduler has to be called as the
-// namespace is.
+// openWard begins to schedule the pods. The name of their scheduler has to be the name of the namespace.
 func (h *home) openWard(one int) *ward {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &ward{
 		h: h, one: one, machine: h.ns + "-ward", ctx: ctx, busy: make(chan struct{}, 8),
-		placed: map[types.UID]bool{}, buried: map[types.UID]bool{}, ill: map[string]scaler.Phase{}, fell: map[scaler.Phase]int{},
+		placed: map[types.UID]bool{}, buried: map[types.UID]bool{}, ill: map[string]scaler.Phase{}, failing: map[scaler.Phase]int{},
 	}
 	api := h.k.CoreV1().Nodes()
 	all, err := api.List(ctx, metav1.ListOptions{})
@@ -75,9 +73,9 @@ func (h *home) openWard(one int) *ward {
 	return w
 }
 
-// draw decides whether a new pod fails, and at the phase at which the fewest have: "" is
-// never. Those with a Docker daemon are counted apart, since it can fail in them only.
-// The lock is held.
+// draw decides whether a new pod fails, and in which phase: in the phase with the fewest failures; "" is
+// none. Pods with a Docker daemon have their own count, since only they can fail in that daemon. The caller
+// holds the lock.
 func (w *ward) draw(pod *corev1.Pod) scaler.Phase {
 	phases := slices.DeleteFunc(scaler.Phases(), func(p scaler.Phase) bool { return p == scaler.PhaseDocker })
 	of := &w.seen[0]
@@ -87,33 +85,33 @@ func (w *ward) draw(pod *corev1.Pod) scaler.Phase {
 	if *of++; w.one == 0 || *of%w.one != 0 {
 		return ""
 	}
-	return slices.MinFunc(phases, func(a, b scaler.Phase) int { return cmp.Compare(w.fell[a], w.fell[b]) })
+	return slices.MinFunc(phases, func(a, b scaler.Phase) int { return cmp.Compare(w.failing[a], w.failing[b]) })
 }
 
-// illness is the phase at which a pod fails; "" is never.
-func (w *ward) illness(pod *corev1.Pod) scaler.Phase {
+// failsIn returns the phase in which a pod fails; "" is none.
+func (w *ward) failsIn(pod *corev1.Pod) scaler.Phase {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.ill[pod.Name]
 }
 
-// deaf: the pod runs, and what runs in it never gets to connect.
-func (w *ward) deaf(pod *corev1.Pod) bool { return w != nil && w.illness(pod) == scaler.PhaseConnect }
+// deaf reports whether the pod runs, and its agent never connects.
+func (w *ward) deaf(pod *corev1.Pod) bool { return w != nil && w.failsIn(pod) == scaler.PhaseConnect }
 
-// saw is told of every change of a pod.
+// saw gets every change of a pod.
 func (w *ward) saw(pod *corev1.Pod) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case pod.DeletionTimestamp != nil && pod.Spec.NodeName == w.machine && !w.buried[pod.UID]:
 		w.buried[pod.UID] = true
-		w.do(func() error { return w.bury(pod) })
+		w.do(func() error { return w.endPod(pod) })
 	case pod.DeletionTimestamp == nil && pod.Spec.NodeName == "" && !w.placed[pod.UID]:
 		w.placed[pod.UID] = true
 		at := w.machines[len(w.placed)%len(w.machines)]
 		if phase := w.draw(pod); phase != "" {
 			w.ill[pod.Name] = phase
-			w.fell[phase]++
+			w.failing[phase]++
 			if phase != scaler.PhaseConnect {
 				at = w.machine
 			}
@@ -122,7 +120,7 @@ func (w *ward) saw(pod *corev1.Pod) {
 	}
 }
 
-// do does it soon, a few at once.
+// do calls a function soon, a few at a time.
 func (w *ward) do(what func() error) {
 	w.wg.Go(func() {
 		w.busy <- struct{}{}
@@ -139,7 +137,7 @@ func (w *ward) place(pod *corev1.Pod, at string) error {
 	if err := api.Bind(w.ctx, bind, metav1.CreateOptions{}); err != nil || at != w.machine {
 		return err
 	}
-	patch, err := json.Marshal(map[string]any{"status": symptoms(pod, w.illness(pod))})
+	patch, err := json.Marshal(map[string]any{"status": failedStatus(pod, w.failsIn(pod))})
 	if err != nil {
 		return err
 	}
@@ -147,15 +145,15 @@ func (w *ward) place(pod *corev1.Pod, at string) error {
 	return err
 }
 
-// bury ends a pod as the kubelet does when nothing of it runs any more.
-func (w *ward) bury(pod *corev1.Pod) error {
+// endPod ends a pod as the kubelet does when all its containers have ended.
+func (w *ward) endPod(pod *corev1.Pod) error {
 	return w.h.k.CoreV1().Pods(pod.Namespace).Delete(w.ctx, pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: new(int64), Preconditions: &metav1.Preconditions{UID: &pod.UID},
 	})
 }
 
-// symptoms are the status that a kubelet writes of a pod that fails at a phase.
-func symptoms(pod *corev1.Pod, phase scaler.Phase) corev1.PodStatus {
+// failedStatus returns the status that a kubelet writes for a pod that fails in a phase.
+func failedStatus(pod *corev1.Pod, phase scaler.Phase) corev1.PodStatus {
 	now := metav1.Now()
 	if phase == scaler.PhaseSchedule {
 		return corev1.PodStatus{Phase: corev1.PodFailed, Reason: "OutOfcpu", Message: "Pod was rejected: Node didn't have enough resource: cpu"}
@@ -191,7 +189,7 @@ func symptoms(pod *corev1.Pod, phase scaler.Phase) corev1.PodStatus {
 		}
 		first[0].State = waits("ImagePullBackOff")
 	case scaler.PhaseDocker:
-		// The daemon is the last that comes before the agent.
+		// The daemon is the last init container before the agent.
 		for i := range inits {
 			inits[i].State = ends(0, "Completed")
 		}

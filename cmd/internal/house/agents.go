@@ -17,16 +17,17 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// agents are the processes inside the simulated pods: each reads its own pod's
-// command line and Secret, as the real one would, and talks to Jenkins.
-type agents struct {
+// Agents has the agent processes for the pods of any cluster. The caller watches the pods, and calls Started
+// and Terminate. Each process reads the command line and the Secret of its pod, as a real agent does, and
+// connects to Jenkins.
+type Agents struct {
 	clock   clock.Clock
 	jenkins *jenkinssim.Jenkins
 	pods    Pods
-	// hold, if set, keeps an agent from connecting for as long as it waits; an
-	// error ends the agent. Only tests set it, before anything starts.
+	// hold, if set, keeps an agent from connecting until hold returns. An error ends the agent. Only tests
+	// set hold, before anything starts.
 	hold func(ctx context.Context, pod *corev1.Pod) error
-	deaf func(*corev1.Pod) bool // tells of a pod whose process never gets to connect; nil: of none
+	deaf func(*corev1.Pod) bool // reports a pod whose process never connects; nil: there is none
 
 	mu      sync.Mutex
 	rng     *rand.Rand
@@ -35,12 +36,12 @@ type agents struct {
 	wg      sync.WaitGroup
 	closed  bool
 	created map[string]int
-	caches  map[string]int // agents started on a cache slot, by whether it was warm
-	shared  int            // agents that began on a slot on which another worked
+	caches  map[string]int // agents that started on a cache slot, by warm and cold
+	shared  int            // agents that started on a cache slot while another agent used it
 	peak    int
 }
 
-// process is one agent process. by tells who ended it, once it has ended.
+// process is one agent process.
 type process struct {
 	pod    *corev1.Pod
 	cancel context.CancelFunc
@@ -50,34 +51,19 @@ type process struct {
 	over   bool
 }
 
-// Pods is what agents need of the cluster that their pods are in.
+// Pods has what agents need of the cluster of their pods.
 type Pods interface {
-	// Secret is the value of a key of the Secret of that name; "" is none. It may
-	// wait for the Secret, as a kubelet does.
+	// Secret returns the value of a key of a Secret; "" is none. Secret may wait for the Secret, as a kubelet
+	// does.
 	Secret(ctx context.Context, namespace, name, key string) string
-	// Exit: the pod's process has ended by itself.
+	// Exit gets a pod whose process has ended.
 	Exit(namespace, name string, code int)
 }
 
-// Agents are simulated agents for pods of any cluster: whoever sees the pods'
-// lives calls Started and Terminate.
-type Agents = agents
-
-// NewAgents makes agents that connect to j. They need Close.
-func NewAgents(c clock.Clock, j *jenkinssim.Jenkins, pods Pods, seed int64) *Agents {
-	return newAgents(c, j, pods, seed)
-}
-
-// Counts returns how many agents were started, by kind, and the most at once.
-func (a *agents) Counts() (started map[string]int, peak int) { return a.counts() }
-
-// Close ends all of them.
-func (a *agents) Close() { a.close() }
-
-// simPods are the pods of a simulated cluster.
+// simPods is the Pods of a simulated cluster.
 type simPods struct{ *kubesim.Cluster }
 
-// Secret does not wait: the simulated kubelet has.
+// Secret does not wait: the simulated kubelet has waited.
 func (s simPods) Secret(_ context.Context, namespace, name, key string) string {
 	if secret := s.Cluster.Secret(namespace, name); secret != nil {
 		return string(secret.Data[key])
@@ -85,22 +71,23 @@ func (s simPods) Secret(_ context.Context, namespace, name, key string) string {
 	return ""
 }
 
-func newAgents(c clock.Clock, j *jenkinssim.Jenkins, pods Pods, seed int64) *agents {
-	return &agents{
+// NewAgents returns agents that connect to j. The caller has to call Close.
+func NewAgents(c clock.Clock, j *jenkinssim.Jenkins, pods Pods, seed int64) *Agents {
+	return &Agents{
 		clock: c, jenkins: j, pods: pods, rng: rand.New(rand.NewPCG(uint64(seed), 0x6167656e74)),
 		procs: map[types.UID]*process{}, byName: map[string]*process{}, created: map[string]int{},
 		caches: map[string]int{string(scaler.Warm): 0, string(scaler.Cold): 0},
 	}
 }
 
-func (a *agents) seconds(from, to float64) time.Duration {
+func (a *Agents) seconds(from, to float64) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return time.Duration((from + a.rng.Float64()*(to-from)) * float64(time.Second))
 }
 
-// Started begins the pod's agent process.
-func (a *agents) Started(pod *corev1.Pod) {
+// Started starts the agent process of a pod.
+func (a *Agents) Started(pod *corev1.Pod) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{pod: pod, cancel: cancel}
 	a.mu.Lock()
@@ -123,8 +110,8 @@ func (a *agents) Started(pod *corev1.Pod) {
 	a.wg.Go(func() { a.run(ctx, p) })
 }
 
-// Terminate ends the process; Jenkins sees it at once.
-func (a *agents) Terminate(pod *corev1.Pod, by string) {
+// Terminate ends the agent process of a pod. Jenkins sees that at once.
+func (a *Agents) Terminate(pod *corev1.Pod, by string) {
 	a.mu.Lock()
 	p := a.procs[pod.UID]
 	a.mu.Unlock()
@@ -134,8 +121,8 @@ func (a *agents) Terminate(pod *corev1.Pod, by string) {
 	}
 }
 
-// forget takes a process that ends from those that live.
-func (a *agents) forget(p *process) {
+// forget removes a process that ends from the lists.
+func (a *Agents) forget(p *process) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.procs, p.pod.UID)
@@ -144,7 +131,7 @@ func (a *agents) forget(p *process) {
 	}
 }
 
-// slotOf is the claim that the daemon beside an agent works on; "": none.
+// slotOf returns the volume claim of the Docker daemon beside an agent; "": none.
 func slotOf(pod *corev1.Pod) string {
 	for _, v := range pod.Spec.Volumes {
 		if v.PersistentVolumeClaim != nil {
@@ -164,8 +151,8 @@ func (p *process) end(by string) {
 	}
 }
 
-// freeze makes an agent fall silent, if it is connected.
-func (a *agents) freeze(name string) bool {
+// freeze makes a connected agent send nothing any more.
+func (a *Agents) freeze(name string) bool {
 	a.mu.Lock()
 	p := a.byName[name]
 	a.mu.Unlock()
@@ -183,8 +170,8 @@ func (a *agents) freeze(name string) bool {
 	return true
 }
 
-// counts returns how many agents were started, by kind, and the most at once.
-func (a *agents) counts() (map[string]int, int) {
+// Counts returns the number of agents that started, by kind, and the most at once.
+func (a *Agents) Counts() (started map[string]int, peak int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := make(map[string]int, len(a.created))
@@ -192,15 +179,16 @@ func (a *agents) counts() (map[string]int, int) {
 	return out, a.peak
 }
 
-// slots returns how many agents began on a cache slot, warm and cold, and how
-// many of them on one that another worked on.
-func (a *agents) slots() (map[string]int, int) {
+// slots returns the number of agents that started on a cache slot, by warm and cold, and how many of them
+// shared it with another agent.
+func (a *Agents) slots() (map[string]int, int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return maps.Clone(a.caches), a.shared
 }
 
-func (a *agents) close() {
+// Close ends all agents.
+func (a *Agents) Close() {
 	a.mu.Lock()
 	a.closed = true
 	for _, p := range a.procs {
@@ -210,15 +198,15 @@ func (a *agents) close() {
 	a.wg.Wait()
 }
 
-// The agents' own waits, as seen on real ones.
+// The waiting times of real agents.
 const (
 	noReconnectAfter = 6 * time.Hour
 	retryEvery       = 10 * time.Second
 )
 
-// run is the life of one agent: start, connect, and connect again for ever,
-// until the pod is terminated, the process falls silent, or -noReconnectAfter.
-func (a *agents) run(ctx context.Context, p *process) {
+// run starts one agent, connects it, and connects it again and again, until the pod is terminated, the agent
+// is frozen, or -noReconnectAfter is over.
+func (a *Agents) run(ctx context.Context, p *process) {
 	cmd := commandOf(p.pod)
 	if a.deaf != nil && a.deaf(p.pod) {
 		<-ctx.Done()
@@ -269,13 +257,13 @@ func (a *agents) run(ctx context.Context, p *process) {
 
 var errNoPassword = errors.New("no password to register with")
 
-func (a *agents) connect(ctx context.Context, cmd command, p *process) (*jenkinssim.Channel, error) {
+func (a *Agents) connect(ctx context.Context, cmd command, p *process) (*jenkinssim.Channel, error) {
 	secret := a.pods.Secret(ctx, p.pod.Namespace, cmd.secret, cmd.key)
 	if cmd.swarm {
 		if secret == "" {
 			return nil, errNoPassword
 		}
-		// What Jenkins answers to the one who has the password.
+		// Jenkins answers an agent that has the password with the agent's secret.
 		var err error
 		secret, err = a.jenkins.CreateSwarm(jenkinssim.SwarmAgent{
 			Name: cmd.name, Description: cmd.description, Labels: cmd.labels, Executors: cmd.executors, Exclusive: cmd.exclusive,

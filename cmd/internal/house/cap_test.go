@@ -13,7 +13,7 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// capped is a house with one team of ephemeral agents, at most so many.
+// capped returns a house with one team of ephemeral agents, at most so many.
 func capped(t *testing.T, most int, hook bool, record func(scaler.Tick)) *House {
 	t.Helper()
 	h, err := New(t.Context(), Config{
@@ -30,8 +30,8 @@ func capped(t *testing.T, most int, hook bool, record func(scaler.Tick)) *House 
 	return h
 }
 
-// TestPlaceIsFreeWithItsBuild: at a full cap the next pod is created at the second look
-// after a build's end, with the hook and without. The clock is virtual, so the times are exact.
+// TestPlaceIsFreeWithItsBuild checks that at a full cap the next pod comes at the second poll after the end
+// of a build, with the hook and without. The clock is virtual, so the times are exact.
 func TestPlaceIsFreeWithItsBuild(t *testing.T) {
 	for _, hook := range []bool{true, false} {
 		t.Run(fmt.Sprintf("hook=%t", hook), func(t *testing.T) {
@@ -73,8 +73,8 @@ func TestPlaceIsFreeWithItsBuild(t *testing.T) {
 	}
 }
 
-// TestRestartAtAFullCap: Jenkins restarts in the middle of a burst. The agents whose builds
-// come back and end make room at once: the burst is over before the grace is.
+// TestRestartAtAFullCap restarts Jenkins in the middle of a burst. Agents whose builds resume and end make
+// room at once: the burst is over before the grace is.
 func TestRestartAtAFullCap(t *testing.T) {
 	for _, kind := range []struct {
 		name     string

@@ -14,10 +14,10 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// keepOpen is the page's port, which outlives the daemons that serve it.
+// keepOpen is the port of the page. It stays open when a daemon ends.
 type keepOpen struct{ net.Listener }
 
-// Close leaves the port open for the next daemon, and wakes this one's Accept.
+// Close ends the Accept of this daemon, and leaves the port open for the next daemon.
 func (k keepOpen) Close() error {
 	if t, ok := k.Listener.(*net.TCPListener); ok {
 		return t.SetDeadline(time.Unix(1, 0))
@@ -25,7 +25,7 @@ func (k keepOpen) Close() error {
 	return nil
 }
 
-// seconds is a random time between two numbers of seconds.
+// seconds returns a random time between two numbers of seconds.
 func (h *House) seconds(from, to float64) time.Duration {
 	return time.Duration((from + h.float()*(to-from)) * float64(time.Second))
 }
@@ -42,10 +42,10 @@ func (h *House) intn(n int) int {
 	return h.rng.IntN(n)
 }
 
-// Trouble is a kind of thing that chaos brings about.
+// Trouble is a kind of thing that the chaos does.
 type Trouble string
 
-// The troubles are all of them.
+// Everything that the chaos does.
 const (
 	JenkinsRestarts   Trouble = "Jenkins restarts"
 	SafeRestart       Trouble = "a person restarts Jenkins safely"
@@ -61,9 +61,9 @@ const (
 	NodeDeleted       Trouble = "a person deletes the Jenkins node of a connected agent"
 	NodesReloaded     Trouble = "a reload of Jenkins' configuration deletes nodes"
 	PersonMarks       Trouble = "a person marks an agent"
-	PersonUnmarks     Trouble = "a person lifts that mark"
+	PersonUnmarks     Trouble = "a person clears that mark"
 	PersonTakesBack   Trouble = "a person takes an agent back and builds on it"
-	MarkAltered       Trouble = "Jenkins tells a mark's text otherwise than it was set"
+	MarkAltered       Trouble = "Jenkins returns another text of a mark than was set"
 	MarkHidden        Trouble = "a lost connection takes the place of a mark"
 )
 
@@ -82,9 +82,8 @@ func (h *House) happened(t Trouble) {
 	h.tally.troubles[t]++
 }
 
-// chaos breaks something every few minutes until ctx ends, and changes settings once
-// after noon. Its steps are shuffled like cards, so that each comes its number of times
-// before they are shuffled again.
+// chaos breaks something every few minutes until ctx ends, and changes settings once after noon. The steps
+// are shuffled, and each comes as often as its number says before all are shuffled again.
 func (h *House) chaos(ctx context.Context, noon time.Time) {
 	steps := []struct {
 		times int
@@ -126,7 +125,7 @@ func (h *House) chaos(ctx context.Context, noon time.Time) {
 	h.Jenkins.Fault(nil)
 }
 
-// downtime is how a restart of Jenkins looks from outside.
+// downtime returns the times of a restart of Jenkins.
 func (h *House) downtime() jenkinssim.Restart {
 	return jenkinssim.Restart{Down: h.seconds(2, 30), Loading: h.seconds(2, 20), Unauthorized: h.seconds(0.2, 1.5)}
 }
@@ -138,9 +137,9 @@ func (h *House) restartJenkins(context.Context) {
 	h.Jenkins.Restart(r)
 }
 
-// restartSafely is a person who restarts Jenkins when no build runs that a restart ends.
-// Without the hook the person does as docs/jenkins.md says: prepare for shutdown, and wait
-// for some seconds, in which Bellboard has looked and lifted its marks from agents at work.
+// restartSafely restarts Jenkins as a person does it, when no build runs that a restart ends. Without the
+// hook the person does as docs/jenkins.md says: prepare for shutdown, and wait for some seconds. In that time
+// Bellboard polls Jenkins, and clears its marks on busy agents.
 func (h *House) restartSafely(ctx context.Context) {
 	what := SafeRestart
 	if !h.cfg.Hook {
@@ -149,7 +148,7 @@ func (h *House) restartSafely(ctx context.Context) {
 		h.Jenkins.QuietDown(true)
 		enough := h.looks() + 3
 		err := h.until(context.WithoutCancel(ctx), 5*time.Minute, func() bool { return h.looks() >= enough })
-		if err != nil { // Bellboard is blind: the person leaves it
+		if err != nil { // Bellboard cannot read Jenkins: the person gives up
 			h.Jenkins.QuietDown(false)
 			return
 		}
@@ -159,14 +158,14 @@ func (h *House) restartSafely(ctx context.Context) {
 	h.Jenkins.SafeRestart(h.downtime())
 }
 
-// looks is how many ticks have seen all there is.
+// looks returns the number of ticks that were no hold.
 func (h *House) looks() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.tally.ticks - h.tally.holds
 }
 
-// ours is how Bellboard's own marks begin.
+// ours is the beginning of Bellboard's own marks.
 const ours = "bellboard("
 
 func (h *House) restartBellboard(ctx context.Context) {
@@ -178,7 +177,7 @@ func (h *House) restartBellboard(ctx context.Context) {
 	h.restarted(ctx)
 }
 
-// change is a Bellboard that comes back with other settings.
+// change restarts Bellboard with other settings.
 func (h *House) change(ctx context.Context, settings []string) {
 	h.cfg.Say(fmt.Sprintf("Bellboard gets %v", settings))
 	h.daemon.kill()
@@ -194,7 +193,8 @@ func (h *House) restarted(ctx context.Context) {
 	}
 }
 
-// restartBoth: Bellboard is away for less than four minutes of Jenkins' five.
+// restartBoth restarts Jenkins and Bellboard. Bellboard is away for less than four minutes of the grace,
+// which is five.
 func (h *House) restartBoth(ctx context.Context) {
 	h.happened(BothRestart)
 	h.cfg.Say("Bellboard and Jenkins restart together")
@@ -214,7 +214,7 @@ func (h *House) restartBoth(ctx context.Context) {
 	h.restarted(ctx)
 }
 
-// victim is a random living pod.
+// victim returns a random living pod.
 func (h *House) victim() *corev1.Pod {
 	pods := h.Cluster.Pods()
 	if len(pods) == 0 {
@@ -261,7 +261,7 @@ func (h *House) cutCluster(context.Context) {
 	h.Cluster.Cut(d)
 }
 
-// proxyError: something between Bellboard and Jenkins answers in its stead.
+// proxyError lets a proxy answer instead of Jenkins.
 func (h *House) proxyError(context.Context) {
 	h.happened(ProxyAnswers)
 	h.cfg.Say("a proxy answers for Jenkins")
@@ -270,7 +270,7 @@ func (h *House) proxyError(context.Context) {
 	h.clock.AfterFunc(h.seconds(2, 40), func() { h.Jenkins.Fault(nil) })
 }
 
-// connected is a random agent of those that Jenkins has a connection to; "": none.
+// connected returns a random agent that is connected to Jenkins; "": none.
 func (h *House) connected() string {
 	nodes := slices.DeleteFunc(h.Jenkins.NodesList(), func(n jenkinssim.NodeInfo) bool { return !n.Online || n.Lingering })
 	if len(nodes) == 0 {
@@ -279,7 +279,7 @@ func (h *House) connected() string {
 	return nodes[h.intn(len(nodes))].Name
 }
 
-// deleteNode is a person who deletes a node and not its agent's pod.
+// deleteNode deletes a Jenkins node as a person does it. The agent's pod stays.
 func (h *House) deleteNode(context.Context) {
 	if name := h.connected(); name != "" && h.Jenkins.PersonDelete(name) {
 		h.happened(NodeDeleted)
@@ -287,7 +287,8 @@ func (h *House) deleteNode(context.Context) {
 	}
 }
 
-// reload is JCasC with nodes: in it, which deletes all others but those of a Swarm client.
+// reload reloads a configuration (JCasC) that has nodes: Jenkins deletes all other Jenkins nodes except those
+// of Swarm clients.
 func (h *House) reload(context.Context) {
 	n := 0
 	for _, node := range h.Jenkins.NodesList() {
@@ -300,8 +301,8 @@ func (h *House) reload(context.Context) {
 	}
 }
 
-// personMarks is a person who takes an agent offline, in words that Jenkins gives back
-// escaped and cut, and lets it go after some minutes.
+// personMarks takes an agent offline as a person does it, with a text that Jenkins returns escaped and cut.
+// After some minutes the person brings the agent back online.
 func (h *House) personMarks(context.Context) {
 	name := h.connected()
 	if name == "" || !h.Jenkins.PersonOffline(name, "disk \"<full>\" & slow : it's looked at") {
@@ -313,16 +314,15 @@ func (h *House) personMarks(context.Context) {
 		for _, n := range h.Jenkins.NodesList() {
 			if n.Name == name && strings.HasPrefix(n.Marked, "disk") && h.Jenkins.PersonOnline(name) {
 				h.happened(PersonUnmarks)
-				h.cfg.Say("the person lifts the mark of " + name)
+				h.cfg.Say("the person clears the mark of " + name)
 			}
 		}
 	})
 }
 
-// nap is how long the process sleeps between the answers and what it does with
-// them. Mostly not at all, or for less than the second within which a write may
-// still be sent; now and then longer, and then a person takes back an agent
-// that is about to be removed.
+// nap returns the time for which the process stops between Jenkins' answers and its writes. Mostly the time
+// is zero, or less than the second in which a write may still be sent. Sometimes it is longer, and then a
+// person takes back an agent that Bellboard is about to remove.
 func (h *House) nap() time.Duration {
 	h.mu.Lock()
 	n, share := h.naps.IntN(1000), h.naps.Float64()
@@ -339,9 +339,9 @@ func (h *House) nap() time.Duration {
 	return 0
 }
 
-// takeBack is a person who brings a node back online that Bellboard is about to
-// remove, and starts a build on it. (Within the second in which a write may be
-// sent, and once the pod's deletion is under way, nothing could help.)
+// takeBack brings a Jenkins node back online that Bellboard is about to remove, and starts a build on it, as
+// a person does it. takeBack does not do so in the second in which a write may be sent, or while the pod's
+// deletion is under way: nothing could save that build.
 func (h *House) takeBack(build time.Duration) bool {
 	going := map[string]bool{}
 	for _, p := range h.Cluster.Pods() {
@@ -353,7 +353,7 @@ func (h *House) takeBack(build time.Duration) bool {
 			h.cfg.Say("a person takes " + n.Name + " back and builds on it")
 			h.Jenkins.PersonOnline(n.Name)
 			id := h.Jenkins.Submit(jenkinssim.Job{Name: "by-hand", Label: n.Name, Duration: build})
-			// Should the node die of something else, nobody waits for it for ever.
+			// If the Jenkins node goes for another reason, the build does not wait for ever.
 			h.clock.AfterFunc(10*time.Minute, func() { h.Jenkins.Cancel(id) })
 			return true
 		}

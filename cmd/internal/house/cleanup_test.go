@@ -14,15 +14,14 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// cleaning is a cleanup, and what it says that it waits for.
+// cleaning is a cleanup, with the messages about what it waits for.
 type cleaning struct {
 	*daemon
 
 	waits []string
 }
 
-// cleaner is a house with builds at work and a leader, and a cleanup beside it that
-// has not begun.
+// cleaner returns a house with builds and a leader, and a cleanup that has not begun.
 func cleaner(t *testing.T) (h *House, c *cleaning) {
 	t.Helper()
 	h, err := New(t.Context(), Config{Clock: clock.Real(), Lead: true, Environ: append(DefaultEnviron(), "BELLBOARD_POLL_INTERVAL=2s")})
@@ -43,7 +42,7 @@ func cleaner(t *testing.T) (h *House, c *cleaning) {
 	return h, h.cleanup(t)
 }
 
-// cleanup is one that has not begun.
+// cleanup returns a cleanup that has not begun.
 func (h *House) cleanup(t *testing.T) *cleaning {
 	t.Helper()
 	c := &cleaning{}
@@ -58,7 +57,7 @@ func (h *House) cleanup(t *testing.T) *cleaning {
 	return c
 }
 
-// end ends the leader as SIGTERM does, which gives the Lease back.
+// end ends the leader as SIGTERM does, so that the leader gives the Lease back.
 func (h *House) end(t *testing.T) {
 	t.Helper()
 	h.daemon.cancel()
@@ -67,8 +66,8 @@ func (h *House) end(t *testing.T) {
 	}
 }
 
-// TestCleanup waits while a leader is at work, says for which one, and touches nothing.
-// When that leader has ended, it lets builds end and leaves nothing.
+// TestCleanup checks that a cleanup waits while a leader works, names the leader, and touches nothing. When
+// the leader has ended, the cleanup lets builds end and leaves nothing.
 func TestCleanup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := cleaner(t)
@@ -107,7 +106,7 @@ func TestCleanup(t *testing.T) {
 	})
 }
 
-// TestCleanupBesideAnother: an instance that stands by would begin anew, and a cleanup says so.
+// TestCleanupBesideAnother checks that a cleanup reports a standby that leads afterwards.
 func TestCleanupBesideAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := cleaner(t)
@@ -138,12 +137,12 @@ func TestCleanupBesideAnother(t *testing.T) {
 	})
 }
 
-// TestCleanupWaitsForPeople: what only a person can end stays, is named with what to
-// do, and ends the cleanup when nothing else is left.
+// TestCleanupWaitsForPeople checks that an agent that only a person can end stays. The cleanup names it and
+// the remedy, and ends when nothing else is left.
 func TestCleanupWaitsForPeople(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		// spoil does it to an agent, and undo is what the remedy asks for.
+		// spoil makes an agent stay, and undo is the remedy.
 		spoil func(t *testing.T, h *House) (agent string, undo func())
 		says  string
 	}{

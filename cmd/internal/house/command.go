@@ -7,20 +7,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// command is what an agent process is told by its pod.
+// command has what a pod tells its agent process.
 type command struct {
 	swarm       bool
 	name        string
-	secret, key string // name of the Secret that it proves itself with, and its key
+	secret, key string // the Secret of the agent, and its key
 	labels      string
 	description string
 	exclusive   bool
 	executors   int
 }
 
-// commandOf reads the pod's agent container as the agent itself would: its
-// arguments, and which Secret is mounted. A pod that says it wrongly gets an
-// agent that cannot connect, here as in a real cluster.
+// commandOf reads the arguments and the mounted Secret of the pod's agent container, as the agent does. With
+// a wrong pod the agent cannot connect, as in a real cluster.
 func commandOf(pod *corev1.Pod) command {
 	var c command
 	var labels []string
@@ -42,7 +41,7 @@ func commandOf(pod *corev1.Pod) command {
 			case "-mode":
 				c.exclusive = value == "exclusive"
 			case "-executors":
-				c.executors, _ = strconv.Atoi(value) // what is no number makes an agent that takes nothing
+				c.executors, _ = strconv.Atoi(value) // without a number the agent takes no build
 			}
 		}
 	}

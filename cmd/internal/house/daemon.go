@@ -18,7 +18,7 @@ import (
 	"bellboard/scaler/control"
 )
 
-// daemon is one Bellboard process: it can be killed at any moment, as by kill -9.
+// daemon is one Bellboard process. It can be killed at any moment, as by kill -9.
 type daemon struct {
 	app    *app.Daemon
 	dead   atomic.Bool
@@ -29,8 +29,7 @@ type daemon struct {
 
 var errKilled = errors.New("the process is dead")
 
-// wire is a killed process's network: nothing goes out any more, and what has
-// gone out is not heard of again.
+// wire is the network of a process. After a kill it sends nothing, and drops the answers.
 type wire struct {
 	next http.RoundTripper
 	of   *daemon
@@ -50,7 +49,7 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// make puts a new Bellboard process together. change, if set, changes its parts.
+// make makes a new Bellboard process. change, if set, changes its parts.
 func (h *House) make(change func(*app.Parts)) (*daemon, error) {
 	settings, err := config.Load(h.env)
 	if err != nil {
@@ -90,12 +89,12 @@ func (h *House) make(change func(*app.Parts)) (*daemon, error) {
 	return d, err
 }
 
-// start begins a new Bellboard process. It outlives ctx: only kill ends it.
+// start starts a new Bellboard process. The process runs on when ctx ends: only kill ends it.
 func (h *House) start(ctx context.Context) error {
 	d, err := h.make(func(p *app.Parts) {
 		p.Lead = h.cfg.Lead
 		if t, ok := h.page.(*net.TCPListener); ok {
-			_ = t.SetDeadline(time.Time{}) // an earlier daemon's keepOpen has closed it, in a way
+			_ = t.SetDeadline(time.Time{}) // keepOpen.Close of an earlier daemon has set a deadline
 			p.Listener = keepOpen{t}
 		}
 	})
@@ -119,7 +118,7 @@ func (h *House) run(ctx context.Context, d *daemon) {
 	}()
 }
 
-// kill ends the process as kill -9 does: no request of it is finished.
+// kill ends the process as kill -9 does: the process finishes no request.
 func (d *daemon) kill() {
 	d.dead.Store(true)
 	d.cancel()
@@ -128,8 +127,8 @@ func (d *daemon) kill() {
 
 func (d *daemon) drain() { d.app.Drain() }
 
-// sleepy is Jenkins behind a process that is stopped now and then (a paused
-// VM, a full CPU) just when the answers have come and before anything is done.
+// sleepy is Jenkins for a process that sometimes stops (a paused VM, a full CPU), after Jenkins' answers and
+// before the next write.
 type sleepy struct {
 	control.Jenkins
 	h *House

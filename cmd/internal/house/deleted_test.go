@@ -9,10 +9,9 @@ import (
 	"bellboard/queue/jenkinssim"
 )
 
-// TestNodesDeletedUnderTheirAgents: a reload of Jenkins' configuration deletes the nodes of
-// all agents of a team that may have no more. Projects' builds there end by that. The agents
-// can never come back, so others are made for the builds that wait, also by a Bellboard that
-// starts just then.
+// TestNodesDeletedUnderTheirAgents reloads Jenkins' configuration, which deletes the Jenkins nodes of all
+// agents of a team at its MAX_AGENTS. The builds of these agents end. The agents can never come back, so
+// Bellboard makes others for the waiting builds, also a Bellboard that starts just then.
 func TestNodesDeletedUnderTheirAgents(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("restarted=%t", restarted), func(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// faults are the classes whose pods fail on their node.
+// faults has the classes whose pods fail on their Kubernetes node.
 var faults = map[scaler.Failure]kubesim.Fault{
 	scaler.FailureBadImage:  kubesim.ImageName,
 	scaler.FailureNodeGone:  kubesim.Rejected,
@@ -28,35 +28,34 @@ var faults = map[scaler.Failure]kubesim.Fault{
 	scaler.FailureStorage:   kubesim.NoMount,
 }
 
-// slow are the classes that are told after minutes, or only while builds wait; the
-// slowest last.
+// slow has the classes that Bellboard reports after minutes, or only while builds wait; the slowest is the
+// last.
 var slow = []scaler.Failure{scaler.FailureRefused, scaler.FailureImagePull, scaler.FailureNeverConnected, scaler.FailureStorage, scaler.FailureUnschedulable}
 
-// spell makes pods fail: each class that is thrown waits for the next pods, and
-// stays with them.
-type spell struct {
+// injector makes pods fail. Each failure waits for the next pod, and stays with that pod.
+type injector struct {
 	mu     sync.Mutex
-	armed  []scaler.Failure // for the pods to come, in order
-	on     map[types.UID]strike
-	loop   map[types.UID]bool // of those that crash: in their sidecar, again and again
-	denied int                // creations that admission will refuse yet
-	short  bool               // the quota is used up: what is refused then is told as that
-	veto   time.Duration      // how long Jenkins refuses an agent
+	armed  []scaler.Failure // of the next pods, in order
+	on     map[types.UID]injected
+	loop   map[types.UID]bool // the pods that crash in their sidecar, again and again
+	denied int                // the creations that admission will still reject
+	short  bool               // the quota is used up, which is then the reason of each rejection
+	veto   time.Duration      // the time for which Jenkins vetoes an agent
 	thrown map[scaler.Failure]int
 }
 
-// strike is what a pod fails with, and since when it is there.
-type strike struct {
-	class scaler.Failure // "": with nothing
+// injected is the failure of a pod, and the time at which the pod came.
+type injected struct {
+	class scaler.Failure // "": none
 	since time.Time
 }
 
-func newSpell() *spell {
-	return &spell{on: map[types.UID]strike{}, loop: map[types.UID]bool{}, thrown: map[scaler.Failure]int{}}
+func newInjector() *injector {
+	return &injector{on: map[types.UID]injected{}, loop: map[types.UID]bool{}, thrown: map[scaler.Failure]int{}}
 }
 
-// of is what a pod fails with. It is asked first when the pod is to get a node.
-func (s *spell) of(p *corev1.Pod) scaler.Failure {
+// of returns the failure of a pod. The first call comes when the pod is to get a Kubernetes node.
+func (s *injector) of(p *corev1.Pod) scaler.Failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if was, ok := s.on[p.UID]; ok {
@@ -68,19 +67,19 @@ func (s *spell) of(p *corev1.Pod) scaler.Failure {
 		s.thrown[f]++
 		s.loop[p.UID] = len(p.Spec.InitContainers) > 0
 	}
-	s.on[p.UID] = strike{f, p.CreationTimestamp.Time}
+	s.on[p.UID] = injected{f, p.CreationTimestamp.Time}
 	return f
 }
 
-// place is why no machine takes the pod; "": one does.
-func (s *spell) place(p *corev1.Pod) string {
+// place returns why no Kubernetes node takes the pod; "": one does.
+func (s *injector) place(p *corev1.Pod) string {
 	if s.of(p) == scaler.FailureUnschedulable {
 		return "4 Insufficient cpu."
 	}
 	return ""
 }
 
-func (s *spell) fault(p *corev1.Pod) kubesim.Fault {
+func (s *injector) fault(p *corev1.Pod) kubesim.Fault {
 	f := faults[s.of(p)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,8 +89,8 @@ func (s *spell) fault(p *corev1.Pod) kubesim.Fault {
 	return f
 }
 
-// deny is the answer to a creation that admission refuses.
-func (s *spell) deny(_ *http.Request, verb, resource string) *metav1.Status {
+// deny returns the answer to a creation that admission rejects.
+func (s *injector) deny(_ *http.Request, verb, resource string) *metav1.Status {
 	if verb != "create" || resource != "pods" {
 		return nil
 	}
@@ -105,27 +104,27 @@ func (s *spell) deny(_ *http.Request, verb, resource string) *metav1.Status {
 	return kubesim.Insecure("restricted:latest", "agent")
 }
 
-// lift ends it, and what is struck fails yet; but for pods that would wait long for
-// a machine: they get one.
-func (s *spell) lift(now time.Time) {
+// lift ends the injection. Pods that have a failure still fail, except pods that would wait long for a
+// Kubernetes node: they get one.
+func (s *injector) lift(now time.Time) {
 	const soon = 5 * time.Minute // as START_TIMEOUT
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.on, func(_ types.UID, on strike) bool {
+	maps.DeleteFunc(s.on, func(_ types.UID, on injected) bool {
 		return on.class == scaler.FailureUnschedulable && now.Sub(on.since) < scaler.UnscheduledTimeout-soon
 	})
 	s.armed, s.denied = nil, 0
 }
 
-// cast puts the spell on the cluster and the agents.
-func (h *House) cast() {
-	s := h.spell
+// inject lets the injector act on the cluster and the agents.
+func (h *House) inject() {
+	s := h.injector
 	h.Cluster.FailSchedule(s.place)
 	h.Cluster.Spoil(s.fault)
 	h.Cluster.FailPulls(func(p *corev1.Pod) bool { return s.of(p) == scaler.FailureImagePull })
 	h.Cluster.Refuse(s.deny)
 	h.agents.deaf = func(p *corev1.Pod) bool {
-		switch s.of(p) { //nolint:exhaustive // the others fail elsewhere
+		switch s.of(p) { //nolint:exhaustive // pods of the other classes fail elsewhere
 		case scaler.FailureEvicted:
 			h.Cluster.Evict(p.Namespace, p.Name, "chaos", "Evicted", "The node was low on resource: memory.")
 			return true
@@ -138,19 +137,18 @@ func (h *House) cast() {
 	}
 }
 
-// forbid has a plugin of Jenkins give an agent nothing for a while.
+// forbid makes a plugin of Jenkins veto an agent for a while.
 func (h *House) forbid(agent string) {
-	h.spell.mu.Lock()
-	d := h.spell.veto
-	h.spell.mu.Unlock()
+	h.injector.mu.Lock()
+	d := h.injector.veto
+	h.injector.mu.Unlock()
 	h.Jenkins.Veto(agent, "‘"+agent+"’ is not to be used yet")
 	h.clock.AfterFunc(d, func() { h.Jenkins.Veto(agent, "") })
 }
 
-// failures throws one class after another, in an order of its own each time
-// round, until ctx ends. What waits to be thrown then is forgotten. The first time round is
-// quick and what is told late comes first, and later what has not been told yet, so that
-// a short day tells of all.
+// failures throws one class of failure after another until ctx ends, in a new order each round. In the first
+// round the pauses are shorter, and the classes that Bellboard reports late come first. In later rounds the
+// classes that Bellboard has not reported yet come first. So even a short day has every class.
 func (h *House) failures(ctx context.Context) {
 	rng := rand.New(rand.NewPCG(uint64(h.cfg.Seed), 0x6661696c))
 	pause := func() time.Duration { return time.Duration(30+rng.IntN(90)) * time.Second }
@@ -172,9 +170,9 @@ func (h *House) failures(ctx context.Context) {
 				wait = wait * 2 / 3
 			}
 			if clock.Sleep(ctx, h.clock, wait) != nil {
-				h.spell.lift(h.clock.Now())
+				h.injector.lift(h.clock.Now())
 				h.Cluster.SetQuota("ci", -1)
-				h.Cluster.FailSchedule(h.spell.place) // lets the cluster look again
+				h.Cluster.FailSchedule(h.injector.place) // makes the cluster schedule its pods again
 				return
 			}
 			h.throw(h.cfg.Throw[i], 1+rng.IntN(2), pause())
@@ -182,10 +180,10 @@ func (h *House) failures(ctx context.Context) {
 	}
 }
 
-// throw makes the next n pods fail with that class, or all for a while.
+// throw makes the next n pods fail with this class, or all pods for a while.
 func (h *House) throw(f scaler.Failure, n int, d time.Duration) {
-	s := h.spell
-	switch f { //nolint:exhaustive // the others are on the pods
+	s := h.injector
+	switch f { //nolint:exhaustive // the pods of the other classes have them
 	case scaler.FailureQuota:
 		alive := int64(0)
 		for _, p := range h.Cluster.Pods() {
@@ -207,13 +205,13 @@ func (h *House) throw(f scaler.Failure, n int, d time.Duration) {
 		s.thrown[f]++
 		return
 	case scaler.FailureAdmission:
-		h.cfg.Say(fmt.Sprintf("%s: refuses the next %d pods", f, n))
+		h.cfg.Say(fmt.Sprintf("%s: admission rejects the next %d pods", f, n))
 		s.mu.Lock()
 		s.denied += n
 		s.mu.Unlock()
 		return
 	}
-	h.cfg.Say(fmt.Sprintf("%s: strikes the next %d agents", f, n))
+	h.cfg.Say(fmt.Sprintf("%s: the next %d agents fail", f, n))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f == scaler.FailureRefused {

@@ -15,9 +15,8 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// TestFallback: while the agents that a team would make fail, builds that may run on
-// others get those: the team's other kind, which the decision and a rule of their own
-// tell, or those of a team with another DOCKER that fits.
+// TestFallback checks a team whose new agents fail. Builds get other agents that fit: the team's other kind,
+// with a rule of its own in the decision, or agents of a team with another DOCKER.
 func TestFallback(t *testing.T) {
 	auto := []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=auto"}
 	for _, tt := range []struct {

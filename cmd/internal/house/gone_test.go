@@ -12,9 +12,9 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// TestATeamThatGoes: Bellboard comes back without a team that has agents at work and
-// idle, a berth and a free cache slot. Its builds end, its agents and berths go, its
-// slots go after the CACHE_KEEP that they had, and the other team has its own all along.
+// TestATeamThatGoes restarts Bellboard without a team that has busy and idle agents, a berth and a free cache
+// slot. The team's builds end, its agents and berths go, and its slots go after their CACHE_KEEP. The other
+// team is not affected.
 func TestATeamThatGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, err := New(t.Context(), Config{Clock: clock.Real(), Loads: []Load{}, Environ: []string{

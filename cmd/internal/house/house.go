@@ -1,8 +1,7 @@
-// Package house is the whole house in one process: a simulated Jenkins, a
-// simulated cluster, simulated agents between them, a load of builds, and the
-// real daemon in the middle, which cannot tell. The demo and the test of the
-// promises are both made of it. It promises honest accounts: builds are counted
-// from the builds' side, by the simulators; it never looks into the daemon.
+// Package house runs a simulated Jenkins, a simulated cluster, simulated agents, a load of builds and the
+// real daemon in one process. The demo and the tests of the promises use it.
+//
+// The simulators count the builds. The package never looks into the daemon.
 package house
 
 import (
@@ -28,32 +27,32 @@ import (
 	"bellboard/scaler/control"
 )
 
-// Config is what a house is made of.
+// Config has what a house is made of.
 type Config struct {
 	Clock clock.Clock
 	Seed  int64
 	Log   *zap.Logger
-	// Teams are the settings of the teams; nil is DefaultEnviron.
+	// Environ has the settings of the teams, as variables; nil is DefaultEnviron.
 	Environ []string
-	// Loads are the builds to come, by team; nil is DefaultLoads.
+	// Loads has the builds of each team; nil is DefaultLoads.
 	Loads []Load
-	// Chaos breaks things now and then, at most Gap apart (default 10 m).
+	// Chaos breaks something again and again, at most Gap apart (default 10 m).
 	Chaos bool
 	Gap   time.Duration
-	// Noon are settings that chaos changes in the middle of the day, as variables.
+	// Noon has the settings that chaos changes in the middle of the day, as variables.
 	Noon []string
-	// Throw are the classes of failure that agents are made to fail with all day
-	// long; nil is every one while there is chaos, and none without.
+	// Throw has the classes of failure with which agents fail during the day; nil is every class with Chaos,
+	// and none without.
 	Throw []scaler.Failure
 	// Hook installs the one-build hook in Jenkins.
 	Hook bool
-	// Version is that of Jenkins; "" is jenkinssim's own.
+	// Version is the version of Jenkins; "" is jenkinssim's own.
 	Version string
-	// LaxClaims has storage that gives a volume to any number of pods at once.
+	// LaxClaims makes the storage give a volume to any number of pods at once.
 	LaxClaims bool
-	// Lead has the daemon hold a Lease while it works.
+	// Lead makes the daemon work only while it holds a Lease.
 	Lead bool
-	// Network puts everything on loopback ports; without it all is in process.
+	// Network serves everything on loopback ports; without it there is no network.
 	Network bool
 	// Record gets every tick of every daemon.
 	Record func(scaler.Tick)
@@ -65,13 +64,13 @@ type Config struct {
 
 // House is a running house.
 type House struct {
-	cfg     Config
-	clock   clock.Clock
-	Jenkins *jenkinssim.Jenkins
-	Cluster *kubesim.Cluster
-	agents  *agents
-	spell   *spell
-	// The addresses, when on the network.
+	cfg      Config
+	clock    clock.Clock
+	Jenkins  *jenkinssim.Jenkins
+	Cluster  *kubesim.Cluster
+	agents   *Agents
+	injector *injector
+	// The addresses, with Config.Network.
 	JenkinsURL, ClusterURL, PageURL string
 
 	servers []*http.Server
@@ -79,19 +78,18 @@ type House struct {
 	daemon  *daemon
 	env     []string
 	teams   []scaler.Team
-	most    int                      // agents in all teams
-	images  map[scaler.PoolID]string // that agents are to have
+	most    int                      // BELLBOARD_MAX_AGENTS
+	images  map[scaler.PoolID]string // the images of new agents
 
-	slotsKept int // when the day was over
+	slotsKept int // the number of cache slots at the end of the day
 
 	mu    sync.Mutex
 	rng   *rand.Rand
-	naps  *rand.Rand // apart, so that what breaks when does not hang on the number of ticks
+	naps  *rand.Rand // its own, so that the chaos does not depend on the number of ticks
 	tally tally
 }
 
-// New builds the house and opens its doors; Run lets the day begin. ctx is for
-// the building alone.
+// New makes the house and its servers. Run begins the day. ctx is for New only.
 func New(ctx context.Context, cfg Config) (*House, error) {
 	if cfg.Environ == nil {
 		cfg.Environ = DefaultEnviron()
@@ -112,7 +110,7 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 		cfg.Say = func(string) {}
 	}
 	h := &House{
-		cfg: cfg, clock: cfg.Clock, spell: newSpell(),
+		cfg: cfg, clock: cfg.Clock, injector: newInjector(),
 		rng:  rand.New(rand.NewPCG(uint64(cfg.Seed), 0x6368616f73)),
 		naps: rand.New(rand.NewPCG(uint64(cfg.Seed), 0x6e6170)), tally: tally{troubles: map[Trouble]int{}},
 	}
@@ -122,9 +120,9 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 	}
 	h.Jenkins = jenkinssim.New(jenkinssim.Config{Clock: cfg.Clock, Seed: cfg.Seed, Hook: hook, Version: cfg.Version})
 	h.Cluster = kubesim.New(kubesim.Config{Clock: cfg.Clock, Seed: cfg.Seed, LaxClaims: cfg.LaxClaims})
-	h.agents = newAgents(cfg.Clock, h.Jenkins, simPods{h.Cluster}, cfg.Seed)
+	h.agents = NewAgents(cfg.Clock, h.Jenkins, simPods{h.Cluster}, cfg.Seed)
 	if len(cfg.Throw) > 0 {
-		h.cast()
+		h.inject()
 	}
 	h.Cluster.SetKubelet(h.agents)
 	h.JenkinsURL, h.ClusterURL = "http://jenkins.local", "http://kubesim.local"
@@ -158,7 +156,7 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 	return h, h.set(env)
 }
 
-// set gives the next Bellboard these settings.
+// set sets the settings of the next daemon.
 func (h *House) set(env []string) error {
 	settings, err := config.Load(env)
 	if err != nil {
@@ -171,10 +169,10 @@ func (h *House) set(env []string) error {
 	return nil
 }
 
-// swarmSecret is the Secret that a person makes for Swarm agents.
+// swarmSecret is the Secret that a person would make for Swarm agents.
 const swarmSecret = "swarm"
 
-// userSecrets makes what a person would have made in the cluster.
+// userSecrets makes the Secrets that a person would make.
 func (h *House) userSecrets(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(h.Cluster.RESTConfig())
 	if err != nil {
@@ -186,7 +184,7 @@ func (h *House) userSecrets(ctx context.Context) error {
 	return err
 }
 
-// Environ is the settings of the daemon, as variables.
+// Environ returns the settings of the daemon, as variables.
 func (h *House) Environ() []string { return slices.Clone(h.env) }
 
 // listen opens a loopback port.
@@ -203,7 +201,7 @@ func (h *House) serve(ctx context.Context, handler http.Handler) (string, error)
 	}
 	s := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	h.servers = append(h.servers, s)
-	go func() { _ = s.Serve(l) }() // ends with Close, and has nothing to say then
+	go func() { _ = s.Serve(l) }() // ends with Close, always with an error
 	return "http://" + l.Addr().String(), nil
 }
 
@@ -212,7 +210,7 @@ func (h *House) Close() {
 	if h.daemon != nil {
 		h.daemon.kill()
 	}
-	h.agents.close()
+	h.agents.Close()
 	h.Jenkins.Close()
 	h.Cluster.Close()
 	for _, s := range h.servers {
@@ -223,8 +221,8 @@ func (h *House) Close() {
 	}
 }
 
-// Run plays a day of that length, then lets the house empty itself. Ending ctx
-// ends the day early; ending now ends everything at once.
+// Run runs a day of that length, and then removes all agents. When ctx ends, the day ends early. When now
+// ends, everything ends at once.
 func (h *House) Run(ctx, now context.Context, day time.Duration) (Summary, error) {
 	if err := h.start(ctx); err != nil {
 		return Summary{}, err
@@ -247,10 +245,9 @@ func (h *House) Run(ctx, now context.Context, day time.Duration) (Summary, error
 	return h.evening(now)
 }
 
-// evening: no new builds; those that wait get theirs, then all agents go.
+// evening lets the waiting builds end, and then removes all agents. No new builds come.
 func (h *House) evening(ctx context.Context) (Summary, error) {
-	// Long enough for what the chaos left: a silent agent is noticed after nine
-	// minutes, a lost one given up ten later.
+	// Jenkins notices a silent agent after nine minutes, and Bellboard deletes a lost one ten minutes later.
 	const limit = 45 * time.Minute
 	err := h.until(ctx, limit, func() bool {
 		s := h.Jenkins.Stats()
@@ -265,7 +262,7 @@ func (h *House) evening(ctx context.Context) (Summary, error) {
 	if err := h.until(ctx, limit, func() bool { return len(old()) == 0 }); err != nil {
 		return h.summary(), fmt.Errorf("agents that should have been renewed: %v: %w", old(), err)
 	}
-	// The slots of agents that are gone are kept, but no more than can be used.
+	// Bellboard keeps the cache slots of agents that are gone, but no more than it can use.
 	if err := h.until(ctx, limit, func() bool { return len(h.excess()) == 0 }); err != nil {
 		return h.summary(), fmt.Errorf("more cache slots than agents may be: %v: %w", h.excess(), err)
 	}
@@ -277,7 +274,7 @@ func (h *House) evening(ctx context.Context) (Summary, error) {
 	return h.summary(), nil
 }
 
-// until waits for done, which is asked every two seconds.
+// until waits for done, which it calls every two seconds.
 func (h *House) until(ctx context.Context, limit time.Duration, done func() bool) error {
 	for end := h.clock.Now().Add(limit); !done(); {
 		if h.clock.Now().After(end) {

@@ -27,13 +27,13 @@ import (
 	"bellboard/scaler/control/sabotage"
 )
 
-// defaultSeeds is how many days are played when nobody says how many.
+// defaultSeeds is the number of days without -house.seeds.
 var defaultSeeds = 6
 
-// racing: the race detector is on.
+// racing says that the race detector is on.
 var racing bool
 
-// unraced skips what takes minutes under the race detector, and is no race.
+// unraced skips a test that takes minutes under the race detector, and has no race to find.
 func unraced(t *testing.T) {
 	t.Helper()
 	if racing {
@@ -41,8 +41,8 @@ func unraced(t *testing.T) {
 	}
 }
 
-// classStride is which classes of failure have a day of their own: every other one, every
-// one at full length, fewer under the race detector. Days of chaos have all of them.
+// classStride says which classes of failure have their own day: every other class, every class at full
+// length, fewer under the race detector. Days of chaos have all classes.
 var classStride = 2
 
 var (
@@ -64,11 +64,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// full: all is played at its full length, as with -house.hours=2. Plain go test plays
-// fewer and shorter days, so that it is done in a minute or two on a laptop.
+// full says that every test runs at its full length, as with -house.hours=2. Plain go test runs fewer and
+// shorter days, and ends in a minute or two on a laptop.
 var full bool
 
-// atLength is d in a run at full length, and a third of it else.
+// atLength returns d in a run at full length, and otherwise a third of d.
 func atLength(d time.Duration) time.Duration {
 	if full {
 		return d
@@ -76,7 +76,7 @@ func atLength(d time.Duration) time.Duration {
 	return d / 3
 }
 
-// day plays one day in virtual time, in process.
+// day runs one day in virtual time, without a network.
 func day(t *testing.T, cfg Config, length time.Duration) (s Summary, broken []string, ended error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -106,7 +106,7 @@ func day(t *testing.T, cfg Config, length time.Duration) (s Summary, broken []st
 	return s, broken, ended
 }
 
-// TestQuietDay: nothing breaks, so nothing may be lost either.
+// TestQuietDay checks that no build is lost while nothing breaks.
 func TestQuietDay(t *testing.T) {
 	s, broken, err := day(t, Config{Seed: 1}, 40*time.Minute)
 	t.Logf("%+v", s)
@@ -125,9 +125,8 @@ func TestQuietDay(t *testing.T) {
 	}
 }
 
-// TestDaysOfChaos holds the promises through restarts of Jenkins and Bellboard, silent
-// agents, pods and nodes that others delete, people who mark agents, and agents that
-// fail in every way.
+// TestDaysOfChaos checks the promises while Jenkins and Bellboard restart, agents are frozen, others delete
+// pods and Jenkins nodes, people mark agents, and agents fail in every way.
 func TestDaysOfChaos(t *testing.T) {
 	var mu sync.Mutex
 	troubles, told := map[Trouble]int{}, map[scaler.Failure]int{}
@@ -453,8 +452,8 @@ func TestOneDaemonOnASlot(t *testing.T) {
 	}
 }
 
-// TestDemoDay: a day as short as the demo's for a minute, with the seed that make seen
-// gives it, tells of every class of failure.
+// TestDemoDay checks that a day as short as a minute of the demo, with the seed of make seen, has every class
+// of failure.
 func TestDemoDay(t *testing.T) {
 	s, broken, err := day(t, Config{Seed: 4, Chaos: true}, 20*time.Minute)
 	t.Logf("%+v", s)
@@ -471,8 +470,8 @@ func TestDemoDay(t *testing.T) {
 	}
 }
 
-// TestFailureClasses: each class of failure, thrown all day long, is told by its
-// own name, and costs neither a build nor a corpse.
+// TestFailureClasses throws each class of failure during a whole day. Bellboard reports that class, kills no
+// build and leaves no pod.
 func TestFailureClasses(t *testing.T) {
 	for i, f := range scaler.Failures() {
 		if i%classStride != 0 {
@@ -490,7 +489,7 @@ func TestFailureClasses(t *testing.T) {
 				t.Errorf("%s was thrown %d times and told %d times; want some of each", f, s.Thrown[f], s.Failed[f])
 			}
 			for other, n := range s.Failed {
-				// What is lifted at the end of the day may be too late to connect in time.
+				// An agent whose failure is lifted at the end of the day may connect too late.
 				if other != f && other != scaler.FailureNeverConnected {
 					t.Errorf("%d agents failed of %s; want only %s", n, other, f)
 				}
@@ -505,9 +504,9 @@ func TestFailureClasses(t *testing.T) {
 	}
 }
 
-// TestAVolumeWhoseZoneIsFull: the agent that waits for it is given up, its volume
-// is put aside, and the build gets another, sooner than a machine in that zone; the
-// cache is kept though no more agents may be than have another.
+// TestAVolumeWhoseZoneIsFull checks an agent whose volume is in a zone without room. Bellboard gives up that
+// agent, puts the volume aside, and makes another agent for the build before the zone has room. The volume is
+// kept, though no more agents may be than have another volume.
 func TestAVolumeWhoseZoneIsFull(t *testing.T) {
 	for _, most := range []int{10, 1} {
 		t.Run(fmt.Sprintf("MAX_PERSISTENT=%d", most), func(t *testing.T) {

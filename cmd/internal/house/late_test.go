@@ -16,9 +16,9 @@ import (
 	"bellboard/scaler/control/sabotage"
 )
 
-// TestAgentsThatHang plays the same day twice, on which one agent in ten, or in five,
-// runs and never connects: builds that would wait behind such a one for START_TIMEOUT
-// get another agent as soon as it is late, and few are made that are not needed.
+// TestAgentsThatHang runs the same day twice, on which one agent in ten, or in five, runs and never connects.
+// A build that would wait for such an agent for START_TIMEOUT gets another agent as soon as the first is
+// late. Bellboard makes few agents that are not needed.
 func TestAgentsThatHang(t *testing.T) {
 	unraced(t)
 	busy := Load{PerHour: 240, Burst: 6, Pipelines: 0.5}

@@ -11,26 +11,25 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// Load is the builds of one team.
+// Load has the builds of one team.
 type Load struct {
 	Team string
-	// Labels are the expressions its jobs ask for, chosen evenly; "" is none.
+	// Labels has the label expressions of the jobs, each as often as the others; "" is none.
 	Labels []string
-	// PerHour is the mean number of builds an hour; it swings between nearly
-	// nothing and double, once per Period.
+	// PerHour is the mean number of builds an hour. In each Period the number goes from nearly zero to twice
+	// the mean and back.
 	PerHour float64
 	Period  time.Duration
-	// Median is the median length of a build; one in twenty takes four times as long.
+	// Median is the median length of a build. One build in twenty takes four times as long.
 	Median time.Duration
 	// Pipelines is the share of pipelines among the builds.
 	Pipelines float64
-	// Burst is how many builds come at once, at most.
+	// Burst is the most builds that come at once.
 	Burst int
 }
 
-// DefaultEnviron is three teams: one-build agents, also for builds that ask for
-// no label; persistent Swarm agents with Docker that run two builds each; and one
-// that lets Bellboard choose.
+// DefaultEnviron returns the settings of three teams. The first has ephemeral agents, also for builds without
+// a label. The second has persistent Swarm agents with Docker, two builds each. The third has mode auto.
 func DefaultEnviron() []string {
 	return []string{
 		"BELLBOARD_TEAMS=web,data,mobile",
@@ -54,7 +53,7 @@ func DefaultEnviron() []string {
 	}
 }
 
-// DefaultLoads is a few hundred builds an hour for the three teams.
+// DefaultLoads returns a few hundred builds an hour for the three teams.
 func DefaultLoads() []Load {
 	return []Load{
 		{Team: "web", Labels: []string{"linux", "linux", ""}, PerHour: 120, Period: 10 * time.Minute, Median: 50 * time.Second, Pipelines: 0.5, Burst: 6},
@@ -77,7 +76,7 @@ func (h *House) load(ctx context.Context, l Load, stream uint64) {
 			return
 		}
 		if gap > l.Period/4 {
-			continue // the rate has changed meanwhile
+			continue // the rate has fallen meanwhile
 		}
 		for range 1 + rng.IntN(burst) {
 			h.submit(l, rng)

@@ -12,11 +12,11 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// oldJenkins keeps one cause of a mark and of a lost connection.
+// oldJenkins is a version that keeps only one cause of a mark and of a lost connection.
 const oldJenkins = "2.479.3"
 
-// TestOldJenkins: in a Jenkins before 2.482 the end of a pod takes the place of the
-// mark's text. No agent is a person's for that, and none is left.
+// TestOldJenkins checks a Jenkins before 2.482, in which the end of a pod replaces the text of the mark.
+// Bellboard takes no such agent for one that a person marked, and leaves none.
 func TestOldJenkins(t *testing.T) {
 	for _, hook := range []bool{false, true} {
 		t.Run(fmt.Sprintf("hook %v", hook), func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestOldJenkins(t *testing.T) {
 	}
 }
 
-// note remembers the agents that were a person's.
+// note notes the agents of class held.
 func note(held map[string]bool, tick *scaler.Tick) {
 	for i := range tick.Plan.Agents {
 		if a := &tick.Plan.Agents[i]; a.Class == scaler.Held {
@@ -58,8 +58,8 @@ func note(held map[string]bool, tick *scaler.Tick) {
 	}
 }
 
-// TestOldJenkinsSilentAgents: two agents of two fall silent at their work. When
-// Jenkins has noticed, they make room for the next build.
+// TestOldJenkinsSilentAgents freezes two of two busy agents. When Jenkins has noticed, they make room for the
+// next build.
 func TestOldJenkinsSilentAgents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		held := map[string]bool{}
@@ -109,8 +109,8 @@ func TestOldJenkinsSilentAgents(t *testing.T) {
 	})
 }
 
-// TestOldJenkinsPerson: what a person took offline is a person's also when the
-// connection is lost afterwards.
+// TestOldJenkinsPerson checks that an agent that a person took offline stays held, also when it loses its
+// connection afterwards.
 func TestOldJenkinsPerson(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, err := New(t.Context(), Config{

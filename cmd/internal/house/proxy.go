@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// proxyAnswer is what something between Bellboard and Jenkins answers in its
-// stead: each of them is no answer of Jenkins.
+// proxyAnswer returns an answer of a proxy between Bellboard and Jenkins. No such answer is Jenkins' own.
 func proxyAnswer(kind int) func(*http.Request) (int, http.Header, []byte, bool) {
 	page := []byte("<html><body>nothing to see</body></html>")
 	html := http.Header{"Content-Type": {"text/html"}}
@@ -20,7 +19,7 @@ func proxyAnswer(kind int) func(*http.Request) (int, http.Header, []byte, bool) 
 		case 2:
 			return http.StatusOK, json, []byte("{}"), true
 		default:
-			// The queue looks empty and is not Jenkins'.
+			// The queue looks empty, and the answer is not Jenkins'.
 			return http.StatusOK, json, []byte(`{"items":[]}`), strings.HasPrefix(r.URL.Path, "/queue")
 		}
 	}

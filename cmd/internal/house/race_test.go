@@ -2,7 +2,6 @@
 
 package house
 
-// The race detector makes a day several times as long: under it a few days are
-// played for its own sake, and more of them without it. So with the
-// restarts and the classes of failure.
+// The race detector makes a day take several times as long. So it runs only a few days, rows of restarts and
+// classes of failure; the run without it has more.
 func init() { racing, defaultSeeds, restartStride, classStride = true, 3, 11, 4 }

@@ -18,8 +18,8 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// judge holds every tick against what is promised of the caps, of the renewal of agents
-// and of their executors: by what the cluster has, not by what Bellboard says of it.
+// judge checks every tick against the promises about caps, renewals and executors. It uses the cluster's
+// state, not Bellboard's words.
 type judge struct {
 	house *House
 
@@ -29,7 +29,7 @@ type judge struct {
 	marked map[scaler.Reason]int
 }
 
-// verdict returns how many agents were marked, by reason, and which promises were broken.
+// verdict returns the number of marked agents by reason, and the broken promises.
 func (j *judge) verdict() (map[scaler.Reason]int, []string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -77,13 +77,13 @@ func (j *judge) tick(t scaler.Tick) {
 	}
 }
 
-// leaves: Bellboard has asked for the pod's deletion, so that its place is free. Others
-// give a pod ten seconds at least.
+// leaves reports whether Bellboard has deleted the pod, so that its place is free. Others give a pod ten
+// seconds at least.
 func leaves(p *corev1.Pod) bool {
 	return p.DeletionTimestamp != nil && *p.DeletionGracePeriodSeconds < 10
 }
 
-// caps: no team, and not all of them, have more agents than they may.
+// caps checks that neither a team nor all teams together have more agents than they may.
 func (j *judge) caps(t *scaler.Tick) {
 	all, teams, persistent := 0, map[string]int{}, map[string]int{}
 	for _, p := range j.house.Cluster.Pods() {
@@ -108,8 +108,8 @@ func (j *judge) caps(t *scaler.Tick) {
 	}
 }
 
-// pool looks at one pool's agents: who is on the way out, who is sent there now, and
-// who is left where he is though he is old.
+// pool checks the agents of one pool: which of them leave, which are marked now, and which stay though they
+// are old.
 func (j *judge) pool(t *scaler.Tick, id scaler.PoolID, acts map[string]scaler.Action, old map[string]bool) {
 	calm := !slices.ContainsFunc(t.Plan.Decisions, func(d scaler.Decision) bool { return d.Waiting > 0 })
 	pods, leaving, unsure := 0, 0, false
@@ -162,9 +162,8 @@ func (j *judge) fault(t *scaler.Tick, format string, args ...any) {
 	}
 }
 
-// TestRenewalUnderLoad: a pool that is full all day long is renewed all the same,
-// step by step, when its settings have changed and when its agents have grown old;
-// and it never has more agents than its builds need executors.
+// TestRenewalUnderLoad checks that a pool that is full all day is renewed step by step, after new settings
+// and at MAX_LIFETIME. The pool never has more agents than its builds need executors.
 func TestRenewalUnderLoad(t *testing.T) {
 	const (
 		executors, builds = 2, 40
@@ -187,7 +186,7 @@ func TestRenewalUnderLoad(t *testing.T) {
 		if err := h.start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		// pets are the team's agents, without the one-build agents of the other.
+		// pets returns the number of persistent agents.
 		pets := func() (n int) {
 			for _, p := range h.Cluster.Pods() {
 				if p.Labels["bellboard.dev/team"] == "data" {
@@ -196,13 +195,13 @@ func TestRenewalUnderLoad(t *testing.T) {
 			}
 			return n
 		}
-		// One-build agents at work are renewed by nobody: these builds outlast the day.
+		// Bellboard renews no busy ephemeral agent: these builds last longer than the day.
 		const long = 3
 		for range long {
 			h.Jenkins.Submit(jenkinssim.Job{Name: "web", Label: "linux", Duration: 100 * time.Minute})
 		}
 		n := long
-		// load keeps that many builds in the house for so long.
+		// load keeps that many builds in Jenkins for so long.
 		load := func(want int, d time.Duration) (most int) {
 			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(2 * time.Second) {
 				for s := h.Jenkins.Stats(); s.Queued+s.Running < want+long; s.Queued++ {

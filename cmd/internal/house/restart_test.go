@@ -22,7 +22,7 @@ import (
 // length, fewer under the race detector.
 var restartStride = 4
 
-// way is how the agents that are there at a restart come back.
+// way says how the agents come back after a restart.
 type way string
 
 const (
@@ -32,28 +32,27 @@ const (
 	stay  way = "stay" // they are not cut at all
 )
 
-// lateBy is later than Bellboard's return and earlier than the end of Jenkins'
-// patience with a cut Swarm node, which is four minutes.
+// lateBy is after Bellboard's return, and before Jenkins drops a cut Swarm node, which is after four minutes.
 const lateBy = 3*time.Minute + 30*time.Second
 
-// again is a restart whose first good answers, and the agents that come early,
-// fall before a tick, and the items that resume after it.
+// again is a restart whose first good answers and early agents come before a tick, and whose resuming items
+// come after it.
 var again = jenkinssim.Restart{Down: 7 * time.Second, Loading: 5 * time.Second, Unauthorized: 700 * time.Millisecond}
 
-// away is how long nobody gets a good answer: a second of 503 follows the 401.
+// away returns the time without a good answer: a second of 503 follows the 401.
 func away(r jenkinssim.Restart) time.Duration {
 	return r.Down + r.Loading + r.Unauthorized + time.Second
 }
 
-// step is one step of an agent's life, by the pair table's name for it.
+// step is one step in the life of an agent, with the pair table's name.
 type step struct {
 	class scaler.Class
 	how   scaler.Connect
-	// reach brings the agent there.
+	// reach brings the agent to that step.
 	reach func(*stage)
-	// connected: a restart of Bellboard alone may also find it undisturbed.
+	// connected: after a restart of Bellboard alone the agent may also be connected.
 	connected bool
-	// doomed: its build ends whatever Bellboard does.
+	// doomed: the build ends, whatever Bellboard does.
 	doomed bool
 	// later happens a minute after the restart.
 	later func(*stage)
@@ -65,7 +64,7 @@ const (
 	minute  = time.Minute
 )
 
-// steps are every class of the table, reached by each kind of agent that can.
+// steps has every class of the table, for each kind of agent that can have it.
 var steps = []step{
 	{class: scaler.Berth, how: inbound, reach: (*stage).berth},
 	{class: scaler.Berth, how: swarmed, reach: (*stage).berth},
@@ -108,7 +107,7 @@ var steps = []step{
 	{class: scaler.Stray, how: swarmed, reach: (*stage).stray},
 }
 
-// restarts are what restarts, and in which ways the agents may come back.
+// restarts has what restarts, and in which ways the agents may come back.
 var restarts = []struct {
 	what string
 	do   func(*stage, way)
@@ -119,10 +118,9 @@ var restarts = []struct {
 	{"both", (*stage).restartBoth, []way{early, late, never}},
 }
 
-// TestRestarts restarts Jenkins, Bellboard and both at every step of an agent's
-// life. A build that was at work survives it if its agent comes back; one that
-// waited gets another agent; whatever came, Bellboard kills none and leaves
-// nothing behind.
+// TestRestarts restarts Jenkins, Bellboard and both at every step in the life of an agent. A running build
+// survives if its agent comes back. A waiting build gets another agent. Bellboard kills no build and leaves
+// nothing.
 func TestRestarts(t *testing.T) {
 	for _, c := range scaler.Classes() {
 		if !slices.ContainsFunc(steps, func(s step) bool { return s.class == c }) {
@@ -177,8 +175,7 @@ func TestRestartsMatter(t *testing.T) {
 	}
 }
 
-// restart plays one row: it brings an agent to a step, restarts, and lets the
-// house empty itself.
+// restart runs one row: it brings an agent to a step, restarts, and runs the rest of the day.
 func restart(t *testing.T, at step, do func(*stage, way), how way, unsafe func(*control.Config), judge func(*stage, way, step)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{T: t, how: at.how, seen: make(chan scaler.Tick, 1), back: map[string]time.Time{}}
@@ -197,7 +194,7 @@ func restart(t *testing.T, at step, do func(*stage, way), how way, unsafe func(*
 		at.reach(s)
 		s.reaches(at.class)
 		do(s, how)
-		// Whoever waits by then is served as if nothing had been.
+		// A build that comes now is served as usual.
 		s.submit("next", minute)
 		if at.later != nil {
 			s.clock.AfterFunc(minute, func() { at.later(s) })
@@ -207,7 +204,7 @@ func restart(t *testing.T, at step, do func(*stage, way), how way, unsafe func(*
 	})
 }
 
-// stage is a house with one agent in the light.
+// stage is a house with one agent under test.
 type stage struct {
 	*testing.T
 	*House
@@ -221,7 +218,7 @@ type stage struct {
 	back map[string]time.Time // when an agent that stays away comes back
 }
 
-// judge compares the accounts with what would have been without Bellboard.
+// judge compares the numbers of the day with those of a day without Bellboard.
 func (s *stage) judge(how way, at step) {
 	if st := s.Jenkins.Stats(); st.Killed > 0 || st.Queued+st.Running > 0 {
 		s.Errorf("%d builds were killed, %d still wait and %d run", st.Killed, st.Queued, st.Running)
@@ -247,9 +244,9 @@ func (s *stage) judge(how way, at step) {
 	}
 }
 
-// evening ends what only the test keeps going, then empties the house.
+// evening ends what only the test keeps going, and then everything else.
 func (s *stage) evening(ctx context.Context) {
-	// A build that wants an agent that is no more waits until somebody cancels it.
+	// A build that wants an agent that is gone waits until somebody cancels it.
 	stop := s.clock.AfterFunc(12*minute, func() { s.Jenkins.Cancel(s.id) })
 	defer stop()
 	idle := func() bool { st := s.Jenkins.Stats(); return st.Queued+st.Running == 0 }
@@ -272,7 +269,7 @@ func (s *stage) begin() {
 	}
 }
 
-// record keeps the newest tick for who waits for one.
+// record keeps the newest tick.
 func (s *stage) record(t scaler.Tick) {
 	select {
 	case <-s.seen:
@@ -281,7 +278,7 @@ func (s *stage) record(t scaler.Tick) {
 	s.seen <- t
 }
 
-// ticks looks at ticks until one is as wanted.
+// ticks waits for a tick that is as wanted.
 func (s *stage) ticks(what string, as func(*scaler.Tick) bool) {
 	s.Helper()
 	limit := time.After(40 * minute)
@@ -297,7 +294,7 @@ func (s *stage) ticks(what string, as func(*scaler.Tick) bool) {
 	}
 }
 
-// reaches waits until a tick has found the agent in that class.
+// reaches waits until a tick gives the agent that class.
 func (s *stage) reaches(c scaler.Class) {
 	s.Helper()
 	s.ticks(string(c), func(t *scaler.Tick) bool {
@@ -343,14 +340,14 @@ func (s *stage) hold(ctx context.Context, pod *corev1.Pod) error {
 // ever is longer than any row.
 const ever = 1000 * time.Hour
 
-// keep has an agent stay away for so long, should it lose its connection.
+// keep makes an agent stay away for so long if it loses its connection.
 func (s *stage) keep(name string, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.back[name] = time.Now().Add(d)
 }
 
-// comeBack says when the agents come back, counted from Jenkins' return.
+// comeBack sets when the agents come back, counted from Jenkins' return.
 func (s *stage) comeBack(how way, since time.Duration) {
 	wait := map[way]time.Duration{early: since + 100*time.Millisecond, late: since + lateBy, never: ever}[how]
 	for _, p := range s.Cluster.Pods() {
@@ -391,7 +388,7 @@ func (s *stage) restartBellboard(how way) {
 	s.begin()
 }
 
-// restartBoth: Bellboard is back two minutes after Jenkins.
+// restartBoth restarts both. Bellboard is back two minutes after Jenkins.
 func (s *stage) restartBoth(how way) {
 	s.daemon.kill()
 	s.restartJenkins(how)
@@ -399,19 +396,19 @@ func (s *stage) restartBoth(how way) {
 	s.begin()
 }
 
-// work is longer than an agent may be late, and than the restart grace.
+// work is longer than an agent may be late, and longer than the restart grace.
 const work = 7 * minute
 
 func (s *stage) berth() {}
 
-// hired has a build wait for its agent, and then run on it.
+// hired submits a build that waits for its agent, and then runs on it.
 func (s *stage) hired() {
 	s.id = s.submit("work", work)
 	s.agent()
 }
 
-// atWork has a build run on its agent. A tick may see it busy a moment before:
-// when its executor has the item and has not begun.
+// atWork waits until a build runs on its agent. A tick may see the agent busy a moment earlier, when the
+// executor has the item and has not begun.
 func (s *stage) atWork() {
 	s.hired()
 	s.reaches(scaler.Busy)
@@ -420,7 +417,7 @@ func (s *stage) atWork() {
 	}
 }
 
-// agent waits for the pod of the agent in the light.
+// agent waits for the pod of the agent under test.
 func (s *stage) agent() {
 	s.Helper()
 	for range 600 {
@@ -436,7 +433,7 @@ func (s *stage) agent() {
 // fickle is a build that is cancelled while it waits.
 const fickle = "fickle"
 
-// free has an agent without a build: who wanted it has changed his mind.
+// free brings an agent without a build: its build is cancelled.
 func (s *stage) free() {
 	id := s.submit(fickle, work)
 	s.agent()
@@ -453,7 +450,7 @@ func (s *stage) disrupted() {
 	s.Cluster.Disrupt("ci", s.name)
 }
 
-// drained has an agent wait, marked and idle, for the end of a grace.
+// drained brings an agent that is marked and idle, and waits for the end of a grace.
 func (s *stage) drained() {
 	s.free()
 	s.does(scaler.Mark)
@@ -475,7 +472,7 @@ func (s *stage) cutIdle() {
 	s.cut(s.name)
 }
 
-// wantedBehindFence: somebody wants the very agent that was just fenced.
+// wantedBehindFence submits a build that wants the agent that was just fenced.
 func (s *stage) wantedBehindFence() {
 	s.cutIdle()
 	s.does(scaler.Fence)
@@ -491,7 +488,7 @@ func (s *stage) wanted() {
 	s.id = s.Jenkins.Submit(jenkinssim.Job{Name: "by-hand", Label: s.name, Duration: minute})
 }
 
-// resuming has a build wait for its agent after an earlier restart.
+// resuming brings a build that waits for its agent after an earlier restart.
 func (s *stage) resuming() {
 	s.atWork()
 	if s.how == inbound {
@@ -515,7 +512,7 @@ func (s *stage) held() {
 
 func (s *stage) letGo() { s.Jenkins.PersonOnline(s.name) }
 
-// leaving: somebody deletes its pod, which lives for ten minutes more.
+// leaving deletes the pod as somebody else does it. The pod lives for ten minutes more.
 func (s *stage) leaving() {
 	s.atWork()
 	s.Cluster.Delete("ci", s.name, "chaos", 20*minute)
@@ -532,7 +529,7 @@ func (s *stage) stray() {
 	s.begin()
 }
 
-// intruder is an agent whose pod nobody knows of, with a build on it.
+// intruder brings a connected agent without a known pod, with a build on it.
 func (s *stage) intruder() {
 	s.reaches(scaler.Berth)
 	s.name = "web-e-0000000000"
@@ -544,8 +541,7 @@ func (s *stage) intruder() {
 	go s.stranger(s.name, ch)
 }
 
-// stranger is that agent's process: it comes back as its row says, and ends
-// when all builds have ended.
+// stranger is the process of that agent. It comes back as its row says, and ends when all builds have ended.
 func (s *stage) stranger(name string, ch *jenkinssim.Channel) {
 	for {
 		s.mu.Lock()

@@ -9,9 +9,8 @@ import (
 	"bellboard/queue/jenkinssim"
 )
 
-// TestSafeRestart: a person restarts Jenkins safely while projects' builds run on agents
-// that are marked for their one build. Jenkins waits for them, with the hook and, where
-// the person prepares the restart, without it.
+// TestSafeRestart restarts Jenkins safely while builds run on agents that are marked for their one build.
+// Jenkins waits for these builds: with the hook, and without the hook if a person prepares the restart.
 func TestSafeRestart(t *testing.T) {
 	for _, hook := range []bool{true, false} {
 		t.Run(fmt.Sprintf("hook=%t", hook), func(t *testing.T) {

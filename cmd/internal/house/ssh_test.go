@@ -10,12 +10,11 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// unknown is how long Jenkins' resolver holds that there is no host of a name that
-// it was asked for too soon.
+// unknown is the time for which Jenkins' resolver remembers that a name does not exist.
 const unknown = 15 * time.Second
 
-// plugin is Jenkins' plugin that calls agents: it gets the order to launch one, and
-// finds the pod by the name of its host, if it runs and its name has come around.
+// plugin is Jenkins' plugin that calls agents. It launches an agent on demand. It finds the pod by the name
+// of its host, if the pod runs and DNS knows the name.
 type plugin struct {
 	h        *House
 	launched map[string]int // by agent: how often that was asked for
@@ -40,7 +39,7 @@ func (p *plugin) launch(_, host string) {
 	}
 }
 
-// call connects a pod's agent to its node.
+// call connects the agent of a pod to its Jenkins node.
 func (p *plugin) call(agent *process) {
 	agent.mu.Lock()
 	defer agent.mu.Unlock()
@@ -58,8 +57,8 @@ func (p *plugin) call(agent *process) {
 	p.h.mu.Unlock()
 }
 
-// TestSSH: agents that Jenkins calls are launched when they run, take a build each,
-// and go.
+// TestSSH checks that Bellboard launches agents with CONNECT=ssh when their pods run, and that each agent
+// takes a build and goes.
 func TestSSH(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const builds = 6

@@ -47,9 +47,9 @@ func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
 	return ours, nil
 }
 
-// TestAWebhookThatHangs: for ten minutes no pod of one team is answered for, with
-// 200 builds waiting. The loop goes on: it is alive for its probe, gives a build its
-// agent back, and makes another team's agents. Then all builds get theirs.
+// TestAWebhookThatHangs leaves the pods of one team without an answer for ten minutes, with 200 builds
+// waiting. The loop goes on: it is alive for its probe, clears the mark of an agent that a build wants back,
+// and makes agents of another team. Afterwards all builds get agents.
 func TestAWebhookThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const builds, soon = 200, 20 * time.Second
@@ -84,7 +84,7 @@ func TestAWebhookThatHangs(t *testing.T) {
 			}
 		}
 
-		// A long build, whose agent is marked as ephemeral ones are at work.
+		// A long build, whose agent is marked, as busy ephemeral agents are.
 		h.Jenkins.Submit(jenkinssim.Job{Name: "long", Label: "linux", Duration: 25 * time.Minute})
 		marked := func() bool {
 			return slices.ContainsFunc(h.Jenkins.NodesList(), func(n jenkinssim.NodeInfo) bool { return n.Busy > 0 && n.Marked != "" })

@@ -12,7 +12,7 @@ import (
 	"bellboard/scaler"
 )
 
-// Summary is the account of a day, as the demo prints it.
+// Summary has the numbers of a day, as the demo prints them.
 type Summary struct {
 	BuildsFinished int            `json:"builds_finished"`
 	BuildsKilled   int            `json:"builds_killed"` // ended by Bellboard
@@ -22,27 +22,26 @@ type Summary struct {
 	WaitMax        float64        `json:"wait_max_seconds"`
 	AgentsCreated  map[string]int `json:"agents_created"` // by kind
 	AgentsPeak     int            `json:"agents_peak"`
-	OrphansLeft    int            `json:"orphans_left"` // nodes (berths too), pods, Secrets, cache slots
-	CacheStarts    map[string]int `json:"cache_starts"` // agents that began on a slot, warm and cold
-	SlotsKept      int            `json:"slots_kept"`   // when the day was over, before all was cleared away
-	SlotsShared    int            `json:"slots_shared"` // agents that began on a slot on which another worked
+	OrphansLeft    int            `json:"orphans_left"` // Jenkins nodes (also berths), pods, Secrets, cache slots
+	CacheStarts    map[string]int `json:"cache_starts"` // agents that started on a cache slot, by warm and cold
+	SlotsKept      int            `json:"slots_kept"`   // cache slots at the end of the day, before everything was removed
+	SlotsShared    int            `json:"slots_shared"` // agents that started on a cache slot while another agent used it
 	SecondBuilds   int            `json:"second_builds"`
 	Ticks          int            `json:"ticks"`
 	Holds          int            `json:"holds"`
-	// Thrown are the failures that the house has caused, Failed those that
-	// Bellboard tells of, by class.
+	// Thrown has the failures that the house caused, Failed those that Bellboard reported, by class.
 	Thrown map[scaler.Failure]int `json:"failures_thrown"`
 	Failed map[scaler.Failure]int `json:"agents_failed"`
-	// Troubles are what chaos brought about, by kind.
+	// Troubles has what the chaos did, by kind.
 	Troubles map[Trouble]int `json:"troubles"`
 
-	// Killed are the builds that Bellboard ended, for the story of each.
+	// Killed has the builds that Bellboard ended.
 	Killed []jenkinssim.Build `json:"-"`
-	// Left names what is left, when something is.
+	// Left names what is left.
 	Left []string `json:"-"`
 }
 
-// tally is what can only be counted on the way.
+// tally has what can only be counted while the day goes on.
 type tally struct {
 	ticks, holds int
 	broken       []string // plans that broke a promise
@@ -72,15 +71,15 @@ func (h *House) record(t scaler.Tick) {
 	}
 }
 
-// Broken lists the plans that broke a promise, and were not acted on.
+// Broken lists the plans that broke a promise, and that Bellboard did not carry out.
 func (h *House) Broken() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.tally.broken)
 }
 
-// left names the nodes, pods, Secrets and cache slots that either side still
-// holds; when all is cleared away the berths and the slots go too.
+// left names the Jenkins nodes, pods, Secrets and cache slots that still exist. In the end berths and cache
+// slots go, too.
 func (h *House) left() []string {
 	var out []string
 	for _, n := range h.Jenkins.NodesList() {
@@ -101,7 +100,7 @@ func (h *House) left() []string {
 	return out
 }
 
-// excess names the cache slots of teams that have more than they may have agents.
+// excess names the cache slots of each team that has more of them than it may have agents.
 func (h *House) excess() []string {
 	var out []string
 	room := map[string]int{}
@@ -117,8 +116,8 @@ func (h *House) excess() []string {
 	return out
 }
 
-// outdated names the agents that are older than their pool's MAX_LIFETIME, or have
-// another image than it.
+// outdated names the agents that are older than their pool's MAX_LIFETIME, or that have another image than
+// the pool.
 func (h *House) outdated(now time.Time) []string {
 	var out []string
 	for _, p := range h.Cluster.Pods() {
@@ -138,7 +137,7 @@ func (h *House) outdated(now time.Time) []string {
 
 func (h *House) orphans() int { return len(h.left()) }
 
-// summary closes the accounts.
+// summary returns the numbers of the day.
 func (h *House) summary() Summary {
 	builds, stats := h.Jenkins.Builds(), h.Jenkins.Stats()
 	s := Summary{
@@ -160,7 +159,7 @@ func (h *House) summary() Summary {
 	if n := len(waits); n > 0 {
 		s.WaitP50, s.WaitP95, s.WaitMax = secs(waits[n/2]), secs(waits[n*95/100]), secs(waits[n-1])
 	}
-	created, peak := h.agents.counts()
+	created, peak := h.agents.Counts()
 	maps.Copy(s.AgentsCreated, created)
 	s.AgentsPeak = peak
 	s.CacheStarts, s.SlotsShared = h.agents.slots()
@@ -173,9 +172,9 @@ func (h *House) summary() Summary {
 			s.Troubles[t] = n
 		}
 	}
-	h.spell.mu.Lock()
-	s.Thrown = maps.Clone(h.spell.thrown)
-	h.spell.mu.Unlock()
+	h.injector.mu.Lock()
+	s.Thrown = maps.Clone(h.injector.thrown)
+	h.injector.mu.Unlock()
 	return s
 }
 

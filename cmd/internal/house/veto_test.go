@@ -15,7 +15,7 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// vetoes is a house in which Jenkins does not give builds to agents that fit.
+// vetoes is a house in which Jenkins keeps builds from agents that fit.
 type vetoes struct {
 	*House
 	t    *testing.T
@@ -67,9 +67,9 @@ func (v *vetoes) seen() (made int, said string) {
 	return v.made, v.said
 }
 
-// TestANodeNamedLikeALabel: Jenkins calls the label linux and the node linux alike.
-// One agent is tried. Builds that it may take all get agents; those that
-// only the node may take get none.
+// TestANodeNamedLikeALabel checks a label and a Jenkins node with the same name, linux, which Jenkins does
+// not tell apart. Bellboard tries one agent. Builds for the label all get agents; builds for the node get
+// none.
 func TestANodeNamedLikeALabel(t *testing.T) {
 	const hint = "a Jenkins node is named like the label ‘linux’; rename it"
 	for _, tt := range []struct {
@@ -102,8 +102,8 @@ func TestANodeNamedLikeALabel(t *testing.T) {
 	}
 }
 
-// TestAThrottleOnEachNode: while an executor refuses them by a plugin's words Jenkins
-// names no label of a pipeline, and each agent takes only one of them.
+// TestAThrottleOnEachNode checks a plugin that lets each agent run only one build of a kind. While a plugin
+// vetoes the waiting builds, Jenkins names no label of a pipeline.
 func TestAThrottleOnEachNode(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		t.Run(fmt.Sprintf("the job is known %t", known), func(t *testing.T) {
@@ -128,8 +128,8 @@ func TestAThrottleOnEachNode(t *testing.T) {
 	}
 }
 
-// TestAVeto: a plugin gives no build of a label to any agent. One agent is made
-// now and then to see whether that is over; then all builds get theirs.
+// TestAVeto checks a plugin that gives the builds of a label to no agent. Bellboard makes one agent now and
+// then to see whether the veto is over. Then all builds get agents.
 func TestAVeto(t *testing.T) {
 	const builds, words = 50, "has no licence"
 	playVetoes(t, func(v *vetoes) {

@@ -11,17 +11,17 @@ import (
 	"strings"
 )
 
-// Required is the variable that, set to 1, makes a missing binary an error: CI has
-// built it, and a test that did not run is not one that passed.
+// Required is the variable that, set to 1, makes a missing binary an error. CI has built the binary, and a
+// skipped test proves nothing.
 const Required = "BELLBOARD_E2E"
 
-// ErrNotBuilt says that there is no binary yet, and how to make one.
+// ErrNotBuilt says that there is no binary yet, and how to build one.
 var ErrNotBuilt = errors.New("the Kubernetes binary is not built: run make kube")
 
-// Binary is where deploy/kube/build puts the control plane's binary, or ErrNotBuilt.
+// Binary returns the path of the control plane's binary, which deploy/kube/build makes, or ErrNotBuilt.
 func Binary(ctx context.Context) (string, error) { return binary(ctx) }
 
-// binary is where the script puts what it is told to build.
+// binary returns the path of a binary that the script builds.
 func binary(ctx context.Context, what ...string) (string, error) {
 	_, here, _, ok := runtime.Caller(0)
 	if !ok {

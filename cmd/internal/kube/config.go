@@ -14,7 +14,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// How kwok knows the nodes that are its to play.
+// The annotation by which kwok knows the Kubernetes nodes that it simulates.
 const (
 	fakeNode      = "kwok.x-k8s.io/node"
 	fakeNodeValue = "fake"
@@ -23,7 +23,7 @@ const (
 //go:embed stages.yaml
 var stages []byte
 
-// files are what the components are configured by.
+// files has the configuration files of the components.
 type files struct{ manager, scheduler, kwok, stages string }
 
 const schedulerConfig = `apiVersion: kubescheduler.config.k8s.io/v1
@@ -58,7 +58,7 @@ func writeKubeconfig(file string, cfg *rest.Config) error {
 	return clientcmd.WriteToFile(*k, file)
 }
 
-// makeNodes makes machines with room for more than a test needs.
+// makeNodes makes Kubernetes nodes with room for more than a test needs.
 func (c *ControlPlane) makeNodes(ctx context.Context) error {
 	room := corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("1000"), corev1.ResourceMemory: resource.MustParse("4Ti"),

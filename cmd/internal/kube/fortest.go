@@ -12,8 +12,8 @@ import (
 	"bellboard/deploy/manifest"
 )
 
-// Need fails the test for an error of Start; where the binary has not been built
-// it is skipped, unless it is Required.
+// Need fails the test for an error of Start. If the binary is not built, Need skips the test, unless the
+// binary is Required.
 func Need(t testing.TB, err error) {
 	t.Helper()
 	if errors.Is(err, ErrNotBuilt) && os.Getenv(Required) != "1" {
@@ -24,7 +24,7 @@ func Need(t testing.TB, err error) {
 	}
 }
 
-// ForTest is a control plane that ends with the test.
+// ForTest returns a control plane that ends with the test.
 func ForTest(t testing.TB) *ControlPlane {
 	t.Helper()
 	c, err := Start(t.Context(), Options{Dir: t.TempDir()})
@@ -37,7 +37,7 @@ func ForTest(t testing.TB) *ControlPlane {
 	return c
 }
 
-// Budget is install.yaml's PodDisruptionBudget of an agents' namespace.
+// Budget returns install.yaml's PodDisruptionBudget of an agents' namespace.
 func Budget(t testing.TB, namespace string) *policyv1.PodDisruptionBudget {
 	t.Helper()
 	b := Shipped[*policyv1.PodDisruptionBudget](t, "bellboard-busy")
@@ -45,7 +45,7 @@ func Budget(t testing.TB, namespace string) *policyv1.PodDisruptionBudget {
 	return b
 }
 
-// Shipped is install.yaml's first object of that type and name.
+// Shipped returns install.yaml's first object of that type and name.
 func Shipped[T metav1.Object](t testing.TB, name string) T {
 	t.Helper()
 	install, err := deploy.Files.ReadFile("install.yaml")

@@ -1,15 +1,13 @@
-// Package kube runs a real Kubernetes control plane on loopback: etcd,
-// kube-apiserver with RBAC and Pod Security admission, kube-controller-manager,
-// kube-scheduler, and kwok, which plays the nodes. It is what Bellboard's
-// end-to-end tests run against, from one binary that deploy/kube/build makes. In
-// a sandbox (deploy/kube/node/sandbox) it also runs a real node: containerd and
-// a kubelet.
+// Package kube runs a real Kubernetes control plane on loopback: etcd, kube-apiserver with RBAC and Pod
+// Security admission, kube-controller-manager, kube-scheduler, and kwok, which simulates the Kubernetes
+// nodes. Bellboard's end-to-end tests run against that control plane. Everything is one binary, which
+// deploy/kube/build makes. In a sandbox (deploy/kube/node/sandbox) the package also runs a real Kubernetes
+// node: containerd and a kubelet.
 //
-// It promises a cluster of its own for each Start (certificates, ports and data
-// in one directory), components that end with the process that started them
-// however that ends, and nothing left after Stop; what a real node leaves ends
-// with its sandbox. It never downloads or builds anything, never listens beyond
-// loopback or the sandbox, and no daemon imports it.
+// Each Start has its own cluster, with certificates, ports and data in one directory. The components end with
+// the process that started them, however that process ends. Stop leaves nothing; what a real Kubernetes node
+// leaves ends with its sandbox. The package never downloads or builds anything, and never listens beyond
+// loopback or the sandbox. No daemon imports it.
 package kube
 
 import (
@@ -29,18 +27,17 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// startLimit is how long each component may take to be ready, on a machine that
-// does other things too.
+// startLimit is the time that each component may take to be ready, on a computer that does other things, too.
 const startLimit = 2 * time.Minute
 
-// Options say what kind of cluster to start. The zero value is usable.
+// Options has the options of Start. The zero value is usable.
 type Options struct {
-	// Binary is the one that deploy/kube/build makes; empty is where it puts it.
+	// Binary is the path of the binary that deploy/kube/build makes; empty is the path where that script puts
+	// it.
 	Binary string
-	// Nodes is how many fake nodes there are; 0 means 4, less than that none.
+	// Nodes is the number of simulated Kubernetes nodes; 0 means 4, a negative number means none.
 	Nodes int
-	// Dir keeps the cluster's files, the components' logs among them; empty is a
-	// directory that Stop removes.
+	// Dir has the cluster's files and the components' logs; empty is a directory that Stop removes.
 	Dir string
 }
 
@@ -58,8 +55,8 @@ type ControlPlane struct {
 	controllers []*process // and scheduler, and kwok
 }
 
-// Start starts a cluster and returns when it schedules pods. After an error
-// nothing of it runs.
+// Start starts a cluster, and returns when the cluster schedules pods. After an error nothing of the cluster
+// runs.
 func Start(ctx context.Context, opts Options) (c *ControlPlane, err error) {
 	if opts.Binary == "" {
 		if opts.Binary, err = Binary(ctx); err != nil {
@@ -108,14 +105,14 @@ func Start(ctx context.Context, opts Options) (c *ControlPlane, err error) {
 	})
 }
 
-// Admin may do everything.
+// Admin returns the configuration of a user who may do everything.
 func (c *ControlPlane) Admin() *rest.Config { return rest.CopyConfig(c.admin) }
 
-// Client is Admin's.
+// Client returns a client for Admin.
 func (c *ControlPlane) Client() kubernetes.Interface { return c.client }
 
-// For is the configuration of a ServiceAccount that exists: what a pod of it
-// would have, with a token of an hour.
+// For returns the configuration of a ServiceAccount that exists, as a pod of that account has it, with a
+// token for an hour.
 func (c *ControlPlane) For(ctx context.Context, namespace, serviceAccount string) (*rest.Config, error) {
 	hour := int64(time.Hour / time.Second)
 	token, err := c.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, serviceAccount,
@@ -129,13 +126,13 @@ func (c *ControlPlane) For(ctx context.Context, namespace, serviceAccount string
 	}, nil
 }
 
-// Kubeconfig writes a configuration to a file, as KUBECONFIG names one.
+// Kubeconfig writes a configuration to a file, for KUBECONFIG.
 func (c *ControlPlane) Kubeconfig(name string, cfg *rest.Config) (string, error) {
 	file := c.path(name + ".kubeconfig")
 	return file, writeKubeconfig(file, cfg)
 }
 
-// Pids are the components' processes by name.
+// Pids returns the process ids of the components by name.
 func (c *ControlPlane) Pids() map[string]int {
 	out := map[string]int{}
 	for _, p := range c.processes() {
@@ -166,13 +163,12 @@ func (c *ControlPlane) Stop() error {
 	return os.RemoveAll(c.opts.Dir)
 }
 
-// keeps reports that the files are to stay, for whoever wants to read the logs.
+// keeps reports whether the files stay, for a person who wants to read the logs.
 func (c *ControlPlane) keeps() bool { return os.Getenv("BELLBOARD_KUBE_KEEP") != "" }
 
-// StopAPIServer ends the API server as a crash does: every connection breaks,
-// and what is stored stays. The controllers end with it: one that is not yet up
-// would give up by itself when the next API server answers it before it knows
-// who may do what.
+// StopAPIServer ends the API server as a crash does: every connection breaks, and the stored objects stay.
+// The controllers end with the API server. A controller that is still starting would otherwise give up when
+// the next API server answers it before that API server knows the permissions.
 func (c *ControlPlane) StopAPIServer() {
 	for _, p := range c.controllers {
 		p.kill()
@@ -184,9 +180,9 @@ func (c *ControlPlane) StopAPIServer() {
 	}
 }
 
-// StartAPIServer starts it on the same address, and returns when it is ready.
-// The controllers begin anew with it: they would wait for up to half a minute
-// before they looked for it again, each in its own time.
+// StartAPIServer starts the API server on the same address, and returns when it is ready. The controllers
+// start again with it: otherwise each would wait for up to half a minute before it looks for the API server
+// again.
 func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 	host, port, err := net.SplitHostPort(c.api)
 	if err != nil {
@@ -201,10 +197,10 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--authorization-mode=Node,RBAC",
-		// No kubelet reports, so no node would ever lose the taint that this adds.
+		// No kubelet reports, so no Kubernetes node would ever lose the taint that this plugin adds.
 		"--enable-admission-plugins=NodeRestriction", "--disable-admission-plugins=TaintNodesByCondition",
 		"--allow-privileged=true",
-		// How it asks a real node for a container's log.
+		// The API server asks a real kubelet for a container's log with these.
 		"--kubelet-client-certificate="+c.pki.file("admin.crt"), "--kubelet-client-key="+c.pki.file("admin.key"),
 		"--kubelet-preferred-address-types=InternalIP",
 	)
@@ -221,7 +217,7 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 	return c.startControllers()
 }
 
-// RestartAPIServer is a crash and a start.
+// RestartAPIServer ends the API server as a crash does, and starts it again.
 func (c *ControlPlane) RestartAPIServer(ctx context.Context) error {
 	c.StopAPIServer()
 	return c.StartAPIServer(ctx)
@@ -231,7 +227,7 @@ func (c *ControlPlane) startEtcd() error {
 	p, err := c.start("etcd",
 		"--data-dir="+c.path("etcd"), "--listen-client-urls=http://"+c.etcd, "--advertise-client-urls=http://"+c.etcd,
 		"--listen-peer-urls=http://127.0.0.1:0", "--log-level=warn",
-		"--unsafe-no-fsync", // nothing here is to survive the machine
+		"--unsafe-no-fsync", // no data have to survive the computer
 	)
 	if err != nil {
 		return err
@@ -252,7 +248,7 @@ func (c *ControlPlane) startControllers() error {
 			"--root-ca-file=" + c.pki.file("ca.crt"), "--kube-api-qps=500", "--kube-api-burst=1000",
 			"--controllers=garbage-collector-controller,pod-garbage-collector-controller,namespace-controller," +
 				"resourcequota-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,disruption-controller," +
-				"taint-eviction-controller,daemonset-controller," + // which gives the one before its index of pods
+				"taint-eviction-controller,daemonset-controller," + // gives the controller before it its index of pods
 				"deployment-controller,replicaset-controller," +
 				"persistentvolume-binder-controller,persistentvolumeclaim-protection-controller,persistentvolume-protection-controller",
 			"--pvclaimbinder-sync-period=2s", "--min-resync-period=1m",
@@ -272,7 +268,7 @@ func (c *ControlPlane) startControllers() error {
 	return nil
 }
 
-// start starts one component; what it says goes to a file of its name.
+// start starts one component. Its output goes to a file of its name.
 func (c *ControlPlane) start(name string, args ...string) (*process, error) {
 	return startProcess(name, c.opts.Binary, append([]string{name}, args...), c.path(name+".log"))
 }
@@ -281,8 +277,7 @@ func (c *ControlPlane) path(elem ...string) string {
 	return filepath.Join(append([]string{c.opts.Dir}, elem...)...)
 }
 
-// until asks until there is no error, and says what was waited for when there
-// always is.
+// until calls a function until there is no error. After too long its error names what it waited for.
 func (c *ControlPlane) until(ctx context.Context, what string, ask func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
@@ -304,7 +299,7 @@ func (c *ControlPlane) until(ctx context.Context, what string, ask func() error)
 	}
 }
 
-// freeAddress is a loopback address that was free a moment ago.
+// freeAddress returns a loopback address that was free a moment ago.
 func freeAddress(ctx context.Context) (string, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -313,7 +308,7 @@ func freeAddress(ctx context.Context) (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// existed makes a creation that may have been done before.
+// existed drops the error of a creation if the object exists already.
 func existed(err error) error {
 	if apierrors.IsAlreadyExists(err) {
 		return nil

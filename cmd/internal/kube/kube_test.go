@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestControlPlane: what Start promises, on the real thing.
+// TestControlPlane checks what Start promises.
 func TestControlPlane(t *testing.T) {
 	began := time.Now()
 	c, err := Start(t.Context(), Options{})

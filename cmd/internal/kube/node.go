@@ -18,15 +18,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The sandbox says with these what a node may use (deploy/kube/node/sandbox).
+// The variables by which the sandbox says what a Kubernetes node may use (deploy/kube/node/sandbox).
 const (
 	nodeDir     = "BELLBOARD_NODE_DIR"
 	nodeCgroup  = "BELLBOARD_NODE_CGROUP"
 	nodeAddress = "BELLBOARD_NODE_ADDRESS"
 )
 
-// ErrNoSandbox says that a real node would change the machine that it runs on.
-var ErrNoSandbox = errors.New("a real node runs in a sandbox only: run make e2e-node")
+// ErrNoSandbox says that a real Kubernetes node would change the computer on which it runs.
+var ErrNoSandbox = errors.New("a real Kubernetes node runs in a sandbox only: run make e2e-node")
 
 const containerdSocket = "/run/containerd.sock"
 
@@ -39,25 +39,25 @@ var kubeletConfig string
 //go:embed cni.json
 var cniConfig string
 
-// Node is a real machine of a cluster: containerd and a kubelet, in a sandbox.
+// Node is a real Kubernetes node of a cluster: containerd and a kubelet, in a sandbox.
 type Node struct {
-	// Name is the Node's in the cluster.
+	// Name is the name of the Kubernetes node.
 	Name string
-	// Address is where its pods reach what listens in the sandbox.
+	// Address is the address at which its pods reach a server in the sandbox.
 	Address string
-	// Dir is a directory of the machine's disk, which goes with the sandbox.
+	// Dir is a directory that ends with the sandbox.
 	Dir string
 
 	binary     string
-	env        []string // of a person before the cluster
+	env        []string // the environment of kubectl
 	containerd *process
 	kubelet    *process
 }
 
-// StartNode starts a real node of that name and returns when it is ready. Its
-// images are those that are imported and no others; pause is the one of them,
-// imported later, that keeps a pod's namespaces. Only a sandbox can have a node,
-// and only one; else it is ErrNoSandbox. After an error nothing of it runs.
+// StartNode starts a real Kubernetes node of that name, and returns when it is ready. The node has only the
+// images that are imported. pause is the image, imported later, that keeps a pod's namespaces. Only a sandbox
+// can have a node, and only one; otherwise the error is ErrNoSandbox. After an error nothing of the node
+// runs.
 func (c *ControlPlane) StartNode(ctx context.Context, name, pause string) (n *Node, err error) {
 	n = &Node{Name: name, Address: os.Getenv(nodeAddress), Dir: os.Getenv(nodeDir)}
 	cgroup := os.Getenv(nodeCgroup)
@@ -133,11 +133,11 @@ func (c *ControlPlane) StartNode(ctx context.Context, name, pause string) (n *No
 				return nil
 			}
 		}
-		return errors.New("it has not told yet")
+		return errors.New("the kubelet has not reported yet")
 	})
 }
 
-// Import gives the node the images of a docker-archive.
+// Import imports the images of a docker-archive.
 func (n *Node) Import(ctx context.Context, archive io.Reader) error {
 	cmd := n.ctr(ctx, "--namespace=k8s.io", "images", "import", "-")
 	cmd.Stdin = archive
@@ -147,20 +147,19 @@ func (n *Node) Import(ctx context.Context, archive io.Reader) error {
 	return nil
 }
 
-// Command is a program that finds kubectl, ready to run as the cluster's
-// administrator.
+// Command returns a command that finds kubectl, and runs as the cluster's administrator.
 func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // the test's own arguments
 	cmd.Env = append(os.Environ(), n.env...)
 	return cmd
 }
 
-// Kubectl is kubectl itself, whole, of the cluster's own version.
+// Kubectl returns a command of kubectl, of the cluster's own version.
 func (n *Node) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	return n.Command(ctx, n.path("bin", "kubectl"), args...)
 }
 
-// furnish makes what a person has: kubectl, its configuration, and a home.
+// furnish makes kubectl, its configuration and a home directory.
 func (n *Node) furnish(c *ControlPlane) error {
 	config, err := c.Kubeconfig("kubectl", c.admin)
 	if err != nil {
@@ -173,7 +172,7 @@ func (n *Node) furnish(c *ControlPlane) error {
 	return os.Symlink(n.binary, n.path("bin", "kubectl"))
 }
 
-// Stop ends the kubelet and containerd. What they started ends with the sandbox.
+// Stop ends the kubelet and containerd. Their containers end with the sandbox.
 func (n *Node) Stop() {
 	for _, p := range []*process{n.kubelet, n.containerd} {
 		if p != nil {

@@ -16,8 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// pki is one cluster's certificates: an authority, the API server's own, and
-// one for each component, all in one directory.
+// pki has the certificates of one cluster in one directory: the authority, the API server's certificate, and
+// one for each component.
 type pki struct {
 	dir   string
 	ca    *x509.Certificate
@@ -25,8 +25,8 @@ type pki struct {
 	caPEM []byte
 }
 
-// subjects are who may come with a certificate: Kubernetes takes the common
-// name for the user and the organisation for its group.
+// subjects has the users with a certificate. Kubernetes takes the common name for the user, and the
+// organisation for the group.
 var subjects = map[string]pkix.Name{
 	"admin":     {CommonName: "admin", Organization: []string{"system:masters"}},
 	"kwok":      {CommonName: "kwok", Organization: []string{"system:masters"}},
@@ -59,7 +59,7 @@ func newPKI(dir string) (*pki, error) {
 	server := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "kube-apiserver"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
-		// The second is the API server's Service, the first of its range.
+		// The second address is the API server's Service, the first of the range of Services.
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1)},
 	}
 	if err := p.issue("apiserver", server); err != nil {
@@ -95,7 +95,7 @@ func (p *pki) issue(name string, cert *x509.Certificate) error {
 	return p.writeKey(name+".key", key)
 }
 
-// serviceAccountKey is what the API server signs ServiceAccounts' tokens with.
+// serviceAccountKey makes the key with which the API server signs the tokens of ServiceAccounts.
 func (p *pki) serviceAccountKey() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -125,13 +125,13 @@ func (p *pki) write(name, kind string, der []byte) error {
 
 func (p *pki) file(name string) string { return filepath.Join(p.dir, name) }
 
-// config reaches the API server with a subject's certificate.
+// config returns the configuration of a subject.
 func (p *pki) config(host, name string) *rest.Config {
 	return &rest.Config{
 		Host: host,
 		TLSClientConfig: rest.TLSClientConfig{
 			CAData: p.caPEM, CertFile: p.file(name + ".crt"), KeyFile: p.file(name + ".key"),
 		},
-		QPS: -1, // these are the test's own questions
+		QPS: -1, // no limit: these are the requests of a test
 	}
 }

@@ -17,12 +17,11 @@ type process struct {
 	pid  int
 	log  string
 	done chan struct{}
-	err  error // how it ended, once done is closed
+	err  error // the end of the process, after done is closed
 }
 
-// startProcess starts a command in a process group of its own. It is killed by
-// the kernel when this process ends, however that happens: a test that panics
-// or times out leaves nothing behind.
+// startProcess starts a command in its own process group. When this process ends, the kernel kills that
+// command: a test that panics or times out leaves nothing.
 func startProcess(name, binary string, args []string, log string) (*process, error) {
 	out, err := os.OpenFile(filepath.Clean(log), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -31,8 +30,8 @@ func startProcess(name, binary string, args []string, log string) (*process, err
 	p := &process{name: name, log: log, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The kernel's promise is tied to the thread that starts the process, so
-		// that thread waits for its end. It ends with this goroutine.
+		// The kernel kills the process with the thread that started it. So this thread waits for the end of
+		// the process, and ends with this goroutine.
 		runtime.LockOSThread()
 		defer close(p.done)
 		defer func() { _ = out.Close() }() // the component has its own copy
@@ -55,25 +54,25 @@ func startProcess(name, binary string, args []string, log string) (*process, err
 	return p, nil
 }
 
-// ended is nil while the process runs, and else tells the end of its log.
+// ended returns nil while the process runs, and afterwards an error with the end of the log.
 func (p *process) ended() error {
 	select {
 	case <-p.done:
 	default:
 		return nil
 	}
-	b, _ := os.ReadFile(p.log) // the log is a courtesy
+	b, _ := os.ReadFile(p.log) // without the log the error is still true
 	lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
 	lines = lines[max(0, len(lines)-8):]
 	return fmt.Errorf("%s has ended: %w\n%s", p.name, errors.Join(p.err), bytes.Join(lines, []byte("\n")))
 }
 
-// kill ends the process and what it started, and waits for its end.
+// kill ends the process and its children, and waits for the end.
 func (p *process) kill() {
 	select {
 	case <-p.done:
 	default:
-		_ = syscall.Kill(-p.pid, syscall.SIGKILL) // it may have ended by itself meanwhile
+		_ = syscall.Kill(-p.pid, syscall.SIGKILL) // the process may have ended meanwhile
 		<-p.done
 	}
 }

@@ -32,8 +32,8 @@ var update = flag.Bool("update", false, "write base/install.yaml anew")
 
 const base = "../../../" + folder + "/base/install.yaml"
 
-// TestBase: Kustomize reads nothing outside of its folder, so the manifest is there
-// a second time.
+// TestBase checks the copy of the manifest. Kustomize reads nothing outside of its folder, so the manifest
+// has a copy there.
 func TestBase(t *testing.T) {
 	want, err := deploy.Files.ReadFile("install.yaml")
 	if err != nil {
@@ -53,7 +53,8 @@ func TestBase(t *testing.T) {
 	}
 }
 
-// TestEveryFolderIsKnown: a folder that nobody builds would be found wrong by users.
+// TestEveryFolderIsKnown checks that SetUps lists every folder: users would find the mistakes in a folder
+// that no test builds.
 func TestEveryFolderIsKnown(t *testing.T) {
 	entries, err := os.ReadDir("../../../" + folder)
 	if err != nil {
@@ -72,7 +73,7 @@ func TestEveryFolderIsKnown(t *testing.T) {
 	}
 }
 
-// way is what an agent of a set-up is.
+// way has the properties of the agents of a set-up.
 type way struct {
 	Kind      scaler.Kind
 	Connect   scaler.Connect
@@ -82,8 +83,8 @@ type way struct {
 	Mirror    string
 }
 
-// TestSetUps: each builds, each of its objects is strictly of the API, its settings
-// have no mistake, and they are the way that its name says.
+// TestSetUps builds each set-up. The API has each field of each object, the settings have no mistake, and the
+// agents are as the name of the set-up says.
 func TestSetUps(t *testing.T) {
 	const mirror = "http://registry-mirror.registry-mirror.svc:5000"
 	want := map[string][]way{
@@ -98,7 +99,7 @@ func TestSetUps(t *testing.T) {
 	if !slices.Equal(slices.Sorted(maps.Keys(want)), slices.Sorted(slices.Values(SetUps()))) {
 		t.Errorf("tried are %v, there are %v", slices.Sorted(maps.Keys(want)), SetUps())
 	}
-	// Kustomize is another process: go test only runs again what it saw change.
+	// Kustomize is another process: without this read, go test would not see a change of these files.
 	err := filepath.WalkDir("../../../"+folder, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			_, err = os.ReadFile(path)
@@ -170,11 +171,11 @@ func TestSetUps(t *testing.T) {
 	}
 }
 
-// older is the Kustomize of kubectl 1.31 and, but for details, 1.32.
+// older is the Kustomize of kubectl 1.31, and of 1.32 except for details.
 const older = "sigs.k8s.io/kustomize/kustomize/v5@v5.4.3"
 
-// TestOlderKustomize: users build with the Kustomize in their kubectl, and get the
-// same objects from an older one.
+// TestOlderKustomize checks that an older Kustomize builds the same objects: users have the Kustomize of
+// their kubectl.
 func TestOlderKustomize(t *testing.T) {
 	bin := t.TempDir()
 	install := exec.CommandContext(t.Context(), "go", "install", older)
@@ -199,8 +200,7 @@ func TestOlderKustomize(t *testing.T) {
 	}
 }
 
-// TestSSHSetUp: Jenkins finds its agents by the names that Bellboard gives it, and
-// may call them.
+// TestSSHSetUp checks that Jenkins can call the agents under the names that Bellboard gives it.
 func TestSSHSetUp(t *testing.T) {
 	text, err := Build(t.Context(), "ssh")
 	if err != nil {
@@ -240,7 +240,7 @@ func TestSSHSetUp(t *testing.T) {
 	}
 }
 
-// mirrored holds the registry mirror to its address, and to what reaches it.
+// mirrored checks the address of the registry mirror, and the policy on the way to the mirror.
 func mirrored(t *testing.T, objects []runtime.Object, address string) {
 	t.Helper()
 	found := 0
@@ -277,7 +277,7 @@ func mirrored(t *testing.T, objects []runtime.Object, address string) {
 	}
 }
 
-// decoded reads objects, strictly.
+// decoded reads objects. An unknown field is an error.
 func decoded(t *testing.T, text []byte) []runtime.Object {
 	t.Helper()
 	out, err := manifest.Objects(text)

@@ -30,8 +30,9 @@ import (
 	"bellboard/scaler"
 )
 
-// TestOnARealAPIServer: it takes every object of every set-up, the pods of their
-// Deployments where those live, and the pods of every Docker mode under just the Pod Security Standard that is said to be enough.
+// TestOnARealAPIServer gives a real API server every object of every set-up, the pods of their Deployments in
+// their namespaces, and the pods of every Docker mode under exactly the Pod Security Standard that the mode
+// needs.
 func TestOnARealAPIServer(t *testing.T) {
 	cluster := kube.ForTest(t)
 	k, ctx := cluster.Client(), t.Context()
@@ -94,7 +95,7 @@ func TestOnARealAPIServer(t *testing.T) {
 	}
 }
 
-// judge asks for a pod, and waits until the namespace has what a pod needs.
+// judge creates a pod as a dry run, once the namespace has what a pod needs.
 func judge(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, s pool.Spec) error {
 	t.Helper()
 	for range 100 {
@@ -110,8 +111,7 @@ func judge(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, s pool
 	return errors.New("no service account")
 }
 
-// admits asks for a pod of a Deployment: of the Deployment itself Pod Security would
-// only warn.
+// admits creates a pod of a Deployment. For the Deployment itself Pod Security only warns.
 func admits(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, o *unstructured.Unstructured) {
 	t.Helper()
 	var d appsv1.Deployment
@@ -133,8 +133,7 @@ func admits(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, o *un
 	}
 }
 
-// apply gives the server every object, strictly: a field that it does not know is
-// an error.
+// apply creates every object on the API server. An unknown field is an error.
 func apply(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, mapper meta.RESTMapper, text []byte) {
 	t.Helper()
 	client, err := dynamic.NewForConfig(cluster.Admin())

@@ -20,25 +20,25 @@ import (
 	"time"
 )
 
-// The agent and the simulated Jenkins speak JSON over one connection: the agent
-// says hello, and is then told what to run.
+// The agent and the simulated Jenkins exchange JSON over one connection. The agent says hello, and then gets
+// the scripts to run.
 type (
-	// hello is who connects, and how it found things.
+	// hello has the agent's name and what it found.
 	hello struct {
 		Name, Secret string
-		// Host is the process: a build goes on only on the one that began it.
+		// Host is the process: a build goes on only on the process that began it.
 		Host string
 		User int
-		// Docker is the daemon's version, as it answered before this connection,
-		// or why there was no answer; empty without Docker.
+		// Docker is the daemon's version, as it answered before this connection, or the error; empty without
+		// Docker.
 		Docker string
 	}
-	// order is a script for the shell, in the agent's work directory.
+	// order is a shell script to run in the agent's work directory.
 	order struct {
 		ID     int
 		Script string
 	}
-	// report is how that went.
+	// report is the result of an order.
 	report struct {
 		ID     int
 		Output string
@@ -46,15 +46,14 @@ type (
 	}
 )
 
-// agentName is the name by which this binary is called in an agent's image, as the
-// inbound-agent image calls its own.
+// agentName is the name of this binary in an agent's image, as in the inbound-agent image.
 const agentName = "jenkins-agent"
 
-// agentPath is where the agent finds the simulated Jenkins.
+// agentPath is the path of the simulated Jenkins for agents.
 const agentPath = "/agent"
 
-// agent is the process in an agent's pod. It takes the command line of the
-// inbound-agent image, and like it dies at once of SIGTERM.
+// agent is the process in an agent's pod. It accepts the command line of the inbound-agent image, and ends at
+// once at SIGTERM, as that image does.
 func agent() int {
 	dies := make(chan os.Signal, 1)
 	signal.Notify(dies, syscall.SIGTERM)
@@ -86,7 +85,7 @@ func agent() int {
 	host, _ := os.Hostname()
 	h := hello{Name: *name, Secret: string(b), Host: fmt.Sprintf("%s at %d", host, time.Now().UnixNano()), User: os.Getuid()}
 	if os.Getenv("DOCKER_HOST") != "" {
-		// Once, as a build would that begins at once.
+		// Only once, as a build would that begins at once.
 		out, err := exec.Command("docker", "info", "--format", "{{.ServerVersion}}").CombinedOutput()
 		h.Docker = strings.TrimSpace(string(out))
 		if err != nil {
@@ -99,7 +98,7 @@ func agent() int {
 	}
 }
 
-// serve connects and runs what it is told, until the connection ends.
+// serve connects and runs the orders until the connection ends.
 func serve(jenkins string, h hello) error {
 	u, err := url.Parse(jenkins)
 	if err != nil {

@@ -1,9 +1,7 @@
-// Package node holds the tests of agents that really run: pods as pool.Build
-// makes them, on a real containerd and kubelet (cmd/internal/kube), with a real
-// Docker daemon in them and a small process that plays the agent; and the test of
-// Bellboard's own pods, from its image and deploy/install.yaml. It promises
-// that the daemon under test is the one that ships and that nothing of the
-// machine is changed; it holds no code that anything but its tests uses.
+// Package node has the tests of agents that really run. pool.Build makes their pods, which run on a real
+// containerd and kubelet (cmd/internal/kube), with a real Docker daemon and a small process as the agent. The
+// package also has the test of Bellboard's own pods, from its image and deploy/install.yaml. The daemon under
+// test is the one that ships. Nothing of the computer is changed. Only tests use the code here.
 //
-// All of it is built with the tag e2enode and runs in a sandbox: make e2e-node.
+// All of it has the build tag e2enode, and runs in a sandbox: make e2e-node.
 package node

@@ -16,7 +16,7 @@ import (
 	"bellboard/scaler"
 )
 
-// illImages are those of agents that fail.
+// illImages returns the images of agents that fail.
 func illImages(env []string) map[string]imageConfig {
 	sh := func(script string) imageConfig {
 		return imageConfig{Entrypoint: []string{"sh", "-c", script}, Env: env}
@@ -38,7 +38,7 @@ type ill struct {
 	team     string
 	settings string // of the team, by blanks
 	template string // of its pods, if it has one
-	// do is done to its first pod, once there is one.
+	// do acts on the team's first pod.
 	do func(*home, *corev1.Pod)
 
 	want scaler.Failure
@@ -92,9 +92,8 @@ var ills = []ill{
 	},
 }
 
-// TestFailures: what a real kubelet and scheduler say of agents that do not come
-// has its class, its words and, where something ran, its last words; after it one
-// agent at a time tries; and nothing of them is left.
+// TestFailures checks the class, the text and the last log lines of agents that a real kubelet or scheduler
+// keeps from starting. After a failure one agent at a time tries. Nothing of the failed agents is left.
 func TestFailures(t *testing.T) {
 	teams, settings, files := []string{"large"}, []string{
 		"BELLBOARD_DEFAULT_MODE=ephemeral", "BELLBOARD_DEFAULT_IMAGE=" + agentImage, "BELLBOARD_DEFAULT_CPU=10m", "BELLBOARD_DEFAULT_MEMORY=64Mi",
@@ -134,7 +133,7 @@ func TestFailures(t *testing.T) {
 			c.do(h, h.podOf(c.team))
 		}
 	}
-	// Nobody has to tell Bellboard that the cause is gone: the next that tries comes.
+	// Nobody tells Bellboard that the cause is gone: the next probe starts.
 	h.within(90*time.Second, "an agent of team fails", func() bool { return len(h.failures("team")) > 0 })
 	late := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "late"}}
 	if _, err := h.k.CoreV1().Secrets(h.ns).Create(t.Context(), late, metav1.CreateOptions{}); err != nil {
@@ -143,7 +142,8 @@ func TestFailures(t *testing.T) {
 	for i := range ills {
 		c := &ills[i]
 		h.within(90*time.Second, "an agent of "+c.team+" fails, and is heard", func() bool {
-			// A log is asked for once, and not waited for: one of those that say the same may be missed.
+			// Bellboard asks for a log once and does not wait, so that one of several equal logs may be
+			// missing.
 			return slices.ContainsFunc(h.failures(c.team), func(f scaler.FailedAgent) bool { return strings.Contains(f.Log, c.log) })
 		})
 	}
@@ -167,14 +167,14 @@ func TestFailures(t *testing.T) {
 			}
 		}
 	}
-	// The wait for a machine is longer than a test's.
+	// Bellboard waits for a Kubernetes node for longer than this test runs.
 	pod := h.deleted("large")
 	if got := scaler.FailureOf(pod); got != scaler.FailureUnschedulable || pod.Trouble != corev1.PodReasonUnschedulable || !strings.Contains(pod.TroubleText, "Insufficient cpu") {
 		t.Errorf("what no machine has room for is %s: %s: %s", got, pod.Trouble, pod.TroubleText)
 	}
 }
 
-// podOf is the first pod of the team, once it has one.
+// podOf returns the first pod of the team.
 func (h *home) podOf(team string) (pod *corev1.Pod) {
 	h.t.Helper()
 	h.within(time.Minute, "there is a pod of "+team, func() bool {
@@ -188,7 +188,7 @@ func (h *home) podOf(team string) (pod *corev1.Pod) {
 	return pod
 }
 
-// bind gives the pod the machine, as a scheduler would that looks at nothing.
+// bind binds the pod to the Kubernetes node, without any check of a scheduler.
 func (h *home) bind(pod *corev1.Pod) {
 	b := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: pod.Name}, Target: corev1.ObjectReference{Kind: "Node", Name: h.node.Name}}
 	if err := h.k.CoreV1().Pods(h.ns).Bind(h.t.Context(), b, metav1.CreateOptions{}); err != nil {
@@ -196,7 +196,7 @@ func (h *home) bind(pod *corev1.Pod) {
 	}
 }
 
-// ticks are those so far in which something was done or counted.
+// ticks returns the ticks in which something was done or counted.
 func (h *home) ticks() []scaler.Tick {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -221,7 +221,7 @@ func (h *home) lost() (out []scaler.LostBuilds) {
 	return out
 }
 
-// deleted is the last pod of the team that Bellboard deleted, as it saw it.
+// deleted returns the last pod of the team that Bellboard deleted, as Bellboard saw it.
 func (h *home) deleted(team string) *scaler.Pod {
 	h.t.Helper()
 	var out *scaler.Pod
@@ -238,8 +238,8 @@ func (h *home) deleted(team string) *scaler.Pod {
 	return out
 }
 
-// oneProbe: of those made since the team's first failure was known there was never
-// more than one. What was made before may be on its way beside it, and is no probe.
+// oneProbe checks that since the team's first known failure there was at most one probe at a time. Agents
+// that were made before are no probes.
 func (h *home) oneProbe(team string) {
 	h.t.Helper()
 	probes, known, failed := map[string]bool{}, false, false
@@ -260,7 +260,7 @@ func (h *home) oneProbe(team string) {
 	}
 }
 
-// agentsLeft counts the nodes of agents that were made.
+// agentsLeft counts the Jenkins nodes of agents.
 func (h *home) agentsLeft() (n int) {
 	made := map[string]bool{}
 	for _, t := range h.ticks() {

@@ -28,8 +28,8 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// home is one Bellboard's surroundings: a namespace of the real cluster, a
-// simulated Jenkins that pods can reach, and the agents' connections to it.
+// home has what one Bellboard needs: a namespace of the real cluster, a simulated Jenkins that pods can
+// reach, and the agents' connections to Jenkins.
 type home struct {
 	t       *testing.T
 	node    *kube.Node
@@ -42,8 +42,8 @@ type home struct {
 
 	deletions atomic.Int32 // that Bellboard asked Kubernetes for
 
-	// slow has agents connect as late as a JVM does: when the kubelet has told that
-	// they run. One that is quicker starts in phases of which nobody knows.
+	// slow makes agents connect as late as a JVM does: after the kubelet has reported that they run. A
+	// quicker agent has start phases that nobody sees.
 	slow bool
 
 	mu      sync.Mutex
@@ -56,7 +56,7 @@ type home struct {
 	orders  int
 }
 
-// build is a build's script on its way.
+// build is a build with its script.
 type build struct {
 	job    jenkinssim.Job
 	script string
@@ -64,7 +64,7 @@ type build struct {
 	ended  chan report
 }
 
-// bare is a home with nothing in it yet.
+// bare makes a home without anything in it.
 func bare(t *testing.T, namespace string) *home {
 	t.Helper()
 	return &home{
@@ -73,8 +73,8 @@ func bare(t *testing.T, namespace string) *home {
 	}
 }
 
-// newHome makes a namespace of that name, and agents for the label "any" with
-// the settings.
+// newHome makes a home with a namespace of that name, and with these settings for agents with the label
+// "any".
 func newHome(t *testing.T, name string, settings ...string) *home {
 	t.Helper()
 	h := bare(t, name)
@@ -115,7 +115,7 @@ func (h *home) open(address string, c jenkinssim.Config) {
 	h.url = "http://" + l.Addr().String()
 }
 
-// start begins a Bellboard with these settings, too. It ends with stop or the test.
+// start starts a Bellboard, with these further settings. It ends with stop or with the test.
 func (h *home) start(settings ...string) (stop func()) {
 	h.t.Helper()
 	c, err := config.Load(append(h.env, settings...), config.WithFiles(func(name string) ([]byte, error) {
@@ -157,13 +157,13 @@ func (h *home) record(t scaler.Tick) {
 	}
 }
 
-// counter counts the deletions that pass.
+// counter counts deletions.
 type counter struct {
 	next      http.RoundTripper
 	deletions *atomic.Int32
 }
 
-// RoundTrip passes the request on.
+// RoundTrip sends the request.
 func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodDelete {
 		c.deletions.Add(1)
@@ -171,7 +171,7 @@ func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.next.RoundTrip(r)
 }
 
-// within waits for something that is to come, and tells where all stood if not.
+// within waits until something is done, and prints the state if that takes too long.
 func (h *home) within(limit time.Duration, what string, done func() bool) {
 	h.t.Helper()
 	for end := time.Now().Add(limit); !done(); time.Sleep(50 * time.Millisecond) {
@@ -181,7 +181,7 @@ func (h *home) within(limit time.Duration, what string, done func() bool) {
 	}
 }
 
-// state is what a failure needs for its story.
+// state describes the home for a failed test.
 func (h *home) state() string {
 	ctx, out := context.Background(), ""
 	if h.jenkins != nil {
@@ -221,7 +221,7 @@ func (h *home) pods() []corev1.Pod {
 	return l.Items
 }
 
-// pod is the pod of that name, nil when it is gone.
+// pod returns the pod of that name, nil if it is gone.
 func (h *home) pod(name string) *corev1.Pod {
 	h.t.Helper()
 	p, err := h.k.CoreV1().Pods(h.ns).Get(context.Background(), name, metav1.GetOptions{})
@@ -234,14 +234,14 @@ func (h *home) pod(name string) *corev1.Pod {
 	return p
 }
 
-// gone waits until the pod is.
+// gone waits until the pod is gone.
 func (h *home) gone(limit time.Duration, name string) {
 	h.t.Helper()
 	h.within(limit, "the pod is gone: "+name, func() bool { return h.pod(name) == nil })
 }
 
-// begin submits a build that runs the script on its agent, and is over in
-// Jenkins after some time that the script should not need.
+// begin submits a build that runs the script on its agent. In Jenkins the build takes a time that the script
+// should not need.
 func (h *home) begin(takes time.Duration, script string) *build {
 	return h.submit(jenkinssim.Job{Name: "job", Label: "any", Duration: takes}, script)
 }
@@ -255,7 +255,7 @@ func (h *home) submit(job jenkinssim.Job, script string) *build {
 	return b
 }
 
-// on waits until an agent has the build, and is that agent's name.
+// on waits until an agent has the build, and returns the agent's name.
 func (h *home) on(b *build) string {
 	h.t.Helper()
 	select {
@@ -267,7 +267,7 @@ func (h *home) on(b *build) string {
 	}
 }
 
-// output waits for the script's end, which has to be a good one.
+// output waits for the end of the script, which has to succeed.
 func (h *home) output(b *build) string {
 	h.t.Helper()
 	select {
@@ -282,7 +282,7 @@ func (h *home) output(b *build) string {
 	}
 }
 
-// succeeded waits until Jenkins has so many good builds, and none that was lost.
+// succeeded waits until Jenkins has so many successful builds, and no lost build.
 func (h *home) succeeded(n int) {
 	h.t.Helper()
 	h.within(time.Minute, fmt.Sprintf("%d builds are over", n), func() bool { return h.jenkins.Stats().Finished >= n })

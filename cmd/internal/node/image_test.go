@@ -16,22 +16,21 @@ import (
 	"strconv"
 )
 
-// The images of the node, under the names that Bellboard's pods ask for. All are
-// one file system: Debian with a Docker that is older than the names say.
+// The images of the Kubernetes node, by the names in Bellboard's pods. All are one file system: Debian with a Docker
+// that is older than the names say.
 const (
 	agentImage = "bellboard.test/jenkins/inbound-agent:1"
 	pauseImage = "bellboard.test/pause:1"
 )
 
-// imageConfig is how a container of an image starts.
+// imageConfig is the command of an image's containers.
 type imageConfig struct {
 	Entrypoint []string
 	Env        []string
 	User       string `json:",omitempty"`
 }
 
-// writeImages writes a docker-archive: the layers below all images, and the
-// images by their names.
+// writeImages writes a docker-archive: the layers of all images, and the images by name.
 func writeImages(to io.Writer, layers []string, images map[string]imageConfig) error {
 	type manifest struct {
 		Config   string
@@ -101,7 +100,7 @@ func putLayer(w *tar.Writer, file string) (sum string, err error) {
 	return sum, err
 }
 
-// writeAgentLayer makes the layer that puts this binary where an agent's image has it.
+// writeAgentLayer makes the layer with this binary at the path where an agent's image has its own.
 func writeAgentLayer(file string) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -125,11 +124,11 @@ func writeAgentLayer(file string) error {
 	return os.WriteFile(file, layer.Bytes(), 0o600)
 }
 
-// tiny is an image that a registry has: one empty file, which nobody can run, but
-// containers can be made of it.
+// tiny is an image of a registry. It has one empty file. It cannot run, but containers can be created from
+// it.
 const tiny = "tiny"
 
-// registry is one that has nothing but tiny, by whatever tag.
+// registry returns a registry that has only tiny, under every tag.
 func registry() http.Handler {
 	var layer, packed bytes.Buffer
 	w := tar.NewWriter(&layer)

@@ -20,19 +20,18 @@ import (
 	"bellboard/queue/jenkinssim"
 )
 
-// builtImage is the variable that names what deploy/image/build has made.
+// builtImage is the variable with the name of the image that deploy/image/build has made.
 const builtImage = "BELLBOARD_NODE_IMAGE"
 
 const installYAML = "../../../deploy/install.yaml"
 
-// TestInstall goes the way of README.md from an empty cluster to a first scaled
-// build: the image that the Dockerfile makes, and the files and scripts as they
-// ship, by kubectl. In the place of the Jenkins chart is the simulated Jenkins,
-// with the token and the job that deploy/jenkins/prepare has put there.
+// TestInstall follows README.md from an empty cluster to a first scaled build. It uses kubectl, the image of
+// the Dockerfile, and the files and scripts as they ship. The simulated Jenkins stands for the Jenkins chart.
+// It has the token and the job that deploy/jenkins/prepare has made.
 func TestInstall(t *testing.T) {
 	h := bare(t, "ci")
 	t.Parallel()
-	h.tellBellboard()
+	h.printBellboard()
 	h.dns()
 	h.apiServer()
 
@@ -67,7 +66,7 @@ func TestInstall(t *testing.T) {
 		return n == 2
 	})
 
-	// What the chart would make, and the scripts in init.groovy.d.
+	// What the chart and the scripts in init.groovy.d would make.
 	token := h.kubectl("-n", "jenkins", "get", "secret", "bellboard-bootstrap", "-o", "go-template={{base64decode .data.token}}")
 	h.kubectl("-n", "jenkins", "create", "service", "clusterip", "jenkins", "--tcp=8080")
 	h.open(h.own("jenkins", "jenkins")+":8080", jenkinssim.Config{Token: token, Hook: "bellboard"})
@@ -80,7 +79,7 @@ func TestInstall(t *testing.T) {
 	t.Logf("both replicas are ready after %s", time.Since(began).Round(100*time.Millisecond))
 	leader := h.leads()
 
-	// The first job, as its script has it.
+	// The first job, as its script defines it.
 	script := h.kubectl("-n", "jenkins", "get", "configmap", "bellboard-init", "-o", `jsonpath={.data.bellboard-hello\.groovy}`)
 	part := func(pattern string) string {
 		m := regexp.MustCompile(pattern).FindStringSubmatch(script)
@@ -116,8 +115,8 @@ func TestInstall(t *testing.T) {
 	}
 	h.unharmed()
 
-	// Other settings, while the build runs: one that shows the pod's end within a
-	// test's time, and one that people try.
+	// New settings while the build runs: one setting that ends the pod within the test, and one that people
+	// try.
 	settings, err := os.ReadFile(installYAML)
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +151,7 @@ func TestInstall(t *testing.T) {
 	})
 	h.unharmed()
 
-	// Away with it all, as docs/install.md says.
+	// The uninstall of docs/install.md.
 	began = time.Now()
 	if owns := h.kubectl("-n", "bellboard", "exec", "deployment/bellboard", "--", "/bellboard", "cleanup", "--dry-run"); !strings.Contains(owns, " 4 nodes ") {
 		t.Errorf("cleanup --dry-run says %s", owns) // two berths for each team
@@ -169,7 +168,7 @@ func TestInstall(t *testing.T) {
 	t.Logf("uninstalled after %s", time.Since(began).Round(100*time.Millisecond))
 }
 
-// kubectl is a command of a person's, which has to go well without a warning.
+// kubectl runs a command of kubectl, which has to succeed without a warning.
 func (h *home) kubectl(args ...string) (says string) {
 	h.t.Helper()
 	return h.person(h.node.Kubectl(h.t.Context(), args...))
@@ -185,7 +184,7 @@ func (h *home) person(cmd *exec.Cmd) (says string) {
 	return out.String()
 }
 
-// behind runs a command of kubectl's until the test ends.
+// behind runs a command of kubectl until the test ends.
 func (h *home) behind(args ...string) (says *lockedBuffer) {
 	h.t.Helper()
 	says = &lockedBuffer{}
@@ -198,7 +197,7 @@ func (h *home) behind(args ...string) (says *lockedBuffer) {
 	return says
 }
 
-// get asks as Bellboard's user, with a token if there is one.
+// get sends a request as Bellboard's user, with a token if there is one.
 func (h *home) get(url, token string) (status int, body string) {
 	h.t.Helper()
 	r, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, url, nil)
@@ -220,7 +219,7 @@ func (h *home) get(url, token string) (status int, body string) {
 	return resp.StatusCode, string(b)
 }
 
-// replicas are Bellboard's own pods.
+// replicas returns Bellboard's own pods.
 func (h *home) replicas() []corev1.Pod {
 	h.t.Helper()
 	l, err := h.k.CoreV1().Pods("bellboard").List(h.t.Context(), metav1.ListOptions{})
@@ -230,7 +229,7 @@ func (h *home) replicas() []corev1.Pod {
 	return l.Items
 }
 
-// leads is the one of two replicas that acts, by the Lease and by what each says.
+// leads returns the replica that leads, by the Lease and by what each replica says.
 func (h *home) leads() string {
 	h.t.Helper()
 	var holder string
@@ -258,7 +257,7 @@ func (h *home) leads() string {
 	return holder
 }
 
-// unharmed: none of Bellboard's containers has ended and begun again.
+// unharmed checks that no container of Bellboard's has restarted.
 func (h *home) unharmed() {
 	h.t.Helper()
 	for _, p := range h.replicas() {
@@ -270,8 +269,8 @@ func (h *home) unharmed() {
 	}
 }
 
-// tellBellboard tells at a failure what a person would look at.
-func (h *home) tellBellboard() {
+// printBellboard prints what a person would look at after a failure.
+func (h *home) printBellboard() {
 	h.t.Cleanup(func() {
 		if !h.t.Failed() {
 			return

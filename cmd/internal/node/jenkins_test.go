@@ -15,11 +15,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ours is the grace that Bellboard gives a pod that it deletes. The API server
-// makes it less for a pod whose first deletion is older.
+// ours is the grace period that Bellboard gives a pod that it deletes. For a pod whose first deletion is
+// older the API server shortens it.
 const ours = 2
 
-// connect is an agent's connection, from its hello to its end.
+// connect serves one connection of an agent, from its hello to its end.
 func (h *home) connect(w http.ResponseWriter, r *http.Request) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -79,7 +79,7 @@ func (h *home) attend(ctx context.Context, conn net.Conn, r *bufio.Reader) {
 	ch.Close(by)
 }
 
-// shown waits, for a minute at most, until the agent's pod tells that it runs.
+// shown waits, for a minute at most, until the agent's pod is reported running.
 func (h *home) shown(ctx context.Context, name string) bool {
 	for range 60 {
 		p, err := h.k.CoreV1().Pods(h.ns).Get(ctx, name, metav1.GetOptions{})
@@ -91,7 +91,7 @@ func (h *home) shown(ctx context.Context, name string) bool {
 	return false
 }
 
-// orderOn gives the agent its script when Jenkins has given it a build.
+// orderOn sends the agent its script after Jenkins has given it a build.
 func (h *home) orderOn(name string, send *json.Encoder, over <-chan struct{}) {
 	for ordered := -1; ; { // by how many builds were over on it: the next may follow at once
 		select {
@@ -131,14 +131,14 @@ func (h *home) orderOn(name string, send *json.Encoder, over <-chan struct{}) {
 	}
 }
 
-// cutAt is when the agent's connection ended, zero while it has not.
+// cutAt returns the end of the agent's connection, zero while it lasts.
 func (h *home) cutAt(name string) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.cuts[name]
 }
 
-// hello is what the agent said when it connected last, empty if it never did.
+// hello returns the agent's last hello, empty if there was none.
 func (h *home) hello(name string) hello {
 	h.mu.Lock()
 	defer h.mu.Unlock()

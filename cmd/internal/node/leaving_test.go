@@ -23,14 +23,13 @@ import (
 	"bellboard/scaler"
 )
 
-// TestDeletedBySomebody: the pod of a busy agent is deleted, as docs/operate.md
-// empties a machine. Its build ends, and Bellboard deletes the pod again, which goes
-// when BUILD_GRACE is over.
+// TestDeletedBySomebody deletes the pod of a busy agent, as docs/operate.md empties a Kubernetes node. The
+// build ends. Then Bellboard deletes the pod again, and the pod goes when BUILD_GRACE is over.
 func TestDeletedBySomebody(t *testing.T) {
 	deletedBySomebody(t, "deleted", "none", "sleep 10; echo whole")
 }
 
-// TestDeletedWithDocker: so does a build that is in its Docker daemon's hands.
+// TestDeletedWithDocker does the same during a build that uses its Docker daemon.
 func TestDeletedWithDocker(t *testing.T) {
 	deletedBySomebody(t, "deleted-docker", "dind", makeImage+"docker run --rm kept /bin/busybox sleep 10; docker run --rm kept /bin/busybox echo whole")
 }
@@ -68,10 +67,9 @@ func deletedBySomebody(t *testing.T, name, docker, script string) {
 	}
 }
 
-// TestPreStop: what the kubelet makes of an agent's preStop. It holds the process
-// for BUILD_GRACE, and the pod even after a process that ended by itself. A
-// deletion with a short grace bounds it, but only if it is the first: the hook
-// that runs already is not cut short.
+// TestPreStop checks what the kubelet makes of an agent's preStop hook. The hook holds the process for
+// BUILD_GRACE, and the pod even after the process ended. A deletion with a short grace period limits the hook
+// only if it is the first deletion: a hook that runs already is not shortened.
 func TestPreStop(t *testing.T) {
 	const grace, short, pause = 30 * time.Second, ours * time.Second, 4 * time.Second
 	h := newHome(t, "prestop")
@@ -80,7 +78,7 @@ func TestPreStop(t *testing.T) {
 	cases := []*struct {
 		name   string
 		graces []time.Duration // of each deletion; 0 is the pod's own
-		// How long, after the last of them, the process and the pod stay.
+		// The times, after the last deletion, for which the process and the pod stay.
 		processLeast, podLeast, podMost time.Duration
 		last                            time.Time
 		gone                            time.Duration // the pod, after it
@@ -142,7 +140,7 @@ func TestPreStop(t *testing.T) {
 	}
 }
 
-// run makes an agent's pod as Bellboard would, for a node that is there.
+// run makes an agent's pod as Bellboard does, for a Jenkins node that exists.
 func (h *home) run(name string, grace time.Duration) {
 	h.t.Helper()
 	ctx := h.t.Context()
@@ -159,8 +157,9 @@ func (h *home) run(name string, grace time.Duration) {
 	}
 }
 
-// TestDrain: kubectl drain waits for a busy agent's build, and for a persistent agent
-// that always has a next one until a person takes it offline; and ends after both.
+// TestDrain checks that kubectl drain waits for the build of a busy ephemeral agent. It also waits for a
+// persistent agent that always has a next build, until a person takes that agent offline. The drain ends
+// after both.
 func TestDrain(t *testing.T) {
 	h := newHome(
 		t, "drain", "BELLBOARD_TEAM_TEAM_MODE=ephemeral", "BELLBOARD_DEFAULT_BUILD_GRACE=30s",
@@ -200,7 +199,7 @@ func TestDrain(t *testing.T) {
 		}
 	}
 
-	// What stays always has a next build, until a person does as docs/operate.md says.
+	// The persistent agent always has a next build, until a person acts as docs/operate.md says.
 	before := h.jenkins.Stats().Finished
 	h.within(time.Minute, "builds go on under the drain", func() bool { return h.jenkins.Stats().Finished >= before+2 })
 	busy := h.kubectl("get", "pods", "-A", "-l", "bellboard.dev/busy", "-o", "wide")
@@ -247,7 +246,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// budget is install.yaml's PodDisruptionBudget of the agents' namespace.
+// budget makes install.yaml's PodDisruptionBudget of the agents' namespace.
 func (h *home) budget() {
 	h.t.Helper()
 	if _, err := h.k.PolicyV1().PodDisruptionBudgets(h.ns).Create(h.t.Context(), kube.Budget(h.t, h.ns), metav1.CreateOptions{}); err != nil {
@@ -260,7 +259,7 @@ type lockedBuffer struct {
 	b  bytes.Buffer
 }
 
-// Write is a command's.
+// Write is called by a command.
 func (l *lockedBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"bellboard/scaler"
 )
 
-// TestEphemeral: an agent is started for a build, runs it, waits for what the build
-// leaves, and goes soon with all that belonged to it.
+// TestEphemeral checks an ephemeral agent: it starts for a build, runs the build, reaps what the build
+// leaves, and goes soon with everything that belonged to it.
 func TestEphemeral(t *testing.T) {
 	h := newHome(t, "ephemeral", "BELLBOARD_TEAM_TEAM_MODE=ephemeral", "BELLBOARD_TEAM_TEAM_BUILD_GRACE=30s")
 	t.Parallel()
@@ -52,8 +52,8 @@ func TestEphemeral(t *testing.T) {
 	}
 }
 
-// leaveOrphans makes processes whose parent ends before them, as a pipeline's sh steps
-// do, and countDefunct tells how many of them nobody has waited for.
+// leaveOrphans makes processes whose parent ends before them, as the sh steps of a pipeline do. countDefunct
+// counts those that nobody has reaped.
 const (
 	leaveOrphans = `for i in 1 2 3; do sh -c 'sleep 0.2 >/dev/null 2>&1 &'; done; `
 	countDefunct = `echo "defunct: $(cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ')"`
@@ -69,17 +69,16 @@ echo told > file
 docker run --rm --volume "$PWD:/w" kept /bin/busybox cat /w/file
 `
 
-// useImage makes a container of an image that a registry has, and pulls it if it must.
+// useImage creates a container of an image of a registry, and pulls that image if necessary.
 const useImage = `docker create ` + tiny + ` /nothing >/dev/null
 `
 
-// findImage tells whether the image is there, and runs it.
+// findImage checks that the image exists, and runs it.
 const findImage = `docker run --rm --pull never kept /bin/busybox ls /made`
 
-// TestPersistent: Docker answers before the agent connects; a later build finds
-// what an earlier one has left in it, on the same agent and on the next one on the
-// same cache slot, and after its daemon was killed; a busy agent that is drained
-// ends its build first; and a slot that is full is emptied before anybody builds on it.
+// TestPersistent checks that Docker answers before the agent connects. A later build finds the images of an
+// earlier one: on the same agent, on the next agent with the same cache slot, and after the daemon was
+// killed. A busy agent that is drained ends its build first. A full slot is emptied before a build uses it.
 func TestPersistent(t *testing.T) {
 	h := newHome(
 		t, "persistent", "BELLBOARD_TEAM_TEAM_MODE=persistent", "BELLBOARD_TEAM_TEAM_PERSISTENT_STORAGE_CLASS=here",
@@ -151,8 +150,8 @@ func TestPersistent(t *testing.T) {
 	}
 	h.succeeded(4)
 
-	// While Bellboard looks away the daemon comes back, and nothing else happens. The number
-	// that its containerd leaves behind is another process's in the next container: let it be so each time.
+	// While no Bellboard runs, the daemon comes back, and nothing else happens. In the next container another
+	// process has the number that the old containerd left in its file. The test makes that so each time.
 	stop()
 	h.kubectl("-n", h.ns, "exec", next, "-c", "dind", "--", "sh", "-c", "echo 1 > /run/docker/containerd/containerd.pid; kill -KILL $(cat /var/run/docker.pid)")
 	began = time.Now()
@@ -175,7 +174,7 @@ func TestPersistent(t *testing.T) {
 	}
 	h.succeeded(5)
 
-	// One that stays away is seen: its agent gets no more builds, and the next has its cache.
+	// Bellboard sees a daemon that stays away. Its agent gets no more builds, and the next agent has its cache.
 	h.kubectl("-n", h.ns, "exec", next, "-c", "dind", "--", "sh", "-c", "kill -KILL $(cat /var/run/docker.pid)")
 	h.gone(time.Minute, next)
 	b = h.begin(4*time.Second, findImage)
@@ -192,7 +191,7 @@ func TestPersistent(t *testing.T) {
 	h.gone(time.Minute, last)
 	stop()
 
-	// All that the slot has is the image of the first build, which is now too much.
+	// The slot has only the image of the first build, which is too much now.
 	h.start("BELLBOARD_TEAM_TEAM_CACHE_SIZE=1M")
 	b = h.begin(10*time.Second, "docker images --all --quiet | wc -l"+makeImage)
 	name := h.on(b)
@@ -207,11 +206,11 @@ func TestPersistent(t *testing.T) {
 	h.succeeded(7)
 }
 
-// daemonSleeps is how long the daemon's entrypoint waits (deploy/kube/node/rootfs).
+// daemonSleeps is the time for which the daemon's entrypoint waits (deploy/kube/node/rootfs).
 const daemonSleeps = 4 * time.Second
 
-// phases waits until a tick has told how the first agent's start went: in all
-// phases, in their order. It returns what each took.
+// phases waits until a tick has reported all phases of the first agent's start, in order, and returns the
+// time of each.
 func (h *home) phases() map[scaler.Phase]time.Duration {
 	h.t.Helper()
 	var s scaler.Startup

@@ -18,14 +18,13 @@ import (
 	"bellboard/pool"
 )
 
-// rootfs is the variable that names the file system of all images
-// (deploy/kube/node/rootfs).
+// rootfs is the variable with the path of the file system of all images (deploy/kube/node/rootfs).
 const rootfs = "BELLBOARD_NODE_ROOTFS"
 
-// The real node's name in the cluster.
+// machineName is the name of the real Kubernetes node.
 const machineName = "machine"
 
-// One cluster with one real node serves all tests: each takes a namespace of its own.
+// One cluster with one real Kubernetes node serves all tests. Each test has its own namespace.
 var cluster struct {
 	once sync.Once
 	*kube.ControlPlane
@@ -50,8 +49,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// machine is the real node, started when it is first asked for. Outside of a
-// sandbox the test is skipped, unless it is required.
+// machine returns the real Kubernetes node, which the first call starts. Outside of a sandbox the test is
+// skipped, unless it is required.
 func machine(t *testing.T) *kube.Node {
 	t.Helper()
 	cluster.once.Do(func() { cluster.err = startMachine(t) })

@@ -12,11 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// A cluster has kube-proxy and CoreDNS. Here a Service's address is one of the
-// sandbox's own, on which what stands for the Service listens, and a small DNS
-// server knows the Services.
+// A cluster has kube-proxy and CoreDNS. Here the address of a Service is an address of the sandbox, on which a
+// stand-in of the Service listens, and a small DNS server knows the Services.
 
-// own makes the address of a Service the sandbox's own, and returns it.
+// own makes the address of a Service an address of the sandbox, and returns it.
 func (h *home) own(namespace, name string) string {
 	h.t.Helper()
 	s, err := h.k.CoreV1().Services(namespace).Get(h.t.Context(), name, metav1.GetOptions{})
@@ -29,7 +28,7 @@ func (h *home) own(namespace, name string) string {
 	return s.Spec.ClusterIP
 }
 
-// apiServer has the API server answer at its Service, as pods look for it.
+// apiServer makes the API server answer at the address of its Service, for pods.
 func (h *home) apiServer() {
 	h.t.Helper()
 	to := strings.TrimPrefix(cluster.Admin().Host, "https://")
@@ -49,7 +48,7 @@ func (h *home) apiServer() {
 	}()
 }
 
-// pass leads a connection on, until either side ends it.
+// pass forwards a connection until either side ends it.
 func pass(from net.Conn, to string) {
 	defer from.Close()
 	there, err := net.Dial("tcp", to)
@@ -64,7 +63,7 @@ func pass(from net.Conn, to string) {
 	_, _ = io.Copy(from, there)
 }
 
-// dns answers where the kubelet tells pods to ask.
+// dns answers at the address that the kubelet gives pods for DNS.
 func (h *home) dns() {
 	h.t.Helper()
 	l, err := net.ListenPacket("udp", h.node.Address+":53")
@@ -90,7 +89,7 @@ func (h *home) dns() {
 	}()
 }
 
-// resolve knows the Services by their full names, and nothing else.
+// resolve resolves the full names of the Services, and nothing else.
 func (h *home) resolve(id uint16, q dnsmessage.Question) *dnsmessage.Message {
 	m := &dnsmessage.Message{
 		Header:    dnsmessage.Header{ID: id, Response: true, Authoritative: true, RCode: dnsmessage.RCodeNameError},

@@ -18,8 +18,8 @@ import (
 	"bellboard/scaler"
 )
 
-// TestEvicted: agents that somebody puts out by the eviction API. While the budget
-// is there that is refused, and leaves nothing for Bellboard to see.
+// TestEvicted evicts agents by the eviction API. The budget first rejects that, and Bellboard sees nothing of
+// it.
 func TestEvicted(t *testing.T) {
 	h := newGoing(t, "evicted")
 	t.Parallel()
@@ -59,7 +59,7 @@ func TestEvicted(t *testing.T) {
 	h.went(scaler.FailureEvicted, "EvictionByEvictionAPI")
 }
 
-// TestTainted: agents whose machine is to be empty.
+// TestTainted taints the Kubernetes node of agents.
 func TestTainted(t *testing.T) {
 	h := newGoing(t, "tainted")
 	taint := func(ctx context.Context, taints string) {
@@ -75,7 +75,7 @@ func TestTainted(t *testing.T) {
 	h.went(scaler.FailureNodeGone, "DeletionByTaintManager")
 }
 
-// looks waits until Bellboard has looked anew so many times.
+// looks waits for so many further ticks.
 func (h *home) looks(times int) {
 	h.t.Helper()
 	seen := map[string]bool{}
@@ -89,8 +89,8 @@ func (h *home) looks(times int) {
 	})
 }
 
-// newGoing is the home of three agents that go: one that has time to end its
-// build, one that has not, and one that never connected.
+// newGoing makes a home with three agents: one that has time to end its build, one that has not, and one that
+// never connects.
 func newGoing(t *testing.T, name string) *home {
 	return newHome(
 		t, name, "BELLBOARD_TEAMS=team,long,deaf", "BELLBOARD_DEFAULT_MODE=persistent", "BELLBOARD_DEFAULT_CONNECT=inbound", "BELLBOARD_DEFAULT_DOCKER=none",
@@ -99,7 +99,7 @@ func newGoing(t *testing.T, name string) *home {
 	)
 }
 
-// going has the cluster take the agents, and waits until they are to take no work.
+// going lets the cluster take the agents, and waits until they are to take no more builds.
 func (h *home) going(take func([]*corev1.Pod)) {
 	h.t.Helper()
 	h.start()
@@ -117,7 +117,7 @@ func (h *home) going(take func([]*corev1.Pod)) {
 		})
 	}
 	take(pods)
-	// Between the announcement and the deletion there is a moment to see it in.
+	// Between the announcement and the deletion there is a moment in which the test can see it.
 	words := []string{scaler.MarkText(h.ns, scaler.ReasonLeaving)}
 	h.within(10*time.Second, "all are deleted and marked, and two at work", func() bool {
 		n, busy := 0, 0
@@ -133,7 +133,7 @@ func (h *home) going(take func([]*corev1.Pod)) {
 	})
 }
 
-// went waits for the end of the three, and sees what Bellboard says of it.
+// went waits for the end of the three agents, and checks what Bellboard says about it.
 func (h *home) went(failure scaler.Failure, reason string) {
 	h.t.Helper()
 	h.within(90*time.Second, "two builds are over", func() bool { return h.jenkins.Stats().Finished >= 2 })

@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// volume makes a directory of the node the only volume of a storage class.
+// volume makes a directory of the Kubernetes node the only volume of a storage class.
 func (h *home) volume(class string) {
 	h.t.Helper()
 	dir, wait := filepath.Join(h.node.Dir, "volumes", h.ns), storagev1.VolumeBindingWaitForFirstConsumer

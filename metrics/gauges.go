@@ -10,9 +10,8 @@ import (
 	"bellboard/scaler"
 )
 
-// house collects the gauges. Each scrape makes them from one tick, so that a scrape
-// never mixes two ticks.
-type house struct {
+// gauges makes the gauges. Each scrape makes them from one tick, so that a scrape never mixes two ticks.
+type gauges struct {
 	teams     []scaler.Team
 	maxAgents int // BELLBOARD_MAX_AGENTS
 
@@ -31,11 +30,11 @@ const (
 	executorComing = "coming"
 )
 
-func newHouse(teams []scaler.Team, maxAgents int) *house {
+func newGauges(teams []scaler.Team, maxAgents int) *gauges {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
-	return &house{
+	return &gauges{
 		teams:     teams,
 		maxAgents: maxAgents,
 		asOf:      map[scaler.Source]time.Time{},
@@ -59,123 +58,115 @@ func newHouse(teams []scaler.Team, maxAgents int) *house {
 }
 
 // observe keeps the tick for later scrapes.
-func (h *house) observe(t scaler.Tick) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.last = t
+func (g *gauges) observe(t scaler.Tick) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last = t
 	if t.Hold == "" {
-		h.seen = &t
+		g.seen = &t
 	}
 	for s, age := range t.Age {
-		h.asOf[s] = t.At.Add(-age)
+		g.asOf[s] = t.At.Add(-age)
 	}
 }
 
 // Describe implements prometheus.Collector.
-func (h *house) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{h.agents, h.executors, h.late, h.slots, h.alive, h.waiting, h.unresolved, h.nobodys, h.oldest, h.desired, h.most, h.globalMost, h.hold, h.age, h.lastTick} {
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.agents, g.executors, g.late, g.slots, g.alive, g.waiting, g.unresolved, g.nobodys, g.oldest, g.desired, g.most, g.globalMost, g.hold, g.age, g.lastTick} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (h *house) Collect(ch chan<- prometheus.Metric) {
-	h.mu.Lock()
-	last, seen := h.last, h.seen
-	asOf := maps.Clone(h.asOf)
-	h.mu.Unlock()
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	g.mu.Lock()
+	last, seen := g.last, g.seen
+	asOf := maps.Clone(g.asOf)
+	g.mu.Unlock()
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	for i := range h.teams {
-		gauge(h.most, float64(h.teams[i].MaxAgents), h.teams[i].Name)
+	for i := range g.teams {
+		gauge(g.most, float64(g.teams[i].MaxAgents), g.teams[i].Name)
 	}
-	gauge(h.globalMost, float64(h.maxAgents))
+	gauge(g.globalMost, float64(g.maxAgents))
 	if last.At.IsZero() {
 		return
 	}
-	gauge(h.lastTick, float64(last.At.UnixMilli())/1000)
+	gauge(g.lastTick, float64(last.At.UnixMilli())/1000)
 	for _, s := range sources {
 		holding := 0.0
 		if last.Hold != "" && source(last.HoldBy) == s {
 			holding = 1
 		}
-		gauge(h.hold, holding, string(s))
+		gauge(g.hold, holding, string(s))
 		if at, ever := asOf[s]; ever {
-			gauge(h.age, last.At.Sub(at).Seconds(), string(s))
+			gauge(g.age, last.At.Sub(at).Seconds(), string(s))
 		}
 	}
 	if seen != nil {
-		h.collectSeen(gauge, &seen.Plan)
+		g.collectSeen(gauge, &seen.Plan)
 	}
 }
 
-func (h *house) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p *scaler.Plan) {
+func (g *gauges) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p *scaler.Plan) {
 	decisions := map[string]*scaler.Decision{}
 	for i := range p.Decisions {
 		decisions[p.Decisions[i].Team] = &p.Decisions[i]
 	}
-	type cell struct {
-		scaler.PoolID
-		class scaler.Class
-	}
-	agents, late := map[cell]int{}, map[scaler.PoolID]int{}
-	type place struct {
-		team  string
-		state scaler.SlotState
-	}
-	slots := map[place]int{}
-	for i := range h.teams {
-		d := decisions[h.teams[i].Name]
+	agents, late, slots := map[[3]string]int{}, map[[2]string]int{}, map[[2]string]int{}
+	for i := range g.teams {
+		team := g.teams[i].Name
+		d := decisions[team]
 		if d == nil {
 			d = &scaler.Decision{}
 		}
-		gauge(h.waiting, float64(d.Waiting), h.teams[i].Name)
-		gauge(h.oldest, d.Oldest.Seconds(), h.teams[i].Name)
-		gauge(h.desired, float64(d.Want), h.teams[i].Name)
-		gauge(h.alive, float64(d.Alive), h.teams[i].Name)
-		gauge(h.executors, float64(d.Busy), h.teams[i].Name, executorBusy)
-		gauge(h.executors, float64(d.Free), h.teams[i].Name, executorFree)
-		gauge(h.executors, float64(d.Coming), h.teams[i].Name, executorComing)
+		gauge(g.waiting, float64(d.Waiting), team)
+		gauge(g.oldest, d.Oldest.Seconds(), team)
+		gauge(g.desired, float64(d.Want), team)
+		gauge(g.alive, float64(d.Alive), team)
+		gauge(g.executors, float64(d.Busy), team, executorBusy)
+		gauge(g.executors, float64(d.Free), team, executorFree)
+		gauge(g.executors, float64(d.Coming), team, executorComing)
 		for _, s := range scaler.SlotStates() {
-			slots[place{h.teams[i].Name, s}] = 0
+			slots[[2]string{team, string(s)}] = 0
 		}
 		for _, k := range scaler.Kinds() {
-			late[scaler.PoolID{Team: h.teams[i].Name, Kind: k}] = 0
+			late[[2]string{team, string(k)}] = 0
 			for _, c := range scaler.Classes() {
-				agents[cell{scaler.PoolID{Team: h.teams[i].Name, Kind: k}, c}] = 0
+				agents[[3]string{team, string(k), string(c)}] = 0
 			}
 		}
 	}
 	for i := range p.Agents {
-		c := cell{p.Agents[i].PoolID, p.Agents[i].Class}
-		if _, ours := agents[c]; !ours {
-			c.Team = noTeam
+		a := [3]string{p.Agents[i].Team, string(p.Agents[i].Kind), string(p.Agents[i].Class)}
+		if _, ours := agents[a]; !ours {
+			a[0] = noTeam
 		}
-		agents[c]++
+		agents[a]++
 		if p.Agents[i].Late {
-			late[c.PoolID]++
+			late[[2]string{a[0], a[1]}]++
 		}
 	}
 	for i := range p.Slots {
-		s := place{p.Slots[i].Team, p.Slots[i].State}
+		s := [2]string{p.Slots[i].Team, string(p.Slots[i].State)}
 		if _, ours := slots[s]; !ours {
-			s.team = noTeam
+			s[0] = noTeam
 		}
 		slots[s]++
 	}
-	for p, n := range late {
-		gauge(h.late, float64(n), p.Team, string(p.Kind))
+	for l, n := range late {
+		gauge(g.late, float64(n), l[:]...)
 	}
 	for s, n := range slots {
-		gauge(h.slots, float64(n), s.team, string(s.state))
+		gauge(g.slots, float64(n), s[:]...)
 	}
-	for c, n := range agents {
-		gauge(h.agents, float64(n), c.Team, string(c.Kind), string(c.class))
+	for a, n := range agents {
+		gauge(g.agents, float64(n), a[:]...)
 	}
-	gauge(h.unresolved, count(p.Unresolved))
-	gauge(h.nobodys, count(p.Nobodys))
+	gauge(g.unresolved, count(p.Unresolved))
+	gauge(g.nobodys, count(p.Nobodys))
 }
 
 func count(groups []scaler.Unserved) float64 {
