@@ -16,6 +16,7 @@ package kubesim
 import (
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -25,9 +26,6 @@ import (
 
 	"bellboard/scaler/clock"
 )
-
-// Client is the author of every request over REST.
-const Client = "bellboard"
 
 // Config describes a cluster. The zero value of everything but Clock is usable.
 type Config struct {
@@ -94,7 +92,7 @@ type Cluster struct {
 	failBinding  func(*corev1.PersistentVolumeClaim) bool
 	inject       func(*corev1.Pod)
 	refuse       RefuseFunc
-	lose         LoseFunc
+	lose         func(r *http.Request, verb, resource string) bool
 	cutUntil     time.Time
 }
 

@@ -120,7 +120,7 @@ func (j *Jenkins) restart(r Restart, safe bool) {
 			n.ch = nil
 		}
 		n.lost = mark{}
-		j.hookForgets(n)
+		n.closing = j.hookKnows(n.mark) // the hook knows only the marks that the nodes keep
 		if n.class == classSwarm {
 			n.lingering = true
 		}
