@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestVersions: what changed between versions of Jenkins.
+// TestVersions has the changes between versions of Jenkins.
 func TestVersions(t *testing.T) {
 	for _, tt := range []struct {
 		version, all, one, lacks, last string
@@ -50,47 +50,6 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestCrumbs: a token needs none, a session needs its own, and asking opens one.
-func TestCrumbs(t *testing.T) {
-	password := func(r *http.Request) { r.SetBasicAuth("bellboard", "pass") }
-	inBubble(t, Config{Password: "pass"}, func(h *house) {
-		post := func(edit ...func(*http.Request)) answered {
-			return h.do("POST", "/quietDown", url.Values{}, edit...)
-		}
-		h.must(post())
-		if a := post(password); a.status != 403 || !strings.Contains(a.body, "No valid crumb was included in the request") {
-			t.Errorf("without: %d %s", a.status, a.body)
-		}
-		a := h.do("GET", "/crumbIssuer/api/json", nil, password)
-		cookie := a.header.Get("Set-Cookie")
-		if !strings.HasPrefix(cookie, "JSESSIONID=") || !strings.HasSuffix(cookie, "; Path=/; HttpOnly") {
-			t.Fatal(cookie)
-		}
-		crumb := secrets.FindString(a.body)
-		with := func(cookie, crumb string) func(*http.Request) {
-			return func(r *http.Request) {
-				r.Header.Set("Cookie", strings.Split(cookie, ";")[0])
-				r.Header.Set("Jenkins-Crumb", crumb)
-			}
-		}
-		h.must(post(password, with(cookie, crumb)))
-		h.must(h.do("POST", "/quietDown", url.Values{"Jenkins-Crumb": {crumb}}, password, with(cookie, "")))
-		if a := post(password, with("JSESSIONID=other", crumb)); a.status != 403 {
-			t.Errorf("another session: %d", a.status)
-		}
-		if a := h.do("GET", "/crumbIssuer/api/json", nil, password, with(cookie, "")); a.header.Get("Set-Cookie") != "" {
-			t.Error("a second session")
-		}
-	})
-	inBubble(t, Config{Password: "pass", NoCrumbs: true}, func(h *house) {
-		h.must(h.do("POST", "/quietDown", url.Values{}, password))
-		h.want("root", h.get("/api/json?tree=useCrumbs").body, `{"_class":"hudson.model.Hudson","useCrumbs":false}`)
-		if a := h.get("/crumbIssuer/api/json"); a.status != 404 {
-			t.Errorf("issuer: %d", a.status)
-		}
-	})
-}
-
 // TestFoldersAndPrefix: jobs in folders, below a path.
 func TestFoldersAndPrefix(t *testing.T) {
 	inBubble(t, Config{Prefix: "/jenkins"}, func(h *house) {
@@ -121,7 +80,7 @@ func TestFoldersAndPrefix(t *testing.T) {
 	})
 }
 
-// TestMatrixAndParameters: what a cell and a NodeLabel parameter look like.
+// TestMatrixAndParameters has the shapes of a matrix cell and of a NodeLabel parameter.
 func TestMatrixAndParameters(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		for _, n := range []string{"b1", "b2"} {
@@ -186,8 +145,8 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
-// TestNodeNamedLikeALabel: the sentence that names a label is the same where a node
-// has that name, and where it is the only node that has what the item wants.
+// TestNodeNamedLikeALabel: a sentence with a label is the same as the sentence with a node
+// of that name, if the node is the only one with the item's label.
 func TestNodeNamedLikeALabel(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		for _, n := range []string{"b1", "b2"} {
@@ -205,7 +164,7 @@ func TestNodeNamedLikeALabel(t *testing.T) {
 	})
 }
 
-// TestSeenGrows: beyond what was measured, writes wait for items times nodes.
+// TestSeenGrows: beyond the measurements, writes wait for items times nodes.
 func TestSeenGrows(t *testing.T) {
 	slow := Seen(func() (int, int) { return 5000, 10_000 })
 	for op, least := range map[string]time.Duration{
@@ -217,8 +176,8 @@ func TestSeenGrows(t *testing.T) {
 	}
 }
 
-// TestConsistentHash: a job comes back to its node while that is free; jobs
-// spread over nodes; another node takes some to itself and moves no other.
+// TestConsistentHash: a job comes back to its node while the node is free. Jobs spread over
+// nodes. A new node takes some jobs, and moves no other.
 func TestConsistentHash(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		for _, n := range []string{"n1", "n2", "n3", "n4"} {
@@ -263,9 +222,8 @@ func TestConsistentHash(t *testing.T) {
 	})
 }
 
-// TestLingering: a deleted node's computer
-// stays, without executors to come,
-// while a pipeline is on it, and a second agent of that name is refused.
+// TestLingering: a deleted node's computer stays, without executors to come, while a
+// pipeline is on it, and cannot be marked.
 func TestLingering(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		h.run("a1", true, time.Hour)
