@@ -38,8 +38,8 @@ type Tick struct {
 	// HoldSince is when the hold began; of a tick that does not hold, when that one
 	// began which it ends.
 	HoldSince time.Time `json:"holdSince,omitzero"`
-	// HoldNews: this hold begins, or has a cause that it did not have before.
-	HoldNews bool `json:"-"`
+	// News is what of the tick people should hear of. It points into the tick.
+	News []News `json:"-"`
 	// Grace is what is left of the restart grace, in which nothing is removed.
 	Grace time.Duration `json:"grace"`
 	// Ages of what the tick rests on, at its start of deciding.

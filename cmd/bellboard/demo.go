@@ -70,12 +70,11 @@ type demo struct {
 
 	mu    sync.Mutex
 	began time.Time
-	last  map[string]string // the last line of each team
 }
 
 func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook bool, output string) error {
 	c := clock.Fast(d.speed)
-	d.began, d.last = c.Now(), map[string]string{}
+	d.began = c.Now()
 	h, err := house.New(ctx, house.Config{
 		Clock: c, Seed: seed, Chaos: d.chaos, Hook: hook, Network: true,
 		Record: d.tick,
@@ -155,33 +154,18 @@ func (d *demo) line(at time.Time, team, what, why string) {
 func (d *demo) tick(t scaler.Tick) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if t.Hold != "" {
-		if t.HoldNews {
+	for i := range t.News {
+		switch n := &t.News[i]; n.Kind {
+		case scaler.NewsHold:
 			d.line(t.At, "all", "hold", firstWords(t.Hold))
-		}
-		return
-	}
-	if !t.HoldSince.IsZero() {
-		d.line(t.At, "all", "hold is over", fmt.Sprintf("Bellboard left %d agents alone", len(t.Plan.Agents)))
-	}
-	for i := range t.Plan.Decisions {
-		dec := &t.Plan.Decisions[i]
-		what := dec.Change()
-		said := what + dec.Text
-		blocked := dec.Reason == scaler.ReasonBlocked
-		if blocked { // the text of a block may count seconds
-			said = what + " " + dec.Rules()
-		}
-		if !dec.Changes() && (!blocked || d.last[dec.Team] == said) {
-			continue
-		}
-		d.last[dec.Team] = said
-		d.line(t.At, dec.Team, what, dec.Text)
-	}
-	for i := range t.Outcomes {
-		a := &t.Outcomes[i].Action
-		if a.Verb == scaler.ClearMark || a.Verb == scaler.Fence || a.Reason == scaler.ReasonLost {
+		case scaler.NewsReadable:
+			d.line(t.At, "all", "hold is over", fmt.Sprintf("Bellboard left %d agents alone", len(t.Plan.Agents)))
+		case scaler.NewsScaled, scaler.NewsBlocked:
+			d.line(t.At, n.Decision.Team, n.Decision.Change(), n.Decision.Text)
+		case scaler.NewsRescue:
+			a := &n.Outcome.Action
 			d.line(t.At, a.Pool.Team, string(a.Verb), a.Agent+": "+a.Text)
+		case scaler.NewsStillHeld, scaler.NewsRejected, scaler.NewsFailed, scaler.NewsLost: // the page and the log have them
 		}
 	}
 }

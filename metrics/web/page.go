@@ -94,7 +94,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) view() *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := &view{Status: s.now(), Words: "No tick has ended yet.", Plan: &scaler.Plan{}, Changes: s.lines()}
+	v := &view{Status: s.now(), Words: "No tick has ended yet.", Plan: &scaler.Plan{}, Changes: slices.Clone(s.lines)}
 	if s.last != nil {
 		v.Hold = s.last.Hold
 		pods := 0 // a berth is no agent yet
@@ -124,23 +124,16 @@ func (s *Server) view() *view {
 	return v
 }
 
-// lines returns the last decisions that changed something, newest first. The caller holds the lock.
-func (s *Server) lines() (out []line) {
-	for i := range s.changes {
-		t := &s.changes[i]
-		if t.Hold != "" {
+// newLines returns the lines of a tick on the page: the teams' table shows what is blocked.
+func newLines(t *scaler.Tick) (out []line) {
+	for i := range t.News {
+		switch n := &t.News[i]; n.Kind { //nolint:exhaustive // the page has the others elsewhere
+		case scaler.NewsHold:
 			out = append(out, line{t.At, "all", "hold", t.Hold})
-		}
-		if !acted(t) {
-			continue
-		}
-		for j := range t.Plan.Decisions {
-			if d := &t.Plan.Decisions[j]; d.Changes() { // the table of teams shows what is blocked
-				out = append(out, line{t.At, d.Team, d.Change(), d.Text})
+		case scaler.NewsScaled:
+			if acted(t) {
+				out = append(out, line{t.At, n.Decision.Team, n.Decision.Change(), n.Decision.Text})
 			}
-		}
-		if len(out) >= linesKept {
-			return out[:linesKept]
 		}
 	}
 	return out

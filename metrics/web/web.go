@@ -49,6 +49,7 @@ type Server struct {
 	last    *scaler.Tick  // the last tick; nil: no tick yet
 	seen    *scaler.Tick  // the last tick that was no hold; nil: no such tick yet
 	changes []scaler.Tick // the newest first
+	lines   []line        // the last changes on the page, the newest first
 	failed  []Failed      // the newest first
 	lost    []Lost        // the newest first
 }
@@ -133,11 +134,9 @@ func (s *Server) Observe(t scaler.Tick) {
 	for i := range t.Facts.BuildsLost {
 		s.lost = prepend(s.lost, Lost{t.At, t.Facts.BuildsLost[i]}, failedKept)
 	}
-	changed := acted(&t) || len(t.Facts.BuildsLost) > 0
-	if s.last == nil || s.last.Hold == "" {
-		changed = changed || t.Hold != "" // a hold begins
-	} else {
-		changed = changed || t.Hold == "" || t.HoldBy != s.last.HoldBy || t.HoldCause != s.last.HoldCause // it ends, or has another cause
+	changed := acted(&t) || t.Tells(scaler.NewsLost) || t.Tells(scaler.NewsHold) || t.Tells(scaler.NewsReadable)
+	for _, l := range slices.Backward(newLines(&t)) {
+		s.lines = prepend(s.lines, l, linesKept)
 	}
 	s.last = &t
 	if t.Hold == "" {
@@ -157,7 +156,7 @@ func prepend[T any](list []T, record T, most int) []T {
 // decision returns the part of a tick that a Server remembers. It has no pointer to an agent, which would
 // keep all agents of that tick: there may be thousands.
 func decision(t scaler.Tick) scaler.Tick {
-	t.Plan.Agents, t.Plan.Slots = nil, nil // by far the longest parts, and not needed to explain the decision
+	t.Plan.Agents, t.Plan.Slots, t.News = nil, nil, nil // by far the longest parts, and not needed to explain the decision
 	t.Plan.Actions, t.Outcomes = slices.Clone(t.Plan.Actions), slices.Clone(t.Outcomes)
 	for i := range t.Plan.Actions {
 		loosen(&t.Plan.Actions[i])

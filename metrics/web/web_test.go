@@ -24,8 +24,15 @@ import (
 type board struct {
 	*web.Server
 
-	t   *testing.T
-	now time.Time
+	t     *testing.T
+	now   time.Time
+	paper scaler.Newspaper
+}
+
+// Observe finds the news of the tick first, as a loop does.
+func (b *board) Observe(t scaler.Tick) {
+	b.paper.Read(&t)
+	b.Server.Observe(t)
 }
 
 func newBoard(t *testing.T) *board {

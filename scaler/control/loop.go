@@ -49,7 +49,7 @@ type Loop struct {
 	id       string // of this process
 	ticks    int
 	last     time.Time // the end of the last tick
-	holding  holding
+	news     scaler.Newspaper
 	draining atomic.Bool
 }
 
@@ -132,7 +132,7 @@ func (l *Loop) tick(ctx context.Context) (t scaler.Tick, pause time.Duration) {
 	} else {
 		l.decide(ctx, &t, in, began.Add(pause))
 	}
-	l.holding.follow(&t)
+	l.news.Read(&t)
 	l.last = l.cfg.Clock.Now()
 	t.Took = l.last.Sub(began)
 	l.log(&t, ctx.Err() != nil)
@@ -212,6 +212,12 @@ func podNames(c scaler.ClusterView) map[string]bool {
 		out[c.Pods[i].Name] = true
 	}
 	return out
+}
+
+// hold does nothing, and says why.
+func (l *Loop) hold(t *scaler.Tick, by scaler.Source, err error) {
+	t.Hold, t.HoldBy, t.HoldCause = err.Error(), by, scaler.CauseOf(err)
+	l.memory = l.memory.Blind()
 }
 
 // decide plans, checks the plan against the promises, and acts. due is when the

@@ -39,7 +39,7 @@ var working = []scaler.Class{scaler.Busy, scaler.Draining, scaler.Cut, scaler.Aw
 
 // left counts what a tick read.
 func left(t *scaler.Tick) Left {
-	l := Left{Hold: t.Hold, News: t.HoldNews, Grace: t.Grace > 0, Slots: len(t.Plan.Slots)}
+	l := Left{Hold: t.Hold, News: t.Tells(scaler.NewsHold), Grace: t.Grace > 0, Slots: len(t.Plan.Slots)}
 	var held, intruders []string
 	for i := range t.Plan.Agents {
 		a := &t.Plan.Agents[i]

@@ -47,8 +47,7 @@ type events struct {
 	broadcaster record.EventBroadcaster
 	recorder    record.EventRecorder
 	on          corev1.ObjectReference
-	lease       *lease            // has the UID of the Lease; nil: there is no Lease
-	said        map[string]string // the rules of the last Blocked event, by team
+	lease       *lease // has the UID of the Lease; nil: there is no Lease
 }
 
 // Of one reason and subject client-go sends eventBurst events at once, and then one in 1/eventRate seconds.
@@ -136,7 +135,7 @@ func newEvents(client kubernetes.Interface, namespace, instance string, lease *l
 	return &events{
 		broadcaster: b, recorder: b.NewRecorder(scheme, corev1.EventSource{Component: "bellboard"}),
 		on:    corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: leaseName(instance)},
-		lease: lease, said: map[string]string{},
+		lease: lease,
 	}
 }
 
@@ -148,28 +147,23 @@ func (e *events) say(t *scaler.Tick, kind, reason, format string, args ...any) {
 	e.recorder.AnnotatedEventf(&on, map[string]string{tickAnnotation: t.ID}, kind, reason, "%s", plain.Line(fmt.Sprintf(format, args...)))
 }
 
-// observe turns one tick into events.
+// observe turns the news of one tick into events.
 func (e *events) observe(t scaler.Tick) {
-	if t.Hold != "" {
-		if t.HoldNews {
+	for i := range t.News {
+		switch n := &t.News[i]; n.Kind {
+		case scaler.NewsHold:
 			e.say(&t, corev1.EventTypeWarning, eventHolding, "nothing is created, marked or removed: %s: %s", t.HoldBy, t.Hold)
-		}
-		return
-	}
-	if !t.HoldSince.IsZero() {
-		e.say(&t, corev1.EventTypeNormal, eventReadableAgain, "Jenkins and the cluster can be read again")
-	}
-	for i := range t.Plan.Decisions {
-		e.decision(&t, &t.Plan.Decisions[i])
-	}
-	told := map[scaler.PoolID]bool{}
-	for i := range t.Outcomes {
-		o := &t.Outcomes[i]
-		id := o.Action.Pool
-		// A failure with a class has an event of its own.
-		if o.Result == scaler.Refused && o.Failure == "" && (o.Action.Verb == scaler.Create || o.Action.Verb == scaler.Register) && !told[id] {
-			told[id] = true
-			e.say(&t, corev1.EventTypeWarning, eventCreateRefused, "%s, %s: %s", id.Team, id.Kind, o.Error)
+		case scaler.NewsReadable:
+			e.say(&t, corev1.EventTypeNormal, eventReadableAgain, "Jenkins and the cluster can be read again")
+		case scaler.NewsScaled:
+			e.scaled(&t, n.Decision)
+		case scaler.NewsBlocked:
+			e.say(&t, corev1.EventTypeWarning, eventBlocked, "%s: %d waiting: %s", n.Decision.Team, n.Decision.Waiting, n.Decision.Text)
+		case scaler.NewsRejected:
+			id := n.Outcome.Action.Pool
+			e.say(&t, corev1.EventTypeWarning, eventCreateRefused, "%s, %s: %s", id.Team, id.Kind, n.Outcome.Error)
+		case scaler.NewsFailed, scaler.NewsLost: // one event for several
+		case scaler.NewsStillHeld, scaler.NewsRescue: // no events
 		}
 	}
 	e.failures(&t)
@@ -261,7 +255,8 @@ func lastWords(log string) string {
 	return "; last words: " + log
 }
 
-func (e *events) decision(t *scaler.Tick, d *scaler.Decision) {
+// scaled makes an event for each way in which a team's number of agents changes.
+func (e *events) scaled(t *scaler.Tick, d *scaler.Decision) {
 	for _, change := range []struct {
 		reason string
 		agents int
@@ -269,13 +264,5 @@ func (e *events) decision(t *scaler.Tick, d *scaler.Decision) {
 		if change.agents > 0 {
 			e.say(t, corev1.EventTypeNormal, change.reason, "%s: %s: %s", d.Team, d.Change(), d.Text)
 		}
-	}
-	if d.Reason != scaler.ReasonBlocked {
-		delete(e.said, d.Team)
-		return
-	}
-	if now := d.Rules(); e.said[d.Team] != now {
-		e.said[d.Team] = now
-		e.say(t, corev1.EventTypeWarning, eventBlocked, "%s: %d waiting: %s", d.Team, d.Waiting, d.Text)
 	}
 }

@@ -182,7 +182,7 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := newEvents(counted, "default", "bellboard", nil, clock.Real(), zap.NewNop())
+		e := &reader{events: newEvents(counted, "default", "bellboard", nil, clock.Real(), zap.NewNop())}
 		defer e.stop()
 		id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 		for n := range 100 {
@@ -199,7 +199,7 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 			{Facts: scaler.Facts{Failures: []scaler.FailedAgent{{PoolID: scaler.PoolID{Team: "data", Kind: scaler.Ephemeral}, Failure: scaler.FailureOOM, Text: "it ended"}}}},
 		}
 		for range 3 { // as often as it is said, it is one event
-			ticks = append(ticks, scaler.Tick{Hold: "Jenkins is away", HoldBy: scaler.SourceJenkins, HoldNews: true}, scaler.Tick{Hold: "it still is", HoldBy: scaler.SourceJenkins}, scaler.Tick{})
+			ticks = append(ticks, scaler.Tick{Hold: "Jenkins is away", HoldBy: scaler.SourceJenkins}, scaler.Tick{Hold: "it still is", HoldBy: scaler.SourceJenkins}, scaler.Tick{})
 		}
 		for _, tick := range ticks {
 			e.observe(tick)
@@ -221,6 +221,17 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 			}
 		}
 	})
+}
+
+// reader is events of ticks whose news is found as a loop does it.
+type reader struct {
+	*events
+	paper scaler.Newspaper
+}
+
+func (r *reader) observe(t scaler.Tick) {
+	r.paper.Read(&t)
+	r.events.observe(t)
 }
 
 // TestRefusedEventsCostNothing checks a Bellboard without the right to write events. It sends one request and
@@ -260,7 +271,7 @@ func TestRefusedEventsCostNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			core, logged := observer.New(zap.WarnLevel)
-			e := newEvents(client, "default", "bellboard", nil, clock.Real(), zap.New(core))
+			e := &reader{events: newEvents(client, "default", "bellboard", nil, clock.Real(), zap.New(core))}
 			defer e.stop()
 			tell := func(from, to int) {
 				for n := from; n < to; n++ {
@@ -297,7 +308,7 @@ func TestRefusedEventsCostNothing(t *testing.T) {
 // shows each event as a row.
 func TestEventsAreOneLine(t *testing.T) {
 	fake := record.NewFakeRecorder(20)
-	e := &events{recorder: fake, said: map[string]string{}}
+	e := &reader{events: &events{recorder: fake}}
 	id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 	e.observe(scaler.Tick{Facts: scaler.Facts{
 		Failures: []scaler.FailedAgent{{PoolID: id, Failure: scaler.FailureCrashLoop, Text: "it ended\x1b[2J", Log: "one\ntwo\u202e"}},
@@ -311,7 +322,7 @@ func TestEventsAreOneLine(t *testing.T) {
 // rules change, not when its text counts down.
 func TestDecisionEvents(t *testing.T) {
 	fake := record.NewFakeRecorder(20)
-	e := &events{recorder: fake, said: map[string]string{}}
+	e := &reader{events: &events{recorder: fake}}
 	blocked := func(text string, rules ...scaler.Rule) scaler.Decision {
 		d := scaler.Decision{Team: "web", Waiting: 3, Reason: scaler.ReasonBlocked, Text: text}
 		for _, r := range rules {
@@ -350,7 +361,7 @@ func TestDecisionEvents(t *testing.T) {
 // rejections have one event for each pool.
 func TestRefusalEvents(t *testing.T) {
 	fake := record.NewFakeRecorder(10)
-	e := &events{recorder: fake, said: map[string]string{}}
+	e := &reader{events: &events{recorder: fake}}
 	web := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 	refused := func(v scaler.Verb, f scaler.Failure, text string) scaler.Outcome {
 		return scaler.Outcome{Action: scaler.Action{Verb: v, Pool: web}, Result: scaler.Refused, Failure: f, Error: text}
@@ -383,7 +394,7 @@ func TestRefusalEvents(t *testing.T) {
 // names some of the agents.
 func TestLostEvents(t *testing.T) {
 	fake := record.NewFakeRecorder(10)
-	e := &events{recorder: fake, said: map[string]string{}}
+	e := &reader{events: &events{recorder: fake}}
 	web, data := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, scaler.PoolID{Team: "data", Kind: scaler.Persistent}
 	var lost []scaler.LostBuilds
 	for _, name := range []string{"web-e-1", "web-e-2", "web-e-3", "web-e-4", "web-e-5"} {
@@ -408,7 +419,7 @@ func TestLostEvents(t *testing.T) {
 // the first log.
 func TestFailureEvents(t *testing.T) {
 	fake := record.NewFakeRecorder(10)
-	e := &events{recorder: fake, said: map[string]string{}}
+	e := &reader{events: &events{recorder: fake}}
 	web := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 	failed := func(f scaler.Failure, text, log string) scaler.FailedAgent {
 		return scaler.FailedAgent{PoolID: web, Failure: f, Text: text, Log: log}

@@ -85,9 +85,9 @@ func (c *contest) start(who string) *contender {
 		if !slow(r) {
 			return nil
 		}
-		p.sent.Add(1)
 		return p.late
 	}
+	g.held = func() { p.sent.Add(1) }
 	p.process = c.spawn(g.route)
 	return p
 }

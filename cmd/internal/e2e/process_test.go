@@ -162,6 +162,8 @@ type gate struct {
 	// delay, if set, returns what a request waits for; nil: nothing. The request arrives afterwards, also if
 	// its sender has ended.
 	delay func(*http.Request) <-chan struct{}
+	// held is told of each request that waits, when the whole of it is there: nothing stops it any more.
+	held func()
 
 	mu     sync.Mutex
 	when   func(moment) bool
@@ -222,6 +224,7 @@ func (g *gate) before(server string, transport http.RoundTripper, kube bool) htt
 				defer sent()
 				r = r.WithContext(ctx)
 				r.Body = io.NopCloser(bytes.NewReader(body))
+				g.held()
 				<-arrives
 			}
 		}

@@ -30,7 +30,7 @@ func TestHoldIsToldOnce(t *testing.T) {
 				if tick.HoldCause != c || tick.HoldBy != scaler.SourceJenkins {
 					t.Fatalf("it holds by %s, of class %s, want jenkins, %s", tick.HoldBy, tick.HoldCause, c)
 				}
-				if tick.HoldNews {
+				if tick.Tells(scaler.NewsHold) {
 					news++
 				}
 			}
@@ -68,8 +68,8 @@ func TestHoldIsToldOnce(t *testing.T) {
 		told("to and fro", 0, 0, 0)
 		delete(h.fail, "observe jenkins")
 		h.fail["observe cluster"] = errors.New("no answer")
-		if tick := l.Tick(t.Context()); tick.HoldCause != scaler.CauseOther || !tick.HoldNews || !tick.HoldSince.Equal(began) {
-			t.Errorf("by the cluster it holds for %s since %s, news %v; want other, since %s, news", tick.HoldCause, tick.HoldSince, tick.HoldNews, began)
+		if tick := l.Tick(t.Context()); tick.HoldCause != scaler.CauseOther || !tick.Tells(scaler.NewsHold) || !tick.HoldSince.Equal(began) {
+			t.Errorf("by the cluster it holds for %s since %s, news %v; want other, since %s, news", tick.HoldCause, tick.HoldSince, tick.News, began)
 		}
 		told("by another source", 1, 0, 0)
 		delete(h.fail, "observe cluster")

@@ -1,0 +1,133 @@
+package scaler
+
+import (
+	"slices"
+	"time"
+)
+
+// NewsKind is what a piece of news is about: a closed set.
+type NewsKind string
+
+// The kinds of news.
+const (
+	NewsHold      NewsKind = "hold"       // a hold begins, or has a cause that it did not have before
+	NewsStillHeld NewsKind = "still-held" // the hold goes on, told every HoldReminder
+	NewsReadable  NewsKind = "readable"   // the hold is over
+	NewsScaled    NewsKind = "scaled"     // a team makes, drains or renews agents
+	NewsBlocked   NewsKind = "blocked"    // rules keep a team from making agents, and other ones than before
+	NewsRejected  NewsKind = "rejected"   // Jenkins or Kubernetes rejected a creation, for no class of failure
+	NewsFailed    NewsKind = "failed"     // an agent failed
+	NewsLost      NewsKind = "lost"       // a build lost its agent
+	NewsRescue    NewsKind = "rescue"     // an agent was given back to a build, or kept out, or given up under one
+)
+
+// NewsKinds lists every kind.
+func NewsKinds() []NewsKind {
+	return []NewsKind{
+		NewsHold, NewsStillHeld, NewsReadable, NewsScaled, NewsBlocked, NewsRejected, NewsFailed, NewsLost, NewsRescue,
+	}
+}
+
+// HoldReminder is how often a hold that goes on is told.
+const HoldReminder = 5 * time.Minute
+
+// News is one thing that people should hear of. It points into its Tick.
+type News struct {
+	Kind     NewsKind
+	Decision *Decision    // of NewsScaled and NewsBlocked
+	Outcome  *Outcome     // of NewsRejected and NewsRescue
+	Failed   *FailedAgent // of NewsFailed
+	Lost     *LostBuilds  // of NewsLost
+}
+
+// Newspaper decides what of a loop's ticks is news. The log, the events, the page and the demo
+// print what it finds. The zero value has read nothing.
+type Newspaper struct {
+	held    time.Time // when the hold began; zero: there is none
+	causes  map[holdFault]bool
+	told    time.Time         // when the hold was told last
+	blocked map[string]string // by team: the rules that block it
+}
+
+// holdFault is what one hold after another has in common.
+type holdFault struct {
+	by    Source
+	cause HoldCause
+}
+
+// Read notes on the tick when its hold began, or the hold that it ends, and what is news in it.
+func (n *Newspaper) Read(t *Tick) {
+	t.HoldSince, t.News = n.held, nil
+	if t.Hold != "" {
+		n.hold(t)
+		return
+	}
+	if !n.held.IsZero() {
+		t.News = append(t.News, News{Kind: NewsReadable})
+		n.held = time.Time{}
+	}
+	for i := range t.Plan.Decisions {
+		n.decision(t, &t.Plan.Decisions[i])
+	}
+	rejected := map[PoolID]bool{}
+	for i := range t.Outcomes {
+		o := &t.Outcomes[i]
+		a := &o.Action
+		switch {
+		case o.Result == Refused && o.Failure == "" && (a.Verb == Create || a.Verb == Register):
+			if !rejected[a.Pool] {
+				rejected[a.Pool] = true
+				t.News = append(t.News, News{Kind: NewsRejected, Outcome: o})
+			}
+		case a.Verb == ClearMark || a.Verb == Fence || a.Reason == ReasonLost:
+			t.News = append(t.News, News{Kind: NewsRescue, Outcome: o})
+		}
+	}
+	for i := range t.Facts.Failures {
+		t.News = append(t.News, News{Kind: NewsFailed, Failed: &t.Facts.Failures[i]})
+	}
+	for i := range t.Facts.BuildsLost {
+		t.News = append(t.News, News{Kind: NewsLost, Lost: &t.Facts.BuildsLost[i]})
+	}
+}
+
+// Tells reports whether the tick has news of that kind.
+func (t *Tick) Tells(k NewsKind) bool {
+	return slices.ContainsFunc(t.News, func(n News) bool { return n.Kind == k })
+}
+
+// hold: a cause that comes back within one hold is no news.
+func (n *Newspaper) hold(t *Tick) {
+	if n.held.IsZero() {
+		n.held, n.causes = t.At, map[holdFault]bool{}
+		t.HoldSince = t.At
+	}
+	f := holdFault{t.HoldBy, t.HoldCause}
+	switch {
+	case !n.causes[f]:
+		t.News = append(t.News, News{Kind: NewsHold})
+	case t.At.Sub(n.told) >= HoldReminder:
+		t.News = append(t.News, News{Kind: NewsStillHeld})
+	default:
+		return
+	}
+	n.causes[f], n.told = true, t.At
+}
+
+// decision: the words of a block may count seconds down, so its rules tell whether it is the
+// same block.
+func (n *Newspaper) decision(t *Tick, d *Decision) {
+	if d.Changes() {
+		t.News = append(t.News, News{Kind: NewsScaled, Decision: d})
+	}
+	switch {
+	case d.Reason != ReasonBlocked:
+		delete(n.blocked, d.Team)
+	case n.blocked[d.Team] != d.Rules():
+		if n.blocked == nil {
+			n.blocked = map[string]string{}
+		}
+		n.blocked[d.Team] = d.Rules()
+		t.News = append(t.News, News{Kind: NewsBlocked, Decision: d})
+	}
+}
