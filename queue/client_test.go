@@ -606,6 +606,20 @@ func TestLimiter(t *testing.T) {
 		if l.limit != 8 {
 			t.Errorf("limit %d after a good run, want 8", l.limit)
 		}
+		// One slow write halves the limit at once, also for places that are free.
+		run(1, 2*time.Second)
+		for range 4 {
+			if err := l.acquire(t.Context(), time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.acquire(t.Context(), time.Now().Add(time.Second)); !errors.Is(err, scaler.ErrLate) {
+			t.Errorf("a fifth write is let in after a slow one: %v", err)
+		}
+		for range 4 {
+			l.release(time.Time{}, time.Time{}, false)
+		}
+		run(200, 10*time.Millisecond)
 		// A deadline passes during the wait, and a context ends during the wait.
 		for range 8 {
 			if err := l.acquire(t.Context(), time.Time{}); err != nil {

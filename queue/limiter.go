@@ -81,8 +81,15 @@ func (l *limiter) release(asked, answered time.Time, ok bool) {
 			l.limit, l.good = min(maxInFlight, l.limit+1), 0
 		}
 	}
-	l.excess += before - l.limit
-	for l.excess--; l.excess < 0; l.excess++ {
+	for l.excess += before - l.limit - 1; l.excess < 0; l.excess++ {
 		l.places <- struct{}{}
+	}
+	for l.excess > 0 {
+		select {
+		case <-l.places: // a free place goes at once, the others when their writes end
+			l.excess--
+		default:
+			return
+		}
 	}
 }

@@ -43,8 +43,8 @@ type News struct {
 // Newspaper decides what of a loop's ticks is news. The log, the events, the page and the demo
 // print what it finds. The zero value has read nothing.
 type Newspaper struct {
-	held    time.Time // when the hold began; zero: there is none
-	causes  map[holdFault]bool
+	held    time.Time          // when the hold began
+	causes  map[holdFault]bool // of the hold; nil: there is none
 	told    time.Time         // when the hold was told last
 	blocked map[string]string // by team: the rules that block it
 }
@@ -62,9 +62,9 @@ func (n *Newspaper) Read(t *Tick) {
 		n.hold(t)
 		return
 	}
-	if !n.held.IsZero() {
+	if n.causes != nil {
 		t.News = append(t.News, News{Kind: NewsReadable})
-		n.held = time.Time{}
+		n.held, n.causes = time.Time{}, nil
 	}
 	for i := range t.Plan.Decisions {
 		n.decision(t, &t.Plan.Decisions[i])
@@ -98,7 +98,7 @@ func (t *Tick) Tells(k NewsKind) bool {
 
 // hold: a cause that comes back within one hold is no news.
 func (n *Newspaper) hold(t *Tick) {
-	if n.held.IsZero() {
+	if n.causes == nil {
 		n.held, n.causes = t.At, map[holdFault]bool{}
 		t.HoldSince = t.At
 	}

@@ -99,7 +99,7 @@ func TestNodesThatAreGone(t *testing.T) {
 			}
 			add(round + 1)
 			time.Sleep(time.Second) // one look of the leader, who looks in the middle of it
-			if hold := leader.hold(t); !strings.Contains(hold, "are missing that were there before") {
+			if hold := leader.hold(t); !strings.Contains(hold, "nodes of this instance are missing since the answer before") {
 				t.Errorf("round %d: the leader holds: %q, want it to for the nodes that are missing", round, hold)
 			}
 			if hold := dry.hold(t); hold != "" {
