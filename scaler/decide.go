@@ -131,7 +131,7 @@ func urgency(v Verb) int {
 		return 3
 	case Register:
 		return 4
-	case DeleteSlot, ResizeSlot:
+	case DeleteSlot:
 		return 5
 	}
 	return 6

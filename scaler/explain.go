@@ -519,7 +519,6 @@ func (p *Pod) ending() string {
 const (
 	slotClosingText = "all that this instance owns goes"
 	slotLostText    = "its volume is gone"
-	slotEmptyText   = "smaller than CACHE_SIZE, and empty"
 	slotSmallText   = "smaller than CACHE_SIZE"
 	slotAsideText   = "an agent did not start on it"
 	slotUnusedText  = "no agents use it any more"

@@ -245,7 +245,7 @@ func sentences() map[string][]string {
 	for name, text := range map[string]string{
 		"resumeText": resumeText, "roomText": roomText, "connectedText": connectedText, "secretText": secretText, "buildText": buildText,
 		"heldText": heldText, "launchText": launchText, "berthText": berthText, "goneTeamText": goneTeamText, "pausedText": pausedText,
-		"vanishedText": vanishedText, "slotClosingText": slotClosingText, "slotLostText": slotLostText, "slotEmptyText": slotEmptyText,
+		"vanishedText": vanishedText, "slotClosingText": slotClosingText, "slotLostText": slotLostText,
 		"slotSmallText": slotSmallText, "slotAsideText": slotAsideText, "slotUnusedText": slotUnusedText,
 	} {
 		say(name, text)

@@ -321,7 +321,7 @@ func (m *model) decide(l *life, pod podView, grace, paused bool) verdictOf {
 			case a.Reason == ReasonLost:
 				v.send = sendDeleteLost
 			}
-		case Register, Create, PutSecret, Launch, Protect, Unprotect, DeleteSlot, ResizeSlot:
+		case Register, Create, PutSecret, Launch, Protect, Unprotect, DeleteSlot:
 		}
 	}
 	return m.spoil(l, pod, v, grace)

@@ -76,9 +76,8 @@ type ItemMemory struct {
 
 // SlotMemory is what is remembered of one cache slot.
 type SlotMemory struct {
-	Aside   time.Time // until when it is not chosen
-	Used    time.Time // when it was last seen in use
-	Resized time.Time // when it was last tried to be expanded
+	Aside time.Time // until when it is not chosen
+	Used  time.Time // when it was last seen in use
 }
 
 // Blind returns the memory after a look that was not answered. The clock of lost agents starts

@@ -45,8 +45,8 @@ type News struct {
 type Newspaper struct {
 	held    time.Time          // when the hold began
 	causes  map[holdFault]bool // of the hold; nil: there is none
-	told    time.Time         // when the hold was told last
-	blocked map[string]string // by team: the rules that block it
+	told    time.Time          // when the hold was told last
+	blocked map[string]string  // by team: the rules that block it
 }
 
 // holdFault is what one hold after another has in common.

@@ -23,13 +23,12 @@ const (
 	DeletePod  Verb = "delete-pod"  // Kubernetes, with UID and resourceVersion
 	DeleteNode Verb = "delete-node" // Jenkins
 	DeleteSlot Verb = "delete-slot" // Kubernetes, with UID and resourceVersion
-	ResizeSlot Verb = "resize-slot" // Kubernetes: ask for CACHE_SIZE
 )
 
 // Verbs lists every verb.
 func Verbs() []Verb {
 	return []Verb{
-		Register, Create, PutSecret, Launch, Annotate, Protect, Unprotect, Mark, ClearMark, Fence, DeletePod, DeleteNode, DeleteSlot, ResizeSlot,
+		Register, Create, PutSecret, Launch, Annotate, Protect, Unprotect, Mark, ClearMark, Fence, DeletePod, DeleteNode, DeleteSlot,
 	}
 }
 

@@ -36,10 +36,7 @@ const (
 	VolumeTimeout = 5 * time.Minute
 	// SlotKeep is how long a slot is kept unused on which nothing else is noted.
 	SlotKeep = 7 * 24 * time.Hour
-	// resizeAgain is how long a slot that is too small is left as it is after a try
-	// to expand it: its storage class may not allow it.
-	resizeAgain = time.Hour
-	// slotPace is how many slots are deleted or expanded in one tick.
+	// slotPace is how many slots are deleted in one tick.
 	slotPace = 8
 )
 
@@ -174,9 +171,6 @@ func (d *scene) lookAtSlots() {
 			s.used = now
 		}
 		is.Used = s.used
-		if now.Sub(was.Resized) < resizeAgain {
-			is.Resized = was.Resized
-		}
 		d.slots = append(d.slots, s)
 	}
 	slices.SortFunc(d.slots, func(a, b *cacheSlot) int {
@@ -216,7 +210,7 @@ func (d *scene) firstBuild(m *agent) {
 // agent; nil: it gets a new one.
 func (d *decider) takeSlot(id PoolID) *Slot {
 	for _, s := range d.slots {
-		if s.PoolID == id && s.pool != nil && !s.aside && !s.Lost && s.unused() {
+		if s.PoolID == id && s.pool != nil && !s.aside && !s.Lost && !s.small() && s.unused() {
 			s.taken = true
 			return s.Slot
 		}
@@ -224,8 +218,8 @@ func (d *decider) takeSlot(id PoolID) *Slot {
 	return nil
 }
 
-// tendSlots deletes the slots that nobody needs and expands those that are too
-// small, a few at a time, and shows all.
+// tendSlots deletes the slots that no pool needs, or that are too small, a few at a time, and
+// shows all.
 func (d *decider) tendSlots() {
 	if !d.grace {
 		left := slotPace
@@ -234,18 +228,15 @@ func (d *decider) tendSlots() {
 			if !s.unused() {
 				continue
 			}
-			verb, text := d.tend(s, room)
-			if verb == "" {
+			text := d.needless(s, room)
+			if text == "" {
 				continue
 			}
 			if left--; left < 0 {
 				break
 			}
-			if verb == ResizeSlot {
-				s.is.Resized = d.in.Now
-			}
 			s.taken = true
-			d.plan.Actions = append(d.plan.Actions, Action{Verb: verb, Pool: s.PoolID, Reason: ReasonCache, Text: text, Slot: s.Slot})
+			d.plan.Actions = append(d.plan.Actions, Action{Verb: DeleteSlot, Pool: s.PoolID, Reason: ReasonCache, Text: text, Slot: s.Slot})
 		}
 	}
 	for _, s := range d.slots {
@@ -282,33 +273,30 @@ func (d *decider) roomForSlots() map[slotGroup]int {
 	return room
 }
 
-// tend is what is to be done with an unused slot, and why. It counts room down.
-func (d *decider) tend(s *cacheSlot, room map[slotGroup]int) (verb Verb, text string) {
+// needless says why an unused slot is to be deleted; "": it is kept. It counts room down.
+func (d *decider) needless(s *cacheSlot, room map[slotGroup]int) string {
 	age := d.in.Now.Sub(s.used)
 	switch {
 	case d.in.Closing:
-		return DeleteSlot, slotClosingText
+		return slotClosingText
 	case s.Lost:
-		return DeleteSlot, slotLostText
+		return slotLostText
 	case s.pool == nil:
 		if keep := cmp.Or(s.Keep, SlotKeep); age >= keep {
-			return DeleteSlot, slotOrphanText(age)
+			return slotOrphanText(age)
 		}
-		return "", ""
+		return ""
 	case age >= s.pool.SlotKeep:
-		return DeleteSlot, slotOldText(age, s.pool.SlotKeep)
-	case s.small() && !s.Bound:
-		return DeleteSlot, slotEmptyText
+		return slotOldText(age, s.pool.SlotKeep)
+	case s.small():
+		return slotSmallText
 	}
-	if on := s.slotGroup(); room[on] > 0 {
-		room[on]--
-	} else {
-		return DeleteSlot, slotCrowdText(d.teams[s.Team].MaxPersistent, on.aside)
+	group := s.slotGroup()
+	if room[group] <= 0 {
+		return slotCrowdText(d.teams[s.Team].MaxPersistent, group.aside)
 	}
-	if s.small() && s.is.Resized.IsZero() {
-		return ResizeSlot, slotSmallText
-	}
-	return "", ""
+	room[group]--
+	return ""
 }
 
 // seen is the slot for people.

@@ -30,7 +30,7 @@ func takes(p Plan) []string {
 func tended(p Plan) []string {
 	var out []string
 	for i := range p.Actions {
-		if a := &p.Actions[i]; a.Verb == DeleteSlot || a.Verb == ResizeSlot {
+		if a := &p.Actions[i]; a.Verb == DeleteSlot {
 			out = append(out, fmt.Sprintf("%s %s: %s", a.Verb, a.Slot.Name, a.Text))
 		}
 	}
@@ -245,25 +245,17 @@ func TestSlotsAreTended(t *testing.T) {
 		{"a kind that is gone", web(), func(in *Input) { in.slot("web", "a", day) }, []string{"delete-slot web-cache-a: no agents use it any more, for 24h now"}},
 		{"a pool that keeps no cache any more", pets(func(tm *Team) { tm.Pools[0].Slots = false }), func(in *Input) { in.slot("web", "a", day) }, []string{"delete-slot web-cache-a: no agents use it any more, for 24h now"}},
 		{"a pool that has moved", pets(), func(in *Input) { in.slot("web", "a", day, func(s *Slot) { s.Namespace = "other" }) }, []string{"delete-slot web-cache-a: no agents use it any more, for 24h now"}},
-		{"a small one is expanded", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small) }, []string{"resize-slot web-cache-a: smaller than CACHE_SIZE"}},
-		{"when nobody uses it", pets(), func(in *Input) {
+		{"a small one goes", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small) }, []string{"delete-slot web-cache-a: smaller than CACHE_SIZE"}},
+		{"when no agent uses it", pets(), func(in *Input) {
 			in.slot("web", "a", time.Hour, small)
 			in.agent("web", Persistent, "x", busy, on("a"))
 		}, nil},
-		{"not again at once", pets(), func(in *Input) {
-			in.slot("web", "a", time.Hour, small)
-			alter(&in.Memory.Slots, "ci/web-cache-a", func(m *SlotMemory) { m.Resized = noon.Add(-resizeAgain + time.Second) })
-		}, nil},
-		{"but later", pets(), func(in *Input) {
-			in.slot("web", "a", time.Hour, small)
-			alter(&in.Memory.Slots, "ci/web-cache-a", func(m *SlotMemory) { m.Resized = noon.Add(-resizeAgain) })
-		}, []string{"resize-slot web-cache-a: smaller than CACHE_SIZE"}},
-		{"an empty small one goes", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small, func(s *Slot) { s.Bound = false }) }, []string{"delete-slot web-cache-a: smaller than CACHE_SIZE, and empty"}},
+		{"and is not taken", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small); in.wait(1, "linux", time.Minute) }, []string{"delete-slot web-cache-a: smaller than CACHE_SIZE"}},
 		{"one that has lost its volume goes, and is not taken", pets(), func(in *Input) {
 			in.slot("web", "a", time.Hour, func(s *Slot) { s.Bound, s.Lost = false, true })
 			in.wait(1, "linux", time.Minute)
 		}, []string{"delete-slot web-cache-a: its volume is gone"}},
-		{"what is taken is left alone", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small); in.wait(1, "linux", time.Minute) }, nil},
+		{"what is taken is left alone", pets(), func(in *Input) { in.slot("web", "a", time.Hour); in.wait(1, "linux", time.Minute) }, nil},
 		{"all of them at the end", pets(func(tm *Team) { tm.Paused = true }), func(in *Input) {
 			in.Closing = true
 			in.slot("web", "a", time.Hour)
@@ -295,14 +287,6 @@ func TestSlotsAreTended(t *testing.T) {
 		}
 		if plan, _ := decide(t, in); len(tended(plan)) != slotPace {
 			t.Errorf("Decide(50 old slots) deletes %d at once, want %d", len(tended(plan)), slotPace)
-		}
-	})
-	t.Run("a try is remembered, and the slot shown as it is", func(t *testing.T) {
-		in := newHouse(pets())
-		in.slot("web", "a", time.Hour, small)
-		plan, mem := decide(t, in)
-		if got := mem.Slots["ci/web-cache-a"].Resized; !got.Equal(noon) || plan.Slots[0].Text != "smaller than CACHE_SIZE" || plan.Slots[0].State != SlotFree {
-			t.Errorf("it was tried at %s, and is shown as %+v", got, plan.Slots[0])
 		}
 	})
 }
@@ -430,11 +414,9 @@ func TestValidateSlots(t *testing.T) {
 	}{
 		{"a free one is taken", nil, []Action{{Verb: Create}}, ""},
 		{"or goes", nil, []Action{{Verb: DeleteSlot}}, ""},
-		{"or grows", nil, []Action{{Verb: ResizeSlot}}, ""},
 		{"not twice", nil, []Action{{Verb: Create}, {Verb: Create}}, "the same plan says create of slot ci/web-cache-a"},
 		{"not taken and deleted", nil, []Action{{Verb: DeleteSlot}, {Verb: Create}}, "the same plan says delete-slot"},
 		{"not while a pod names it", func(in *Input, _ *Slot) { in.agent("web", Persistent, "x", failed, on("a")) }, []Action{{Verb: DeleteSlot}}, "is web-p-x's"},
-		{"nor grows then", func(in *Input, _ *Slot) { in.agent("web", Persistent, "x", on("a")) }, []Action{{Verb: ResizeSlot}}, "is web-p-x's"},
 		{"not one that goes", func(_ *Input, s *Slot) { s.Deleting = true }, []Action{{Verb: Create}}, "is being deleted"},
 		{"not in grace", func(in *Input, _ *Slot) { in.GraceUntil = noon.Add(1) }, []Action{{Verb: DeleteSlot}}, "restart grace"},
 		{"not another of its name", func(_ *Input, s *Slot) { s.UID = "other" }, []Action{{Verb: DeleteSlot}}, "no such slot"},

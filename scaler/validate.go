@@ -117,7 +117,7 @@ func (v *validator) action(a *Action) {
 		if pod == nil || node != nil || pod.Connect != Swarm || v.grace(a.Agent) {
 			v.broken(a, "only an absent Swarm node is fenced, and out of grace")
 		}
-	case DeleteSlot, ResizeSlot: // slots looks at them together
+	case DeleteSlot: // slots looks at them together
 	default:
 		v.broken(a, "is no action")
 	}
@@ -275,7 +275,7 @@ func (v *validator) slots(p Plan) {
 	}
 	for i := range p.Actions {
 		a := &p.Actions[i]
-		if a.Verb != Create && a.Verb != DeleteSlot && a.Verb != ResizeSlot || a.Verb == Create && a.Slot == nil {
+		if a.Verb != Create && a.Verb != DeleteSlot || a.Verb == Create && a.Slot == nil {
 			continue
 		}
 		if a.Slot == nil {

@@ -223,7 +223,7 @@ func anySlots(t *rapid.T, in *Input) {
 			s.Namespace = rapid.SampledFrom([]string{"ci", "ci", "other"}).Draw(t, "namespace")
 		})
 		var known SlotMemory
-		for _, at := range []*time.Time{&known.Aside, &known.Resized, &known.Used} {
+		for _, at := range []*time.Time{&known.Aside, &known.Used} {
 			if rapid.IntRange(0, 4).Draw(t, "remembered") == 0 {
 				*at = noon.Add(time.Minute)
 			}
@@ -360,13 +360,9 @@ func apply(in Input, p Plan, mem Memory) Input {
 			pod(name).Deleting, pod(name).DeletingByUs = true, true
 		case DeleteNode:
 			drop(name)
-		case DeleteSlot, ResizeSlot:
+		case DeleteSlot:
 			at := slices.IndexFunc(in.Cluster.Slots, func(s Slot) bool { return s.UID == a.Slot.UID })
-			if a.Verb == DeleteSlot {
-				in.Cluster.Slots[at].Deleting = true
-			} else {
-				in.Cluster.Slots[at].Size = pool.SlotSize
-			}
+			in.Cluster.Slots[at].Deleting = true
 		}
 	}
 	in.Jenkins.AskedAt = in.Jenkins.AnsweredAt

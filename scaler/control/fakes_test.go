@@ -244,12 +244,6 @@ func (h cluster) DeleteSlot(_ context.Context, slot scaler.Slot, deadline time.T
 	return nil
 }
 
-func (h cluster) ResizeSlot(_ context.Context, slot scaler.Slot) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.call("resize-slot", slot.Name)
-}
-
 func (h cluster) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
 	if err := h.took(ctx, "put-secret", pod.Name); err != nil {
 		return err

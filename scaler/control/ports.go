@@ -71,8 +71,6 @@ type Cluster interface {
 	// DeleteSlot deletes exactly this version of this claim, with a deadline as
 	// DeletePod's. scaler.ErrChanged, scaler.ErrGone as said above.
 	DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error
-	// ResizeSlot asks for the pool's CACHE_SIZE. scaler.ErrRefused: the storage class does not allow it.
-	ResizeSlot(ctx context.Context, slot scaler.Slot) error
 	// LastWords reads the last lines of the log of the pod's container at fault, in
 	// bounded time and length, without what looks like a secret. "" is none.
 	LastWords(ctx context.Context, pod scaler.Pod) (string, error)

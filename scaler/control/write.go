@@ -48,8 +48,6 @@ func (l *Loop) write(ctx context.Context, view scaler.JenkinsView, a *scaler.Act
 		return l.cfg.Cluster.DeletePod(ctx, *a.Pod, deadline)
 	case scaler.DeleteSlot:
 		return l.cfg.Cluster.DeleteSlot(ctx, *a.Slot, deadline)
-	case scaler.ResizeSlot:
-		return l.cfg.Cluster.ResizeSlot(ctx, *a.Slot)
 	case scaler.DeleteNode:
 		if a.Reason == scaler.ReasonLost {
 			if absent, err := l.cfg.Cluster.Absent(ctx, a.Agent); err != nil || !absent {
