@@ -142,12 +142,11 @@ func (t *Template) line(field string) int {
 
 // hasName reports whether an element of a list has that name, or that mount path.
 func hasName(n *yaml.Node, name string) bool {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if k := n.Content[i].Value; (k == "name" || k == "mountPath") && n.Content[i+1].Value == name {
-			return true
-		}
+	var element struct {
+		Name      string
+		MountPath string `yaml:"mountPath"`
 	}
-	return false
+	return n.Decode(&element) == nil && (element.Name == name || element.MountPath == name)
 }
 
 // dockerParts has the containers and volumes that only agents with Docker have. A template that several kinds
