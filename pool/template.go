@@ -184,19 +184,17 @@ func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 // them.
 func (s Spec) TemplateWithout() []TemplateMistake {
 	s = s.withDefaults()
-	t := s.Template
-	if t == nil {
+	if s.Template == nil {
 		return nil
 	}
-	s.Template = nil
-	_, fields := t.withoutAbsent(fieldsOf(build(&s, "name")))
+	_, fields := s.Template.withoutAbsent(fieldsOf(plainPod(&s, "name")))
 	var out []TemplateMistake
 	for _, field := range fields {
 		what := "container"
 		if strings.HasPrefix(field, "spec.volumes") {
 			what = "volume"
 		}
-		out = append(out, TemplateMistake{t.line(field), field, s.agents() + " have no such " + what})
+		out = append(out, TemplateMistake{s.Template.line(field), field, s.agents() + " have no such " + what})
 	}
 	return out
 }
