@@ -132,17 +132,15 @@ func allowedIn(name string) []string {
 // TemplateMistakes returns all changes of the spec's template that are not allowed.
 func (s Spec) TemplateMistakes() []error {
 	s = s.withDefaults()
-	t := s.Template
-	if t == nil {
+	if s.Template == nil {
 		return nil
 	}
-	s.Template = nil
-	base := build(&s, "name")
-	pod, err := t.merge(base)
+	base := plainPod(&s, "name")
+	pod, err := s.Template.merge(base)
 	if err != nil {
 		return []error{&TemplateMistake{Remedy: err.Error()}}
 	}
-	l := &lint{spec: &s, template: t, base: base, pod: pod}
+	l := &lint{spec: &s, base: base, pod: pod}
 	l.compare("", "", fieldsOf(base), fieldsOf(pod))
 	slices.SortStableFunc(l.found, func(a, b *TemplateMistake) int { return cmp.Compare(a.Line, b.Line) })
 	var out []error
@@ -155,7 +153,6 @@ func (s Spec) TemplateMistakes() []error {
 // A lint compares a pod (base) with the same pod after its template.
 type lint struct {
 	spec      *Spec
-	template  *Template
 	base, pod *corev1.Pod
 	found     []*TemplateMistake
 }
@@ -163,7 +160,7 @@ type lint struct {
 // reject adds a mistake if wrong is true.
 func (l *lint) reject(wrong bool, field, remedy string) {
 	if wrong {
-		l.found = append(l.found, &TemplateMistake{l.template.line(field), field, remedy})
+		l.found = append(l.found, &TemplateMistake{l.spec.Template.line(field), field, remedy})
 	}
 }
 

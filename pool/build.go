@@ -48,6 +48,22 @@ func Objects(s Spec, name string) []runtime.Object {
 
 // build makes an agent's pod without AnnotationSpecHash, from a spec with defaults.
 func build(s *Spec, name string) *corev1.Pod {
+	pod := plainPod(s, name)
+	if s.Template == nil {
+		return pod
+	}
+	merged, err := s.Template.merge(pod)
+	if err != nil {
+		panic("pool: a template that was not checked: " + err.Error())
+	}
+	if merged.Spec.HostPID { // the Kubernetes node's init waits for orphans; a pod cannot have both
+		merged.Spec.ShareProcessNamespace = nil
+	}
+	return merged
+}
+
+// plainPod makes an agent's pod without its template.
+func plainPod(s *Spec, name string) *corev1.Pod {
 	labels := s.labels()
 	// A build waits for the pod, and nothing may evict the pod before that build has run. Create removes the
 	// label from a spare pod, for which no build waits.
@@ -106,17 +122,7 @@ func build(s *Spec, name string) *corev1.Pod {
 		// does. If the agent's container is the only other one, nothing else is shared.
 		pod.Spec.ShareProcessNamespace = new(true)
 	}
-	if s.Template == nil {
-		return pod
-	}
-	merged, err := s.Template.merge(pod)
-	if err != nil {
-		panic("pool: a template that was not checked: " + err.Error())
-	}
-	if merged.Spec.HostPID { // the Kubernetes node's init waits for orphans; a pod cannot have both
-		merged.Spec.ShareProcessNamespace = nil
-	}
-	return merged
+	return pod
 }
 
 // Hash returns the value of AnnotationSpecHash. All pods of one spec have the same hash, whatever their name,

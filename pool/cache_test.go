@@ -51,8 +51,8 @@ func TestStartSaysWhyItCannot(t *testing.T) {
 				return &apierrors.NewForbidden(podsResource, "", errors.New("no role")).ErrStatus
 			})
 		}, time.Second, "no role"},
-		"unreachable":                   {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*maxBackoff, "refused"},
-		"unreachable, for who is there": {func(h *house) { h.failFast = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
+		"unreachable":                     {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*maxBackoff, "refused"},
+		"unreachable, and a person waits": {func(h *house) { h.failFast = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -127,8 +127,8 @@ func TestALongCutIsNoAnswer(t *testing.T) {
 	})
 }
 
-// TestFinal tests which errors end a start. No retry mends these errors. Other errors may pass.
-func TestFinal(t *testing.T) {
+// TestPermanent tests which errors end a start. No retry mends these errors. Other errors may pass.
+func TestPermanent(t *testing.T) {
 	for _, err := range []error{
 		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}}),
 		fmt.Errorf("list: %w", &url.Error{Op: "Get", Err: http.ErrSchemeMismatch}),
@@ -153,8 +153,8 @@ func TestFinal(t *testing.T) {
 	}
 }
 
-// TestDistrust tests that each error has its own class, and that Causes has the class.
-func TestDistrust(t *testing.T) {
+// TestStaleError tests that each error has its own class, and that Causes has the class.
+func TestStaleError(t *testing.T) {
 	seen := map[scaler.HoldCause]bool{}
 	for _, err := range []error{nil, errors.New("no route"), apierrors.NewUnauthorized("no"), apierrors.NewForbidden(podsResource, "", errors.New("no role"))} {
 		cause := scaler.CauseOf(staleError("pods in agents", err))
@@ -329,7 +329,7 @@ func BenchmarkObserve5000(b *testing.B) {
 }
 
 // A stale cache may still have an earlier pod of the same name.
-func TestABirthTakesThePlaceOfAnEarlierPodOfItsName(t *testing.T) {
+func TestAPendingPodReplacesAnEarlierPodOfItsName(t *testing.T) {
 	p, err := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}})
 	if err != nil {
 		t.Fatal(err)

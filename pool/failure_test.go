@@ -265,7 +265,7 @@ func TestClaimsThatAreNotBound(t *testing.T) {
 			}
 		})
 	})
-	t.Run("no machine", func(t *testing.T) {
+	t.Run("no Kubernetes node", func(t *testing.T) {
 		bubble(t, func(h *house) {
 			h.cluster.FailSchedule(func(*corev1.Pod) string { return "3 Insufficient cpu." })
 			h.create("data-p-2", keeping)

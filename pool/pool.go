@@ -257,18 +257,17 @@ func call[T any](
 
 // count reports a request to Config.Requests. A request that was too late was not sent, and does not count.
 func (c *Client) count(verb, resource string, began time.Time, err error) {
-	code := strconv.Itoa(statusCode(err))
-	switch {
-	case errors.Is(err, scaler.ErrLate):
+	if c.requests == nil || errors.Is(err, scaler.ErrLate) {
 		return
+	}
+	code := "error"
+	switch status := statusCode(err); {
+	case status != 0:
+		code = strconv.Itoa(status)
 	case err == nil && verb == "create":
 		code = strconv.Itoa(http.StatusCreated)
 	case err == nil:
 		code = strconv.Itoa(http.StatusOK)
-	case statusCode(err) == 0:
-		code = "error"
 	}
-	if c.requests != nil {
-		c.requests(verb, resource, code, c.clock.Now().Sub(began))
-	}
+	c.requests(verb, resource, code, c.clock.Now().Sub(began))
 }

@@ -142,12 +142,11 @@ func (t *Template) line(field string) int {
 
 // hasName reports whether an element of a list has that name, or that mount path.
 func hasName(n *yaml.Node, name string) bool {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if k := n.Content[i].Value; (k == "name" || k == "mountPath") && n.Content[i+1].Value == name {
-			return true
-		}
+	var element struct {
+		Name      string
+		MountPath string `yaml:"mountPath"`
 	}
-	return false
+	return n.Decode(&element) == nil && (element.Name == name || element.MountPath == name)
 }
 
 // dockerParts has the containers and volumes that only agents with Docker have. A template that several kinds
@@ -185,19 +184,17 @@ func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 // them.
 func (s Spec) TemplateWithout() []TemplateMistake {
 	s = s.withDefaults()
-	t := s.Template
-	if t == nil {
+	if s.Template == nil {
 		return nil
 	}
-	s.Template = nil
-	_, fields := t.withoutAbsent(fieldsOf(build(&s, "name")))
+	_, fields := s.Template.withoutAbsent(fieldsOf(plainPod(&s, "name")))
 	var out []TemplateMistake
 	for _, field := range fields {
 		what := "container"
 		if strings.HasPrefix(field, "spec.volumes") {
 			what = "volume"
 		}
-		out = append(out, TemplateMistake{t.line(field), field, s.agents() + " have no such " + what})
+		out = append(out, TemplateMistake{s.Template.line(field), field, s.agents() + " have no such " + what})
 	}
 	return out
 }

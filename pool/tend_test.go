@@ -321,11 +321,11 @@ func TestContainersStayInThePodsCgroup(t *testing.T) {
 		set                  func(*tended)
 		parent, moved, given string
 	}{
-		"all of the machine's are seen": {tree, own + "/dind", "1\n7\n", "+cpu +memory +pids\n"},
-		"a probe begins meanwhile":      {func(d *tended) { tree(d); d.write("joins", "1\n7\n9\n") }, own + "/dind", "1\n7\n9\n", "+cpu +memory +pids\n"},
-		"its own is all that is seen":   {func(d *tended) { tree(d); d.write("self", "0::/\n") }, "/docker", "", ""},
-		"its own is not seen":           {func(d *tended) { tree(d); d.write("self", "0::/../other\n") }, "/docker", "", ""},
-		"version 1":                     {func(d *tended) { tree(d); d.write("self", "4:memory:"+own+"\n") }, "/docker", "", ""},
+		"all cgroups of the Kubernetes node are seen": {tree, own + "/dind", "1\n7\n", "+cpu +memory +pids\n"},
+		"a probe begins meanwhile":                    {func(d *tended) { tree(d); d.write("joins", "1\n7\n9\n") }, own + "/dind", "1\n7\n9\n", "+cpu +memory +pids\n"},
+		"its own is all that is seen":                 {func(d *tended) { tree(d); d.write("self", "0::/\n") }, "/docker", "", ""},
+		"its own is not seen":                         {func(d *tended) { tree(d); d.write("self", "0::/../other\n") }, "/docker", "", ""},
+		"version 1":                                   {func(d *tended) { tree(d); d.write("self", "4:memory:"+own+"\n") }, "/docker", "", ""},
 		"both versions": {func(d *tended) {
 			tree(d)
 			if err := os.Remove(filepath.Join(d.dir, "cgroup/cgroup.controllers")); err != nil {
