@@ -120,24 +120,6 @@ func (c *Client) patchClaim(
 	return patch(ctx, c, key, c.limiter(), body, &corev1.PersistentVolumeClaim{})
 }
 
-// ResizeSlot asks for as much storage as the pool's new slots have. The API server may reject that: Bellboard
-// has no right to read whether a storage class can expand volumes.
-func (c *Client) ResizeSlot(ctx context.Context, slot scaler.Slot) error {
-	s, err := c.spec(slot.PoolID)
-	if err != nil {
-		return err
-	}
-	size := map[string]string{string(corev1.ResourceStorage): s.CacheSize.String()}
-	_, err = c.patchClaim(ctx, &slot, map[string]any{
-		"metadata": map[string]any{"uid": slot.UID, "resourceVersion": slot.ResourceVersion},
-		"spec":     map[string]any{"resources": map[string]any{"requests": size}},
-	})
-	if err != nil {
-		return wrap("expand cache slot "+slot.Name, changeError(err))
-	}
-	return nil
-}
-
 // DeleteSlot deletes exactly this version of the claim, and not after the deadline. Kubernetes keeps a claim
 // as long as a scheduled pod uses it.
 func (c *Client) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error {

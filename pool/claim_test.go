@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
@@ -249,26 +248,6 @@ func TestASlotInUseIsNotGoneBeforeItsPod(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.await(time.Minute, func() bool { return len(h.slots()) == 0 })
-	})
-}
-
-func TestASlotIsExpandedWhereItsClassAllows(t *testing.T) {
-	bubble(t, func(h *house) {
-		ctx := context.Background()
-		seen := h.used(true)
-		s := h.specs[keeping]
-		s.CacheSize = resource.MustParse("50Gi")
-		h.specs[keeping] = s
-		h.refuse("patch persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("only dynamically provisioned pvc can be resized")))
-		is(t, h.ResizeSlot(ctx, seen), scaler.ErrRefused)
-		h.cluster.Refuse(nil)
-		if err := h.ResizeSlot(ctx, seen); err != nil {
-			t.Fatal(err)
-		}
-		if got := h.slot(); got.Size != 50<<30 || got.Uses != seen.Uses {
-			t.Errorf("the slot is %+v", got)
-		}
-		is(t, h.ResizeSlot(ctx, seen), scaler.ErrChanged) // the slot has another version now
 	})
 }
 
