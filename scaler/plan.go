@@ -180,7 +180,7 @@ type Action struct {
 
 // Birth is what a pod records of its creation.
 type Birth struct {
-	// Spare: no build waits for its agent, so anybody may evict the pod until one runs.
+	// Spare: no build waits for the agent, so anybody may evict the pod until a build runs.
 	Spare bool
 	// Session is Jenkins' session, known since then.
 	Session string

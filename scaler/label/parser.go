@@ -6,7 +6,7 @@ import "strings"
 // counts as a mistake like any other: it is one atom.
 const maxDepth = 500
 
-// parser is a recursive descent through Jenkins' grammar:
+// parser parses by recursive descent through Jenkins' grammar:
 //
 //	iff     = implies { "<->" implies }
 //	implies = or [ "->" or ]                 (no chain)
@@ -15,8 +15,8 @@ const maxDepth = 500
 //	not     = [ "!" ] term                   (no stack)
 //	term    = "(" iff ")" | ATOM | STRING
 //
-// It writes the canonical form as it goes: the grammar asks for parentheses
-// wherever the canonical form needs them, so that is the tokens without blanks.
+// The parser writes the canonical form while it reads. The grammar demands parentheses wherever the canonical
+// form needs them, so the canonical form is the tokens without blanks.
 type parser struct {
 	in    string
 	at    int
@@ -212,7 +212,7 @@ func unquote(s string) string {
 }
 
 // needsQuotes reports whether Jenkins quotes an atom in a canonical form. Jenkins quotes a name that would
-// not be valid for a queue item, and a name with blanks or parentheses.
+// not be valid for a job, and a name with blanks or parentheses.
 func needsQuotes(name string) bool {
 	if strings.TrimSpace(name) == "" || strings.HasSuffix(strings.TrimSpace(name), ".") {
 		return true
