@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// did is a plan in short: how many of each "verb kind-or-agent reason" there are,
-// without the protection of pods, which TestShields looks at.
+// did returns a plan in short: how often each "verb kind-or-agent reason" occurs. It leaves out the
+// protection of pods, which TestShields checks.
 func did(p Plan) map[string]int {
 	out := map[string]int{}
 	for i := range p.Actions {
@@ -23,7 +23,7 @@ func did(p Plan) map[string]int {
 	return out
 }
 
-// steps are all rules of all teams, in words.
+// steps returns all rules of all teams, in words.
 func steps(p Plan) []string {
 	var out []string
 	for i := range p.Decisions {
@@ -52,7 +52,7 @@ var (
 	both = func(f ...func(*Team)) Team { return newTeam("web", ModeAuto, []string{"docker", "linux"}, f...) }
 )
 
-// levels is a demand of n in each of the last minutes, this one not included.
+// levels returns a demand of n in each of the last minutes, without the present minute.
 func levels(minutes, n int) []Level {
 	var out []Level
 	for i := minutes; i > 0; i-- {
@@ -64,9 +64,9 @@ func levels(minutes, n int) []Level {
 type story struct {
 	name   string
 	house  func() Input
-	want   map[string]int    // what is done
-	steps  []string          // which rules changed or blocked it
-	reason map[string]string // by team, when given
+	want   map[string]int    // the actions
+	steps  []string          // the rules that changed or blocked the demand
+	reason map[string]string // by team, if given
 }
 
 // tell runs the stories.
@@ -328,7 +328,8 @@ func TestFloors(t *testing.T) {
 	})
 }
 
-// TestWhatDoesNotGoAwayIsNamed: by the agent, of a team that is gone, too.
+// TestWhatDoesNotGoAwayIsNamed: the plan names each pod that does not go away by its agent, even if its team
+// is gone.
 func TestWhatDoesNotGoAwayIsNamed(t *testing.T) {
 	in := newHouse(web())
 	name := in.agent("gone", Persistent, "g", deletingByUs, noNode, endedFor(26*time.Hour))
@@ -339,7 +340,7 @@ func TestWhatDoesNotGoAwayIsNamed(t *testing.T) {
 	}
 }
 
-// endedFor is a pod that was to end so long ago.
+// endedFor: the grace of the pod's deletion ended that long ago.
 func endedFor(d time.Duration) func(*Pair) {
 	return func(p *Pair) { p.Pod.Deleting, p.Pod.Ends = true, noon.Add(-d) }
 }
@@ -379,8 +380,10 @@ func TestCaps(t *testing.T) {
 				in.MaxAgents = 6
 				in.agent("web", Ephemeral, "g", deletingByUs, ours, offline, endedFor(24*time.Hour))
 				in.agent("web", Persistent, "f", deletingByUs, fence, offline, endedFor(StuckPodAfter))
-				in.agent("web", Persistent, "l", deleting, noNode, endedFor(StuckPodAfter))                // by others, and Swarm's node went with its agent
-				in.agent("web", Persistent, "a", deletingByUs, noNode, endedFor(StuckPodAfter-1), on("a")) // its slot is for the next agent
+				// Others deleted this pod, and the Swarm node went with its agent.
+				in.agent("web", Persistent, "l", deleting, noNode, endedFor(StuckPodAfter))
+				// The slot of this pod is for the next agent.
+				in.agent("web", Persistent, "a", deletingByUs, noNode, endedFor(StuckPodAfter-1), on("a"))
 				in.agent("web", Persistent, "o", deletingByUs, ours, endedFor(24*time.Hour), on("o"))
 				in.wait(5, "linux && persistent", time.Minute)
 				return in
@@ -598,7 +601,7 @@ func TestCooldownUp(t *testing.T) {
 	})
 }
 
-// TestCooldownUpStarts: only what demand created starts it.
+// TestCooldownUpStarts: only agents that demand created start the cooldown.
 func TestCooldownUpStarts(t *testing.T) {
 	id := PoolID{"web", Ephemeral}
 	earlier := noon.Add(-time.Second)

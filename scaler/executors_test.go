@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// TestExecutors: what is free, coming and short is counted in executors, what is
-// made and removed in agents.
+// TestExecutors: free executors, coming executors and the shortfall are counted in executors. Creations and
+// removals are counted in agents.
 func TestExecutors(t *testing.T) {
 	four := func(tm *Team) {
 		for i := range tm.Pools {
@@ -32,7 +32,7 @@ func TestExecutors(t *testing.T) {
 		in.agent("web", Persistent, "c", works(3))
 	}
 	wait := func(n int) func(*Input) { return func(in *Input) { in.wait(n, "linux", time.Minute) } }
-	// beside adds a team that serves the same items when the first one's cap is full.
+	// beside adds a second team, which serves the same items when the first team's cap is full.
 	beside := func(in *Input) {
 		*in = newHouse(append(in.Teams, newTeam("xeb", ModePersistent, []string{"docker", "linux"}, four))...)
 	}
@@ -116,7 +116,7 @@ func TestExecutors(t *testing.T) {
 	}
 }
 
-// TestExecutorsAreCounted: the numbers that a decision shows are of executors.
+// TestExecutorsAreCounted: the numbers that a decision shows count executors.
 func TestExecutorsAreCounted(t *testing.T) {
 	in := newHouse(pets(func(tm *Team) { tm.Pools[0].Executors = 4 }))
 	four := func(p *Pair) { p.Node.Executors = 4 }
@@ -135,8 +135,8 @@ func TestExecutorsAreCounted(t *testing.T) {
 	}
 }
 
-// TestRoomIsRemembered: the wait begins with the first sight of the room, and
-// ends when there is none.
+// TestRoomIsRemembered: the wait begins when a tick first sees the free executors, and ends when they are
+// gone.
 func TestRoomIsRemembered(t *testing.T) {
 	in := newHouse(pets(func(tm *Team) { tm.Pools[0].Executors = 4 }))
 	in.agent("web", Persistent, "a", func(p *Pair) { p.Node.Executors, p.Node.Busy, p.Node.Idle = 4, 1, false })

@@ -10,11 +10,11 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// tick is one set of answers about one agent; nil: it is not there at all.
+// seenAs is one set of answers about one agent. nil: the agent is not there at all.
 type seenAs = []func(*Pair)
 
-// TestBuildFacts follows one ephemeral agent through several answers and
-// counts the builds that were lost and those that slipped in second.
+// TestBuildFacts follows one ephemeral agent through several answers, and counts its lost builds and its
+// second builds.
 func TestBuildFacts(t *testing.T) {
 	const vanished = "its pod vanished: deleted by force, or with its machine"
 	gone := seenAs(nil)
@@ -27,7 +27,7 @@ func TestBuildFacts(t *testing.T) {
 	tests := []struct {
 		name         string
 		ticks        []seenAs
-		named        map[int]bool // in these ticks an item names it
+		named        map[int]bool // in these ticks an item names the agent
 		lost, second int
 		why          string
 	}{
@@ -82,8 +82,8 @@ func TestBuildFacts(t *testing.T) {
 	}
 }
 
-// TestLostBuildsOfManyExecutors: all that an agent ran are lost with it, and the
-// agents are told in the order of their names.
+// TestLostBuildsOfManyExecutors: if an agent is lost, all its builds are lost. The agents are listed in the
+// order of their names.
 func TestLostBuildsOfManyExecutors(t *testing.T) {
 	in := newHouse(pets())
 	for _, name := range []string{"b", "a"} {
@@ -104,7 +104,7 @@ func TestLostBuildsOfManyExecutors(t *testing.T) {
 
 func idle(*Pair) {}
 
-// TestStartupIsCountedOnce: the note on the pod may come late, the start-up does not come twice.
+// TestStartupIsCountedOnce: if the note on the pod is late, the start-up is still counted once.
 func TestStartupIsCountedOnce(t *testing.T) {
 	var mem Memory
 	var got []Startup
@@ -121,7 +121,7 @@ func TestStartupIsCountedOnce(t *testing.T) {
 	}
 }
 
-// TestWaits: an item's wait ends when it leaves the queue or has its executor.
+// TestWaits: an item's wait ends when the item leaves the queue or has an executor.
 func TestWaits(t *testing.T) {
 	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
 	var mem Memory
@@ -148,8 +148,8 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// TestMemoryOfMarks: a run of answers that show our mark begins with the first, and a
-// single answer without it ends it.
+// TestMemoryOfMarks: a run of answers that show Bellboard's mark begins with the first such answer. A single
+// answer without the mark ends the run.
 func TestMemoryOfMarks(t *testing.T) {
 	var mem Memory
 	name := "web-e-a"
@@ -175,7 +175,7 @@ func TestMemoryOfMarks(t *testing.T) {
 	}
 }
 
-// TestMemoryKeepsNothingOfTheDead: names that are neither node nor pod are forgotten.
+// TestMemoryKeepsNothingOfTheDead: the memory forgets a name that is neither a Jenkins node's nor a pod's.
 func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
 	in := newHouse()
 	in.Memory = Memory{
@@ -189,8 +189,8 @@ func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
 	}
 }
 
-// TestMemoryOfAbsence: the clock of an agent that is away runs while every answer
-// shows it offline and idle, or absent; that of a lost build while it is lost and marked.
+// TestMemoryOfAbsence: the clock of an agent that is away runs while every answer shows the Jenkins node
+// absent, or offline and idle. The clock of a lost build runs while its agent is lost and marked.
 func TestMemoryOfAbsence(t *testing.T) {
 	earlier := noon.Add(-time.Hour)
 	tests := []struct {

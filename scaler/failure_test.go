@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestPause: each class pauses by how it heals, and never for longer than its limit.
+// TestPause: the pause of each class depends on how the failure heals, and never exceeds its limit.
 func TestPause(t *testing.T) {
 	seconds := func(n ...int) []time.Duration {
 		var out []time.Duration
@@ -40,8 +40,8 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestFailureOf: what Kubernetes says, and where it says nothing, the step at
-// which the pod stood still.
+// TestFailureOf: the failure is what Kubernetes reports, or else belongs to the phase in which the pod
+// stopped.
 func TestFailureOf(t *testing.T) {
 	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
 	for _, tt := range []struct {
@@ -70,8 +70,8 @@ func TestFailureOf(t *testing.T) {
 	}
 }
 
-// TestHalfOpen: when the pause is over one agent tries, and the rest come when
-// it is proven.
+// TestHalfOpen: when the pause is over, one agent is made as a probe. The other agents are made when the
+// probe has proved itself.
 func TestHalfOpen(t *testing.T) {
 	e, p := PoolID{"web", Ephemeral}, PoolID{"web", Persistent}
 	over := func(f Failure) Backoff { return Backoff{Until: noon.Add(-time.Minute), Failure: f} }
@@ -259,8 +259,8 @@ func TestHalfOpen(t *testing.T) {
 	})
 }
 
-// TestGivenUp follows an agent whose Docker daemon crashes: after a minute of it
-// the one way to remove begins, and its words name the culprit.
+// TestGivenUp follows an agent whose Docker daemon crashes. After a minute Bellboard begins to remove the
+// agent, and the text names the container.
 func TestGivenUp(t *testing.T) {
 	var mem Memory
 	var marks []string
@@ -298,7 +298,7 @@ func TestGivenUp(t *testing.T) {
 	for name, failure := range map[string]func(s int) Failure{
 		"an image that does not come may come yet": func(int) Failure { return FailureImagePull },
 		"what heals in between begins anew": func(s int) Failure {
-			if s%61 == 0 { // in the very answer that would give it up
+			if s%61 == 0 { // in the same answer in which Bellboard would give the agent up
 				return ""
 			}
 			return FailureCrashLoop
@@ -310,9 +310,9 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
-// TestDeadDaemon follows agents at rest and at work whose Docker daemons die: by the
-// second answer that shows it they get no more builds, and others are made. One whose
-// daemon is back by then is left alone.
+// TestDeadDaemon follows idle and busy agents whose Docker daemons die. When a second answer shows the dead
+// daemon, the agents get no more builds, and other agents are made. If a daemon is back by then, its agent is
+// left alone.
 func TestDeadDaemon(t *testing.T) {
 	play := func(show func(s int, p *Pair), also ...func(*Pair)) (marked []string, made int) {
 		in := newHouse(pets())
@@ -369,7 +369,7 @@ func TestDeadDaemon(t *testing.T) {
 	}
 }
 
-// TestStuckNamesTheCulprit: the words of a start timeout say which step failed.
+// TestStuckNamesTheCulprit: the text of a start timeout names the phase that failed.
 func TestStuckNamesTheCulprit(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return noon.Add(-d) }
 	for _, tt := range []struct {
@@ -379,7 +379,8 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 		{"did not connect in 5m: image pull since 4m50s (ErrImagePull)", func(p *Pair) {
 			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.Trouble, p.Pod.Failure = ago(5*time.Minute), ago(290*time.Second), "ErrImagePull", FailureImagePull
 		}},
-		{"did not connect in 5m: image pull since 5m (ErrImagePull)", func(p *Pair) { // a cluster that does not tell of volumes
+		// This cluster does not report when volumes are ready.
+		{"did not connect in 5m: image pull since 5m (ErrImagePull)", func(p *Pair) {
 			p.Pod.Scheduled, p.Pod.Trouble, p.Pod.Failure = ago(5*time.Minute), "ErrImagePull", FailureImagePull
 		}},
 		{"did not connect in 5m: a container cannot be made since 4m50s (CreateContainerConfigError)", func(p *Pair) {
@@ -419,8 +420,7 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 	}
 }
 
-// TestABackoffIsNoRoom: builds do not wait for a team whose agents fail while
-// another team fits them.
+// TestABackoffIsNoRoom: builds do not wait for a team whose agents fail if another team fits them.
 func TestABackoffIsNoRoom(t *testing.T) {
 	in := newHouse(web(), newTeam("gpu", ModeEphemeral, []string{"gpu", "linux"}))
 	in.wait(5, "linux", time.Minute)

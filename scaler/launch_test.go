@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// ready is an agent whose pod runs.
+// ready: the agent's pod runs.
 func ready(p *Pair) { p.Pod.Ready = noon.Add(-time.Second) }
 
-// called is the name of every agent that the plan has Jenkins call.
+// called returns the names of the agents that the plan asks Jenkins to call.
 func called(p Plan) []string {
 	var out []string
 	for i := range p.Actions {
@@ -20,7 +20,7 @@ func called(p Plan) []string {
 	return out
 }
 
-// TestCallable: Jenkins calls those that run and do not come by themselves.
+// TestCallable: Jenkins calls agents that run and do not connect by themselves.
 func TestCallable(t *testing.T) {
 	const name = "web-e-a"
 	named := func(in *Input) { in.wait(1, name, time.Second) }
@@ -63,7 +63,8 @@ func TestCallable(t *testing.T) {
 		{"cut off for too long", seenAs{ready, offline}, []func(*Input){away}, false},
 		{"cut off under its build", seenAs{ready, offline, busy, ours}, nil, true},
 		{"a build waits for it", seenAs{ready, offline}, []func(*Input){named}, true},
-		{"a build waits for it, marked", seenAs{ready, offline, ours}, []func(*Input){named}, false}, // first the mark is cleared
+		// The mark is cleared first.
+		{"a build waits for it, marked", seenAs{ready, offline, ours}, []func(*Input){named}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -83,8 +84,8 @@ func TestCallable(t *testing.T) {
 	}
 }
 
-// TestRelaunch: an agent that does not come is called again, and one that came and
-// was cut off at once.
+// TestRelaunch: an agent that does not connect is called again after a while. An agent that connected and was
+// cut off is called at once.
 func TestRelaunch(t *testing.T) {
 	var mem Memory
 	now := noon

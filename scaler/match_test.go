@@ -13,8 +13,8 @@ import (
 	"bellboard/scaler/label"
 )
 
-// TestMatch counts what is left of each supply ("free") and of each
-// expression ("short") after the matching.
+// TestMatch checks how many executors each supply ("free") and how many items each expression ("short") has
+// left after the matching.
 func TestMatch(t *testing.T) {
 	linux := newTeam("a", ModeEphemeral, []string{"linux"})
 	gpu := newTeam("b", ModeEphemeral, []string{"gpu", "linux"})
@@ -210,8 +210,8 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestShortfallGoesTo: fewest labels first, then PRIORITY, then name, and
-// nobody who is at the cap.
+// TestShortfallGoesTo: the shortfall goes to the team with the fewest labels, then by PRIORITY, then by name,
+// and never to a team at its cap.
 func TestShortfallGoesTo(t *testing.T) {
 	full := func(t *Team) { t.MaxAgents = 0 }
 	first := func(t *Team) { t.Priority = 1 }
@@ -253,14 +253,15 @@ func TestShortfallGoesTo(t *testing.T) {
 	}
 }
 
-// TestRoom: what one expression was promised is no room for the next, what is
-// alive neither; what is blocked holds no room.
+// TestRoom: agents that are alive, or that are promised to one expression, are no room for the next
+// expression. Agents that a rule blocks take no room.
 func TestRoom(t *testing.T) {
 	a := newTeam("a", ModeAuto, []string{"linux"}, func(t *Team) { t.MaxAgents, t.MaxPersistent = 4, 1 })
 	b := newTeam("b", ModeEphemeral, []string{"gpu", "linux"})
 	in := newHouse(a, b)
 	in.agent("a", Ephemeral, "x", busy, ours)
-	in.wait(3, "linux&&persistent", time.Hour) // room for one; the rest waits for it
+	// There is room for one agent. The other items wait for that agent.
+	in.wait(3, "linux&&persistent", time.Hour)
 	in.wait(1, "linux", 30*time.Minute)
 	in.wait(3, "linux&&!windows", time.Minute)
 	plan, _, _ := Decide(in)
@@ -276,7 +277,7 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestUnserved: what no team can serve is shown, and what is not known as well.
+// TestUnserved: a plan shows items that no team can serve, and items whose label is not known.
 func TestUnserved(t *testing.T) {
 	in := newHouse(newTeam("a", ModeEphemeral, []string{"linux"}))
 	in.wait(4, "windows", time.Minute)
@@ -330,8 +331,8 @@ func TestMatchIgnoresOrder(t *testing.T) {
 	}
 }
 
-// TestMatchServesAsManyAsCanBe compares with a matching of single items to single
-// executors that asks nothing but how many can be served.
+// TestMatchServesAsManyAsCanBe compares match with a simple matching of single items to single executors,
+// which only finds how many items can be served.
 func TestMatchServesAsManyAsCanBe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sets := [][]string{{"docker"}, {"docker", "linux"}, {"gpu"}, {"gpu", "linux"}, {"linux"}}
@@ -355,7 +356,7 @@ func TestMatchServesAsManyAsCanBe(t *testing.T) {
 			left += w.left
 		}
 
-		holder := make([]int, len(seats)) // by seat: the item that has it, from 1
+		holder := make([]int, len(seats)) // by seat: the item that has the seat, counted from 1
 		var seat func(item int, asked []bool) bool
 		seat = func(item int, asked []bool) bool {
 			e := label.Parse(in.Jenkins.Items[item].Label)

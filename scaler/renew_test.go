@@ -93,7 +93,7 @@ func TestRenew(t *testing.T) {
 	}
 }
 
-// TestRenewalIsTold: a decision says how many agents it renews, and why, beside all else.
+// TestRenewalIsTold: a decision says how many agents it renews, and why, together with everything else.
 func TestRenewalIsTold(t *testing.T) {
 	settings := func(tm *Team) {
 		tm.Pools[0].Spec, tm.Pools[0].MaxLifetime = "new", 24*time.Hour
@@ -134,7 +134,7 @@ func TestRenewalIsTold(t *testing.T) {
 	}
 }
 
-// TestUnlabelled: items that ask for no label are demand where a team says so.
+// TestUnlabelled: items that ask for no label are demand if a team serves such items.
 func TestUnlabelled(t *testing.T) {
 	other := newTeam("mobile", ModeEphemeral, []string{"android", "mac"})
 	wait := func(in *Input, n int) { in.wait(n, "", time.Minute) }

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// takes are the slots of a plan's creations, in order; "new" is one to be made.
+// takes returns the slots of a plan's creations, in order. "new" is a slot that is to be made.
 func takes(p Plan) []string {
 	var out []string
 	for i := range p.Actions {
@@ -26,7 +26,7 @@ func takes(p Plan) []string {
 	return out
 }
 
-// tended is what a plan does with slots beside taking them: "verb slot text".
+// tended returns the actions on slots other than creations: "verb slot text".
 func tended(p Plan) []string {
 	var out []string
 	for i := range p.Actions {
@@ -119,10 +119,10 @@ func TestTheWarmestFreeSlotIsTaken(t *testing.T) {
 	})
 }
 
-// going is a pod that Bellboard has deleted.
+// going: Bellboard has deleted the pod.
 func going(p *Pair) { p.Pod.Deleting, p.Pod.DeletingByUs = true, true }
 
-// TestAnAgentThatDoesNotStartPutsItsSlotAside: if, and only if, the slot may be why.
+// TestAnAgentThatDoesNotStartPutsItsSlotAside: the slot is put aside if, and only if, it may be the reason.
 func TestAnAgentThatDoesNotStartPutsItsSlotAside(t *testing.T) {
 	volume := func(p *Pair) {
 		p.Pod.Scheduled, p.Pod.VolumeTrouble, p.Pod.Trouble = time.Time{}, true, "Unschedulable"
@@ -175,7 +175,7 @@ func TestSlotsAreTended(t *testing.T) {
 			alter(&in.Memory.Slots, slotKey("ci", SlotName("web", r)), func(m *SlotMemory) { m.Aside = until })
 		}
 	}
-	// atItsCap has one agent at work, the most there may be, and a slot of another.
+	// atItsCap adds one agent at work, which is all that the cap allows, and a slot that no agent uses.
 	atItsCap := func(in *Input) {
 		in.slot("web", "a", time.Hour)
 		in.slot("web", "b", time.Minute)
@@ -332,8 +332,8 @@ func TestSlotsAreShown(t *testing.T) {
 	}
 }
 
-// TestFirstBuilds: an agent's first build counts once, as warm or cold as its pod
-// says, if it had waited for that agent.
+// TestFirstBuilds: if an agent's first build had waited for that agent, it is counted once, as warm or cold
+// as the pod says.
 func TestFirstBuilds(t *testing.T) {
 	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
 	created := func(p *Pair) { p.Pod.Created, p.Pod.ConnectedAt = at(-60), at(-10) }
@@ -344,13 +344,13 @@ func TestFirstBuilds(t *testing.T) {
 		in.Now, in.Memory = at(i), mem
 		in.agent("web", Persistent, "a", busy, on("a"), created, func(p *Pair) { p.Pod.Warmth = Warm })
 		in.agent("web", Persistent, "b", busy, on("b"), func(p *Pair) { p.Pod.Connected, p.Pod.Created = false, at(-20) })
-		in.agent("web", Persistent, "c", created, on("c"), func(p *Pair) { // and a second build
+		in.agent("web", Persistent, "c", created, on("c"), func(p *Pair) { // this agent runs its second build
 			if i%2 == 1 {
 				busy(p)
 			}
 		})
 		in.agent("web", Persistent, "spare", busy, on("d"), func(p *Pair) { p.Pod.ConnectedAt = at(-int(RefusedAfter/time.Second) - 1) })
-		in.agent("web", Persistent, "before", busy, on("e")) // it is not known when it connected
+		in.agent("web", Persistent, "before", busy, on("e")) // not known when this agent connected
 		in.agent("web", Persistent, "cut", busy, offline, on("f"), created)
 		in.agent("web", Persistent, "none", busy, created)
 		in.agent("web", Persistent, "idle", on("g"), created)
@@ -364,15 +364,14 @@ func TestFirstBuilds(t *testing.T) {
 	}
 }
 
-// TestNoSlotTwice: whatever the house, and also when a plan was carried out and
-// the next is made at once: no two pods on one slot. Without looking at who has
-// them, there would be.
+// TestNoSlotTwice: in every house a plan gives no slot to two pods, even if the next plan is made right after
+// it. If Decide did not check which agents have the slots, a plan would.
 func TestNoSlotTwice(t *testing.T) {
 	shared := func(in Input) string {
 		by := map[string]string{}
 		for _, p := range in.Cluster.Pods {
 			if p.Slot == "" || !strings.HasPrefix(p.UID, "uid-"+p.Name) || p.Created != in.Now {
-				continue // only those that the plan made; others may share from the start
+				continue // only pods that the plan makes count; other pods may share a slot from the start
 			}
 			key := slotKey(p.Namespace, p.Slot)
 			if other := by[key]; other != "" {
@@ -419,14 +418,14 @@ func TestNoSlotTwice(t *testing.T) {
 	}
 }
 
-// TestValidateSlots: what a plan may not do with slots.
+// TestValidateSlots: Validate refuses a plan that misuses slots.
 func TestValidateSlots(t *testing.T) {
 	id := PoolID{"web", Persistent}
 	for _, tt := range []struct {
 		name  string
 		house func(*Input, *Slot)
 		plan  []Action
-		words string // empty: it is accepted
+		words string // empty: Validate accepts the plan
 	}{
 		{"a free one is taken", nil, []Action{{Verb: Create}}, ""},
 		{"or goes", nil, []Action{{Verb: DeleteSlot}}, ""},

@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// pairOf makes a pair of an ephemeral inbound agent that works as it should:
-// connected, online, idle, out of grace. The cases change one thing each.
+// pairOf returns a pair of an ephemeral inbound agent that works as it should: connected, online, idle, out
+// of grace. Each change alters one thing.
 func pairOf(change ...func(*Pair)) Pair {
 	p := Pair{
 		Name: "web-e-0000000001", PoolID: PoolID{"web", Ephemeral}, Connect: Inbound, StartTimeout: 5 * time.Minute,
@@ -27,18 +27,18 @@ func pairOf(change ...func(*Pair)) Pair {
 	return p
 }
 
-// What the cases say of a pair.
+// The changes that the cases make to a pair.
 func pinned(p *Pair)  { p.Pinned = true }
 func grace(p *Pair)   { p.Grace = true }
-func seen(p *Pair)    { p.Marked = true } // an earlier answer showed our mark
-func gone(p *Pair)    { p.Gone = true }   // and one without its node
+func seen(p *Pair)    { p.Marked = true } // an earlier answer showed Bellboard's mark
+func gone(p *Pair)    { p.Gone = true }   // an earlier answer showed no Jenkins node
 func berth(p *Pair)   { p.Berth = true }
 func noPod(p *Pair)   { p.Pod = nil }
 func noNode(p *Pair)  { p.Node = nil }
 func fence(p *Pair)   { p.Node.Fence, p.Node.Online = true, false }
 func offline(p *Pair) { p.Node.Online = false }
 func busy(p *Pair)    { p.Node.Idle, p.Node.Busy = false, 1 }
-func oneOff(p *Pair)  { p.Node.Idle = false } // a one-off executor has work
+func oneOff(p *Pair)  { p.Node.Idle = false } // a one-off executor runs something
 func ours(p *Pair)    { p.Node.OfflineBy = Ours }
 func hook(p *Pair)    { p.Node.OfflineBy = Hook }
 func told(p *Pair)    { p.Node.MarkedAt = noon.Add(-time.Minute) } // Jenkins says when the mark was set
@@ -69,10 +69,10 @@ func deleting(p *Pair)     { p.Pod.Deleting = true }
 func deletingByUs(p *Pair) { p.Pod.Deleting, p.Pod.DeletingByUs = true, true }
 func disrupted(p *Pair)    { p.Pod.Disrupted = true }
 
-// undocked: Docker is dead beside the agent, in these answers and in one before.
+// undocked: these answers and an earlier answer show that the agent's Docker daemon is dead.
 func undocked(p *Pair) { dying(p); p.Failing = noon.Add(-time.Second) }
 
-// dying: it is in these answers, for the first time.
+// dying: these answers are the first ones that show that the agent's Docker daemon is dead.
 func dying(p *Pair) { p.Pod.Failure, p.Pod.DockerFailure = FailureOOM, FailureOOM }
 
 func scheduled(ago time.Duration) func(*Pair) {
@@ -83,7 +83,7 @@ func unscheduled(ago time.Duration) func(*Pair) {
 	return func(p *Pair) { p.Pod.Connected, p.Pod.Scheduled, p.Pod.Created = false, time.Time{}, noon.Add(-ago) }
 }
 
-// failing: every answer since then showed a failure that does not heal.
+// failing: every answer in that time has shown a failure that does not heal.
 func failing(ago time.Duration) func(*Pair) {
 	return func(p *Pair) { p.Pod.Failure, p.Failing = FailureCrashLoop, noon.Add(-ago) }
 }
@@ -96,8 +96,8 @@ func lostFor(ago time.Duration) func(*Pair) {
 	return func(p *Pair) { p.LostSince = noon.Add(-ago) }
 }
 
-// TestClassify has a case for every row of the table and for every neighbour of
-// each: what flips it to another row, and what changes its step.
+// TestClassify has a case for every row of the table, and for every neighbour of a row: a case that leads to
+// another row, and a case that changes the step.
 func TestClassify(t *testing.T) {
 	const justUnder, young = time.Nanosecond, time.Minute
 	tests := []struct {
@@ -220,7 +220,7 @@ func TestClassify(t *testing.T) {
 		{"stuck, the same for too long", pairOf(noNode, scheduled(time.Hour)), Verdict{Class: Stuck}},
 		{"stuck, inbound with its node absent, in grace", pairOf(noNode, gone, scheduled(time.Second), grace), Verdict{Class: Stuck}},
 
-		// stuck, since it fails for good: given up long before the start timeout
+		// stuck because of a definite failure: given up long before START_TIMEOUT
 		{"failing for just under a minute", pairOf(offline, scheduled(young), failing(time.Minute-justUnder)), Verdict{Class: Coming, Capacity: 1}},
 		{"failing for a while, by its Docker daemon", pairOf(offline, scheduled(young), undocked), Verdict{Class: Coming, Capacity: 1}},
 		{"failing for a minute", pairOf(offline, scheduled(2*young), failing(time.Minute)), Verdict{Class: Stuck, Do: Mark, Reason: ReasonStuck}},
@@ -295,7 +295,7 @@ func TestClassify(t *testing.T) {
 		{"not of one that is sent away", pairOf(busy, ours, deletingByUs, quiet), Verdict{Class: Going}},
 		{"not of one that is idle", pairOf(ours, seen, quiet), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
 
-		// it has had its build
+		// an ephemeral agent that has had its build
 		{"an ephemeral agent whose mark was lifted is marked again", pairOf(used), Verdict{Class: Free, Do: Mark, Reason: ReasonOneBuild}},
 		{"not before a restart: a build that resumes may begin", pairOf(used, quiet), Verdict{Class: Free}},
 		{"a persistent one takes the next", pairOf(persistent, used), Verdict{Class: Free, Capacity: 1}},
@@ -383,7 +383,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// anyPair draws a pair of any sense and nonsense.
+// anyPair draws a pair, whether it makes sense or not.
 func anyPair(t *rapid.T) Pair {
 	flag := func(name string) bool { return rapid.Bool().Draw(t, name) }
 	ago := func(name string) time.Time {
@@ -424,19 +424,19 @@ func anyPair(t *rapid.T) Pair {
 		if p.Node.OfflineBy != NotMarked {
 			p.Node.MarkedAt = anyMarkTime(t)
 		}
-		if !p.Node.Idle { // none of them: a one-off executor has work
+		if !p.Node.Idle { // Busy may be 0: then a one-off executor runs something
 			p.Node.Busy = rapid.IntRange(0, p.Node.Executors).Draw(t, "busy")
 		}
 	}
 	return p
 }
 
-// anyMarkTime draws when a mark was set: Jenkins may not say.
+// anyMarkTime draws the time of a mark. Zero means that Jenkins does not say.
 func anyMarkTime(t *rapid.T) time.Time {
 	return rapid.SampledFrom([]time.Time{{}, noon.Add(-time.Hour), noon.Add(-time.Minute)}).Draw(t, "marked at")
 }
 
-// TestClassifyNeverHarms: what protects a build holds for every pair there could be.
+// TestClassifyNeverHarms: the rules that protect a build hold for every pair there could be.
 func TestClassifyNeverHarms(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := anyPair(t)
@@ -447,7 +447,7 @@ func TestClassifyNeverHarms(t *testing.T) {
 	})
 }
 
-// harm says which promise a verdict breaks.
+// harm returns which promise a verdict breaks, or "".
 func harm(p *Pair, v Verdict) string {
 	ended := p.Pod != nil && (p.Pod.Phase == PodSucceeded || p.Pod.Phase == PodFailed)
 	isFence := p.Node != nil && p.Node.Fence
@@ -508,8 +508,8 @@ func show(p Pair) string {
 	return fmt.Sprintf("%+v pod %+v node %+v", p, pod, node)
 }
 
-// TestDescribedAnew: whoever edits a node's description takes no agent away by it,
-// and stops nobody else's: its pod says whose it is.
+// TestDescribedAnew: a person who edits a Jenkins node's description takes no agent away from Bellboard, and
+// gives Bellboard no foreign agent. The pod says whose agent it is.
 func TestDescribedAnew(t *testing.T) {
 	in := newHouse(web(), newTeam("other", ModeEphemeral, []string{"windows"}))
 	in.agent("web", Ephemeral, "edited", busy, func(p *Pair) { p.Node.Team, p.Node.Kind = "", "" })

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestValidateRefuses: for each promise, a plan that breaks it is refused, and
-// the words say which. (That Decide's own plans pass is a property.)
+// TestValidateRefuses: for each promise, Validate refuses a plan that breaks it, and the error says which
+// promise. (A property shows that Decide's own plans pass.)
 func TestValidateRefuses(t *testing.T) {
 	web := PoolID{"web", Ephemeral}
 	pets := PoolID{"web", Persistent}
@@ -63,7 +63,7 @@ func TestValidateRefuses(t *testing.T) {
 		name  string
 		house []func(*Input)
 		plan  []func(*Input, *Plan)
-		words string // empty: it is accepted
+		words string // empty: Validate accepts the plan
 	}{
 		{"a drained agent goes", []func(*Input){with(ours)}, []func(*Input, *Plan){act(DeletePod)}, ""},
 		{"not while a build names it", []func(*Input){with(ours), named}, []func(*Input, *Plan){act(DeletePod)}, "a queued build names it"},
@@ -174,7 +174,7 @@ func TestValidateRefuses(t *testing.T) {
 	}
 }
 
-// TestClosedSets: every constant of a closed set is listed, once.
+// TestClosedSets: every constant of a closed set is in its list, once.
 func TestClosedSets(t *testing.T) {
 	sets := map[string][]string{
 		"Kind": texts(Kinds()), "Verb": texts(Verbs()), "Reason": texts(Reasons()), "Rule": texts(Rules()), "Class": texts(Classes()), "Failure": texts(Failures()),
@@ -194,7 +194,7 @@ func TestClosedSets(t *testing.T) {
 			if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
 				of, typed := spec.Type.(*ast.Ident)
 				value, literal := spec.Values[0].(*ast.BasicLit)
-				if typed && literal && value.Value != `""` { // which is the absence of one
+				if typed && literal && value.Value != `""` { // "" means that there is none
 					declared[of.Name] = append(declared[of.Name], strings.Trim(value.Value, `"`))
 				}
 			}
