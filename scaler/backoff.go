@@ -254,7 +254,7 @@ func (x *lessons) makesRoom(id PoolID) bool {
 // died adds the end of an agent that had connected to the lessons:
 //
 //   - An agent that has lasted, or that has finished a build, says nothing about its pool.
-//   - The first agent that dies at work is spared: one build that uses all the memory must not stop a pool.
+//   - The first agent that dies at work is spared, so that one build that uses all memory stops no pool.
 //   - If the agent is older than this process, nothing shows whether it was at work. It counts as at work.
 func (x *lessons) died(a *Action) {
 	w := x.memory.Agents[a.Agent].Work

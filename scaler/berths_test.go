@@ -101,7 +101,7 @@ func TestBerths(t *testing.T) {
 			want: map[string]int{"delete-node web ephemeral stray": 8, "delete-pod web ephemeral drained": 1},
 		},
 		{
-			name: "a held berth is replaced, a lost one too",
+			name: "a held berth is replaced, and a lost berth too",
 			house: func() Input {
 				in := newHouse(web())
 				in.Jenkins.Nodes[0].OfflineBy = Person

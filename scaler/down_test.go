@@ -71,7 +71,7 @@ func TestIdle(t *testing.T) {
 			},
 		},
 		{
-			name: "not what an item waits for, though others come",
+			name: "not an agent that an item waits for, though other agents come",
 			house: func() Input {
 				in := newHouse(web())
 				in.agent("web", Ephemeral, "f")
@@ -215,7 +215,7 @@ func TestExpel(t *testing.T) {
 			reason: map[string]string{"web": "paused: paused"},
 		},
 		{
-			name: "PAUSED: what waits is blocked",
+			name: "PAUSED: waiting items are blocked",
 			house: func() Input {
 				in := newHouse(web(paused))
 				in.agent("web", Ephemeral, "f")
@@ -306,7 +306,7 @@ func TestWayOut(t *testing.T) {
 			},
 		},
 		{
-			name: "on answers asked for after one that showed the mark",
+			name: "on answers asked for after an answer with the mark",
 			house: func() Input {
 				in := newHouse(web())
 				in.agent("web", Ephemeral, "d", ours)
@@ -316,7 +316,7 @@ func TestWayOut(t *testing.T) {
 			want: map[string]int{"delete-pod web ephemeral drained": 1},
 		},
 		{
-			name: "not on answers asked for before the one that showed it was complete",
+			name: "not on answers asked for before the answer with the mark was complete",
 			house: func() Input {
 				in := newHouse(web())
 				name := in.agent("web", Ephemeral, "d", ours)
@@ -470,7 +470,7 @@ func TestLevelWaitsToo(t *testing.T) {
 			reason: map[string]string{"web": "blocked: scale-up cooldown, 45s left"},
 		},
 		{
-			name: "step: what waits goes first",
+			name: "step: waiting items go first",
 			house: func() Input {
 				in := house(func(t *Team) { t.ScaleUpStep = 2 })
 				in.wait(1, "ephemeral", time.Minute)
@@ -582,11 +582,11 @@ func TestRoomUnderAFullCap(t *testing.T) {
 	}{
 		{"as many as wait, those of the lowest PRIORITY first", house(RoomAfter, 5), map[string]int{"a": 3, "c": 2}},
 		{"more wait than are idle", house(RoomAfter, 20), map[string]int{"a": 8, "c": 2}},
-		{"nobody waits", house(RoomAfter, 0), map[string]int{}},
+		{"no item waits", house(RoomAfter, 0), map[string]int{}},
 		{"free only just now", house(RoomAfter-time.Second, 5), map[string]int{}},
 		{"a minimum stays", house(RoomAfter, 20, func(t *Team) { t.MinAgents = 6 }), map[string]int{"a": 2, "c": 2}},
 		{"the cooldown is kept", house(RoomAfter, 5, func(t *Team) { t.ScaleDownCooldown = 48 * time.Hour }), map[string]int{"c": 2}},
-		{"what is overdue goes in any case, and makes the room", house(10*time.Minute, 5), map[string]int{"a": 8, "c": 2}},
+		{"agents idle for IDLE_TIMEOUT go in any case, and make room", house(10*time.Minute, 5), map[string]int{"a": 8, "c": 2}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			plan, mem, _ := Decide(tt.in)
@@ -612,7 +612,7 @@ func TestRoomUnderAFullCap(t *testing.T) {
 			in := apply(tt.in, plan, mem)
 			in.idleFor(time.Minute)
 			if plan, _, _ = Decide(in); did(plan)["mark a persistent idle"] > 0 {
-				t.Errorf("a tick later %v, want nobody else to go", did(plan))
+				t.Errorf("a tick later %v, want no other agent to go", did(plan))
 			}
 		})
 	}

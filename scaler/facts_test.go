@@ -35,18 +35,18 @@ func TestBuildFacts(t *testing.T) {
 		{name: "a second build slips in", ticks: []seenAs{{idle}, {busy}, {idle}, {busy}, {busy, ours}}, second: 1},
 		{name: "a build that resumes is the same build", ticks: []seenAs{{busy, ours}, {offline, ours}, {offline, ours}, {idle}, {busy}}, named: map[int]bool{2: true, 3: true}},
 		{name: "a short cut", ticks: []seenAs{{busy, ours}, {busy, offline, ours}, {busy, ours}, {ours}, gone}},
-		{name: "its pod fails under its build, Jenkins knows", ticks: []seenAs{{busy, ours}, {offline, ours, evicted}, {offline, ours, evicted}, gone}, lost: 1, why: "its pod ended: Evicted: its machine is full"},
-		{name: "its pod fails under its build, Jenkins does not know yet", ticks: []seenAs{{busy, ours}, {busy, ours, evicted}, {offline, ours, evicted}, gone}, lost: 1, why: "its pod ended: Evicted: its machine is full"},
+		{name: "its pod fails during its build, Jenkins knows", ticks: []seenAs{{busy, ours}, {offline, ours, evicted}, {offline, ours, evicted}, gone}, lost: 1, why: "its pod ended: Evicted: its machine is full"},
+		{name: "its pod fails during its build, Jenkins does not know yet", ticks: []seenAs{{busy, ours}, {busy, ours, evicted}, {offline, ours, evicted}, gone}, lost: 1, why: "its pod ended: Evicted: its machine is full"},
 		{name: "its pod vanishes, Jenkins waits for it", ticks: []seenAs{{busy, ours}, {busy, ours, offline, noPod}, {busy, ours, offline, noPod}, gone}, lost: 1, why: vanished},
 		{name: "its pod vanishes, Jenkins gives up at once", ticks: []seenAs{{busy, ours}, {ours, offline, noPod}, {ours, offline, noPod}, gone}, lost: 1, why: vanished},
 		{name: "pod and node vanish together", ticks: []seenAs{{busy, ours}, gone, gone}, lost: 1, why: vanished},
 		{name: "away for good after its build was cut", ticks: []seenAs{{busy, ours}, {offline, busy, ours}, {offline, ours}, {offline, ours, noPod}, gone}, lost: 1, why: vanished},
-		{name: "its machine goes under it", ticks: []seenAs{{busy, ours}, {busy, ours, taken}, {busy, ours, offline, taken}, gone}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
-		{name: "its machine goes under it, its node stays", ticks: []seenAs{{busy, ours, taken}, {busy, ours, offline, noPod}}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
-		{name: "somebody deletes it", ticks: []seenAs{{busy, ours, deleted}, gone}, lost: 1, why: "its pod was deleted by somebody"},
+		{name: "its Kubernetes node goes during the build", ticks: []seenAs{{busy, ours}, {busy, ours, taken}, {busy, ours, offline, taken}, gone}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
+		{name: "its Kubernetes node goes during the build, its Jenkins node stays", ticks: []seenAs{{busy, ours, taken}, {busy, ours, offline, noPod}}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
+		{name: "somebody deletes its pod", ticks: []seenAs{{busy, ours, deleted}, gone}, lost: 1, why: "its pod was deleted by somebody"},
 		{name: "it was said that it would be taken", ticks: []seenAs{{busy, ours, announced}, gone}, lost: 1, why: "its pod was to be deleted by the cluster"},
 		{name: "away, and given up", ticks: []seenAs{{busy, offline, ours}, {offline, ours}, {offline, ours, deletingByUs}, gone}, lost: 1, why: "it lost its connection, and did not come back"},
-		{name: "its machine goes under it, and we delete it as well", ticks: []seenAs{{busy, offline, ours}, {offline, ours, taken}, {offline, ours, taken, deletingByUs}, gone}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
+		{name: "its Kubernetes node goes during the build, and Bellboard deletes the pod as well", ticks: []seenAs{{busy, offline, ours}, {offline, ours, taken}, {offline, ours, taken, deletingByUs}, gone}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
 		{name: "a threat that passed", ticks: []seenAs{{busy, ours, announced}, {busy, ours}, gone}, lost: 1, why: vanished},
 	}
 	for _, tt := range tests {
@@ -185,7 +185,7 @@ func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
 	}
 	_, mem, _ := Decide(in)
 	if diff := cmp.Diff(Memory{Started: noon, Sees: noon}, mem, cmpopts.EquateEmpty()); diff != "" {
-		t.Errorf("Decide(nobody there) remembers %+v, want nothing\n%s", mem, diff)
+		t.Errorf("Decide(no agent there) remembers %+v, want nothing\n%s", mem, diff)
 	}
 }
 

@@ -49,8 +49,8 @@ func TestFailureOf(t *testing.T) {
 		pod  Pod
 		want Failure
 	}{
-		{"what Kubernetes says comes first", Pod{Failure: FailureOOM, Scheduled: at(1), Mounted: at(2), Ready: at(3)}, FailureOOM},
-		{"no machine", Pod{}, FailureUnschedulable},
+		{"Kubernetes' own reason comes first", Pod{Failure: FailureOOM, Scheduled: at(1), Mounted: at(2), Ready: at(3)}, FailureOOM},
+		{"no Kubernetes node", Pod{}, FailureUnschedulable},
 		{"no volumes", Pod{Scheduled: at(1)}, FailureStorage},
 		{"no image", Pod{Scheduled: at(1), Mounted: at(2)}, FailureImagePull},
 		{"no Docker daemon", Pod{Scheduled: at(1), Mounted: at(2), DockerUp: at(3)}, FailureCrashLoop},
@@ -109,15 +109,15 @@ func TestHalfOpen(t *testing.T) {
 			reason: map[string]string{"web": "blocked: ephemeral agents failed (image-pull), one probe on the way"},
 		},
 		{
-			name: "the probe has a machine, which proves nothing of an image", steps: wait,
+			name: "the probe has a Kubernetes node, which proves nothing about an image", steps: wait,
 			house: waiting(over(FailureImagePull), with(coming)),
 		},
 		{
-			name: "the probe has a machine, which proves that there is room", house: waiting(over(FailureQuota), with(coming)),
+			name: "the probe has a Kubernetes node, which proves that there is room", house: waiting(over(FailureQuota), with(coming)),
 			want: map[string]int{"create web ephemeral demand": 4, "register web ephemeral berths": 2},
 		},
 		{
-			name: "the probe still shows the failure: its machine proves nothing", steps: []string{"web back-off 4→0 ephemeral agents failed (quota), one probe on the way"},
+			name: "the probe still shows the failure: its Kubernetes node proves nothing", steps: []string{"web back-off 4→0 ephemeral agents failed (quota), one probe on the way"},
 			house: waiting(over(FailureQuota), with(coming, func(p *Pair) { p.Pod.Failure = FailureQuota })),
 		},
 		{
@@ -126,7 +126,7 @@ func TestHalfOpen(t *testing.T) {
 			house: waiting(over(FailureImagePull), with(unmarked(time.Hour)), func(in *Input) { in.knows(e, 8, time.Second) }),
 		},
 		{
-			name: "the probe hangs: one more", house: waiting(over(FailureImagePull), with(unmarked(30*time.Second)), func(in *Input) { in.knows(e, 8, time.Second) }),
+			name: "the probe hangs: one more probe", house: waiting(over(FailureImagePull), with(unmarked(30*time.Second)), func(in *Input) { in.knows(e, 8, time.Second) }),
 			want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (image-pull), one more probe, 1 overdue"},
 		},
 		{
@@ -137,7 +137,7 @@ func TestHalfOpen(t *testing.T) {
 			}),
 		},
 		{
-			name: "what was made before the failure is no probe, on the way or stuck", want: map[string]int{"mark web ephemeral stuck": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
+			name: "an agent that was made before the failure is no probe, coming or stuck", want: map[string]int{"mark web ephemeral stuck": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
 			steps: []string{"web back-off 4→1 ephemeral agents failed (image-pull), one probe first"},
 			house: waiting(Backoff{Until: noon.Add(-5 * time.Second), Failure: FailureImagePull, Before: map[string]bool{"web-e-a": true, "web-e-b": true}},
 				with(coming), func(in *Input) { in.agent("web", Ephemeral, "b", unmarked(time.Hour)) }),
@@ -148,23 +148,23 @@ func TestHalfOpen(t *testing.T) {
 			house: waiting(over(FailureOOM), with(unmet, offline, failed)),
 		},
 		{
-			name: "one that a person holds is no probe", want: probe, steps: []string{"web back-off 5→1 ephemeral agents failed (oom), one probe first"},
+			name: "an agent that a person holds is no probe", want: probe, steps: []string{"web back-off 5→1 ephemeral agents failed (oom), one probe first"},
 			house: waiting(over(FailureOOM), with(coming, person)),
 		},
 		{
-			name: "one that is connected is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
+			name: "a connected agent is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
 			house: waiting(over(FailureOOM), with()),
 		},
 		{
-			name: "one that has come a moment ago has yet to last, where others died", steps: []string{"web back-off 4→0 ephemeral agents failed (oom), one probe on trial"},
+			name: "if others died, an agent that has just connected has yet to last", steps: []string{"web back-off 4→0 ephemeral agents failed (oom), one probe on trial"},
 			house: waiting(died, with(func(p *Pair) { p.Pod.ConnectedAt = noon.Add(-LastsAfter + time.Second) })),
 		},
 		{
-			name: "what came before they died is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
+			name: "an agent that connected before they died is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
 			house: waiting(Backoff{Until: noon, Failure: FailureOOM, Came: true, Before: map[string]bool{"web-e-a": true}}, with(func(p *Pair) { p.Pod.ConnectedAt = noon })),
 		},
 		{
-			name: "ephemeral ones fail: what may be of either kind is made persistent",
+			name: "ephemeral agents fail: items that accept either kind get persistent agents",
 			want: map[string]int{"create web persistent demand": 5}, steps: []string{"web fallback 5→0 ephemeral agents failed (oom), next try in 9s"},
 			reason: map[string]string{
 				"web": "demand: 5 waiting, 0 free, 0 on the way; ephemeral agents failed (oom), next try in 9s: persistent ones instead",
@@ -190,7 +190,7 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
-			name: "the same, after the pause: one of them tries",
+			name: "the same, after the pause: one ephemeral agent is a probe",
 			want: map[string]int{"create web persistent demand": 4, "create web ephemeral demand": 1, "register web ephemeral berths": 1}, steps: []string{"web fallback 5→1 ephemeral agents failed (oom), one probe first"},
 			house: func() Input {
 				in := newHouse(both())
@@ -200,7 +200,7 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
-			name:  "persistent ones fail: what the last hour justifies of them is made ephemeral",
+			name:  "persistent agents fail: the level of the last hour is made ephemeral",
 			want:  map[string]int{"create web ephemeral demand": 5, "register web ephemeral berths": 2},
 			steps: []string{"web fallback 2→0 persistent agents failed (storage), next try in 9s", "web back-off 2→0 9s left"},
 			reason: map[string]string{
@@ -235,7 +235,7 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
-			name:  "what insists on a kind gets no other",
+			name:  "items that want a kind get no other kind",
 			steps: []string{"web back-off 2→0 9s left"},
 			house: func() Input {
 				in := newHouse(both())
@@ -245,7 +245,7 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
-			name:  "both fail: one of each tries",
+			name:  "both kinds fail: one probe of each kind",
 			want:  map[string]int{"create web persistent demand": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
 			steps: []string{"web fallback 2→1 ephemeral agents failed (oom), one probe first", "web back-off 4→1 ephemeral agents failed (oom), one probe first"},
 			house: func() Input {
@@ -297,7 +297,7 @@ func TestGivenUp(t *testing.T) {
 	}
 	for name, failure := range map[string]func(s int) Failure{
 		"an image that does not come may come yet": func(int) Failure { return FailureImagePull },
-		"what heals in between begins anew": func(s int) Failure {
+		"a class that healed in between begins anew": func(s int) Failure {
 			if s%61 == 0 { // in the same answer in which Bellboard would give the agent up
 				return ""
 			}
@@ -349,11 +349,11 @@ func TestDeadDaemon(t *testing.T) {
 	}
 	want := []string{"2s web-p-a docker: its Docker daemon is dead (oom)"}
 	if marked, made := play(dies); !slices.Equal(marked, want) || made != 1 {
-		t.Errorf("at rest: it is marked %q and %d are made, want %q and one", marked, made, want)
+		t.Errorf("idle: the agent is marked %q and %d agents are made, want %q and one", marked, made, want)
 	}
 	roomy := func(p *Pair) { p.Node.Executors = 2 }
 	if marked, made := play(dies, busy, roomy); !slices.Equal(marked, want) || made != 1 {
-		t.Errorf("at work: it is marked %q and %d are made, want %q and one", marked, made, want)
+		t.Errorf("busy: the agent is marked %q and %d agents are made, want %q and one", marked, made, want)
 	}
 	blinks := func(s int, p *Pair) {
 		if s%2 == 1 {
@@ -415,7 +415,7 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 		plan, _, _ := Decide(in)
 		i := slices.IndexFunc(plan.Actions, func(a Action) bool { return a.Reason == ReasonStuck || a.Reason == ReasonGhost })
 		if i < 0 || plan.Actions[i].Text != tt.want {
-			t.Errorf("its actions are %+v, want one that says %q", plan.Actions, tt.want)
+			t.Errorf("the actions are %+v, want an action that says %q", plan.Actions, tt.want)
 		}
 	}
 }

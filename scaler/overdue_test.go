@@ -94,7 +94,7 @@ func TestLate(t *testing.T) {
 	blocked := func(text string) map[string]string { return map[string]string{"web": "blocked: " + text} }
 	tell(t, []story{
 		{
-			name: "another is made for its build", house: house(), want: one,
+			name: "a replacement is made for its build", house: house(), want: one,
 			reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
 		},
 		{name: "not overdue yet", house: house(slow(made(30*time.Second, 29*time.Second)), seen(29*time.Second, 28*time.Second, 10*time.Second)), reason: enough},
@@ -115,25 +115,25 @@ func TestLate(t *testing.T) {
 			}),
 		},
 		{
-			name: "the same without a machine: it is waited for longer, but not by its build", want: one,
+			name: "the same without a Kubernetes node: a replacement is made for its build", want: one,
 			reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 4m"},
 			house: house(slow(made(300*time.Second, 0)), func(in *Input) {
 				in.knows(e, 8, 4*time.Minute)
 				in.overtakes(e, 200*time.Second, 200*time.Second, 100*time.Second)
 			}),
 		},
-		{name: "seven start-ups say nothing", house: house(func(in *Input) { in.knows(e, 6, quick); in.overtakes(e, 40*time.Second, 39*time.Second, quick) }), reason: enough},
-		{name: "in grace nobody is", house: house(func(in *Input) { in.GraceUntil = noon.Add(time.Second) }), reason: enough},
-		{name: "a moment after a hold nobody is", house: house(func(in *Input) { in.Memory.Sees = noon.Add(-29 * time.Second) }), reason: enough},
+		{name: "seven start-ups are too few", house: house(func(in *Input) { in.knows(e, 6, quick); in.overtakes(e, 40*time.Second, 39*time.Second, quick) }), reason: enough},
+		{name: "no agent is late in grace", house: house(func(in *Input) { in.GraceUntil = noon.Add(time.Second) }), reason: enough},
+		{name: "no agent is late a moment after a hold", house: house(func(in *Input) { in.Memory.Sees = noon.Add(-29 * time.Second) }), reason: enough},
 		{name: "half a minute after a hold", house: house(func(in *Input) { in.Memory.Sees = noon.Add(-30 * time.Second) }), want: one},
-		{name: "all are slow: nobody has overtaken it", house: house(func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
-		{name: "the other had its machine before it", house: house(seen(60*time.Second, 70*time.Second, quick)), reason: enough},
-		{name: "the other has its machine from the same second", house: house(seen(50*time.Second, 57*time.Second, quick)), want: one},
+		{name: "all are slow: no agent has overtaken it", house: house(func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
+		{name: "the other got its Kubernetes node earlier", house: house(seen(60*time.Second, 70*time.Second, quick)), reason: enough},
+		{name: "the other got its Kubernetes node in the same second", house: house(seen(50*time.Second, 57*time.Second, quick)), want: one},
 		{name: "the other took over half as long", house: house(seen(57*time.Second, 57*time.Second, 29*time.Second)), reason: enough},
 		{name: "the other took half as long", house: house(seen(58*time.Second, 57*time.Second, 29*time.Second+500*time.Millisecond)), want: one},
-		{name: "it waits for a machine, one made later has come", house: house(slow(made(70*time.Second, 0))), want: one},
-		{name: "it waits for a machine, those of its second have had theirs", house: house(slow(made(70*time.Second, 0)), seen(70*time.Second, 69*time.Second, quick)), reason: enough},
-		{name: "it has just got its machine", house: house(slow(made(10*time.Minute, 29*time.Second)), seen(28*time.Second, 28*time.Second, 5*time.Second)), reason: enough},
+		{name: "it waits for a Kubernetes node, an agent made later has connected", house: house(slow(made(70*time.Second, 0))), want: one},
+		{name: "it waits for a Kubernetes node, agents made in the same second have theirs", house: house(slow(made(70*time.Second, 0)), seen(70*time.Second, 69*time.Second, quick)), reason: enough},
+		{name: "it has just got its Kubernetes node", house: house(slow(made(10*time.Minute, 29*time.Second)), seen(28*time.Second, 28*time.Second, 5*time.Second)), reason: enough},
 		{name: "the other is of another pool", house: house(func(in *Input) {
 			in.knows(e, 8, quick)
 			s := came(p, quick)
@@ -141,18 +141,18 @@ func TestLate(t *testing.T) {
 			alter(&in.Memory.Pools, p, func(m *PoolMemory) { m.Starts = Starts{}.with(s) })
 		}), reason: enough},
 		{
-			name: "nobody has come behind it, and it is overdue for as long again", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
+			name: "no agent has overtaken it, and it has waited for twice the time", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
 			house: house(slow(made(61*time.Second, 60*time.Second)), func(in *Input) { in.knows(e, 32, quick) }),
 		},
-		{name: "not for as long yet", house: house(slow(made(60*time.Second, 59*time.Second)), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
-		{name: "for as long without a machine: another would wait for one, too", house: house(slow(made(2*time.Minute, 0)), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
-		{name: "for as long at a pull: a new machine has not the image", house: house(slow(made(2*time.Minute, 2*time.Minute), func(p *Pair) { p.Pod.Mounted = noon.Add(-time.Minute) }), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
+		{name: "not for twice the time yet", house: house(slow(made(60*time.Second, 59*time.Second)), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
+		{name: "twice the time without a Kubernetes node: a replacement would wait too", house: house(slow(made(2*time.Minute, 0)), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
+		{name: "twice the time at a pull: a new Kubernetes node would not have the image", house: house(slow(made(2*time.Minute, 2*time.Minute), func(p *Pair) { p.Pod.Mounted = noon.Add(-time.Minute) }), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
 		{
-			name: "for as long, and it runs", want: one,
+			name: "twice the time, and its pod runs", want: one,
 			house: house(slow(made(2*time.Minute, 2*time.Minute), func(p *Pair) { p.Pod.Mounted, p.Pod.Ready = noon.Add(-time.Minute), noon.Add(-time.Minute) }), func(in *Input) { in.knows(e, 32, quick) }),
 		},
 		{
-			name: "all are overdue for as long again: one is late", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
+			name: "all have waited for twice the time: one agent is late", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
 			house: house(func(in *Input) {
 				in.knows(e, 32, quick)
 				for i := range in.Cluster.Pods {
@@ -183,7 +183,7 @@ func TestLate(t *testing.T) {
 			house: house(team(func(t *Team) { t.MinAgents, t.MinIdle = 3, 4 }), func(in *Input) { in.Jenkins.Items = nil }),
 		},
 		{name: "a person holds it", house: house(slow(person)), want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, usually 14s"}},
-		{name: "it has come after all: one more that is free", house: house(slow(func(p *Pair) { p.Pod.Connected, p.Node.Online = true, true })), reason: map[string]string{"web": "steady: 3 waiting, 1 free, 2 on the way, usually 14s"}},
+		{name: "it has connected after all: one more free agent", house: house(slow(func(p *Pair) { p.Pod.Connected, p.Node.Online = true, true })), reason: map[string]string{"web": "steady: 3 waiting, 1 free, 2 on the way, usually 14s"}},
 	})
 	plan, _, _ := Decide(house()())
 	i := slices.IndexFunc(plan.Agents, func(a Agent) bool { return a.Name == "web-e-slow" })
@@ -214,15 +214,15 @@ func TestLateShare(t *testing.T) {
 		plan, _, _ := Decide(in)
 		got := lates(plan)
 		if !slices.Contains(got, "web-e-waa") || slices.Contains(got, "web-e-wab") {
-			t.Errorf("late are %v, want one of those that wait for a machine", got)
+			t.Errorf("%v are late, want one of the agents that wait for a Kubernetes node", got)
 		}
 		got = slices.DeleteFunc(got, func(name string) bool { return name == "web-e-waa" })
 		if len(got) != want || plan.Decisions[0].Late != want+1 || plan.Decisions[0].Coming != 10-want || plan.Decisions[0].Up[Ephemeral] != want+1 {
-			t.Errorf("beside %d that have come %v are late, decided %+v; want %d, and as many made", have, got, plan.Decisions[0], want)
+			t.Errorf("beside %d connected agents %v are late, decided %+v; want %d, and as many made", have, got, plan.Decisions[0], want)
 		}
 		for i, name := range got {
 			if name != fmt.Sprint("web-e-s", 9-want+i) {
-				t.Errorf("the late ones are %v, want those made first", got)
+				t.Errorf("%v are late, want the agents that were made first", got)
 			}
 		}
 	}
@@ -240,7 +240,7 @@ func TestLateWithoutMachine(t *testing.T) {
 		in.overtakes(e, 10*time.Second, 10*time.Second, time.Second)
 		plan, _, _ := Decide(in)
 		if got := lates(plan); len(got) != want || plan.Decisions[0].Up[Ephemeral] != want {
-			t.Errorf("after %d s without a machine %v are late, and %v made; want %d", waited, got, plan.Decisions[0].Up, want)
+			t.Errorf("after %d s without a Kubernetes node %v are late, and %v made; want %d", waited, got, plan.Decisions[0].Up, want)
 		}
 	}
 }
@@ -380,7 +380,7 @@ func TestLateChangesNothingElse(t *testing.T) {
 				}
 			}
 			if w := waits[id]; w > 1 || n-w > max(1, max(have[id], gone)/4) {
-				t.Fatalf("%d of %v are late, %d of them without a machine, beside %d that have come, in\n%s", n, id, w, have[id], dump(in))
+				t.Fatalf("%d of %v are late, %d of them without a Kubernetes node, beside %d that have connected, in\n%s", n, id, w, have[id], dump(in))
 			}
 			if in.Memory.Pools[id].Starts.Usual.Count < 8 || in.Now.Before(in.GraceUntil) {
 				t.Fatalf("some of %v are late, in grace or without anything known, in\n%s", id, dump(in))

@@ -249,7 +249,7 @@ func TestMoreWaitingNeverWantsFewer(t *testing.T) {
 		}
 		in.Jenkins.Items = slices.DeleteFunc(in.Jenkins.Items, func(it Item) bool { return it.State != Buildable || it.Resolution != Labelled })
 		if len(in.Jenkins.Items) == 0 {
-			t.Skip("nobody waits")
+			t.Skip("no item waits")
 		}
 		before, _, _ := Decide(in)
 		more := in.Jenkins.Items[rapid.IntRange(0, len(in.Jenkins.Items)-1).Draw(t, "one more of")]
@@ -258,7 +258,7 @@ func TestMoreWaitingNeverWantsFewer(t *testing.T) {
 		after, _, _ := Decide(in)
 		for i := range before.Decisions {
 			if b, a := before.Decisions[i].Want, after.Decisions[i].Want; a < b {
-				t.Fatalf("%s wants %d agents, and %d when one more waits for %s, in\n%s", before.Decisions[i].Team, b, a, more.Label, dump(in))
+				t.Fatalf("%s wants %d agents, and %d when one more item waits for %s, in\n%s", before.Decisions[i].Team, b, a, more.Label, dump(in))
 			}
 		}
 	})
@@ -294,7 +294,7 @@ func TestIdleHouseSettles(t *testing.T) {
 			in = apply(in, plan, mem)
 		}
 		if quiet < 30 {
-			t.Fatalf("after two hours of nobody waiting the house has been steady for %d minutes, want at least 30", quiet)
+			t.Fatalf("after two hours without a waiting item the house has been steady for %d minutes, want at least 30", quiet)
 		}
 		for i := range in.Teams {
 			tm := &in.Teams[i]

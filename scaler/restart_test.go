@@ -85,8 +85,8 @@ func TestFollow(t *testing.T) {
 		{"idle in the first answer with the mark", [][]func(*Input){{at("new", "", false, true)}}, false, false},
 		{"idle in the second", [][]func(*Input){{at("new", "", false, true)}, {at("new", "", false, true)}}, false, true},
 		{"idle in grace", [][]func(*Input){{at("new", "", false, true), grace}, {at("new", "", false, true), grace}}, false, false},
-		{"at work on what ends with Jenkins", [][]func(*Input){{at("new", "a", true, false)}, {at("new", "a", true, false)}}, false, true},
-		{"at work on what may resume", [][]func(*Input){{at("new", "a", false, false)}, {at("new", "a", false, false)}}, false, false},
+		{"runs a build that ends with Jenkins", [][]func(*Input){{at("new", "a", true, false)}, {at("new", "a", true, false)}}, false, true},
+		{"runs a build that may resume", [][]func(*Input){{at("new", "a", false, false)}, {at("new", "a", false, false)}}, false, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -110,7 +110,7 @@ func TestClassify(t *testing.T) {
 		{"a pinned fence goes at once, in grace too", pairOf(swarm, fence, pinned, grace), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
 		{"a pinned fence goes at once, without a pod too", pairOf(noPod, fence, pinned), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
 		{"a pinned fence goes at once, though its pod ended", pairOf(swarm, fence, pinned, failed), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
-		{"a fence that nobody names is no fence in the way", pairOf(swarm, fence), Verdict{Class: Fenced, Do: DeletePod, Reason: ReasonGhost}},
+		{"a fence that no item names is no fence in the way", pairOf(swarm, fence), Verdict{Class: Fenced, Do: DeletePod, Reason: ReasonGhost}},
 
 		// resuming
 		{"pinned with our mark", pairOf(offline, ours, pinned), Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}},
@@ -183,7 +183,7 @@ func TestClassify(t *testing.T) {
 		// going
 		{"going", pairOf(deletingByUs, ours, seen), Verdict{Class: Going}},
 		{"going, its Swarm node gone", pairOf(swarm, deletingByUs, noNode, away(time.Hour)), Verdict{Class: Going}},
-		{"going, its mark lifted by somebody", pairOf(deletingByUs, busy), Verdict{Class: Going}},
+		{"going, somebody lifted its mark", pairOf(deletingByUs, busy), Verdict{Class: Going}},
 
 		// coming
 		{"coming", pairOf(offline, scheduled(young)), Verdict{Class: Coming, Capacity: 1}},
@@ -251,7 +251,7 @@ func TestClassify(t *testing.T) {
 		{"busy, persistent: left alone", pairOf(persistent, busy), Verdict{Class: Busy}},
 		{"busy, persistent, Kubernetes will take its pod", pairOf(persistent, busy, disrupted), Verdict{Class: Busy, Do: Mark, Reason: ReasonLeaving}},
 		{"busy, its Docker daemon is dead", pairOf(persistent, busy, undocked), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
-		{"busy, the same of one with room for more", pairOf(persistent, busy, undocked, func(p *Pair) { p.Node.Executors = 3 }), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
+		{"busy, the same of an agent with room for more builds", pairOf(persistent, busy, undocked, func(p *Pair) { p.Node.Executors = 3 }), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
 		{"busy, the same seen for the first time", pairOf(persistent, busy, dying, func(p *Pair) { p.Node.Executors = 3 }), Verdict{Class: Busy, Capacity: 2}},
 		{"busy, ephemeral, its Docker daemon is dead", pairOf(busy, undocked), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
 		{"busy, its Docker daemon is dead, and a build names it", pairOf(persistent, busy, undocked, pinned), Verdict{Class: Awaited}},
@@ -287,20 +287,20 @@ func TestClassify(t *testing.T) {
 		// Jenkins is about to restart
 		{"a busy agent is not marked before a restart", pairOf(busy, quiet), Verdict{Class: Busy}},
 		{"its mark is lifted", pairOf(busy, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
-		{"a persistent one's, too", pairOf(persistent, busy, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
-		{"that of one whose connection is cut, too", pairOf(busy, offline, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
-		{"that of one that others delete, too", pairOf(busy, deleting, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
+		{"a persistent agent's mark, too", pairOf(persistent, busy, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
+		{"the mark of an agent whose connection is cut, too", pairOf(busy, offline, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
+		{"the mark of an agent that others delete, too", pairOf(busy, deleting, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
 		{"not the hook's: its script waits for the build", pairOf(busy, hook, told, quiet), Verdict{Class: Draining}},
 		{"not a person's", pairOf(busy, person, quiet), Verdict{Class: Held}},
-		{"not of one that is sent away", pairOf(busy, ours, deletingByUs, quiet), Verdict{Class: Going}},
-		{"not of one that is idle", pairOf(ours, seen, quiet), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
+		{"not the mark of an agent that is sent away", pairOf(busy, ours, deletingByUs, quiet), Verdict{Class: Going}},
+		{"not the mark of an idle agent", pairOf(ours, seen, quiet), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
 
 		// an ephemeral agent that has had its build
 		{"an ephemeral agent whose mark was lifted is marked again", pairOf(used), Verdict{Class: Free, Do: Mark, Reason: ReasonOneBuild}},
 		{"not before a restart: a build that resumes may begin", pairOf(used, quiet), Verdict{Class: Free}},
-		{"a persistent one takes the next", pairOf(persistent, used), Verdict{Class: Free, Capacity: 1}},
+		{"a persistent agent takes the next build", pairOf(persistent, used), Verdict{Class: Free, Capacity: 1}},
 		{"its build has just ended", pairOf(atWork), Verdict{Class: Free}},
-		{"a persistent one whose build has just ended", pairOf(persistent, atWork), Verdict{Class: Free, Capacity: 1}},
+		{"a persistent agent whose build has just ended", pairOf(persistent, atWork), Verdict{Class: Free, Capacity: 1}},
 		{"drained, a Swarm agent goes the same way", pairOf(swarm, ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
 
 		// cut
@@ -474,23 +474,23 @@ func harm(p *Pair, v Verdict) string {
 	case v.Do == DeleteNode && !p.Pinned && !deleteNode():
 		return "deletes a node that may be needed"
 	case v.Do == Fence && !fenceable:
-		return "fences what could be marked"
+		return "fences an agent that could be marked"
 	case v.Do == Mark && (p.Node == nil || isFence):
-		return "marks what cannot be marked"
+		return "marks an agent that cannot be marked"
 	case v.Class == Stuck && p.Pod.Connected:
-		return "gives up what was connected once"
+		return "gives up an agent that was connected once"
 	case v.Capacity < 0 || v.Capacity > p.size():
 		return "counts more executors than it has"
 	case v.Capacity > 0 && v.Class == Busy && (p.Kind == Ephemeral || v.Capacity > p.Node.Executors-p.Node.Busy):
 		return "counts executors that work"
 	case v.Capacity > 0 && v.Class != Coming && v.Class != Free && v.Class != Reconnecting && v.Class != Busy:
-		return "counts what takes no work"
+		return "counts an agent that takes no builds"
 	case v.Capacity > 0 && (p.mark() != NotMarked || p.Pinned || v.Do != ""):
-		return "counts what will take no work"
+		return "counts an agent that will take no builds"
 	case v.Do == "" != (v.Reason == ""):
 		return "a step without a reason, or a reason without a step"
 	case v.Meet && (p.Pod == nil || p.Pod.Connected || !p.online()):
-		return "meets what is not there"
+		return "notes a connection that is not there, or not new"
 	case v.Class == "":
 		return "no class"
 	}

@@ -76,7 +76,7 @@ func TestBornSpare(t *testing.T) {
 	}{
 		{"for a build", web(), wait, map[Reason]bool{ReasonDemand: false}},
 		{"for MIN_IDLE", web(func(tm *Team) { tm.MinIdle = 1 }), func(*Input) {}, map[Reason]bool{ReasonSpare: true}},
-		{"for MIN_IDLE, beside one for a build", web(func(tm *Team) { tm.MinIdle = 1 }), wait, map[Reason]bool{ReasonDemand: false, ReasonSpare: true}},
+		{"for MIN_IDLE, together with an agent for a build", web(func(tm *Team) { tm.MinIdle = 1 }), wait, map[Reason]bool{ReasonDemand: false, ReasonSpare: true}},
 		{"for a minimum", web(func(tm *Team) { tm.MinAgents = 1 }), func(*Input) {}, map[Reason]bool{ReasonMinimum: true}},
 		{"for a minimum, and a build waits", web(func(tm *Team) { tm.MinAgents = 1 }), wait, map[Reason]bool{ReasonMinimum: false}},
 	}

@@ -143,7 +143,7 @@ func keep(t *Team) {
 }
 
 func TestRefused(t *testing.T) {
-	t.Run("all that fit are refused: one more is tried, then none", func(t *testing.T) {
+	t.Run("all agents that fit are refused: one more is tried, then none", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(web(keep))}
 		s.in.agent("web", Ephemeral, "old")
 		s.in.wait(3, "linux", time.Minute)
@@ -170,7 +170,7 @@ func TestRefused(t *testing.T) {
 		}
 	})
 	for _, label := range []string{"linux", ""} {
-		t.Run("a fresh one serves: as many as wait, "+cmp.Or(label, "without a label"), func(t *testing.T) {
+		t.Run("a fresh agent serves: an agent for each item, "+cmp.Or(label, "without a label"), func(t *testing.T) {
 			s := &stage{t: t, in: newHouse(web(keep, unlabelled))}
 			old := s.in.agent("web", Ephemeral, "old")
 			s.take = func(agent string, _ *Pod, _ string) bool { return agent != old }
@@ -193,7 +193,7 @@ func TestRefused(t *testing.T) {
 		s.take = func(string, *Pod, string) bool { return true }
 		s.run(14 * time.Second)
 		if s.created != 0 {
-			t.Fatalf("%d agents were made while the static one may take it, want 0", s.created)
+			t.Fatalf("%d agents were made while the static node may take the item, want 0", s.created)
 		}
 		s.run(10 * time.Second)
 		if s.created != 1 || len(s.in.Jenkins.Items) != 0 {
@@ -226,7 +226,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%d refused, %d made, want none: no item has waited long", s.refused, s.created)
 		}
 	})
-	t.Run("a slow Jenkins refuses nobody", func(t *testing.T) {
+	t.Run("a slow Jenkins refuses no agent", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(web(keep, func(tm *Team) { tm.MaxAgents = 400 }))}
 		s.in.MaxAgents = 1000
 		s.in.wait(100, "linux", time.Minute)
@@ -270,14 +270,14 @@ func TestRefused(t *testing.T) {
 		s.in.wait(1, "linux", time.Minute) // throttled to one build on each Jenkins node
 		s.run(14 * time.Second)
 		if s.created != 0 {
-			t.Fatalf("%d agents were made while Jenkins may give the build to the one that has room, want 0", s.created)
+			t.Fatalf("%d agents were made while Jenkins may give the build to the agent that has room, want 0", s.created)
 		}
 		s.run(10 * time.Second)
 		if s.created != 1 {
-			t.Errorf("%d agents were made, want 1: the one that has room is not given the build", s.created)
+			t.Errorf("%d agents were made, want 1: the agent that has room does not get the build", s.created)
 		}
 	})
-	t.Run("each agent takes one, though it has room for two", func(t *testing.T) {
+	t.Run("each agent gets one build, though it has room for two", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(pets(keep, func(tm *Team) { tm.MaxAgents, tm.MaxPersistent, tm.Pools[0].Executors = 100, 100, 2 }))}
 		s.in.wait(20, "linux", time.Minute)
 		s.take = func(string, *Pod, string) bool { return true }
@@ -285,7 +285,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%d builds wait and %d agents were made for 20, want none and one for each", len(s.in.Jenkins.Items), s.created)
 		}
 	})
-	t.Run("one that was tried got another build first, and proves nothing", func(t *testing.T) {
+	t.Run("an agent that was tried got another build first, and proves nothing", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(pets(keep, func(tm *Team) { tm.Pools[0].Executors = 2 }))}
 		s.in.agent("web", Persistent, "old", busy)
 		s.in.wait(1, "linux", time.Minute)
@@ -300,7 +300,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%d agents were made, want another: 2", s.created)
 		}
 	})
-	t.Run("one that was refused has gone unused, and others are served", func(t *testing.T) {
+	t.Run("a refused agent has gone unused, and others are served", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(web(keep))}
 		var old []string
 		for _, random := range []string{"a", "b", "c", "d", "e"} {
@@ -373,7 +373,7 @@ func TestVetoForHours(t *testing.T) {
 			t.Errorf("the first build was served after %s", served)
 		}
 	})
-	t.Run("a build that comes meanwhile is no vetoed one", func(t *testing.T) {
+	t.Run("a build that comes meanwhile is not vetoed", func(t *testing.T) {
 		s := vetoed(t)
 		made := s.created
 		s.submit(1, "linux")
@@ -388,7 +388,7 @@ func TestVetoForHours(t *testing.T) {
 		}
 		s.run(5 * time.Minute)
 		if len(s.in.Jenkins.Items) != builds || s.created != made+1 {
-			t.Errorf("%d builds wait, and %d agents were made for the one that came; want the %d that are vetoed, and 1", len(s.in.Jenkins.Items), s.created-made, builds)
+			t.Errorf("%d builds wait, and %d agents were made for the build that came; want the %d that are vetoed, and 1", len(s.in.Jenkins.Items), s.created-made, builds)
 		}
 	})
 	t.Run("those that come and are vetoed have an idle agent to be refused", func(t *testing.T) {
@@ -453,7 +453,7 @@ func TestInferred(t *testing.T) {
 		s := house(t)
 		s.in.wait(3, "linux", 0)
 		if s.run(3 * time.Second); s.created != 4 {
-			t.Errorf("%d agents were made, want one for each that is known to want it, and one to see: 4", s.created)
+			t.Errorf("%d agents were made, want one for each item that is known to want the label, and one to see: 4", s.created)
 		}
 	})
 	t.Run("a node is called so", func(t *testing.T) {
@@ -471,7 +471,7 @@ func TestInferred(t *testing.T) {
 		}
 		s.run(time.Second)
 		if n := s.last.Nobodys; s.created != 0 || len(n) != 1 || n[0].Label != "mac" || n[0].Count != 5 || !strings.Contains(n[0].Text, "most likely") {
-			t.Errorf("%d agents were made, and these are nobody's: %+v", s.created, n)
+			t.Errorf("%d agents were made, and no team serves these: %+v", s.created, n)
 		}
 	})
 	t.Run("it names an agent of ours", func(t *testing.T) {
@@ -481,7 +481,7 @@ func TestInferred(t *testing.T) {
 			s.in.Jenkins.Items[i].Label = name
 		}
 		if s.run(20 * time.Second); s.created != 0 || s.refused != 0 {
-			t.Errorf("%d agents were made and %d refused, want none: who wants an agent by name waits for that one", s.created, s.refused)
+			t.Errorf("%d agents were made and %d refused, want none: a build that names an agent waits for that agent", s.created, s.refused)
 		}
 	})
 }

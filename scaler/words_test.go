@@ -98,7 +98,7 @@ func TestReadMark(t *testing.T) {
 		{"a person's", true, Cause{user, "Disconnected by ada : new disk on Thursday", "new disk on Thursday"}, "", Person},
 		{"a person's without words", true, Cause{user, "Disconnected by ada", ""}, "", Person},
 		{"a person's through the command line", true, Cause{cli, "Disconnected by ada : new disk", "new disk"}, "", Person},
-		{"a person who speaks of us", true, Cause{user, "", "see bellboard(bell): gone"}, "", Person},
+		{"a person who mentions Bellboard", true, Cause{user, "", "see bellboard(bell): gone"}, "", Person},
 		{"a person whose words are cut to a mark of ours", true, Cause{user, "Disconnected by ada : see : " + mark, mark}, "", Person},
 		{"a script's without a cause", true, Cause{}, "", Person},
 		{"a script's in newer versions", true, Cause{"hudson.slaves.OfflineCause$LegacyOfflineCause", "", ""}, "", Person},
