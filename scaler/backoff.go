@@ -6,14 +6,15 @@ import (
 	"time"
 )
 
-// Backoff is the pause of a pool whose agents fail. Until the pause ends, Bellboard makes no agent. Then it
-// makes one agent as a probe, and the other agents when the probe has proved itself.
+// Backoff is the pause of a pool whose agents fail. Until the pause ends, Bellboard makes no agent. After
+// that Bellboard makes one agent as a probe, and the other agents when the probe has proved itself.
 type Backoff struct {
 	// Until is the end of the pause. Zero: there is no pause. If Came is set as well, an agent has died at
 	// work, and its build may be the reason.
 	Until   time.Time
 	Failure Failure // failure of the last agent that counts; "": no server answered
-	// Came: the failed agent had connected, and then died. So it proves nothing if the next agent connects.
+	// Came: the failed agent had connected, and then died. So the connection of the next agent proves
+	// nothing.
 	Came bool
 	// Before has the names of the pool's pods that may have been there when the failure was seen. Times
 	// cannot tell: the pods' times are by the API server's clock, which is not compared with Bellboard's.
@@ -255,7 +256,7 @@ func (x *lessons) makesRoom(id PoolID) bool {
 //
 //   - An agent that has lasted, or that has finished a build, says nothing about its pool.
 //   - The first agent that dies at work is spared, so that one build that uses all memory stops no pool.
-//   - If the agent is older than this process, nothing shows whether it was at work. It counts as at work.
+//   - An agent that is older than this process counts as at work, because nothing shows whether it was.
 func (x *lessons) died(a *Action) {
 	w := x.memory.Agents[a.Agent].Work
 	lost := slices.ContainsFunc(x.facts.BuildsLost, func(b LostBuilds) bool { return b.Agent == a.Agent })

@@ -48,8 +48,8 @@ func (d *decider) down(teams []*ask) {
 	}
 }
 
-// makingRoom reduces the number of agents that builds wait for because of a full cap. It subtracts the agents
-// whose places become free soon anyway.
+// makingRoom reduces the number of agents that builds wait for because of a full cap. makingRoom subtracts
+// the agents whose places become free soon anyway.
 func (d *decider) makingRoom(teams []*ask) {
 	freed := map[string]int{}
 	for _, m := range d.agents {
@@ -63,8 +63,8 @@ func (d *decider) makingRoom(teams []*ask) {
 	}
 }
 
-// departures are the agents of a pool that may go, in the order in which they go. Each limit keeps the first
-// ones of the list.
+// departures are the agents of a pool that may go, in the order in which they go. Each limit keeps the
+// beginning of the list.
 type departures struct {
 	agents []*agent
 	ask    *ask

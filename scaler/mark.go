@@ -47,8 +47,8 @@ func HookLabel(instance string) string { return "bellboard-hook-" + instance }
 // Cause is why a Jenkins node is offline, in the fields of a Jenkins computer.
 type Cause struct {
 	Class string // offlineCause._class
-	// Description is offlineCause.description. It is complete, with "Disconnected by USER : " before it. Not
-	// every class has a description.
+	// Description is offlineCause.description: the complete text, with "Disconnected by USER : " before it.
+	// Not every class has a description.
 	Description string
 	Reason      string // offlineCauseReason
 }

@@ -143,11 +143,11 @@ func teamOrder(a, b *Team) int {
 //   - Among equally scarce expressions, the oldest comes first.
 //
 // Each demand takes from the label set that the fewest other demands could use. If two label sets are equal
-// in that, a foreign one comes before one of this instance.
+// in that, a foreign label set comes before a label set of this instance.
 //
 // Afterwards some demand may have items left although executors are free elsewhere. Then match moves other
-// demands. For example, a demand for linux holds the only gpu executor, and another linux executor is free. A
-// demand for gpu then takes the gpu executor, and the demand for linux takes the other.
+// demands. For example, an older demand took the only executor that a younger demand can use, and another
+// executor would serve the older demand too. match moves the older demand to that other executor.
 //
 // What is left is the answer. The executors left in free are the surplus. The items left in the demands are
 // the shortfall, which is as small as possible.

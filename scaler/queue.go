@@ -74,8 +74,8 @@ type Node struct {
 	Mortal    bool      `json:"mortal,omitempty"`
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
 	Offline   string    `json:"offlineText,omitempty"` // the words of the author of the mark
-	// MarkedAt is when the Jenkins node was taken offline, by Jenkins' clock. It tells one mark from the
-	// next. Zero: the Jenkins node is not marked, or Jenkins does not say.
+	// MarkedAt is when the Jenkins node was taken offline, by Jenkins' clock. The time tells one mark from
+	// the next. Zero: the Jenkins node is not marked, or Jenkins does not say.
 	MarkedAt time.Time `json:"markedAt,omitzero"`
 }
 

@@ -145,8 +145,8 @@ func (s *scene) pin() {
 			continue
 		}
 		// If only one Jenkins node carries a label, Jenkins tells only that node's name, and not the label.
-		// While Bellboard removes everything, such an item would keep a Jenkins node for ever to which no
-		// build comes.
+		// While Bellboard removes everything, such an item would keep that Jenkins node for ever, and no
+		// build comes to it.
 		if m := s.byName[it.Label]; m != nil && (m.Pod != nil || !s.in.Closing) {
 			m.Pinned = true
 		}

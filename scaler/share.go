@@ -55,7 +55,7 @@ func (m *agent) stays() bool {
 	return false
 }
 
-// tally counts the agents of each team, and returns how many living pods all teams have together.
+// tally counts the agents of each team, and returns how many pods count to the caps in all.
 func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 	for _, m := range d.agents {
 		if m.counts() {
@@ -211,7 +211,8 @@ func (f *fitting) of(w *demand) ([]*ask, []kinds) {
 	return f.fit, f.accept
 }
 
-// countWaits adds a fact for each item that left the queue since the last tick: how long the item waited.
+// countWaits adds a fact for each item that a team had to serve, and that since the last tick left the queue
+// or got an executor: how long the item waited.
 func (d *decider) countWaits() {
 	there := make(map[int64]bool, len(d.in.Jenkins.Items))
 	for i := range d.in.Jenkins.Items {

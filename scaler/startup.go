@@ -103,8 +103,8 @@ func startup(p *Pod, connected time.Time) Startup {
 	return out
 }
 
-// startsKept is how many starts of a pool Bellboard remembers. They are enough for a quantile, and few enough
-// to forget a registry that was slow yesterday.
+// startsKept is how many starts of a pool Bellboard remembers: enough for a quantile, and few enough to
+// forget a registry that was slow yesterday.
 const startsKept = 32
 
 // Starts is what is known of the starts of a pool's agents.

@@ -14,7 +14,7 @@ type creation struct {
 	n    int
 }
 
-// creations lists the agents to make, the most urgent first. A limit keeps the first ones of the list.
+// creations lists the agents to make, the most urgent first. A limit keeps the beginning of the list.
 type creations []creation
 
 // newCreations returns a creation of zero agents for each kind and reason, in the order of urgency.
@@ -170,8 +170,8 @@ func (d *decider) want(a *ask) {
 	if t.Mode == ModeAuto {
 		have = a.stay[Persistent]
 	}
-	// Agents that are missing to the minimum serve waiting items like any other agent, and are made first. No
-	// step and no cooldown delays them.
+	// Agents that are missing from the minimum serve waiting items like any other agent, and are made first.
+	// No step and no cooldown delays them.
 	missing := max(0, t.MinAgents-have)
 	// Shares that accept only one kind choose first. The other shares can use either kind.
 	slices.SortStableFunc(a.shares, func(x, y share) int { return x.k.count() - y.k.count() })
@@ -225,7 +225,7 @@ func (d *decider) want(a *ask) {
 	a.dec.Want = a.total(a.stay) + a.allUps()
 }
 
-// limit is a rule that keeps the first agents of a list of creations.
+// limit is a rule that keeps the beginning of a list of creations.
 type limit struct {
 	Step                     // the rule and its numbers; method limit fills in From and To
 	of   func(creation) bool // which creations the rule limits

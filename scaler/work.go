@@ -35,8 +35,8 @@ func (w *Work) follow(n *Node, session string) {
 // over reports whether the agent was seen at work, and has finished its builds.
 func (w Work) over() bool { return w.Builds > 0 && !w.On }
 
-// work updates what is known of the agent's builds. It counts the builds that lost their agent, and the
-// second builds of ephemeral agents. Only an agent that is online, idle and not pinned has finished its
+// work updates what is known of the agent's builds. work also counts the builds that lost their agent, and
+// the second builds of ephemeral agents. Only an agent that is online, idle and not pinned has finished its
 // build: a build whose agent is away may resume.
 func (s *scene) work(m *agent) {
 	was := m.was.Work

@@ -4,8 +4,8 @@
 //   - "!!a" and "a->b->c" are mistakes.
 //   - A text with a mistake is one single label, which in practice no Jenkins node has.
 //
-// The package is pure, never fails and never panics. It knows no Jenkins nodes: the caller says which labels
-// are there.
+// The package is pure, never fails and never panics. The package knows no Jenkins nodes: the caller says
+// which labels are there.
 package label
 
 import (
