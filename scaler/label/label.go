@@ -156,7 +156,8 @@ func (e Expr) eval(i int32, has func(string) bool) bool {
 	}
 }
 
-// Atom returns the atom of an expression that is a single atom, in parentheses or not. Otherwise the second result is false.
+// Atom returns the atom of an expression that is a single atom, in parentheses or not. Otherwise the second
+// result is false.
 func (e Expr) Atom() (string, bool) {
 	if len(e.nodes) == 0 {
 		return e.name, true
