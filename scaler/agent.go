@@ -2,7 +2,7 @@ package scaler
 
 import "time"
 
-// PodPhase is a pod's phase, in Kubernetes' words.
+// PodPhase is a pod's phase, in the words of Kubernetes.
 type PodPhase string
 
 // The phases of a pod.
@@ -13,7 +13,7 @@ const (
 	PodFailed    PodPhase = "Failed"
 )
 
-// Pod is one agent's pod as the cache shows it.
+// Pod is one agent's pod, as the cache shows it.
 type Pod struct {
 	PoolID
 	Name            string    `json:"name"`
@@ -23,51 +23,54 @@ type Pod struct {
 	Phase           PodPhase  `json:"phase"`
 	Created         time.Time `json:"created"`
 	Scheduled       time.Time `json:"scheduled"` // zero: not yet
-	Mounted         time.Time `json:"mounted"`   // when its volumes and network were ready; zero: not yet, or not told
-	// DockerUp is when the container of its Docker daemon began to run,
-	// DockerReady when the daemon answered; zero: not yet, or it has none.
+	// Mounted is when the pod's volumes and network were ready. Zero: not yet, or Kubernetes does not say.
+	Mounted time.Time `json:"mounted"`
+	// DockerUp is when the container of the pod's Docker daemon began to run, and DockerReady when the daemon
+	// answered. Zero: not yet, or the pod has no Docker daemon.
 	DockerUp    time.Time `json:"dockerUp"`
 	DockerReady time.Time `json:"dockerReady"`
 	Ready       time.Time `json:"ready"`       // when the agent's container ran; zero: not yet
-	Connected   bool      `json:"connected"`   // annotated: its node was once online
-	ConnectedAt time.Time `json:"connectedAt"` // and since when, as the annotation says
-	// Session is Jenkins' in which the pod was made, and SessionSince since when the
-	// maker knew that session.
+	Connected   bool      `json:"connected"`   // the annotation "connected": the Jenkins node was once online
+	ConnectedAt time.Time `json:"connectedAt"` // since when, as that annotation says
+	// Session is the session of Jenkins in which the pod was made. SessionSince is since when Bellboard knew
+	// that session when it made the pod.
 	Session      string    `json:"session,omitempty"`
 	SessionSince time.Time `json:"sessionSince,omitzero"`
 	Deleting     bool      `json:"deleting"`
-	DeletingByUs bool      `json:"deletingByUs"`  // with the grace that only Bellboard uses
-	Ends         time.Time `json:"ends,omitzero"` // when the grace of its deletion is over; zero: it has none, or is not told yet
-	Disrupted    bool      `json:"disrupted"`     // condition DisruptionTarget
-	Requested    bool      `json:"requested"`     // created by us, not in the cache yet
-	Connect      Connect   `json:"connect"`
-	Spec         string    `json:"spec"`      // what its pool's Spec was when it was made
-	Protected    bool      `json:"protected"` // others are told not to evict it
-	// Trouble is Kubernetes' own reason when the pod cannot start or has ended
-	// (ImagePullBackOff, Unschedulable, OOMKilled, Evicted ...), TroubleText its words.
+	DeletingByUs bool      `json:"deletingByUs"` // deleted with the grace that only Bellboard uses
+	// Ends is when the grace of the pod's deletion is over. Zero: nobody has deleted the pod, or Kubernetes
+	// does not say yet.
+	Ends      time.Time `json:"ends,omitzero"`
+	Disrupted bool      `json:"disrupted"` // the pod has the condition DisruptionTarget
+	Requested bool      `json:"requested"` // created by Bellboard, and not in the cache yet
+	Connect   Connect   `json:"connect"`
+	Spec      string    `json:"spec"`      // the Spec of the pool when the pod was made
+	Protected bool      `json:"protected"` // others are told not to evict the pod
+	// Trouble is Kubernetes' own reason if the pod cannot start or has ended (ImagePullBackOff,
+	// Unschedulable, OOMKilled, Evicted ...). TroubleText is Kubernetes' own message.
 	Trouble     string `json:"trouble,omitempty"`
 	TroubleText string `json:"troubleText,omitempty"`
-	// Slot is the claim that its Docker data is on; empty: on none. VolumeTrouble: a
-	// volume is among what keeps the pod from a machine.
+	// Slot is the volume claim that holds the pod's Docker data. Empty: the pod has no cache slot.
+	// VolumeTrouble: a volume is among the things that keep the pod from a Kubernetes node.
 	Slot          string `json:"slot,omitempty"`
 	Warmth        Warmth `json:"warmth,omitempty"`
 	VolumeTrouble bool   `json:"volumeTrouble,omitempty"`
-	// Missing: one of its containers needs an image, a Secret or a ConfigMap that is not there.
+	// Missing: a container of the pod needs an image, a Secret or a ConfigMap that is not there.
 	Missing bool `json:"missing,omitempty"`
-	// Failure is the class of that reason; "" when it is none that fails an agent.
+	// Failure is the class of Trouble. Empty: there is no trouble, or none that fails an agent.
 	Failure Failure `json:"failure,omitempty"`
-	// Faulty is the container that the trouble is with, or a Docker daemon that does
-	// not answer yet; "" when it is with the pod.
+	// Faulty is the name of the container that the trouble is with, or of a Docker daemon's container that
+	// does not answer yet. Empty: the trouble is with the pod.
 	Faulty string `json:"faulty,omitempty"`
-	// DockerFailure is the class of what is wrong with its Docker daemon while its
-	// agent runs; "": nothing that is known, or it has none.
+	// DockerFailure is the class of what is wrong with the pod's Docker daemon while its agent runs. Empty:
+	// nothing is known to be wrong, or the pod has no Docker daemon.
 	DockerFailure Failure `json:"dockerFailure,omitempty"`
 }
 
-// Ended reports whether nothing of it runs any more, nor ever will.
+// Ended reports whether no container of the pod runs, and none will ever run again.
 func (p *Pod) Ended() bool { return p.Phase == PodSucceeded || p.Phase == PodFailed }
 
-// ClusterView is the pods and cache slots of this instance as the caches show them.
+// ClusterView is the pods and cache slots of this instance, as the caches show them.
 type ClusterView struct {
 	At    time.Time // when the caches were last known to follow the API server
 	Pods  []Pod

@@ -6,34 +6,35 @@ import (
 	"time"
 )
 
-// Backoff is the pause of a pool whose agents fail. Until its end no agent is made; after it
-// one agent is, as a probe, and the rest when that one has proved itself.
+// Backoff is the pause of a pool whose agents fail. Until the pause ends, Bellboard makes no agent. After
+// that Bellboard makes one agent as a probe, and the other agents when the probe has proved itself.
 type Backoff struct {
-	// Until is the end of the pause. Zero: there is none. An agent has died at work, and
-	// its build may be why.
+	// Until is the end of the pause. Zero: there is no pause. If Came is set as well, an agent has died at
+	// work, and its build may be the reason.
 	Until   time.Time
-	Failure Failure // of the last agent that counts; "" when no server answered
-	// Came: the agent had connected, and died. Then the connection of the next agent shows nothing.
+	Failure Failure // failure of the last agent that counts; "": no server answered
+	// Came: the failed agent had connected, and then died. So the connection of the next agent proves
+	// nothing.
 	Came bool
-	// Before is the pool's pods, by name, that may have been there when the failure was seen:
-	// the pods' times are by the API server's clock, which is not compared with ours.
+	// Before has the names of the pool's pods that may have been there when the failure was seen. Times
+	// cannot tell: the pods' times are by the API server's clock, which is not compared with Bellboard's.
 	Before map[string]bool
 	// Times counts the failures of each class since the last agent that proved itself.
 	Times map[Failure]int
 }
 
-// pauses reports whether the pool's creations are limited.
+// pauses reports whether the back-off limits the pool's creations.
 func (b *Backoff) pauses() bool { return !b.Until.IsZero() }
 
-// begun reports whether an agent of the pool has failed since the last one that proved itself.
+// begun reports whether an agent of the pool has failed since the last agent that proved itself.
 func (b *Backoff) begun() bool { return b.pauses() || b.Came }
 
-// Concerns reports whether the pod was made after the failure that the pool backs off for. A
-// pod from before it says nothing new when it fails, and is no probe.
+// Concerns reports whether the pod was made after the failure that the pool backs off for. If an older pod
+// fails, it says nothing new. An older pod is no probe either.
 func (b *Backoff) Concerns(p *Pod) bool { return !b.Before[p.Name] }
 
-// Proves reports whether the pod shows that the pool's agents come again, or live again. (An
-// agent that connects shows the first, one that has finished a build both.)
+// Proves reports whether the pod shows that the agents of the pool connect again, or live again. (An agent
+// that connects proves the first. An agent that has finished a build proves both.)
 func (b *Backoff) Proves(p *Pod, now time.Time) bool {
 	switch {
 	case !b.Concerns(p):
@@ -44,8 +45,8 @@ func (b *Backoff) Proves(p *Pod, now time.Time) bool {
 	return b.Failure.freed() && p.Failure != b.Failure && !p.Scheduled.IsZero()
 }
 
-// fail begins the back-off, or lengthens the one before. An agent that fails during one was
-// made before it began, and says nothing new.
+// fail begins a back-off, or a longer one after the one before. An agent that fails during a pause was made
+// before the pause began, and says nothing new.
 func (b *Backoff) fail(why Failure, came bool, now time.Time, before map[string]bool) {
 	if now.Before(b.Until) {
 		return
@@ -58,24 +59,25 @@ func (b *Backoff) fail(why Failure, came bool, now time.Time, before map[string]
 	*b = Backoff{Until: now.Add(why.Pause(times[why])), Failure: why, Came: came, Before: before, Times: times}
 }
 
-// endBackoffs ends the back-offs whose probe has shown what it was made for.
+// endBackoffs ends each back-off whose probe has proved itself.
 func (d *scene) endBackoffs() {
 	for _, m := range d.agents {
 		if m.Pod == nil {
 			continue
 		}
 		b := &d.pooled.of(m.PoolID).Backoff
-		finished := m.is.Work.over() && !m.Pod.Ended() && m.Pod.DockerFailure == "" // a dead daemon ends builds, too
+		// A dead Docker daemon ends builds too.
+		finished := m.is.Work.over() && !m.Pod.Ended() && m.Pod.DockerFailure == ""
 		if b.begun() && (b.Proves(m.Pod, d.in.Now) || b.Came && b.Concerns(m.Pod) && finished) {
 			*b = Backoff{}
 		}
 	}
 }
 
-// unproven counts the pool's pods that have yet to show that they come, and says
-// whether one more may be made: while a pool recovers from failures there is one
-// at a time, unless those on the way are overdue. Each one more is waited for
-// twice as long before the next, so there are few in START_TIMEOUT.
+// unproven returns how many of the pool's pods have not yet proved themselves, and whether one more pod may
+// be made. While a pool recovers from failures, there is one such pod at a time. If all of them are overdue,
+// one more is made. Before each further pod the wait doubles, so there are few such pods within
+// START_TIMEOUT.
 func (d *scene) unproven(id PoolID, b *Backoff) (n int, more bool) {
 	var last time.Time
 	more = true
@@ -92,8 +94,8 @@ func (d *scene) unproven(id PoolID, b *Backoff) (n int, more bool) {
 	return n, n == 0 || more && after > 0 && d.in.Now.Sub(last) >= after<<min(n-1, 10)
 }
 
-// tries reports whether the agent's pod may still show what its pool backs off for. Some
-// agents show nothing for ever: they wait for a person, a build, or somebody's deletion.
+// tries reports whether the agent's pod may still prove what its pool backs off for. Some agents never prove
+// anything: they wait for a person, for a build, or for somebody's deletion of the pod.
 func (m *agent) tries(b *Backoff) bool {
 	if m.Pod == nil {
 		return false
@@ -109,12 +111,15 @@ func (m *agent) tries(b *Backoff) bool {
 	return false
 }
 
-// Learn returns the memory with what became of a tick's actions, and the agents that these
-// show to have failed. A creation that did not work begins a back-off, and so does an agent
-// that went without ever having connected, or that died as soon as it had: one failure of a
-// pool in each tick. (The first agent that dies at work begins none.) An agent that connects
-// ends a back-off, unless it has to last. An answer that Jenkins does not give says nothing of
-// agents. now is when the last of the outcomes was known.
+// Learn returns the memory with the outcomes of a tick's actions, and the agents that failed according to
+// them. now is when the last outcome was known. These begin a back-off, one failure of a pool in each tick:
+//
+//   - A creation failed.
+//   - An agent was removed that had never connected.
+//   - An agent died soon after it had connected. (The first agent of a pool that dies at work begins none.)
+//
+// An agent that connects ends the back-off, unless agents have to stay connected to prove themselves. If
+// Jenkins does not answer, that says nothing about agents.
 func (m Memory) Learn(in Input, facts Facts, outs []Outcome, now time.Time) (Memory, []FailedAgent) {
 	x := lessons{
 		in: &in, facts: &facts, memory: &m, bad: map[PoolID]fault{}, good: map[PoolID]bool{}, spared: map[PoolID]bool{}, unmade: map[PoolID]int{},
@@ -140,7 +145,8 @@ func (m Memory) Learn(in Input, facts Facts, outs []Outcome, now time.Time) (Mem
 	}
 	for id, f := range x.bad {
 		if p := m.Pools[id]; f.came || !x.good[id] {
-			p.Backoff.fail(f.class, f.came, now, x.before(id, outs)) // a tick may take longer than the pause
+			// now is not the time of the tick, because a tick may take longer than the pause.
+			p.Backoff.fail(f.class, f.came, now, x.before(id, outs))
 			m.Pools[id] = p
 		}
 	}
@@ -153,25 +159,25 @@ func (m Memory) Learn(in Input, facts Facts, outs []Outcome, now time.Time) (Mem
 	return m, x.failed
 }
 
-// fault is how a pool's agent failed; came: after it had connected.
+// fault is how a pool's agent failed. came: the agent had connected before.
 type fault struct {
 	class Failure
 	came  bool
 }
 
-// lessons are what one tick's outcomes say of the pools.
+// lessons collects what the outcomes of one tick say about the pools.
 type lessons struct {
 	in     *Input
 	facts  *Facts
 	memory *Memory
 	bad    map[PoolID]fault
 	good   map[PoolID]bool // an agent has connected
-	spared map[PoolID]bool // an agent has died at work, the first time
+	spared map[PoolID]bool // an agent has died at work, for the first time
 	unmade map[PoolID]int
 	failed []FailedAgent
 }
 
-// take learns from one outcome.
+// take adds one outcome to the lessons.
 func (x *lessons) take(o *Outcome) {
 	a := &o.Action
 	switch {
@@ -201,8 +207,10 @@ func (x *lessons) notCalled(agent string) {
 	}
 }
 
-// created learns from a creation. One for which there was no time, or no answer of Jenkins,
-// says nothing of agents, nor does a quota that is full of pods which are about to go.
+// created adds the outcome of a creation to the lessons. Two outcomes say nothing about agents:
+//
+//   - There was no time, or Jenkins did not answer.
+//   - The quota is full, but some of its pods are about to go.
 func (x *lessons) created(o *Outcome) {
 	a := &o.Action
 	switch {
@@ -215,7 +223,7 @@ func (x *lessons) created(o *Outcome) {
 	case o.Result == Failed || o.Result == Refused:
 		x.bad[a.Pool] = fault{o.Failure, false}
 		if o.Result == Failed && a.Slot != nil {
-			x.putAside(a.Slot.Key()) // there may be a pod now that has it
+			x.putAside(a.Slot.Key()) // there may now be a pod that uses the slot
 		}
 		if o.Failure != "" && a.Pod == nil {
 			x.report(o, o.Error)
@@ -223,7 +231,7 @@ func (x *lessons) created(o *Outcome) {
 	}
 }
 
-// putAside notes that a cache slot is not to be chosen for a while.
+// putAside notes that no agent gets the cache slot for a while.
 func (x *lessons) putAside(slot string) {
 	slots := maps.Clone(x.memory.Slots)
 	if slots == nil {
@@ -235,8 +243,8 @@ func (x *lessons) putAside(slot string) {
 	x.memory.Slots = slots
 }
 
-// makesRoom reports whether a pod that Bellboard has deleted still counts to the quota of
-// the pool's namespace. In a few seconds it does not, so a refusal means no more than that.
+// makesRoom reports whether a pod that Bellboard has deleted still counts to the quota of the pool's
+// namespace. In a few seconds it no longer does, so a rejection by the quota says nothing more than that.
 func (x *lessons) makesRoom(id PoolID) bool {
 	p := x.in.pool(id)
 	return p != nil && slices.ContainsFunc(x.in.Cluster.Pods, func(pod Pod) bool {
@@ -244,10 +252,11 @@ func (x *lessons) makesRoom(id PoolID) bool {
 	})
 }
 
-// died learns from the end of an agent that had come: one that has lived says nothing of
-// its pool. One build that uses all the memory there is must not stop a pool, so the first
-// agent that dies at work is spared. Of an agent that is older than this process nothing
-// tells whether it was at work.
+// died adds the end of an agent that had connected to the lessons:
+//
+//   - An agent that has lasted, or that has finished a build, says nothing about its pool.
+//   - The first agent that dies at work is spared, so that one build that uses all memory stops no pool.
+//   - An agent that is older than this process counts as at work, because nothing shows whether it was.
 func (x *lessons) died(a *Action) {
 	w := x.memory.Agents[a.Agent].Work
 	lost := slices.ContainsFunc(x.facts.BuildsLost, func(b LostBuilds) bool { return b.Agent == a.Agent })
@@ -266,7 +275,7 @@ func (x *lessons) concerns(a *Action) bool {
 	return b.Concerns(a.Pod)
 }
 
-// report adds a failed agent to what is told.
+// report adds a failed agent to the list that Learn returns.
 func (x *lessons) report(o *Outcome, text string) {
 	why := o.Failure
 	if why == "" {
@@ -275,9 +284,9 @@ func (x *lessons) report(o *Outcome, text string) {
 	x.failed = append(x.failed, FailedAgent{PoolID: o.Action.Pool, Agent: o.Action.Agent, Failure: why, Text: text, Log: o.Log})
 }
 
-// before is the pods of a pool, by name, that were there in the tick or that it may have
-// made: of some creations nobody knows how they ended. A pod that was made and has no Secret
-// is not among them: until it has, it is as good as another probe.
+// before returns the names of the pool's pods that were there in the tick, or that the tick may have made:
+// the outcome of some creations is not known. A pod that was made and has no Secret is not among them. Once
+// that pod has its Secret, it is as good as another probe.
 func (x *lessons) before(id PoolID, outs []Outcome) map[string]bool {
 	out := map[string]bool{}
 	for i := range x.in.Cluster.Pods {
@@ -295,10 +304,14 @@ func (x *lessons) before(id PoolID, outs []Outcome) map[string]bool {
 	return out
 }
 
-// Fault is the class of the agent's failure that the action tells of, once it is done; "":
-// none. The action removes an agent that was never connected, or that died, and that no rule
-// wanted to go; or it marks an agent whose Docker daemon is dead. (An agent that never came
-// and that somebody else deletes has failed if its Kubernetes node is why.)
+// Fault returns the class of the agent's failure that the action shows, once the action is done. "" means
+// that it shows no failure. These actions show one:
+//
+//   - Bellboard deletes the pod of an agent that never connected, or that died, and no rule wanted the agent
+//     to go.
+//   - Bellboard deletes the pod of an agent that never connected while somebody else is deleting it, and the
+//     Kubernetes node is the reason.
+//   - Bellboard marks an agent whose Docker daemon is dead.
 func (a *Action) Fault() Failure {
 	switch {
 	case a.Pod == nil:
@@ -310,7 +323,7 @@ func (a *Action) Fault() Failure {
 	case a.Pod.Connected && (a.Reason != ReasonEnded || !a.Pod.Died()):
 		return ""
 	}
-	switch a.Reason { //nolint:exhaustive // the others are decisions
+	switch a.Reason { //nolint:exhaustive // all other reasons are decisions
 	case ReasonEnded, ReasonStuck, ReasonGhost:
 		return FailureOf(a.Pod)
 	case ReasonLeaving:

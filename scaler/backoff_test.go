@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestPausesByClass: the pause doubles with each failure of its class. A rejection that only
-// a person can mend is not made worse by a quota that was short before.
+// TestPausesByClass: the pause doubles with each failure of its class. An earlier failure by a quota does not
+// lengthen the pause after a rejection that only a person can mend.
 func TestPausesByClass(t *testing.T) {
 	var b Backoff
 	now := noon
@@ -22,8 +22,7 @@ func TestPausesByClass(t *testing.T) {
 	}
 }
 
-// TestBackoffOfOneBatch: agents that were made together and fail one after another are one
-// failure, not many.
+// TestBackoffOfOneBatch: agents that were made together and fail one after another count as one failure.
 func TestBackoffOfOneBatch(t *testing.T) {
 	var b Backoff
 	for i := range 4 {

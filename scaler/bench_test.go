@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// bigHouse is a large installation in the middle of a working day: every team
-// has both kinds, a tenth of the agents is free, the queue is long, and the
-// waiting items ask in so many different ways.
+// bigHouse returns a large installation in the middle of a working day. Every team has both kinds, a tenth of
+// the agents is free, and the queue is long. The items use that many different expressions.
 func bigHouse(items, teams, agents, expressions int) Input {
 	r := rand.New(rand.NewPCG(1, 2))
 	in := Input{
@@ -72,7 +71,7 @@ func formArgs(form int) []any {
 	return []any{form}
 }
 
-// BenchmarkDecide is one whole decision; it must stay under 20 ms on one core.
+// BenchmarkDecide measures one whole decision, which must stay under 20 ms on one core.
 func BenchmarkDecide(b *testing.B) {
 	for _, expressions := range []int{150, 1000} {
 		in := bigHouse(10_000, 50, 5_000, expressions)
@@ -85,7 +84,7 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// BenchmarkValidate is the check of such a plan.
+// BenchmarkValidate measures the check of such a plan.
 func BenchmarkValidate(b *testing.B) {
 	in := bigHouse(10_000, 50, 5_000, 150)
 	p, _, _ := Decide(in)
@@ -97,7 +96,7 @@ func BenchmarkValidate(b *testing.B) {
 	}
 }
 
-// BenchmarkMatch is the matching alone.
+// BenchmarkMatch measures the matching alone.
 func BenchmarkMatch(b *testing.B) {
 	for _, expressions := range []int{150, 1000} {
 		in := bigHouse(10_000, 50, 5_000, expressions)
@@ -121,7 +120,7 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
-// TestBigHouse: the benchmark's plan is one that could be acted on.
+// TestBigHouse: the plan of the benchmark passes Validate.
 func TestBigHouse(t *testing.T) {
 	in := bigHouse(1_000, 10, 500, 150)
 	p, _, _ := Decide(in)

@@ -101,7 +101,7 @@ func TestBerths(t *testing.T) {
 			want: map[string]int{"delete-node web ephemeral stray": 8, "delete-pod web ephemeral drained": 1},
 		},
 		{
-			name: "a held berth is replaced, a lost one too",
+			name: "a held berth is replaced, and a lost berth too",
 			house: func() Input {
 				in := newHouse(web())
 				in.Jenkins.Nodes[0].OfflineBy = Person
@@ -141,8 +141,9 @@ func TestTakenBerth(t *testing.T) {
 	}
 }
 
-// TestTheLastNodeGoes: of a label's last node Jenkins tells only the name, in the words
-// for a build that waits for that very node. When all is to go that does not keep it.
+// TestTheLastNodeGoes: if only one Jenkins node carries a label, Jenkins tells only that node's name. The
+// words are those for a build that waits for that very node. If Bellboard removes everything, such an item
+// does not keep the node.
 func TestTheLastNodeGoes(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -9,22 +9,23 @@ import (
 // Input is all that a decision rests on.
 type Input struct {
 	Now       time.Time
-	MaxAgents int // over all teams
+	MaxAgents int // BELLBOARD_MAX_AGENTS: for all teams together
 	Teams     []Team
 	Jenkins   JenkinsView
 	Cluster   ClusterView
-	// GraceUntil: nothing is removed before it (JENKINS_RESTART_GRACE).
+	// GraceUntil is the end of the restart grace (JENKINS_RESTART_GRACE). Bellboard removes nothing before
+	// it.
 	GraceUntil time.Time
-	// Berths are the Jenkins nodes that this process has registered and whose pod was never created.
+	// Berths are the Jenkins nodes that this process has registered, and for which no pod was ever created.
 	Berths map[string]bool
-	// Closing: everything goes, berths too (the teams are given as paused).
+	// Closing: Bellboard removes everything, berths too. All teams are then given as paused.
 	Closing bool
-	// Secrets are the pods whose Secret this process knows to exist.
+	// Secrets are the pods whose Secret exists, as far as this process knows.
 	Secrets map[string]bool
 	Memory  Memory
 }
 
-// pool is the pool of that name, or nil.
+// pool returns the pool with that id, or nil.
 func (in *Input) pool(id PoolID) *Pool {
 	if t := in.team(id.Team); t != nil {
 		return t.Pool(id.Kind)
@@ -32,7 +33,7 @@ func (in *Input) pool(id PoolID) *Pool {
 	return nil
 }
 
-// team is the team of that name, or nil.
+// team returns the team of that name, or nil.
 func (in *Input) team(name string) *Team {
 	for i := range in.Teams {
 		if in.Teams[i].Name == name {
@@ -42,15 +43,15 @@ func (in *Input) team(name string) *Team {
 	return nil
 }
 
-// Checked is Decide with its plan checked against the promises: see Validate.
+// Checked returns what Decide returns, and the error of Validate, which checks the plan against the promises.
 func Checked(in Input) (Plan, Memory, Facts, error) {
 	plan, memory, facts := Decide(in)
 	return plan, memory, facts, plan.Validate(in)
 }
 
-// Decide returns the plan of one tick, what the next tick remembers, and what happened since
-// the tick before. It is total: it never fails and never panics, and the same Input gives the
-// same answer. It does not change in.
+// Decide returns the plan of one tick, the memory for the next tick, and the facts: what happened since the
+// tick before. Decide never fails and never panics. The same Input gives the same answer. Decide does not
+// change in.
 func Decide(in Input) (Plan, Memory, Facts) {
 	d := decider{scene: see(in), left: map[*agent]bool{}} // 1  what is there
 	d.tableActions()                                      //    the table's own steps
@@ -63,19 +64,19 @@ func Decide(in Input) (Plan, Memory, Facts) {
 	return d.plan, d.memory(), d.facts
 }
 
-// decider is one run of Decide: what see has found, and the plan that each stage adds to.
+// decider is one run of Decide: the scene, the matching, and the plan that each stage adds to.
 type decider struct {
 	scene
 	matching
 	plan Plan
-	left map[*agent]bool // taken as a berth, or marked by a rule of this plan
+	left map[*agent]bool // agents whose berth this plan takes, or that a rule of this plan marks
 }
 
 func (d *decider) act(v Verb, m *agent, why Reason, text string) {
 	d.plan.Actions = append(d.plan.Actions, Action{Verb: v, Agent: m.Name, Pool: m.PoolID, Reason: why, Text: text, Pod: m.Pod})
 }
 
-// report makes the decisions and the list of agents for people, and orders the actions.
+// report adds the decisions and the list of agents for people to the plan, and orders the actions.
 func (d *decider) report(teams []*ask) {
 	for _, a := range teams {
 		a.conclude()
@@ -95,8 +96,8 @@ func (d *decider) report(teams []*ask) {
 	d.plan.Actions = inOrder(d.plan.Actions)
 }
 
-// inOrder sorts actions by urgency. For their agents pools take turns: a tick may have no
-// time for all of them, and then no pool waits for all of another's.
+// inOrder returns the actions sorted by urgency. Pools take turns for the creation of their agents: a tick
+// may have no time for all agents, and then no pool waits for all agents of another pool.
 func inOrder(actions []Action) []Action {
 	type place struct{ urgency, turn, at int }
 	order, turns := make([]place, len(actions)), map[PoolID]int{}
@@ -118,7 +119,8 @@ func inOrder(actions []Action) []Action {
 	return out
 }
 
-// urgency orders actions: what protects a build, what rests on fresh answers, then the rest.
+// urgency returns the rank of a verb: first the verbs that protect a build, then those that rest on fresh
+// answers, then the rest.
 func urgency(v Verb) int {
 	switch v {
 	case ClearMark, Protect:

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// did is a plan in short: how many of each "verb kind-or-agent reason" there are,
-// without the protection of pods, which TestShields looks at.
+// did returns a plan in short: how often each "verb kind-or-agent reason" occurs. It leaves out the
+// protection of pods, which TestShields checks.
 func did(p Plan) map[string]int {
 	out := map[string]int{}
 	for i := range p.Actions {
@@ -23,7 +23,7 @@ func did(p Plan) map[string]int {
 	return out
 }
 
-// steps are all rules of all teams, in words.
+// steps returns all rules of all teams, in words.
 func steps(p Plan) []string {
 	var out []string
 	for i := range p.Decisions {
@@ -52,7 +52,7 @@ var (
 	both = func(f ...func(*Team)) Team { return newTeam("web", ModeAuto, []string{"docker", "linux"}, f...) }
 )
 
-// levels is a demand of n in each of the last minutes, this one not included.
+// levels returns a demand of n in each of the last minutes, without the present minute.
 func levels(minutes, n int) []Level {
 	var out []Level
 	for i := minutes; i > 0; i-- {
@@ -64,9 +64,9 @@ func levels(minutes, n int) []Level {
 type story struct {
 	name   string
 	house  func() Input
-	want   map[string]int    // what is done
-	steps  []string          // which rules changed or blocked it
-	reason map[string]string // by team, when given
+	want   map[string]int    // the actions
+	steps  []string          // the rules that changed or blocked the demand
+	reason map[string]string // by team, if given
 }
 
 // tell runs the stories.
@@ -100,7 +100,7 @@ func tell(t *testing.T, stories []story) {
 func TestDemand(t *testing.T) {
 	tell(t, []story{
 		{
-			name:   "nobody waits",
+			name:   "no item waits",
 			house:  func() Input { return newHouse(web()) },
 			reason: map[string]string{"web": "steady: nobody waits"},
 		},
@@ -163,7 +163,7 @@ func TestDemand(t *testing.T) {
 			want: map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
 		},
 		{
-			name:  "a kind that the mode does not allow is nobody's",
+			name:  "no team serves a kind that its mode does not allow",
 			house: func() Input { in := newHouse(web()); in.wait(2, "linux&&persistent", time.Minute); return in },
 		},
 		{
@@ -177,7 +177,7 @@ func TestDemand(t *testing.T) {
 			want: map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 1},
 		},
 		{
-			name: "what only agents of a marked, held or leaving kind could serve is short",
+			name: "items that only marked, held or leaving agents could serve are short",
 			house: func() Input {
 				in := newHouse(web())
 				in.wait(4, "linux", time.Minute)
@@ -190,7 +190,7 @@ func TestDemand(t *testing.T) {
 			want: map[string]int{"create web ephemeral demand": 4, "register web ephemeral berths": 2},
 		},
 		{
-			name: "quiet-down: Jenkins hides what waits, and nothing is made or let go",
+			name: "quiet-down: Jenkins does not show the waiting items, and no agent is made or removed",
 			house: func() Input {
 				in := newHouse(pets(func(t *Team) { t.MinAgents = 1; t.MaxAgents = 10 }))
 				in.agent("web", Persistent, "stuck", offline, func(p *Pair) { p.Pod.Connected = false })
@@ -227,7 +227,7 @@ func TestFloors(t *testing.T) {
 			reason: map[string]string{"web": "minimum: MIN_AGENTS=3"},
 		},
 		{
-			name: "MIN_AGENTS counts what is there and what comes",
+			name: "MIN_AGENTS counts agents that are connected or coming",
 			house: func() Input {
 				in := newHouse(web(func(t *Team) { t.MinAgents = 4 }))
 				in.agent("web", Ephemeral, "b", busy, ours)
@@ -243,7 +243,7 @@ func TestFloors(t *testing.T) {
 			want:  map[string]int{"create web persistent minimum": 2},
 		},
 		{
-			name: "what waits is served by the minimum first",
+			name: "the minimum serves the waiting items first",
 			house: func() Input {
 				in := newHouse(web(func(t *Team) { t.MinAgents = 2 }))
 				in.wait(3, "linux", time.Minute)
@@ -283,12 +283,12 @@ func TestFloors(t *testing.T) {
 			want:  map[string]int{"create web ephemeral spare": 1, "register web ephemeral berths": 1},
 		},
 		{
-			name:  "a minimum that nobody waits for is spare as well",
+			name:  "a minimum is spare as well if no item waits for it",
 			house: func() Input { return newHouse(web(func(t *Team) { t.MinIdle, t.MinAgents = 2, 3 })) },
 			want:  map[string]int{"create web ephemeral minimum": 3, "register web ephemeral berths": 2},
 		},
 		{
-			name: "a minimum that somebody waits for is not",
+			name: "a minimum is not spare if items wait for it",
 			house: func() Input {
 				in := newHouse(web(func(t *Team) { t.MinIdle, t.MinAgents = 1, 2 }))
 				in.wait(2, "linux", time.Minute)
@@ -316,7 +316,7 @@ func TestFloors(t *testing.T) {
 			},
 		},
 		{
-			name: "what waits is served by the level first",
+			name: "the level serves the waiting items first",
 			house: func() Input {
 				in := newHouse(both())
 				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 2)}}
@@ -328,7 +328,8 @@ func TestFloors(t *testing.T) {
 	})
 }
 
-// TestWhatDoesNotGoAwayIsNamed: by the agent, of a team that is gone, too.
+// TestWhatDoesNotGoAwayIsNamed: the plan names each pod that does not go away by its agent, even if its team
+// is gone.
 func TestWhatDoesNotGoAwayIsNamed(t *testing.T) {
 	in := newHouse(web())
 	name := in.agent("gone", Persistent, "g", deletingByUs, noNode, endedFor(26*time.Hour))
@@ -339,7 +340,7 @@ func TestWhatDoesNotGoAwayIsNamed(t *testing.T) {
 	}
 }
 
-// endedFor is a pod that was to end so long ago.
+// endedFor: the grace of the pod's deletion ended that long ago.
 func endedFor(d time.Duration) func(*Pair) {
 	return func(p *Pair) { p.Pod.Deleting, p.Pod.Ends = true, noon.Add(-d) }
 }
@@ -373,14 +374,16 @@ func TestCaps(t *testing.T) {
 			steps: []string{"web max-agents 5→3"},
 		},
 		{
-			name: "nor what was to end five minutes ago, where no agent is online",
+			name: "pods that should have ended five minutes ago do not count, unless the agent is online",
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MaxAgents, t.MaxPersistent = 6, 3 }))
 				in.MaxAgents = 6
 				in.agent("web", Ephemeral, "g", deletingByUs, ours, offline, endedFor(24*time.Hour))
 				in.agent("web", Persistent, "f", deletingByUs, fence, offline, endedFor(StuckPodAfter))
-				in.agent("web", Persistent, "l", deleting, noNode, endedFor(StuckPodAfter))                // by others, and Swarm's node went with its agent
-				in.agent("web", Persistent, "a", deletingByUs, noNode, endedFor(StuckPodAfter-1), on("a")) // its slot is for the next agent
+				// Others deleted this pod, and the Swarm node went with its agent.
+				in.agent("web", Persistent, "l", deleting, noNode, endedFor(StuckPodAfter))
+				// The slot of this pod is for the next agent.
+				in.agent("web", Persistent, "a", deletingByUs, noNode, endedFor(StuckPodAfter-1), on("a"))
 				in.agent("web", Persistent, "o", deletingByUs, ours, endedFor(24*time.Hour), on("o"))
 				in.wait(5, "linux && persistent", time.Minute)
 				return in
@@ -390,7 +393,7 @@ func TestCaps(t *testing.T) {
 			reason: map[string]string{"web": "demand: 5 waiting, 0 free, 0 on the way; at MAX_PERSISTENT=3; 3 pods do not go away"},
 		},
 		{
-			name: "but they are told of: one",
+			name: "the decision names a pod that does not go away",
 			house: func() Input {
 				in := newHouse(web(func(t *Team) { t.MaxAgents = 1 }))
 				in.MaxAgents = 1
@@ -400,7 +403,7 @@ func TestCaps(t *testing.T) {
 			reason: map[string]string{"web": "steady: nobody waits; 1 pod does not go away"},
 		},
 		{
-			name: "MAX_PERSISTENT: what may be of either kind is made ephemeral beyond it",
+			name: "MAX_PERSISTENT: beyond it, items that accept either kind get ephemeral agents",
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MaxPersistent = 2 }))
 				in.agents(2, "web", Persistent, "b", busy, ours)
@@ -412,7 +415,7 @@ func TestCaps(t *testing.T) {
 			steps: []string{"web max-persistent 2→0"},
 		},
 		{
-			name: "MAX_PERSISTENT: what insists on the kind waits",
+			name: "MAX_PERSISTENT: items that want a persistent agent wait",
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MaxPersistent = 1 }))
 				in.wait(3, "persistent", time.Minute)
@@ -448,7 +451,7 @@ func TestCaps(t *testing.T) {
 			reason: map[string]string{"high": "demand: 4 waiting, 0 free, 0 on the way", "low": "demand: 4 waiting, 0 free, 0 on the way; all teams together at BELLBOARD_MAX_AGENTS=5"},
 		},
 		{
-			name: "the global cap: then evenly, counting what each has",
+			name: "the global cap: then evenly, counting the agents that each team has",
 			house: func() Input {
 				in := newHouse(newTeam("a", ModeEphemeral, []string{"a"}), newTeam("b", ModeEphemeral, []string{"b"}), newTeam("c", ModeEphemeral, []string{"c"}))
 				in.MaxAgents = 7
@@ -521,7 +524,7 @@ func TestCaps(t *testing.T) {
 			want: map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1},
 		},
 		{
-			name: "back-off of one kind: what may be of either kind is made of the other",
+			name: "back-off of one kind: items that accept either kind get the other",
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MinAgents = 1 }))
 				in.wait(1, "linux", time.Minute)
@@ -587,7 +590,7 @@ func TestCooldownUp(t *testing.T) {
 			steps: []string{"web scale-up-cooldown 3→1 59s left"},
 		},
 		{
-			name: "is of one pool",
+			name: "the cooldown of one pool does not slow another pool",
 			house: func() Input {
 				in := newHouse(both(slow))
 				in.wait(1, "persistent", time.Minute)
@@ -598,7 +601,7 @@ func TestCooldownUp(t *testing.T) {
 	})
 }
 
-// TestCooldownUpStarts: only what demand created starts it.
+// TestCooldownUpStarts: only agents that demand created start the cooldown.
 func TestCooldownUpStarts(t *testing.T) {
 	id := PoolID{"web", Ephemeral}
 	earlier := noon.Add(-time.Second)

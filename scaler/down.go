@@ -7,25 +7,28 @@ import (
 	"time"
 )
 
-// RoomAfter is how long an agent is idle before it makes room under a full cap: there is no
-// build for it, and others wait.
+// RoomAfter is how long an agent is idle before it gives up its place under a full cap. There is no build for
+// this agent, while other builds wait.
 const RoomAfter = 30 * time.Second
 
-// departing is which agents of a team go in this tick, and why.
+// departing counts the agents of a team that go in this tick, by their reason.
 type departing struct {
-	made    int              // agents that give up their places for builds that wait at a full cap
-	emptied int              // agents at work that go after their builds, since the others have room
-	renewed map[outdated]int // agents that are to be replaced
+	// made counts agents that give up their places for builds that wait because of a full cap.
+	made int
+	// emptied counts agents at work that go after their builds, since the other agents have room for builds.
+	emptied int
+	// renewed counts agents that are to be replaced.
+	renewed map[outdated]int
 }
 
-// outdated is why an agent is to be replaced by a new one.
+// outdated says why an agent is to be replaced by a new one.
 type outdated struct {
-	settings bool          // it was made from settings that have changed
-	lifetime time.Duration // it is older than MAX_LIFETIME
+	settings bool          // the agent was made from settings that have changed
+	lifetime time.Duration // the agent is older than this MAX_LIFETIME; zero: it is not
 }
 
-// down is stage 4: the agents that no rule needs are marked. It is the mirror of up, and never
-// shrinks a pool that grows in this very tick.
+// down is stage 4: it marks the agents that no rule needs. down is the counterpart of up, and never shrinks a
+// pool that grows in the same tick.
 func (d *decider) down(teams []*ask) {
 	d.makingRoom(teams)
 	for _, a := range slices.SortedStableFunc(slices.Values(teams), func(a, b *ask) int { return a.t.Priority - b.t.Priority }) {
@@ -45,8 +48,8 @@ func (d *decider) down(teams []*ask) {
 	}
 }
 
-// makingRoom takes from the agents that a full cap keeps builds waiting for those whose place
-// is about to be free anyway.
+// makingRoom reduces the number of agents that builds wait for because of a full cap. makingRoom subtracts
+// the agents whose places become free soon anyway.
 func (d *decider) makingRoom(teams []*ask) {
 	freed := map[string]int{}
 	for _, m := range d.agents {
@@ -60,8 +63,8 @@ func (d *decider) makingRoom(teams []*ask) {
 	}
 }
 
-// departures are agents of a pool that may go, the first to go first. Each limit keeps the
-// head of the list.
+// departures are the agents of a pool that may go, in the order in which they go. Each limit keeps the
+// beginning of the list.
 type departures struct {
 	agents []*agent
 	ask    *ask
@@ -76,10 +79,14 @@ func (p *departures) limit(s Step, to int) {
 	}
 }
 
-// poolDown marks the agents that are idle for IDLE_TIMEOUT, most idle first, as far as the
-// floors allow. While a full cap keeps builds waiting, as many of the others go that are idle
-// for RoomAfter. Where agents run several builds at once few are ever idle: so poolDown also
-// empties the emptiest, when the others have had room for its builds as long.
+// poolDown marks the agents that have been idle for IDLE_TIMEOUT, the longest idle first, as far as the
+// minimums allow.
+//
+// While a full cap keeps builds waiting, agents that have been idle for RoomAfter go too, as many as builds
+// wait for.
+//
+// If agents run several builds at once, few agents are ever idle. So poolDown also marks the agent at work
+// with the fewest builds, if the other agents have had room for its builds for IDLE_TIMEOUT.
 func (d *decider) poolDown(a *ask, p *Pool) {
 	t, k, size := a.t, p.Kind, p.size()
 	idle, expired := d.idlest(p, max(a.crowd, d.crowd))
@@ -88,7 +95,7 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 		idle = append(idle, emptiest)
 	}
 	out := departures{idle, a}
-	// Waiting builds take the free executors before the coming ones are there.
+	// Jenkins gives waiting builds the free executors before coming agents connect.
 	out.limit(Step{}, (a.surplus[k]-a.coming[k])/size)
 	keeps := t.Mode == ModeAuto && k == Persistent
 	switch {
@@ -131,8 +138,9 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 	}
 }
 
-// idlest are the pool's agents that are idle for IDLE_TIMEOUT, and of those that are idle for
-// RoomAfter as many more as builds wait for a place: most idle first.
+// idlest returns the pool's idle agents that may go, the longest idle first, and how many of them have been
+// idle for IDLE_TIMEOUT. If builds wait for more places than that, agents that have been idle for RoomAfter
+// are added, up to crowd agents in all.
 func (d *decider) idlest(p *Pool, crowd int) (idle []*agent, expired int) {
 	for _, m := range d.byPool[p.PoolID] {
 		if m.verdict.Class == Free && m.verdict.Do == "" && !d.leaves(m) && d.in.Now.Sub(m.is.Free) >= min(p.IdleTimeout, RoomAfter) {
@@ -148,8 +156,8 @@ func (d *decider) idlest(p *Pool, crowd int) (idle []*agent, expired int) {
 	return idle[:min(len(idle), max(expired, crowd))], expired
 }
 
-// emptiest is the agent at work that runs the fewest builds, when the pool has had an agent's
-// worth of free executors for IDLE_TIMEOUT.
+// emptiest returns the agent at work that runs the fewest builds, if its pool has had an agent's worth of
+// free executors for IDLE_TIMEOUT. Otherwise emptiest returns nil.
 func (d *decider) emptiest(a *ask, p *Pool) *agent {
 	if p.size() == 1 || a.surplus[p.Kind]-a.coming[p.Kind] < p.size() {
 		return nil
@@ -168,10 +176,11 @@ func (d *decider) emptiest(a *ask, p *Pool) *agent {
 	return out
 }
 
-// leaves reports whether a rule of this plan sends the agent away, or takes its berth.
+// leaves reports whether a rule of this plan sends the agent away or takes its berth.
 func (d *decider) leaves(m *agent) bool { return m.retired || d.left[m] }
 
-// retire marks the agents that no team wants. That comes before the matching: they serve no item.
+// retire marks the agents that no team wants. retire runs before the matching, because these agents serve no
+// item.
 func (d *decider) retire() {
 	for _, m := range d.agents {
 		switch {
@@ -184,10 +193,12 @@ func (d *decider) retire() {
 	}
 }
 
-// renew marks the agents of a team that are older than MAX_LIFETIME, or made from settings
-// that have changed since: free ones first, then those at work, which finish their builds, the
-// oldest first. At most a tenth of a pool, or one, is on its way out for that at a time; what
-// it served is made anew like any other shortfall.
+// renew marks the agents of a team that are older than MAX_LIFETIME, or that were made from settings that
+// have changed. Free agents go first, then agents at work with the fewest builds, which finish their builds.
+// Among equal agents the oldest goes first.
+//
+// At most a tenth of a pool is on its way out for that at a time, but at least one agent may be. What these
+// agents served becomes shortfall, and stage 3 makes new agents for it.
 func (d *decider) renew(a *ask) {
 	for i := range a.t.Pools {
 		p := &a.t.Pools[i]
@@ -197,7 +208,7 @@ func (d *decider) renew(a *ask) {
 				break
 			}
 			if builds(m) == 0 && a.surplus[p.Kind] < m.capacity() {
-				continue // a waiting build is about to take it
+				continue // a waiting build is about to take this agent
 			}
 			a.surplus[p.Kind] -= m.capacity()
 			d.left[m] = true
@@ -214,8 +225,8 @@ func (d *decider) renew(a *ask) {
 	}
 }
 
-// old are the agents of a pool that are to be renewed, in their order, beside how many pods it
-// has and how many of them are on their way out.
+// old returns the agents of a pool that are to be renewed, in the order in which they go. old also returns
+// how many pods the pool has, and how many of these are on their way out.
 func (d *decider) old(id PoolID) (old []*agent, pods, leaving int) {
 	for _, m := range d.byPool[id] {
 		if !m.alive() {
@@ -224,7 +235,7 @@ func (d *decider) old(id PoolID) (old []*agent, pods, leaving int) {
 		pods++
 		switch {
 		case m.Kind == Ephemeral && m.verdict.Class == Draining && !d.leaves(m):
-			// It goes after its build in any case: nothing of the step.
+			// The agent goes after its build in any case, so it does not count as on its way out.
 		case d.leaves(m), m.mark() == Ours, m.Pod.DeletingByUs:
 			leaving++
 		case m.verdict.Do == "" && (m.verdict.Class == Free || m.verdict.Class == Busy && m.Kind == Persistent):
@@ -239,7 +250,7 @@ func (d *decider) old(id PoolID) (old []*agent, pods, leaving int) {
 	return old, pods, leaving
 }
 
-// builds is how many builds an agent runs.
+// builds returns how many builds an agent runs.
 func builds(m *agent) int {
 	if m.verdict.Class == Free {
 		return 0

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// marked lists the agents that a plan marks for a reason, without their pool's part of the name.
+// marked returns the agents that a plan marks for a reason, without the pool's part of their names.
 func marked(p Plan, why Reason) []string {
 	var out []string
 	for i := range p.Actions {
@@ -21,8 +21,7 @@ func marked(p Plan, why Reason) []string {
 	return out
 }
 
-// TestWantAfterLeaving: the number that is wanted is what stays beside the change that is
-// shown with it.
+// TestWantAfterLeaving: the number of wanted agents is what stays after the change that is shown with it.
 func TestWantAfterLeaving(t *testing.T) {
 	in := newHouse(pets(func(t *Team) { t.MinAgents = 4 }))
 	in.agents(5, "web", Persistent, "f")
@@ -72,7 +71,7 @@ func TestIdle(t *testing.T) {
 			},
 		},
 		{
-			name: "not what an item waits for, though others come",
+			name: "not an agent that an item waits for, though other agents come",
 			house: func() Input {
 				in := newHouse(web())
 				in.agent("web", Ephemeral, "f")
@@ -164,7 +163,7 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// TestMostIdleFirst: who waits longest goes, ties by name.
+// TestMostIdleFirst: the agent that has been idle longest goes first. Among equal agents the name decides.
 func TestMostIdleFirst(t *testing.T) {
 	in := newHouse(pets(func(t *Team) { t.MinAgents = 1 }))
 	names := []string{}
@@ -173,7 +172,8 @@ func TestMostIdleFirst(t *testing.T) {
 	}
 	in.idleFor(time.Hour)
 	alter(&in.Memory.Agents, names[2], func(m *AgentMemory) { m.Free = noon.Add(-2 * time.Hour) }) // c
-	alter(&in.Memory.Agents, names[3], func(m *AgentMemory) { m.Free = noon.Add(-time.Second) })   // a: not idle for long
+	// The agent a has been idle for 1 s only.
+	alter(&in.Memory.Agents, names[3], func(m *AgentMemory) { m.Free = noon.Add(-time.Second) })
 	plan, mem, _ := Decide(in)
 	if diff := cmp.Diff([]string{"c", "b", "d"}, marked(plan, ReasonIdle)); diff != "" {
 		t.Errorf("Decide(idle) marks %v, want c, b, d\n%s", marked(plan, ReasonIdle), diff)
@@ -183,7 +183,7 @@ func TestMostIdleFirst(t *testing.T) {
 	}
 }
 
-// TestGrowthStartsDownCooldown: any creation in the pool does.
+// TestGrowthStartsDownCooldown: any creation in the pool starts the cooldown.
 func TestGrowthStartsDownCooldown(t *testing.T) {
 	in := newHouse(pets(func(t *Team) { t.MinAgents = 1 }))
 	_, mem, _ := Decide(in)
@@ -215,7 +215,7 @@ func TestExpel(t *testing.T) {
 			reason: map[string]string{"web": "paused: paused"},
 		},
 		{
-			name: "PAUSED: what waits is blocked",
+			name: "PAUSED: waiting items are blocked",
 			house: func() Input {
 				in := newHouse(web(paused))
 				in.agent("web", Ephemeral, "f")
@@ -306,7 +306,7 @@ func TestWayOut(t *testing.T) {
 			},
 		},
 		{
-			name: "on answers asked for after one that showed the mark",
+			name: "on answers asked for after an answer with the mark",
 			house: func() Input {
 				in := newHouse(web())
 				in.agent("web", Ephemeral, "d", ours)
@@ -316,7 +316,7 @@ func TestWayOut(t *testing.T) {
 			want: map[string]int{"delete-pod web ephemeral drained": 1},
 		},
 		{
-			name: "not on answers asked for before the one that showed it was complete",
+			name: "not on answers asked for before the answer with the mark was complete",
 			house: func() Input {
 				in := newHouse(web())
 				name := in.agent("web", Ephemeral, "d", ours)
@@ -413,7 +413,7 @@ func TestWayOut(t *testing.T) {
 	})
 }
 
-// TestTurns: where time is short, no team waits for all the agents of another.
+// TestTurns: if time is short, no team waits for all the agents of another team.
 func TestTurns(t *testing.T) {
 	data := newTeam("data", ModeEphemeral, []string{"docker"})
 	in := newHouse(web(), data)
@@ -432,7 +432,7 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// TestUrgency: what protects a build comes first, then what rests on fresh answers.
+// TestUrgency: actions that protect a build come first, then actions that rest on fresh answers.
 func TestUrgency(t *testing.T) {
 	in := newHouse(web(func(t *Team) { t.Pools[0].Berths = 3 }))
 	in.agent("web", Ephemeral, "b", busy)
@@ -454,7 +454,7 @@ func TestUrgency(t *testing.T) {
 	}
 }
 
-// TestLevelWaitsToo: what the level asks for is held back by the cooldown and the step as demand is.
+// TestLevelWaitsToo: the cooldown and the step hold back agents for the level just like agents for demand.
 func TestLevelWaitsToo(t *testing.T) {
 	house := func(change func(*Team)) Input {
 		in := newHouse(both(change))
@@ -470,7 +470,7 @@ func TestLevelWaitsToo(t *testing.T) {
 			reason: map[string]string{"web": "blocked: scale-up cooldown, 45s left"},
 		},
 		{
-			name: "step: what waits goes first",
+			name: "step: waiting items go first",
 			house: func() Input {
 				in := house(func(t *Team) { t.ScaleUpStep = 2 })
 				in.wait(1, "ephemeral", time.Minute)
@@ -484,7 +484,7 @@ func TestLevelWaitsToo(t *testing.T) {
 			house: func() Input {
 				in := newHouse(pets(func(t *Team) { t.MinAgents = 1 }))
 				in.agent("web", Ephemeral, "f")
-				in.GraceUntil = noon.Add(1) // it cannot be marked yet
+				in.GraceUntil = noon.Add(1) // Bellboard cannot mark it yet
 				return in
 			},
 			want: map[string]int{"create web persistent minimum": 1},
@@ -492,7 +492,7 @@ func TestLevelWaitsToo(t *testing.T) {
 	})
 }
 
-// TestStraysTakeTurns: some that cannot be deleted do not keep the others.
+// TestStraysTakeTurns: strays that cannot be deleted do not keep other strays from being deleted.
 func TestStraysTakeTurns(t *testing.T) {
 	in := newHouse(web())
 	in.agents(20, "web", Ephemeral, "s", noPod, offline, ours)
@@ -517,9 +517,9 @@ func TestStraysTakeTurns(t *testing.T) {
 	}
 }
 
-// TestTidyingIsPaced: nodes and fences are made and deleted in Jenkins a few a second,
-// however many there are and however often is looked; what a build waits for, and what
-// keeps one from an agent that goes, is not.
+// TestTidyingIsPaced: Bellboard makes and deletes Jenkins nodes and fences a few in each second, however many
+// there are and however short the ticks are. Not paced are steps that a build waits for, and steps that keep
+// a build from an agent that goes.
 func TestTidyingIsPaced(t *testing.T) {
 	in := newHouse(pets(func(t *Team) { t.MaxAgents, t.MaxPersistent = 200, 200 }))
 	away := func(p *Pair) { p.Pod.ConnectedAt = noon.Add(-time.Hour) }
@@ -538,7 +538,7 @@ func TestTidyingIsPaced(t *testing.T) {
 	}
 	in.wasMarked()
 	asked, seconds := map[string]bool{}, map[int64]int{}
-	for i := range 5 * 60 { // in a minute
+	for i := range 5 * 60 { // for one minute
 		in.Now = noon.Add(time.Duration(i) * 200 * time.Millisecond)
 		plan, mem := decide(t, in)
 		for _, a := range plan.Actions {
@@ -562,8 +562,8 @@ func TestTidyingIsPaced(t *testing.T) {
 	}
 }
 
-// TestRoomUnderAFullCap: agents that nobody needs do not keep builds waiting at a cap
-// until IDLE_TIMEOUT, and no more of them go than builds wait.
+// TestRoomUnderAFullCap: builds wait at a full cap while other agents are idle. Those agents go before
+// IDLE_TIMEOUT, but no more of them than builds wait.
 func TestRoomUnderAFullCap(t *testing.T) {
 	house := func(free time.Duration, waiting int, change ...func(*Team)) Input {
 		a := newTeam("a", ModePersistent, []string{"linux"}, append([]func(*Team){func(t *Team) { t.MaxPersistent = 8 }}, change...)...)
@@ -582,11 +582,11 @@ func TestRoomUnderAFullCap(t *testing.T) {
 	}{
 		{"as many as wait, those of the lowest PRIORITY first", house(RoomAfter, 5), map[string]int{"a": 3, "c": 2}},
 		{"more wait than are idle", house(RoomAfter, 20), map[string]int{"a": 8, "c": 2}},
-		{"nobody waits", house(RoomAfter, 0), map[string]int{}},
+		{"no item waits", house(RoomAfter, 0), map[string]int{}},
 		{"free only just now", house(RoomAfter-time.Second, 5), map[string]int{}},
 		{"a minimum stays", house(RoomAfter, 20, func(t *Team) { t.MinAgents = 6 }), map[string]int{"a": 2, "c": 2}},
 		{"the cooldown is kept", house(RoomAfter, 5, func(t *Team) { t.ScaleDownCooldown = 48 * time.Hour }), map[string]int{"c": 2}},
-		{"what is overdue goes in any case, and makes the room", house(10*time.Minute, 5), map[string]int{"a": 8, "c": 2}},
+		{"agents idle for IDLE_TIMEOUT go in any case, and make room", house(10*time.Minute, 5), map[string]int{"a": 8, "c": 2}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			plan, mem, _ := Decide(tt.in)
@@ -608,11 +608,11 @@ func TestRoomUnderAFullCap(t *testing.T) {
 			if text := reasons(plan)["c"]; text != "idle: 2 idle agents less: builds wait at a full cap" {
 				t.Errorf("the team that makes room says %q", text)
 			}
-			// Until they are gone nobody else is asked.
+			// Until these agents are gone, no other agent has to go.
 			in := apply(tt.in, plan, mem)
 			in.idleFor(time.Minute)
 			if plan, _, _ = Decide(in); did(plan)["mark a persistent idle"] > 0 {
-				t.Errorf("a tick later %v, want nobody else to go", did(plan))
+				t.Errorf("a tick later %v, want no other agent to go", did(plan))
 			}
 		})
 	}

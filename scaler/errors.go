@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// Errors that the adapters return, wrapped, so that the loop can tell them apart.
+// Errors that the adapters return, wrapped. By them the loop tells one outcome from another.
 var (
-	// ErrLate: the deadline had passed before the write was sent; nothing was sent.
+	// ErrLate: the deadline had passed before the write was sent. Nothing was sent.
 	ErrLate = errors.New("too long since the answers it rests on")
-	// ErrGone: the thing to change or delete is not there (done, for a deletion).
+	// ErrGone: the object to change or delete is not there. For a deletion that means done.
 	ErrGone = errors.New("not there")
-	// ErrExists: the thing to create is there already.
+	// ErrExists: the object to create is there already.
 	ErrExists = errors.New("already there")
-	// ErrChanged: a precondition (UID, resourceVersion) did not hold; nothing was done.
+	// ErrChanged: a precondition (UID, resourceVersion) did not hold. Nothing was done.
 	ErrChanged = errors.New("changed meanwhile")
-	// ErrRefused: the server understood and said no (quota, admission, permission);
-	// nothing was done, and the same again will be refused again.
+	// ErrRefused: the server understood the request and rejected it (quota, admission, permission). Nothing
+	// was done, and the server will reject the same request again.
 	ErrRefused = errors.New("refused")
-	// ErrAway, of Jenkins' Observe: Jenkins answers nothing at all, as a question that
-	// costs it nothing has shown. The next Observe asks that question first.
+	// ErrAway comes from Jenkins' Observe: Jenkins answers nothing at all. A request that costs Jenkins
+	// nothing has shown that. The next Observe sends that request first.
 	ErrAway = errors.New("away")
 )
 
-// Because gives an error the class of an agent's failure that it stands for.
+// Because returns err with the class of an agent's failure that the error stands for.
 func Because(f Failure, err error) error { return because{f, err} }
 
 type because struct {
@@ -34,7 +34,7 @@ type because struct {
 
 func (b because) Unwrap() error { return b.error }
 
-// FailureIn is the class that an error stands for; "" is none.
+// FailureIn returns the class of failure that an error stands for, or "" if there is none.
 func FailureIn(err error) Failure {
 	if b := (because{}); errors.As(err, &b) {
 		return b.failure
@@ -42,7 +42,7 @@ func FailureIn(err error) Failure {
 	return ""
 }
 
-// Caused gives an error of Observe its class, of the adapter's closed set.
+// Caused returns an error of Observe with its cause, which is one of the adapter's closed set.
 func Caused(c HoldCause, err error) error { return caused{c, err} }
 
 type caused struct {
@@ -52,7 +52,7 @@ type caused struct {
 
 func (c caused) Unwrap() error { return c.error }
 
-// CauseOf is the class of an error of Observe.
+// CauseOf returns the cause of an error of Observe, or CauseOther if the error has none.
 func CauseOf(err error) HoldCause {
 	if c := (caused{}); errors.As(err, &c) {
 		return c.cause
@@ -60,7 +60,7 @@ func CauseOf(err error) HoldCause {
 	return CauseOther
 }
 
-// TooOld is the error of answers that came too late.
+// TooOld returns the error for answers that came too late.
 func TooOld(age, limit time.Duration) error {
 	return Caused(CauseOld, fmt.Errorf("its answers are %s old, over %s", age, limit))
 }

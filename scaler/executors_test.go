@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// TestExecutors: what is free, coming and short is counted in executors, what is
-// made and removed in agents.
+// TestExecutors: free executors, coming executors and the shortfall are counted in executors. Creations and
+// removals are counted in agents.
 func TestExecutors(t *testing.T) {
 	four := func(tm *Team) {
 		for i := range tm.Pools {
@@ -32,7 +32,7 @@ func TestExecutors(t *testing.T) {
 		in.agent("web", Persistent, "c", works(3))
 	}
 	wait := func(n int) func(*Input) { return func(in *Input) { in.wait(n, "linux", time.Minute) } }
-	// beside adds a team that serves the same items when the first one's cap is full.
+	// beside adds a second team, which serves the same items when the first team's cap is full.
 	beside := func(in *Input) {
 		*in = newHouse(append(in.Teams, newTeam("xeb", ModePersistent, []string{"docker", "linux"}, four))...)
 	}
@@ -46,44 +46,44 @@ func TestExecutors(t *testing.T) {
 	}{
 		{"ten items, four to an agent", pets(four), []func(*Input){wait(10)}, map[string]int{up: 3}},
 		{"two expressions share an agent", pets(four), []func(*Input){wait(1), func(in *Input) { in.wait(1, "linux&&persistent", time.Minute) }}, map[string]int{up: 1}},
-		{"what is free beside builds serves", pets(four), []func(*Input){spread, wait(6)}, nil},
-		{"one more does not fit", pets(four), []func(*Input){spread, wait(7)}, map[string]int{up: 1}},
-		{"one that comes serves four", pets(four), []func(*Input){
+		{"free executors beside builds serve", pets(four), []func(*Input){spread, wait(6)}, nil},
+		{"one more item does not fit", pets(four), []func(*Input){spread, wait(7)}, map[string]int{up: 1}},
+		{"a coming agent serves four", pets(four), []func(*Input){
 			func(in *Input) { in.agent("web", Persistent, "a", works(0), coming) }, wait(4),
 		}, nil},
-		{"one that comes and has no node yet serves four", pets(four), []func(*Input){
+		{"a coming agent without a Jenkins node serves four", pets(four), []func(*Input){
 			func(in *Input) { in.agent("web", Persistent, "a", coming, noNode) }, wait(4),
 		}, nil},
-		{"one that is about to come back serves four", pets(four), []func(*Input){
+		{"an agent that is reconnecting serves four", pets(four), []func(*Input){
 			func(in *Input) { in.agent("web", Persistent, "a", works(0), offline) }, wait(4),
 		}, nil},
-		{"a full cap leaves the other team what its agents cannot run", most(1), []func(*Input){beside, wait(10)}, map[string]int{up: 1, other: 2}},
-		{"what one expression takes of a cap is agents", most(3), []func(*Input){
+		{"a full cap leaves the other items to the other team", most(1), []func(*Input){beside, wait(10)}, map[string]int{up: 1, other: 2}},
+		{"an expression takes agents, not executors, from a cap", most(3), []func(*Input){
 			beside, wait(5), func(in *Input) { in.wait(8, "linux&&persistent", time.Second) },
 		}, map[string]int{up: 3, other: 1}},
-		{"where ephemeral ones fail, persistent ones run four each", both(four), []func(*Input){wait(5), func(in *Input) {
+		{"if ephemeral agents fail, persistent agents run four builds each", both(four), []func(*Input){wait(5), func(in *Input) {
 			in.backsOff(PoolID{"web", Ephemeral}, Backoff{Until: noon.Add(time.Minute), Failure: FailureOOM})
 		}}, map[string]int{up: 2}},
 		{"a spare is an executor", pets(four, func(tm *Team) { tm.MinIdle = 2 }), nil, map[string]int{"create web persistent spare": 1}},
-		{"and may be one beside builds", pets(four, func(tm *Team) { tm.MinIdle = 6 }), []func(*Input){spread}, nil},
+		{"a spare may be an executor beside builds", pets(four, func(tm *Team) { tm.MinIdle = 6 }), []func(*Input){spread}, nil},
 		{"a minimum is an agent, and serves", pets(four, func(tm *Team) { tm.MinAgents = 2 }), []func(*Input){wait(9)}, map[string]int{"create web persistent minimum": 2, up: 1}},
 		{"auto keeps agents for the level of builds", both(four), []func(*Input){
 			func(in *Input) { in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 9)}} },
 		}, map[string]int{"create web persistent level": 3}},
-		{"auto makes the level of persistent ones, the rest ephemeral", both(four), []func(*Input){
+		{"auto makes persistent agents for the level, and ephemeral agents for the rest", both(four), []func(*Input){
 			func(in *Input) { in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 4)}} },
 			func(in *Input) { in.wait(6, "docker", time.Minute) },
 		}, map[string]int{up: 1, "create web ephemeral demand": 2, "register web ephemeral berths": 2}},
-		{"the emptiest is emptied", pets(four), []func(*Input){spread, roomy(10 * time.Minute)}, map[string]int{leave: 1}},
+		{"the agent with the fewest builds is marked", pets(four), []func(*Input){spread, roomy(10 * time.Minute)}, map[string]int{leave: 1}},
 		{"not before the others had room for long", pets(four), []func(*Input){spread, roomy(9 * time.Minute)}, nil},
 		{"not below the spares", pets(four, func(tm *Team) { tm.MinIdle = 3 }), []func(*Input){spread, roomy(time.Hour)}, nil},
 		{"not below the minimum", pets(four, func(tm *Team) { tm.MinAgents = 3 }), []func(*Input){spread, roomy(time.Hour)}, nil},
 		{"not while builds wait for that room", pets(four), []func(*Input){spread, roomy(time.Hour), wait(3)}, nil},
-		{"one of two idle ones, while others come and items wait", pets(four), []func(*Input){
+		{"one of two idle agents goes, while others come and items wait", pets(four), []func(*Input){
 			func(in *Input) { in.agents(2, "web", Persistent, "d", works(0)); in.idleFor(time.Hour) },
 			func(in *Input) { in.agent("web", Persistent, "c", works(0), coming) }, wait(3),
 		}, map[string]int{"mark web persistent idle": 1}},
-		{"an idle one goes first", pets(four), []func(*Input){
+		{"an idle agent goes first", pets(four), []func(*Input){
 			spread, func(in *Input) { in.agent("web", Persistent, "d", works(0)); in.idleFor(time.Hour) }, roomy(time.Hour),
 		}, map[string]int{"mark web persistent idle": 1}},
 	}
@@ -116,7 +116,7 @@ func TestExecutors(t *testing.T) {
 	}
 }
 
-// TestExecutorsAreCounted: the numbers that a decision shows are of executors.
+// TestExecutorsAreCounted: the numbers that a decision shows count executors.
 func TestExecutorsAreCounted(t *testing.T) {
 	in := newHouse(pets(func(tm *Team) { tm.Pools[0].Executors = 4 }))
 	four := func(p *Pair) { p.Node.Executors = 4 }
@@ -135,8 +135,8 @@ func TestExecutorsAreCounted(t *testing.T) {
 	}
 }
 
-// TestRoomIsRemembered: the wait begins with the first sight of the room, and
-// ends when there is none.
+// TestRoomIsRemembered: the wait begins when a tick first sees the free executors, and ends when they are
+// gone.
 func TestRoomIsRemembered(t *testing.T) {
 	in := newHouse(pets(func(tm *Team) { tm.Pools[0].Executors = 4 }))
 	in.agent("web", Persistent, "a", func(p *Pair) { p.Node.Executors, p.Node.Busy, p.Node.Idle = 4, 1, false })

@@ -5,66 +5,65 @@ import (
 	"time"
 )
 
-// Bellboard in the model: its looks and writes are steps with anything between
-// them; what it decides and remembers is Decide's own work, asked once for every
-// question that comes up.
+// Bellboard in the model. Its looks and writes are steps, and anything may happen between them. What it
+// decides and remembers comes from Decide itself. Decide is asked once for each question that comes up.
 
-// without takes safeguards out, one at a time, to see what dies.
+// without takes safeguards out, one at a time. Then some build dies.
 type without struct {
-	pins          bool // an item that names the agent protects nothing
-	grace         bool // nothing waits after a restart
-	graceOfOwn    bool // a new process takes Jenkins' session for one it knows
-	mark          bool // idle is enough to be removed
-	laterTick     bool // mark and remove on the same answers
-	earlierAnswer bool // the first answer that shows the mark is enough
-	idle          bool // the mark is enough to be removed
-	preconditions bool // any version of the pod will do
-	deadline      bool // a write goes out however old its answers are
-	lease         bool // who was the leader writes on beside the next one
-	oneSession    bool // computers and queue may be of two sessions
-	ownWords      bool // toggles with no text of its own
-	readFirst     bool // toggles without a look
+	pins          bool // an item that names the agent does not protect the agent
+	grace         bool // there is no grace after a restart
+	graceOfOwn    bool // a new process treats Jenkins' session as one that it knows
+	mark          bool // an idle agent is removed without a mark
+	laterTick     bool // the mark and the removal rest on the same answers
+	earlierAnswer bool // the first answer that shows the mark allows the removal
+	idle          bool // a marked agent is removed even at work
+	preconditions bool // a deletion hits any version of the pod
+	deadline      bool // a write is sent however old its answers are
+	lease         bool // the old leader goes on writing beside the next leader
+	oneSession    bool // nodes and queue may be of two sessions
+	ownWords      bool // a toggle of the mark carries no text of its own
+	readFirst     bool // a toggle of the mark is sent without reading the mark first
 	clearing      bool // the mark of a resuming agent stays
-	fenceInTheWay bool // a fence that a build waits behind stays
-	fence         bool // an absent Swarm node's pod is deleted unfenced
-	oneMark       bool // one mark of the hook is taken for the next
-	quietMarks    bool // a mark stays though a restart is near
-	restedInGrace bool // idle in the grace is as good as idle before the restart
-	anyBuild      bool // any build at work is taken for the one from before
-	sessions      bool // a note of another session is as good as one of this
-	lostWait      bool // a lost node goes at once
-	lostAnew      bool // a hold does not start the lost clock anew
-	absent        bool // no live look for the pod of a lost node
-	nodeOffline   bool // a node without a pod goes though somebody is connected
-	nodeMarked    bool // a node without a pod goes unmarked
-	nodeAfterPod  bool // the node goes first, then the pod
-	closedGoing   bool // a mark is lifted, and a fence deleted, for an item though the pod is being deleted
+	fenceInTheWay bool // a fence stays though a queued build wants its name
+	fence         bool // the pod of an absent Swarm node is deleted without a fence
+	oneMark       bool // one mark of the hook is taken for its next mark
+	quietMarks    bool // a mark stays though Jenkins is about to restart
+	restedInGrace bool // an agent that is idle in the grace counts as idle before the restart
+	anyBuild      bool // any running build is taken for the build from before the restart
+	sessions      bool // a note of another session counts like a note of this session
+	lostWait      bool // a lost Jenkins node is deleted at once
+	lostAnew      bool // a hold does not restart the clock of a lost agent
+	absent        bool // the API server is not asked for the pod of a lost Jenkins node
+	nodeOffline   bool // a Jenkins node without a pod is deleted though an agent is connected
+	nodeMarked    bool // a Jenkins node without a pod is deleted without a mark
+	nodeAfterPod  bool // the Jenkins node is deleted before the pod
+	closedGoing   bool // a mark or a fence goes for an item though the pod is being deleted
 	ghostWait     bool // an agent that is away is a ghost at once
 }
 
-// beyond are things that the model takes Jenkins, Kubernetes and the Swarm client
-// not to do. Each has its story, should one of them do it after all.
+// beyond lists things that the model assumes Jenkins, Kubernetes and the Swarm client not to do. Each has its
+// story, in case they do it after all.
 type beyond struct {
-	retakes      bool // a Swarm client that registers its offline node anew makes Jenkins forget the mark
+	retakes      bool // when a Swarm client registers its offline node anew, Jenkins forgets the mark
 	cacheLags    bool // the cache of pods lags behind Bellboard's own deletion
-	quickClient  bool // a Swarm client is back at once after its connection broke
-	quickRestart bool // Jenkins is back before the seconds of a deletion are over
+	quickClient  bool // a Swarm client reconnects at once after its connection broke
+	quickRestart bool // Jenkins is back before the few seconds of a deletion are over
 }
 
-// model is one kind of agent, with or without the hook and the safeguards.
+// model is one kind of agent, with or without the hook and each safeguard.
 type model struct {
 	swarm, ephemeral, hook bool
 	beyond                 beyond
 	without                without
 	out                    []move
-	// known are Decide's answers by question; an answer has its top bit set.
+	// known has Decide's answers by question. An answer has its top bit set.
 	known     map[packed]uint16
 	house     Input
-	late      bool           // the agent was, wherever it could be
-	classes   map[Class]bool // that were met
-	verbs     map[Verb]bool  // that were chosen
-	killsOnly bool           // leaks are not looked for
-	from      *life          // where the stories begin; nil: with a name that nothing has happened to
+	late      bool           // the agent was late wherever it could be
+	classes   map[Class]bool // the classes that occurred
+	verbs     map[Verb]bool  // the verbs that Decide chose
+	killsOnly bool           // the exploration does not look for leaks
+	from      *life          // where the stories begin; nil: with a fresh name
 	err       error
 }
 
@@ -80,14 +79,14 @@ func newModel(swarm, ephemeral, hook bool, w without) *model {
 			t.Pools[0].Connect = Swarm
 		}
 	}))
-	// Others of its pool come in no time, and have overtaken it as soon as it can be.
+	// Other agents of the pool start in no time, so they have overtaken this agent as soon as possible.
 	id := m.house.Teams[0].Pools[0].PoolID
 	m.house.knows(id, startsKnown, time.Second)
 	m.house.overtakes(id, time.Second, time.Second, time.Second)
 	return m
 }
 
-// verdictOf is what Decide made of a question.
+// verdictOf is Decide's answer to a question.
 type verdictOf struct {
 	send       uint8
 	note       bool
@@ -96,7 +95,7 @@ type verdictOf struct {
 	used       bool
 	resumed    bool
 	recent     bool
-	knows      bool // the build at work is the one that is remembered now
+	knows      bool // the running build is the one that is remembered now
 	away, lost bool
 }
 
@@ -115,7 +114,7 @@ func (v verdictOf) pack() uint16 {
 	return uint16(b.v[0]) | 1<<15
 }
 
-// question packs all that a decision about one agent depends on.
+// question packs everything that a decision about one agent depends on.
 func question(l *life, pod podView, grace, paused bool) packed {
 	var b packer
 	b.put(l.sawNode, 2)
@@ -140,7 +139,7 @@ func question(l *life, pod podView, grace, paused bool) packed {
 	return b.v
 }
 
-// seesBuild is whether the build at work is none, the one remembered, or another.
+// seesBuild returns whether no build runs, the remembered build runs, or another build runs.
 func (l *life) seesBuild() uint8 {
 	switch l.sawWork {
 	case 0:
@@ -151,7 +150,7 @@ func (l *life) seesBuild() uint8 {
 	return 2
 }
 
-// ask lets Decide answer, or remembers what it answered.
+// ask returns Decide's answer, from Decide or from the answers before.
 func (m *model) ask(l *life, pod podView, grace, paused bool) verdictOf {
 	q := question(l, pod, grace, paused)
 	if m.known[q] == 0 {
@@ -161,7 +160,7 @@ func (m *model) ask(l *life, pod podView, grace, paused bool) verdictOf {
 	return verdictOf{send: b.take(4), note: b.is(), marked: b.is(), away: b.is(), lost: b.is(), rested: b.is(), used: b.is(), resumed: b.is(), recent: b.is(), knows: b.is()}
 }
 
-// input is the question in Decide's words: the agent in a house with one team.
+// input returns the question as an Input for Decide: the agent in a house with one team.
 func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) {
 	in := m.house
 	in.Teams = []Team{in.Teams[0]}
@@ -260,7 +259,8 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 	ago := [...]time.Duration{0, time.Minute, LostAfter}
 	if l.away > 0 {
 		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-ago[l.away]) })
-		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt }) // no later than in truth
+		// Gone may be this early, but never later than it really was.
+		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
 	}
 	if m.without.ghostWait {
 		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-GhostAfter) })
@@ -327,7 +327,7 @@ func (m *model) decide(l *life, pod podView, grace, paused bool) verdictOf {
 	return m.spoil(l, pod, v, grace)
 }
 
-// spoil takes out the safeguards that are in what is done, not in what is seen.
+// spoil takes out the safeguards that concern actions, not observations.
 func (m *model) spoil(l *life, pod podView, v verdictOf, grace bool) verdictOf {
 	w, removable := &m.without, known(l.sawMark) == markOurs && l.marked && l.sawIdle && !grace && !l.named()
 	switch {
@@ -353,11 +353,11 @@ func (m *model) spoil(l *life, pod podView, v verdictOf, grace bool) verdictOf {
 	return v
 }
 
-// look finishes a look: what was decided, and what is remembered of it.
+// look finishes a look: it notes what was decided, and what is remembered.
 func (m *model) look(l *life, paused bool) {
 	pod := l.pod
 	if l.stale && (!l.pod.us || m.beyond.cacheLags) {
-		pod = l.sawPod // the cache lags behind others, not behind Bellboard's own deletion
+		pod = l.sawPod // the cache lags behind others' writes, but not behind Bellboard's own deletion
 	} else {
 		l.podMoved = false
 	}
@@ -372,7 +372,7 @@ func (m *model) look(l *life, paused bool) {
 			l.build = l.sawWork
 		}
 		if l.mark == l.sawMark {
-			l.mark = known(l.mark) // that is the mark which is remembered now
+			l.mark = known(l.mark) // this mark is the one that is remembered now
 		}
 		l.away, l.lost = runs(l.away, v.away), runs(l.lost, v.lost)
 	} else {
@@ -383,7 +383,7 @@ func (m *model) look(l *life, paused bool) {
 	m.done(l)
 }
 
-// runs is a clock of the memory: it runs on, begins or stops.
+// runs continues, begins or stops a clock of the memory, and returns it.
 func runs(old uint8, on bool) uint8 {
 	switch {
 	case !on:
@@ -394,7 +394,7 @@ func runs(old uint8, on bool) uint8 {
 	return old
 }
 
-// done ends the tick when nothing of it is left to do.
+// done ends the tick if nothing is left to do.
 func (m *model) done(l *life) {
 	if l.send == sendNothing && !l.note {
 		if l.served == 1 {
@@ -424,7 +424,7 @@ func (m *model) bellMoves(l life) {
 	m.add(to, crash, true, noHarm)
 	if l.step >= acting && l.send != sendNothing && l.underWay == sendNothing {
 		to.underWay = l.send
-		// A deletion that meets another node than it was meant for does so at once.
+		// If the pod or Jenkins node has already changed, the deletion misses its target from the start.
 		to.underWayMoved = l.send == sendDeletePod && l.podMoved ||
 			deletesNode(l.send) && (l.node == noComputer || l.waits == aSecond)
 		m.add(to, crashInFlight, true, noHarm)
@@ -449,8 +449,8 @@ func (m *model) bellMoves(l life) {
 		if l.jenkins == jenkinsDown {
 			return
 		}
-		// A sender gives a write up after many seconds, or dies and is followed by
-		// another after as many: it has arrived before the next decision, or never will.
+		// A sender gives a write up after many seconds. Or the sender dies, and the next one starts after as
+		// many seconds. Either way the write has arrived before the next decision, or never will.
 		if !m.without.lease {
 			l.underWay, to.underWay = sendNothing, sendNothing
 		}
@@ -467,14 +467,14 @@ func (m *model) bellMoves(l life) {
 		h := m.land(&to, sendToggle, false)
 		to.send = sendNothing
 		if to.ours() && to.served == 1 {
-			to.served = 0 // a lost race: the next look finds the mark
+			to.served = 0 // Bellboard lost a race: the next look finds the mark
 		}
 		m.done(&to)
 		m.add(to, bellToggles, false, h)
 	}
 }
 
-// restMoves: a look begins, or a hold, or the creation of the pod.
+// restMoves adds the moves at rest: a look begins, or a hold, or the creation of the pod.
 func (m *model) restMoves(l life) {
 	to := l
 	switch {
@@ -509,7 +509,7 @@ func (m *model) restMoves(l life) {
 	}
 }
 
-// reaches: whoever is to do it answers.
+// reaches reports whether the server that a write needs answers.
 func (m *model) reaches(send uint8, l *life) bool {
 	return send == sendDeletePod || send == sendCreate || l.jenkins != jenkinsDown
 }
@@ -559,7 +559,7 @@ func (m *model) actMoves(l life) {
 	m.add(to, bellSends, false, h)
 }
 
-// land is a write being done, to whatever is there by then.
+// land carries a write out on whatever is there by then.
 func (m *model) land(l *life, send uint8, moved bool) injury {
 	switch send {
 	case sendMark:

@@ -6,9 +6,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestGoingIsNotOpened: the exploration found that a build which names an agent
-// that is already sent away would start on it in the seconds of its grace, and
-// die with it. Nothing is opened for it until the pod is gone.
+// TestGoingIsNotOpened: a queued build may name an agent whose pod Bellboard has already deleted. The
+// exploration found that the build would start there in the seconds of the pod's grace, and die with the pod.
+// So no mark and no fence goes until the pod is gone.
 func TestGoingIsNotOpened(t *testing.T) {
 	tests := []struct {
 		name string

@@ -1,28 +1,27 @@
 package scaler
 
-// The model: Jenkins, Kubernetes, people and one agent, small enough that every
-// interleaving of their steps can be tried. It knows what was seen of a real
-// Jenkins and nothing of the table. Time has no numbers: what needs minutes may
-// happen at any moment that the order of the waits allows.
+// The model: Jenkins, Kubernetes, people and one agent, small enough to try every interleaving of their
+// steps. The model knows what was seen of a real Jenkins, and nothing of the table. Time has no numbers: a
+// thing that needs minutes may happen at any moment that the order of the waits allows.
 
-// What Jenkins does just now.
+// The states of Jenkins.
 const (
 	jenkinsUp    = iota
-	jenkinsDown  // restarting: it answers nobody
-	jenkinsEarly // it answers, and the items of builds that resume are not queued yet
-	jenkinsQuiet // somebody has asked for a safe restart: no new build starts
+	jenkinsDown  // restarting: Jenkins answers nothing
+	jenkinsEarly // Jenkins answers, and the items of builds that resume are not queued yet
+	jenkinsQuiet // a safe restart was asked for: no new build starts
 )
 
-// What is registered in Jenkins under the agent's name.
+// The kinds of Jenkins node that may be registered under the agent's name.
 const (
 	noComputer = iota
 	ownComputer
 	fenceComputer
 )
 
-// Who has the node marked. A stranger's mark was set by Bellboard in words that
-// are not its own. A mark that was set again is another one than Bellboard remembers:
-// Jenkins tells when each was set.
+// Whose mark the Jenkins node carries. A stranger's mark was set by Bellboard in words that are not
+// Bellboard's own. If a mark was set again, it differs from the mark that Bellboard remembers: Jenkins tells
+// when each mark was set.
 const (
 	unmarked = iota
 	markOurs
@@ -34,12 +33,12 @@ const (
 	markOursAgain
 )
 
-// Where a build stands.
+// The states of a build.
 const (
-	buildWaiting = iota // any agent will do, and this one is free to take it
-	buildNamed          // not begun, and names this agent
-	buildHidden         // was on the agent when Jenkins went, not queued yet
-	buildPinned         // queued to resume on the agent
+	buildWaiting = iota // any agent fits the build, and this agent may get it
+	buildNamed          // the build has not begun, and names this agent
+	buildHidden         // the build was on the agent when Jenkins stopped, and is not queued yet
+	buildPinned         // the build is queued to resume on the agent
 	buildRunning
 	buildOver
 )
@@ -53,16 +52,16 @@ const (
 	podGone
 )
 
-// What Bellboard is in the middle of.
+// The steps that Bellboard may be in the middle of.
 const (
 	atRest    = iota
-	readNodes // the answer about computers is half written
-	readMarks // it is whole, the queue is asked next
-	acting    // decided, and not sent yet
-	toggling  // clearing a mark: read, and not toggled yet
+	readNodes // the answer with the nodes is half written
+	readMarks // the answer with the nodes is complete, and the queue is asked next
+	acting    // Bellboard has decided, and has not sent the write yet
+	toggling  // Bellboard clears a mark: it has read the mark, and has not toggled it yet
 )
 
-// What Bellboard sends.
+// The writes that Bellboard sends.
 const (
 	sendNothing = iota
 	sendMark
@@ -74,22 +73,22 @@ const (
 	sendDeleteLost
 	sendDeleteFence
 	sendCreate
-	sendMarkAndPod // sabotage: both on the same answers
-	sendNodeAndPod // sabotage: the node first, though its pod lives
+	sendMarkAndPod // sabotage: both writes on the same answers
+	sendNodeAndPod // sabotage: the Jenkins node first, though its pod lives
 )
 
-// How long a Swarm client takes, next to what is under way: from registering to
-// being online over a second, and ten seconds to try again after it was cut off.
+// How long a Swarm client takes, compared with what is under way. From registering to being online it takes
+// over a second. After it was cut off, it tries again after ten seconds.
 const (
 	aSecond    = 1
 	tenSeconds = 2
 )
 
-// podView is a pod, or what a cache shows of it.
+// podView is a pod, or how a cache shows a pod.
 type podView struct {
 	phase                                  uint8
-	others, us, connected, disrupted, late bool // late: past its start timeout
-	present                                bool // it was made in Jenkins' present session
+	others, us, connected, disrupted, late bool // late: past START_TIMEOUT
+	present                                bool // the pod was made in Jenkins' present session
 }
 
 func (p podView) there() bool {
@@ -99,33 +98,36 @@ func (p podView) there() bool {
 // life is everything that matters about one agent at one moment.
 type life struct {
 	jenkins, node, mark uint8
-	online              bool // Jenkins has a channel
-	silent              bool // whoever is behind the channel says nothing
+	online              bool // Jenkins has a channel to the agent
+	silent              bool // the agent behind the channel says nothing
 	hung                bool // an executor that Jenkins will never free
 	builds              [2]uint8
 	pod                 podView
 	process             bool // the agent's process is alive, wherever
 
-	// Bellboard: its process, and what it remembers.
+	// Bellboard: its process, and what the process remembers.
 	alive, known, calm, marked, berth, blind bool
-	rested                                   bool  // under the remembered mark it was seen idle
-	used, resumed                            bool  // it was seen at work; the build that it remembers was seen to go on after the restart
-	recent                                   bool  // that build was first seen in Jenkins' present session
-	build                                    uint8 // which build it remembers: none, the first, the second
-	away, lost                               uint8 // not, since a while, for as long as the table asks
-	step                                     uint8
+	rested                                   bool // the agent was seen idle under the remembered mark
+	// used: the agent was seen at work. resumed: the remembered build was seen to go on after the restart.
+	used, resumed bool
+	recent        bool  // the remembered build was first seen in Jenkins' present session
+	build         uint8 // which build is remembered: none, the first, the second
+	away, lost    uint8 // not, for a while, for as long as the table asks
+	step          uint8
 
-	// While it reads: what it has read.
-	sawNode, sawMark, sawWork uint8 // sawWork: which build is at work
+	// While Bellboard reads: what it has read.
+	sawNode, sawMark, sawWork uint8 // sawWork: which build runs
 	sawOnline, sawIdle, stale bool
 	sawPod                    podView
-	podMoved                  bool // the pod is not what it saw any more
+	podMoved                  bool // the pod has changed since Bellboard saw it
 	send                      uint8
-	note                      bool  // it is about to note "connected" on the pod
-	served                    uint8 // a look since a build waits to resume, or a restart is near: none, begun, done
-	underWay                  uint8 // a write that its sender has given up, and that arrives later
-	waits                     uint8 // a Swarm client is not back before: this look is over, or ten seconds
-	underWayMoved             bool
+	note                      bool // Bellboard is about to note "connected" on the pod
+	// served: a look since a build waits to resume, or since a restart is near: none, begun, done.
+	served   uint8
+	underWay uint8 // a write that its sender has given up, and that arrives later
+	// waits: a Swarm client is not back before this look is over, or before ten seconds have passed.
+	waits         uint8
+	underWayMoved bool
 }
 
 // packed is a life in two words.
@@ -139,7 +141,7 @@ type packer struct {
 
 func (b *packer) put(x uint8, width uint) {
 	if b.n%64+width > 64 {
-		b.n += 64 - b.n%64 // no number lies across two words
+		b.n += 64 - b.n%64 // no number crosses the border of two words
 	}
 	b.v[b.n/64] |= uint64(x) << (b.n % 64)
 	b.n += width
@@ -178,7 +180,8 @@ func (b *packer) takePod() podView {
 	return podView{phase: b.take(3), others: b.is(), us: b.is(), connected: b.is(), disrupted: b.is(), late: b.is(), present: b.is()}
 }
 
-// pack makes a life a key. What it reads and what it sends share their bits.
+// pack returns a life as a key. The things that Bellboard reads and the things that it sends share their
+// bits.
 func (l *life) pack() packed {
 	var b packer
 	b.put(l.jenkins, 2)
@@ -245,7 +248,7 @@ func unpack(v packed) life {
 	return l
 }
 
-// tidy merges lives that differ in nothing that matters.
+// tidy makes lives equal that differ in nothing that matters.
 func (l *life) tidy() {
 	if l.builds[0] > l.builds[1] {
 		l.builds[0], l.builds[1] = l.builds[1], l.builds[0]
@@ -271,7 +274,7 @@ func (l *life) tidy() {
 		l.rested, l.used, l.resumed, l.recent, l.build = false, false, false, false, 0
 		l.rest()
 	}
-	if !l.marked { // nothing is remembered that it could be taken for
+	if !l.marked { // no remembered mark could be taken for this mark
 		l.mark = known(l.mark)
 	}
 	if !l.marked {
@@ -297,7 +300,7 @@ func (l *life) tidy() {
 	}
 }
 
-// other is the other one of the two builds.
+// other returns the other of the two builds.
 func other(build uint8) uint8 {
 	if build == 0 {
 		return 0
@@ -305,7 +308,7 @@ func other(build uint8) uint8 {
 	return 3 - build
 }
 
-// atWork is which build runs.
+// atWork returns which build runs.
 func (l *life) atWork() uint8 {
 	switch buildRunning {
 	case int(l.builds[0]):
@@ -316,7 +319,7 @@ func (l *life) atWork() uint8 {
 	return 0
 }
 
-// hurry: something is under way that ends, or reaches the pod, within ten seconds.
+// hurry reports whether something is under way that ends, or reaches the pod, within ten seconds.
 func (l *life) hurry() bool { return l.step != atRest || l.pod.us || l.underWay != sendNothing }
 
 // rest forgets an unfinished look or step.
@@ -332,10 +335,10 @@ func (l *life) any(state uint8) bool { return l.builds[0] == state || l.builds[1
 
 func (l *life) busy() bool { return l.hung || l.any(buildRunning) }
 
-// named: an item in the queue names the agent.
+// named reports whether an item in the queue names the agent.
 func (l *life) named() bool { return l.any(buildPinned) || l.any(buildNamed) }
 
-// unfinished: a build has begun on the agent, and needs it.
+// unfinished reports whether a build has begun on the agent, and still needs the agent.
 func (l *life) unfinished() bool {
 	return l.any(buildRunning) || l.any(buildHidden) || l.any(buildPinned)
 }
@@ -357,14 +360,14 @@ func (l *life) changeOne(from, to uint8) {
 	}
 }
 
-// touched: the pod has another resourceVersion now.
+// touched gives the pod another resourceVersion.
 func (l *life) touched() {
 	l.podMoved = true
 	l.underWayMoved = l.underWayMoved || l.underWay == sendDeletePod
 }
 
-// dropNode removes the node. A deletion that Jenkins has begun means this very
-// node, and not the next one of its name.
+// dropNode removes the Jenkins node. A deletion that Jenkins has begun is meant for this very node, and not
+// for the next node of that name.
 func (l *life) dropNode() {
 	l.node = noComputer
 	l.underWayMoved = l.underWayMoved || deletesNode(l.underWay)
@@ -374,7 +377,7 @@ func deletesNode(send uint8) bool {
 	return send == sendDeleteNode || send == sendDeleteLost || send == sendDeleteFence
 }
 
-// injury is how a build died that would have lived, or what stays for ever.
+// injury says how a build died that would have lived without Bellboard, or what stays for ever.
 type injury uint8
 
 // The injuries.
@@ -398,7 +401,7 @@ func (h injury) String() string {
 	}[h]
 }
 
-// cut: the channel ends. A Swarm node goes with it, unless a build is on it.
+// cut ends the channel. A Swarm node goes with the channel, unless a build is on that node.
 func (m *model) cut(l *life) {
 	l.online = false
 	if m.swarm && !m.beyond.quickClient {
@@ -409,7 +412,7 @@ func (m *model) cut(l *life) {
 	}
 }
 
-// endProcess: the agent's process ends. Jenkins sees it, unless the channel was silent.
+// endProcess ends the agent's process. Jenkins sees that, unless the channel was silent.
 func (m *model) endProcess(l *life, byUs bool) injury {
 	h := noHarm
 	if l.process && byUs && l.unfinished() {
@@ -422,7 +425,7 @@ func (m *model) endProcess(l *life, byUs bool) injury {
 	return h
 }
 
-// start: a build gets the executor.
+// start gives the executor to a build.
 func (m *model) start(l *life, from uint8) {
 	l.changeOne(from, buildRunning)
 	if m.hook {
@@ -431,7 +434,7 @@ func (m *model) start(l *life, from uint8) {
 	}
 }
 
-// set puts a mark of the hook or of Bellboard on the node.
+// set puts a mark of the hook or of Bellboard on the Jenkins node.
 func (l *life) set(mark uint8) {
 	l.mark = mark
 	switch {
@@ -442,7 +445,7 @@ func (l *life) set(mark uint8) {
 	}
 }
 
-// known is the mark when it is the one that Bellboard remembers.
+// known returns the mark if it is the one that Bellboard remembers.
 func known(mark uint8) uint8 {
 	switch mark {
 	case markHookAgain:
@@ -455,15 +458,15 @@ func known(mark uint8) uint8 {
 
 func (l *life) ours() bool { return known(l.mark) == markOurs }
 
-// closed: the node carries Bellboard's mark or the hook's.
+// closed reports whether the Jenkins node carries a mark of Bellboard's or of the hook's.
 func (l *life) closed() bool { return l.ours() || known(l.mark) == markHook }
 
-// takes: the node's executor may be given away now.
+// takes reports whether Jenkins may give the node's executor away now.
 func (l *life) takes() bool {
 	return l.jenkins != jenkinsDown && l.node == ownComputer && l.online && l.mark == unmarked && !l.busy()
 }
 
-// removeNode is doDelete. Builds on the node end; a client is thrown out.
+// removeNode is Jenkins' doDelete. Builds on the Jenkins node end, and a client is disconnected.
 func (m *model) removeNode(l *life) injury {
 	h := noHarm
 	switch {
@@ -478,9 +481,12 @@ func (m *model) removeNode(l *life) injury {
 	return h
 }
 
-// giveUp is the end of the five minutes that Jenkins waits for a build to
-// resume. It is Bellboard's doing where the agent was there and only a mark, a
-// fence or a missing node stood between, though Bellboard had had its look.
+// giveUp is the end of the five minutes that Jenkins waits for a build to resume. Bellboard is the cause if
+// all of this holds:
+//
+//   - The agent was there.
+//   - Only a mark, a fence or a missing Jenkins node stood in the way.
+//   - Bellboard had had its look.
 func (m *model) giveUp(l *life) injury {
 	h := noHarm
 	if l.process && !l.silent && l.served == 2 && !l.busy() {

@@ -1,6 +1,6 @@
 package scaler
 
-// move is one step of somebody, and the life after it.
+// move is one step of anybody, and the life after that step.
 type move struct {
 	to     life
 	by     event
@@ -95,13 +95,13 @@ var eventWords = map[event]string{
 	bellToggles: "Bellboard toggles", arrives: "the write under way arrives", bellCreates: "Bellboard is about to create the pod",
 }
 
-// add notes a move; tidy makes its life canonical.
+// add adds a move. tidy makes the life of the move canonical.
 func (m *model) add(to life, by event, fault bool, h injury) {
 	to.tidy()
 	m.out = append(m.out, move{to, by, fault, h})
 }
 
-// moves lists every step that somebody may take now.
+// moves returns every step that anybody may take now.
 func (m *model) moves(l life) []move {
 	m.out = m.out[:0]
 	m.jenkinsMoves(l)
@@ -116,8 +116,8 @@ func (m *model) moves(l life) []move {
 func (m *model) jenkinsMoves(l life) {
 	switch l.jenkins {
 	case jenkinsDown:
-		// A restart takes longer than the second in which a write may be sent, than
-		// one that is under way, and than the grace of Bellboard's deletions.
+		// A restart takes longer than the second in which a write may be sent, and longer than a write that
+		// is under way. A restart also takes longer than the grace of Bellboard's deletions.
 		if l.pod.us && !m.beyond.quickRestart {
 			return
 		}
@@ -184,9 +184,9 @@ func (m *model) jenkinsMoves(l life) {
 	}
 }
 
-// restartWaits: a safe restart waits for what runs on nodes that are online and not
-// marked; the hook asks the marked ones, too. What it does not wait for is cut off: by
-// Bellboard's mark, if Bellboard has had its look since the restart was asked for.
+// restartWaits reports whether a safe restart has to wait. It waits for builds on Jenkins nodes that are
+// online and not marked. With the hook, it waits for builds on marked nodes too. All other builds are cut
+// off. Bellboard's mark is the cause, if Bellboard has had its look since the restart was asked for.
 func (m *model) restartWaits(l *life) (waits bool, h injury) {
 	switch {
 	case !l.any(buildRunning) || !l.online:
@@ -199,8 +199,8 @@ func (m *model) restartWaits(l *life) (waits bool, h injury) {
 	return false, noHarm
 }
 
-// restart: channels break, Swarm nodes vanish, inbound nodes, fences, marks and
-// the agents' processes stay. Whatever was being read or sent is broken off.
+// restart restarts Jenkins. Channels break, and Swarm nodes vanish. Inbound nodes, fences, marks and the
+// agents' processes stay. Reads and writes that are under way are broken off.
 func (m *model) restart(l *life) {
 	l.jenkins, l.online, l.hung, l.known, l.served = jenkinsDown, false, false, false, 0
 	l.resumed, l.recent, l.pod.present, l.sawPod.present = false, false, false, false
@@ -216,7 +216,7 @@ func (m *model) restart(l *life) {
 	if l.underWay != sendDeletePod && l.underWay != sendCreate {
 		l.underWay = sendNothing
 	}
-	l.underWayMoved = l.underWayMoved || l.underWay == sendCreate // that pod is noted with the session before
+	l.underWayMoved = l.underWayMoved || l.underWay == sendCreate // that pod notes the earlier session
 }
 
 func (m *model) agentMoves(l life) {
@@ -309,7 +309,7 @@ func (m *model) podMoves(l life) {
 	}
 }
 
-// destructive reports a removal.
+// destructive reports whether a write removes something.
 func destructive(send uint8) bool {
 	switch send {
 	case sendFence, sendDeletePod, sendDeleteNode, sendDeleteLost, sendDeleteFence, sendMarkAndPod, sendNodeAndPod:
@@ -327,15 +327,15 @@ func (m *model) peopleMoves(l life) {
 		to.mark = markPerson
 		m.add(to, personOffline, true, noHarm)
 	}
-	// Within the second between the answers and the write, and once a removal is
-	// under way, nothing could help: that is the documented exception.
+	// Within the second between the answers and the write, and once a removal is under way, nothing could
+	// help. That is the documented exception.
 	hurried := l.step == readMarks || l.step == acting && destructive(l.send) && !m.without.deadline
 	mayLift := !hurried && !l.pod.us && !destructive(l.underWay)
 	if l.mark != unmarked && mayLift {
 		to := l
 		to.mark = unmarked
 		if m.hook && l.node == ownComputer && (l.any(buildRunning) || l.any(buildOver)) && !l.any(buildPinned) {
-			to.set(markHook) // it has had its build
+			to.set(markHook) // the agent has had its build
 		}
 		m.add(to, personOnline, true, noHarm)
 	}
@@ -348,7 +348,7 @@ func (m *model) peopleMoves(l life) {
 		}
 		m.add(to, personDeletes, true, noHarm)
 	}
-	// The hook lifts the mark for such an item: that is a person lifting it.
+	// The hook lifts the mark for such an item. For Bellboard that looks like a person who lifts it.
 	lifts := m.hook && l.node == ownComputer && l.closed()
 	if l.any(buildWaiting) && (!lifts || mayLift) {
 		to := l
@@ -360,7 +360,7 @@ func (m *model) peopleMoves(l life) {
 	}
 }
 
-// minutes pass: no look and no write takes that long.
+// minutes lets minutes pass. No look and no write takes that long.
 func (m *model) minutes(l *life) {
 	l.underWay = sendNothing
 	if l.step == readNodes || l.step == readMarks || !m.without.deadline {
@@ -374,7 +374,7 @@ func (m *model) timeMoves(l life) {
 	base := to
 	resumes := l.any(buildHidden) || l.any(buildPinned)
 	if l.alive && l.known && !l.calm && !resumes {
-		to.calm = true // five minutes after an answer that came after Jenkins' return
+		to.calm = true // five minutes have passed since an answer after Jenkins' return
 		m.add(to, graceOver, false, noHarm)
 		to = base
 	}
@@ -384,7 +384,7 @@ func (m *model) timeMoves(l life) {
 		to = base
 	}
 	if l.lost == 1 && (!l.any(buildRunning) || l.online && l.blind) {
-		to.lost = 2 // ten minutes: Jenkins' five for a build that was cut off are over
+		to.lost = 2 // ten minutes: the five that Jenkins waits for a cut-off build are over
 		m.add(to, lostLong, false, noHarm)
 		to = base
 	}

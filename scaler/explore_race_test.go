@@ -2,6 +2,6 @@
 
 package scaler
 
-// The race detector makes an exploration many times as long, and there is
-// nothing in it that races: under it, stories have one fault.
+// Under the race detector an exploration takes many times as long, and nothing in an exploration races. So
+// stories have at most one fault under the race detector.
 func init() { mostFaults = 1 }

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// lives is a set of lives in the order in which they were found, each with the
-// life and the step that led to it.
+// lives is a set of lives in the order in which they were found, each with the life and the step that led to
+// it.
 type lives struct {
 	keys   []packed
 	parent []uint32
@@ -49,14 +49,14 @@ func (s *lives) add(k packed, parent uint32, by event, depth uint16) bool {
 	return true
 }
 
-// source is a life that one more fault leads to.
+// source is a life from which one more fault leads on.
 type source struct {
 	key    packed
 	parent uint32
 	by     event
 }
 
-// finding is what an exploration came to.
+// finding is the result of an exploration.
 type finding struct {
 	injury injury
 	story  string
@@ -65,9 +65,9 @@ type finding struct {
 	states int
 }
 
-// explore tries everything: the lives that no fault leads to first, then those
-// of one fault, and so on; within as many faults, the shortest way to each. So
-// a story that it finds has the fewest faults, and then the fewest steps.
+// explore tries everything. First come the lives that need no fault, then those that need one fault, and so
+// on. Among lives with equally many faults, explore finds the shortest way to each. So a story that it finds
+// has the fewest faults, and then the fewest steps.
 func (m *model) explore(faults int) finding {
 	seen, settled := newLives(), [2]*lives{newLives(), newLives()}
 	first := m.first()
@@ -79,8 +79,8 @@ func (m *model) explore(faults int) finding {
 	for f := 0; f <= faults; f++ {
 		var next []source
 		for done < len(seen.keys) || len(now) > 0 {
-			// Lives of this round that are already queued are as deep or deeper than
-			// the sources: both come in the order of their depth.
+			// The lives of this round that are already queued are no less deep than the sources. Both come in
+			// the order of their depth.
 			for len(now) > 0 {
 				depth := uint16(0)
 				if now[0].by != begin {
@@ -126,7 +126,7 @@ func (m *model) explore(faults int) finding {
 	return finding{states: len(seen.keys)}
 }
 
-// first is a name that this Bellboard has registered, or is about to use.
+// first returns a life that begins with a name that this Bellboard has registered, or is about to use.
 func (m *model) first() life {
 	l := life{alive: true, known: true, calm: true, berth: true}
 	if !m.swarm {
@@ -135,7 +135,7 @@ func (m *model) first() life {
 	return l
 }
 
-// found writes the story down.
+// found returns the finding with its story.
 func (m *model) found(s *lives, at uint32, last move, faults int) finding {
 	var path []uint32
 	for i := at; s.by[i] != begin; i = s.parent[i] {
@@ -163,7 +163,7 @@ var sendWords = [...]string{
 	"mark, then delete the pod", "delete the node, then the pod",
 }
 
-// describe says what happened, with what is sent.
+// describe returns what happened, and what is sent.
 func (e event) describe(before, after life) string {
 	words := eventWords[e]
 	if e == bellKeeps || e == bellPauses {
@@ -178,7 +178,7 @@ func (e event) describe(before, after life) string {
 	return words
 }
 
-// show is a life in a line.
+// show returns a life in one line.
 func (l *life) show() string {
 	var w []string
 	say := func(ok bool, words string) {
@@ -216,16 +216,15 @@ func (l *life) show() string {
 	return strings.Join(w, " ")
 }
 
-// clean: nothing is left of the agent. A berth that its process knows stays.
+// clean reports whether nothing is left of the agent. A berth that its process knows may stay.
 func (m *model) clean(l *life) bool {
 	node := l.node == noComputer || l.node == ownComputer && l.berth && l.mark == unmarked && !m.swarm
 	return node && (l.pod.phase == podUnborn || l.pod.phase == podGone) && !l.process
 }
 
-// leaks follows a life in which nothing more goes wrong, its team paused: once
-// with an agent that comes back whenever it can, once with one that never does.
-// Everything has to go in the end. Lives that are known to end well are not
-// followed again.
+// leaks follows a life in which nothing more goes wrong, while its team is paused. It follows the life twice:
+// with an agent that comes back whenever it can, and with an agent that never comes back. In the end
+// everything has to be gone. A life that is known to end well is not followed again.
 func (m *model) leaks(l life, settled [2]*lives) injury {
 	for i, back := range []bool{true, false} {
 		l := l
@@ -237,7 +236,8 @@ func (m *model) leaks(l life, settled [2]*lives) injury {
 			l.tidy()
 			key := l.pack()
 			if !settled[i].add(key, 0, begin, 0) {
-				// Known to end well, or gone round in a circle: the first of this walk.
+				// The life is known to end well. Or the walk has gone round in a circle, and this is the
+				// first life of that circle.
 				if round == 0 || !m.circles(l, back) {
 					break
 				}
@@ -251,7 +251,7 @@ func (m *model) leaks(l life, settled [2]*lives) injury {
 	return noHarm
 }
 
-// circles: from here it comes to no end.
+// circles reports whether the walk from here never ends.
 func (m *model) circles(l life, back bool) bool {
 	for range 60 {
 		if m.clean(&l) {
@@ -263,8 +263,8 @@ func (m *model) circles(l life, back bool) bool {
 	return true
 }
 
-// settle is one round in which everybody does what is theirs to do, minutes
-// pass, and Bellboard takes one whole look at the end.
+// settle is one round. Everybody takes the steps that are theirs, minutes pass, and Bellboard takes one whole
+// look at the end.
 func (m *model) settle(l *life, back bool) {
 	l.blind, l.underWay, l.underWayMoved = false, sendNothing, false
 	l.rest()
@@ -280,10 +280,10 @@ func (m *model) settle(l *life, back bool) {
 		l.change(buildHidden, buildPinned)
 	}
 	if l.mark == markPerson || l.mark == markStranger || l.mark == markMonitor && (!back || l.any(buildNamed)) {
-		l.mark = unmarked // a person holds no agent for ever, nor does a monitor
+		l.mark = unmarked // neither a person nor a monitor holds an agent for ever
 	}
 	if !back || !l.process && l.pod.phase != podPending || !m.swarm && l.node == noComputer {
-		l.change(buildNamed, buildOver) // who named an agent that is gone takes that back
+		l.change(buildNamed, buildOver) // a person cancels a build that names an agent that is gone
 	}
 	m.settleAgent(l, back)
 	if l.known && !l.any(buildPinned) {
@@ -295,7 +295,7 @@ func (m *model) settle(l *life, back bool) {
 	m.wholeLook(l)
 }
 
-// settleAgent: the agent comes back, or never, and its builds end.
+// settleAgent lets the agent come back, or never, and lets its builds end.
 func (m *model) settleAgent(l *life, back bool) {
 	if l.process && !l.pod.there() {
 		m.endProcess(l, false)
@@ -331,11 +331,11 @@ func (m *model) settleAgent(l *life, back bool) {
 		}
 	}
 	if l.served == 2 {
-		l.change(buildPinned, buildOver) // five minutes are over
+		l.change(buildPinned, buildOver) // the five minutes are over
 	}
 }
 
-// wholeLook is a tick of a paused team with nothing in between.
+// wholeLook is a tick of a paused team, with nothing in between.
 func (m *model) wholeLook(l *life) {
 	if l.any(buildPinned) {
 		l.served = 1

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// mostFaults is how many faults a story may have when nobody says how many.
+// mostFaults is how many faults a story may have, unless the flag says otherwise.
 var mostFaults = 2
 
 var (
@@ -22,7 +22,7 @@ func faultsOrLess(want int) int {
 	return min(want, mostFaults)
 }
 
-// agentKinds are the agents that there are.
+// agentKinds are all kinds of agents.
 var agentKinds = []struct {
 	name                   string
 	swarm, ephemeral, hook bool
@@ -35,12 +35,16 @@ var agentKinds = []struct {
 	{"Swarm persistent", true, false, false},
 }
 
-// TestExplore tries every order of every step in the life of one agent with two
-// builds, with up to three faults: restarts of Jenkins and of Bellboard between
-// any two steps, lost answers, lagging caches, holds, cuts, silence, pods that
-// fail, vanish or are deleted by others, monitors, people. No build dies that
-// would have lived without Bellboard, and from wherever a story stops everything
-// goes in the end.
+// TestExplore tries every order of every step in the life of one agent with two builds, with up to three
+// faults. The faults are:
+//
+//   - restarts of Jenkins and of Bellboard between any two steps,
+//   - lost answers, lagging caches, holds, cuts and silence,
+//   - pods that fail, vanish or are deleted by others,
+//   - monitors and people.
+//
+// No build dies that would have lived without Bellboard. From wherever a story stops, everything goes in the
+// end.
 func TestExplore(t *testing.T) {
 	models := make([]*model, len(agentKinds))
 	t.Run("kinds", func(t *testing.T) {
@@ -61,11 +65,11 @@ func TestExplore(t *testing.T) {
 			})
 		}
 	})
-	// The stories lead through the whole table: what they never met, they do not prove.
+	// The stories have to reach the whole table: they prove nothing about a row that they never reach.
 	classes, verbs, late := map[Class]bool{}, map[Verb]bool{}, true
 	for _, m := range models {
 		if m == nil {
-			return // not every kind was asked for
+			return // not all kinds were asked for
 		}
 		maps.Copy(classes, m.classes)
 		maps.Copy(verbs, m.verbs)
@@ -86,14 +90,15 @@ func TestExplore(t *testing.T) {
 	}
 }
 
-// lostAgent is where the stories of lost agents may begin: at work, its pod deleted by force.
+// lostAgent is where the stories of lost agents may begin: the agent is at work, and its pod was deleted by
+// force.
 var lostAgent = life{
 	node: ownComputer, online: true, builds: [2]uint8{buildWaiting, buildRunning}, pod: podView{phase: podGone}, process: true,
 	alive: true, known: true, calm: true,
 }
 
-// TestExploreWithout takes the safeguards out one by one. Each is there because
-// of a story; one whose loss shows none says why it is kept.
+// TestExploreWithout takes the safeguards out one by one. Each safeguard is there because of a story. If no
+// story shows the loss of a safeguard, its case says why the safeguard is kept.
 func TestExploreWithout(t *testing.T) {
 	const swarm = true
 	tests := []struct {
@@ -104,7 +109,7 @@ func TestExploreWithout(t *testing.T) {
 		faults  int
 		want    injury
 		from    *life
-		because string // why nothing is shown; three faults on every kind show nothing either
+		because string // why no story shows the loss, not even with three faults on every kind
 	}{
 		{name: "a mark before removal", without: without{mark: true}, want: harmPod},
 		{name: "mark in one tick, remove in a later one", without: without{laterTick: true}, want: harmPod},
@@ -184,8 +189,8 @@ func TestExploreWithout(t *testing.T) {
 	}
 }
 
-// TestExploreBeyond has the stories of what the model takes for granted: they
-// are what is left of the promise's risk, each a matter of a few seconds.
+// TestExploreBeyond has the stories of things that the model assumes not to happen. They are the remaining
+// risk of the promise, each a matter of a few seconds.
 func TestExploreBeyond(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -10,11 +10,11 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// tick is one set of answers about one agent; nil: it is not there at all.
+// seenAs is one set of answers about one agent. nil: the agent is not there at all.
 type seenAs = []func(*Pair)
 
-// TestBuildFacts follows one ephemeral agent through several answers and
-// counts the builds that were lost and those that slipped in second.
+// TestBuildFacts follows one ephemeral agent through several answers, and counts its lost builds and its
+// second builds.
 func TestBuildFacts(t *testing.T) {
 	const vanished = "its pod vanished: deleted by force, or with its machine"
 	gone := seenAs(nil)
@@ -27,7 +27,7 @@ func TestBuildFacts(t *testing.T) {
 	tests := []struct {
 		name         string
 		ticks        []seenAs
-		named        map[int]bool // in these ticks an item names it
+		named        map[int]bool // in these ticks an item names the agent
 		lost, second int
 		why          string
 	}{
@@ -35,18 +35,18 @@ func TestBuildFacts(t *testing.T) {
 		{name: "a second build slips in", ticks: []seenAs{{idle}, {busy}, {idle}, {busy}, {busy, ours}}, second: 1},
 		{name: "a build that resumes is the same build", ticks: []seenAs{{busy, ours}, {offline, ours}, {offline, ours}, {idle}, {busy}}, named: map[int]bool{2: true, 3: true}},
 		{name: "a short cut", ticks: []seenAs{{busy, ours}, {busy, offline, ours}, {busy, ours}, {ours}, gone}},
-		{name: "its pod fails under its build, Jenkins knows", ticks: []seenAs{{busy, ours}, {offline, ours, evicted}, {offline, ours, evicted}, gone}, lost: 1, why: "its pod ended: Evicted: its machine is full"},
-		{name: "its pod fails under its build, Jenkins does not know yet", ticks: []seenAs{{busy, ours}, {busy, ours, evicted}, {offline, ours, evicted}, gone}, lost: 1, why: "its pod ended: Evicted: its machine is full"},
+		{name: "its pod fails during its build, Jenkins knows", ticks: []seenAs{{busy, ours}, {offline, ours, evicted}, {offline, ours, evicted}, gone}, lost: 1, why: "its pod ended: Evicted: its machine is full"},
+		{name: "its pod fails during its build, Jenkins does not know yet", ticks: []seenAs{{busy, ours}, {busy, ours, evicted}, {offline, ours, evicted}, gone}, lost: 1, why: "its pod ended: Evicted: its machine is full"},
 		{name: "its pod vanishes, Jenkins waits for it", ticks: []seenAs{{busy, ours}, {busy, ours, offline, noPod}, {busy, ours, offline, noPod}, gone}, lost: 1, why: vanished},
 		{name: "its pod vanishes, Jenkins gives up at once", ticks: []seenAs{{busy, ours}, {ours, offline, noPod}, {ours, offline, noPod}, gone}, lost: 1, why: vanished},
 		{name: "pod and node vanish together", ticks: []seenAs{{busy, ours}, gone, gone}, lost: 1, why: vanished},
 		{name: "away for good after its build was cut", ticks: []seenAs{{busy, ours}, {offline, busy, ours}, {offline, ours}, {offline, ours, noPod}, gone}, lost: 1, why: vanished},
-		{name: "its machine goes under it", ticks: []seenAs{{busy, ours}, {busy, ours, taken}, {busy, ours, offline, taken}, gone}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
-		{name: "its machine goes under it, its node stays", ticks: []seenAs{{busy, ours, taken}, {busy, ours, offline, noPod}}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
-		{name: "somebody deletes it", ticks: []seenAs{{busy, ours, deleted}, gone}, lost: 1, why: "its pod was deleted by somebody"},
+		{name: "its Kubernetes node goes during the build", ticks: []seenAs{{busy, ours}, {busy, ours, taken}, {busy, ours, offline, taken}, gone}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
+		{name: "its Kubernetes node goes during the build, its Jenkins node stays", ticks: []seenAs{{busy, ours, taken}, {busy, ours, offline, noPod}}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
+		{name: "somebody deletes its pod", ticks: []seenAs{{busy, ours, deleted}, gone}, lost: 1, why: "its pod was deleted by somebody"},
 		{name: "it was said that it would be taken", ticks: []seenAs{{busy, ours, announced}, gone}, lost: 1, why: "its pod was to be deleted by the cluster"},
 		{name: "away, and given up", ticks: []seenAs{{busy, offline, ours}, {offline, ours}, {offline, ours, deletingByUs}, gone}, lost: 1, why: "it lost its connection, and did not come back"},
-		{name: "its machine goes under it, and we delete it as well", ticks: []seenAs{{busy, offline, ours}, {offline, ours, taken}, {offline, ours, taken, deletingByUs}, gone}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
+		{name: "its Kubernetes node goes during the build, and Bellboard deletes the pod as well", ticks: []seenAs{{busy, offline, ours}, {offline, ours, taken}, {offline, ours, taken, deletingByUs}, gone}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
 		{name: "a threat that passed", ticks: []seenAs{{busy, ours, announced}, {busy, ours}, gone}, lost: 1, why: vanished},
 	}
 	for _, tt := range tests {
@@ -82,8 +82,8 @@ func TestBuildFacts(t *testing.T) {
 	}
 }
 
-// TestLostBuildsOfManyExecutors: all that an agent ran are lost with it, and the
-// agents are told in the order of their names.
+// TestLostBuildsOfManyExecutors: if an agent is lost, all its builds are lost. The agents are listed in the
+// order of their names.
 func TestLostBuildsOfManyExecutors(t *testing.T) {
 	in := newHouse(pets())
 	for _, name := range []string{"b", "a"} {
@@ -104,7 +104,7 @@ func TestLostBuildsOfManyExecutors(t *testing.T) {
 
 func idle(*Pair) {}
 
-// TestStartupIsCountedOnce: the note on the pod may come late, the start-up does not come twice.
+// TestStartupIsCountedOnce: if the note on the pod is late, the start-up is still counted once.
 func TestStartupIsCountedOnce(t *testing.T) {
 	var mem Memory
 	var got []Startup
@@ -121,7 +121,7 @@ func TestStartupIsCountedOnce(t *testing.T) {
 	}
 }
 
-// TestWaits: an item's wait ends when it leaves the queue or has its executor.
+// TestWaits: an item's wait ends when the item leaves the queue or has an executor.
 func TestWaits(t *testing.T) {
 	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
 	var mem Memory
@@ -148,8 +148,8 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// TestMemoryOfMarks: a run of answers that show our mark begins with the first, and a
-// single answer without it ends it.
+// TestMemoryOfMarks: a run of answers that show Bellboard's mark begins with the first such answer. A single
+// answer without the mark ends the run.
 func TestMemoryOfMarks(t *testing.T) {
 	var mem Memory
 	name := "web-e-a"
@@ -175,7 +175,7 @@ func TestMemoryOfMarks(t *testing.T) {
 	}
 }
 
-// TestMemoryKeepsNothingOfTheDead: names that are neither node nor pod are forgotten.
+// TestMemoryKeepsNothingOfTheDead: the memory forgets a name that is neither a Jenkins node's nor a pod's.
 func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
 	in := newHouse()
 	in.Memory = Memory{
@@ -185,12 +185,12 @@ func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
 	}
 	_, mem, _ := Decide(in)
 	if diff := cmp.Diff(Memory{Started: noon, Sees: noon}, mem, cmpopts.EquateEmpty()); diff != "" {
-		t.Errorf("Decide(nobody there) remembers %+v, want nothing\n%s", mem, diff)
+		t.Errorf("Decide(no agent there) remembers %+v, want nothing\n%s", mem, diff)
 	}
 }
 
-// TestMemoryOfAbsence: the clock of an agent that is away runs while every answer
-// shows it offline and idle, or absent; that of a lost build while it is lost and marked.
+// TestMemoryOfAbsence: the clock of an agent that is away runs while every answer shows the Jenkins node
+// absent, or offline and idle. The clock of a lost build runs while its agent is lost and marked.
 func TestMemoryOfAbsence(t *testing.T) {
 	earlier := noon.Add(-time.Hour)
 	tests := []struct {

@@ -4,28 +4,36 @@ import (
 	"time"
 )
 
-// Failure is why an agent did not come, or died: a
-// closed set, and a metric label. It is concluded from the reasons that
-// Kubernetes gives in fields of their own, never from its messages.
+// Failure is why an agent did not connect, or why it died. Failures are a closed set, and a metric label.
+// Bellboard concludes the class from reasons that Kubernetes gives in fields of their own, never from
+// Kubernetes' messages.
 type Failure string
 
 // The classes of failure.
 const (
-	FailureImagePull      Failure = "image-pull"         // an image did not come: registry, rights, or no such image (Kubernetes has one reason for all three)
-	FailureBadImage       Failure = "bad-image"          // what is called an image can be none
-	FailureQuota          Failure = "quota"              // a ResourceQuota is used up
-	FailureAdmission      Failure = "admission"          // the API server takes no such pod: admission, or permission
-	FailureUnschedulable  Failure = "unschedulable"      // no machine has room or fits
-	FailureNodeGone       Failure = "node-gone"          // its machine went, or would not take it
-	FailureEvicted        Failure = "evicted"            // its machine, or somebody with a right to, put it out
-	FailureOOM            Failure = "oom"                // a container used more memory than it may
-	FailureCrashLoop      Failure = "crash-loop"         // a container ends, or cannot be made, again and again, or its Docker daemon does not become ready
-	FailureNeverConnected Failure = "never-connected"    // it ran, and Jenkins did not see it
-	FailureRefused        Failure = "refused-by-jenkins" // Jenkins gives it nothing to do
-	FailureStorage        Failure = "storage"            // its volumes (or its network) were never ready, or its cache slot has no volume
+	// An image could not be pulled: the registry failed, rights are missing, or there is no such image.
+	// Kubernetes has one reason for all three.
+	FailureImagePull Failure = "image-pull"
+	FailureBadImage  Failure = "bad-image" // the name of an image is not valid
+	FailureQuota     Failure = "quota"     // a ResourceQuota is used up
+	// The API server rejects the pod: an admission rule, or a missing right.
+	FailureAdmission     Failure = "admission"
+	FailureUnschedulable Failure = "unschedulable" // no Kubernetes node has room for the pod, or none fits
+	// The pod's Kubernetes node disappeared, or did not accept the pod.
+	FailureNodeGone Failure = "node-gone"
+	// The Kubernetes node, or somebody who has the right to, evicted the pod.
+	FailureEvicted Failure = "evicted"
+	FailureOOM     Failure = "oom" // a container used more memory than its limit
+	// A container ends, or cannot be created, again and again; or the agent's Docker daemon does not become
+	// ready.
+	FailureCrashLoop      Failure = "crash-loop"
+	FailureNeverConnected Failure = "never-connected"    // the agent ran, and Jenkins did not see it connect
+	FailureRefused        Failure = "refused-by-jenkins" // Jenkins gives no item to the agent
+	// The pod's volumes or its network never became ready, or its cache slot has no volume.
+	FailureStorage Failure = "storage"
 )
 
-// Failures lists every class.
+// Failures returns every class of failure.
 func Failures() []Failure {
 	return []Failure{
 		FailureImagePull, FailureBadImage, FailureQuota, FailureAdmission, FailureUnschedulable, FailureNodeGone, FailureEvicted,
@@ -33,33 +41,33 @@ func Failures() []Failure {
 	}
 }
 
-// GiveUpAfter is how long a definite failure may last before its agent is
-// given up: no START_TIMEOUT would help it.
+// GiveUpAfter is how long a definite failure may last before Bellboard gives the agent up. Waiting for the
+// rest of START_TIMEOUT would not help the agent.
 const GiveUpAfter = time.Minute
 
-// LastsAfter is how long an agent has to be connected to show that its pool's agents
-// can live: long enough for what dies of its own start, and no longer than a build
-// that waits for the next one can bear.
+// LastsAfter is how long an agent has to stay connected to prove that the agents of its pool can live. An
+// agent that dies because of its own start dies sooner. A build that waits for the next agent can still bear
+// a minute.
 const LastsAfter = time.Minute
 
-// Died reports that an agent which had come has ended by itself, of what fails one.
-// What somebody has deleted, or what ended well, has not.
+// Died reports whether an agent that had connected has ended by itself because of a failure. If somebody
+// deleted the pod, or if the pod ended without a failure, Died returns false.
 func (p *Pod) Died() bool {
 	return p.Connected && p.Phase == PodFailed && !p.Deleting && p.Failure != ""
 }
 
-// Lasted reports that the pod has been connected for long enough.
+// Lasted reports whether the agent has been connected for at least LastsAfter.
 func (p *Pod) Lasted(now time.Time) bool {
 	return p.Connected && now.Sub(p.ConnectedAt) >= LastsAfter
 }
 
-// definite failures do not heal by waiting: the pod stays as it is.
+// definite reports whether waiting does not heal the failure: the pod stays as it is.
 func (f Failure) definite() bool {
 	return f == FailureBadImage || f == FailureCrashLoop || f == FailureOOM
 }
 
-// failing: the pod shows a definite failure. Of one that has been connected only
-// its Docker daemon's counts: its agent can work.
+// failing reports whether the pod shows a definite failure. If the agent has been connected, only a failure
+// of its Docker daemon counts, since the agent itself can work.
 func (p *Pod) failing() bool {
 	if p.Connected {
 		return p.DockerFailure.definite()
@@ -67,15 +75,15 @@ func (p *Pod) failing() bool {
 	return p.Failure.definite()
 }
 
-// freed failures heal when something else ends: an agent that has a machine
-// shows that there is room again, long before it connects.
+// freed reports whether the failure heals when something else ends and frees room. If an agent of the pool
+// gets a Kubernetes node, there is room again, long before that agent connects.
 func (f Failure) freed() bool { return f == FailureQuota || f == FailureUnschedulable }
 
-// stubborn failures heal only when a person changes something.
+// stubborn reports whether the failure heals only when a person changes something.
 func (f Failure) stubborn() bool { return f == FailureBadImage || f == FailureAdmission }
 
-// Pause is how long a pool makes no agent after that many have failed so, one after
-// another: the longer the more, and by how such a failure heals.
+// Pause returns how long a pool makes no agent after a number of such failures in a row. The pause grows with
+// that number, and depends on how the failure heals.
 func (f Failure) Pause(times int) time.Duration {
 	first, last := 5*time.Second, 5*time.Minute
 	switch {
@@ -87,18 +95,18 @@ func (f Failure) Pause(times int) time.Duration {
 	return min(first<<min(max(times-1, 0), 10), last)
 }
 
-// A FailedAgent is one that did not come, died, or is of no more use.
+// FailedAgent is an agent that did not connect, that died, or that is of no more use.
 type FailedAgent struct {
 	PoolID
 	Agent   string  `json:"agent"`
 	Failure Failure `json:"failure"`
 	Text    string  `json:"text"`
-	// Log is the last lines of the container at fault, if it has written any.
+	// Log is the last lines of the log of the container that failed, if it has written any.
 	Log string `json:"log,omitempty"`
 }
 
-// FailureOf is why a pod failed: what Kubernetes says, and where it says nothing, the
-// step at which it stood still.
+// FailureOf returns why a pod failed: the failure that Kubernetes reports, or else the failure that belongs
+// to the phase in which the pod stopped.
 func FailureOf(p *Pod) Failure {
 	switch {
 	case p.Failure != "":
@@ -111,7 +119,7 @@ func FailureOf(p *Pod) Failure {
 		if p.Faulty == "" {
 			return FailureImagePull
 		}
-		// A container that is not Bellboard's keeps the agent's from starting.
+		// A container that is not Bellboard's keeps the agent's container from starting.
 	case PhaseSchedule:
 		return FailureUnschedulable
 	case PhaseMount:
@@ -123,8 +131,8 @@ func FailureOf(p *Pod) Failure {
 	return FailureNeverConnected
 }
 
-// givenUp: every answer of the last minute showed a definite failure. What was
-// connected once is never given up for it.
+// givenUp reports whether every answer in the last GiveUpAfter showed a definite failure. An agent that was
+// connected once is never given up for such a failure.
 func (p *Pair) givenUp(now time.Time) bool {
 	return !p.Pod.Connected && !p.Failing.IsZero() && now.Sub(p.Failing) >= GiveUpAfter
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestPause: each class pauses by how it heals, and never for longer than its limit.
+// TestPause: the pause of each class depends on how the failure heals, and never exceeds its limit.
 func TestPause(t *testing.T) {
 	seconds := func(n ...int) []time.Duration {
 		var out []time.Duration
@@ -40,8 +40,8 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestFailureOf: what Kubernetes says, and where it says nothing, the step at
-// which the pod stood still.
+// TestFailureOf: the failure is what Kubernetes reports, or else belongs to the phase in which the pod
+// stopped.
 func TestFailureOf(t *testing.T) {
 	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
 	for _, tt := range []struct {
@@ -49,8 +49,8 @@ func TestFailureOf(t *testing.T) {
 		pod  Pod
 		want Failure
 	}{
-		{"what Kubernetes says comes first", Pod{Failure: FailureOOM, Scheduled: at(1), Mounted: at(2), Ready: at(3)}, FailureOOM},
-		{"no machine", Pod{}, FailureUnschedulable},
+		{"Kubernetes' own reason comes first", Pod{Failure: FailureOOM, Scheduled: at(1), Mounted: at(2), Ready: at(3)}, FailureOOM},
+		{"no Kubernetes node", Pod{}, FailureUnschedulable},
 		{"no volumes", Pod{Scheduled: at(1)}, FailureStorage},
 		{"no image", Pod{Scheduled: at(1), Mounted: at(2)}, FailureImagePull},
 		{"no Docker daemon", Pod{Scheduled: at(1), Mounted: at(2), DockerUp: at(3)}, FailureCrashLoop},
@@ -70,8 +70,8 @@ func TestFailureOf(t *testing.T) {
 	}
 }
 
-// TestHalfOpen: when the pause is over one agent tries, and the rest come when
-// it is proven.
+// TestHalfOpen: when the pause is over, one agent is made as a probe. The other agents are made when the
+// probe has proved itself.
 func TestHalfOpen(t *testing.T) {
 	e, p := PoolID{"web", Ephemeral}, PoolID{"web", Persistent}
 	over := func(f Failure) Backoff { return Backoff{Until: noon.Add(-time.Minute), Failure: f} }
@@ -109,15 +109,15 @@ func TestHalfOpen(t *testing.T) {
 			reason: map[string]string{"web": "blocked: ephemeral agents failed (image-pull), one probe on the way"},
 		},
 		{
-			name: "the probe has a machine, which proves nothing of an image", steps: wait,
+			name: "the probe has a Kubernetes node, which proves nothing about an image", steps: wait,
 			house: waiting(over(FailureImagePull), with(coming)),
 		},
 		{
-			name: "the probe has a machine, which proves that there is room", house: waiting(over(FailureQuota), with(coming)),
+			name: "the probe has a Kubernetes node, which proves that there is room", house: waiting(over(FailureQuota), with(coming)),
 			want: map[string]int{"create web ephemeral demand": 4, "register web ephemeral berths": 2},
 		},
 		{
-			name: "the probe still shows the failure: its machine proves nothing", steps: []string{"web back-off 4→0 ephemeral agents failed (quota), one probe on the way"},
+			name: "the probe still shows the failure: its Kubernetes node proves nothing", steps: []string{"web back-off 4→0 ephemeral agents failed (quota), one probe on the way"},
 			house: waiting(over(FailureQuota), with(coming, func(p *Pair) { p.Pod.Failure = FailureQuota })),
 		},
 		{
@@ -126,7 +126,7 @@ func TestHalfOpen(t *testing.T) {
 			house: waiting(over(FailureImagePull), with(unmarked(time.Hour)), func(in *Input) { in.knows(e, 8, time.Second) }),
 		},
 		{
-			name: "the probe hangs: one more", house: waiting(over(FailureImagePull), with(unmarked(30*time.Second)), func(in *Input) { in.knows(e, 8, time.Second) }),
+			name: "the probe hangs: one more probe", house: waiting(over(FailureImagePull), with(unmarked(30*time.Second)), func(in *Input) { in.knows(e, 8, time.Second) }),
 			want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (image-pull), one more probe, 1 overdue"},
 		},
 		{
@@ -137,7 +137,7 @@ func TestHalfOpen(t *testing.T) {
 			}),
 		},
 		{
-			name: "what was made before the failure is no probe, on the way or stuck", want: map[string]int{"mark web ephemeral stuck": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
+			name: "an agent that was made before the failure is no probe, coming or stuck", want: map[string]int{"mark web ephemeral stuck": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
 			steps: []string{"web back-off 4→1 ephemeral agents failed (image-pull), one probe first"},
 			house: waiting(Backoff{Until: noon.Add(-5 * time.Second), Failure: FailureImagePull, Before: map[string]bool{"web-e-a": true, "web-e-b": true}},
 				with(coming), func(in *Input) { in.agent("web", Ephemeral, "b", unmarked(time.Hour)) }),
@@ -148,23 +148,23 @@ func TestHalfOpen(t *testing.T) {
 			house: waiting(over(FailureOOM), with(unmet, offline, failed)),
 		},
 		{
-			name: "one that a person holds is no probe", want: probe, steps: []string{"web back-off 5→1 ephemeral agents failed (oom), one probe first"},
+			name: "an agent that a person holds is no probe", want: probe, steps: []string{"web back-off 5→1 ephemeral agents failed (oom), one probe first"},
 			house: waiting(over(FailureOOM), with(coming, person)),
 		},
 		{
-			name: "one that is connected is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
+			name: "a connected agent is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
 			house: waiting(over(FailureOOM), with()),
 		},
 		{
-			name: "one that has come a moment ago has yet to last, where others died", steps: []string{"web back-off 4→0 ephemeral agents failed (oom), one probe on trial"},
+			name: "if others died, an agent that has just connected has yet to last", steps: []string{"web back-off 4→0 ephemeral agents failed (oom), one probe on trial"},
 			house: waiting(died, with(func(p *Pair) { p.Pod.ConnectedAt = noon.Add(-LastsAfter + time.Second) })),
 		},
 		{
-			name: "what came before they died is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
+			name: "an agent that connected before they died is no probe", want: probe, steps: []string{"web back-off 4→1 ephemeral agents failed (oom), one probe first"},
 			house: waiting(Backoff{Until: noon, Failure: FailureOOM, Came: true, Before: map[string]bool{"web-e-a": true}}, with(func(p *Pair) { p.Pod.ConnectedAt = noon })),
 		},
 		{
-			name: "ephemeral ones fail: what may be of either kind is made persistent",
+			name: "ephemeral agents fail: items that accept either kind get persistent agents",
 			want: map[string]int{"create web persistent demand": 5}, steps: []string{"web fallback 5→0 ephemeral agents failed (oom), next try in 9s"},
 			reason: map[string]string{
 				"web": "demand: 5 waiting, 0 free, 0 on the way; ephemeral agents failed (oom), next try in 9s: persistent ones instead",
@@ -190,7 +190,7 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
-			name: "the same, after the pause: one of them tries",
+			name: "the same, after the pause: one ephemeral agent is a probe",
 			want: map[string]int{"create web persistent demand": 4, "create web ephemeral demand": 1, "register web ephemeral berths": 1}, steps: []string{"web fallback 5→1 ephemeral agents failed (oom), one probe first"},
 			house: func() Input {
 				in := newHouse(both())
@@ -200,7 +200,7 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
-			name:  "persistent ones fail: what the last hour justifies of them is made ephemeral",
+			name:  "persistent agents fail: the level of the last hour is made ephemeral",
 			want:  map[string]int{"create web ephemeral demand": 5, "register web ephemeral berths": 2},
 			steps: []string{"web fallback 2→0 persistent agents failed (storage), next try in 9s", "web back-off 2→0 9s left"},
 			reason: map[string]string{
@@ -235,7 +235,7 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
-			name:  "what insists on a kind gets no other",
+			name:  "items that want a kind get no other kind",
 			steps: []string{"web back-off 2→0 9s left"},
 			house: func() Input {
 				in := newHouse(both())
@@ -245,7 +245,7 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
-			name:  "both fail: one of each tries",
+			name:  "both kinds fail: one probe of each kind",
 			want:  map[string]int{"create web persistent demand": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
 			steps: []string{"web fallback 2→1 ephemeral agents failed (oom), one probe first", "web back-off 4→1 ephemeral agents failed (oom), one probe first"},
 			house: func() Input {
@@ -259,8 +259,8 @@ func TestHalfOpen(t *testing.T) {
 	})
 }
 
-// TestGivenUp follows an agent whose Docker daemon crashes: after a minute of it
-// the one way to remove begins, and its words name the culprit.
+// TestGivenUp follows an agent whose Docker daemon crashes. After a minute Bellboard begins to remove the
+// agent, and the text names the container.
 func TestGivenUp(t *testing.T) {
 	var mem Memory
 	var marks []string
@@ -297,8 +297,8 @@ func TestGivenUp(t *testing.T) {
 	}
 	for name, failure := range map[string]func(s int) Failure{
 		"an image that does not come may come yet": func(int) Failure { return FailureImagePull },
-		"what heals in between begins anew": func(s int) Failure {
-			if s%61 == 0 { // in the very answer that would give it up
+		"a class that healed in between begins anew": func(s int) Failure {
+			if s%61 == 0 { // in the same answer in which Bellboard would give the agent up
 				return ""
 			}
 			return FailureCrashLoop
@@ -310,9 +310,9 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
-// TestDeadDaemon follows agents at rest and at work whose Docker daemons die: by the
-// second answer that shows it they get no more builds, and others are made. One whose
-// daemon is back by then is left alone.
+// TestDeadDaemon follows idle and busy agents whose Docker daemons die. When a second answer shows the dead
+// daemon, the agents get no more builds, and other agents are made. If a daemon is back by then, its agent is
+// left alone.
 func TestDeadDaemon(t *testing.T) {
 	play := func(show func(s int, p *Pair), also ...func(*Pair)) (marked []string, made int) {
 		in := newHouse(pets())
@@ -349,11 +349,11 @@ func TestDeadDaemon(t *testing.T) {
 	}
 	want := []string{"2s web-p-a docker: its Docker daemon is dead (oom)"}
 	if marked, made := play(dies); !slices.Equal(marked, want) || made != 1 {
-		t.Errorf("at rest: it is marked %q and %d are made, want %q and one", marked, made, want)
+		t.Errorf("idle: the agent is marked %q and %d agents are made, want %q and one", marked, made, want)
 	}
 	roomy := func(p *Pair) { p.Node.Executors = 2 }
 	if marked, made := play(dies, busy, roomy); !slices.Equal(marked, want) || made != 1 {
-		t.Errorf("at work: it is marked %q and %d are made, want %q and one", marked, made, want)
+		t.Errorf("busy: the agent is marked %q and %d agents are made, want %q and one", marked, made, want)
 	}
 	blinks := func(s int, p *Pair) {
 		if s%2 == 1 {
@@ -369,7 +369,7 @@ func TestDeadDaemon(t *testing.T) {
 	}
 }
 
-// TestStuckNamesTheCulprit: the words of a start timeout say which step failed.
+// TestStuckNamesTheCulprit: the text of a start timeout names the phase that failed.
 func TestStuckNamesTheCulprit(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return noon.Add(-d) }
 	for _, tt := range []struct {
@@ -379,7 +379,8 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 		{"did not connect in 5m: image pull since 4m50s (ErrImagePull)", func(p *Pair) {
 			p.Pod.Scheduled, p.Pod.Mounted, p.Pod.Trouble, p.Pod.Failure = ago(5*time.Minute), ago(290*time.Second), "ErrImagePull", FailureImagePull
 		}},
-		{"did not connect in 5m: image pull since 5m (ErrImagePull)", func(p *Pair) { // a cluster that does not tell of volumes
+		// This cluster does not report when volumes are ready.
+		{"did not connect in 5m: image pull since 5m (ErrImagePull)", func(p *Pair) {
 			p.Pod.Scheduled, p.Pod.Trouble, p.Pod.Failure = ago(5*time.Minute), "ErrImagePull", FailureImagePull
 		}},
 		{"did not connect in 5m: a container cannot be made since 4m50s (CreateContainerConfigError)", func(p *Pair) {
@@ -414,13 +415,12 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 		plan, _, _ := Decide(in)
 		i := slices.IndexFunc(plan.Actions, func(a Action) bool { return a.Reason == ReasonStuck || a.Reason == ReasonGhost })
 		if i < 0 || plan.Actions[i].Text != tt.want {
-			t.Errorf("its actions are %+v, want one that says %q", plan.Actions, tt.want)
+			t.Errorf("the actions are %+v, want an action that says %q", plan.Actions, tt.want)
 		}
 	}
 }
 
-// TestABackoffIsNoRoom: builds do not wait for a team whose agents fail while
-// another team fits them.
+// TestABackoffIsNoRoom: builds do not wait for a team whose agents fail if another team fits them.
 func TestABackoffIsNoRoom(t *testing.T) {
 	in := newHouse(web(), newTeam("gpu", ModeEphemeral, []string{"gpu", "linux"}))
 	in.wait(5, "linux", time.Minute)

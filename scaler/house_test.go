@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// noon is when every story happens.
+// noon is the time of every case.
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// newTeam is a team with the built-in settings: ephemeral agents are inbound,
-// persistent ones come by Swarm.
+// newTeam returns a team with the built-in settings: ephemeral agents are inbound, persistent agents use
+// Swarm.
 func newTeam(name string, mode Mode, labels []string, change ...func(*Team)) Team {
 	t := Team{Name: name, Labels: labels, Mode: mode, MaxAgents: 10, MaxPersistent: 10, ScaleDownCooldown: time.Minute}
 	pool := func(k Kind, c Connect, idle time.Duration) {
@@ -36,8 +36,8 @@ func newTeam(name string, mode Mode, labels []string, change ...func(*Team)) Tea
 	return t
 }
 
-// newHouse is a quiet house with these teams: Jenkins has just answered, it is
-// out of grace, this Bellboard has run for a day, and every pool has its berths.
+// newHouse returns a quiet house with these teams. Jenkins has just answered, the grace is over, this
+// Bellboard has run for a day, and every pool has its berths.
 func newHouse(teams ...Team) Input {
 	in := Input{
 		Now: noon, MaxAgents: 100, Teams: teams,
@@ -58,7 +58,8 @@ func newHouse(teams ...Team) Input {
 	return in
 }
 
-// wait puts n items that want label into the queue, since ago; each further one is a second younger.
+// wait puts n items that want label into the queue. The first one has waited for ago, and each further one is
+// a second younger.
 func (in *Input) wait(n int, label string, ago time.Duration) {
 	how := Labelled
 	if label == "" {
@@ -72,7 +73,7 @@ func (in *Input) wait(n int, label string, ago time.Duration) {
 	}
 }
 
-// agent adds an agent of a pool that is connected and free, unless changes say otherwise.
+// agent adds an agent of a pool. The agent is connected and free, unless a change says otherwise.
 func (in *Input) agent(team string, k Kind, random string, change ...func(*Pair)) string {
 	name := AgentName(PoolID{team, k}, random)
 	p := Pair{
@@ -93,7 +94,7 @@ func (in *Input) agent(team string, k Kind, random string, change ...func(*Pair)
 	}
 	in.Secrets[name] = true
 	if p.Pod != nil {
-		p.Pod.Protected = p.Pod.Protected || p.Node != nil && !p.Node.Idle // as a tick before has made it
+		p.Pod.Protected = p.Pod.Protected || p.Node != nil && !p.Node.Idle // as an earlier tick has made it
 		in.Cluster.Pods = append(in.Cluster.Pods, *p.Pod)
 	}
 	if p.Node != nil {
@@ -102,7 +103,8 @@ func (in *Input) agent(team string, k Kind, random string, change ...func(*Pair)
 	return name
 }
 
-// slot adds a cache slot that was last used so long ago, warm and free unless changes say otherwise.
+// slot adds a cache slot that was last used that long ago. The slot is warm and free, unless a change says
+// otherwise.
 func (in *Input) slot(team, random string, ago time.Duration, change ...func(*Slot)) *Slot {
 	s := Slot{
 		PoolID: PoolID{team, Persistent}, Name: SlotName(team, random), Namespace: "ci", UID: "uid-" + random, ResourceVersion: "1",
@@ -115,26 +117,27 @@ func (in *Input) slot(team, random string, ago time.Duration, change ...func(*Sl
 	return &in.Cluster.Slots[len(in.Cluster.Slots)-1]
 }
 
-// on is an agent that works on a slot.
+// on: the agent works on that slot.
 func on(random string) func(*Pair) {
 	return func(p *Pair) { p.Pod.Slot = SlotName(p.Pod.Team, random) }
 }
 
-// agents adds n of them.
+// agents adds n agents, like agent.
 func (in *Input) agents(n int, team string, k Kind, random string, change ...func(*Pair)) {
 	for i := range n {
 		in.agent(team, k, random+string(rune('a'+i/26))+string(rune('a'+i%26)), change...)
 	}
 }
 
-// idleFor is how long each free agent has been free.
+// idleFor sets how long each free agent has been free.
 func (in *Input) idleFor(d time.Duration) {
 	for i := range in.Jenkins.Nodes {
 		alter(&in.Memory.Agents, in.Jenkins.Nodes[i].Name, func(m *AgentMemory) { m.Free = in.Now.Add(-d) })
 	}
 }
 
-// wasMarked says that earlier answers showed the mark, ours or the hook's, on every node that has it.
+// wasMarked adds to the memory that earlier answers showed the mark of Bellboard or of the hook on every
+// Jenkins node that has one.
 func (in *Input) wasMarked() {
 	for i := range in.Jenkins.Nodes {
 		if n := &in.Jenkins.Nodes[i]; n.closed() {
@@ -145,7 +148,7 @@ func (in *Input) wasMarked() {
 	}
 }
 
-// coming is an agent on its way.
+// coming: the agent is on its way.
 func coming(p *Pair) {
 	p.Node.Online, p.Pod.Connected, p.Pod.Scheduled = false, false, noon.Add(-10*time.Second)
 }
@@ -160,17 +163,17 @@ func alter[K comparable, R any](in *map[K]R, k K, f func(*R)) {
 	(*in)[k] = r
 }
 
-// backsOff has a pool back off.
+// backsOff gives a pool a back-off.
 func (in *Input) backsOff(id PoolID, b Backoff) {
 	alter(&in.Memory.Pools, id, func(p *PoolMemory) { p.Backoff = b })
 }
 
-// deepCopy shares nothing with v that could be changed through it.
+// deepCopy returns a copy of v that shares nothing changeable with v.
 func deepCopy[T any](v T) T { return copyOf(reflect.ValueOf(v)).Interface().(T) }
 
 func copyOf(v reflect.Value) reflect.Value {
 	out := reflect.New(v.Type()).Elem()
-	switch v.Kind() { // the others hold no more than themselves
+	switch v.Kind() { // values of all other kinds contain no references
 	case reflect.Map:
 		if v.IsNil() {
 			return out
@@ -194,7 +197,7 @@ func copyOf(v reflect.Value) reflect.Value {
 		out = reflect.New(v.Type().Elem())
 		out.Elem().Set(copyOf(v.Elem()))
 	case reflect.Struct:
-		out.Set(v) // what is not exported (of a time.Time) is a value
+		out.Set(v) // the unexported fields of a time.Time are plain values
 		for i := range v.NumField() {
 			if v.Type().Field(i).IsExported() {
 				out.Field(i).Set(copyOf(v.Field(i)))

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// ready is an agent whose pod runs.
+// ready: the agent's pod runs.
 func ready(p *Pair) { p.Pod.Ready = noon.Add(-time.Second) }
 
-// called is the name of every agent that the plan has Jenkins call.
+// called returns the names of the agents that the plan asks Jenkins to call.
 func called(p Plan) []string {
 	var out []string
 	for i := range p.Actions {
@@ -20,7 +20,7 @@ func called(p Plan) []string {
 	return out
 }
 
-// TestCallable: Jenkins calls those that run and do not come by themselves.
+// TestCallable: Jenkins calls agents that run and do not connect by themselves.
 func TestCallable(t *testing.T) {
 	const name = "web-e-a"
 	named := func(in *Input) { in.wait(1, name, time.Second) }
@@ -41,8 +41,8 @@ func TestCallable(t *testing.T) {
 		{"its container does not run yet", seenAs{coming}, nil, false},
 		{"its pod does not run yet", seenAs{coming, ready, func(p *Pair) { p.Pod.Phase = PodPending }}, nil, false},
 		{"its pod has ended", seenAs{coming, ready, failed}, nil, false},
-		{"its pod is deleted by somebody", seenAs{coming, ready, deleting}, nil, false},
-		{"its pod is deleted by us, and a build names it", seenAs{coming, ready, deletingByUs}, []func(*Input){named}, false},
+		{"somebody else deletes its pod", seenAs{coming, ready, deleting}, nil, false},
+		{"Bellboard deletes its pod, and a build names the agent", seenAs{coming, ready, deletingByUs}, []func(*Input){named}, false},
 		{"a berth", seenAs{coming, noPod}, []func(*Input){func(in *Input) { in.Berths[name] = true }}, false},
 		{"Jenkins does not show its node yet", seenAs{coming, ready, noNode}, nil, false},
 		{"online", seenAs{ready}, nil, false},
@@ -54,7 +54,7 @@ func TestCallable(t *testing.T) {
 		{"its team is paused", seenAs{coming, ready}, []func(*Input){paused}, false},
 		{"and it is marked", seenAs{coming, ready, ours}, []func(*Input){paused}, false},
 		{"and about to go", seenAs{coming, ready, ours}, []func(*Input){paused, seen}, false},
-		{"its machine is about to go", seenAs{coming, ready, disrupted}, nil, false},
+		{"its Kubernetes node is about to go", seenAs{coming, ready, disrupted}, nil, false},
 		{"did not come in time", seenAs{coming, ready, late}, nil, false},
 		{"did not come in time, marked", seenAs{coming, ready, late, ours}, nil, false},
 		{"did not come in time, in grace", seenAs{coming, ready, late}, []func(*Input){grace}, true},
@@ -63,7 +63,8 @@ func TestCallable(t *testing.T) {
 		{"cut off for too long", seenAs{ready, offline}, []func(*Input){away}, false},
 		{"cut off under its build", seenAs{ready, offline, busy, ours}, nil, true},
 		{"a build waits for it", seenAs{ready, offline}, []func(*Input){named}, true},
-		{"a build waits for it, marked", seenAs{ready, offline, ours}, []func(*Input){named}, false}, // first the mark is cleared
+		// The mark is cleared first.
+		{"a build waits for it, marked", seenAs{ready, offline, ours}, []func(*Input){named}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -83,8 +84,8 @@ func TestCallable(t *testing.T) {
 	}
 }
 
-// TestRelaunch: an agent that does not come is called again, and one that came and
-// was cut off at once.
+// TestRelaunch: an agent that does not connect is called again after a while. An agent that connected and was
+// cut off is called at once.
 func TestRelaunch(t *testing.T) {
 	var mem Memory
 	now := noon
@@ -104,10 +105,10 @@ func TestRelaunch(t *testing.T) {
 		in.agent("web", Ephemeral, "a", coming, ready)
 		in.agent("web", Ephemeral, "b", coming, ready)
 	}
-	tick("they run", 0, both, "web-e-a", "web-e-b")
+	tick("both run", 0, both, "web-e-a", "web-e-b")
 	tick("a moment later", Relaunch-1, both)
 	tick("in time", 1, both, "web-e-a", "web-e-b")
-	tick("one has come", time.Second, func(in *Input) {
+	tick("one agent has connected", time.Second, func(in *Input) {
 		in.agent("web", Ephemeral, "a", ready)
 		in.agent("web", Ephemeral, "b", coming, ready)
 	})
@@ -117,7 +118,7 @@ func TestRelaunch(t *testing.T) {
 	}, "web-e-a")
 	tick("all have gone", time.Second, func(*Input) {})
 	if len(mem.Agents) > 0 {
-		t.Errorf("of those that have gone %v is remembered", mem.Agents)
+		t.Errorf("%v is remembered of agents that have gone", mem.Agents)
 	}
 	tick("a person has it for a moment", time.Second, both, "web-e-a", "web-e-b")
 	tick("has it", time.Second, func(in *Input) { in.agent("web", Ephemeral, "a", coming, ready, person) })

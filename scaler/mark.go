@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Describe is a registered node's description: words for people, then the
-// owner that ParseOwner reads back. The Swarm plugin puts its own words before.
+// Describe returns the description of a Jenkins node that Bellboard registers: words for people, and then the
+// owner, which ParseOwner reads back. The Swarm plugin puts its own words before the description.
 func Describe(instance string, p PoolID, fence bool) string {
 	words, tail := "agent of team "+p.Team, ""
 	if fence {
@@ -20,7 +20,8 @@ func Describe(instance string, p PoolID, fence bool) string {
 
 var ownerPattern = regexp.MustCompile(`bellboard instance=([a-z0-9-]+) team=([a-z0-9-]+) kind=(ephemeral|persistent)( fence)?(?:\)|$|\s)`)
 
-// ParseOwner reads a node's description. ok is false when the node is not the instance's.
+// ParseOwner reads the owner from a Jenkins node's description. ok is false if the Jenkins node does not
+// belong to the instance.
 func ParseOwner(instance, description string) (p PoolID, fence, ok bool) {
 	m := ownerPattern.FindStringSubmatch(description)
 	if m == nil || m[1] != instance {
@@ -29,30 +30,30 @@ func ParseOwner(instance, description string) (p PoolID, fence, ok bool) {
 	return PoolID{Team: m[2], Kind: Kind(m[3])}, m[4] != "", true
 }
 
-// MarkText is the temporary-offline text of a mark of ours. Jenkins gives a text
-// back changed: escaped as HTML, without its newlines, and without all that stands
-// before its last " : ". A Reason has nothing of these, so the text survives; the
-// long reason stays in our own records.
+// MarkText returns the temporary-offline text of a mark of Bellboard's. Jenkins returns such a text changed:
+// escaped as HTML, without its newlines, and without all that stands before its last " : ". A Reason contains
+// none of these, so the text survives. The long reason stays in Bellboard's own records.
 func MarkText(instance string, why Reason) string {
 	return "bellboard(" + instance + "): " + string(why)
 }
 
-// HookText begins the text that the one-build hook inside Jenkins writes.
+// HookText returns the beginning of the text that the one-build hook inside Jenkins writes.
 func HookText(instance string) string { return "bellboard-hook(" + instance + ")" }
 
-// HookLabel is the label that the hook gives Jenkins' built-in node, to show that it is there.
+// HookLabel returns the label that the hook gives to Jenkins' built-in node. That label shows that the hook
+// is installed.
 func HookLabel(instance string) string { return "bellboard-hook-" + instance }
 
-// Cause is why a node is offline, in the fields of a Jenkins computer.
+// Cause is why a Jenkins node is offline, in the fields of a Jenkins computer.
 type Cause struct {
 	Class string // offlineCause._class
-	// Description is offlineCause.description: whole, with "Disconnected by USER : "
-	// before it. Not every class has one.
+	// Description is offlineCause.description: the complete text, with "Disconnected by USER : " before it.
+	// Not every class has a description.
 	Description string
 	Reason      string // offlineCauseReason
 }
 
-// Text is the cause in the words of its author, on one line.
+// Text returns the cause in the words of its author, on one line.
 func (c *Cause) Text() string {
 	text := c.Reason
 	if c.Description != "" {
@@ -66,8 +67,8 @@ func (c *Cause) Text() string {
 
 var oneLine = strings.NewReplacer("<br>", " ", "\n", " ", "\u00a0", " ")
 
-// technical are the causes by which core's own code ends or misses a connection,
-// each with its text where plugins and scripts use the class too.
+// technical has the causes with which code of Jenkins core ends or misses a connection. If plugins and
+// scripts use the same class too, the texts of core's own causes are listed.
 var technical = map[string][]string{
 	"hudson.slaves.OfflineCause$ChannelTermination":                        nil,
 	"hudson.slaves.OfflineCause$LaunchFailed":                              nil,
@@ -78,21 +79,21 @@ var technical = map[string][]string{
 	"hudson.slaves.OfflineCause$SimpleOfflineCause":                        {"Repeated ping attempts failed", "Node is being removed", "Computer has finished its scheduled uptime"},
 }
 
-// technical reports a cause that nobody has chosen.
+// technical reports whether no person has chosen the cause.
 func (c *Cause) technical() bool {
 	texts, ok := technical[c.Class]
 	return ok && (texts == nil || slices.Contains(texts, c.Text()))
 }
 
-// ReadMark tells who took a node temporarily offline. before is what the answer
-// before told of it.
+// ReadMark returns who took a Jenkins node temporarily offline. before is what the previous answer showed.
 //
-// Before 2.482 Jenkins keeps one cause of both a mark and a lost connection: when
-// the agent is cut off, a technical cause stands in place of the mark's. Then it
-// was a person's if it had been before. Otherwise it counts as a monitor's: it is
-// ours to mark again. (When the agent comes back, Jenkins shows the mark's cause
-// again.) A class that is not known here may be a plugin's through which a person
-// speaks, so it is a person's; so is no class at all, which a script leaves.
+// Before version 2.482, Jenkins keeps a single cause for both a mark and a lost connection. If the agent is
+// cut off, a technical cause replaces the cause of the mark. If the mark was a person's before, it still is.
+// Otherwise it counts as a monitor's, so Bellboard may mark the Jenkins node again. (When the agent comes
+// back, Jenkins shows the cause of the mark again.)
+//
+// An unknown class may be that of a plugin through which a person speaks, so it counts as a person's. No
+// class at all, which a script leaves, counts as a person's too.
 func ReadMark(instance string, temporarilyOffline bool, c Cause, before OfflineBy) OfflineBy {
 	if !temporarilyOffline {
 		return NotMarked
@@ -108,15 +109,16 @@ func ReadMark(instance string, temporarilyOffline bool, c Cause, before OfflineB
 			return Person
 		}
 		return Monitor
-	case strings.Contains(c.Class, "node_monitors"), strings.Contains(c.Class, "Monitor"): // plugins' too, such as VersionMonitor$…
+	// Monitors of plugins have such classes too, for example VersionMonitor$….
+	case strings.Contains(c.Class, "node_monitors"), strings.Contains(c.Class, "Monitor"):
 		return Monitor
 	default:
 		return Person
 	}
 }
 
-// AgentName makes an agent's name from its pool and a random part of ten
-// characters of [a-z0-9]. It is the name of the pod, its Secret and the node.
+// AgentName returns an agent's name, made from its pool and a random part of ten characters of [a-z0-9]. The
+// pod, its Secret and the Jenkins node have this name.
 func AgentName(p PoolID, random string) string {
 	return p.Team + "-" + string(p.Kind)[:1] + "-" + random
 }

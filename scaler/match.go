@@ -10,17 +10,19 @@ import (
 	"bellboard/scaler/label"
 )
 
-// matching is what the stage of that name finds.
+// matching is the result of stage 2, which matches waiting items to executors.
 type matching struct {
 	demands []*demand
 	supply  []*supply
-	vetoes  map[string]Refusal // by the key of a demand, before this look finds more
-	// unlabelled: some team serves builds that ask for no label.
+	// vetoes has the refusals known before this tick looks for more, by the key of a demand.
+	vetoes map[string]Refusal
+	// unlabelled: at least one team serves builds that ask for no label.
 	unlabelled bool
-	crowd      int // agents that builds wait for, and that only BELLBOARD_MAX_AGENTS forbids
+	// crowd is how many agents builds wait for that only BELLBOARD_MAX_AGENTS forbids.
+	crowd int
 }
 
-// match matches what waits with what is free or coming.
+// match matches the waiting items to executors that are free or coming.
 func (d *decider) match() {
 	items := d.in.Jenkins.Items
 	for _, p := range d.pools {
@@ -40,7 +42,7 @@ func (d *decider) match() {
 	d.plan.Unresolved = unresolved.sorted()
 }
 
-// unserved are groups of items that no team serves, by the key of what they ask for.
+// unserved holds groups of items that no team serves. The key says what the items of a group ask for.
 type unserved map[string]*Unserved
 
 func (u unserved) note(it *Item, key, label, text string) {
@@ -63,22 +65,22 @@ func (u unserved) sorted() []Unserved {
 	return out
 }
 
-// supply is free or coming executors of one label set.
+// supply is the free and coming executors of one label set.
 type supply struct {
 	key    string
 	labels []string // sorted
 	free   int
-	pool   *PoolID // set when they are ours, for what is left over
-	home   *Pool   // the pool whose own label set this is, not an older one
-	// standing are those that have waited long enough to be refused.
+	pool   *PoolID // the pool of this instance that the surplus belongs to; nil: foreign nodes
+	home   *Pool   // the pool whose label set this is now; nil if the label set is an older one
+	// standing lists the agents that have waited long enough to count as refused.
 	standing   []string
-	takers     []*demand // those that it serves, or has served on the way to the answer
-	refuses    []string  // keys of demands whose items Jenkins does not give it
-	unlabelled bool      // it takes, or may take, builds that ask for no label
+	takers     []*demand // demands that it serves, or served at an earlier step of the matching
+	refuses    []string  // keys of demands whose items Jenkins does not give to these agents
+	unlabelled bool      // these agents take, or may take, builds that ask for no label
 }
 
-// ours is 1 for agents of ours: where it makes no other difference, what waits
-// takes a foreign executor, so that a spare of ours is not counted as taken.
+// ours returns 1 for agents of this instance, and 0 for foreign nodes. If nothing else decides, a waiting
+// item takes a foreign executor. A spare agent of this instance then stays free.
 func (s *supply) ours() int {
 	if s.pool == nil {
 		return 0
@@ -86,26 +88,27 @@ func (s *supply) ours() int {
 	return 1
 }
 
-// demand is the waiting items of one label expression. Those that want no label
-// are one demand, whose text is empty; those whose label is inferred are one beside
-// those that are known to want it.
+// demand is the waiting items of one label expression. Items that want no label are one demand, whose text is
+// empty. Items whose label is inferred are a demand of their own, beside the items that are known to want
+// that label.
 type demand struct {
 	text     string
 	inferred bool
 	expr     label.Expr
 	items    []int // indices into the view's items, oldest first
 	oldest   time.Time
-	fits     []int           // indices of the label sets that satisfy it
+	fits     []int           // indices of the label sets that satisfy the expression
 	left     int             // items that no label set serves
 	assigned map[*supply]int // items that each label set serves
 }
 
-// inferredKey begins the keys of demands whose label is inferred.
+// inferredKey is the first character of the key of each demand whose label is inferred.
 const inferredKey = "\x00"
 
 func inferred(key string) bool { return strings.HasPrefix(key, inferredKey) }
 
-// unproven is 1 where the label is inferred: such items take what the others leave.
+// unproven returns 1 if the label is inferred, and 0 otherwise. Items with an inferred label take only what
+// the other items leave.
 func (w *demand) unproven() int {
 	if w.inferred {
 		return 1
@@ -113,7 +116,7 @@ func (w *demand) unproven() int {
 	return 0
 }
 
-// key is what the memory knows the demand by.
+// key returns the key under which the memory knows the demand.
 func (w *demand) key() string {
 	if w.inferred {
 		return inferredKey + w.text
@@ -121,7 +124,8 @@ func (w *demand) key() string {
 	return w.text
 }
 
-// team order for a shortfall: fewest labels first, then PRIORITY, then name.
+// teamOrder compares two teams that could serve the same shortfall. The team with the fewest labels comes
+// first, then the team with the higher PRIORITY, then the name decides.
 func teamOrder(a, b *Team) int {
 	return cmp.Or(
 		cmp.Compare(len(a.Labels), len(b.Labels)),
@@ -130,15 +134,25 @@ func teamOrder(a, b *Team) int {
 	)
 }
 
-// match gives free and coming executors to waiting items, on paper only: Jenkins
-// does the real assignment. The scarcest expression (fewest label sets satisfy it)
-// chooses first, then the oldest; those whose label is inferred come last. Each takes
-// from the label set that the fewest other waiting expressions could use, a foreign one before ours. Who then has
-// nothing, while something is free, gets what another can replace. What is left
-// of supplies' free and of demands' left is the answer: the surplus and the
-// shortfall, which is as small as it can be.
+// match gives free and coming executors to waiting items, on paper only: Jenkins does the real assignment.
+//
+// The demands choose in this order:
+//
+//   - A demand whose label is inferred comes last.
+//   - The scarcest expression comes first: the expression that the fewest label sets satisfy.
+//   - Among equally scarce expressions, the oldest comes first.
+//
+// Each demand takes from the label set that the fewest other demands could use. If two label sets are equal
+// in that, a foreign label set comes before a label set of this instance.
+//
+// Afterwards some demand may have items left although executors are free elsewhere. Then match moves other
+// demands. For example, an older demand took the only executor that a younger demand can use, and another
+// executor would serve the older demand too. match moves the older demand to that other executor.
+//
+// What is left is the answer. The executors left in free are the surplus. The items left in the demands are
+// the shortfall, which is as small as possible.
 func match(demands []*demand, supplies []*supply) {
-	wanted := make([]int, len(supplies)) // by how many waiting expressions
+	wanted := make([]int, len(supplies)) // how many demands could use each label set
 	f := newFitter(supplies)
 	for _, s := range supplies {
 		s.takers = nil
@@ -185,7 +199,7 @@ func match(demands []*demand, supplies []*supply) {
 	}
 }
 
-// take notes that so many more items of the demand are served by that label set.
+// take notes that the label set s serves n more items of the demand.
 func (w *demand) take(s *supply, n int) {
 	if w.assigned == nil {
 		w.assigned = map[*supply]int{}
@@ -196,12 +210,13 @@ func (w *demand) take(s *supply, n int) {
 	w.assigned[s] += n
 }
 
-// reseat finds a label set with something free for a demand that has none, by a
-// shortest chain of others who take another one instead; false: there is none.
-// What a search in vain has seen leads nowhere for the others either: it is dead.
+// reseat finds a free executor for a demand that has items left. To do so, reseat looks for the shortest
+// chain of demands that each move to another label set. reseat reports whether it found such a chain. If it
+// found none, the label sets that it visited cannot help any other demand either, and reseat marks them as
+// dead.
 func reseat(supplies []*supply, dead []bool, w *demand) bool {
-	asks := map[int]*demand{}       // by label set: who would take it
-	gives := map[*demand]int{w: -1} // by demand: the label set that it would give up
+	asks := map[int]*demand{}       // by label set: the demand that would take from it
+	gives := map[*demand]int{w: -1} // by demand: the label set that the demand would leave
 	for queue := []*demand{w}; len(queue) > 0; queue = queue[1:] {
 		for _, i := range queue[0].fits {
 			if dead[i] || asks[i] != nil {
@@ -226,7 +241,7 @@ func reseat(supplies []*supply, dead []bool, w *demand) bool {
 	return false
 }
 
-// shift moves as many items as it can along the chain that ends at label set i.
+// shift moves as many items as possible along the chain that ends at label set i.
 func shift(asks map[int]*demand, gives map[*demand]int, supplies []*supply, first *demand, i int) {
 	n := min(first.left, supplies[i].free)
 	for v := asks[i]; v != first; v = asks[gives[v]] {
@@ -244,16 +259,17 @@ func shift(asks map[int]*demand, gives map[*demand]int, supplies []*supply, firs
 	first.left -= n
 }
 
-// fitter finds the label sets that satisfy an expression. What an expression
-// says of a label set depends only on which of its few atoms are there, so it is
-// asked once for each combination, not once for each label set.
+// fitter finds the label sets that satisfy an expression. Whether a label set satisfies an expression depends
+// only on which of the expression's few atoms the set has. So the fitter evaluates the expression once for
+// each combination of atoms, and not once for each label set.
 type fitter struct {
 	supplies []*supply
-	carry    map[string][]int // by atom: the label sets that have it
-	there    []uint8          // by label set: which atoms of the expression it has
+	carry    map[string][]int // by atom: the label sets that have that atom
+	there    []uint8          // by label set: which atoms of the expression that set has, as bits
 }
 
-// maxAtoms is how many atoms the bits of there can hold; larger expressions are asked for each label set.
+// maxAtoms is how many atoms fit into the bits of there. A larger expression is evaluated once for each label
+// set.
 const maxAtoms = 8
 
 func newFitter(supplies []*supply) *fitter {
@@ -266,7 +282,7 @@ func newFitter(supplies []*supply) *fitter {
 	return f
 }
 
-// of finds the label sets that serve a demand.
+// of returns the label sets that serve a demand.
 func (f *fitter) of(w *demand) []int {
 	if w.text != "" {
 		return f.fits(w.expr, w.fits[:0])
@@ -280,7 +296,7 @@ func (f *fitter) of(w *demand) []int {
 	return out
 }
 
-// fits appends the indices of the label sets that satisfy e to out, in order.
+// fits appends the indices of the label sets that satisfy e to out, in order, and returns out.
 func (f *fitter) fits(e label.Expr, out []int) []int {
 	if atom, ok := e.Atom(); ok {
 		return append(out, f.carry[atom]...)
@@ -313,9 +329,13 @@ func (f *fitter) fits(e label.Expr, out []int) []int {
 	return out
 }
 
-// demandsOf groups the items that could be demand by their expression. Pinned
-// items, and those not buildable or of unknown label, are no demands. unlabelled:
-// some team serves those that want no label.
+// demandsOf groups the items that a new agent could serve by their expression, and returns the groups. These
+// items belong to no demand:
+//
+//   - pinned items,
+//   - items that are not buildable,
+//   - items whose label is not known,
+//   - items that want no label, if unlabelled is false. unlabelled says that some team serves such items.
 func demandsOf(items []Item, unlabelled bool, pinned func(string) bool) []*demand {
 	type group struct {
 		text string
@@ -349,11 +369,13 @@ func demandsOf(items []Item, unlabelled bool, pinned func(string) bool) []*deman
 	return out
 }
 
-// suppliesOf groups free executors by label set, ours by pool and foreign ones
-// by what they carry. A foreign node that some demand names counts by itself. A
-// label set of which nothing is free just now is there too: it says that an
-// expression is not scarce, since agents that serve it are there or can be made.
-// An agent that was refused something counts by itself.
+// suppliesOf returns the free and coming executors, grouped by label set. Agents of this instance are grouped
+// by pool too, foreign nodes only by the labels that they carry. There are three special cases:
+//
+//   - A foreign node that some demand names is a group of its own.
+//   - An agent that Jenkins refused something is a group of its own.
+//   - The label set of each pool is a group, even if no executor is free just now. Such a group shows that an
+//     expression is not scarce, since agents that serve it can be made.
 func (d *decider) suppliesOf() []*supply {
 	byKey := make(map[string]*supply)
 	var out []*supply
@@ -408,8 +430,8 @@ func (d *decider) suppliesOf() []*supply {
 				labels = append(slices.Clone(labels), n.Name)
 				slices.Sort(labels)
 			}
-			// Jenkins does not tell whether a node is for labelled builds only: one
-			// that is finds itself refused.
+			// Jenkins does not tell whether a node is for labelled builds only. If such a node gets no
+			// unlabelled item, refusals notes that.
 			add(labels, nil, n.Name, n.free()).unlabelled = true
 		}
 	}

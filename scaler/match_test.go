@@ -13,8 +13,8 @@ import (
 	"bellboard/scaler/label"
 )
 
-// TestMatch counts what is left of each supply ("free") and of each
-// expression ("short") after the matching.
+// TestMatch checks how many executors each supply ("free") and how many items each expression ("short") has
+// left after the matching.
 func TestMatch(t *testing.T) {
 	linux := newTeam("a", ModeEphemeral, []string{"linux"})
 	gpu := newTeam("b", ModeEphemeral, []string{"gpu", "linux"})
@@ -39,7 +39,7 @@ func TestMatch(t *testing.T) {
 			free:  map[string]int{},
 		},
 		{
-			name: "a hundred waiting, 99 coming, one free: no shortfall",
+			name: "a hundred items, 99 agents coming, one free: no shortfall",
 			house: func(in *Input) {
 				in.wait(100, "linux", 200*time.Second)
 				in.agents(99, "a", Ephemeral, "c", coming)
@@ -49,7 +49,7 @@ func TestMatch(t *testing.T) {
 			free:  map[string]int{},
 		},
 		{
-			name: "nor when the free one has just taken an item: seen free with its item gone from the queue",
+			name: "no shortfall when the free agent has just taken an item: shown free, its item gone from the queue",
 			house: func(in *Input) {
 				in.wait(99, "linux", 200*time.Second)
 				in.agents(99, "a", Ephemeral, "c", coming)
@@ -59,7 +59,7 @@ func TestMatch(t *testing.T) {
 			free:  map[string]int{"ephemeral linux": 1},
 		},
 		{
-			name: "nor when it is seen at work",
+			name: "no shortfall when that agent is shown at work",
 			house: func(in *Input) {
 				in.wait(99, "linux", 200*time.Second)
 				in.agents(99, "a", Ephemeral, "c", coming)
@@ -69,7 +69,7 @@ func TestMatch(t *testing.T) {
 			free:  map[string]int{},
 		},
 		{
-			name: "of two that are equally scarce the older one chooses first",
+			name: "of two equally scarce expressions the older chooses first",
 			house: func(in *Input) {
 				in.wait(1, "gpu&&linux", 5*time.Second)
 				in.wait(1, "gpu", 60*time.Second)
@@ -90,7 +90,7 @@ func TestMatch(t *testing.T) {
 			free:  map[string]int{},
 		},
 		{
-			name: "each takes from the label set that fewest others want",
+			name: "each expression takes from the label set that the fewest others want",
 			house: func(in *Input) {
 				in.wait(1, "linux", time.Hour)
 				in.wait(1, "gpu||mac", time.Minute)
@@ -110,7 +110,7 @@ func TestMatch(t *testing.T) {
 			free:  map[string]int{},
 		},
 		{
-			name: "foreign nodes that take no work are none",
+			name: "foreign nodes that take no builds are no supply",
 			house: func(in *Input) {
 				in.wait(3, "linux", time.Minute)
 				off, marked := static("s1", []string{"linux"}, 1, 0), static("s2", []string{"linux"}, 1, 0)
@@ -132,7 +132,7 @@ func TestMatch(t *testing.T) {
 			free:  map[string]int{},
 		},
 		{
-			name: "an item that names a node or a pod of ours is no demand",
+			name: "an item that names a Jenkins node or a pod of Bellboard's is no demand",
 			house: func(in *Input) {
 				in.wait(1, in.agent("a", Ephemeral, "1", busy), time.Minute)
 				in.wait(1, in.agent("a", Ephemeral, "2", noNode), time.Minute)
@@ -157,7 +157,7 @@ func TestMatch(t *testing.T) {
 			free:  map[string]int{},
 		},
 		{
-			name: "an agent that is older than a setting serves what its node carries",
+			name: "an agent that is older than a setting serves the labels of its Jenkins node",
 			house: func(in *Input) {
 				in.wait(1, "linux", time.Minute)
 				in.agent("a", Ephemeral, "1", func(p *Pair) { p.Node.Labels = []string{"ephemeral", "unix"} })
@@ -166,7 +166,7 @@ func TestMatch(t *testing.T) {
 			free:  map[string]int{"ephemeral unix": 1},
 		},
 		{
-			name: "an agent without a node yet serves what its pool carries",
+			name: "an agent without a Jenkins node serves the labels of its pool",
 			house: func(in *Input) {
 				in.wait(1, "linux", time.Minute)
 				in.agent("a", Ephemeral, "1", coming, noNode, func(p *Pair) { p.Pod.Requested = true })
@@ -175,7 +175,7 @@ func TestMatch(t *testing.T) {
 			free:  map[string]int{},
 		},
 		{
-			name: "foreign before ours where both carry the same",
+			name: "foreign nodes before agents if both carry the same labels",
 			house: func(in *Input) {
 				in.wait(1, "linux", time.Minute)
 				in.agent("a", Ephemeral, "1")
@@ -210,8 +210,8 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestShortfallGoesTo: fewest labels first, then PRIORITY, then name, and
-// nobody who is at the cap.
+// TestShortfallGoesTo: the shortfall goes to the team with the fewest labels, then by PRIORITY, then by name,
+// and never to a team at its cap.
 func TestShortfallGoesTo(t *testing.T) {
 	full := func(t *Team) { t.MaxAgents = 0 }
 	first := func(t *Team) { t.Priority = 1 }
@@ -227,10 +227,10 @@ func TestShortfallGoesTo(t *testing.T) {
 		{"fewest labels before priority", []Team{newTeam("a", ModeEphemeral, many, first), newTeam("b", ModeEphemeral, few)}, map[string]int{"b": 3}},
 		{"priority", []Team{newTeam("a", ModeEphemeral, []string{"linux", "x"}), newTeam("b", ModeEphemeral, many, first)}, map[string]int{"b": 3}},
 		{"name", []Team{newTeam("b", ModeEphemeral, []string{"linux", "x"}), newTeam("a", ModeEphemeral, many)}, map[string]int{"a": 3}},
-		{"skips the one at its cap", []Team{newTeam("a", ModeEphemeral, few, full), newTeam("b", ModeEphemeral, many)}, map[string]int{"b": 3}},
-		{"skips the paused one", []Team{newTeam("a", ModeEphemeral, few, paused), newTeam("b", ModeEphemeral, many)}, map[string]int{"b": 3}},
+		{"skips the team at its cap", []Team{newTeam("a", ModeEphemeral, few, full), newTeam("b", ModeEphemeral, many)}, map[string]int{"b": 3}},
+		{"skips the paused team", []Team{newTeam("a", ModeEphemeral, few, paused), newTeam("b", ModeEphemeral, many)}, map[string]int{"b": 3}},
 		{"the rest goes on", []Team{newTeam("a", ModeEphemeral, few, small), newTeam("b", ModeEphemeral, many)}, map[string]int{"a": 2, "b": 1}},
-		{"what nobody can make stays with the first", []Team{newTeam("a", ModeEphemeral, few, full), newTeam("b", ModeEphemeral, many, small)}, map[string]int{"a": 1, "b": 2}},
+		{"agents that no team may make stay with the first team", []Team{newTeam("a", ModeEphemeral, few, full), newTeam("b", ModeEphemeral, many, small)}, map[string]int{"a": 1, "b": 2}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -253,14 +253,15 @@ func TestShortfallGoesTo(t *testing.T) {
 	}
 }
 
-// TestRoom: what one expression was promised is no room for the next, what is
-// alive neither; what is blocked holds no room.
+// TestRoom: agents that are alive, or that are promised to one expression, are no room for the next
+// expression. Agents that a rule blocks take no room.
 func TestRoom(t *testing.T) {
 	a := newTeam("a", ModeAuto, []string{"linux"}, func(t *Team) { t.MaxAgents, t.MaxPersistent = 4, 1 })
 	b := newTeam("b", ModeEphemeral, []string{"gpu", "linux"})
 	in := newHouse(a, b)
 	in.agent("a", Ephemeral, "x", busy, ours)
-	in.wait(3, "linux&&persistent", time.Hour) // room for one; the rest waits for it
+	// There is room for one agent. The other items wait for that agent.
+	in.wait(3, "linux&&persistent", time.Hour)
 	in.wait(1, "linux", 30*time.Minute)
 	in.wait(3, "linux&&!windows", time.Minute)
 	plan, _, _ := Decide(in)
@@ -276,7 +277,7 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestUnserved: what no team can serve is shown, and what is not known as well.
+// TestUnserved: a plan shows items that no team can serve, and items whose label is not known.
 func TestUnserved(t *testing.T) {
 	in := newHouse(newTeam("a", ModeEphemeral, []string{"linux"}))
 	in.wait(4, "windows", time.Minute)
@@ -330,8 +331,8 @@ func TestMatchIgnoresOrder(t *testing.T) {
 	}
 }
 
-// TestMatchServesAsManyAsCanBe compares with a matching of single items to single
-// executors that asks nothing but how many can be served.
+// TestMatchServesAsManyAsCanBe compares match with a simple matching of single items to single executors,
+// which only finds how many items can be served.
 func TestMatchServesAsManyAsCanBe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sets := [][]string{{"docker"}, {"docker", "linux"}, {"gpu"}, {"gpu", "linux"}, {"linux"}}
@@ -355,7 +356,7 @@ func TestMatchServesAsManyAsCanBe(t *testing.T) {
 			left += w.left
 		}
 
-		holder := make([]int, len(seats)) // by seat: the item that has it, from 1
+		holder := make([]int, len(seats)) // by seat: the item that has the seat, counted from 1
 		var seat func(item int, asked []bool) bool
 		seat = func(item int, asked []bool) bool {
 			e := label.Parse(in.Jenkins.Items[item].Label)

@@ -5,83 +5,84 @@ import (
 	"time"
 )
 
-// Memory is what one tick leaves to the next: one record for each thing that it is about.
-// Its loss costs time (a drain takes a tick longer, an idle agent's clock starts anew), never a
-// build. Only this package writes it.
+// Memory is what one tick leaves to the next: a record for each agent, pool, team, item and slot. Losing the
+// memory costs time, never a build. For example, a drain then takes a tick longer, and the clock of an idle
+// agent starts anew. Only this package writes a Memory.
 type Memory struct {
-	Started time.Time // of the process
-	Sees    time.Time // since when every look was answered
+	Started time.Time // when the process began
+	Sees    time.Time // since when Jenkins and Kubernetes have answered in every tick
 	Agents  map[string]AgentMemory
 	Pools   map[PoolID]PoolMemory
 	Teams   map[string]TeamMemory
 	Items   map[int64]ItemMemory  // by queue id
 	Slots   map[string]SlotMemory // by namespace/name
 	Refused map[string]Refusal    // by demand
-	Tidied  Tidied                // what was done last for nodes that nobody needs
+	Tidied  Tidied                // the last steps for Jenkins nodes that no team needs, and for fences
 }
 
-// AgentMemory is what is remembered of one agent, or of a foreign node. A time that is
-// zero means: not so.
+// AgentMemory is what is remembered of one agent, or of one foreign node. A zero time means that the thing is
+// not so.
 type AgentMemory struct {
-	// Mark is the mark of ours or of the hook that every answer since then showed.
+	// Mark is the mark of Bellboard or of the hook that every answer since Mark.Since has shown.
 	Mark Marking
-	// Gone is when an unbroken run of answers without its node began.
+	// Gone is when the unbroken run of answers without the Jenkins node began.
 	Gone time.Time
-	// Away is since when every answer showed it offline and idle, or absent.
+	// Away is since when every answer has shown the Jenkins node absent, or offline and idle.
 	Away time.Time
-	// Lost is since when every answer showed it lost and marked.
+	// Lost is since when every answer has shown the agent in class lost, and marked.
 	Lost time.Time
-	// Failing is since when every answer showed that its pod is failing.
+	// Failing is since when every answer has shown that the pod is failing.
 	Failing time.Time
-	// Free is since when it waits for work, with none.
+	// Free is since when the agent has waited for work without running any build.
 	Free time.Time
-	// Open is since when it has an executor that waits for work.
+	// Open is since when at least one executor of the agent has waited for work.
 	Open time.Time
-	// Called is when Jenkins was last asked to call it, if it has not come.
+	// Called is when Bellboard last asked Jenkins to call the agent, while the agent has not connected.
 	Called time.Time
-	// Met: its first sight online has been counted.
+	// Met: a start-up of the agent has been counted, when Jenkins first showed the agent online.
 	Met bool
-	// Work is what was seen of its builds.
+	// Work is what was seen of the agent's builds.
 	Work Work
 }
 
 // PoolMemory is what is remembered of one pool.
 type PoolMemory struct {
-	// Starts are its last start-ups.
+	// Starts are the pool's last start-ups.
 	Starts Starts
-	// Roomy is since when it has an agent's worth of free executors.
+	// Roomy is since when the pool has had as many free executors as one agent has.
 	Roomy time.Time
-	// Up and Down are its last scaling events.
+	// Up and Down are the times of the pool's last scale-up and scale-down.
 	Up, Down time.Time
-	// Backoff is the pause after agents that failed.
+	// Backoff is the pool's pause after agents that failed.
 	Backoff Backoff
-	// Unmade are the agents of the last scale-up for which there was no time, or no
-	// answer of Jenkins: no cooldown delays them.
+	// Unmade is how many agents of the last scale-up were not made, because there was no time or no answer of
+	// Jenkins. No cooldown delays these agents.
 	Unmade int
 }
 
 // TeamMemory is what is remembered of one team.
 type TeamMemory struct {
-	// Levels is its demand in each of the last 60 minutes, newest last.
+	// Levels is the team's demand in each of the last 60 minutes, the newest last.
 	Levels []Level
 }
 
 // ItemMemory is what is remembered of one item of the queue.
 type ItemMemory struct {
-	// Waiting: a team is answerable for it.
+	// Waiting says which team has to serve the item, if any.
 	Waiting Waiting
-	// Seen: it waits for an agent.
+	// Seen says since when the item has waited for an agent, if it does.
 	Seen Sighting
 }
 
 // SlotMemory is what is remembered of one cache slot.
 type SlotMemory struct {
-	Aside time.Time // until when it is not chosen
-	Used  time.Time // when it was last seen in use
+	Aside time.Time // until when no agent gets the slot
+	Used  time.Time // when the slot was last seen in use
 }
 
-// Blind returns the memory after a look that was not answered. The clock of lost agents starts
-// anew: it counts answers, not time in the dark. For a while no agent is overdue.
+// Blind returns the memory after a tick in which Jenkins or Kubernetes did not answer. The clocks of lost
+// agents start anew, because such a clock may only count time in which answers came. For a while no agent is
+// overdue.
 func (m Memory) Blind() Memory {
 	m.Sees, m.Agents = time.Time{}, maps.Clone(m.Agents)
 	for name, a := range m.Agents {
@@ -93,10 +94,10 @@ func (m Memory) Blind() Memory {
 	return m
 }
 
-// notes are the records of a Memory while it is written.
+// notes are the records of a Memory while Decide writes them.
 type notes[K comparable, R any] map[K]*R
 
-// of is the record of k, a new one if there is none yet.
+// of returns the record of k, and adds an empty record if there is none yet.
 func (n *notes[K, R]) of(k K) *R {
 	r := (*n)[k]
 	if r == nil {
@@ -118,7 +119,7 @@ func (r *remembered) note(item int64, change func(*ItemMemory)) {
 	r.mem.Items[item] = m
 }
 
-// memory returns the memory with the records that say anything.
+// memory returns the Memory for the next tick, with all records that are not empty.
 func (s *scene) memory() Memory {
 	m := s.mem
 	m.Agents = make(map[string]AgentMemory, len(s.agents)+len(s.foreignOpen))
@@ -141,23 +142,23 @@ func (s *scene) memory() Memory {
 	return m
 }
 
-// Marking is one mark in an unbroken run of answers.
+// Marking is one mark that an unbroken run of answers has shown.
 type Marking struct {
-	Since time.Time // when the first answer that showed the mark was complete
+	Since time.Time // when the first answer with the mark was complete
 	By    OfflineBy
 	At    time.Time // Node.MarkedAt
-	// Rested: one of the answers showed that no build will want to come back to the node:
-	// it was idle, or ran only what ends with Jenkins. No build has begun since.
+	// Rested: one of these answers showed that no build wants to come back to the Jenkins node. The Jenkins
+	// node was idle, or ran only a build that ends with Jenkins. No build has begun on the node since.
 	Rested bool
 }
 
-// shows reports whether the node still carries that very mark.
+// shows reports whether the Jenkins node still carries exactly this mark.
 func (m Marking) shows(n *Node) bool {
 	return !m.Since.IsZero() && n != nil && n.closed() && m.By == n.OfflineBy && m.At.Equal(n.MarkedAt)
 }
 
-// Tidied is how many steps were taken in one second, since the epoch, for nodes that
-// nobody needs and for fences.
+// Tidied is how many steps were taken in one second for Jenkins nodes that no team needs and for fences. The
+// second is counted since the epoch.
 type Tidied struct {
 	Second int64
 	Steps  int
@@ -165,11 +166,11 @@ type Tidied struct {
 
 // Level is the highest demand (busy + waiting) seen in one minute.
 type Level struct {
-	Minute int64 // since the epoch
+	Minute int64 // minutes since the epoch
 	Demand int
 }
 
-// Waiting is one item that a team is answerable for.
+// Waiting is one item that a team has to serve.
 type Waiting struct {
 	Team  string
 	Since time.Time

@@ -8,16 +8,18 @@ import (
 )
 
 const (
-	// startsKnown is from how many start-ups on it is known how long a pool's take.
+	// startsKnown is how many starts of a pool's agents have to be known before Bellboard can tell how long
+	// they usually take.
 	startsKnown = 8
-	// overdueFloor is the least that an agent is waited for like any other.
+	// overdueFloor is the shortest time after which an agent can be overdue.
 	overdueFloor = 30 * time.Second
-	// lateShare: for so many agents of a pool that have come, one may be late at once.
+	// lateShare limits how many agents of a pool are late at once: one for each lateShare agents that have
+	// connected.
 	lateShare = 2
 )
 
-// waitsSince is from when on an agent is expected: since it has a machine, or
-// since it was made. START_TIMEOUT counts from there, too.
+// waitsSince returns the time from which on an agent is expected. That is when its pod got a Kubernetes node,
+// or else when the pod was created. START_TIMEOUT counts from the same time.
 func (p *Pod) waitsSince() time.Time {
 	if p.Scheduled.IsZero() {
 		return p.Created
@@ -25,11 +27,15 @@ func (p *Pod) waitsSince() time.Time {
 	return p.Scheduled
 }
 
-// overdueAfter is how long after that an agent of the pool is overdue: twice what
-// nine in ten took of late. Zero: nobody knows, and none is. In grace none is
-// either: all may be slow for the restart, and a new process knows only of those
-// that are connected. Nor is one shortly after Jenkins or Kubernetes did not answer:
-// those who came meanwhile are about to be seen.
+// overdueAfter returns how long after waitsSince an agent of the pool is overdue: after twice the time in
+// which nine of ten recent starts were done. Zero means that no agent of the pool is overdue. That is so in
+// these cases:
+//
+//   - Too few starts are known.
+//   - The restart grace is not over. All starts may be slow because of the restart, and a new process knows
+//     only the agents that are connected.
+//   - Jenkins or Kubernetes did not answer until a short time ago. Agents that connected in that time are
+//     about to be seen.
 func (d *scene) overdueAfter(id PoolID) time.Duration {
 	usual, p := d.pooled.of(id).Starts.Usual, d.pools[id]
 	if p == nil || d.grace || d.in.Now.Sub(d.mem.Sees) < overdueFloor || usual.Count < startsKnown {
@@ -38,11 +44,18 @@ func (d *scene) overdueAfter(id PoolID) time.Duration {
 	return min(max(overdueFloor, 2*usual.Most), p.StartTimeout)
 }
 
-// overtook reports that the agent which started so was behind p, and came in half
-// of the time that p has waited: so the way is clear, and p hangs alone. Behind it
-// is who got a machine no earlier; behind one that waits for a machine, who was
-// made later and has had one since. Where all take as long as one another, or up
-// to twice as long, and machines are given in turn, nobody overtakes anybody.
+// overtook reports whether the agent of the start-up s overtook the agent of pod p. Both of these have to
+// hold:
+//
+//   - s began behind p. If p has a Kubernetes node, the agent of s got its Kubernetes node no earlier. If p
+//     waits for a Kubernetes node, the agent of s was made later, and has had a Kubernetes node since.
+//   - From there to its connection, the agent of s took at most half of the time that p has waited so far.
+//
+// Then other agents can start, and p hangs alone. For example, p got its Kubernetes node 60 s ago and has not
+// connected. Another agent got its Kubernetes node 10 s after p, and connected 20 s later: it overtook p.
+//
+// Sometimes pods get their Kubernetes nodes in turn, and no start takes more than twice as long as another.
+// Then no agent overtakes another.
 func (s *Startup) overtook(p *Pod, now time.Time) bool {
 	began, behind := s.Scheduled, !s.Scheduled.Before(p.Scheduled)
 	if p.Scheduled.IsZero() {
@@ -51,17 +64,18 @@ func (s *Startup) overtook(p *Pod, now time.Time) bool {
 	return behind && 2*s.Created.Add(s.Took).Sub(began) <= now.Sub(p.waitsSince())
 }
 
-// lookForOverdue finds the agents that are late: overdue, and overtaken by another
-// of their pool. No build is to wait for them, so they are no supply; nothing else
-// follows from it, and one that comes after all is one more that is free. There
-// are never many, so that no odd way of learning doubles a fleet; and of those that
-// wait for a machine each is waited for twice as long as the one before, since another
-// may have to wait for one as well. Who has come lives, or did so within START_TIMEOUT:
-// so long who hangs is there.
+// lookForOverdue finds the agents that are late: they are overdue, and another agent of their pool has
+// overtaken them. No build waits for a late agent, so a late agent is no supply. Nothing else follows. If a
+// late agent connects after all, the pool has one more free agent.
 //
-// Where nobody is overtaken all may be slow, or there is no other. Then one is late
-// when it is overdue for as long again, unless it waits for what another would wait
-// for, too: another that is made tells which it is.
+// Few agents of a pool are late at once, so that an unusual history of starts never doubles a fleet. The
+// limit grows with the agents that are connected, or that started within the last START_TIMEOUT: an agent
+// that hangs is there for that long. Among agents that wait for a Kubernetes node, each next agent is late
+// only after twice the time of the agent before. A replacement may have to wait for a Kubernetes node too.
+//
+// If no agent is overtaken, all starts may be slow, or there is no other agent. Then one agent is late after
+// twice the time of overdueAfter, unless a replacement would most likely wait for the same thing. The start
+// of the replacement shows whether all starts are slow or one agent hangs.
 func (d *scene) lookForOverdue() {
 	for id := range d.pools {
 		after, came := d.overdueAfter(id), 0
@@ -109,14 +123,14 @@ func (d *scene) lookForOverdue() {
 	}
 }
 
-// waitsForAll: it stands where another would most likely stand as well: a machine
-// that the cluster has yet to make, or an image that a new machine has not.
+// waitsForAll reports whether the pod waits for something that a replacement would most likely wait for too:
+// a Kubernetes node that the cluster has yet to add, or an image that a new Kubernetes node does not have.
 func (p *Pod) waitsForAll() bool {
 	phase := p.reached()
 	return phase == PhaseSchedule || phase == PhasePull || phase == PhaseAgent
 }
 
-// cameWithin is how many of the pool's last start-ups are no older than START_TIMEOUT.
+// cameWithin returns how many of the pool's last starts began within the last START_TIMEOUT.
 func (d *scene) cameWithin(id PoolID) int {
 	n, last := 0, d.pooled.of(id).Starts.Last
 	for i := range last {

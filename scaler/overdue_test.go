@@ -9,13 +9,13 @@ import (
 	"pgregory.net/rapid"
 )
 
-// came is a start-up of long ago: the machine a second after the pod.
+// came returns a start-up of long ago, whose pod got its Kubernetes node a second after its creation.
 func came(id PoolID, took time.Duration) Startup {
 	made := noon.Add(-2 * time.Hour)
 	return Startup{PoolID: id, Took: took, Created: made, Scheduled: made.Add(time.Second)}
 }
 
-// knows has n start-ups remembered, each of which took so long.
+// knows adds n start-ups to what Bellboard remembers, each of which took that long.
 func (in *Input) knows(id PoolID, n int, took time.Duration) {
 	var all []Startup
 	for range n {
@@ -25,14 +25,14 @@ func (in *Input) knows(id PoolID, n int, took time.Duration) {
 	in.Memory.Sees = noon.Add(-time.Hour)
 }
 
-// overtakes remembers one more start-up: made and given its machine so long ago.
+// overtakes adds one more start-up, of a pod that was made and got its Kubernetes node that long ago.
 func (in *Input) overtakes(id PoolID, made, machine, took time.Duration) {
 	s := Startup{PoolID: id, Took: took, Created: noon.Add(-made), Scheduled: noon.Add(-machine)}
 	alter(&in.Memory.Pools, id, func(m *PoolMemory) { m.Starts = in.Memory.Pools[id].Starts.with(s) })
 }
 
-// made is an agent on its way, its pod made and given a machine so long ago; no
-// machine: it waits for one.
+// made returns the change to an agent on its way, whose pod was made and got its Kubernetes node that long
+// ago. If machine is zero, the pod waits for a Kubernetes node.
 func made(created, machine time.Duration) func(*Pair) {
 	return func(p *Pair) {
 		coming(p)
@@ -53,13 +53,13 @@ func lates(p Plan) []string {
 	return out
 }
 
-// TestLate: an agent that is overdue and overtaken, or overdue for as long again, is
-// no supply, and that is all.
+// TestLate: an agent that is overdue and overtaken, or overdue for twice the time, is no supply. Nothing else
+// follows.
 func TestLate(t *testing.T) {
 	e, p := PoolID{"web", Ephemeral}, PoolID{"web", Persistent}
 	const quick = 14 * time.Second
-	// Three wait; two are young, and one was made 58 s ago; of what it is known that
-	// it takes 14 s, one that was made after it did so.
+	// Three items wait. Two agents are young, and a third was made 58 s ago. Starts are known to take 14 s,
+	// and an agent that was made after the third one took 14 s.
 	house := func(change ...func(*Input)) func() Input {
 		return func() Input {
 			in := newHouse(web())
@@ -85,7 +85,7 @@ func TestLate(t *testing.T) {
 		}
 	}
 	team := func(f func(*Team)) func(*Input) { return func(in *Input) { f(&in.Teams[0]) } }
-	// seen has the start-ups before and another one.
+	// seen replaces the overtaking start-up of the house by another one.
 	seen := func(made, machine, took time.Duration) func(*Input) {
 		return func(in *Input) { in.knows(e, 31, quick); in.overtakes(e, made, machine, took) }
 	}
@@ -94,7 +94,7 @@ func TestLate(t *testing.T) {
 	blocked := func(text string) map[string]string { return map[string]string{"web": "blocked: " + text} }
 	tell(t, []story{
 		{
-			name: "another is made for its build", house: house(), want: one,
+			name: "a replacement is made for its build", house: house(), want: one,
 			reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
 		},
 		{name: "not overdue yet", house: house(slow(made(30*time.Second, 29*time.Second)), seen(29*time.Second, 28*time.Second, 10*time.Second)), reason: enough},
@@ -115,25 +115,25 @@ func TestLate(t *testing.T) {
 			}),
 		},
 		{
-			name: "the same without a machine: it is waited for longer, but not by its build", want: one,
+			name: "the same without a Kubernetes node: a replacement is made for its build", want: one,
 			reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 4m"},
 			house: house(slow(made(300*time.Second, 0)), func(in *Input) {
 				in.knows(e, 8, 4*time.Minute)
 				in.overtakes(e, 200*time.Second, 200*time.Second, 100*time.Second)
 			}),
 		},
-		{name: "seven start-ups say nothing", house: house(func(in *Input) { in.knows(e, 6, quick); in.overtakes(e, 40*time.Second, 39*time.Second, quick) }), reason: enough},
-		{name: "in grace nobody is", house: house(func(in *Input) { in.GraceUntil = noon.Add(time.Second) }), reason: enough},
-		{name: "a moment after a hold nobody is", house: house(func(in *Input) { in.Memory.Sees = noon.Add(-29 * time.Second) }), reason: enough},
+		{name: "seven start-ups are too few", house: house(func(in *Input) { in.knows(e, 6, quick); in.overtakes(e, 40*time.Second, 39*time.Second, quick) }), reason: enough},
+		{name: "no agent is late in grace", house: house(func(in *Input) { in.GraceUntil = noon.Add(time.Second) }), reason: enough},
+		{name: "no agent is late a moment after a hold", house: house(func(in *Input) { in.Memory.Sees = noon.Add(-29 * time.Second) }), reason: enough},
 		{name: "half a minute after a hold", house: house(func(in *Input) { in.Memory.Sees = noon.Add(-30 * time.Second) }), want: one},
-		{name: "all are slow: nobody has overtaken it", house: house(func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
-		{name: "the other had its machine before it", house: house(seen(60*time.Second, 70*time.Second, quick)), reason: enough},
-		{name: "the other has its machine from the same second", house: house(seen(50*time.Second, 57*time.Second, quick)), want: one},
+		{name: "all are slow: no agent has overtaken it", house: house(func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
+		{name: "the other got its Kubernetes node earlier", house: house(seen(60*time.Second, 70*time.Second, quick)), reason: enough},
+		{name: "the other got its Kubernetes node in the same second", house: house(seen(50*time.Second, 57*time.Second, quick)), want: one},
 		{name: "the other took over half as long", house: house(seen(57*time.Second, 57*time.Second, 29*time.Second)), reason: enough},
 		{name: "the other took half as long", house: house(seen(58*time.Second, 57*time.Second, 29*time.Second+500*time.Millisecond)), want: one},
-		{name: "it waits for a machine, one made later has come", house: house(slow(made(70*time.Second, 0))), want: one},
-		{name: "it waits for a machine, those of its second have had theirs", house: house(slow(made(70*time.Second, 0)), seen(70*time.Second, 69*time.Second, quick)), reason: enough},
-		{name: "it has just got its machine", house: house(slow(made(10*time.Minute, 29*time.Second)), seen(28*time.Second, 28*time.Second, 5*time.Second)), reason: enough},
+		{name: "it waits for a Kubernetes node, an agent made later has connected", house: house(slow(made(70*time.Second, 0))), want: one},
+		{name: "it waits for a Kubernetes node, agents made in the same second have theirs", house: house(slow(made(70*time.Second, 0)), seen(70*time.Second, 69*time.Second, quick)), reason: enough},
+		{name: "it has just got its Kubernetes node", house: house(slow(made(10*time.Minute, 29*time.Second)), seen(28*time.Second, 28*time.Second, 5*time.Second)), reason: enough},
 		{name: "the other is of another pool", house: house(func(in *Input) {
 			in.knows(e, 8, quick)
 			s := came(p, quick)
@@ -141,18 +141,18 @@ func TestLate(t *testing.T) {
 			alter(&in.Memory.Pools, p, func(m *PoolMemory) { m.Starts = Starts{}.with(s) })
 		}), reason: enough},
 		{
-			name: "nobody has come behind it, and it is overdue for as long again", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
+			name: "no agent has overtaken it, and it has waited for twice the time", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
 			house: house(slow(made(61*time.Second, 60*time.Second)), func(in *Input) { in.knows(e, 32, quick) }),
 		},
-		{name: "not for as long yet", house: house(slow(made(60*time.Second, 59*time.Second)), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
-		{name: "for as long without a machine: another would wait for one, too", house: house(slow(made(2*time.Minute, 0)), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
-		{name: "for as long at a pull: a new machine has not the image", house: house(slow(made(2*time.Minute, 2*time.Minute), func(p *Pair) { p.Pod.Mounted = noon.Add(-time.Minute) }), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
+		{name: "not for twice the time yet", house: house(slow(made(60*time.Second, 59*time.Second)), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
+		{name: "twice the time without a Kubernetes node: a replacement would wait too", house: house(slow(made(2*time.Minute, 0)), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
+		{name: "twice the time at a pull: a new Kubernetes node would not have the image", house: house(slow(made(2*time.Minute, 2*time.Minute), func(p *Pair) { p.Pod.Mounted = noon.Add(-time.Minute) }), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
 		{
-			name: "for as long, and it runs", want: one,
+			name: "twice the time, and its pod runs", want: one,
 			house: house(slow(made(2*time.Minute, 2*time.Minute), func(p *Pair) { p.Pod.Mounted, p.Pod.Ready = noon.Add(-time.Minute), noon.Add(-time.Minute) }), func(in *Input) { in.knows(e, 32, quick) }),
 		},
 		{
-			name: "all are overdue for as long again: one is late", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
+			name: "all have waited for twice the time: one agent is late", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
 			house: house(func(in *Input) {
 				in.knows(e, 32, quick)
 				for i := range in.Cluster.Pods {
@@ -183,7 +183,7 @@ func TestLate(t *testing.T) {
 			house: house(team(func(t *Team) { t.MinAgents, t.MinIdle = 3, 4 }), func(in *Input) { in.Jenkins.Items = nil }),
 		},
 		{name: "a person holds it", house: house(slow(person)), want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, usually 14s"}},
-		{name: "it has come after all: one more that is free", house: house(slow(func(p *Pair) { p.Pod.Connected, p.Node.Online = true, true })), reason: map[string]string{"web": "steady: 3 waiting, 1 free, 2 on the way, usually 14s"}},
+		{name: "it has connected after all: one more free agent", house: house(slow(func(p *Pair) { p.Pod.Connected, p.Node.Online = true, true })), reason: map[string]string{"web": "steady: 3 waiting, 1 free, 2 on the way, usually 14s"}},
 	})
 	plan, _, _ := Decide(house()())
 	i := slices.IndexFunc(plan.Agents, func(a Agent) bool { return a.Name == "web-e-slow" })
@@ -192,11 +192,12 @@ func TestLate(t *testing.T) {
 	}
 }
 
-// TestLateShare: one for every two that have come may be late at once, one at
-// least; those that were made first.
+// TestLateShare: for every two agents that have connected, one agent may be late at once, but at least one.
+// The agents that were made first are late first.
 func TestLateShare(t *testing.T) {
 	e := PoolID{"web", Ephemeral}
-	for have, want := range map[int]int{0: 1, 2: 1, 3: 2, 9: 5, 40: 9} { // beside the one that has come and gone
+	// Apart from these, one agent has connected and gone.
+	for have, want := range map[int]int{0: 1, 2: 1, 3: 2, 9: 5, 40: 9} {
 		in := newHouse(web(func(t *Team) { t.MaxAgents = 100 }))
 		in.wait(11, "linux", time.Minute)
 		met := func(p *Pair) {
@@ -213,22 +214,22 @@ func TestLateShare(t *testing.T) {
 		plan, _, _ := Decide(in)
 		got := lates(plan)
 		if !slices.Contains(got, "web-e-waa") || slices.Contains(got, "web-e-wab") {
-			t.Errorf("late are %v, want one of those that wait for a machine", got)
+			t.Errorf("%v are late, want one of the agents that wait for a Kubernetes node", got)
 		}
 		got = slices.DeleteFunc(got, func(name string) bool { return name == "web-e-waa" })
 		if len(got) != want || plan.Decisions[0].Late != want+1 || plan.Decisions[0].Coming != 10-want || plan.Decisions[0].Up[Ephemeral] != want+1 {
-			t.Errorf("beside %d that have come %v are late, decided %+v; want %d, and as many made", have, got, plan.Decisions[0], want)
+			t.Errorf("beside %d connected agents %v are late, decided %+v; want %d, and as many made", have, got, plan.Decisions[0], want)
 		}
 		for i, name := range got {
 			if name != fmt.Sprint("web-e-s", 9-want+i) {
-				t.Errorf("the late ones are %v, want those made first", got)
+				t.Errorf("%v are late, want the agents that were made first", got)
 			}
 		}
 	}
 }
 
-// TestLateWithoutMachine: of those that wait for a machine while others made after them
-// have come, each is waited for twice as long as the one before.
+// TestLateWithoutMachine: several agents wait for a Kubernetes node, and agents made after them have
+// connected. Each next agent is then late only after twice the time of the agent before.
 func TestLateWithoutMachine(t *testing.T) {
 	e := PoolID{"web", Ephemeral}
 	for waited, want := range map[int]int{29: 0, 30: 1, 59: 1, 60: 2, 120: 3, 239: 3, 240: 4} {
@@ -239,13 +240,13 @@ func TestLateWithoutMachine(t *testing.T) {
 		in.overtakes(e, 10*time.Second, 10*time.Second, time.Second)
 		plan, _, _ := Decide(in)
 		if got := lates(plan); len(got) != want || plan.Decisions[0].Up[Ephemeral] != want {
-			t.Errorf("after %d s without a machine %v are late, and %v made; want %d", waited, got, plan.Decisions[0].Up, want)
+			t.Errorf("after %d s without a Kubernetes node %v are late, and %v made; want %d", waited, got, plan.Decisions[0].Up, want)
 		}
 	}
 }
 
-// TestLateShareOfThoseGone: agents that came a short while ago say as much when
-// their builds are over.
+// TestLateShareOfThoseGone: agents that connected a short while ago count just as much after their builds are
+// over.
 func TestLateShareOfThoseGone(t *testing.T) {
 	e := PoolID{"web", Ephemeral}
 	in := newHouse(web())
@@ -265,8 +266,9 @@ func TestLateShareOfThoseGone(t *testing.T) {
 	}
 }
 
-// TestLateAfterRestart: a new process takes none for late in its grace, or in its first
-// half minute, and has learnt from those that are connected when it is over; what it cannot know it waits for.
+// TestLateAfterRestart: in its restart grace and in its first half minute, a new process calls no agent late.
+// After that it has learnt from the agents that are connected. If it has learnt nothing, it calls no agent
+// late.
 func TestLateAfterRestart(t *testing.T) {
 	house := func(others int) Input {
 		in := newHouse(web(func(t *Team) { t.MaxAgents = 100 }))
@@ -303,8 +305,7 @@ func TestLateAfterRestart(t *testing.T) {
 	}
 }
 
-// TestProbesAreFew: while a pool's agents fail, and those that try hang, each is
-// waited for twice as long as the one before.
+// TestProbesAreFew: if a pool's agents fail, and its probes hang, then the wait for each next probe doubles.
 func TestProbesAreFew(t *testing.T) {
 	e := PoolID{"web", Ephemeral}
 	play := func(known int, took time.Duration) (at []time.Duration) {
@@ -344,13 +345,13 @@ func TestProbesAreFew(t *testing.T) {
 	}
 }
 
-// TestLateChangesNothingElse: whatever the house, an agent that is late is on its
-// way, nothing is done to it that would not be done anyway, and few are.
+// TestLateChangesNothingElse: in every house, a late agent is in class coming, gets no action that it would
+// not get anyway, and few agents are late.
 func TestLateChangesNothingElse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := anyHouse(t)
 		plan, mem, _ := Decide(in)
-		late, waits := map[string]bool{}, map[PoolID]int{} // waits: for a machine
+		late, waits := map[string]bool{}, map[PoolID]int{} // waits: agents without a Kubernetes node
 		ever, have := map[PoolID]int{}, map[PoolID]int{}
 		for _, a := range plan.Agents {
 			if a.Late {
@@ -379,13 +380,13 @@ func TestLateChangesNothingElse(t *testing.T) {
 				}
 			}
 			if w := waits[id]; w > 1 || n-w > max(1, max(have[id], gone)/4) {
-				t.Fatalf("%d of %v are late, %d of them without a machine, beside %d that have come, in\n%s", n, id, w, have[id], dump(in))
+				t.Fatalf("%d of %v are late, %d of them without a Kubernetes node, beside %d that have connected, in\n%s", n, id, w, have[id], dump(in))
 			}
 			if in.Memory.Pools[id].Starts.Usual.Count < 8 || in.Now.Before(in.GraceUntil) {
 				t.Fatalf("some of %v are late, in grace or without anything known, in\n%s", id, dump(in))
 			}
 		}
-		for id := range in.Memory.Pools { // of which nothing is known no agent is late
+		for id := range in.Memory.Pools { // if nothing is known of a pool, none of its agents is late
 			alter(&in.Memory.Pools, id, func(m *PoolMemory) { m.Starts = Starts{} })
 		}
 		anyway, _, _ := Decide(in)
@@ -397,10 +398,10 @@ func TestLateChangesNothingElse(t *testing.T) {
 	})
 }
 
-// TestAllSlowOneLate: where machines are given in turn and every agent takes less
-// than twice as long from its machine to Jenkins as any other, however long that is
-// and however quick they were yesterday, one is late at once, and that after twice
-// the time in which it was overdue: so one is made for it, and nothing twice.
+// TestAllSlowOneLate: pods get their Kubernetes nodes in turn, and from there no agent takes twice as long to
+// Jenkins as another. It does not matter how long that is, nor how fast agents were yesterday. Then one agent
+// is late at once, and only after twice the time in which it was overdue. So one replacement is made for it,
+// and none of the agents gets two.
 func TestAllSlowOneLate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		id := PoolID{"web", Ephemeral}
@@ -440,8 +441,8 @@ func TestAllSlowOneLate(t *testing.T) {
 				in.knows(id, 32, time.Second)
 				in.Memory.Started = noon.Add(-time.Hour)
 			}
-			// What a tick learns it learns a few seconds later than it was: that makes
-			// all the more of them as slow as they are.
+			// A tick learns of a start-up a few seconds after it is done. So the start-up looks longer than
+			// it was, like all the others.
 			plan, next, _ := Decide(in)
 			got := lates(plan)
 			if len(got) > 1 {

@@ -2,10 +2,10 @@ package scaler
 
 import "slices"
 
-// levelMinutes is the window of the level policy, in minutes.
+// levelMinutes is the length of the period that the level policy looks at, in minutes.
 const levelMinutes = 60
 
-// observeLevel notes the demand of now's minute and forgets what is older than the window.
+// observeLevel returns levels with the demand of this minute, and without minutes older than levelMinutes.
 func observeLevel(levels []Level, minute int64, demand int) []Level {
 	i := 0
 	for i < len(levels) && levels[i].Minute <= minute-levelMinutes {
@@ -19,10 +19,10 @@ func observeLevel(levels []Level, minute int64, demand int) []Level {
 	return append(out, Level{Minute: minute, Demand: demand})
 }
 
-// keepLevel is how many persistent agents an auto team keeps: the level of
-// demand (busy + waiting) reached in over half of the last hour's minutes.
-// Minutes without a record count as no demand. minutes is how many of the 60
-// reached the level returned.
+// keepLevel returns how many executors of persistent agents a team in mode auto keeps. That is the level of
+// demand (busy + waiting) that more than half of the last 60 minutes reached. For example, if the demand was
+// at least 3 in 31 of the 60 minutes, keepLevel returns 3. A minute without a record counts as no demand.
+// keepLevel also returns how many of the 60 minutes reached that level.
 func keepLevel(levels []Level) (keep, minutes int) {
 	demands := make([]int, 0, len(levels))
 	for _, l := range levels {

@@ -8,7 +8,7 @@ import (
 )
 
 func TestKeepLevel(t *testing.T) {
-	minutes := func(runs ...int) []Level { // pairs of length and demand
+	minutes := func(runs ...int) []Level { // pairs of a length in minutes and a demand
 		var out []Level
 		for i := 0; i < len(runs); i += 2 {
 			for range runs[i] {
@@ -65,8 +65,8 @@ func TestObserveLevel(t *testing.T) {
 	}
 }
 
-// TestObserveLevelStaysSmall: whatever the clock does, there is one record a
-// minute at most, none older than the hour, and the records before are not touched.
+// TestObserveLevelStaysSmall: however the clock jumps, there is at most one record for each minute, none is
+// older than an hour, and the records before stay unchanged.
 func TestObserveLevelStaysSmall(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var all []Level

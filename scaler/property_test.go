@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// dump shows an input that a property failed on.
+// dump returns an input on which a property failed, as text.
 func dump(in Input) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "grace %v, at most %d\n", in.Now.Before(in.GraceUntil), in.MaxAgents)
@@ -40,7 +40,7 @@ func dump(in Input) string {
 	return b.String()
 }
 
-// TestPlansKeepPromises: every plan for every house passes the check that runs before acting.
+// TestPlansKeepPromises: for every house, the plan passes the check that runs before acting.
 func TestPlansKeepPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := anyHouse(t)
@@ -51,7 +51,8 @@ func TestPlansKeepPromises(t *testing.T) {
 	})
 }
 
-// TestSameAnswerAlways: no chance, no order, and the input is left as it was.
+// TestSameAnswerAlways: neither chance nor the order of the input changes the plan, and Decide does not
+// change its input.
 func TestSameAnswerAlways(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := anyHouse(t)
@@ -93,17 +94,21 @@ func TestSameAnswerAlways(t *testing.T) {
 	})
 }
 
-// TestOnceIsEnough: when a plan that no rule held back was carried out, deciding
-// again at the same time makes no more agents, no more berths, and marks nobody
-// more as a scale-down. (What a rule holds back goes on when it can, what one
-// team's agent served on paper another's, or a static one, may serve then, and an agent that was
-// refused serves nobody from then on.)
+// TestOnceIsEnough: a plan that no rule limited was carried out, and Decide runs again at the same time. Then
+// it makes no more agents and no more berths, and marks no further agent as a scale-down.
+//
+// Some inputs are left out, because Decide may go on there:
+//
+//   - A rule limited the plan. What the rule held back goes on later.
+//   - On paper, an executor of another team or of a foreign node may serve what one team's new agent served
+//     before.
+//   - An agent was refused. From then on it serves nothing.
 func TestOnceIsEnough(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := anyHouse(t)
 		static := slices.ContainsFunc(in.Jenkins.Nodes, func(n Node) bool { return !n.Mine() })
 		for i := range in.Teams {
-			in.Teams[i].ScaleUpStep = 0 // a step is meant to go on
+			in.Teams[i].ScaleUpStep = 0 // a team with a step goes on in the next tick
 			if len(in.Teams) > 1 || static {
 				in.Teams[i].MinIdle = 0
 			}
@@ -114,7 +119,7 @@ func TestOnceIsEnough(t *testing.T) {
 		}
 		for name, a := range mem.Agents {
 			if !a.Gone.IsZero() && in.Memory.Agents[name].Gone.IsZero() {
-				return // a second answer without its node says more than the first
+				return // a second answer without the Jenkins node allows more than the first
 			}
 		}
 		next := apply(in, plan, mem)
@@ -124,7 +129,7 @@ func TestOnceIsEnough(t *testing.T) {
 		}
 		idle := func(a Action) bool { return a.Verb == Mark && a.Reason == ReasonIdle }
 		if len(in.Teams) > 1 && slices.ContainsFunc(again.Actions, idle) {
-			return // another team's new agent serves on paper what this one's did
+			return // on paper, another team's new agent serves what this team's agent served
 		}
 		for _, a := range again.Actions {
 			if a.Verb == Create || a.Verb == Register || idle(a) {
@@ -134,7 +139,7 @@ func TestOnceIsEnough(t *testing.T) {
 	})
 }
 
-// TestBounds: each decision stays within the team's floor and caps, and explains what it could not do.
+// TestBounds: each decision stays within the team's minimum and caps, and explains what it could not do.
 func TestBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := anyHouse(t)
@@ -180,8 +185,8 @@ func TestBounds(t *testing.T) {
 	})
 }
 
-// staying is how many agents of a team the rules counted as there to stay: of
-// the kind that its minimum is made of, where that is one kind of two.
+// staying returns how many agents of a team the rules counted as staying. If the team's minimum is made of
+// one of its two kinds, only that kind counts.
 func staying(in Input, tm *Team) int {
 	d := decider{scene: see(in), left: map[*agent]bool{}}
 	n := 0
@@ -193,8 +198,8 @@ func staying(in Input, tm *Team) int {
 	return n
 }
 
-// TestShrinkingKeepsFloors: after a scale-down there is still the minimum, the
-// spare, and a free agent for all that waits.
+// TestShrinkingKeepsFloors: after a scale-down, the minimum, the spare agents, and a free agent for each
+// waiting item are still there.
 func TestShrinkingKeepsFloors(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := newHouse(anyTeams(t)...)
@@ -230,8 +235,8 @@ func TestShrinkingKeepsFloors(t *testing.T) {
 	})
 }
 
-// TestMoreWaitingNeverWantsFewer: one more item of an expression never lowers
-// what a team wants, while no cap sends items from one team to another.
+// TestMoreWaitingNeverWantsFewer: if one more item of an expression waits, no team wants fewer agents, as
+// long as no cap sends items from one team to another.
 func TestMoreWaitingNeverWantsFewer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := anyHouse(t)
@@ -244,7 +249,7 @@ func TestMoreWaitingNeverWantsFewer(t *testing.T) {
 		}
 		in.Jenkins.Items = slices.DeleteFunc(in.Jenkins.Items, func(it Item) bool { return it.State != Buildable || it.Resolution != Labelled })
 		if len(in.Jenkins.Items) == 0 {
-			t.Skip("nobody waits")
+			t.Skip("no item waits")
 		}
 		before, _, _ := Decide(in)
 		more := in.Jenkins.Items[rapid.IntRange(0, len(in.Jenkins.Items)-1).Draw(t, "one more of")]
@@ -253,13 +258,13 @@ func TestMoreWaitingNeverWantsFewer(t *testing.T) {
 		after, _, _ := Decide(in)
 		for i := range before.Decisions {
 			if b, a := before.Decisions[i].Want, after.Decisions[i].Want; a < b {
-				t.Fatalf("%s wants %d agents, and %d when one more waits for %s, in\n%s", before.Decisions[i].Team, b, a, more.Label, dump(in))
+				t.Fatalf("%s wants %d agents, and %d when one more item waits for %s, in\n%s", before.Decisions[i].Team, b, a, more.Label, dump(in))
 			}
 		}
 	})
 }
 
-// TestIdleHouseSettles: with nobody waiting, the house falls to its floors and stays there.
+// TestIdleHouseSettles: if no item waits, each team falls to its minimum and stays there.
 func TestIdleHouseSettles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := newHouse(anyTeams(t)...)
@@ -274,7 +279,7 @@ func TestIdleHouseSettles(t *testing.T) {
 		for minute := range 120 {
 			in.Now = noon.Add(time.Duration(minute) * time.Minute)
 			in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now, in.Now
-			for i := range in.Cluster.Pods { // what comes is there a minute later
+			for i := range in.Cluster.Pods { // an agent on its way connects within a minute
 				in.Cluster.Pods[i].Requested, in.Cluster.Pods[i].Scheduled = false, in.Now
 			}
 			settle(&in)
@@ -289,7 +294,7 @@ func TestIdleHouseSettles(t *testing.T) {
 			in = apply(in, plan, mem)
 		}
 		if quiet < 30 {
-			t.Fatalf("after two hours of nobody waiting the house has been steady for %d minutes, want at least 30", quiet)
+			t.Fatalf("after two hours without a waiting item the house has been steady for %d minutes, want at least 30", quiet)
 		}
 		for i := range in.Teams {
 			tm := &in.Teams[i]
@@ -299,7 +304,8 @@ func TestIdleHouseSettles(t *testing.T) {
 					n++
 				}
 			}
-			// MIN_IDLE is executors: as few agents as have them, or in auto as many one-build agents.
+			// MIN_IDLE counts executors. The least is the number of agents that have so many executors, or in
+			// mode auto that many agents with one executor each.
 			least := max(tm.MinAgents, agentsFor(tm.MinIdle, tm.Pool(Persistent).size()))
 			most := least
 			if tm.Mode == ModeAuto {
@@ -312,8 +318,8 @@ func TestIdleHouseSettles(t *testing.T) {
 	})
 }
 
-// settle lets what was begun end: pods that were deleted are gone (a Swarm node
-// with its pod), and agents that were made are online.
+// settle finishes what was begun. Pods that were deleted are gone, a Swarm agent's Jenkins node with its pod.
+// Agents that were made are online.
 func settle(in *Input) {
 	gone := map[string]bool{}
 	in.Cluster.Pods = slices.DeleteFunc(in.Cluster.Pods, func(p Pod) bool {
@@ -338,8 +344,7 @@ func settle(in *Input) {
 	}
 }
 
-// TestNothingChangesWhatIsSeen: no stage after the first changes what is there, nor a verdict
-// of the table.
+// TestNothingChangesWhatIsSeen: no stage after the first changes the scene, nor a verdict of the table.
 func TestNothingChangesWhatIsSeen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := anyHouse(t)

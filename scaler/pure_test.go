@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestImports: the core meets nobody but the standard library and its own label.
+// TestImports: package scaler imports only the standard library and its own package label.
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		"bellboard/scaler":         {"bellboard/scaler/label"},
@@ -22,7 +22,7 @@ func TestImports(t *testing.T) {
 		"bellboard/scaler/clock":   nil,
 		"bellboard/scaler/control": {"bellboard/scaler", "bellboard/scaler/clock", "go.uber.org/zap"},
 	}
-	// What would let the core reach out, or tell it the time behind the caller's back.
+	// Packages that would let the core do I/O, or read the time without being told.
 	impure := []string{"net", "net/http", "os", "os/exec", "io/fs", "log", "log/slog", "sync", "context", "math/rand", "math/rand/v2", "crypto/rand", "syscall", "unsafe"}
 	for _, path := range []string{"bellboard/scaler", "bellboard/scaler/label", "bellboard/scaler/plain", "bellboard/scaler/clock", "bellboard/scaler/control"} {
 		t.Run(path, func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// TestPure: the core starts no goroutine and asks no clock.
+// TestPure: the core starts no goroutine and reads no clock.
 func TestPure(t *testing.T) {
 	for _, dir := range []string{".", "label", "plain"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -71,7 +71,7 @@ func TestPure(t *testing.T) {
 	}
 }
 
-// TestPackageComments: every package here says what it is for.
+// TestPackageComments: every package here says what it promises.
 func TestPackageComments(t *testing.T) {
 	for _, dir := range []string{".", "label", "plain", "clock", "control"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -102,7 +102,7 @@ type offence struct {
 	what string
 }
 
-// offences finds goroutines, channels' selects and questions to the clock.
+// offences returns the places that start a goroutine, use select, or read the clock.
 func offences(f *ast.File) []offence {
 	var out []offence
 	ast.Inspect(f, func(n ast.Node) bool {

@@ -2,29 +2,29 @@ package scaler
 
 import "time"
 
-// ItemState is where an item of the Jenkins queue stands.
+// ItemState is the state of an item of the Jenkins queue.
 type ItemState string
 
-// The states of an item. Only Buildable items can be demand.
+// The states of an item. Only items in state Buildable can be demand.
 const (
 	Buildable    ItemState = "buildable"
-	Quiet        ItemState = "quiet"         // in its quiet period
-	Blocked      ItemState = "blocked"       // by another build or a resource
-	Pending      ItemState = "pending"       // has an executor, about to start
-	Flyweight    ItemState = "flyweight"     // needs no agent
+	Quiet        ItemState = "quiet"         // the item is in its quiet period
+	Blocked      ItemState = "blocked"       // another build or a resource blocks the item
+	Pending      ItemState = "pending"       // the item has an executor, and its build is about to start
+	Flyweight    ItemState = "flyweight"     // the item needs no agent
 	ShuttingDown ItemState = "shutting-down" // Jenkins is about to shut down
 )
 
-// Resolution says what is known of the label an item wants.
+// Resolution says how much is known of the label that an item wants.
 type Resolution string
 
-// How an item's label is known.
+// The resolutions.
 const (
-	Labelled   Resolution = "labelled"   // Label is what it wants
-	Unlabelled Resolution = "unlabelled" // it is known to want none
-	Unresolved Resolution = "unresolved" // not known: counted and shown
-	// Inferred: Label fits all that is known, and nothing proves it. One agent at a
-	// time is tried for such items, until one was given to an agent.
+	Labelled   Resolution = "labelled"   // the item wants Label
+	Unlabelled Resolution = "unlabelled" // the item is known to want no label
+	Unresolved Resolution = "unresolved" // the label is not known: Bellboard counts and shows the item
+	// Inferred: Label fits all that is known, but nothing proves it. Bellboard tries one agent at a time for
+	// such items, until Jenkins has given such an item to an agent.
 	Inferred Resolution = "inferred"
 )
 
@@ -32,64 +32,67 @@ const (
 type Item struct {
 	ID         int64      `json:"id"`
 	Job        string     `json:"job"`
-	Since      time.Time  `json:"since"` // when it entered the queue
+	Since      time.Time  `json:"since"` // when the item entered the queue
 	State      ItemState  `json:"state"`
 	Resolution Resolution `json:"resolution"`
-	// Label is the expression in Jenkins' canonical form, set when Labelled or
-	// Inferred. When Labelled it may be a node's name (a build that wants to resume there).
+	// Label is the expression in Jenkins' canonical form, set if the item is Labelled or Inferred. The label
+	// of a Labelled item may be a Jenkins node's name: a build that wants to resume on that node.
 	Label string `json:"label,omitempty"`
 	Why   string `json:"why"`
 }
 
-// OfflineBy says who took a node temporarily offline.
+// OfflineBy says who took a Jenkins node temporarily offline.
 type OfflineBy string
 
-// Who took a node temporarily offline.
+// The values of OfflineBy.
 const (
-	NotMarked OfflineBy = ""        // it takes new work when connected
-	Ours      OfflineBy = "ours"    // this instance's mark
-	Hook      OfflineBy = "hook"    // the one-build hook inside Jenkins
-	Monitor   OfflineBy = "monitor" // no person: one of Jenkins' node monitors, or a technical cause
-	Person    OfflineBy = "person"  // anybody else: hands off
+	NotMarked OfflineBy = ""        // not offline: the Jenkins node takes builds when it is connected
+	Ours      OfflineBy = "ours"    // a mark of this instance
+	Hook      OfflineBy = "hook"    // the mark of the one-build hook inside Jenkins
+	Monitor   OfflineBy = "monitor" // one of Jenkins' node monitors, or a technical cause, but no person
+	Person    OfflineBy = "person"  // anybody else: Bellboard leaves the Jenkins node alone
 )
 
-// Node is a Jenkins node (computer) as one answer showed it.
+// Node is a Jenkins node (a computer in Jenkins' API), as one answer showed it.
 type Node struct {
 	Name   string   `json:"name"`
-	Labels []string `json:"labels"` // sorted, without its own name
-	// Team and Kind are from the description; Team is empty for foreign nodes.
+	Labels []string `json:"labels"` // sorted, without the Jenkins node's own name
+	// Team and Kind are read from the Jenkins node's description. Team is empty for foreign nodes.
 	Team  string `json:"team,omitempty"`
 	Kind  Kind   `json:"kind,omitempty"`
 	Fence bool   `json:"fence,omitempty"`
-	// Online is "connected" (absoluteRemotePath is not null), marked or not.
+	// Online says whether the agent is connected (absoluteRemotePath is not null), marked or not.
 	Online    bool `json:"online"`
 	Executors int  `json:"executors"`
 	Busy      int  `json:"busy"`
-	// Idle means that no executor and no one-off executor has work.
+	// Idle says that no executor and no one-off executor of the Jenkins node runs anything.
 	Idle bool `json:"idle"`
-	// Build is the URL of the build that runs on it; "" without one, with several, or
-	// with one that may not be seen. Mortal: it ends with Jenkins, and never resumes.
+	// Build is the URL of the build that runs on the Jenkins node. Build is empty if there is no build, or
+	// several, or one that Bellboard may not see. Mortal: the build ends when Jenkins stops, and never
+	// resumes.
 	Build     string    `json:"build,omitempty"`
 	Mortal    bool      `json:"mortal,omitempty"`
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
-	Offline   string    `json:"offlineText,omitempty"` // the words of the one who did
-	// MarkedAt is when the node was taken offline, by Jenkins' clock. It tells one mark
-	// from the next. Zero: the node is not marked, or Jenkins does not say.
+	Offline   string    `json:"offlineText,omitempty"` // the words of the author of the mark
+	// MarkedAt is when the Jenkins node was taken offline, by Jenkins' clock. The time tells one mark from
+	// the next. Zero: the Jenkins node is not marked, or Jenkins does not say.
 	MarkedAt time.Time `json:"markedAt,omitzero"`
 }
 
-// Mine reports whether the node belongs to this instance.
+// Mine reports whether the Jenkins node belongs to this instance.
 func (n *Node) Mine() bool { return n.Team != "" }
 
-// closed reports whether the node carries a mark that a removal may rest on: it takes no
-// new build as long as exactly this mark stays. The hook sets its mark as a build starts,
-// and Jenkins' answers are not written in one instant: only the time of the mark shows
-// that it is the same one in two answers.
+// closed reports whether the Jenkins node carries a mark that a removal may rest on. As long as exactly this
+// mark stays, the Jenkins node takes no new build.
+//
+// A mark of the hook has to have a time. The hook sets its mark when a build starts, and Jenkins does not
+// write its answers in one instant. Only the time of the mark shows that two answers have the same mark.
 func (n *Node) closed() bool {
 	return n.OfflineBy == Ours || n.OfflineBy == Hook && !n.MarkedAt.IsZero()
 }
 
-// free is how many builds it takes now, if it is one that Jenkins gives any.
+// free returns how many more builds the Jenkins node can take now, if it is a node that Jenkins gives builds
+// to.
 func (n *Node) free() int {
 	if !n.Online || n.OfflineBy != NotMarked {
 		return 0
@@ -97,25 +100,26 @@ func (n *Node) free() int {
 	return max(0, n.Executors-n.Busy)
 }
 
-// JenkinsView is one accepted observation of Jenkins: computers asked first,
-// then the queue, both from one session.
+// JenkinsView is one accepted observation of Jenkins: its nodes, asked for first, and then its queue, both
+// from one session.
 type JenkinsView struct {
 	Session    string    // X-Jenkins-Session, new at every start of Jenkins
 	Version    string    // X-Jenkins
-	AskedAt    time.Time // before the first question was sent
-	NodesAt    time.Time // when the answer that shows the nodes was complete
+	AskedAt    time.Time // just before the first request was sent
+	NodesAt    time.Time // when the answer with the nodes was complete
 	AnsweredAt time.Time // when the last answer was complete
-	// SessionSince is when the first answer of that session was complete, whatever it was
-	// an answer to: Jenkins had started by then. Zero: when these were.
+	// SessionSince is when the first answer of that session was complete, whatever the request was: Jenkins
+	// had started by then. Zero: these answers are the first ones.
 	SessionSince time.Time
-	// QuietingDown: Jenkins starts no new build, and may restart as soon as it sees none running.
+	// QuietingDown: Jenkins starts no new build, and may restart as soon as no build runs.
 	QuietingDown bool
-	// Hook: the one-build hook is there. It makes a restart wait for builds on marked nodes.
+	// Hook: the one-build hook is installed. With the hook, a restart waits for builds on marked Jenkins
+	// nodes too.
 	Hook  bool
 	Nodes []Node
 	Items []Item
 }
 
-// Deadline is until when a destructive action that rests on these answers may
-// be sent: one second after the last of them arrived.
+// Deadline returns the time until which a destructive action that rests on these answers may be sent: one
+// second after the last answer arrived.
 func (v JenkinsView) Deadline() time.Time { return v.AnsweredAt.Add(time.Second) }

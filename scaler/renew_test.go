@@ -30,18 +30,18 @@ func TestRenew(t *testing.T) {
 		{"old", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", aged(24*time.Hour)) }, []string{"web-p-a older than MAX_LIFETIME=24h, leaving"}},
 		{"no lifetime", pets(settings, func(tm *Team) { tm.Pools[0].MaxLifetime = 0 }), func(in *Input) { in.agent("web", Persistent, "a", aged(240*time.Hour)) }, nil},
 		{"made from other settings", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", before) }, []string{"web-p-a made from settings that have changed, leaving"}},
-		{"nobody knows from what it was made", pets(settings), func(in *Input) { in.agent("web", Persistent, "a") }, nil},
-		{"a free ephemeral one of other settings", web(settings), func(in *Input) { in.agent("web", Ephemeral, "a", before) }, []string{"web-e-a made from settings that have changed, leaving"}},
-		{"an ephemeral one at work goes anyway", web(settings), func(in *Input) { in.agent("web", Ephemeral, "a", before, busy, ours) }, nil},
-		{"a free one, while others go after their builds", web(settings), func(in *Input) {
+		{"its settings are not known", pets(settings), func(in *Input) { in.agent("web", Persistent, "a") }, nil},
+		{"a free ephemeral agent of other settings", web(settings), func(in *Input) { in.agent("web", Ephemeral, "a", before) }, []string{"web-e-a made from settings that have changed, leaving"}},
+		{"an ephemeral agent at work goes anyway", web(settings), func(in *Input) { in.agent("web", Ephemeral, "a", before, busy, ours) }, nil},
+		{"a free agent, while others go after their builds", web(settings), func(in *Input) {
 			in.agent("web", Ephemeral, "a", busy, ours)
 			in.agent("web", Ephemeral, "b", before)
 		}, []string{"web-e-b made from settings that have changed, leaving"}},
-		{"not while a free one is on its way out", web(settings), func(in *Input) {
+		{"not while a free agent is on its way out", web(settings), func(in *Input) {
 			in.agent("web", Ephemeral, "a", before, ours)
 			in.agent("web", Ephemeral, "b", before)
 		}, nil},
-		{"one at a time, the free one first", pets(settings), func(in *Input) {
+		{"one agent at a time, the free agent first", pets(settings), func(in *Input) {
 			in.agent("web", Persistent, "a", before, busy)
 			in.agent("web", Persistent, "b", before)
 		}, []string{"web-p-b made from settings that have changed, leaving"}},
@@ -49,18 +49,18 @@ func TestRenew(t *testing.T) {
 			in.agent("web", Persistent, "a", aged(25*time.Hour), busy)
 			in.agent("web", Persistent, "b", aged(26*time.Hour), busy)
 		}, []string{"web-p-b older than MAX_LIFETIME=24h, leaving"}},
-		{"not the next while one is leaving", pets(settings), func(in *Input) {
+		{"not the next while an agent is leaving", pets(settings), func(in *Input) {
 			in.agent("web", Persistent, "a", before, busy, ours)
 			in.agent("web", Persistent, "b", before)
 		}, nil},
-		{"the next, while one does not go away", pets(settings), func(in *Input) {
+		{"the next, while an agent does not go away", pets(settings), func(in *Input) {
 			in.agent("web", Persistent, "a", before, deletingByUs, noNode, endedFor(StuckPodAfter))
 			in.agent("web", Persistent, "b", before)
 		}, []string{"web-p-b made from settings that have changed, leaving"}},
 		{"a tenth of many", pets(settings, func(tm *Team) { tm.MaxAgents, tm.MaxPersistent = 40, 40 }), func(in *Input) {
 			in.agents(25, "web", Persistent, "x", before)
 		}, []string{"web-p-xaa made from settings that have changed, leaving", "web-p-xab made from settings that have changed, leaving"}},
-		{"not one that a waiting build is about to take", pets(settings), func(in *Input) {
+		{"not an agent that a waiting build is about to take", pets(settings), func(in *Input) {
 			in.agent("web", Persistent, "a", before)
 			in.wait(1, "linux", time.Second)
 		}, nil},
@@ -68,7 +68,7 @@ func TestRenew(t *testing.T) {
 			in.agent("web", Persistent, "a", before)
 			in.GraceUntil = noon.Add(1)
 		}, nil},
-		{"not one that a build names", pets(settings), func(in *Input) {
+		{"not an agent that a build names", pets(settings), func(in *Input) {
 			in.wait(1, in.agent("web", Persistent, "a", before), time.Second)
 		}, nil},
 	}
@@ -93,7 +93,7 @@ func TestRenew(t *testing.T) {
 	}
 }
 
-// TestRenewalIsTold: a decision says how many agents it renews, and why, beside all else.
+// TestRenewalIsTold: a decision says how many agents it renews, and why, together with everything else.
 func TestRenewalIsTold(t *testing.T) {
 	settings := func(tm *Team) {
 		tm.Pools[0].Spec, tm.Pools[0].MaxLifetime = "new", 24*time.Hour
@@ -112,14 +112,14 @@ func TestRenewalIsTold(t *testing.T) {
 		renew        int
 		change, told string
 	}{
-		{"one", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", before) }, 1, "renew 1 persistent", "renew: 1 agent made from settings that have changed"},
+		{"one agent", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", before) }, 1, "renew 1 persistent", "renew: 1 agent made from settings that have changed"},
 		{"two, each for its own reason", pets(settings), crowd, 2, "renew 2 persistent", "renew: 1 agent made from settings that have changed; 1 agent older than MAX_LIFETIME=24h"},
-		{"beside what is made", pets(settings, func(tm *Team) { tm.MinIdle = 1 }), func(in *Input) { in.agent("web", Persistent, "a", before, busy) }, 1, "+1 persistent, renew 1 persistent", "spare: MIN_IDLE=1; 1 agent made from settings that have changed"},
+		{"together with creations", pets(settings, func(tm *Team) { tm.MinIdle = 1 }), func(in *Input) { in.agent("web", Persistent, "a", before, busy) }, 1, "+1 persistent, renew 1 persistent", "spare: MIN_IDLE=1; 1 agent made from settings that have changed"},
 		{"beside a block", pets(settings, func(tm *Team) { tm.MaxAgents = 1 }), func(in *Input) {
 			in.agent("web", Persistent, "a", before, busy)
 			in.wait(1, "linux", time.Second)
 		}, 1, "renew 1 persistent", "blocked: at MAX_AGENTS=1 (wants 2); 1 agent made from settings that have changed"},
-		{"nobody", pets(settings), func(*Input) {}, 0, "none", "steady: nobody waits"},
+		{"no agent", pets(settings), func(*Input) {}, 0, "none", "steady: nobody waits"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -134,7 +134,7 @@ func TestRenewalIsTold(t *testing.T) {
 	}
 }
 
-// TestUnlabelled: items that ask for no label are demand where a team says so.
+// TestUnlabelled: items that ask for no label are demand if a team serves such items.
 func TestUnlabelled(t *testing.T) {
 	other := newTeam("mobile", ModeEphemeral, []string{"android", "mac"})
 	wait := func(in *Input, n int) { in.wait(n, "", time.Minute) }
@@ -148,11 +148,11 @@ func TestUnlabelled(t *testing.T) {
 		want  int
 	}{
 		{"no team serves them", []Team{web(), other}, func(in *Input) { wait(in, 3) }, 0},
-		{"one does", []Team{web(unlabelled), other}, func(in *Input) { wait(in, 3) }, 3},
+		{"one team serves them", []Team{web(unlabelled), other}, func(in *Input) { wait(in, 3) }, 3},
 		{"its free agents do", []Team{web(unlabelled), other}, func(in *Input) { wait(in, 3); in.agent("web", Ephemeral, "a") }, 2},
 		{"not those of a team that does not", []Team{web(unlabelled), other}, func(in *Input) { wait(in, 3); in.agent("mobile", Ephemeral, "a") }, 3},
 		{"a static agent may", []Team{web(unlabelled), other}, func(in *Input) { wait(in, 3); static(in) }, 2},
-		{"what nobody knows the label of is no demand", []Team{web(unlabelled), other}, func(in *Input) {
+		{"items whose label is not known are no demand", []Team{web(unlabelled), other}, func(in *Input) {
 			wait(in, 3)
 			for i := range in.Jenkins.Items {
 				in.Jenkins.Items[i].Resolution = Unresolved

@@ -7,14 +7,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// after is a house in the restart grace of session "new".
+// after returns a house in the restart grace of session "new".
 func after(in Input) Input {
 	in.Jenkins.Session, in.GraceUntil = "new", in.Now.Add(5*time.Minute)
 	return in
 }
 
-// TestSettled: in the grace after a restart of Jenkins only an agent goes that no build
-// from before the restart can want.
+// TestSettled: in the grace after a restart of Jenkins, an agent goes only if no build from before the
+// restart can want it.
 func TestSettled(t *testing.T) {
 	gone := map[string]int{"delete-pod web ephemeral drained": 1}
 	marking := func(in *Input, name string, f func(*Marking)) {
@@ -60,7 +60,7 @@ func TestSettled(t *testing.T) {
 	}
 }
 
-// TestFollow tells what a tick remembers of the build on an agent, and of its mark.
+// TestFollow checks what a tick remembers of the build on an agent, and of the agent's mark.
 func TestFollow(t *testing.T) {
 	at := func(session, build string, mortal, idle bool) func(*Input) {
 		return func(in *Input) {
@@ -85,8 +85,8 @@ func TestFollow(t *testing.T) {
 		{"idle in the first answer with the mark", [][]func(*Input){{at("new", "", false, true)}}, false, false},
 		{"idle in the second", [][]func(*Input){{at("new", "", false, true)}, {at("new", "", false, true)}}, false, true},
 		{"idle in grace", [][]func(*Input){{at("new", "", false, true), grace}, {at("new", "", false, true), grace}}, false, false},
-		{"at work on what ends with Jenkins", [][]func(*Input){{at("new", "a", true, false)}, {at("new", "a", true, false)}}, false, true},
-		{"at work on what may resume", [][]func(*Input){{at("new", "a", false, false)}, {at("new", "a", false, false)}}, false, false},
+		{"runs a build that ends with Jenkins", [][]func(*Input){{at("new", "a", true, false)}, {at("new", "a", true, false)}}, false, true},
+		{"runs a build that may resume", [][]func(*Input){{at("new", "a", false, false)}, {at("new", "a", false, false)}}, false, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -112,8 +112,8 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestDeletedNode: an inbound agent whose Jenkins node was deleted can never come back. The
-// second answer without the node sends its pod away, and its build gets another.
+// TestDeletedNode: an inbound agent whose Jenkins node was deleted can never come back. When a second answer
+// shows no Jenkins node, Bellboard removes the pod, and the build gets another agent.
 func TestDeletedNode(t *testing.T) {
 	tell(t, []story{
 		{

@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// scene is what is there: pods and Jenkins nodes joined by name, each with its class, and
-// what earlier ticks remember of them. No later stage changes it, but for what it remembers.
+// scene is the result of stage 1: pods and Jenkins nodes joined by name, each pair with its class, and what
+// earlier ticks remember of them. Later stages change nothing in a scene, except what the next tick
+// remembers.
 type scene struct {
 	in      Input
 	grace   bool
-	quiet   bool // Jenkins is about to shut down: an item may hide which agent it waits for
+	quiet   bool // Jenkins is about to shut down, and an item may not show which agent it waits for
 	teams   map[string]*Team
 	pools   map[PoolID]*Pool
 	agents  []*agent // by name
@@ -24,27 +25,27 @@ type scene struct {
 
 // remembered is what this tick leaves to the next one.
 type remembered struct {
-	mem         Memory               // its agents, pools and slots are written at the end
-	foreignOpen map[string]time.Time // AgentMemory.Open of nodes that are not ours
+	mem         Memory               // the agents, pools and slots are added at the end
+	foreignOpen map[string]time.Time // AgentMemory.Open of foreign nodes
 	pooled      notes[PoolID, PoolMemory]
 	slotted     notes[string, SlotMemory]
 	facts       Facts
 }
 
-// agent is a pod and a Jenkins node of one name on their way through a decision.
+// agent is a pod and a Jenkins node of one name, with what the stages find out about them.
 type agent struct {
 	Pair
-	verdict Verdict // the table's; nothing changes it
-	pool    *Pool   // nil: no such team, or no such kind in its mode
+	verdict Verdict // the table's verdict; nothing changes it later
+	pool    *Pool   // nil: there is no such team, or the team's mode has no such kind
 	team    *Team
-	stuck   bool // its pod does not go away: see stuckPod
-	retired bool // its team is paused or gone: it serves no item
-	overdue bool // it is on its way for too long: no item waits for it
+	stuck   bool // the pod does not go away: see stuckPod
+	retired bool // the agent's team is paused or gone, so the agent serves no item
+	overdue bool // the agent is late: no item waits for it
 	was     AgentMemory
 	is      AgentMemory
 }
 
-// capacity is how many executors the agent adds to the supply.
+// capacity returns how many executors the agent adds to the supply.
 func (m *agent) capacity() int {
 	if m.retired || m.overdue {
 		return 0
@@ -52,8 +53,8 @@ func (m *agent) capacity() int {
 	return m.verdict.Capacity
 }
 
-// labels are what an agent carries: what its Jenkins node has (an agent that is older than a
-// setting has the old ones), and before it has a Jenkins node, its pool's.
+// labels returns the labels that the agent carries: those of its Jenkins node. (An agent that is older than a
+// setting carries the old labels.) Before the agent has a Jenkins node, labels returns the pool's.
 func (m *agent) labels() []string {
 	switch {
 	case m.Node != nil:
@@ -64,7 +65,7 @@ func (m *agent) labels() []string {
 	return nil
 }
 
-// see joins pods and Jenkins nodes, classifies them, and remembers what they show.
+// see returns the scene: it joins pods and Jenkins nodes, classifies them, and remembers what they show.
 func see(in Input) scene {
 	s := scene{in: in, grace: in.Now.Before(in.GraceUntil), quiet: in.Jenkins.QuietingDown}
 	s.teams = make(map[string]*Team, len(in.Teams))
@@ -89,12 +90,12 @@ func see(in Input) scene {
 	return s
 }
 
-// join makes the agents: pods and Jenkins nodes of one name, classified.
+// join makes the agents: it joins pods and Jenkins nodes of one name, and classifies each pair.
 func (s *scene) join() {
 	in := &s.in
 	byName := make(map[string]*agent, len(in.Cluster.Pods)+len(in.Berths))
 	s.byName, s.agents = byName, make([]*agent, 0, len(in.Cluster.Pods)+len(in.Berths))
-	all := make([]agent, 0, len(in.Cluster.Pods)) // most agents in one piece
+	all := make([]agent, 0, len(in.Cluster.Pods)) // one allocation for most agents
 	add := func(p Pair) {
 		all = append(all, agent{Pair: p})
 		m := &all[len(all)-1]
@@ -104,7 +105,7 @@ func (s *scene) join() {
 	for i := range in.Cluster.Pods {
 		p := &in.Cluster.Pods[i]
 		if byName[p.Name] != nil {
-			continue // a name is never used twice
+			continue // no name is used twice
 		}
 		add(Pair{Name: p.Name, PoolID: p.PoolID, Pod: p, Connect: p.Connect})
 	}
@@ -113,7 +114,8 @@ func (s *scene) join() {
 		m := byName[n.Name]
 		switch {
 		case m != nil && !n.Mine():
-			// Somebody has edited its description. Its name and its pod say whose it is.
+			// Somebody has edited the Jenkins node's description. The name and the pod still say whose node
+			// it is.
 			adopted := *n
 			adopted.Team, adopted.Kind = m.Team, m.Kind
 			m.Node = &adopted
@@ -142,8 +144,9 @@ func (s *scene) pin() {
 		if it.Resolution != Labelled {
 			continue
 		}
-		// Of a label's last node Jenkins tells only the name. At the end of all that
-		// must not keep a node for ever on which no build will come.
+		// If only one Jenkins node carries a label, Jenkins tells only that node's name, and not the label.
+		// While Bellboard removes everything, such an item would keep that Jenkins node for ever, and no
+		// build comes to it.
 		if m := s.byName[it.Label]; m != nil && (m.Pod != nil || !s.in.Closing) {
 			m.Pinned = true
 		}
@@ -170,24 +173,24 @@ func (s *scene) recognize(m *agent) {
 	}
 }
 
-// settled reports whether no build that began before Jenkins' last restart can want the
-// agent: the restart grace is not for it.
+// settled reports whether no build from before Jenkins' last restart can still want the agent. The restart
+// grace then does not apply to the agent.
 func (s *scene) settled(m *agent) bool {
 	session := s.in.Jenkins.Session
 	switch {
 	case session == "":
 		return false
 	case m.Pod != nil && m.Pod.Session == session:
-		return true // it was made after the restart
+		return true // the pod was made after the restart
 	case m.Marked && m.was.Mark.Rested:
-		return true // it had no build before the restart, and has taken none since
+		return true // the agent had no build before the restart, and has had none since
 	}
-	// Its only build was seen before the restart, and goes on after it, or is over by now.
-	// A build of the same URL is proof enough: a pipeline asks for all its agents at once.
+	// The agent's only build was seen before the restart. Since then that build has resumed, or is over. A
+	// build of the same URL proves it: a pipeline asks for all its agents at once.
 	return m.Kind == Ephemeral && m.size() == 1 && m.was.Work.Resumed == session
 }
 
-// remember begins the next tick's memory, and the facts of this one.
+// remember begins the memory for the next tick, and the facts of this tick.
 func (s *scene) remember() {
 	old, now := s.in.Memory, s.in.Now
 	s.mem = Memory{Started: old.Started, Sees: old.Sees, Teams: map[string]TeamMemory{}, Items: make(map[int64]ItemMemory, len(s.in.Jenkins.Items))}
@@ -209,7 +212,7 @@ func (s *scene) remember() {
 		s.clocks(m)
 		s.work(m)
 		if m.verdict.Meet {
-			// The note on the pod may fail or be late: that is no second start.
+			// The note on the pod may fail or be late. That does not make a second start-up.
 			m.is.Met = true
 			if !m.was.Met {
 				s.facts.Startups = append(s.facts.Startups, startup(m.Pod, now))
@@ -226,7 +229,7 @@ func (s *scene) remember() {
 	s.endBackoffs()
 }
 
-// since is when an unbroken run began: before, or with these answers.
+// since returns when an unbroken run began: was, or fresh if was is zero.
 func since(was, fresh time.Time) time.Time {
 	if was.IsZero() {
 		return fresh
@@ -243,14 +246,14 @@ func (s *scene) marking(m *agent) {
 	if m.was.Mark.shows(m.Node) {
 		is = m.was.Mark
 	}
-	// The first answer with the mark may have read "idle" before the build began that the
-	// hook marked the node for. After a restart a build may be about to resume.
+	// The hook marks the Jenkins node when a build begins. The first answer with that mark may have read the
+	// node as idle before the build began. After a restart of Jenkins, a build may be about to resume.
 	ends := m.Node.Idle || m.Node.Mortal && m.Node.Executors == 1
 	is.Rested = is.Rested || m.Marked && m.Node.Online && ends && !m.Pinned && !m.Grace
 	m.is.Mark = is
 }
 
-// clocks lets each clock of an agent run on, begin or stop.
+// clocks continues, begins or ends each clock of an agent.
 func (s *scene) clocks(m *agent) {
 	now := s.in.Now
 	if m.Node == nil {
@@ -273,8 +276,8 @@ func (s *scene) clocks(m *agent) {
 	}
 }
 
-// toRetire reports whether an agent has to go since its team is paused, or since its team, or
-// its kind in the team, is gone. It finishes its build.
+// toRetire reports whether an agent has to go because its team is paused or gone, or because the team no
+// longer has the agent's kind. Such an agent finishes its build first.
 func (s *scene) toRetire(m *agent) bool {
 	switch {
 	case s.grace || s.quiet || m.Pod == nil || m.pool != nil && !m.team.Paused:

@@ -2,7 +2,7 @@ package scaler
 
 import "slices"
 
-// kinds is which kinds of a team an expression accepts.
+// kinds says which kinds of a team an expression accepts.
 type kinds struct{ ephemeral, persistent bool }
 
 func (k kinds) count() int {
@@ -16,24 +16,25 @@ func (k kinds) count() int {
 	return n
 }
 
-// share is the part of a shortfall that one team answers for.
+// share is the part of a shortfall that one team has to serve.
 type share struct {
 	n int
 	k kinds
 }
 
-// alive reports whether something of the agent's pod may run.
+// alive reports whether a container of the agent's pod may still run.
 func (m *agent) alive() bool {
 	return m.Pod != nil && !m.Pod.Ended() && !m.stuck
 }
 
-// counts reports whether the agent's pod counts to the caps. A pod that Bellboard has deleted
-// was idle, and is gone in a few seconds: the next build need not wait for that. A pod on a
-// cache slot does count: the next agent is to have that slot, and not an empty one.
+// counts reports whether the agent's pod counts to the caps. A pod that Bellboard has deleted does not count:
+// the agent was idle, and the pod is gone in a few seconds. So the next build need not wait for the end of
+// the pod. A deleted pod on a cache slot does count: the next agent is to get that slot, and not an empty
+// one.
 func (m *agent) counts() bool { return m.alive() && (!m.Pod.DeletingByUs || m.Pod.Slot != "") }
 
-// stays reports whether the agent is not on its way out. An ephemeral agent at work stays:
-// the end of its build is not a scale-down.
+// stays reports whether the agent is not on its way out. An ephemeral agent that runs a build stays: the end
+// of its build is not a scale-down.
 func (m *agent) stays() bool {
 	if m.Pod == nil || m.pool == nil || m.retired {
 		return false
@@ -54,7 +55,7 @@ func (m *agent) stays() bool {
 	return false
 }
 
-// tally counts agents by team; it returns the living pods of all.
+// tally counts the agents of each team, and returns how many pods count to the caps in all.
 func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 	for _, m := range d.agents {
 		if m.counts() {
@@ -103,8 +104,9 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 	return alive
 }
 
-// share gives each expression's waiting items to the team that answers for them: fewest
-// labels first, then PRIORITY, then name, skipping teams whose limits leave no room.
+// share gives the waiting items of each expression to the team that has to serve them. Among the teams that
+// fit, the team with the fewest labels comes first, then the team with the higher PRIORITY, then the name
+// decides. share skips teams whose limits leave no room.
 func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 	order := slices.Clone(teams)
 	slices.SortFunc(order, func(a, b *ask) int { return teamOrder(a.t, b.t) })
@@ -134,7 +136,7 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 	d.countWaits()
 }
 
-// shareOne gives the items of one expression to the teams that fit.
+// shareOne gives the items of one demand to the teams that fit it.
 func (d *decider) shareOne(w *demand, fit []*ask, accept []kinds) {
 	first := fit[0]
 	left, veto := d.offered(w)
@@ -163,7 +165,7 @@ func (d *decider) shareOne(w *demand, fit []*ask, accept []kinds) {
 		a.promised[k] += agentsFor(n, size)
 		left -= n
 	}
-	give(first, accept[0], left) // limited there, and shown there
+	give(first, accept[0], left) // beyond every team's room: the first team's decision shows the limit
 	switch {
 	case kept > 0:
 		first.dec.Waiting += kept
@@ -175,17 +177,17 @@ func (d *decider) shareOne(w *demand, fit []*ask, accept []kinds) {
 	}
 }
 
-// fitting finds the teams that a demand fits.
+// fitting finds the teams that fit a demand.
 type fitting struct {
 	supply  []*supply
 	byTeam  map[string]*ask
-	accepts []kinds // by rank; zero between two demands
+	accepts []kinds // by the team's rank; all zero between two calls of of
 	fit     []*ask
 	accept  []kinds
 }
 
-// of lists the teams that the demand fits, in their order, and which of their kinds. The
-// lists are the caller's until the next call.
+// of returns the teams that fit the demand, in the order of teamOrder, and which of their kinds fit. The
+// caller may use both lists until the next call.
 func (f *fitting) of(w *demand) ([]*ask, []kinds) {
 	f.fit, f.accept = f.fit[:0], f.accept[:0]
 	for _, i := range w.fits {
@@ -209,7 +211,8 @@ func (f *fitting) of(w *demand) ([]*ask, []kinds) {
 	return f.fit, f.accept
 }
 
-// countWaits turns items that left the queue since the last tick into facts.
+// countWaits adds a fact for each item that a team had to serve, and that since the last tick left the queue
+// or got an executor: how long the item waited.
 func (d *decider) countWaits() {
 	there := make(map[int64]bool, len(d.in.Jenkins.Items))
 	for i := range d.in.Jenkins.Items {

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// takes are the slots of a plan's creations, in order; "new" is one to be made.
+// takes returns the slots of a plan's creations, in order. "new" is a slot that is to be made.
 func takes(p Plan) []string {
 	var out []string
 	for i := range p.Actions {
@@ -26,7 +26,7 @@ func takes(p Plan) []string {
 	return out
 }
 
-// tended is what a plan does with slots beside taking them: "verb slot text".
+// tended returns the actions on slots other than creations: "verb slot text".
 func tended(p Plan) []string {
 	var out []string
 	for i := range p.Actions {
@@ -56,18 +56,18 @@ func TestTheWarmestFreeSlotIsTaken(t *testing.T) {
 		want  []string
 	}{
 		{"none is there", func(*Input) {}, 1, []string{"new"}},
-		{"the last used first, then a new one", func(in *Input) { in.slot("web", "a", time.Hour); in.slot("web", "b", time.Minute) }, 3, []string{"web-cache-b", "web-cache-a", "new"}},
+		{"the last used slot first, then a new slot", func(in *Input) { in.slot("web", "a", time.Hour); in.slot("web", "b", time.Minute) }, 3, []string{"web-cache-b", "web-cache-a", "new"}},
 		{"of two as warm the more used", func(in *Input) {
 			in.slot("web", "a", time.Hour)
 			in.slot("web", "b", time.Hour, func(s *Slot) { s.Uses = 7 })
 		}, 1, []string{"web-cache-b"}},
 		{"then by name", func(in *Input) { in.slot("web", "b", time.Hour); in.slot("web", "a", time.Hour) }, 1, []string{"web-cache-a"}},
-		{"an empty one last, whenever it was taken", func(in *Input) { in.slot("web", "a", time.Hour); in.slot("web", "b", time.Second, unbound) }, 2, []string{"web-cache-a", "web-cache-b"}},
-		{"not one that goes", func(in *Input) { in.slot("web", "a", time.Hour, func(s *Slot) { s.Deleting = true }) }, 1, []string{"new"}},
-		{"not one of another namespace", func(in *Input) { in.slot("web", "a", time.Hour, func(s *Slot) { s.Namespace = "other" }) }, 1, []string{"new"}},
-		{"not one that another kind of daemon wrote", func(in *Input) { in.slot("web", "a", time.Hour, func(s *Slot) { s.Store = "rootless" }) }, 1, []string{"new"}},
-		{"not one of another team", func(in *Input) { in.slot("data", "a", time.Hour) }, 1, []string{"new"}},
-		{"not one put aside", func(in *Input) {
+		{"an empty slot last, whenever it was taken", func(in *Input) { in.slot("web", "a", time.Hour); in.slot("web", "b", time.Second, unbound) }, 2, []string{"web-cache-a", "web-cache-b"}},
+		{"not a slot that goes", func(in *Input) { in.slot("web", "a", time.Hour, func(s *Slot) { s.Deleting = true }) }, 1, []string{"new"}},
+		{"not a slot of another namespace", func(in *Input) { in.slot("web", "a", time.Hour, func(s *Slot) { s.Namespace = "other" }) }, 1, []string{"new"}},
+		{"not a slot that another kind of daemon wrote", func(in *Input) { in.slot("web", "a", time.Hour, func(s *Slot) { s.Store = "rootless" }) }, 1, []string{"new"}},
+		{"not a slot of another team", func(in *Input) { in.slot("data", "a", time.Hour) }, 1, []string{"new"}},
+		{"not a slot that was put aside", func(in *Input) {
 			in.slot("web", "a", time.Hour)
 			alter(&in.Memory.Slots, key("a"), func(m *SlotMemory) { m.Aside = noon.Add(time.Second) })
 		}, 1, []string{"new"}},
@@ -76,12 +76,12 @@ func TestTheWarmestFreeSlotIsTaken(t *testing.T) {
 			alter(&in.Memory.Slots, key("a"), func(m *SlotMemory) { m.Aside = noon })
 		}, 1, []string{"web-cache-a"}},
 		{"a working agent has its own", func(in *Input) { in.slot("web", "a", time.Hour); in.agent("web", Persistent, "x", busy, on("a")) }, 1, []string{"new"}},
-		{"so has one that waits for a machine", func(in *Input) {
+		{"a pod that waits for a Kubernetes node has its slot", func(in *Input) {
 			in.slot("web", "a", time.Hour)
 			in.agent("web", Persistent, "x", coming, on("a"))
 			in.wait(1, "linux", time.Minute)
 		}, 1, []string{"new"}},
-		{"and one that goes", func(in *Input) {
+		{"a pod that goes has its slot", func(in *Input) {
 			in.slot("web", "a", time.Hour)
 			in.agent("web", Persistent, "x", ours, going, on("a"))
 		}, 1, []string{"new"}},
@@ -89,8 +89,8 @@ func TestTheWarmestFreeSlotIsTaken(t *testing.T) {
 			in.slot("web", "a", time.Hour)
 			in.agent("web", Persistent, "x", deletingByUs, noNode, on("a"), endedFor(24*time.Hour))
 		}, 1, []string{"new"}},
-		{"and one that has ended", func(in *Input) { in.slot("web", "a", time.Hour); in.agent("web", Persistent, "x", failed, on("a")) }, 1, []string{"new"}},
-		{"also one whose team is gone", func(in *Input) {
+		{"a pod that has ended has its slot", func(in *Input) { in.slot("web", "a", time.Hour); in.agent("web", Persistent, "x", failed, on("a")) }, 1, []string{"new"}},
+		{"a pod whose team is gone has its slot", func(in *Input) {
 			in.slot("web", "a", time.Hour)
 			in.agent("gone", Persistent, "x", busy, func(p *Pair) { p.Pod.Slot = SlotName("web", "a") })
 		}, 1, []string{"new"}},
@@ -119,10 +119,10 @@ func TestTheWarmestFreeSlotIsTaken(t *testing.T) {
 	})
 }
 
-// going is a pod that Bellboard has deleted.
+// going: Bellboard has deleted the pod.
 func going(p *Pair) { p.Pod.Deleting, p.Pod.DeletingByUs = true, true }
 
-// TestAnAgentThatDoesNotStartPutsItsSlotAside: if, and only if, the slot may be why.
+// TestAnAgentThatDoesNotStartPutsItsSlotAside: the slot is put aside if, and only if, it may be the reason.
 func TestAnAgentThatDoesNotStartPutsItsSlotAside(t *testing.T) {
 	volume := func(p *Pair) {
 		p.Pod.Scheduled, p.Pod.VolumeTrouble, p.Pod.Trouble = time.Time{}, true, "Unschedulable"
@@ -138,10 +138,10 @@ func TestAnAgentThatDoesNotStartPutsItsSlotAside(t *testing.T) {
 		stuck  bool
 		aside  bool
 	}{
-		{"its volume keeps it from a machine, not for long", []func(*Pair){volume, created(VolumeTimeout - time.Second)}, false, false},
-		{"its volume keeps it from a machine", []func(*Pair){volume, created(VolumeTimeout)}, true, true},
-		{"no machine has room", []func(*Pair){unscheduled, created(VolumeTimeout)}, false, false},
-		{"no machine has had room for long", []func(*Pair){unscheduled, created(UnscheduledTimeout)}, true, false},
+		{"its volume keeps it from a Kubernetes node, not for long", []func(*Pair){volume, created(VolumeTimeout - time.Second)}, false, false},
+		{"its volume keeps it from a Kubernetes node", []func(*Pair){volume, created(VolumeTimeout)}, true, true},
+		{"no Kubernetes node has room", []func(*Pair){unscheduled, created(VolumeTimeout)}, false, false},
+		{"no Kubernetes node has had room for long", []func(*Pair){unscheduled, created(UnscheduledTimeout)}, true, false},
 		{"its volume was never made", []func(*Pair){unscheduled, func(p *Pair) { p.Pod.Failure = FailureStorage }, created(UnscheduledTimeout)}, true, true},
 		{"its volume is not let go elsewhere", []func(*Pair){scheduled("")}, true, true},
 		{"its daemon does not come up", []func(*Pair){scheduled("CrashLoopBackOff")}, true, true},
@@ -175,7 +175,7 @@ func TestSlotsAreTended(t *testing.T) {
 			alter(&in.Memory.Slots, slotKey("ci", SlotName("web", r)), func(m *SlotMemory) { m.Aside = until })
 		}
 	}
-	// atItsCap has one agent at work, the most there may be, and a slot of another.
+	// atItsCap adds one agent at work, which is all that the cap allows, and a slot that no agent uses.
 	atItsCap := func(in *Input) {
 		in.slot("web", "a", time.Hour)
 		in.slot("web", "b", time.Minute)
@@ -187,15 +187,15 @@ func TestSlotsAreTended(t *testing.T) {
 		house func(*Input)
 		want  []string
 	}{
-		{"a warm one is kept", pets(), func(in *Input) { in.slot("web", "a", day-time.Second) }, nil},
+		{"a warm slot is kept", pets(), func(in *Input) { in.slot("web", "a", day-time.Second) }, nil},
 		{"not for ever", pets(), func(in *Input) { in.slot("web", "a", day) }, []string{"delete-slot web-cache-a: unused for 24h (CACHE_KEEP=24h)"}},
 		{"an agent keeps it", pets(), func(in *Input) { in.slot("web", "a", day); in.agent("web", Persistent, "x", busy, on("a")) }, nil},
-		{"so does one that has ended", pets(), func(in *Input) { in.slot("web", "a", day); in.agent("web", Persistent, "x", failed, on("a")) }, nil},
+		{"a pod that has ended keeps its slot", pets(), func(in *Input) { in.slot("web", "a", day); in.agent("web", Persistent, "x", failed, on("a")) }, nil},
 		{"its use is remembered", pets(), func(in *Input) {
 			in.slot("web", "a", 9*day)
 			alter(&in.Memory.Slots, "ci/web-cache-a", func(m *SlotMemory) { m.Used = noon.Add(-time.Hour) })
 		}, nil},
-		{"one without a note is as old as it is", pets(), func(in *Input) { in.slot("web", "a", day, func(s *Slot) { s.LastUsed = time.Time{} }) }, []string{"delete-slot web-cache-a: unused for 25h (CACHE_KEEP=24h)"}},
+		{"a slot without a note is as old as its claim", pets(), func(in *Input) { in.slot("web", "a", day, func(s *Slot) { s.LastUsed = time.Time{} }) }, []string{"delete-slot web-cache-a: unused for 25h (CACHE_KEEP=24h)"}},
 		{"not in grace", pets(), func(in *Input) { in.slot("web", "a", day); in.GraceUntil = noon.Add(1) }, nil},
 		{"not twice", pets(), func(in *Input) { in.slot("web", "a", day, func(s *Slot) { s.Deleting = true }) }, nil},
 		{"more than agents may be: the coldest go", pets(few(2)), func(in *Input) {
@@ -210,7 +210,7 @@ func TestSlotsAreTended(t *testing.T) {
 			in.slot("web", "c", time.Minute)
 			in.agent("web", Persistent, "x", busy, on("c"))
 		}, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=2 agents can use"}},
-		{"one of a pod that does not go away is not among them", pets(few(1)), func(in *Input) {
+		{"the slot of a pod that does not go away is not among them", pets(few(1)), func(in *Input) {
 			atItsCap(in)
 			in.Cluster.Pods[0].Ends, in.Cluster.Pods[0].Deleting, in.Cluster.Pods[0].DeletingByUs = noon.Add(-StuckPodAfter), true, true
 			in.Jenkins.Nodes = nil
@@ -219,7 +219,7 @@ func TestSlotsAreTended(t *testing.T) {
 			in.slot("web", "a", 9*day)
 			in.agent("web", Persistent, "x", deletingByUs, noNode, on("a"), endedFor(9*day))
 		}, nil},
-		{"one put aside is not one too many", pets(few(1)), func(in *Input) { atItsCap(in); aside(in, noon.Add(1), "a") }, nil},
+		{"a slot that was put aside is not one too many", pets(few(1)), func(in *Input) { atItsCap(in); aside(in, noon.Add(1), "a") }, nil},
 		{"but is when its time is over", pets(few(1)), func(in *Input) { atItsCap(in); aside(in, noon, "a") }, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=1 agents can use"}},
 		{"or when it has nothing to lose", pets(few(1)), func(in *Input) {
 			atItsCap(in)
@@ -245,17 +245,17 @@ func TestSlotsAreTended(t *testing.T) {
 		{"a kind that is gone", web(), func(in *Input) { in.slot("web", "a", day) }, []string{"delete-slot web-cache-a: no agents use it any more, for 24h now"}},
 		{"a pool that keeps no cache any more", pets(func(tm *Team) { tm.Pools[0].Slots = false }), func(in *Input) { in.slot("web", "a", day) }, []string{"delete-slot web-cache-a: no agents use it any more, for 24h now"}},
 		{"a pool that has moved", pets(), func(in *Input) { in.slot("web", "a", day, func(s *Slot) { s.Namespace = "other" }) }, []string{"delete-slot web-cache-a: no agents use it any more, for 24h now"}},
-		{"a small one goes", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small) }, []string{"delete-slot web-cache-a: smaller than CACHE_SIZE"}},
+		{"a small slot goes", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small) }, []string{"delete-slot web-cache-a: smaller than CACHE_SIZE"}},
 		{"when no agent uses it", pets(), func(in *Input) {
 			in.slot("web", "a", time.Hour, small)
 			in.agent("web", Persistent, "x", busy, on("a"))
 		}, nil},
 		{"and is not taken", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small); in.wait(1, "linux", time.Minute) }, []string{"delete-slot web-cache-a: smaller than CACHE_SIZE"}},
-		{"one that has lost its volume goes, and is not taken", pets(), func(in *Input) {
+		{"a slot that has lost its volume goes, and is not taken", pets(), func(in *Input) {
 			in.slot("web", "a", time.Hour, func(s *Slot) { s.Bound, s.Lost = false, true })
 			in.wait(1, "linux", time.Minute)
 		}, []string{"delete-slot web-cache-a: its volume is gone"}},
-		{"what is taken is left alone", pets(), func(in *Input) { in.slot("web", "a", time.Hour); in.wait(1, "linux", time.Minute) }, nil},
+		{"a slot that is taken is left alone", pets(), func(in *Input) { in.slot("web", "a", time.Hour); in.wait(1, "linux", time.Minute) }, nil},
 		{"all of them at the end", pets(func(tm *Team) { tm.Paused = true }), func(in *Input) {
 			in.Closing = true
 			in.slot("web", "a", time.Hour)
@@ -312,12 +312,12 @@ func TestSlotsAreShown(t *testing.T) {
 		t.Errorf("slots (-want +got):\n%s", diff)
 	}
 	if !plan.Slots[0].LastUsed.Equal(noon) || !mem.Slots["ci/web-cache-a"].Used.Equal(noon) {
-		t.Errorf("the one in use was last used at %s", plan.Slots[0].LastUsed)
+		t.Errorf("the slot in use was last used at %s", plan.Slots[0].LastUsed)
 	}
 }
 
-// TestFirstBuilds: an agent's first build counts once, as warm or cold as its pod
-// says, if it had waited for that agent.
+// TestFirstBuilds: if an agent's first build had waited for that agent, it is counted once, as warm or cold
+// as the pod says.
 func TestFirstBuilds(t *testing.T) {
 	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
 	created := func(p *Pair) { p.Pod.Created, p.Pod.ConnectedAt = at(-60), at(-10) }
@@ -328,13 +328,13 @@ func TestFirstBuilds(t *testing.T) {
 		in.Now, in.Memory = at(i), mem
 		in.agent("web", Persistent, "a", busy, on("a"), created, func(p *Pair) { p.Pod.Warmth = Warm })
 		in.agent("web", Persistent, "b", busy, on("b"), func(p *Pair) { p.Pod.Connected, p.Pod.Created = false, at(-20) })
-		in.agent("web", Persistent, "c", created, on("c"), func(p *Pair) { // and a second build
+		in.agent("web", Persistent, "c", created, on("c"), func(p *Pair) { // this agent runs its second build
 			if i%2 == 1 {
 				busy(p)
 			}
 		})
 		in.agent("web", Persistent, "spare", busy, on("d"), func(p *Pair) { p.Pod.ConnectedAt = at(-int(RefusedAfter/time.Second) - 1) })
-		in.agent("web", Persistent, "before", busy, on("e")) // it is not known when it connected
+		in.agent("web", Persistent, "before", busy, on("e")) // not known when this agent connected
 		in.agent("web", Persistent, "cut", busy, offline, on("f"), created)
 		in.agent("web", Persistent, "none", busy, created)
 		in.agent("web", Persistent, "idle", on("g"), created)
@@ -348,15 +348,14 @@ func TestFirstBuilds(t *testing.T) {
 	}
 }
 
-// TestNoSlotTwice: whatever the house, and also when a plan was carried out and
-// the next is made at once: no two pods on one slot. Without looking at who has
-// them, there would be.
+// TestNoSlotTwice: in every house a plan gives no slot to two pods, even if the next plan is made right after
+// it. If Decide did not check which agents have the slots, a plan would.
 func TestNoSlotTwice(t *testing.T) {
 	shared := func(in Input) string {
 		by := map[string]string{}
 		for _, p := range in.Cluster.Pods {
 			if p.Slot == "" || !strings.HasPrefix(p.UID, "uid-"+p.Name) || p.Created != in.Now {
-				continue // only those that the plan made; others may share from the start
+				continue // only pods that the plan makes count; other pods may share a slot from the start
 			}
 			key := slotKey(p.Namespace, p.Slot)
 			if other := by[key]; other != "" {
@@ -396,33 +395,33 @@ func TestNoSlotTwice(t *testing.T) {
 	blind.Cluster.Pods[0].Slot = ""
 	plan, mem, _ := Decide(blind)
 	if s := shared(apply(in, plan, mem)); s == "" {
-		t.Error("a choice that looks at nobody shares no slot; want this test to notice")
+		t.Error("a choice that ignores the pods gives no slot to two pods; want this test to notice")
 	}
 	if err := plan.Validate(in); err == nil || !strings.Contains(err.Error(), "slot ci/web-cache-a is web-p-x's") {
 		t.Errorf("Validate(that plan) = %v, want whose the slot is", err)
 	}
 }
 
-// TestValidateSlots: what a plan may not do with slots.
+// TestValidateSlots: Validate refuses a plan that misuses slots.
 func TestValidateSlots(t *testing.T) {
 	id := PoolID{"web", Persistent}
 	for _, tt := range []struct {
 		name  string
 		house func(*Input, *Slot)
 		plan  []Action
-		words string // empty: it is accepted
+		words string // empty: Validate accepts the plan
 	}{
-		{"a free one is taken", nil, []Action{{Verb: Create}}, ""},
+		{"a free slot is taken", nil, []Action{{Verb: Create}}, ""},
 		{"or goes", nil, []Action{{Verb: DeleteSlot}}, ""},
 		{"not twice", nil, []Action{{Verb: Create}, {Verb: Create}}, "the same plan says create of slot ci/web-cache-a"},
 		{"not taken and deleted", nil, []Action{{Verb: DeleteSlot}, {Verb: Create}}, "the same plan says delete-slot"},
 		{"not while a pod names it", func(in *Input, _ *Slot) { in.agent("web", Persistent, "x", failed, on("a")) }, []Action{{Verb: DeleteSlot}}, "is web-p-x's"},
-		{"not one that goes", func(_ *Input, s *Slot) { s.Deleting = true }, []Action{{Verb: Create}}, "is being deleted"},
+		{"not a slot that goes", func(_ *Input, s *Slot) { s.Deleting = true }, []Action{{Verb: Create}}, "is being deleted"},
 		{"not in grace", func(in *Input, _ *Slot) { in.GraceUntil = noon.Add(1) }, []Action{{Verb: DeleteSlot}}, "restart grace"},
 		{"not another of its name", func(_ *Input, s *Slot) { s.UID = "other" }, []Action{{Verb: DeleteSlot}}, "no such slot"},
 		{"not another team's", func(_ *Input, s *Slot) { s.Team = "data" }, []Action{{Verb: Create}}, "no such slot"},
 		{"not nothing", nil, []Action{{Verb: DeleteSlot, Agent: "nothing"}}, "names no slot"},
-		{"not one elsewhere", func(in *Input, _ *Slot) { in.Teams[0].Pools[0].Namespace = "other" }, []Action{{Verb: Create}}, "another namespace"},
+		{"not a slot elsewhere", func(in *Input, _ *Slot) { in.Teams[0].Pools[0].Namespace = "other" }, []Action{{Verb: Create}}, "another namespace"},
 		{"not another daemon's", func(in *Input, _ *Slot) { in.Teams[0].Pools[0].SlotStore = "rootless" }, []Action{{Verb: Create}}, "another kind of daemon"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

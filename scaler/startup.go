@@ -5,32 +5,35 @@ import (
 	"time"
 )
 
-// Phase is a step of an agent's start: a closed set, and a metric label.
+// Phase is one step of an agent's start. Phases are a closed set, and a metric label.
 type Phase string
 
-// The phases, in their order. Without Docker there is no docker and no agent:
-// pull then lasts until the agent runs.
+// The phases, in their order. An agent without Docker has no phase docker and no phase agent: its phase pull
+// lasts until the agent's container runs.
 const (
-	PhaseSchedule Phase = "schedule" // from the pod's creation until it has a machine
-	PhaseMount    Phase = "mount"    // until its volumes, Secret and network are there
-	PhasePull     Phase = "pull"     // until the Docker daemon's container (without Docker: the agent's) runs
-	PhaseDocker   Phase = "docker"   // until the daemon answers: its start-up probe passed
-	PhaseAgent    Phase = "agent"    // until the agent's container runs, its image pulled after the daemon's start
-	PhaseConnect  Phase = "connect"  // until Jenkins shows its node online
+	PhaseSchedule Phase = "schedule" // from the pod's creation until the pod has a Kubernetes node
+	PhaseMount    Phase = "mount"    // until the pod's volumes, Secret and network are there
+	// PhasePull lasts until the Docker daemon's container runs, or without Docker the agent's container.
+	PhasePull   Phase = "pull"
+	PhaseDocker Phase = "docker" // until the Docker daemon answers: its start-up probe passed
+	// PhaseAgent lasts until the agent's container runs. Its image is pulled after the start of the Docker
+	// daemon.
+	PhaseAgent   Phase = "agent"
+	PhaseConnect Phase = "connect" // until Jenkins shows the Jenkins node online
 )
 
-// Phases lists every phase in its order.
+// Phases returns every phase, in order.
 func Phases() []Phase {
 	return []Phase{PhaseSchedule, PhaseMount, PhasePull, PhaseDocker, PhaseAgent, PhaseConnect}
 }
 
-// A PhaseTime is how long one phase took.
+// PhaseTime is how long one phase took.
 type PhaseTime struct {
 	Phase Phase         `json:"phase"`
 	Took  time.Duration `json:"took"`
 }
 
-// steps are when each phase of a pod ended, the last one excepted.
+// steps returns when each phase of a pod ended, without the last phase.
 func (p *Pod) steps() []struct {
 	phase Phase
 	end   time.Time
@@ -46,8 +49,8 @@ func (p *Pod) steps() []struct {
 	return append(out, step{PhasePull, p.DockerUp}, step{PhaseDocker, p.DockerReady}, step{PhaseAgent, p.Ready})
 }
 
-// reached is the phase that a pod is in: the one after the last that ended, since
-// Kubernetes may not tell of one in between.
+// reached returns the phase that the pod is in. That is the phase after the last phase whose end is known:
+// Kubernetes may not report the end of a phase in between.
 func (p *Pod) reached() Phase {
 	phase := PhaseSchedule
 	all := p.steps()
@@ -60,14 +63,14 @@ func (p *Pod) reached() Phase {
 			phase = PhaseConnect
 		}
 	}
-	// A pull that failed says so, wherever the pod seems to be.
+	// A failed pull shows that the pod is in the phase pull, even if no end of the phase mount is known.
 	if phase == PhaseMount && (p.Failure == FailureImagePull || p.Failure == FailureBadImage) {
 		phase = PhasePull
 	}
 	return phase
 }
 
-// reachedAt is since when a pod is in its phase.
+// reachedAt returns since when the pod has been in its phase.
 func (p *Pod) reachedAt() time.Time {
 	at := p.Created
 	for _, s := range p.steps() {
@@ -78,9 +81,9 @@ func (p *Pod) reachedAt() time.Time {
 	return at
 }
 
-// startup is how an agent that was seen connected at that time has started. A
-// phase whose end Kubernetes has not told is a part of the next one; without
-// the start of its container nothing is said of the phases.
+// startup returns the start-up of an agent that was first seen connected at the time connected. If Kubernetes
+// did not report the end of a phase, that phase is counted as a part of the next one. If the start of the
+// agent's container is not known, startup returns no phases.
 func startup(p *Pod, connected time.Time) Startup {
 	out := Startup{PoolID: p.PoolID, Took: max(0, connected.Sub(p.Created)), Created: p.Created, Scheduled: p.Scheduled}
 	if p.Ready.IsZero() {
@@ -100,25 +103,25 @@ func startup(p *Pod, connected time.Time) Startup {
 	return out
 }
 
-// startsKept is of how many start-ups a pool is judged: enough for a quantile,
-// few enough to forget yesterday's registry.
+// startsKept is how many starts of a pool Bellboard remembers: enough for a quantile, and few enough to
+// forget a registry that was slow yesterday.
 const startsKept = 32
 
-// Starts is what is known of how a pool's agents start.
+// Starts is what is known of the starts of a pool's agents.
 type Starts struct {
 	Last  []Startup // the newest last
-	Usual Usual     // the sum of them
+	Usual Usual     // summary of Last
 }
 
-// with adds a start-up to what is known, and forgets the oldest.
+// with returns s with more start-ups added, and without the oldest beyond startsKept.
 func (s Starts) with(more ...Startup) Starts {
 	all := slices.Concat(s.Last, more)
 	all = all[max(0, len(all)-startsKept):]
 	return Starts{Last: all, Usual: usual(all)}
 }
 
-// learnStarts goes on from what is known. A process that knows nothing yet
-// learns from the agents that are connected: their pods tell when they were.
+// learnStarts adds the start-ups of this tick to what is known of each pool. A process that has just started
+// learns from the agents that are connected: the annotations of their pods say when they connected.
 func (d *scene) learnStarts() {
 	for id := range d.pools {
 		d.pooled.of(id).Starts = d.in.Memory.Pools[id].Starts
@@ -145,16 +148,16 @@ func (d *scene) learnStarts() {
 	}
 }
 
-// Usual is how a pool's agents have started of late.
+// Usual is how long a pool's agents took to start recently.
 type Usual struct {
 	Kind   Kind          `json:"kind"`
-	Count  int           `json:"count"`  // of how many
-	Half   time.Duration `json:"half"`   // half of them took no longer
-	Most   time.Duration `json:"most"`   // nine in ten took no longer
-	Phases []PhaseTime   `json:"phases"` // half of them took no longer for each phase
+	Count  int           `json:"count"`  // how many start-ups it is made from
+	Half   time.Duration `json:"half"`   // half of the start-ups took no longer
+	Most   time.Duration `json:"most"`   // nine in ten start-ups took no longer
+	Phases []PhaseTime   `json:"phases"` // for each phase: half of the start-ups took no longer
 }
 
-// usual sums up start-ups of one pool.
+// usual returns a summary of start-ups of one pool. There has to be at least one.
 func usual(starts []Startup) Usual {
 	all := make([]time.Duration, 0, len(starts))
 	phases := map[Phase][]time.Duration{}
@@ -173,14 +176,15 @@ func usual(starts []Startup) Usual {
 	return out
 }
 
-// Quantile is the least of the durations that the share q of them does not
-// exceed; 0 of none.
+// Quantile returns the shortest of the durations that at least the share q of them does not exceed. For
+// example, Quantile(all, 0.9) is the duration that nine in ten do not exceed. Quantile returns 0 if there are
+// none.
 func Quantile(all []time.Duration, q float64) time.Duration {
 	if len(all) == 0 {
 		return 0
 	}
 	sorted := slices.Sorted(slices.Values(all))
-	// The nearest rank: a duration that was seen, not one between two.
+	// The nearest rank: the result is a duration that occurred, not a value between two durations.
 	i := int(q*float64(len(sorted))+0.999999) - 1
 	return sorted[min(max(i, 0), len(sorted)-1)]
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestStartup: the phases add up to the whole, and nothing is guessed.
+// TestStartup: the phases add up to the whole start, and no phase is guessed.
 func TestStartup(t *testing.T) {
 	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
 	took := func(p Phase, s int) PhaseTime { return PhaseTime{p, time.Duration(s) * time.Second} }
@@ -73,8 +73,8 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
-// TestStartsAreLearnt: from the agents that there are when a process starts,
-// then from those that connect; the oldest are forgotten, and so is a pool that is gone.
+// TestStartsAreLearnt: a process learns starts from the agents that are there when it begins, then from
+// agents that connect. It forgets the oldest starts, and a pool that is gone.
 func TestStartsAreLearnt(t *testing.T) {
 	web1 := PoolID{"web", Ephemeral}
 	in := newHouse(web())
@@ -93,7 +93,7 @@ func TestStartsAreLearnt(t *testing.T) {
 	if got, want := plan.Decisions[0].Text, "9 waiting, 6 free, 0 on the way, usually 14s"; got != want {
 		t.Errorf("the decision says %q, want %q", got, want)
 	}
-	// The same pods teach no second time.
+	// A second tick adds nothing from the same pods.
 	in.Memory = mem
 	if _, again, _ := Decide(in); len(again.Pools[web1].Starts.Last) != 5 {
 		t.Errorf("a second tick knows %d start-ups, want the same five", len(again.Pools[web1].Starts.Last))

@@ -2,35 +2,35 @@ package scaler
 
 import "time"
 
-// Class is what a pod and a node of one name mean together.
+// Class is what a pod and a Jenkins node of one name mean together.
 type Class string
 
-// The classes: the first that fits wins, in this order.
+// The classes, in the order in which Classify tries them. If several fit, the first one wins.
 const (
-	FenceInTheWay Class = "fence-in-the-way" // a build wants the name that a fence holds
-	Resuming      Class = "resuming"         // a build wants an agent that is marked
-	Awaited       Class = "awaited"          // a build wants this very agent
-	Ended         Class = "ended"            // the pod ended by itself
-	Fenced        Class = "fenced"           // kept out until its pod is deleted
-	Held          Class = "held"             // a person took it offline
-	Leaving       Class = "leaving"          // somebody else deletes its pod
-	Going         Class = "going"            // Bellboard has deleted its pod, it is not gone yet
-	Coming        Class = "coming"           // not connected yet
-	Stuck         Class = "stuck"            // not connected for too long
-	Busy          Class = "busy"             // works, and takes more work after
-	Draining      Class = "draining"         // works, and takes no more
-	Free          Class = "free"             // waits for work
-	Drained       Class = "drained"          // idle, takes no more
-	Cut           Class = "cut"              // lost its connection under a build
-	Reconnecting  Class = "reconnecting"     // lost its connection, idle
-	Ghost         Class = "ghost"            // the same, for too long
-	Berth         Class = "berth"            // a registered name, not used yet
-	Intruder      Class = "intruder"         // online without a pod of ours
-	Lost          Class = "lost"             // its pod vanished under a build
-	Stray         Class = "stray"            // a node that nobody needs
+	FenceInTheWay Class = "fence-in-the-way" // a queued build wants the name that a fence has
+	Resuming      Class = "resuming"         // a queued build wants this agent, which is marked
+	Awaited       Class = "awaited"          // a queued build wants this agent and no other
+	Ended         Class = "ended"            // the pod has ended by itself
+	Fenced        Class = "fenced"           // a fence has the agent's name until the pod is deleted
+	Held          Class = "held"             // a person took the Jenkins node offline
+	Leaving       Class = "leaving"          // somebody else is deleting the pod
+	Going         Class = "going"            // Bellboard has deleted the pod, and the pod is not gone yet
+	Coming        Class = "coming"           // on its way: the agent has not connected yet
+	Stuck         Class = "stuck"            // the agent did not connect in time
+	Busy          Class = "busy"             // runs a build, and takes more builds afterwards
+	Draining      Class = "draining"         // runs a build, and takes no other afterwards
+	Free          Class = "free"             // connected and idle: waits for a build
+	Drained       Class = "drained"          // idle and marked: takes no build
+	Cut           Class = "cut"              // lost its connection while a build ran
+	Reconnecting  Class = "reconnecting"     // lost its connection while idle
+	Ghost         Class = "ghost"            // lost its connection, and was away for too long
+	Berth         Class = "berth"            // a Jenkins node registered in advance, without a pod
+	Intruder      Class = "intruder"         // a connected Jenkins node without a pod of this instance
+	Lost          Class = "lost"             // the pod vanished while a build ran
+	Stray         Class = "stray"            // a Jenkins node without a pod, which no team needs
 )
 
-// Classes lists every class in the table's order.
+// Classes returns every class, in the table's order.
 func Classes() []Class {
 	return []Class{
 		FenceInTheWay, Resuming, Awaited, Ended, Fenced, Held, Leaving, Going, Coming, Stuck, Busy,
@@ -38,69 +38,72 @@ func Classes() []Class {
 	}
 }
 
-// The waits of the table.
+// The waiting times of the table.
 const (
-	// UnscheduledTimeout is how long a pod may wait for a machine.
+	// UnscheduledTimeout is how long a pod may wait for a Kubernetes node.
 	UnscheduledTimeout = 15 * time.Minute
-	// GhostAfter is how long a connected agent may be away: a little over the five
-	// minutes that Jenkins itself waits for it.
+	// GhostAfter is how long an agent that was connected may be away. Jenkins itself waits five minutes for
+	// an agent that is away, and GhostAfter is a little more.
 	GhostAfter = 6 * time.Minute
-	// LostAfter is how long a busy node without a pod is left to Jenkins.
+	// LostAfter is how long Bellboard leaves a busy Jenkins node without a pod to Jenkins.
 	LostAfter = 10 * time.Minute
-	// StuckPodAfter is how long after the grace of its deletion a pod counts to the caps.
-	// A machine that is well ends it in seconds. One that is dead never does, and has its
-	// pods until somebody removes it, maybe for days: builds would wait for them.
+	// StuckPodAfter is how long a deleted pod counts to the caps after the grace of its deletion has ended. A
+	// healthy Kubernetes node ends the pod in seconds. A dead Kubernetes node never does, and keeps its pods
+	// until somebody removes the Kubernetes node, maybe days later. Without this limit builds would wait for
+	// those pods.
 	StuckPodAfter = 5 * time.Minute
 )
 
-// Pair is a pod and a node of one name, and what earlier ticks and other
-// answers say of it. Pod and Node may be nil, not both.
+// Pair is a pod and a Jenkins node of one name, with what earlier ticks and other answers say of them. Pod or
+// Node may be nil, but not both.
 type Pair struct {
 	Name string
 	PoolID
 	Pod    *Pod
 	Node   *Node
-	Pinned bool // a queued item names it
-	Berth  bool // registered by this process and never taken
-	Grace  bool // within JENKINS_RESTART_GRACE of a session new to this process
-	// Marked: an answer before these showed the very mark that the node carries, and every
-	// one since. Only then may these answers remove it.
+	Pinned bool // a queued item names this agent
+	Berth  bool // this process registered the Jenkins node, and has never used it for a pod
+	Grace  bool // within JENKINS_RESTART_GRACE after this process first saw Jenkins' session
+	// Marked: an earlier answer showed the same mark that the Jenkins node carries now, and so did every
+	// answer since. Only then may the answers of this tick remove the agent.
 	Marked bool
-	// Quiet: Jenkins is quieting down, without the hook. Before it restarts it waits for
-	// builds, but not for those on a node that is marked.
+	// Quiet: Jenkins is quieting down, and the hook is not installed. Before Jenkins restarts, it waits for
+	// running builds, but not for builds on a marked Jenkins node.
 	Quiet bool
-	// Used: it was seen at work, and has finished. AtWork: it was at work in the answer before.
+	// Used: Bellboard saw the agent run a build, and that build has finished. AtWork: the previous answer
+	// showed the agent at work.
 	Used, AtWork bool
-	// Gone: an answer before these showed no node of that name, and every one
-	// since. One list may miss a node.
+	// Gone: an earlier answer showed no Jenkins node of that name, and neither did any answer since. A single
+	// list may miss a Jenkins node.
 	Gone bool
-	// Away is since when every answer showed it offline and idle, or absent.
+	// Away is since when every answer has shown the Jenkins node absent, or offline and idle.
 	Away time.Time
-	// LostSince is since when every answer showed it without pod, offline, busy and marked.
+	// LostSince is since when every answer has shown the Jenkins node without a pod, offline, busy and
+	// marked.
 	LostSince time.Time
-	// Failing is since when every answer before these showed that its pod is failing.
+	// Failing is since when every earlier answer has shown that the pod is failing.
 	Failing      time.Time
 	StartTimeout time.Duration
 	Connect      Connect
-	Executors    int // that its pool's agents have
+	Executors    int // how many executors an agent of the pool has
 }
 
 // Verdict is what the table says of one pair.
 type Verdict struct {
 	Class    Class
-	Capacity int // executors it adds to supply
-	// Meet: note on the pod that its node was online (the row "met").
+	Capacity int // how many executors the agent adds to the supply
+	// Meet: Bellboard is to note on the pod that its Jenkins node was online (the row "met").
 	Meet bool
-	// Do is the table's own action ("" = none): the next step of the one way to
-	// remove, or its opposite. The policy's actions come on top, for Free and Busy.
+	// Do is the table's own action: the next step towards the removal of the agent, or a step back from it.
+	// Do is empty if there is nothing to do. Later stages may add actions for agents that are Free or Busy.
 	Do     Verb
 	Reason Reason
 }
 
-// tidies reports a step that only tidies up in Jenkins: for a node that nobody needs, a
-// fence for an agent that is away, or the end of one. No build is in danger meanwhile.
+// tidies reports whether the verdict's step only tidies up in Jenkins. Such a step marks or deletes a Jenkins
+// node that no team needs, or registers or deletes a fence. While such a step waits, no build is in danger.
 func (v *Verdict) tidies() bool {
-	switch v.Class { //nolint:exhaustive // of the others a fence alone does
+	switch v.Class { //nolint:exhaustive // in the other classes only the verb Fence tidies
 	case Stray, Lost:
 		return v.Do != ""
 	case Fenced:
@@ -109,7 +112,7 @@ func (v *Verdict) tidies() bool {
 	return v.Do == Fence
 }
 
-// mark reports who marked the node; an absent node is not marked.
+// mark returns whose mark the Jenkins node carries. A Jenkins node that is absent is not marked.
 func (p *Pair) mark() OfflineBy {
 	if p.Node == nil {
 		return NotMarked
@@ -121,15 +124,15 @@ func (p *Pair) online() bool { return p.Node != nil && p.Node.Online }
 
 func (p *Pair) idle() bool { return p.Node == nil || p.Node.Idle }
 
-// stuckPod reports that it has been deleted for so long that its machine must be dead or out of
-// reach, and Jenkins sees no agent there. It counts to no cap. Something of it may run
-// all the same, so that its cache slot and its name stay its own.
+// stuckPod reports whether the pod's deletion is overdue by StuckPodAfter, and Jenkins sees no agent there.
+// The pod's Kubernetes node must then be dead or out of reach. Such a pod counts to no cap. Containers of the
+// pod may still run, so the pod keeps its cache slot and its name.
 func (p *Pair) stuckPod(now time.Time) bool {
 	return p.Pod != nil && !p.Pod.Ended() && !p.Pod.Ends.IsZero() && now.Sub(p.Pod.Ends) >= StuckPodAfter && !p.online()
 }
 
-// size is how many builds it runs at once: what its node has, and before it has
-// one, its pool's.
+// size returns how many builds the agent runs at once: as many as its Jenkins node has executors. Before the
+// agent has a Jenkins node, size returns the pool's number.
 func (p *Pair) size() int {
 	if p.Node != nil {
 		return p.Node.Executors
@@ -137,31 +140,38 @@ func (p *Pair) size() int {
 	return max(1, p.Executors)
 }
 
-// closed reports whether its node carries a mark that a removal may rest on.
+// closed reports whether the Jenkins node carries a mark that a removal may rest on.
 func (p *Pair) closed() bool { return p.Node != nil && p.Node.closed() }
 
-// removable: an earlier answer showed the mark that this one shows, and this one says
-// idle, not pinned, out of grace. Pinned pairs never get this far down the table.
+// removable reports whether these answers allow the removal of the agent. All of this has to hold:
+//
+//   - An earlier answer showed the same mark that this answer shows.
+//   - This answer shows the Jenkins node idle.
+//   - The agent is not in the restart grace.
+//   - No queued item names the agent.
+//
+// The last condition is a second check: Classify never asks removable for a pinned pair.
 func (p *Pair) removable() bool {
 	return p.closed() && p.Marked && p.idle() && !p.Grace && !p.Pinned
 }
 
-// atRisk: a build runs on it, and a restart of Jenkins that is under way would not wait
-// for the build, since our mark is on the node. Nothing new starts there meanwhile.
+// atRisk reports whether a restart of Jenkins that is under way would kill a build on this agent. Jenkins
+// does not wait for that build, because Bellboard's mark is on the Jenkins node. Nothing new starts on the
+// agent if the mark is lifted, since Jenkins is quieting down.
 func (p *Pair) atRisk() bool {
 	return p.Quiet && p.mark() == Ours && !p.Node.Idle && (p.Pod == nil || !p.Pod.DeletingByUs)
 }
 
-// Classify is the table: what a pod and a node of one name mean together, and
-// the one next step for it. It is pure and total, and keeps no state: whatever
-// crashes between two steps, the next answers find the same row again.
+// Classify is the table: it returns what a pod and a Jenkins node of one name mean together, and the one next
+// step for them. Classify is pure and total, and keeps no state. If Bellboard crashes between two steps, the
+// next answers lead to the same row again.
 //
-// Order is meaning: the rows that protect a build come before those that remove.
+// The order of the rows matters: rows that protect a build come before rows that remove an agent.
 //
 //nolint:cyclop // one flat switch: a row of the table for each case
 func Classify(p Pair, now time.Time) Verdict {
-	// Nothing is opened for a build that would only start on an agent that
-	// Bellboard has already sent away: it would die with the grace of a few seconds.
+	// A mark or a fence is not removed for an agent whose pod Bellboard has already deleted. Otherwise a
+	// build would start on that agent, and die a few seconds later with the pod.
 	open := p.Pinned && (p.Pod == nil || !p.Pod.DeletingByUs)
 	switch {
 	case open && p.Node != nil && p.Node.Fence:
@@ -197,13 +207,14 @@ func Classify(p Pair, now time.Time) Verdict {
 	}
 }
 
-// meets: its node is online and the pod does not say so yet.
+// meets reports whether the Jenkins node is online, and the pod does not have the annotation "connected" yet.
 func (p *Pair) meets() bool {
 	return p.Pod != nil && !p.Pod.Connected && !p.Pod.Requested && p.online()
 }
 
-// fenced: the name is taken in Jenkins, so its agent cannot come back. The
-// fence itself goes once the pod is gone, and nothing is connected to it.
+// fenced returns the verdict for a pair whose Jenkins node is a fence. The fence occupies the name in
+// Jenkins, so the agent cannot come back. Bellboard deletes the fence once the pod is gone and nothing is
+// connected under that name.
 func (p *Pair) fenced() Verdict {
 	v := Verdict{Class: Fenced}
 	switch {
@@ -217,8 +228,9 @@ func (p *Pair) fenced() Verdict {
 	return v
 }
 
-// leaving: somebody else deletes the pod. The agent lives until its grace ends,
-// so it takes no new work, and goes as soon as it is idle.
+// leaving returns the verdict for an agent whose pod somebody else is deleting. The agent lives until the
+// pod's grace ends. Bellboard marks the agent, so that it takes no new build, and removes the agent when it
+// is idle.
 func (p *Pair) leaving() Verdict {
 	v := Verdict{Class: Leaving, Meet: p.meets()}
 	switch {
@@ -231,7 +243,7 @@ func (p *Pair) leaving() Verdict {
 	return v
 }
 
-// unmet: a pod whose node was never online.
+// unmet returns the verdict for a pod whose Jenkins node was never online.
 func (p *Pair) unmet(now time.Time) Verdict {
 	if p.Node != nil && !p.Node.Idle {
 		return Verdict{Class: Cut}
@@ -247,14 +259,14 @@ func (p *Pair) unmet(now time.Time) Verdict {
 		}
 		v := Verdict{Class: Drained}
 		if p.Grace {
-			return v // what Jenkins shows of an agent that is not connected may still change
+			return v // in grace, what Jenkins shows of an agent that is not connected may still change
 		}
 		return p.removeMarked(v, ReasonDrained)
 	}
 	return p.removeAway(Stuck, ReasonStuck)
 }
 
-// connected: the node is online.
+// connected returns the verdict for a pair whose Jenkins node is online.
 func (p *Pair) connected() Verdict {
 	v := Verdict{Meet: p.meets()}
 	if !p.Node.Idle {
@@ -264,7 +276,8 @@ func (p *Pair) connected() Verdict {
 		}
 		v.Class = Busy
 		switch why := p.doomed(); {
-		case p.Quiet: // a mark would only take the build out of what the restart waits for
+		// If Bellboard marked the agent now, Jenkins' restart would no longer wait for the build.
+		case p.Quiet:
 		case why != "":
 			v.Do, v.Reason = Mark, why
 		case p.Kind == Ephemeral:
@@ -281,21 +294,24 @@ func (p *Pair) connected() Verdict {
 	case why != "":
 		v.Class, v.Do, v.Reason = Free, Mark, why
 	case p.Kind == Ephemeral && p.Used:
-		// Its mark was lifted: by a person, or by Bellboard while Jenkins was quieting down.
-		// In quiet-down it stays off: only a build that resumes can start now.
+		// The agent has had its one build, and its mark was lifted: by a person, or by Bellboard while
+		// Jenkins was quieting down. During quiet-down the mark stays off, because only a build that resumes
+		// can start then.
 		if v.Class = Free; !p.Quiet {
 			v.Do, v.Reason = Mark, ReasonOneBuild
 		}
 	case p.Kind == Ephemeral && p.AtWork:
-		v.Class = Free // its build is over: the next look marks it
+		// The build of this agent is over. The next tick marks the agent.
+		v.Class = Free
 	default:
 		v.Class, v.Capacity = Free, p.size()
 	}
 	return v
 }
 
-// removeMarked is one step of the way out for a marked, idle agent: our own mark over
-// one that no removal may rest on, then, on later answers, the deletion of the pod.
+// removeMarked returns v with the next step of the removal of an agent that is marked and idle. If no removal
+// may rest on the mark, the step is a mark of Bellboard's own. If a later answer shows that mark too, the
+// step is the deletion of the pod.
 func (p *Pair) removeMarked(v Verdict, why Reason) Verdict {
 	switch {
 	case p.mark() == Hook && !p.closed():
@@ -308,29 +324,33 @@ func (p *Pair) removeMarked(v Verdict, why Reason) Verdict {
 	return v
 }
 
-// away: an agent that was connected once, and is not now.
+// away returns the verdict for an agent that was connected before and is not connected now.
 func (p *Pair) away(now time.Time) Verdict {
 	switch {
 	case !p.idle():
 		return Verdict{Class: Cut}
 	case p.Node == nil && p.Connect == Inbound && p.Gone && !p.Grace:
-		// Somebody has deleted its node, and without it the agent can never come back.
+		// Somebody has deleted the Jenkins node. Without it an inbound agent can never come back.
 		return p.removeAway(Ghost, ReasonGhost)
 	}
 	if p.Grace || p.Away.IsZero() || now.Sub(p.Away) < GhostAfter {
 		v := Verdict{Class: Reconnecting, Capacity: p.size()}
 		if p.mark() != NotMarked {
-			v.Capacity = 0 // when it comes back it takes no work
+			// a marked agent takes no build when it reconnects
+			v.Capacity = 0
 		}
 		return p.barred(v)
 	}
 	return p.removeAway(Ghost, ReasonGhost)
 }
 
-// doomed is why an agent that nobody has marked is to take no more work: Kubernetes
-// has said that it will take its pod, or its Docker daemon is dead, so that every
-// build would fail at once. One answer is not enough for that: a daemon may have
-// come back since. One that has not come is given up, or comes with its daemon.
+// doomed returns why an unmarked agent is to take no more builds, or "" if it may take more. There are two
+// reasons: Kubernetes has announced that it will remove the pod, or the agent's Docker daemon is dead. With a
+// dead daemon every build would fail at once.
+//
+// One answer that shows a dead daemon is not enough, because the daemon may have restarted since. Before an
+// agent connects, this rule does not apply: the agent connects after its daemon is up, or Bellboard gives the
+// agent up.
 func (p *Pair) doomed() Reason {
 	switch {
 	case p.Pod.Disrupted:
@@ -341,9 +361,9 @@ func (p *Pair) doomed() Reason {
 	return ""
 }
 
-// barred: an agent that is not online gets no work when it comes, if it is
-// doomed. In grace that waits: the item of a build that resumes may not be in
-// the queue yet.
+// barred returns v, with a mark as its step if the agent is doomed. An agent that is not online then gets no
+// build when it connects. In grace the mark waits: the queue may not yet show the item of a build that
+// resumes there.
 func (p *Pair) barred(v Verdict) Verdict {
 	if why := p.doomed(); why != "" && p.Node != nil && p.mark() == NotMarked && !p.Grace {
 		v.Capacity, v.Do, v.Reason = 0, Mark, why
@@ -351,9 +371,12 @@ func (p *Pair) barred(v Verdict) Verdict {
 	return v
 }
 
-// removeAway is one step of the way out for an agent that is not online: mark,
-// or fence where Swarm's node is absent, then delete the pod. An inbound agent
-// whose node is absent cannot connect, so its pod goes when a second answer says so.
+// removeAway returns the next step of the removal of an agent that is not online:
+//
+//   - If the Jenkins node is there, Bellboard marks it, and then deletes the pod.
+//   - If a Swarm agent's Jenkins node is absent, Bellboard registers a fence, and then deletes the pod.
+//   - If an inbound agent's Jenkins node is absent, the agent cannot connect. Bellboard deletes the pod when
+//     a second answer shows the Jenkins node absent.
 func (p *Pair) removeAway(c Class, why Reason) Verdict {
 	v := Verdict{Class: c}
 	if p.Grace {
@@ -374,7 +397,7 @@ func (p *Pair) removeAway(c Class, why Reason) Verdict {
 	return v
 }
 
-// podless: a node of ours without a pod.
+// podless returns the verdict for a Jenkins node of this instance without a pod.
 func (p *Pair) podless(now time.Time) Verdict {
 	switch {
 	case p.Node.Online:

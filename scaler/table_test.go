@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// pairOf makes a pair of an ephemeral inbound agent that works as it should:
-// connected, online, idle, out of grace. The cases change one thing each.
+// pairOf returns a pair of an ephemeral inbound agent that works as it should: connected, online, idle, out
+// of grace. Each change alters one thing.
 func pairOf(change ...func(*Pair)) Pair {
 	p := Pair{
 		Name: "web-e-0000000001", PoolID: PoolID{"web", Ephemeral}, Connect: Inbound, StartTimeout: 5 * time.Minute,
@@ -27,18 +27,18 @@ func pairOf(change ...func(*Pair)) Pair {
 	return p
 }
 
-// What the cases say of a pair.
+// The changes that the cases make to a pair.
 func pinned(p *Pair)  { p.Pinned = true }
 func grace(p *Pair)   { p.Grace = true }
-func seen(p *Pair)    { p.Marked = true } // an earlier answer showed our mark
-func gone(p *Pair)    { p.Gone = true }   // and one without its node
+func seen(p *Pair)    { p.Marked = true } // an earlier answer showed Bellboard's mark
+func gone(p *Pair)    { p.Gone = true }   // an earlier answer showed no Jenkins node
 func berth(p *Pair)   { p.Berth = true }
 func noPod(p *Pair)   { p.Pod = nil }
 func noNode(p *Pair)  { p.Node = nil }
 func fence(p *Pair)   { p.Node.Fence, p.Node.Online = true, false }
 func offline(p *Pair) { p.Node.Online = false }
 func busy(p *Pair)    { p.Node.Idle, p.Node.Busy = false, 1 }
-func oneOff(p *Pair)  { p.Node.Idle = false } // a one-off executor has work
+func oneOff(p *Pair)  { p.Node.Idle = false } // a one-off executor runs something
 func ours(p *Pair)    { p.Node.OfflineBy = Ours }
 func hook(p *Pair)    { p.Node.OfflineBy = Hook }
 func told(p *Pair)    { p.Node.MarkedAt = noon.Add(-time.Minute) } // Jenkins says when the mark was set
@@ -69,10 +69,10 @@ func deleting(p *Pair)     { p.Pod.Deleting = true }
 func deletingByUs(p *Pair) { p.Pod.Deleting, p.Pod.DeletingByUs = true, true }
 func disrupted(p *Pair)    { p.Pod.Disrupted = true }
 
-// undocked: Docker is dead beside the agent, in these answers and in one before.
+// undocked: these answers and an earlier answer show that the agent's Docker daemon is dead.
 func undocked(p *Pair) { dying(p); p.Failing = noon.Add(-time.Second) }
 
-// dying: it is in these answers, for the first time.
+// dying: these answers are the first ones that show that the agent's Docker daemon is dead.
 func dying(p *Pair) { p.Pod.Failure, p.Pod.DockerFailure = FailureOOM, FailureOOM }
 
 func scheduled(ago time.Duration) func(*Pair) {
@@ -83,7 +83,7 @@ func unscheduled(ago time.Duration) func(*Pair) {
 	return func(p *Pair) { p.Pod.Connected, p.Pod.Scheduled, p.Pod.Created = false, time.Time{}, noon.Add(-ago) }
 }
 
-// failing: every answer since then showed a failure that does not heal.
+// failing: every answer in that time has shown a failure that does not heal.
 func failing(ago time.Duration) func(*Pair) {
 	return func(p *Pair) { p.Pod.Failure, p.Failing = FailureCrashLoop, noon.Add(-ago) }
 }
@@ -96,8 +96,8 @@ func lostFor(ago time.Duration) func(*Pair) {
 	return func(p *Pair) { p.LostSince = noon.Add(-ago) }
 }
 
-// TestClassify has a case for every row of the table and for every neighbour of
-// each: what flips it to another row, and what changes its step.
+// TestClassify has a case for every row of the table, and for every neighbour of a row: a case that leads to
+// another row, and a case that changes the step.
 func TestClassify(t *testing.T) {
 	const justUnder, young = time.Nanosecond, time.Minute
 	tests := []struct {
@@ -110,7 +110,7 @@ func TestClassify(t *testing.T) {
 		{"a pinned fence goes at once, in grace too", pairOf(swarm, fence, pinned, grace), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
 		{"a pinned fence goes at once, without a pod too", pairOf(noPod, fence, pinned), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
 		{"a pinned fence goes at once, though its pod ended", pairOf(swarm, fence, pinned, failed), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
-		{"a fence that nobody names is no fence in the way", pairOf(swarm, fence), Verdict{Class: Fenced, Do: DeletePod, Reason: ReasonGhost}},
+		{"a fence that no item names is no fence in the way", pairOf(swarm, fence), Verdict{Class: Fenced, Do: DeletePod, Reason: ReasonGhost}},
 
 		// resuming
 		{"pinned with our mark", pairOf(offline, ours, pinned), Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}},
@@ -183,7 +183,7 @@ func TestClassify(t *testing.T) {
 		// going
 		{"going", pairOf(deletingByUs, ours, seen), Verdict{Class: Going}},
 		{"going, its Swarm node gone", pairOf(swarm, deletingByUs, noNode, away(time.Hour)), Verdict{Class: Going}},
-		{"going, its mark lifted by somebody", pairOf(deletingByUs, busy), Verdict{Class: Going}},
+		{"going, somebody lifted its mark", pairOf(deletingByUs, busy), Verdict{Class: Going}},
 
 		// coming
 		{"coming", pairOf(offline, scheduled(young)), Verdict{Class: Coming, Capacity: 1}},
@@ -220,7 +220,7 @@ func TestClassify(t *testing.T) {
 		{"stuck, the same for too long", pairOf(noNode, scheduled(time.Hour)), Verdict{Class: Stuck}},
 		{"stuck, inbound with its node absent, in grace", pairOf(noNode, gone, scheduled(time.Second), grace), Verdict{Class: Stuck}},
 
-		// stuck, since it fails for good: given up long before the start timeout
+		// stuck because of a definite failure: given up long before START_TIMEOUT
 		{"failing for just under a minute", pairOf(offline, scheduled(young), failing(time.Minute-justUnder)), Verdict{Class: Coming, Capacity: 1}},
 		{"failing for a while, by its Docker daemon", pairOf(offline, scheduled(young), undocked), Verdict{Class: Coming, Capacity: 1}},
 		{"failing for a minute", pairOf(offline, scheduled(2*young), failing(time.Minute)), Verdict{Class: Stuck, Do: Mark, Reason: ReasonStuck}},
@@ -251,7 +251,7 @@ func TestClassify(t *testing.T) {
 		{"busy, persistent: left alone", pairOf(persistent, busy), Verdict{Class: Busy}},
 		{"busy, persistent, Kubernetes will take its pod", pairOf(persistent, busy, disrupted), Verdict{Class: Busy, Do: Mark, Reason: ReasonLeaving}},
 		{"busy, its Docker daemon is dead", pairOf(persistent, busy, undocked), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
-		{"busy, the same of one with room for more", pairOf(persistent, busy, undocked, func(p *Pair) { p.Node.Executors = 3 }), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
+		{"busy, the same of an agent with room for more builds", pairOf(persistent, busy, undocked, func(p *Pair) { p.Node.Executors = 3 }), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
 		{"busy, the same seen for the first time", pairOf(persistent, busy, dying, func(p *Pair) { p.Node.Executors = 3 }), Verdict{Class: Busy, Capacity: 2}},
 		{"busy, ephemeral, its Docker daemon is dead", pairOf(busy, undocked), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
 		{"busy, its Docker daemon is dead, and a build names it", pairOf(persistent, busy, undocked, pinned), Verdict{Class: Awaited}},
@@ -287,20 +287,20 @@ func TestClassify(t *testing.T) {
 		// Jenkins is about to restart
 		{"a busy agent is not marked before a restart", pairOf(busy, quiet), Verdict{Class: Busy}},
 		{"its mark is lifted", pairOf(busy, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
-		{"a persistent one's, too", pairOf(persistent, busy, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
-		{"that of one whose connection is cut, too", pairOf(busy, offline, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
-		{"that of one that others delete, too", pairOf(busy, deleting, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
+		{"a persistent agent's mark, too", pairOf(persistent, busy, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
+		{"the mark of an agent whose connection is cut, too", pairOf(busy, offline, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
+		{"the mark of an agent that others delete, too", pairOf(busy, deleting, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
 		{"not the hook's: its script waits for the build", pairOf(busy, hook, told, quiet), Verdict{Class: Draining}},
 		{"not a person's", pairOf(busy, person, quiet), Verdict{Class: Held}},
-		{"not of one that is sent away", pairOf(busy, ours, deletingByUs, quiet), Verdict{Class: Going}},
-		{"not of one that is idle", pairOf(ours, seen, quiet), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
+		{"not the mark of an agent that is sent away", pairOf(busy, ours, deletingByUs, quiet), Verdict{Class: Going}},
+		{"not the mark of an idle agent", pairOf(ours, seen, quiet), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
 
-		// it has had its build
+		// an ephemeral agent that has had its build
 		{"an ephemeral agent whose mark was lifted is marked again", pairOf(used), Verdict{Class: Free, Do: Mark, Reason: ReasonOneBuild}},
 		{"not before a restart: a build that resumes may begin", pairOf(used, quiet), Verdict{Class: Free}},
-		{"a persistent one takes the next", pairOf(persistent, used), Verdict{Class: Free, Capacity: 1}},
+		{"a persistent agent takes the next build", pairOf(persistent, used), Verdict{Class: Free, Capacity: 1}},
 		{"its build has just ended", pairOf(atWork), Verdict{Class: Free}},
-		{"a persistent one whose build has just ended", pairOf(persistent, atWork), Verdict{Class: Free, Capacity: 1}},
+		{"a persistent agent whose build has just ended", pairOf(persistent, atWork), Verdict{Class: Free, Capacity: 1}},
 		{"drained, a Swarm agent goes the same way", pairOf(swarm, ours, seen), Verdict{Class: Drained, Do: DeletePod, Reason: ReasonDrained}},
 
 		// cut
@@ -383,7 +383,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// anyPair draws a pair of any sense and nonsense.
+// anyPair draws a pair, whether it makes sense or not.
 func anyPair(t *rapid.T) Pair {
 	flag := func(name string) bool { return rapid.Bool().Draw(t, name) }
 	ago := func(name string) time.Time {
@@ -424,19 +424,19 @@ func anyPair(t *rapid.T) Pair {
 		if p.Node.OfflineBy != NotMarked {
 			p.Node.MarkedAt = anyMarkTime(t)
 		}
-		if !p.Node.Idle { // none of them: a one-off executor has work
+		if !p.Node.Idle { // Busy may be 0: then a one-off executor runs something
 			p.Node.Busy = rapid.IntRange(0, p.Node.Executors).Draw(t, "busy")
 		}
 	}
 	return p
 }
 
-// anyMarkTime draws when a mark was set: Jenkins may not say.
+// anyMarkTime draws the time of a mark. Zero means that Jenkins does not say.
 func anyMarkTime(t *rapid.T) time.Time {
 	return rapid.SampledFrom([]time.Time{{}, noon.Add(-time.Hour), noon.Add(-time.Minute)}).Draw(t, "marked at")
 }
 
-// TestClassifyNeverHarms: what protects a build holds for every pair there could be.
+// TestClassifyNeverHarms: the rules that protect a build hold for every pair there could be.
 func TestClassifyNeverHarms(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := anyPair(t)
@@ -447,7 +447,7 @@ func TestClassifyNeverHarms(t *testing.T) {
 	})
 }
 
-// harm says which promise a verdict breaks.
+// harm returns which promise a verdict breaks, or "".
 func harm(p *Pair, v Verdict) string {
 	ended := p.Pod != nil && (p.Pod.Phase == PodSucceeded || p.Pod.Phase == PodFailed)
 	isFence := p.Node != nil && p.Node.Fence
@@ -474,23 +474,23 @@ func harm(p *Pair, v Verdict) string {
 	case v.Do == DeleteNode && !p.Pinned && !deleteNode():
 		return "deletes a node that may be needed"
 	case v.Do == Fence && !fenceable:
-		return "fences what could be marked"
+		return "fences an agent that could be marked"
 	case v.Do == Mark && (p.Node == nil || isFence):
-		return "marks what cannot be marked"
+		return "marks an agent that cannot be marked"
 	case v.Class == Stuck && p.Pod.Connected:
-		return "gives up what was connected once"
+		return "gives up an agent that was connected once"
 	case v.Capacity < 0 || v.Capacity > p.size():
 		return "counts more executors than it has"
 	case v.Capacity > 0 && v.Class == Busy && (p.Kind == Ephemeral || v.Capacity > p.Node.Executors-p.Node.Busy):
 		return "counts executors that work"
 	case v.Capacity > 0 && v.Class != Coming && v.Class != Free && v.Class != Reconnecting && v.Class != Busy:
-		return "counts what takes no work"
+		return "counts an agent that takes no builds"
 	case v.Capacity > 0 && (p.mark() != NotMarked || p.Pinned || v.Do != ""):
-		return "counts what will take no work"
+		return "counts an agent that will take no builds"
 	case v.Do == "" != (v.Reason == ""):
 		return "a step without a reason, or a reason without a step"
 	case v.Meet && (p.Pod == nil || p.Pod.Connected || !p.online()):
-		return "meets what is not there"
+		return "notes a connection that is not there, or not new"
 	case v.Class == "":
 		return "no class"
 	}
@@ -508,8 +508,8 @@ func show(p Pair) string {
 	return fmt.Sprintf("%+v pod %+v node %+v", p, pod, node)
 }
 
-// TestDescribedAnew: whoever edits a node's description takes no agent away by it,
-// and stops nobody else's: its pod says whose it is.
+// TestDescribedAnew: a person who edits a Jenkins node's description takes no agent away from Bellboard, and
+// gives Bellboard no foreign agent. The pod says whose agent it is.
 func TestDescribedAnew(t *testing.T) {
 	in := newHouse(web(), newTeam("other", ModeEphemeral, []string{"windows"}))
 	in.agent("web", Ephemeral, "edited", busy, func(p *Pair) { p.Node.Team, p.Node.Kind = "", "" })

@@ -2,21 +2,21 @@ package scaler
 
 import "time"
 
-// Kind is how an agent lives.
+// Kind says how long an agent lives.
 type Kind string
 
 // The two kinds of agent.
 const (
-	// Ephemeral agents take one build and go.
+	// Ephemeral agents run one build and go.
 	Ephemeral Kind = "ephemeral"
-	// Persistent agents take many builds and keep their image cache.
+	// Persistent agents run many builds, and keep their Docker image cache.
 	Persistent Kind = "persistent"
 )
 
-// Kinds lists both.
+// Kinds returns both kinds.
 func Kinds() []Kind { return []Kind{Ephemeral, Persistent} }
 
-// Mode is which kinds a team may have.
+// Mode says which kinds of agents a team may have.
 type Mode string
 
 // The modes of a team.
@@ -26,54 +26,55 @@ const (
 	ModeAuto       Mode = "auto"
 )
 
-// Connect is how an agent reaches Jenkins.
+// Connect says how an agent reaches Jenkins.
 type Connect string
 
 // The ways to connect.
 const (
-	// Inbound agents need their node registered first, and its secret.
+	// Inbound agents need a Jenkins node that is registered before they connect, and its secret.
 	Inbound Connect = "inbound"
-	// Swarm agents register their own node, which goes when they do.
+	// Swarm agents register their own Jenkins node. The node goes when the agent goes.
 	Swarm Connect = "swarm"
 )
 
-// PoolID names the agents of one team and one kind.
+// PoolID identifies a pool: the agents of one team and one kind.
 type PoolID struct {
 	Team string `json:"team"`
 	Kind Kind   `json:"kind"`
 }
 
-// Pool is the agents of one team and one kind, and the settings they share.
+// Pool is the agents of one team and one kind, and their common settings.
 type Pool struct {
 	PoolID
 	Connect Connect
-	// Called: Jenkins calls its agents when it is asked to; they need no secret of their own for that.
+	// Called: Jenkins calls the agents of the pool when Bellboard asks it to. For that the agents need no
+	// secret of their own.
 	Called bool
-	// Labels are all that an agent of this pool carries: the team's labels, the
-	// kind, and "swarm" where the Swarm plugin adds it; not its own name.
+	// Labels are all labels that an agent of this pool carries: the team's labels, the kind, and "swarm" if
+	// the Swarm plugin adds it. The agent's own name is not among them.
 	Labels []string
-	// Berths is how many spare registered nodes are kept (Swarm: at least two
-	// that are never taken).
+	// Berths is how many spare Jenkins nodes are kept registered. A Swarm pool keeps at least two, which no
+	// agent ever takes.
 	Berths int
-	// Executors is how many builds an agent runs at once; zero is one.
+	// Executors is how many builds an agent runs at once. Zero means one.
 	Executors int
-	// Unlabelled: its agents take builds that ask for no label, too.
+	// Unlabelled: the agents also take builds that ask for no label.
 	Unlabelled bool
-	// Spec stands for all that its pods are made from; empty: not known.
+	// Spec identifies all settings that the pool's pods are made from. Empty: not known.
 	Spec         string
 	IdleTimeout  time.Duration
 	StartTimeout time.Duration
 	MaxLifetime  time.Duration // zero: no limit
-	Namespace    string        // of its pods and cache slots
-	// Slots: its agents keep a cache of SlotSize bytes at least, each for SlotKeep after
-	// its last use, of a kind of daemon that SlotStore names.
+	Namespace    string        // the namespace of the pool's pods and cache slots
+	// Slots: the agents keep their Docker cache in cache slots of at least SlotSize bytes. A slot is kept for
+	// SlotKeep after its last use. SlotStore names the kind of Docker daemon that the slots are for.
 	Slots     bool
 	SlotStore string
 	SlotSize  int64
 	SlotKeep  time.Duration
 }
 
-// size is how many builds an agent of this pool runs at once.
+// size returns how many builds an agent of this pool runs at once.
 func (p *Pool) size() int {
 	if p == nil {
 		return 1
@@ -92,13 +93,13 @@ type Team struct {
 	MaxPersistent     int
 	ScaleUpCooldown   time.Duration
 	ScaleDownCooldown time.Duration
-	ScaleUpStep       int // agents per scale-up; 0 = no limit
+	ScaleUpStep       int // agents per scale-up; 0: no limit
 	Priority          int
 	Paused            bool
-	Pools             []Pool // one per kind that Mode allows
+	Pools             []Pool // one pool for each kind that Mode allows
 }
 
-// Pool returns the team's pool of that kind, or nil.
+// Pool returns the team's pool of kind k, or nil.
 func (t *Team) Pool(k Kind) *Pool {
 	for i := range t.Pools {
 		if t.Pools[i].Kind == k {

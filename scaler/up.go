@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// creation is agents to make of one kind and for one reason.
+// creation is a number of agents to make, of one kind and for one reason.
 type creation struct {
 	kind Kind
 	why  Reason
 	n    int
 }
 
-// creations is what is to be made, the most urgent first: a limit keeps the head of the list.
+// creations lists the agents to make, the most urgent first. A limit keeps the beginning of the list.
 type creations []creation
 
-// newCreations is an empty list of each creation that there can be, in the order of urgency.
+// newCreations returns a creation of zero agents for each kind and reason, in the order of urgency.
 func newCreations() creations {
 	return creations{
 		{Persistent, ReasonMinimum, 0}, {Ephemeral, ReasonMinimum, 0}, {Persistent, ReasonDemand, 0}, {Ephemeral, ReasonDemand, 0},
@@ -33,7 +33,7 @@ func (c creations) add(k Kind, why Reason, n int) {
 	}
 }
 
-// count is how many agents of such creations there are.
+// count returns how many agents the creations have for which of returns true.
 func (c creations) count(of func(creation) bool) int {
 	n := 0
 	for _, x := range c {
@@ -46,30 +46,29 @@ func (c creations) count(of func(creation) bool) int {
 
 func anyCreation(creation) bool { return true }
 
-// soft creations are slowed by the step and the cooldown of a team.
+// soft reports whether the team's step and cooldown slow this creation down.
 func soft(c creation) bool { return c.why == ReasonDemand || c.why == ReasonLevel }
 
 func ofKind(k Kind) func(creation) bool { return func(c creation) bool { return c.kind == k } }
 
-// ask is one team on the way to its decision: what it has, what it is to make, and what
-// becomes of that.
+// ask is one team during a decision: what the team has, what it needs, and what the limits allow of that.
 type ask struct {
 	t        *Team
 	dec      Decision
-	alive    map[Kind]int // living pods
-	stay     map[Kind]int // of them, those that are not leaving
-	coming   map[Kind]int // executors that are on the way
-	gone     map[Kind]int // agents on their way out that no rule decided about
-	surplus  map[Kind]int // free or coming executors that no waiting item takes
-	rank     int          // its place in teamOrder
+	alive    map[Kind]int // pods that count to the caps
+	stay     map[Kind]int // agents that are not on their way out
+	coming   map[Kind]int // executors of agents on their way
+	gone     map[Kind]int // agents on their way out, but not because of a rule
+	surplus  map[Kind]int // free and coming executors that no waiting item takes
+	rank     int          // the team's place in teamOrder
 	shares   []share
-	promised map[Kind]int // room already promised to shares, by kind (ephemeral: any)
+	promised map[Kind]int // agents already promised to shares (Ephemeral: to shares of either kind too)
 	up       creations
-	pause    map[Kind]Pause // of each kind's pool
-	cooling  map[Kind]bool  // in the scale-up cooldown: only minimums, spares and replacements
+	pause    map[Kind]Pause // the back-off of each kind's pool
+	cooling  map[Kind]bool  // in the scale-up cooldown: only minimums, spares and replacements are made
 	crowd    int            // agents that builds wait for, and that only MAX_AGENTS forbids
-	stuck    int            // pods that do not go away
-	veto     *Vetoed        // how sure the label is of items that have or get an agent
+	stuck    int            // pods that do not go away: see stuckPod
+	veto     *Vetoed        // set if the label of items that have or get an agent is not certain
 	departs  departing
 }
 
@@ -79,20 +78,20 @@ func (a *ask) ups(k Kind) int { return a.up.count(ofKind(k)) }
 
 func (a *ask) allUps() int { return a.up.count(anyCreation) }
 
-// size is how many builds an agent of that kind runs at once.
+// size returns how many builds an agent of that kind runs at once.
 func (a *ask) size(k Kind) int { return a.t.Pool(k).size() }
 
-// agentsFor is how many agents of size executors n builds need.
+// agentsFor returns how many agents of size executors n builds need.
 func agentsFor(n, size int) int { return (max(n, 0) + size - 1) / size }
 
-// step notes that a rule changed a number.
+// step records that a rule changed a number from one value to another.
 func (a *ask) step(s Step, from, to int) {
 	s.From, s.To = from, to
 	s.Note = s.note()
 	a.dec.Steps = append(a.dec.Steps, s)
 }
 
-// up makes every team's shares, turns them into creations, and limits these.
+// up is stage 3: it shares the shortfall among the teams, turns the shares into creations, and limits these.
 func (d *decider) up() []*ask {
 	teams, byTeam := make([]*ask, 0, len(d.in.Teams)), make(map[string]*ask, len(d.in.Teams))
 	for i := range d.in.Teams {
@@ -130,7 +129,7 @@ func (d *decider) up() []*ask {
 	return teams
 }
 
-// history feeds the level policy.
+// history adds the demand of this minute to the team's levels, and sets the level of a team in mode auto.
 func (d *decider) history(a *ask) {
 	demand := a.dec.Waiting - a.dec.Refused + a.dec.Busy
 	levels := observeLevel(d.in.Memory.Teams[a.t.Name].Levels, d.in.Now.Unix()/60, demand)
@@ -141,7 +140,7 @@ func (d *decider) history(a *ask) {
 	}
 }
 
-// floorKind is the kind that MIN_AGENTS and the level are made of.
+// floorKind returns the kind of the agents that MIN_AGENTS asks for.
 func (t *Team) floorKind() Kind {
 	if t.Mode == ModeEphemeral {
 		return Ephemeral
@@ -149,7 +148,7 @@ func (t *Team) floorKind() Kind {
 	return Persistent
 }
 
-// spareKind is the kind that MIN_IDLE is made of.
+// spareKind returns the kind of the agents that MIN_IDLE asks for.
 func (t *Team) spareKind() Kind {
 	if t.Mode == ModePersistent {
 		return Persistent
@@ -157,7 +156,7 @@ func (t *Team) spareKind() Kind {
 	return Ephemeral
 }
 
-// want is what the team would create if no limit said no.
+// want adds the creations that the team would get if no limit applied.
 func (d *decider) want(a *ask) {
 	t := a.t
 	if t.Paused {
@@ -171,16 +170,16 @@ func (d *decider) want(a *ask) {
 	if t.Mode == ModeAuto {
 		have = a.stay[Persistent]
 	}
-	// A missing minimum serves waiting items like any other agent, and is made
-	// first: no step and no cooldown delays it.
+	// Agents that are missing from the minimum serve waiting items like any other agent, and are made first.
+	// No step and no cooldown delays them.
 	missing := max(0, t.MinAgents-have)
-	// Those that insist on a kind choose first: the others can be of either.
+	// Shares that accept only one kind choose first. The other shares can use either kind.
 	slices.SortStableFunc(a.shares, func(x, y share) int { return x.k.count() - y.k.count() })
 	size := a.size(Persistent)
-	slack := 0 // executors of agents added here that no item has yet
+	slack := 0 // executors of agents added here that no item takes yet
 	for _, c := range a.shares {
 		n := c.n
-		// add adds agents of a kind for what is left, and says how many of them.
+		// add adds agents of a kind for the items that are left, and returns how many agents it added.
 		add := func(k Kind, why Reason, agents int) int {
 			a.up.add(k, why, agents)
 			if k == Ephemeral {
@@ -226,17 +225,17 @@ func (d *decider) want(a *ask) {
 	a.dec.Want = a.total(a.stay) + a.allUps()
 }
 
-// limit is a rule that keeps the head of a list of creations.
+// limit is a rule that keeps the beginning of a list of creations.
 type limit struct {
-	Step                     // the rule and its numbers; from and to are filled in
-	of   func(creation) bool // what it limits
-	most int                 // how many agents of that it lets through
-	from func(creation) bool // what its from and to count; nil: the same
+	Step                     // the rule and its numbers; method limit fills in From and To
+	of   func(creation) bool // which creations the rule limits
+	most int                 // how many agents of these creations the rule allows
+	from func(creation) bool // which creations From and To count; nil: the same ones
 }
 
-// limits are the rules between what a team wants and what it makes, in the order in which
-// they are applied. All that a rule forbids is forbidden here; room tells the choice of a kind
-// what these rules will leave.
+// limits returns the rules between what a team wants and what it gets, in the order in which they apply.
+// Nothing else forbids an agent that want added, except BELLBOARD_MAX_AGENTS (see shareGlobal). room
+// estimates what these rules will allow, for the choice of a team and a kind.
 func (d *decider) limits(a *ask) []limit {
 	t, out := a.t, make([]limit, 0, 8)
 	if d.quiet {
@@ -251,7 +250,7 @@ func (d *decider) limits(a *ask) []limit {
 			out = append(out, limit{
 				Step: Step{Rule: RuleScaleUpCooldown, Left: t.ScaleUpCooldown - d.in.Now.Sub(d.pooled.of(id).Up)},
 				of:   func(c creation) bool { return c.kind == k && soft(c) }, from: ofKind(k),
-				most: a.gone[k] + d.in.Memory.Pools[id].Unmade, // they replace agents that are gone
+				most: a.gone[k] + d.in.Memory.Pools[id].Unmade, // these replace agents that are gone
 			})
 		}
 	}
@@ -266,7 +265,8 @@ func (d *decider) limits(a *ask) []limit {
 	})
 }
 
-// limit applies one rule, and returns how many agents it forbids for which builds wait.
+// limit applies one rule, and returns how many of the agents that the rule forbids have builds waiting for
+// them.
 func (a *ask) limit(l limit) (waited int) {
 	have := a.up.count(l.of)
 	if have <= l.most {
@@ -294,8 +294,8 @@ func (a *ask) limit(l limit) (waited int) {
 	return waited
 }
 
-// room is how many more agents of those kinds the limits of the team leave, beside those
-// that are promised. Where they leave none, another team that fits is asked.
+// room returns how many more agents of these kinds the team's limits allow, beyond those that are already
+// promised. If there is no room, another team that fits gets the items.
 func (a *ask) room(k kinds) int {
 	if a.t.Paused {
 		return 0
@@ -314,15 +314,15 @@ func (a *ask) room(k kinds) int {
 	return min(most, may)
 }
 
-// persistentRoom is how many more persistent agents the limits leave; what may be of either
-// kind is made ephemeral beyond it.
+// persistentRoom returns how many more persistent agents the limits allow. Beyond that, items that accept
+// either kind get ephemeral agents.
 func (a *ask) persistentRoom() int {
 	return max(0, min(a.pause[Persistent].May, a.t.MaxPersistent-a.alive[Persistent])-a.ups(Persistent))
 }
 
-// instead moves creations that may be of either kind from ephemeral agents that fail to
-// persistent ones that do not. (Persistent agents that fail have no room, and are made
-// ephemeral in the first place.)
+// instead replaces ephemeral agents by persistent ones for n items that accept either kind, if ephemeral
+// agents fail and persistent ones do not. instead returns how many persistent agents to make. (If persistent
+// agents fail, persistentRoom is zero, and ephemeral agents are made in the first place.)
 func (a *ask) instead(n int) (persistent int) {
 	p := a.pause[Ephemeral]
 	over := n - max(0, p.May-a.ups(Ephemeral))
@@ -336,8 +336,8 @@ func (a *ask) instead(n int) (persistent int) {
 	return made
 }
 
-// persistentOf is how many of n persistent agents are made for what may be of either kind:
-// the rest are made ephemeral, for want of room or since persistent ones fail.
+// persistentOf returns how many of n persistent agents are made for items that accept either kind. The other
+// agents are made ephemeral, because there is no room or because persistent agents fail.
 func (a *ask) persistentOf(n int) int {
 	room, p := a.persistentRoom(), a.pause[Persistent]
 	if left := max(0, p.May-a.ups(Persistent)); n > room && left <= room && p.limits() && a.pause[Ephemeral].May > a.ups(Ephemeral) {
@@ -349,7 +349,7 @@ func (a *ask) persistentOf(n int) int {
 // limits reports whether the pool backs off.
 func (p *Pause) limits() bool { return p.May < math.MaxInt }
 
-// pauseOf is what the pool's back-off leaves now.
+// pauseOf returns what the pool's back-off allows now.
 func (d *decider) pauseOf(id PoolID) Pause {
 	b := &d.pooled.of(id).Backoff
 	if !b.pauses() {
@@ -366,8 +366,9 @@ func (d *decider) pauseOf(id PoolID) Pause {
 	return p
 }
 
-// shareGlobal gives what BELLBOARD_MAX_AGENTS leaves to the teams that want more: by
-// PRIORITY, then evenly, one at a time to the team with the fewest.
+// shareGlobal shares the agents that BELLBOARD_MAX_AGENTS still allows among the teams that want more. The
+// teams with the highest PRIORITY come first. Among equal teams each next agent goes to the team with the
+// fewest agents.
 func (d *decider) shareGlobal(teams []*ask, alive int) {
 	room, want := max(0, d.in.MaxAgents-alive), 0
 	type grant struct {
@@ -403,7 +404,7 @@ func (d *decider) shareGlobal(teams []*ask, alive int) {
 	d.crowd = crowd
 }
 
-// create turns creations into actions: on berths first, on new names then.
+// create turns creations into actions. Free berths are used first, then new names.
 func (d *decider) create(a *ask) {
 	for _, k := range []Kind{Persistent, Ephemeral} {
 		n := a.ups(k)

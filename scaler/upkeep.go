@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// FreeUnprotected is how long an agent has to be free before others may evict it.
+	// FreeUnprotected is how long an agent has to be free before others may evict its pod.
 	FreeUnprotected = 30 * time.Second
-	// Relaunch is how long Jenkins is given to call an agent before it is asked again: its
-	// resolver may still hold that there is no such host.
+	// Relaunch is how long Bellboard waits after it asked Jenkins to call an agent, before it asks again.
+	// Until then Jenkins' resolver may remember that there is no such host.
 	Relaunch = 10 * time.Second
 )
 
-// tableActions turns the table's own steps into actions.
+// tableActions turns the steps of the table into actions.
 func (d *decider) tableActions() {
 	carry := map[PoolID]int{}
 	for _, m := range d.agents {
@@ -46,32 +46,34 @@ func (d *decider) tableActions() {
 	}
 }
 
-// waits reports whether the table's step for an agent is not for this tick. carry is how many
-// Jenkins nodes make Jenkins name the labels of each pool.
+// waits reports whether the table's step for an agent has to wait for a later tick. carry is how many Jenkins
+// nodes of each pool make Jenkins name the pool's labels.
 func (d *decider) waits(m *agent, carry map[PoolID]int) bool {
 	v := m.verdict
 	switch {
 	case d.quiet && v.Do.Destructive() && v.Class != Ended && v.Class != FenceInTheWay:
-		return true // an item may hide which agent it waits for
+		return true // an item may not show which agent it waits for
 	case v.Reason == ReasonOneBuild && !m.was.Work.On && d.starting():
-		return true // its item would go back into the queue, and the agent for nothing
+		// If Bellboard marked the agent now, the item would go back into the queue, and the agent would go
+		// without having run a build.
+		return true
 	}
-	// Until fresh berths carry its labels, Jenkins needs the node to name them.
+	// Jenkins needs this Jenkins node to name its labels, until new berths carry them.
 	return v.Class == Stray && v.Do == DeleteNode && m.pool != nil && carry[m.PoolID] < 2 && !d.in.Closing
 }
 
-// starting reports that some item has its executor and has not begun: an agent that looks busy
-// may still give it back, if it is marked now. (Jenkins is asked for its nodes before its
-// queue: what is not pending there has begun.)
+// starting reports whether some item has an executor while its build has not begun. An agent that looks busy
+// may still give such an item back if Bellboard marks the agent now. (Bellboard asks Jenkins for its nodes
+// before its queue. So if no item is pending in the queue, every build that the nodes show has begun.)
 func (d *decider) starting() bool {
 	return slices.ContainsFunc(d.in.Jenkins.Items, func(it Item) bool { return it.State == Pending })
 }
 
-// inPace is those of the agents whose turn it is, a few each second however often is looked:
-// each node that is made or deleted takes the lock of Jenkins' queue, and it suffers from
-// bursts. Their turn goes round, so that some that cannot go do not keep the others.
+// inPace returns the agents whose step may be taken now: a few in each second, however short the ticks are.
+// Each Jenkins node that is made or deleted takes the lock of Jenkins' queue, and bursts slow Jenkins down.
+// The agents take turns, so that agents whose step fails do not keep the others waiting.
 func (d *decider) inPace(tidy []*agent) []*agent {
-	const pace, turn = 8, 5 // in a second; seconds
+	const pace, turn = 8, 5 // steps in a second; seconds until the next agents' turn
 	second, steps := d.in.Now.Unix(), 0
 	if old := d.in.Memory.Tidied; old.Second == second {
 		steps = old.Steps
@@ -87,25 +89,25 @@ func (d *decider) inPace(tidy []*agent) []*agent {
 	return tidy[:n]
 }
 
-// keyed reports that the agent's pod waits for a Secret of its own. Which side calls the other
-// may have been changed since the pod was made.
+// keyed reports whether the agent's pod waits for a Secret of its own. The setting that says which side calls
+// the other may have changed since the pod was made.
 func (m *agent) keyed() bool {
 	called := m.pool != nil && m.pool.Called && m.pool.Spec == m.Pod.Spec
 	return m.Connect == Inbound && !called
 }
 
-// carrier reports whether the agent's node makes Jenkins name its labels, now and for a while.
+// carrier reports whether the agent's Jenkins node makes Jenkins name its labels, and will do so for a while.
 func (d *decider) carrier(m *agent) bool {
 	return m.Node != nil && !m.Node.Fence && m.Pod != nil && m.capacity() > 0 && !d.left[m]
 }
 
-// spare reports whether the agent is a berth of this process that nothing in this plan takes.
-// A berth that an item names is waited for, and is a berth all the same.
+// spare reports whether the agent is a berth of this process that nothing in this plan takes. A berth that an
+// item names has class Awaited, and counts as a berth too.
 func (d *decider) spare(m *agent) bool {
 	return !d.left[m] && (m.verdict.Class == Berth || m.verdict.Class == Awaited && m.Berth && m.Pod == nil)
 }
 
-// freeBerths are the pool's berths that may be taken: none of a Swarm pool.
+// freeBerths returns the pool's berths that may be taken. A Swarm pool has none.
 func (d *decider) freeBerths(id PoolID) []*agent {
 	if p := d.pools[id]; p == nil || p.Connect != Inbound {
 		return nil
@@ -119,7 +121,7 @@ func (d *decider) freeBerths(id PoolID) []*agent {
 	return out
 }
 
-// upkeep is stage 5: protection, calls, berths and cache slots.
+// upkeep is stage 5: it adds the actions for protection, calls, berths and cache slots.
 func (d *decider) upkeep() {
 	for _, m := range d.agents {
 		d.protect(m)
@@ -131,10 +133,9 @@ func (d *decider) upkeep() {
 	d.tendSlots()
 }
 
-// protect has every pod under a build protected from eviction, and no other for long: an idle
-// agent is nothing that a drain of its Kubernetes node should wait for. A pod is protected when
-// it is made, for the build that it is made for. A pod that no build waits for is made
-// unprotected, and is protected with its first build.
+// protect protects every pod with a build from eviction, and no other pod for long: a drain of a Kubernetes
+// node should not wait for an idle agent. A pod that is made for a build is protected from the start. A pod
+// that no build waits for is made unprotected, and is protected with its first build.
 func (d *decider) protect(m *agent) {
 	switch {
 	case m.Pod == nil || m.Pod.Requested || m.Pod.Deleting || !m.alive():
@@ -147,7 +148,7 @@ func (d *decider) protect(m *agent) {
 	}
 }
 
-// unprotect lets others evict a pod on which nothing runs.
+// unprotect lets others evict a pod on which no build runs.
 func (d *decider) unprotect(m *agent) {
 	switch {
 	case d.grace:
@@ -158,15 +159,16 @@ func (d *decider) unprotect(m *agent) {
 	}
 }
 
-// launch has Jenkins call an agent that does not call it, as soon as the agent can be called.
-// Jenkins itself tries a few times in the minutes after a node was made, and then hardly ever;
-// a berth's pod comes later than that.
+// launch asks Jenkins to call an agent that does not call Jenkins, as soon as the agent can be called.
+// Jenkins itself tries a few times in the minutes after a Jenkins node was made, and then hardly ever. A
+// berth's pod comes later than that.
 func (d *decider) launch(m *agent) {
 	if m.pool == nil || !m.pool.Called || m.Pod == nil || m.Node == nil || m.Node.Online {
 		return
 	}
 	last := m.was.Called
-	if !d.callable(m) || d.in.Now.Sub(last) < Relaunch { // of one that was never asked, long ago
+	// If Jenkins was never asked for this agent, last is zero, which is longer ago than Relaunch.
+	if !d.callable(m) || d.in.Now.Sub(last) < Relaunch {
 		m.is.Called = last
 		return
 	}
@@ -174,8 +176,8 @@ func (d *decider) launch(m *agent) {
 	d.act(Launch, m, ReasonReady, launchText)
 }
 
-// callable reports whether the agent runs, and whether something is lost if it does not come:
-// work, or an agent on its way.
+// callable reports whether the agent runs, and whether something is lost if it does not connect: a build, or
+// an agent on its way.
 func (d *decider) callable(m *agent) bool {
 	if p := m.Pod; p.Phase != PodRunning || p.Ready.IsZero() || p.Deleting || m.verdict.Do != "" || d.leaves(m) {
 		return false
@@ -184,14 +186,14 @@ func (d *decider) callable(m *agent) bool {
 	case Coming, Awaited, Cut, Reconnecting:
 		return true
 	case Stuck:
-		return m.Grace // in which it may come after all
+		return m.Grace // in grace the agent may connect after all
 	case FenceInTheWay, Resuming, Ended, Fenced, Held, Leaving, Going, Busy, Draining, Free, Drained, Ghost, Berth, Intruder, Lost, Stray:
 	}
 	return false
 }
 
-// berths keeps BERTHS registered names per inbound pool, and at least two nodes that carry each
-// pool's label set, so that Jenkins' sentences name labels.
+// berths keeps BERTHS registered Jenkins nodes for each inbound pool, and at least two Jenkins nodes that
+// carry each pool's label set. With these, the sentences of Jenkins name labels.
 func (d *decider) berths() {
 	if d.in.Closing {
 		return

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestShields: what a build runs on, or is waited for by one, is protected, and
-// what has been free for a while is not.
+// TestShields: a pod is protected if a build runs on it or waits for it. A pod that has been free for a while
+// is not.
 func TestShields(t *testing.T) {
 	const name = "web-p-a"
 	protected := func(on bool) func(*Input) { return func(in *Input) { in.Cluster.Pods[0].Protected = on } }
@@ -65,18 +65,18 @@ func TestShields(t *testing.T) {
 	}
 }
 
-// TestBornSpare: only an agent that no build waits for is born without protection.
+// TestBornSpare: an agent's pod is made without protection only if no build waits for it.
 func TestBornSpare(t *testing.T) {
 	wait := func(in *Input) { in.wait(1, "linux", time.Minute) }
 	tests := []struct {
 		name  string
 		team  Team
 		house func(*Input)
-		want  map[Reason]bool // by reason: it is a spare
+		want  map[Reason]bool // by reason: whether the agent is a spare
 	}{
 		{"for a build", web(), wait, map[Reason]bool{ReasonDemand: false}},
 		{"for MIN_IDLE", web(func(tm *Team) { tm.MinIdle = 1 }), func(*Input) {}, map[Reason]bool{ReasonSpare: true}},
-		{"for MIN_IDLE, beside one for a build", web(func(tm *Team) { tm.MinIdle = 1 }), wait, map[Reason]bool{ReasonDemand: false, ReasonSpare: true}},
+		{"for MIN_IDLE, together with an agent for a build", web(func(tm *Team) { tm.MinIdle = 1 }), wait, map[Reason]bool{ReasonDemand: false, ReasonSpare: true}},
 		{"for a minimum", web(func(tm *Team) { tm.MinAgents = 1 }), func(*Input) {}, map[Reason]bool{ReasonMinimum: true}},
 		{"for a minimum, and a build waits", web(func(tm *Team) { tm.MinAgents = 1 }), wait, map[Reason]bool{ReasonMinimum: false}},
 	}

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Validate checks a plan against the promises, from the raw input and without
-// the table that made it: the loop runs it before it acts, and acts on nothing
-// when it fails. Every broken promise is reported.
+// Validate checks a plan against the promises, from the raw input and without the table that made the plan.
+// The loop calls Validate before it acts. If Validate returns an error, the loop carries out nothing of the
+// plan. The error names every broken promise.
 func (p Plan) Validate(in Input) error {
 	v := validator{in: in, pods: map[string]*Pod{}, nodes: map[string]*Node{}, pinned: map[string]bool{}}
 	for i := range in.Cluster.Pods {
@@ -45,8 +45,8 @@ func (v *validator) broken(a *Action, format string, args ...any) {
 	v.errs = append(v.errs, fmt.Errorf("%s %s (%s): %s", a.Verb, a.Agent, a.Reason, fmt.Sprintf(format, args...)))
 }
 
-// grace reports whether a build from before the last restart of Jenkins may still want
-// that agent.
+// grace reports whether a build from before the last restart of Jenkins may still want the agent of that
+// name.
 func (v *validator) grace(name string) bool {
 	pod, node, session := v.pods[name], v.nodes[name], v.in.Jenkins.Session
 	switch {
@@ -61,18 +61,20 @@ func (v *validator) grace(name string) bool {
 	return !one || v.in.Memory.Agents[name].Work.Resumed != session
 }
 
-// shownBefore: an earlier answer showed the mark that is on the node, and these were asked for later.
+// shownBefore reports whether an earlier answer showed the mark that the Jenkins node carries now, and these
+// answers were asked for later.
 func (v *validator) shownBefore(name string) bool {
 	was, node := v.in.Memory.Agents[name].Mark, v.nodes[name]
 	return !was.Since.IsZero() && node != nil && node.OfflineBy == was.By && node.MarkedAt.Equal(was.At) && !v.in.Jenkins.AskedAt.Before(was.Since)
 }
 
-// closedBy: the node carries our mark, or one of the hook's that can be told from its next one.
+// closedBy reports whether the Jenkins node carries Bellboard's mark, or a mark of the hook's with a time.
+// The time tells that mark from the hook's next mark.
 func closedBy(n *Node) bool {
 	return n.OfflineBy == Ours || n.OfflineBy == Hook && n.MarkedAt != time.Time{}
 }
 
-// quiet: Jenkins is quieting down, and nothing makes it wait for builds on marked nodes.
+// quiet reports whether Jenkins is quieting down, and does not wait for builds on marked Jenkins nodes.
 func (v *validator) quiet() bool {
 	return !v.in.Jenkins.Hook && (v.in.Jenkins.QuietingDown || slices.ContainsFunc(v.in.Jenkins.Items, func(it Item) bool { return it.State == ShuttingDown }))
 }
@@ -117,7 +119,7 @@ func (v *validator) action(a *Action) {
 		if pod == nil || node != nil || pod.Connect != Swarm || v.grace(a.Agent) {
 			v.broken(a, "only an absent Swarm node is fenced, and out of grace")
 		}
-	case DeleteSlot: // slots looks at them together
+	case DeleteSlot: // the method slots checks these together
 	default:
 		v.broken(a, "is no action")
 	}
@@ -143,7 +145,8 @@ func (v *validator) clearMark(a *Action, node *Node) {
 	}
 }
 
-// once: one step of the way out a tick, and no berth taken twice.
+// once checks that the plan takes at most one step for each agent, and takes no berth twice. Notes, Secrets
+// and protection do not count as steps.
 func (v *validator) once(p Plan) {
 	first := make(map[string]Verb, len(p.Actions))
 	for i := range p.Actions {
@@ -198,7 +201,7 @@ func (v *validator) deleteNode(a *Action, pod *Pod, node *Node) {
 	}
 }
 
-// caps: no plan makes more agents than the team's and the global caps allow.
+// caps checks that the plan makes no more agents than each team's caps and the global cap allow.
 func (v *validator) caps(p Plan) {
 	alive, persistent := map[string]int{}, map[string]int{}
 	all := 0
@@ -236,7 +239,7 @@ func (v *validator) caps(p Plan) {
 	}
 }
 
-// cap: a pool that a plan creates in is there, and its team has no more agents than it may.
+// cap checks that the pool of a creation exists, and that its team has no more agents than it may.
 func (v *validator) cap(id PoolID, alive, persistent int) {
 	t := v.in.team(id.Team)
 	switch {
@@ -251,7 +254,7 @@ func (v *validator) cap(id PoolID, alive, persistent int) {
 	}
 }
 
-// decisions: a demand that was not granted is explained by a rule.
+// decisions checks that a rule explains each demand that got too few agents.
 func (v *validator) decisions(p Plan) {
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
@@ -264,8 +267,8 @@ func (v *validator) decisions(p Plan) {
 	}
 }
 
-// slots checks what a plan does with cache slots: never two pods on one, and
-// none deleted or changed that a pod names.
+// slots checks the actions on cache slots. The plan gives no slot to two pods, and neither deletes nor
+// changes a slot that a pod names.
 func (v *validator) slots(p Plan) {
 	held, done := map[string]string{}, map[string]Verb{}
 	for i := range v.in.Cluster.Pods {
@@ -304,7 +307,7 @@ func (v *validator) slots(p Plan) {
 	}
 }
 
-// fits: the slot that a creation takes is one that its agent can use.
+// fits checks that the agent of a creation can use the slot that the creation takes.
 func (v *validator) fits(a *Action) {
 	switch p := v.in.pool(a.Pool); {
 	case p == nil:

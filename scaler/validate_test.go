@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestValidateRefuses: for each promise, a plan that breaks it is refused, and
-// the words say which. (That Decide's own plans pass is a property.)
+// TestValidateRefuses: for each promise, Validate refuses a plan that breaks it, and the error says which
+// promise. (A property shows that Decide's own plans pass.)
 func TestValidateRefuses(t *testing.T) {
 	web := PoolID{"web", Ephemeral}
 	pets := PoolID{"web", Persistent}
@@ -63,7 +63,7 @@ func TestValidateRefuses(t *testing.T) {
 		name  string
 		house []func(*Input)
 		plan  []func(*Input, *Plan)
-		words string // empty: it is accepted
+		words string // empty: Validate accepts the plan
 	}{
 		{"a drained agent goes", []func(*Input){with(ours)}, []func(*Input, *Plan){act(DeletePod)}, ""},
 		{"not while a build names it", []func(*Input){with(ours), named}, []func(*Input, *Plan){act(DeletePod)}, "a queued build names it"},
@@ -71,23 +71,23 @@ func TestValidateRefuses(t *testing.T) {
 		{"not on the answers that first show the mark", []func(*Input){with(ours), unseen}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed the mark"},
 		{"not without a mark", []func(*Input){with()}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed the mark"},
 		{"not on the hook's mark", []func(*Input){with(hook)}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed the mark"},
-		{"but on one that was seen before", []func(*Input){with(hook, told)}, []func(*Input, *Plan){act(DeletePod)}, ""},
+		{"but on a mark that was seen before", []func(*Input){with(hook, told)}, []func(*Input, *Plan){act(DeletePod)}, ""},
 		{"not on the hook's next mark", []func(*Input){with(hook, told), remarked}, []func(*Input, *Plan){act(DeletePod)}, "no earlier answer showed the mark"},
 		{"a mark is lifted before a restart", []func(*Input){with(ours, busy), quieting}, []func(*Input, *Plan){act(ClearMark)}, ""},
 		{"not of an idle agent", []func(*Input){with(ours), quieting}, []func(*Input, *Plan){act(ClearMark)}, "only our own mark is lifted"},
 		{"not without a restart", []func(*Input){with(ours, busy)}, []func(*Input, *Plan){act(ClearMark)}, "only our own mark is lifted"},
 		{"no mark on a build before a restart", []func(*Input){with(busy), quieting}, []func(*Input, *Plan){act(Mark)}, "would not wait for its build"},
-		{"in grace, what was made since the restart", []func(*Input){with(ours, madeNow), inGrace}, []func(*Input, *Plan){act(DeletePod)}, ""},
-		{"in grace, what had no build before the restart", []func(*Input){with(ours), inGrace, rested}, []func(*Input, *Plan){act(DeletePod)}, ""},
-		{"in grace, what has had its build since", []func(*Input){with(ours), inGrace, resumed("s")}, []func(*Input, *Plan){act(DeletePod)}, ""},
-		{"not what had it before", []func(*Input){with(ours), inGrace, resumed("before")}, []func(*Input, *Plan){act(DeletePod)}, "restart grace"},
+		{"in grace, an agent made since the restart", []func(*Input){with(ours, madeNow), inGrace}, []func(*Input, *Plan){act(DeletePod)}, ""},
+		{"in grace, an agent that had no build before the restart", []func(*Input){with(ours), inGrace, rested}, []func(*Input, *Plan){act(DeletePod)}, ""},
+		{"in grace, an agent that has had its build since", []func(*Input){with(ours), inGrace, resumed("s")}, []func(*Input, *Plan){act(DeletePod)}, ""},
+		{"not an agent that had its build before", []func(*Input){with(ours), inGrace, resumed("before")}, []func(*Input, *Plan){act(DeletePod)}, "restart grace"},
 		{"not at work", []func(*Input){with(ours, busy)}, []func(*Input, *Plan){act(DeletePod)}, "at work"},
 		{"not another pod of that name", []func(*Input){with(ours)}, []func(*Input, *Plan){act(DeletePod, func(a *Action) { a.Pod = &Pod{UID: "other"} })}, "no such pod"},
 		{"not a pod that is not there", []func(*Input){with(ours, noPod, offline)}, []func(*Input, *Plan){act(DeletePod)}, "no such pod"},
 		{"an ended pod goes", []func(*Input){with(failed, busy), inGrace}, []func(*Input, *Plan){act(DeletePod, why(ReasonEnded))}, ""},
-		{"but not one that a build names", []func(*Input){with(failed), named}, []func(*Input, *Plan){act(DeletePod, why(ReasonEnded))}, "a queued build names it"},
+		{"but not an agent that a build names", []func(*Input){with(failed), named}, []func(*Input, *Plan){act(DeletePod, why(ReasonEnded))}, "a queued build names it"},
 		{"an inbound pod without its node goes", []func(*Input){with(noNode), missed}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, ""},
-		{"not when one answer alone misses its node", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, "missing from one answer"},
+		{"not when only one answer misses its Jenkins node", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, "missing from one answer"},
 		{"a Swarm pod without its node is fenced first", []func(*Input){with(swarm, noNode)}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, "not fenced"},
 		{"a fenced pod goes", []func(*Input){with(swarm, fence)}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, ""},
 		{"a fenced pod that a build names stays", []func(*Input){with(swarm, fence), named}, []func(*Input, *Plan){act(DeletePod, why(ReasonGhost))}, "a queued build names it"},
@@ -99,30 +99,30 @@ func TestValidateRefuses(t *testing.T) {
 		{"not on the answers that first show the mark", []func(*Input){with(ours, noPod, offline), unseen}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "mark was seen before"},
 		{"not in grace", []func(*Input){with(ours, noPod, offline), inGrace}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "out of grace"},
 		{"not while a build names it", []func(*Input){with(ours, noPod, offline), named}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "a queued build names it"},
-		{"not a busy one at once", []func(*Input){with(ours, noPod, offline, busy)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonLost))}, "still waits for it"},
+		{"not a busy agent at once", []func(*Input){with(ours, noPod, offline, busy)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonLost))}, "still waits for it"},
 		{"not a node that is not there", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "no such node of ours"},
 		{"not a foreign node", []func(*Input){with(ours, noPod, offline, func(p *Pair) { p.Node.Team = "" })}, []func(*Input, *Plan){act(DeleteNode, why(ReasonStray))}, "no such node of ours"},
 		{"a fence in the way goes", []func(*Input){with(swarm, fence), named, inGrace}, []func(*Input, *Plan){act(DeleteNode, why(ReasonResume))}, ""},
-		{"a fence that nobody names stays while its pod lives", []func(*Input){with(swarm, fence)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonGhost))}, "still keeps somebody out"},
+		{"a fence that no item names stays while its pod lives", []func(*Input){with(swarm, fence)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonGhost))}, "still keeps somebody out"},
 		{"and goes without it", []func(*Input){with(fence, noPod)}, []func(*Input, *Plan){act(DeleteNode, why(ReasonGhost))}, ""},
 
 		{"a node of ours is marked", []func(*Input){with(busy)}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, ""},
 		{"not a person's", []func(*Input){with(person)}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, "not ours to mark"},
-		{"not a foreign one", []func(*Input){with(func(p *Pair) { p.Node.Team = "" }, noPod)}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, "not ours to mark"},
-		{"not one that is not there", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, "not ours to mark"},
-		{"not one that a build names", []func(*Input){with(), named}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, "a queued build names it"},
-		{"no busy one to scale down", []func(*Input){with(busy)}, []func(*Input, *Plan){act(Mark, why(ReasonIdle))}, "takes only idle ones"},
+		{"not a foreign node", []func(*Input){with(func(p *Pair) { p.Node.Team = "" }, noPod)}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, "not ours to mark"},
+		{"not a Jenkins node that is not there", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, "not ours to mark"},
+		{"not an agent that a build names", []func(*Input){with(), named}, []func(*Input, *Plan){act(Mark, why(ReasonPaused))}, "a queued build names it"},
+		{"no busy agent to scale down", []func(*Input){with(busy)}, []func(*Input, *Plan){act(Mark, why(ReasonIdle))}, "takes only idle ones"},
 		{"our mark is lifted for a build", []func(*Input){with(ours), named}, []func(*Input, *Plan){act(ClearMark, why(ReasonResume))}, ""},
-		{"not for nobody", []func(*Input){with(ours)}, []func(*Input, *Plan){act(ClearMark, why(ReasonResume))}, "for a build that names the node"},
+		{"not if no build wants the agent", []func(*Input){with(ours)}, []func(*Input, *Plan){act(ClearMark, why(ReasonResume))}, "for a build that names the node"},
 		{"a person's is not", []func(*Input){with(person), named}, []func(*Input, *Plan){act(ClearMark, why(ReasonResume))}, "only our own mark"},
 
 		{"an absent Swarm node is fenced", []func(*Input){with(swarm, noNode)}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, ""},
-		{"not one that is there", []func(*Input){with(swarm)}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, "only an absent Swarm node"},
-		{"not an inbound one", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, "only an absent Swarm node"},
+		{"not a Jenkins node that is there", []func(*Input){with(swarm)}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, "only an absent Swarm node"},
+		{"not an inbound agent", []func(*Input){with(noNode)}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, "only an absent Swarm node"},
 		{"not in grace", []func(*Input){with(swarm, noNode), inGrace}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, "out of grace"},
-		{"not one that a build names", []func(*Input){with(swarm, noNode), named}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, "a queued build names it"},
+		{"no fence for an agent that a build names", []func(*Input){with(swarm, noNode), named}, []func(*Input, *Plan){act(Fence, why(ReasonGhost))}, "a queued build names it"},
 
-		{"one step at a time", []func(*Input){with(ours)}, []func(*Input, *Plan){act(Mark), act(DeletePod)}, "the same plan says mark"},
+		{"one step of an agent at a time", []func(*Input){with(ours)}, []func(*Input, *Plan){act(Mark), act(DeletePod)}, "the same plan says mark"},
 		{"no reason", []func(*Input){with(busy)}, []func(*Input, *Plan){act(Mark, why("because"))}, "no reason of the closed set"},
 		{"no such verb", []func(*Input){with()}, []func(*Input, *Plan){act("explode")}, "is no action"},
 		{"no such pod to note on", []func(*Input){with(noPod)}, []func(*Input, *Plan){act(Annotate, why(ReasonConnected))}, "no such pod"},
@@ -145,7 +145,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"not over MAX_AGENTS", []func(*Input){func(in *Input) { in.Teams[0].MaxAgents = 1 }, with(busy, ours)}, []func(*Input, *Plan){create(web, "")}, "over MAX_AGENTS=1"},
 		{"not over MAX_PERSISTENT", []func(*Input){func(in *Input) { in.Teams[0].MaxPersistent = 1 }}, []func(*Input, *Plan){create(pets, ""), create(pets, "")}, "over MAX_PERSISTENT=1"},
 		{"not over BELLBOARD_MAX_AGENTS", []func(*Input){func(in *Input) { in.MaxAgents = 1 }, with(person)}, []func(*Input, *Plan){create(web, "")}, "over BELLBOARD_MAX_AGENTS=1"},
-		{"nor one that was to end long ago", []func(*Input){func(in *Input) { in.Teams[0].MaxAgents = 1 }, with(offline, endedFor(StuckPodAfter))}, []func(*Input, *Plan){create(web, "")}, ""},
+		{"nor a pod that should have ended long ago", []func(*Input){func(in *Input) { in.Teams[0].MaxAgents = 1 }, with(offline, endedFor(StuckPodAfter))}, []func(*Input, *Plan){create(web, "")}, ""},
 		{"unless it is online", []func(*Input){func(in *Input) { in.Teams[0].MaxAgents = 1 }, with(endedFor(StuckPodAfter))}, []func(*Input, *Plan){create(web, "")}, "over MAX_AGENTS=1"},
 		{"or that is not long ago", []func(*Input){func(in *Input) { in.Teams[0].MaxAgents = 1 }, with(offline, endedFor(StuckPodAfter-1))}, []func(*Input, *Plan){create(web, "")}, "over MAX_AGENTS=1"},
 		{"an ended pod is not counted", []func(*Input){func(in *Input) { in.Teams[0].MaxAgents = 1 }, with(failed)}, []func(*Input, *Plan){create(web, "")}, ""},
@@ -174,7 +174,7 @@ func TestValidateRefuses(t *testing.T) {
 	}
 }
 
-// TestClosedSets: every constant of a closed set is listed, once.
+// TestClosedSets: every constant of a closed set is in its list, once.
 func TestClosedSets(t *testing.T) {
 	sets := map[string][]string{
 		"Kind": texts(Kinds()), "Verb": texts(Verbs()), "Reason": texts(Reasons()), "Rule": texts(Rules()), "Class": texts(Classes()), "Failure": texts(Failures()),
@@ -194,7 +194,7 @@ func TestClosedSets(t *testing.T) {
 			if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
 				of, typed := spec.Type.(*ast.Ident)
 				value, literal := spec.Values[0].(*ast.BasicLit)
-				if typed && literal && value.Value != `""` { // which is the absence of one
+				if typed && literal && value.Value != `""` { // "" means that there is none
 					declared[of.Name] = append(declared[of.Name], strings.Trim(value.Value, `"`))
 				}
 			}

@@ -11,69 +11,67 @@ import (
 )
 
 const (
-	// RefusedAfter is how long an agent may wait beside an item that it fits.
-	// Jenkins needs no second to bring the two together, so something in it
-	// forbids that: a plugin's veto, a node property, a throttle.
+	// RefusedAfter is how long an agent may wait beside an item that it fits before the agent counts as
+	// refused. Jenkins needs less than a second to give such an item to the agent. After RefusedAfter
+	// something in Jenkins must forbid it: a plugin's veto, a node property, a throttle.
 	RefusedAfter = 15 * time.Second
-	// RefusalKept is how long no agent is made for refused items, once a fresh
-	// agent was refused too. Each further one in a row doubles the pause, up to
-	// RefusalMost.
+	// RefusalKept is how long Bellboard makes no agent for refused items after Jenkins refused a fresh agent
+	// too. Each further refused agent in a row doubles the pause, up to RefusalMost.
 	RefusalKept = 10 * time.Minute
-	// RefusalMost bounds that pause.
+	// RefusalMost is the longest such pause.
 	RefusalMost = 3 * time.Hour
-	// RefusalProbe is how long after one trial the next may be, where the agents
-	// that were refused have been given work meanwhile.
+	// RefusalProbe is how long after one trial the next trial may begin, if the refused agents have been
+	// given other work meanwhile.
 	RefusalProbe = 5 * time.Minute
 )
 
-// Sighting is an item that was buildable, and of that demand, since then, or since
-// agents which such items seemed to be refused were found to be given some.
+// Sighting records since when an item has been buildable, as part of one demand. Bellboard may find that
+// agents which seemed refused get such items after all. Then Since starts again at that moment.
 type Sighting struct {
 	Label string // the demand's key
 	Since time.Time
-	// Refused: it has waited for RefusedAfter beside an agent that it fits.
+	// Refused: the item has waited for RefusedAfter beside an agent that fits it.
 	Refused bool
 }
 
-// of reports whether it is a sighting of an item of that demand.
+// of reports whether the sighting is of an item of the demand with that key.
 func (s Sighting) of(key string) bool { return !s.Since.IsZero() && s.Label == key }
 
-// RefusalStage says how many agents are made for items that were refused.
+// RefusalStage says how many agents Bellboard makes for refused items.
 type RefusalStage string
 
 // The stages of a refusal.
 const (
-	RefusalTrial  RefusalStage = "trial"  // one at a time, to see whether it is refused too
-	RefusalPause  RefusalStage = "pause"  // it was: none until the pause is over
-	RefusalServed RefusalStage = "served" // a fresh agent was given such an item: as many as wait
-	RefusalOver   RefusalStage = "over"   // an agent that was refused was given one: as many as wait
+	RefusalTrial  RefusalStage = "trial"  // one agent at a time, to see whether Jenkins refuses it too
+	RefusalPause  RefusalStage = "pause"  // Jenkins refused it too: no agent until the pause ends
+	RefusalServed RefusalStage = "served" // a fresh agent got such an item: an agent for each item
+	RefusalOver   RefusalStage = "over"   // a refused agent got such an item: an agent for each item
 )
 
-// Refusal is what is known of a label whose items Jenkins does not give to agents
-// that fit it.
+// Refusal is what is known of a label whose items Jenkins does not give to agents that fit it.
 type Refusal struct {
 	Stage RefusalStage
-	// Since is when the stage began; of RefusalOver, the one before.
+	// Since is when the stage began. In RefusalOver it is when the stage before began.
 	Since time.Time
-	// Pause is how long the last pause was to be. One shorter than RefusalKept is
-	// no proof: the last trial was not long before.
+	// Pause is how long the last pause was meant to be. A pause shorter than RefusalKept proves no veto: it
+	// only says that the last trial was not long ago.
 	Pause time.Duration
-	// Agents do not count for the label.
+	// Agents are the names of the agents that do not count for the label.
 	Agents map[string]bool
-	// Why is Jenkins' sentence on an item while an agent was refused it: afterwards
-	// no agent may be there to refuse, and a plugin's words are not said any more.
+	// Why is Jenkins' sentence on an item while Jenkins refused the item to an agent. Later there may be no
+	// agent to refuse, and then Jenkins no longer repeats a plugin's words.
 	Why string
-	// Left is for how many more looks an item that left the queue may turn out to
-	// have been given to an agent.
+	// Left is how many more ticks look for the agent of an item that left the queue.
 	Left int
 }
 
-// looksAtLeft: Jenkins is asked for its nodes before its queue, so the answer that
-// lacks an item may be one older than the first that shows its agent at work.
+// looksAtLeft is how many ticks look for the agent of an item that left the queue. Bellboard asks Jenkins for
+// its nodes before its queue. So the item may be gone from the queue in one tick, and only the next tick
+// shows its agent at work.
 const looksAtLeft = 2
 
-// recall finds what is known of refusals now: the memory, and what has become of
-// the items in it. It comes before the matching.
+// recall brings the known refusals up to date: from the memory, and from what has happened to the refused
+// items. recall runs before the matching.
 func (d *decider) recall() {
 	now, old := d.in.Now, d.in.Memory
 	d.vetoes = make(map[string]Refusal, len(old.Refused))
@@ -101,8 +99,8 @@ func (d *decider) recall() {
 	d.explainLeft()
 }
 
-// age takes a refusal to now; false: it is over. While items wait a trial has no end,
-// and each pause ends in one.
+// age brings a refusal up to the time of this tick, and reports whether it still holds. While items wait, a
+// trial has no end, and each pause ends in a trial.
 func (d *decider) age(r *Refusal, waits bool) (still bool) {
 	age := d.in.Now.Sub(r.Since)
 	switch r.Stage {
@@ -122,17 +120,18 @@ func (d *decider) age(r *Refusal, waits bool) (still bool) {
 	return false
 }
 
-// tryAgain begins a trial, and forgets agents that are gone.
+// tryAgain begins a trial, and removes agents that no longer exist from the refusal.
 func (d *decider) tryAgain(r *Refusal) {
 	r.Stage, r.Since = RefusalTrial, d.in.Now
-	r.Agents = maps.Clone(r.Agents) // a Memory that was given away is not changed
+	r.Agents = maps.Clone(r.Agents) // Decide does not change the Memory that it was given
 	maps.DeleteFunc(r.Agents, func(name string, _ bool) bool {
 		static := slices.ContainsFunc(d.foreign, func(n *Node) bool { return n.Name == name })
 		return d.byName[name] == nil && !static
 	})
 }
 
-// explainLeft asks of refused items that left the queue whether an agent was given them.
+// explainLeft looks at refused items that left the queue, and finds out whether Jenkins gave them to an
+// agent.
 func (d *decider) explainLeft() {
 	if len(d.vetoes) == 0 {
 		return
@@ -160,11 +159,12 @@ func (d *decider) explainLeft() {
 	}
 }
 
-// explained is what is left of a refusal when such an item has left the queue.
-// If an agent that was refused has taken work, the agents are none to be refused:
-// Jenkins was slow, or did not want those items to be built yet. If another one
-// that fits has, more agents help. Otherwise a person may have cancelled it, or a
-// foreign agent has it: that is worth one trial.
+// explained returns what remains of a refusal after such an item has left the queue. There are three cases:
+//
+//   - A refused agent has taken work. Then there is no veto: Jenkins was slow, or did not want to start those
+//     items yet.
+//   - Another agent that fits has taken work. Then more agents help.
+//   - Neither. A person may have cancelled the item, or a foreign node runs it. That is worth one trial.
 func (d *decider) explained(key string, r Refusal) Refusal {
 	for name := range r.Agents {
 		if !d.tookWork(name) {
@@ -191,7 +191,8 @@ func (d *decider) explained(key string, r Refusal) Refusal {
 	return r
 }
 
-// fitsKey tells whether an agent fits the items of a demand, which may be gone.
+// fitsKey returns a function that reports whether an agent fits the items of a demand. The demand itself may
+// no longer exist.
 func (d *decider) fitsKey(key string) func(*agent) bool {
 	text := strings.TrimPrefix(key, inferredKey)
 	if text == "" {
@@ -204,8 +205,8 @@ func (d *decider) fitsKey(key string) func(*agent) bool {
 	}
 }
 
-// tookWork: it runs more builds than at the last look. One that is gone went unused,
-// unless it was seen at work.
+// tookWork reports whether the agent runs more builds than at the last tick. An agent that is gone took no
+// work, unless an earlier tick saw a build on it.
 func (d *decider) tookWork(name string) bool {
 	m, was := d.byName[name], d.in.Memory.Agents[name].Work
 	switch {
@@ -217,7 +218,7 @@ func (d *decider) tookWork(name string) bool {
 	return !was.On || m.Node.Busy > was.Builds
 }
 
-// refusedBy lists, for each agent, the demands that it does not count for.
+// refusedBy returns, for each agent, the keys of the demands that the agent does not count for.
 func (d *decider) refusedBy() map[string][]string {
 	out := map[string][]string{}
 	for key, r := range d.vetoes {
@@ -231,12 +232,12 @@ func (d *decider) refusedBy() map[string][]string {
 	return out
 }
 
-// refusals looks for agents that wait beside items which they fit. It comes
-// after the matching, and counts from the next tick on.
+// refusals looks for agents that wait beside items that they fit. refusals runs after the matching, and its
+// result counts from the next tick on.
 func (d *decider) refusals() {
 	d.mem.Refused = maps.Clone(d.vetoes)
 	for _, w := range d.demands {
-		waited := w.items[:0:0] // those that have waited for long enough
+		waited := w.items[:0:0] // the items that have waited for RefusedAfter
 		for _, i := range w.items {
 			if d.in.Now.Sub(d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Since) >= RefusedAfter {
 				waited = append(waited, i)
@@ -260,7 +261,8 @@ func (d *decider) refusals() {
 	}
 }
 
-// open is since when that agent, or foreign node, has an executor that waits for work.
+// open returns since when the agent or foreign node of that name has had an executor that waits for work. A
+// zero time means that there is none.
 func (d *decider) open(name string) time.Time {
 	if m := d.byName[name]; m != nil {
 		return m.is.Open
@@ -268,14 +270,21 @@ func (d *decider) open(name string) time.Time {
 	return d.foreignOpen[name]
 }
 
-// standing: it has waited for work for so long that Jenkins must have seen it.
+// standing reports whether the agent has waited for work for so long that Jenkins must have noticed the
+// agent.
 func (d *decider) standing(name string) bool {
 	since := d.open(name)
 	return !since.IsZero() && d.in.Now.Sub(since) >= RefusedAfter
 }
 
-// refuse notes that an agent was not given any item of that demand. That proves a veto
-// if the agent came during a trial, or after one that had helped, and has no work at all.
+// refuse notes that Jenkins gave an agent none of the items of a demand. That proves a veto if both of these
+// hold:
+//
+//   - The agent became free during a trial, or after a trial that had helped.
+//   - The agent is idle.
+//
+// For example, Bellboard makes one agent as a trial. If that agent then waits idle for 15 s beside the item,
+// Bellboard pauses.
 func (d *decider) refuse(w *demand, name string) {
 	now, r := d.in.Now, d.mem.Refused[w.key()]
 	m := d.byName[name]
@@ -283,7 +292,7 @@ func (d *decider) refuse(w *demand, name string) {
 	switch r.Stage {
 	case "":
 		r.Stage, r.Since = RefusalTrial, now
-	case RefusalOver: // its trial is not long ago
+	case RefusalOver: // the last trial is not long ago
 		r.Stage, r.Pause = RefusalPause, RefusalProbe
 	case RefusalTrial, RefusalServed:
 		if ours && m.Node.Idle && d.open(name).After(r.Since) {
@@ -304,11 +313,13 @@ func (d *decider) refuse(w *demand, name string) {
 	}
 }
 
-// offered is how many of the items that a demand has left may have an agent made for
-// them, and the words for those that may not. An item that came since others were
-// refused may be another matter: it has its agent, or an idle one of those that the
-// others were refused, until it is refused itself. Where the label is inferred, all
-// of them have one agent at a time, until such an item was given to one.
+// offered returns for how many of the demand's remaining items an agent may be made. For the other items
+// offered returns the veto, which has the words for people.
+//
+// An item that came after others were refused may be a different case, until Jenkins refuses it too. Until
+// then the item gets an agent of its own, or an idle agent that Jenkins refused to the others. If the label
+// is inferred, all the items together get one agent at a time, until Jenkins has given such an item to an
+// agent.
 func (d *decider) offered(w *demand) (n int, veto *Vetoed) {
 	r, known := d.vetoes[w.key()]
 	if w.inferred {
@@ -333,7 +344,7 @@ func (d *decider) offered(w *demand) (n int, veto *Vetoed) {
 	switch {
 	case r.Stage == RefusalTrial:
 		want += min(1, refused)
-	case r.Pause < RefusalKept: // those that were refused may be given work yet
+	case r.Pause < RefusalKept: // the refused agents may still be given work
 		want += max(0, refused-len(r.Agents))
 	}
 	if w.inferred {
@@ -345,7 +356,7 @@ func (d *decider) offered(w *demand) (n int, veto *Vetoed) {
 	return n, veto
 }
 
-// vetoOf is what is known of the demand that agents were not given.
+// vetoOf returns what is known of a demand whose items Jenkins did not give to agents.
 func (d *decider) vetoOf(w *demand, why string) *Vetoed {
 	return &Vetoed{
 		Label: w.text, Inferred: w.inferred, Why: cmp.Or(why, d.in.Jenkins.Items[w.items[0]].Why),

@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// stage plays Jenkins and Kubernetes for Decide, a second at a time: what is
-// created is free three seconds later. take says whether Jenkins gives an agent
-// an item of that label.
+// stage simulates Jenkins and Kubernetes for Decide, one second at a time. An agent that is created is free
+// three seconds later. take says whether Jenkins gives an agent an item of that label.
 type stage struct {
 	t       *testing.T
 	in      Input
@@ -19,10 +18,10 @@ type stage struct {
 	created int
 	last    Plan
 	refused int
-	words   string // a plugin's, of the veto
-	late    bool   // nodes are seen at work a look after their items have left
+	words   string // a plugin's words on the veto
+	late    bool   // Jenkins nodes are seen at work one tick after their items left the queue
 	begun   []string
-	ids     int64 // of the ids
+	ids     int64 // the last queue id
 }
 
 func (s *stage) run(d time.Duration) {
@@ -106,7 +105,7 @@ func (s *stage) assign() {
 
 func (s *stage) text() string { return reasons(s.last)["web"] }
 
-// submit adds n items of that label that nobody waits for yet.
+// submit adds n new items of that label.
 func (s *stage) submit(n int, label string) {
 	first := len(s.in.Jenkins.Items)
 	s.in.wait(n, label, 0)
@@ -117,7 +116,7 @@ func (s *stage) submit(n int, label string) {
 	}
 }
 
-// speak has Jenkins say a plugin's words of each item while an agent is there to refuse it.
+// speak lets Jenkins repeat a plugin's words on each item while there is an agent to refuse.
 func (s *stage) speak(words string) {
 	why := "All nodes of label ‘linux’ are offline"
 	for i := range s.in.Jenkins.Nodes {
@@ -136,7 +135,7 @@ func unlabelled(t *Team) {
 	}
 }
 
-// keep keeps what is idle from leaving, which is another story.
+// keep keeps idle agents from leaving, which other tests check.
 func keep(t *Team) {
 	for i := range t.Pools {
 		t.Pools[i].IdleTimeout = time.Hour
@@ -144,7 +143,7 @@ func keep(t *Team) {
 }
 
 func TestRefused(t *testing.T) {
-	t.Run("all that fit are refused: one more is tried, then none", func(t *testing.T) {
+	t.Run("all agents that fit are refused: one more is tried, then none", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(web(keep))}
 		s.in.agent("web", Ephemeral, "old")
 		s.in.wait(3, "linux", time.Minute)
@@ -171,7 +170,7 @@ func TestRefused(t *testing.T) {
 		}
 	})
 	for _, label := range []string{"linux", ""} {
-		t.Run("a fresh one serves: as many as wait, "+cmp.Or(label, "without a label"), func(t *testing.T) {
+		t.Run("a fresh agent serves: an agent for each item, "+cmp.Or(label, "without a label"), func(t *testing.T) {
 			s := &stage{t: t, in: newHouse(web(keep, unlabelled))}
 			old := s.in.agent("web", Ephemeral, "old")
 			s.take = func(agent string, _ *Pod, _ string) bool { return agent != old }
@@ -181,7 +180,7 @@ func TestRefused(t *testing.T) {
 				t.Fatalf("%d agents were made, want one to see", s.created)
 			}
 			s.in.wait(5, label, time.Minute)
-			s.run(10 * time.Second) // one comes after three seconds, and then all at once
+			s.run(10 * time.Second) // one agent connects after three seconds, and then all others at once
 			if len(s.in.Jenkins.Items) != 0 || s.created != 6 {
 				t.Errorf("%d items wait after %d agents were made, want 0 and 6: the old one does not count", len(s.in.Jenkins.Items), s.created)
 			}
@@ -194,7 +193,7 @@ func TestRefused(t *testing.T) {
 		s.take = func(string, *Pod, string) bool { return true }
 		s.run(14 * time.Second)
 		if s.created != 0 {
-			t.Fatalf("%d agents were made while the static one may take it, want 0", s.created)
+			t.Fatalf("%d agents were made while the static node may take the item, want 0", s.created)
 		}
 		s.run(10 * time.Second)
 		if s.created != 1 || len(s.in.Jenkins.Items) != 0 {
@@ -205,7 +204,7 @@ func TestRefused(t *testing.T) {
 		s := &stage{t: t, in: newHouse(web(keep))}
 		s.in.agent("web", Ephemeral, "old")
 		s.in.wait(1, "linux&&ephemeral", time.Minute)
-		s.run(20 * time.Second) // it is refused, and another is tried
+		s.run(20 * time.Second) // Jenkins refuses it, and another agent is tried
 		s.in.Jenkins.Items = nil
 		s.in.wait(2, "linux", 0)
 		made := s.created
@@ -217,7 +216,7 @@ func TestRefused(t *testing.T) {
 	t.Run("items that come and go", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(web(keep))}
 		s.in.agent("web", Ephemeral, "old")
-		for range 40 { // each is taken by somebody else at once
+		for range 40 { // somebody else takes each item at once
 			s.in.Jenkins.Items = nil
 			s.in.wait(1, "linux", 0)
 			s.in.Jenkins.Items[0].ID = 1000 + s.in.Now.Unix()
@@ -227,12 +226,12 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%d refused, %d made, want none: no item has waited long", s.refused, s.created)
 		}
 	})
-	t.Run("a slow Jenkins refuses nobody", func(t *testing.T) {
+	t.Run("a slow Jenkins refuses no agent", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(web(keep, func(tm *Team) { tm.MaxAgents = 400 }))}
 		s.in.MaxAgents = 1000
 		s.in.wait(100, "linux", time.Minute)
 		last, places := noon, 0
-		s.take = func(string, *Pod, string) bool { // every 20 s it finds the time for ten
+		s.take = func(string, *Pod, string) bool { // every 20 s Jenkins starts ten items
 			if s.in.Now.Sub(last) >= 20*time.Second {
 				last, places = s.in.Now, 10
 			}
@@ -251,7 +250,8 @@ func TestRefused(t *testing.T) {
 		vetoed := s.in.Jenkins.Items[0]
 		for range 20 {
 			s.run(18 * time.Second)
-			taker := s.in.Jenkins.Nodes[len(s.in.Jenkins.Nodes)-1].Name // an item comes, and goes to an agent at once
+			// An item comes, and this agent gets it at once.
+			taker := s.in.Jenkins.Nodes[len(s.in.Jenkins.Nodes)-1].Name
 			s.in.wait(1, "linux", 0)
 			s.in.Jenkins.Items[1].ID = s.in.Now.Unix()
 			s.run(time.Second)
@@ -267,17 +267,17 @@ func TestRefused(t *testing.T) {
 	t.Run("agents at work have room, and are not given it", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(pets(keep, func(tm *Team) { tm.Pools[0].Executors = 2 }))}
 		s.in.agent("web", Persistent, "old", busy, func(p *Pair) { p.Node.Executors = 2 })
-		s.in.wait(1, "linux", time.Minute) // throttled to one on a node
+		s.in.wait(1, "linux", time.Minute) // throttled to one build on each Jenkins node
 		s.run(14 * time.Second)
 		if s.created != 0 {
-			t.Fatalf("%d agents were made while Jenkins may give the build to the one that has room, want 0", s.created)
+			t.Fatalf("%d agents were made while Jenkins may give the build to the agent that has room, want 0", s.created)
 		}
 		s.run(10 * time.Second)
 		if s.created != 1 {
-			t.Errorf("%d agents were made, want 1: the one that has room is not given the build", s.created)
+			t.Errorf("%d agents were made, want 1: the agent that has room does not get the build", s.created)
 		}
 	})
-	t.Run("each agent takes one, though it has room for two", func(t *testing.T) {
+	t.Run("each agent gets one build, though it has room for two", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(pets(keep, func(tm *Team) { tm.MaxAgents, tm.MaxPersistent, tm.Pools[0].Executors = 100, 100, 2 }))}
 		s.in.wait(20, "linux", time.Minute)
 		s.take = func(string, *Pod, string) bool { return true }
@@ -285,7 +285,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%d builds wait and %d agents were made for 20, want none and one for each", len(s.in.Jenkins.Items), s.created)
 		}
 	})
-	t.Run("one that was tried got another build first, and proves nothing", func(t *testing.T) {
+	t.Run("an agent that was tried got another build first, and proves nothing", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(pets(keep, func(tm *Team) { tm.Pools[0].Executors = 2 }))}
 		s.in.agent("web", Persistent, "old", busy)
 		s.in.wait(1, "linux", time.Minute)
@@ -300,7 +300,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%d agents were made, want another: 2", s.created)
 		}
 	})
-	t.Run("one that was refused has gone unused, and others are served", func(t *testing.T) {
+	t.Run("a refused agent has gone unused, and others are served", func(t *testing.T) {
 		s := &stage{t: t, in: newHouse(web(keep))}
 		var old []string
 		for _, random := range []string{"a", "b", "c", "d", "e"} {
@@ -319,9 +319,9 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// TestVetoForHours: builds that a plugin vetoes are tried again by one agent for each
-// pause, and the pauses grow. The plugin's words are shown all that time. As soon as one
-// of the builds is given to an agent, all of them get one.
+// TestVetoForHours: a plugin vetoes builds for hours. Bellboard tries one agent after each pause, and the
+// pauses grow. The plugin's words are shown all that time. As soon as an agent gets one of the builds, each
+// build gets an agent.
 func TestVetoForHours(t *testing.T) {
 	const builds, words = 20, "‘b1’ is offline; Already running 1 builds on node"
 	vetoed := func(t *testing.T) *stage {
@@ -373,14 +373,14 @@ func TestVetoForHours(t *testing.T) {
 			t.Errorf("the first build was served after %s", served)
 		}
 	})
-	t.Run("a build that comes meanwhile is no vetoed one", func(t *testing.T) {
+	t.Run("a build that comes meanwhile is not vetoed", func(t *testing.T) {
 		s := vetoed(t)
 		made := s.created
 		s.submit(1, "linux")
 		mine := s.in.Jenkins.Items[builds].ID
 		s.take = func(string, *Pod, string) bool {
 			last := &s.in.Jenkins.Items[len(s.in.Jenkins.Items)-1]
-			if last.ID == mine { // the first in the stage's eyes
+			if last.ID == mine { // moved to the front, which the stage removes
 				s.in.Jenkins.Items[0], *last = *last, s.in.Jenkins.Items[0]
 				return true
 			}
@@ -388,7 +388,7 @@ func TestVetoForHours(t *testing.T) {
 		}
 		s.run(5 * time.Minute)
 		if len(s.in.Jenkins.Items) != builds || s.created != made+1 {
-			t.Errorf("%d builds wait, and %d agents were made for the one that came; want the %d that are vetoed, and 1", len(s.in.Jenkins.Items), s.created-made, builds)
+			t.Errorf("%d builds wait, and %d agents were made for the build that came; want the %d that are vetoed, and 1", len(s.in.Jenkins.Items), s.created-made, builds)
 		}
 	})
 	t.Run("those that come and are vetoed have an idle agent to be refused", func(t *testing.T) {
@@ -415,8 +415,8 @@ func TestVetoForHours(t *testing.T) {
 	})
 }
 
-// TestInferred: where the label is not proven, one agent is tried at a time until such
-// an item was given to one.
+// TestInferred: if the label is not certain, one agent is tried at a time, until an agent has got such an
+// item.
 func TestInferred(t *testing.T) {
 	house := func(t *testing.T) *stage {
 		s := &stage{t: t, in: newHouse(web(keep))}
@@ -453,7 +453,7 @@ func TestInferred(t *testing.T) {
 		s := house(t)
 		s.in.wait(3, "linux", 0)
 		if s.run(3 * time.Second); s.created != 4 {
-			t.Errorf("%d agents were made, want one for each that is known to want it, and one to see: 4", s.created)
+			t.Errorf("%d agents were made, want one for each item that is known to want the label, and one to see: 4", s.created)
 		}
 	})
 	t.Run("a node is called so", func(t *testing.T) {
@@ -471,7 +471,7 @@ func TestInferred(t *testing.T) {
 		}
 		s.run(time.Second)
 		if n := s.last.Nobodys; s.created != 0 || len(n) != 1 || n[0].Label != "mac" || n[0].Count != 5 || !strings.Contains(n[0].Text, "most likely") {
-			t.Errorf("%d agents were made, and these are nobody's: %+v", s.created, n)
+			t.Errorf("%d agents were made, and no team serves these: %+v", s.created, n)
 		}
 	})
 	t.Run("it names an agent of ours", func(t *testing.T) {
@@ -481,7 +481,7 @@ func TestInferred(t *testing.T) {
 			s.in.Jenkins.Items[i].Label = name
 		}
 		if s.run(20 * time.Second); s.created != 0 || s.refused != 0 {
-			t.Errorf("%d agents were made and %d refused, want none: who wants an agent by name waits for that one", s.created, s.refused)
+			t.Errorf("%d agents were made and %d refused, want none: a build that names an agent waits for that agent", s.created, s.refused)
 		}
 	})
 }

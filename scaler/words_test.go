@@ -40,7 +40,7 @@ func TestParseOwner(t *testing.T) {
 	}
 }
 
-// TestDescribeHoldsForLife: a node keeps its description from its registration to its end.
+// TestDescribeHoldsForLife: a Jenkins node keeps its description from its registration to its end.
 func TestDescribeHoldsForLife(t *testing.T) {
 	const want = "Bellboard: agent of team web (bellboard instance=bell team=web kind=ephemeral)"
 	if got := Describe("bell", PoolID{"web", Ephemeral}, false); got != want {
@@ -48,8 +48,8 @@ func TestDescribeHoldsForLife(t *testing.T) {
 	}
 }
 
-// TestOwnerRoundTrip: what Describe writes, ParseOwner reads, for every name that
-// config accepts, whatever stands before it.
+// TestOwnerRoundTrip: ParseOwner reads back what Describe writes, for every name that config accepts,
+// whatever text stands before it.
 func TestOwnerRoundTrip(t *testing.T) {
 	name := rapid.StringMatching(`[a-z]([a-z0-9-]{0,12}[a-z0-9])?`)
 	rapid.Check(t, func(t *rapid.T) {
@@ -98,7 +98,7 @@ func TestReadMark(t *testing.T) {
 		{"a person's", true, Cause{user, "Disconnected by ada : new disk on Thursday", "new disk on Thursday"}, "", Person},
 		{"a person's without words", true, Cause{user, "Disconnected by ada", ""}, "", Person},
 		{"a person's through the command line", true, Cause{cli, "Disconnected by ada : new disk", "new disk"}, "", Person},
-		{"a person who speaks of us", true, Cause{user, "", "see bellboard(bell): gone"}, "", Person},
+		{"a person who mentions Bellboard", true, Cause{user, "", "see bellboard(bell): gone"}, "", Person},
 		{"a person whose words are cut to a mark of ours", true, Cause{user, "Disconnected by ada : see : " + mark, mark}, "", Person},
 		{"a script's without a cause", true, Cause{}, "", Person},
 		{"a script's in newer versions", true, Cause{"hudson.slaves.OfflineCause$LegacyOfflineCause", "", ""}, "", Person},
@@ -109,7 +109,7 @@ func TestReadMark(t *testing.T) {
 		{"a plugin's monitor", true, Cause{"org.example.VersionsNodeMonitor$Cause", "", "wrong version"}, "", Monitor},
 		{"a plugin's monitor of another name", true, Cause{"hudson.plugin.versioncolumn.JVMVersionMonitor$JVMMismatchCause", "", "wrong version"}, "", Monitor},
 
-		// Before 2.482 the cause of a lost connection stands in place of the mark's.
+		// Before 2.482 the cause of a lost connection replaces the cause of the mark.
 		{"cut off", true, Cause{cut, "", "Connection was broken"}, "", Monitor},
 		{"cut off, ours before", true, Cause{cut, "", "Connection was broken"}, Ours, Monitor},
 		{"cut off, a person's before", true, Cause{cut, "", "Connection was broken"}, Person, Person},
@@ -127,7 +127,7 @@ func TestReadMark(t *testing.T) {
 	}
 }
 
-// TestMarkText: a mark has nothing that Jenkins changes or cuts, whatever the reason.
+// TestMarkText: a mark's text contains nothing that Jenkins changes or cuts, whatever the reason is.
 func TestMarkText(t *testing.T) {
 	for _, why := range Reasons() {
 		text := MarkText("bell-2", why)
@@ -148,7 +148,8 @@ func TestCauseText(t *testing.T) {
 		{Cause{Description: "Disconnected by ada : two\nlines", Reason: "two<br>lines"}, "two lines"},
 		{Cause{Description: "Disconnected by ada : x : y", Reason: "y"}, "x : y"},
 		{Cause{Description: "Disconnected by ada", Reason: ""}, ""},
-		{Cause{Description: "Disconnected by ada : it&#039;s", Reason: "it&amp;#039;s"}, "it's"}, // as 2.551 has it
+		// Jenkins 2.551 returns it like this.
+		{Cause{Description: "Disconnected by ada : it&#039;s", Reason: "it&amp;#039;s"}, "it's"},
 		{Cause{Class: "hudson.slaves.OfflineCause$ChannelTermination", Reason: "Connection was broken"}, "Connection was broken"},
 	} {
 		if got := tt.cause.Text(); got != tt.want {

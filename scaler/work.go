@@ -9,19 +9,19 @@ import (
 // Work is what is known of an agent's builds.
 type Work struct {
 	Pool PoolID
-	// On: it has work, or lost its connection while it had. A build that waits
-	// for its agent to come back is the same build.
+	// On: the agent runs a build, or lost its connection while it ran one. If a build waits for its agent to
+	// come back, it is the same build.
 	On bool
-	// Builds is how many it was last seen to run, Why what its pod told last of
-	// its end, should it be near.
+	// Builds is how many builds the agent was last seen to run. Why is the last reason that the pod gave for
+	// its end, in case the end is near.
 	Builds int
 	Why    string
-	// Build is the URL of the build that was seen last, Since Jenkins' session in which
-	// it was first seen, and Resumed the later one in which it was seen to go on.
+	// Build is the URL of the build that was seen last. Since is the session of Jenkins in which that build
+	// was first seen. Resumed is the later session in which that build was seen to go on.
 	Build, Since, Resumed string
 }
 
-// follow notes which build the node runs, in that session of Jenkins.
+// follow notes which build the Jenkins node runs, in that session of Jenkins.
 func (w *Work) follow(n *Node, session string) {
 	switch {
 	case !n.Online || n.Build == "":
@@ -32,19 +32,19 @@ func (w *Work) follow(n *Node, session string) {
 	}
 }
 
-// over reports whether its agent was seen at work, and has finished.
+// over reports whether the agent was seen at work, and has finished its builds.
 func (w Work) over() bool { return w.Builds > 0 && !w.On }
 
-// work follows who is at work, to count the builds that lost their agent and
-// the second builds of ephemeral ones. Only an agent that is online, idle and
-// named by nobody has finished: one that is away may resume.
+// work updates what is known of the agent's builds. work also counts the builds that lost their agent, and
+// the second builds of ephemeral agents. Only an agent that is online, idle and not pinned has finished its
+// build: a build whose agent is away may resume.
 func (s *scene) work(m *agent) {
 	was := m.was.Work
 	seen := was.Builds > 0
 	busy := m.Node != nil && !m.Node.Idle
 	is := was
 	is.Pool, is.On = m.PoolID, false
-	// Our own deletion of what was going anyway is not why it went.
+	// If the agent was going anyway, Bellboard's own deletion of the pod is not the reason.
 	if m.Pod != nil && (was.Why == "" || !m.Pod.DeletingByUs || m.Pod.Ended()) {
 		is.Why = m.Pod.ending()
 	}
@@ -70,8 +70,8 @@ func (s *scene) work(m *agent) {
 	m.is.Work = is
 }
 
-// vanished finds the builds whose agent is gone without a trace, as Swarm's
-// are: their node goes with their pod.
+// vanished finds the builds whose agent is gone without a trace. Swarm agents go like that: their Jenkins
+// node goes with their pod.
 func (s *scene) vanished() {
 	for name, was := range s.in.Memory.Agents {
 		if was.Work.On && s.byName[name] == nil {

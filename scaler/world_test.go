@@ -10,15 +10,15 @@ import (
 	"pgregory.net/rapid"
 )
 
-// tags are the labels that random teams, nodes and items are made of.
+// tags are the labels of random teams, Jenkins nodes and items.
 var tags = []string{"docker", "gpu", "linux"}
 
-// expressions are what random items ask for.
+// expressions are the labels that random items ask for.
 var expressions = []string{
 	"linux", "docker", "gpu", "gpu&&linux", "docker||gpu", "!gpu&&linux", "linux&&persistent", "ephemeral", "swarm", "static1", "windows", "(docker||gpu)&&linux",
 }
 
-// anyTeams draws up to four teams whose settings config would accept.
+// anyTeams draws up to four teams with settings that config would accept.
 func anyTeams(t *rapid.T) []Team {
 	var out []Team
 	used := map[string]bool{}
@@ -57,8 +57,8 @@ func anyTeams(t *rapid.T) []Team {
 	return out
 }
 
-// anyHouse draws a whole input: what Jenkins and Kubernetes might show together,
-// and what earlier ticks might have left in memory.
+// anyHouse draws a whole input: what Jenkins and Kubernetes might show together, and what earlier ticks might
+// have left in the memory.
 func anyHouse(t *rapid.T) Input {
 	teams := anyTeams(t)
 	in := newHouse(teams...)
@@ -102,7 +102,7 @@ func anyHouse(t *rapid.T) Input {
 	return in
 }
 
-// anyRefusals draws what Jenkins was seen not to do.
+// anyRefusals draws refusals: items that Jenkins gave to no agent.
 func anyRefusals(t *rapid.T, in *Input, names []string) {
 	in.Memory.Refused = map[string]Refusal{}
 	for _, it := range in.Jenkins.Items {
@@ -129,10 +129,10 @@ func anyRefusals(t *rapid.T, in *Input, names []string) {
 // inferredWishes are the keys of some demands whose label is inferred.
 var inferredWishes = []string{inferredKey + "linux", inferredKey + "docker||gpu"}
 
-// key is that of the demand that the item is one of.
+// key returns the key of the demand that the item belongs to.
 func key(it Item) string { return (&demand{text: it.Label, inferred: it.Resolution == Inferred}).key() }
 
-// anyStarts draws how agents have started of late: long ago, and a minute ago.
+// anyStarts draws how long agents took to start: long ago, and a minute ago.
 func anyStarts(t *rapid.T, in *Input) {
 	for i := range in.Teams {
 		for _, p := range in.Teams[i].Pools {
@@ -151,7 +151,7 @@ func anyStarts(t *rapid.T, in *Input) {
 	}
 }
 
-// anyAgents draws pods and nodes, of the teams there are and of one that is gone, and returns their names.
+// anyAgents draws pods and Jenkins nodes of the teams, and of a team that is gone. It returns their names.
 func anyAgents(t *rapid.T, in *Input) []string {
 	var names []string
 	pools := []PoolID{{"gone", Ephemeral}, {"t0", Persistent}}
@@ -211,8 +211,7 @@ func anyAgents(t *rapid.T, in *Input) []string {
 	return names
 }
 
-// anySlots draws cache slots, of the teams there are and of one that is gone, some
-// of them named by pods.
+// anySlots draws cache slots of the teams, and of a team that is gone. Pods name some of them.
 func anySlots(t *rapid.T, in *Input) {
 	for i := range rapid.IntRange(0, 12).Draw(t, "slots") {
 		team := rapid.SampledFrom([]string{"t0", "t0", "t1", "gone"}).Draw(t, "slot's team")
@@ -236,7 +235,7 @@ func anySlots(t *rapid.T, in *Input) {
 	}
 }
 
-// alter gives q the state of p, and q's name and pool to what it has.
+// alter copies the state of p to q, and keeps the name and the pool of q.
 func (p *Pair) alter(q *Pair) {
 	if p.Pod == nil {
 		q.Pod = nil
@@ -256,7 +255,7 @@ func (p *Pair) alter(q *Pair) {
 	}
 }
 
-// anyItems draws a queue; some items name an agent or a berth.
+// anyItems draws a queue. Some items name an agent or a berth.
 func anyItems(t *rapid.T, in *Input, names []string) {
 	for name := range in.Berths {
 		names = append(names, name)
@@ -287,7 +286,7 @@ func anyItems(t *rapid.T, in *Input, names []string) {
 	}
 }
 
-// shuffled is the same input with everything in another order.
+// shuffled returns the same input with everything in another order.
 func shuffled(in Input, r *rand.Rand) Input {
 	in.Jenkins.Nodes, in.Jenkins.Items = slices.Clone(in.Jenkins.Nodes), slices.Clone(in.Jenkins.Items)
 	in.Cluster.Pods, in.Cluster.Slots = slices.Clone(in.Cluster.Pods), slices.Clone(in.Cluster.Slots)
@@ -300,8 +299,8 @@ func shuffled(in Input, r *rand.Rand) Input {
 	return in
 }
 
-// apply is the world after a plan was carried out, seen by the next answers: a
-// pod that is created or deleted is on its way to or from there.
+// apply returns the input after a plan was carried out, as the next answers show it. A pod that the plan
+// creates or deletes is still on its way.
 func apply(in Input, p Plan, mem Memory) Input {
 	in.Jenkins.Nodes, in.Cluster.Pods, in.Cluster.Slots = slices.Clone(in.Jenkins.Nodes), slices.Clone(in.Cluster.Pods), slices.Clone(in.Cluster.Slots)
 	in.Berths, in.Secrets, in.Memory = maps.Clone(in.Berths), maps.Clone(in.Secrets), mem
@@ -345,7 +344,7 @@ func apply(in Input, p Plan, mem Memory) Input {
 			in.Cluster.Pods = append(in.Cluster.Pods, made)
 		case PutSecret:
 			in.Secrets[name] = true
-		case Launch: // how its call ends, later answers show
+		case Launch: // later answers show how the call ends
 		case Annotate:
 			pod(name).Connected = true
 		case Protect, Unprotect:

@@ -1,7 +1,7 @@
-// Package clock is the time that Bellboard's adapters, loop and simulators are
-// given: the real one in production, a faster one in the demo, and inside a
-// testing/synctest bubble the bubble's own. It promises nothing but time: it
-// never decides anything, and scaler itself is told the time as an argument.
+// Package clock is the clock that Bellboard's adapters, loop and simulators are given. In production it is
+// the real clock, in the demo a faster one, and in a testing/synctest bubble the bubble's own. The package
+// only tells the time, and never decides anything. Package scaler has no clock: it is told the time as an
+// argument.
 package clock
 
 import (
@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// Clock tells the time and calls back later. All durations are in the clock's
-// own time: on a clock of speed 20 a minute passes in three seconds.
+// Clock tells the time and calls functions later. All durations are in the clock's own time: on a clock of
+// speed 20, a minute passes in three seconds.
 type Clock interface {
 	Now() time.Time
-	// AfterFunc calls f in its own goroutine after d. The returned function
-	// stops it and reports whether it did so before f was started.
+	// AfterFunc calls f in its own goroutine after d. The function stop cancels the call, and reports whether
+	// it did so before f was started.
 	AfterFunc(d time.Duration, f func()) (stop func() bool)
-	// Wall converts a duration of this clock to one of the wall, for what can
-	// only be told wall time (socket deadlines, context timeouts).
+	// Wall converts a duration of this clock to a duration of the wall clock. Some interfaces know only wall
+	// time: socket deadlines and context timeouts.
 	Wall(d time.Duration) time.Duration
 }
 
-// Real is the machine's own clock.
+// Real returns the computer's own clock.
 func Real() Clock { return realClock{} }
 
 type realClock struct{}
@@ -32,7 +32,7 @@ func (realClock) AfterFunc(d time.Duration, f func()) func() bool {
 }
 func (realClock) Wall(d time.Duration) time.Duration { return d }
 
-// Fast is a clock that starts now and runs speed times as fast as the wall.
+// Fast returns a clock that starts now and runs speed times as fast as the wall clock.
 func Fast(speed float64) Clock { return &fastClock{start: time.Now(), speed: speed} }
 
 type fastClock struct {
@@ -52,7 +52,8 @@ func (c *fastClock) Wall(d time.Duration) time.Duration {
 	return time.Duration(float64(d) / c.speed)
 }
 
-// Sleep waits for d of c's time, or until ctx ends, whose error it returns.
+// Sleep waits for the duration d of the clock c, or until ctx ends. If ctx ends first, Sleep returns ctx's
+// error.
 func Sleep(ctx context.Context, c Clock, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()

@@ -1,8 +1,11 @@
-// Package label reads Jenkins' label expressions exactly as Jenkins does, its
-// oddities included: text in outer quotes is unquoted before it is read, "!!a"
-// and "a->b->c" are mistakes, and a mistake makes the whole text one label that
-// in practice no node has. It is pure, never fails and never panics, and it
-// knows nothing of nodes: whoever asks says which labels are there.
+// Package label reads Jenkins' label expressions exactly as Jenkins does, with its oddities:
+//
+//   - Jenkins removes outer quotes before it reads a text.
+//   - "!!a" and "a->b->c" are mistakes.
+//   - A text with a mistake is one single label, which in practice no Jenkins node has.
+//
+// The package is pure, never fails and never panics. The package knows no Jenkins nodes: the caller says
+// which labels are there.
 package label
 
 import (
@@ -10,7 +13,7 @@ import (
 	"strings"
 )
 
-// op is what one node of an expression does.
+// op is the operation of one node of an expression.
 type op uint8
 
 const (
@@ -23,34 +26,32 @@ const (
 	opIff
 )
 
-// text is the operator as Jenkins writes it.
+// text returns the operator as Jenkins writes it.
 func (o op) text() string {
 	return [...]string{"", "()", "!", "&&", "||", "->", "<->"}[o]
 }
 
-// node is one step of an expression; a and b are the places of its operands.
+// node is one step of an expression. a and b are the places of its operands in Expr.nodes.
 type node struct {
 	atom string
 	a, b int32
 	op   op
 }
 
-// Expr is a parsed label expression. The zero Expr is the label of no name.
+// Expr is a parsed label expression. The zero Expr is the label whose name is empty.
 type Expr struct {
-	// name is what Jenkins calls the expression: the canonical form, or the raw
-	// name of a single atom.
+	// name is what Jenkins calls the expression: the canonical form, or the bare name of a single atom.
 	name string
-	// nodes holds the tree with its root last; empty for a single atom.
+	// nodes holds the tree, with its root last. nodes is empty for a single atom.
 	nodes []node
 }
 
-// Parse reads an expression as a person typed it, as Jenkins.getLabel does:
-// outer quotes are taken off, and what is no expression is one atom.
+// Parse reads an expression that a person typed, like Jenkins.getLabel. Parse removes outer quotes. A text
+// that is no expression is one atom.
 func Parse(s string) Expr { return ParseName(unquote(s)) }
 
-// ParseName reads an expression's canonical name, as Jenkins prints it in its
-// sentences: like Parse, but quotes at both ends belong to the first and the
-// last atom ("os:linux"&&"with space").
+// ParseName reads the canonical name of an expression, as Jenkins prints it in its sentences. ParseName works
+// like Parse, but quotes at both ends belong to the first and the last atom ("os:linux"&&"with space").
 func ParseName(s string) Expr {
 	if plain(s) {
 		return Expr{name: s}
@@ -67,20 +68,19 @@ func ParseName(s string) Expr {
 		return Expr{name: p.nodes[root].atom}
 	}
 	e := Expr{name: s, nodes: slices.Clone(p.nodes)}
-	if s != string(p.out) { // already canonical in most cases: no copy then
+	if s != string(p.out) { // most texts are canonical already, and need no copy
 		e.name = string(p.out)
 	}
 	return e
 }
 
-// String is the name that Jenkins gives the expression: without blanks, with
-// the parentheses as typed, atoms quoted where they need it; the bare name of a
-// single atom.
+// String returns the name that Jenkins gives the expression. The name has no blanks, keeps the parentheses as
+// typed, and quotes the atoms that need quotes. For a single atom String returns the bare name.
 func (e Expr) String() string { return e.name }
 
-// Source is a text that Parse reads as this expression again. It is String
-// except where Jenkins' own names are ambiguous: quotes at both ends, an atom
-// that looks like an expression, an atom with a quote inside.
+// Source returns a text that Parse reads as this expression again. Source returns the same as String, except
+// where Jenkins' own names are ambiguous: quotes at both ends, an atom that looks like an expression, an atom
+// with a quote inside.
 func (e Expr) Source() string {
 	if len(e.nodes) == 0 {
 		if back := Parse(e.name); len(back.nodes) == 0 && back.name == e.name {
@@ -98,8 +98,8 @@ func (e Expr) Source() string {
 	return out
 }
 
-// hasQuotes reports whether an atom has a quote in it, which Jenkins prints as
-// it is and could not read again.
+// hasQuotes reports whether an atom contains a quote. Jenkins prints such a quote as it is, and could not
+// read the result again.
 func (e Expr) hasQuotes() bool {
 	for i := range e.nodes {
 		if strings.ContainsAny(e.nodes[i].atom, `"'`) {
@@ -109,7 +109,7 @@ func (e Expr) hasQuotes() bool {
 	return false
 }
 
-// write appends the expression with every odd atom quoted.
+// write appends the expression to out, with quotes around every atom that needs them, and returns out.
 func (e Expr) write(out []byte, i int32) []byte {
 	n := &e.nodes[i]
 	switch n.op {
@@ -127,8 +127,8 @@ func (e Expr) write(out []byte, i int32) []byte {
 	}
 }
 
-// Matches reports whether the expression holds for a node that has the atoms
-// for which has answers true.
+// Matches reports whether the expression holds for a Jenkins node. The function has says which atoms that
+// node has.
 func (e Expr) Matches(has func(atom string) bool) bool {
 	if len(e.nodes) == 0 {
 		return has(e.name)
@@ -156,7 +156,8 @@ func (e Expr) eval(i int32, has func(string) bool) bool {
 	}
 }
 
-// Atom returns the one atom that the expression is, in parentheses or not.
+// Atom returns the atom of an expression that is a single atom, in parentheses or not. Otherwise the second
+// result is false.
 func (e Expr) Atom() (string, bool) {
 	if len(e.nodes) == 0 {
 		return e.name, true
@@ -168,7 +169,7 @@ func (e Expr) Atom() (string, bool) {
 	return e.nodes[i].atom, e.nodes[i].op == opAtom
 }
 
-// Atoms lists the atoms of the expression, sorted, each once.
+// Atoms returns the atoms of the expression, sorted and each once.
 func (e Expr) Atoms() []string {
 	if len(e.nodes) == 0 {
 		return []string{e.name}
@@ -183,8 +184,8 @@ func (e Expr) Atoms() []string {
 	return slices.Compact(atoms)
 }
 
-// ParseSet reads a node's label string: labels between blanks, which quotes may
-// hold together. The result is sorted and has each label once.
+// ParseSet reads the label string of a Jenkins node. Blanks separate the labels, and quotes may hold a label
+// with blanks together. The result is sorted and has each label once.
 func ParseSet(s string) []string {
 	var set []string
 	var token strings.Builder

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// prefix writes the tree in the golden file's form.
+// prefix returns the tree in the form of the golden file.
 func (e Expr) prefix() string {
 	if len(e.nodes) == 0 {
 		return "<" + e.name + ">"
@@ -32,13 +32,13 @@ func (e Expr) prefix() string {
 
 type golden struct{ in, tree, name string }
 
-// goldens reads the vectors that Jenkins' own grammar produced.
+// goldens returns the test vectors that Jenkins' own grammar produced.
 func goldens(t testing.TB) []golden {
 	data, err := os.ReadFile("testdata/golden.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The file writes a tab and a newline as Go does; \b in a\b is a backslash.
+	// The file writes a tab and a newline like Go. The \b in a\b is a backslash and a b.
 	unescape := strings.NewReplacer(`\t`, "\t", `\n`, "\n")
 	var all []golden
 	for _, line := range strings.Split(strings.TrimSpace(string(data)), "\n")[1:] {
@@ -83,8 +83,7 @@ func TestGoldenVectorsOfJenkins(t *testing.T) {
 	}
 }
 
-// TestSeenNames holds canonical names that a real Jenkins printed for what was
-// typed (recorded in why.json).
+// TestSeenNames: a real Jenkins printed these canonical names for typed expressions (recorded in why.json).
 func TestSeenNames(t *testing.T) {
 	for typed, name := range map[string]string{
 		"(linux || docker) && big": "(linux||docker)&&big",
@@ -171,8 +170,8 @@ func TestParseSet(t *testing.T) {
 	}
 }
 
-// TestQuotesAtBothEnds is the trap of Jenkins' own names: read as typed text,
-// the canonical name of this expression would be one odd atom.
+// TestQuotesAtBothEnds: Jenkins' own names have a trap. Read as typed text, the canonical name of this
+// expression would be one odd atom.
 func TestQuotesAtBothEnds(t *testing.T) {
 	e := Parse("os:linux && a:b")
 	if e.String() != `"os:linux"&&"a:b"` {
@@ -200,7 +199,7 @@ func TestDeepNestingIsOneAtom(t *testing.T) {
 	}
 }
 
-// source generates the text of an expression, and how it evaluates by itself.
+// source generates the text of an expression, and evaluates the expression by itself.
 type source struct {
 	text string
 	eval func(map[string]bool) bool

@@ -2,11 +2,11 @@ package label
 
 import "strings"
 
-// maxDepth bounds the nesting of parentheses. Jenkins itself has no stack for
-// much more; what is deeper is treated as any other mistake, as one atom.
+// maxDepth limits the nesting of parentheses. Jenkins' own stack does not allow much more. A deeper text
+// counts as a mistake like any other: it is one atom.
 const maxDepth = 500
 
-// parser is a recursive descent through Jenkins' grammar:
+// parser parses by recursive descent through Jenkins' grammar:
 //
 //	iff     = implies { "<->" implies }
 //	implies = or [ "->" or ]                 (no chain)
@@ -15,8 +15,8 @@ const maxDepth = 500
 //	not     = [ "!" ] term                   (no stack)
 //	term    = "(" iff ")" | ATOM | STRING
 //
-// It writes the canonical form as it goes: the grammar asks for parentheses
-// wherever the canonical form needs them, so that is the tokens without blanks.
+// The parser writes the canonical form while it reads. The grammar demands parentheses wherever the canonical
+// form needs them, so the canonical form is the tokens without blanks.
 type parser struct {
 	in    string
 	at    int
@@ -25,7 +25,7 @@ type parser struct {
 	out   []byte
 }
 
-// plain reports whether s is a single bare atom at first sight, as most labels are.
+// plain reports whether s is obviously a single bare atom, as most labels are.
 func plain(s string) bool {
 	for i := range len(s) {
 		switch s[i] {
@@ -36,7 +36,7 @@ func plain(s string) bool {
 	return true
 }
 
-// skip passes blanks and reports whether something follows.
+// skip skips blanks, and reports whether something follows.
 func (p *parser) skip() bool {
 	for p.at < len(p.in) && (p.in[p.at] == ' ' || p.in[p.at] == '\t') {
 		p.at++
@@ -44,7 +44,7 @@ func (p *parser) skip() bool {
 	return p.at < len(p.in)
 }
 
-// take passes the token when it is next.
+// take reports whether token is next, and then skips the token and copies it to the canonical form.
 func (p *parser) take(token string) bool {
 	if !p.skip() || !strings.HasPrefix(p.in[p.at:], token) {
 		return false
@@ -54,7 +54,7 @@ func (p *parser) take(token string) bool {
 	return true
 }
 
-// push adds a node and returns its place.
+// push adds a node to the tree and returns its place.
 func (p *parser) push(n node) int32 {
 	p.nodes = append(p.nodes, n)
 	return int32(len(p.nodes) - 1)
@@ -140,7 +140,8 @@ func (p *parser) term() (int32, bool) {
 	return p.atom(p.in[from:p.at]), true
 }
 
-// atom adds an atom, in the canonical form quoted where Jenkins quotes it.
+// atom adds an atom to the tree and returns its place. In the canonical form the atom has quotes where
+// Jenkins writes them.
 func (p *parser) atom(name string) int32 {
 	if needsQuotes(name) {
 		p.out = appendQuoted(p.out, name)
@@ -150,8 +151,7 @@ func (p *parser) atom(name string) int32 {
 	return p.push(node{op: opAtom, atom: name})
 }
 
-// inAtom reports whether the next byte belongs to a bare atom. A minus does
-// unless it begins an arrow.
+// inAtom reports whether the next byte belongs to a bare atom. A minus does, unless it begins an arrow.
 func (p *parser) inAtom() bool {
 	switch p.in[p.at] {
 	case '&', '|', '!', '<', '>', '(', ')', ' ', '\t', '"', '\'':
@@ -162,7 +162,7 @@ func (p *parser) inAtom() bool {
 	return true
 }
 
-// quoted passes a string in double quotes; false when it is not well formed.
+// quoted skips a string in double quotes, and reports whether it is well formed.
 func (p *parser) quoted() bool {
 	for p.at++; p.at < len(p.in); p.at++ {
 		switch p.in[p.at] {
@@ -181,8 +181,8 @@ func (p *parser) quoted() bool {
 	return false
 }
 
-// unquote takes off the quotes when the first and the last byte are the same
-// kind of quote, and reads the escapes between them.
+// unquote removes the quotes if the first and the last byte are the same kind of quote, and replaces the
+// escapes between them.
 func unquote(s string) string {
 	if len(s) < 2 || s[0] != s[len(s)-1] || s[0] != '"' && s[0] != '\'' {
 		return s
@@ -211,8 +211,8 @@ func unquote(s string) string {
 	return string(out)
 }
 
-// needsQuotes is Jenkins' rule for atoms in a canonical form: whatever would
-// not do as the name of an item, and blanks and parentheses.
+// needsQuotes reports whether Jenkins quotes an atom in a canonical form. Jenkins quotes a name that would
+// not be valid for a job, and a name with blanks or parentheses.
 func needsQuotes(name string) bool {
 	if strings.TrimSpace(name) == "" || strings.HasSuffix(strings.TrimSpace(name), ".") {
 		return true
@@ -230,7 +230,7 @@ func needsQuotes(name string) bool {
 	return false
 }
 
-// appendQuoted appends the name in double quotes, escaped.
+// appendQuoted appends the name to out, in double quotes and escaped, and returns out.
 func appendQuoted(out []byte, name string) []byte {
 	out = append(out, '"')
 	for i := range len(name) {

@@ -1,7 +1,7 @@
-// Package plain shows text of others to people: labels, names of jobs, sentences of
-// Jenkins, messages of pods, last lines of a log. It promises that what it returns moves
-// no cursor, turns no direction and begins no line: each such character is written as
-// Go would write it in a string. It leaves every other character as it is.
+// Package plain makes text of others safe to show: labels, names of jobs, sentences of Jenkins, messages of
+// pods, last lines of a log. The package promises that the text it returns moves no cursor, turns no
+// direction of writing and begins no line. Each character that would is written as Go writes it in a string.
+// All other characters stay as they are.
 package plain
 
 import (
@@ -12,20 +12,21 @@ import (
 	"unicode/utf8"
 )
 
-// odd reports a character that a terminal or a browser would obey instead of showing
-// it: control characters (C0, DEL, C1), formats (among them all that turn the direction
-// of writing) and separators of lines and paragraphs.
+// odd reports whether a terminal or a browser would obey the character instead of showing it. Such characters
+// are control characters (C0, DEL, C1), formats (among them all that turn the direction of writing), and
+// separators of lines and paragraphs.
 func odd(r rune) bool {
 	return r < ' ' || r >= 0x7f && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
-// Line is s in one line.
+// Line returns s as safe text in one line.
 func Line(s string) string { return escape(s, "") }
 
-// Block is s with the line breaks that it has, for where it stands apart from all else.
+// Block returns s as safe text with its line breaks, for places where the text stands apart from all else.
 func Block(s string) string { return escape(strings.ReplaceAll(s, "\r\n", "\n"), "\n") }
 
-// Page is a text whose line breaks and tabs are nothing but space, such as HTML.
+// Page returns s as safe text with its line breaks and tabs. Page is for text in which these are only space,
+// such as HTML.
 func Page(s string) string { return escape(s, "\n\t") }
 
 func escape(s, keep string) string {
@@ -60,8 +61,8 @@ func escape(s, keep string) string {
 	return b.String()
 }
 
-// JSON is a JSON text that says the same: such characters, which it has in its strings
-// alone, are written in JSON's own way. (Encoders do so below U+0020 only.)
+// JSON returns a JSON text with the same meaning, in which odd characters are escaped in JSON's own way. Only
+// the strings of a JSON text contain such characters. (Go's encoder escapes them below U+0020 only.)
 func JSON(text []byte) []byte {
 	out := make([]byte, 0, len(text))
 	for i := 0; i < len(text); {

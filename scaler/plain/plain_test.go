@@ -33,7 +33,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// FuzzPlain: nothing odd is left, and JSON says what it said.
+// FuzzPlain: no odd character is left, and JSON keeps its meaning.
 func FuzzPlain(f *testing.F) {
 	for _, s := range []string{"a\nb", "\x1b[2J", "\u009b\u202e\u2028\U000e0041", "\xff\\\"", "größe"} {
 		f.Add(s)
