@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Slot is a cache slot: a volume claim that keeps one Docker data directory. It
-// outlives the agents that work on it, one at a time.
+// Slot is a cache slot: a volume claim that keeps one Docker data directory. One agent uses a slot
+// at a time, and the slot outlives its agents.
 type Slot struct {
 	PoolID
 	Name            string        `json:"name"`
@@ -16,70 +16,70 @@ type Slot struct {
 	UID             string        `json:"uid"`
 	ResourceVersion string        `json:"resourceVersion"`
 	Created         time.Time     `json:"created"`
-	LastUsed        time.Time     `json:"lastUsed"` // noted on it when an agent took it, and when one that had connected went
+	LastUsed        time.Time     `json:"lastUsed"` // noted on the claim when an agent takes the slot, and when a connected agent leaves it
 	Uses            int           `json:"uses"`     // agents that took it
 	Size            int64         `json:"size"`     // bytes that the claim asks for
-	Store           string        `json:"store"`    // noted on it: what kind of daemon wrote it; another cannot read it
-	Keep            time.Duration `json:"keep"`     // noted on it: how long it is kept unused when its team is gone
-	Bound           bool          `json:"bound"`    // it has a volume: some agent has worked on it
+	Store           string        `json:"store"`    // noted on the claim: the kind of daemon that wrote the data; another kind cannot read it
+	Keep            time.Duration `json:"keep"`     // noted on the claim: how long an unused slot is kept when its team is gone
+	Bound           bool          `json:"bound"`    // the claim has a volume: an agent has used the slot
 	Lost            bool          `json:"lost"`     // its volume is gone
-	Chosen          bool          `json:"chosen"`   // the machine is known that its volume is to be made for
+	Chosen          bool          `json:"chosen"`   // the Kubernetes node is known for which the volume is to be made
 	Deleting        bool          `json:"deleting"`
 }
 
 // The waits of cache slots.
 const (
-	// SlotAside is how long a slot is not chosen after an agent did not start on it.
+	// SlotAside is how long no agent gets a slot on which an agent did not start.
 	SlotAside = 10 * time.Minute
-	// VolumeTimeout is how long a pod may wait for a machine that its volume allows:
-	// a little longer than a new machine in the volume's zone takes.
+	// VolumeTimeout is how long a pod may wait for a Kubernetes node that its volume allows: a
+	// little longer than a new Kubernetes node in the volume's zone takes.
 	VolumeTimeout = 5 * time.Minute
-	// SlotKeep is how long a slot is kept unused on which nothing else is noted.
+	// SlotKeep is how long an unused slot is kept if its claim has no note of its own.
 	SlotKeep = 7 * 24 * time.Hour
 	// slotPace is how many slots are deleted in one tick.
 	slotPace = 8
 )
 
-// SlotState is what a slot is doing: a closed set, and a metric label.
+// SlotState is the state of a slot: a closed set, and a metric label.
 type SlotState string
 
 // The states of a slot.
 const (
 	SlotFree  SlotState = "free"  // the next agent may take it
-	SlotUsed  SlotState = "used"  // a pod names it
-	SlotApart SlotState = "aside" // an agent did not start on it; not chosen for a while
+	SlotUsed  SlotState = "used"  // a pod uses it
+	SlotApart SlotState = "aside" // an agent did not start on it; no agent gets it for a while
 	SlotGoing SlotState = "going" // deleted, and not gone yet
 )
 
 // SlotStates lists every state.
 func SlotStates() []SlotState { return []SlotState{SlotFree, SlotUsed, SlotApart, SlotGoing} }
 
-// SlotSeen is one slot as the plan saw it, for people and metrics.
+// SlotSeen is one slot as the plan shows it to people and metrics.
 type SlotSeen struct {
 	PoolID
 	Name      string    `json:"name"`
 	Namespace string    `json:"namespace"`
 	State     SlotState `json:"state"`
-	Agent     string    `json:"agent,omitempty"` // the pod that names it
+	Agent     string    `json:"agent,omitempty"` // the pod that uses it
 	LastUsed  time.Time `json:"lastUsed"`
 	Uses      int       `json:"uses"`
 	Size      int64     `json:"size"`
-	Text      string    `json:"text,omitempty"` // what is odd about it
+	Text      string    `json:"text,omitempty"` // a remark; "": none
 }
 
-// SlotName makes a slot's name from its team and a random part.
+// SlotName returns a slot's name, made from its team and a random part.
 func SlotName(team, random string) string { return team + "-cache-" + random }
 
-// Warmth says whether an agent found a cache: a closed set, and a metric label.
+// Warmth says whether an agent starts with a cache: a closed set, and a metric label.
 type Warmth string
 
-// Warm agents begin on a slot that another has worked on, cold ones on an empty one.
+// A warm agent starts on a slot that another agent has used, a cold agent on an empty slot.
 const (
 	Warm Warmth = "warm"
 	Cold Warmth = "cold"
 )
 
-// Warmth is what an agent that takes the slot finds.
+// Warmth returns the warmth of an agent that takes the slot.
 func (s *Slot) Warmth() Warmth {
 	if s.Bound {
 		return Warm
@@ -87,11 +87,11 @@ func (s *Slot) Warmth() Warmth {
 	return Cold
 }
 
-// Unbound reports that its volume is what its pod waits for: there is a machine,
-// or there can be none.
+// Unbound reports whether a pod on the slot waits for its volume: a Kubernetes node is chosen, or
+// none can be.
 func (s *Slot) Unbound() bool { return s.Lost || s.Chosen && !s.Bound }
 
-// patience is how long the pod may wait for a machine.
+// patience returns how long the pod may wait for a Kubernetes node.
 func (p *Pod) patience() time.Duration {
 	if p.Slot != "" && p.VolumeTrouble {
 		return VolumeTimeout
@@ -99,9 +99,9 @@ func (p *Pod) patience() time.Duration {
 	return UnscheduledTimeout
 }
 
-// blamesSlot reports of a pod that did not start whether its slot may be why: it
-// waits for a machine that its volume allows, or it has one and its daemon did
-// not come up. What comes before that, and what comes after, is not the slot's doing.
+// blamesSlot reports whether the cache slot may be the reason why the pod did not start. Either the
+// pod waits for a Kubernetes node that its volume allows, or its Docker daemon did not come up. A
+// slot has no part in the other steps of a start.
 func (p *Pod) blamesSlot() bool {
 	switch {
 	case p.Slot == "" || p.Connected || !p.Ready.IsZero() || !p.Scheduled.IsZero() && p.Missing:
@@ -112,11 +112,11 @@ func (p *Pod) blamesSlot() bool {
 	return true
 }
 
-// place is a slot on its way through a decision.
+// cacheSlot is a slot during a decision.
 type cacheSlot struct {
 	*Slot
-	pool   *Pool     // nil: no pool of its team and kind keeps its cache there
-	holder string    // the pod that names it, whatever its phase; "": none
+	pool   *Pool     // nil: no pool of its team and kind keeps a cache there
+	holder string    // the pod that uses it, whatever its phase; "": none
 	used   time.Time // when it was last used, as far as is known
 	aside  bool
 	taken  bool // by an action of this plan
@@ -125,20 +125,19 @@ type cacheSlot struct {
 
 func slotKey(namespace, name string) string { return namespace + "/" + name }
 
-// Key is what a slot is called where all namespaces are together.
+// Key returns the slot's name with its namespace.
 func (s *Slot) Key() string { return slotKey(s.Namespace, s.Name) }
 
-// small: its claim asks for less than CACHE_SIZE.
+// small reports whether the claim asks for less than CACHE_SIZE.
 func (s *cacheSlot) small() bool { return s.pool != nil && s.Size < s.pool.SlotSize }
 
-// unused: no pod and no action has it, so that it may be taken or changed.
+// unused reports whether no pod and no action has the slot, so that it may be taken or deleted.
 func (s *cacheSlot) unused() bool { return s.holder == "" && !s.Deleting && !s.taken }
 
-// lookAtSlots joins slots and pods, the warmest first, and remembers what the
-// next tick must know of them.
+// lookAtSlots joins slots and pods, the warmest slot first, and remembers the slots for the next tick.
 func (d *scene) lookAtSlots() {
 	old, now := d.in.Memory, d.in.Now
-	for key, s := range old.Slots { // also of one that is not seen yet
+	for key, s := range old.Slots { // also of a slot that the cache does not show yet
 		if now.Before(s.Aside) {
 			d.slotted.of(key).Aside = s.Aside
 		}
@@ -184,7 +183,7 @@ func (d *scene) lookAtSlots() {
 	})
 }
 
-// lastUsed is when the slot was last used, as far as its claim tells or it was seen.
+// lastUsed returns when the slot was last used, by its claim or by what earlier ticks saw.
 func (s *Slot) lastUsed(seen time.Time) time.Time {
 	used := s.LastUsed
 	if used.IsZero() {
@@ -196,8 +195,8 @@ func (s *Slot) lastUsed(seen time.Time) time.Time {
 	return used
 }
 
-// firstBuild counts the first build of an agent on a cache slot, if it waited for
-// that agent: one that does begins in no time, and a spare's is no measure of its start.
+// firstBuild counts the first build of an agent on a cache slot, if the build waited for that
+// agent. Such a build begins at once. The first build of a spare agent says nothing of a start.
 func (d *scene) firstBuild(m *agent) {
 	p, now := m.Pod, d.in.Now
 	if p == nil || p.Slot == "" || !m.online() || !m.verdict.Meet && now.Sub(p.ConnectedAt) > RefusedAfter {
@@ -206,8 +205,8 @@ func (d *scene) firstBuild(m *agent) {
 	d.facts.FirstBuilds = append(d.facts.FirstBuilds, FirstBuild{m.PoolID, cmp.Or(p.Warmth, Cold), now.Sub(p.Created)})
 }
 
-// takeSlot is the warmest free slot of a pool that keeps its cache, for one more
-// agent; nil: it gets a new one.
+// takeSlot returns the warmest free slot of the pool for one more agent, and nil if the agent gets
+// a new slot.
 func (d *decider) takeSlot(id PoolID) *Slot {
 	for _, s := range d.slots {
 		if s.PoolID == id && s.pool != nil && !s.aside && !s.Lost && !s.small() && s.unused() {
@@ -218,8 +217,8 @@ func (d *decider) takeSlot(id PoolID) *Slot {
 	return nil
 }
 
-// tendSlots deletes the slots that no pool needs, or that are too small, a few at a time, and
-// shows all.
+// tendSlots deletes slots that no pool needs and slots that are too small, a few at a time. It
+// lists all slots in the plan.
 func (d *decider) tendSlots() {
 	if !d.grace {
 		left := slotPace
@@ -244,18 +243,17 @@ func (d *decider) tendSlots() {
 	}
 }
 
-// slotGroup is the unused slots of a pool that are counted together.
+// slotGroup names the unused slots of a pool that are counted together.
 type slotGroup struct {
 	PoolID
-	aside bool // those that are put aside and have a cache to lose
+	aside bool // the slots that are put aside and have a cache to lose
 }
 
 func (s *cacheSlot) slotGroup() slotGroup { return slotGroup{s.PoolID, s.aside && s.Bound} }
 
-// roomForSlots is how many unused slots each pool may keep: as many as it may
-// still have agents, and beside them as many that are put aside: while those wait
-// for their time, the agents work on others. So no pool ever keeps more than twice
-// as many as it may have agents, whatever its volumes do.
+// roomForSlots returns how many unused slots each pool may keep: as many as the pool may still have
+// agents. Beside them a pool may keep as many slots that are put aside, since agents use other
+// slots meanwhile. So a pool keeps at most twice as many slots as it may have agents.
 func (d *decider) roomForSlots() map[slotGroup]int {
 	room := map[slotGroup]int{}
 	for id := range d.pools {
@@ -264,7 +262,7 @@ func (d *decider) roomForSlots() map[slotGroup]int {
 	}
 	for _, s := range d.slots {
 		if m := d.byName[s.holder]; m != nil && m.stuck {
-			continue // another agent has its place at the caps, and needs a slot as well
+			continue // the stuck pod counts to no cap, so another agent needs a slot as well
 		}
 		if s.pool != nil && (s.holder != "" || s.taken) {
 			room[slotGroup{s.PoolID, false}]--
@@ -299,7 +297,7 @@ func (d *decider) needless(s *cacheSlot, room map[slotGroup]int) string {
 	return ""
 }
 
-// seen is the slot for people.
+// seen returns the slot as people see it.
 func (s *cacheSlot) seen() SlotSeen {
 	out := SlotSeen{
 		PoolID: s.PoolID, Name: s.Name, Namespace: s.Namespace, State: SlotFree, Agent: s.holder,

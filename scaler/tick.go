@@ -9,11 +9,11 @@ type Source string
 const (
 	SourceJenkins    Source = "jenkins"
 	SourceKubernetes Source = "kubernetes"
-	SourceBellboard  Source = "bellboard" // a plan of its own that broke a promise
+	SourceBellboard  Source = "bellboard" // Bellboard's own plan broke a promise
 )
 
-// HoldCause is the class of a fault. Each adapter has a closed set of its own; these are
-// the loop's.
+// HoldCause is the class of a fault. Each adapter has a closed set of its own. The constants
+// here are the loop's.
 type HoldCause string
 
 // The causes that the loop finds by itself.
@@ -23,8 +23,8 @@ const (
 	CauseOther HoldCause = "other" // an error of no known class
 )
 
-// Tick is the whole record of one pass: what the log line, the metrics, the
-// page and the status answer are all made from.
+// Tick is the whole record of one pass. The log line, the metrics, the page and the status
+// answer are all made from it.
 type Tick struct {
 	ID   string        `json:"id"` // <process>-<number>, the decision id everywhere
 	At   time.Time     `json:"at"`
@@ -32,34 +32,34 @@ type Tick struct {
 	// Hold, when set, says why nothing was decided; HoldBy is the source at fault.
 	Hold   string `json:"hold,omitempty"`
 	HoldBy Source `json:"holdBy,omitempty"`
-	// HoldCause is the class of the fault. Hold's words may differ from tick to tick
-	// for one and the same fault; its class does not, and tells what is news.
+	// HoldCause is the class of the fault. The words of Hold may differ from tick to tick for
+	// one fault. The class does not differ, and decides whether the hold is news.
 	HoldCause HoldCause `json:"holdCause,omitempty"`
-	// HoldSince is when the hold began; of a tick that does not hold, when that one
-	// began which it ends.
+	// HoldSince is when the hold began. In a tick that ends a hold, HoldSince is when that hold
+	// began.
 	HoldSince time.Time `json:"holdSince,omitzero"`
-	// News is what of the tick people should hear of. It points into the tick.
+	// News is the part of the tick that people should hear of. Its pointers are into the tick.
 	News []News `json:"-"`
 	// Grace is what is left of the restart grace, in which nothing is removed.
 	Grace time.Duration `json:"grace"`
-	// Ages of what the tick rests on, at its start of deciding.
+	// Age is how old each source's answers were when the decision began.
 	Age      map[Source]time.Duration `json:"age,omitempty"`
 	Plan     Plan                     `json:"plan"`
 	Outcomes []Outcome                `json:"outcomes,omitempty"`
 	Facts    Facts                    `json:"facts"`
 }
 
-// Outcome is what became of one action.
+// Outcome is the result of one action.
 type Outcome struct {
 	Action Action `json:"action"`
 	Result Result `json:"result"`
 	Error  string `json:"error,omitempty"`
-	// FailedBy is SourceJenkins of a creation that did not come to its pod, since
-	// Jenkins gave no answer to it, or to another of its pool before it.
+	// FailedBy is SourceJenkins if a creation ended before its pod was asked for: Jenkins gave
+	// no answer to this creation, or to an earlier one of its pool.
 	FailedBy Source `json:"failedBy,omitempty"`
-	// Failure is the class of an agent's failure that this tells of.
+	// Failure is the class of the agent's failure that this outcome tells of.
 	Failure Failure `json:"failure,omitempty"`
-	// Log is the last lines of an agent that was deleted since it failed.
+	// Log is the last lines of an agent's log, if the agent goes because it failed.
 	Log string `json:"-"`
 }
 
@@ -69,30 +69,29 @@ type Result string
 // The results.
 const (
 	Done    Result = "done"
-	Late    Result = "late"    // not sent: its answers had grown too old; decided anew next tick
-	NoTime  Result = "no-time" // not begun: others took all of the tick; decided anew next tick
-	Changed Result = "changed" // a precondition did not hold; decided anew next tick
-	Refused Result = "refused" // the server said no
+	Late    Result = "late"    // not sent: the answers it rests on were too old; the next tick decides anew
+	NoTime  Result = "no-time" // not begun: other actions took all of the tick; the next tick decides anew
+	Changed Result = "changed" // a precondition did not hold; the next tick decides anew
+	Refused Result = "refused" // the server rejected it
 	Failed  Result = "failed"
-	Skipped Result = "skipped" // DRY_RUN, or the pool's last of the same did not work in this tick
+	Skipped Result = "skipped" // DRY_RUN, or the same action failed for the same pool in this tick
 )
 
 // Results lists every result.
 func Results() []Result { return []Result{Done, Late, NoTime, Changed, Refused, Failed, Skipped} }
 
-// Facts is what happened since the tick before, counted once.
+// Facts are the events since the tick before, each counted once.
 type Facts struct {
 	Waits    []Wait    `json:"waits,omitempty"`
 	Startups []Startup `json:"startups,omitempty"`
-	// FirstBuilds are those of agents that have a cache slot.
+	// FirstBuilds are the first builds of agents that have a cache slot.
 	FirstBuilds []FirstBuild `json:"firstBuilds,omitempty"`
-	// BuildsLost are the agents that went under their builds, by name.
+	// BuildsLost are the agents that were lost with their builds, by name.
 	BuildsLost []LostBuilds `json:"buildsLost,omitempty"`
-	// SecondBuilds counts builds that slipped onto an ephemeral agent after its first.
+	// SecondBuilds counts builds that an ephemeral agent ran after its first build.
 	SecondBuilds map[PoolID]int `json:"-"`
-	// Failures are the agents that could not be made, or were removed without ever
-	// having connected, or died after that, or to which Jenkins gives no item of a label that they fit, or
-	// were marked since their Docker daemon is dead.
+	// Failures are the agents that could not be made, that never connected, or that died. Also:
+	// agents that get no item of a label that they fit, and agents whose Docker daemon is dead.
 	Failures []FailedAgent `json:"failures,omitempty"`
 }
 
@@ -102,28 +101,28 @@ type Wait struct {
 	Took time.Duration `json:"took"`
 }
 
-// Startup is how long one agent took from its pod's creation to its node being online.
+// Startup is how long one agent took from the creation of its pod until its Jenkins node was online.
 type Startup struct {
 	PoolID
 	Took   time.Duration `json:"took"`
-	Phases []PhaseTime   `json:"phases,omitempty"` // what it is made of, in order, as far as Kubernetes told
-	// Created and Scheduled are its pod's.
+	Phases []PhaseTime   `json:"phases,omitempty"` // its parts in their order, as far as Kubernetes tells them
+	// Created and Scheduled are times of the agent's pod.
 	Created   time.Time `json:"-"`
 	Scheduled time.Time `json:"-"`
 }
 
-// LostBuilds is what one agent's builds lost, and why as far as its pod told.
+// LostBuilds are the builds that lost one agent, and the reason, as far as the pod tells it.
 type LostBuilds struct {
 	PoolID
 	Agent  string `json:"agent"`
 	Builds int    `json:"builds"`
 	Text   string `json:"text"`
-	// Log is the last lines of the container at fault, if it has written any.
+	// Log is the last lines of the failed container's log, if the container has written any.
 	Log string `json:"log,omitempty"`
 }
 
-// FirstBuild is how long it took from the creation of an agent's pod until it was
-// at work, for a build that had waited for it.
+// FirstBuild is how long a build waited for its agent: from the creation of the agent's pod until
+// the build ran. Only builds count that waited for that agent.
 type FirstBuild struct {
 	PoolID
 	Warmth Warmth        `json:"warmth"`

@@ -23,24 +23,24 @@ type Config struct {
 	Instance  string
 	Teams     []scaler.Team
 	MaxAgents int
-	// Poll is the least time between two ticks; it is stretched to ten times what
-	// Jenkins needed to answer, so that Bellboard costs it a tenth of its time, up to 30 s.
-	// While Jenkins answers nothing at all (scaler.ErrAway), one poll follows each cheap question.
+	// Poll is the least time between two ticks. If Jenkins answers slowly, the time is ten times
+	// what Jenkins needed, at most 30 s: so Bellboard takes a tenth of Jenkins' time. While Jenkins
+	// answers nothing at all (scaler.ErrAway), one poll follows each cheap question.
 	Poll time.Duration
 	// Grace is JENKINS_RESTART_GRACE.
 	Grace time.Duration
 	// DryRun decides and shows, and writes nothing.
 	DryRun bool
-	// Standby is a DryRun beside a leader: what it says of its decisions is Debug.
+	// Standby is a DryRun beside a leader: it logs its decisions as Debug.
 	Standby bool
-	// Record gets every tick when it is over.
+	// Record gets every tick when the tick is over.
 	Record func(scaler.Tick)
 	// Decide makes the plan of a tick. Its error names each promise that the plan
 	// breaks; such a plan is not carried out. Nil is scaler.Checked.
 	Decide func(scaler.Input) (scaler.Plan, scaler.Memory, scaler.Facts, error)
 }
 
-// Loop is one Bellboard at work. Its ticks run one after another.
+// Loop runs ticks, one after another.
 type Loop struct {
 	cfg      Config
 	memory   scaler.Memory
@@ -53,7 +53,7 @@ type Loop struct {
 	draining atomic.Bool
 }
 
-// New makes a loop that has seen nothing yet.
+// New returns a loop with an empty memory.
 func New(cfg Config) *Loop {
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
@@ -70,12 +70,11 @@ func New(cfg Config) *Loop {
 	}
 }
 
-// Drain makes everything of this instance go: agents as if all teams were
-// paused, berths as if nobody had registered them. There is no way back but a
-// new Loop.
+// Drain has the loop remove everything of this instance: agents as if all teams were paused, and
+// berths as if this process had not registered them. Only a new Loop ends a drain.
 func (l *Loop) Drain() { l.draining.Store(true) }
 
-// teams are the teams as they are to be decided for now.
+// teams returns the teams of the settings, all paused during a drain.
 func (l *Loop) teams() []scaler.Team {
 	if !l.draining.Load() {
 		return l.cfg.Teams
@@ -87,22 +86,22 @@ func (l *Loop) teams() []scaler.Team {
 	return out
 }
 
-// Run ticks until ctx ends, whose end is no error.
+// Run ticks until ctx ends, which is no error.
 func (l *Loop) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		began := l.cfg.Clock.Now()
 		t, pause := l.tick(ctx)
-		if ctx.Err() == nil { // a tick that ctx has cut short shows nothing
+		if ctx.Err() == nil { // ctx has not cut the tick short
 			l.cfg.Record(t)
 		}
 		rest := pause - l.cfg.Clock.Now().Sub(began)
-		_ = clock.Sleep(ctx, l.cfg.Clock, max(rest, l.cfg.Poll/10)) // its only error is ctx's, which the loop looks at
+		_ = clock.Sleep(ctx, l.cfg.Clock, max(rest, l.cfg.Poll/10)) // the only error is ctx's, which the loop checks
 	}
 	return nil
 }
 
-// pause is the time between the beginnings of two ticks, of which the first had
-// answers that took that long, or err.
+// pause returns the time between the beginnings of two ticks. answered and err are of the first tick:
+// how long Jenkins' answers took, and their error.
 func (l *Loop) pause(answered time.Duration, err error) time.Duration {
 	if errors.Is(err, scaler.ErrAway) {
 		return answered + l.cfg.Poll // the next question is a cheap one, and has a short time
@@ -119,7 +118,7 @@ func (l *Loop) Tick(ctx context.Context) scaler.Tick {
 func (l *Loop) tick(ctx context.Context) (t scaler.Tick, pause time.Duration) {
 	began := l.cfg.Clock.Now()
 	if gap := began.Sub(l.last); gap > max(time.Minute, 3*l.cfg.Poll) {
-		// It slept, or Jenkins took that long: what it did not look at, it cannot vouch for.
+		// The process was stopped, or Jenkins took that long: no answer covers that time.
 		l.memory = l.memory.Blind()
 	}
 	l.ticks++
@@ -139,9 +138,9 @@ func (l *Loop) tick(ctx context.Context) (t scaler.Tick, pause time.Duration) {
 	return t, pause
 }
 
-// observe asks Jenkins, then looks at the cache of pods, and refuses what is too
-// old. answered is how long Jenkins was busy with it, also when it failed: who
-// times out is not to be asked again at once.
+// observe asks Jenkins, then reads the caches of the cluster. Answers that are too old are an error.
+// answered is how long Jenkins took, also for an error: a Jenkins that times out is not asked again
+// at once.
 func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Duration) (in scaler.Input, by scaler.Source, err error) {
 	asked := l.cfg.Clock.Now()
 	jenkins, err := l.cfg.Jenkins.Observe(ctx)
@@ -167,7 +166,7 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	l.process.explain(cluster.Pods)
 	berths, secrets := l.process.input(now)
 	if l.cfg.DryRun {
-		// A reader makes neither; it takes what is there for what it would have made.
+		// A reader makes no berths and no Secrets, so those that exist count as its own.
 		berths, secrets = podless(jenkins, cluster), podNames(cluster)
 	}
 	return scaler.Input{
@@ -177,8 +176,8 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	}, "", nil
 }
 
-// knownSince is since when Jenkins' session is known, here or to the process that
-// made a pod in it.
+// knownSince returns since when Jenkins' session is known, to this process or to a process that
+// made a pod in that session.
 func knownSince(j *scaler.JenkinsView, pods []scaler.Pod) time.Time {
 	since := j.AnsweredAt
 	if !j.SessionSince.IsZero() {
@@ -192,7 +191,7 @@ func knownSince(j *scaler.JenkinsView, pods []scaler.Pod) time.Time {
 	return since
 }
 
-// podless are the nodes that a reader who registers none counts as berths.
+// podless returns the Jenkins nodes that a reader counts as berths.
 func podless(j scaler.JenkinsView, c scaler.ClusterView) map[string]bool {
 	out := make(map[string]bool)
 	for i := range j.Nodes {
@@ -220,13 +219,12 @@ func (l *Loop) hold(t *scaler.Tick, by scaler.Source, err error) {
 	l.memory = l.memory.Blind()
 }
 
-// decide plans, checks the plan against the promises, and acts. due is when the
-// next look is.
+// decide makes the plan, checks it against the promises, and acts. due is the time of the next poll.
 func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due time.Time) {
 	plan, memory, facts, broken := l.cfg.Decide(in)
 	t.Plan, t.Facts = plan, facts
-	// What the answers showed stays true whatever becomes of the plan: a mark that
-	// they did not show is not remembered as seen.
+	// The memory is of what the answers showed, whatever becomes of the plan: a mark that they did
+	// not show is not remembered as seen.
 	l.memory = memory
 	if broken != nil {
 		// A plan that breaks a promise is a bug: nothing of it is done.

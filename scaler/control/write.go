@@ -59,9 +59,9 @@ func (l *Loop) write(ctx context.Context, view scaler.JenkinsView, a *scaler.Act
 	return fmt.Errorf("no such action %q", a.Verb)
 }
 
-// stillIdle is nil when a's node, if a lets an agent go since that is idle, was so
-// a second ago at most. The deadline counts from the later answer, which is the
-// queue's, and that may take half a minute: then Jenkins is asked about the one node.
+// stillIdle returns nil if the action may go on. An action that removes an idle agent needs an answer
+// of the last second that shows the Jenkins node idle. The deadline counts from the queue's answer,
+// which comes later and may take half a minute. Then Jenkins is asked about the one node.
 func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler.Action, deadline time.Time) error {
 	switch {
 	case a.Verb == scaler.DeletePod && !a.Pod.Ended():
@@ -75,7 +75,7 @@ func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler
 	}
 	i := slices.IndexFunc(view.Nodes, func(n scaler.Node) bool { return n.Name == a.Agent })
 	if i < 0 || view.Nodes[i].Fence || !view.Nodes[i].Idle {
-		return nil // it does not go for that
+		return nil // the agent does not go for being idle
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -87,7 +87,7 @@ func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler
 	return err
 }
 
-// pool is the settings of a pool that a plan creates in.
+// pool returns the settings of a pool.
 func (l *Loop) pool(id scaler.PoolID) (scaler.Pool, error) {
 	for i := range l.cfg.Teams {
 		if p := l.cfg.Teams[i].Pool(id.Kind); p != nil && p.Team == id.Team {
@@ -97,11 +97,11 @@ func (l *Loop) pool(id scaler.PoolID) (scaler.Pool, error) {
 	return scaler.Pool{}, fmt.Errorf("team %s has no %s agents", id.Team, id.Kind)
 }
 
-// keyed: each of the pool's pods waits for a Secret of its own.
+// keyed reports whether each of the pool's pods waits for a Secret of its own.
 func keyed(p *scaler.Pool) bool { return p.Connect == scaler.Inbound && !p.Called }
 
-// asksJenkins: the creation begins with a question to Jenkins, for there is no
-// berth, or its secret was not read in advance.
+// asksJenkins reports whether the creation begins with a request to Jenkins: it has no berth, or the
+// berth's secret was not read in advance.
 func (l *Loop) asksJenkins(a *scaler.Action) bool {
 	pool, err := l.pool(a.Pool)
 	if err != nil || pool.Connect != scaler.Inbound {
@@ -110,8 +110,8 @@ func (l *Loop) asksJenkins(a *scaler.Action) bool {
 	return a.Agent == "" || keyed(&pool) && l.process.of(a.Agent).secret == ""
 }
 
-// register makes a berth and reads its secret, so that taking it needs no
-// question to Jenkins. A berth without its secret is a berth all the same.
+// register makes a berth and reads its secret, so that a creation on the berth needs no request to
+// Jenkins. A berth without its secret is a berth all the same.
 func (l *Loop) register(ctx context.Context, a *scaler.Action) error {
 	pool, err := l.pool(a.Pool)
 	if err != nil {
@@ -144,9 +144,8 @@ func (l *Loop) secret(ctx context.Context, name string) (string, error) {
 	return s, nil
 }
 
-// create makes an agent: berth (registered here when none was left), cache slot,
-// pod, Secret. A crash between any two leaves what the table clears. Errors of
-// Jenkins are byJenkins.
+// create makes an agent: berth (registered here if none was left), cache slot, pod, Secret. If the
+// process ends between two of them, the table clears what is left. Errors of Jenkins are byJenkins.
 func (l *Loop) create(ctx context.Context, a *scaler.Action, birth scaler.Birth) error {
 	pool, err := l.pool(a.Pool)
 	if err != nil {
@@ -168,7 +167,7 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action, birth scaler.Birth)
 				return byJenkins{err}
 			}
 		}
-		// Taken from here on, unless the API server says that it made no pod.
+		// The berth is taken from here on, unless the API server says that it made no pod.
 		l.berth(a.Agent, false)
 	}
 	if pool.Slots && a.Slot == nil {
@@ -195,7 +194,7 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action, birth scaler.Birth)
 	return nil
 }
 
-// putSecret gives a coming pod what it waits for. It may be repeated.
+// putSecret makes the Secret that a pod waits for. It may be repeated.
 func (l *Loop) putSecret(ctx context.Context, pod scaler.Pod) error {
 	secret, err := l.secret(ctx, pod.Name)
 	if err == nil {
