@@ -67,7 +67,7 @@ func left(t *scaler.Tick) Left {
 		remedies = append(remedies, "taken offline by a person: "+strings.Join(held, ", ")+" (bring it online, or delete its node in Jenkins)")
 	}
 	if len(intruders) > 0 {
-		remedies = append(remedies, "connected to Jenkins without a pod of Bellboard's: "+strings.Join(intruders, ", ")+" (end the process that connects under that name)")
+		remedies = append(remedies, "connected to Jenkins without a pod of Bellboard's: "+strings.Join(intruders, ", ")+" (end that process, on whatever computer it runs)")
 	}
 	l.Remedy = strings.Join(remedies, "; ")
 	return l
