@@ -149,8 +149,8 @@ func (d *demo) line(at time.Time, team, what, why string) {
 	d.print("  %02d:%02d   %-7s %-28s %s\n", int(since.Minutes()), int(since.Seconds())%60, team, what, plain.Line(why))
 }
 
-// tick prints a line for each decision of a tick that changes something, for each team that is newly blocked,
-// and for the beginning and the end of a hold.
+// tick prints the beginning and the end of a hold, each decision that changes something, and each team that is
+// newly blocked.
 func (d *demo) tick(t scaler.Tick) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -1,6 +1,12 @@
-// Command bellboard gives Jenkins exactly as many agents as its queue needs, on Kubernetes. Its commands run
-// the daemon (run), show what the daemon would do (plan), run the daemon with a simulated Jenkins and cluster
-// (demo), print the settings (config), check the set-up (doctor), and remove everything (cleanup).
+// Command bellboard gives Jenkins exactly as many agents as its queue needs, on Kubernetes. Its commands:
+//
+//	run      run the daemon
+//	plan     show what the daemon would do
+//	demo     run the daemon with a simulated Jenkins and cluster
+//	config   print the settings
+//	doctor   check the settings, Jenkins and Kubernetes
+//	cleanup  remove everything that the instance owns
+//	version  print the version
 package main
 
 import (

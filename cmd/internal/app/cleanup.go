@@ -40,7 +40,7 @@ var working = []scaler.Class{scaler.Busy, scaler.Draining, scaler.Cut, scaler.Aw
 // left counts what a tick read.
 func left(t *scaler.Tick) Left {
 	l := Left{Hold: t.Hold, News: t.Tells(scaler.NewsHold), Grace: t.Grace > 0, Slots: len(t.Plan.Slots)}
-	var held, intruders []string
+	stay := map[scaler.Class][]string{}
 	for i := range t.Plan.Agents {
 		a := &t.Plan.Agents[i]
 		if a.Pod {
@@ -52,22 +52,18 @@ func left(t *scaler.Tick) Left {
 		if slices.Contains(working, a.Class) {
 			l.Busy++
 		}
-		switch a.Class { //nolint:exhaustive // agents of the other classes go without a person
-		case scaler.Held:
-			held = append(held, a.Name)
-		case scaler.Intruder:
-			intruders = append(intruders, a.Name)
-		}
+		stay[a.Class] = append(stay[a.Class], a.Name)
 	}
-	stay := slices.Concat(held, intruders)
-	l.Stuck = l.Hold == "" && !l.Grace && len(stay) > 0 && len(stay) == len(t.Plan.Agents) &&
-		!slices.ContainsFunc(t.Plan.Slots, func(s scaler.SlotSeen) bool { return !slices.Contains(stay, s.Agent) })
+	held, intruders := stay[scaler.Held], stay[scaler.Intruder] // agents of the other classes go without a person
+	all := slices.Concat(held, intruders)
+	l.Stuck = l.Hold == "" && !l.Grace && len(all) > 0 && len(all) == len(t.Plan.Agents) &&
+		!slices.ContainsFunc(t.Plan.Slots, func(s scaler.SlotSeen) bool { return !slices.Contains(all, s.Agent) })
 	var remedies []string
 	if len(held) > 0 {
 		remedies = append(remedies, "taken offline by a person: "+strings.Join(held, ", ")+" (bring it online, or delete its node in Jenkins)")
 	}
 	if len(intruders) > 0 {
-		remedies = append(remedies, "connected to Jenkins without a pod of Bellboard's: "+strings.Join(intruders, ", ")+" (end the process that connects under that name)")
+		remedies = append(remedies, "connected to Jenkins without a pod of Bellboard's: "+strings.Join(intruders, ", ")+" (end that process, on whatever computer it runs)")
 	}
 	l.Remedy = strings.Join(remedies, "; ")
 	return l

@@ -115,13 +115,9 @@ func Load(environ []string, options ...Option) (*Config, error) {
 
 // ownNamespace returns the namespace of InNamespace, or else the namespace that Kubernetes tells the pod.
 func (l *loader) ownNamespace() string {
-	if l.own != "" {
-		return l.own
-	}
+	var told []byte
 	if l.read != nil {
-		if b, err := l.read(namespaceFile); err == nil && len(strings.TrimSpace(string(b))) > 0 {
-			return strings.TrimSpace(string(b))
-		}
+		told, _ = l.read(namespaceFile) // outside of a cluster there is no such file
 	}
-	return "default"
+	return cmp.Or(l.own, strings.TrimSpace(string(told)), "default")
 }

@@ -223,11 +223,7 @@ func odd(f field, raw string) string {
 	if strings.TrimSpace(raw) == "" {
 		return "set, but empty; give it a value or unset it"
 	}
-	t := f.Value.Type()
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if t.Kind() == reflect.Int { // envconfig reads 010 as 8 and 0x10 as 16
+	if strings.TrimPrefix(f.Value.Type().String(), "*") == "int" { // envconfig reads 010 as 8 and 0x10 as 16
 		if n, err := strconv.ParseInt(raw, 0, 64); err == nil && strconv.FormatInt(n, 10) != raw {
 			if dec, err := strconv.Atoi(raw); err == nil {
 				n = int64(dec)
@@ -288,11 +284,8 @@ func (l *loader) clean(team string, settings ...string) bool {
 
 // printValue returns a value as a variable would have it.
 func printValue(v reflect.Value) string {
-	if v.Kind() == reflect.Pointer {
-		if v.IsNil() {
-			return ""
-		}
-		v = v.Elem()
+	if v = reflect.Indirect(v); !v.IsValid() {
+		return "" // a nil pointer
 	}
 	switch x := v.Interface().(type) {
 	case time.Duration:

@@ -133,8 +133,8 @@ func (l *loader) unknown() {
 
 // guess returns the setting for which a misspelled name was probably meant, or "".
 func (l *loader) guess(name string) string {
-	// A setting at the wrong level: a team's setting without the team's prefix, a setting of the daemon with
-	// that prefix, or a kind in a setting that has none.
+	// A setting at the wrong level: a team's setting without the team's prefix, or the daemon's setting with
+	// that prefix. Or the setting has a kind, and may have none.
 	rest := strings.TrimPrefix(name, prefix+"_")
 	for _, try := range []string{teamPrefix + rest, defaultPrefix + "_" + rest} {
 		if l.known[try] {

@@ -75,8 +75,8 @@ func readToken(path string) (string, error) {
 	return token, nil
 }
 
-// bare removes what is no part of a token: the byte order mark that some editors write, blanks and newlines
-// around the token, and the quotes of a shell or of YAML.
+// bare removes what is no part of a token: blanks and newlines around it, and the quotes of a shell or of
+// YAML. It also removes the byte order mark that some editors write.
 func bare(s string) string {
 	s = strings.TrimSpace(strings.TrimPrefix(s, "\ufeff"))
 	if n := len(s); n >= 2 && (s[0] == '"' || s[0] == '\'') && s[n-1] == s[0] {

@@ -340,7 +340,7 @@ func (h *House) nap() time.Duration {
 }
 
 // takeBack brings a Jenkins node back online that Bellboard is about to remove, and starts a build on it, as
-// a person does it. takeBack does not do so in the second in which a write may be sent, or while the pod's
+// a person does it. takeBack does nothing in the second in which a write may be sent, or while the pod's
 // deletion is under way: nothing could save that build.
 func (h *House) takeBack(build time.Duration) bool {
 	going := map[string]bool{}
