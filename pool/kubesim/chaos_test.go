@@ -134,31 +134,3 @@ func TestCutOverASocket(t *testing.T) {
 		})
 	})
 }
-
-func TestCrashLoopAndDeadline(t *testing.T) {
-	bubble(t, Config{}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
-		j := &journal{}
-		c.SetKubelet(j)
-		p := agent("a")
-		p.Spec.RestartPolicy = corev1.RestartPolicyAlways
-		create(t, k, p)
-		until(t, 20*time.Second, running(c, "a"))
-		c.Exit(ns, "a", 1)
-		if w := must(t, k, "a").Status.ContainerStatuses[0].State.Waiting; w == nil || w.Reason != "CrashLoopBackOff" {
-			t.Errorf("waiting is %+v", w)
-		}
-		time.Sleep(15 * time.Second)
-		if s := must(t, k, "a").Status.ContainerStatuses[0]; s.RestartCount != 1 || s.State.Running == nil || s.LastTerminationState.Terminated == nil {
-			t.Errorf("restarted into %+v", s)
-		}
-		p = agent("b")
-		p.Spec.ActiveDeadlineSeconds = new(int64(60))
-		create(t, k, p)
-		until(t, 20*time.Second, running(c, "b"))
-		until(t, 70*time.Second, func() bool { return c.Pod(ns, "b").Status.Reason == "DeadlineExceeded" })
-		synctest.Wait()
-		if got := fmt.Sprint(j.all()); got != "[started a started a started b terminate b by kubelet]" {
-			t.Errorf("the kubelet was told %v", got)
-		}
-	})
-}

@@ -8,41 +8,34 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// A Fault is one way in which a pod fails on its node, with the statuses that a
-// kubelet writes.
+// A Fault is one way in which a pod fails on its Kubernetes node, with the statuses that
+// a kubelet writes.
 type Fault string
 
 // The faults.
 const (
 	NoFault      Fault = ""
-	Rejected     Fault = "rejected"      // the kubelet does not take it: Failed, NodeAffinity
-	NoMount      Fault = "no-mount"      // its volumes never come: ContainerCreating, which tells no reason
+	Rejected     Fault = "rejected"      // the kubelet rejects the pod: Failed, NodeAffinity
+	NoMount      Fault = "no-mount"      // the volumes never come: ContainerCreating, without a reason
 	ImageName    Fault = "image-name"    // InvalidImageName
 	NoConfig     Fault = "no-config"     // CreateContainerConfigError
-	SidecarCrash Fault = "sidecar-crash" // its first sidecar ends with 1, again and again: CrashLoopBackOff
-	Crash        Fault = "crash"         // its main container ends with 1 as soon as it runs: Failed
+	SidecarCrash Fault = "sidecar-crash" // the first sidecar ends with 1, again and again: CrashLoopBackOff
+	Crash        Fault = "crash"         // the main container ends with 1 as soon as it runs: Failed
 	OutOfMemory  Fault = "out-of-memory" // the same, OOMKilled
-	Hang         Fault = "hang"          // a sidecar's start-up never ends: it runs, and is not started; only of SpoilContainer
+	Hang         Fault = "hang"          // only for SpoilContainer: the start-up of a sidecar never ends
 )
 
-// Spoil makes pods fail as fault says; nil ends that. One that waits goes on at
-// its next try. fault is called with the cluster locked and must not call it.
-func (c *Cluster) Spoil(fault func(*corev1.Pod) Fault) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.spoil = fault
-}
+// Spoil makes pods fail as fault says. nil ends that, and a pod that waits goes on at its
+// next try. fault runs with the cluster locked and must not call it.
+func (c *Cluster) Spoil(fault func(*corev1.Pod) Fault) { set(c, &c.spoil, fault) }
 
 func (c *Cluster) spoiled(pod *corev1.Pod, f Fault) bool { return c.spoil != nil && c.spoil(pod) == f }
 
-// SpoilContainer makes single containers fail beside the main one, as what somebody has
-// put there does: a plain container by ImageName or Crash, a sidecar by SidecarCrash or
-// Hang. The other containers of the pod begin and run on. nil ends that. fault is called
-// with the cluster locked and must not call it.
+// SpoilContainer makes single containers beside the main one fail: a plain container by
+// ImageName or Crash, a sidecar by SidecarCrash or Hang. The other containers of the pod
+// start and run on. nil ends that. fault runs with the cluster locked and must not call it.
 func (c *Cluster) SpoilContainer(fault func(pod *corev1.Pod, container string) Fault) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.spoilOne = fault
+	set(c, &c.spoilOne, fault)
 }
 
 func (c *Cluster) spoiledOne(pod *corev1.Pod, ctr *corev1.Container, f Fault) bool {
@@ -62,22 +55,15 @@ func (c *Cluster) crashBeside(r *run, i int) {
 	})
 }
 
-// badName shows an image whose name cannot be one. A kubelet looks again at
-// every synchronization.
-func (c *Cluster) badName(r *run, image string) {
-	r.wait = waitImage
-	r.pulls++
-	c.edit(r, func(p *corev1.Pod) { showBadName(p, 0, image) })
-	r.timer = c.after(between(r.rand, 10*time.Second, 15*time.Second), func() { c.step(r) })
-}
-
-func showBadName(p *corev1.Pod, i int, image string) {
+// showBadName shows an image whose name is no name of an image.
+func showBadName(p *corev1.Pod, i int) {
+	image := p.Spec.Containers[i].Image
 	setWaiting(p.Status.ContainerStatuses, i, "InvalidImageName",
 		fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", image, image))
 }
 
-// crashSidecar runs a sidecar for a moment, shows how it ended, and begins it
-// anew after the kubelet's back-off.
+// crashSidecar runs a sidecar for a moment, shows how it ended, and starts it again after
+// the kubelet's back-off.
 func (c *Cluster) crashSidecar(r *run, i int) {
 	c.beginSidecar(r, i)
 	r.timer = c.after(between(r.rand, time.Second, 2*time.Second), func() {
@@ -85,7 +71,7 @@ func (c *Cluster) crashSidecar(r *run, i int) {
 	})
 }
 
-// beginSidecar shows a sidecar that has been begun anew, and has yet to pass its probe.
+// beginSidecar shows a sidecar that was started again and has not passed its probe.
 func (c *Cluster) beginSidecar(r *run, i int) {
 	c.edit(r, func(p *corev1.Pod) {
 		s := &p.Status.InitContainerStatuses[i]
@@ -97,7 +83,7 @@ func (c *Cluster) beginSidecar(r *run, i int) {
 
 // endSidecar shows how a sidecar ended, and goes on after the kubelet's back-off.
 func (c *Cluster) endSidecar(r *run, i int, then func()) {
-	gap := min(10*time.Second<<min(r.crashes, 5), 5*time.Minute)
+	gap := backOff(r.crashes)
 	r.crashes++
 	c.edit(r, func(p *corev1.Pod) {
 		c.showTerminated(p.Status.InitContainerStatuses, i, 1)
@@ -110,24 +96,18 @@ func (c *Cluster) endSidecar(r *run, i int, then func()) {
 	r.timer = c.after(gap, then)
 }
 
-// CrashSidecar ends the first sidecar of a running pod with 1, that many times:
-// now, and after each time that it is begun anew. It does nothing when the pod's
-// main process does not run, or it has no sidecar.
+// CrashSidecar ends the first sidecar of a running pod with 1, that many times: now, and
+// after each time that the sidecar is started again.
 func (c *Cluster) CrashSidecar(ns, name string, times int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	pod := c.pod(ns, name)
-	if pod == nil || c.runs[pod.UID] == nil || times < 1 {
-		return
-	}
 	i := slices.IndexFunc(pod.Spec.InitContainers, func(ctr corev1.Container) bool { return isSidecar(&ctr) })
-	if r := c.runs[pod.UID]; i >= 0 && r.runs() && !r.stopping {
-		c.fellSidecar(r, i, times)
-	}
+	c.fellSidecar(c.runs[pod.UID], i, times)
 }
 
-// fellSidecar ends a sidecar beside a process that works on, has it begun anew, and
-// ends it again, or lets it pass its probe.
+// fellSidecar ends a sidecar while the main process works on, and starts it again. Then
+// fellSidecar ends the sidecar again, or lets it pass its probe.
 func (c *Cluster) fellSidecar(r *run, i, times int) {
 	working := func(f func()) func() { // ends with the main process
 		return func() {
@@ -149,7 +129,7 @@ func (c *Cluster) fellSidecar(r *run, i, times int) {
 	}))
 }
 
-// crashMain ends a main container that has just begun to run.
+// crashMain ends a main container that has just started to run.
 func (c *Cluster) crashMain(r *run, code int, reason string) {
 	c.after(between(r.rand, 300*time.Millisecond, 900*time.Millisecond), func() {
 		pod := c.mine(r)
@@ -158,17 +138,6 @@ func (c *Cluster) crashMain(r *run, code int, reason string) {
 		}
 		r.by = "itself"
 		c.endProcess(r, pod, code)
-		c.edit(r, func(p *corev1.Pod) {
-			c.showExited(p, code)
-			p.Status.ContainerStatuses[0].State.Terminated.Reason = reason
-		})
-		d := time.Duration(0)
-		if hasSidecar(pod) {
-			d = c.stopTime(r, pod)
-		}
-		r.timer = c.after(d, func() {
-			c.edit(r, func(p *corev1.Pod) { c.showEnded(p, code) })
-			c.rescheduleWaiting()
-		})
+		c.finish(r, code, reason)
 	})
 }

@@ -12,20 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// Quotas count pods and volume claims: what is beyond spec.hard of those is refused.
-var quotas = &kind{
-	version: "v1", plural: "resourcequotas", single: "resourcequota", name: "ResourceQuota", short: []string{"quota"},
-	fresh: func() object { return &corev1.ResourceQuota{} },
-	prepare: func(o object) {
-		q := as[*corev1.ResourceQuota](o)
-		q.Status = corev1.ResourceQuotaStatus{}
-	},
-	status: func(now, old object) {
-		as[*corev1.ResourceQuota](now).Spec = *as[*corev1.ResourceQuota](old).Spec.DeepCopy()
-	},
-}
-
-// SetQuota lets only that many pods into a namespace; a negative number lifts it.
+// SetQuota lets only that many pods into a namespace. A negative number lifts the limit.
 func (c *Cluster) SetQuota(ns string, pods int64) {
 	const name = "pods"
 	c.mu.Lock()
@@ -39,13 +26,12 @@ func (c *Cluster) SetQuota(ns string, pods int64) {
 	}
 	q := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: *resource.NewQuantity(pods, resource.DecimalSI)}}}
 	q.Name = name
-	if _, _, err := c.createLocked(&call{verb: "create", kind: quotas, ns: ns}, q); err != nil {
+	if _, err := c.createLocked(&call{kind: quotas, ns: ns}, q); err != nil {
 		panic("kubesim: a quota of its own: " + err.Error())
 	}
-	c.countQuotas(ns)
 }
 
-// countQuotas is the controller that keeps a quota's status.
+// countQuotas does the work of the controller that keeps the status of quotas.
 func (c *Cluster) countQuotas(ns string) {
 	t := c.table(quotas)
 	for _, e := range t.sorted(ns) {
@@ -61,7 +47,7 @@ func (c *Cluster) countQuotas(ns string) {
 	}
 }
 
-// used is how much there is of what a quota limits; of what is not counted here, none.
+// used returns how much exists of what a quota limits: nothing of what is not counted here.
 func (c *Cluster) used(ns string, hard corev1.ResourceList) corev1.ResourceList {
 	sum := corev1.ResourceList{}
 	for name := range hard {
@@ -71,8 +57,7 @@ func (c *Cluster) used(ns string, hard corev1.ResourceList) corev1.ResourceList 
 		for _, e := range c.table(k).sorted(ns) {
 			for name, q := range counted(e.obj) {
 				if _, limited := hard[name]; limited {
-					q.Add(sum[name])
-					sum[name] = q
+					add(sum, name, q)
 				}
 			}
 		}
@@ -80,68 +65,67 @@ func (c *Cluster) used(ns string, hard corev1.ResourceList) corev1.ResourceList 
 	return sum
 }
 
-// counted is what a quota counts of an object: nothing of a pod that has ended.
+func add(sum corev1.ResourceList, name corev1.ResourceName, q resource.Quantity) {
+	q = q.DeepCopy()
+	q.Add(sum[name])
+	sum[name] = q
+}
+
+// counted returns what a quota counts of an object: nothing of a pod that has ended. A
+// real quota also counts what an init container needs beyond the others.
 func counted(o object) corev1.ResourceList {
 	one := *resource.NewQuantity(1, resource.DecimalSI)
+	out := corev1.ResourceList{}
 	switch o := o.(type) {
 	case *corev1.Pod:
-		if !ended(o) {
-			needs := asked(o)
-			needs[corev1.ResourcePods] = one
-			return needs
+		if ended(o) {
+			return nil
+		}
+		out[corev1.ResourcePods] = one
+		for i := range o.Spec.Containers {
+			countContainer(out, &o.Spec.Containers[i])
+		}
+		for i := range o.Spec.InitContainers {
+			if isSidecar(&o.Spec.InitContainers[i]) {
+				countContainer(out, &o.Spec.InitContainers[i])
+			}
 		}
 	case *corev1.PersistentVolumeClaim:
 		size := o.Spec.Resources.Requests[corev1.ResourceStorage]
-		out := corev1.ResourceList{corev1.ResourcePersistentVolumeClaims: one, corev1.ResourceRequestsStorage: size}
-		if class := o.Spec.StorageClassName; class != nil && *class != "" {
-			out[corev1.ResourceName(*class+".storageclass.storage.k8s.io/persistentvolumeclaims")] = one
-			out[corev1.ResourceName(*class+".storageclass.storage.k8s.io/requests.storage")] = size
+		out[corev1.ResourcePersistentVolumeClaims], out[corev1.ResourceRequestsStorage] = one, size
+		if class := o.Spec.StorageClassName; class != nil {
+			const of = ".storageclass.storage.k8s.io/"
+			out[corev1.ResourceName(*class+of+"persistentvolumeclaims")] = one
+			out[corev1.ResourceName(*class+of+"requests.storage")] = size
 		}
-		return out
 	}
-	return nil
+	return out
 }
 
-// asked is what a pod's containers ask for and are limited to, together. (What ends before
-// they begin is not in it: a real quota counts that where it is more.)
-func asked(p *corev1.Pod) corev1.ResourceList {
-	sum := corev1.ResourceList{}
-	count := func(ctr *corev1.Container) {
-		for _, name := range computed {
-			if q, says := of(ctr, name); says {
-				q.Add(sum[name])
-				sum[name] = q
-			}
+func countContainer(sum corev1.ResourceList, ctr *corev1.Container) {
+	for _, name := range computed {
+		if q, says := of(ctr, name); says {
+			add(sum, name, q)
 		}
 	}
-	for i := range p.Spec.InitContainers {
-		if isSidecar(&p.Spec.InitContainers[i]) {
-			count(&p.Spec.InitContainers[i])
-		}
-	}
-	for i := range p.Spec.Containers {
-		count(&p.Spec.Containers[i])
-	}
-	return sum
 }
 
-// computed are the resources of which each container has to say something where a quota
-// counts them.
+// computed are the resources that each container has to state if a quota counts them.
 var computed = []corev1.ResourceName{
 	corev1.ResourceCPU, corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory, corev1.ResourceMemory, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory,
 }
 
-// of is how much a container says of a resource as quotas name it.
-func of(ctr *corev1.Container, name corev1.ResourceName) (resource.Quantity, bool) {
-	list, plain := ctr.Resources.Requests, strings.TrimPrefix(string(name), "requests.")
-	if limits, is := strings.CutPrefix(string(name), "limits."); is {
-		list, plain = ctr.Resources.Limits, limits
+// of returns how much a container states of a resource, by the name that quotas use.
+func of(ctr *corev1.Container, name corev1.ResourceName) (q resource.Quantity, says bool) {
+	if plain, is := strings.CutPrefix(string(name), "limits."); is {
+		q, says = ctr.Resources.Limits[corev1.ResourceName(plain)]
+		return q, says
 	}
-	q, says := list[corev1.ResourceName(plain)]
-	return q.DeepCopy(), says
+	q, says = ctr.Resources.Requests[corev1.ResourceName(strings.TrimPrefix(string(name), "requests."))]
+	return q, says
 }
 
-// unsaid is what a quota counts and containers of a pod say nothing of; "": nothing.
+// unsaid returns what a quota counts and containers of a pod do not state.
 func unsaid(p *corev1.Pod, hard corev1.ResourceList) string {
 	var gaps []string
 	for _, name := range computed {
@@ -149,11 +133,9 @@ func unsaid(p *corev1.Pod, hard corev1.ResourceList) string {
 			continue
 		}
 		var silent []string
-		for _, list := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
-			for i := range list {
-				if _, says := of(&list[i], name); !says {
-					silent = append(silent, list[i].Name)
-				}
+		for ctr := range containersOf(p) {
+			if _, says := of(ctr, name); !says {
+				silent = append(silent, ctr.Name)
 			}
 		}
 		if slices.Sort(silent); len(silent) > 0 {
@@ -163,32 +145,28 @@ func unsaid(p *corev1.Pod, hard corev1.ResourceList) string {
 	return strings.Join(gaps, "; ")
 }
 
-// withinQuota refuses an object as the admission of quotas does.
+// withinQuota rejects an object as the admission of quotas does.
 func (c *Cluster) withinQuota(k *kind, o object) error {
+	reject := func(why string) error {
+		return &apierrors.StatusError{ErrStatus: *forbidden(k.plural, o.GetName(), why)}
+	}
 	needs := counted(o)
 	for _, e := range c.table(quotas).sorted(o.GetNamespace()) {
 		q := as[*corev1.ResourceQuota](e.obj)
 		if p, ok := o.(*corev1.Pod); ok {
 			if gaps := unsaid(p, q.Spec.Hard); gaps != "" {
-				return &apierrors.StatusError{ErrStatus: *forbidden(k.plural, o.GetName(), fmt.Sprintf("failed quota: %s: must specify %s", q.Name, gaps))}
+				return reject(fmt.Sprintf("failed quota: %s: must specify %s", q.Name, gaps))
 			}
 		}
 		used := c.used(q.Namespace, q.Spec.Hard)
-		var requested, taken, limited []string
 		for _, name := range slices.Sorted(maps.Keys(needs)) {
-			hard, has := q.Spec.Hard[name]
+			hard, limited := q.Spec.Hard[name]
 			need, is := needs[name], used[name]
 			sum := need.DeepCopy()
-			if sum.Add(is); !has || sum.Cmp(hard) <= 0 {
-				continue
+			if sum.Add(is); limited && sum.Cmp(hard) > 0 {
+				return reject(fmt.Sprintf("exceeded quota: %[1]s, requested: %[2]s=%[3]s, used: %[2]s=%[4]s, limited: %[2]s=%[5]s",
+					q.Name, name, need.String(), is.String(), hard.String()))
 			}
-			requested = append(requested, fmt.Sprintf("%s=%s", name, need.String()))
-			taken = append(taken, fmt.Sprintf("%s=%s", name, is.String()))
-			limited = append(limited, fmt.Sprintf("%s=%s", name, hard.String()))
-		}
-		if len(requested) > 0 {
-			return &apierrors.StatusError{ErrStatus: *forbidden(k.plural, o.GetName(), fmt.Sprintf("exceeded quota: %s, requested: %s, used: %s, limited: %s",
-				q.Name, strings.Join(requested, ","), strings.Join(taken, ","), strings.Join(limited, ",")))}
 		}
 	}
 	return nil

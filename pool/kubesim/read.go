@@ -4,26 +4,29 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// A filter is what a list or a watch lets through.
+// A filter says which objects a list or a watch has.
 type filter struct {
-	kind   *kind
 	ns     string
 	labels labels.Selector
 	fields fields.Selector
 }
 
 func newFilter(q *call, query url.Values) (*filter, error) {
-	f := &filter{kind: q.kind, ns: q.ns}
+	f := &filter{ns: q.ns}
 	var err error
 	if f.labels, err = labels.Parse(query.Get("labelSelector")); err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
@@ -31,14 +34,11 @@ func newFilter(q *call, query url.Values) (*filter, error) {
 	if f.fields, err = fields.ParseSelector(query.Get("fieldSelector")); err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
-	known := q.kind.fieldSet(q.kind.fresh())
+	known := fieldSet(q.kind.fresh())
 	for _, req := range f.fields.Requirements() {
 		if _, ok := known[req.Field]; !ok {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", req.Field))
 		}
-	}
-	if q.name != "" { // a watch on one object's own path
-		f.fields = fields.AndSelectors(f.fields, fields.OneTermEqualSelector("metadata.name", q.name))
 	}
 	return f, nil
 }
@@ -50,29 +50,29 @@ func (f *filter) passes(o object) bool {
 	if !f.labels.Empty() && !f.labels.Matches(labels.Set(o.GetLabels())) {
 		return false
 	}
-	return f.fields.Empty() || f.fields.Matches(f.kind.fieldSet(o))
+	return f.fields.Empty() || f.fields.Matches(fieldSet(o))
 }
 
-func (c *Cluster) get(q *call) (int, []byte, error) {
+func (c *Cluster) get(q *call) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.table(q.kind).items[q.ns+"/"+q.name]
 	if e == nil {
-		return 0, nil, apierrors.NewNotFound(q.kind.resource(), q.name)
+		return nil, apierrors.NewNotFound(q.kind.resource(), q.name)
 	}
-	return http.StatusOK, e.full(q.kind), nil
+	return e.full(q.kind), nil
 }
 
-// position is where a limited list goes on.
+// position says where a limited list goes on.
 type position struct {
 	RV    uint64 `json:"rv"`
 	Start string `json:"start"`
 }
 
-func (c *Cluster) list(q *call, query url.Values) (int, []byte, error) {
+func (c *Cluster) list(q *call, query url.Values) ([]byte, error) {
 	f, err := newFilter(q, query)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	limit, _ := strconv.Atoi(query.Get("limit"))
 	var from position
@@ -82,7 +82,7 @@ func (c *Cluster) list(q *call, query url.Values) (int, []byte, error) {
 			err = json.Unmarshal(b, &from)
 		}
 		if err != nil {
-			return 0, nil, apierrors.NewBadRequest("continue key is not valid")
+			return nil, apierrors.NewBadRequest("continue key is not valid")
 		}
 	}
 	c.mu.Lock()
@@ -91,48 +91,35 @@ func (c *Cluster) list(q *call, query url.Values) (int, []byte, error) {
 		c.countQuotas(q.ns)
 	}
 	if err := c.notTooNew(query.Get("resourceVersion")); err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	rv, all := c.rv, c.table(q.kind).sorted(q.ns)
-	if from.RV != 0 { // all pages are of the first one's time
-		rv = from.RV
-		var ok bool
-		if all, ok = c.table(q.kind).before(q.ns, rv); !ok {
-			return 0, nil, apierrors.NewResourceExpired("The provided continue parameter is too old to display a consistent list result.")
-		}
+	if from.RV != 0 { // all pages show the time of the first page
+		rv, all = from.RV, c.table(q.kind).before(q.ns, from.RV)
 	}
 	meta := metav1.ListMeta{ResourceVersion: strconv.FormatUint(rv, 10)}
-	var items []byte
-	n := 0
+	var items []string
 	for _, e := range all {
 		if key(e.obj) < from.Start || !f.passes(e.obj) {
 			continue
 		}
-		if limit > 0 && n == limit {
+		if limit > 0 && len(items) == limit {
 			b, _ := json.Marshal(position{RV: rv, Start: key(e.obj)})
 			meta.Continue = base64.RawURLEncoding.EncodeToString(b)
 			break
 		}
-		if n > 0 {
-			items = append(items, ',')
-		}
-		items = append(items, e.json()...)
-		n++
+		items = append(items, string(e.json()))
 	}
 	head, err := json.Marshal(meta)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
-	out := make([]byte, 0, len(items)+len(head)+96)
-	out = append(out, `{"kind":"`+q.kind.name+`List","apiVersion":"`+q.kind.apiVersion()+`","metadata":`...)
-	out = append(out, head...)
-	out = append(out, `,"items":[`...)
-	out = append(out, items...)
-	return http.StatusOK, append(out, `]}`...), nil
+	return fmt.Appendf(nil, `{"kind":"%sList","apiVersion":"%s","metadata":%s,"items":[%s]}`,
+		q.kind.name, q.kind.gvk().GroupVersion(), head, strings.Join(items, ",")), nil
 }
 
-// notTooNew refuses a version that this cluster has not reached, which is what
-// a client with a cache from another life of the cluster asks for.
+// notTooNew rejects a version that this cluster has not reached. A client with a cache
+// from another life of the cluster asks for such a version.
 func (c *Cluster) notTooNew(s string) error {
 	if s == "" {
 		return nil
@@ -149,4 +136,26 @@ func (c *Cluster) notTooNew(s string) error {
 		Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version",
 	}}
 	return tooNew
+}
+
+// serveLog answers with the log of a container that has run.
+func (c *Cluster) serveLog(w http.ResponseWriter, r *http.Request, q *call) {
+	pod := c.Pod(q.ns, q.name)
+	if pod == nil {
+		fail(w, apierrors.NewNotFound(q.kind.resource(), q.name))
+		return
+	}
+	name := r.URL.Query().Get("container")
+	all := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
+	i := slices.IndexFunc(all, func(s corev1.ContainerStatus) bool { return s.Name == name })
+	if i < 0 || all[i].State.Waiting != nil && all[i].LastTerminationState.Terminated == nil {
+		fail(w, apierrors.NewBadRequest(fmt.Sprintf("container %q in pod %q is waiting to start", name, pod.Name)))
+		return
+	}
+	text := "container " + name + " of pod " + pod.Name + " has started\n"
+	if c.cfg.Log != nil {
+		text = c.cfg.Log(pod, name)
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	_, _ = io.WriteString(w, text)
 }

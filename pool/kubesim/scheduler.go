@@ -7,20 +7,47 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// schedule gives a pod a node, or says on the pod why it cannot.
+// A node is a Kubernetes node, with room for any number of pods.
+type node struct {
+	number   int
+	name, ip string
+	images   map[string]bool // the images that were pulled there
+	pods     int             // that it has now
+	given    int             // that it has ever had, for the addresses of pods
+}
+
+func makeNodes() []*node {
+	out := make([]*node, 4)
+	for i := range out {
+		out[i] = &node{
+			number: i + 1,
+			name:   fmt.Sprintf("node-%d", i+1),
+			ip:     fmt.Sprintf("192.168.0.%d", i+10),
+			images: map[string]bool{},
+		}
+	}
+	return out
+}
+
+// schedule gives a pod a node, or says on the pod why there is none.
 func (c *Cluster) schedule(r *run) {
-	pod := c.pod(r.ns, r.name)
-	if pod == nil || pod.UID != r.uid {
+	pod := c.mine(r)
+	if pod == nil {
 		return
 	}
-	n, why := c.placeFor(pod)
-	if why != "" {
+	if why := c.unplaced(pod); why != "" {
 		r.wait = waitNode
-		now := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: why}
+		why = fmt.Sprintf("0/%d nodes are available: %s", len(c.nodes), why)
 		if was := condition(pod, corev1.PodScheduled); was == nil || was.Message != why {
-			c.edit(r, func(p *corev1.Pod) { c.setCondition(p, now) })
+			c.edit(r, func(p *corev1.Pod) { c.unscheduled(p, corev1.PodReasonUnschedulable, why) })
 		}
 		return
+	}
+	n := c.nodes[0]
+	for _, other := range c.nodes {
+		if other.pods < n.pods {
+			n = other
+		}
 	}
 	r.wait = waitNothing
 	if !c.bindClaims(pod, n.name) {
@@ -37,8 +64,12 @@ func (c *Cluster) schedule(r *run) {
 	r.timer = c.after(between(r.rand, 20*time.Millisecond, 80*time.Millisecond), func() { c.receive(r) })
 }
 
-// bindTimeout is how long the scheduler waits for the volumes of a pod that it has
-// chosen a node for. Until then it says nothing on the pod.
+func (c *Cluster) unscheduled(p *corev1.Pod, reason, message string) {
+	c.setCondition(p, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason, Message: message})
+}
+
+// bindTimeout is how long the scheduler waits for the volumes of a pod for which it has
+// chosen a node. The scheduler says nothing on the pod before.
 const bindTimeout = 10 * time.Minute
 
 // awaitVolumes looks again every few seconds whether a pod's claims can be bound.
@@ -50,68 +81,41 @@ func (c *Cluster) awaitVolumes(r *run) {
 	if now.Sub(r.since) >= bindTimeout {
 		r.since = now
 		c.edit(r, func(p *corev1.Pod) {
-			c.setCondition(p, corev1.PodCondition{
-				Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulerError,
-				Message: `running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded`,
-			})
+			c.unscheduled(p, corev1.PodReasonSchedulerError, `running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded`)
 		})
 	}
 	r.timer = c.after(5*time.Second, func() { c.schedule(r) })
 }
 
-// placeFor is the node with the fewest pods among those that the pod's claims
-// allow, or why there is none.
-func (c *Cluster) placeFor(pod *corev1.Pod) (*node, string) {
-	head := fmt.Sprintf("0/%d nodes are available: ", len(c.nodes))
+// unplaced returns why no node takes the pod, or "" if one does.
+func (c *Cluster) unplaced(pod *corev1.Pod) string {
 	if c.failSchedule != nil {
 		if why := c.failSchedule(pod); why != "" {
-			return nil, head + why
+			return why
 		}
 	}
-	var bound string
 	for _, name := range claimsOf(pod) {
-		e := c.table(claims).items[pod.Namespace+"/"+name]
-		if e == nil {
-			return nil, head + fmt.Sprintf("persistentvolumeclaim %q not found.", name)
-		}
-		claim := as[*corev1.PersistentVolumeClaim](e.obj)
-		if claim.Status.Phase == corev1.ClaimLost {
-			return nil, head + fmt.Sprintf("persistentvolumeclaim %q bound to non-existent persistentvolume %q.", name, claim.Spec.VolumeName)
-		}
-		if claim.DeletionTimestamp != nil {
-			return nil, head + fmt.Sprintf("persistentvolumeclaim %q is being deleted.", name)
+		claim := c.claim(pod.Namespace, name)
+		switch {
+		case claim == nil:
+			return fmt.Sprintf("persistentvolumeclaim %q not found.", name)
+		case claim.Status.Phase == corev1.ClaimLost:
+			return fmt.Sprintf("persistentvolumeclaim %q bound to non-existent persistentvolume %q.", name, claim.Spec.VolumeName)
+		case claim.DeletionTimestamp != nil:
+			return fmt.Sprintf("persistentvolumeclaim %q is being deleted.", name)
 		}
 		for _, user := range c.usersOf(pod.Namespace, name) {
-			if ended(user) || c.cfg.LaxClaims {
-				continue // the scheduler forgets what has ended
-			}
-			switch claim.Spec.AccessModes[0] {
-			case corev1.ReadWriteOncePod:
-				return nil, head + fmt.Sprintf("%d node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod.", len(c.nodes))
-			case corev1.ReadWriteOnce:
-				bound = user.Spec.NodeName
-			case corev1.ReadOnlyMany, corev1.ReadWriteMany: // any node will do
+			if !ended(user) && !c.cfg.LaxClaims { // the scheduler forgets a pod that has ended
+				return fmt.Sprintf("%d node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod.", len(c.nodes))
 			}
 		}
 	}
-	var best *node
-	for _, n := range c.nodes {
-		if bound != "" {
-			if n.name == bound {
-				return n, ""
-			}
-			continue
-		}
-		if best == nil || n.pods < best.pods {
-			best = n
-		}
-	}
-	return best, ""
+	return ""
 }
 
-// rescheduleWaiting tries again what had no node: something has changed.
+// rescheduleWaiting tries the pods without a node again, because something has changed.
 func (c *Cluster) rescheduleWaiting() {
-	for _, r := range c.waiting("", waitNode) {
+	for _, r := range c.waiting(waitNode) {
 		r.wait = waitNothing
 		r.timer = c.after(between(r.rand, 10*time.Millisecond, 50*time.Millisecond), func() { c.schedule(r) })
 	}

@@ -3,10 +3,9 @@ package kubesim
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"mime"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 
@@ -15,12 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	kjson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/kubernetes/scheme"
 )
-
-const userAgentPrefix = "kubesim-user/"
 
 // A call is one request to a resource, taken apart.
 type call struct {
@@ -29,7 +24,6 @@ type call struct {
 	ns   string
 	name string
 	sub  string
-	by   string
 	dry  bool
 }
 
@@ -49,19 +43,13 @@ func (c *Cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, apierrors.NewUnauthorized("Unauthorized"))
 		return
 	}
-	if !acceptsJSON(r.Header.Get("Accept")) {
-		fail(w, plainError(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
-			"only the following media types are accepted: application/json"))
-		return
-	}
 	q, ok := parse(r)
 	if !ok {
 		c.serveOther(w, r)
 		return
 	}
-	what := q.verb + " " + q.resource()
 	c.mu.Lock()
-	c.stats.Requests[what]++
+	c.requests[q.verb+" "+q.resource()]++
 	refuse, lose := c.refuse, c.lose
 	c.mu.Unlock()
 	if refuse != nil {
@@ -71,40 +59,39 @@ func (c *Cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if lose != nil && lose(r, q.verb, q.resource()) {
-		c.dispatch(&recorder{header: http.Header{}}, r, q)
+		c.dispatch(httptest.NewRecorder(), r, q)
 		panic(http.ErrAbortHandler)
 	}
 	c.dispatch(w, r, q)
 }
 
 func (c *Cluster) dispatch(w http.ResponseWriter, r *http.Request, q *call) {
-	var code int
 	var body []byte
 	var err error
+	code := http.StatusOK
 	switch q.verb {
 	case "get":
 		if q.sub == "log" {
 			c.serveLog(w, r, q)
 			return
 		}
-		code, body, err = c.get(q)
+		body, err = c.get(q)
 	case "list":
-		code, body, err = c.list(q, r.URL.Query())
+		body, err = c.list(q, r.URL.Query())
 	case "watch":
 		c.watch(w, r, q)
 		return
 	case "create":
-		code, body, err = c.create(q, r)
+		code = http.StatusCreated
+		body, err = c.create(q, r)
 	case "update":
-		code, body, err = c.replace(q, r)
+		body, err = c.replace(q, r)
 	case "patch":
-		code, body, err = c.patch(q, r)
+		body, err = c.patch(q, r)
 	case "delete":
-		code, body, err = c.delete(q, r)
-	case "deletecollection":
-		code, body, err = c.deleteCollection(q, r)
+		body, err = c.delete(q, r)
 	default:
-		err = apierrors.NewMethodNotSupported(q.kind.resource(), strings.ToLower(r.Method))
+		err = apierrors.NewMethodNotSupported(q.kind.resource(), q.verb)
 	}
 	if err != nil {
 		fail(w, err)
@@ -113,7 +100,7 @@ func (c *Cluster) dispatch(w http.ResponseWriter, r *http.Request, q *call) {
 	reply(w, code, body)
 }
 
-// parse takes a resource's path apart; false when it is not one.
+// parse takes the path of a resource apart. It returns false for any other path.
 func parse(r *http.Request) (*call, bool) {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	var group, version string
@@ -125,11 +112,8 @@ func parse(r *http.Request) (*call, bool) {
 	default:
 		return nil, false
 	}
-	q := &call{by: Client}
-	if parts[0] == "namespaces" {
-		if len(parts) < 3 {
-			return nil, false
-		}
+	q := &call{}
+	if parts[0] == "namespaces" && len(parts) > 2 {
 		q.ns, parts = parts[1], parts[2:]
 	}
 	if q.kind = kindOf(group, version, parts[0]); q.kind == nil || len(parts) > 3 {
@@ -141,193 +125,73 @@ func parse(r *http.Request) (*call, bool) {
 	if len(parts) > 2 {
 		q.sub = parts[2]
 	}
-	if q.name != "" && q.ns == "" {
-		return nil, false
-	}
-	switch {
-	case q.sub == "":
-	case q.sub == "status" && q.kind.status != nil:
-	case q.kind == pods && (q.sub == "log" || q.sub == "eviction"):
-	default:
+	if q.sub != "" && (q.kind != pods || q.sub != "status" && q.sub != "log") {
 		return nil, false
 	}
 	query := r.URL.Query()
 	q.dry = query.Get("dryRun") == metav1.DryRunAll
-	if who, ok := strings.CutPrefix(r.UserAgent(), userAgentPrefix); ok {
-		q.by, _, _ = strings.Cut(who, " ")
-	}
-	q.verb = verbOf(r.Method, q, isTrue(query.Get("watch")))
+	q.verb = verbOf(r.Method, q.name != "", isTrue(query.Get("watch")))
 	return q, true
 }
 
-func verbOf(method string, q *call, watch bool) string {
-	one := q.name != ""
+func verbOf(method string, one, watch bool) string {
 	switch {
-	case method == http.MethodGet && watch && q.sub == "":
+	case method == http.MethodGet && watch:
 		return "watch"
 	case method == http.MethodGet && one:
 		return "get"
 	case method == http.MethodGet:
 		return "list"
-	case method == http.MethodPost && (!one || q.sub == "eviction") && q.ns != "":
+	case method == http.MethodPost && !one:
 		return "create"
-	case method == http.MethodPut && one && q.sub != "log" && q.sub != "eviction":
+	case method == http.MethodPut && one:
 		return "update"
-	case method == http.MethodPatch && one && q.sub != "log" && q.sub != "eviction":
-		return "patch"
-	case method == http.MethodDelete && one && q.sub == "":
-		return "delete"
-	case method == http.MethodDelete && !one && q.ns != "":
-		return "deletecollection"
 	}
 	return strings.ToLower(method)
 }
 
-// serveOther answers what is not a resource held here: health, version,
-// discovery and the question what one may do.
+// serveOther answers requests that are for no resource: the version, and the question
+// whether the client may do something. Here everybody may do everything.
 func (c *Cluster) serveOther(w http.ResponseWriter, r *http.Request) {
-	switch path := strings.TrimRight(r.URL.Path, "/"); path {
-	case "/healthz", "/livez", "/readyz":
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, "ok")
+	switch r.URL.Path {
 	case "/version":
-		replyJSON(w, http.StatusOK, map[string]string{
-			"major": "1", "minor": "36", "gitVersion": "v1.36.3", "gitCommit": "kubesim", "gitTreeState": "clean",
-			"buildDate": "2026-01-01T00:00:00Z", "goVersion": "go1.26", "compiler": "gc", "platform": "linux/amd64",
-		})
-	case "/api":
-		replyJSON(w, http.StatusOK, metav1.APIVersions{
-			TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
-		})
-	case "/apis":
-		list := metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}}
-		for _, g := range []string{leases.group, events.group} {
-			gv := metav1.GroupVersionForDiscovery{GroupVersion: g + "/v1", Version: "v1"}
-			list.Groups = append(list.Groups, metav1.APIGroup{Name: g, Versions: []metav1.GroupVersionForDiscovery{gv}, PreferredVersion: gv})
-		}
-		replyJSON(w, http.StatusOK, list)
-	case "/api/v1", "/apis/" + leases.group + "/v1", "/apis/" + events.group + "/v1":
-		replyJSON(w, http.StatusOK, resourcesOf(strings.TrimPrefix(strings.TrimPrefix(path, "/apis/"), "/api/")))
+		replyJSON(w, http.StatusOK, map[string]string{"major": "1", "minor": "36", "gitVersion": "v1.36.3"})
 	case "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
-		c.serveReview(w, r)
+		var review authorizationv1.SelfSubjectAccessReview
+		if err := read(r.Body, &review); err != nil {
+			fail(w, err)
+			return
+		}
+		review.Kind, review.APIVersion = "SelfSubjectAccessReview", "authorization.k8s.io/v1"
+		review.Status = authorizationv1.SubjectAccessReviewStatus{Allowed: true}
+		replyJSON(w, http.StatusCreated, &review)
 	default:
 		fail(w, plainError(http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource"))
 	}
 }
 
-// serveReview: here everybody may do everything.
-func (c *Cluster) serveReview(w http.ResponseWriter, r *http.Request) {
-	var review authorizationv1.SelfSubjectAccessReview
-	err := readInto(r, &review)
-	if r.Method != http.MethodPost || err != nil {
-		fail(w, apierrors.NewBadRequest("a SelfSubjectAccessReview was expected"))
-		return
-	}
-	review.Kind, review.APIVersion = "SelfSubjectAccessReview", "authorization.k8s.io/v1"
-	review.Status = authorizationv1.SubjectAccessReviewStatus{Allowed: true}
-	replyJSON(w, http.StatusCreated, &review)
-}
+// decoder reads JSON and the protobuf that a typed client sends by default. Answers are
+// always JSON, which every client reads.
+var decoder = scheme.Codecs.UniversalDeserializer()
 
-func resourcesOf(gv string) *metav1.APIResourceList {
-	list := &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv}
-	for _, k := range kinds {
-		if k.apiVersion() != gv {
-			continue
-		}
-		list.APIResources = append(list.APIResources, metav1.APIResource{
-			Name: k.plural, SingularName: k.single, Namespaced: true, Kind: k.name, ShortNames: k.short,
-			Verbs: metav1.Verbs{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"},
-		})
-		if k.status != nil {
-			list.APIResources = append(list.APIResources, metav1.APIResource{
-				Name: k.plural + "/status", Namespaced: true, Kind: k.name, Verbs: metav1.Verbs{"get", "patch", "update"},
-			})
-		}
-	}
-	return list
-}
-
-// binary reads what a typed client sends unless it is told to send JSON.
-// Answers are JSON always, which every client understands.
-var binary = protobuf.NewSerializer(scheme.Scheme, scheme.Scheme)
-
-const protobufType = "application/vnd.kubernetes.protobuf"
-
-// readBody reads a request's object of the call's kind.
-func readBody(q *call, r *http.Request) (object, error) {
-	b, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
-	}
-	switch t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t {
-	case "", "application/json":
-		return decode(q.kind, b)
-	case protobufType:
-		o := q.kind.fresh()
-		if err := readBinary(b, o); err != nil {
-			return nil, err
-		}
-		return named(q.kind, o)
-	}
-	return nil, plainError(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType,
-		"the body of the request was in an unknown format - accepted media types include: application/json, "+protobufType)
-}
-
-// readInto reads a request's body that is not an object to store.
-func readInto(r *http.Request, into runtime.Object) error {
-	b, err := io.ReadAll(r.Body)
+// read decodes a request's body into an object of the type that the body names.
+func read(body io.Reader, into runtime.Object) error {
+	b, err := io.ReadAll(body)
 	if err != nil {
 		return apierrors.NewBadRequest(err.Error())
 	}
 	if len(b) == 0 {
 		return nil
 	}
-	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t == protobufType {
-		return readBinary(b, into)
-	}
-	if err := kjson.Unmarshal(b, into); err != nil {
+	o, gvk, err := decoder.Decode(b, nil, into)
+	switch {
+	case err != nil:
 		return apierrors.NewBadRequest(err.Error())
+	case o != into:
+		return apierrors.NewBadRequest("the object provided is unrecognized: a " + gvk.String())
 	}
+	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	return nil
-}
-
-func readBinary(b []byte, into runtime.Object) error {
-	if _, _, err := binary.Decode(b, nil, into); err != nil {
-		return apierrors.NewBadRequest(err.Error())
-	}
-	return nil
-}
-
-func decode(k *kind, b []byte) (object, error) {
-	o := k.fresh()
-	if err := kjson.Unmarshal(b, o); err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", k.name, k.version, k.name, err))
-	}
-	return named(k, o)
-}
-
-// named checks that an object says to be what its path says it is.
-func named(k *kind, o object) (object, error) {
-	gvk := o.GetObjectKind().GroupVersionKind()
-	if !gvk.Empty() && gvk != k.gvk() {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf(
-			"the API version in the data (%s) does not match the expected API version (%s)", gvk.GroupVersion(), k.apiVersion()))
-	}
-	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	return o, nil
-}
-
-func acceptsJSON(accept string) bool {
-	if accept == "" {
-		return true
-	}
-	for part := range strings.SplitSeq(accept, ",") {
-		t, _, _ := strings.Cut(strings.TrimSpace(part), ";")
-		if t == "application/json" || t == "*/*" || t == "application/*" || strings.HasPrefix(t, "text/") {
-			return true
-		}
-	}
-	return false
 }
 
 func isTrue(s string) bool { b, _ := strconv.ParseBool(s); return b }
@@ -356,12 +220,6 @@ func fail(w http.ResponseWriter, err error) {
 	}
 	st := status.Status()
 	st.Kind, st.APIVersion = "Status", "v1"
-	if st.Status == "" {
-		st.Status = metav1.StatusFailure
-	}
-	if st.Code == 0 {
-		st.Code = http.StatusInternalServerError
-	}
 	if st.Details != nil && st.Details.RetryAfterSeconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(st.Details.RetryAfterSeconds)))
 	}

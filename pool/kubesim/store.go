@@ -1,13 +1,14 @@
 package kubesim
 
 import (
+	"cmp"
 	"encoding/json"
 	"hash/fnv"
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"sort"
 	"strconv"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,23 +71,16 @@ func (c *Cluster) table(k *kind) *table { return c.tables[k] }
 
 func key(o metav1.Object) string { return o.GetNamespace() + "/" + o.GetName() }
 
-// sorted is what a namespace holds (all when it is empty), in etcd's order.
-func (t *table) sorted(ns string) []*entry {
-	return t.matching(func(e *entry) bool { return ns == "" || e.obj.GetNamespace() == ns })
-}
+// sorted returns what a namespace holds, in etcd's order. "" is all namespaces.
+func (t *table) sorted(ns string) []*entry { return t.matching(within(ns)) }
 
-// matching is what holds for which ok is true, in the same order, so that
-// nothing depends on the order of a map.
-func (t *table) matching(ok func(*entry) bool) []*entry {
-	return inOrder(t.items, ok)
-}
+// matching returns the entries for which ok is true, in the same order, so that nothing
+// depends on the order of a map.
+func (t *table) matching(ok func(*entry) bool) []*entry { return inOrder(t.items, ok) }
 
-// before is what a namespace held at an earlier version, or false when the
-// history does not reach back to it.
-func (t *table) before(ns string, rv uint64) ([]*entry, bool) {
-	if rv < t.forgot {
-		return nil, false
-	}
+// before returns what a namespace held at an earlier version, as far as the history
+// reaches back.
+func (t *table) before(ns string, rv uint64) []*entry {
 	items := maps.Clone(t.items)
 	for _, ch := range slices.Backward(t.history) {
 		if ch.rv <= rv {
@@ -98,7 +92,11 @@ func (t *table) before(ns string, rv uint64) ([]*entry, bool) {
 			items[key(ch.was.obj)] = ch.was
 		}
 	}
-	return inOrder(items, func(e *entry) bool { return ns == "" || e.obj.GetNamespace() == ns }), true
+	return inOrder(items, within(ns))
+}
+
+func within(ns string) func(*entry) bool {
+	return func(e *entry) bool { return ns == "" || e.obj.GetNamespace() == ns }
 }
 
 func inOrder(items map[string]*entry, ok func(*entry) bool) []*entry {
@@ -108,12 +106,8 @@ func inOrder(items map[string]*entry, ok func(*entry) bool) []*entry {
 			out = append(out, e)
 		}
 	}
-	sort.Slice(out, func(i, j int) bool {
-		a, b := out[i].obj, out[j].obj
-		if a.GetNamespace() != b.GetNamespace() {
-			return a.GetNamespace() < b.GetNamespace()
-		}
-		return a.GetName() < b.GetName()
+	slices.SortFunc(out, func(a, b *entry) int {
+		return cmp.Or(strings.Compare(a.obj.GetNamespace(), b.obj.GetNamespace()), strings.Compare(a.obj.GetName(), b.obj.GetName()))
 	})
 	return out
 }
@@ -127,7 +121,7 @@ func (c *Cluster) put(t *table, o object) *entry {
 	typ := watch.Modified
 	if was == nil {
 		typ = watch.Added
-		c.uids[o.GetUID()] = o.GetNamespace()
+		c.uids[o.GetUID()] = true
 	}
 	c.record(t, change{rv: e.rv, typ: typ, now: e, was: was})
 	if was == nil {
@@ -175,15 +169,13 @@ func (c *Cluster) record(t *table, ch change) {
 
 // born is what the controllers of a cluster do about a new object.
 func (c *Cluster) born(t *table, e *entry) {
+	c.created[t.kind.plural]++
 	switch t.kind {
 	case pods:
-		c.stats.PodsCreated++
 		c.adopt(e)
 	case secrets:
-		c.stats.SecretsCreated++
 		c.secretCame(e.obj.GetNamespace())
 	case claims:
-		c.stats.PVCsCreated++
 		c.rescheduleWaiting()
 	}
 	if t.kind.keep > 0 {
@@ -200,7 +192,6 @@ func (c *Cluster) born(t *table, e *entry) {
 // gone is what they do about one that is no more.
 func (c *Cluster) gone(t *table, e *entry) {
 	if t.kind == pods {
-		c.stats.PodsDeleted++
 		c.forget(e.obj.GetUID())
 		c.rescheduleWaiting()
 		c.releaseClaims()

@@ -1,23 +1,27 @@
 package kubesim
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"sync"
 	"syscall"
 )
 
-// Transport reaches the cluster without a socket. A watch's body streams
-// through a pipe, all else is answered before RoundTrip returns. It blocks on
-// nothing but channels, so it may be used inside a testing/synctest bubble.
+// Transport reaches the cluster without a socket. The body of a watch streams through a
+// pipe, and any other request is answered before RoundTrip returns. Transport blocks on
+// channels only, so that it works inside a testing/synctest bubble.
 func (c *Cluster) Transport() http.RoundTripper { return transport{c} }
 
 type transport struct{ c *Cluster }
+
+// errCut is what a client sees of a cluster that breaks the connection.
+var errCut = errors.New("kubesim: the cluster was cut off")
 
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body != nil {
@@ -29,15 +33,20 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.c.unreachable() {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	}
+	req = req.WithContext(req.Context())
+	if req.Body == nil {
+		req.Body = http.NoBody
+	}
 	if isTrue(req.URL.Query().Get("watch")) {
 		return t.stream(req)
 	}
-	rec := &recorder{header: http.Header{}}
-	if !serveTo(t.c, rec, asServer(req.Context(), req)) {
+	rec := httptest.NewRecorder()
+	if !serveTo(t.c, rec, req) {
 		return nil, fmt.Errorf("%w: %w", errCut, io.ErrUnexpectedEOF)
 	}
-	body := rec.body.Bytes()
-	return answer(req, rec.code, rec.header, io.NopCloser(bytes.NewReader(body)), int64(len(body))), nil
+	res := rec.Result()
+	res.Request = req
+	return res, nil
 }
 
 func (t transport) stream(req *http.Request) (*http.Response, error) {
@@ -46,7 +55,7 @@ func (t transport) stream(req *http.Request) (*http.Response, error) {
 	s := &streamer{header: http.Header{}, pipe: pw, ready: make(chan struct{})}
 	go func() {
 		defer cancel()
-		if serveTo(t.c, s, asServer(ctx, req)) {
+		if serveTo(t.c, s, req.WithContext(ctx)) {
 			s.start(http.StatusOK)
 			_ = pw.Close()
 			return
@@ -64,63 +73,24 @@ func (t transport) stream(req *http.Request) (*http.Response, error) {
 	if s.code == 0 {
 		return nil, fmt.Errorf("%w: %w", errCut, io.ErrUnexpectedEOF)
 	}
-	// Whoever waits in a read is freed by its context too, as over a socket.
+	// A read that waits ends with the request's context, as it does over a socket.
 	stop := context.AfterFunc(req.Context(), func() { _ = pr.CloseWithError(req.Context().Err()) })
-	return answer(req, s.code, s.sent, &streamBody{PipeReader: pr, done: func() { stop(); cancel() }}, -1), nil
+	return &http.Response{
+		Status: fmt.Sprintf("%d %s", s.code, http.StatusText(s.code)), StatusCode: s.code,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: s.sent, Body: &streamBody{PipeReader: pr, done: func() { stop(); cancel() }}, ContentLength: -1, Request: req,
+	}, nil
 }
 
 // serveTo reports whether the handler ended in an orderly way.
 func serveTo(h http.Handler, w http.ResponseWriter, r *http.Request) (ok bool) {
 	defer func() {
-		switch p := recover(); p {
-		case nil:
-			ok = true
-		case http.ErrAbortHandler:
-			ok = false
-		default:
+		if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
 			panic(p)
 		}
 	}()
 	h.ServeHTTP(w, r)
 	return true
-}
-
-func asServer(ctx context.Context, req *http.Request) *http.Request {
-	r := req.WithContext(ctx)
-	if r.Body == nil {
-		r.Body = http.NoBody
-	}
-	return r
-}
-
-func answer(req *http.Request, code int, h http.Header, body io.ReadCloser, n int64) *http.Response {
-	if code == 0 {
-		code = http.StatusOK
-	}
-	return &http.Response{
-		Status: fmt.Sprintf("%d %s", code, http.StatusText(code)), StatusCode: code,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: h, Body: body, ContentLength: n, Request: req,
-	}
-}
-
-// A recorder keeps an answer that is written at once.
-type recorder struct {
-	header http.Header
-	code   int
-	body   bytes.Buffer
-}
-
-func (r *recorder) Header() http.Header { return r.header }
-func (r *recorder) WriteHeader(code int) {
-	if r.code == 0 {
-		r.code = code
-	}
-}
-
-func (r *recorder) Write(b []byte) (int, error) {
-	r.WriteHeader(http.StatusOK)
-	return r.body.Write(b)
 }
 
 // A streamer hands on an answer as it is written.
@@ -130,7 +100,7 @@ type streamer struct {
 	once   sync.Once
 	ready  chan struct{}
 	code   int         // set before ready is closed
-	sent   http.Header // a copy: the handler may go on with header
+	sent   http.Header // a copy: the handler may change header later
 }
 
 func (s *streamer) Header() http.Header  { return s.header }

@@ -59,7 +59,6 @@ func (c *Cluster) watch(rw http.ResponseWriter, r *http.Request, q *call) {
 		return
 	}
 	t.watchers[w] = struct{}{}
-	c.watchers[w] = struct{}{}
 	if c.closed || c.clock.Now().Before(c.cutUntil) {
 		w.cut = true
 		w.poke()
@@ -81,7 +80,6 @@ func (c *Cluster) watch(rw http.ResponseWriter, r *http.Request, q *call) {
 	defer func() {
 		c.mu.Lock()
 		delete(t.watchers, w)
-		delete(c.watchers, w)
 		c.cancel(timeout)
 		c.cancel(ticks)
 		c.mu.Unlock()
@@ -146,11 +144,7 @@ func (c *Cluster) begin(t *table, w *watcher, version, initial string) ([]byte, 
 	w.next = t.first + uint64(len(t.history))
 	w.sent = c.rv
 	stream := isTrue(initial)
-	rv, err := strconv.ParseUint(version, 10, 64)
-	if version != "" && err != nil {
-		return nil, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("ListOptions").GroupKind(), "",
-			field.ErrorList{field.Invalid(field.NewPath("resourceVersion"), version, err.Error())})
-	}
+	rv, _ := strconv.ParseUint(version, 10, 64)
 	if stream {
 		if err := c.notTooNew(version); err != nil {
 			return nil, err
@@ -260,9 +254,12 @@ func appendExpired(out []byte, rv, oldest uint64) []byte {
 		`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":%q,"reason":"Expired","code":410}}`+"\n", msg)
 }
 
+// cutWatches breaks the connection of every watch.
 func (c *Cluster) cutWatches() {
-	for w := range c.watchers {
-		w.cut = true
-		w.poke()
+	for _, t := range c.tables {
+		for w := range t.watchers {
+			w.cut = true
+			w.poke()
+		}
 	}
 }
