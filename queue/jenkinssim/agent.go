@@ -1,6 +1,7 @@
 package jenkinssim
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"errors"
 	"fmt"
@@ -14,8 +15,6 @@ var (
 	ErrBadSecret        = errors.New("wrong secret")
 	ErrAlreadyConnected = errors.New("is already connected to this controller")
 	ErrDown             = errors.New("jenkins is down")
-	// ErrNameTaken is Swarm's 409.
-	ErrNameTaken = errors.New("already exists")
 )
 
 // Channel is the connection of one agent process.
@@ -29,8 +28,8 @@ type Channel struct {
 	frozenBy string
 }
 
-// Connect is an agent process connecting to its node. host names the machine
-// or pod instance it runs on: a pipeline's processes survive only there.
+// Connect connects an agent process to its Jenkins node. host names the machine or the pod
+// of the process: the processes of a pipeline survive only there.
 func (j *Jenkins) Connect(name, secret, host string) (*Channel, error) {
 	j.enter()
 	defer j.leave()
@@ -53,16 +52,9 @@ func (j *Jenkins) Connect(name, secret, host string) (*Channel, error) {
 	n.recallMark()
 	n.fresh = true
 	j.regain(n, c)
-	j.changed()
 	j.kick()
 	return c, nil
 }
-
-// takenError is the plugin's refusal in its own words.
-type takenError struct{ name string }
-
-func (e takenError) Error() string { return fmt.Sprintf("Agent %q already exists.", e.name) }
-func (e takenError) Unwrap() error { return ErrNameTaken }
 
 // SwarmAgent is what a Swarm client says of itself.
 type SwarmAgent struct {
@@ -71,9 +63,9 @@ type SwarmAgent struct {
 	Exclusive                 bool
 }
 
-// CreateSwarm is the Swarm client's first call: it makes the node that the
-// client then connects to. A Swarm node that is offline may be taken over; any
-// other node of that name is refused with ErrNameTaken.
+// CreateSwarm is the Swarm client's first call: it makes the Jenkins node to which the
+// client then connects. A client may take over a Swarm node that is offline. Any other
+// node of that name is in the way.
 func (j *Jenkins) CreateSwarm(a SwarmAgent) (secret string, err error) {
 	j.enter()
 	defer j.leave()
@@ -85,20 +77,16 @@ func (j *Jenkins) CreateSwarm(a SwarmAgent) (secret string, err error) {
 
 func (j *Jenkins) createSwarm(a SwarmAgent) (secret string, err error) {
 	if n := j.registered(a.Name); n != nil && (n.class != classSwarm || n.ch != nil) {
-		return "", takenError{a.Name}
+		return "", fmt.Errorf("Agent %q already exists.", a.Name) //nolint:revive,staticcheck // the plugin's own words
 	}
-	r := restNode{
-		name: a.Name, description: "Swarm agent from 127.0.0.1: " + a.Description, labels: "swarm " + a.Labels,
-		remoteFS: "/home/jenkins/agent/" + a.Name, mode: modeNormal, executors: a.Executors, webSocket: true,
-	}
-	if a.Exclusive {
-		r.mode = modeExclusive
-	}
-	j.register(r, classSwarm, byAgent)
+	j.register(settings{
+		name: a.Name, description: "Swarm agent from 127.0.0.1: " + a.Description, labelString: "swarm " + a.Labels,
+		remoteFS: "/home/jenkins/agent/" + a.Name, mode: modeOf(a.Exclusive), executors: a.Executors, webSocket: true,
+	}, classSwarm, byAgent)
 	return j.Secret(a.Name), nil
 }
 
-// createSwarm is the same call as the client makes it, over HTTP.
+// createSwarm is the same call over HTTP, as the client makes it.
 func (v *visit) createSwarm() reply {
 	for _, permission := range [...]string{permCreate, permConnect} {
 		if a, no := v.denied(permission); no {
@@ -117,15 +105,15 @@ func (v *visit) createSwarm() reply {
 		Name: name, Description: v.r.FormValue("description"), Labels: v.r.FormValue("labels"),
 		Executors: executors, Exclusive: v.r.FormValue("mode") == modeExclusive,
 	})
-	h := http.Header{"Content-Type": {"text/plain;charset=iso-8859-1"}}
+	const text = "text/plain;charset=iso-8859-1"
 	if err != nil {
-		return reply{http.StatusConflict, h, []byte(err.Error() + "\n")}
+		return bare(http.StatusConflict, text, err.Error()+"\n")
 	}
-	return reply{http.StatusOK, h, []byte("name=" + name + "\nsecret=" + secret + "\n")}
+	return bare(http.StatusOK, text, "name="+name+"\nsecret="+secret+"\n")
 }
 
-// Done is closed when the connection is over: the node was deleted or
-// disconnected, Jenkins went down, or the agent itself was closed.
+// Done is closed when the connection is over: the node was deleted or disconnected,
+// Jenkins went down, or the agent closed the channel.
 func (c *Channel) Done() <-chan struct{} { return c.done }
 
 // end closes Done, once.
@@ -136,10 +124,9 @@ func (c *Channel) end() {
 	}
 }
 
-// Close is the end of the agent's process, by SIGTERM or SIGKILL: Jenkins sees
-// it at once. by says whose doing it was, for the accounts: "bellboard", or
-// anything else. It counts also when the controller had ended the connection
-// before, for then the process was still there.
+// Close is the end of the agent's process, by SIGTERM or SIGKILL: Jenkins sees it at once.
+// by is who ended the process, for the accounts: "bellboard", or anything else. by counts
+// also if the controller had ended the connection before: the process was still there.
 func (c *Channel) Close(by string) {
 	j := c.j
 	j.enter()
@@ -154,8 +141,8 @@ func (c *Channel) Close(by string) {
 	c.end()
 }
 
-// Freeze is a machine that falls silent and never speaks again: the node stays
-// online, and busy if it was, until Jenkins' pings fail after nine minutes.
+// Freeze makes the agent's machine fall silent for ever. The node stays online, and busy
+// if it was, until Jenkins' pings fail after nine minutes.
 func (c *Channel) Freeze(by string) {
 	j := c.j
 	j.enter()
@@ -171,7 +158,6 @@ func (c *Channel) Freeze(by string) {
 	for _, s := range c.node.slots {
 		if c.node.ch == c && s.build != nil {
 			s.build.ending.cancel()
-			s.build.ending = nil
 		}
 	}
 	j.after(silence, func() {
@@ -181,18 +167,18 @@ func (c *Channel) Freeze(by string) {
 	})
 }
 
-// hostGone notes on the builds of a channel that their machine is no more.
+// hostGone notes on the builds of a channel that their machine is gone.
 func (j *Jenkins) hostGone(c *Channel, by string) {
 	now := j.clk.Now()
 	for _, b := range j.alive {
 		if b.ch == c && b.begun && b.hostBy == "" {
-			b.hostBy, b.hostAt = orNobody(by), now
+			b.hostBy, b.hostAt = cmp.Or(by, "nobody"), now
 		}
 	}
 }
 
-// cut takes the channel from a node, with all that follows. A Swarm node goes
-// with its client, unless a pipeline is on it.
+// cut takes the channel from a node. A Swarm node goes with its client, unless a pipeline
+// is on it.
 func (j *Jenkins) cut(n *node, by string, deleted bool) {
 	c := n.ch
 	n.ch = nil

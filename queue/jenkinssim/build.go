@@ -1,6 +1,7 @@
 package jenkinssim
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -10,51 +11,43 @@ import (
 type build struct {
 	Build
 
-	node *node // the computer it is on; nil while it waits in the queue or Jenkins is away
+	node *node // its computer; nil while the build waits in the queue, or Jenkins is away
 	slot int
-	home string   // the name of its node, kept while it waits to resume
-	host string   // the machine on which its processes are
+	home string   // the name of its node, kept while the build waits to resume
+	host string   // the machine of its processes
 	ch   *Channel // the latest channel to that machine
 
-	begun    bool // it once had an executor
-	swarm    bool // its node was a Swarm client's
+	begun    bool // the build once had an executor
+	swarm    bool // the node was a Swarm client's
 	due      time.Time
 	ending   *event
-	cut      bool // on an executor, but out of touch with its processes
+	cut      bool // on an executor, and out of touch with its processes
 	cutBy    string
 	deadline *event
 
-	// hostBy is who ended the agent's process on its host, and hostAt when;
-	// empty while the host lives. Only the same host's return clears it.
+	// hostBy is who ended the agent's process on the host, and hostAt when. hostBy is ""
+	// while the process lives. Only the return of the same host clears it.
 	hostBy string
 	hostAt time.Time
-	// nodeAt is when its node was deleted by nodeBy.
+	// nodeBy is who deleted the build's node, and nodeAt when.
 	nodeBy string
 	nodeAt time.Time
 
-	resumeWait *event
 	resumeItem *item
 }
 
-// verdict says whose doing an end was.
+// verdict says who ended a build.
 type verdict struct {
 	killed, lost bool
 	cause        string
 }
 
 func blame(by, cause string) verdict {
-	return verdict{killed: by == byREST, lost: by != byREST, cause: cause + " by " + orNobody(by)}
+	return verdict{killed: by == byREST, lost: by != byREST, cause: cause + " by " + cmp.Or(by, "nobody")}
 }
 
-func orNobody(by string) string {
-	if by == "" {
-		return "nobody"
-	}
-	return by
-}
-
-// startFlyweight starts a pipeline: it runs on the built-in node at once, and
-// its item for an agent enters the queue.
+// startFlyweight starts a pipeline. The pipeline runs on the built-in node at once, and its
+// item for an agent enters the queue.
 func (j *Jenkins) startFlyweight(it *item) {
 	b := it.build
 	j.removeItem(it, false)
@@ -68,22 +61,20 @@ func (j *Jenkins) startFlyweight(it *item) {
 	j.changed()
 }
 
-// start is the executor taking the item's task: a new build, or a pipeline
-// that resumes.
+// start gives the item's task to the executor: a new build, or a pipeline that resumes.
 func (j *Jenkins) start(it *item, n *node, slot int) {
 	b := it.build
 	now := j.clk.Now()
 	b.node, b.slot = n, slot
 	n.slots[slot].build = b
-	resumes := it.pinned != ""
-	if resumes {
+	if it.pinned != "" { // it resumes
 		b.resumeItem = nil
 		if n.class == classBuiltIn || n.ch != nil && n.ch.host == b.host {
 			b.touch(n.ch)
 			b.nodeBy = ""
 			j.goOn(b, settleDelay)
 		} else {
-			// Another machine under that name: its processes are not there.
+			// Another machine has that name: the processes of the build are not there.
 			j.outOfTouch(b, b.cutBy, nodeWait)
 		}
 	} else {
@@ -110,23 +101,20 @@ func (j *Jenkins) start(it *item, n *node, slot int) {
 	}
 	n.closing = true
 	j.hookCloses(n)
-	j.changed()
 	j.kick()
 }
 
-// touch is the build's machine being there again.
+// touch notes that the build's machine is there again.
 func (b *build) touch(c *Channel) {
 	b.ch, b.cut, b.cutBy, b.hostBy = c, false, "", ""
 	b.deadline.cancel()
-	b.deadline = nil
 }
 
-// goOn has the build end by itself when its work is done, but not before least
-// has passed, and never if its machine is silent.
+// goOn lets the build end by itself when its work is done, but not before least has passed,
+// and never if its machine is silent.
 func (j *Jenkins) goOn(b *build, least time.Duration) {
 	now := j.clk.Now()
 	b.ending.cancel()
-	b.ending = nil
 	if b.ch != nil && b.ch.frozen {
 		b.hostBy, b.hostAt = b.ch.frozenBy, now
 		return
@@ -134,16 +122,15 @@ func (j *Jenkins) goOn(b *build, least time.Duration) {
 	b.ending = j.after(max(b.due.Sub(now), least), func() { j.end(b, "SUCCESS", verdict{}) })
 }
 
-// outOfTouch has the build wait for its machine, for so long.
+// outOfTouch makes the build wait for its machine, for so long.
 func (j *Jenkins) outOfTouch(b *build, by string, wait time.Duration) {
 	b.ending.cancel()
-	b.ending = nil
 	b.cut, b.cutBy = true, by
 	b.deadline.cancel()
 	b.deadline = j.after(wait, func() { j.giveUp(b) })
 }
 
-// giveUp is Jenkins' patience with a pipeline's node running out.
+// giveUp ends a pipeline that has waited for its node in vain.
 func (j *Jenkins) giveUp(b *build) {
 	n := b.node
 	v := j.judge(b)
@@ -153,9 +140,8 @@ func (j *Jenkins) giveUp(b *build) {
 	}
 }
 
-// judge tells from the whole story why a pipeline could not go on. What ended
-// its machine comes first, unless its node had been deleted before that. A mark
-// is to blame only where it kept the build from an executor.
+// judge says why a pipeline could not go on. The end of its machine comes first, unless its
+// node was deleted before. A mark is to blame only if it kept the build from an executor.
 func (j *Jenkins) judge(b *build) verdict {
 	if b.nodeBy == byREST && (b.hostBy == "" || b.nodeAt.Before(b.hostAt)) {
 		return blame(byREST, "its node was deleted")
@@ -182,8 +168,6 @@ func (j *Jenkins) judge(b *build) verdict {
 func (j *Jenkins) end(b *build, result string, v verdict) {
 	b.ending.cancel()
 	b.deadline.cancel()
-	b.resumeWait.cancel()
-	b.ending, b.deadline, b.resumeWait = nil, nil, nil
 	if b.resumeItem != nil {
 		j.removeItem(b.resumeItem, true)
 		b.resumeItem = nil
@@ -217,12 +201,11 @@ func (j *Jenkins) end(b *build, result string, v verdict) {
 	if n != nil {
 		j.dropIfGone(n)
 	}
-	j.changed()
 	j.kick()
 }
 
-// cutBuilds is what a node's builds feel when its channel or the node itself
-// goes: freestyle fails at once, a pipeline waits.
+// cutBuilds tells a node's builds that the channel or the node is gone: a project's build
+// fails at once, and a pipeline waits.
 func (j *Jenkins) cutBuilds(n *node, by string, wait time.Duration) {
 	j.release(n)
 	for i := range n.slots {
@@ -248,9 +231,8 @@ func (j *Jenkins) cutBuilds(n *node, by string, wait time.Duration) {
 	}
 }
 
-// regain is an agent connecting to a node: the builds that were out of touch
-// and whose machine it is go on. Those that wait in the queue learn that their
-// machine lives.
+// regain tells builds that their machine has connected to a node. The builds that were out
+// of touch go on. The builds that wait in the queue learn that their machine lives.
 func (j *Jenkins) regain(n *node, c *Channel) {
 	for _, b := range j.alive {
 		if b.home != n.name || b.host != c.host || !b.begun {
@@ -264,9 +246,9 @@ func (j *Jenkins) regain(n *node, c *Channel) {
 	}
 }
 
-// away takes every build off its executor because Jenkins itself goes:
-// freestyle builds die, pipelines keep running on their machines. A safe restart
-// waited for all builds but those on marked nodes.
+// away takes every build off its executor because Jenkins goes. Projects' builds die, and
+// pipelines keep running on their machines. A safe restart waited for all builds but those
+// on marked nodes.
 func (j *Jenkins) away(safe bool) {
 	for _, b := range slices.Clone(j.alive) {
 		if !b.begun {
@@ -285,7 +267,6 @@ func (j *Jenkins) away(safe bool) {
 		}
 		b.ending.cancel()
 		b.deadline.cancel()
-		b.ending, b.deadline = nil, nil
 		b.cut = false
 		if b.node != nil {
 			b.node.slots[b.slot].build = nil
@@ -298,8 +279,8 @@ func (j *Jenkins) away(safe bool) {
 	}
 }
 
-// resume puts an item into the queue for every pipeline that a restart found
-// on a node: it must go on where it was, and within five minutes.
+// resume puts an item into the queue for every pipeline that a restart found on a node. The
+// pipeline must go on there within five minutes.
 func (j *Jenkins) resume(since time.Time) {
 	now := j.clk.Now()
 	for _, b := range j.alive {
@@ -315,11 +296,10 @@ func (j *Jenkins) resume(since time.Time) {
 		j.repin()
 		j.hookOpens(b.home)
 	}
-	j.changed()
 	j.kick()
 }
 
-// abandon is the end of a resuming item's five minutes.
+// abandon ends a build whose item has waited five minutes to resume.
 func (j *Jenkins) abandon(it *item) {
 	if it.build.resumeItem != it {
 		return

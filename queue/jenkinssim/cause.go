@@ -19,15 +19,15 @@ const (
 	disconnectedBy   = "Disconnected by "
 )
 
-// mark is an offline cause. A temporary one is stored with the node.
+// mark is an offline cause. Jenkins stores a temporary cause with the node.
 type mark struct {
 	class, text, user string
 	at                time.Time
 	ours              bool // set by the REST account or by the hook
 }
 
-// cause is what the computer says when asked why it is offline. Before 2.482 there
-// is one field for both causes, and the later one is there.
+// cause returns why a computer says that it is offline. Before 2.482 Jenkins has one field
+// for both causes, with the later cause.
 func (j *Jenkins) cause(n *node) (mark, bool) {
 	lost := n.ch == nil && n.lost.class != ""
 	switch {
@@ -39,7 +39,7 @@ func (j *Jenkins) cause(n *node) (mark, bool) {
 	return mark{}, false
 }
 
-// words is the cause's text as Jenkins has it.
+// words returns the cause's text as Jenkins has it.
 func (j *Jenkins) words(c mark) string {
 	if c.class != causeUser {
 		return c.text
@@ -54,7 +54,7 @@ func (j *Jenkins) words(c mark) string {
 	return text
 }
 
-// reason is IOfflineCause.getReason: all before the last " : " is taken for the head
+// reason is IOfflineCause.getReason: Jenkins takes all before the last " : " for the head
 // that names the user.
 func (j *Jenkins) reason(c mark) string {
 	text := j.words(c)
@@ -74,33 +74,14 @@ func (j *Jenkins) reason(c mark) string {
 
 // escape is Util.escape.
 func escape(text string) string {
-	var b strings.Builder
-	for i, c := range text {
-		switch c {
-		case '\n':
-			b.WriteString("<br>")
-		case '<':
-			b.WriteString("&lt;")
-		case '>':
-			b.WriteString("&gt;")
-		case '&':
-			b.WriteString("&amp;")
-		case '"':
-			b.WriteString("&quot;")
-		case '\'':
-			b.WriteString("&#039;")
-		case ' ':
-			if strings.HasPrefix(text[i+1:], " ") {
-				b.WriteString("&nbsp;")
-			} else {
-				b.WriteByte(' ')
-			}
-		default:
-			b.WriteRune(c)
-		}
+	text = escapes.Replace(text)
+	for strings.Contains(text, "  ") {
+		text = strings.ReplaceAll(text, "  ", "&nbsp; ")
 	}
-	return b.String()
+	return text
 }
+
+var escapes = strings.NewReplacer("\n", "<br>", "<", "&lt;", ">", "&gt;", "&", "&amp;", `"`, "&quot;", "'", "&#039;")
 
 // setMark sets or lifts the temporary cause of a node.
 func (j *Jenkins) setMark(n *node, m *mark) {
@@ -115,12 +96,11 @@ func (j *Jenkins) setMark(n *node, m *mark) {
 		n.lost = mark{}
 	}
 	j.hookCloses(n)
-	j.changed()
 	j.kick()
 }
 
-// forgetMarks is a start of Jenkins before 2.482: the causes are stored with the
-// nodes, but a computer learns its own only when its agent connects.
+// forgetMarks is a start of Jenkins before 2.482: the causes are stored with the nodes, and
+// a computer learns its cause only when its agent connects.
 func (j *Jenkins) forgetMarks() {
 	if j.version >= causesSince {
 		return
@@ -132,7 +112,7 @@ func (j *Jenkins) forgetMarks() {
 	}
 }
 
-// recallMark is the other half: the agent of the node has connected.
+// recallMark is what a computer learns when its agent connects.
 func (n *node) recallMark() {
 	if n.stored != nil {
 		n.mark, n.stored = n.stored, nil

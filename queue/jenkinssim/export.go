@@ -1,6 +1,7 @@
 package jenkinssim
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -28,19 +29,21 @@ const (
 	classPlaceholderExec = classPlaceholder + "$PlaceholderExecutable"
 )
 
-var monitors = [...]string{
-	"SwapSpaceMonitor", "TemporarySpaceMonitor", "DiskSpaceMonitor", "ArchitectureMonitor", "ResponseTimeMonitor", "ClockMonitor",
-}
+// always is the visibility of a property that Jenkins shows at any depth.
+const always = 999
+
+const monitors raw = `{"hudson.node_monitors.SwapSpaceMonitor":null,"hudson.node_monitors.TemporarySpaceMonitor":null,` +
+	`"hudson.node_monitors.DiskSpaceMonitor":null,"hudson.node_monitors.ArchitectureMonitor":null,` +
+	`"hudson.node_monitors.ResponseTimeMonitor":null,"hudson.node_monitors.ClockMonitor":null}`
 
 // page is what an export needs to know of its request.
 type page struct {
-	writer
 	j      *Jenkins
 	base   string // the root URL, with a slash at its end
 	tongue tongue
 }
 
-func (w *page) computerSet(p *pruner) {
+func (w *page) computerSet() bean {
 	busy, total := 0, 0
 	for _, n := range w.j.computers {
 		busy += n.busy()
@@ -48,25 +51,21 @@ func (w *page) computerSet(p *pruner) {
 			total += n.executors
 		}
 	}
-	w.open(classComputerSet)
-	w.propInt(p, "busyExecutors", 1, int64(busy))
-	if k := p.inline("computer", 1); k != nil {
-		w.key("computer")
-		w.array(k, len(w.j.computers), func(i int) { w.computer(k, w.j.computers[i]) })
-	}
-	w.propStr(p, "displayName", 1, "Nodes")
-	w.propInt(p, "totalExecutors", 1, int64(total))
-	w.close()
+	computers := list{n: len(w.j.computers), at: func(i int) any { return w.computer(w.j.computers[i]) }, inline: true}
+	return bean{classComputerSet, []prop{
+		{"busyExecutors", 1, busy},
+		{"computer", 1, computers},
+		{"displayName", 1, "Nodes"},
+		{"totalExecutors", 1, total},
+	}}
 }
 
-func (w *page) computer(p *pruner, n *node) {
+func (w *page) computer(n *node) bean {
 	builtIn := n.class == classBuiltIn
 	class, description, name := classSlaveComputer, n.description, n.name
-	if builtIn {
-		class, description, name = classMasterComputer, "the Jenkins controller's built-in node", "Built-In Node"
-	}
 	var flights []*build
 	if builtIn {
+		class, description, name = classMasterComputer, "the Jenkins controller's built-in node", "Built-In Node"
 		flights = w.j.flights()
 	}
 	cause, caused := w.j.cause(n)
@@ -78,130 +77,93 @@ func (w *page) computer(p *pruner, n *node) {
 	case reason != n.mark.text:
 		w.j.stats.MarksAltered++
 	}
-	w.open(class)
-	w.propEmpty(p, "actions")
-	if k := w.prop(p, "assignedLabels", 1); k != nil {
-		w.array(k, len(n.labels), func(i int) {
-			w.open("")
-			w.propStr(k, "name", 2, n.labels[i])
-			w.close()
-		})
-	}
-	w.propStr(p, "description", 1, description)
-	w.propStr(p, "displayName", 1, name)
-	if k := w.prop(p, "executors", 1); k != nil {
-		w.array(k, len(n.slots), func(i int) { w.executor(k, n.slots[i], i) })
-	}
 	icon := "symbol-computer"
 	if n.mark != nil && n.mark.class == causeUser {
 		icon = "symbol-computer-disconnected"
 	} else if n.offline() {
 		icon = "symbol-computer-offline"
 	}
-	w.propStr(p, "icon", 1, icon)
-	w.propStr(p, "iconClassName", 1, icon)
-	w.propBool(p, "idle", 1, n.busy() == 0 && len(flights) == 0)
-	w.propBool(p, "jnlpAgent", 1, !builtIn && n.host == "")
-	w.propBool(p, "launchSupported", 1, builtIn || n.host != "")
-	if w.prop(p, "loadStatistics", 1) != nil {
-		w.open(classLabelLoad)
-		w.close()
+	monitored := monitors
+	if w.j.lacks(permConnect) {
+		monitored = "{}"
 	}
-	w.propBool(p, "manualLaunchAllowed", 1, true)
-	if w.prop(p, "monitorData", 1) != nil {
-		w.open("")
-		if !w.j.lacks(permConnect) {
-			for _, m := range monitors {
-				w.key("hudson.node_monitors." + m)
-				w.null()
-			}
-		}
-		w.close()
+	b := bean{class, []prop{
+		{"actions", 1, none},
+		{"assignedLabels", 1, labelsOf(n)},
+		{"description", 1, description},
+		{"displayName", 1, name},
+		{"executors", 1, list{n: len(n.slots), at: func(i int) any { return w.executor(n.slots[i], i) }}},
+		{"icon", 1, icon},
+		{"iconClassName", 1, icon},
+		{"idle", 1, n.busy() == 0 && len(flights) == 0},
+		{"jnlpAgent", 1, !builtIn && n.host == ""},
+		{"launchSupported", 1, builtIn || n.host != ""},
+		{"loadStatistics", 1, bean{class: classLabelLoad}},
+		{"manualLaunchAllowed", 1, true},
+		{"monitorData", 1, monitored},
+		{"numExecutors", 1, n.executors},
+		{"offline", 1, n.offline()},
+		{"offlineCause", 1, w.cause(cause, caused)},
+		{"offlineCauseReason", 1, reason},
+		{"oneOffExecutors", 1, list{n: len(flights), at: func(i int) any { return w.flight(flights[i]) }}},
+		{"temporarilyOffline", 1, n.mark != nil},
+	}}
+	switch {
+	case builtIn:
+	case n.ch == nil:
+		b.props = append(b.props, prop{"absoluteRemotePath", 1, nil})
+	default:
+		b.props = append(b.props, prop{"absoluteRemotePath", 1, n.remoteFS})
 	}
-	w.propInt(p, "numExecutors", 1, int64(n.executors))
-	w.propBool(p, "offline", 1, n.offline())
-	if k := w.prop(p, "offlineCause", 1); k != nil {
-		w.cause(k, cause, caused)
-	}
-	w.propStr(p, "offlineCauseReason", 1, reason)
-	if k := w.prop(p, "oneOffExecutors", 1); k != nil {
-		w.array(k, len(flights), func(i int) { w.flight(k, flights[i]) })
-	}
-	w.propBool(p, "temporarilyOffline", 1, n.mark != nil)
-	if !builtIn && p.accept("absoluteRemotePath", 1) != nil {
-		w.key("absoluteRemotePath")
-		if n.ch != nil {
-			w.str(n.remoteFS)
-		} else {
-			w.null()
-		}
-	}
-	w.close()
+	return b
 }
 
-func (w *page) cause(p *pruner, c mark, is bool) {
+func labelsOf(n *node) list {
+	return list{n: len(n.labels), at: func(i int) any { return bean{"", []prop{{"name", 2, n.labels[i]}}} }}
+}
+
+func (w *page) cause(c mark, is bool) any {
 	if !is {
-		w.null()
-		return
+		return nil
 	}
-	w.open(c.class)
-	w.propTime(p, "timestamp", 1, c.at)
-	if c.class == causeUser { // others do not export it
-		w.propStr(p, "description", 1, w.j.words(c))
+	b := bean{c.class, []prop{{"timestamp", 1, c.at}}}
+	if c.class == causeUser { // others do not export a description
+		b.props = append(b.props, prop{"description", 1, w.j.words(c)})
 	}
-	w.close()
+	return b
 }
 
-func (w *page) executor(p *pruner, s slot, number int) {
-	w.open("")
-	if k := w.prop(p, "currentExecutable", 1); k != nil {
-		switch {
-		case s.build == nil || w.j.denied[permJobRead]:
-			w.null()
-		case s.build.Job.Pipeline:
-			w.executable(k, s.build, classPlaceholderExec)
-		default:
-			w.executable(k, s.build, s.build.class())
+func (w *page) executor(s slot, number int) bean {
+	var executable any
+	progress := int64(-1)
+	if b := s.build; b != nil {
+		if !w.j.denied[permJobRead] {
+			executable = w.executable(b, b.class())
+		}
+		if b.Job.Duration > 0 {
+			progress = min(99, int64(100*w.j.clk.Now().Sub(b.Started)/b.Job.Duration))
 		}
 	}
-	w.propBool(p, "idle", 1, s.free())
-	w.propBool(p, "likelyStuck", 1, false)
-	w.propInt(p, "number", 1, int64(number))
-	if k := w.prop(p, "progress", 1); k != nil {
-		w.int(w.j.progress(s.build))
-	}
-	w.close()
+	return bean{"", []prop{
+		{"currentExecutable", 1, executable},
+		{"idle", 1, s.free()},
+		{"likelyStuck", 1, false},
+		{"number", 1, number},
+		{"progress", 1, progress},
+	}}
 }
 
-func (j *Jenkins) progress(b *build) int64 {
-	if b == nil || b.Job.Duration <= 0 {
-		return -1
-	}
-	return min(99, int64(100*j.clk.Now().Sub(b.Started)/b.Job.Duration))
-}
-
-func (w *page) executable(p *pruner, b *build, class string) {
-	name := b.Job.full() + " #" + strconv.Itoa(b.Number)
-	w.open(class)
-	w.propStr(p, "displayName", 1, "#"+strconv.Itoa(b.Number))
-	w.propInt(p, "estimatedDuration", 1, -1)
-	if class == classPlaceholderExec {
-		name = "part of " + name
-	}
-	w.propStr(p, "fullDisplayName", 1, name)
-	w.propInt(p, "number", 1, int64(b.Number))
-	w.propInt(p, "queueId", 1, b.ID)
+// executable is a build as an executor shows it.
+func (w *page) executable(b *build, class string) bean {
 	at := b.Started
 	if at.IsZero() {
 		at = b.Queued
 	}
-	w.propTime(p, "timestamp", 1, at)
-	w.propStr(p, "url", 1, w.base+b.path())
-	w.close()
+	return bean{class, []prop{{"timestamp", 1, at}, {"url", 1, w.base + b.path()}}}
 }
 
-// flights are the pipelines under way: each runs as a one-off executor of the
-// built-in node, whatever becomes of its part on an agent.
+// flights returns the pipelines under way. Each runs as a one-off executor of the
+// built-in node, whatever happens to its part on an agent.
 func (j *Jenkins) flights() []*build {
 	var f []*build
 	for _, b := range j.alive {
@@ -212,20 +174,18 @@ func (j *Jenkins) flights() []*build {
 	return f
 }
 
-func (w *page) flight(p *pruner, b *build) {
-	w.open("")
-	if k := w.prop(p, "currentExecutable", 1); k != nil {
-		if w.j.denied[permJobRead] {
-			w.null()
-		} else {
-			w.executable(k, b, classWorkflowRun)
-		}
+func (w *page) flight(b *build) bean {
+	var executable any
+	if !w.j.denied[permJobRead] {
+		executable = w.executable(b, classWorkflowRun)
 	}
-	w.propBool(p, "idle", 1, false)
-	w.propBool(p, "likelyStuck", 1, false)
-	w.propInt(p, "number", 1, -1)
-	w.propInt(p, "progress", 1, -1)
-	w.close()
+	return bean{"", []prop{
+		{"currentExecutable", 1, executable},
+		{"idle", 1, false},
+		{"likelyStuck", 1, false},
+		{"number", 1, -1},
+		{"progress", 1, -1},
+	}}
 }
 
 // path is a build's URL below the root.
@@ -233,15 +193,19 @@ func (b *build) path() string {
 	return b.Job.path() + strconv.Itoa(b.Number) + "/"
 }
 
-// class is that of a build that is no pipeline.
+// class is the class of the build on an executor.
 func (b *build) class() string {
-	if b.Job.Cell != "" {
+	switch {
+	case b.Job.Pipeline:
+		return classPlaceholderExec
+	case b.Job.Cell != "":
 		return classMatrixRun
+	default:
+		return classFreeStyleBuild
 	}
-	return classFreeStyleBuild
 }
 
-func (w *page) label(p *pruner, text string) {
+func (w *page) label(text string) bean {
 	e := label.Parse(text)
 	v := w.j.view(e)
 	busy, total := 0, 0
@@ -252,148 +216,88 @@ func (w *page) label(p *pruner, text string) {
 		}
 	}
 	_, atom := e.Atom()
-	atom = atom && !strings.HasPrefix(e.String(), "(")
-	class := labelClass(e.String())
-	if atom {
-		class = "hudson.model.labels.LabelAtom"
-	}
-	w.open(class)
-	w.propEmpty(p, "actions")
-	w.propInt(p, "busyExecutors", 1, int64(busy))
-	w.propEmpty(p, "clouds")
-	if k := w.prop(p, "description", 1); k != nil {
-		// An expression that one node matches is described by that node.
-		if !atom && len(v.nodes) == 1 {
-			w.str(v.nodes[0].description)
-		} else {
-			w.null()
+	class := "hudson.model.labels.LabelAtom"
+	var description any
+	if !atom { // only && was recorded, and nobody asks for the class of another operator
+		class = "hudson.model.labels.LabelExpression$And"
+		if len(v.nodes) == 1 { // the node describes the expression
+			description = v.nodes[0].description
 		}
 	}
-	w.propInt(p, "idleExecutors", 1, int64(v.idle))
-	if k := w.prop(p, "loadStatistics", 1); k != nil {
-		w.load(k, classLabelLoad, w.j.loadOf(e))
-	}
-	w.propStr(p, "name", 2, e.String())
-	if k := w.prop(p, "nodes", 1); k != nil {
-		w.array(k, len(v.nodes), func(i int) { w.node(k, v.nodes[i]) })
-	}
-	w.propBool(p, "offline", 1, v.offline)
-	w.propEmpty(p, "tiedJobs")
-	w.propInt(p, "totalExecutors", 1, int64(total))
+	b := bean{class, []prop{
+		{"actions", 1, none},
+		{"busyExecutors", 1, busy},
+		{"clouds", 1, none},
+		{"description", 1, description},
+		{"idleExecutors", 1, v.idle},
+		{"loadStatistics", 1, bean{class: classLabelLoad}},
+		{"name", 2, e.String()},
+		{"nodes", 1, list{n: len(v.nodes), at: func(i int) any { return w.node(v.nodes[i]) }}},
+		{"offline", 1, v.offline},
+		{"tiedJobs", 1, none},
+		{"totalExecutors", 1, total},
+	}}
 	if atom {
-		w.propEmpty(p, "propertiesList")
+		b.props = append(b.props, prop{"propertiesList", 1, none})
 	}
-	w.close()
+	return b
 }
 
-// labelClass is the class of an expression, by its loosest operator.
-func labelClass(name string) string {
-	depth, quoted, found := 0, false, map[string]bool{}
-	for i := 0; i < len(name); i++ {
-		switch c := name[i]; {
-		case c == '\\' && quoted:
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '(':
-			depth++
-		case c == ')':
-			depth--
-		case depth == 0:
-			for _, op := range [...]string{"<->", "->", "||", "&&"} {
-				if strings.HasPrefix(name[i:], op) {
-					found[op] = true
-					i += len(op) - 1
-					break
-				}
-			}
-		}
+// load is Jenkins' load statistics. What is in them is not simulated.
+func load(class string, gauges ...string) bean {
+	b := bean{class: class}
+	for _, name := range gauges {
+		b.props = append(b.props, prop{name, 1, bean{}})
 	}
-	const class = "hudson.model.labels.LabelExpression$"
-	switch {
-	case found["<->"]:
-		return class + "Iff"
-	case found["->"]:
-		return class + "Implies"
-	case found["||"]:
-		return class + "Or"
-	case found["&&"]:
-		return class + "And"
-	case strings.HasPrefix(name, "!"):
-		return class + "Not"
-	default:
-		return class + "Paren"
-	}
+	return b
 }
 
-func (w *page) node(p *pruner, n *node) {
+func (w *page) node(n *node) bean {
+	class := "hudson.slaves.DumbSlave"
 	switch n.class {
 	case classSwarm:
-		w.open("hudson.plugins.swarm.SwarmSlave")
+		class = "hudson.plugins.swarm.SwarmSlave"
 	case classBuiltIn:
-		w.open("hudson.model.Hudson")
-	default:
-		w.open("hudson.slaves.DumbSlave")
+		class = "hudson.model.Hudson"
+	case classDumb:
 	}
-	w.nodeProps(p, n)
-	w.close()
+	return bean{class, []prop{
+		{"assignedLabels", 1, labelsOf(n)},
+		{"mode", 1, n.mode},
+		{"nodeDescription", 1, n.description},
+		{"nodeName", always, n.name},
+		{"numExecutors", 1, n.executors},
+	}}
 }
 
-func (w *page) nodeProps(p *pruner, n *node) {
-	if k := w.prop(p, "assignedLabels", 1); k != nil {
-		w.array(k, len(n.labels), func(i int) {
-			w.open("")
-			w.propStr(k, "name", 2, n.labels[i])
-			w.close()
-		})
+// root is Jenkins itself.
+func (w *page) root() bean {
+	b := w.node(w.j.builtIn)
+	var jobs []string
+	if !w.j.denied[permJobRead] {
+		jobs = slices.Sorted(maps.Keys(w.j.jobs))
 	}
-	w.propStr(p, "mode", 1, n.mode)
-	w.propStr(p, "nodeDescription", 1, n.description)
-	w.propStr(p, "nodeName", 999, n.name)
-	w.propInt(p, "numExecutors", 1, int64(n.executors))
+	b.props = append(
+		b.props,
+		prop{"description", 1, nil},
+		prop{"jobs", 1, list{n: len(jobs), at: func(i int) any { return w.job(jobs[i]) }}},
+		prop{"quietDownReason", 1, nil},
+		prop{"quietingDown", 1, w.j.quieting},
+		prop{"slaveAgentPort", 1, -1},
+		prop{"url", 1, w.base},
+		prop{"useCrumbs", 1, true},
+		prop{"useSecurity", 1, true},
+		prop{"views", 1, none},
+	)
+	return b
 }
 
-// root writes Jenkins itself.
-func (w *page) root(p *pruner) {
-	w.open("hudson.model.Hudson")
-	w.nodeProps(p, w.j.builtIn)
-	w.propNull(p, "description", 1)
-	if k := w.prop(p, "jobs", 1); k != nil {
-		names := w.j.jobNames()
-		w.array(k, len(names), func(i int) { w.job(k, names[i]) })
-	}
-	w.propNull(p, "quietDownReason", 1)
-	w.propBool(p, "quietingDown", 1, w.j.quieting)
-	w.propInt(p, "slaveAgentPort", 1, -1)
-	w.propStr(p, "url", 1, w.base)
-	w.propBool(p, "useCrumbs", 1, !w.j.cfg.NoCrumbs)
-	w.propBool(p, "useSecurity", 1, true)
-	w.propEmpty(p, "views")
-	w.close()
+// job is a job or a folder at the top.
+func (w *page) job(name string) bean {
+	return bean{w.j.jobs[name], []prop{{"name", 3, name}, {"url", 3, w.base + Job{Name: name}.path()}}}
 }
 
-// jobNames are the jobs and folders at the top: hello, and those of all builds ever
-// asked for; who may not read jobs sees none.
-func (j *Jenkins) jobNames() []string {
-	if j.denied[permJobRead] {
-		return nil
-	}
-	return slices.Sorted(maps.Keys(j.jobs))
-}
-
-func (w *page) job(p *pruner, name string) {
-	class := w.j.jobs[name]
-	w.open(class)
-	w.propStr(p, "name", 3, name)
-	w.propStr(p, "url", 3, w.base+Job{Name: name}.path())
-	if class != classFolder {
-		w.propStr(p, "color", 3, "notbuilt")
-	}
-	w.close()
-}
-
-// topClass is the class of what is at the top of the job's name.
+// topClass is the class of the first part of the job's name.
 func (job Job) topClass() string {
 	switch {
 	case strings.Contains(job.Name, "/"):
@@ -405,4 +309,128 @@ func (job Job) topClass() string {
 	default:
 		return classFreeStyle
 	}
+}
+
+// queued lists the items in Jenkins' order: the item that will build soonest comes last.
+func (j *Jenkins) queued() []*item {
+	if j.denied[permJobRead] {
+		return nil
+	}
+	out := make([]*item, 0, len(j.items))
+	for _, s := range [...]stage{waiting, blocked} {
+		for _, it := range j.items {
+			if it.state == s {
+				out = append(out, it)
+			}
+		}
+	}
+	for _, s := range [...]stage{buildable, pending} {
+		for _, it := range slices.Backward(j.items) {
+			if it.state == s {
+				out = append(out, it)
+			}
+		}
+	}
+	return out
+}
+
+func (w *page) queue() bean {
+	items := w.j.queued()
+	return bean{classQueue, []prop{
+		{"discoverableItems", 1, none},
+		{"items", 1, list{n: len(items), at: func(i int) any { return w.item(items[i]) }, inline: true}},
+	}}
+}
+
+func (w *page) item(it *item) bean {
+	class := "hudson.model.Queue$BuildableItem"
+	last := []prop{{"buildableStartMilliseconds", always, it.buildable}, {"pending", always, it.state == pending}}
+	switch it.state {
+	case waiting:
+		class, last = "hudson.model.Queue$WaitingItem", []prop{{"timestamp", always, it.timestamp}}
+	case blocked:
+		class, last = "hudson.model.Queue$BlockedItem", last[:1]
+	case buildable, pending:
+	}
+	parameter := it.build.Job.Parameter
+	params := ""
+	if parameter.Value != "" {
+		params = fmt.Sprintf("\n[%s: %s=%s]", parameter.class(), parameter.Name, parameter.Value)
+	}
+	return bean{class, append([]prop{
+		{"actions", always, w.actions(it)},
+		{"blocked", always, it.state == blocked},
+		{"buildable", always, it.state >= buildable},
+		{"id", always, it.id},
+		{"inQueueSince", always, it.since},
+		{"params", always, params},
+		{"stuck", always, func() any { return w.j.stuck(it) }},
+		{"task", always, w.task(it.build, it.fly)},
+		{"url", always, "queue/item/" + strconv.FormatInt(it.id, 10) + "/"},
+		{"why", always, func() any { return w.j.why(it, w.tongue) }},
+	}, last...)}
+}
+
+// class is the name of the class of a NodeLabel parameter's value.
+func (v Parameter) class() string {
+	if v.Node {
+		return "NodeParameterValue"
+	}
+	return "LabelParameterValue"
+}
+
+func one(b bean) list { return list{n: 1, at: func(int) any { return b }} }
+
+func (w *page) actions(it *item) list {
+	if it.build.Job.Pipeline && !it.fly {
+		return list{}
+	}
+	user := bean{"hudson.model.Cause$UserIdCause", []prop{
+		{"shortDescription", always, "Started by user admin"},
+		{"userId", always, "admin"},
+		{"userName", always, "admin"},
+	}}
+	actions := []bean{{"hudson.model.CauseAction", []prop{{"causes", always, one(user)}}}}
+	if v := it.build.Job.Parameter; v.Value != "" && !it.fly {
+		value := bean{"org.jvnet.jenkins.plugins.nodelabelparameter." + v.class(), []prop{{"name", always, v.Name}, {"value", always, v.Value}}}
+		actions = append(actions, bean{"hudson.model.ParametersAction", []prop{{"parameters", always, one(value)}}})
+	}
+	return list{n: len(actions), at: func(i int) any { return actions[i] }}
+}
+
+// task is the item's task. Only a project exports its label.
+func (w *page) task(b *build, fly bool) bean {
+	if b.Job.Pipeline && !fly {
+		return bean{classPlaceholder, []prop{
+			{"fullDisplayName", 1, b.taskName()},
+			{"name", 1, b.taskName()},
+			{"url", 1, b.path()},
+		}}
+	}
+	class, full, shown := classFreeStyle, b.Job.Name, b.Job.full()
+	switch {
+	case b.Job.Pipeline:
+		class = classWorkflowJob
+	case b.Job.Cell != "":
+		class, full, shown = classMatrixCell, full+"/"+b.Job.Cell, shown+" » "+b.Job.Cell
+	}
+	t := bean{class, []prop{
+		{"displayName", 1, b.Job.simple()},
+		{"fullDisplayName", 1, shown},
+		{"fullName", 1, full},
+		{"name", 3, b.Job.simple()},
+		{"url", 3, w.base + b.Job.path()},
+		{"color", 3, "notbuilt"},
+		{"concurrentBuild", 1, !b.Job.Serial},
+		{"disabled", 1, false},
+	}}
+	switch {
+	case b.Job.Pipeline:
+	case b.Job.Label == "" || b.Job.Cell != "":
+		// A cell works its label out of its axes, which the getter does not see.
+		t.props = append(t.props, prop{"labelExpression", 1, nil})
+	default:
+		t.props = append(t.props, prop{"labelExpression", 1, b.Job.Label})
+	}
+	return t
 }

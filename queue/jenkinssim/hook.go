@@ -5,20 +5,20 @@ import "strings"
 // hookText begins the marks of the one-build hook.
 func (j *Jenkins) hookText() string { return "bellboard-hook(" + j.cfg.Hook + "): " }
 
-// hookMinds reports whether the hook is there and the node is one of its Bellboard's.
+// hookMinds reports whether the hook is installed and the node belongs to its Bellboard.
 func (j *Jenkins) hookMinds(n *node) bool {
 	return j.cfg.Hook != "" && strings.Contains(n.description, "bellboard instance="+j.cfg.Hook+" ")
 }
 
-// hookCloses marks an ephemeral node that has had its build and is open, unless a
-// build waits that may only go there.
+// hookCloses marks an open ephemeral node that has had its build, unless a build waits that
+// may only go there.
 func (j *Jenkins) hookCloses(n *node) {
 	if j.hookMinds(n) && ephemeral(n) && n.closing && n.mark == nil && j.pins[n.name] == nil {
 		j.setMark(n, &mark{class: causeUser, text: j.hookText() + "one build only; this mark ends no build", user: "SYSTEM", ours: true})
 	}
 }
 
-// hookOpens lifts the hook's mark or Bellboard's from the node that an item must go to.
+// hookOpens lifts the hook's mark or Bellboard's from the node to which an item must go.
 func (j *Jenkins) hookOpens(name string) {
 	if n := j.registered(name); n != nil && j.hookMinds(n) && j.hookKnows(n.mark) {
 		j.setMark(n, nil)
@@ -30,6 +30,6 @@ func (j *Jenkins) hookKnows(m *mark) bool {
 	return m != nil && (strings.HasPrefix(m.text, j.hookText()) || strings.HasPrefix(m.text, "bellboard("+j.cfg.Hook+"): "))
 }
 
-// hookForgets is what a restart of Jenkins leaves of the hook's memory: the marks
+// hookForgets takes the hook's memory in a restart of Jenkins. The hook knows only the marks
 // that the nodes keep.
 func (j *Jenkins) hookForgets(n *node) { n.closing = j.hookKnows(n.mark) }

@@ -1,141 +1,123 @@
 package jenkinssim
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
-	"unicode/utf8"
 )
 
-// writer writes JSON as Jenkins' stapler does: no blanks, UTF-8 unescaped,
-// _class first.
-type writer struct {
-	out  []byte
-	more bool // a comma is due
+// bean is an object as Jenkins exports it: its class, or "", and its properties in order.
+type bean struct {
+	class string
+	props []prop
 }
 
+// prop is one property of a bean. visibility is the depth down to which Jenkins shows the
+// property without a tree. value is whatever write can write.
+type prop struct {
+	name       string
+	visibility int
+	value      any
+}
+
+// list is an array whose elements are made when they are written. Jenkins counts the
+// elements of an inline list as on the level of the list's owner.
+type list struct {
+	n      int
+	at     func(i int) any
+	inline bool
+}
+
+// raw is JSON that is written as it is.
+type raw string
+
+// none is an empty array.
+const none raw = "[]"
+
+// writer writes JSON as Jenkins' stapler does: no blanks, UTF-8 unescaped, _class first.
+type writer struct{ out []byte }
+
+// write writes what the pruner wants of a value. A func is called only here, so that a
+// value that nobody wants costs nothing.
+func (w *writer) write(p *pruner, v any) {
+	switch v := v.(type) {
+	case func() any:
+		w.write(p, v())
+	case bean:
+		w.bean(p, v)
+	case list:
+		w.out = append(w.out, '[')
+		for i := p.lo; i < min(v.n, p.hi); i++ {
+			w.comma()
+			w.write(p, v.at(i))
+		}
+		w.out = append(w.out, ']')
+	case nil:
+		w.out = append(w.out, "null"...)
+	case raw:
+		w.out = append(w.out, v...)
+	case string:
+		w.str(v)
+	case bool:
+		w.out = strconv.AppendBool(w.out, v)
+	case int:
+		w.out = strconv.AppendInt(w.out, int64(v), 10)
+	case int64:
+		w.out = strconv.AppendInt(w.out, v, 10)
+	case time.Time:
+		w.out = strconv.AppendInt(w.out, v.UnixMilli(), 10)
+	default:
+		panic(fmt.Sprintf("jenkinssim: no JSON for a %T", v))
+	}
+}
+
+func (w *writer) bean(p *pruner, b bean) {
+	w.out = append(w.out, '{')
+	if b.class != "" {
+		w.key("_class")
+		w.str(b.class)
+	}
+	for i := range b.props {
+		prop := &b.props[i]
+		inside := p.accept(prop.name, prop.visibility)
+		if inside == nil {
+			continue
+		}
+		if l, ok := prop.value.(list); ok && l.inline && p.kids == nil {
+			inside = p
+		}
+		w.key(prop.name)
+		w.write(inside, prop.value)
+	}
+	w.out = append(w.out, '}')
+}
+
+// comma separates a value from the one before it, if there is one.
 func (w *writer) comma() {
-	if w.more {
+	if last := w.out[len(w.out)-1]; last != '{' && last != '[' {
 		w.out = append(w.out, ',')
 	}
-	w.more = true
-}
-
-func (w *writer) open(class string) {
-	w.out = append(w.out, '{')
-	w.more = false
-	if class != "" {
-		w.key("_class")
-		w.str(class)
-	}
-}
-
-func (w *writer) close() {
-	w.out = append(w.out, '}')
-	w.more = true
 }
 
 func (w *writer) key(name string) {
 	w.comma()
-	w.out = append(w.out, '"')
-	w.out = append(w.out, name...)
-	w.out = append(w.out, '"', ':')
+	w.str(name)
+	w.out = append(w.out, ':')
 }
-
-// prop writes the key of a property if it is wanted and returns what is wanted
-// inside, nil if nothing is.
-func (w *writer) prop(p *pruner, name string, visibility int) *pruner {
-	k := p.accept(name, visibility)
-	if k != nil {
-		w.key(name)
-	}
-	return k
-}
-
-func (w *writer) propStr(p *pruner, name string, visibility int, v string) {
-	if w.prop(p, name, visibility) != nil {
-		w.str(v)
-	}
-}
-
-func (w *writer) propBool(p *pruner, name string, visibility int, v bool) {
-	if w.prop(p, name, visibility) != nil {
-		w.bool(v)
-	}
-}
-
-func (w *writer) propInt(p *pruner, name string, visibility int, v int64) {
-	if w.prop(p, name, visibility) != nil {
-		w.int(v)
-	}
-}
-
-func (w *writer) propTime(p *pruner, name string, visibility int, v time.Time) {
-	w.propInt(p, name, visibility, v.UnixMilli())
-}
-
-func (w *writer) propNull(p *pruner, name string, visibility int) {
-	if w.prop(p, name, visibility) != nil {
-		w.null()
-	}
-}
-
-// propEmpty writes an empty array.
-func (w *writer) propEmpty(p *pruner, name string) {
-	if w.prop(p, name, 1) != nil {
-		w.out = append(w.out, "[]"...)
-		w.more = true
-	}
-}
-
-// array writes what each writes for the elements of [0, n) that are wanted.
-func (w *writer) array(p *pruner, n int, each func(i int)) {
-	w.out = append(w.out, '[')
-	w.more = false
-	for i := p.lo; i < min(n, p.hi); i++ {
-		w.comma()
-		each(i)
-		w.more = true
-	}
-	w.out = append(w.out, ']')
-	w.more = true
-}
-
-func (w *writer) int(v int64) { w.out = strconv.AppendInt(w.out, v, 10) }
-func (w *writer) bool(v bool) { w.out = strconv.AppendBool(w.out, v) }
-func (w *writer) null()       { w.out = append(w.out, "null"...) }
-
-const hexDigits = "0123456789abcdef"
 
 func (w *writer) str(s string) {
-	w.out = append(w.out, '"')
-	from := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			_, size := utf8.DecodeRuneInString(s[i:])
-			i += size
-			continue
-		}
-		w.out = append(w.out, s[from:i]...)
-		switch c {
-		case '"', '\\':
-			w.out = append(w.out, '\\', c)
-		case '\n':
-			w.out = append(w.out, '\\', 'n')
-		case '\r':
-			w.out = append(w.out, '\\', 'r')
-		case '\t':
-			w.out = append(w.out, '\\', 't')
-		default:
-			w.out = append(w.out, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		i++
-		from = i
+	if strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c == '"' || c == '\\' }) < 0 {
+		w.out = append(w.out, '"')
+		w.out = append(w.out, s...)
+		w.out = append(w.out, '"')
+		return
 	}
-	w.out = append(w.out, s[from:]...)
-	w.out = append(w.out, '"')
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(s) // a string can always be encoded
+	w.out = append(w.out, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
 }

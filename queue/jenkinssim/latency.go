@@ -2,8 +2,8 @@ package jenkinssim
 
 import "time"
 
-// measured is what a real Jenkins 2.568.1 took on two cores shared with its
-// client: medians in milliseconds, by nodes and queued items.
+// measured is how long a real Jenkins 2.568.1 took on two cores shared with its client:
+// medians in milliseconds, by nodes and queued items.
 var measured = []struct {
 	nodes, queued                                           int
 	create, secret, readQueue, readComputers, mark, deletes float64
@@ -17,10 +17,9 @@ var measured = []struct {
 	{1000, 1225, 2800, 6, 246, 68, 2800, 30_000},
 }
 
-// Seen is a Config.Latency as slow as Jenkins was seen to be with as many
-// nodes and queued items as counts says. Between two measurements it takes the
-// next larger one; beyond the largest it grows: reads with what they list,
-// writes with items times nodes, for which they wait.
+// Seen returns a Config.Latency that is as slow as Jenkins was with as many nodes and queued
+// items as counts returns. Between two measurements Seen takes the next larger one. Beyond
+// the largest, reads grow with what they list, and writes with items times nodes.
 func Seen(counts func() (nodes, queued int)) func(op string) time.Duration {
 	return func(op string) time.Duration {
 		nodes, queued := counts()

@@ -19,8 +19,8 @@ const (
 	pending
 )
 
-// item is one entry of the queue. A pipeline has a flyweight item first, which
-// needs no agent, and then one that waits for its node.
+// item is one entry of the queue. A pipeline has a flyweight item first, which needs no
+// agent, and then an item that waits for a node.
 type item struct {
 	id        int64
 	build     *build
@@ -28,12 +28,12 @@ type item struct {
 	state     stage
 	since     time.Time
 	timestamp time.Time // when the quiet period ends
-	buildable time.Time // when it left the waiting list
+	buildable time.Time // when the item left the waiting list
 	labelled  bool
 	expr      label.Expr
-	pinned    string // the node on which it must resume
-	refused   bool   // the queue was maintained and no executor took it
-	overtaken bool   // and an executor that would have was given away in that round
+	pinned    string // the node on which the build must resume
+	refused   bool   // the queue was maintained, and no executor took the item
+	overtaken bool   // an executor that fits was given to another item in that round
 	deadline  *event
 	node      *node
 	slot      int
@@ -46,18 +46,9 @@ func (it *item) setLabel(s string) {
 	}
 }
 
-// leftItem is an item that left the queue and can still be read for a while.
-type leftItem struct {
-	id        int64
-	at        time.Time
-	since     time.Time
-	cancelled bool
-	build     *build
-	fly       bool
-}
-
-// kick has the queue maintained soon; many events make one round.
+// kick has the queue maintained soon, after a change. Many changes make one round.
 func (j *Jenkins) kick() {
+	j.changed()
 	if j.kicked || j.phase != up {
 		return
 	}
@@ -79,18 +70,10 @@ func (j *Jenkins) removeItem(it *item, cancelled bool) {
 			j.hookCloses(n)
 		}
 	}
-	now := j.clk.Now()
-	old := 0
-	for old < len(j.left) && now.Sub(j.left[old].at) > leftFor {
-		old++
-	}
-	j.left = append(slices.Delete(j.left, 0, old), leftItem{
-		id: it.id, at: now, since: it.since, cancelled: cancelled, build: it.build, fly: it.fly,
-	})
 	j.changed()
 }
 
-// repin recounts which nodes are named by items that must resume there.
+// repin recounts which nodes have items that must resume there.
 func (j *Jenkins) repin() {
 	clear(j.pins)
 	for _, it := range j.items {
@@ -100,8 +83,8 @@ func (j *Jenkins) repin() {
 	}
 }
 
-// maintain is Jenkins' Queue.maintain: it moves items through their stages and
-// gives what is buildable to free executors.
+// maintain is Jenkins' Queue.maintain: it moves items through their stages and gives
+// buildable items to free executors.
 func (j *Jenkins) maintain() {
 	j.kicked = false
 	if j.phase != up {
@@ -133,8 +116,8 @@ func (j *Jenkins) maintain() {
 	j.checkLater(now)
 }
 
-// deal gives items to executors: what resumes goes first, the others in order
-// of waiting. Without a free executor all are refused at once.
+// deal gives items to executors: items that resume first, then the others in order of
+// waiting. Without a free executor all items are refused at once.
 func (j *Jenkins) deal() {
 	free := slices.ContainsFunc(j.computers, func(n *node) bool { return !n.offline() && n.freeSlot() >= 0 })
 	var given []*node
@@ -143,7 +126,7 @@ func (j *Jenkins) deal() {
 			switch {
 			case it.state != buildable || (it.pinned != "") != resuming:
 			case !resuming && j.isBlocked(it):
-				// An earlier item of this round is why.
+				// An earlier item of this round blocks it.
 				it.state = blocked
 			case !free:
 				it.refused, it.overtaken = true, false
@@ -161,11 +144,10 @@ func (j *Jenkins) deal() {
 	}
 }
 
-// checkLater has the queue maintained again when the next quiet period ends,
-// or after the queue's own period.
+// checkLater has the queue maintained again when the next quiet period ends, or after the
+// queue's own period.
 func (j *Jenkins) checkLater(now time.Time) {
 	j.nextCheck.cancel()
-	j.nextCheck = nil
 	if len(j.items) == 0 {
 		return
 	}
@@ -176,7 +158,6 @@ func (j *Jenkins) checkLater(now time.Time) {
 		}
 	}
 	j.nextCheck = j.after(d, func() {
-		j.nextCheck = nil
 		if !j.kicked {
 			j.maintain()
 		}
@@ -187,7 +168,7 @@ func (j *Jenkins) isBlocked(it *item) bool {
 	return it.build.Job.Serial && it.pinned == "" && (!it.build.Job.Pipeline || it.fly) && j.runningOf(it.build) != nil
 }
 
-// runningOf finds the build that a serial job must wait for.
+// runningOf returns the build for which a serial job must wait, or nil.
 func (j *Jenkins) runningOf(b *build) *build {
 	for _, other := range j.alive {
 		if other != b && other.Job.Name == b.Job.Name {
@@ -215,8 +196,8 @@ const (
 	isOffline
 )
 
-// canTake asks in Jenkins' order: the node's own labels and mode, then the
-// dispatchers, then whether it is there at all.
+// canTake returns why a node refuses an item. It asks in Jenkins' order: the node's labels
+// and mode, then the dispatchers, then whether the node is online.
 func (j *Jenkins) canTake(n *node, it *item) (refusal, *item) {
 	switch {
 	case it.labelled && !n.matches(it.expr):
@@ -241,8 +222,8 @@ func (j *Jenkins) canTake(n *node, it *item) (refusal, *item) {
 	return takes, nil
 }
 
-// assign gives the item to a free executor that may take it, if there is one, and
-// says whose it is.
+// assign gives the item to a free executor that may take it, and returns the executor's
+// node. Without such an executor assign returns nil.
 func (j *Jenkins) assign(it *item) *node {
 	var best *node
 	var bestAt uint64
@@ -268,8 +249,8 @@ func (j *Jenkins) assign(it *item) *node {
 	return best
 }
 
-// begin is the executor's locked start section: an executor whose node went
-// offline meanwhile gives the item back.
+// begin is the executor's locked start section. If the node went offline meanwhile, the
+// executor gives the item back.
 func (j *Jenkins) begin(it *item, n *node) {
 	if it.state != pending || it.node != n || n.slots[it.slot].item != it {
 		return
@@ -305,7 +286,7 @@ func (job Job) label() string {
 	return job.Label
 }
 
-// full is the name of a job as pages show it: folders, then itself.
+// full is the name of a job as pages show it, with its folders.
 func (job Job) full() string { return strings.ReplaceAll(job.Name, "/", " » ") }
 
 // simple is the job's name in its folder, or the axes of a cell.
@@ -328,7 +309,7 @@ func (job Job) path() string {
 	return p.String()
 }
 
-// taskName is how an item's task is called in the queue and in sentences.
+// taskName is the name of an item's task in the queue and in sentences.
 func (b *build) taskName() string {
 	if b.Job.Pipeline {
 		return "part of " + b.Job.full() + " #" + strconv.Itoa(b.Number)

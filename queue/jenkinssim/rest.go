@@ -3,9 +3,9 @@ package jenkinssim
 import (
 	"bytes"
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"maps"
 	"net"
@@ -33,12 +33,7 @@ const (
 	permAdminister = "hudson.model.Hudson.Administer" // never granted
 )
 
-var permTitle = map[string]string{
-	permRead: "Overall/Read", permCreate: "Agent/Create", permConnect: "Agent/Connect",
-	permDisconnect: "Agent/Disconnect", permDelete: "Agent/Delete", permConfigure: "Agent/Configure", permAdminister: "Overall/Administer",
-}
-
-// reply is an answer before it is on the wire.
+// reply is an answer before Jenkins sends it.
 type reply struct {
 	status int
 	header http.Header
@@ -50,15 +45,14 @@ var (
 	errBroken  = errors.New("jenkinssim: connection broken")
 )
 
-// ServeHTTP answers as Jenkins does; a refused or broken connection is a
-// dropped one.
+// ServeHTTP answers as Jenkins does. It drops a refused or broken connection.
 func (j *Jenkins) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, err := j.answer(r.Context(), r)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	header := j.dated(a.header)
-	if _, set := w.Header()["Date"]; set { // by what stands in front of it
+	if _, set := w.Header()["Date"]; set { // by a proxy in front of this Jenkins
 		header.Del("Date")
 	}
 	maps.Copy(w.Header(), header)
@@ -66,8 +60,8 @@ func (j *Jenkins) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(a.body)
 }
 
-// Transport carries requests to this Jenkins without a network and without a
-// goroutine, so that it can be used in a testing/synctest bubble.
+// Transport carries requests to this Jenkins without a network and without a goroutine, so
+// that it works inside a testing/synctest bubble.
 func (j *Jenkins) Transport() http.RoundTripper { return transport{j} }
 
 type transport struct{ j *Jenkins }
@@ -97,7 +91,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// dated adds the time of this Jenkins, as every answer of a real one has it.
+// dated adds the time of this Jenkins, as every answer of a real Jenkins has it.
 func (j *Jenkins) dated(h http.Header) http.Header {
 	out := http.Header{"Date": {j.clk.Now().UTC().Format(http.TimeFormat)}}
 	maps.Copy(out, h)
@@ -121,9 +115,6 @@ func (j *Jenkins) answer(ctx context.Context, r *http.Request) (reply, error) {
 			if status <= 0 {
 				return reply{}, errBroken
 			}
-			if header == nil {
-				header = http.Header{}
-			}
 			return reply{status, header, body}, nil
 		}
 	}
@@ -132,10 +123,8 @@ func (j *Jenkins) answer(ctx context.Context, r *http.Request) (reply, error) {
 		return container(r, http.StatusNotFound, "Not Found"), nil
 	}
 	before, after := j.latency(r, path)
-	if before > 0 {
-		if err := clock.Sleep(ctx, j.clk, before); err != nil {
-			return reply{}, err
-		}
+	if err := clock.Sleep(ctx, j.clk, before); err != nil {
+		return reply{}, err
 	}
 	a, slow, err := j.locked(r, path)
 	if err != nil {
@@ -156,8 +145,8 @@ func (j *Jenkins) answer(ctx context.Context, r *http.Request) (reply, error) {
 	return a, nil
 }
 
-// locked makes the answer up, and says how long it then takes to be given. Nothing in
-// it waits.
+// locked makes the answer up, and returns how long Jenkins then takes to send it. locked
+// never waits.
 func (j *Jenkins) locked(r *http.Request, path []string) (a reply, slow time.Duration, err error) {
 	j.enter()
 	defer j.leave()
@@ -168,93 +157,39 @@ func (j *Jenkins) locked(r *http.Request, path []string) (a reply, slow time.Dur
 	case down:
 		return reply{}, 0, errRefused
 	case leaving:
-		return reply{http.StatusServiceUnavailable, http.Header{"Content-Type": {contentHTML}}, []byte(pageLeaving)}, j.slow, nil
+		return bare(http.StatusServiceUnavailable, contentHTML, pageLeaving), j.slow, nil
 	case loading:
-		return reply{http.StatusServiceUnavailable, http.Header{"Content-Type": {contentHTML}}, []byte(pageLoading)}, j.slow, nil
+		return bare(http.StatusServiceUnavailable, contentHTML, pageLoading), j.slow, nil
 	case unauthorized:
 		return j.wrongToken(r), j.slow, nil
 	case up:
 	}
-	user, session, known := j.user(r)
+	user, known := j.user(r)
 	if !known {
 		return j.wrongToken(r), 0, nil
 	}
-	v := &visit{j: j, r: r, user: user, path: path}
-	if session && r.Method == http.MethodPost && !v.crumbed() {
-		return v.problem(http.StatusForbidden, "No valid crumb was included in the request"), 0, nil
-	}
-	return j.route(v), 0, nil
+	return (&visit{j: j, r: r, user: user, path: path}).route(), 0, nil
 }
 
-// user reads the credentials: "" is nobody, known is false when they are wrong,
-// session is true for who needs a crumb: all but the bearers of a token.
-func (j *Jenkins) user(r *http.Request) (user string, session, known bool) {
+// user reads the credentials. "" is a request without a user. known is false if the
+// credentials are wrong.
+func (j *Jenkins) user(r *http.Request) (user string, known bool) {
 	if r.Header.Get("Authorization") == "" {
-		return "", true, true
+		return "", true
 	}
-	u, secret, ok := r.BasicAuth()
-	same := func(right string) bool { return subtle.ConstantTimeCompare([]byte(secret), []byte(right)) == 1 }
-	session = j.cfg.Password != "" && same(j.cfg.Password)
-	return u, session, ok && u == j.cfg.User && (session || same(j.cfg.Token))
+	user, token, ok := r.BasicAuth()
+	return user, ok && user == j.cfg.User && token == j.cfg.Token
 }
 
-// sessionCookie names the session that a crumb belongs to.
-const sessionCookie = "JSESSIONID"
-
-// crumbed reports whether the request has the crumb of its session.
-func (v *visit) crumbed() bool {
-	if v.j.cfg.NoCrumbs {
-		return true
-	}
-	c, err := v.r.Cookie(sessionCookie)
-	if err != nil {
-		return false
-	}
-	crumb := v.r.Header.Get("Jenkins-Crumb")
-	if crumb == "" {
-		crumb = v.r.FormValue("Jenkins-Crumb")
-	}
-	return crumb == v.j.Secret("crumb "+v.j.session+c.Value)
-}
-
-// crumb issues one, and opens a session for it if there is none.
-func (v *visit) crumb() reply {
-	if v.j.cfg.NoCrumbs {
-		return v.problem(http.StatusNotFound, "Not Found")
-	}
-	session, fresh := "", ""
-	if c, err := v.r.Cookie(sessionCookie); err == nil {
-		session = c.Value
-	} else {
-		session = fmt.Sprintf("node0%08x", v.j.rng.Uint32())
-		fresh = sessionCookie + "=" + session + "; Path=/; HttpOnly"
-	}
-	a := v.json(func(w *page, t *pruner) {
-		w.open("hudson.security.csrf.DefaultCrumbIssuer")
-		w.propStr(t, "crumb", 1, v.j.Secret("crumb "+v.j.session+session))
-		w.propStr(t, "crumbRequestField", 1, "Jenkins-Crumb")
-		w.close()
-	})
-	if fresh != "" {
-		a.header["Set-Cookie"] = []string{fresh}
-	}
-	return a
-}
-
-// segments is the path below the prefix; ours is false for any other path.
+// segments returns the path below the prefix. ours is false for any other path.
 func (j *Jenkins) segments(u *url.URL) (path []string, ours bool) {
 	below, ours := strings.CutPrefix(u.EscapedPath(), j.cfg.Prefix)
-	if !ours || below != "" && j.cfg.Prefix != "" && below[0] != '/' {
+	if !ours || below != "" && below[0] != '/' {
 		return nil, false
 	}
 	path = strings.Split(strings.Trim(below, "/"), "/")
 	for i, s := range path {
-		if strings.IndexByte(s, '%') < 0 {
-			continue
-		}
-		if plain, err := url.PathUnescape(s); err == nil {
-			path[i] = plain
-		}
+		path[i], _ = url.PathUnescape(s) // an escaped path is never wrong
 	}
 	return path, true
 }
@@ -266,7 +201,7 @@ const (
 	pageLoading = `               <!DOCTYPE html><html lang="en"><head><title>Starting Jenkins</title></head><body>Please wait while Jenkins is getting ready to work</body></html>`
 )
 
-// visit is one request of somebody.
+// visit is one request of a user.
 type visit struct {
 	j    *Jenkins
 	r    *http.Request
@@ -298,15 +233,12 @@ func (v *visit) failure(text string) reply {
 	return a
 }
 
-// container is an error page of the servlet container, which knows no Jenkins.
+// container is an error page of the servlet container.
 func container(r *http.Request, status int, message string) reply {
-	return reply{
-		status,
-		http.Header{"Content-Type": {"text/html;charset=iso-8859-1"}, "Cache-Control": {"must-revalidate,no-cache,no-store"}},
-		[]byte("<html>\n<head>\n<meta http-equiv=\"Content-Type\" content=\"text/html;charset=ISO-8859-1\"/>\n<title>Error " +
-			strconv.Itoa(status) + " " + message + "</title>\n</head>\n<body><h2>HTTP ERROR " + strconv.Itoa(status) + " " + message +
-			"</h2>\n<table>\n<tr><th>URI:</th><td>" + r.URL.EscapedPath() + "</td></tr>\n</table>\n</body>\n</html>\n"),
-	}
+	a := bare(status, "text/html;charset=iso-8859-1", fmt.Sprintf("<html>\n<head>\n<title>Error %[1]d %[2]s</title>\n</head>\n"+
+		"<body><h2>HTTP ERROR %[1]d %[2]s</h2>\n%[3]s\n</body>\n</html>\n", status, message, html.EscapeString(r.URL.Path)))
+	a.header["Cache-Control"] = []string{"must-revalidate,no-cache,no-store"}
+	return a
 }
 
 func (j *Jenkins) wrongToken(r *http.Request) reply {
@@ -319,18 +251,18 @@ func (v *visit) redirect(to string) reply {
 	return reply{http.StatusFound, http.Header{"Location": {v.j.cfg.Prefix + to}}, nil}
 }
 
-func (v *visit) json(write func(w *page, p *pruner)) reply {
+// json answers with what export makes, as far as the request wants it.
+func (v *visit) json(export func(w *page) bean) reply {
 	q := queryOf(v.r.URL.RawQuery)
 	if q.err != nil {
 		return v.problem(http.StatusInternalServerError, "Oops! "+q.err.Error())
 	}
-	w := &page{j: v.j, base: v.root(), tongue: tongueOf(v.r.Header.Get("Accept-Language"))}
-	w.out = make([]byte, 0, 16<<10)
-	write(w, q.pruner)
+	w := writer{make([]byte, 0, 16<<10)}
+	w.bean(q.pruner, export(&page{j: v.j, base: v.root(), tongue: tongueOf(v.r.Header.Get("Accept-Language"))}))
 	return reply{http.StatusOK, v.j.headers(contentJSON), w.out}
 }
 
-// root is Jenkins' own URL, as the visitor knows it.
+// root is Jenkins' own URL, as the request has it.
 func (v *visit) root() string {
 	host := v.r.Host
 	if host == "" {
@@ -339,49 +271,44 @@ func (v *visit) root() string {
 	return "http://" + host + v.j.cfg.Prefix + "/"
 }
 
-// query is what a query string asks of an export.
+// query is what a query string wants of an export.
 type query struct {
 	pruner *pruner
 	err    error
 }
 
+// queries holds parsed query strings: a client sends the same one every second.
 var queries sync.Map
 
-func queryOf(raw string) query {
+func queryOf(raw string) (q query) {
 	if known, ok := queries.Load(raw); ok {
-		if q, ok := known.(query); ok {
-			return q
-		}
+		return known.(query) //nolint:forcetypeassert // nothing else is stored
 	}
-	var q query
 	values, err := url.ParseQuery(raw)
-	if err != nil {
-		return query{err: err}
-	}
-	if tree := values.Get("tree"); tree != "" {
+	switch tree, depth := values.Get("tree"), values.Get("depth"); {
+	case err != nil:
+		q.err = err
+	case tree != "":
 		q.pruner, q.err = parseTree(tree)
-	} else {
-		depth := 0
-		if d := values.Get("depth"); d != "" {
-			depth, q.err = strconv.Atoi(d)
-		}
-		q.pruner = depthPruner(depth)
+	case depth != "":
+		n, err := strconv.Atoi(depth)
+		q = query{byDepth(n), err}
+	default:
+		q.pruner = byDepth(0)
 	}
-	if len(raw) < maxCached {
-		queries.Store(raw, q)
-	}
+	queries.Store(raw, q)
 	return q
 }
 
-// denied is the answer to somebody who lacks a permission.
+// denied returns the answer to a user without the permission, and whether that is so.
 func (v *visit) denied(permission string) (reply, bool) {
-	if v.user != "" && !v.lacks(permission) {
+	if v.user != "" && !v.j.lacks(permission) {
 		return reply{}, false
 	}
 	user := v.user
 	if user == "" {
 		user, permission = "anonymous", permRead
-	} else if v.lacks(permRead) {
+	} else if v.j.lacks(permRead) {
 		permission = permRead
 	}
 	h := v.j.headers(contentHTML)
@@ -389,7 +316,7 @@ func (v *visit) denied(permission string) (reply, bool) {
 	h["X-You-Are-Authenticated-As"] = []string{user}
 	h["X-Required-Permission"] = []string{permission}
 	h["X-Permission-Implied-By"] = []string{"hudson.model.Hudson.Administer"}
-	body := "<html><head><title>Error</title></head><body>" + user + " is missing the " + permTitle[permission] + " permission</body></html>"
+	body := "<html><head><title>Error</title></head><body>" + user + " is missing the " + permission + " permission</body></html>"
 	if v.user == "" {
 		from := v.j.cfg.Prefix + "/login?from=" + url.QueryEscape(v.r.URL.RequestURI())
 		body = "<html><head><meta http-equiv='refresh' content='1;url=" + from + "'/></head><body>\nAuthentication required\n</body></html>"
@@ -397,9 +324,8 @@ func (v *visit) denied(permission string) (reply, bool) {
 	return reply{http.StatusForbidden, h, []byte(body)}, true
 }
 
-// lacks knows what implies what: who may disconnect may also connect.
-func (v *visit) lacks(permission string) bool { return v.j.lacks(permission) }
-
+// lacks reports whether the account lacks a permission. The right to disconnect implies
+// the right to connect.
 func (j *Jenkins) lacks(permission string) bool {
 	d := j.denied
 	switch permission {

@@ -367,14 +367,13 @@ func TestTree(t *testing.T) {
 		set := func(s string) string { return `{"_class":"hudson.model.ComputerSet","computer":[` + s + `]}` }
 		tests := []struct{ tree, want string }{
 			{"computer[displayName]{1,3}", set(c + `,"displayName":"n0"},` + c + `,"displayName":"n1"}`)},
-			{"computer[displayName]{1}", set(c + `,"displayName":"n0"}`)},
-			{"computer[idle]{3,}", set(c + `,"idle":true}`)},
-			{"computer[idle]{,1}", set(m + `,"idle":true}`)},
-			{"computer[idle]{,1},computer[offline]{,1}", set(m + `,"offline":false}`)},
-			{"computer[nosuch]{2}", set(c + `}`)},
-			{"computer{2}", set(c + `}`)},
-			{"computer[assignedLabels[name]{0,1}]{1}", set(c + `,"assignedLabels":[{"name":"linux"}]}`)},
-			{"computer[assignedLabels[*]]{1}", set(c + `,"assignedLabels":[{"name":"linux"},{"name":"n0"}]}`)},
+			{"computer[idle]{3,9}", set(c + `,"idle":true}`)},
+			{"computer[idle]{0,1}", set(m + `,"idle":true}`)},
+			{"computer[idle]{0,1},computer[offline]{0,1}", set(m + `,"offline":false}`)},
+			{"computer[nosuch]{2,3}", set(c + `}`)},
+			{"computer{2,3}", set(c + `}`)},
+			{"computer[assignedLabels[name]{0,1}]{1,2}", set(c + `,"assignedLabels":[{"name":"linux"}]}`)},
+			{"computer[assignedLabels[*]]{1,2}", set(c + `,"assignedLabels":[{"name":"linux"},{"name":"n0"}]}`)},
 			{"nosuch[a,b[c]]", `{"_class":"hudson.model.ComputerSet"}`},
 		}
 		for _, tt := range tests {

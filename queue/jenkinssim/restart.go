@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// phase is what a visitor finds.
+// phase is how Jenkins answers.
 type phase int
 
 const (
@@ -19,19 +19,17 @@ const (
 // secondLoading is how long the 503 returns after the 401.
 const secondLoading = time.Second
 
-// Restart says how long each part of a restart takes. The zero value is a
-// restart that nobody outside could time.
+// Restart says how long each part of a restart takes.
 type Restart struct {
-	// Down is the time of refused connections, Loading that of 503 pages,
-	// Unauthorized that of 401 for valid tokens, which one more second of 503
-	// follows.
+	// Down is the time of refused connections, Loading the time of 503 pages, and
+	// Unauthorized the time of 401 for valid tokens. One more second of 503 follows the 401.
 	Down, Loading, Unauthorized time.Duration
-	// Slow is how long a Jenkins that starts takes for each of its refusals.
+	// Slow is how long a starting Jenkins takes for each refusal.
 	Slow time.Duration
 }
 
-// Hang lets nothing be answered for so long: connections are taken and kept, and who
-// still waits at its end is answered then.
+// Hang lets Jenkins answer nothing for so long. Jenkins takes connections and keeps them,
+// and answers those that are left at the end.
 func (j *Jenkins) Hang(d time.Duration) {
 	j.enter()
 	defer j.leave()
@@ -40,10 +38,10 @@ func (j *Jenkins) Hang(d time.Duration) {
 	j.after(d, func() { close(thawed) })
 }
 
-// Restart ends Jenkins and starts it again. Agents lose their channels,
-// freestyle builds die, Swarm nodes vanish; nodes, marks and the queue stay.
-// Half a second after the first good answer the pipelines that ran on agents
-// are queued again, each pinned to its node.
+// Restart ends Jenkins and starts it again. Agents lose their channels, projects' builds
+// die, and Swarm nodes vanish. Other nodes, marks and the queue stay. Half a second after
+// the first good answer the pipelines that ran on agents are queued again, each pinned to
+// its node.
 func (j *Jenkins) Restart(r Restart) {
 	j.enter()
 	defer j.leave()
@@ -52,12 +50,11 @@ func (j *Jenkins) Restart(r Restart) {
 	}
 }
 
-// SafeRestart quiets Jenkins down and restarts it as soon as no build blocks that,
-// as Jenkins' own safe restart does. Once a second it asks the executors of all nodes
-// that are online, which a marked node is not. Freestyle builds block, and items that
-// an executor has been given; pipelines do not. The hook asks marked nodes too. Then
-// Jenkins answers 503 for ten seconds and goes; builds that still run end by that as
-// by any restart. QuietDown(false) before that cancels it.
+// SafeRestart quiets Jenkins down and restarts it as soon as no build blocks that. Once a
+// second it asks the executors of all online nodes, and the hook asks marked nodes too. A
+// project's build blocks, and an item that an executor has. A pipeline does not block. Then
+// Jenkins answers 503 for ten seconds and goes, and builds that still run end as by any
+// restart. QuietDown(false) before that cancels the restart.
 func (j *Jenkins) SafeRestart(r Restart) {
 	j.enter()
 	defer j.leave()
@@ -66,22 +63,28 @@ func (j *Jenkins) SafeRestart(r Restart) {
 	}
 	j.quieting = true
 	j.changed()
-	j.askRestart(j.boot, r)
+	j.askRestart(r)
 }
 
-func (j *Jenkins) askRestart(boot int, r Restart) {
+func (j *Jenkins) askRestart(r Restart) {
 	switch {
-	case j.boot != boot || !j.quieting:
+	case !j.quieting:
 	case j.blocked():
-		j.after(restartAsks, func() { j.askRestart(boot, r) })
+		j.later(restartAsks, func() { j.askRestart(r) })
 	default:
 		j.phase = leaving
-		j.after(restartPause, func() {
-			if j.boot == boot {
-				j.restart(r, true)
-			}
-		})
+		j.later(restartPause, func() { j.restart(r, true) })
 	}
+}
+
+// later makes do happen when d has passed, unless Jenkins restarts before.
+func (j *Jenkins) later(d time.Duration, do func()) {
+	boot := j.boot
+	j.after(d, func() {
+		if j.boot == boot {
+			do()
+		}
+	})
 }
 
 // blocked reports whether a build keeps a safe restart waiting.
@@ -103,20 +106,15 @@ func (j *Jenkins) blocked() bool {
 func (j *Jenkins) restart(r Restart, safe bool) {
 	j.stats.Restarts++
 	j.boot++
-	boot := j.boot
 	j.phase, j.slow = down, r.Slow
 	j.kicked = false
 	j.nextCheck.cancel()
-	j.nextCheck = nil
 	j.quieting = false
 	for _, n := range j.computers {
 		j.release(n)
 	}
 	j.away(safe)
-	for _, n := range slices.Clone(j.computers) {
-		if n == j.builtIn {
-			continue
-		}
+	for _, n := range slices.Clone(j.computers[1:]) {
 		if n.ch != nil {
 			n.ch.end()
 			n.ch = nil
@@ -130,35 +128,27 @@ func (j *Jenkins) restart(r Restart, safe bool) {
 	}
 	j.forgetMarks()
 	j.changed()
-	at := func(d time.Duration, do func()) {
-		j.after(d, func() {
-			if j.boot == boot {
-				do()
-			}
-		})
-	}
 	d := r.Down
-	at(d, func() { j.phase = loading })
+	j.later(d, func() { j.phase = loading })
 	d += r.Loading
 	if r.Unauthorized > 0 {
-		at(d, func() { j.phase = unauthorized })
+		j.later(d, func() { j.phase = unauthorized })
 		d += r.Unauthorized
-		at(d, func() { j.phase = loading })
+		j.later(d, func() { j.phase = loading })
 		d += secondLoading
 	}
-	at(d, j.comeUp)
+	j.later(d, j.comeUp)
 }
 
 // comeUp is the first moment of good answers.
 func (j *Jenkins) comeUp() {
 	j.phase = up
 	j.newSession()
-	boot, now := j.boot, j.clk.Now()
-	j.after(resumeDelay, func() {
-		if j.boot == boot && j.phase == up {
+	now := j.clk.Now()
+	j.later(resumeDelay, func() {
+		if j.phase == up {
 			j.resume(now)
 		}
 	})
-	j.changed()
 	j.kick()
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// These are the second numbers of the versions that changed what is seen here.
+// These are the second numbers of the versions that changed what Jenkins shows.
 const (
 	quotesSince  = 125 // names in sentences have quotes
 	causesSince  = 482 // a mark and a lost connection are two causes
@@ -18,14 +18,9 @@ const (
 
 // secondNumber is the 568 of 2.568.1.
 func secondNumber(version string) int {
-	parts := strings.Split(version, ".")
-	if len(parts) < 2 {
-		return 0
-	}
-	n, err := strconv.Atoi(parts[1])
-	if err != nil {
-		return 0
-	}
+	_, rest, _ := strings.Cut(version, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	n, _ := strconv.Atoi(second)
 	return n
 }
 
@@ -39,9 +34,8 @@ const (
 	french
 )
 
-// tongueOf reads Accept-Language. Without one Jenkins answers in its own
-// machine's language; that is English here, as on the machine that was watched.
-// Of a language it has no words for, Jenkins makes English too.
+// tongueOf reads Accept-Language. Without it Jenkins answers in the language of its own
+// machine, which is English here. English also stands in for an unknown language.
 func tongueOf(accept string) tongue {
 	accept = strings.ToLower(strings.TrimSpace(accept))
 	for t, code := range [...]string{german: "de", japanese: "ja", french: "fr"} {
@@ -67,11 +61,10 @@ const (
 	slotInUse
 	shutsDown
 	quietPeriod
-	finishedWaiting
 )
 
-// words has the sentences as they were seen: languages differ in the quotes
-// too, and where one has no words English stands in.
+// words has the sentences as they were seen. Languages differ in the quotes too. English
+// stands in for what a language does not have.
 var words = map[phrase][4]string{
 	waits: {
 		"Waiting for next available executor", "Warte auf den nächsten freien Build-Prozessor",
@@ -89,19 +82,18 @@ var words = map[phrase][4]string{
 		"There are no nodes with the label ‘{0}’", "Es gibt keine Knoten mit dem Label „{0}“",
 		"", "Aucun nœud avec le libellé ‘{0}’",
 	},
-	nodeOffline:     {"‘{0}’ is offline"},
-	lacks:           {"‘{0}’ doesn’t have label ‘{1}’"},
-	isReserved:      {"‘{0}’ is reserved for jobs with matching label expression"},
-	isRemoved:       {"{0} has been removed from configuration"},
-	slotInUse:       {"Executor slot already in use"},
-	shutsDown:       {"Jenkins is about to shut down", "Jenkins wird heruntergefahren"},
-	quietPeriod:     {"In the quiet period. Expires in {0}", "In Ruheperiode. Endet in {0}"},
-	finishedWaiting: {"Finished waiting", "Wartezeit abgelaufen"},
+	nodeOffline: {"‘{0}’ is offline"},
+	lacks:       {"‘{0}’ doesn’t have label ‘{1}’"},
+	isReserved:  {"‘{0}’ is reserved for jobs with matching label expression"},
+	isRemoved:   {"{0} has been removed from configuration"},
+	slotInUse:   {"Executor slot already in use"},
+	shutsDown:   {"Jenkins is about to shut down", "Jenkins wird heruntergefahren"},
+	quietPeriod: {"In the quiet period. Expires in {0}", "In Ruheperiode. Endet in {0}"},
 }
 
 var noQuotes = strings.NewReplacer("n’t", "n't", "‘", "", "’", "")
 
-// say says a phrase about the names.
+// say returns a phrase about the names.
 func (j *Jenkins) say(t tongue, p phrase, names ...string) string {
 	s := words[p][t]
 	if s == "" {

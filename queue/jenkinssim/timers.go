@@ -1,15 +1,14 @@
 package jenkinssim
 
 import (
-	"container/heap"
+	"slices"
 	"time"
 )
 
-// event is something that will happen at a time, unless cancelled.
+// event is something that happens at a time, unless it is cancelled.
 type event struct {
-	at  time.Time
-	seq uint64
-	do  func()
+	at time.Time
+	do func()
 }
 
 func (e *event) cancel() {
@@ -18,70 +17,61 @@ func (e *event) cancel() {
 	}
 }
 
-// timers are all events to come behind one timer of the clock. Events of the
-// same time happen in the order they were asked for, so that a seed tells the
-// whole story.
+// timers are all events to come, behind one timer of the clock. Events of the same time
+// happen in the order in which they were asked for, so that the seed determines everything.
 type timers struct {
-	queue   eventHeap
-	seq     uint64
-	armedAt time.Time
-	armed   uint64
-	disarm  func() bool
+	queue  []*event // by time
+	armed  time.Time
+	disarm func() bool // stops the clock's timer; nil: it does not run
 }
 
 // after makes do happen, with the state locked, when d has passed.
 func (j *Jenkins) after(d time.Duration, do func()) *event {
-	t := &j.timers
-	t.seq++
-	e := &event{at: j.clk.Now().Add(max(d, 0)), seq: t.seq, do: do}
-	heap.Push(&t.queue, e)
+	e := &event{at: j.clk.Now().Add(max(d, 0)), do: do}
+	// The new event comes after all others of its time.
+	i, _ := slices.BinarySearchFunc(j.timers.queue, e, func(other, e *event) int {
+		if other.at.After(e.at) {
+			return 1
+		}
+		return -1
+	})
+	j.timers.queue = slices.Insert(j.timers.queue, i, e)
 	return e
 }
 
+// runDue makes everything happen that is due.
 func (j *Jenkins) runDue() {
-	if j.closed {
-		return
-	}
 	t := &j.timers
 	now := j.clk.Now()
-	for len(t.queue) > 0 {
-		e := t.queue[0]
-		if e.do != nil && e.at.After(now) {
-			break
-		}
-		heap.Pop(&t.queue)
-		if e.do != nil {
-			j.sample(e.at)
-			do := e.do
-			e.do = nil
+	for len(t.queue) > 0 && !t.queue[0].at.After(now) {
+		do := t.queue[0].do
+		t.queue = t.queue[1:]
+		if do != nil {
 			do()
 		}
 	}
-	j.sample(now)
 }
 
 // arm sets the clock's timer to the next event.
 func (j *Jenkins) arm() {
 	t := &j.timers
 	for len(t.queue) > 0 && t.queue[0].do == nil {
-		heap.Pop(&t.queue)
+		t.queue = t.queue[1:]
 	}
 	if j.closed || len(t.queue) == 0 {
 		return
 	}
 	next := t.queue[0].at
 	if t.disarm != nil {
-		if !next.Before(t.armedAt) {
+		if !next.Before(t.armed) {
 			return
 		}
 		t.disarm()
 	}
-	t.armedAt = next
-	t.armed++
-	mine := t.armed
+	t.armed = next
 	t.disarm = j.clk.AfterFunc(next.Sub(j.clk.Now()), func() {
 		j.mu.Lock()
-		if t.armed == mine {
+		if t.armed.Equal(next) {
 			t.disarm = nil
 		}
 		j.runDue()
@@ -95,32 +85,4 @@ func (t *timers) stop() {
 		t.disarm = nil
 	}
 	t.queue = nil
-}
-
-// eventHeap is a heap of events by time.
-type eventHeap []*event
-
-func (h eventHeap) Len() int      { return len(h) }
-func (h eventHeap) Swap(a, b int) { h[a], h[b] = h[b], h[a] }
-func (h eventHeap) Less(a, b int) bool {
-	if !h[a].at.Equal(h[b].at) {
-		return h[a].at.Before(h[b].at)
-	}
-	return h[a].seq < h[b].seq
-}
-
-// Push is for container/heap.
-func (h *eventHeap) Push(x any) {
-	if e, ok := x.(*event); ok {
-		*h = append(*h, e)
-	}
-}
-
-// Pop is for container/heap.
-func (h *eventHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return e
 }

@@ -50,47 +50,6 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestCrumbs: a token needs none, a session needs its own, and asking opens one.
-func TestCrumbs(t *testing.T) {
-	password := func(r *http.Request) { r.SetBasicAuth("bellboard", "pass") }
-	inBubble(t, Config{Password: "pass"}, func(h *house) {
-		post := func(edit ...func(*http.Request)) answered {
-			return h.do("POST", "/quietDown", url.Values{}, edit...)
-		}
-		h.must(post())
-		if a := post(password); a.status != 403 || !strings.Contains(a.body, "No valid crumb was included in the request") {
-			t.Errorf("without: %d %s", a.status, a.body)
-		}
-		a := h.do("GET", "/crumbIssuer/api/json", nil, password)
-		cookie := a.header.Get("Set-Cookie")
-		if !strings.HasPrefix(cookie, "JSESSIONID=") || !strings.HasSuffix(cookie, "; Path=/; HttpOnly") {
-			t.Fatal(cookie)
-		}
-		crumb := secrets.FindString(a.body)
-		with := func(cookie, crumb string) func(*http.Request) {
-			return func(r *http.Request) {
-				r.Header.Set("Cookie", strings.Split(cookie, ";")[0])
-				r.Header.Set("Jenkins-Crumb", crumb)
-			}
-		}
-		h.must(post(password, with(cookie, crumb)))
-		h.must(h.do("POST", "/quietDown", url.Values{"Jenkins-Crumb": {crumb}}, password, with(cookie, "")))
-		if a := post(password, with("JSESSIONID=other", crumb)); a.status != 403 {
-			t.Errorf("another session: %d", a.status)
-		}
-		if a := h.do("GET", "/crumbIssuer/api/json", nil, password, with(cookie, "")); a.header.Get("Set-Cookie") != "" {
-			t.Error("a second session")
-		}
-	})
-	inBubble(t, Config{Password: "pass", NoCrumbs: true}, func(h *house) {
-		h.must(h.do("POST", "/quietDown", url.Values{}, password))
-		h.want("root", h.get("/api/json?tree=useCrumbs").body, `{"_class":"hudson.model.Hudson","useCrumbs":false}`)
-		if a := h.get("/crumbIssuer/api/json"); a.status != 404 {
-			t.Errorf("issuer: %d", a.status)
-		}
-	})
-}
-
 // TestFoldersAndPrefix: jobs in folders, below a path.
 func TestFoldersAndPrefix(t *testing.T) {
 	inBubble(t, Config{Prefix: "/jenkins"}, func(h *house) {
@@ -263,9 +222,8 @@ func TestConsistentHash(t *testing.T) {
 	})
 }
 
-// TestLingering: a deleted node's computer
-// stays, without executors to come,
-// while a pipeline is on it, and a second agent of that name is refused.
+// TestLingering: a deleted node's computer stays, without executors to come, while a
+// pipeline is on it, and nobody can mark it.
 func TestLingering(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		h.run("a1", true, time.Hour)

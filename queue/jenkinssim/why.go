@@ -1,16 +1,16 @@
 package jenkinssim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"bellboard/scaler/label"
 )
 
-// whyKey is all that a buildable item's sentence depends on besides the state.
+// whyKey is all on which a buildable item's sentence depends besides the state.
 type whyKey struct {
 	expr      string
 	labelled  bool
@@ -21,19 +21,16 @@ type whyKey struct {
 	tongue    tongue
 }
 
-// why is the item's sentence. Jenkins works it out for every request anew; so
-// does this, but once for all items that want the same.
+// why returns the item's sentence. Jenkins makes it again for each request. why makes it
+// once for all items that want the same.
 func (j *Jenkins) why(it *item, t tongue) string {
 	switch it.state {
 	case waiting:
-		left := it.timestamp.Sub(j.clk.Now())
-		if left <= 0 {
-			return j.say(t, finishedWaiting, "")
-		}
-		return j.say(t, quietPeriod, span(left))
+		left := int(it.timestamp.Sub(j.clk.Now()).Seconds())
+		return j.say(t, quietPeriod, strconv.Itoa(left)+" sec")
 	case blocked:
 		if other := j.runningOf(it.build); other != nil && other.Number > 0 {
-			return fmt.Sprintf("Build #%s is already in progress (ETA: N/A)", grouped(other.Number))
+			return fmt.Sprintf("Build #%d is already in progress (ETA: N/A)", other.Number)
 		}
 		return "A build is already in progress"
 	case buildable, pending:
@@ -60,7 +57,7 @@ func (j *Jenkins) why(it *item, t tongue) string {
 	return w
 }
 
-// labelView is what Jenkins' Label tells of an expression.
+// labelView is what Jenkins' Label says of an expression.
 type labelView struct {
 	nodes   []*node
 	offline bool
@@ -84,7 +81,9 @@ func (j *Jenkins) view(e label.Expr) labelView {
 
 // sentence is Queue.BuildableItem.getCauseOfBlockage of Jenkins, step by step.
 func (j *Jenkins) sentence(it *item, t tongue) string {
-	agents := slices.ContainsFunc(j.computers, func(n *node) bool { return n != j.builtIn && !n.lingering })
+	agents := slices.ContainsFunc(j.computers[1:], func(n *node) bool { return !n.lingering })
+	var said string
+	var idle int
 	if it.labelled && agents {
 		v := j.view(it.expr)
 		name := it.expr.String()
@@ -96,37 +95,30 @@ func (j *Jenkins) sentence(it *item, t tongue) string {
 			return j.say(t, noNodes, name)
 		case v.offline:
 			return j.say(t, allOffline, name)
-		}
-		if v.idle > 0 && it.hasCauses() {
-			if c := j.composite(it, t); c != "" {
-				return c
-			}
-		}
-		if single {
+		case single:
 			name = v.nodes[0].shown()
 		}
-		return j.say(t, waitsOn, name)
-	}
-	idle := 0
-	for _, n := range j.computers {
-		if !n.offline() {
-			idle += len(n.slots) - n.busy()
+		said, idle = j.say(t, waitsOn, name), v.idle
+	} else {
+		said = j.say(t, waits, "")
+		for _, n := range j.computers {
+			if !n.offline() {
+				idle += len(n.slots) - n.busy()
+			}
 		}
 	}
 	if idle > 0 && it.hasCauses() {
-		if c := j.composite(it, t); c != "" {
-			return c
-		}
+		return cmp.Or(j.composite(it, t), said)
 	}
-	return j.say(t, waits, "")
+	return said
 }
 
-// hasCauses: Jenkins knows why each executor refused the item. It does not
-// before the queue was first maintained, nor of an item that has its executor.
+// hasCauses reports whether Jenkins knows why each executor refused the item. Jenkins does
+// not before the queue was first maintained, nor if the item has its executor.
 func (it *item) hasCauses() bool { return it.refused && it.state == buildable }
 
-// composite lists why each idle executor was refused to the item when the
-// queue was last maintained: an agent that came since still counts as offline.
+// composite lists why each idle executor refused the item when the queue was last
+// maintained. An agent that came since then still counts as offline.
 func (j *Jenkins) composite(it *item, t tongue) string {
 	var parts []string
 	for _, n := range j.computers {
@@ -148,7 +140,7 @@ func (j *Jenkins) composite(it *item, t tongue) string {
 		case vetoed:
 			parts = append(parts, j.vetoes[n.name])
 		case throttled:
-			parts = append(parts, "Already running "+grouped(n.runs(it.build.Job.Name))+" builds on node")
+			parts = append(parts, fmt.Sprintf("Already running %d builds on node", n.runs(it.build.Job.Name)))
 		case isOffline:
 			parts = append(parts, j.say(t, nodeOffline, n.shown()))
 		}
@@ -168,42 +160,7 @@ func (j *Jenkins) composite(it *item, t tongue) string {
 	return strings.Join(parts, "; ")
 }
 
-// stuck is what Jenkins calls stuck: at once when nothing of the label is online.
+// stuck is what Jenkins calls stuck: at once if no node with the label is online.
 func (j *Jenkins) stuck(it *item) bool {
-	if it.state < buildable {
-		return false
-	}
-	if it.labelled && j.view(it.expr).offline {
-		return true
-	}
-	return j.clk.Now().Sub(it.buildable) > 24*time.Hour
-}
-
-// span is Jenkins' way to write a duration.
-func span(d time.Duration) string {
-	ms := d.Milliseconds()
-	s := ms / 1000
-	switch {
-	case s >= 3600:
-		return fmt.Sprintf("%d hr %d min", s/3600, s/60%60)
-	case s >= 60:
-		return fmt.Sprintf("%d min %d sec", s/60, s%60)
-	case s >= 10:
-		return fmt.Sprintf("%d sec", s)
-	case s >= 1:
-		return fmt.Sprintf("%d.%d sec", s, ms%1000/100)
-	case ms >= 100:
-		return fmt.Sprintf("0.%02d sec", ms/10)
-	default:
-		return fmt.Sprintf("%d ms", ms)
-	}
-}
-
-// grouped is how MessageFormat writes a number.
-func grouped(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
+	return it.state >= buildable && it.labelled && j.view(it.expr).offline
 }
