@@ -124,7 +124,6 @@ func (c *Cluster) receive(r *run) {
 	}
 	c.edit(r, func(p *corev1.Pod) {
 		p.Status.StartTime = new(c.now())
-		p.Status.HostIP = r.node.ip
 		c.showCreating(p)
 	})
 	c.mount(r)

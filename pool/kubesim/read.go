@@ -1,7 +1,6 @@
 package kubesim
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -63,11 +62,8 @@ func (c *Cluster) get(q *call) ([]byte, error) {
 	return e.full(q.kind), nil
 }
 
-// position says where a limited list goes on.
-type position struct {
-	RV    uint64 `json:"rv"`
-	Start string `json:"start"`
-}
+// continueAt is where a limited list goes on: a version and a key.
+const continueAt = "%d:%s"
 
 func (c *Cluster) list(q *call, query url.Values) ([]byte, error) {
 	f, err := newFilter(q, query)
@@ -75,13 +71,10 @@ func (c *Cluster) list(q *call, query url.Values) ([]byte, error) {
 		return nil, err
 	}
 	limit, _ := strconv.Atoi(query.Get("limit"))
-	var from position
+	var at uint64    // the version of all pages
+	var start string // the first key of this page
 	if s := query.Get("continue"); s != "" {
-		b, err := base64.RawURLEncoding.DecodeString(s)
-		if err == nil {
-			err = json.Unmarshal(b, &from)
-		}
-		if err != nil {
+		if _, err := fmt.Sscanf(s, continueAt, &at, &start); err != nil {
 			return nil, apierrors.NewBadRequest("continue key is not valid")
 		}
 	}
@@ -94,18 +87,17 @@ func (c *Cluster) list(q *call, query url.Values) ([]byte, error) {
 		return nil, err
 	}
 	rv, all := c.rv, c.table(q.kind).sorted(q.ns)
-	if from.RV != 0 { // all pages show the time of the first page
-		rv, all = from.RV, c.table(q.kind).before(q.ns, from.RV)
+	if at != 0 {
+		rv, all = at, c.table(q.kind).before(q.ns, at)
 	}
 	meta := metav1.ListMeta{ResourceVersion: strconv.FormatUint(rv, 10)}
 	var items []string
 	for _, e := range all {
-		if key(e.obj) < from.Start || !f.passes(e.obj) {
+		if key(e.obj) < start || !f.passes(e.obj) {
 			continue
 		}
 		if limit > 0 && len(items) == limit {
-			b, _ := json.Marshal(position{RV: rv, Start: key(e.obj)})
-			meta.Continue = base64.RawURLEncoding.EncodeToString(b)
+			meta.Continue = fmt.Sprintf(continueAt, rv, key(e.obj))
 			break
 		}
 		items = append(items, string(e.json()))

@@ -9,11 +9,11 @@ import (
 
 // A node is a Kubernetes node, with room for any number of pods.
 type node struct {
-	number   int
-	name, ip string
-	images   map[string]bool // the images that were pulled there
-	pods     int             // that it has now
-	given    int             // that it has ever had, for the addresses of pods
+	number int
+	name   string
+	images map[string]bool // the images that were pulled there
+	pods   int             // that it has now
+	given  int             // that it has ever had, for the addresses of pods
 }
 
 func makeNodes() []*node {
@@ -22,7 +22,6 @@ func makeNodes() []*node {
 		out[i] = &node{
 			number: i + 1,
 			name:   fmt.Sprintf("node-%d", i+1),
-			ip:     fmt.Sprintf("192.168.0.%d", i+10),
 			images: map[string]bool{},
 		}
 	}

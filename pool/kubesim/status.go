@@ -1,6 +1,8 @@
 package kubesim
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -14,12 +16,7 @@ func isSidecar(c *corev1.Container) bool {
 }
 
 func hasSidecar(p *corev1.Pod) bool {
-	for i := range p.Spec.InitContainers {
-		if isSidecar(&p.Spec.InitContainers[i]) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.Spec.InitContainers, func(c corev1.Container) bool { return isSidecar(&c) })
 }
 
 func condition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition {
@@ -31,7 +28,7 @@ func condition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition {
 	return nil
 }
 
-// setCondition keeps the time of the last transition when there is none.
+// setCondition sets a condition. Without a transition the time of the last one stays.
 func (c *Cluster) setCondition(p *corev1.Pod, now corev1.PodCondition) {
 	now.LastTransitionTime = c.now()
 	was := condition(p, now.Type)
@@ -54,7 +51,7 @@ func (c *Cluster) setReady(p *corev1.Pod, ready bool, reason string) {
 	c.setCondition(p, corev1.PodCondition{Type: corev1.ContainersReady, Status: status, Reason: reason})
 }
 
-// showCreating: the kubelet has the pod and nothing of it runs.
+// showCreating shows that the kubelet has the pod, and that nothing of the pod runs.
 func (c *Cluster) showCreating(p *corev1.Pod) {
 	reason := "ContainerCreating"
 	c.setCondition(p, corev1.PodCondition{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionFalse})
@@ -68,9 +65,8 @@ func (c *Cluster) showCreating(p *corev1.Pod) {
 	show := func(list []corev1.Container) []corev1.ContainerStatus {
 		var out []corev1.ContainerStatus
 		for _, ctr := range list {
-			no := false
 			out = append(out, corev1.ContainerStatus{
-				Name: ctr.Name, Image: ctr.Image, Started: &no,
+				Name: ctr.Name, Image: ctr.Image, Started: new(false),
 				State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}},
 			})
 		}
@@ -84,15 +80,13 @@ func setWaiting(list []corev1.ContainerStatus, i int, reason, message string) {
 	list[i].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
 }
 
-// showRunning: started says that the container has passed its start-up probe,
-// if it has one.
+// showRunning shows a container that runs. started says that the container has passed its
+// start-up probe, if it has one.
 func (c *Cluster) showRunning(list []corev1.ContainerStatus, i int, started bool) {
 	s := &list[i]
 	if s.State.Running == nil {
 		s.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: c.now()}}
 	}
-	s.ContainerID = "kubesim://" + s.Name
-	s.ImageID = s.Image
 	s.Started = &started
 	s.Ready = started
 }
@@ -110,15 +104,14 @@ func (c *Cluster) showTerminated(list []corev1.ContainerStatus, i, code int) {
 	if code == 0 {
 		reason = "Completed"
 	}
-	no := false
 	s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-		ExitCode: int32(code), Reason: reason, StartedAt: from, FinishedAt: c.now(), ContainerID: s.ContainerID,
+		ExitCode: int32(code), Reason: reason, StartedAt: from, FinishedAt: c.now(),
 	}}
-	s.Started, s.Ready = &no, false
+	s.Started, s.Ready = new(false), false
 }
 
-// showExited: the regular containers have ended, sidecars still run. A pod
-// that was never started has nothing to show.
+// showExited shows that the plain containers have ended. Sidecars may still run. A pod that
+// was never started has nothing to show.
 func (c *Cluster) showExited(p *corev1.Pod, code int) {
 	for i := range p.Status.ContainerStatuses {
 		c.showTerminated(p.Status.ContainerStatuses, i, code)
@@ -132,7 +125,7 @@ func (c *Cluster) showExited(p *corev1.Pod, code int) {
 	}
 }
 
-// showEnded: nothing of the pod runs any more.
+// showEnded shows that nothing of the pod runs any more.
 func (c *Cluster) showEnded(p *corev1.Pod, code int) {
 	for i := range p.Status.InitContainerStatuses {
 		if p.Status.InitContainerStatuses[i].State.Running != nil {

@@ -3,6 +3,7 @@ package kubesim
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"hash/fnv"
 	"maps"
 	"math/rand/v2"
@@ -16,8 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// An entry is one version of an object. It is never changed once stored; its
-// JSON is made once and shared by all who ask for it.
+// An entry is one version of an object. A stored entry never changes. Its JSON is made once,
+// and all answers share it.
 type entry struct {
 	obj  object
 	rv   uint64
@@ -31,7 +32,7 @@ func (e *entry) json() []byte {
 	return e.body
 }
 
-// encode is an object's JSON without its kind, which kind.head supplies.
+// encode returns an object's JSON without its kind. kind.head supplies the kind.
 func encode(o object) []byte {
 	b, err := json.Marshal(o)
 	if err != nil {
@@ -41,7 +42,7 @@ func encode(o object) []byte {
 	return b
 }
 
-// full is the JSON of a version with its kind.
+// full returns the JSON of a version with its kind.
 func (e *entry) full(k *kind) []byte {
 	head, body := k.head(), e.json()
 	b := make([]byte, 0, len(head)+len(body)-1)
@@ -61,10 +62,10 @@ type table struct {
 	kind     *kind
 	items    map[string]*entry // by namespace/name
 	history  []change
-	first    uint64 // number of history[0], counted from the beginning
-	forgot   uint64 // version of the last change that history has forgotten
+	first    uint64 // the number of history[0], counted from the beginning
+	forgot   uint64 // the version of the last change that history has forgotten
 	watchers map[*watcher]struct{}
-	births   []string // keys by age, for kinds of which only some are kept
+	births   []string // keys by age, of a kind of which only some objects are kept
 }
 
 func (c *Cluster) table(k *kind) *table { return c.tables[k] }
@@ -112,7 +113,7 @@ func inOrder(items map[string]*entry, ok func(*entry) bool) []*entry {
 	return out
 }
 
-// put stores a new version and owns o from then on.
+// put stores a new version. o belongs to the store from then on.
 func (c *Cluster) put(t *table, o object) *entry {
 	k := key(o)
 	was := t.items[k]
@@ -133,8 +134,8 @@ func (c *Cluster) put(t *table, o object) *entry {
 	return e
 }
 
-// drop takes an object out of the store; its last version is stored in the
-// history, as it is what watchers are told.
+// drop takes an object out of the store. The history keeps the last version, because
+// watchers send it.
 func (c *Cluster) drop(t *table, e *entry) {
 	k := key(e.obj)
 	if t.items[k] != e {
@@ -155,7 +156,7 @@ func (c *Cluster) version(o object) *entry {
 
 func (c *Cluster) record(t *table, ch change) {
 	t.history = append(t.history, ch)
-	// Trimmed in halves, so that the copying is rare.
+	// The history is cut in halves, so that copies are rare.
 	if n := len(t.history); n >= 2*c.cfg.History {
 		cut := n - c.cfg.History
 		t.forgot = t.history[cut-1].rv
@@ -167,7 +168,7 @@ func (c *Cluster) record(t *table, ch change) {
 	}
 }
 
-// born is what the controllers of a cluster do about a new object.
+// born does what the controllers of a cluster do about a new object.
 func (c *Cluster) born(t *table, e *entry) {
 	c.created[t.kind.plural]++
 	switch t.kind {
@@ -189,7 +190,7 @@ func (c *Cluster) born(t *table, e *entry) {
 	}
 }
 
-// gone is what they do about one that is no more.
+// gone does what the controllers do about an object that is gone.
 func (c *Cluster) gone(t *table, e *entry) {
 	if t.kind == pods {
 		c.forget(e.obj.GetUID())
@@ -199,12 +200,12 @@ func (c *Cluster) gone(t *table, e *entry) {
 	c.collectOrphansOf(e.obj.GetUID())
 }
 
-// now is the clock's time as the API tells it: in whole seconds.
+// now returns the clock's time as the API has it: in whole seconds.
 func (c *Cluster) now() metav1.Time { return metav1.NewTime(c.clock.Now()).Rfc3339Copy() }
 
-// rand is the source of a named thing's chances. It depends on the seed, the
-// name and how often the name was used before, and on nothing else, so that
-// the order of unrelated requests changes nobody's life.
+// rand returns the source of chance for a name. The source depends only on the seed, the
+// name, and how often the name was used before. So the order of unrelated requests changes
+// no life.
 func (c *Cluster) rand(what string) *rand.Rand {
 	n := c.births[what]
 	c.births[what] = n + 1
@@ -215,17 +216,11 @@ func (c *Cluster) rand(what string) *rand.Rand {
 }
 
 func newUID(r *rand.Rand) types.UID {
-	const hex = "0123456789abcdef"
-	b := []byte("xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx")
-	for i, x := range b {
-		if x == 'x' {
-			b[i] = hex[r.IntN(16)]
-		}
-	}
-	return types.UID(b)
+	a, b := r.Uint64(), r.Uint64()
+	return types.UID(fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>52, b&0xffffffffffff))
 }
 
-// between is a duration drawn evenly from lo to hi.
+// between draws a duration evenly from lo to hi.
 func between(r *rand.Rand, lo, hi time.Duration) time.Duration {
 	return lo + time.Duration(r.Int64N(int64(hi-lo)+1))
 }

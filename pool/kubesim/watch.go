@@ -12,21 +12,20 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// A real server sends a bookmark about once a minute.
+// bookmarkEvery is how often a real server sends a bookmark, about.
 const bookmarkEvery = time.Minute
 
-// A watcher is one open watch. It owns no queue: it reads the history of its
-// table from where it stands, and is told that its version is too old when
-// the history has forgotten that place.
+// A watcher is one open watch. A watcher has no queue: it reads the history of its table
+// from where it stands. If the history has forgotten that place, the version is too old.
 type watcher struct {
 	*filter
 	wake chan struct{}
 
 	// guarded by Cluster.mu
-	next      uint64 // number of the next change to send
-	sent      uint64 // version up to which the client knows
+	next      uint64 // the number of the next change to send
+	sent      uint64 // the version up to which the client knows
 	bookmarks bool
-	bookmark  bool // one is due
+	bookmark  bool // a bookmark is due
 	timedOut  bool
 	cut       bool
 }
@@ -59,10 +58,8 @@ func (c *Cluster) watch(rw http.ResponseWriter, r *http.Request, q *call) {
 		return
 	}
 	t.watchers[w] = struct{}{}
-	if c.closed || c.clock.Now().Before(c.cutUntil) {
-		w.cut = true
-		w.poke()
-	}
+	w.cut = c.closed || c.clock.Now().Before(c.cutUntil)
+	w.poke()
 	var timeout, ticks *timer
 	if s, _ := strconv.ParseInt(query.Get("timeoutSeconds"), 10, 64); s > 0 {
 		timeout = c.after(time.Duration(s)*time.Second, func() { w.timedOut = true; w.poke() })
@@ -88,31 +85,13 @@ func (c *Cluster) watch(rw http.ResponseWriter, r *http.Request, q *call) {
 	rw.Header().Set("Content-Type", "application/json")
 	rw.WriteHeader(http.StatusOK)
 	flusher := http.NewResponseController(rw)
-	if len(first) > 0 {
-		if _, err := rw.Write(first); err != nil {
-			return
-		}
-	}
-	if flusher.Flush() != nil {
-		return
-	}
-	for {
-		c.mu.Lock()
-		out, end := c.collect(t, w)
-		cut := w.cut
-		c.mu.Unlock()
-		if cut {
-			panic(http.ErrAbortHandler)
-		}
+	for out, end, cut := first, false, false; ; {
 		if len(out) > 0 {
 			if _, err := rw.Write(out); err != nil {
 				return
 			}
-			if flusher.Flush() != nil {
-				return
-			}
 		}
-		if end {
+		if flusher.Flush() != nil || end {
 			return
 		}
 		select {
@@ -120,26 +99,31 @@ func (c *Cluster) watch(rw http.ResponseWriter, r *http.Request, q *call) {
 			return
 		case <-w.wake:
 		}
+		c.mu.Lock()
+		out, end = c.collect(t, w)
+		cut = w.cut
+		c.mu.Unlock()
+		if cut {
+			panic(http.ErrAbortHandler)
+		}
 	}
 }
 
-// checkInitial: streaming lists are asked for with exactly these options.
+// checkInitial rejects a streamed list that is not asked for with exactly these options.
 func checkInitial(initial, match string) error {
-	var errs field.ErrorList
-	switch {
-	case initial == "" && match != "":
-		errs = append(errs, field.Forbidden(field.NewPath("resourceVersionMatch"), "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
-	case initial != "" && match != string(metav1.ResourceVersionMatchNotOlderThan):
-		errs = append(errs, field.Forbidden(field.NewPath("resourceVersionMatch"), "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+	want := ""
+	if initial != "" {
+		want = string(metav1.ResourceVersionMatchNotOlderThan)
 	}
-	if len(errs) == 0 {
+	if match == want {
 		return nil
 	}
-	kind := metav1.SchemeGroupVersion.WithKind("ListOptions").GroupKind()
-	return apierrors.NewInvalid(kind, "", errs)
+	return apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("ListOptions").GroupKind(), "", field.ErrorList{
+		field.Forbidden(field.NewPath("resourceVersionMatch"), "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, and nothing else does"),
+	})
 }
 
-// begin sets where a watch starts and gives what it sends first.
+// begin sets where a watch starts, and returns what the watch sends first.
 func (c *Cluster) begin(t *table, w *watcher, version, initial string) ([]byte, error) {
 	w.next = t.first + uint64(len(t.history))
 	w.sent = c.rv
@@ -150,7 +134,7 @@ func (c *Cluster) begin(t *table, w *watcher, version, initial string) ([]byte, 
 			return nil, err
 		}
 	}
-	// Without a version a watch opens with what there is, as if just added.
+	// Without a version a watch opens with all objects, as if they were just added.
 	if stream || (initial == "" && rv == 0) {
 		var out []byte
 		for _, e := range t.sorted(w.ns) {
@@ -169,7 +153,7 @@ func (c *Cluster) begin(t *table, w *watcher, version, initial string) ([]byte, 
 	w.sent = rv
 	w.next = t.first
 	if rv < t.forgot {
-		// A real server too opens the stream before it says so.
+		// A real server opens the stream too before it says so.
 		w.timedOut = true
 		return appendExpired(nil, rv, t.forgot), nil
 	}
@@ -182,7 +166,7 @@ func (c *Cluster) begin(t *table, w *watcher, version, initial string) ([]byte, 
 	return nil, nil
 }
 
-// collect is what a watcher has not been told yet, and whether it is the end.
+// collect returns the changes that a watcher has not sent, and whether the watch ends.
 func (c *Cluster) collect(t *table, w *watcher) (out []byte, end bool) {
 	if w.timedOut {
 		return nil, true
@@ -208,8 +192,8 @@ func (c *Cluster) collect(t *table, w *watcher) (out []byte, end bool) {
 	return out, false
 }
 
-// append adds what a change is to this watcher: an object that comes to match
-// its selector was added, one that ceases to was deleted.
+// append adds a change as this watcher sees it. An object that comes to match the selector
+// was added, and an object that ceases to match was deleted.
 func (w *watcher) append(out []byte, k *kind, ch change) []byte {
 	now := ch.typ != watch.Deleted && w.passes(ch.now.obj)
 	was := ch.was != nil && w.passes(ch.was.obj)
@@ -221,8 +205,7 @@ func (w *watcher) append(out []byte, k *kind, ch change) []byte {
 	case was && ch.typ == watch.Deleted:
 		return appendEvent(out, watch.Deleted, k, ch.now.json())
 	case was:
-		// The watcher knows the object as it was, and is told that one, with
-		// the version of the change.
+		// The client gets the object as it knows it, with the version of the change.
 		old := as[object](ch.was.obj.DeepCopyObject())
 		old.SetResourceVersion(strconv.FormatUint(ch.rv, 10))
 		return appendEvent(out, watch.Deleted, k, encode(old))
