@@ -124,9 +124,9 @@ func (c *Channel) end() {
 	}
 }
 
-// Close is the end of the agent's process, by SIGTERM or SIGKILL: Jenkins sees it at once.
-// by is who ended the process, for the accounts: "bellboard", or anything else. by counts
-// also if the controller had ended the connection before: the process was still there.
+// Close is the end of the agent's process, by SIGTERM or SIGKILL: Jenkins sees the end at
+// once. by names its author for the accounts: "bellboard", or anything else. by counts also
+// if Jenkins had ended the connection before, because the process was still there.
 func (c *Channel) Close(by string) {
 	j := c.j
 	j.enter()

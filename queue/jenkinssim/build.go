@@ -25,18 +25,18 @@ type build struct {
 	cutBy    string
 	deadline *event
 
-	// hostBy is who ended the agent's process on the host, and hostAt when. hostBy is ""
-	// while the process lives. Only the return of the same host clears it.
+	// hostBy names the author of the end of the agent's process, and hostAt its time. hostBy
+	// is "" while the process lives. Only the return of the same host clears hostBy.
 	hostBy string
 	hostAt time.Time
-	// nodeBy is who deleted the build's node, and nodeAt when.
+	// nodeBy names the author of the deletion of the build's node, and nodeAt its time.
 	nodeBy string
 	nodeAt time.Time
 
 	resumeItem *item
 }
 
-// verdict says who ended a build.
+// verdict names the author of a build's end, and the cause.
 type verdict struct {
 	killed, lost bool
 	cause        string
@@ -110,8 +110,8 @@ func (b *build) touch(c *Channel) {
 	b.deadline.cancel()
 }
 
-// goOn lets the build end by itself when its work is done, but not before least has passed,
-// and never if its machine is silent.
+// goOn lets the build end when its work is done, but not before least has passed. A build on
+// a silent machine never ends.
 func (j *Jenkins) goOn(b *build, least time.Duration) {
 	now := j.clk.Now()
 	b.ending.cancel()
@@ -247,8 +247,8 @@ func (j *Jenkins) regain(n *node, c *Channel) {
 }
 
 // away takes every build off its executor because Jenkins goes. Projects' builds die, and
-// pipelines keep running on their machines. A safe restart waited for all builds but those
-// on marked nodes.
+// pipelines keep running on their machines. A safe restart did not wait for builds on marked
+// nodes.
 func (j *Jenkins) away(safe bool) {
 	for _, b := range slices.Clone(j.alive) {
 		if !b.begun {
@@ -299,7 +299,7 @@ func (j *Jenkins) resume(since time.Time) {
 	j.kick()
 }
 
-// abandon ends a build whose item has waited five minutes to resume.
+// abandon ends a build that has waited five minutes to resume.
 func (j *Jenkins) abandon(it *item) {
 	if it.build.resumeItem != it {
 		return

@@ -112,7 +112,7 @@ func (j *Jenkins) forgetMarks() {
 	}
 }
 
-// recallMark is what a computer learns when its agent connects.
+// recallMark shows the stored mark again, because the agent has connected.
 func (n *node) recallMark() {
 	if n.stored != nil {
 		n.mark, n.stored = n.stored, nil

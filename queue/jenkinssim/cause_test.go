@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// caused is how Jenkins tells why a node is offline.
+// caused is Jenkins' answer to why a node is offline.
 type caused struct {
 	TemporarilyOffline bool
 	OfflineCause       *struct {
@@ -28,8 +28,8 @@ func (h *house) cause(name string) (c caused) {
 	return c
 }
 
-// TestOfflineCause: the texts as a real Jenkins 2.568.2 gave them back, and as the
-// source of other versions does.
+// TestOfflineCause: the texts are those that a real Jenkins 2.568.2 returned, and those in
+// the source of other versions.
 func TestOfflineCause(t *testing.T) {
 	const head = "Disconnected by bellboard"
 	for _, tt := range []struct{ version, text, description, reason string }{
@@ -61,9 +61,9 @@ func TestOfflineCause(t *testing.T) {
 	}
 }
 
-// TestCausesBefore482 is Computer.java and Node.java of 2.479.3: a lost connection takes
-// the place of the mark's cause until the agent is back; after a start of Jenkins a
-// mark shows only when the agent has come.
+// TestCausesBefore482 is Computer.java and Node.java of 2.479.3: a lost connection takes the
+// place of the mark's cause until the agent is back. After a start of Jenkins a mark shows
+// only when the agent has connected.
 func TestCausesBefore482(t *testing.T) {
 	for _, tt := range []struct {
 		version            string

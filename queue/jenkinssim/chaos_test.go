@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// check is what must hold of the state at any moment.
+// check checks what must be true of the state at any moment.
 func (h *house) check(submitted int) {
 	h.Helper()
 	j := h.Jenkins
@@ -66,8 +66,8 @@ func (h *house) check(submitted int) {
 	}
 }
 
-// story lets everything happen at random and tells what came of it. rest says
-// whether Bellboard's account takes part.
+// story lets everything happen at random and returns the result. rest says whether
+// Bellboard's account takes part.
 func story(h *house, seed uint64, rest bool) string {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	names := []string{"a", "b", "c", "d", "e"}
@@ -131,7 +131,7 @@ func story(h *house, seed uint64, rest bool) string {
 		time.Sleep(time.Duration(rng.IntN(20_000)) * time.Millisecond)
 		h.check(submitted)
 	}
-	// The house is put in order: everything left must come to an end.
+	// Every build that is left must come to an end.
 	for _, name := range names {
 		h.PersonDelete(name)
 	}
@@ -149,8 +149,7 @@ func story(h *house, seed uint64, rest bool) string {
 	return fmt.Sprintf("%+v %s", s, h.fate())
 }
 
-// TestChaos: whatever happens, builds are accounted for, and one seed tells
-// one story.
+// TestChaos: whatever happens, every build is accounted for, and one seed gives one story.
 func TestChaos(t *testing.T) {
 	killed := 0
 	for seed := range uint64(8) {

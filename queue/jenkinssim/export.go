@@ -36,7 +36,7 @@ const monitors raw = `{"hudson.node_monitors.SwapSpaceMonitor":null,"hudson.node
 	`"hudson.node_monitors.DiskSpaceMonitor":null,"hudson.node_monitors.ArchitectureMonitor":null,` +
 	`"hudson.node_monitors.ResponseTimeMonitor":null,"hudson.node_monitors.ClockMonitor":null}`
 
-// page is what an export needs to know of its request.
+// page has what an export needs of its request.
 type page struct {
 	j      *Jenkins
 	base   string // the root URL, with a slash at its end
@@ -218,7 +218,7 @@ func (w *page) label(text string) bean {
 	_, atom := e.Atom()
 	class := "hudson.model.labels.LabelAtom"
 	var description any
-	if !atom { // only && was recorded, and nobody asks for the class of another operator
+	if !atom { // only && was recorded, and the class of another operator has no reader
 		class = "hudson.model.labels.LabelExpression$And"
 		if len(v.nodes) == 1 { // the node describes the expression
 			description = v.nodes[0].description
@@ -243,7 +243,7 @@ func (w *page) label(text string) bean {
 	return b
 }
 
-// load is Jenkins' load statistics. What is in them is not simulated.
+// load is Jenkins' load statistics. Their values are not simulated.
 func load(class string, gauges ...string) bean {
 	b := bean{class: class}
 	for _, name := range gauges {
@@ -427,7 +427,7 @@ func (w *page) task(b *build, fly bool) bean {
 	switch {
 	case b.Job.Pipeline:
 	case b.Job.Label == "" || b.Job.Cell != "":
-		// A cell works its label out of its axes, which the getter does not see.
+		// A cell takes its label from its axes, which Jenkins' getter does not see.
 		t.props = append(t.props, prop{"labelExpression", 1, nil})
 	default:
 		t.props = append(t.props, prop{"labelExpression", 1, b.Job.Label})

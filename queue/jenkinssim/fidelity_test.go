@@ -14,8 +14,8 @@ var (
 	testFunc  = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)[A-Za-z0-9]+)\(`)
 )
 
-// TestFidelity: every row of docs/fidelity.md names a test that exists, or says
-// that nothing depends on it.
+// TestFidelity: every row of docs/fidelity.md names a test that exists, or says that
+// Bellboard does not depend on the row.
 func TestFidelity(t *testing.T) {
 	const root = "../.."
 	page, err := os.ReadFile(root + "/docs/fidelity.md")

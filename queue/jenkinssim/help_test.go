@@ -21,7 +21,7 @@ const (
 	queueTree      = "/queue/api/json?tree=items[id,inQueueSince,blocked,pending,stuck,why,task[name,url,labelExpression]]"
 )
 
-// house is a Jenkins with the client that asks it.
+// house is a Jenkins with a client.
 type house struct {
 	*testing.T
 	*Jenkins
@@ -150,7 +150,7 @@ func ended(c *Channel) bool {
 	}
 }
 
-// sees tells the queue and one node the way the recordings do.
+// sees returns the queue and one node in the words of the recordings.
 func (h *house) sees(node string) string {
 	h.Helper()
 	var q struct {
@@ -215,7 +215,7 @@ func (h *house) want(what, got, want string) {
 	}
 }
 
-// fate is how the builds ended, in order.
+// fate returns how the builds ended, in order.
 func (h *house) fate() string {
 	var s []string
 	for _, b := range h.Builds() {

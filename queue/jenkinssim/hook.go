@@ -29,7 +29,3 @@ func (j *Jenkins) hookOpens(name string) {
 func (j *Jenkins) hookKnows(m *mark) bool {
 	return m != nil && (strings.HasPrefix(m.text, j.hookText()) || strings.HasPrefix(m.text, "bellboard("+j.cfg.Hook+"): "))
 }
-
-// hookForgets takes the hook's memory in a restart of Jenkins. The hook knows only the marks
-// that the nodes keep.
-func (j *Jenkins) hookForgets(n *node) { n.closing = j.hookKnows(n.mark) }

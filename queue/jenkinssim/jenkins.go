@@ -2,11 +2,11 @@
 // that Bellboard sends, lets simulated agents connect, and runs builds, in the time of
 // the clock that it is given.
 //
-// Jenkinssim promises what was seen on a real Jenkins 2.568.1: the sentences of "why", the
-// statuses and headers, what happens to a build whose node is marked, deleted or cut, and
-// what a restart looks like from outside. It keeps account of every build: how the build
-// ended, and who ended it. It never decides anything for Bellboard, never sleeps, and
-// starts no goroutine but its clock's timer. Nothing of it is left after Close.
+// Jenkinssim promises the behaviour that was seen on a real Jenkins 2.568.1: the sentences
+// of "why", statuses and headers, the fate of a build on a node that is marked, deleted or
+// cut, and the answers in a restart. Jenkinssim keeps account of every build: its end, and
+// the author of that end. Jenkinssim never decides anything for Bellboard, never sleeps, and
+// starts no goroutine but its clock's timer. Nothing of a Jenkins is left after Close.
 package jenkinssim
 
 import (
@@ -63,7 +63,7 @@ type Config struct {
 	User, Token string
 	// Prefix is the path below which Jenkins is served, such as "/jenkins".
 	Prefix string
-	// Hook is the instance of Bellboard whose one-build hook is installed; "": none.
+	// Hook is the instance of the one-build hook that is installed; "": none.
 	Hook string
 	// BuiltInExecutors is the number of executors of the built-in node.
 	BuiltInExecutors int
@@ -115,8 +115,8 @@ type Build struct {
 	Queued, Started, Ended time.Time
 	// Result is SUCCESS, FAILURE or ABORTED.
 	Result string
-	// Killed says that Bellboard ended the build: it deleted or disconnected the node, ended
-	// the agent, kept the build from resuming, or hid the build from a safe restart.
+	// Killed says that Bellboard ended the build: Bellboard deleted or disconnected the node,
+	// ended the agent, kept the build from resuming, or hid the build from a safe restart.
 	Killed bool
 	// Log is what the log of a project's build says about the loss of its agent.
 	Log string
@@ -241,8 +241,8 @@ func (j *Jenkins) Close() {
 	j.timers.stop()
 }
 
-// enter locks the state and brings it up to now. So what is due happens in order of time,
-// whether a caller or the clock's timer comes first.
+// enter locks the state and brings it up to now. So events happen in order of time, whether
+// a caller or the clock's timer comes first.
 func (j *Jenkins) enter() {
 	j.mu.Lock()
 	j.runDue()

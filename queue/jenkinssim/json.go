@@ -23,8 +23,8 @@ type prop struct {
 	value      any
 }
 
-// list is an array whose elements are made when they are written. Jenkins counts the
-// elements of an inline list as on the level of the list's owner.
+// list is an array that makes its elements when it is written. Jenkins counts the elements
+// of an inline list as on the level of the list's owner.
 type list struct {
 	n      int
 	at     func(i int) any
@@ -40,8 +40,8 @@ const none raw = "[]"
 // writer writes JSON as Jenkins' stapler does: no blanks, UTF-8 unescaped, _class first.
 type writer struct{ out []byte }
 
-// write writes what the pruner wants of a value. A func is called only here, so that a
-// value that nobody wants costs nothing.
+// write writes what the pruner wants of a value. A func is called only here, so that an
+// unwanted value costs nothing.
 func (w *writer) write(p *pruner, v any) {
 	switch v := v.(type) {
 	case func() any:

@@ -19,7 +19,7 @@ var measured = []struct {
 
 // Seen returns a Config.Latency that is as slow as Jenkins was with as many nodes and queued
 // items as counts returns. Between two measurements Seen takes the next larger one. Beyond
-// the largest, reads grow with what they list, and writes with items times nodes.
+// the largest measurement, a read grows with its list, and a write with items times nodes.
 func Seen(counts func() (nodes, queued int)) func(op string) time.Duration {
 	return func(op string) time.Duration {
 		nodes, queued := counts()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// run has one build on one inbound node of that name, and another waiting.
+// run starts one build on an inbound node of that name, and registers a node without an agent.
 func (h *house) run(name string, pipeline bool, d time.Duration) *Channel {
 	h.Helper()
 	h.create(name, ephemeralWords, "linux")
@@ -22,8 +22,8 @@ func (h *house) run(name string, pipeline bool, d time.Duration) *Channel {
 
 var usual = Restart{Down: 4 * time.Second, Loading: 2 * time.Second, Unauthorized: 500 * time.Millisecond}
 
-// TestRestartPlain is restart-plain.json without a hook and unmarked, and
-// follows every answer on the way.
+// TestRestartPlain is restart-plain.json without a hook and unmarked. It follows every answer
+// on the way.
 func TestRestartPlain(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		c := h.run("a1", true, time.Minute)
@@ -162,7 +162,7 @@ func TestHookClearsOurs(t *testing.T) {
 }
 
 // TestHookClosesAgain: when a mark is lifted from an agent that has, or has had, its
-// build, the hook closes the agent again; but not before a build that must go there.
+// build, the hook closes the agent again, but not before a build that must go there.
 func TestHookClosesAgain(t *testing.T) {
 	inBubble(t, Config{Hook: "house"}, func(h *house) {
 		h.run("a1", true, time.Minute)
@@ -201,7 +201,7 @@ func TestHookClosesAgain(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		h.want("after a restart that found a person's", h.fate(), "run SUCCESS, next SUCCESS")
 	})
-	// What was to resume is cancelled: nobody else gets in.
+	// The build that was to resume is cancelled: no other build gets in.
 	inBubble(t, Config{Hook: "house"}, func(h *house) {
 		h.run("a1", true, time.Minute)
 		h.Restart(usual)
@@ -212,7 +212,7 @@ func TestHookClosesAgain(t *testing.T) {
 	})
 }
 
-// TestSafeRestart: which builds Jenkins waits for, and which it cuts off.
+// TestSafeRestart: Jenkins waits for some builds, and cuts others off.
 func TestSafeRestart(t *testing.T) {
 	hooked, plain := Config{Hook: "house"}, Config{}
 	for _, tt := range []struct {
@@ -295,7 +295,7 @@ func TestSafeRestart(t *testing.T) {
 			})
 		})
 	}
-	// Cancelled, it does not come, and what waited begins.
+	// A cancelled restart does not come, and the builds that waited begin.
 	inBubble(t, Config{}, func(h *house) {
 		h.run("a1", false, 10*time.Second)
 		h.Submit(Job{Name: "next", Label: "linux", Duration: time.Second})
@@ -311,7 +311,7 @@ func TestSafeRestart(t *testing.T) {
 	})
 }
 
-// TestOneBuildHook is agents-hook.json: five agents, five builds waiting more.
+// TestOneBuildHook is agents-hook.json: five agents, and ten builds.
 func TestOneBuildHook(t *testing.T) {
 	inBubble(t, Config{Hook: "house"}, func(h *house) {
 		names := []string{"o1", "o2", "o3", "o4", "o5"}
@@ -362,7 +362,7 @@ func TestRestartSwarm(t *testing.T) {
 	})
 }
 
-// TestRestartFenced: a fence keeps the client out, and the build dies of it.
+// TestRestartFenced: a fence keeps the client out, and so the build dies.
 func TestRestartFenced(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		h.swarm("sw")
@@ -379,7 +379,7 @@ func TestRestartFenced(t *testing.T) {
 	})
 }
 
-// TestRestartFreestyle: it dies with Jenkins, by nobody's fault but the restart's.
+// TestRestartFreestyle: a project's build dies with Jenkins, and Bellboard is not to blame.
 func TestRestartFreestyle(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		h.run("a1", false, time.Minute)
@@ -498,7 +498,7 @@ func TestCuts(t *testing.T) {
 	})
 }
 
-// TestPipelineCut has what a pipeline on an inbound node lives through.
+// TestPipelineCut has all that can happen to a pipeline on an inbound node.
 func TestPipelineCut(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -602,8 +602,8 @@ func TestPipelineCut(t *testing.T) {
 	}
 }
 
-// TestDrain is agents-drain.json and agents-race.json: a marked node finishes
-// and takes nothing more, even what it had just been given.
+// TestDrain is agents-drain.json and agents-race.json: a marked node finishes its build and
+// takes no other, not even a build that it had just been given.
 func TestDrain(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		h.create("d1", "", "linux")
@@ -648,7 +648,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestFaults has requests go wrong on demand.
+// TestFaults makes requests fail.
 func TestFaults(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		h.Fault(func(r *http.Request) (int, http.Header, []byte, bool) {

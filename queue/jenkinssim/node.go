@@ -35,7 +35,7 @@ type slot struct {
 
 func (s slot) free() bool { return s.item == nil && s.build == nil }
 
-// settings are what a request to create a node says.
+// settings are the content of a request to create a node.
 type settings struct {
 	name, description, labelString, remoteFS, mode string
 
@@ -65,7 +65,7 @@ type node struct {
 	fresh     bool // became available since the queue was last maintained
 }
 
-// These say who created or deleted a node.
+// These are the authors of the creation or deletion of a node.
 const (
 	byREST   = "bellboard"
 	byPerson = "a person"
@@ -85,7 +85,7 @@ func (n *node) setLabels() {
 	n.matched = map[string]bool{}
 }
 
-// matches reports whether a label expression matches the node. It caches its answers,
+// matches reports whether a label expression matches the node. matches caches its answers,
 // because a node's labels do not change.
 func (n *node) matches(e label.Expr) bool {
 	name := e.String()
@@ -215,8 +215,8 @@ func (j *Jenkins) dropIfGone(n *node) {
 	j.changed()
 }
 
-// PersonOffline takes a node temporarily offline, as a person does in the UI. It reports
-// whether there is such a node.
+// PersonOffline takes a node temporarily offline, as a person does in the UI. PersonOffline
+// reports whether there is such a node.
 func (j *Jenkins) PersonOffline(name, text string) bool {
 	return j.withNode(name, func(n *node) {
 		j.setMark(n, &mark{class: causeUser, text: text, user: "admin"})

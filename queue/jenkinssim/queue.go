@@ -183,7 +183,7 @@ func (j *Jenkins) runningOf(b *build) *build {
 	return nil
 }
 
-// refusal is why a node's executor is not given to an item.
+// refusal is why a node gives an item no executor.
 type refusal int
 
 const (
@@ -196,8 +196,8 @@ const (
 	isOffline
 )
 
-// canTake returns why a node refuses an item. It asks in Jenkins' order: the node's labels
-// and mode, then the dispatchers, then whether the node is online.
+// canTake returns why a node refuses an item, in the order in which Jenkins asks: the node's
+// labels and mode, then the dispatchers, then whether the node is online.
 func (j *Jenkins) canTake(n *node, it *item) (refusal, *item) {
 	switch {
 	case it.labelled && !n.matches(it.expr):
@@ -278,7 +278,7 @@ func (j *Jenkins) release(n *node) {
 	}
 }
 
-// label is what the build asks for.
+// label is the label expression for which the build asks.
 func (job Job) label() string {
 	if job.Parameter.Value != "" {
 		return job.Parameter.Value

@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// TestRefusalsWithoutANode: the parts of a list that name no node which could take the
-// item: one that was deleted, for a while, and an executor that another item got in
-// the same round.
+// TestRefusalsWithoutANode: a list of refusals names a deleted node for a while, and an
+// executor that another item got in the same round.
 func TestRefusalsWithoutANode(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		why := func() string { return h.queueNow().Items[0].Why }

@@ -69,8 +69,8 @@ func (r *replay) restartState(node string, keys ...string) func() string {
 	}
 }
 
-// phases takes from a recorded timeline how long each part of the restart
-// took, which is the machine's affair; all that follows is Jenkins'.
+// phases takes from a recorded timeline how long each part of the restart took. Those times
+// depend on the machine, and all that follows depends on Jenkins.
 func phases(want []moment) (re Restart) {
 	at := func(state string) float64 {
 		for _, m := range want {
@@ -99,8 +99,8 @@ func phases(want []moment) (re Restart) {
 	return re
 }
 
-// restart plays a recorded restart: before it, the questions asked; then the
-// timeline, with the agent back when it was.
+// restart plays a recorded restart: the questions before the restart, then the timeline, with
+// the agent back at the recorded time.
 func (r *replay) restart(node string, connectAt float64, keys []string) {
 	r.ask() // before the restart
 	var was map[string]json.RawMessage
@@ -237,7 +237,7 @@ func (r *replay) createSlave(name, hash string) answered {
 	return r.post("/plugin/swarm/createSlave", f)
 }
 
-// client makes the node and connects so much later.
+// client makes the node, and connects after the wait.
 func (r *replay) client(name string, wait time.Duration) *Channel {
 	r.Helper()
 	if a := r.createSlave(name, ""); a.status != 200 || !strings.Contains(a.body, "secret="+r.Secret(name)) {
@@ -304,7 +304,7 @@ func swarmStory(r *replay) {
 	r.channel("sw1").Close("chaos")
 	r.timeline("SIGTERM", want, append(got, r.watch(time.Second, r.swarmState("sw1", ""))...))
 
-	// Deleted or disconnected, the client is back after its ten seconds.
+	// A client that is deleted or disconnected is back after ten seconds.
 	back := func(name string) {
 		go func() {
 			time.Sleep(10200 * time.Millisecond)

@@ -12,7 +12,7 @@ import (
 const (
 	berthWords = "Bellboard berth"
 	drainText  = "bellboard: drain"
-	// docTree is what the recorder's own notes hold of a computer.
+	// docTree has the properties of a computer in the recorder's own notes.
 	docTree   = "?tree=idle,offline,offlineCauseReason,temporarilyOffline,executors[currentExecutable[url]],oneOffExecutors[currentExecutable[url]]"
 	itemsTree = "/queue/api/json?tree=items[id,why,blocked,buildable,stuck,inQueueSince,buildableStartMilliseconds,pending,params," +
 		"task[_class,name,url,labelExpression,assignedLabel[name]],executable[url]]"
@@ -20,12 +20,12 @@ const (
 
 func doc(name string) string { return "/computer/" + name + "/api/json" + docTree }
 
-// normal adds a node that takes whatever comes, as a person would.
+// normal adds a node that takes any item, as a person would.
 func (r *replay) normal(name, labels string) {
 	r.AddNode(Node{Name: name, Description: berthWords, Labels: labels}, false)
 }
 
-// result is how the last build of a job ended, "" while it has not.
+// result returns how the last build of a job ended; "": it has not.
 func (r *replay) result(job string) (result string) {
 	for _, b := range r.Builds() {
 		if b.Job.Name == job {
@@ -35,7 +35,7 @@ func (r *replay) result(job string) (result string) {
 	return result
 }
 
-// state is a computer in the recorder's order; keys are those it asked for.
+// state returns the values of a computer's keys, in the recorder's order.
 func (r *replay) state(name string, keys ...string) string {
 	a := r.get("/computer/" + name + "/api/json")
 	if a.status != 200 {
@@ -57,7 +57,8 @@ var (
 	oneKeys  = []string{"offline", "idle", "offlineCauseReason"}
 )
 
-// spoken writes a recorded list of values as state does: null and 404 alone stand for the rest.
+// spoken writes a recorded list of values as state does. A null is left out, and a 404 stands
+// for all values.
 func spoken(values []any) string {
 	var s []string
 	for _, v := range values {
@@ -333,7 +334,7 @@ func bareStory(r *replay) {
 	}
 }
 
-// benchStory compares what Seen says with what was measured.
+// benchStory compares Seen with the measurements.
 func benchStory(r *replay) {
 	for range r.rows {
 		var m struct {
@@ -439,7 +440,7 @@ func permissionsStory(r *replay) {
 	}
 }
 
-// askAll asks what the recorder asked, and answers as it noted.
+// askAll sends the recorder's questions, and returns the answers as the recorder noted them.
 func (r *replay) askAll() map[string][]any {
 	required := func(a answered) any {
 		if p := a.header.Get("X-Required-Permission"); p != "" {
@@ -477,7 +478,7 @@ func (r *replay) askAll() map[string][]any {
 	}
 	a := r.post("/computer/doCreateItem", nodeForm("t", "", "t"))
 	all["create"] = []any{a.status, required(a)}
-	r.normal("t", "t") // whoever may not, finds one
+	r.normal("t", "t") // for a user who may not create one
 	a = r.get("/computer/t/jenkins-agent.jnlp")
 	secret := r.do("GET", "/computer/t/jenkins-agent.jnlp?encrypt=true", nil, anonymous).status == 200
 	all["secret"] = []any{a.status, required(a), secret}
@@ -549,7 +550,7 @@ func whyStory(r *replay) {
 	r.until("built-in with 1 executor, EXCLUSIVE")
 	r.BuiltIn(1, true)
 	time.Sleep(time.Second)
-	// The two that the built-in node matches have been there and gone.
+	// The built-in node has taken the two items that it matches.
 	r.rest()
 }
 

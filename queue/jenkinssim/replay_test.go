@@ -15,9 +15,8 @@ import (
 	"time"
 )
 
-// onPurpose is every way in which this Jenkins differs from the recorded one,
-// with the reason. A difference that is not here fails the test, and so does a
-// line here that no difference needs.
+// onPurpose has every difference between this Jenkins and the recorded one, with the reason.
+// A difference that is not here fails the test. A line without a difference fails it too.
 var onPurpose = []struct{ file, note, path, reason string }{
 	{"nodes", "HMAC of the name", "not asked", "there is no script console; the secret's being a function of the name is checked by the remark after it"},
 	{"why", "whole queue, depth 1", "items[].task", "a project has some twenty fields more at depth 1; Bellboard always names its fields"},
@@ -61,8 +60,8 @@ var recordings = map[string]struct {
 	"why":            {Config{User: "admin"}, whyStory},
 }
 
-// TestReplay asks every recorded question in its order and compares every
-// answer, and every recorded timeline, in virtual time.
+// TestReplay sends every recorded question in its order and compares every answer, and every
+// recorded timeline, in virtual time.
 func TestReplay(t *testing.T) {
 	files, err := filepath.Glob("testdata/seen/*.json")
 	if err != nil || len(files) != len(recordings) {
@@ -144,7 +143,7 @@ func recorded(t *testing.T, file string) []row {
 
 type difference struct{ note, path, what string }
 
-// replay is one recording being asked again.
+// replay sends the questions of one recording again.
 type replay struct {
 	*house
 	file     string
@@ -159,7 +158,7 @@ func (r *replay) differ(note, path, what string, args ...any) {
 	r.diffs = append(r.diffs, difference{note, path, fmt.Sprintf(what, args...)})
 }
 
-// rest asks all that is left.
+// rest sends all questions that are left.
 func (r *replay) rest() {
 	for r.at < len(r.rows) {
 		r.ask()
@@ -189,7 +188,7 @@ func (r *replay) remark(into any) {
 	}
 }
 
-// until asks on to the row of that note, which is left to come.
+// until sends the questions before the row of that note.
 func (r *replay) until(note string) {
 	r.Helper()
 	for r.rows[r.at].note() != note {
@@ -197,14 +196,14 @@ func (r *replay) until(note string) {
 	}
 }
 
-// headersThatMatter are all that were recorded, but for the session, which is
-// compared by its changes.
+// headersThatMatter are all recorded headers but the session, which is compared by its
+// changes.
 var headersThatMatter = []string{
 	"Content-Type", "Location", "X-Error", "X-Jenkins", "X-Hudson", "Www-Authenticate", "Cache-Control",
 	"X-You-Are-Authenticated-As", "X-Required-Permission", "X-Permission-Implied-By",
 }
 
-// ask asks the next row's question and compares the answers.
+// ask sends the next row's question and compares the answers.
 func (r *replay) ask() {
 	r.Helper()
 	row := r.next("")
@@ -256,7 +255,7 @@ func (r *replay) ask() {
 	r.bodies(note, row.Body, a.body)
 }
 
-// session compares sessions: the same here where they were the same there.
+// session compares sessions: two sessions are the same if they were the same in the recording.
 func (r *replay) session(note, want, got string) {
 	if (want == "") != (got == "") {
 		r.differ(note, "X-Jenkins-Session", "%q, want %q", got, want)
@@ -277,8 +276,7 @@ func (r *replay) session(note, want, got string) {
 
 var pageTitle = regexp.MustCompile(`<title>[^<]*`)
 
-// bodies compares JSON by shape and value, pages by kind and title, other text
-// whole.
+// bodies compares JSON by shape and value, pages by kind and title, and other text as a whole.
 func (r *replay) bodies(note string, want json.RawMessage, got string) {
 	if len(want) == 0 {
 		if got != "" {
@@ -342,7 +340,7 @@ var (
 	queueURL = regexp.MustCompile(`queue/item/(\d+)/`)
 )
 
-// same compares two leaves. An id is the same here wherever it was there.
+// same compares two leaves. Two ids are the same if they were the same in the recording.
 func (r *replay) same(path, want, got string) bool {
 	switch {
 	case times.MatchString(path):
@@ -457,8 +455,8 @@ func (r *replay) watch(d time.Duration, state func() string) (seen []moment) {
 	return seen
 }
 
-// timeline compares what was recorded with what happened. The recorder looked
-// once or twice a second, so a state shorter than that may be on one side only.
+// timeline compares a recorded timeline with this one. The recorder looked once or twice a
+// second, so a shorter state may be on one side only.
 func (r *replay) timeline(note string, want, got []moment) {
 	const blink, slack = 1.2, 1.2
 	short := func(m []moment, i int) bool { return i+1 < len(m) && m[i+1].at-m[i].at < blink }

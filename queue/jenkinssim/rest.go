@@ -45,7 +45,7 @@ var (
 	errBroken  = errors.New("jenkinssim: connection broken")
 )
 
-// ServeHTTP answers as Jenkins does. It drops a refused or broken connection.
+// ServeHTTP answers as Jenkins does. ServeHTTP drops a refused or broken connection.
 func (j *Jenkins) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, err := j.answer(r.Context(), r)
 	if err != nil {
@@ -271,13 +271,13 @@ func (v *visit) root() string {
 	return "http://" + host + v.j.cfg.Prefix + "/"
 }
 
-// query is what a query string wants of an export.
+// query is a query string, as an export reads it.
 type query struct {
 	pruner *pruner
 	err    error
 }
 
-// queries holds parsed query strings: a client sends the same one every second.
+// queries caches parsed query strings: a client sends the same query every second.
 var queries sync.Map
 
 func queryOf(raw string) (q query) {

@@ -22,7 +22,7 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// TestStatuses is nodes.json and identity.json: what is answered to what.
+// TestStatuses is nodes.json and identity.json: the answer to each request.
 func TestStatuses(t *testing.T) {
 	inBubble(t, Config{AgentPort: 50000}, func(h *house) {
 		h.create("b-1", "Bellboard berth", "linux docker")
@@ -176,8 +176,8 @@ func TestSecretIsOfTheName(t *testing.T) {
 	})
 }
 
-// TestLaunch: the agent of a node that says its host is called there, as often as
-// that is ordered until it is connected; one that calls by itself is not.
+// TestLaunch: Jenkins calls the agent of a node that has a host, at each order until the
+// agent is connected. Jenkins does not call an inbound agent.
 func TestLaunch(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		called := []string{}
@@ -276,7 +276,7 @@ func TestPermissions(t *testing.T) {
 		if a := h.post("/computer/n1/launchSlaveAgent", nil); a.status != 403 || a.header.Get("X-Required-Permission") != permConnect {
 			t.Errorf("launch: %d", a.status)
 		}
-		// Jenkins refuses this before it asks who wants it: it shows nothing.
+		// Jenkins refuses this before it asks for a permission, so the answer shows nothing.
 		h.Deny(permDelete)
 		if a := h.post("/computer/(built-in)/doDelete", nil); a.status != 400 {
 			t.Errorf("deleting the built-in node without Agent/Delete: %d", a.status)
@@ -387,7 +387,7 @@ func TestTree(t *testing.T) {
 	})
 }
 
-// TestText: UTF-8 goes out as it is; only control characters are escaped.
+// TestText: UTF-8 is written as it is, and only control characters are escaped.
 func TestText(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		h.create("n1", "a\tb\u0001 \"größe\" \\ ‘x’ 😀", "linux")
@@ -396,7 +396,7 @@ func TestText(t *testing.T) {
 	})
 }
 
-// TestLatency: a request takes its time, an old answer is an old one, and the
+// TestLatency: a request takes its time, its answer shows the state of half that time, and the
 // context ends the wait.
 func TestLatency(t *testing.T) {
 	cfg := Config{Latency: func(op string) time.Duration {
@@ -488,7 +488,7 @@ func TestFastClock(t *testing.T) {
 	}
 }
 
-// TestGoneForGood: after Close nothing answers and nothing is left to happen.
+// TestGoneForGood: after Close nothing answers and nothing happens.
 func TestGoneForGood(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		c := h.run("a1", true, time.Hour)

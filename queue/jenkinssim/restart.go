@@ -28,8 +28,8 @@ type Restart struct {
 	Slow time.Duration
 }
 
-// Hang lets Jenkins answer nothing for so long. Jenkins takes connections and keeps them,
-// and answers those that are left at the end.
+// Hang lets Jenkins answer nothing for so long. Jenkins takes connections and keeps them. At
+// the end Jenkins answers the requests that still wait.
 func (j *Jenkins) Hang(d time.Duration) {
 	j.enter()
 	defer j.leave()
@@ -50,11 +50,11 @@ func (j *Jenkins) Restart(r Restart) {
 	}
 }
 
-// SafeRestart quiets Jenkins down and restarts it as soon as no build blocks that. Once a
-// second it asks the executors of all online nodes, and the hook asks marked nodes too. A
-// project's build blocks, and an item that an executor has. A pipeline does not block. Then
-// Jenkins answers 503 for ten seconds and goes, and builds that still run end as by any
-// restart. QuietDown(false) before that cancels the restart.
+// SafeRestart quiets Jenkins down and restarts Jenkins as soon as no build blocks that. Once
+// a second Jenkins asks the executors of all online nodes, and the hook asks marked nodes
+// too. A project's build blocks, and an item that an executor has. A pipeline does not
+// block. Then Jenkins answers 503 for ten seconds and goes, and builds that still run end as
+// by any restart. QuietDown(false) before that cancels the restart.
 func (j *Jenkins) SafeRestart(r Restart) {
 	j.enter()
 	defer j.leave()
@@ -120,7 +120,7 @@ func (j *Jenkins) restart(r Restart, safe bool) {
 			n.ch = nil
 		}
 		n.lost = mark{}
-		j.hookForgets(n)
+		n.closing = j.hookKnows(n.mark) // the hook knows only the marks that the nodes keep
 		if n.class == classSwarm {
 			n.lingering = true
 		}

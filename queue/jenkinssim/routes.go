@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// latency returns the time before and after the answer is made up.
+// latency returns the time before the answer is made up, and the time after that.
 func (j *Jenkins) latency(r *http.Request, path []string) (before, after time.Duration) {
 	if j.cfg.Latency == nil {
 		return 0, 0
@@ -84,7 +84,7 @@ func (v *visit) route() reply {
 	return v.problem(http.StatusNotFound, "Not Found")
 }
 
-// open answers what everybody may ask, and reports whether the path is such a question.
+// open answers a request that needs no permission, and reports whether the request is one.
 func (v *visit) open(p []string) (a reply, is bool) {
 	const text = "text/plain;charset=utf-8"
 	switch {
@@ -109,7 +109,7 @@ func (v *visit) open(p []string) (a reply, is bool) {
 	return reply{}, false
 }
 
-// export answers with JSON of what is neither a node nor open to everybody.
+// export answers with JSON, of anything but nodes, to a user who may read.
 func (v *visit) export(p []string) reply {
 	gauges := []string{
 		"availableExecutors", "busyExecutors", "connectingExecutors", "definedExecutors",
@@ -213,7 +213,7 @@ func (v *visit) markOffline(n *node) reply {
 	return a
 }
 
-// permissionFor is what each action on a computer needs.
+// permissionFor is the permission that each action on a computer needs.
 var permissionFor = map[string]string{
 	"changeOfflineCause": permDisconnect, "toggleOffline": permDisconnect, "doDisconnect": permDisconnect, "doDelete": permDelete,
 	"launchSlaveAgent": permConnect,
@@ -353,7 +353,7 @@ func (v *visit) badName(name, exists string) (reply, bool) {
 	return reply{}, false
 }
 
-// jnlp tells an agent's secret. Everybody may read the secret encrypted, which shows
+// jnlp answers with an agent's secret. Everybody may read the secret encrypted, and so see
 // whether the node exists.
 func (v *visit) jnlp(name string) reply {
 	n := v.j.registered(name)

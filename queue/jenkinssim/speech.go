@@ -46,7 +46,7 @@ func tongueOf(accept string) tongue {
 	return english
 }
 
-// phrase is one sentence, in whatever language.
+// phrase is one sentence, in any language.
 type phrase int
 
 const (
@@ -64,7 +64,7 @@ const (
 )
 
 // words has the sentences as they were seen. Languages differ in the quotes too. English
-// stands in for what a language does not have.
+// stands in for a sentence that a language does not have.
 var words = map[phrase][4]string{
 	waits: {
 		"Waiting for next available executor", "Warte auf den nächsten freien Build-Prozessor",

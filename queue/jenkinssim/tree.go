@@ -20,7 +20,7 @@ type pruner struct {
 // byDepth returns the pruner of a request without a tree.
 func byDepth(depth int) *pruner { return &pruner{depth: 1 - depth, hi: math.MaxInt} }
 
-// accept returns what is wanted inside a property of that visibility, or nil if the
+// accept returns the pruner for the inside of a property of that visibility, or nil if the
 // property is not wanted.
 func (p *pruner) accept(name string, visibility int) *pruner {
 	switch k := p.kids[name]; {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestVersions: what changed between versions of Jenkins.
+// TestVersions has the changes between versions of Jenkins.
 func TestVersions(t *testing.T) {
 	for _, tt := range []struct {
 		version, all, one, lacks, last string
@@ -80,7 +80,7 @@ func TestFoldersAndPrefix(t *testing.T) {
 	})
 }
 
-// TestMatrixAndParameters: what a cell and a NodeLabel parameter look like.
+// TestMatrixAndParameters has the shapes of a matrix cell and of a NodeLabel parameter.
 func TestMatrixAndParameters(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		for _, n := range []string{"b1", "b2"} {
@@ -145,8 +145,8 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
-// TestNodeNamedLikeALabel: the sentence that names a label is the same where a node
-// has that name, and where it is the only node that has what the item wants.
+// TestNodeNamedLikeALabel: a sentence with a label is the same as the sentence with a node
+// of that name, if the node is the only one with the item's label.
 func TestNodeNamedLikeALabel(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		for _, n := range []string{"b1", "b2"} {
@@ -164,7 +164,7 @@ func TestNodeNamedLikeALabel(t *testing.T) {
 	})
 }
 
-// TestSeenGrows: beyond what was measured, writes wait for items times nodes.
+// TestSeenGrows: beyond the measurements, writes wait for items times nodes.
 func TestSeenGrows(t *testing.T) {
 	slow := Seen(func() (int, int) { return 5000, 10_000 })
 	for op, least := range map[string]time.Duration{
@@ -176,8 +176,8 @@ func TestSeenGrows(t *testing.T) {
 	}
 }
 
-// TestConsistentHash: a job comes back to its node while that is free; jobs
-// spread over nodes; another node takes some to itself and moves no other.
+// TestConsistentHash: a job comes back to its node while the node is free. Jobs spread over
+// nodes. A new node takes some jobs, and moves no other.
 func TestConsistentHash(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		for _, n := range []string{"n1", "n2", "n3", "n4"} {
@@ -223,7 +223,7 @@ func TestConsistentHash(t *testing.T) {
 }
 
 // TestLingering: a deleted node's computer stays, without executors to come, while a
-// pipeline is on it, and nobody can mark it.
+// pipeline is on it, and cannot be marked.
 func TestLingering(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		h.run("a1", true, time.Hour)

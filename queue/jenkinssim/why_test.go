@@ -69,10 +69,10 @@ func TestWhyAsSeen(t *testing.T) {
 				if !strings.HasPrefix(round.Note, "0 agent") && !strings.HasPrefix(round.Note, "1 agent") {
 					h.create("n2", "Bellboard berth", labels)
 				}
-				// "free" was asked last and so comes first.
+				// "free" was submitted last and so comes first.
 				for _, it := range slices.Backward(round.Items) {
 					if cfg.BuiltInExecutors > 0 && strings.Contains(it.Label, "->") {
-						// These the built-in node took by then.
+						// The built-in node had taken these by then.
 						t.Fatalf("unexpected %q", it.Label)
 					}
 					h.Submit(Job{Name: "w", Label: it.Label, Duration: time.Minute, Pipeline: pipeline})
@@ -93,7 +93,7 @@ func TestWhyAsSeen(t *testing.T) {
 	}
 }
 
-// TestWhyOfStates has the sentences that depend on who is online.
+// TestWhyOfStates has the sentences that depend on the nodes that are online.
 func TestWhyOfStates(t *testing.T) {
 	const waiting = "Waiting for next available executor"
 	tests := []struct {
@@ -153,8 +153,8 @@ func TestWhyOfStates(t *testing.T) {
 	}
 }
 
-// TestWhyOfAgentJustOnline shows that a new agent counts as offline until the
-// queue is maintained, which is when Jenkins names the label nodes lack.
+// TestWhyOfAgentJustOnline: a new agent counts as offline until the queue is maintained. Until
+// then Jenkins names the label that other nodes lack.
 func TestWhyOfAgentJustOnline(t *testing.T) {
 	inBubble(t, Config{}, func(h *house) {
 		h.create("a1", "", "linux")
