@@ -15,10 +15,6 @@ import (
 // cluster is not locked.
 type RefuseFunc = func(r *http.Request, verb, resource string) *metav1.Status
 
-// LoseFunc is asked like a RefuseFunc. If it returns true, the request is carried out and
-// the connection breaks before the answer.
-type LoseFunc = func(r *http.Request, verb, resource string) bool
-
 // Delete is a graceful deletion by somebody else. A negative grace means the pod's own.
 func (c *Cluster) Delete(ns, name, by string, grace time.Duration) {
 	c.mu.Lock()
@@ -110,8 +106,9 @@ func (c *Cluster) Refuse(f RefuseFunc) { set(c, &c.refuse, f) }
 // it. f runs with the cluster locked and must not call it.
 func (c *Cluster) Inject(f func(*corev1.Pod)) { set(c, &c.inject, f) }
 
-// Lose carries requests out without an answer. nil ends it.
-func (c *Cluster) Lose(f LoseFunc) { set(c, &c.lose, f) }
+// Lose breaks the connection before the answer to each request for which f is true. The
+// request is carried out. f is asked like a RefuseFunc. nil ends that.
+func (c *Cluster) Lose(f func(r *http.Request, verb, resource string) bool) { set(c, &c.lose, f) }
 
 // Cut breaks all watches and refuses connections for d.
 func (c *Cluster) Cut(d time.Duration) {

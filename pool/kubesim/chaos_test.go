@@ -35,7 +35,7 @@ func TestKillAndDisrupt(t *testing.T) {
 		if got := fmt.Sprint(j.all()); got != "[started a terminate a by chaos]" {
 			t.Errorf("the kubelet was told %v", got)
 		}
-		// One that waits for a node can be failed too, and ends there.
+		// A pod that waits for a Kubernetes node can fail too, and ends there.
 		create(t, k, agent("b"))
 		c.Evict(ns, "b", "chaos", "Evicted", "The node was low on resource: memory.")
 		time.Sleep(time.Minute)

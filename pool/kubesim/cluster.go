@@ -16,6 +16,7 @@ package kubesim
 import (
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -25,9 +26,6 @@ import (
 
 	"bellboard/scaler/clock"
 )
-
-// Client is the author of every request over REST.
-const Client = "bellboard"
 
 // Config describes a cluster. The zero value of everything but Clock is usable.
 type Config struct {
@@ -54,7 +52,7 @@ type Config struct {
 	Log func(pod *corev1.Pod, container string) string
 }
 
-// Kubelet runs what is inside the pods. Its methods are called without a lock of the
+// Kubelet runs the processes inside the pods. Its methods are called without a lock of the
 // cluster, and in order for each pod.
 type Kubelet interface {
 	// Started is called when the main container runs and the pod's phase is Running.
@@ -94,7 +92,7 @@ type Cluster struct {
 	failBinding  func(*corev1.PersistentVolumeClaim) bool
 	inject       func(*corev1.Pod)
 	refuse       RefuseFunc
-	lose         LoseFunc
+	lose         func(r *http.Request, verb, resource string) bool
 	cutUntil     time.Time
 }
 
@@ -141,7 +139,7 @@ func (c *Cluster) Close() {
 	c.calls.Wait()
 }
 
-// SetKubelet sets what runs inside the pods that start from now on.
+// SetKubelet sets the Kubelet of the pods that start from now on.
 func (c *Cluster) SetKubelet(k Kubelet) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -164,8 +162,8 @@ func (c *Cluster) RESTConfig() *rest.Config {
 	}
 }
 
-// Pods returns all pods, by namespace and name. The caller may only read what they point
-// to: it belongs to the cluster, and does not change.
+// Pods returns all pods, by namespace and name. The caller may read the pods and never
+// change them: their parts belong to the cluster.
 func (c *Cluster) Pods() []corev1.Pod { return listOf[corev1.Pod](c, pods) }
 
 // Secrets returns all secrets, by namespace and name, to be read only as Pods are.
@@ -222,8 +220,8 @@ func (c *Cluster) Created() map[string]int {
 // A timer is a call to come. Close stops all timers.
 type timer struct{ stop func() bool }
 
-// after calls f once with the cluster locked, unless the timer is cancelled or the
-// cluster closed before.
+// after calls f once when d has passed, with the cluster locked, unless the timer is
+// cancelled or the cluster is closed before.
 func (c *Cluster) after(d time.Duration, f func()) *timer {
 	t := &timer{}
 	if c.closed {

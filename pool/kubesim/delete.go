@@ -29,7 +29,7 @@ func (c *Cluster) delete(q *call, r *http.Request) ([]byte, error) {
 	if err := checkPreconditions(q.kind, e.obj, opts.Preconditions); err != nil {
 		return nil, err
 	}
-	if now := c.remove(t, e, opts.GracePeriodSeconds, Client); now != nil {
+	if now := c.remove(t, e, opts.GracePeriodSeconds, "bellboard"); now != nil {
 		e = now
 	}
 	if q.kind.returnsDeleted {

@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// TestFaults: each fault shows the statuses that a kubelet writes, and what only
-// waits goes on when the fault is over.
+// TestFaults: each fault shows the statuses that a kubelet writes. A pod that waits goes on
+// when the fault is over.
 func TestFaults(t *testing.T) {
 	waits := func(list []corev1.ContainerStatus) string {
 		if len(list) == 0 || list[0].State.Waiting == nil {
@@ -71,7 +71,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestACrashEndsTheProcess: what runs in a spoiled pod is told of its end.
+// TestACrashEndsTheProcess: the process in a spoiled pod is told to end.
 func TestACrashEndsTheProcess(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
 		j := &journal{}
@@ -86,8 +86,8 @@ func TestACrashEndsTheProcess(t *testing.T) {
 	})
 }
 
-// TestQuota lets in as many pods as it says, and says how many there are. What
-// has ended is not counted.
+// TestQuota: a quota lets in as many pods as it says, and shows how many exist. A pod that
+// has ended does not count.
 func TestQuota(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
 		c.SetQuota(ns, 1)
@@ -116,7 +116,8 @@ func TestQuota(t *testing.T) {
 	})
 }
 
-// TestQuotaOfClaims counts what they ask for, of all classes and of one.
+// TestQuotaOfClaims: a quota counts the storage that claims ask for, of all classes and of
+// one class.
 func TestQuotaOfClaims(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, _ *Cluster, k kubernetes.Interface) {
 		const ofFast = "fast.storageclass.storage.k8s.io/requests.storage"
@@ -158,8 +159,8 @@ func TestQuotaOfClaims(t *testing.T) {
 	})
 }
 
-// TestFaultsBeside: what somebody has put beside the main container fails, and the main
-// one runs on, or is held back, as with a kubelet.
+// TestFaultsBeside: a container beside the main container fails, and the main container runs
+// on, or is held back, as with a kubelet.
 func TestFaultsBeside(t *testing.T) {
 	for fault, tt := range map[Fault]struct {
 		native bool
@@ -207,7 +208,7 @@ func TestFaultsBeside(t *testing.T) {
 				if c.SpoilContainer(nil); !tt.native {
 					return
 				}
-				until(t, time.Minute, running(c, "a")) // it was held back, no more
+				until(t, time.Minute, running(c, "a")) // it was only held back
 			})
 		})
 	}

@@ -20,8 +20,8 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// process is a Kubelet whose processes end by themselves when told to, as a
-// simulated agent does, which calls back into the cluster.
+// process is a Kubelet whose processes end when they are told to, as a simulated agent does.
+// An ending process calls the cluster.
 type process struct {
 	journal
 	c *Cluster
@@ -32,8 +32,8 @@ func (p *process) Terminate(pod *corev1.Pod, by string) {
 	p.c.Exit(pod.Namespace, pod.Name, 143)
 }
 
-// Many at once, in real time and fast: nothing races, nothing is left behind,
-// and each pod's calls come in order.
+// TestManyAtOnce has many pods in real time and fast: nothing races, nothing is left, and
+// each pod's calls come in order.
 func TestManyAtOnce(t *testing.T) {
 	c := New(Config{Clock: clock.Fast(50), Seed: 1, History: 30})
 	defer c.Close()
@@ -145,8 +145,8 @@ func TestLeaderElection(t *testing.T) {
 	})
 }
 
-// TestTwoHours runs what a house does in two simulated hours: pods
-// that come, are annotated, and go, under an informer.
+// TestTwoHours runs two simulated hours of pods that come, are annotated, and go, under an
+// informer.
 func TestTwoHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(Config{Clock: clock.Real()})

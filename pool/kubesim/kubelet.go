@@ -37,7 +37,7 @@ type run struct {
 
 	started  bool // the main process was started
 	exited   bool // the main process has ended
-	code     int  // with this code
+	code     int  // of that end
 	by       string
 	stopping bool // a deletion is under way
 
@@ -275,7 +275,7 @@ func (c *Cluster) startInit(r *run, pod *corev1.Pod, i int) {
 func (c *Cluster) finishInit(r *run, pod *corev1.Pod, i int) {
 	ctr := &pod.Spec.InitContainers[i]
 	if isSidecar(ctr) && c.spoiledOne(pod, ctr, Hang) {
-		// It holds back what comes after it.
+		// The sidecar holds back the containers after it.
 		c.edit(r, func(p *corev1.Pod) { c.showRunning(p.Status.InitContainerStatuses, i, false) })
 		c.again(r, 5*time.Second, 10*time.Second)
 		return

@@ -45,8 +45,8 @@ func TestAPodComesUpStepByStep(t *testing.T) {
 		if !main.State.Running.StartedAt.After(side.State.Running.StartedAt.Time) {
 			t.Errorf("main started at %v, its sidecar at %v", main.State.Running.StartedAt, side.State.Running.StartedAt)
 		}
-		// The images are there now, and the node with the fewest pods is another
-		// one: pulled anew. The fifth is back on the first node.
+		// The first node has the images now. The next pods go to other nodes, which pull the
+		// images again. The fifth pod is back on the first node.
 		for _, n := range []string{"b", "c", "d", "e"} {
 			create(t, k, withSidecar(agent(n)))
 			until(t, 20*time.Second, running(c, n))
@@ -84,7 +84,7 @@ func TestExit(t *testing.T) {
 		if cond := condition(p, corev1.PodReady); cond.Status != corev1.ConditionFalse {
 			t.Errorf("bad is ready")
 		}
-		// What has ended goes at once, whatever grace is asked for.
+		// A pod that has ended goes at once, whatever the grace.
 		if err := k.CoreV1().Pods(ns).Delete(ctx, "bad", metav1.DeleteOptions{GracePeriodSeconds: new(int64(30))}); err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +111,7 @@ func TestGracefulDeletionRunsPreStopThenTerminates(t *testing.T) {
 		if got := j.all(); len(got) != 1 {
 			t.Fatalf("the kubelet was told %v", got)
 		}
-		// A longer grace changes nothing. A shorter one is stored, and does not cut the hook that runs.
+		// A longer grace changes nothing. A shorter grace is stored, and does not cut the hook.
 		if err := k.CoreV1().Pods(ns).Delete(ctx, "a", metav1.DeleteOptions{GracePeriodSeconds: new(int64(7200))}); err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +125,7 @@ func TestGracefulDeletionRunsPreStopThenTerminates(t *testing.T) {
 			t.Fatalf("grace became %d, of a pod that is to end at %s; begun at %s", *p.DeletionGracePeriodSeconds, p.DeletionTimestamp, start)
 		}
 		time.Sleep(20 * time.Minute)
-		// Of a grace that is over already, counted from the first deletion, one second is made.
+		// A grace that is over already, counted from the first deletion, becomes one second.
 		if err := k.CoreV1().Pods(ns).Delete(ctx, "a", metav1.DeleteOptions{GracePeriodSeconds: new(int64(5))}); err != nil {
 			t.Fatal(err)
 		}
@@ -142,8 +142,8 @@ func TestGracefulDeletionRunsPreStopThenTerminates(t *testing.T) {
 	})
 }
 
-// A first deletion's grace bounds the hook. The process is then told to end, and has
-// two seconds more: it is not killed at once.
+// TestAShortGraceCutsPreStop: the grace of the first deletion bounds the hook. The process is
+// then told to end, and has two seconds more.
 func TestAShortGraceCutsPreStop(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
 		for name, pod := range map[string]*corev1.Pod{"alone": agent("alone"), "beside": withSidecar(agent("beside"))} {
@@ -221,7 +221,7 @@ func TestAPodWaitsForItsSecret(t *testing.T) {
 		owned(t, k, "a", p)
 		until(t, 30*time.Second, running(c, "a"))
 
-		// With the pod its Secret goes; so does one whose owner never was.
+		// With the pod its Secret goes. A Secret of an unknown owner goes too.
 		owned(t, k, "late", &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "x", UID: "gone"}})
 		c.Delete(ns, "a", "someone", 0)
 		until(t, 5*time.Second, func() bool { return len(c.Secrets()) == 0 })
@@ -305,7 +305,7 @@ func TestClaims(t *testing.T) {
 		c.Exit(ns, "a", 0)
 		until(t, 20*time.Second, running(c, "b"))
 		c.Delete(ns, "a", "someone", 0)
-		// A claim in use outlives its deletion until its user has gone.
+		// A deleted claim stays until its pod is gone.
 		if err := k.CoreV1().PersistentVolumeClaims(ns).Delete(ctx, "s", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}

@@ -76,7 +76,7 @@ func create(t *testing.T, k kubernetes.Interface, p *corev1.Pod) *corev1.Pod {
 	return p
 }
 
-// must gives a pod as the API has it.
+// must returns a pod as the API has it.
 func must(t *testing.T, k kubernetes.Interface, name string) *corev1.Pod {
 	t.Helper()
 	p, err := k.CoreV1().Pods(ns).Get(context.Background(), name, metav1.GetOptions{})
@@ -86,7 +86,7 @@ func must(t *testing.T, k kubernetes.Interface, name string) *corev1.Pod {
 	return p
 }
 
-// until waits in steps of 10 ms and says how long it took.
+// until waits in steps of 10 ms and returns how long the wait took.
 func until(t *testing.T, limit time.Duration, ok func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -110,7 +110,7 @@ func goneFrom(c *Cluster, name string) func() bool {
 	return func() bool { return c.Pod(ns, name) == nil }
 }
 
-// journal is a Kubelet that writes down what it is told.
+// journal is a Kubelet that notes its calls.
 type journal struct {
 	mu    sync.Mutex
 	lines []string

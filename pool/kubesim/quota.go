@@ -47,7 +47,8 @@ func (c *Cluster) countQuotas(ns string) {
 	}
 }
 
-// used returns how much exists of what a quota limits: nothing of what is not counted here.
+// used returns how much exists of each resource that a quota limits. A resource that
+// kubesim does not count is never used.
 func (c *Cluster) used(ns string, hard corev1.ResourceList) corev1.ResourceList {
 	sum := corev1.ResourceList{}
 	for name := range hard {
@@ -71,8 +72,8 @@ func add(sum corev1.ResourceList, name corev1.ResourceName, q resource.Quantity)
 	sum[name] = q
 }
 
-// counted returns what a quota counts of an object: nothing of a pod that has ended. A
-// real quota also counts what an init container needs beyond the others.
+// counted returns what a quota counts of an object: nothing of a pod that has ended. A real
+// quota also counts the needs of init containers that exceed the needs of the others.
 func counted(o object) corev1.ResourceList {
 	one := *resource.NewQuantity(1, resource.DecimalSI)
 	out := corev1.ResourceList{}

@@ -12,8 +12,8 @@ type node struct {
 	number int
 	name   string
 	images map[string]bool // the images that were pulled there
-	pods   int             // that it has now
-	given  int             // that it has ever had, for the addresses of pods
+	pods   int             // pods on the node now
+	given  int             // pods that were ever on the node, for their addresses
 }
 
 func makeNodes() []*node {

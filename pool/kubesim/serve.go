@@ -100,7 +100,7 @@ func (c *Cluster) dispatch(w http.ResponseWriter, r *http.Request, q *call) {
 	reply(w, code, body)
 }
 
-// parse takes the path of a resource apart. It returns false for any other path.
+// parse takes the path of a resource apart. parse returns false for any other path.
 func parse(r *http.Request) (*call, bool) {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	var group, version string

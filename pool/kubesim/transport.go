@@ -85,7 +85,9 @@ func (t transport) stream(req *http.Request) (*http.Response, error) {
 // serveTo reports whether the handler ended in an orderly way.
 func serveTo(h http.Handler, w http.ResponseWriter, r *http.Request) (ok bool) {
 	defer func() {
-		if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+		switch p := recover(); p {
+		case nil, http.ErrAbortHandler:
+		default:
 			panic(p)
 		}
 	}()

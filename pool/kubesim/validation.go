@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// What an API server fills in and rejects. Only what Bellboard's objects can meet is
-// here. The rest of a spec is taken as it comes.
+// This file has the defaults and the checks of an API server that Bellboard's objects meet.
+// The rest of a spec is stored as it comes.
 
 // prepare fills in the defaults of a new object.
 func prepare(o object) {
@@ -31,7 +31,7 @@ func prepare(o object) {
 	}
 }
 
-// check returns what is wrong with an object.
+// check returns the mistakes of an object.
 func check(o object) field.ErrorList {
 	switch o := o.(type) {
 	case *corev1.Pod:

@@ -21,7 +21,7 @@ import (
 
 func forever(*rand.Rand, *corev1.Pod) time.Duration { return 1000 * time.Hour }
 
-// told is the next n events of a watch, as "ADDED a".
+// told returns the next n events of a watch, as "ADDED a".
 func told(t *testing.T, w watch.Interface, n int) string {
 	t.Helper()
 	var out []string
@@ -128,7 +128,7 @@ func TestBookmarksAndStreamedLists(t *testing.T) {
 		if e.Type != watch.Bookmark || e.Object.(*corev1.Pod).Annotations[metav1.InitialEventsAnnotationKey] != "true" {
 			t.Fatalf("then %v", e)
 		}
-		// Other resources' versions come along with a bookmark.
+		// A bookmark brings the versions of other resources.
 		if _, err := k.CoreV1().Secrets(ns).Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}}, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestBookmarksAndStreamedLists(t *testing.T) {
 	})
 }
 
-// An informer sees every life, over cuts and a forgotten history too.
+// TestInformer: an informer sees every life, also over cuts and a forgotten history.
 func TestInformer(t *testing.T) {
 	bubble(t, Config{History: 20}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
 		f := informers.NewSharedInformerFactoryWithOptions(k, 0, informers.WithNamespace(ns))
@@ -209,7 +209,7 @@ func TestInformer(t *testing.T) {
 	})
 }
 
-// An informer over a socket, with the wall's clock.
+// TestInformerOverASocket has an informer over a socket, with the wall's clock.
 func TestInformerOverASocket(t *testing.T) {
 	quick := func(*rand.Rand, *corev1.Pod) time.Duration { return time.Millisecond }
 	served(t, Config{Schedule: quick, Pull: quick, Start: quick}, func(t *testing.T, _ *Cluster, k kubernetes.Interface) {

@@ -142,6 +142,9 @@ func (c *Cluster) update(q *call, old *entry, o object) ([]byte, error) {
 		return nil, apierrors.NewConflict(q.kind.resource(), q.name,
 			errors.New("the object has been modified; please apply your changes to the latest version and try again"))
 	}
+	if o.GetUID() == "" {
+		o.SetUID(old.obj.GetUID())
+	}
 	o.SetNamespace(q.ns)
 	o.SetResourceVersion(old.obj.GetResourceVersion())
 	o.SetCreationTimestamp(old.obj.GetCreationTimestamp())
