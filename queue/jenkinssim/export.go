@@ -83,6 +83,10 @@ func (w *page) computer(n *node) bean {
 	} else if n.offline() {
 		icon = "symbol-computer-offline"
 	}
+	var remotePath any
+	if n.ch != nil {
+		remotePath = n.remoteFS
+	}
 	monitored := monitors
 	if w.j.lacks(permConnect) {
 		monitored = "{}"
@@ -107,13 +111,10 @@ func (w *page) computer(n *node) bean {
 		{"offlineCauseReason", 1, reason},
 		{"oneOffExecutors", 1, list{n: len(flights), at: func(i int) any { return w.flight(flights[i]) }}},
 		{"temporarilyOffline", 1, n.mark != nil},
+		{"absoluteRemotePath", 1, remotePath},
 	}}
-	switch {
-	case builtIn:
-	case n.ch == nil:
-		b.props = append(b.props, prop{"absoluteRemotePath", 1, nil})
-	default:
-		b.props = append(b.props, prop{"absoluteRemotePath", 1, n.remoteFS})
+	if builtIn { // it has no remote path
+		b.props = b.props[:len(b.props)-1]
 	}
 	return b
 }
@@ -343,13 +344,12 @@ func (w *page) queue() bean {
 }
 
 func (w *page) item(it *item) bean {
-	class := "hudson.model.Queue$BuildableItem"
-	last := []prop{{"buildableStartMilliseconds", always, it.buildable}, {"pending", always, it.state == pending}}
+	class, since := "hudson.model.Queue$BuildableItem", prop{"buildableStartMilliseconds", always, it.buildable}
 	switch it.state {
 	case waiting:
-		class, last = "hudson.model.Queue$WaitingItem", []prop{{"timestamp", always, it.timestamp}}
+		class, since = "hudson.model.Queue$WaitingItem", prop{"timestamp", always, it.timestamp}
 	case blocked:
-		class, last = "hudson.model.Queue$BlockedItem", last[:1]
+		class = "hudson.model.Queue$BlockedItem"
 	case buildable, pending:
 	}
 	parameter := it.build.Job.Parameter
@@ -357,7 +357,7 @@ func (w *page) item(it *item) bean {
 	if parameter.Value != "" {
 		params = fmt.Sprintf("\n[%s: %s=%s]", parameter.class(), parameter.Name, parameter.Value)
 	}
-	return bean{class, append([]prop{
+	b := bean{class, []prop{
 		{"actions", always, w.actions(it)},
 		{"blocked", always, it.state == blocked},
 		{"buildable", always, it.state >= buildable},
@@ -368,7 +368,13 @@ func (w *page) item(it *item) bean {
 		{"task", always, w.task(it.build, it.fly)},
 		{"url", always, "queue/item/" + strconv.FormatInt(it.id, 10) + "/"},
 		{"why", always, func() any { return w.j.why(it, w.tongue) }},
-	}, last...)}
+		since,
+		{"pending", always, it.state == pending},
+	}}
+	if it.state < buildable { // only a buildable item can be pending
+		b.props = b.props[:len(b.props)-1]
+	}
+	return b
 }
 
 // class is the name of the class of a NodeLabel parameter's value.

@@ -11,6 +11,7 @@ import (
 // a request does, or by depth, as Jenkins does without one.
 type pruner struct {
 	kids map[string]*pruner // nil: by depth
+	star *pruner            // for the names that are not in kids
 	// depth is what a property's visibility has to reach.
 	depth int
 	// lo and hi cut an array to [lo, hi).
@@ -27,7 +28,7 @@ func (p *pruner) accept(name string, visibility int) *pruner {
 	case k != nil:
 		return k
 	case p.kids != nil:
-		return p.kids["*"]
+		return p.star
 	case visibility >= p.depth:
 		return &pruner{depth: p.depth + 1, hi: math.MaxInt}
 	}
@@ -66,6 +67,7 @@ func (t *treeParser) list() *pruner {
 			break
 		}
 	}
+	p.star = p.kids["*"]
 	return p
 }
 
