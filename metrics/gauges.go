@@ -41,8 +41,8 @@ func newGauges(teams []scaler.Team, maxAgents int) *gauges {
 
 		agents:     desc("bellboard_agents", "Agents and berths by class, in the last tick that was not a hold.", "team", "kind", "class"),
 		executors:  desc("bellboard_executors", "Executors of the team's agents: with a build (busy), without one (free), or of an agent on its way (coming). Agents that a person holds or somebody else deletes are not counted.", "team", "state"),
-		late:       desc("bellboard_agents_late", "Agents that take far longer to start than others of their pool took; no build waits for them.", "team", "kind"),
-		slots:      desc("bellboard_cache_slots", "Cache slots (volume claims) by state: free, used by an agent, aside (an agent did not start on it; not used for ten minutes), or going.", "team", "state"),
+		late:       desc("bellboard_agents_overdue", "Agents that take far longer to start than others of their pool took; no build waits for them.", "team", "kind"),
+		slots:      desc("bellboard_cache_slots", "Cache slots (volume claims) by state: free, used by an agent, aside (an agent did not start on this slot; not used for ten minutes), or going.", "team", "state"),
 		alive:      desc("bellboard_agents_alive", "Agents of the team with a living pod, also draining and held ones. MAX_AGENTS limits this number.", "team"),
 		waiting:    desc("bellboard_queue_items", "Builds that wait for an agent of the team.", "team"),
 		unresolved: desc("bellboard_queue_unresolved_items", "Builds that wait for a label that Jenkins does not name."),
@@ -145,7 +145,7 @@ func (g *gauges) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p
 			a[0] = noTeam
 		}
 		agents[a]++
-		if p.Agents[i].Late {
+		if p.Agents[i].Overdue {
 			late[[2]string{a[0], a[1]}]++
 		}
 	}

@@ -39,7 +39,7 @@ func rich() scaler.Tick {
 				Team: "team-0", Waiting: 5, Oldest: 12 * time.Second, Alive: 9, Want: 11, Busy: 6, Free: 2, Coming: 4, Reason: scaler.ReasonDemand,
 				Steps: []scaler.Step{{Rule: scaler.RuleMaxAgents, From: 11, To: 10}, {Rule: scaler.RuleMinIdle, From: 0, To: 1}},
 			}},
-			Agents: []scaler.Agent{{Name: "x", PoolID: e, Class: scaler.Busy}, {Name: "y", PoolID: e, Class: scaler.Busy}, {Name: "l", PoolID: e, Class: scaler.Coming, Late: true}, {Name: "z", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, Class: scaler.Draining}},
+			Agents: []scaler.Agent{{Name: "x", PoolID: e, Class: scaler.Busy}, {Name: "y", PoolID: e, Class: scaler.Busy}, {Name: "l", PoolID: e, Class: scaler.Coming, Overdue: true}, {Name: "z", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, Class: scaler.Draining}},
 			Slots: []scaler.SlotSeen{
 				{PoolID: p, State: scaler.SlotFree},
 				{PoolID: p, State: scaler.SlotFree},
@@ -54,9 +54,9 @@ func rich() scaler.Tick {
 			{Action: scaler.Action{Verb: scaler.Create, Pool: p, Slot: &scaler.Slot{Bound: true}}, Result: scaler.Done},
 			{Action: scaler.Action{Verb: scaler.Create, Pool: p, Slot: &scaler.Slot{Bound: true}}, Result: scaler.Changed},
 			{Action: scaler.Action{Verb: scaler.Mark, Pool: p, Reason: scaler.ReasonRenew}, Result: scaler.Done},
-			{Action: scaler.Action{Verb: scaler.Mark, Pool: p, Reason: scaler.ReasonRenew}, Result: scaler.Late},
+			{Action: scaler.Action{Verb: scaler.Mark, Pool: p, Reason: scaler.ReasonRenew}, Result: scaler.Expired},
 			{Action: scaler.Action{Verb: scaler.Mark, Pool: p, Reason: scaler.ReasonIdle}, Result: scaler.Done},
-			{Action: scaler.Action{Verb: scaler.Mark, Pool: scaler.PoolID{Team: "old", Kind: scaler.Persistent}}, Result: scaler.Late},
+			{Action: scaler.Action{Verb: scaler.Mark, Pool: scaler.PoolID{Team: "old", Kind: scaler.Persistent}}, Result: scaler.Expired},
 		},
 		Facts: scaler.Facts{
 			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second}, {Took: time.Minute}}, Startups: []scaler.Startup{{PoolID: e, Took: 8 * time.Second, Phases: []scaler.PhaseTime{{Phase: scaler.PhasePull, Took: 6 * time.Second}, {Phase: scaler.PhaseConnect, Took: 2 * time.Second}}}},

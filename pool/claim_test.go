@@ -182,7 +182,7 @@ func TestAClaimThatIsRefusedMakesNoPod(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.refuse("create persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("exceeded quota: storage")))
 		_, err := h.Create(context.Background(), "web-p-1", swarm, h.newSlot("web-p-1", swarm), scaler.Birth{})
-		is(t, err, scaler.ErrRefused)
+		is(t, err, scaler.ErrRejected)
 		if len(h.cluster.Pods()) != 0 {
 			t.Error("a pod was created, and would wait for ever")
 		}
@@ -195,7 +195,7 @@ func TestASlotWithoutAPodIsAFreeOne(t *testing.T) {
 		ctx := context.Background()
 		h.refuse("create pods", apierrors.NewForbidden(podsResource, "x", errors.New("exceeded quota: pods")))
 		_, err := h.Create(ctx, "data-p-1", keeping, h.newSlot("data-p-1", keeping), scaler.Birth{})
-		is(t, err, scaler.ErrRefused)
+		is(t, err, scaler.ErrRejected)
 		h.cluster.Refuse(nil)
 		p, err := h.Create(ctx, "data-p-2", keeping, h.slot(), scaler.Birth{})
 		if err != nil || p.Warmth != scaler.Cold {
@@ -216,7 +216,7 @@ func TestADeletionHitsExactlyTheSlotThatWasLookedAt(t *testing.T) {
 		other = seen
 		other.ResourceVersion = "1"
 		is(t, h.DeleteSlot(ctx, other, soon()), scaler.ErrChanged)
-		is(t, h.DeleteSlot(ctx, seen, time.Now().Add(-time.Millisecond)), scaler.ErrLate)
+		is(t, h.DeleteSlot(ctx, seen, time.Now().Add(-time.Millisecond)), scaler.ErrExpired)
 		if err := h.DeleteSlot(ctx, scaler.Slot{Name: seen.Name, Namespace: "data"}, soon()); err == nil {
 			t.Error("a slot of unknown identity was deleted")
 		}

@@ -42,7 +42,7 @@ func TestADeletionHitsExactlyThePodThatWasLookedAt(t *testing.T) {
 func TestNothingIsDeletedLate(t *testing.T) {
 	bubble(t, func(h *house) {
 		p := h.running("web-e-1")
-		is(t, h.DeletePod(context.Background(), p, time.Now().Add(-time.Millisecond)), scaler.ErrLate)
+		is(t, h.DeletePod(context.Background(), p, time.Now().Add(-time.Millisecond)), scaler.ErrExpired)
 		if n := h.cluster.Stats().Requests["delete pods"]; n != 0 {
 			t.Errorf("%d deletions were sent", n)
 		}
@@ -55,7 +55,7 @@ func TestAnAgentIsUnprotectedAsItWasSeen(t *testing.T) {
 	bubble(t, func(h *house) {
 		ctx := context.Background()
 		seen := h.running("web-e-1")
-		is(t, h.Unprotect(ctx, seen, time.Now().Add(-time.Millisecond)), scaler.ErrLate)
+		is(t, h.Unprotect(ctx, seen, time.Now().Add(-time.Millisecond)), scaler.ErrExpired)
 		if n := h.cluster.Stats().Requests["patch pods"]; n != 0 {
 			t.Errorf("%d changes were sent late", n)
 		}
@@ -88,7 +88,7 @@ func TestTheLateTakeNobodysTurn(t *testing.T) {
 		p := h.running("web-e-1")
 		began := time.Now()
 		for range 100 {
-			is(t, h.DeletePod(context.Background(), p, time.Now().Add(-time.Millisecond)), scaler.ErrLate)
+			is(t, h.DeletePod(context.Background(), p, time.Now().Add(-time.Millisecond)), scaler.ErrExpired)
 		}
 		if took := time.Since(began); took > 0 {
 			t.Errorf("a hundred late requests wait for %s", took)
@@ -109,7 +109,7 @@ func TestNothingIsDeletedLateAfterWaitingForItsTurn(t *testing.T) {
 			}
 		}
 		began := time.Now()
-		is(t, h.DeletePod(context.Background(), p, soon()), scaler.ErrLate)
+		is(t, h.DeletePod(context.Background(), p, soon()), scaler.ErrExpired)
 		if time.Since(began) < time.Second {
 			t.Error("the request did not wait for its turn")
 		}

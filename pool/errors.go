@@ -101,7 +101,7 @@ func createError(err error) error {
 	case apierrors.IsAlreadyExists(err):
 		return fmt.Errorf("%w: %w", scaler.ErrExists, err)
 	case rejected(err), apierrors.IsNotFound(err): // not found: the namespace
-		return fmt.Errorf("%w: %w", scaler.ErrRefused, err)
+		return fmt.Errorf("%w: %w", scaler.ErrRejected, err)
 	}
 	return err
 }
@@ -114,7 +114,7 @@ func changeError(err error) error {
 	case apierrors.IsConflict(err):
 		return fmt.Errorf("%w: %w", scaler.ErrChanged, err)
 	case rejected(err):
-		return fmt.Errorf("%w: %w", scaler.ErrRefused, err)
+		return fmt.Errorf("%w: %w", scaler.ErrRejected, err)
 	}
 	return err
 }
@@ -134,7 +134,7 @@ func (c *Client) classifyRejection(ctx context.Context, ns string, needs corev1.
 	case apierrors.IsConflict(err) && errors.As(err, &status) &&
 		status.Status().Details != nil && status.Status().Details.Kind == "resourcequotas":
 		return scaler.Because(scaler.FailureQuota, err) // many creations at once change the quota's count
-	case !errors.Is(err, scaler.ErrRefused):
+	case !errors.Is(err, scaler.ErrRejected):
 		return err
 	case !apierrors.IsForbidden(err):
 		return scaler.Because(scaler.FailureAdmission, err)

@@ -321,7 +321,7 @@ func TestRefusals(t *testing.T) {
 		if f != scaler.FailureAdmission || !strings.Contains(err.Error(), `cannot list resource "resourcequotas"`) {
 			t.Errorf("quotas that Bellboard may not read: %q, %v; want the text to say so", f, err)
 		}
-		is(t, err, scaler.ErrRefused)
+		is(t, err, scaler.ErrRejected)
 	})
 }
 
@@ -331,7 +331,7 @@ func TestAQuotaThatWantsALimit(t *testing.T) {
 	silent := func(h *house, name string) error {
 		_, err := h.Create(context.Background(), name, keeping, h.newSlot(name, keeping), scaler.Birth{})
 		if err != nil {
-			is(t, err, scaler.ErrRefused)
+			is(t, err, scaler.ErrRejected)
 			if f := scaler.FailureIn(err); f != scaler.FailureAdmission {
 				t.Errorf("the class is %s", f)
 			}
@@ -396,7 +396,7 @@ func TestSecretsAreRefusedLikePods(t *testing.T) {
 		p := h.create("web-e-1", inbound)
 		put := func() scaler.Failure {
 			err := h.PutSecret(ctx, p, "s3cret")
-			is(t, err, scaler.ErrRefused)
+			is(t, err, scaler.ErrRejected)
 			return scaler.FailureIn(err)
 		}
 		h.refuse("create secrets", apierrors.NewForbidden(corev1.Resource("secrets"), "web-e-1", errors.New("no")))
@@ -422,7 +422,7 @@ func TestSlotsAreRefusedLikePods(t *testing.T) {
 		ctx := context.Background()
 		refused := func(name string) (scaler.Failure, error) {
 			_, err := h.Create(ctx, name, keeping, h.newSlot(name, keeping), scaler.Birth{})
-			is(t, err, scaler.ErrRefused)
+			is(t, err, scaler.ErrRejected)
 			return scaler.FailureIn(err), err
 		}
 		h.refuse("create persistentvolumeclaims", apierrors.NewForbidden(claimsGroup, "x", errors.New("maximum storage usage per PersistentVolumeClaim is 10Gi, but request is 20Gi")))

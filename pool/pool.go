@@ -257,7 +257,7 @@ func call[T any](
 
 // count reports a request to Config.Requests. A request that was too late was not sent, and does not count.
 func (c *Client) count(verb, resource string, began time.Time, err error) {
-	if c.requests == nil || errors.Is(err, scaler.ErrLate) {
+	if c.requests == nil || errors.Is(err, scaler.ErrExpired) {
 		return
 	}
 	code := "error"

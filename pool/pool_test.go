@@ -373,7 +373,7 @@ func TestANameThatIsTaken(t *testing.T) {
 			t.Errorf("%d agents count", got)
 		}
 		_, err = h.Create(context.Background(), "x", scaler.PoolID{Team: "nobody", Kind: scaler.Ephemeral}, scaler.Slot{}, scaler.Birth{})
-		if err == nil || errors.Is(err, scaler.ErrRefused) {
+		if err == nil || errors.Is(err, scaler.ErrRejected) {
 			t.Errorf("with an unknown pool, Create() = %v", err)
 		}
 	})
@@ -397,7 +397,7 @@ func TestWhatTheServerSays(t *testing.T) {
 			bubble(t, func(h *house) {
 				h.refuse("create pods", c.answer)
 				_, err := h.Create(context.Background(), "web-e-1", inbound, scaler.Slot{}, scaler.Birth{})
-				if err == nil || errors.Is(err, scaler.ErrRefused) != c.refused || !strings.Contains(err.Error(), c.words) {
+				if err == nil || errors.Is(err, scaler.ErrRejected) != c.refused || !strings.Contains(err.Error(), c.words) {
 					t.Errorf("Create() = %v", err)
 				}
 				if got := len(h.pods()); got != 0 {

@@ -269,7 +269,7 @@ func (l deadlineLimiter) Wait(ctx context.Context) error {
 		}
 	}
 	if late := l.clock.Now().Sub(l.deadline); late > 0 {
-		return fmt.Errorf("%w (by %s)", scaler.ErrLate, late)
+		return fmt.Errorf("%w (by %s)", scaler.ErrExpired, late)
 	}
 	return nil
 }

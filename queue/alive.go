@@ -129,7 +129,7 @@ func (b *breaker) record(status int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, scaler.ErrLate):
+	case errors.Is(err, context.Canceled), errors.Is(err, scaler.ErrExpired):
 	case err != nil, status == http.StatusBadGateway, status == http.StatusServiceUnavailable,
 		status == http.StatusGatewayTimeout, status == http.StatusTooManyRequests:
 		b.failed, b.last = b.failed+1, b.clock.Now()

@@ -339,7 +339,7 @@ func TestMisbehaviour(t *testing.T) {
 		"X-Error": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Error", "not today")
 			w.WriteHeader(400)
-		}, scaler.ErrRefused, "not today"},
+		}, scaler.ErrRejected, "not today"},
 		"no session": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Jenkins", "2")
 			fmt.Fprint(w, map[bool]string{true: oneItem, false: twoNodes}[strings.Contains(r.URL.Path, "queue")])
@@ -613,7 +613,7 @@ func TestLimiter(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := l.acquire(t.Context(), time.Now().Add(time.Second)); !errors.Is(err, scaler.ErrLate) {
+		if err := l.acquire(t.Context(), time.Now().Add(time.Second)); !errors.Is(err, scaler.ErrExpired) {
 			t.Errorf("a fifth write is let in after a slow one: %v", err)
 		}
 		for range 4 {
@@ -626,7 +626,7 @@ func TestLimiter(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := l.acquire(t.Context(), time.Now().Add(time.Second)); !errors.Is(err, scaler.ErrLate) {
+		if err := l.acquire(t.Context(), time.Now().Add(time.Second)); !errors.Is(err, scaler.ErrExpired) {
 			t.Error(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -131,7 +131,7 @@ func (a *Answer) Refusal() error {
 	case a.Status >= 300 && a.Status < 400:
 		return fmt.Errorf("%w (status %d, redirected to %q)", ErrNotJenkins, a.Status, h.Get("Location"))
 	case h.Get("X-Error") != "":
-		return fmt.Errorf("%w (status %d): %s", scaler.ErrRefused, a.Status, h.Get("X-Error"))
+		return fmt.Errorf("%w (status %d): %s", scaler.ErrRejected, a.Status, h.Get("X-Error"))
 	case h.Get("X-Jenkins") != "" && a.Status != http.StatusOK:
 		return fmt.Errorf("jenkins answered with status %d%s", a.Status, a.excerpt())
 	default:

@@ -557,7 +557,7 @@ func TestRightAnswersUnderFire(t *testing.T) {
 				"Delete":     func() error { return f.client.DeleteNode(f.Context(), "web-e-0", time.Time{}) },
 			} {
 				f.jenkins.Deny("hudson.model.Computer." + permission)
-				if err := write(); !errors.Is(err, scaler.ErrRefused) || !strings.Contains(err.Error(), "hudson.model.Computer."+permission+" required") {
+				if err := write(); !errors.Is(err, scaler.ErrRejected) || !strings.Contains(err.Error(), "hudson.model.Computer."+permission+" required") {
 					f.Errorf("without %s: %v", permission, err)
 				}
 			}

@@ -57,7 +57,7 @@ func (l *limiter) acquire(ctx context.Context, deadline time.Time) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-late:
-		return scaler.ErrLate
+		return scaler.ErrExpired
 	}
 }
 

@@ -208,14 +208,14 @@ func (c *Client) withDeadline(ctx context.Context, deadline time.Time) (context.
 	}
 	left := deadline.Sub(c.c.Clock.Now())
 	if left < 0 {
-		return nil, nil, fmt.Errorf("%w: %s past the deadline", scaler.ErrLate, (-left).Round(time.Millisecond))
+		return nil, nil, fmt.Errorf("%w: %s past the deadline", scaler.ErrExpired, (-left).Round(time.Millisecond))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := func() bool { return true }
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) {
 			stop = c.c.Clock.AfterFunc(deadline.Sub(c.c.Clock.Now()), func() {
-				cancel(fmt.Errorf("%w: no connection before the deadline", scaler.ErrLate))
+				cancel(fmt.Errorf("%w: no connection before the deadline", scaler.ErrExpired))
 			})
 		},
 		GotConn: func(httptrace.GotConnInfo) { stop() },
@@ -247,7 +247,7 @@ func (c *Client) call(ctx context.Context, r *request, token string) (err error)
 	if err == nil {
 		return nil
 	}
-	if cause := context.Cause(ctx); errors.Is(cause, scaler.ErrLate) {
+	if cause := context.Cause(ctx); errors.Is(cause, scaler.ErrExpired) {
 		return cause
 	}
 	return unavailable(err)

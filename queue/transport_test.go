@@ -89,7 +89,7 @@ func TestLateConnection(t *testing.T) {
 			} {
 				began := time.Now()
 				err := write(began.Add(time.Second))
-				if c.sent > 0 && err != nil || c.sent == 0 && (!errors.Is(err, scaler.ErrLate) || time.Since(began) != time.Second) {
+				if c.sent > 0 && err != nil || c.sent == 0 && (!errors.Is(err, scaler.ErrExpired) || time.Since(began) != time.Second) {
 					t.Errorf("%s, with a connection in %s: error %v after %s", name, c.dial, err, time.Since(began))
 				}
 				time.Sleep(time.Minute)
@@ -204,7 +204,7 @@ func TestRefusedTokenLate(t *testing.T) {
 			switch {
 			case took < time.Second && (err != nil || sent != 2):
 				t.Errorf("in time: %d requests sent, error %v", sent, err)
-			case took > time.Second && (!errors.Is(err, scaler.ErrLate) || sent != 1):
+			case took > time.Second && (!errors.Is(err, scaler.ErrExpired) || sent != 1):
 				t.Errorf("late: %d requests sent, error %v", sent, err)
 			}
 		})
@@ -341,7 +341,7 @@ func TestFuseMinds(t *testing.T) {
 		"unauthorized":      {401, nil, false},
 		"fine":              {200, nil, false},
 		"given up":          {0, context.Canceled, false},
-		"late, so not sent": {0, scaler.ErrLate, false},
+		"late, so not sent": {0, scaler.ErrExpired, false},
 	} {
 		f := breaker{clock: clock.Real()}
 		for range maxFailures {

@@ -223,9 +223,9 @@ func (a *Answer) outcome(page string) error {
 	case a.Status == http.StatusBadRequest && strings.Contains(reason, "already exists"):
 		return fmt.Errorf("%w: %s", scaler.ErrExists, reason)
 	case a.Status == http.StatusForbidden:
-		return fmt.Errorf("%w: %w", scaler.ErrRefused, a.Refusal())
+		return fmt.Errorf("%w: %w", scaler.ErrRejected, a.Refusal())
 	case a.Status == http.StatusBadRequest && reason == "":
-		return fmt.Errorf("%w (status 400)%s", scaler.ErrRefused, a.excerpt())
+		return fmt.Errorf("%w (status 400)%s", scaler.ErrRejected, a.excerpt())
 	default:
 		return a.Refusal()
 	}

@@ -127,7 +127,7 @@ func TestSecret(t *testing.T) {
 		"empty":      {200, "", "", ErrNotJenkins},
 		"cut":        {200, file[:60], "", ErrNotJenkins},
 		"gone":       {404, "", "", scaler.ErrGone},
-		"forbidden":  {403, "", "", scaler.ErrRefused},
+		"forbidden":  {403, "", "", scaler.ErrRejected},
 		"starting":   {503, "", "", ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -164,9 +164,9 @@ func TestRefusals(t *testing.T) {
 		says   string
 	}{
 		"exists":         {400, map[string]string{"X-Error": "Agent called  n  already exists"}, scaler.ErrExists, "already exists"},
-		"bad name":       {400, map[string]string{"X-Error": "/  is an unsafe character"}, scaler.ErrRefused, "unsafe character"},
-		"no form":        {400, nil, scaler.ErrRefused, "400"},
-		"forbidden":      {403, map[string]string{"X-Required-Permission": "hudson.model.Computer.Create", "X-You-Are-Authenticated-As": "bell"}, scaler.ErrRefused, "as user bell, permission hudson.model.Computer.Create required"},
+		"bad name":       {400, map[string]string{"X-Error": "/  is an unsafe character"}, scaler.ErrRejected, "unsafe character"},
+		"no form":        {400, nil, scaler.ErrRejected, "400"},
+		"forbidden":      {403, map[string]string{"X-Required-Permission": "hudson.model.Computer.Create", "X-You-Are-Authenticated-As": "bell"}, scaler.ErrRejected, "as user bell, permission hudson.model.Computer.Create required"},
 		"firewall":       {403, nil, ErrBlocked, "something between Bellboard and Jenkins"},
 		"gone":           {404, map[string]string{"X-Jenkins": "2.568.1"}, scaler.ErrGone, "not there"},
 		"proxy's 404":    {404, nil, ErrNotJenkins, "404"},
@@ -204,16 +204,16 @@ func TestRefusals(t *testing.T) {
 func TestLateWritesAreNotSent(t *testing.T) {
 	c := newClient(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("sent %s", r.URL) })
 	past := time.Now().Add(-time.Millisecond)
-	if err := c.Mark(t.Context(), "n", "x", past); !errors.Is(err, scaler.ErrLate) {
+	if err := c.Mark(t.Context(), "n", "x", past); !errors.Is(err, scaler.ErrExpired) {
 		t.Error(err)
 	}
-	if err := c.Register(t.Context(), "n", webPool, past); !errors.Is(err, scaler.ErrLate) {
+	if err := c.Register(t.Context(), "n", webPool, past); !errors.Is(err, scaler.ErrExpired) {
 		t.Error(err)
 	}
-	if err := c.Fence(t.Context(), "n", webPool.PoolID, past); !errors.Is(err, scaler.ErrLate) {
+	if err := c.Fence(t.Context(), "n", webPool.PoolID, past); !errors.Is(err, scaler.ErrExpired) {
 		t.Error(err)
 	}
-	if err := c.DeleteNode(t.Context(), "n", past); !errors.Is(err, scaler.ErrLate) {
+	if err := c.DeleteNode(t.Context(), "n", past); !errors.Is(err, scaler.ErrExpired) {
 		t.Error(err)
 	}
 }
@@ -241,7 +241,7 @@ func TestLateAfterWaiting(t *testing.T) {
 			go func() { _ = c.DeleteNode(t.Context(), "a", time.Time{}) }()
 		}
 		synctest.Wait()
-		if err := c.DeleteNode(t.Context(), "b", time.Now().Add(time.Second)); !errors.Is(err, scaler.ErrLate) {
+		if err := c.DeleteNode(t.Context(), "b", time.Now().Add(time.Second)); !errors.Is(err, scaler.ErrExpired) {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute)
@@ -437,9 +437,9 @@ func TestStillIdle(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
-		time.AfterFunc(time.Second, func() { cancel(scaler.ErrLate) })
-		if _, err := c.StillIdle(ctx, scaler.Node{Name: "n", OfflineBy: scaler.Ours}); !errors.Is(err, scaler.ErrLate) || c.breaker.failed != 0 {
-			t.Errorf("error %v after %d failures in a row, want ErrLate and no failure", err, c.breaker.failed)
+		time.AfterFunc(time.Second, func() { cancel(scaler.ErrExpired) })
+		if _, err := c.StillIdle(ctx, scaler.Node{Name: "n", OfflineBy: scaler.Ours}); !errors.Is(err, scaler.ErrExpired) || c.breaker.failed != 0 {
+			t.Errorf("error %v after %d failures in a row, want ErrExpired and no failure", err, c.breaker.failed)
 		}
 	})
 	const idle = `{"_class":"hudson.slaves.SlaveComputer","displayName":"n","offlineCause":null,"offlineCauseReason":"","temporarilyOffline":false,"idle":true,"executors":[{"idle":true}],"oneOffExecutors":[]}`

@@ -214,13 +214,13 @@ func (x *lessons) notCalled(agent string) {
 func (x *lessons) created(o *Outcome) {
 	a := &o.Action
 	switch {
-	case o.Result == Late || o.Result == NoTime || o.FailedBy == SourceJenkins:
+	case o.Result == Expired || o.Result == NoTime || o.FailedBy == SourceJenkins:
 		if a.Reason == ReasonDemand {
 			x.unmade[a.Pool]++
 		}
 	case o.Failure == FailureQuota && x.makesRoom(a.Pool):
 		x.unmade[a.Pool]++
-	case o.Result == Failed || o.Result == Refused:
+	case o.Result == Failed || o.Result == Rejected:
 		x.bad[a.Pool] = fault{o.Failure, false}
 		if o.Result == Failed && a.Slot != nil {
 			x.putAside(a.Slot.Key()) // there may now be a pod that uses the slot

@@ -86,7 +86,7 @@ func (d *decider) report(teams []*ask) {
 	for _, m := range d.agents {
 		a := Agent{
 			Name: m.Name, PoolID: m.PoolID, Class: m.verdict.Class, Pod: m.Pod != nil, Node: m.Node != nil, Online: m.online(),
-			Capacity: m.capacity(), Late: m.overdue, Text: agentText(m, d.in.Now),
+			Capacity: m.capacity(), Overdue: m.overdue, Text: agentText(m, d.in.Now),
 		}
 		if m.Node != nil {
 			a.OfflineBy = m.Node.OfflineBy

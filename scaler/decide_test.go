@@ -102,7 +102,7 @@ func TestDemand(t *testing.T) {
 		{
 			name:   "no item waits",
 			house:  func() Input { return newHouse(web()) },
-			reason: map[string]string{"web": "steady: nobody waits"},
+			reason: map[string]string{"web": "steady: no build waits"},
 		},
 		{
 			name:   "a burst from zero: on berths first, and the berths replaced",
@@ -335,7 +335,7 @@ func TestWhatDoesNotGoAwayIsNamed(t *testing.T) {
 	name := in.agent("gone", Persistent, "g", deletingByUs, noNode, endedFor(26*time.Hour))
 	plan, _ := decide(t, in)
 	at := slices.IndexFunc(plan.Agents, func(a Agent) bool { return a.Name == name })
-	if got := plan.Agents[at]; got.Class != Going || got.Text != "its pod does not go away: it was to end 26h ago" {
+	if got := plan.Agents[at]; got.Class != Going || got.Text != "its pod does not go away: its deletion was due 26h ago" {
 		t.Errorf("it is %s: %q", got.Class, got.Text)
 	}
 }
@@ -400,7 +400,7 @@ func TestCaps(t *testing.T) {
 				in.agent("web", Ephemeral, "g", deletingByUs, ours, offline, endedFor(24*time.Hour))
 				return in
 			},
-			reason: map[string]string{"web": "steady: nobody waits; 1 pod does not go away"},
+			reason: map[string]string{"web": "steady: no build waits; 1 pod does not go away"},
 		},
 		{
 			name: "MAX_PERSISTENT: beyond it, items that accept either kind get ephemeral agents",

@@ -42,7 +42,7 @@ func TestIdle(t *testing.T) {
 			name:   "an ephemeral agent goes unused after its idle timeout",
 			house:  func() Input { in := newHouse(web()); in.agent("web", Ephemeral, "f"); return ready(in, time.Minute) },
 			want:   map[string]int{"mark web ephemeral idle": 1},
-			reason: map[string]string{"web": "idle: 1 agent idle too long"},
+			reason: map[string]string{"web": "idle: drains 1 agent: idle too long"},
 		},
 		{
 			name:  "and not before",
@@ -60,7 +60,7 @@ func TestIdle(t *testing.T) {
 				return ready(in, 10*time.Minute)
 			},
 			want:   map[string]int{"mark web persistent idle": 2},
-			reason: map[string]string{"web": "idle: 2 agents idle too long"},
+			reason: map[string]string{"web": "idle: drains 2 agents: idle too long"},
 		},
 		{
 			name: "and not before either",
@@ -605,7 +605,7 @@ func TestRoomUnderAFullCap(t *testing.T) {
 			if tt.name != "as many as wait, those of the lowest PRIORITY first" {
 				return
 			}
-			if text := reasons(plan)["c"]; text != "idle: 2 idle agents less: builds wait at a full cap" {
+			if text := reasons(plan)["c"]; text != "idle: drains 2 idle agents: builds wait at a full cap" {
 				t.Errorf("the team that makes room says %q", text)
 			}
 			// Until these agents are gone, no other agent has to go.

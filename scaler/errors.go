@@ -8,17 +8,17 @@ import (
 
 // Errors that the adapters return, wrapped. By them the loop tells one outcome from another.
 var (
-	// ErrLate: the deadline had passed before the write was sent. Nothing was sent.
-	ErrLate = errors.New("too long since the answers it rests on")
+	// ErrExpired: the deadline had passed before the write was sent. Nothing was sent.
+	ErrExpired = errors.New("too long since the answers it rests on")
 	// ErrGone: the object to change or delete is not there. For a deletion that means done.
 	ErrGone = errors.New("not there")
 	// ErrExists: the object to create is there already.
 	ErrExists = errors.New("already there")
 	// ErrChanged: a precondition (UID, resourceVersion) did not hold. Nothing was done.
 	ErrChanged = errors.New("changed meanwhile")
-	// ErrRefused: the server understood the request and rejected it (quota, admission, permission). Nothing
+	// ErrRejected: the server understood the request and rejected it (quota, admission, permission). Nothing
 	// was done, and the server will reject the same request again.
-	ErrRefused = errors.New("refused")
+	ErrRejected = errors.New("refused")
 	// ErrAway comes from Jenkins' Observe: Jenkins answers nothing at all. A request that costs Jenkins
 	// nothing has shown that. The next Observe sends that request first.
 	ErrAway = errors.New("away")

@@ -107,7 +107,7 @@ func TestExecutors(t *testing.T) {
 				if a.Agent != "web-p-b" {
 					t.Errorf("Decide(%s) empties %s, want the emptiest, web-p-b", tt.name, a.Agent)
 				}
-				const says = "room: 1 agent at work less: the others have room for its builds"
+				const says = "room: drains 1 agent at work: the other agents have room for its builds"
 				if got := reasons(plan)["web"]; got != says {
 					t.Errorf("Decide(%s) says %q, want %q", tt.name, got, says)
 				}
@@ -130,7 +130,7 @@ func TestExecutorsAreCounted(t *testing.T) {
 	plan, _, _ := Decide(in)
 	type numbers struct{ Busy, Free, Coming, Late, Alive, Want int }
 	d := plan.Decisions[0]
-	if got, want := (numbers{d.Busy, d.Free, d.Coming, d.Late, d.Alive, d.Want}), (numbers{3, 5, 8, 4, 5, 4}); got != want {
+	if got, want := (numbers{d.Busy, d.Free, d.Coming, d.Overdue, d.Alive, d.Want}), (numbers{3, 5, 8, 4, 5, 4}); got != want {
 		t.Errorf("Decide(five agents of four executors) counts %+v, want %+v", got, want)
 	}
 }

@@ -71,7 +71,7 @@ func (s *Step) block() string {
 		return fmt.Sprintf("at MAX_AGENTS=%d (wants %d)", s.Limit, s.Want)
 	case RuleGlobalMax:
 		return fmt.Sprintf("all teams together at BELLBOARD_MAX_AGENTS=%d", s.Limit)
-	case RuleRefused:
+	case RuleVetoed:
 		return s.Veto.text()
 	case RuleFallback, RuleMinAgents, RuleMinIdle, RuleScaleDownCooldown:
 	}
@@ -151,7 +151,7 @@ func (a *ask) conclude() {
 	case a.t.Paused:
 		dec.Reason, dec.Text = ReasonPaused, "paused"
 	default:
-		dec.Reason, dec.Text = ReasonSteady, "nobody waits"
+		dec.Reason, dec.Text = ReasonSteady, "no build waits"
 	}
 	if a.veto != nil {
 		dec.Text += "; " + a.veto.text()
@@ -213,14 +213,14 @@ func (a *ask) creationText(why Reason) string {
 }
 
 func (a *ask) comingText() string {
-	late, usually := "", ""
-	if a.dec.Late > 0 {
-		late = fmt.Sprintf(", %d late", a.dec.Late)
+	overdue, usually := "", ""
+	if a.dec.Overdue > 0 {
+		overdue = fmt.Sprintf(", %d overdue", a.dec.Overdue)
 	}
 	if slowest := a.usually(); slowest > 0 {
 		usually = ", usually " + short(slowest)
 	}
-	return fmt.Sprintf("%d waiting, %d free, %d on the way%s%s", a.dec.Waiting, a.dec.Free, a.dec.Coming, late, usually)
+	return fmt.Sprintf("%d waiting, %d free, %d on the way%s%s", a.dec.Waiting, a.dec.Free, a.dec.Coming, overdue, usually)
 }
 
 // usually is how long what is on the way will take, by the slowest kind.
@@ -243,16 +243,16 @@ func (a *ask) leaving() (why Reason, text string) {
 	}
 	switch idle := a.dec.Downs() - a.departs.emptied; {
 	case idle > 0 && a.departs.made > 0:
-		say(ReasonIdle, plural(idle, "idle agent")+" less: builds wait at a full cap")
+		say(ReasonIdle, "drains "+plural(idle, "idle agent")+": builds wait at a full cap")
 	case idle > 0:
-		say(ReasonIdle, plural(idle, "agent")+" idle too long")
+		say(ReasonIdle, "drains "+plural(idle, "agent")+": idle too long")
 	}
 	if n := a.departs.emptied; n > 0 {
-		say(ReasonRoom, plural(n, "agent")+" at work less: the others have room for its builds")
+		say(ReasonRoom, "drains "+plural(n, "agent")+" at work: the other agents have room for its builds")
 	}
 	reasons := slices.SortedFunc(maps.Keys(a.departs.renewed), func(x, y outdated) int { return strings.Compare(x.text(), y.text()) })
 	for _, r := range reasons {
-		say(ReasonRenew, plural(a.departs.renewed[r], "agent")+" "+r.text())
+		say(ReasonRenew, "renews "+plural(a.departs.renewed[r], "agent")+": "+r.text())
 	}
 	return why, strings.Join(parts, "; ")
 }
@@ -294,8 +294,8 @@ func (d *Decision) Change() string {
 // OnTheWay says how many executors are on the way, and beside them those of agents that no
 // build waits for any more.
 func (d *Decision) OnTheWay() string {
-	if d.Late > 0 {
-		return fmt.Sprintf("%d+%d late", d.Coming, d.Late)
+	if d.Overdue > 0 {
+		return fmt.Sprintf("%d+%d overdue", d.Coming, d.Overdue)
 	}
 	return strconv.Itoa(d.Coming)
 }
@@ -336,16 +336,16 @@ func unresolvedText(why string) string { return "Jenkins does not name the label
 
 const (
 	resumeText    = "a build wants its agent back"
-	roomText      = "the others have room for its builds, leaving"
-	connectedText = "its node is online"
-	secretText    = "made sure after a restart of Bellboard"
+	roomText      = "the other agents have room for its builds, leaving"
+	connectedText = "its Jenkins node is online"
+	secretText    = "repeated after a restart of Bellboard"
 	buildText     = "a build runs on it"
-	heldText      = "held by a person, and nothing runs on it"
-	launchText    = "it runs, and Jenkins is to call it"
-	berthText     = "keeps its labels known to Jenkins"
+	heldText      = "a person holds it, and no build runs on it"
+	launchText    = "the agent runs, and waits for Jenkins to connect"
+	berthText     = "a spare Jenkins node keeps its labels known to Jenkins"
 	goneTeamText  = "its team is gone"
 	pausedText    = "the team is paused"
-	vanishedText  = "its pod vanished: deleted by force, or with its machine"
+	vanishedText  = "its pod vanished: deleted by force, or with its Kubernetes node"
 )
 
 func freeText() string { return "free for over " + short(FreeUnprotected) }
@@ -365,7 +365,7 @@ func stepText(m *agent, now time.Time) string {
 	case Resuming, FenceInTheWay:
 		return resumeText
 	case Draining:
-		return "Jenkins is about to restart, and waits for no build on a marked node"
+		return "Jenkins is about to restart, and does not wait for builds on marked nodes"
 	case Ended:
 		return strings.TrimSpace("its pod ended: " + string(m.Pod.Phase) + " " + m.Pod.Trouble)
 	case Fenced, Ghost:
@@ -375,7 +375,7 @@ func stepText(m *agent, now time.Time) string {
 		if m.Node == nil && m.Connect == Inbound {
 			return "its Jenkins node was deleted, so its agent cannot come back"
 		}
-		return "away for over " + short(GhostAfter)
+		return "not connected for over " + short(GhostAfter)
 	case Leaving:
 		return "its pod is being deleted by somebody else"
 	case Stuck:
@@ -384,21 +384,21 @@ func stepText(m *agent, now time.Time) string {
 		switch m.verdict.Reason { //nolint:exhaustive // they have no others
 		case ReasonOneBuild:
 			if m.verdict.Class == Free {
-				return "it has had its build, and its mark was lifted"
+				return "the agent has had its build, and its mark was lifted"
 			}
 			return "one build"
 		case ReasonDocker:
 			return "its Docker daemon is dead (" + string(m.Pod.DockerFailure) + ")"
 		}
-		return "its node is going"
+		return "its Kubernetes node goes away"
 	case Drained:
 		return "idle and marked"
 	case Intruder:
-		return "an agent without a pod"
+		return "an agent of ours without a pod"
 	case Lost:
 		return "its pod vanished under a build"
 	case Stray:
-		return "nobody needs this node"
+		return "no agent needs this Jenkins node"
 	case Awaited, Held, Going, Cut, Berth:
 	}
 	return string(m.verdict.Class)
@@ -408,9 +408,9 @@ func stepText(m *agent, now time.Time) string {
 func agentText(m *agent, now time.Time) string {
 	switch {
 	case m.overdue:
-		return "late: " + culprit(m.Pod, now)
+		return "overdue: " + culprit(m.Pod, now)
 	case m.stuck:
-		return "its pod does not go away: it was to end " + short(now.Sub(m.Pod.Ends)) + " ago"
+		return "its pod does not go away: its deletion was due " + short(now.Sub(m.Pod.Ends)) + " ago"
 	case m.Pod != nil && m.Pod.Trouble != "":
 		return m.Pod.Trouble + ": " + m.Pod.TroubleText
 	case m.Node != nil:
@@ -423,7 +423,7 @@ func agentText(m *agent, now time.Time) string {
 func (p Phase) words() string {
 	switch p {
 	case PhaseSchedule:
-		return "waits for a machine"
+		return "waits for a Kubernetes node"
 	case PhaseMount:
 		return "its volumes or its network not ready"
 	case PhasePull:
@@ -470,7 +470,7 @@ func (m *agent) stuckText(now time.Time) string {
 	case m.Pod == nil:
 		return "did not connect"
 	case m.Connect == Inbound && m.Node == nil:
-		return "its node is gone, so it cannot connect"
+		return "its Jenkins node is gone, so the agent cannot connect"
 	case m.givenUp(now):
 		return fmt.Sprintf("given up after %s: %s", short(now.Sub(m.Pod.Created)), culprit(m.Pod, now))
 	case m.Pod.Scheduled.IsZero():
@@ -496,7 +496,7 @@ func (p *Pod) ending() string {
 	case p.Ended():
 		text = "its pod ended"
 	case p.DeletingByUs:
-		return "it lost its connection, and did not come back"
+		return "the agent lost its connection, and did not come back"
 	case p.Deleting && p.Trouble == "":
 		return "its pod was deleted by somebody"
 	case p.Deleting:
@@ -517,11 +517,11 @@ func (p *Pod) ending() string {
 // ---- cache slots
 
 const (
-	slotClosingText = "all that this instance owns goes"
+	slotClosingText = "a cleanup removes everything of this instance"
 	slotLostText    = "its volume is gone"
 	slotSmallText   = "smaller than CACHE_SIZE"
-	slotAsideText   = "an agent did not start on it"
-	slotUnusedText  = "no agents use it any more"
+	slotAsideText   = "an agent did not start on this slot"
+	slotUnusedText  = "no pool uses this slot any more"
 )
 
 // slotOrphanText says why a slot goes that no pool has.

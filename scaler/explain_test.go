@@ -160,7 +160,7 @@ func sentences() map[string][]string {
 	for _, r := range Rules() {
 		s := Step{Rule: r, From: 5, To: 2, Limit: 2, Want: 5, Pause: &pauses[0]}
 		switch r { //nolint:exhaustive // the others have no more numbers
-		case RuleRefused:
+		case RuleVetoed:
 			s.Veto = &vetoes[0]
 		case RuleScaleUpCooldown, RuleScaleDownCooldown:
 			s.Left = d("23s")
@@ -186,7 +186,7 @@ func sentences() map[string][]string {
 		func(a *ask) { a.dec.Waiting, a.dec.Coming = 2, 2 },
 		func(a *ask) { a.dec.Waiting, a.dec.Coming, a.veto = 2, 2, &vetoes[2] },
 		func(a *ask) {
-			a.dec.Waiting, a.dec.Coming, a.dec.Late, a.coming[Ephemeral] = 3, 1, 1, 1
+			a.dec.Waiting, a.dec.Coming, a.dec.Overdue, a.coming[Ephemeral] = 3, 1, 1, 1
 			a.dec.Usual = []Usual{{Kind: Ephemeral, Half: d("14s")}}
 		},
 		func(a *ask) {

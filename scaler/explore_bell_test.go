@@ -285,7 +285,7 @@ func (m *model) decide(l *life, pod podView, grace, paused bool) verdictOf {
 	for _, a := range plan.Agents {
 		if a.Name == name {
 			m.classes[a.Class] = true
-			m.late = m.late || a.Late
+			m.late = m.late || a.Overdue
 		}
 	}
 	v := verdictOf{}

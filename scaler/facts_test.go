@@ -16,7 +16,7 @@ type seenAs = []func(*Pair)
 // TestBuildFacts follows one ephemeral agent through several answers, and counts its lost builds and its
 // second builds.
 func TestBuildFacts(t *testing.T) {
-	const vanished = "its pod vanished: deleted by force, or with its machine"
+	const vanished = "its pod vanished: deleted by force, or with its Kubernetes node"
 	gone := seenAs(nil)
 	evicted := func(p *Pair) { failed(p); p.Pod.Trouble, p.Pod.TroubleText = "Evicted", "its machine is full" }
 	taken := func(p *Pair) {
@@ -45,7 +45,7 @@ func TestBuildFacts(t *testing.T) {
 		{name: "its Kubernetes node goes during the build, its Jenkins node stays", ticks: []seenAs{{busy, ours, taken}, {busy, ours, offline, noPod}}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
 		{name: "somebody deletes its pod", ticks: []seenAs{{busy, ours, deleted}, gone}, lost: 1, why: "its pod was deleted by somebody"},
 		{name: "it was said that it would be taken", ticks: []seenAs{{busy, ours, announced}, gone}, lost: 1, why: "its pod was to be deleted by the cluster"},
-		{name: "away, and given up", ticks: []seenAs{{busy, offline, ours}, {offline, ours}, {offline, ours, deletingByUs}, gone}, lost: 1, why: "it lost its connection, and did not come back"},
+		{name: "away, and given up", ticks: []seenAs{{busy, offline, ours}, {offline, ours}, {offline, ours, deletingByUs}, gone}, lost: 1, why: "the agent lost its connection, and did not come back"},
 		{name: "its Kubernetes node goes during the build, and Bellboard deletes the pod as well", ticks: []seenAs{{busy, offline, ours}, {offline, ours, taken}, {offline, ours, taken, deletingByUs}, gone}, lost: 1, why: "its pod was deleted: DeletionByTaintManager: its machine is gone"},
 		{name: "a threat that passed", ticks: []seenAs{{busy, ours, announced}, {busy, ours}, gone}, lost: 1, why: vanished},
 	}

@@ -28,7 +28,7 @@ const (
 	// ready.
 	FailureCrashLoop      Failure = "crash-loop"
 	FailureNeverConnected Failure = "never-connected"    // the agent ran, and Jenkins did not see it connect
-	FailureRefused        Failure = "refused-by-jenkins" // Jenkins gives no item to the agent
+	FailureVetoed         Failure = "refused-by-jenkins" // Jenkins gives no item to the agent
 	// The pod's volumes or its network never became ready, or its cache slot has no volume.
 	FailureStorage Failure = "storage"
 )
@@ -37,7 +37,7 @@ const (
 func Failures() []Failure {
 	return []Failure{
 		FailureImagePull, FailureBadImage, FailureQuota, FailureAdmission, FailureUnschedulable, FailureNodeGone, FailureEvicted,
-		FailureOOM, FailureCrashLoop, FailureNeverConnected, FailureRefused, FailureStorage,
+		FailureOOM, FailureCrashLoop, FailureNeverConnected, FailureVetoed, FailureStorage,
 	}
 }
 

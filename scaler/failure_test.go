@@ -403,11 +403,11 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 			p.Pod.Slot, p.Pod.VolumeTrouble = "web-s-a", true
 			p.Pod.Created, p.Pod.Scheduled, p.Pod.Trouble, p.Pod.Failure = ago(6*time.Minute), time.Time{}, "SchedulerError", FailureStorage
 		}},
-		{"did not connect in 15m: waits for a machine since 15m (Unschedulable)", func(p *Pair) {
+		{"did not connect in 15m: waits for a Kubernetes node since 15m (Unschedulable)", func(p *Pair) {
 			p.Pod.Created, p.Pod.Scheduled, p.Pod.Trouble = ago(15*time.Minute), time.Time{}, "Unschedulable"
 		}},
 		{"did not connect in 5m: its volumes or its network not ready since 10m", func(p *Pair) { swarm(p); fence(p); p.Pod.Scheduled = ago(10 * time.Minute) }},
-		{"its node is gone, so it cannot connect", func(p *Pair) { noNode(p); p.Pod.Scheduled = ago(time.Minute) }},
+		{"its Jenkins node is gone, so the agent cannot connect", func(p *Pair) { noNode(p); p.Pod.Scheduled = ago(time.Minute) }},
 	} {
 		in := newHouse(web())
 		in.agent("web", Ephemeral, "f", offline, unmet, func(p *Pair) { p.Pod.Created = ago(301 * time.Second) }, tt.change)

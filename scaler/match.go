@@ -15,7 +15,7 @@ type matching struct {
 	demands []*demand
 	supply  []*supply
 	// vetoes has the refusals known before this tick looks for more, by the key of a demand.
-	vetoes map[string]Refusal
+	vetoes map[string]Veto
 	// unlabelled: at least one team serves builds that ask for no label.
 	unlabelled bool
 	// crowd is how many agents builds wait for that only BELLBOARD_MAX_AGENTS forbids.

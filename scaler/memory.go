@@ -16,7 +16,7 @@ type Memory struct {
 	Teams   map[string]TeamMemory
 	Items   map[int64]ItemMemory  // by queue id
 	Slots   map[string]SlotMemory // by namespace/name
-	Refused map[string]Refusal    // by demand
+	Vetoes  map[string]Veto       // by demand
 	Tidied  Tidied                // the last steps for Jenkins nodes that no team needs, and for fences
 }
 

@@ -74,7 +74,7 @@ func (n *Newspaper) Read(t *Tick) {
 		o := &t.Outcomes[i]
 		a := &o.Action
 		switch {
-		case o.Result == Refused && o.Failure == "" && (a.Verb == Create || a.Verb == Register):
+		case o.Result == Rejected && o.Failure == "" && (a.Verb == Create || a.Verb == Register):
 			if !rejected[a.Pool] {
 				rejected[a.Pool] = true
 				t.News = append(t.News, News{Kind: NewsRejected, Outcome: o})

@@ -46,7 +46,7 @@ func made(created, machine time.Duration) func(*Pair) {
 func lates(p Plan) []string {
 	var out []string
 	for _, a := range p.Agents {
-		if a.Late {
+		if a.Overdue {
 			out = append(out, a.Name)
 		}
 	}
@@ -95,7 +95,7 @@ func TestLate(t *testing.T) {
 	tell(t, []story{
 		{
 			name: "a replacement is made for its build", house: house(), want: one,
-			reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
+			reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 overdue, usually 14s"},
 		},
 		{name: "not overdue yet", house: house(slow(made(30*time.Second, 29*time.Second)), seen(29*time.Second, 28*time.Second, 10*time.Second)), reason: enough},
 		{name: "overdue at 30s", house: house(slow(made(31*time.Second, 30*time.Second)), seen(30*time.Second, 29*time.Second, quick)), want: one},
@@ -116,7 +116,7 @@ func TestLate(t *testing.T) {
 		},
 		{
 			name: "the same without a Kubernetes node: a replacement is made for its build", want: one,
-			reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 4m"},
+			reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 overdue, usually 4m"},
 			house: house(slow(made(300*time.Second, 0)), func(in *Input) {
 				in.knows(e, 8, 4*time.Minute)
 				in.overtakes(e, 200*time.Second, 200*time.Second, 100*time.Second)
@@ -141,7 +141,7 @@ func TestLate(t *testing.T) {
 			alter(&in.Memory.Pools, p, func(m *PoolMemory) { m.Starts = Starts{}.with(s) })
 		}), reason: enough},
 		{
-			name: "no agent has overtaken it, and it has waited for twice the time", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
+			name: "no agent has overtaken it, and it has waited for twice the time", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 overdue, usually 14s"},
 			house: house(slow(made(61*time.Second, 60*time.Second)), func(in *Input) { in.knows(e, 32, quick) }),
 		},
 		{name: "not for twice the time yet", house: house(slow(made(60*time.Second, 59*time.Second)), func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
@@ -152,7 +152,7 @@ func TestLate(t *testing.T) {
 			house: house(slow(made(2*time.Minute, 2*time.Minute), func(p *Pair) { p.Pod.Mounted, p.Pod.Ready = noon.Add(-time.Minute), noon.Add(-time.Minute) }), func(in *Input) { in.knows(e, 32, quick) }),
 		},
 		{
-			name: "all have waited for twice the time: one agent is late", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 late, usually 14s"},
+			name: "all have waited for twice the time: one agent is late", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 overdue, usually 14s"},
 			house: house(func(in *Input) {
 				in.knows(e, 32, quick)
 				for i := range in.Cluster.Pods {
@@ -187,7 +187,7 @@ func TestLate(t *testing.T) {
 	})
 	plan, _, _ := Decide(house()())
 	i := slices.IndexFunc(plan.Agents, func(a Agent) bool { return a.Name == "web-e-slow" })
-	if a := plan.Agents[i]; !a.Late || a.Capacity != 0 || a.Class != Coming || a.Text != "late: its volumes or its network not ready since 57s" {
+	if a := plan.Agents[i]; !a.Overdue || a.Capacity != 0 || a.Class != Coming || a.Text != "late: its volumes or its network not ready since 57s" {
 		t.Errorf("it is shown as %+v, want it coming, late, no capacity, and its phase in words", a)
 	}
 }
@@ -217,7 +217,7 @@ func TestLateShare(t *testing.T) {
 			t.Errorf("%v are late, want one of the agents that wait for a Kubernetes node", got)
 		}
 		got = slices.DeleteFunc(got, func(name string) bool { return name == "web-e-waa" })
-		if len(got) != want || plan.Decisions[0].Late != want+1 || plan.Decisions[0].Coming != 10-want || plan.Decisions[0].Up[Ephemeral] != want+1 {
+		if len(got) != want || plan.Decisions[0].Overdue != want+1 || plan.Decisions[0].Coming != 10-want || plan.Decisions[0].Up[Ephemeral] != want+1 {
 			t.Errorf("beside %d connected agents %v are late, decided %+v; want %d, and as many made", have, got, plan.Decisions[0], want)
 		}
 		for i, name := range got {
@@ -354,7 +354,7 @@ func TestLateChangesNothingElse(t *testing.T) {
 		late, waits := map[string]bool{}, map[PoolID]int{} // waits: agents without a Kubernetes node
 		ever, have := map[PoolID]int{}, map[PoolID]int{}
 		for _, a := range plan.Agents {
-			if a.Late {
+			if a.Overdue {
 				late[a.Name] = true
 				ever[a.PoolID]++
 				if a.Class != Coming || a.Capacity != 0 {

@@ -115,14 +115,14 @@ const (
 	// RuleFallback: the pool's last agents failed, and the team's other kind is made instead.
 	RuleFallback  Rule = "fallback"
 	RuleQuietDown Rule = "quiet-down" // Jenkins is about to shut down
-	RuleRefused   Rule = "refused"    // Jenkins gives the items to no agent that fits them
+	RuleVetoed    Rule = "vetoed"     // Jenkins gives the items to no agent that fits them
 )
 
 // Rules returns every rule.
 func Rules() []Rule {
 	return []Rule{
 		RuleMaxAgents, RuleMaxPersistent, RuleGlobalMax, RuleScaleUpStep, RuleScaleUpCooldown,
-		RuleScaleDownCooldown, RuleMinAgents, RuleMinIdle, RulePaused, RuleBackoff, RuleFallback, RuleQuietDown, RuleRefused,
+		RuleScaleDownCooldown, RuleMinAgents, RuleMinIdle, RulePaused, RuleBackoff, RuleFallback, RuleQuietDown, RuleVetoed,
 	}
 }
 
@@ -139,7 +139,7 @@ type Step struct {
 	// Left is how long the rule still applies.
 	Left  time.Duration `json:"left,omitempty"`
 	Pause *Pause        `json:"pause,omitempty"` // of RuleBackoff and RuleFallback
-	Veto  *Vetoed       `json:"veto,omitempty"`  // of RuleRefused
+	Veto  *Vetoed       `json:"veto,omitempty"`  // of RuleVetoed
 }
 
 // Pause is what a pool's back-off allows of its creations.
@@ -191,24 +191,24 @@ type Decision struct {
 	Team    string        `json:"team"`
 	Waiting int           `json:"waiting"` // waiting items that a new agent of this team would serve
 	Oldest  time.Duration `json:"oldest"`  // how long the oldest of these items has waited
-	Free    int           `json:"free"`    // free executors; Coming, Late and Busy count executors too
+	Free    int           `json:"free"`    // free executors; Coming, Overdue and Busy count executors too
 	Coming  int           `json:"coming"`
-	Late    int           `json:"late"` // on the way, but not part of the supply: see Agent.Late
+	Overdue int           `json:"overdue"` // on the way, but not part of the supply: see Agent.Overdue
 	Busy    int           `json:"busy"`
 	// Alive is how many pods count to the caps. Draining and held ones do, those that Bellboard has deleted
 	// do not.
-	Alive   int          `json:"alive"`
-	Short   int          `json:"shortfall"` // waiting items that no free or coming executor serves
-	Refused int          `json:"refused"`   // of these, items that Jenkins gives to no agent that fits them
-	Level   int          `json:"level"`     // mode auto: persistent agents that the last hour justifies
-	Want    int          `json:"want"`      // agents alive after this decision, if no rule limited it
-	Up      map[Kind]int `json:"up"`        // agents to create
-	Down    map[Kind]int `json:"down"`      // agents to mark now, as a scale-down
-	Renew   map[Kind]int `json:"renew"`     // agents to mark now and to replace: old, or of other settings
-	Reason  Reason       `json:"reason"`
-	Text    string       `json:"text"`
-	Steps   []Step       `json:"steps,omitempty"`
-	Usual   []Usual      `json:"usual,omitempty"` // how long the team's agents took to start recently
+	Alive  int          `json:"alive"`
+	Short  int          `json:"shortfall"` // waiting items that no free or coming executor serves
+	Vetoed int          `json:"vetoed"`    // of these, items that Jenkins gives to no agent that fits them
+	Level  int          `json:"level"`     // mode auto: persistent agents that the last hour justifies
+	Want   int          `json:"want"`      // agents alive after this decision, if no rule limited it
+	Up     map[Kind]int `json:"up"`        // agents to create
+	Down   map[Kind]int `json:"down"`      // agents to mark now, as a scale-down
+	Renew  map[Kind]int `json:"renew"`     // agents to mark now and to replace: old, or of other settings
+	Reason Reason       `json:"reason"`
+	Text   string       `json:"text"`
+	Steps  []Step       `json:"steps,omitempty"`
+	Usual  []Usual      `json:"usual,omitempty"` // how long the team's agents took to start recently
 }
 
 // Agent is one pair as the table saw it, for people and for metrics.
@@ -220,9 +220,9 @@ type Agent struct {
 	Node     bool  `json:"node"` // the agent has a Jenkins node
 	Online   bool  `json:"online"`
 	Capacity int   `json:"capacity"`
-	// Late: the agent has been on its way far longer than agents that got their Kubernetes node later and
+	// Overdue: the agent has been on its way far longer than agents that got their Kubernetes node later and
 	// have connected. No build waits for a late agent.
-	Late      bool      `json:"late,omitempty"`
+	Overdue   bool      `json:"overdue,omitempty"`
 	Text      string    `json:"text,omitempty"`
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
 }

@@ -114,7 +114,7 @@ func TestOnceIsEnough(t *testing.T) {
 			}
 		}
 		plan, mem, facts := Decide(in)
-		if len(steps(plan)) > 0 || slices.ContainsFunc(facts.Failures, func(f FailedAgent) bool { return f.Failure == FailureRefused }) {
+		if len(steps(plan)) > 0 || slices.ContainsFunc(facts.Failures, func(f FailedAgent) bool { return f.Failure == FailureVetoed }) {
 			return
 		}
 		for name, a := range mem.Agents {

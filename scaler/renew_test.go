@@ -112,14 +112,14 @@ func TestRenewalIsTold(t *testing.T) {
 		renew        int
 		change, told string
 	}{
-		{"one agent", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", before) }, 1, "renew 1 persistent", "renew: 1 agent made from settings that have changed"},
-		{"two, each for its own reason", pets(settings), crowd, 2, "renew 2 persistent", "renew: 1 agent made from settings that have changed; 1 agent older than MAX_LIFETIME=24h"},
-		{"together with creations", pets(settings, func(tm *Team) { tm.MinIdle = 1 }), func(in *Input) { in.agent("web", Persistent, "a", before, busy) }, 1, "+1 persistent, renew 1 persistent", "spare: MIN_IDLE=1; 1 agent made from settings that have changed"},
+		{"one agent", pets(settings), func(in *Input) { in.agent("web", Persistent, "a", before) }, 1, "renew 1 persistent", "renew: renews 1 agent: made from settings that have changed"},
+		{"two, each for its own reason", pets(settings), crowd, 2, "renew 2 persistent", "renew: renews 1 agent: made from settings that have changed; renews 1 agent: older than MAX_LIFETIME=24h"},
+		{"together with creations", pets(settings, func(tm *Team) { tm.MinIdle = 1 }), func(in *Input) { in.agent("web", Persistent, "a", before, busy) }, 1, "+1 persistent, renew 1 persistent", "spare: MIN_IDLE=1; renews 1 agent: made from settings that have changed"},
 		{"beside a block", pets(settings, func(tm *Team) { tm.MaxAgents = 1 }), func(in *Input) {
 			in.agent("web", Persistent, "a", before, busy)
 			in.wait(1, "linux", time.Second)
-		}, 1, "renew 1 persistent", "blocked: at MAX_AGENTS=1 (wants 2); 1 agent made from settings that have changed"},
-		{"no agent", pets(settings), func(*Input) {}, 0, "none", "steady: nobody waits"},
+		}, 1, "renew 1 persistent", "blocked: at MAX_AGENTS=1 (wants 2); renews 1 agent: made from settings that have changed"},
+		{"no agent", pets(settings), func(*Input) {}, 0, "none", "steady: no build waits"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

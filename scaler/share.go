@@ -84,7 +84,7 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 			a.dec.Coming += m.capacity()
 			a.coming[m.Kind] += m.capacity()
 			if m.overdue {
-				a.dec.Late += m.size()
+				a.dec.Overdue += m.size()
 			}
 		case Ended, Leaving, Stuck, Ghost, Fenced:
 			if m.Pod != nil && !m.Pod.DeletingByUs {
@@ -170,8 +170,8 @@ func (d *decider) shareOne(w *demand, fit []*ask, accept []kinds) {
 	case kept > 0:
 		first.dec.Waiting += kept
 		first.dec.Short += kept
-		first.dec.Refused += kept
-		first.step(Step{Rule: RuleRefused, Veto: veto}, w.left, w.left-kept)
+		first.dec.Vetoed += kept
+		first.step(Step{Rule: RuleVetoed, Veto: veto}, w.left, w.left-kept)
 	case veto != nil:
 		first.veto = veto
 	}

@@ -47,7 +47,7 @@ type SlotState string
 const (
 	SlotFree  SlotState = "free"  // the next agent may take it
 	SlotUsed  SlotState = "used"  // a pod uses it
-	SlotApart SlotState = "aside" // an agent did not start on it; no agent gets it for a while
+	SlotApart SlotState = "aside" // an agent did not start on this slot; no agent gets it for a while
 	SlotGoing SlotState = "going" // deleted, and not gone yet
 )
 
@@ -199,7 +199,7 @@ func (s *Slot) lastUsed(seen time.Time) time.Time {
 // agent. Such a build begins at once. The first build of a spare agent says nothing of a start.
 func (d *scene) firstBuild(m *agent) {
 	p, now := m.Pod, d.in.Now
-	if p == nil || p.Slot == "" || !m.online() || !m.verdict.Meet && now.Sub(p.ConnectedAt) > RefusedAfter {
+	if p == nil || p.Slot == "" || !m.online() || !m.verdict.Meet && now.Sub(p.ConnectedAt) > VetoedAfter {
 		return
 	}
 	d.facts.FirstBuilds = append(d.facts.FirstBuilds, FirstBuild{m.PoolID, cmp.Or(p.Warmth, Cold), now.Sub(p.Created)})

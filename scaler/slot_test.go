@@ -237,14 +237,14 @@ func TestSlotsAreTended(t *testing.T) {
 		{"a team that is gone leaves its own time", pets(), func(in *Input) {
 			in.slot("gone", "a", time.Hour, func(s *Slot) { s.Keep = 2 * time.Hour })
 			in.slot("gone", "b", 2*time.Hour, func(s *Slot) { s.Keep = 2 * time.Hour })
-		}, []string{"delete-slot gone-cache-b: no agents use it any more, for 2h now"}},
+		}, []string{"delete-slot gone-cache-b: no pool uses this slot any more, for 2h now"}},
 		{"and a week if nothing is noted", pets(), func(in *Input) {
 			in.slot("gone", "a", 6*day, func(s *Slot) { s.Keep = 0 })
 			in.slot("gone", "b", 7*day, func(s *Slot) { s.Keep = 0 })
-		}, []string{"delete-slot gone-cache-b: no agents use it any more, for 168h now"}},
-		{"a kind that is gone", web(), func(in *Input) { in.slot("web", "a", day) }, []string{"delete-slot web-cache-a: no agents use it any more, for 24h now"}},
-		{"a pool that keeps no cache any more", pets(func(tm *Team) { tm.Pools[0].Slots = false }), func(in *Input) { in.slot("web", "a", day) }, []string{"delete-slot web-cache-a: no agents use it any more, for 24h now"}},
-		{"a pool that has moved", pets(), func(in *Input) { in.slot("web", "a", day, func(s *Slot) { s.Namespace = "other" }) }, []string{"delete-slot web-cache-a: no agents use it any more, for 24h now"}},
+		}, []string{"delete-slot gone-cache-b: no pool uses this slot any more, for 168h now"}},
+		{"a kind that is gone", web(), func(in *Input) { in.slot("web", "a", day) }, []string{"delete-slot web-cache-a: no pool uses this slot any more, for 24h now"}},
+		{"a pool that keeps no cache any more", pets(func(tm *Team) { tm.Pools[0].Slots = false }), func(in *Input) { in.slot("web", "a", day) }, []string{"delete-slot web-cache-a: no pool uses this slot any more, for 24h now"}},
+		{"a pool that has moved", pets(), func(in *Input) { in.slot("web", "a", day, func(s *Slot) { s.Namespace = "other" }) }, []string{"delete-slot web-cache-a: no pool uses this slot any more, for 24h now"}},
 		{"a small slot goes", pets(), func(in *Input) { in.slot("web", "a", time.Hour, small) }, []string{"delete-slot web-cache-a: smaller than CACHE_SIZE"}},
 		{"when no agent uses it", pets(), func(in *Input) {
 			in.slot("web", "a", time.Hour, small)
@@ -262,7 +262,7 @@ func TestSlotsAreTended(t *testing.T) {
 			in.slot("gone", "b", time.Hour)
 			in.slot("web", "c", time.Hour)
 			in.agent("web", Persistent, "x", busy, ours, on("c"))
-		}, []string{"delete-slot gone-cache-b: all that this instance owns goes", "delete-slot web-cache-a: all that this instance owns goes"}},
+		}, []string{"delete-slot gone-cache-b: a cleanup removes everything of this instance", "delete-slot web-cache-a: a cleanup removes everything of this instance"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := newHouse(tt.team)
@@ -306,7 +306,7 @@ func TestSlotsAreShown(t *testing.T) {
 		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", s.Name, s.State, s.Agent, s.Text)))
 	}
 	want := []string{
-		"web-cache-a used " + name, "web-cache-b aside  an agent did not start on it", "web-cache-c free", "web-cache-d going", "gone-cache-e free  no agents use it any more",
+		"web-cache-a used " + name, "web-cache-b aside  an agent did not start on this slot", "web-cache-c free", "web-cache-d going", "gone-cache-e free  no pool uses this slot any more",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("slots (-want +got):\n%s", diff)
@@ -333,7 +333,7 @@ func TestFirstBuilds(t *testing.T) {
 				busy(p)
 			}
 		})
-		in.agent("web", Persistent, "spare", busy, on("d"), func(p *Pair) { p.Pod.ConnectedAt = at(-int(RefusedAfter/time.Second) - 1) })
+		in.agent("web", Persistent, "spare", busy, on("d"), func(p *Pair) { p.Pod.ConnectedAt = at(-int(VetoedAfter/time.Second) - 1) })
 		in.agent("web", Persistent, "before", busy, on("e")) // not known when this agent connected
 		in.agent("web", Persistent, "cut", busy, offline, on("f"), created)
 		in.agent("web", Persistent, "none", busy, created)

@@ -109,7 +109,7 @@ func TestStartsAreLearnt(t *testing.T) {
 	}
 	quiet := newHouse(web())
 	quiet.Memory = mem
-	if plan, _, _ := Decide(quiet); plan.Decisions[0].Text != "nobody waits" {
+	if plan, _, _ := Decide(quiet); plan.Decisions[0].Text != "no build waits" {
 		t.Errorf("with nothing on the way the decision says %q", plan.Decisions[0].Text)
 	}
 	other := newHouse(pets())

@@ -68,17 +68,17 @@ type Result string
 
 // The results.
 const (
-	Done    Result = "done"
-	Late    Result = "late"    // not sent: the answers it rests on were too old; the next tick decides anew
-	NoTime  Result = "no-time" // not begun: other actions took all of the tick; the next tick decides anew
-	Changed Result = "changed" // a precondition did not hold; the next tick decides anew
-	Refused Result = "refused" // the server rejected it
-	Failed  Result = "failed"
-	Skipped Result = "skipped" // DRY_RUN, or the same action failed for the same pool in this tick
+	Done     Result = "done"
+	Expired  Result = "expired"  // not sent: the answers it rests on were too old; the next tick decides anew
+	NoTime   Result = "no-time"  // not begun: other actions took all of the tick; the next tick decides anew
+	Changed  Result = "changed"  // a precondition did not hold; the next tick decides anew
+	Rejected Result = "rejected" // the server rejected it
+	Failed   Result = "failed"
+	Skipped  Result = "skipped" // DRY_RUN, or the same action failed for the same pool in this tick
 )
 
 // Results lists every result.
-func Results() []Result { return []Result{Done, Late, NoTime, Changed, Refused, Failed, Skipped} }
+func Results() []Result { return []Result{Done, Expired, NoTime, Changed, Rejected, Failed, Skipped} }
 
 // Facts are the events since the tick before, each counted once.
 type Facts struct {

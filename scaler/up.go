@@ -131,7 +131,7 @@ func (d *decider) up() []*ask {
 
 // history adds the demand of this minute to the team's levels, and sets the level of a team in mode auto.
 func (d *decider) history(a *ask) {
-	demand := a.dec.Waiting - a.dec.Refused + a.dec.Busy
+	demand := a.dec.Waiting - a.dec.Vetoed + a.dec.Busy
 	levels := observeLevel(d.in.Memory.Teams[a.t.Name].Levels, d.in.Now.Unix()/60, demand)
 	d.mem.Teams[a.t.Name] = TeamMemory{Levels: levels}
 	if a.t.Mode == ModeAuto {

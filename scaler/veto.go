@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// RefusedAfter is how long an agent may wait beside an item that it fits before the agent counts as
-	// refused. Jenkins needs less than a second to give such an item to the agent. After RefusedAfter
+	// VetoedAfter is how long an agent may wait beside an item that it fits before the agent counts as
+	// refused. Jenkins needs less than a second to give such an item to the agent. After VetoedAfter
 	// something in Jenkins must forbid it: a plugin's veto, a node property, a throttle.
-	RefusedAfter = 15 * time.Second
-	// RefusalKept is how long Bellboard makes no agent for refused items after Jenkins refused a fresh agent
-	// too. Each further refused agent in a row doubles the pause, up to RefusalMost.
-	RefusalKept = 10 * time.Minute
-	// RefusalMost is the longest such pause.
-	RefusalMost = 3 * time.Hour
-	// RefusalProbe is how long after one trial the next trial may begin, if the refused agents have been
+	VetoedAfter = 15 * time.Second
+	// VetoKept is how long Bellboard makes no agent for refused items after Jenkins refused a fresh agent
+	// too. Each further refused agent in a row doubles the pause, up to VetoMost.
+	VetoKept = 10 * time.Minute
+	// VetoMost is the longest such pause.
+	VetoMost = 3 * time.Hour
+	// VetoProbe is how long after one trial the next trial may begin, if the refused agents have been
 	// given other work meanwhile.
-	RefusalProbe = 5 * time.Minute
+	VetoProbe = 5 * time.Minute
 )
 
 // Sighting records since when an item has been buildable, as part of one demand. Bellboard may find that
@@ -30,30 +30,30 @@ const (
 type Sighting struct {
 	Label string // the demand's key
 	Since time.Time
-	// Refused: the item has waited for RefusedAfter beside an agent that fits it.
-	Refused bool
+	// Vetoed: the item has waited for VetoedAfter beside an agent that fits it.
+	Vetoed bool
 }
 
 // of reports whether the sighting is of an item of the demand with that key.
 func (s Sighting) of(key string) bool { return !s.Since.IsZero() && s.Label == key }
 
-// RefusalStage says how many agents Bellboard makes for refused items.
-type RefusalStage string
+// VetoStage says how many agents Bellboard makes for refused items.
+type VetoStage string
 
 // The stages of a refusal.
 const (
-	RefusalTrial  RefusalStage = "trial"  // one agent at a time, to see whether Jenkins refuses it too
-	RefusalPause  RefusalStage = "pause"  // Jenkins refused it too: no agent until the pause ends
-	RefusalServed RefusalStage = "served" // a fresh agent got such an item: an agent for each item
-	RefusalOver   RefusalStage = "over"   // a refused agent got such an item: an agent for each item
+	VetoTrial  VetoStage = "trial"  // one agent at a time, to see whether Jenkins refuses it too
+	VetoPause  VetoStage = "pause"  // Jenkins refused it too: no agent until the pause ends
+	VetoServed VetoStage = "served" // a fresh agent got such an item: an agent for each item
+	VetoOver   VetoStage = "over"   // a refused agent got such an item: an agent for each item
 )
 
-// Refusal is what is known of a label whose items Jenkins does not give to agents that fit it.
-type Refusal struct {
-	Stage RefusalStage
-	// Since is when the stage began. In RefusalOver it is when the stage before began.
+// Veto is what is known of a label whose items Jenkins does not give to agents that fit it.
+type Veto struct {
+	Stage VetoStage
+	// Since is when the stage began. In VetoOver it is when the stage before began.
 	Since time.Time
-	// Pause is how long the last pause was meant to be. A pause shorter than RefusalKept proves no veto: it
+	// Pause is how long the last pause was meant to be. A pause shorter than VetoKept proves no veto: it
 	// only says that the last trial was not long ago.
 	Pause time.Duration
 	// Agents are the names of the agents that do not count for the label.
@@ -74,7 +74,7 @@ const looksAtLeft = 2
 // items. recall runs before the matching.
 func (d *decider) recall() {
 	now, old := d.in.Now, d.in.Memory
-	d.vetoes = make(map[string]Refusal, len(old.Refused))
+	d.vetoes = make(map[string]Veto, len(old.Vetoes))
 	waits := make(map[string]bool, len(d.demands))
 	for _, w := range d.demands {
 		key := w.key()
@@ -87,11 +87,11 @@ func (d *decider) recall() {
 			}
 			d.note(id, func(m *ItemMemory) { m.Seen = s })
 		}
-		if _, ok := old.Refused[key]; w.inferred && !ok {
-			d.vetoes[key] = Refusal{Stage: RefusalTrial, Since: now}
+		if _, ok := old.Vetoes[key]; w.inferred && !ok {
+			d.vetoes[key] = Veto{Stage: VetoTrial, Since: now}
 		}
 	}
-	for key, r := range old.Refused {
+	for key, r := range old.Vetoes {
 		if d.age(&r, waits[key]) {
 			d.vetoes[key] = r
 		}
@@ -101,28 +101,28 @@ func (d *decider) recall() {
 
 // age brings a refusal up to the time of this tick, and reports whether it still holds. While items wait, a
 // trial has no end, and each pause ends in a trial.
-func (d *decider) age(r *Refusal, waits bool) (still bool) {
+func (d *decider) age(r *Veto, waits bool) (still bool) {
 	age := d.in.Now.Sub(r.Since)
 	switch r.Stage {
-	case RefusalTrial:
-		return waits || age < RefusalKept
-	case RefusalPause:
+	case VetoTrial:
+		return waits || age < VetoKept
+	case VetoPause:
 		if age < r.Pause {
 			return true
 		}
 		d.tryAgain(r)
 		return waits
-	case RefusalServed:
-		return age < RefusalKept
-	case RefusalOver:
-		return age < RefusalProbe
+	case VetoServed:
+		return age < VetoKept
+	case VetoOver:
+		return age < VetoProbe
 	}
 	return false
 }
 
 // tryAgain begins a trial, and removes agents that no longer exist from the refusal.
-func (d *decider) tryAgain(r *Refusal) {
-	r.Stage, r.Since = RefusalTrial, d.in.Now
+func (d *decider) tryAgain(r *Veto) {
+	r.Stage, r.Since = VetoTrial, d.in.Now
 	r.Agents = maps.Clone(r.Agents) // Decide does not change the Memory that it was given
 	maps.DeleteFunc(r.Agents, func(name string, _ bool) bool {
 		static := slices.ContainsFunc(d.foreign, func(n *Node) bool { return n.Name == name })
@@ -147,7 +147,7 @@ func (d *decider) explainLeft() {
 		if ok = ok && !s.Since.IsZero(); !ok {
 			continue
 		}
-		if counts := s.Refused || inferred(s.Label) && r.Stage == RefusalTrial; ok && counts && !queued[id] {
+		if counts := s.Vetoed || inferred(s.Label) && r.Stage == VetoTrial; ok && counts && !queued[id] {
 			r.Left = looksAtLeft
 			d.vetoes[s.Label] = r
 		}
@@ -165,7 +165,7 @@ func (d *decider) explainLeft() {
 //     items yet.
 //   - Another agent that fits has taken work. Then more agents help.
 //   - Neither. A person may have cancelled the item, or a foreign node runs it. That is worth one trial.
-func (d *decider) explained(key string, r Refusal) Refusal {
+func (d *decider) explained(key string, r Veto) Veto {
 	for name := range r.Agents {
 		if !d.tookWork(name) {
 			continue
@@ -176,16 +176,16 @@ func (d *decider) explained(key string, r Refusal) Refusal {
 				d.mem.Items[id] = is
 			}
 		}
-		return Refusal{Stage: RefusalOver, Since: r.Since}
+		return Veto{Stage: VetoOver, Since: r.Since}
 	}
 	fits := d.fitsKey(key)
 	for _, m := range d.agents {
 		if m.Pod != nil && !m.Pod.Ended() && fits(m) && d.tookWork(m.Name) {
-			return Refusal{Stage: RefusalServed, Since: d.in.Now, Agents: r.Agents, Why: r.Why}
+			return Veto{Stage: VetoServed, Since: d.in.Now, Agents: r.Agents, Why: r.Why}
 		}
 	}
 	r.Left--
-	if r.Left == 0 && r.Stage == RefusalPause && d.in.Now.Sub(r.Since) >= RefusalProbe {
+	if r.Left == 0 && r.Stage == VetoPause && d.in.Now.Sub(r.Since) >= VetoProbe {
 		d.tryAgain(&r)
 	}
 	return r
@@ -235,11 +235,11 @@ func (d *decider) refusedBy() map[string][]string {
 // refusals looks for agents that wait beside items that they fit. refusals runs after the matching, and its
 // result counts from the next tick on.
 func (d *decider) refusals() {
-	d.mem.Refused = maps.Clone(d.vetoes)
+	d.mem.Vetoes = maps.Clone(d.vetoes)
 	for _, w := range d.demands {
-		waited := w.items[:0:0] // the items that have waited for RefusedAfter
+		waited := w.items[:0:0] // the items that have waited for VetoedAfter
 		for _, i := range w.items {
-			if d.in.Now.Sub(d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Since) >= RefusedAfter {
+			if d.in.Now.Sub(d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Since) >= VetoedAfter {
 				waited = append(waited, i)
 			}
 		}
@@ -252,11 +252,11 @@ func (d *decider) refusals() {
 			}
 		}
 		beside := false
-		for name := range d.mem.Refused[w.key()].Agents {
+		for name := range d.mem.Vetoes[w.key()].Agents {
 			beside = beside || d.standing(name)
 		}
 		for _, i := range waited {
-			d.note(d.in.Jenkins.Items[i].ID, func(m *ItemMemory) { m.Seen.Refused = m.Seen.Refused || beside })
+			d.note(d.in.Jenkins.Items[i].ID, func(m *ItemMemory) { m.Seen.Vetoed = m.Seen.Vetoed || beside })
 		}
 	}
 }
@@ -274,7 +274,7 @@ func (d *decider) open(name string) time.Time {
 // agent.
 func (d *decider) standing(name string) bool {
 	since := d.open(name)
-	return !since.IsZero() && d.in.Now.Sub(since) >= RefusedAfter
+	return !since.IsZero() && d.in.Now.Sub(since) >= VetoedAfter
 }
 
 // refuse notes that Jenkins gave an agent none of the items of a demand. That proves a veto if both of these
@@ -286,29 +286,29 @@ func (d *decider) standing(name string) bool {
 // For example, Bellboard makes one agent as a trial. If that agent then waits idle for 15 s beside the item,
 // Bellboard pauses.
 func (d *decider) refuse(w *demand, name string) {
-	now, r := d.in.Now, d.mem.Refused[w.key()]
+	now, r := d.in.Now, d.mem.Vetoes[w.key()]
 	m := d.byName[name]
 	ours := m != nil && m.Pod != nil
 	switch r.Stage {
 	case "":
-		r.Stage, r.Since = RefusalTrial, now
-	case RefusalOver: // the last trial is not long ago
-		r.Stage, r.Pause = RefusalPause, RefusalProbe
-	case RefusalTrial, RefusalServed:
+		r.Stage, r.Since = VetoTrial, now
+	case VetoOver: // the last trial is not long ago
+		r.Stage, r.Pause = VetoPause, VetoProbe
+	case VetoTrial, VetoServed:
 		if ours && m.Node.Idle && d.open(name).After(r.Since) {
-			r.Stage, r.Since, r.Pause = RefusalPause, now, min(max(2*r.Pause, RefusalKept), RefusalMost)
+			r.Stage, r.Since, r.Pause = VetoPause, now, min(max(2*r.Pause, VetoKept), VetoMost)
 		}
-	case RefusalPause:
+	case VetoPause:
 	}
 	r.Agents = maps.Clone(r.Agents)
 	if r.Agents == nil {
 		r.Agents = map[string]bool{}
 	}
 	r.Agents[name], r.Why = true, d.in.Jenkins.Items[w.items[0]].Why
-	d.mem.Refused[w.key()] = r
+	d.mem.Vetoes[w.key()] = r
 	if ours {
 		d.facts.Failures = append(d.facts.Failures, FailedAgent{
-			PoolID: m.PoolID, Agent: name, Failure: FailureRefused, Text: d.vetoOf(w, r.Why).text(),
+			PoolID: m.PoolID, Agent: name, Failure: FailureVetoed, Text: d.vetoOf(w, r.Why).text(),
 		})
 	}
 }
@@ -325,12 +325,12 @@ func (d *decider) offered(w *demand) (n int, veto *Vetoed) {
 	if w.inferred {
 		veto = d.vetoOf(w, r.Why)
 	}
-	if !known || r.Stage == RefusalServed || r.Stage == RefusalOver {
+	if !known || r.Stage == VetoServed || r.Stage == VetoOver {
 		return w.left, veto
 	}
 	refused := 0
 	for _, i := range w.items {
-		if d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Refused {
+		if d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Vetoed {
 			refused++
 		}
 	}
@@ -342,9 +342,9 @@ func (d *decider) offered(w *demand) (n int, veto *Vetoed) {
 	}
 	want := max(0, len(w.items)-refused-idle)
 	switch {
-	case r.Stage == RefusalTrial:
+	case r.Stage == VetoTrial:
 		want += min(1, refused)
-	case r.Pause < RefusalKept: // the refused agents may still be given work
+	case r.Pause < VetoKept: // the refused agents may still be given work
 		want += max(0, refused-len(r.Agents))
 	}
 	if w.inferred {

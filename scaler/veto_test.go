@@ -37,7 +37,7 @@ func (s *stage) run(d time.Duration) {
 		}
 		s.last, s.in.Memory = plan, memory
 		for _, f := range facts.Failures {
-			if f.Failure == FailureRefused {
+			if f.Failure == FailureVetoed {
 				s.refused++
 			}
 		}
@@ -158,8 +158,8 @@ func TestRefused(t *testing.T) {
 		if want := "blocked: Jenkins gives \"linux\" to no agent that fits: Waiting for next available executor on ‘linux’"; s.text() != want {
 			t.Errorf("the team says %q, want %q", s.text(), want)
 		}
-		if d := s.last.Decisions[0]; d.Refused != 3 || d.Waiting != 3 || d.Short != 3 {
-			t.Errorf("the decision counts %d waiting, %d short, %d refused, want 3 each", d.Waiting, d.Short, d.Refused)
+		if d := s.last.Decisions[0]; d.Vetoed != 3 || d.Waiting != 3 || d.Short != 3 {
+			t.Errorf("the decision counts %d waiting, %d short, %d refused, want 3 each", d.Waiting, d.Short, d.Vetoed)
 		}
 		if l := s.in.Memory.Teams["web"].Levels; l[len(l)-1].Demand != 0 {
 			t.Errorf("the history has a demand of %d, want 0: no agent would serve them", l[len(l)-1].Demand)
@@ -347,7 +347,7 @@ func TestVetoForHours(t *testing.T) {
 		began := s.in.Now
 		for len(s.in.Jenkins.Items) == builds {
 			s.run(time.Second)
-			if s.in.Now.Sub(began) > RefusalMost {
+			if s.in.Now.Sub(began) > VetoMost {
 				s.t.Fatal("no agent was made in the longest pause")
 			}
 		}

@@ -104,7 +104,7 @@ func anyHouse(t *rapid.T) Input {
 
 // anyRefusals draws refusals: items that Jenkins gave to no agent.
 func anyRefusals(t *rapid.T, in *Input, names []string) {
-	in.Memory.Refused = map[string]Refusal{}
+	in.Memory.Vetoes = map[string]Veto{}
 	for _, it := range in.Jenkins.Items {
 		if rapid.Bool().Draw(t, "seen") {
 			alter(&in.Memory.Items, it.ID, func(m *ItemMemory) {
@@ -116,10 +116,10 @@ func anyRefusals(t *rapid.T, in *Input, names []string) {
 		if len(names) == 0 || rapid.IntRange(0, 5).Draw(t, "refused") > 0 {
 			continue
 		}
-		in.Memory.Refused[text] = Refusal{
-			Stage:  rapid.SampledFrom([]RefusalStage{RefusalTrial, RefusalPause, RefusalServed, RefusalOver}).Draw(t, "stage"),
-			Since:  noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Minute, RefusalKept}).Draw(t, "refused for")),
-			Pause:  rapid.SampledFrom([]time.Duration{RefusalProbe, RefusalKept, RefusalMost}).Draw(t, "pause"),
+		in.Memory.Vetoes[text] = Veto{
+			Stage:  rapid.SampledFrom([]VetoStage{VetoTrial, VetoPause, VetoServed, VetoOver}).Draw(t, "stage"),
+			Since:  noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Minute, VetoKept}).Draw(t, "refused for")),
+			Pause:  rapid.SampledFrom([]time.Duration{VetoProbe, VetoKept, VetoMost}).Draw(t, "pause"),
 			Agents: map[string]bool{rapid.SampledFrom(names).Draw(t, "refused agent"): true},
 			Left:   rapid.IntRange(0, looksAtLeft).Draw(t, "left"),
 		}

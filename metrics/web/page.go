@@ -116,7 +116,7 @@ func (s *Server) view() *view {
 		}
 	}
 	for i := range v.Plan.Agents {
-		if a := &v.Plan.Agents[i]; a.Late {
+		if a := &v.Plan.Agents[i]; a.Overdue {
 			v.Late = append(v.Late, a.Name+": "+a.Text)
 		}
 	}

@@ -296,7 +296,7 @@ func TestPage(t *testing.T) {
 	for i := range 20 {
 		grows := acted(fmt.Sprint("a-", i))
 		grows.Plan.Decisions = []scaler.Decision{
-			{Team: "web", Waiting: 4, Oldest: 90 * time.Second, Free: 1, Coming: 2, Late: 1, Busy: 7, Want: 14, Up: map[scaler.Kind]int{scaler.Ephemeral: i}, Text: fmt.Sprint(i, " <waiting>")},
+			{Team: "web", Waiting: 4, Oldest: 90 * time.Second, Free: 1, Coming: 2, Overdue: 1, Busy: 7, Want: 14, Up: map[scaler.Kind]int{scaler.Ephemeral: i}, Text: fmt.Sprint(i, " <waiting>")},
 			{Team: "data", Reason: scaler.ReasonBlocked, Text: "at MAX_AGENTS=1"},
 		}
 		grows.Plan.Agents = []scaler.Agent{
@@ -312,7 +312,7 @@ func TestPage(t *testing.T) {
 	b.Observe(hold("a-21", scaler.SourceJenkins))
 	b.want(
 		"/", http.StatusOK, "Holding: cannot read jenkins",
-		`<tr><th scope="row">web<td class="n">4<td class="n">1m30s<td class="n">1<td class="n">2&#43;1 late<td class="n">7<td class="n">14<td>&#43;19 ephemeral<td>19 &lt;waiting&gt;</tr>`,
+		`<tr><th scope="row">web<td class="n">4<td class="n">1m30s<td class="n">1<td class="n">2&#43;1 overdue<td class="n">7<td class="n">14<td>&#43;19 ephemeral<td>19 &lt;waiting&gt;</tr>`,
 		"nobody's<td>no team serves ‘windows&amp;&amp;gpu’ (jobs: a, b)", "unresolved<td>Jenkins does not name the label: ??? (jobs: c)",
 		`<dt>data</dt><dd><span class="agent free persistent" title="data-p-2: persistent, free"></span><span class="agent held persistent" title="data-p-1: persistent, held: &#34;repair&#34;"></span></dd>`,
 		`<dt>web</dt><dd></dd>`, `<dt>old</dt><dd><span class="agent busy ephemeral"`,
@@ -407,7 +407,7 @@ func TestFailed(t *testing.T) {
 	}
 	started := tick("a-21")
 	started.Plan.Decisions[0].Usual = []scaler.Usual{{Kind: scaler.Ephemeral, Count: 3, Half: 14 * time.Second, Most: 20 * time.Second}}
-	started.Plan.Agents = append(started.Plan.Agents, scaler.Agent{Name: "web-e-20", Class: scaler.Coming, Late: true, Text: "late: image pull since 1m"})
+	started.Plan.Agents = append(started.Plan.Agents, scaler.Agent{Name: "web-e-20", Class: scaler.Coming, Overdue: true, Text: "overdue: image pull since 1m"})
 	b.Observe(started)
 	s := decode[web.Status](b, "/api/v1/status")
 	if len(s.Failed) != 12 || s.Failed[0].Agent != "web-e-19" || s.Failed[11].Agent != "web-e-8" || s.Failed[0].Log == "" || s.Failed[0].At.IsZero() {

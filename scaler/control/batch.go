@@ -170,7 +170,7 @@ func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, b *batch, 
 	if j := (byJenkins{}); o.Result == scaler.Failed && errors.As(err, &j) {
 		o.FailedBy, t.verb = scaler.SourceJenkins, scaler.Register
 	}
-	if (a.Verb == scaler.Create || a.Verb == scaler.PutSecret) && (o.Result == scaler.Refused || o.Result == scaler.Failed) {
+	if (a.Verb == scaler.Create || a.Verb == scaler.PutSecret) && (o.Result == scaler.Rejected || o.Result == scaler.Failed) {
 		b.stop(t, err)
 	}
 }
@@ -206,12 +206,12 @@ func result(v scaler.Verb, err error) scaler.Result {
 	switch {
 	case errors.Is(err, scaler.ErrGone) && (v == scaler.DeletePod || v == scaler.DeleteNode || v == scaler.DeleteSlot):
 		return scaler.Done
-	case errors.Is(err, scaler.ErrLate):
-		return scaler.Late
+	case errors.Is(err, scaler.ErrExpired):
+		return scaler.Expired
 	case errors.Is(err, scaler.ErrChanged), errors.Is(err, scaler.ErrGone), errors.Is(err, scaler.ErrExists):
 		return scaler.Changed
-	case errors.Is(err, scaler.ErrRefused):
-		return scaler.Refused
+	case errors.Is(err, scaler.ErrRejected):
+		return scaler.Rejected
 	default:
 		return scaler.Failed
 	}

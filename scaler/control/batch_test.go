@@ -206,7 +206,7 @@ func TestATickEnds(t *testing.T) {
 // TestSecretsThatAreRefused are asked for now and then, and people are told why
 // an agent does not come.
 func TestSecretsThatAreRefused(t *testing.T) {
-	refused := scaler.Because(scaler.FailureQuota, fmt.Errorf("exceeded quota: secrets: %w", scaler.ErrRefused))
+	refused := scaler.Because(scaler.FailureQuota, fmt.Errorf("exceeded quota: secrets: %w", scaler.ErrRejected))
 	minute := func(t *testing.T, l *Loop) (last scaler.Tick) {
 		for range 60 {
 			time.Sleep(time.Second)

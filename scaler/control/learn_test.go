@@ -125,9 +125,9 @@ func TestRefusedOnceIsEnough(t *testing.T) {
 		l := h.loop(noGrace, func(c *Config) { c.Teams[0].MaxAgents = 100 })
 		l.Tick(t.Context())
 		h.wait(100)
-		h.fail["create"] = scaler.Because(scaler.FailureQuota, fmt.Errorf("403: %w", scaler.ErrRefused))
+		h.fail["create"] = scaler.Because(scaler.FailureQuota, fmt.Errorf("403: %w", scaler.ErrRejected))
 		tick := l.Tick(t.Context())
-		asked, spared := created(tick, scaler.Refused), created(tick, scaler.Skipped)
+		asked, spared := created(tick, scaler.Rejected), created(tick, scaler.Skipped)
 		if asked == 0 || asked > inFlight || asked+spared != 100 || asked != h.wrote("create") {
 			t.Errorf("%d of 100 creations were refused and %d not sent; want %d at most sent", asked, spared, inFlight)
 		}
@@ -163,9 +163,9 @@ func TestQuotaOfWhatGoes(t *testing.T) {
 					l.cfg.Teams[0].MaxAgents = 2
 				}
 				h.wait(1)
-				h.fail["create"] = scaler.Because(scaler.FailureQuota, fmt.Errorf("403: %w", scaler.ErrRefused))
+				h.fail["create"] = scaler.Because(scaler.FailureQuota, fmt.Errorf("403: %w", scaler.ErrRejected))
 				tick := l.Tick(t.Context())
-				if created(tick, scaler.Refused) != 1 {
+				if created(tick, scaler.Rejected) != 1 {
 					t.Fatalf("%q, want one creation that is refused", outcomes(tick))
 				}
 				if b, fails := l.backoff(); fails != tt.fails || (len(tick.Facts.Failures) > 0) != tt.fails {
@@ -201,7 +201,7 @@ func probe(t *testing.T, f scaler.Failure, ends bool, skew time.Duration) {
 	h.agent("web-e-old", func(p *scaler.Pod, n *scaler.Node) {
 		p.Phase, p.Connected, p.Scheduled, n.Online = scaler.PodPending, false, time.Time{}, false
 	})
-	h.fail["create"] = scaler.Because(f, fmt.Errorf("no: %w", scaler.ErrRefused))
+	h.fail["create"] = scaler.Because(f, fmt.Errorf("no: %w", scaler.ErrRejected))
 	l.Tick(t.Context())
 	delete(h.fail, "create")
 	time.Sleep(f.Pause(1) - time.Second)
@@ -258,7 +258,7 @@ func TestLastWords(t *testing.T) {
 		h.agent("web-e-rejected", ended(scaler.FailureNodeGone))
 		h.agent("web-e-died", func(p *scaler.Pod, n *scaler.Node) { ended(scaler.FailureOOM)(p, n); p.Connected = true })
 		h.agent("web-e-worked", func(p *scaler.Pod, n *scaler.Node) { ended("")(p, n); p.Connected = true })
-		h.fail["delete-pod"] = scaler.ErrLate
+		h.fail["delete-pod"] = scaler.ErrExpired
 		l.Tick(t.Context())
 		delete(h.fail, "delete-pod")
 		tick := l.Tick(t.Context())

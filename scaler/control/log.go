@@ -49,7 +49,7 @@ func (l *Loop) log(t *scaler.Tick, cut bool) {
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]
 		line := l.cfg.Log.Debug
-		if !cut && (o.Result == scaler.Failed || o.Result == scaler.Refused) && (o.Failure == "" || o.Action.Pod != nil) { // the others have a line above
+		if !cut && (o.Result == scaler.Failed || o.Result == scaler.Rejected) && (o.Failure == "" || o.Action.Pod != nil) { // the others have a line above
 			line = l.cfg.Log.Warn
 		}
 		line("acted", tick, zap.String("verb", string(o.Action.Verb)), zap.String("agent", o.Action.Agent),

@@ -234,7 +234,7 @@ func TestDeadline(t *testing.T) {
 		if got := h.until["register"]; got != 2*time.Second {
 			t.Errorf("register is sent with %v left, want 2s: a berth rests on no answers, but others wait", got)
 		}
-		h.fail["mark"] = fmt.Errorf("in the queue: %w", scaler.ErrLate)
+		h.fail["mark"] = fmt.Errorf("in the queue: %w", scaler.ErrExpired)
 		h.agent("web-e-d", func(_ *scaler.Pod, n *scaler.Node) { n.Idle, n.Busy = false, 1 })
 		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "mark one-build late") {
 			t.Errorf("Tick(late) = %q, want a late mark", got)
@@ -289,7 +289,7 @@ func TestSlowQueue(t *testing.T) {
 		},
 		"nothing has changed":      {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, asks: 1, want: scaler.Done},
 		"it cannot be asked":       {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, fail: errors.New("status 503"), asks: 1, want: scaler.Failed},
-		"it takes long to tell":    {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, takes: 20 * time.Second, want: scaler.Late},
+		"it takes long to tell":    {verb: scaler.DeletePod, agent: marked, queue: 25 * time.Second, takes: 20 * time.Second, want: scaler.Expired},
 		"the queue answers soon":   {verb: scaler.DeletePod, agent: marked, queue: time.Second, want: scaler.Done},
 		"a pod that has ended":     {verb: scaler.DeletePod, agent: func(p *scaler.Pod, n *scaler.Node) { marked(p, n); p.Phase = scaler.PodFailed }, queue: 25 * time.Second, want: scaler.Done},
 		"a fence":                  {verb: scaler.DeletePod, agent: func(_ *scaler.Pod, n *scaler.Node) { n.Online, n.Fence = false, true }, queue: 25 * time.Second, want: scaler.Done},
@@ -311,7 +311,7 @@ func TestSlowQueue(t *testing.T) {
 				if tt.before != nil {
 					tt.before(h)
 				}
-				h.fail["delete-pod"] = scaler.ErrLate // in the first tick
+				h.fail["delete-pod"] = scaler.ErrExpired // in the first tick
 				l.Tick(t.Context())
 				clear(h.fail)
 				h.fail["still-idle"], h.queue, h.calls = tt.fail, tt.queue, nil
@@ -360,7 +360,7 @@ func TestCreateErrors(t *testing.T) {
 		back   bool
 		backs  bool // starts the back-off
 	}{
-		{"refused", fmt.Errorf("quota: %w", scaler.ErrRefused), scaler.Refused, true, true},
+		{"refused", fmt.Errorf("quota: %w", scaler.ErrRejected), scaler.Rejected, true, true},
 		{"ambiguous", errors.New("timeout"), scaler.Failed, false, true},
 		{"exists", scaler.ErrExists, scaler.Changed, false, false},
 	}
@@ -422,8 +422,8 @@ func TestGone(t *testing.T) {
 		{scaler.Fence, scaler.ErrExists, scaler.Changed},
 		{scaler.Register, scaler.ErrExists, scaler.Changed},
 		{scaler.DeletePod, scaler.ErrChanged, scaler.Changed},
-		{scaler.DeletePod, scaler.ErrLate, scaler.Late},
-		{scaler.Create, scaler.ErrRefused, scaler.Refused},
+		{scaler.DeletePod, scaler.ErrExpired, scaler.Expired},
+		{scaler.Create, scaler.ErrRejected, scaler.Rejected},
 		{scaler.Create, context.DeadlineExceeded, scaler.Failed},
 	} {
 		if got := result(tt.verb, tt.err); got != tt.want {

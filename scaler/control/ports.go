@@ -50,7 +50,7 @@ type Cluster interface {
 	Observe(ctx context.Context) (scaler.ClusterView, error)
 	// Create creates the agent's pod under that name, on that cache slot. The zero Slot means that
 	// the pool keeps no cache. A slot without a UID is made; another slot is used if it is as it
-	// was seen. After scaler.ErrRefused, scaler.ErrExists and scaler.ErrChanged (of the slot) no
+	// was seen. After scaler.ErrRejected, scaler.ErrExists and scaler.ErrChanged (of the slot) no
 	// pod exists. Any other error leaves open whether the pod exists. scaler.FailureIn gives the
 	// class of the failure. Others may evict a spare pod at once, and any other pod after Unprotect.
 	Create(ctx context.Context, name string, pool scaler.PoolID, slot scaler.Slot, birth scaler.Birth) (scaler.Pod, error)

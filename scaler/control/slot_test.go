@@ -67,7 +67,7 @@ func TestASlotOfUnknownFateIsPutAside(t *testing.T) {
 	for name, tt := range map[string]struct {
 		err  error
 		want bool
-	}{"no answer": {errors.New("timeout"), true}, "it has changed": {scaler.ErrChanged, false}, "refused": {scaler.ErrRefused, false}} {
+	}{"no answer": {errors.New("timeout"), true}, "it has changed": {scaler.ErrChanged, false}, "refused": {scaler.ErrRejected, false}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse()

@@ -79,7 +79,7 @@ func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer l.cfg.Clock.AfterFunc(deadline.Sub(now), func() { cancel(scaler.ErrLate) })() // an answer after it is of no use
+	defer l.cfg.Clock.AfterFunc(deadline.Sub(now), func() { cancel(scaler.ErrExpired) })() // an answer after it is of no use
 	still, err := l.cfg.Jenkins.StillIdle(ctx, view.Nodes[i])
 	if err == nil && !still {
 		err = fmt.Errorf("its node is at work, or not marked as it was: %w", scaler.ErrChanged)
@@ -179,7 +179,7 @@ func (l *Loop) create(ctx context.Context, a *scaler.Action, birth scaler.Birth)
 	}
 	pod, err := l.cfg.Cluster.Create(ctx, a.Agent, a.Pool, slot, birth)
 	if err != nil {
-		if (errors.Is(err, scaler.ErrRefused) || errors.Is(err, scaler.ErrChanged)) && pool.Connect == scaler.Inbound {
+		if (errors.Is(err, scaler.ErrRejected) || errors.Is(err, scaler.ErrChanged)) && pool.Connect == scaler.Inbound {
 			l.berth(a.Agent, true)
 		}
 		return err

@@ -155,7 +155,7 @@ func TestAllRequestsToKubernetesAreCounted(t *testing.T) {
 						t.Errorf("%s pods are counted, of %s", n, pods())
 					}
 				}
-				time.Sleep(renewDeadline) // for the answers that nobody waits for
+				time.Sleep(renewDeadline) // for the answers that no build waits for
 			})
 		})
 	}
@@ -332,9 +332,9 @@ func TestDecisionEvents(t *testing.T) {
 	}
 	for _, d := range []scaler.Decision{
 		{Team: "web", Up: map[scaler.Kind]int{scaler.Ephemeral: 2, scaler.Persistent: 1}, Text: "3 waiting"},
-		{Team: "web", Down: map[scaler.Kind]int{scaler.Persistent: 1}, Text: "1 agent idle too long"},
-		{Team: "web", Renew: map[scaler.Kind]int{scaler.Persistent: 1}, Text: "1 agent older than MAX_LIFETIME=24h"},
-		{Team: "web", Text: "nobody waits"},
+		{Team: "web", Down: map[scaler.Kind]int{scaler.Persistent: 1}, Text: "drains 1 agent: idle too long"},
+		{Team: "web", Renew: map[scaler.Kind]int{scaler.Persistent: 1}, Text: "renews 1 agent: older than MAX_LIFETIME=24h"},
+		{Team: "web", Text: "no build waits"},
 		blocked("9s left", scaler.RuleScaleUpCooldown),
 		blocked("8s left", scaler.RuleScaleUpCooldown),
 		blocked("8s left, MAX_AGENTS=3", scaler.RuleMaxAgents, scaler.RuleScaleUpCooldown),
@@ -348,8 +348,8 @@ func TestDecisionEvents(t *testing.T) {
 		got = append(got, text)
 	}
 	want := []string{
-		"Normal ScaledUp web: +2 ephemeral, +1 persistent: 3 waiting", "Normal ScaledDown web: -1 persistent: 1 agent idle too long",
-		"Normal Renewing web: renew 1 persistent: 1 agent older than MAX_LIFETIME=24h",
+		"Normal ScaledUp web: +2 ephemeral, +1 persistent: 3 waiting", "Normal ScaledDown web: -1 persistent: drains 1 agent: idle too long",
+		"Normal Renewing web: renew 1 persistent: renews 1 agent: older than MAX_LIFETIME=24h",
 		"Warning Blocked web: 3 waiting: 9s left", "Warning Blocked web: 3 waiting: 8s left, MAX_AGENTS=3",
 	}
 	if !slices.Equal(got, want) {
@@ -364,7 +364,7 @@ func TestRefusalEvents(t *testing.T) {
 	e := &reader{events: &events{recorder: fake}}
 	web := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 	refused := func(v scaler.Verb, f scaler.Failure, text string) scaler.Outcome {
-		return scaler.Outcome{Action: scaler.Action{Verb: v, Pool: web}, Result: scaler.Refused, Failure: f, Error: text}
+		return scaler.Outcome{Action: scaler.Action{Verb: v, Pool: web}, Result: scaler.Rejected, Failure: f, Error: text}
 	}
 	e.observe(scaler.Tick{
 		ID: "a-1",

@@ -180,9 +180,9 @@ func (l *lease) renew(r resourcelock.LeaderElectionRecord, send func() error) er
 func (l *lease) valid() error {
 	switch sent := l.renewed.Load(); {
 	case sent == nil:
-		return fmt.Errorf("this replica does not hold the Lease: %w", scaler.ErrLate)
+		return fmt.Errorf("this replica does not hold the Lease: %w", scaler.ErrExpired)
 	case sent.age() > renewDeadline:
-		return fmt.Errorf("this replica did not renew the Lease in time: %w", scaler.ErrLate)
+		return fmt.Errorf("this replica did not renew the Lease in time: %w", scaler.ErrExpired)
 	}
 	return nil
 }

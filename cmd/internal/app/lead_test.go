@@ -314,7 +314,7 @@ func TestCannotLook(t *testing.T) {
 					a.stop()
 					<-a.ended
 				}
-				time.Sleep(2 * time.Second) // for the answers that nobody waits for
+				time.Sleep(2 * time.Second) // for the answers that no build waits for
 			})
 		})
 	}
@@ -433,8 +433,8 @@ func TestTheWriteGateStandsBeforeBothServers(t *testing.T) {
 				if err := <-a.ended; !errors.Is(err, ErrLeaseLost) {
 					t.Errorf("it ended with %v, want %v", err, ErrLeaseLost)
 				}
-				if !errors.Is(n.err, scaler.ErrLate) {
-					t.Errorf("what it sent when it woke: %v, want %v", n.err, scaler.ErrLate)
+				if !errors.Is(n.err, scaler.ErrExpired) {
+					t.Errorf("what it sent when it woke: %v, want %v", n.err, scaler.ErrExpired)
 				}
 				for _, w := range p.ledger.all() {
 					if !w.at.Before(n.woke) {
@@ -580,7 +580,7 @@ func TestCleanupEnds(t *testing.T) {
 		case <-time.After(time.Minute):
 			panic("it still runs after a minute, and the test could not end it either")
 		}
-		time.Sleep(renewDeadline) // for the answers that nobody waits for
+		time.Sleep(renewDeadline) // for the answers that no build waits for
 	})
 }
 

@@ -148,7 +148,7 @@ func (p *probing) register(ctx context.Context, name string) error {
 		p.did("registered node %s with the label %s", name, p.label)
 	case errors.Is(err, queue.ErrUnavailable):
 		p.unsure = append(p.unsure, name)
-	case first && errors.Is(err, scaler.ErrRefused):
+	case first && errors.Is(err, scaler.ErrRejected):
 		p.made = slices.DeleteFunc(p.made, func(n string) bool { return n == name })
 	}
 	return err

@@ -100,7 +100,7 @@ func (h *home) submitBoth() {
 func (h *home) endedPod() {
 	ctx, api := h.t.Context(), h.k.CoreV1().Pods(h.ns)
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "web-e-endedPod", Labels: map[string]string{
+		ObjectMeta: metav1.ObjectMeta{Name: "web-e-ended", Labels: map[string]string{
 			pool.LabelInstance: h.ns, pool.LabelTeam: "web", pool.LabelKind: string(scaler.Ephemeral),
 		}},
 		Spec: corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{{Name: "agent", Image: "agent"}}},

@@ -30,7 +30,7 @@ var faults = map[scaler.Failure]kubesim.Fault{
 
 // slow has the classes that Bellboard reports after minutes, or only while builds wait; the slowest is the
 // last.
-var slow = []scaler.Failure{scaler.FailureRefused, scaler.FailureImagePull, scaler.FailureNeverConnected, scaler.FailureStorage, scaler.FailureUnschedulable}
+var slow = []scaler.Failure{scaler.FailureVetoed, scaler.FailureImagePull, scaler.FailureNeverConnected, scaler.FailureStorage, scaler.FailureUnschedulable}
 
 // injector makes pods fail. Each failure waits for the next pod, and stays with that pod.
 type injector struct {
@@ -130,7 +130,7 @@ func (h *House) inject() {
 			return true
 		case scaler.FailureNeverConnected:
 			return true
-		case scaler.FailureRefused:
+		case scaler.FailureVetoed:
 			h.forbid(p.Name)
 		}
 		return false
@@ -214,7 +214,7 @@ func (h *House) throw(f scaler.Failure, n int, d time.Duration) {
 	h.cfg.Say(fmt.Sprintf("%s: the next %d agents fail", f, n))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f == scaler.FailureRefused {
+	if f == scaler.FailureVetoed {
 		s.veto = d
 	}
 	for range n {
