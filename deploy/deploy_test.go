@@ -178,34 +178,44 @@ func TestCleanupTakesTheDaemonsPlace(t *testing.T) {
 // TestRolesAreWhatTheCodeUses holds the Roles of the agents' namespaces to the
 // calls in package pool, which names each of them where it is made.
 func TestRolesAreWhatTheCodeUses(t *testing.T) {
-	used, verbs, cached := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	used := map[string]bool{}
 	files, err := filepath.Glob("../pool/*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no sources of package pool:", err)
 	}
-	calls := regexp.MustCompile(`(?:call\(ctx, "([a-z]+)", "([a-z/]+)"|note\("([a-z]+)"|resource: "([a-z]+)")`)
+	var source strings.Builder
 	for _, f := range files {
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.HasSuffix(f, "_test.go") {
-			continue
-		}
-		for _, m := range calls.FindAllStringSubmatch(string(b), -1) {
-			switch {
-			case m[3] != "":
-				verbs[m[3]] = true // of every cache
-			case m[4] != "":
-				cached[m[4]] = true
-			default:
-				used["/"+m[2]+" "+m[1]] = true
-			}
-		}
+		source.Write(b)
 	}
-	for resource := range cached {
-		for verb := range verbs {
-			used["/"+resource+" "+verb] = true
+	find := func(pattern string) (out [][]string) {
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(source.String(), -1) {
+			for i := range m {
+				m[i] = strings.Trim(strings.Replace(m[i], "pvcs", "persistentvolumeclaims", 1), `"`)
+			}
+			out = append(out, m)
+		}
+		return out
+	}
+	const resource = `("[a-z/]+"|pvcs)`
+	for _, m := range find(`call\(ctx, c, "([a-z]+)", ` + resource) {
+		used["/"+m[2]+" "+m[1]] = true
+	}
+	// Patches and deletions name their object by its key, and every cache lists and watches.
+	for verbs, resources := range map[string]string{
+		`call\(ctx, c, "([a-z]+)", key\.resource`: `objectKey{` + resource,
+		`answered\("([a-z]+)"`:                    `newCache\(c, ns, ` + resource,
+	} {
+		for _, v := range find(verbs) {
+			for _, r := range find(resources) {
+				used["/"+r[1]+" "+v[1]] = true
+			}
 		}
 	}
 	want := map[string][]string{

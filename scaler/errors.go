@@ -18,7 +18,7 @@ var (
 	ErrChanged = errors.New("changed meanwhile")
 	// ErrRejected: the server understood the request and rejected it (quota, admission, permission). Nothing
 	// was done, and the server will reject the same request again.
-	ErrRejected = errors.New("refused")
+	ErrRejected = errors.New("rejected")
 	// ErrAway comes from Jenkins' Observe: Jenkins answers nothing at all. A request that costs Jenkins
 	// nothing has shown that. The next Observe sends that request first.
 	ErrAway = errors.New("away")

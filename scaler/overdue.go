@@ -13,9 +13,9 @@ const (
 	startsKnown = 8
 	// overdueFloor is the shortest time after which an agent can be overdue.
 	overdueFloor = 30 * time.Second
-	// lateShare limits how many agents of a pool are late at once: one for each lateShare agents that have
+	// overdueShare limits how many agents of a pool are overdue at once: one for each overdueShare agents that have
 	// connected.
-	lateShare = 2
+	overdueShare = 2
 )
 
 // waitsSince returns the time from which on an agent is expected. That is when its pod got a Kubernetes node,
@@ -64,16 +64,16 @@ func (s *Startup) overtook(p *Pod, now time.Time) bool {
 	return behind && 2*s.Created.Add(s.Took).Sub(began) <= now.Sub(p.waitsSince())
 }
 
-// lookForOverdue finds the agents that are late: they are overdue, and another agent of their pool has
-// overtaken them. No build waits for a late agent, so a late agent is no supply. Nothing else follows. If a
-// late agent connects after all, the pool has one more free agent.
+// lookForOverdue finds the agents that are overdue: they are overdue, and another agent of their pool has
+// overtaken them. No build waits for a overdue agent, so a overdue agent is no supply. Nothing else follows. If a
+// overdue agent connects after all, the pool has one more free agent.
 //
-// Few agents of a pool are late at once, so that an unusual history of starts never doubles a fleet. The
+// Few agents of a pool are overdue at once, so that an unusual history of starts never doubles a fleet. The
 // limit grows with the agents that are connected, or that started within the last START_TIMEOUT: an agent
-// that hangs is there for that long. Among agents that wait for a Kubernetes node, each next agent is late
+// that hangs is there for that long. Among agents that wait for a Kubernetes node, each next agent is overdue
 // only after twice the time of the agent before. A replacement may have to wait for a Kubernetes node too.
 //
-// If no agent is overtaken, all starts may be slow, or there is no other agent. Then one agent is late after
+// If no agent is overtaken, all starts may be slow, or there is no other agent. Then one agent is overdue after
 // twice the time of overdueAfter, unless a replacement would most likely wait for the same thing. The start
 // of the replacement shows whether all starts are slow or one agent hangs.
 func (d *scene) lookForOverdue() {
@@ -100,7 +100,7 @@ func (d *scene) lookForOverdue() {
 			}
 		}
 		came = max(came, d.cameWithin(id))
-		may, machineless := max(1, came/lateShare), 0
+		may, machineless := max(1, came/overdueShare), 0
 		if len(late) == 0 {
 			late, may = alone, 1
 		}

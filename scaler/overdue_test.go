@@ -43,7 +43,7 @@ func made(created, machine time.Duration) func(*Pair) {
 	}
 }
 
-func lates(p Plan) []string {
+func overdueIn(p Plan) []string {
 	var out []string
 	for _, a := range p.Agents {
 		if a.Overdue {
@@ -53,9 +53,9 @@ func lates(p Plan) []string {
 	return out
 }
 
-// TestLate: an agent that is overdue and overtaken, or overdue for twice the time, is no supply. Nothing else
+// TestOverdue: an agent that is overdue and overtaken, or overdue for twice the time, is no supply. Nothing else
 // follows.
-func TestLate(t *testing.T) {
+func TestOverdue(t *testing.T) {
 	e, p := PoolID{"web", Ephemeral}, PoolID{"web", Persistent}
 	const quick = 14 * time.Second
 	// Three items wait. Two agents are young, and a third was made 58 s ago. Starts are known to take 14 s,
@@ -123,8 +123,8 @@ func TestLate(t *testing.T) {
 			}),
 		},
 		{name: "seven start-ups are too few", house: house(func(in *Input) { in.knows(e, 6, quick); in.overtakes(e, 40*time.Second, 39*time.Second, quick) }), reason: enough},
-		{name: "no agent is late in grace", house: house(func(in *Input) { in.GraceUntil = noon.Add(time.Second) }), reason: enough},
-		{name: "no agent is late a moment after a hold", house: house(func(in *Input) { in.Memory.Sees = noon.Add(-29 * time.Second) }), reason: enough},
+		{name: "no agent is overdue in grace", house: house(func(in *Input) { in.GraceUntil = noon.Add(time.Second) }), reason: enough},
+		{name: "no agent is overdue a moment after a hold", house: house(func(in *Input) { in.Memory.Sees = noon.Add(-29 * time.Second) }), reason: enough},
 		{name: "half a minute after a hold", house: house(func(in *Input) { in.Memory.Sees = noon.Add(-30 * time.Second) }), want: one},
 		{name: "all are slow: no agent has overtaken it", house: house(func(in *Input) { in.knows(e, 32, quick) }), reason: enough},
 		{name: "the other got its Kubernetes node earlier", house: house(seen(60*time.Second, 70*time.Second, quick)), reason: enough},
@@ -152,7 +152,7 @@ func TestLate(t *testing.T) {
 			house: house(slow(made(2*time.Minute, 2*time.Minute), func(p *Pair) { p.Pod.Mounted, p.Pod.Ready = noon.Add(-time.Minute), noon.Add(-time.Minute) }), func(in *Input) { in.knows(e, 32, quick) }),
 		},
 		{
-			name: "all have waited for twice the time: one agent is late", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 overdue, usually 14s"},
+			name: "all have waited for twice the time: one agent is overdue", want: one, reason: map[string]string{"web": "demand: 3 waiting, 0 free, 2 on the way, 1 overdue, usually 14s"},
 			house: house(func(in *Input) {
 				in.knows(e, 32, quick)
 				for i := range in.Cluster.Pods {
@@ -187,14 +187,14 @@ func TestLate(t *testing.T) {
 	})
 	plan, _, _ := Decide(house()())
 	i := slices.IndexFunc(plan.Agents, func(a Agent) bool { return a.Name == "web-e-slow" })
-	if a := plan.Agents[i]; !a.Overdue || a.Capacity != 0 || a.Class != Coming || a.Text != "late: its volumes or its network not ready since 57s" {
-		t.Errorf("it is shown as %+v, want it coming, late, no capacity, and its phase in words", a)
+	if a := plan.Agents[i]; !a.Overdue || a.Capacity != 0 || a.Class != Coming || a.Text != "overdue: its volumes or its network not ready since 57s" {
+		t.Errorf("it is shown as %+v, want it coming, overdue, no capacity, and its phase in words", a)
 	}
 }
 
-// TestLateShare: for every two agents that have connected, one agent may be late at once, but at least one.
-// The agents that were made first are late first.
-func TestLateShare(t *testing.T) {
+// TestOverdueShare: for every two agents that have connected, one agent may be overdue at once, but at least one.
+// The agents that were made first are overdue first.
+func TestOverdueShare(t *testing.T) {
 	e := PoolID{"web", Ephemeral}
 	// Apart from these, one agent has connected and gone.
 	for have, want := range map[int]int{0: 1, 2: 1, 3: 2, 9: 5, 40: 9} {
@@ -212,25 +212,25 @@ func TestLateShare(t *testing.T) {
 		in.knows(e, 8, 14*time.Second)
 		in.overtakes(e, 40*time.Second, 40*time.Second, 14*time.Second)
 		plan, _, _ := Decide(in)
-		got := lates(plan)
+		got := overdueIn(plan)
 		if !slices.Contains(got, "web-e-waa") || slices.Contains(got, "web-e-wab") {
-			t.Errorf("%v are late, want one of the agents that wait for a Kubernetes node", got)
+			t.Errorf("%v are overdue, want one of the agents that wait for a Kubernetes node", got)
 		}
 		got = slices.DeleteFunc(got, func(name string) bool { return name == "web-e-waa" })
 		if len(got) != want || plan.Decisions[0].Overdue != want+1 || plan.Decisions[0].Coming != 10-want || plan.Decisions[0].Up[Ephemeral] != want+1 {
-			t.Errorf("beside %d connected agents %v are late, decided %+v; want %d, and as many made", have, got, plan.Decisions[0], want)
+			t.Errorf("beside %d connected agents %v are overdue, decided %+v; want %d, and as many made", have, got, plan.Decisions[0], want)
 		}
 		for i, name := range got {
 			if name != fmt.Sprint("web-e-s", 9-want+i) {
-				t.Errorf("%v are late, want the agents that were made first", got)
+				t.Errorf("%v are overdue, want the agents that were made first", got)
 			}
 		}
 	}
 }
 
-// TestLateWithoutMachine: several agents wait for a Kubernetes node, and agents made after them have
+// TestOverdueWithoutMachine: several agents wait for a Kubernetes node, and agents made after them have
 // connected. Each next agent is then late only after twice the time of the agent before.
-func TestLateWithoutMachine(t *testing.T) {
+func TestOverdueWithoutMachine(t *testing.T) {
 	e := PoolID{"web", Ephemeral}
 	for waited, want := range map[int]int{29: 0, 30: 1, 59: 1, 60: 2, 120: 3, 239: 3, 240: 4} {
 		in := newHouse(web(func(t *Team) { t.MaxAgents = 100 }))
@@ -239,15 +239,15 @@ func TestLateWithoutMachine(t *testing.T) {
 		in.knows(e, 8, time.Second)
 		in.overtakes(e, 10*time.Second, 10*time.Second, time.Second)
 		plan, _, _ := Decide(in)
-		if got := lates(plan); len(got) != want || plan.Decisions[0].Up[Ephemeral] != want {
-			t.Errorf("after %d s without a Kubernetes node %v are late, and %v made; want %d", waited, got, plan.Decisions[0].Up, want)
+		if got := overdueIn(plan); len(got) != want || plan.Decisions[0].Up[Ephemeral] != want {
+			t.Errorf("after %d s without a Kubernetes node %v are overdue, and %v made; want %d", waited, got, plan.Decisions[0].Up, want)
 		}
 	}
 }
 
-// TestLateShareOfThoseGone: agents that connected a short while ago count just as much after their builds are
+// TestOverdueShareOfThoseGone: agents that connected a short while ago count just as much after their builds are
 // over.
-func TestLateShareOfThoseGone(t *testing.T) {
+func TestOverdueShareOfThoseGone(t *testing.T) {
 	e := PoolID{"web", Ephemeral}
 	in := newHouse(web())
 	in.wait(9, "linux", time.Minute)
@@ -257,19 +257,19 @@ func TestLateShareOfThoseGone(t *testing.T) {
 	for range 5 {
 		in.overtakes(e, 299*time.Second, 250*time.Second, 60*time.Second)
 	}
-	if plan, _, _ := Decide(in); len(lates(plan)) != 2 {
-		t.Errorf("after 5 that came within START_TIMEOUT late are %v; want two", lates(plan))
+	if plan, _, _ := Decide(in); len(overdueIn(plan)) != 2 {
+		t.Errorf("after 5 that came within START_TIMEOUT overdue are %v; want two", overdueIn(plan))
 	}
 	in.overtakes(e, 298*time.Second, 250*time.Second, 60*time.Second)
-	if plan, _, _ := Decide(in); len(lates(plan)) != 3 {
-		t.Errorf("after 6 that came within START_TIMEOUT late are %v; want three", lates(plan))
+	if plan, _, _ := Decide(in); len(overdueIn(plan)) != 3 {
+		t.Errorf("after 6 that came within START_TIMEOUT overdue are %v; want three", overdueIn(plan))
 	}
 }
 
-// TestLateAfterRestart: in its restart grace and in its first half minute, a new process calls no agent late.
+// TestOverdueAfterRestart: in its restart grace and in its first half minute, a new process calls no agent overdue.
 // After that it has learnt from the agents that are connected. If it has learnt nothing, it calls no agent
 // late.
-func TestLateAfterRestart(t *testing.T) {
+func TestOverdueAfterRestart(t *testing.T) {
 	house := func(others int) Input {
 		in := newHouse(web(func(t *Team) { t.MaxAgents = 100 }))
 		in.wait(1, "linux", time.Minute)
@@ -291,16 +291,16 @@ func TestLateAfterRestart(t *testing.T) {
 		}
 		fresh := in
 		fresh.Memory = Memory{}
-		if plan, _, _ := Decide(fresh); len(lates(plan)) > 0 {
-			t.Errorf("with %d others %v are late in the first tick", tt.others, lates(plan))
+		if plan, _, _ := Decide(fresh); len(overdueIn(plan)) > 0 {
+			t.Errorf("with %d others %v are overdue in the first tick", tt.others, overdueIn(plan))
 		}
 		plan, mem, _ := Decide(in)
-		if got := lates(plan); len(got) != tt.want {
-			t.Errorf("with %d others, in grace: %v, late are %v; want %d", tt.others, tt.grace, got, tt.want)
+		if got := overdueIn(plan); len(got) != tt.want {
+			t.Errorf("with %d others, in grace: %v, overdue are %v; want %d", tt.others, tt.grace, got, tt.want)
 		}
 		in.Memory, in.GraceUntil = mem, time.Time{}
-		if plan, _, _ = Decide(in); len(lates(plan)) == 0 != (tt.others < 8) {
-			t.Errorf("with %d others, out of grace: late are %v", tt.others, lates(plan))
+		if plan, _, _ = Decide(in); len(overdueIn(plan)) == 0 != (tt.others < 8) {
+			t.Errorf("with %d others, out of grace: overdue are %v", tt.others, overdueIn(plan))
 		}
 	}
 }
@@ -345,9 +345,9 @@ func TestProbesAreFew(t *testing.T) {
 	}
 }
 
-// TestLateChangesNothingElse: in every house, a late agent is in class coming, gets no action that it would
-// not get anyway, and few agents are late.
-func TestLateChangesNothingElse(t *testing.T) {
+// TestOverdueChangesNothingElse: in every house, a overdue agent is in class coming, gets no action that it would
+// not get anyway, and few agents are overdue.
+func TestOverdueChangesNothingElse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := anyHouse(t)
 		plan, mem, _ := Decide(in)
@@ -358,7 +358,7 @@ func TestLateChangesNothingElse(t *testing.T) {
 				late[a.Name] = true
 				ever[a.PoolID]++
 				if a.Class != Coming || a.Capacity != 0 {
-					t.Fatalf("%s is late and %s with capacity %d, want it coming with none, in\n%s", a.Name, a.Class, a.Capacity, dump(in))
+					t.Fatalf("%s is overdue and %s with capacity %d, want it coming with none, in\n%s", a.Name, a.Class, a.Capacity, dump(in))
 				}
 			}
 		}
@@ -380,29 +380,29 @@ func TestLateChangesNothingElse(t *testing.T) {
 				}
 			}
 			if w := waits[id]; w > 1 || n-w > max(1, max(have[id], gone)/4) {
-				t.Fatalf("%d of %v are late, %d of them without a Kubernetes node, beside %d that have connected, in\n%s", n, id, w, have[id], dump(in))
+				t.Fatalf("%d of %v are overdue, %d of them without a Kubernetes node, beside %d that have connected, in\n%s", n, id, w, have[id], dump(in))
 			}
 			if in.Memory.Pools[id].Starts.Usual.Count < 8 || in.Now.Before(in.GraceUntil) {
-				t.Fatalf("some of %v are late, in grace or without anything known, in\n%s", id, dump(in))
+				t.Fatalf("some of %v are overdue, in grace or without anything known, in\n%s", id, dump(in))
 			}
 		}
-		for id := range in.Memory.Pools { // if nothing is known of a pool, none of its agents is late
+		for id := range in.Memory.Pools { // if nothing is known of a pool, none of its agents is overdue
 			alter(&in.Memory.Pools, id, func(m *PoolMemory) { m.Starts = Starts{} })
 		}
 		anyway, _, _ := Decide(in)
 		for _, a := range plan.Actions {
 			if late[a.Agent] && !slices.ContainsFunc(anyway.Actions, func(b Action) bool { return b.Agent == a.Agent && b.Verb == a.Verb }) {
-				t.Fatalf("%s of %s, only because it is late, in\n%s", a.Verb, a.Agent, dump(in))
+				t.Fatalf("%s of %s, only because it is overdue, in\n%s", a.Verb, a.Agent, dump(in))
 			}
 		}
 	})
 }
 
-// TestAllSlowOneLate: pods get their Kubernetes nodes in turn, and from there no agent takes twice as long to
+// TestAllSlowOneOverdue: pods get their Kubernetes nodes in turn, and from there no agent takes twice as long to
 // Jenkins as another. It does not matter how long that is, nor how fast agents were yesterday. Then one agent
-// is late at once, and only after twice the time in which it was overdue. So one replacement is made for it,
+// is overdue at once, and only after twice the time in which it was overdue. So one replacement is made for it,
 // and none of the agents gets two.
-func TestAllSlowOneLate(t *testing.T) {
+func TestAllSlowOneOverdue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		id := PoolID{"web", Ephemeral}
 		base := rapid.IntRange(1, 240).Draw(t, "at least")
@@ -444,13 +444,13 @@ func TestAllSlowOneLate(t *testing.T) {
 			// A tick learns of a start-up a few seconds after it is done. So the start-up looks longer than
 			// it was, like all the others.
 			plan, next, _ := Decide(in)
-			got := lates(plan)
+			got := overdueIn(plan)
 			if len(got) > 1 {
-				t.Fatalf("after %ds %v are late, of %+v", s, got, all)
+				t.Fatalf("after %ds %v are overdue, of %+v", s, got, all)
 			}
 			for i := range in.Cluster.Pods {
 				if p := &in.Cluster.Pods[i]; slices.Contains(got, p.Name) && in.Now.Sub(p.waitsSince()) < 2*overdueFloor {
-					t.Fatalf("after %ds %s is late already, of %+v", s, p.Name, all)
+					t.Fatalf("after %ds %s is overdue already, of %+v", s, p.Name, all)
 				}
 			}
 			mem = next

@@ -413,7 +413,7 @@ func TestFailed(t *testing.T) {
 	if len(s.Failed) != 12 || s.Failed[0].Agent != "web-e-19" || s.Failed[11].Agent != "web-e-8" || s.Failed[0].Log == "" || s.Failed[0].At.IsZero() {
 		t.Errorf("status has %d failed agents, from %+v; want the last 12, the newest first", len(s.Failed), s.Failed)
 	}
-	b.want("/", http.StatusOK, "web ephemeral web-e-19: crash-loop: its pod ended", "<pre>no &lt;space&gt; left</pre>", "web ephemeral: 14s (9 in 10 within 20s)", "web-e-20: late: image pull since 1m")
+	b.want("/", http.StatusOK, "web ephemeral web-e-19: crash-loop: its pod ended", "<pre>no &lt;space&gt; left</pre>", "web ephemeral: 14s (9 in 10 within 20s)", "web-e-20: overdue: image pull since 1m")
 }
 
 // TestLost checks that the page shows the last agents that builds lost. Their ticks are remembered, though

@@ -236,8 +236,8 @@ func TestDeadline(t *testing.T) {
 		}
 		h.fail["mark"] = fmt.Errorf("in the queue: %w", scaler.ErrExpired)
 		h.agent("web-e-d", func(_ *scaler.Pod, n *scaler.Node) { n.Idle, n.Busy = false, 1 })
-		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "mark one-build late") {
-			t.Errorf("Tick(late) = %q, want a late mark", got)
+		if got := outcomes(l.Tick(t.Context())); !slices.Contains(got, "mark one-build expired") {
+			t.Errorf("Tick(expired) = %q, want an expired mark", got)
 		}
 		view := scaler.JenkinsView{AnsweredAt: time.Now()}
 		if err := l.write(t.Context(), view, &scaler.Action{Verb: scaler.Fence, Agent: "web-e-f", Pool: id}); err != nil || h.until["fence"] != time.Second {

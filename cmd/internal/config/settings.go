@@ -95,7 +95,7 @@ type PodSettings struct {
 	CPU             Quantity        `split_words:"true" desc:"CPU that an agent requests: its cost while it lives"`
 	Memory          Quantity        `split_words:"true" desc:"memory that an agent requests, and its limit"`
 	Docker          pool.DockerMode `split_words:"true" one:"none sysbox userns rootless dind host" desc:"none, dind (a privileged daemon beside the agent), rootless, userns, sysbox, or host (the Kubernetes node's own; needs ALLOW_HOST_DOCKER): docs/docker.md compares them"`
-	CacheSize       Quantity        `split_words:"true" desc:"size of the volume that keeps the images from one persistent agent to the next; if raised, Bellboard expands free volumes"`
+	CacheSize       Quantity        `split_words:"true" desc:"size of the volume that keeps the images from one persistent agent to the next; if raised, Bellboard replaces smaller volumes when no agent uses them"`
 	CacheKeep       time.Duration   `split_words:"true" min:"1s" desc:"how long an unused volume of that kind is kept. Longer: warm starts after a quiet week, more storage"`
 	StorageClass    string          `split_words:"true" is:"name" shown:"the cluster's" desc:"storage class of that volume"`
 	RegistryMirror  string          `split_words:"true" is:"URL" shown:"–" desc:"URL of a registry mirror for the Docker daemons beside the agents: shorter pulls"`

@@ -47,10 +47,10 @@ var faults = []fault{
 	{name: "jenkins-html", breaks: answering(http.StatusOK, kind("text/html"), "<html><body>Sign in</body></html>"), says: []string{"X-Jenkins"}},
 	{name: "jenkins-empty", breaks: answering(http.StatusOK, jenkins, ""), says: []string{"empty body"}},
 	{name: "jenkins-nothing", breaks: answering(0, nil, ""), says: []string{"not available"}},
-	{name: "quota", fails: scaler.FailureQuota, says: []string{"refused", "exceeded quota"}, breaks: func(h *home, _ *daemon) func() {
+	{name: "quota", fails: scaler.FailureQuota, says: []string{"rejected", "exceeded quota"}, breaks: func(h *home, _ *daemon) func() {
 		return overQuota(h.t, h.k, h.ns)
 	}},
-	{name: "pod-security", fails: scaler.FailureAdmission, says: []string{"refused", "violates PodSecurity", "privileged"}, breaks: func(h *home, _ *daemon) func() {
+	{name: "pod-security", fails: scaler.FailureAdmission, says: []string{"rejected", "violates PodSecurity", "privileged"}, breaks: func(h *home, _ *daemon) func() {
 		enforce(h.t, h.k, h.ns, "restricted")
 		return func() { enforce(h.t, h.k, h.ns, "privileged") }
 	}},

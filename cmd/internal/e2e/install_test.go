@@ -143,7 +143,7 @@ func TestInstall(t *testing.T) {
 	d := h.start()
 	h.submit(1, "docker && persistent")
 	why := []string{"violates PodSecurity", "restricted", "privileged"}
-	h.await("a tick says that the agent is refused", func() bool { return h.told(0, append(why, "refused")...) })
+	h.await("a tick says that the agent is refused", func() bool { return h.told(0, append(why, "rejected")...) })
 	h.await("an event says so too", func() bool {
 		l, err := k.CoreV1().Events(account).List(t.Context(), metav1.ListOptions{FieldSelector: "reason=AgentFailed"})
 		return err == nil && len(l.Items) > 0 && !slices.ContainsFunc(why, func(w string) bool { return !strings.Contains(l.Items[0].Message, w) })

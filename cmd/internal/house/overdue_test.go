@@ -77,7 +77,7 @@ func hang(t *testing.T, nth int, load Load) {
 			}
 			w = waits{scaler.Quantile(all, 0.5).Round(time.Second), scaler.Quantile(all, 0.95).Round(time.Second), scaler.Quantile(all, 1).Round(time.Second)}
 			agents = s.AgentsCreated[string(scaler.Ephemeral)]
-			t.Logf("waiting for the late: %v; %d builds waited %s (half), %s (95 %%), %s (the longest); %d agents made, %d at once",
+			t.Logf("waiting for the overdue: %v; %d builds waited %s (half), %s (95 %%), %s (the longest); %d agents made, %d at once",
 				wait, len(all), w.half, w.most, w.longest, agents, s.AgentsPeak)
 		})
 		return w, agents
@@ -85,12 +85,12 @@ func hang(t *testing.T, nth int, load Load) {
 	before, made := play(true)
 	after, more := play(false)
 	if after.most > before.most/2 || after.half > before.half {
-		t.Errorf("builds waited %+v, and %+v when none waits for the late; want less than half of it for 95 %%", before, after)
+		t.Errorf("builds waited %+v, and %+v when none waits for the overdue; want less than half of it for 95 %%", before, after)
 	}
 	if load.Burst == 1 && after.longest > before.longest/2 {
-		t.Errorf("where few builds come one waited %s, and %s when none waits for the late; want less than half of it", before.longest, after.longest)
+		t.Errorf("where few builds come one waited %s, and %s when none waits for the overdue; want less than half of it", before.longest, after.longest)
 	}
 	if more > made*11/10 {
-		t.Errorf("%d agents were made, and %d when no build waits for the late; want at most a tenth more", made, more)
+		t.Errorf("%d agents were made, and %d when no build waits for the overdue; want at most a tenth more", made, more)
 	}
 }
