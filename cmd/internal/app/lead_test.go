@@ -183,6 +183,8 @@ func TestLeadership(t *testing.T) {
 	// The standby reads the Lease every retryPeriod, and up to 1.2 times that later. So it may see both the
 	// last renewal and the end of the Lease that late.
 	const most = leaseDuration + 2*(retryPeriod*22/10) + time.Second
+	// A standby sees a Lease that is given back at its next read.
+	const givenBack = retryPeriod*22/10 + time.Second
 	for _, tt := range []struct {
 		name string
 		// end ends the leadership of a.
@@ -192,7 +194,7 @@ func TestLeadership(t *testing.T) {
 		// most is the longest time until b writes.
 		most time.Duration
 	}{
-		{"given back", func(_ *pair, a *instance) { a.stop() }, nil, 4 * time.Second},
+		{"given back", func(_ *pair, a *instance) { a.stop() }, nil, givenBack},
 		{"killed", func(_ *pair, a *instance) {
 			a.toJenkins.Store(true)
 			a.toKube.Store(true)
