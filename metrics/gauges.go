@@ -15,7 +15,7 @@ type gauges struct {
 	teams     []scaler.Team
 	maxAgents int // BELLBOARD_MAX_AGENTS
 
-	agents, executors, late, slots, alive, waiting, unresolved, nobodys, oldest, desired, most, globalMost, hold, age, lastTick *prometheus.Desc
+	agents, executors, late, slots, alive, waiting, unresolved, unserved, oldest, desired, most, globalMost, hold, age, lastTick *prometheus.Desc
 
 	mu   sync.Mutex
 	last scaler.Tick                 // the last tick, also a hold; zero: no tick yet
@@ -46,7 +46,7 @@ func newGauges(teams []scaler.Team, maxAgents int) *gauges {
 		alive:      desc("bellboard_agents_alive", "Agents of the team with a living pod, also draining and held ones. MAX_AGENTS limits this number.", "team"),
 		waiting:    desc("bellboard_queue_items", "Builds that wait for an agent of the team.", "team"),
 		unresolved: desc("bellboard_queue_unresolved_items", "Builds that wait for a label that Jenkins does not name."),
-		nobodys:    desc("bellboard_queue_nobodys_items", "Builds that wait for labels that no team serves, or without a label while no team has UNLABELLED."),
+		unserved:    desc("bellboard_queue_unserved_items", "Builds that wait for labels that no team serves, or without a label while no team has UNLABELLED."),
 		oldest:     desc("bellboard_queue_oldest_wait_seconds", "Time that the oldest waiting build of the team has waited.", "team"),
 		desired:    desc("bellboard_agents_desired", "Agents that the team would have if no rule limited it.", "team"),
 		most:       desc("bellboard_agents_max", "MAX_AGENTS of the team.", "team"),
@@ -72,7 +72,7 @@ func (g *gauges) observe(t scaler.Tick) {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.agents, g.executors, g.late, g.slots, g.alive, g.waiting, g.unresolved, g.nobodys, g.oldest, g.desired, g.most, g.globalMost, g.hold, g.age, g.lastTick} {
+	for _, d := range []*prometheus.Desc{g.agents, g.executors, g.late, g.slots, g.alive, g.waiting, g.unresolved, g.unserved, g.oldest, g.desired, g.most, g.globalMost, g.hold, g.age, g.lastTick} {
 		ch <- d
 	}
 }
@@ -166,7 +166,7 @@ func (g *gauges) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p
 		gauge(g.agents, float64(n), a[:]...)
 	}
 	gauge(g.unresolved, count(p.Unresolved))
-	gauge(g.nobodys, count(p.Nobodys))
+	gauge(g.unserved, count(p.Unserved))
 }
 
 func count(groups []scaler.Unserved) float64 {

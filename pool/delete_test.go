@@ -81,7 +81,7 @@ func TestAnAgentIsUnprotectedAsItWasSeen(t *testing.T) {
 }
 
 // A request that is late already takes no turn from others.
-func TestTheLateTakeNobodysTurn(t *testing.T) {
+func TestTheLateTakeUnservedTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *rest.Config) { c.QPS, c.Burst = 0.5, 4 })
 		h.start()

@@ -322,7 +322,7 @@ func (u Usual) Words() string {
 
 const unlabelledText = "no team serves builds without a label: give them one, or a team UNLABELLED=true"
 
-func nobodysText(label string, inferred bool) string {
+func noTeamText(label string, inferred bool) string {
 	text := "no team serves ‘" + label + "’"
 	if inferred {
 		text += ", which is most likely the label"

@@ -240,7 +240,7 @@ func sentences() map[string][]string {
 	say("Usual.Words", Usual{Half: d("14s"), Most: d("20s")}.Words(), Usual{Half: d("14s"), Most: d("20s"), Phases: []PhaseTime{{PhasePull, d("9s")}}}.Words())
 
 	say("unlabelledText", unlabelledText)
-	say("nobodysText", nobodysText("linux", false), nobodysText("linux", true))
+	say("noTeamText", noTeamText("linux", false), noTeamText("linux", true))
 	say("unresolvedText", unresolvedText("Waiting for next available executor"))
 	for name, text := range map[string]string{
 		"resumeText": resumeText, "roomText": roomText, "connectedText": connectedText, "secretText": secretText, "buildText": buildText,

@@ -288,8 +288,8 @@ func TestUnserved(t *testing.T) {
 	in.Jenkins.Items[4].Resolution, in.Jenkins.Items[4].Label, in.Jenkins.Items[4].Why = Unresolved, "", "who knows"
 	plan, _, _ := Decide(in)
 	want := []Unserved{{Label: "windows", Count: 4, Jobs: []string{"x", "y", "z"}, Why: "Waiting for next available executor on ‘windows’", Text: "no team serves ‘windows’"}}
-	if diff := cmp.Diff(want, plan.Nobodys); diff != "" {
-		t.Errorf("Decide(windows).Nobodys = %+v, want %+v\n%s", plan.Nobodys, want, diff)
+	if diff := cmp.Diff(want, plan.Unserved); diff != "" {
+		t.Errorf("Decide(windows).Unserved = %+v, want %+v\n%s", plan.Unserved, want, diff)
 	}
 	want = []Unserved{{Count: 1, Jobs: []string{"job"}, Why: "who knows", Text: "Jenkins does not name the label: who knows"}}
 	if diff := cmp.Diff(want, plan.Unresolved); diff != "" {
@@ -297,12 +297,12 @@ func TestUnserved(t *testing.T) {
 	}
 	in.Jenkins.Items[5].Resolution, in.Jenkins.Items[5].Label = Unlabelled, ""
 	plan, _, _ = Decide(in)
-	if n := len(plan.Nobodys); n != 2 || plan.Nobodys[0].Label != "" || plan.Nobodys[0].Count != 1 {
-		t.Errorf("Decide(a build without a label).Nobodys = %+v, want it too", plan.Nobodys)
+	if n := len(plan.Unserved); n != 2 || plan.Unserved[0].Label != "" || plan.Unserved[0].Count != 1 {
+		t.Errorf("Decide(a build without a label).Unserved = %+v, want it too", plan.Unserved)
 	}
 	in.Teams[0].Pools[0].Unlabelled = true
-	if plan, _, _ = Decide(in); len(plan.Nobodys) != 1 {
-		t.Errorf("Decide(a team serves it).Nobodys = %+v, want the others only", plan.Nobodys)
+	if plan, _, _ = Decide(in); len(plan.Unserved) != 1 {
+		t.Errorf("Decide(a team serves it).Unserved = %+v, want the others only", plan.Unserved)
 	}
 }
 

@@ -114,14 +114,14 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 		a.rank = i
 	}
 	f := fitting{supply: d.supply, byTeam: byTeam, accepts: make([]kinds, len(order))}
-	nobodys := unserved{}
+	out := unserved{}
 	demands := slices.Clone(d.demands)
 	slices.SortStableFunc(demands, func(a, b *demand) int { return a.oldest.Compare(b.oldest) })
 	for _, w := range demands {
 		fit, accept := f.of(w)
 		if len(fit) == 0 {
 			for _, i := range w.items[:w.left] {
-				nobodys.note(&d.in.Jenkins.Items[i], w.key(), w.text, nobodysText(w.text, w.inferred))
+				out.note(&d.in.Jenkins.Items[i], w.key(), w.text, noTeamText(w.text, w.inferred))
 			}
 			continue
 		}
@@ -129,10 +129,10 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 	}
 	for i := range d.in.Jenkins.Items {
 		if it := &d.in.Jenkins.Items[i]; !d.unlabelled && it.State == Buildable && it.Resolution == Unlabelled {
-			nobodys.note(it, "", "", unlabelledText)
+			out.note(it, "", "", unlabelledText)
 		}
 	}
-	d.plan.Nobodys = nobodys.sorted()
+	d.plan.Unserved = out.sorted()
 	d.countWaits()
 }
 

@@ -470,7 +470,7 @@ func TestInferred(t *testing.T) {
 			s.in.Jenkins.Items[i].Label = "mac"
 		}
 		s.run(time.Second)
-		if n := s.last.Nobodys; s.created != 0 || len(n) != 1 || n[0].Label != "mac" || n[0].Count != 5 || !strings.Contains(n[0].Text, "most likely") {
+		if n := s.last.Unserved; s.created != 0 || len(n) != 1 || n[0].Label != "mac" || n[0].Count != 5 || !strings.Contains(n[0].Text, "most likely") {
 			t.Errorf("%d agents were made, and no team serves these: %+v", s.created, n)
 		}
 	})

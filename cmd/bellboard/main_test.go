@@ -146,7 +146,7 @@ func TestPlan(t *testing.T) {
 	for _, want := range []string{
 		`web +3 +\d+s +0 +0 +0 +3 +\+3 ephemeral +3 waiting, 0 free, 0 on the way`,
 		`mobile +5 +\d+s +0 +0 +0 +5 +\+2 ephemeral +5 waiting, 0 free, 0 on the way; at MAX_AGENTS=2 \(wants 5\)`,
-		`- +1 .*nobody's +no team serves ‘windows&&gpu’ \(jobs: legacy\)`,
+		`- +1 .*unserved +no team serves ‘windows&&gpu’ \(jobs: legacy\)`,
 		`register +web ephemeral`,
 		`(?s)remembers nothing: .*/api/v1/status of the leader\.\n$`,
 	} {

@@ -127,7 +127,7 @@ func planTable(w io.Writer, p scaler.Plan) error {
 			row("-\t%d\t-\t-\t-\t-\t-\t%s\t%s", u.Count, change, plain.Line(u.Text+" (jobs: "+strings.Join(u.Jobs, ", ")+")"))
 		}
 	}
-	unserved("nobody's", p.Nobodys)
+	unserved("unserved", p.Unserved)
 	unserved("unresolved", p.Unresolved)
 	for i := range p.Actions {
 		a := &p.Actions[i]

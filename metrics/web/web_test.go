@@ -264,7 +264,7 @@ func TestPageShowsOthersText(t *testing.T) {
 	b := newBoard(t)
 	odd := acted("a-1")
 	odd.Plan.Decisions = []scaler.Decision{{Team: "web", Text: nasty, Up: map[scaler.Kind]int{scaler.Ephemeral: 1}}}
-	odd.Plan.Nobodys = []scaler.Unserved{{Label: nasty, Count: 1, Jobs: []string{nasty}, Text: nasty}}
+	odd.Plan.Unserved = []scaler.Unserved{{Label: nasty, Count: 1, Jobs: []string{nasty}, Text: nasty}}
 	odd.Plan.Agents = []scaler.Agent{{Name: "web-e-1", PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Class: scaler.Held, Pod: true, Text: nasty}}
 	odd.Facts.Failures = []scaler.FailedAgent{{Agent: "web-e-2", Text: nasty, Log: "one\ntwo " + nasty}}
 	b.Observe(odd)
@@ -305,7 +305,7 @@ func TestPage(t *testing.T) {
 			{Name: "data-p-1", PoolID: scaler.PoolID{Team: "data", Kind: scaler.Persistent}, Class: scaler.Held, Pod: true, Text: `"repair"`},
 			{Name: "web-e-berth", PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Class: scaler.Berth, Node: true},
 		}
-		grows.Plan.Nobodys = []scaler.Unserved{{Label: "windows&&gpu", Count: 2, Jobs: []string{"a", "b"}, Text: "no team serves ‘windows&&gpu’"}}
+		grows.Plan.Unserved = []scaler.Unserved{{Label: "windows&&gpu", Count: 2, Jobs: []string{"a", "b"}, Text: "no team serves ‘windows&&gpu’"}}
 		grows.Plan.Unresolved = []scaler.Unserved{{Count: 1, Jobs: []string{"c"}, Text: "Jenkins does not name the label: ???"}}
 		b.Observe(grows)
 	}
@@ -313,7 +313,7 @@ func TestPage(t *testing.T) {
 	b.want(
 		"/", http.StatusOK, "Holding: cannot read jenkins",
 		`<tr><th scope="row">web<td class="n">4<td class="n">1m30s<td class="n">1<td class="n">2&#43;1 overdue<td class="n">7<td class="n">14<td>&#43;19 ephemeral<td>19 &lt;waiting&gt;</tr>`,
-		"nobody's<td>no team serves ‘windows&amp;&amp;gpu’ (jobs: a, b)", "unresolved<td>Jenkins does not name the label: ??? (jobs: c)",
+		"unserved<td>no team serves ‘windows&amp;&amp;gpu’ (jobs: a, b)", "unresolved<td>Jenkins does not name the label: ??? (jobs: c)",
 		`<dt>data</dt><dd><span class="agent free persistent" title="data-p-2: persistent, free"></span><span class="agent held persistent" title="data-p-1: persistent, held: &#34;repair&#34;"></span></dd>`,
 		`<dt>web</dt><dd></dd>`, `<dt>old</dt><dd><span class="agent busy ephemeral"`,
 		`<th scope="row">all<td>hold<td>cannot read jenkins`, `<th scope="row">web<td>&#43;9 ephemeral<td>9 &lt;waiting&gt;`,
@@ -329,7 +329,7 @@ func TestPage(t *testing.T) {
 	// the default colour.
 	leaving := []scaler.Class{scaler.Ended, scaler.Fenced, scaler.Leaving, scaler.Going, scaler.Drained}
 	for _, class := range scaler.Classes() {
-		if nobodys := []scaler.Class{scaler.Berth, scaler.Intruder, scaler.Lost, scaler.Stray}; slices.Contains(nobodys, class) {
+		if unserved := []scaler.Class{scaler.Berth, scaler.Intruder, scaler.Lost, scaler.Stray}; slices.Contains(unserved, class) {
 			continue
 		}
 		coloured := regexp.MustCompile(`\.` + string(class) + `\b[^{}]*\{ background`).MatchString(css.Body.String())
