@@ -46,7 +46,7 @@ func newGauges(teams []scaler.Team, maxAgents int) *gauges {
 		alive:      desc("bellboard_agents_alive", "Agents of the team with a living pod, also draining and held ones. MAX_AGENTS limits this number.", "team"),
 		waiting:    desc("bellboard_queue_items", "Builds that wait for an agent of the team.", "team"),
 		unresolved: desc("bellboard_queue_unresolved_items", "Builds that wait for a label that Jenkins does not name."),
-		unserved:    desc("bellboard_queue_unserved_items", "Builds that wait for labels that no team serves, or without a label while no team has UNLABELLED."),
+		unserved:   desc("bellboard_queue_unserved_items", "Builds that wait for labels that no team serves, or without a label while no team has UNLABELLED."),
 		oldest:     desc("bellboard_queue_oldest_wait_seconds", "Time that the oldest waiting build of the team has waited.", "team"),
 		desired:    desc("bellboard_agents_desired", "Agents that the team would have if no rule limited it.", "team"),
 		most:       desc("bellboard_agents_max", "MAX_AGENTS of the team.", "team"),

@@ -46,7 +46,7 @@ func rich() scaler.Tick {
 				{PoolID: p, State: scaler.SlotUsed},
 				{PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, State: scaler.SlotGoing},
 			},
-			Unserved:    []scaler.Unserved{{Count: 2}, {Count: 1}},
+			Unserved:   []scaler.Unserved{{Count: 2}, {Count: 1}},
 			Unresolved: []scaler.Unserved{{Count: 4}},
 		},
 		Outcomes: []scaler.Outcome{

@@ -21,7 +21,7 @@ import (
 var update = flag.Bool("update", false, "write testdata/sentences.golden anew")
 
 // TestSentences: testdata/sentences.golden has every sentence of explain.go, under the name of
-// the function or constant that makes it. Write it anew with: go test ./scaler -run Sentences -update
+// the function or constant that makes it. Write it anew with: go test ./scaler -run Sentences -update.
 func TestSentences(t *testing.T) {
 	said := sentences()
 	for name := range sentenceMakers(t) {
@@ -142,16 +142,22 @@ func sentences() map[string][]string {
 	say("plural", plural(1, "agent"), plural(2, "agent"))
 
 	pauses := []Pause{
-		{Kind: Ephemeral, Failure: FailureImagePull, Left: d("20s")}, {Kind: Ephemeral, Left: d("300ms")}, {Kind: Persistent, Failure: FailureOOM, May: 1},
-		{Kind: Ephemeral, Failure: FailureOOM, Probes: 1}, {Kind: Ephemeral, Failure: FailureOOM, Probes: 1, Came: true},
-		{Kind: Ephemeral, Failure: FailureOOM, Probes: 2}, {Kind: Ephemeral, Failure: FailureOOM, Probes: 2, May: 1},
+		{Kind: Ephemeral, Failure: FailureImagePull, Left: d("20s")},
+		{Kind: Ephemeral, Left: d("300ms")},
+		{Kind: Persistent, Failure: FailureOOM, May: 1},
+		{Kind: Ephemeral, Failure: FailureOOM, Probes: 1},
+		{Kind: Ephemeral, Failure: FailureOOM, Probes: 1, Came: true},
+		{Kind: Ephemeral, Failure: FailureOOM, Probes: 2},
+		{Kind: Ephemeral, Failure: FailureOOM, Probes: 2, May: 1},
 	}
 	for i := range pauses {
 		say("Pause.text", pauses[i].text())
 	}
 	say("Pause.instead", pauses[0].instead(), pauses[2].instead())
 	vetoes := []Vetoed{
-		{Label: "linux", Why: "‘web-e-1’ is reserved"}, {Why: "‘web-e-1’ is reserved"}, {Label: "linux", Inferred: true, Why: "Waiting for next available executor"},
+		{Label: "linux", Why: "‘web-e-1’ is reserved"},
+		{Why: "‘web-e-1’ is reserved"},
+		{Label: "linux", Inferred: true, Why: "Waiting for next available executor"},
 		{Label: "linux", Inferred: true, NamesNode: true},
 	}
 	for i := range vetoes {

@@ -242,7 +242,7 @@ type Plan struct {
 	Decisions  []Decision `json:"decisions"`
 	Agents     []Agent    `json:"agents"`
 	Slots      []SlotSeen `json:"slots,omitempty"`
-	Unserved    []Unserved `json:"unserved,omitempty"`
+	Unserved   []Unserved `json:"unserved,omitempty"`
 	Unresolved []Unserved `json:"unresolved,omitempty"`
 }
 

@@ -20,8 +20,13 @@ type creations []creation
 // newCreations returns a creation of zero agents for each kind and reason, in the order of urgency.
 func newCreations() creations {
 	return creations{
-		{Persistent, ReasonMinimum, 0}, {Ephemeral, ReasonMinimum, 0}, {Persistent, ReasonDemand, 0}, {Ephemeral, ReasonDemand, 0},
-		{Persistent, ReasonLevel, 0}, {Persistent, ReasonSpare, 0}, {Ephemeral, ReasonSpare, 0},
+		{Persistent, ReasonMinimum, 0},
+		{Ephemeral, ReasonMinimum, 0},
+		{Persistent, ReasonDemand, 0},
+		{Ephemeral, ReasonDemand, 0},
+		{Persistent, ReasonLevel, 0},
+		{Persistent, ReasonSpare, 0},
+		{Ephemeral, ReasonSpare, 0},
 	}
 }
 

@@ -94,7 +94,7 @@ func (d *demo) run(ctx context.Context, wall time.Duration, seed int64, hook boo
 	d.print("  page     %s   status at /api/v1/status, metrics at /metrics\n\n", h.PageURL)
 	d.print("  %-6s  %-7s %-28s %s\n", "time", "team", "what", "why")
 
-	now, quit := context.WithCancel(context.Background())
+	now, quit := context.WithCancel(context.WithoutCancel(ctx))
 	defer quit()
 	context.AfterFunc(ctx, func() { // the second ctrl-c ends the demo at once
 		second, stop := signal.NotifyContext(now, os.Interrupt, syscall.SIGTERM)

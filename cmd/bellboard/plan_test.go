@@ -32,7 +32,7 @@ func TestOthersTextIsShown(t *testing.T) {
 	id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 	tick := scaler.Tick{Plan: scaler.Plan{
 		Decisions:  []scaler.Decision{{Team: "web", Text: "refused: " + nasty}},
-		Unserved:    []scaler.Unserved{{Label: nasty, Count: 1, Text: "no team serves ‘" + nasty + "’", Jobs: []string{"a", nasty}}},
+		Unserved:   []scaler.Unserved{{Label: nasty, Count: 1, Text: "no team serves ‘" + nasty + "’", Jobs: []string{"a", nasty}}},
 		Unresolved: []scaler.Unserved{{Count: 1, Text: nasty, Jobs: []string{nasty}}},
 		Actions:    []scaler.Action{{Verb: scaler.Mark, Pool: id, Agent: nasty, Text: nasty}},
 	}}
