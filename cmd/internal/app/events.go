@@ -28,7 +28,7 @@ const (
 	eventBlocked       = "Blocked"       // a team wants more agents, and a rule does not allow them
 	eventHolding       = "Holding"       // Bellboard cannot read Jenkins or Kubernetes, and changes nothing
 	eventReadableAgain = "ReadableAgain" // the hold is over
-	eventCreateRefused = "CreateRefused" // Jenkins or the API server rejected an agent, and that is no class of failure
+	eventCreateRejected = "CreateRejected" // Jenkins or the API server rejected an agent, and that is no class of failure
 	eventAgentFailed   = "AgentFailed"   // an agent could not be made, never connected, died, or is of no more use
 	eventBuildLost     = "BuildLost"     // a build lost its agent
 )
@@ -161,7 +161,7 @@ func (e *events) observe(t scaler.Tick) {
 			e.say(&t, corev1.EventTypeWarning, eventBlocked, "%s: %d waiting: %s", n.Decision.Team, n.Decision.Waiting, n.Decision.Text)
 		case scaler.NewsRejected:
 			id := n.Outcome.Action.Pool
-			e.say(&t, corev1.EventTypeWarning, eventCreateRefused, "%s, %s: %s", id.Team, id.Kind, n.Outcome.Error)
+			e.say(&t, corev1.EventTypeWarning, eventCreateRejected, "%s, %s: %s", id.Team, id.Kind, n.Outcome.Error)
 		case scaler.NewsFailed, scaler.NewsLost: // one event for several
 		case scaler.NewsStillHeld, scaler.NewsRescue: // no events
 		}

@@ -381,7 +381,7 @@ func TestRefusalEvents(t *testing.T) {
 	for text := range fake.Events {
 		got = append(got, text)
 	}
-	want := []string{"Warning CreateRefused web, ephemeral: no such permission", "Warning AgentFailed web, ephemeral: 2 failed: quota: exceeded quota"}
+	want := []string{"Warning CreateRejected web, ephemeral: no such permission", "Warning AgentFailed web, ephemeral: 2 failed: quota: exceeded quota"}
 	for i := range got {
 		got[i], _, _ = strings.Cut(got[i], " map[") // the annotation
 	}
