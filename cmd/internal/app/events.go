@@ -22,15 +22,15 @@ import (
 
 // The reasons of Bellboard's events.
 const (
-	eventScaledUp      = "ScaledUp"
-	eventScaledDown    = "ScaledDown"
-	eventRenewing      = "Renewing"      // agents over their age, or with other settings, go after their builds
-	eventBlocked       = "Blocked"       // a team wants more agents, and a rule does not allow them
-	eventHolding       = "Holding"       // Bellboard cannot read Jenkins or Kubernetes, and changes nothing
-	eventReadableAgain = "ReadableAgain" // the hold is over
+	eventScaledUp       = "ScaledUp"
+	eventScaledDown     = "ScaledDown"
+	eventRenewing       = "Renewing"       // agents over their age, or with other settings, go after their builds
+	eventBlocked        = "Blocked"        // a team wants more agents, and a rule does not allow them
+	eventHolding        = "Holding"        // Bellboard cannot read Jenkins or Kubernetes, and changes nothing
+	eventReadableAgain  = "ReadableAgain"  // the hold is over
 	eventCreateRejected = "CreateRejected" // Jenkins or the API server rejected an agent, and that is no class of failure
-	eventAgentFailed   = "AgentFailed"   // an agent could not be made, never connected, died, or is of no more use
-	eventBuildLost     = "BuildLost"     // a build lost its agent
+	eventAgentFailed    = "AgentFailed"    // an agent could not be made, never connected, died, or is of no more use
+	eventBuildLost      = "BuildLost"      // a build lost its agent
 )
 
 // eventCombined ends the message of an event that stands for several events with other messages.
