@@ -360,16 +360,7 @@ func TestAPendingPodReplacesAnEarlierPodOfItsName(t *testing.T) {
 func TestOurOwnPatchIsKnownAtOnce(t *testing.T) {
 	bubble(t, func(h *house) {
 		h.running("web-e-1")
-		var broken atomic.Bool
-		broken.Store(true)
-		h.cluster.Refuse(func(_ *http.Request, verb, _ string) *metav1.Status {
-			if broken.Load() && (verb == "watch" || verb == "list") {
-				return &apierrors.NewTooManyRequests("not now", 1).ErrStatus
-			}
-			return nil
-		})
-		h.cluster.Cut(time.Millisecond)
-		time.Sleep(time.Second)
+		broken := h.breakWatch()
 		if err := h.Annotate(context.Background(), h.pod("web-e-1")); err != nil {
 			t.Fatal(err)
 		}

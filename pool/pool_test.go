@@ -304,18 +304,24 @@ func TestAnAgentOnTheWayCountsExactlyOnce(t *testing.T) {
 	})
 }
 
+// breakWatch ends the watch, and lets none begin as long as the result is true.
+func (h *house) breakWatch() *atomic.Bool {
+	var broken atomic.Bool
+	broken.Store(true)
+	h.cluster.Refuse(func(_ *http.Request, verb, _ string) *metav1.Status {
+		if broken.Load() && (verb == "watch" || verb == "list") {
+			return &apierrors.NewTooManyRequests("not now", 1).ErrStatus
+		}
+		return nil
+	})
+	h.cluster.Cut(time.Millisecond)
+	time.Sleep(time.Second)
+	return &broken
+}
+
 func TestAnAgentCountsWhileTheWatchIsBroken(t *testing.T) {
 	bubble(t, func(h *house) {
-		var broken atomic.Bool
-		broken.Store(true)
-		h.cluster.Refuse(func(_ *http.Request, verb, _ string) *metav1.Status {
-			if broken.Load() && (verb == "watch" || verb == "list") {
-				return &apierrors.NewTooManyRequests("not now", 1).ErrStatus
-			}
-			return nil
-		})
-		h.cluster.Cut(time.Millisecond)
-		time.Sleep(time.Second)
+		broken := h.breakWatch()
 		kept := h.create("web-e-1", inbound)
 		gone := h.create("web-e-2", inbound)
 		if p := h.pod("web-e-1"); !p.Requested {
