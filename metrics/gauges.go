@@ -15,7 +15,7 @@ type gauges struct {
 	teams     []scaler.Team
 	maxAgents int // BELLBOARD_MAX_AGENTS
 
-	agents, executors, late, slots, alive, waiting, unresolved, unserved, oldest, desired, most, globalMost, hold, age, lastTick *prometheus.Desc
+	agents, executors, overdue, slots, alive, waiting, unresolved, unserved, oldest, desired, most, globalMost, hold, age, lastTick *prometheus.Desc
 
 	mu   sync.Mutex
 	last scaler.Tick                 // the last tick, also a hold; zero: no tick yet
@@ -41,7 +41,7 @@ func newGauges(teams []scaler.Team, maxAgents int) *gauges {
 
 		agents:     desc("bellboard_agents", "Agents and berths by class, in the last tick that was not a hold.", "team", "kind", "class"),
 		executors:  desc("bellboard_executors", "Executors of the team's agents: with a build (busy), without one (free), or of an agent on its way (coming). Agents that a person holds or somebody else deletes are not counted.", "team", "state"),
-		late:       desc("bellboard_agents_overdue", "Agents that take far longer to start than others of their pool took; no build waits for them.", "team", "kind"),
+		overdue:    desc("bellboard_agents_overdue", "Agents that take far longer to start than others of their pool took; no build waits for them.", "team", "kind"),
 		slots:      desc("bellboard_cache_slots", "Cache slots (volume claims) by state: free, used by an agent, aside (an agent did not start on this slot; not used for ten minutes), or going.", "team", "state"),
 		alive:      desc("bellboard_agents_alive", "Agents of the team with a living pod, also draining and held ones. MAX_AGENTS limits this number.", "team"),
 		waiting:    desc("bellboard_queue_items", "Builds that wait for an agent of the team.", "team"),
@@ -72,7 +72,7 @@ func (g *gauges) observe(t scaler.Tick) {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.agents, g.executors, g.late, g.slots, g.alive, g.waiting, g.unresolved, g.unserved, g.oldest, g.desired, g.most, g.globalMost, g.hold, g.age, g.lastTick} {
+	for _, d := range []*prometheus.Desc{g.agents, g.executors, g.overdue, g.slots, g.alive, g.waiting, g.unresolved, g.unserved, g.oldest, g.desired, g.most, g.globalMost, g.hold, g.age, g.lastTick} {
 		ch <- d
 	}
 }
@@ -115,7 +115,7 @@ func (g *gauges) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p
 	for i := range p.Decisions {
 		decisions[p.Decisions[i].Team] = &p.Decisions[i]
 	}
-	agents, late, slots := map[[3]string]int{}, map[[2]string]int{}, map[[2]string]int{}
+	agents, overdue, slots := map[[3]string]int{}, map[[2]string]int{}, map[[2]string]int{}
 	for i := range g.teams {
 		team := g.teams[i].Name
 		d := decisions[team]
@@ -133,7 +133,7 @@ func (g *gauges) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p
 			slots[[2]string{team, string(s)}] = 0
 		}
 		for _, k := range scaler.Kinds() {
-			late[[2]string{team, string(k)}] = 0
+			overdue[[2]string{team, string(k)}] = 0
 			for _, c := range scaler.Classes() {
 				agents[[3]string{team, string(k), string(c)}] = 0
 			}
@@ -146,7 +146,7 @@ func (g *gauges) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p
 		}
 		agents[a]++
 		if p.Agents[i].Overdue {
-			late[[2]string{a[0], a[1]}]++
+			overdue[[2]string{a[0], a[1]}]++
 		}
 	}
 	for i := range p.Slots {
@@ -156,8 +156,8 @@ func (g *gauges) collectSeen(gauge func(*prometheus.Desc, float64, ...string), p
 		}
 		slots[s]++
 	}
-	for l, n := range late {
-		gauge(g.late, float64(n), l[:]...)
+	for l, n := range overdue {
+		gauge(g.overdue, float64(n), l[:]...)
 	}
 	for s, n := range slots {
 		gauge(g.slots, float64(n), s[:]...)

@@ -69,7 +69,9 @@ type decider struct {
 	scene
 	matching
 	plan Plan
-	left map[*agent]bool // agents whose berth this plan takes, or that a rule of this plan marks
+	// crowd is how many agents builds wait for that only BELLBOARD_MAX_AGENTS forbids.
+	crowd int
+	left  map[*agent]bool // agents whose berth this plan takes, or that a rule of this plan marks
 }
 
 func (d *decider) act(v Verb, m *agent, why Reason, text string) {

@@ -18,8 +18,6 @@ type matching struct {
 	vetoes map[string]Veto
 	// unlabelled: at least one team serves builds that ask for no label.
 	unlabelled bool
-	// crowd is how many agents builds wait for that only BELLBOARD_MAX_AGENTS forbids.
-	crowd int
 }
 
 // match matches the waiting items to executors that are free or coming.

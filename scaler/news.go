@@ -55,7 +55,7 @@ type holdFault struct {
 	cause HoldCause
 }
 
-// Read notes on the tick when its hold began, or the hold that it ends, and what is news in it.
+// Read notes on the tick when its hold began, or when the hold began that the tick ends, and adds its news.
 func (n *Newspaper) Read(t *Tick) {
 	t.HoldSince, t.News = n.held, nil
 	if t.Hold != "" {
@@ -96,7 +96,7 @@ func (t *Tick) Tells(k NewsKind) bool {
 	return slices.ContainsFunc(t.News, func(n News) bool { return n.Kind == k })
 }
 
-// hold: a cause that comes back within one hold is no news.
+// hold adds the news of a tick that holds. A cause that comes back within one hold is no news.
 func (n *Newspaper) hold(t *Tick) {
 	if n.causes == nil {
 		n.held, n.causes = t.At, map[holdFault]bool{}
@@ -114,8 +114,8 @@ func (n *Newspaper) hold(t *Tick) {
 	n.causes[f], n.told = true, t.At
 }
 
-// decision: the words of a block may count seconds down, so its rules tell whether it is the
-// same block.
+// decision adds the news of a team's decision. The words of a block may count seconds down, so its
+// rules tell whether it is the same block.
 func (n *Newspaper) decision(t *Tick, d *Decision) {
 	if d.Changes() {
 		t.News = append(t.News, News{Kind: NewsScaled, Decision: d})

@@ -82,7 +82,7 @@ func (d *scene) lookForOverdue() {
 		if after == 0 {
 			continue
 		}
-		var late, alone []*agent
+		var slow, alone []*agent
 		for _, m := range d.byPool[id] {
 			if !m.alive() {
 				continue
@@ -94,20 +94,20 @@ func (d *scene) lookForOverdue() {
 			switch waited := d.in.Now.Sub(m.Pod.waitsSince()); {
 			case m.capacity() == 0 || waited < after:
 			case d.overtaken(m.Pod):
-				late = append(late, m)
+				slow = append(slow, m)
 			case waited >= 2*after && !m.Pod.waitsForAll():
 				alone = append(alone, m)
 			}
 		}
 		came = max(came, d.cameWithin(id))
 		may, machineless := max(1, came/overdueShare), 0
-		if len(late) == 0 {
-			late, may = alone, 1
+		if len(slow) == 0 {
+			slow, may = alone, 1
 		}
-		slices.SortFunc(late, func(a, b *agent) int {
+		slices.SortFunc(slow, func(a, b *agent) int {
 			return cmp.Or(a.Pod.Created.Compare(b.Pod.Created), strings.Compare(a.Name, b.Name))
 		})
-		for _, m := range late {
+		for _, m := range slow {
 			switch {
 			case !m.Pod.Scheduled.IsZero():
 				if may--; may < 0 {

@@ -221,7 +221,7 @@ type Agent struct {
 	Online   bool  `json:"online"`
 	Capacity int   `json:"capacity"`
 	// Overdue: the agent has been on its way far longer than agents that got their Kubernetes node later and
-	// have connected. No build waits for a late agent.
+	// have connected. No build waits for an overdue agent.
 	Overdue   bool      `json:"overdue,omitempty"`
 	Text      string    `json:"text,omitempty"`
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`

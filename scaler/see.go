@@ -40,7 +40,7 @@ type agent struct {
 	team    *Team
 	stuck   bool // the pod does not go away: see stuckPod
 	retired bool // the agent's team is paused or gone, so the agent serves no item
-	overdue bool // the agent is late: no item waits for it
+	overdue bool // the agent hangs while starting: no item waits for it
 	was     AgentMemory
 	is      AgentMemory
 }

@@ -233,12 +233,20 @@ func (p *Pair) fenced() Verdict {
 // is idle.
 func (p *Pair) leaving() Verdict {
 	v := Verdict{Class: Leaving, Meet: p.meets()}
+	if p.Node == nil {
+		return v
+	}
+	return p.remove(v, DeletePod, ReasonLeaving)
+}
+
+// remove returns v with the next step of the one way to remove: first a mark that a removal may rest on, then,
+// on later answers, the removal.
+func (p *Pair) remove(v Verdict, removal Verb, why Reason) Verdict {
 	switch {
-	case p.Node == nil:
 	case !p.closed():
-		v.Do, v.Reason = Mark, ReasonLeaving
+		v.Do, v.Reason = Mark, why
 	case p.removable():
-		v.Do, v.Reason = DeletePod, ReasonLeaving
+		v.Do, v.Reason = removal, why
 	}
 	return v
 }
@@ -389,10 +397,8 @@ func (p *Pair) removeAway(c Class, why Reason) Verdict {
 		}
 	case p.Node == nil:
 		v.Do, v.Reason = Fence, why
-	case !p.closed():
-		v.Do, v.Reason = Mark, why
-	case p.removable():
-		v.Do, v.Reason = DeletePod, why
+	default:
+		return p.remove(v, DeletePod, why)
 	}
 	return v
 }
@@ -418,12 +424,5 @@ func (p *Pair) podless(now time.Time) Verdict {
 	case p.Berth && p.mark() == NotMarked:
 		return Verdict{Class: Berth}
 	}
-	v := Verdict{Class: Stray}
-	switch {
-	case !p.closed():
-		v.Do, v.Reason = Mark, ReasonStray
-	case p.removable():
-		v.Do, v.Reason = DeleteNode, ReasonStray
-	}
-	return v
+	return p.remove(Verdict{Class: Stray}, DeleteNode, ReasonStray)
 }

@@ -124,7 +124,9 @@ func (d *decider) up() []*ask {
 		d.history(a)
 		d.want(a)
 		for _, l := range d.limits(a) {
-			a.limit(l)
+			if waited := a.limit(l); l.Rule == RuleMaxAgents {
+				a.crowd = waited
+			}
 		}
 	}
 	d.shareGlobal(teams, alive)
@@ -293,9 +295,6 @@ func (a *ask) limit(l limit) (waited int) {
 		c.n, left = kept, left-kept
 	}
 	a.step(l.Step, before, before-have+l.most)
-	if l.Rule == RuleMaxAgents {
-		a.crowd = waited
-	}
 	return waited
 }
 

@@ -143,7 +143,7 @@ func planTable(w io.Writer, p scaler.Plan) error {
 		}
 		section(&other, "Other changes:", "  %-12s %-24s %s\n", a.Verb, plain.Line(name), plain.Line(a.Text))
 	}
-	_ = table.Flush() // as in row
+	_ = table.Flush() // a strings.Builder returns no error
 	_, err := io.WriteString(w, out.String()+starts.String()+other.String())
 	return err
 }

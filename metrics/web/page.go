@@ -21,14 +21,14 @@ const linesKept = 12
 // view is the content of the page at one moment.
 type view struct {
 	Status
-	Words        string // what the last tick saw
-	Hold         string // the reason of a hold; empty: no hold
-	Plan         *scaler.Plan
-	Fleet        []group
-	Leftovers    []leftover
-	Slots        map[string][]string // the cache slots in words, by team
-	Changes      []line
-	Starts, Late []string
+	Words           string // what the last tick saw
+	Hold            string // the reason of a hold; empty: no hold
+	Plan            *scaler.Plan
+	Fleet           []group
+	Leftovers       []leftover
+	Slots           map[string][]string // the cache slots in words, by team
+	Changes         []line
+	Starts, Overdue []string
 }
 
 // group has the agents of one team, sorted by class.
@@ -117,7 +117,7 @@ func (s *Server) view() *view {
 	}
 	for i := range v.Plan.Agents {
 		if a := &v.Plan.Agents[i]; a.Overdue {
-			v.Late = append(v.Late, a.Name+": "+a.Text)
+			v.Overdue = append(v.Overdue, a.Name+": "+a.Text)
 		}
 	}
 	v.Fleet, v.Leftovers, v.Slots = fleet(v.Plan), podless(v.Plan), caches(v.Plan, s.seen.At)

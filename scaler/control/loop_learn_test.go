@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 
 	"bellboard/scaler"
 )
@@ -681,52 +679,4 @@ func TestDeadDaemonIsToldOnce(t *testing.T) {
 			t.Errorf("%d pods are left, and the pool backs off as %+v; want neither", len(h.pods), b)
 		}
 	})
-}
-
-// TestLostBuildsAreNamed in the log, once.
-func TestLostBuildsAreNamed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse()
-		core, logs := observer.New(zap.WarnLevel)
-		l := h.loop(noGrace, func(c *Config) { c.Log = zap.New(core) })
-		h.agent("web-e-a", func(_ *scaler.Pod, n *scaler.Node) { n.Idle, n.Busy = false, 1 })
-		l.Tick(t.Context())
-		h.agent("web-e-a", func(p *scaler.Pod, n *scaler.Node) {
-			p.Phase, p.Trouble, n.Online = scaler.PodFailed, "Evicted", false
-		})
-		l.Tick(t.Context())
-		l.Tick(t.Context())
-		lost := logs.FilterMessage("builds lost their agent").All()
-		if len(lost) != 1 || lost[0].ContextMap()["agent"] != "web-e-a" || lost[0].ContextMap()["because"] != "its pod ended: Evicted" {
-			t.Errorf("the log says %v of %v", lost, logs.All())
-		}
-	})
-}
-
-// TestReadersDoNotTellDeeds: what a dry run decides it would do, and a standby says
-// even that only to those who ask for all.
-func TestReadersDoNotTellDeeds(t *testing.T) {
-	for _, tt := range []struct {
-		name           string
-		dryRun, stands bool
-		want           string
-	}{
-		{"the leader", false, false, "info decided"},
-		{"a dry run", true, false, "info would"},
-		{"a standby", true, true, "debug would"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHouse()
-				core, logs := observer.New(zap.DebugLevel)
-				l := h.loop(noGrace, func(c *Config) { c.Log, c.DryRun, c.Standby = zap.New(core), tt.dryRun, tt.stands })
-				h.wait(1)
-				l.Tick(t.Context())
-				told := logs.FilterField(zap.String("team", "web")).All()
-				if len(told) != 1 || told[0].Level.String()+" "+told[0].Message != tt.want {
-					t.Errorf("the log says %v, want %s", told, tt.want)
-				}
-			})
-		})
-	}
 }
