@@ -11,68 +11,43 @@ import (
 	"bellboard/scaler"
 )
 
-// The reasons why Jenkins could not be read. Each error comes wrapped in a text that says what was found.
+// The reasons why Jenkins could not be read. Each error has its cause, the name for the metrics. Each error
+// comes wrapped in a text that says what was found.
 var (
 	// ErrUnauthorized: Jenkins does not know the user or the token. In the first moments after its start
 	// Jenkins does not know them yet.
-	ErrUnauthorized = errors.New("jenkins does not accept the user and token")
+	ErrUnauthorized = reason("unauthorized", "jenkins does not accept the user and token")
 	// ErrForbidden: the user lacks a permission.
-	ErrForbidden = errors.New("jenkins rejects the request for lack of a permission")
+	ErrForbidden = reason("forbidden", "jenkins rejects the request for lack of a permission")
 	// ErrNotJenkins: the answer is not one of Jenkins' API.
-	ErrNotJenkins = errors.New("not an answer of Jenkins")
+	ErrNotJenkins = reason("not-jenkins", "not an answer of Jenkins")
 	// ErrUnavailable: there was no complete answer, or the answer says "not now".
-	ErrUnavailable = errors.New("jenkins is not available")
+	ErrUnavailable = reason("unavailable", "jenkins is not available")
 	// ErrBlind: the user can see neither an item of the queue, nor a running build, nor a job.
-	ErrBlind = errors.New("permission Job/Read (hudson.model.Item.Read) is missing")
+	ErrBlind = reason("blind", "permission Job/Read (hudson.model.Item.Read) is missing")
 	// ErrPartial: a list lacks nodes that were there before.
-	ErrPartial = errors.New("jenkins' answer is incomplete")
+	ErrPartial = reason("partial", "jenkins' answer is incomplete")
 	// ErrNoToken: there is no token for the request.
-	ErrNoToken = errors.New("no API token")
-	// ErrBlocked: something between Bellboard and Jenkins rejected the request. Jenkins has not seen the
-	// request, so that the user lacks no permission.
-	ErrBlocked = errors.New("something between Bellboard and Jenkins, such as a firewall or a proxy, rejects the request")
+	ErrNoToken = reason("no-token", "no API token")
+	// ErrBlocked: Jenkins has not seen the request, so that the user lacks no permission.
+	ErrBlocked = reason("blocked", "something between Bellboard and Jenkins, such as a firewall or a proxy, rejects the request")
 	// ErrStripped: an answer of Jenkins lacks a header that Jenkins has sent.
-	ErrStripped = errors.New("something between Bellboard and Jenkins, such as a proxy, removes a header of Jenkins")
+	ErrStripped = reason("stripped", "something between Bellboard and Jenkins, such as a proxy, removes a header of Jenkins")
 	// ErrRestarted: the answers come from two sessions of Jenkins.
-	ErrRestarted = errors.New("jenkins restarted between two answers")
+	ErrRestarted = reason("restarted", "jenkins restarted between two answers")
 )
 
-// causes gives each error of Observe a name for the metrics, narrow errors first. The names are a closed set.
-var causes = []struct {
-	err  error
-	name string
-}{
-	{ErrNoToken, "no-token"},
-	{ErrUnauthorized, "unauthorized"},
-	{ErrForbidden, "forbidden"},
-	{ErrBlocked, "blocked"},
-	{ErrStripped, "stripped"},
-	{ErrBlind, "blind"},
-	{ErrPartial, "partial"},
-	{ErrRestarted, "restarted"},
-	{ErrNotJenkins, "not-jenkins"},
-	{ErrUnavailable, "unavailable"},
-}
-
-// other is the cause of an error that has no cause of its own.
-const other = "other"
+func reason(cause scaler.HoldCause, text string) error { return scaler.Caused(cause, errors.New(text)) }
 
 // Causes lists the causes of a failed Observe, so that a metric exists before the first failure.
 func Causes() []string {
-	out := []string{other}
-	for _, c := range causes {
-		out = append(out, c.name)
+	out := []string{string(scaler.CauseOther)}
+	for _, err := range []error{
+		ErrNoToken, ErrUnauthorized, ErrForbidden, ErrBlocked, ErrStripped, ErrBlind, ErrPartial, ErrRestarted, ErrNotJenkins, ErrUnavailable,
+	} {
+		out = append(out, string(scaler.CauseOf(err)))
 	}
 	return out
-}
-
-func cause(err error) string {
-	for _, c := range causes {
-		if errors.Is(err, c.err) {
-			return c.name
-		}
-	}
-	return other
 }
 
 // Answer is the answer to one request, with any status.

@@ -315,8 +315,8 @@ func TestUnderFire(t *testing.T) {
 					if !strings.Contains(t.Hold, c.says) || t.HoldBy != scaler.SourceJenkins || len(t.Plan.Actions)+len(t.Outcomes) != 0 {
 						f.Errorf("hold by %s: %q, %d actions", t.HoldBy, t.Hold, len(t.Plan.Actions))
 					}
-					if f.series("bellboard_hold", "jenkins") != 1 || f.series("bellboard_jenkins_unseen_total", cause(c.is)) != 1 {
-						f.Errorf("the metrics lack the hold or the cause %q", cause(c.is))
+					if f.series("bellboard_hold", "jenkins") != 1 || f.series("bellboard_jenkins_unseen_total", string(scaler.CauseOf(c.is))) != 1 {
+						f.Errorf("the metrics lack the hold or the cause %q", string(scaler.CauseOf(c.is)))
 					}
 					if last := f.requests[len(f.requests)-1]; !strings.HasSuffix(last, " "+c.code) || f.series("bellboard_jenkins_requests_total", c.code, strings.Fields(last)[0]) == 0 {
 						f.Errorf("requests %q, want code %s at last", f.requests, c.code)

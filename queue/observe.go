@@ -37,12 +37,10 @@ const (
 // restart does not wait for builds on marked nodes.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	v, err := c.poll(ctx)
-	if err == nil || ctx.Err() != nil {
-		return v, err
+	if err != nil && ctx.Err() == nil {
+		c.c.Unseen(string(scaler.CauseOf(err)))
 	}
-	name := cause(err)
-	c.c.Unseen(name)
-	return v, scaler.Caused(scaler.HoldCause(name), err)
+	return v, err
 }
 
 func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) {
