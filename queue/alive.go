@@ -15,12 +15,8 @@ import (
 // aliveTree asks for the cheapest field that needs the user and the token.
 const aliveTree = "quietingDown"
 
-// The limits for the answer to the small question. A Jenkins that hangs gets more time for each question, so
-// that Bellboard in the end finds a slow Jenkins alive.
-const (
-	leastAlive = 2 * time.Second
-	mostAlive  = 5 * time.Second
-)
+// aliveTimeout is the time for the answer to the small question. A slow Jenkins is alive, too.
+const aliveTimeout = 5 * time.Second
 
 // awayError is the error of a Jenkins that answers nothing at all.
 type awayError struct{ error }
@@ -50,15 +46,7 @@ func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
 
 // alive returns nil if Jenkins answers the small question.
 func (c *Client) alive(ctx context.Context) error {
-	limit := max(leastAlive, time.Duration(c.patience.Load()))
-	a, err := c.ask(ctx, request{
-		endpoint: Alive, path: "/api/json", query: map[string]string{"tree": aliveTree}, timeout: limit, probe: true,
-	})
-	if errors.Is(err, context.DeadlineExceeded) {
-		c.patience.Store(int64(min(2*limit, mostAlive)))
-	} else {
-		c.patience.Store(0)
-	}
+	a, err := c.ask(ctx, request{endpoint: Alive, path: "/api/json", query: map[string]string{"tree": aliveTree}})
 	if err == nil {
 		err = a.Document()
 	}

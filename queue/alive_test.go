@@ -33,7 +33,7 @@ func TestSeenSoonAfterItsReturn(t *testing.T) {
 			f.jenkins.Restart(jenkinssim.Restart{Loading: 2 * time.Second, Slow: 1900 * time.Millisecond})
 		}, false, 3 * time.Second},
 		"hanging": {func(f *harness) { f.jenkins.Hang(gone) }, false, 2 * time.Second},
-		"cut off": {func(*harness) {}, true, mostAlive + time.Second},
+		"cut off": {func(*harness) {}, true, aliveTimeout + time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withHarness(t, jenkinssim.Config{}, func(f *harness) {

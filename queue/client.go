@@ -98,14 +98,12 @@ type Config struct {
 type Client struct {
 	c       Config
 	base    string
-	http    *http.Client
 	writes  *limiter
 	breaker breaker
 	memory  *memory
 
-	patience atomic.Int64 // timeout of the next small question, if it is more than leastAlive
-	tried    atomic.Bool  // the last poll failed, and Jenkins answered the small question
-	quiet    atomic.Bool  // Jenkins was quieting down at the last poll
+	tried atomic.Bool // the last poll failed, and Jenkins answered the small question
+	quiet atomic.Bool // Jenkins was quieting down at the last poll
 
 	mu      sync.Mutex    // guards the rest
 	ahead   time.Duration // how far Jenkins' clock is ahead of Bellboard's
@@ -144,7 +142,6 @@ func New(c Config) (*Client, error) {
 	return &Client{
 		c:       c,
 		base:    strings.TrimRight(c.URL, "/"),
-		http:    httpClient(c.Transport),
 		writes:  newLimiter(c.Clock),
 		breaker: breaker{clock: c.Clock},
 		memory:  known,

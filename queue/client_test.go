@@ -549,20 +549,6 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// TestCrumbsStayHome: no request for a crumb reaches Jenkins, even when gojenkins asks for one before a POST.
-func TestCrumbsStayHome(t *testing.T) {
-	carry := &recorder{next: roundTrip(func(r *http.Request) (*http.Response, error) {
-		t.Errorf("request for %s", r.URL)
-		return nil, errors.New("no")
-	})}
-	r := httptest.NewRequest("GET", "http://h/jenkins/crumbIssuer/api/json/api/json", nil)
-	res, err := carry.RoundTrip(r)
-	if err != nil || res.StatusCode != 404 {
-		t.Error(res, err)
-	}
-	_ = res.Body.Close()
-}
-
 func TestLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(clock.Real())

@@ -17,9 +17,6 @@ import (
 // asks such a question.
 const probeEndpoint = "probe"
 
-// greetLimit is how many bytes of an answer Greet reads. Only the headers of such an answer matter.
-const greetLimit = 64 << 10
-
 // Question is one request to Jenkins. The caller judges the answer.
 type Question struct {
 	Method string // empty means GET
@@ -31,11 +28,7 @@ type Question struct {
 // Ask sends one question as the client's user. An error means that there was no complete answer. Ask is for
 // single questions: it does not pace them and does not repeat them.
 func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
-	r := request{endpoint: probeEndpoint, method: q.Method, path: q.Path, query: q.Query, form: q.Form, probe: true}
-	if q.Method == http.MethodPost {
-		r.timeout = writeTimeout
-	}
-	return c.ask(ctx, r)
+	return c.ask(ctx, request{endpoint: probeEndpoint, method: q.Method, path: q.Path, query: q.Query, form: q.Form})
 }
 
 // RegisterProbe registers a node of an inbound agent, as Register does. The description has to be one that no
@@ -45,30 +38,19 @@ func (c *Client) RegisterProbe(ctx context.Context, name, description string, la
 	return failed("registering", name, err)
 }
 
-// Greet sends a request to any address. The request carries no user and no token, and follows no redirect. A
-// nil transport means NewTransport(nil).
+// Greet sends a request to any address. The request carries no user and no token, and follows no redirect.
 func Greet(ctx context.Context, transport http.RoundTripper, c clock.Clock, method, address string) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Wall(readTimeout))
 	defer cancel()
-	if transport == nil {
-		transport = NewTransport(nil)
-	}
 	req, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 	if err != nil {
 		return Answer{}, err
 	}
-	a := Answer{Asked: c.Now()}
-	res, err := httpClient(transport).Do(req)
-	if err != nil {
-		return Answer{}, unavailable(err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(res.Body, greetLimit))
-	if err != nil {
-		return Answer{}, unavailable(err)
-	}
-	a.Status, a.Header, a.Body, a.Answered = res.StatusCode, res.Header, string(body), c.Now()
-	return a, nil
+	x := exchange{next: transport}
+	x.Asked = c.Now()
+	_, err = x.client().Do(req) //nolint:bodyclose // the exchange has closed the body
+	x.Answered = c.Now()
+	return x.Answer, unavailable(err)
 }
 
 // Computer is a node as Jenkins shows it, with two facts more for doctor.

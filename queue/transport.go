@@ -2,7 +2,6 @@ package queue
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -41,60 +40,50 @@ func NewTransport(roots *x509.CertPool) *http.Transport {
 	}
 }
 
-// httpClient returns a client that follows no redirect. A redirect is the answer to a write. A read that
-// followed a redirect would end at a login page.
-func httpClient(next http.RoundTripper) *http.Client {
+// request is one request to Jenkins.
+type request struct {
+	endpoint string
+	method   string // empty means GET
+	path     string // below the base, escaped, begins with a slash
+	query    map[string]string
+	form     url.Values // of a POST
+	deadline time.Time  // latest time of sending; zero means none
+	// decode, when set, reads the document of an answer with status 200.
+	decode func(*Answer, io.Reader) error
+	// accept, when set, accepts an answer to a write that is no redirect to a page of Jenkins.
+	accept func(*Answer) bool
+}
+
+// exchange is one request with its answer. It stands between gojenkins and the network, because gojenkins
+// returns no answer at all if the answer has Jenkins' header for an error.
+type exchange struct {
+	request
+	Answer
+	next   http.RoundTripper
+	broken error // why the document is not one of Jenkins'
+}
+
+// client returns an HTTP client for the exchange, which follows no redirect. A redirect is the answer to a
+// write. A read that followed a redirect would end at a login page.
+func (x *exchange) client() *http.Client {
 	return &http.Client{
-		Transport:     &recorder{next},
+		Transport:     x,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// exchange is one request with its answer. The recorder fills the answer, because gojenkins returns no
-// response at all when an answer has Jenkins' header for an error.
-type exchange struct {
-	request
-	Answer
-	broken error // why the document is not one of Jenkins'
-}
-
-type exchangeKey struct{}
-
-// noDebug is the context that gojenkins gets. noDebug hides the key "debug". With that key gojenkins would
-// dump answers and might end the process.
-type noDebug struct{ context.Context }
-
-func (s noDebug) Value(key any) any {
-	if key == any("debug") {
-		return nil
-	}
-	return s.Context.Value(key)
-}
-
-// recorder stands between gojenkins and the network. It asks for the language of the sentences that
-// readSentence knows. It reads each answer, up to a bound.
-type recorder struct{ next http.RoundTripper }
-
-func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
-	if strings.Contains(req.URL.Path, "/crumbIssuer/") {
-		// An API token needs no crumb. A request for a crumb opens a session in Jenkins.
-		return http.ReadResponse(bufio.NewReader(strings.NewReader("HTTP/1.1 404 Not Found\r\n\r\n{}")), req)
-	}
+// RoundTrip asks for the language of the sentences that readSentence knows, and reads the answer.
+func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
 	req.Header.Set("Accept-Language", "en")
 	req.Header.Set("User-Agent", "bellboard")
-	res, err := t.next.RoundTrip(req)
+	res, err := x.next.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
-	x, ok := req.Context().Value(exchangeKey{}).(*exchange)
-	if !ok {
-		return res, nil
-	}
 	x.Status, x.Header = res.StatusCode, res.Header.Clone()
-	// An answer with this header would make gojenkins drop the answer and leave its body open.
-	res.Header.Del("X-Error")
-	if err := x.read(res); err != nil {
+	res.Header.Del("X-Error") // gojenkins would drop the answer
+	if err := x.read(res.Body); err != nil {
 		return nil, err
 	}
 	res.Body = http.NoBody
@@ -103,42 +92,35 @@ func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // read reads the body, because gojenkins would hold it in memory three times. read decodes a document while
 // the document arrives, and keeps only its first words.
-func (x *exchange) read(res *http.Response) error {
-	defer func() { _ = res.Body.Close() }()
+func (x *exchange) read(from io.ReadCloser) error {
+	defer func() { _ = from.Close() }()
+	body := &connection{Reader: from}
 	if x.decode == nil || x.Status != http.StatusOK {
-		text, err := io.ReadAll(io.LimitReader(res.Body, maxText))
+		text, err := io.ReadAll(io.LimitReader(body, maxText))
 		x.Body = string(text)
 		return err
 	}
-	in := bufio.NewReaderSize(res.Body, 64<<10)
-	head, err := in.Peek(excerptBytes)
-	if err != nil && err != io.EOF {
-		return err
-	}
+	in := bufio.NewReaderSize(body, 64<<10)
+	head, _ := in.Peek(excerptBytes)
 	x.Body = string(head)
 	if x.broken = x.Document(); x.broken == nil {
 		x.broken = x.decode(&x.Answer, in)
 	}
-	if l, ok := errors.AsType[connError](x.broken); ok {
-		return l.error
-	}
-	return nil
+	return body.err
 }
 
-// request is one request to Jenkins.
-type request struct {
-	endpoint string
-	method   string // empty means GET
-	path     string // below the base, escaped, begins with a slash
-	query    map[string]string
-	form     url.Values    // of a POST
-	timeout  time.Duration // zero means readTimeout
-	deadline time.Time     // latest time of sending; zero means none
-	probe    bool          // a small question, which is sent even if Jenkins does not answer
-	// decode, when set, reads the document of an answer with status 200.
-	decode func(*Answer, io.Reader) error
-	// accept, when set, accepts an answer to a write that is no redirect to a page of Jenkins.
-	accept func(*Answer) bool
+// connection remembers why an answer broke off on its way. That says nothing about the text that came.
+type connection struct {
+	io.Reader
+	err error
+}
+
+func (c *connection) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	if err != io.EOF {
+		c.err = err
+	}
+	return n, err
 }
 
 // ask sends a request once. If Jenkins rejects the token and a newer token is available, ask sends the
@@ -154,7 +136,14 @@ type request struct {
 // An error means that there was no complete answer, or that its document is broken. The caller judges the
 // status.
 func (c *Client) ask(ctx context.Context, r request) (Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(c.c.Clock.Wall(cmp.Or(r.timeout, readTimeout)), leastTimeout))
+	limit := readTimeout
+	switch {
+	case r.endpoint == Alive:
+		limit = aliveTimeout
+	case r.method == http.MethodPost:
+		limit = writeTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(c.c.Clock.Wall(limit), leastTimeout))
 	defer cancel()
 	token, err := c.c.Token()
 	if err != nil {
@@ -174,7 +163,8 @@ func (c *Client) ask(ctx context.Context, r request) (Answer, error) {
 }
 
 func (c *Client) send(ctx context.Context, r request, token string) (Answer, error) {
-	if err := c.breaker.allow(r.probe); err != nil {
+	// The small question and the questions of doctor are sent even if Jenkins does not answer.
+	if err := c.breaker.allow(r.endpoint == Alive || r.endpoint == probeEndpoint); err != nil {
 		return Answer{}, err
 	}
 	ctx, release, err := c.withDeadline(ctx, r.deadline)
@@ -182,9 +172,9 @@ func (c *Client) send(ctx context.Context, r request, token string) (Answer, err
 		return Answer{}, err
 	}
 	defer release()
-	x := exchange{request: r}
+	x := exchange{request: r, next: c.c.Transport}
 	x.Asked = c.c.Clock.Now()
-	err = c.call(context.WithValue(ctx, exchangeKey{}, &x), &r, token)
+	err = c.call(ctx, &x, token)
 	x.Answered = c.c.Clock.Now()
 	code := strconv.Itoa(x.Status)
 	if err != nil {
@@ -224,38 +214,38 @@ func (c *Client) withDeadline(ctx context.Context, deadline time.Time) (context.
 }
 
 // call sends the request by gojenkins. A panic in gojenkins becomes an error.
-func (c *Client) call(ctx context.Context, r *request, token string) (err error) {
+func (c *Client) call(ctx context.Context, x *exchange, token string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: gojenkins panicked: %v", ErrUnavailable, p)
 		}
 	}()
 	requester := gojenkins.Requester{
-		Base: c.base, Client: c.http,
+		Base: c.base, Client: x.client(),
 		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
 	}
-	ar := gojenkins.NewAPIRequest(r.method, r.path, nil)
-	if r.method == http.MethodPost {
-		ar.Payload = strings.NewReader(r.form.Encode())
+	ar := gojenkins.NewAPIRequest(x.method, x.path, nil)
+	if x.method == http.MethodPost {
+		ar.Payload = strings.NewReader(x.form.Encode())
 		ar.SetHeader("Content-Type", "application/x-www-form-urlencoded")
 	} else { // gojenkins puts a slash between the two parts of a path
-		at := strings.LastIndexByte(r.path, '/')
-		ar.Endpoint, ar.Suffix = r.path[:at], r.path[at+1:]
+		at := strings.LastIndexByte(x.path, '/')
+		ar.Endpoint, ar.Suffix = x.path[:at], x.path[at+1:]
 	}
-	var none string                                         // the recorder has read the body
-	_, err = requester.Do(noDebug{ctx}, ar, &none, r.query) //nolint:bodyclose,contextcheck // gojenkins has closed the body; noDebug is ctx
-	if err == nil {
-		return nil
-	}
-	if cause := context.Cause(ctx); errors.Is(cause, scaler.ErrExpired) {
+	var none string                                // the exchange has read the body
+	_, err = requester.Do(ctx, ar, &none, x.query) //nolint:bodyclose // gojenkins has closed the body
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, scaler.ErrExpired) {
 		return cause
 	}
 	return unavailable(err)
 }
 
-// unavailable returns the error of a request that got no complete answer. It drops a url.Error around the
-// cause, whose text repeats the address with the whole query.
+// unavailable returns the error of a request that got no complete answer, or nil if err is nil. It drops a
+// url.Error around the cause, whose text repeats the address with the whole query.
 func unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}

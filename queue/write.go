@@ -202,7 +202,7 @@ func (c *Client) write(ctx context.Context, r request) error {
 
 // post sends one POST and judges the answer.
 func (c *Client) post(ctx context.Context, r request) (Answer, error) {
-	r.method, r.timeout = http.MethodPost, writeTimeout
+	r.method = http.MethodPost
 	a, err := c.ask(ctx, r)
 	if err == nil && (r.accept == nil || !r.accept(&a)) {
 		err = a.outcome("/computer/")

@@ -268,7 +268,7 @@ func TestTimeout(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		if _, err := c.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(began) != readTimeout+leastAlive {
+		if _, err := c.Observe(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(began) != readTimeout+aliveTimeout {
 			t.Error(time.Since(began), err)
 		}
 	})
