@@ -148,95 +148,57 @@ func endsWithJenkins(class string) bool {
 // many. The sentence of an item that names 100,000 nodes has half as many bytes.
 const maxElement = 16 << 20
 
-// input bounds the text of an answer, from one element to the next. input keeps an error of the connection
-// apart, since such an error says nothing about the text.
-type input struct {
-	from io.Reader
-	left int
-	err  error
-}
-
-var errLong = fmt.Errorf("one value is longer than %d MiB", maxElement>>20)
-
-func (in *input) Read(b []byte) (int, error) {
-	if in.left <= 0 {
-		return 0, errLong
-	}
-	n, err := in.from.Read(b)
-	in.left -= n
-	if err != io.EOF {
-		in.err = err
-	}
-	return n, err
-}
-
-// connError is the error of an answer that broke off on its way.
-type connError struct{ error }
-
-func (l connError) Unwrap() error { return l.error }
-
 // decode reads one JSON document. Text after the document is an error. A document that is cut short or
 // malformed is an error too, and never a shorter list. The error quotes at most the one character or
-// escape sequence that is wrong.
-func decode(from io.Reader, read func(*jsontext.Decoder, *input) error) error {
-	in := &input{from: from, left: maxElement}
+// escape sequence that is wrong. The function read has to set N of its input anew after each element.
+func decode(from io.Reader, read func(*jsontext.Decoder, *io.LimitedReader) error) error {
+	in := &io.LimitedReader{R: from, N: maxElement}
 	d := jsontext.NewDecoder(in, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	err := read(d, in)
-	at, what := d.InputOffset(), ""
+	at := d.InputOffset()
 	if err == nil {
-		if _, err = d.ReadToken(); in.err == nil && errors.Is(err, io.EOF) {
+		if _, err = d.ReadToken(); errors.Is(err, io.EOF) && in.N > 0 {
 			return nil
 		}
-		what = "text after the end of the document"
+		err = errors.New("text after the end of the document")
+	} else if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		at, err = syntax.ByteOffset, syntax.Err
+	} else if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
+		at, err = semantic.ByteOffset, fmt.Errorf("a JSON %s does not fit", semantic.JSONKind)
 	}
-	syntax, isSyntax := errors.AsType[*jsontext.SyntacticError](err)
-	semantic, isSemantic := errors.AsType[*json.SemanticError](err)
-	switch {
-	case in.err != nil:
-		return connError{in.err}
-	case errors.Is(err, errLong):
-		what = errLong.Error()
-	case what != "":
-	case isSyntax:
-		at, what = syntax.ByteOffset, syntax.Err.Error()
-	case isSemantic:
-		at, what = semantic.ByteOffset, fmt.Sprintf("a JSON %s does not fit", semantic.JSONKind)
-	default:
-		what = err.Error()
+	if in.N <= 0 {
+		err = fmt.Errorf("one value is longer than %d MiB", maxElement>>20)
 	}
-	return fmt.Errorf("%w: JSON broken at byte %d: %s", ErrNotJenkins, at, what)
+	return fmt.Errorf("%w: JSON broken at byte %d: %w", ErrNotJenkins, at, err)
 }
 
 // decodeSmall reads a document into one value. It is for documents that are never large.
 func decodeSmall(from io.Reader, into any) error {
-	return decode(from, func(d *jsontext.Decoder, _ *input) error { return json.UnmarshalDecode(d, into) })
+	return decode(from, func(d *jsontext.Decoder, _ *io.LimitedReader) error { return json.UnmarshalDecode(d, into) })
 }
 
 // decodeList reads a document whose root has that class and that list. It reads each element of the list
 // into one and then calls each. The function each has to empty one for the next element.
 func decodeList(from io.Reader, class, name string, one any, each func() error) error {
 	is, has := "", false
-	err := decode(from, func(d *jsontext.Decoder, in *input) error {
+	err := decode(from, func(d *jsontext.Decoder, in *io.LimitedReader) error {
 		return eachMember(d, jsontext.KindBeginObject, func() error {
-			key, err := d.ReadToken()
-			if err != nil {
+			switch key, err := d.ReadToken(); {
+			case err != nil:
 				return err
-			}
-			switch key.String() {
-			case "_class":
+			case key.String() == "_class":
 				return json.UnmarshalDecode(d, &is)
-			case name:
-				has = true
-				return eachMember(d, jsontext.KindBeginArray, func() error {
-					if err := json.UnmarshalDecode(d, one); err != nil {
-						return err
-					}
-					in.left = maxElement
-					return each()
-				})
-			default:
+			case key.String() != name:
 				return d.SkipValue()
 			}
+			has = true
+			return eachMember(d, jsontext.KindBeginArray, func() error {
+				if err := json.UnmarshalDecode(d, one); err != nil {
+					return err
+				}
+				in.N = maxElement
+				return each()
+			})
 		})
 	})
 	switch {
@@ -250,15 +212,11 @@ func decodeList(from io.Reader, class, name string, one any, each func() error) 
 	return nil
 }
 
-// eachMember reads an object or an array. It calls each before every member. A null counts as empty, like {}
-// or [].
+// eachMember reads an object or an array. It calls each before every member.
 func eachMember(d *jsontext.Decoder, begin jsontext.Kind, each func() error) error {
-	switch t, err := d.ReadToken(); {
-	case err != nil:
+	if t, err := d.ReadToken(); err != nil {
 		return err
-	case t.Kind() == jsontext.KindNull:
-		return nil
-	case t.Kind() != begin:
+	} else if t.Kind() != begin {
 		return fmt.Errorf("want %s", begin)
 	}
 	for {
