@@ -38,10 +38,12 @@ func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
 	if retry && c.alive(ctx) != nil {
 		retry, err = false, awayError{err}
 	}
-	if triedBefore := c.tried.Swap(retry); !retry || triedBefore {
-		return v, err
+	again := retry && !c.tried
+	c.tried = retry
+	if again {
+		return c.observe(ctx)
 	}
-	return c.observe(ctx)
+	return v, err
 }
 
 // alive returns nil if Jenkins answers the small question.
@@ -64,6 +66,17 @@ func (c *Client) noteSession(a *Answer) {
 	if session != "" && session != c.session {
 		c.session, c.since = session, a.Answered
 	}
+}
+
+// sessionSince returns when the first answer of the session was complete. It returns zero if another session
+// has answered meanwhile.
+func (c *Client) sessionSince(session string) (since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if session == c.session {
+		since = c.since
+	}
+	return since
 }
 
 // breaker stops requests to a Jenkins that does not answer. After three failures in a row it lets only two

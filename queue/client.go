@@ -18,13 +18,11 @@
 package queue
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"bellboard/scaler"
@@ -100,16 +98,17 @@ type Client struct {
 	base    string
 	writes  *limiter
 	breaker breaker
+
+	polling sync.Mutex // one poll at a time; guards what polls leave to the next ones
 	memory  *memory
-
-	tried atomic.Bool // the last poll failed, and Jenkins answered the small question
-	quiet atomic.Bool // Jenkins was quieting down at the last poll
-
-	mu      sync.Mutex    // guards the rest
+	tried   bool          // the last poll failed, and Jenkins answered the small question
+	quiet   bool          // Jenkins was quieting down at the last poll
 	ahead   time.Duration // how far Jenkins' clock is ahead of Bellboard's
 	jobSeen time.Time     // when Jenkins last showed that it has a job
-	session string        // of Jenkins' last answer
-	since   time.Time     // when the first answer of the session was complete
+
+	mu      sync.Mutex // guards the rest
+	session string     // of Jenkins' last answer
+	since   time.Time  // when the first answer of the session was complete
 }
 
 // New returns a client. New sends no request.
@@ -122,8 +121,6 @@ func New(c Config) (*Client, error) {
 		return nil, fmt.Errorf("jenkins URL %q: must be http://host/ or https://host/", u.Redacted())
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("jenkins URL %q: must have no user, query or fragment", u.Redacted())
-	case c.Token == nil || c.Clock == nil || c.Instance == "":
-		return nil, errors.New("jenkins client: token, clock and instance are required")
 	}
 	if c.Transport == nil {
 		c.Transport = NewTransport(nil)
@@ -137,14 +134,14 @@ func New(c Config) (*Client, error) {
 	if c.Skew == nil {
 		c.Skew = func(time.Duration) {}
 	}
-	known := newMemory()
-	known.unlabelled = c.Unlabelled
+	memory := newMemory()
+	memory.unlabelled = c.Unlabelled
 	return &Client{
 		c:       c,
 		base:    strings.TrimRight(c.URL, "/"),
 		writes:  newLimiter(c.Clock),
 		breaker: breaker{clock: c.Clock},
-		memory:  known,
+		memory:  memory,
 	}, nil
 }
 

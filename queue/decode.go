@@ -21,17 +21,19 @@ type item struct {
 	Why     string `json:"why"`
 	Blocked bool   `json:"blocked"`
 	Pending bool   `json:"pending"`
-	Task    struct {
-		Class string           `json:"_class"`
-		URL   string           `json:"url"`
-		Label optional[string] `json:"labelExpression"`
-	} `json:"task"`
+	Task    task   `json:"task"`
 	Actions []struct {
 		Parameters []struct {
 			Class string                  `json:"_class"`
 			Value optional[lenientString] `json:"value"`
 		} `json:"parameters"`
 	} `json:"actions"`
+}
+
+type task struct {
+	Class string           `json:"_class"`
+	URL   string           `json:"url"`
+	Label optional[string] `json:"labelExpression"`
 }
 
 // computer is one node, as in Jenkins' answer.

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,62 +37,66 @@ const (
 // mark and Jenkins has no hook, Observe also asks whether Jenkins is quieting down. The reason is that a safe
 // restart does not wait for builds on marked nodes.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
+	c.polling.Lock()
+	defer c.polling.Unlock()
 	v, err := c.poll(ctx)
-	if err != nil && ctx.Err() == nil {
+	if err == nil {
+		return v, nil
+	}
+	if ctx.Err() == nil {
 		c.c.Unseen(string(scaler.CauseOf(err)))
 	}
-	return v, err
+	return scaler.JenkinsView{}, err
 }
 
 func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) {
 	v.AskedAt = c.c.Clock.Now()
-	computers, nodes, unseen, err := c.computers(ctx)
-	session := computers.Header.Get("X-Jenkins-Session")
-	if err == nil && !c.c.Reader {
-		err = c.memory.checkMissing(session, nodes)
-	}
+	computers, unseen, err := c.computers(ctx, &v)
 	if err != nil {
-		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' nodes: %w", err)
+		return v, fmt.Errorf("reading Jenkins' nodes: %w", err)
 	}
+	v.NodesAt, v.Session = computers.Answered, computers.Header.Get("X-Jenkins-Session")
 	queue, err := c.document(ctx, Queue, "/queue", queueTree, func(a *Answer, in io.Reader) (err error) {
-		if err := a.sameSession(session); err != nil { // the nodes say what a sentence of the queue means
+		if err := a.sameSession(v.Session); err != nil { // the nodes say what a sentence of the queue means
 			return err
 		}
-		v.Items, err = c.memory.items(in, nodes)
+		v.Items, err = c.memory.items(in, v.Nodes)
 		return err
 	})
 	if err != nil {
-		return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins' queue: %w", err)
+		return v, fmt.Errorf("reading Jenkins' queue: %w", err)
 	}
-	v.Nodes, v.Session, v.Version = nodes, session, queue.Header.Get("X-Jenkins")
-	v.NodesAt, v.AnsweredAt = computers.Answered, c.c.Clock.Now()
-	c.mu.Lock()
-	if session == c.session { // otherwise another session has answered meanwhile
-		v.SessionSince = c.since
-	}
-	c.mu.Unlock()
-	ahead := c.compareClocks(&computers)
+	v.AnsweredAt, v.Version = c.c.Clock.Now(), queue.Header.Get("X-Jenkins")
+	v.SessionSince = c.sessionSince(v.Session)
+	c.compareClocks(&computers)
 	for i := range v.Items {
-		v.Items[i].Since = v.Items[i].Since.Add(-ahead)
+		v.Items[i].Since = v.Items[i].Since.Add(-c.ahead)
 	}
 	if len(v.Items) == 0 {
 		if err := c.checkVisible(ctx, unseen); err != nil {
-			return scaler.JenkinsView{}, fmt.Errorf("reading Jenkins: %w", err)
+			return v, fmt.Errorf("reading Jenkins: %w", err)
 		}
 	}
 	if err := c.quietingDown(ctx, &v); err != nil {
-		return scaler.JenkinsView{}, fmt.Errorf("reading whether Jenkins is quieting down: %w", err)
+		return v, fmt.Errorf("reading whether Jenkins is quieting down: %w", err)
 	}
 	return v, nil
 }
 
-// computers reads the nodes. unseen has Bellboard's busy nodes if the build of none of them can be seen.
-func (c *Client) computers(ctx context.Context) (a Answer, nodes []scaler.Node, unseen map[string]bool, err error) {
+// computers reads the nodes of the view. unseen has Bellboard's busy nodes if the build of none of them can
+// be seen.
+func (c *Client) computers(ctx context.Context, v *scaler.JenkinsView) (a Answer, unseen map[string]bool, err error) {
 	a, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) (err error) {
-		nodes, unseen, err = c.memory.nodes(in, c.c.Instance)
+		v.Nodes, unseen, err = c.memory.nodes(in, c.c.Instance)
 		return err
 	})
-	return a, nodes, unseen, err
+	if err == nil {
+		err = c.memory.remember(a.Header.Get("X-Jenkins-Session"), v.Nodes)
+	}
+	if c.c.Reader && errors.Is(err, ErrPartial) {
+		err = nil // another process has deleted the nodes
+	}
+	return a, unseen, err
 }
 
 // quietingDown sets QuietingDown of the view. If an item says that Jenkins is quieting down, quietingDown
@@ -106,8 +111,8 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 	hook := scaler.HookLabel(c.c.Instance)
 	v.Hook = slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return slices.Contains(n.Labels, hook) })
 	v.QuietingDown = slices.ContainsFunc(v.Items, func(it scaler.Item) bool { return it.State == scaler.ShuttingDown })
-	defer func() { c.quiet.Store(v.QuietingDown || err != nil) }()
-	asks := c.quiet.Load() || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
+	asks := c.quiet || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
+	defer func() { c.quiet = v.QuietingDown || err != nil }()
 	if v.QuietingDown || v.Hook || !asks {
 		return nil
 	}
@@ -142,49 +147,38 @@ func (a *Answer) sameSession(session string) error {
 	return nil
 }
 
-// compareClocks returns how far Jenkins' clock is ahead of Bellboard's. Jenkins' Date is cut to the second
-// and was written between question and answer, so that it proves two bounds. An estimate within the bounds
+// compareClocks notes how far Jenkins' clock is ahead of Bellboard's. Jenkins' Date is cut to the second and
+// was written between question and answer, so that it proves two bounds. An estimate within the bounds
 // stays as it is. So clocks that agree are not corrected back and forth. Jenkins' clock tells only when an
 // item entered the queue. A proxy may replace Jenkins' Date by its own; then the proxy's clock is compared.
-func (c *Client) compareClocks(a *Answer) (ahead time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (c *Client) compareClocks(a *Answer) {
 	if date, err := http.ParseTime(a.Header.Get("Date")); err == nil {
 		c.ahead = max(date.Sub(a.Answered), min(c.ahead, date.Add(time.Second).Sub(a.Asked)))
 		c.c.Skew(c.ahead)
 	}
-	return c.ahead
-}
-
-// checkVisible returns an error if the queue is empty only because the user may not see the items. To a user
-// without Job/Read Jenkins answers 200 with no item. Jenkins also hides every job, and the builds of the
-// executors. An executor that has just taken an item shows no build for a moment, so that checkVisible reads
-// the nodes a second time.
-func (c *Client) checkVisible(ctx context.Context, unseen map[string]bool) error {
-	if len(unseen) == 0 {
-		return c.checkJobs(ctx)
-	}
-	_, _, still, err := c.computers(ctx)
-	if err != nil {
-		return err
-	}
-	for name := range still {
-		if unseen[name] {
-			return fmt.Errorf("%w: the queue is empty, and the user can see no build on %d busy agents", ErrBlind, len(still))
-		}
-	}
-	return nil
 }
 
 // jobsValid is how long a job that was seen counts as a proof that the user may see jobs.
 const jobsValid = time.Minute
 
-// checkJobs returns an error if the user can see no job. It asks again jobsValid after it saw a job.
-func (c *Client) checkJobs(ctx context.Context) error {
-	c.mu.Lock()
-	last := c.jobSeen
-	c.mu.Unlock()
-	if now := c.c.Clock.Now(); !last.IsZero() && now.Sub(last) < jobsValid {
+// checkVisible returns an error if the queue is empty only because the user may not see the items. To a user
+// without Job/Read Jenkins answers 200 with no item. Jenkins also hides every job, and the builds of the
+// executors. An executor that has just taken an item shows no build for a moment, so that checkVisible reads
+// the nodes a second time. Without a busy agent checkVisible asks for a job.
+func (c *Client) checkVisible(ctx context.Context, unseen map[string]bool) error {
+	if len(unseen) > 0 {
+		_, still, err := c.computers(ctx, &scaler.JenkinsView{})
+		if err != nil {
+			return err
+		}
+		for name := range still {
+			if unseen[name] {
+				return fmt.Errorf("%w: the queue is empty, and the user can see no build on %d busy agents", ErrBlind, len(still))
+			}
+		}
+		return nil
+	}
+	if now := c.c.Clock.Now(); !c.jobSeen.IsZero() && now.Sub(c.jobSeen) < jobsValid {
 		return nil
 	}
 	var root struct {
@@ -197,9 +191,7 @@ func (c *Client) checkJobs(ctx context.Context) error {
 	if len(root.Jobs) == 0 {
 		return fmt.Errorf("%w, or Jenkins has no job yet: the queue is empty, and the user can see no job", ErrBlind)
 	}
-	c.mu.Lock()
 	c.jobSeen = a.Answered
-	c.mu.Unlock()
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"bellboard/scaler"
@@ -64,10 +63,11 @@ type Computer struct {
 // Computers reads all nodes anew, as Observe does. It also returns nodes if Observe would return ErrBlind:
 // for an empty queue without a visible build.
 func (c *Client) Computers(ctx context.Context) (all []Computer, err error) {
+	c.polling.Lock()
+	defer c.polling.Unlock()
 	_, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) error {
-		return c.memory.eachNode(in, c.c.Instance, func(doc *computer, n scaler.Node) {
-			_, unseen, _ := doc.work()
-			all = append(all, Computer{n, strings.Clone(doc.Description), unseen})
+		return c.memory.eachNode(in, c.c.Instance, func(n scaler.Node, description string, hidden int) {
+			all = append(all, Computer{n, description, hidden})
 		})
 	})
 	if err != nil {

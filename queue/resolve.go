@@ -39,18 +39,21 @@ func state(it *item) scaler.ItemState {
 // resolver finds the labels of the items of one answer.
 type resolver struct {
 	*memory
-	nodes    []scaler.Node
-	named    map[string]*scaler.Node // nodes by their names in sentences
-	holders  map[string]labelHolders // owners of each label
-	agents   int                     // number of Bellboard's nodes that are no fences
-	long     map[string]sentence     // the last few sentences that are too long for memory
-	inferred map[[2]string]string    // inferred labels by job and sentence
+	nodes   []scaler.Node
+	named   map[string]*scaler.Node // nodes by their names in sentences
+	holders map[string]holders      // by expression
+	agents  int                     // number of Bellboard's nodes that are no fences
+	last    string                  // the last sentence that is too long for memory
+	long    sentence                // what it says
 }
+
+// holders says of an expression, apart from nodes' own names, whether it matches any node, and whether it
+// matches a node of Bellboard's.
+type holders struct{ any, ours bool }
 
 func newResolver(m *memory, nodes []scaler.Node) resolver {
 	r := resolver{
-		memory: m, nodes: nodes, named: make(map[string]*scaler.Node, len(nodes)+2),
-		holders: map[string]labelHolders{}, long: map[string]sentence{}, inferred: map[[2]string]string{},
+		memory: m, nodes: nodes, named: make(map[string]*scaler.Node, len(nodes)+2), holders: map[string]holders{},
 	}
 	for i := range nodes {
 		n := &nodes[i]
@@ -62,16 +65,30 @@ func newResolver(m *memory, nodes []scaler.Node) resolver {
 		if isAgent(n) {
 			r.agents++
 		}
-		for _, l := range n.Labels {
-			r.holders[l] = labelHolders{any: true, ours: r.holders[l].ours || isAgent(n)}
-		}
 	}
 	return r
 }
 
-// labelHolders says of a label, apart from nodes' own names, whether any node has it and whether a node of
-// Bellboard's has it.
-type labelHolders struct{ any, ours bool }
+// isAgent reports whether a node is Bellboard's and no fence.
+func isAgent(n *scaler.Node) bool { return n.Mine() && !n.Fence }
+
+// fits reports whether an expression matches the node's labels.
+func fits(e label.Expr, n *scaler.Node) bool {
+	return e.Matches(func(atom string) bool { return slices.Contains(n.Labels, atom) })
+}
+
+func (r *resolver) holdersOf(e label.Expr) holders {
+	h, ok := r.holders[e.Source()]
+	if !ok {
+		for i := range r.nodes {
+			if n := &r.nodes[i]; fits(e, n) {
+				h = holders{any: true, ours: h.ours || isAgent(n)}
+			}
+		}
+		r.holders[e.Source()] = h
+	}
+	return h
+}
 
 // resolve returns the label of an item. remember reports whether the label is valid for the same queue id
 // later on. The name of a node is never remembered: the item did not ask for that node, which merely was the
@@ -81,103 +98,91 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 		return scaler.Unlabelled, "", false
 	}
 	var said sentence
-	parameter, hidden := it.parameter()
-	expression := ""
-	if !hidden {
-		expression = it.Task.Label.value
-	}
 	if state == scaler.Buildable || state == scaler.Pending {
 		said = r.sentence(it.Why)
 	}
 	node := r.named[said.text]
-	switch {
-	case said.proves == provesLabel, said.proves == provesEither && node == nil:
+	if said.proves == provesLabel || said.proves == provesEither && node == nil {
 		return scaler.Labelled, said.label, node == nil
-	case parameter != "", expression != "":
-		l = r.source(cmp.Or(parameter, expression))
+	}
+	typed, hidden := it.parameter()
+	if !hidden {
+		typed = cmp.Or(typed, it.Task.Label.value)
+	}
+	if typed != "" {
+		l = r.source(typed)
 		return scaler.Labelled, l, r.named[l] == nil
 	}
-	if l, ok := r.labels[it.ID]; ok && l == "" {
-		return scaler.Unlabelled, "", true
-	} else if ok {
+	if l, ok := r.labels[it.ID]; ok && l != "" {
 		return scaler.Labelled, l, true
-	}
-	switch said.proves {
-	case provesNothing, provesLabel: // a label has been returned above
-	case provesEither, provesNode, provesPerhapsNode:
-		var worn labelHolders
-		if node != nil && !node.Mine() { // the name of Bellboard's own node is never a label of others
-			worn = r.holders[node.Name]
-		}
-		switch {
-		case worn.ours && said.proves == provesEither:
-			// The sentence is the same, whether the item wants the label or the node.
-			return scaler.Inferred, said.label, false
-		case worn.any:
-			// Other nodes have the name of this one node as a label. The name would stand for them too.
-			return scaler.Unresolved, "", false
-		case node != nil:
-			return scaler.Labelled, node.Name, false
-		}
-		if said.proves != provesPerhapsNode {
-			return scaler.Labelled, said.label, false
-		}
-	case provesReserved:
+	} else if ok {
 		return scaler.Unlabelled, "", true
-	case provesAway:
-		if r.serves(said.nodes) {
-			return scaler.Unlabelled, "", false
-		}
-	case provesBare:
+	}
+	if node != nil || said.proves == provesNode {
+		how, l = r.onNode(&said, node)
+		return how, l, false
+	}
+	switch {
+	case said.proves == provesReserved,
 		// Jenkins ignores every label while it has no node. The answer just before this one had two nodes of
 		// Bellboard's, so that Jenkins has ignored no label here.
-		if r.agents >= 2 {
-			return scaler.Unlabelled, "", true
-		}
-	}
-	if canRoam[it.Task.Class] && it.Task.Label.present && !hidden {
+		said.proves == provesBare && r.agents >= 2:
 		return scaler.Unlabelled, "", true
-	}
-	if state == scaler.Buildable && (said.proves == provesNothing || said.proves == provesAway) {
-		if l := r.infer(it, said.why); l != "" {
+	case said.proves == provesAway && r.serves(said.nodes):
+		return scaler.Unlabelled, "", false
+	case canRoam[it.Task.Class] && it.Task.Label.present && !hidden:
+		return scaler.Unlabelled, "", true
+	case state == scaler.Buildable && (said.proves == provesNothing || said.proves == provesAway):
+		if l := r.infer(it, said.nodes); l != "" {
 			return scaler.Inferred, l, false
 		}
 	}
 	return scaler.Unresolved, "", false
 }
 
+// onNode returns the label of an item whose sentence names a node. If that node is gone, node is nil.
+func (r *resolver) onNode(said *sentence, node *scaler.Node) (how scaler.Resolution, l string) {
+	if node == nil {
+		return scaler.Labelled, said.label
+	}
+	var others holders
+	if !node.Mine() { // the name of Bellboard's own node is never a label of others
+		others = r.holdersOf(label.ParseName(node.Name))
+	}
+	switch {
+	case others.ours && said.proves == provesEither:
+		// The sentence is the same, whether the item wants the label or the node.
+		return scaler.Inferred, said.label
+	case others.any:
+		// Other nodes have the name of this one node as a label. The name would stand for them too.
+		return scaler.Unresolved, ""
+	default:
+		return scaler.Labelled, node.Name
+	}
+}
+
 // infer returns a label for an item whose sentence is a list of refusals in the words of a plugin. The nodes
-// of the list that must have the label of the item limit the choice. The first of two rules that fits counts:
+// that have the label of the item limit the choice. The first of two rules that fits counts:
 //
 //   - The label that all other items of the job want, if all those nodes have it, and a node of Bellboard's.
 //   - All labels of one of those nodes that is Bellboard's. The item fits another node with the same labels.
-func (r *resolver) infer(it *item, why string) string {
-	job := ""
-	if it.Task.URL != "" {
-		job = r.job(it)
+func (r *resolver) infer(it *item, names []string) string {
+	var fit []*scaler.Node
+	for _, name := range names {
+		if n := r.named[name]; n != nil {
+			fit = append(fit, n)
+		}
 	}
-	key := [2]string{job, why}
-	l, ok := r.inferred[key]
-	if ok {
-		return l
-	}
-	fit := r.fitting(why)
+	job := r.job(it)
 	if wanted := r.wanted[job]; wanted != "" {
 		e := label.Parse(wanted)
-		has := func(n *scaler.Node) bool {
-			return e.Matches(func(atom string) bool { return slices.Contains(n.Labels, atom) })
-		}
-		if slices.ContainsFunc(fit, func(n *scaler.Node) bool { return !has(n) }) {
+		if slices.ContainsFunc(fit, func(n *scaler.Node) bool { return !fits(e, n) }) {
 			r.wanted[job] = "" // this item wants another label than the other items of the job
-		} else if slices.ContainsFunc(r.nodes, func(n scaler.Node) bool { return isAgent(&n) && has(&n) }) {
-			l = wanted
+		} else if r.holdersOf(e).ours {
+			return wanted
 		}
 	}
-	if l == "" {
-		l = fewestLabels(fit)
-	}
-	r.inferred[key] = l
-	return l
+	return fewestLabels(fit)
 }
 
 // escaper escapes a label for the inside of quotes.
@@ -199,23 +204,6 @@ func fewestLabels(nodes []*scaler.Node) string {
 	return label.ParseName(strings.Join(atoms, "&&")).Source()
 }
 
-// fitting returns the nodes of a list of refusals that have the label of the item, whatever the label is.
-// Jenkins checks the label first. So a node that refuses for another reason has the label.
-func (r *resolver) fitting(why string) (nodes []*scaler.Node) {
-	for part := range strings.SplitSeq(why, "; ") {
-		name, words, _ := strings.Cut(strings.TrimPrefix(part, "‘"), "’ ")
-		if on, ok := strings.CutPrefix(words, "lacks permission to run on ‘"); ok { // a user is first
-			name = strings.TrimSuffix(on, "’")
-		} else if words == "" || strings.HasPrefix(words, "doesn’t have label ") {
-			continue
-		}
-		if n := r.named[name]; n != nil {
-			nodes = append(nodes, n)
-		}
-	}
-	return nodes
-}
-
 // canRoam are the tasks whose label is null only if they have none.
 var canRoam = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven.MavenModuleSet": true}
 
@@ -223,71 +211,44 @@ var canRoam = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.mav
 // label, or a label that all these nodes have. In both cases the answer is yes if the team takes items
 // without a label. The answer is no if one of Bellboard's nodes takes only items with a label. That node
 // would have answered an item without a label that it is reserved.
-func (r *resolver) serves(nodes []string) bool {
-	serves := false
+func (r *resolver) serves(nodes []string) (serves bool) {
 	for _, name := range nodes {
 		n := r.named[name]
 		if n == nil || !isAgent(n) {
 			continue
 		}
-		switch takes, known := r.unlabelled[scaler.PoolID{Team: n.Team, Kind: n.Kind}]; {
-		case known && !takes:
+		takes, known := r.unlabelled[scaler.PoolID{Team: n.Team, Kind: n.Kind}]
+		if known && !takes {
 			return false
-		case known:
-			serves = true
 		}
+		serves = serves || known
 	}
 	return serves
 }
 
-// isAgent reports whether a node is Bellboard's and no fence.
-func isAgent(n *scaler.Node) bool { return n.Mine() && !n.Fence }
-
-// maxLong is how many long sentences the resolver keeps at once. Most items with a long sentence have the
-// same one. All long sentences together may be as long as the answer.
-const maxLong = 8
-
-// sentence reads a sentence. It reads a sentence once for all items that have it.
+// sentence reads a sentence. It reads a sentence once for all items that have it. Most items with a long
+// sentence have the same one, so that the resolver keeps only the last of those.
 func (r *resolver) sentence(why string) sentence {
-	table, long := r.sentences, len(why) > maxString
-	if long {
-		table = r.long
+	if len(why) <= maxString {
+		return r.sentences.get(why, readSentence)
 	}
-	if s, ok := table[why]; ok {
-		return s
+	if r.last != why {
+		r.last, r.long = why, readSentence(why)
 	}
-	if long && len(table) == maxLong {
-		clear(table)
-		clear(r.inferred)
-	}
-	why = r.intern(why)
-	s := readSentence(why)
-	s.label, s.why = strings.Clone(s.label), why // the label outlives a long sentence
-	table[why] = s
-	return s
+	return r.long
 }
 
 // source returns an expression that a person typed, in the form that label.Parse reads back.
-func (r *resolver) source(typed string) string {
-	s, ok := r.typed[typed]
-	if !ok {
-		s = label.Parse(typed).Source()
-		r.typed[typed] = s
-	}
-	return s
+func (m *memory) source(typed string) string {
+	return m.typed.get(typed, func(string) string { return label.Parse(typed).Source() })
 }
 
 // job returns the full name of the item's job, from the URL of the item's task.
 func (m *memory) job(it *item) string {
-	if j, ok := m.jobs[it.Task.URL]; ok && it.Task.URL != "" {
+	if j := m.jobs.get(it.Task.URL, jobOf); j != "" {
 		return j
 	}
-	j := jobOf(it.Task.URL)
-	if j == "" { // the class of the task says something at least
-		return m.intern(it.Task.Class[strings.LastIndexAny(it.Task.Class, ".$")+1:])
-	}
-	m.jobs[it.Task.URL] = j
-	return j
+	return it.Task.Class[strings.LastIndexAny(it.Task.Class, ".$")+1:] // says something at least
 }
 
 // jobOf returns the name of the job in a URL. "http://host/jenkins/job/folder/job/foo/" and

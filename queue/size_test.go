@@ -232,12 +232,14 @@ func TestMemoryIsBounded(t *testing.T) {
 	m := newMemory()
 	for i := range maxRemembered + 1 {
 		text := fmt.Sprint("n", i)
-		m.strings[text], m.jobs[text], m.typed[text], m.sentences[text] = text, text, text, sentence{}
+		m.job(&item{Task: task{URL: "job/" + text}})
+		m.source(text)
+		m.sentences.get(text, readSentence)
 		m.ownerOf("bellboard", text)
+		m.learn(&item{Task: task{URL: text}}, &scaler.Item{Job: text, Label: text, Resolution: scaler.Labelled})
 	}
-	m.forget()
-	if n := len(m.strings) + len(m.jobs) + len(m.typed) + len(m.sentences) + len(m.owners); n != 0 {
-		t.Errorf("%d entries are left of five full tables, want none", n)
+	if n := len(m.jobs) + len(m.typed) + len(m.sentences) + len(m.owners) + len(m.wanted); n != 5 {
+		t.Errorf("%d entries are left of five full tables, want the last one of each", n)
 	}
 	if o := m.ownerOf("bellboard", scaler.Describe("bellboard", webPool.PoolID, true)); o != (owner{webPool.PoolID, true}) {
 		t.Errorf("after forget the owner is %+v", o)

@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"bellboard/scaler/label"
@@ -26,71 +28,83 @@ type sentence struct {
 	proves proof
 	text   string
 	label  string
-	nodes  []string // the nodes of provesAway
-	why    string   // the sentence itself, one string for all items that have this sentence
+	nodes  []string // in a list of refusals, the nodes that have the label of the item, whatever the label is
+}
+
+// named returns a sentence with that text. The sentence keeps nothing else of what Jenkins said.
+func named(proves proof, text string) sentence {
+	text = strings.Clone(text)
+	return sentence{proves: proves, text: text, label: label.ParseName(text).Source()}
+}
+
+// forms are the sentences with one name.
+var forms = []struct {
+	before, after string
+	proves        proof
+}{
+	{"Waiting for next available executor on ", "", provesEither},
+	{"All nodes of label ", " are offline", provesLabel},
+	{"There are no nodes with the label ", "", provesLabel},
 }
 
 // readSentence reads a sentence as Jenkins says it with Accept-Language: en. A sentence counts only if all of
 // it is known. In a list of refusals the known parts count.
 func readSentence(why string) sentence {
-	var says proof
-	text := ""
 	if why == "Waiting for next available executor" {
-		says = provesBare
-	} else if l, ok := between(why, "Waiting for next available executor on ", ""); ok {
-		says, text = provesEither, l
-	} else if l, ok := between(why, "All nodes of label ", " are offline"); ok {
-		says, text = provesLabel, l
-	} else if l, ok := between(why, "There are no nodes with the label ", ""); ok {
-		says, text = provesLabel, l
-	} else if l, ok := lackedLabel(why); ok {
-		says, text = provesLabel, l
-	} else if n, ok := between(why, "", " is offline"); ok && !strings.ContainsAny(n, "‘’") && !strings.Contains(n, "; ") {
-		if says, text = provesNode, n; !strings.HasPrefix(why, "‘") {
-			says = provesPerhapsNode
+		return sentence{proves: provesBare}
+	}
+	for _, f := range forms {
+		if text := between(why, f.before, f.after); text != "" {
+			return named(f.proves, text)
 		}
-	} else {
+	}
+	if text := lackedLabel(why); text != "" {
+		return named(provesLabel, text)
+	}
+	node := between(why, "", " is offline")
+	switch {
+	case node == "" || strings.ContainsAny(node, "‘’;"):
 		return readRefusals(why)
+	case strings.HasPrefix(why, "‘"):
+		return named(provesNode, node)
+	default:
+		return named(provesPerhapsNode, node)
 	}
-	if text == "" {
-		return sentence{proves: says}
-	}
-	return sentence{proves: says, text: text, label: label.ParseName(text).Source()}
 }
 
-// between returns the text between before and after, without its typographic quotes. Jenkins before 2.125
-// writes no quotes.
-func between(s, before, after string) (string, bool) {
-	s, ok := strings.CutPrefix(s, before)
-	if !ok {
-		return "", false
+// between returns the text between before and after, without its typographic quotes, or "". Jenkins before
+// 2.125 writes no quotes.
+func between(s, before, after string) string {
+	s, begins := strings.CutPrefix(s, before)
+	s, ends := strings.CutSuffix(s, after)
+	inner, quoted := strings.CutPrefix(s, "‘")
+	inner, closed := strings.CutSuffix(inner, "’")
+	if !begins || !ends || quoted != closed {
+		return ""
 	}
-	if s, ok = strings.CutSuffix(s, after); !ok || s == "" {
-		return "", false
-	}
-	if inner, ok := strings.CutPrefix(s, "‘"); ok {
-		return strings.CutSuffix(inner, "’")
-	}
-	return s, true
+	return inner
 }
 
 // lackedLabel returns the label that a node of a list lacks. In "Must run on A not B" it returns A, the node
 // on which a build has to resume.
-func lackedLabel(why string) (string, bool) {
-	const lacks, must = "’ doesn’t have label ‘", "Must run on "
-	if _, rest, ok := strings.Cut(why, lacks); ok {
+func lackedLabel(why string) string {
+	if _, rest, ok := strings.Cut(why, "’ doesn’t have label ‘"); ok {
 		// The label may contain any character. The label ends at the end of its part.
-		name, _, ok := strings.Cut(rest+"; ", "’; ")
-		return name, ok
+		label, _, _ := strings.Cut(rest+"; ", "’; ")
+		return label
 	}
-	for part := range strings.SplitSeq(why, "; ") {
-		if rest, ok := strings.CutPrefix(part, must); ok {
-			if name, _, ok := strings.Cut(rest, " not "); ok {
-				return name, true
-			}
-		}
-	}
-	return "", false
+	_, rest, _ := strings.Cut("; "+why, "; Must run on ")
+	node, _, _ := strings.Cut(rest, " not ")
+	return node
+}
+
+// neutral are the ends of parts that say nothing about the label of the item. Jenkins says them of a node
+// that is gone, or of a node that Jenkins has already asked for its labels.
+var neutral = []string{
+	" has been removed from configuration",
+	" should be allowed to run first",
+	"Executor slot already in use",
+	"Exception evaluating if the node can take the task",
 }
 
 // readRefusals reads a list of refusals. The list has one part for each node with an idle executor. Jenkins'
@@ -100,44 +114,38 @@ func lackedLabel(why string) (string, bool) {
 //   - "is reserved for jobs …": the item has no label, whatever else is in the list.
 //   - "is offline", "is not accepting tasks", "lacks permission …": the node has the label of the item, or
 //     the item has no label.
-//   - A neutral part contradicts none of these. Jenkins says it of a node that is gone, or of a node that
-//     Jenkins has already asked for its labels.
+//   - A neutral part contradicts none of these.
 //   - "... and 3 more" and unknown words: perhaps the node lacks the label, so that the rest of the list
-//     proves nothing. Unknown words are those of a plugin or of another language.
+//     proves nothing. Unknown words are those of a plugin or of another language. A plugin is asked about a
+//     node that has the label.
 func readRefusals(why string) sentence {
 	s := sentence{proves: provesAway}
 	for part := range strings.SplitSeq(why, "; ") {
-		switch name, ok := awayNode(part); {
-		case strings.HasSuffix(part, " is reserved for jobs with matching label expression"):
+		ends := func(with string) bool { return strings.HasSuffix(part, with) }
+		if ends(" is reserved for jobs with matching label expression") {
 			return sentence{proves: provesReserved}
-		case ok:
-			s.nodes = append(s.nodes, name)
-		case !isNeutral(part):
+		}
+		name := awayNode(part)
+		if name == "" && !slices.ContainsFunc(neutral, ends) {
 			s.proves = provesNothing
+			if quoted, _, ok := strings.Cut(strings.TrimPrefix(part, "‘"), "’ "); ok {
+				name = quoted
+			}
+		}
+		if name != "" {
+			s.nodes = append(s.nodes, name)
 		}
 	}
-	if s.proves == provesNothing || s.nodes == nil {
-		return sentence{}
+	if s.nodes == nil {
+		s.proves = provesNothing
 	}
 	return s
 }
 
-// isNeutral reports whether a part says nothing about the label of the item.
-func isNeutral(part string) bool {
-	return strings.HasSuffix(part, " has been removed from configuration") ||
-		strings.HasSuffix(part, " should be allowed to run first") ||
-		part == "Executor slot already in use" || part == "Exception evaluating if the node can take the task"
-}
-
 // awayNode returns the name of a node that would take the item but cannot.
-func awayNode(part string) (name string, ok bool) {
-	if _, name, ok = strings.Cut(part, " lacks permission to run on "); ok {
-		return between(name, "", "")
+func awayNode(part string) string {
+	if _, node, ok := strings.Cut(part, " lacks permission to run on "); ok {
+		return between(node, "", "")
 	}
-	for _, state := range [...]string{" is offline", " is not accepting tasks"} {
-		if name, ok = between(part, "", state); ok {
-			return name, true
-		}
-	}
-	return "", false
+	return cmp.Or(between(part, "", " is offline"), between(part, "", " is not accepting tasks"))
 }

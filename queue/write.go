@@ -116,7 +116,7 @@ func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time
 	err := c.write(ctx, request{endpoint: Delete, path: nodePath(name) + "/doDelete", deadline: deadline})
 	if err == nil || errors.Is(err, scaler.ErrGone) {
 		c.memory.mu.Lock()
-		delete(c.memory.inbound, name) // the node is not missing from the next answer
+		delete(c.memory.own, name) // the node is not missing from the next answer
 		c.memory.mu.Unlock()
 	}
 	return failed("deleting", name, err)
@@ -182,8 +182,6 @@ func (c *Client) node(ctx context.Context, e string, name string) (n computer, b
 	case n.Class == "" || n.Name != name || !n.complete():
 		return n, "", fmt.Errorf("%w: the answer is about node %q (class %q)", ErrNotJenkins, n.Name, n.Class)
 	}
-	c.memory.mu.Lock()
-	defer c.memory.mu.Unlock()
 	return n, c.memory.markedBy(c.c.Instance, &n), nil
 }
 
