@@ -34,13 +34,12 @@ func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
 		}
 	}
 	v, err := c.observe(ctx)
-	retry := errors.Is(err, ErrUnavailable) && ctx.Err() == nil
-	if retry && c.alive(ctx) != nil {
-		retry, err = false, awayError{err}
-	}
-	again := retry && !c.tried
-	c.tried = retry
-	if again {
+	if !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+		c.tried = false
+	} else if c.alive(ctx) != nil {
+		c.tried, err = false, awayError{err}
+	} else if !c.tried {
+		c.tried = true
 		return c.observe(ctx)
 	}
 	return v, err
@@ -56,27 +55,6 @@ func (c *Client) alive(ctx context.Context) error {
 		return fmt.Errorf("asking whether Jenkins answers: %w", err)
 	}
 	return nil
-}
-
-// noteSession notes which session of Jenkins gave an answer.
-func (c *Client) noteSession(a *Answer) {
-	session := a.Header.Get("X-Jenkins-Session")
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if session != "" && session != c.session {
-		c.session, c.since = session, a.Answered
-	}
-}
-
-// sessionSince returns when the first answer of the session was complete. It returns zero if another session
-// has answered meanwhile.
-func (c *Client) sessionSince(session string) (since time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if session == c.session {
-		since = c.since
-	}
-	return since
 }
 
 // breaker stops requests to a Jenkins that does not answer. After three failures in a row it lets only two

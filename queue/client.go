@@ -105,10 +105,8 @@ type Client struct {
 	quiet   bool          // Jenkins was quieting down at the last poll
 	ahead   time.Duration // how far Jenkins' clock is ahead of Bellboard's
 	jobSeen time.Time     // when Jenkins last showed that it has a job
-
-	mu      sync.Mutex // guards the rest
-	session string     // of Jenkins' last answer
-	since   time.Time  // when the first answer of the session was complete
+	session string        // of the last answer with nodes
+	since   time.Time     // when the first such answer of the session was complete
 }
 
 // New returns a client. New sends no request.

@@ -38,12 +38,12 @@ type task struct {
 
 // computer is one node, as in Jenkins' answer.
 type computer struct {
-	Class       string           `json:"_class"`
-	Name        string           `json:"displayName"`
-	Description string           `json:"description"`
-	Remote      optional[string] `json:"absoluteRemotePath"`
-	Offline     bool             `json:"offline"`
-	Temporary   *bool            `json:"temporarilyOffline"`
+	Class       string `json:"_class"`
+	Name        string `json:"displayName"`
+	Description string `json:"description"`
+	Remote      string `json:"absoluteRemotePath"`
+	Offline     bool   `json:"offline"`
+	Temporary   *bool  `json:"temporarilyOffline"`
 	Cause       struct {
 		Class       string        `json:"_class"`
 		At          int64         `json:"timestamp"` // milliseconds since the epoch
@@ -112,19 +112,16 @@ func (it *item) parameter() (value string, hidden bool) {
 func (c *computer) complete() bool { return c.Name != "" && c.Temporary != nil && c.Idle != nil }
 
 // work counts the executors that do not say that they are idle. unseen counts those of them that show null as
-// their build. Jenkins hides a build that the user may not see. last is the build of the last executor that
-// shows a build.
+// their build, because the user may not see it. last is the build of the last executor that shows one.
 func (c *computer) work() (busy, unseen int, last build) {
-	for i := range c.Workers {
-		x := &c.Workers[i]
+	for _, x := range c.Workers {
 		if !x.Idle {
 			busy++
-			if x.Build.present && x.Build.value == nil {
-				unseen++
-			}
 		}
 		if x.Build.value != nil {
 			last = *x.Build.value
+		} else if !x.Idle && x.Build.present {
+			unseen++
 		}
 	}
 	return busy, unseen, last
@@ -138,12 +135,6 @@ func (c *computer) idle() bool {
 
 func (c *computer) cause() scaler.Cause {
 	return scaler.Cause{Class: c.Cause.Class, Description: string(c.Cause.Description), Reason: c.Reason}
-}
-
-// endsWithJenkins reports whether a build of that class ends with Jenkins. A build of any other class may
-// resume.
-func endsWithJenkins(class string) bool {
-	return class == "hudson.model.FreeStyleBuild" || class == "hudson.matrix.MatrixRun" || class == "hudson.maven.MavenModuleSetBuild"
 }
 
 // maxElement is how many bytes one element of a list may have. The text around the list may have as

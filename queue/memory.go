@@ -26,9 +26,8 @@ type memory struct {
 	queued     int                    // number of items in the answer before
 	unlabelled map[scaler.PoolID]bool // as in Config
 
-	mu      sync.Mutex           // guards the rest, which writes use too
-	session string               // session of the answer before
-	own     map[string]nodeState // Bellboard's nodes in the answer before
+	mu  sync.Mutex           // guards the rest, which writes use too
+	own map[string]nodeState // Bellboard's nodes in the answer before
 }
 
 // nodeState is what the next poll has to know about a node.
@@ -133,31 +132,32 @@ func (m *memory) eachNode(body io.Reader, instance string, each func(n scaler.No
 	})
 }
 
+// mortal are the builds that end with Jenkins. A build of any other class may resume.
+var mortal = map[string]bool{
+	"hudson.model.FreeStyleBuild":      true,
+	"hudson.matrix.MatrixRun":          true,
+	"hudson.maven.MavenModuleSetBuild": true,
+}
+
 // node returns the node as scaler.Node, and the number of its busy executors whose build the user may not
 // see. The built-in node gets its label as its name.
-func (m *memory) node(c *computer, instance string) (n scaler.Node, hidden int) {
-	owner := m.ownerOf(instance, c.Description)
-	busy, hidden, last := c.work()
-	cause := c.cause()
+func (m *memory) node(c *computer, instance string) (n scaler.Node, unseen int) {
+	owner, cause := m.ownerOf(instance, c.Description), c.cause()
+	busy, unseen, last := c.work()
 	n = scaler.Node{
 		Name: c.Name, Team: owner.Team, Kind: owner.Kind, Fence: owner.fence,
-		Online: c.Remote.value != "", Executors: c.Executors, Busy: busy, Idle: c.idle(),
+		Online: c.Remote != "", Executors: c.Executors, Busy: busy, Idle: c.idle(),
 		OfflineBy: m.markedBy(instance, c), Offline: cause.Text(),
 	}
-	if !c.Remote.present { // the built-in node has no such field
-		n.Online = !c.Offline
-	}
-	if c.Class == "hudson.model.Hudson$MasterComputer" {
-		n.Name = "built-in"
+	if c.Class == "hudson.model.Hudson$MasterComputer" { // has no absoluteRemotePath
+		n.Name, n.Online = "built-in", !c.Offline
 		if !slices.Contains(c.Labels, atom{"built-in"}) && slices.Contains(c.Labels, atom{"master"}) {
 			n.Name = "master"
 		}
 	}
-	if len(c.Labels) > 0 {
-		n.Labels = make([]string, 0, len(c.Labels))
-	}
+	n.Labels = slices.Grow(n.Labels, len(c.Labels))
 	for _, l := range c.Labels {
-		if l.Name != "" && l.Name != n.Name {
+		if l.Name != n.Name {
 			n.Labels = append(n.Labels, l.Name)
 		}
 	}
@@ -165,10 +165,10 @@ func (m *memory) node(c *computer, instance string) (n scaler.Node, hidden int) 
 	if *c.Temporary && c.Cause.At > 0 {
 		n.MarkedAt = time.UnixMilli(c.Cause.At)
 	}
-	if n.Mine() && n.Busy == 1 {
-		n.Build, n.Mortal = last.URL, endsWithJenkins(last.Class)
+	if n.Mine() && busy == 1 {
+		n.Build, n.Mortal = last.URL, mortal[last.Class]
 	}
-	return n, hidden
+	return n, unseen
 }
 
 // markedBy returns the owner of the node's mark.
@@ -185,11 +185,11 @@ const minMissing = 3
 // since the last answer, apart from nodes that this client deleted. The reason is that Jenkins leaves an
 // element that it fails to write out of a list, without an error. A second answer without these nodes is
 // accepted.
-func (m *memory) remember(session string, nodes []scaler.Node) error {
+func (m *memory) remember(nodes []scaler.Node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before, same := m.own, m.session == session
-	m.session, m.own = session, make(map[string]nodeState, len(before))
+	before := m.own
+	m.own = make(map[string]nodeState, len(before))
 	for i := range nodes {
 		if n := &nodes[i]; n.Mine() {
 			m.own[n.Name] = nodeState{n.OfflineBy, slices.Contains(n.Labels, "swarm")}
@@ -203,7 +203,7 @@ func (m *memory) remember(session string, nodes []scaler.Node) error {
 			gone++
 		}
 	}
-	if same && gone >= minMissing && gone >= still {
+	if gone >= minMissing && gone >= still {
 		return fmt.Errorf("%w: %d of %d nodes of this instance are missing since the answer before", ErrPartial, gone, gone+still)
 	}
 	return nil

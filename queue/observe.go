@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -51,11 +50,10 @@ func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 
 func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) {
 	v.AskedAt = c.c.Clock.Now()
-	computers, unseen, err := c.computers(ctx, &v)
+	unseen, err := c.computers(ctx, &v)
 	if err != nil {
 		return v, fmt.Errorf("reading Jenkins' nodes: %w", err)
 	}
-	v.NodesAt, v.Session = computers.Answered, computers.Header.Get("X-Jenkins-Session")
 	queue, err := c.document(ctx, Queue, "/queue", queueTree, func(a *Answer, in io.Reader) (err error) {
 		if err := a.sameSession(v.Session); err != nil { // the nodes say what a sentence of the queue means
 			return err
@@ -67,8 +65,6 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 		return v, fmt.Errorf("reading Jenkins' queue: %w", err)
 	}
 	v.AnsweredAt, v.Version = c.c.Clock.Now(), queue.Header.Get("X-Jenkins")
-	v.SessionSince = c.sessionSince(v.Session)
-	c.compareClocks(&computers)
 	for i := range v.Items {
 		v.Items[i].Since = v.Items[i].Since.Add(-c.ahead)
 	}
@@ -85,18 +81,26 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 
 // computers reads the nodes of the view. unseen has Bellboard's busy nodes if the build of none of them can
 // be seen.
-func (c *Client) computers(ctx context.Context, v *scaler.JenkinsView) (a Answer, unseen map[string]bool, err error) {
-	a, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) (err error) {
+func (c *Client) computers(ctx context.Context, v *scaler.JenkinsView) (unseen map[string]bool, err error) {
+	a, err := c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) (err error) {
 		v.Nodes, unseen, err = c.memory.nodes(in, c.c.Instance)
 		return err
 	})
-	if err == nil {
-		err = c.memory.remember(a.Header.Get("X-Jenkins-Session"), v.Nodes)
+	if err != nil {
+		return nil, err
 	}
-	if c.c.Reader && errors.Is(err, ErrPartial) {
-		err = nil // another process has deleted the nodes
+	c.compareClocks(&a)
+	err = c.memory.remember(v.Nodes)
+	v.NodesAt, v.Session = a.Answered, a.Header.Get("X-Jenkins-Session")
+	restarted := v.Session != "" && v.Session != c.session
+	if restarted {
+		c.session, c.since = v.Session, a.Answered
 	}
-	return a, unseen, err
+	v.SessionSince = c.since
+	if restarted || c.c.Reader { // a reader knows of no deletion
+		err = nil
+	}
+	return unseen, err
 }
 
 // quietingDown sets QuietingDown of the view. If an item says that Jenkins is quieting down, quietingDown
@@ -167,7 +171,7 @@ const jobsValid = time.Minute
 // the nodes a second time. Without a busy agent checkVisible asks for a job.
 func (c *Client) checkVisible(ctx context.Context, unseen map[string]bool) error {
 	if len(unseen) > 0 {
-		_, still, err := c.computers(ctx, &scaler.JenkinsView{})
+		still, err := c.computers(ctx, &scaler.JenkinsView{})
 		if err != nil {
 			return err
 		}

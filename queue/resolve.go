@@ -256,19 +256,15 @@ func (m *memory) job(it *item) string {
 // m/label=linux.
 func jobOf(u string) string {
 	var name []string
-	parts := strings.Split(strings.Trim(u, "/"), "/")
-	for i := 0; i < len(parts); i++ {
-		switch {
-		case parts[i] == "job" && i+1 < len(parts):
-			i++
-		case len(name) > 0 && strings.Contains(parts[i], "="):
-		default:
-			continue
+	before := ""
+	for part := range strings.SplitSeq(u, "/") {
+		if part != "" && (before == "job" || len(name) > 0 && strings.Contains(part, "=")) {
+			if clean, err := url.PathUnescape(part); err == nil {
+				part = clean
+			}
+			name, part = append(name, part), "" // a job may have the name job
 		}
-		if part, err := url.PathUnescape(parts[i]); err == nil {
-			parts[i] = part
-		}
-		name = append(name, parts[i])
+		before = part
 	}
 	return strings.Join(name, "/")
 }

@@ -182,7 +182,6 @@ func (c *Client) send(ctx context.Context, r request, token string) (Answer, err
 	}
 	c.c.Observe(r.endpoint, code, x.Answered.Sub(x.Asked))
 	c.breaker.record(x.Status, err)
-	c.noteSession(&x.Answer)
 	if err == nil {
 		err = x.broken
 	}
