@@ -33,8 +33,7 @@ func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
 // RegisterProbe registers a node of an inbound agent, as Register does. The description has to be one that no
 // instance takes for its own.
 func (c *Client) RegisterProbe(ctx context.Context, name, description string, labels []string) error {
-	err := c.register(ctx, name, description, &scaler.Pool{Labels: labels}, inboundLauncher(), time.Time{})
-	return failed("registering", name, err)
+	return c.register(ctx, "registering", name, description, &scaler.Pool{Labels: labels}, inbound, time.Time{})
 }
 
 // Greet sends a request to any address. The request carries no user and no token, and follows no redirect.

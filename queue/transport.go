@@ -50,8 +50,6 @@ type request struct {
 	deadline time.Time  // latest time of sending; zero means none
 	// decode, when set, reads the document of an answer with status 200.
 	decode func(*Answer, io.Reader) error
-	// accept, when set, accepts an answer to a write that is no redirect to a page of Jenkins.
-	accept func(*Answer) bool
 }
 
 // exchange is one request with its answer. It stands between gojenkins and the network, because gojenkins
@@ -223,13 +221,11 @@ func (c *Client) call(ctx context.Context, x *exchange, token string) (err error
 		Base: c.base, Client: x.client(),
 		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
 	}
-	ar := gojenkins.NewAPIRequest(x.method, x.path, nil)
+	at := strings.LastIndexByte(x.path, '/') + 1 // gojenkins would put a slash behind the first part of a path
+	ar := gojenkins.NewAPIRequest(x.method, x.path[:at], strings.NewReader(x.form.Encode()))
+	ar.Suffix = x.path[at:]
 	if x.method == http.MethodPost {
-		ar.Payload = strings.NewReader(x.form.Encode())
 		ar.SetHeader("Content-Type", "application/x-www-form-urlencoded")
-	} else { // gojenkins puts a slash between the two parts of a path
-		at := strings.LastIndexByte(x.path, '/')
-		ar.Endpoint, ar.Suffix = x.path[:at], x.path[at+1:]
 	}
 	var none string                                // the exchange has read the body
 	_, err = requester.Do(ctx, ar, &none, x.query) //nolint:bodyclose // gojenkins has closed the body

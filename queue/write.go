@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,31 +24,22 @@ const agentRoot = "/home/jenkins/agent"
 // Register implements control.Jenkins.
 func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool, deadline time.Time) error {
 	description := scaler.Describe(c.c.Instance, pool.PoolID, false)
-	return failed("registering", name, c.register(ctx, name, description, &pool, c.launcher(name, pool.PoolID), deadline))
+	return c.register(ctx, "registering", name, description, &pool, c.launcher(name, pool.PoolID), deadline)
 }
 
 // Fence implements control.Jenkins. A fence has no labels, so that it changes no item's "why".
 func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error {
-	description := scaler.Describe(c.c.Instance, id, true)
-	return failed("fencing", name, c.register(ctx, name, description, &scaler.Pool{}, inboundLauncher(), deadline))
-}
-
-// failed says in the error of a write or read which node the error concerns. The result is nil if err is nil.
-func failed(doing, name string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s node %s: %w", doing, name, err)
+	return c.register(ctx, "fencing", name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, inbound, deadline)
 }
 
 // register posts the form of a new node. A node in mode EXCLUSIVE takes only items that ask for its labels.
-func (c *Client) register(ctx context.Context, name, description string, pool *scaler.Pool, launcher map[string]any, deadline time.Time) error {
-	const dumb, always = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always"
+func (c *Client) register(ctx context.Context, doing, name, description string, pool *scaler.Pool, launcher part, deadline time.Time) error {
+	const dumb = "hudson.slaves.DumbSlave"
 	mode := "EXCLUSIVE"
 	if pool.Unlabelled {
 		mode = "NORMAL"
 	}
-	form, err := json.Marshal(map[string]any{
+	form, err := json.Marshal(part{
 		"name":              name,
 		"nodeDescription":   description,
 		"numExecutors":      strconv.Itoa(max(1, pool.Executors)),
@@ -54,16 +47,56 @@ func (c *Client) register(ctx context.Context, name, description string, pool *s
 		"labelString":       labelString(pool.Labels),
 		"mode":              mode,
 		"type":              dumb,
-		"retentionStrategy": map[string]string{"stapler-class": always, "$class": always},
-		"nodeProperties":    map[string]string{"stapler-class-bag": "true"},
+		"retentionStrategy": class("hudson.slaves.RetentionStrategy$Always", nil),
+		"nodeProperties":    part{"stapler-class-bag": "true"},
 		"launcher":          launcher,
 	})
 	if err != nil {
 		return err
 	}
-	return c.write(ctx, request{
+	return c.write(ctx, doing, name, request{
 		endpoint: Register, path: "/computer/doCreateItem", deadline: deadline,
 		form: url.Values{"name": {name}, "type": {dumb}, "json": {string(form)}},
+	})
+}
+
+// part is a part of the form of a new node.
+type part map[string]any
+
+// class returns the part of the form for an object of that class of Jenkins.
+func class(name string, fields part) part {
+	out := part{"stapler-class": name, "$class": name}
+	maps.Copy(out, fields)
+	return out
+}
+
+// inbound is the launcher of an agent that calls Jenkins.
+var inbound = class("hudson.slaves.JNLPLauncher", part{"webSocket": true})
+
+// SSH says how Jenkins calls an agent that does not call Jenkins. The plugin ssh-slaves makes the call.
+type SSH struct {
+	// Domain follows the agent's name in the name of the agent's host.
+	Domain string
+	// CredentialsID names the user and the key in Jenkins' credentials store.
+	CredentialsID string
+	// HostKey is the public key of every agent of the pool, such as "ssh-ed25519 AAAA...". Each agent has to
+	// prove that it has the private key.
+	HostKey string
+}
+
+// launcher returns the part of the form that says how agent and Jenkins connect.
+func (c *Client) launcher(name string, id scaler.PoolID) part {
+	s, ok := c.c.SSH[id]
+	if !ok {
+		return inbound
+	}
+	return class("hudson.plugins.sshslaves.SSHLauncher", part{
+		"host": name + "." + s.Domain, "port": "22", "credentialsId": s.CredentialsID,
+		"jvmOptions": "", "javaPath": "", "prefixStartSlaveCmd": "", "suffixStartSlaveCmd": "",
+		// Bellboard repeats Launch until the agent is connected, so that one launch does not have to retry.
+		"launchTimeoutSeconds": "60", "maxNumRetries": "0", "retryWaitTime": "1",
+		"sshHostKeyVerificationStrategy": class(
+			"hudson.plugins.sshslaves.verifiers.ManuallyProvidedKeyVerificationStrategy", part{"key": s.HostKey}),
 	})
 }
 
@@ -87,7 +120,7 @@ func (c *Client) Secret(ctx context.Context, name string) (secret string, err er
 		return "", err
 	}
 	if a.Status != http.StatusOK {
-		return "", a.outcome("")
+		return "", a.outcome()
 	}
 	var doc struct {
 		XMLName   xml.Name `xml:"jnlp"`
@@ -105,66 +138,64 @@ func (c *Client) Secret(ctx context.Context, name string) (secret string, err er
 
 // Mark takes the node temporarily offline with that text, or replaces the text of its mark.
 func (c *Client) Mark(ctx context.Context, name, text string, deadline time.Time) error {
-	return failed("marking", name, c.write(ctx, request{
+	return c.write(ctx, "marking", name, request{
 		endpoint: Mark, path: nodePath(name) + "/changeOfflineCause", deadline: deadline,
 		form: url.Values{"offlineMessage": {text}},
-	}))
+	})
 }
 
 // DeleteNode deletes the node.
 func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time) error {
-	err := c.write(ctx, request{endpoint: Delete, path: nodePath(name) + "/doDelete", deadline: deadline})
+	err := c.write(ctx, "deleting", name, request{endpoint: Delete, path: nodePath(name) + "/doDelete", deadline: deadline})
 	if err == nil || errors.Is(err, scaler.ErrGone) {
 		c.memory.mu.Lock()
 		delete(c.memory.own, name) // the node is not missing from the next answer
 		c.memory.mu.Unlock()
 	}
-	return failed("deleting", name, err)
+	return err
+}
+
+// Launch implements control.Jenkins. Launch returns when Jenkins has begun to call the agent. If the agent is
+// connected, Launch changes nothing.
+func (c *Client) Launch(ctx context.Context, name string) error {
+	return c.write(ctx, "launching the agent of", name, request{endpoint: Launch, path: nodePath(name) + "/launchSlaveAgent"})
 }
 
 // ClearMark clears a mark of Bellboard's or of the hook's. The request toggles, and it carries Bellboard's
 // own mark text. If somebody else has just lifted the mark, the request sets a mark with that text. The
 // second read finds such a mark, and the next tick clears it.
-func (c *Client) ClearMark(ctx context.Context, name, text string) (err error) {
-	defer func() { err = failed("clearing the mark of", name, err) }()
+func (c *Client) ClearMark(ctx context.Context, name, text string) error {
 	if scaler.ReadMark(c.c.Instance, true, scaler.Cause{Reason: text}, "") != scaler.Ours {
 		text = scaler.MarkText(c.c.Instance, scaler.Reason(text))
 	}
 	// The wait for a turn comes before the first read. A read before the wait would be too old.
-	if err := c.writes.acquire(ctx, time.Time{}); err != nil {
-		return err
-	}
-	var a Answer
-	done := false
-	defer func() { c.writes.release(a.Asked, a.Answered, done) }()
-
-	_, by, err := c.node(ctx, Clear, name)
-	if err != nil || by != scaler.Ours && by != scaler.Hook {
-		return err
-	}
-	a, err = c.post(ctx, request{
-		endpoint: Clear, path: nodePath(name) + "/toggleOffline", form: url.Values{"offlineMessage": {text}},
-	})
-	if err != nil {
-		return err
-	}
-	done = true
-	switch _, by, err := c.node(ctx, Clear, name); {
-	case err != nil:
-		return fmt.Errorf("reading the mark back: %w", err)
-	case by != scaler.NotMarked:
-		return fmt.Errorf("%w: the node is still marked, by %s", scaler.ErrChanged, by)
-	}
-	return nil
+	return failed("clearing the mark of", name, c.inTurn(ctx, time.Time{}, func() (a Answer, err error) {
+		_, by, err := c.node(ctx, Clear, name)
+		if err != nil || by != scaler.Ours && by != scaler.Hook {
+			return a, err
+		}
+		a, err = c.post(ctx, request{
+			endpoint: Clear, path: nodePath(name) + "/toggleOffline", form: url.Values{"offlineMessage": {text}},
+		})
+		if err != nil {
+			return a, err
+		}
+		if _, by, err = c.node(ctx, Clear, name); err != nil {
+			err = fmt.Errorf("reading the mark back: %w", err)
+		} else if by != scaler.NotMarked {
+			err = fmt.Errorf("%w: the node is still marked, by %s", scaler.ErrChanged, by)
+		}
+		return a, err
+	}))
 }
 
 // StillIdle implements control.Jenkins.
 func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) {
 	n, by, err := c.node(ctx, Node, seen.Name)
-	if errors.Is(err, scaler.ErrGone) {
+	switch {
+	case errors.Is(err, scaler.ErrGone):
 		return false, nil
-	}
-	if err != nil {
+	case err != nil:
 		return false, failed("reading", seen.Name, err)
 	}
 	return n.idle() && by == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.Cause.At == seen.MarkedAt.UnixMilli()), nil
@@ -176,7 +207,7 @@ func (c *Client) node(ctx context.Context, e string, name string) (n computer, b
 	a, err := c.document(ctx, e, nodePath(name), nodeTree, func(_ *Answer, in io.Reader) error { return decodeSmall(in, &n) })
 	switch {
 	case a.Status == http.StatusNotFound:
-		return n, "", a.outcome("")
+		return n, "", a.outcome()
 	case err != nil:
 		return n, "", err
 	case n.Class == "" || n.Name != name || !n.complete():
@@ -188,34 +219,56 @@ func (c *Client) node(ctx context.Context, e string, name string) (n computer, b
 // nodePath returns the path of a node below Jenkins' address.
 func nodePath(name string) string { return "/computer/" + url.PathEscape(name) }
 
-// write sends one POST when its turn comes, and never after the deadline.
-func (c *Client) write(ctx context.Context, r request) error {
-	if err := c.writes.acquire(ctx, r.deadline); err != nil {
+// failed says in the error of a write or read which node the error concerns. The result is nil if err is nil.
+func failed(doing, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s node %s: %w", doing, name, err)
+}
+
+// write sends one POST about a node when its turn comes, and never after the deadline.
+func (c *Client) write(ctx context.Context, doing, name string, r request) error {
+	return failed(doing, name, c.inTurn(ctx, r.deadline, func() (Answer, error) { return c.post(ctx, r) }))
+}
+
+// inTurn calls send when the turn of a write comes. It gives up when ctx ends or the deadline passes.
+func (c *Client) inTurn(ctx context.Context, deadline time.Time, send func() (Answer, error)) error {
+	if err := c.writes.acquire(ctx, deadline); err != nil {
 		return err
 	}
-	a, err := c.post(ctx, r)
+	a, err := send()
 	c.writes.release(a.Asked, a.Answered, err == nil)
 	return err
 }
 
-// post sends one POST and judges the answer.
+// post sends one POST and judges the answer. After a write that was done Jenkins redirects to one of its
+// pages. A redirect to another page leads to a login page in front of Jenkins.
 func (c *Client) post(ctx context.Context, r request) (Answer, error) {
 	r.method = http.MethodPost
 	a, err := c.ask(ctx, r)
-	if err == nil && (r.accept == nil || !r.accept(&a)) {
-		err = a.outcome("/computer/")
+	if err == nil && !a.done(r.endpoint) {
+		err = a.outcome()
 	}
 	return a, err
 }
 
-// outcome judges the answer to a write. After a write that was done Jenkins redirects to one of its pages. A
-// redirect to another page leads to a login page in front of Jenkins. A 404 without Jenkins' header says
-// nothing about the node.
-func (a *Answer) outcome(page string) error {
+// done reports whether a write was done. Jenkins may be served below any prefix. Old versions answer a
+// deletion with a redirect to the parent, "..". Jenkins redirects a launch to the log, with some servers to
+// "log". If the agent is connected, Jenkins answers a launch with a page that says so.
+func (a *Answer) done(endpoint string) bool {
+	to, err := url.Parse(a.Header.Get("Location"))
+	if a.Status != http.StatusFound || err != nil {
+		return endpoint == Launch && a.Status == http.StatusOK && a.Header.Get("X-Jenkins") != ""
+	}
+	return strings.Contains(to.Path+"/", "/computer/") || slices.Contains([]string{"..", ".", "./", "log"}, to.Path)
+}
+
+// outcome returns the error for an answer about a node that is not there, or to a write that was not done. A
+// 404 without Jenkins' header says nothing about the node.
+func (a *Answer) outcome() error {
 	reason := a.Header.Get("X-Error")
 	switch {
-	case a.Status == http.StatusFound && page != "" && redirectsTo(a.Header.Get("Location"), page):
-		return nil
 	case a.Status == http.StatusNotFound && a.Header.Get("X-Jenkins") != "":
 		return scaler.ErrGone
 	case a.Status == http.StatusBadRequest && strings.Contains(reason, "already exists"):
@@ -227,60 +280,4 @@ func (a *Answer) outcome(page string) error {
 	default:
 		return a.Refusal()
 	}
-}
-
-// redirectsTo reports whether a redirect leads to a page of Jenkins below that path. Jenkins may be served
-// below any prefix. Old versions answer a deletion with a redirect to the parent, "..".
-func redirectsTo(location, page string) bool {
-	u, err := url.Parse(location)
-	if err != nil {
-		return false
-	}
-	return strings.Contains(u.Path+"/", page) || u.Path == ".." || u.Path == "." || u.Path == "./"
-}
-
-// SSH says how Jenkins calls an agent that does not call Jenkins. The plugin ssh-slaves makes the call.
-type SSH struct {
-	// Domain follows the agent's name in the name of the agent's host.
-	Domain string
-	// CredentialsID names the user and the key in Jenkins' credentials store.
-	CredentialsID string
-	// HostKey is the public key of every agent of the pool, such as "ssh-ed25519 AAAA...". Each agent has to
-	// prove that it has the private key.
-	HostKey string
-}
-
-// launcher returns the part of the node's form that says how agent and Jenkins connect.
-func (c *Client) launcher(name string, id scaler.PoolID) map[string]any {
-	s, ok := c.c.SSH[id]
-	if !ok {
-		return inboundLauncher()
-	}
-	const ssh, verify = "hudson.plugins.sshslaves.SSHLauncher", "hudson.plugins.sshslaves.verifiers.ManuallyProvidedKeyVerificationStrategy"
-	return map[string]any{
-		"stapler-class": ssh, "$class": ssh,
-		"host": name + "." + s.Domain, "port": "22", "credentialsId": s.CredentialsID,
-		"jvmOptions": "", "javaPath": "", "prefixStartSlaveCmd": "", "suffixStartSlaveCmd": "",
-		// Bellboard repeats Launch until the agent is connected, so that one launch does not have to retry.
-		"launchTimeoutSeconds": "60", "maxNumRetries": "0", "retryWaitTime": "1",
-		"sshHostKeyVerificationStrategy": map[string]any{"stapler-class": verify, "$class": verify, "key": s.HostKey},
-	}
-}
-
-func inboundLauncher() map[string]any {
-	const inbound = "hudson.slaves.JNLPLauncher"
-	return map[string]any{"stapler-class": inbound, "$class": inbound, "webSocket": true}
-}
-
-// Launch implements control.Jenkins. Launch returns when Jenkins has begun to call the agent. If the agent is
-// connected, Launch changes nothing.
-func (c *Client) Launch(ctx context.Context, name string) error {
-	return failed("launching the agent of", name, c.write(ctx, request{
-		endpoint: Launch, path: nodePath(name) + "/launchSlaveAgent",
-		// Jenkins redirects to the log, with some servers to "log". If the agent is connected, Jenkins
-		// answers with a page that says so.
-		accept: func(a *Answer) bool {
-			return a.Header.Get("X-Jenkins") != "" && (a.Status == http.StatusOK || a.Status == http.StatusFound && a.Header.Get("Location") == "log")
-		},
-	}))
 }
