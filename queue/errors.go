@@ -76,48 +76,42 @@ func (a *Answer) Document() error {
 	return nil
 }
 
-// byJenkins reports whether Jenkins itself has rejected the request. Jenkins then gives its version, the
-// user, or the missing permission. If a write came with a password, Jenkins says that the write had no crumb.
-func (a *Answer) byJenkins() bool {
-	h := a.Header
-	return h.Get("X-Jenkins") != "" || h.Get("X-Required-Permission") != "" || h.Get("X-You-Are-Authenticated-As") != "" ||
-		strings.Contains(a.Body, "No valid crumb")
-}
-
 // Refusal returns the error for an answer with an unexpected status.
 func (a *Answer) Refusal() error {
-	h := a.Header
+	h, words := a.Header, a.excerpt()
+	version, reason := h.Get("X-Jenkins"), h.Get("X-Error")
+	user, permission := h.Get("X-You-Are-Authenticated-As"), h.Get("X-Required-Permission")
 	switch {
 	case a.Status == http.StatusUnauthorized:
-		return fmt.Errorf("%w (status 401; also seen for a moment while Jenkins starts)%s", ErrUnauthorized, a.excerpt())
-	case a.Status == http.StatusForbidden && !a.byJenkins():
-		return fmt.Errorf("%w (status 403 without an X-Jenkins header)%s", ErrBlocked, a.excerpt())
+		return fmt.Errorf("%w (status 401; also seen for a moment while Jenkins starts)%s", ErrUnauthorized, words)
+	// Jenkins gives its version, the user, or the missing permission. If a write came with a password, Jenkins
+	// says that the write had no crumb.
+	case a.Status == http.StatusForbidden && version+user+permission == "" && !strings.Contains(a.Body, "No valid crumb"):
+		return fmt.Errorf("%w (status 403 without an X-Jenkins header)%s", ErrBlocked, words)
 	case a.Status == http.StatusForbidden:
-		detail := ""
-		if user := h.Get("X-You-Are-Authenticated-As"); user != "" {
-			detail += ", as user " + user
+		if user != "" {
+			user = ", as user " + user
 		}
-		if permission := h.Get("X-Required-Permission"); permission != "" {
-			detail += ", permission " + permission + " required"
+		if permission != "" {
+			permission = ", permission " + permission + " required"
 		}
-		return fmt.Errorf("%w (status 403%s)%s", ErrForbidden, detail, a.excerpt())
+		return fmt.Errorf("%w (status 403%s%s)%s", ErrForbidden, user, permission, words)
 	case a.Status >= 500 || a.Status == http.StatusTooManyRequests:
-		return fmt.Errorf("%w (status %d)%s", ErrUnavailable, a.Status, a.excerpt())
+		return fmt.Errorf("%w (status %d)%s", ErrUnavailable, a.Status, words)
 	case a.Status >= 300 && a.Status < 400:
 		return fmt.Errorf("%w (status %d, redirected to %q)", ErrNotJenkins, a.Status, h.Get("Location"))
-	case h.Get("X-Error") != "":
-		return fmt.Errorf("%w (status %d): %s", scaler.ErrRejected, a.Status, h.Get("X-Error"))
-	case h.Get("X-Jenkins") != "" && a.Status != http.StatusOK:
-		return fmt.Errorf("jenkins answered with status %d%s", a.Status, a.excerpt())
+	case reason != "":
+		return fmt.Errorf("%w (status %d): %s", scaler.ErrRejected, a.Status, reason)
+	case version != "" && a.Status != http.StatusOK:
+		return fmt.Errorf("jenkins answered with status %d%s", a.Status, words)
 	default:
-		return fmt.Errorf("%w (status %d)%s", ErrNotJenkins, a.Status, a.excerpt())
+		return fmt.Errorf("%w (status %d)%s", ErrNotJenkins, a.Status, words)
 	}
 }
 
 var (
-	unseenTags = regexp.MustCompile(`(?is)<(script|style|head)\b.*?(</(script|style|head)>|$)`)
-	title      = regexp.MustCompile(`(?is)<title>(.*?)</title>`)
-	tags       = regexp.MustCompile(`(?s)<[^>]*>`)
+	title = regexp.MustCompile(`(?is)<title>(.*?)</title>`)
+	tags  = regexp.MustCompile(`(?is)<(script|style|head)\b.*?(</(script|style|head)>|$)|<[^>]*>`)
 )
 
 // excerptBytes is how many bytes of an answer excerpt looks at.
@@ -128,11 +122,9 @@ func (a *Answer) excerpt() string {
 	text := a.Body[:min(len(a.Body), excerptBytes)]
 	if t := title.FindStringSubmatch(text); t != nil {
 		text = t[1]
-	} else {
-		text = tags.ReplaceAllString(unseenTags.ReplaceAllString(text, " "), " ")
 	}
-	text = strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "")
-	if text == "" {
+	words := strings.Fields(strings.ToValidUTF8(tags.ReplaceAllString(text, " "), ""))
+	if text = strings.Join(words, " "); text == "" {
 		return ""
 	}
 	if r := []rune(text); len(r) > 80 {

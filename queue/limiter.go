@@ -40,16 +40,9 @@ func newLimiter(c clock.Clock) *limiter {
 
 // acquire waits for a place. It gives up when ctx ends or the deadline passes; a zero deadline never passes.
 func (l *limiter) acquire(ctx context.Context, deadline time.Time) error {
-	select {
-	case <-l.places:
-		return nil
-	default:
-	}
-	var late chan struct{}
+	late := make(chan struct{})
 	if !deadline.IsZero() {
-		late = make(chan struct{})
-		stop := l.clock.AfterFunc(deadline.Sub(l.clock.Now()), func() { close(late) })
-		defer stop()
+		defer l.clock.AfterFunc(deadline.Sub(l.clock.Now()), func() { close(late) })()
 	}
 	select {
 	case <-l.places:

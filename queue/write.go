@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -33,13 +32,13 @@ func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadl
 }
 
 // register posts the form of a new node. A node in mode EXCLUSIVE takes only items that ask for its labels.
-func (c *Client) register(ctx context.Context, doing, name, description string, pool *scaler.Pool, launcher part, deadline time.Time) error {
-	const dumb = "hudson.slaves.DumbSlave"
+func (c *Client) register(ctx context.Context, doing, name, description string, pool *scaler.Pool, launcher map[string]any, deadline time.Time) error {
+	const dumb, always = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always"
 	mode := "EXCLUSIVE"
 	if pool.Unlabelled {
 		mode = "NORMAL"
 	}
-	form, err := json.Marshal(part{
+	form, err := json.Marshal(map[string]any{
 		"name":              name,
 		"nodeDescription":   description,
 		"numExecutors":      strconv.Itoa(max(1, pool.Executors)),
@@ -47,8 +46,8 @@ func (c *Client) register(ctx context.Context, doing, name, description string, 
 		"labelString":       labelString(pool.Labels),
 		"mode":              mode,
 		"type":              dumb,
-		"retentionStrategy": class("hudson.slaves.RetentionStrategy$Always", nil),
-		"nodeProperties":    part{"stapler-class-bag": "true"},
+		"retentionStrategy": map[string]string{"stapler-class": always, "$class": always},
+		"nodeProperties":    map[string]string{"stapler-class-bag": "true"},
 		"launcher":          launcher,
 	})
 	if err != nil {
@@ -59,19 +58,6 @@ func (c *Client) register(ctx context.Context, doing, name, description string, 
 		form: url.Values{"name": {name}, "type": {dumb}, "json": {string(form)}},
 	})
 }
-
-// part is a part of the form of a new node.
-type part map[string]any
-
-// class returns the part of the form for an object of that class of Jenkins.
-func class(name string, fields part) part {
-	out := part{"stapler-class": name, "$class": name}
-	maps.Copy(out, fields)
-	return out
-}
-
-// inbound is the launcher of an agent that calls Jenkins.
-var inbound = class("hudson.slaves.JNLPLauncher", part{"webSocket": true})
 
 // SSH says how Jenkins calls an agent that does not call Jenkins. The plugin ssh-slaves makes the call.
 type SSH struct {
@@ -84,20 +70,29 @@ type SSH struct {
 	HostKey string
 }
 
+// inbound is the launcher of an agent that calls Jenkins.
+var inbound = map[string]any{"stapler-class": jnlp, "$class": jnlp, "webSocket": true}
+
+const (
+	jnlp   = "hudson.slaves.JNLPLauncher"
+	ssh    = "hudson.plugins.sshslaves.SSHLauncher"
+	verify = "hudson.plugins.sshslaves.verifiers.ManuallyProvidedKeyVerificationStrategy"
+)
+
 // launcher returns the part of the form that says how agent and Jenkins connect.
-func (c *Client) launcher(name string, id scaler.PoolID) part {
+func (c *Client) launcher(name string, id scaler.PoolID) map[string]any {
 	s, ok := c.c.SSH[id]
 	if !ok {
 		return inbound
 	}
-	return class("hudson.plugins.sshslaves.SSHLauncher", part{
+	return map[string]any{
+		"stapler-class": ssh, "$class": ssh,
 		"host": name + "." + s.Domain, "port": "22", "credentialsId": s.CredentialsID,
 		"jvmOptions": "", "javaPath": "", "prefixStartSlaveCmd": "", "suffixStartSlaveCmd": "",
 		// Bellboard repeats Launch until the agent is connected, so that one launch does not have to retry.
 		"launchTimeoutSeconds": "60", "maxNumRetries": "0", "retryWaitTime": "1",
-		"sshHostKeyVerificationStrategy": class(
-			"hudson.plugins.sshslaves.verifiers.ManuallyProvidedKeyVerificationStrategy", part{"key": s.HostKey}),
-	})
+		"sshHostKeyVerificationStrategy": map[string]any{"stapler-class": verify, "$class": verify, "key": s.HostKey},
+	}
 }
 
 // labelString returns the labels in the form of the label field of a node in Jenkins.
