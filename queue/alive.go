@@ -15,9 +15,6 @@ import (
 // aliveTree asks for the cheapest field that needs the user and the token.
 const aliveTree = "quietingDown"
 
-// aliveTimeout is the time for the answer to the small question. A slow Jenkins is alive, too.
-const aliveTimeout = 5 * time.Second
-
 // awayError is the error of a Jenkins that answers nothing at all.
 type awayError struct{ error }
 

@@ -1,17 +1,16 @@
-// Package queue reads Jenkins and writes to Jenkins. The package reads the build queue and the nodes. The
-// package registers, marks, clears and deletes nodes. Every request goes through gojenkins' Requester. In
-// this package a node is a Jenkins node, which Jenkins' API calls a computer.
+// Package queue reads Jenkins' build queue and nodes, and registers, marks, clears and deletes nodes. Every
+// request goes through gojenkins' Requester. In this package a node is a Jenkins node, which Jenkins' API
+// calls a computer.
 //
 // The package promises:
 //
-//   - An observation is complete, or it is an error. An answer that was refused or cut short is never an
-//     empty view. An answer of something that is not Jenkins is an error too, and so are the answers of two
-//     sessions of Jenkins.
+//   - An observation is complete, of one session of Jenkins, or it is an error. An answer that was refused,
+//     was cut short or is not Jenkins' is never an empty view.
 //   - The label of an item is what Jenkins' own words prove. Without a proof the item is unresolved, or the
 //     item says that its label is inferred.
 //   - A write is sent once, within its deadline, and no faster than Jenkins bears.
-//   - A Jenkins that does not answer gets one small question for each poll. Every other request waits until
-//     Jenkins answers, apart from one request in five seconds.
+//   - A Jenkins that does not answer gets one small question for each poll. Of all other requests it gets one
+//     in five seconds.
 //
 // The package never decides what to do, never follows a redirect and keeps no cookie. The package never
 // changes a node on its own account.
@@ -50,43 +49,28 @@ func Endpoints() []string {
 	return []string{Computers, Queue, Jobs, Quieting, Register, Secret, Mark, Clear, Delete, Launch, Node, Alive}
 }
 
-// The limits of one request, in the clock's time. Jenkins answers a read in milliseconds. A write may wait
-// half a minute for the lock of a long queue.
-const (
-	readTimeout  = 30 * time.Second
-	writeTimeout = time.Minute
-	// No request gets less than this of the wall's time. A fast clock does not make Jenkins faster.
-	leastTimeout = time.Second
-	// maxText is how many bytes the client keeps of an answer that is not decoded.
-	maxText = 16 << 20
-)
-
 // Config is what a Client needs to know.
 type Config struct {
 	URL  string // Jenkins' address, with its path
 	User string
-	// Token returns the user's API token. The client asks for the token before every request and again
-	// after a 401, so that a rotated token is used at once.
+	// Token returns the user's API token. The client asks for it before every request and after a 401.
 	Token func() (string, error)
 	// Expire, when set, is called after a 401. The next call of Token has to return a fresh token.
-	Expire func()
-	// Transport carries the requests. Nil means NewTransport(nil).
-	Transport http.RoundTripper
+	Expire    func()
+	Transport http.RoundTripper // nil means NewTransport(nil)
 	Clock     clock.Clock
 	Instance  string
-	// SSH says how Jenkins reaches the agents of a pool that Jenkins calls. The agents of all other pools
-	// are inbound agents.
+	// SSH has the pools whose agents Jenkins calls. The agents of all other pools are inbound agents.
 	SSH map[scaler.PoolID]SSH
 	// Unlabelled says for each pool whether its nodes take items that ask for no label.
 	Unlabelled map[scaler.PoolID]bool
-	// Reader is set for a client that only reads. Another process deletes the nodes then, so that any number
-	// of nodes may be gone between two answers.
+	// Reader is set if another process deletes the nodes. Then any number of nodes may be gone between two
+	// answers.
 	Reader bool
 	// Observe, when set, gets the endpoint, the HTTP status and the duration of every request. Without a
 	// complete answer the status is "error".
 	Observe func(endpoint string, code string, took time.Duration)
-	// Unseen, when set, gets the cause of every poll that failed. The cause is one of Causes. The error of
-	// the poll has the same cause as its class.
+	// Unseen, when set, gets the cause of every poll that failed, which is one of Causes.
 	Unseen func(cause string)
 	// Skew, when set, gets how far Jenkins' clock is ahead of Clock, as far as the answers prove it.
 	Skew func(ahead time.Duration)
@@ -145,7 +129,5 @@ func New(c Config) (*Client, error) {
 
 // Close closes idle connections. The client can still be used.
 func (c *Client) Close() {
-	if t, ok := c.c.Transport.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
+	(&http.Client{Transport: c.c.Transport}).CloseIdleConnections()
 }

@@ -49,19 +49,15 @@ type cache[V any] map[string]V
 // maxRemembered is how many values a cache may have.
 const maxRemembered = 1 << 16
 
-func (c cache[V]) put(text string, v V) {
-	if len(c) >= maxRemembered {
-		clear(c)
-	}
-	c[text] = v
-}
-
 // get returns the value of a text. It calls read for a text that is not in the cache.
 func (c cache[V]) get(text string, read func(string) V) V {
 	v, ok := c[text]
 	if !ok {
+		if len(c) >= maxRemembered {
+			clear(c)
+		}
 		v = read(text)
-		c.put(text, v)
+		c[text] = v
 	}
 	return v
 }
@@ -247,9 +243,7 @@ func (m *memory) learn(it *item, out *scaler.Item) {
 	if it.Task.URL == "" || out.Resolution != scaler.Labelled {
 		return
 	}
-	if l, ok := m.wanted[out.Job]; !ok {
-		m.wanted.put(out.Job, out.Label)
-	} else if l != out.Label {
+	if m.wanted.get(out.Job, func(string) string { return out.Label }) != out.Label {
 		m.wanted[out.Job] = ""
 	}
 }

@@ -21,9 +21,20 @@ import (
 	"github.com/bndr/gojenkins"
 )
 
+// The limits of one request, in the clock's time. Jenkins answers a read in milliseconds. A write may wait
+// half a minute for the lock of a long queue. A slow Jenkins is alive, too.
+const (
+	readTimeout  = 30 * time.Second
+	writeTimeout = time.Minute
+	aliveTimeout = 5 * time.Second
+	// No request gets less than this of the wall's time. A fast clock does not make Jenkins faster.
+	leastTimeout = time.Second
+	// maxText is how many bytes the client keeps of an answer that is not decoded.
+	maxText = 16 << 20
+)
+
 // NewTransport returns the transport that a Client uses by default. roots are the certificate authorities
-// that the transport trusts. Nil means the authorities of the system. The transport has a bound for its
-// connections and sends one request at a time on each. More requests wait.
+// that the transport trusts. Nil means those of the system. Requests wait for one of its few connections.
 func NewTransport(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
@@ -31,11 +42,9 @@ func NewTransport(roots *x509.CertPool) *http.Transport {
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout: 10 * time.Second,
 		MaxConnsPerHost:     2 * maxInFlight,
-		MaxIdleConns:        2 * maxInFlight,
 		MaxIdleConnsPerHost: 2 * maxInFlight,
 		IdleConnTimeout:     90 * time.Second,
-		// Jenkins would compress every answer anew, twice a second. Most often the client runs close to
-		// Jenkins, so that compression saves nothing.
+		// Jenkins would compress every answer anew, and most often the client runs close to Jenkins.
 		DisableCompression: true,
 	}
 }
@@ -122,14 +131,9 @@ func (c *connection) Read(b []byte) (int, error) {
 }
 
 // ask sends a request once. If Jenkins rejects the token and a newer token is available, ask sends the
-// request a second time: Jenkins has done nothing yet. No other request is repeated:
-//
-//   - Jenkins may have done a write although no answer came.
-//   - The next tick repeats the questions of the loop. A repetition here would only make the answers of this
-//     tick older.
-//
-// (Go's transport repeats a question if a kept connection turns out to be closed. It repeats a write then if
-// nothing of the write was sent.)
+// request a second time: Jenkins has done nothing yet. Nothing else is repeated, since Jenkins may have done a
+// write although no answer came, and the next tick asks anew. (Go's transport repeats a request on a kept
+// connection that was closed: a question, or a write of which nothing was sent.)
 //
 // An error means that there was no complete answer, or that its document is broken. The caller judges the
 // status.
@@ -165,14 +169,15 @@ func (c *Client) send(ctx context.Context, r request, token string) (Answer, err
 	if err := c.breaker.allow(r.endpoint == Alive || r.endpoint == probeEndpoint); err != nil {
 		return Answer{}, err
 	}
-	ctx, release, err := c.withDeadline(ctx, r.deadline)
-	if err != nil {
-		return Answer{}, err
-	}
-	defer release()
 	x := exchange{request: r, next: c.c.Transport}
 	x.Asked = c.c.Clock.Now()
-	err = c.call(ctx, &x, token)
+	if !r.deadline.IsZero() {
+		if late := x.Asked.Sub(r.deadline); late > 0 {
+			return Answer{}, fmt.Errorf("%w: %s past the deadline", scaler.ErrExpired, late.Round(time.Millisecond))
+		}
+		ctx = c.connectBefore(ctx, r.deadline)
+	}
+	err := c.call(ctx, &x, token)
 	x.Answered = c.c.Clock.Now()
 	code := strconv.Itoa(x.Status)
 	if err != nil {
@@ -186,20 +191,12 @@ func (c *Client) send(ctx context.Context, r request, token string) (Answer, err
 	return x.Answer, err
 }
 
-// withDeadline checks the deadline for the last time. The returned context also ends with the deadline, as
-// long as there is no connection yet. Connecting may take long, and the request would be sent after the
-// deadline.
-func (c *Client) withDeadline(ctx context.Context, deadline time.Time) (context.Context, func(), error) {
-	if deadline.IsZero() {
-		return ctx, func() {}, nil
-	}
-	left := deadline.Sub(c.c.Clock.Now())
-	if left < 0 {
-		return nil, nil, fmt.Errorf("%w: %s past the deadline", scaler.ErrExpired, (-left).Round(time.Millisecond))
-	}
+// connectBefore returns a context that also ends with the deadline, as long as there is no connection yet.
+// Connecting may take long, and the request would be sent after the deadline.
+func (c *Client) connectBefore(ctx context.Context, deadline time.Time) context.Context {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := func() bool { return true }
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) {
 			stop = c.c.Clock.AfterFunc(deadline.Sub(c.c.Clock.Now()), func() {
 				cancel(fmt.Errorf("%w: no connection before the deadline", scaler.ErrExpired))
@@ -207,7 +204,6 @@ func (c *Client) withDeadline(ctx context.Context, deadline time.Time) (context.
 		},
 		GotConn: func(httptrace.GotConnInfo) { stop() },
 	})
-	return ctx, func() { stop(); cancel(nil) }, nil
 }
 
 // call sends the request by gojenkins. A panic in gojenkins becomes an error.
@@ -221,7 +217,8 @@ func (c *Client) call(ctx context.Context, x *exchange, token string) (err error
 		Base: c.base, Client: x.client(),
 		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
 	}
-	at := strings.LastIndexByte(x.path, '/') + 1 // gojenkins would put a slash behind the first part of a path
+	// gojenkins would put a slash behind the first part of a path that has none.
+	at := strings.LastIndexByte(x.path, '/') + 1
 	ar := gojenkins.NewAPIRequest(x.method, x.path[:at], strings.NewReader(x.form.Encode()))
 	ar.Suffix = x.path[at:]
 	if x.method == http.MethodPost {
