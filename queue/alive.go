@@ -12,9 +12,6 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// aliveTree asks for the cheapest field that needs the user and the token.
-const aliveTree = "quietingDown"
-
 // awayError is the error of a Jenkins that answers nothing at all.
 type awayError struct{ error }
 
@@ -42,13 +39,9 @@ func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
 	return v, err
 }
 
-// alive returns nil if Jenkins answers the small question.
+// alive returns nil if Jenkins answers the small question: for the cheapest field that needs user and token.
 func (c *Client) alive(ctx context.Context) error {
-	a, err := c.ask(ctx, request{endpoint: Alive, path: "/api/json", query: map[string]string{"tree": aliveTree}})
-	if err == nil {
-		err = a.Document()
-	}
-	if err != nil {
+	if _, err := c.small(ctx, Alive, "", quietTree, &struct{}{}); err != nil {
 		return fmt.Errorf("asking whether Jenkins answers: %w", err)
 	}
 	return nil

@@ -51,7 +51,7 @@ func TestSeenSoonAfterItsReturn(t *testing.T) {
 						most.Store(max(most.Load(), flying.Add(1)))
 						defer flying.Add(-1)
 						sent.Add(1)
-						if r.URL.Query().Get("tree") != aliveTree {
+						if r.URL.Query().Get("tree") != quietTree {
 							read.Store(true)
 						}
 						if lost.Load() {

@@ -165,11 +165,6 @@ func decode(from io.Reader, read func(*jsontext.Decoder, *io.LimitedReader) erro
 	return fmt.Errorf("%w: JSON broken at byte %d: %w", ErrNotJenkins, at, err)
 }
 
-// decodeSmall reads a document into one value. It is for documents that are never large.
-func decodeSmall(from io.Reader, into any) error {
-	return decode(from, func(d *jsontext.Decoder, _ *io.LimitedReader) error { return json.UnmarshalDecode(d, into) })
-}
-
 // decodeList reads a document whose root has that class and that list. It reads each element of the list
 // into one and then calls each. The function each has to empty one for the next element.
 func decodeList(from io.Reader, class, name string, one any, each func() error) error {

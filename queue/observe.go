@@ -4,17 +4,20 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"bellboard/scaler"
 )
 
 // The fields that the client asks for. Jenkins adds _class by itself. The client does not ask for "stuck"
 // of an item nor for "name" of a task, since Jenkins may have to load builds for both. The build of a busy
-// executor shows whether the user may see builds. It also shows whether the build is the one from before a
-// restart of Jenkins.
+// executor shows whether the user may see builds, and whether it is the build from before a restart.
 const (
 	computersTree = "computer[displayName,description,absoluteRemotePath,offline,temporarilyOffline,offlineCause[_class,description,timestamp],offlineCauseReason,idle,numExecutors,assignedLabels[name],executors[idle,currentExecutable[url]],oneOffExecutors[idle]]"
 	nodeTree      = "displayName,temporarilyOffline,offlineCause[_class,description,timestamp],offlineCauseReason,idle,executors[idle],oneOffExecutors[idle]"
@@ -32,9 +35,7 @@ const (
 )
 
 // Observe reads the nodes and then the queue. In this order a view may show an agent free that has just
-// taken an item. The view never lacks both the item and its agent. While a busy agent has Bellboard's own
-// mark and Jenkins has no hook, Observe also asks whether Jenkins is quieting down. The reason is that a safe
-// restart does not wait for builds on marked nodes.
+// taken an item, but it never lacks both the item and its agent.
 func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	c.polling.Lock()
 	defer c.polling.Unlock()
@@ -64,7 +65,7 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 	if err != nil {
 		return v, fmt.Errorf("reading Jenkins' queue: %w", err)
 	}
-	v.AnsweredAt, v.Version = c.c.Clock.Now(), queue.Header.Get("X-Jenkins")
+	v.AnsweredAt, v.Version = queue.Answered, queue.Header.Get("X-Jenkins")
 	for i := range v.Items {
 		v.Items[i].Since = v.Items[i].Since.Add(-c.ahead)
 	}
@@ -103,8 +104,8 @@ func (c *Client) computers(ctx context.Context, v *scaler.JenkinsView) (unseen m
 	return unseen, err
 }
 
-// quietingDown sets QuietingDown of the view. If an item says that Jenkins is quieting down, quietingDown
-// asks nothing. Otherwise it asks Jenkins' root in two cases:
+// quietingDown sets QuietingDown of the view, since a safe restart does not wait for builds on marked nodes.
+// If no item says that Jenkins is quieting down, quietingDown asks Jenkins' root in two cases:
 //
 //   - A busy agent has Bellboard's own mark.
 //   - Jenkins was quieting down at the last poll. The root has to say that this is over, since Bellboard
@@ -124,15 +125,14 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 		Class string `json:"_class"`
 		Quiet *bool  `json:"quietingDown"`
 	}
-	if _, err = c.document(ctx, Quieting, "", quietTree, func(a *Answer, in io.Reader) error {
-		if err := a.sameSession(v.Session); err != nil {
-			return err
-		}
-		return decodeSmall(in, &root)
-	}); err != nil {
+	a, err := c.small(ctx, Quieting, "", quietTree, &root)
+	if err == nil {
+		err = a.sameSession(v.Session)
+	}
+	if err != nil {
 		return err
 	}
-	v.AnsweredAt = c.c.Clock.Now()
+	v.AnsweredAt = a.Answered
 	if root.Class != rootClass || root.Quiet == nil {
 		return fmt.Errorf("%w: class %q, not %s, or no quietingDown", ErrNotJenkins, root.Class, rootClass)
 	}
@@ -151,10 +151,10 @@ func (a *Answer) sameSession(session string) error {
 	return nil
 }
 
-// compareClocks notes how far Jenkins' clock is ahead of Bellboard's. Jenkins' Date is cut to the second and
-// was written between question and answer, so that it proves two bounds. An estimate within the bounds
-// stays as it is. So clocks that agree are not corrected back and forth. Jenkins' clock tells only when an
-// item entered the queue. A proxy may replace Jenkins' Date by its own; then the proxy's clock is compared.
+// compareClocks notes how far Jenkins' clock is ahead of Bellboard's. Only the times at which items entered
+// the queue are Jenkins'. Jenkins' Date is cut to the second and was written between question and answer, so
+// that it proves two bounds. An estimate within the bounds stays as it is, so that clocks that agree are not
+// corrected back and forth. If a proxy replaces Jenkins' Date by its own, the proxy's clock is compared.
 func (c *Client) compareClocks(a *Answer) {
 	if date, err := http.ParseTime(a.Header.Get("Date")); err == nil {
 		c.ahead = max(date.Sub(a.Answered), min(c.ahead, date.Add(time.Second).Sub(a.Asked)))
@@ -166,33 +166,29 @@ func (c *Client) compareClocks(a *Answer) {
 const jobsValid = time.Minute
 
 // checkVisible returns an error if the queue is empty only because the user may not see the items. To a user
-// without Job/Read Jenkins answers 200 with no item. Jenkins also hides every job, and the builds of the
-// executors. An executor that has just taken an item shows no build for a moment, so that checkVisible reads
-// the nodes a second time. Without a busy agent checkVisible asks for a job.
+// without Job/Read Jenkins answers 200 with no item, and it hides every job and the builds of the executors.
+// An executor that has just taken an item shows no build for a moment, so that checkVisible reads the nodes a
+// second time. Without a busy agent it asks for a job.
 func (c *Client) checkVisible(ctx context.Context, unseen map[string]bool) error {
 	if len(unseen) > 0 {
 		still, err := c.computers(ctx, &scaler.JenkinsView{})
-		if err != nil {
-			return err
+		maps.DeleteFunc(still, func(name string, _ bool) bool { return !unseen[name] })
+		if err == nil && len(still) > 0 {
+			err = fmt.Errorf("%w: the queue is empty, and the user can see no build on %d busy agents", ErrBlind, len(still))
 		}
-		for name := range still {
-			if unseen[name] {
-				return fmt.Errorf("%w: the queue is empty, and the user can see no build on %d busy agents", ErrBlind, len(still))
-			}
-		}
-		return nil
+		return err
 	}
-	if now := c.c.Clock.Now(); !c.jobSeen.IsZero() && now.Sub(c.jobSeen) < jobsValid {
+	if c.c.Clock.Now().Sub(c.jobSeen) < jobsValid {
 		return nil
 	}
 	var root struct {
 		Jobs []struct{} `json:"jobs"`
 	}
-	a, err := c.document(ctx, Jobs, "", jobsTree, func(_ *Answer, in io.Reader) error { return decodeSmall(in, &root) })
-	if err != nil {
+	a, err := c.small(ctx, Jobs, "", jobsTree, &root)
+	switch {
+	case err != nil:
 		return err
-	}
-	if len(root.Jobs) == 0 {
+	case len(root.Jobs) == 0:
 		return fmt.Errorf("%w, or Jenkins has no job yet: the queue is empty, and the user can see no job", ErrBlind)
 	}
 	c.jobSeen = a.Answered
@@ -206,4 +202,11 @@ func (c *Client) document(ctx context.Context, e, path, tree string, decode func
 		err = a.Refusal()
 	}
 	return a, err
+}
+
+// small reads a document that is never large into one value.
+func (c *Client) small(ctx context.Context, e, path, tree string, into any) (Answer, error) {
+	return c.document(ctx, e, path, tree, func(_ *Answer, in io.Reader) error {
+		return decode(in, func(d *jsontext.Decoder, _ *io.LimitedReader) error { return json.UnmarshalDecode(d, into) })
+	})
 }

@@ -161,7 +161,7 @@ func TestSentOnce(t *testing.T) {
 	t.Run("look", func(t *testing.T) {
 		var reads, small atomic.Int32
 		client := newClient(t, func(_ http.ResponseWriter, r *http.Request) {
-			if r.URL.Query().Get("tree") == aliveTree {
+			if r.URL.Query().Get("tree") == quietTree {
 				small.Add(1)
 			} else {
 				reads.Add(1)

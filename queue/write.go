@@ -6,7 +6,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -199,7 +198,7 @@ func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) 
 // node reads one node and the owner of its mark. If there is no node of that name, the error is
 // scaler.ErrGone.
 func (c *Client) node(ctx context.Context, e string, name string) (n computer, by scaler.OfflineBy, err error) {
-	a, err := c.document(ctx, e, nodePath(name), nodeTree, func(_ *Answer, in io.Reader) error { return decodeSmall(in, &n) })
+	a, err := c.small(ctx, e, nodePath(name), nodeTree, &n)
 	switch {
 	case a.Status == http.StatusNotFound:
 		return n, "", a.outcome()
