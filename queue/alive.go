@@ -18,9 +18,9 @@ type awayError struct{ error }
 func (a awayError) Unwrap() []error { return []error{a.error, scaler.ErrAway} }
 
 // poll reads a Jenkins that answers. If the last request or this poll got no answer, poll asks the small
-// question, which costs Jenkins nothing. If Jenkins answers the small question after a failed poll, poll
-// polls again at once, because Jenkins may just have come back. It does so only once: if Jenkins answers
-// nothing but small questions, the loop makes its long pause.
+// question, which costs Jenkins nothing. If Jenkins answers the small question after a failed poll, it may
+// just have come back, and poll polls again at once. It does so only once: if Jenkins answers nothing but
+// small questions, the loop makes its long pause.
 func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
 	if c.breaker.failing() {
 		if err := c.alive(ctx); err != nil {
@@ -47,14 +47,12 @@ func (c *Client) alive(ctx context.Context) error {
 	return nil
 }
 
-// breaker stops requests to a Jenkins that does not answer. After three failures in a row it lets only two
-// kinds of request pass:
+// breaker stops requests to a Jenkins that does not answer. Otherwise, if Jenkins falls silent in the middle of
+// a tick, each write of the tick would wait for its whole timeout in turn. After three failures in a row the
+// breaker lets only two kinds of request pass:
 //
 //   - The small question of each poll, whether Jenkins answers again. The loop paces the polls.
 //   - One other request in five seconds, for a process that does not poll.
-//
-// Without a breaker a Jenkins that falls silent in the middle of a tick would get every write of the tick in
-// turn. Each write would wait for its whole timeout.
 type breaker struct {
 	clock clock.Clock
 
@@ -64,10 +62,8 @@ type breaker struct {
 }
 
 const (
-	// maxFailures is how many failures in a row are no coincidence.
-	maxFailures = 3
-	// retryAfter is how long no other request passes.
-	retryAfter = 5 * time.Second
+	maxFailures = 3               // so many failures in a row are no coincidence
+	retryAfter  = 5 * time.Second // so long no other request passes
 )
 
 // failing reports whether the last request got no answer.
@@ -91,9 +87,9 @@ func (b *breaker) allow(probe bool) error {
 	return fmt.Errorf("%w: no request was sent, because the last %d requests got no answer", ErrUnavailable, b.failed)
 }
 
-// record counts how a request ended. Any answer of Jenkins counts as an answer, even a rejection. The answer
-// of a proxy in Jenkins' place counts as a failure, and so does an answer of a Jenkins that is starting. A
-// request that was not sent, or that the caller gave up, does not count.
+// record counts how a request ended. Any answer of Jenkins is an answer, even a rejection, unless Jenkins is
+// starting. The answer of a proxy in Jenkins' place is a failure. A request that was not sent, or that the
+// caller gave up, does not count.
 func (b *breaker) record(status int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

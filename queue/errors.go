@@ -11,29 +11,22 @@ import (
 	"bellboard/scaler"
 )
 
-// The reasons why Jenkins could not be read. Each error has its cause, the name for the metrics. Each error
-// comes wrapped in a text that says what was found.
+// The reasons why Jenkins could not be read, each with its cause, which is the name for the metrics. They
+// come wrapped in a text that says what was found.
 var (
-	// ErrUnauthorized: Jenkins does not know the user or the token. In the first moments after its start
-	// Jenkins does not know them yet.
+	// ErrUnauthorized: in the first moments after its start Jenkins does not know user and token yet.
 	ErrUnauthorized = reason("unauthorized", "jenkins does not accept the user and token")
-	// ErrForbidden: the user lacks a permission.
-	ErrForbidden = reason("forbidden", "jenkins rejects the request for lack of a permission")
-	// ErrNotJenkins: the answer is not one of Jenkins' API.
-	ErrNotJenkins = reason("not-jenkins", "not an answer of Jenkins")
+	ErrForbidden    = reason("forbidden", "jenkins rejects the request for lack of a permission")
+	ErrNotJenkins   = reason("not-jenkins", "not an answer of Jenkins")
 	// ErrUnavailable: there was no complete answer, or the answer says "not now".
 	ErrUnavailable = reason("unavailable", "jenkins is not available")
 	// ErrBlind: the user can see neither an item of the queue, nor a running build, nor a job.
-	ErrBlind = reason("blind", "permission Job/Read (hudson.model.Item.Read) is missing")
-	// ErrPartial: a list lacks nodes that were there before.
+	ErrBlind   = reason("blind", "permission Job/Read (hudson.model.Item.Read) is missing")
 	ErrPartial = reason("partial", "jenkins' answer is incomplete")
-	// ErrNoToken: there is no token for the request.
 	ErrNoToken = reason("no-token", "no API token")
 	// ErrBlocked: Jenkins has not seen the request, so that the user lacks no permission.
-	ErrBlocked = reason("blocked", "something between Bellboard and Jenkins, such as a firewall or a proxy, rejects the request")
-	// ErrStripped: an answer of Jenkins lacks a header that Jenkins has sent.
-	ErrStripped = reason("stripped", "something between Bellboard and Jenkins, such as a proxy, removes a header of Jenkins")
-	// ErrRestarted: the answers come from two sessions of Jenkins.
+	ErrBlocked   = reason("blocked", "something between Bellboard and Jenkins, such as a firewall or a proxy, rejects the request")
+	ErrStripped  = reason("stripped", "something between Bellboard and Jenkins, such as a proxy, removes a header of Jenkins")
 	ErrRestarted = reason("restarted", "jenkins restarted between two answers")
 )
 

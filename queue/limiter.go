@@ -10,15 +10,13 @@ import (
 )
 
 const (
-	// maxInFlight is how many writes may be in flight.
-	maxInFlight = 8
-	// slow is how long a write may take before the limit goes down. Writes wait for the lock of Jenkins'
-	// queue, and more writes only make that wait longer.
-	slow = time.Second
+	maxInFlight = 8           // so many writes may be in flight
+	slow        = time.Second // after this the limit goes down
 )
 
-// limiter limits the writes in flight. A slow write halves the limit. As many good writes as the limit raise
-// it by one. Waiting writes are served in their order.
+// limiter limits the writes in flight. Writes wait for the lock of Jenkins' queue, and more writes only make
+// that wait longer. So a slow write halves the limit, and as many good writes as the limit raise it by one.
+// Waiting writes are served in their order.
 type limiter struct {
 	clock  clock.Clock
 	places chan struct{} // one value for each free place
@@ -54,8 +52,8 @@ func (l *limiter) acquire(ctx context.Context, deadline time.Time) error {
 	}
 }
 
-// release gives the place back. asked is when the write was sent, and zero if it was not sent. answered is
-// when the write ended. ok reports whether the write was done.
+// release gives the place back. asked and answered are when the write was sent, if it was, and ended. ok
+// reports whether the write was done.
 func (l *limiter) release(asked, answered time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,8 +61,7 @@ func (l *limiter) release(asked, answered time.Time, ok bool) {
 	switch {
 	case asked.IsZero():
 	case answered.Sub(asked) > slow:
-		// A write that was sent before the last halving suffered from the same load. It says nothing about
-		// the new limit.
+		// A write that was sent before the last halving says nothing about the new limit.
 		if !asked.Before(l.halved) {
 			l.limit, l.halved = max(1, l.limit/2), answered
 		}

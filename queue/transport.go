@@ -70,8 +70,8 @@ type exchange struct {
 	broken error // why the document is not one of Jenkins'
 }
 
-// client returns an HTTP client for the exchange, which follows no redirect. A redirect is the answer to a
-// write. A read that followed a redirect would end at a login page.
+// client returns an HTTP client that follows no redirect. A redirect is the answer to a write. A read that
+// followed a redirect would end at a login page.
 func (x *exchange) client() *http.Client {
 	return &http.Client{
 		Transport:     x,
@@ -79,7 +79,9 @@ func (x *exchange) client() *http.Client {
 	}
 }
 
-// RoundTrip asks for the language of the sentences that readSentence knows, and reads the answer.
+// RoundTrip asks for the language of the sentences that readSentence knows. It reads the body, because
+// gojenkins would hold it in memory three times. A document is decoded while it arrives, and only its first
+// words are kept.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
 	req.Header.Set("Accept-Language", "en")
@@ -88,32 +90,26 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func(body io.Closer) { _ = body.Close() }(res.Body)
 	x.Status, x.Header = res.StatusCode, res.Header.Clone()
-	res.Header.Del("X-Error") // gojenkins would drop the answer
-	if err := x.read(res.Body); err != nil {
-		return nil, err
+	body := &connection{Reader: res.Body}
+	in := bufio.NewReaderSize(body, 64<<10)
+	if x.decode != nil && x.Status == http.StatusOK {
+		head, _ := in.Peek(excerptBytes)
+		x.Body = string(head)
+		if x.broken = x.Document(); x.broken == nil {
+			x.broken = x.decode(&x.Answer, in)
+		}
+	} else {
+		text, _ := io.ReadAll(io.LimitReader(in, maxText))
+		x.Body = string(text)
 	}
+	if body.err != nil {
+		return nil, body.err
+	}
+	res.Header.Del("X-Error") // gojenkins would drop the answer
 	res.Body = http.NoBody
 	return res, nil
-}
-
-// read reads the body, because gojenkins would hold it in memory three times. read decodes a document while
-// the document arrives, and keeps only its first words.
-func (x *exchange) read(from io.ReadCloser) error {
-	defer func() { _ = from.Close() }()
-	body := &connection{Reader: from}
-	if x.decode == nil || x.Status != http.StatusOK {
-		text, err := io.ReadAll(io.LimitReader(body, maxText))
-		x.Body = string(text)
-		return err
-	}
-	in := bufio.NewReaderSize(body, 64<<10)
-	head, _ := in.Peek(excerptBytes)
-	x.Body = string(head)
-	if x.broken = x.Document(); x.broken == nil {
-		x.broken = x.decode(&x.Answer, in)
-	}
-	return body.err
 }
 
 // connection remembers why an answer broke off on its way. That says nothing about the text that came.
@@ -135,8 +131,7 @@ func (c *connection) Read(b []byte) (int, error) {
 // write although no answer came, and the next tick asks anew. (Go's transport repeats a request on a kept
 // connection that was closed: a question, or a write of which nothing was sent.)
 //
-// An error means that there was no complete answer, or that its document is broken. The caller judges the
-// status.
+// An error means that there was no complete answer, or a broken document. The caller judges the status.
 func (c *Client) ask(ctx context.Context, r request) (Answer, error) {
 	limit := readTimeout
 	switch {
