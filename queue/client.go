@@ -57,7 +57,7 @@ type Config struct {
 	Token func() (string, error)
 	// Expire, when set, is called after a 401. The next call of Token has to return a fresh token.
 	Expire    func()
-	Transport http.RoundTripper // nil means NewTransport(nil)
+	Transport http.RoundTripper
 	Clock     clock.Clock
 	Instance  string
 	// SSH has the pools whose agents Jenkins calls. The agents of all other pools are inbound agents.
@@ -104,9 +104,6 @@ func New(c Config) (*Client, error) {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("jenkins URL %q: must have no user, query or fragment", u.Redacted())
 	}
-	if c.Transport == nil {
-		c.Transport = NewTransport(nil)
-	}
 	if c.Observe == nil {
 		c.Observe = func(string, string, time.Duration) {}
 	}
@@ -125,9 +122,4 @@ func New(c Config) (*Client, error) {
 		breaker: breaker{clock: c.Clock},
 		memory:  memory,
 	}, nil
-}
-
-// Close closes idle connections. The client can still be used.
-func (c *Client) Close() {
-	(&http.Client{Transport: c.c.Transport}).CloseIdleConnections()
 }

@@ -44,7 +44,7 @@ func newClient(t testing.TB, h http.HandlerFunc, change ...func(*Config)) *Clien
 	t.Helper()
 	server := httptest.NewServer(h)
 	c := Config{
-		URL: server.URL + "/jenkins/", User: "bell", Instance: "bellboard", Clock: clock.Real(),
+		URL: server.URL + "/jenkins/", User: "bell", Instance: "bellboard", Clock: clock.Real(), Transport: NewTransport(nil),
 		Token: func() (string, error) { return "token", nil },
 	}
 	for _, f := range change {
@@ -54,9 +54,11 @@ func newClient(t testing.TB, h http.HandlerFunc, change ...func(*Config)) *Clien
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { client.Close(); server.Close() })
+	t.Cleanup(func() { closeIdle(client); server.Close() })
 	return client
 }
+
+func closeIdle(c *Client) { (&http.Client{Transport: c.c.Transport}).CloseIdleConnections() }
 
 // good answers like Jenkins.
 func good(w http.ResponseWriter, r *http.Request) {

@@ -82,13 +82,13 @@ func BenchmarkObserve(b *testing.B) {
 	}))
 	defer server.Close()
 	client, err := New(Config{
-		URL: server.URL, User: "bellboard", Instance: "bellboard", Clock: clock.Real(),
+		URL: server.URL, User: "bellboard", Instance: "bellboard", Clock: clock.Real(), Transport: NewTransport(nil),
 		Token: func() (string, error) { return "token", nil },
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer client.Close()
+	defer closeIdle(client)
 	for _, again := range []bool{false, true} {
 		b.Run(map[bool]string{false: "new", true: "again"}[again], func(b *testing.B) {
 			observe := func() {
@@ -266,12 +266,12 @@ func TestKeepAlive(t *testing.T) {
 	server.Start()
 	defer server.Close()
 	client, err := New(Config{
-		URL: server.URL + "/jenkins", User: "u", Instance: "bellboard", Clock: clock.Real(), Token: func() (string, error) { return "t", nil },
+		URL: server.URL + "/jenkins", User: "u", Instance: "bellboard", Clock: clock.Real(), Transport: NewTransport(nil), Token: func() (string, error) { return "t", nil },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	defer closeIdle(client)
 	for range 20 {
 		_, _ = client.Observe(t.Context())
 		_ = client.DeleteNode(t.Context(), "x", time.Time{})

@@ -63,7 +63,7 @@ func onPipes(t *testing.T, dial time.Duration, h http.HandlerFunc, story func(*t
 		}
 		story(t, c)
 		time.Sleep(time.Minute) // by then every connection is made
-		c.Close()
+		closeIdle(c)
 		_ = server.Close()
 		synctest.Wait()
 	})
@@ -93,7 +93,7 @@ func TestLateConnection(t *testing.T) {
 					t.Errorf("%s, with a connection in %s: error %v after %s", name, c.dial, err, time.Since(began))
 				}
 				time.Sleep(time.Minute)
-				client.Close() // the next write needs a connection of its own
+				closeIdle(client) // the next write needs a connection of its own
 			}
 			if got := sent.Load(); got != c.sent {
 				t.Errorf("with a connection in %s: %d requests sent, want %d", c.dial, got, c.sent)
