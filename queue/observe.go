@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -47,6 +48,41 @@ func (c *Client) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 		c.c.Unseen(string(scaler.CauseOf(err)))
 	}
 	return scaler.JenkinsView{}, err
+}
+
+// awayError is the error of a Jenkins that answers nothing at all.
+type awayError struct{ error }
+
+func (a awayError) Unwrap() []error { return []error{a.error, scaler.ErrAway} }
+
+// poll reads a Jenkins that answers. If the last request or this poll got no answer, poll asks the small
+// question, which costs Jenkins nothing. If Jenkins answers the small question after a failed poll, it may
+// just have come back, and poll polls again at once. It does so only once: if Jenkins answers nothing but
+// small questions, the loop makes its long pause.
+func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
+	if c.breaker.failing() {
+		if err := c.alive(ctx); err != nil {
+			return scaler.JenkinsView{}, awayError{err}
+		}
+	}
+	v, err := c.observe(ctx)
+	if !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+		c.tried = false
+	} else if c.alive(ctx) != nil {
+		c.tried, err = false, awayError{err}
+	} else if !c.tried {
+		c.tried = true
+		return c.observe(ctx)
+	}
+	return v, err
+}
+
+// alive returns nil if Jenkins answers the small question: for the cheapest field that needs user and token.
+func (c *Client) alive(ctx context.Context) error {
+	if _, err := c.small(ctx, Alive, "", quietTree, &struct{}{}); err != nil {
+		return fmt.Errorf("asking whether Jenkins answers: %w", err)
+	}
+	return nil
 }
 
 func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) {

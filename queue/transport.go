@@ -33,7 +33,7 @@ const (
 	maxText = 16 << 20
 )
 
-// NewTransport returns the transport that a Client uses by default. roots are the certificate authorities
+// NewTransport returns a transport for a Client. roots are the certificate authorities
 // that the transport trusts. Nil means those of the system. Requests wait for one of its few connections.
 func NewTransport(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{

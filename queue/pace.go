@@ -2,6 +2,9 @@ package queue
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -81,5 +84,61 @@ func (l *limiter) release(asked, answered time.Time, ok bool) {
 		default:
 			return
 		}
+	}
+}
+
+// breaker stops requests to a Jenkins that does not answer. Otherwise, if Jenkins falls silent in the middle of
+// a tick, each write of the tick would wait for its whole timeout in turn. After three failures in a row the
+// breaker lets only two kinds of request pass:
+//
+//   - The small question of each poll, whether Jenkins answers again. The loop paces the polls.
+//   - One other request in five seconds, for a process that does not poll.
+type breaker struct {
+	clock clock.Clock
+
+	mu     sync.Mutex
+	failed int       // in a row
+	last   time.Time // time of the last failure, or of the last request that passed
+}
+
+const (
+	maxFailures = 3               // so many failures in a row are no coincidence
+	retryAfter  = 5 * time.Second // so long no other request passes
+)
+
+// failing reports whether the last request got no answer.
+func (b *breaker) failing() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed > 0
+}
+
+// allow returns nil if a request may be sent. A probe may always be sent.
+func (b *breaker) allow(probe bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if probe || b.failed < maxFailures {
+		return nil
+	}
+	if now := b.clock.Now(); now.Sub(b.last) >= retryAfter {
+		b.last = now
+		return nil
+	}
+	return fmt.Errorf("%w: no request was sent, because the last %d requests got no answer", ErrUnavailable, b.failed)
+}
+
+// record counts how a request ended. Any answer of Jenkins is an answer, even a rejection, unless Jenkins is
+// starting. The answer of a proxy in Jenkins' place is a failure. A request that was not sent, or that the
+// caller gave up, does not count.
+func (b *breaker) record(status int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, scaler.ErrExpired):
+	case err != nil, status == http.StatusBadGateway, status == http.StatusServiceUnavailable,
+		status == http.StatusGatewayTimeout, status == http.StatusTooManyRequests:
+		b.failed, b.last = b.failed+1, b.clock.Now()
+	default:
+		b.failed = 0
 	}
 }
