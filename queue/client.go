@@ -113,13 +113,11 @@ func New(c Config) (*Client, error) {
 	if c.Skew == nil {
 		c.Skew = func(time.Duration) {}
 	}
-	memory := newMemory()
-	memory.unlabelled = c.Unlabelled
 	return &Client{
 		c:       c,
 		base:    strings.TrimRight(c.URL, "/"),
 		writes:  newLimiter(c.Clock),
 		breaker: breaker{clock: c.Clock},
-		memory:  memory,
+		memory:  &memory{unlabelled: c.Unlabelled},
 	}, nil
 }

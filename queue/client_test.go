@@ -234,7 +234,7 @@ func TestRecordedComputers(t *testing.T) {
 		t.Fatal(len(answers))
 	}
 	for _, a := range answers {
-		m := newMemory()
+		m := &memory{}
 		nodes, _, err := m.nodes(strings.NewReader(string(a.Body)), "bellboard")
 		if err != nil {
 			t.Fatal(a.Note, err)
@@ -272,7 +272,7 @@ func TestBuildsAndMarks(t *testing.T) {
 		if tt.cause != "" {
 			cause, temporarily = `{"_class":"hudson.slaves.OfflineCause$UserCause","timestamp":`+tt.cause+`}`, "true"
 		}
-		m := newMemory()
+		m := &memory{}
 		nodes, _, err := m.nodes(strings.NewReader(`{"_class":"hudson.model.ComputerSet","computer":[{"_class":"hudson.slaves.SlaveComputer","displayName":"web-e-1",`+
 			`"description":"x (bellboard instance=bellboard team=web kind=ephemeral)","absoluteRemotePath":"/a","offlineCause":`+cause+`,"offlineCauseReason":"bellboard-hook(bellboard): one build",`+
 			`"temporarilyOffline":`+temporarily+`,"idle":false,"numExecutors":2,"executors":[`+tt.executors+`],"oneOffExecutors":[]}]}`), "bellboard")
@@ -443,13 +443,13 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 // TestTruncatedAnywhere: both documents are cut at every byte. Each cut is an error.
 func TestTruncatedAnywhere(t *testing.T) {
 	for i := range len(twoNodes) {
-		m := newMemory()
+		m := &memory{}
 		if _, _, err := m.nodes(strings.NewReader(twoNodes[:i]), "bellboard"); err == nil {
 			t.Errorf("nodes cut at byte %d: no error", i)
 		}
 	}
 	for i := range len(oneItem) {
-		m := newMemory()
+		m := &memory{}
 		if _, err := m.items(strings.NewReader(oneItem[:i]), nil); err == nil {
 			t.Errorf("queue cut at byte %d: no error", i)
 		}
@@ -463,7 +463,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(strings.Replace(oneItem, `"actions":[]`, `"actions":[{"parameters":[{"_class":"org.jvnet.jenkins.plugins.nodelabelparameter.LabelParameterValue","name":"l","value":"x"}]}]`, 1))
 	f.Add(`{"_class":"hudson.model.Queue","items":[{"id":1e3,"inQueueSince":-1,"task":null,"why":"\u2018\ud800"}]}`)
 	f.Fuzz(func(t *testing.T, s string) {
-		m := newMemory()
+		m := &memory{}
 		nodes, unseen, errNodes := m.nodes(strings.NewReader(s), "bellboard")
 		items, errItems := m.items(strings.NewReader(s), nodes)
 		if errNodes != nil && (nodes != nil || unseen != nil) || errItems != nil && items != nil {
@@ -707,7 +707,7 @@ func BenchmarkObserve10k(b *testing.B) {
 			b.ReportAllocs()
 			for range b.N {
 				if !again {
-					client.memory = newMemory()
+					client.memory = &memory{}
 				}
 				v, err := client.Observe(b.Context())
 				if err != nil || len(v.Items) != 10_000 || v.Items[9_999].Label != "linux&&docker&&x199" || len(v.Nodes) != 300 {

@@ -22,8 +22,8 @@ type memory struct {
 	typed      cache[string]          // label expressions by the text that a person typed
 	wanted     cache[string]          // the label that all items of a job wanted; "" if they differ
 	labels     map[int64]string       // labels by queue id; "" is no label
-	computers  int                    // number of nodes in the answer before
-	queued     int                    // number of items in the answer before
+	computers  int                    // number of nodes in the answer before; the next one may have some more
+	queued     int                    // number of items, likewise
 	unlabelled map[scaler.PoolID]bool // as in Config
 
 	mu  sync.Mutex           // guards the rest, which writes use too
@@ -36,13 +36,6 @@ type nodeState struct {
 	swarm     bool // the node goes with its agent
 }
 
-func newMemory() *memory {
-	return &memory{
-		jobs: cache[string]{}, sentences: cache[sentence]{}, owners: cache[owner]{}, typed: cache[string]{},
-		wanted: cache[string]{}, labels: map[int64]string{},
-	}
-}
-
 // cache has a value for each text. A cache with too many values is emptied.
 type cache[V any] map[string]V
 
@@ -50,14 +43,14 @@ type cache[V any] map[string]V
 const maxRemembered = 1 << 16
 
 // get returns the value of a text. It calls read for a text that is not in the cache.
-func (c cache[V]) get(text string, read func(string) V) V {
-	v, ok := c[text]
+func (c *cache[V]) get(text string, read func(string) V) V {
+	v, ok := (*c)[text]
 	if !ok {
-		if len(c) >= maxRemembered {
-			clear(c)
+		if *c == nil || len(*c) >= maxRemembered {
+			*c = cache[V]{}
 		}
 		v = read(text)
-		c[text] = v
+		(*c)[text] = v
 	}
 	return v
 }
@@ -66,14 +59,6 @@ func (c cache[V]) get(text string, read func(string) V) V {
 type owner struct {
 	scaler.PoolID
 	fence bool
-}
-
-// ownerOf returns the owner in a node's description. Many nodes have the same description.
-func (m *memory) ownerOf(instance, description string) owner {
-	return m.owners.get(description, func(string) (o owner) {
-		o.PoolID, o.fence, _ = scaler.ParseOwner(instance, description)
-		return o
-	})
 }
 
 // maxString is how many bytes of a sentence are kept. Before 2.542 Jenkins names every node in some
@@ -92,7 +77,7 @@ func shorten(why string) string {
 // least one of them.
 func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
 	seen := false
-	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, roomy(m.computers))
+	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, m.computers*9/8)
 	err = m.eachNode(body, instance, func(n scaler.Node, _ string, hidden int) {
 		if n.Mine() && n.Busy > 0 {
 			seen = seen || hidden < n.Busy
@@ -109,9 +94,6 @@ func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, un
 	m.computers = len(nodes)
 	return nodes, unseen, nil
 }
-
-// roomy returns room for as many elements as the last answer had, and some more.
-func roomy(before int) int { return before + before/8 }
 
 // eachNode reads the nodes and calls each for every node, with its description and the number of its busy
 // executors whose build the user may not see.
@@ -138,7 +120,11 @@ var mortal = map[string]bool{
 // node returns the node as scaler.Node, and the number of its busy executors whose build the user may not
 // see. The built-in node gets its label as its name.
 func (m *memory) node(c *computer, instance string) (n scaler.Node, unseen int) {
-	owner, cause := m.ownerOf(instance, c.Description), c.cause()
+	owner := m.owners.get(c.Description, func(text string) (o owner) {
+		o.PoolID, o.fence, _ = scaler.ParseOwner(instance, text)
+		return o
+	})
+	cause := c.cause()
 	busy, unseen, last := c.work()
 	n = scaler.Node{
 		Name: c.Name, Team: owner.Team, Kind: owner.Kind, Fence: owner.fence,
@@ -208,8 +194,8 @@ func (m *memory) remember(nodes []scaler.Node) error {
 // items reads the queue and finds the label of each item.
 func (m *memory) items(body io.Reader, nodes []scaler.Node) (items []scaler.Item, err error) {
 	r := newResolver(m, nodes)
-	labels := make(map[int64]string, roomy(m.queued))
-	items = make([]scaler.Item, 0, roomy(m.queued))
+	labels := make(map[int64]string, m.queued*9/8)
+	items = make([]scaler.Item, 0, m.queued*9/8)
 	var it item // reused for all items, with its slices
 	err = decodeList(body, queueClass, "items", &it, func() error {
 		if it.ID == 0 || it.Since == 0 {

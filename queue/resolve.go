@@ -110,7 +110,7 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 		typed = cmp.Or(typed, it.Task.Label.value)
 	}
 	if typed != "" {
-		l = r.source(typed)
+		l = r.typed.get(typed, func(string) string { return label.Parse(typed).Source() })
 		return scaler.Labelled, l, r.named[l] == nil
 	}
 	if l, ok := r.labels[it.ID]; ok && l != "" {
@@ -236,11 +236,6 @@ func (r *resolver) sentence(why string) sentence {
 		r.last, r.long = why, readSentence(why)
 	}
 	return r.long
-}
-
-// source returns an expression that a person typed, in the form that label.Parse reads back.
-func (m *memory) source(typed string) string {
-	return m.typed.get(typed, func(string) string { return label.Parse(typed).Source() })
 }
 
 // job returns the full name of the item's job, from the URL of the item's task.

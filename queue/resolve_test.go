@@ -307,7 +307,7 @@ func TestParameters(t *testing.T) {
 		"not shown":         {class + `LabelParameterValue","name":"l"}`, scaler.Labelled, "b1"},
 		"another plugin's":  {`{"_class":"hudson.model.StringParameterValue","name":"l","value":"gpu"}`, scaler.Labelled, "project"},
 	} {
-		m := newMemory()
+		m := &memory{}
 		items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1,"why":"‘b1’ is offline",
 			"actions":[{},{"_class":"hudson.model.ParametersAction","parameters":[`+c.parameters+`]}],
 			"task":{"_class":"hudson.model.FreeStyleProject","url":"http://h/job/a/","labelExpression":"project"}}]}`), ownNodes("b1", "b2"))
@@ -367,7 +367,7 @@ func TestNameThatIsALabel(t *testing.T) {
 		{named, "‘b1’ is offline", scaler.Labelled, "b1"},
 		{fence, on + "‘old’", scaler.Labelled, "old"},
 	} {
-		m := newMemory()
+		m := &memory{}
 		it := pipelines(t, m, c.nodes, "a", c.why)[0]
 		if it.Resolution != c.how || it.Label != c.label {
 			t.Errorf("%s, nodes %v: %s %q, want %s %q", c.why, c.nodes, it.Resolution, it.Label, c.how, c.label)
@@ -418,7 +418,7 @@ func TestInferred(t *testing.T) {
 		"all were offline":              {nil, "‘b1’ is offline; ‘b4’ is offline", scaler.Inferred, "ephemeral&&linux"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMemory()
+			m := &memory{}
 			if c.before != nil {
 				pipelines(t, m, nodes, c.before...)
 				m.labels = map[int64]string{} // those items have left the queue
@@ -432,14 +432,14 @@ func TestInferred(t *testing.T) {
 		})
 	}
 	t.Run("a list of agents just online says nothing of later ones", func(t *testing.T) {
-		m := newMemory()
+		m := &memory{}
 		pipelines(t, m, nodes, "a", "‘b1’ is offline; ‘b4’ is offline")
 		if it := pipelines(t, m, nodes, "a", running+"‘b1’ is offline")[0]; it.Resolution != scaler.Inferred {
 			t.Errorf("%s %q, want %s", it.Resolution, it.Label, scaler.Inferred)
 		}
 	})
 	t.Run("a job that was found to want something else", func(t *testing.T) {
-		m := newMemory()
+		m := &memory{}
 		pipelines(t, m, nodes, "a", waits)
 		m.labels = map[int64]string{}
 		pipelines(t, m, nodes, "a", running+"‘b2’ is offline")

@@ -109,7 +109,7 @@ func BenchmarkObserve(b *testing.B) {
 			b.ResetTimer()
 			for range b.N {
 				if !again {
-					client.memory = newMemory()
+					client.memory = &memory{}
 				}
 				observe()
 			}
@@ -229,20 +229,26 @@ func TestLookAllocates(t *testing.T) {
 
 // TestMemoryIsBounded: the memory of the client does not grow with every node and item that ever existed.
 func TestMemoryIsBounded(t *testing.T) {
-	m := newMemory()
+	m := &memory{}
 	for i := range maxRemembered + 1 {
 		text := fmt.Sprint("n", i)
-		m.job(&item{Task: task{URL: "job/" + text}})
-		m.source(text)
-		m.sentences.get(text, readSentence)
-		m.ownerOf("bellboard", text)
-		m.learn(&item{Task: task{URL: text}}, &scaler.Item{Job: text, Label: text, Resolution: scaler.Labelled})
+		r := newResolver(m, nil)
+		for state, it := range map[scaler.ItemState]*item{
+			scaler.Buildable: {Why: "All nodes of label ‘" + text + "’ are offline", Task: task{URL: "job/" + text}},
+			scaler.Quiet:     {Task: task{URL: "job/" + text, Label: optional[string]{value: text}}},
+		} {
+			out := scaler.Item{Job: m.job(it)}
+			out.Resolution, out.Label, _ = r.resolve(it, state)
+			m.learn(it, &out)
+		}
+		m.node(&computer{Description: text, Temporary: new(bool), Idle: new(bool)}, "bellboard")
 	}
 	if n := len(m.jobs) + len(m.typed) + len(m.sentences) + len(m.owners) + len(m.wanted); n != 5 {
 		t.Errorf("%d entries are left of five full tables, want the last one of each", n)
 	}
-	if o := m.ownerOf("bellboard", scaler.Describe("bellboard", webPool.PoolID, true)); o != (owner{webPool.PoolID, true}) {
-		t.Errorf("after forget the owner is %+v", o)
+	own := computer{Description: scaler.Describe("bellboard", webPool.PoolID, true), Temporary: new(bool), Idle: new(bool)}
+	if n, _ := m.node(&own, "bellboard"); n.Team != "web" || n.Kind != scaler.Ephemeral || !n.Fence {
+		t.Errorf("after that the owner is wrong: %+v", n)
 	}
 }
 

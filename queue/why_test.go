@@ -150,7 +150,7 @@ func nodesAt(note string) []scaler.Node {
 func TestRecordedProjects(t *testing.T) {
 	for _, a := range load(t, "why").Answers {
 		nodes := nodesAt(a.Note)
-		m := newMemory()
+		m := &memory{}
 		items, err := m.items(strings.NewReader(string(a.Body)), nodes)
 		if err != nil || len(items) < 10 {
 			t.Fatalf("%s: %d items, %v", a.Note, len(items), err)
@@ -180,7 +180,7 @@ func TestRecordedPipelines(t *testing.T) {
 	if len(answers) != 3 {
 		t.Fatal(len(answers))
 	}
-	fresh := newMemory()
+	fresh := &memory{}
 	items, err := fresh.items(strings.NewReader(string(answers[0].Body)), ownNodes())
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func TestRecordedPipelines(t *testing.T) {
 func TestRecordedBare(t *testing.T) {
 	for _, a := range load(t, "bare").Answers {
 		nodes := nodesAt(a.Note)
-		m := newMemory()
+		m := &memory{}
 		items, err := m.items(strings.NewReader(string(a.Body)), nodes)
 		if err != nil || len(items) != 1 {
 			t.Fatal(a.Note, len(items), err)
@@ -255,7 +255,7 @@ func TestRecordedBare(t *testing.T) {
 		if len(nodes) >= 3 {
 			want = scaler.Unlabelled
 		}
-		m = newMemory()
+		m = &memory{}
 		if items, err = m.items(strings.NewReader(hidden), nodes); err != nil || items[0].Resolution != want {
 			t.Errorf("%s, its project's label not shown: %s, %v, want %s", a.Note, items[0].Resolution, err, want)
 		}
@@ -263,7 +263,7 @@ func TestRecordedBare(t *testing.T) {
 }
 
 func TestRecordedPinned(t *testing.T) {
-	m := newMemory()
+	m := &memory{}
 	items, err := m.items(strings.NewReader(string(load(t, "pinned").Answers[0].Body)), ownNodes("n1", "n2"))
 	if err != nil {
 		t.Fatal(err)
@@ -354,7 +354,7 @@ func TestStatesAndSources(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMemory()
+			m := &memory{}
 			items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"id":7,"inQueueSince":1795395095524,`+c.item+`}]}`), ownNodes("b1", "b2"))
 			if err != nil {
 				t.Fatal(err)
@@ -397,7 +397,7 @@ func TestListOfRefusals(t *testing.T) {
 		"web-e-8 has been removed from configuration":                             scaler.Unresolved,
 		"Executor slot already in use; ‘mac’ is being looked at; ‘pc’ is offline": scaler.Unresolved,
 	} {
-		m := newMemory()
+		m := &memory{}
 		m.unlabelled = map[scaler.PoolID]bool{web: true, big: false}
 		items, err := m.items(strings.NewReader(`{"_class":"hudson.model.Queue","items":[{"_class":"hudson.model.Queue$BuildableItem","id":7,"inQueueSince":1,"why":"`+why+
 			`","task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/a/1/"}}]}`), nodes)
@@ -431,8 +431,7 @@ func TestLongSentences(t *testing.T) {
 		"a long label":           {"All nodes of label ‘" + strings.Repeat("a||", 500) + "b’ are offline", scaler.Labelled, strings.Repeat("a||", 500) + "b"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMemory()
-			m.unlabelled = unlabelledPools
+			m := &memory{unlabelled: unlabelledPools}
 			item := `{"_class":"hudson.model.Queue$BuildableItem","id":%d,"inQueueSince":1,"why":"` + tt.why +
 				`","task":{"_class":"org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask","url":"job/a/1/"}}`
 			if _, _, err := m.nodes(strings.NewReader(strings.Replace(twoNodes, "one-build", tt.why, 1)), "bellboard"); err != nil {

@@ -16,9 +16,6 @@ import (
 	"bellboard/scaler"
 )
 
-// agentRoot is the working directory of the official agent image.
-const agentRoot = "/home/jenkins/agent"
-
 // Register implements control.Jenkins.
 func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool, deadline time.Time) error {
 	description := scaler.Describe(c.c.Instance, pool.PoolID, false)
@@ -41,7 +38,7 @@ func (c *Client) register(ctx context.Context, doing, name, description string, 
 		"name":              name,
 		"nodeDescription":   description,
 		"numExecutors":      strconv.Itoa(max(1, pool.Executors)),
-		"remoteFS":          agentRoot,
+		"remoteFS":          "/home/jenkins/agent", // of the official agent image
 		"labelString":       labelString(pool.Labels),
 		"mode":              mode,
 		"type":              dumb,
@@ -60,10 +57,8 @@ func (c *Client) register(ctx context.Context, doing, name, description string, 
 
 // SSH says how Jenkins calls an agent that does not call Jenkins. The plugin ssh-slaves makes the call.
 type SSH struct {
-	// Domain follows the agent's name in the name of the agent's host.
-	Domain string
-	// CredentialsID names the user and the key in Jenkins' credentials store.
-	CredentialsID string
+	Domain        string // follows the agent's name in the name of the agent's host
+	CredentialsID string // names the user and the key in Jenkins' credentials store
 	// HostKey is the public key of every agent of the pool, such as "ssh-ed25519 AAAA...". Each agent has to
 	// prove that it has the private key.
 	HostKey string
