@@ -78,12 +78,12 @@ func shorten(why string) string {
 func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
 	seen := false
 	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, m.computers*9/8)
-	err = m.eachNode(body, instance, func(n scaler.Node, _ string, hidden int) {
+	err = m.eachNode(body, instance, func(n Computer) {
 		if n.Mine() && n.Busy > 0 {
-			seen = seen || hidden < n.Busy
+			seen = seen || n.Unseen < n.Busy
 			unseen[n.Name] = true
 		}
-		nodes = append(nodes, n)
+		nodes = append(nodes, n.Node)
 	})
 	if err != nil {
 		return nil, nil, err
@@ -95,16 +95,14 @@ func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, un
 	return nodes, unseen, nil
 }
 
-// eachNode reads the nodes and calls each for every node, with its description and the number of its busy
-// executors whose build the user may not see.
-func (m *memory) eachNode(body io.Reader, instance string, each func(n scaler.Node, description string, hidden int)) error {
+// eachNode reads the nodes and calls each for every node.
+func (m *memory) eachNode(body io.Reader, instance string, each func(Computer)) error {
 	var c computer // reused for all nodes, with its slices
 	return decodeList(body, computersClass, "computer", &c, func() error {
 		if !c.complete() {
 			return errors.New("a node without displayName, idle or temporarilyOffline")
 		}
-		n, hidden := m.node(&c, instance)
-		each(n, c.Description, hidden)
+		each(m.node(&c, instance))
 		c = computer{Workers: c.Workers[:0], OneOff: c.OneOff[:0], Labels: c.Labels[:0]}
 		return nil
 	})
@@ -117,16 +115,15 @@ var mortal = map[string]bool{
 	"hudson.maven.MavenModuleSetBuild": true,
 }
 
-// node returns the node as scaler.Node, and the number of its busy executors whose build the user may not
-// see. The built-in node gets its label as its name.
-func (m *memory) node(c *computer, instance string) (n scaler.Node, unseen int) {
+// node returns the node. The built-in node gets its label as its name.
+func (m *memory) node(c *computer, instance string) Computer {
 	owner := m.owners.get(c.Description, func(text string) (o owner) {
 		o.PoolID, o.fence, _ = scaler.ParseOwner(instance, text)
 		return o
 	})
 	cause := c.cause()
 	busy, unseen, last := c.work()
-	n = scaler.Node{
+	n := scaler.Node{
 		Name: c.Name, Team: owner.Team, Kind: owner.Kind, Fence: owner.fence,
 		Online: c.Remote != "", Executors: c.Executors, Busy: busy, Idle: c.idle(),
 		OfflineBy: m.markedBy(instance, c), Offline: cause.Text(),
@@ -150,7 +147,7 @@ func (m *memory) node(c *computer, instance string) (n scaler.Node, unseen int) 
 	if n.Mine() && busy == 1 {
 		n.Build, n.Mortal = last.URL, mortal[last.Class]
 	}
-	return n, unseen
+	return Computer{n, c.Description, unseen}
 }
 
 // markedBy returns the owner of the node's mark.

@@ -233,7 +233,7 @@ func (c *Client) checkVisible(ctx context.Context, unseen map[string]bool) error
 
 // document reads one JSON document. decode reads the document while the document arrives.
 func (c *Client) document(ctx context.Context, e, path, tree string, decode func(*Answer, io.Reader) error) (Answer, error) {
-	a, err := c.ask(ctx, request{endpoint: e, path: path + "/api/json", query: map[string]string{"tree": tree}, decode: decode})
+	a, err := c.ask(ctx, Question{endpoint: e, Path: path + "/api/json", Query: map[string]string{"tree": tree}, decode: decode})
 	if err == nil && a.Status != http.StatusOK {
 		err = a.Refusal()
 	}

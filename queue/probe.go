@@ -5,29 +5,20 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
 )
 
-// probeEndpoint is the endpoint of a question of doctor. Endpoints does not list it, since the loop never
-// asks such a question.
+// probeEndpoint is the endpoint of doctor's questions. Endpoints lacks it, since the loop never asks one.
 const probeEndpoint = "probe"
 
-// Question is one request to Jenkins. The caller judges the answer.
-type Question struct {
-	Method string // empty means GET
-	Path   string // below the base, escaped, begins with a slash
-	Query  map[string]string
-	Form   url.Values // of a POST
-}
-
-// Ask sends one question as the client's user. An error means that there was no complete answer. Ask is for
-// single questions: it does not pace them and does not repeat them.
+// Ask sends one question as the client's user, without pacing or repeating it. An error means that there was
+// no complete answer.
 func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
-	return c.ask(ctx, request{endpoint: probeEndpoint, method: q.Method, path: q.Path, query: q.Query, form: q.Form})
+	q.endpoint = probeEndpoint
+	return c.ask(ctx, q)
 }
 
 // RegisterProbe registers a node of an inbound agent, as Register does. The description has to be one that no
@@ -65,9 +56,7 @@ func (c *Client) Computers(ctx context.Context) (all []Computer, err error) {
 	c.polling.Lock()
 	defer c.polling.Unlock()
 	_, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) error {
-		return c.memory.eachNode(in, c.c.Instance, func(n scaler.Node, description string, hidden int) {
-			all = append(all, Computer{n, description, hidden})
-		})
+		return c.memory.eachNode(in, c.c.Instance, func(n Computer) { all = append(all, n) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading Jenkins' nodes: %w", err)

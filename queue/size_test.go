@@ -247,7 +247,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d entries are left of five full tables, want the last one of each", n)
 	}
 	own := computer{Description: scaler.Describe("bellboard", webPool.PoolID, true), Temporary: new(bool), Idle: new(bool)}
-	if n, _ := m.node(&own, "bellboard"); n.Team != "web" || n.Kind != scaler.Ephemeral || !n.Fence {
+	if n := m.node(&own, "bellboard"); n.Team != "web" || n.Kind != scaler.Ephemeral || !n.Fence {
 		t.Errorf("after that the owner is wrong: %+v", n)
 	}
 }

@@ -49,14 +49,15 @@ func NewTransport(roots *x509.CertPool) *http.Transport {
 	}
 }
 
-// request is one request to Jenkins.
-type request struct {
+// Question is one request to Jenkins. The caller judges the answer.
+type Question struct {
+	Method string // empty means GET
+	Path   string // below the base, escaped, begins with a slash
+	Query  map[string]string
+	Form   url.Values // of a POST
+
 	endpoint string
-	method   string // empty means GET
-	path     string // below the base, escaped, begins with a slash
-	query    map[string]string
-	form     url.Values // of a POST
-	deadline time.Time  // latest time of sending; zero means none
+	deadline time.Time // latest time of sending; zero means none
 	// decode, when set, reads the document of an answer with status 200.
 	decode func(*Answer, io.Reader) error
 }
@@ -64,7 +65,7 @@ type request struct {
 // exchange is one request with its answer. It stands between gojenkins and the network, because gojenkins
 // returns no answer at all if the answer has Jenkins' header for an error.
 type exchange struct {
-	request
+	Question
 	Answer
 	next   http.RoundTripper
 	broken error // why the document is not one of Jenkins'
@@ -132,12 +133,12 @@ func (c *connection) Read(b []byte) (int, error) {
 // connection that was closed: a question, or a write of which nothing was sent.)
 //
 // An error means that there was no complete answer, or a broken document. The caller judges the status.
-func (c *Client) ask(ctx context.Context, r request) (Answer, error) {
+func (c *Client) ask(ctx context.Context, q Question) (Answer, error) {
 	limit := readTimeout
 	switch {
-	case r.endpoint == Alive:
+	case q.endpoint == Alive:
 		limit = aliveTimeout
-	case r.method == http.MethodPost:
+	case q.Method == http.MethodPost:
 		limit = writeTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(c.c.Clock.Wall(limit), leastTimeout))
@@ -146,7 +147,7 @@ func (c *Client) ask(ctx context.Context, r request) (Answer, error) {
 	if err != nil {
 		return Answer{}, fmt.Errorf("%w: reading the token of Jenkins user %s: %w", ErrNoToken, c.c.User, err)
 	}
-	a, err := c.send(ctx, r, token)
+	a, err := c.send(ctx, q, token)
 	if err != nil || a.Status != http.StatusUnauthorized {
 		return a, err
 	}
@@ -154,23 +155,23 @@ func (c *Client) ask(ctx context.Context, r request) (Answer, error) {
 		c.c.Expire()
 	}
 	if newer, err := c.c.Token(); err == nil && newer != token {
-		return c.send(ctx, r, newer)
+		return c.send(ctx, q, newer)
 	}
 	return a, nil
 }
 
-func (c *Client) send(ctx context.Context, r request, token string) (Answer, error) {
+func (c *Client) send(ctx context.Context, q Question, token string) (Answer, error) {
 	// The small question and the questions of doctor are sent even if Jenkins does not answer.
-	if err := c.breaker.allow(r.endpoint == Alive || r.endpoint == probeEndpoint); err != nil {
+	if err := c.breaker.allow(q.endpoint == Alive || q.endpoint == probeEndpoint); err != nil {
 		return Answer{}, err
 	}
-	x := exchange{request: r, next: c.c.Transport}
+	x := exchange{Question: q, next: c.c.Transport}
 	x.Asked = c.c.Clock.Now()
-	if !r.deadline.IsZero() {
-		if late := x.Asked.Sub(r.deadline); late > 0 {
+	if !q.deadline.IsZero() {
+		if late := x.Asked.Sub(q.deadline); late > 0 {
 			return Answer{}, fmt.Errorf("%w: %s past the deadline", scaler.ErrExpired, late.Round(time.Millisecond))
 		}
-		ctx = c.connectBefore(ctx, r.deadline)
+		ctx = c.connectBefore(ctx, q.deadline)
 	}
 	err := c.call(ctx, &x, token)
 	x.Answered = c.c.Clock.Now()
@@ -178,7 +179,7 @@ func (c *Client) send(ctx context.Context, r request, token string) (Answer, err
 	if err != nil {
 		code = "error"
 	}
-	c.c.Observe(r.endpoint, code, x.Answered.Sub(x.Asked))
+	c.c.Observe(q.endpoint, code, x.Answered.Sub(x.Asked))
 	c.breaker.record(x.Status, err)
 	if err == nil {
 		err = x.broken
@@ -213,14 +214,14 @@ func (c *Client) call(ctx context.Context, x *exchange, token string) (err error
 		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
 	}
 	// gojenkins would put a slash behind the first part of a path that has none.
-	at := strings.LastIndexByte(x.path, '/') + 1
-	ar := gojenkins.NewAPIRequest(x.method, x.path[:at], strings.NewReader(x.form.Encode()))
-	ar.Suffix = x.path[at:]
-	if x.method == http.MethodPost {
+	at := strings.LastIndexByte(x.Path, '/') + 1
+	ar := gojenkins.NewAPIRequest(x.Method, x.Path[:at], strings.NewReader(x.Form.Encode()))
+	ar.Suffix = x.Path[at:]
+	if x.Method == http.MethodPost {
 		ar.SetHeader("Content-Type", "application/x-www-form-urlencoded")
 	}
 	var none string                                // the exchange has read the body
-	_, err = requester.Do(ctx, ar, &none, x.query) //nolint:bodyclose // gojenkins has closed the body
+	_, err = requester.Do(ctx, ar, &none, x.Query) //nolint:bodyclose // gojenkins has closed the body
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, scaler.ErrExpired) {
 		return cause
 	}

@@ -49,9 +49,9 @@ func (c *Client) register(ctx context.Context, doing, name, description string, 
 	if err != nil {
 		return err
 	}
-	return c.write(ctx, doing, name, request{
-		endpoint: Register, path: "/computer/doCreateItem", deadline: deadline,
-		form: url.Values{"name": {name}, "type": {dumb}, "json": {string(form)}},
+	return c.write(ctx, doing, name, Question{
+		endpoint: Register, Path: "/computer/doCreateItem", deadline: deadline,
+		Form: url.Values{"name": {name}, "type": {dumb}, "json": {string(form)}},
 	})
 }
 
@@ -104,7 +104,7 @@ func labelString(labels []string) string {
 // Secret reads the secret of an inbound agent. The secret is a function of the node's name.
 func (c *Client) Secret(ctx context.Context, name string) (secret string, err error) {
 	defer func() { err = failed("reading the secret of", name, err) }()
-	a, err := c.ask(ctx, request{endpoint: Secret, path: nodePath(name) + "/jenkins-agent.jnlp"})
+	a, err := c.ask(ctx, Question{endpoint: Secret, Path: nodePath(name) + "/jenkins-agent.jnlp"})
 	if err != nil {
 		return "", err
 	}
@@ -127,15 +127,15 @@ func (c *Client) Secret(ctx context.Context, name string) (secret string, err er
 
 // Mark takes the node temporarily offline with that text, or replaces the text of its mark.
 func (c *Client) Mark(ctx context.Context, name, text string, deadline time.Time) error {
-	return c.write(ctx, "marking", name, request{
-		endpoint: Mark, path: nodePath(name) + "/changeOfflineCause", deadline: deadline,
-		form: url.Values{"offlineMessage": {text}},
+	return c.write(ctx, "marking", name, Question{
+		endpoint: Mark, Path: nodePath(name) + "/changeOfflineCause", deadline: deadline,
+		Form: url.Values{"offlineMessage": {text}},
 	})
 }
 
 // DeleteNode deletes the node.
 func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time) error {
-	err := c.write(ctx, "deleting", name, request{endpoint: Delete, path: nodePath(name) + "/doDelete", deadline: deadline})
+	err := c.write(ctx, "deleting", name, Question{endpoint: Delete, Path: nodePath(name) + "/doDelete", deadline: deadline})
 	if err == nil || errors.Is(err, scaler.ErrGone) {
 		c.memory.mu.Lock()
 		delete(c.memory.own, name) // the node is not missing from the next answer
@@ -147,7 +147,7 @@ func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time
 // Launch implements control.Jenkins. Launch returns when Jenkins has begun to call the agent. If the agent is
 // connected, Launch changes nothing.
 func (c *Client) Launch(ctx context.Context, name string) error {
-	return c.write(ctx, "launching the agent of", name, request{endpoint: Launch, path: nodePath(name) + "/launchSlaveAgent"})
+	return c.write(ctx, "launching the agent of", name, Question{endpoint: Launch, Path: nodePath(name) + "/launchSlaveAgent"})
 }
 
 // ClearMark clears a mark of Bellboard's or of the hook's. The request toggles, and it carries Bellboard's
@@ -163,8 +163,8 @@ func (c *Client) ClearMark(ctx context.Context, name, text string) error {
 		if err != nil || by != scaler.Ours && by != scaler.Hook {
 			return a, err
 		}
-		a, err = c.post(ctx, request{
-			endpoint: Clear, path: nodePath(name) + "/toggleOffline", form: url.Values{"offlineMessage": {text}},
+		a, err = c.post(ctx, Question{
+			endpoint: Clear, Path: nodePath(name) + "/toggleOffline", Form: url.Values{"offlineMessage": {text}},
 		})
 		if err != nil {
 			return a, err
@@ -217,8 +217,8 @@ func failed(doing, name string, err error) error {
 }
 
 // write sends one POST about a node when its turn comes, and never after the deadline.
-func (c *Client) write(ctx context.Context, doing, name string, r request) error {
-	return failed(doing, name, c.inTurn(ctx, r.deadline, func() (Answer, error) { return c.post(ctx, r) }))
+func (c *Client) write(ctx context.Context, doing, name string, q Question) error {
+	return failed(doing, name, c.inTurn(ctx, q.deadline, func() (Answer, error) { return c.post(ctx, q) }))
 }
 
 // inTurn calls send when the turn of a write comes. It gives up when ctx ends or the deadline passes.
@@ -233,10 +233,10 @@ func (c *Client) inTurn(ctx context.Context, deadline time.Time, send func() (An
 
 // post sends one POST and judges the answer. After a write that was done Jenkins redirects to one of its
 // pages. A redirect to another page leads to a login page in front of Jenkins.
-func (c *Client) post(ctx context.Context, r request) (Answer, error) {
-	r.method = http.MethodPost
-	a, err := c.ask(ctx, r)
-	if err == nil && !a.done(r.endpoint) {
+func (c *Client) post(ctx context.Context, q Question) (Answer, error) {
+	q.Method = http.MethodPost
+	a, err := c.ask(ctx, q)
+	if err == nil && !a.done(q.endpoint) {
 		err = a.outcome()
 	}
 	return a, err
