@@ -111,8 +111,8 @@ func (it *item) parameter() (value string, hidden bool) {
 // complete reports whether the answer has the keys that decide about the node.
 func (c *computer) complete() bool { return c.Name != "" && c.Temporary != nil && c.Idle != nil }
 
-// work counts the executors that do not say that they are idle. unseen counts those of them that show null as
-// their build, because the user may not see it. last is the build of the last executor that shows one.
+// work counts the executors that do not say that they are idle. unseen counts those that show null as their
+// build, because the user may not see it. last is the build of the last executor that shows one.
 func (c *computer) work() (busy, unseen int, last build) {
 	for _, x := range c.Workers {
 		if !x.Idle {
@@ -137,13 +137,13 @@ func (c *computer) cause() scaler.Cause {
 	return scaler.Cause{Class: c.Cause.Class, Description: string(c.Cause.Description), Reason: c.Reason}
 }
 
-// maxElement is how many bytes one element of a list may have. The text around the list may have as
-// many. The sentence of an item that names 100,000 nodes has half as many bytes.
+// maxElement is how many bytes one element of a list may have, and the text around the list. The sentence of an
+// item that names 100,000 nodes has half as many.
 const maxElement = 16 << 20
 
-// decode reads one JSON document. Text after the document is an error. A document that is cut short or
-// malformed is an error too, and never a shorter list. The error quotes at most the one character or
-// escape sequence that is wrong. The function read has to set N of its input anew after each element.
+// decode reads one JSON document. A document that is malformed or cut short is an error, and never a shorter
+// list. Text after the document is an error too. An error quotes at most the one character or escape sequence
+// that is wrong. The function read has to set N of its input anew after each element.
 func decode(from io.Reader, read func(*jsontext.Decoder, *io.LimitedReader) error) error {
 	in := &io.LimitedReader{R: from, N: maxElement}
 	d := jsontext.NewDecoder(in, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))

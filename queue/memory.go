@@ -12,9 +12,8 @@ import (
 	"bellboard/scaler"
 )
 
-// memory is what one poll leaves to the next: the labels of items by queue id, and what the client has read
-// from texts that come again in every answer. A client without a memory leaves some items unresolved and
-// works longer, but makes no mistake.
+// memory is what one poll leaves to the next: the labels of items, and what the client has read from texts that
+// come again in every answer. Without it some items are unresolved, and the work is longer, but right.
 type memory struct {
 	jobs       cache[string]          // names of jobs by URL
 	sentences  cache[sentence]        // sentences by their text
@@ -61,8 +60,8 @@ type owner struct {
 	fence bool
 }
 
-// maxString is how many bytes of a sentence are kept. Before 2.542 Jenkins names every node in some
-// sentences, so that these sentences change with each node, and nobody reads all of them.
+// maxString is how many bytes of a sentence are kept. Before 2.542 some sentences name every node, so that
+// they change with each node, and nobody reads all of them.
 const maxString = 1 << 10
 
 // shorten returns a sentence for people.
@@ -73,8 +72,7 @@ func shorten(why string) string {
 	return strings.ToValidUTF8(why[:maxString], "") + "…" // the cut may be inside a character
 }
 
-// nodes reads the nodes. unseen has Bellboard's busy nodes. It is nil if the user can see the build of at
-// least one of them.
+// nodes reads the nodes. unseen has Bellboard's busy nodes, if the user can see the build of none of them.
 func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
 	seen := false
 	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, m.computers*9/8)
@@ -161,9 +159,8 @@ func (m *memory) markedBy(instance string, c *computer) scaler.OfflineBy {
 const minMissing = 3
 
 // remember remembers Bellboard's nodes. It returns an error if at least half of the inbound nodes are missing
-// since the last answer, apart from nodes that this client deleted. The reason is that Jenkins leaves an
-// element that it fails to write out of a list, without an error. A second answer without these nodes is
-// accepted.
+// since the last answer, apart from nodes that this client deleted: Jenkins leaves an element that it fails to
+// write out of a list, without an error. A second answer without these nodes is accepted.
 func (m *memory) remember(nodes []scaler.Node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -17,8 +17,7 @@ var flyweights = map[string]bool{
 	"hudson.matrix.MatrixProject":                         true,
 }
 
-// state returns the state of an item. A part of a build that is being stopped waits for nothing any more
-// and counts as blocked.
+// state returns the state of an item. A part of a build that is being stopped counts as blocked.
 func state(it *item) scaler.ItemState {
 	switch {
 	case flyweights[it.Task.Class]:
@@ -47,8 +46,7 @@ type resolver struct {
 	long    sentence                // what it says
 }
 
-// holders says of an expression, apart from nodes' own names, whether it matches any node, and whether it
-// matches a node of Bellboard's.
+// holders says whether an expression matches the labels of any node, and of an agent of Bellboard's.
 type holders struct{ any, ours bool }
 
 func newResolver(m *memory, nodes []scaler.Node) resolver {
@@ -91,8 +89,7 @@ func (r *resolver) holdersOf(e label.Expr) holders {
 }
 
 // resolve returns the label of an item. remember reports whether the label is valid for the same queue id
-// later on. The name of a node is never remembered: the item did not ask for that node, which merely was the
-// only one with the label.
+// later on. The name of a node is not: that node merely was the only one with the label.
 func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolution, l string, remember bool) {
 	if state == scaler.Flyweight {
 		return scaler.Unlabelled, "", false
@@ -124,8 +121,7 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 	}
 	switch {
 	case said.proves == provesReserved,
-		// Jenkins ignores every label while it has no node. The answer just before this one had two nodes of
-		// Bellboard's, so that Jenkins has ignored no label here.
+		// Jenkins ignores every label while it has no node. Just before it had two of Bellboard's.
 		said.proves == provesBare && r.agents >= 2:
 		return scaler.Unlabelled, "", true
 	case said.proves == provesAway && r.serves(said.nodes):
@@ -140,7 +136,7 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 	return scaler.Unresolved, "", false
 }
 
-// onNode returns the label of an item whose sentence names a node. If that node is gone, node is nil.
+// onNode returns the label of an item whose sentence names a node, which is nil if it is gone.
 func (r *resolver) onNode(said *sentence, node *scaler.Node) (how scaler.Resolution, l string) {
 	if node == nil {
 		return scaler.Labelled, said.label
@@ -161,8 +157,8 @@ func (r *resolver) onNode(said *sentence, node *scaler.Node) (how scaler.Resolut
 	}
 }
 
-// infer returns a label for an item whose sentence is a list of refusals in the words of a plugin. The nodes
-// that have the label of the item limit the choice. The first of two rules that fits counts:
+// infer returns a label for an item whose sentence is a list of refusals in the words of a plugin. names are
+// the nodes that have the label of the item. The first of two rules that fits counts:
 //
 //   - The label that all other items of the job want, if all those nodes have it, and a node of Bellboard's.
 //   - All labels of one of those nodes that is Bellboard's. The item fits another node with the same labels.
@@ -207,10 +203,9 @@ func fewestLabels(nodes []*scaler.Node) string {
 // canRoam are the tasks whose label is null only if they have none.
 var canRoam = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven.MavenModuleSet": true}
 
-// serves reports whether a new agent of a team with one of these nodes serves the item. The item wants no
-// label, or a label that all these nodes have. In both cases the answer is yes if the team takes items
-// without a label. The answer is no if one of Bellboard's nodes takes only items with a label. That node
-// would have answered an item without a label that it is reserved.
+// serves reports whether a new agent of a team with one of these nodes serves the item, which wants no label or
+// a label that all these nodes have. The team has to take items without a label. If one of the nodes takes
+// only items with a label, the item has one: to any other item that node would be reserved.
 func (r *resolver) serves(nodes []string) (serves bool) {
 	for _, name := range nodes {
 		n := r.named[name]
@@ -226,8 +221,8 @@ func (r *resolver) serves(nodes []string) (serves bool) {
 	return serves
 }
 
-// sentence reads a sentence. It reads a sentence once for all items that have it. Most items with a long
-// sentence have the same one, so that the resolver keeps only the last of those.
+// sentence reads a sentence once for all items that have it. Most items with a long sentence have the same one,
+// so that the resolver keeps only the last of those.
 func (r *resolver) sentence(why string) sentence {
 	if len(why) <= maxString {
 		return r.sentences.get(why, readSentence)
@@ -246,9 +241,8 @@ func (m *memory) job(it *item) string {
 	return it.Task.Class[strings.LastIndexAny(it.Task.Class, ".$")+1:] // says something at least
 }
 
-// jobOf returns the name of the job in a URL. "http://host/jenkins/job/folder/job/foo/" and
-// "job/folder/job/foo/12/" are folder/foo. A matrix cell keeps its axes: "job/m/label=linux/" is
-// m/label=linux.
+// jobOf returns the name of the job in a URL: folder/foo for "http://host/jenkins/job/folder/job/foo/" and
+// "job/folder/job/foo/12/". A matrix cell keeps its axes: m/label=linux for "job/m/label=linux/".
 func jobOf(u string) string {
 	var name []string
 	before := ""

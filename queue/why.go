@@ -22,13 +22,12 @@ const (
 	provesBare              // the item has no label, or Jenkins has no node at all
 )
 
-// sentence is one sentence that was read. label is the text as an expression that label.Parse reads. label
-// is empty if the sentence names nothing.
+// sentence is one sentence that was read.
 type sentence struct {
 	proves proof
-	text   string
-	label  string
-	nodes  []string // in a list of refusals, the nodes that have the label of the item, whatever the label is
+	text   string   // empty if the sentence names nothing
+	label  string   // the text as an expression that label.Parse reads
+	nodes  []string // of a list of refusals: nodes that have the label of the item, whatever the label is
 }
 
 // named returns a sentence with that text. The sentence keeps nothing else of what Jenkins said.
@@ -98,8 +97,7 @@ func lackedLabel(why string) string {
 	return node
 }
 
-// neutral are the ends of parts that say nothing about the label of the item. Jenkins says them of a node
-// that is gone, or of a node that Jenkins has already asked for its labels.
+// neutral are the ends of parts about a node that is gone, or that Jenkins has already asked for its labels.
 var neutral = []string{
 	" has been removed from configuration",
 	" should be allowed to run first",
@@ -114,10 +112,9 @@ var neutral = []string{
 //   - "is reserved for jobs …": the item has no label, whatever else is in the list.
 //   - "is offline", "is not accepting tasks", "lacks permission …": the node has the label of the item, or
 //     the item has no label.
-//   - A neutral part contradicts none of these.
-//   - "... and 3 more" and unknown words: perhaps the node lacks the label, so that the rest of the list
-//     proves nothing. Unknown words are those of a plugin or of another language. A plugin is asked about a
-//     node that has the label.
+//   - A neutral part says nothing about the label.
+//   - "... and 3 more", and unknown words of a plugin or in another language: perhaps the node lacks the label,
+//     so that the rest of the list proves nothing. Jenkins asks a plugin about a node that has the label.
 func readRefusals(why string) sentence {
 	s := sentence{proves: provesAway}
 	for part := range strings.SplitSeq(why, "; ") {

@@ -16,13 +16,13 @@ import (
 	"bellboard/scaler"
 )
 
-// Register implements control.Jenkins.
+// Register registers a node of an agent of the pool.
 func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool, deadline time.Time) error {
 	description := scaler.Describe(c.c.Instance, pool.PoolID, false)
 	return c.register(ctx, "registering", name, description, &pool, c.launcher(name, pool.PoolID), deadline)
 }
 
-// Fence implements control.Jenkins. A fence has no labels, so that it changes no item's "why".
+// Fence registers a node that keeps an agent out. It has no labels, so that it changes no item's "why".
 func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error {
 	return c.register(ctx, "fencing", name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, inbound, deadline)
 }
@@ -133,31 +133,30 @@ func (c *Client) Mark(ctx context.Context, name, text string, deadline time.Time
 	})
 }
 
-// DeleteNode deletes the node.
+// DeleteNode deletes the node. The next answer may lack it then.
 func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time) error {
 	err := c.write(ctx, "deleting", name, Question{endpoint: Delete, Path: nodePath(name) + "/doDelete", deadline: deadline})
 	if err == nil || errors.Is(err, scaler.ErrGone) {
 		c.memory.mu.Lock()
-		delete(c.memory.own, name) // the node is not missing from the next answer
+		delete(c.memory.own, name)
 		c.memory.mu.Unlock()
 	}
 	return err
 }
 
-// Launch implements control.Jenkins. Launch returns when Jenkins has begun to call the agent. If the agent is
-// connected, Launch changes nothing.
+// Launch returns when Jenkins has begun to call the agent. If the agent is connected, Launch changes nothing.
 func (c *Client) Launch(ctx context.Context, name string) error {
 	return c.write(ctx, "launching the agent of", name, Question{endpoint: Launch, Path: nodePath(name) + "/launchSlaveAgent"})
 }
 
-// ClearMark clears a mark of Bellboard's or of the hook's. The request toggles, and it carries Bellboard's
-// own mark text. If somebody else has just lifted the mark, the request sets a mark with that text. The
-// second read finds such a mark, and the next tick clears it.
+// ClearMark clears a mark of Bellboard's or of the hook's. The request toggles, with Bellboard's own mark text:
+// if somebody else has just lifted the mark, the request sets a mark with that text. The second read finds
+// such a mark, and the next tick clears it.
 func (c *Client) ClearMark(ctx context.Context, name, text string) error {
 	if scaler.ReadMark(c.c.Instance, true, scaler.Cause{Reason: text}, "") != scaler.Ours {
 		text = scaler.MarkText(c.c.Instance, scaler.Reason(text))
 	}
-	// The wait for a turn comes before the first read. A read before the wait would be too old.
+	// A read before the wait for a turn would be too old.
 	return failed("clearing the mark of", name, c.inTurn(ctx, time.Time{}, func() (a Answer, err error) {
 		_, by, err := c.node(ctx, Clear, name)
 		if err != nil || by != scaler.Ours && by != scaler.Hook {
@@ -178,7 +177,7 @@ func (c *Client) ClearMark(ctx context.Context, name, text string) error {
 	}))
 }
 
-// StillIdle implements control.Jenkins.
+// StillIdle reports whether the node is idle and carries the same mark as in seen, or none as in seen.
 func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) {
 	n, by, err := c.node(ctx, Node, seen.Name)
 	switch {
@@ -190,8 +189,7 @@ func (c *Client) StillIdle(ctx context.Context, seen scaler.Node) (bool, error) 
 	return n.idle() && by == seen.OfflineBy && (seen.MarkedAt.IsZero() || n.Cause.At == seen.MarkedAt.UnixMilli()), nil
 }
 
-// node reads one node and the owner of its mark. If there is no node of that name, the error is
-// scaler.ErrGone.
+// node reads one node and the owner of its mark. Without a node of that name the error is scaler.ErrGone.
 func (c *Client) node(ctx context.Context, e string, name string) (n computer, by scaler.OfflineBy, err error) {
 	a, err := c.small(ctx, e, nodePath(name), nodeTree, &n)
 	switch {
@@ -205,10 +203,9 @@ func (c *Client) node(ctx context.Context, e string, name string) (n computer, b
 	return n, c.memory.markedBy(c.c.Instance, &n), nil
 }
 
-// nodePath returns the path of a node below Jenkins' address.
 func nodePath(name string) string { return "/computer/" + url.PathEscape(name) }
 
-// failed says in the error of a write or read which node the error concerns. The result is nil if err is nil.
+// failed says in an error which node it concerns. It returns nil for nil.
 func failed(doing, name string, err error) error {
 	if err == nil {
 		return nil
@@ -242,9 +239,8 @@ func (c *Client) post(ctx context.Context, q Question) (Answer, error) {
 	return a, err
 }
 
-// done reports whether a write was done. Jenkins may be served below any prefix. Old versions answer a
-// deletion with a redirect to the parent, "..". Jenkins redirects a launch to the log, with some servers to
-// "log". If the agent is connected, Jenkins answers a launch with a page that says so.
+// done reports whether a write was done. Jenkins may be served below any prefix. A redirect may be relative:
+// to "..", or to "log" after a launch. If the agent is connected, Jenkins answers a launch with a page.
 func (a *Answer) done(endpoint string) bool {
 	to, err := url.Parse(a.Header.Get("Location"))
 	if a.Status != http.StatusFound || err != nil {
@@ -253,8 +249,8 @@ func (a *Answer) done(endpoint string) bool {
 	return strings.Contains(to.Path+"/", "/computer/") || slices.Contains([]string{"..", ".", "./", "log"}, to.Path)
 }
 
-// outcome returns the error for an answer about a node that is not there, or to a write that was not done. A
-// 404 without Jenkins' header says nothing about the node.
+// outcome returns the error for an answer about a node that is gone, or to a write that was not done. A 404
+// without Jenkins' header says nothing about the node.
 func (a *Answer) outcome() error {
 	reason := a.Header.Get("X-Error")
 	switch {
