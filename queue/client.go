@@ -79,7 +79,6 @@ type Config struct {
 // Client talks to one Jenkins. A Client is safe for concurrent use.
 type Client struct {
 	c       Config
-	base    string
 	writes  *limiter
 	breaker breaker
 
@@ -104,6 +103,7 @@ func New(c Config) (*Client, error) {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("jenkins URL %q: must have no user, query or fragment", u.Redacted())
 	}
+	c.URL = strings.TrimRight(c.URL, "/")
 	if c.Observe == nil {
 		c.Observe = func(string, string, time.Duration) {}
 	}
@@ -115,7 +115,6 @@ func New(c Config) (*Client, error) {
 	}
 	return &Client{
 		c:       c,
-		base:    strings.TrimRight(c.URL, "/"),
 		writes:  newLimiter(c.Clock),
 		breaker: breaker{clock: c.Clock},
 		memory:  &memory{unlabelled: c.Unlabelled},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,18 +31,16 @@ var (
 	ErrRestarted = reason("restarted", "jenkins restarted between two answers")
 )
 
-func reason(cause scaler.HoldCause, text string) error { return scaler.Caused(cause, errors.New(text)) }
+var causes = []string{string(scaler.CauseOther)}
+
+// reason returns an error with its cause, which Causes lists.
+func reason(cause scaler.HoldCause, text string) error {
+	causes = append(causes, string(cause))
+	return scaler.Caused(cause, errors.New(text))
+}
 
 // Causes lists the causes of a failed Observe, so that a metric exists before the first failure.
-func Causes() []string {
-	out := []string{string(scaler.CauseOther)}
-	for _, err := range []error{
-		ErrNoToken, ErrUnauthorized, ErrForbidden, ErrBlocked, ErrStripped, ErrBlind, ErrPartial, ErrRestarted, ErrNotJenkins, ErrUnavailable,
-	} {
-		out = append(out, string(scaler.CauseOf(err)))
-	}
-	return out
-}
+func Causes() []string { return slices.Clone(causes) }
 
 // Answer is the answer to one request, with any status.
 type Answer struct {

@@ -18,7 +18,6 @@ type memory struct {
 	jobs       cache[string]          // names of jobs by URL
 	sentences  cache[sentence]        // sentences by their text
 	owners     cache[owner]           // owners by description of the node
-	typed      cache[string]          // label expressions by the text that a person typed
 	wanted     cache[string]          // the label that all items of a job wanted; "" if they differ
 	labels     map[int64]string       // labels by queue id; "" is no label
 	computers  int                    // number of nodes in the answer before; the next one may have some more

@@ -116,6 +116,28 @@ func (c *Client) observe(ctx context.Context) (v scaler.JenkinsView, err error) 
 	return v, nil
 }
 
+// Computer is a node as Jenkins shows it, with two facts more for doctor.
+type Computer struct {
+	scaler.Node
+
+	Description string
+	Unseen      int // number of busy executors whose build the user may not see
+}
+
+// Computers reads all nodes anew, as Observe does. It also returns nodes if Observe would return ErrBlind:
+// for an empty queue without a visible build.
+func (c *Client) Computers(ctx context.Context) (all []Computer, err error) {
+	c.polling.Lock()
+	defer c.polling.Unlock()
+	_, err = c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) error {
+		return c.memory.eachNode(in, c.c.Instance, func(n Computer) { all = append(all, n) })
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading Jenkins' nodes: %w", err)
+	}
+	return all, nil
+}
+
 // computers reads the nodes of the view. unseen has Bellboard's busy nodes if the build of none of them can
 // be seen.
 func (c *Client) computers(ctx context.Context, v *scaler.JenkinsView) (unseen map[string]bool, err error) {
@@ -126,7 +148,14 @@ func (c *Client) computers(ctx context.Context, v *scaler.JenkinsView) (unseen m
 	if err != nil {
 		return nil, err
 	}
-	c.compareClocks(&a)
+	// Only the times at which items entered the queue are Jenkins'. Jenkins' Date is cut to the second and was
+	// written between question and answer, so that it proves two bounds. An estimate within the bounds stays as
+	// it is, so that clocks that agree are not corrected back and forth. A proxy may replace Jenkins' Date by
+	// its own: then the proxy's clock is compared.
+	if date, err := http.ParseTime(a.Header.Get("Date")); err == nil {
+		c.ahead = max(date.Sub(a.Answered), min(c.ahead, date.Add(time.Second).Sub(a.Asked)))
+		c.c.Skew(c.ahead)
+	}
 	err = c.memory.remember(v.Nodes)
 	v.NodesAt, v.Session = a.Answered, a.Header.Get("X-Jenkins-Session")
 	restarted := v.Session != "" && v.Session != c.session
@@ -185,17 +214,6 @@ func (a *Answer) sameSession(session string) error {
 		return fmt.Errorf("%w: session %q and session %q", ErrRestarted, s, session)
 	}
 	return nil
-}
-
-// compareClocks notes how far Jenkins' clock is ahead of Bellboard's. Only the times at which items entered
-// the queue are Jenkins'. Jenkins' Date is cut to the second and was written between question and answer, so
-// that it proves two bounds. An estimate within the bounds stays as it is, so that clocks that agree are not
-// corrected back and forth. If a proxy replaces Jenkins' Date by its own, the proxy's clock is compared.
-func (c *Client) compareClocks(a *Answer) {
-	if date, err := http.ParseTime(a.Header.Get("Date")); err == nil {
-		c.ahead = max(date.Sub(a.Answered), min(c.ahead, date.Add(time.Second).Sub(a.Asked)))
-		c.c.Skew(c.ahead)
-	}
 }
 
 // jobsValid is how long a job that was seen counts as a proof that the user may see jobs.

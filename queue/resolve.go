@@ -107,7 +107,7 @@ func (r *resolver) resolve(it *item, state scaler.ItemState) (how scaler.Resolut
 		typed = cmp.Or(typed, it.Task.Label.value)
 	}
 	if typed != "" {
-		l = r.typed.get(typed, func(string) string { return label.Parse(typed).Source() })
+		l = label.Parse(typed).Source()
 		return scaler.Labelled, l, r.named[l] == nil
 	}
 	if l, ok := r.labels[it.ID]; ok && l != "" {

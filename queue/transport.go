@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bellboard/scaler"
+	"bellboard/scaler/clock"
 
 	"github.com/bndr/gojenkins"
 )
@@ -210,7 +211,7 @@ func (c *Client) call(ctx context.Context, x *exchange, token string) (err error
 		}
 	}()
 	requester := gojenkins.Requester{
-		Base: c.base, Client: x.client(),
+		Base: c.c.URL, Client: x.client(),
 		BasicAuth: &gojenkins.BasicAuth{Username: c.c.User, Password: token},
 	}
 	// gojenkins would put a slash behind the first part of a path that has none.
@@ -226,6 +227,31 @@ func (c *Client) call(ctx context.Context, x *exchange, token string) (err error
 		return cause
 	}
 	return unavailable(err)
+}
+
+// probeEndpoint is the endpoint of doctor's questions. Endpoints lacks it, since the loop never asks one.
+const probeEndpoint = "probe"
+
+// Ask sends one question as the client's user, without pacing or repeating it. An error means that there was
+// no complete answer.
+func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
+	q.endpoint = probeEndpoint
+	return c.ask(ctx, q)
+}
+
+// Greet sends a request to any address. The request carries no user and no token, and follows no redirect.
+func Greet(ctx context.Context, transport http.RoundTripper, c clock.Clock, method, address string) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Wall(readTimeout))
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
+	if err != nil {
+		return Answer{}, err
+	}
+	x := exchange{next: transport}
+	x.Asked = c.Now()
+	_, err = x.client().Do(req) //nolint:bodyclose // the exchange has closed the body
+	x.Answered = c.Now()
+	return x.Answer, unavailable(err)
 }
 
 // unavailable returns the error of a request that got no complete answer, or nil if err is nil. It drops a

@@ -27,6 +27,12 @@ func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadl
 	return c.register(ctx, "fencing", name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, inbound, deadline)
 }
 
+// RegisterProbe registers a node of an inbound agent, as Register does. The description has to be one that no
+// instance takes for its own.
+func (c *Client) RegisterProbe(ctx context.Context, name, description string, labels []string) error {
+	return c.register(ctx, "registering", name, description, &scaler.Pool{Labels: labels}, inbound, time.Time{})
+}
+
 // register posts the form of a new node. A node in mode EXCLUSIVE takes only items that ask for its labels.
 func (c *Client) register(ctx context.Context, doing, name, description string, pool *scaler.Pool, launcher map[string]any, deadline time.Time) error {
 	const dumb, always = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always"
@@ -105,11 +111,11 @@ func labelString(labels []string) string {
 func (c *Client) Secret(ctx context.Context, name string) (secret string, err error) {
 	defer func() { err = failed("reading the secret of", name, err) }()
 	a, err := c.ask(ctx, Question{endpoint: Secret, Path: nodePath(name) + "/jenkins-agent.jnlp"})
+	if err == nil && a.Status != http.StatusOK {
+		err = a.outcome()
+	}
 	if err != nil {
 		return "", err
-	}
-	if a.Status != http.StatusOK {
-		return "", a.outcome()
 	}
 	var doc struct {
 		XMLName   xml.Name `xml:"jnlp"`
