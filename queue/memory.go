@@ -17,7 +17,7 @@ import (
 type memory struct {
 	jobs       cache[string]          // names of jobs by URL
 	sentences  cache[sentence]        // sentences by their text
-	owners     cache[owner]           // owners by description of the node
+	owners     cache[scaler.Node]     // nodes with nothing but their owners, by description
 	wanted     cache[string]          // the label that all items of a job wanted; "" if they differ
 	labels     map[int64]string       // labels by queue id; "" is no label
 	computers  int                    // number of nodes in the answer before; the next one may have some more
@@ -51,12 +51,6 @@ func (c *cache[V]) get(text string, read func(string) V) V {
 		(*c)[text] = v
 	}
 	return v
-}
-
-// owner is the pool of a node. The zero value is a node that is not the instance's.
-type owner struct {
-	scaler.PoolID
-	fence bool
 }
 
 // maxString is how many bytes of a sentence are kept. Before 2.542 some sentences name every node, so that
@@ -114,17 +108,15 @@ var mortal = map[string]bool{
 
 // node returns the node. The built-in node gets its label as its name.
 func (m *memory) node(c *computer, instance string) Computer {
-	owner := m.owners.get(c.Description, func(text string) (o owner) {
-		o.PoolID, o.fence, _ = scaler.ParseOwner(instance, text)
-		return o
+	n := m.owners.get(c.Description, func(text string) scaler.Node {
+		pool, fence, _ := scaler.ParseOwner(instance, text)
+		return scaler.Node{Team: pool.Team, Kind: pool.Kind, Fence: fence}
 	})
-	cause := c.cause()
 	busy, unseen, last := c.work()
-	n := scaler.Node{
-		Name: c.Name, Team: owner.Team, Kind: owner.Kind, Fence: owner.fence,
-		Online: c.Remote != "", Executors: c.Executors, Busy: busy, Idle: c.idle(),
-		OfflineBy: m.markedBy(instance, c), Offline: cause.Text(),
-	}
+	cause := c.cause()
+	n.Name, n.Online = c.Name, c.Remote != ""
+	n.Executors, n.Busy, n.Idle = c.Executors, busy, c.idle()
+	n.OfflineBy, n.Offline = m.markedBy(instance, c), cause.Text()
 	if c.Class == "hudson.model.Hudson$MasterComputer" { // has no absoluteRemotePath
 		n.Name, n.Online = "built-in", !c.Offline
 		if !slices.Contains(c.Labels, atom{"built-in"}) && slices.Contains(c.Labels, atom{"master"}) {

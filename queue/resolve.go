@@ -244,7 +244,7 @@ func (m *memory) job(it *item) string {
 // jobOf returns the name of the job in a URL: folder/foo for "http://host/jenkins/job/folder/job/foo/" and
 // "job/folder/job/foo/12/". A matrix cell keeps its axes: m/label=linux for "job/m/label=linux/".
 func jobOf(u string) string {
-	var name []string
+	name := make([]string, 0, 8)
 	before := ""
 	for part := range strings.SplitSeq(u, "/") {
 		if part != "" && (before == "job" || len(name) > 0 && strings.Contains(part, "=")) {
