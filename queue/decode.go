@@ -137,8 +137,8 @@ func (c *computer) cause() scaler.Cause {
 	return scaler.Cause{Class: c.Cause.Class, Description: string(c.Cause.Description), Reason: c.Reason}
 }
 
-// maxElement is how many bytes one element of a list may have, and the text around the list. The sentence of an
-// item that names 100,000 nodes has half as many.
+// maxElement is how many bytes one element of a list may have, and the text around the list. The sentence of
+// an item that names 100,000 nodes has half as many.
 const maxElement = 16 << 20
 
 // decode reads one JSON document. A document that is malformed or cut short is an error, and never a shorter

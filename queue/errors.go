@@ -73,12 +73,13 @@ func (a *Answer) Refusal() error {
 	h, words := a.Header, a.excerpt()
 	version, reason := h.Get("X-Jenkins"), h.Get("X-Error")
 	user, permission := h.Get("X-You-Are-Authenticated-As"), h.Get("X-Required-Permission")
+	// Jenkins gives its version, the user, or the missing permission. If a write came with a password,
+	// Jenkins says that the write had no crumb.
+	byJenkins := version+user+permission != "" || strings.Contains(a.Body, "No valid crumb")
 	switch {
 	case a.Status == http.StatusUnauthorized:
 		return fmt.Errorf("%w (status 401; also seen for a moment while Jenkins starts)%s", ErrUnauthorized, words)
-	// Jenkins gives its version, the user, or the missing permission. If a write came with a password, Jenkins
-	// says that the write had no crumb.
-	case a.Status == http.StatusForbidden && version+user+permission == "" && !strings.Contains(a.Body, "No valid crumb"):
+	case a.Status == http.StatusForbidden && !byJenkins:
 		return fmt.Errorf("%w (status 403 without an X-Jenkins header)%s", ErrBlocked, words)
 	case a.Status == http.StatusForbidden:
 		if user != "" {

@@ -12,8 +12,8 @@ import (
 	"bellboard/scaler"
 )
 
-// memory is what one poll leaves to the next: the labels of items, and what the client has read from texts that
-// come again in every answer. Without it some items are unresolved, and the work is longer, but right.
+// memory is what one poll leaves to the next: the labels of items, and what the client has read from texts
+// that come again in every answer. Without it some items are unresolved, and the work is longer, but right.
 type memory struct {
 	jobs       cache[string]          // names of jobs by URL
 	sentences  cache[sentence]        // sentences by their text
@@ -150,8 +150,8 @@ func (m *memory) markedBy(instance string, c *computer) scaler.OfflineBy {
 const minMissing = 3
 
 // remember remembers Bellboard's nodes. It returns an error if at least half of the inbound nodes are missing
-// since the last answer, apart from nodes that this client deleted: Jenkins leaves an element that it fails to
-// write out of a list, without an error. A second answer without these nodes is accepted.
+// since the last answer, apart from nodes that this client deleted: Jenkins leaves an element that it fails
+// to write out of a list, without an error. A second answer without these nodes is accepted.
 func (m *memory) remember(nodes []scaler.Node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -148,10 +148,10 @@ func (c *Client) computers(ctx context.Context, v *scaler.JenkinsView) (unseen m
 	if err != nil {
 		return nil, err
 	}
-	// Only the times at which items entered the queue are Jenkins'. Jenkins' Date is cut to the second and was
-	// written between question and answer, so that it proves two bounds. An estimate within the bounds stays as
-	// it is, so that clocks that agree are not corrected back and forth. A proxy may replace Jenkins' Date by
-	// its own: then the proxy's clock is compared.
+	// Only the times at which items entered the queue are Jenkins'. Jenkins' Date is cut to the second and
+	// was written between question and answer, so that it proves two bounds. An estimate within the bounds
+	// stays as it is, so that clocks that agree are not corrected back and forth. A proxy may replace
+	// Jenkins' Date by its own: then the proxy's clock is compared.
 	if date, err := http.ParseTime(a.Header.Get("Date")); err == nil {
 		c.ahead = max(date.Sub(a.Answered), min(c.ahead, date.Add(time.Second).Sub(a.Asked)))
 		c.c.Skew(c.ahead)
@@ -181,7 +181,8 @@ func (c *Client) quietingDown(ctx context.Context, v *scaler.JenkinsView) (err e
 	hook := scaler.HookLabel(c.c.Instance)
 	v.Hook = slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return slices.Contains(n.Labels, hook) })
 	v.QuietingDown = slices.ContainsFunc(v.Items, func(it scaler.Item) bool { return it.State == scaler.ShuttingDown })
-	asks := c.quiet || slices.ContainsFunc(v.Nodes, func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours })
+	busy := func(n scaler.Node) bool { return n.Mine() && !n.Idle && n.OfflineBy == scaler.Ours }
+	asks := c.quiet || slices.ContainsFunc(v.Nodes, busy)
 	defer func() { c.quiet = v.QuietingDown || err != nil }()
 	if v.QuietingDown || v.Hook || !asks {
 		return nil
@@ -251,7 +252,8 @@ func (c *Client) checkVisible(ctx context.Context, unseen map[string]bool) error
 
 // document reads one JSON document. decode reads the document while the document arrives.
 func (c *Client) document(ctx context.Context, e, path, tree string, decode func(*Answer, io.Reader) error) (Answer, error) {
-	a, err := c.ask(ctx, Question{endpoint: e, Path: path + "/api/json", Query: map[string]string{"tree": tree}, decode: decode})
+	q := Question{endpoint: e, Path: path + "/api/json", Query: map[string]string{"tree": tree}, decode: decode}
+	a, err := c.ask(ctx, q)
 	if err == nil && a.Status != http.StatusOK {
 		err = a.Refusal()
 	}
@@ -261,6 +263,8 @@ func (c *Client) document(ctx context.Context, e, path, tree string, decode func
 // small reads a document that is never large into one value.
 func (c *Client) small(ctx context.Context, e, path, tree string, into any) (Answer, error) {
 	return c.document(ctx, e, path, tree, func(_ *Answer, in io.Reader) error {
-		return decode(in, func(d *jsontext.Decoder, _ *io.LimitedReader) error { return json.UnmarshalDecode(d, into) })
+		return decode(in, func(d *jsontext.Decoder, _ *io.LimitedReader) error {
+			return json.UnmarshalDecode(d, into)
+		})
 	})
 }

@@ -87,9 +87,9 @@ func (l *limiter) release(asked, answered time.Time, ok bool) {
 	}
 }
 
-// breaker stops requests to a Jenkins that does not answer. Otherwise, if Jenkins falls silent in the middle of
-// a tick, each write of the tick would wait for its whole timeout in turn. After three failures in a row the
-// breaker lets only two kinds of request pass:
+// breaker stops requests to a Jenkins that does not answer. Otherwise, if Jenkins falls silent in the middle
+// of a tick, each write of the tick would wait for its whole timeout in turn. After three failures in a row
+// the breaker lets only two kinds of request pass:
 //
 //   - The small question of each poll, whether Jenkins answers again. The loop paces the polls.
 //   - One other request in five seconds, for a process that does not poll.

@@ -203,8 +203,8 @@ func fewestLabels(nodes []*scaler.Node) string {
 // canRoam are the tasks whose label is null only if they have none.
 var canRoam = map[string]bool{"hudson.model.FreeStyleProject": true, "hudson.maven.MavenModuleSet": true}
 
-// serves reports whether a new agent of a team with one of these nodes serves the item, which wants no label or
-// a label that all these nodes have. The team has to take items without a label. If one of the nodes takes
+// serves reports whether a new agent of a team with one of these nodes serves the item, which wants no label
+// or a label that all these nodes have. The team has to take items without a label. If one of the nodes takes
 // only items with a label, the item has one: to any other item that node would be reserved.
 func (r *resolver) serves(nodes []string) (serves bool) {
 	for _, name := range nodes {
@@ -221,8 +221,8 @@ func (r *resolver) serves(nodes []string) (serves bool) {
 	return serves
 }
 
-// sentence reads a sentence once for all items that have it. Most items with a long sentence have the same one,
-// so that the resolver keeps only the last of those.
+// sentence reads a sentence once for all items that have it. Most items with a long sentence have the same
+// one, so that the resolver keeps only the last of those.
 func (r *resolver) sentence(why string) sentence {
 	if len(why) <= maxString {
 		return r.sentences.get(why, readSentence)

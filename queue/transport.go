@@ -129,8 +129,8 @@ func (c *connection) Read(b []byte) (int, error) {
 }
 
 // ask sends a request once. If Jenkins rejects the token and a newer token is available, ask sends the
-// request a second time: Jenkins has done nothing yet. Nothing else is repeated, since Jenkins may have done a
-// write although no answer came, and the next tick asks anew. (Go's transport repeats a request on a kept
+// request a second time: Jenkins has done nothing yet. Nothing else is repeated, since Jenkins may have done
+// a write although no answer came, and the next tick asks anew. (Go's transport repeats a request on a kept
 // connection that was closed: a question, or a write of which nothing was sent.)
 //
 // An error means that there was no complete answer, or a broken document. The caller judges the status.

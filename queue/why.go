@@ -113,8 +113,8 @@ var neutral = []string{
 //   - "is offline", "is not accepting tasks", "lacks permission …": the node has the label of the item, or
 //     the item has no label.
 //   - A neutral part says nothing about the label.
-//   - "... and 3 more", and unknown words of a plugin or in another language: perhaps the node lacks the label,
-//     so that the rest of the list proves nothing. Jenkins asks a plugin about a node that has the label.
+//   - "... and 3 more", and unknown words of a plugin or in another language: perhaps the node lacks the
+//     label, so that the rest of the list proves nothing. Jenkins asks plugins about nodes with the label.
 func readRefusals(why string) sentence {
 	s := sentence{proves: provesAway}
 	for part := range strings.SplitSeq(why, "; ") {

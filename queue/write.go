@@ -19,22 +19,24 @@ import (
 // Register registers a node of an agent of the pool.
 func (c *Client) Register(ctx context.Context, name string, pool scaler.Pool, deadline time.Time) error {
 	description := scaler.Describe(c.c.Instance, pool.PoolID, false)
-	return c.register(ctx, "registering", name, description, &pool, c.launcher(name, pool.PoolID), deadline)
+	return c.register(ctx, "registering", name, description, &pool, deadline)
 }
 
 // Fence registers a node that keeps an agent out. It has no labels, so that it changes no item's "why".
 func (c *Client) Fence(ctx context.Context, name string, id scaler.PoolID, deadline time.Time) error {
-	return c.register(ctx, "fencing", name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, inbound, deadline)
+	return c.register(ctx, "fencing", name, scaler.Describe(c.c.Instance, id, true), &scaler.Pool{}, deadline)
 }
 
 // RegisterProbe registers a node of an inbound agent, as Register does. The description has to be one that no
 // instance takes for its own.
 func (c *Client) RegisterProbe(ctx context.Context, name, description string, labels []string) error {
-	return c.register(ctx, "registering", name, description, &scaler.Pool{Labels: labels}, inbound, time.Time{})
+	return c.register(ctx, "registering", name, description, &scaler.Pool{Labels: labels}, time.Time{})
 }
 
 // register posts the form of a new node. A node in mode EXCLUSIVE takes only items that ask for its labels.
-func (c *Client) register(ctx context.Context, doing, name, description string, pool *scaler.Pool, launcher map[string]any, deadline time.Time) error {
+func (c *Client) register(
+	ctx context.Context, doing, name, description string, pool *scaler.Pool, deadline time.Time,
+) error {
 	const dumb, always = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always"
 	mode := "EXCLUSIVE"
 	if pool.Unlabelled {
@@ -50,7 +52,7 @@ func (c *Client) register(ctx context.Context, doing, name, description string, 
 		"type":              dumb,
 		"retentionStrategy": map[string]string{"stapler-class": always, "$class": always},
 		"nodeProperties":    map[string]string{"stapler-class-bag": "true"},
-		"launcher":          launcher,
+		"launcher":          c.launcher(name, pool.PoolID),
 	})
 	if err != nil {
 		return err
@@ -70,20 +72,16 @@ type SSH struct {
 	HostKey string
 }
 
-// inbound is the launcher of an agent that calls Jenkins.
-var inbound = map[string]any{"stapler-class": jnlp, "$class": jnlp, "webSocket": true}
-
-const (
-	jnlp   = "hudson.slaves.JNLPLauncher"
-	ssh    = "hudson.plugins.sshslaves.SSHLauncher"
-	verify = "hudson.plugins.sshslaves.verifiers.ManuallyProvidedKeyVerificationStrategy"
-)
-
 // launcher returns the part of the form that says how agent and Jenkins connect.
 func (c *Client) launcher(name string, id scaler.PoolID) map[string]any {
+	const (
+		inbound = "hudson.slaves.JNLPLauncher"
+		ssh     = "hudson.plugins.sshslaves.SSHLauncher"
+		verify  = "hudson.plugins.sshslaves.verifiers.ManuallyProvidedKeyVerificationStrategy"
+	)
 	s, ok := c.c.SSH[id]
 	if !ok {
-		return inbound
+		return map[string]any{"stapler-class": inbound, "$class": inbound, "webSocket": true}
 	}
 	return map[string]any{
 		"stapler-class": ssh, "$class": ssh,
@@ -141,7 +139,9 @@ func (c *Client) Mark(ctx context.Context, name, text string, deadline time.Time
 
 // DeleteNode deletes the node. The next answer may lack it then.
 func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time) error {
-	err := c.write(ctx, "deleting", name, Question{endpoint: Delete, Path: nodePath(name) + "/doDelete", deadline: deadline})
+	err := c.write(ctx, "deleting", name, Question{
+		endpoint: Delete, Path: nodePath(name) + "/doDelete", deadline: deadline,
+	})
 	if err == nil || errors.Is(err, scaler.ErrGone) {
 		c.memory.mu.Lock()
 		delete(c.memory.own, name)
@@ -152,12 +152,14 @@ func (c *Client) DeleteNode(ctx context.Context, name string, deadline time.Time
 
 // Launch returns when Jenkins has begun to call the agent. If the agent is connected, Launch changes nothing.
 func (c *Client) Launch(ctx context.Context, name string) error {
-	return c.write(ctx, "launching the agent of", name, Question{endpoint: Launch, Path: nodePath(name) + "/launchSlaveAgent"})
+	return c.write(ctx, "launching the agent of", name, Question{
+		endpoint: Launch, Path: nodePath(name) + "/launchSlaveAgent",
+	})
 }
 
-// ClearMark clears a mark of Bellboard's or of the hook's. The request toggles, with Bellboard's own mark text:
-// if somebody else has just lifted the mark, the request sets a mark with that text. The second read finds
-// such a mark, and the next tick clears it.
+// ClearMark clears a mark of Bellboard's or of the hook's. The request toggles, with Bellboard's own mark
+// text: if somebody else has just lifted the mark, the request sets a mark with that text. The second read
+// finds such a mark, and the next tick clears it.
 func (c *Client) ClearMark(ctx context.Context, name, text string) error {
 	if scaler.ReadMark(c.c.Instance, true, scaler.Cause{Reason: text}, "") != scaler.Ours {
 		text = scaler.MarkText(c.c.Instance, scaler.Reason(text))
@@ -252,7 +254,8 @@ func (a *Answer) done(endpoint string) bool {
 	if a.Status != http.StatusFound || err != nil {
 		return endpoint == Launch && a.Status == http.StatusOK && a.Header.Get("X-Jenkins") != ""
 	}
-	return strings.Contains(to.Path+"/", "/computer/") || slices.Contains([]string{"..", ".", "./", "log"}, to.Path)
+	relative := []string{"..", ".", "./", "log"}
+	return strings.Contains(to.Path+"/", "/computer/") || slices.Contains(relative, to.Path)
 }
 
 // outcome returns the error for an answer about a node that is gone, or to a write that was not done. A 404

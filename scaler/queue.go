@@ -108,8 +108,8 @@ type JenkinsView struct {
 	AskedAt    time.Time // just before the first request was sent
 	NodesAt    time.Time // when the answer with the nodes was complete
 	AnsweredAt time.Time // when the last answer was complete
-	// SessionSince is when the first answer of that session was complete, whatever the request was: Jenkins
-	// had started by then. Zero: these answers are the first ones.
+	// SessionSince is when the first answer with nodes of that session was complete: Jenkins had started by
+	// then. Zero: these answers are the first ones.
 	SessionSince time.Time
 	// QuietingDown: Jenkins starts no new build, and may restart as soon as no build runs.
 	QuietingDown bool
