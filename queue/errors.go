@@ -16,25 +16,25 @@ import (
 // come wrapped in a text that says what was found.
 var (
 	// ErrUnauthorized: in the first moments after its start Jenkins does not know user and token yet.
-	ErrUnauthorized = reason("unauthorized", "jenkins does not accept the user and token")
-	ErrForbidden    = reason("forbidden", "jenkins rejects the request for lack of a permission")
-	ErrNotJenkins   = reason("not-jenkins", "not an answer of Jenkins")
+	ErrUnauthorized = hold("unauthorized", "jenkins does not accept the user and token")
+	ErrForbidden    = hold("forbidden", "jenkins rejects the request for lack of a permission")
+	ErrNotJenkins   = hold("not-jenkins", "not an answer of Jenkins")
 	// ErrUnavailable: there was no complete answer, or the answer says "not now".
-	ErrUnavailable = reason("unavailable", "jenkins is not available")
+	ErrUnavailable = hold("unavailable", "jenkins is not available")
 	// ErrBlind: the user can see neither an item of the queue, nor a running build, nor a job.
-	ErrBlind   = reason("blind", "permission Job/Read (hudson.model.Item.Read) is missing")
-	ErrPartial = reason("partial", "jenkins' answer is incomplete")
-	ErrNoToken = reason("no-token", "no API token")
+	ErrBlind   = hold("blind", "permission Job/Read (hudson.model.Item.Read) is missing")
+	ErrPartial = hold("partial", "jenkins' answer is incomplete")
+	ErrNoToken = hold("no-token", "no API token")
 	// ErrBlocked: Jenkins has not seen the request, so that the user lacks no permission.
-	ErrBlocked   = reason("blocked", "something between Bellboard and Jenkins, such as a firewall or a proxy, rejects the request")
-	ErrStripped  = reason("stripped", "something between Bellboard and Jenkins, such as a proxy, removes a header of Jenkins")
-	ErrRestarted = reason("restarted", "jenkins restarted between two answers")
+	ErrBlocked   = hold("blocked", "something between Bellboard and Jenkins, such as a firewall or a proxy, rejects the request")
+	ErrStripped  = hold("stripped", "something between Bellboard and Jenkins, such as a proxy, removes a header of Jenkins")
+	ErrRestarted = hold("restarted", "jenkins restarted between two answers")
 )
 
 var causes = []string{string(scaler.CauseOther)}
 
-// reason returns an error with its cause, which Causes lists.
-func reason(cause scaler.HoldCause, text string) error {
+// hold returns an error with its cause, which Causes lists.
+func hold(cause scaler.HoldCause, text string) error {
 	causes = append(causes, string(cause))
 	return scaler.Caused(cause, errors.New(text))
 }

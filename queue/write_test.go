@@ -113,6 +113,33 @@ func TestMarkAndDelete(t *testing.T) {
 	}
 }
 
+// TestCrumbsStayHome: no write asks for a crumb. Such a request would open a session in Jenkins.
+func TestCrumbsStayHome(t *testing.T) {
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "crumb") {
+			t.Errorf("request for %s", r.URL)
+		}
+		if r.Method == http.MethodGet {
+			(&nodeServer{t: t, name: "n", mark: "bellboard(bellboard): idle"}).ServeHTTP(w, r)
+			return
+		}
+		done(w, "/jenkins/computer/")
+	})
+	if err := errors.Join(
+		c.Register(t.Context(), "n", webPool, time.Time{}),
+		c.Fence(t.Context(), "n", webPool.PoolID, time.Now().Add(time.Minute)),
+		c.Mark(t.Context(), "n", "x", time.Time{}),
+		c.Launch(t.Context(), "n"),
+		c.DeleteNode(t.Context(), "n", time.Time{}),
+	); err != nil {
+		t.Error(err)
+	}
+	// The simulated node stays marked.
+	if err := c.ClearMark(t.Context(), "n", "x"); !errors.Is(err, scaler.ErrChanged) {
+		t.Error(err)
+	}
+}
+
 func TestSecret(t *testing.T) {
 	const file = `<jnlp><application-desc><argument>bacb3fe6</argument><argument>web-e-1</argument><argument>-webSocket</argument></application-desc></jnlp>`
 	for name, c := range map[string]struct {
