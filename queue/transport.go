@@ -114,7 +114,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// connection remembers why an answer broke off on its way. That says nothing about the text that came.
+// connection remembers the error with which an answer broke off on its way. Then its text proves nothing.
 type connection struct {
 	io.Reader
 	err error

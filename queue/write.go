@@ -250,12 +250,13 @@ func (c *Client) post(ctx context.Context, q Question) (Answer, error) {
 // done reports whether a write was done. Jenkins may be served below any prefix. A redirect may be relative:
 // to "..", or to "log" after a launch. If the agent is connected, Jenkins answers a launch with a page.
 func (a *Answer) done(endpoint string) bool {
-	to, err := url.Parse(a.Header.Get("Location"))
-	if a.Status != http.StatusFound || err != nil {
-		return endpoint == Launch && a.Status == http.StatusOK && a.Header.Get("X-Jenkins") != ""
+	location := a.Header.Get("Location")
+	if endpoint == Launch && a.Header.Get("X-Jenkins") != "" && (a.Status == http.StatusOK || location == "log") {
+		return true
 	}
-	relative := []string{"..", ".", "./", "log"}
-	return strings.Contains(to.Path+"/", "/computer/") || slices.Contains(relative, to.Path)
+	to, err := url.Parse(location)
+	return err == nil && a.Status == http.StatusFound &&
+		(strings.Contains(to.Path+"/", "/computer/") || slices.Contains([]string{"..", ".", "./"}, to.Path))
 }
 
 // outcome returns the error for an answer about a node that is gone, or to a write that was not done. A 404
