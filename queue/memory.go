@@ -146,9 +146,6 @@ func (m *memory) markedBy(instance string, c *computer) scaler.OfflineBy {
 	return scaler.ReadMark(instance, *c.Temporary, c.cause(), m.own[c.Name].offlineBy)
 }
 
-// minMissing is how many missing nodes are no coincidence.
-const minMissing = 3
-
 // remember remembers Bellboard's nodes. It returns an error if at least half of the inbound nodes are missing
 // since the last answer, apart from nodes that this client deleted: Jenkins leaves an element that it fails
 // to write out of a list, without an error. A second answer without these nodes is accepted.
@@ -162,6 +159,7 @@ func (m *memory) remember(nodes []scaler.Node) error {
 			m.own[n.Name] = nodeState{n.OfflineBy, slices.Contains(n.Labels, "swarm")}
 		}
 	}
+	const coincidence = 2 // so many nodes may be missing
 	gone, still := 0, 0
 	for name, state := range before {
 		if _, ok := m.own[name]; ok && !state.swarm {
@@ -170,7 +168,7 @@ func (m *memory) remember(nodes []scaler.Node) error {
 			gone++
 		}
 	}
-	if gone >= minMissing && gone >= still {
+	if gone > coincidence && gone >= still {
 		return fmt.Errorf("%w: %d of %d nodes of this instance are missing since the answer before", ErrPartial, gone, gone+still)
 	}
 	return nil

@@ -217,9 +217,6 @@ func (a *Answer) sameSession(session string) error {
 	return nil
 }
 
-// jobsValid is how long a job that was seen counts as a proof that the user may see jobs.
-const jobsValid = time.Minute
-
 // checkVisible returns an error if the queue is empty only because the user may not see the items. To a user
 // without Job/Read Jenkins answers 200 with no item, and it hides every job and the builds of the executors.
 // An executor that has just taken an item shows no build for a moment, so that checkVisible reads the nodes a
@@ -233,7 +230,8 @@ func (c *Client) checkVisible(ctx context.Context, unseen map[string]bool) error
 		}
 		return err
 	}
-	if c.c.Clock.Now().Sub(c.jobSeen) < jobsValid {
+	const valid = time.Minute // as long a job that was seen proves that the user may see jobs
+	if c.c.Clock.Now().Sub(c.jobSeen) < valid {
 		return nil
 	}
 	var root struct {
