@@ -342,7 +342,7 @@ func TestAPendingPodReplacesAnEarlierPodOfItsName(t *testing.T) {
 	}
 	pod = pod.DeepCopy()
 	pod.UID, pod.ResourceVersion = "second", "9"
-	f.addPending(pod)
+	f.addWritten(convert(pod))
 	for _, c := range []struct {
 		version string
 		uid     string
@@ -375,8 +375,8 @@ func TestOurOwnPatchIsKnownAtOnce(t *testing.T) {
 		}
 		broken.Store(false)
 		h.await(30*time.Second, func() bool { return len(h.pods()) == 0 })
-		if f := h.namespace("agents").pods; len(f.patched) > 0 {
-			t.Errorf("%d patched pods are left", len(f.patched))
+		if f := h.namespace("agents").pods; len(f.written) > 0 {
+			t.Errorf("%d patched pods are left", len(f.written))
 		}
 	})
 }

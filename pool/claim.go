@@ -71,18 +71,13 @@ func (c *Client) takeSlot(ctx context.Context, s *Spec, slot *scaler.Slot) error
 	if slot.UID == "" {
 		claim := BuildClaim(*s, slot.Name)
 		maps.Copy(claim.Annotations, notes)
-		_, err := call(ctx, c, "create", pvcs, func(ctx context.Context) (*corev1.PersistentVolumeClaim, error) {
-			return c.client.CoreV1().PersistentVolumeClaims(s.Namespace).Create(ctx, claim, metav1.CreateOptions{})
-		})
-		if err != nil {
-			err = c.classifyRejection(ctx, s.Namespace, claimNeeds(&claim.Spec), createError(err))
+		if err := c.create(ctx, pvcs, claim).Error(); err != nil {
+			err = c.createError(ctx, s.Namespace, claimNeeds(&claim.Spec), err)
 			return wrap("create cache slot "+slot.Name, err)
 		}
 		return nil
 	}
-	claim, err := c.patchClaim(ctx, slot, map[string]any{"metadata": map[string]any{
-		"uid": slot.UID, "resourceVersion": slot.ResourceVersion, "annotations": notes,
-	}})
+	claim, err := c.annotateClaim(ctx, slot, slot.ResourceVersion, notes)
 	switch {
 	case err == nil && claim.DeletionTimestamp != nil:
 		return fmt.Errorf("take cache slot %s: the claim is being deleted: %w", slot.Name, scaler.ErrChanged)
@@ -105,19 +100,22 @@ func (c *Client) leaveSlot(ctx context.Context, pod *scaler.Pod) {
 	if slot == nil {
 		return
 	}
-	_, err := c.patchClaim(ctx, slot, map[string]any{"metadata": map[string]any{
-		"uid": slot.UID, "annotations": map[string]string{AnnotationLastUsed: c.timestamp()},
-	}})
-	if err != nil {
+	notes := map[string]string{AnnotationLastUsed: c.timestamp()}
+	if _, err := c.annotateClaim(ctx, slot, "", notes); err != nil {
 		c.log.Warn("cannot note the end of a cache slot's use", zap.String("slot", slot.Name), zap.Error(err))
 	}
 }
 
-func (c *Client) patchClaim(
-	ctx context.Context, slot *scaler.Slot, body map[string]any,
+// annotateClaim notes something on exactly this claim, and if version is not "", on that version only.
+func (c *Client) annotateClaim(
+	ctx context.Context, slot *scaler.Slot, version string, notes map[string]string,
 ) (*corev1.PersistentVolumeClaim, error) {
-	key := objectKey{pvcs, slot.Namespace, slot.Name}
-	return patch(ctx, c, key, c.limiter(), body, &corev1.PersistentVolumeClaim{})
+	metadata := map[string]any{"uid": slot.UID, "annotations": notes}
+	if version != "" {
+		metadata["resourceVersion"] = version
+	}
+	claim := &corev1.PersistentVolumeClaim{}
+	return claim, c.patch(ctx, objectKey{pvcs, slot.Namespace, slot.Name}, c.limiter(), metadata, claim)
 }
 
 // DeleteSlot deletes exactly this version of the claim, and not after the deadline. Kubernetes keeps a claim

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"bellboard/scaler"
 )
@@ -58,12 +58,7 @@ func unreachable(err error) bool {
 }
 
 // orUnknown returns err, or an error that says that the API server has not answered yet.
-func orUnknown(err error) error {
-	if err == nil {
-		return errors.New("no answer yet")
-	}
-	return err
-}
+func orUnknown(err error) error { return cmp.Or(err, errors.New("no answer yet")) }
 
 // wrap adds what Bellboard was doing when err came.
 func wrap(doing string, err error) error { return fmt.Errorf("%s: %w", doing, err) }
@@ -95,17 +90,6 @@ func outcomeUnknown(err error) bool {
 	return code == 0 || code >= http.StatusInternalServerError
 }
 
-// createError gives the error of a creation scaler's meaning, and keeps the server's text.
-func createError(err error) error {
-	switch {
-	case apierrors.IsAlreadyExists(err):
-		return fmt.Errorf("%w: %w", scaler.ErrExists, err)
-	case rejected(err), apierrors.IsNotFound(err): // not found: the namespace
-		return fmt.Errorf("%w: %w", scaler.ErrRejected, err)
-	}
-	return err
-}
-
 // changeError gives the error of a patch or a deletion scaler's meaning, and keeps the server's text.
 func changeError(err error) error {
 	switch {
@@ -125,18 +109,20 @@ var secretNeeds = corev1.ResourceList{
 	"count/secrets":        resource.MustParse("1"),
 }
 
-// classifyRejection gives the error of a creation its class of failure. A full ResourceQuota, Pod Security, a
-// webhook and a missing right have the same answer: 403, reason Forbidden, with the same details. Only the
-// message tells them apart. So classifyRejection reads the quotas themselves.
-func (c *Client) classifyRejection(ctx context.Context, ns string, needs corev1.ResourceList, err error) error {
-	var status apierrors.APIStatus
+// createError gives the error of a creation scaler's meaning and its class of failure, and keeps the server's
+// text. A full ResourceQuota, Pod Security, a webhook and a missing right have the same answer: 403, reason
+// Forbidden, with the same details. Only the message tells them apart. So createError reads the quotas.
+func (c *Client) createError(ctx context.Context, ns string, needs corev1.ResourceList, err error) error {
 	switch {
-	case apierrors.IsConflict(err) && errors.As(err, &status) &&
-		status.Status().Details != nil && status.Status().Details.Kind == "resourcequotas":
-		return scaler.Because(scaler.FailureQuota, err) // many creations at once change the quota's count
-	case !errors.Is(err, scaler.ErrRejected):
+	case apierrors.IsAlreadyExists(err):
+		return fmt.Errorf("%w: %w", scaler.ErrExists, err)
+	case apierrors.IsConflict(err): // many creations at once change the quota's count
+		return scaler.Because(scaler.FailureQuota, err)
+	case !rejected(err) && !apierrors.IsNotFound(err): // not found: the namespace
 		return err
-	case !apierrors.IsForbidden(err):
+	}
+	err = fmt.Errorf("%w: %w", scaler.ErrRejected, err)
+	if !apierrors.IsForbidden(err) {
 		return scaler.Because(scaler.FailureAdmission, err)
 	}
 	full, lookupErr := c.overQuota(ctx, ns, needs)
@@ -168,15 +154,12 @@ func (s *Spec) QuotaRemedy(err error) string {
 
 // overQuota reports whether a ResourceQuota of the namespace has too little room for needs.
 func (c *Client) overQuota(ctx context.Context, ns string, needs corev1.ResourceList) (bool, error) {
-	list := func(ctx context.Context) (*corev1.ResourceQuotaList, error) {
-		return c.client.CoreV1().ResourceQuotas(ns).List(ctx, metav1.ListOptions{})
-	}
-	quotas, err := call(ctx, c, "list", "resourcequotas", list)
-	if err != nil {
+	quotas := &corev1.ResourceQuotaList{}
+	key := objectKey{resource: "resourcequotas", ns: ns}
+	if err := c.send(ctx, "list", key, c.rest().Get()).Into(quotas); err != nil {
 		return false, err
 	}
-	for i := range quotas.Items {
-		q := &quotas.Items[i]
+	for _, q := range quotas.Items {
 		if !covers(&q.Spec) {
 			continue
 		}
@@ -226,14 +209,16 @@ func podNeeds(spec *corev1.PodSpec) corev1.ResourceList {
 		sum.Add(q)
 		needs[name] = sum
 	}
-	endsFirst := func(c corev1.Container) bool { return !isSidecar(&c) }
-	sidecars := slices.DeleteFunc(slices.Clone(spec.InitContainers), endsFirst)
-	for _, c := range slices.Concat(sidecars, spec.Containers) {
+	containers := slices.Clone(spec.Containers)
+	for _, c := range spec.InitContainers {
+		if isSidecar(&c) {
+			containers = append(containers, c)
+		}
+	}
+	for _, c := range containers {
 		for name, q := range c.Resources.Requests {
+			add(name, q)
 			add("requests."+name, q)
-			if name == corev1.ResourceCPU || name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage {
-				add(name, q)
-			}
 		}
 		for name, q := range c.Resources.Limits {
 			add("limits."+name, q)

@@ -29,8 +29,8 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
@@ -113,10 +113,10 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("pools: %w", errors.Join(wrong...))
 	}
 	for _, ns := range slices.Sorted(maps.Keys(hasSlots)) {
-		typed := c.client.CoreV1().PersistentVolumeClaims(ns)
-		claims := newCache(c, ns, pvcs, &corev1.PersistentVolumeClaim{}, typed, convertClaim)
+		pods := &podCache{newCache(c, ns, "pods", convert), map[string]*scaler.Pod{}, map[string]time.Time{}}
+		claims := newCache(c, ns, pvcs, convertClaim)
 		claims.optional = !hasSlots[ns]
-		c.namespaces = append(c.namespaces, &namespace{name: ns, pods: newPodCache(c, ns), claims: claims})
+		c.namespaces = append(c.namespaces, &namespace{ns, pods, claims})
 	}
 	return c, nil
 }
@@ -137,8 +137,7 @@ func (c *Client) Start(ctx context.Context) (err error) {
 		running.Go(func() { n.pods.run(ctx, fail) })
 		running.Go(func() { n.claims.run(ctx, fail) })
 	}
-	limit := make(chan struct{})
-	stop := c.clock.AfterFunc(startLimit, func() { close(limit) })
+	limit, stop := context.WithTimeout(ctx, c.clock.Wall(startLimit))
 	defer stop()
 	for _, n := range c.namespaces {
 		if err := cmp.Or(n.pods.waitReady(ctx, limit), n.claims.waitReady(ctx, limit)); err != nil {
@@ -220,9 +219,8 @@ func (c *Client) Absent(ctx context.Context, name string) (bool, error) {
 }
 
 func (c *Client) getPod(ctx context.Context, ns, name string) (*corev1.Pod, error) {
-	return call(ctx, c, "get", "pods", func(ctx context.Context) (*corev1.Pod, error) {
-		return c.client.CoreV1().Pods(ns).Get(ctx, name, metav1.GetOptions{})
-	})
+	pod := &corev1.Pod{}
+	return pod, c.send(ctx, "get", objectKey{"pods", ns, name}, c.rest().Get()).Into(pod)
 }
 
 func (c *Client) spec(id scaler.PoolID) (Spec, error) {
@@ -243,16 +241,30 @@ func (c *Client) namespace(name string) *namespace {
 	return nil
 }
 
-// call sends one request, with a time limit, and counts the request.
-func call[T any](
-	ctx context.Context, c *Client, verb, resource string, do func(context.Context) (T, error),
-) (T, error) {
+// An objectKey says where an object is in the API. A list and an object to be created have no name.
+type objectKey struct{ resource, ns, name string }
+
+func (c *Client) rest() rest.Interface { return c.client.CoreV1().RESTClient() }
+
+// send sends one request, with a time limit, and counts the request.
+func (c *Client) send(ctx context.Context, verb string, key objectKey, request *rest.Request) rest.Result {
 	ctx, cancel := context.WithTimeout(ctx, max(c.clock.Wall(callTimeout), minCallTimeout))
 	defer cancel()
 	began := c.clock.Now()
-	answer, err := do(ctx)
-	c.count(verb, resource, began, err)
-	return answer, err
+	resource, sub, found := strings.Cut(key.resource, "/")
+	if found {
+		request.SubResource(sub)
+	}
+	if key.name != "" {
+		request.Name(key.name)
+	}
+	answer := request.Namespace(key.ns).Resource(resource).Do(ctx)
+	c.count(verb, key.resource, began, answer.Error())
+	return answer
+}
+
+func (c *Client) create(ctx context.Context, resource string, o apiObject) rest.Result {
+	return c.send(ctx, "create", objectKey{resource, o.GetNamespace(), ""}, c.rest().Post().Body(o))
 }
 
 // count reports a request to Config.Requests. A request that was too late was not sent, and does not count.

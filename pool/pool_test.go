@@ -298,8 +298,8 @@ func TestAnAgentOnTheWayCountsExactlyOnce(t *testing.T) {
 				t.Errorf("%s is still pending", p.Name)
 			}
 		}
-		if f := h.namespace("agents").pods; len(f.pending) > 0 {
-			t.Errorf("%d pending pods are left", len(f.pending))
+		if f := h.namespace("agents").pods; len(f.written) > 0 {
+			t.Errorf("%d pending pods are left", len(f.written))
 		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"bellboard/scaler"
 )
@@ -221,18 +221,15 @@ const (
 func (c *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.clock.Wall(lastWordsTimeout))
 	defer cancel()
-	text, err := call(ctx, c, "get", "pods/log", func(ctx context.Context) ([]byte, error) {
-		log, err := c.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
-			Container:  cmp.Or(pod.Faulty, agentContainer),
-			TailLines:  new(int64(lastLines)),
-			LimitBytes: new(int64(lastBytes)),
-		}).Stream(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = log.Close() }() // all that is needed has been read
-		return io.ReadAll(io.LimitReader(log, lastBytes))
-	})
+	options := &corev1.PodLogOptions{
+		Container:  cmp.Or(pod.Faulty, agentContainer),
+		TailLines:  new(int64(lastLines)),
+		LimitBytes: new(int64(lastBytes)),
+	}
+	request := c.rest().Get().VersionedParams(options, scheme.ParameterCodec)
+	answer := c.send(ctx, "get", objectKey{"pods/log", pod.Namespace, pod.Name}, request)
+	text, _ := answer.Raw()
+	err := answer.Error()
 	if apierrors.IsForbidden(err) && c.logsDenied.CompareAndSwap(false, true) {
 		c.log.Warn("not allowed to read the logs of agents that failed", zap.Error(err))
 	}

@@ -61,14 +61,12 @@ func (c *Client) Create(
 		delete(want.Annotations, annotationDoNotDisrupt)
 		want.Annotations[annotationSafeToEvict] = "true"
 	}
-	pod, err := call(ctx, c, "create", "pods", func(ctx context.Context) (*corev1.Pod, error) {
-		return c.client.CoreV1().Pods(s.Namespace).Create(ctx, want, metav1.CreateOptions{})
-	})
-	if err != nil {
+	made := &corev1.Pod{}
+	if err := c.create(ctx, "pods", want).Into(made); err != nil {
 		var lookupErr error
-		if pod, lookupErr = c.findCreated(ctx, want, err); pod == nil {
+		if made, lookupErr = c.findCreated(ctx, want, err); made == nil {
 			remedy := s.QuotaRemedy(err)
-			err = c.classifyRejection(ctx, want.Namespace, podNeeds(&want.Spec), createError(err))
+			err = c.createError(ctx, want.Namespace, podNeeds(&want.Spec), err)
 			if remedy != "" {
 				err = fmt.Errorf("%w; %s", err, remedy)
 			}
@@ -78,7 +76,10 @@ func (c *Client) Create(
 			return scaler.Pod{}, wrap("create pod "+name, err)
 		}
 	}
-	return c.namespace(s.Namespace).pods.addPending(pod), nil
+	pod := convert(made)
+	pod.Requested = true
+	c.namespace(s.Namespace).pods.addWritten(pod)
+	return *pod, nil
 }
 
 // findCreated looks for the pod after a creation that failed and may have been done nevertheless. findCreated
@@ -105,10 +106,9 @@ func (c *Client) findCreated(ctx context.Context, want *corev1.Pod, failure erro
 // deletes both. A Secret that exists already is as good.
 func (c *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
 	n := c.namespace(pod.Namespace)
-	if n == nil {
-		return fmt.Errorf("pod %s: no agents are configured in namespace %s", pod.Name, pod.Namespace)
-	}
 	switch {
+	case n == nil:
+		return fmt.Errorf("pod %s: no agents are configured in namespace %s", pod.Name, pod.Namespace)
 	case !n.pods.has(pod.Name, pod.UID):
 		return wrap("pod "+pod.Name, scaler.ErrGone)
 	case secret == "":
@@ -116,14 +116,11 @@ func (c *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) e
 	}
 	want := agentSecret(&Spec{PoolID: pod.PoolID, Instance: c.instance, Namespace: pod.Namespace}, pod.Name, secret)
 	want.OwnerReferences = ownerReference(&pod)
-	_, err := call(ctx, c, "create", "secrets", func(ctx context.Context) (*corev1.Secret, error) {
-		return c.client.CoreV1().Secrets(pod.Namespace).Create(ctx, want, metav1.CreateOptions{})
-	})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		err = c.classifyRejection(ctx, pod.Namespace, secretNeeds, createError(err))
-		return wrap("create the Secret of "+pod.Name, err)
+	err := c.create(ctx, "secrets", want).Error()
+	if err == nil || apierrors.IsAlreadyExists(err) {
+		return nil
 	}
-	return nil
+	return wrap("create the Secret of "+pod.Name, c.createError(ctx, pod.Namespace, secretNeeds, err))
 }
 
 func agentSecret(s *Spec, name, secret string) *corev1.Secret {
@@ -173,13 +170,11 @@ func (c *Client) patchPod(
 	ctx context.Context, verb string, pod *scaler.Pod, limiter flowcontrol.RateLimiter, metadata map[string]any,
 ) error {
 	metadata["uid"] = pod.UID
-	key := objectKey{"pods", pod.Namespace, pod.Name}
-	patched, err := patch(ctx, c, key, limiter, map[string]any{"metadata": metadata}, &corev1.Pod{})
+	patched := &corev1.Pod{}
+	err := c.patch(ctx, objectKey{"pods", pod.Namespace, pod.Name}, limiter, metadata, patched)
 	switch {
 	case err == nil:
-		if n := c.namespace(pod.Namespace); n != nil {
-			n.pods.addPatched(patched)
-		}
+		c.namespace(pod.Namespace).pods.addWritten(convert(patched))
 		return nil
 	case apierrors.IsInvalid(err):
 		// Only the UID in the patch can be invalid: it is another pod's.
@@ -194,33 +189,26 @@ func (c *Client) patchPod(
 // changed, DeletePod returns ErrChanged. The deadline is checked after client-go's own queue of requests, so
 // no deletion is sent late.
 func (c *Client) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
-	key := objectKey{"pods", pod.Namespace, pod.Name}
 	options := metav1.DeleteOptions{GracePeriodSeconds: new(int64(deletionGraceSeconds))}
+	key := objectKey{"pods", pod.Namespace, pod.Name}
 	if err := c.delete(ctx, key, pod.UID, pod.ResourceVersion, deadline, options); err != nil {
 		return wrap("delete pod "+pod.Name, err)
 	}
-	if n := c.namespace(pod.Namespace); n != nil {
-		n.pods.markDeleted(&pod)
-	}
+	c.namespace(pod.Namespace).pods.markDeleted(&pod)
 	c.leaveSlot(ctx, &pod)
 	return nil
 }
 
-// An objectKey says where an object is in the API.
-type objectKey struct{ resource, ns, name string }
-
-// patch merges body into an object, and returns what the API server made of the object.
-func patch[O runtime.Object](
-	ctx context.Context, c *Client, key objectKey, limiter flowcontrol.RateLimiter, body map[string]any, out O,
-) (O, error) {
-	data, err := json.Marshal(body)
+// patch merges metadata into an object, and reads what the API server made of the object into out.
+func (c *Client) patch(
+	ctx context.Context, key objectKey, limiter flowcontrol.RateLimiter, metadata map[string]any, out runtime.Object,
+) error {
+	body, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
-		return out, err
+		return err
 	}
-	return call(ctx, c, "patch", key.resource, func(ctx context.Context) (O, error) {
-		request := c.client.CoreV1().RESTClient().Patch(types.MergePatchType).Body(data).Throttle(limiter)
-		return out, request.Resource(key.resource).Namespace(key.ns).Name(key.name).Do(ctx).Into(out)
-	})
+	request := c.rest().Patch(types.MergePatchType).Body(body).Throttle(limiter)
+	return c.send(ctx, "patch", key, request).Into(out)
 }
 
 // delete deletes exactly that version of an object, and not after the deadline.
@@ -231,18 +219,15 @@ func (c *Client) delete(
 		return errors.New("neither the UID nor the version may be unknown")
 	}
 	options.Preconditions = &metav1.Preconditions{UID: new(types.UID(uid)), ResourceVersion: &version}
-	_, err := call(ctx, c, "delete", key.resource, func(ctx context.Context) (any, error) {
-		request := c.client.CoreV1().RESTClient().Delete().Body(&options).Throttle(c.until(deadline))
-		return nil, request.Resource(key.resource).Namespace(key.ns).Name(key.name).Do(ctx).Error()
-	})
-	return changeError(err)
+	request := c.rest().Delete().Body(&options).Throttle(c.until(deadline))
+	return changeError(c.send(ctx, "delete", key, request).Error())
 }
 
 func (c *Client) timestamp() string { return c.clock.Now().UTC().Format(time.RFC3339) }
 
 // limiter returns client-go's rate limiter.
 func (c *Client) limiter() flowcontrol.RateLimiter {
-	if l := c.client.CoreV1().RESTClient().GetRateLimiter(); l != nil {
+	if l := c.rest().GetRateLimiter(); l != nil {
 		return l
 	}
 	return flowcontrol.NewFakeAlwaysRateLimiter() // the configuration sets no limit
