@@ -263,10 +263,7 @@ func TestTheFirstListIsAQuorums(t *testing.T) {
 				})
 				for _, which := range []string{"the first leader's", "the next one's"} {
 					firsts = nil
-					p, err := New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: specs()})
-					if err != nil {
-						t.Fatal(err)
-					}
+					p := New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: specs()})
 					ctx, end := context.WithCancel(t.Context())
 					if err := p.Start(ctx); err != nil {
 						t.Fatal(err)
@@ -304,10 +301,7 @@ func TestImagesThatCannotBePulled(t *testing.T) {
 
 func BenchmarkObserve5000(b *testing.B) {
 	s := specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)
-	p, err := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{s}})
-	if err != nil {
-		b.Fatal(err)
-	}
+	p := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{s}})
 	list := make([]any, 5000)
 	for i := range list {
 		pod := Build(s, fmt.Sprintf("web-e-%04d", (i*7919)%5000))
@@ -330,10 +324,7 @@ func BenchmarkObserve5000(b *testing.B) {
 
 // A stale cache may still have an earlier pod of the same name.
 func TestAPendingPodReplacesAnEarlierPodOfItsName(t *testing.T) {
-	p, err := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}})
 	pod := Build(p.specs[inbound], "web-e-1")
 	pod.UID, pod.ResourceVersion = "first", "5"
 	f := p.namespaces[0].pods

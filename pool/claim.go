@@ -115,7 +115,7 @@ func (c *Client) annotateClaim(
 		metadata["resourceVersion"] = version
 	}
 	claim := &corev1.PersistentVolumeClaim{}
-	return claim, c.patch(ctx, objectKey{pvcs, slot.Namespace, slot.Name}, c.limiter(), metadata, claim)
+	return claim, c.patch(ctx, objectKey{pvcs, slot.Namespace, slot.Name}, time.Time{}, metadata, claim)
 }
 
 // DeleteSlot deletes exactly this version of the claim, and not after the deadline. Kubernetes keeps a claim

@@ -39,7 +39,7 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 	readStart(p, pod)
 	if t := trouble(pod); t.reason != "" {
 		p.Trouble, p.TroubleText, p.Failure, p.Faulty = t.reason, t.text, t.failure, t.container
-		p.Missing = missing(t.reason)
+		p.Missing = slices.Contains(missing, t.reason)
 	}
 	return p
 }
@@ -108,8 +108,8 @@ func warmth(pod *corev1.Pod) scaler.Warmth {
 // one reason for all causes. So this one fact is read from the scheduler's message. The only effect is that
 // Bellboard gives up a waiting agent sooner.
 func volumeTrouble(pod *corev1.Pod) bool {
-	c := condition(pod, corev1.PodScheduled)
-	if c == nil || c.Status != corev1.ConditionFalse {
+	c := condition(pod, corev1.PodScheduled, corev1.ConditionFalse)
+	if c == nil {
 		return false
 	}
 	message := strings.ToLower(c.Message)
@@ -195,16 +195,16 @@ func statusOf(list []corev1.ContainerStatus, name string) *corev1.ContainerStatu
 
 // trueSince returns when a condition became true; zero: the condition is not true.
 func trueSince(pod *corev1.Pod, what corev1.PodConditionType) time.Time {
-	if c := condition(pod, what); c != nil && c.Status == corev1.ConditionTrue {
+	if c := condition(pod, what, corev1.ConditionTrue); c != nil {
 		return c.LastTransitionTime.Time
 	}
 	return time.Time{}
 }
 
-// condition returns the pod's condition of that type, or nil.
-func condition(pod *corev1.Pod, what corev1.PodConditionType) *corev1.PodCondition {
+// condition returns the pod's condition of that type if the condition has that status, or nil.
+func condition(pod *corev1.Pod, what corev1.PodConditionType, is corev1.ConditionStatus) *corev1.PodCondition {
 	for i := range pod.Status.Conditions {
-		if c := &pod.Status.Conditions[i]; c.Type == what {
+		if c := &pod.Status.Conditions[i]; c.Type == what && c.Status == is {
 			return c
 		}
 	}

@@ -82,35 +82,17 @@ type namespace struct {
 	claims *cache[*corev1.PersistentVolumeClaim, scaler.Slot]
 }
 
-// New checks the whole configuration and reports all mistakes at once. New sends no request.
-func New(cfg Config) (*Client, error) {
+// New makes a client of settings that have no mistakes. New sends no request.
+func New(cfg Config) *Client {
 	c := &Client{
 		client: cfg.Client, instance: cfg.Instance, requests: cfg.Requests, failFast: cfg.Impatient,
 		clock: cmp.Or(cfg.Clock, clock.Real()), log: cmp.Or(cfg.Log, zap.NewNop()),
 		specs: make(map[scaler.PoolID]Spec, len(cfg.Specs)),
 	}
-	var wrong []error
-	if cfg.Client == nil {
-		wrong = append(wrong, errors.New("no Kubernetes client"))
-	}
-	if cfg.Instance == "" {
-		wrong = append(wrong, errors.New("no instance"))
-	}
-	if len(cfg.Specs) == 0 {
-		wrong = append(wrong, errors.New("no pools"))
-	}
 	hasSlots := map[string]bool{} // by namespace: a pool there keeps its cache
 	for _, s := range cfg.Specs {
-		s = s.withDefaults()
-		if _, ok := c.specs[s.PoolID]; ok {
-			wrong = append(wrong, fmt.Errorf("%s: given twice", s.name()))
-		}
-		wrong = append(wrong, s.check(cfg.Instance)...)
-		c.specs[s.PoolID] = s
+		c.specs[s.PoolID] = s.withDefaults()
 		hasSlots[s.Namespace] = hasSlots[s.Namespace] || s.HasClaim()
-	}
-	if len(wrong) > 0 {
-		return nil, fmt.Errorf("pools: %w", errors.Join(wrong...))
 	}
 	for _, ns := range slices.Sorted(maps.Keys(hasSlots)) {
 		pods := &podCache{newCache(c, ns, "pods", convert), map[string]*scaler.Pod{}, map[string]time.Time{}}
@@ -118,7 +100,7 @@ func New(cfg Config) (*Client, error) {
 		claims.optional = !hasSlots[ns]
 		c.namespaces = append(c.namespaces, &namespace{ns, pods, claims})
 	}
-	return c, nil
+	return c
 }
 
 // Start begins to follow the pods and cache slots of every namespace. Start returns when all of them are

@@ -2,8 +2,6 @@ package pool
 
 import (
 	"cmp"
-	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -183,44 +181,6 @@ func (s *Spec) PodSecurity() string {
 		return "baseline"
 	}
 	return standard
-}
-
-// name returns the pool's name in messages.
-func (s *Spec) name() string { return fmt.Sprintf("team %s, %s", s.Team, s.Kind) }
-
-// check returns all mistakes that make pods of this spec impossible.
-func (s *Spec) check(instance string) []error {
-	var wrong []error
-	need := func(ok bool, what string) {
-		if !ok {
-			wrong = append(wrong, fmt.Errorf("%s: %s", s.name(), what))
-		}
-	}
-	need(s.Instance == instance, "belongs to another instance")
-	need(s.Team != "", "no team")
-	need(s.Kind == scaler.Ephemeral || s.Kind == scaler.Persistent, "no such kind")
-	need(s.Namespace != "", "no namespace")
-	need(s.JenkinsURL != "", "no Jenkins URL")
-	need(s.BuildGrace >= 0, "a negative build grace")
-	need(slices.Contains(DockerModes(), s.Docker), "no such Docker mode: "+string(s.Docker))
-	switch s.Connect {
-	case scaler.Inbound:
-		known := s.Transport == WebSocket || s.Transport == TCP || s.Transport == SSH
-		need(known, "no such transport: "+string(s.Transport))
-		need(s.Transport != SSH || s.Docker != DockerHost && s.Docker != DockerRootless,
-			"Docker "+string(s.Docker)+" is not for agents that Jenkins calls by SSH")
-		need(s.Transport != SSH || s.SSHSecret != "",
-			"agents that Jenkins calls by SSH need the Secret with their keys")
-	case scaler.Swarm:
-		need(s.SwarmUser != "" && s.SwarmPasswordSecret != "",
-			"Swarm agents need a user and the Secret of the user's password")
-	default:
-		need(false, "no such way to connect: "+string(s.Connect))
-	}
-	for _, err := range s.TemplateMistakes() {
-		wrong = append(wrong, fmt.Errorf("%s: %s: %w", s.name(), s.Template.File, err))
-	}
-	return wrong
 }
 
 // Keyed reports whether each pod waits for a Secret of its own.

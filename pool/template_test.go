@@ -269,15 +269,6 @@ func TestTemplateMistakes(t *testing.T) {
 	}
 }
 
-func TestNewNamesMistakesOfTemplates(t *testing.T) {
-	s := specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)
-	s.Template = parsed(t, "spec:\n  restartPolicy: Always\n  nodeName: x\n")
-	_, err := New(Config{Instance: "ci", Specs: []Spec{s}})
-	if err == nil || !strings.Contains(err.Error(), "team web, ephemeral: pod.yaml: line 2: spec.restartPolicy: ") || !strings.Contains(err.Error(), "pod.yaml: line 3: spec.nodeName: ") {
-		t.Errorf("New: %v", err)
-	}
-}
-
 // A pod has each field of the table, and each field with a remedy.
 func TestTheTableNamesFieldsOfPods(t *testing.T) {
 	has := func(path string) bool {

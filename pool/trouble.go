@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,39 @@ import (
 // and some messages name every Kubernetes node of the cluster.
 const maxText = 400
 
+// failures has the classes of Kubernetes' reasons. A kubelet has one reason for an image that does not exist,
+// an image that needs a password, and a registry that does not answer. Only the message tells these apart.
+var failures = map[string]scaler.Failure{
+	"DeadlineExceeded":          "",
+	"Evicted":                   scaler.FailureEvicted,
+	"Preempting":                scaler.FailureEvicted,
+	"DeletionByTaintManager":    scaler.FailureNodeGone,
+	"DeletionByPodGC":           scaler.FailureNodeGone,
+	"InvalidImageName":          scaler.FailureBadImage,
+	"ErrImageNeverPull":         scaler.FailureBadImage,
+	"ErrImagePull":              scaler.FailureImagePull,
+	"ImagePullBackOff":          scaler.FailureImagePull,
+	"ImageInspectError":         scaler.FailureImagePull,
+	"RegistryUnavailable":       scaler.FailureImagePull,
+	"SignatureValidationFailed": scaler.FailureImagePull,
+	"ImageVolumeMountFailed":    scaler.FailureStorage,
+	"RROUnsupported":            scaler.FailureStorage,
+	"OOMKilled":                 scaler.FailureOOM,
+}
+
+// classOf returns the class of a reason, and other if the reason is none of the table's.
+func classOf(reason string, other scaler.Failure) scaler.Failure {
+	if f, ok := failures[reason]; ok {
+		return f
+	}
+	return other
+}
+
+// missing has the reasons of a container that waits for an image, a Secret or a ConfigMap that is not there.
+var missing = []string{
+	"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
+}
+
 // A problem says why a pod cannot start or has ended. The zero value means that there is no problem.
 type problem struct {
 	reason, text string // Kubernetes' own
@@ -31,34 +65,35 @@ type problem struct {
 // their own fields. Messages are for people, and trouble concludes nothing from them.
 func trouble(pod *corev1.Pod) problem {
 	st, deleting := &pod.Status, pod.DeletionTimestamp != nil
-	if st.Reason != "" { // Evicted, NodeLost, DeadlineExceeded ...
-		return problem{reason: st.Reason, text: oneLine(st.Message), failure: podFailure(st)}
+	if st.Reason != "" {
+		p := problem{reason: st.Reason, text: oneLine(st.Message)}
+		if st.Phase != corev1.PodSucceeded {
+			// The node is gone (NodeLost), the kubelet shuts down (Terminated, NodeShutdown), or the kubelet
+			// rejects the pod (NodeAffinity, OutOfcpu, UnexpectedAdmissionError ...).
+			p.failure = classOf(st.Reason, scaler.FailureNodeGone)
+		}
+		return p
 	}
-	c := condition(pod, corev1.DisruptionTarget)
-	if c != nil && c.Status == corev1.ConditionTrue && (deleting || ended(pod)) {
-		return problem{reason: c.Reason, text: oneLine(c.Message), failure: disruptionFailure(c.Reason)}
+	if c := condition(pod, corev1.DisruptionTarget, corev1.ConditionTrue); c != nil && (deleting || ended(pod)) {
+		// PreemptionByScheduler, EvictionByEvictionAPI, TerminationByKubelet
+		return problem{reason: c.Reason, text: oneLine(c.Message), failure: classOf(c.Reason, scaler.FailureEvicted)}
 	}
 	others := problem{}
-	for _, list := range [][]corev1.ContainerStatus{st.ContainerStatuses, st.InitContainerStatuses} {
-		for i := range list {
-			p := containerProblem(&list[i], deleting)
-			switch {
-			case p.reason == "":
-			case ours(list[i].Name):
-				return p
-			case others.reason == "":
-				// Bellboard shows the problem of somebody else's container, and gives up no agent for it.
-				others, others.failure = p, ""
-			}
+	for _, s := range slices.Concat(st.ContainerStatuses, st.InitContainerStatuses) {
+		p := containerProblem(&s, deleting)
+		switch {
+		case p.reason == "":
+		case ours(s.Name):
+			return p
+		case others.reason == "":
+			// Bellboard shows the problem of somebody else's container, and gives up no agent for it.
+			others, others.failure = p, ""
 		}
 	}
-	if others.reason == "" {
-		others = blockingContainer(pod)
-	}
-	if others.reason != "" {
+	if others = cmp.Or(others, blockingContainer(pod)); others.reason != "" {
 		return others
 	}
-	if c := condition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason != "" {
+	if c := condition(pod, corev1.PodScheduled, corev1.ConditionFalse); c != nil && c.Reason != "" {
 		return problem{reason: c.Reason, text: oneLine(c.Message), failure: scaler.FailureUnschedulable}
 	}
 	return problem{}
@@ -87,50 +122,28 @@ func blockingContainer(pod *corev1.Pod) problem {
 	return problem{}
 }
 
-// podFailure returns the class of a pod's own reason, which comes from the kubelet or the node controller.
-func podFailure(st *corev1.PodStatus) scaler.Failure {
-	switch {
-	case st.Reason == "Evicted" || st.Reason == "Preempting":
-		return scaler.FailureEvicted
-	case st.Reason == "DeadlineExceeded" || st.Phase == corev1.PodSucceeded:
-		return ""
-	}
-	// The node is gone (NodeLost), the kubelet shuts down (Terminated, NodeShutdown), or the kubelet rejects
-	// the pod (NodeAffinity, OutOfcpu, UnexpectedAdmissionError ...).
-	return scaler.FailureNodeGone
-}
-
-// disruptionFailure returns the class of the reason why the cluster removes a pod.
-func disruptionFailure(reason string) scaler.Failure {
-	switch reason {
-	case "DeletionByTaintManager", "DeletionByPodGC":
-		return scaler.FailureNodeGone
-	}
-	return scaler.FailureEvicted // PreemptionByScheduler, EvictionByEvictionAPI, TerminationByKubelet
-}
-
 // containerProblem returns what is wrong with one container. If the pod is being deleted, the kubelet ends
 // its containers, and a container that ends then has not failed.
 func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
+	const crashLoop = scaler.FailureCrashLoop
 	p := problem{container: s.Name}
 	last := s.LastTerminationState.Terminated
 	switch w, t := s.State.Waiting, s.State.Terminated; {
 	case w != nil && (w.Reason == "" || w.Reason == "ContainerCreating" || w.Reason == "PodInitializing"):
 		return problem{}
-	case w != nil: // ImagePullBackOff, InvalidImageName, CreateContainerConfigError, CrashLoopBackOff ...
-		p.reason, p.text, p.failure = w.Reason, w.Message, waitFailure(w.Reason)
+	case w != nil: // ImagePullBackOff, CreateContainerConfigError, RunContainerError, CrashLoopBackOff ...
+		p.reason, p.text, p.failure = w.Reason, w.Message, classOf(w.Reason, crashLoop)
 		if last != nil {
 			p.text = strings.TrimSpace(exitText(last) + "; " + p.text)
-			if p.failure == scaler.FailureCrashLoop {
-				p.failure = exitFailure(last)
+			if p.failure == crashLoop {
+				p.failure = classOf(last.Reason, crashLoop)
 			}
 		}
 	case t != nil && t.ExitCode != 0 && !deleting: // OOMKilled, Error, StartError ...
-		p.reason, p.text, p.failure = cmp.Or(t.Reason, "Error"), exitText(t), exitFailure(t)
+		p.reason, p.text, p.failure = cmp.Or(t.Reason, "Error"), exitText(t), classOf(t.Reason, crashLoop)
 	case t == nil && last != nil && last.ExitCode != 0 && !startupPassed(s) && !deleting:
-		// The container runs again, and its start-up probe has not passed. Between two crashes the class
-		// stays.
-		p.reason, p.failure = "CrashLoopBackOff", exitFailure(last)
+		// The container runs again, and its start-up probe has not passed. Between two crashes the class stays.
+		p.reason, p.failure = "CrashLoopBackOff", classOf(last.Reason, crashLoop)
 		p.text = fmt.Sprintf("restarted %d times: %s", s.RestartCount, exitText(last))
 	default:
 		return problem{}
@@ -148,39 +161,6 @@ func daemonFailure(pod *corev1.Pod) scaler.Failure {
 		return ""
 	}
 	return containerProblem(daemon, false).failure
-}
-
-// waitFailure returns the class of the reason why a container waits. A kubelet has one reason for an image
-// that does not exist, an image that needs a password, and a registry that does not answer. Only the message
-// tells these apart.
-func waitFailure(reason string) scaler.Failure {
-	switch reason {
-	case "InvalidImageName", "ErrImageNeverPull":
-		return scaler.FailureBadImage
-	case "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-		return scaler.FailureImagePull
-	case "ImageVolumeMountFailed", "RROUnsupported":
-		return scaler.FailureStorage
-	}
-	// CrashLoopBackOff, CreateContainerConfigError, CreateContainerError, RunContainerError ...
-	return scaler.FailureCrashLoop
-}
-
-// missing reports whether a container waits for an image, a Secret or a ConfigMap that is not there.
-func missing(reason string) bool {
-	switch reason {
-	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError":
-		return true
-	}
-	return false
-}
-
-// exitFailure returns the class of a container that ended badly.
-func exitFailure(t *corev1.ContainerStateTerminated) scaler.Failure {
-	if t.Reason == "OOMKilled" {
-		return scaler.FailureOOM
-	}
-	return scaler.FailureCrashLoop
 }
 
 // exitText says how a container ended.

@@ -140,7 +140,7 @@ func ownerReference(pod *scaler.Pod) []metav1.OwnerReference {
 // Annotate notes on the pod that its Jenkins node was online once. A later pod of the same name stays as it
 // is.
 func (c *Client) Annotate(ctx context.Context, pod scaler.Pod) error {
-	return c.patchPod(ctx, "annotate", &pod, c.limiter(), map[string]any{
+	return c.patchPod(ctx, "annotate", &pod, time.Time{}, map[string]any{
 		"annotations": map[string]any{AnnotationConnected: c.timestamp()},
 	})
 }
@@ -148,7 +148,7 @@ func (c *Client) Annotate(ctx context.Context, pod scaler.Pod) error {
 // Protect sets the label and annotations that have drains of a Kubernetes node, and autoscalers, wait for the
 // pod.
 func (c *Client) Protect(ctx context.Context, pod scaler.Pod) error {
-	return c.patchPod(ctx, "protect", &pod, c.limiter(), map[string]any{
+	return c.patchPod(ctx, "protect", &pod, time.Time{}, map[string]any{
 		"labels":      map[string]any{LabelBusy: "true"},
 		"annotations": map[string]any{annotationSafeToEvict: "false", annotationDoNotDisrupt: "true"},
 	})
@@ -158,7 +158,7 @@ func (c *Client) Protect(ctx context.Context, pod scaler.Pod) error {
 // agent may have a build by then. Cluster Autoscaler needs an explicit "true": it keeps a Kubernetes node
 // that has a pod with an emptyDir or without a controller.
 func (c *Client) Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
-	return c.patchPod(ctx, "unprotect", &pod, c.until(deadline), map[string]any{
+	return c.patchPod(ctx, "unprotect", &pod, deadline, map[string]any{
 		"resourceVersion": pod.ResourceVersion,
 		"labels":          map[string]any{LabelBusy: nil},
 		"annotations":     map[string]any{annotationSafeToEvict: "true", annotationDoNotDisrupt: nil},
@@ -167,22 +167,21 @@ func (c *Client) Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Ti
 
 // patchPod merges metadata into exactly this pod, whatever its version. A value of nil removes a key.
 func (c *Client) patchPod(
-	ctx context.Context, verb string, pod *scaler.Pod, limiter flowcontrol.RateLimiter, metadata map[string]any,
+	ctx context.Context, verb string, pod *scaler.Pod, deadline time.Time, metadata map[string]any,
 ) error {
 	metadata["uid"] = pod.UID
 	patched := &corev1.Pod{}
-	err := c.patch(ctx, objectKey{"pods", pod.Namespace, pod.Name}, limiter, metadata, patched)
-	switch {
-	case err == nil:
-		c.namespace(pod.Namespace).pods.addWritten(convert(patched))
-		return nil
-	case apierrors.IsInvalid(err):
-		// Only the UID in the patch can be invalid: it is another pod's.
+	err := c.patch(ctx, objectKey{"pods", pod.Namespace, pod.Name}, deadline, metadata, patched)
+	if apierrors.IsInvalid(err) { // only the UID in the patch can be invalid: it is another pod's
 		err = fmt.Errorf("%w: %w", scaler.ErrChanged, err)
-	default:
+	} else {
 		err = changeError(err)
 	}
-	return wrap(verb+" pod "+pod.Name, err)
+	if err != nil {
+		return wrap(verb+" pod "+pod.Name, err)
+	}
+	c.namespace(pod.Namespace).pods.addWritten(convert(patched))
+	return nil
 }
 
 // DeletePod deletes exactly the pod that the caller looked at. If another pod has the name, or the pod has
@@ -199,15 +198,19 @@ func (c *Client) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Ti
 	return nil
 }
 
-// patch merges metadata into an object, and reads what the API server made of the object into out.
+// patch merges metadata into an object, not after the deadline if there is one, and reads what the API server
+// made of the object into out.
 func (c *Client) patch(
-	ctx context.Context, key objectKey, limiter flowcontrol.RateLimiter, metadata map[string]any, out runtime.Object,
+	ctx context.Context, key objectKey, deadline time.Time, metadata map[string]any, out runtime.Object,
 ) error {
 	body, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
 		return err
 	}
-	request := c.rest().Patch(types.MergePatchType).Body(body).Throttle(limiter)
+	request := c.rest().Patch(types.MergePatchType).Body(body)
+	if !deadline.IsZero() {
+		request.Throttle(c.until(deadline))
+	}
 	return c.send(ctx, "patch", key, request).Into(out)
 }
 
@@ -225,30 +228,22 @@ func (c *Client) delete(
 
 func (c *Client) timestamp() string { return c.clock.Now().UTC().Format(time.RFC3339) }
 
-// limiter returns client-go's rate limiter.
-func (c *Client) limiter() flowcontrol.RateLimiter {
-	if l := c.rest().GetRateLimiter(); l != nil {
-		return l
-	}
-	return flowcontrol.NewFakeAlwaysRateLimiter() // the configuration sets no limit
-}
-
 // until returns client-go's rate limiter, which then lets no request pass after the deadline.
 func (c *Client) until(deadline time.Time) flowcontrol.RateLimiter {
-	return deadlineLimiter{RateLimiter: c.limiter(), clock: c.clock, deadline: deadline}
+	return deadlineLimiter{c.rest().GetRateLimiter(), c.clock, deadline}
 }
 
 // A deadlineLimiter is a rate limiter that lets no request pass after a deadline. client-go calls Wait before
 // it sends a request, and before it repeats a request.
 type deadlineLimiter struct {
-	flowcontrol.RateLimiter
-	clock    clock.Clock
-	deadline time.Time
+	flowcontrol.RateLimiter // nil: the configuration sets no limit
+	clock                   clock.Clock
+	deadline                time.Time
 }
 
 // Wait waits for a turn, then checks the deadline. A request that is late already takes no turn from others.
 func (l deadlineLimiter) Wait(ctx context.Context) error {
-	if l.clock.Now().Before(l.deadline) {
+	if l.RateLimiter != nil && l.clock.Now().Before(l.deadline) {
 		if err := l.RateLimiter.Wait(ctx); err != nil {
 			return err
 		}
@@ -270,10 +265,8 @@ type Rehearsal struct {
 
 // Rehearse asks the API server, by dry run, whether it would accept all objects of an agent. Admission takes
 // part in a dry run, and nothing is created.
-func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) ([]Rehearsal, error) {
-	if s = s.withDefaults(); len(s.check(s.Instance)) > 0 {
-		return nil, errors.Join(s.check(s.Instance)...)
-	}
+func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) []Rehearsal {
+	s = s.withDefaults()
 	s.Slot = name
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	sent := Build(s, name)
@@ -295,5 +288,5 @@ func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name str
 		_, err = client.CoreV1().PersistentVolumeClaims(s.Namespace).Create(ctx, BuildClaim(s, name), dry)
 		out = append(out, Rehearsal{Object: "volume claim", Err: err})
 	}
-	return out, nil
+	return out
 }

@@ -82,10 +82,7 @@ func TestAgentsWithoutTheirVolume(t *testing.T) {
 		PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Instance: ns, Namespace: ns, Labels: []string{"web"},
 		Connect: scaler.Inbound, Docker: pool.DockerDind, JenkinsURL: "http://jenkins.example",
 	}
-	p, err := pool.New(pool.Config{Client: k, Instance: ns, Specs: []pool.Spec{spec}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := pool.New(pool.Config{Client: k, Instance: ns, Specs: []pool.Spec{spec}})
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
