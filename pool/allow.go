@@ -131,7 +131,6 @@ func allowedIn(name string) []string {
 
 // TemplateMistakes returns all changes of the spec's template that are not allowed.
 func (s Spec) TemplateMistakes() []error {
-	s = s.withDefaults()
 	if s.Template == nil {
 		return nil
 	}
@@ -190,14 +189,12 @@ func (l *lint) compare(name, field string, was, is any) {
 
 // remedyFor returns the remedy for a field that is not in the table.
 func remedyFor(name string) string {
-	if r := remedies[name]; r != "" {
-		return r
-	}
 	if strings.HasSuffix(name, "]") {
-		return reservedName
+		return cmp.Or(remedies[name], reservedName)
 	}
 	around := name[:max(0, strings.LastIndex(name, "."))]
-	return "not for a template; leave it out (here it may set " + strings.Join(allowedIn(around), ", ") + ")"
+	others := "not for a template; leave it out (here it may set " + strings.Join(allowedIn(around), ", ") + ")"
+	return cmp.Or(remedies[name], others)
 }
 
 // mergeKeys has the lists that Kubernetes merges by a key, and the field that is the key. The empty key
@@ -210,22 +207,21 @@ var mergeKeys = map[string]string{
 // elements compares the elements of a list.
 func (l *lint) elements(list, field string, was, is object) {
 	for _, k := range keys(was, is) {
-		at := field + "[" + k + "]"
-		_, ours := was[k]
-		e, stays := is[k]
-		switch image := as[object](e)["image"]; {
-		case !stays || !ours && strings.HasPrefix(k, "bellboard.dev/"):
+		at, added := field+"["+k+"]", was[k] == nil
+		e := as[object](is[k])
+		switch {
+		case is[k] == nil, added && strings.HasPrefix(k, "bellboard.dev/"):
 			l.reject(true, at, reservedName)
-		case ours:
-			l.compare(list+"["+k+"]", at, was[k], e)
-		case strings.HasSuffix(list, "ontainers") && image == nil:
+		case !added:
+			l.compare(list+"["+k+"]", at, was[k], is[k])
+		case strings.HasSuffix(list, "ontainers") && e["image"] == nil:
 			l.reject(true, at, l.spec.agents()+" have no such container; "+
 				"correct its name, set this file for another kind, or give it an image")
 		default:
-			l.compare(list+"[+]", at, nil, e)
+			l.compare(list+"[+]", at, nil, is[k])
 		}
-		if sources := keys(as[object](e)); list == "spec.volumes" && len(sources) > 2 { // a name and two sources
-			sources = slices.DeleteFunc(sources, func(s string) bool { return s == "name" })
+		if list == "spec.volumes" && len(e) > 2 { // a name and two sources
+			sources := slices.DeleteFunc(keys(e), func(s string) bool { return s == "name" })
 			l.reject(true, at, "is "+strings.Join(sources, " and ")+" at once; set the one that Bellboard gives it to null")
 		}
 	}
@@ -270,14 +266,10 @@ func needsAllowHost(l *lint, field string, _, is any) {
 }
 
 func hostUsers(l *lint, field string, _, is any) {
-	switch l.spec.Docker {
-	case DockerUserns:
-		l.reject(is != false, field, "DOCKER=userns is this being false; leave it out")
-	case DockerDind, DockerRootless:
-		l.reject(is == false, field,
-			"a privileged daemon cannot begin in a user namespace; leave it out, and set DOCKER=userns")
-	case DockerNone, DockerSysbox, DockerHost:
-	}
+	mode := l.spec.Docker
+	l.reject(mode == DockerUserns && is != false, field, "DOCKER=userns is this being false; leave it out")
+	l.reject((mode == DockerDind || mode == DockerRootless) && is == false, field,
+		"a privileged daemon cannot begin in a user namespace; leave it out, and set DOCKER=userns")
 }
 
 func hostname(l *lint, field string, was, _ any) {
@@ -315,20 +307,23 @@ func dockerDataStays(l *lint, field string, _, is any) { l.reject(is == nil, fie
 // projected rejects a token with which a build can use the cluster's API. A token for somebody else, such as
 // a cloud or a vault, is worth nothing there.
 func projected(l *lint, field string, _, is any) {
-	sources := []string{"clusterTrustBundle", "configMap", "downwardAPI", "secret", "serviceAccountToken"}
+	const remedy = "the cluster itself accepts this token, and every build could read it; " +
+		"leave it out, or give the audience that the token is for"
 	for i, source := range as[[]any](as[object](is)["sources"]) {
-		at := fmt.Sprintf("%s.sources[%d]", field, i)
 		for _, kind := range keys(as[object](source)) {
-			l.reject(!slices.Contains(sources, kind), at+"."+kind, "not for a template; leave it out")
+			at := fmt.Sprintf("%s.sources[%d].%s", field, i, kind)
+			switch kind {
+			case "clusterTrustBundle", "configMap", "downwardAPI", "secret":
+			case "serviceAccountToken":
+				audience := as[string](as[object](as[object](source)[kind])["audience"])
+				host := strings.TrimPrefix(audience, "https://")
+				cluster := host == "api" || host == "kubernetes" || strings.HasPrefix(host, "kubernetes.default")
+				l.reject(audience == "", at, remedy)
+				l.reject(cluster, at+".audience", audience+": "+remedy)
+			default:
+				l.reject(true, at, "not for a template; leave it out")
+			}
 		}
-		token := as[object](source)["serviceAccountToken"]
-		audience := as[string](as[object](token)["audience"])
-		host := strings.TrimPrefix(audience, "https://")
-		const remedy = "the cluster itself accepts this token, and every build could read it; " +
-			"leave it out, or give the audience that the token is for"
-		l.reject(token != nil && audience == "", at+".serviceAccountToken", remedy)
-		cluster := host == "api" || host == "kubernetes" || strings.HasPrefix(host, "kubernetes.default")
-		l.reject(cluster, at+".serviceAccountToken.audience", audience+": "+remedy)
 	}
 }
 
@@ -382,7 +377,7 @@ func ports(l *lint, field string, _, is any) {
 // either, that is meant.
 func requests(l *lint, field string, was, is any) {
 	names := []string{"cpu", "memory"}
-	if isIn(field, inAgent) || isIn(field, inCLI) || isIn(field, inDind) {
+	if was != nil { // one of Bellboard's containers
 		names = keys(as[object](as[object](was)["requests"]))
 	}
 	for _, name := range names {

@@ -31,7 +31,6 @@ const (
 // Build makes an agent's pod. The same Spec and name always make the same pod. The caller has checked the
 // Spec's template for mistakes.
 func Build(s Spec, name string) *corev1.Pod {
-	s = s.withDefaults()
 	pod := build(&s, name)
 	pod.Annotations[AnnotationSpecHash] = s.Hash()
 	return pod
@@ -39,14 +38,13 @@ func Build(s Spec, name string) *corev1.Pod {
 
 // Objects returns all objects of an agent of that name, but for the Secret, whose content only Jenkins knows.
 func Objects(s Spec, name string) []runtime.Object {
-	s = s.withDefaults()
 	if s.HasClaim() {
 		return []runtime.Object{Build(s, name), BuildClaim(s, name)}
 	}
 	return []runtime.Object{Build(s, name)}
 }
 
-// build makes an agent's pod without AnnotationSpecHash, from a spec with defaults.
+// build makes an agent's pod without AnnotationSpecHash.
 func build(s *Spec, name string) *corev1.Pod {
 	pod := plainPod(s, name)
 	if s.Template == nil {
@@ -106,7 +104,7 @@ func plainPod(s *Spec, name string) *corev1.Pod {
 	if s.ImagePullSecret != "" {
 		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: s.ImagePullSecret}}
 	}
-	if s.Connect == scaler.Inbound && s.Transport == SSH {
+	if s.Transport == SSH {
 		pod.Spec.Hostname, pod.Spec.Subdomain = name, SSHService
 		// With the pod's group, builds could read the pod's secrets.
 		pod.Spec.SecurityContext = &corev1.PodSecurityContext{}
@@ -129,7 +127,6 @@ func plainPod(s *Spec, name string) *corev1.Pod {
 // cache slot and CACHE_SIZE. If other settings change the pods, the hash differs. The labels and executors of
 // an inbound agent are part of the hash, though only its Jenkins node has them.
 func (s Spec) Hash() string {
-	s = s.withDefaults()
 	s.Slot, s.CacheSize = "", resource.Quantity{}
 	b, err := json.Marshal([]any{build(&s, "name"), s.Labels, s.Executors, s.Unlabelled})
 	if err != nil {

@@ -25,8 +25,9 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func specOf(kind scaler.Kind, connect scaler.Connect, docker DockerMode) Spec {
 	s := Spec{
 		PoolID: scaler.PoolID{Team: "web", Kind: kind}, Instance: "ci", Namespace: "agents", Connect: connect,
-		Labels: []string{"linux", string(kind)},
-		CPU:    resource.MustParse("1"), Memory: resource.MustParse("2Gi"),
+		Image: DefaultImage, Transport: WebSocket, Labels: []string{"linux", string(kind)},
+		CacheSize: resource.MustParse("20Gi"), CacheKeep: scaler.SlotKeep,
+		CPU: resource.MustParse("1"), Memory: resource.MustParse("2Gi"),
 		Docker: docker, BuildGrace: 10 * time.Minute, JenkinsURL: "http://jenkins.ci.svc:8080/",
 	}
 	if s.HasClaim() {
@@ -41,7 +42,7 @@ func specOf(kind scaler.Kind, connect scaler.Connect, docker DockerMode) Spec {
 
 // everything returns a spec with every optional setting.
 func everything(s Spec) Spec {
-	s.Image, s.DindImage, s.DockerCLIImage = "registry.example/agent:1", "registry.example/dind:1", "registry.example/cli:1"
+	s.Image = "registry.example/agent:1"
 	s.ServiceAccount, s.ImagePullSecret, s.PriorityClass = "builds", "registry", "low"
 	s.NodeSelector = map[string]string{"disk": "ssd"}
 	s.Tolerations = []corev1.Toleration{{Key: "ci", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}}
@@ -65,7 +66,7 @@ func overTCP(s Spec) Spec {
 
 // overSSH returns a spec of agents that Jenkins calls.
 func overSSH(s Spec) Spec {
-	s.Transport, s.SSHSecret = SSH, "jenkins-ssh"
+	s.Image, s.Transport, s.SSHSecret = DefaultSSHImage, SSH, "jenkins-ssh"
 	return s
 }
 

@@ -38,7 +38,6 @@ const pvcs = "persistentvolumeclaims"
 
 // BuildClaim makes the volume claim of a new cache slot. The same arguments always make the same claim.
 func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
-	s = s.withDefaults()
 	claim := &corev1.PersistentVolumeClaim{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -121,8 +120,8 @@ func (c *Client) annotateClaim(
 // DeleteSlot deletes exactly this version of the claim, and not after the deadline. Kubernetes keeps a claim
 // as long as a scheduled pod uses it.
 func (c *Client) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error {
-	key := objectKey{pvcs, slot.Namespace, slot.Name}
-	if err := c.delete(ctx, key, slot.UID, slot.ResourceVersion, deadline, metav1.DeleteOptions{}); err != nil {
+	options := metav1.DeleteOptions{Preconditions: exactly(slot.UID, slot.ResourceVersion)}
+	if err := c.delete(ctx, objectKey{pvcs, slot.Namespace, slot.Name}, deadline, &options); err != nil {
 		return wrap("delete cache slot "+slot.Name, err)
 	}
 	return nil

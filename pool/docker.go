@@ -28,9 +28,9 @@ const (
 )
 
 // addClient gives the agent Docker's client, and the address of the daemon.
-func addClient(pod *corev1.Pod, s *Spec) {
+func addClient(pod *corev1.Pod) {
 	spec := &pod.Spec
-	spec.InitContainers = append(spec.InitContainers, dockerCLI(s))
+	spec.InitContainers = append(spec.InitContainers, dockerCLI())
 	spec.Volumes = append(spec.Volumes, emptyDir("docker-cli"))
 	a := &spec.Containers[0]
 	a.Env = append(a.Env, corev1.EnvVar{Name: "DOCKER_HOST", Value: dockerHost})
@@ -44,7 +44,7 @@ func addClient(pod *corev1.Pod, s *Spec) {
 // addDaemon puts a Docker daemon beside the agent. Both have the workspace and /tmp under the same paths. So
 // "docker run -v $PWD:..." names the same directory for both.
 func addDaemon(pod *corev1.Pod, s *Spec) {
-	addClient(pod, s)
+	addClient(pod)
 	spec := &pod.Spec
 	spec.InitContainers = append(spec.InitContainers, daemon(s))
 	spec.Volumes = append(
@@ -71,7 +71,7 @@ func addDaemon(pod *corev1.Pod, s *Spec) {
 // a group whose number differs between Kubernetes nodes. So the agent is root. A user of the socket is root
 // of the Kubernetes node in any case.
 func addHostDocker(pod *corev1.Pod, s *Spec) {
-	addClient(pod, s)
+	addClient(pod)
 	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: dockerRunVolume, VolumeSource: corev1.VolumeSource{
 		// With this type the kubelet makes no directory of that name on a Kubernetes node without Docker. The
 		// pod's events name the Kubernetes node.
@@ -93,7 +93,7 @@ func addHostDocker(pod *corev1.Pod, s *Spec) {
 func daemon(s *Spec) corev1.Container {
 	c := corev1.Container{
 		Name:          dindContainer,
-		Image:         s.DindImage,
+		Image:         DefaultDindImage,
 		RestartPolicy: new(corev1.ContainerRestartPolicyAlways),
 		Command:       []string{"sh", "-euc"},
 		Args:          []string{daemonScript(s)},
@@ -120,6 +120,7 @@ func daemon(s *Spec) corev1.Container {
 		},
 	}
 	if s.Docker == DockerRootless {
+		c.Image = DefaultRootlessImage
 		c.VolumeMounts[1] = corev1.VolumeMount{Name: dockerDataVolume, MountPath: rootlessData}
 	}
 	if s.RegistryMirror != "" {
@@ -154,10 +155,10 @@ func daemonRights(m DockerMode) *corev1.SecurityContext {
 
 // dockerCLI makes the init container that copies Docker's client for the agent, since agent images have no
 // client.
-func dockerCLI(s *Spec) corev1.Container {
+func dockerCLI() corev1.Container {
 	return corev1.Container{
 		Name:            dockerCLIContainer,
-		Image:           s.DockerCLIImage,
+		Image:           DefaultDockerCLIImage,
 		Command:         []string{"sh", "-euc"},
 		Args:            []string{script("cli")},
 		SecurityContext: restricted(),

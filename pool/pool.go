@@ -91,7 +91,7 @@ func New(cfg Config) *Client {
 	}
 	hasSlots := map[string]bool{} // by namespace: a pool there keeps its cache
 	for _, s := range cfg.Specs {
-		c.specs[s.PoolID] = s.withDefaults()
+		c.specs[s.PoolID] = s
 		hasSlots[s.Namespace] = hasSlots[s.Namespace] || s.HasClaim()
 	}
 	for _, ns := range slices.Sorted(maps.Keys(hasSlots)) {

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"cmp"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,7 +38,7 @@ const (
 	annotationDoNotDisrupt = "karpenter.sh/do-not-disrupt"
 )
 
-// The images of a Spec that names none.
+// The images of agents by default, and of what Bellboard puts beside them.
 const (
 	DefaultImage          = "jenkins/inbound-agent:3385.vf1123fb_515da_-1"
 	DefaultSSHImage       = "jenkins/ssh-agent:6.31.0-jdk21"
@@ -103,9 +102,9 @@ type Spec struct {
 	scaler.PoolID
 	Instance  string
 	Namespace string
-	Image     string // empty: DefaultImage, or DefaultSSHImage
+	Image     string
 	Connect   scaler.Connect
-	Transport Transport // of inbound agents; empty: WebSocket
+	Transport Transport // of inbound agents
 	// Tunnel is host:port of Jenkins' port for agents, for TCP. Empty: the host of JenkinsURL, and the port
 	// that Jenkins itself names.
 	Tunnel string
@@ -123,10 +122,8 @@ type Spec struct {
 	// CPU and Memory are what the whole pod asks for; zero: nothing.
 	CPU, Memory resource.Quantity
 
-	Docker         DockerMode // empty: DockerNone
-	DindImage      string     // empty: DefaultDindImage, or DefaultRootlessImage
-	DockerCLIImage string     // empty: DefaultDockerCLIImage
-	RegistryMirror string     // URL; empty: none; the Kubernetes node's own daemon has its own setting
+	Docker         DockerMode
+	RegistryMirror string // URL; empty: none; the Kubernetes node's own daemon has its own setting
 	CacheSize      resource.Quantity
 	StorageClass   string        // empty: the cluster's default
 	CacheKeep      time.Duration // how long an unused slot stays; noted on the slot
@@ -152,28 +149,6 @@ type Spec struct {
 	SwarmPasswordSecret string
 }
 
-// withDefaults returns the spec with a value for every setting that may be left out.
-func (s Spec) withDefaults() Spec {
-	image, dind := DefaultImage, DefaultDindImage
-	if s.Transport == SSH {
-		image = DefaultSSHImage
-	}
-	if s.Docker == DockerRootless {
-		dind = DefaultRootlessImage
-	}
-	s.Image = cmp.Or(s.Image, image)
-	s.DindImage = cmp.Or(s.DindImage, dind)
-	s.DockerCLIImage = cmp.Or(s.DockerCLIImage, DefaultDockerCLIImage)
-	s.Docker = cmp.Or(s.Docker, DockerNone)
-	s.Connect = cmp.Or(s.Connect, scaler.Inbound)
-	s.Transport = cmp.Or(s.Transport, WebSocket)
-	s.CacheKeep = cmp.Or(s.CacheKeep, scaler.SlotKeep)
-	if s.CacheSize.IsZero() {
-		s.CacheSize = resource.MustParse("20Gi")
-	}
-	return s
-}
-
 // PodSecurity returns the strictest Pod Security Standard that accepts the spec's pods.
 func (s *Spec) PodSecurity() string {
 	standard := s.Docker.PodSecurity()
@@ -184,7 +159,7 @@ func (s *Spec) PodSecurity() string {
 }
 
 // Keyed reports whether each pod waits for a Secret of its own.
-func (s *Spec) Keyed() bool { return s.Connect == scaler.Inbound && s.Transport != SSH }
+func (s *Spec) Keyed() bool { return s.Connect != scaler.Swarm && s.Transport != SSH }
 
 // HasClaim reports whether the agents use cache slots.
 func (s *Spec) HasClaim() bool { return s.Docker.Daemon() && s.Kind == scaler.Persistent }

@@ -27,7 +27,7 @@ import (
 type Template struct {
 	File  string
 	patch object
-	root  *yaml.Node // has the numbers of lines
+	lines map[string]int // by field: the line of the file that has the field
 }
 
 // A TemplateMistake is one mistake in a template. The mistake's text does not name the file, which the caller
@@ -53,9 +53,9 @@ func (m *TemplateMistake) Error() string {
 // ParseTemplate reads a template, and reports every field that a pod does not have. Spec.TemplateMistakes
 // then checks the template against a Spec.
 func ParseTemplate(file string, text []byte) (*Template, []error) {
-	t := &Template{File: file, root: &yaml.Node{}}
+	t, root := &Template{File: file, lines: map[string]int{}}, &yaml.Node{}
 	in := yaml.NewDecoder(bytes.NewReader(text))
-	if err := in.Decode(t.root); err != nil {
+	if err := in.Decode(root); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = errors.New("empty; write the part of a pod that is to differ")
 		}
@@ -68,6 +68,7 @@ func ParseTemplate(file string, text []byte) (*Template, []error) {
 	if err != nil {
 		return nil, []error{errors.New(strings.Join(strings.Fields(err.Error()), " "))}
 	}
+	t.note("", root.Content[0])
 	var pod corev1.Pod
 	unknown, err := kjson.UnmarshalStrict(doc, &pod)
 	if err != nil {
@@ -101,52 +102,39 @@ func ParseTemplate(file string, text []byte) (*Template, []error) {
 	return t, nil
 }
 
-var (
-	indexes = regexp.MustCompile(`\[[^\]]*\]`)
-	steps   = regexp.MustCompile(`\[[^\]]*\]|\.?[^.\[\]]+`)
-)
+var indexes = regexp.MustCompile(`\[[^\]]*\]`)
 
-// line returns the line of the file that has a field, or else the line of the innermost field around it; 0:
-// none. An element of a list is given by its index or by its name.
-func (t *Template) line(field string) int {
-	if len(t.root.Content) == 0 {
-		return 0
+// note notes the lines of all fields within a field. An element of a list is known by its index, and by its
+// name or its mount path.
+func (t *Template) note(field string, n *yaml.Node) {
+	add := func(key string, line int, value *yaml.Node) {
+		at := field + "." + key
+		t.lines[at] = line
+		t.note(at, value)
 	}
-	at, line := t.root.Content[0], 0
-	for _, step := range steps.FindAllString(field, -1) {
-		next := (*yaml.Node)(nil)
-		key := strings.Trim(step, ".[]")
-		switch at.Kind {
-		case yaml.MappingNode:
-			for i := 0; i+1 < len(at.Content); i += 2 {
-				if at.Content[i].Value == key {
-					line, next = at.Content[i].Line, at.Content[i+1]
-				}
-			}
-		case yaml.SequenceNode:
-			index, err := strconv.Atoi(key)
-			for i, n := range at.Content {
-				if err == nil && i == index || err != nil && hasName(n, key) {
-					line, next = n.Line, n
-				}
-			}
-		case yaml.DocumentNode, yaml.ScalarNode, yaml.AliasNode:
-		}
-		if next == nil {
-			break
-		}
-		at = next
+	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
+		add(n.Content[i].Value, n.Content[i].Line, n.Content[i+1])
 	}
-	return line
+	for i := 0; n.Kind == yaml.SequenceNode && i < len(n.Content); i++ {
+		var element struct {
+			Name string
+			Path string `yaml:"mountPath"`
+		}
+		_ = n.Content[i].Decode(&element) // what has neither is known by its index
+		for _, key := range []string{strconv.Itoa(i), element.Name, element.Path} {
+			add(key, n.Content[i].Line, n.Content[i])
+		}
+	}
 }
 
-// hasName reports whether an element of a list has that name, or that mount path.
-func hasName(n *yaml.Node, name string) bool {
-	var element struct {
-		Name      string
-		MountPath string `yaml:"mountPath"`
+// line returns the line of the file that has a field, or else the line of the innermost field around it; 0:
+// none.
+func (t *Template) line(field string) int {
+	field = "." + strings.NewReplacer("[", ".", "]", "").Replace(field)
+	for t.lines[field] == 0 && field != "" {
+		field = field[:max(0, strings.LastIndex(field, "."))]
 	}
-	return n.Decode(&element) == nil && (element.Name == name || element.MountPath == name)
+	return t.lines[field]
 }
 
 // dockerParts has the containers and volumes that only agents with Docker have. A template that several kinds
@@ -162,8 +150,7 @@ func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 	patch = runtime.DeepCopyJSON(t.patch) // the merge changes its arguments
 	spec, has := as[object](patch["spec"]), as[object](pod["spec"])
 	for _, list := range slices.Sorted(maps.Keys(dockerParts)) {
-		items := as[[]any](spec[list])
-		left := slices.DeleteFunc(slices.Clone(items), func(item any) bool {
+		items := slices.DeleteFunc(as[[]any](spec[list]), func(item any) bool {
 			name := as[string](as[object](item)["name"])
 			same := func(own any) bool { return as[object](own)["name"] == name }
 			absent := slices.Contains(dockerParts[list], name) && !slices.ContainsFunc(as[[]any](has[list]), same)
@@ -172,8 +159,8 @@ func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 			}
 			return absent
 		})
-		if len(left) < len(items) {
-			spec[list] = left
+		if items != nil {
+			spec[list] = items
 		}
 	}
 	return patch, removed
@@ -183,7 +170,6 @@ func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 // Bellboard makes the agents without these parts. Only the settings tell whether agents of another kind have
 // them.
 func (s Spec) TemplateWithout() []TemplateMistake {
-	s = s.withDefaults()
 	if s.Template == nil {
 		return nil
 	}

@@ -189,8 +189,8 @@ func (c *Client) patchPod(
 // no deletion is sent late.
 func (c *Client) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
 	options := metav1.DeleteOptions{GracePeriodSeconds: new(int64(deletionGraceSeconds))}
-	key := objectKey{"pods", pod.Namespace, pod.Name}
-	if err := c.delete(ctx, key, pod.UID, pod.ResourceVersion, deadline, options); err != nil {
+	options.Preconditions = exactly(pod.UID, pod.ResourceVersion)
+	if err := c.delete(ctx, objectKey{"pods", pod.Namespace, pod.Name}, deadline, &options); err != nil {
 		return wrap("delete pod "+pod.Name, err)
 	}
 	c.namespace(pod.Namespace).pods.markDeleted(&pod)
@@ -214,15 +214,17 @@ func (c *Client) patch(
 	return c.send(ctx, "patch", key, request).Into(out)
 }
 
-// delete deletes exactly that version of an object, and not after the deadline.
-func (c *Client) delete(
-	ctx context.Context, key objectKey, uid, version string, deadline time.Time, options metav1.DeleteOptions,
-) error {
-	if uid == "" || version == "" {
+// exactly returns the precondition that an object has that UID and version.
+func exactly(uid, version string) *metav1.Preconditions {
+	return &metav1.Preconditions{UID: new(types.UID(uid)), ResourceVersion: &version}
+}
+
+// delete deletes exactly the version of an object that the options name, and not after the deadline.
+func (c *Client) delete(ctx context.Context, key objectKey, deadline time.Time, o *metav1.DeleteOptions) error {
+	if *o.Preconditions.UID == "" || *o.Preconditions.ResourceVersion == "" {
 		return errors.New("neither the UID nor the version may be unknown")
 	}
-	options.Preconditions = &metav1.Preconditions{UID: new(types.UID(uid)), ResourceVersion: &version}
-	request := c.rest().Delete().Body(&options).Throttle(c.until(deadline))
+	request := c.rest().Delete().Body(o).Throttle(c.until(deadline))
 	return changeError(c.send(ctx, "delete", key, request).Error())
 }
 
@@ -266,7 +268,6 @@ type Rehearsal struct {
 // Rehearse asks the API server, by dry run, whether it would accept all objects of an agent. Admission takes
 // part in a dry run, and nothing is created.
 func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) []Rehearsal {
-	s = s.withDefaults()
 	s.Slot = name
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	sent := Build(s, name)
