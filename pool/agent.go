@@ -43,10 +43,7 @@ func sshAgent(c *corev1.Container) {
 	c.Command = []string{"/bin/sh", "-eu", "-c", script("ssh"), "sshd"}
 	c.Args = []string{sshSecretDir}
 	c.Ports = []corev1.ContainerPort{{Name: "ssh", ContainerPort: 22}}
-	c.SecurityContext = &corev1.SecurityContext{
-		RunAsUser:      new(int64(0)),
-		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-	}
+	c.SecurityContext = rootContext()
 	mountSecret(c, sshSecretDir)
 }
 

@@ -109,11 +109,8 @@ func plainPod(s *Spec, name string) *corev1.Pod {
 		// With the pod's group, builds could read the pod's secrets.
 		pod.Spec.SecurityContext = &corev1.PodSecurityContext{}
 	}
-	switch {
-	case s.Docker.Daemon():
-		addDaemon(pod, s)
-	case s.Docker == DockerHost:
-		addHostDocker(pod, s)
+	if s.Docker.Daemon() || s.Docker == DockerHost {
+		addDocker(pod, s)
 	}
 	if pod.Spec.Containers[0].Command == nil && !s.Docker.Daemon() {
 		// The image's own entrypoint may be a JVM, which waits for no orphan process. The pod's pause process
@@ -199,6 +196,14 @@ func resources(s *Spec) corev1.ResourceRequirements {
 		r.Limits = corev1.ResourceList{corev1.ResourceMemory: s.Memory}
 	}
 	return r
+}
+
+// rootContext returns the rights of a container whose user is root.
+func rootContext() *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		RunAsUser:      new(int64(0)),
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
 }
 
 func emptyDir(name string) corev1.Volume {

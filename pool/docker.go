@@ -10,14 +10,13 @@ import (
 
 const (
 	dindContainer      = "dind"
-	dockerCLIContainer = "docker-cli"
+	dockerCLIContainer = "docker-cli" // the container's volume has the same name
 
 	dockerDataVolume = "docker-data"
 	dockerRunVolume  = "docker-run"
 	dockerRunDir     = "/run/docker"
 	dockerHost       = "unix://" + dockerRunDir + "/docker.sock"
 	rootlessData     = "/home/rootless/.local/share/docker"
-	hostSocket       = "/var/run/docker.sock"
 
 	// usernsRuntime is a runc that lets a container write its own cgroups. The cluster's administrator adds
 	// it (docs/docker.md).
@@ -27,35 +26,41 @@ const (
 	annotationUserns = "io.kubernetes.cri-o.userns-mode"
 )
 
-// addClient gives the agent Docker's client, and the address of the daemon.
-func addClient(pod *corev1.Pod) {
-	spec := &pod.Spec
+// addDocker gives the agent Docker's client and a daemon. A daemon of the pod's own and the agent have the
+// workspace and /tmp under the same paths, so "docker run -v $PWD:..." names the same directory for both.
+func addDocker(pod *corev1.Pod, s *Spec) {
+	spec, a := &pod.Spec, &pod.Spec.Containers[0]
 	spec.InitContainers = append(spec.InitContainers, dockerCLI())
-	spec.Volumes = append(spec.Volumes, emptyDir("docker-cli"))
-	a := &spec.Containers[0]
 	a.Env = append(a.Env, corev1.EnvVar{Name: "DOCKER_HOST", Value: dockerHost})
 	// The client is mounted as single files and directories. PATH stays, since an image may have its own.
 	for _, to := range []string{"/usr/local/bin/docker", "/usr/local/libexec/docker/cli-plugins"} {
-		mount := corev1.VolumeMount{Name: "docker-cli", MountPath: to, SubPath: path.Base(to), ReadOnly: true}
+		mount := corev1.VolumeMount{Name: dockerCLIContainer, MountPath: to, SubPath: path.Base(to), ReadOnly: true}
 		a.VolumeMounts = append(a.VolumeMounts, mount)
 	}
-}
-
-// addDaemon puts a Docker daemon beside the agent. Both have the workspace and /tmp under the same paths. So
-// "docker run -v $PWD:..." names the same directory for both.
-func addDaemon(pod *corev1.Pod, s *Spec) {
-	addClient(pod)
-	spec := &pod.Spec
-	spec.InitContainers = append(spec.InitContainers, daemon(s))
+	run, at := corev1.VolumeSource{}, dockerRunDir
+	if s.Docker == DockerHost {
+		// The socket belongs to root, and to a group whose number differs between Kubernetes nodes. So the agent
+		// is root. A user of the socket is root of the Kubernetes node in any case.
+		a.SecurityContext = rootContext()
+		a.SecurityContext.AllowPrivilegeEscalation = new(false)
+		at += "/docker.sock"
+		// With this type the kubelet makes no directory of that name on a Kubernetes node without Docker. The
+		// pod's events name the Kubernetes node.
+		run.HostPath = &corev1.HostPathVolumeSource{Path: "/var/run/docker.sock", Type: new(corev1.HostPathSocket)}
+	} else {
+		spec.InitContainers = append(spec.InitContainers, daemon(s))
+		size := resource.MustParse("64Mi")
+		run.EmptyDir = &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &size}
+	}
+	a.VolumeMounts = append(a.VolumeMounts, corev1.VolumeMount{Name: dockerRunVolume, MountPath: at})
 	spec.Volumes = append(
 		spec.Volumes,
-		corev1.Volume{Name: dockerRunVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{
-			Medium: corev1.StorageMediumMemory, SizeLimit: new(resource.MustParse("64Mi")),
-		}}},
-		dockerData(s),
+		emptyDir(dockerCLIContainer),
+		corev1.Volume{Name: dockerRunVolume, VolumeSource: run},
 	)
-	a := &spec.Containers[0]
-	a.VolumeMounts = append(a.VolumeMounts, corev1.VolumeMount{Name: dockerRunVolume, MountPath: dockerRunDir})
+	if s.Docker.Daemon() {
+		spec.Volumes = append(spec.Volumes, dockerData(s))
+	}
 	switch s.Docker {
 	case DockerUserns:
 		spec.HostUsers = new(false)
@@ -64,26 +69,6 @@ func addDaemon(pod *corev1.Pod, s *Spec) {
 		spec.RuntimeClassName = new(sysboxRuntime)
 		pod.Annotations[annotationUserns] = "auto:size=65536"
 	default:
-	}
-}
-
-// addHostDocker gives the agent the Kubernetes node's own daemon. The daemon's socket belongs to root, and to
-// a group whose number differs between Kubernetes nodes. So the agent is root. A user of the socket is root
-// of the Kubernetes node in any case.
-func addHostDocker(pod *corev1.Pod, s *Spec) {
-	addClient(pod)
-	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: dockerRunVolume, VolumeSource: corev1.VolumeSource{
-		// With this type the kubelet makes no directory of that name on a Kubernetes node without Docker. The
-		// pod's events name the Kubernetes node.
-		HostPath: &corev1.HostPathVolumeSource{Path: hostSocket, Type: new(corev1.HostPathSocket)},
-	}})
-	a := &pod.Spec.Containers[0]
-	socket := corev1.VolumeMount{Name: dockerRunVolume, MountPath: dockerRunDir + "/docker.sock"}
-	a.VolumeMounts = append(a.VolumeMounts, socket)
-	a.SecurityContext = &corev1.SecurityContext{
-		RunAsUser:                new(int64(0)),
-		AllowPrivilegeEscalation: new(false),
-		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
 }
 
@@ -168,7 +153,7 @@ func dockerCLI() corev1.Container {
 			},
 			Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")},
 		},
-		VolumeMounts: []corev1.VolumeMount{{Name: "docker-cli", MountPath: "/opt/docker"}},
+		VolumeMounts: []corev1.VolumeMount{{Name: dockerCLIContainer, MountPath: "/opt/docker"}},
 	}
 }
 

@@ -141,7 +141,7 @@ func (t *Template) line(field string) int {
 // share may name them.
 var dockerParts = map[string][]string{
 	"initContainers": {dindContainer, dockerCLIContainer},
-	"volumes":        {"docker-cli", dockerRunVolume, dockerDataVolume},
+	"volumes":        {dockerCLIContainer, dockerRunVolume, dockerDataVolume},
 }
 
 // withoutAbsent returns the template without those Docker parts that the pod does not have, and the names of
