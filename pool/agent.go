@@ -2,6 +2,7 @@ package pool
 
 import (
 	"embed"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -14,19 +15,11 @@ const (
 	// secretVolumeName is the volume with the Secret by which the agent and Jenkins know each other.
 	secretVolumeName = "agent-secret"
 
-	// An inbound agent's Secret has the pod's name.
-	inboundSecretDir = "/run/secrets/jenkins-agent"
+	inboundSecretDir = "/run/secrets/jenkins-agent" // the Secret has the pod's name
 	inboundSecretKey = "secret"
-
-	// Swarm clients share the password of one user.
-	swarmSecretDir = "/run/secrets/jenkins-swarm"
-	swarmSecretKey = "password"
-
-	// The host key of SSH agents, and the public keys that may log in.
-	sshSecretDir = "/run/secrets/jenkins-ssh"
-
-	inboundRepository = "jenkins/inbound-agent"
-	inboundEntrypoint = "/usr/local/bin/jenkins-agent"
+	swarmSecretDir   = "/run/secrets/jenkins-swarm" // Swarm clients share the password of one user
+	swarmSecretKey   = "password"
+	sshSecretDir     = "/run/secrets/jenkins-ssh" // the host key, and the public keys that may log in
 
 	// reconnectLimit is how long an inbound agent tries to reach Jenkins before the agent ends by itself.
 	reconnectLimit = "6h"
@@ -37,8 +30,7 @@ func mountSecret(c *corev1.Container, dir string) {
 	c.VolumeMounts = append(c.VolumeMounts, mount)
 }
 
-// sshAgent starts sshd, which waits for Jenkins' call. Jenkins brings the agent program along. sshd is root,
-// and each session belongs to the image's user.
+// sshAgent starts sshd, which waits for Jenkins' call. sshd is root, and a session belongs to the image's user.
 func sshAgent(c *corev1.Container) {
 	c.Command = []string{"/bin/sh", "-eu", "-c", script("ssh"), "sshd"}
 	c.Args = []string{sshSecretDir}
@@ -47,9 +39,8 @@ func sshAgent(c *corev1.Container) {
 	mountSecret(c, sshSecretDir)
 }
 
-// inboundAgent starts the agent of the inbound-agent image, by arguments and never by the image's variables.
-// The image's script has two faults with variables: it takes an argument that contains the name for the name,
-// and it passes a URL twice.
+// inboundAgent starts the agent of the inbound-agent image by arguments. With variables, the image's script
+// takes an argument that contains the name for the name, and passes a URL twice.
 func inboundAgent(c *corev1.Container, s *Spec, name string) {
 	c.Args = []string{"-url", escapeVars(s.JenkinsURL)}
 	switch {
@@ -66,12 +57,12 @@ func inboundAgent(c *corev1.Container, s *Spec, name string) {
 		"-noReconnectAfter", reconnectLimit,
 	)
 	mountSecret(c, inboundSecretDir)
-	if isInboundImage(s.Image) {
-		c.Command = underInit(inboundEntrypoint)
+	if inboundImage.MatchString(s.Image) {
+		c.Command = underInit("/usr/local/bin/jenkins-agent")
 	}
 }
 
-// swarmAgent starts a Swarm client. The client retries for ever (no -noRetryAfterConnected). After a restart
+// swarmAgent starts a Swarm client. The client retries for ever (no -noRetryAfterConnected): after a restart
 // of Jenkins it registers itself again, and its pipeline goes on.
 func swarmAgent(c *corev1.Container, s *Spec, name string) {
 	c.Command = underInit("/bin/sh", "-eu", "-c", script("swarm"), "swarm-client")
@@ -105,8 +96,7 @@ func swarmAgent(c *corev1.Container, s *Spec, name string) {
 	mountSecret(c, swarmSecretDir)
 }
 
-// secretVolume makes the volume with the agent's Secret. The pod may be created before the Secret, since the
-// kubelet waits for the Secret.
+// secretVolume makes the volume with the agent's Secret. The kubelet waits for a Secret that is not there yet.
 func secretVolume(s *Spec, name string) corev1.Volume {
 	secret, mode, keys := name, int32(0o440), []string{inboundSecretKey}
 	switch {
@@ -122,8 +112,8 @@ func secretVolume(s *Spec, name string) corev1.Volume {
 	return corev1.Volume{Name: secretVolumeName, VolumeSource: corev1.VolumeSource{Secret: source}}
 }
 
-// scripts has the scripts that agents' pods run. A script's head is its first paragraph: its purpose, and
-// directives of shellcheck. The head is not part of the pods.
+// scripts has the scripts that agents' pods run. A script's first paragraph is its head: its purpose, and
+// directives of shellcheck.
 //
 //go:embed scripts/*.sh
 var scripts embed.FS
@@ -143,12 +133,5 @@ func underInit(program ...string) []string {
 	return append([]string{"/bin/sh", "-eu", "-c", script("supervise") + script("init"), "init"}, program...)
 }
 
-// isInboundImage reports whether an image is Jenkins' own image for inbound agents, from any registry. The
-// entrypoint of that image is known.
-func isInboundImage(image string) bool {
-	repository, _, _ := strings.Cut(image, "@")
-	if slash := strings.LastIndex(repository, "/"); strings.LastIndex(repository, ":") > slash {
-		repository = repository[:strings.LastIndex(repository, ":")]
-	}
-	return repository == inboundRepository || strings.HasSuffix(repository, "/"+inboundRepository)
-}
+// inboundImage finds Jenkins' own image for inbound agents, from any registry. Its entrypoint is known.
+var inboundImage = regexp.MustCompile(`^(.*/)?jenkins/inbound-agent(:[^:/@]+)?(@.*)?$`)

@@ -14,17 +14,15 @@ const (
 	LabelInstance = "bellboard.dev/instance" // the owner
 	LabelTeam     = "bellboard.dev/team"
 	LabelKind     = "bellboard.dev/kind"
-	// LabelBusy is "true" while a build may run. The PodDisruptionBudget of the agents' namespace selects
-	// that.
+	// LabelBusy is "true" while a build may run. The PodDisruptionBudget of the agents' namespace selects it.
 	LabelBusy = "bellboard.dev/busy"
 
 	// AnnotationSpecHash differs between pods that were made from different settings.
 	AnnotationSpecHash = "bellboard.dev/spec-hash"
 	// AnnotationConnected is when Bellboard first saw the agent's Jenkins node online (RFC 3339).
 	AnnotationConnected = "bellboard.dev/connected"
-	// AnnotationSession is the session of Jenkins in which the pod was made. After a blank follows the time
-	// since when Bellboard had known that session (RFC 3339). No build that is older than the session can
-	// want the agent. So a new process does not wait out a grace that is over.
+	// AnnotationSession is the session of Jenkins in which the pod was made, and since when Bellboard had known
+	// the session (RFC 3339). No older build can want the agent, so a new process waits out no grace for it.
 	AnnotationSession = "bellboard.dev/made-in-session"
 	// AnnotationConnect is how the pod's agent reaches Jenkins. A pod stays when that setting changes.
 	AnnotationConnect = "bellboard.dev/connect"
@@ -55,14 +53,12 @@ const (
 	DockerNone     DockerMode = "none"     // builds get no Docker
 	DockerDind     DockerMode = "dind"     // a privileged sidecar of the agent's own
 	DockerRootless DockerMode = "rootless" // a privileged sidecar whose daemon is not root
-	// DockerUserns is an unprivileged sidecar. The pod's root is an unprivileged user of the Kubernetes node.
-	DockerUserns DockerMode = "userns"
-	DockerSysbox DockerMode = "sysbox" // an unprivileged sidecar under the runtime Sysbox
-	DockerHost   DockerMode = "host"   // the Kubernetes node's own daemon
+	DockerUserns   DockerMode = "userns"   // an unprivileged sidecar of a pod with users of its own
+	DockerSysbox   DockerMode = "sysbox"   // an unprivileged sidecar under the runtime Sysbox
+	DockerHost     DockerMode = "host"     // the Kubernetes node's own daemon
 )
 
-// DockerModes lists the modes, from the one that gives a build the least to the one that gives a build the
-// most.
+// DockerModes lists the modes, from the one that gives a build the least to the one that gives the most.
 func DockerModes() []DockerMode {
 	return []DockerMode{DockerNone, DockerSysbox, DockerUserns, DockerRootless, DockerDind, DockerHost}
 }
@@ -108,19 +104,14 @@ type Spec struct {
 	// Tunnel is host:port of Jenkins' port for agents, for TCP. Empty: the host of JenkinsURL, and the port
 	// that Jenkins itself names.
 	Tunnel string
-	// SSHSecret names the user's Secret in the same namespace, for SSH. The Secret's key "authorized_keys"
-	// says which keys may log in to agents. The Secret's key "host_key" is the key by which agents identify
-	// themselves.
-	SSHSecret string
-	// Labels are the labels that a Swarm client claims. The client leaves out "swarm", which the plugin adds.
-	Labels []string
-	// Executors is how many builds the agent runs at once; zero: one.
-	Executors int
-	// Unlabelled says that the agent also runs builds that ask for no label.
-	Unlabelled bool
+	// SSHSecret names the user's Secret for SSH: "authorized_keys" has the keys that may log in to agents, and
+	// "host_key" the key by which agents identify themselves.
+	SSHSecret  string
+	Labels     []string // as a Swarm client claims them; the plugin adds "swarm"
+	Executors  int      // builds at once; zero: one
+	Unlabelled bool     // the agent also runs builds that ask for no label
 
-	// CPU and Memory are what the whole pod asks for; zero: nothing.
-	CPU, Memory resource.Quantity
+	CPU, Memory resource.Quantity // of the whole pod; zero: nothing
 
 	Docker         DockerMode
 	RegistryMirror string // URL; empty: none; the Kubernetes node's own daemon has its own setting
@@ -129,8 +120,7 @@ type Spec struct {
 	CacheKeep      time.Duration // how long an unused slot stays; noted on the slot
 	Slot           string        // the cache slot of the agent to be built
 
-	// BuildGrace is how long a running build may go on when somebody else deletes the pod.
-	BuildGrace time.Duration
+	BuildGrace time.Duration // how long a running build may go on when somebody else deletes the pod
 
 	ServiceAccount  string // its token is not mounted
 	ImagePullSecret string
@@ -138,15 +128,12 @@ type Spec struct {
 	NodeSelector    map[string]string
 	Tolerations     []corev1.Toleration
 
-	Template *Template // nil: none
-	// AllowHost lets the template give a pod rights over the Kubernetes node.
-	AllowHost bool
+	Template  *Template // nil: none
+	AllowHost bool      // the template may give a pod rights over the Kubernetes node
 
-	JenkinsURL string // as agents reach Jenkins
-	SwarmUser  string
-	// SwarmPasswordSecret names the user's Secret in the same namespace. The Secret's key "password" is
-	// SwarmUser's password.
-	SwarmPasswordSecret string
+	JenkinsURL          string // as agents reach Jenkins
+	SwarmUser           string
+	SwarmPasswordSecret string // names the user's Secret, whose key "password" is SwarmUser's password
 }
 
 // PodSecurity returns the strictest Pod Security Standard that accepts the spec's pods.
