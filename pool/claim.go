@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"time"
 
@@ -16,17 +15,13 @@ import (
 	"bellboard/scaler"
 )
 
-// The annotations of a cache slot's claim: the slot's history, and what happens to the slot when its team is
-// gone from the settings.
+// The annotations of a cache slot's claim.
 const (
-	// AnnotationLastUsed is when an agent took the slot, or when an agent that had connected left the slot
-	// (RFC 3339).
+	// AnnotationLastUsed is when an agent took the slot, or when a connected agent left the slot (RFC 3339).
 	AnnotationLastUsed = "bellboard.dev/last-used"
-	// AnnotationStore is the Docker mode of the daemons that use the slot.
-	AnnotationStore = "bellboard.dev/store"
-	// AnnotationUses is how many agents have taken the slot.
-	AnnotationUses = "bellboard.dev/uses"
-	// AnnotationKeep is the value of CACHE_KEEP when an agent last took the slot.
+	AnnotationStore    = "bellboard.dev/store" // the Docker mode of the daemons that use the slot
+	AnnotationUses     = "bellboard.dev/uses"  // how many agents have taken the slot
+	// AnnotationKeep is CACHE_KEEP when an agent last took the slot, in case its team is gone from the settings.
 	AnnotationKeep = "bellboard.dev/keep"
 
 	// annotationSelectedNode is the scheduler's: the Kubernetes node for which the volume is to be made. The
@@ -36,7 +31,7 @@ const (
 
 const pvcs = "persistentvolumeclaims"
 
-// BuildClaim makes the volume claim of a new cache slot. The same arguments always make the same claim.
+// BuildClaim makes the volume claim of a new cache slot, always the same of the same arguments.
 func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
 	claim := &corev1.PersistentVolumeClaim{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
@@ -58,9 +53,8 @@ func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
 	return claim
 }
 
-// takeSlot creates a new slot, or notes on an existing slot that an agent uses it. If two processes take the
-// same slot at once, one of them gets ErrChanged. If no pod follows, nothing is lost: a slot without a pod is
-// free.
+// takeSlot creates a new slot, or notes on an existing slot that an agent uses it. If two processes take one
+// slot at once, one of them gets ErrChanged. If no pod follows, the slot is free.
 func (c *Client) takeSlot(ctx context.Context, s *Spec, slot *scaler.Slot) error {
 	notes := map[string]string{
 		AnnotationLastUsed: c.timestamp(),
@@ -127,23 +121,21 @@ func (c *Client) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time
 	return nil
 }
 
-// classifyUnboundClaims finds unscheduled pods that wait for the volume of their slot, and not for a
-// Kubernetes node. classifyUnboundClaims gives these pods the class FailureStorage. The scheduler has one
-// reason for both, and gives none while the scheduler itself waits for a volume.
+// classifyUnboundClaims gives the class FailureStorage to unscheduled pods that wait for the volume of their
+// slot, and not for a Kubernetes node. The scheduler has one reason for both, and none while it waits itself.
 func classifyUnboundClaims(view *scaler.ClusterView) {
+	unbound := map[string]*scaler.Slot{}
+	for i := range view.Slots {
+		if s := &view.Slots[i]; s.Unbound() {
+			unbound[s.Key()] = s
+		}
+	}
 	for i := range view.Pods {
 		p := &view.Pods[i]
-		if p.Slot == "" || !p.Scheduled.IsZero() || p.Failure != "" && p.Failure != scaler.FailureUnschedulable {
+		s := unbound[(&scaler.Slot{Namespace: p.Namespace, Name: p.Slot}).Key()]
+		if s == nil || !p.Scheduled.IsZero() || p.Failure != "" && p.Failure != scaler.FailureUnschedulable {
 			continue
 		}
-		at := slices.IndexFunc(view.Slots, func(s scaler.Slot) bool {
-			return s.Unbound() && s.Namespace == p.Namespace && s.Name == p.Slot
-		})
-		if at < 0 {
-			continue
-		}
-		s := &view.Slots[at]
-		p.Failure = scaler.FailureStorage
 		text := "the volume of claim " + s.Name + " is gone"
 		if !s.Lost {
 			text = "claim " + s.Name + " is not bound, though its machine is chosen"
@@ -151,7 +143,7 @@ func classifyUnboundClaims(view *scaler.ClusterView) {
 		if p.TroubleText != "" {
 			text += ": " + p.TroubleText
 		}
-		p.TroubleText = oneLine(text)
+		p.Failure, p.TroubleText = scaler.FailureStorage, oneLine(text)
 	}
 }
 

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,7 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 		Slot:            slotOf(pod),
 		VolumeTrouble:   volumeTrouble(pod),
 	}
-	if pod.DeletionTimestamp != nil {
+	if p.Deleting {
 		p.Ends = pod.DeletionTimestamp.Time
 	}
 	readStart(p, pod)
@@ -44,25 +45,22 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 	return p
 }
 
-// phase returns the pod's own phase, or the agent's if there are other plain containers. A container that
-// somebody else adds may run on after the agent has ended. Such a container may also wait or fail while the
-// agent works. Sidecars among the init containers need no such care: the kubelet ends them.
+// phase returns the pod's own phase, or the agent's if there are other plain containers: what somebody else
+// adds may run on after the agent has ended, or wait or fail while the agent works. The kubelet itself ends
+// sidecars among the init containers.
 func phase(pod *corev1.Pod) corev1.PodPhase {
-	restarts := pod.Spec.RestartPolicy != corev1.RestartPolicyNever
-	if pod.Status.Reason != "" || restarts || len(pod.Spec.Containers) < 2 {
+	s := statusOf(pod.Status.ContainerStatuses, agentContainer)
+	switch {
+	case pod.Status.Reason != "" || len(pod.Spec.Containers) < 2 || s == nil:
 		return pod.Status.Phase
-	}
-	switch s := statusOf(pod.Status.ContainerStatuses, agentContainer); {
-	case s == nil:
 	case s.State.Running != nil:
 		return corev1.PodRunning
 	case s.State.Terminated == nil:
+		return pod.Status.Phase
 	case s.State.Terminated.ExitCode == 0:
 		return corev1.PodSucceeded
-	default:
-		return corev1.PodFailed
 	}
-	return pod.Status.Phase
+	return corev1.PodFailed
 }
 
 // ended reports whether the agent has ended.
@@ -71,18 +69,13 @@ func ended(pod *corev1.Pod) bool {
 	return p == corev1.PodSucceeded || p == corev1.PodFailed
 }
 
-// deletingByUs reports whether Bellboard has deleted the pod. The grace of a deletion tells: Bellboard's is
-// deletionGraceSeconds, which nobody else is likely to give. A deletion without a grace has the pod's own,
-// which is never that short (minGrace).
-//
-// An API server changes every grace to 0 if nothing of the pod runs. Such a pod exists only as long as a
-// finalizer keeps it, and no deletion changes that.
+// deletingByUs reports whether Bellboard has deleted the pod, by the deletion's grace: nobody else is likely to
+// give deletionGraceSeconds, and the pod's own grace is longer (minGrace). An API server makes every grace 0 if
+// nothing of the pod runs. Only a finalizer keeps such a pod, and no deletion changes that.
 func deletingByUs(pod *corev1.Pod) bool {
-	if pod.DeletionTimestamp == nil || pod.DeletionGracePeriodSeconds == nil {
-		return false
-	}
-	grace := *pod.DeletionGracePeriodSeconds
-	return grace == deletionGraceSeconds || grace == 0 && (pod.Spec.NodeName == "" || ended(pod))
+	grace := pod.DeletionGracePeriodSeconds
+	return pod.DeletionTimestamp != nil && grace != nil &&
+		(*grace == deletionGraceSeconds || *grace == 0 && (pod.Spec.NodeName == "" || ended(pod)))
 }
 
 // slotOf returns the name of the claim that has the pod's Docker data; "": no claim has.
@@ -95,8 +88,7 @@ func slotOf(pod *corev1.Pod) string {
 	return ""
 }
 
-// warmth returns how warm the cache slot was when the pod was created; "": the pod has no slot, or does not
-// say.
+// warmth returns how warm the cache slot was when the pod was created; "": not known, or no slot.
 func warmth(pod *corev1.Pod) scaler.Warmth {
 	if w := scaler.Warmth(pod.Annotations[AnnotationCache]); w == scaler.Warm || w == scaler.Cold {
 		return w
@@ -104,22 +96,18 @@ func warmth(pod *corev1.Pod) scaler.Warmth {
 	return ""
 }
 
-// volumeTrouble reports whether a volume is among the reasons why the pod is not scheduled. The scheduler has
-// one reason for all causes. So this one fact is read from the scheduler's message. The only effect is that
-// Bellboard gives up a waiting agent sooner.
+// volumeCause finds a volume among the scheduler's causes.
+var volumeCause = regexp.MustCompile(`(?i)volume|free storage|pvc\(s\)`)
+
+// volumeTrouble reports whether a volume is among the reasons why the pod is not scheduled. Only the message
+// says so, since the scheduler has one reason for all causes. All that follows is that Bellboard gives up a
+// waiting agent sooner.
 func volumeTrouble(pod *corev1.Pod) bool {
 	c := condition(pod, corev1.PodScheduled, corev1.ConditionFalse)
-	if c == nil {
-		return false
-	}
-	message := strings.ToLower(c.Message)
-	return slices.ContainsFunc([]string{"volume", "free storage", "pvc(s)"}, func(text string) bool {
-		return strings.Contains(message, text)
-	})
+	return c != nil && volumeCause.MatchString(c.Message)
 }
 
-// readStart reads when the pod reached each step of its start. Conditions and container statuses have the
-// times, in whole seconds, so no event is needed.
+// readStart reads when the pod reached each step of its start, in whole seconds.
 func readStart(p *scaler.Pod, pod *corev1.Pod) {
 	p.Scheduled = trueSince(pod, corev1.PodScheduled)
 	p.Mounted = trueSince(pod, corev1.PodReadyToStartContainers)
@@ -138,9 +126,9 @@ func readStart(p *scaler.Pod, pod *corev1.Pod) {
 	}
 }
 
-// dockerReady returns when the daemon beside the agent first answered; zero: not yet. Kubernetes has no time
-// for that. But then the next init container (somebody else's) starts, or the pod becomes initialized. If
-// neither has a time yet, dockerReady returns when the daemon started.
+// dockerReady returns when the daemon beside the agent first answered; zero: not yet. Then the next init
+// container (somebody else's) starts, or the pod becomes initialized. If neither has a time yet, dockerReady
+// returns when the daemon started.
 func dockerReady(pod *corev1.Pod) time.Time {
 	list := pod.Status.InitContainerStatuses
 	at := slices.IndexFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == dindContainer })

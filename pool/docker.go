@@ -18,8 +18,7 @@ const (
 	dockerHost       = "unix://" + dockerRunDir + "/docker.sock"
 	rootlessData     = "/home/rootless/.local/share/docker"
 
-	// usernsRuntime is a runc that lets a container write its own cgroups. The cluster's administrator adds
-	// it (docs/docker.md).
+	// usernsRuntime is a runc that lets a container write its own cgroups (docs/docker.md).
 	usernsRuntime = "runc-cgroup-writable"
 	sysboxRuntime = "sysbox-runc"
 	// annotationUserns has CRI-O give the pod a user namespace, which Sysbox needs.
@@ -72,9 +71,9 @@ func addDocker(pod *corev1.Pod, s *Spec) {
 	}
 }
 
-// daemon makes the Docker daemon's container, a native sidecar. The sidecar starts before the agent, and ends
-// after the agent. The agent starts when the daemon answers. The sidecar has no liveness probe. An overloaded
-// daemon answers late and harms no build, but its restart would end every container of a running build.
+// daemon makes the Docker daemon's container, a native sidecar, which ends after the agent. The agent starts
+// when the daemon answers. A liveness probe would restart a daemon that is only slow, and end every container
+// of a running build.
 func daemon(s *Spec) corev1.Container {
 	c := corev1.Container{
 		Name:          dindContainer,
@@ -96,9 +95,8 @@ func daemon(s *Spec) corev1.Container {
 		Resources: resources(s),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: dockerRunVolume, MountPath: dockerRunDir},
-			// Docker gets a directory of the volume and not its root, since Docker changes the rights of what
-			// it gets. If the root lost the pod's group, the kubelet would change every file of every image
-			// at the next mount.
+			// Docker changes the rights of the directory that it gets. If the volume's root lost the pod's
+			// group, the kubelet would change every file of every image at the next mount.
 			{Name: dockerDataVolume, MountPath: "/var/lib/docker", SubPath: "docker"},
 			{Name: "workspace", MountPath: workDir},
 			{Name: "tmp", MountPath: "/tmp"},
@@ -138,8 +136,7 @@ func daemonRights(m DockerMode) *corev1.SecurityContext {
 	}
 }
 
-// dockerCLI makes the init container that copies Docker's client for the agent, since agent images have no
-// client.
+// dockerCLI makes the init container that copies Docker's client for the agent, whose image has none.
 func dockerCLI() corev1.Container {
 	return corev1.Container{
 		Name:            dockerCLIContainer,
@@ -157,15 +154,14 @@ func dockerCLI() corev1.Container {
 	}
 }
 
-// dockerData makes the volume for images and containers. On the container's own layer, Docker could not stack
-// other layers.
+// dockerData makes the volume for images and containers: Docker stacks no layers on the container's own layer.
 func dockerData(s *Spec) corev1.Volume {
-	if !s.HasClaim() {
-		return emptyDir(dockerDataVolume)
+	v := emptyDir(dockerDataVolume)
+	if s.HasClaim() {
+		claim := &corev1.PersistentVolumeClaimVolumeSource{ClaimName: s.Slot}
+		v.VolumeSource = corev1.VolumeSource{PersistentVolumeClaim: claim}
 	}
-	return corev1.Volume{Name: dockerDataVolume, VolumeSource: corev1.VolumeSource{
-		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: s.Slot},
-	}}
+	return v
 }
 
 // daemonScript returns the script of the daemon's container.
