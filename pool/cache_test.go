@@ -308,7 +308,7 @@ func BenchmarkObserve5000(b *testing.B) {
 		pod.UID, pod.ResourceVersion = types.UID(pod.Name), "1"
 		list[i] = pod
 	}
-	f := p.namespaces[0].pods
+	f := p.namespaces["agents"].pods
 	if err := f.Replace(list, "1"); err != nil {
 		b.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestAPendingPodReplacesAnEarlierPodOfItsName(t *testing.T) {
 	p := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}})
 	pod := Build(p.specs[inbound], "web-e-1")
 	pod.UID, pod.ResourceVersion = "first", "5"
-	f := p.namespaces[0].pods
+	f := p.namespaces["agents"].pods
 	if err := f.Replace([]any{pod}, "7"); err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +366,7 @@ func TestOurOwnPatchIsKnownAtOnce(t *testing.T) {
 		}
 		broken.Store(false)
 		h.await(30*time.Second, func() bool { return len(h.pods()) == 0 })
-		if f := h.namespace("agents").pods; len(f.written) > 0 {
+		if f := h.namespaces["agents"].pods; len(f.written) > 0 {
 			t.Errorf("%d patched pods are left", len(f.written))
 		}
 	})

@@ -85,12 +85,8 @@ func (c *Client) takeSlot(ctx context.Context, s *Spec, slot *scaler.Slot) error
 
 // leaveSlot notes on a slot when an agent that had connected stopped using it.
 func (c *Client) leaveSlot(ctx context.Context, pod *scaler.Pod) {
-	n := c.namespace(pod.Namespace)
-	if n == nil || !pod.Connected {
-		return
-	}
-	slot := n.claims.get(pod.Slot)
-	if slot == nil {
+	slot := c.namespaces[pod.Namespace].claims.get(pod.Slot)
+	if slot == nil || !pod.Connected {
 		return
 	}
 	notes := map[string]string{AnnotationLastUsed: c.timestamp()}

@@ -16,8 +16,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -37,14 +35,11 @@ import (
 )
 
 const (
-	// callTimeout is the most that one request may take. An API server that does not answer cannot stop the
-	// loop.
+	// callTimeout is the most that one request may take, so that a silent API server cannot stop the loop.
 	callTimeout = 15 * time.Second
-	// minCallTimeout is the least that a request may take, in the wall's time. A simulated clock that runs
-	// faster does not make requests faster.
+	// minCallTimeout is that in the wall's time, however fast a simulated clock runs.
 	minCallTimeout = 5 * time.Second
-	// startLimit is how long Start waits for the API server.
-	startLimit = time.Minute
+	startLimit     = time.Minute // how long Start waits for the API server
 )
 
 // Config holds what New needs.
@@ -54,11 +49,11 @@ type Config struct {
 	Specs    []Spec
 	Clock    clock.Clock // nil: the computer's clock
 	Log      *zap.Logger // nil: no log
-	// Requests, if set, is called after each request to the API server, with the verb, the resource, the HTTP
-	// status ("error": no answer) and the time that the request took.
+	// Requests, if set, is called after each request to the API server. code is the HTTP status, or "error" if
+	// there was no answer.
 	Requests func(verb, resource, code string, took time.Duration)
-	// Impatient says that a person waits for Start. Start then fails at once if no server listens at the
-	// address, or if the server's name is unknown. A daemon waits, since both may pass.
+	// Impatient has Start fail at once if no server listens at the address, or if the server's name is unknown,
+	// since a person waits. A daemon waits, since both may pass.
 	Impatient bool
 }
 
@@ -71,13 +66,12 @@ type Client struct {
 	log        *zap.Logger
 	requests   func(verb, resource, code string, took time.Duration)
 	failFast   bool
-	namespaces []*namespace // sorted by name
-	logsDenied atomic.Bool  // the log has the warning that Bellboard may not read agents' logs
+	namespaces map[string]namespace
+	logsDenied atomic.Bool // the log has the warning that Bellboard may not read agents' logs
 }
 
 // A namespace holds the caches of one Kubernetes namespace.
 type namespace struct {
-	name   string
 	pods   *podCache
 	claims *cache[*corev1.PersistentVolumeClaim, scaler.Slot]
 }
@@ -87,25 +81,25 @@ func New(cfg Config) *Client {
 	c := &Client{
 		client: cfg.Client, instance: cfg.Instance, requests: cfg.Requests, failFast: cfg.Impatient,
 		clock: cmp.Or(cfg.Clock, clock.Real()), log: cmp.Or(cfg.Log, zap.NewNop()),
-		specs: make(map[scaler.PoolID]Spec, len(cfg.Specs)),
+		specs: map[scaler.PoolID]Spec{}, namespaces: map[string]namespace{},
 	}
 	hasSlots := map[string]bool{} // by namespace: a pool there keeps its cache
 	for _, s := range cfg.Specs {
 		c.specs[s.PoolID] = s
 		hasSlots[s.Namespace] = hasSlots[s.Namespace] || s.HasClaim()
 	}
-	for _, ns := range slices.Sorted(maps.Keys(hasSlots)) {
+	for ns := range hasSlots {
 		pods := &podCache{newCache(c, ns, "pods", convert), map[string]*scaler.Pod{}, map[string]time.Time{}}
 		claims := newCache(c, ns, pvcs, convertClaim)
 		claims.optional = !hasSlots[ns]
-		c.namespaces = append(c.namespaces, &namespace{ns, pods, claims})
+		c.namespaces[ns] = namespace{pods, claims}
 	}
 	return c
 }
 
-// Start begins to follow the pods and cache slots of every namespace. Start returns when all of them are
-// known, or with the reason why they cannot be known. The caches follow the API server until ctx ends. After
-// an error nothing runs any more. Start is called once.
+// Start begins to follow the pods and cache slots of every namespace until ctx ends. Start returns when all of
+// them are known, or with the reason why they cannot be known, and then nothing runs any more. Start is called
+// once.
 func (c *Client) Start(ctx context.Context) (err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	var running sync.WaitGroup
@@ -139,9 +133,9 @@ func (c *Client) Why() error {
 	return nil
 }
 
-// Observe returns all pods and cache slots of the instance, sorted by name. A pod that was created and is not
-// in the cache yet is among them. Observe sends no request. Observe returns an error if a namespace has not
-// been listed yet, or if its watch has been broken for too long.
+// Observe returns all pods and cache slots of the instance, sorted by name, with the pods that were created and
+// are not in the cache yet. If a namespace has not been listed yet, or its watch has been broken for too long,
+// Observe returns an error. Observe sends no request.
 func (c *Client) Observe(ctx context.Context) (scaler.ClusterView, error) {
 	if err := ctx.Err(); err != nil {
 		return scaler.ClusterView{}, err
@@ -159,11 +153,7 @@ func (c *Client) Observe(ctx context.Context) (scaler.ClusterView, error) {
 			return scaler.ClusterView{}, err
 		}
 		pods, slots = append(pods, somePods...), append(slots, someSlots...)
-		for _, at := range []time.Time{podsAt, slotsAt} {
-			if at.Before(view.At) {
-				view.At = at
-			}
-		}
+		view.At = slices.MinFunc([]time.Time{view.At, podsAt, slotsAt}, time.Time.Compare)
 	}
 	view.Pods = sorted(pods, func(p *scaler.Pod) (string, string) { return p.Name, p.Namespace })
 	view.Slots = sorted(slots, func(s *scaler.Slot) (string, string) { return s.Name, s.Namespace })
@@ -188,8 +178,8 @@ func sorted[T any](objects []*T, key func(*T) (name, ns string)) []T {
 // Absent reports whether no pod of that name exists. Absent asks the API server for each namespace that has
 // agents, since the pool's namespace may have been changed after the pod was created.
 func (c *Client) Absent(ctx context.Context, name string) (bool, error) {
-	for _, n := range c.namespaces {
-		_, err := c.getPod(ctx, n.name, name)
+	for ns := range c.namespaces {
+		_, err := c.getPod(ctx, ns, name)
 		switch {
 		case err == nil:
 			return false, nil
@@ -203,24 +193,6 @@ func (c *Client) Absent(ctx context.Context, name string) (bool, error) {
 func (c *Client) getPod(ctx context.Context, ns, name string) (*corev1.Pod, error) {
 	pod := &corev1.Pod{}
 	return pod, c.send(ctx, "get", objectKey{"pods", ns, name}, c.rest().Get()).Into(pod)
-}
-
-func (c *Client) spec(id scaler.PoolID) (Spec, error) {
-	s, ok := c.specs[id]
-	if !ok {
-		return Spec{}, fmt.Errorf("no %s agents are configured for team %s", id.Kind, id.Team)
-	}
-	return s, nil
-}
-
-// namespace returns the caches of a namespace, or nil if no pool has agents there.
-func (c *Client) namespace(name string) *namespace {
-	for _, n := range c.namespaces {
-		if n.name == name {
-			return n
-		}
-	}
-	return nil
 }
 
 // An objectKey says where an object is in the API. A list and an object to be created have no name.

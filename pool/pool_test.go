@@ -295,7 +295,7 @@ func TestAnAgentOnTheWayCountsExactlyOnce(t *testing.T) {
 				t.Errorf("%s is still pending", p.Name)
 			}
 		}
-		if f := h.namespace("agents").pods; len(f.written) > 0 {
+		if f := h.namespaces["agents"].pods; len(f.written) > 0 {
 			t.Errorf("%d pending pods are left", len(f.written))
 		}
 	})

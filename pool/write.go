@@ -23,21 +23,19 @@ import (
 // deletionGraceSeconds is the grace of Bellboard's deletions. The grace also tells Bellboard's deletions from
 // others': people and tools give 0, 1, 30, or the pod's own grace.
 //
-// The grace is short, since the agent is idle. preStop sleeps through all of it. Then the kubelet gives each
-// container two more seconds to end. Two seconds are enough for an agent, and for a Docker daemon to write
-// its last log lines and to leave its data clean. A Swarm client would register itself again after ten
-// seconds: the grace is well below that.
+// The grace is short, since the agent is idle and preStop sleeps through all of it. Then the kubelet gives each
+// container two more seconds, enough for an agent, and for a Docker daemon to leave its data clean. A Swarm
+// client would register itself again after ten seconds.
 const deletionGraceSeconds = 2
 
-// Create makes or takes the cache slot, then creates the agent's pod under that name. If an earlier attempt
-// has created the pod from the same settings and its answer was lost, Create returns that pod. A spare pod is
-// created in the state that Unprotect leaves.
+// Create makes or takes the cache slot, then creates the agent's pod under that name. A pod that an earlier
+// attempt has created from the same settings is as good, since that attempt's answer may have been lost.
 func (c *Client) Create(
 	ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, birth scaler.Birth,
 ) (scaler.Pod, error) {
-	s, err := c.spec(id)
-	if err != nil {
-		return scaler.Pod{}, err
+	s, ok := c.specs[id]
+	if !ok {
+		return scaler.Pod{}, fmt.Errorf("no %s agents are configured for team %s", id.Kind, id.Team)
 	}
 	if s.HasClaim() {
 		if slot.Name == "" || slot.Namespace != s.Namespace {
@@ -56,7 +54,7 @@ func (c *Client) Create(
 	if birth.Session != "" {
 		want.Annotations[AnnotationSession] = birth.Session + " " + birth.Since.UTC().Format(time.RFC3339)
 	}
-	if birth.Spare {
+	if birth.Spare { // as Unprotect leaves it
 		delete(want.Labels, LabelBusy)
 		delete(want.Annotations, annotationDoNotDisrupt)
 		want.Annotations[annotationSafeToEvict] = "true"
@@ -78,23 +76,22 @@ func (c *Client) Create(
 	}
 	pod := convert(made)
 	pod.Requested = true
-	c.namespace(s.Namespace).pods.addWritten(pod)
+	c.namespaces[s.Namespace].pods.addWritten(pod)
 	return *pod, nil
 }
 
-// findCreated looks for the pod after a creation that failed and may have been done nevertheless. findCreated
-// returns nil if the pod does not exist. The error says why nobody knows.
+// findCreated looks for the pod after a creation that failed and may have been done nevertheless; nil: the pod
+// does not exist. The error says why nobody knows.
 func (c *Client) findCreated(ctx context.Context, want *corev1.Pod, failure error) (*corev1.Pod, error) {
 	if !apierrors.IsAlreadyExists(failure) && !outcomeUnknown(failure) {
 		return nil, nil
 	}
 	got, err := c.getPod(ctx, want.Namespace, want.Name)
 	switch {
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	case err != nil:
+	case err != nil && !apierrors.IsNotFound(err):
 		return nil, err
-	case got.DeletionTimestamp != nil,
+	case err != nil,
+		got.DeletionTimestamp != nil,
 		got.Labels[LabelInstance] != want.Labels[LabelInstance],
 		got.Annotations[AnnotationSpecHash] != want.Annotations[AnnotationSpecHash]:
 		return nil, nil
@@ -102,12 +99,12 @@ func (c *Client) findCreated(ctx context.Context, want *corev1.Pod, failure erro
 	return got, nil
 }
 
-// PutSecret creates the Secret that an inbound agent's pod waits for. The pod owns the Secret, so Kubernetes
-// deletes both. A Secret that exists already is as good.
+// PutSecret creates the Secret that an inbound agent's pod waits for. The garbage collector deletes the Secret
+// with the pod, which owns it. A Secret that exists already is as good.
 func (c *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
-	n := c.namespace(pod.Namespace)
+	n, ok := c.namespaces[pod.Namespace]
 	switch {
-	case n == nil:
+	case !ok:
 		return fmt.Errorf("pod %s: no agents are configured in namespace %s", pod.Name, pod.Namespace)
 	case !n.pods.has(pod.Name, pod.UID):
 		return wrap("pod "+pod.Name, scaler.ErrGone)
@@ -132,21 +129,18 @@ func agentSecret(s *Spec, name, secret string) *corev1.Secret {
 	}
 }
 
-// ownerReference has the garbage collector delete what belongs to a pod when the pod is gone.
 func ownerReference(pod *scaler.Pod) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: types.UID(pod.UID)}}
 }
 
-// Annotate notes on the pod that its Jenkins node was online once. A later pod of the same name stays as it
-// is.
+// Annotate notes on the pod that its Jenkins node was online once.
 func (c *Client) Annotate(ctx context.Context, pod scaler.Pod) error {
 	return c.patchPod(ctx, "annotate", &pod, time.Time{}, map[string]any{
 		"annotations": map[string]any{AnnotationConnected: c.timestamp()},
 	})
 }
 
-// Protect sets the label and annotations that have drains of a Kubernetes node, and autoscalers, wait for the
-// pod.
+// Protect has drains of a Kubernetes node, and autoscalers, wait for the pod.
 func (c *Client) Protect(ctx context.Context, pod scaler.Pod) error {
 	return c.patchPod(ctx, "protect", &pod, time.Time{}, map[string]any{
 		"labels":      map[string]any{LabelBusy: "true"},
@@ -180,20 +174,19 @@ func (c *Client) patchPod(
 	if err != nil {
 		return wrap(verb+" pod "+pod.Name, err)
 	}
-	c.namespace(pod.Namespace).pods.addWritten(convert(patched))
+	c.namespaces[pod.Namespace].pods.addWritten(convert(patched))
 	return nil
 }
 
 // DeletePod deletes exactly the pod that the caller looked at. If another pod has the name, or the pod has
-// changed, DeletePod returns ErrChanged. The deadline is checked after client-go's own queue of requests, so
-// no deletion is sent late.
+// changed, DeletePod returns ErrChanged.
 func (c *Client) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
 	options := metav1.DeleteOptions{GracePeriodSeconds: new(int64(deletionGraceSeconds))}
 	options.Preconditions = exactly(pod.UID, pod.ResourceVersion)
 	if err := c.delete(ctx, objectKey{"pods", pod.Namespace, pod.Name}, deadline, &options); err != nil {
 		return wrap("delete pod "+pod.Name, err)
 	}
-	c.namespace(pod.Namespace).pods.markDeleted(&pod)
+	c.namespaces[pod.Namespace].pods.markDeleted(&pod)
 	c.leaveSlot(ctx, &pod)
 	return nil
 }
@@ -230,13 +223,12 @@ func (c *Client) delete(ctx context.Context, key objectKey, deadline time.Time, 
 
 func (c *Client) timestamp() string { return c.clock.Now().UTC().Format(time.RFC3339) }
 
-// until returns client-go's rate limiter, which then lets no request pass after the deadline.
 func (c *Client) until(deadline time.Time) flowcontrol.RateLimiter {
 	return deadlineLimiter{c.rest().GetRateLimiter(), c.clock, deadline}
 }
 
-// A deadlineLimiter is a rate limiter that lets no request pass after a deadline. client-go calls Wait before
-// it sends a request, and before it repeats a request.
+// A deadlineLimiter is client-go's rate limiter, which then lets no request pass after a deadline. client-go
+// calls Wait before it sends a request, and before it repeats a request.
 type deadlineLimiter struct {
 	flowcontrol.RateLimiter // nil: the configuration sets no limit
 	clock                   clock.Clock
@@ -260,13 +252,11 @@ func (l deadlineLimiter) Wait(ctx context.Context) error {
 type Rehearsal struct {
 	Object string // pod, Secret or volume claim
 	Err    error  // nil: the API server would accept the object
-	// Beside names the plain containers that admission would add beside the agent. Plain containers run on
-	// when the agent has ended. Sidecars among the init containers end with the agent.
+	// Beside names the plain containers that admission would add. They would run on when the agent has ended.
 	Beside []string
 }
 
-// Rehearse asks the API server, by dry run, whether it would accept all objects of an agent. Admission takes
-// part in a dry run, and nothing is created.
+// Rehearse asks the API server, by dry run, whether it and its admission would accept all objects of an agent.
 func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) []Rehearsal {
 	s.Slot = name
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
