@@ -30,9 +30,8 @@ const (
 	maxBackoff = 4 * time.Second
 )
 
-// A cache holds this instance's objects of one resource in one namespace. O is the API's type, and T is
-// scaler's type. client-go's reflector lists and watches the objects, and stores them in the cache. The cache
-// keeps no API objects, and converts each version of an object once.
+// A cache holds this instance's objects of one resource in one namespace, converted from the API's type O to
+// scaler's type T. client-go's reflector lists and watches the objects, and stores them in the cache.
 //
 // The cache knows whether it is current, since it sees each watch begin and end, and each list arrive. While
 // a watch is open, the cache counts as current. If a connection dies in silence, client-go's HTTP/2 pings end
@@ -61,7 +60,6 @@ type apiObject interface {
 	runtime.Object
 }
 
-// newCache makes an empty cache.
 func newCache[O apiObject, T any](c *Client, ns, resource string, convert func(O) *T) *cache[O, T] {
 	ready := make(chan struct{})
 	return &cache[O, T]{
@@ -76,8 +74,7 @@ type protobufGetter struct{ rest.Interface }
 // Get begins a GET request.
 func (g protobufGetter) Get() *rest.Request { return g.Interface.Get().UseProtobufAsDefault() }
 
-// run follows the API server until ctx ends. Before the first list, run calls fail with an error that no
-// retry can mend.
+// run follows the API server until ctx ends. run calls fail if no retry can bring the first list.
 func (c *cache[O, T]) run(ctx context.Context, fail context.CancelCauseFunc) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -139,7 +136,7 @@ func (c *cache[O, T]) waitReady(ctx, limit context.Context) error {
 }
 
 // answered counts a list or the begin of a watch, and returns err with the request's name. answered calls
-// giveUp if the first list has not arrived and no retry can mend err.
+// giveUp if no retry can bring the first list.
 func (c *cache[O, T]) answered(verb string, began time.Time, err error, giveUp func(error)) error {
 	c.client.count(verb, c.resource, began, err)
 	c.mu.Lock()
@@ -161,7 +158,7 @@ func (c *cache[O, T]) answered(verb string, began time.Time, err error, giveUp f
 }
 
 // An observedWatch is a watch that reports its end. The reflector calls Stop for every watch, whatever ended
-// it, and before it begins the next watch.
+// it, before the next watch begins.
 type observedWatch struct {
 	watch.Interface
 	closed func()
@@ -250,7 +247,7 @@ func (c *cache[O, T]) UpdateResourceVersion(version string) {
 	c.version = version
 }
 
-// lastError returns the error of the last list or watch that failed; nil: none has failed.
+// lastError returns the error of the last list or watch that failed, or nil.
 func (c *cache[O, T]) lastError() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -270,13 +267,10 @@ func (c *cache[O, T]) view() ([]*T, time.Time, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at, err := c.lastCurrent()
-	switch {
-	case err == nil:
-		return slices.Collect(maps.Values(c.objects)), at, nil
-	case c.optional:
+	if err != nil && c.optional {
 		return nil, c.client.clock.Now(), nil
 	}
-	return nil, at, err
+	return slices.Collect(maps.Values(c.objects)), at, err
 }
 
 // lastCurrent returns when the cache was last current, or the reason why the cache may not be used. The

@@ -216,9 +216,9 @@ func (t *Template) merge(pod *corev1.Pod) (*corev1.Pod, error) {
 	return out, nil
 }
 
-// fieldsOf returns the pod as JSON has it.
-func fieldsOf(pod *corev1.Pod) object {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(pod)
+// fieldsOf returns an object or a part of one as JSON has it.
+func fieldsOf(o any) object {
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 	if err != nil {
 		panic("pool: an API object that JSON cannot hold: " + err.Error())
 	}
