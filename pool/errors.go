@@ -43,8 +43,7 @@ func staleError(doing string, err error) error {
 	return scaler.Caused(cause, wrap(doing, orUnknown(err)))
 }
 
-// permanent reports whether no retry mends err: the server rejects the client, or is not the server that the
-// client expects.
+// permanent reports whether no retry mends err: the server rejects the client, or is another server.
 func permanent(err error) bool {
 	cert := (*tls.CertificateVerificationError)(nil)
 	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) ||
@@ -72,8 +71,8 @@ func statusCode(err error) int {
 	return int(status.Status().Code)
 }
 
-// rejected reports whether the server understood the request, did nothing, and would answer the same again.
-// The reason is a quota, an admission rule, a missing right, or an invalid object.
+// rejected reports whether the server understood the request, did nothing, and would answer the same again: for
+// a quota, an admission rule, a missing right, or an invalid object.
 func rejected(err error) bool {
 	switch statusCode(err) {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed,
@@ -83,8 +82,8 @@ func rejected(err error) bool {
 	return false
 }
 
-// outcomeUnknown reports whether a creation that failed with err may have been done nevertheless: there was
-// no answer, or something between client and server stopped waiting.
+// outcomeUnknown reports whether a creation that failed may have been done nevertheless: there was no answer, or
+// something between client and server stopped waiting.
 func outcomeUnknown(err error) bool {
 	code := statusCode(err)
 	return code == 0 || code >= http.StatusInternalServerError
@@ -175,16 +174,16 @@ func (c *Client) overQuota(ctx context.Context, ns string, needs corev1.Resource
 	return false, nil
 }
 
-// covers reports whether a quota counts agents' pods. Agents' pods have no deadline, and ask for resources.
-// The pods' priority class is unknown here, so a quota for one class does not count.
+// covers reports whether a quota counts agents' pods, which have no deadline and ask for resources. Their
+// priority class is unknown here, so a quota for one class does not count.
 func covers(q *corev1.ResourceQuotaSpec) bool {
 	return q.ScopeSelector == nil && !slices.ContainsFunc(q.Scopes, func(s corev1.ResourceQuotaScope) bool {
 		return s != corev1.ResourceQuotaScopeNotTerminating && s != corev1.ResourceQuotaScopeNotBestEffort
 	})
 }
 
-// claimNeeds returns what a quota counts for a volume claim. If the claim names no storage class, the cluster
-// chooses the class. Bellboard has no right to read which one.
+// claimNeeds returns what a quota counts for a volume claim. Which storage class the cluster chooses for a claim
+// without one, Bellboard has no right to read.
 func claimNeeds(spec *corev1.PersistentVolumeClaimSpec) corev1.ResourceList {
 	one, size := resource.MustParse("1"), spec.Resources.Requests[corev1.ResourceStorage]
 	needs := corev1.ResourceList{
@@ -200,8 +199,8 @@ func claimNeeds(spec *corev1.PersistentVolumeClaimSpec) corev1.ResourceList {
 	return needs
 }
 
-// podNeeds returns what a quota counts for a pod: the agent and its sidecars together. The other init
-// containers end before the agent starts and ask for less, so they do not count.
+// podNeeds returns what a quota counts for a pod: the agent and its sidecars. Other init containers end before
+// the agent starts, and ask for less.
 func podNeeds(spec *corev1.PodSpec) corev1.ResourceList {
 	needs := corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1"), "count/pods": resource.MustParse("1")}
 	add := func(name corev1.ResourceName, q resource.Quantity) {

@@ -16,12 +16,10 @@ import (
 type podCache struct {
 	*cache[*corev1.Pod, scaler.Pod]
 
-	// written has the pods that this process has created or patched, by name, until the cache has them so. A
-	// pod that was just created counts. The loop patches no pod twice, and a deletion names the version that
-	// exists.
+	// written has the pods that this process has created or patched, by name, until the cache has them so. So a
+	// new pod counts, the loop patches no pod twice, and a deletion names the version that exists.
 	written map[string]*scaler.Pod
-	// deleted has the pods that this process deleted, by UID. The value is when the grace of an earlier
-	// deletion ends.
+	// deleted has when the grace of an earlier deletion ends, by the UID of a pod that this process deleted.
 	deleted map[string]time.Time
 }
 
@@ -43,19 +41,15 @@ func (c *podCache) markDeleted(pod *scaler.Pod) {
 // of their versions. So a pod that the cache does not have by then was there and is gone.
 func (c *podCache) includes(p *scaler.Pod) bool {
 	if cached := c.objects[p.Name]; cached != nil && cached.UID == p.UID {
-		return compare(p.ResourceVersion, cached.ResourceVersion) <= 0
+		return !newer(p.ResourceVersion, cached.ResourceVersion)
 	}
-	return compare(c.version, p.ResourceVersion) >= 0
+	return c.version == p.ResourceVersion || newer(c.version, p.ResourceVersion)
 }
 
-// compare returns 1, 0 or -1 as version a is newer than version b, the same, or older. A version that cannot
-// be compared counts as older.
-func compare(a, b string) int {
+// newer reports whether version a is newer than version b. A version that cannot be compared is not.
+func newer(a, b string) bool {
 	order, err := resourceversion.CompareResourceVersion(a, b)
-	if err != nil {
-		return -1
-	}
-	return order
+	return err == nil && order > 0
 }
 
 // has reports whether a pod of that name and UID exists, in the cache or just created.

@@ -22,16 +22,15 @@ import (
 )
 
 // Template is a part of a pod in YAML, by which a team changes its pods. Kubernetes' strategic merge applies
-// the template to the pod that Build makes. Fields that the template does not name stay. Containers and
-// volumes of one name are merged. null removes a field.
+// the template to the pod that Build makes: fields that the template does not name stay, containers and volumes
+// of one name are merged, and null removes a field.
 type Template struct {
 	File  string
 	patch object
 	lines map[string]int // by field: the line of the file that has the field
 }
 
-// A TemplateMistake is one mistake in a template. The mistake's text does not name the file, which the caller
-// knows.
+// A TemplateMistake is one mistake in a template. Its text does not name the file, which the caller knows.
 type TemplateMistake struct {
 	Line   int // 0: no line of the file has the field
 	Field  string
@@ -50,8 +49,7 @@ func (m *TemplateMistake) Error() string {
 	return text
 }
 
-// ParseTemplate reads a template, and reports every field that a pod does not have. Spec.TemplateMistakes
-// then checks the template against a Spec.
+// ParseTemplate reads a template, and reports every field that a pod does not have.
 func ParseTemplate(file string, text []byte) (*Template, []error) {
 	t, root := &Template{File: file, lines: map[string]int{}}, &yaml.Node{}
 	in := yaml.NewDecoder(bytes.NewReader(text))
@@ -137,15 +135,14 @@ func (t *Template) line(field string) int {
 	return t.lines[field]
 }
 
-// dockerParts has the containers and volumes that only agents with Docker have. A template that several kinds
-// share may name them.
+// dockerParts has the containers and volumes that only agents with Docker have.
 var dockerParts = map[string][]string{
 	"initContainers": {dindContainer, dockerCLIContainer},
 	"volumes":        {dockerCLIContainer, dockerRunVolume, dockerDataVolume},
 }
 
-// withoutAbsent returns the template without those Docker parts that the pod does not have, and the names of
-// the fields that were removed.
+// withoutAbsent returns the template without the Docker parts that the pod does not have, and the fields that
+// were removed.
 func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 	patch = runtime.DeepCopyJSON(t.patch) // the merge changes its arguments
 	spec, has := as[object](patch["spec"]), as[object](pod["spec"])
@@ -166,9 +163,8 @@ func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 	return patch, removed
 }
 
-// TemplateWithout returns the parts of the spec's template that are for Docker, if these agents have none.
-// Bellboard makes the agents without these parts. Only the settings tell whether agents of another kind have
-// them.
+// TemplateWithout returns the parts of the spec's template that are for Docker, if these agents have none. The
+// agents are made without these parts. Agents of another kind, which share the template, may have them.
 func (s Spec) TemplateWithout() []TemplateMistake {
 	if s.Template == nil {
 		return nil

@@ -17,8 +17,7 @@ import (
 	"bellboard/scaler"
 )
 
-// maxText is the most that Bellboard keeps of a message of Kubernetes, in characters. Messages go into logs,
-// and some messages name every Kubernetes node of the cluster.
+// maxText is the most characters that Bellboard keeps of a message. Some name every Kubernetes node.
 const maxText = 400
 
 // failures has the classes of Kubernetes' reasons. A kubelet has one reason for an image that does not exist,
@@ -54,15 +53,15 @@ var missing = []string{
 	"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
 }
 
-// A problem says why a pod cannot start or has ended. The zero value means that there is no problem.
+// A problem says why a pod cannot start or has ended. The zero value is no problem.
 type problem struct {
 	reason, text string // Kubernetes' own
 	failure      scaler.Failure
 	container    string // "": the problem is the pod's
 }
 
-// trouble returns why a pod cannot start or has ended. trouble reads the reasons that Kubernetes gives in
-// their own fields. Messages are for people, and trouble concludes nothing from them.
+// trouble returns why a pod cannot start or has ended, by the reasons that Kubernetes gives in their own fields.
+// Messages are for people, and trouble concludes nothing from them.
 func trouble(pod *corev1.Pod) problem {
 	st, deleting := &pod.Status, pod.DeletionTimestamp != nil
 	if st.Reason != "" {
@@ -104,26 +103,25 @@ func ours(container string) bool {
 	return container == agentContainer || container == dindContainer || container == dockerCLIContainer
 }
 
-// blockingContainer finds somebody else's init container that runs while the agent waits for it. Such a
-// container has not failed, so Kubernetes says only that the pod is not initialized.
+// blockingContainer finds somebody else's init container that runs while the agent waits for it. The container
+// has not failed, so Kubernetes says only that the pod is not initialized.
 func blockingContainer(pod *corev1.Pod) problem {
 	if pod.DeletionTimestamp != nil || !started(pod.Status.ContainerStatuses, agentContainer).IsZero() {
 		return problem{}
 	}
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
+	for _, c := range pod.Spec.InitContainers {
 		s := statusOf(pod.Status.InitContainerStatuses, c.Name)
-		if ours(c.Name) || s == nil || s.State.Running == nil || isSidecar(c) && startupPassed(s) {
-			continue
+		runs := s != nil && s.State.Running != nil && !(isSidecar(&c) && startupPassed(s))
+		if runs && !ours(c.Name) {
+			text := oneLine(c.Name + ": is not Bellboard's, and holds the agent back")
+			return problem{reason: "ContainersNotInitialized", text: text, container: c.Name}
 		}
-		text := oneLine(c.Name + ": is not Bellboard's, and holds the agent back")
-		return problem{reason: "ContainersNotInitialized", text: text, container: c.Name}
 	}
 	return problem{}
 }
 
-// containerProblem returns what is wrong with one container. If the pod is being deleted, the kubelet ends
-// its containers, and a container that ends then has not failed.
+// containerProblem returns what is wrong with one container. If the pod is being deleted, a container that ends
+// has not failed.
 func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
 	const crashLoop = scaler.FailureCrashLoop
 	p := problem{container: s.Name}
@@ -152,8 +150,7 @@ func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
 	return p
 }
 
-// daemonFailure returns the class of what is wrong with the Docker daemon beside a running agent; "":
-// nothing. The kubelet ends the daemon after the agent, and that is no failure.
+// daemonFailure returns the class of what is wrong with the Docker daemon beside a running agent; "": nothing.
 func daemonFailure(pod *corev1.Pod) scaler.Failure {
 	daemon := statusOf(pod.Status.InitContainerStatuses, dindContainer)
 	agent := statusOf(pod.Status.ContainerStatuses, agentContainer)
@@ -188,16 +185,15 @@ func oneLine(s string) string {
 }
 
 const (
-	// lastWordsTimeout is short, since the deletion of the pod waits for its last log lines. The deletion is
-	// sent within a second of the answers that the deletion rests on.
+	// lastWordsTimeout is short, since the deletion of the pod waits for its last log lines, and is sent within
+	// a second of the answers that it rests on.
 	lastWordsTimeout = 400 * time.Millisecond
 	lastLines        = 20
 	lastBytes        = 8 << 10
 )
 
-// LastWords returns the last log lines of the container at fault, or of the agent if the pod itself has
-// failed. LastWords hides what looks like a secret. An agent prints no secret of its own, but a build or a
-// broken start may print anything.
+// LastWords returns the last log lines of the container at fault, or of the agent if the pod itself has failed.
+// LastWords hides what looks like a secret, since a build or a broken start may print anything.
 func (c *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.clock.Wall(lastWordsTimeout))
 	defer cancel()
@@ -220,8 +216,7 @@ func (c *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) 
 }
 
 var (
-	// hexSecret finds an inbound agent's secret, which is 64 hexadecimal digits. An image's digest has 64
-	// digits too, after "sha256:".
+	// hexSecret finds an inbound agent's secret, or an image's digest, which has 64 digits too.
 	hexSecret = regexp.MustCompile(`(sha256:)?\b[0-9a-f]{64}\b`)
 	// namedSecret finds password=..., "token": "..." and Authorization: Basic ...
 	namedSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[-_]?key|authorization)["']?\s*[=:]\s*)` +
