@@ -30,7 +30,7 @@ func mountSecret(c *corev1.Container, dir string) {
 	c.VolumeMounts = append(c.VolumeMounts, mount)
 }
 
-// sshAgent starts sshd, which waits for Jenkins' call. sshd is root, and a session belongs to the image's user.
+// sshAgent starts sshd, which waits for Jenkins' call. sshd is root, and sessions are the image's user's.
 func sshAgent(c *corev1.Container) {
 	c.Command = []string{"/bin/sh", "-eu", "-c", script("ssh"), "sshd"}
 	c.Args = []string{sshSecretDir}
@@ -96,7 +96,7 @@ func swarmAgent(c *corev1.Container, s *Spec, name string) {
 	mountSecret(c, swarmSecretDir)
 }
 
-// secretVolume makes the volume with the agent's Secret. The kubelet waits for a Secret that is not there yet.
+// secretVolume makes the volume with the agent's Secret. The kubelet waits for a missing Secret.
 func secretVolume(s *Spec, name string) corev1.Volume {
 	secret, mode, keys := name, int32(0o440), []string{inboundSecretKey}
 	switch {

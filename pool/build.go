@@ -83,8 +83,8 @@ func plainPod(s *Spec, name string) *corev1.Pod {
 			PriorityClassName:             s.PriorityClass,
 			NodeSelector:                  s.NodeSelector,
 			Tolerations:                   s.Tolerations,
-			// The group lets the agent read its Secret. The kubelet changes no file of a volume whose root has
-			// the group already.
+			// The group lets the agent read its Secret. The kubelet changes no file of a volume whose root
+			// has the group already.
 			SecurityContext: &corev1.PodSecurityContext{
 				FSGroup:             new(int64(jenkinsID)),
 				FSGroupChangePolicy: new(corev1.FSGroupChangeOnRootMismatch),
@@ -151,7 +151,7 @@ func agent(s *Spec, name string) corev1.Container {
 		inboundAgent(&c, s, name)
 	}
 	// SIGTERM ends the agent and its build at once, so the sleep delays the signal. The hook does not ask
-	// Jenkins, whose answer would be wrong during a restart. Bellboard's own short grace ends the sleep early.
+	// Jenkins, whose answer would be wrong during a restart. Bellboard's own short grace ends the sleep.
 	if seconds := int64(s.BuildGrace / time.Second); seconds > 0 {
 		c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: seconds}}}
 	}

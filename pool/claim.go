@@ -21,7 +21,7 @@ const (
 	AnnotationLastUsed = "bellboard.dev/last-used"
 	AnnotationStore    = "bellboard.dev/store" // the Docker mode of the daemons that use the slot
 	AnnotationUses     = "bellboard.dev/uses"  // how many agents have taken the slot
-	// AnnotationKeep is CACHE_KEEP when an agent last took the slot, in case its team is gone from the settings.
+	// AnnotationKeep is CACHE_KEEP when an agent last took the slot, for when its team is gone.
 	AnnotationKeep = "bellboard.dev/keep"
 
 	// annotationSelectedNode is the scheduler's: the Kubernetes node for which the volume is to be made. The

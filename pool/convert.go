@@ -69,9 +69,9 @@ func ended(pod *corev1.Pod) bool {
 	return p == corev1.PodSucceeded || p == corev1.PodFailed
 }
 
-// deletingByUs reports whether Bellboard has deleted the pod, by the deletion's grace: nobody else is likely to
-// give deletionGraceSeconds, and the pod's own grace is longer (minGrace). An API server makes every grace 0 if
-// nothing of the pod runs. Only a finalizer keeps such a pod, and no deletion changes that.
+// deletingByUs reports whether Bellboard has deleted the pod, by the deletion's grace: nobody else is likely
+// to give deletionGraceSeconds, and the pod's own grace is longer (minGrace). An API server makes every grace
+// 0 if nothing of the pod runs. Only a finalizer keeps such a pod, and no deletion changes that.
 func deletingByUs(pod *corev1.Pod) bool {
 	grace := pod.DeletionGracePeriodSeconds
 	return pod.DeletionTimestamp != nil && grace != nil &&
@@ -165,8 +165,7 @@ func started(list []corev1.ContainerStatus, name string) time.Time {
 // startupPassed reports whether the container's start-up probe has passed.
 func startupPassed(s *corev1.ContainerStatus) bool { return s.Started != nil && *s.Started }
 
-// isSidecar reports whether an init container runs beside the agent. Until its start-up probe has passed, the
-// agent waits.
+// isSidecar reports whether an init container runs beside the agent, which waits for its start-up probe.
 func isSidecar(c *corev1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }

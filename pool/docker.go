@@ -38,8 +38,8 @@ func addDocker(pod *corev1.Pod, s *Spec) {
 	}
 	run, at := corev1.VolumeSource{}, dockerRunDir
 	if s.Docker == DockerHost {
-		// The socket belongs to root, and to a group whose number differs between Kubernetes nodes. So the agent
-		// is root. A user of the socket is root of the Kubernetes node in any case.
+		// The socket belongs to root, and to a group whose number differs between Kubernetes nodes. So the
+		// agent is root. A user of the socket is root of the Kubernetes node in any case.
 		a.SecurityContext = rootContext()
 		a.SecurityContext.AllowPrivilegeEscalation = new(false)
 		at += "/docker.sock"
@@ -154,7 +154,7 @@ func dockerCLI() corev1.Container {
 	}
 }
 
-// dockerData makes the volume for images and containers: Docker stacks no layers on the container's own layer.
+// dockerData makes the volume for images and containers: Docker stacks no layers on a container's own.
 func dockerData(s *Spec) corev1.Volume {
 	v := emptyDir(dockerDataVolume)
 	if s.HasClaim() {

@@ -71,8 +71,8 @@ func statusCode(err error) int {
 	return int(status.Status().Code)
 }
 
-// rejected reports whether the server understood the request, did nothing, and would answer the same again: for
-// a quota, an admission rule, a missing right, or an invalid object.
+// rejected reports whether the server understood the request, did nothing, and would answer the same again:
+// for a quota, an admission rule, a missing right, or an invalid object.
 func rejected(err error) bool {
 	switch statusCode(err) {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed,
@@ -82,8 +82,8 @@ func rejected(err error) bool {
 	return false
 }
 
-// outcomeUnknown reports whether a creation that failed may have been done nevertheless: there was no answer, or
-// something between client and server stopped waiting.
+// outcomeUnknown reports whether a creation that failed may have been done nevertheless: there was no answer,
+// or something between client and server stopped waiting.
 func outcomeUnknown(err error) bool {
 	code := statusCode(err)
 	return code == 0 || code >= http.StatusInternalServerError
@@ -182,8 +182,8 @@ func covers(q *corev1.ResourceQuotaSpec) bool {
 	})
 }
 
-// claimNeeds returns what a quota counts for a volume claim. Which storage class the cluster chooses for a claim
-// without one, Bellboard has no right to read.
+// claimNeeds returns what a quota counts for a volume claim. Which storage class the cluster chooses for a
+// claim without one, Bellboard has no right to read.
 func claimNeeds(spec *corev1.PersistentVolumeClaimSpec) corev1.ResourceList {
 	one, size := resource.MustParse("1"), spec.Resources.Requests[corev1.ResourceStorage]
 	needs := corev1.ResourceList{
@@ -199,8 +199,8 @@ func claimNeeds(spec *corev1.PersistentVolumeClaimSpec) corev1.ResourceList {
 	return needs
 }
 
-// podNeeds returns what a quota counts for a pod: the agent and its sidecars. Other init containers end before
-// the agent starts, and ask for less.
+// podNeeds returns what a quota counts for a pod: the agent and its sidecars. Other init containers end
+// before the agent starts, and ask for less.
 func podNeeds(spec *corev1.PodSpec) corev1.ResourceList {
 	needs := corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1"), "count/pods": resource.MustParse("1")}
 	add := func(name corev1.ResourceName, q resource.Quantity) {

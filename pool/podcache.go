@@ -16,8 +16,8 @@ import (
 type podCache struct {
 	*cache[*corev1.Pod, scaler.Pod]
 
-	// written has the pods that this process has created or patched, by name, until the cache has them so. So a
-	// new pod counts, the loop patches no pod twice, and a deletion names the version that exists.
+	// written has the pods that this process has created or patched, by name, until the cache has them so. So
+	// a new pod counts, the loop patches no pod twice, and a deletion names the version that exists.
 	written map[string]*scaler.Pod
 	// deleted has when the grace of an earlier deletion ends, by the UID of a pod that this process deleted.
 	deleted map[string]time.Time
@@ -60,8 +60,7 @@ func (c *podCache) has(name, uid string) bool {
 	return cached != nil && cached.UID == uid || written != nil && written.UID == uid
 }
 
-// view returns the namespace's pods and when the cache was last current, or the reason why the cache may not
-// be used.
+// view returns the namespace's pods and when the cache was last current, or why the cache may not be used.
 func (c *podCache) view() ([]*scaler.Pod, time.Time, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,8 +87,8 @@ func (c *podCache) view() ([]*scaler.Pod, time.Time, error) {
 		}
 		deleted[p.UID] = ends
 		// The watch may not have shown the deletion yet, and no build may start on the pod. If the deletion
-		// shortened the grace of an earlier one, the pod does not show whose deletion it is. The kubelet keeps
-		// the grace of the first.
+		// shortened the grace of an earlier one, the pod does not show whose deletion it is. The kubelet
+		// keeps the grace of the first.
 		pod := *p
 		pod.Deleting, pod.DeletingByUs = true, true
 		if ends.After(pod.Ends) {

@@ -49,11 +49,11 @@ type Config struct {
 	Specs    []Spec
 	Clock    clock.Clock // nil: the computer's clock
 	Log      *zap.Logger // nil: no log
-	// Requests, if set, is called after each request to the API server. code is the HTTP status, or "error" if
-	// there was no answer.
+	// Requests, if set, is called after each request to the API server. code is the HTTP status, or "error"
+	// if there was no answer.
 	Requests func(verb, resource, code string, took time.Duration)
-	// Impatient has Start fail at once if no server listens at the address, or if the server's name is unknown,
-	// since a person waits. A daemon waits, since both may pass.
+	// Impatient has Start fail at once if no server listens at the address, or if the server's name is
+	// unknown, since a person waits. A daemon waits, since both may pass.
 	Impatient bool
 }
 
@@ -97,9 +97,8 @@ func New(cfg Config) *Client {
 	return c
 }
 
-// Start begins to follow the pods and cache slots of every namespace until ctx ends. Start returns when all of
-// them are known, or with the reason why they cannot be known, and then nothing runs any more. Start is called
-// once.
+// Start begins to follow the pods and cache slots of every namespace until ctx ends. Start returns when all
+// of them are known, or with the reason why they cannot be. After an error nothing runs any more.
 func (c *Client) Start(ctx context.Context) (err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	var running sync.WaitGroup
@@ -133,9 +132,9 @@ func (c *Client) Why() error {
 	return nil
 }
 
-// Observe returns all pods and cache slots of the instance, sorted by name, with the pods that were created and
-// are not in the cache yet. If a namespace has not been listed yet, or its watch has been broken for too long,
-// Observe returns an error. Observe sends no request.
+// Observe returns all pods and cache slots of the instance, sorted by name, with the pods that were created
+// and are not in the cache yet. If a namespace has not been listed yet, or its watch has been broken for too
+// long, Observe returns an error. Observe sends no request.
 func (c *Client) Observe(ctx context.Context) (scaler.ClusterView, error) {
 	if err := ctx.Err(); err != nil {
 		return scaler.ClusterView{}, err

@@ -21,8 +21,8 @@ const (
 	AnnotationSpecHash = "bellboard.dev/spec-hash"
 	// AnnotationConnected is when Bellboard first saw the agent's Jenkins node online (RFC 3339).
 	AnnotationConnected = "bellboard.dev/connected"
-	// AnnotationSession is the session of Jenkins in which the pod was made, and since when Bellboard had known
-	// the session (RFC 3339). No older build can want the agent, so a new process waits out no grace for it.
+	// AnnotationSession is the session of Jenkins in which the pod was made, and since when Bellboard had
+	// known the session (RFC 3339). No older build can want the agent, so it needs no grace.
 	AnnotationSession = "bellboard.dev/made-in-session"
 	// AnnotationConnect is how the pod's agent reaches Jenkins. A pod stays when that setting changes.
 	AnnotationConnect = "bellboard.dev/connect"
@@ -104,8 +104,8 @@ type Spec struct {
 	// Tunnel is host:port of Jenkins' port for agents, for TCP. Empty: the host of JenkinsURL, and the port
 	// that Jenkins itself names.
 	Tunnel string
-	// SSHSecret names the user's Secret for SSH: "authorized_keys" has the keys that may log in to agents, and
-	// "host_key" the key by which agents identify themselves.
+	// SSHSecret names the user's Secret for SSH: "authorized_keys" has the keys that may log in to agents,
+	// and "host_key" the key by which agents identify themselves.
 	SSHSecret  string
 	Labels     []string // as a Swarm client claims them; the plugin adds "swarm"
 	Executors  int      // builds at once; zero: one

@@ -22,8 +22,8 @@ import (
 )
 
 // Template is a part of a pod in YAML, by which a team changes its pods. Kubernetes' strategic merge applies
-// the template to the pod that Build makes: fields that the template does not name stay, containers and volumes
-// of one name are merged, and null removes a field.
+// the template to the pod that Build makes: fields that the template does not name stay, containers and
+// volumes of one name are merged, and null removes a field.
 type Template struct {
 	File  string
 	patch object
@@ -125,8 +125,7 @@ func (t *Template) note(field string, n *yaml.Node) {
 	}
 }
 
-// line returns the line of the file that has a field, or else the line of the innermost field around it; 0:
-// none.
+// line returns the line of the file that has a field, or the innermost field around it; 0: none.
 func (t *Template) line(field string) int {
 	field = "." + strings.NewReplacer("[", ".", "]", "").Replace(field)
 	for t.lines[field] == 0 && field != "" {
@@ -141,8 +140,7 @@ var dockerParts = map[string][]string{
 	"volumes":        {dockerCLIContainer, dockerRunVolume, dockerDataVolume},
 }
 
-// withoutAbsent returns the template without the Docker parts that the pod does not have, and the fields that
-// were removed.
+// withoutAbsent returns the template without the Docker parts that the pod does not have, and their fields.
 func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 	patch = runtime.DeepCopyJSON(t.patch) // the merge changes its arguments
 	spec, has := as[object](patch["spec"]), as[object](pod["spec"])
@@ -163,8 +161,8 @@ func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 	return patch, removed
 }
 
-// TemplateWithout returns the parts of the spec's template that are for Docker, if these agents have none. The
-// agents are made without these parts. Agents of another kind, which share the template, may have them.
+// TemplateWithout returns the parts of the spec's template that are for Docker, if these agents have none.
+// The agents are made without these parts. Agents of another kind, which share the template, may have them.
 func (s Spec) TemplateWithout() []TemplateMistake {
 	if s.Template == nil {
 		return nil

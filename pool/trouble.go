@@ -60,8 +60,8 @@ type problem struct {
 	container    string // "": the problem is the pod's
 }
 
-// trouble returns why a pod cannot start or has ended, by the reasons that Kubernetes gives in their own fields.
-// Messages are for people, and trouble concludes nothing from them.
+// trouble returns why a pod cannot start or has ended, by the reasons that Kubernetes gives in their own
+// fields. Messages are for people, and trouble concludes nothing from them.
 func trouble(pod *corev1.Pod) problem {
 	st, deleting := &pod.Status, pod.DeletionTimestamp != nil
 	if st.Reason != "" {
@@ -103,8 +103,8 @@ func ours(container string) bool {
 	return container == agentContainer || container == dindContainer || container == dockerCLIContainer
 }
 
-// blockingContainer finds somebody else's init container that runs while the agent waits for it. The container
-// has not failed, so Kubernetes says only that the pod is not initialized.
+// blockingContainer finds somebody else's init container that runs while the agent waits for it. The
+// container has not failed, so Kubernetes says only that the pod is not initialized.
 func blockingContainer(pod *corev1.Pod) problem {
 	if pod.DeletionTimestamp != nil || !started(pod.Status.ContainerStatuses, agentContainer).IsZero() {
 		return problem{}
@@ -120,8 +120,8 @@ func blockingContainer(pod *corev1.Pod) problem {
 	return problem{}
 }
 
-// containerProblem returns what is wrong with one container. If the pod is being deleted, a container that ends
-// has not failed.
+// containerProblem returns what is wrong with one container. If the pod is being deleted, a container that
+// ends has not failed.
 func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
 	const crashLoop = scaler.FailureCrashLoop
 	p := problem{container: s.Name}
@@ -140,7 +140,7 @@ func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
 	case t != nil && t.ExitCode != 0 && !deleting: // OOMKilled, Error, StartError ...
 		p.reason, p.text, p.failure = cmp.Or(t.Reason, "Error"), exitText(t), classOf(t.Reason, crashLoop)
 	case t == nil && last != nil && last.ExitCode != 0 && !startupPassed(s) && !deleting:
-		// The container runs again, and its start-up probe has not passed. Between two crashes the class stays.
+		// The container runs again, and its start-up probe has not passed: the class stays.
 		p.reason, p.failure = "CrashLoopBackOff", classOf(last.Reason, crashLoop)
 		p.text = fmt.Sprintf("restarted %d times: %s", s.RestartCount, exitText(last))
 	default:
@@ -185,15 +185,15 @@ func oneLine(s string) string {
 }
 
 const (
-	// lastWordsTimeout is short, since the deletion of the pod waits for its last log lines, and is sent within
-	// a second of the answers that it rests on.
+	// lastWordsTimeout is short, since the deletion of the pod waits for its last log lines, and is sent
+	// within a second of the answers that it rests on.
 	lastWordsTimeout = 400 * time.Millisecond
 	lastLines        = 20
 	lastBytes        = 8 << 10
 )
 
-// LastWords returns the last log lines of the container at fault, or of the agent if the pod itself has failed.
-// LastWords hides what looks like a secret, since a build or a broken start may print anything.
+// LastWords returns the last log lines of the container at fault, or of the agent if the pod itself has
+// failed. LastWords hides what looks like a secret, since a build or a broken start may print anything.
 func (c *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.clock.Wall(lastWordsTimeout))
 	defer cancel()

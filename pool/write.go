@@ -23,9 +23,9 @@ import (
 // deletionGraceSeconds is the grace of Bellboard's deletions. The grace also tells Bellboard's deletions from
 // others': people and tools give 0, 1, 30, or the pod's own grace.
 //
-// The grace is short, since the agent is idle and preStop sleeps through all of it. Then the kubelet gives each
-// container two more seconds, enough for an agent, and for a Docker daemon to leave its data clean. A Swarm
-// client would register itself again after ten seconds.
+// The grace is short, since the agent is idle and preStop sleeps through all of it. Then the kubelet gives
+// each container two more seconds, enough for an agent, and for a Docker daemon to leave its data clean. A
+// Swarm client would register itself again after ten seconds.
 const deletionGraceSeconds = 2
 
 // Create makes or takes the cache slot, then creates the agent's pod under that name. A pod that an earlier
@@ -80,8 +80,8 @@ func (c *Client) Create(
 	return *pod, nil
 }
 
-// findCreated looks for the pod after a creation that failed and may have been done nevertheless; nil: the pod
-// does not exist. The error says why nobody knows.
+// findCreated looks for the pod after a creation that failed and may have been done nevertheless; nil: the
+// pod does not exist. The error says why nobody knows.
 func (c *Client) findCreated(ctx context.Context, want *corev1.Pod, failure error) (*corev1.Pod, error) {
 	if !apierrors.IsAlreadyExists(failure) && !outcomeUnknown(failure) {
 		return nil, nil
@@ -99,8 +99,8 @@ func (c *Client) findCreated(ctx context.Context, want *corev1.Pod, failure erro
 	return got, nil
 }
 
-// PutSecret creates the Secret that an inbound agent's pod waits for. The garbage collector deletes the Secret
-// with the pod, which owns it. A Secret that exists already is as good.
+// PutSecret creates the Secret that an inbound agent's pod waits for. The garbage collector deletes the
+// Secret with the pod, which owns it. A Secret that exists already is as good.
 func (c *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
 	n, ok := c.namespaces[pod.Namespace]
 	switch {
@@ -256,7 +256,7 @@ type Rehearsal struct {
 	Beside []string
 }
 
-// Rehearse asks the API server, by dry run, whether it and its admission would accept all objects of an agent.
+// Rehearse asks the API server, by dry run, whether it would accept all objects of an agent.
 func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) []Rehearsal {
 	s.Slot = name
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
