@@ -85,8 +85,8 @@ func (c *cache[O, T]) run(ctx context.Context, fail context.CancelCauseFunc) {
 			stop()
 		}
 	}
-	getter := protobufGetter{c.client.client.CoreV1().RESTClient()}
-	selector := labels.Set{LabelInstance: c.client.instance}.String()
+	getter := protobufGetter{c.client.rest()}
+	selector := labels.Set{LabelInstance: c.client.cfg.Instance}.String()
 	lw := toolscache.NewFilteredListWatchFromClient(getter, c.resource, c.ns, func(o *metav1.ListOptions) {
 		o.LabelSelector = selector
 		if o.ResourceVersion == "0" {
@@ -95,19 +95,19 @@ func (c *cache[O, T]) run(ctx context.Context, fail context.CancelCauseFunc) {
 	})
 	list, begin := lw.ListWithContextFunc, lw.WatchFuncWithContext
 	lw.ListWithContextFunc = func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-		began := c.client.clock.Now()
+		began := c.client.cfg.Clock.Now()
 		objects, err := list(ctx, o)
 		return objects, c.answered("list", began, err, giveUp)
 	}
 	lw.WatchFuncWithContext = func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-		began := c.client.clock.Now()
+		began := c.client.cfg.Clock.Now()
 		w, err := begin(ctx, o)
 		if err := c.answered("watch", began, err, giveUp); err != nil {
 			return nil, err
 		}
 		return c.opened(w, o.SendInitialEvents != nil && *o.SendInitialEvents), nil
 	}
-	wall := c.client.clock.Wall
+	wall := c.client.cfg.Clock.Wall
 	backoff := wait.Backoff{Duration: wall(minBackoff), Cap: wall(maxBackoff), Steps: 10, Factor: 2, Jitter: 0.5}
 	options := toolscache.ReflectorOptions{Name: "bellboard/" + c.ns + "/" + c.resource, Backoff: &backoff}
 	var example O
@@ -115,7 +115,7 @@ func (c *cache[O, T]) run(ctx context.Context, fail context.CancelCauseFunc) {
 	pause := backoff.DelayWithReset(kclock.RealClock{}, wall(time.Minute))
 	_ = pause.Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		if err := r.ListAndWatchWithContext(ctx); err != nil {
-			c.client.log.Debug("cache stopped following the API server",
+			c.client.cfg.Log.Debug("cache stopped following the API server",
 				zap.String("resource", c.resource), zap.String("namespace", c.ns), zap.Error(err))
 		}
 		return false, nil
@@ -149,9 +149,9 @@ func (c *cache[O, T]) answered(verb string, began time.Time, err error, giveUp f
 	c.err = fmt.Errorf("%s %s in %s: %w", verb, c.resource, c.ns, err)
 	// If only the right to watch is missing, lists keep the cache current, and only this warning shows that.
 	if c.warned[verb] && !warned {
-		c.client.log.Warn("not allowed to follow "+c.resource, zap.Error(c.err))
+		c.client.cfg.Log.Warn("not allowed to follow "+c.resource, zap.Error(c.err))
 	}
-	if c.asOf.IsZero() && (permanent(err) || c.client.failFast && unreachable(err)) {
+	if c.asOf.IsZero() && (permanent(err) || c.client.cfg.Impatient && unreachable(err)) {
 		giveUp(c.err)
 	}
 	return c.err
@@ -184,7 +184,7 @@ func (c *cache[O, T]) closed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current {
-		c.asOf = c.client.clock.Now()
+		c.asOf = c.client.cfg.Clock.Now()
 	}
 	c.open, c.current = false, false
 }
@@ -232,7 +232,7 @@ func (c *cache[O, T]) Replace(list []any, version string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.objects, c.version = objects, version
-	c.asOf, c.current = c.client.clock.Now(), c.open
+	c.asOf, c.current = c.client.cfg.Clock.Now(), c.open
 	c.settle()
 	return nil
 }
@@ -268,7 +268,7 @@ func (c *cache[O, T]) view() ([]*T, time.Time, error) {
 	defer c.mu.Unlock()
 	at, err := c.lastCurrent()
 	if err != nil && c.optional {
-		return nil, c.client.clock.Now(), nil
+		return nil, c.client.cfg.Clock.Now(), nil
 	}
 	return slices.Collect(maps.Values(c.objects)), at, err
 }
@@ -276,7 +276,7 @@ func (c *cache[O, T]) view() ([]*T, time.Time, error) {
 // lastCurrent returns when the cache was last current, or the reason why the cache may not be used. The
 // caller holds the lock.
 func (c *cache[O, T]) lastCurrent() (time.Time, error) {
-	now, where := c.client.clock.Now(), c.resource+" in "+c.ns
+	now, where := c.client.cfg.Clock.Now(), c.resource+" in "+c.ns
 	stale := now.Sub(c.asOf)
 	switch {
 	case c.asOf.IsZero():

@@ -52,7 +52,7 @@ func TestStartSaysWhyItCannot(t *testing.T) {
 			})
 		}, time.Second, "no role"},
 		"unreachable":                     {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*maxBackoff, "refused"},
-		"unreachable, and a person waits": {func(h *house) { h.failFast = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
+		"unreachable, and a person waits": {func(h *house) { h.cfg.Impatient = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestNotAllowedIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		h := newHouse(t, func(*rest.Config) {})
-		h.log = zap.New(core)
+		h.cfg.Log = zap.New(core)
 		h.start()
 		var lists atomic.Int64 // of several caches at once
 		h.cluster.Refuse(func(_ *http.Request, verb, resource string) *metav1.Status {

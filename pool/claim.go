@@ -78,7 +78,7 @@ func (c *Client) takeSlot(ctx context.Context, s *Spec, slot *scaler.Slot) error
 		return fmt.Errorf("take cache slot %s: %w: %w", slot.Name, scaler.ErrChanged, err)
 	case err != nil:
 		// The history is worth less than the agent.
-		c.log.Warn("cannot note the use of a cache slot", zap.String("slot", slot.Name), zap.Error(err))
+		c.cfg.Log.Warn("cannot note the use of a cache slot", zap.String("slot", slot.Name), zap.Error(err))
 	}
 	return nil
 }
@@ -91,7 +91,7 @@ func (c *Client) leaveSlot(ctx context.Context, pod *scaler.Pod) {
 	}
 	notes := map[string]string{AnnotationLastUsed: c.timestamp()}
 	if _, err := c.annotateClaim(ctx, slot, "", notes); err != nil {
-		c.log.Warn("cannot note the end of a cache slot's use", zap.String("slot", slot.Name), zap.Error(err))
+		c.cfg.Log.Warn("cannot note the end of a cache slot's use", zap.String("slot", slot.Name), zap.Error(err))
 	}
 }
 

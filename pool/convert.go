@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"bellboard/scaler"
 )
@@ -163,11 +164,11 @@ func started(list []corev1.ContainerStatus, name string) time.Time {
 }
 
 // startupPassed reports whether the container's start-up probe has passed.
-func startupPassed(s *corev1.ContainerStatus) bool { return s.Started != nil && *s.Started }
+func startupPassed(s *corev1.ContainerStatus) bool { return ptr.Deref(s.Started, false) }
 
 // isSidecar reports whether an init container runs beside the agent, which waits for its start-up probe.
 func isSidecar(c *corev1.Container) bool {
-	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	return ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
 }
 
 // statusOf returns the status of the container of that name, or nil.

@@ -59,13 +59,8 @@ type Config struct {
 
 // Client reads and writes the pods and cache slots of one instance.
 type Client struct {
-	client     kubernetes.Interface
-	instance   string
+	cfg        Config
 	specs      map[scaler.PoolID]Spec
-	clock      clock.Clock
-	log        *zap.Logger
-	requests   func(verb, resource, code string, took time.Duration)
-	failFast   bool
 	namespaces map[string]namespace
 	logsDenied atomic.Bool // the log has the warning that Bellboard may not read agents' logs
 }
@@ -78,11 +73,8 @@ type namespace struct {
 
 // New makes a client of settings that have no mistakes. New sends no request.
 func New(cfg Config) *Client {
-	c := &Client{
-		client: cfg.Client, instance: cfg.Instance, requests: cfg.Requests, failFast: cfg.Impatient,
-		clock: cmp.Or(cfg.Clock, clock.Real()), log: cmp.Or(cfg.Log, zap.NewNop()),
-		specs: map[scaler.PoolID]Spec{}, namespaces: map[string]namespace{},
-	}
+	cfg.Clock, cfg.Log = cmp.Or(cfg.Clock, clock.Real()), cmp.Or(cfg.Log, zap.NewNop())
+	c := &Client{cfg: cfg, specs: map[scaler.PoolID]Spec{}, namespaces: map[string]namespace{}}
 	hasSlots := map[string]bool{} // by namespace: a pool there keeps its cache
 	for _, s := range cfg.Specs {
 		c.specs[s.PoolID] = s
@@ -112,7 +104,7 @@ func (c *Client) Start(ctx context.Context) (err error) {
 		running.Go(func() { n.pods.run(ctx, fail) })
 		running.Go(func() { n.claims.run(ctx, fail) })
 	}
-	limit, stop := context.WithTimeout(ctx, c.clock.Wall(startLimit))
+	limit, stop := context.WithTimeout(ctx, c.cfg.Clock.Wall(startLimit))
 	defer stop()
 	for _, n := range c.namespaces {
 		if err := cmp.Or(n.pods.waitReady(ctx, limit), n.claims.waitReady(ctx, limit)); err != nil {
@@ -139,7 +131,7 @@ func (c *Client) Observe(ctx context.Context) (scaler.ClusterView, error) {
 	if err := ctx.Err(); err != nil {
 		return scaler.ClusterView{}, err
 	}
-	view := scaler.ClusterView{At: c.clock.Now()}
+	view := scaler.ClusterView{At: c.cfg.Clock.Now()}
 	var pods []*scaler.Pod
 	var slots []*scaler.Slot
 	for _, n := range c.namespaces {
@@ -197,13 +189,13 @@ func (c *Client) getPod(ctx context.Context, ns, name string) (*corev1.Pod, erro
 // An objectKey says where an object is in the API. A list and an object to be created have no name.
 type objectKey struct{ resource, ns, name string }
 
-func (c *Client) rest() rest.Interface { return c.client.CoreV1().RESTClient() }
+func (c *Client) rest() rest.Interface { return c.cfg.Client.CoreV1().RESTClient() }
 
 // send sends one request, with a time limit, and counts the request.
 func (c *Client) send(ctx context.Context, verb string, key objectKey, request *rest.Request) rest.Result {
-	ctx, cancel := context.WithTimeout(ctx, max(c.clock.Wall(callTimeout), minCallTimeout))
+	ctx, cancel := context.WithTimeout(ctx, max(c.cfg.Clock.Wall(callTimeout), minCallTimeout))
 	defer cancel()
-	began := c.clock.Now()
+	began := c.cfg.Clock.Now()
 	resource, sub, found := strings.Cut(key.resource, "/")
 	if found {
 		request.SubResource(sub)
@@ -222,7 +214,7 @@ func (c *Client) create(ctx context.Context, resource string, o apiObject) rest.
 
 // count reports a request to Config.Requests. A request that was too late was not sent, and does not count.
 func (c *Client) count(verb, resource string, began time.Time, err error) {
-	if c.requests == nil || errors.Is(err, scaler.ErrExpired) {
+	if c.cfg.Requests == nil || errors.Is(err, scaler.ErrExpired) {
 		return
 	}
 	code := "error"
@@ -234,5 +226,5 @@ func (c *Client) count(verb, resource string, began time.Time, err error) {
 	case err == nil:
 		code = strconv.Itoa(http.StatusOK)
 	}
-	c.requests(verb, resource, code, c.clock.Now().Sub(began))
+	c.cfg.Requests(verb, resource, code, c.cfg.Clock.Now().Sub(began))
 }

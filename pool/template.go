@@ -66,7 +66,7 @@ func ParseTemplate(file string, text []byte) (*Template, []error) {
 	if err != nil {
 		return nil, []error{errors.New(strings.Join(strings.Fields(err.Error()), " "))}
 	}
-	t.note("", root.Content[0])
+	t.note("", root)
 	var pod corev1.Pod
 	unknown, err := kjson.UnmarshalStrict(doc, &pod)
 	if err != nil {
@@ -109,6 +109,9 @@ func (t *Template) note(field string, n *yaml.Node) {
 		at := field + "." + key
 		t.lines[at] = line
 		t.note(at, value)
+	}
+	if n.Kind == yaml.DocumentNode {
+		t.note(field, n.Content[0])
 	}
 	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
 		add(n.Content[i].Value, n.Content[i].Line, n.Content[i+1])

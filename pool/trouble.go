@@ -150,7 +150,7 @@ func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
 	return p
 }
 
-// daemonFailure returns the class of what is wrong with the Docker daemon beside a running agent; "": nothing.
+// daemonFailure returns the class of what is wrong with the Docker daemon beside a running agent; "": none.
 func daemonFailure(pod *corev1.Pod) scaler.Failure {
 	daemon := statusOf(pod.Status.InitContainerStatuses, dindContainer)
 	agent := statusOf(pod.Status.ContainerStatuses, agentContainer)
@@ -163,9 +163,6 @@ func daemonFailure(pod *corev1.Pod) scaler.Failure {
 // exitText says how a container ended.
 func exitText(t *corev1.ContainerStateTerminated) string {
 	out := fmt.Sprintf("exit code %d", t.ExitCode)
-	if t.Signal != 0 {
-		out = fmt.Sprintf("signal %d", t.Signal)
-	}
 	if t.Reason != "" && t.Reason != "Error" && t.Reason != "Completed" {
 		out = t.Reason + ", " + out
 	}
@@ -195,7 +192,7 @@ const (
 // LastWords returns the last log lines of the container at fault, or of the agent if the pod itself has
 // failed. LastWords hides what looks like a secret, since a build or a broken start may print anything.
 func (c *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.clock.Wall(lastWordsTimeout))
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Clock.Wall(lastWordsTimeout))
 	defer cancel()
 	options := &corev1.PodLogOptions{
 		Container:  cmp.Or(pod.Faulty, agentContainer),
@@ -207,7 +204,7 @@ func (c *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) 
 	text, _ := answer.Raw()
 	err := answer.Error()
 	if apierrors.IsForbidden(err) && c.logsDenied.CompareAndSwap(false, true) {
-		c.log.Warn("not allowed to read the logs of agents that failed", zap.Error(err))
+		c.cfg.Log.Warn("not allowed to read the logs of agents that failed", zap.Error(err))
 	}
 	if err != nil {
 		return "", wrap("read the log of "+pod.Name, err)

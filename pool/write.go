@@ -111,7 +111,7 @@ func (c *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) e
 	case secret == "":
 		return fmt.Errorf("pod %s: an inbound agent needs its secret", pod.Name)
 	}
-	want := agentSecret(&Spec{PoolID: pod.PoolID, Instance: c.instance, Namespace: pod.Namespace}, pod.Name, secret)
+	want := agentSecret(&Spec{PoolID: pod.PoolID, Instance: c.cfg.Instance, Namespace: pod.Namespace}, pod.Name, secret)
 	want.OwnerReferences = ownerReference(&pod)
 	err := c.create(ctx, "secrets", want).Error()
 	if err == nil || apierrors.IsAlreadyExists(err) {
@@ -221,10 +221,10 @@ func (c *Client) delete(ctx context.Context, key objectKey, deadline time.Time, 
 	return changeError(c.send(ctx, "delete", key, request).Error())
 }
 
-func (c *Client) timestamp() string { return c.clock.Now().UTC().Format(time.RFC3339) }
+func (c *Client) timestamp() string { return c.cfg.Clock.Now().UTC().Format(time.RFC3339) }
 
 func (c *Client) until(deadline time.Time) flowcontrol.RateLimiter {
-	return deadlineLimiter{c.rest().GetRateLimiter(), c.clock, deadline}
+	return deadlineLimiter{c.rest().GetRateLimiter(), c.cfg.Clock, deadline}
 }
 
 // A deadlineLimiter is client-go's rate limiter, which then lets no request pass after a deadline. client-go
