@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 )
 
 // A row of the table stands for each of its fields under each of its paths. host: the field may give builds
@@ -265,7 +266,8 @@ func (l *lint) values() {
 	const named = "Jenkins calls the agent by this name; leave it out"
 	l.reject(base.Hostname != "" && pod.Hostname != base.Hostname, "spec.hostname", named)
 	l.reject(base.Subdomain != "" && pod.Subdomain != base.Subdomain, "spec.subdomain", named)
-	l.reject(mode == DockerUserns && !ownUsers(pod), "spec.hostUsers", "DOCKER=userns is this being false; leave it out")
+	l.reject(mode == DockerUserns && !ownUsers(pod), "spec.hostUsers",
+		"DOCKER=userns is this being false; leave it out")
 	l.reject((mode == DockerDind || mode == DockerRootless) && ownUsers(pod), "spec.hostUsers",
 		"a privileged daemon cannot begin in a user namespace; leave it out, and set DOCKER=userns")
 	wrong := NotLinux(pod.NodeSelector)
@@ -288,7 +290,7 @@ func (l *lint) values() {
 }
 
 // ownUsers reports whether the pod's users are none of the Kubernetes node's.
-func ownUsers(pod *corev1.PodSpec) bool { return pod.HostUsers != nil && !*pod.HostUsers }
+func ownUsers(pod *corev1.PodSpec) bool { return !ptr.Deref(pod.HostUsers, true) }
 
 func volumeOf(pod *corev1.PodSpec, name string) *corev1.Volume {
 	for i := range pod.Volumes {
@@ -348,7 +350,8 @@ var defaultCapabilities = []string{
 
 // container rejects values of a container's fields.
 func (l *lint) container(c *corev1.Container) {
-	at, needs := "spec.initContainers["+c.Name+"].", []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
+	at := "spec.initContainers[" + c.Name + "]."
+	needs := []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
 	if c.Name == agentContainer {
 		at = "spec.containers[agent]."
 	}
@@ -375,8 +378,8 @@ func (l *lint) container(c *corev1.Container) {
 		l.reject((p.HostPort != 0 || p.HostIP != "") && !l.spec.AllowHost, at+"ports",
 			"a port of the Kubernetes node "+allowHost)
 	}
-	rights := c.SecurityContext
-	if rights == nil || rights.Capabilities == nil || c.Name == dindContainer || l.spec.AllowHost || ownUsers(&l.pod.Spec) {
+	rights := ptr.Deref(c.SecurityContext, corev1.SecurityContext{})
+	if rights.Capabilities == nil || c.Name == dindContainer || l.spec.AllowHost || ownUsers(&l.pod.Spec) {
 		return // with users of its own, capabilities are rights over the pod only
 	}
 	for _, name := range rights.Capabilities.Add {
@@ -396,7 +399,8 @@ func (l *lint) mounts(c *corev1.Container, at string) {
 			"two daemons on one /var/lib/docker destroy it; leave it out")
 		l.reject(v == nil && volumeOf(&l.base.Spec, m.Name) == nil, field,
 			l.spec.agents()+" have no volume "+m.Name+"; correct its name, or add it")
-		inside := strings.HasPrefix(m.MountPath+"/", "/var/lib/docker/") || strings.HasPrefix(m.MountPath+"/", rootlessData+"/")
+		dir := m.MountPath + "/"
+		inside := strings.HasPrefix(dir, "/var/lib/docker/") || strings.HasPrefix(dir, rootlessData+"/")
 		shared := v == nil || v.EmptyDir == nil && v.Ephemeral == nil
 		l.reject(inside && shared && m.Name != dockerDataVolume, field, "other agents may have volume "+m.Name+" too, "+
 			"and two daemons on one /var/lib/docker destroy it; leave it out, or make it emptyDir or ephemeral")

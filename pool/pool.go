@@ -16,7 +16,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,30 +134,23 @@ func (c *Client) Observe(ctx context.Context) (scaler.ClusterView, error) {
 	var pods []*scaler.Pod
 	var slots []*scaler.Slot
 	for _, n := range c.namespaces {
-		somePods, podsAt, err := n.pods.view()
-		if err != nil {
-			return scaler.ClusterView{}, err
-		}
-		someSlots, slotsAt, err := n.claims.view()
-		if err != nil {
+		somePods, podsAt, podsErr := n.pods.view()
+		someSlots, slotsAt, slotsErr := n.claims.view()
+		if err := cmp.Or(podsErr, slotsErr); err != nil {
 			return scaler.ClusterView{}, err
 		}
 		pods, slots = append(pods, somePods...), append(slots, someSlots...)
 		view.At = slices.MinFunc([]time.Time{view.At, podsAt, slotsAt}, time.Time.Compare)
 	}
-	view.Pods = sorted(pods, func(p *scaler.Pod) (string, string) { return p.Name, p.Namespace })
-	view.Slots = sorted(slots, func(s *scaler.Slot) (string, string) { return s.Name, s.Namespace })
+	view.Pods = sorted(pods, func(p *scaler.Pod) string { return p.Name })
+	view.Slots = sorted(slots, func(s *scaler.Slot) string { return s.Name })
 	classifyUnboundClaims(&view)
 	return view, nil
 }
 
-// sorted returns copies of the objects, sorted by name and namespace.
-func sorted[T any](objects []*T, key func(*T) (name, ns string)) []T {
-	slices.SortFunc(objects, func(a, b *T) int {
-		nameA, nsA := key(a)
-		nameB, nsB := key(b)
-		return cmp.Or(strings.Compare(nameA, nameB), strings.Compare(nsA, nsB))
-	})
+// sorted returns copies of the objects, sorted by name. No two agents and no two slots have one name.
+func sorted[T any](objects []*T, name func(*T) string) []T {
+	slices.SortFunc(objects, func(a, b *T) int { return strings.Compare(name(a), name(b)) })
 	out := make([]T, len(objects))
 	for i, o := range objects {
 		out[i] = *o
@@ -212,19 +204,18 @@ func (c *Client) create(ctx context.Context, resource string, o apiObject) rest.
 	return c.send(ctx, "create", objectKey{resource, o.GetNamespace(), ""}, c.rest().Post().Body(o))
 }
 
-// count reports a request to Config.Requests. A request that was too late was not sent, and does not count.
+// count reports a request to Config.Requests. A request that was too late was not sent.
 func (c *Client) count(verb, resource string, began time.Time, err error) {
 	if c.cfg.Requests == nil || errors.Is(err, scaler.ErrExpired) {
 		return
 	}
 	code := "error"
-	switch status := statusCode(err); {
-	case status != 0:
+	if status := statusCode(err); status != 0 {
 		code = strconv.Itoa(status)
-	case err == nil && verb == "create":
-		code = strconv.Itoa(http.StatusCreated)
-	case err == nil:
-		code = strconv.Itoa(http.StatusOK)
+	} else if err == nil && verb == "create" {
+		code = "201"
+	} else if err == nil {
+		code = "200"
 	}
 	c.cfg.Requests(verb, resource, code, c.cfg.Clock.Now().Sub(began))
 }
