@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	kclock "k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 )
 
 const (
@@ -105,7 +106,7 @@ func (c *cache[O, T]) run(ctx context.Context, fail context.CancelCauseFunc) {
 		if err := c.answered("watch", began, err, giveUp); err != nil {
 			return nil, err
 		}
-		return c.opened(w, o.SendInitialEvents != nil && *o.SendInitialEvents), nil
+		return c.opened(w, ptr.Deref(o.SendInitialEvents, false)), nil
 	}
 	wall := c.client.cfg.Clock.Wall
 	backoff := wait.Backoff{Duration: wall(minBackoff), Cap: wall(maxBackoff), Steps: 10, Factor: 2, Jitter: 0.5}
@@ -122,17 +123,19 @@ func (c *cache[O, T]) run(ctx context.Context, fail context.CancelCauseFunc) {
 	})
 }
 
-// waitReady returns when the objects are known for the first time, or an optional cache has given up.
+// waitReady returns when the objects are known for the first time, or an optional cache has given up. limit is
+// ctx with the limit of Start.
 func (c *cache[O, T]) waitReady(ctx, limit context.Context) error {
 	select {
 	case <-c.ready:
 		return nil
 	case <-limit.Done():
-		err := orUnknown(c.lastError())
-		return fmt.Errorf("follow %s in %s: no list within %s: %w", c.resource, c.ns, startLimit, err)
-	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	err := orUnknown(c.lastError())
+	return fmt.Errorf("follow %s in %s: no list within %s: %w", c.resource, c.ns, startLimit, err)
 }
 
 // answered counts a list or the begin of a watch, and returns err with the request's name. answered calls
