@@ -25,18 +25,12 @@ const (
 	reconnectLimit = "6h"
 )
 
-func mountSecret(c *corev1.Container, dir string) {
-	mount := corev1.VolumeMount{Name: secretVolumeName, MountPath: dir, ReadOnly: true}
-	c.VolumeMounts = append(c.VolumeMounts, mount)
-}
-
 // sshAgent starts sshd, which waits for Jenkins' call. sshd is root, and sessions are the image's user's.
 func sshAgent(c *corev1.Container) {
 	c.Command = []string{"/bin/sh", "-eu", "-c", script("ssh"), "sshd"}
 	c.Args = []string{sshSecretDir}
 	c.Ports = []corev1.ContainerPort{{Name: "ssh", ContainerPort: 22}}
 	c.SecurityContext = rootContext()
-	mountSecret(c, sshSecretDir)
 }
 
 // inboundAgent starts the agent of the inbound-agent image by arguments. With variables, the image's script
@@ -56,7 +50,6 @@ func inboundAgent(c *corev1.Container, s *Spec, name string) {
 		"-workDir", workDir,
 		"-noReconnectAfter", reconnectLimit,
 	)
-	mountSecret(c, inboundSecretDir)
 	if inboundImage.MatchString(s.Image) {
 		c.Command = underInit("/usr/local/bin/jenkins-agent")
 	}
@@ -93,23 +86,24 @@ func swarmAgent(c *corev1.Container, s *Spec, name string) {
 	)
 	jar := strings.TrimRight(s.JenkinsURL, "/") + "/swarm/swarm-client.jar"
 	c.Env = append(c.Env, corev1.EnvVar{Name: "SWARM_CLIENT_URL", Value: escapeVars(jar)})
-	mountSecret(c, swarmSecretDir)
 }
 
-// secretVolume makes the volume with the agent's Secret. The kubelet waits for a missing Secret.
-func secretVolume(s *Spec, name string) corev1.Volume {
-	secret, mode, keys := name, int32(0o440), []string{inboundSecretKey}
+// addSecret adds the volume with the agent's Secret. The kubelet waits for a missing Secret.
+func addSecret(pod *corev1.PodSpec, s *Spec, name string) {
+	dir, secret, mode, keys := inboundSecretDir, name, int32(0o440), []string{inboundSecretKey}
 	switch {
 	case s.Connect == scaler.Swarm:
-		secret, keys = s.SwarmPasswordSecret, []string{swarmSecretKey}
+		dir, secret, keys = swarmSecretDir, s.SwarmPasswordSecret, []string{swarmSecretKey}
 	case s.Transport == SSH:
-		secret, mode, keys = s.SSHSecret, 0o400, []string{"authorized_keys", "host_key"}
+		dir, secret, mode, keys = sshSecretDir, s.SSHSecret, 0o400, []string{"authorized_keys", "host_key"}
 	}
-	source := &corev1.SecretVolumeSource{SecretName: secret, DefaultMode: &mode}
+	source := corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret, DefaultMode: &mode}}
 	for _, key := range keys {
-		source.Items = append(source.Items, corev1.KeyToPath{Key: key, Path: key})
+		source.Secret.Items = append(source.Secret.Items, corev1.KeyToPath{Key: key, Path: key})
 	}
-	return corev1.Volume{Name: secretVolumeName, VolumeSource: corev1.VolumeSource{Secret: source}}
+	pod.Volumes = append(pod.Volumes, corev1.Volume{Name: secretVolumeName, VolumeSource: source})
+	mount := corev1.VolumeMount{Name: secretVolumeName, MountPath: dir, ReadOnly: true}
+	pod.Containers[0].VolumeMounts = append(pod.Containers[0].VolumeMounts, mount)
 }
 
 // scripts has the scripts that agents' pods run. A script's first paragraph is its head: its purpose, and

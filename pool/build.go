@@ -90,14 +90,10 @@ func plainPod(s *Spec, name string) *corev1.Pod {
 				FSGroupChangePolicy: new(corev1.FSGroupChangeOnRootMismatch),
 			},
 			Containers: []corev1.Container{agent(s, name)},
-			Volumes: []corev1.Volume{
-				emptyDir("workspace"),
-				emptyDir("jenkins-home"),
-				emptyDir("tmp"),
-				secretVolume(s, name),
-			},
+			Volumes:    []corev1.Volume{emptyDir("workspace"), emptyDir("jenkins-home"), emptyDir("tmp")},
 		},
 	}
+	addSecret(&pod.Spec, s, name)
 	if s.ImagePullSecret != "" {
 		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: s.ImagePullSecret}}
 	}

@@ -31,7 +31,7 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 		Spec:            pod.Annotations[AnnotationSpecHash],
 		Protected:       pod.Labels[LabelBusy] == "true",
 		DockerFailure:   daemonFailure(pod),
-		Warmth:          warmth(pod),
+		Warmth:          warmths[pod.Annotations[AnnotationCache]],
 		Slot:            slotOf(pod),
 		VolumeTrouble:   volumeTrouble(pod),
 	}
@@ -89,13 +89,8 @@ func slotOf(pod *corev1.Pod) string {
 	return ""
 }
 
-// warmth returns how warm the cache slot was when the pod was created; "": not known, or no slot.
-func warmth(pod *corev1.Pod) scaler.Warmth {
-	if w := scaler.Warmth(pod.Annotations[AnnotationCache]); w == scaler.Warm || w == scaler.Cold {
-		return w
-	}
-	return ""
-}
+// warmths has what AnnotationCache may say.
+var warmths = map[string]scaler.Warmth{string(scaler.Warm): scaler.Warm, string(scaler.Cold): scaler.Cold}
 
 // volumeCause finds a volume among the scheduler's causes.
 var volumeCause = regexp.MustCompile(`(?i)volume|free storage|pvc\(s\)`)

@@ -102,12 +102,6 @@ func changeError(err error) error {
 	return err
 }
 
-// secretNeeds is what a quota counts for a Secret.
-var secretNeeds = corev1.ResourceList{
-	corev1.ResourceSecrets: resource.MustParse("1"),
-	"count/secrets":        resource.MustParse("1"),
-}
-
 // createError gives the error of a creation scaler's meaning and its class of failure, and keeps the server's
 // text. A full ResourceQuota, Pod Security, a webhook and a missing right have the same answer: 403, reason
 // Forbidden, with the same details. Only the message tells them apart. So createError reads the quotas.
@@ -182,19 +176,19 @@ func covers(q *corev1.ResourceQuotaSpec) bool {
 	})
 }
 
+// oneOf returns what a quota counts for each object of a resource.
+func oneOf(name corev1.ResourceName) corev1.ResourceList {
+	return corev1.ResourceList{name: resource.MustParse("1"), "count/" + name: resource.MustParse("1")}
+}
+
 // claimNeeds returns what a quota counts for a volume claim. Which storage class the cluster chooses for a
 // claim without one, Bellboard has no right to read.
 func claimNeeds(spec *corev1.PersistentVolumeClaimSpec) corev1.ResourceList {
-	one, size := resource.MustParse("1"), spec.Resources.Requests[corev1.ResourceStorage]
-	needs := corev1.ResourceList{
-		corev1.ResourcePersistentVolumeClaims: one,
-		"count/persistentvolumeclaims":        one,
-		corev1.ResourceRequestsStorage:        size,
-	}
+	needs, size := oneOf(pvcs), spec.Resources.Requests[corev1.ResourceStorage]
+	needs[corev1.ResourceRequestsStorage] = size
 	if spec.StorageClassName != nil {
 		class := corev1.ResourceName(*spec.StorageClassName + ".storageclass.storage.k8s.io/")
-		needs[class+corev1.ResourcePersistentVolumeClaims] = one
-		needs[class+corev1.ResourceRequestsStorage] = size
+		needs[class+pvcs], needs[class+corev1.ResourceRequestsStorage] = needs[pvcs], size
 	}
 	return needs
 }
@@ -202,7 +196,7 @@ func claimNeeds(spec *corev1.PersistentVolumeClaimSpec) corev1.ResourceList {
 // podNeeds returns what a quota counts for a pod: the agent and its sidecars. Other init containers end
 // before the agent starts, and ask for less.
 func podNeeds(spec *corev1.PodSpec) corev1.ResourceList {
-	needs := corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1"), "count/pods": resource.MustParse("1")}
+	needs := oneOf(corev1.ResourcePods)
 	add := func(name corev1.ResourceName, q resource.Quantity) {
 		sum := needs[name]
 		sum.Add(q)
