@@ -12,43 +12,34 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// A row of the table stands for each of its fields under each of its paths. host: the field may give builds
-// rights over the Kubernetes node, so it needs AllowHost.
-type row struct {
-	paths, fields string
-	host          bool
-}
+// allowed has all fields that a template may change. A key of the literal has the paths of what has the
+// fields: [name] is an element of a list that Bellboard makes, and [+] is an element that the template adds.
+// Bellboard's own elements stay. A field with "!" may give builds rights over the Kubernetes node, so it
+// needs AllowHost.
+var allowed = table(map[string]string{
+	"metadata": "labels[+] annotations[+]",
+	"spec": `affinity dnsConfig dnsPolicy hostAliases hostIPC! hostNetwork! hostPID! hostUsers hostname
+		imagePullSecrets nodeSelector os.name preemptionPolicy priorityClassName resourceClaims resources
+		runtimeClassName schedulerName serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain
+		terminationGracePeriodSeconds tolerations topologySpreadConstraints`,
+	"spec.securityContext": "fsGroupChangePolicy supplementalGroups supplementalGroupsPolicy sysctls",
 
-// allowed has all fields that a template may change. [name] is an element of a list that Bellboard makes, and
-// [+] is an element that the template adds. Bellboard's own elements stay. Values are checked by values.
-var allowed = table([]row{
-	{"metadata", "labels[+] annotations[+]", false},
+	"spec.volumes[workspace] spec.volumes[jenkins-home] spec.volumes[tmp] spec.volumes[+]": `configMap csi
+		downwardAPI emptyDir ephemeral hostPath! image nfs persistentVolumeClaim projected secret`,
+	"spec.volumes[+]":           "name",
+	"spec.volumes[docker-data]": "emptyDir",
 
-	{"spec", "affinity dnsConfig dnsPolicy hostAliases hostname hostUsers imagePullSecrets nodeSelector", false},
-	{"spec", "os.name preemptionPolicy priorityClassName resourceClaims resources runtimeClassName", false},
-	{"spec", "schedulerName serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain", false},
-	{"spec", "terminationGracePeriodSeconds tolerations topologySpreadConstraints", false},
-	{"spec", "hostIPC hostNetwork hostPID", true},
-	{"spec.securityContext", "fsGroupChangePolicy supplementalGroups supplementalGroupsPolicy sysctls", false},
-
-	{volumes, "configMap csi downwardAPI emptyDir ephemeral image nfs persistentVolumeClaim", false},
-	{volumes, "projected secret", false},
-	{volumes, "hostPath", true},
-	{"spec.volumes[+]", "name", false},
-	{"spec.volumes[docker-data]", "emptyDir", false},
-
-	{everyContainer, "env[+] envFrom imagePullPolicy lifecycle.postStart ports resizePolicy resources", false},
-	{everyContainer, "terminationMessagePath terminationMessagePolicy volumeMounts[+] workingDir", false},
-	{inAgent, "readinessProbe tty", false},
-	{inCLI + inDind, "image", false},
-	{inDind, "startupProbe.failureThreshold startupProbe.initialDelaySeconds startupProbe.periodSeconds", false},
-	{inDind, "startupProbe.terminationGracePeriodSeconds startupProbe.timeoutSeconds", false},
-	{inAdded, "args command image lifecycle.preStop livenessProbe name readinessProbe", false},
-	{inAdded, "restartPolicy startupProbe tty", false},
-	{podOrContainer, "appArmorProfile runAsGroup runAsNonRoot runAsUser seLinuxOptions.level seccompProfile", false},
-	{podOrContainer, "seLinuxOptions.role seLinuxOptions.type seLinuxOptions.user", true},
-	{containerSecurity, "allowPrivilegeEscalation capabilities.add capabilities.drop readOnlyRootFilesystem", false},
-	{containerSecurity, "privileged", true},
+	inAgent + inCLI + inDind + inAdded: `env[+] envFrom imagePullPolicy lifecycle.postStart ports resizePolicy
+		resources terminationMessagePath terminationMessagePolicy volumeMounts[+] workingDir`,
+	inAgent:        "readinessProbe tty",
+	inCLI + inDind: "image",
+	inDind: `startupProbe.failureThreshold startupProbe.initialDelaySeconds startupProbe.periodSeconds
+		startupProbe.terminationGracePeriodSeconds startupProbe.timeoutSeconds`,
+	inAdded: `args command image lifecycle.preStop livenessProbe name readinessProbe restartPolicy startupProbe tty`,
+	"spec.securityContext" + securityContexts: `appArmorProfile runAsGroup runAsNonRoot runAsUser seccompProfile
+		seLinuxOptions.level seLinuxOptions.role! seLinuxOptions.type! seLinuxOptions.user!`,
+	securityContexts: `allowPrivilegeEscalation capabilities.add capabilities.drop privileged!
+		readOnlyRootFilesystem`,
 })
 
 // The paths of the table.
@@ -58,10 +49,7 @@ const (
 	inDind  = " spec.initContainers[dind]"
 	inAdded = " spec.initContainers[+]"
 
-	everyContainer    = inAgent + inCLI + inDind + inAdded
-	containerSecurity = inAgent + ".securityContext" + inCLI + ".securityContext" + inAdded + ".securityContext"
-	podOrContainer    = "spec.securityContext" + containerSecurity
-	volumes           = "spec.volumes[workspace] spec.volumes[jenkins-home] spec.volumes[tmp] spec.volumes[+]"
+	securityContexts = inAgent + ".securityContext" + inCLI + ".securityContext" + inAdded + ".securityContext"
 )
 
 const (
@@ -96,13 +84,14 @@ var remedies = map[string]string{ //nolint:gosec // G101: words
 	"spec.volumes[docker-data].persistentVolumeClaim": dataFixed,
 }
 
-// table returns the rows by path and field.
-func table(rows []row) map[string]row {
-	out := map[string]row{}
-	for _, r := range rows {
-		for path := range strings.FieldsSeq(r.paths) {
-			for field := range strings.FieldsSeq(r.fields) {
-				out[path+"."+field] = r
+// table returns the fields with their paths, and whether they need AllowHost.
+func table(fields map[string]string) map[string]bool {
+	out := map[string]bool{}
+	for paths, names := range fields {
+		for path := range strings.FieldsSeq(paths) {
+			for field := range strings.FieldsSeq(names) {
+				name, host := strings.CutSuffix(field, "!")
+				out[path+"."+name] = host
 			}
 		}
 	}
@@ -169,11 +158,11 @@ func (l *lint) compare(name, field string, was, is any) {
 	if reflect.DeepEqual(was, is) {
 		return
 	}
-	r, ok := allowed[name]
+	host, ok := allowed[name]
 	key, list := mergeKeys[name[strings.LastIndex(name, ".")+1:]]
 	switch {
 	case ok:
-		l.reject(r.host && is != nil && is != false && !l.spec.AllowHost, field, allowHost)
+		l.reject(host && is != nil && is != false && !l.spec.AllowHost, field, allowHost)
 	case len(allowedIn(name)) == 0:
 		l.reject(true, field, remedyFor(name))
 	case list:
