@@ -12,17 +12,13 @@ import (
 )
 
 const (
-	// secretVolumeName is the volume with the Secret by which the agent and Jenkins know each other.
-	secretVolumeName = "agent-secret"
+	secretVolumeName = "agent-secret" // of the Secret by which the agent and Jenkins know each other
 
 	inboundSecretDir = "/run/secrets/jenkins-agent" // the Secret has the pod's name
 	inboundSecretKey = "secret"
 	swarmSecretDir   = "/run/secrets/jenkins-swarm" // Swarm clients share the password of one user
 	swarmSecretKey   = "password"
 	sshSecretDir     = "/run/secrets/jenkins-ssh" // the host key, and the public keys that may log in
-
-	// reconnectLimit is how long an inbound agent tries to reach Jenkins before the agent ends by itself.
-	reconnectLimit = "6h"
 )
 
 // sshAgent starts sshd, which waits for Jenkins' call. sshd is root, and sessions are the image's user's.
@@ -48,7 +44,7 @@ func inboundAgent(c *corev1.Container, s *Spec, name string) {
 		"-name", escapeVars(name),
 		"-secret", "@"+inboundSecretDir+"/"+inboundSecretKey,
 		"-workDir", workDir,
-		"-noReconnectAfter", reconnectLimit,
+		"-noReconnectAfter", "6h", // an agent that cannot reach Jenkins ends by itself
 	)
 	if inboundImage.MatchString(s.Image) {
 		c.Command = underInit("/usr/local/bin/jenkins-agent")

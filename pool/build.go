@@ -107,7 +107,7 @@ func plainPod(s *Spec, name string) *corev1.Pod {
 	}
 	if pod.Spec.Containers[0].Command == nil && !s.Docker.Daemon() {
 		// The image's own entrypoint may be a JVM, which waits for no orphan process. The pod's pause process
-		// does, and the pod has no third process to share.
+		// does. If the agent's container is the only other one, nothing else is shared.
 		pod.Spec.ShareProcessNamespace = new(true)
 	}
 	return pod

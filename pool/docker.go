@@ -17,12 +17,6 @@ const (
 	dockerRunDir     = "/run/docker"
 	dockerHost       = "unix://" + dockerRunDir + "/docker.sock"
 	rootlessData     = "/home/rootless/.local/share/docker"
-
-	// usernsRuntime is a runc that lets a container write its own cgroups (docs/docker.md).
-	usernsRuntime = "runc-cgroup-writable"
-	sysboxRuntime = "sysbox-runc"
-	// annotationUserns has CRI-O give the pod a user namespace, which Sysbox needs.
-	annotationUserns = "io.kubernetes.cri-o.userns-mode"
 )
 
 // addDocker gives the agent Docker's client and a daemon. A daemon of the pod's own and the agent have the
@@ -52,21 +46,18 @@ func addDocker(pod *corev1.Pod, s *Spec) {
 		run.EmptyDir = &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &size}
 	}
 	a.VolumeMounts = append(a.VolumeMounts, corev1.VolumeMount{Name: dockerRunVolume, MountPath: at})
-	spec.Volumes = append(
-		spec.Volumes,
-		emptyDir(dockerCLIContainer),
-		corev1.Volume{Name: dockerRunVolume, VolumeSource: run},
-	)
+	runVolume := corev1.Volume{Name: dockerRunVolume, VolumeSource: run}
+	spec.Volumes = append(spec.Volumes, emptyDir(dockerCLIContainer), runVolume)
 	if s.Docker.Daemon() {
 		spec.Volumes = append(spec.Volumes, dockerData(s))
 	}
 	switch s.Docker {
 	case DockerUserns:
 		spec.HostUsers = new(false)
-		spec.RuntimeClassName = new(usernsRuntime)
+		spec.RuntimeClassName = new("runc-cgroup-writable") // a container may write its own cgroups (docs/docker.md)
 	case DockerSysbox:
-		spec.RuntimeClassName = new(sysboxRuntime)
-		pod.Annotations[annotationUserns] = "auto:size=65536"
+		spec.RuntimeClassName = new("sysbox-runc")
+		pod.Annotations["io.kubernetes.cri-o.userns-mode"] = "auto:size=65536" // Sysbox under CRI-O needs it
 	default:
 	}
 }
