@@ -210,11 +210,12 @@ func (c *Client) count(verb, resource string, began time.Time, err error) {
 		return
 	}
 	code := "error"
-	if status := statusCode(err); status != 0 {
+	switch status := statusCode(err); {
+	case status != 0:
 		code = strconv.Itoa(status)
-	} else if err == nil && verb == "create" {
+	case err == nil && verb == "create":
 		code = "201"
-	} else if err == nil {
+	case err == nil:
 		code = "200"
 	}
 	c.cfg.Requests(verb, resource, code, c.cfg.Clock.Now().Sub(began))

@@ -111,8 +111,8 @@ func blockingContainer(pod *corev1.Pod) problem {
 	}
 	for _, c := range pod.Spec.InitContainers {
 		s := statusOf(pod.Status.InitContainerStatuses, c.Name)
-		runs := s != nil && s.State.Running != nil && !(isSidecar(&c) && startupPassed(s))
-		if runs && !ours(c.Name) {
+		runs := s != nil && s.State.Running != nil
+		if runs && !ours(c.Name) && (!isSidecar(&c) || !startupPassed(s)) {
 			text := oneLine(c.Name + ": is not Bellboard's, and holds the agent back")
 			return problem{reason: "ContainersNotInitialized", text: text, container: c.Name}
 		}
