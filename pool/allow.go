@@ -111,14 +111,14 @@ func allowedIn(name string) []string {
 }
 
 // TemplateMistakes returns all changes of the spec's template that are not allowed.
-func (s Spec) TemplateMistakes() []error {
+func (s Spec) TemplateMistakes() []*TemplateMistake {
 	if s.Template == nil {
 		return nil
 	}
 	base := plainPod(&s, "name")
 	pod, err := s.Template.merge(base)
 	if err != nil {
-		return []error{&TemplateMistake{Remedy: err.Error()}}
+		return []*TemplateMistake{{Remedy: err.Error()}}
 	}
 	l := &lint{spec: &s, base: base, pod: pod}
 	l.compare("", "", fieldsOf(base), fieldsOf(pod))
@@ -130,11 +130,7 @@ func (s Spec) TemplateMistakes() []error {
 	slices.SortStableFunc(l.found, func(a, b *TemplateMistake) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field))
 	})
-	var out []error
-	for _, m := range l.found {
-		out = append(out, m)
-	}
-	return out
+	return l.found
 }
 
 // A lint compares a pod (base) with the same pod after its template.

@@ -50,34 +50,34 @@ func (m *TemplateMistake) Error() string {
 }
 
 // ParseTemplate reads a template, and reports every field that a pod does not have.
-func ParseTemplate(file string, text []byte) (*Template, []error) {
+func ParseTemplate(file string, text []byte) (*Template, []*TemplateMistake) {
+	fail := func(remedy string) (*Template, []*TemplateMistake) {
+		return nil, []*TemplateMistake{{Remedy: remedy}}
+	}
 	t, root := &Template{File: file, lines: map[string]int{}}, &yaml.Node{}
 	in := yaml.NewDecoder(bytes.NewReader(text))
-	if err := in.Decode(root); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = errors.New("empty; write the part of a pod that is to differ")
-		}
-		return nil, []error{err}
+	if err := in.Decode(root); errors.Is(err, io.EOF) {
+		return fail("empty; write the part of a pod that is to differ")
+	} else if err != nil {
+		return fail(err.Error())
 	}
 	if err := in.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		return nil, []error{errors.New("more than one document; leave one pod in it")}
+		return fail("more than one document; leave one pod in it")
 	}
 	doc, err := kyaml.YAMLToJSONStrict(text)
 	if err != nil {
-		return nil, []error{errors.New(strings.Join(strings.Fields(err.Error()), " "))}
+		return fail(strings.Join(strings.Fields(err.Error()), " "))
 	}
 	t.note("", root)
 	var pod corev1.Pod
 	unknown, err := kjson.UnmarshalStrict(doc, &pod)
-	if err != nil {
-		m := &TemplateMistake{Remedy: err.Error()}
-		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			m.Field, m.Remedy = wrong.Field, "cannot be a "+wrong.Value
-			m.Line = t.line(m.Field)
-		}
-		return nil, []error{m}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return nil, []*TemplateMistake{{t.line(wrong.Field), wrong.Field, "cannot be a " + wrong.Value}}
 	}
-	var mistakes []error
+	if err != nil {
+		return fail(err.Error())
+	}
+	var mistakes []*TemplateMistake
 	for _, u := range unknown {
 		field := strings.Trim(strings.TrimPrefix(u.Error(), "unknown field "), `"`)
 		within := "pod"
@@ -95,7 +95,7 @@ func ParseTemplate(file string, text []byte) (*Template, []error) {
 		return nil, mistakes
 	}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(doc, &t.patch); err != nil {
-		return nil, []error{err}
+		return fail(err.Error())
 	}
 	return t, nil
 }
