@@ -12,10 +12,9 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// allowed has all fields that a template may change. A key of the literal has the paths of what has the
-// fields: [name] is an element of a list that Bellboard makes, and [+] is an element that the template adds.
-// Bellboard's own elements stay. A field with "!" may give builds rights over the Kubernetes node, so it
-// needs AllowHost.
+// allowed has all fields that a template may change, by the paths of the objects around them. [name] is an
+// element of a list that Bellboard makes, and [+] is an element that the template adds. Bellboard's own
+// elements stay. A field with "!" may give builds rights over the Kubernetes node, so it needs AllowHost.
 var allowed = table(map[string]string{
 	"metadata": "labels[+] annotations[+]",
 	"spec": `affinity dnsConfig dnsPolicy hostAliases hostIPC! hostNetwork! hostPID! hostUsers hostname

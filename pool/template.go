@@ -202,10 +202,7 @@ func (t *Template) merge(pod *corev1.Pod) (*corev1.Pod, error) {
 	// A container that the template adds may need Docker, so it starts after Bellboard's own.
 	rank := func(c corev1.Container) int {
 		own := func(o corev1.Container) bool { return o.Name == c.Name }
-		if i := slices.IndexFunc(pod.Spec.InitContainers, own); i >= 0 {
-			return i
-		}
-		return len(pod.Spec.InitContainers)
+		return cmp.Or(slices.IndexFunc(pod.Spec.InitContainers, own)+1, len(pod.Spec.InitContainers)+1)
 	}
 	slices.SortStableFunc(out.Spec.InitContainers, func(a, b corev1.Container) int {
 		return cmp.Compare(rank(a), rank(b))
