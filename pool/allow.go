@@ -276,15 +276,6 @@ func (l *lint) values() {
 // ownUsers reports whether the pod's users are none of the Kubernetes node's.
 func ownUsers(pod *corev1.PodSpec) bool { return !ptr.Deref(pod.HostUsers, true) }
 
-func volumeOf(pod *corev1.PodSpec, name string) *corev1.Volume {
-	for i := range pod.Volumes {
-		if pod.Volumes[i].Name == name {
-			return &pod.Volumes[i]
-		}
-	}
-	return nil
-}
-
 // NotLinux returns the mistake in a selector of Kubernetes nodes that do not run Linux; "": there is none.
 func NotLinux(selector map[string]string) string {
 	for _, label := range []string{corev1.LabelOSStable, "beta.kubernetes.io/os"} {

@@ -81,12 +81,11 @@ func deletingByUs(pod *corev1.Pod) bool {
 
 // slotOf returns the name of the claim that has the pod's Docker data; "": no claim has.
 func slotOf(pod *corev1.Pod) string {
-	for i := range pod.Spec.Volumes {
-		if v := &pod.Spec.Volumes[i]; v.Name == dockerDataVolume && v.PersistentVolumeClaim != nil {
-			return v.PersistentVolumeClaim.ClaimName
-		}
+	v := volumeOf(&pod.Spec, dockerDataVolume)
+	if v == nil || v.PersistentVolumeClaim == nil {
+		return ""
 	}
-	return ""
+	return v.PersistentVolumeClaim.ClaimName
 }
 
 // warmths has what AnnotationCache may say.
@@ -166,16 +165,6 @@ func isSidecar(c *corev1.Container) bool {
 	return ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
 }
 
-// statusOf returns the status of the container of that name, or nil.
-func statusOf(list []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
-	for i := range list {
-		if list[i].Name == name {
-			return &list[i]
-		}
-	}
-	return nil
-}
-
 // trueSince returns when a condition became true; zero: the condition is not true.
 func trueSince(pod *corev1.Pod, what corev1.PodConditionType) time.Time {
 	if c := condition(pod, what, corev1.ConditionTrue); c != nil {
@@ -186,9 +175,24 @@ func trueSince(pod *corev1.Pod, what corev1.PodConditionType) time.Time {
 
 // condition returns the pod's condition of that type if the condition has that status, or nil.
 func condition(pod *corev1.Pod, what corev1.PodConditionType, is corev1.ConditionStatus) *corev1.PodCondition {
-	for i := range pod.Status.Conditions {
-		if c := &pod.Status.Conditions[i]; c.Type == what && c.Status == is {
-			return c
+	return find(pod.Status.Conditions, func(c *corev1.PodCondition) bool { return c.Type == what && c.Status == is })
+}
+
+// statusOf returns the status of the container of that name, or nil.
+func statusOf(list []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
+	return find(list, func(s *corev1.ContainerStatus) bool { return s.Name == name })
+}
+
+// volumeOf returns the pod's volume of that name, or nil.
+func volumeOf(pod *corev1.PodSpec, name string) *corev1.Volume {
+	return find(pod.Volumes, func(v *corev1.Volume) bool { return v.Name == name })
+}
+
+// find returns the first element of a list that is as wanted, or nil.
+func find[T any](list []T, wanted func(*T) bool) *T {
+	for i := range list {
+		if wanted(&list[i]) {
+			return &list[i]
 		}
 	}
 	return nil
