@@ -94,7 +94,7 @@ func changeError(err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%w: %w", scaler.ErrGone, err)
-	case apierrors.IsConflict(err):
+	case apierrors.IsConflict(err), apierrors.IsInvalid(err): // only a UID can be invalid: another object's
 		return fmt.Errorf("%w: %w", scaler.ErrChanged, err)
 	case rejected(err):
 		return fmt.Errorf("%w: %w", scaler.ErrRejected, err)

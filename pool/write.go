@@ -166,12 +166,7 @@ func (c *Client) patchPod(
 	metadata["uid"] = pod.UID
 	patched := &corev1.Pod{}
 	err := c.patch(ctx, objectKey{"pods", pod.Namespace, pod.Name}, deadline, metadata, patched)
-	if apierrors.IsInvalid(err) { // only the UID in the patch can be invalid: it is another pod's
-		err = fmt.Errorf("%w: %w", scaler.ErrChanged, err)
-	} else {
-		err = changeError(err)
-	}
-	if err != nil {
+	if err = changeError(err); err != nil {
 		return wrap(verb+" pod "+pod.Name, err)
 	}
 	c.namespaces[pod.Namespace].pods.addWritten(convert(patched))
