@@ -17,8 +17,7 @@ const (
 	// LabelBusy is "true" while a build may run. The PodDisruptionBudget of the agents' namespace selects it.
 	LabelBusy = "bellboard.dev/busy"
 
-	// AnnotationSpecHash differs between pods that were made from different settings.
-	AnnotationSpecHash = "bellboard.dev/spec-hash"
+	AnnotationSpecHash = "bellboard.dev/spec-hash" // differs between pods of different settings
 	// AnnotationConnected is when Bellboard first saw the agent's Jenkins node online (RFC 3339).
 	AnnotationConnected = "bellboard.dev/connected"
 	// AnnotationSession is the session of Jenkins in which the pod was made, and since when Bellboard had
@@ -26,8 +25,7 @@ const (
 	AnnotationSession = "bellboard.dev/made-in-session"
 	// AnnotationConnect is how the pod's agent reaches Jenkins. A pod stays when that setting changes.
 	AnnotationConnect = "bellboard.dev/connect"
-	// AnnotationCache says whether the agent's cache slot was warm or cold.
-	AnnotationCache = "bellboard.dev/cache"
+	AnnotationCache   = "bellboard.dev/cache" // whether the agent's cache slot was warm or cold
 
 	labelName      = "app.kubernetes.io/name"
 	labelManagedBy = "app.kubernetes.io/managed-by"
