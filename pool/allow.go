@@ -34,7 +34,8 @@ var allowed = table(map[string]string{
 	inCLI + inDind: "image",
 	inDind: `startupProbe.failureThreshold startupProbe.initialDelaySeconds startupProbe.periodSeconds
 		startupProbe.terminationGracePeriodSeconds startupProbe.timeoutSeconds`,
-	inAdded: `args command image lifecycle.preStop livenessProbe name readinessProbe restartPolicy startupProbe tty`,
+	inAdded: `args command image lifecycle.preStop livenessProbe name readinessProbe restartPolicy
+		startupProbe tty`,
 	"spec.securityContext" + securityContexts: `appArmorProfile runAsGroup runAsNonRoot runAsUser seccompProfile
 		seLinuxOptions.level seLinuxOptions.role! seLinuxOptions.type! seLinuxOptions.user!`,
 	securityContexts: `allowPrivilegeEscalation capabilities.add capabilities.drop privileged!
@@ -245,8 +246,8 @@ func keys(all ...object) []string {
 func (l *lint) values() {
 	base, pod, mode := &l.base.Spec, &l.pod.Spec, l.spec.Docker
 	grace, least := pod.TerminationGracePeriodSeconds, *base.TerminationGracePeriodSeconds
-	l.reject(grace == nil || *grace < least, "spec.terminationGracePeriodSeconds", fmt.Sprintf("less than the %d s "+
-		"that BUILD_GRACE gives: builds would be cut off; leave it out, and set BUILD_GRACE", least))
+	l.reject(grace == nil || *grace < least, "spec.terminationGracePeriodSeconds", fmt.Sprintf(
+		"less than the %d s that BUILD_GRACE gives: builds would be cut off; leave it out, and set BUILD_GRACE", least))
 	const named = "Jenkins calls the agent by this name; leave it out"
 	l.reject(base.Hostname != "" && pod.Hostname != base.Hostname, "spec.hostname", named)
 	l.reject(base.Subdomain != "" && pod.Subdomain != base.Subdomain, "spec.subdomain", named)
@@ -377,7 +378,7 @@ func (l *lint) mounts(c *corev1.Container, at string) {
 		dir := m.MountPath + "/"
 		inside := strings.HasPrefix(dir, "/var/lib/docker/") || strings.HasPrefix(dir, rootlessData+"/")
 		shared := v == nil || v.EmptyDir == nil && v.Ephemeral == nil
-		l.reject(inside && shared && m.Name != dockerDataVolume, field, "other agents may have volume "+m.Name+" too, "+
-			"and two daemons on one /var/lib/docker destroy it; leave it out, or make it emptyDir or ephemeral")
+		l.reject(inside && shared && m.Name != dockerDataVolume, field, "other agents may have volume "+m.Name+
+			" too, and two daemons on one /var/lib/docker destroy it; leave it out, or make it emptyDir or ephemeral")
 	}
 }

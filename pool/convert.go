@@ -175,7 +175,8 @@ func trueSince(pod *corev1.Pod, what corev1.PodConditionType) time.Time {
 
 // condition returns the pod's condition of that type if the condition has that status, or nil.
 func condition(pod *corev1.Pod, what corev1.PodConditionType, is corev1.ConditionStatus) *corev1.PodCondition {
-	return find(pod.Status.Conditions, func(c *corev1.PodCondition) bool { return c.Type == what && c.Status == is })
+	wanted := func(c *corev1.PodCondition) bool { return c.Type == what && c.Status == is }
+	return find(pod.Status.Conditions, wanted)
 }
 
 // statusOf returns the status of the container of that name, or nil.

@@ -54,7 +54,7 @@ func addDocker(pod *corev1.Pod, s *Spec) {
 	switch s.Docker {
 	case DockerUserns:
 		spec.HostUsers = new(false)
-		spec.RuntimeClassName = new("runc-cgroup-writable") // a container may write its own cgroups (docs/docker.md)
+		spec.RuntimeClassName = new("runc-cgroup-writable") // containers may write their own cgroups
 	case DockerSysbox:
 		spec.RuntimeClassName = new("sysbox-runc")
 		pod.Annotations["io.kubernetes.cri-o.userns-mode"] = "auto:size=65536" // Sysbox under CRI-O needs it

@@ -117,7 +117,8 @@ func (c *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) e
 	if err == nil || apierrors.IsAlreadyExists(err) {
 		return nil
 	}
-	return wrap("create the Secret of "+pod.Name, c.createError(ctx, pod.Namespace, oneOf(corev1.ResourceSecrets), err))
+	err = c.createError(ctx, pod.Namespace, oneOf(corev1.ResourceSecrets), err)
+	return wrap("create the Secret of "+pod.Name, err)
 }
 
 func agentSecret(s *Spec, name, secret string) *corev1.Secret {
