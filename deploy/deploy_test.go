@@ -204,18 +204,14 @@ func TestRolesAreWhatTheCodeUses(t *testing.T) {
 		return out
 	}
 	const resource = `("[a-z/]+"|pvcs)`
-	for _, m := range find(`call\(ctx, c, "([a-z]+)", ` + resource) {
-		used["/"+m[2]+" "+m[1]] = true
+	for _, call := range []string{`send\(ctx, "([a-z]+)", objectKey{`, `(create)\(ctx, `, `(patch|delete)\(ctx, objectKey{`} {
+		for _, m := range find(call + resource) {
+			used["/"+m[2]+" "+m[1]] = true
+		}
 	}
-	// Patches and deletions name their object by its key, and every cache lists and watches.
-	for verbs, resources := range map[string]string{
-		`call\(ctx, c, "([a-z]+)", key\.resource`: `objectKey{` + resource,
-		`answered\("([a-z]+)"`:                    `newCache\(c, ns, ` + resource,
-	} {
-		for _, v := range find(verbs) {
-			for _, r := range find(resources) {
-				used["/"+r[1]+" "+v[1]] = true
-			}
+	for _, v := range find(`answered\("([a-z]+)"`) { // every cache lists and watches
+		for _, r := range find(`newCache\(c, ns, ` + resource) {
+			used["/"+r[1]+" "+v[1]] = true
 		}
 	}
 	want := map[string][]string{

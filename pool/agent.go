@@ -2,6 +2,7 @@ package pool
 
 import (
 	"embed"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -11,48 +12,25 @@ import (
 )
 
 const (
-	// secretVolumeName is the volume with the Secret by which the agent and Jenkins know each other.
-	secretVolumeName = "agent-secret"
+	secretVolumeName = "agent-secret" // of the Secret by which the agent and Jenkins know each other
 
-	// An inbound agent's Secret has the pod's name.
-	inboundSecretDir = "/run/secrets/jenkins-agent"
+	inboundSecretDir = "/run/secrets/jenkins-agent" // the Secret has the pod's name
 	inboundSecretKey = "secret"
-
-	// Swarm clients share the password of one user.
-	swarmSecretDir = "/run/secrets/jenkins-swarm"
-	swarmSecretKey = "password"
-
-	// The host key of SSH agents, and the public keys that may log in.
-	sshSecretDir = "/run/secrets/jenkins-ssh"
-
-	inboundRepository = "jenkins/inbound-agent"
-	inboundEntrypoint = "/usr/local/bin/jenkins-agent"
-
-	// reconnectLimit is how long an inbound agent tries to reach Jenkins before the agent ends by itself.
-	reconnectLimit = "6h"
+	swarmSecretDir   = "/run/secrets/jenkins-swarm" // Swarm clients share the password of one user
+	swarmSecretKey   = "password"
+	sshSecretDir     = "/run/secrets/jenkins-ssh" // the host key, and the public keys that may log in
 )
 
-func mountSecret(c *corev1.Container, dir string) {
-	mount := corev1.VolumeMount{Name: secretVolumeName, MountPath: dir, ReadOnly: true}
-	c.VolumeMounts = append(c.VolumeMounts, mount)
-}
-
-// sshAgent starts sshd, which waits for Jenkins' call. Jenkins brings the agent program along. sshd is root,
-// and each session belongs to the image's user.
+// sshAgent starts sshd, which waits for Jenkins' call. sshd is root, and sessions are the image's user's.
 func sshAgent(c *corev1.Container) {
 	c.Command = []string{"/bin/sh", "-eu", "-c", script("ssh"), "sshd"}
 	c.Args = []string{sshSecretDir}
 	c.Ports = []corev1.ContainerPort{{Name: "ssh", ContainerPort: 22}}
-	c.SecurityContext = &corev1.SecurityContext{
-		RunAsUser:      new(int64(0)),
-		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-	}
-	mountSecret(c, sshSecretDir)
+	c.SecurityContext = rootContext()
 }
 
-// inboundAgent starts the agent of the inbound-agent image, by arguments and never by the image's variables.
-// The image's script has two faults with variables: it takes an argument that contains the name for the name,
-// and it passes a URL twice.
+// inboundAgent starts the agent of the inbound-agent image by arguments. With variables, the image's script
+// takes an argument that contains the name for the name, and passes a URL twice.
 func inboundAgent(c *corev1.Container, s *Spec, name string) {
 	c.Args = []string{"-url", escapeVars(s.JenkinsURL)}
 	switch {
@@ -66,15 +44,14 @@ func inboundAgent(c *corev1.Container, s *Spec, name string) {
 		"-name", escapeVars(name),
 		"-secret", "@"+inboundSecretDir+"/"+inboundSecretKey,
 		"-workDir", workDir,
-		"-noReconnectAfter", reconnectLimit,
+		"-noReconnectAfter", "6h", // an agent that cannot reach Jenkins ends by itself
 	)
-	mountSecret(c, inboundSecretDir)
-	if isInboundImage(s.Image) {
-		c.Command = underInit(inboundEntrypoint)
+	if inboundImage.MatchString(s.Image) {
+		c.Command = underInit("/usr/local/bin/jenkins-agent")
 	}
 }
 
-// swarmAgent starts a Swarm client. The client retries for ever (no -noRetryAfterConnected). After a restart
+// swarmAgent starts a Swarm client. The client retries for ever (no -noRetryAfterConnected): after a restart
 // of Jenkins it registers itself again, and its pipeline goes on.
 func swarmAgent(c *corev1.Container, s *Spec, name string) {
 	c.Command = underInit("/bin/sh", "-eu", "-c", script("swarm"), "swarm-client")
@@ -105,28 +82,28 @@ func swarmAgent(c *corev1.Container, s *Spec, name string) {
 	)
 	jar := strings.TrimRight(s.JenkinsURL, "/") + "/swarm/swarm-client.jar"
 	c.Env = append(c.Env, corev1.EnvVar{Name: "SWARM_CLIENT_URL", Value: escapeVars(jar)})
-	mountSecret(c, swarmSecretDir)
 }
 
-// secretVolume makes the volume with the agent's Secret. The pod may be created before the Secret, since the
-// kubelet waits for the Secret.
-func secretVolume(s *Spec, name string) corev1.Volume {
-	secret, mode, keys := name, int32(0o440), []string{inboundSecretKey}
+// addSecret adds the volume with the agent's Secret. The kubelet waits for a missing Secret.
+func addSecret(pod *corev1.PodSpec, s *Spec, name string) {
+	dir, secret, mode, keys := inboundSecretDir, name, int32(0o440), []string{inboundSecretKey}
 	switch {
 	case s.Connect == scaler.Swarm:
-		secret, keys = s.SwarmPasswordSecret, []string{swarmSecretKey}
+		dir, secret, keys = swarmSecretDir, s.SwarmPasswordSecret, []string{swarmSecretKey}
 	case s.Transport == SSH:
-		secret, mode, keys = s.SSHSecret, 0o400, []string{"authorized_keys", "host_key"}
+		dir, secret, mode, keys = sshSecretDir, s.SSHSecret, 0o400, []string{"authorized_keys", "host_key"}
 	}
-	source := &corev1.SecretVolumeSource{SecretName: secret, DefaultMode: &mode}
+	source := corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret, DefaultMode: &mode}}
 	for _, key := range keys {
-		source.Items = append(source.Items, corev1.KeyToPath{Key: key, Path: key})
+		source.Secret.Items = append(source.Secret.Items, corev1.KeyToPath{Key: key, Path: key})
 	}
-	return corev1.Volume{Name: secretVolumeName, VolumeSource: corev1.VolumeSource{Secret: source}}
+	pod.Volumes = append(pod.Volumes, corev1.Volume{Name: secretVolumeName, VolumeSource: source})
+	mount := corev1.VolumeMount{Name: secretVolumeName, MountPath: dir, ReadOnly: true}
+	pod.Containers[0].VolumeMounts = append(pod.Containers[0].VolumeMounts, mount)
 }
 
-// scripts has the scripts that agents' pods run. A script's head is its first paragraph: its purpose, and
-// directives of shellcheck. The head is not part of the pods.
+// scripts has the scripts that agents' pods run. A script's first paragraph is its head: its purpose, and
+// directives of shellcheck.
 //
 //go:embed scripts/*.sh
 var scripts embed.FS
@@ -146,12 +123,5 @@ func underInit(program ...string) []string {
 	return append([]string{"/bin/sh", "-eu", "-c", script("supervise") + script("init"), "init"}, program...)
 }
 
-// isInboundImage reports whether an image is Jenkins' own image for inbound agents, from any registry. The
-// entrypoint of that image is known.
-func isInboundImage(image string) bool {
-	repository, _, _ := strings.Cut(image, "@")
-	if slash := strings.LastIndex(repository, "/"); strings.LastIndex(repository, ":") > slash {
-		repository = repository[:strings.LastIndex(repository, ":")]
-	}
-	return repository == inboundRepository || strings.HasSuffix(repository, "/"+inboundRepository)
-}
+// inboundImage finds Jenkins' own image for inbound agents, from any registry. Its entrypoint is known.
+var inboundImage = regexp.MustCompile(`^(.*/)?jenkins/inbound-agent(:[^:/@]+)?(@.*)?$`)

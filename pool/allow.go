@@ -9,54 +9,37 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 )
 
-// A row of the table stands for each of its fields under each of its paths. If check is nil, every value is
-// allowed.
-type row struct {
-	paths, fields string
-	check         func(l *lint, field string, was, is any)
-}
+// allowed has all fields that a template may change, by the paths of the objects around them. [name] is an
+// element of a list that Bellboard makes, and [+] is an element that the template adds. Bellboard's own
+// elements stay. A field with "!" may give builds rights over the Kubernetes node, so it needs AllowHost.
+var allowed = table(map[string]string{
+	"metadata": "labels[+] annotations[+]",
+	"spec": `affinity dnsConfig dnsPolicy hostAliases hostIPC! hostNetwork! hostPID! hostUsers hostname
+		imagePullSecrets nodeSelector os.name preemptionPolicy priorityClassName resourceClaims resources
+		runtimeClassName schedulerName serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain
+		terminationGracePeriodSeconds tolerations topologySpreadConstraints`,
+	"spec.securityContext": "fsGroupChangePolicy supplementalGroups supplementalGroupsPolicy sysctls",
 
-// allowed has all fields that a template may change. [name] is an element of a list that Bellboard makes, and
-// [+] is an element that the template adds. Bellboard's own elements stay.
-var allowed = table([]row{
-	{"metadata", "labels[+] annotations[+]", nil},
+	"spec.volumes[workspace] spec.volumes[jenkins-home] spec.volumes[tmp] spec.volumes[+]": `configMap csi
+		downwardAPI emptyDir ephemeral hostPath! image nfs persistentVolumeClaim projected secret`,
+	"spec.volumes[+]":           "name",
+	"spec.volumes[docker-data]": "emptyDir",
 
-	{"spec", "affinity dnsConfig dnsPolicy hostAliases imagePullSecrets preemptionPolicy priorityClassName", nil},
-	{"spec", "resourceClaims resources runtimeClassName schedulerName serviceAccountName setHostnameAsFQDN", nil},
-	{"spec", "shareProcessNamespace tolerations topologySpreadConstraints", nil},
-	{"spec", "hostIPC hostNetwork hostPID", needsAllowHost},
-	{"spec", "hostUsers", hostUsers},
-	{"spec", "hostname subdomain", hostname},
-	{"spec", "nodeSelector", nodeSelector},
-	{"spec", "os.name", linuxOnly},
-	{"spec", "terminationGracePeriodSeconds", gracePeriod},
-	{"spec.securityContext", "fsGroupChangePolicy supplementalGroups supplementalGroupsPolicy sysctls", nil},
-
-	{volumes, "configMap csi downwardAPI emptyDir ephemeral image nfs persistentVolumeClaim secret", nil},
-	{volumes, "hostPath", needsAllowHost},
-	{volumes, "projected", projected},
-	{"spec.volumes[+]", "name", nil},
-	{"spec.volumes[docker-data]", "emptyDir", dockerDataStays},
-
-	{everyContainer, "envFrom imagePullPolicy lifecycle.postStart resizePolicy workingDir", nil},
-	{everyContainer, "terminationMessagePath terminationMessagePolicy", nil},
-	{everyContainer, "env[+]", env},
-	{everyContainer, "volumeMounts[+]", volumeMount},
-	{everyContainer, "ports", ports},
-	{everyContainer, "resources", requests},
-	{inAgent, "readinessProbe tty", nil},
-	{inCLI + inDind, "image", nil},
-	{inDind, "startupProbe.failureThreshold startupProbe.initialDelaySeconds startupProbe.periodSeconds", nil},
-	{inDind, "startupProbe.terminationGracePeriodSeconds startupProbe.timeoutSeconds", nil},
-	{inAdded, "args command image lifecycle.preStop livenessProbe name readinessProbe", nil},
-	{inAdded, "restartPolicy startupProbe tty", nil},
-	{podOrContainer, "appArmorProfile runAsGroup runAsNonRoot runAsUser seLinuxOptions.level seccompProfile", nil},
-	{podOrContainer, "seLinuxOptions.role seLinuxOptions.type seLinuxOptions.user", needsAllowHost},
-	{containerSecurity, "allowPrivilegeEscalation capabilities.drop readOnlyRootFilesystem", nil},
-	{containerSecurity, "capabilities.add", capabilities},
-	{containerSecurity, "privileged", needsAllowHost},
+	inAgent + inCLI + inDind + inAdded: `env[+] envFrom imagePullPolicy lifecycle.postStart ports resizePolicy
+		resources terminationMessagePath terminationMessagePolicy volumeMounts[+] workingDir`,
+	inAgent:        "readinessProbe tty",
+	inCLI + inDind: "image",
+	inDind: `startupProbe.failureThreshold startupProbe.initialDelaySeconds startupProbe.periodSeconds
+		startupProbe.terminationGracePeriodSeconds startupProbe.timeoutSeconds`,
+	inAdded: `args command image lifecycle.preStop livenessProbe name readinessProbe restartPolicy
+		startupProbe tty`,
+	"spec.securityContext" + securityContexts: `appArmorProfile runAsGroup runAsNonRoot runAsUser seccompProfile
+		seLinuxOptions.level seLinuxOptions.role! seLinuxOptions.type! seLinuxOptions.user!`,
+	securityContexts: `allowPrivilegeEscalation capabilities.add capabilities.drop privileged!
+		readOnlyRootFilesystem`,
 })
 
 // The paths of the table.
@@ -66,10 +49,7 @@ const (
 	inDind  = " spec.initContainers[dind]"
 	inAdded = " spec.initContainers[+]"
 
-	everyContainer    = inAgent + inCLI + inDind + inAdded
-	containerSecurity = inAgent + ".securityContext" + inCLI + ".securityContext" + inAdded + ".securityContext"
-	podOrContainer    = "spec.securityContext" + containerSecurity
-	volumes           = "spec.volumes[workspace] spec.volumes[jenkins-home] spec.volumes[tmp] spec.volumes[+]"
+	securityContexts = inAgent + ".securityContext" + inCLI + ".securityContext" + inAdded + ".securityContext"
 )
 
 const (
@@ -104,13 +84,14 @@ var remedies = map[string]string{ //nolint:gosec // G101: words
 	"spec.volumes[docker-data].persistentVolumeClaim": dataFixed,
 }
 
-// table returns the rows by path and field.
-func table(rows []row) map[string]row {
-	out := map[string]row{}
-	for _, r := range rows {
-		for path := range strings.FieldsSeq(r.paths) {
-			for field := range strings.FieldsSeq(r.fields) {
-				out[path+"."+field] = r
+// table returns the fields with their paths, and whether they need AllowHost.
+func table(fields map[string]string) map[string]bool {
+	out := map[string]bool{}
+	for paths, names := range fields {
+		for path := range strings.FieldsSeq(paths) {
+			for field := range strings.FieldsSeq(names) {
+				name, host := strings.CutSuffix(field, "!")
+				out[path+"."+name] = host
 			}
 		}
 	}
@@ -130,24 +111,26 @@ func allowedIn(name string) []string {
 }
 
 // TemplateMistakes returns all changes of the spec's template that are not allowed.
-func (s Spec) TemplateMistakes() []error {
-	s = s.withDefaults()
+func (s Spec) TemplateMistakes() []*TemplateMistake {
 	if s.Template == nil {
 		return nil
 	}
 	base := plainPod(&s, "name")
 	pod, err := s.Template.merge(base)
 	if err != nil {
-		return []error{&TemplateMistake{Remedy: err.Error()}}
+		return []*TemplateMistake{{Remedy: err.Error()}}
 	}
 	l := &lint{spec: &s, base: base, pod: pod}
 	l.compare("", "", fieldsOf(base), fieldsOf(pod))
-	slices.SortStableFunc(l.found, func(a, b *TemplateMistake) int { return cmp.Compare(a.Line, b.Line) })
-	var out []error
+	l.refused = map[string]bool{}
 	for _, m := range l.found {
-		out = append(out, m)
+		l.refused[m.Field] = true
 	}
-	return out
+	l.values()
+	slices.SortStableFunc(l.found, func(a, b *TemplateMistake) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field))
+	})
+	return l.found
 }
 
 // A lint compares a pod (base) with the same pod after its template.
@@ -155,11 +138,12 @@ type lint struct {
 	spec      *Spec
 	base, pod *corev1.Pod
 	found     []*TemplateMistake
+	refused   map[string]bool // fields that may not be set, so that their values do not matter
 }
 
 // reject adds a mistake if wrong is true.
 func (l *lint) reject(wrong bool, field, remedy string) {
-	if wrong {
+	if wrong && !l.refused[field] {
 		l.found = append(l.found, &TemplateMistake{l.spec.Template.line(field), field, remedy})
 	}
 }
@@ -170,12 +154,11 @@ func (l *lint) compare(name, field string, was, is any) {
 	if reflect.DeepEqual(was, is) {
 		return
 	}
-	r, ok := allowed[name]
+	host, ok := allowed[name]
 	key, list := mergeKeys[name[strings.LastIndex(name, ".")+1:]]
 	switch {
-	case ok && r.check != nil:
-		r.check(l, field, was, is)
 	case ok:
+		l.reject(host && is != nil && is != false && !l.spec.AllowHost, field, allowHost)
 	case len(allowedIn(name)) == 0:
 		l.reject(true, field, remedyFor(name))
 	case list:
@@ -190,14 +173,12 @@ func (l *lint) compare(name, field string, was, is any) {
 
 // remedyFor returns the remedy for a field that is not in the table.
 func remedyFor(name string) string {
-	if r := remedies[name]; r != "" {
-		return r
-	}
 	if strings.HasSuffix(name, "]") {
-		return reservedName
+		return cmp.Or(remedies[name], reservedName)
 	}
 	around := name[:max(0, strings.LastIndex(name, "."))]
-	return "not for a template; leave it out (here it may set " + strings.Join(allowedIn(around), ", ") + ")"
+	others := "not for a template; leave it out (here it may set " + strings.Join(allowedIn(around), ", ") + ")"
+	return cmp.Or(remedies[name], others)
 }
 
 // mergeKeys has the lists that Kubernetes merges by a key, and the field that is the key. The empty key
@@ -210,22 +191,21 @@ var mergeKeys = map[string]string{
 // elements compares the elements of a list.
 func (l *lint) elements(list, field string, was, is object) {
 	for _, k := range keys(was, is) {
-		at := field + "[" + k + "]"
-		_, ours := was[k]
-		e, stays := is[k]
-		switch image := as[object](e)["image"]; {
-		case !stays || !ours && strings.HasPrefix(k, "bellboard.dev/"):
+		at, added := field+"["+k+"]", was[k] == nil
+		e := as[object](is[k])
+		switch {
+		case is[k] == nil, added && strings.HasPrefix(k, "bellboard.dev/"):
 			l.reject(true, at, reservedName)
-		case ours:
-			l.compare(list+"["+k+"]", at, was[k], e)
-		case strings.HasSuffix(list, "ontainers") && image == nil:
+		case !added:
+			l.compare(list+"["+k+"]", at, was[k], is[k])
+		case strings.HasSuffix(list, "ontainers") && e["image"] == nil:
 			l.reject(true, at, l.spec.agents()+" have no such container; "+
 				"correct its name, set this file for another kind, or give it an image")
 		default:
-			l.compare(list+"[+]", at, nil, e)
+			l.compare(list+"[+]", at, nil, is[k])
 		}
-		if sources := keys(as[object](e)); list == "spec.volumes" && len(sources) > 2 { // a name and two sources
-			sources = slices.DeleteFunc(sources, func(s string) bool { return s == "name" })
+		if list == "spec.volumes" && len(e) > 2 { // a name and two sources
+			sources := slices.DeleteFunc(keys(e), func(s string) bool { return s == "name" })
 			l.reject(true, at, "is "+strings.Join(sources, " and ")+" at once; set the one that Bellboard gives it to null")
 		}
 	}
@@ -262,32 +242,40 @@ func keys(all ...object) []string {
 	return slices.Sorted(maps.Keys(union))
 }
 
-// The checks of the table follow.
-
-// needsAllowHost rejects what gives builds rights over the Kubernetes node, unless AllowHost is set.
-func needsAllowHost(l *lint, field string, _, is any) {
-	l.reject(is != nil && is != false && !l.spec.AllowHost, field, allowHost)
-}
-
-func hostUsers(l *lint, field string, _, is any) {
-	switch l.spec.Docker {
-	case DockerUserns:
-		l.reject(is != false, field, "DOCKER=userns is this being false; leave it out")
-	case DockerDind, DockerRootless:
-		l.reject(is == false, field,
-			"a privileged daemon cannot begin in a user namespace; leave it out, and set DOCKER=userns")
-	case DockerNone, DockerSysbox, DockerHost:
+// values rejects values of fields that a template may set.
+func (l *lint) values() {
+	base, pod, mode := &l.base.Spec, &l.pod.Spec, l.spec.Docker
+	grace, least := pod.TerminationGracePeriodSeconds, *base.TerminationGracePeriodSeconds
+	l.reject(grace == nil || *grace < least, "spec.terminationGracePeriodSeconds", fmt.Sprintf(
+		"less than the %d s that BUILD_GRACE gives: builds would be cut off; leave it out, and set BUILD_GRACE", least))
+	const named = "Jenkins calls the agent by this name; leave it out"
+	l.reject(base.Hostname != "" && pod.Hostname != base.Hostname, "spec.hostname", named)
+	l.reject(base.Subdomain != "" && pod.Subdomain != base.Subdomain, "spec.subdomain", named)
+	l.reject(mode == DockerUserns && !ownUsers(pod), "spec.hostUsers",
+		"DOCKER=userns is this being false; leave it out")
+	l.reject((mode == DockerDind || mode == DockerRootless) && ownUsers(pod), "spec.hostUsers",
+		"a privileged daemon cannot begin in a user namespace; leave it out, and set DOCKER=userns")
+	wrong := NotLinux(pod.NodeSelector)
+	l.reject(wrong != "" && !maps.Equal(pod.NodeSelector, base.NodeSelector), "spec.nodeSelector", wrong)
+	l.reject(pod.OS != nil && pod.OS.Name != corev1.Linux, "spec.os.name",
+		"Bellboard's agents are for Linux only; leave it out")
+	for _, v := range pod.Volumes {
+		own := volumeOf(base, v.Name)
+		l.reject(v.Name == dockerDataVolume && own != nil && own.EmptyDir != nil && v.EmptyDir == nil,
+			"spec.volumes[docker-data].emptyDir", dataFixed)
+		if v.Projected != nil {
+			l.projected("spec.volumes["+v.Name+"].projected", fieldsOf(v.Projected))
+		}
+	}
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		if c.Image != "" {
+			l.container(&c)
+		}
 	}
 }
 
-func hostname(l *lint, field string, was, _ any) {
-	l.reject(was != nil, field, "Jenkins calls the agent by this name; leave it out")
-}
-
-func nodeSelector(l *lint, field string, _, _ any) {
-	wrong := NotLinux(l.pod.Spec.NodeSelector)
-	l.reject(wrong != "", field, wrong)
-}
+// ownUsers reports whether the pod's users are none of the Kubernetes node's.
+func ownUsers(pod *corev1.PodSpec) bool { return !ptr.Deref(pod.HostUsers, true) }
 
 // NotLinux returns the mistake in a selector of Kubernetes nodes that do not run Linux; "": there is none.
 func NotLinux(selector map[string]string) string {
@@ -300,35 +288,26 @@ func NotLinux(selector map[string]string) string {
 	return ""
 }
 
-func linuxOnly(l *lint, field string, _, is any) {
-	l.reject(is != string(corev1.Linux), field, "Bellboard's agents are for Linux only; leave it out")
-}
-
-func gracePeriod(l *lint, field string, _, _ any) {
-	was, is := *l.base.Spec.TerminationGracePeriodSeconds, l.pod.Spec.TerminationGracePeriodSeconds
-	l.reject(is == nil || *is < was, field, fmt.Sprintf("less than the %d s that BUILD_GRACE gives: "+
-		"builds would be cut off; leave it out, and set BUILD_GRACE", was))
-}
-
-func dockerDataStays(l *lint, field string, _, is any) { l.reject(is == nil, field, dataFixed) }
-
 // projected rejects a token with which a build can use the cluster's API. A token for somebody else, such as
 // a cloud or a vault, is worth nothing there.
-func projected(l *lint, field string, _, is any) {
-	sources := []string{"clusterTrustBundle", "configMap", "downwardAPI", "secret", "serviceAccountToken"}
-	for i, source := range as[[]any](as[object](is)["sources"]) {
-		at := fmt.Sprintf("%s.sources[%d]", field, i)
+func (l *lint) projected(field string, volume object) {
+	const remedy = "the cluster itself accepts this token, and every build could read it; " +
+		"leave it out, or give the audience that the token is for"
+	for i, source := range as[[]any](volume["sources"]) {
 		for _, kind := range keys(as[object](source)) {
-			l.reject(!slices.Contains(sources, kind), at+"."+kind, "not for a template; leave it out")
+			at := fmt.Sprintf("%s.sources[%d].%s", field, i, kind)
+			switch kind {
+			case "clusterTrustBundle", "configMap", "downwardAPI", "secret":
+			case "serviceAccountToken":
+				audience := as[string](as[object](as[object](source)[kind])["audience"])
+				host := strings.TrimPrefix(audience, "https://")
+				cluster := host == "api" || host == "kubernetes" || strings.HasPrefix(host, "kubernetes.default")
+				l.reject(audience == "", at, remedy)
+				l.reject(cluster, at+".audience", audience+": "+remedy)
+			default:
+				l.reject(true, at, "not for a template; leave it out")
+			}
 		}
-		token := as[object](source)["serviceAccountToken"]
-		audience := as[string](as[object](token)["audience"])
-		host := strings.TrimPrefix(audience, "https://")
-		const remedy = "the cluster itself accepts this token, and every build could read it; " +
-			"leave it out, or give the audience that the token is for"
-		l.reject(token != nil && audience == "", at+".serviceAccountToken", remedy)
-		cluster := host == "api" || host == "kubernetes" || strings.HasPrefix(host, "kubernetes.default")
-		l.reject(cluster, at+".serviceAccountToken.audience", audience+": "+remedy)
 	}
 }
 
@@ -339,72 +318,67 @@ var imageVariables = []string{
 	"JENKINS_WEB_SOCKET", "JENKINS_DIRECT_CONNECTION", "JENKINS_INSTANCE_IDENTITY", "JENKINS_PROTOCOLS",
 }
 
-func env(l *lint, field string, _, is any) {
-	name, value := as[string](as[object](is)["name"]), as[string](as[object](is)["value"])
-	l.reject(isIn(field, inAgent) && slices.Contains(imageVariables, name), field,
-		"the image would pass it to the agent a second time; leave it out")
-	private := strings.HasPrefix(value, "unix:") || strings.HasPrefix(value, "ssh:")
-	l.reject(name == "DOCKER_HOST" && !private, field,
-		"everybody who reaches that Docker may be able to use it; leave it out, and set DOCKER")
-}
-
-// isIn reports whether a field belongs to that container.
-func isIn(field, container string) bool { return strings.HasPrefix(field, container[1:]+".") }
-
-// volumeMount keeps two things apart: Bellboard's volumes from containers that do not need them, and volumes
-// that several agents may share from the directory of Docker's data.
-func volumeMount(l *lint, field string, _, is any) {
-	name, path := as[string](as[object](is)["name"]), as[string](as[object](is)["mountPath"])
-	find := func(pod *corev1.Pod) int {
-		return slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
-	}
-	l.reject(name == secretVolumeName && !isIn(field, inAgent), field,
-		"is the agent's secret, and for the agent only; leave it out")
-	l.reject(name == dockerDataVolume && !isIn(field, inDind), field,
-		"two daemons on one /var/lib/docker destroy it; leave it out")
-	at := find(l.pod)
-	l.reject(at < 0 && find(l.base) < 0, field,
-		l.spec.agents()+" have no volume "+name+"; correct its name, or add it")
-	shared := at < 0 || l.pod.Spec.Volumes[at].EmptyDir == nil && l.pod.Spec.Volumes[at].Ephemeral == nil
-	inside := strings.HasPrefix(path+"/", "/var/lib/docker/") || strings.HasPrefix(path+"/", rootlessData+"/")
-	l.reject(inside && name != dockerDataVolume && shared, field, "other agents may have volume "+name+" too, "+
-		"and two daemons on one /var/lib/docker destroy it; leave it out, or make it emptyDir or ephemeral")
-}
-
-func ports(l *lint, field string, _, is any) {
-	for _, port := range as[[]any](is) {
-		onHost := as[object](port)["hostPort"] != nil || as[object](port)["hostIP"] != nil
-		l.reject(onHost && !l.spec.AllowHost, field, "a port of the Kubernetes node "+allowHost)
-	}
-}
-
-// requests rejects a container for which the scheduler reserves nothing. If the settings ask for nothing
-// either, that is meant.
-func requests(l *lint, field string, was, is any) {
-	names := []string{"cpu", "memory"}
-	if isIn(field, inAgent) || isIn(field, inCLI) || isIn(field, inDind) {
-		names = keys(as[object](as[object](was)["requests"]))
-	}
-	for _, name := range names {
-		l.reject(as[object](as[object](is)["requests"])[name] == nil, field+".requests."+name,
-			"missing, so the scheduler does not know what the container needs; write how much")
-	}
-}
-
 // defaultCapabilities has the capabilities that a runtime gives to a container which drops none.
 var defaultCapabilities = []string{
 	"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
 	"SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 }
 
-func capabilities(l *lint, field string, _, is any) {
-	hostUsers := l.pod.Spec.HostUsers
-	if l.spec.AllowHost || hostUsers != nil && !*hostUsers { // in a user namespace they are rights over the pod only
-		return
+// container rejects values of a container's fields.
+func (l *lint) container(c *corev1.Container) {
+	at := "spec.initContainers[" + c.Name + "]."
+	needs := []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
+	if c.Name == agentContainer {
+		at = "spec.containers[agent]."
 	}
-	for _, capability := range as[[]any](is) {
-		name := as[string](capability)
-		known := slices.Contains(defaultCapabilities, strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
-		l.reject(!known, field, name+" "+allowHost)
+	for _, own := range slices.Concat(l.base.Spec.InitContainers, l.base.Spec.Containers) {
+		if own.Name == c.Name { // if the settings ask for nothing, that is meant
+			needs = slices.Sorted(maps.Keys(own.Resources.Requests))
+		}
+	}
+	for _, name := range needs {
+		_, ok := c.Resources.Requests[name]
+		l.reject(!ok, at+"resources.requests."+string(name),
+			"missing, so the scheduler does not know what the container needs; write how much")
+	}
+	for _, e := range c.Env {
+		field := at + "env[" + e.Name + "]"
+		l.reject(c.Name == agentContainer && slices.Contains(imageVariables, e.Name), field,
+			"the image would pass it to the agent a second time; leave it out")
+		private := strings.HasPrefix(e.Value, "unix:") || strings.HasPrefix(e.Value, "ssh:")
+		l.reject(e.Name == "DOCKER_HOST" && !private, field,
+			"everybody who reaches that Docker may be able to use it; leave it out, and set DOCKER")
+	}
+	l.mounts(c, at)
+	for _, p := range c.Ports {
+		l.reject((p.HostPort != 0 || p.HostIP != "") && !l.spec.AllowHost, at+"ports",
+			"a port of the Kubernetes node "+allowHost)
+	}
+	rights := ptr.Deref(c.SecurityContext, corev1.SecurityContext{})
+	if rights.Capabilities == nil || c.Name == dindContainer || l.spec.AllowHost || ownUsers(&l.pod.Spec) {
+		return // with users of its own, capabilities are rights over the pod only
+	}
+	for _, name := range rights.Capabilities.Add {
+		known := slices.Contains(defaultCapabilities, strings.TrimPrefix(strings.ToUpper(string(name)), "CAP_"))
+		l.reject(!known, at+"securityContext.capabilities.add", string(name)+" "+allowHost)
+	}
+}
+
+// mounts keeps two things apart: Bellboard's volumes from containers that do not need them, and volumes that
+// several agents may share from the directory of Docker's data.
+func (l *lint) mounts(c *corev1.Container, at string) {
+	for _, m := range c.VolumeMounts {
+		field, v := at+"volumeMounts["+m.MountPath+"]", volumeOf(&l.pod.Spec, m.Name)
+		l.reject(m.Name == secretVolumeName && c.Name != agentContainer, field,
+			"is the agent's secret, and for the agent only; leave it out")
+		l.reject(m.Name == dockerDataVolume && c.Name != dindContainer, field,
+			"two daemons on one /var/lib/docker destroy it; leave it out")
+		l.reject(v == nil && volumeOf(&l.base.Spec, m.Name) == nil, field,
+			l.spec.agents()+" have no volume "+m.Name+"; correct its name, or add it")
+		dir := m.MountPath + "/"
+		inside := strings.HasPrefix(dir, "/var/lib/docker/") || strings.HasPrefix(dir, rootlessData+"/")
+		shared := v == nil || v.EmptyDir == nil && v.Ephemeral == nil
+		l.reject(inside && shared && m.Name != dockerDataVolume, field, "other agents may have volume "+m.Name+
+			" too, and two daemons on one /var/lib/docker destroy it; leave it out, or make it emptyDir or ephemeral")
 	}
 }

@@ -23,15 +23,13 @@ const (
 
 	workDir = "/home/jenkins/agent"
 
-	// minGrace is the shortest grace of a pod that somebody else deletes. minGrace is well over
-	// deletionGraceSeconds, so that such a deletion never looks like Bellboard's.
+	// minGrace is the shortest grace of a pod that somebody else deletes. With so much more than
+	// deletionGraceSeconds, such a deletion never looks like Bellboard's.
 	minGrace = 30 * time.Second
 )
 
-// Build makes an agent's pod. The same Spec and name always make the same pod. The caller has checked the
-// Spec's template for mistakes.
+// Build makes an agent's pod, always the same of the same Spec and name. The Spec's template has no mistakes.
 func Build(s Spec, name string) *corev1.Pod {
-	s = s.withDefaults()
 	pod := build(&s, name)
 	pod.Annotations[AnnotationSpecHash] = s.Hash()
 	return pod
@@ -39,20 +37,19 @@ func Build(s Spec, name string) *corev1.Pod {
 
 // Objects returns all objects of an agent of that name, but for the Secret, whose content only Jenkins knows.
 func Objects(s Spec, name string) []runtime.Object {
-	s = s.withDefaults()
+	objects := []runtime.Object{Build(s, name)}
 	if s.HasClaim() {
-		return []runtime.Object{Build(s, name), BuildClaim(s, name)}
+		objects = append(objects, BuildClaim(s, name))
 	}
-	return []runtime.Object{Build(s, name)}
+	return objects
 }
 
-// build makes an agent's pod without AnnotationSpecHash, from a spec with defaults.
+// build makes an agent's pod without AnnotationSpecHash.
 func build(s *Spec, name string) *corev1.Pod {
-	pod := plainPod(s, name)
 	if s.Template == nil {
-		return pod
+		return plainPod(s, name)
 	}
-	merged, err := s.Template.merge(pod)
+	merged, err := s.Template.merge(plainPod(s, name))
 	if err != nil {
 		panic("pool: a template that was not checked: " + err.Error())
 	}
@@ -65,9 +62,7 @@ func build(s *Spec, name string) *corev1.Pod {
 // plainPod makes an agent's pod without its template.
 func plainPod(s *Spec, name string) *corev1.Pod {
 	labels := s.labels()
-	// A build waits for the pod, and nothing may evict the pod before that build has run. Create removes the
-	// label from a spare pod, for which no build waits.
-	labels[LabelBusy] = "true"
+	labels[LabelBusy] = "true" // nothing may evict the pod before the build that waits for it has run
 	grace := int64(max(s.BuildGrace, minGrace) / time.Second)
 	pod := &corev1.Pod{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
@@ -88,34 +83,27 @@ func plainPod(s *Spec, name string) *corev1.Pod {
 			PriorityClassName:             s.PriorityClass,
 			NodeSelector:                  s.NodeSelector,
 			Tolerations:                   s.Tolerations,
-			// The group lets the agent read its Secret. If the root of a volume has the group already, the
-			// kubelet does not change every file.
+			// The group lets the agent read its Secret. The kubelet changes no file of a volume whose root
+			// has the group already.
 			SecurityContext: &corev1.PodSecurityContext{
 				FSGroup:             new(int64(jenkinsID)),
 				FSGroupChangePolicy: new(corev1.FSGroupChangeOnRootMismatch),
 			},
 			Containers: []corev1.Container{agent(s, name)},
-			Volumes: []corev1.Volume{
-				emptyDir("workspace"),
-				emptyDir("jenkins-home"),
-				emptyDir("tmp"),
-				secretVolume(s, name),
-			},
+			Volumes:    []corev1.Volume{emptyDir("workspace"), emptyDir("jenkins-home"), emptyDir("tmp")},
 		},
 	}
+	addSecret(&pod.Spec, s, name)
 	if s.ImagePullSecret != "" {
 		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: s.ImagePullSecret}}
 	}
-	if s.Connect == scaler.Inbound && s.Transport == SSH {
+	if s.Transport == SSH {
 		pod.Spec.Hostname, pod.Spec.Subdomain = name, SSHService
 		// With the pod's group, builds could read the pod's secrets.
 		pod.Spec.SecurityContext = &corev1.PodSecurityContext{}
 	}
-	switch {
-	case s.Docker.Daemon():
-		addDaemon(pod, s)
-	case s.Docker == DockerHost:
-		addHostDocker(pod, s)
+	if s.Docker.Daemon() || s.Docker == DockerHost {
+		addDocker(pod, s)
 	}
 	if pod.Spec.Containers[0].Command == nil && !s.Docker.Daemon() {
 		// The image's own entrypoint may be a JVM, which waits for no orphan process. The pod's pause process
@@ -125,11 +113,9 @@ func plainPod(s *Spec, name string) *corev1.Pod {
 	return pod
 }
 
-// Hash returns the value of AnnotationSpecHash. All pods of one spec have the same hash, whatever their name,
-// cache slot and CACHE_SIZE. If other settings change the pods, the hash differs. The labels and executors of
-// an inbound agent are part of the hash, though only its Jenkins node has them.
+// Hash returns the value of AnnotationSpecHash. It differs if the pods differ but for their name, cache slot
+// and CACHE_SIZE, or if the Jenkins nodes of inbound agents differ in labels or executors.
 func (s Spec) Hash() string {
-	s = s.withDefaults()
 	s.Slot, s.CacheSize = "", resource.Quantity{}
 	b, err := json.Marshal([]any{build(&s, "name"), s.Labels, s.Executors, s.Unlabelled})
 	if err != nil {
@@ -160,9 +146,8 @@ func agent(s *Spec, name string) corev1.Container {
 	default:
 		inboundAgent(&c, s, name)
 	}
-	// SIGTERM ends the agent at once, and its build too. The sleep delays the signal for as long as a build
-	// may take to end. The hook does not ask Jenkins, since an answer during a restart of Jenkins would be
-	// wrong. The short grace of Bellboard's own deletions ends the sleep early.
+	// SIGTERM ends the agent and its build at once, so the sleep delays the signal. The hook does not ask
+	// Jenkins, whose answer would be wrong during a restart. Bellboard's own short grace ends the sleep.
 	if seconds := int64(s.BuildGrace / time.Second); seconds > 0 {
 		c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: seconds}}}
 	}
@@ -170,8 +155,7 @@ func agent(s *Spec, name string) corev1.Container {
 }
 
 // restricted returns what the Pod Security Standard "restricted" asks of a container. The root file system
-// stays writable, since builds write to their home (~/.m2, ~/.npm, ~/.gitconfig), and the image has files
-// there.
+// stays writable, since builds write to their home (~/.m2, ~/.npm), where the image has files.
 func restricted() *corev1.SecurityContext {
 	return &corev1.SecurityContext{
 		RunAsUser:                new(int64(jenkinsID)),
@@ -191,17 +175,24 @@ func resources(s *Spec) corev1.ResourceRequirements {
 	if s.Docker.Daemon() {
 		shares = 2
 	}
+	share := func(whole int64) int64 { return (whole + shares - 1) / shares }
 	r := corev1.ResourceRequirements{Requests: corev1.ResourceList{}}
 	if !s.CPU.IsZero() {
-		cpu := resource.NewMilliQuantity((s.CPU.MilliValue()+shares-1)/shares, s.CPU.Format)
-		r.Requests[corev1.ResourceCPU] = *cpu
+		r.Requests[corev1.ResourceCPU] = *resource.NewMilliQuantity(share(s.CPU.MilliValue()), s.CPU.Format)
 	}
 	if !s.Memory.IsZero() {
-		memory := resource.NewQuantity((s.Memory.Value()+shares-1)/shares, s.Memory.Format)
-		r.Requests[corev1.ResourceMemory] = *memory
+		r.Requests[corev1.ResourceMemory] = *resource.NewQuantity(share(s.Memory.Value()), s.Memory.Format)
 		r.Limits = corev1.ResourceList{corev1.ResourceMemory: s.Memory}
 	}
 	return r
+}
+
+// rootContext returns the rights of a container whose user is root.
+func rootContext() *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		RunAsUser:      new(int64(0)),
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
 }
 
 func emptyDir(name string) corev1.Volume {

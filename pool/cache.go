@@ -10,27 +10,29 @@ import (
 
 	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
-
-	"bellboard/scaler/clock"
+	kclock "k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 )
 
 const (
 	// maxStale is how long Observe uses a cache after the cache's watch has broken.
 	maxStale = 30 * time.Second
-	// The pauses between two attempts to list and watch grow from minBackoff to maxBackoff.
+	// The pauses between two attempts to list and watch grow from minBackoff to maxBackoff. client-go's own
+	// pauses grow to a minute after an outage, and every tick would hold that long.
 	minBackoff = 500 * time.Millisecond
 	maxBackoff = 4 * time.Second
 )
 
-// A cache holds this instance's objects of one resource in one namespace. O is the API's type, and T is
-// scaler's type. client-go's reflector lists and watches the objects, and calls Add, Update, Delete and
-// Replace. The cache keeps no API objects, and converts each version of an object once.
+// A cache holds this instance's objects of one resource in one namespace, converted from the API's type O to
+// scaler's type T. client-go's reflector lists and watches the objects, and stores them in the cache.
 //
 // The cache knows whether it is current, since it sees each watch begin and end, and each list arrive. While
 // a watch is open, the cache counts as current. If a connection dies in silence, client-go's HTTP/2 pings end
@@ -39,21 +41,17 @@ type cache[O apiObject, T any] struct {
 	client   *Client
 	ns       string
 	resource string // "pods"
-	example  O
-	list     func(context.Context, metav1.ListOptions) (runtime.Object, error)
-	watch    func(context.Context, metav1.ListOptions) (watch.Interface, error)
 	convert  func(O) *T
 	optional bool          // no decision needs the objects, so a missing right to list or watch is no failure
 	ready    chan struct{} // closed after the first list, or when an optional cache has given up
-	settle   sync.Once     // closes ready
+	settle   func()        // closes ready
 
 	mu      sync.Mutex
 	objects map[string]*T   // by name; a stored *T never changes, so readers need no lock for the *T
 	version string          // the cache has the server's changes up to this version
-	listed  bool            // the first list has arrived
-	open    *observedWatch  // the open watch; nil: none
+	open    bool            // a watch is open
 	current bool            // a watch is open, and the cache has all that came before the watch
-	asOf    time.Time       // when the cache was last current, while no watch is open
+	asOf    time.Time       // when the cache was last current, while no watch is; zero: no list has arrived
 	err     error           // the error of the last failed list or watch
 	warned  map[string]bool // by verb: the log has the warning that the verb is forbidden
 }
@@ -63,92 +61,85 @@ type apiObject interface {
 	runtime.Object
 }
 
-// listWatcher is the part of a typed client that a cache needs, such as PodInterface.
-type listWatcher[L runtime.Object] interface {
-	List(context.Context, metav1.ListOptions) (L, error)
-	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
-}
-
-// newCache makes an empty cache that lists and watches through the typed client.
-func newCache[O apiObject, T any, L runtime.Object](
-	c *Client, ns, resource string, example O, typed listWatcher[L], convert func(O) *T,
-) *cache[O, T] {
+func newCache[O apiObject, T any](c *Client, ns, resource string, convert func(O) *T) *cache[O, T] {
+	ready := make(chan struct{})
 	return &cache[O, T]{
-		client: c, ns: ns, resource: resource, example: example, watch: typed.Watch, convert: convert,
-		list:  func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return typed.List(ctx, o) },
-		ready: make(chan struct{}), objects: map[string]*T{}, warned: map[string]bool{},
+		client: c, ns: ns, resource: resource, convert: convert,
+		ready: ready, settle: sync.OnceFunc(func() { close(ready) }), warned: map[string]bool{},
 	}
 }
 
-// run follows the API server until ctx ends. Before the first list, run calls fail with an error that no
-// retry can mend.
+// A protobufGetter asks for answers in protobuf, which is quicker to decode than JSON.
+type protobufGetter struct{ rest.Interface }
+
+// Get begins a GET request.
+func (g protobufGetter) Get() *rest.Request { return g.Interface.Get().UseProtobufAsDefault() }
+
+// run follows the API server until ctx ends. run calls fail if no retry can bring the first list.
 func (c *cache[O, T]) run(ctx context.Context, fail context.CancelCauseFunc) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	giveUp := fail
 	if c.optional {
 		giveUp = func(error) {
-			c.settle.Do(func() { close(c.ready) })
+			c.settle()
 			stop()
 		}
 	}
-	selector := labels.Set{LabelInstance: c.client.instance}.String()
-	lw := &toolscache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.LabelSelector = selector
-			if o.ResourceVersion == "0" {
-				o.ResourceVersion = "" // the newest state, not the one in an API server's cache
-			}
-			began := c.client.clock.Now()
-			list, err := c.list(ctx, o)
-			return list, c.answered("list", began, err, giveUp)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector = selector
-			began := c.client.clock.Now()
-			w, err := c.watch(ctx, o)
-			if err := c.answered("watch", began, err, giveUp); err != nil {
-				return nil, err
-			}
-			return c.opened(w, o.SendInitialEvents != nil && *o.SendInitialEvents), nil
-		},
-	}
-	wall := c.client.clock.Wall
-	r := toolscache.NewReflectorWithOptions(lw, c.example, c, toolscache.ReflectorOptions{
-		Name: "bellboard/" + c.ns + "/" + c.resource,
-		// client-go's own back-off waits up to a minute after an outage, and every tick would hold that long.
-		Backoff: &wait.Backoff{Duration: wall(minBackoff), Cap: wall(maxBackoff), Steps: 10, Factor: 2, Jitter: 0.5},
+	getter := protobufGetter{c.client.rest()}
+	selector := labels.Set{LabelInstance: c.client.cfg.Instance}.String()
+	lw := toolscache.NewFilteredListWatchFromClient(getter, c.resource, c.ns, func(o *metav1.ListOptions) {
+		o.LabelSelector = selector
+		if o.ResourceVersion == "0" {
+			o.ResourceVersion = "" // the newest state, not the one in an API server's cache
+		}
 	})
-	for pause := minBackoff; ctx.Err() == nil; pause = min(2*pause, maxBackoff) {
-		began := c.client.clock.Now()
+	list, begin := lw.ListWithContextFunc, lw.WatchFuncWithContext
+	lw.ListWithContextFunc = func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		began := c.client.cfg.Clock.Now()
+		objects, err := list(ctx, o)
+		return objects, c.answered("list", began, err, giveUp)
+	}
+	lw.WatchFuncWithContext = func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		began := c.client.cfg.Clock.Now()
+		w, err := begin(ctx, o)
+		if err := c.answered("watch", began, err, giveUp); err != nil {
+			return nil, err
+		}
+		return c.opened(w, ptr.Deref(o.SendInitialEvents, false)), nil
+	}
+	wall := c.client.cfg.Clock.Wall
+	backoff := wait.Backoff{Duration: wall(minBackoff), Cap: wall(maxBackoff), Steps: 10, Factor: 2, Jitter: 0.5}
+	options := toolscache.ReflectorOptions{Name: "bellboard/" + c.ns + "/" + c.resource, Backoff: &backoff}
+	var example O
+	r := toolscache.NewReflectorWithOptions(lw, example, c, options)
+	pause := backoff.DelayWithReset(kclock.RealClock{}, wall(time.Minute))
+	_ = pause.Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		if err := r.ListAndWatchWithContext(ctx); err != nil {
-			c.client.log.Debug("cache stopped following the API server",
+			c.client.cfg.Log.Debug("cache stopped following the API server",
 				zap.String("resource", c.resource), zap.String("namespace", c.ns), zap.Error(err))
 		}
-		if c.client.clock.Now().Sub(began) > time.Minute {
-			pause = minBackoff
-		}
-		if clock.Sleep(ctx, c.client.clock, pause) != nil {
-			return
-		}
-	}
+		return false, nil
+	})
 }
 
-// waitReady returns when the objects are known for the first time, or an optional cache has given up.
-func (c *cache[O, T]) waitReady(ctx context.Context, limit <-chan struct{}) error {
+// waitReady returns when the objects are known for the first time, or an optional cache has given up. limit is
+// ctx with the limit of Start.
+func (c *cache[O, T]) waitReady(ctx, limit context.Context) error {
 	select {
 	case <-c.ready:
 		return nil
-	case <-limit:
-		err := orUnknown(c.lastError())
-		return fmt.Errorf("follow %s in %s: no list within %s: %w", c.resource, c.ns, startLimit, err)
-	case <-ctx.Done():
+	case <-limit.Done():
+	}
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	err := orUnknown(c.lastError())
+	return fmt.Errorf("follow %s in %s: no list within %s: %w", c.resource, c.ns, startLimit, err)
 }
 
 // answered counts a list or the begin of a watch, and returns err with the request's name. answered calls
-// giveUp if the first list has not arrived and no retry can mend err.
+// giveUp if no retry can bring the first list.
 func (c *cache[O, T]) answered(verb string, began time.Time, err error, giveUp func(error)) error {
 	c.client.count(verb, c.resource, began, err)
 	c.mu.Lock()
@@ -159,28 +150,27 @@ func (c *cache[O, T]) answered(verb string, began time.Time, err error, giveUp f
 		return nil
 	}
 	c.err = fmt.Errorf("%s %s in %s: %w", verb, c.resource, c.ns, err)
-	// If only the right to watch is missing, lists keep the cache current. Nothing but this warning shows
-	// that.
+	// If only the right to watch is missing, lists keep the cache current, and only this warning shows that.
 	if c.warned[verb] && !warned {
-		c.client.log.Warn("not allowed to follow "+c.resource, zap.Error(c.err))
+		c.client.cfg.Log.Warn("not allowed to follow "+c.resource, zap.Error(c.err))
 	}
-	if !c.listed && (permanent(err) || c.client.failFast && unreachable(err)) {
+	if c.asOf.IsZero() && (permanent(err) || c.client.cfg.Impatient && unreachable(err)) {
 		giveUp(c.err)
 	}
 	return c.err
 }
 
 // An observedWatch is a watch that reports its end. The reflector calls Stop for every watch, whatever ended
-// it.
+// it, before the next watch begins.
 type observedWatch struct {
 	watch.Interface
-	closed func(*observedWatch)
+	closed func()
 }
 
 // Stop ends the watch.
 func (w *observedWatch) Stop() {
 	w.Interface.Stop()
-	w.closed(w)
+	w.closed()
 }
 
 // opened notes that a watch has begun. A watch that sends all objects first (initial) makes the cache current
@@ -188,21 +178,18 @@ func (w *observedWatch) Stop() {
 func (c *cache[O, T]) opened(w watch.Interface, initial bool) watch.Interface {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open, c.current = &observedWatch{Interface: w, closed: c.closed}, !initial
-	return c.open
+	c.open, c.current = true, !initial
+	return &observedWatch{w, c.closed}
 }
 
-// closed notes that a watch has ended.
-func (c *cache[O, T]) closed(w *observedWatch) {
+// closed notes that the watch has ended.
+func (c *cache[O, T]) closed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.open != w {
-		return
-	}
 	if c.current {
-		c.asOf = c.client.clock.Now()
+		c.asOf = c.client.cfg.Clock.Now()
 	}
-	c.open, c.current = nil, false
+	c.open, c.current = false, false
 }
 
 // Add stores an object. The reflector calls Add, Update, Delete, Replace, Resync and UpdateResourceVersion.
@@ -210,21 +197,26 @@ func (c *cache[O, T]) Add(obj any) error { return c.Update(obj) }
 
 // Update stores a new version of an object.
 func (c *cache[O, T]) Update(obj any) error {
-	o, ok := obj.(O)
-	if !ok {
-		return c.unexpected(obj)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.objects[o.GetName()] = c.convert(o)
+	return c.put(c.objects, obj)
+}
+
+// put stores an object among objects.
+func (c *cache[O, T]) put(objects map[string]*T, obj any) error {
+	o, ok := obj.(O)
+	if !ok {
+		return fmt.Errorf("among %s: %T", c.resource, obj)
+	}
+	objects[o.GetName()] = c.convert(o)
 	return nil
 }
 
 // Delete removes an object.
 func (c *cache[O, T]) Delete(obj any) error {
-	o, ok := obj.(O)
-	if !ok {
-		return c.unexpected(obj)
+	o, err := meta.Accessor(obj)
+	if err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -236,21 +228,17 @@ func (c *cache[O, T]) Delete(obj any) error {
 func (c *cache[O, T]) Replace(list []any, version string) error {
 	objects := make(map[string]*T, len(list))
 	for _, obj := range list {
-		o, ok := obj.(O)
-		if !ok {
-			return c.unexpected(obj)
+		if err := c.put(objects, obj); err != nil {
+			return err
 		}
-		objects[o.GetName()] = c.convert(o)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.objects, c.version, c.listed = objects, version, true
-	c.asOf, c.current = c.client.clock.Now(), c.open != nil
-	c.settle.Do(func() { close(c.ready) })
+	c.objects, c.version = objects, version
+	c.asOf, c.current = c.client.cfg.Clock.Now(), c.open
+	c.settle()
 	return nil
 }
-
-func (c *cache[O, T]) unexpected(obj any) error { return fmt.Errorf("among %s: %T", c.resource, obj) }
 
 // Resync does nothing, since nothing waits for a resync.
 func (c *cache[O, T]) Resync() error { return nil }
@@ -262,7 +250,7 @@ func (c *cache[O, T]) UpdateResourceVersion(version string) {
 	c.version = version
 }
 
-// lastError returns the error of the last list or watch that failed; nil: none has failed.
+// lastError returns the error of the last list or watch that failed, or nil.
 func (c *cache[O, T]) lastError() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -282,29 +270,24 @@ func (c *cache[O, T]) view() ([]*T, time.Time, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at, err := c.lastCurrent()
-	switch {
-	case err != nil && c.optional:
-		return nil, c.client.clock.Now(), nil
-	case err != nil:
-		return nil, at, err
+	if err != nil && c.optional {
+		return nil, c.client.cfg.Clock.Now(), nil
 	}
-	return slices.Collect(maps.Values(c.objects)), at, nil
+	return slices.Collect(maps.Values(c.objects)), at, err
 }
 
 // lastCurrent returns when the cache was last current, or the reason why the cache may not be used. The
 // caller holds the lock.
 func (c *cache[O, T]) lastCurrent() (time.Time, error) {
-	now := c.client.clock.Now()
-	at := c.asOf
-	if c.current {
-		at = now
-	}
-	where := c.resource + " in " + c.ns
-	switch stale := now.Sub(at); {
-	case !c.listed:
-		return at, staleError(where+": not listed yet", c.err)
+	now, where := c.client.cfg.Clock.Now(), c.resource+" in "+c.ns
+	stale := now.Sub(c.asOf)
+	switch {
+	case c.asOf.IsZero():
+		return now, staleError(where+": not listed yet", c.err)
+	case c.current:
+		return now, nil
 	case stale > maxStale:
-		return at, staleError(fmt.Sprintf("%s: not followed for %s", where, stale.Round(time.Second)), c.err)
+		return now, staleError(fmt.Sprintf("%s: not followed for %s", where, stale.Round(time.Second)), c.err)
 	}
-	return at, nil
+	return c.asOf, nil
 }

@@ -52,7 +52,7 @@ func TestStartSaysWhyItCannot(t *testing.T) {
 			})
 		}, time.Second, "no role"},
 		"unreachable":                     {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*maxBackoff, "refused"},
-		"unreachable, and a person waits": {func(h *house) { h.failFast = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
+		"unreachable, and a person waits": {func(h *house) { h.cfg.Impatient = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestNotAllowedIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		h := newHouse(t, func(*rest.Config) {})
-		h.log = zap.New(core)
+		h.cfg.Log = zap.New(core)
 		h.start()
 		var lists atomic.Int64 // of several caches at once
 		h.cluster.Refuse(func(_ *http.Request, verb, resource string) *metav1.Status {
@@ -263,10 +263,7 @@ func TestTheFirstListIsAQuorums(t *testing.T) {
 				})
 				for _, which := range []string{"the first leader's", "the next one's"} {
 					firsts = nil
-					p, err := New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: specs()})
-					if err != nil {
-						t.Fatal(err)
-					}
+					p := New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: specs()})
 					ctx, end := context.WithCancel(t.Context())
 					if err := p.Start(ctx); err != nil {
 						t.Fatal(err)
@@ -304,17 +301,14 @@ func TestImagesThatCannotBePulled(t *testing.T) {
 
 func BenchmarkObserve5000(b *testing.B) {
 	s := specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)
-	p, err := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{s}})
-	if err != nil {
-		b.Fatal(err)
-	}
+	p := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{s}})
 	list := make([]any, 5000)
 	for i := range list {
 		pod := Build(s, fmt.Sprintf("web-e-%04d", (i*7919)%5000))
 		pod.UID, pod.ResourceVersion = types.UID(pod.Name), "1"
 		list[i] = pod
 	}
-	f := p.namespaces[0].pods
+	f := p.namespaces["agents"].pods
 	if err := f.Replace(list, "1"); err != nil {
 		b.Fatal(err)
 	}
@@ -330,19 +324,16 @@ func BenchmarkObserve5000(b *testing.B) {
 
 // A stale cache may still have an earlier pod of the same name.
 func TestAPendingPodReplacesAnEarlierPodOfItsName(t *testing.T) {
-	p, err := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := New(Config{Client: kubernetes.New(nil), Instance: "ci", Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}})
 	pod := Build(p.specs[inbound], "web-e-1")
 	pod.UID, pod.ResourceVersion = "first", "5"
-	f := p.namespaces[0].pods
+	f := p.namespaces["agents"].pods
 	if err := f.Replace([]any{pod}, "7"); err != nil {
 		t.Fatal(err)
 	}
 	pod = pod.DeepCopy()
 	pod.UID, pod.ResourceVersion = "second", "9"
-	f.addPending(pod)
+	f.addWritten(convert(pod))
 	for _, c := range []struct {
 		version string
 		uid     string
@@ -375,8 +366,8 @@ func TestOurOwnPatchIsKnownAtOnce(t *testing.T) {
 		}
 		broken.Store(false)
 		h.await(30*time.Second, func() bool { return len(h.pods()) == 0 })
-		if f := h.namespace("agents").pods; len(f.patched) > 0 {
-			t.Errorf("%d patched pods are left", len(f.patched))
+		if f := h.namespaces["agents"].pods; len(f.written) > 0 {
+			t.Errorf("%d patched pods are left", len(f.written))
 		}
 	})
 }

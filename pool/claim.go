@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"time"
 
@@ -16,17 +15,13 @@ import (
 	"bellboard/scaler"
 )
 
-// The annotations of a cache slot's claim: the slot's history, and what happens to the slot when its team is
-// gone from the settings.
+// The annotations of a cache slot's claim.
 const (
-	// AnnotationLastUsed is when an agent took the slot, or when an agent that had connected left the slot
-	// (RFC 3339).
+	// AnnotationLastUsed is when an agent took the slot, or when a connected agent left the slot (RFC 3339).
 	AnnotationLastUsed = "bellboard.dev/last-used"
-	// AnnotationStore is the Docker mode of the daemons that use the slot.
-	AnnotationStore = "bellboard.dev/store"
-	// AnnotationUses is how many agents have taken the slot.
-	AnnotationUses = "bellboard.dev/uses"
-	// AnnotationKeep is the value of CACHE_KEEP when an agent last took the slot.
+	AnnotationStore    = "bellboard.dev/store" // the Docker mode of the daemons that use the slot
+	AnnotationUses     = "bellboard.dev/uses"  // how many agents have taken the slot
+	// AnnotationKeep is CACHE_KEEP when an agent last took the slot, for when its team is gone.
 	AnnotationKeep = "bellboard.dev/keep"
 
 	// annotationSelectedNode is the scheduler's: the Kubernetes node for which the volume is to be made. The
@@ -36,9 +31,8 @@ const (
 
 const pvcs = "persistentvolumeclaims"
 
-// BuildClaim makes the volume claim of a new cache slot. The same arguments always make the same claim.
+// BuildClaim makes the volume claim of a new cache slot, always the same of the same arguments.
 func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
-	s = s.withDefaults()
 	claim := &corev1.PersistentVolumeClaim{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -59,9 +53,8 @@ func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
 	return claim
 }
 
-// takeSlot creates a new slot, or notes on an existing slot that an agent uses it. If two processes take the
-// same slot at once, one of them gets ErrChanged. If no pod follows, nothing is lost: a slot without a pod is
-// free.
+// takeSlot creates a new slot, or notes on an existing slot that an agent uses it. If two processes take one
+// slot at once, one of them gets ErrChanged. If no pod follows, the slot is free.
 func (c *Client) takeSlot(ctx context.Context, s *Spec, slot *scaler.Slot) error {
 	notes := map[string]string{
 		AnnotationLastUsed: c.timestamp(),
@@ -71,18 +64,13 @@ func (c *Client) takeSlot(ctx context.Context, s *Spec, slot *scaler.Slot) error
 	if slot.UID == "" {
 		claim := BuildClaim(*s, slot.Name)
 		maps.Copy(claim.Annotations, notes)
-		_, err := call(ctx, c, "create", pvcs, func(ctx context.Context) (*corev1.PersistentVolumeClaim, error) {
-			return c.client.CoreV1().PersistentVolumeClaims(s.Namespace).Create(ctx, claim, metav1.CreateOptions{})
-		})
-		if err != nil {
-			err = c.classifyRejection(ctx, s.Namespace, claimNeeds(&claim.Spec), createError(err))
+		if err := c.create(ctx, pvcs, claim).Error(); err != nil {
+			err = c.createError(ctx, s.Namespace, claimNeeds(&claim.Spec), err)
 			return wrap("create cache slot "+slot.Name, err)
 		}
 		return nil
 	}
-	claim, err := c.patchClaim(ctx, slot, map[string]any{"metadata": map[string]any{
-		"uid": slot.UID, "resourceVersion": slot.ResourceVersion, "annotations": notes,
-	}})
+	claim, err := c.annotateClaim(ctx, slot, slot.ResourceVersion, notes)
 	switch {
 	case err == nil && claim.DeletionTimestamp != nil:
 		return fmt.Errorf("take cache slot %s: the claim is being deleted: %w", slot.Name, scaler.ErrChanged)
@@ -90,63 +78,60 @@ func (c *Client) takeSlot(ctx context.Context, s *Spec, slot *scaler.Slot) error
 		return fmt.Errorf("take cache slot %s: %w: %w", slot.Name, scaler.ErrChanged, err)
 	case err != nil:
 		// The history is worth less than the agent.
-		c.log.Warn("cannot note the use of a cache slot", zap.String("slot", slot.Name), zap.Error(err))
+		c.cfg.Log.Warn("cannot note the use of a cache slot", zap.String("slot", slot.Name), zap.Error(err))
 	}
 	return nil
 }
 
 // leaveSlot notes on a slot when an agent that had connected stopped using it.
 func (c *Client) leaveSlot(ctx context.Context, pod *scaler.Pod) {
-	n := c.namespace(pod.Namespace)
-	if n == nil || !pod.Connected {
+	slot := c.namespaces[pod.Namespace].claims.get(pod.Slot)
+	if slot == nil || !pod.Connected {
 		return
 	}
-	slot := n.claims.get(pod.Slot)
-	if slot == nil {
-		return
-	}
-	_, err := c.patchClaim(ctx, slot, map[string]any{"metadata": map[string]any{
-		"uid": slot.UID, "annotations": map[string]string{AnnotationLastUsed: c.timestamp()},
-	}})
-	if err != nil {
-		c.log.Warn("cannot note the end of a cache slot's use", zap.String("slot", slot.Name), zap.Error(err))
+	notes := map[string]string{AnnotationLastUsed: c.timestamp()}
+	if _, err := c.annotateClaim(ctx, slot, "", notes); err != nil {
+		c.cfg.Log.Warn("cannot note the end of a cache slot's use", zap.String("slot", slot.Name), zap.Error(err))
 	}
 }
 
-func (c *Client) patchClaim(
-	ctx context.Context, slot *scaler.Slot, body map[string]any,
+// annotateClaim notes something on exactly this claim, and if version is not "", on that version only.
+func (c *Client) annotateClaim(
+	ctx context.Context, slot *scaler.Slot, version string, notes map[string]string,
 ) (*corev1.PersistentVolumeClaim, error) {
-	key := objectKey{pvcs, slot.Namespace, slot.Name}
-	return patch(ctx, c, key, c.limiter(), body, &corev1.PersistentVolumeClaim{})
+	metadata := map[string]any{"uid": slot.UID, "annotations": notes}
+	if version != "" {
+		metadata["resourceVersion"] = version
+	}
+	claim := &corev1.PersistentVolumeClaim{}
+	return claim, c.patch(ctx, objectKey{pvcs, slot.Namespace, slot.Name}, time.Time{}, metadata, claim)
 }
 
 // DeleteSlot deletes exactly this version of the claim, and not after the deadline. Kubernetes keeps a claim
 // as long as a scheduled pod uses it.
 func (c *Client) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error {
-	key := objectKey{pvcs, slot.Namespace, slot.Name}
-	if err := c.delete(ctx, key, slot.UID, slot.ResourceVersion, deadline, metav1.DeleteOptions{}); err != nil {
+	options := metav1.DeleteOptions{Preconditions: exactly(slot.UID, slot.ResourceVersion)}
+	if err := c.delete(ctx, objectKey{pvcs, slot.Namespace, slot.Name}, deadline, &options); err != nil {
 		return wrap("delete cache slot "+slot.Name, err)
 	}
 	return nil
 }
 
-// classifyUnboundClaims finds unscheduled pods that wait for the volume of their slot, and not for a
-// Kubernetes node. classifyUnboundClaims gives these pods the class FailureStorage. The scheduler has one
-// reason for both, and gives none while the scheduler itself waits for a volume.
+// classifyUnboundClaims gives the class FailureStorage to unscheduled pods that wait for the volume of their
+// slot, and not for a Kubernetes node. The scheduler has one reason for both, and none while it waits itself.
 func classifyUnboundClaims(view *scaler.ClusterView) {
+	unbound := map[string]*scaler.Slot{}
+	for i := range view.Slots {
+		if s := &view.Slots[i]; s.Unbound() {
+			unbound[s.Key()] = s
+		}
+	}
 	for i := range view.Pods {
 		p := &view.Pods[i]
-		if p.Slot == "" || !p.Scheduled.IsZero() || p.Failure != "" && p.Failure != scaler.FailureUnschedulable {
+		s := unbound[(&scaler.Slot{Namespace: p.Namespace, Name: p.Slot}).Key()]
+		if s == nil || !p.Scheduled.IsZero() || p.Failure != "" && p.Failure != scaler.FailureUnschedulable {
 			continue
 		}
-		at := slices.IndexFunc(view.Slots, func(s scaler.Slot) bool {
-			return s.Unbound() && s.Namespace == p.Namespace && s.Name == p.Slot
-		})
-		if at < 0 {
-			continue
-		}
-		s := &view.Slots[at]
-		p.Failure = scaler.FailureStorage
 		text := "the volume of claim " + s.Name + " is gone"
 		if !s.Lost {
 			text = "claim " + s.Name + " is not bound, though its machine is chosen"
@@ -154,7 +139,7 @@ func classifyUnboundClaims(view *scaler.ClusterView) {
 		if p.TroubleText != "" {
 			text += ": " + p.TroubleText
 		}
-		p.TroubleText = oneLine(text)
+		p.Failure, p.TroubleText = scaler.FailureStorage, oneLine(text)
 	}
 }
 

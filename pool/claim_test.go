@@ -283,9 +283,7 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if h.Client, err = New(Config{Client: client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerDind)}}); err != nil {
-				t.Fatal(err)
-			}
+			h.Client = New(Config{Client: client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerDind)}})
 			forbid(h)
 			h.start()
 			time.Sleep(time.Hour)
@@ -302,10 +300,7 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 			h := newHouse(t, func(*rest.Config) {})
 			h.start()
 			h.create("web-p-1", swarm)
-			var err error
-			if h.Client, err = New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}}); err != nil {
-				t.Fatal(err)
-			}
+			h.Client = New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: []Spec{specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)}})
 			began := time.Now()
 			h.cluster.Refuse(func(_ *http.Request, _, resource string) *metav1.Status {
 				if resource == claimsResource && time.Since(began) < 2*time.Second {

@@ -2,11 +2,13 @@ package pool
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"bellboard/scaler"
 )
@@ -29,40 +31,37 @@ func convert(pod *corev1.Pod) *scaler.Pod {
 		Spec:            pod.Annotations[AnnotationSpecHash],
 		Protected:       pod.Labels[LabelBusy] == "true",
 		DockerFailure:   daemonFailure(pod),
-		Warmth:          warmth(pod),
+		Warmth:          warmths[pod.Annotations[AnnotationCache]],
 		Slot:            slotOf(pod),
 		VolumeTrouble:   volumeTrouble(pod),
 	}
-	if pod.DeletionTimestamp != nil {
+	if p.Deleting {
 		p.Ends = pod.DeletionTimestamp.Time
 	}
 	readStart(p, pod)
 	if t := trouble(pod); t.reason != "" {
 		p.Trouble, p.TroubleText, p.Failure, p.Faulty = t.reason, t.text, t.failure, t.container
-		p.Missing = missing(t.reason)
+		p.Missing = slices.Contains(missing, t.reason)
 	}
 	return p
 }
 
-// phase returns the pod's own phase, or the agent's if there are other plain containers. A container that
-// somebody else adds may run on after the agent has ended. Such a container may also wait or fail while the
-// agent works. Sidecars among the init containers need no such care: the kubelet ends them.
+// phase returns the pod's own phase, or the agent's if there are other plain containers: what somebody else
+// adds may run on after the agent has ended, or wait or fail while the agent works. The kubelet itself ends
+// sidecars among the init containers.
 func phase(pod *corev1.Pod) corev1.PodPhase {
-	restarts := pod.Spec.RestartPolicy != corev1.RestartPolicyNever
-	if pod.Status.Reason != "" || restarts || len(pod.Spec.Containers) < 2 {
+	s := statusOf(pod.Status.ContainerStatuses, agentContainer)
+	switch {
+	case pod.Status.Reason != "" || len(pod.Spec.Containers) < 2 || s == nil:
 		return pod.Status.Phase
-	}
-	switch s := statusOf(pod.Status.ContainerStatuses, agentContainer); {
-	case s == nil:
 	case s.State.Running != nil:
 		return corev1.PodRunning
 	case s.State.Terminated == nil:
+		return pod.Status.Phase
 	case s.State.Terminated.ExitCode == 0:
 		return corev1.PodSucceeded
-	default:
-		return corev1.PodFailed
 	}
-	return pod.Status.Phase
+	return corev1.PodFailed
 }
 
 // ended reports whether the agent has ended.
@@ -71,55 +70,39 @@ func ended(pod *corev1.Pod) bool {
 	return p == corev1.PodSucceeded || p == corev1.PodFailed
 }
 
-// deletingByUs reports whether Bellboard has deleted the pod. The grace of a deletion tells: Bellboard's is
-// deletionGraceSeconds, which nobody else is likely to give. A deletion without a grace has the pod's own,
-// which is never that short (minGrace).
-//
-// An API server changes every grace to 0 if nothing of the pod runs. Such a pod exists only as long as a
-// finalizer keeps it, and no deletion changes that.
+// deletingByUs reports whether Bellboard has deleted the pod, by the deletion's grace: nobody else is likely
+// to give deletionGraceSeconds, and the pod's own grace is longer (minGrace). An API server makes every grace
+// 0 if nothing of the pod runs. Only a finalizer keeps such a pod, and no deletion changes that.
 func deletingByUs(pod *corev1.Pod) bool {
-	if pod.DeletionTimestamp == nil || pod.DeletionGracePeriodSeconds == nil {
-		return false
-	}
-	grace := *pod.DeletionGracePeriodSeconds
-	return grace == deletionGraceSeconds || grace == 0 && (pod.Spec.NodeName == "" || ended(pod))
+	grace := pod.DeletionGracePeriodSeconds
+	return pod.DeletionTimestamp != nil && grace != nil &&
+		(*grace == deletionGraceSeconds || *grace == 0 && (pod.Spec.NodeName == "" || ended(pod)))
 }
 
 // slotOf returns the name of the claim that has the pod's Docker data; "": no claim has.
 func slotOf(pod *corev1.Pod) string {
-	for i := range pod.Spec.Volumes {
-		if v := &pod.Spec.Volumes[i]; v.Name == dockerDataVolume && v.PersistentVolumeClaim != nil {
-			return v.PersistentVolumeClaim.ClaimName
-		}
+	v := volumeOf(&pod.Spec, dockerDataVolume)
+	if v == nil || v.PersistentVolumeClaim == nil {
+		return ""
 	}
-	return ""
+	return v.PersistentVolumeClaim.ClaimName
 }
 
-// warmth returns how warm the cache slot was when the pod was created; "": the pod has no slot, or does not
-// say.
-func warmth(pod *corev1.Pod) scaler.Warmth {
-	if w := scaler.Warmth(pod.Annotations[AnnotationCache]); w == scaler.Warm || w == scaler.Cold {
-		return w
-	}
-	return ""
-}
+// warmths has what AnnotationCache may say.
+var warmths = map[string]scaler.Warmth{string(scaler.Warm): scaler.Warm, string(scaler.Cold): scaler.Cold}
 
-// volumeTrouble reports whether a volume is among the reasons why the pod is not scheduled. The scheduler has
-// one reason for all causes. So this one fact is read from the scheduler's message. The only effect is that
-// Bellboard gives up a waiting agent sooner.
+// volumeCause finds a volume among the scheduler's causes.
+var volumeCause = regexp.MustCompile(`(?i)volume|free storage|pvc\(s\)`)
+
+// volumeTrouble reports whether a volume is among the reasons why the pod is not scheduled. Only the message
+// says so, since the scheduler has one reason for all causes. All that follows is that Bellboard gives up a
+// waiting agent sooner.
 func volumeTrouble(pod *corev1.Pod) bool {
-	c := condition(pod, corev1.PodScheduled)
-	if c == nil || c.Status != corev1.ConditionFalse {
-		return false
-	}
-	message := strings.ToLower(c.Message)
-	return slices.ContainsFunc([]string{"volume", "free storage", "pvc(s)"}, func(text string) bool {
-		return strings.Contains(message, text)
-	})
+	c := condition(pod, corev1.PodScheduled, corev1.ConditionFalse)
+	return c != nil && volumeCause.MatchString(c.Message)
 }
 
-// readStart reads when the pod reached each step of its start. Conditions and container statuses have the
-// times, in whole seconds, so no event is needed.
+// readStart reads when the pod reached each step of its start, in whole seconds.
 func readStart(p *scaler.Pod, pod *corev1.Pod) {
 	p.Scheduled = trueSince(pod, corev1.PodScheduled)
 	p.Mounted = trueSince(pod, corev1.PodReadyToStartContainers)
@@ -138,9 +121,9 @@ func readStart(p *scaler.Pod, pod *corev1.Pod) {
 	}
 }
 
-// dockerReady returns when the daemon beside the agent first answered; zero: not yet. Kubernetes has no time
-// for that. But then the next init container (somebody else's) starts, or the pod becomes initialized. If
-// neither has a time yet, dockerReady returns when the daemon started.
+// dockerReady returns when the daemon beside the agent first answered; zero: not yet. Then the next init
+// container (somebody else's) starts, or the pod becomes initialized. If neither has a time yet, dockerReady
+// returns when the daemon started.
 func dockerReady(pod *corev1.Pod) time.Time {
 	list := pod.Status.InitContainerStatuses
 	at := slices.IndexFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == dindContainer })
@@ -175,37 +158,42 @@ func started(list []corev1.ContainerStatus, name string) time.Time {
 }
 
 // startupPassed reports whether the container's start-up probe has passed.
-func startupPassed(s *corev1.ContainerStatus) bool { return s.Started != nil && *s.Started }
+func startupPassed(s *corev1.ContainerStatus) bool { return ptr.Deref(s.Started, false) }
 
-// isSidecar reports whether an init container runs beside the agent. Until its start-up probe has passed, the
-// agent waits.
+// isSidecar reports whether an init container runs beside the agent, which waits for its start-up probe.
 func isSidecar(c *corev1.Container) bool {
-	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-}
-
-// statusOf returns the status of the container of that name, or nil.
-func statusOf(list []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
-	for i := range list {
-		if list[i].Name == name {
-			return &list[i]
-		}
-	}
-	return nil
+	return ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
 }
 
 // trueSince returns when a condition became true; zero: the condition is not true.
 func trueSince(pod *corev1.Pod, what corev1.PodConditionType) time.Time {
-	if c := condition(pod, what); c != nil && c.Status == corev1.ConditionTrue {
+	if c := condition(pod, what, corev1.ConditionTrue); c != nil {
 		return c.LastTransitionTime.Time
 	}
 	return time.Time{}
 }
 
-// condition returns the pod's condition of that type, or nil.
-func condition(pod *corev1.Pod, what corev1.PodConditionType) *corev1.PodCondition {
-	for i := range pod.Status.Conditions {
-		if c := &pod.Status.Conditions[i]; c.Type == what {
-			return c
+// condition returns the pod's condition of that type if the condition has that status, or nil.
+func condition(pod *corev1.Pod, what corev1.PodConditionType, is corev1.ConditionStatus) *corev1.PodCondition {
+	wanted := func(c *corev1.PodCondition) bool { return c.Type == what && c.Status == is }
+	return find(pod.Status.Conditions, wanted)
+}
+
+// statusOf returns the status of the container of that name, or nil.
+func statusOf(list []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
+	return find(list, func(s *corev1.ContainerStatus) bool { return s.Name == name })
+}
+
+// volumeOf returns the pod's volume of that name, or nil.
+func volumeOf(pod *corev1.PodSpec, name string) *corev1.Volume {
+	return find(pod.Volumes, func(v *corev1.Volume) bool { return v.Name == name })
+}
+
+// find returns the first element of a list that is as wanted, or nil.
+func find[T any](list []T, wanted func(*T) bool) *T {
+	for i := range list {
+		if wanted(&list[i]) {
+			return &list[i]
 		}
 	}
 	return nil

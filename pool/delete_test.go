@@ -246,7 +246,7 @@ func TestAbsentAsksTheServer(t *testing.T) {
 func TestOurOwnDeletionIsKnownAtOnce(t *testing.T) {
 	bubble(t, func(h *house) {
 		p := h.running("web-e-1")
-		f := h.namespace(p.Namespace).pods
+		f := h.namespaces[p.Namespace].pods
 		behind := f.objects["web-e-1"]
 		if err := h.DeletePod(context.Background(), p, soon()); err != nil {
 			t.Fatal(err)

@@ -10,90 +10,65 @@ import (
 
 const (
 	dindContainer      = "dind"
-	dockerCLIContainer = "docker-cli"
+	dockerCLIContainer = "docker-cli" // the container's volume has the same name
 
 	dockerDataVolume = "docker-data"
 	dockerRunVolume  = "docker-run"
 	dockerRunDir     = "/run/docker"
 	dockerHost       = "unix://" + dockerRunDir + "/docker.sock"
 	rootlessData     = "/home/rootless/.local/share/docker"
-	hostSocket       = "/var/run/docker.sock"
-
-	// usernsRuntime is a runc that lets a container write its own cgroups. The cluster's administrator adds
-	// it (docs/docker.md).
-	usernsRuntime = "runc-cgroup-writable"
-	sysboxRuntime = "sysbox-runc"
-	// annotationUserns has CRI-O give the pod a user namespace, which Sysbox needs.
-	annotationUserns = "io.kubernetes.cri-o.userns-mode"
 )
 
-// addClient gives the agent Docker's client, and the address of the daemon.
-func addClient(pod *corev1.Pod, s *Spec) {
-	spec := &pod.Spec
-	spec.InitContainers = append(spec.InitContainers, dockerCLI(s))
-	spec.Volumes = append(spec.Volumes, emptyDir("docker-cli"))
-	a := &spec.Containers[0]
+// addDocker gives the agent Docker's client and a daemon. A daemon of the pod's own and the agent have the
+// workspace and /tmp under the same paths, so "docker run -v $PWD:..." names the same directory for both.
+func addDocker(pod *corev1.Pod, s *Spec) {
+	spec, a := &pod.Spec, &pod.Spec.Containers[0]
+	spec.InitContainers = append(spec.InitContainers, dockerCLI())
 	a.Env = append(a.Env, corev1.EnvVar{Name: "DOCKER_HOST", Value: dockerHost})
 	// The client is mounted as single files and directories. PATH stays, since an image may have its own.
 	for _, to := range []string{"/usr/local/bin/docker", "/usr/local/libexec/docker/cli-plugins"} {
-		mount := corev1.VolumeMount{Name: "docker-cli", MountPath: to, SubPath: path.Base(to), ReadOnly: true}
+		mount := corev1.VolumeMount{Name: dockerCLIContainer, MountPath: to, SubPath: path.Base(to), ReadOnly: true}
 		a.VolumeMounts = append(a.VolumeMounts, mount)
 	}
-}
-
-// addDaemon puts a Docker daemon beside the agent. Both have the workspace and /tmp under the same paths. So
-// "docker run -v $PWD:..." names the same directory for both.
-func addDaemon(pod *corev1.Pod, s *Spec) {
-	addClient(pod, s)
-	spec := &pod.Spec
-	spec.InitContainers = append(spec.InitContainers, daemon(s))
-	spec.Volumes = append(
-		spec.Volumes,
-		corev1.Volume{Name: dockerRunVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{
-			Medium: corev1.StorageMediumMemory, SizeLimit: new(resource.MustParse("64Mi")),
-		}}},
-		dockerData(s),
-	)
-	a := &spec.Containers[0]
-	a.VolumeMounts = append(a.VolumeMounts, corev1.VolumeMount{Name: dockerRunVolume, MountPath: dockerRunDir})
+	run, at := corev1.VolumeSource{}, dockerRunDir
+	if s.Docker == DockerHost {
+		// The socket belongs to root, and to a group whose number differs between Kubernetes nodes. So the
+		// agent is root. A user of the socket is root of the Kubernetes node in any case.
+		a.SecurityContext = rootContext()
+		a.SecurityContext.AllowPrivilegeEscalation = new(false)
+		at += "/docker.sock"
+		// With this type the kubelet makes no directory of that name on a Kubernetes node without Docker. The
+		// pod's events name the Kubernetes node.
+		run.HostPath = &corev1.HostPathVolumeSource{Path: "/var/run/docker.sock", Type: new(corev1.HostPathSocket)}
+	} else {
+		spec.InitContainers = append(spec.InitContainers, daemon(s))
+		size := resource.MustParse("64Mi")
+		run.EmptyDir = &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &size}
+	}
+	a.VolumeMounts = append(a.VolumeMounts, corev1.VolumeMount{Name: dockerRunVolume, MountPath: at})
+	runVolume := corev1.Volume{Name: dockerRunVolume, VolumeSource: run}
+	spec.Volumes = append(spec.Volumes, emptyDir(dockerCLIContainer), runVolume)
+	if s.Docker.Daemon() {
+		spec.Volumes = append(spec.Volumes, dockerData(s))
+	}
 	switch s.Docker {
 	case DockerUserns:
 		spec.HostUsers = new(false)
-		spec.RuntimeClassName = new(usernsRuntime)
+		spec.RuntimeClassName = new("runc-cgroup-writable") // containers may write their own cgroups
 	case DockerSysbox:
-		spec.RuntimeClassName = new(sysboxRuntime)
-		pod.Annotations[annotationUserns] = "auto:size=65536"
+		spec.RuntimeClassName = new("sysbox-runc")
+		pod.Annotations["io.kubernetes.cri-o.userns-mode"] = "auto:size=65536" // Sysbox under CRI-O needs it
 	default:
 	}
 }
 
-// addHostDocker gives the agent the Kubernetes node's own daemon. The daemon's socket belongs to root, and to
-// a group whose number differs between Kubernetes nodes. So the agent is root. A user of the socket is root
-// of the Kubernetes node in any case.
-func addHostDocker(pod *corev1.Pod, s *Spec) {
-	addClient(pod, s)
-	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: dockerRunVolume, VolumeSource: corev1.VolumeSource{
-		// With this type the kubelet makes no directory of that name on a Kubernetes node without Docker. The
-		// pod's events name the Kubernetes node.
-		HostPath: &corev1.HostPathVolumeSource{Path: hostSocket, Type: new(corev1.HostPathSocket)},
-	}})
-	a := &pod.Spec.Containers[0]
-	socket := corev1.VolumeMount{Name: dockerRunVolume, MountPath: dockerRunDir + "/docker.sock"}
-	a.VolumeMounts = append(a.VolumeMounts, socket)
-	a.SecurityContext = &corev1.SecurityContext{
-		RunAsUser:                new(int64(0)),
-		AllowPrivilegeEscalation: new(false),
-		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-	}
-}
-
-// daemon makes the Docker daemon's container, a native sidecar. The sidecar starts before the agent, and ends
-// after the agent. The agent starts when the daemon answers. The sidecar has no liveness probe. An overloaded
-// daemon answers late and harms no build, but its restart would end every container of a running build.
+// daemon makes the Docker daemon's container, a native sidecar, which ends after the agent. The agent starts
+// when the daemon answers. A liveness probe would restart a daemon that is only slow, and end every container
+// of a running build.
 func daemon(s *Spec) corev1.Container {
 	c := corev1.Container{
 		Name:          dindContainer,
-		Image:         s.DindImage,
+		Image:         DefaultDindImage,
 		RestartPolicy: new(corev1.ContainerRestartPolicyAlways),
 		Command:       []string{"sh", "-euc"},
 		Args:          []string{daemonScript(s)},
@@ -111,15 +86,15 @@ func daemon(s *Spec) corev1.Container {
 		Resources: resources(s),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: dockerRunVolume, MountPath: dockerRunDir},
-			// Docker gets a directory of the volume and not its root, since Docker changes the rights of what
-			// it gets. If the root lost the pod's group, the kubelet would change every file of every image
-			// at the next mount.
+			// Docker changes the rights of the directory that it gets. If the volume's root lost the pod's
+			// group, the kubelet would change every file of every image at the next mount.
 			{Name: dockerDataVolume, MountPath: "/var/lib/docker", SubPath: "docker"},
 			{Name: "workspace", MountPath: workDir},
 			{Name: "tmp", MountPath: "/tmp"},
 		},
 	}
 	if s.Docker == DockerRootless {
+		c.Image = DefaultRootlessImage
 		c.VolumeMounts[1] = corev1.VolumeMount{Name: dockerDataVolume, MountPath: rootlessData}
 	}
 	if s.RegistryMirror != "" {
@@ -152,12 +127,11 @@ func daemonRights(m DockerMode) *corev1.SecurityContext {
 	}
 }
 
-// dockerCLI makes the init container that copies Docker's client for the agent, since agent images have no
-// client.
-func dockerCLI(s *Spec) corev1.Container {
+// dockerCLI makes the init container that copies Docker's client for the agent, whose image has none.
+func dockerCLI() corev1.Container {
 	return corev1.Container{
 		Name:            dockerCLIContainer,
-		Image:           s.DockerCLIImage,
+		Image:           DefaultDockerCLIImage,
 		Command:         []string{"sh", "-euc"},
 		Args:            []string{script("cli")},
 		SecurityContext: restricted(),
@@ -167,19 +141,18 @@ func dockerCLI(s *Spec) corev1.Container {
 			},
 			Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")},
 		},
-		VolumeMounts: []corev1.VolumeMount{{Name: "docker-cli", MountPath: "/opt/docker"}},
+		VolumeMounts: []corev1.VolumeMount{{Name: dockerCLIContainer, MountPath: "/opt/docker"}},
 	}
 }
 
-// dockerData makes the volume for images and containers. On the container's own layer, Docker could not stack
-// other layers.
+// dockerData makes the volume for images and containers: Docker stacks no layers on a container's own.
 func dockerData(s *Spec) corev1.Volume {
-	if !s.HasClaim() {
-		return emptyDir(dockerDataVolume)
+	v := emptyDir(dockerDataVolume)
+	if s.HasClaim() {
+		claim := &corev1.PersistentVolumeClaimVolumeSource{ClaimName: s.Slot}
+		v.VolumeSource = corev1.VolumeSource{PersistentVolumeClaim: claim}
 	}
-	return corev1.Volume{Name: dockerDataVolume, VolumeSource: corev1.VolumeSource{
-		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: s.Slot},
-	}}
+	return v
 }
 
 // daemonScript returns the script of the daemon's container.

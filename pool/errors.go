@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"bellboard/scaler"
 )
@@ -43,8 +43,7 @@ func staleError(doing string, err error) error {
 	return scaler.Caused(cause, wrap(doing, orUnknown(err)))
 }
 
-// permanent reports whether no retry mends err: the server rejects the client, or is not the server that the
-// client expects.
+// permanent reports whether no retry mends err: the server rejects the client, or is another server.
 func permanent(err error) bool {
 	cert := (*tls.CertificateVerificationError)(nil)
 	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) ||
@@ -58,12 +57,7 @@ func unreachable(err error) bool {
 }
 
 // orUnknown returns err, or an error that says that the API server has not answered yet.
-func orUnknown(err error) error {
-	if err == nil {
-		return errors.New("no answer yet")
-	}
-	return err
-}
+func orUnknown(err error) error { return cmp.Or(err, errors.New("no answer yet")) }
 
 // wrap adds what Bellboard was doing when err came.
 func wrap(doing string, err error) error { return fmt.Errorf("%s: %w", doing, err) }
@@ -77,8 +71,8 @@ func statusCode(err error) int {
 	return int(status.Status().Code)
 }
 
-// rejected reports whether the server understood the request, did nothing, and would answer the same again.
-// The reason is a quota, an admission rule, a missing right, or an invalid object.
+// rejected reports whether the server understood the request, did nothing, and would answer the same again:
+// for a quota, an admission rule, a missing right, or an invalid object.
 func rejected(err error) bool {
 	switch statusCode(err) {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed,
@@ -88,22 +82,11 @@ func rejected(err error) bool {
 	return false
 }
 
-// outcomeUnknown reports whether a creation that failed with err may have been done nevertheless: there was
-// no answer, or something between client and server stopped waiting.
+// outcomeUnknown reports whether a creation that failed may have been done nevertheless: there was no answer,
+// or something between client and server stopped waiting.
 func outcomeUnknown(err error) bool {
 	code := statusCode(err)
 	return code == 0 || code >= http.StatusInternalServerError
-}
-
-// createError gives the error of a creation scaler's meaning, and keeps the server's text.
-func createError(err error) error {
-	switch {
-	case apierrors.IsAlreadyExists(err):
-		return fmt.Errorf("%w: %w", scaler.ErrExists, err)
-	case rejected(err), apierrors.IsNotFound(err): // not found: the namespace
-		return fmt.Errorf("%w: %w", scaler.ErrRejected, err)
-	}
-	return err
 }
 
 // changeError gives the error of a patch or a deletion scaler's meaning, and keeps the server's text.
@@ -111,7 +94,7 @@ func changeError(err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%w: %w", scaler.ErrGone, err)
-	case apierrors.IsConflict(err):
+	case apierrors.IsConflict(err), apierrors.IsInvalid(err): // only a UID can be invalid: another object's
 		return fmt.Errorf("%w: %w", scaler.ErrChanged, err)
 	case rejected(err):
 		return fmt.Errorf("%w: %w", scaler.ErrRejected, err)
@@ -119,24 +102,20 @@ func changeError(err error) error {
 	return err
 }
 
-// secretNeeds is what a quota counts for a Secret.
-var secretNeeds = corev1.ResourceList{
-	corev1.ResourceSecrets: resource.MustParse("1"),
-	"count/secrets":        resource.MustParse("1"),
-}
-
-// classifyRejection gives the error of a creation its class of failure. A full ResourceQuota, Pod Security, a
-// webhook and a missing right have the same answer: 403, reason Forbidden, with the same details. Only the
-// message tells them apart. So classifyRejection reads the quotas themselves.
-func (c *Client) classifyRejection(ctx context.Context, ns string, needs corev1.ResourceList, err error) error {
-	var status apierrors.APIStatus
+// createError gives the error of a creation scaler's meaning and its class of failure, and keeps the server's
+// text. A full ResourceQuota, Pod Security, a webhook and a missing right have the same answer: 403, reason
+// Forbidden, with the same details. Only the message tells them apart. So createError reads the quotas.
+func (c *Client) createError(ctx context.Context, ns string, needs corev1.ResourceList, err error) error {
 	switch {
-	case apierrors.IsConflict(err) && errors.As(err, &status) &&
-		status.Status().Details != nil && status.Status().Details.Kind == "resourcequotas":
-		return scaler.Because(scaler.FailureQuota, err) // many creations at once change the quota's count
-	case !errors.Is(err, scaler.ErrRejected):
+	case apierrors.IsAlreadyExists(err):
+		return fmt.Errorf("%w: %w", scaler.ErrExists, err)
+	case apierrors.IsConflict(err): // many creations at once change the quota's count
+		return scaler.Because(scaler.FailureQuota, err)
+	case !rejected(err) && !apierrors.IsNotFound(err): // not found: the namespace
 		return err
-	case !apierrors.IsForbidden(err):
+	}
+	err = fmt.Errorf("%w: %w", scaler.ErrRejected, err)
+	if !apierrors.IsForbidden(err) {
 		return scaler.Because(scaler.FailureAdmission, err)
 	}
 	full, lookupErr := c.overQuota(ctx, ns, needs)
@@ -168,15 +147,12 @@ func (s *Spec) QuotaRemedy(err error) string {
 
 // overQuota reports whether a ResourceQuota of the namespace has too little room for needs.
 func (c *Client) overQuota(ctx context.Context, ns string, needs corev1.ResourceList) (bool, error) {
-	list := func(ctx context.Context) (*corev1.ResourceQuotaList, error) {
-		return c.client.CoreV1().ResourceQuotas(ns).List(ctx, metav1.ListOptions{})
-	}
-	quotas, err := call(ctx, c, "list", "resourcequotas", list)
+	quotas := &corev1.ResourceQuotaList{}
+	err := c.send(ctx, "list", objectKey{"resourcequotas", ns, ""}, c.rest().Get()).Into(quotas)
 	if err != nil {
 		return false, err
 	}
-	for i := range quotas.Items {
-		q := &quotas.Items[i]
+	for _, q := range quotas.Items {
 		if !covers(&q.Spec) {
 			continue
 		}
@@ -192,48 +168,50 @@ func (c *Client) overQuota(ctx context.Context, ns string, needs corev1.Resource
 	return false, nil
 }
 
-// covers reports whether a quota counts agents' pods. Agents' pods have no deadline, and ask for resources.
-// The pods' priority class is unknown here, so a quota for one class does not count.
+// covers reports whether a quota counts agents' pods, which have no deadline and ask for resources. Their
+// priority class is unknown here, so a quota for one class does not count.
 func covers(q *corev1.ResourceQuotaSpec) bool {
 	return q.ScopeSelector == nil && !slices.ContainsFunc(q.Scopes, func(s corev1.ResourceQuotaScope) bool {
 		return s != corev1.ResourceQuotaScopeNotTerminating && s != corev1.ResourceQuotaScopeNotBestEffort
 	})
 }
 
-// claimNeeds returns what a quota counts for a volume claim. If the claim names no storage class, the cluster
-// chooses the class. Bellboard has no right to read which one.
+// oneOf returns what a quota counts for each object of a resource.
+func oneOf(name corev1.ResourceName) corev1.ResourceList {
+	return corev1.ResourceList{name: resource.MustParse("1"), "count/" + name: resource.MustParse("1")}
+}
+
+// claimNeeds returns what a quota counts for a volume claim. Which storage class the cluster chooses for a
+// claim without one, Bellboard has no right to read.
 func claimNeeds(spec *corev1.PersistentVolumeClaimSpec) corev1.ResourceList {
-	one, size := resource.MustParse("1"), spec.Resources.Requests[corev1.ResourceStorage]
-	needs := corev1.ResourceList{
-		corev1.ResourcePersistentVolumeClaims: one,
-		"count/persistentvolumeclaims":        one,
-		corev1.ResourceRequestsStorage:        size,
-	}
+	needs, size := oneOf(pvcs), spec.Resources.Requests[corev1.ResourceStorage]
+	needs[corev1.ResourceRequestsStorage] = size
 	if spec.StorageClassName != nil {
 		class := corev1.ResourceName(*spec.StorageClassName + ".storageclass.storage.k8s.io/")
-		needs[class+corev1.ResourcePersistentVolumeClaims] = one
-		needs[class+corev1.ResourceRequestsStorage] = size
+		needs[class+pvcs], needs[class+corev1.ResourceRequestsStorage] = needs[pvcs], size
 	}
 	return needs
 }
 
-// podNeeds returns what a quota counts for a pod: the agent and its sidecars together. The other init
-// containers end before the agent starts and ask for less, so they do not count.
+// podNeeds returns what a quota counts for a pod: the agent and its sidecars. Other init containers end
+// before the agent starts, and ask for less.
 func podNeeds(spec *corev1.PodSpec) corev1.ResourceList {
-	needs := corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1"), "count/pods": resource.MustParse("1")}
+	needs := oneOf(corev1.ResourcePods)
 	add := func(name corev1.ResourceName, q resource.Quantity) {
 		sum := needs[name]
 		sum.Add(q)
 		needs[name] = sum
 	}
-	endsFirst := func(c corev1.Container) bool { return !isSidecar(&c) }
-	sidecars := slices.DeleteFunc(slices.Clone(spec.InitContainers), endsFirst)
-	for _, c := range slices.Concat(sidecars, spec.Containers) {
+	containers := slices.Clone(spec.Containers)
+	for _, c := range spec.InitContainers {
+		if isSidecar(&c) {
+			containers = append(containers, c)
+		}
+	}
+	for _, c := range containers {
 		for name, q := range c.Resources.Requests {
+			add(name, q)
 			add("requests."+name, q)
-			if name == corev1.ResourceCPU || name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage {
-				add(name, q)
-			}
 		}
 		for name, q := range c.Resources.Limits {
 			add("limits."+name, q)

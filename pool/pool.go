@@ -16,9 +16,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,22 +26,19 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
 )
 
 const (
-	// callTimeout is the most that one request may take. An API server that does not answer cannot stop the
-	// loop.
+	// callTimeout is the most that one request may take, so that a silent API server cannot stop the loop.
 	callTimeout = 15 * time.Second
-	// minCallTimeout is the least that a request may take, in the wall's time. A simulated clock that runs
-	// faster does not make requests faster.
+	// minCallTimeout is that in the wall's time, however fast a simulated clock runs.
 	minCallTimeout = 5 * time.Second
-	// startLimit is how long Start waits for the API server.
-	startLimit = time.Minute
+	startLimit     = time.Minute // how long Start waits for the API server
 )
 
 // Config holds what New needs.
@@ -54,76 +48,48 @@ type Config struct {
 	Specs    []Spec
 	Clock    clock.Clock // nil: the computer's clock
 	Log      *zap.Logger // nil: no log
-	// Requests, if set, is called after each request to the API server, with the verb, the resource, the HTTP
-	// status ("error": no answer) and the time that the request took.
+	// Requests, if set, is called after each request to the API server. code is the HTTP status, or "error"
+	// if there was no answer.
 	Requests func(verb, resource, code string, took time.Duration)
-	// Impatient says that a person waits for Start. Start then fails at once if no server listens at the
-	// address, or if the server's name is unknown. A daemon waits, since both may pass.
+	// Impatient has Start fail at once if no server listens at the address, or if the server's name is
+	// unknown, since a person waits. A daemon waits, since both may pass.
 	Impatient bool
 }
 
 // Client reads and writes the pods and cache slots of one instance.
 type Client struct {
-	client     kubernetes.Interface
-	instance   string
+	cfg        Config
 	specs      map[scaler.PoolID]Spec
-	clock      clock.Clock
-	log        *zap.Logger
-	requests   func(verb, resource, code string, took time.Duration)
-	failFast   bool
-	namespaces []*namespace // sorted by name
-	logsDenied atomic.Bool  // the log has the warning that Bellboard may not read agents' logs
+	namespaces map[string]namespace
+	logsDenied atomic.Bool // the log has the warning that Bellboard may not read agents' logs
 }
 
 // A namespace holds the caches of one Kubernetes namespace.
 type namespace struct {
-	name   string
 	pods   *podCache
 	claims *cache[*corev1.PersistentVolumeClaim, scaler.Slot]
 }
 
-// New checks the whole configuration and reports all mistakes at once. New sends no request.
-func New(cfg Config) (*Client, error) {
-	c := &Client{
-		client: cfg.Client, instance: cfg.Instance, requests: cfg.Requests, failFast: cfg.Impatient,
-		clock: cmp.Or(cfg.Clock, clock.Real()), log: cmp.Or(cfg.Log, zap.NewNop()),
-		specs: make(map[scaler.PoolID]Spec, len(cfg.Specs)),
-	}
-	var wrong []error
-	if cfg.Client == nil {
-		wrong = append(wrong, errors.New("no Kubernetes client"))
-	}
-	if cfg.Instance == "" {
-		wrong = append(wrong, errors.New("no instance"))
-	}
-	if len(cfg.Specs) == 0 {
-		wrong = append(wrong, errors.New("no pools"))
-	}
+// New makes a client of settings that have no mistakes. New sends no request.
+func New(cfg Config) *Client {
+	cfg.Clock, cfg.Log = cmp.Or(cfg.Clock, clock.Real()), cmp.Or(cfg.Log, zap.NewNop())
+	c := &Client{cfg: cfg, specs: map[scaler.PoolID]Spec{}, namespaces: map[string]namespace{}}
 	hasSlots := map[string]bool{} // by namespace: a pool there keeps its cache
 	for _, s := range cfg.Specs {
-		s = s.withDefaults()
-		if _, ok := c.specs[s.PoolID]; ok {
-			wrong = append(wrong, fmt.Errorf("%s: given twice", s.name()))
-		}
-		wrong = append(wrong, s.check(cfg.Instance)...)
 		c.specs[s.PoolID] = s
 		hasSlots[s.Namespace] = hasSlots[s.Namespace] || s.HasClaim()
 	}
-	if len(wrong) > 0 {
-		return nil, fmt.Errorf("pools: %w", errors.Join(wrong...))
-	}
-	for _, ns := range slices.Sorted(maps.Keys(hasSlots)) {
-		typed := c.client.CoreV1().PersistentVolumeClaims(ns)
-		claims := newCache(c, ns, pvcs, &corev1.PersistentVolumeClaim{}, typed, convertClaim)
+	for ns := range hasSlots {
+		pods := &podCache{newCache(c, ns, "pods", convert), map[string]*scaler.Pod{}, map[string]time.Time{}}
+		claims := newCache(c, ns, pvcs, convertClaim)
 		claims.optional = !hasSlots[ns]
-		c.namespaces = append(c.namespaces, &namespace{name: ns, pods: newPodCache(c, ns), claims: claims})
+		c.namespaces[ns] = namespace{pods, claims}
 	}
-	return c, nil
+	return c
 }
 
-// Start begins to follow the pods and cache slots of every namespace. Start returns when all of them are
-// known, or with the reason why they cannot be known. The caches follow the API server until ctx ends. After
-// an error nothing runs any more. Start is called once.
+// Start begins to follow the pods and cache slots of every namespace until ctx ends. Start returns when all
+// of them are known, or with the reason why they cannot be. After an error nothing runs any more.
 func (c *Client) Start(ctx context.Context) (err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	var running sync.WaitGroup
@@ -137,8 +103,7 @@ func (c *Client) Start(ctx context.Context) (err error) {
 		running.Go(func() { n.pods.run(ctx, fail) })
 		running.Go(func() { n.claims.run(ctx, fail) })
 	}
-	limit := make(chan struct{})
-	stop := c.clock.AfterFunc(startLimit, func() { close(limit) })
+	limit, stop := context.WithTimeout(ctx, c.cfg.Clock.Wall(startLimit))
 	defer stop()
 	for _, n := range c.namespaces {
 		if err := cmp.Or(n.pods.waitReady(ctx, limit), n.claims.waitReady(ctx, limit)); err != nil {
@@ -158,45 +123,34 @@ func (c *Client) Why() error {
 	return nil
 }
 
-// Observe returns all pods and cache slots of the instance, sorted by name. A pod that was created and is not
-// in the cache yet is among them. Observe sends no request. Observe returns an error if a namespace has not
-// been listed yet, or if its watch has been broken for too long.
+// Observe returns all pods and cache slots of the instance, sorted by name, with the pods that were created
+// and are not in the cache yet. If a namespace has not been listed yet, or its watch has been broken for too
+// long, Observe returns an error. Observe sends no request.
 func (c *Client) Observe(ctx context.Context) (scaler.ClusterView, error) {
 	if err := ctx.Err(); err != nil {
 		return scaler.ClusterView{}, err
 	}
-	view := scaler.ClusterView{At: c.clock.Now()}
+	view := scaler.ClusterView{At: c.cfg.Clock.Now()}
 	var pods []*scaler.Pod
 	var slots []*scaler.Slot
 	for _, n := range c.namespaces {
-		somePods, podsAt, err := n.pods.view()
-		if err != nil {
-			return scaler.ClusterView{}, err
-		}
-		someSlots, slotsAt, err := n.claims.view()
-		if err != nil {
+		somePods, podsAt, podsErr := n.pods.view()
+		someSlots, slotsAt, slotsErr := n.claims.view()
+		if err := cmp.Or(podsErr, slotsErr); err != nil {
 			return scaler.ClusterView{}, err
 		}
 		pods, slots = append(pods, somePods...), append(slots, someSlots...)
-		for _, at := range []time.Time{podsAt, slotsAt} {
-			if at.Before(view.At) {
-				view.At = at
-			}
-		}
+		view.At = slices.MinFunc([]time.Time{view.At, podsAt, slotsAt}, time.Time.Compare)
 	}
-	view.Pods = sorted(pods, func(p *scaler.Pod) (string, string) { return p.Name, p.Namespace })
-	view.Slots = sorted(slots, func(s *scaler.Slot) (string, string) { return s.Name, s.Namespace })
+	view.Pods = sorted(pods, func(p *scaler.Pod) string { return p.Name })
+	view.Slots = sorted(slots, func(s *scaler.Slot) string { return s.Name })
 	classifyUnboundClaims(&view)
 	return view, nil
 }
 
-// sorted returns copies of the objects, sorted by name and namespace.
-func sorted[T any](objects []*T, key func(*T) (name, ns string)) []T {
-	slices.SortFunc(objects, func(a, b *T) int {
-		nameA, nsA := key(a)
-		nameB, nsB := key(b)
-		return cmp.Or(strings.Compare(nameA, nameB), strings.Compare(nsA, nsB))
-	})
+// sorted returns copies of the objects, sorted by name. No two agents and no two slots have one name.
+func sorted[T any](objects []*T, name func(*T) string) []T {
+	slices.SortFunc(objects, func(a, b *T) int { return strings.Compare(name(a), name(b)) })
 	out := make([]T, len(objects))
 	for i, o := range objects {
 		out[i] = *o
@@ -207,8 +161,8 @@ func sorted[T any](objects []*T, key func(*T) (name, ns string)) []T {
 // Absent reports whether no pod of that name exists. Absent asks the API server for each namespace that has
 // agents, since the pool's namespace may have been changed after the pod was created.
 func (c *Client) Absent(ctx context.Context, name string) (bool, error) {
-	for _, n := range c.namespaces {
-		_, err := c.getPod(ctx, n.name, name)
+	for ns := range c.namespaces {
+		_, err := c.getPod(ctx, ns, name)
 		switch {
 		case err == nil:
 			return false, nil
@@ -220,44 +174,39 @@ func (c *Client) Absent(ctx context.Context, name string) (bool, error) {
 }
 
 func (c *Client) getPod(ctx context.Context, ns, name string) (*corev1.Pod, error) {
-	return call(ctx, c, "get", "pods", func(ctx context.Context) (*corev1.Pod, error) {
-		return c.client.CoreV1().Pods(ns).Get(ctx, name, metav1.GetOptions{})
-	})
+	pod := &corev1.Pod{}
+	return pod, c.send(ctx, "get", objectKey{"pods", ns, name}, c.rest().Get()).Into(pod)
 }
 
-func (c *Client) spec(id scaler.PoolID) (Spec, error) {
-	s, ok := c.specs[id]
-	if !ok {
-		return Spec{}, fmt.Errorf("no %s agents are configured for team %s", id.Kind, id.Team)
-	}
-	return s, nil
-}
+// An objectKey says where an object is in the API. A list and an object to be created have no name.
+type objectKey struct{ resource, ns, name string }
 
-// namespace returns the caches of a namespace, or nil if no pool has agents there.
-func (c *Client) namespace(name string) *namespace {
-	for _, n := range c.namespaces {
-		if n.name == name {
-			return n
-		}
-	}
-	return nil
-}
+func (c *Client) rest() rest.Interface { return c.cfg.Client.CoreV1().RESTClient() }
 
-// call sends one request, with a time limit, and counts the request.
-func call[T any](
-	ctx context.Context, c *Client, verb, resource string, do func(context.Context) (T, error),
-) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(c.clock.Wall(callTimeout), minCallTimeout))
+// send sends one request, with a time limit, and counts the request.
+func (c *Client) send(ctx context.Context, verb string, key objectKey, request *rest.Request) rest.Result {
+	ctx, cancel := context.WithTimeout(ctx, max(c.cfg.Clock.Wall(callTimeout), minCallTimeout))
 	defer cancel()
-	began := c.clock.Now()
-	answer, err := do(ctx)
-	c.count(verb, resource, began, err)
-	return answer, err
+	began := c.cfg.Clock.Now()
+	resource, sub, found := strings.Cut(key.resource, "/")
+	if found {
+		request.SubResource(sub)
+	}
+	if key.name != "" {
+		request.Name(key.name)
+	}
+	answer := request.Namespace(key.ns).Resource(resource).Do(ctx)
+	c.count(verb, key.resource, began, answer.Error())
+	return answer
 }
 
-// count reports a request to Config.Requests. A request that was too late was not sent, and does not count.
+func (c *Client) create(ctx context.Context, resource string, o apiObject) rest.Result {
+	return c.send(ctx, "create", objectKey{resource, o.GetNamespace(), ""}, c.rest().Post().Body(o))
+}
+
+// count reports a request to Config.Requests. A request that was too late was not sent.
 func (c *Client) count(verb, resource string, began time.Time, err error) {
-	if c.requests == nil || errors.Is(err, scaler.ErrExpired) {
+	if c.cfg.Requests == nil || errors.Is(err, scaler.ErrExpired) {
 		return
 	}
 	code := "error"
@@ -265,9 +214,9 @@ func (c *Client) count(verb, resource string, began time.Time, err error) {
 	case status != 0:
 		code = strconv.Itoa(status)
 	case err == nil && verb == "create":
-		code = strconv.Itoa(http.StatusCreated)
+		code = "201"
 	case err == nil:
-		code = strconv.Itoa(http.StatusOK)
+		code = "200"
 	}
-	c.requests(verb, resource, code, c.clock.Now().Sub(began))
+	c.cfg.Requests(verb, resource, code, c.cfg.Clock.Now().Sub(began))
 }

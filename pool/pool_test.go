@@ -72,7 +72,7 @@ func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 	if h.client, err = kubernetes.NewForConfig(cfg); err != nil {
 		t.Fatal(err)
 	}
-	h.Client, err = New(Config{
+	h.Client = New(Config{
 		Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: specs(),
 		Requests: func(verb, resource, code string, _ time.Duration) {
 			h.mu.Lock()
@@ -80,9 +80,6 @@ func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 			h.asked[verb+" "+resource+" "+code]++
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return h
 }
 
@@ -298,8 +295,8 @@ func TestAnAgentOnTheWayCountsExactlyOnce(t *testing.T) {
 				t.Errorf("%s is still pending", p.Name)
 			}
 		}
-		if f := h.namespace("agents").pods; len(f.pending) > 0 {
-			t.Errorf("%d pending pods are left", len(f.pending))
+		if f := h.namespaces["agents"].pods; len(f.written) > 0 {
+			t.Errorf("%d pending pods are left", len(f.written))
 		}
 	})
 }

@@ -1,9 +1,6 @@
 package pool
 
 import (
-	"cmp"
-	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,22 +14,18 @@ const (
 	LabelInstance = "bellboard.dev/instance" // the owner
 	LabelTeam     = "bellboard.dev/team"
 	LabelKind     = "bellboard.dev/kind"
-	// LabelBusy is "true" while a build may run. The PodDisruptionBudget of the agents' namespace selects
-	// that.
+	// LabelBusy is "true" while a build may run. The PodDisruptionBudget of the agents' namespace selects it.
 	LabelBusy = "bellboard.dev/busy"
 
-	// AnnotationSpecHash differs between pods that were made from different settings.
-	AnnotationSpecHash = "bellboard.dev/spec-hash"
+	AnnotationSpecHash = "bellboard.dev/spec-hash" // differs between pods of different settings
 	// AnnotationConnected is when Bellboard first saw the agent's Jenkins node online (RFC 3339).
 	AnnotationConnected = "bellboard.dev/connected"
-	// AnnotationSession is the session of Jenkins in which the pod was made. After a blank follows the time
-	// since when Bellboard had known that session (RFC 3339). No build that is older than the session can
-	// want the agent. So a new process does not wait out a grace that is over.
+	// AnnotationSession is the session of Jenkins in which the pod was made, and since when Bellboard had
+	// known the session (RFC 3339). No older build can want the agent, so it needs no grace.
 	AnnotationSession = "bellboard.dev/made-in-session"
 	// AnnotationConnect is how the pod's agent reaches Jenkins. A pod stays when that setting changes.
 	AnnotationConnect = "bellboard.dev/connect"
-	// AnnotationCache says whether the agent's cache slot was warm or cold.
-	AnnotationCache = "bellboard.dev/cache"
+	AnnotationCache   = "bellboard.dev/cache" // whether the agent's cache slot was warm or cold
 
 	labelName      = "app.kubernetes.io/name"
 	labelManagedBy = "app.kubernetes.io/managed-by"
@@ -41,7 +34,7 @@ const (
 	annotationDoNotDisrupt = "karpenter.sh/do-not-disrupt"
 )
 
-// The images of a Spec that names none.
+// The images of agents by default, and of what Bellboard puts beside them.
 const (
 	DefaultImage          = "jenkins/inbound-agent:3385.vf1123fb_515da_-1"
 	DefaultSSHImage       = "jenkins/ssh-agent:6.31.0-jdk21"
@@ -58,14 +51,12 @@ const (
 	DockerNone     DockerMode = "none"     // builds get no Docker
 	DockerDind     DockerMode = "dind"     // a privileged sidecar of the agent's own
 	DockerRootless DockerMode = "rootless" // a privileged sidecar whose daemon is not root
-	// DockerUserns is an unprivileged sidecar. The pod's root is an unprivileged user of the Kubernetes node.
-	DockerUserns DockerMode = "userns"
-	DockerSysbox DockerMode = "sysbox" // an unprivileged sidecar under the runtime Sysbox
-	DockerHost   DockerMode = "host"   // the Kubernetes node's own daemon
+	DockerUserns   DockerMode = "userns"   // an unprivileged sidecar of a pod with users of its own
+	DockerSysbox   DockerMode = "sysbox"   // an unprivileged sidecar under the runtime Sysbox
+	DockerHost     DockerMode = "host"     // the Kubernetes node's own daemon
 )
 
-// DockerModes lists the modes, from the one that gives a build the least to the one that gives a build the
-// most.
+// DockerModes lists the modes, from the one that gives a build the least to the one that gives the most.
 func DockerModes() []DockerMode {
 	return []DockerMode{DockerNone, DockerSysbox, DockerUserns, DockerRootless, DockerDind, DockerHost}
 }
@@ -105,37 +96,29 @@ type Spec struct {
 	scaler.PoolID
 	Instance  string
 	Namespace string
-	Image     string // empty: DefaultImage, or DefaultSSHImage
+	Image     string
 	Connect   scaler.Connect
-	Transport Transport // of inbound agents; empty: WebSocket
+	Transport Transport // of inbound agents
 	// Tunnel is host:port of Jenkins' port for agents, for TCP. Empty: the host of JenkinsURL, and the port
 	// that Jenkins itself names.
 	Tunnel string
-	// SSHSecret names the user's Secret in the same namespace, for SSH. The Secret's key "authorized_keys"
-	// says which keys may log in to agents. The Secret's key "host_key" is the key by which agents identify
-	// themselves.
-	SSHSecret string
-	// Labels are the labels that a Swarm client claims. The client leaves out "swarm", which the plugin adds.
-	Labels []string
-	// Executors is how many builds the agent runs at once; zero: one.
-	Executors int
-	// Unlabelled says that the agent also runs builds that ask for no label.
-	Unlabelled bool
+	// SSHSecret names the user's Secret for SSH: "authorized_keys" has the keys that may log in to agents,
+	// and "host_key" the key by which agents identify themselves.
+	SSHSecret  string
+	Labels     []string // as a Swarm client claims them; the plugin adds "swarm"
+	Executors  int      // builds at once; zero: one
+	Unlabelled bool     // the agent also runs builds that ask for no label
 
-	// CPU and Memory are what the whole pod asks for; zero: nothing.
-	CPU, Memory resource.Quantity
+	CPU, Memory resource.Quantity // of the whole pod; zero: nothing
 
-	Docker         DockerMode // empty: DockerNone
-	DindImage      string     // empty: DefaultDindImage, or DefaultRootlessImage
-	DockerCLIImage string     // empty: DefaultDockerCLIImage
-	RegistryMirror string     // URL; empty: none; the Kubernetes node's own daemon has its own setting
+	Docker         DockerMode
+	RegistryMirror string // URL; empty: none; the Kubernetes node's own daemon has its own setting
 	CacheSize      resource.Quantity
 	StorageClass   string        // empty: the cluster's default
 	CacheKeep      time.Duration // how long an unused slot stays; noted on the slot
 	Slot           string        // the cache slot of the agent to be built
 
-	// BuildGrace is how long a running build may go on when somebody else deletes the pod.
-	BuildGrace time.Duration
+	BuildGrace time.Duration // how long a running build may go on when somebody else deletes the pod
 
 	ServiceAccount  string // its token is not mounted
 	ImagePullSecret string
@@ -143,37 +126,12 @@ type Spec struct {
 	NodeSelector    map[string]string
 	Tolerations     []corev1.Toleration
 
-	Template *Template // nil: none
-	// AllowHost lets the template give a pod rights over the Kubernetes node.
-	AllowHost bool
+	Template  *Template // nil: none
+	AllowHost bool      // the template may give a pod rights over the Kubernetes node
 
-	JenkinsURL string // as agents reach Jenkins
-	SwarmUser  string
-	// SwarmPasswordSecret names the user's Secret in the same namespace. The Secret's key "password" is
-	// SwarmUser's password.
-	SwarmPasswordSecret string
-}
-
-// withDefaults returns the spec with a value for every setting that may be left out.
-func (s Spec) withDefaults() Spec {
-	image, dind := DefaultImage, DefaultDindImage
-	if s.Transport == SSH {
-		image = DefaultSSHImage
-	}
-	if s.Docker == DockerRootless {
-		dind = DefaultRootlessImage
-	}
-	s.Image = cmp.Or(s.Image, image)
-	s.DindImage = cmp.Or(s.DindImage, dind)
-	s.DockerCLIImage = cmp.Or(s.DockerCLIImage, DefaultDockerCLIImage)
-	s.Docker = cmp.Or(s.Docker, DockerNone)
-	s.Connect = cmp.Or(s.Connect, scaler.Inbound)
-	s.Transport = cmp.Or(s.Transport, WebSocket)
-	s.CacheKeep = cmp.Or(s.CacheKeep, scaler.SlotKeep)
-	if s.CacheSize.IsZero() {
-		s.CacheSize = resource.MustParse("20Gi")
-	}
-	return s
+	JenkinsURL          string // as agents reach Jenkins
+	SwarmUser           string
+	SwarmPasswordSecret string // names the user's Secret, whose key "password" is SwarmUser's password
 }
 
 // PodSecurity returns the strictest Pod Security Standard that accepts the spec's pods.
@@ -185,46 +143,8 @@ func (s *Spec) PodSecurity() string {
 	return standard
 }
 
-// name returns the pool's name in messages.
-func (s *Spec) name() string { return fmt.Sprintf("team %s, %s", s.Team, s.Kind) }
-
-// check returns all mistakes that make pods of this spec impossible.
-func (s *Spec) check(instance string) []error {
-	var wrong []error
-	need := func(ok bool, what string) {
-		if !ok {
-			wrong = append(wrong, fmt.Errorf("%s: %s", s.name(), what))
-		}
-	}
-	need(s.Instance == instance, "belongs to another instance")
-	need(s.Team != "", "no team")
-	need(s.Kind == scaler.Ephemeral || s.Kind == scaler.Persistent, "no such kind")
-	need(s.Namespace != "", "no namespace")
-	need(s.JenkinsURL != "", "no Jenkins URL")
-	need(s.BuildGrace >= 0, "a negative build grace")
-	need(slices.Contains(DockerModes(), s.Docker), "no such Docker mode: "+string(s.Docker))
-	switch s.Connect {
-	case scaler.Inbound:
-		known := s.Transport == WebSocket || s.Transport == TCP || s.Transport == SSH
-		need(known, "no such transport: "+string(s.Transport))
-		need(s.Transport != SSH || s.Docker != DockerHost && s.Docker != DockerRootless,
-			"Docker "+string(s.Docker)+" is not for agents that Jenkins calls by SSH")
-		need(s.Transport != SSH || s.SSHSecret != "",
-			"agents that Jenkins calls by SSH need the Secret with their keys")
-	case scaler.Swarm:
-		need(s.SwarmUser != "" && s.SwarmPasswordSecret != "",
-			"Swarm agents need a user and the Secret of the user's password")
-	default:
-		need(false, "no such way to connect: "+string(s.Connect))
-	}
-	for _, err := range s.TemplateMistakes() {
-		wrong = append(wrong, fmt.Errorf("%s: %s: %w", s.name(), s.Template.File, err))
-	}
-	return wrong
-}
-
 // Keyed reports whether each pod waits for a Secret of its own.
-func (s *Spec) Keyed() bool { return s.Connect == scaler.Inbound && s.Transport != SSH }
+func (s *Spec) Keyed() bool { return s.Connect != scaler.Swarm && s.Transport != SSH }
 
 // HasClaim reports whether the agents use cache slots.
 func (s *Spec) HasClaim() bool { return s.Docker.Daemon() && s.Kind == scaler.Persistent }

@@ -22,16 +22,15 @@ import (
 )
 
 // Template is a part of a pod in YAML, by which a team changes its pods. Kubernetes' strategic merge applies
-// the template to the pod that Build makes. Fields that the template does not name stay. Containers and
-// volumes of one name are merged. null removes a field.
+// the template to the pod that Build makes: fields that the template does not name stay, containers and
+// volumes of one name are merged, and null removes a field.
 type Template struct {
 	File  string
 	patch object
-	root  *yaml.Node // has the numbers of lines
+	lines map[string]int // by field: the line of the file that has the field
 }
 
-// A TemplateMistake is one mistake in a template. The mistake's text does not name the file, which the caller
-// knows.
+// A TemplateMistake is one mistake in a template. Its text does not name the file, which the caller knows.
 type TemplateMistake struct {
 	Line   int // 0: no line of the file has the field
 	Field  string
@@ -50,35 +49,35 @@ func (m *TemplateMistake) Error() string {
 	return text
 }
 
-// ParseTemplate reads a template, and reports every field that a pod does not have. Spec.TemplateMistakes
-// then checks the template against a Spec.
-func ParseTemplate(file string, text []byte) (*Template, []error) {
-	t := &Template{File: file, root: &yaml.Node{}}
+// ParseTemplate reads a template, and reports every field that a pod does not have.
+func ParseTemplate(file string, text []byte) (*Template, []*TemplateMistake) {
+	fail := func(remedy string) (*Template, []*TemplateMistake) {
+		return nil, []*TemplateMistake{{Remedy: remedy}}
+	}
+	t, root := &Template{File: file, lines: map[string]int{}}, &yaml.Node{}
 	in := yaml.NewDecoder(bytes.NewReader(text))
-	if err := in.Decode(t.root); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = errors.New("empty; write the part of a pod that is to differ")
-		}
-		return nil, []error{err}
+	if err := in.Decode(root); errors.Is(err, io.EOF) {
+		return fail("empty; write the part of a pod that is to differ")
+	} else if err != nil {
+		return fail(err.Error())
 	}
 	if err := in.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		return nil, []error{errors.New("more than one document; leave one pod in it")}
+		return fail("more than one document; leave one pod in it")
 	}
 	doc, err := kyaml.YAMLToJSONStrict(text)
 	if err != nil {
-		return nil, []error{errors.New(strings.Join(strings.Fields(err.Error()), " "))}
+		return fail(strings.Join(strings.Fields(err.Error()), " "))
 	}
+	t.note("", root)
 	var pod corev1.Pod
 	unknown, err := kjson.UnmarshalStrict(doc, &pod)
-	if err != nil {
-		m := &TemplateMistake{Remedy: err.Error()}
-		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			m.Field, m.Remedy = wrong.Field, "cannot be a "+wrong.Value
-			m.Line = t.line(m.Field)
-		}
-		return nil, []error{m}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return nil, []*TemplateMistake{{t.line(wrong.Field), wrong.Field, "cannot be a " + wrong.Value}}
 	}
-	var mistakes []error
+	if err != nil {
+		return fail(err.Error())
+	}
+	var mistakes []*TemplateMistake
 	for _, u := range unknown {
 		field := strings.Trim(strings.TrimPrefix(u.Error(), "unknown field "), `"`)
 		within := "pod"
@@ -96,74 +95,60 @@ func ParseTemplate(file string, text []byte) (*Template, []error) {
 		return nil, mistakes
 	}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(doc, &t.patch); err != nil {
-		return nil, []error{err}
+		return fail(err.Error())
 	}
 	return t, nil
 }
 
-var (
-	indexes = regexp.MustCompile(`\[[^\]]*\]`)
-	steps   = regexp.MustCompile(`\[[^\]]*\]|\.?[^.\[\]]+`)
-)
+var indexes = regexp.MustCompile(`\[[^\]]*\]`)
 
-// line returns the line of the file that has a field, or else the line of the innermost field around it; 0:
-// none. An element of a list is given by its index or by its name.
+// note notes the lines of all fields within a field. An element of a list is known by its index, and by its
+// name or its mount path.
+func (t *Template) note(field string, n *yaml.Node) {
+	add := func(key string, line int, value *yaml.Node) {
+		at := field + "." + key
+		t.lines[at] = line
+		t.note(at, value)
+	}
+	if n.Kind == yaml.DocumentNode {
+		t.note(field, n.Content[0])
+	}
+	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
+		add(n.Content[i].Value, n.Content[i].Line, n.Content[i+1])
+	}
+	for i := 0; n.Kind == yaml.SequenceNode && i < len(n.Content); i++ {
+		var element struct {
+			Name string
+			Path string `yaml:"mountPath"`
+		}
+		_ = n.Content[i].Decode(&element) // what has neither is known by its index
+		for _, key := range []string{strconv.Itoa(i), element.Name, element.Path} {
+			add(key, n.Content[i].Line, n.Content[i])
+		}
+	}
+}
+
+// line returns the line of the file that has a field, or the innermost field around it; 0: none.
 func (t *Template) line(field string) int {
-	if len(t.root.Content) == 0 {
-		return 0
+	field = "." + strings.NewReplacer("[", ".", "]", "").Replace(field)
+	for t.lines[field] == 0 && field != "" {
+		field = field[:max(0, strings.LastIndex(field, "."))]
 	}
-	at, line := t.root.Content[0], 0
-	for _, step := range steps.FindAllString(field, -1) {
-		next := (*yaml.Node)(nil)
-		key := strings.Trim(step, ".[]")
-		switch at.Kind {
-		case yaml.MappingNode:
-			for i := 0; i+1 < len(at.Content); i += 2 {
-				if at.Content[i].Value == key {
-					line, next = at.Content[i].Line, at.Content[i+1]
-				}
-			}
-		case yaml.SequenceNode:
-			index, err := strconv.Atoi(key)
-			for i, n := range at.Content {
-				if err == nil && i == index || err != nil && hasName(n, key) {
-					line, next = n.Line, n
-				}
-			}
-		case yaml.DocumentNode, yaml.ScalarNode, yaml.AliasNode:
-		}
-		if next == nil {
-			break
-		}
-		at = next
-	}
-	return line
+	return t.lines[field]
 }
 
-// hasName reports whether an element of a list has that name, or that mount path.
-func hasName(n *yaml.Node, name string) bool {
-	var element struct {
-		Name      string
-		MountPath string `yaml:"mountPath"`
-	}
-	return n.Decode(&element) == nil && (element.Name == name || element.MountPath == name)
-}
-
-// dockerParts has the containers and volumes that only agents with Docker have. A template that several kinds
-// share may name them.
+// dockerParts has the containers and volumes that only agents with Docker have.
 var dockerParts = map[string][]string{
 	"initContainers": {dindContainer, dockerCLIContainer},
-	"volumes":        {"docker-cli", dockerRunVolume, dockerDataVolume},
+	"volumes":        {dockerCLIContainer, dockerRunVolume, dockerDataVolume},
 }
 
-// withoutAbsent returns the template without those Docker parts that the pod does not have, and the names of
-// the fields that were removed.
+// withoutAbsent returns the template without the Docker parts that the pod does not have, and their fields.
 func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 	patch = runtime.DeepCopyJSON(t.patch) // the merge changes its arguments
 	spec, has := as[object](patch["spec"]), as[object](pod["spec"])
 	for _, list := range slices.Sorted(maps.Keys(dockerParts)) {
-		items := as[[]any](spec[list])
-		left := slices.DeleteFunc(slices.Clone(items), func(item any) bool {
+		items := slices.DeleteFunc(as[[]any](spec[list]), func(item any) bool {
 			name := as[string](as[object](item)["name"])
 			same := func(own any) bool { return as[object](own)["name"] == name }
 			absent := slices.Contains(dockerParts[list], name) && !slices.ContainsFunc(as[[]any](has[list]), same)
@@ -172,18 +157,16 @@ func (t *Template) withoutAbsent(pod object) (patch object, removed []string) {
 			}
 			return absent
 		})
-		if len(left) < len(items) {
-			spec[list] = left
+		if items != nil {
+			spec[list] = items
 		}
 	}
 	return patch, removed
 }
 
 // TemplateWithout returns the parts of the spec's template that are for Docker, if these agents have none.
-// Bellboard makes the agents without these parts. Only the settings tell whether agents of another kind have
-// them.
+// The agents are made without these parts. Agents of another kind, which share the template, may have them.
 func (s Spec) TemplateWithout() []TemplateMistake {
-	s = s.withDefaults()
 	if s.Template == nil {
 		return nil
 	}
@@ -219,10 +202,7 @@ func (t *Template) merge(pod *corev1.Pod) (*corev1.Pod, error) {
 	// A container that the template adds may need Docker, so it starts after Bellboard's own.
 	rank := func(c corev1.Container) int {
 		own := func(o corev1.Container) bool { return o.Name == c.Name }
-		if i := slices.IndexFunc(pod.Spec.InitContainers, own); i >= 0 {
-			return i
-		}
-		return len(pod.Spec.InitContainers)
+		return cmp.Or(slices.IndexFunc(pod.Spec.InitContainers, own)+1, len(pod.Spec.InitContainers)+1)
 	}
 	slices.SortStableFunc(out.Spec.InitContainers, func(a, b corev1.Container) int {
 		return cmp.Compare(rank(a), rank(b))
@@ -230,9 +210,9 @@ func (t *Template) merge(pod *corev1.Pod) (*corev1.Pod, error) {
 	return out, nil
 }
 
-// fieldsOf returns the pod as JSON has it.
-func fieldsOf(pod *corev1.Pod) object {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(pod)
+// fieldsOf returns an object or a part of one as JSON has it.
+func fieldsOf(o any) object {
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 	if err != nil {
 		panic("pool: an API object that JSON cannot hold: " + err.Error())
 	}

@@ -4,61 +4,95 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"bellboard/scaler"
 )
 
-// maxText is the most that Bellboard keeps of a message of Kubernetes, in characters. Messages go into logs,
-// and some messages name every Kubernetes node of the cluster.
+// maxText is the most characters that Bellboard keeps of a message. Some name every Kubernetes node.
 const maxText = 400
 
-// A problem says why a pod cannot start or has ended. The zero value means that there is no problem.
+// failures has the classes of Kubernetes' reasons. A kubelet has one reason for an image that does not exist,
+// an image that needs a password, and a registry that does not answer. Only the message tells these apart.
+var failures = map[string]scaler.Failure{
+	"DeadlineExceeded":          "",
+	"Evicted":                   scaler.FailureEvicted,
+	"Preempting":                scaler.FailureEvicted,
+	"DeletionByTaintManager":    scaler.FailureNodeGone,
+	"DeletionByPodGC":           scaler.FailureNodeGone,
+	"InvalidImageName":          scaler.FailureBadImage,
+	"ErrImageNeverPull":         scaler.FailureBadImage,
+	"ErrImagePull":              scaler.FailureImagePull,
+	"ImagePullBackOff":          scaler.FailureImagePull,
+	"ImageInspectError":         scaler.FailureImagePull,
+	"RegistryUnavailable":       scaler.FailureImagePull,
+	"SignatureValidationFailed": scaler.FailureImagePull,
+	"ImageVolumeMountFailed":    scaler.FailureStorage,
+	"RROUnsupported":            scaler.FailureStorage,
+	"OOMKilled":                 scaler.FailureOOM,
+}
+
+// classOf returns the class of a reason, and other if the reason is none of the table's.
+func classOf(reason string, other scaler.Failure) scaler.Failure {
+	if f, ok := failures[reason]; ok {
+		return f
+	}
+	return other
+}
+
+// missing has the reasons of a container that waits for an image, a Secret or a ConfigMap that is not there.
+var missing = []string{
+	"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
+}
+
+// A problem says why a pod cannot start or has ended. The zero value is no problem.
 type problem struct {
 	reason, text string // Kubernetes' own
 	failure      scaler.Failure
 	container    string // "": the problem is the pod's
 }
 
-// trouble returns why a pod cannot start or has ended. trouble reads the reasons that Kubernetes gives in
-// their own fields. Messages are for people, and trouble concludes nothing from them.
+// trouble returns why a pod cannot start or has ended, by the reasons that Kubernetes gives in their own
+// fields. Messages are for people, and trouble concludes nothing from them.
 func trouble(pod *corev1.Pod) problem {
 	st, deleting := &pod.Status, pod.DeletionTimestamp != nil
-	if st.Reason != "" { // Evicted, NodeLost, DeadlineExceeded ...
-		return problem{reason: st.Reason, text: oneLine(st.Message), failure: podFailure(st)}
+	if st.Reason != "" {
+		p := problem{reason: st.Reason, text: oneLine(st.Message)}
+		if st.Phase != corev1.PodSucceeded {
+			// The node is gone (NodeLost), the kubelet shuts down (Terminated, NodeShutdown), or the kubelet
+			// rejects the pod (NodeAffinity, OutOfcpu, UnexpectedAdmissionError ...).
+			p.failure = classOf(st.Reason, scaler.FailureNodeGone)
+		}
+		return p
 	}
-	c := condition(pod, corev1.DisruptionTarget)
-	if c != nil && c.Status == corev1.ConditionTrue && (deleting || ended(pod)) {
-		return problem{reason: c.Reason, text: oneLine(c.Message), failure: disruptionFailure(c.Reason)}
+	if c := condition(pod, corev1.DisruptionTarget, corev1.ConditionTrue); c != nil && (deleting || ended(pod)) {
+		// PreemptionByScheduler, EvictionByEvictionAPI, TerminationByKubelet
+		return problem{reason: c.Reason, text: oneLine(c.Message), failure: classOf(c.Reason, scaler.FailureEvicted)}
 	}
 	others := problem{}
-	for _, list := range [][]corev1.ContainerStatus{st.ContainerStatuses, st.InitContainerStatuses} {
-		for i := range list {
-			p := containerProblem(&list[i], deleting)
-			switch {
-			case p.reason == "":
-			case ours(list[i].Name):
-				return p
-			case others.reason == "":
-				// Bellboard shows the problem of somebody else's container, and gives up no agent for it.
-				others, others.failure = p, ""
-			}
+	for _, s := range slices.Concat(st.ContainerStatuses, st.InitContainerStatuses) {
+		p := containerProblem(&s, deleting)
+		switch {
+		case p.reason == "":
+		case ours(s.Name):
+			return p
+		case others.reason == "":
+			// Bellboard shows the problem of somebody else's container, and gives up no agent for it.
+			others, others.failure = p, ""
 		}
 	}
-	if others.reason == "" {
-		others = blockingContainer(pod)
-	}
-	if others.reason != "" {
+	if others = cmp.Or(others, blockingContainer(pod)); others.reason != "" {
 		return others
 	}
-	if c := condition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason != "" {
+	if c := condition(pod, corev1.PodScheduled, corev1.ConditionFalse); c != nil && c.Reason != "" {
 		return problem{reason: c.Reason, text: oneLine(c.Message), failure: scaler.FailureUnschedulable}
 	}
 	return problem{}
@@ -69,68 +103,45 @@ func ours(container string) bool {
 	return container == agentContainer || container == dindContainer || container == dockerCLIContainer
 }
 
-// blockingContainer finds somebody else's init container that runs while the agent waits for it. Such a
+// blockingContainer finds somebody else's init container that runs while the agent waits for it. The
 // container has not failed, so Kubernetes says only that the pod is not initialized.
 func blockingContainer(pod *corev1.Pod) problem {
 	if pod.DeletionTimestamp != nil || !started(pod.Status.ContainerStatuses, agentContainer).IsZero() {
 		return problem{}
 	}
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
+	for _, c := range pod.Spec.InitContainers {
 		s := statusOf(pod.Status.InitContainerStatuses, c.Name)
-		if ours(c.Name) || s == nil || s.State.Running == nil || isSidecar(c) && startupPassed(s) {
-			continue
+		runs := s != nil && s.State.Running != nil
+		if runs && !ours(c.Name) && (!isSidecar(&c) || !startupPassed(s)) {
+			text := oneLine(c.Name + ": is not Bellboard's, and holds the agent back")
+			return problem{reason: "ContainersNotInitialized", text: text, container: c.Name}
 		}
-		text := oneLine(c.Name + ": is not Bellboard's, and holds the agent back")
-		return problem{reason: "ContainersNotInitialized", text: text, container: c.Name}
 	}
 	return problem{}
 }
 
-// podFailure returns the class of a pod's own reason, which comes from the kubelet or the node controller.
-func podFailure(st *corev1.PodStatus) scaler.Failure {
-	switch {
-	case st.Reason == "Evicted" || st.Reason == "Preempting":
-		return scaler.FailureEvicted
-	case st.Reason == "DeadlineExceeded" || st.Phase == corev1.PodSucceeded:
-		return ""
-	}
-	// The node is gone (NodeLost), the kubelet shuts down (Terminated, NodeShutdown), or the kubelet rejects
-	// the pod (NodeAffinity, OutOfcpu, UnexpectedAdmissionError ...).
-	return scaler.FailureNodeGone
-}
-
-// disruptionFailure returns the class of the reason why the cluster removes a pod.
-func disruptionFailure(reason string) scaler.Failure {
-	switch reason {
-	case "DeletionByTaintManager", "DeletionByPodGC":
-		return scaler.FailureNodeGone
-	}
-	return scaler.FailureEvicted // PreemptionByScheduler, EvictionByEvictionAPI, TerminationByKubelet
-}
-
-// containerProblem returns what is wrong with one container. If the pod is being deleted, the kubelet ends
-// its containers, and a container that ends then has not failed.
+// containerProblem returns what is wrong with one container. If the pod is being deleted, a container that
+// ends has not failed.
 func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
+	const crashLoop = scaler.FailureCrashLoop
 	p := problem{container: s.Name}
 	last := s.LastTerminationState.Terminated
 	switch w, t := s.State.Waiting, s.State.Terminated; {
 	case w != nil && (w.Reason == "" || w.Reason == "ContainerCreating" || w.Reason == "PodInitializing"):
 		return problem{}
-	case w != nil: // ImagePullBackOff, InvalidImageName, CreateContainerConfigError, CrashLoopBackOff ...
-		p.reason, p.text, p.failure = w.Reason, w.Message, waitFailure(w.Reason)
+	case w != nil: // ImagePullBackOff, CreateContainerConfigError, RunContainerError, CrashLoopBackOff ...
+		p.reason, p.text, p.failure = w.Reason, w.Message, classOf(w.Reason, crashLoop)
 		if last != nil {
 			p.text = strings.TrimSpace(exitText(last) + "; " + p.text)
-			if p.failure == scaler.FailureCrashLoop {
-				p.failure = exitFailure(last)
+			if p.failure == crashLoop {
+				p.failure = classOf(last.Reason, crashLoop)
 			}
 		}
 	case t != nil && t.ExitCode != 0 && !deleting: // OOMKilled, Error, StartError ...
-		p.reason, p.text, p.failure = cmp.Or(t.Reason, "Error"), exitText(t), exitFailure(t)
+		p.reason, p.text, p.failure = cmp.Or(t.Reason, "Error"), exitText(t), classOf(t.Reason, crashLoop)
 	case t == nil && last != nil && last.ExitCode != 0 && !startupPassed(s) && !deleting:
-		// The container runs again, and its start-up probe has not passed. Between two crashes the class
-		// stays.
-		p.reason, p.failure = "CrashLoopBackOff", exitFailure(last)
+		// The container runs again, and its start-up probe has not passed: the class stays.
+		p.reason, p.failure = "CrashLoopBackOff", classOf(last.Reason, crashLoop)
 		p.text = fmt.Sprintf("restarted %d times: %s", s.RestartCount, exitText(last))
 	default:
 		return problem{}
@@ -139,8 +150,7 @@ func containerProblem(s *corev1.ContainerStatus, deleting bool) problem {
 	return p
 }
 
-// daemonFailure returns the class of what is wrong with the Docker daemon beside a running agent; "":
-// nothing. The kubelet ends the daemon after the agent, and that is no failure.
+// daemonFailure returns the class of what is wrong with the Docker daemon beside a running agent; "": none.
 func daemonFailure(pod *corev1.Pod) scaler.Failure {
 	daemon := statusOf(pod.Status.InitContainerStatuses, dindContainer)
 	agent := statusOf(pod.Status.ContainerStatuses, agentContainer)
@@ -150,45 +160,9 @@ func daemonFailure(pod *corev1.Pod) scaler.Failure {
 	return containerProblem(daemon, false).failure
 }
 
-// waitFailure returns the class of the reason why a container waits. A kubelet has one reason for an image
-// that does not exist, an image that needs a password, and a registry that does not answer. Only the message
-// tells these apart.
-func waitFailure(reason string) scaler.Failure {
-	switch reason {
-	case "InvalidImageName", "ErrImageNeverPull":
-		return scaler.FailureBadImage
-	case "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-		return scaler.FailureImagePull
-	case "ImageVolumeMountFailed", "RROUnsupported":
-		return scaler.FailureStorage
-	}
-	// CrashLoopBackOff, CreateContainerConfigError, CreateContainerError, RunContainerError ...
-	return scaler.FailureCrashLoop
-}
-
-// missing reports whether a container waits for an image, a Secret or a ConfigMap that is not there.
-func missing(reason string) bool {
-	switch reason {
-	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError":
-		return true
-	}
-	return false
-}
-
-// exitFailure returns the class of a container that ended badly.
-func exitFailure(t *corev1.ContainerStateTerminated) scaler.Failure {
-	if t.Reason == "OOMKilled" {
-		return scaler.FailureOOM
-	}
-	return scaler.FailureCrashLoop
-}
-
 // exitText says how a container ended.
 func exitText(t *corev1.ContainerStateTerminated) string {
 	out := fmt.Sprintf("exit code %d", t.ExitCode)
-	if t.Signal != 0 {
-		out = fmt.Sprintf("signal %d", t.Signal)
-	}
 	if t.Reason != "" && t.Reason != "Error" && t.Reason != "Completed" {
 		out = t.Reason + ", " + out
 	}
@@ -208,33 +182,29 @@ func oneLine(s string) string {
 }
 
 const (
-	// lastWordsTimeout is short, since the deletion of the pod waits for its last log lines. The deletion is
-	// sent within a second of the answers that the deletion rests on.
+	// lastWordsTimeout is short, since the deletion of the pod waits for its last log lines, and is sent
+	// within a second of the answers that it rests on.
 	lastWordsTimeout = 400 * time.Millisecond
 	lastLines        = 20
 	lastBytes        = 8 << 10
 )
 
 // LastWords returns the last log lines of the container at fault, or of the agent if the pod itself has
-// failed. LastWords hides what looks like a secret. An agent prints no secret of its own, but a build or a
-// broken start may print anything.
+// failed. LastWords hides what looks like a secret, since a build or a broken start may print anything.
 func (c *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.clock.Wall(lastWordsTimeout))
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Clock.Wall(lastWordsTimeout))
 	defer cancel()
-	text, err := call(ctx, c, "get", "pods/log", func(ctx context.Context) ([]byte, error) {
-		log, err := c.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
-			Container:  cmp.Or(pod.Faulty, agentContainer),
-			TailLines:  new(int64(lastLines)),
-			LimitBytes: new(int64(lastBytes)),
-		}).Stream(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = log.Close() }() // all that is needed has been read
-		return io.ReadAll(io.LimitReader(log, lastBytes))
-	})
+	options := &corev1.PodLogOptions{
+		Container:  cmp.Or(pod.Faulty, agentContainer),
+		TailLines:  new(int64(lastLines)),
+		LimitBytes: new(int64(lastBytes)),
+	}
+	request := c.rest().Get().VersionedParams(options, scheme.ParameterCodec)
+	answer := c.send(ctx, "get", objectKey{"pods/log", pod.Namespace, pod.Name}, request)
+	text, _ := answer.Raw()
+	err := answer.Error()
 	if apierrors.IsForbidden(err) && c.logsDenied.CompareAndSwap(false, true) {
-		c.log.Warn("not allowed to read the logs of agents that failed", zap.Error(err))
+		c.cfg.Log.Warn("not allowed to read the logs of agents that failed", zap.Error(err))
 	}
 	if err != nil {
 		return "", wrap("read the log of "+pod.Name, err)
@@ -243,8 +213,7 @@ func (c *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) 
 }
 
 var (
-	// hexSecret finds an inbound agent's secret, which is 64 hexadecimal digits. An image's digest has 64
-	// digits too, after "sha256:".
+	// hexSecret finds an inbound agent's secret, or an image's digest, which has 64 digits too.
 	hexSecret = regexp.MustCompile(`(sha256:)?\b[0-9a-f]{64}\b`)
 	// namedSecret finds password=..., "token": "..." and Authorization: Basic ...
 	namedSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[-_]?key|authorization)["']?\s*[=:]\s*)` +

@@ -23,21 +23,19 @@ import (
 // deletionGraceSeconds is the grace of Bellboard's deletions. The grace also tells Bellboard's deletions from
 // others': people and tools give 0, 1, 30, or the pod's own grace.
 //
-// The grace is short, since the agent is idle. preStop sleeps through all of it. Then the kubelet gives each
-// container two more seconds to end. Two seconds are enough for an agent, and for a Docker daemon to write
-// its last log lines and to leave its data clean. A Swarm client would register itself again after ten
-// seconds: the grace is well below that.
+// The grace is short, since the agent is idle and preStop sleeps through all of it. Then the kubelet gives
+// each container two more seconds, enough for an agent, and for a Docker daemon to leave its data clean. A
+// Swarm client would register itself again after ten seconds.
 const deletionGraceSeconds = 2
 
-// Create makes or takes the cache slot, then creates the agent's pod under that name. If an earlier attempt
-// has created the pod from the same settings and its answer was lost, Create returns that pod. A spare pod is
-// created in the state that Unprotect leaves.
+// Create makes or takes the cache slot, then creates the agent's pod under that name. A pod that an earlier
+// attempt has created from the same settings is as good, since that attempt's answer may have been lost.
 func (c *Client) Create(
 	ctx context.Context, name string, id scaler.PoolID, slot scaler.Slot, birth scaler.Birth,
 ) (scaler.Pod, error) {
-	s, err := c.spec(id)
-	if err != nil {
-		return scaler.Pod{}, err
+	s, ok := c.specs[id]
+	if !ok {
+		return scaler.Pod{}, fmt.Errorf("no %s agents are configured for team %s", id.Kind, id.Team)
 	}
 	if s.HasClaim() {
 		if slot.Name == "" || slot.Namespace != s.Namespace {
@@ -56,19 +54,17 @@ func (c *Client) Create(
 	if birth.Session != "" {
 		want.Annotations[AnnotationSession] = birth.Session + " " + birth.Since.UTC().Format(time.RFC3339)
 	}
-	if birth.Spare {
+	if birth.Spare { // as Unprotect leaves it
 		delete(want.Labels, LabelBusy)
 		delete(want.Annotations, annotationDoNotDisrupt)
 		want.Annotations[annotationSafeToEvict] = "true"
 	}
-	pod, err := call(ctx, c, "create", "pods", func(ctx context.Context) (*corev1.Pod, error) {
-		return c.client.CoreV1().Pods(s.Namespace).Create(ctx, want, metav1.CreateOptions{})
-	})
-	if err != nil {
+	made := &corev1.Pod{}
+	if err := c.create(ctx, "pods", want).Into(made); err != nil {
 		var lookupErr error
-		if pod, lookupErr = c.findCreated(ctx, want, err); pod == nil {
+		if made, lookupErr = c.findCreated(ctx, want, err); made == nil {
 			remedy := s.QuotaRemedy(err)
-			err = c.classifyRejection(ctx, want.Namespace, podNeeds(&want.Spec), createError(err))
+			err = c.createError(ctx, want.Namespace, podNeeds(&want.Spec), err)
 			if remedy != "" {
 				err = fmt.Errorf("%w; %s", err, remedy)
 			}
@@ -78,22 +74,24 @@ func (c *Client) Create(
 			return scaler.Pod{}, wrap("create pod "+name, err)
 		}
 	}
-	return c.namespace(s.Namespace).pods.addPending(pod), nil
+	pod := convert(made)
+	pod.Requested = true
+	c.namespaces[s.Namespace].pods.addWritten(pod)
+	return *pod, nil
 }
 
-// findCreated looks for the pod after a creation that failed and may have been done nevertheless. findCreated
-// returns nil if the pod does not exist. The error says why nobody knows.
+// findCreated looks for the pod after a creation that failed and may have been done nevertheless; nil: the
+// pod does not exist. The error says why nobody knows.
 func (c *Client) findCreated(ctx context.Context, want *corev1.Pod, failure error) (*corev1.Pod, error) {
 	if !apierrors.IsAlreadyExists(failure) && !outcomeUnknown(failure) {
 		return nil, nil
 	}
 	got, err := c.getPod(ctx, want.Namespace, want.Name)
 	switch {
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	case err != nil:
+	case err != nil && !apierrors.IsNotFound(err):
 		return nil, err
-	case got.DeletionTimestamp != nil,
+	case err != nil,
+		got.DeletionTimestamp != nil,
 		got.Labels[LabelInstance] != want.Labels[LabelInstance],
 		got.Annotations[AnnotationSpecHash] != want.Annotations[AnnotationSpecHash]:
 		return nil, nil
@@ -101,29 +99,26 @@ func (c *Client) findCreated(ctx context.Context, want *corev1.Pod, failure erro
 	return got, nil
 }
 
-// PutSecret creates the Secret that an inbound agent's pod waits for. The pod owns the Secret, so Kubernetes
-// deletes both. A Secret that exists already is as good.
+// PutSecret creates the Secret that an inbound agent's pod waits for. The garbage collector deletes the
+// Secret with the pod, which owns it. A Secret that exists already is as good.
 func (c *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) error {
-	n := c.namespace(pod.Namespace)
-	if n == nil {
-		return fmt.Errorf("pod %s: no agents are configured in namespace %s", pod.Name, pod.Namespace)
-	}
+	n, ok := c.namespaces[pod.Namespace]
 	switch {
+	case !ok:
+		return fmt.Errorf("pod %s: no agents are configured in namespace %s", pod.Name, pod.Namespace)
 	case !n.pods.has(pod.Name, pod.UID):
 		return wrap("pod "+pod.Name, scaler.ErrGone)
 	case secret == "":
 		return fmt.Errorf("pod %s: an inbound agent needs its secret", pod.Name)
 	}
-	want := agentSecret(&Spec{PoolID: pod.PoolID, Instance: c.instance, Namespace: pod.Namespace}, pod.Name, secret)
+	want := agentSecret(&Spec{PoolID: pod.PoolID, Instance: c.cfg.Instance, Namespace: pod.Namespace}, pod.Name, secret)
 	want.OwnerReferences = ownerReference(&pod)
-	_, err := call(ctx, c, "create", "secrets", func(ctx context.Context) (*corev1.Secret, error) {
-		return c.client.CoreV1().Secrets(pod.Namespace).Create(ctx, want, metav1.CreateOptions{})
-	})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		err = c.classifyRejection(ctx, pod.Namespace, secretNeeds, createError(err))
-		return wrap("create the Secret of "+pod.Name, err)
+	err := c.create(ctx, "secrets", want).Error()
+	if err == nil || apierrors.IsAlreadyExists(err) {
+		return nil
 	}
-	return nil
+	err = c.createError(ctx, pod.Namespace, oneOf(corev1.ResourceSecrets), err)
+	return wrap("create the Secret of "+pod.Name, err)
 }
 
 func agentSecret(s *Spec, name, secret string) *corev1.Secret {
@@ -135,23 +130,20 @@ func agentSecret(s *Spec, name, secret string) *corev1.Secret {
 	}
 }
 
-// ownerReference has the garbage collector delete what belongs to a pod when the pod is gone.
 func ownerReference(pod *scaler.Pod) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: types.UID(pod.UID)}}
 }
 
-// Annotate notes on the pod that its Jenkins node was online once. A later pod of the same name stays as it
-// is.
+// Annotate notes on the pod that its Jenkins node was online once.
 func (c *Client) Annotate(ctx context.Context, pod scaler.Pod) error {
-	return c.patchPod(ctx, "annotate", &pod, c.limiter(), map[string]any{
+	return c.patchPod(ctx, "annotate", &pod, time.Time{}, map[string]any{
 		"annotations": map[string]any{AnnotationConnected: c.timestamp()},
 	})
 }
 
-// Protect sets the label and annotations that have drains of a Kubernetes node, and autoscalers, wait for the
-// pod.
+// Protect has drains of a Kubernetes node, and autoscalers, wait for the pod.
 func (c *Client) Protect(ctx context.Context, pod scaler.Pod) error {
-	return c.patchPod(ctx, "protect", &pod, c.limiter(), map[string]any{
+	return c.patchPod(ctx, "protect", &pod, time.Time{}, map[string]any{
 		"labels":      map[string]any{LabelBusy: "true"},
 		"annotations": map[string]any{annotationSafeToEvict: "false", annotationDoNotDisrupt: "true"},
 	})
@@ -161,7 +153,7 @@ func (c *Client) Protect(ctx context.Context, pod scaler.Pod) error {
 // agent may have a build by then. Cluster Autoscaler needs an explicit "true": it keeps a Kubernetes node
 // that has a pod with an emptyDir or without a controller.
 func (c *Client) Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
-	return c.patchPod(ctx, "unprotect", &pod, c.until(deadline), map[string]any{
+	return c.patchPod(ctx, "unprotect", &pod, deadline, map[string]any{
 		"resourceVersion": pod.ResourceVersion,
 		"labels":          map[string]any{LabelBusy: nil},
 		"annotations":     map[string]any{annotationSafeToEvict: "true", annotationDoNotDisrupt: nil},
@@ -170,100 +162,78 @@ func (c *Client) Unprotect(ctx context.Context, pod scaler.Pod, deadline time.Ti
 
 // patchPod merges metadata into exactly this pod, whatever its version. A value of nil removes a key.
 func (c *Client) patchPod(
-	ctx context.Context, verb string, pod *scaler.Pod, limiter flowcontrol.RateLimiter, metadata map[string]any,
+	ctx context.Context, verb string, pod *scaler.Pod, deadline time.Time, metadata map[string]any,
 ) error {
 	metadata["uid"] = pod.UID
-	key := objectKey{"pods", pod.Namespace, pod.Name}
-	patched, err := patch(ctx, c, key, limiter, map[string]any{"metadata": metadata}, &corev1.Pod{})
-	switch {
-	case err == nil:
-		if n := c.namespace(pod.Namespace); n != nil {
-			n.pods.addPatched(patched)
-		}
-		return nil
-	case apierrors.IsInvalid(err):
-		// Only the UID in the patch can be invalid: it is another pod's.
-		err = fmt.Errorf("%w: %w", scaler.ErrChanged, err)
-	default:
-		err = changeError(err)
+	patched := &corev1.Pod{}
+	err := c.patch(ctx, objectKey{"pods", pod.Namespace, pod.Name}, deadline, metadata, patched)
+	if err = changeError(err); err != nil {
+		return wrap(verb+" pod "+pod.Name, err)
 	}
-	return wrap(verb+" pod "+pod.Name, err)
+	c.namespaces[pod.Namespace].pods.addWritten(convert(patched))
+	return nil
 }
 
 // DeletePod deletes exactly the pod that the caller looked at. If another pod has the name, or the pod has
-// changed, DeletePod returns ErrChanged. The deadline is checked after client-go's own queue of requests, so
-// no deletion is sent late.
+// changed, DeletePod returns ErrChanged.
 func (c *Client) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error {
-	key := objectKey{"pods", pod.Namespace, pod.Name}
 	options := metav1.DeleteOptions{GracePeriodSeconds: new(int64(deletionGraceSeconds))}
-	if err := c.delete(ctx, key, pod.UID, pod.ResourceVersion, deadline, options); err != nil {
+	options.Preconditions = exactly(pod.UID, pod.ResourceVersion)
+	if err := c.delete(ctx, objectKey{"pods", pod.Namespace, pod.Name}, deadline, &options); err != nil {
 		return wrap("delete pod "+pod.Name, err)
 	}
-	if n := c.namespace(pod.Namespace); n != nil {
-		n.pods.markDeleted(&pod)
-	}
+	c.namespaces[pod.Namespace].pods.markDeleted(&pod)
 	c.leaveSlot(ctx, &pod)
 	return nil
 }
 
-// An objectKey says where an object is in the API.
-type objectKey struct{ resource, ns, name string }
-
-// patch merges body into an object, and returns what the API server made of the object.
-func patch[O runtime.Object](
-	ctx context.Context, c *Client, key objectKey, limiter flowcontrol.RateLimiter, body map[string]any, out O,
-) (O, error) {
-	data, err := json.Marshal(body)
+// patch merges metadata into an object, not after the deadline if there is one, and reads what the API server
+// made of the object into out.
+func (c *Client) patch(
+	ctx context.Context, key objectKey, deadline time.Time, metadata map[string]any, out runtime.Object,
+) error {
+	body, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
-		return out, err
+		return err
 	}
-	return call(ctx, c, "patch", key.resource, func(ctx context.Context) (O, error) {
-		request := c.client.CoreV1().RESTClient().Patch(types.MergePatchType).Body(data).Throttle(limiter)
-		return out, request.Resource(key.resource).Namespace(key.ns).Name(key.name).Do(ctx).Into(out)
-	})
+	request := c.rest().Patch(types.MergePatchType).Body(body)
+	if !deadline.IsZero() {
+		request.Throttle(c.until(deadline))
+	}
+	return c.send(ctx, "patch", key, request).Into(out)
 }
 
-// delete deletes exactly that version of an object, and not after the deadline.
-func (c *Client) delete(
-	ctx context.Context, key objectKey, uid, version string, deadline time.Time, options metav1.DeleteOptions,
-) error {
-	if uid == "" || version == "" {
+// exactly returns the precondition that an object has that UID and version.
+func exactly(uid, version string) *metav1.Preconditions {
+	return &metav1.Preconditions{UID: new(types.UID(uid)), ResourceVersion: &version}
+}
+
+// delete deletes exactly the version of an object that the options name, and not after the deadline.
+func (c *Client) delete(ctx context.Context, key objectKey, deadline time.Time, o *metav1.DeleteOptions) error {
+	if *o.Preconditions.UID == "" || *o.Preconditions.ResourceVersion == "" {
 		return errors.New("neither the UID nor the version may be unknown")
 	}
-	options.Preconditions = &metav1.Preconditions{UID: new(types.UID(uid)), ResourceVersion: &version}
-	_, err := call(ctx, c, "delete", key.resource, func(ctx context.Context) (any, error) {
-		request := c.client.CoreV1().RESTClient().Delete().Body(&options).Throttle(c.until(deadline))
-		return nil, request.Resource(key.resource).Namespace(key.ns).Name(key.name).Do(ctx).Error()
-	})
-	return changeError(err)
+	request := c.rest().Delete().Body(o).Throttle(c.until(deadline))
+	return changeError(c.send(ctx, "delete", key, request).Error())
 }
 
-func (c *Client) timestamp() string { return c.clock.Now().UTC().Format(time.RFC3339) }
+func (c *Client) timestamp() string { return c.cfg.Clock.Now().UTC().Format(time.RFC3339) }
 
-// limiter returns client-go's rate limiter.
-func (c *Client) limiter() flowcontrol.RateLimiter {
-	if l := c.client.CoreV1().RESTClient().GetRateLimiter(); l != nil {
-		return l
-	}
-	return flowcontrol.NewFakeAlwaysRateLimiter() // the configuration sets no limit
-}
-
-// until returns client-go's rate limiter, which then lets no request pass after the deadline.
 func (c *Client) until(deadline time.Time) flowcontrol.RateLimiter {
-	return deadlineLimiter{RateLimiter: c.limiter(), clock: c.clock, deadline: deadline}
+	return deadlineLimiter{c.rest().GetRateLimiter(), c.cfg.Clock, deadline}
 }
 
-// A deadlineLimiter is a rate limiter that lets no request pass after a deadline. client-go calls Wait before
-// it sends a request, and before it repeats a request.
+// A deadlineLimiter is client-go's rate limiter, which then lets no request pass after a deadline. client-go
+// calls Wait before it sends a request, and before it repeats a request.
 type deadlineLimiter struct {
-	flowcontrol.RateLimiter
-	clock    clock.Clock
-	deadline time.Time
+	flowcontrol.RateLimiter // nil: the configuration sets no limit
+	clock                   clock.Clock
+	deadline                time.Time
 }
 
 // Wait waits for a turn, then checks the deadline. A request that is late already takes no turn from others.
 func (l deadlineLimiter) Wait(ctx context.Context) error {
-	if l.clock.Now().Before(l.deadline) {
+	if l.RateLimiter != nil && l.clock.Now().Before(l.deadline) {
 		if err := l.RateLimiter.Wait(ctx); err != nil {
 			return err
 		}
@@ -278,17 +248,12 @@ func (l deadlineLimiter) Wait(ctx context.Context) error {
 type Rehearsal struct {
 	Object string // pod, Secret or volume claim
 	Err    error  // nil: the API server would accept the object
-	// Beside names the plain containers that admission would add beside the agent. Plain containers run on
-	// when the agent has ended. Sidecars among the init containers end with the agent.
+	// Beside names the plain containers that admission would add. They would run on when the agent has ended.
 	Beside []string
 }
 
-// Rehearse asks the API server, by dry run, whether it would accept all objects of an agent. Admission takes
-// part in a dry run, and nothing is created.
-func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) ([]Rehearsal, error) {
-	if s = s.withDefaults(); len(s.check(s.Instance)) > 0 {
-		return nil, errors.Join(s.check(s.Instance)...)
-	}
+// Rehearse asks the API server, by dry run, whether it would accept all objects of an agent.
+func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) []Rehearsal {
 	s.Slot = name
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	sent := Build(s, name)
@@ -310,5 +275,5 @@ func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name str
 		_, err = client.CoreV1().PersistentVolumeClaims(s.Namespace).Create(ctx, BuildClaim(s, name), dry)
 		out = append(out, Rehearsal{Object: "volume claim", Err: err})
 	}
-	return out, nil
+	return out
 }

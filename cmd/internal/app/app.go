@@ -160,12 +160,9 @@ func (d *Daemon) core(reader, once bool) (*core, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
-	pods, err := pool.New(pool.Config{
+	pods := pool.New(pool.Config{
 		Client: client, Instance: s.Instance, Specs: s.PoolSpecs(), Clock: p.Clock, Log: p.Log.Named("pool"), Requests: d.metrics.KubeRequest, Impatient: once,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("kubernetes: %w", err)
-	}
 	made := &core{client: client, pool: pods}
 	cfg := control.Config{
 		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),

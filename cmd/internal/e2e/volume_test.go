@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -80,12 +81,9 @@ func TestAgentsWithoutTheirVolume(t *testing.T) {
 
 	spec := pool.Spec{
 		PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Instance: ns, Namespace: ns, Labels: []string{"web"},
-		Connect: scaler.Inbound, Docker: pool.DockerDind, JenkinsURL: "http://jenkins.example",
+		Image: pool.DefaultImage, Connect: scaler.Inbound, Docker: pool.DockerDind, CacheSize: resource.MustParse("20Gi"), JenkinsURL: "http://jenkins.example",
 	}
-	p, err := pool.New(pool.Config{Client: k, Instance: ns, Specs: []pool.Spec{spec}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := pool.New(pool.Config{Client: k, Instance: ns, Specs: []pool.Spec{spec}})
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -146,6 +146,7 @@ func (h *home) run(name string, grace time.Duration) {
 	ctx := h.t.Context()
 	pod := pool.Build(pool.Spec{
 		PoolID: scaler.PoolID{Team: "team", Kind: scaler.Ephemeral}, Instance: h.ns, Namespace: h.ns, Image: agentImage,
+		Connect: scaler.Inbound, Transport: pool.WebSocket, Docker: pool.DockerNone,
 		CPU: resource.MustParse("100m"), Memory: resource.MustParse("128Mi"), BuildGrace: grace, JenkinsURL: h.url,
 	}, name)
 	if _, err := h.k.CoreV1().Pods(h.ns).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
