@@ -18,6 +18,7 @@ const (
 	prefix        = "BELLBOARD"
 	defaultPrefix = "BELLBOARD_DEFAULT"
 	teamPrefix    = "BELLBOARD_TEAM_"
+	teamsVariable = "BELLBOARD_TEAMS"
 	// namespaceFile is where Kubernetes tells a pod its namespace.
 	namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
@@ -47,14 +48,10 @@ type Team struct {
 
 // Kinds lists the kinds of agent that the team may have, in the order in which they are shown.
 func (t *Team) Kinds() []scaler.Kind {
-	switch t.Mode {
-	case scaler.ModeEphemeral:
-		return []scaler.Kind{scaler.Ephemeral}
-	case scaler.ModePersistent:
-		return []scaler.Kind{scaler.Persistent}
-	case scaler.ModeAuto:
+	if t.Mode == scaler.ModeAuto {
+		return scaler.Kinds()
 	}
-	return scaler.Kinds()
+	return []scaler.Kind{scaler.Kind(t.Mode)} // the other modes have the name of their kind
 }
 
 // Option changes what Load expects and may do.
@@ -74,50 +71,46 @@ func WithoutJenkins() Option {
 
 // InNamespace sets Bellboard's own namespace where Kubernetes does not tell it; "" does nothing.
 func InNamespace(name string) Option {
-	return func(l *loader) { l.own = cmp.Or(name, l.own) }
+	return func(l *loader) { l.OwnNamespace = cmp.Or(name, l.OwnNamespace) }
 }
 
 // Load reads the settings from variables in the form of os.Environ. Its error is a Mistakes, which lists
 // everything that is wrong with the settings.
 func Load(environ []string, options ...Option) (*Config, error) {
 	l := &loader{
-		env: variablesOf(environ), bad: map[string]bool{}, known: map[string]bool{}, meant: map[string]bool{},
-		follows: map[string]string{}, shared: map[string][][]pool.TemplateMistake{},
+		Config: &Config{Global: builtinGlobal(), env: variablesOf(environ), follows: map[string]string{}},
+		known:  map[string]*variable{},
+		bad:    map[string]bool{},
 	}
 	for _, o := range options {
 		o(l)
 	}
-	defer lend(l.env)()
-
-	c := &Config{Global: builtinGlobal(), OwnNamespace: l.ownNamespace(), env: l.env, follows: l.follows}
-	l.learn(layer{prefix, &Global{}}, "")
-	l.overlay(layer{prefix, &c.Global})
-	l.learnTeams(c.Global.Teams)
-	// A default that every team overrides may have a mistake, too.
-	for _, one := range layersOf("") {
-		l.overlay(one)
-	}
-	l.unknown()
-	l.global(&c.Global)
-	for _, name := range l.teams {
-		c.Teams = append(c.Teams, l.team(name, &c.Global))
-	}
-	l.across(c)
-	for i := range c.Teams {
-		l.templates(c, &c.Teams[i])
-	}
-	l.partly(c)
-	if len(l.mistakes) > 0 {
-		return nil, l.sorted()
-	}
-	return c, nil
-}
-
-// ownNamespace returns the namespace of InNamespace, or else the namespace that Kubernetes tells the pod.
-func (l *loader) ownNamespace() string {
 	var told []byte
 	if l.read != nil {
 		told, _ = l.read(namespaceFile) // outside of a cluster there is no such file
 	}
-	return cmp.Or(l.own, strings.TrimSpace(string(told)), "default")
+	l.OwnNamespace = cmp.Or(l.OwnNamespace, strings.TrimSpace(string(told)), "default")
+
+	// Every variable is read, also a default that every team overrides, and a setting of a kind that the mode
+	// forbids: it may have a mistake, too.
+	l.learn(prefix, "", &l.Global)
+	l.learnTeam("")
+	for _, name := range l.Global.Teams {
+		// Words.check reports a name that shares its variables with a name before it.
+		if l.known[prefixOf(name, "")+"_LABELS"] == nil {
+			l.names = append(l.names, name)
+			l.learnTeam(name)
+		}
+	}
+	l.unknown()
+	l.global()
+	for _, name := range l.names {
+		l.Teams = append(l.Teams, l.team(name))
+	}
+	l.across()
+	l.templates()
+	if len(l.mistakes) > 0 {
+		return nil, l.sorted()
+	}
+	return l.Config, nil
 }

@@ -15,24 +15,27 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
-	"bellboard/pool"
 	"bellboard/scaler"
 )
 
 // loader is one Load under way.
 type loader struct {
-	env      variables         // a variable with a mistake is taken out
-	known    map[string]bool   // variables that are settings
-	bad      map[string]bool   // variables with a mistake
-	meant    map[string]bool   // settings for which a misspelled variable was probably meant
-	follows  map[string]string // as in Config
-	teams    []string
+	*Config // a variable with a mistake is taken out of env
+
+	known    map[string]*variable // the variables that are settings
+	bad      map[string]bool      // variables with a mistake, or misspelled
+	names    []string             // of the teams
 	mistakes Mistakes
 	read     func(string) ([]byte, error)
 	offline  bool
-	own      string // InNamespace
-	// shared is, by variable, what each kind of agent lacks of the pod template that the variable names.
-	shared map[string][][]pool.TemplateMistake
+}
+
+// variable is a variable that is a setting. The value of the field is what this variable alone says.
+type variable struct {
+	field
+	prefix string // BELLBOARD_TEAM_WEB_PERSISTENT
+	team   string // web
+	order  int    // of all variables
 }
 
 // variables are the variables that begin with BELLBOARD_, by name.
@@ -58,46 +61,21 @@ func (v variables) source(prefixes []string, setting string) string {
 	return ""
 }
 
-// replaceEnvironment makes v the process' own BELLBOARD_ variables.
-func (v variables) replaceEnvironment() {
-	for name := range variablesOf(os.Environ()) {
-		if _, stays := v[name]; !stays {
-			_ = os.Unsetenv(name) // fails for no name that was in an environment
-		}
-	}
-	for name, value := range v {
-		_ = os.Setenv(name, value) // as above
-	}
-}
-
-var lending sync.Mutex
-
-// lend puts env in the place of the process' own BELLBOARD_ variables until the returned function is called:
-// envconfig reads nothing but the process' environment. With env from os.Environ lend changes nothing.
-func lend(env variables) (giveBack func()) {
-	lending.Lock()
-	own := variablesOf(os.Environ())
-	env.replaceEnvironment()
-	return func() {
-		own.replaceEnvironment()
-		lending.Unlock()
-	}
-}
-
 // field is one setting of a settings struct.
 type field struct {
 	Name  string // MAX_AGENTS
 	Value reflect.Value
 	Tag   reflect.StructTag
+	of    any // the struct
 }
 
 // fieldsOf lists the settings of a settings struct by the names that envconfig gives them.
 func fieldsOf(spec any) []field {
 	v := reflect.ValueOf(spec).Elem()
-	names := namesOf()[v.Addr().Type()]
+	names := namesOf()[v.Type()]
 	out := make([]field, len(names))
 	for i, name := range names {
-		out[i] = field{Name: name, Value: v.Field(i), Tag: v.Type().Field(i).Tag}
+		out[i] = field{name, v.Field(i), v.Type().Field(i).Tag, spec}
 	}
 	return out
 }
@@ -111,16 +89,10 @@ var namesOf = sync.OnceValue(func() map[reflect.Type][]string {
 		if err := envconfig.Usagef("", spec, &names, "{{range .}}{{usage_key .}}\n{{end}}"); err != nil {
 			panic(err) // spec is no settings struct: a bug, whatever the settings are
 		}
-		out[reflect.TypeOf(spec)] = strings.Fields(names.String())
+		out[reflect.TypeOf(spec).Elem()] = strings.Fields(names.String())
 	}
 	return out
 })
-
-// layer is a settings struct with the prefix of the variables that are laid over the struct.
-type layer struct {
-	prefix string
-	spec   any
-}
 
 // prefixOf returns the prefix of a team's variables, for "" of those for every team; with a kind, of those
 // for that kind only.
@@ -149,73 +121,63 @@ func prefixesOf(team string, kind scaler.Kind) []string {
 	return []string{defaultPrefix, prefixOf("", kind), prefixOf(team, ""), prefixOf(team, kind)}
 }
 
-// layersOf lists the layers that are a team's own, or for "" those of every team.
-func layersOf(team string) []layer {
-	out := []layer{{prefixOf(team, ""), &Limits{}}, {prefixOf(team, ""), &PodSettings{}}}
-	for _, k := range scaler.Kinds() {
-		out = append(out, layer{prefixOf(team, k), &PodSettings{}})
-	}
-	return out
-}
-
 // source returns the variable that sets a setting of a team, or "" for a built-in value.
 func (l *loader) source(team string, kind scaler.Kind, setting string) string {
 	return l.env.source(prefixesOf(team, kind), setting)
 }
 
-// learnTeams notes the variables of every team as settings. A name that shares its variables with a name
-// before it is a mistake, which Words.check reports.
-func (l *loader) learnTeams(names []string) {
-	for _, n := range names {
-		if !slices.ContainsFunc(l.teams, func(other string) bool { return envName(other) == envName(n) }) {
-			l.teams = append(l.teams, n)
-		}
+// learnTeam learns the variables of a team, for "" those of every team.
+func (l *loader) learnTeam(team string) {
+	l.learn(prefixOf(team, ""), team, &Limits{})
+	l.learn(prefixOf(team, ""), team, &PodSettings{})
+	for _, k := range scaler.Kinds() {
+		l.learn(prefixOf(team, k), team, &PodSettings{})
 	}
-	for _, team := range append([]string{""}, l.teams...) {
-		for _, one := range layersOf(team) {
-			l.learn(one, team)
+}
+
+// learn notes the variables with a prefix as settings, and reads those that are set into spec. If a variable
+// is another team's already, the names of the two teams are ambiguous.
+func (l *loader) learn(prefix, team string, spec any) {
+	for _, f := range fieldsOf(spec) {
+		name := prefix + "_" + f.Name
+		if l.known[name] != nil {
+			l.refuse(teamsVariable, fmt.Sprintf("team %s and another would share %s; rename one", team, name))
+		}
+		l.known[name] = &variable{f, prefix, team, len(l.known)}
+		if text, set := l.env[name]; set {
+			l.refuse(name, f.read(text))
 		}
 	}
 }
 
-// learn notes the variables of one layer as settings. If a variable is another team's already, the names of
-// the two teams are ambiguous.
-func (l *loader) learn(one layer, team string) {
-	for _, f := range fieldsOf(one.spec) {
-		name := one.prefix + "_" + f.Name
-		if l.known[name] && team != "" {
-			l.refuse(prefix+"_TEAMS", fmt.Sprintf("team %s and another would share %s; rename one", team, name))
+// fill sets a settings struct of a team to what its variables say.
+func (l *loader) fill(spec any, team string, kind scaler.Kind) {
+	for _, f := range fieldsOf(spec) {
+		if name := l.source(team, kind, f.Name); name != "" {
+			f.Value.Set(l.known[name].Value)
 		}
-		l.known[name] = true
 	}
 }
 
-// overlay lays the variables of one layer over its struct and notes every mistake in them.
-func (l *loader) overlay(one layer) {
-	fields := fieldsOf(one.spec)
-	for _, f := range fields {
-		name := one.prefix + "_" + f.Name
-		if raw, set := l.env[name]; set {
-			l.refuse(name, odd(f, raw))
-		}
+var reading sync.Mutex
+
+// read reads the text of a variable into the field. It returns the remedy for a mistake, or "".
+//
+// envconfig reads nothing but the process' environment, and stops at the first value that it cannot read. So
+// envconfig is given one variable at a time, under a prefix that no layer has.
+func (f field) read(text string) string {
+	const alone = prefix + "_ALONE"
+	if remedy := odd(f, text); remedy != "" {
+		return remedy
 	}
-	for { // envconfig stops at the first value that it cannot read
-		err := envconfig.Process(one.prefix, one.spec)
-		if err == nil {
-			break
-		}
-		var parse *envconfig.ParseError
-		if !errors.As(err, &parse) {
-			panic(err) // as in namesOf
-		}
-		l.refuse(parse.KeyName, remedyOf(parse))
+	reading.Lock()
+	defer reading.Unlock()
+	_ = os.Setenv(alone+"_"+f.Name, text) // fails for no text that was in an environment
+	defer func() { _ = os.Unsetenv(alone + "_" + f.Name) }()
+	if p, wrong := errors.AsType[*envconfig.ParseError](envconfig.Process(alone, f.of)); wrong {
+		return remedyOf(p)
 	}
-	for _, f := range fields {
-		name := one.prefix + "_" + f.Name
-		if _, set := l.env[name]; set {
-			l.refuse(name, check(f))
-		}
-	}
+	return check(f)
 }
 
 // odd returns the remedy for a value that envconfig accepts and a person does not expect, or "".
@@ -267,19 +229,6 @@ func duration(s string) string {
 		}
 	}
 	return "e.g. 30s, 10m or 1h30m"
-}
-
-// clean reports whether no variable behind these settings of a team has a mistake. Only then can the settings
-// be compared with one another.
-func (l *loader) clean(team string, settings ...string) bool {
-	for _, p := range prefixesOf(team, "") {
-		for _, s := range settings {
-			if l.bad[p+"_"+s] {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // printValue returns a value as a variable would have it.

@@ -3,7 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
-	"os"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -48,21 +48,21 @@ func (m Mistakes) Error() string {
 var secretish = regexp.MustCompile(`TOKEN|PASS|SECRET|CREDENTIAL|API_?KEY`)
 
 // refuse notes the first mistake in a variable, and goes on as if the variable were not set. It does nothing
-// if the remedy is "".
+// if the remedy is "", or if the variable is "": then source has none that is not refused already.
 func (l *loader) refuse(variable, remedy string) {
-	if remedy == "" || l.bad[variable] {
+	if remedy == "" || variable == "" || l.bad[variable] {
 		return
 	}
 	l.note(variable, remedy)
 	l.bad[variable] = true
 	delete(l.env, variable)
-	_ = os.Unsetenv(variable) // for envconfig; fails for no name that was in an environment
 }
 
 // note notes a mistake, once. Several mistakes may come from one variable, such as that of a pod template.
 func (l *loader) note(variable, remedy string) {
 	value, set := l.env[variable]
-	if set && (!l.known[variable] && secretish.MatchString(variable) || strings.Contains(value, "://") && strings.Contains(value, "@") || strings.Contains(value, "PRIVATE KEY")) {
+	if set && (l.known[variable] == nil && secretish.MatchString(variable) ||
+		strings.Contains(value, "://") && strings.Contains(value, "@") || strings.Contains(value, "PRIVATE KEY")) {
 		value = "***"
 	}
 	m := Mistake{Variable: variable, Value: value, Set: set, Remedy: remedy}
@@ -71,180 +71,133 @@ func (l *loader) note(variable, remedy string) {
 	}
 }
 
-// sorted returns the mistakes in the order in which people read settings: the daemon's, those for every team,
-// then team by team.
+// sorted returns the mistakes in the order in which people read settings: unknown variables, the daemon's,
+// those for every team, then team by team.
 func (l *loader) sorted() Mistakes {
-	rank := func(m Mistake) int {
-		if strings.HasPrefix(m.Variable, defaultPrefix+"_") {
-			return 1
+	order := func(m Mistake) int {
+		if v := l.known[m.Variable]; v != nil {
+			return v.order
 		}
-		if !strings.HasPrefix(m.Variable, teamPrefix) {
-			return 0
-		}
-		best, length := len(l.teams), 0
-		for i, name := range l.teams { // the longest name that fits: web-shop before web
-			if p := teamPrefix + envName(name); strings.HasPrefix(m.Variable, p+"_") && len(p) > length {
-				best, length = i, len(p)
-			}
-		}
-		return 2 + best
+		return -1
 	}
-	slices.SortStableFunc(l.mistakes, func(a, b Mistake) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(l.mistakes, func(a, b Mistake) int { return order(a) - order(b) })
 	return l.mistakes
 }
 
-// Kubernetes puts the address of every Service of a namespace into the variables of its pods. The variables
-// of a Service named bellboard or bellboard-metrics look like settings, and are none.
-var (
-	linkName = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
-	linkAddr = regexp.MustCompile(`^(tcp|udp|sctp)://`)
-)
-
-func serviceLink(name, value string) bool {
-	return linkName.MatchString(name) || strings.HasSuffix(name, "_PORT") && linkAddr.MatchString(value)
-}
+// serviceLink finds variables that look like settings, and are none. Kubernetes puts the address of every
+// Service of a namespace into the variables of its pods, also that of a Service named bellboard-metrics.
+var serviceLink = regexp.MustCompile(`^\w+_(SERVICE_HOST=|SERVICE_PORT(_\w+)?=|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=` +
+	`|PORT=(tcp|udp|sctp)://)`)
 
 // unknown notes every BELLBOARD_ variable that is no setting. The check needs the variables of all teams:
 // team a does not know the variables of team a-b.
 func (l *loader) unknown() {
 	for _, name := range slices.Sorted(maps.Keys(l.env)) {
-		if l.known[name] || serviceLink(name, l.env[name]) {
+		if l.known[name] != nil || serviceLink.MatchString(name+"="+l.env[name]) {
 			continue
 		}
 		meant, team := l.guess(name), l.stranger(name)
-		if file := name + "_FILE"; l.known[file] {
-			meant = file
-		}
-		l.meant[meant] = true
+		l.bad[meant] = true // may be missing for that reason alone
 		switch {
 		case meant == name+"_FILE":
 			l.refuse(name, "a secret comes from a file only; write it into a file, and the file's path to "+meant)
 		case meant != "" && team != "":
-			l.refuse(name, "no team of that name in "+prefix+"_TEAMS; add "+team+" there, or did you mean "+meant+"?")
+			l.refuse(name, "no team of that name in BELLBOARD_TEAMS; add "+team+" there, or did you mean "+meant+"?")
 		case meant != "":
 			l.refuse(name, "no such setting; did you mean "+meant+"?")
 		case team != "":
-			l.refuse(name, "no team of that name in "+prefix+"_TEAMS; add "+team+" there or unset this")
+			l.refuse(name, "no team of that name in BELLBOARD_TEAMS; add "+team+" there or unset this")
 		default:
 			l.refuse(name, "no such setting; unset it (bellboard config lists all)")
 		}
 	}
 }
 
-// guess returns the setting for which a misspelled name was probably meant, or "".
+// guess returns the setting for which an unknown name was probably meant, or "".
 func (l *loader) guess(name string) string {
-	// A setting at the wrong level: a team's setting without the team's prefix, or the daemon's setting with
-	// that prefix. Or the setting has a kind, and may have none.
+	// A secret itself, or a setting at the wrong level: a team's setting without the team's prefix, the
+	// daemon's setting with that prefix, or a setting with a kind that may have none.
 	rest := strings.TrimPrefix(name, prefix+"_")
-	for _, try := range []string{teamPrefix + rest, defaultPrefix + "_" + rest} {
-		if l.known[try] {
-			return try
+	tries := []string{name + "_FILE", teamPrefix + rest, defaultPrefix + "_" + rest}
+	for _, team := range append([]string{""}, l.names...) {
+		own := prefixOf(team, "") + "_"
+		if setting, ok := strings.CutPrefix(name, own); ok {
+			tries = append(tries, prefix+"_"+setting)
+			for _, k := range scaler.Kinds() {
+				tries = append(tries, own+strings.TrimPrefix(setting, strings.ToUpper(string(k))+"_"))
+			}
 		}
 	}
-	for _, team := range append([]string{""}, l.teams...) {
-		own := prefixOf(team, "") + "_"
-		setting, ok := strings.CutPrefix(name, own)
-		if !ok {
-			continue
-		}
-		if l.known[prefix+"_"+setting] {
-			return prefix + "_" + setting
-		}
-		for _, k := range scaler.Kinds() {
-			if s, ok := strings.CutPrefix(setting, strings.ToUpper(string(k))+"_"); ok && l.known[own+s] {
-				return own + s
-			}
+	for _, try := range tries {
+		if l.known[try] != nil {
+			return try
 		}
 	}
 	best, nearest := "", 4
 	for _, known := range slices.Sorted(maps.Keys(l.known)) {
-		if d := distance(name, known, nearest); d < nearest && !l.foreign(name, known) {
+		if d := l.known[known].apart(name); d < nearest {
 			best, nearest = known, d
 		}
 	}
 	return best
 }
 
-// foreign reports whether two variables belong to two teams with names too different for a misspelling. A
-// name of two letters is no misspelling of another.
-func (l *loader) foreign(name, known string) bool {
-	rest, ok := strings.CutPrefix(name, teamPrefix)
-	if !ok {
-		return false
+// apart counts the letters by which a misspelled name differs from the variable's. A team whose name differs
+// in more than a letter or two is another team, and so is any other name of two letters.
+func (v *variable) apart(name string) int {
+	own, setting := v.prefix, strings.TrimPrefix(name, v.prefix+"_")
+	if setting == name { // the setting has as many words as its misspelling
+		words := strings.Split(name, "_")
+		first := max(0, len(words)-1-strings.Count(v.Name, "_"))
+		own, setting = strings.Join(words[:first], "_"), strings.Join(words[first:], "_")
 	}
-	another := false
-	for _, team := range l.teams {
-		team = envName(team)
-		setting, ok := strings.CutPrefix(known, teamPrefix+team+"_")
-		another = another || ok
-		if !ok {
-			continue
-		}
-		for i := range rest {
-			if rest[i] == '_' && distance(rest[i+1:], setting, 4) < 4 {
-				limit := min(2, (min(i, len(team))-1)/2) + 1
-				if distance(rest[:i], team, limit) < limit {
-					return false
-				}
-			}
-		}
+	d := distance(own, v.prefix)
+	if v.team != "" && d > min(2, (len(v.team)-1)/2) {
+		return math.MaxInt
 	}
-	return another
+	return d + distance(setting, v.Name)
 }
 
 // stranger returns the team of a variable if BELLBOARD_TEAMS does not list that team, or "".
 func (l *loader) stranger(name string) string {
-	rest, ok := strings.CutPrefix(name, teamPrefix)
-	if !ok {
-		return ""
-	}
-	longest := ""
-	for known := range l.known {
-		setting, ok := strings.CutPrefix(known, defaultPrefix+"_")
-		if ok && strings.HasSuffix(rest, "_"+setting) && len(setting) > len(longest) {
-			longest = setting
+	own := name // without the longest setting that the name ends with
+	for _, f := range slices.Concat(fieldsOf(&Limits{}), fieldsOf(&PodSettings{})) {
+		if rest, ok := strings.CutSuffix(name, "_"+f.Name); ok && len(rest) < len(own) {
+			own = rest
 		}
 	}
-	if longest == "" {
+	team, ok := strings.CutPrefix(own, teamPrefix)
+	if !ok || own == name {
 		return ""
 	}
-	team := strings.ToLower(strings.ReplaceAll(strings.TrimSuffix(rest, "_"+longest), "_", "-"))
-	for _, k := range scaler.Kinds() { // "web-persistent": a kind of the listed team web
-		if listed, ok := strings.CutSuffix(team, "-"+string(k)); ok && slices.Contains(l.teams, listed) {
-			return ""
-		}
+	team = strings.ToLower(strings.ReplaceAll(team, "_", "-"))
+	for _, k := range scaler.Kinds() {
+		team = strings.TrimSuffix(team, "-"+string(k))
 	}
-	if slices.Contains(l.teams, team) {
+	if slices.Contains(l.names, team) {
 		return ""
 	}
 	return team
 }
 
-// distance counts the letters to insert, drop, change or swap with their neighbour to make b of a, up to
-// limit.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	var before []int
-	last := make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			change := 1
-			if a[i-1] == b[j-1] {
-				change = 0
+// distance counts the letters to insert, drop, change or swap with their neighbour to make b of a.
+func distance(a, b string) int {
+	d := make([][]int, len(a)+1) // of the first i letters of a and the first j of b
+	for i := range d {
+		d[i] = make([]int, len(b)+1)
+		for j := range d[i] {
+			switch {
+			case i == 0 || j == 0:
+				d[i][j] = i + j
+			case a[i-1] == b[j-1]:
+				d[i][j] = d[i-1][j-1]
+			default:
+				d[i][j] = 1 + min(d[i-1][j], d[i][j-1], d[i-1][j-1])
 			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+change)
 			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
 			}
 		}
-		before, last = last, row
 	}
-	return last[len(b)]
+	return d[len(a)][len(b)]
 }

@@ -1,8 +1,9 @@
 package config
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"bellboard/pool"
@@ -10,21 +11,17 @@ import (
 	"bellboard/scaler"
 )
 
-// team reads one team's settings.
-func (l *loader) team(name string, g *Global) Team {
+// team makes one team's settings of the variables.
+func (l *loader) team(name string) Team {
 	t := Team{Name: name, Limits: builtinLimits(), Pods: map[scaler.Kind]PodSettings{}}
-	for _, p := range prefixesOf(name, "") {
-		l.overlay(layer{p, &t.Limits})
-	}
+	l.fill(&t.Limits, name, "")
 	if t.MaxPersistent == nil {
 		t.MaxPersistent = new(t.MaxAgents)
 		l.follows[prefixOf(name, "")+"_MAX_PERSISTENT"] = l.source(name, "", "MAX_AGENTS")
 	}
-	for _, k := range scaler.Kinds() { // settings of a kind that the mode forbids may have mistakes, too
+	for _, k := range t.Kinds() {
 		pod, own := builtinPod(k), prefixOf(name, k)
-		for _, p := range prefixesOf(name, k) {
-			l.overlay(layer{p, &pod})
-		}
+		l.fill(&pod, name, k)
 		if swarm := l.swarm(); swarm != "" && k == scaler.Persistent && l.source(name, k, "CONNECT") == "" {
 			pod.Connect, l.follows[own+"_CONNECT"] = ConnectSwarm, swarm
 		}
@@ -32,12 +29,10 @@ func (l *loader) team(name string, g *Global) Team {
 			pod.Image = pool.DefaultSSHImage
 		}
 		if pod.Namespace == "" {
-			pod.Namespace = g.Namespace
+			pod.Namespace = l.Namespace
 			l.follows[own+"_NAMESPACE"] = l.env.source([]string{prefix}, "NAMESPACE")
 		}
-		if slices.Contains(t.Kinds(), k) {
-			t.Pods[k] = pod
-		}
+		t.Pods[k] = pod
 	}
 	l.among(&t)
 	return t
@@ -46,12 +41,8 @@ func (l *loader) team(name string, g *Global) Team {
 // swarm returns the variable that has persistent agents connect by Swarm, or "". One of the two is enough: a
 // check then reports that the other is missing.
 func (l *loader) swarm() string {
-	for _, name := range []string{prefix + "_SWARM_USER", prefix + "_SWARM_PASSWORD_SECRET"} {
-		if _, set := l.env[name]; set {
-			return name
-		}
-	}
-	return ""
+	global := []string{prefix}
+	return cmp.Or(l.env.source(global, "SWARM_USER"), l.env.source(global, "SWARM_PASSWORD_SECRET"))
 }
 
 // ScalerTeams returns the teams as the decision knows them.
@@ -148,55 +139,60 @@ func (c *Config) Unlabelled() map[scaler.PoolID]bool {
 	return out
 }
 
-// templates reads the pod templates of a team, and notes what is wrong with them.
-func (l *loader) templates(c *Config, t *Team) {
-	t.templates = map[scaler.Kind]*pool.Template{}
-	for _, k := range t.Kinds() {
-		file, variable := t.Pods[k].PodTemplateFile, l.source(t.Name, k, "POD_TEMPLATE_FILE")
-		if variable == "" {
+// templates reads the pod templates, and notes what is wrong with them. Agents that share a template are made
+// without those of its parts that they lack. A part that all of them lack is a mistake.
+func (l *loader) templates() {
+	type lack struct {
+		variable string
+		pool.TemplateMistake
+	}
+	var lacks []lack
+	sharing, lacking := map[string]int{}, map[string]int{} // kinds of agent, by variable and by part
+	for i := range l.Teams {
+		t := &l.Teams[i]
+		t.templates = map[scaler.Kind]*pool.Template{}
+		for _, k := range t.Kinds() {
+			variable := l.source(t.Name, k, "POD_TEMPLATE_FILE")
+			if variable == "" {
+				continue
+			}
+			template, wrong := l.template(t.Pods[k].PodTemplateFile)
+			if template != nil {
+				t.templates[k] = template
+				spec := l.poolSpec(t, k)
+				wrong = spec.TemplateMistakes()
+				sharing[variable]++
+				for _, m := range spec.TemplateWithout() {
+					lacking[variable+" "+m.Field]++
+					lacks = append(lacks, lack{variable, m})
+				}
+			}
+			for _, err := range wrong {
+				l.note(variable, err.Error())
+			}
+		}
+	}
+	for _, one := range lacks {
+		if lacking[one.variable+" "+one.Field] == sharing[one.variable] {
+			one.Remedy += "; set DOCKER, or this file for another kind, or leave it out"
+			l.note(one.variable, one.Error())
 			continue
 		}
-		if l.read == nil {
-			l.note(variable, "no pod template can be read here; unset it")
-			continue
-		}
-		text, err := l.read(file)
-		if err != nil {
-			l.note(variable, fmt.Sprintf("cannot be read (%v); mount the ConfigMap that holds it, or correct the path", err))
-			continue
-		}
-		template, wrong := pool.ParseTemplate(file, text)
-		if template != nil {
-			t.templates[k] = template
-			spec := c.poolSpec(t, k)
-			wrong = spec.TemplateMistakes()
-			l.shared[variable] = append(l.shared[variable], spec.TemplateWithout())
-		}
-		for _, err := range wrong {
-			l.note(variable, err.Error())
-		}
+		one.Remedy += ", and are made without it"
+		l.notes = append(l.notes, one.variable+": "+one.Error())
 	}
 }
 
-// partly notes each part of a shared pod template that only some of its agents have. A part that none of them
-// has is a mistake.
-func (l *loader) partly(c *Config) {
-	for _, variable := range slices.Sorted(maps.Keys(l.shared)) {
-		kinds, lack := l.shared[variable], map[string]int{}
-		parts := slices.Concat(kinds...)
-		for _, m := range parts {
-			lack[m.Field]++
-		}
-		for _, m := range parts {
-			if lack[m.Field] == len(kinds) {
-				m.Remedy += "; set DOCKER, or this file for another kind, or leave it out"
-				l.note(variable, m.Error())
-				continue
-			}
-			m.Remedy += ", and are made without it"
-			c.notes = append(c.notes, variable+": "+m.Error())
-		}
+// template reads a pod template, and returns what is wrong with it.
+func (l *loader) template(file string) (*pool.Template, []error) {
+	if l.read == nil {
+		return nil, []error{errors.New("no pod template can be read here; unset it")}
 	}
+	text, err := l.read(file)
+	if err != nil {
+		return nil, []error{fmt.Errorf("cannot be read (%w); mount the ConfigMap that holds it, or correct the path", err)}
+	}
+	return pool.ParseTemplate(file, text)
 }
 
 // Notes returns what the settings say that does not hold for all the agents that they name.
