@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"bellboard/pool"
@@ -20,17 +21,23 @@ import (
 
 // check checks the value of one setting alone, by the tags of its field or by the method check of its type.
 // It returns the remedy, or "".
-func check(f field) string {
+func check(f field, text string) string {
 	v := reflect.Indirect(f.Value)
 	if own, ok := reflect.TypeAssert[interface{ check() string }](v); ok {
 		return own.check()
 	}
-	if words := strings.Fields(f.Tag.Get("one")); len(words) > 0 && !slices.Contains(words, v.String()) {
+	if plain := printValue(v); v.Kind() == reflect.Int && plain != text { // envconfig reads 010 as 8 and 0x10 as 16
+		if n, err := strconv.Atoi(text); err == nil {
+			plain = strconv.Itoa(n)
+		}
+		return "not a plain whole number; write " + plain
+	}
+	if words := strings.Fields(f.Tag.Get("one")); len(words) > 0 && !slices.Contains(words, text) {
 		last := len(words) - 1
 		return "no such choice; write " + strings.Join(words[:last], ", ") + " or " + words[last]
 	}
 	if is := f.Tag.Get("is"); is != "" {
-		return forms[is](v.String())
+		return forms[is](text)
 	}
 	return outside(v, f.Tag)
 }
@@ -76,12 +83,16 @@ var forms = map[string]func(string) string{
 		return unless(len(validation.IsDNS1123Subdomain(s)) == 0, "not a name in Kubernetes; write lower-case letters, digits, dashes and dots")
 	},
 	"listen address": func(s string) string {
-		_, port, err := net.SplitHostPort(s)
-		return unless(err == nil && port != "" && (digits(port) || len(validation.IsValidPortName(port)) == 0), "not an address; write :8080 or 127.0.0.1:8080")
+		_, ok := splitPort(s)
+		return unless(ok, "not an address; write :8080 or 127.0.0.1:8080")
 	},
 	"host and port": func(s string) string {
-		host, port, err := net.SplitHostPort(s)
-		return unless(err == nil && host != "" && port != "" && digits(port), "not host:port; write e.g. jenkins-agent.jenkins.svc:50000")
+		host, ok := splitPort(s)
+		return unless(ok && host != "", "not host:port; write e.g. jenkins-agent.jenkins.svc:50000")
+	},
+	"amount": func(s string) string {
+		n, err := resource.ParseQuantity(s)
+		return unless(err == nil && n.Sign() > 0, "must be more than 0")
 	},
 	"public key": func(s string) string { // the kind of key, and the key in base64
 		parts := append(strings.Fields(s), "", "")
@@ -100,7 +111,12 @@ func unless(ok bool, remedy string) string {
 	return remedy
 }
 
-func digits(s string) bool { return strings.Trim(s, "0123456789") == "" }
+// splitPort returns the host of an address, and whether the address has a port.
+func splitPort(s string) (host string, ok bool) {
+	host, port, err := net.SplitHostPort(s)
+	_, odd := strconv.ParseUint(port, 10, 16)
+	return host, err == nil && odd == nil
+}
 
 func checkURL(s string) string {
 	u, err := url.Parse(s)
@@ -116,28 +132,27 @@ func checkURL(s string) string {
 	return ""
 }
 
-// required notes each setting of a struct that has to be set, and is not. A setting with a mistake in one of
-// its variables is reported already.
-func (l *loader) required(spec any, prefixes ...string) {
+// required notes each setting of a team, or for "" of the daemon, that has to be set, and is not. A setting
+// with a mistake in one of its variables is reported already.
+func (l *loader) required(spec any, team string) {
+	prefixes := prefixesOf(team, "")
 	for _, f := range fieldsOf(spec) {
 		need := f.Tag.Get("need")
 		if !l.offline {
 			need = cmp.Or(need, f.Tag.Get("login"))
 		}
-		if need != "" && f.Value.IsZero() && l.clean(prefixes, f.Name) {
+		if need != "" && f.Value.IsZero() && l.clean(team, f.Name) {
 			l.refuse(prefixes[len(prefixes)-1]+"_"+f.Name, "not set; "+need)
 		}
 	}
 }
 
-// clean reports whether no variable behind these settings has a mistake. Only then can the settings be
-// compared with one another.
-func (l *loader) clean(prefixes []string, settings ...string) bool {
-	for _, p := range prefixes {
-		for _, s := range settings {
-			if l.bad[p+"_"+s] {
-				return false
-			}
+// clean reports whether no variable behind these settings of a team, or for "" of the daemon, has a mistake.
+// Only then can the settings be compared with one another.
+func (l *loader) clean(team string, settings ...string) bool {
+	for _, p := range prefixesOf(team, "") {
+		if slices.ContainsFunc(settings, func(s string) bool { return l.bad[p+"_"+s] }) {
+			return false
 		}
 	}
 	return true
@@ -146,7 +161,7 @@ func (l *loader) clean(prefixes []string, settings ...string) bool {
 // global checks that the daemon's settings are there, and fills in those that follow from others.
 func (l *loader) global() {
 	g := &l.Global
-	l.required(g, prefix)
+	l.required(g, "")
 	g.JenkinsURL = strings.TrimRight(g.JenkinsURL, "/")
 	g.AgentJenkinsURL = strings.TrimRight(g.AgentJenkinsURL, "/")
 	if g.AgentJenkinsURL == "" {
@@ -158,11 +173,10 @@ func (l *loader) global() {
 
 // among checks one team's settings against one another.
 func (l *loader) among(t *Team) {
-	prefixes := prefixesOf(t.Name, "")
-	l.required(&t.Limits, prefixes...)
+	l.required(&t.Limits, t.Name)
 	l.docker(t)
 	within := func(low string, value int, high string, limit int, because string) {
-		if value <= limit || !l.clean(prefixes, low, high) {
+		if value <= limit || !l.clean(t.Name, low, high) {
 			return
 		}
 		name, note := l.source(t.Name, "", high), ""
@@ -174,7 +188,7 @@ func (l *loader) among(t *Team) {
 	}
 	within("MIN_AGENTS", t.MinAgents, "MAX_AGENTS", t.MaxAgents, "")
 	within("MIN_IDLE", t.MinIdle, "MAX_AGENTS", t.MaxAgents, "")
-	if t.Mode == scaler.ModeEphemeral || !l.clean(prefixes, "MODE", "MAX_AGENTS", "MAX_PERSISTENT") {
+	if t.Mode == scaler.ModeEphemeral || !l.clean(t.Name, "MODE", "MAX_AGENTS", "MAX_PERSISTENT") {
 		return
 	}
 	if t.Mode == scaler.ModePersistent && *t.MaxPersistent == 0 {
@@ -202,12 +216,12 @@ func (l *loader) docker(t *Team) {
 
 // across checks the settings of the teams against one another and against those of the daemon.
 func (l *loader) across() {
-	least, clean := 0, l.clean([]string{prefix}, "MAX_AGENTS")
+	least, clean := 0, l.clean("", "MAX_AGENTS")
 	owner, users := map[string]string{}, map[Connect][]string{} // teams, by their labels and by ways to connect
 	for i := range l.Teams {
 		t := &l.Teams[i]
 		least += t.MinAgents
-		clean = clean && l.clean(prefixesOf(t.Name, ""), "MIN_AGENTS")
+		clean = clean && l.clean(t.Name, "MIN_AGENTS")
 		labels := strings.Join(unique(t.Labels), " ")
 		if other, twice := owner[labels]; twice {
 			const remedy = "the same labels as team %s has, so Bellboard cannot tell their builds apart; change one"

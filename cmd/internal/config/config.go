@@ -31,8 +31,9 @@ type Config struct {
 	// OwnNamespace is the namespace in which Bellboard itself runs, and in which its Lease is.
 	OwnNamespace string
 
-	env     variables         // the variables that set something
+	env     map[string]string // the variables that set something
 	follows map[string]string // the origin of each value that follows from another setting, by variable
+	specs   []pool.Spec       // of each team and kind
 	notes   []string
 }
 
@@ -42,8 +43,6 @@ type Team struct {
 	Limits
 
 	Pods map[scaler.Kind]PodSettings // of the kinds that Mode allows
-
-	templates map[scaler.Kind]*pool.Template // nil: none
 }
 
 // Kinds lists the kinds of agent that the team may have, in the order in which they are shown.
@@ -78,12 +77,17 @@ func InNamespace(name string) Option {
 // everything that is wrong with the settings.
 func Load(environ []string, options ...Option) (*Config, error) {
 	l := &loader{
-		Config: &Config{Global: builtinGlobal(), env: variablesOf(environ), follows: map[string]string{}},
+		Config: &Config{Global: builtinGlobal(), env: map[string]string{}, follows: map[string]string{}},
 		known:  map[string]*variable{},
 		bad:    map[string]bool{},
 	}
 	for _, o := range options {
 		o(l)
+	}
+	for _, e := range environ {
+		if name, value, ok := strings.Cut(e, "="); ok && strings.HasPrefix(name, prefix+"_") {
+			l.env[name] = value
+		}
 	}
 	var told []byte
 	if l.read != nil {

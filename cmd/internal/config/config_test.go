@@ -514,17 +514,17 @@ func TestEffective(t *testing.T) {
 		got[s.Variable] = s
 	}
 	for _, want := range []Setting{
-		{"BELLBOARD_JENKINS_TOKEN_FILE", "", "", "/run/token", "BELLBOARD_JENKINS_TOKEN_FILE"},
-		{"BELLBOARD_AGENT_JENKINS_URL", "", "", "http://jenkins:8080", "BELLBOARD_JENKINS_URL"},
-		{"BELLBOARD_POLL_INTERVAL", "", "", "1s", "built-in"},
-		{"BELLBOARD_TEAM_WEB_MAX_AGENTS", "web", "", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
-		{"BELLBOARD_TEAM_WEB_MAX_PERSISTENT", "web", "", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
-		{"BELLBOARD_TEAM_WEB_LABELS", "web", "", "linux docker", "BELLBOARD_TEAM_WEB_LABELS"},
-		{"BELLBOARD_TEAM_WEB_EPHEMERAL_CPU", "web", scaler.Ephemeral, "2", "BELLBOARD_TEAM_WEB_CPU"},
-		{"BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "web", scaler.Ephemeral, "2Gi", "built-in"},
-		{"BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "web", scaler.Persistent, "8Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
-		{"BELLBOARD_TEAM_WEB_PERSISTENT_NAMESPACE", "web", scaler.Persistent, "ci", "BELLBOARD_NAMESPACE"},
-		{"BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "web", scaler.Persistent, "10m", "built-in"},
+		{"BELLBOARD_JENKINS_TOKEN_FILE", "/run/token", "BELLBOARD_JENKINS_TOKEN_FILE"},
+		{"BELLBOARD_AGENT_JENKINS_URL", "http://jenkins:8080", "BELLBOARD_JENKINS_URL"},
+		{"BELLBOARD_POLL_INTERVAL", "1s", "built-in"},
+		{"BELLBOARD_TEAM_WEB_MAX_AGENTS", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
+		{"BELLBOARD_TEAM_WEB_MAX_PERSISTENT", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
+		{"BELLBOARD_TEAM_WEB_LABELS", "linux docker", "BELLBOARD_TEAM_WEB_LABELS"},
+		{"BELLBOARD_TEAM_WEB_EPHEMERAL_CPU", "2", "BELLBOARD_TEAM_WEB_CPU"},
+		{"BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "2Gi", "built-in"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "8Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_NAMESPACE", "ci", "BELLBOARD_NAMESPACE"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "10m", "built-in"},
 	} {
 		if !reflect.DeepEqual(got[want.Variable], want) {
 			t.Errorf("%s = %+v, want %+v", want.Variable, got[want.Variable], want)
@@ -540,7 +540,7 @@ func TestEffective(t *testing.T) {
 		t.Errorf("WriteTable: %v\n%q", err, b.String())
 	}
 	short := load(t, env("BELLBOARD_TEAM_WEB_MODE=ephemeral")).Effective()
-	if slices.ContainsFunc(short, func(s Setting) bool { return s.Kind == scaler.Persistent }) {
+	if slices.ContainsFunc(short, func(s Setting) bool { return strings.Contains(s.Variable, "_PERSISTENT_") }) {
 		t.Error("an ephemeral team shows settings of persistent agents")
 	}
 }

@@ -53,31 +53,29 @@ const BuiltIn = "built-in"
 
 // Setting is one setting with the value that applies to the daemon, to a team, or to one kind of agent.
 type Setting struct {
-	Variable string      `json:"variable"` // the most specific variable that can set it
-	Team     string      `json:"team,omitempty"`
-	Kind     scaler.Kind `json:"kind,omitempty"`
-	Value    string      `json:"value"`
-	Origin   string      `json:"origin"` // built-in, or the variable from which the value comes
+	Variable string // the most specific variable that can set it
+	Value    string
+	Origin   string // built-in, or the variable from which the value comes
 }
 
 // Effective lists every setting with its value and its origin. No setting is a secret: secrets are in files,
 // and the settings only name the files.
 func (c *Config) Effective() []Setting {
 	var out []Setting
-	add := func(prefixes []string, team string, kind scaler.Kind, spec any) {
+	add := func(team string, kind scaler.Kind, spec any) {
+		prefixes := prefixesOf(team, kind)
 		for _, f := range fieldsOf(spec) {
 			name := prefixes[len(prefixes)-1] + "_" + f.Name
-			origin := cmp.Or(c.follows[name], c.env.source(prefixes, f.Name), BuiltIn)
-			out = append(out, Setting{Variable: name, Team: team, Kind: kind, Value: printValue(f.Value), Origin: origin})
+			out = append(out, Setting{name, printValue(f.Value), cmp.Or(c.follows[name], c.source(team, kind, f.Name), BuiltIn)})
 		}
 	}
-	add([]string{prefix}, "", "", &c.Global)
+	add("", "", &c.Global)
 	for i := range c.Teams {
 		t := &c.Teams[i]
-		add(prefixesOf(t.Name, ""), t.Name, "", &t.Limits)
+		add(t.Name, "", &t.Limits)
 		for _, k := range t.Kinds() {
 			p := t.Pods[k]
-			add(prefixesOf(t.Name, k), t.Name, k, &p)
+			add(t.Name, k, &p)
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -8,12 +9,12 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"bellboard/scaler"
 )
@@ -36,29 +37,6 @@ type variable struct {
 	prefix string // BELLBOARD_TEAM_WEB_PERSISTENT
 	team   string // web
 	order  int    // of all variables
-}
-
-// variables are the variables that begin with BELLBOARD_, by name.
-type variables map[string]string
-
-func variablesOf(environ []string) variables {
-	v := variables{}
-	for _, e := range environ {
-		if name, value, ok := strings.Cut(e, "="); ok && strings.HasPrefix(name, prefix+"_") {
-			v[name] = value
-		}
-	}
-	return v
-}
-
-// source returns the variable that sets a setting, or "" for a built-in value. The last prefix wins.
-func (v variables) source(prefixes []string, setting string) string {
-	for _, p := range slices.Backward(prefixes) {
-		if _, set := v[p+"_"+setting]; set {
-			return p + "_" + setting
-		}
-	}
-	return ""
 }
 
 // field is one setting of a settings struct.
@@ -112,18 +90,26 @@ func envName(team string) string {
 	return strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToUpper(team))
 }
 
-// prefixesOf lists the prefixes whose variables set a team, or one kind of its agents. Each wins over those
-// before it.
+// prefixesOf lists the prefixes whose variables set a team, or one kind of its agents, or for "" the daemon.
+// Each wins over those before it.
 func prefixesOf(team string, kind scaler.Kind) []string {
-	if kind == "" {
+	switch {
+	case team == "":
+		return []string{prefix}
+	case kind == "":
 		return []string{defaultPrefix, prefixOf(team, "")}
 	}
 	return []string{defaultPrefix, prefixOf("", kind), prefixOf(team, ""), prefixOf(team, kind)}
 }
 
-// source returns the variable that sets a setting of a team, or "" for a built-in value.
-func (l *loader) source(team string, kind scaler.Kind, setting string) string {
-	return l.env.source(prefixesOf(team, kind), setting)
+// source returns the variable that sets a setting, or "" for a built-in value.
+func (c *Config) source(team string, kind scaler.Kind, setting string) string {
+	for _, p := range slices.Backward(prefixesOf(team, kind)) {
+		if _, set := c.env[p+"_"+setting]; set {
+			return p + "_" + setting
+		}
+	}
+	return ""
 }
 
 // learnTeam learns the variables of a team, for "" those of every team.
@@ -166,69 +152,47 @@ var reading sync.Mutex
 // envconfig reads nothing but the process' environment, and stops at the first value that it cannot read. So
 // envconfig is given one variable at a time, under a prefix that no layer has.
 func (f field) read(text string) string {
-	const alone = prefix + "_ALONE"
-	if remedy := odd(f, text); remedy != "" {
-		return remedy
+	if strings.TrimSpace(text) == "" {
+		return "set, but empty; give it a value or unset it"
 	}
+	const alone = prefix + "_ALONE"
 	reading.Lock()
 	defer reading.Unlock()
 	_ = os.Setenv(alone+"_"+f.Name, text) // fails for no text that was in an environment
 	defer func() { _ = os.Unsetenv(alone + "_" + f.Name) }()
 	if p, wrong := errors.AsType[*envconfig.ParseError](envconfig.Process(alone, f.of)); wrong {
-		return remedyOf(p)
-	}
-	return check(f)
-}
-
-// odd returns the remedy for a value that envconfig accepts and a person does not expect, or "".
-func odd(f field, raw string) string {
-	if strings.TrimSpace(raw) == "" {
-		return "set, but empty; give it a value or unset it"
-	}
-	if strings.TrimPrefix(f.Value.Type().String(), "*") == "int" { // envconfig reads 010 as 8 and 0x10 as 16
-		if n, err := strconv.ParseInt(raw, 0, 64); err == nil && strconv.FormatInt(n, 10) != raw {
-			if dec, err := strconv.Atoi(raw); err == nil {
-				n = int64(dec)
-			}
-			return fmt.Sprintf("not a plain whole number; write %d", n)
+		switch strings.TrimPrefix(p.TypeName, "*") {
+		case "time.Duration":
+			return "not a duration; write " + duration(text)
+		case "int":
+			return "not a whole number; write e.g. 10"
+		case "float32":
+			return "not a number; write e.g. 50"
+		case "bool":
+			return "neither true nor false; write one of the two"
+		case "resource.QuantityValue":
+			return "not an amount; write e.g. 500m, 2 or 4Gi"
 		}
+		return p.Err.Error() // of Decode, which returns a remedy
 	}
-	return ""
+	return check(f, text)
 }
 
-// remedyOf returns the remedy for a value that envconfig cannot read. An error of Decode is one already.
-func remedyOf(p *envconfig.ParseError) string {
-	switch strings.TrimPrefix(p.TypeName, "*") {
-	case "time.Duration":
-		return "not a duration; write " + duration(p.Value)
-	case "int":
-		return "not a whole number; write e.g. 10"
-	case "float32":
-		return "not a number; write e.g. 50"
-	case "bool":
-		return "neither true nor false; write one of the two"
-	}
-	return p.Err.Error()
-}
-
-var (
-	amount = regexp.MustCompile(`^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\.?\s*$`)
-	units  = map[string]time.Duration{ // by the unit's name without a final s
-		"": time.Second, "sec": time.Second, "second": time.Second, "m": time.Minute, "min": time.Minute, "minute": time.Minute,
-		"h": time.Hour, "hr": time.Hour, "hour": time.Hour, "d": 24 * time.Hour, "day": 24 * time.Hour,
-		"w": 7 * 24 * time.Hour, "week": 7 * 24 * time.Hour,
-	}
-)
+// amount is a number with a unit in words.
+var amount = regexp.MustCompile(`^\s*(\d{1,5}(?:\.\d+)?)\s*([smhd]?)(?:ec|econd|in|inute|r|our|ay)?s?\.?\s*$`)
 
 // duration guesses which duration a person meant by a text that Go cannot read as one.
-func duration(s string) string {
-	if m := amount.FindStringSubmatch(s); m != nil {
-		unit := units[strings.TrimSuffix(strings.ToLower(m[2]), "s")]
-		if n, err := strconv.ParseFloat(m[1], 64); err == nil && unit > 0 && n*float64(unit) < float64(365*24*time.Hour) {
-			return short(time.Duration(n * float64(unit)))
-		}
+func duration(text string) string {
+	m := amount.FindStringSubmatch(strings.ToLower(text))
+	if m == nil {
+		return "e.g. 30s, 10m or 1h30m"
 	}
-	return "e.g. 30s, 10m or 1h30m"
+	unit, times := cmp.Or(m[2], "s"), time.Duration(1)
+	if unit == "d" {
+		unit, times = "h", 24
+	}
+	d, _ := time.ParseDuration(m[1] + unit) // amount lets nothing else through
+	return short(d * times)
 }
 
 // printValue returns a value as a variable would have it.
@@ -239,7 +203,7 @@ func printValue(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case time.Duration:
 		return short(x)
-	case Quantity:
+	case resource.QuantityValue:
 		return x.String()
 	}
 	return fmt.Sprint(v.Interface())

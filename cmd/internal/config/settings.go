@@ -88,23 +88,23 @@ type PodSettings struct {
 	IdleTimeout  time.Duration `split_words:"true" min:"1s" desc:"how long an agent may be free before it goes. Longer: fewer restarts of agents, more idle time"`
 	StartTimeout time.Duration `split_words:"true" min:"1s" desc:"how long an agent may take to connect, from when it has a Kubernetes node, before Bellboard replaces it"`
 	// BUILD_GRACE is the pod's grace period, in seconds. A few seconds mark Bellboard's own deletions.
-	BuildGrace      time.Duration   `split_words:"true" min:"30s" desc:"how long a running build may go on after somebody else deletes its pod"`
-	Connect         Connect         `split_words:"true" one:"inbound tcp ssh swarm" persistent:"swarm if SWARM_USER is set, else inbound" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' TCP port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY) or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
-	Namespace       string          `split_words:"true" is:"DNS label" shown:"BELLBOARD_NAMESPACE" desc:"namespace of these agents"`
-	Image           string          `split_words:"true" is:"image" desc:"image of the agent"`
-	CPU             Quantity        `split_words:"true" desc:"CPU that an agent requests: its cost while it lives"`
-	Memory          Quantity        `split_words:"true" desc:"memory that an agent requests, and its limit"`
-	Docker          pool.DockerMode `split_words:"true" one:"none sysbox userns rootless dind host" desc:"none, dind (a privileged daemon beside the agent), rootless, userns, sysbox, or host (the Kubernetes node's own; needs ALLOW_HOST_DOCKER): docs/docker.md compares them"`
-	CacheSize       Quantity        `split_words:"true" desc:"size of the volume that keeps the images from one persistent agent to the next; if raised, Bellboard replaces smaller volumes when no agent uses them"`
-	CacheKeep       time.Duration   `split_words:"true" min:"1s" desc:"how long an unused volume of that kind is kept. Longer: warm starts after a quiet week, more storage"`
-	StorageClass    string          `split_words:"true" is:"name" shown:"the cluster's" desc:"storage class of that volume"`
-	RegistryMirror  string          `split_words:"true" is:"URL" shown:"–" desc:"URL of a registry mirror for the Docker daemons beside the agents: shorter pulls"`
-	ServiceAccount  string          `split_words:"true" is:"name" shown:"–" desc:"service account of the pod; its token is not mounted"`
-	ImagePullSecret string          `split_words:"true" is:"name" shown:"–" desc:"name of the Secret with which Kubernetes pulls IMAGE"`
-	PriorityClass   string          `split_words:"true" is:"name" shown:"–" desc:"priority class of the pod"`
-	NodeSelector    Pairs           `split_words:"true" shown:"–" desc:"Kubernetes nodes that the pod may run on: key=value,key=value"`
-	Tolerations     Tolerations     `split_words:"true" shown:"–" desc:"taints that the pod tolerates: key=value:Effect, key:Effect or key, separated by commas"`
-	PodTemplateFile string          `split_words:"true" shown:"–" desc:"file with a part of a pod, merged over Bellboard's own pod (docs/docker.md); read at the start"`
+	BuildGrace      time.Duration          `split_words:"true" min:"30s" desc:"how long a running build may go on after somebody else deletes its pod"`
+	Connect         Connect                `split_words:"true" one:"inbound tcp ssh swarm" persistent:"swarm if SWARM_USER is set, else inbound" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' TCP port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY) or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
+	Namespace       string                 `split_words:"true" is:"DNS label" shown:"BELLBOARD_NAMESPACE" desc:"namespace of these agents"`
+	Image           string                 `split_words:"true" is:"image" desc:"image of the agent"`
+	CPU             resource.QuantityValue `split_words:"true" is:"amount" desc:"CPU that an agent requests: its cost while it lives"`
+	Memory          resource.QuantityValue `split_words:"true" is:"amount" desc:"memory that an agent requests, and its limit"`
+	Docker          pool.DockerMode        `split_words:"true" one:"none sysbox userns rootless dind host" desc:"none, dind (a privileged daemon beside the agent), rootless, userns, sysbox, or host (the Kubernetes node's own; needs ALLOW_HOST_DOCKER): docs/docker.md compares them"`
+	CacheSize       resource.QuantityValue `split_words:"true" is:"amount" desc:"size of the volume that keeps the images from one persistent agent to the next; if raised, Bellboard replaces smaller volumes when no agent uses them"`
+	CacheKeep       time.Duration          `split_words:"true" min:"1s" desc:"how long an unused volume of that kind is kept. Longer: warm starts after a quiet week, more storage"`
+	StorageClass    string                 `split_words:"true" is:"name" shown:"the cluster's" desc:"storage class of that volume"`
+	RegistryMirror  string                 `split_words:"true" is:"URL" shown:"–" desc:"URL of a registry mirror for the Docker daemons beside the agents: shorter pulls"`
+	ServiceAccount  string                 `split_words:"true" is:"name" shown:"–" desc:"service account of the pod; its token is not mounted"`
+	ImagePullSecret string                 `split_words:"true" is:"name" shown:"–" desc:"name of the Secret with which Kubernetes pulls IMAGE"`
+	PriorityClass   string                 `split_words:"true" is:"name" shown:"–" desc:"priority class of the pod"`
+	NodeSelector    Pairs                  `split_words:"true" shown:"–" desc:"Kubernetes nodes that the pod may run on: key=value,key=value"`
+	Tolerations     Tolerations            `split_words:"true" shown:"–" desc:"taints that the pod tolerates: key=value:Effect, key:Effect or key, separated by commas"`
+	PodTemplateFile string                 `split_words:"true" shown:"–" desc:"file with a part of a pod, merged over Bellboard's own pod (docs/docker.md); read at the start"`
 }
 
 // Connect is the way in which a team's agents and Jenkins connect.
@@ -144,4 +144,6 @@ func builtinPod(kind scaler.Kind) PodSettings {
 	return p
 }
 
-func quantity(s string) Quantity { return Quantity{resource.MustParse(s)} }
+func quantity(s string) resource.QuantityValue {
+	return resource.QuantityValue{Quantity: resource.MustParse(s)}
+}

@@ -22,7 +22,9 @@ func (l *loader) team(name string) Team {
 	for _, k := range t.Kinds() {
 		pod, own := builtinPod(k), prefixOf(name, k)
 		l.fill(&pod, name, k)
-		if swarm := l.swarm(); swarm != "" && k == scaler.Persistent && l.source(name, k, "CONNECT") == "" {
+		// One of the two is enough: a check then reports that the other is missing.
+		swarm := cmp.Or(l.source("", "", "SWARM_USER"), l.source("", "", "SWARM_PASSWORD_SECRET"))
+		if swarm != "" && k == scaler.Persistent && l.source(name, k, "CONNECT") == "" {
 			pod.Connect, l.follows[own+"_CONNECT"] = ConnectSwarm, swarm
 		}
 		if pod.Connect == ConnectSSH && l.source(name, k, "IMAGE") == "" {
@@ -30,19 +32,13 @@ func (l *loader) team(name string) Team {
 		}
 		if pod.Namespace == "" {
 			pod.Namespace = l.Namespace
-			l.follows[own+"_NAMESPACE"] = l.env.source([]string{prefix}, "NAMESPACE")
+			l.follows[own+"_NAMESPACE"] = l.source("", "", "NAMESPACE")
 		}
 		t.Pods[k] = pod
+		l.specs = append(l.specs, l.spec(&t, k))
 	}
 	l.among(&t)
 	return t
-}
-
-// swarm returns the variable that has persistent agents connect by Swarm, or "". One of the two is enough: a
-// check then reports that the other is missing.
-func (l *loader) swarm() string {
-	global := []string{prefix}
-	return cmp.Or(l.env.source(global, "SWARM_USER"), l.env.source(global, "SWARM_PASSWORD_SECRET"))
 }
 
 // ScalerTeams returns the teams as the decision knows them.
@@ -56,14 +52,17 @@ func (c *Config) ScalerTeams() []scaler.Team {
 			ScaleUpCooldown: t.ScaleUpCooldown, ScaleDownCooldown: t.ScaleDownCooldown,
 			ScaleUpStep: t.ScaleUpStep, Priority: t.Priority, Paused: t.Paused,
 		}
-		for _, k := range t.Kinds() {
-			p, spec := t.Pods[k], c.poolSpec(t, k)
+		for _, spec := range c.specs {
+			if spec.Team != t.Name {
+				continue
+			}
+			p := t.Pods[spec.Kind]
 			agents := scaler.Pool{
 				PoolID: spec.PoolID, Connect: spec.Connect, Called: spec.Transport == pool.SSH, Labels: spec.Labels,
 				Berths: t.Berths, IdleTimeout: p.IdleTimeout, StartTimeout: p.StartTimeout,
 				Unlabelled: t.Unlabelled, Spec: spec.Hash(), Namespace: p.Namespace,
 			}
-			if k == scaler.Persistent {
+			if spec.Kind == scaler.Persistent {
 				agents.Executors, agents.MaxLifetime = t.Executors, t.MaxLifetime
 			}
 			if spec.HasClaim() {
@@ -77,17 +76,10 @@ func (c *Config) ScalerTeams() []scaler.Team {
 }
 
 // PoolSpecs returns what shapes the pods of each team and kind.
-func (c *Config) PoolSpecs() []pool.Spec {
-	var out []pool.Spec
-	for i := range c.Teams {
-		for _, k := range c.Teams[i].Kinds() {
-			out = append(out, c.poolSpec(&c.Teams[i], k))
-		}
-	}
-	return out
-}
+func (c *Config) PoolSpecs() []pool.Spec { return slices.Clone(c.specs) }
 
-func (c *Config) poolSpec(t *Team, k scaler.Kind) pool.Spec {
+// spec returns what shapes the pods of one kind of a team's agents, without their template.
+func (c *Config) spec(t *Team, k scaler.Kind) pool.Spec {
 	p := t.Pods[k]
 	executors, connect, transport, labels := 1, scaler.Inbound, pool.WebSocket, append(slices.Clone(t.Labels), string(k))
 	if k == scaler.Persistent {
@@ -109,8 +101,7 @@ func (c *Config) poolSpec(t *Team, k scaler.Kind) pool.Spec {
 		Labels: unique(labels), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
 		Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass, CacheKeep: p.CacheKeep,
 		BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
-		PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
-		Template: t.templates[k], AllowHost: t.AllowHostDocker,
+		PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations, AllowHost: t.AllowHostDocker,
 		JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,
 	}
 }
@@ -122,7 +113,7 @@ func unique(labels []string) []string {
 // SSH returns how Jenkins calls the agents of each pool with CONNECT=ssh.
 func (c *Config) SSH() map[scaler.PoolID]queue.SSH {
 	out := map[scaler.PoolID]queue.SSH{}
-	for _, s := range c.PoolSpecs() {
+	for _, s := range c.specs {
 		if s.Transport == pool.SSH {
 			out[s.PoolID] = queue.SSH{Domain: pool.SSHService + "." + s.Namespace + ".svc", CredentialsID: c.SSHCredentials, HostKey: c.SSHHostKey}
 		}
@@ -133,7 +124,7 @@ func (c *Config) SSH() map[scaler.PoolID]queue.SSH {
 // Unlabelled reports for every pool whether Jenkins gives its agents builds without a label.
 func (c *Config) Unlabelled() map[scaler.PoolID]bool {
 	out := map[scaler.PoolID]bool{}
-	for _, s := range c.PoolSpecs() {
+	for _, s := range c.specs {
 		out[s.PoolID] = s.Unlabelled
 	}
 	return out
@@ -148,28 +139,24 @@ func (l *loader) templates() {
 	}
 	var lacks []lack
 	sharing, lacking := map[string]int{}, map[string]int{} // kinds of agent, by variable and by part
-	for i := range l.Teams {
-		t := &l.Teams[i]
-		t.templates = map[scaler.Kind]*pool.Template{}
-		for _, k := range t.Kinds() {
-			variable := l.source(t.Name, k, "POD_TEMPLATE_FILE")
-			if variable == "" {
-				continue
+	for i := range l.specs {
+		spec := &l.specs[i]
+		variable := l.source(spec.Team, spec.Kind, "POD_TEMPLATE_FILE")
+		if variable == "" {
+			continue
+		}
+		template, wrong := l.template(l.env[variable])
+		if template != nil {
+			spec.Template = template
+			wrong = spec.TemplateMistakes()
+			sharing[variable]++
+			for _, m := range spec.TemplateWithout() {
+				lacking[variable+" "+m.Field]++
+				lacks = append(lacks, lack{variable, m})
 			}
-			template, wrong := l.template(t.Pods[k].PodTemplateFile)
-			if template != nil {
-				t.templates[k] = template
-				spec := l.poolSpec(t, k)
-				wrong = spec.TemplateMistakes()
-				sharing[variable]++
-				for _, m := range spec.TemplateWithout() {
-					lacking[variable+" "+m.Field]++
-					lacks = append(lacks, lack{variable, m})
-				}
-			}
-			for _, err := range wrong {
-				l.note(variable, err.Error())
-			}
+		}
+		for _, err := range wrong {
+			l.note(variable, err.Error())
 		}
 	}
 	for _, one := range lacks {
@@ -201,7 +188,7 @@ func (c *Config) Notes() []string { return c.notes }
 // Warnings returns the dangers that the settings allow. Bellboard logs them at every start.
 func (c *Config) Warnings() []string {
 	var out []string
-	for _, s := range c.PoolSpecs() {
+	for _, s := range c.specs {
 		if s.Docker != pool.DockerHost {
 			continue
 		}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,7 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -19,16 +19,15 @@ import (
 // longestTeam leaves room for the kind and the random part in the name of an agent.
 const longestTeam = 40
 
-// The types here have their own Decode. envconfig's lists keep blanks and empty parts, its maps are split at
-// colons, and envconfig ignores a resource.Quantity. An error of Decode is a remedy: people read it after the
-// variable and its value.
+// The types here have their own Decode: envconfig's lists keep blanks and empty parts, and its maps are split
+// at colons. An error of Decode is a remedy: people read it after the variable and its value.
 
 // Words is a list separated by commas or white space.
 type Words []string
 
 // Decode reads the list, without its empty parts.
 func (w *Words) Decode(s string) error {
-	*w = strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' || r == '\r' })
+	*w = strings.Fields(strings.ReplaceAll(s, ",", " "))
 	if len(*w) == 0 {
 		return errors.New("an empty list; name at least one")
 	}
@@ -73,11 +72,9 @@ func (l Labels) String() string { return strings.Join(l, " ") }
 func (l Labels) check() string {
 	for _, one := range l {
 		if strings.Contains(one, ",") {
-			apart := Labels(strings.Fields(strings.ReplaceAll(l.String(), ",", " ")))
-			if len(apart) == 0 {
-				apart = Labels{"linux", "docker"}
-			}
-			return fmt.Sprintf("%q is one label in Jenkins, with its comma; write blanks between labels: %s", one, apart)
+			apart := Labels(strings.Fields(strings.ReplaceAll(l.String(), ",", " "))).String()
+			return fmt.Sprintf("%q is one label in Jenkins, with its comma; write blanks between labels: %s",
+				one, cmp.Or(apart, "linux docker"))
 		}
 		if strings.ContainsAny(one, `&|!<>()"'`) || strings.Contains(one, "->") {
 			return fmt.Sprintf("%q is no plain label in Jenkins' grammar; leave out & | ! < > ( ) \" ' and ->", one)
@@ -87,22 +84,6 @@ func (l Labels) check() string {
 		}
 	}
 	return ""
-}
-
-// Quantity is an amount in Kubernetes' notation, above zero.
-type Quantity struct{ resource.Quantity }
-
-// Decode reads the amount.
-func (q *Quantity) Decode(s string) error {
-	v, err := resource.ParseQuantity(strings.TrimSpace(s))
-	if err != nil {
-		return errors.New("not an amount; write e.g. 500m, 2 or 4Gi")
-	}
-	if v.Sign() <= 0 {
-		return errors.New("must be more than 0")
-	}
-	q.Quantity = v
-	return nil
 }
 
 // Pairs is a list of key=value, as in the node selector of a pod.
@@ -136,7 +117,7 @@ func (t *Tolerations) Decode(s string) error {
 	if err := parts.Decode(s); err != nil {
 		return err
 	}
-	var out Tolerations
+	*t = nil
 	for _, part := range parts {
 		taint, effect, hasEffect := strings.Cut(part, ":")
 		key, value, hasValue := strings.Cut(taint, "=")
@@ -144,14 +125,13 @@ func (t *Tolerations) Decode(s string) error {
 		if hasValue {
 			one.Operator, one.Value = corev1.TolerationOpEqual, value
 		}
-		effects := []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute}
+		effects := []string{"NoSchedule", "PreferNoSchedule", "NoExecute"}
 		if len(validation.IsQualifiedName(key)) > 0 || len(validation.IsValidLabelValue(value)) > 0 ||
-			hasEffect && !slices.Contains(effects, one.Effect) {
+			hasEffect && !slices.Contains(effects, effect) {
 			return errors.New("not tolerations; write key=value:Effect,key:Effect with NoSchedule, PreferNoSchedule or NoExecute as Effect")
 		}
-		out = append(out, one)
+		*t = append(*t, one)
 	}
-	*t = out
 	return nil
 }
 
@@ -172,12 +152,5 @@ func (t Tolerations) String() string {
 
 // short returns a duration as people write it: 1m, not 1m0s.
 func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
 }
