@@ -2,135 +2,13 @@ package config
 
 import (
 	"cmp"
-	"encoding/base64"
 	"fmt"
-	"net"
-	"net/url"
-	"reflect"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
-
-	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"bellboard/pool"
 	"bellboard/scaler"
 )
-
-// check checks the value of one setting alone, by the tags of its field or by the method check of its type.
-// It returns the remedy, or "".
-func check(f field, text string) string {
-	v := reflect.Indirect(f.Value)
-	if own, ok := reflect.TypeAssert[interface{ check() string }](v); ok {
-		return own.check()
-	}
-	if plain := printValue(v); v.Kind() == reflect.Int && plain != text { // envconfig reads 010 as 8 and 0x10 as 16
-		if n, err := strconv.Atoi(text); err == nil {
-			plain = strconv.Itoa(n)
-		}
-		return "not a plain whole number; write " + plain
-	}
-	if words := strings.Fields(f.Tag.Get("one")); len(words) > 0 && !slices.Contains(words, text) {
-		last := len(words) - 1
-		return "no such choice; write " + strings.Join(words[:last], ", ") + " or " + words[last]
-	}
-	if is := f.Tag.Get("is"); is != "" {
-		return forms[is](text)
-	}
-	return outside(v, f.Tag)
-}
-
-// outside returns the remedy for a number or a duration that is below min or above max, or "".
-func outside(v reflect.Value, tag reflect.StructTag) string {
-	least, most, zero := tag.Get("min"), tag.Get("max"), tag.Get("zero")
-	if least == "" {
-		return ""
-	}
-	n, remedy := number(fmt.Sprint(v.Interface())), "at least "+least
-	if n >= number(least) && (most == "" || n <= number(most)) || zero != "" && n == 0 {
-		return ""
-	}
-	if most != "" {
-		remedy += " and at most " + most
-	}
-	if zero != "" {
-		remedy = zero + " or " + remedy
-	}
-	return "must be " + remedy + tag.Get("why")
-}
-
-// number reads a number, or a duration as its seconds.
-func number(s string) float64 {
-	if n, err := strconv.ParseFloat(s, 64); err == nil {
-		return n
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		panic(err) // a tag has neither: a bug
-	}
-	return d.Seconds()
-}
-
-// forms has a check of a text for each value of the tag is. Each returns the remedy, or "".
-var forms = map[string]func(string) string{
-	"URL": checkURL,
-	"DNS label": func(s string) string {
-		return unless(len(validation.IsDNS1123Label(s)) == 0, "not a DNS label; write lower-case letters, digits and dashes, 63 at most")
-	},
-	"name": func(s string) string {
-		return unless(len(validation.IsDNS1123Subdomain(s)) == 0, "not a name in Kubernetes; write lower-case letters, digits, dashes and dots")
-	},
-	"listen address": func(s string) string {
-		_, ok := splitPort(s)
-		return unless(ok, "not an address; write :8080 or 127.0.0.1:8080")
-	},
-	"host and port": func(s string) string {
-		host, ok := splitPort(s)
-		return unless(ok && host != "", "not host:port; write e.g. jenkins-agent.jenkins.svc:50000")
-	},
-	"amount": func(s string) string {
-		n, err := resource.ParseQuantity(s)
-		return unless(err == nil && n.Sign() > 0, "must be more than 0")
-	},
-	"public key": func(s string) string { // the kind of key, and the key in base64
-		parts := append(strings.Fields(s), "", "")
-		b, err := base64.StdEncoding.DecodeString(parts[1])
-		return unless(err == nil && len(b) > 32 && !strings.Contains(s, "PRIVATE"), "not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…")
-	},
-	"image": func(s string) string {
-		return unless(!strings.ContainsAny(s, " \t\n,"), "not an image; write e.g. "+pool.DefaultImage)
-	},
-}
-
-func unless(ok bool, remedy string) string {
-	if ok {
-		return ""
-	}
-	return remedy
-}
-
-// splitPort returns the host of an address, and whether the address has a port.
-func splitPort(s string) (host string, ok bool) {
-	host, port, err := net.SplitHostPort(s)
-	_, odd := strconv.ParseUint(port, 10, 16)
-	return host, err == nil && odd == nil
-}
-
-func checkURL(s string) string {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return "not an http or https address; write e.g. https://jenkins.example.com"
-	case u.User != nil:
-		return "holds a user or a password; leave both out"
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		u.RawQuery, u.Fragment, u.ForceQuery = "", "", false
-		return "has a query or a fragment; write " + u.String()
-	}
-	return ""
-}
 
 // required notes each setting of a team, or for "" of the daemon, that has to be set, and is not. A setting
 // with a mistake in one of its variables is reported already.
@@ -222,7 +100,7 @@ func (l *loader) across() {
 		t := &l.Teams[i]
 		least += t.MinAgents
 		clean = clean && l.clean(t.Name, "MIN_AGENTS")
-		labels := strings.Join(unique(t.Labels), " ")
+		labels := strings.Join(unique(strings.Fields(t.Labels)), " ")
 		if other, twice := owner[labels]; twice {
 			const remedy = "the same labels as team %s has, so Bellboard cannot tell their builds apart; change one"
 			l.refuse(l.source(t.Name, "", "LABELS"), fmt.Sprintf(remedy, other))

@@ -99,8 +99,8 @@ func Load(environ []string, options ...Option) (*Config, error) {
 	// forbids: it may have a mistake, too.
 	l.learn(prefix, "", &l.Global)
 	l.learnTeam("")
-	for _, name := range l.Global.Teams {
-		// Words.check reports a name that shares its variables with a name before it.
+	for _, name := range words(l.Global.Teams) {
+		// checkTeams reports a name that shares its variables with a name before it.
 		if l.known[prefixOf(name, "")+"_LABELS"] == nil {
 			l.names = append(l.names, name)
 			l.learnTeam(name)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/kelseyhightower/envconfig"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"bellboard/scaler"
 )
@@ -166,14 +165,11 @@ func (f field) read(text string) string {
 			return "not a duration; write " + duration(text)
 		case "int":
 			return "not a whole number; write e.g. 10"
-		case "float32":
-			return "not a number; write e.g. 50"
 		case "bool":
 			return "neither true nor false; write one of the two"
-		case "resource.QuantityValue":
-			return "not an amount; write e.g. 500m, 2 or 4Gi"
+		default:
+			return "not a number; write e.g. 50"
 		}
-		return p.Err.Error() // of Decode, which returns a remedy
 	}
 	return check(f, text)
 }
@@ -200,13 +196,15 @@ func printValue(v reflect.Value) string {
 	if v = reflect.Indirect(v); !v.IsValid() {
 		return "" // a nil pointer
 	}
-	switch x := v.Interface().(type) {
-	case time.Duration:
-		return short(x)
-	case resource.QuantityValue:
-		return x.String()
+	if d, ok := reflect.TypeAssert[time.Duration](v); ok {
+		return short(d)
 	}
 	return fmt.Sprint(v.Interface())
+}
+
+// short returns a duration as people write it: 1m, not 1m0s.
+func short(d time.Duration) string {
+	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
 }
 
 // line writes one line of a table. The flush of the table reports the error of its writer.

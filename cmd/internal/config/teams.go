@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"bellboard/pool"
 	"bellboard/queue"
@@ -47,7 +50,7 @@ func (c *Config) ScalerTeams() []scaler.Team {
 	for i := range c.Teams {
 		t := &c.Teams[i]
 		one := scaler.Team{
-			Name: t.Name, Labels: unique(t.Labels), Mode: t.Mode, MinAgents: t.MinAgents, MinIdle: t.MinIdle,
+			Name: t.Name, Labels: unique(strings.Fields(t.Labels)), Mode: t.Mode, MinAgents: t.MinAgents, MinIdle: t.MinIdle,
 			MaxAgents: t.MaxAgents, MaxPersistent: *t.MaxPersistent,
 			ScaleUpCooldown: t.ScaleUpCooldown, ScaleDownCooldown: t.ScaleDownCooldown,
 			ScaleUpStep: t.ScaleUpStep, Priority: t.Priority, Paused: t.Paused,
@@ -66,7 +69,7 @@ func (c *Config) ScalerTeams() []scaler.Team {
 				agents.Executors, agents.MaxLifetime = t.Executors, t.MaxLifetime
 			}
 			if spec.HasClaim() {
-				agents.Slots, agents.SlotStore, agents.SlotSize, agents.SlotKeep = true, string(p.Docker), p.CacheSize.Value(), p.CacheKeep
+				agents.Slots, agents.SlotStore, agents.SlotSize, agents.SlotKeep = true, string(p.Docker), spec.CacheSize.Value(), p.CacheKeep
 			}
 			one.Pools = append(one.Pools, agents)
 		}
@@ -81,7 +84,8 @@ func (c *Config) PoolSpecs() []pool.Spec { return slices.Clone(c.specs) }
 // spec returns what shapes the pods of one kind of a team's agents, without their template.
 func (c *Config) spec(t *Team, k scaler.Kind) pool.Spec {
 	p := t.Pods[k]
-	executors, connect, transport, labels := 1, scaler.Inbound, pool.WebSocket, append(slices.Clone(t.Labels), string(k))
+	selector, _ := pairs(p.NodeSelector) // is checked
+	executors, connect, transport, labels := 1, scaler.Inbound, pool.WebSocket, append(strings.Fields(t.Labels), string(k))
 	if k == scaler.Persistent {
 		executors = t.Executors
 	}
@@ -98,10 +102,10 @@ func (c *Config) spec(t *Team, k scaler.Kind) pool.Spec {
 		Executors: executors, Unlabelled: t.Unlabelled,
 		PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
 		Connect: connect, Transport: transport, Tunnel: c.AgentJenkinsTunnel, SSHSecret: c.SSHSecret,
-		Labels: unique(labels), CPU: p.CPU.Quantity, Memory: p.Memory.Quantity,
-		Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: p.CacheSize.Quantity, StorageClass: p.StorageClass, CacheKeep: p.CacheKeep,
+		Labels: unique(labels), CPU: resource.MustParse(p.CPU), Memory: resource.MustParse(p.Memory),
+		Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: resource.MustParse(p.CacheSize), StorageClass: p.StorageClass, CacheKeep: p.CacheKeep,
 		BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
-		PriorityClass: p.PriorityClass, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations, AllowHost: t.AllowHostDocker,
+		PriorityClass: p.PriorityClass, NodeSelector: selector, Tolerations: tolerations(p.Tolerations), AllowHost: t.AllowHostDocker,
 		JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,
 	}
 }
