@@ -13,14 +13,13 @@ import (
 // required notes each setting of a team, or for "" of the daemon, that has to be set, and is not. A setting
 // with a mistake in one of its variables is reported already.
 func (l *loader) required(spec any, team string) {
-	prefixes := prefixesOf(team, "")
 	for _, f := range fieldsOf(spec) {
 		need := f.Tag.Get("need")
 		if !l.offline {
 			need = cmp.Or(need, f.Tag.Get("login"))
 		}
 		if need != "" && f.Value.IsZero() && l.clean(team, f.Name) {
-			l.refuse(prefixes[len(prefixes)-1]+"_"+f.Name, "not set; "+need)
+			l.refuse(prefixOf(team, "")+"_"+f.Name, "not set; "+need)
 		}
 	}
 }
@@ -52,7 +51,6 @@ func (l *loader) global() {
 // among checks one team's settings against one another.
 func (l *loader) among(t *Team) {
 	l.required(&t.Limits, t.Name)
-	l.docker(t)
 	within := func(low string, value int, high string, limit int, because string) {
 		if value <= limit || !l.clean(t.Name, low, high) {
 			return
@@ -76,23 +74,7 @@ func (l *loader) among(t *Team) {
 	within("MIN_AGENTS", t.MinAgents, "MAX_PERSISTENT", *t.MaxPersistent, ", and a minimum is persistent")
 }
 
-// docker notes a Docker mode that the team does not allow, or that its way to connect cannot use.
-func (l *loader) docker(t *Team) {
-	for _, k := range t.Kinds() {
-		name, p := l.source(t.Name, k, "DOCKER"), t.Pods[k]
-		host := p.Docker == pool.DockerHost
-		if host && !t.AllowHostDocker {
-			const remedy = "gives every build of team %s the Kubernetes node; write dind, or set %s_ALLOW_HOST_DOCKER=true if that is meant"
-			l.refuse(name, fmt.Sprintf(remedy, t.Name, prefixOf(t.Name, "")))
-		}
-		if p.Connect == ConnectSSH && (host || p.Docker == pool.DockerRootless) {
-			const remedy = "not for the agents of team %s, which Jenkins calls by SSH: an SSH session cannot use that Docker; write dind, userns or sysbox"
-			l.refuse(name, fmt.Sprintf(remedy, t.Name))
-		}
-	}
-}
-
-// across checks the settings of the teams against one another and against those of the daemon.
+// across checks the settings of pools, of teams against one another, and of teams against the daemon's.
 func (l *loader) across() {
 	least, clean := 0, l.clean("", "MAX_AGENTS")
 	owner, users := map[string]string{}, map[Connect][]string{} // teams, by their labels and by ways to connect
@@ -100,7 +82,7 @@ func (l *loader) across() {
 		t := &l.Teams[i]
 		least += t.MinAgents
 		clean = clean && l.clean(t.Name, "MIN_AGENTS")
-		labels := strings.Join(unique(strings.Fields(t.Labels)), " ")
+		labels := strings.Join(unique(t.Labels), " ")
 		if other, twice := owner[labels]; twice {
 			const remedy = "the same labels as team %s has, so Bellboard cannot tell their builds apart; change one"
 			l.refuse(l.source(t.Name, "", "LABELS"), fmt.Sprintf(remedy, other))
@@ -108,6 +90,17 @@ func (l *loader) across() {
 		owner[labels] = t.Name
 		for _, p := range t.Pods {
 			users[p.Connect] = append(users[p.Connect], t.Name)
+		}
+	}
+	for _, s := range l.specs {
+		docker, team := l.source(s.Team, s.Kind, "DOCKER"), prefixOf(s.Team, "")
+		if s.Docker == pool.DockerHost && !s.AllowHost {
+			const remedy = "gives every build of team %s the Kubernetes node; write dind, or set %s_ALLOW_HOST_DOCKER=true if that is meant"
+			l.refuse(docker, fmt.Sprintf(remedy, s.Team, team))
+		}
+		if s.Transport == pool.SSH && (s.Docker == pool.DockerHost || s.Docker == pool.DockerRootless) {
+			const remedy = "not for the agents of team %s, which Jenkins calls by SSH: an SSH session cannot use that Docker; write dind, userns or sysbox"
+			l.refuse(docker, fmt.Sprintf(remedy, s.Team))
 		}
 	}
 	if clean && least > l.MaxAgents {

@@ -8,17 +8,27 @@ package config
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
 
 	"bellboard/pool"
 	"bellboard/scaler"
 )
 
 const (
-	prefix        = "BELLBOARD"
-	defaultPrefix = "BELLBOARD_DEFAULT"
-	teamPrefix    = "BELLBOARD_TEAM_"
-	teamsVariable = "BELLBOARD_TEAMS"
+	prefix     = "BELLBOARD"
+	teamPrefix = "BELLBOARD_TEAM_"
+	// everyTeam is the team of the variables that begin with BELLBOARD_DEFAULT_.
+	everyTeam = "*"
 	// namespaceFile is where Kubernetes tells a pod its namespace.
 	namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
@@ -97,8 +107,8 @@ func Load(environ []string, options ...Option) (*Config, error) {
 
 	// Every variable is read, also a default that every team overrides, and a setting of a kind that the mode
 	// forbids: it may have a mistake, too.
-	l.learn(prefix, "", &l.Global)
-	l.learnTeam("")
+	l.learn("", "", &l.Global)
+	l.learnTeam(everyTeam)
 	for _, name := range words(l.Global.Teams) {
 		// checkTeams reports a name that shares its variables with a name before it.
 		if l.known[prefixOf(name, "")+"_LABELS"] == nil {
@@ -117,4 +127,183 @@ func Load(environ []string, options ...Option) (*Config, error) {
 		return nil, l.sorted()
 	}
 	return l.Config, nil
+}
+
+// loader is one Load under way.
+type loader struct {
+	*Config // a variable with a mistake is taken out of env
+
+	known    map[string]*variable // the variables that are settings
+	bad      map[string]bool      // variables with a mistake, or misspelled
+	names    []string             // of the teams
+	mistakes Mistakes
+	read     func(string) ([]byte, error)
+	offline  bool
+}
+
+// variable is a variable that is a setting. The value of the field is what this variable alone says.
+type variable struct {
+	field
+	team  string
+	kind  scaler.Kind
+	order int // of all variables
+}
+
+// field is one setting of a settings struct.
+type field struct {
+	Name  string // MAX_AGENTS
+	Value reflect.Value
+	Tag   reflect.StructTag
+	of    any // the struct
+}
+
+// fieldsOf lists the settings of a settings struct by the names that envconfig gives them.
+func fieldsOf(spec any) []field {
+	var names strings.Builder
+	if err := envconfig.Usagef("", spec, &names, "{{range .}}{{usage_key .}}\n{{end}}"); err != nil {
+		panic(err) // spec is no settings struct: a bug, whatever the settings are
+	}
+	var out []field
+	v := reflect.ValueOf(spec).Elem()
+	for i, name := range strings.Fields(names.String()) {
+		out = append(out, field{name, v.Field(i), v.Type().Field(i).Tag, spec})
+	}
+	return out
+}
+
+// prefixOf returns the prefix of the variables of the daemon (""), of every team, or of one team; with a kind,
+// of those for that kind only.
+func prefixOf(team string, kind scaler.Kind) string {
+	out := prefix
+	switch team {
+	case "":
+	case everyTeam:
+		out += "_DEFAULT"
+	default:
+		out = teamPrefix + envName(team)
+	}
+	if kind != "" {
+		out += "_" + strings.ToUpper(string(kind))
+	}
+	return out
+}
+
+// envName returns a team's name as variables have it.
+func envName(team string) string { return strings.ToUpper(strings.ReplaceAll(team, "-", "_")) }
+
+// prefixesOf lists the prefixes whose variables set the daemon, a team, or one kind of its agents. Each wins
+// over those before it.
+func prefixesOf(team string, kind scaler.Kind) []string {
+	switch {
+	case team == "":
+		return []string{prefix}
+	case kind == "":
+		return []string{prefixOf(everyTeam, ""), prefixOf(team, "")}
+	}
+	return []string{prefixOf(everyTeam, ""), prefixOf(everyTeam, kind), prefixOf(team, ""), prefixOf(team, kind)}
+}
+
+// source returns the variable that sets a setting, or "" for a built-in value.
+func (c *Config) source(team string, kind scaler.Kind, setting string) string {
+	for _, p := range slices.Backward(prefixesOf(team, kind)) {
+		if _, set := c.env[p+"_"+setting]; set {
+			return p + "_" + setting
+		}
+	}
+	return ""
+}
+
+// learnTeam learns the variables of a team, or of every team.
+func (l *loader) learnTeam(team string) {
+	l.learn(team, "", &Limits{})
+	for _, kind := range append([]scaler.Kind{""}, scaler.Kinds()...) {
+		l.learn(team, kind, &PodSettings{})
+	}
+}
+
+// learn notes the variables of a struct as settings, and reads those that are set into the struct. If a
+// variable is another team's already, the names of the two teams are ambiguous.
+func (l *loader) learn(team string, kind scaler.Kind, spec any) {
+	for _, f := range fieldsOf(spec) {
+		name := prefixOf(team, kind) + "_" + f.Name
+		if l.known[name] != nil {
+			l.refuse(prefix+"_TEAMS", fmt.Sprintf("team %s and another would share %s; rename one", team, name))
+		}
+		l.known[name] = &variable{f, team, kind, len(l.known)}
+		if text, set := l.env[name]; set {
+			l.refuse(name, f.read(text))
+		}
+	}
+}
+
+// fill sets a settings struct of a team to what its variables say.
+func (l *loader) fill(spec any, team string, kind scaler.Kind) {
+	for _, f := range fieldsOf(spec) {
+		if name := l.source(team, kind, f.Name); name != "" {
+			f.Value.Set(l.known[name].Value)
+		}
+	}
+}
+
+var reading sync.Mutex
+
+// read reads the text of a variable into the field. It returns the remedy for a mistake, or "".
+//
+// envconfig reads nothing but the process' environment, and stops at the first value that it cannot read. So
+// envconfig is given one variable at a time, under a prefix that no layer has.
+func (f field) read(text string) string {
+	if strings.TrimSpace(text) == "" {
+		return "set, but empty; give it a value or unset it"
+	}
+	const alone = prefix + "_ALONE"
+	reading.Lock()
+	defer reading.Unlock()
+	_ = os.Setenv(alone+"_"+f.Name, text) // fails for no text that was in an environment
+	defer func() { _ = os.Unsetenv(alone + "_" + f.Name) }()
+	if p, wrong := errors.AsType[*envconfig.ParseError](envconfig.Process(alone, f.of)); wrong {
+		switch strings.TrimPrefix(p.TypeName, "*") {
+		case "time.Duration":
+			return "not a duration; write " + duration(text)
+		case "int":
+			return "not a whole number; write e.g. 10"
+		case "bool":
+			return "neither true nor false; write one of the two"
+		default:
+			return "not a number; write e.g. 50"
+		}
+	}
+	return check(f, text)
+}
+
+// amount is a number with a unit in words.
+var amount = regexp.MustCompile(`^\s*(\d{1,5}(?:\.\d+)?)\s*([smhd]?)(?:ec|econd|in|inute|r|our|ay)?s?\.?\s*$`)
+
+// duration guesses which duration a person meant by a text that Go cannot read as one.
+func duration(text string) string {
+	m := amount.FindStringSubmatch(strings.ToLower(text))
+	if m == nil {
+		return "e.g. 30s, 10m or 1h30m"
+	}
+	unit, times := cmp.Or(m[2], "s"), time.Duration(1)
+	if unit == "d" {
+		unit, times = "h", 24
+	}
+	d, _ := time.ParseDuration(m[1] + unit) // amount lets nothing else through
+	return short(d * times)
+}
+
+// printValue returns a value as a variable would have it.
+func printValue(v reflect.Value) string {
+	if v = reflect.Indirect(v); !v.IsValid() {
+		return "" // a nil pointer
+	}
+	if d, ok := reflect.TypeAssert[time.Duration](v); ok {
+		return short(d)
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// short returns a duration as people write it: 1m, not 1m0s.
+func short(d time.Duration) string {
+	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
 }

@@ -63,9 +63,8 @@ type Setting struct {
 func (c *Config) Effective() []Setting {
 	var out []Setting
 	add := func(team string, kind scaler.Kind, spec any) {
-		prefixes := prefixesOf(team, kind)
 		for _, f := range fieldsOf(spec) {
-			name := prefixes[len(prefixes)-1] + "_" + f.Name
+			name := prefixOf(team, kind) + "_" + f.Name
 			out = append(out, Setting{name, printValue(f.Value), cmp.Or(c.follows[name], c.source(team, kind, f.Name), BuiltIn)})
 		}
 	}
@@ -84,13 +83,13 @@ func (c *Config) Effective() []Setting {
 // WriteTable writes Effective as a table for people.
 func (c *Config) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	line(t, "VARIABLE\tVALUE\tFROM\n")
+	_, _ = fmt.Fprintf(t, "VARIABLE\tVALUE\tFROM\n")
 	for _, s := range c.Effective() {
 		from := s.Origin
 		if from == s.Variable {
 			from = "itself"
 		}
-		line(t, "%s\t%s\t%s\n", s.Variable, plain.Line(cmp.Or(s.Value, "-")), from)
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", s.Variable, plain.Line(cmp.Or(s.Value, "-")), from)
 	}
 	return t.Flush()
 }

@@ -38,7 +38,7 @@ func (m Mistakes) Error() string {
 		if one.Set {
 			left += fmt.Sprintf("=%q", one.Value)
 		}
-		line(w, "  %s\t%s\n", plain.Line(left), plain.Line(one.Remedy))
+		_, _ = fmt.Fprintf(w, "  %s\t%s\n", plain.Line(left), plain.Line(one.Remedy))
 	}
 	_ = w.Flush() // a strings.Builder returns no error
 	return strings.TrimSuffix(b.String(), "\n")
@@ -118,8 +118,8 @@ func (l *loader) guess(name string) string {
 	// A secret itself, or a setting at the wrong level: a team's setting without the team's prefix, the
 	// daemon's setting with that prefix, or a setting with a kind that may have none.
 	rest := strings.TrimPrefix(name, prefix+"_")
-	tries := []string{name + "_FILE", teamPrefix + rest, defaultPrefix + "_" + rest}
-	for _, team := range append([]string{""}, l.names...) {
+	tries := []string{name + "_FILE", teamPrefix + rest, prefixOf(everyTeam, "") + "_" + rest}
+	for _, team := range append([]string{everyTeam}, l.names...) {
 		own := prefixOf(team, "") + "_"
 		if setting, ok := strings.CutPrefix(name, own); ok {
 			tries = append(tries, prefix+"_"+setting)
@@ -145,14 +145,16 @@ func (l *loader) guess(name string) string {
 // apart counts the letters by which a misspelled name differs from the variable's. A team whose name differs
 // in more than a letter or two is another team, and so is any other name of two letters.
 func (v *variable) apart(name string) int {
-	own, setting := v.prefix, strings.TrimPrefix(name, v.prefix+"_")
-	if setting == name { // the setting has as many words as its misspelling
+	own := prefixOf(v.team, v.kind)
+	misspelled := own
+	setting, ok := strings.CutPrefix(name, own+"_")
+	if !ok { // the setting has as many words as its misspelling
 		words := strings.Split(name, "_")
 		first := max(0, len(words)-1-strings.Count(v.Name, "_"))
-		own, setting = strings.Join(words[:first], "_"), strings.Join(words[first:], "_")
+		misspelled, setting = strings.Join(words[:first], "_"), strings.Join(words[first:], "_")
 	}
-	d := distance(own, v.prefix)
-	if v.team != "" && d > min(2, (len(v.team)-1)/2) {
+	d := distance(misspelled, own)
+	if v.team != everyTeam && d > min(2, (len(v.team)-1)/2) {
 		return math.MaxInt
 	}
 	return d + distance(setting, v.Name)

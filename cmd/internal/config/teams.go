@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"bellboard/pool"
 	"bellboard/queue"
@@ -50,7 +51,7 @@ func (c *Config) ScalerTeams() []scaler.Team {
 	for i := range c.Teams {
 		t := &c.Teams[i]
 		one := scaler.Team{
-			Name: t.Name, Labels: unique(strings.Fields(t.Labels)), Mode: t.Mode, MinAgents: t.MinAgents, MinIdle: t.MinIdle,
+			Name: t.Name, Labels: unique(t.Labels), Mode: t.Mode, MinAgents: t.MinAgents, MinIdle: t.MinIdle,
 			MaxAgents: t.MaxAgents, MaxPersistent: *t.MaxPersistent,
 			ScaleUpCooldown: t.ScaleUpCooldown, ScaleDownCooldown: t.ScaleDownCooldown,
 			ScaleUpStep: t.ScaleUpStep, Priority: t.Priority, Paused: t.Paused,
@@ -85,7 +86,7 @@ func (c *Config) PoolSpecs() []pool.Spec { return slices.Clone(c.specs) }
 func (c *Config) spec(t *Team, k scaler.Kind) pool.Spec {
 	p := t.Pods[k]
 	selector, _ := pairs(p.NodeSelector) // is checked
-	executors, connect, transport, labels := 1, scaler.Inbound, pool.WebSocket, append(strings.Fields(t.Labels), string(k))
+	executors, connect, transport, labels := 1, scaler.Inbound, pool.WebSocket, t.Labels+" "+string(k)
 	if k == scaler.Persistent {
 		executors = t.Executors
 	}
@@ -95,7 +96,7 @@ func (c *Config) spec(t *Team, k scaler.Kind) pool.Spec {
 	case ConnectSSH:
 		transport = pool.SSH
 	case ConnectSwarm:
-		connect, labels = scaler.Swarm, append(labels, "swarm")
+		connect, labels = scaler.Swarm, labels+" swarm"
 	case ConnectInbound:
 	}
 	return pool.Spec{
@@ -110,9 +111,7 @@ func (c *Config) spec(t *Team, k scaler.Kind) pool.Spec {
 	}
 }
 
-func unique(labels []string) []string {
-	return slices.Compact(slices.Sorted(slices.Values(labels)))
-}
+func unique(labels string) []string { return sets.List(sets.New(strings.Fields(labels)...)) }
 
 // SSH returns how Jenkins calls the agents of each pool with CONNECT=ssh.
 func (c *Config) SSH() map[scaler.PoolID]queue.SSH {
