@@ -8,15 +8,10 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"os"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/kelseyhightower/envconfig"
 
@@ -88,7 +83,7 @@ func InNamespace(name string) Option {
 func Load(environ []string, options ...Option) (*Config, error) {
 	l := &loader{
 		Config: &Config{Global: builtinGlobal(), env: map[string]string{}, follows: map[string]string{}},
-		known:  map[string]*variable{},
+		known:  map[string]*field{},
 		bad:    map[string]bool{},
 	}
 	for _, o := range options {
@@ -133,20 +128,12 @@ func Load(environ []string, options ...Option) (*Config, error) {
 type loader struct {
 	*Config // a variable with a mistake is taken out of env
 
-	known    map[string]*variable // the variables that are settings
-	bad      map[string]bool      // variables with a mistake, or misspelled
-	names    []string             // of the teams
+	known    map[string]*field // the variables that are settings, with the value that each alone has
+	bad      map[string]bool   // variables with a mistake, or misspelled
+	names    []string          // of the teams
 	mistakes Mistakes
 	read     func(string) ([]byte, error)
 	offline  bool
-}
-
-// variable is a variable that is a setting. The value of the field is what this variable alone says.
-type variable struct {
-	field
-	team  string
-	kind  scaler.Kind
-	order int // of all variables
 }
 
 // field is one setting of a settings struct.
@@ -154,25 +141,30 @@ type field struct {
 	Name  string // MAX_AGENTS
 	Value reflect.Value
 	Tag   reflect.StructTag
-	of    any // the struct
+	spec  any // the struct
+
+	// Of a variable that is known:
+	team  string
+	kind  scaler.Kind
+	order int // among all variables
 }
 
 // fieldsOf lists the settings of a settings struct by the names that envconfig gives them.
-func fieldsOf(spec any) []field {
+func fieldsOf(spec any) []*field {
 	var names strings.Builder
 	if err := envconfig.Usagef("", spec, &names, "{{range .}}{{usage_key .}}\n{{end}}"); err != nil {
 		panic(err) // spec is no settings struct: a bug, whatever the settings are
 	}
-	var out []field
+	var out []*field
 	v := reflect.ValueOf(spec).Elem()
 	for i, name := range strings.Fields(names.String()) {
-		out = append(out, field{name, v.Field(i), v.Type().Field(i).Tag, spec})
+		out = append(out, &field{Name: name, Value: v.Field(i), Tag: v.Type().Field(i).Tag, spec: spec})
 	}
 	return out
 }
 
-// prefixOf returns the prefix of the variables of the daemon (""), of every team, or of one team; with a kind,
-// of those for that kind only.
+// prefixOf returns the prefix of the variables of the daemon (""), of every team, or of one team. With a kind
+// these are the variables for that kind only.
 func prefixOf(team string, kind scaler.Kind) string {
 	out := prefix
 	switch team {
@@ -229,7 +221,8 @@ func (l *loader) learn(team string, kind scaler.Kind, spec any) {
 		if l.known[name] != nil {
 			l.refuse(prefix+"_TEAMS", fmt.Sprintf("team %s and another would share %s; rename one", team, name))
 		}
-		l.known[name] = &variable{f, team, kind, len(l.known)}
+		f.team, f.kind, f.order = team, kind, len(l.known)
+		l.known[name] = f
 		if text, set := l.env[name]; set {
 			l.refuse(name, f.read(text))
 		}
@@ -243,67 +236,4 @@ func (l *loader) fill(spec any, team string, kind scaler.Kind) {
 			f.Value.Set(l.known[name].Value)
 		}
 	}
-}
-
-var reading sync.Mutex
-
-// read reads the text of a variable into the field. It returns the remedy for a mistake, or "".
-//
-// envconfig reads nothing but the process' environment, and stops at the first value that it cannot read. So
-// envconfig is given one variable at a time, under a prefix that no layer has.
-func (f field) read(text string) string {
-	if strings.TrimSpace(text) == "" {
-		return "set, but empty; give it a value or unset it"
-	}
-	const alone = prefix + "_ALONE"
-	reading.Lock()
-	defer reading.Unlock()
-	_ = os.Setenv(alone+"_"+f.Name, text) // fails for no text that was in an environment
-	defer func() { _ = os.Unsetenv(alone + "_" + f.Name) }()
-	if p, wrong := errors.AsType[*envconfig.ParseError](envconfig.Process(alone, f.of)); wrong {
-		switch strings.TrimPrefix(p.TypeName, "*") {
-		case "time.Duration":
-			return "not a duration; write " + duration(text)
-		case "int":
-			return "not a whole number; write e.g. 10"
-		case "bool":
-			return "neither true nor false; write one of the two"
-		default:
-			return "not a number; write e.g. 50"
-		}
-	}
-	return check(f, text)
-}
-
-// amount is a number with a unit in words.
-var amount = regexp.MustCompile(`^\s*(\d{1,5}(?:\.\d+)?)\s*([smhd]?)(?:ec|econd|in|inute|r|our|ay)?s?\.?\s*$`)
-
-// duration guesses which duration a person meant by a text that Go cannot read as one.
-func duration(text string) string {
-	m := amount.FindStringSubmatch(strings.ToLower(text))
-	if m == nil {
-		return "e.g. 30s, 10m or 1h30m"
-	}
-	unit, times := cmp.Or(m[2], "s"), time.Duration(1)
-	if unit == "d" {
-		unit, times = "h", 24
-	}
-	d, _ := time.ParseDuration(m[1] + unit) // amount lets nothing else through
-	return short(d * times)
-}
-
-// printValue returns a value as a variable would have it.
-func printValue(v reflect.Value) string {
-	if v = reflect.Indirect(v); !v.IsValid() {
-		return "" // a nil pointer
-	}
-	if d, ok := reflect.TypeAssert[time.Duration](v); ok {
-		return short(d)
-	}
-	return fmt.Sprint(v.Interface())
-}
-
-// short returns a duration as people write it: 1m, not 1m0s.
-func short(d time.Duration) string {
-	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
 }

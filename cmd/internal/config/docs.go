@@ -29,7 +29,7 @@ func Docs(w io.Writer) error {
 }
 
 // markdown writes one table. persistent has the same settings with the defaults of persistent agents.
-func markdown(b *bytes.Buffer, head string, fields, persistent []field) {
+func markdown(b *bytes.Buffer, head string, fields, persistent []*field) {
 	b.WriteString(head + "|---|---|---|\n")
 	for i, f := range fields {
 		value := shown(f)
@@ -41,7 +41,7 @@ func markdown(b *bytes.Buffer, head string, fields, persistent []field) {
 }
 
 // shown returns the default of a setting as the tables have it.
-func shown(f field) string {
+func shown(f *field) string {
 	if f.Tag.Get("need")+f.Tag.Get("login") != "" {
 		return "required"
 	}
@@ -65,7 +65,8 @@ func (c *Config) Effective() []Setting {
 	add := func(team string, kind scaler.Kind, spec any) {
 		for _, f := range fieldsOf(spec) {
 			name := prefixOf(team, kind) + "_" + f.Name
-			out = append(out, Setting{name, printValue(f.Value), cmp.Or(c.follows[name], c.source(team, kind, f.Name), BuiltIn)})
+			origin := cmp.Or(c.follows[name], c.source(team, kind, f.Name), BuiltIn)
+			out = append(out, Setting{name, printValue(f.Value), origin})
 		}
 	}
 	add("", "", &c.Global)

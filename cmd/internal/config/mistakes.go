@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -75,8 +76,8 @@ func (l *loader) note(variable, remedy string) {
 // those for every team, then team by team.
 func (l *loader) sorted() Mistakes {
 	order := func(m Mistake) int {
-		if v := l.known[m.Variable]; v != nil {
-			return v.order
+		if f := l.known[m.Variable]; f != nil {
+			return f.order
 		}
 		return -1
 	}
@@ -86,8 +87,8 @@ func (l *loader) sorted() Mistakes {
 
 // serviceLink finds variables that look like settings, and are none. Kubernetes puts the address of every
 // Service of a namespace into the variables of its pods, also that of a Service named bellboard-metrics.
-var serviceLink = regexp.MustCompile(`^\w+_(SERVICE_HOST=|SERVICE_PORT(_\w+)?=|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=` +
-	`|PORT=(tcp|udp|sctp)://)`)
+var serviceLink = regexp.MustCompile(
+	`^\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=|^\w+_PORT=(tcp|udp|sctp)://`)
 
 // unknown notes every BELLBOARD_ variable that is no setting. The check needs the variables of all teams:
 // team a does not know the variables of team a-b.
@@ -133,53 +134,45 @@ func (l *loader) guess(name string) string {
 			return try
 		}
 	}
-	best, nearest := "", 4
-	for _, known := range slices.Sorted(maps.Keys(l.known)) {
-		if d := l.known[known].apart(name); d < nearest {
-			best, nearest = known, d
-		}
+	nearest := slices.MinFunc(slices.Sorted(maps.Keys(l.known)), func(a, b string) int {
+		return cmp.Compare(l.known[a].apart(name), l.known[b].apart(name))
+	})
+	if l.known[nearest].apart(name) > 3 {
+		return ""
 	}
-	return best
+	return nearest
 }
 
 // apart counts the letters by which a misspelled name differs from the variable's. A team whose name differs
 // in more than a letter or two is another team, and so is any other name of two letters.
-func (v *variable) apart(name string) int {
-	own := prefixOf(v.team, v.kind)
+func (f *field) apart(name string) int {
+	own := prefixOf(f.team, f.kind)
 	misspelled := own
 	setting, ok := strings.CutPrefix(name, own+"_")
 	if !ok { // the setting has as many words as its misspelling
 		words := strings.Split(name, "_")
-		first := max(0, len(words)-1-strings.Count(v.Name, "_"))
+		first := max(0, len(words)-1-strings.Count(f.Name, "_"))
 		misspelled, setting = strings.Join(words[:first], "_"), strings.Join(words[first:], "_")
 	}
 	d := distance(misspelled, own)
-	if v.team != everyTeam && d > min(2, (len(v.team)-1)/2) {
+	if f.team != everyTeam && d > min(2, (len(f.team)-1)/2) {
 		return math.MaxInt
 	}
-	return d + distance(setting, v.Name)
+	return d + distance(setting, f.Name)
 }
 
 // stranger returns the team of a variable if BELLBOARD_TEAMS does not list that team, or "".
 func (l *loader) stranger(name string) string {
-	own := name // without the longest setting that the name ends with
+	var settings []string
 	for _, f := range slices.Concat(fieldsOf(&Limits{}), fieldsOf(&PodSettings{})) {
-		if rest, ok := strings.CutSuffix(name, "_"+f.Name); ok && len(rest) < len(own) {
-			own = rest
-		}
+		settings = append(settings, f.Name)
 	}
-	team, ok := strings.CutPrefix(own, teamPrefix)
-	if !ok || own == name {
+	form := regexp.MustCompile("^" + teamPrefix + `(.+?)(_EPHEMERAL|_PERSISTENT)?_(` + strings.Join(settings, "|") + `)$`)
+	m := form.FindStringSubmatch(name)
+	if m == nil || slices.ContainsFunc(l.names, func(n string) bool { return envName(n) == m[1] }) {
 		return ""
 	}
-	team = strings.ToLower(strings.ReplaceAll(team, "_", "-"))
-	for _, k := range scaler.Kinds() {
-		team = strings.TrimSuffix(team, "-"+string(k))
-	}
-	if slices.Contains(l.names, team) {
-		return ""
-	}
-	return team
+	return strings.ToLower(strings.ReplaceAll(m[1], "_", "-"))
 }
 
 // distance counts the letters to insert, drop, change or swap with their neighbour to make b of a.

@@ -20,8 +20,8 @@ import (
 //	persistent the default of persistent agents in the README, if other settings decide it
 //	desc       the line in the README
 //
-// Rules between settings are in checks.go. There are no default tags, which would overwrite the layer below,
-// and no name tags, with which envconfig would also read the variable without its prefix.
+// Rules between settings are in checks.go. There are no default tags, which would overwrite other settings, and
+// no name tags, with which envconfig would also read the variable without its prefix.
 
 // Global is the settings of the whole daemon: BELLBOARD_<SETTING>.
 type Global struct {
@@ -115,9 +115,6 @@ const (
 	ConnectSSH     Connect = "ssh"
 	ConnectSwarm   Connect = "swarm"
 )
-
-// Each call of a builtin function makes a new struct: envconfig writes through pointers, so a shared struct
-// would carry one team's settings to another.
 
 func builtinGlobal() Global {
 	return Global{

@@ -3,15 +3,20 @@ package config
 import (
 	"cmp"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/kelseyhightower/envconfig"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/labels"
@@ -21,8 +26,55 @@ import (
 	"bellboard/scaler"
 )
 
+var reading sync.Mutex
+
+// read reads the text of a variable into the field. It returns the remedy for a mistake, or "".
+//
+// envconfig reads nothing but the process' environment, and stops at the first value that it cannot read. So
+// envconfig is given one variable at a time, under a prefix that no layer has.
+func (f *field) read(text string) string {
+	if strings.TrimSpace(text) == "" {
+		return "set, but empty; give it a value or unset it"
+	}
+	const alone = prefix + "_ALONE"
+	reading.Lock()
+	defer reading.Unlock()
+	_ = os.Setenv(alone+"_"+f.Name, text) // fails for no text that was in an environment
+	defer func() { _ = os.Unsetenv(alone + "_" + f.Name) }()
+	if p, wrong := errors.AsType[*envconfig.ParseError](envconfig.Process(alone, f.spec)); wrong {
+		switch strings.TrimPrefix(p.TypeName, "*") {
+		case "time.Duration":
+			return "not a duration; write " + duration(text)
+		case "int":
+			return "not a whole number; write e.g. 10"
+		case "bool":
+			return "neither true nor false; write one of the two"
+		default:
+			return "not a number; write e.g. 50"
+		}
+	}
+	return check(f, text)
+}
+
+// amount is a number with a unit in words.
+var amount = regexp.MustCompile(`^\s*(\d{1,5}(?:\.\d+)?)\s*([smhd]?)(?:ec|econd|in|inute|r|our|ay)?s?\.?\s*$`)
+
+// duration guesses which duration a person meant by a text that Go cannot read as one.
+func duration(text string) string {
+	m := amount.FindStringSubmatch(strings.ToLower(text))
+	if m == nil {
+		return "e.g. 30s, 10m or 1h30m"
+	}
+	unit, times := cmp.Or(m[2], "s"), time.Duration(1)
+	if unit == "d" {
+		unit, times = "h", 24
+	}
+	d, _ := time.ParseDuration(m[1] + unit) // amount lets nothing else through
+	return short(d * times)
+}
+
 // check checks the value of one setting alone, by the tags of its field. It returns the remedy, or "".
-func check(f field, text string) string {
+func check(f *field, text string) string {
 	if plain := printValue(f.Value); reflect.Indirect(f.Value).Kind() == reflect.Int && plain != text {
 		if n, err := strconv.Atoi(text); err == nil { // envconfig reads 010 as 8, and 0x10 as 16
 			plain = strconv.Itoa(n)
@@ -127,14 +179,13 @@ func splitPort(s string) (host string, ok bool) {
 
 func checkURL(s string) string {
 	u, err := url.Parse(s)
-	switch {
+	switch end := strings.IndexAny(s, "?#"); {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return "not an http or https address; write e.g. https://jenkins.example.com"
 	case u.User != nil:
 		return "holds a user or a password; leave both out"
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		u.RawQuery, u.Fragment, u.ForceQuery = "", "", false
-		return "has a query or a fragment; write " + u.String()
+	case end >= 0:
+		return "has a query or a fragment; write " + s[:end]
 	}
 	return ""
 }
@@ -226,4 +277,20 @@ func checkTolerations(list string) string {
 	}
 	const remedy = "not tolerations; write key=value:Effect,key:Effect with NoSchedule, PreferNoSchedule or NoExecute as Effect"
 	return unless(len(parts) > 0 && !slices.ContainsFunc(parts, odd), remedy)
+}
+
+// printValue returns a value as a variable would have it.
+func printValue(v reflect.Value) string {
+	if v = reflect.Indirect(v); !v.IsValid() {
+		return "" // a nil pointer
+	}
+	if d, ok := reflect.TypeAssert[time.Duration](v); ok {
+		return short(d)
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// short returns a duration as people write it: 1m, not 1m0s.
+func short(d time.Duration) string {
+	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
 }
