@@ -10,7 +10,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"bellboard/scaler"
 	"bellboard/scaler/plain"
 )
 
@@ -116,18 +115,18 @@ func (l *loader) unknown() {
 
 // guess returns the setting for which an unknown name was probably meant, or "".
 func (l *loader) guess(name string) string {
-	// A secret itself, or a setting at the wrong level: a team's setting without the team's prefix, the
-	// daemon's setting with that prefix, or a setting with a kind that may have none.
-	rest := strings.TrimPrefix(name, prefix+"_")
-	tries := []string{name + "_FILE", teamPrefix + rest, prefixOf(everyTeam, "") + "_" + rest}
-	for _, team := range append([]string{everyTeam}, l.names...) {
-		own := prefixOf(team, "") + "_"
-		if setting, ok := strings.CutPrefix(name, own); ok {
-			tries = append(tries, prefix+"_"+setting)
-			for _, k := range scaler.Kinds() {
-				tries = append(tries, own+strings.TrimPrefix(setting, strings.ToUpper(string(k))+"_"))
-			}
-		}
+	// A secret itself; or a setting at the wrong level, which lacks a part of its name or has one too many.
+	tries := []string{
+		name + "_FILE",
+		strings.Replace(name, prefix, prefix+"_TEAM", 1),
+		strings.Replace(name, prefix, prefix+"_DEFAULT", 1),
+	}
+	parts := []string{"_DEFAULT", "_EPHEMERAL", "_PERSISTENT"}
+	for _, team := range l.names {
+		parts = append(parts, "_TEAM_"+envName(team))
+	}
+	for _, part := range parts {
+		tries = append(tries, strings.Replace(name, part, "", 1))
 	}
 	for _, try := range tries {
 		if l.known[try] != nil {
@@ -147,14 +146,14 @@ func (l *loader) guess(name string) string {
 // in more than a letter or two is another team, and so is any other name of two letters.
 func (f *field) apart(name string) int {
 	own := prefixOf(f.team, f.kind)
-	misspelled := own
+	before := own
 	setting, ok := strings.CutPrefix(name, own+"_")
 	if !ok { // the setting has as many words as its misspelling
-		words := strings.Split(name, "_")
-		first := max(0, len(words)-1-strings.Count(f.Name, "_"))
-		misspelled, setting = strings.Join(words[:first], "_"), strings.Join(words[first:], "_")
+		parts := strings.Split(name, "_")
+		first := max(0, len(parts)-1-strings.Count(f.Name, "_"))
+		before, setting = strings.Join(parts[:first], "_"), strings.Join(parts[first:], "_")
 	}
-	d := distance(misspelled, own)
+	d := distance(before, own)
 	if f.team != everyTeam && d > min(2, (len(f.team)-1)/2) {
 		return math.MaxInt
 	}
