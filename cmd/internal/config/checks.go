@@ -93,13 +93,15 @@ func (l *loader) across() {
 		}
 	}
 	for _, s := range l.specs {
-		docker, team := l.source(s.Team, s.Kind, "DOCKER"), prefixOf(s.Team, "")
+		docker := l.source(s.Team, s.Kind, "DOCKER")
 		if s.Docker == pool.DockerHost && !s.AllowHost {
-			const remedy = "gives every build of team %s the Kubernetes node; write dind, or set %s_ALLOW_HOST_DOCKER=true if that is meant"
-			l.refuse(docker, fmt.Sprintf(remedy, s.Team, team))
+			const remedy = "gives every build of team %s the Kubernetes node; " +
+				"write dind, or set %s_ALLOW_HOST_DOCKER=true if that is meant"
+			l.refuse(docker, fmt.Sprintf(remedy, s.Team, prefixOf(s.Team, "")))
 		}
 		if s.Transport == pool.SSH && (s.Docker == pool.DockerHost || s.Docker == pool.DockerRootless) {
-			const remedy = "not for the agents of team %s, which Jenkins calls by SSH: an SSH session cannot use that Docker; write dind, userns or sysbox"
+			const remedy = "not for the agents of team %s, which Jenkins calls by SSH: " +
+				"an SSH session cannot use that Docker; write dind, userns or sysbox"
 			l.refuse(docker, fmt.Sprintf(remedy, s.Team))
 		}
 	}

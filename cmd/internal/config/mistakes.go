@@ -87,7 +87,7 @@ func (l *loader) sorted() Mistakes {
 // serviceLink finds variables that look like settings, and are none. Kubernetes puts the address of every
 // Service of a namespace into the variables of its pods, also that of a Service named bellboard-metrics.
 var serviceLink = regexp.MustCompile(
-	`^\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=|^\w+_PORT=(tcp|udp|sctp)://`)
+	`^\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=|^\w+_PORT=(tcp|udp|sctp)://`)
 
 // unknown notes every BELLBOARD_ variable that is no setting. The check needs the variables of all teams:
 // team a does not know the variables of team a-b.
@@ -166,8 +166,8 @@ func (l *loader) stranger(name string) string {
 	for _, f := range slices.Concat(fieldsOf(&Limits{}), fieldsOf(&PodSettings{})) {
 		settings = append(settings, f.Name)
 	}
-	form := regexp.MustCompile("^" + teamPrefix + `(.+?)(_EPHEMERAL|_PERSISTENT)?_(` + strings.Join(settings, "|") + `)$`)
-	m := form.FindStringSubmatch(name)
+	setting := `(_EPHEMERAL|_PERSISTENT)?_(` + strings.Join(settings, "|") + `)$`
+	m := regexp.MustCompile("^" + teamPrefix + "(.+?)" + setting).FindStringSubmatch(name)
 	if m == nil || slices.ContainsFunc(l.names, func(n string) bool { return envName(n) == m[1] }) {
 		return ""
 	}

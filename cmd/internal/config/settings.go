@@ -20,8 +20,8 @@ import (
 //	persistent the default of persistent agents in the README, if other settings decide it
 //	desc       the line in the README
 //
-// Rules between settings are in checks.go. There are no default tags, which would overwrite other settings, and
-// no name tags, with which envconfig would also read the variable without its prefix.
+// Rules between settings are in checks.go. There are no default tags, which would overwrite other settings,
+// and no name tags, with which envconfig would also read the variable without its prefix.
 
 // Global is the settings of the whole daemon: BELLBOARD_<SETTING>.
 type Global struct {

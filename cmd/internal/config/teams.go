@@ -70,7 +70,8 @@ func (c *Config) ScalerTeams() []scaler.Team {
 				agents.Executors, agents.MaxLifetime = t.Executors, t.MaxLifetime
 			}
 			if spec.HasClaim() {
-				agents.Slots, agents.SlotStore, agents.SlotSize, agents.SlotKeep = true, string(p.Docker), spec.CacheSize.Value(), p.CacheKeep
+				agents.Slots, agents.SlotStore = true, string(p.Docker)
+				agents.SlotSize, agents.SlotKeep = spec.CacheSize.Value(), p.CacheKeep
 			}
 			one.Pools = append(one.Pools, agents)
 		}
@@ -100,13 +101,14 @@ func (c *Config) spec(t *Team, k scaler.Kind) pool.Spec {
 	case ConnectInbound:
 	}
 	return pool.Spec{
-		Executors: executors, Unlabelled: t.Unlabelled,
 		PoolID: scaler.PoolID{Team: t.Name, Kind: k}, Instance: c.Instance, Namespace: p.Namespace, Image: p.Image,
 		Connect: connect, Transport: transport, Tunnel: c.AgentJenkinsTunnel, SSHSecret: c.SSHSecret,
-		Labels: unique(labels), CPU: resource.MustParse(p.CPU), Memory: resource.MustParse(p.Memory),
-		Docker: p.Docker, RegistryMirror: p.RegistryMirror, CacheSize: resource.MustParse(p.CacheSize), StorageClass: p.StorageClass, CacheKeep: p.CacheKeep,
+		Labels: unique(labels), Executors: executors, Unlabelled: t.Unlabelled,
+		CPU: resource.MustParse(p.CPU), Memory: resource.MustParse(p.Memory),
+		Docker: p.Docker, RegistryMirror: p.RegistryMirror, AllowHost: t.AllowHostDocker,
+		CacheSize: resource.MustParse(p.CacheSize), CacheKeep: p.CacheKeep, StorageClass: p.StorageClass,
 		BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
-		PriorityClass: p.PriorityClass, NodeSelector: selector, Tolerations: tolerations(p.Tolerations), AllowHost: t.AllowHostDocker,
+		PriorityClass: p.PriorityClass, NodeSelector: selector, Tolerations: tolerations(p.Tolerations),
 		JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,
 	}
 }
@@ -180,7 +182,8 @@ func (l *loader) template(file string) (*pool.Template, []error) {
 	}
 	text, err := l.read(file)
 	if err != nil {
-		return nil, []error{fmt.Errorf("cannot be read (%w); mount the ConfigMap that holds it, or correct the path", err)}
+		err = fmt.Errorf("cannot be read (%w); mount the ConfigMap that holds it, or correct the path", err)
+		return nil, []error{err}
 	}
 	return pool.ParseTemplate(file, text)
 }

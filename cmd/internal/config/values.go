@@ -205,8 +205,8 @@ func checkTeams(list string) string {
 			const remedy = "teams %s and %s would share the variables %s%s_…; rename one"
 			return fmt.Sprintf(remedy, other, n, teamPrefix, envName(n))
 		case len(validation.IsDNS1123Label(n)) > 0:
-			const remedy = "%q cannot name a team; write lower-case letters, digits and dashes, a letter or digit first and last"
-			return fmt.Sprintf(remedy, n)
+			return fmt.Sprintf("%q cannot name a team; write lower-case letters, digits and dashes, "+
+				"a letter or digit first and last", n)
 		case len(n) > longest:
 			return fmt.Sprintf("%q is longer than %d characters; shorten it", n, longest)
 		}
@@ -227,8 +227,8 @@ func checkLabels(list string) string {
 			return fmt.Sprintf("%q is no plain label in Jenkins' grammar; leave out & | ! < > ( ) \" ' and ->", one)
 		}
 		if slices.Contains(scaler.Kinds(), scaler.Kind(one)) {
-			const remedy = "Bellboard adds %q to the agents of that kind; leave it out, and set MODE if the team is to have no other kind"
-			return fmt.Sprintf(remedy, one)
+			return fmt.Sprintf("Bellboard adds %q to the agents of that kind; leave it out, "+
+				"and set MODE if the team is to have no other kind", one)
 		}
 	}
 	return ""
@@ -275,7 +275,8 @@ func checkTolerations(list string) string {
 		return len(validation.IsQualifiedName(t.Key)) > 0 || len(validation.IsValidLabelValue(t.Value)) > 0 ||
 			!slices.Contains(effects, t.Effect)
 	}
-	const remedy = "not tolerations; write key=value:Effect,key:Effect with NoSchedule, PreferNoSchedule or NoExecute as Effect"
+	const remedy = "not tolerations; write key=value:Effect,key:Effect " +
+		"with NoSchedule, PreferNoSchedule or NoExecute as Effect"
 	return unless(len(parts) > 0 && !slices.ContainsFunc(parts, odd), remedy)
 }
 
