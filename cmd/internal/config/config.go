@@ -129,7 +129,7 @@ type loader struct {
 	*Config // a variable with a mistake is taken out of env
 
 	known    map[string]*field // the variables that are settings, with the value that each alone has
-	bad      map[string]bool   // variables with a mistake, or misspelled
+	bad      map[string]bool   // variables with a mistake, or that a misspelled one meant
 	names    []string          // of the teams
 	mistakes Mistakes
 	read     func(string) ([]byte, error)
@@ -166,13 +166,12 @@ func fieldsOf(spec any) []*field {
 // prefixOf returns the prefix of the variables of the daemon (""), of every team, or of one team. With a kind
 // these are the variables for that kind only.
 func prefixOf(team string, kind scaler.Kind) string {
-	out := prefix
+	out := teamPrefix + envName(team)
 	switch team {
 	case "":
+		out = prefix
 	case everyTeam:
-		out += "_DEFAULT"
-	default:
-		out = teamPrefix + envName(team)
+		out = prefix + "_DEFAULT"
 	}
 	if kind != "" {
 		out += "_" + strings.ToUpper(string(kind))

@@ -487,8 +487,9 @@ func TestLists(t *testing.T) {
 		{Key: "spot", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute},
 		{Key: "any", Operator: corev1.TolerationOpExists},
 	}
-	if diff := cmp.Diff(want, tolerations("ci=yes:NoSchedule, spot:NoExecute,any")); diff != "" {
-		t.Errorf("tolerations (-want +got):\n%s", diff)
+	got, ok := tolerations("ci=yes:NoSchedule, spot:NoExecute,any")
+	if diff := cmp.Diff(want, got); diff != "" || !ok {
+		t.Errorf("tolerations are read: %v (-want +got):\n%s", ok, diff)
 	}
 	if got, err := pairs("b=2,a.io/x=1"); err != nil || got.String() != "a.io/x=1,b=2" {
 		t.Errorf("pairs = %v, %v", got, err)

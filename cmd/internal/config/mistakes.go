@@ -27,11 +27,11 @@ type Mistakes []Mistake
 // Error lists the mistakes under their number, one in a line.
 func (m Mistakes) Error() string {
 	var b strings.Builder
+	noun := "mistakes"
 	if len(m) == 1 {
-		b.WriteString("1 mistake in the settings\n")
-	} else {
-		fmt.Fprintf(&b, "%d mistakes in the settings\n", len(m))
+		noun = "mistake"
 	}
+	fmt.Fprintf(&b, "%d %s in the settings\n", len(m), noun)
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	for _, one := range m {
 		left := one.Variable
@@ -97,7 +97,7 @@ func (l *loader) unknown() {
 			continue
 		}
 		meant, team := l.guess(name), l.stranger(name)
-		l.bad[meant] = true // may be missing for that reason alone
+		l.bad[meant] = true // it may be missing, or too low, for that reason alone
 		switch {
 		case meant == name+"_FILE":
 			l.refuse(name, "a secret comes from a file only; write it into a file, and the file's path to "+meant)

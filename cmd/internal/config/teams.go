@@ -86,7 +86,8 @@ func (c *Config) PoolSpecs() []pool.Spec { return slices.Clone(c.specs) }
 // spec returns what shapes the pods of one kind of a team's agents, without their template.
 func (c *Config) spec(t *Team, k scaler.Kind) pool.Spec {
 	p := t.Pods[k]
-	selector, _ := pairs(p.NodeSelector) // is checked
+	selector, _ := pairs(p.NodeSelector) // forms has checked both
+	tolerated, _ := tolerations(p.Tolerations)
 	executors, connect, transport, labels := 1, scaler.Inbound, pool.WebSocket, t.Labels+" "+string(k)
 	if k == scaler.Persistent {
 		executors = t.Executors
@@ -108,7 +109,7 @@ func (c *Config) spec(t *Team, k scaler.Kind) pool.Spec {
 		Docker: p.Docker, RegistryMirror: p.RegistryMirror, AllowHost: t.AllowHostDocker,
 		CacheSize: resource.MustParse(p.CacheSize), CacheKeep: p.CacheKeep, StorageClass: p.StorageClass,
 		BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
-		PriorityClass: p.PriorityClass, NodeSelector: selector, Tolerations: tolerations(p.Tolerations),
+		PriorityClass: p.PriorityClass, NodeSelector: selector, Tolerations: tolerated,
 		JenkinsURL: c.AgentJenkinsURL, SwarmUser: c.SwarmUser, SwarmPasswordSecret: c.SwarmPasswordSecret,
 	}
 }

@@ -124,11 +124,16 @@ func number(s string) float64 {
 
 // forms has a check of a text for each value of the tag is. Each returns the remedy, or "".
 var forms = map[string]func(string) string{
-	"URL":         checkURL,
-	"teams":       checkTeams,
-	"labels":      checkLabels,
-	"pairs":       checkPairs,
-	"tolerations": checkTolerations,
+	"URL":    checkURL,
+	"teams":  checkTeams,
+	"labels": checkLabels,
+	"pairs":  checkPairs,
+	"tolerations": func(s string) string {
+		const remedy = "not tolerations; write key=value:Effect,key:Effect " +
+			"with NoSchedule, PreferNoSchedule or NoExecute as Effect"
+		_, ok := tolerations(s)
+		return unless(ok, remedy)
+	},
 	"DNS label": func(s string) string {
 		const remedy = "not a DNS label; write lower-case letters, digits and dashes, 63 at most"
 		return unless(len(validation.IsDNS1123Label(s)) == 0, remedy)
@@ -247,10 +252,11 @@ func checkPairs(list string) string {
 	return pool.NotLinux(set)
 }
 
-// tolerations reads a list of key[=value][:Effect]. Without a value the pod tolerates every value of the
-// taint, without an effect every effect.
-func tolerations(list string) []corev1.Toleration {
-	var out []corev1.Toleration
+// tolerations reads a list of key[=value][:Effect], and reports whether the text is one. Without a value the
+// pod tolerates every value of the taint, without an effect every effect.
+func tolerations(list string) (out []corev1.Toleration, ok bool) {
+	effects := []string{"", "NoSchedule", "PreferNoSchedule", "NoExecute"}
+	ok = true
 	for _, part := range words(list) {
 		taint, effect, _ := strings.Cut(part, ":")
 		key, value, hasValue := strings.Cut(taint, "=")
@@ -259,25 +265,10 @@ func tolerations(list string) []corev1.Toleration {
 			one.Operator, one.Value = corev1.TolerationOpEqual, value
 		}
 		out = append(out, one)
+		ok = ok && slices.Contains(effects, effect) &&
+			len(validation.IsQualifiedName(key)) == 0 && len(validation.IsValidLabelValue(value)) == 0
 	}
-	return out
-}
-
-func checkTolerations(list string) string {
-	effects := []corev1.TaintEffect{
-		"",
-		corev1.TaintEffectNoSchedule,
-		corev1.TaintEffectPreferNoSchedule,
-		corev1.TaintEffectNoExecute,
-	}
-	parts := tolerations(list)
-	odd := func(t corev1.Toleration) bool {
-		return len(validation.IsQualifiedName(t.Key)) > 0 || len(validation.IsValidLabelValue(t.Value)) > 0 ||
-			!slices.Contains(effects, t.Effect)
-	}
-	const remedy = "not tolerations; write key=value:Effect,key:Effect " +
-		"with NoSchedule, PreferNoSchedule or NoExecute as Effect"
-	return unless(len(parts) > 0 && !slices.ContainsFunc(parts, odd), remedy)
+	return out, ok && len(out) > 0
 }
 
 // printValue returns a value as a variable would have it.
