@@ -142,11 +142,7 @@ type field struct {
 	Value reflect.Value
 	Tag   reflect.StructTag
 	spec  any // the struct
-
-	// Of a variable that is known:
-	team  string
-	kind  scaler.Kind
-	order int // among all variables
+	order int // of a variable that is known
 }
 
 // fieldsOf lists the settings of a settings struct by the names that envconfig gives them.
@@ -220,7 +216,7 @@ func (l *loader) learn(team string, kind scaler.Kind, spec any) {
 		if l.known[name] != nil {
 			l.refuse(prefix+"_TEAMS", fmt.Sprintf("team %s and another would share %s; rename one", team, name))
 		}
-		f.team, f.kind, f.order = team, kind, len(l.known)
+		f.order = len(l.known)
 		l.known[name] = f
 		if text, set := l.env[name]; set {
 			l.refuse(name, f.read(text))

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -96,7 +95,8 @@ func (l *loader) unknown() {
 		if l.known[name] != nil || serviceLink.MatchString(name+"="+l.env[name]) {
 			continue
 		}
-		meant, team := l.guess(name), l.stranger(name)
+		team := l.unlisted(name)
+		meant := l.guess(name, team)
 		l.bad[meant] = true // it may be missing, or too low, for that reason alone
 		switch {
 		case meant == name+"_FILE":
@@ -113,8 +113,8 @@ func (l *loader) unknown() {
 	}
 }
 
-// guess returns the setting for which an unknown name was probably meant, or "".
-func (l *loader) guess(name string) string {
+// guess returns the setting for which an unknown name was probably meant, or "". team is as unlisted returns it.
+func (l *loader) guess(name, team string) string {
 	// A secret itself; or a setting at the wrong level, which lacks a part of its name or has one too many.
 	tries := []string{
 		name + "_FILE",
@@ -134,34 +134,20 @@ func (l *loader) guess(name string) string {
 		}
 	}
 	nearest := slices.MinFunc(slices.Sorted(maps.Keys(l.known)), func(a, b string) int {
-		return cmp.Compare(l.known[a].apart(name), l.known[b].apart(name))
+		return cmp.Compare(distance(name, a), distance(name, b))
 	})
-	if l.known[nearest].apart(name) > 3 {
+	most := 3
+	if team != "" { // names that differ in two letters, or have two letters only, are of different teams
+		most = min(1, len(team)-2)
+	}
+	if distance(name, nearest) > most {
 		return ""
 	}
 	return nearest
 }
 
-// apart counts the letters by which a misspelled name differs from the variable's. A team whose name differs
-// in more than a letter or two is another team, and so is any other name of two letters.
-func (f *field) apart(name string) int {
-	own := prefixOf(f.team, f.kind)
-	before := own
-	setting, ok := strings.CutPrefix(name, own+"_")
-	if !ok { // the setting has as many words as its misspelling
-		parts := strings.Split(name, "_")
-		first := max(0, len(parts)-1-strings.Count(f.Name, "_"))
-		before, setting = strings.Join(parts[:first], "_"), strings.Join(parts[first:], "_")
-	}
-	d := distance(before, own)
-	if f.team != everyTeam && d > min(2, (len(f.team)-1)/2) {
-		return math.MaxInt
-	}
-	return d + distance(setting, f.Name)
-}
-
-// stranger returns the team of a variable if BELLBOARD_TEAMS does not list that team, or "".
-func (l *loader) stranger(name string) string {
+// unlisted returns the team of a variable if BELLBOARD_TEAMS does not list that team, or "".
+func (l *loader) unlisted(name string) string {
 	var settings []string
 	for _, f := range slices.Concat(fieldsOf(&Limits{}), fieldsOf(&PodSettings{})) {
 		settings = append(settings, f.Name)
