@@ -113,7 +113,8 @@ func (l *loader) unknown() {
 	}
 }
 
-// guess returns the setting for which an unknown name was probably meant, or "". team is as unlisted returns it.
+// guess returns the setting for which an unknown name was probably meant, or "". team is the unlisted team in
+// the name, or "".
 func (l *loader) guess(name, team string) string {
 	// A secret itself; or a setting at the wrong level, which lacks a part of its name or has one too many.
 	tries := []string{
