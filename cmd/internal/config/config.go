@@ -8,16 +8,22 @@ package config
 
 import (
 	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
 	"strings"
+
+	"github.com/kelseyhightower/envconfig"
 
 	"bellboard/pool"
 	"bellboard/scaler"
 )
 
 const (
-	prefix        = "BELLBOARD"
-	defaultPrefix = "BELLBOARD_DEFAULT"
-	teamPrefix    = "BELLBOARD_TEAM_"
+	prefix     = "BELLBOARD"
+	teamPrefix = "BELLBOARD_TEAM_"
+	// everyTeam is the team of the variables that begin with BELLBOARD_DEFAULT_.
+	everyTeam = "*"
 	// namespaceFile is where Kubernetes tells a pod its namespace.
 	namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
@@ -30,8 +36,9 @@ type Config struct {
 	// OwnNamespace is the namespace in which Bellboard itself runs, and in which its Lease is.
 	OwnNamespace string
 
-	env     variables         // the variables that set something
+	env     map[string]string // the variables that set something
 	follows map[string]string // the origin of each value that follows from another setting, by variable
+	specs   []pool.Spec       // of each team and kind
 	notes   []string
 }
 
@@ -41,20 +48,14 @@ type Team struct {
 	Limits
 
 	Pods map[scaler.Kind]PodSettings // of the kinds that Mode allows
-
-	templates map[scaler.Kind]*pool.Template // nil: none
 }
 
 // Kinds lists the kinds of agent that the team may have, in the order in which they are shown.
 func (t *Team) Kinds() []scaler.Kind {
-	switch t.Mode {
-	case scaler.ModeEphemeral:
-		return []scaler.Kind{scaler.Ephemeral}
-	case scaler.ModePersistent:
-		return []scaler.Kind{scaler.Persistent}
-	case scaler.ModeAuto:
+	if t.Mode == scaler.ModeAuto {
+		return scaler.Kinds()
 	}
-	return scaler.Kinds()
+	return []scaler.Kind{scaler.Kind(t.Mode)} // the other modes have the name of their kind
 }
 
 // Option changes what Load expects and may do.
@@ -74,50 +75,160 @@ func WithoutJenkins() Option {
 
 // InNamespace sets Bellboard's own namespace where Kubernetes does not tell it; "" does nothing.
 func InNamespace(name string) Option {
-	return func(l *loader) { l.own = cmp.Or(name, l.own) }
+	return func(l *loader) { l.OwnNamespace = cmp.Or(name, l.OwnNamespace) }
 }
 
 // Load reads the settings from variables in the form of os.Environ. Its error is a Mistakes, which lists
 // everything that is wrong with the settings.
 func Load(environ []string, options ...Option) (*Config, error) {
 	l := &loader{
-		env: variablesOf(environ), bad: map[string]bool{}, known: map[string]bool{}, meant: map[string]bool{},
-		follows: map[string]string{}, shared: map[string][][]pool.TemplateMistake{},
+		Config: &Config{Global: builtinGlobal(), env: map[string]string{}, follows: map[string]string{}},
+		known:  map[string]*field{},
+		bad:    map[string]bool{},
 	}
 	for _, o := range options {
 		o(l)
 	}
-	defer lend(l.env)()
-
-	c := &Config{Global: builtinGlobal(), OwnNamespace: l.ownNamespace(), env: l.env, follows: l.follows}
-	l.learn(layer{prefix, &Global{}}, "")
-	l.overlay(layer{prefix, &c.Global})
-	l.learnTeams(c.Global.Teams)
-	// A default that every team overrides may have a mistake, too.
-	for _, one := range layersOf("") {
-		l.overlay(one)
+	for _, e := range environ {
+		if name, value, ok := strings.Cut(e, "="); ok && strings.HasPrefix(name, prefix+"_") {
+			l.env[name] = value
+		}
 	}
-	l.unknown()
-	l.global(&c.Global)
-	for _, name := range l.teams {
-		c.Teams = append(c.Teams, l.team(name, &c.Global))
-	}
-	l.across(c)
-	for i := range c.Teams {
-		l.templates(c, &c.Teams[i])
-	}
-	l.partly(c)
-	if len(l.mistakes) > 0 {
-		return nil, l.sorted()
-	}
-	return c, nil
-}
-
-// ownNamespace returns the namespace of InNamespace, or else the namespace that Kubernetes tells the pod.
-func (l *loader) ownNamespace() string {
 	var told []byte
 	if l.read != nil {
 		told, _ = l.read(namespaceFile) // outside of a cluster there is no such file
 	}
-	return cmp.Or(l.own, strings.TrimSpace(string(told)), "default")
+	l.OwnNamespace = cmp.Or(l.OwnNamespace, strings.TrimSpace(string(told)), "default")
+
+	// Every variable is read, also a default that every team overrides, and a setting of a kind that the mode
+	// forbids: it may have a mistake, too.
+	l.learn("", "", &l.Global)
+	l.learnTeam(everyTeam)
+	for _, name := range words(l.Global.Teams) {
+		// checkTeams reports a name that shares its variables with a name before it.
+		if l.known[prefixOf(name, "")+"_LABELS"] == nil {
+			l.names = append(l.names, name)
+			l.learnTeam(name)
+		}
+	}
+	l.unknown()
+	l.global()
+	for _, name := range l.names {
+		l.Teams = append(l.Teams, l.team(name))
+	}
+	l.across()
+	l.templates()
+	if len(l.mistakes) > 0 {
+		return nil, l.sorted()
+	}
+	return l.Config, nil
+}
+
+// loader is one Load under way.
+type loader struct {
+	*Config // a variable with a mistake is taken out of env
+
+	known    map[string]*field // the variables that are settings, with the value that each alone has
+	bad      map[string]bool   // variables with a mistake, or that a misspelled one meant
+	names    []string          // of the teams
+	mistakes Mistakes
+	read     func(string) ([]byte, error)
+	offline  bool
+}
+
+// field is one setting of a settings struct.
+type field struct {
+	Name  string // MAX_AGENTS
+	Value reflect.Value
+	Tag   reflect.StructTag
+	spec  any // the struct
+	order int // of a variable that is known
+}
+
+// fieldsOf lists the settings of a settings struct by the names that envconfig gives them.
+func fieldsOf(spec any) []*field {
+	var names strings.Builder
+	if err := envconfig.Usagef("", spec, &names, "{{range .}}{{usage_key .}}\n{{end}}"); err != nil {
+		panic(err) // spec is no settings struct: a bug, whatever the settings are
+	}
+	var out []*field
+	v := reflect.ValueOf(spec).Elem()
+	for i, name := range strings.Fields(names.String()) {
+		out = append(out, &field{Name: name, Value: v.Field(i), Tag: v.Type().Field(i).Tag, spec: spec})
+	}
+	return out
+}
+
+// prefixOf returns the prefix of the variables of the daemon (""), of every team, or of one team. With a kind
+// these are the variables for that kind only.
+func prefixOf(team string, kind scaler.Kind) string {
+	out := teamPrefix + envName(team)
+	switch team {
+	case "":
+		out = prefix
+	case everyTeam:
+		out = prefix + "_DEFAULT"
+	}
+	if kind != "" {
+		out += "_" + strings.ToUpper(string(kind))
+	}
+	return out
+}
+
+// envName returns a team's name as variables have it.
+func envName(team string) string { return strings.ToUpper(strings.ReplaceAll(team, "-", "_")) }
+
+// prefixesOf lists the prefixes whose variables set the daemon, a team, or one kind of its agents. Each wins
+// over those before it.
+func prefixesOf(team string, kind scaler.Kind) []string {
+	switch {
+	case team == "":
+		return []string{prefix}
+	case kind == "":
+		return []string{prefixOf(everyTeam, ""), prefixOf(team, "")}
+	}
+	return []string{prefixOf(everyTeam, ""), prefixOf(everyTeam, kind), prefixOf(team, ""), prefixOf(team, kind)}
+}
+
+// source returns the variable that sets a setting, or "" for a built-in value.
+func (c *Config) source(team string, kind scaler.Kind, setting string) string {
+	for _, p := range slices.Backward(prefixesOf(team, kind)) {
+		if _, set := c.env[p+"_"+setting]; set {
+			return p + "_" + setting
+		}
+	}
+	return ""
+}
+
+// learnTeam learns the variables of a team, or of every team.
+func (l *loader) learnTeam(team string) {
+	l.learn(team, "", &Limits{})
+	for _, kind := range append([]scaler.Kind{""}, scaler.Kinds()...) {
+		l.learn(team, kind, &PodSettings{})
+	}
+}
+
+// learn notes the variables of a struct as settings, and reads those that are set into the struct. If a
+// variable is another team's already, the names of the two teams are ambiguous.
+func (l *loader) learn(team string, kind scaler.Kind, spec any) {
+	for _, f := range fieldsOf(spec) {
+		name := prefixOf(team, kind) + "_" + f.Name
+		if l.known[name] != nil {
+			l.refuse(prefix+"_TEAMS", fmt.Sprintf("team %s and another would share %s; rename one", team, name))
+		}
+		f.order = len(l.known)
+		l.known[name] = f
+		if text, set := l.env[name]; set {
+			l.refuse(name, f.read(text))
+		}
+	}
+}
+
+// fill sets a settings struct of a team to what its variables say.
+func (l *loader) fill(spec any, team string, kind scaler.Kind) {
+	for _, f := range fieldsOf(spec) {
+		if name := l.source(team, kind, f.Name); name != "" {
+			f.Value.Set(l.known[name].Value)
+		}
+	}
 }

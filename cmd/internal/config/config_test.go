@@ -64,7 +64,7 @@ func TestBuiltInValues(t *testing.T) {
 	c := load(t, env())
 	want := builtinGlobal()
 	want.JenkinsURL, want.AgentJenkinsURL, want.JenkinsUser, want.JenkinsTokenFile = "http://jenkins:8080", "http://jenkins:8080", "bellboard", "/run/token"
-	want.Teams, want.Namespace, want.SwarmUser, want.SwarmPasswordSecret = Words{"web"}, "default", "swarm", "swarm"
+	want.Teams, want.Namespace, want.SwarmUser, want.SwarmPasswordSecret = "web", "default", "swarm", "swarm"
 	if diff := cmp.Diff(want, c.Global); diff != "" {
 		t.Errorf("globals (-want +got):\n%s", diff)
 	}
@@ -89,7 +89,7 @@ func TestBuiltInValues(t *testing.T) {
 		t.Errorf("teams (-want +got):\n%s", diff)
 	}
 	e, p := c.Teams[0].Pods[scaler.Ephemeral], c.Teams[0].Pods[scaler.Persistent]
-	if e.Docker != pool.DockerNone || p.Docker != pool.DockerDind || e.Image != pool.DefaultImage || p.CPU.String() != "1" || p.Memory.String() != "2Gi" || p.CacheSize.String() != "20Gi" || p.Namespace != "default" {
+	if e.Docker != pool.DockerNone || p.Docker != pool.DockerDind || e.Image != pool.DefaultImage || p.CPU != "1" || p.Memory != "2Gi" || p.CacheSize != "20Gi" || p.Namespace != "default" {
 		t.Errorf("built-in pods: ephemeral %+v, persistent %+v", e, p)
 	}
 }
@@ -148,15 +148,15 @@ func TestLayers(t *testing.T) {
 		}
 		pods := load(t, environ).Teams[0].Pods
 		ephemeral, persistent := pods[scaler.Ephemeral], pods[scaler.Persistent]
-		if got := ephemeral.CPU.String(); got != wantEphemeral[i] {
+		if got := ephemeral.CPU; got != wantEphemeral[i] {
 			t.Errorf("with %d layers: ephemeral CPU %s, want %s", i, got, wantEphemeral[i])
 		}
-		if got := persistent.CPU.String(); got != wantPersistent[i] {
+		if got := persistent.CPU; got != wantPersistent[i] {
 			t.Errorf("with %d layers: persistent CPU %s, want %s", i, got, wantPersistent[i])
 		}
 	}
 	data := load(t, environ).Teams[1].Pods[scaler.Persistent]
-	if got := data.CPU.String(); got != "3" {
+	if got := data.CPU; got != "3" {
 		t.Errorf("the other team's persistent CPU = %s, want 3: one team's settings reached another", got)
 	}
 }
@@ -167,8 +167,8 @@ func TestTeamsDoNotShare(t *testing.T) {
 	if web, data := *c.Teams[0].MaxPersistent, *c.Teams[1].MaxPersistent; web != 3 || data != 7 {
 		t.Errorf("MAX_PERSISTENT web %d, data %d, want 3 and 7", web, data)
 	}
-	web := c.Teams[0].Pods[scaler.Ephemeral].NodeSelector
-	if diff := cmp.Diff(Pairs{"b": "2"}, web); diff != "" {
+	web := c.PoolSpecs()[0].NodeSelector
+	if diff := cmp.Diff(map[string]string{"b": "2"}, web); diff != "" {
 		t.Errorf("a team's map must replace the one below it, not add to it (-want +got):\n%s", diff)
 	}
 }
@@ -478,29 +478,21 @@ func TestWithoutJenkins(t *testing.T) {
 	}
 }
 
-func TestDecode(t *testing.T) {
-	var w Words
-	if err := w.Decode("a, b,, c\td,"); err != nil || !slices.Equal(w, Words{"a", "b", "c", "d"}) {
-		t.Errorf("Words = %q, %v", w, err)
+func TestLists(t *testing.T) {
+	if got := words("a, b,, c\td,"); !slices.Equal(got, []string{"a", "b", "c", "d"}) {
+		t.Errorf("words = %q", got)
 	}
-	var got Tolerations
-	if err := got.Decode("ci=yes:NoSchedule, spot:NoExecute,any"); err != nil {
-		t.Fatal(err)
-	}
-	want := Tolerations{
+	want := []corev1.Toleration{
 		{Key: "ci", Operator: corev1.TolerationOpEqual, Value: "yes", Effect: corev1.TaintEffectNoSchedule},
 		{Key: "spot", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute},
 		{Key: "any", Operator: corev1.TolerationOpExists},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("Tolerations (-want +got):\n%s", diff)
+	got, ok := tolerations("ci=yes:NoSchedule, spot:NoExecute,any")
+	if diff := cmp.Diff(want, got); diff != "" || !ok {
+		t.Errorf("tolerations are read: %v (-want +got):\n%s", ok, diff)
 	}
-	if s := got.String(); s != "ci=yes:NoSchedule,spot:NoExecute,any" {
-		t.Errorf("Tolerations.String() = %q", s)
-	}
-	p := Pairs{"old": "1"}
-	if err := p.Decode("b=2,a.io/x=1"); err != nil || p.String() != "a.io/x=1,b=2" {
-		t.Errorf("Pairs = %v, %v", p, err)
+	if got, err := pairs("b=2,a.io/x=1"); err != nil || got.String() != "a.io/x=1,b=2" {
+		t.Errorf("pairs = %v, %v", got, err)
 	}
 }
 
@@ -514,17 +506,17 @@ func TestEffective(t *testing.T) {
 		got[s.Variable] = s
 	}
 	for _, want := range []Setting{
-		{"BELLBOARD_JENKINS_TOKEN_FILE", "", "", "/run/token", "BELLBOARD_JENKINS_TOKEN_FILE"},
-		{"BELLBOARD_AGENT_JENKINS_URL", "", "", "http://jenkins:8080", "BELLBOARD_JENKINS_URL"},
-		{"BELLBOARD_POLL_INTERVAL", "", "", "1s", "built-in"},
-		{"BELLBOARD_TEAM_WEB_MAX_AGENTS", "web", "", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
-		{"BELLBOARD_TEAM_WEB_MAX_PERSISTENT", "web", "", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
-		{"BELLBOARD_TEAM_WEB_LABELS", "web", "", "linux docker", "BELLBOARD_TEAM_WEB_LABELS"},
-		{"BELLBOARD_TEAM_WEB_EPHEMERAL_CPU", "web", scaler.Ephemeral, "2", "BELLBOARD_TEAM_WEB_CPU"},
-		{"BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "web", scaler.Ephemeral, "2Gi", "built-in"},
-		{"BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "web", scaler.Persistent, "8Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
-		{"BELLBOARD_TEAM_WEB_PERSISTENT_NAMESPACE", "web", scaler.Persistent, "ci", "BELLBOARD_NAMESPACE"},
-		{"BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "web", scaler.Persistent, "10m", "built-in"},
+		{"BELLBOARD_JENKINS_TOKEN_FILE", "/run/token", "BELLBOARD_JENKINS_TOKEN_FILE"},
+		{"BELLBOARD_AGENT_JENKINS_URL", "http://jenkins:8080", "BELLBOARD_JENKINS_URL"},
+		{"BELLBOARD_POLL_INTERVAL", "1s", "built-in"},
+		{"BELLBOARD_TEAM_WEB_MAX_AGENTS", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
+		{"BELLBOARD_TEAM_WEB_MAX_PERSISTENT", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
+		{"BELLBOARD_TEAM_WEB_LABELS", "linux docker", "BELLBOARD_TEAM_WEB_LABELS"},
+		{"BELLBOARD_TEAM_WEB_EPHEMERAL_CPU", "2", "BELLBOARD_TEAM_WEB_CPU"},
+		{"BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "2Gi", "built-in"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "8Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_NAMESPACE", "ci", "BELLBOARD_NAMESPACE"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "10m", "built-in"},
 	} {
 		if !reflect.DeepEqual(got[want.Variable], want) {
 			t.Errorf("%s = %+v, want %+v", want.Variable, got[want.Variable], want)
@@ -540,7 +532,7 @@ func TestEffective(t *testing.T) {
 		t.Errorf("WriteTable: %v\n%q", err, b.String())
 	}
 	short := load(t, env("BELLBOARD_TEAM_WEB_MODE=ephemeral")).Effective()
-	if slices.ContainsFunc(short, func(s Setting) bool { return s.Kind == scaler.Persistent }) {
+	if slices.ContainsFunc(short, func(s Setting) bool { return strings.Contains(s.Variable, "_PERSISTENT_") }) {
 		t.Error("an ephemeral team shows settings of persistent agents")
 	}
 }

@@ -29,7 +29,7 @@ func Docs(w io.Writer) error {
 }
 
 // markdown writes one table. persistent has the same settings with the defaults of persistent agents.
-func markdown(b *bytes.Buffer, head string, fields, persistent []field) {
+func markdown(b *bytes.Buffer, head string, fields, persistent []*field) {
 	b.WriteString(head + "|---|---|---|\n")
 	for i, f := range fields {
 		value := shown(f)
@@ -41,7 +41,7 @@ func markdown(b *bytes.Buffer, head string, fields, persistent []field) {
 }
 
 // shown returns the default of a setting as the tables have it.
-func shown(f field) string {
+func shown(f *field) string {
 	if f.Tag.Get("need")+f.Tag.Get("login") != "" {
 		return "required"
 	}
@@ -53,31 +53,29 @@ const BuiltIn = "built-in"
 
 // Setting is one setting with the value that applies to the daemon, to a team, or to one kind of agent.
 type Setting struct {
-	Variable string      `json:"variable"` // the most specific variable that can set it
-	Team     string      `json:"team,omitempty"`
-	Kind     scaler.Kind `json:"kind,omitempty"`
-	Value    string      `json:"value"`
-	Origin   string      `json:"origin"` // built-in, or the variable from which the value comes
+	Variable string // the most specific variable that can set it
+	Value    string
+	Origin   string // built-in, or the variable from which the value comes
 }
 
 // Effective lists every setting with its value and its origin. No setting is a secret: secrets are in files,
 // and the settings only name the files.
 func (c *Config) Effective() []Setting {
 	var out []Setting
-	add := func(prefixes []string, team string, kind scaler.Kind, spec any) {
+	add := func(team string, kind scaler.Kind, spec any) {
 		for _, f := range fieldsOf(spec) {
-			name := prefixes[len(prefixes)-1] + "_" + f.Name
-			origin := cmp.Or(c.follows[name], c.env.source(prefixes, f.Name), BuiltIn)
-			out = append(out, Setting{Variable: name, Team: team, Kind: kind, Value: printValue(f.Value), Origin: origin})
+			name := prefixOf(team, kind) + "_" + f.Name
+			origin := cmp.Or(c.follows[name], c.source(team, kind, f.Name), BuiltIn)
+			out = append(out, Setting{name, printValue(f.Value), origin})
 		}
 	}
-	add([]string{prefix}, "", "", &c.Global)
+	add("", "", &c.Global)
 	for i := range c.Teams {
 		t := &c.Teams[i]
-		add(prefixesOf(t.Name, ""), t.Name, "", &t.Limits)
+		add(t.Name, "", &t.Limits)
 		for _, k := range t.Kinds() {
 			p := t.Pods[k]
-			add(prefixesOf(t.Name, k), t.Name, k, &p)
+			add(t.Name, k, &p)
 		}
 	}
 	return out
@@ -86,13 +84,13 @@ func (c *Config) Effective() []Setting {
 // WriteTable writes Effective as a table for people.
 func (c *Config) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	line(t, "VARIABLE\tVALUE\tFROM\n")
+	_, _ = fmt.Fprintf(t, "VARIABLE\tVALUE\tFROM\n")
 	for _, s := range c.Effective() {
 		from := s.Origin
 		if from == s.Variable {
 			from = "itself"
 		}
-		line(t, "%s\t%s\t%s\n", s.Variable, plain.Line(cmp.Or(s.Value, "-")), from)
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", s.Variable, plain.Line(cmp.Or(s.Value, "-")), from)
 	}
 	return t.Flush()
 }

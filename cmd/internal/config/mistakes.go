@@ -1,15 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
-	"bellboard/scaler"
 	"bellboard/scaler/plain"
 )
 
@@ -27,18 +26,18 @@ type Mistakes []Mistake
 // Error lists the mistakes under their number, one in a line.
 func (m Mistakes) Error() string {
 	var b strings.Builder
+	noun := "mistakes"
 	if len(m) == 1 {
-		b.WriteString("1 mistake in the settings\n")
-	} else {
-		fmt.Fprintf(&b, "%d mistakes in the settings\n", len(m))
+		noun = "mistake"
 	}
+	fmt.Fprintf(&b, "%d %s in the settings\n", len(m), noun)
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	for _, one := range m {
 		left := one.Variable
 		if one.Set {
 			left += fmt.Sprintf("=%q", one.Value)
 		}
-		line(w, "  %s\t%s\n", plain.Line(left), plain.Line(one.Remedy))
+		_, _ = fmt.Fprintf(w, "  %s\t%s\n", plain.Line(left), plain.Line(one.Remedy))
 	}
 	_ = w.Flush() // a strings.Builder returns no error
 	return strings.TrimSuffix(b.String(), "\n")
@@ -48,21 +47,21 @@ func (m Mistakes) Error() string {
 var secretish = regexp.MustCompile(`TOKEN|PASS|SECRET|CREDENTIAL|API_?KEY`)
 
 // refuse notes the first mistake in a variable, and goes on as if the variable were not set. It does nothing
-// if the remedy is "".
+// if the remedy is "", or if the variable is "": then source has none that is not refused already.
 func (l *loader) refuse(variable, remedy string) {
-	if remedy == "" || l.bad[variable] {
+	if remedy == "" || variable == "" || l.bad[variable] {
 		return
 	}
 	l.note(variable, remedy)
 	l.bad[variable] = true
 	delete(l.env, variable)
-	_ = os.Unsetenv(variable) // for envconfig; fails for no name that was in an environment
 }
 
 // note notes a mistake, once. Several mistakes may come from one variable, such as that of a pod template.
 func (l *loader) note(variable, remedy string) {
 	value, set := l.env[variable]
-	if set && (!l.known[variable] && secretish.MatchString(variable) || strings.Contains(value, "://") && strings.Contains(value, "@") || strings.Contains(value, "PRIVATE KEY")) {
+	if set && (l.known[variable] == nil && secretish.MatchString(variable) ||
+		strings.Contains(value, "://") && strings.Contains(value, "@") || strings.Contains(value, "PRIVATE KEY")) {
 		value = "***"
 	}
 	m := Mistake{Variable: variable, Value: value, Set: set, Remedy: remedy}
@@ -71,180 +70,115 @@ func (l *loader) note(variable, remedy string) {
 	}
 }
 
-// sorted returns the mistakes in the order in which people read settings: the daemon's, those for every team,
-// then team by team.
+// sorted returns the mistakes in the order in which people read settings: unknown variables, the daemon's,
+// those for every team, then team by team.
 func (l *loader) sorted() Mistakes {
-	rank := func(m Mistake) int {
-		if strings.HasPrefix(m.Variable, defaultPrefix+"_") {
-			return 1
+	order := func(m Mistake) int {
+		if f := l.known[m.Variable]; f != nil {
+			return f.order
 		}
-		if !strings.HasPrefix(m.Variable, teamPrefix) {
-			return 0
-		}
-		best, length := len(l.teams), 0
-		for i, name := range l.teams { // the longest name that fits: web-shop before web
-			if p := teamPrefix + envName(name); strings.HasPrefix(m.Variable, p+"_") && len(p) > length {
-				best, length = i, len(p)
-			}
-		}
-		return 2 + best
+		return -1
 	}
-	slices.SortStableFunc(l.mistakes, func(a, b Mistake) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(l.mistakes, func(a, b Mistake) int { return order(a) - order(b) })
 	return l.mistakes
 }
 
-// Kubernetes puts the address of every Service of a namespace into the variables of its pods. The variables
-// of a Service named bellboard or bellboard-metrics look like settings, and are none.
-var (
-	linkName = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
-	linkAddr = regexp.MustCompile(`^(tcp|udp|sctp)://`)
-)
-
-func serviceLink(name, value string) bool {
-	return linkName.MatchString(name) || strings.HasSuffix(name, "_PORT") && linkAddr.MatchString(value)
-}
+// serviceLink finds variables that look like settings, and are none. Kubernetes puts the address of every
+// Service of a namespace into the variables of its pods, also that of a Service named bellboard-metrics.
+var serviceLink = regexp.MustCompile(
+	`^\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=|^\w+_PORT=(tcp|udp|sctp)://`)
 
 // unknown notes every BELLBOARD_ variable that is no setting. The check needs the variables of all teams:
 // team a does not know the variables of team a-b.
 func (l *loader) unknown() {
 	for _, name := range slices.Sorted(maps.Keys(l.env)) {
-		if l.known[name] || serviceLink(name, l.env[name]) {
+		if l.known[name] != nil || serviceLink.MatchString(name+"="+l.env[name]) {
 			continue
 		}
-		meant, team := l.guess(name), l.stranger(name)
-		if file := name + "_FILE"; l.known[file] {
-			meant = file
-		}
-		l.meant[meant] = true
+		team := l.unlisted(name)
+		meant := l.guess(name, team)
+		l.bad[meant] = true // it may be missing, or too low, for that reason alone
 		switch {
 		case meant == name+"_FILE":
 			l.refuse(name, "a secret comes from a file only; write it into a file, and the file's path to "+meant)
 		case meant != "" && team != "":
-			l.refuse(name, "no team of that name in "+prefix+"_TEAMS; add "+team+" there, or did you mean "+meant+"?")
+			l.refuse(name, "no team of that name in BELLBOARD_TEAMS; add "+team+" there, or did you mean "+meant+"?")
 		case meant != "":
 			l.refuse(name, "no such setting; did you mean "+meant+"?")
 		case team != "":
-			l.refuse(name, "no team of that name in "+prefix+"_TEAMS; add "+team+" there or unset this")
+			l.refuse(name, "no team of that name in BELLBOARD_TEAMS; add "+team+" there or unset this")
 		default:
 			l.refuse(name, "no such setting; unset it (bellboard config lists all)")
 		}
 	}
 }
 
-// guess returns the setting for which a misspelled name was probably meant, or "".
-func (l *loader) guess(name string) string {
-	// A setting at the wrong level: a team's setting without the team's prefix, or the daemon's setting with
-	// that prefix. Or the setting has a kind, and may have none.
-	rest := strings.TrimPrefix(name, prefix+"_")
-	for _, try := range []string{teamPrefix + rest, defaultPrefix + "_" + rest} {
-		if l.known[try] {
+// guess returns the setting for which an unknown name was probably meant, or "". team is the unlisted team in
+// the name, or "".
+func (l *loader) guess(name, team string) string {
+	// A secret itself; or a setting at the wrong level, which lacks a part of its name or has one too many.
+	tries := []string{
+		name + "_FILE",
+		strings.Replace(name, prefix, prefix+"_TEAM", 1),
+		strings.Replace(name, prefix, prefix+"_DEFAULT", 1),
+	}
+	parts := []string{"_DEFAULT", "_EPHEMERAL", "_PERSISTENT"}
+	for _, team := range l.names {
+		parts = append(parts, "_TEAM_"+envName(team))
+	}
+	for _, part := range parts {
+		tries = append(tries, strings.Replace(name, part, "", 1))
+	}
+	for _, try := range tries {
+		if l.known[try] != nil {
 			return try
 		}
 	}
-	for _, team := range append([]string{""}, l.teams...) {
-		own := prefixOf(team, "") + "_"
-		setting, ok := strings.CutPrefix(name, own)
-		if !ok {
-			continue
-		}
-		if l.known[prefix+"_"+setting] {
-			return prefix + "_" + setting
-		}
-		for _, k := range scaler.Kinds() {
-			if s, ok := strings.CutPrefix(setting, strings.ToUpper(string(k))+"_"); ok && l.known[own+s] {
-				return own + s
-			}
-		}
+	nearest := slices.MinFunc(slices.Sorted(maps.Keys(l.known)), func(a, b string) int {
+		return cmp.Compare(distance(name, a), distance(name, b))
+	})
+	most := 3
+	if team != "" { // names that differ in two letters, or have two letters only, are of different teams
+		most = min(1, len(team)-2)
 	}
-	best, nearest := "", 4
-	for _, known := range slices.Sorted(maps.Keys(l.known)) {
-		if d := distance(name, known, nearest); d < nearest && !l.foreign(name, known) {
-			best, nearest = known, d
-		}
-	}
-	return best
-}
-
-// foreign reports whether two variables belong to two teams with names too different for a misspelling. A
-// name of two letters is no misspelling of another.
-func (l *loader) foreign(name, known string) bool {
-	rest, ok := strings.CutPrefix(name, teamPrefix)
-	if !ok {
-		return false
-	}
-	another := false
-	for _, team := range l.teams {
-		team = envName(team)
-		setting, ok := strings.CutPrefix(known, teamPrefix+team+"_")
-		another = another || ok
-		if !ok {
-			continue
-		}
-		for i := range rest {
-			if rest[i] == '_' && distance(rest[i+1:], setting, 4) < 4 {
-				limit := min(2, (min(i, len(team))-1)/2) + 1
-				if distance(rest[:i], team, limit) < limit {
-					return false
-				}
-			}
-		}
-	}
-	return another
-}
-
-// stranger returns the team of a variable if BELLBOARD_TEAMS does not list that team, or "".
-func (l *loader) stranger(name string) string {
-	rest, ok := strings.CutPrefix(name, teamPrefix)
-	if !ok {
+	if distance(name, nearest) > most {
 		return ""
 	}
-	longest := ""
-	for known := range l.known {
-		setting, ok := strings.CutPrefix(known, defaultPrefix+"_")
-		if ok && strings.HasSuffix(rest, "_"+setting) && len(setting) > len(longest) {
-			longest = setting
-		}
-	}
-	if longest == "" {
-		return ""
-	}
-	team := strings.ToLower(strings.ReplaceAll(strings.TrimSuffix(rest, "_"+longest), "_", "-"))
-	for _, k := range scaler.Kinds() { // "web-persistent": a kind of the listed team web
-		if listed, ok := strings.CutSuffix(team, "-"+string(k)); ok && slices.Contains(l.teams, listed) {
-			return ""
-		}
-	}
-	if slices.Contains(l.teams, team) {
-		return ""
-	}
-	return team
+	return nearest
 }
 
-// distance counts the letters to insert, drop, change or swap with their neighbour to make b of a, up to
-// limit.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
+// unlisted returns the team of a variable if BELLBOARD_TEAMS does not list that team, or "".
+func (l *loader) unlisted(name string) string {
+	var settings []string
+	for _, f := range slices.Concat(fieldsOf(&Limits{}), fieldsOf(&PodSettings{})) {
+		settings = append(settings, f.Name)
 	}
-	var before []int
-	last := make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
+	setting := `(_EPHEMERAL|_PERSISTENT)?_(` + strings.Join(settings, "|") + `)$`
+	m := regexp.MustCompile("^" + teamPrefix + "(.+?)" + setting).FindStringSubmatch(name)
+	if m == nil || slices.ContainsFunc(l.names, func(n string) bool { return envName(n) == m[1] }) {
+		return ""
 	}
-	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			change := 1
-			if a[i-1] == b[j-1] {
-				change = 0
+	return strings.ToLower(strings.ReplaceAll(m[1], "_", "-"))
+}
+
+// distance counts the letters to insert, drop, change or swap with their neighbour to make b of a.
+func distance(a, b string) int {
+	d := make([][]int, len(a)+1) // of the first i letters of a and the first j of b
+	for i := range d {
+		d[i] = make([]int, len(b)+1)
+		for j := range d[i] {
+			switch {
+			case i == 0 || j == 0:
+				d[i][j] = i + j
+			case a[i-1] == b[j-1]:
+				d[i][j] = d[i-1][j-1]
+			default:
+				d[i][j] = 1 + min(d[i-1][j], d[i][j-1], d[i-1][j-1])
 			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+change)
 			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
 			}
 		}
-		before, last = last, row
 	}
-	return last[len(b)]
+	return d[len(a)][len(b)]
 }

@@ -3,8 +3,6 @@ package config
 import (
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/resource"
-
 	"bellboard/pool"
 	"bellboard/scaler"
 )
@@ -22,7 +20,7 @@ import (
 //	persistent the default of persistent agents in the README, if other settings decide it
 //	desc       the line in the README
 //
-// Rules between settings are in checks.go. There are no default tags, which would overwrite the layer below,
+// Rules between settings are in checks.go. There are no default tags, which would overwrite other settings,
 // and no name tags, with which envconfig would also read the variable without its prefix.
 
 // Global is the settings of the whole daemon: BELLBOARD_<SETTING>.
@@ -33,7 +31,7 @@ type Global struct {
 	JenkinsCAFile       string        `split_words:"true" shown:"the system's" desc:"PEM file of the authorities that may sign Jenkins' certificate"`
 	PollInterval        time.Duration `split_words:"true" min:"1ms" max:"30s" desc:"time between two polls of Jenkins. Shorter: builds wait less, Jenkins answers more reads. If Jenkins answers slowly, Bellboard waits ten times its answer time, at most 30s"`
 	JenkinsRestartGrace time.Duration `split_words:"true" min:"0s" desc:"how long after a start of Jenkins Bellboard keeps agents that an older build may still want. Shorter: a pipeline about to resume may lose its agent"`
-	Teams               Words         `split_words:"true" need:"name your teams, e.g. web,mobile" desc:"names of the teams, in the order in which they are shown"`
+	Teams               string        `split_words:"true" need:"name your teams, e.g. web,mobile" is:"teams" desc:"names of the teams, in the order in which they are shown"`
 	Instance            string        `split_words:"true" is:"DNS label" desc:"name of this installation; Bellboard ignores nodes and pods of other installations"`
 	AgentJenkinsURL     string        `split_words:"true" is:"URL" shown:"JENKINS_URL" desc:"address at which agents reach Jenkins, if it is not JENKINS_URL"`
 	AgentJenkinsTunnel  string        `split_words:"true" is:"host and port" shown:"–" desc:"host:port of Jenkins' TCP port for agents, for CONNECT=tcp, if that port is not on the host of AGENT_JENKINS_URL"`
@@ -64,7 +62,7 @@ func (g *Global) Leads(inCluster bool) bool {
 // Limits is the settings of a team as a whole: BELLBOARD_DEFAULT_<SETTING> for every team,
 // BELLBOARD_TEAM_<NAME>_<SETTING> for one.
 type Limits struct {
-	Labels            Labels        `split_words:"true" need:"write the labels its agents carry, e.g. linux docker" desc:"labels of the team's agents, separated by blanks; Bellboard adds the kind, and Swarm adds swarm"`
+	Labels            string        `split_words:"true" need:"write the labels its agents carry, e.g. linux docker" is:"labels" desc:"labels of the team's agents, separated by blanks; Bellboard adds the kind, and Swarm adds swarm"`
 	Mode              scaler.Mode   `split_words:"true" one:"ephemeral persistent auto" desc:"ephemeral (one agent for each build), persistent (agents stay and keep their image cache) or auto (persistent agents for the usual demand, ephemeral ones for the rest)"`
 	MinAgents         int           `split_words:"true" min:"0" desc:"agents that stay when nothing waits. Higher: that many builds start without waiting; paid day and night"`
 	MinIdle           int           `split_words:"true" min:"0" desc:"free agents kept beyond the busy ones. Higher: that many builds start at once; paid day and night"`
@@ -92,18 +90,18 @@ type PodSettings struct {
 	Connect         Connect         `split_words:"true" one:"inbound tcp ssh swarm" persistent:"swarm if SWARM_USER is set, else inbound" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' TCP port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY) or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
 	Namespace       string          `split_words:"true" is:"DNS label" shown:"BELLBOARD_NAMESPACE" desc:"namespace of these agents"`
 	Image           string          `split_words:"true" is:"image" desc:"image of the agent"`
-	CPU             Quantity        `split_words:"true" desc:"CPU that an agent requests: its cost while it lives"`
-	Memory          Quantity        `split_words:"true" desc:"memory that an agent requests, and its limit"`
+	CPU             string          `split_words:"true" is:"amount" desc:"CPU that an agent requests: its cost while it lives"`
+	Memory          string          `split_words:"true" is:"amount" desc:"memory that an agent requests, and its limit"`
 	Docker          pool.DockerMode `split_words:"true" one:"none sysbox userns rootless dind host" desc:"none, dind (a privileged daemon beside the agent), rootless, userns, sysbox, or host (the Kubernetes node's own; needs ALLOW_HOST_DOCKER): docs/docker.md compares them"`
-	CacheSize       Quantity        `split_words:"true" desc:"size of the volume that keeps the images from one persistent agent to the next; if raised, Bellboard replaces smaller volumes when no agent uses them"`
+	CacheSize       string          `split_words:"true" is:"amount" desc:"size of the volume that keeps the images from one persistent agent to the next; if raised, Bellboard replaces smaller volumes when no agent uses them"`
 	CacheKeep       time.Duration   `split_words:"true" min:"1s" desc:"how long an unused volume of that kind is kept. Longer: warm starts after a quiet week, more storage"`
 	StorageClass    string          `split_words:"true" is:"name" shown:"the cluster's" desc:"storage class of that volume"`
 	RegistryMirror  string          `split_words:"true" is:"URL" shown:"–" desc:"URL of a registry mirror for the Docker daemons beside the agents: shorter pulls"`
 	ServiceAccount  string          `split_words:"true" is:"name" shown:"–" desc:"service account of the pod; its token is not mounted"`
 	ImagePullSecret string          `split_words:"true" is:"name" shown:"–" desc:"name of the Secret with which Kubernetes pulls IMAGE"`
 	PriorityClass   string          `split_words:"true" is:"name" shown:"–" desc:"priority class of the pod"`
-	NodeSelector    Pairs           `split_words:"true" shown:"–" desc:"Kubernetes nodes that the pod may run on: key=value,key=value"`
-	Tolerations     Tolerations     `split_words:"true" shown:"–" desc:"taints that the pod tolerates: key=value:Effect, key:Effect or key, separated by commas"`
+	NodeSelector    string          `split_words:"true" is:"pairs" shown:"–" desc:"Kubernetes nodes that the pod may run on: key=value,key=value"`
+	Tolerations     string          `split_words:"true" is:"tolerations" shown:"–" desc:"taints that the pod tolerates: key=value:Effect, key:Effect or key, separated by commas"`
 	PodTemplateFile string          `split_words:"true" shown:"–" desc:"file with a part of a pod, merged over Bellboard's own pod (docs/docker.md); read at the start"`
 }
 
@@ -117,9 +115,6 @@ const (
 	ConnectSSH     Connect = "ssh"
 	ConnectSwarm   Connect = "swarm"
 )
-
-// Each call of a builtin function makes a new struct: envconfig writes through pointers, so a shared struct
-// would carry one team's settings to another.
 
 func builtinGlobal() Global {
 	return Global{
@@ -135,7 +130,7 @@ func builtinLimits() Limits {
 func builtinPod(kind scaler.Kind) PodSettings {
 	p := PodSettings{
 		IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, BuildGrace: 10 * time.Minute, Connect: ConnectInbound,
-		Image: pool.DefaultImage, CPU: quantity("1"), Memory: quantity("2Gi"), Docker: pool.DockerNone, CacheSize: quantity("20Gi"),
+		Image: pool.DefaultImage, CPU: "1", Memory: "2Gi", Docker: pool.DockerNone, CacheSize: "20Gi",
 		CacheKeep: scaler.SlotKeep,
 	}
 	if kind == scaler.Persistent {
@@ -143,5 +138,3 @@ func builtinPod(kind scaler.Kind) PodSettings {
 	}
 	return p
 }
-
-func quantity(s string) Quantity { return Quantity{resource.MustParse(s)} }

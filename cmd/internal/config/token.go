@@ -35,16 +35,15 @@ func NewTokenSource(path string, c clock.Clock) *TokenSource {
 func (s *TokenSource) Token() (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.clock.Now()
-	if !s.read.IsZero() && now.Sub(s.read) < tokenAge {
-		return s.token, nil
+	if now := s.clock.Now(); now.Sub(s.read) >= tokenAge {
+		token, err := readToken(s.path)
+		if err != nil {
+			s.read = time.Time{}
+			return "", err
+		}
+		s.token, s.read = token, now
 	}
-	var err error
-	if s.token, err = readToken(s.path); err != nil {
-		now = time.Time{}
-	}
-	s.read = now
-	return s.token, err
+	return s.token, nil
 }
 
 // Expire makes the next Token read the file, for use after Jenkins did not accept the token.
@@ -56,31 +55,30 @@ func (s *TokenSource) Expire() {
 
 func readToken(path string) (string, error) {
 	b, err := os.ReadFile(path) //nolint:gosec // the path is the user's own setting
-	if errors.Is(err, os.ErrNotExist) {
+	switch token := bare(string(b)); {
+	case errors.Is(err, os.ErrNotExist):
 		return "", fmt.Errorf("the token's file %s does not exist: mount the Secret there, or correct BELLBOARD_JENKINS_TOKEN_FILE: %w", path, err)
-	}
-	if err != nil {
+	case err != nil:
 		return "", fmt.Errorf("the token's file %s cannot be read: let Bellboard's user read it: %w", path, err)
-	}
-	token := bare(string(b))
-	if token == "" {
+	case token == "":
 		return "", fmt.Errorf("the token's file %s is empty: put the API token of BELLBOARD_JENKINS_USER into it", path)
-	}
-	if strings.ContainsAny(token, " \t\r\n") {
+	case strings.ContainsAny(token, " \t\r\n"):
 		return "", fmt.Errorf("the token's file %s holds more than a token: leave one line without blanks in it", path)
-	}
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\'' }) {
+	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\'' }):
 		return "", fmt.Errorf("the token's file %s holds characters that no token has: write it again as plain text (ASCII or UTF-8), without quotes", path)
+	default:
+		return token, nil
 	}
-	return token, nil
 }
 
-// bare removes what is no part of a token: blanks and newlines around it, and the quotes of a shell or of
-// YAML. It also removes the byte order mark that some editors write.
+// bare removes what is no part of a token: the byte order mark of some editors, blanks and newlines, and the
+// quotes of a shell or of YAML.
 func bare(s string) string {
 	s = strings.TrimSpace(strings.TrimPrefix(s, "\ufeff"))
-	if n := len(s); n >= 2 && (s[0] == '"' || s[0] == '\'') && s[n-1] == s[0] {
-		s = strings.TrimSpace(s[1 : n-1])
+	for _, quote := range []string{`"`, "'"} {
+		if inner, ok := strings.CutPrefix(s, quote); ok && strings.HasSuffix(inner, quote) {
+			return strings.TrimSpace(strings.TrimSuffix(inner, quote))
+		}
 	}
 	return s
 }

@@ -112,7 +112,7 @@ func (e *exam) readable(ctx context.Context) {
 	e.disconnect(ctx, found)
 	e.delete(found)
 	for i := range e.Settings.Teams {
-		e.labels(ctx, e.Settings.Teams[i].Name, e.Settings.Teams[i].Labels)
+		e.labels(ctx, e.Settings.Teams[i].Name, strings.Fields(e.Settings.Teams[i].Labels))
 	}
 	e.hook()
 	e.leftovers()
