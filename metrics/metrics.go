@@ -9,6 +9,7 @@ package metrics
 import (
 	"runtime"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,32 +23,15 @@ const noTeam = "-"
 
 // Metrics has every series of Bellboard.
 type Metrics struct {
-	teams  map[string]bool
+	team   label
 	gauges *gauges
 
-	decisions    *prometheus.CounterVec
-	blocks       *prometheus.CounterVec
-	actions      *prometheus.CounterVec
-	ticks        *prometheus.CounterVec
-	holds        *prometheus.CounterVec
-	buildsLost   *prometheus.CounterVec
-	secondBuilds *prometheus.CounterVec
-	failed       *prometheus.CounterVec
-	renewed      *prometheus.CounterVec
-	cacheStarts  *prometheus.CounterVec
-	jenkins      *prometheus.CounterVec
-	unseen       *prometheus.CounterVec
-	kube         *prometheus.CounterVec
+	decisions, blocks, actions, ticks, holds, buildsLost, secondBuilds *prometheus.CounterVec
+	failed, renewed, cacheStarts, jenkins, unseen, kube                *prometheus.CounterVec
+	wait, startup, firstBuild, phase, tick, jenkinsTook, kubeTook      *prometheus.HistogramVec
 
-	wait        *prometheus.HistogramVec
-	startup     *prometheus.HistogramVec
-	firstBuild  *prometheus.HistogramVec
-	phase       *prometheus.HistogramVec
-	tick        prometheus.Observer
-	leader      prometheus.Gauge
-	skew        *prometheus.GaugeVec // without labels: the series exists when the value is known
-	jenkinsTook *prometheus.HistogramVec
-	kubeTook    *prometheus.HistogramVec
+	leader prometheus.Gauge
+	skew   *prometheus.GaugeVec // without labels: the series exists when the value is known
 }
 
 // The values of the label result of bellboard_ticks_total.
@@ -77,12 +61,19 @@ func oneOf[T ~string](name string, values []T) label {
 	return l
 }
 
-func names(labels []label) []string {
-	var out []string
+func names(labels []label) (out []string) {
 	for _, l := range labels {
 		out = append(out, l.name)
 	}
 	return out
+}
+
+// of returns the value if the label has it, and otherwise noTeam.
+func (l label) of(value string) string {
+	if slices.Contains(l.values, value) {
+		return value
+	}
+	return noTeam
 }
 
 // filled makes a series of each combination of the labels' values, so that Prometheus sees a first increase
@@ -110,12 +101,13 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}, names(labels)), labels)
 	}
-	m := &Metrics{teams: map[string]bool{}, gauges: newGauges(teams, maxAgents)}
+	most := auto.NewGaugeVec(prometheus.GaugeOpts{Name: "bellboard_agents_max", Help: "MAX_AGENTS of the team."}, []string{"team"})
 	team := label{name: "team"}
 	for i := range teams {
-		m.teams[teams[i].Name] = true
+		most.WithLabelValues(teams[i].Name).Set(float64(teams[i].MaxAgents))
 		team.values = append(team.values, teams[i].Name)
 	}
+	m := &Metrics{team: team, gauges: &gauges{team: team, asOf: map[scaler.Source]time.Time{}}}
 	kind, source := oneOf("kind", scaler.Kinds()), oneOf("source", sources)
 	cache := oneOf("cache", []scaler.Warmth{scaler.Warm, scaler.Cold})
 	endpoint, code, verb, resource := label{name: "endpoint"}, label{name: "code"}, label{name: "verb"}, label{name: "resource"}
@@ -138,7 +130,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 	m.firstBuild = histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for the pod began, by warm and cold slots.", minutes, team, cache)
 	m.phase = histogram("bellboard_agent_start_phase_seconds", "Time that each phase of an agent's start took, of agents that connected.", minutes, team, kind, oneOf("phase", scaler.Phases()))
 	m.jenkinsTook = histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, endpoint)
-	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments).WithLabelValues()
+	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments)
 	m.kubeTook = histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, verb, resource)
 
 	m.leader = auto.NewGauge(prometheus.GaugeOpts{
@@ -147,6 +139,9 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 	m.skew = auto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "bellboard_jenkins_clock_skew_seconds", Help: "Seconds by which Jenkins' clock is ahead of Bellboard's clock; Bellboard corrects waiting times by them.",
 	}, nil)
+	auto.NewGauge(prometheus.GaugeOpts{
+		Name: "bellboard_agents_global_max", Help: "BELLBOARD_MAX_AGENTS: the most agents that all teams may have together.",
+	}).Set(float64(maxAgents))
 	auto.NewGauge(prometheus.GaugeOpts{
 		Name: "bellboard_build_info", Help: "Always 1, with the version of Bellboard.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
@@ -166,19 +161,19 @@ func (m *Metrics) Leading(yes bool) {
 
 // Observe adds the record of one tick.
 func (m *Metrics) Observe(t scaler.Tick) {
-	m.tick.Observe(t.Took.Seconds())
+	m.tick.WithLabelValues().Observe(t.Took.Seconds())
 	result := tickSteady
 	switch {
 	case t.Hold != "":
 		result = tickHold
-		m.holds.WithLabelValues(string(source(t.HoldBy))).Inc()
+		m.holds.WithLabelValues(string(t.HoldBy)).Inc()
 	case len(t.Outcomes) > 0:
 		result = tickActed
 	}
 	m.ticks.WithLabelValues(result).Inc()
 	for i := range t.Plan.Decisions {
 		d := &t.Plan.Decisions[i]
-		team := m.team(d.Team)
+		team := m.team.of(d.Team)
 		m.decisions.WithLabelValues(team, string(d.Reason)).Inc()
 		for _, s := range d.Steps {
 			if s.To < s.From {
@@ -188,12 +183,12 @@ func (m *Metrics) Observe(t scaler.Tick) {
 	}
 	for i := range t.Outcomes {
 		a := &t.Outcomes[i].Action
-		m.actions.WithLabelValues(m.team(a.Pool.Team), string(a.Pool.Kind), string(a.Verb), string(t.Outcomes[i].Result)).Inc()
+		m.actions.WithLabelValues(m.team.of(a.Pool.Team), string(a.Pool.Kind), string(a.Verb), string(t.Outcomes[i].Result)).Inc()
 		if a.Verb == scaler.Mark && a.Reason == scaler.ReasonRenew && t.Outcomes[i].Result == scaler.Done {
-			m.renewed.WithLabelValues(m.team(a.Pool.Team), string(a.Pool.Kind)).Inc()
+			m.renewed.WithLabelValues(m.team.of(a.Pool.Team), string(a.Pool.Kind)).Inc()
 		}
 		if a.Verb == scaler.Create && a.Slot != nil && t.Outcomes[i].Result == scaler.Done {
-			m.cacheStarts.WithLabelValues(m.team(a.Pool.Team), string(a.Slot.Warmth())).Inc()
+			m.cacheStarts.WithLabelValues(m.team.of(a.Pool.Team), string(a.Slot.Warmth())).Inc()
 		}
 	}
 	m.facts(t)
@@ -203,37 +198,35 @@ func (m *Metrics) Observe(t scaler.Tick) {
 func (m *Metrics) facts(t scaler.Tick) {
 	exemplar := prometheus.Labels{"decision_id": t.ID}
 	for _, w := range t.Facts.Waits {
-		observe(m.wait.WithLabelValues(m.team(w.Team)), w.Took, exemplar)
+		observe(m.wait.WithLabelValues(m.team.of(w.Team)), w.Took, exemplar)
 	}
 	for _, s := range t.Facts.Startups {
-		observe(m.startup.WithLabelValues(m.team(s.Team), string(s.Kind)), s.Took, exemplar)
+		observe(m.startup.WithLabelValues(m.team.of(s.Team), string(s.Kind)), s.Took, exemplar)
 		for _, p := range s.Phases {
-			observe(m.phase.WithLabelValues(m.team(s.Team), string(s.Kind), string(p.Phase)), p.Took, exemplar)
+			observe(m.phase.WithLabelValues(m.team.of(s.Team), string(s.Kind), string(p.Phase)), p.Took, exemplar)
 		}
 	}
 	for _, s := range t.Facts.FirstBuilds {
-		observe(m.firstBuild.WithLabelValues(m.team(s.Team), string(s.Warmth)), s.Took, exemplar)
+		observe(m.firstBuild.WithLabelValues(m.team.of(s.Team), string(s.Warmth)), s.Took, exemplar)
 	}
 	for i := range t.Facts.BuildsLost {
 		l := &t.Facts.BuildsLost[i]
-		m.buildsLost.WithLabelValues(m.team(l.Team)).Add(float64(l.Builds))
+		m.buildsLost.WithLabelValues(m.team.of(l.Team)).Add(float64(l.Builds))
 	}
 	for p, n := range t.Facts.SecondBuilds {
-		m.secondBuilds.WithLabelValues(m.team(p.Team)).Add(float64(n))
+		m.secondBuilds.WithLabelValues(m.team.of(p.Team)).Add(float64(n))
 	}
 	for i := range t.Facts.Failures {
 		f := &t.Facts.Failures[i]
-		m.failed.WithLabelValues(m.team(f.Team), string(f.Kind), string(f.Failure)).Inc()
+		m.failed.WithLabelValues(m.team.of(f.Team), string(f.Kind), string(f.Failure)).Inc()
 	}
 }
 
 func observe(o prometheus.Observer, took time.Duration, exemplar prometheus.Labels) {
-	took = max(0, took) // the time is of two clocks, and a histogram's sum does not fall
-	if e, ok := o.(prometheus.ExemplarObserver); ok && exemplar["decision_id"] != "" {
-		e.ObserveWithExemplar(took.Seconds(), exemplar)
-		return
+	if e, ok := o.(prometheus.ExemplarObserver); ok { // every histogram is one
+		// The time is of two clocks, and a histogram's sum does not fall.
+		e.ObserveWithExemplar(max(0, took).Seconds(), exemplar)
 	}
-	o.Observe(took.Seconds())
 }
 
 // JenkinsRequest counts one request to Jenkins. code is the HTTP status, or any other number if there was no
@@ -268,23 +261,8 @@ func (m *Metrics) KubeRequest(verb, resource, code string, took time.Duration) {
 
 // status maps a code to the closed set of the label code.
 func status(code string) string {
-	if len(code) != 3 || code[0] < '1' || code[0] > '5' || code[1] < '0' || code[1] > '9' || code[2] < '0' || code[2] > '9' {
+	if n, err := strconv.Atoi(code); err != nil || n < 100 || n > 599 {
 		return "error"
 	}
 	return code
-}
-
-func (m *Metrics) team(name string) string {
-	if m.teams[name] {
-		return name
-	}
-	return noTeam
-}
-
-// source returns the source of a hold, and Bellboard itself if the source is unknown.
-func source(s scaler.Source) scaler.Source {
-	if slices.Contains(sources, s) {
-		return s
-	}
-	return scaler.SourceBellboard
 }
