@@ -52,27 +52,25 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	reg := prometheus.NewRegistry()
 	defer reg.Collect(ch)
-	gauge := func(name, help string, labels ...label) *prometheus.GaugeVec {
-		return filled(promauto.With(reg).NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, names(labels)), labels)
-	}
-	lastTick := gauge("bellboard_last_tick_timestamp_seconds", "Time at which the last tick began.")
+	auto := promauto.With(reg)
+	lastTick := gauge(auto, "bellboard_last_tick_timestamp_seconds", "Time at which the last tick began.")
 	lastTick.WithLabelValues().Set(float64(g.last.At.UnixMilli()) / 1000)
-	hold := gauge("bellboard_hold", "1 while Bellboard holds because the source cannot be read; the gauges of agents and queue then keep their last values.", oneOf("source", sources))
+	hold := gauge(auto, "bellboard_hold", "1 while Bellboard holds because the source cannot be read; the gauges of agents and queue then keep their last values.", oneOf("source", sources))
 	if g.last.Hold != "" {
 		hold.WithLabelValues(string(g.last.HoldBy)).Set(1)
 	}
-	age := gauge("bellboard_snapshot_age_seconds", "Age of the last view of the source, at the last tick.", label{name: "source"})
+	age := gauge(auto, "bellboard_snapshot_age_seconds", "Age of the last view of the source, at the last tick.", label{name: "source"})
 	for source, at := range g.asOf {
 		age.WithLabelValues(string(source)).Set(g.last.At.Sub(at).Seconds())
 	}
 	if g.seen == nil {
 		return
 	}
-	waiting := gauge("bellboard_queue_items", "Builds that wait for an agent of the team.", g.team)
-	oldest := gauge("bellboard_queue_oldest_wait_seconds", "Time that the oldest waiting build of the team has waited.", g.team)
-	desired := gauge("bellboard_agents_desired", "Agents that the team would have if no rule limited it.", g.team)
-	alive := gauge("bellboard_agents_alive", "Agents of the team with a living pod, also draining and held ones. MAX_AGENTS limits this number.", g.team)
-	executors := gauge("bellboard_executors", "Executors of the team's agents: with a build (busy), without one (free), or of an agent on its way (coming). Agents that a person holds or somebody else deletes are not counted.", g.team, oneOf("state", []string{executorBusy, executorFree, executorComing}))
+	waiting := gauge(auto, "bellboard_queue_items", "Builds that wait for an agent of the team.", g.team)
+	oldest := gauge(auto, "bellboard_queue_oldest_wait_seconds", "Time that the oldest waiting build of the team has waited.", g.team)
+	desired := gauge(auto, "bellboard_agents_desired", "Agents that the team would have if no rule limited it.", g.team)
+	alive := gauge(auto, "bellboard_agents_alive", "Agents of the team with a living pod, also draining and held ones. MAX_AGENTS limits this number.", g.team)
+	executors := gauge(auto, "bellboard_executors", "Executors of the team's agents: with a build (busy), without one (free), or of an agent on its way (coming). Agents that a person holds or somebody else deletes are not counted.", g.team, oneOf("state", []string{executorBusy, executorFree, executorComing}))
 	for i := range g.seen.Decisions {
 		d := &g.seen.Decisions[i]
 		waiting.WithLabelValues(d.Team).Set(float64(d.Waiting))
@@ -84,8 +82,8 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		executors.WithLabelValues(d.Team, executorComing).Set(float64(d.Coming))
 	}
 	kind := oneOf("kind", scaler.Kinds())
-	agents := gauge("bellboard_agents", "Agents and berths by class, in the last tick that was not a hold.", g.team, kind, oneOf("class", scaler.Classes()))
-	overdue := gauge("bellboard_agents_overdue", "Agents that take far longer to start than others of their pool took; no build waits for them.", g.team, kind)
+	agents := gauge(auto, "bellboard_agents", "Agents and berths by class, in the last tick that was not a hold.", g.team, kind, oneOf("class", scaler.Classes()))
+	overdue := gauge(auto, "bellboard_agents_overdue", "Agents that take far longer to start than others of their pool took; no build waits for them.", g.team, kind)
 	for i := range g.seen.Agents {
 		a := &g.seen.Agents[i]
 		agents.WithLabelValues(g.team.of(a.Team), string(a.Kind), string(a.Class)).Inc()
@@ -93,16 +91,16 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			overdue.WithLabelValues(g.team.of(a.Team), string(a.Kind)).Inc()
 		}
 	}
-	slots := gauge("bellboard_cache_slots", "Cache slots (volume claims) by state: free, used by an agent, aside (an agent did not start on this slot; not used for ten minutes), or going.", g.team, oneOf("state", scaler.SlotStates()))
+	slots := gauge(auto, "bellboard_cache_slots", "Cache slots (volume claims) by state: free, used by an agent, aside (an agent did not start on this slot; not used for ten minutes), or going.", g.team, oneOf("state", scaler.SlotStates()))
 	for i := range g.seen.Slots {
 		s := &g.seen.Slots[i]
 		slots.WithLabelValues(g.team.of(s.Team), string(s.State)).Inc()
 	}
-	unresolved := gauge("bellboard_queue_unresolved_items", "Builds that wait for a label that Jenkins does not name.")
+	unresolved := gauge(auto, "bellboard_queue_unresolved_items", "Builds that wait for a label that Jenkins does not name.")
 	for i := range g.seen.Unresolved {
 		unresolved.WithLabelValues().Add(float64(g.seen.Unresolved[i].Count))
 	}
-	unserved := gauge("bellboard_queue_unserved_items", "Builds that wait for labels that no team serves, or without a label while no team has UNLABELLED.")
+	unserved := gauge(auto, "bellboard_queue_unserved_items", "Builds that wait for labels that no team serves, or without a label while no team has UNLABELLED.")
 	for i := range g.seen.Unserved {
 		unserved.WithLabelValues().Add(float64(g.seen.Unserved[i].Count))
 	}

@@ -89,6 +89,10 @@ func filled[V interface{ WithLabelValues(values ...string) S }, S any](v V, labe
 	return v
 }
 
+func gauge(auto promauto.Factory, name, help string, labels ...label) *prometheus.GaugeVec {
+	return filled(auto.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, names(labels)), labels)
+}
+
 // New registers every series for teams, which may have maxAgents agents together.
 func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version string) *Metrics {
 	auto := promauto.With(reg)
@@ -101,10 +105,8 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}, names(labels)), labels)
 	}
-	most := auto.NewGaugeVec(prometheus.GaugeOpts{Name: "bellboard_agents_max", Help: "MAX_AGENTS of the team."}, []string{"team"})
 	team := label{name: "team"}
 	for i := range teams {
-		most.WithLabelValues(teams[i].Name).Set(float64(teams[i].MaxAgents))
 		team.values = append(team.values, teams[i].Name)
 	}
 	m := &Metrics{team: team, gauges: &gauges{team: team, asOf: map[scaler.Source]time.Time{}}}
@@ -133,19 +135,18 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments)
 	m.kubeTook = histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, verb, resource)
 
-	m.leader = auto.NewGauge(prometheus.GaugeOpts{
-		Name: "bellboard_leader", Help: "1 on the replica that holds the Lease and writes, 0 on a replica that only reads.",
-	})
+	m.leader = gauge(auto, "bellboard_leader", "1 on the replica that holds the Lease and writes, 0 on a replica that only reads.").WithLabelValues()
 	m.skew = auto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "bellboard_jenkins_clock_skew_seconds", Help: "Seconds by which Jenkins' clock is ahead of Bellboard's clock; Bellboard corrects waiting times by them.",
 	}, nil)
-	auto.NewGauge(prometheus.GaugeOpts{
-		Name: "bellboard_agents_global_max", Help: "BELLBOARD_MAX_AGENTS: the most agents that all teams may have together.",
-	}).Set(float64(maxAgents))
-	auto.NewGauge(prometheus.GaugeOpts{
-		Name: "bellboard_build_info", Help: "Always 1, with the version of Bellboard.",
-		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
-	}).Set(1)
+	most := gauge(auto, "bellboard_agents_max", "MAX_AGENTS of the team.", team)
+	for i := range teams {
+		most.WithLabelValues(teams[i].Name).Set(float64(teams[i].MaxAgents))
+	}
+	mostOfAll := gauge(auto, "bellboard_agents_global_max", "BELLBOARD_MAX_AGENTS: the most agents that all teams may have together.")
+	mostOfAll.WithLabelValues().Set(float64(maxAgents))
+	build := gauge(auto, "bellboard_build_info", "Always 1, with the version of Bellboard.", label{name: "version"}, label{name: "goversion"})
+	build.WithLabelValues(version, runtime.Version()).Set(1)
 	reg.MustRegister(m.gauges)
 	return m
 }
@@ -182,13 +183,15 @@ func (m *Metrics) Observe(t scaler.Tick) {
 		}
 	}
 	for i := range t.Outcomes {
-		a := &t.Outcomes[i].Action
-		m.actions.WithLabelValues(m.team.of(a.Pool.Team), string(a.Pool.Kind), string(a.Verb), string(t.Outcomes[i].Result)).Inc()
-		if a.Verb == scaler.Mark && a.Reason == scaler.ReasonRenew && t.Outcomes[i].Result == scaler.Done {
-			m.renewed.WithLabelValues(m.team.of(a.Pool.Team), string(a.Pool.Kind)).Inc()
-		}
-		if a.Verb == scaler.Create && a.Slot != nil && t.Outcomes[i].Result == scaler.Done {
-			m.cacheStarts.WithLabelValues(m.team.of(a.Pool.Team), string(a.Slot.Warmth())).Inc()
+		a, result := &t.Outcomes[i].Action, t.Outcomes[i].Result
+		team, kind := m.team.of(a.Pool.Team), string(a.Pool.Kind)
+		m.actions.WithLabelValues(team, kind, string(a.Verb), string(result)).Inc()
+		switch {
+		case result != scaler.Done:
+		case a.Verb == scaler.Mark && a.Reason == scaler.ReasonRenew:
+			m.renewed.WithLabelValues(team, kind).Inc()
+		case a.Verb == scaler.Create && a.Slot != nil:
+			m.cacheStarts.WithLabelValues(team, string(a.Slot.Warmth())).Inc()
 		}
 	}
 	m.facts(t)
