@@ -2,7 +2,7 @@ package web
 
 import (
 	"cmp"
-	_ "embed" // the page and its style
+	"embed"
 	"fmt"
 	"html/template"
 	"io"
@@ -21,8 +21,7 @@ const linesKept = 12
 // view is the content of the page at one moment.
 type view struct {
 	Status
-	Words           string // what the last tick saw
-	Hold            string // the reason of a hold; empty: no hold
+	Pods            int // the number of agents that the last tick saw; a berth is no agent yet
 	Plan            *scaler.Plan
 	Fleet           []group
 	Leftovers       []leftover
@@ -42,8 +41,7 @@ type leftover struct {
 	Class scaler.Class
 	What  string // the class in words, and what Bellboard does
 	Count int
-	Names []string // a few of them
-	More  int      // the number of further nodes
+	Names string // of a few of them
 }
 
 // namesShown is the number of Jenkins nodes of a class that the page names.
@@ -67,48 +65,35 @@ type line struct {
 	Team, What, Why string
 }
 
-//go:embed page.css
-var css []byte
+//go:embed page.css page.html
+var files embed.FS
 
-func style(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	_, _ = w.Write(css) // as in answer
-}
-
-//go:embed page.html
-var html string
-
-var page = template.Must(template.New("page").Parse(html))
+var page = template.Must(template.ParseFS(files, "page.html"))
 
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
-	v := s.view()
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	var text strings.Builder
-	if err := page.Execute(&text, v); err != nil {
+	if err := page.Execute(&text, s.view()); err != nil {
 		http.Error(w, "cannot write the page: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = io.WriteString(w, plain.Page(text.String())) // as in answer
 }
 
 func (s *Server) view() *view {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := &view{Status: s.now(), Words: "No tick has ended yet.", Plan: &scaler.Plan{}, Changes: slices.Clone(s.lines)}
-	if s.last != nil {
-		v.Hold = s.last.Hold
-		pods := 0 // a berth is no agent yet
-		for i := range s.last.Plan.Agents {
-			if s.last.Plan.Agents[i].Pod {
-				pods++
+	has := s.now()
+	v := &view{Status: s.statusOf(&has), Plan: &scaler.Plan{}, Changes: has.lines}
+	if has.last != nil {
+		for i := range has.last.Plan.Agents {
+			if has.last.Plan.Agents[i].Pod {
+				v.Pods++
 			}
 		}
-		v.Words = fmt.Sprintf("%s UTC: tick %s saw %d agents.", s.last.At.UTC().Format("15:04:05"), s.last.ID, pods)
 	}
-	if s.seen == nil {
+	if has.seen == nil {
 		return v
 	}
-	v.Plan = &s.seen.Plan // nothing changes the plan of a tick that has ended
+	v.Plan = &has.seen.Plan // nothing changes the plan of a tick that has ended
 	for i := range v.Plan.Decisions {
 		d := &v.Plan.Decisions[i]
 		for _, u := range d.Usual {
@@ -120,7 +105,7 @@ func (s *Server) view() *view {
 			v.Overdue = append(v.Overdue, a.Name+": "+a.Text)
 		}
 	}
-	v.Fleet, v.Leftovers, v.Slots = fleet(v.Plan), podless(v.Plan), caches(v.Plan, s.seen.At)
+	v.Fleet, v.Leftovers, v.Slots = fleet(v.Plan), podless(v.Plan), caches(v.Plan, has.seen.At)
 	return v
 }
 
@@ -167,21 +152,21 @@ func fleet(p *scaler.Plan) (out []group) {
 // podless returns the Jenkins nodes without a pod by class, except berths.
 func podless(p *scaler.Plan) (out []leftover) {
 	for _, l := range leftovers {
+		var names []string
 		for i := range p.Agents {
 			a := &p.Agents[i]
-			if a.Pod || a.Class != l.Class {
-				continue
+			switch {
+			case a.Pod || a.Class != l.Class:
+			case a.Class == scaler.Held && a.Text != "":
+				names = append(names, a.Name+" ("+a.Text+")")
+			default:
+				names = append(names, a.Name)
 			}
-			l.Count++
-			name := a.Name
-			if a.Class == scaler.Held && a.Text != "" {
-				name += " (" + a.Text + ")"
-			}
-			if l.Count > namesShown {
-				l.More++
-			} else {
-				l.Names = append(l.Names, name)
-			}
+		}
+		l.Count = len(names)
+		l.Names = strings.Join(names[:min(l.Count, namesShown)], ", ")
+		if l.Count > namesShown {
+			l.Names += fmt.Sprintf(" and %d more", l.Count-namesShown)
 		}
 		if l.Count > 0 {
 			out = append(out, l)

@@ -6,7 +6,6 @@
 package web
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -30,12 +29,9 @@ type Config struct {
 	Instance string
 	Version  string
 	Now      func() time.Time
-	// Role returns the role of this replica: leader, standby, dry run; nil: leader.
-	Role func() string
-	// Leader returns the holder of the Lease, if known; nil: there is no Lease.
-	Leader func() string
-	// MaxAge is the longest time since the end of the last tick for which the loop counts as alive; 0 means a
-	// minute.
+	Role     func() string // the role of this replica: starting, leader, standby or dry run
+	Leader   func() string // the replica that holds the Lease; "": none is known
+	// MaxAge is the longest time since the end of the last tick for which the loop counts as alive.
 	MaxAge time.Duration
 }
 
@@ -44,14 +40,19 @@ type Server struct {
 	config  Config
 	handler http.Handler
 
-	mu      sync.Mutex
+	mu  sync.Mutex
+	has state
+}
+
+// state is what a Server has seen. A new record makes a new list, so copies of a state share its lists.
+type state struct {
 	ended   time.Time     // the end of the last tick, or the time at which the server was made
 	last    *scaler.Tick  // the last tick; nil: no tick yet
 	seen    *scaler.Tick  // the last tick that was no hold; nil: no such tick yet
-	changes []scaler.Tick // the newest first
-	lines   []line        // the last changes on the page, the newest first
-	failed  []Failed      // the newest first
-	lost    []Lost        // the newest first
+	changes []scaler.Tick // the newest first, as in the other lists
+	lines   []line        // the last changes on the page
+	failed  []Failed
+	lost    []Lost
 }
 
 // failedKept is the number of failed agents that a Server remembers, and of agents that builds lost.
@@ -91,14 +92,7 @@ type Decisions struct {
 
 // New returns a server that has observed no tick yet.
 func New(c Config) *Server {
-	c.MaxAge = cmp.Or(c.MaxAge, time.Minute)
-	if c.Role == nil {
-		c.Role = func() string { return "leader" }
-	}
-	if c.Leader == nil {
-		c.Leader = func() string { return "" }
-	}
-	s := &Server{config: c, ended: c.Now()}
+	s := &Server{config: c, has: state{ended: c.Now(), changes: []scaler.Tick{}}}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, MaxRequestsInFlight: 4, Timeout: 10 * time.Second, CoalesceGather: true,
@@ -108,7 +102,7 @@ func New(c Config) *Server {
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	mux.HandleFunc("GET /api/v1/decisions", s.decisions)
 	mux.HandleFunc("GET /{$}", s.index)
-	mux.HandleFunc("GET /page.css", style)
+	mux.Handle("GET /page.css", http.FileServerFS(files))
 	s.handler = mux
 	return s
 }
@@ -127,30 +121,34 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) Observe(t scaler.Tick) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended = s.config.Now()
-	for i := range t.Facts.Failures {
-		s.failed = prepend(s.failed, Failed{t.At, t.Facts.Failures[i]}, failedKept)
-	}
-	for i := range t.Facts.BuildsLost {
-		s.lost = prepend(s.lost, Lost{t.At, t.Facts.BuildsLost[i]}, failedKept)
-	}
-	changed := acted(&t) || t.Tells(scaler.NewsLost) || t.Tells(scaler.NewsHold) || t.Tells(scaler.NewsReadable)
-	for _, l := range slices.Backward(newLines(&t)) {
-		s.lines = prepend(s.lines, l, linesKept)
-	}
-	s.last = &t
+	s.has.ended, s.has.last = s.config.Now(), &t
 	if t.Hold == "" {
-		s.seen = &t
+		s.has.seen = &t
 	}
-	if changed {
-		s.changes = prepend(s.changes, decision(t), kept)
+	for _, f := range t.Facts.Failures {
+		s.has.failed = prepend(s.has.failed, Failed{t.At, f}, failedKept)
+	}
+	for _, l := range t.Facts.BuildsLost {
+		s.has.lost = prepend(s.has.lost, Lost{t.At, l}, failedKept)
+	}
+	for _, l := range slices.Backward(newLines(&t)) {
+		s.has.lines = prepend(s.has.lines, l, linesKept)
+	}
+	if acted(&t) || t.Tells(scaler.NewsLost) || t.Tells(scaler.NewsHold) || t.Tells(scaler.NewsReadable) {
+		s.has.changes = prepend(s.has.changes, decision(t), kept)
 	}
 }
 
-// prepend puts a record before the list, and keeps the first most of them.
+// prepend returns a new list that begins with the record, and has at most so many records.
 func prepend[T any](list []T, record T, most int) []T {
-	list = slices.Insert(list, 0, record)
-	return list[:min(len(list), most)]
+	return append([]T{record}, list[:min(len(list), most-1)]...)
+}
+
+// now returns what the server has seen until now.
+func (s *Server) now() state {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.has
 }
 
 // decision returns the part of a tick that a Server remembers. It has no pointer to an agent, which would
@@ -184,55 +182,48 @@ func acted(t *scaler.Tick) bool {
 
 // healthz reports whether the loop is alive, whatever state Jenkins and Kubernetes have.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	age := s.config.Now().Sub(s.ended)
-	s.mu.Unlock()
-	if age > s.config.MaxAge {
-		http.Error(w, fmt.Sprintf("the loop is stuck: no tick has ended for %s", age.Round(time.Second)), http.StatusServiceUnavailable)
+	if age := s.config.Now().Sub(s.now().ended); age > s.config.MaxAge {
+		unavailable(w, fmt.Sprintf("the loop is stuck: no tick has ended for %s", age.Round(time.Second)))
 		return
 	}
-	say(w, "ok")
+	_, _ = fmt.Fprintln(w, "ok") // as in answer
 }
 
 // readyz reports whether any tick since the start was no hold.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	last, seen := s.last, s.seen
-	s.mu.Unlock()
-	switch {
-	case seen != nil:
-		say(w, "ok")
-	case last != nil:
-		http.Error(w, "not ready: "+plain.Line(last.Hold), http.StatusServiceUnavailable)
+	switch has := s.now(); {
+	case has.seen != nil:
+		_, _ = fmt.Fprintln(w, "ok") // as in answer
+	case has.last != nil:
+		unavailable(w, "not ready: "+plain.Line(has.last.Hold))
 	default:
-		http.Error(w, "not ready: no tick has ended yet", http.StatusServiceUnavailable)
+		unavailable(w, "not ready: no tick has ended yet")
 	}
 }
 
-// now returns the status. The caller holds the lock.
-func (s *Server) now() Status {
+func unavailable(w http.ResponseWriter, why string) {
+	http.Error(w, why, http.StatusServiceUnavailable)
+}
+
+// statusOf returns the status of a server that has seen so much.
+func (s *Server) statusOf(has *state) Status {
 	a := Status{
 		Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Leader: s.config.Leader(), Now: s.config.Now(),
-		Ready: s.seen != nil, Tick: s.last, Failed: slices.Clone(s.failed), Lost: slices.Clone(s.lost),
+		Ready: has.seen != nil, Tick: has.last, Failed: has.failed, Lost: has.lost,
 	}
-	if s.seen != s.last {
-		a.Seen = s.seen
+	if has.seen != has.last {
+		a.Seen = has.seen
 	}
 	return a
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	a := s.now()
-	s.mu.Unlock()
-	answer(w, a)
+	has := s.now()
+	answer(w, s.statusOf(&has))
 }
 
 func (s *Server) decisions(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	a := Decisions{Kept: kept, Ticks: append([]scaler.Tick{}, s.changes...)} // never null
-	s.mu.Unlock()
-	answer(w, a)
+	answer(w, Decisions{Kept: kept, Ticks: s.now().changes})
 }
 
 // answer writes v as JSON: complete, or an error.
@@ -244,9 +235,4 @@ func answer(w http.ResponseWriter, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(append(plain.JSON(b), '\n')) // an error means that the reader has gone
-}
-
-func say(w http.ResponseWriter, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = fmt.Fprintln(w, text) // as in answer
 }

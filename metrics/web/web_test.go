@@ -42,7 +42,7 @@ func newBoard(t *testing.T) *board {
 	c.(prometheus.ExemplarAdder).AddWithExemplar(1, prometheus.Labels{"decision_id": "a-1"})
 	reg.MustRegister(c)
 	b := &board{t: t, now: time.Unix(1000, 0)}
-	b.Server = web.New(web.Config{Gatherer: reg, Instance: "ci <1>", Version: "v1.2.3", Now: func() time.Time { return b.now }, MaxAge: time.Minute})
+	b.Server = web.New(web.Config{Gatherer: reg, Instance: "ci <1>", Version: "v1.2.3", Now: func() time.Time { return b.now }, Role: func() string { return "leader" }, Leader: func() string { return "" }, MaxAge: time.Minute})
 	return b
 }
 
