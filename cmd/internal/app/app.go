@@ -84,12 +84,15 @@ func New(p Parts) (*Daemon, error) {
 	s := p.Settings
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	d := &Daemon{parts: p, metrics: metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version), role: "starting"}
+	d := &Daemon{parts: p, metrics: metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version), role: roleStarting}
 	d.metrics.JenkinsExpect(queue.Endpoints(), queue.Causes())
 	d.parts.Kube = rest.CopyConfig(p.Kube)
 	d.parts.Kube.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return counter{next: next, under: "/namespaces/" + s.OwnNamespace + "/", now: p.Clock.Now, count: d.metrics.KubeRequest}
 	})
+	if p.Waiting == nil {
+		d.parts.Waiting = func(what string) { d.parts.Log.Info("waiting", zap.String("for", what)) }
+	}
 	if p.Token == nil {
 		source := config.NewTokenSource(s.JenkinsTokenFile, p.Clock)
 		d.parts.Token, d.expire = source.Token, source.Expire
@@ -111,9 +114,18 @@ func New(p Parts) (*Daemon, error) {
 			return nil, err
 		}
 	}
-	_, err := d.core(true, false) // finds mistakes at once that would end Run later
+	_, err := d.core(rolePlan) // finds mistakes at once that would end Run later
 	return d, err
 }
+
+// The roles of a replica. A plan is one tick that a person waits for.
+const (
+	roleStarting = "starting"
+	roleLeader   = "leader"
+	roleStandby  = "standby"
+	roleDryRun   = "dry run"
+	rolePlan     = "plan"
+)
 
 // Role returns the role of the replica: starting, leader, standby or dry run.
 func (d *Daemon) Role() string {
@@ -132,17 +144,16 @@ func (d *Daemon) Leader() string {
 // core is the part of a daemon that observes, and acts while the replica leads. A new leader gets a new core:
 // with an empty memory, a cache that begins with a consistent LIST, and berths of its own.
 type core struct {
-	client kubernetes.Interface
 	pool   *pool.Client
 	loop   *control.Loop
-	events *events // nil: the core only reads, or has not started
+	events *events // nil: the core only reads
 }
 
-// core makes a core. A reader sends no write. once is for a single tick that a person waits for.
-func (d *Daemon) core(reader, once bool) (*core, error) {
+// core makes a core for a role. Only a leader's core writes.
+func (d *Daemon) core(role string) (*core, error) {
 	p, s := d.parts, d.parts.Settings
 	wire := p.Jenkins
-	reads := s.DryRun || reader
+	reads, beside := role != roleLeader, role == roleStandby || role == rolePlan // beside a leader
 	kube := rest.CopyConfig(p.Kube)
 	kube.QPS, kube.Burst = s.KubeQPS, s.KubeBurst
 	if d.lease != nil {
@@ -161,38 +172,41 @@ func (d *Daemon) core(reader, once bool) (*core, error) {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
 	pods, err := pool.New(pool.Config{
-		Client: client, Instance: s.Instance, Specs: s.PoolSpecs(), Clock: p.Clock, Log: p.Log.Named("pool"), Requests: d.metrics.KubeRequest, Impatient: once,
+		Client: client, Instance: s.Instance, Specs: s.PoolSpecs(), Clock: p.Clock, Log: p.Log.Named("pool"), Requests: d.metrics.KubeRequest, Impatient: role == rolePlan,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
-	made := &core{client: client, pool: pods}
+	c := &core{pool: pods}
 	cfg := control.Config{
 		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
-		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: reader && !s.DryRun,
+		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: role == roleStandby,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)
-			if reader {
+			if beside {
 				return // only the leader counts: sums over the replicas are true then
 			}
 			d.metrics.Observe(t)
-			if made.events != nil {
-				made.events.observe(t)
+			if c.events != nil {
+				c.events.observe(t)
 			}
 			if p.Record != nil {
 				p.Record(t)
 			}
 		},
 	}
-	if reader {
+	if beside {
 		cfg.Poll = max(cfg.Poll, standbyPoll)
 	}
 	if p.Change != nil {
 		p.Change(&cfg)
 	}
 	cfg.Jenkins = &awaited{Jenkins: cfg.Jenkins, d: d}
-	made.loop = control.New(cfg)
-	return made, nil
+	c.loop = control.New(cfg)
+	if !reads {
+		c.events = newEvents(client, s.OwnNamespace, s.Instance, d.lease, p.Clock, p.Log.Named("events"))
+	}
+	return c, nil
 }
 
 // Run runs the daemon until ctx ends, which is no error.
@@ -216,9 +230,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case d.lease != nil:
 		err = d.lead(ctx)
 	case d.parts.Settings.DryRun:
-		err = d.work(ctx, "dry run", false)
+		err = d.work(ctx, roleDryRun)
 	default:
-		err = d.work(ctx, "leader", false)
+		err = d.work(ctx, roleLeader)
 	}
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
@@ -227,10 +241,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 // work runs a core in this role until ctx ends.
-func (d *Daemon) work(ctx context.Context, role string, reader bool) error {
-	c, err := d.core(reader, false)
+func (d *Daemon) work(ctx context.Context, role string) error {
+	c, err := d.core(role)
 	if err != nil {
 		return err
+	}
+	if c.events != nil {
+		defer c.events.stop()
 	}
 	d.mu.Lock()
 	d.role, d.loop = role, c.loop
@@ -238,17 +255,13 @@ func (d *Daemon) work(ctx context.Context, role string, reader bool) error {
 		c.loop.Drain()
 	}
 	d.mu.Unlock()
-	d.metrics.Leading(role == "leader")
+	d.metrics.Leading(role == roleLeader)
 	defer d.metrics.Leading(false)
 	if err := d.start(ctx, c.pool); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
-	}
-	if p := d.parts; !reader && !p.Settings.DryRun {
-		c.events = newEvents(c.client, p.Settings.OwnNamespace, p.Settings.Instance, d.lease, p.Clock, p.Log.Named("events"))
-		defer c.events.stop()
 	}
 	return c.loop.Run(ctx)
 }
@@ -267,12 +280,9 @@ func (d *Daemon) Drain() {
 func (d *Daemon) Plan(ctx context.Context) (scaler.Tick, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c, err := d.core(true, true)
+	c, err := d.core(rolePlan)
 	if err != nil {
 		return scaler.Tick{}, err
-	}
-	if d.draining {
-		c.loop.Drain()
 	}
 	if err := d.start(ctx, c.pool); err != nil {
 		return scaler.Tick{}, err
@@ -308,17 +318,9 @@ func Waits(c clock.Clock, say func(string), what func() string) (over func() boo
 	return c.AfterFunc(waitMoment, func() { say(what()) })
 }
 
-func (d *Daemon) waiting(what string) {
-	if d.parts.Waiting != nil {
-		d.parts.Waiting(what)
-		return
-	}
-	d.parts.Log.Info("waiting", zap.String("for", what))
-}
-
 // start fills the cache of pods, and names the API server if it does not answer.
 func (d *Daemon) start(ctx context.Context, pods *pool.Client) error {
-	defer Waits(d.parts.Clock, d.waiting, func() string {
+	defer Waits(d.parts.Clock, d.parts.Waiting, func() string {
 		words := "the API server " + d.parts.Kube.Host + ", which has not answered yet"
 		if err := pods.Why(); err != nil {
 			words += fmt.Sprintf(": %v", err)
@@ -353,7 +355,7 @@ type awaited struct {
 func (a *awaited) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	if !a.looked.Swap(true) {
 		s := a.d.parts.Settings
-		defer Waits(a.d.parts.Clock, a.d.waiting, func() string {
+		defer Waits(a.d.parts.Clock, a.d.parts.Waiting, func() string {
 			return "Jenkins at " + s.JenkinsURL + ", which has not answered yet (BELLBOARD_JENKINS_URL)"
 		})()
 	}

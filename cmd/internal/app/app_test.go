@@ -217,7 +217,7 @@ func TestWhatItWaitsFor(t *testing.T) {
 				i.d.parts.Log = zap.New(core)
 				working, stop := context.WithTimeout(t.Context(), 10*time.Second)
 				defer stop()
-				if err := i.d.work(working, "dry run", true); err != nil {
+				if err := i.d.work(working, roleStandby); err != nil {
 					t.Error(err)
 				}
 				lines := logs.FilterMessage("waiting").All()
