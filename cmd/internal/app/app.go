@@ -44,24 +44,15 @@ type Parts struct {
 	Clock    clock.Clock
 	Log      *zap.Logger
 	Version  string
-	// Token returns Jenkins' API token; nil: New reads the token from the file of the settings.
-	Token func() (string, error)
-	// Jenkins carries the requests to Jenkins; nil: the network does.
-	Jenkins http.RoundTripper
-	// Kube has the address of the API server and the credentials.
-	Kube *rest.Config
-	// Lead makes the replica write only while it holds the Lease of its instance.
-	Lead bool
-	// Identity is the name of this replica on the Lease; empty: New makes one.
-	Identity string
-	// Listener is where the daemon serves its HTTP port; nil: it serves none.
-	Listener net.Listener
-	// Waiting gets the server that has not answered at the start for a while; nil: the log gets it.
-	Waiting func(what string)
-	// Record gets every tick of a loop that may write.
-	Record func(scaler.Tick)
-	// Change changes what the loop is made of; nil: nothing. The demo's chaos sets it.
-	Change func(*control.Config)
+	Token    func() (string, error) // returns Jenkins' API token; nil: New reads the file of the settings
+	Jenkins  http.RoundTripper      // carries the requests to Jenkins; nil: the network does
+	Kube     *rest.Config           // the address of the API server and the credentials
+	Lead     bool                   // the replica writes only while it holds the Lease of its instance
+	Identity string                 // the name of this replica on the Lease; empty: New makes one
+	Listener net.Listener           // where the daemon serves its HTTP port; nil: it serves none
+	Waiting  func(what string)      // gets a server that has not answered at the start; nil: the log gets it
+	Record   func(scaler.Tick)      // gets every tick of a loop that may write
+	Change   func(*control.Config)  // changes what the loop is made of, as the demo's chaos does; nil: nothing
 }
 
 // Daemon is one Bellboard, ready to run.

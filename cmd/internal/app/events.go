@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,10 +45,10 @@ const tickAnnotation = "bellboard.dev/tick"
 // or pool, since all events are on one object. So a team with many failures suppresses no event of another
 // team.
 type events struct {
-	broadcaster record.EventBroadcaster
-	recorder    record.EventRecorder
-	on          corev1.ObjectReference
-	lease       *lease // has the UID of the Lease; nil: there is no Lease
+	stop     func()
+	recorder record.EventRecorder
+	on       corev1.ObjectReference
+	lease    *lease // has the UID of the Lease; nil: there is no Lease
 }
 
 // Of one reason and subject client-go sends eventBurst events at once, and then one in 1/eventRate seconds.
@@ -63,17 +64,15 @@ func subject(e *corev1.Event) string {
 }
 
 // sink writes events. If the API server rejects a write, sink sends no write of that kind for a pause that
-// doubles, since each of them would cost a request.
+// doubles, since each of them would cost a request. client-go writes one event at a time.
 type sink struct {
 	record.EventSink
 
-	namespace string
-	clock     clock.Clock
-	log       *zap.Logger
-	mu        sync.Mutex // guards what follows
-	create    refusal
-	patch     refusal
-	logged    bool
+	namespace     string
+	clock         clock.Clock
+	log           *zap.Logger
+	create, patch refusal
+	warned        sync.Once
 }
 
 // refusal is the pause of one kind of write; zero: no pause.
@@ -99,8 +98,6 @@ func (s *sink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
 }
 
 func (s *sink) write(r *refusal, e *corev1.Event, call func() (*corev1.Event, error)) (*corev1.Event, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock() // client-go writes one event at a time in any case
 	// An event that was not created cannot be patched either.
 	if now := s.clock.Now(); now.Before(r.until) || now.Before(s.create.until) {
 		return e, nil
@@ -113,11 +110,10 @@ func (s *sink) write(r *refusal, e *corev1.Event, call func() (*corev1.Event, er
 	case apierrors.IsForbidden(err), r == &s.create && apierrors.IsNotFound(err):
 		r.pause = min(max(2*r.pause, refusedPause), refusedPauseMax)
 		r.until = s.clock.Now().Add(r.pause)
-		if !s.logged {
-			s.logged = true
+		s.warned.Do(func() {
 			s.log.Warn("Kubernetes rejects Bellboard's events, so only this log has them; give Bellboard's Role create and patch on events in its own namespace (deploy/install.yaml)",
 				zap.String("namespace", s.namespace), zap.Error(err))
-		}
+		})
 		return e, nil
 	}
 	return made, err
@@ -131,15 +127,12 @@ func newEvents(client kubernetes.Interface, namespace, instance string, lease *l
 		MessageFunc: func(e *corev1.Event) string { return e.Message + eventCombined },
 	})
 	b.StartRecordingToSink(&sink{EventSink: &typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)}, namespace: namespace, clock: clk, log: log})
-	scheme := runtime.NewScheme()
 	return &events{
-		broadcaster: b, recorder: b.NewRecorder(scheme, corev1.EventSource{Component: "bellboard"}),
+		stop: b.Shutdown, recorder: b.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: "bellboard"}),
 		on:    corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: leaseName(instance)},
 		lease: lease,
 	}
 }
-
-func (e *events) stop() { e.broadcaster.Shutdown() }
 
 func (e *events) say(t *scaler.Tick, kind, reason, format string, args ...any) {
 	on := e.on
@@ -162,79 +155,62 @@ func (e *events) observe(t scaler.Tick) {
 		case scaler.NewsRejected:
 			id := n.Outcome.Action.Pool
 			e.say(&t, corev1.EventTypeWarning, eventCreateRejected, "%s, %s: %s", id.Team, id.Kind, n.Outcome.Error)
-		case scaler.NewsFailed, scaler.NewsLost: // one event for several
-		case scaler.NewsStillHeld, scaler.NewsRescue: // no events
+		case scaler.NewsFailed, scaler.NewsLost, scaler.NewsStillHeld, scaler.NewsRescue: // below, or no events
 		}
 	}
 	e.failures(&t)
 	e.lost(&t)
 }
 
-// eventAgents is the number of agents that one event names.
-const eventAgents = 3
+// What one event has at most: agents, characters of a log, and characters of the end of each agent.
+const (
+	eventAgents = 3
+	eventLog    = 300
+	eventWhy    = 200
+)
 
 // lost makes one event for each pool whose agents were lost with their builds. The event has the last lines
 // of the first log that has any.
 func (e *events) lost(t *scaler.Tick) {
-	type story struct {
-		builds, agents int
-		names          []string
-		log            string
-	}
-	var order []scaler.PoolID
-	stories := map[scaler.PoolID]*story{}
-	for i := range t.Facts.BuildsLost {
-		l := &t.Facts.BuildsLost[i]
-		s := stories[l.PoolID]
-		if s == nil {
-			s = &story{}
-			stories[l.PoolID], order = s, append(order, l.PoolID)
+	for _, all := range alike(t.Facts.BuildsLost, func(l scaler.LostBuilds) scaler.PoolID { return l.PoolID }) {
+		var names []string
+		builds, log := 0, ""
+		for _, l := range all {
+			names = append(names, l.Agent+" ("+firstOf(l.Text, eventWhy)+")")
+			builds, log = builds+l.Builds, cmp.Or(log, l.Log)
 		}
-		s.builds += l.Builds
-		s.log = cmp.Or(s.log, l.Log)
-		if s.agents++; s.agents <= eventAgents {
-			s.names = append(s.names, l.Agent+" ("+firstOf(l.Text, eventWhy)+")")
+		agents := strings.Join(names[:min(len(names), eventAgents)], ", ")
+		if n := len(names) - eventAgents; n > 0 {
+			agents += fmt.Sprintf(" and %d more", n)
 		}
-	}
-	for _, id := range order {
-		s, more := stories[id], ""
-		if n := s.agents - len(s.names); n > 0 {
-			more = fmt.Sprintf(" and %d more", n)
-		}
-		e.say(t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: %d lost with their agents: %s%s%s", id.Team, id.Kind, s.builds, strings.Join(s.names, ", "), more, lastWords(s.log))
+		e.say(t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: %d lost with their agents: %s%s", all[0].Team, all[0].Kind, builds, agents, lastWords(log))
 	}
 }
 
 // failures makes one event for each pool and class of failure. The agents of one tick fail for the same
 // cause, so the event has the text of the first agent that has a log.
 func (e *events) failures(t *scaler.Tick) {
-	type story struct {
+	type cause struct {
 		scaler.PoolID
-		failure scaler.Failure
+		scaler.Failure
 	}
-	var order []story
-	count, first := map[story]int{}, map[story]*scaler.FailedAgent{}
-	for i := range t.Facts.Failures {
-		f := &t.Facts.Failures[i]
-		s := story{f.PoolID, f.Failure}
-		if count[s]++; count[s] == 1 {
-			order = append(order, s)
-		}
-		if first[s] == nil || first[s].Log == "" {
-			first[s] = f
-		}
-	}
-	for _, s := range order {
-		f := first[s]
-		e.say(t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d failed: %s: %s%s", s.Team, s.Kind, count[s], s.failure, f.Text, lastWords(f.Log))
+	for _, all := range alike(t.Facts.Failures, func(f scaler.FailedAgent) cause { return cause{f.PoolID, f.Failure} }) {
+		f := all[max(0, slices.IndexFunc(all, func(f scaler.FailedAgent) bool { return f.Log != "" }))]
+		e.say(t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d failed: %s: %s%s", f.Team, f.Kind, len(all), f.Failure, f.Text, lastWords(f.Log))
 	}
 }
 
-// eventLog is the number of characters of a log in an event, eventWhy of the end of each agent.
-const (
-	eventLog = 300
-	eventWhy = 200
-)
+// alike returns the records that have the same key together, in the order of their first records.
+func alike[K comparable, T any](records []T, key func(T) K) (out [][]T) {
+	for _, r := range records {
+		i := slices.IndexFunc(out, func(like []T) bool { return key(like[0]) == key(r) })
+		if i < 0 {
+			i, out = len(out), append(out, nil)
+		}
+		out[i] = append(out[i], r)
+	}
+	return out
+}
 
 // firstOf returns the beginning of a text.
 func firstOf(s string, n int) string {
