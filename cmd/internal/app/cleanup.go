@@ -34,13 +34,10 @@ type Left struct {
 	Stuck       bool   // everything that is left waits for that person
 }
 
-// working are the classes of agents with a build, or with a build that will resume there.
-var working = []scaler.Class{scaler.Busy, scaler.Draining, scaler.Cut, scaler.Awaited, scaler.Resuming}
-
 // left counts what a tick read.
 func left(t *scaler.Tick) Left {
 	l := Left{Hold: t.Hold, News: t.Tells(scaler.NewsHold), Grace: t.Grace > 0, Slots: len(t.Plan.Slots)}
-	stay := map[scaler.Class][]string{}
+	var held, intruders []string
 	for i := range t.Plan.Agents {
 		a := &t.Plan.Agents[i]
 		if a.Pod {
@@ -49,12 +46,16 @@ func left(t *scaler.Tick) Left {
 		if a.Node {
 			l.Nodes++
 		}
-		if slices.Contains(working, a.Class) {
+		switch a.Class {
+		case scaler.Busy, scaler.Draining, scaler.Cut, scaler.Awaited, scaler.Resuming:
 			l.Busy++
+		case scaler.Held:
+			held = append(held, a.Name)
+		case scaler.Intruder:
+			intruders = append(intruders, a.Name)
+		default: // goes without a person
 		}
-		stay[a.Class] = append(stay[a.Class], a.Name)
 	}
-	held, intruders := stay[scaler.Held], stay[scaler.Intruder] // agents of the other classes go without a person
 	all := slices.Concat(held, intruders)
 	l.Stuck = l.Hold == "" && !l.Grace && len(all) > 0 && len(all) == len(t.Plan.Agents) &&
 		!slices.ContainsFunc(t.Plan.Slots, func(s scaler.SlotSeen) bool { return !slices.Contains(all, s.Agent) })
@@ -108,17 +109,17 @@ func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 		}
 	}
 	d.Drain()
-	if err := d.Run(running); !errors.Is(err, errClean) {
-		if err == nil {
-			err = context.Cause(ctx)
-		}
+	err := d.Run(running)
+	switch {
+	case err == nil:
+		return context.Cause(ctx)
+	case !errors.Is(err, errClean):
 		return err
-	}
-	if d.lease == nil {
+	case d.lease == nil:
 		return nil
 	}
 	// A standby reads the Lease more often than this.
-	err := clock.Sleep(ctx, clock.Real(), 3*retryPeriod)
+	err = clock.Sleep(ctx, clock.Real(), 3*retryPeriod)
 	holder := ""
 	if err == nil {
 		holder, _, err = d.Holder(ctx)
