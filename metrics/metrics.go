@@ -21,6 +21,9 @@ import (
 // noTeam stands for items and agents of a team that is not in the settings. No team can have this name.
 const noTeam = "-"
 
+// noAnswer is the value of the label code for a request without an answer.
+const noAnswer = "error"
+
 // Metrics has every series of Bellboard.
 type Metrics struct {
 	team   label
@@ -93,8 +96,9 @@ func gauge(auto promauto.Factory, name, help string, labels ...label) *prometheu
 	return filled(auto.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, names(labels)), labels)
 }
 
-// New registers every series for teams, which may have maxAgents agents together.
-func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version string) *Metrics {
+// New registers every series for teams, which may have maxAgents agents together. endpoints are Jenkins', and
+// causes those of a poll without a view.
+func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version string, endpoints, causes []string) *Metrics {
 	auto := promauto.With(reg)
 	counter := func(name, help string, labels ...label) *prometheus.CounterVec {
 		return filled(auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, names(labels)), labels)
@@ -112,7 +116,8 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 	m := &Metrics{team: team, gauges: &gauges{team: team, asOf: map[scaler.Source]time.Time{}}}
 	kind, source := oneOf("kind", scaler.Kinds()), oneOf("source", sources)
 	cache := oneOf("cache", []scaler.Warmth{scaler.Warm, scaler.Cold})
-	endpoint, code, verb, resource := label{name: "endpoint"}, label{name: "code"}, label{name: "verb"}, label{name: "resource"}
+	endpoint, cause, code := label{"endpoint", endpoints}, label{"cause", causes}, label{"code", []string{noAnswer}}
+	verb, resource := label{name: "verb"}, label{name: "resource"}
 
 	m.decisions = counter("bellboard_decisions_total", "Decisions by reason: one for each team and each tick that was not a hold.", team, oneOf("reason", scaler.DecisionReasons()))
 	m.blocks = counter("bellboard_blocks_total", "Times that a rule let fewer agents be created or removed than were wanted.", team, oneOf("rule", scaler.Rules()))
@@ -125,7 +130,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 	m.renewed = counter("bellboard_agents_renewed_total", "Agents replaced because they were over MAX_LIFETIME or their settings had changed.", team, kind)
 	m.cacheStarts = counter("bellboard_cache_starts_total", "Agents created on a cache slot that another agent has used (warm) or on an empty slot (cold).", team, cache)
 	m.jenkins = counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", endpoint, code)
-	m.unseen = counter("bellboard_jenkins_unseen_total", "Polls of Jenkins that gave no view, by cause.", label{name: "cause"})
+	m.unseen = counter("bellboard_jenkins_unseen_total", "Polls of Jenkins that gave no view, by cause.", cause)
 	m.kube = counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", verb, resource, code)
 	m.wait = histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue until they left it.", minutes, team)
 	m.startup = histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", minutes, team, kind)
@@ -199,36 +204,32 @@ func (m *Metrics) Observe(t scaler.Tick) {
 }
 
 func (m *Metrics) facts(t scaler.Tick) {
-	exemplar := prometheus.Labels{"decision_id": t.ID}
-	for _, w := range t.Facts.Waits {
-		observe(m.wait.WithLabelValues(m.team.of(w.Team)), w.Took, exemplar)
-	}
-	for _, s := range t.Facts.Startups {
-		observe(m.startup.WithLabelValues(m.team.of(s.Team), string(s.Kind)), s.Took, exemplar)
-		for _, p := range s.Phases {
-			observe(m.phase.WithLabelValues(m.team.of(s.Team), string(s.Kind), string(p.Phase)), p.Took, exemplar)
+	observe := func(h *prometheus.HistogramVec, took time.Duration, labels ...string) {
+		if o, ok := h.WithLabelValues(labels...).(prometheus.ExemplarObserver); ok { // every histogram is one
+			// The time is of two clocks, and a histogram's sum does not fall.
+			o.ObserveWithExemplar(max(0, took).Seconds(), prometheus.Labels{"decision_id": t.ID})
 		}
 	}
-	for _, s := range t.Facts.FirstBuilds {
-		observe(m.firstBuild.WithLabelValues(m.team.of(s.Team), string(s.Warmth)), s.Took, exemplar)
+	for _, w := range t.Facts.Waits {
+		observe(m.wait, w.Took, m.team.of(w.Team))
 	}
-	for i := range t.Facts.BuildsLost {
-		l := &t.Facts.BuildsLost[i]
+	for _, s := range t.Facts.Startups {
+		observe(m.startup, s.Took, m.team.of(s.Team), string(s.Kind))
+		for _, p := range s.Phases {
+			observe(m.phase, p.Took, m.team.of(s.Team), string(s.Kind), string(p.Phase))
+		}
+	}
+	for _, b := range t.Facts.FirstBuilds {
+		observe(m.firstBuild, b.Took, m.team.of(b.Team), string(b.Warmth))
+	}
+	for _, l := range t.Facts.BuildsLost {
 		m.buildsLost.WithLabelValues(m.team.of(l.Team)).Add(float64(l.Builds))
 	}
 	for p, n := range t.Facts.SecondBuilds {
 		m.secondBuilds.WithLabelValues(m.team.of(p.Team)).Add(float64(n))
 	}
-	for i := range t.Facts.Failures {
-		f := &t.Facts.Failures[i]
+	for _, f := range t.Facts.Failures {
 		m.failed.WithLabelValues(m.team.of(f.Team), string(f.Kind), string(f.Failure)).Inc()
-	}
-}
-
-func observe(o prometheus.Observer, took time.Duration, exemplar prometheus.Labels) {
-	if e, ok := o.(prometheus.ExemplarObserver); ok { // every histogram is one
-		// The time is of two clocks, and a histogram's sum does not fall.
-		e.ObserveWithExemplar(max(0, took).Seconds(), exemplar)
 	}
 }
 
@@ -237,17 +238,6 @@ func observe(o prometheus.Observer, took time.Duration, exemplar prometheus.Labe
 func (m *Metrics) JenkinsRequest(endpoint, code string, took time.Duration) {
 	m.jenkins.WithLabelValues(endpoint, status(code)).Inc()
 	m.jenkinsTook.WithLabelValues(endpoint).Observe(took.Seconds())
-}
-
-// JenkinsExpect makes the series of Jenkins' endpoints and of the causes of a poll without a view.
-func (m *Metrics) JenkinsExpect(endpoints, causes []string) {
-	for _, e := range endpoints {
-		m.jenkinsTook.WithLabelValues(e)
-		m.jenkins.WithLabelValues(e, status(""))
-	}
-	for _, c := range causes {
-		m.unseen.WithLabelValues(c)
-	}
 }
 
 // JenkinsUnseen counts one poll of Jenkins without a view. cause is of a closed set.
@@ -265,7 +255,7 @@ func (m *Metrics) KubeRequest(verb, resource, code string, took time.Duration) {
 // status maps a code to the closed set of the label code.
 func status(code string) string {
 	if n, err := strconv.Atoi(code); err != nil || n < 100 || n > 599 {
-		return "error"
+		return noAnswer
 	}
 	return code
 }

@@ -75,8 +75,8 @@ func New(p Parts) (*Daemon, error) {
 	s := p.Settings
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	d := &Daemon{parts: p, metrics: metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version), role: roleStarting}
-	d.metrics.JenkinsExpect(queue.Endpoints(), queue.Causes())
+	d := &Daemon{parts: p, role: roleStarting}
+	d.metrics = metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version, queue.Endpoints(), queue.Causes())
 	d.parts.Kube = rest.CopyConfig(p.Kube)
 	d.parts.Kube.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return counter{next: next, under: "/namespaces/" + s.OwnNamespace + "/", now: p.Clock.Now, count: d.metrics.KubeRequest}
