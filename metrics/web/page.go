@@ -21,13 +21,18 @@ const linesKept = 12
 // view is the content of the page at one moment.
 type view struct {
 	Status
-	Pods            int // the number of agents that the last tick saw; a berth is no agent yet
-	Plan            *scaler.Plan
+	Pods            int          // the number of agents that the last tick saw; a berth is no agent yet
+	Shown           *scaler.Tick // the last tick that was no hold
 	Fleet           []group
 	Leftovers       []leftover
-	Slots           map[string][]string // the cache slots in words, by team
+	Slots           map[string][]scaler.SlotSeen // the cache slots by team, sorted by state
 	Changes         []line
 	Starts, Overdue []string
+}
+
+// Unused returns the time for which a cache slot was not used.
+func (v *view) Unused(s scaler.SlotSeen) time.Duration {
+	return max(0, v.Shown.At.Sub(s.LastUsed)).Round(time.Second)
 }
 
 // group has the agents of one team, sorted by class.
@@ -82,7 +87,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) view() *view {
 	has := s.now()
-	v := &view{Status: s.statusOf(&has), Plan: &scaler.Plan{}, Changes: has.lines}
+	v := &view{Status: s.statusOf(&has), Shown: &scaler.Tick{}, Changes: has.lines, Slots: map[string][]scaler.SlotSeen{}}
 	if has.last != nil {
 		for i := range has.last.Plan.Agents {
 			if has.last.Plan.Agents[i].Pod {
@@ -93,19 +98,24 @@ func (s *Server) view() *view {
 	if has.seen == nil {
 		return v
 	}
-	v.Plan = &has.seen.Plan // nothing changes the plan of a tick that has ended
-	for i := range v.Plan.Decisions {
-		d := &v.Plan.Decisions[i]
+	v.Shown = has.seen // nothing changes a tick that has ended
+	plan := &has.seen.Plan
+	for i := range plan.Decisions {
+		d := &plan.Decisions[i]
 		for _, u := range d.Usual {
 			v.Starts = append(v.Starts, d.Team+" "+string(u.Kind)+": "+u.Words())
 		}
 	}
-	for i := range v.Plan.Agents {
-		if a := &v.Plan.Agents[i]; a.Overdue {
+	for i := range plan.Agents {
+		if a := &plan.Agents[i]; a.Overdue {
 			v.Overdue = append(v.Overdue, a.Name+": "+a.Text)
 		}
 	}
-	v.Fleet, v.Leftovers, v.Slots = fleet(v.Plan), podless(v.Plan), caches(v.Plan, has.seen.At)
+	byState := func(a, b scaler.SlotSeen) int { return cmp.Compare(a.State, b.State) }
+	for _, s := range slices.SortedStableFunc(slices.Values(plan.Slots), byState) {
+		v.Slots[s.Team] = append(v.Slots[s.Team], s)
+	}
+	v.Fleet, v.Leftovers = fleet(plan), podless(plan)
 	return v
 }
 
@@ -173,30 +183,4 @@ func podless(p *scaler.Plan) (out []leftover) {
 		}
 	}
 	return out
-}
-
-// caches returns the cache slots by team, sorted by state.
-func caches(p *scaler.Plan, at time.Time) map[string][]string {
-	slots := slices.Clone(p.Slots)
-	slices.SortStableFunc(slots, func(a, b scaler.SlotSeen) int { return cmp.Compare(a.State, b.State) })
-	out := map[string][]string{}
-	for i := range slots {
-		out[slots[i].Team] = append(out[slots[i].Team], slotWords(&slots[i], at))
-	}
-	return out
-}
-
-// slotWords describes a cache slot: "data-cache-a: free, unused for 3m0s, uses 5".
-func slotWords(s *scaler.SlotSeen, at time.Time) string {
-	words := fmt.Sprintf("%s: %s", s.Name, s.State)
-	if s.Agent != "" {
-		words += " by " + s.Agent
-	} else {
-		words += fmt.Sprintf(", unused for %s", max(0, at.Sub(s.LastUsed)).Round(time.Second))
-	}
-	words += fmt.Sprintf(", uses %d", s.Uses)
-	if s.Text != "" {
-		words += ": " + s.Text
-	}
-	return words
 }

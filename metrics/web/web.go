@@ -26,13 +26,18 @@ const kept = 256
 // Config has what a Server needs.
 type Config struct {
 	Gatherer prometheus.Gatherer
-	Instance string
-	Version  string
 	Now      func() time.Time
-	Role     func() string // the role of this replica: starting, leader, standby or dry run
-	Leader   func() string // the replica that holds the Lease; "": none is known
+	Replica  func() Replica
 	// MaxAge is the longest time since the end of the last tick for which the loop counts as alive.
 	MaxAge time.Duration
+}
+
+// Replica is the Bellboard that answers.
+type Replica struct {
+	Instance string `json:"instance"`
+	Version  string `json:"version"`
+	Role     string `json:"role"`             // leader, standby, dry run, or starting
+	Leader   string `json:"leader,omitempty"` // the replica that holds the Lease, if known
 }
 
 // Server is the handler of all paths, and an observer of ticks.
@@ -72,16 +77,13 @@ type Lost struct {
 
 // Status is the answer of /api/v1/status.
 type Status struct {
-	Instance string       `json:"instance"`
-	Version  string       `json:"version"`
-	Role     string       `json:"role"`             // leader, standby, dry run, or starting
-	Leader   string       `json:"leader,omitempty"` // the replica that holds the Lease, if known
-	Now      time.Time    `json:"now"`
-	Ready    bool         `json:"ready"`          // a tick since the start was no hold
-	Tick     *scaler.Tick `json:"tick"`           // the last tick; null: no tick yet
-	Seen     *scaler.Tick `json:"seen,omitempty"` // the last tick that was no hold, if the last tick is a hold
-	Failed   []Failed     `json:"failed"`         // the last agents that failed, the newest first
-	Lost     []Lost       `json:"lost"`           // the last agents that builds lost, the newest first
+	Replica
+	Now    time.Time    `json:"now"`
+	Ready  bool         `json:"ready"`          // a tick since the start was no hold
+	Tick   *scaler.Tick `json:"tick"`           // the last tick; null: no tick yet
+	Seen   *scaler.Tick `json:"seen,omitempty"` // the last tick that was no hold, if the last tick is a hold
+	Failed []Failed     `json:"failed"`         // the last agents that failed, the newest first
+	Lost   []Lost       `json:"lost"`           // the last agents that builds lost, the newest first
 }
 
 // Decisions is the answer of /api/v1/decisions.
@@ -208,7 +210,7 @@ func unavailable(w http.ResponseWriter, why string) {
 // statusOf returns the status of a server that has seen so much.
 func (s *Server) statusOf(has *state) Status {
 	a := Status{
-		Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Leader: s.config.Leader(), Now: s.config.Now(),
+		Replica: s.config.Replica(), Now: s.config.Now(),
 		Ready: has.seen != nil, Tick: has.last, Failed: has.failed, Lost: has.lost,
 	}
 	if has.seen != has.last {

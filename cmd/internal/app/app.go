@@ -64,8 +64,7 @@ type Daemon struct {
 	expire  func() // called after Jenkins did not accept the token; nil: there is no file to read again
 
 	mu       sync.Mutex
-	role     string
-	leader   string        // the replica that holds the Lease, if known
+	replica  web.Replica
 	loop     *control.Loop // the loop that runs
 	draining bool
 }
@@ -75,7 +74,7 @@ func New(p Parts) (*Daemon, error) {
 	s := p.Settings
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	d := &Daemon{parts: p, role: roleStarting}
+	d := &Daemon{parts: p, replica: web.Replica{Instance: s.Instance, Version: p.Version, Role: roleStarting}}
 	d.metrics = metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version, queue.Endpoints(), queue.Causes())
 	d.parts.Kube = rest.CopyConfig(p.Kube)
 	d.parts.Kube.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -96,8 +95,7 @@ func New(p Parts) (*Daemon, error) {
 		d.parts.Jenkins = t
 	}
 	d.web = web.New(web.Config{
-		Gatherer: reg, Instance: s.Instance, Version: p.Version, Now: p.Clock.Now, Role: d.Role, Leader: d.Leader,
-		MaxAge: max(10*s.PollInterval, 3*standbyPoll),
+		Gatherer: reg, Now: p.Clock.Now, Replica: d.Replica, MaxAge: max(10*s.PollInterval, 3*standbyPoll),
 	})
 	if p.Lead && !s.DryRun {
 		var err error
@@ -118,18 +116,11 @@ const (
 	rolePlan     = "plan"
 )
 
-// Role returns the role of the replica: starting, leader, standby or dry run.
-func (d *Daemon) Role() string {
+// Replica returns what this replica is now.
+func (d *Daemon) Replica() web.Replica {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.role
-}
-
-// Leader returns the replica that holds the Lease; "" if none is known.
-func (d *Daemon) Leader() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.leader
+	return d.replica
 }
 
 // core is the part of a daemon that observes, and acts while the replica leads. A new leader gets a new core:
@@ -241,7 +232,7 @@ func (d *Daemon) work(ctx context.Context, role string) error {
 		defer c.events.stop()
 	}
 	d.mu.Lock()
-	d.role, d.loop = role, c.loop
+	d.replica.Role, d.loop = role, c.loop
 	if d.draining {
 		c.loop.Drain()
 	}

@@ -206,8 +206,8 @@ func (d *Daemon) lead(ctx context.Context) error {
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(identity string) {
 				d.mu.Lock()
-				d.leader = identity
-				waits := d.draining && d.role != roleLeader && identity != "" && identity != lock.Identity()
+				d.replica.Leader = identity
+				waits := d.draining && d.replica.Role != roleLeader && identity != "" && identity != lock.Identity()
 				d.mu.Unlock()
 				d.parts.Log.Info("the leader is", zap.String("identity", identity))
 				if waits {
