@@ -36,15 +36,11 @@ func cleanupCommand(environ []string) *cobra.Command {
 				return usageError{err}
 			}
 			settings.DryRun = false
-			kube, inCluster, err := kubeConfig()
-			if err != nil {
-				return err
-			}
 			lead := settings.Leads(true) // also outside of the cluster: the Bellboard that must end first is in the cluster
-			if lead && !inCluster && namespace == "" {
+			if lead && !inCluster() && namespace == "" {
 				return usageError{errors.New("cleanup: Bellboard's own namespace, with its Lease, is not known outside of the cluster; write it, as in --namespace bellboard; " + noLease)}
 			}
-			d, err := daemon(cmd, settings, kube, lead && yes)
+			d, err := daemon(cmd, settings, lead && yes)
 			if err != nil {
 				return err
 			}

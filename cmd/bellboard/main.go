@@ -22,7 +22,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
-	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
 	"bellboard/cmd/internal/app"
@@ -75,7 +74,6 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	err := root.ExecuteContext(ctx)
 	var code codeError
-	var usage usageError
 	switch {
 	case err == nil:
 		return 0
@@ -83,7 +81,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		return int(code)
 	}
 	_, _ = fmt.Fprintln(stderr, "bellboard:", words(err))
-	if errors.As(err, &usage) || !understood {
+	if errors.As(err, new(usageError)) || !understood {
 		return exitUsage
 	}
 	return exitFailed
@@ -103,7 +101,11 @@ func waiting(w io.Writer) func(string) {
 }
 
 // daemon makes a daemon for a command that a person waits for.
-func daemon(cmd *cobra.Command, settings *config.Config, kube *rest.Config, lead bool) (*app.Daemon, error) {
+func daemon(cmd *cobra.Command, settings *config.Config, lead bool) (*app.Daemon, error) {
+	kube, err := kubeConfig()
+	if err != nil {
+		return nil, err
+	}
 	return app.New(app.Parts{
 		Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Lead: lead,
 		Waiting: waiting(cmd.ErrOrStderr()),

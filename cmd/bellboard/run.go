@@ -37,11 +37,11 @@ func runCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			kube, inCluster, err := kubeConfig()
+			kube, err := kubeConfig()
 			if err != nil {
 				return err
 			}
-			lead := settings.Leads(inCluster)
+			lead := settings.Leads(inCluster())
 			listener, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", settings.Listen)
 			if err != nil {
 				return fmt.Errorf("BELLBOARD_LISTEN=%q: %w", settings.Listen, err)
@@ -79,10 +79,9 @@ func newLog(w io.Writer, level string) (*zap.Logger, error) {
 // load reads the settings. Outside of a cluster Bellboard's own namespace is that of kubectl's context.
 func load(environ []string, options ...config.Option) (*config.Config, error) {
 	all := []config.Option{config.WithFiles(os.ReadFile)}
-	if _, err := rest.InClusterConfig(); err != nil {
-		if namespace, _, err := kubectlConfig().Namespace(); err == nil { // kubeConfig reports mistakes in the file
-			all = append(all, config.InNamespace(namespace))
-		}
+	if !inCluster() {
+		namespace, _, _ := kubectlConfig().Namespace() // kubeConfig reports mistakes in the file
+		all = append(all, config.InNamespace(namespace))
 	}
 	return config.Load(environ, append(all, options...)...)
 }
@@ -101,24 +100,30 @@ func (p plainJSON) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
+// inCluster reports whether Kubernetes gives this process a service account.
+func inCluster() bool {
+	_, err := rest.InClusterConfig()
+	return err == nil
+}
+
 // kubeConfig returns the configuration of the pod's service account, or else the one that kubectl uses.
-func kubeConfig() (c *rest.Config, inCluster bool, err error) {
+func kubeConfig() (*rest.Config, error) {
 	c, own := rest.InClusterConfig()
 	if own == nil {
-		return c, true, nil
+		return c, nil
 	}
-	c, err = kubectlConfig().ClientConfig()
+	c, err := kubectlConfig().ClientConfig()
 	switch {
 	case err == nil:
-		return c, false, nil
+		return c, nil
 	case !clientcmd.IsEmptyConfig(err): // the text of an empty configuration names a variable that Bellboard does not read
-		return nil, false, fmt.Errorf("cannot reach Kubernetes: the kubeconfig cannot be used; correct KUBECONFIG: %w", err)
+		return nil, fmt.Errorf("cannot reach Kubernetes: the kubeconfig cannot be used; correct KUBECONFIG: %w", err)
 	case !errors.Is(own, rest.ErrNotInCluster):
-		return nil, false, fmt.Errorf("cannot reach Kubernetes: this pod has no service account; mount one (automountServiceAccountToken: true), or set KUBECONFIG: %w", own)
+		return nil, fmt.Errorf("cannot reach Kubernetes: this pod has no service account; mount one (automountServiceAccountToken: true), or set KUBECONFIG: %w", own)
 	}
 	where := "there is no ~/.kube/config"
 	if name := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); name != "" {
 		where = fmt.Sprintf("KUBECONFIG=%q has none", name)
 	}
-	return nil, false, fmt.Errorf("cannot reach Kubernetes: Bellboard does not run in a cluster, so it needs a kubeconfig, and %s; set KUBECONFIG to a kubeconfig", where)
+	return nil, fmt.Errorf("cannot reach Kubernetes: Bellboard does not run in a cluster, so it needs a kubeconfig, and %s; set KUBECONFIG to a kubeconfig", where)
 }
