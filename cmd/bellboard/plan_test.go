@@ -70,10 +70,7 @@ func TestOthersTextIsShown(t *testing.T) {
 	}
 
 	var out strings.Builder
-	log, err := newLog(&out, "info")
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := newLog(&out, "info")
 	log.Warn("an agent failed", zap.String("log", nasty), zap.Error(errors.New(nasty)))
 	var line map[string]any
 	if err := json.Unmarshal([]byte(out.String()), &line); err != nil || line["log"] != nasty || obeyed(out.String()) != "" || strings.Count(out.String(), "\n") != 1 {

@@ -33,10 +33,7 @@ func runCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			log, err := newLog(cmd.ErrOrStderr(), settings.LogLevel)
-			if err != nil {
-				return err
-			}
+			log := newLog(cmd.ErrOrStderr(), settings.LogLevel)
 			kube, err := kubeConfig()
 			if err != nil {
 				return err
@@ -62,18 +59,15 @@ func runCommand(environ []string) *cobra.Command {
 }
 
 // newLog returns a log of JSON lines, which has client-go's messages, too.
-func newLog(w io.Writer, level string) (*zap.Logger, error) {
-	at, err := zapcore.ParseLevel(level)
-	if err != nil {
-		return nil, fmt.Errorf("BELLBOARD_LOG_LEVEL: %w", err)
-	}
+func newLog(w io.Writer, level string) *zap.Logger {
+	at, _ := zapcore.ParseLevel(level) // the settings have checked it
 	cfg := zap.NewProductionEncoderConfig()
 	cfg.TimeKey, cfg.EncodeTime = "time", zapcore.ISO8601TimeEncoder
 	// No message has a stack: client-go's errors are states of the cluster, such as a Lease that another
 	// replica took first.
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(cfg), zapcore.Lock(zapcore.AddSync(plainJSON{w})), at), zap.AddCaller())
 	klog.SetLogger(zapr.NewLoggerWithOptions(log.Named("client-go"), zapr.ErrorKey("error")))
-	return log, nil
+	return log
 }
 
 // load reads the settings. Outside of a cluster Bellboard's own namespace is that of kubectl's context.

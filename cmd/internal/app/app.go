@@ -186,7 +186,7 @@ func (d *Daemon) core(role string) (*core, error) {
 	cfg.Jenkins = &awaited{Jenkins: cfg.Jenkins, d: d}
 	c.loop = control.New(cfg)
 	if !reads {
-		c.events = newEvents(client, s.OwnNamespace, s.Instance, d.lease, p.Clock, p.Log.Named("events"))
+		c.events = newEvents(client, s.OwnNamespace, s.Instance, d.lease, p.Log.Named("events"))
 	}
 	return c, nil
 }

@@ -15,9 +15,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"bellboard/scaler"
-	"bellboard/scaler/clock"
 	"bellboard/scaler/plain"
 )
 
@@ -64,52 +64,39 @@ func subject(e *corev1.Event) string {
 }
 
 // sink writes events. If the API server rejects a write, sink sends no write of that kind for a pause that
-// doubles, since each of them would cost a request. client-go writes one event at a time.
+// doubles, since each of them would cost a request.
 type sink struct {
 	record.EventSink
 
-	namespace     string
-	clock         clock.Clock
-	log           *zap.Logger
-	create, patch refusal
-	warned        sync.Once
+	namespace string
+	log       *zap.Logger
+	pauses    *flowcontrol.Backoff // by kind of write: create or patch
+	warned    sync.Once
 }
-
-// refusal is the pause of one kind of write; zero: no pause.
-type refusal struct {
-	until time.Time
-	pause time.Duration
-}
-
-// The first pause after a rejected write, and the longest.
-const (
-	refusedPause    = 10 * time.Minute
-	refusedPauseMax = 12 * time.Hour
-)
 
 // Create writes a new event.
 func (s *sink) Create(e *corev1.Event) (*corev1.Event, error) {
-	return s.write(&s.create, e, func() (*corev1.Event, error) { return s.EventSink.Create(e) })
+	return s.write("create", e, func() (*corev1.Event, error) { return s.EventSink.Create(e) })
 }
 
 // Patch counts an event once more.
 func (s *sink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
-	return s.write(&s.patch, e, func() (*corev1.Event, error) { return s.EventSink.Patch(e, data) })
+	return s.write("patch", e, func() (*corev1.Event, error) { return s.EventSink.Patch(e, data) })
 }
 
-func (s *sink) write(r *refusal, e *corev1.Event, call func() (*corev1.Event, error)) (*corev1.Event, error) {
+func (s *sink) write(kind string, e *corev1.Event, call func() (*corev1.Event, error)) (*corev1.Event, error) {
+	now := s.pauses.Clock.Now()
 	// An event that was not created cannot be patched either.
-	if now := s.clock.Now(); now.Before(r.until) || now.Before(s.create.until) {
+	if s.pauses.IsInBackOffSinceUpdate(kind, now) || s.pauses.IsInBackOffSinceUpdate("create", now) {
 		return e, nil
 	}
 	made, err := call()
 	switch {
 	case err == nil:
-		*r = refusal{}
+		s.pauses.Reset(kind)
 	// Not found is the namespace when an event is created, and only that event when it is patched.
-	case apierrors.IsForbidden(err), r == &s.create && apierrors.IsNotFound(err):
-		r.pause = min(max(2*r.pause, refusedPause), refusedPauseMax)
-		r.until = s.clock.Now().Add(r.pause)
+	case apierrors.IsForbidden(err), kind == "create" && apierrors.IsNotFound(err):
+		s.pauses.Next(kind, now)
 		s.warned.Do(func() {
 			s.log.Warn("Kubernetes rejects Bellboard's events, so only this log has them; give Bellboard's Role create and patch on events in its own namespace (deploy/install.yaml)",
 				zap.String("namespace", s.namespace), zap.Error(err))
@@ -120,13 +107,16 @@ func (s *sink) write(r *refusal, e *corev1.Event, call func() (*corev1.Event, er
 }
 
 // newEvents begins to send events until stop.
-func newEvents(client kubernetes.Interface, namespace, instance string, lease *lease, clk clock.Clock, log *zap.Logger) *events {
+func newEvents(client kubernetes.Interface, namespace, instance string, lease *lease, log *zap.Logger) *events {
 	b := record.NewBroadcasterWithCorrelatorOptions(record.CorrelatorOptions{
 		BurstSize: eventBurst, QPS: eventRate, SpamKeyFunc: subject,
 		KeyFunc:     func(e *corev1.Event) (group, local string) { return subject(e), e.Message },
 		MessageFunc: func(e *corev1.Event) string { return e.Message + eventCombined },
 	})
-	b.StartRecordingToSink(&sink{EventSink: &typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)}, namespace: namespace, clock: clk, log: log})
+	b.StartRecordingToSink(&sink{
+		EventSink: &typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)}, namespace: namespace, log: log,
+		pauses: flowcontrol.NewBackOff(10*time.Minute, 12*time.Hour),
+	})
 	return &events{
 		stop: b.Shutdown, recorder: b.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: "bellboard"}),
 		on:    corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: leaseName(instance)},
