@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
@@ -57,11 +58,11 @@ func cleanupCommand(environ []string) *cobra.Command {
 				return nil
 			}
 			if namespace != "" && lead {
-				switch _, there, err := d.Holder(cmd.Context()); {
+				switch _, err := d.Holder(cmd.Context()); {
+				case apierrors.IsNotFound(err):
+					return usageError{fmt.Errorf("cleanup --yes: there is no Lease %s/bellboard-%s, so a leader in another namespace would go on; write Bellboard's own namespace; %s", namespace, settings.Instance, noLease)}
 				case err != nil:
 					return err
-				case !there:
-					return usageError{fmt.Errorf("cleanup --yes: there is no Lease %s/bellboard-%s, so a leader in another namespace would go on; write Bellboard's own namespace; %s", namespace, settings.Instance, noLease)}
 				}
 			}
 			said := ""

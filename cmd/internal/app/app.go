@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,7 +77,7 @@ func New(p Parts) (*Daemon, error) {
 	d.metrics = metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version, queue.Endpoints(), queue.Causes())
 	d.parts.Kube = rest.CopyConfig(p.Kube)
 	d.parts.Kube.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return counter{next: next, under: "/namespaces/" + s.OwnNamespace + "/", now: p.Clock.Now, count: d.metrics.KubeRequest}
+		return counter{next, d}
 	})
 	if p.Waiting == nil {
 		d.parts.Waiting = func(what string) { d.parts.Log.Info("waiting", zap.String("for", what)) }
@@ -292,12 +291,9 @@ func JenkinsTransport(caFile string) (http.RoundTripper, error) {
 	return queue.NewTransport(roots), nil
 }
 
-// waitMoment is the time for which people wait without a message.
-const waitMoment = 2 * time.Second
-
 // Waits calls say with the server that does not answer, unless the returned function is called soon.
 func Waits(c clock.Clock, say func(string), what func() string) (over func() bool) {
-	return c.AfterFunc(waitMoment, func() { say(what()) })
+	return c.AfterFunc(2*time.Second, func() { say(what()) })
 }
 
 // start fills the cache of pods, and names the API server if it does not answer.
@@ -315,12 +311,9 @@ func (d *Daemon) start(ctx context.Context, pods *pool.Client) error {
 	return nil
 }
 
-// accountFolder is where Kubernetes puts the credentials of a pod's service account.
-const accountFolder = "/var/run/secrets/kubernetes.io/serviceaccount/"
-
 // WayToKube returns what named the API server, and what to check if the API server does not answer.
 func WayToKube(cfg *rest.Config) string {
-	if strings.HasPrefix(cfg.BearerTokenFile, accountFolder) {
+	if strings.HasPrefix(cfg.BearerTokenFile, "/var/run/secrets/kubernetes.io/serviceaccount/") {
 		return "as the service account of this pod says; check that account's Role, and the NetworkPolicy between this pod and the API server"
 	}
 	return "as the kubeconfig says; correct KUBECONFIG (or its current context), or open the network to that API server"
@@ -330,12 +323,13 @@ func WayToKube(cfg *rest.Config) string {
 type awaited struct {
 	control.Jenkins
 	d      *Daemon
-	looked atomic.Bool
+	looked bool // the loop observes one time after another
 }
 
 // Observe implements control.Jenkins.
 func (a *awaited) Observe(ctx context.Context) (scaler.JenkinsView, error) {
-	if !a.looked.Swap(true) {
+	if !a.looked {
+		a.looked = true
 		s := a.d.parts.Settings
 		defer Waits(a.d.parts.Clock, a.d.parts.Waiting, func() string {
 			return "Jenkins at " + s.JenkinsURL + ", which has not answered yet (BELLBOARD_JENKINS_URL)"
@@ -346,25 +340,23 @@ func (a *awaited) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 
 // counter counts the requests to Kubernetes for the Lease and for events. The pool counts its own requests.
 type counter struct {
-	next  http.RoundTripper
-	under string // the path of Bellboard's own namespace
-	now   func() time.Time
-	count func(verb, resource, code string, took time.Duration)
+	next http.RoundTripper
+	d    *Daemon
 }
 
 var kubeVerbs = map[string]string{http.MethodGet: "get", http.MethodPost: "create", http.MethodPut: "update", http.MethodPatch: "patch"}
 
 func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
-	_, path, _ := strings.Cut(r.URL.Path, c.under)
+	_, path, _ := strings.Cut(r.URL.Path, "/namespaces/"+c.d.parts.Settings.OwnNamespace+"/")
 	resource, _, _ := strings.Cut(path, "/")
 	if resource != "leases" && resource != "events" {
 		return c.next.RoundTrip(r)
 	}
-	began, code := c.now(), "error"
+	began, code := c.d.parts.Clock.Now(), "error"
 	resp, err := c.next.RoundTrip(r)
 	if err == nil {
 		code = strconv.Itoa(resp.StatusCode)
 	}
-	c.count(kubeVerbs[r.Method], resource, code, c.now().Sub(began))
+	c.d.metrics.KubeRequest(kubeVerbs[r.Method], resource, code, c.d.parts.Clock.Now().Sub(began))
 	return resp, err
 }

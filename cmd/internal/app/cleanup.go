@@ -122,12 +122,12 @@ func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 	err = clock.Sleep(ctx, clock.Real(), 3*retryPeriod)
 	holder := ""
 	if err == nil {
-		holder, _, err = d.Holder(ctx)
+		holder, err = d.Holder(ctx)
 	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("everything was removed, but whether another replica leads now is not known: %w", err)
-	case holder != "":
+	case holder != "" && holder != d.lease.lock.Identity():
 		return fmt.Errorf("%w: %s", ErrBegunAnew, holder)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 	coordinationv1 "k8s.io/api/coordination/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -56,13 +56,7 @@ func now() *moment {
 	return &moment{wall: t.Round(0), mono: t}
 }
 
-// age returns the time since the moment, by the clock that has counted more.
-func (m *moment) age() time.Duration {
-	n := now()
-	return max(n.wall.Sub(m.wall), n.mono.Sub(m.mono))
-}
-
-// leaseName returns the name of an instance's Lease, to which the instance's events belong, too.
+// leaseName returns the name of an instance's Lease, on which the instance's events are, too.
 func leaseName(instance string) string { return "bellboard-" + instance }
 
 // newLease prepares the Lease of the instance, in Bellboard's own namespace. The Lease has its own client:
@@ -74,19 +68,12 @@ func newLease(p Parts) (*lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
-	identity := p.Identity
-	if identity == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return nil, err
-		}
-		identity = host + "_" + uuid.NewString()
-	}
+	host, _ := os.Hostname() // for people; the number alone tells replicas apart
 	l := &lease{LeaseInterface: client.CoordinationV1().Leases(p.Settings.OwnNamespace)}
 	l.lock = &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: p.Settings.OwnNamespace, Name: leaseName(p.Settings.Instance)},
 		Client:     l,
-		LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
+		LockConfig: resourcelock.ResourceLockConfig{Identity: cmp.Or(p.Identity, host+"_"+uuid.NewString())},
 	}
 	return l, nil
 }
@@ -144,27 +131,23 @@ func (l *lease) uid() types.UID {
 	return uid
 }
 
-// Holder reads which other replica holds the Lease; "" is none. there is false if there is no Lease at all: a
+// Holder reads which replica holds the Lease; "" is none. The error is of a NotFound if there is no Lease: a
 // replica that has led leaves its Lease behind.
-func (d *Daemon) Holder(ctx context.Context) (name string, there bool, err error) {
+func (d *Daemon) Holder(ctx context.Context) (string, error) {
 	r, _, err := d.lease.lock.Get(ctx)
-	switch {
-	case apierrors.IsNotFound(err):
-		return "", false, nil
-	case err != nil:
-		return "", false, fmt.Errorf("reading the Lease %s: %w", d.lease.lock.Describe(), err)
-	case r.HolderIdentity == d.lease.lock.Identity():
-		return "", true, nil
+	if err != nil {
+		return "", fmt.Errorf("reading the Lease %s: %w", d.lease.lock.Describe(), err)
 	}
-	return r.HolderIdentity, true, nil
+	return r.HolderIdentity, nil
 }
 
-// valid returns nil while no other replica can hold the Lease.
+// valid returns nil while no other replica can hold the Lease. The clock that has counted more decides.
 func (l *lease) valid() error {
+	n := now()
 	switch sent := l.renewed.Load(); {
 	case sent == nil:
 		return fmt.Errorf("this replica does not hold the Lease: %w", scaler.ErrExpired)
-	case sent.age() > renewDeadline:
+	case max(n.wall.Sub(sent.wall), n.mono.Sub(sent.mono)) > renewDeadline:
 		return fmt.Errorf("this replica did not renew the Lease in time: %w", scaler.ErrExpired)
 	}
 	return nil
