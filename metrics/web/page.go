@@ -15,8 +15,8 @@ import (
 	"bellboard/scaler/plain"
 )
 
-// linesKept is the number of last changes on the page.
-const linesKept = 12
+// linesShown is the number of last changes on the page.
+const linesShown = 12
 
 // view is the content of the page at one moment.
 type view struct {
@@ -87,7 +87,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) view() *view {
 	has := s.now()
-	v := &view{Status: s.statusOf(&has), Shown: &scaler.Tick{}, Changes: has.lines, Slots: map[string][]scaler.SlotSeen{}}
+	v := &view{Status: s.statusOf(&has), Shown: &scaler.Tick{}, Changes: changed(has.changes), Slots: map[string][]scaler.SlotSeen{}}
 	if has.last != nil {
 		for i := range has.last.Plan.Agents {
 			if has.last.Plan.Agents[i].Pod {
@@ -119,19 +119,20 @@ func (s *Server) view() *view {
 	return v
 }
 
-// newLines returns the lines of a tick on the page: the teams' table shows what is blocked.
-func newLines(t *scaler.Tick) (out []line) {
-	for i := range t.News {
-		switch n := &t.News[i]; n.Kind { //nolint:exhaustive // the page has the others elsewhere
-		case scaler.NewsHold:
+// changed returns the last changes, the newest first. The teams' table shows what is blocked.
+func changed(ticks []scaler.Tick) (out []line) {
+	for i := range ticks {
+		t := &ticks[i]
+		if t.Hold != "" {
 			out = append(out, line{t.At, "all", "hold", t.Hold})
-		case scaler.NewsScaled:
-			if acted(t) {
-				out = append(out, line{t.At, n.Decision.Team, n.Decision.Change(), n.Decision.Text})
+		}
+		for j := range t.Plan.Decisions {
+			if d := &t.Plan.Decisions[j]; d.Changes() && acted(t) {
+				out = append(out, line{t.At, d.Team, d.Change(), d.Text})
 			}
 		}
 	}
-	return out
+	return out[:min(len(out), linesShown)]
 }
 
 // fleet returns the agents with a pod by team, in the order of the teams, and by class. Agents of removed

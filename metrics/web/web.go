@@ -55,7 +55,6 @@ type state struct {
 	last    *scaler.Tick  // the last tick; nil: no tick yet
 	seen    *scaler.Tick  // the last tick that was no hold; nil: no such tick yet
 	changes []scaler.Tick // the newest first, as in the other lists
-	lines   []line        // the last changes on the page
 	failed  []Failed
 	lost    []Lost
 }
@@ -133,9 +132,6 @@ func (s *Server) Observe(t scaler.Tick) {
 	for _, l := range t.Facts.BuildsLost {
 		s.has.lost = prepend(s.has.lost, Lost{t.At, l}, failedKept)
 	}
-	for _, l := range slices.Backward(newLines(&t)) {
-		s.has.lines = prepend(s.has.lines, l, linesKept)
-	}
 	if acted(&t) || t.Tells(scaler.NewsLost) || t.Tells(scaler.NewsHold) || t.Tells(scaler.NewsReadable) {
 		s.has.changes = prepend(s.has.changes, decision(t), kept)
 	}
@@ -171,8 +167,7 @@ func decision(t scaler.Tick) scaler.Tick {
 func loosen(a *scaler.Action) {
 	a.Pod = nil
 	if a.Slot != nil {
-		slot := *a.Slot
-		a.Slot = &slot
+		a.Slot = new(*a.Slot)
 	}
 }
 
