@@ -87,10 +87,10 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) view() *view {
 	has := s.now()
-	v := &view{Status: s.statusOf(&has), Shown: &scaler.Tick{}, Changes: changed(has.changes), Slots: map[string][]scaler.SlotSeen{}}
-	if has.last != nil {
-		for i := range has.last.Plan.Agents {
-			if has.last.Plan.Agents[i].Pod {
+	v := &view{Status: has.Status, Shown: &scaler.Tick{}, Changes: changed(has.changes), Slots: map[string][]scaler.SlotSeen{}}
+	if has.Tick != nil {
+		for i := range has.Tick.Plan.Agents {
+			if has.Tick.Plan.Agents[i].Pod {
 				v.Pods++
 			}
 		}

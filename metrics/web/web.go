@@ -51,12 +51,10 @@ type Server struct {
 
 // state is what a Server has seen. A new record makes a new list, so copies of a state share its lists.
 type state struct {
+	Status
 	ended   time.Time     // the end of the last tick, or the time at which the server was made
-	last    *scaler.Tick  // the last tick; nil: no tick yet
 	seen    *scaler.Tick  // the last tick that was no hold; nil: no such tick yet
-	changes []scaler.Tick // the newest first, as in the other lists
-	failed  []Failed
-	lost    []Lost
+	changes []scaler.Tick // the newest first
 }
 
 // failedKept is the number of failed agents that a Server remembers, and of agents that builds lost.
@@ -122,15 +120,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) Observe(t scaler.Tick) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.has.ended, s.has.last = s.config.Now(), &t
+	s.has.ended, s.has.Tick, s.has.Seen = s.config.Now(), &t, s.has.seen
 	if t.Hold == "" {
-		s.has.seen = &t
+		s.has.Ready, s.has.seen, s.has.Seen = true, &t, nil
 	}
 	for _, f := range t.Facts.Failures {
-		s.has.failed = prepend(s.has.failed, Failed{t.At, f}, failedKept)
+		s.has.Failed = prepend(s.has.Failed, Failed{t.At, f}, failedKept)
 	}
 	for _, l := range t.Facts.BuildsLost {
-		s.has.lost = prepend(s.has.lost, Lost{t.At, l}, failedKept)
+		s.has.Lost = prepend(s.has.Lost, Lost{t.At, l}, failedKept)
 	}
 	if acted(&t) || t.Tells(scaler.NewsLost) || t.Tells(scaler.NewsHold) || t.Tells(scaler.NewsReadable) {
 		s.has.changes = prepend(s.has.changes, decision(t), kept)
@@ -146,7 +144,9 @@ func prepend[T any](list []T, record T, most int) []T {
 func (s *Server) now() state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.has
+	has := s.has
+	has.Replica, has.Now = s.config.Replica(), s.config.Now()
+	return has
 }
 
 // decision returns the part of a tick that a Server remembers. It has no pointer to an agent, which would
@@ -179,7 +179,8 @@ func acted(t *scaler.Tick) bool {
 
 // healthz reports whether the loop is alive, whatever state Jenkins and Kubernetes have.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
-	if age := s.config.Now().Sub(s.now().ended); age > s.config.MaxAge {
+	has := s.now()
+	if age := has.Now.Sub(has.ended); age > s.config.MaxAge {
 		unavailable(w, fmt.Sprintf("the loop is stuck: no tick has ended for %s", age.Round(time.Second)))
 		return
 	}
@@ -189,10 +190,10 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 // readyz reports whether any tick since the start was no hold.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	switch has := s.now(); {
-	case has.seen != nil:
+	case has.Ready:
 		_, _ = fmt.Fprintln(w, "ok") // as in answer
-	case has.last != nil:
-		unavailable(w, "not ready: "+plain.Line(has.last.Hold))
+	case has.Tick != nil:
+		unavailable(w, "not ready: "+plain.Line(has.Tick.Hold))
 	default:
 		unavailable(w, "not ready: no tick has ended yet")
 	}
@@ -202,22 +203,7 @@ func unavailable(w http.ResponseWriter, why string) {
 	http.Error(w, why, http.StatusServiceUnavailable)
 }
 
-// statusOf returns the status of a server that has seen so much.
-func (s *Server) statusOf(has *state) Status {
-	a := Status{
-		Replica: s.config.Replica(), Now: s.config.Now(),
-		Ready: has.seen != nil, Tick: has.last, Failed: has.failed, Lost: has.lost,
-	}
-	if has.seen != has.last {
-		a.Seen = has.seen
-	}
-	return a
-}
-
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	has := s.now()
-	answer(w, s.statusOf(&has))
-}
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) { answer(w, s.now().Status) }
 
 func (s *Server) decisions(w http.ResponseWriter, _ *http.Request) {
 	answer(w, Decisions{Kept: kept, Ticks: s.now().changes})
