@@ -215,7 +215,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	default:
 		err = d.work(ctx, roleLeader)
 	}
-	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
 	return err
@@ -238,13 +238,10 @@ func (d *Daemon) work(ctx context.Context, role string) error {
 	d.mu.Unlock()
 	d.metrics.Leading(role == roleLeader)
 	defer d.metrics.Leading(false)
-	if err := d.start(ctx, c.pool); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
+	if err := d.start(ctx, c.pool); err != nil && ctx.Err() == nil {
 		return err
 	}
-	return c.loop.Run(ctx)
+	return c.loop.Run(ctx) // nothing, if ctx has ended
 }
 
 // Drain makes Run drain and remove everything of this instance. Run goes on.
@@ -271,8 +268,7 @@ func (d *Daemon) Plan(ctx context.Context) (scaler.Tick, error) {
 	return c.loop.Tick(ctx), nil
 }
 
-// JenkinsTransport returns the transport to Jenkins. It also trusts the authorities in caFile, if that is
-// set.
+// JenkinsTransport returns the transport to Jenkins, which also trusts the authorities in caFile, if any.
 func JenkinsTransport(caFile string) (http.RoundTripper, error) {
 	if caFile == "" {
 		return queue.NewTransport(nil), nil

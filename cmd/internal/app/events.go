@@ -34,11 +34,10 @@ const (
 	eventBuildLost      = "BuildLost"      // a build lost its agent
 )
 
-// eventCombined ends the message of an event that stands for several events with other messages.
-const eventCombined = " (the last of several)"
-
-// tickAnnotation has the tick of an event, as the log has it.
-const tickAnnotation = "bellboard.dev/tick"
+const (
+	eventCombined  = " (the last of several)" // ends a message that stands for several other messages
+	tickAnnotation = "bellboard.dev/tick"     // the tick of an event, as the log has it
+)
 
 // events makes Kubernetes events on the Lease of the instance, in Bellboard's own namespace. client-go's
 // correlator counts equal events and limits their rate. The correlator does so for each reason and each team
@@ -51,11 +50,8 @@ type events struct {
 	lease    *lease // has the UID of the Lease; nil: there is no Lease
 }
 
-// Of one reason and subject client-go sends eventBurst events at once, and then one in 1/eventRate seconds.
-const (
-	eventBurst = 20
-	eventRate  = 1. / 60
-)
+// eventBurst is the number of events of one reason and subject that client-go sends before it sends one a minute.
+const eventBurst = 20
 
 // subject returns the reason of an event, and the team or pool with which its message begins.
 func subject(e *corev1.Event) string {
@@ -109,7 +105,7 @@ func (s *sink) write(kind string, e *corev1.Event, call func() (*corev1.Event, e
 // newEvents begins to send events until stop.
 func newEvents(client kubernetes.Interface, namespace, instance string, lease *lease, log *zap.Logger) *events {
 	b := record.NewBroadcasterWithCorrelatorOptions(record.CorrelatorOptions{
-		BurstSize: eventBurst, QPS: eventRate, SpamKeyFunc: subject,
+		BurstSize: eventBurst, QPS: 1. / 60, SpamKeyFunc: subject,
 		KeyFunc:     func(e *corev1.Event) (group, local string) { return subject(e), e.Message },
 		MessageFunc: func(e *corev1.Event) string { return e.Message + eventCombined },
 	})
@@ -162,7 +158,8 @@ const (
 // lost makes one event for each pool whose agents were lost with their builds. The event has the last lines
 // of the first log that has any.
 func (e *events) lost(t *scaler.Tick) {
-	for _, all := range alike(t.Facts.BuildsLost, func(l scaler.LostBuilds) scaler.PoolID { return l.PoolID }) {
+	same := func(a, b scaler.LostBuilds) bool { return a.PoolID == b.PoolID }
+	for _, all := range grouped(t.Facts.BuildsLost, same) {
 		var names []string
 		builds, log := 0, ""
 		for _, l := range all {
@@ -180,20 +177,17 @@ func (e *events) lost(t *scaler.Tick) {
 // failures makes one event for each pool and class of failure. The agents of one tick fail for the same
 // cause, so the event has the text of the first agent that has a log.
 func (e *events) failures(t *scaler.Tick) {
-	type cause struct {
-		scaler.PoolID
-		scaler.Failure
-	}
-	for _, all := range alike(t.Facts.Failures, func(f scaler.FailedAgent) cause { return cause{f.PoolID, f.Failure} }) {
+	same := func(a, b scaler.FailedAgent) bool { return a.PoolID == b.PoolID && a.Failure == b.Failure }
+	for _, all := range grouped(t.Facts.Failures, same) {
 		f := all[max(0, slices.IndexFunc(all, func(f scaler.FailedAgent) bool { return f.Log != "" }))]
 		e.say(t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d failed: %s: %s%s", f.Team, f.Kind, len(all), f.Failure, f.Text, lastWords(f.Log))
 	}
 }
 
-// alike returns the records that have the same key together, in the order of their first records.
-func alike[K comparable, T any](records []T, key func(T) K) (out [][]T) {
+// grouped returns the records in groups of the same kind, in the order of each group's first record.
+func grouped[T any](records []T, same func(a, b T) bool) (out [][]T) {
 	for _, r := range records {
-		i := slices.IndexFunc(out, func(like []T) bool { return key(like[0]) == key(r) })
+		i := slices.IndexFunc(out, func(group []T) bool { return same(group[0], r) })
 		if i < 0 {
 			i, out = len(out), append(out, nil)
 		}
