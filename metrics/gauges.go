@@ -20,13 +20,6 @@ type gauges struct {
 	asOf map[scaler.Source]time.Time // the time of the last view of each source
 }
 
-// What an executor does: the values of the label state of bellboard_executors.
-const (
-	executorBusy   = "busy"
-	executorFree   = "free"
-	executorComing = "coming"
-)
-
 // observe keeps the tick for later scrapes.
 func (g *gauges) observe(t scaler.Tick) {
 	g.mu.Lock()
@@ -70,16 +63,16 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	oldest := gauge(auto, "bellboard_queue_oldest_wait_seconds", "Time that the oldest waiting build of the team has waited.", g.team)
 	desired := gauge(auto, "bellboard_agents_desired", "Agents that the team would have if no rule limited it.", g.team)
 	alive := gauge(auto, "bellboard_agents_alive", "Agents of the team with a living pod, also draining and held ones. MAX_AGENTS limits this number.", g.team)
-	executors := gauge(auto, "bellboard_executors", "Executors of the team's agents: with a build (busy), without one (free), or of an agent on its way (coming). Agents that a person holds or somebody else deletes are not counted.", g.team, oneOf("state", []string{executorBusy, executorFree, executorComing}))
+	executors := gauge(auto, "bellboard_executors", "Executors of the team's agents: with a build (busy), without one (free), or of an agent on its way (coming). Agents that a person holds or somebody else deletes are not counted.", g.team, oneOf("state", []string{"busy", "free", "coming"}))
 	for i := range g.seen.Decisions {
 		d := &g.seen.Decisions[i]
 		waiting.WithLabelValues(d.Team).Set(float64(d.Waiting))
 		oldest.WithLabelValues(d.Team).Set(d.Oldest.Seconds())
 		desired.WithLabelValues(d.Team).Set(float64(d.Want))
 		alive.WithLabelValues(d.Team).Set(float64(d.Alive))
-		executors.WithLabelValues(d.Team, executorBusy).Set(float64(d.Busy))
-		executors.WithLabelValues(d.Team, executorFree).Set(float64(d.Free))
-		executors.WithLabelValues(d.Team, executorComing).Set(float64(d.Coming))
+		executors.WithLabelValues(d.Team, "busy").Set(float64(d.Busy))
+		executors.WithLabelValues(d.Team, "free").Set(float64(d.Free))
+		executors.WithLabelValues(d.Team, "coming").Set(float64(d.Coming))
 	}
 	kind := oneOf("kind", scaler.Kinds())
 	agents := gauge(auto, "bellboard_agents", "Agents and berths by class, in the last tick that was not a hold.", g.team, kind, oneOf("class", scaler.Classes()))
@@ -97,11 +90,11 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		slots.WithLabelValues(g.team.of(s.Team), string(s.State)).Inc()
 	}
 	unresolved := gauge(auto, "bellboard_queue_unresolved_items", "Builds that wait for a label that Jenkins does not name.")
-	for i := range g.seen.Unresolved {
-		unresolved.WithLabelValues().Add(float64(g.seen.Unresolved[i].Count))
+	for _, u := range g.seen.Unresolved {
+		unresolved.WithLabelValues().Add(float64(u.Count))
 	}
 	unserved := gauge(auto, "bellboard_queue_unserved_items", "Builds that wait for labels that no team serves, or without a label while no team has UNLABELLED.")
-	for i := range g.seen.Unserved {
-		unserved.WithLabelValues().Add(float64(g.seen.Unserved[i].Count))
+	for _, u := range g.seen.Unserved {
+		unserved.WithLabelValues().Add(float64(u.Count))
 	}
 }

@@ -10,6 +10,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,22 +114,17 @@ func daemon(cmd *cobra.Command, settings *config.Config, lead bool) (*app.Daemon
 }
 
 func versionText() string {
-	if version != "" {
-		return version
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{}
 	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
+	return cmp.Or(version, info.Main.Version, "unknown")
 }
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "bellboard", versionText())
-			return err
-		},
+		Run: func(cmd *cobra.Command, _ []string) { cmd.Println("bellboard", versionText()) },
 	}
 }
 
