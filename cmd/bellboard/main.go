@@ -1,12 +1,4 @@
-// Command bellboard gives Jenkins exactly as many agents as its queue needs, on Kubernetes. Its commands:
-//
-//	run      run the daemon
-//	plan     show what the daemon would do
-//	demo     run the daemon with a simulated Jenkins and cluster
-//	config   print the settings
-//	doctor   check the settings, Jenkins and Kubernetes
-//	cleanup  remove everything that the instance owns
-//	version  print the version
+// Command bellboard gives Jenkins exactly as many agents as its queue needs, on Kubernetes.
 package main
 
 import (

@@ -21,10 +21,11 @@ const linesShown = 12
 // view is the content of the page at one moment.
 type view struct {
 	Status
-	Pods            int          // the number of agents that the last tick saw; a berth is no agent yet
-	Shown           *scaler.Tick // the last tick that was no hold
-	Fleet           []group
-	Leftovers       []leftover
+	Pods            int                          // the agents that the last tick saw; a berth is no agent yet
+	Shown           *scaler.Tick                 // the last tick that was no hold
+	Teams           []string                     // teams of removed settings come last
+	Fleet           map[string][]scaler.Agent    // the agents with a pod by team, sorted by class
+	Podless         []leftover                   // all other Jenkins nodes, except berths
 	Slots           map[string][]scaler.SlotSeen // the cache slots by team, sorted by state
 	Changes         []line
 	Starts, Overdue []string
@@ -35,13 +36,7 @@ func (v *view) Unused(s scaler.SlotSeen) time.Duration {
 	return max(0, v.Shown.At.Sub(s.LastUsed)).Round(time.Second)
 }
 
-// group has the agents of one team, sorted by class.
-type group struct {
-	Team   string
-	Agents []scaler.Agent
-}
-
-// leftover has the Jenkins nodes of one class without a pod, except berths.
+// leftover has the Jenkins nodes of one class without a pod.
 type leftover struct {
 	Class scaler.Class
 	What  string // the class in words, and what Bellboard does
@@ -52,7 +47,6 @@ type leftover struct {
 // namesShown is the number of Jenkins nodes of a class that the page names.
 const namesShown = 4
 
-// leftovers has the classes of Jenkins nodes without a pod, in words.
 var leftovers = []leftover{
 	{Class: scaler.FenceInTheWay, What: "a build wants the fence's name; Bellboard deletes the fence at once"},
 	{Class: scaler.Resuming, What: "a build wants this agent back; Bellboard clears its mark at once"},
@@ -87,35 +81,61 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) view() *view {
 	has := s.now()
-	v := &view{Status: has.Status, Shown: &scaler.Tick{}, Changes: changed(has.changes), Slots: map[string][]scaler.SlotSeen{}}
-	if has.Tick != nil {
-		for i := range has.Tick.Plan.Agents {
-			if has.Tick.Plan.Agents[i].Pod {
-				v.Pods++
-			}
-		}
+	v := &view{
+		Status: has.Status, Changes: changed(has.changes),
+		Fleet: map[string][]scaler.Agent{}, Slots: map[string][]scaler.SlotSeen{},
 	}
-	if has.seen == nil {
-		return v
+	if v.Shown = has.seen; v.Shown == nil {
+		v.Shown = &scaler.Tick{}
 	}
-	v.Shown = has.seen // nothing changes a tick that has ended
-	plan := &has.seen.Plan
+	plan := &v.Shown.Plan // nothing changes a tick that has ended
 	for i := range plan.Decisions {
 		d := &plan.Decisions[i]
+		v.Teams = append(v.Teams, d.Team)
 		for _, u := range d.Usual {
 			v.Starts = append(v.Starts, d.Team+" "+string(u.Kind)+": "+u.Words())
 		}
 	}
-	for i := range plan.Agents {
-		if a := &plan.Agents[i]; a.Overdue {
+	podless := map[scaler.Class][]string{}
+	for _, a := range plan.Agents {
+		if a.Overdue {
 			v.Overdue = append(v.Overdue, a.Name+": "+a.Text)
+		}
+		switch {
+		case a.Pod:
+			if !slices.Contains(v.Teams, a.Team) {
+				v.Teams = append(v.Teams, a.Team)
+			}
+			v.Fleet[a.Team] = append(v.Fleet[a.Team], a)
+			if has.Seen == nil { // a hold saw none
+				v.Pods++
+			}
+		case a.Class == scaler.Held && a.Text != "":
+			podless[a.Class] = append(podless[a.Class], a.Name+" ("+a.Text+")")
+		default:
+			podless[a.Class] = append(podless[a.Class], a.Name)
+		}
+	}
+	for _, agents := range v.Fleet {
+		slices.SortFunc(agents, func(a, b scaler.Agent) int {
+			return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Name, b.Name))
+		})
+	}
+	for _, l := range leftovers {
+		names := podless[l.Class]
+		l.Count = len(names)
+		l.Names = strings.Join(names[:min(l.Count, namesShown)], ", ")
+		if l.Count > namesShown {
+			l.Names += fmt.Sprintf(" and %d more", l.Count-namesShown)
+		}
+		if l.Count > 0 {
+			v.Podless = append(v.Podless, l)
 		}
 	}
 	byState := func(a, b scaler.SlotSeen) int { return cmp.Compare(a.State, b.State) }
 	for _, s := range slices.SortedStableFunc(slices.Values(plan.Slots), byState) {
 		v.Slots[s.Team] = append(v.Slots[s.Team], s)
 	}
-	v.Fleet, v.Leftovers = fleet(plan), podless(plan)
 	return v
 }
 
@@ -133,55 +153,4 @@ func changed(ticks []scaler.Tick) (out []line) {
 		}
 	}
 	return out[:min(len(out), linesShown)]
-}
-
-// fleet returns the agents with a pod by team, in the order of the teams, and by class. Agents of removed
-// teams come last.
-func fleet(p *scaler.Plan) (out []group) {
-	for i := range p.Decisions {
-		out = append(out, group{Team: p.Decisions[i].Team})
-	}
-	for _, a := range p.Agents {
-		if !a.Pod {
-			continue
-		}
-		i := slices.IndexFunc(out, func(g group) bool { return g.Team == a.Team })
-		if i < 0 {
-			i = len(out)
-			out = append(out, group{Team: a.Team})
-		}
-		out[i].Agents = append(out[i].Agents, a)
-	}
-	for i := range out {
-		slices.SortFunc(out[i].Agents, func(a, b scaler.Agent) int {
-			return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Name, b.Name))
-		})
-	}
-	return out
-}
-
-// podless returns the Jenkins nodes without a pod by class, except berths.
-func podless(p *scaler.Plan) (out []leftover) {
-	for _, l := range leftovers {
-		var names []string
-		for i := range p.Agents {
-			a := &p.Agents[i]
-			switch {
-			case a.Pod || a.Class != l.Class:
-			case a.Class == scaler.Held && a.Text != "":
-				names = append(names, a.Name+" ("+a.Text+")")
-			default:
-				names = append(names, a.Name)
-			}
-		}
-		l.Count = len(names)
-		l.Names = strings.Join(names[:min(l.Count, namesShown)], ", ")
-		if l.Count > namesShown {
-			l.Names += fmt.Sprintf(" and %d more", l.Count-namesShown)
-		}
-		if l.Count > 0 {
-			out = append(out, l)
-		}
-	}
-	return out
 }

@@ -6,6 +6,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -277,10 +278,8 @@ func JenkinsTransport(caFile string) (http.RoundTripper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("BELLBOARD_JENKINS_CA_FILE: %w", err)
 	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
-	}
+	system, _ := x509.SystemCertPool()
+	roots := cmp.Or(system, x509.NewCertPool())
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("BELLBOARD_JENKINS_CA_FILE=%q holds no PEM certificate", caFile)
 	}
