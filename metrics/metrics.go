@@ -18,11 +18,14 @@ import (
 	"bellboard/scaler"
 )
 
-// noTeam stands for items and agents of a team that is not in the settings. No team can have this name.
-const noTeam = "-"
-
-// noAnswer is the value of the label code for a request without an answer.
-const noAnswer = "error"
+// Values of labels.
+const (
+	noTeam     = "-"     // team: one that is not in the settings; no team can have this name
+	noAnswer   = "error" // code
+	tickActed  = "acted" // result, as the others
+	tickSteady = "steady"
+	tickHold   = "hold"
+)
 
 // Metrics has every series of Bellboard.
 type Metrics struct {
@@ -36,13 +39,6 @@ type Metrics struct {
 	leader prometheus.Gauge
 	skew   *prometheus.GaugeVec // without labels: the series exists when the value is known
 }
-
-// The values of the label result of bellboard_ticks_total.
-const (
-	tickActed  = "acted"
-	tickSteady = "steady"
-	tickHold   = "hold"
-)
 
 var (
 	sources = []scaler.Source{scaler.SourceJenkins, scaler.SourceKubernetes, scaler.SourceBellboard}

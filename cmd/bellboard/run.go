@@ -88,10 +88,8 @@ func kubectlConfig() clientcmd.ClientConfig {
 type plainJSON struct{ io.Writer }
 
 func (p plainJSON) Write(line []byte) (int, error) {
-	if _, err := p.Writer.Write(plain.JSON(line)); err != nil {
-		return 0, err
-	}
-	return len(line), nil
+	_, err := p.Writer.Write(plain.JSON(line))
+	return len(line), err
 }
 
 // inCluster reports whether Kubernetes gives this process a service account.

@@ -15,8 +15,11 @@ import (
 	"bellboard/scaler/plain"
 )
 
-// linesShown is the number of last changes on the page.
-const linesShown = 12
+// What the page shows at most.
+const (
+	linesShown = 12 // last changes
+	namesShown = 4  // names of Jenkins nodes of a class
+)
 
 // view is the content of the page at one moment.
 type view struct {
@@ -43,9 +46,6 @@ type leftover struct {
 	Count int
 	Names string // of a few of them
 }
-
-// namesShown is the number of Jenkins nodes of a class that the page names.
-const namesShown = 4
 
 var leftovers = []leftover{
 	{Class: scaler.FenceInTheWay, What: "a build wants the fence's name; Bellboard deletes the fence at once"},

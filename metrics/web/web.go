@@ -20,16 +20,18 @@ import (
 	"bellboard/scaler/plain"
 )
 
-// kept is the number of ticks that changed something that a Server remembers.
-const kept = 256
+// What a Server remembers at most.
+const (
+	kept       = 256 // ticks that changed something
+	failedKept = 12  // failed agents, and agents that builds lost
+)
 
 // Config has what a Server needs.
 type Config struct {
 	Gatherer prometheus.Gatherer
 	Now      func() time.Time
 	Replica  func() Replica
-	// MaxAge is the longest time since the end of the last tick for which the loop counts as alive.
-	MaxAge time.Duration
+	MaxAge   time.Duration // since the end of the last tick, for which the loop counts as alive
 }
 
 // Replica is the Bellboard that answers.
@@ -56,9 +58,6 @@ type state struct {
 	seen    *scaler.Tick  // the last tick that was no hold; nil: no such tick yet
 	changes []scaler.Tick // the newest first
 }
-
-// failedKept is the number of failed agents that a Server remembers, and of agents that builds lost.
-const failedKept = 12
 
 // Failed is an agent that failed, and the time of its failure.
 type Failed struct {

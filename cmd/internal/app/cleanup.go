@@ -12,11 +12,12 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// ErrBegunAnew ends a cleanup that removed everything, if another replica leads afterwards.
-var ErrBegunAnew = errors.New("another replica leads now and makes agents again")
+var (
+	// ErrBegunAnew ends a cleanup that removed everything, if another replica leads afterwards.
+	ErrBegunAnew = errors.New("another replica leads now and makes agents again")
 
-// errClean ends the Run of a cleanup when nothing is left.
-var errClean = errors.New("nothing is left")
+	errClean = errors.New("nothing is left") // ends the Run of a cleanup
+)
 
 // peopleWait is the time for which a cleanup waits for people when nothing else is left. Jenkins notices a
 // dead connection earlier, so an agent that is still connected after that time is alive.
