@@ -34,7 +34,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 			}
 			settings, err := load(withoutTemplates(environ), config.InNamespace(namespace))
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			settings.DryRun = false
 			lead := settings.Leads(true) // also outside of the cluster: the Bellboard that must end first is in the cluster

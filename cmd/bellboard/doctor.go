@@ -29,7 +29,7 @@ func doctorCommand(environ []string) *cobra.Command {
 			}
 			settings, err := load(environ, config.InNamespace(namespace))
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			kube, kubeErr := kubeConfig()
 			report := doctor.Run(cmd.Context(), doctor.Parts{

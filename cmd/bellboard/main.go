@@ -38,10 +38,8 @@ func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 // Only run logs the messages of client-go. Other commands print for people, and drop those messages.
 func init() { klog.SetLogger(logr.Discard()) }
 
-// usageError is a mistake in the settings or in the command line.
+// usageError is a mistake in the command line.
 type usageError struct{ error }
-
-func (u usageError) Unwrap() error { return u.error }
 
 // codeError ends the program with this exit code, without a message.
 type codeError int
@@ -74,7 +72,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		return int(code)
 	}
 	_, _ = fmt.Fprintln(stderr, "bellboard:", words(err))
-	if errors.As(err, new(usageError)) || !understood {
+	if errors.As(err, new(usageError)) || errors.As(err, new(config.Mistakes)) || !understood {
 		return exitUsage
 	}
 	return exitFailed
@@ -82,7 +80,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 
 // words returns the text of an error in one line. A list of mistakes has one line for each mistake.
 func words(err error) string {
-	if m := (config.Mistakes{}); errors.As(err, &m) {
+	if errors.As(err, new(config.Mistakes)) {
 		return plain.Block(err.Error())
 	}
 	return plain.Line(err.Error())
@@ -134,7 +132,7 @@ func configCommand(environ []string) *cobra.Command {
 			}
 			settings, err := load(environ, config.WithoutJenkins())
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			for _, w := range settings.Warnings() {
 				cmd.PrintErrln("warning:", w)

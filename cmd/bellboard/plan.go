@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,20 +31,19 @@ func planCommand(environ []string) *cobra.Command {
 			"needed now or not. To let the cluster check them: bellboard plan -o yaml | kubectl create --dry-run=server -f -",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var options []config.Option
-			switch output {
-			case "table", "json":
-			case "yaml":
-				options = append(options, config.WithoutJenkins())
-			default:
+			if output == "yaml" {
+				settings, err := load(environ, config.WithoutJenkins())
+				if err != nil {
+					return err
+				}
+				return planYAML(cmd.OutOrStdout(), settings.PoolSpecs())
+			}
+			if output != "table" && output != "json" {
 				return usageError{fmt.Errorf("-o %s: write table, json or yaml", output)}
 			}
-			settings, err := load(environ, options...)
+			settings, err := load(environ)
 			if err != nil {
-				return usageError{err}
-			}
-			if output == "yaml" {
-				return planYAML(cmd.OutOrStdout(), settings.PoolSpecs())
+				return err
 			}
 			settings.DryRun = true
 			d, err := daemon(cmd, settings, false)
@@ -132,12 +132,9 @@ func planTable(p scaler.Plan) string {
 		if a.Verb == scaler.Create {
 			continue // the table has it
 		}
-		name := a.Agent
-		switch {
-		case a.Slot != nil:
+		name := cmp.Or(a.Agent, a.Pool.Team+" "+string(a.Pool.Kind))
+		if a.Slot != nil {
 			name = a.Slot.Name
-		case name == "":
-			name = a.Pool.Team + " " + string(a.Pool.Kind)
 		}
 		section(&other, "Other changes:", "  %-12s %-24s %s\n", a.Verb, plain.Line(name), plain.Line(a.Text))
 	}

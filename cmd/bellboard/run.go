@@ -31,7 +31,7 @@ func runCommand(environ []string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, err := load(environ)
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			log := newLog(cmd.ErrOrStderr(), settings.LogLevel)
 			kube, err := kubeConfig()
