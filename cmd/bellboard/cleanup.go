@@ -41,7 +41,7 @@ func cleanupCommand(environ []string) *cobra.Command {
 			if lead && !inCluster() && namespace == "" {
 				return usageError{errors.New("cleanup: Bellboard's own namespace, with its Lease, is not known outside of the cluster; write it, as in --namespace bellboard; " + noLease)}
 			}
-			d, err := daemon(cmd, settings, lead && yes)
+			d, err := daemon(app.Parts{Settings: settings, Lead: lead && yes, Waiting: waiting(cmd.ErrOrStderr())})
 			if err != nil {
 				return err
 			}

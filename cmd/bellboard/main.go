@@ -91,16 +91,14 @@ func waiting(w io.Writer) func(string) {
 	return func(what string) { _, _ = fmt.Fprintln(w, "bellboard: waiting for", plain.Line(what)) }
 }
 
-// daemon makes a daemon for a command that a person waits for.
-func daemon(cmd *cobra.Command, settings *config.Config, lead bool) (*app.Daemon, error) {
+// daemon makes a daemon with the parts that are the same for every command.
+func daemon(p app.Parts) (*app.Daemon, error) {
 	kube, err := kubeConfig()
 	if err != nil {
 		return nil, err
 	}
-	return app.New(app.Parts{
-		Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Lead: lead,
-		Waiting: waiting(cmd.ErrOrStderr()),
-	})
+	p.Clock, p.Log, p.Version, p.Kube = clock.Real(), cmp.Or(p.Log, zap.NewNop()), versionText(), kube
+	return app.New(p)
 }
 
 func versionText() string {

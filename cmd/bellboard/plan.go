@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
 	"bellboard/pool"
 	"bellboard/scaler"
@@ -46,7 +47,7 @@ func planCommand(environ []string) *cobra.Command {
 				return err
 			}
 			settings.DryRun = true
-			d, err := daemon(cmd, settings, false)
+			d, err := daemon(app.Parts{Settings: settings, Waiting: waiting(cmd.ErrOrStderr())})
 			if err != nil {
 				return err
 			}

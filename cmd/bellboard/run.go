@@ -17,7 +17,6 @@ import (
 
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
-	"bellboard/scaler/clock"
 	"bellboard/scaler/plain"
 )
 
@@ -34,18 +33,12 @@ func runCommand(environ []string) *cobra.Command {
 				return err
 			}
 			log := newLog(cmd.ErrOrStderr(), settings.LogLevel)
-			kube, err := kubeConfig()
-			if err != nil {
-				return err
-			}
 			lead := settings.Leads(inCluster())
 			listener, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", settings.Listen)
 			if err != nil {
 				return fmt.Errorf("BELLBOARD_LISTEN=%q: %w", settings.Listen, err)
 			}
-			d, err := app.New(app.Parts{
-				Settings: settings, Clock: clock.Real(), Log: log, Version: versionText(), Kube: kube, Listener: listener, Lead: lead,
-			})
+			d, err := daemon(app.Parts{Settings: settings, Log: log, Listener: listener, Lead: lead})
 			if err != nil {
 				return err
 			}
