@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,8 +30,7 @@ const (
 
 // Metrics has every series of Bellboard.
 type Metrics struct {
-	team   label
-	gauges *gauges
+	team label
 
 	decisions, blocks, actions, ticks, holds, buildsLost, secondBuilds *prometheus.CounterVec
 	failed, renewed, cacheStarts, jenkins, unseen, kube                *prometheus.CounterVec
@@ -38,6 +38,11 @@ type Metrics struct {
 
 	leader prometheus.Gauge
 	skew   *prometheus.GaugeVec // without labels: the series exists when the value is known
+
+	mu   sync.Mutex                  // guards what the gauges are made of
+	last scaler.Tick                 // the last tick, also a hold; zero: no tick yet
+	seen *scaler.Plan                // of the last tick that was no hold; nil: no such tick yet
+	asOf map[scaler.Source]time.Time // the time of the last view of each source
 }
 
 var (
@@ -109,7 +114,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 	for i := range teams {
 		team.values = append(team.values, teams[i].Name)
 	}
-	m := &Metrics{team: team, gauges: &gauges{team: team, asOf: map[scaler.Source]time.Time{}}}
+	m := &Metrics{team: team, asOf: map[scaler.Source]time.Time{}}
 	kind, source := oneOf("kind", scaler.Kinds()), oneOf("source", sources)
 	cache := oneOf("cache", []scaler.Warmth{scaler.Warm, scaler.Cold})
 	endpoint, cause, code := label{"endpoint", endpoints}, label{"cause", causes}, label{"code", []string{noAnswer}}
@@ -148,7 +153,7 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 	mostOfAll.WithLabelValues().Set(float64(maxAgents))
 	build := gauge(auto, "bellboard_build_info", "Always 1, with the version of Bellboard.", label{name: "version"}, label{name: "goversion"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-	reg.MustRegister(m.gauges)
+	reg.MustRegister(m)
 	return m
 }
 
@@ -196,7 +201,16 @@ func (m *Metrics) Observe(t scaler.Tick) {
 		}
 	}
 	m.facts(t)
-	m.gauges.observe(t)
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.last = t
+	if t.Hold == "" {
+		m.seen = &t.Plan
+	}
+	for s, age := range t.Age {
+		m.asOf[s] = t.At.Add(-age)
+	}
 }
 
 func (m *Metrics) facts(t scaler.Tick) {

@@ -83,6 +83,9 @@ func New(p Parts) (*Daemon, error) {
 	if p.Waiting == nil {
 		d.parts.Waiting = func(what string) { d.parts.Log.Info("waiting", zap.String("for", what)) }
 	}
+	if p.Record == nil {
+		d.parts.Record = func(scaler.Tick) {}
+	}
 	if p.Token == nil {
 		source := config.NewTokenSource(s.JenkinsTokenFile, p.Clock)
 		d.parts.Token, d.expire = source.Token, source.Expire
@@ -172,9 +175,7 @@ func (d *Daemon) core(role string) (*core, error) {
 			if c.events != nil {
 				c.events.observe(t)
 			}
-			if p.Record != nil {
-				p.Record(t)
-			}
+			p.Record(t)
 		},
 	}
 	if beside {

@@ -93,9 +93,7 @@ func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 	var waits time.Time // since when everything waits for a person
 	record := d.parts.Record
 	d.parts.Record = func(t scaler.Tick) {
-		if record != nil {
-			record(t)
-		}
+		record(t)
 		l := left(&t)
 		say(l)
 		switch {
