@@ -28,7 +28,7 @@ type view struct {
 	Shown           *scaler.Tick                 // the last tick that was no hold
 	Teams           []string                     // teams of removed settings come last
 	Fleet           map[string][]scaler.Agent    // the agents with a pod by team, sorted by class
-	Podless         []leftover                   // all other Jenkins nodes, except berths
+	Podless         []string                     // all other Jenkins nodes, except berths
 	Slots           map[string][]scaler.SlotSeen // the cache slots by team, sorted by state
 	Changes         []line
 	Starts, Overdue []string
@@ -39,23 +39,19 @@ func (v *view) Unused(s scaler.SlotSeen) time.Duration {
 	return max(0, v.Shown.At.Sub(s.LastUsed)).Round(time.Second)
 }
 
-// leftover has the Jenkins nodes of one class without a pod.
-type leftover struct {
-	Class scaler.Class
-	What  string // the class in words, and what Bellboard does
-	Count int
-	Names string // of a few of them
-}
-
-var leftovers = []leftover{
-	{Class: scaler.FenceInTheWay, What: "a build wants the fence's name; Bellboard deletes the fence at once"},
-	{Class: scaler.Resuming, What: "a build wants this agent back; Bellboard clears its mark at once"},
-	{Class: scaler.Awaited, What: "a build wants this agent back; Bellboard leaves it alone"},
-	{Class: scaler.Fenced, What: "a fence whose agent is gone; Bellboard deletes it"},
-	{Class: scaler.Held, What: "a person took it offline; Bellboard leaves it alone"},
-	{Class: scaler.Intruder, What: "online without a pod; Bellboard marks it, so that it gets no work, and deletes it when it is offline"},
-	{Class: scaler.Lost, What: fmt.Sprintf("its pod vanished under a build; Bellboard marks it, and deletes it after %.0f minutes", scaler.LostAfter.Minutes())},
-	{Class: scaler.Stray, What: "no longer needed; Bellboard marks it, then deletes it, a few at a time"},
+// leftovers has the classes of Jenkins nodes without a pod: in words, and what Bellboard does.
+var leftovers = []struct {
+	class scaler.Class
+	what  string
+}{
+	{scaler.FenceInTheWay, "a build wants the fence's name; Bellboard deletes the fence at once"},
+	{scaler.Resuming, "a build wants this agent back; Bellboard clears its mark at once"},
+	{scaler.Awaited, "a build wants this agent back; Bellboard leaves it alone"},
+	{scaler.Fenced, "a fence whose agent is gone; Bellboard deletes it"},
+	{scaler.Held, "a person took it offline; Bellboard leaves it alone"},
+	{scaler.Intruder, "online without a pod; Bellboard marks it, so that it gets no work, and deletes it when it is offline"},
+	{scaler.Lost, fmt.Sprintf("its pod vanished under a build; Bellboard marks it, and deletes it after %.0f minutes", scaler.LostAfter.Minutes())},
+	{scaler.Stray, "no longer needed; Bellboard marks it, then deletes it, a few at a time"},
 }
 
 // line is the decision for one team in one tick.
@@ -122,15 +118,15 @@ func (s *Server) view() *view {
 		})
 	}
 	for _, l := range leftovers {
-		names := podless[l.Class]
-		l.Count = len(names)
-		l.Names = strings.Join(names[:min(l.Count, namesShown)], ", ")
-		if l.Count > namesShown {
-			l.Names += fmt.Sprintf(" and %d more", l.Count-namesShown)
+		names := podless[l.class]
+		if len(names) == 0 {
+			continue
 		}
-		if l.Count > 0 {
-			v.Podless = append(v.Podless, l)
+		text := fmt.Sprintf("%d %s: %s: %s", len(names), l.class, l.what, strings.Join(names[:min(len(names), namesShown)], ", "))
+		if more := len(names) - namesShown; more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
 		}
+		v.Podless = append(v.Podless, text)
 	}
 	byState := func(a, b scaler.SlotSeen) int { return cmp.Compare(a.State, b.State) }
 	for _, s := range slices.SortedStableFunc(slices.Values(plan.Slots), byState) {
