@@ -77,9 +77,7 @@ func New(p Parts) (*Daemon, error) {
 	d := &Daemon{parts: p, replica: web.Replica{Instance: s.Instance, Version: p.Version, Role: roleStarting}}
 	d.metrics = metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version, queue.Endpoints(), queue.Causes())
 	d.parts.Kube = rest.CopyConfig(p.Kube)
-	d.parts.Kube.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return counter{next, d}
-	})
+	d.parts.Kube.Wrap(d.counter)
 	if p.Waiting == nil {
 		d.parts.Waiting = func(what string) { d.parts.Log.Info("waiting", zap.String("for", what)) }
 	}
@@ -142,8 +140,8 @@ func (d *Daemon) core(role string) (*core, error) {
 	kube := rest.CopyConfig(p.Kube)
 	kube.QPS, kube.Burst = s.KubeQPS, s.KubeBurst
 	if d.lease != nil {
-		wire = writeGate{next: wire, open: d.lease.valid}
-		kube.Wrap(func(next http.RoundTripper) http.RoundTripper { return writeGate{next: next, open: d.lease.valid} })
+		wire = d.lease.writeGate(wire)
+		kube.Wrap(d.lease.writeGate)
 	}
 	jenkins, err := queue.New(queue.Config{
 		URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock,
@@ -334,25 +332,28 @@ func (a *awaited) Observe(ctx context.Context) (scaler.JenkinsView, error) {
 	return a.Jenkins.Observe(ctx)
 }
 
-// counter counts the requests to Kubernetes for the Lease and for events. The pool counts its own requests.
-type counter struct {
-	next http.RoundTripper
-	d    *Daemon
-}
+// roundTrip is a function on the way to a server.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 var kubeVerbs = map[string]string{http.MethodGet: "get", http.MethodPost: "create", http.MethodPut: "update", http.MethodPatch: "patch"}
 
-func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
-	_, path, _ := strings.Cut(r.URL.Path, "/namespaces/"+c.d.parts.Settings.OwnNamespace+"/")
-	resource, _, _ := strings.Cut(path, "/")
-	if resource != "leases" && resource != "events" {
-		return c.next.RoundTrip(r)
-	}
-	began, code := c.d.parts.Clock.Now(), "error"
-	resp, err := c.next.RoundTrip(r)
-	if err == nil {
-		code = strconv.Itoa(resp.StatusCode)
-	}
-	c.d.metrics.KubeRequest(kubeVerbs[r.Method], resource, code, c.d.parts.Clock.Now().Sub(began))
-	return resp, err
+// counter counts the requests to Kubernetes for the Lease and for events. The pool counts its own requests.
+func (d *Daemon) counter(next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		_, path, _ := strings.Cut(r.URL.Path, "/namespaces/"+d.parts.Settings.OwnNamespace+"/")
+		resource, _, _ := strings.Cut(path, "/")
+		if resource != "leases" && resource != "events" {
+			return next.RoundTrip(r)
+		}
+		began, code := d.parts.Clock.Now(), "error"
+		resp, err := next.RoundTrip(r)
+		if err == nil {
+			code = strconv.Itoa(resp.StatusCode)
+		}
+		d.metrics.KubeRequest(kubeVerbs[r.Method], resource, code, d.parts.Clock.Now().Sub(began))
+		return resp, err
+	})
 }

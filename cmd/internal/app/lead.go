@@ -153,23 +153,21 @@ func (l *lease) valid() error {
 	return nil
 }
 
-// writeGate rejects each write for which open returns an error. The gate is the last thing before the
+// writeGate rejects each write while another replica may hold the Lease. The gate is the last thing before the
 // network: a process that was stopped and wakes still takes itself for the leader.
-type writeGate struct {
-	next http.RoundTripper
-	open func() error
-}
-
-func (g writeGate) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		if err := g.open(); err != nil {
+func (l *lease) writeGate(next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			return next.RoundTrip(r)
+		}
+		if err := l.valid(); err != nil {
 			if r.Body != nil {
 				_ = r.Body.Close() // a RoundTripper closes the body, also of a request that it does not send
 			}
 			return nil, err
 		}
-	}
-	return g.next.RoundTrip(r)
+		return next.RoundTrip(r)
+	})
 }
 
 // lead only reads until this replica has the Lease, and then works while this replica holds the Lease.

@@ -328,9 +328,9 @@ func TestNoWritePastTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &ledger{}
 		held := &lease{}
-		f := writeGate{next: line{"a", roundTrip(func(*http.Request) (*http.Response, error) {
+		f := held.writeGate(line{"a", roundTrip(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
-		}), l, new(atomic.Bool)}, open: held.valid}
+		}), l, new(atomic.Bool)})
 		send := func(method string) error {
 			r, err := http.NewRequestWithContext(t.Context(), method, "http://server/x", http.NoBody)
 			if err != nil {
@@ -585,7 +585,3 @@ func TestCleanupEnds(t *testing.T) {
 		time.Sleep(renewDeadline) // for the answers that no build waits for
 	})
 }
-
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
