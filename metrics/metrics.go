@@ -99,7 +99,9 @@ func gauge(auto promauto.Factory, name, help string, labels ...label) *prometheu
 
 // New registers every series for teams, which may have maxAgents agents together. endpoints are Jenkins', and
 // causes those of a poll without a view.
-func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version string, endpoints, causes []string) *Metrics {
+func New(
+	reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version string, endpoints, causes []string,
+) *Metrics {
 	auto := promauto.With(reg)
 	counter := func(name, help string, labels ...label) *prometheus.CounterVec {
 		return filled(auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, names(labels)), labels)
@@ -117,8 +119,8 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 	m := &Metrics{team: team, asOf: map[scaler.Source]time.Time{}}
 	kind, source := oneOf("kind", scaler.Kinds()), oneOf("source", sources)
 	cache := oneOf("cache", []scaler.Warmth{scaler.Warm, scaler.Cold})
-	endpoint, cause, code := label{"endpoint", endpoints}, label{"cause", causes}, label{"code", []string{noAnswer}}
-	verb, resource := label{name: "verb"}, label{name: "resource"}
+	endpoint, cause := label{"endpoint", endpoints}, label{"cause", causes}
+	code, verb, resource := label{"code", []string{noAnswer}}, label{name: "verb"}, label{name: "resource"}
 
 	m.decisions = counter("bellboard_decisions_total", "Decisions by reason: one for each team and each tick that was not a hold.", team, oneOf("reason", scaler.DecisionReasons()))
 	m.blocks = counter("bellboard_blocks_total", "Times that a rule let fewer agents be created or removed than were wanted.", team, oneOf("rule", scaler.Rules()))

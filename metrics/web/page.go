@@ -78,8 +78,10 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) view() *view {
 	has := s.now()
 	v := &view{
-		Status: has.Status, Changes: changed(has.changes),
-		Fleet: map[string][]scaler.Agent{}, Slots: map[string][]scaler.SlotSeen{},
+		Status:  has.Status,
+		Changes: changed(has.changes),
+		Fleet:   map[string][]scaler.Agent{},
+		Slots:   map[string][]scaler.SlotSeen{},
 	}
 	if v.Shown = has.seen; v.Shown == nil {
 		v.Shown = &scaler.Tick{}

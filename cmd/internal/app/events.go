@@ -50,7 +50,7 @@ type events struct {
 	lease    *lease // has the UID of the Lease; nil: there is no Lease
 }
 
-// eventBurst is the number of events of one reason and subject that client-go sends before it sends one a minute.
+// eventBurst is how many events of one reason and subject client-go sends before it sends one a minute.
 const eventBurst = 20
 
 // subject returns the reason of an event, and the team or pool with which its message begins.
@@ -110,8 +110,10 @@ func newEvents(client kubernetes.Interface, namespace, instance string, lease *l
 		MessageFunc: func(e *corev1.Event) string { return e.Message + eventCombined },
 	})
 	b.StartRecordingToSink(&sink{
-		EventSink: &typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)}, namespace: namespace, log: log,
-		pauses: flowcontrol.NewBackOff(10*time.Minute, 12*time.Hour),
+		EventSink: &typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)},
+		namespace: namespace,
+		log:       log,
+		pauses:    flowcontrol.NewBackOff(10*time.Minute, 12*time.Hour),
 	})
 	return &events{
 		stop: b.Shutdown, recorder: b.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: "bellboard"}),

@@ -92,19 +92,19 @@ func (l *lease) Get(ctx context.Context, name string, o metav1.GetOptions) (*coo
 
 // Create makes the Lease.
 func (l *lease) Create(ctx context.Context, to *coordinationv1.Lease, o metav1.CreateOptions) (*coordinationv1.Lease, error) {
-	return l.renew(to, func() (*coordinationv1.Lease, error) { return l.LeaseInterface.Create(ctx, to, o) })
+	return l.renew(l.mine(to), func() (*coordinationv1.Lease, error) { return l.LeaseInterface.Create(ctx, to, o) })
 }
 
 // Update renews the Lease or gives it back.
 func (l *lease) Update(ctx context.Context, to *coordinationv1.Lease, o metav1.UpdateOptions) (*coordinationv1.Lease, error) {
-	return l.renew(to, func() (*coordinationv1.Lease, error) { return l.LeaseInterface.Update(ctx, to, o) })
+	return l.renew(l.mine(to), func() (*coordinationv1.Lease, error) { return l.LeaseInterface.Update(ctx, to, o) })
 }
 
 // renew notes when a renewal was sent, if it succeeds: the time of this replica counts from there, not from
 // the answer.
-func (l *lease) renew(to *coordinationv1.Lease, send func() (*coordinationv1.Lease, error)) (*coordinationv1.Lease, error) {
+func (l *lease) renew(keep bool, send func() (*coordinationv1.Lease, error)) (*coordinationv1.Lease, error) {
 	sent := now()
-	if !l.mine(to) {
+	if !keep {
 		l.renewed.Store(nil) // this replica gives the Lease back
 		return send()
 	}
@@ -153,8 +153,8 @@ func (l *lease) valid() error {
 	return nil
 }
 
-// writeGate rejects each write while another replica may hold the Lease. The gate is the last thing before the
-// network: a process that was stopped and wakes still takes itself for the leader.
+// writeGate rejects each write while another replica may hold the Lease. The gate is the last thing before
+// the network: a process that was stopped and wakes still takes itself for the leader.
 func (l *lease) writeGate(next http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
