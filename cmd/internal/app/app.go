@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,10 +64,10 @@ type Daemon struct {
 	lease   *lease // nil: the daemon needs no Lease
 	expire  func() // called after Jenkins did not accept the token; nil: there is no file to read again
 
-	mu       sync.Mutex
+	loop     atomic.Pointer[control.Loop] // the loop that runs
+	draining atomic.Bool
+	mu       sync.Mutex // guards replica
 	replica  web.Replica
-	loop     *control.Loop // the loop that runs
-	draining bool
 }
 
 // New makes a daemon. New sends no request.
@@ -231,11 +232,12 @@ func (d *Daemon) work(ctx context.Context, role string) error {
 		defer c.events.stop()
 	}
 	d.mu.Lock()
-	d.replica.Role, d.loop = role, c.loop
-	if d.draining {
+	d.replica.Role = role
+	d.mu.Unlock()
+	d.loop.Store(c.loop)
+	if d.draining.Load() {
 		c.loop.Drain()
 	}
-	d.mu.Unlock()
 	d.metrics.Leading(role == roleLeader)
 	defer d.metrics.Leading(false)
 	if err := d.start(ctx, c.pool); err != nil && ctx.Err() == nil {
@@ -246,11 +248,9 @@ func (d *Daemon) work(ctx context.Context, role string) error {
 
 // Drain makes Run drain and remove everything of this instance. Run goes on.
 func (d *Daemon) Drain() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.draining = true
-	if d.loop != nil {
-		d.loop.Drain()
+	d.draining.Store(true)
+	if loop := d.loop.Load(); loop != nil {
+		loop.Drain()
 	}
 }
 

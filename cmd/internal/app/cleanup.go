@@ -108,8 +108,7 @@ func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 		}
 	}
 	d.Drain()
-	err := d.Run(running)
-	switch {
+	switch err := d.Run(running); {
 	case err == nil:
 		return context.Cause(ctx)
 	case !errors.Is(err, errClean):
@@ -117,12 +116,9 @@ func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 	case d.lease == nil:
 		return nil
 	}
-	// A standby reads the Lease more often than this.
-	err = clock.Sleep(ctx, clock.Real(), 3*retryPeriod)
-	holder := ""
-	if err == nil {
-		holder, err = d.Holder(ctx)
-	}
+	// A standby reads the Lease more often than this. If ctx ends, Holder has its error.
+	_ = clock.Sleep(ctx, clock.Real(), 3*retryPeriod)
+	holder, err := d.Holder(ctx)
 	switch {
 	case err != nil:
 		return fmt.Errorf("everything was removed, but whether another replica leads now is not known: %w", err)

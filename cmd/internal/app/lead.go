@@ -188,10 +188,10 @@ func (d *Daemon) lead(ctx context.Context) error {
 			OnNewLeader: func(identity string) {
 				d.mu.Lock()
 				d.replica.Leader = identity
-				waits := d.draining && d.replica.Role != roleLeader && identity != "" && identity != lock.Identity()
+				role := d.replica.Role
 				d.mu.Unlock()
 				d.parts.Log.Info("the leader is", zap.String("identity", identity))
-				if waits {
+				if d.draining.Load() && role != roleLeader && identity != "" && identity != lock.Identity() {
 					d.parts.Waiting("the Lease " + lock.Describe() + ", which " + identity + " holds. End every Bellboard of this instance: " +
 						"kubectl -n " + d.parts.Settings.OwnNamespace + " scale deployment bellboard --replicas=0")
 				}
