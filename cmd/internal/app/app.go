@@ -105,8 +105,7 @@ func New(p Parts) (*Daemon, error) {
 			return nil, err
 		}
 	}
-	_, err := d.core(rolePlan) // finds mistakes at once that would end Run later
-	return d, err
+	return d, nil
 }
 
 // The roles of a replica. A plan is one tick that a person waits for.
@@ -125,16 +124,10 @@ func (d *Daemon) Replica() web.Replica {
 	return d.replica
 }
 
-// core is the part of a daemon that observes, and acts while the replica leads. A new leader gets a new core:
-// with an empty memory, a cache that begins with a consistent LIST, and berths of its own.
-type core struct {
-	pool   *pool.Client
-	loop   *control.Loop
-	events *events // nil: the core only reads
-}
-
-// core makes a core for a role. Only a leader's core writes.
-func (d *Daemon) core(role string) (*core, error) {
+// newLoop makes a loop for a role, and fills the cache that it reads until ctx ends. Only a leader's loop
+// writes. A new leader gets a new loop: with an empty memory, a cache that begins with a consistent LIST, and
+// berths of its own.
+func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error) {
 	p, s := d.parts, d.parts.Settings
 	wire := p.Jenkins
 	reads, beside := role != roleLeader, role == roleStandby || role == rolePlan // beside a leader
@@ -161,7 +154,14 @@ func (d *Daemon) core(role string) (*core, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
-	c := &core{pool: pods}
+	if err := d.start(ctx, pods); err != nil {
+		return nil, err
+	}
+	var news *events // nil: the loop only reads
+	if !reads {
+		news = newEvents(client, s.OwnNamespace, s.Instance, d.lease, p.Log.Named("events"))
+		context.AfterFunc(ctx, news.stop)
+	}
 	cfg := control.Config{
 		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
 		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: role == roleStandby,
@@ -171,8 +171,8 @@ func (d *Daemon) core(role string) (*core, error) {
 				return // only the leader counts: sums over the replicas are true then
 			}
 			d.metrics.Observe(t)
-			if c.events != nil {
-				c.events.observe(t)
+			if news != nil {
+				news.observe(t)
 			}
 			p.Record(t)
 		},
@@ -184,11 +184,7 @@ func (d *Daemon) core(role string) (*core, error) {
 		p.Change(&cfg)
 	}
 	cfg.Jenkins = &awaited{Jenkins: cfg.Jenkins, d: d}
-	c.loop = control.New(cfg)
-	if !reads {
-		c.events = newEvents(client, s.OwnNamespace, s.Instance, d.lease, p.Log.Named("events"))
-	}
-	return c, nil
+	return control.New(cfg), nil
 }
 
 // Run runs the daemon until ctx ends, which is no error.
@@ -222,28 +218,25 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return err
 }
 
-// work runs a core in this role until ctx ends.
+// work runs a loop in this role until ctx ends.
 func (d *Daemon) work(ctx context.Context, role string) error {
-	c, err := d.core(role)
-	if err != nil {
-		return err
-	}
-	if c.events != nil {
-		defer c.events.stop()
-	}
 	d.mu.Lock()
 	d.replica.Role = role
 	d.mu.Unlock()
-	d.loop.Store(c.loop)
-	if d.draining.Load() {
-		c.loop.Drain()
-	}
 	d.metrics.Leading(role == roleLeader)
 	defer d.metrics.Leading(false)
-	if err := d.start(ctx, c.pool); err != nil && ctx.Err() == nil {
+	loop, err := d.newLoop(ctx, role)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
-	return c.loop.Run(ctx) // nothing, if ctx has ended
+	d.loop.Store(loop)
+	if d.draining.Load() {
+		loop.Drain()
+	}
+	return loop.Run(ctx)
 }
 
 // Drain makes Run drain and remove everything of this instance. Run goes on.
@@ -258,14 +251,11 @@ func (d *Daemon) Drain() {
 func (d *Daemon) Plan(ctx context.Context) (scaler.Tick, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c, err := d.core(rolePlan)
+	loop, err := d.newLoop(ctx, rolePlan)
 	if err != nil {
 		return scaler.Tick{}, err
 	}
-	if err := d.start(ctx, c.pool); err != nil {
-		return scaler.Tick{}, err
-	}
-	return c.loop.Tick(ctx), nil
+	return loop.Tick(ctx), nil
 }
 
 // JenkinsTransport returns the transport to Jenkins, which also trusts the authorities in caFile, if any.
