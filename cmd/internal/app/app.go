@@ -129,7 +129,7 @@ func (d *Daemon) Replica() web.Replica {
 // berths of its own.
 func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error) {
 	p, s := d.parts, d.parts.Settings
-	wire := p.Jenkins
+	wire := d.awaited(p.Jenkins)
 	reads, beside := role != roleLeader, role == roleStandby || role == rolePlan // beside a leader
 	kube := rest.CopyConfig(p.Kube)
 	kube.QPS, kube.Burst = s.KubeQPS, s.KubeBurst
@@ -183,7 +183,6 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 	if p.Change != nil {
 		p.Change(&cfg)
 	}
-	cfg.Jenkins = &awaited{Jenkins: cfg.Jenkins, d: d}
 	return control.New(cfg), nil
 }
 
@@ -303,30 +302,24 @@ func WayToKube(cfg *rest.Config) string {
 	return "as the kubeconfig says; correct KUBECONFIG (or its current context), or open the network to that API server"
 }
 
-// awaited names Jenkins if its first answer takes long.
-type awaited struct {
-	control.Jenkins
-	d      *Daemon
-	looked bool // the loop observes one time after another
-}
-
-// Observe implements control.Jenkins.
-func (a *awaited) Observe(ctx context.Context) (scaler.JenkinsView, error) {
-	if !a.looked {
-		a.looked = true
-		s := a.d.parts.Settings
-		defer Waits(a.d.parts.Clock, a.d.parts.Waiting, func() string {
-			return "Jenkins at " + s.JenkinsURL + ", which has not answered yet (BELLBOARD_JENKINS_URL)"
-		})()
-	}
-	return a.Jenkins.Observe(ctx)
-}
-
 // roundTrip is a function on the way to a server.
 type roundTrip func(*http.Request) (*http.Response, error)
 
 // RoundTrip implements http.RoundTripper.
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// awaited names Jenkins if its first answer takes long.
+func (d *Daemon) awaited(next http.RoundTripper) http.RoundTripper {
+	var asked atomic.Bool
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		if !asked.Swap(true) {
+			defer Waits(d.parts.Clock, d.parts.Waiting, func() string {
+				return "Jenkins at " + d.parts.Settings.JenkinsURL + ", which has not answered yet (BELLBOARD_JENKINS_URL)"
+			})()
+		}
+		return next.RoundTrip(r)
+	})
+}
 
 var kubeVerbs = map[string]string{http.MethodGet: "get", http.MethodPost: "create", http.MethodPut: "update", http.MethodPatch: "patch"}
 
