@@ -26,7 +26,7 @@ type view struct {
 	Status
 	Pods            int                          // the agents that the last tick saw; a berth is no agent yet
 	Shown           *scaler.Tick                 // the last tick that was no hold
-	Teams           []string                     // teams of removed settings come last
+	Teams           []string                     // in the order of the settings; removed teams come last
 	Fleet           map[string][]scaler.Agent    // the agents with a pod by team, sorted by class
 	Podless         []string                     // all other Jenkins nodes, except berths
 	Slots           map[string][]scaler.SlotSeen // the cache slots by team, sorted by state
