@@ -9,6 +9,8 @@ package metrics
 import (
 	"runtime"
 	"slices"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,45 +19,31 @@ import (
 	"bellboard/scaler"
 )
 
-// noTeam stands for items and agents of a team that is not in the settings. No team can have this name.
-const noTeam = "-"
-
-// Metrics has every series of Bellboard.
-type Metrics struct {
-	teams  map[string]bool
-	gauges *gauges
-
-	decisions    *prometheus.CounterVec
-	blocks       *prometheus.CounterVec
-	actions      *prometheus.CounterVec
-	ticks        *prometheus.CounterVec
-	holds        *prometheus.CounterVec
-	buildsLost   *prometheus.CounterVec
-	secondBuilds *prometheus.CounterVec
-	failed       *prometheus.CounterVec
-	renewed      *prometheus.CounterVec
-	cacheStarts  *prometheus.CounterVec
-	jenkins      *prometheus.CounterVec
-	unseen       *prometheus.CounterVec
-	kube         *prometheus.CounterVec
-
-	wait        *prometheus.HistogramVec
-	startup     *prometheus.HistogramVec
-	firstBuild  *prometheus.HistogramVec
-	phase       *prometheus.HistogramVec
-	tick        prometheus.Observer
-	leader      prometheus.Gauge
-	skew        *prometheus.GaugeVec // without labels: the series exists when the value is known
-	jenkinsTook *prometheus.HistogramVec
-	kubeTook    *prometheus.HistogramVec
-}
-
-// The values of the label result of bellboard_ticks_total.
+// Values of labels.
 const (
-	tickActed  = "acted"
+	noTeam     = "-"     // team: one that is not in the settings; no team can have this name
+	noAnswer   = "error" // code
+	tickActed  = "acted" // result, as the others
 	tickSteady = "steady"
 	tickHold   = "hold"
 )
+
+// Metrics has every series of Bellboard.
+type Metrics struct {
+	team label
+
+	decisions, blocks, actions, ticks, holds, buildsLost, secondBuilds *prometheus.CounterVec
+	failed, renewed, cacheStarts, jenkins, unseen, kube                *prometheus.CounterVec
+	wait, startup, firstBuild, phase, tick, jenkinsTook, kubeTook      *prometheus.HistogramVec
+
+	leader prometheus.Gauge
+	skew   *prometheus.GaugeVec // without labels: the series exists when the value is known
+
+	mu   sync.Mutex                  // guards what the gauges are made of
+	last scaler.Tick                 // the last tick, also a hold; zero: no tick yet
+	seen *scaler.Plan                // of the last tick that was no hold; nil: no such tick yet
+	asOf map[scaler.Source]time.Time // the time of the last view of each source
+}
 
 var (
 	sources = []scaler.Source{scaler.SourceJenkins, scaler.SourceKubernetes, scaler.SourceBellboard}
@@ -77,12 +65,19 @@ func oneOf[T ~string](name string, values []T) label {
 	return l
 }
 
-func names(labels []label) []string {
-	var out []string
+func names(labels []label) (out []string) {
 	for _, l := range labels {
 		out = append(out, l.name)
 	}
 	return out
+}
+
+// of returns the value if the label has it, and otherwise noTeam.
+func (l label) of(value string) string {
+	if slices.Contains(l.values, value) {
+		return value
+	}
+	return noTeam
 }
 
 // filled makes a series of each combination of the labels' values, so that Prometheus sees a first increase
@@ -98,8 +93,15 @@ func filled[V interface{ WithLabelValues(values ...string) S }, S any](v V, labe
 	return v
 }
 
-// New registers every series for teams, which may have maxAgents agents together.
-func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version string) *Metrics {
+func gauge(auto promauto.Factory, name, help string, labels ...label) *prometheus.GaugeVec {
+	return filled(auto.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, names(labels)), labels)
+}
+
+// New registers every series for teams, which may have maxAgents agents together. endpoints are Jenkins', and
+// causes those of a poll without a view.
+func New(
+	reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version string, endpoints, causes []string,
+) *Metrics {
 	auto := promauto.With(reg)
 	counter := func(name, help string, labels ...label) *prometheus.CounterVec {
 		return filled(auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, names(labels)), labels)
@@ -110,15 +112,15 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}, names(labels)), labels)
 	}
-	m := &Metrics{teams: map[string]bool{}, gauges: newGauges(teams, maxAgents)}
 	team := label{name: "team"}
 	for i := range teams {
-		m.teams[teams[i].Name] = true
 		team.values = append(team.values, teams[i].Name)
 	}
+	m := &Metrics{team: team, asOf: map[scaler.Source]time.Time{}}
 	kind, source := oneOf("kind", scaler.Kinds()), oneOf("source", sources)
 	cache := oneOf("cache", []scaler.Warmth{scaler.Warm, scaler.Cold})
-	endpoint, code, verb, resource := label{name: "endpoint"}, label{name: "code"}, label{name: "verb"}, label{name: "resource"}
+	endpoint, cause := label{"endpoint", endpoints}, label{"cause", causes}
+	code, verb, resource := label{"code", []string{noAnswer}}, label{name: "verb"}, label{name: "resource"}
 
 	m.decisions = counter("bellboard_decisions_total", "Decisions by reason: one for each team and each tick that was not a hold.", team, oneOf("reason", scaler.DecisionReasons()))
 	m.blocks = counter("bellboard_blocks_total", "Times that a rule let fewer agents be created or removed than were wanted.", team, oneOf("rule", scaler.Rules()))
@@ -131,27 +133,29 @@ func New(reg prometheus.Registerer, teams []scaler.Team, maxAgents int, version 
 	m.renewed = counter("bellboard_agents_renewed_total", "Agents replaced because they were over MAX_LIFETIME or their settings had changed.", team, kind)
 	m.cacheStarts = counter("bellboard_cache_starts_total", "Agents created on a cache slot that another agent has used (warm) or on an empty slot (cold).", team, cache)
 	m.jenkins = counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", endpoint, code)
-	m.unseen = counter("bellboard_jenkins_unseen_total", "Polls of Jenkins that gave no view, by cause.", label{name: "cause"})
+	m.unseen = counter("bellboard_jenkins_unseen_total", "Polls of Jenkins that gave no view, by cause.", cause)
 	m.kube = counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", verb, resource, code)
 	m.wait = histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue until they left it.", minutes, team)
 	m.startup = histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", minutes, team, kind)
 	m.firstBuild = histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for the pod began, by warm and cold slots.", minutes, team, cache)
 	m.phase = histogram("bellboard_agent_start_phase_seconds", "Time that each phase of an agent's start took, of agents that connected.", minutes, team, kind, oneOf("phase", scaler.Phases()))
 	m.jenkinsTook = histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, endpoint)
-	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments).WithLabelValues()
+	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments)
 	m.kubeTook = histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, verb, resource)
 
-	m.leader = auto.NewGauge(prometheus.GaugeOpts{
-		Name: "bellboard_leader", Help: "1 on the replica that holds the Lease and writes, 0 on a replica that only reads.",
-	})
+	m.leader = gauge(auto, "bellboard_leader", "1 on the replica that holds the Lease and writes, 0 on a replica that only reads.").WithLabelValues()
 	m.skew = auto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "bellboard_jenkins_clock_skew_seconds", Help: "Seconds by which Jenkins' clock is ahead of Bellboard's clock; Bellboard corrects waiting times by them.",
 	}, nil)
-	auto.NewGauge(prometheus.GaugeOpts{
-		Name: "bellboard_build_info", Help: "Always 1, with the version of Bellboard.",
-		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
-	}).Set(1)
-	reg.MustRegister(m.gauges)
+	most := gauge(auto, "bellboard_agents_max", "MAX_AGENTS of the team.", team)
+	for i := range teams {
+		most.WithLabelValues(teams[i].Name).Set(float64(teams[i].MaxAgents))
+	}
+	mostOfAll := gauge(auto, "bellboard_agents_global_max", "BELLBOARD_MAX_AGENTS: the most agents that all teams may have together.")
+	mostOfAll.WithLabelValues().Set(float64(maxAgents))
+	build := gauge(auto, "bellboard_build_info", "Always 1, with the version of Bellboard.", label{name: "version"}, label{name: "goversion"})
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+	reg.MustRegister(m)
 	return m
 }
 
@@ -166,19 +170,19 @@ func (m *Metrics) Leading(yes bool) {
 
 // Observe adds the record of one tick.
 func (m *Metrics) Observe(t scaler.Tick) {
-	m.tick.Observe(t.Took.Seconds())
+	m.tick.WithLabelValues().Observe(t.Took.Seconds())
 	result := tickSteady
 	switch {
 	case t.Hold != "":
 		result = tickHold
-		m.holds.WithLabelValues(string(source(t.HoldBy))).Inc()
+		m.holds.WithLabelValues(string(t.HoldBy)).Inc()
 	case len(t.Outcomes) > 0:
 		result = tickActed
 	}
 	m.ticks.WithLabelValues(result).Inc()
 	for i := range t.Plan.Decisions {
 		d := &t.Plan.Decisions[i]
-		team := m.team(d.Team)
+		team := m.team.of(d.Team)
 		m.decisions.WithLabelValues(team, string(d.Reason)).Inc()
 		for _, s := range d.Steps {
 			if s.To < s.From {
@@ -187,53 +191,58 @@ func (m *Metrics) Observe(t scaler.Tick) {
 		}
 	}
 	for i := range t.Outcomes {
-		a := &t.Outcomes[i].Action
-		m.actions.WithLabelValues(m.team(a.Pool.Team), string(a.Pool.Kind), string(a.Verb), string(t.Outcomes[i].Result)).Inc()
-		if a.Verb == scaler.Mark && a.Reason == scaler.ReasonRenew && t.Outcomes[i].Result == scaler.Done {
-			m.renewed.WithLabelValues(m.team(a.Pool.Team), string(a.Pool.Kind)).Inc()
-		}
-		if a.Verb == scaler.Create && a.Slot != nil && t.Outcomes[i].Result == scaler.Done {
-			m.cacheStarts.WithLabelValues(m.team(a.Pool.Team), string(a.Slot.Warmth())).Inc()
+		a, result := &t.Outcomes[i].Action, t.Outcomes[i].Result
+		team, kind := m.team.of(a.Pool.Team), string(a.Pool.Kind)
+		m.actions.WithLabelValues(team, kind, string(a.Verb), string(result)).Inc()
+		switch {
+		case result != scaler.Done:
+		case a.Verb == scaler.Mark && a.Reason == scaler.ReasonRenew:
+			m.renewed.WithLabelValues(team, kind).Inc()
+		case a.Verb == scaler.Create && a.Slot != nil:
+			m.cacheStarts.WithLabelValues(team, string(a.Slot.Warmth())).Inc()
 		}
 	}
 	m.facts(t)
-	m.gauges.observe(t)
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.last = t
+	if t.Hold == "" {
+		m.seen = &t.Plan
+	}
+	for s, age := range t.Age {
+		m.asOf[s] = t.At.Add(-age)
+	}
 }
 
 func (m *Metrics) facts(t scaler.Tick) {
-	exemplar := prometheus.Labels{"decision_id": t.ID}
-	for _, w := range t.Facts.Waits {
-		observe(m.wait.WithLabelValues(m.team(w.Team)), w.Took, exemplar)
-	}
-	for _, s := range t.Facts.Startups {
-		observe(m.startup.WithLabelValues(m.team(s.Team), string(s.Kind)), s.Took, exemplar)
-		for _, p := range s.Phases {
-			observe(m.phase.WithLabelValues(m.team(s.Team), string(s.Kind), string(p.Phase)), p.Took, exemplar)
+	observe := func(h *prometheus.HistogramVec, took time.Duration, labels ...string) {
+		if o, ok := h.WithLabelValues(labels...).(prometheus.ExemplarObserver); ok { // every histogram is one
+			// The time is of two clocks, and a histogram's sum does not fall.
+			o.ObserveWithExemplar(max(0, took).Seconds(), prometheus.Labels{"decision_id": t.ID})
 		}
 	}
-	for _, s := range t.Facts.FirstBuilds {
-		observe(m.firstBuild.WithLabelValues(m.team(s.Team), string(s.Warmth)), s.Took, exemplar)
+	for _, w := range t.Facts.Waits {
+		observe(m.wait, w.Took, m.team.of(w.Team))
 	}
-	for i := range t.Facts.BuildsLost {
-		l := &t.Facts.BuildsLost[i]
-		m.buildsLost.WithLabelValues(m.team(l.Team)).Add(float64(l.Builds))
+	for _, s := range t.Facts.Startups {
+		observe(m.startup, s.Took, m.team.of(s.Team), string(s.Kind))
+		for _, p := range s.Phases {
+			observe(m.phase, p.Took, m.team.of(s.Team), string(s.Kind), string(p.Phase))
+		}
+	}
+	for _, b := range t.Facts.FirstBuilds {
+		observe(m.firstBuild, b.Took, m.team.of(b.Team), string(b.Warmth))
+	}
+	for _, l := range t.Facts.BuildsLost {
+		m.buildsLost.WithLabelValues(m.team.of(l.Team)).Add(float64(l.Builds))
 	}
 	for p, n := range t.Facts.SecondBuilds {
-		m.secondBuilds.WithLabelValues(m.team(p.Team)).Add(float64(n))
+		m.secondBuilds.WithLabelValues(m.team.of(p.Team)).Add(float64(n))
 	}
-	for i := range t.Facts.Failures {
-		f := &t.Facts.Failures[i]
-		m.failed.WithLabelValues(m.team(f.Team), string(f.Kind), string(f.Failure)).Inc()
+	for _, f := range t.Facts.Failures {
+		m.failed.WithLabelValues(m.team.of(f.Team), string(f.Kind), string(f.Failure)).Inc()
 	}
-}
-
-func observe(o prometheus.Observer, took time.Duration, exemplar prometheus.Labels) {
-	took = max(0, took) // the time is of two clocks, and a histogram's sum does not fall
-	if e, ok := o.(prometheus.ExemplarObserver); ok && exemplar["decision_id"] != "" {
-		e.ObserveWithExemplar(took.Seconds(), exemplar)
-		return
-	}
-	o.Observe(took.Seconds())
 }
 
 // JenkinsRequest counts one request to Jenkins. code is the HTTP status, or any other number if there was no
@@ -241,17 +250,6 @@ func observe(o prometheus.Observer, took time.Duration, exemplar prometheus.Labe
 func (m *Metrics) JenkinsRequest(endpoint, code string, took time.Duration) {
 	m.jenkins.WithLabelValues(endpoint, status(code)).Inc()
 	m.jenkinsTook.WithLabelValues(endpoint).Observe(took.Seconds())
-}
-
-// JenkinsExpect makes the series of Jenkins' endpoints and of the causes of a poll without a view.
-func (m *Metrics) JenkinsExpect(endpoints, causes []string) {
-	for _, e := range endpoints {
-		m.jenkinsTook.WithLabelValues(e)
-		m.jenkins.WithLabelValues(e, status(""))
-	}
-	for _, c := range causes {
-		m.unseen.WithLabelValues(c)
-	}
 }
 
 // JenkinsUnseen counts one poll of Jenkins without a view. cause is of a closed set.
@@ -268,23 +266,8 @@ func (m *Metrics) KubeRequest(verb, resource, code string, took time.Duration) {
 
 // status maps a code to the closed set of the label code.
 func status(code string) string {
-	if len(code) != 3 || code[0] < '1' || code[0] > '5' || code[1] < '0' || code[1] > '9' || code[2] < '0' || code[2] > '9' {
-		return "error"
+	if n, err := strconv.Atoi(code); err != nil || n < 100 || n > 599 {
+		return noAnswer
 	}
 	return code
-}
-
-func (m *Metrics) team(name string) string {
-	if m.teams[name] {
-		return name
-	}
-	return noTeam
-}
-
-// source returns the source of a hold, and Bellboard itself if the source is unknown.
-func source(s scaler.Source) scaler.Source {
-	if slices.Contains(sources, s) {
-		return s
-	}
-	return scaler.SourceBellboard
 }

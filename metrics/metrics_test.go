@@ -77,8 +77,7 @@ func hold() scaler.Tick {
 func registry(t *testing.T, n int, ticks ...scaler.Tick) *prometheus.Registry {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
-	m := New(reg, teams(n), 15, "v1.2.3")
-	m.JenkinsExpect([]string{"queue", "computers"}, []string{"partial", "blind"})
+	m := New(reg, teams(n), 15, "v1.2.3", []string{"queue", "computers"}, []string{"partial", "blind"})
 	for _, tick := range ticks {
 		m.Observe(tick)
 	}
@@ -226,7 +225,7 @@ func TestHoldBeforeAnythingWasSeen(t *testing.T) {
 func TestCardinality(t *testing.T) {
 	count := func(n int) int {
 		reg := prometheus.NewPedanticRegistry()
-		m := New(reg, teams(n), 15, "v1")
+		m := New(reg, teams(n), 15, "v1", nil, nil)
 		for i := range 500 {
 			tick := rich()
 			tick.ID = fmt.Sprint("a-", i)
@@ -256,7 +255,7 @@ func TestCardinality(t *testing.T) {
 // TestNoNegativeWait checks that a negative wait, from two clocks, does not make the sum fall.
 func TestNoNegativeWait(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	m := New(reg, teams(1), 15, "v1")
+	m := New(reg, teams(1), 15, "v1", nil, nil)
 	m.Observe(scaler.Tick{ID: "a-1", At: time.Unix(1000, 0), Facts: scaler.Facts{Waits: []scaler.Wait{{Team: "team-0", Took: -time.Second}}}})
 	families, err := reg.Gather()
 	if err != nil {

@@ -80,8 +80,7 @@ func withHarness(t *testing.T, cfg jenkinssim.Config, story func(*harness)) {
 		cfg.Clock = clock.Real()
 		f := &harness{T: t, jenkins: jenkinssim.New(cfg), token: "token", reg: prometheus.NewRegistry(), pods: &podCluster{}}
 		defer f.jenkins.Close()
-		f.metrics = metrics.New(f.reg, nil, 0, "test")
-		f.metrics.JenkinsExpect(Endpoints(), Causes())
+		f.metrics = metrics.New(f.reg, nil, 0, "test", Endpoints(), Causes())
 		var err error
 		f.client, err = New(Config{
 			URL: "http://jenkins:8080" + cfg.Prefix, User: "bellboard", Instance: "bellboard", Clock: clock.Real(), Transport: f,

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
@@ -33,76 +34,67 @@ func cleanupCommand(environ []string) *cobra.Command {
 			}
 			settings, err := load(withoutTemplates(environ), config.InNamespace(namespace))
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			settings.DryRun = false
-			kube, inCluster, err := kubeConfig()
-			if err != nil {
-				return err
-			}
 			lead := settings.Leads(true) // also outside of the cluster: the Bellboard that must end first is in the cluster
-			if lead && !inCluster && namespace == "" {
+			if lead && !inCluster() && namespace == "" {
 				return usageError{errors.New("cleanup: Bellboard's own namespace, with its Lease, is not known outside of the cluster; write it, as in --namespace bellboard; " + noLease)}
 			}
-			d, err := daemon(cmd, settings, kube, lead && yes)
+			d, err := daemon(app.Parts{Settings: settings, Lead: lead && yes, Waiting: waiting(cmd.ErrOrStderr())})
 			if err != nil {
 				return err
 			}
-			first, err := d.Owned(cmd.Context())
+			left, err := d.Owned(cmd.Context())
 			if err != nil {
 				return err
 			}
-			var failed error
-			say := func(format string, args ...any) {
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), plain.Line(fmt.Sprintf(format, args...))); err != nil {
-					failed = err
-				}
-			}
-			say("instance %s owns %s; %d agents are at work", settings.Instance, things(&first), first.Busy)
-			if first.Remedy != "" {
-				say("a person has to act: %s", first.Remedy)
+			say := func(format string, args ...any) { cmd.Println(plain.Line(fmt.Sprintf(format, args...))) }
+			say("instance %s owns %s; %d agents are at work", settings.Instance, things(&left), left.Busy)
+			if left.Remedy != "" {
+				say("a person has to act: %s", left.Remedy)
 			}
 			if dryRun {
-				return failed
+				return nil
 			}
 			if namespace != "" && lead {
-				switch _, there, err := d.Holder(cmd.Context()); {
+				switch _, err := d.Holder(cmd.Context()); {
+				case apierrors.IsNotFound(err):
+					return usageError{fmt.Errorf("cleanup --yes: there is no Lease %s/bellboard-%s, so a leader in another namespace would go on; write Bellboard's own namespace; %s", namespace, settings.Instance, noLease)}
 				case err != nil:
 					return err
-				case !there:
-					return usageError{fmt.Errorf("cleanup --yes: there is no Lease %s/bellboard-%s, so a leader in another namespace would go on; write Bellboard's own namespace; %s", namespace, settings.Instance, noLease)}
 				}
 			}
-			seen, line, remedy := first, "", first.Remedy
+			said := ""
 			err = d.Cleanup(cmd.Context(), func(l app.Left) {
-				before := line
-				switch {
-				case l.Hold != "" && !l.News:
+				if l.Hold != "" {
+					if l.News {
+						said = ""
+						say("  waiting: %s", l.Hold)
+					}
 					return
-				case l.Hold != "":
-					line = "  waiting: " + l.Hold
-				default:
-					seen, line = l, fmt.Sprintf("  %s left, %d at work", things(&l), l.Busy)
-					if l.Grace {
-						line += " (nothing goes before BELLBOARD_JENKINS_RESTART_GRACE is over)"
-					}
-					if l.Remedy != "" && l.Remedy != remedy {
-						say("  a person has to act: %s", l.Remedy)
-					}
-					remedy = l.Remedy
 				}
-				if line != before {
+				if l.Remedy != "" && l.Remedy != left.Remedy {
+					say("  a person has to act: %s", l.Remedy)
+				}
+				left = l
+				line := fmt.Sprintf("  %s left, %d at work", things(&l), l.Busy)
+				if l.Grace {
+					line += " (nothing goes before BELLBOARD_JENKINS_RESTART_GRACE is over)"
+				}
+				if line != said {
+					said = line
 					say("%s", line)
 				}
 			})
-			if errors.Is(err, app.ErrBegunAnew) {
+			switch {
+			case errors.Is(err, app.ErrBegunAnew):
 				return fmt.Errorf("cleanup removed everything, but %w; end that replica, and run the cleanup again", err)
-			}
-			if err != nil {
-				return fmt.Errorf("cleanup ended early (%s left at last): %w", things(&seen), err)
+			case err != nil:
+				return fmt.Errorf("cleanup ended early (%s left at last): %w", things(&left), err)
 			}
 			say("nothing is left")
-			return failed
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count what cleanup would remove, and change nothing")

@@ -29,13 +29,13 @@ func doctorCommand(environ []string) *cobra.Command {
 			}
 			settings, err := load(environ, config.InNamespace(namespace))
 			if err != nil {
-				return usageError{err}
+				return err
 			}
-			kube, inCluster, kubeErr := kubeConfig()
+			kube, kubeErr := kubeConfig()
 			report := doctor.Run(cmd.Context(), doctor.Parts{
 				Settings: settings, Clock: clock.Real(), Kube: kube, KubeErr: kubeErr, Probe: probe, Waiting: waiting(cmd.ErrOrStderr()),
 				// --namespace names the namespace of a daemon in the cluster, also outside of the cluster.
-				Lead: settings.Leads(inCluster || namespace != ""), NoOwnNamespace: !inCluster && namespace == "",
+				Lead: settings.Leads(inCluster() || namespace != ""), NoOwnNamespace: !inCluster() && namespace == "",
 			})
 			if output == "json" {
 				err = report.WriteJSON(cmd.OutOrStdout())

@@ -1,15 +1,8 @@
-// Command bellboard gives Jenkins exactly as many agents as its queue needs, on Kubernetes. Its commands:
-//
-//	run      run the daemon
-//	plan     show what the daemon would do
-//	demo     run the daemon with a simulated Jenkins and cluster
-//	config   print the settings
-//	doctor   check the settings, Jenkins and Kubernetes
-//	cleanup  remove everything that the instance owns
-//	version  print the version
+// Command bellboard gives Jenkins exactly as many agents as its queue needs, on Kubernetes.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +15,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
-	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
 	"bellboard/cmd/internal/app"
@@ -46,10 +38,8 @@ func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 // Only run logs the messages of client-go. Other commands print for people, and drop those messages.
 func init() { klog.SetLogger(logr.Discard()) }
 
-// usageError is a mistake in the settings or in the command line.
+// usageError is a mistake in the command line.
 type usageError struct{ error }
-
-func (u usageError) Unwrap() error { return u.error }
 
 // codeError ends the program with this exit code, without a message.
 type codeError int
@@ -75,7 +65,6 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	err := root.ExecuteContext(ctx)
 	var code codeError
-	var usage usageError
 	switch {
 	case err == nil:
 		return 0
@@ -83,7 +72,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		return int(code)
 	}
 	_, _ = fmt.Fprintln(stderr, "bellboard:", words(err))
-	if errors.As(err, &usage) || !understood {
+	if errors.As(err, new(usageError)) || errors.As(err, new(config.Mistakes)) || !understood {
 		return exitUsage
 	}
 	return exitFailed
@@ -91,7 +80,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 
 // words returns the text of an error in one line. A list of mistakes has one line for each mistake.
 func words(err error) string {
-	if m := (config.Mistakes{}); errors.As(err, &m) {
+	if errors.As(err, new(config.Mistakes)) {
 		return plain.Block(err.Error())
 	}
 	return plain.Line(err.Error())
@@ -102,31 +91,28 @@ func waiting(w io.Writer) func(string) {
 	return func(what string) { _, _ = fmt.Fprintln(w, "bellboard: waiting for", plain.Line(what)) }
 }
 
-// daemon makes a daemon for a command that a person waits for.
-func daemon(cmd *cobra.Command, settings *config.Config, kube *rest.Config, lead bool) (*app.Daemon, error) {
-	return app.New(app.Parts{
-		Settings: settings, Clock: clock.Real(), Log: zap.NewNop(), Version: versionText(), Kube: kube, Lead: lead,
-		Waiting: waiting(cmd.ErrOrStderr()),
-	})
+// daemon makes a daemon with the parts that are the same for every command.
+func daemon(p app.Parts) (*app.Daemon, error) {
+	kube, err := kubeConfig()
+	if err != nil {
+		return nil, err
+	}
+	p.Clock, p.Log, p.Version, p.Kube = clock.Real(), cmp.Or(p.Log, zap.NewNop()), versionText(), kube
+	return app.New(p)
 }
 
 func versionText() string {
-	if version != "" {
-		return version
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{}
 	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
+	return cmp.Or(version, info.Main.Version, "unknown")
 }
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "bellboard", versionText())
-			return err
-		},
+		Run: func(cmd *cobra.Command, _ []string) { cmd.Println("bellboard", versionText()) },
 	}
 }
 
@@ -144,7 +130,7 @@ func configCommand(environ []string) *cobra.Command {
 			}
 			settings, err := load(environ, config.WithoutJenkins())
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			for _, w := range settings.Warnings() {
 				cmd.PrintErrln("warning:", w)

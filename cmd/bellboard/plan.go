@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
 	"bellboard/pool"
 	"bellboard/scaler"
@@ -30,26 +32,22 @@ func planCommand(environ []string) *cobra.Command {
 			"needed now or not. To let the cluster check them: bellboard plan -o yaml | kubectl create --dry-run=server -f -",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "table" && output != "json" && output != "yaml" {
-				return usageError{fmt.Errorf("-o %s: write table, json or yaml", output)}
-			}
-			var options []config.Option
 			if output == "yaml" {
-				options = append(options, config.WithoutJenkins())
-			}
-			settings, err := load(environ, options...)
-			if err != nil {
-				return usageError{err}
-			}
-			if output == "yaml" {
+				settings, err := load(environ, config.WithoutJenkins())
+				if err != nil {
+					return err
+				}
 				return planYAML(cmd.OutOrStdout(), settings.PoolSpecs())
 			}
-			settings.DryRun = true
-			kube, _, err := kubeConfig()
+			if output != "table" && output != "json" {
+				return usageError{fmt.Errorf("-o %s: write table, json or yaml", output)}
+			}
+			settings, err := load(environ)
 			if err != nil {
 				return err
 			}
-			d, err := daemon(cmd, settings, kube, false)
+			settings.DryRun = true
+			d, err := daemon(app.Parts{Settings: settings, Waiting: waiting(cmd.ErrOrStderr())})
 			if err != nil {
 				return err
 			}
@@ -82,20 +80,21 @@ func planYAML(w io.Writer, specs []pool.Spec) error {
 
 // printPlan prints one tick. Its error is exit code 3 if something would change.
 func printPlan(w io.Writer, t scaler.Tick, output string) error {
-	var err error
-	if output == "json" {
-		var text []byte
-		if text, err = json.MarshalIndent(t, "", "  "); err == nil {
-			_, err = w.Write(append(plain.JSON(text), '\n'))
+	text := ""
+	switch {
+	case output == "json":
+		all, err := json.MarshalIndent(t, "", "  ")
+		if err != nil {
+			return err
 		}
-	} else if t.Hold == "" {
-		if err = planTable(w, t.Plan); err == nil {
-			_, err = io.WriteString(w, fresh)
-		}
+		text = string(plain.JSON(all)) + "\n"
+	case t.Hold == "":
+		text = planTable(t.Plan) + fresh
+	}
+	if _, err := io.WriteString(w, text); err != nil {
+		return err
 	}
 	switch {
-	case err != nil:
-		return err
 	case t.Hold != "":
 		return errors.New("holding, since nothing can be decided: " + string(t.HoldBy) + ": " + t.Hold)
 	case len(t.Plan.Actions) > 0:
@@ -108,7 +107,7 @@ func printPlan(w io.Writer, t scaler.Tick, output string) error {
 const fresh = "\nThis plan remembers nothing: no pause after failures, no cooldown, no agent idle long enough to go.\n" +
 	"Why the daemon does what it does: /api/v1/status of the leader.\n"
 
-func planTable(w io.Writer, p scaler.Plan) error {
+func planTable(p scaler.Plan) string {
 	var out, starts, other strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	row := func(format string, cells ...any) {
@@ -134,18 +133,14 @@ func planTable(w io.Writer, p scaler.Plan) error {
 		if a.Verb == scaler.Create {
 			continue // the table has it
 		}
-		name := a.Agent
-		switch {
-		case a.Slot != nil:
+		name := cmp.Or(a.Agent, a.Pool.Team+" "+string(a.Pool.Kind))
+		if a.Slot != nil {
 			name = a.Slot.Name
-		case name == "":
-			name = a.Pool.Team + " " + string(a.Pool.Kind)
 		}
 		section(&other, "Other changes:", "  %-12s %-24s %s\n", a.Verb, plain.Line(name), plain.Line(a.Text))
 	}
-	_ = table.Flush() // a strings.Builder returns no error
-	_, err := io.WriteString(w, out.String()+starts.String()+other.String())
-	return err
+	_ = table.Flush() // as in row
+	return out.String() + starts.String() + other.String()
 }
 
 // section writes one line under a title, which comes before the first line only.

@@ -17,7 +17,6 @@ import (
 
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
-	"bellboard/scaler/clock"
 	"bellboard/scaler/plain"
 )
 
@@ -31,24 +30,15 @@ func runCommand(environ []string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, err := load(environ)
 			if err != nil {
-				return usageError{err}
-			}
-			log, err := newLog(cmd.ErrOrStderr(), settings.LogLevel)
-			if err != nil {
 				return err
 			}
-			kube, inCluster, err := kubeConfig()
-			if err != nil {
-				return err
-			}
-			lead := settings.Leads(inCluster)
+			log := newLog(cmd.ErrOrStderr(), settings.LogLevel)
+			lead := settings.Leads(inCluster())
 			listener, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", settings.Listen)
 			if err != nil {
 				return fmt.Errorf("BELLBOARD_LISTEN=%q: %w", settings.Listen, err)
 			}
-			d, err := app.New(app.Parts{
-				Settings: settings, Clock: clock.Real(), Log: log, Version: versionText(), Kube: kube, Listener: listener, Lead: lead,
-			})
+			d, err := daemon(app.Parts{Settings: settings, Log: log, Listener: listener, Lead: lead})
 			if err != nil {
 				return err
 			}
@@ -62,27 +52,23 @@ func runCommand(environ []string) *cobra.Command {
 }
 
 // newLog returns a log of JSON lines, which has client-go's messages, too.
-func newLog(w io.Writer, level string) (*zap.Logger, error) {
-	at, err := zapcore.ParseLevel(level)
-	if err != nil {
-		return nil, fmt.Errorf("BELLBOARD_LOG_LEVEL: %w", err)
-	}
+func newLog(w io.Writer, level string) *zap.Logger {
+	at, _ := zapcore.ParseLevel(level) // the settings have checked it
 	cfg := zap.NewProductionEncoderConfig()
 	cfg.TimeKey, cfg.EncodeTime = "time", zapcore.ISO8601TimeEncoder
 	// No message has a stack: client-go's errors are states of the cluster, such as a Lease that another
 	// replica took first.
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(cfg), zapcore.Lock(zapcore.AddSync(plainJSON{w})), at), zap.AddCaller())
 	klog.SetLogger(zapr.NewLoggerWithOptions(log.Named("client-go"), zapr.ErrorKey("error")))
-	return log, nil
+	return log
 }
 
 // load reads the settings. Outside of a cluster Bellboard's own namespace is that of kubectl's context.
 func load(environ []string, options ...config.Option) (*config.Config, error) {
 	all := []config.Option{config.WithFiles(os.ReadFile)}
-	if _, err := rest.InClusterConfig(); err != nil {
-		if namespace, _, err := kubectlConfig().Namespace(); err == nil { // kubeConfig reports mistakes in the file
-			all = append(all, config.InNamespace(namespace))
-		}
+	if !inCluster() {
+		namespace, _, _ := kubectlConfig().Namespace() // kubeConfig reports mistakes in the file
+		all = append(all, config.InNamespace(namespace))
 	}
 	return config.Load(environ, append(all, options...)...)
 }
@@ -95,30 +81,34 @@ func kubectlConfig() clientcmd.ClientConfig {
 type plainJSON struct{ io.Writer }
 
 func (p plainJSON) Write(line []byte) (int, error) {
-	if _, err := p.Writer.Write(plain.JSON(line)); err != nil {
-		return 0, err
-	}
-	return len(line), nil
+	_, err := p.Writer.Write(plain.JSON(line))
+	return len(line), err
+}
+
+// inCluster reports whether Kubernetes gives this process a service account.
+func inCluster() bool {
+	_, err := rest.InClusterConfig()
+	return err == nil
 }
 
 // kubeConfig returns the configuration of the pod's service account, or else the one that kubectl uses.
-func kubeConfig() (c *rest.Config, inCluster bool, err error) {
+func kubeConfig() (*rest.Config, error) {
 	c, own := rest.InClusterConfig()
 	if own == nil {
-		return c, true, nil
+		return c, nil
 	}
-	c, err = kubectlConfig().ClientConfig()
+	c, err := kubectlConfig().ClientConfig()
 	switch {
 	case err == nil:
-		return c, false, nil
+		return c, nil
 	case !clientcmd.IsEmptyConfig(err): // the text of an empty configuration names a variable that Bellboard does not read
-		return nil, false, fmt.Errorf("cannot reach Kubernetes: the kubeconfig cannot be used; correct KUBECONFIG: %w", err)
+		return nil, fmt.Errorf("cannot reach Kubernetes: the kubeconfig cannot be used; correct KUBECONFIG: %w", err)
 	case !errors.Is(own, rest.ErrNotInCluster):
-		return nil, false, fmt.Errorf("cannot reach Kubernetes: this pod has no service account; mount one (automountServiceAccountToken: true), or set KUBECONFIG: %w", own)
+		return nil, fmt.Errorf("cannot reach Kubernetes: this pod has no service account; mount one (automountServiceAccountToken: true), or set KUBECONFIG: %w", own)
 	}
 	where := "there is no ~/.kube/config"
 	if name := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); name != "" {
 		where = fmt.Sprintf("KUBECONFIG=%q has none", name)
 	}
-	return nil, false, fmt.Errorf("cannot reach Kubernetes: Bellboard does not run in a cluster, so it needs a kubeconfig, and %s; set KUBECONFIG to a kubeconfig", where)
+	return nil, fmt.Errorf("cannot reach Kubernetes: Bellboard does not run in a cluster, so it needs a kubeconfig, and %s; set KUBECONFIG to a kubeconfig", where)
 }

@@ -303,7 +303,7 @@ func check(t *testing.T, known map[string]map[string][]string, where, expr, text
 func gather(t *testing.T) map[string]map[string][]string {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
-	m := metrics.New(reg, []scaler.Team{{Name: "web", MaxAgents: 10}}, 100, "v1")
+	m := metrics.New(reg, []scaler.Team{{Name: "web", MaxAgents: 10}}, 100, "v1", nil, nil)
 	web := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 	m.Observe(scaler.Tick{
 		ID: "a-1", At: time.Unix(1000, 0), Took: time.Millisecond,

@@ -2,7 +2,7 @@ package web
 
 import (
 	"cmp"
-	_ "embed" // the page and its style
+	"embed"
 	"fmt"
 	"html/template"
 	"io"
@@ -15,50 +15,43 @@ import (
 	"bellboard/scaler/plain"
 )
 
-// linesKept is the number of last changes on the page.
-const linesKept = 12
+// What the page shows at most.
+const (
+	linesShown = 12 // last changes
+	namesShown = 4  // names of Jenkins nodes of a class
+)
 
 // view is the content of the page at one moment.
 type view struct {
 	Status
-	Words           string // what the last tick saw
-	Hold            string // the reason of a hold; empty: no hold
-	Plan            *scaler.Plan
-	Fleet           []group
-	Leftovers       []leftover
-	Slots           map[string][]string // the cache slots in words, by team
+	Pods            int                          // the agents that the last tick saw; a berth is no agent yet
+	Shown           *scaler.Tick                 // the last tick that was no hold
+	Teams           []string                     // in the order of the settings; removed teams come last
+	Fleet           map[string][]scaler.Agent    // the agents with a pod by team, sorted by class
+	Podless         []string                     // all other Jenkins nodes, except berths
+	Slots           map[string][]scaler.SlotSeen // the cache slots by team, sorted by state
 	Changes         []line
 	Starts, Overdue []string
 }
 
-// group has the agents of one team, sorted by class.
-type group struct {
-	Team   string
-	Agents []scaler.Agent
+// Unused returns the time for which a cache slot was not used.
+func (v *view) Unused(s scaler.SlotSeen) time.Duration {
+	return max(0, v.Shown.At.Sub(s.LastUsed)).Round(time.Second)
 }
 
-// leftover has the Jenkins nodes of one class without a pod, except berths.
-type leftover struct {
-	Class scaler.Class
-	What  string // the class in words, and what Bellboard does
-	Count int
-	Names []string // a few of them
-	More  int      // the number of further nodes
-}
-
-// namesShown is the number of Jenkins nodes of a class that the page names.
-const namesShown = 4
-
-// leftovers has the classes of Jenkins nodes without a pod, in words.
-var leftovers = []leftover{
-	{Class: scaler.FenceInTheWay, What: "a build wants the fence's name; Bellboard deletes the fence at once"},
-	{Class: scaler.Resuming, What: "a build wants this agent back; Bellboard clears its mark at once"},
-	{Class: scaler.Awaited, What: "a build wants this agent back; Bellboard leaves it alone"},
-	{Class: scaler.Fenced, What: "a fence whose agent is gone; Bellboard deletes it"},
-	{Class: scaler.Held, What: "a person took it offline; Bellboard leaves it alone"},
-	{Class: scaler.Intruder, What: "online without a pod; Bellboard marks it, so that it gets no work, and deletes it when it is offline"},
-	{Class: scaler.Lost, What: fmt.Sprintf("its pod vanished under a build; Bellboard marks it, and deletes it after %.0f minutes", scaler.LostAfter.Minutes())},
-	{Class: scaler.Stray, What: "no longer needed; Bellboard marks it, then deletes it, a few at a time"},
+// leftovers has the classes of Jenkins nodes without a pod: in words, and what Bellboard does.
+var leftovers = []struct {
+	class scaler.Class
+	what  string
+}{
+	{scaler.FenceInTheWay, "a build wants the fence's name; Bellboard deletes the fence at once"},
+	{scaler.Resuming, "a build wants this agent back; Bellboard clears its mark at once"},
+	{scaler.Awaited, "a build wants this agent back; Bellboard leaves it alone"},
+	{scaler.Fenced, "a fence whose agent is gone; Bellboard deletes it"},
+	{scaler.Held, "a person took it offline; Bellboard leaves it alone"},
+	{scaler.Intruder, "online without a pod; Bellboard marks it, so that it gets no work, and deletes it when it is offline"},
+	{scaler.Lost, fmt.Sprintf("its pod vanished under a build; Bellboard marks it, and deletes it after %.0f minutes", scaler.LostAfter.Minutes())},
+	{scaler.Stray, "no longer needed; Bellboard marks it, then deletes it, a few at a time"},
 }
 
 // line is the decision for one team in one tick.
@@ -67,151 +60,95 @@ type line struct {
 	Team, What, Why string
 }
 
-//go:embed page.css
-var css []byte
+//go:embed page.css page.html
+var files embed.FS
 
-func style(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	_, _ = w.Write(css) // as in answer
-}
-
-//go:embed page.html
-var html string
-
-var page = template.Must(template.New("page").Parse(html))
+var page = template.Must(template.ParseFS(files, "page.html"))
 
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
-	v := s.view()
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	var text strings.Builder
-	if err := page.Execute(&text, v); err != nil {
+	if err := page.Execute(&text, s.view()); err != nil {
 		http.Error(w, "cannot write the page: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = io.WriteString(w, plain.Page(text.String())) // as in answer
 }
 
 func (s *Server) view() *view {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := &view{Status: s.now(), Words: "No tick has ended yet.", Plan: &scaler.Plan{}, Changes: slices.Clone(s.lines)}
-	if s.last != nil {
-		v.Hold = s.last.Hold
-		pods := 0 // a berth is no agent yet
-		for i := range s.last.Plan.Agents {
-			if s.last.Plan.Agents[i].Pod {
-				pods++
-			}
-		}
-		v.Words = fmt.Sprintf("%s UTC: tick %s saw %d agents.", s.last.At.UTC().Format("15:04:05"), s.last.ID, pods)
+	has := s.now()
+	v := &view{
+		Status:  has.Status,
+		Changes: changed(has.changes),
+		Fleet:   map[string][]scaler.Agent{},
+		Slots:   map[string][]scaler.SlotSeen{},
 	}
-	if s.seen == nil {
-		return v
+	if v.Shown = has.seen; v.Shown == nil {
+		v.Shown = &scaler.Tick{}
 	}
-	v.Plan = &s.seen.Plan // nothing changes the plan of a tick that has ended
-	for i := range v.Plan.Decisions {
-		d := &v.Plan.Decisions[i]
+	plan := &v.Shown.Plan // nothing changes a tick that has ended
+	for i := range plan.Decisions {
+		d := &plan.Decisions[i]
+		v.Teams = append(v.Teams, d.Team)
 		for _, u := range d.Usual {
 			v.Starts = append(v.Starts, d.Team+" "+string(u.Kind)+": "+u.Words())
 		}
 	}
-	for i := range v.Plan.Agents {
-		if a := &v.Plan.Agents[i]; a.Overdue {
+	podless := map[scaler.Class][]string{}
+	for _, a := range plan.Agents {
+		if a.Overdue {
 			v.Overdue = append(v.Overdue, a.Name+": "+a.Text)
 		}
-	}
-	v.Fleet, v.Leftovers, v.Slots = fleet(v.Plan), podless(v.Plan), caches(v.Plan, s.seen.At)
-	return v
-}
-
-// newLines returns the lines of a tick on the page: the teams' table shows what is blocked.
-func newLines(t *scaler.Tick) (out []line) {
-	for i := range t.News {
-		switch n := &t.News[i]; n.Kind { //nolint:exhaustive // the page has the others elsewhere
-		case scaler.NewsHold:
-			out = append(out, line{t.At, "all", "hold", t.Hold})
-		case scaler.NewsScaled:
-			if acted(t) {
-				out = append(out, line{t.At, n.Decision.Team, n.Decision.Change(), n.Decision.Text})
+		switch {
+		case a.Pod:
+			if !slices.Contains(v.Teams, a.Team) {
+				v.Teams = append(v.Teams, a.Team)
 			}
+			v.Fleet[a.Team] = append(v.Fleet[a.Team], a)
+			if has.Seen == nil { // a hold saw none
+				v.Pods++
+			}
+		case a.Class == scaler.Held && a.Text != "":
+			podless[a.Class] = append(podless[a.Class], a.Name+" ("+a.Text+")")
+		default:
+			podless[a.Class] = append(podless[a.Class], a.Name)
 		}
 	}
-	return out
-}
-
-// fleet returns the agents with a pod by team, in the order of the teams, and by class. Agents of removed
-// teams come last.
-func fleet(p *scaler.Plan) (out []group) {
-	for i := range p.Decisions {
-		out = append(out, group{Team: p.Decisions[i].Team})
-	}
-	for _, a := range p.Agents {
-		if !a.Pod {
-			continue
-		}
-		i := slices.IndexFunc(out, func(g group) bool { return g.Team == a.Team })
-		if i < 0 {
-			i = len(out)
-			out = append(out, group{Team: a.Team})
-		}
-		out[i].Agents = append(out[i].Agents, a)
-	}
-	for i := range out {
-		slices.SortFunc(out[i].Agents, func(a, b scaler.Agent) int {
+	for _, agents := range v.Fleet {
+		slices.SortFunc(agents, func(a, b scaler.Agent) int {
 			return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Name, b.Name))
 		})
 	}
-	return out
-}
-
-// podless returns the Jenkins nodes without a pod by class, except berths.
-func podless(p *scaler.Plan) (out []leftover) {
 	for _, l := range leftovers {
-		for i := range p.Agents {
-			a := &p.Agents[i]
-			if a.Pod || a.Class != l.Class {
-				continue
-			}
-			l.Count++
-			name := a.Name
-			if a.Class == scaler.Held && a.Text != "" {
-				name += " (" + a.Text + ")"
-			}
-			if l.Count > namesShown {
-				l.More++
-			} else {
-				l.Names = append(l.Names, name)
-			}
+		names := podless[l.class]
+		if len(names) == 0 {
+			continue
 		}
-		if l.Count > 0 {
-			out = append(out, l)
+		text := fmt.Sprintf("%d %s: %s: %s", len(names), l.class, l.what, strings.Join(names[:min(len(names), namesShown)], ", "))
+		if more := len(names) - namesShown; more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
 		}
+		v.Podless = append(v.Podless, text)
 	}
-	return out
+	byState := func(a, b scaler.SlotSeen) int { return cmp.Compare(a.State, b.State) }
+	for _, s := range slices.SortedStableFunc(slices.Values(plan.Slots), byState) {
+		v.Slots[s.Team] = append(v.Slots[s.Team], s)
+	}
+	return v
 }
 
-// caches returns the cache slots by team, sorted by state.
-func caches(p *scaler.Plan, at time.Time) map[string][]string {
-	slots := slices.Clone(p.Slots)
-	slices.SortStableFunc(slots, func(a, b scaler.SlotSeen) int { return cmp.Compare(a.State, b.State) })
-	out := map[string][]string{}
-	for i := range slots {
-		out[slots[i].Team] = append(out[slots[i].Team], slotWords(&slots[i], at))
+// changed returns the last changes, the newest first. The teams' table shows what is blocked.
+func changed(ticks []scaler.Tick) (out []line) {
+	for i := range ticks {
+		t := &ticks[i]
+		if t.Hold != "" {
+			out = append(out, line{t.At, "all", "hold", t.Hold})
+		}
+		for j := range t.Plan.Decisions {
+			if d := &t.Plan.Decisions[j]; d.Changes() && acted(t) {
+				out = append(out, line{t.At, d.Team, d.Change(), d.Text})
+			}
+		}
 	}
-	return out
-}
-
-// slotWords describes a cache slot: "data-cache-a: free, unused for 3m0s, uses 5".
-func slotWords(s *scaler.SlotSeen, at time.Time) string {
-	words := fmt.Sprintf("%s: %s", s.Name, s.State)
-	if s.Agent != "" {
-		words += " by " + s.Agent
-	} else {
-		words += fmt.Sprintf(", unused for %s", max(0, at.Sub(s.LastUsed)).Round(time.Second))
-	}
-	words += fmt.Sprintf(", uses %d", s.Uses)
-	if s.Text != "" {
-		words += ": " + s.Text
-	}
-	return words
+	return out[:min(len(out), linesShown)]
 }

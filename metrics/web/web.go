@@ -6,7 +6,6 @@
 package web
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -21,22 +20,26 @@ import (
 	"bellboard/scaler/plain"
 )
 
-// kept is the number of ticks that changed something that a Server remembers.
-const kept = 256
+// What a Server remembers at most.
+const (
+	kept       = 256 // ticks that changed something
+	failedKept = 12  // failed agents, and agents that builds lost
+)
 
 // Config has what a Server needs.
 type Config struct {
 	Gatherer prometheus.Gatherer
-	Instance string
-	Version  string
 	Now      func() time.Time
-	// Role returns the role of this replica: leader, standby, dry run; nil: leader.
-	Role func() string
-	// Leader returns the holder of the Lease, if known; nil: there is no Lease.
-	Leader func() string
-	// MaxAge is the longest time since the end of the last tick for which the loop counts as alive; 0 means a
-	// minute.
-	MaxAge time.Duration
+	Replica  func() Replica
+	MaxAge   time.Duration // since the end of the last tick, for which the loop counts as alive
+}
+
+// Replica is the Bellboard that answers.
+type Replica struct {
+	Instance string `json:"instance"`
+	Version  string `json:"version"`
+	Role     string `json:"role"`             // leader, standby, dry run, or starting
+	Leader   string `json:"leader,omitempty"` // the replica that holds the Lease, if known
 }
 
 // Server is the handler of all paths, and an observer of ticks.
@@ -44,18 +47,17 @@ type Server struct {
 	config  Config
 	handler http.Handler
 
-	mu      sync.Mutex
-	ended   time.Time     // the end of the last tick, or the time at which the server was made
-	last    *scaler.Tick  // the last tick; nil: no tick yet
-	seen    *scaler.Tick  // the last tick that was no hold; nil: no such tick yet
-	changes []scaler.Tick // the newest first
-	lines   []line        // the last changes on the page, the newest first
-	failed  []Failed      // the newest first
-	lost    []Lost        // the newest first
+	mu  sync.Mutex
+	has state
 }
 
-// failedKept is the number of failed agents that a Server remembers, and of agents that builds lost.
-const failedKept = 12
+// state is what a Server has seen. A new record makes a new list, so copies of a state share its lists.
+type state struct {
+	Status
+	ended   time.Time     // the end of the last tick, or the time at which the server was made
+	seen    *scaler.Tick  // the last tick that was no hold; nil: no such tick yet
+	changes []scaler.Tick // the newest first
+}
 
 // Failed is an agent that failed, and the time of its failure.
 type Failed struct {
@@ -71,16 +73,13 @@ type Lost struct {
 
 // Status is the answer of /api/v1/status.
 type Status struct {
-	Instance string       `json:"instance"`
-	Version  string       `json:"version"`
-	Role     string       `json:"role"`             // leader, standby, dry run, or starting
-	Leader   string       `json:"leader,omitempty"` // the replica that holds the Lease, if known
-	Now      time.Time    `json:"now"`
-	Ready    bool         `json:"ready"`          // a tick since the start was no hold
-	Tick     *scaler.Tick `json:"tick"`           // the last tick; null: no tick yet
-	Seen     *scaler.Tick `json:"seen,omitempty"` // the last tick that was no hold, if the last tick is a hold
-	Failed   []Failed     `json:"failed"`         // the last agents that failed, the newest first
-	Lost     []Lost       `json:"lost"`           // the last agents that builds lost, the newest first
+	Replica
+	Now    time.Time    `json:"now"`
+	Ready  bool         `json:"ready"`          // a tick since the start was no hold
+	Tick   *scaler.Tick `json:"tick"`           // the last tick; null: no tick yet
+	Seen   *scaler.Tick `json:"seen,omitempty"` // the last tick that was no hold, if the last tick is a hold
+	Failed []Failed     `json:"failed"`         // the last agents that failed, the newest first
+	Lost   []Lost       `json:"lost"`           // the last agents that builds lost, the newest first
 }
 
 // Decisions is the answer of /api/v1/decisions.
@@ -91,14 +90,7 @@ type Decisions struct {
 
 // New returns a server that has observed no tick yet.
 func New(c Config) *Server {
-	c.MaxAge = cmp.Or(c.MaxAge, time.Minute)
-	if c.Role == nil {
-		c.Role = func() string { return "leader" }
-	}
-	if c.Leader == nil {
-		c.Leader = func() string { return "" }
-	}
-	s := &Server{config: c, ended: c.Now()}
+	s := &Server{config: c, has: state{ended: c.Now(), changes: []scaler.Tick{}}}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, MaxRequestsInFlight: 4, Timeout: 10 * time.Second, CoalesceGather: true,
@@ -108,7 +100,7 @@ func New(c Config) *Server {
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	mux.HandleFunc("GET /api/v1/decisions", s.decisions)
 	mux.HandleFunc("GET /{$}", s.index)
-	mux.HandleFunc("GET /page.css", style)
+	mux.Handle("GET /page.css", http.FileServerFS(files))
 	s.handler = mux
 	return s
 }
@@ -127,30 +119,33 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) Observe(t scaler.Tick) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended = s.config.Now()
-	for i := range t.Facts.Failures {
-		s.failed = prepend(s.failed, Failed{t.At, t.Facts.Failures[i]}, failedKept)
-	}
-	for i := range t.Facts.BuildsLost {
-		s.lost = prepend(s.lost, Lost{t.At, t.Facts.BuildsLost[i]}, failedKept)
-	}
-	changed := acted(&t) || t.Tells(scaler.NewsLost) || t.Tells(scaler.NewsHold) || t.Tells(scaler.NewsReadable)
-	for _, l := range slices.Backward(newLines(&t)) {
-		s.lines = prepend(s.lines, l, linesKept)
-	}
-	s.last = &t
+	s.has.ended, s.has.Tick, s.has.Seen = s.config.Now(), &t, s.has.seen
 	if t.Hold == "" {
-		s.seen = &t
+		s.has.Ready, s.has.seen, s.has.Seen = true, &t, nil
 	}
-	if changed {
-		s.changes = prepend(s.changes, decision(t), kept)
+	for _, f := range t.Facts.Failures {
+		s.has.Failed = prepend(s.has.Failed, Failed{t.At, f}, failedKept)
+	}
+	for _, l := range t.Facts.BuildsLost {
+		s.has.Lost = prepend(s.has.Lost, Lost{t.At, l}, failedKept)
+	}
+	if acted(&t) || t.Tells(scaler.NewsLost) || t.Tells(scaler.NewsHold) || t.Tells(scaler.NewsReadable) {
+		s.has.changes = prepend(s.has.changes, decision(t), kept)
 	}
 }
 
-// prepend puts a record before the list, and keeps the first most of them.
+// prepend returns a new list that begins with the record, and has at most so many records.
 func prepend[T any](list []T, record T, most int) []T {
-	list = slices.Insert(list, 0, record)
-	return list[:min(len(list), most)]
+	return append([]T{record}, list[:min(len(list), most-1)]...)
+}
+
+// now returns what the server has seen until now.
+func (s *Server) now() state {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	has := s.has
+	has.Replica, has.Now = s.config.Replica(), s.config.Now()
+	return has
 }
 
 // decision returns the part of a tick that a Server remembers. It has no pointer to an agent, which would
@@ -171,8 +166,7 @@ func decision(t scaler.Tick) scaler.Tick {
 func loosen(a *scaler.Action) {
 	a.Pod = nil
 	if a.Slot != nil {
-		slot := *a.Slot
-		a.Slot = &slot
+		a.Slot = new(*a.Slot)
 	}
 }
 
@@ -184,55 +178,34 @@ func acted(t *scaler.Tick) bool {
 
 // healthz reports whether the loop is alive, whatever state Jenkins and Kubernetes have.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	age := s.config.Now().Sub(s.ended)
-	s.mu.Unlock()
-	if age > s.config.MaxAge {
-		http.Error(w, fmt.Sprintf("the loop is stuck: no tick has ended for %s", age.Round(time.Second)), http.StatusServiceUnavailable)
+	has := s.now()
+	if age := has.Now.Sub(has.ended); age > s.config.MaxAge {
+		unavailable(w, fmt.Sprintf("the loop is stuck: no tick has ended for %s", age.Round(time.Second)))
 		return
 	}
-	say(w, "ok")
+	_, _ = fmt.Fprintln(w, "ok") // as in answer
 }
 
 // readyz reports whether any tick since the start was no hold.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	last, seen := s.last, s.seen
-	s.mu.Unlock()
-	switch {
-	case seen != nil:
-		say(w, "ok")
-	case last != nil:
-		http.Error(w, "not ready: "+plain.Line(last.Hold), http.StatusServiceUnavailable)
+	switch has := s.now(); {
+	case has.Ready:
+		_, _ = fmt.Fprintln(w, "ok") // as in answer
+	case has.Tick != nil:
+		unavailable(w, "not ready: "+plain.Line(has.Tick.Hold))
 	default:
-		http.Error(w, "not ready: no tick has ended yet", http.StatusServiceUnavailable)
+		unavailable(w, "not ready: no tick has ended yet")
 	}
 }
 
-// now returns the status. The caller holds the lock.
-func (s *Server) now() Status {
-	a := Status{
-		Instance: s.config.Instance, Version: s.config.Version, Role: s.config.Role(), Leader: s.config.Leader(), Now: s.config.Now(),
-		Ready: s.seen != nil, Tick: s.last, Failed: slices.Clone(s.failed), Lost: slices.Clone(s.lost),
-	}
-	if s.seen != s.last {
-		a.Seen = s.seen
-	}
-	return a
+func unavailable(w http.ResponseWriter, why string) {
+	http.Error(w, why, http.StatusServiceUnavailable)
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	a := s.now()
-	s.mu.Unlock()
-	answer(w, a)
-}
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) { answer(w, s.now().Status) }
 
 func (s *Server) decisions(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	a := Decisions{Kept: kept, Ticks: append([]scaler.Tick{}, s.changes...)} // never null
-	s.mu.Unlock()
-	answer(w, a)
+	answer(w, Decisions{Kept: kept, Ticks: s.now().changes})
 }
 
 // answer writes v as JSON: complete, or an error.
@@ -244,9 +217,4 @@ func answer(w http.ResponseWriter, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(append(plain.JSON(b), '\n')) // an error means that the reader has gone
-}
-
-func say(w http.ResponseWriter, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = fmt.Fprintln(w, text) // as in answer
 }

@@ -42,7 +42,10 @@ func newBoard(t *testing.T) *board {
 	c.(prometheus.ExemplarAdder).AddWithExemplar(1, prometheus.Labels{"decision_id": "a-1"})
 	reg.MustRegister(c)
 	b := &board{t: t, now: time.Unix(1000, 0)}
-	b.Server = web.New(web.Config{Gatherer: reg, Instance: "ci <1>", Version: "v1.2.3", Now: func() time.Time { return b.now }, MaxAge: time.Minute})
+	b.Server = web.New(web.Config{
+		Gatherer: reg, Now: func() time.Time { return b.now }, MaxAge: time.Minute,
+		Replica: func() web.Replica { return web.Replica{Instance: "ci <1>", Version: "v1.2.3", Role: "leader"} },
+	})
 	return b
 }
 
@@ -215,7 +218,7 @@ func TestDecisionsAreSmall(t *testing.T) {
 // only would have done, not even in a tick that is remembered for something else.
 func TestStandby(t *testing.T) {
 	s := web.New(web.Config{
-		Gatherer: prometheus.NewRegistry(), Now: time.Now, Role: func() string { return "standby" }, Leader: func() string { return "bellboard-1" },
+		Gatherer: prometheus.NewRegistry(), Now: time.Now, Replica: func() web.Replica { return web.Replica{Role: "standby", Leader: "bellboard-1"} },
 	})
 	b := &board{Server: s, t: t}
 	would := acted("a-1")

@@ -6,6 +6,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -44,24 +45,15 @@ type Parts struct {
 	Clock    clock.Clock
 	Log      *zap.Logger
 	Version  string
-	// Token returns Jenkins' API token; nil: New reads the token from the file of the settings.
-	Token func() (string, error)
-	// Jenkins carries the requests to Jenkins; nil: the network does.
-	Jenkins http.RoundTripper
-	// Kube has the address of the API server and the credentials.
-	Kube *rest.Config
-	// Lead makes the replica write only while it holds the Lease of its instance.
-	Lead bool
-	// Identity is the name of this replica on the Lease; empty: New makes one.
-	Identity string
-	// Listener is where the daemon serves its HTTP port; nil: it serves none.
-	Listener net.Listener
-	// Waiting gets the server that has not answered at the start for a while; nil: the log gets it.
-	Waiting func(what string)
-	// Record gets every tick of a loop that may write.
-	Record func(scaler.Tick)
-	// Change changes what the loop is made of; nil: nothing. The demo's chaos sets it.
-	Change func(*control.Config)
+	Token    func() (string, error) // returns Jenkins' API token; nil: New reads the file of the settings
+	Jenkins  http.RoundTripper      // carries the requests to Jenkins; nil: the network does
+	Kube     *rest.Config           // the address of the API server and the credentials
+	Lead     bool                   // the replica writes only while it holds the Lease of its instance
+	Identity string                 // the name of this replica on the Lease; empty: New makes one
+	Listener net.Listener           // where the daemon serves its HTTP port; nil: it serves none
+	Waiting  func(what string)      // gets a server that has not answered at the start; nil: the log gets it
+	Record   func(scaler.Tick)      // gets every tick of a loop that may write
+	Change   func(*control.Config)  // changes what the loop is made of, as the demo's chaos does; nil: nothing
 }
 
 // Daemon is one Bellboard, ready to run.
@@ -72,11 +64,10 @@ type Daemon struct {
 	lease   *lease // nil: the daemon needs no Lease
 	expire  func() // called after Jenkins did not accept the token; nil: there is no file to read again
 
-	mu       sync.Mutex
-	role     string
-	leader   string        // the replica that holds the Lease, if known
-	loop     *control.Loop // the loop that runs
-	draining bool
+	loop     atomic.Pointer[control.Loop] // the loop that runs
+	draining atomic.Bool
+	mu       sync.Mutex // guards replica
+	replica  web.Replica
 }
 
 // New makes a daemon. New sends no request.
@@ -84,12 +75,16 @@ func New(p Parts) (*Daemon, error) {
 	s := p.Settings
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	d := &Daemon{parts: p, metrics: metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version), role: "starting"}
-	d.metrics.JenkinsExpect(queue.Endpoints(), queue.Causes())
+	d := &Daemon{parts: p, replica: web.Replica{Instance: s.Instance, Version: p.Version, Role: roleStarting}}
+	d.metrics = metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version, queue.Endpoints(), queue.Causes())
 	d.parts.Kube = rest.CopyConfig(p.Kube)
-	d.parts.Kube.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return counter{next: next, under: "/namespaces/" + s.OwnNamespace + "/", now: p.Clock.Now, count: d.metrics.KubeRequest}
-	})
+	d.parts.Kube.Wrap(d.counter)
+	if p.Waiting == nil {
+		d.parts.Waiting = func(what string) { d.parts.Log.Info("waiting", zap.String("for", what)) }
+	}
+	if p.Record == nil {
+		d.parts.Record = func(scaler.Tick) {}
+	}
 	if p.Token == nil {
 		source := config.NewTokenSource(s.JenkinsTokenFile, p.Clock)
 		d.parts.Token, d.expire = source.Token, source.Expire
@@ -102,8 +97,7 @@ func New(p Parts) (*Daemon, error) {
 		d.parts.Jenkins = t
 	}
 	d.web = web.New(web.Config{
-		Gatherer: reg, Instance: s.Instance, Version: p.Version, Now: p.Clock.Now, Role: d.Role, Leader: d.Leader,
-		MaxAge: max(10*s.PollInterval, 3*standbyPoll),
+		Gatherer: reg, Now: p.Clock.Now, Replica: d.Replica, MaxAge: max(10*s.PollInterval, 3*standbyPoll),
 	})
 	if p.Lead && !s.DryRun {
 		var err error
@@ -111,43 +105,37 @@ func New(p Parts) (*Daemon, error) {
 			return nil, err
 		}
 	}
-	_, err := d.core(true, false) // finds mistakes at once that would end Run later
-	return d, err
+	return d, nil
 }
 
-// Role returns the role of the replica: starting, leader, standby or dry run.
-func (d *Daemon) Role() string {
+// The roles of a replica. A plan is one tick that a person waits for.
+const (
+	roleStarting = "starting"
+	roleLeader   = "leader"
+	roleStandby  = "standby"
+	roleDryRun   = "dry run"
+	rolePlan     = "plan"
+)
+
+// Replica returns what this replica is now.
+func (d *Daemon) Replica() web.Replica {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.role
+	return d.replica
 }
 
-// Leader returns the replica that holds the Lease; "" if none is known.
-func (d *Daemon) Leader() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.leader
-}
-
-// core is the part of a daemon that observes, and acts while the replica leads. A new leader gets a new core:
-// with an empty memory, a cache that begins with a consistent LIST, and berths of its own.
-type core struct {
-	client kubernetes.Interface
-	pool   *pool.Client
-	loop   *control.Loop
-	events *events // nil: the core only reads, or has not started
-}
-
-// core makes a core. A reader sends no write. once is for a single tick that a person waits for.
-func (d *Daemon) core(reader, once bool) (*core, error) {
+// newLoop makes a loop for a role, and fills the cache that it reads until ctx ends. Only a leader's loop
+// writes. A new leader gets a new loop: with an empty memory, a cache that begins with a consistent LIST, and
+// berths of its own.
+func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error) {
 	p, s := d.parts, d.parts.Settings
-	wire := p.Jenkins
-	reads := s.DryRun || reader
+	wire := d.awaited(p.Jenkins)
+	reads, beside := role != roleLeader, role == roleStandby || role == rolePlan // beside a leader
 	kube := rest.CopyConfig(p.Kube)
 	kube.QPS, kube.Burst = s.KubeQPS, s.KubeBurst
 	if d.lease != nil {
-		wire = writeGate{next: wire, open: d.lease.valid}
-		kube.Wrap(func(next http.RoundTripper) http.RoundTripper { return writeGate{next: next, open: d.lease.valid} })
+		wire = d.lease.writeGate(wire)
+		kube.Wrap(d.lease.writeGate)
 	}
 	jenkins, err := queue.New(queue.Config{
 		URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock,
@@ -161,35 +149,38 @@ func (d *Daemon) core(reader, once bool) (*core, error) {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
 	pods := pool.New(pool.Config{
-		Client: client, Instance: s.Instance, Specs: s.PoolSpecs(), Clock: p.Clock, Log: p.Log.Named("pool"), Requests: d.metrics.KubeRequest, Impatient: once,
+		Client: client, Instance: s.Instance, Specs: s.PoolSpecs(), Clock: p.Clock, Log: p.Log.Named("pool"), Requests: d.metrics.KubeRequest, Impatient: role == rolePlan,
 	})
-	made := &core{client: client, pool: pods}
+	if err := d.start(ctx, pods); err != nil {
+		return nil, err
+	}
+	var news *events // nil: the loop only reads
+	if !reads {
+		news = newEvents(client, s.OwnNamespace, s.Instance, d.lease, p.Log.Named("events"))
+		context.AfterFunc(ctx, news.stop)
+	}
 	cfg := control.Config{
 		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
-		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: reader && !s.DryRun,
+		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: role == roleStandby,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)
-			if reader {
+			if beside {
 				return // only the leader counts: sums over the replicas are true then
 			}
 			d.metrics.Observe(t)
-			if made.events != nil {
-				made.events.observe(t)
+			if news != nil {
+				news.observe(t)
 			}
-			if p.Record != nil {
-				p.Record(t)
-			}
+			p.Record(t)
 		},
 	}
-	if reader {
+	if beside {
 		cfg.Poll = max(cfg.Poll, standbyPoll)
 	}
 	if p.Change != nil {
 		p.Change(&cfg)
 	}
-	cfg.Jenkins = &awaited{Jenkins: cfg.Jenkins, d: d}
-	made.loop = control.New(cfg)
-	return made, nil
+	return control.New(cfg), nil
 }
 
 // Run runs the daemon until ctx ends, which is no error.
@@ -213,50 +204,42 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case d.lease != nil:
 		err = d.lead(ctx)
 	case d.parts.Settings.DryRun:
-		err = d.work(ctx, "dry run", false)
+		err = d.work(ctx, roleDryRun)
 	default:
-		err = d.work(ctx, "leader", false)
+		err = d.work(ctx, roleLeader)
 	}
-	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
 	return err
 }
 
-// work runs a core in this role until ctx ends.
-func (d *Daemon) work(ctx context.Context, role string, reader bool) error {
-	c, err := d.core(reader, false)
-	if err != nil {
-		return err
-	}
+// work runs a loop in this role until ctx ends.
+func (d *Daemon) work(ctx context.Context, role string) error {
 	d.mu.Lock()
-	d.role, d.loop = role, c.loop
-	if d.draining {
-		c.loop.Drain()
-	}
+	d.replica.Role = role
 	d.mu.Unlock()
-	d.metrics.Leading(role == "leader")
+	d.metrics.Leading(role == roleLeader)
 	defer d.metrics.Leading(false)
-	if err := d.start(ctx, c.pool); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
+	loop, err := d.newLoop(ctx, role)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
-	if p := d.parts; !reader && !p.Settings.DryRun {
-		c.events = newEvents(c.client, p.Settings.OwnNamespace, p.Settings.Instance, d.lease, p.Clock, p.Log.Named("events"))
-		defer c.events.stop()
+	d.loop.Store(loop)
+	if d.draining.Load() {
+		loop.Drain()
 	}
-	return c.loop.Run(ctx)
+	return loop.Run(ctx)
 }
 
 // Drain makes Run drain and remove everything of this instance. Run goes on.
 func (d *Daemon) Drain() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.draining = true
-	if d.loop != nil {
-		d.loop.Drain()
+	d.draining.Store(true)
+	if loop := d.loop.Load(); loop != nil {
+		loop.Drain()
 	}
 }
 
@@ -264,21 +247,14 @@ func (d *Daemon) Drain() {
 func (d *Daemon) Plan(ctx context.Context) (scaler.Tick, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c, err := d.core(true, true)
+	loop, err := d.newLoop(ctx, rolePlan)
 	if err != nil {
 		return scaler.Tick{}, err
 	}
-	if d.draining {
-		c.loop.Drain()
-	}
-	if err := d.start(ctx, c.pool); err != nil {
-		return scaler.Tick{}, err
-	}
-	return c.loop.Tick(ctx), nil
+	return loop.Tick(ctx), nil
 }
 
-// JenkinsTransport returns the transport to Jenkins. It also trusts the authorities in caFile, if that is
-// set.
+// JenkinsTransport returns the transport to Jenkins, which also trusts the authorities in caFile, if any.
 func JenkinsTransport(caFile string) (http.RoundTripper, error) {
 	if caFile == "" {
 		return queue.NewTransport(nil), nil
@@ -287,35 +263,22 @@ func JenkinsTransport(caFile string) (http.RoundTripper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("BELLBOARD_JENKINS_CA_FILE: %w", err)
 	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
-	}
+	system, _ := x509.SystemCertPool()
+	roots := cmp.Or(system, x509.NewCertPool())
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("BELLBOARD_JENKINS_CA_FILE=%q holds no PEM certificate", caFile)
 	}
 	return queue.NewTransport(roots), nil
 }
 
-// waitMoment is the time for which people wait without a message.
-const waitMoment = 2 * time.Second
-
 // Waits calls say with the server that does not answer, unless the returned function is called soon.
 func Waits(c clock.Clock, say func(string), what func() string) (over func() bool) {
-	return c.AfterFunc(waitMoment, func() { say(what()) })
-}
-
-func (d *Daemon) waiting(what string) {
-	if d.parts.Waiting != nil {
-		d.parts.Waiting(what)
-		return
-	}
-	d.parts.Log.Info("waiting", zap.String("for", what))
+	return c.AfterFunc(2*time.Second, func() { say(what()) })
 }
 
 // start fills the cache of pods, and names the API server if it does not answer.
 func (d *Daemon) start(ctx context.Context, pods *pool.Client) error {
-	defer Waits(d.parts.Clock, d.waiting, func() string {
+	defer Waits(d.parts.Clock, d.parts.Waiting, func() string {
 		words := "the API server " + d.parts.Kube.Host + ", which has not answered yet"
 		if err := pods.Why(); err != nil {
 			words += fmt.Sprintf(": %v", err)
@@ -328,56 +291,49 @@ func (d *Daemon) start(ctx context.Context, pods *pool.Client) error {
 	return nil
 }
 
-// accountFolder is where Kubernetes puts the credentials of a pod's service account.
-const accountFolder = "/var/run/secrets/kubernetes.io/serviceaccount/"
-
 // WayToKube returns what named the API server, and what to check if the API server does not answer.
 func WayToKube(cfg *rest.Config) string {
-	if strings.HasPrefix(cfg.BearerTokenFile, accountFolder) {
+	if strings.HasPrefix(cfg.BearerTokenFile, "/var/run/secrets/kubernetes.io/serviceaccount/") {
 		return "as the service account of this pod says; check that account's Role, and the NetworkPolicy between this pod and the API server"
 	}
 	return "as the kubeconfig says; correct KUBECONFIG (or its current context), or open the network to that API server"
 }
 
+// roundTrip is a function on the way to a server.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 // awaited names Jenkins if its first answer takes long.
-type awaited struct {
-	control.Jenkins
-	d      *Daemon
-	looked atomic.Bool
-}
-
-// Observe implements control.Jenkins.
-func (a *awaited) Observe(ctx context.Context) (scaler.JenkinsView, error) {
-	if !a.looked.Swap(true) {
-		s := a.d.parts.Settings
-		defer Waits(a.d.parts.Clock, a.d.waiting, func() string {
-			return "Jenkins at " + s.JenkinsURL + ", which has not answered yet (BELLBOARD_JENKINS_URL)"
-		})()
-	}
-	return a.Jenkins.Observe(ctx)
-}
-
-// counter counts the requests to Kubernetes for the Lease and for events. The pool counts its own requests.
-type counter struct {
-	next  http.RoundTripper
-	under string // the path of Bellboard's own namespace
-	now   func() time.Time
-	count func(verb, resource, code string, took time.Duration)
+func (d *Daemon) awaited(next http.RoundTripper) http.RoundTripper {
+	var asked atomic.Bool
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		if !asked.Swap(true) {
+			defer Waits(d.parts.Clock, d.parts.Waiting, func() string {
+				return "Jenkins at " + d.parts.Settings.JenkinsURL + ", which has not answered yet (BELLBOARD_JENKINS_URL)"
+			})()
+		}
+		return next.RoundTrip(r)
+	})
 }
 
 var kubeVerbs = map[string]string{http.MethodGet: "get", http.MethodPost: "create", http.MethodPut: "update", http.MethodPatch: "patch"}
 
-func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
-	_, path, _ := strings.Cut(r.URL.Path, c.under)
-	resource, _, _ := strings.Cut(path, "/")
-	if resource != "leases" && resource != "events" {
-		return c.next.RoundTrip(r)
-	}
-	began, code := c.now(), "error"
-	resp, err := c.next.RoundTrip(r)
-	if err == nil {
-		code = strconv.Itoa(resp.StatusCode)
-	}
-	c.count(kubeVerbs[r.Method], resource, code, c.now().Sub(began))
-	return resp, err
+// counter counts the requests to Kubernetes for the Lease and for events. The pool counts its own requests.
+func (d *Daemon) counter(next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		_, path, _ := strings.Cut(r.URL.Path, "/namespaces/"+d.parts.Settings.OwnNamespace+"/")
+		resource, _, _ := strings.Cut(path, "/")
+		if resource != "leases" && resource != "events" {
+			return next.RoundTrip(r)
+		}
+		began, code := d.parts.Clock.Now(), "error"
+		resp, err := next.RoundTrip(r)
+		if err == nil {
+			code = strconv.Itoa(resp.StatusCode)
+		}
+		d.metrics.KubeRequest(kubeVerbs[r.Method], resource, code, d.parts.Clock.Now().Sub(began))
+		return resp, err
+	})
 }

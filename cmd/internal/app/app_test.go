@@ -91,7 +91,7 @@ func TestNodesThatAreGone(t *testing.T) {
 			time.Sleep(standbyPoll)
 			for _, i := range []*instance{leader, standby, dry} {
 				if hold := i.hold(t); hold != "" {
-					t.Errorf("round %d: the %s holds: %s; want nobody to", round, i.d.Role(), hold)
+					t.Errorf("round %d: the %s holds: %s; want nobody to", round, i.d.Replica().Role, hold)
 				}
 			}
 			for _, n := range nodes(round) {
@@ -148,15 +148,15 @@ func TestStandbyCountsNothing(t *testing.T) {
 			counts bool
 		}{{a, true}, {b, false}} {
 			if got := tt.i.ask("/readyz").Code; got != http.StatusOK {
-				t.Errorf("the %s is not ready: %d", tt.i.d.Role(), got)
+				t.Errorf("the %s is not ready: %d", tt.i.d.Replica().Role, got)
 			}
 			for line := range strings.Lines(tt.i.ask("/metrics").Body.String()) {
 				name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 				if name == "bellboard_tick_duration_seconds_count" && (value != "0") != tt.counts {
-					t.Errorf("the %s has counted %s ticks, want some: %t", tt.i.d.Role(), value, tt.counts)
+					t.Errorf("the %s has counted %s ticks, want some: %t", tt.i.d.Replica().Role, value, tt.counts)
 				}
 				if !tt.counts && (strings.HasPrefix(name, "bellboard_ticks_total{") && value != "0" || strings.HasPrefix(name, "bellboard_agents{")) {
-					t.Errorf("the %s shows %s", tt.i.d.Role(), strings.TrimSpace(line))
+					t.Errorf("the %s shows %s", tt.i.d.Replica().Role, strings.TrimSpace(line))
 				}
 			}
 			defer func() { tt.i.stop(); <-tt.i.ended }()
@@ -217,7 +217,7 @@ func TestWhatItWaitsFor(t *testing.T) {
 				i.d.parts.Log = zap.New(core)
 				working, stop := context.WithTimeout(t.Context(), 10*time.Second)
 				defer stop()
-				if err := i.d.work(working, "dry run", true); err != nil {
+				if err := i.d.work(working, roleStandby); err != nil {
 					t.Error(err)
 				}
 				lines := logs.FilterMessage("waiting").All()

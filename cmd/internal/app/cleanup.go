@@ -12,11 +12,12 @@ import (
 	"bellboard/scaler/clock"
 )
 
-// ErrBegunAnew ends a cleanup that removed everything, if another replica leads afterwards.
-var ErrBegunAnew = errors.New("another replica leads now and makes agents again")
+var (
+	// ErrBegunAnew ends a cleanup that removed everything, if another replica leads afterwards.
+	ErrBegunAnew = errors.New("another replica leads now and makes agents again")
 
-// errClean ends the Run of a cleanup when nothing is left.
-var errClean = errors.New("nothing is left")
+	errClean = errors.New("nothing is left") // ends the Run of a cleanup
+)
 
 // peopleWait is the time for which a cleanup waits for people when nothing else is left. Jenkins notices a
 // dead connection earlier, so an agent that is still connected after that time is alive.
@@ -34,13 +35,10 @@ type Left struct {
 	Stuck       bool   // everything that is left waits for that person
 }
 
-// working are the classes of agents with a build, or with a build that will resume there.
-var working = []scaler.Class{scaler.Busy, scaler.Draining, scaler.Cut, scaler.Awaited, scaler.Resuming}
-
 // left counts what a tick read.
 func left(t *scaler.Tick) Left {
 	l := Left{Hold: t.Hold, News: t.Tells(scaler.NewsHold), Grace: t.Grace > 0, Slots: len(t.Plan.Slots)}
-	stay := map[scaler.Class][]string{}
+	var held, intruders []string
 	for i := range t.Plan.Agents {
 		a := &t.Plan.Agents[i]
 		if a.Pod {
@@ -49,12 +47,16 @@ func left(t *scaler.Tick) Left {
 		if a.Node {
 			l.Nodes++
 		}
-		if slices.Contains(working, a.Class) {
+		switch a.Class {
+		case scaler.Busy, scaler.Draining, scaler.Cut, scaler.Awaited, scaler.Resuming:
 			l.Busy++
+		case scaler.Held:
+			held = append(held, a.Name)
+		case scaler.Intruder:
+			intruders = append(intruders, a.Name)
+		default: // goes without a person
 		}
-		stay[a.Class] = append(stay[a.Class], a.Name)
 	}
-	held, intruders := stay[scaler.Held], stay[scaler.Intruder] // agents of the other classes go without a person
 	all := slices.Concat(held, intruders)
 	l.Stuck = l.Hold == "" && !l.Grace && len(all) > 0 && len(all) == len(t.Plan.Agents) &&
 		!slices.ContainsFunc(t.Plan.Slots, func(s scaler.SlotSeen) bool { return !slices.Contains(all, s.Agent) })
@@ -91,9 +93,7 @@ func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 	var waits time.Time // since when everything waits for a person
 	record := d.parts.Record
 	d.parts.Record = func(t scaler.Tick) {
-		if record != nil {
-			record(t)
-		}
+		record(t)
 		l := left(&t)
 		say(l)
 		switch {
@@ -108,25 +108,21 @@ func (d *Daemon) Cleanup(ctx context.Context, say func(Left)) error {
 		}
 	}
 	d.Drain()
-	if err := d.Run(running); !errors.Is(err, errClean) {
-		if err == nil {
-			err = context.Cause(ctx)
-		}
+	switch err := d.Run(running); {
+	case err == nil:
+		return context.Cause(ctx)
+	case !errors.Is(err, errClean):
 		return err
-	}
-	if d.lease == nil {
+	case d.lease == nil:
 		return nil
 	}
-	// A standby reads the Lease more often than this.
-	err := clock.Sleep(ctx, clock.Real(), 3*retryPeriod)
-	holder := ""
-	if err == nil {
-		holder, _, err = d.Holder(ctx)
-	}
+	// A standby reads the Lease more often than this. If ctx ends, Holder has its error.
+	_ = clock.Sleep(ctx, clock.Real(), 3*retryPeriod)
+	holder, err := d.Holder(ctx)
 	switch {
 	case err != nil:
 		return fmt.Errorf("everything was removed, but whether another replica leads now is not known: %w", err)
-	case holder != "":
+	case holder != "" && holder != d.lease.lock.Identity():
 		return fmt.Errorf("%w: %s", ErrBegunAnew, holder)
 	}
 	return nil

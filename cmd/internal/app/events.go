@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,9 +15,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"bellboard/scaler"
-	"bellboard/scaler/clock"
 	"bellboard/scaler/plain"
 )
 
@@ -33,28 +34,24 @@ const (
 	eventBuildLost      = "BuildLost"      // a build lost its agent
 )
 
-// eventCombined ends the message of an event that stands for several events with other messages.
-const eventCombined = " (the last of several)"
-
-// tickAnnotation has the tick of an event, as the log has it.
-const tickAnnotation = "bellboard.dev/tick"
+const (
+	eventCombined  = " (the last of several)" // ends a message that stands for several other messages
+	tickAnnotation = "bellboard.dev/tick"     // the tick of an event, as the log has it
+)
 
 // events makes Kubernetes events on the Lease of the instance, in Bellboard's own namespace. client-go's
 // correlator counts equal events and limits their rate. The correlator does so for each reason and each team
 // or pool, since all events are on one object. So a team with many failures suppresses no event of another
 // team.
 type events struct {
-	broadcaster record.EventBroadcaster
-	recorder    record.EventRecorder
-	on          corev1.ObjectReference
-	lease       *lease // has the UID of the Lease; nil: there is no Lease
+	stop     func()
+	recorder record.EventRecorder
+	on       corev1.ObjectReference
+	lease    *lease // has the UID of the Lease; nil: there is no Lease
 }
 
-// Of one reason and subject client-go sends eventBurst events at once, and then one in 1/eventRate seconds.
-const (
-	eventBurst = 20
-	eventRate  = 1. / 60
-)
+// eventBurst is how many events of one reason and subject client-go sends before it sends one a minute.
+const eventBurst = 20
 
 // subject returns the reason of an event, and the team or pool with which its message begins.
 func subject(e *corev1.Event) string {
@@ -68,78 +65,62 @@ type sink struct {
 	record.EventSink
 
 	namespace string
-	clock     clock.Clock
 	log       *zap.Logger
-	mu        sync.Mutex // guards what follows
-	create    refusal
-	patch     refusal
-	logged    bool
+	pauses    *flowcontrol.Backoff // by kind of write: create or patch
+	warned    sync.Once
 }
-
-// refusal is the pause of one kind of write; zero: no pause.
-type refusal struct {
-	until time.Time
-	pause time.Duration
-}
-
-// The first pause after a rejected write, and the longest.
-const (
-	refusedPause    = 10 * time.Minute
-	refusedPauseMax = 12 * time.Hour
-)
 
 // Create writes a new event.
 func (s *sink) Create(e *corev1.Event) (*corev1.Event, error) {
-	return s.write(&s.create, e, func() (*corev1.Event, error) { return s.EventSink.Create(e) })
+	return s.write("create", e, func() (*corev1.Event, error) { return s.EventSink.Create(e) })
 }
 
 // Patch counts an event once more.
 func (s *sink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
-	return s.write(&s.patch, e, func() (*corev1.Event, error) { return s.EventSink.Patch(e, data) })
+	return s.write("patch", e, func() (*corev1.Event, error) { return s.EventSink.Patch(e, data) })
 }
 
-func (s *sink) write(r *refusal, e *corev1.Event, call func() (*corev1.Event, error)) (*corev1.Event, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock() // client-go writes one event at a time in any case
+func (s *sink) write(kind string, e *corev1.Event, call func() (*corev1.Event, error)) (*corev1.Event, error) {
+	now := s.pauses.Clock.Now()
 	// An event that was not created cannot be patched either.
-	if now := s.clock.Now(); now.Before(r.until) || now.Before(s.create.until) {
+	if s.pauses.IsInBackOffSinceUpdate(kind, now) || s.pauses.IsInBackOffSinceUpdate("create", now) {
 		return e, nil
 	}
 	made, err := call()
 	switch {
 	case err == nil:
-		*r = refusal{}
+		s.pauses.Reset(kind)
 	// Not found is the namespace when an event is created, and only that event when it is patched.
-	case apierrors.IsForbidden(err), r == &s.create && apierrors.IsNotFound(err):
-		r.pause = min(max(2*r.pause, refusedPause), refusedPauseMax)
-		r.until = s.clock.Now().Add(r.pause)
-		if !s.logged {
-			s.logged = true
+	case apierrors.IsForbidden(err), kind == "create" && apierrors.IsNotFound(err):
+		s.pauses.Next(kind, now)
+		s.warned.Do(func() {
 			s.log.Warn("Kubernetes rejects Bellboard's events, so only this log has them; give Bellboard's Role create and patch on events in its own namespace (deploy/install.yaml)",
 				zap.String("namespace", s.namespace), zap.Error(err))
-		}
+		})
 		return e, nil
 	}
 	return made, err
 }
 
 // newEvents begins to send events until stop.
-func newEvents(client kubernetes.Interface, namespace, instance string, lease *lease, clk clock.Clock, log *zap.Logger) *events {
+func newEvents(client kubernetes.Interface, namespace, instance string, lease *lease, log *zap.Logger) *events {
 	b := record.NewBroadcasterWithCorrelatorOptions(record.CorrelatorOptions{
-		BurstSize: eventBurst, QPS: eventRate, SpamKeyFunc: subject,
+		BurstSize: eventBurst, QPS: 1. / 60, SpamKeyFunc: subject,
 		KeyFunc:     func(e *corev1.Event) (group, local string) { return subject(e), e.Message },
 		MessageFunc: func(e *corev1.Event) string { return e.Message + eventCombined },
 	})
-	b.StartRecordingToSink(&sink{EventSink: &typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)}, namespace: namespace, clock: clk, log: log})
-	scheme := runtime.NewScheme()
+	b.StartRecordingToSink(&sink{
+		EventSink: &typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(namespace)},
+		namespace: namespace,
+		log:       log,
+		pauses:    flowcontrol.NewBackOff(10*time.Minute, 12*time.Hour),
+	})
 	return &events{
-		broadcaster: b, recorder: b.NewRecorder(scheme, corev1.EventSource{Component: "bellboard"}),
+		stop: b.Shutdown, recorder: b.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: "bellboard"}),
 		on:    corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: leaseName(instance)},
 		lease: lease,
 	}
 }
-
-func (e *events) stop() { e.broadcaster.Shutdown() }
 
 func (e *events) say(t *scaler.Tick, kind, reason, format string, args ...any) {
 	on := e.on
@@ -162,79 +143,60 @@ func (e *events) observe(t scaler.Tick) {
 		case scaler.NewsRejected:
 			id := n.Outcome.Action.Pool
 			e.say(&t, corev1.EventTypeWarning, eventCreateRejected, "%s, %s: %s", id.Team, id.Kind, n.Outcome.Error)
-		case scaler.NewsFailed, scaler.NewsLost: // one event for several
-		case scaler.NewsStillHeld, scaler.NewsRescue: // no events
+		case scaler.NewsFailed, scaler.NewsLost, scaler.NewsStillHeld, scaler.NewsRescue: // below, or no events
 		}
 	}
 	e.failures(&t)
 	e.lost(&t)
 }
 
-// eventAgents is the number of agents that one event names.
-const eventAgents = 3
+// What one event has at most: agents, characters of a log, and characters of the end of each agent.
+const (
+	eventAgents = 3
+	eventLog    = 300
+	eventWhy    = 200
+)
 
 // lost makes one event for each pool whose agents were lost with their builds. The event has the last lines
 // of the first log that has any.
 func (e *events) lost(t *scaler.Tick) {
-	type story struct {
-		builds, agents int
-		names          []string
-		log            string
-	}
-	var order []scaler.PoolID
-	stories := map[scaler.PoolID]*story{}
-	for i := range t.Facts.BuildsLost {
-		l := &t.Facts.BuildsLost[i]
-		s := stories[l.PoolID]
-		if s == nil {
-			s = &story{}
-			stories[l.PoolID], order = s, append(order, l.PoolID)
+	same := func(a, b scaler.LostBuilds) bool { return a.PoolID == b.PoolID }
+	for _, all := range grouped(t.Facts.BuildsLost, same) {
+		var names []string
+		builds, log := 0, ""
+		for _, l := range all {
+			names = append(names, l.Agent+" ("+firstOf(l.Text, eventWhy)+")")
+			builds, log = builds+l.Builds, cmp.Or(log, l.Log)
 		}
-		s.builds += l.Builds
-		s.log = cmp.Or(s.log, l.Log)
-		if s.agents++; s.agents <= eventAgents {
-			s.names = append(s.names, l.Agent+" ("+firstOf(l.Text, eventWhy)+")")
+		agents := strings.Join(names[:min(len(names), eventAgents)], ", ")
+		if n := len(names) - eventAgents; n > 0 {
+			agents += fmt.Sprintf(" and %d more", n)
 		}
-	}
-	for _, id := range order {
-		s, more := stories[id], ""
-		if n := s.agents - len(s.names); n > 0 {
-			more = fmt.Sprintf(" and %d more", n)
-		}
-		e.say(t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: %d lost with their agents: %s%s%s", id.Team, id.Kind, s.builds, strings.Join(s.names, ", "), more, lastWords(s.log))
+		e.say(t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: %d lost with their agents: %s%s", all[0].Team, all[0].Kind, builds, agents, lastWords(log))
 	}
 }
 
 // failures makes one event for each pool and class of failure. The agents of one tick fail for the same
 // cause, so the event has the text of the first agent that has a log.
 func (e *events) failures(t *scaler.Tick) {
-	type story struct {
-		scaler.PoolID
-		failure scaler.Failure
-	}
-	var order []story
-	count, first := map[story]int{}, map[story]*scaler.FailedAgent{}
-	for i := range t.Facts.Failures {
-		f := &t.Facts.Failures[i]
-		s := story{f.PoolID, f.Failure}
-		if count[s]++; count[s] == 1 {
-			order = append(order, s)
-		}
-		if first[s] == nil || first[s].Log == "" {
-			first[s] = f
-		}
-	}
-	for _, s := range order {
-		f := first[s]
-		e.say(t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d failed: %s: %s%s", s.Team, s.Kind, count[s], s.failure, f.Text, lastWords(f.Log))
+	same := func(a, b scaler.FailedAgent) bool { return a.PoolID == b.PoolID && a.Failure == b.Failure }
+	for _, all := range grouped(t.Facts.Failures, same) {
+		f := all[max(0, slices.IndexFunc(all, func(f scaler.FailedAgent) bool { return f.Log != "" }))]
+		e.say(t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d failed: %s: %s%s", f.Team, f.Kind, len(all), f.Failure, f.Text, lastWords(f.Log))
 	}
 }
 
-// eventLog is the number of characters of a log in an event, eventWhy of the end of each agent.
-const (
-	eventLog = 300
-	eventWhy = 200
-)
+// grouped returns the records in groups of the same kind, in the order of each group's first record.
+func grouped[T any](records []T, same func(a, b T) bool) (out [][]T) {
+	for _, r := range records {
+		i := slices.IndexFunc(out, func(group []T) bool { return same(group[0], r) })
+		if i < 0 {
+			i, out = len(out), append(out, nil)
+		}
+		out[i] = append(out[i], r)
+	}
+	return out
+}
 
 // firstOf returns the beginning of a text.
 func firstOf(s string, n int) string {

@@ -25,7 +25,6 @@ import (
 
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
-	"bellboard/scaler/clock"
 )
 
 // TestEvents checks the events on the Lease, and that repeated events are counted.
@@ -182,7 +181,7 @@ func TestEventsOfOneSilenceNoOther(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := &reader{events: newEvents(counted, "default", "bellboard", nil, clock.Real(), zap.NewNop())}
+		e := &reader{events: newEvents(counted, "default", "bellboard", nil, zap.NewNop())}
 		defer e.stop()
 		id := scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}
 		for n := range 100 {
@@ -271,7 +270,7 @@ func TestRefusedEventsCostNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			core, logged := observer.New(zap.WarnLevel)
-			e := &reader{events: newEvents(client, "default", "bellboard", nil, clock.Real(), zap.New(core))}
+			e := &reader{events: newEvents(client, "default", "bellboard", nil, zap.New(core))}
 			defer e.stop()
 			tell := func(from, to int) {
 				for n := from; n < to; n++ {

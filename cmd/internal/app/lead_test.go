@@ -211,11 +211,11 @@ func TestLeadership(t *testing.T) {
 				if who := p.ledger.by(time.Time{}); !slices.Equal(who, []string{"a"}) {
 					t.Fatalf("%v wrote; want a alone, which came first", who)
 				}
-				if a.d.Role() != "leader" || b.d.Role() != "standby" {
-					t.Fatalf("roles %s and %s, want leader and standby", a.d.Role(), b.d.Role())
+				if a.d.Replica().Role != "leader" || b.d.Replica().Role != "standby" {
+					t.Fatalf("roles %s and %s, want leader and standby", a.d.Replica().Role, b.d.Replica().Role)
 				}
-				if a.d.Leader() != "a" || b.d.Leader() != "a" {
-					t.Errorf("they say that %q and %q lead, want a", a.d.Leader(), b.d.Leader())
+				if a.d.Replica().Leader != "a" || b.d.Replica().Leader != "a" {
+					t.Errorf("they say that %q and %q lead, want a", a.d.Replica().Leader, b.d.Replica().Leader)
 				}
 				ended := time.Now()
 				tt.end(p, a)
@@ -232,8 +232,8 @@ func TestLeadership(t *testing.T) {
 					t.Errorf("b wrote after %s, want within %s", took, tt.most)
 				}
 				p.oneAtATime()
-				if b.d.Role() != "leader" || b.d.Leader() != "b" {
-					t.Errorf("b is %s, and says that %q leads; want b", b.d.Role(), b.d.Leader())
+				if b.d.Replica().Role != "leader" || b.d.Replica().Leader != "b" {
+					t.Errorf("b is %s, and says that %q leads; want b", b.d.Replica().Role, b.d.Replica().Leader)
 				}
 				if err := <-a.ended; !errors.Is(err, tt.err) {
 					t.Errorf("a ended with %v, want %v", err, tt.err)
@@ -257,8 +257,8 @@ func TestLeaderCutFromJenkins(t *testing.T) {
 		b := p.start("b")
 		a.toJenkins.Store(true)
 		p.work(time.Minute)
-		if a.d.Role() != "leader" || b.d.Role() != "standby" {
-			t.Errorf("roles %s and %s, want leader and standby", a.d.Role(), b.d.Role())
+		if a.d.Replica().Role != "leader" || b.d.Replica().Role != "standby" {
+			t.Errorf("roles %s and %s, want leader and standby", a.d.Replica().Role, b.d.Replica().Role)
 		}
 		if a, b := a.hold(t), b.hold(t); !strings.Contains(a, "network cut") || b != "" {
 			t.Errorf("a holds: %q, b: %q; want a to, for its network", a, b)
@@ -328,9 +328,9 @@ func TestNoWritePastTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &ledger{}
 		held := &lease{}
-		f := writeGate{next: line{"a", roundTrip(func(*http.Request) (*http.Response, error) {
+		f := held.writeGate(line{"a", roundTrip(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
-		}), l, new(atomic.Bool)}, open: held.valid}
+		}), l, new(atomic.Bool)})
 		send := func(method string) error {
 			r, err := http.NewRequestWithContext(t.Context(), method, "http://server/x", http.NoBody)
 			if err != nil {
@@ -585,7 +585,3 @@ func TestCleanupEnds(t *testing.T) {
 		time.Sleep(renewDeadline) // for the answers that no build waits for
 	})
 }
-
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

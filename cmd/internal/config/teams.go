@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -177,14 +176,14 @@ func (l *loader) templates() {
 }
 
 // template reads a pod template, and returns what is wrong with it.
-func (l *loader) template(file string) (*pool.Template, []error) {
+func (l *loader) template(file string) (*pool.Template, []*pool.TemplateMistake) {
 	if l.read == nil {
-		return nil, []error{errors.New("no pod template can be read here; unset it")}
+		return nil, []*pool.TemplateMistake{{Remedy: "no pod template can be read here; unset it"}}
 	}
 	text, err := l.read(file)
 	if err != nil {
-		err = fmt.Errorf("cannot be read (%w); mount the ConfigMap that holds it, or correct the path", err)
-		return nil, []error{err}
+		remedy := fmt.Sprintf("cannot be read (%v); mount the ConfigMap that holds it, or correct the path", err)
+		return nil, []*pool.TemplateMistake{{Remedy: remedy}}
 	}
 	return pool.ParseTemplate(file, text)
 }

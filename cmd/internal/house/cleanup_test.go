@@ -83,11 +83,11 @@ func TestCleanup(t *testing.T) {
 		go func() { ended <- c.app.Cleanup(context.Background(), func(l app.Left) { ticks, last = ticks+1, l }) }()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if c.app.Role() != "standby" || ticks > 0 || h.daemon.app.Role() != "leader" {
-			t.Errorf("beside a leader it is %s, after %d ticks of its own; want it to stand by", c.app.Role(), ticks)
+		if c.app.Replica().Role != "standby" || ticks > 0 || h.daemon.app.Replica().Role != "leader" {
+			t.Errorf("beside a leader it is %s, after %d ticks of its own; want it to stand by", c.app.Replica().Role, ticks)
 		}
-		if len(c.waits) != 1 || !strings.Contains(c.waits[0], h.daemon.app.Leader()) || !strings.Contains(c.waits[0], "--replicas=0") {
-			t.Errorf("it says that it waits for %q, want the leader %s and what to do", c.waits, h.daemon.app.Leader())
+		if len(c.waits) != 1 || !strings.Contains(c.waits[0], h.daemon.app.Replica().Leader) || !strings.Contains(c.waits[0], "--replicas=0") {
+			t.Errorf("it says that it waits for %q, want the leader %s and what to do", c.waits, h.daemon.app.Replica().Leader)
 		}
 		h.end(t)
 		if err := <-ended; err != nil {
