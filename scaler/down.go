@@ -162,7 +162,7 @@ func (d *decider) emptiest(a *ask, p *Pool) *agent {
 	if p.size() == 1 || a.surplus[p.Kind]-a.coming[p.Kind] < p.size() {
 		return nil
 	}
-	since := since(d.in.Memory.Pools[p.PoolID].Roomy, d.in.Now)
+	since := cmp.Or(d.in.Memory.Pools[p.PoolID].Roomy, d.in.Now)
 	d.pooled.of(p.PoolID).Roomy = since
 	if d.in.Now.Sub(since) < p.IdleTimeout {
 		return nil

@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -10,23 +11,26 @@ import (
 // earlier ticks remember of them. Later stages change nothing in a scene, except what the next tick
 // remembers.
 type scene struct {
-	in      Input
-	grace   bool
-	quiet   bool // Jenkins is about to shut down, and an item may not show which agent it waits for
-	teams   map[string]*Team
-	pools   map[PoolID]*Pool
-	agents  []*agent // by name
-	byName  map[string]*agent
-	byPool  map[PoolID][]*agent
-	foreign []*Node
-	slots   []*cacheSlot // the warmest first
+	in       Input
+	grace    bool
+	quiet    bool           // Jenkins is about to shut down, and an item may not show which agent it waits for
+	starting bool           // some item has an executor, and its build has not begun
+	queued   map[int64]bool // the ids of the other items
+	teams    map[string]*Team
+	pools    map[PoolID]*Pool
+	agents   []*agent // by name
+	byName   map[string]*agent
+	byPool   map[PoolID][]*agent
+	foreign  []*Node
+	slots    []*cacheSlot // the warmest first
 	remembered
 }
 
 // remembered is what this tick leaves to the next one.
 type remembered struct {
-	mem         Memory               // the agents, pools and slots are added at the end
+	mem         Memory               // the agents, pools, items and slots are added at the end
 	foreignOpen map[string]time.Time // AgentMemory.Open of foreign nodes
+	items       []ItemMemory         // in the order of the queue
 	pooled      notes[PoolID, PoolMemory]
 	slotted     notes[string, SlotMemory]
 	facts       Facts
@@ -43,6 +47,14 @@ type agent struct {
 	overdue bool // the agent hangs while starting: no item waits for it
 	was     AgentMemory
 	is      AgentMemory
+}
+
+// carries reports whether the agent has that label. The empty label stands for builds without a label.
+func (m *agent) carries(atom string) bool {
+	if atom == "" {
+		return m.pool != nil && m.pool.Unlabelled
+	}
+	return slices.Contains(m.labels(), atom)
 }
 
 // capacity returns how many executors the agent adds to the supply.
@@ -67,9 +79,11 @@ func (m *agent) labels() []string {
 
 // see returns the scene: it joins pods and Jenkins nodes, classifies them, and remembers what they show.
 func see(in Input) scene {
-	s := scene{in: in, grace: in.Now.Before(in.GraceUntil), quiet: in.Jenkins.QuietingDown}
-	s.teams = make(map[string]*Team, len(in.Teams))
-	s.pools = make(map[PoolID]*Pool, 2*len(in.Teams))
+	s := scene{
+		in: in, grace: in.Now.Before(in.GraceUntil), quiet: in.Jenkins.QuietingDown,
+		queued: make(map[int64]bool, len(in.Jenkins.Items)),
+		teams:  make(map[string]*Team, len(in.Teams)), pools: make(map[PoolID]*Pool, 2*len(in.Teams)),
+	}
 	for i := range in.Teams {
 		t := &in.Teams[i]
 		s.teams[t.Name] = t
@@ -78,7 +92,11 @@ func see(in Input) scene {
 		}
 	}
 	for i := range in.Jenkins.Items {
-		s.quiet = s.quiet || in.Jenkins.Items[i].State == ShuttingDown
+		it := &in.Jenkins.Items[i]
+		s.quiet = s.quiet || it.State == ShuttingDown
+		if s.starting = s.starting || it.State == Pending; it.State != Pending {
+			s.queued[it.ID] = true
+		}
 	}
 	s.join()
 	s.remember()
@@ -93,25 +111,22 @@ func see(in Input) scene {
 // join makes the agents: it joins pods and Jenkins nodes of one name, and classifies each pair.
 func (s *scene) join() {
 	in := &s.in
-	byName := make(map[string]*agent, len(in.Cluster.Pods)+len(in.Berths))
-	s.byName, s.agents = byName, make([]*agent, 0, len(in.Cluster.Pods)+len(in.Berths))
-	all := make([]agent, 0, len(in.Cluster.Pods)) // one allocation for most agents
+	s.byName = make(map[string]*agent, len(in.Cluster.Pods)+len(in.Berths))
+	all := make([]agent, 0, len(in.Cluster.Pods)+len(in.Berths)) // one allocation for most agents
 	add := func(p Pair) {
 		all = append(all, agent{Pair: p})
-		m := &all[len(all)-1]
-		byName[p.Name] = m
-		s.agents = append(s.agents, m)
+		s.byName[p.Name] = &all[len(all)-1]
+		s.agents = append(s.agents, s.byName[p.Name])
 	}
 	for i := range in.Cluster.Pods {
 		p := &in.Cluster.Pods[i]
-		if byName[p.Name] != nil {
-			continue // no name is used twice
+		if s.byName[p.Name] == nil { // no name is used twice
+			add(Pair{Name: p.Name, PoolID: p.PoolID, Pod: p, Connect: p.Connect})
 		}
-		add(Pair{Name: p.Name, PoolID: p.PoolID, Pod: p, Connect: p.Connect})
 	}
 	for i := range in.Jenkins.Nodes {
 		n := &in.Jenkins.Nodes[i]
-		m := byName[n.Name]
+		m := s.byName[n.Name]
 		switch {
 		case m != nil && !n.Mine():
 			// Somebody has edited the Jenkins node's description. The name and the pod still say whose node
@@ -193,14 +208,8 @@ func (s *scene) settled(m *agent) bool {
 // remember begins the memory for the next tick, and the facts of this tick.
 func (s *scene) remember() {
 	old, now := s.in.Memory, s.in.Now
-	s.mem = Memory{Started: old.Started, Sees: old.Sees, Teams: map[string]TeamMemory{}, Items: make(map[int64]ItemMemory, len(s.in.Jenkins.Items))}
-	if s.mem.Sees.IsZero() {
-		s.mem.Sees = now
-	}
-	if s.mem.Started.IsZero() {
-		s.mem.Started = now
-	}
-	s.foreignOpen = make(map[string]time.Time, len(s.foreign))
+	s.mem = Memory{Started: cmp.Or(old.Started, now), Sees: cmp.Or(old.Sees, now), Teams: map[string]TeamMemory{}}
+	s.items = make([]ItemMemory, len(s.in.Jenkins.Items))
 	for id, p := range old.Pools {
 		if !p.Up.IsZero() || !p.Down.IsZero() || p.Backoff.begun() {
 			*s.pooled.of(id) = PoolMemory{Up: p.Up, Down: p.Down, Backoff: p.Backoff}
@@ -219,9 +228,10 @@ func (s *scene) remember() {
 			}
 		}
 	}
+	s.foreignOpen = make(map[string]time.Time, len(s.foreign))
 	for _, n := range s.foreign {
 		if n.free() > 0 {
-			s.foreignOpen[n.Name] = since(old.Agents[n.Name].Open, now)
+			s.foreignOpen[n.Name] = cmp.Or(old.Agents[n.Name].Open, now)
 		}
 	}
 	s.learnStarts()
@@ -229,51 +239,37 @@ func (s *scene) remember() {
 	s.endBackoffs()
 }
 
-// since returns when an unbroken run began: was, or fresh if was is zero.
-func since(was, fresh time.Time) time.Time {
-	if was.IsZero() {
-		return fresh
-	}
-	return was
-}
-
 // marking remembers which mark the Jenkins node carries, and since when.
 func (s *scene) marking(m *agent) {
 	if m.Node == nil || !m.Node.closed() {
 		return
 	}
-	is := Marking{Since: s.in.Jenkins.AnsweredAt, By: m.Node.OfflineBy, At: m.Node.MarkedAt}
+	m.is.Mark = Marking{Since: s.in.Jenkins.AnsweredAt, By: m.Node.OfflineBy, At: m.Node.MarkedAt}
 	if m.was.Mark.shows(m.Node) {
-		is = m.was.Mark
+		m.is.Mark = m.was.Mark
 	}
 	// The hook marks the Jenkins node when a build begins. The first answer with that mark may have read the
 	// node as idle before the build began. After a restart of Jenkins, a build may be about to resume.
 	ends := m.Node.Idle || m.Node.Mortal && m.Node.Executors == 1
-	is.Rested = is.Rested || m.Marked && m.Node.Online && ends && !m.Pinned && !m.Grace
-	m.is.Mark = is
+	if m.Marked && m.Node.Online && ends && !m.Pinned && !m.Grace {
+		m.is.Mark.Rested = true
+	}
 }
 
 // clocks continues, begins or ends each clock of an agent.
 func (s *scene) clocks(m *agent) {
-	now := s.in.Now
-	if m.Node == nil {
-		m.is.Gone = since(m.was.Gone, s.in.Jenkins.AnsweredAt)
+	run := func(clock *time.Time, runs bool, was, from time.Time) {
+		if runs {
+			*clock = cmp.Or(was, from)
+		}
 	}
-	if m.Pod != nil && !m.online() && m.idle() {
-		m.is.Away = since(m.was.Away, now)
-	}
-	if m.verdict.Class == Lost && m.mark() == Ours {
-		m.is.Lost = since(m.was.Lost, now)
-	}
-	if m.Pod != nil && m.Pod.failing() {
-		m.is.Failing = since(m.was.Failing, now)
-	}
-	if m.verdict.Class == Free {
-		m.is.Free = since(m.was.Free, now)
-	}
-	if m.online() && m.verdict.Capacity > 0 {
-		m.is.Open = since(m.was.Open, now)
-	}
+	now, class := s.in.Now, m.verdict.Class
+	run(&m.is.Gone, m.Node == nil, m.was.Gone, s.in.Jenkins.AnsweredAt)
+	run(&m.is.Away, m.Pod != nil && !m.online() && m.idle(), m.was.Away, now)
+	run(&m.is.Lost, class == Lost && m.mark() == Ours, m.was.Lost, now)
+	run(&m.is.Failing, m.Pod != nil && m.Pod.failing(), m.was.Failing, now)
+	run(&m.is.Free, class == Free, m.was.Free, now)
+	run(&m.is.Open, m.online() && m.verdict.Capacity > 0, m.was.Open, now)
 }
 
 // toRetire reports whether an agent has to go because its team is paused or gone, or because the team no
@@ -288,7 +284,7 @@ func (s *scene) toRetire(m *agent) bool {
 	switch m.verdict.Class {
 	case Free, Busy, Coming, Draining, Reconnecting:
 		return true
-	case FenceInTheWay, Resuming, Awaited, Ended, Fenced, Held, Leaving, Going, Stuck, Drained, Cut, Ghost, Berth, Intruder, Lost, Stray:
+	default:
+		return false
 	}
-	return false
 }

@@ -80,7 +80,7 @@ func TestOnlyScalerWritesTheMemory(t *testing.T) {
 func TestLimitsAreInOnePlace(t *testing.T) {
 	readers := map[string][]string{
 		"ScaleUpStep":     {"limits"},
-		"ScaleUpCooldown": {"limits", "up"}, // up finds whether the cooldown runs
+		"ScaleUpCooldown": {"newAsk"}, // limits gets what is left of it
 		"MaxAgents":       {"limits", "room", "shareGlobal", "cap", "caps"},
 		"MaxPersistent":   {"limits", "room", "persistentRoom", "history", "roomForSlots", "needless", "cap"},
 	}

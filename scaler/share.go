@@ -1,20 +1,16 @@
 package scaler
 
-import "slices"
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+)
 
 // kinds says which kinds of a team an expression accepts.
 type kinds struct{ ephemeral, persistent bool }
 
-func (k kinds) count() int {
-	n := 0
-	if k.ephemeral {
-		n++
-	}
-	if k.persistent {
-		n++
-	}
-	return n
-}
+var eitherKind = kinds{ephemeral: true, persistent: true}
 
 // share is the part of a shortfall that one team has to serve.
 type share struct {
@@ -104,68 +100,87 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 	return alive
 }
 
-// share gives the waiting items of each expression to the team that has to serve them. Among the teams that
-// fit, the team with the fewest labels comes first, then the team with the higher PRIORITY, then the name
-// decides. share skips teams whose limits leave no room.
+// teamOrder compares two teams that could serve the same shortfall. The team with the fewest labels comes
+// first, then the team with the higher PRIORITY, then the name decides.
+func teamOrder(a, b *ask) int {
+	return cmp.Or(len(a.t.Labels)-len(b.t.Labels), b.t.Priority-a.t.Priority, strings.Compare(a.t.Name, b.t.Name))
+}
+
+// share gives the waiting items of each expression to the team that has to serve them: the first team in
+// teamOrder that fits. share skips teams whose limits leave no room.
 func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
-	order := slices.Clone(teams)
-	slices.SortFunc(order, func(a, b *ask) int { return teamOrder(a.t, b.t) })
-	for i, a := range order {
-		a.rank = i
-	}
-	f := fitting{supply: d.supply, byTeam: byTeam, accepts: make([]kinds, len(order))}
-	out := unserved{}
+	teams, items := slices.SortedFunc(slices.Values(teams), teamOrder), d.in.Jenkins.Items
 	demands := slices.Clone(d.demands)
 	slices.SortStableFunc(demands, func(a, b *demand) int { return a.oldest.Compare(b.oldest) })
+	noTeam, unresolved := unserved{}, unserved{}
 	for _, w := range demands {
-		fit, accept := f.of(w)
-		if len(fit) == 0 {
-			for _, i := range w.items[:w.left] {
-				out.note(&d.in.Jenkins.Items[i], w.key(), w.text, noTeamText(w.text, w.inferred))
+		for _, s := range w.fits {
+			if p := s.home; p != nil {
+				k := &byTeam[p.Team].accepts
+				k.ephemeral = k.ephemeral || p.Kind == Ephemeral
+				k.persistent = k.persistent || p.Kind == Persistent
 			}
+		}
+		var fit []*ask
+		for _, a := range teams {
+			if a.accepts != (kinds{}) {
+				fit = append(fit, a)
+			}
+		}
+		if len(fit) > 0 {
+			d.shareOne(w, fit)
 			continue
 		}
-		d.shareOne(w, fit, accept)
-	}
-	for i := range d.in.Jenkins.Items {
-		if it := &d.in.Jenkins.Items[i]; !d.unlabelled && it.State == Buildable && it.Resolution == Unlabelled {
-			out.note(it, "", "", unlabelledText)
+		text := noTeamText(w.text, w.inferred)
+		for _, i := range w.items[:w.left] {
+			noTeam.note(&items[i], w.key, w.text, text)
 		}
 	}
-	d.plan.Unserved = out.sorted()
+	for i := range items {
+		switch it := &items[i]; {
+		case it.State != Buildable:
+		case it.Resolution == Unresolved:
+			unresolved.note(it, "", "", unresolvedText(it.Why))
+		case it.Resolution == Unlabelled && !d.unlabelled:
+			noTeam.note(it, "", "", unlabelledText)
+		}
+	}
+	d.plan.Unserved, d.plan.Unresolved = noTeam.sorted(), unresolved.sorted()
 	d.countWaits()
 }
 
-// shareOne gives the items of one demand to the teams that fit it.
-func (d *decider) shareOne(w *demand, fit []*ask, accept []kinds) {
+// shareOne gives the items of one demand to the teams that fit it, the first of which shows what is vetoed or
+// has no room.
+func (d *decider) shareOne(w *demand, fit []*ask) {
 	first := fit[0]
 	left, veto := d.offered(w)
 	kept := w.left - left
 	first.dec.Waiting += len(w.items) - w.left
 	first.dec.Oldest = max(first.dec.Oldest, d.in.Now.Sub(w.oldest))
 	for _, i := range w.items {
-		it := &d.in.Jenkins.Items[i]
-		d.note(it.ID, func(m *ItemMemory) { m.Waiting = Waiting{Team: first.t.Name, Since: it.Since} })
+		d.items[i].Waiting = Waiting{Team: first.t.Name, Since: d.in.Jenkins.Items[i].Since}
 	}
-	give := func(a *ask, k kinds, n int) {
-		if n <= 0 {
-			return
+	give := func(a *ask, n int) {
+		if n > 0 {
+			a.shares = append(a.shares, share{n: n, k: a.accepts})
+			a.dec.Waiting += n
+			a.dec.Short += n
 		}
-		a.shares = append(a.shares, share{n: n, k: k})
-		a.dec.Waiting += n
-		a.dec.Short += n
 	}
-	for i, a := range fit {
-		k, size := Ephemeral, 1
-		if !accept[i].ephemeral {
-			k, size = Persistent, a.size(Persistent)
+	for _, a := range fit {
+		k := Ephemeral
+		if !a.accepts.ephemeral {
+			k = Persistent
 		}
-		n := min(left, a.room(accept[i])*size)
-		give(a, accept[i], n)
-		a.promised[k] += agentsFor(n, size)
+		n := min(left, a.room(a.accepts)*a.size(k))
+		give(a, n)
+		a.promised[k] += agentsFor(n, a.size(k))
 		left -= n
 	}
-	give(first, accept[0], left) // beyond every team's room: the first team's decision shows the limit
+	give(first, left) // beyond every team's room
+	for _, a := range fit {
+		a.accepts = kinds{}
+	}
 	switch {
 	case kept > 0:
 		first.dec.Waiting += kept
@@ -177,58 +192,19 @@ func (d *decider) shareOne(w *demand, fit []*ask, accept []kinds) {
 	}
 }
 
-// fitting finds the teams that fit a demand.
-type fitting struct {
-	supply  []*supply
-	byTeam  map[string]*ask
-	accepts []kinds // by the team's rank; all zero between two calls of of
-	fit     []*ask
-	accept  []kinds
-}
-
-// of returns the teams that fit the demand, in the order of teamOrder, and which of their kinds fit. The
-// caller may use both lists until the next call.
-func (f *fitting) of(w *demand) ([]*ask, []kinds) {
-	f.fit, f.accept = f.fit[:0], f.accept[:0]
-	for _, i := range w.fits {
-		p := f.supply[i].home
-		if p == nil {
-			continue
-		}
-		a := f.byTeam[p.Team]
-		k := &f.accepts[a.rank]
-		if *k == (kinds{}) {
-			f.fit = append(f.fit, a)
-		}
-		k.ephemeral = k.ephemeral || p.Kind == Ephemeral
-		k.persistent = k.persistent || p.Kind == Persistent
-	}
-	slices.SortFunc(f.fit, func(a, b *ask) int { return a.rank - b.rank })
-	for _, a := range f.fit {
-		f.accept = append(f.accept, f.accepts[a.rank])
-		f.accepts[a.rank] = kinds{}
-	}
-	return f.fit, f.accept
-}
-
 // countWaits adds a fact for each item that a team had to serve, and that since the last tick left the queue
-// or got an executor: how long the item waited.
+// or got an executor: how long the item waited. An item that is no demand just now still waits.
 func (d *decider) countWaits() {
-	there := make(map[int64]bool, len(d.in.Jenkins.Items))
 	for i := range d.in.Jenkins.Items {
 		it := &d.in.Jenkins.Items[i]
-		if it.State != Pending {
-			there[it.ID] = true
+		if m := &d.items[i]; it.State != Pending && m.Waiting.Team == "" {
+			m.Waiting = d.in.Memory.Items[it.ID].Waiting
 		}
 	}
-	gone := make([]int64, 0)
+	var gone []int64
 	for id, was := range d.in.Memory.Items {
-		switch {
-		case was.Waiting.Team == "":
-		case !there[id]:
+		if was.Waiting.Team != "" && !d.queued[id] {
 			gone = append(gone, id)
-		case d.mem.Items[id].Waiting.Team == "":
-			d.note(id, func(m *ItemMemory) { m.Waiting = was.Waiting })
 		}
 	}
 	slices.Sort(gone)
@@ -236,4 +212,27 @@ func (d *decider) countWaits() {
 		w := d.in.Memory.Items[id].Waiting
 		d.facts.Waits = append(d.facts.Waits, Wait{Team: w.Team, Took: d.in.Jenkins.AnsweredAt.Sub(w.Since)})
 	}
+}
+
+// unserved holds groups of items that no team serves. The key says what the items of a group ask for.
+type unserved map[string]*Unserved
+
+func (u unserved) note(it *Item, key, label, text string) {
+	g := u[key]
+	if g == nil {
+		g = &Unserved{Label: label, Why: it.Why, Text: text}
+		u[key] = g
+	}
+	g.Count++
+	if len(g.Jobs) < 3 && !slices.Contains(g.Jobs, it.Job) {
+		g.Jobs = append(g.Jobs, it.Job)
+	}
+}
+
+func (u unserved) sorted() []Unserved {
+	var out []Unserved
+	for _, k := range slices.Sorted(maps.Keys(u)) {
+		out = append(out, *u[k])
+	}
+	return out
 }

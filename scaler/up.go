@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 )
 
 // creation is a number of agents to make, of one kind and for one reason.
@@ -65,15 +66,16 @@ type ask struct {
 	coming   map[Kind]int // executors of agents on their way
 	gone     map[Kind]int // agents on their way out, but not because of a rule
 	surplus  map[Kind]int // free and coming executors that no waiting item takes
-	rank     int          // the team's place in teamOrder
+	accepts  kinds        // which of the team's kinds fit the demand that is being shared
 	shares   []share
 	promised map[Kind]int // agents already promised to shares (Ephemeral: to shares of either kind too)
 	up       creations
-	pause    map[Kind]Pause // the back-off of each kind's pool
-	cooling  map[Kind]bool  // in the scale-up cooldown: only minimums, spares and replacements are made
-	crowd    int            // agents that builds wait for, and that only MAX_AGENTS forbids
-	stuck    int            // pods that do not go away: see stuckPod
-	veto     *Vetoed        // set if the label of items that have or get an agent is not certain
+	pause    map[Kind]Pause         // the back-off of each kind's pool
+	cooldown map[Kind]time.Duration // while it is not over, only minimums, spares and replacements are made
+	granted  int                    // agents that BELLBOARD_MAX_AGENTS allows, once the teams share them
+	crowd    int                    // agents that builds wait for, and that only MAX_AGENTS forbids
+	stuck    int                    // pods that do not go away: see stuckPod
+	veto     *Vetoed                // set if the label of items that have or get an agent is not certain
 	departs  departing
 }
 
@@ -100,23 +102,9 @@ func (a *ask) step(s Step, from, to int) {
 func (d *decider) up() []*ask {
 	teams, byTeam := make([]*ask, 0, len(d.in.Teams)), make(map[string]*ask, len(d.in.Teams))
 	for i := range d.in.Teams {
-		t := &d.in.Teams[i]
-		a := &ask{
-			t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{}, surplus: map[Kind]int{},
-			promised: map[Kind]int{}, up: newCreations(), pause: map[Kind]Pause{}, cooling: map[Kind]bool{},
-			dec: Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
-		}
-		for _, k := range Kinds() {
-			id := PoolID{t.Name, k}
-			a.pause[k] = d.pauseOf(id)
-			if p := d.pooled.of(id); len(p.Starts.Last) > 0 {
-				a.dec.Usual = append(a.dec.Usual, p.Starts.Usual)
-			}
-			left := t.ScaleUpCooldown - d.in.Now.Sub(d.pooled.of(id).Up)
-			a.cooling[k] = left > 0 && !d.pooled.of(id).Up.IsZero()
-		}
+		a := d.newAsk(&d.in.Teams[i])
 		teams = append(teams, a)
-		byTeam[t.Name] = a
+		byTeam[a.t.Name] = a
 	}
 	alive := d.tally(byTeam)
 	d.share(teams, byTeam)
@@ -136,6 +124,27 @@ func (d *decider) up() []*ask {
 	return teams
 }
 
+// newAsk returns a team with what earlier ticks say of it.
+func (d *decider) newAsk(t *Team) *ask {
+	a := &ask{
+		t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{},
+		surplus: map[Kind]int{}, promised: map[Kind]int{}, up: newCreations(), pause: map[Kind]Pause{},
+		cooldown: map[Kind]time.Duration{},
+		dec:      Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
+	}
+	for _, k := range Kinds() {
+		p := d.pooled.of(PoolID{t.Name, k})
+		a.pause[k] = d.pauseOf(PoolID{t.Name, k}, &p.Backoff)
+		if len(p.Starts.Last) > 0 {
+			a.dec.Usual = append(a.dec.Usual, p.Starts.Usual)
+		}
+		if !p.Up.IsZero() {
+			a.cooldown[k] = max(0, t.ScaleUpCooldown-d.in.Now.Sub(p.Up))
+		}
+	}
+	return a
+}
+
 // history adds the demand of this minute to the team's levels, and sets the level of a team in mode auto.
 func (d *decider) history(a *ask) {
 	demand := a.dec.Waiting - a.dec.Vetoed + a.dec.Busy
@@ -145,22 +154,6 @@ func (d *decider) history(a *ask) {
 		level, _ := keepLevel(levels)
 		a.dec.Level = min(agentsFor(level, a.size(Persistent)), a.t.MaxPersistent)
 	}
-}
-
-// floorKind returns the kind of the agents that MIN_AGENTS asks for.
-func (t *Team) floorKind() Kind {
-	if t.Mode == ModeEphemeral {
-		return Ephemeral
-	}
-	return Persistent
-}
-
-// spareKind returns the kind of the agents that MIN_IDLE asks for.
-func (t *Team) spareKind() Kind {
-	if t.Mode == ModePersistent {
-		return Persistent
-	}
-	return Ephemeral
 }
 
 // want adds the creations that the team would get if no limit applied.
@@ -173,29 +166,32 @@ func (d *decider) want(a *ask) {
 		}
 		return
 	}
-	floor, have := t.floorKind(), a.total(a.stay)
-	if t.Mode == ModeAuto {
+	floor, spare, have := Persistent, Ephemeral, a.total(a.stay) // floor is for MIN_AGENTS, spare for MIN_IDLE
+	switch t.Mode {
+	case ModeEphemeral:
+		floor = Ephemeral
+	case ModePersistent:
+		spare = Persistent
+	default:
 		have = a.stay[Persistent]
 	}
 	// Agents that are missing from the minimum serve waiting items like any other agent, and are made first.
 	// No step and no cooldown delays them.
 	missing := max(0, t.MinAgents-have)
-	// Shares that accept only one kind choose first. The other shares can use either kind.
-	slices.SortStableFunc(a.shares, func(x, y share) int { return x.k.count() - y.k.count() })
+	belowLevel := func() int { return max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent)) }
+	// Shares that accept only one kind choose first.
+	slices.SortStableFunc(a.shares, func(x, y share) int { return yes(x.k == eitherKind) - yes(y.k == eitherKind) })
 	size := a.size(Persistent)
 	slack := 0 // executors of agents added here that no item takes yet
 	for _, c := range a.shares {
-		n := c.n
-		// add adds agents of a kind for the items that are left, and returns how many agents it added.
-		add := func(k Kind, why Reason, agents int) int {
+		n := c.n // items that are left
+		add := func(k Kind, why Reason, agents int) {
 			a.up.add(k, why, agents)
-			if k == Ephemeral {
-				n -= agents
-				return agents
+			if k == Persistent {
+				slack += max(0, agents*size-n)
+				agents *= size
 			}
-			slack += max(0, agents*size-n)
-			n = max(0, n-agents*size)
-			return agents
+			n = max(0, n-agents)
 		}
 		if c.k.persistent {
 			taken := min(n, slack)
@@ -203,32 +199,28 @@ func (d *decider) want(a *ask) {
 		}
 		if c.k.persistent && floor == Persistent || c.k.ephemeral && floor == Ephemeral {
 			m := min(agentsFor(n, a.size(floor)), missing)
-			if c.k.ephemeral && c.k.persistent {
+			if c.k == eitherKind {
 				m = a.persistentOf(m)
 			}
-			missing -= add(floor, ReasonMinimum, m)
+			add(floor, ReasonMinimum, m)
+			missing -= m
 		}
-		if c.k.persistent {
-			p := agentsFor(n, size)
-			if c.k.ephemeral {
-				p = a.persistentOf(min(p, max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent))))
-			}
-			add(Persistent, ReasonDemand, p)
-		}
-		if c.k.ephemeral {
-			if c.k.persistent {
-				add(Persistent, ReasonDemand, a.instead(n))
-			}
+		switch c.k {
+		case eitherKind:
+			add(Persistent, ReasonDemand, a.persistentOf(min(agentsFor(n, size), belowLevel())))
+			add(Persistent, ReasonDemand, a.instead(n))
+			add(Ephemeral, ReasonDemand, n)
+		case kinds{persistent: true}:
+			add(Persistent, ReasonDemand, agentsFor(n, size))
+		default:
 			add(Ephemeral, ReasonDemand, n)
 		}
 	}
 	a.up.add(floor, ReasonMinimum, missing)
-	beyond := a.total(a.surplus) + slack + missing*a.size(floor)
-	if level := a.dec.Level - a.stay[Persistent] - a.ups(Persistent); t.Mode == ModeAuto && level > 0 {
-		a.up.add(Persistent, ReasonLevel, level)
-		beyond += level * size
-	}
-	a.up.add(t.spareKind(), ReasonSpare, agentsFor(t.MinIdle-beyond, a.size(t.spareKind())))
+	level := belowLevel()
+	a.up.add(Persistent, ReasonLevel, level)
+	beyond := a.total(a.surplus) + slack + missing*a.size(floor) + level*size
+	a.up.add(spare, ReasonSpare, agentsFor(t.MinIdle-beyond, a.size(spare)))
 	a.dec.Want = a.total(a.stay) + a.allUps()
 }
 
@@ -252,23 +244,27 @@ func (d *decider) limits(a *ask) []limit {
 		if p := a.pause[k]; p.limits() {
 			out = append(out, limit{Step: Step{Rule: RuleBackoff, Pause: &p}, of: ofKind(k), most: p.May})
 		}
-		if a.cooling[k] {
-			id := PoolID{t.Name, k}
+		if a.cooldown[k] > 0 {
 			out = append(out, limit{
-				Step: Step{Rule: RuleScaleUpCooldown, Left: t.ScaleUpCooldown - d.in.Now.Sub(d.pooled.of(id).Up)},
-				of:   func(c creation) bool { return c.kind == k && soft(c) }, from: ofKind(k),
-				most: a.gone[k] + d.in.Memory.Pools[id].Unmade, // these replace agents that are gone
+				Step: Step{Rule: RuleScaleUpCooldown, Left: a.cooldown[k]},
+				of:   func(c creation) bool { return c.kind == k && soft(c) },
+				from: ofKind(k),
+				most: a.gone[k] + d.in.Memory.Pools[PoolID{t.Name, k}].Unmade, // these replace agents that are gone
 			})
 		}
 	}
 	out = append(out, limit{
-		Step: Step{Rule: RuleMaxPersistent, Limit: t.MaxPersistent}, of: ofKind(Persistent), most: max(0, t.MaxPersistent-a.alive[Persistent]),
+		Step: Step{Rule: RuleMaxPersistent, Limit: t.MaxPersistent},
+		of:   ofKind(Persistent),
+		most: max(0, t.MaxPersistent-a.alive[Persistent]),
 	})
 	if t.ScaleUpStep > 0 {
 		out = append(out, limit{Step: Step{Rule: RuleScaleUpStep, Limit: t.ScaleUpStep}, of: soft, most: t.ScaleUpStep})
 	}
 	return append(out, limit{
-		Step: Step{Rule: RuleMaxAgents, Limit: t.MaxAgents, Want: a.dec.Want}, of: anyCreation, most: max(0, t.MaxAgents-a.total(a.alive)),
+		Step: Step{Rule: RuleMaxAgents, Limit: t.MaxAgents, Want: a.dec.Want},
+		of:   anyCreation,
+		most: max(0, t.MaxAgents-a.total(a.alive)),
 	})
 }
 
@@ -304,18 +300,17 @@ func (a *ask) room(k kinds) int {
 	if a.t.Paused {
 		return 0
 	}
-	all := a.t.MaxAgents - a.total(a.alive) - a.total(a.promised)
+	most, may := a.t.MaxAgents-a.total(a.alive)-a.total(a.promised), 0
 	if !k.ephemeral {
-		all = min(all, a.t.MaxPersistent-a.alive[Persistent]-a.promised[Persistent])
+		most = min(most, a.t.MaxPersistent-a.alive[Persistent]-a.promised[Persistent])
 	}
-	most, may := max(all, 0), 0
 	if k.ephemeral {
 		may = min(a.pause[Ephemeral].May, most)
 	}
 	if k.persistent {
 		may += min(a.pause[Persistent].May, most)
 	}
-	return min(most, may)
+	return max(0, min(most, may))
 }
 
 // persistentRoom returns how many more persistent agents the limits allow. Beyond that, items that accept
@@ -330,9 +325,6 @@ func (a *ask) persistentRoom() int {
 func (a *ask) instead(n int) (persistent int) {
 	p := a.pause[Ephemeral]
 	over := n - max(0, p.May-a.ups(Ephemeral))
-	if over <= 0 {
-		return 0
-	}
 	made := min(agentsFor(over, a.size(Persistent)), a.persistentRoom())
 	if made > 0 {
 		a.step(Step{Rule: RuleFallback, Pause: &p}, n, max(0, n-made*a.size(Persistent)))
@@ -354,18 +346,14 @@ func (a *ask) persistentOf(n int) int {
 func (p *Pause) limits() bool { return p.May < math.MaxInt }
 
 // pauseOf returns what the pool's back-off allows now.
-func (d *decider) pauseOf(id PoolID) Pause {
-	b := &d.pooled.of(id).Backoff
+func (d *decider) pauseOf(id PoolID, b *Backoff) Pause {
 	if !b.pauses() {
 		return Pause{Kind: id.Kind, May: math.MaxInt}
 	}
 	p := Pause{Kind: id.Kind, Failure: b.Failure, Left: max(0, b.Until.Sub(d.in.Now)), Came: b.Came}
-	if p.Left > 0 {
-		return p
-	}
-	var more bool
-	if p.Probes, more = d.unproven(id, b); more {
-		p.May = 1
+	if p.Left == 0 {
+		n, more := d.unproven(id, b)
+		p.Probes, p.May = n, yes(more)
 	}
 	return p
 }
@@ -375,45 +363,34 @@ func (d *decider) pauseOf(id PoolID) Pause {
 // fewest agents.
 func (d *decider) shareGlobal(teams []*ask, alive int) {
 	room, want := max(0, d.in.MaxAgents-alive), 0
-	type grant struct {
-		a             *ask
-		wants, grants int
-	}
-	all := make([]grant, 0, len(teams))
 	for _, a := range teams {
-		all = append(all, grant{a: a, wants: a.allUps()})
 		want += a.allUps()
 	}
-	crowd := 0
-	if want > room {
-		hungry := make([]*grant, len(all))
-		for i := range all {
-			hungry[i] = &all[i]
-		}
-		for ; room > 0; room-- {
-			hungry = slices.DeleteFunc(hungry, func(s *grant) bool { return s.grants == s.wants })
-			best := slices.MinFunc(hungry, func(a, b *grant) int {
-				return cmp.Or(
-					cmp.Compare(b.a.t.Priority, a.a.t.Priority),
-					cmp.Compare(a.a.dec.Alive+a.grants, b.a.dec.Alive+b.grants),
-					strings.Compare(a.a.t.Name, b.a.t.Name),
-				)
-			})
-			best.grants++
-		}
-		for _, s := range all {
-			crowd += s.a.limit(limit{Step: Step{Rule: RuleGlobalMax, Limit: d.in.MaxAgents}, of: anyCreation, most: s.grants})
+	if want <= room {
+		return
+	}
+	hungry := slices.DeleteFunc(slices.Clone(teams), func(a *ask) bool { return a.allUps() == 0 })
+	for ; room > 0; room-- {
+		next := slices.MinFunc(hungry, func(a, b *ask) int {
+			agents := a.dec.Alive + a.granted - b.dec.Alive - b.granted
+			return cmp.Or(b.t.Priority-a.t.Priority, agents, strings.Compare(a.t.Name, b.t.Name))
+		})
+		if next.granted++; next.granted == next.allUps() {
+			hungry = slices.DeleteFunc(hungry, func(a *ask) bool { return a == next })
 		}
 	}
-	d.crowd = crowd
+	for _, a := range teams {
+		d.crowd += a.limit(limit{
+			Step: Step{Rule: RuleGlobalMax, Limit: d.in.MaxAgents}, of: anyCreation, most: a.granted,
+		})
+	}
 }
 
 // create turns creations into actions. Free berths are used first, then new names.
 func (d *decider) create(a *ask) {
 	for _, k := range []Kind{Persistent, Ephemeral} {
-		n := a.ups(k)
-		a.dec.Up[k] = n
-		if n == 0 {
+		a.dec.Up[k] = a.ups(k)
+		if a.dec.Up[k] == 0 {
 			continue
 		}
 		id := PoolID{a.t.Name, k}
@@ -422,18 +399,19 @@ func (d *decider) create(a *ask) {
 			if c.kind != k || c.n == 0 {
 				continue
 			}
-			text := a.creationText(c.why)
+			act := Action{Verb: Create, Pool: id, Reason: c.why, Text: a.creationText(c.why)}
+			act.Spare = c.why == ReasonSpare || a.dec.Short == 0
 			for range c.n {
-				act := Action{Verb: Create, Pool: id, Reason: c.why, Text: text, Slot: d.takeSlot(id), Spare: c.why == ReasonSpare || a.dec.Short == 0}
+				act.Agent, act.Slot = "", d.takeSlot(id)
 				if len(berths) > 0 {
 					d.left[berths[0]] = true
 					act.Agent, berths = berths[0].Name, berths[1:]
 				}
 				d.plan.Actions = append(d.plan.Actions, act)
 			}
-		}
-		if a.up.count(func(c creation) bool { return c.kind == k && soft(c) }) > 0 && !a.cooling[k] {
-			d.pooled.of(id).Up = d.in.Now
+			if soft(c) && a.cooldown[k] == 0 {
+				d.pooled.of(id).Up = d.in.Now
+			}
 		}
 		d.pooled.of(id).Down = d.in.Now
 	}

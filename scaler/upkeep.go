@@ -53,20 +53,14 @@ func (d *decider) waits(m *agent, carry map[PoolID]int) bool {
 	switch {
 	case d.quiet && v.Do.Destructive() && v.Class != Ended && v.Class != FenceInTheWay:
 		return true // an item may not show which agent it waits for
-	case v.Reason == ReasonOneBuild && !m.was.Work.On && d.starting():
-		// If Bellboard marked the agent now, the item would go back into the queue, and the agent would go
-		// without having run a build.
+	case v.Reason == ReasonOneBuild && !m.was.Work.On && d.starting:
+		// If Bellboard marked the agent now, the item might go back into the queue, and the agent would go
+		// without having run a build. (Bellboard asks Jenkins for its nodes before its queue. So if no item
+		// is pending in the queue, every build that the nodes show has begun.)
 		return true
 	}
 	// Jenkins needs this Jenkins node to name its labels, until new berths carry them.
 	return v.Class == Stray && v.Do == DeleteNode && m.pool != nil && carry[m.PoolID] < 2 && !d.in.Closing
-}
-
-// starting reports whether some item has an executor while its build has not begun. An agent that looks busy
-// may still give such an item back if Bellboard marks the agent now. (Bellboard asks Jenkins for its nodes
-// before its queue. So if no item is pending in the queue, every build that the nodes show has begun.)
-func (d *decider) starting() bool {
-	return slices.ContainsFunc(d.in.Jenkins.Items, func(it Item) bool { return it.State == Pending })
 }
 
 // inPace returns the agents whose step may be taken now: a few in each second, however short the ticks are.

@@ -74,26 +74,24 @@ const looksAtLeft = 2
 // items. recall runs before the matching.
 func (d *decider) recall() {
 	now, old := d.in.Now, d.in.Memory
-	d.vetoes = make(map[string]Veto, len(old.Vetoes))
+	d.mem.Vetoes = make(map[string]Veto, len(old.Vetoes))
 	waits := make(map[string]bool, len(d.demands))
 	for _, w := range d.demands {
-		key := w.key()
-		waits[key] = true
+		waits[w.key] = true
 		for _, i := range w.items {
-			id := d.in.Jenkins.Items[i].ID
-			s := Sighting{Label: key, Since: now}
-			if was := old.Items[id].Seen; was.of(key) {
-				s = was
+			d.items[i].Seen = Sighting{Label: w.key, Since: now}
+			if was := old.Items[d.in.Jenkins.Items[i].ID].Seen; was.of(w.key) {
+				d.items[i].Seen = was
 			}
-			d.note(id, func(m *ItemMemory) { m.Seen = s })
 		}
-		if _, ok := old.Vetoes[key]; w.inferred && !ok {
-			d.vetoes[key] = Veto{Stage: VetoTrial, Since: now}
+		if w.inferred {
+			d.mem.Vetoes[w.key] = Veto{Stage: VetoTrial, Since: now}
 		}
 	}
 	for key, r := range old.Vetoes {
-		if d.age(&r, waits[key]) {
-			d.vetoes[key] = r
+		r.Agents = maps.Clone(r.Agents) // Decide does not change the Memory that it was given
+		if r.age(now, waits[key]) {
+			d.mem.Vetoes[key] = r
 		}
 	}
 	d.explainLeft()
@@ -101,8 +99,8 @@ func (d *decider) recall() {
 
 // age brings a refusal up to the time of this tick, and reports whether it still holds. While items wait, a
 // trial has no end, and each pause ends in a trial.
-func (d *decider) age(r *Veto, waits bool) (still bool) {
-	age := d.in.Now.Sub(r.Since)
+func (r *Veto) age(now time.Time, waits bool) (still bool) {
+	age := now.Sub(r.Since)
 	switch r.Stage {
 	case VetoTrial:
 		return waits || age < VetoKept
@@ -110,51 +108,32 @@ func (d *decider) age(r *Veto, waits bool) (still bool) {
 		if age < r.Pause {
 			return true
 		}
-		d.tryAgain(r)
+		r.Stage, r.Since = VetoTrial, now
 		return waits
 	case VetoServed:
 		return age < VetoKept
-	case VetoOver:
+	default: // VetoOver
 		return age < VetoProbe
 	}
-	return false
-}
-
-// tryAgain begins a trial, and removes agents that no longer exist from the refusal.
-func (d *decider) tryAgain(r *Veto) {
-	r.Stage, r.Since = VetoTrial, d.in.Now
-	r.Agents = maps.Clone(r.Agents) // Decide does not change the Memory that it was given
-	maps.DeleteFunc(r.Agents, func(name string, _ bool) bool {
-		static := slices.ContainsFunc(d.foreign, func(n *Node) bool { return n.Name == name })
-		return d.byName[name] == nil && !static
-	})
 }
 
 // explainLeft looks at refused items that left the queue, and finds out whether Jenkins gave them to an
 // agent.
 func (d *decider) explainLeft() {
-	if len(d.vetoes) == 0 {
+	if len(d.mem.Vetoes) == 0 {
 		return
 	}
-	queued := make(map[int64]bool, len(d.in.Jenkins.Items))
-	for i := range d.in.Jenkins.Items {
-		it := &d.in.Jenkins.Items[i]
-		queued[it.ID] = it.State != Pending
-	}
 	for id, was := range d.in.Memory.Items {
-		s := was.Seen
-		r, ok := d.vetoes[s.Label]
-		if ok = ok && !s.Since.IsZero(); !ok {
-			continue
-		}
-		if counts := s.Vetoed || inferred(s.Label) && r.Stage == VetoTrial; ok && counts && !queued[id] {
+		r, known := d.mem.Vetoes[was.Seen.Label]
+		counts := was.Seen.Vetoed || r.Stage == VetoTrial && strings.HasPrefix(was.Seen.Label, inferredKey)
+		if known && counts && !d.queued[id] {
 			r.Left = looksAtLeft
-			d.vetoes[s.Label] = r
+			d.mem.Vetoes[was.Seen.Label] = r
 		}
 	}
-	for key, r := range d.vetoes {
+	for key, r := range d.mem.Vetoes {
 		if r.Left > 0 {
-			d.vetoes[key] = d.explained(key, r)
+			d.mem.Vetoes[key] = d.explained(key, r)
 		}
 	}
 }
@@ -166,97 +145,69 @@ func (d *decider) explainLeft() {
 //   - Another agent that fits has taken work. Then more agents help.
 //   - Neither. A person may have cancelled the item, or a foreign node runs it. That is worth one trial.
 func (d *decider) explained(key string, r Veto) Veto {
-	for name := range r.Agents {
-		if !d.tookWork(name) {
-			continue
-		}
-		for id, is := range d.mem.Items {
-			if is.Seen.of(key) {
-				is.Seen = Sighting{Label: key, Since: d.in.Now}
-				d.mem.Items[id] = is
-			}
-		}
-		return Veto{Stage: VetoOver, Since: r.Since}
-	}
-	fits := d.fitsKey(key)
+	served, expr := false, label.Parse(strings.TrimPrefix(key, inferredKey))
 	for _, m := range d.agents {
-		if m.Pod != nil && !m.Pod.Ended() && fits(m) && d.tookWork(m.Name) {
-			return Veto{Stage: VetoServed, Since: d.in.Now, Agents: r.Agents, Why: r.Why}
+		switch {
+		case !m.tookWork():
+		case r.Agents[m.Name]:
+			for i := range d.items {
+				if s := &d.items[i].Seen; s.of(key) {
+					*s = Sighting{Label: key, Since: d.in.Now}
+				}
+			}
+			return Veto{Stage: VetoOver, Since: r.Since}
+		case m.Pod != nil && expr.Matches(m.carries):
+			served = true
 		}
+	}
+	if served {
+		return Veto{Stage: VetoServed, Since: d.in.Now, Agents: r.Agents, Why: r.Why}
 	}
 	r.Left--
 	if r.Left == 0 && r.Stage == VetoPause && d.in.Now.Sub(r.Since) >= VetoProbe {
-		d.tryAgain(&r)
+		r.Stage, r.Since = VetoTrial, d.in.Now
 	}
 	return r
 }
 
-// fitsKey returns a function that reports whether an agent fits the items of a demand. The demand itself may
-// no longer exist.
-func (d *decider) fitsKey(key string) func(*agent) bool {
-	text := strings.TrimPrefix(key, inferredKey)
-	if text == "" {
-		return func(m *agent) bool { return m.pool != nil && m.pool.Unlabelled }
-	}
-	e := label.Parse(text)
-	return func(m *agent) bool {
-		labels := m.labels()
-		return e.Matches(func(atom string) bool { return slices.Contains(labels, atom) })
-	}
-}
-
-// tookWork reports whether the agent runs more builds than at the last tick. An agent that is gone took no
-// work, unless an earlier tick saw a build on it.
-func (d *decider) tookWork(name string) bool {
-	m, was := d.byName[name], d.in.Memory.Agents[name].Work
-	switch {
-	case m == nil || m.verdict.Class == Ended:
-		return was.Builds > 0
-	case m.Node == nil || m.Node.Idle:
-		return false
-	}
-	return !was.On || m.Node.Busy > was.Builds
+// tookWork reports whether the agent runs more builds than at the last tick.
+func (m *agent) tookWork() bool {
+	was := &m.was.Work
+	return m.Node != nil && !m.Node.Idle && (!was.On || m.Node.Busy > was.Builds)
 }
 
 // refusedBy returns, for each agent, the keys of the demands that the agent does not count for.
 func (d *decider) refusedBy() map[string][]string {
 	out := map[string][]string{}
-	for key, r := range d.vetoes {
-		for name := range r.Agents {
+	for _, key := range slices.Sorted(maps.Keys(d.mem.Vetoes)) {
+		for name := range d.mem.Vetoes[key].Agents {
 			out[name] = append(out[name], key)
 		}
-	}
-	for _, keys := range out {
-		slices.Sort(keys)
 	}
 	return out
 }
 
-// refusals looks for agents that wait beside items that they fit. refusals runs after the matching, and its
-// result counts from the next tick on.
+// refusals looks for agents that wait beside items that they fit. refusals runs after the matching: what it
+// finds counts for the matching from the next tick on.
 func (d *decider) refusals() {
-	d.mem.Vetoes = maps.Clone(d.vetoes)
 	for _, w := range d.demands {
-		waited := w.items[:0:0] // the items that have waited for VetoedAfter
-		for _, i := range w.items {
-			if d.in.Now.Sub(d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Since) >= VetoedAfter {
-				waited = append(waited, i)
-			}
-		}
-		if len(waited) == 0 {
+		waited := func(i int) bool { return d.in.Now.Sub(d.items[i].Seen.Since) >= VetoedAfter }
+		if !slices.ContainsFunc(w.items, waited) {
 			continue
 		}
-		for _, i := range w.fits {
-			for _, name := range d.supply[i].standing {
+		for _, s := range w.fits {
+			for _, name := range s.standing {
 				d.refuse(w, name)
 			}
 		}
-		beside := false
-		for name := range d.mem.Vetoes[w.key()].Agents {
-			beside = beside || d.standing(name)
-		}
-		for _, i := range waited {
-			d.note(d.in.Jenkins.Items[i].ID, func(m *ItemMemory) { m.Seen.Vetoed = m.Seen.Vetoed || beside })
+		for name := range d.mem.Vetoes[w.key].Agents {
+			if !d.standing(name) {
+				continue
+			}
+			for _, i := range w.items {
+				d.items[i].Seen.Vetoed = d.items[i].Seen.Vetoed || waited(i)
+			}
+			break
 		}
 	}
 }
@@ -277,16 +228,13 @@ func (d *decider) standing(name string) bool {
 	return !since.IsZero() && d.in.Now.Sub(since) >= VetoedAfter
 }
 
-// refuse notes that Jenkins gave an agent none of the items of a demand. That proves a veto if both of these
-// hold:
-//
-//   - The agent became free during a trial, or after a trial that had helped.
-//   - The agent is idle.
+// refuse notes that Jenkins gave an agent none of the items of a demand. That proves a veto if the agent is
+// idle, and became free during a trial, or after a trial that had helped.
 //
 // For example, Bellboard makes one agent as a trial. If that agent then waits idle for 15 s beside the item,
 // Bellboard pauses.
 func (d *decider) refuse(w *demand, name string) {
-	now, r := d.in.Now, d.mem.Vetoes[w.key()]
+	now, r := d.in.Now, d.mem.Vetoes[w.key]
 	m := d.byName[name]
 	ours := m != nil && m.Pod != nil
 	switch r.Stage {
@@ -295,17 +243,16 @@ func (d *decider) refuse(w *demand, name string) {
 	case VetoOver: // the last trial is not long ago
 		r.Stage, r.Pause = VetoPause, VetoProbe
 	case VetoTrial, VetoServed:
-		if ours && m.Node.Idle && d.open(name).After(r.Since) {
+		if ours && m.Node.Idle && m.is.Open.After(r.Since) {
 			r.Stage, r.Since, r.Pause = VetoPause, now, min(max(2*r.Pause, VetoKept), VetoMost)
 		}
 	case VetoPause:
 	}
-	r.Agents = maps.Clone(r.Agents)
 	if r.Agents == nil {
 		r.Agents = map[string]bool{}
 	}
 	r.Agents[name], r.Why = true, d.in.Jenkins.Items[w.items[0]].Why
-	d.mem.Vetoes[w.key()] = r
+	d.mem.Vetoes[w.key] = r
 	if ours {
 		d.facts.Failures = append(d.facts.Failures, FailedAgent{
 			PoolID: m.PoolID, Agent: name, Failure: FailureVetoed, Text: d.vetoOf(w, r.Why).text(),
@@ -321,26 +268,24 @@ func (d *decider) refuse(w *demand, name string) {
 // is inferred, all the items together get one agent at a time, until Jenkins has given such an item to an
 // agent.
 func (d *decider) offered(w *demand) (n int, veto *Vetoed) {
-	r, known := d.vetoes[w.key()]
+	r, known := d.mem.Vetoes[w.key]
 	if w.inferred {
 		veto = d.vetoOf(w, r.Why)
 	}
 	if !known || r.Stage == VetoServed || r.Stage == VetoOver {
 		return w.left, veto
 	}
-	refused := 0
+	refused, want := 0, len(w.items)
 	for _, i := range w.items {
-		if d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Vetoed {
-			refused++
-		}
+		refused += yes(d.items[i].Seen.Vetoed)
 	}
-	idle := 0
+	want -= refused
 	for _, s := range d.supply {
-		if slices.Contains(s.refuses, w.key()) {
-			idle += s.free
+		if slices.Contains(s.refuses, w.key) {
+			want -= s.free
 		}
 	}
-	want := max(0, len(w.items)-refused-idle)
+	want = max(0, want)
 	switch {
 	case r.Stage == VetoTrial:
 		want += min(1, refused)
