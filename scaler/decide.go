@@ -121,22 +121,18 @@ func inOrder(actions []Action) []Action {
 	return out
 }
 
-// urgency returns the rank of a verb: first the verbs that protect a build, then those that rest on fresh
+// urgent lists the verbs by their urgency: first the verbs that protect a build, then those that rest on fresh
 // answers, then the rest.
+var urgent = [][]Verb{
+	{ClearMark, Protect},
+	{Mark, Fence, DeletePod, DeleteNode, Unprotect},
+	{Create, PutSecret},
+	{Annotate, Launch},
+	{Register},
+	{DeleteSlot},
+}
+
+// urgency returns the rank of a verb.
 func urgency(v Verb) int {
-	switch v {
-	case ClearMark, Protect:
-		return 0
-	case Mark, Fence, DeletePod, DeleteNode, Unprotect:
-		return 1
-	case Create, PutSecret:
-		return 2
-	case Annotate, Launch:
-		return 3
-	case Register:
-		return 4
-	case DeleteSlot:
-		return 5
-	}
-	return 6
+	return slices.IndexFunc(urgent, func(verbs []Verb) bool { return slices.Contains(verbs, v) })
 }

@@ -30,19 +30,19 @@ type outdated struct {
 // down is stage 4: it marks the agents that no rule needs. down is the counterpart of up, and never shrinks a
 // pool that grows in the same tick.
 func (d *decider) down(teams []*ask) {
+	if d.grace || d.quiet {
+		return
+	}
 	d.makingRoom(teams)
 	for _, a := range slices.SortedStableFunc(slices.Values(teams), func(a, b *ask) int { return a.t.Priority - b.t.Priority }) {
-		if d.grace || d.quiet || a.t.Paused {
-			continue
-		}
 		for _, k := range []Kind{Persistent, Ephemeral} {
-			if p := a.t.Pool(k); p != nil && a.dec.Up[k] == 0 {
+			if p := a.t.Pool(k); p != nil && !a.t.Paused && a.dec.Up[k] == 0 {
 				d.poolDown(a, p)
 			}
 		}
 	}
 	for _, a := range teams {
-		if !d.grace && !d.quiet && !a.t.Paused {
+		if !a.t.Paused {
 			d.renew(a)
 		}
 	}
@@ -53,29 +53,14 @@ func (d *decider) down(teams []*ask) {
 func (d *decider) makingRoom(teams []*ask) {
 	freed := map[string]int{}
 	for _, m := range d.agents {
-		if c := m.verdict.Class; m.counts() && (c == Drained || c == Going || c == Fenced || c == Leaving && m.idle() || m.retired && c == Free) {
+		c := m.verdict.Class
+		if m.counts() && (c == Drained || c == Going || c == Fenced || c == Leaving && m.idle() || m.retired && c == Free) {
 			freed[m.Team]++
 			d.crowd--
 		}
 	}
 	for _, a := range teams {
 		a.crowd -= freed[a.t.Name]
-	}
-}
-
-// departures are the agents of a pool that may go, in the order in which they go. Each limit keeps the
-// beginning of the list.
-type departures struct {
-	agents []*agent
-	ask    *ask
-}
-
-func (p *departures) limit(s Step, to int) {
-	if to = max(to, 0); to < len(p.agents) {
-		if s.Rule != "" {
-			p.ask.step(s, len(p.agents), to)
-		}
-		p.agents = p.agents[:to]
 	}
 }
 
@@ -88,36 +73,37 @@ func (p *departures) limit(s Step, to int) {
 // If agents run several builds at once, few agents are ever idle. So poolDown also marks the agent at work
 // with the fewest builds, if the other agents have had room for its builds for IDLE_TIMEOUT.
 func (d *decider) poolDown(a *ask, p *Pool) {
-	t, k, size := a.t, p.Kind, p.size()
-	idle, expired := d.idlest(p, max(a.crowd, d.crowd))
+	t, k, size, pool := a.t, p.Kind, p.size(), d.pooled.of(p.PoolID)
+	going, expired := d.idlest(p, max(a.crowd, d.crowd))
 	emptiest := d.emptiest(a, p)
-	if len(idle) == 0 && emptiest != nil {
-		idle = append(idle, emptiest)
+	if len(going) == 0 && emptiest != nil {
+		going = append(going, emptiest)
 	}
-	out := departures{idle, a}
+	// Like a limit of creations, limit keeps the beginning of the list.
+	limit := func(s Step, to int) {
+		if to = max(to, 0); to < len(going) {
+			if s.Rule != "" {
+				a.step(s, len(going), to)
+			}
+			going = going[:to]
+		}
+	}
 	// Jenkins gives waiting builds the free executors before coming agents connect.
-	out.limit(Step{}, (a.surplus[k]-a.coming[k])/size)
-	keeps := t.Mode == ModeAuto && k == Persistent
-	switch {
-	case keeps:
-		out.limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.stay[Persistent]-t.MinAgents)
-		out.limit(Step{}, a.stay[Persistent]-a.dec.Level)
-	case t.Mode != ModeAuto:
-		out.limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.total(a.stay)-t.MinAgents)
+	limit(Step{}, (a.surplus[k]-a.coming[k])/size)
+	if k == t.floorKind() {
+		limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.stay[k]-t.MinAgents)
+		limit(Step{}, a.stay[k]-a.dec.Level)
 	}
-	out.limit(Step{Rule: RuleMinIdle, Limit: t.MinIdle}, (a.total(a.surplus)-t.MinIdle)/size)
-	if len(out.agents) > 0 && k == Persistent {
-		since := d.pooled.of(p.PoolID).Down
-		if since.IsZero() {
-			since = d.mem.Started
-		}
-		if left := t.ScaleDownCooldown - d.in.Now.Sub(since); left > 0 {
-			out.limit(Step{Rule: RuleScaleDownCooldown, Left: left}, 0)
+	limit(Step{Rule: RuleMinIdle, Limit: t.MinIdle}, (a.total(a.surplus)-t.MinIdle)/size)
+	if len(going) > 0 && k == Persistent {
+		left := t.ScaleDownCooldown - d.in.Now.Sub(cmp.Or(pool.Down, d.mem.Started))
+		if left > 0 {
+			limit(Step{Rule: RuleScaleDownCooldown, Left: left}, 0)
 		} else {
-			d.pooled.of(p.PoolID).Down = d.in.Now
+			pool.Down = d.in.Now
 		}
 	}
-	for i, m := range out.agents {
+	for i, m := range going {
 		d.left[m] = true
 		a.crowd--
 		d.crowd--
@@ -125,15 +111,13 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 		a.stay[k]--
 		a.dec.Down[k]++
 		if m == emptiest {
-			d.pooled.of(p.PoolID).Roomy = time.Time{}
+			pool.Roomy = time.Time{}
 			a.departs.emptied++
 			d.act(Mark, m, ReasonRoom, roomText)
 			continue
 		}
 		crowded := i >= expired
-		if crowded {
-			a.departs.made++
-		}
+		a.departs.made += yes(crowded)
 		d.act(Mark, m, ReasonIdle, idleText(d.in.Now.Sub(m.is.Free), crowded))
 	}
 }
@@ -216,9 +200,6 @@ func (d *decider) renew(a *ask) {
 			d.pooled.of(p.PoolID).Down = d.in.Now
 			why, _ := d.outdated(m)
 			a.dec.Renew[p.Kind]++
-			if a.departs.renewed == nil {
-				a.departs.renewed = map[outdated]int{}
-			}
 			a.departs.renewed[why]++
 			d.act(Mark, m, ReasonRenew, renewText(why))
 		}

@@ -41,10 +41,9 @@ type agent struct {
 	Pair
 	verdict Verdict // the table's verdict; nothing changes it later
 	pool    *Pool   // nil: there is no such team, or the team's mode has no such kind
-	team    *Team
-	stuck   bool // the pod does not go away: see stuckPod
-	retired bool // the agent's team is paused or gone, so the agent serves no item
-	overdue bool // the agent hangs while starting: no item waits for it
+	stuck   bool    // the pod does not go away: see stuckPod
+	retired bool    // the agent's team is paused or gone, so the agent serves no item
+	overdue bool    // the agent hangs while starting: no item waits for it
 	was     AgentMemory
 	is      AgentMemory
 }
@@ -171,7 +170,7 @@ func (s *scene) pin() {
 // recognize adds to an agent what the settings and earlier answers say of it.
 func (s *scene) recognize(m *agent) {
 	in := &s.in
-	m.pool, m.team = s.pools[m.PoolID], s.teams[m.Team]
+	m.pool = s.pools[m.PoolID]
 	m.StartTimeout = 5 * time.Minute
 	if m.pool != nil {
 		m.StartTimeout, m.Executors = m.pool.StartTimeout, m.pool.size()
@@ -275,10 +274,8 @@ func (s *scene) clocks(m *agent) {
 // toRetire reports whether an agent has to go because its team is paused or gone, or because the team no
 // longer has the agent's kind. Such an agent finishes its build first.
 func (s *scene) toRetire(m *agent) bool {
-	switch {
-	case s.grace || s.quiet || m.Pod == nil || m.pool != nil && !m.team.Paused:
-		return false
-	case m.Node == nil || m.mark() == Ours || m.verdict.Do != "":
+	wanted := m.pool != nil && !s.teams[m.Team].Paused
+	if wanted || s.grace || s.quiet || m.Pod == nil || m.Node == nil || m.mark() == Ours || m.verdict.Do != "" {
 		return false
 	}
 	switch m.verdict.Class {

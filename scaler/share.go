@@ -46,9 +46,9 @@ func (m *agent) stays() bool {
 		return m.mark() == NotMarked || m.Kind == Ephemeral
 	case Draining:
 		return m.Kind == Ephemeral
-	case FenceInTheWay, Ended, Fenced, Held, Leaving, Going, Stuck, Drained, Ghost, Berth, Intruder, Lost, Stray:
+	default:
+		return false
 	}
-	return false
 }
 
 // tally counts the agents of each team, and returns how many pods count to the caps in all.
@@ -86,7 +86,7 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 			if m.Pod != nil && !m.Pod.DeletingByUs {
 				a.gone[m.Kind]++
 			}
-		case FenceInTheWay, Resuming, Awaited, Held, Going, Drained, Berth, Intruder, Lost, Stray:
+		default:
 		}
 	}
 	for _, s := range d.supply {

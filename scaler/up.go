@@ -50,6 +50,25 @@ func (c creations) count(of func(creation) bool) int {
 	return n
 }
 
+// keep keeps the first agents, at most so many, of the creations for which of returns true. keep returns how
+// many agents it cut off, and how many of these have builds waiting for them.
+func (c creations) keep(of func(creation) bool, most int) (cut, waited int) {
+	most = max(0, most)
+	for i := range c {
+		if !of(c[i]) {
+			continue
+		}
+		over := max(0, c[i].n-most)
+		c[i].n -= over
+		most -= c[i].n
+		cut += over
+		if c[i].why == ReasonDemand {
+			waited += over
+		}
+	}
+	return cut, waited
+}
+
 func anyCreation(creation) bool { return true }
 
 // soft reports whether the team's step and cooldown slow this creation down.
@@ -111,11 +130,7 @@ func (d *decider) up() []*ask {
 	for _, a := range teams {
 		d.history(a)
 		d.want(a)
-		for _, l := range d.limits(a) {
-			if waited := a.limit(l); l.Rule == RuleMaxAgents {
-				a.crowd = waited
-			}
-		}
+		d.limits(a)
 	}
 	d.shareGlobal(teams, alive)
 	for _, a := range teams {
@@ -129,8 +144,8 @@ func (d *decider) newAsk(t *Team) *ask {
 	a := &ask{
 		t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{},
 		surplus: map[Kind]int{}, promised: map[Kind]int{}, up: newCreations(), pause: map[Kind]Pause{},
-		cooldown: map[Kind]time.Duration{},
-		dec:      Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
+		cooldown: map[Kind]time.Duration{}, departs: departing{renewed: map[outdated]int{}},
+		dec: Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
 	}
 	for _, k := range Kinds() {
 		p := d.pooled.of(PoolID{t.Name, k})
@@ -156,6 +171,14 @@ func (d *decider) history(a *ask) {
 	}
 }
 
+// floorKind returns the kind of the agents that MIN_AGENTS asks for.
+func (t *Team) floorKind() Kind {
+	if t.Mode == ModeEphemeral {
+		return Ephemeral
+	}
+	return Persistent
+}
+
 // want adds the creations that the team would get if no limit applied.
 func (d *decider) want(a *ask) {
 	t := a.t
@@ -166,22 +189,16 @@ func (d *decider) want(a *ask) {
 		}
 		return
 	}
-	floor, spare, have := Persistent, Ephemeral, a.total(a.stay) // floor is for MIN_AGENTS, spare for MIN_IDLE
-	switch t.Mode {
-	case ModeEphemeral:
-		floor = Ephemeral
-	case ModePersistent:
+	floor, spare, size := t.floorKind(), Ephemeral, a.size(Persistent)
+	if t.Mode == ModePersistent {
 		spare = Persistent
-	default:
-		have = a.stay[Persistent]
 	}
 	// Agents that are missing from the minimum serve waiting items like any other agent, and are made first.
 	// No step and no cooldown delays them.
-	missing := max(0, t.MinAgents-have)
+	missing := max(0, t.MinAgents-a.stay[floor])
 	belowLevel := func() int { return max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent)) }
 	// Shares that accept only one kind choose first.
 	slices.SortStableFunc(a.shares, func(x, y share) int { return yes(x.k == eitherKind) - yes(y.k == eitherKind) })
-	size := a.size(Persistent)
 	slack := 0 // executors of agents added here that no item takes yet
 	for _, c := range a.shares {
 		n := c.n // items that are left
@@ -224,73 +241,43 @@ func (d *decider) want(a *ask) {
 	a.dec.Want = a.total(a.stay) + a.allUps()
 }
 
-// limit is a rule that keeps the beginning of a list of creations.
-type limit struct {
-	Step                     // the rule and its numbers; method limit fills in From and To
-	of   func(creation) bool // which creations the rule limits
-	most int                 // how many agents of these creations the rule allows
-	from func(creation) bool // which creations From and To count; nil: the same ones
-}
-
-// limits returns the rules between what a team wants and what it gets, in the order in which they apply.
-// Nothing else forbids an agent that want added, except BELLBOARD_MAX_AGENTS (see shareGlobal). room
-// estimates what these rules will allow, for the choice of a team and a kind.
-func (d *decider) limits(a *ask) []limit {
-	t, out := a.t, make([]limit, 0, 8)
+// limits applies the rules between what a team wants and what it gets, in their order. Nothing else forbids an
+// agent that want added, except BELLBOARD_MAX_AGENTS (see shareGlobal). room estimates what these rules will
+// allow, for the choice of a team and a kind.
+func (d *decider) limits(a *ask) {
+	t := a.t
 	if d.quiet {
-		out = append(out, limit{Step: Step{Rule: RuleQuietDown}, of: anyCreation})
+		a.limit(Step{Rule: RuleQuietDown}, anyCreation, 0)
 	}
 	for _, k := range Kinds() {
 		if p := a.pause[k]; p.limits() {
-			out = append(out, limit{Step: Step{Rule: RuleBackoff, Pause: &p}, of: ofKind(k), most: p.May})
+			a.limit(Step{Rule: RuleBackoff, Pause: &p}, ofKind(k), p.May)
 		}
-		if a.cooldown[k] > 0 {
-			out = append(out, limit{
-				Step: Step{Rule: RuleScaleUpCooldown, Left: a.cooldown[k]},
-				of:   func(c creation) bool { return c.kind == k && soft(c) },
-				from: ofKind(k),
-				most: a.gone[k] + d.in.Memory.Pools[PoolID{t.Name, k}].Unmade, // these replace agents that are gone
-			})
+		if left := a.cooldown[k]; left > 0 {
+			replace := a.gone[k] + d.in.Memory.Pools[PoolID{t.Name, k}].Unmade
+			of := func(c creation) bool { return c.kind == k && soft(c) }
+			had := a.ups(k)
+			if cut, _ := a.up.keep(of, replace); cut > 0 {
+				a.step(Step{Rule: RuleScaleUpCooldown, Left: left}, had, had-cut)
+			}
 		}
 	}
-	out = append(out, limit{
-		Step: Step{Rule: RuleMaxPersistent, Limit: t.MaxPersistent},
-		of:   ofKind(Persistent),
-		most: max(0, t.MaxPersistent-a.alive[Persistent]),
-	})
+	a.limit(Step{Rule: RuleMaxPersistent, Limit: t.MaxPersistent}, ofKind(Persistent), t.MaxPersistent-a.alive[Persistent])
 	if t.ScaleUpStep > 0 {
-		out = append(out, limit{Step: Step{Rule: RuleScaleUpStep, Limit: t.ScaleUpStep}, of: soft, most: t.ScaleUpStep})
+		a.limit(Step{Rule: RuleScaleUpStep, Limit: t.ScaleUpStep}, soft, t.ScaleUpStep)
 	}
-	return append(out, limit{
-		Step: Step{Rule: RuleMaxAgents, Limit: t.MaxAgents, Want: a.dec.Want},
-		of:   anyCreation,
-		most: max(0, t.MaxAgents-a.total(a.alive)),
-	})
+	all := Step{Rule: RuleMaxAgents, Limit: t.MaxAgents, Want: a.dec.Want}
+	a.crowd = a.limit(all, anyCreation, t.MaxAgents-a.total(a.alive))
 }
 
 // limit applies one rule, and returns how many of the agents that the rule forbids have builds waiting for
 // them.
-func (a *ask) limit(l limit) (waited int) {
-	have := a.up.count(l.of)
-	if have <= l.most {
-		return 0
+func (a *ask) limit(s Step, of func(creation) bool, most int) (waited int) {
+	had := a.up.count(of)
+	cut, waited := a.up.keep(of, most)
+	if cut > 0 {
+		a.step(s, had, had-cut)
 	}
-	if l.from == nil {
-		l.from = l.of
-	}
-	before, left := a.up.count(l.from), l.most
-	for i := range a.up {
-		c := &a.up[i]
-		if !l.of(*c) {
-			continue
-		}
-		kept := min(c.n, left)
-		if c.why == ReasonDemand {
-			waited += c.n - kept
-		}
-		c.n, left = kept, left-kept
-	}
-	a.step(l.Step, before, before-have+l.most)
 	return waited
 }
 
@@ -380,9 +367,7 @@ func (d *decider) shareGlobal(teams []*ask, alive int) {
 		}
 	}
 	for _, a := range teams {
-		d.crowd += a.limit(limit{
-			Step: Step{Rule: RuleGlobalMax, Limit: d.in.MaxAgents}, of: anyCreation, most: a.granted,
-		})
+		d.crowd += a.limit(Step{Rule: RuleGlobalMax, Limit: d.in.MaxAgents}, anyCreation, a.granted)
 	}
 }
 

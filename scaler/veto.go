@@ -212,19 +212,13 @@ func (d *decider) refusals() {
 	}
 }
 
-// open returns since when the agent or foreign node of that name has had an executor that waits for work. A
-// zero time means that there is none.
-func (d *decider) open(name string) time.Time {
-	if m := d.byName[name]; m != nil {
-		return m.is.Open
-	}
-	return d.foreignOpen[name]
-}
-
-// standing reports whether the agent has waited for work for so long that Jenkins must have noticed the
-// agent.
+// standing reports whether the agent or foreign node has had an executor that waits for work for so long that
+// Jenkins must have noticed it.
 func (d *decider) standing(name string) bool {
-	since := d.open(name)
+	since := d.foreignOpen[name]
+	if m := d.byName[name]; m != nil {
+		since = m.is.Open
+	}
 	return !since.IsZero() && d.in.Now.Sub(since) >= VetoedAfter
 }
 
