@@ -10,13 +10,11 @@ import (
 // kinds says which kinds of a team an expression accepts.
 type kinds struct{ ephemeral, persistent bool }
 
-var eitherKind = kinds{ephemeral: true, persistent: true}
-
-// share is the part of a shortfall that one team has to serve.
-type share struct {
-	n int
-	k kinds
-}
+var (
+	onlyEphemeral  = kinds{ephemeral: true}
+	onlyPersistent = kinds{persistent: true}
+	eitherKind     = kinds{ephemeral: true, persistent: true}
+)
 
 // alive reports whether a container of the agent's pod may still run.
 func (m *agent) alive() bool {
@@ -161,11 +159,9 @@ func (d *decider) shareOne(w *demand, fit []*ask) {
 		d.items[i].Waiting = Waiting{Team: first.t.Name, Since: d.in.Jenkins.Items[i].Since}
 	}
 	give := func(a *ask, n int) {
-		if n > 0 {
-			a.shares = append(a.shares, share{n: n, k: a.accepts})
-			a.dec.Waiting += n
-			a.dec.Short += n
-		}
+		a.short[a.accepts] += n
+		a.dec.Waiting += n
+		a.dec.Short += n
 	}
 	for _, a := range fit {
 		k := Ephemeral

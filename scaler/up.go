@@ -80,14 +80,14 @@ func ofKind(k Kind) func(creation) bool { return func(c creation) bool { return 
 type ask struct {
 	t        *Team
 	dec      Decision
-	alive    map[Kind]int // pods that count to the caps
-	stay     map[Kind]int // agents that are not on their way out
-	coming   map[Kind]int // executors of agents on their way
-	gone     map[Kind]int // agents on their way out, but not because of a rule
-	surplus  map[Kind]int // free and coming executors that no waiting item takes
-	accepts  kinds        // which of the team's kinds fit the demand that is being shared
-	shares   []share
-	promised map[Kind]int // agents already promised to shares (Ephemeral: to shares of either kind too)
+	alive    map[Kind]int  // pods that count to the caps
+	stay     map[Kind]int  // agents that are not on their way out
+	coming   map[Kind]int  // executors of agents on their way
+	gone     map[Kind]int  // agents on their way out, but not because of a rule
+	surplus  map[Kind]int  // free and coming executors that no waiting item takes
+	accepts  kinds         // which of the team's kinds fit the demand that is being shared
+	short    map[kinds]int // items that the team has to serve, by the kinds that they accept
+	promised map[Kind]int  // agents that these items need (Ephemeral: those of either kind too)
 	up       creations
 	pause    map[Kind]Pause         // the back-off of each kind's pool
 	cooldown map[Kind]time.Duration // while it is not over, only minimums, spares and replacements are made
@@ -143,7 +143,7 @@ func (d *decider) up() []*ask {
 func (d *decider) newAsk(t *Team) *ask {
 	a := &ask{
 		t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{},
-		surplus: map[Kind]int{}, promised: map[Kind]int{}, up: newCreations(), pause: map[Kind]Pause{},
+		surplus: map[Kind]int{}, short: map[kinds]int{}, promised: map[Kind]int{}, up: newCreations(), pause: map[Kind]Pause{},
 		cooldown: map[Kind]time.Duration{}, departs: departing{renewed: map[outdated]int{}},
 		dec: Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
 	}
@@ -197,11 +197,9 @@ func (d *decider) want(a *ask) {
 	// No step and no cooldown delays them.
 	missing := max(0, t.MinAgents-a.stay[floor])
 	belowLevel := func() int { return max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent)) }
-	// Shares that accept only one kind choose first.
-	slices.SortStableFunc(a.shares, func(x, y share) int { return yes(x.k == eitherKind) - yes(y.k == eitherKind) })
 	slack := 0 // executors of agents added here that no item takes yet
-	for _, c := range a.shares {
-		n := c.n // items that are left
+	for _, accepts := range []kinds{onlyEphemeral, onlyPersistent, eitherKind} {
+		n := a.short[accepts] // items that are left
 		add := func(k Kind, why Reason, agents int) {
 			a.up.add(k, why, agents)
 			if k == Persistent {
@@ -210,24 +208,24 @@ func (d *decider) want(a *ask) {
 			}
 			n = max(0, n-agents)
 		}
-		if c.k.persistent {
+		if accepts.persistent {
 			taken := min(n, slack)
 			n, slack = n-taken, slack-taken
 		}
-		if c.k.persistent && floor == Persistent || c.k.ephemeral && floor == Ephemeral {
+		if accepts.persistent && floor == Persistent || accepts.ephemeral && floor == Ephemeral {
 			m := min(agentsFor(n, a.size(floor)), missing)
-			if c.k == eitherKind {
+			if accepts == eitherKind {
 				m = a.persistentOf(m)
 			}
 			add(floor, ReasonMinimum, m)
 			missing -= m
 		}
-		switch c.k {
+		switch accepts {
 		case eitherKind:
 			add(Persistent, ReasonDemand, a.persistentOf(min(agentsFor(n, size), belowLevel())))
 			add(Persistent, ReasonDemand, a.instead(n))
 			add(Ephemeral, ReasonDemand, n)
-		case kinds{persistent: true}:
+		case onlyPersistent:
 			add(Persistent, ReasonDemand, agentsFor(n, size))
 		default:
 			add(Ephemeral, ReasonDemand, n)
