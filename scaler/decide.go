@@ -1,7 +1,6 @@
 package scaler
 
 import (
-	"cmp"
 	"slices"
 	"time"
 )
@@ -98,41 +97,26 @@ func (d *decider) report(teams []*ask) {
 	d.plan.Actions = inOrder(d.plan.Actions)
 }
 
-// inOrder returns the actions sorted by urgency. Pools take turns for the creation of their agents: a tick
-// may have no time for all agents, and then no pool waits for all agents of another pool.
-func inOrder(actions []Action) []Action {
-	type place struct{ urgency, turn, at int }
-	order, turns := make([]place, len(actions)), map[PoolID]int{}
-	for i := range actions {
-		a := &actions[i]
-		order[i] = place{urgency: urgency(a.Verb), at: i}
-		if a.Verb == Create || a.Verb == PutSecret {
-			order[i].turn = turns[a.Pool]
-			turns[a.Pool]++
-		}
-	}
-	slices.SortFunc(order, func(a, b place) int {
-		return cmp.Or(a.urgency-b.urgency, a.turn-b.turn, a.at-b.at)
-	})
-	out := make([]Action, len(actions))
-	for to, from := range order {
-		out[to] = actions[from.at]
-	}
-	return out
-}
-
-// urgent lists the verbs by their urgency: first the verbs that protect a build, then those that rest on fresh
-// answers, then the rest.
+// urgent lists the verbs in the order in which they are carried out: first the verbs that protect a build, then
+// those that rest on fresh answers, then the rest.
 var urgent = [][]Verb{
 	{ClearMark, Protect},
 	{Mark, Fence, DeletePod, DeleteNode, Unprotect},
-	{Create, PutSecret},
+	{PutSecret, Create},
 	{Annotate, Launch},
 	{Register},
 	{DeleteSlot},
 }
 
-// urgency returns the rank of a verb.
-func urgency(v Verb) int {
-	return slices.IndexFunc(urgent, func(verbs []Verb) bool { return slices.Contains(verbs, v) })
+// inOrder returns the actions sorted by urgency.
+func inOrder(actions []Action) []Action {
+	out := make([]Action, 0, len(actions))
+	for _, verbs := range urgent {
+		for i := range actions {
+			if slices.Contains(verbs, actions[i].Verb) {
+				out = append(out, actions[i])
+			}
+		}
+	}
+	return out
 }

@@ -110,17 +110,16 @@ func see(in Input) scene {
 // join makes the agents: it joins pods and Jenkins nodes of one name, and classifies each pair.
 func (s *scene) join() {
 	in := &s.in
-	s.byName = make(map[string]*agent, len(in.Cluster.Pods)+len(in.Berths))
-	all := make([]agent, 0, len(in.Cluster.Pods)+len(in.Berths)) // one allocation for most agents
-	add := func(p Pair) {
-		all = append(all, agent{Pair: p})
-		s.byName[p.Name] = &all[len(all)-1]
-		s.agents = append(s.agents, s.byName[p.Name])
+	all := make([]agent, len(in.Cluster.Pods)) // one allocation for most agents
+	s.byName, s.agents = make(map[string]*agent, len(all)+len(in.Berths)), make([]*agent, 0, len(all)+len(in.Berths))
+	add := func(m *agent, p Pair) {
+		m.Pair, s.byName[p.Name] = p, m
+		s.agents = append(s.agents, m)
 	}
 	for i := range in.Cluster.Pods {
 		p := &in.Cluster.Pods[i]
 		if s.byName[p.Name] == nil { // no name is used twice
-			add(Pair{Name: p.Name, PoolID: p.PoolID, Pod: p, Connect: p.Connect})
+			add(&all[i], Pair{Name: p.Name, PoolID: p.PoolID, Pod: p, Connect: p.Connect})
 		}
 	}
 	for i := range in.Jenkins.Nodes {
@@ -136,7 +135,7 @@ func (s *scene) join() {
 		case m != nil:
 			m.Node = n
 		case n.Mine():
-			add(Pair{Name: n.Name, PoolID: PoolID{n.Team, n.Kind}, Node: n, Connect: Inbound})
+			add(new(agent), Pair{Name: n.Name, PoolID: PoolID{n.Team, n.Kind}, Node: n, Connect: Inbound})
 		default:
 			s.foreign = append(s.foreign, n)
 		}

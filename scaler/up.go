@@ -133,9 +133,7 @@ func (d *decider) up() []*ask {
 		d.limits(a)
 	}
 	d.shareGlobal(teams, alive)
-	for _, a := range teams {
-		d.create(a)
-	}
+	d.create(teams)
 	return teams
 }
 
@@ -369,33 +367,47 @@ func (d *decider) shareGlobal(teams []*ask, alive int) {
 	}
 }
 
-// create turns creations into actions. Free berths are used first, then new names.
-func (d *decider) create(a *ask) {
-	for _, k := range []Kind{Persistent, Ephemeral} {
-		a.dec.Up[k] = a.ups(k)
-		if a.dec.Up[k] == 0 {
+// create turns creations into actions. Pools take turns: a tick may have no time for all agents, and then no
+// pool waits for all agents of another pool.
+func (d *decider) create(teams []*ask) {
+	var pools [][]Action
+	for _, a := range teams {
+		for _, k := range []Kind{Persistent, Ephemeral} {
+			if a.dec.Up[k] = a.ups(k); a.dec.Up[k] > 0 {
+				pools = append(pools, d.createIn(a, k))
+			}
+		}
+	}
+	for turn := 0; len(pools) > 0; turn++ {
+		for _, p := range pools {
+			d.plan.Actions = append(d.plan.Actions, p[turn])
+		}
+		pools = slices.DeleteFunc(pools, func(p []Action) bool { return len(p) == turn+1 })
+	}
+}
+
+// createIn returns the creations of one pool as actions. Free berths are used first, then new names.
+func (d *decider) createIn(a *ask, k Kind) []Action {
+	id := PoolID{a.t.Name, k}
+	out, berths := make([]Action, 0, a.dec.Up[k]), d.freeBerths(id)
+	for _, c := range a.up {
+		if c.kind != k || c.n == 0 {
 			continue
 		}
-		id := PoolID{a.t.Name, k}
-		berths := d.freeBerths(id)
-		for _, c := range a.up {
-			if c.kind != k || c.n == 0 {
-				continue
+		act := Action{Verb: Create, Pool: id, Reason: c.why, Text: a.creationText(c.why)}
+		act.Spare = c.why == ReasonSpare || a.dec.Short == 0
+		for range c.n {
+			act.Agent, act.Slot = "", d.takeSlot(id)
+			if len(berths) > 0 {
+				d.left[berths[0]] = true
+				act.Agent, berths = berths[0].Name, berths[1:]
 			}
-			act := Action{Verb: Create, Pool: id, Reason: c.why, Text: a.creationText(c.why)}
-			act.Spare = c.why == ReasonSpare || a.dec.Short == 0
-			for range c.n {
-				act.Agent, act.Slot = "", d.takeSlot(id)
-				if len(berths) > 0 {
-					d.left[berths[0]] = true
-					act.Agent, berths = berths[0].Name, berths[1:]
-				}
-				d.plan.Actions = append(d.plan.Actions, act)
-			}
-			if soft(c) && a.cooldown[k] == 0 {
-				d.pooled.of(id).Up = d.in.Now
-			}
+			out = append(out, act)
 		}
-		d.pooled.of(id).Down = d.in.Now
+		if soft(c) && a.cooldown[k] == 0 {
+			d.pooled.of(id).Up = d.in.Now
+		}
 	}
+	d.pooled.of(id).Down = d.in.Now
+	return out
 }
