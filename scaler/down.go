@@ -163,20 +163,6 @@ func (d *decider) emptiest(a *ask, p *Pool) *agent {
 // leaves reports whether a rule of this plan sends the agent away or takes its berth.
 func (d *decider) leaves(m *agent) bool { return m.retired || d.left[m] }
 
-// retire marks the agents that no team wants. retire runs before the matching, because these agents serve no
-// item.
-func (d *decider) retire() {
-	for _, m := range d.agents {
-		switch {
-		case !m.retired:
-		case m.pool == nil:
-			d.act(Mark, m, ReasonTeamGone, goneTeamText)
-		default:
-			d.act(Mark, m, ReasonPaused, pausedText)
-		}
-	}
-}
-
 // renew marks the agents of a team that are older than MAX_LIFETIME, or that were made from settings that
 // have changed. Free agents go first, then agents at work with the fewest builds, which finish their builds.
 // Among equal agents the oldest goes first.
@@ -198,7 +184,7 @@ func (d *decider) renew(a *ask) {
 			d.left[m] = true
 			leaving++
 			d.pooled.of(p.PoolID).Down = d.in.Now
-			why, _ := d.outdated(m)
+			why := d.outdated(m)
 			a.dec.Renew[p.Kind]++
 			a.departs.renewed[why]++
 			d.act(Mark, m, ReasonRenew, renewText(why))
@@ -220,7 +206,7 @@ func (d *decider) old(id PoolID) (old []*agent, pods, leaving int) {
 		case d.leaves(m), m.mark() == Ours, m.Pod.DeletingByUs:
 			leaving++
 		case m.verdict.Do == "" && (m.verdict.Class == Free || m.verdict.Class == Busy && m.Kind == Persistent):
-			if _, is := d.outdated(m); is {
+			if d.outdated(m) != (outdated{}) {
 				old = append(old, m)
 			}
 		}
@@ -239,13 +225,14 @@ func builds(m *agent) int {
 	return max(1, m.Node.Busy)
 }
 
-// outdated reports whether an agent is to be replaced by a new one, and why.
-func (d *decider) outdated(m *agent) (why outdated, is bool) {
-	switch {
-	case m.pool == nil:
-		return outdated{}, false
-	case m.pool.MaxLifetime > 0 && d.in.Now.Sub(m.Pod.Created) >= m.pool.MaxLifetime:
-		return outdated{lifetime: m.pool.MaxLifetime}, true
+// outdated returns why an agent is to be replaced by a new one, and the zero value if it is not.
+func (d *decider) outdated(m *agent) outdated {
+	switch p := m.pool; {
+	case p == nil:
+	case p.MaxLifetime > 0 && d.in.Now.Sub(m.Pod.Created) >= p.MaxLifetime:
+		return outdated{lifetime: p.MaxLifetime}
+	default:
+		return outdated{settings: p.Spec != "" && m.Pod.Spec != "" && m.Pod.Spec != p.Spec}
 	}
-	return outdated{settings: true}, m.pool.Spec != "" && m.Pod.Spec != "" && m.Pod.Spec != m.pool.Spec
+	return outdated{}
 }

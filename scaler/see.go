@@ -90,19 +90,10 @@ func see(in Input) scene {
 			s.pools[t.Pools[j].PoolID] = &t.Pools[j]
 		}
 	}
-	for i := range in.Jenkins.Items {
-		it := &in.Jenkins.Items[i]
-		s.quiet = s.quiet || it.State == ShuttingDown
-		if s.starting = s.starting || it.State == Pending; it.State != Pending {
-			s.queued[it.ID] = true
-		}
-	}
 	s.join()
 	s.remember()
 	s.lookAtSlots()
-	for _, m := range s.agents {
-		m.retired = s.toRetire(m)
-	}
+	s.lookForRetired()
 	s.lookForOverdue()
 	return s
 }
@@ -140,7 +131,7 @@ func (s *scene) join() {
 			s.foreign = append(s.foreign, n)
 		}
 	}
-	s.pin()
+	s.lookAtItems()
 	slices.SortFunc(s.agents, func(a, b *agent) int { return strings.Compare(a.Name, b.Name) })
 	s.byPool = make(map[PoolID][]*agent, len(s.pools))
 	for _, m := range s.agents {
@@ -150,17 +141,20 @@ func (s *scene) join() {
 	}
 }
 
-// pin finds the agents that an item of the queue names.
-func (s *scene) pin() {
+// lookAtItems finds the agents that an item of the queue names, and what all items say of Jenkins.
+func (s *scene) lookAtItems() {
 	for i := range s.in.Jenkins.Items {
 		it := &s.in.Jenkins.Items[i]
-		if it.Resolution != Labelled {
-			continue
+		s.quiet = s.quiet || it.State == ShuttingDown
+		if it.State == Pending {
+			s.starting = true
+		} else {
+			s.queued[it.ID] = true
 		}
 		// If only one Jenkins node carries a label, Jenkins tells only that node's name, and not the label.
 		// While Bellboard removes everything, such an item would keep that Jenkins node for ever, and no
 		// build comes to it.
-		if m := s.byName[it.Label]; m != nil && (m.Pod != nil || !s.in.Closing) {
+		if m := s.byName[it.Label]; m != nil && it.Resolution == Labelled && (m.Pod != nil || !s.in.Closing) {
 			m.Pinned = true
 		}
 	}
@@ -270,17 +264,20 @@ func (s *scene) clocks(m *agent) {
 	run(&m.is.Open, m.online() && m.verdict.Capacity > 0, m.was.Open, now)
 }
 
-// toRetire reports whether an agent has to go because its team is paused or gone, or because the team no
-// longer has the agent's kind. Such an agent finishes its build first.
-func (s *scene) toRetire(m *agent) bool {
-	wanted := m.pool != nil && !s.teams[m.Team].Paused
-	if wanted || s.grace || s.quiet || m.Pod == nil || m.Node == nil || m.mark() == Ours || m.verdict.Do != "" {
-		return false
+// lookForRetired finds the agents that have to go because their team is paused or gone, or because the team no
+// longer has their kind. Such an agent finishes its build first.
+func (s *scene) lookForRetired() {
+	if s.grace || s.quiet {
+		return
 	}
-	switch m.verdict.Class {
-	case Free, Busy, Coming, Draining, Reconnecting:
-		return true
-	default:
-		return false
+	for _, m := range s.agents {
+		if m.pool != nil && !s.teams[m.Team].Paused || m.Pod == nil || m.Node == nil || m.mark() == Ours || m.verdict.Do != "" {
+			continue
+		}
+		switch m.verdict.Class {
+		case Free, Busy, Coming, Draining, Reconnecting:
+			m.retired = true
+		default:
+		}
 	}
 }

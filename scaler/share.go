@@ -38,12 +38,8 @@ func (m *agent) stays() bool {
 		return true
 	case Coming, Free, Reconnecting:
 		return m.capacity() > 0
-	case Busy:
-		return m.verdict.Do == "" || m.Kind == Ephemeral
-	case Cut:
-		return m.mark() == NotMarked || m.Kind == Ephemeral
-	case Draining:
-		return m.Kind == Ephemeral
+	case Busy, Draining, Cut:
+		return m.Kind == Ephemeral || m.mark() == NotMarked && m.verdict.Do == ""
 	default:
 		return false
 	}
@@ -65,21 +61,18 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 		if m.stays() {
 			a.stay[m.Kind]++
 		}
-		if m.stuck {
-			a.stuck++
+		a.stuck += yes(m.stuck)
+		if m.online() {
+			a.dec.Free += m.capacity()
+		} else {
+			a.coming[m.Kind] += m.capacity()
+		}
+		if m.overdue {
+			a.dec.Overdue += m.size()
 		}
 		switch m.verdict.Class {
 		case Busy, Draining, Cut:
 			a.dec.Busy += max(1, m.Node.Busy)
-			a.dec.Free += m.capacity()
-		case Free:
-			a.dec.Free += m.capacity()
-		case Coming, Reconnecting:
-			a.dec.Coming += m.capacity()
-			a.coming[m.Kind] += m.capacity()
-			if m.overdue {
-				a.dec.Overdue += m.size()
-			}
 		case Ended, Leaving, Stuck, Ghost, Fenced:
 			if m.Pod != nil && !m.Pod.DeletingByUs {
 				a.gone[m.Kind]++
@@ -93,7 +86,7 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 		}
 	}
 	for _, a := range byTeam {
-		a.dec.Alive = a.total(a.alive)
+		a.dec.Alive, a.dec.Coming = a.total(a.alive), a.total(a.coming)
 	}
 	return alive
 }

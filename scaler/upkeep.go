@@ -13,7 +13,8 @@ const (
 	Relaunch = 10 * time.Second
 )
 
-// tableActions turns the steps of the table into actions.
+// tableActions turns the steps of the table into actions, and marks the agents that no team wants. It runs
+// before the matching, because these agents serve no item.
 func (d *decider) tableActions() {
 	spares, carriers := d.carry()
 	var tidy []*agent
@@ -26,6 +27,10 @@ func (d *decider) tableActions() {
 			d.act(PutSecret, m, ReasonRestart, secretText)
 		}
 		switch {
+		case m.retired && m.pool == nil:
+			d.act(Mark, m, ReasonTeamGone, goneTeamText)
+		case m.retired:
+			d.act(Mark, m, ReasonPaused, pausedText)
 		case v.Do == "" || d.waits(m, spares[m.PoolID]+carriers[m.PoolID]):
 		case v.tidies():
 			tidy = append(tidy, m)
@@ -141,33 +146,20 @@ func (d *decider) protect(m *agent) {
 	}
 }
 
-// launch asks Jenkins to call an agent that does not call Jenkins, as soon as the agent can be called.
-// Jenkins itself tries a few times in the minutes after a Jenkins node was made, and then hardly ever. A
-// berth's pod comes later than that.
+// launch asks Jenkins to call an agent that does not call Jenkins, as soon as the agent can be called, and if
+// something is lost otherwise: a build, or an agent on its way. Jenkins itself tries a few times in the minutes
+// after a Jenkins node was made, and then hardly ever. A berth's pod comes later than that.
 func (d *decider) launch(m *agent) {
-	if m.pool == nil || !m.pool.Called || m.Pod == nil || m.Node == nil || m.Node.Online {
+	p, c := m.Pod, m.verdict.Class
+	if m.pool == nil || !m.pool.Called || p == nil || m.Node == nil || m.Node.Online {
 		return
 	}
 	m.is.Called = m.was.Called // zero if Jenkins was never asked, which is longer ago than Relaunch
-	if d.callable(m) && d.in.Now.Sub(m.was.Called) >= Relaunch {
+	ready := p.Phase == PodRunning && !p.Ready.IsZero() && !p.Deleting && m.verdict.Do == "" && !d.leaves(m)
+	comes := c == Coming || c == Awaited || c == Cut || c == Reconnecting || c == Stuck && m.Grace
+	if ready && comes && d.in.Now.Sub(m.was.Called) >= Relaunch {
 		m.is.Called = d.in.Now
 		d.act(Launch, m, ReasonReady, launchText)
-	}
-}
-
-// callable reports whether the agent runs, and whether something is lost if it does not connect: a build, or
-// an agent on its way.
-func (d *decider) callable(m *agent) bool {
-	if p := m.Pod; p.Phase != PodRunning || p.Ready.IsZero() || p.Deleting || m.verdict.Do != "" || d.leaves(m) {
-		return false
-	}
-	switch m.verdict.Class {
-	case Coming, Awaited, Cut, Reconnecting:
-		return true
-	case Stuck:
-		return m.Grace // in grace the agent may connect after all
-	default:
-		return false
 	}
 }
 
