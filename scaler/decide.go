@@ -12,8 +12,7 @@ type Input struct {
 	Teams     []Team
 	Jenkins   JenkinsView
 	Cluster   ClusterView
-	// GraceUntil is the end of the restart grace (JENKINS_RESTART_GRACE). Bellboard removes nothing before
-	// it.
+	// GraceUntil is the end of JENKINS_RESTART_GRACE. Bellboard removes nothing before it.
 	GraceUntil time.Time
 	// Berths are the Jenkins nodes that this process has registered, and for which no pod was ever created.
 	Berths map[string]bool
@@ -96,8 +95,8 @@ func (d *decider) report(teams []*ask) {
 	d.plan.Actions = inOrder(d.plan.Actions)
 }
 
-// urgent lists the verbs in the order in which they are carried out: first the verbs that protect a build, then
-// those that rest on fresh answers, then the rest.
+// urgent lists the verbs in the order in which they are carried out: first the verbs that protect a build,
+// then those that rest on fresh answers, then the rest.
 var urgent = [][]Verb{
 	{ClearMark, Protect},
 	{Mark, Fence, DeletePod, DeleteNode, Unprotect},

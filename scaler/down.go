@@ -13,12 +13,9 @@ const RoomAfter = 30 * time.Second
 
 // departing counts the agents of a team that go in this tick, by their reason.
 type departing struct {
-	// made counts agents that give up their places for builds that wait because of a full cap.
-	made int
-	// emptied counts agents at work that go after their builds, since the other agents have room for builds.
-	emptied int
-	// renewed counts agents that are to be replaced.
-	renewed map[outdated]int
+	made    int              // they give up their places for builds that wait because of a full cap
+	emptied int              // they go after their builds, since the other agents have room for builds
+	renewed map[outdated]int // they are to be replaced
 }
 
 // outdated says why an agent is to be replaced by a new one.
@@ -65,13 +62,11 @@ func (d *decider) makingRoom(teams []*ask) {
 }
 
 // poolDown marks the agents that have been idle for IDLE_TIMEOUT, the longest idle first, as far as the
-// minimums allow.
+// minimums allow. While a full cap keeps builds waiting, agents that have been idle for RoomAfter go too, as
+// many as builds wait for.
 //
-// While a full cap keeps builds waiting, agents that have been idle for RoomAfter go too, as many as builds
-// wait for.
-//
-// If agents run several builds at once, few agents are ever idle. So poolDown also marks the agent at work
-// with the fewest builds, if the other agents have had room for its builds for IDLE_TIMEOUT.
+// Agents that run several builds at once are hardly ever idle. So poolDown also marks the agent at work with
+// the fewest builds, if the other agents have had room for its builds for IDLE_TIMEOUT.
 func (d *decider) poolDown(a *ask, p *Pool) {
 	t, k, size, pool := a.t, p.Kind, p.size(), d.pooled.of(p.PoolID)
 	going, expired := d.idlest(p, max(a.crowd, d.crowd))

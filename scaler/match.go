@@ -37,8 +37,8 @@ type supply struct {
 	free   int
 	pool   *PoolID // the pool of this instance that the surplus belongs to; nil: foreign nodes
 	home   *Pool   // the pool whose label set this is now; nil if the label set is an older one
-	// standing lists the agents that have waited long enough to count as refused.
-	standing   []string
+
+	standing   []string // agents that have waited long enough to count as refused
 	refuses    []string // keys of demands whose items Jenkins does not give to these agents
 	unlabelled bool     // these agents take, or may take, builds that ask for no label
 
@@ -74,9 +74,8 @@ func (s *supply) seat(w *demand, n int) {
 	s.seats = append(s.seats, &seats{w, s, n})
 }
 
-// demand is the waiting items of one label expression. Items that want no label are one demand, whose text is
-// empty. Items whose label is inferred are a demand of their own, beside the items that are known to want
-// that label.
+// demand is the waiting items of one label expression. The text of the items that want no label is empty.
+// Items whose label is inferred are a demand beside the items that are known to want that label.
 type demand struct {
 	key      string // the key under which the memory knows the demand
 	text     string
@@ -110,21 +109,16 @@ func yes(is bool) int {
 
 // match gives free and coming executors to waiting items, on paper only: Jenkins does the real assignment.
 //
-// The demands choose in this order:
-//
-//   - A demand whose label is inferred comes last: it takes only what the others leave.
-//   - The scarcest expression comes first: the expression that the fewest label sets satisfy.
-//   - Among equally scarce expressions, the oldest comes first.
-//
-// Each demand takes from the label set that the fewest other demands could use. If two label sets are equal
-// in that, a foreign label set comes before a label set of this instance, whose spare agent stays free.
+// The scarcest expression chooses first: the expression that the fewest label sets satisfy, then the oldest.
+// A demand whose label is inferred takes only what all others leave. Each demand takes from the label set
+// that the fewest other demands could use, and from a foreign one before one of this instance.
 //
 // If nothing that fits is free, demands that chose earlier move. For example, an older demand took the only
-// executor that a younger demand can use, and another executor would serve the older demand too. match moves
-// the older demand to that other executor.
+// executor that a younger demand can use. match moves the older demand to another executor that serves it
+// too.
 //
-// What is left is the answer. The executors left in free are the surplus. The items left in the demands are
-// the shortfall, which is as small as possible.
+// The executors left in free are the surplus. The items left in the demands are the shortfall, which is as
+// small as possible.
 func match(demands []*demand, supplies []*supply) {
 	carry := map[string][]*supply{} // by atom
 	for _, s := range supplies {
@@ -165,9 +159,9 @@ func match(demands []*demand, supplies []*supply) {
 	}
 }
 
-// serve gives items of the demand to a free executor. If none that fits is free, serve looks for the shortest
-// chain of demands that each move to another label set. serve reports whether it served an item. If it did
-// not, the label sets that it visited cannot help any other demand either, and serve marks them as dead.
+// serve gives items of the demand to free executors, by the shortest chain of demands that each move to
+// another label set. serve reports whether it served an item. If it did not, the label sets that it visited
+// cannot help any other demand either, and serve marks them as dead.
 func (w *demand) serve() bool {
 	asks := map[*supply]*demand{} // the demand that would take from the label set
 	gives := map[*demand]*seats{} // the seats that the demand would leave
@@ -215,9 +209,8 @@ func (w *demand) shift(s *supply, asks map[*supply]*demand, gives map[*demand]*s
 // maxAtoms is how many atoms fit into the bits of a supply's atoms.
 const maxAtoms = 8
 
-// fitting returns the label sets that serve a demand. carry has the label sets that carry each atom. Whether a
-// label set satisfies an expression depends only on which of the expression's few atoms the set has. So
-// fitting evaluates the expression once for each combination of atoms, and not once for each label set.
+// fitting returns the label sets that serve a demand. carry has the label sets of each atom. An expression
+// has few atoms, so fitting evaluates it once for each combination of them, and not once for each label set.
 func (w *demand) fitting(supplies []*supply, carry map[string][]*supply) []*supply {
 	out := w.fits[:0]
 	for bit, atom := range w.atoms {
@@ -238,13 +231,9 @@ func (w *demand) fitting(supplies []*supply, carry map[string][]*supply) []*supp
 	return out
 }
 
-// demandsOf groups the items that a new agent could serve by their expression, and returns the groups. These
-// items belong to no demand:
-//
-//   - pinned items,
-//   - items that are not buildable,
-//   - items whose label is not known,
-//   - items that want no label, if unlabelled is false. unlabelled says that some team serves such items.
+// demandsOf groups the items that a new agent could serve by their expression. Items that are pinned, not
+// buildable, or of unknown label belong to no demand. Nor do items that want no label, unless some team
+// serves them (unlabelled).
 func demandsOf(items []Item, unlabelled bool, pinned func(string) bool) []*demand {
 	byKey := make(map[string]*demand)
 	for i := range items {
@@ -271,13 +260,10 @@ func demandsOf(items []Item, unlabelled bool, pinned func(string) bool) []*deman
 	return slices.SortedFunc(maps.Values(byKey), func(a, b *demand) int { return strings.Compare(a.key, b.key) })
 }
 
-// suppliesOf returns the free and coming executors, grouped by label set. Agents of this instance are grouped
-// by pool too, foreign nodes only by the labels that they carry. There are three special cases:
-//
-//   - A foreign node that some demand names is a group of its own.
-//   - An agent that Jenkins refused something is a group of its own.
-//   - The label set of each pool is a group, even if no executor is free just now. Such a group shows that an
-//     expression is not scarce, since agents that serve it can be made.
+// suppliesOf returns the free and coming executors, grouped by label set and pool. A foreign node that some
+// demand names, and an agent that Jenkins refused something, are groups of their own. The label set of each
+// pool is a group even if nothing is free: it shows that an expression is not scarce, since agents can be
+// made.
 func (d *decider) suppliesOf() []*supply {
 	byKey := make(map[string]*supply)
 	refused := d.refusedBy()
@@ -328,8 +314,7 @@ func (d *decider) suppliesOf() []*supply {
 			labels = append(slices.Clone(labels), n.Name)
 			slices.Sort(labels)
 		}
-		// Jenkins does not tell whether a node is for labelled builds only. If such a node gets no
-		// unlabelled item, refusals notes that.
+		// Jenkins does not tell whether a node is for labelled builds only: refusals finds out.
 		add(labels, nil, n.Name, n.free()).unlabelled = true
 	}
 	return slices.SortedFunc(maps.Values(byKey), func(a, b *supply) int {

@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// scene is the result of stage 1: pods and Jenkins nodes joined by name, each pair with its class, and what
-// earlier ticks remember of them. Later stages change nothing in a scene, except what the next tick
-// remembers.
+// scene is the result of stage 1: pods and Jenkins nodes joined by name, each pair with its class. Later
+// stages change nothing in a scene, except what the next tick remembers.
 type scene struct {
 	in       Input
 	grace    bool
@@ -64,8 +63,8 @@ func (m *agent) capacity() int {
 	return m.verdict.Capacity
 }
 
-// labels returns the labels that the agent carries: those of its Jenkins node. (An agent that is older than a
-// setting carries the old labels.) Before the agent has a Jenkins node, labels returns the pool's.
+// labels returns the labels of the agent's Jenkins node, which are older than a setting that has changed.
+// Before the agent has a Jenkins node, labels returns the pool's.
 func (m *agent) labels() []string {
 	switch {
 	case m.Node != nil:
@@ -117,14 +116,14 @@ func (s *scene) join() {
 		n := &in.Jenkins.Nodes[i]
 		m := s.byName[n.Name]
 		switch {
-		case m != nil && !n.Mine():
-			// Somebody has edited the Jenkins node's description. The name and the pod still say whose node
-			// it is.
-			adopted := *n
-			adopted.Team, adopted.Kind = m.Team, m.Kind
-			m.Node = &adopted
 		case m != nil:
-			m.Node = n
+			if m.Node = n; !n.Mine() {
+				// Somebody has edited the Jenkins node's description. Name and pod still say whose node it
+				// is.
+				adopted := *n
+				adopted.Team, adopted.Kind = m.Team, m.Kind
+				m.Node = &adopted
+			}
 		case n.Mine():
 			add(new(agent), Pair{Name: n.Name, PoolID: PoolID{n.Team, n.Kind}, Node: n, Connect: Inbound})
 		default:
@@ -151,9 +150,8 @@ func (s *scene) lookAtItems() {
 		} else {
 			s.queued[it.ID] = true
 		}
-		// If only one Jenkins node carries a label, Jenkins tells only that node's name, and not the label.
-		// While Bellboard removes everything, such an item would keep that Jenkins node for ever, and no
-		// build comes to it.
+		// If only one Jenkins node carries a label, Jenkins tells that node's name in place of the label.
+		// While Bellboard removes everything, such an item would keep that Jenkins node for ever.
 		if m := s.byName[it.Label]; m != nil && it.Resolution == Labelled && (m.Pod != nil || !s.in.Closing) {
 			m.Pinned = true
 		}
@@ -192,8 +190,8 @@ func (s *scene) settled(m *agent) bool {
 	case m.Marked && m.was.Mark.Rested:
 		return true // the agent had no build before the restart, and has had none since
 	}
-	// The agent's only build was seen before the restart. Since then that build has resumed, or is over. A
-	// build of the same URL proves it: a pipeline asks for all its agents at once.
+	// The agent's only build was seen before the restart, and has resumed since. A build of the same URL
+	// proves it: a pipeline asks for all its agents at once.
 	return m.Kind == Ephemeral && m.size() == 1 && m.was.Work.Resumed == session
 }
 
@@ -264,8 +262,8 @@ func (s *scene) clocks(m *agent) {
 	run(&m.is.Open, m.online() && m.verdict.Capacity > 0, m.was.Open, now)
 }
 
-// lookForRetired finds the agents that have to go because their team is paused or gone, or because the team no
-// longer has their kind. Such an agent finishes its build first.
+// lookForRetired finds the agents that have to go because their team is paused or gone, or because the team
+// no longer has their kind. Such an agent finishes its build first.
 func (s *scene) lookForRetired() {
 	if s.grace || s.quiet {
 		return

@@ -21,10 +21,9 @@ func (m *agent) alive() bool {
 	return m.Pod != nil && !m.Pod.Ended() && !m.stuck
 }
 
-// counts reports whether the agent's pod counts to the caps. A pod that Bellboard has deleted does not count:
-// the agent was idle, and the pod is gone in a few seconds. So the next build need not wait for the end of
-// the pod. A deleted pod on a cache slot does count: the next agent is to get that slot, and not an empty
-// one.
+// counts reports whether the agent's pod counts to the caps. A pod that Bellboard has deleted does not: the
+// agent was idle, and the pod is gone in a few seconds, which the next build need not wait for. On a cache
+// slot it does count: the next agent is to get that slot, and not an empty one.
 func (m *agent) counts() bool { return m.alive() && (!m.Pod.DeletingByUs || m.Pod.Slot != "") }
 
 // stays reports whether the agent is not on its way out. An ephemeral agent that runs a build stays: the end

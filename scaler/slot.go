@@ -87,7 +87,8 @@ func (s *Slot) Warmth() Warmth {
 	return Cold
 }
 
-// Unbound reports whether a pod on the slot waits for its volume: a Kubernetes node is chosen, or none can be.
+// Unbound reports whether a pod on the slot waits for its volume: a Kubernetes node is chosen, or none can
+// be.
 func (s *Slot) Unbound() bool { return s.Lost || s.Chosen && !s.Bound }
 
 // patience returns how long the pod may wait for a Kubernetes node.
@@ -99,8 +100,8 @@ func (p *Pod) patience() time.Duration {
 }
 
 // blamesSlot reports whether the cache slot may be the reason why the pod did not start. Either the pod waits
-// for a Kubernetes node that its volume allows, or its Docker daemon did not come up. A slot has no part in the
-// other steps of a start.
+// for a Kubernetes node that its volume allows, or its Docker daemon did not come up. A slot has no part in
+// the other steps of a start.
 func (p *Pod) blamesSlot() bool {
 	if p.Scheduled.IsZero() {
 		return p.VolumeTrouble || p.Failure == FailureStorage
@@ -188,7 +189,8 @@ func (d *scene) firstBuild(m *agent) {
 	d.facts.FirstBuilds = append(d.facts.FirstBuilds, FirstBuild{m.PoolID, cmp.Or(p.Warmth, Cold), now.Sub(p.Created)})
 }
 
-// takeSlot returns the warmest free slot of the pool for one more agent, and nil if the agent gets a new slot.
+// takeSlot returns the warmest free slot of the pool for one more agent, and nil if the agent gets a new
+// slot.
 func (d *decider) takeSlot(id PoolID) *Slot {
 	for _, s := range d.slots {
 		if s.PoolID == id && s.pool != nil && !s.aside && !s.Lost && !s.small() && s.unused() {
@@ -205,8 +207,8 @@ type slotGroup struct {
 	aside bool // the slots that are put aside and have a cache to lose
 }
 
-// tendSlots deletes slots that no pool needs and slots that are too small, a few at a time. It lists all slots
-// in the plan.
+// tendSlots deletes slots that no pool needs and slots that are too small, a few at a time. It lists all
+// slots in the plan.
 func (d *decider) tendSlots() {
 	left, kept := slotPace, map[slotGroup]int{}
 	for _, s := range d.slots {
@@ -229,9 +231,9 @@ func (d *decider) tendSlots() {
 	}
 }
 
-// needless says why an unused slot is to be deleted; "": it is kept, and counted in kept. A pool keeps as many
-// slots as it may have agents. Beside them it keeps as many slots that are put aside, since agents use other
-// slots meanwhile.
+// needless says why an unused slot is to be deleted; "": it is kept, and counted in kept. A pool keeps as
+// many slots as it may have agents. Beside them it keeps as many slots that are put aside, since agents use
+// other slots meanwhile.
 func (d *decider) needless(s *cacheSlot, kept map[slotGroup]int) string {
 	age := d.in.Now.Sub(s.used)
 	switch {

@@ -237,9 +237,9 @@ func (d *decider) want(a *ask) {
 	a.dec.Want = a.total(a.stay) + a.allUps()
 }
 
-// limits applies the rules between what a team wants and what it gets, in their order. Nothing else forbids an
-// agent that want added, except BELLBOARD_MAX_AGENTS (see shareGlobal). room estimates what these rules will
-// allow, for the choice of a team and a kind.
+// limits applies the rules between what a team wants and what it gets, in their order. Nothing else forbids
+// an agent that want added, except BELLBOARD_MAX_AGENTS (see shareGlobal). room estimates what these rules
+// will allow, for the choice of a team and a kind.
 func (d *decider) limits(a *ask) {
 	t := a.t
 	if d.quiet {
@@ -302,9 +302,8 @@ func (a *ask) persistentRoom() int {
 	return max(0, min(a.pause[Persistent].May, a.t.MaxPersistent-a.alive[Persistent])-a.ups(Persistent))
 }
 
-// instead replaces ephemeral agents by persistent ones for n items that accept either kind, if ephemeral
-// agents fail and persistent ones do not. instead returns how many persistent agents to make. (If persistent
-// agents fail, persistentRoom is zero, and ephemeral agents are made in the first place.)
+// instead returns how many persistent agents to make for n items that accept either kind, if ephemeral agents
+// fail and persistent ones do not.
 func (a *ask) instead(n int) (persistent int) {
 	p := a.pause[Ephemeral]
 	over := n - max(0, p.May-a.ups(Ephemeral))
@@ -315,8 +314,8 @@ func (a *ask) instead(n int) (persistent int) {
 	return made
 }
 
-// persistentOf returns how many of n persistent agents are made for items that accept either kind. The other
-// agents are made ephemeral, because there is no room or because persistent agents fail.
+// persistentOf returns how many of n persistent agents are made for items that accept either kind. The others
+// are made ephemeral, because there is no room or because persistent agents fail.
 func (a *ask) persistentOf(n int) int {
 	room, p := a.persistentRoom(), a.pause[Persistent]
 	if left := max(0, p.May-a.ups(Persistent)); n > room && left <= room && p.limits() && a.pause[Ephemeral].May > a.ups(Ephemeral) {
@@ -341,9 +340,8 @@ func (d *decider) pauseOf(id PoolID, b *Backoff) Pause {
 	return p
 }
 
-// shareGlobal shares the agents that BELLBOARD_MAX_AGENTS still allows among the teams that want more. The
-// teams with the highest PRIORITY come first. Among equal teams each next agent goes to the team with the
-// fewest agents.
+// shareGlobal shares the agents that BELLBOARD_MAX_AGENTS still allows among the teams that want more: by
+// PRIORITY, and among equal teams each next agent to the team with the fewest agents.
 func (d *decider) shareGlobal(teams []*ask, alive int) {
 	room, want := max(0, d.in.MaxAgents-alive), 0
 	for _, a := range teams {

@@ -51,18 +51,18 @@ func (d *decider) waits(m *agent, carry int) bool {
 	case d.quiet && v.Do.Destructive() && v.Class != Ended && v.Class != FenceInTheWay:
 		return true // an item may not show which agent it waits for
 	case v.Reason == ReasonOneBuild && !m.was.Work.On && d.starting:
-		// If Bellboard marked the agent now, the item might go back into the queue, and the agent would go
-		// without having run a build. (Bellboard asks Jenkins for its nodes before its queue. So if no item
-		// is pending in the queue, every build that the nodes show has begun.)
+		// If Bellboard marked the agent now, its item might go back into the queue, and the agent would go
+		// without a build. (Nodes are asked for before the queue. So if no item is pending, every build that
+		// the nodes show has begun.)
 		return true
 	}
 	// Jenkins needs this Jenkins node to name its labels, until new berths carry them.
 	return v.Class == Stray && v.Do == DeleteNode && m.pool != nil && carry < 2 && !d.in.Closing
 }
 
-// inPace returns the agents whose step may be taken now: a few in each second, however short the ticks are.
-// Each Jenkins node that is made or deleted takes the lock of Jenkins' queue, and bursts slow Jenkins down.
-// The agents take turns, so that agents whose step fails do not keep the others waiting.
+// inPace returns the agents whose step may be taken now: a few in each second, since each Jenkins node that
+// is made or deleted takes the lock of Jenkins' queue. The agents take turns, so that agents whose step fails
+// do not keep the others waiting.
 func (d *decider) inPace(tidy []*agent) []*agent {
 	const pace, turn = 8, 5 // steps in a second; seconds until the next agents' turn
 	second, steps := d.in.Now.Unix(), 0
@@ -87,9 +87,8 @@ func (m *agent) keyed() bool {
 	return m.Connect == Inbound && !called
 }
 
-// carry counts the Jenkins nodes that make Jenkins name the labels of their pool. spares are the berths of this
-// process that nothing in this plan takes. (A berth that an item names has class Awaited, and counts as a berth
-// too.) carriers are the Jenkins nodes of agents that take builds.
+// carry counts the Jenkins nodes that make Jenkins name the labels of their pool: the berths of this process
+// that nothing in this plan takes, awaited or not, and the Jenkins nodes of agents that take builds.
 func (d *decider) carry() (spares, carriers map[PoolID]int) {
 	spares, carriers = map[PoolID]int{}, map[PoolID]int{}
 	for _, m := range d.agents {
@@ -147,8 +146,8 @@ func (d *decider) protect(m *agent) {
 }
 
 // launch asks Jenkins to call an agent that does not call Jenkins, as soon as the agent can be called, and if
-// something is lost otherwise: a build, or an agent on its way. Jenkins itself tries a few times in the minutes
-// after a Jenkins node was made, and then hardly ever. A berth's pod comes later than that.
+// something is lost otherwise: a build, or an agent on its way. Jenkins itself tries a few times in the
+// minutes after a Jenkins node was made, and then hardly ever. A berth's pod comes later than that.
 func (d *decider) launch(m *agent) {
 	p, c := m.Pod, m.verdict.Class
 	if m.pool == nil || !m.pool.Called || p == nil || m.Node == nil || m.Node.Online {

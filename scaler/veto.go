@@ -12,8 +12,8 @@ import (
 
 const (
 	// VetoedAfter is how long an agent may wait beside an item that it fits before the agent counts as
-	// refused. Jenkins needs less than a second to give such an item to the agent. After VetoedAfter
-	// something in Jenkins must forbid it: a plugin's veto, a node property, a throttle.
+	// refused. Jenkins needs less than a second, unless a plugin's veto, a node property or a throttle
+	// forbids it.
 	VetoedAfter = 15 * time.Second
 	// VetoKept is how long Bellboard makes no agent for refused items after Jenkins refused a fresh agent
 	// too. Each further refused agent in a row doubles the pause, up to VetoMost.
@@ -25,13 +25,12 @@ const (
 	VetoProbe = 5 * time.Minute
 )
 
-// Sighting records since when an item has been buildable, as part of one demand. Bellboard may find that
-// agents which seemed refused get such items after all. Then Since starts again at that moment.
+// Sighting records since when an item has been buildable, as part of one demand. Since starts again if agents
+// that seemed refused get such items after all.
 type Sighting struct {
-	Label string // the demand's key
-	Since time.Time
-	// Vetoed: the item has waited for VetoedAfter beside an agent that fits it.
-	Vetoed bool
+	Label  string // the demand's key
+	Since  time.Time
+	Vetoed bool // the item has waited for VetoedAfter beside an agent that fits it
 }
 
 // of reports whether the sighting is of an item of the demand with that key.
@@ -66,12 +65,10 @@ type Veto struct {
 }
 
 // looksAtLeft is how many ticks look for the agent of an item that left the queue. Bellboard asks Jenkins for
-// its nodes before its queue. So the item may be gone from the queue in one tick, and only the next tick
-// shows its agent at work.
+// its nodes before its queue, so only the tick after may show that agent at work.
 const looksAtLeft = 2
 
-// recall brings the known refusals up to date: from the memory, and from what has happened to the refused
-// items. recall runs before the matching.
+// recall brings the known refusals up to date, before the matching.
 func (d *decider) recall() {
 	now, old := d.in.Now, d.in.Memory
 	d.mem.Vetoes = make(map[string]Veto, len(old.Vetoes))
@@ -138,12 +135,12 @@ func (d *decider) explainLeft() {
 	}
 }
 
-// explained returns what remains of a refusal after such an item has left the queue. There are three cases:
+// explained returns what remains of a refusal after such an item has left the queue:
 //
-//   - A refused agent has taken work. Then there is no veto: Jenkins was slow, or did not want to start those
-//     items yet.
+//   - A refused agent has taken work. Then there is no veto: Jenkins was slow, or had something against these
+//     items alone.
 //   - Another agent that fits has taken work. Then more agents help.
-//   - Neither. A person may have cancelled the item, or a foreign node runs it. That is worth one trial.
+//   - Neither: a person has cancelled the item, or a foreign node runs it. That is worth one trial.
 func (d *decider) explained(key string, r Veto) Veto {
 	served, expr := false, label.Parse(strings.TrimPrefix(key, inferredKey))
 	for _, m := range d.agents {
@@ -223,10 +220,8 @@ func (d *decider) standing(name string) bool {
 }
 
 // refuse notes that Jenkins gave an agent none of the items of a demand. That proves a veto if the agent is
-// idle, and became free during a trial, or after a trial that had helped.
-//
-// For example, Bellboard makes one agent as a trial. If that agent then waits idle for 15 s beside the item,
-// Bellboard pauses.
+// idle, and became free during a trial, or after a trial that had helped. For example, Bellboard makes one
+// agent as a trial, and that agent waits idle for 15 s beside the item. Then Bellboard pauses.
 func (d *decider) refuse(w *demand, name string) {
 	now, r := d.in.Now, d.mem.Vetoes[w.key]
 	m := d.byName[name]
@@ -254,13 +249,12 @@ func (d *decider) refuse(w *demand, name string) {
 	}
 }
 
-// offered returns for how many of the demand's remaining items an agent may be made. For the other items
-// offered returns the veto, which has the words for people.
+// offered returns for how many of the demand's remaining items an agent may be made, and the veto that keeps
+// the other items from one.
 //
-// An item that came after others were refused may be a different case, until Jenkins refuses it too. Until
-// then the item gets an agent of its own, or an idle agent that Jenkins refused to the others. If the label
-// is inferred, all the items together get one agent at a time, until Jenkins has given such an item to an
-// agent.
+// An item that came after others were refused may be a different case. Until Jenkins refuses it too, the item
+// gets an agent of its own, or an idle agent that Jenkins refused to the others. If the label is inferred,
+// all the items together get one agent at a time, until Jenkins has given such an item to an agent.
 func (d *decider) offered(w *demand) (n int, veto *Vetoed) {
 	r, known := d.mem.Vetoes[w.key]
 	if w.inferred {
