@@ -52,7 +52,7 @@ func Checked(in Input) (Plan, Memory, Facts, error) {
 // change in.
 func Decide(in Input) (Plan, Memory, Facts) {
 	d := decider{scene: see(in), left: map[*agent]bool{}} // 1  what is there
-	d.tableActions()                                      //    the table's own steps, and agents that no team wants
+	d.tableActions()                                      //    the table's steps, and the end of agents that no team wants
 	d.match()                                             // 2  what is short
 	teams := d.up()                                       // 3  which agents are made
 	d.down(teams)                                         // 4  which agents go
@@ -72,7 +72,9 @@ type decider struct {
 }
 
 func (d *decider) act(v Verb, m *agent, why Reason, text string) {
-	d.plan.Actions = append(d.plan.Actions, Action{Verb: v, Agent: m.Name, Pool: m.PoolID, Reason: why, Text: text, Pod: m.Pod})
+	d.plan.Actions = append(d.plan.Actions, Action{
+		Verb: v, Agent: m.Name, Pool: m.PoolID, Reason: why, Text: text, Pod: m.Pod,
+	})
 }
 
 // report adds the decisions and the list of agents for people to the plan, and orders the actions.

@@ -31,7 +31,9 @@ func (d *decider) down(teams []*ask) {
 		return
 	}
 	d.makingRoom(teams)
-	for _, a := range slices.SortedStableFunc(slices.Values(teams), func(a, b *ask) int { return a.t.Priority - b.t.Priority }) {
+	byPriority := slices.Clone(teams)
+	slices.SortStableFunc(byPriority, func(a, b *ask) int { return a.t.Priority - b.t.Priority })
+	for _, a := range byPriority {
 		for _, k := range []Kind{Persistent, Ephemeral} {
 			if p := a.t.Pool(k); p != nil && !a.t.Paused && a.dec.Up[k] == 0 {
 				d.poolDown(a, p)
@@ -122,7 +124,7 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 // are added, up to crowd agents in all.
 func (d *decider) idlest(p *Pool, crowd int) (idle []*agent, expired int) {
 	for _, m := range d.byPool[p.PoolID] {
-		if m.verdict.Class == Free && m.verdict.Do == "" && !d.leaves(m) && d.in.Now.Sub(m.is.Free) >= min(p.IdleTimeout, RoomAfter) {
+		if d.mayGo(m, Free) && d.in.Now.Sub(m.is.Free) >= min(p.IdleTimeout, RoomAfter) {
 			idle = append(idle, m)
 		}
 	}
@@ -148,7 +150,7 @@ func (d *decider) emptiest(a *ask, p *Pool) *agent {
 	}
 	var out *agent
 	for _, m := range d.byPool[p.PoolID] {
-		if m.verdict.Class == Busy && m.verdict.Do == "" && !d.leaves(m) && (out == nil || m.Node.Busy < out.Node.Busy) {
+		if d.mayGo(m, Busy) && (out == nil || m.Node.Busy < out.Node.Busy) {
 			out = m
 		}
 	}
@@ -157,6 +159,11 @@ func (d *decider) emptiest(a *ask, p *Pool) *agent {
 
 // leaves reports whether a rule of this plan sends the agent away or takes its berth.
 func (d *decider) leaves(m *agent) bool { return m.retired || d.left[m] }
+
+// mayGo reports whether the agent is of that class, and nothing has been decided for it.
+func (d *decider) mayGo(m *agent, c Class) bool {
+	return m.verdict.Class == c && m.verdict.Do == "" && !d.leaves(m)
+}
 
 // renew marks the agents of a team that are older than MAX_LIFETIME, or that were made from settings that
 // have changed. Free agents go first, then agents at work with the fewest builds, which finish their builds.
@@ -200,10 +207,8 @@ func (d *decider) old(id PoolID) (old []*agent, pods, leaving int) {
 			// The agent goes after its build in any case, so it does not count as on its way out.
 		case d.leaves(m), m.mark() == Ours, m.Pod.DeletingByUs:
 			leaving++
-		case m.verdict.Do == "" && (m.verdict.Class == Free || m.verdict.Class == Busy && m.Kind == Persistent):
-			if d.outdated(m) != (outdated{}) {
-				old = append(old, m)
-			}
+		case (d.mayGo(m, Free) || d.mayGo(m, Busy) && m.Kind == Persistent) && d.outdated(m) != (outdated{}):
+			old = append(old, m)
 		}
 	}
 	slices.SortFunc(old, func(x, y *agent) int {

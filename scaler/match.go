@@ -146,7 +146,8 @@ func match(demands []*demand, supplies []*supply) {
 	order := slices.Clone(demands)
 	slices.SortFunc(order, func(a, b *demand) int {
 		return cmp.Or(
-			yes(a.inferred)-yes(b.inferred), len(a.fits)-len(b.fits), a.oldest.Compare(b.oldest), strings.Compare(a.key, b.key),
+			yes(a.inferred)-yes(b.inferred), len(a.fits)-len(b.fits),
+			a.oldest.Compare(b.oldest), strings.Compare(a.key, b.key),
 		)
 	})
 	for _, w := range order {

@@ -12,9 +12,9 @@ import (
 type scene struct {
 	in       Input
 	grace    bool
-	quiet    bool           // Jenkins is about to shut down, and an item may not show which agent it waits for
-	starting bool           // some item has an executor, and its build has not begun
-	queued   map[int64]bool // the ids of the other items
+	quiet    bool    // Jenkins is about to shut down, and an item may not show which agent it waits for
+	starting bool    // some item has an executor, and its build has not begun
+	taken    []int64 // items that the memory knows, and that have left the queue or got an executor since
 	teams    map[string]*Team
 	pools    map[PoolID]*Pool
 	agents   []*agent // by name
@@ -79,8 +79,7 @@ func (m *agent) labels() []string {
 func see(in Input) scene {
 	s := scene{
 		in: in, grace: in.Now.Before(in.GraceUntil), quiet: in.Jenkins.QuietingDown,
-		queued: make(map[int64]bool, len(in.Jenkins.Items)),
-		teams:  make(map[string]*Team, len(in.Teams)), pools: make(map[PoolID]*Pool, 2*len(in.Teams)),
+		teams: make(map[string]*Team, len(in.Teams)), pools: make(map[PoolID]*Pool, 2*len(in.Teams)),
 	}
 	for i := range in.Teams {
 		t := &in.Teams[i]
@@ -101,7 +100,8 @@ func see(in Input) scene {
 func (s *scene) join() {
 	in := &s.in
 	all := make([]agent, len(in.Cluster.Pods)) // one allocation for most agents
-	s.byName, s.agents = make(map[string]*agent, len(all)+len(in.Berths)), make([]*agent, 0, len(all)+len(in.Berths))
+	s.agents = make([]*agent, 0, len(all)+len(in.Berths))
+	s.byName = make(map[string]*agent, cap(s.agents))
 	add := func(m *agent, p Pair) {
 		m.Pair, s.byName[p.Name] = p, m
 		s.agents = append(s.agents, m)
@@ -142,13 +142,14 @@ func (s *scene) join() {
 
 // lookAtItems finds the agents that an item of the queue names, and what all items say of Jenkins.
 func (s *scene) lookAtItems() {
+	waiting := make(map[int64]bool, len(s.in.Jenkins.Items))
 	for i := range s.in.Jenkins.Items {
 		it := &s.in.Jenkins.Items[i]
 		s.quiet = s.quiet || it.State == ShuttingDown
 		if it.State == Pending {
 			s.starting = true
 		} else {
-			s.queued[it.ID] = true
+			waiting[it.ID] = true
 		}
 		// If only one Jenkins node carries a label, Jenkins tells that node's name in place of the label.
 		// While Bellboard removes everything, such an item would keep that Jenkins node for ever.
@@ -156,6 +157,12 @@ func (s *scene) lookAtItems() {
 			m.Pinned = true
 		}
 	}
+	for id := range s.in.Memory.Items {
+		if !waiting[id] {
+			s.taken = append(s.taken, id)
+		}
+	}
+	slices.Sort(s.taken)
 }
 
 // recognize adds to an agent what the settings and earlier answers say of it.
@@ -198,7 +205,7 @@ func (s *scene) settled(m *agent) bool {
 // remember begins the memory for the next tick, and the facts of this tick.
 func (s *scene) remember() {
 	old, now := s.in.Memory, s.in.Now
-	s.mem = Memory{Started: cmp.Or(old.Started, now), Sees: cmp.Or(old.Sees, now), Teams: map[string]TeamMemory{}}
+	s.mem.Started, s.mem.Sees, s.mem.Teams = cmp.Or(old.Started, now), cmp.Or(old.Sees, now), map[string]TeamMemory{}
 	s.items = make([]ItemMemory, len(s.in.Jenkins.Items))
 	for id, p := range old.Pools {
 		if !p.Up.IsZero() || !p.Down.IsZero() || p.Backoff.begun() {
@@ -269,12 +276,12 @@ func (s *scene) lookForRetired() {
 		return
 	}
 	for _, m := range s.agents {
-		if m.pool != nil && !s.teams[m.Team].Paused || m.Pod == nil || m.Node == nil || m.mark() == Ours || m.verdict.Do != "" {
+		if m.pool != nil && !s.teams[m.Team].Paused || m.Pod == nil || m.Node == nil {
 			continue
 		}
 		switch m.verdict.Class {
 		case Free, Busy, Coming, Draining, Reconnecting:
-			m.retired = true
+			m.retired = m.mark() != Ours && m.verdict.Do == ""
 		default:
 		}
 	}

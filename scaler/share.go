@@ -93,7 +93,8 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 // teamOrder compares two teams that could serve the same shortfall. The team with the fewest labels comes
 // first, then the team with the higher PRIORITY, then the name decides.
 func teamOrder(a, b *ask) int {
-	return cmp.Or(len(a.t.Labels)-len(b.t.Labels), b.t.Priority-a.t.Priority, strings.Compare(a.t.Name, b.t.Name))
+	x, y := a.t, b.t
+	return cmp.Or(len(x.Labels)-len(y.Labels), y.Priority-x.Priority, strings.Compare(x.Name, y.Name))
 }
 
 // share gives the waiting items of each expression to the team that has to serve them: the first team in
@@ -189,16 +190,10 @@ func (d *decider) countWaits() {
 			m.Waiting = d.in.Memory.Items[it.ID].Waiting
 		}
 	}
-	var gone []int64
-	for id, was := range d.in.Memory.Items {
-		if was.Waiting.Team != "" && !d.queued[id] {
-			gone = append(gone, id)
+	for _, id := range d.taken {
+		if w := d.in.Memory.Items[id].Waiting; w.Team != "" {
+			d.facts.Waits = append(d.facts.Waits, Wait{Team: w.Team, Took: d.in.Jenkins.AnsweredAt.Sub(w.Since)})
 		}
-	}
-	slices.Sort(gone)
-	for _, id := range gone {
-		w := d.in.Memory.Items[id].Waiting
-		d.facts.Waits = append(d.facts.Waits, Wait{Team: w.Team, Took: d.in.Jenkins.AnsweredAt.Sub(w.Since)})
 	}
 }
 

@@ -141,8 +141,8 @@ func (d *decider) up() []*ask {
 func (d *decider) newAsk(t *Team) *ask {
 	a := &ask{
 		t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{},
-		surplus: map[Kind]int{}, short: map[kinds]int{}, promised: map[Kind]int{}, up: newCreations(), pause: map[Kind]Pause{},
-		cooldown: map[Kind]time.Duration{}, departs: departing{renewed: map[outdated]int{}},
+		surplus: map[Kind]int{}, short: map[kinds]int{}, promised: map[Kind]int{}, up: newCreations(),
+		pause: map[Kind]Pause{}, cooldown: map[Kind]time.Duration{}, departs: departing{renewed: map[outdated]int{}},
 		dec: Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
 	}
 	for _, k := range Kinds() {
@@ -258,7 +258,8 @@ func (d *decider) limits(a *ask) {
 			}
 		}
 	}
-	a.limit(Step{Rule: RuleMaxPersistent, Limit: t.MaxPersistent}, ofKind(Persistent), t.MaxPersistent-a.alive[Persistent])
+	persistent := Step{Rule: RuleMaxPersistent, Limit: t.MaxPersistent}
+	a.limit(persistent, ofKind(Persistent), t.MaxPersistent-a.alive[Persistent])
 	if t.ScaleUpStep > 0 {
 		a.limit(Step{Rule: RuleScaleUpStep, Limit: t.ScaleUpStep}, soft, t.ScaleUpStep)
 	}
@@ -318,7 +319,8 @@ func (a *ask) instead(n int) (persistent int) {
 // are made ephemeral, because there is no room or because persistent agents fail.
 func (a *ask) persistentOf(n int) int {
 	room, p := a.persistentRoom(), a.pause[Persistent]
-	if left := max(0, p.May-a.ups(Persistent)); n > room && left <= room && p.limits() && a.pause[Ephemeral].May > a.ups(Ephemeral) {
+	fails := p.limits() && max(0, p.May-a.ups(Persistent)) <= room
+	if n > room && fails && a.pause[Ephemeral].May > a.ups(Ephemeral) {
 		a.step(Step{Rule: RuleFallback, Pause: &p}, n, room)
 	}
 	return min(n, room)

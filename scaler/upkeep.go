@@ -104,13 +104,9 @@ func (d *decider) carry() (spares, carriers map[PoolID]int) {
 }
 
 // freeBerths returns the pool's berths that may be taken. A Swarm pool has none.
-func (d *decider) freeBerths(id PoolID) []*agent {
-	if p := d.pools[id]; p == nil || p.Connect != Inbound {
-		return nil
-	}
-	var out []*agent
+func (d *decider) freeBerths(id PoolID) (out []*agent) {
 	for _, m := range d.byPool[id] {
-		if m.verdict.Class == Berth && !d.left[m] {
+		if m.verdict.Class == Berth && m.pool.Connect == Inbound && !d.left[m] {
 			out = append(out, m)
 		}
 	}

@@ -117,15 +117,12 @@ func (r *Veto) age(now time.Time, waits bool) (still bool) {
 // explainLeft looks at refused items that left the queue, and finds out whether Jenkins gave them to an
 // agent.
 func (d *decider) explainLeft() {
-	if len(d.mem.Vetoes) == 0 {
-		return
-	}
-	for id, was := range d.in.Memory.Items {
-		r, known := d.mem.Vetoes[was.Seen.Label]
-		counts := was.Seen.Vetoed || r.Stage == VetoTrial && strings.HasPrefix(was.Seen.Label, inferredKey)
-		if known && counts && !d.queued[id] {
+	for _, id := range d.taken {
+		was := d.in.Memory.Items[id].Seen
+		r, known := d.mem.Vetoes[was.Label]
+		if known && (was.Vetoed || r.Stage == VetoTrial && strings.HasPrefix(was.Label, inferredKey)) {
 			r.Left = looksAtLeft
-			d.mem.Vetoes[was.Seen.Label] = r
+			d.mem.Vetoes[was.Label] = r
 		}
 	}
 	for key, r := range d.mem.Vetoes {
