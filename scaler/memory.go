@@ -112,14 +112,10 @@ func (n *notes[K, R]) of(k K) *R {
 // memory returns the Memory for the next tick, with all records that are not empty.
 func (s *scene) memory() Memory {
 	m := s.mem
-	m.Agents = make(map[string]AgentMemory, len(s.agents)+len(s.foreignOpen))
 	for _, a := range s.agents {
 		if a.is != (AgentMemory{}) {
 			m.Agents[a.Name] = a.is
 		}
-	}
-	for name, since := range s.foreignOpen {
-		m.Agents[name] = AgentMemory{Open: since}
 	}
 	m.Items = make(map[int64]ItemMemory, len(s.items))
 	for i := range s.items {

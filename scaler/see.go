@@ -27,12 +27,11 @@ type scene struct {
 
 // remembered is what this tick leaves to the next one.
 type remembered struct {
-	mem         Memory               // the agents, pools, items and slots are added at the end
-	foreignOpen map[string]time.Time // AgentMemory.Open of foreign nodes
-	items       []ItemMemory         // in the order of the queue
-	pooled      notes[PoolID, PoolMemory]
-	slotted     notes[string, SlotMemory]
-	facts       Facts
+	mem     Memory       // agents, pools, items and slots are added at the end
+	items   []ItemMemory // in the order of the queue
+	pooled  notes[PoolID, PoolMemory]
+	slotted notes[string, SlotMemory]
+	facts   Facts
 }
 
 // agent is a pod and a Jenkins node of one name, with what the stages find out about them.
@@ -225,10 +224,10 @@ func (s *scene) remember() {
 			}
 		}
 	}
-	s.foreignOpen = make(map[string]time.Time, len(s.foreign))
+	s.mem.Agents = make(map[string]AgentMemory, len(s.agents)+len(s.foreign))
 	for _, n := range s.foreign {
 		if n.free() > 0 {
-			s.foreignOpen[n.Name] = cmp.Or(old.Agents[n.Name].Open, now)
+			s.mem.Agents[n.Name] = AgentMemory{Open: cmp.Or(old.Agents[n.Name].Open, now)}
 		}
 	}
 	s.learnStarts()

@@ -34,7 +34,7 @@ func newCreations() creations {
 func (c creations) add(k Kind, why Reason, n int) {
 	for i := range c {
 		if c[i].kind == k && c[i].why == why {
-			c[i].n += max(n, 0)
+			c[i].n += n
 		}
 	}
 }
@@ -191,48 +191,41 @@ func (d *decider) want(a *ask) {
 	if t.Mode == ModePersistent {
 		spare = Persistent
 	}
-	// Agents that are missing from the minimum serve waiting items like any other agent, and are made first.
-	// No step and no cooldown delays them.
 	missing := max(0, t.MinAgents-a.stay[floor])
-	belowLevel := func() int { return max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent)) }
+	// In mode auto, items that accept either kind get the persistent agents that are missing anyway.
+	below := func(keep int) int { return max(0, keep-a.stay[Persistent]-a.ups(Persistent)) }
 	slack := 0 // executors of agents added here that no item takes yet
 	for _, accepts := range []kinds{onlyEphemeral, onlyPersistent, eitherKind} {
 		n := a.short[accepts] // items that are left
-		add := func(k Kind, why Reason, agents int) {
-			a.up.add(k, why, agents)
+		add := func(k Kind, agents int) {
+			a.up.add(k, ReasonDemand, agents)
 			if k == Persistent {
 				slack += max(0, agents*size-n)
 				agents *= size
 			}
 			n = max(0, n-agents)
 		}
-		if accepts.persistent {
+		switch accepts {
+		case onlyEphemeral:
+			add(Ephemeral, n)
+		case onlyPersistent:
+			add(Persistent, agentsFor(n, size))
+		default:
 			taken := min(n, slack)
 			n, slack = n-taken, slack-taken
-		}
-		if accepts.persistent && floor == Persistent || accepts.ephemeral && floor == Ephemeral {
-			m := min(agentsFor(n, a.size(floor)), missing)
-			if accepts == eitherKind {
-				m = a.persistentOf(m)
-			}
-			add(floor, ReasonMinimum, m)
-			missing -= m
-		}
-		switch accepts {
-		case eitherKind:
-			add(Persistent, ReasonDemand, a.persistentOf(min(agentsFor(n, size), belowLevel())))
-			add(Persistent, ReasonDemand, a.instead(n))
-			add(Ephemeral, ReasonDemand, n)
-		case onlyPersistent:
-			add(Persistent, ReasonDemand, agentsFor(n, size))
-		default:
-			add(Ephemeral, ReasonDemand, n)
+			add(Persistent, a.persistentOf(min(agentsFor(n, size), below(max(a.dec.Level, t.MinAgents)))))
+			add(Persistent, a.instead(n))
+			add(Ephemeral, n)
 		}
 	}
+	// Agents that are missing from the minimum serve waiting items like any other agent, and are made first.
+	// No step and no cooldown delays them.
+	serving := min(missing, a.ups(floor))
+	a.up.add(floor, ReasonDemand, -serving)
 	a.up.add(floor, ReasonMinimum, missing)
-	level := belowLevel()
+	level := below(a.dec.Level)
 	a.up.add(Persistent, ReasonLevel, level)
-	beyond := a.total(a.surplus) + slack + missing*a.size(floor) + level*size
+	beyond := a.total(a.surplus) + slack + (missing-serving)*a.size(floor) + level*size
 	a.up.add(spare, ReasonSpare, agentsFor(t.MinIdle-beyond, a.size(spare)))
 	a.dec.Want = a.total(a.stay) + a.allUps()
 }

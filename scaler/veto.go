@@ -209,7 +209,7 @@ func (d *decider) refusals() {
 // standing reports whether the agent or foreign node has had an executor that waits for work for so long that
 // Jenkins must have noticed it.
 func (d *decider) standing(name string) bool {
-	since := d.foreignOpen[name]
+	since := d.mem.Agents[name].Open // of a foreign node
 	if m := d.byName[name]; m != nil {
 		since = m.is.Open
 	}
