@@ -174,7 +174,24 @@ func (d *decider) mayGo(m *agent, c Class) bool {
 func (d *decider) renew(a *ask) {
 	for i := range a.t.Pools {
 		p := &a.t.Pools[i]
-		old, pods, leaving := d.old(p.PoolID)
+		var old []*agent
+		pods, leaving := 0, 0
+		for _, m := range d.byPool[p.PoolID] {
+			switch {
+			case !m.alive():
+				continue
+			case m.Kind == Ephemeral && m.verdict.Class == Draining && !d.leaves(m):
+				// The agent goes after its build in any case, so it does not count as on its way out.
+			case d.leaves(m), m.mark() == Ours, m.Pod.DeletingByUs:
+				leaving++
+			case (d.mayGo(m, Free) || d.mayGo(m, Busy) && m.Kind == Persistent) && d.outdated(m) != (outdated{}):
+				old = append(old, m)
+			}
+			pods++
+		}
+		slices.SortFunc(old, func(x, y *agent) int {
+			return cmp.Or(builds(x)-builds(y), x.Pod.Created.Compare(y.Pod.Created), strings.Compare(x.Name, y.Name))
+		})
 		for _, m := range old {
 			if leaving >= max(1, pods/10) {
 				break
@@ -182,9 +199,9 @@ func (d *decider) renew(a *ask) {
 			if builds(m) == 0 && a.surplus[p.Kind] < m.capacity() {
 				continue // a waiting build is about to take this agent
 			}
-			a.surplus[p.Kind] -= m.capacity()
-			d.left[m] = true
 			leaving++
+			d.left[m] = true
+			a.surplus[p.Kind] -= m.capacity()
 			d.pooled.of(p.PoolID).Down = d.in.Now
 			why := d.outdated(m)
 			a.dec.Renew[p.Kind]++
@@ -192,29 +209,6 @@ func (d *decider) renew(a *ask) {
 			d.act(Mark, m, ReasonRenew, renewText(why))
 		}
 	}
-}
-
-// old returns the agents of a pool that are to be renewed, in the order in which they go. old also returns
-// how many pods the pool has, and how many of these are on their way out.
-func (d *decider) old(id PoolID) (old []*agent, pods, leaving int) {
-	for _, m := range d.byPool[id] {
-		if !m.alive() {
-			continue
-		}
-		pods++
-		switch {
-		case m.Kind == Ephemeral && m.verdict.Class == Draining && !d.leaves(m):
-			// The agent goes after its build in any case, so it does not count as on its way out.
-		case d.leaves(m), m.mark() == Ours, m.Pod.DeletingByUs:
-			leaving++
-		case (d.mayGo(m, Free) || d.mayGo(m, Busy) && m.Kind == Persistent) && d.outdated(m) != (outdated{}):
-			old = append(old, m)
-		}
-	}
-	slices.SortFunc(old, func(x, y *agent) int {
-		return cmp.Or(builds(x)-builds(y), x.Pod.Created.Compare(y.Pod.Created), strings.Compare(x.Name, y.Name))
-	})
-	return old, pods, leaving
 }
 
 // builds returns how many builds an agent runs.

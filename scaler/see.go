@@ -206,12 +206,23 @@ func (s *scene) remember() {
 	old, now := s.in.Memory, s.in.Now
 	s.mem.Started, s.mem.Sees, s.mem.Teams = cmp.Or(old.Started, now), cmp.Or(old.Sees, now), map[string]TeamMemory{}
 	s.items = make([]ItemMemory, len(s.in.Jenkins.Items))
+	for i := range s.items {
+		// An item that is no demand just now still waits.
+		if it := &s.in.Jenkins.Items[i]; it.State != Pending {
+			s.items[i].Waiting = old.Items[it.ID].Waiting
+		}
+	}
 	for id, p := range old.Pools {
 		if !p.Up.IsZero() || !p.Down.IsZero() || p.Backoff.begun() {
 			*s.pooled.of(id) = PoolMemory{Up: p.Up, Down: p.Down, Backoff: p.Backoff}
 		}
 	}
 	s.facts = Facts{SecondBuilds: map[PoolID]int{}}
+	for _, id := range s.taken {
+		if w := old.Items[id].Waiting; w.Team != "" {
+			s.facts.Waits = append(s.facts.Waits, Wait{Team: w.Team, Took: s.in.Jenkins.AnsweredAt.Sub(w.Since)})
+		}
+	}
 	for _, m := range s.agents {
 		s.marking(m)
 		s.clocks(m)

@@ -105,6 +105,9 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 	slices.SortStableFunc(demands, func(a, b *demand) int { return a.oldest.Compare(b.oldest) })
 	noTeam, unresolved := unserved{}, unserved{}
 	for _, w := range demands {
+		for _, a := range teams {
+			a.accepts = kinds{}
+		}
 		for _, s := range w.fits {
 			if p := s.home; p != nil {
 				k := &byTeam[p.Team].accepts
@@ -137,7 +140,6 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 		}
 	}
 	d.plan.Unserved, d.plan.Unresolved = noTeam.sorted(), unresolved.sorted()
-	d.countWaits()
 }
 
 // shareOne gives the items of one demand to the teams that fit it, the first of which shows what is vetoed or
@@ -161,15 +163,12 @@ func (d *decider) shareOne(w *demand, fit []*ask) {
 		if !a.accepts.ephemeral {
 			k = Persistent
 		}
-		n := min(left, a.room(a.accepts)*a.size(k))
+		n := min(left, a.room()*a.size(k))
 		give(a, n)
 		a.promised[k] += agentsFor(n, a.size(k))
 		left -= n
 	}
 	give(first, left) // beyond every team's room
-	for _, a := range fit {
-		a.accepts = kinds{}
-	}
 	switch {
 	case kept > 0:
 		first.dec.Waiting += kept
@@ -178,22 +177,6 @@ func (d *decider) shareOne(w *demand, fit []*ask) {
 		first.step(Step{Rule: RuleVetoed, Veto: veto}, w.left, w.left-kept)
 	case veto != nil:
 		first.veto = veto
-	}
-}
-
-// countWaits adds a fact for each item that a team had to serve, and that since the last tick left the queue
-// or got an executor: how long the item waited. An item that is no demand just now still waits.
-func (d *decider) countWaits() {
-	for i := range d.in.Jenkins.Items {
-		it := &d.in.Jenkins.Items[i]
-		if m := &d.items[i]; it.State != Pending && m.Waiting.Team == "" {
-			m.Waiting = d.in.Memory.Items[it.ID].Waiting
-		}
-	}
-	for _, id := range d.taken {
-		if w := d.in.Memory.Items[id].Waiting; w.Team != "" {
-			d.facts.Waits = append(d.facts.Waits, Wait{Team: w.Team, Took: d.in.Jenkins.AnsweredAt.Sub(w.Since)})
-		}
 	}
 }
 

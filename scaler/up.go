@@ -271,20 +271,19 @@ func (a *ask) limit(s Step, of func(creation) bool, most int) (waited int) {
 	return waited
 }
 
-// room returns how many more agents of these kinds the team's limits allow, beyond those that are already
-// promised. If there is no room, another team that fits gets the items.
-func (a *ask) room(k kinds) int {
+// room returns how many more agents the team's limits allow for the demand that is being shared, beyond those
+// that are already promised. If there is no room, another team that fits gets the items.
+func (a *ask) room() int {
 	if a.t.Paused {
 		return 0
 	}
 	most, may := a.t.MaxAgents-a.total(a.alive)-a.total(a.promised), 0
-	if !k.ephemeral {
+	if a.accepts.ephemeral {
+		may = min(a.pause[Ephemeral].May, most)
+	} else {
 		most = min(most, a.t.MaxPersistent-a.alive[Persistent]-a.promised[Persistent])
 	}
-	if k.ephemeral {
-		may = min(a.pause[Ephemeral].May, most)
-	}
-	if k.persistent {
+	if a.accepts.persistent {
 		may += min(a.pause[Persistent].May, most)
 	}
 	return max(0, min(most, may))
