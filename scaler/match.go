@@ -45,7 +45,6 @@ type supply struct {
 	// The rest belongs to the matching.
 	atoms  uint8    // which atoms of the expression at hand the label set has, as bits
 	wanted int      // how many demands could use the label set
-	rank   int      // the place in the order in which demands take label sets
 	seats  []*seats // what it serves
 	dead   bool     // no chain from here leads to a free executor
 }
@@ -136,13 +135,6 @@ func match(demands []*demand, supplies []*supply) {
 			s.wanted++
 		}
 	}
-	ranked := slices.Clone(supplies)
-	slices.SortStableFunc(ranked, func(a, b *supply) int {
-		return cmp.Or(a.wanted-b.wanted, yes(a.pool != nil)-yes(b.pool != nil))
-	})
-	for i, s := range ranked {
-		s.rank = i
-	}
 	order := slices.Clone(demands)
 	slices.SortFunc(order, func(a, b *demand) int {
 		return cmp.Or(
@@ -151,7 +143,9 @@ func match(demands []*demand, supplies []*supply) {
 		)
 	})
 	for _, w := range order {
-		slices.SortFunc(w.fits, func(a, b *supply) int { return a.rank - b.rank })
+		slices.SortStableFunc(w.fits, func(a, b *supply) int {
+			return cmp.Or(a.wanted-b.wanted, yes(a.pool != nil)-yes(b.pool != nil))
+		})
 		for w.left > 0 {
 			if !w.serve() {
 				break

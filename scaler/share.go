@@ -103,7 +103,7 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 	teams, items := slices.SortedFunc(slices.Values(teams), teamOrder), d.in.Jenkins.Items
 	demands := slices.Clone(d.demands)
 	slices.SortStableFunc(demands, func(a, b *demand) int { return a.oldest.Compare(b.oldest) })
-	noTeam, unresolved := unserved{}, unserved{}
+	noTeam, unresolved, fit := unserved{}, unserved{}, make([]*ask, 0, len(teams))
 	for _, w := range demands {
 		for _, a := range teams {
 			a.accepts = kinds{}
@@ -115,7 +115,7 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 				k.persistent = k.persistent || p.Kind == Persistent
 			}
 		}
-		var fit []*ask
+		fit = fit[:0]
 		for _, a := range teams {
 			if a.accepts != (kinds{}) {
 				fit = append(fit, a)

@@ -16,6 +16,7 @@ const (
 // tableActions turns the steps of the table into actions, and marks the agents that no team wants. It runs
 // before the matching, because these agents serve no item.
 func (d *decider) tableActions() {
+	d.plan.Actions = make([]Action, 0, len(d.agents)) // room for most plans
 	spares, carriers := d.carry()
 	var tidy []*agent
 	for _, m := range d.agents {
