@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// RoomAfter is how long an agent is idle before it gives up its place under a full cap. There is no build for
-// this agent, while other builds wait.
+// RoomAfter is how long an agent is idle before it gives up its place under a full cap to other builds.
 const RoomAfter = 30 * time.Second
 
 // departing counts the agents of a team that go in this tick, by their reason.
@@ -119,9 +118,8 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 	}
 }
 
-// idlest returns the pool's idle agents that may go, the longest idle first, and how many of them have been
-// idle for IDLE_TIMEOUT. If builds wait for more places than that, agents that have been idle for RoomAfter
-// are added, up to crowd agents in all.
+// idlest returns the pool's agents that have been idle for IDLE_TIMEOUT, the longest idle first, and their
+// number. Agents that have been idle for RoomAfter are added, up to crowd agents in all.
 func (d *decider) idlest(p *Pool, crowd int) (idle []*agent, expired int) {
 	for _, m := range d.byPool[p.PoolID] {
 		if d.mayGo(m, Free) && d.in.Now.Sub(m.is.Free) >= min(p.IdleTimeout, RoomAfter) {
@@ -166,11 +164,8 @@ func (d *decider) mayGo(m *agent, c Class) bool {
 }
 
 // renew marks the agents of a team that are older than MAX_LIFETIME, or that were made from settings that
-// have changed. Free agents go first, then agents at work with the fewest builds, which finish their builds.
-// Among equal agents the oldest goes first.
-//
-// At most a tenth of a pool is on its way out for that at a time, but at least one agent may be. What these
-// agents served becomes shortfall, and stage 3 makes new agents for it.
+// have changed: free agents first, then agents at work with the fewest builds, then the oldest. At most a
+// tenth of a pool, or one agent, is on its way out at a time. Stage 3 makes new agents for what they served.
 func (d *decider) renew(a *ask) {
 	for i := range a.t.Pools {
 		p := &a.t.Pools[i]

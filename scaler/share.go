@@ -154,7 +154,7 @@ func (d *decider) shareOne(w *demand, fit []*ask) {
 		d.items[i].Waiting = Waiting{Team: first.t.Name, Since: d.in.Jenkins.Items[i].Since}
 	}
 	give := func(a *ask, n int) {
-		a.short[a.accepts] += n
+		a.short[a.accepts] = append(a.short[a.accepts], n)
 		a.dec.Waiting += n
 		a.dec.Short += n
 	}

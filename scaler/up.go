@@ -80,14 +80,14 @@ func ofKind(k Kind) func(creation) bool { return func(c creation) bool { return 
 type ask struct {
 	t        *Team
 	dec      Decision
-	alive    map[Kind]int  // pods that count to the caps
-	stay     map[Kind]int  // agents that are not on their way out
-	coming   map[Kind]int  // executors of agents on their way
-	gone     map[Kind]int  // agents on their way out, but not because of a rule
-	surplus  map[Kind]int  // free and coming executors that no waiting item takes
-	accepts  kinds         // which of the team's kinds fit the demand that is being shared
-	short    map[kinds]int // items that the team has to serve, by the kinds that they accept
-	promised map[Kind]int  // agents that these items need (Ephemeral: those of either kind too)
+	alive    map[Kind]int    // pods that count to the caps
+	stay     map[Kind]int    // agents that are not on their way out
+	coming   map[Kind]int    // executors of agents on their way
+	gone     map[Kind]int    // agents on their way out, but not because of a rule
+	surplus  map[Kind]int    // free and coming executors that no waiting item takes
+	accepts  kinds           // which of the team's kinds fit the demand that is being shared
+	short    map[kinds][]int // items that the team has to serve, by the kinds that they accept
+	promised map[Kind]int    // agents that these items need (Ephemeral: those of either kind too)
 	up       creations
 	pause    map[Kind]Pause         // the back-off of each kind's pool
 	cooldown map[Kind]time.Duration // while it is not over, only minimums, spares and replacements are made
@@ -141,7 +141,7 @@ func (d *decider) up() []*ask {
 func (d *decider) newAsk(t *Team) *ask {
 	a := &ask{
 		t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{},
-		surplus: map[Kind]int{}, short: map[kinds]int{}, promised: map[Kind]int{}, up: newCreations(),
+		surplus: map[Kind]int{}, short: map[kinds][]int{}, promised: map[Kind]int{}, up: newCreations(),
 		pause: map[Kind]Pause{}, cooldown: map[Kind]time.Duration{}, departs: departing{renewed: map[outdated]int{}},
 		dec: Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
 	}
@@ -194,9 +194,8 @@ func (d *decider) want(a *ask) {
 	missing := max(0, t.MinAgents-a.stay[floor])
 	// In mode auto, items that accept either kind get the persistent agents that are missing anyway.
 	below := func(keep int) int { return max(0, keep-a.stay[Persistent]-a.ups(Persistent)) }
-	slack := 0 // executors of agents added here that no item takes yet
-	for _, accepts := range []kinds{onlyEphemeral, onlyPersistent, eitherKind} {
-		n := a.short[accepts] // items that are left
+	slack := 0                            // executors of agents added here that no item takes yet
+	serve := func(accepts kinds, n int) { // n: items that are left
 		add := func(k Kind, agents int) {
 			a.up.add(k, ReasonDemand, agents)
 			if k == Persistent {
@@ -205,17 +204,24 @@ func (d *decider) want(a *ask) {
 			}
 			n = max(0, n-agents)
 		}
+		if accepts.persistent {
+			taken := min(n, slack)
+			n, slack = n-taken, slack-taken
+		}
 		switch accepts {
 		case onlyEphemeral:
 			add(Ephemeral, n)
 		case onlyPersistent:
 			add(Persistent, agentsFor(n, size))
 		default:
-			taken := min(n, slack)
-			n, slack = n-taken, slack-taken
 			add(Persistent, a.persistentOf(min(agentsFor(n, size), below(max(a.dec.Level, t.MinAgents)))))
 			add(Persistent, a.instead(n))
 			add(Ephemeral, n)
+		}
+	}
+	for _, accepts := range []kinds{onlyEphemeral, onlyPersistent, eitherKind} {
+		for _, n := range a.short[accepts] {
+			serve(accepts, n)
 		}
 	}
 	// Agents that are missing from the minimum serve waiting items like any other agent, and are made first.

@@ -142,7 +142,7 @@ func (d *decider) protect(m *agent) {
 	}
 }
 
-// launch asks Jenkins to call an agent that does not call Jenkins, as soon as the agent can be called, and if
+// launch asks Jenkins to call an agent that does not call Jenkins, as soon as the agent can be called, if
 // something is lost otherwise: a build, or an agent on its way. Jenkins itself tries a few times in the
 // minutes after a Jenkins node was made, and then hardly ever. A berth's pod comes later than that.
 func (d *decider) launch(m *agent) {

@@ -18,7 +18,6 @@ const (
 	// VetoKept is how long Bellboard makes no agent for refused items after Jenkins refused a fresh agent
 	// too. Each further refused agent in a row doubles the pause, up to VetoMost.
 	VetoKept = 10 * time.Minute
-	// VetoMost is the longest such pause.
 	VetoMost = 3 * time.Hour
 	// VetoProbe is how long after one trial the next trial may begin, if the refused agents have been
 	// given other work meanwhile.
@@ -54,14 +53,12 @@ type Veto struct {
 	Since time.Time
 	// Pause is how long the last pause was meant to be. A pause shorter than VetoKept proves no veto: it
 	// only says that the last trial was not long ago.
-	Pause time.Duration
-	// Agents are the names of the agents that do not count for the label.
-	Agents map[string]bool
-	// Why is Jenkins' sentence on an item while Jenkins refused the item to an agent. Later there may be no
-	// agent to refuse, and then Jenkins no longer repeats a plugin's words.
-	Why string
-	// Left is how many more ticks look for the agent of an item that left the queue.
-	Left int
+	Pause  time.Duration
+	Agents map[string]bool // the names of the agents that do not count for the label
+	// Why is Jenkins' sentence on an item while Jenkins refused the item to an agent. When there is no such
+	// agent, Jenkins no longer repeats a plugin's words.
+	Why  string
+	Left int // how many more ticks look for the agent of an item that left the queue
 }
 
 // looksAtLeft is how many ticks look for the agent of an item that left the queue. Bellboard asks Jenkins for
@@ -97,21 +94,19 @@ func (d *decider) recall() {
 // age brings a refusal up to the time of this tick, and reports whether it still holds. While items wait, a
 // trial has no end, and each pause ends in a trial.
 func (r *Veto) age(now time.Time, waits bool) (still bool) {
-	age := now.Sub(r.Since)
-	switch r.Stage {
-	case VetoTrial:
-		return waits || age < VetoKept
-	case VetoPause:
-		if age < r.Pause {
-			return true
-		}
-		r.Stage, r.Since = VetoTrial, now
-		return waits
-	case VetoServed:
-		return age < VetoKept
-	default: // VetoOver
-		return age < VetoProbe
+	holds := map[VetoStage]time.Duration{
+		VetoTrial:  VetoKept,
+		VetoPause:  r.Pause,
+		VetoServed: VetoKept,
+		VetoOver:   VetoProbe,
 	}
+	if now.Sub(r.Since) < holds[r.Stage] {
+		return true
+	}
+	if r.Stage == VetoPause {
+		r.Stage, r.Since = VetoTrial, now
+	}
+	return waits && r.Stage == VetoTrial
 }
 
 // explainLeft looks at refused items that left the queue, and finds out whether Jenkins gave them to an
