@@ -129,7 +129,7 @@ func (d *decider) up() []*ask {
 	d.share(teams, byTeam)
 	for _, a := range teams {
 		d.history(a)
-		d.want(a)
+		a.want()
 		d.limits(a)
 	}
 	d.shareGlobal(teams, alive)
@@ -178,7 +178,7 @@ func (t *Team) floorKind() Kind {
 }
 
 // want adds the creations that the team would get if no limit applied.
-func (d *decider) want(a *ask) {
+func (a *ask) want() {
 	t := a.t
 	if t.Paused {
 		a.dec.Want = a.total(a.stay) + a.dec.Short
@@ -194,8 +194,9 @@ func (d *decider) want(a *ask) {
 	missing := max(0, t.MinAgents-a.stay[floor])
 	// In mode auto, items that accept either kind get the persistent agents that are missing anyway.
 	below := func(keep int) int { return max(0, keep-a.stay[Persistent]-a.ups(Persistent)) }
-	slack := 0                            // executors of agents added here that no item takes yet
-	serve := func(accepts kinds, n int) { // n: items that are left
+	slack := 0 // executors of agents added here that no item takes yet
+	// serve adds agents for the n items of one share.
+	serve := func(accepts kinds, n int) {
 		add := func(k Kind, agents int) {
 			a.up.add(k, ReasonDemand, agents)
 			if k == Persistent {
