@@ -64,11 +64,12 @@ func Decide(in Input) (Plan, Memory, Facts) {
 // decider is one run of Decide: the scene, the matching, and the plan that each stage adds to.
 type decider struct {
 	scene
-	matching
-	plan Plan
-	// crowd is how many agents builds wait for that only BELLBOARD_MAX_AGENTS forbids.
-	crowd int
-	left  map[*agent]bool // agents whose berth this plan takes, or that a rule of this plan marks
+	demands    []*demand
+	supply     []*supply
+	unlabelled bool // at least one team serves builds that ask for no label
+	plan       Plan
+	crowd      int             // how many agents builds wait for that only BELLBOARD_MAX_AGENTS forbids
+	left       map[*agent]bool // agents whose berth this plan takes, or that a rule of this plan marks
 }
 
 func (d *decider) act(v Verb, m *agent, why Reason, text string) {

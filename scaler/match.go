@@ -10,15 +10,7 @@ import (
 	"bellboard/scaler/label"
 )
 
-// matching is the result of stage 2, which matches waiting items to executors.
-type matching struct {
-	demands []*demand
-	supply  []*supply
-	// unlabelled: at least one team serves builds that ask for no label.
-	unlabelled bool
-}
-
-// match matches the waiting items to executors that are free or coming.
+// match is stage 2: it matches the waiting items to executors that are free or coming.
 func (d *decider) match() {
 	for _, p := range d.pools {
 		d.unlabelled = d.unlabelled || p.Unlabelled

@@ -22,16 +22,13 @@ type scene struct {
 	byPool   map[PoolID][]*agent
 	foreign  []*Node
 	slots    []*cacheSlot // the warmest first
-	remembered
-}
+	facts    Facts
 
-// remembered is what this tick leaves to the next one.
-type remembered struct {
+	// What this tick leaves to the next one.
 	mem     Memory       // agents, pools, items and slots are added at the end
 	items   []ItemMemory // in the order of the queue
 	pooled  notes[PoolID, PoolMemory]
 	slotted notes[string, SlotMemory]
-	facts   Facts
 }
 
 // agent is a pod and a Jenkins node of one name, with what the stages find out about them.

@@ -69,9 +69,7 @@ const looksAtLeft = 2
 func (d *decider) recall() {
 	now, old := d.in.Now, d.in.Memory
 	d.mem.Vetoes = make(map[string]Veto, len(old.Vetoes))
-	waits := make(map[string]bool, len(d.demands))
 	for _, w := range d.demands {
-		waits[w.key] = true
 		for _, i := range w.items {
 			d.items[i].Seen = Sighting{Label: w.key, Since: now}
 			if was := old.Items[d.in.Jenkins.Items[i].ID].Seen; was.of(w.key) {
@@ -84,7 +82,8 @@ func (d *decider) recall() {
 	}
 	for key, r := range old.Vetoes {
 		r.Agents = maps.Clone(r.Agents) // Decide does not change the Memory that it was given
-		if r.age(now, waits[key]) {
+		waits := slices.ContainsFunc(d.demands, func(w *demand) bool { return w.key == key })
+		if r.age(now, waits) {
 			d.mem.Vetoes[key] = r
 		}
 	}
