@@ -52,7 +52,7 @@ func Checked(in Input) (Plan, Memory, Facts, error) {
 // change in.
 func Decide(in Input) (Plan, Memory, Facts) {
 	d := decider{scene: see(in), left: map[*agent]bool{}} // 1  what is there
-	d.tableActions()                                      //    the table's steps, and the end of agents that no team wants
+	d.tableActions()                                      //    the table's steps; agents that no team wants
 	d.match()                                             // 2  what is short
 	teams := d.up()                                       // 3  which agents are made
 	d.down(teams)                                         // 4  which agents go

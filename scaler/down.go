@@ -52,7 +52,8 @@ func (d *decider) makingRoom(teams []*ask) {
 	freed := map[string]int{}
 	for _, m := range d.agents {
 		c := m.verdict.Class
-		if m.counts() && (c == Drained || c == Going || c == Fenced || c == Leaving && m.idle() || m.retired && c == Free) {
+		goes := c == Drained || c == Going || c == Fenced || c == Leaving && m.idle() || m.retired && c == Free
+		if goes && m.counts() {
 			freed[m.Team]++
 			d.crowd--
 		}

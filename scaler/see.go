@@ -201,7 +201,8 @@ func (s *scene) settled(m *agent) bool {
 // remember begins the memory for the next tick, and the facts of this tick.
 func (s *scene) remember() {
 	old, now := s.in.Memory, s.in.Now
-	s.mem.Started, s.mem.Sees, s.mem.Teams = cmp.Or(old.Started, now), cmp.Or(old.Sees, now), map[string]TeamMemory{}
+	s.mem.Started, s.mem.Sees = cmp.Or(old.Started, now), cmp.Or(old.Sees, now)
+	s.mem.Teams = map[string]TeamMemory{}
 	s.items = make([]ItemMemory, len(s.in.Jenkins.Items))
 	for i := range s.items {
 		// An item that is no demand just now still waits.

@@ -142,8 +142,9 @@ func (d *decider) newAsk(t *Team) *ask {
 	a := &ask{
 		t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{},
 		surplus: map[Kind]int{}, short: map[kinds][]int{}, promised: map[Kind]int{}, up: newCreations(),
-		pause: map[Kind]Pause{}, cooldown: map[Kind]time.Duration{}, departs: departing{renewed: map[outdated]int{}},
-		dec: Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
+		pause: map[Kind]Pause{}, cooldown: map[Kind]time.Duration{},
+		departs: departing{renewed: map[outdated]int{}},
+		dec:     Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
 	}
 	for _, k := range Kinds() {
 		p := d.pooled.of(PoolID{t.Name, k})
