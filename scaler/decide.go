@@ -1,7 +1,6 @@
 package scaler
 
 import (
-	"cmp"
 	"slices"
 	"time"
 )
@@ -13,8 +12,7 @@ type Input struct {
 	Teams     []Team
 	Jenkins   JenkinsView
 	Cluster   ClusterView
-	// GraceUntil is the end of the restart grace (JENKINS_RESTART_GRACE). Bellboard removes nothing before
-	// it.
+	// GraceUntil is the end of JENKINS_RESTART_GRACE. Bellboard removes nothing before it.
 	GraceUntil time.Time
 	// Berths are the Jenkins nodes that this process has registered, and for which no pod was ever created.
 	Berths map[string]bool
@@ -54,8 +52,7 @@ func Checked(in Input) (Plan, Memory, Facts, error) {
 // change in.
 func Decide(in Input) (Plan, Memory, Facts) {
 	d := decider{scene: see(in), left: map[*agent]bool{}} // 1  what is there
-	d.tableActions()                                      //    the table's own steps
-	d.retire()                                            //    agents that no team wants
+	d.tableActions()                                      //    the table's steps; agents that no team wants
 	d.match()                                             // 2  what is short
 	teams := d.up()                                       // 3  which agents are made
 	d.down(teams)                                         // 4  which agents go
@@ -67,15 +64,18 @@ func Decide(in Input) (Plan, Memory, Facts) {
 // decider is one run of Decide: the scene, the matching, and the plan that each stage adds to.
 type decider struct {
 	scene
-	matching
-	plan Plan
-	// crowd is how many agents builds wait for that only BELLBOARD_MAX_AGENTS forbids.
-	crowd int
-	left  map[*agent]bool // agents whose berth this plan takes, or that a rule of this plan marks
+	demands    []*demand
+	supply     []*supply
+	unlabelled bool // at least one team serves builds that ask for no label
+	plan       Plan
+	crowd      int             // how many agents builds wait for that only BELLBOARD_MAX_AGENTS forbids
+	left       map[*agent]bool // agents whose berth this plan takes, or that a rule of this plan marks
 }
 
 func (d *decider) act(v Verb, m *agent, why Reason, text string) {
-	d.plan.Actions = append(d.plan.Actions, Action{Verb: v, Agent: m.Name, Pool: m.PoolID, Reason: why, Text: text, Pod: m.Pod})
+	d.plan.Actions = append(d.plan.Actions, Action{
+		Verb: v, Agent: m.Name, Pool: m.PoolID, Reason: why, Text: text, Pod: m.Pod,
+	})
 }
 
 // report adds the decisions and the list of agents for people to the plan, and orders the actions.
@@ -98,45 +98,26 @@ func (d *decider) report(teams []*ask) {
 	d.plan.Actions = inOrder(d.plan.Actions)
 }
 
-// inOrder returns the actions sorted by urgency. Pools take turns for the creation of their agents: a tick
-// may have no time for all agents, and then no pool waits for all agents of another pool.
-func inOrder(actions []Action) []Action {
-	type place struct{ urgency, turn, at int }
-	order, turns := make([]place, len(actions)), map[PoolID]int{}
-	for i := range actions {
-		a := &actions[i]
-		order[i] = place{urgency: urgency(a.Verb), at: i}
-		if a.Verb == Create || a.Verb == PutSecret {
-			order[i].turn = turns[a.Pool]
-			turns[a.Pool]++
-		}
-	}
-	slices.SortFunc(order, func(a, b place) int {
-		return cmp.Or(a.urgency-b.urgency, a.turn-b.turn, a.at-b.at)
-	})
-	out := make([]Action, len(actions))
-	for to, from := range order {
-		out[to] = actions[from.at]
-	}
-	return out
+// urgent lists the verbs in the order in which they are carried out: first the verbs that protect a build,
+// then those that rest on fresh answers, then the rest.
+var urgent = [][]Verb{
+	{ClearMark, Protect},
+	{Mark, Fence, DeletePod, DeleteNode, Unprotect},
+	{PutSecret, Create},
+	{Annotate, Launch},
+	{Register},
+	{DeleteSlot},
 }
 
-// urgency returns the rank of a verb: first the verbs that protect a build, then those that rest on fresh
-// answers, then the rest.
-func urgency(v Verb) int {
-	switch v {
-	case ClearMark, Protect:
-		return 0
-	case Mark, Fence, DeletePod, DeleteNode, Unprotect:
-		return 1
-	case Create, PutSecret:
-		return 2
-	case Annotate, Launch:
-		return 3
-	case Register:
-		return 4
-	case DeleteSlot:
-		return 5
+// inOrder returns the actions sorted by urgency.
+func inOrder(actions []Action) []Action {
+	out := make([]Action, 0, len(actions))
+	for _, verbs := range urgent {
+		for i := range actions {
+			if slices.Contains(verbs, actions[i].Verb) {
+				out = append(out, actions[i])
+			}
+		}
 	}
-	return 6
+	return out
 }

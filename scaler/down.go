@@ -7,18 +7,14 @@ import (
 	"time"
 )
 
-// RoomAfter is how long an agent is idle before it gives up its place under a full cap. There is no build for
-// this agent, while other builds wait.
+// RoomAfter is how long an agent is idle before it gives up its place under a full cap to other builds.
 const RoomAfter = 30 * time.Second
 
 // departing counts the agents of a team that go in this tick, by their reason.
 type departing struct {
-	// made counts agents that give up their places for builds that wait because of a full cap.
-	made int
-	// emptied counts agents at work that go after their builds, since the other agents have room for builds.
-	emptied int
-	// renewed counts agents that are to be replaced.
-	renewed map[outdated]int
+	made    int              // they give up their places for builds that wait because of a full cap
+	emptied int              // they go after their builds, since the other agents have room for builds
+	renewed map[outdated]int // they are to be replaced
 }
 
 // outdated says why an agent is to be replaced by a new one.
@@ -30,19 +26,21 @@ type outdated struct {
 // down is stage 4: it marks the agents that no rule needs. down is the counterpart of up, and never shrinks a
 // pool that grows in the same tick.
 func (d *decider) down(teams []*ask) {
+	if d.grace || d.quiet {
+		return
+	}
 	d.makingRoom(teams)
-	for _, a := range slices.SortedStableFunc(slices.Values(teams), func(a, b *ask) int { return a.t.Priority - b.t.Priority }) {
-		if d.grace || d.quiet || a.t.Paused {
-			continue
-		}
+	byPriority := slices.Clone(teams)
+	slices.SortStableFunc(byPriority, func(a, b *ask) int { return a.t.Priority - b.t.Priority })
+	for _, a := range byPriority {
 		for _, k := range []Kind{Persistent, Ephemeral} {
-			if p := a.t.Pool(k); p != nil && a.dec.Up[k] == 0 {
+			if p := a.t.Pool(k); p != nil && !a.t.Paused && a.dec.Up[k] == 0 {
 				d.poolDown(a, p)
 			}
 		}
 	}
 	for _, a := range teams {
-		if !d.grace && !d.quiet && !a.t.Paused {
+		if !a.t.Paused {
 			d.renew(a)
 		}
 	}
@@ -53,7 +51,9 @@ func (d *decider) down(teams []*ask) {
 func (d *decider) makingRoom(teams []*ask) {
 	freed := map[string]int{}
 	for _, m := range d.agents {
-		if c := m.verdict.Class; m.counts() && (c == Drained || c == Going || c == Fenced || c == Leaving && m.idle() || m.retired && c == Free) {
+		c := m.verdict.Class
+		goes := c == Drained || c == Going || c == Fenced || c == Leaving && m.idle() || m.retired && c == Free
+		if goes && m.counts() {
 			freed[m.Team]++
 			d.crowd--
 		}
@@ -63,61 +63,44 @@ func (d *decider) makingRoom(teams []*ask) {
 	}
 }
 
-// departures are the agents of a pool that may go, in the order in which they go. Each limit keeps the
-// beginning of the list.
-type departures struct {
-	agents []*agent
-	ask    *ask
-}
-
-func (p *departures) limit(s Step, to int) {
-	if to = max(to, 0); to < len(p.agents) {
-		if s.Rule != "" {
-			p.ask.step(s, len(p.agents), to)
-		}
-		p.agents = p.agents[:to]
-	}
-}
-
 // poolDown marks the agents that have been idle for IDLE_TIMEOUT, the longest idle first, as far as the
-// minimums allow.
+// minimums allow. While a full cap keeps builds waiting, agents that have been idle for RoomAfter go too, as
+// many as builds wait for.
 //
-// While a full cap keeps builds waiting, agents that have been idle for RoomAfter go too, as many as builds
-// wait for.
-//
-// If agents run several builds at once, few agents are ever idle. So poolDown also marks the agent at work
-// with the fewest builds, if the other agents have had room for its builds for IDLE_TIMEOUT.
+// Agents that run several builds at once are hardly ever idle. So poolDown also marks the agent at work with
+// the fewest builds, if the other agents have had room for its builds for IDLE_TIMEOUT.
 func (d *decider) poolDown(a *ask, p *Pool) {
-	t, k, size := a.t, p.Kind, p.size()
-	idle, expired := d.idlest(p, max(a.crowd, d.crowd))
+	t, k, size, pool := a.t, p.Kind, p.size(), d.pooled.of(p.PoolID)
+	going, expired := d.idlest(p, max(a.crowd, d.crowd))
 	emptiest := d.emptiest(a, p)
-	if len(idle) == 0 && emptiest != nil {
-		idle = append(idle, emptiest)
+	if len(going) == 0 && emptiest != nil {
+		going = append(going, emptiest)
 	}
-	out := departures{idle, a}
+	// Like a limit of creations, limit keeps the beginning of the list.
+	limit := func(s Step, to int) {
+		if to = max(to, 0); to < len(going) {
+			if s.Rule != "" {
+				a.step(s, len(going), to)
+			}
+			going = going[:to]
+		}
+	}
 	// Jenkins gives waiting builds the free executors before coming agents connect.
-	out.limit(Step{}, (a.surplus[k]-a.coming[k])/size)
-	keeps := t.Mode == ModeAuto && k == Persistent
-	switch {
-	case keeps:
-		out.limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.stay[Persistent]-t.MinAgents)
-		out.limit(Step{}, a.stay[Persistent]-a.dec.Level)
-	case t.Mode != ModeAuto:
-		out.limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.total(a.stay)-t.MinAgents)
+	limit(Step{}, (a.surplus[k]-a.coming[k])/size)
+	if k == t.floorKind() {
+		limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.stay[k]-t.MinAgents)
+		limit(Step{}, a.stay[k]-a.dec.Level)
 	}
-	out.limit(Step{Rule: RuleMinIdle, Limit: t.MinIdle}, (a.total(a.surplus)-t.MinIdle)/size)
-	if len(out.agents) > 0 && k == Persistent {
-		since := d.pooled.of(p.PoolID).Down
-		if since.IsZero() {
-			since = d.mem.Started
-		}
-		if left := t.ScaleDownCooldown - d.in.Now.Sub(since); left > 0 {
-			out.limit(Step{Rule: RuleScaleDownCooldown, Left: left}, 0)
+	limit(Step{Rule: RuleMinIdle, Limit: t.MinIdle}, (a.total(a.surplus)-t.MinIdle)/size)
+	if len(going) > 0 && k == Persistent {
+		left := t.ScaleDownCooldown - d.in.Now.Sub(cmp.Or(pool.Down, d.mem.Started))
+		if left > 0 {
+			limit(Step{Rule: RuleScaleDownCooldown, Left: left}, 0)
 		} else {
-			d.pooled.of(p.PoolID).Down = d.in.Now
+			pool.Down = d.in.Now
 		}
 	}
-	for i, m := range out.agents {
+	for i, m := range going {
 		d.left[m] = true
 		a.crowd--
 		d.crowd--
@@ -125,25 +108,22 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 		a.stay[k]--
 		a.dec.Down[k]++
 		if m == emptiest {
-			d.pooled.of(p.PoolID).Roomy = time.Time{}
+			pool.Roomy = time.Time{}
 			a.departs.emptied++
 			d.act(Mark, m, ReasonRoom, roomText)
 			continue
 		}
 		crowded := i >= expired
-		if crowded {
-			a.departs.made++
-		}
+		a.departs.made += yes(crowded)
 		d.act(Mark, m, ReasonIdle, idleText(d.in.Now.Sub(m.is.Free), crowded))
 	}
 }
 
-// idlest returns the pool's idle agents that may go, the longest idle first, and how many of them have been
-// idle for IDLE_TIMEOUT. If builds wait for more places than that, agents that have been idle for RoomAfter
-// are added, up to crowd agents in all.
+// idlest returns the pool's agents that have been idle for IDLE_TIMEOUT, the longest idle first, and their
+// number. Agents that have been idle for RoomAfter are added, up to crowd agents in all.
 func (d *decider) idlest(p *Pool, crowd int) (idle []*agent, expired int) {
 	for _, m := range d.byPool[p.PoolID] {
-		if m.verdict.Class == Free && m.verdict.Do == "" && !d.leaves(m) && d.in.Now.Sub(m.is.Free) >= min(p.IdleTimeout, RoomAfter) {
+		if d.mayGo(m, Free) && d.in.Now.Sub(m.is.Free) >= min(p.IdleTimeout, RoomAfter) {
 			idle = append(idle, m)
 		}
 	}
@@ -162,14 +142,14 @@ func (d *decider) emptiest(a *ask, p *Pool) *agent {
 	if p.size() == 1 || a.surplus[p.Kind]-a.coming[p.Kind] < p.size() {
 		return nil
 	}
-	since := since(d.in.Memory.Pools[p.PoolID].Roomy, d.in.Now)
+	since := cmp.Or(d.in.Memory.Pools[p.PoolID].Roomy, d.in.Now)
 	d.pooled.of(p.PoolID).Roomy = since
 	if d.in.Now.Sub(since) < p.IdleTimeout {
 		return nil
 	}
 	var out *agent
 	for _, m := range d.byPool[p.PoolID] {
-		if m.verdict.Class == Busy && m.verdict.Do == "" && !d.leaves(m) && (out == nil || m.Node.Busy < out.Node.Busy) {
+		if d.mayGo(m, Busy) && (out == nil || m.Node.Busy < out.Node.Busy) {
 			out = m
 		}
 	}
@@ -179,30 +159,35 @@ func (d *decider) emptiest(a *ask, p *Pool) *agent {
 // leaves reports whether a rule of this plan sends the agent away or takes its berth.
 func (d *decider) leaves(m *agent) bool { return m.retired || d.left[m] }
 
-// retire marks the agents that no team wants. retire runs before the matching, because these agents serve no
-// item.
-func (d *decider) retire() {
-	for _, m := range d.agents {
-		switch {
-		case !m.retired:
-		case m.pool == nil:
-			d.act(Mark, m, ReasonTeamGone, goneTeamText)
-		default:
-			d.act(Mark, m, ReasonPaused, pausedText)
-		}
-	}
+// mayGo reports whether the agent is of that class, and nothing has been decided for it.
+func (d *decider) mayGo(m *agent, c Class) bool {
+	return m.verdict.Class == c && m.verdict.Do == "" && !d.leaves(m)
 }
 
 // renew marks the agents of a team that are older than MAX_LIFETIME, or that were made from settings that
-// have changed. Free agents go first, then agents at work with the fewest builds, which finish their builds.
-// Among equal agents the oldest goes first.
-//
-// At most a tenth of a pool is on its way out for that at a time, but at least one agent may be. What these
-// agents served becomes shortfall, and stage 3 makes new agents for it.
+// have changed: free agents first, then agents at work with the fewest builds, then the oldest. At most a
+// tenth of a pool, or one agent, is on its way out at a time. Stage 3 makes new agents for what they served.
 func (d *decider) renew(a *ask) {
 	for i := range a.t.Pools {
 		p := &a.t.Pools[i]
-		old, pods, leaving := d.old(p.PoolID)
+		var old []*agent
+		pods, leaving := 0, 0
+		for _, m := range d.byPool[p.PoolID] {
+			switch {
+			case !m.alive():
+				continue
+			case m.Kind == Ephemeral && m.verdict.Class == Draining && !d.leaves(m):
+				// The agent goes after its build in any case, so it does not count as on its way out.
+			case d.leaves(m), m.mark() == Ours, m.Pod.DeletingByUs:
+				leaving++
+			case (d.mayGo(m, Free) || d.mayGo(m, Busy) && m.Kind == Persistent) && d.outdated(m) != (outdated{}):
+				old = append(old, m)
+			}
+			pods++
+		}
+		slices.SortFunc(old, func(x, y *agent) int {
+			return cmp.Or(builds(x)-builds(y), x.Pod.Created.Compare(y.Pod.Created), strings.Compare(x.Name, y.Name))
+		})
 		for _, m := range old {
 			if leaving >= max(1, pods/10) {
 				break
@@ -210,44 +195,16 @@ func (d *decider) renew(a *ask) {
 			if builds(m) == 0 && a.surplus[p.Kind] < m.capacity() {
 				continue // a waiting build is about to take this agent
 			}
-			a.surplus[p.Kind] -= m.capacity()
-			d.left[m] = true
 			leaving++
+			d.left[m] = true
+			a.surplus[p.Kind] -= m.capacity()
 			d.pooled.of(p.PoolID).Down = d.in.Now
-			why, _ := d.outdated(m)
+			why := d.outdated(m)
 			a.dec.Renew[p.Kind]++
-			if a.departs.renewed == nil {
-				a.departs.renewed = map[outdated]int{}
-			}
 			a.departs.renewed[why]++
 			d.act(Mark, m, ReasonRenew, renewText(why))
 		}
 	}
-}
-
-// old returns the agents of a pool that are to be renewed, in the order in which they go. old also returns
-// how many pods the pool has, and how many of these are on their way out.
-func (d *decider) old(id PoolID) (old []*agent, pods, leaving int) {
-	for _, m := range d.byPool[id] {
-		if !m.alive() {
-			continue
-		}
-		pods++
-		switch {
-		case m.Kind == Ephemeral && m.verdict.Class == Draining && !d.leaves(m):
-			// The agent goes after its build in any case, so it does not count as on its way out.
-		case d.leaves(m), m.mark() == Ours, m.Pod.DeletingByUs:
-			leaving++
-		case m.verdict.Do == "" && (m.verdict.Class == Free || m.verdict.Class == Busy && m.Kind == Persistent):
-			if _, is := d.outdated(m); is {
-				old = append(old, m)
-			}
-		}
-	}
-	slices.SortFunc(old, func(x, y *agent) int {
-		return cmp.Or(builds(x)-builds(y), x.Pod.Created.Compare(y.Pod.Created), strings.Compare(x.Name, y.Name))
-	})
-	return old, pods, leaving
 }
 
 // builds returns how many builds an agent runs.
@@ -258,13 +215,14 @@ func builds(m *agent) int {
 	return max(1, m.Node.Busy)
 }
 
-// outdated reports whether an agent is to be replaced by a new one, and why.
-func (d *decider) outdated(m *agent) (why outdated, is bool) {
-	switch {
-	case m.pool == nil:
-		return outdated{}, false
-	case m.pool.MaxLifetime > 0 && d.in.Now.Sub(m.Pod.Created) >= m.pool.MaxLifetime:
-		return outdated{lifetime: m.pool.MaxLifetime}, true
+// outdated returns why an agent is to be replaced by a new one, and the zero value if it is not.
+func (d *decider) outdated(m *agent) outdated {
+	switch p := m.pool; {
+	case p == nil:
+	case p.MaxLifetime > 0 && d.in.Now.Sub(m.Pod.Created) >= p.MaxLifetime:
+		return outdated{lifetime: p.MaxLifetime}
+	default:
+		return outdated{settings: p.Spec != "" && m.Pod.Spec != "" && m.Pod.Spec != p.Spec}
 	}
-	return outdated{settings: true}, m.pool.Spec != "" && m.Pod.Spec != "" && m.Pod.Spec != m.pool.Spec
+	return outdated{}
 }

@@ -109,27 +109,19 @@ func (n *notes[K, R]) of(k K) *R {
 	return r
 }
 
-// note changes what the next tick remembers of an item.
-func (r *remembered) note(item int64, change func(*ItemMemory)) {
-	if r.mem.Items == nil {
-		r.mem.Items = map[int64]ItemMemory{}
-	}
-	m := r.mem.Items[item]
-	change(&m)
-	r.mem.Items[item] = m
-}
-
 // memory returns the Memory for the next tick, with all records that are not empty.
 func (s *scene) memory() Memory {
 	m := s.mem
-	m.Agents = make(map[string]AgentMemory, len(s.agents)+len(s.foreignOpen))
 	for _, a := range s.agents {
 		if a.is != (AgentMemory{}) {
 			m.Agents[a.Name] = a.is
 		}
 	}
-	for name, since := range s.foreignOpen {
-		m.Agents[name] = AgentMemory{Open: since}
+	m.Items = make(map[int64]ItemMemory, len(s.items))
+	for i := range s.items {
+		if s.items[i] != (ItemMemory{}) {
+			m.Items[s.in.Jenkins.Items[i].ID] = s.items[i]
+		}
 	}
 	m.Pools = make(map[PoolID]PoolMemory, len(s.pooled))
 	for id, p := range s.pooled {

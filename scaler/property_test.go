@@ -358,7 +358,6 @@ func TestNothingChangesWhatIsSeen(t *testing.T) {
 		}
 		before := show()
 		d.tableActions()
-		d.retire()
 		d.match()
 		teams := d.up()
 		d.down(teams)

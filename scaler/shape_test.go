@@ -80,9 +80,9 @@ func TestOnlyScalerWritesTheMemory(t *testing.T) {
 func TestLimitsAreInOnePlace(t *testing.T) {
 	readers := map[string][]string{
 		"ScaleUpStep":     {"limits"},
-		"ScaleUpCooldown": {"limits", "up"}, // up finds whether the cooldown runs
+		"ScaleUpCooldown": {"newAsk"}, // limits gets what is left of it
 		"MaxAgents":       {"limits", "room", "shareGlobal", "cap", "caps"},
-		"MaxPersistent":   {"limits", "room", "persistentRoom", "history", "roomForSlots", "needless", "cap"},
+		"MaxPersistent":   {"limits", "room", "persistentRoom", "history", "needless", "cap"},
 	}
 	set, files := sources(t, ".")
 	for _, f := range files {

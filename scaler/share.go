@@ -1,36 +1,29 @@
 package scaler
 
-import "slices"
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+)
 
 // kinds says which kinds of a team an expression accepts.
 type kinds struct{ ephemeral, persistent bool }
 
-func (k kinds) count() int {
-	n := 0
-	if k.ephemeral {
-		n++
-	}
-	if k.persistent {
-		n++
-	}
-	return n
-}
-
-// share is the part of a shortfall that one team has to serve.
-type share struct {
-	n int
-	k kinds
-}
+var (
+	onlyEphemeral  = kinds{ephemeral: true}
+	onlyPersistent = kinds{persistent: true}
+	eitherKind     = kinds{ephemeral: true, persistent: true}
+)
 
 // alive reports whether a container of the agent's pod may still run.
 func (m *agent) alive() bool {
 	return m.Pod != nil && !m.Pod.Ended() && !m.stuck
 }
 
-// counts reports whether the agent's pod counts to the caps. A pod that Bellboard has deleted does not count:
-// the agent was idle, and the pod is gone in a few seconds. So the next build need not wait for the end of
-// the pod. A deleted pod on a cache slot does count: the next agent is to get that slot, and not an empty
-// one.
+// counts reports whether the agent's pod counts to the caps. A pod that Bellboard has deleted does not: the
+// agent was idle, and the pod is gone in a few seconds, which the next build need not wait for. On a cache
+// slot it does count: the next agent is to get that slot, and not an empty one.
 func (m *agent) counts() bool { return m.alive() && (!m.Pod.DeletingByUs || m.Pod.Slot != "") }
 
 // stays reports whether the agent is not on its way out. An ephemeral agent that runs a build stays: the end
@@ -44,15 +37,11 @@ func (m *agent) stays() bool {
 		return true
 	case Coming, Free, Reconnecting:
 		return m.capacity() > 0
-	case Busy:
-		return m.verdict.Do == "" || m.Kind == Ephemeral
-	case Cut:
-		return m.mark() == NotMarked || m.Kind == Ephemeral
-	case Draining:
-		return m.Kind == Ephemeral
-	case FenceInTheWay, Ended, Fenced, Held, Leaving, Going, Stuck, Drained, Ghost, Berth, Intruder, Lost, Stray:
+	case Busy, Draining, Cut:
+		return m.Kind == Ephemeral || m.mark() == NotMarked && m.verdict.Do == ""
+	default:
+		return false
 	}
-	return false
 }
 
 // tally counts the agents of each team, and returns how many pods count to the caps in all.
@@ -71,26 +60,23 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 		if m.stays() {
 			a.stay[m.Kind]++
 		}
-		if m.stuck {
-			a.stuck++
+		a.stuck += yes(m.stuck)
+		if m.online() {
+			a.dec.Free += m.capacity()
+		} else {
+			a.coming[m.Kind] += m.capacity()
+		}
+		if m.overdue {
+			a.dec.Overdue += m.size()
 		}
 		switch m.verdict.Class {
 		case Busy, Draining, Cut:
 			a.dec.Busy += max(1, m.Node.Busy)
-			a.dec.Free += m.capacity()
-		case Free:
-			a.dec.Free += m.capacity()
-		case Coming, Reconnecting:
-			a.dec.Coming += m.capacity()
-			a.coming[m.Kind] += m.capacity()
-			if m.overdue {
-				a.dec.Overdue += m.size()
-			}
 		case Ended, Leaving, Stuck, Ghost, Fenced:
 			if m.Pod != nil && !m.Pod.DeletingByUs {
 				a.gone[m.Kind]++
 			}
-		case FenceInTheWay, Resuming, Awaited, Held, Going, Drained, Berth, Intruder, Lost, Stray:
+		default:
 		}
 	}
 	for _, s := range d.supply {
@@ -99,73 +85,90 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 		}
 	}
 	for _, a := range byTeam {
-		a.dec.Alive = a.total(a.alive)
+		a.dec.Alive, a.dec.Coming = a.total(a.alive), a.total(a.coming)
 	}
 	return alive
 }
 
-// share gives the waiting items of each expression to the team that has to serve them. Among the teams that
-// fit, the team with the fewest labels comes first, then the team with the higher PRIORITY, then the name
-// decides. share skips teams whose limits leave no room.
-func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
-	order := slices.Clone(teams)
-	slices.SortFunc(order, func(a, b *ask) int { return teamOrder(a.t, b.t) })
-	for i, a := range order {
-		a.rank = i
-	}
-	f := fitting{supply: d.supply, byTeam: byTeam, accepts: make([]kinds, len(order))}
-	out := unserved{}
-	demands := slices.Clone(d.demands)
-	slices.SortStableFunc(demands, func(a, b *demand) int { return a.oldest.Compare(b.oldest) })
-	for _, w := range demands {
-		fit, accept := f.of(w)
-		if len(fit) == 0 {
-			for _, i := range w.items[:w.left] {
-				out.note(&d.in.Jenkins.Items[i], w.key(), w.text, noTeamText(w.text, w.inferred))
-			}
-			continue
-		}
-		d.shareOne(w, fit, accept)
-	}
-	for i := range d.in.Jenkins.Items {
-		if it := &d.in.Jenkins.Items[i]; !d.unlabelled && it.State == Buildable && it.Resolution == Unlabelled {
-			out.note(it, "", "", unlabelledText)
-		}
-	}
-	d.plan.Unserved = out.sorted()
-	d.countWaits()
+// teamOrder compares two teams that could serve the same shortfall. The team with the fewest labels comes
+// first, then the team with the higher PRIORITY, then the name decides.
+func teamOrder(a, b *ask) int {
+	x, y := a.t, b.t
+	return cmp.Or(len(x.Labels)-len(y.Labels), y.Priority-x.Priority, strings.Compare(x.Name, y.Name))
 }
 
-// shareOne gives the items of one demand to the teams that fit it.
-func (d *decider) shareOne(w *demand, fit []*ask, accept []kinds) {
+// share gives the waiting items of each expression to the team that has to serve them: the first team in
+// teamOrder that fits. share skips teams whose limits leave no room.
+func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
+	teams, items := slices.SortedFunc(slices.Values(teams), teamOrder), d.in.Jenkins.Items
+	demands := slices.Clone(d.demands)
+	slices.SortStableFunc(demands, func(a, b *demand) int { return a.oldest.Compare(b.oldest) })
+	noTeam, unresolved, fit := unserved{}, unserved{}, make([]*ask, 0, len(teams))
+	for _, w := range demands {
+		for _, a := range teams {
+			a.accepts = kinds{}
+		}
+		for _, s := range w.fits {
+			if p := s.home; p != nil {
+				k := &byTeam[p.Team].accepts
+				k.ephemeral = k.ephemeral || p.Kind == Ephemeral
+				k.persistent = k.persistent || p.Kind == Persistent
+			}
+		}
+		fit = fit[:0]
+		for _, a := range teams {
+			if a.accepts != (kinds{}) {
+				fit = append(fit, a)
+			}
+		}
+		if len(fit) > 0 {
+			d.shareOne(w, fit)
+			continue
+		}
+		text := noTeamText(w.text, w.inferred)
+		for _, i := range w.items[:w.left] {
+			noTeam.note(&items[i], w.key, w.text, text)
+		}
+	}
+	for i := range items {
+		switch it := &items[i]; {
+		case it.State != Buildable:
+		case it.Resolution == Unresolved:
+			unresolved.note(it, "", "", unresolvedText(it.Why))
+		case it.Resolution == Unlabelled && !d.unlabelled:
+			noTeam.note(it, "", "", unlabelledText)
+		}
+	}
+	d.plan.Unserved, d.plan.Unresolved = noTeam.sorted(), unresolved.sorted()
+}
+
+// shareOne gives the items of one demand to the teams that fit it, the first of which shows what is vetoed or
+// has no room.
+func (d *decider) shareOne(w *demand, fit []*ask) {
 	first := fit[0]
 	left, veto := d.offered(w)
 	kept := w.left - left
 	first.dec.Waiting += len(w.items) - w.left
 	first.dec.Oldest = max(first.dec.Oldest, d.in.Now.Sub(w.oldest))
 	for _, i := range w.items {
-		it := &d.in.Jenkins.Items[i]
-		d.note(it.ID, func(m *ItemMemory) { m.Waiting = Waiting{Team: first.t.Name, Since: it.Since} })
+		d.items[i].Waiting = Waiting{Team: first.t.Name, Since: d.in.Jenkins.Items[i].Since}
 	}
-	give := func(a *ask, k kinds, n int) {
-		if n <= 0 {
-			return
-		}
-		a.shares = append(a.shares, share{n: n, k: k})
+	give := func(a *ask, n int) {
+		a.short[a.accepts] = append(a.short[a.accepts], n)
 		a.dec.Waiting += n
 		a.dec.Short += n
 	}
-	for i, a := range fit {
-		k, size := Ephemeral, 1
-		if !accept[i].ephemeral {
-			k, size = Persistent, a.size(Persistent)
+	for _, a := range fit {
+		k := Ephemeral
+		if !a.accepts.ephemeral {
+			k = Persistent
 		}
-		n := min(left, a.room(accept[i])*size)
-		give(a, accept[i], n)
-		a.promised[k] += agentsFor(n, size)
+		n := min(left, a.room()*a.size(k))
+		give(a, n)
+		a.promised[k] += agentsFor(n, a.size(k))
 		left -= n
 	}
-	give(first, accept[0], left) // beyond every team's room: the first team's decision shows the limit
+	give(first, left) // beyond every team's room
 	switch {
 	case kept > 0:
 		first.dec.Waiting += kept
@@ -177,63 +180,25 @@ func (d *decider) shareOne(w *demand, fit []*ask, accept []kinds) {
 	}
 }
 
-// fitting finds the teams that fit a demand.
-type fitting struct {
-	supply  []*supply
-	byTeam  map[string]*ask
-	accepts []kinds // by the team's rank; all zero between two calls of of
-	fit     []*ask
-	accept  []kinds
+// unserved holds groups of items that no team serves. The key says what the items of a group ask for.
+type unserved map[string]*Unserved
+
+func (u unserved) note(it *Item, key, label, text string) {
+	g := u[key]
+	if g == nil {
+		g = &Unserved{Label: label, Why: it.Why, Text: text}
+		u[key] = g
+	}
+	g.Count++
+	if len(g.Jobs) < 3 && !slices.Contains(g.Jobs, it.Job) {
+		g.Jobs = append(g.Jobs, it.Job)
+	}
 }
 
-// of returns the teams that fit the demand, in the order of teamOrder, and which of their kinds fit. The
-// caller may use both lists until the next call.
-func (f *fitting) of(w *demand) ([]*ask, []kinds) {
-	f.fit, f.accept = f.fit[:0], f.accept[:0]
-	for _, i := range w.fits {
-		p := f.supply[i].home
-		if p == nil {
-			continue
-		}
-		a := f.byTeam[p.Team]
-		k := &f.accepts[a.rank]
-		if *k == (kinds{}) {
-			f.fit = append(f.fit, a)
-		}
-		k.ephemeral = k.ephemeral || p.Kind == Ephemeral
-		k.persistent = k.persistent || p.Kind == Persistent
+func (u unserved) sorted() []Unserved {
+	var out []Unserved
+	for _, k := range slices.Sorted(maps.Keys(u)) {
+		out = append(out, *u[k])
 	}
-	slices.SortFunc(f.fit, func(a, b *ask) int { return a.rank - b.rank })
-	for _, a := range f.fit {
-		f.accept = append(f.accept, f.accepts[a.rank])
-		f.accepts[a.rank] = kinds{}
-	}
-	return f.fit, f.accept
-}
-
-// countWaits adds a fact for each item that a team had to serve, and that since the last tick left the queue
-// or got an executor: how long the item waited.
-func (d *decider) countWaits() {
-	there := make(map[int64]bool, len(d.in.Jenkins.Items))
-	for i := range d.in.Jenkins.Items {
-		it := &d.in.Jenkins.Items[i]
-		if it.State != Pending {
-			there[it.ID] = true
-		}
-	}
-	gone := make([]int64, 0)
-	for id, was := range d.in.Memory.Items {
-		switch {
-		case was.Waiting.Team == "":
-		case !there[id]:
-			gone = append(gone, id)
-		case d.mem.Items[id].Waiting.Team == "":
-			d.note(id, func(m *ItemMemory) { m.Waiting = was.Waiting })
-		}
-	}
-	slices.Sort(gone)
-	for _, id := range gone {
-		w := d.in.Memory.Items[id].Waiting
-		d.facts.Waits = append(d.facts.Waits, Wait{Team: w.Team, Took: d.in.Jenkins.AnsweredAt.Sub(w.Since)})
-	}
+	return out
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 )
 
 // creation is a number of agents to make, of one kind and for one reason.
@@ -33,7 +34,7 @@ func newCreations() creations {
 func (c creations) add(k Kind, why Reason, n int) {
 	for i := range c {
 		if c[i].kind == k && c[i].why == why {
-			c[i].n += max(n, 0)
+			c[i].n += n
 		}
 	}
 }
@@ -49,6 +50,25 @@ func (c creations) count(of func(creation) bool) int {
 	return n
 }
 
+// keep keeps the first agents, at most so many, of the creations for which of returns true. keep returns how
+// many agents it cut off, and how many of these have builds waiting for them.
+func (c creations) keep(of func(creation) bool, most int) (cut, waited int) {
+	most = max(0, most)
+	for i := range c {
+		if !of(c[i]) {
+			continue
+		}
+		over := max(0, c[i].n-most)
+		c[i].n -= over
+		most -= c[i].n
+		cut += over
+		if c[i].why == ReasonDemand {
+			waited += over
+		}
+	}
+	return cut, waited
+}
+
 func anyCreation(creation) bool { return true }
 
 // soft reports whether the team's step and cooldown slow this creation down.
@@ -60,20 +80,21 @@ func ofKind(k Kind) func(creation) bool { return func(c creation) bool { return 
 type ask struct {
 	t        *Team
 	dec      Decision
-	alive    map[Kind]int // pods that count to the caps
-	stay     map[Kind]int // agents that are not on their way out
-	coming   map[Kind]int // executors of agents on their way
-	gone     map[Kind]int // agents on their way out, but not because of a rule
-	surplus  map[Kind]int // free and coming executors that no waiting item takes
-	rank     int          // the team's place in teamOrder
-	shares   []share
-	promised map[Kind]int // agents already promised to shares (Ephemeral: to shares of either kind too)
+	alive    map[Kind]int    // pods that count to the caps
+	stay     map[Kind]int    // agents that are not on their way out
+	coming   map[Kind]int    // executors of agents on their way
+	gone     map[Kind]int    // agents on their way out, but not because of a rule
+	surplus  map[Kind]int    // free and coming executors that no waiting item takes
+	accepts  kinds           // which of the team's kinds fit the demand that is being shared
+	short    map[kinds][]int // items that the team has to serve, by the kinds that they accept
+	promised map[Kind]int    // agents that these items need (Ephemeral: those of either kind too)
 	up       creations
-	pause    map[Kind]Pause // the back-off of each kind's pool
-	cooling  map[Kind]bool  // in the scale-up cooldown: only minimums, spares and replacements are made
-	crowd    int            // agents that builds wait for, and that only MAX_AGENTS forbids
-	stuck    int            // pods that do not go away: see stuckPod
-	veto     *Vetoed        // set if the label of items that have or get an agent is not certain
+	pause    map[Kind]Pause         // the back-off of each kind's pool
+	cooldown map[Kind]time.Duration // while it is not over, only minimums, spares and replacements are made
+	granted  int                    // agents that BELLBOARD_MAX_AGENTS allows, once the teams share them
+	crowd    int                    // agents that builds wait for, and that only MAX_AGENTS forbids
+	stuck    int                    // pods that do not go away: see stuckPod
+	veto     *Vetoed                // set if the label of items that have or get an agent is not certain
 	departs  departing
 }
 
@@ -100,40 +121,42 @@ func (a *ask) step(s Step, from, to int) {
 func (d *decider) up() []*ask {
 	teams, byTeam := make([]*ask, 0, len(d.in.Teams)), make(map[string]*ask, len(d.in.Teams))
 	for i := range d.in.Teams {
-		t := &d.in.Teams[i]
-		a := &ask{
-			t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{}, surplus: map[Kind]int{},
-			promised: map[Kind]int{}, up: newCreations(), pause: map[Kind]Pause{}, cooling: map[Kind]bool{},
-			dec: Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
-		}
-		for _, k := range Kinds() {
-			id := PoolID{t.Name, k}
-			a.pause[k] = d.pauseOf(id)
-			if p := d.pooled.of(id); len(p.Starts.Last) > 0 {
-				a.dec.Usual = append(a.dec.Usual, p.Starts.Usual)
-			}
-			left := t.ScaleUpCooldown - d.in.Now.Sub(d.pooled.of(id).Up)
-			a.cooling[k] = left > 0 && !d.pooled.of(id).Up.IsZero()
-		}
+		a := d.newAsk(&d.in.Teams[i])
 		teams = append(teams, a)
-		byTeam[t.Name] = a
+		byTeam[a.t.Name] = a
 	}
 	alive := d.tally(byTeam)
 	d.share(teams, byTeam)
 	for _, a := range teams {
 		d.history(a)
-		d.want(a)
-		for _, l := range d.limits(a) {
-			if waited := a.limit(l); l.Rule == RuleMaxAgents {
-				a.crowd = waited
-			}
-		}
+		a.want()
+		d.limits(a)
 	}
 	d.shareGlobal(teams, alive)
-	for _, a := range teams {
-		d.create(a)
-	}
+	d.create(teams)
 	return teams
+}
+
+// newAsk returns a team with what earlier ticks say of it.
+func (d *decider) newAsk(t *Team) *ask {
+	a := &ask{
+		t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{},
+		surplus: map[Kind]int{}, short: map[kinds][]int{}, promised: map[Kind]int{}, up: newCreations(),
+		pause: map[Kind]Pause{}, cooldown: map[Kind]time.Duration{},
+		departs: departing{renewed: map[outdated]int{}},
+		dec:     Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
+	}
+	for _, k := range Kinds() {
+		p := d.pooled.of(PoolID{t.Name, k})
+		a.pause[k] = d.pauseOf(PoolID{t.Name, k}, &p.Backoff)
+		if len(p.Starts.Last) > 0 {
+			a.dec.Usual = append(a.dec.Usual, p.Starts.Usual)
+		}
+		if !p.Up.IsZero() {
+			a.cooldown[k] = max(0, t.ScaleUpCooldown-d.in.Now.Sub(p.Up))
+		}
+	}
+	return a
 }
 
 // history adds the demand of this minute to the team's levels, and sets the level of a team in mode auto.
@@ -155,16 +178,8 @@ func (t *Team) floorKind() Kind {
 	return Persistent
 }
 
-// spareKind returns the kind of the agents that MIN_IDLE asks for.
-func (t *Team) spareKind() Kind {
-	if t.Mode == ModePersistent {
-		return Persistent
-	}
-	return Ephemeral
-}
-
 // want adds the creations that the team would get if no limit applied.
-func (d *decider) want(a *ask) {
+func (a *ask) want() {
 	t := a.t
 	if t.Paused {
 		a.dec.Want = a.total(a.stay) + a.dec.Short
@@ -173,149 +188,113 @@ func (d *decider) want(a *ask) {
 		}
 		return
 	}
-	floor, have := t.floorKind(), a.total(a.stay)
-	if t.Mode == ModeAuto {
-		have = a.stay[Persistent]
+	floor, spare, size := t.floorKind(), Ephemeral, a.size(Persistent)
+	if t.Mode == ModePersistent {
+		spare = Persistent
 	}
-	// Agents that are missing from the minimum serve waiting items like any other agent, and are made first.
-	// No step and no cooldown delays them.
-	missing := max(0, t.MinAgents-have)
-	// Shares that accept only one kind choose first. The other shares can use either kind.
-	slices.SortStableFunc(a.shares, func(x, y share) int { return x.k.count() - y.k.count() })
-	size := a.size(Persistent)
+	missing := max(0, t.MinAgents-a.stay[floor])
+	// In mode auto, items that accept either kind get the persistent agents that are missing anyway.
+	below := func(keep int) int { return max(0, keep-a.stay[Persistent]-a.ups(Persistent)) }
 	slack := 0 // executors of agents added here that no item takes yet
-	for _, c := range a.shares {
-		n := c.n
-		// add adds agents of a kind for the items that are left, and returns how many agents it added.
-		add := func(k Kind, why Reason, agents int) int {
-			a.up.add(k, why, agents)
-			if k == Ephemeral {
-				n -= agents
-				return agents
+	// serve adds agents for the n items of one share.
+	serve := func(accepts kinds, n int) {
+		add := func(k Kind, agents int) {
+			a.up.add(k, ReasonDemand, agents)
+			if k == Persistent {
+				slack += max(0, agents*size-n)
+				agents *= size
 			}
-			slack += max(0, agents*size-n)
-			n = max(0, n-agents*size)
-			return agents
+			n = max(0, n-agents)
 		}
-		if c.k.persistent {
+		if accepts.persistent {
 			taken := min(n, slack)
 			n, slack = n-taken, slack-taken
 		}
-		if c.k.persistent && floor == Persistent || c.k.ephemeral && floor == Ephemeral {
-			m := min(agentsFor(n, a.size(floor)), missing)
-			if c.k.ephemeral && c.k.persistent {
-				m = a.persistentOf(m)
-			}
-			missing -= add(floor, ReasonMinimum, m)
-		}
-		if c.k.persistent {
-			p := agentsFor(n, size)
-			if c.k.ephemeral {
-				p = a.persistentOf(min(p, max(0, a.dec.Level-a.stay[Persistent]-a.ups(Persistent))))
-			}
-			add(Persistent, ReasonDemand, p)
-		}
-		if c.k.ephemeral {
-			if c.k.persistent {
-				add(Persistent, ReasonDemand, a.instead(n))
-			}
-			add(Ephemeral, ReasonDemand, n)
+		switch accepts {
+		case onlyEphemeral:
+			add(Ephemeral, n)
+		case onlyPersistent:
+			add(Persistent, agentsFor(n, size))
+		default:
+			add(Persistent, a.persistentOf(min(agentsFor(n, size), below(max(a.dec.Level, t.MinAgents)))))
+			add(Persistent, a.instead(n))
+			add(Ephemeral, n)
 		}
 	}
+	for _, accepts := range []kinds{onlyEphemeral, onlyPersistent, eitherKind} {
+		for _, n := range a.short[accepts] {
+			serve(accepts, n)
+		}
+	}
+	// Agents that are missing from the minimum serve waiting items like any other agent, and are made first.
+	// No step and no cooldown delays them.
+	serving := min(missing, a.ups(floor))
+	a.up.add(floor, ReasonDemand, -serving)
 	a.up.add(floor, ReasonMinimum, missing)
-	beyond := a.total(a.surplus) + slack + missing*a.size(floor)
-	if level := a.dec.Level - a.stay[Persistent] - a.ups(Persistent); t.Mode == ModeAuto && level > 0 {
-		a.up.add(Persistent, ReasonLevel, level)
-		beyond += level * size
-	}
-	a.up.add(t.spareKind(), ReasonSpare, agentsFor(t.MinIdle-beyond, a.size(t.spareKind())))
+	level := below(a.dec.Level)
+	a.up.add(Persistent, ReasonLevel, level)
+	beyond := a.total(a.surplus) + slack + (missing-serving)*a.size(floor) + level*size
+	a.up.add(spare, ReasonSpare, agentsFor(t.MinIdle-beyond, a.size(spare)))
 	a.dec.Want = a.total(a.stay) + a.allUps()
 }
 
-// limit is a rule that keeps the beginning of a list of creations.
-type limit struct {
-	Step                     // the rule and its numbers; method limit fills in From and To
-	of   func(creation) bool // which creations the rule limits
-	most int                 // how many agents of these creations the rule allows
-	from func(creation) bool // which creations From and To count; nil: the same ones
-}
-
-// limits returns the rules between what a team wants and what it gets, in the order in which they apply.
-// Nothing else forbids an agent that want added, except BELLBOARD_MAX_AGENTS (see shareGlobal). room
-// estimates what these rules will allow, for the choice of a team and a kind.
-func (d *decider) limits(a *ask) []limit {
-	t, out := a.t, make([]limit, 0, 8)
+// limits applies the rules between what a team wants and what it gets, in their order. Nothing else forbids
+// an agent that want added, except BELLBOARD_MAX_AGENTS (see shareGlobal). room estimates what these rules
+// will allow, for the choice of a team and a kind.
+func (d *decider) limits(a *ask) {
+	t := a.t
 	if d.quiet {
-		out = append(out, limit{Step: Step{Rule: RuleQuietDown}, of: anyCreation})
+		a.limit(Step{Rule: RuleQuietDown}, anyCreation, 0)
 	}
 	for _, k := range Kinds() {
 		if p := a.pause[k]; p.limits() {
-			out = append(out, limit{Step: Step{Rule: RuleBackoff, Pause: &p}, of: ofKind(k), most: p.May})
+			a.limit(Step{Rule: RuleBackoff, Pause: &p}, ofKind(k), p.May)
 		}
-		if a.cooling[k] {
-			id := PoolID{t.Name, k}
-			out = append(out, limit{
-				Step: Step{Rule: RuleScaleUpCooldown, Left: t.ScaleUpCooldown - d.in.Now.Sub(d.pooled.of(id).Up)},
-				of:   func(c creation) bool { return c.kind == k && soft(c) }, from: ofKind(k),
-				most: a.gone[k] + d.in.Memory.Pools[id].Unmade, // these replace agents that are gone
-			})
+		if left := a.cooldown[k]; left > 0 {
+			replace := a.gone[k] + d.in.Memory.Pools[PoolID{t.Name, k}].Unmade
+			of := func(c creation) bool { return c.kind == k && soft(c) }
+			had := a.ups(k)
+			if cut, _ := a.up.keep(of, replace); cut > 0 {
+				a.step(Step{Rule: RuleScaleUpCooldown, Left: left}, had, had-cut)
+			}
 		}
 	}
-	out = append(out, limit{
-		Step: Step{Rule: RuleMaxPersistent, Limit: t.MaxPersistent}, of: ofKind(Persistent), most: max(0, t.MaxPersistent-a.alive[Persistent]),
-	})
+	persistent := Step{Rule: RuleMaxPersistent, Limit: t.MaxPersistent}
+	a.limit(persistent, ofKind(Persistent), t.MaxPersistent-a.alive[Persistent])
 	if t.ScaleUpStep > 0 {
-		out = append(out, limit{Step: Step{Rule: RuleScaleUpStep, Limit: t.ScaleUpStep}, of: soft, most: t.ScaleUpStep})
+		a.limit(Step{Rule: RuleScaleUpStep, Limit: t.ScaleUpStep}, soft, t.ScaleUpStep)
 	}
-	return append(out, limit{
-		Step: Step{Rule: RuleMaxAgents, Limit: t.MaxAgents, Want: a.dec.Want}, of: anyCreation, most: max(0, t.MaxAgents-a.total(a.alive)),
-	})
+	all := Step{Rule: RuleMaxAgents, Limit: t.MaxAgents, Want: a.dec.Want}
+	a.crowd = a.limit(all, anyCreation, t.MaxAgents-a.total(a.alive))
 }
 
 // limit applies one rule, and returns how many of the agents that the rule forbids have builds waiting for
 // them.
-func (a *ask) limit(l limit) (waited int) {
-	have := a.up.count(l.of)
-	if have <= l.most {
-		return 0
+func (a *ask) limit(s Step, of func(creation) bool, most int) (waited int) {
+	had := a.up.count(of)
+	cut, waited := a.up.keep(of, most)
+	if cut > 0 {
+		a.step(s, had, had-cut)
 	}
-	if l.from == nil {
-		l.from = l.of
-	}
-	before, left := a.up.count(l.from), l.most
-	for i := range a.up {
-		c := &a.up[i]
-		if !l.of(*c) {
-			continue
-		}
-		kept := min(c.n, left)
-		if c.why == ReasonDemand {
-			waited += c.n - kept
-		}
-		c.n, left = kept, left-kept
-	}
-	a.step(l.Step, before, before-have+l.most)
 	return waited
 }
 
-// room returns how many more agents of these kinds the team's limits allow, beyond those that are already
-// promised. If there is no room, another team that fits gets the items.
-func (a *ask) room(k kinds) int {
+// room returns how many more agents the team's limits allow for the demand that is being shared, beyond those
+// that are already promised. If there is no room, another team that fits gets the items.
+func (a *ask) room() int {
 	if a.t.Paused {
 		return 0
 	}
-	all := a.t.MaxAgents - a.total(a.alive) - a.total(a.promised)
-	if !k.ephemeral {
-		all = min(all, a.t.MaxPersistent-a.alive[Persistent]-a.promised[Persistent])
-	}
-	most, may := max(all, 0), 0
-	if k.ephemeral {
+	most, may := a.t.MaxAgents-a.total(a.alive)-a.total(a.promised), 0
+	if a.accepts.ephemeral {
 		may = min(a.pause[Ephemeral].May, most)
+	} else {
+		most = min(most, a.t.MaxPersistent-a.alive[Persistent]-a.promised[Persistent])
 	}
-	if k.persistent {
+	if a.accepts.persistent {
 		may += min(a.pause[Persistent].May, most)
 	}
-	return min(most, may)
+	return max(0, min(most, may))
 }
 
 // persistentRoom returns how many more persistent agents the limits allow. Beyond that, items that accept
@@ -324,15 +303,11 @@ func (a *ask) persistentRoom() int {
 	return max(0, min(a.pause[Persistent].May, a.t.MaxPersistent-a.alive[Persistent])-a.ups(Persistent))
 }
 
-// instead replaces ephemeral agents by persistent ones for n items that accept either kind, if ephemeral
-// agents fail and persistent ones do not. instead returns how many persistent agents to make. (If persistent
-// agents fail, persistentRoom is zero, and ephemeral agents are made in the first place.)
+// instead returns how many persistent agents to make for n items that accept either kind, if ephemeral agents
+// fail and persistent ones do not.
 func (a *ask) instead(n int) (persistent int) {
 	p := a.pause[Ephemeral]
 	over := n - max(0, p.May-a.ups(Ephemeral))
-	if over <= 0 {
-		return 0
-	}
 	made := min(agentsFor(over, a.size(Persistent)), a.persistentRoom())
 	if made > 0 {
 		a.step(Step{Rule: RuleFallback, Pause: &p}, n, max(0, n-made*a.size(Persistent)))
@@ -340,11 +315,12 @@ func (a *ask) instead(n int) (persistent int) {
 	return made
 }
 
-// persistentOf returns how many of n persistent agents are made for items that accept either kind. The other
-// agents are made ephemeral, because there is no room or because persistent agents fail.
+// persistentOf returns how many of n persistent agents are made for items that accept either kind. The others
+// are made ephemeral, because there is no room or because persistent agents fail.
 func (a *ask) persistentOf(n int) int {
 	room, p := a.persistentRoom(), a.pause[Persistent]
-	if left := max(0, p.May-a.ups(Persistent)); n > room && left <= room && p.limits() && a.pause[Ephemeral].May > a.ups(Ephemeral) {
+	fails := p.limits() && max(0, p.May-a.ups(Persistent)) <= room
+	if n > room && fails && a.pause[Ephemeral].May > a.ups(Ephemeral) {
 		a.step(Step{Rule: RuleFallback, Pause: &p}, n, room)
 	}
 	return min(n, room)
@@ -354,87 +330,84 @@ func (a *ask) persistentOf(n int) int {
 func (p *Pause) limits() bool { return p.May < math.MaxInt }
 
 // pauseOf returns what the pool's back-off allows now.
-func (d *decider) pauseOf(id PoolID) Pause {
-	b := &d.pooled.of(id).Backoff
+func (d *decider) pauseOf(id PoolID, b *Backoff) Pause {
 	if !b.pauses() {
 		return Pause{Kind: id.Kind, May: math.MaxInt}
 	}
 	p := Pause{Kind: id.Kind, Failure: b.Failure, Left: max(0, b.Until.Sub(d.in.Now)), Came: b.Came}
-	if p.Left > 0 {
-		return p
-	}
-	var more bool
-	if p.Probes, more = d.unproven(id, b); more {
-		p.May = 1
+	if p.Left == 0 {
+		n, more := d.unproven(id, b)
+		p.Probes, p.May = n, yes(more)
 	}
 	return p
 }
 
-// shareGlobal shares the agents that BELLBOARD_MAX_AGENTS still allows among the teams that want more. The
-// teams with the highest PRIORITY come first. Among equal teams each next agent goes to the team with the
-// fewest agents.
+// shareGlobal shares the agents that BELLBOARD_MAX_AGENTS still allows among the teams that want more: by
+// PRIORITY, and among equal teams each next agent to the team with the fewest agents.
 func (d *decider) shareGlobal(teams []*ask, alive int) {
 	room, want := max(0, d.in.MaxAgents-alive), 0
-	type grant struct {
-		a             *ask
-		wants, grants int
-	}
-	all := make([]grant, 0, len(teams))
 	for _, a := range teams {
-		all = append(all, grant{a: a, wants: a.allUps()})
 		want += a.allUps()
 	}
-	crowd := 0
-	if want > room {
-		hungry := make([]*grant, len(all))
-		for i := range all {
-			hungry[i] = &all[i]
-		}
-		for ; room > 0; room-- {
-			hungry = slices.DeleteFunc(hungry, func(s *grant) bool { return s.grants == s.wants })
-			best := slices.MinFunc(hungry, func(a, b *grant) int {
-				return cmp.Or(
-					cmp.Compare(b.a.t.Priority, a.a.t.Priority),
-					cmp.Compare(a.a.dec.Alive+a.grants, b.a.dec.Alive+b.grants),
-					strings.Compare(a.a.t.Name, b.a.t.Name),
-				)
-			})
-			best.grants++
-		}
-		for _, s := range all {
-			crowd += s.a.limit(limit{Step: Step{Rule: RuleGlobalMax, Limit: d.in.MaxAgents}, of: anyCreation, most: s.grants})
+	if want <= room {
+		return
+	}
+	hungry := slices.DeleteFunc(slices.Clone(teams), func(a *ask) bool { return a.allUps() == 0 })
+	for ; room > 0; room-- {
+		next := slices.MinFunc(hungry, func(a, b *ask) int {
+			agents := a.dec.Alive + a.granted - b.dec.Alive - b.granted
+			return cmp.Or(b.t.Priority-a.t.Priority, agents, strings.Compare(a.t.Name, b.t.Name))
+		})
+		if next.granted++; next.granted == next.allUps() {
+			hungry = slices.DeleteFunc(hungry, func(a *ask) bool { return a == next })
 		}
 	}
-	d.crowd = crowd
+	for _, a := range teams {
+		d.crowd += a.limit(Step{Rule: RuleGlobalMax, Limit: d.in.MaxAgents}, anyCreation, a.granted)
+	}
 }
 
-// create turns creations into actions. Free berths are used first, then new names.
-func (d *decider) create(a *ask) {
-	for _, k := range []Kind{Persistent, Ephemeral} {
-		n := a.ups(k)
-		a.dec.Up[k] = n
-		if n == 0 {
+// create turns creations into actions. Pools take turns: a tick may have no time for all agents, and then no
+// pool waits for all agents of another pool.
+func (d *decider) create(teams []*ask) {
+	var pools [][]Action
+	for _, a := range teams {
+		for _, k := range []Kind{Persistent, Ephemeral} {
+			if a.dec.Up[k] = a.ups(k); a.dec.Up[k] > 0 {
+				pools = append(pools, d.createIn(a, k))
+			}
+		}
+	}
+	for turn := 0; len(pools) > 0; turn++ {
+		for _, p := range pools {
+			d.plan.Actions = append(d.plan.Actions, p[turn])
+		}
+		pools = slices.DeleteFunc(pools, func(p []Action) bool { return len(p) == turn+1 })
+	}
+}
+
+// createIn returns the creations of one pool as actions. Free berths are used first, then new names.
+func (d *decider) createIn(a *ask, k Kind) []Action {
+	id := PoolID{a.t.Name, k}
+	out, berths := make([]Action, 0, a.dec.Up[k]), d.freeBerths(id)
+	for _, c := range a.up {
+		if c.kind != k || c.n == 0 {
 			continue
 		}
-		id := PoolID{a.t.Name, k}
-		berths := d.freeBerths(id)
-		for _, c := range a.up {
-			if c.kind != k || c.n == 0 {
-				continue
+		act := Action{Verb: Create, Pool: id, Reason: c.why, Text: a.creationText(c.why)}
+		act.Spare = c.why == ReasonSpare || a.dec.Short == 0
+		for range c.n {
+			act.Agent, act.Slot = "", d.takeSlot(id)
+			if len(berths) > 0 {
+				d.left[berths[0]] = true
+				act.Agent, berths = berths[0].Name, berths[1:]
 			}
-			text := a.creationText(c.why)
-			for range c.n {
-				act := Action{Verb: Create, Pool: id, Reason: c.why, Text: text, Slot: d.takeSlot(id), Spare: c.why == ReasonSpare || a.dec.Short == 0}
-				if len(berths) > 0 {
-					d.left[berths[0]] = true
-					act.Agent, berths = berths[0].Name, berths[1:]
-				}
-				d.plan.Actions = append(d.plan.Actions, act)
-			}
+			out = append(out, act)
 		}
-		if a.up.count(func(c creation) bool { return c.kind == k && soft(c) }) > 0 && !a.cooling[k] {
+		if soft(c) && a.cooldown[k] == 0 {
 			d.pooled.of(id).Up = d.in.Now
 		}
-		d.pooled.of(id).Down = d.in.Now
 	}
+	d.pooled.of(id).Down = d.in.Now
+	return out
 }

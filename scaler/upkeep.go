@@ -1,10 +1,7 @@
 package scaler
 
 import (
-	"cmp"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -16,14 +13,11 @@ const (
 	Relaunch = 10 * time.Second
 )
 
-// tableActions turns the steps of the table into actions.
+// tableActions turns the steps of the table into actions, and marks the agents that no team wants. It runs
+// before the matching, because these agents serve no item.
 func (d *decider) tableActions() {
-	carry := map[PoolID]int{}
-	for _, m := range d.agents {
-		if d.carrier(m) || d.spare(m) {
-			carry[m.PoolID]++
-		}
-	}
+	d.plan.Actions = make([]Action, 0, len(d.agents)) // room for most plans
+	spares, carriers := d.carry()
 	var tidy []*agent
 	for _, m := range d.agents {
 		v := m.verdict
@@ -34,7 +28,11 @@ func (d *decider) tableActions() {
 			d.act(PutSecret, m, ReasonRestart, secretText)
 		}
 		switch {
-		case v.Do == "" || d.waits(m, carry):
+		case m.retired && m.pool == nil:
+			d.act(Mark, m, ReasonTeamGone, goneTeamText)
+		case m.retired:
+			d.act(Mark, m, ReasonPaused, pausedText)
+		case v.Do == "" || d.waits(m, spares[m.PoolID]+carriers[m.PoolID]):
 		case v.tidies():
 			tidy = append(tidy, m)
 		default:
@@ -47,31 +45,25 @@ func (d *decider) tableActions() {
 }
 
 // waits reports whether the table's step for an agent has to wait for a later tick. carry is how many Jenkins
-// nodes of each pool make Jenkins name the pool's labels.
-func (d *decider) waits(m *agent, carry map[PoolID]int) bool {
+// nodes make Jenkins name the labels of the agent's pool.
+func (d *decider) waits(m *agent, carry int) bool {
 	v := m.verdict
 	switch {
 	case d.quiet && v.Do.Destructive() && v.Class != Ended && v.Class != FenceInTheWay:
 		return true // an item may not show which agent it waits for
-	case v.Reason == ReasonOneBuild && !m.was.Work.On && d.starting():
-		// If Bellboard marked the agent now, the item would go back into the queue, and the agent would go
-		// without having run a build.
+	case v.Reason == ReasonOneBuild && !m.was.Work.On && d.starting:
+		// If Bellboard marked the agent now, its item might go back into the queue, and the agent would go
+		// without a build. (Nodes are asked for before the queue. So if no item is pending, every build that
+		// the nodes show has begun.)
 		return true
 	}
 	// Jenkins needs this Jenkins node to name its labels, until new berths carry them.
-	return v.Class == Stray && v.Do == DeleteNode && m.pool != nil && carry[m.PoolID] < 2 && !d.in.Closing
+	return v.Class == Stray && v.Do == DeleteNode && m.pool != nil && carry < 2 && !d.in.Closing
 }
 
-// starting reports whether some item has an executor while its build has not begun. An agent that looks busy
-// may still give such an item back if Bellboard marks the agent now. (Bellboard asks Jenkins for its nodes
-// before its queue. So if no item is pending in the queue, every build that the nodes show has begun.)
-func (d *decider) starting() bool {
-	return slices.ContainsFunc(d.in.Jenkins.Items, func(it Item) bool { return it.State == Pending })
-}
-
-// inPace returns the agents whose step may be taken now: a few in each second, however short the ticks are.
-// Each Jenkins node that is made or deleted takes the lock of Jenkins' queue, and bursts slow Jenkins down.
-// The agents take turns, so that agents whose step fails do not keep the others waiting.
+// inPace returns the agents whose step may be taken now: a few in each second, since each Jenkins node that
+// is made or deleted takes the lock of Jenkins' queue. The agents take turns, so that agents whose step fails
+// do not keep the others waiting.
 func (d *decider) inPace(tidy []*agent) []*agent {
 	const pace, turn = 8, 5 // steps in a second; seconds until the next agents' turn
 	second, steps := d.in.Now.Unix(), 0
@@ -96,25 +88,26 @@ func (m *agent) keyed() bool {
 	return m.Connect == Inbound && !called
 }
 
-// carrier reports whether the agent's Jenkins node makes Jenkins name its labels, and will do so for a while.
-func (d *decider) carrier(m *agent) bool {
-	return m.Node != nil && !m.Node.Fence && m.Pod != nil && m.capacity() > 0 && !d.left[m]
-}
-
-// spare reports whether the agent is a berth of this process that nothing in this plan takes. A berth that an
-// item names has class Awaited, and counts as a berth too.
-func (d *decider) spare(m *agent) bool {
-	return !d.left[m] && (m.verdict.Class == Berth || m.verdict.Class == Awaited && m.Berth && m.Pod == nil)
+// carry counts the Jenkins nodes that make Jenkins name the labels of their pool: the berths of this process
+// that nothing in this plan takes, awaited or not, and the Jenkins nodes of agents that take builds.
+func (d *decider) carry() (spares, carriers map[PoolID]int) {
+	spares, carriers = map[PoolID]int{}, map[PoolID]int{}
+	for _, m := range d.agents {
+		switch {
+		case d.left[m] || m.Node == nil:
+		case m.verdict.Class == Berth, m.verdict.Class == Awaited && m.Berth && m.Pod == nil:
+			spares[m.PoolID]++
+		case !m.Node.Fence && m.Pod != nil && m.capacity() > 0:
+			carriers[m.PoolID]++
+		}
+	}
+	return spares, carriers
 }
 
 // freeBerths returns the pool's berths that may be taken. A Swarm pool has none.
-func (d *decider) freeBerths(id PoolID) []*agent {
-	if p := d.pools[id]; p == nil || p.Connect != Inbound {
-		return nil
-	}
-	var out []*agent
+func (d *decider) freeBerths(id PoolID) (out []*agent) {
 	for _, m := range d.byPool[id] {
-		if m.verdict.Class == Berth && !d.left[m] {
+		if m.verdict.Class == Berth && m.pool.Connect == Inbound && !d.left[m] {
 			out = append(out, m)
 		}
 	}
@@ -125,8 +118,6 @@ func (d *decider) freeBerths(id PoolID) []*agent {
 func (d *decider) upkeep() {
 	for _, m := range d.agents {
 		d.protect(m)
-	}
-	for _, m := range d.agents {
 		d.launch(m)
 	}
 	d.berths()
@@ -137,59 +128,35 @@ func (d *decider) upkeep() {
 // node should not wait for an idle agent. A pod that is made for a build is protected from the start. A pod
 // that no build waits for is made unprotected, and is protected with its first build.
 func (d *decider) protect(m *agent) {
-	switch {
-	case m.Pod == nil || m.Pod.Requested || m.Pod.Deleting || !m.alive():
-	case m.Pod.Protected:
-		d.unprotect(m)
-	case m.Pinned:
+	switch p := m.Pod; {
+	case p == nil || p.Requested || p.Deleting || !m.alive():
+	case m.Pinned && !p.Protected:
 		d.act(Protect, m, ReasonResume, resumeText)
-	case !m.idle():
+	case !m.idle() && !p.Protected:
 		d.act(Protect, m, ReasonBuild, buildText)
-	}
-}
-
-// unprotect lets others evict a pod on which no build runs.
-func (d *decider) unprotect(m *agent) {
-	switch {
-	case d.grace:
-	case m.verdict.Class == Held && m.online() && m.idle() && !m.Pinned:
+	case m.Pinned || !m.idle() || !p.Protected || d.grace:
+	case m.verdict.Class == Held && m.online():
 		d.act(Unprotect, m, ReasonFree, heldText)
 	case m.verdict.Class == Free && !d.leaves(m) && d.in.Now.Sub(m.is.Free) >= FreeUnprotected:
 		d.act(Unprotect, m, ReasonFree, freeText())
 	}
 }
 
-// launch asks Jenkins to call an agent that does not call Jenkins, as soon as the agent can be called.
-// Jenkins itself tries a few times in the minutes after a Jenkins node was made, and then hardly ever. A
-// berth's pod comes later than that.
+// launch asks Jenkins to call an agent that does not call Jenkins, as soon as the agent can be called, if
+// something is lost otherwise: a build, or an agent on its way. Jenkins itself tries a few times in the
+// minutes after a Jenkins node was made, and then hardly ever. A berth's pod comes later than that.
 func (d *decider) launch(m *agent) {
-	if m.pool == nil || !m.pool.Called || m.Pod == nil || m.Node == nil || m.Node.Online {
+	p, c := m.Pod, m.verdict.Class
+	if m.pool == nil || !m.pool.Called || p == nil || m.Node == nil || m.Node.Online {
 		return
 	}
-	last := m.was.Called
-	// If Jenkins was never asked for this agent, last is zero, which is longer ago than Relaunch.
-	if !d.callable(m) || d.in.Now.Sub(last) < Relaunch {
-		m.is.Called = last
-		return
+	m.is.Called = m.was.Called // zero if Jenkins was never asked, which is longer ago than Relaunch
+	ready := p.Phase == PodRunning && !p.Ready.IsZero() && !p.Deleting && m.verdict.Do == "" && !d.leaves(m)
+	comes := c == Coming || c == Awaited || c == Cut || c == Reconnecting || c == Stuck && m.Grace
+	if ready && comes && d.in.Now.Sub(m.was.Called) >= Relaunch {
+		m.is.Called = d.in.Now
+		d.act(Launch, m, ReasonReady, launchText)
 	}
-	m.is.Called = d.in.Now
-	d.act(Launch, m, ReasonReady, launchText)
-}
-
-// callable reports whether the agent runs, and whether something is lost if it does not connect: a build, or
-// an agent on its way.
-func (d *decider) callable(m *agent) bool {
-	if p := m.Pod; p.Phase != PodRunning || p.Ready.IsZero() || p.Deleting || m.verdict.Do != "" || d.leaves(m) {
-		return false
-	}
-	switch m.verdict.Class {
-	case Coming, Awaited, Cut, Reconnecting:
-		return true
-	case Stuck:
-		return m.Grace // in grace the agent may connect after all
-	case FenceInTheWay, Resuming, Ended, Fenced, Held, Leaving, Going, Busy, Draining, Free, Drained, Ghost, Berth, Intruder, Lost, Stray:
-	}
-	return false
 }
 
 // berths keeps BERTHS registered Jenkins nodes for each inbound pool, and at least two Jenkins nodes that
@@ -198,26 +165,19 @@ func (d *decider) berths() {
 	if d.in.Closing {
 		return
 	}
-	have, carry := map[PoolID]int{}, map[PoolID]int{}
-	for _, m := range d.agents {
-		switch {
-		case d.spare(m):
-			have[m.PoolID]++
-		case d.carrier(m):
-			carry[m.PoolID]++
-		}
-	}
-	ids := slices.SortedFunc(maps.Keys(d.pools), func(a, b PoolID) int {
-		return cmp.Or(strings.Compare(a.Team, b.Team), cmp.Compare(a.Kind, b.Kind))
-	})
-	for _, id := range ids {
-		p := d.pools[id]
-		want := max(p.Berths, 2-carry[id])
-		if p.Connect == Swarm {
-			want = 2
-		}
-		for range want - have[id] {
-			d.plan.Actions = append(d.plan.Actions, Action{Verb: Register, Pool: id, Reason: ReasonBerths, Text: berthText})
+	spares, carriers := d.carry()
+	for i := range d.in.Teams {
+		for j := range d.in.Teams[i].Pools {
+			p := &d.in.Teams[i].Pools[j]
+			want := max(p.Berths, 2-carriers[p.PoolID])
+			if p.Connect == Swarm {
+				want = 2
+			}
+			for range want - spares[p.PoolID] {
+				d.plan.Actions = append(d.plan.Actions, Action{
+					Verb: Register, Pool: p.PoolID, Reason: ReasonBerths, Text: berthText,
+				})
+			}
 		}
 	}
 }

@@ -12,26 +12,24 @@ import (
 
 const (
 	// VetoedAfter is how long an agent may wait beside an item that it fits before the agent counts as
-	// refused. Jenkins needs less than a second to give such an item to the agent. After VetoedAfter
-	// something in Jenkins must forbid it: a plugin's veto, a node property, a throttle.
+	// refused. Jenkins needs less than a second, unless a plugin's veto, a node property or a throttle
+	// forbids it.
 	VetoedAfter = 15 * time.Second
 	// VetoKept is how long Bellboard makes no agent for refused items after Jenkins refused a fresh agent
 	// too. Each further refused agent in a row doubles the pause, up to VetoMost.
 	VetoKept = 10 * time.Minute
-	// VetoMost is the longest such pause.
 	VetoMost = 3 * time.Hour
 	// VetoProbe is how long after one trial the next trial may begin, if the refused agents have been
 	// given other work meanwhile.
 	VetoProbe = 5 * time.Minute
 )
 
-// Sighting records since when an item has been buildable, as part of one demand. Bellboard may find that
-// agents which seemed refused get such items after all. Then Since starts again at that moment.
+// Sighting records since when an item has been buildable, as part of one demand. Since starts again if agents
+// that seemed refused get such items after all.
 type Sighting struct {
-	Label string // the demand's key
-	Since time.Time
-	// Vetoed: the item has waited for VetoedAfter beside an agent that fits it.
-	Vetoed bool
+	Label  string // the demand's key
+	Since  time.Time
+	Vetoed bool // the item has waited for VetoedAfter beside an agent that fits it
 }
 
 // of reports whether the sighting is of an item of the demand with that key.
@@ -55,45 +53,38 @@ type Veto struct {
 	Since time.Time
 	// Pause is how long the last pause was meant to be. A pause shorter than VetoKept proves no veto: it
 	// only says that the last trial was not long ago.
-	Pause time.Duration
-	// Agents are the names of the agents that do not count for the label.
-	Agents map[string]bool
-	// Why is Jenkins' sentence on an item while Jenkins refused the item to an agent. Later there may be no
-	// agent to refuse, and then Jenkins no longer repeats a plugin's words.
-	Why string
-	// Left is how many more ticks look for the agent of an item that left the queue.
-	Left int
+	Pause  time.Duration
+	Agents map[string]bool // the names of the agents that do not count for the label
+	// Why is Jenkins' sentence on an item while Jenkins refused the item to an agent. When there is no such
+	// agent, Jenkins no longer repeats a plugin's words.
+	Why  string
+	Left int // how many more ticks look for the agent of an item that left the queue
 }
 
 // looksAtLeft is how many ticks look for the agent of an item that left the queue. Bellboard asks Jenkins for
-// its nodes before its queue. So the item may be gone from the queue in one tick, and only the next tick
-// shows its agent at work.
+// its nodes before its queue, so only the tick after may show that agent at work.
 const looksAtLeft = 2
 
-// recall brings the known refusals up to date: from the memory, and from what has happened to the refused
-// items. recall runs before the matching.
+// recall brings the known refusals up to date, before the matching.
 func (d *decider) recall() {
 	now, old := d.in.Now, d.in.Memory
-	d.vetoes = make(map[string]Veto, len(old.Vetoes))
-	waits := make(map[string]bool, len(d.demands))
+	d.mem.Vetoes = make(map[string]Veto, len(old.Vetoes))
 	for _, w := range d.demands {
-		key := w.key()
-		waits[key] = true
 		for _, i := range w.items {
-			id := d.in.Jenkins.Items[i].ID
-			s := Sighting{Label: key, Since: now}
-			if was := old.Items[id].Seen; was.of(key) {
-				s = was
+			d.items[i].Seen = Sighting{Label: w.key, Since: now}
+			if was := old.Items[d.in.Jenkins.Items[i].ID].Seen; was.of(w.key) {
+				d.items[i].Seen = was
 			}
-			d.note(id, func(m *ItemMemory) { m.Seen = s })
 		}
-		if _, ok := old.Vetoes[key]; w.inferred && !ok {
-			d.vetoes[key] = Veto{Stage: VetoTrial, Since: now}
+		if w.inferred {
+			d.mem.Vetoes[w.key] = Veto{Stage: VetoTrial, Since: now}
 		}
 	}
 	for key, r := range old.Vetoes {
-		if d.age(&r, waits[key]) {
-			d.vetoes[key] = r
+		r.Agents = maps.Clone(r.Agents) // Decide does not change the Memory that it was given
+		waits := slices.ContainsFunc(d.demands, func(w *demand) bool { return w.key == key })
+		if r.age(now, waits) {
+			d.mem.Vetoes[key] = r
 		}
 	}
 	d.explainLeft()
@@ -101,192 +92,129 @@ func (d *decider) recall() {
 
 // age brings a refusal up to the time of this tick, and reports whether it still holds. While items wait, a
 // trial has no end, and each pause ends in a trial.
-func (d *decider) age(r *Veto, waits bool) (still bool) {
-	age := d.in.Now.Sub(r.Since)
-	switch r.Stage {
-	case VetoTrial:
-		return waits || age < VetoKept
-	case VetoPause:
-		if age < r.Pause {
-			return true
-		}
-		d.tryAgain(r)
-		return waits
-	case VetoServed:
-		return age < VetoKept
-	case VetoOver:
-		return age < VetoProbe
+func (r *Veto) age(now time.Time, waits bool) (still bool) {
+	holds := map[VetoStage]time.Duration{
+		VetoTrial:  VetoKept,
+		VetoPause:  r.Pause,
+		VetoServed: VetoKept,
+		VetoOver:   VetoProbe,
 	}
-	return false
-}
-
-// tryAgain begins a trial, and removes agents that no longer exist from the refusal.
-func (d *decider) tryAgain(r *Veto) {
-	r.Stage, r.Since = VetoTrial, d.in.Now
-	r.Agents = maps.Clone(r.Agents) // Decide does not change the Memory that it was given
-	maps.DeleteFunc(r.Agents, func(name string, _ bool) bool {
-		static := slices.ContainsFunc(d.foreign, func(n *Node) bool { return n.Name == name })
-		return d.byName[name] == nil && !static
-	})
+	if now.Sub(r.Since) < holds[r.Stage] {
+		return true
+	}
+	if r.Stage == VetoPause {
+		r.Stage, r.Since = VetoTrial, now
+	}
+	return waits && r.Stage == VetoTrial
 }
 
 // explainLeft looks at refused items that left the queue, and finds out whether Jenkins gave them to an
 // agent.
 func (d *decider) explainLeft() {
-	if len(d.vetoes) == 0 {
-		return
-	}
-	queued := make(map[int64]bool, len(d.in.Jenkins.Items))
-	for i := range d.in.Jenkins.Items {
-		it := &d.in.Jenkins.Items[i]
-		queued[it.ID] = it.State != Pending
-	}
-	for id, was := range d.in.Memory.Items {
-		s := was.Seen
-		r, ok := d.vetoes[s.Label]
-		if ok = ok && !s.Since.IsZero(); !ok {
-			continue
-		}
-		if counts := s.Vetoed || inferred(s.Label) && r.Stage == VetoTrial; ok && counts && !queued[id] {
+	for _, id := range d.taken {
+		was := d.in.Memory.Items[id].Seen
+		r, known := d.mem.Vetoes[was.Label]
+		if known && (was.Vetoed || r.Stage == VetoTrial && strings.HasPrefix(was.Label, inferredKey)) {
 			r.Left = looksAtLeft
-			d.vetoes[s.Label] = r
+			d.mem.Vetoes[was.Label] = r
 		}
 	}
-	for key, r := range d.vetoes {
+	for key, r := range d.mem.Vetoes {
 		if r.Left > 0 {
-			d.vetoes[key] = d.explained(key, r)
+			d.mem.Vetoes[key] = d.explained(key, r)
 		}
 	}
 }
 
-// explained returns what remains of a refusal after such an item has left the queue. There are three cases:
+// explained returns what remains of a refusal after such an item has left the queue:
 //
-//   - A refused agent has taken work. Then there is no veto: Jenkins was slow, or did not want to start those
-//     items yet.
+//   - A refused agent has taken work. Then there is no veto: Jenkins was slow, or had something against these
+//     items alone.
 //   - Another agent that fits has taken work. Then more agents help.
-//   - Neither. A person may have cancelled the item, or a foreign node runs it. That is worth one trial.
+//   - Neither: a person has cancelled the item, or a foreign node runs it. That is worth one trial.
 func (d *decider) explained(key string, r Veto) Veto {
-	for name := range r.Agents {
-		if !d.tookWork(name) {
-			continue
-		}
-		for id, is := range d.mem.Items {
-			if is.Seen.of(key) {
-				is.Seen = Sighting{Label: key, Since: d.in.Now}
-				d.mem.Items[id] = is
-			}
-		}
-		return Veto{Stage: VetoOver, Since: r.Since}
-	}
-	fits := d.fitsKey(key)
+	served, expr := false, label.Parse(strings.TrimPrefix(key, inferredKey))
 	for _, m := range d.agents {
-		if m.Pod != nil && !m.Pod.Ended() && fits(m) && d.tookWork(m.Name) {
-			return Veto{Stage: VetoServed, Since: d.in.Now, Agents: r.Agents, Why: r.Why}
+		switch {
+		case !m.tookWork():
+		case r.Agents[m.Name]:
+			for i := range d.items {
+				if s := &d.items[i].Seen; s.of(key) {
+					*s = Sighting{Label: key, Since: d.in.Now}
+				}
+			}
+			return Veto{Stage: VetoOver, Since: r.Since}
+		case m.Pod != nil && expr.Matches(m.carries):
+			served = true
 		}
+	}
+	if served {
+		return Veto{Stage: VetoServed, Since: d.in.Now, Agents: r.Agents, Why: r.Why}
 	}
 	r.Left--
 	if r.Left == 0 && r.Stage == VetoPause && d.in.Now.Sub(r.Since) >= VetoProbe {
-		d.tryAgain(&r)
+		r.Stage, r.Since = VetoTrial, d.in.Now
 	}
 	return r
 }
 
-// fitsKey returns a function that reports whether an agent fits the items of a demand. The demand itself may
-// no longer exist.
-func (d *decider) fitsKey(key string) func(*agent) bool {
-	text := strings.TrimPrefix(key, inferredKey)
-	if text == "" {
-		return func(m *agent) bool { return m.pool != nil && m.pool.Unlabelled }
-	}
-	e := label.Parse(text)
-	return func(m *agent) bool {
-		labels := m.labels()
-		return e.Matches(func(atom string) bool { return slices.Contains(labels, atom) })
-	}
-}
-
-// tookWork reports whether the agent runs more builds than at the last tick. An agent that is gone took no
-// work, unless an earlier tick saw a build on it.
-func (d *decider) tookWork(name string) bool {
-	m, was := d.byName[name], d.in.Memory.Agents[name].Work
-	switch {
-	case m == nil || m.verdict.Class == Ended:
-		return was.Builds > 0
-	case m.Node == nil || m.Node.Idle:
-		return false
-	}
-	return !was.On || m.Node.Busy > was.Builds
+// tookWork reports whether the agent runs more builds than at the last tick.
+func (m *agent) tookWork() bool {
+	was := &m.was.Work
+	return m.Node != nil && !m.Node.Idle && (!was.On || m.Node.Busy > was.Builds)
 }
 
 // refusedBy returns, for each agent, the keys of the demands that the agent does not count for.
 func (d *decider) refusedBy() map[string][]string {
 	out := map[string][]string{}
-	for key, r := range d.vetoes {
-		for name := range r.Agents {
+	for _, key := range slices.Sorted(maps.Keys(d.mem.Vetoes)) {
+		for name := range d.mem.Vetoes[key].Agents {
 			out[name] = append(out[name], key)
 		}
-	}
-	for _, keys := range out {
-		slices.Sort(keys)
 	}
 	return out
 }
 
-// refusals looks for agents that wait beside items that they fit. refusals runs after the matching, and its
-// result counts from the next tick on.
+// refusals looks for agents that wait beside items that they fit. refusals runs after the matching: what it
+// finds counts for the matching from the next tick on.
 func (d *decider) refusals() {
-	d.mem.Vetoes = maps.Clone(d.vetoes)
 	for _, w := range d.demands {
-		waited := w.items[:0:0] // the items that have waited for VetoedAfter
-		for _, i := range w.items {
-			if d.in.Now.Sub(d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Since) >= VetoedAfter {
-				waited = append(waited, i)
-			}
-		}
-		if len(waited) == 0 {
+		waited := func(i int) bool { return d.in.Now.Sub(d.items[i].Seen.Since) >= VetoedAfter }
+		if !slices.ContainsFunc(w.items, waited) {
 			continue
 		}
-		for _, i := range w.fits {
-			for _, name := range d.supply[i].standing {
+		for _, s := range w.fits {
+			for _, name := range s.standing {
 				d.refuse(w, name)
 			}
 		}
-		beside := false
-		for name := range d.mem.Vetoes[w.key()].Agents {
-			beside = beside || d.standing(name)
-		}
-		for _, i := range waited {
-			d.note(d.in.Jenkins.Items[i].ID, func(m *ItemMemory) { m.Seen.Vetoed = m.Seen.Vetoed || beside })
+		for name := range d.mem.Vetoes[w.key].Agents {
+			if !d.standing(name) {
+				continue
+			}
+			for _, i := range w.items {
+				d.items[i].Seen.Vetoed = d.items[i].Seen.Vetoed || waited(i)
+			}
+			break
 		}
 	}
 }
 
-// open returns since when the agent or foreign node of that name has had an executor that waits for work. A
-// zero time means that there is none.
-func (d *decider) open(name string) time.Time {
-	if m := d.byName[name]; m != nil {
-		return m.is.Open
-	}
-	return d.foreignOpen[name]
-}
-
-// standing reports whether the agent has waited for work for so long that Jenkins must have noticed the
-// agent.
+// standing reports whether the agent or foreign node has had an executor that waits for work for so long that
+// Jenkins must have noticed it.
 func (d *decider) standing(name string) bool {
-	since := d.open(name)
+	since := d.mem.Agents[name].Open // of a foreign node
+	if m := d.byName[name]; m != nil {
+		since = m.is.Open
+	}
 	return !since.IsZero() && d.in.Now.Sub(since) >= VetoedAfter
 }
 
-// refuse notes that Jenkins gave an agent none of the items of a demand. That proves a veto if both of these
-// hold:
-//
-//   - The agent became free during a trial, or after a trial that had helped.
-//   - The agent is idle.
-//
-// For example, Bellboard makes one agent as a trial. If that agent then waits idle for 15 s beside the item,
-// Bellboard pauses.
+// refuse notes that Jenkins gave an agent none of the items of a demand. That proves a veto if the agent is
+// idle, and became free during a trial, or after a trial that had helped. For example, Bellboard makes one
+// agent as a trial, and that agent waits idle for 15 s beside the item. Then Bellboard pauses.
 func (d *decider) refuse(w *demand, name string) {
-	now, r := d.in.Now, d.mem.Vetoes[w.key()]
+	now, r := d.in.Now, d.mem.Vetoes[w.key]
 	m := d.byName[name]
 	ours := m != nil && m.Pod != nil
 	switch r.Stage {
@@ -295,17 +223,16 @@ func (d *decider) refuse(w *demand, name string) {
 	case VetoOver: // the last trial is not long ago
 		r.Stage, r.Pause = VetoPause, VetoProbe
 	case VetoTrial, VetoServed:
-		if ours && m.Node.Idle && d.open(name).After(r.Since) {
+		if ours && m.Node.Idle && m.is.Open.After(r.Since) {
 			r.Stage, r.Since, r.Pause = VetoPause, now, min(max(2*r.Pause, VetoKept), VetoMost)
 		}
 	case VetoPause:
 	}
-	r.Agents = maps.Clone(r.Agents)
 	if r.Agents == nil {
 		r.Agents = map[string]bool{}
 	}
 	r.Agents[name], r.Why = true, d.in.Jenkins.Items[w.items[0]].Why
-	d.mem.Vetoes[w.key()] = r
+	d.mem.Vetoes[w.key] = r
 	if ours {
 		d.facts.Failures = append(d.facts.Failures, FailedAgent{
 			PoolID: m.PoolID, Agent: name, Failure: FailureVetoed, Text: d.vetoOf(w, r.Why).text(),
@@ -313,34 +240,31 @@ func (d *decider) refuse(w *demand, name string) {
 	}
 }
 
-// offered returns for how many of the demand's remaining items an agent may be made. For the other items
-// offered returns the veto, which has the words for people.
+// offered returns for how many of the demand's remaining items an agent may be made, and the veto that keeps
+// the other items from one.
 //
-// An item that came after others were refused may be a different case, until Jenkins refuses it too. Until
-// then the item gets an agent of its own, or an idle agent that Jenkins refused to the others. If the label
-// is inferred, all the items together get one agent at a time, until Jenkins has given such an item to an
-// agent.
+// An item that came after others were refused may be a different case. Until Jenkins refuses it too, the item
+// gets an agent of its own, or an idle agent that Jenkins refused to the others. If the label is inferred,
+// all the items together get one agent at a time, until Jenkins has given such an item to an agent.
 func (d *decider) offered(w *demand) (n int, veto *Vetoed) {
-	r, known := d.vetoes[w.key()]
+	r, known := d.mem.Vetoes[w.key]
 	if w.inferred {
 		veto = d.vetoOf(w, r.Why)
 	}
 	if !known || r.Stage == VetoServed || r.Stage == VetoOver {
 		return w.left, veto
 	}
-	refused := 0
+	refused, want := 0, len(w.items)
 	for _, i := range w.items {
-		if d.mem.Items[d.in.Jenkins.Items[i].ID].Seen.Vetoed {
-			refused++
-		}
+		refused += yes(d.items[i].Seen.Vetoed)
 	}
-	idle := 0
+	want -= refused
 	for _, s := range d.supply {
-		if slices.Contains(s.refuses, w.key()) {
-			idle += s.free
+		if slices.Contains(s.refuses, w.key) {
+			want -= s.free
 		}
 	}
-	want := max(0, len(w.items)-refused-idle)
+	want = max(0, want)
 	switch {
 	case r.Stage == VetoTrial:
 		want += min(1, refused)

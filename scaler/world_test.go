@@ -130,7 +130,7 @@ func anyRefusals(t *rapid.T, in *Input, names []string) {
 var inferredWishes = []string{inferredKey + "linux", inferredKey + "docker||gpu"}
 
 // key returns the key of the demand that the item belongs to.
-func key(it Item) string { return (&demand{text: it.Label, inferred: it.Resolution == Inferred}).key() }
+func key(it Item) string { return demandKey(&it) }
 
 // anyStarts draws how long agents took to start: long ago, and a minute ago.
 func anyStarts(t *rapid.T, in *Input) {
