@@ -439,7 +439,7 @@ func (p Phase) words() string {
 
 // culprit says at which step an agent stands still, since when, and why.
 func culprit(p *Pod, now time.Time) string {
-	phase, since := p.reached(), p.reachedAt()
+	phase, since := p.reached()
 	text := phase.words()
 	switch {
 	case phase == PhaseSchedule && p.Failure == FailureStorage:
@@ -465,7 +465,6 @@ func reasonOf(p *Pod) string {
 
 // stuckText says why an agent is given up.
 func (m *agent) stuckText(now time.Time) string {
-	wait := m.StartTimeout
 	switch {
 	case m.Pod == nil:
 		return "did not connect"
@@ -473,9 +472,11 @@ func (m *agent) stuckText(now time.Time) string {
 		return "its Jenkins node is gone, so the agent cannot connect"
 	case m.givenUp(now):
 		return fmt.Sprintf("given up after %s: %s", short(now.Sub(m.Pod.Created)), culprit(m.Pod, now))
-	case m.Pod.Scheduled.IsZero():
+	}
+	wait := m.StartTimeout
+	if m.Pod.Scheduled.IsZero() {
 		wait = m.Pod.patience()
-	case m.Pod.reached() == PhaseDocker:
+	} else if phase, _ := m.Pod.reached(); phase == PhaseDocker {
 		return fmt.Sprintf("Docker did not become ready in %s%s", short(wait), reasonOf(m.Pod))
 	}
 	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))

@@ -1,8 +1,6 @@
 package scaler
 
-import (
-	"time"
-)
+import "time"
 
 // Failure is why an agent did not connect, or why it died. Failures are a closed set, and a metric label.
 // Bellboard concludes the class from reasons that Kubernetes gives in fields of their own, never from
@@ -105,30 +103,29 @@ type FailedAgent struct {
 	Log string `json:"log,omitempty"`
 }
 
+// failureAt has the failure that belongs to each phase, if a pod stops in that phase without a reason.
+var failureAt = map[Phase]Failure{
+	PhaseSchedule: FailureUnschedulable,
+	PhaseMount:    FailureStorage,
+	PhasePull:     FailureImagePull,
+	PhaseDocker:   FailureCrashLoop,
+	PhaseAgent:    FailureImagePull,
+	PhaseConnect:  FailureNeverConnected,
+}
+
 // FailureOf returns why a pod failed: the failure that Kubernetes reports, or else the failure that belongs
 // to the phase in which the pod stopped.
 func FailureOf(p *Pod) Failure {
-	switch {
+	phase, _ := p.reached()
+	switch at := failureAt[phase]; {
 	case p.Failure != "":
 		return p.Failure
-	case p.Ended():
+	case p.Ended(), at == FailureImagePull && p.Faulty != "":
+		// A container that is not Bellboard's may keep the agent's container from starting.
 		return FailureNeverConnected
+	default:
+		return at
 	}
-	switch p.reached() {
-	case PhasePull, PhaseAgent:
-		if p.Faulty == "" {
-			return FailureImagePull
-		}
-		// A container that is not Bellboard's keeps the agent's container from starting.
-	case PhaseSchedule:
-		return FailureUnschedulable
-	case PhaseMount:
-		return FailureStorage
-	case PhaseDocker:
-		return FailureCrashLoop
-	case PhaseConnect:
-	}
-	return FailureNeverConnected
 }
 
 // givenUp reports whether every answer in the last GiveUpAfter showed a definite failure. An agent that was
