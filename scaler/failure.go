@@ -2,28 +2,23 @@ package scaler
 
 import "time"
 
-// Failure is why an agent did not connect, or why it died. Failures are a closed set, and a metric label.
-// Bellboard concludes the class from reasons that Kubernetes gives in fields of their own, never from
-// Kubernetes' messages.
+// Failure is why an agent did not connect, or why it died: a closed set, and a metric label. The class follows
+// from reasons that Kubernetes gives in fields of their own, never from Kubernetes' messages.
 type Failure string
 
 // The classes of failure.
 const (
 	// An image could not be pulled: the registry failed, rights are missing, or there is no such image.
 	// Kubernetes has one reason for all three.
-	FailureImagePull Failure = "image-pull"
-	FailureBadImage  Failure = "bad-image" // the name of an image is not valid
-	FailureQuota     Failure = "quota"     // a ResourceQuota is used up
-	// The API server rejects the pod: an admission rule, or a missing right.
-	FailureAdmission     Failure = "admission"
+	FailureImagePull     Failure = "image-pull"
+	FailureBadImage      Failure = "bad-image"     // the name of an image is not valid
+	FailureQuota         Failure = "quota"         // a ResourceQuota is used up
+	FailureAdmission     Failure = "admission"     // the API server rejects the pod: a rule, or a missing right
 	FailureUnschedulable Failure = "unschedulable" // no Kubernetes node has room for the pod, or none fits
-	// The pod's Kubernetes node disappeared, or did not accept the pod.
-	FailureNodeGone Failure = "node-gone"
-	// The Kubernetes node, or somebody who has the right to, evicted the pod.
-	FailureEvicted Failure = "evicted"
-	FailureOOM     Failure = "oom" // a container used more memory than its limit
-	// A container ends, or cannot be created, again and again; or the agent's Docker daemon does not become
-	// ready.
+	FailureNodeGone      Failure = "node-gone"     // the pod's Kubernetes node disappeared, or did not accept the pod
+	FailureEvicted       Failure = "evicted"       // the Kubernetes node, or somebody who may, evicted the pod
+	FailureOOM           Failure = "oom"           // a container used more memory than its limit
+	// A container ends, or cannot be created, again and again; or the agent's Docker daemon does not get ready.
 	FailureCrashLoop      Failure = "crash-loop"
 	FailureNeverConnected Failure = "never-connected"    // the agent ran, and Jenkins did not see it connect
 	FailureVetoed         Failure = "refused-by-jenkins" // Jenkins gives no item to the agent
@@ -39,8 +34,8 @@ func Failures() []Failure {
 	}
 }
 
-// GiveUpAfter is how long a definite failure may last before Bellboard gives the agent up. Waiting for the
-// rest of START_TIMEOUT would not help the agent.
+// GiveUpAfter is how long a definite failure may last before Bellboard gives the agent up. The rest of
+// START_TIMEOUT would not help the agent.
 const GiveUpAfter = time.Minute
 
 // LastsAfter is how long an agent has to stay connected to prove that the agents of its pool can live. An
@@ -48,8 +43,7 @@ const GiveUpAfter = time.Minute
 // a minute.
 const LastsAfter = time.Minute
 
-// Died reports whether an agent that had connected has ended by itself because of a failure. If somebody
-// deleted the pod, or if the pod ended without a failure, Died returns false.
+// Died reports whether an agent that had connected has ended because of a failure, and of no deletion.
 func (p *Pod) Died() bool {
 	return p.Connected && p.Phase == PodFailed && !p.Deleting && p.Failure != ""
 }
@@ -64,8 +58,8 @@ func (f Failure) definite() bool {
 	return f == FailureBadImage || f == FailureCrashLoop || f == FailureOOM
 }
 
-// failing reports whether the pod shows a definite failure. If the agent has been connected, only a failure
-// of its Docker daemon counts, since the agent itself can work.
+// failing reports whether the pod shows a definite failure. Once the agent has connected, it can work, and only
+// a failure of its Docker daemon counts.
 func (p *Pod) failing() bool {
 	if p.Connected {
 		return p.DockerFailure.definite()
@@ -73,8 +67,8 @@ func (p *Pod) failing() bool {
 	return p.Failure.definite()
 }
 
-// freed reports whether the failure heals when something else ends and frees room. If an agent of the pool
-// gets a Kubernetes node, there is room again, long before that agent connects.
+// freed reports whether the failure heals when something else frees room. If an agent of the pool gets a
+// Kubernetes node, there is room again, long before that agent connects.
 func (f Failure) freed() bool { return f == FailureQuota || f == FailureUnschedulable }
 
 // stubborn reports whether the failure heals only when a person changes something.
