@@ -10,8 +10,8 @@ import (
 // Backoff is the pause of a pool whose agents fail. Until the pause ends, Bellboard makes no agent. After
 // that Bellboard makes one agent as a probe, and the other agents when the probe has proved itself.
 type Backoff struct {
-	// Until is the end of the pause. Zero: there is no pause. If Came is set all the same, one agent has died at
-	// work, and its build may be the reason.
+	// Until is the end of the pause. Zero: there is no pause. If Came is set all the same, one agent has died
+	// at work, and its build may be the reason.
 	Until   time.Time
 	Failure Failure // failure of the last agent that counts; "": no server answered
 	// Came: the failed agent had connected, and then died. So the next agent's connection proves nothing.

@@ -19,8 +19,8 @@ var (
 	ErrChanged = errors.New("changed meanwhile")
 	// ErrRejected: the server rejected the request (quota, admission, permission), and will reject it again.
 	ErrRejected = errors.New("rejected")
-	// ErrAway comes from Jenkins' Observe: a request that costs Jenkins nothing got no answer. The next Observe
-	// sends that request first.
+	// ErrAway comes from Jenkins' Observe: a request that costs Jenkins nothing got no answer. The next
+	// Observe sends that request first.
 	ErrAway = errors.New("away")
 )
 

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// This file makes every sentence for people, from numbers; testdata/sentences.golden shows them
-// all. No other file of the package has words for people but validate.go, whose errors are for
-// those who mend Bellboard, and mark.go, whose words Jenkins keeps.
+// This file makes every sentence for people, from numbers; testdata/sentences.golden shows them all. No other
+// file of the package has words for people but validate.go, whose errors are for those who mend Bellboard,
+// and mark.go, whose words Jenkins keeps.
 
 // short prints a duration as people write it.
 func short(dur time.Duration) string {
@@ -164,8 +164,8 @@ func (a *ask) conclude() {
 	}
 }
 
-// blocked says which rule kept agents from being made, and which agents are made in place of
-// others. When agents are made, the second says the first, too.
+// blocked says which rule kept agents from being made, and which agents are made in place of others. When
+// agents are made, the second says the first, too.
 func (a *ask) blocked() (block, fallback string) {
 	var last, other *Step
 	for i := range a.dec.Steps {
@@ -267,8 +267,8 @@ func (o outdated) text() string {
 // renewText says why an agent goes that is to be replaced.
 func renewText(why outdated) string { return why.text() + ", leaving" }
 
-// Change says in a few words what the decision does: "+3 ephemeral, -1 persistent",
-// "renew 1 persistent", "none" or "none, blocked".
+// Change says in a few words what the decision does: "+3 ephemeral, -1 persistent", "renew 1 persistent",
+// "none" or "none, blocked".
 func (d *Decision) Change() string {
 	var parts []string
 	for _, k := range Kinds() {
@@ -291,8 +291,8 @@ func (d *Decision) Change() string {
 	return "none"
 }
 
-// OnTheWay says how many executors are on the way, and beside them those of agents that no
-// build waits for any more.
+// OnTheWay says how many executors are on the way, and beside them those of agents that no build waits for
+// any more.
 func (d *Decision) OnTheWay() string {
 	if d.Overdue > 0 {
 		return fmt.Sprintf("%d+%d overdue", d.Coming, d.Overdue)

@@ -2,8 +2,8 @@ package scaler
 
 import "time"
 
-// Failure is why an agent did not connect, or why it died: a closed set, and a metric label. The class follows
-// from reasons that Kubernetes gives in fields of their own, never from Kubernetes' messages.
+// Failure is why an agent did not connect, or why it died: a closed set, and a metric label. The class
+// follows from reasons that Kubernetes gives in fields of their own, never from Kubernetes' messages.
 type Failure string
 
 // The classes of failure.
@@ -13,12 +13,13 @@ const (
 	FailureImagePull     Failure = "image-pull"
 	FailureBadImage      Failure = "bad-image"     // the name of an image is not valid
 	FailureQuota         Failure = "quota"         // a ResourceQuota is used up
-	FailureAdmission     Failure = "admission"     // the API server rejects the pod: a rule, or a missing right
+	FailureAdmission     Failure = "admission"     // the API server rejects the pod: a rule, a missing right
 	FailureUnschedulable Failure = "unschedulable" // no Kubernetes node has room for the pod, or none fits
-	FailureNodeGone      Failure = "node-gone"     // the pod's Kubernetes node disappeared, or did not accept the pod
-	FailureEvicted       Failure = "evicted"       // the Kubernetes node, or somebody who may, evicted the pod
+	FailureNodeGone      Failure = "node-gone"     // the Kubernetes node disappeared, or rejected the pod
+	FailureEvicted       Failure = "evicted"       // the Kubernetes node or somebody evicted the pod
 	FailureOOM           Failure = "oom"           // a container used more memory than its limit
-	// A container ends, or cannot be created, again and again; or the agent's Docker daemon does not get ready.
+	// A container ends, or cannot be created, again and again; or the agent's Docker daemon does not get
+	// ready.
 	FailureCrashLoop      Failure = "crash-loop"
 	FailureNeverConnected Failure = "never-connected"    // the agent ran, and Jenkins did not see it connect
 	FailureVetoed         Failure = "refused-by-jenkins" // Jenkins gives no item to the agent
@@ -58,8 +59,8 @@ func (f Failure) definite() bool {
 	return f == FailureBadImage || f == FailureCrashLoop || f == FailureOOM
 }
 
-// failing reports whether the pod shows a definite failure. Once the agent has connected, it can work, and only
-// a failure of its Docker daemon counts.
+// failing reports whether the pod shows a definite failure. Once the agent has connected, it can work, and
+// only a failure of its Docker daemon counts.
 func (p *Pod) failing() bool {
 	if p.Connected {
 		return p.DockerFailure.definite()

@@ -33,8 +33,8 @@ type News struct {
 	Lost     *LostBuilds  // of NewsLost
 }
 
-// Newspaper decides what of a loop's ticks is news. The log, the events, the page and the demo
-// print what it finds. The zero value has read nothing.
+// Newspaper decides what of a loop's ticks is news. The log, the events, the page and the demo print what it
+// finds. The zero value has read nothing.
 type Newspaper struct {
 	held    time.Time         // when the hold began
 	causes  map[string]bool   // of the hold, with their sources; nil: there is no hold

@@ -170,8 +170,8 @@ type Action struct {
 	Reason Reason `json:"reason"`
 	Text   string `json:"text"` // the reason in words, with its numbers
 	Pod    *Pod   `json:"pod,omitempty"`
-	// Slot is the cache slot to use or to delete. In a Create, nil means a new slot, if the pool
-	// keeps its cache; the loop chooses its name.
+	// Slot is the cache slot to use or to delete. In a Create, nil means a new slot, if the pool keeps its
+	// cache; the loop chooses its name.
 	Slot *Slot `json:"slot,omitempty"`
 	// Spare is for Create: no build waits for the agent, so anybody may evict its pod until a build runs.
 	Spare bool `json:"spare,omitempty"`

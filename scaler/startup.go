@@ -13,9 +13,9 @@ type Phase string
 const (
 	PhaseSchedule Phase = "schedule" // from the pod's creation until the pod has a Kubernetes node
 	PhaseMount    Phase = "mount"    // until the pod's volumes, Secret and network are there
-	PhasePull     Phase = "pull"     // until the Docker daemon's container runs, or without Docker the agent's
+	PhasePull     Phase = "pull"     // until the Docker daemon's (without Docker: the agent's) container runs
 	PhaseDocker   Phase = "docker"   // until the Docker daemon answers: its start-up probe passed
-	PhaseAgent    Phase = "agent"    // until the agent's container runs, whose image is pulled after Docker is up
+	PhaseAgent    Phase = "agent"    // until the agent's container runs: its image comes after Docker's
 	PhaseConnect  Phase = "connect"  // until Jenkins shows the Jenkins node online
 )
 

@@ -42,15 +42,14 @@ func Classes() []Class {
 const (
 	// UnscheduledTimeout is how long a pod may wait for a Kubernetes node.
 	UnscheduledTimeout = 15 * time.Minute
-	// GhostAfter is how long an agent that was connected may be away. Jenkins itself waits five minutes for
-	// an agent that is away, and GhostAfter is a little more.
+	// GhostAfter is how long an agent that was connected may be away: a little more than the five minutes
+	// that Jenkins itself waits.
 	GhostAfter = 6 * time.Minute
 	// LostAfter is how long Bellboard leaves a busy Jenkins node without a pod to Jenkins.
 	LostAfter = 10 * time.Minute
 	// StuckPodAfter is how long a deleted pod counts to the caps after the grace of its deletion has ended. A
-	// healthy Kubernetes node ends the pod in seconds. A dead Kubernetes node never does, and keeps its pods
-	// until somebody removes the Kubernetes node, maybe days later. Without this limit builds would wait for
-	// those pods.
+	// healthy Kubernetes node ends the pod in seconds. A dead Kubernetes node keeps its pods until somebody
+	// removes it, maybe days later, and builds would wait for those pods.
 	StuckPodAfter = 5 * time.Minute
 )
 
@@ -69,20 +68,15 @@ type Pair struct {
 	Marked bool
 	// Quiet: Jenkins is quieting down, and the hook is not installed. Before Jenkins restarts, it waits for
 	// running builds, but not for builds on a marked Jenkins node.
-	Quiet bool
-	// Used: Bellboard saw the agent run a build, and that build has finished. AtWork: the previous answer
-	// showed the agent at work.
-	Used, AtWork bool
+	Quiet  bool
+	Used   bool // Bellboard saw the agent run a build, and that build has finished
+	AtWork bool // the previous answer showed the agent at work
 	// Gone: an earlier answer showed no Jenkins node of that name, and neither did any answer since. A single
 	// list may miss a Jenkins node.
-	Gone bool
-	// Away is since when every answer has shown the Jenkins node absent, or offline and idle.
-	Away time.Time
-	// LostSince is since when every answer has shown the Jenkins node without a pod, offline, busy and
-	// marked.
-	LostSince time.Time
-	// Failing is since when every earlier answer has shown that the pod is failing.
-	Failing      time.Time
+	Gone         bool
+	Away         time.Time // since when every answer has shown the Jenkins node absent, or offline and idle
+	LostSince    time.Time // since when every answer has shown it without a pod, offline, busy and marked
+	Failing      time.Time // since when every earlier answer has shown that the pod is failing
 	StartTimeout time.Duration
 	Connect      Connect
 	Executors    int // how many executors an agent of the pool has
@@ -91,9 +85,8 @@ type Pair struct {
 // Verdict is what the table says of one pair.
 type Verdict struct {
 	Class    Class
-	Capacity int // how many executors the agent adds to the supply
-	// Meet: Bellboard is to note on the pod that its Jenkins node was online (the row "met").
-	Meet bool
+	Capacity int  // how many executors the agent adds to the supply
+	Meet     bool // Bellboard is to note on the pod that its Jenkins node was online (the row "met")
 	// Do is the table's own action: the next step towards the removal of the agent, or a step back from it.
 	// Do is empty if there is nothing to do. Later stages may add actions for agents that are Free or Busy.
 	Do     Verb
@@ -103,13 +96,8 @@ type Verdict struct {
 // tidies reports whether the verdict's step only tidies up in Jenkins. Such a step marks or deletes a Jenkins
 // node that no team needs, or registers or deletes a fence. While such a step waits, no build is in danger.
 func (v *Verdict) tidies() bool {
-	switch v.Class { //nolint:exhaustive // in the other classes only the verb Fence tidies
-	case Stray, Lost:
-		return v.Do != ""
-	case Fenced:
-		return v.Do == DeleteNode
-	}
-	return v.Do == Fence
+	stray := v.Class == Stray || v.Class == Lost
+	return v.Do == Fence || v.Do == DeleteNode && v.Class == Fenced || v.Do != "" && stray
 }
 
 // mark returns whose mark the Jenkins node carries. A Jenkins node that is absent is not marked.
@@ -218,11 +206,9 @@ func (p *Pair) meets() bool {
 func (p *Pair) fenced() Verdict {
 	v := Verdict{Class: Fenced}
 	switch {
-	case p.Pod == nil:
-		if !p.online() && p.idle() {
-			v.Do, v.Reason = DeleteNode, ReasonGhost
-		}
-	case !p.Grace && !p.Pod.DeletingByUs:
+	case p.Pod == nil && !p.online() && p.idle():
+		v.Do, v.Reason = DeleteNode, ReasonGhost
+	case p.Pod != nil && !p.Grace && !p.Pod.DeletingByUs:
 		v.Do, v.Reason = DeletePod, ReasonGhost
 	}
 	return v
@@ -239,8 +225,8 @@ func (p *Pair) leaving() Verdict {
 	return p.remove(v, DeletePod, ReasonLeaving)
 }
 
-// remove returns v with the next step of the one way to remove: first a mark that a removal may rest on, then,
-// on later answers, the removal.
+// remove returns v with the next step of the one way to remove: first a mark that a removal may rest on,
+// then, on later answers, the removal.
 func (p *Pair) remove(v Verdict, removal Verb, why Reason) Verdict {
 	switch {
 	case !p.closed():
@@ -251,105 +237,100 @@ func (p *Pair) remove(v Verdict, removal Verb, why Reason) Verdict {
 	return v
 }
 
-// unmet returns the verdict for a pod whose Jenkins node was never online.
-func (p *Pair) unmet(now time.Time) Verdict {
-	if p.Node != nil && !p.Node.Idle {
-		return Verdict{Class: Cut}
+// removeMarked returns the next step of the removal of an agent that is marked and idle. If no removal may
+// rest on the mark, Bellboard replaces it by its own.
+func (p *Pair) removeMarked(v Verdict) Verdict {
+	v.Class = Drained
+	switch {
+	case p.closed():
+		return p.remove(v, DeletePod, ReasonDrained)
+	case p.mark() == Hook:
+		return p.remove(v, DeletePod, ReasonHook)
 	}
-	deadline, wait := p.Pod.Scheduled, p.StartTimeout
-	if deadline.IsZero() {
-		deadline, wait = p.Pod.Created, p.Pod.patience()
-	}
-	orphaned := p.Gone && p.Connect == Inbound && p.Node == nil && !p.Pod.Requested
-	if !orphaned && (p.Pod.Requested || now.Sub(deadline) < wait && !p.givenUp(now)) {
-		if p.mark() == NotMarked {
-			return p.barred(Verdict{Class: Coming, Capacity: p.size()})
-		}
-		v := Verdict{Class: Drained}
-		if p.Grace {
-			return v // in grace, what Jenkins shows of an agent that is not connected may still change
-		}
-		return p.removeMarked(v, ReasonDrained)
-	}
-	return p.removeAway(Stuck, ReasonStuck)
+	return p.remove(v, DeletePod, ReasonMonitor)
 }
 
-// connected returns the verdict for a pair whose Jenkins node is online.
-func (p *Pair) connected() Verdict {
-	v := Verdict{Meet: p.meets()}
-	if !p.Node.Idle {
-		if p.mark() != NotMarked {
-			v.Class = Draining
-			return v
-		}
-		v.Class = Busy
-		switch why := p.doomed(); {
-		// If Bellboard marked the agent now, Jenkins' restart would no longer wait for the build.
-		case p.Quiet:
-		case why != "":
-			v.Do, v.Reason = Mark, why
-		case p.Kind == Ephemeral:
-			v.Do, v.Reason = Mark, ReasonOneBuild
-		default:
-			v.Capacity = p.Node.free()
-		}
-		return v
-	}
-	switch why := p.doomed(); {
-	case p.mark() != NotMarked:
-		v.Class = Drained
-		return p.removeMarked(v, ReasonDrained)
-	case why != "":
-		v.Class, v.Do, v.Reason = Free, Mark, why
-	case p.Kind == Ephemeral && p.Used:
-		// The agent has had its one build, and its mark was lifted: by a person, or by Bellboard while
-		// Jenkins was quieting down. During quiet-down the mark stays off, because only a build that resumes
-		// can start then.
-		if v.Class = Free; !p.Quiet {
-			v.Do, v.Reason = Mark, ReasonOneBuild
-		}
-	case p.Kind == Ephemeral && p.AtWork:
-		// The build of this agent is over. The next tick marks the agent.
-		v.Class = Free
-	default:
-		v.Class, v.Capacity = Free, p.size()
+// removeAway returns the next step of the removal of an agent that is not online:
+//
+//   - If the Jenkins node is there, Bellboard marks it, and then deletes the pod.
+//   - If a Swarm agent's Jenkins node is absent, Bellboard registers a fence, and then deletes the pod.
+//   - If an inbound agent's Jenkins node is absent, the agent cannot connect. Bellboard deletes the pod when
+//     a second answer shows the Jenkins node absent.
+func (p *Pair) removeAway(c Class, why Reason) Verdict {
+	v := Verdict{Class: c}
+	switch {
+	case p.Grace:
+	case p.Node != nil:
+		return p.remove(v, DeletePod, why)
+	case p.Connect != Inbound:
+		v.Do, v.Reason = Fence, why
+	case p.Gone:
+		v.Do, v.Reason = DeletePod, why
 	}
 	return v
 }
 
-// removeMarked returns v with the next step of the removal of an agent that is marked and idle. If no removal
-// may rest on the mark, the step is a mark of Bellboard's own. If a later answer shows that mark too, the
-// step is the deletion of the pod.
-func (p *Pair) removeMarked(v Verdict, why Reason) Verdict {
+// unmet returns the verdict for a pod whose Jenkins node was never online.
+func (p *Pair) unmet(now time.Time) Verdict {
+	deadline, wait := p.Pod.Scheduled, p.StartTimeout
+	if deadline.IsZero() {
+		deadline, wait = p.Pod.Created, p.Pod.patience()
+	}
+	orphaned := p.Gone && p.Connect == Inbound && p.Node == nil
 	switch {
-	case p.mark() == Hook && !p.closed():
-		v.Do, v.Reason = Mark, ReasonHook
-	case p.mark() == Monitor:
-		v.Do, v.Reason = Mark, ReasonMonitor
-	case p.removable():
-		v.Do, v.Reason = DeletePod, why
+	case !p.idle():
+		return Verdict{Class: Cut}
+	case !p.Pod.Requested && (orphaned || now.Sub(deadline) >= wait || p.givenUp(now)):
+		return p.removeAway(Stuck, ReasonStuck)
+	case p.mark() == NotMarked:
+		return p.barred(Verdict{Class: Coming, Capacity: p.size()})
+	case p.Grace: // what Jenkins shows of an agent that is not connected may still change
+		return Verdict{Class: Drained}
+	}
+	return p.removeMarked(Verdict{})
+}
+
+// connected returns the verdict for a pair whose Jenkins node is online.
+func (p *Pair) connected() Verdict {
+	v := Verdict{Class: Free, Meet: p.meets()}
+	if !p.Node.Idle {
+		v.Class = Busy
+	}
+	switch why := p.doomed(); {
+	case p.mark() != NotMarked && p.Node.Idle:
+		return p.removeMarked(v)
+	case p.mark() != NotMarked:
+		v.Class = Draining
+	case v.Class == Busy && p.Quiet:
+		// If Bellboard marked the agent now, Jenkins' restart would no longer wait for the build.
+	case why != "":
+		v.Do, v.Reason = Mark, why
+	case p.Kind == Ephemeral && (v.Class == Busy || p.Used && !p.Quiet):
+		// A free agent that has had its one build has lost its mark: to a person, or to Bellboard while
+		// Jenkins was quieting down. During quiet-down the mark stays off: only a build that resumes can
+		// start then.
+		v.Do, v.Reason = Mark, ReasonOneBuild
+	case p.Kind == Ephemeral && (p.Used || p.AtWork):
+		// The build of this agent is over. The next tick marks the agent.
+	default:
+		v.Capacity = p.Node.free()
 	}
 	return v
 }
 
 // away returns the verdict for an agent that was connected before and is not connected now.
 func (p *Pair) away(now time.Time) Verdict {
+	// Somebody has deleted the Jenkins node. Without it an inbound agent can never come back.
+	deleted := p.Node == nil && p.Connect == Inbound && p.Gone
 	switch {
 	case !p.idle():
 		return Verdict{Class: Cut}
-	case p.Node == nil && p.Connect == Inbound && p.Gone && !p.Grace:
-		// Somebody has deleted the Jenkins node. Without it an inbound agent can never come back.
+	case !p.Grace && (deleted || !p.Away.IsZero() && now.Sub(p.Away) >= GhostAfter):
 		return p.removeAway(Ghost, ReasonGhost)
+	case p.mark() != NotMarked: // a marked agent takes no build when it reconnects
+		return Verdict{Class: Reconnecting}
 	}
-	if p.Grace || p.Away.IsZero() || now.Sub(p.Away) < GhostAfter {
-		v := Verdict{Class: Reconnecting, Capacity: p.size()}
-		if p.mark() != NotMarked {
-			// a marked agent takes no build when it reconnects
-			v.Capacity = 0
-		}
-		return p.barred(v)
-	}
-	return p.removeAway(Ghost, ReasonGhost)
+	return p.barred(Verdict{Class: Reconnecting, Capacity: p.size()})
 }
 
 // doomed returns why an unmarked agent is to take no more builds, or "" if it may take more. There are two
@@ -369,36 +350,12 @@ func (p *Pair) doomed() Reason {
 	return ""
 }
 
-// barred returns v, with a mark as its step if the agent is doomed. An agent that is not online then gets no
-// build when it connects. In grace the mark waits: the queue may not yet show the item of a build that
-// resumes there.
+// barred returns v, with a mark as its step if the agent is doomed. An unmarked agent that is not online then
+// gets no build when it connects. In grace the mark waits: the queue may not yet show the item of a build
+// that resumes there.
 func (p *Pair) barred(v Verdict) Verdict {
-	if why := p.doomed(); why != "" && p.Node != nil && p.mark() == NotMarked && !p.Grace {
+	if why := p.doomed(); why != "" && p.Node != nil && !p.Grace {
 		v.Capacity, v.Do, v.Reason = 0, Mark, why
-	}
-	return v
-}
-
-// removeAway returns the next step of the removal of an agent that is not online:
-//
-//   - If the Jenkins node is there, Bellboard marks it, and then deletes the pod.
-//   - If a Swarm agent's Jenkins node is absent, Bellboard registers a fence, and then deletes the pod.
-//   - If an inbound agent's Jenkins node is absent, the agent cannot connect. Bellboard deletes the pod when
-//     a second answer shows the Jenkins node absent.
-func (p *Pair) removeAway(c Class, why Reason) Verdict {
-	v := Verdict{Class: c}
-	if p.Grace {
-		return v
-	}
-	switch {
-	case p.Node == nil && p.Connect == Inbound:
-		if p.Gone {
-			v.Do, v.Reason = DeletePod, why
-		}
-	case p.Node == nil:
-		v.Do, v.Reason = Fence, why
-	default:
-		return p.remove(v, DeletePod, why)
 	}
 	return v
 }
@@ -406,21 +363,16 @@ func (p *Pair) removeAway(c Class, why Reason) Verdict {
 // podless returns the verdict for a Jenkins node of this instance without a pod.
 func (p *Pair) podless(now time.Time) Verdict {
 	switch {
+	case p.Node.Online && p.closed():
+		return Verdict{Class: Intruder}
 	case p.Node.Online:
-		v := Verdict{Class: Intruder}
-		if !p.closed() {
-			v.Do, v.Reason = Mark, ReasonIntruder
-		}
-		return v
+		return Verdict{Class: Intruder, Do: Mark, Reason: ReasonIntruder}
+	case !p.Node.Idle && p.mark() != Ours:
+		return Verdict{Class: Lost, Do: Mark, Reason: ReasonLost}
+	case !p.Node.Idle && p.Marked && !p.Grace && !p.LostSince.IsZero() && now.Sub(p.LostSince) >= LostAfter:
+		return Verdict{Class: Lost, Do: DeleteNode, Reason: ReasonLost}
 	case !p.Node.Idle:
-		v := Verdict{Class: Lost}
-		switch {
-		case p.mark() != Ours:
-			v.Do, v.Reason = Mark, ReasonLost
-		case p.Marked && !p.Grace && !p.LostSince.IsZero() && now.Sub(p.LostSince) >= LostAfter:
-			v.Do, v.Reason = DeleteNode, ReasonLost
-		}
-		return v
+		return Verdict{Class: Lost}
 	case p.Berth && p.mark() == NotMarked:
 		return Verdict{Class: Berth}
 	}

@@ -12,8 +12,8 @@ const (
 	SourceBellboard  Source = "bellboard" // Bellboard's own plan broke a promise
 )
 
-// HoldCause is the class of a fault. Each adapter has a closed set of its own. The constants
-// here are the loop's.
+// HoldCause is the class of a fault. Each adapter has a closed set of its own. The constants here are the
+// loop's.
 type HoldCause string
 
 // The causes that the loop finds by itself.
@@ -23,8 +23,8 @@ const (
 	CauseOther HoldCause = "other" // an error of no known class
 )
 
-// Tick is the whole record of one pass. The log line, the metrics, the page and the status
-// answer are all made from it.
+// Tick is the whole record of one pass. The log line, the metrics, the page and the status answer are all
+// made from it.
 type Tick struct {
 	ID   string        `json:"id"` // <process>-<number>, the decision id everywhere
 	At   time.Time     `json:"at"`
@@ -32,11 +32,10 @@ type Tick struct {
 	// Hold, when set, says why nothing was decided; HoldBy is the source at fault.
 	Hold   string `json:"hold,omitempty"`
 	HoldBy Source `json:"holdBy,omitempty"`
-	// HoldCause is the class of the fault. The words of Hold may differ from tick to tick for
-	// one fault. The class does not differ, and decides whether the hold is news.
+	// HoldCause is the class of the fault. The words of Hold may differ from tick to tick for one fault. The
+	// class does not differ, and decides whether the hold is news.
 	HoldCause HoldCause `json:"holdCause,omitempty"`
-	// HoldSince is when the hold began. In a tick that ends a hold, HoldSince is when that hold
-	// began.
+	// HoldSince is when the hold began. In a tick that ends a hold, HoldSince is when that hold began.
 	HoldSince time.Time `json:"holdSince,omitzero"`
 	// News is the part of the tick that people should hear of. Its pointers are into the tick.
 	News []News `json:"-"`
@@ -54,8 +53,8 @@ type Outcome struct {
 	Action Action `json:"action"`
 	Result Result `json:"result"`
 	Error  string `json:"error,omitempty"`
-	// FailedBy is SourceJenkins if a creation ended before its pod was asked for: Jenkins gave
-	// no answer to this creation, or to an earlier one of its pool.
+	// FailedBy is SourceJenkins if a creation ended before its pod was asked for: Jenkins gave no answer to
+	// this creation, or to an earlier one of its pool.
 	FailedBy Source `json:"failedBy,omitempty"`
 	// Failure is the class of the agent's failure that this outcome tells of.
 	Failure Failure `json:"failure,omitempty"`
@@ -90,8 +89,8 @@ type Facts struct {
 	BuildsLost []LostBuilds `json:"buildsLost,omitempty"`
 	// SecondBuilds counts builds that an ephemeral agent ran after its first build.
 	SecondBuilds map[PoolID]int `json:"-"`
-	// Failures are the agents that could not be made, that never connected, or that died. Also:
-	// agents that get no item of a label that they fit, and agents whose Docker daemon is dead.
+	// Failures are the agents that could not be made, that never connected, or that died. Also: agents that
+	// get no item of a label that they fit, and agents whose Docker daemon is dead.
 	Failures []FailedAgent `json:"failures,omitempty"`
 }
 
@@ -121,8 +120,8 @@ type LostBuilds struct {
 	Log string `json:"log,omitempty"`
 }
 
-// FirstBuild is how long a build waited for its agent: from the creation of the agent's pod until
-// the build ran. Only builds count that waited for that agent.
+// FirstBuild is how long a build waited for its agent: from the creation of the agent's pod until the build
+// ran. Only builds count that waited for that agent.
 type FirstBuild struct {
 	PoolID
 	Warmth Warmth        `json:"warmth"`

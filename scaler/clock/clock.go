@@ -13,7 +13,8 @@ import (
 // speed 20, a minute passes in three seconds.
 type Clock interface {
 	Now() time.Time
-	// AfterFunc calls f in its own goroutine after d. stop cancels the call, and reports whether it was in time.
+	// AfterFunc calls f in its own goroutine after d. stop cancels the call, and reports whether it was in
+	// time.
 	AfterFunc(d time.Duration, f func()) (stop func() bool)
 	// Wall converts a duration of this clock to wall time, for socket deadlines and context timeouts.
 	Wall(d time.Duration) time.Duration
