@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,16 +15,12 @@ import (
 // file of the package has words for people but validate.go, whose errors are for those who mend Bellboard,
 // and mark.go, whose words Jenkins keeps.
 
+// zeros are the parts of a printed duration that people leave away.
+var zeros = regexp.MustCompile(`([hm])(0[ms])+$`)
+
 // short prints a duration as people write it.
 func short(dur time.Duration) string {
-	s := dur.Round(time.Second).String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
-	}
-	return s
+	return zeros.ReplaceAllString(dur.Round(time.Second).String(), "$1")
 }
 
 func plural(n int, noun string) string {
@@ -33,19 +30,22 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// said returns the parts that are not empty.
+func said(parts ...string) []string {
+	return slices.DeleteFunc(parts, func(s string) bool { return s == "" })
+}
+
 // ---- rules
 
 // note is what is left of a rule, or why it is there: "23s left".
 func (s *Step) note() string {
 	switch {
-	case s.Rule == RuleFallback:
-		return s.Pause.text()
-	case s.Rule == RuleBackoff && s.Pause.Left > 0:
-		return short(s.Pause.Left) + " left"
-	case s.Rule == RuleBackoff:
-		return s.Pause.text()
 	case s.Veto != nil:
 		return s.Veto.text()
+	case s.Rule == RuleBackoff && s.Pause.Left > 0:
+		return short(s.Pause.Left) + " left"
+	case s.Rule == RuleBackoff, s.Rule == RuleFallback:
+		return s.Pause.text()
 	case s.Left > 0:
 		return short(s.Left) + " left"
 	}
@@ -73,18 +73,17 @@ func (s *Step) block() string {
 		return fmt.Sprintf("all teams together at BELLBOARD_MAX_AGENTS=%d", s.Limit)
 	case RuleVetoed:
 		return s.Veto.text()
-	case RuleFallback, RuleMinAgents, RuleMinIdle, RuleScaleDownCooldown:
+	default:
+		return ""
 	}
-	return ""
 }
 
 // text says what a back-off leaves.
 func (p *Pause) text() string {
-	why := string(p.Kind) + " agents failed"
+	why, where := string(p.Kind)+" agents failed", "on the way"
 	if p.Failure != "" {
 		why += " (" + string(p.Failure) + ")"
 	}
-	where := "on the way"
 	if p.Came {
 		where = "on trial"
 	}
@@ -103,10 +102,7 @@ func (p *Pause) text() string {
 
 // instead says which agents are made in place of those that fail.
 func (p *Pause) instead() string {
-	other := Persistent
-	if p.Kind == Persistent {
-		other = Ephemeral
-	}
+	other := map[Kind]Kind{Ephemeral: Persistent, Persistent: Ephemeral}[p.Kind]
 	return p.text() + ": " + string(other) + " ones instead"
 }
 
@@ -131,21 +127,16 @@ func (a *ask) conclude() {
 	dec.Want -= dec.Downs()
 	block, fallback := a.blocked()
 	leaving, leavingText := a.leaving()
+	var more []string
 	switch {
 	case dec.Ups() > 0:
 		dec.Reason, dec.Text = a.growing()
-		for _, more := range []string{block, fallback, leavingText} {
-			if more != "" {
-				dec.Text += "; " + more
-			}
-		}
+		more = said(block, fallback, leavingText)
 	case dec.Downs() > 0 || dec.Renewals() > 0 && block == "":
 		dec.Reason, dec.Text = leaving, leavingText
 	case block != "":
 		dec.Reason, dec.Text = ReasonBlocked, block
-		if leavingText != "" {
-			dec.Text += "; " + leavingText
-		}
+		more = said(leavingText)
 	case dec.Waiting > 0:
 		dec.Reason, dec.Text = ReasonSteady, a.comingText()
 	case a.t.Paused:
@@ -154,14 +145,15 @@ func (a *ask) conclude() {
 		dec.Reason, dec.Text = ReasonSteady, "no build waits"
 	}
 	if a.veto != nil {
-		dec.Text += "; " + a.veto.text()
+		more = append(more, a.veto.text())
 	}
 	switch {
 	case a.stuck == 1:
-		dec.Text += "; 1 pod does not go away"
+		more = append(more, "1 pod does not go away")
 	case a.stuck > 1:
-		dec.Text += fmt.Sprintf("; %d pods do not go away", a.stuck)
+		more = append(more, fmt.Sprintf("%d pods do not go away", a.stuck))
 	}
+	dec.Text = strings.Join(append([]string{dec.Text}, more...), "; ")
 }
 
 // blocked says which rule kept agents from being made, and which agents are made in place of others. When
@@ -179,8 +171,10 @@ func (a *ask) blocked() (block, fallback string) {
 	if other != nil {
 		fallback = other.Pause.instead()
 	}
-	said := last != nil && other != nil && last.Rule == RuleBackoff && last.Pause.Kind == other.Pause.Kind && a.dec.Ups() > 0
-	if last != nil && !said {
+	switch {
+	case last == nil:
+	case other != nil && last.Rule == RuleBackoff && last.Pause.Kind == other.Pause.Kind && a.dec.Ups() > 0:
+	default:
 		block = last.block()
 	}
 	return block, fallback
@@ -213,24 +207,20 @@ func (a *ask) creationText(why Reason) string {
 }
 
 func (a *ask) comingText() string {
-	overdue, usually := "", ""
+	text := fmt.Sprintf("%d waiting, %d free, %d on the way", a.dec.Waiting, a.dec.Free, a.dec.Coming)
 	if a.dec.Overdue > 0 {
-		overdue = fmt.Sprintf(", %d overdue", a.dec.Overdue)
+		text += fmt.Sprintf(", %d overdue", a.dec.Overdue)
 	}
-	if slowest := a.usually(); slowest > 0 {
-		usually = ", usually " + short(slowest)
-	}
-	return fmt.Sprintf("%d waiting, %d free, %d on the way%s%s", a.dec.Waiting, a.dec.Free, a.dec.Coming, overdue, usually)
-}
-
-// usually is how long what is on the way will take, by the slowest kind.
-func (a *ask) usually() (slowest time.Duration) {
+	var slowest time.Duration // how long what is on the way usually takes, by the slowest kind
 	for _, u := range a.dec.Usual {
 		if a.coming[u.Kind]+a.ups(u.Kind) > 0 {
 			slowest = max(slowest, u.Half)
 		}
 	}
-	return slowest
+	if slowest > 0 {
+		text += ", usually " + short(slowest)
+	}
+	return text
 }
 
 // leaving says which agents go in this tick, and why; the reason is that of the first.
@@ -271,16 +261,15 @@ func renewText(why outdated) string { return why.text() + ", leaving" }
 // "none" or "none, blocked".
 func (d *Decision) Change() string {
 	var parts []string
+	say := func(format string, n int, k Kind) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf(format, n, k))
+		}
+	}
 	for _, k := range Kinds() {
-		if n := d.Up[k]; n > 0 {
-			parts = append(parts, fmt.Sprintf("+%d %s", n, k))
-		}
-		if n := d.Down[k]; n > 0 {
-			parts = append(parts, fmt.Sprintf("-%d %s", n, k))
-		}
-		if n := d.Renew[k]; n > 0 {
-			parts = append(parts, fmt.Sprintf("renew %d %s", n, k))
-		}
+		say("+%d %s", d.Up[k], k)
+		say("-%d %s", d.Down[k], k)
+		say("renew %d %s", d.Renew[k], k)
 	}
 	switch {
 	case len(parts) > 0:
@@ -359,49 +348,46 @@ func idleText(idle time.Duration, crowded bool) string {
 	return text + ", leaving"
 }
 
+// stepTexts has the words for the classes whose step always has the same reason.
+var stepTexts = map[Class]string{
+	Resuming:      resumeText,
+	FenceInTheWay: resumeText,
+	Draining:      "Jenkins is about to restart, and does not wait for builds on marked nodes",
+	Leaving:       "its pod is being deleted by somebody else",
+	Drained:       "idle and marked",
+	Intruder:      "an agent of ours without a pod",
+	Lost:          "its pod vanished under a build",
+	Stray:         "no agent needs this Jenkins node",
+}
+
 // stepText says why the table does something to an agent.
 func stepText(m *agent, now time.Time) string {
-	switch m.verdict.Class {
-	case Resuming, FenceInTheWay:
-		return resumeText
-	case Draining:
-		return "Jenkins is about to restart, and does not wait for builds on marked nodes"
+	switch class := m.verdict.Class; class {
 	case Ended:
 		return strings.TrimSpace("its pod ended: " + string(m.Pod.Phase) + " " + m.Pod.Trouble)
+	case Stuck:
+		return m.stuckText(now)
 	case Fenced, Ghost:
-		if m.Pod != nil && !m.Pod.Connected { // fenced before it ever came
+		switch {
+		case m.Pod != nil && !m.Pod.Connected: // fenced before it ever came
 			return m.stuckText(now)
-		}
-		if m.Node == nil && m.Connect == Inbound {
+		case m.Node == nil && m.Connect == Inbound:
 			return "its Jenkins node was deleted, so its agent cannot come back"
 		}
 		return "not connected for over " + short(GhostAfter)
-	case Leaving:
-		return "its pod is being deleted by somebody else"
-	case Stuck:
-		return m.stuckText(now)
 	case Busy, Free, Coming, Reconnecting:
-		switch m.verdict.Reason { //nolint:exhaustive // they have no others
-		case ReasonOneBuild:
-			if m.verdict.Class == Free {
-				return "the agent has had its build, and its mark was lifted"
-			}
+		switch {
+		case m.verdict.Reason == ReasonOneBuild && class == Free:
+			return "the agent has had its build, and its mark was lifted"
+		case m.verdict.Reason == ReasonOneBuild:
 			return "one build"
-		case ReasonDocker:
+		case m.verdict.Reason == ReasonDocker:
 			return "its Docker daemon is dead (" + string(m.Pod.DockerFailure) + ")"
 		}
 		return "its Kubernetes node goes away"
-	case Drained:
-		return "idle and marked"
-	case Intruder:
-		return "an agent of ours without a pod"
-	case Lost:
-		return "its pod vanished under a build"
-	case Stray:
-		return "no agent needs this Jenkins node"
-	case Awaited, Held, Going, Cut, Berth:
+	default:
+		return cmp.Or(stepTexts[class], string(class))
 	}
-	return string(m.verdict.Class)
 }
 
 // agentText says what is odd about an agent; "": nothing.
@@ -419,23 +405,17 @@ func agentText(m *agent, now time.Time) string {
 	return ""
 }
 
-// words names what is waited for in a phase.
-func (p Phase) words() string {
-	switch p {
-	case PhaseSchedule:
-		return "waits for a Kubernetes node"
-	case PhaseMount:
-		return "its volumes or its network not ready"
-	case PhasePull:
-		return "image pull"
-	case PhaseDocker:
-		return "Docker daemon not ready"
-	case PhaseAgent:
-		return "agent's container not started"
-	case PhaseConnect:
-	}
-	return "runs, and does not connect"
+// phaseWords names what is waited for in each phase.
+var phaseWords = map[Phase]string{
+	PhaseSchedule: "waits for a Kubernetes node",
+	PhaseMount:    "its volumes or its network not ready",
+	PhasePull:     "image pull",
+	PhaseDocker:   "Docker daemon not ready",
+	PhaseAgent:    "agent's container not started",
+	PhaseConnect:  "runs, and does not connect",
 }
+
+func (p Phase) words() string { return phaseWords[p] }
 
 // culprit says at which step an agent stands still, since when, and why.
 func culprit(p *Pod, now time.Time) string {
@@ -483,12 +463,7 @@ func (m *agent) stuckText(now time.Time) string {
 }
 
 // failedText is what happened to an agent, in Kubernetes' words too.
-func failedText(a *Action) string {
-	if a.Pod.TroubleText == "" {
-		return a.Text
-	}
-	return a.Text + ": " + a.Pod.TroubleText
-}
+func failedText(a *Action) string { return strings.Join(said(a.Text, a.Pod.TroubleText), ": ") }
 
 // ending is what a pod tells of its end; "": nothing.
 func (p *Pod) ending() string {
@@ -503,16 +478,11 @@ func (p *Pod) ending() string {
 	case p.Deleting:
 		text = "its pod was deleted"
 	case p.Disrupted:
-		return "its pod was to be deleted by the cluster"
+		text = "its pod was to be deleted by the cluster"
 	default:
 		return ""
 	}
-	for _, more := range []string{p.Trouble, p.TroubleText} {
-		if more != "" {
-			text += ": " + more
-		}
-	}
-	return text
+	return strings.Join(said(text, p.Trouble, p.TroubleText), ": ")
 }
 
 // ---- cache slots
