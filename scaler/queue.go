@@ -23,8 +23,8 @@ const (
 	Labelled   Resolution = "labelled"   // the item wants Label
 	Unlabelled Resolution = "unlabelled" // the item is known to want no label
 	Unresolved Resolution = "unresolved" // the label is not known: Bellboard counts and shows the item
-	// Inferred: Label fits all that is known, but nothing proves it. Bellboard tries one agent at a time for
-	// such items, until Jenkins has given such an item to an agent.
+	// Inferred: Label fits all that is known, but nothing proves it. Bellboard tries one agent at a time, until
+	// Jenkins has given such an item to an agent.
 	Inferred Resolution = "inferred"
 )
 
@@ -65,17 +65,15 @@ type Node struct {
 	Online    bool `json:"online"`
 	Executors int  `json:"executors"`
 	Busy      int  `json:"busy"`
-	// Idle says that no executor and no one-off executor of the Jenkins node runs anything.
-	Idle bool `json:"idle"`
+	Idle      bool `json:"idle"` // neither an executor nor a one-off executor of the Jenkins node runs anything
 	// Build is the URL of the build that runs on the Jenkins node. Build is empty if there is no build, or
-	// several, or one that Bellboard may not see. Mortal: the build ends when Jenkins stops, and never
-	// resumes.
+	// several, or one that Bellboard may not see.
 	Build     string    `json:"build,omitempty"`
-	Mortal    bool      `json:"mortal,omitempty"`
+	Mortal    bool      `json:"mortal,omitempty"` // the build ends when Jenkins stops, and never resumes
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
 	Offline   string    `json:"offlineText,omitempty"` // the words of the author of the mark
-	// MarkedAt is when the Jenkins node was taken offline, by Jenkins' clock. The time tells one mark from
-	// the next. Zero: the Jenkins node is not marked, or Jenkins does not say.
+	// MarkedAt is when the Jenkins node was taken offline, by Jenkins' clock, which tells one mark from the
+	// next. Zero: the Jenkins node is not marked, or Jenkins does not say.
 	MarkedAt time.Time `json:"markedAt,omitzero"`
 }
 
@@ -91,8 +89,7 @@ func (n *Node) closed() bool {
 	return n.OfflineBy == Ours || n.OfflineBy == Hook && !n.MarkedAt.IsZero()
 }
 
-// free returns how many more builds the Jenkins node can take now, if it is a node that Jenkins gives builds
-// to.
+// free returns how many more builds the Jenkins node can take now.
 func (n *Node) free() int {
 	if !n.Online || n.OfflineBy != NotMarked {
 		return 0
@@ -108,16 +105,13 @@ type JenkinsView struct {
 	AskedAt    time.Time // just before the first request was sent
 	NodesAt    time.Time // when the answer with the nodes was complete
 	AnsweredAt time.Time // when the last answer was complete
-	// SessionSince is when the first answer of that session was complete, whatever the request was: Jenkins
-	// had started by then. Zero: these answers are the first ones.
+	// SessionSince is when the first answer of that session was complete: Jenkins had started by then. Zero:
+	// these answers are the first ones.
 	SessionSince time.Time
-	// QuietingDown: Jenkins starts no new build, and may restart as soon as no build runs.
-	QuietingDown bool
-	// Hook: the one-build hook is installed. With the hook, a restart waits for builds on marked Jenkins
-	// nodes too.
-	Hook  bool
-	Nodes []Node
-	Items []Item
+	QuietingDown bool // Jenkins starts no new build, and may restart as soon as no build runs
+	Hook         bool // the one-build hook is installed: a restart waits for builds on marked Jenkins nodes too
+	Nodes        []Node
+	Items        []Item
 }
 
 // Deadline returns the time until which a destructive action that rests on these answers may be sent: one
