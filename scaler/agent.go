@@ -24,10 +24,10 @@ type Pod struct {
 	Created         time.Time `json:"created"`
 	Scheduled       time.Time `json:"scheduled"`   // when the pod got its Kubernetes node
 	Mounted         time.Time `json:"mounted"`     // when the pod's volumes and network were ready
-	DockerUp        time.Time `json:"dockerUp"`    // when the container of the pod's Docker daemon began to run
+	DockerUp        time.Time `json:"dockerUp"`    // when the container of the Docker daemon began to run
 	DockerReady     time.Time `json:"dockerReady"` // when that daemon answered
 	Ready           time.Time `json:"ready"`       // when the agent's container ran
-	Connected       bool      `json:"connected"`   // the annotation "connected": the Jenkins node was once online
+	Connected       bool      `json:"connected"`   // the annotation "connected": its Jenkins node was online
 	ConnectedAt     time.Time `json:"connectedAt"` // since when, as that annotation says
 	// Session is the session of Jenkins in which the pod was made. SessionSince is since when Bellboard knew
 	// that session when it made the pod.
@@ -45,7 +45,7 @@ type Pod struct {
 	// Unschedulable, OOMKilled, Evicted ...). TroubleText is Kubernetes' own message.
 	Trouble     string `json:"trouble,omitempty"`
 	TroubleText string `json:"troubleText,omitempty"`
-	Slot        string `json:"slot,omitempty"` // the volume claim with the pod's Docker data; "": no cache slot
+	Slot        string `json:"slot,omitempty"` // the volume claim with its Docker data; "": none
 	Warmth      Warmth `json:"warmth,omitempty"`
 	// VolumeTrouble: a volume is among the things that keep the pod from a Kubernetes node.
 	VolumeTrouble bool `json:"volumeTrouble,omitempty"`

@@ -23,8 +23,8 @@ const (
 	Labelled   Resolution = "labelled"   // the item wants Label
 	Unlabelled Resolution = "unlabelled" // the item is known to want no label
 	Unresolved Resolution = "unresolved" // the label is not known: Bellboard counts and shows the item
-	// Inferred: Label fits all that is known, but nothing proves it. Bellboard tries one agent at a time, until
-	// Jenkins has given such an item to an agent.
+	// Inferred: Label fits all that is known, but nothing proves it. Bellboard tries one agent at a time,
+	// until Jenkins has given such an item to an agent.
 	Inferred Resolution = "inferred"
 )
 
@@ -65,7 +65,7 @@ type Node struct {
 	Online    bool `json:"online"`
 	Executors int  `json:"executors"`
 	Busy      int  `json:"busy"`
-	Idle      bool `json:"idle"` // neither an executor nor a one-off executor of the Jenkins node runs anything
+	Idle      bool `json:"idle"` // no executor and no one-off executor of the Jenkins node has work
 	// Build is the URL of the build that runs on the Jenkins node. Build is empty if there is no build, or
 	// several, or one that Bellboard may not see.
 	Build     string    `json:"build,omitempty"`
@@ -109,7 +109,7 @@ type JenkinsView struct {
 	// these answers are the first ones.
 	SessionSince time.Time
 	QuietingDown bool // Jenkins starts no new build, and may restart as soon as no build runs
-	Hook         bool // the one-build hook is installed: a restart waits for builds on marked Jenkins nodes too
+	Hook         bool // the one-build hook is there: a restart waits for builds on marked nodes too
 	Nodes        []Node
 	Items        []Item
 }

@@ -32,15 +32,12 @@ type Tick struct {
 	// Hold, when set, says why nothing was decided; HoldBy is the source at fault.
 	Hold   string `json:"hold,omitempty"`
 	HoldBy Source `json:"holdBy,omitempty"`
-	// HoldCause is the class of the fault. The words of Hold may differ from tick to tick for one fault. The
-	// class does not differ, and decides whether the hold is news.
-	HoldCause HoldCause `json:"holdCause,omitempty"`
-	// HoldSince is when the hold began. In a tick that ends a hold, HoldSince is when that hold began.
-	HoldSince time.Time `json:"holdSince,omitzero"`
-	// News is the part of the tick that people should hear of. Its pointers are into the tick.
-	News []News `json:"-"`
-	// Grace is what is left of the restart grace, in which nothing is removed.
-	Grace time.Duration `json:"grace"`
+	// HoldCause is the class of the fault. For one fault the words of Hold may differ from tick to tick. The
+	// class does not, and decides whether the hold is news.
+	HoldCause HoldCause     `json:"holdCause,omitempty"`
+	HoldSince time.Time     `json:"holdSince,omitzero"` // when the hold began, also in the tick that ends it
+	News      []News        `json:"-"`                  // what people should hear of; it points into the tick
+	Grace     time.Duration `json:"grace"`              // what is left of JENKINS_RESTART_GRACE
 	// Age is how old each source's answers were when the decision began.
 	Age      map[Source]time.Duration `json:"age,omitempty"`
 	Plan     Plan                     `json:"plan"`
@@ -55,11 +52,9 @@ type Outcome struct {
 	Error  string `json:"error,omitempty"`
 	// FailedBy is SourceJenkins if a creation ended before its pod was asked for: Jenkins gave no answer to
 	// this creation, or to an earlier one of its pool.
-	FailedBy Source `json:"failedBy,omitempty"`
-	// Failure is the class of the agent's failure that this outcome tells of.
-	Failure Failure `json:"failure,omitempty"`
-	// Log is the last lines of an agent's log, if the agent goes because it failed.
-	Log string `json:"-"`
+	FailedBy Source  `json:"failedBy,omitempty"`
+	Failure  Failure `json:"failure,omitempty"` // the class of the agent's failure that this outcome tells of
+	Log      string  `json:"-"`                 // the last lines of the log of an agent that goes because it failed
 }
 
 // Result is how an action ended: a closed set, and a metric label.
@@ -81,14 +76,11 @@ func Results() []Result { return []Result{Done, Expired, NoTime, Changed, Reject
 
 // Facts are the events since the tick before, each counted once.
 type Facts struct {
-	Waits    []Wait    `json:"waits,omitempty"`
-	Startups []Startup `json:"startups,omitempty"`
-	// FirstBuilds are the first builds of agents that have a cache slot.
-	FirstBuilds []FirstBuild `json:"firstBuilds,omitempty"`
-	// BuildsLost are the agents that were lost with their builds, by name.
-	BuildsLost []LostBuilds `json:"buildsLost,omitempty"`
-	// SecondBuilds counts builds that an ephemeral agent ran after its first build.
-	SecondBuilds map[PoolID]int `json:"-"`
+	Waits        []Wait         `json:"waits,omitempty"`
+	Startups     []Startup      `json:"startups,omitempty"`
+	FirstBuilds  []FirstBuild   `json:"firstBuilds,omitempty"` // of agents that have a cache slot
+	BuildsLost   []LostBuilds   `json:"buildsLost,omitempty"`  // by agent
+	SecondBuilds map[PoolID]int `json:"-"`                     // builds of an ephemeral agent after its first
 	// Failures are the agents that could not be made, that never connected, or that died. Also: agents that
 	// get no item of a label that they fit, and agents whose Docker daemon is dead.
 	Failures []FailedAgent `json:"failures,omitempty"`
@@ -106,8 +98,7 @@ type Startup struct {
 	Took   time.Duration `json:"took"`
 	Phases []PhaseTime   `json:"phases,omitempty"` // its parts in their order, as far as Kubernetes tells them
 	// Created and Scheduled are times of the agent's pod.
-	Created   time.Time `json:"-"`
-	Scheduled time.Time `json:"-"`
+	Created, Scheduled time.Time `json:"-"`
 }
 
 // LostBuilds are the builds that lost one agent, and the reason, as far as the pod tells it.
@@ -116,8 +107,7 @@ type LostBuilds struct {
 	Agent  string `json:"agent"`
 	Builds int    `json:"builds"`
 	Text   string `json:"text"`
-	// Log is the last lines of the failed container's log, if the container has written any.
-	Log string `json:"log,omitempty"`
+	Log    string `json:"log,omitempty"` // the last lines that the failed container has written
 }
 
 // FirstBuild is how long a build waited for its agent: from the creation of the agent's pod until the build

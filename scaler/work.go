@@ -9,8 +9,8 @@ import (
 // Work is what is known of an agent's builds.
 type Work struct {
 	Pool PoolID
-	// On: the agent runs a build, or lost its connection while it ran one. A build that waits for its agent to
-	// come back is the same build.
+	// On: the agent runs a build, or lost its connection while it ran one. A build that waits for its agent
+	// to come back is the same build.
 	On     bool
 	Builds int    // how many builds the agent was last seen to run
 	Why    string // the last reason that the pod gave for its end, in case the end is near
