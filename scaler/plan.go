@@ -83,9 +83,10 @@ const (
 // Reasons returns every reason.
 func Reasons() []Reason {
 	return append(DecisionReasons(),
-		ReasonBerths, ReasonOneBuild, ReasonBuild, ReasonFree, ReasonTeamGone, ReasonStuck, ReasonGhost, ReasonCache,
+		ReasonBerths, ReasonOneBuild, ReasonBuild, ReasonFree, ReasonTeamGone, ReasonStuck, ReasonGhost,
 		ReasonLeaving, ReasonDocker, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder, ReasonMonitor,
 		ReasonHook, ReasonDrained, ReasonResume, ReasonQuietDown, ReasonConnected, ReasonRestart, ReasonReady,
+		ReasonCache,
 	)
 }
 
@@ -112,7 +113,7 @@ const (
 	RuleMinAgents         Rule = "min-agents"          // MIN_AGENTS
 	RuleMinIdle           Rule = "min-idle"            // MIN_IDLE
 	RulePaused            Rule = "paused"              // PAUSED
-	RuleBackoff           Rule = "back-off"            // the pool's agents failed: it pauses, then makes a probe
+	RuleBackoff           Rule = "back-off"            // the pool's agents failed: a pause, then a probe
 	RuleFallback          Rule = "fallback"            // the pool's agents failed: the other kind is made
 	RuleQuietDown         Rule = "quiet-down"          // Jenkins is about to shut down
 	RuleVetoed            Rule = "vetoed"              // Jenkins gives the items to no agent that fits them

@@ -54,7 +54,7 @@ type Outcome struct {
 	// this creation, or to an earlier one of its pool.
 	FailedBy Source  `json:"failedBy,omitempty"`
 	Failure  Failure `json:"failure,omitempty"` // the class of the agent's failure that this outcome tells of
-	Log      string  `json:"-"`                 // the last lines of the log of an agent that goes because it failed
+	Log      string  `json:"-"`                 // the last lines of the log of an agent that failed
 }
 
 // Result is how an action ended: a closed set, and a metric label.
