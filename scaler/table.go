@@ -40,13 +40,9 @@ func Classes() []Class {
 
 // The waiting times of the table.
 const (
-	// UnscheduledTimeout is how long a pod may wait for a Kubernetes node.
-	UnscheduledTimeout = 15 * time.Minute
-	// GhostAfter is how long an agent that was connected may be away: a little more than the five minutes
-	// that Jenkins itself waits.
-	GhostAfter = 6 * time.Minute
-	// LostAfter is how long Bellboard leaves a busy Jenkins node without a pod to Jenkins.
-	LostAfter = 10 * time.Minute
+	UnscheduledTimeout = 15 * time.Minute // how long a pod may wait for a Kubernetes node
+	GhostAfter         = 6 * time.Minute  // how long an agent may be away; Jenkins itself waits five minutes
+	LostAfter          = 10 * time.Minute // how long a busy Jenkins node without a pod is left to Jenkins
 	// StuckPodAfter is how long a deleted pod counts to the caps after the grace of its deletion has ended. A
 	// healthy Kubernetes node ends the pod in seconds. A dead Kubernetes node keeps its pods until somebody
 	// removes it, maybe days later, and builds would wait for those pods.
@@ -63,8 +59,8 @@ type Pair struct {
 	Pinned bool // a queued item names this agent
 	Berth  bool // this process registered the Jenkins node, and has never used it for a pod
 	Grace  bool // within JENKINS_RESTART_GRACE after this process first saw Jenkins' session
-	// Marked: an earlier answer showed the same mark that the Jenkins node carries now, and so did every
-	// answer since. Only then may the answers of this tick remove the agent.
+	// Marked: an earlier answer showed the mark that the Jenkins node carries now, and so did every answer
+	// since. Only then may the answers of this tick remove the agent.
 	Marked bool
 	// Quiet: Jenkins is quieting down, and the hook is not installed. Before Jenkins restarts, it waits for
 	// running builds, but not for builds on a marked Jenkins node.
@@ -87,14 +83,14 @@ type Verdict struct {
 	Class    Class
 	Capacity int  // how many executors the agent adds to the supply
 	Meet     bool // Bellboard is to note on the pod that its Jenkins node was online (the row "met")
-	// Do is the table's own action: the next step towards the removal of the agent, or a step back from it.
-	// Do is empty if there is nothing to do. Later stages may add actions for agents that are Free or Busy.
+	// Do is the table's own action: the next step towards the removal of the agent, a step back from it, or
+	// nothing. Later stages may add actions for agents that are Free or Busy.
 	Do     Verb
 	Reason Reason
 }
 
-// tidies reports whether the verdict's step only tidies up in Jenkins. Such a step marks or deletes a Jenkins
-// node that no team needs, or registers or deletes a fence. While such a step waits, no build is in danger.
+// tidies reports whether the verdict's step only tidies up in Jenkins: a Jenkins node that no team needs, or
+// a fence. While such a step waits, no build is in danger.
 func (v *Verdict) tidies() bool {
 	stray := v.Class == Stray || v.Class == Lost
 	return v.Do == Fence || v.Do == DeleteNode && v.Class == Fenced || v.Do != "" && stray
@@ -112,15 +108,15 @@ func (p *Pair) online() bool { return p.Node != nil && p.Node.Online }
 
 func (p *Pair) idle() bool { return p.Node == nil || p.Node.Idle }
 
-// stuckPod reports whether the pod's deletion is overdue by StuckPodAfter, and Jenkins sees no agent there.
-// The pod's Kubernetes node must then be dead or out of reach. Such a pod counts to no cap. Containers of the
-// pod may still run, so the pod keeps its cache slot and its name.
+// stuckPod reports whether the pod's deletion is overdue by StuckPodAfter, and Jenkins sees no agent there:
+// its Kubernetes node must be dead or out of reach. Such a pod counts to no cap. Its containers may still
+// run, so the pod keeps its cache slot and its name.
 func (p *Pair) stuckPod(now time.Time) bool {
 	return p.Pod != nil && !p.Pod.Ended() && !p.Pod.Ends.IsZero() && now.Sub(p.Pod.Ends) >= StuckPodAfter && !p.online()
 }
 
-// size returns how many builds the agent runs at once: as many as its Jenkins node has executors. Before the
-// agent has a Jenkins node, size returns the pool's number.
+// size returns how many builds the agent runs at once: as many as its Jenkins node has executors, or, before
+// it has a Jenkins node, as the pool says.
 func (p *Pair) size() int {
 	if p.Node != nil {
 		return p.Node.Executors
@@ -131,35 +127,21 @@ func (p *Pair) size() int {
 // closed reports whether the Jenkins node carries a mark that a removal may rest on.
 func (p *Pair) closed() bool { return p.Node != nil && p.Node.closed() }
 
-// removable reports whether these answers allow the removal of the agent. All of this has to hold:
-//
-//   - An earlier answer showed the same mark that this answer shows.
-//   - This answer shows the Jenkins node idle.
-//   - The agent is not in the restart grace.
-//   - No queued item names the agent.
-//
-// The last condition is a second check: Classify never asks removable for a pinned pair.
-func (p *Pair) removable() bool {
-	return p.closed() && p.Marked && p.idle() && !p.Grace && !p.Pinned
-}
-
-// atRisk reports whether a restart of Jenkins that is under way would kill a build on this agent. Jenkins
-// does not wait for that build, because Bellboard's mark is on the Jenkins node. Nothing new starts on the
-// agent if the mark is lifted, since Jenkins is quieting down.
+// atRisk reports whether a restart of Jenkins that is under way would kill a build on this agent, since
+// Bellboard's mark is on its Jenkins node. If the mark is lifted, nothing new starts on the agent: Jenkins is
+// quieting down.
 func (p *Pair) atRisk() bool {
 	return p.Quiet && p.mark() == Ours && !p.Node.Idle && (p.Pod == nil || !p.Pod.DeletingByUs)
 }
 
 // Classify is the table: it returns what a pod and a Jenkins node of one name mean together, and the one next
-// step for them. Classify is pure and total, and keeps no state. If Bellboard crashes between two steps, the
-// next answers lead to the same row again.
-//
-// The order of the rows matters: rows that protect a build come before rows that remove an agent.
+// step for them. Classify is pure and total, and keeps no state: after a crash between two steps, the next
+// answers lead to the same row again. Rows that protect a build come before rows that remove an agent.
 //
 //nolint:cyclop // one flat switch: a row of the table for each case
 func Classify(p Pair, now time.Time) Verdict {
-	// A mark or a fence is not removed for an agent whose pod Bellboard has already deleted. Otherwise a
-	// build would start on that agent, and die a few seconds later with the pod.
+	// A mark or a fence stays on an agent whose pod Bellboard has already deleted. Otherwise a build would
+	// start there, and die a few seconds later with the pod.
 	open := p.Pinned && (p.Pod == nil || !p.Pod.DeletingByUs)
 	switch {
 	case open && p.Node != nil && p.Node.Fence:
@@ -168,12 +150,10 @@ func Classify(p Pair, now time.Time) Verdict {
 		return Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}
 	case p.Pinned:
 		return Verdict{Class: Awaited, Meet: p.meets()}
+	case p.Pod != nil && p.Pod.Ended() && p.Pod.DeletingByUs:
+		return Verdict{Class: Ended}
 	case p.Pod != nil && p.Pod.Ended():
-		v := Verdict{Class: Ended}
-		if !p.Pod.DeletingByUs {
-			v.Do, v.Reason = DeletePod, ReasonEnded
-		}
-		return v
+		return Verdict{Class: Ended, Do: DeletePod, Reason: ReasonEnded}
 	case p.Node != nil && p.Node.Fence:
 		return p.fenced()
 	case p.mark() == Person:
@@ -184,8 +164,10 @@ func Classify(p Pair, now time.Time) Verdict {
 		return p.podless(now)
 	case p.Pod.DeletingByUs:
 		return Verdict{Class: Going}
-	case p.Pod.Deleting:
-		return p.leaving()
+	case p.Pod.Deleting && p.Node == nil:
+		return Verdict{Class: Leaving}
+	case p.Pod.Deleting: // the agent lives until the grace of that deletion ends, and is to take no new build
+		return p.remove(Verdict{Class: Leaving, Meet: p.meets()}, DeletePod, ReasonLeaving)
 	case !p.Pod.Connected && !p.online():
 		return p.unmet(now)
 	case p.online():
@@ -200,9 +182,8 @@ func (p *Pair) meets() bool {
 	return p.Pod != nil && !p.Pod.Connected && !p.Pod.Requested && p.online()
 }
 
-// fenced returns the verdict for a pair whose Jenkins node is a fence. The fence occupies the name in
-// Jenkins, so the agent cannot come back. Bellboard deletes the fence once the pod is gone and nothing is
-// connected under that name.
+// fenced returns the verdict for a pair whose Jenkins node is a fence, which keeps the agent from coming
+// back. Bellboard deletes the fence once the pod is gone and nothing is connected under that name.
 func (p *Pair) fenced() Verdict {
 	v := Verdict{Class: Fenced}
 	switch {
@@ -214,24 +195,18 @@ func (p *Pair) fenced() Verdict {
 	return v
 }
 
-// leaving returns the verdict for an agent whose pod somebody else is deleting. The agent lives until the
-// pod's grace ends. Bellboard marks the agent, so that it takes no new build, and removes the agent when it
-// is idle.
-func (p *Pair) leaving() Verdict {
-	v := Verdict{Class: Leaving, Meet: p.meets()}
-	if p.Node == nil {
-		return v
-	}
-	return p.remove(v, DeletePod, ReasonLeaving)
-}
-
 // remove returns v with the next step of the one way to remove: first a mark that a removal may rest on,
-// then, on later answers, the removal.
+// then, on later answers, the removal. These answers allow the removal if all of this holds:
+//
+//   - An earlier answer showed the same mark that this answer shows.
+//   - This answer shows the Jenkins node idle.
+//   - The agent is not in the restart grace.
+//   - No queued item names the agent. (This is a second check: a pinned pair has rows of its own.)
 func (p *Pair) remove(v Verdict, removal Verb, why Reason) Verdict {
 	switch {
 	case !p.closed():
 		v.Do, v.Reason = Mark, why
-	case p.removable():
+	case p.Marked && p.idle() && !p.Grace && !p.Pinned:
 		v.Do, v.Reason = removal, why
 	}
 	return v
@@ -333,13 +308,12 @@ func (p *Pair) away(now time.Time) Verdict {
 	return p.barred(Verdict{Class: Reconnecting, Capacity: p.size()})
 }
 
-// doomed returns why an unmarked agent is to take no more builds, or "" if it may take more. There are two
-// reasons: Kubernetes has announced that it will remove the pod, or the agent's Docker daemon is dead. With a
-// dead daemon every build would fail at once.
+// doomed returns why an unmarked agent is to take no more builds, or "" if it may take more. Either
+// Kubernetes has announced that it will remove the pod, or the agent's Docker daemon is dead, so that every
+// build would fail at once.
 //
 // One answer that shows a dead daemon is not enough, because the daemon may have restarted since. Before an
-// agent connects, this rule does not apply: the agent connects after its daemon is up, or Bellboard gives the
-// agent up.
+// agent connects, it waits for its daemon, or Bellboard gives the agent up.
 func (p *Pair) doomed() Reason {
 	switch {
 	case p.Pod.Disrupted:
@@ -351,8 +325,7 @@ func (p *Pair) doomed() Reason {
 }
 
 // barred returns v, with a mark as its step if the agent is doomed. An unmarked agent that is not online then
-// gets no build when it connects. In grace the mark waits: the queue may not yet show the item of a build
-// that resumes there.
+// gets no build when it connects. In grace the mark waits: the queue may not show yet that a build resumes.
 func (p *Pair) barred(v Verdict) Verdict {
 	if why := p.doomed(); why != "" && p.Node != nil && !p.Grace {
 		v.Capacity, v.Do, v.Reason = 0, Mark, why
