@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Backoff is the pause of a pool whose agents fail. Until the pause ends, Bellboard makes no agent. After
-// that Bellboard makes one agent as a probe, and the other agents when the probe has proved itself.
+// Backoff is the pause of a pool whose agents fail: Bellboard makes no agent. After that Bellboard makes one
+// agent as a probe, and the other agents when the probe has proved itself.
 type Backoff struct {
 	// Until is the end of the pause. Zero: there is no pause. If Came is set all the same, one agent has died
 	// at work, and its build may be the reason.
@@ -17,7 +17,7 @@ type Backoff struct {
 	// Came: the failed agent had connected, and then died. So the next agent's connection proves nothing.
 	Came bool
 	// Before has the names of the pool's pods that may have been there when the failure was seen. Times
-	// cannot tell: the pods' times are by the API server's clock, which is not compared with Bellboard's.
+	// cannot tell: the pods' times are by the API server's clock.
 	Before map[string]bool
 	// Times counts the failures of each class since the last agent that proved itself.
 	Times map[Failure]int
@@ -29,12 +29,12 @@ func (b *Backoff) pauses() bool { return !b.Until.IsZero() }
 // begun reports whether an agent of the pool has failed since the last agent that proved itself.
 func (b *Backoff) begun() bool { return b.pauses() || b.Came }
 
-// concerns reports whether the pod was made after the failure that the pool backs off for. If an older pod
-// fails, it says nothing new. An older pod is no probe either.
+// concerns reports whether the pod was made after the failure that the pool backs off for. An older pod is no
+// probe, and says nothing new if it fails.
 func (b *Backoff) concerns(p *Pod) bool { return !b.Before[p.Name] }
 
-// proves reports whether the agent shows that the agents of the pool connect again, or live again. (An agent
-// that connects proves the first. An agent that has finished a build proves both.)
+// proves reports whether the agent shows that the agents of the pool live again, or have room again. (That
+// agents connect again is what Learn sees.)
 func (b *Backoff) proves(m *agent, now time.Time) bool {
 	p := m.Pod
 	switch {
@@ -68,8 +68,7 @@ func (d *scene) endBackoffs() {
 
 // unproven returns how many of the pool's pods have not yet proved themselves, and whether one more pod may
 // be made. While a pool recovers from failures, there is one such pod at a time. If all of them are overdue,
-// one more is made. Before each further pod the wait doubles, so there are few such pods within
-// START_TIMEOUT.
+// one more is made. Before each further pod the wait doubles.
 func (d *scene) unproven(id PoolID, b *Backoff) (n int, more bool) {
 	var last time.Time
 	coming := true
@@ -86,8 +85,8 @@ func (d *scene) unproven(id PoolID, b *Backoff) (n int, more bool) {
 	return n, n == 0 || coming && after > 0 && d.in.Now.Sub(last) >= after<<min(n-1, 10)
 }
 
-// tries reports whether the agent's pod may still prove what its pool backs off for. Some agents never prove
-// anything: they wait for a person, for a build, or for somebody's deletion of the pod.
+// tries reports whether the agent's pod may still prove what its pool backs off for. An agent that waits for
+// a person, for a build, or for somebody's deletion of the pod never does.
 func (m *agent) tries(b *Backoff) bool {
 	if m.Pod == nil || m.Pod.DeletingByUs || !b.concerns(m.Pod) {
 		return false
@@ -110,8 +109,8 @@ func (m *agent) tries(b *Backoff) bool {
 //   - An agent was removed that had never connected.
 //   - An agent died soon after it had connected. (The first agent of a pool that dies at work begins none.)
 //
-// An agent that connects ends the back-off, unless agents have to stay connected to prove themselves. If
-// Jenkins does not answer, that says nothing about agents.
+// An agent that connects ends the back-off, unless agents have to stay connected to prove themselves. No
+// answer of Jenkins says nothing about agents.
 func (m Memory) Learn(in Input, facts Facts, outs []Outcome, now time.Time) (Memory, []FailedAgent) {
 	x := lessons{in: &in, facts: &facts, memory: &m}
 	for id := range m.Pools {
@@ -185,10 +184,8 @@ func (x *lessons) take(o *Outcome) {
 	}
 }
 
-// created adds the outcome of a creation to the lessons. Two outcomes say nothing about agents:
-//
-//   - There was no time, or Jenkins did not answer.
-//   - The quota is full, but some of its pods are about to go.
+// created adds the outcome of a creation to the lessons. It says nothing about agents if there was no time,
+// if Jenkins did not answer, or if the quota is full and some of its pods are about to go.
 func (x *lessons) created(o *Outcome, pool *lesson) {
 	a := &o.Action
 	switch {
@@ -220,7 +217,7 @@ func put[K comparable, R any](m map[K]R, k K, r R) map[K]R {
 }
 
 // makesRoom reports whether a pod that Bellboard has deleted still counts to the quota of the pool's
-// namespace. In a few seconds it no longer does, so a rejection by the quota says nothing more than that.
+// namespace, for a few seconds.
 func (x *lessons) makesRoom(id PoolID) bool {
 	p := x.in.pool(id)
 	return p != nil && slices.ContainsFunc(x.in.Cluster.Pods, func(pod Pod) bool {
@@ -246,15 +243,14 @@ func (x *lessons) died(a *Action, pool *lesson, again bool) {
 	}
 }
 
-// report adds a failed agent to the list that Learn returns.
 func (x *lessons) report(o *Outcome, text string) {
 	why := cmp.Or(o.Failure, o.Action.Fault())
 	x.failed = append(x.failed, FailedAgent{PoolID: o.Action.Pool, Agent: o.Action.Agent, Failure: why, Text: text, Log: o.Log})
 }
 
 // before returns the names of the pool's pods that were there in the tick, or that the tick may have made:
-// the outcome of some creations is not known. A pod that was made and has no Secret is not among them. Once
-// that pod has its Secret, it is as good as another probe.
+// the outcome of some creations is not known. A pod that was made without its Secret is as good as a probe
+// later.
 func (x *lessons) before(id PoolID, outs []Outcome) map[string]bool {
 	out := map[string]bool{}
 	for i := range x.in.Cluster.Pods {
@@ -272,8 +268,7 @@ func (x *lessons) before(id PoolID, outs []Outcome) map[string]bool {
 	return out
 }
 
-// Fault returns the class of the agent's failure that the action shows, once the action is done. "" means
-// that it shows no failure. These actions show one:
+// Fault returns the class of the agent's failure that the action shows, once the action is done, or "":
 //
 //   - Bellboard marks an agent whose Docker daemon is dead.
 //   - Bellboard deletes the pod of an agent that died.

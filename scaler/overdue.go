@@ -17,8 +17,8 @@ const (
 	overdueShare = 2
 )
 
-// waitsSince returns the time from which on an agent is expected, from which START_TIMEOUT counts as well.
-// That is when its pod got a Kubernetes node, or else when the pod was created.
+// waitsSince returns the time from which on an agent is expected, and from which START_TIMEOUT counts: when
+// its pod got a Kubernetes node, or else when the pod was created.
 func (p *Pod) waitsSince() time.Time {
 	if p.Scheduled.IsZero() {
 		return p.Created
@@ -27,8 +27,7 @@ func (p *Pod) waitsSince() time.Time {
 }
 
 // overdueAfter returns how long after waitsSince an agent of the pool is overdue: after twice the time in
-// which nine of ten recent starts were done. Zero means that no agent of the pool is overdue. That is so in
-// these cases:
+// which nine of ten recent starts were done. Zero means that no agent of the pool is overdue, because:
 //
 //   - Too few starts are known.
 //   - The restart grace is not over. All starts may be slow because of the restart, and a new process knows
@@ -43,18 +42,16 @@ func (d *scene) overdueAfter(id PoolID) time.Duration {
 	return min(max(overdueFloor, 2*usual.Most), p.StartTimeout)
 }
 
-// overtook reports whether the agent of the start-up s overtook the agent of pod p: p hangs alone, since
-// other agents can start. Both of these have to hold:
+// overtook reports whether the agent of the start-up s overtook the agent of pod p: then p hangs alone. Both
+// of these have to hold:
 //
 //   - s began behind p. If p has a Kubernetes node, the agent of s got its Kubernetes node no earlier. If p
 //     waits for a Kubernetes node, the agent of s was made later, and has had a Kubernetes node since.
 //   - From there to its connection, the agent of s took at most half of the time that p has waited so far.
 //
 // For example, p got its Kubernetes node 60 s ago and has not connected. Another agent got its Kubernetes
-// node 10 s after p, and connected 20 s later: it overtook p.
-//
-// Sometimes pods get their Kubernetes nodes in turn, and no start takes more than twice as long as another.
-// Then no agent overtakes another.
+// node 10 s after p, and connected 20 s later: it overtook p. If all starts are slow, no agent overtakes
+// another.
 func (s *Startup) overtook(p *Pod, now time.Time) bool {
 	began, behind := s.Scheduled, !s.Scheduled.Before(p.Scheduled)
 	if p.Scheduled.IsZero() {
@@ -63,9 +60,8 @@ func (s *Startup) overtook(p *Pod, now time.Time) bool {
 	return behind && 2*s.connected().Sub(began) <= now.Sub(p.waitsSince())
 }
 
-// lookForOverdue finds the agents that are overdue. No build waits for an overdue agent, so an overdue agent
-// is no supply. Nothing else follows. If an overdue agent connects after all, the pool has one more free
-// agent.
+// lookForOverdue finds the agents that are overdue. No build waits for an overdue agent, so it is no supply.
+// Nothing else follows: if it connects after all, the pool has one more free agent.
 //
 // Among agents that wait for a Kubernetes node, each next agent is overdue only after twice the time of the
 // agent before: a replacement may have to wait for a Kubernetes node too.
@@ -90,14 +86,13 @@ func (d *scene) lookForOverdue() {
 }
 
 // hanging returns the agents of a pool that have waited for longer than after and that another agent has
-// overtaken, in the order of their creation. hanging also returns how many of those with a Kubernetes node
-// may be overdue at once. They are few, so that an unusual history of starts never doubles a fleet. The limit
-// grows with the agents that are connected, or that started within the last START_TIMEOUT: an agent that
-// hangs is there for that long.
+// overtaken, the oldest first, and how many of those with a Kubernetes node may be overdue at once. They are
+// few, so that an unusual history of starts never doubles a fleet. The limit grows with the agents that are
+// connected, or that started within the last START_TIMEOUT: an agent that hangs is there for that long.
 //
 // If no agent is overtaken, all starts may be slow, or there is no other agent. Then one agent is overdue
-// after twice the time, unless a replacement would most likely wait for the same thing. The start of the
-// replacement shows whether all starts are slow or one agent hangs.
+// after twice the time, unless a replacement would most likely wait for the same thing. The replacement shows
+// whether all starts are slow or one agent hangs.
 func (d *scene) hanging(id PoolID, after time.Duration) (hanging []*agent, most int) {
 	last, connected, started := d.pooled.of(id).Starts.Last, 0, 0
 	for i := range last {
