@@ -15,7 +15,6 @@ import (
 // file of the package has words for people but validate.go, whose errors are for those who mend Bellboard,
 // and mark.go, whose words Jenkins keeps.
 
-// zeros are the parts of a printed duration that people leave away.
 var zeros = regexp.MustCompile(`([hm])(0[ms])+$`)
 
 // short prints a duration as people write it.
@@ -78,7 +77,6 @@ func (s *Step) block() string {
 	}
 }
 
-// text says what a back-off leaves.
 func (p *Pause) text() string {
 	why, where := string(p.Kind)+" agents failed", "on the way"
 	if p.Failure != "" {
@@ -106,7 +104,6 @@ func (p *Pause) instead() string {
 	return p.text() + ": " + string(other) + " ones instead"
 }
 
-// text says it in Jenkins' words.
 func (v *Vetoed) text() string {
 	switch {
 	case v.NamesNode:
@@ -159,23 +156,17 @@ func (a *ask) conclude() {
 // blocked says which rule kept agents from being made, and which agents are made in place of others. When
 // agents are made, the second says the first, too.
 func (a *ask) blocked() (block, fallback string) {
-	var last, other *Step
+	var instead Kind // of the agents that fail
 	for i := range a.dec.Steps {
 		switch s := &a.dec.Steps[i]; {
 		case s.Rule == RuleFallback:
-			other = s
+			fallback, instead = s.Pause.instead(), s.Pause.Kind
 		case s.block() != "":
-			last = s
+			block = s.block()
+			if s.Rule == RuleBackoff && s.Pause.Kind == instead && a.dec.Ups() > 0 {
+				block = ""
+			}
 		}
-	}
-	if other != nil {
-		fallback = other.Pause.instead()
-	}
-	switch {
-	case last == nil:
-	case other != nil && last.Rule == RuleBackoff && last.Pause.Kind == other.Pause.Kind && a.dec.Ups() > 0:
-	default:
-		block = last.block()
 	}
 	return block, fallback
 }
@@ -254,7 +245,6 @@ func (o outdated) text() string {
 	return "older than MAX_LIFETIME=" + short(o.lifetime)
 }
 
-// renewText says why an agent goes that is to be replaced.
 func renewText(why outdated) string { return why.text() + ", leaving" }
 
 // Change says in a few words what the decision does: "+3 ephemeral, -1 persistent", "renew 1 persistent",
@@ -280,8 +270,7 @@ func (d *Decision) Change() string {
 	return "none"
 }
 
-// OnTheWay says how many executors are on the way, and beside them those of agents that no build waits for
-// any more.
+// OnTheWay says how many executors are on the way, and beside them those that no build waits for.
 func (d *Decision) OnTheWay() string {
 	if d.Overdue > 0 {
 		return fmt.Sprintf("%d+%d overdue", d.Coming, d.Overdue)
@@ -339,7 +328,6 @@ const (
 
 func freeText() string { return "free for over " + short(FreeUnprotected) }
 
-// idleText says why an idle agent goes.
 func idleText(idle time.Duration, crowded bool) string {
 	text := "idle " + short(idle)
 	if crowded {
@@ -360,7 +348,6 @@ var stepTexts = map[Class]string{
 	Stray:         "no agent needs this Jenkins node",
 }
 
-// stepText says why the table does something to an agent.
 func stepText(m *agent, now time.Time) string {
 	switch class := m.verdict.Class; class {
 	case Ended:
@@ -405,7 +392,6 @@ func agentText(m *agent, now time.Time) string {
 	return ""
 }
 
-// phaseWords names what is waited for in each phase.
 var phaseWords = map[Phase]string{
 	PhaseSchedule: "waits for a Kubernetes node",
 	PhaseMount:    "its volumes or its network not ready",
@@ -435,7 +421,6 @@ func culprit(p *Pod, now time.Time) string {
 	return text + reasonOf(p)
 }
 
-// reasonOf is Kubernetes' reason in brackets, if it gives one.
 func reasonOf(p *Pod) string {
 	if p.Trouble == "" {
 		return ""
@@ -443,7 +428,6 @@ func reasonOf(p *Pod) string {
 	return " (" + p.Trouble + ")"
 }
 
-// stuckText says why an agent is given up.
 func (m *agent) stuckText(now time.Time) string {
 	switch {
 	case m.Pod == nil:
@@ -462,7 +446,6 @@ func (m *agent) stuckText(now time.Time) string {
 	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))
 }
 
-// failedText is what happened to an agent, in Kubernetes' words too.
 func failedText(a *Action) string { return strings.Join(said(a.Text, a.Pod.TroubleText), ": ") }
 
 // ending is what a pod tells of its end; "": nothing.
@@ -495,17 +478,14 @@ const (
 	slotUnusedText  = "no pool uses this slot any more"
 )
 
-// slotOrphanText says why a slot goes that no pool has.
 func slotOrphanText(unused time.Duration) string {
 	return slotUnusedText + ", for " + short(unused) + " now"
 }
 
-// slotOldText says why a slot goes that no agent has used.
 func slotOldText(unused, keep time.Duration) string {
 	return fmt.Sprintf("unused for %s (CACHE_KEEP=%s)", short(unused), short(keep))
 }
 
-// slotCrowdText says why a slot goes that the pool has no use for.
 func slotCrowdText(most int, aside bool) string {
 	use := "agents can use"
 	if aside {

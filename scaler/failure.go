@@ -40,8 +40,7 @@ func Failures() []Failure {
 const GiveUpAfter = time.Minute
 
 // LastsAfter is how long an agent has to stay connected to prove that the agents of its pool can live. An
-// agent that dies because of its own start dies sooner. A build that waits for the next agent can still bear
-// a minute.
+// agent that dies because of its own start dies sooner, and a waiting build can still bear a minute.
 const LastsAfter = time.Minute
 
 // Died reports whether an agent that had connected has ended because of a failure, and of no deletion.
@@ -75,8 +74,8 @@ func (f Failure) freed() bool { return f == FailureQuota || f == FailureUnschedu
 // stubborn reports whether the failure heals only when a person changes something.
 func (f Failure) stubborn() bool { return f == FailureBadImage || f == FailureAdmission }
 
-// Pause returns how long a pool makes no agent after a number of such failures in a row. The pause grows with
-// that number, and depends on how the failure heals.
+// Pause returns how long a pool makes no agent after a number of such failures in a row. It depends on how
+// the failure heals.
 func (f Failure) Pause(times int) time.Duration {
 	first, last := 5*time.Second, 5*time.Minute
 	switch {

@@ -189,32 +189,30 @@ type Decision struct {
 	Coming  int           `json:"coming"`
 	Overdue int           `json:"overdue"` // on the way, but not part of the supply: see Agent.Overdue
 	Busy    int           `json:"busy"`
-	// Alive is how many pods count to the caps: not those that Bellboard has deleted.
-	Alive  int          `json:"alive"`
-	Short  int          `json:"shortfall"` // waiting items that no free or coming executor serves
-	Vetoed int          `json:"vetoed"`    // of these, items that Jenkins gives to no agent that fits them
-	Level  int          `json:"level"`     // mode auto: persistent agents that the last hour justifies
-	Want   int          `json:"want"`      // agents alive after this decision, if no rule limited it
-	Up     map[Kind]int `json:"up"`        // agents to create
-	Down   map[Kind]int `json:"down"`      // agents to mark now, as a scale-down
-	Renew  map[Kind]int `json:"renew"`     // agents to mark now and to replace: old, or of other settings
-	Reason Reason       `json:"reason"`
-	Text   string       `json:"text"`
-	Steps  []Step       `json:"steps,omitempty"`
-	Usual  []Usual      `json:"usual,omitempty"` // how long the team's agents took to start recently
+	Alive   int           `json:"alive"`     // pods that count to the caps: not those that Bellboard has deleted
+	Short   int           `json:"shortfall"` // waiting items that no free or coming executor serves
+	Vetoed  int           `json:"vetoed"`    // of these, items that Jenkins gives to no agent that fits them
+	Level   int           `json:"level"`     // mode auto: persistent agents that the last hour justifies
+	Want    int           `json:"want"`      // agents alive after this decision, if no rule limited it
+	Up      map[Kind]int  `json:"up"`        // agents to create
+	Down    map[Kind]int  `json:"down"`      // agents to mark now, as a scale-down
+	Renew   map[Kind]int  `json:"renew"`     // agents to mark now and to replace: old, or of other settings
+	Reason  Reason        `json:"reason"`
+	Text    string        `json:"text"`
+	Steps   []Step        `json:"steps,omitempty"`
+	Usual   []Usual       `json:"usual,omitempty"` // how long the team's agents took to start recently
 }
 
 // Agent is one pair as the table saw it, for people and for metrics.
 type Agent struct {
 	Name string `json:"name"`
 	PoolID
-	Class    Class `json:"class"`
-	Pod      bool  `json:"pod"`  // the agent has a pod
-	Node     bool  `json:"node"` // the agent has a Jenkins node
-	Online   bool  `json:"online"`
-	Capacity int   `json:"capacity"`
-	// Overdue: the agent has been on its way for far longer than others. No build waits for an overdue agent.
-	Overdue   bool      `json:"overdue,omitempty"`
+	Class     Class     `json:"class"`
+	Pod       bool      `json:"pod"`  // the agent has a pod
+	Node      bool      `json:"node"` // the agent has a Jenkins node
+	Online    bool      `json:"online"`
+	Capacity  int       `json:"capacity"`
+	Overdue   bool      `json:"overdue,omitempty"` // on its way for so long that no build waits for it
 	Text      string    `json:"text,omitempty"`
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
 }

@@ -57,15 +57,14 @@ const (
 type Node struct {
 	Name   string   `json:"name"`
 	Labels []string `json:"labels"` // sorted, without the Jenkins node's own name
-	// Team and Kind are read from the Jenkins node's description. Team is empty for foreign nodes.
-	Team  string `json:"team,omitempty"`
-	Kind  Kind   `json:"kind,omitempty"`
-	Fence bool   `json:"fence,omitempty"`
-	// Online says whether the agent is connected (absoluteRemotePath is not null), marked or not.
-	Online    bool `json:"online"`
-	Executors int  `json:"executors"`
-	Busy      int  `json:"busy"`
-	Idle      bool `json:"idle"` // no executor and no one-off executor of the Jenkins node has work
+	// Team, Kind and Fence are read from the Jenkins node's description. Team is empty for foreign nodes.
+	Team      string `json:"team,omitempty"`
+	Kind      Kind   `json:"kind,omitempty"`
+	Fence     bool   `json:"fence,omitempty"`
+	Online    bool   `json:"online"` // the agent is connected (absoluteRemotePath is not null), marked or not
+	Executors int    `json:"executors"`
+	Busy      int    `json:"busy"`
+	Idle      bool   `json:"idle"` // no executor and no one-off executor of the Jenkins node has work
 	// Build is the URL of the build that runs on the Jenkins node. Build is empty if there is no build, or
 	// several, or one that Bellboard may not see.
 	Build     string    `json:"build,omitempty"`
@@ -83,8 +82,8 @@ func (n *Node) Mine() bool { return n.Team != "" }
 // closed reports whether the Jenkins node carries a mark that a removal may rest on. As long as exactly this
 // mark stays, the Jenkins node takes no new build.
 //
-// A mark of the hook has to have a time. The hook sets its mark when a build starts, and Jenkins does not
-// write its answers in one instant. Only the time of the mark shows that two answers have the same mark.
+// The hook sets its mark when a build starts, and Jenkins does not write its answers in one instant. So only
+// the time of the hook's mark shows that two answers have the same mark.
 func (n *Node) closed() bool {
 	return n.OfflineBy == Ours || n.OfflineBy == Hook && !n.MarkedAt.IsZero()
 }

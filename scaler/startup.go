@@ -55,7 +55,7 @@ func (p *Pod) reached() (phase Phase, since time.Time) {
 			phase, since = all[i+1].phase, s.end
 		}
 	}
-	// A failed pull shows that the pod is in the phase pull, even if no end of the phase mount is known.
+	// A failed pull shows that the phase mount is over, even if its end is not known.
 	if phase == PhaseMount && (p.Failure == FailureImagePull || p.Failure == FailureBadImage) {
 		phase = PhasePull
 	}
@@ -134,7 +134,7 @@ type Usual struct {
 
 // usual returns a summary of start-ups of one pool. There has to be at least one.
 func usual(starts []Startup) Usual {
-	all := make([]time.Duration, 0, len(starts))
+	var all []time.Duration
 	phases := map[Phase][]time.Duration{}
 	for _, s := range starts {
 		all = append(all, s.Took)
@@ -142,7 +142,8 @@ func usual(starts []Startup) Usual {
 			phases[p.Phase] = append(phases[p.Phase], p.Took)
 		}
 	}
-	out := Usual{Kind: starts[0].Kind, Count: len(all), Half: Quantile(all, 0.5), Most: Quantile(all, 0.9), Phases: []PhaseTime{}}
+	out := Usual{Kind: starts[0].Kind, Count: len(all), Half: Quantile(all, 0.5), Most: Quantile(all, 0.9)}
+	out.Phases = []PhaseTime{} // never null in JSON
 	for _, p := range Phases() {
 		if len(phases[p]) > 0 {
 			out.Phases = append(out.Phases, PhaseTime{p, Quantile(phases[p], 0.5)})

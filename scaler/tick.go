@@ -12,8 +12,7 @@ const (
 	SourceBellboard  Source = "bellboard" // Bellboard's own plan broke a promise
 )
 
-// HoldCause is the class of a fault. Each adapter has a closed set of its own. The constants here are the
-// loop's.
+// HoldCause is the class of a fault. Each adapter has a closed set of its own.
 type HoldCause string
 
 // The causes that the loop finds by itself.
@@ -110,8 +109,8 @@ type LostBuilds struct {
 	Log    string `json:"log,omitempty"` // the last lines that the failed container has written
 }
 
-// FirstBuild is how long a build waited for its agent: from the creation of the agent's pod until the build
-// ran. Only builds count that waited for that agent.
+// FirstBuild is how long a build waited for its agent, from the creation of the agent's pod until the build
+// ran.
 type FirstBuild struct {
 	PoolID
 	Warmth Warmth        `json:"warmth"`

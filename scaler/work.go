@@ -65,8 +65,8 @@ func (s *scene) work(m *agent) {
 	m.is.Work = is
 }
 
-// vanished finds the builds whose agent is gone without a trace. Swarm agents go like that: their Jenkins
-// node goes with their pod.
+// vanished finds the builds whose agent is gone without a trace, as a Swarm agent's Jenkins node goes with
+// its pod.
 func (s *scene) vanished() {
 	for name, was := range s.in.Memory.Agents {
 		if was.Work.On && s.byName[name] == nil {
