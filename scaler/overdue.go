@@ -27,13 +27,9 @@ func (p *Pod) waitsSince() time.Time {
 }
 
 // overdueAfter returns how long after waitsSince an agent of the pool is overdue: after twice the time in
-// which nine of ten recent starts were done. Zero means that no agent of the pool is overdue, because:
-//
-//   - Too few starts are known.
-//   - The restart grace is not over. All starts may be slow because of the restart, and a new process knows
-//     only the agents that are connected.
-//   - Jenkins or Kubernetes did not answer until a short time ago. Agents that connected in that time are
-//     about to be seen.
+// which nine of ten recent starts were done. Zero: no agent of the pool is overdue, since too few starts are
+// known, or since starts may look slow that are not. After a restart a new process knows only the agents that
+// are connected. After a hold, agents that connected meanwhile are about to be seen.
 func (d *scene) overdueAfter(id PoolID) time.Duration {
 	usual, p := d.pooled.of(id).Starts.Usual, d.pools[id]
 	if p == nil || d.grace || d.in.Now.Sub(d.mem.Sees) < overdueFloor || usual.Count < startsKnown {
@@ -60,8 +56,8 @@ func (s *Startup) overtook(p *Pod, now time.Time) bool {
 	return behind && 2*s.connected().Sub(began) <= now.Sub(p.waitsSince())
 }
 
-// lookForOverdue finds the agents that are overdue. No build waits for an overdue agent, so it is no supply.
-// Nothing else follows: if it connects after all, the pool has one more free agent.
+// lookForOverdue finds the agents that are overdue, which are no supply: no build waits for them. Nothing
+// else follows. ADR 9 says why these rules double no fleet when everything is slow.
 //
 // Among agents that wait for a Kubernetes node, each next agent is overdue only after twice the time of the
 // agent before: a replacement may have to wait for a Kubernetes node too.
@@ -86,13 +82,12 @@ func (d *scene) lookForOverdue() {
 }
 
 // hanging returns the agents of a pool that have waited for longer than after and that another agent has
-// overtaken, the oldest first, and how many of those with a Kubernetes node may be overdue at once. They are
-// few, so that an unusual history of starts never doubles a fleet. The limit grows with the agents that are
-// connected, or that started within the last START_TIMEOUT: an agent that hangs is there for that long.
+// overtaken, the oldest first, and how many of those with a Kubernetes node may be overdue at once. The limit
+// grows with the agents that are connected, or that started within the last START_TIMEOUT: an agent that
+// hangs is there for that long.
 //
-// If no agent is overtaken, all starts may be slow, or there is no other agent. Then one agent is overdue
-// after twice the time, unless a replacement would most likely wait for the same thing. The replacement shows
-// whether all starts are slow or one agent hangs.
+// If no agent is overtaken, one agent is overdue after twice the time, unless a replacement would most likely
+// wait for the same thing. The replacement shows whether all starts are slow or one agent hangs.
 func (d *scene) hanging(id PoolID, after time.Duration) (hanging []*agent, most int) {
 	last, connected, started := d.pooled.of(id).Starts.Last, 0, 0
 	for i := range last {

@@ -189,7 +189,7 @@ type Decision struct {
 	Coming  int           `json:"coming"`
 	Overdue int           `json:"overdue"` // on the way, but not part of the supply: see Agent.Overdue
 	Busy    int           `json:"busy"`
-	Alive   int           `json:"alive"`     // pods that count to the caps: not those that Bellboard has deleted
+	Alive   int           `json:"alive"`     // pods that count to the caps, not those that we deleted
 	Short   int           `json:"shortfall"` // waiting items that no free or coming executor serves
 	Vetoed  int           `json:"vetoed"`    // of these, items that Jenkins gives to no agent that fits them
 	Level   int           `json:"level"`     // mode auto: persistent agents that the last hour justifies
@@ -236,13 +236,10 @@ type Plan struct {
 	Unresolved []Unserved `json:"unresolved,omitempty"`
 }
 
-// Ups returns how many agents the decision creates.
-func (d *Decision) Ups() int { return d.Up[Ephemeral] + d.Up[Persistent] }
-
-// Downs returns how many agents the decision marks, as a scale-down.
-func (d *Decision) Downs() int { return d.Down[Ephemeral] + d.Down[Persistent] }
-
-// Renewals returns how many agents the decision marks in order to replace them.
+// Ups, Downs and Renewals return how many agents the decision creates, marks as a scale-down, and marks in
+// order to replace them.
+func (d *Decision) Ups() int      { return d.Up[Ephemeral] + d.Up[Persistent] }
+func (d *Decision) Downs() int    { return d.Down[Ephemeral] + d.Down[Persistent] }
 func (d *Decision) Renewals() int { return d.Renew[Ephemeral] + d.Renew[Persistent] }
 
 // Changes reports whether the decision creates, marks or replaces any agent.
