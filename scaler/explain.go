@@ -51,33 +51,31 @@ func (s *Step) note() string {
 	return ""
 }
 
-// block says what a rule does to a team that wants more; "": it keeps nothing from being made.
+// blocks says what a rule does to a team that wants more. Other rules keep nothing from being made.
+var blocks = map[Rule]string{
+	RulePaused:          "paused",
+	RuleQuietDown:       "Jenkins is about to shut down",
+	RuleBackoff:         "{pause}",
+	RuleScaleUpCooldown: "scale-up cooldown, {left} left",
+	RuleMaxPersistent:   "at MAX_PERSISTENT={limit}",
+	RuleScaleUpStep:     "SCALE_UP_STEP={limit} at a time",
+	RuleMaxAgents:       "at MAX_AGENTS={limit} (wants {want})",
+	RuleGlobalMax:       "all teams together at BELLBOARD_MAX_AGENTS={limit}",
+	RuleVetoed:          "{veto}",
+}
+
+// block returns the words of blocks with the step's numbers.
 func (s *Step) block() string {
-	switch s.Rule {
-	case RulePaused:
-		return "paused"
-	case RuleQuietDown:
-		return "Jenkins is about to shut down"
-	case RuleBackoff:
-		return s.Pause.text()
-	case RuleScaleUpCooldown:
-		return "scale-up cooldown, " + short(s.Left) + " left"
-	case RuleMaxPersistent:
-		return fmt.Sprintf("at MAX_PERSISTENT=%d", s.Limit)
-	case RuleScaleUpStep:
-		return fmt.Sprintf("SCALE_UP_STEP=%d at a time", s.Limit)
-	case RuleMaxAgents:
-		return fmt.Sprintf("at MAX_AGENTS=%d (wants %d)", s.Limit, s.Want)
-	case RuleGlobalMax:
-		return fmt.Sprintf("all teams together at BELLBOARD_MAX_AGENTS=%d", s.Limit)
-	case RuleVetoed:
-		return s.Veto.text()
-	default:
-		return ""
-	}
+	return strings.NewReplacer(
+		"{limit}", strconv.Itoa(s.Limit), "{want}", strconv.Itoa(s.Want), "{left}", short(s.Left),
+		"{pause}", s.Pause.text(), "{veto}", s.Veto.text(),
+	).Replace(blocks[s.Rule])
 }
 
 func (p *Pause) text() string {
+	if p == nil {
+		return ""
+	}
 	why, where := string(p.Kind)+" agents failed", "on the way"
 	if p.Failure != "" {
 		why += " (" + string(p.Failure) + ")"
@@ -106,6 +104,8 @@ func (p *Pause) instead() string {
 
 func (v *Vetoed) text() string {
 	switch {
+	case v == nil:
+		return ""
 	case v.NamesNode:
 		return "a Jenkins node is named like the label ‘" + v.Label + "’; rename it"
 	case v.Inferred:
@@ -124,16 +124,16 @@ func (a *ask) conclude() {
 	dec.Want -= dec.Downs()
 	block, fallback := a.blocked()
 	leaving, leavingText := a.leaving()
-	var more []string
+	more := ""
 	switch {
 	case dec.Ups() > 0:
 		dec.Reason, dec.Text = a.growing()
-		more = said(block, fallback, leavingText)
+		more = strings.Join(said(block, fallback, leavingText), "; ")
 	case dec.Downs() > 0 || dec.Renewals() > 0 && block == "":
 		dec.Reason, dec.Text = leaving, leavingText
 	case block != "":
 		dec.Reason, dec.Text = ReasonBlocked, block
-		more = said(leavingText)
+		more = leavingText
 	case dec.Waiting > 0:
 		dec.Reason, dec.Text = ReasonSteady, a.comingText()
 	case a.t.Paused:
@@ -141,16 +141,14 @@ func (a *ask) conclude() {
 	default:
 		dec.Reason, dec.Text = ReasonSteady, "no build waits"
 	}
-	if a.veto != nil {
-		more = append(more, a.veto.text())
-	}
+	stays := ""
 	switch {
 	case a.stuck == 1:
-		more = append(more, "1 pod does not go away")
+		stays = "1 pod does not go away"
 	case a.stuck > 1:
-		more = append(more, fmt.Sprintf("%d pods do not go away", a.stuck))
+		stays = fmt.Sprintf("%d pods do not go away", a.stuck)
 	}
-	dec.Text = strings.Join(append([]string{dec.Text}, more...), "; ")
+	dec.Text = strings.Join(said(dec.Text, more, a.veto.text(), stays), "; ")
 }
 
 // blocked says which rule kept agents from being made, and which agents are made in place of others. When
