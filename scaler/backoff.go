@@ -280,7 +280,7 @@ func (a *Action) Fault() Failure {
 	case a.Verb == Mark && a.Reason == ReasonDocker:
 		return p.DockerFailure
 	case a.Verb != DeletePod:
-	case p.Connected && (a.Reason != ReasonEnded || !p.Died()):
+	case p.Connected && (a.Reason != ReasonEnded || p.Phase != PodFailed || p.Deleting || p.Failure == ""):
 	case a.Reason == ReasonEnded, a.Reason == ReasonStuck, a.Reason == ReasonGhost,
 		a.Reason == ReasonLeaving && p.Failure != "":
 		return FailureOf(p)

@@ -43,11 +43,6 @@ const GiveUpAfter = time.Minute
 // agent that dies because of its own start dies sooner, and a waiting build can still bear a minute.
 const LastsAfter = time.Minute
 
-// Died reports whether an agent that had connected has ended because of a failure, and of no deletion.
-func (p *Pod) Died() bool {
-	return p.Connected && p.Phase == PodFailed && !p.Deleting && p.Failure != ""
-}
-
 // Lasted reports whether the agent has been connected for at least LastsAfter.
 func (p *Pod) Lasted(now time.Time) bool {
 	return p.Connected && now.Sub(p.ConnectedAt) >= LastsAfter
@@ -71,9 +66,6 @@ func (p *Pod) failing() bool {
 // Kubernetes node, there is room again, long before that agent connects.
 func (f Failure) freed() bool { return f == FailureQuota || f == FailureUnschedulable }
 
-// stubborn reports whether the failure heals only when a person changes something.
-func (f Failure) stubborn() bool { return f == FailureBadImage || f == FailureAdmission }
-
 // Pause returns how long a pool makes no agent after a number of such failures in a row. It depends on how
 // the failure heals.
 func (f Failure) Pause(times int) time.Duration {
@@ -81,7 +73,7 @@ func (f Failure) Pause(times int) time.Duration {
 	switch {
 	case f.freed(), f == FailureNodeGone, f == FailureEvicted:
 		last = time.Minute
-	case f.stubborn():
+	case f == FailureBadImage, f == FailureAdmission: // a person has to change something
 		first, last = time.Minute, 10*time.Minute
 	}
 	return min(first<<min(max(times-1, 0), 10), last)
@@ -93,8 +85,7 @@ type FailedAgent struct {
 	Agent   string  `json:"agent"`
 	Failure Failure `json:"failure"`
 	Text    string  `json:"text"`
-	// Log is the last lines of the log of the container that failed, if it has written any.
-	Log string `json:"log,omitempty"`
+	Log     string  `json:"log,omitempty"` // the last lines that the failed container has written
 }
 
 // failureAt has the failure that belongs to each phase, if a pod stops in that phase without a reason.

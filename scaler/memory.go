@@ -64,8 +64,7 @@ type SlotMemory struct {
 }
 
 // Blind returns the memory after a tick in which Jenkins or Kubernetes did not answer. The clocks of lost
-// agents start anew, because such a clock may only count time in which answers came. For a while no agent is
-// overdue.
+// agents start anew, because they may only count time in which answers came. For a while no agent is overdue.
 func (m Memory) Blind() Memory {
 	m.Sees, m.Agents = time.Time{}, maps.Clone(m.Agents)
 	for name, a := range m.Agents {

@@ -96,23 +96,19 @@ func (n *Node) free() int {
 	return max(0, n.Executors-n.Busy)
 }
 
-// JenkinsView is one accepted observation of Jenkins: its nodes, asked for first, and then its queue, both
-// from one session.
+// JenkinsView is one accepted observation of Jenkins: its nodes, and then its queue, both from one session.
 type JenkinsView struct {
-	Session    string    // X-Jenkins-Session, new at every start of Jenkins
-	Version    string    // X-Jenkins
-	AskedAt    time.Time // just before the first request was sent
-	NodesAt    time.Time // when the answer with the nodes was complete
-	AnsweredAt time.Time // when the last answer was complete
-	// SessionSince is when the first answer of that session was complete: Jenkins had started by then. Zero:
-	// these answers are the first ones.
-	SessionSince time.Time
-	QuietingDown bool // Jenkins starts no new build, and may restart as soon as no build runs
-	Hook         bool // the one-build hook is there: a restart waits for builds on marked nodes too
+	Session      string    // X-Jenkins-Session, new at every start of Jenkins
+	Version      string    // X-Jenkins
+	AskedAt      time.Time // just before the first request was sent
+	NodesAt      time.Time // when the answer with the nodes was complete
+	AnsweredAt   time.Time // when the last answer was complete
+	SessionSince time.Time // when the first answer of that session was complete; zero: these are the first
+	QuietingDown bool      // Jenkins starts no new build, and may restart as soon as no build runs
+	Hook         bool      // the one-build hook is there: a restart waits for builds on marked nodes too
 	Nodes        []Node
 	Items        []Item
 }
 
-// Deadline returns the time until which a destructive action that rests on these answers may be sent: one
-// second after the last answer arrived.
+// Deadline returns until when a destructive action that rests on these answers may be sent.
 func (v JenkinsView) Deadline() time.Time { return v.AnsweredAt.Add(time.Second) }

@@ -7,10 +7,8 @@ type Kind string
 
 // The two kinds of agent.
 const (
-	// Ephemeral agents run one build and go.
-	Ephemeral Kind = "ephemeral"
-	// Persistent agents run many builds, and keep their Docker image cache.
-	Persistent Kind = "persistent"
+	Ephemeral  Kind = "ephemeral"  // runs one build and goes
+	Persistent Kind = "persistent" // runs many builds, and keeps its Docker image cache
 )
 
 // Kinds returns both kinds.
@@ -31,10 +29,8 @@ type Connect string
 
 // The ways to connect.
 const (
-	// Inbound agents need a Jenkins node that is registered before they connect, and its secret.
-	Inbound Connect = "inbound"
-	// Swarm agents register their own Jenkins node. The node goes when the agent goes.
-	Swarm Connect = "swarm"
+	Inbound Connect = "inbound" // needs a Jenkins node that is registered before, and its secret
+	Swarm   Connect = "swarm"   // registers its own Jenkins node, which goes when the agent goes
 )
 
 // PoolID identifies a pool: the agents of one team and one kind.

@@ -28,20 +28,18 @@ type Tick struct {
 	ID   string        `json:"id"` // <process>-<number>, the decision id everywhere
 	At   time.Time     `json:"at"`
 	Took time.Duration `json:"took"`
-	// Hold, when set, says why nothing was decided; HoldBy is the source at fault.
-	Hold   string `json:"hold,omitempty"`
-	HoldBy Source `json:"holdBy,omitempty"`
-	// HoldCause is the class of the fault. For one fault the words of Hold may differ from tick to tick. The
-	// class does not, and decides whether the hold is news.
-	HoldCause HoldCause     `json:"holdCause,omitempty"`
-	HoldSince time.Time     `json:"holdSince,omitzero"` // when the hold began, also in the tick that ends it
-	News      []News        `json:"-"`                  // what people should hear of; it points into the tick
-	Grace     time.Duration `json:"grace"`              // what is left of JENKINS_RESTART_GRACE
-	// Age is how old each source's answers were when the decision began.
-	Age      map[Source]time.Duration `json:"age,omitempty"`
-	Plan     Plan                     `json:"plan"`
-	Outcomes []Outcome                `json:"outcomes,omitempty"`
-	Facts    Facts                    `json:"facts"`
+	// Hold, when set, says why nothing was decided. For one fault its words may differ from tick to tick. The
+	// class of the fault does not, and decides whether the hold is news.
+	Hold      string                   `json:"hold,omitempty"`
+	HoldBy    Source                   `json:"holdBy,omitempty"` // the source at fault
+	HoldCause HoldCause                `json:"holdCause,omitempty"`
+	HoldSince time.Time                `json:"holdSince,omitzero"` // when it began, also in the tick that ends it
+	News      []News                   `json:"-"`                  // for people; its pointers are into the tick
+	Grace     time.Duration            `json:"grace"`              // what is left of JENKINS_RESTART_GRACE
+	Age       map[Source]time.Duration `json:"age,omitempty"`      // of the answers, when the decision began
+	Plan      Plan                     `json:"plan"`
+	Outcomes  []Outcome                `json:"outcomes,omitempty"`
+	Facts     Facts                    `json:"facts"`
 }
 
 // Outcome is the result of one action.
@@ -94,10 +92,9 @@ type Wait struct {
 // Startup is how long one agent took from the creation of its pod until its Jenkins node was online.
 type Startup struct {
 	PoolID
-	Took   time.Duration `json:"took"`
-	Phases []PhaseTime   `json:"phases,omitempty"` // its parts in their order, as far as Kubernetes tells them
-	// Created and Scheduled are times of the agent's pod.
-	Created, Scheduled time.Time `json:"-"`
+	Took               time.Duration `json:"took"`
+	Phases             []PhaseTime   `json:"phases,omitempty"` // its parts in their order, as far as they are known
+	Created, Scheduled time.Time     `json:"-"`                // of the agent's pod
 }
 
 // LostBuilds are the builds that lost one agent, and the reason, as far as the pod tells it.
