@@ -109,8 +109,8 @@ func (m *agent) tries(b *Backoff) bool {
 //   - An agent was removed that had never connected.
 //   - An agent died soon after it had connected. (The first agent of a pool that dies at work begins none.)
 //
-// An agent that connects ends the back-off, unless agents have to stay connected to prove themselves. No
-// answer of Jenkins says nothing about agents.
+// An agent that connects ends the back-off, unless agents have to stay connected to prove themselves. If
+// Jenkins does not answer, that says nothing about agents.
 func (m Memory) Learn(in Input, facts Facts, outs []Outcome, now time.Time) (Memory, []FailedAgent) {
 	x := lessons{in: &in, facts: &facts, memory: &m}
 	for id := range m.Pools {
@@ -184,8 +184,8 @@ func (x *lessons) take(o *Outcome) {
 	}
 }
 
-// created adds the outcome of a creation to the lessons. It says nothing about agents if there was no time,
-// if Jenkins did not answer, or if the quota is full and some of its pods are about to go.
+// created adds the outcome of a creation to the lessons. An outcome says nothing about agents if there was no
+// time, if Jenkins did not answer, or if the quota is full and some of its pods are about to go.
 func (x *lessons) created(o *Outcome, pool *lesson) {
 	a := &o.Action
 	switch {

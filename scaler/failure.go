@@ -66,8 +66,8 @@ func (p *Pod) failing() bool {
 // Kubernetes node, there is room again, long before that agent connects.
 func (f Failure) freed() bool { return f == FailureQuota || f == FailureUnschedulable }
 
-// Pause returns how long a pool makes no agent after a number of such failures in a row. It depends on how
-// the failure heals.
+// Pause returns how long a pool makes no agent after a number of such failures in a row. The pause depends on
+// how the failure heals.
 func (f Failure) Pause(times int) time.Duration {
 	first, last := 5*time.Second, 5*time.Minute
 	switch {

@@ -125,8 +125,8 @@ type Marking struct {
 	Since time.Time // when the first answer with the mark was complete
 	By    OfflineBy
 	At    time.Time // Node.MarkedAt
-	// Rested: one of these answers showed that no build wants to come back to the Jenkins node. It was idle,
-	// or ran only a build that ends with Jenkins. No build has begun on it since.
+	// Rested: one of these answers showed that no build wants to come back to the Jenkins node, which was
+	// idle or ran only a build that ends with Jenkins. No build has begun on the Jenkins node since.
 	Rested bool
 }
 

@@ -109,8 +109,8 @@ func (p *Pair) online() bool { return p.Node != nil && p.Node.Online }
 func (p *Pair) idle() bool { return p.Node == nil || p.Node.Idle }
 
 // stuckPod reports whether the pod's deletion is overdue by StuckPodAfter, and Jenkins sees no agent there:
-// its Kubernetes node must be dead or out of reach. Such a pod counts to no cap. Its containers may still
-// run, so the pod keeps its cache slot and its name.
+// its Kubernetes node must be dead or out of reach. Such a pod counts to no cap. Containers of the pod may
+// still run, so the pod keeps its cache slot and its name.
 func (p *Pair) stuckPod(now time.Time) bool {
 	return p.Pod != nil && !p.Pod.Ended() && !p.Pod.Ends.IsZero() && now.Sub(p.Pod.Ends) >= StuckPodAfter && !p.online()
 }

@@ -10,7 +10,8 @@ import (
 // The loop calls Validate before it acts. If Validate returns an error, the loop carries out nothing of the
 // plan. The error names every broken promise.
 func (p Plan) Validate(in Input) error {
-	v := validator{in: in, pods: map[string]*Pod{}, nodes: map[string]*Node{}, pinned: map[string]bool{}}
+	v := validator{in: in, reasons: Reasons()}
+	v.pods, v.nodes, v.pinned = map[string]*Pod{}, map[string]*Node{}, map[string]bool{}
 	for i := range in.Cluster.Pods {
 		v.pods[in.Cluster.Pods[i].Name] = &in.Cluster.Pods[i]
 	}
@@ -33,11 +34,12 @@ func (p Plan) Validate(in Input) error {
 }
 
 type validator struct {
-	in     Input
-	pods   map[string]*Pod
-	nodes  map[string]*Node
-	pinned map[string]bool
-	errs   []error
+	in      Input
+	pods    map[string]*Pod
+	nodes   map[string]*Node
+	pinned  map[string]bool
+	reasons []Reason
+	errs    []error
 }
 
 func (v *validator) broken(format string, args ...any) {
@@ -86,7 +88,7 @@ func (v *validator) quiet() bool {
 
 // action checks one action by itself.
 func (v *validator) action(a *Action) {
-	v.must(a, slices.Contains(Reasons(), a.Reason), "has no reason of the closed set")
+	v.must(a, slices.Contains(v.reasons, a.Reason), "has no reason of the closed set")
 	pod, node := v.pods[a.Agent], v.nodes[a.Agent]
 	if a.Verb.Destructive() {
 		v.destructive(a, pod, node)
