@@ -100,13 +100,17 @@ func (d *scene) hanging(id PoolID, after time.Duration) (hanging []*agent, most 
 		if !m.alive() {
 			continue
 		}
+		// A replacement would most likely wait too for a Kubernetes node that the cluster has yet to add, and
+		// for an image that a new Kubernetes node does not have.
+		phase, _ := m.Pod.reached()
+		common := phase == PhaseSchedule || phase == PhasePull || phase == PhaseAgent
 		switch waited := d.in.Now.Sub(m.Pod.waitsSince()); {
 		case m.Pod.Connected || m.online():
 			connected++
 		case m.capacity() == 0 || waited < after:
 		case slices.ContainsFunc(last, func(s Startup) bool { return s.overtook(m.Pod, d.in.Now) }):
 			hanging = append(hanging, m)
-		case waited >= 2*after && !m.Pod.waitsForAll():
+		case waited >= 2*after && !common:
 			alone = append(alone, m)
 		}
 	}
@@ -118,11 +122,4 @@ func (d *scene) hanging(id PoolID, after time.Duration) (hanging []*agent, most 
 		return cmp.Or(a.Pod.Created.Compare(b.Pod.Created), strings.Compare(a.Name, b.Name))
 	})
 	return hanging, most
-}
-
-// waitsForAll reports whether the pod waits for something that a replacement would most likely wait for too:
-// a Kubernetes node that the cluster has yet to add, or an image that a new Kubernetes node does not have.
-func (p *Pod) waitsForAll() bool {
-	phase, _ := p.reached()
-	return phase == PhaseSchedule || phase == PhasePull || phase == PhaseAgent
 }

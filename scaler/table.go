@@ -127,13 +127,6 @@ func (p *Pair) size() int {
 // closed reports whether the Jenkins node carries a mark that a removal may rest on.
 func (p *Pair) closed() bool { return p.Node != nil && p.Node.closed() }
 
-// atRisk reports whether a restart of Jenkins that is under way would kill a build on this agent, since
-// Bellboard's mark is on its Jenkins node. If the mark is lifted, nothing new starts on the agent: Jenkins is
-// quieting down.
-func (p *Pair) atRisk() bool {
-	return p.Quiet && p.mark() == Ours && !p.Node.Idle && (p.Pod == nil || !p.Pod.DeletingByUs)
-}
-
 // Classify is the table: it returns what a pod and a Jenkins node of one name mean together, and the one next
 // step for them. Classify is pure and total, and keeps no state: after a crash between two steps, the next
 // answers lead to the same row again. Rows that protect a build come before rows that remove an agent.
@@ -142,27 +135,30 @@ func (p *Pair) atRisk() bool {
 func Classify(p Pair, now time.Time) Verdict {
 	// A mark or a fence stays on an agent whose pod Bellboard has already deleted. Otherwise a build would
 	// start there, and die a few seconds later with the pod.
-	open := p.Pinned && (p.Pod == nil || !p.Pod.DeletingByUs)
+	going := p.Pod != nil && p.Pod.DeletingByUs
+	fence, ended := p.Node != nil && p.Node.Fence, p.Pod != nil && p.Pod.Ended()
 	switch {
-	case open && p.Node != nil && p.Node.Fence:
+	case p.Pinned && !going && fence:
 		return Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}
-	case open && (p.mark() == Ours || p.mark() == Hook):
+	case p.Pinned && !going && (p.mark() == Ours || p.mark() == Hook):
 		return Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}
 	case p.Pinned:
 		return Verdict{Class: Awaited, Meet: p.meets()}
-	case p.Pod != nil && p.Pod.Ended() && p.Pod.DeletingByUs:
+	case ended && going:
 		return Verdict{Class: Ended}
-	case p.Pod != nil && p.Pod.Ended():
+	case ended:
 		return Verdict{Class: Ended, Do: DeletePod, Reason: ReasonEnded}
-	case p.Node != nil && p.Node.Fence:
+	case fence:
 		return p.fenced()
 	case p.mark() == Person:
 		return Verdict{Class: Held}
-	case p.atRisk():
+	case p.Quiet && p.mark() == Ours && !p.idle() && !going:
+		// Jenkins is about to restart, and does not wait for a build on a marked Jenkins node. While Jenkins
+		// is quieting down, nothing new starts there.
 		return Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown, Meet: p.meets()}
 	case p.Pod == nil:
 		return p.podless(now)
-	case p.Pod.DeletingByUs:
+	case going:
 		return Verdict{Class: Going}
 	case p.Pod.Deleting && p.Node == nil:
 		return Verdict{Class: Leaving}
@@ -185,14 +181,13 @@ func (p *Pair) meets() bool {
 // fenced returns the verdict for a pair whose Jenkins node is a fence, which keeps the agent from coming
 // back. Bellboard deletes the fence once the pod is gone and nothing is connected under that name.
 func (p *Pair) fenced() Verdict {
-	v := Verdict{Class: Fenced}
 	switch {
 	case p.Pod == nil && !p.online() && p.idle():
-		v.Do, v.Reason = DeleteNode, ReasonGhost
+		return Verdict{Class: Fenced, Do: DeleteNode, Reason: ReasonGhost}
 	case p.Pod != nil && !p.Grace && !p.Pod.DeletingByUs:
-		v.Do, v.Reason = DeletePod, ReasonGhost
+		return Verdict{Class: Fenced, Do: DeletePod, Reason: ReasonGhost}
 	}
-	return v
+	return Verdict{Class: Fenced}
 }
 
 // remove returns v with the next step of the one way to remove: first a mark that a removal may rest on,
