@@ -9,12 +9,9 @@ import (
 
 // Errors that the adapters return, wrapped. By them the loop tells one outcome from another.
 var (
-	// ErrExpired: the deadline had passed before the write was sent. Nothing was sent.
-	ErrExpired = errors.New("too long since the answers it rests on")
-	// ErrGone: the object to change or delete is not there. A deletion is then done.
-	ErrGone = errors.New("not there")
-	// ErrExists: the object to create is there already.
-	ErrExists = errors.New("already there")
+	ErrExpired = errors.New("too long since the answers it rests on") // not sent: the deadline had passed
+	ErrGone    = errors.New("not there")                              // a deletion is then done
+	ErrExists  = errors.New("already there")                          // the object to create
 	// ErrChanged: a precondition (UID, resourceVersion) did not hold. Nothing was done.
 	ErrChanged = errors.New("changed meanwhile")
 	// ErrRejected: the server rejected the request (quota, admission, permission), and will reject it again.

@@ -8,13 +8,9 @@ import (
 )
 
 const (
-	// startsKnown is how many starts of a pool have to be known to tell how long they usually take.
-	startsKnown = 8
-	// overdueFloor is the shortest time after which an agent can be overdue.
-	overdueFloor = 30 * time.Second
-	// overdueShare limits how many agents of a pool are overdue at once: one for each overdueShare agents
-	// that have connected.
-	overdueShare = 2
+	startsKnown  = 8                // starts of a pool that show how long its agents usually take
+	overdueFloor = 30 * time.Second // the shortest time after which an agent can be overdue
+	overdueShare = 2                // for so many agents that have connected, one may be overdue at once
 )
 
 // waitsSince returns the time from which on an agent is expected, and from which START_TIMEOUT counts: when

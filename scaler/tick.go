@@ -33,8 +33,8 @@ type Tick struct {
 	Hold      string                   `json:"hold,omitempty"`
 	HoldBy    Source                   `json:"holdBy,omitempty"` // the source at fault
 	HoldCause HoldCause                `json:"holdCause,omitempty"`
-	HoldSince time.Time                `json:"holdSince,omitzero"` // when it began, also in the tick that ends it
-	News      []News                   `json:"-"`                  // for people; its pointers are into the tick
+	HoldSince time.Time                `json:"holdSince,omitzero"` // when it began; also in the tick after it
+	News      []News                   `json:"-"`                  // for people; points into the tick
 	Grace     time.Duration            `json:"grace"`              // what is left of JENKINS_RESTART_GRACE
 	Age       map[Source]time.Duration `json:"age,omitempty"`      // of the answers, when the decision began
 	Plan      Plan                     `json:"plan"`
@@ -93,7 +93,7 @@ type Wait struct {
 type Startup struct {
 	PoolID
 	Took               time.Duration `json:"took"`
-	Phases             []PhaseTime   `json:"phases,omitempty"` // its parts in their order, as far as they are known
+	Phases             []PhaseTime   `json:"phases,omitempty"` // its parts in order, as far as known
 	Created, Scheduled time.Time     `json:"-"`                // of the agent's pod
 }
 
