@@ -103,14 +103,9 @@ func (m *agent) tries(b *Backoff) bool {
 }
 
 // Learn returns the memory with the outcomes of a tick's actions, and the agents that failed according to
-// them. now is when the last outcome was known. These begin a back-off, one failure of a pool in each tick:
-//
-//   - A creation failed.
-//   - An agent was removed that had never connected.
-//   - An agent died soon after it had connected. (The first agent of a pool that dies at work begins none.)
-//
-// An agent that connects ends the back-off, unless agents have to stay connected to prove themselves. If
-// Jenkins does not answer, that says nothing about agents.
+// them. now is when the last outcome was known. A creation or an agent that fails begins a back-off, one
+// failure of a pool in each tick. An agent that connects ends the back-off, unless agents have to stay
+// connected to prove themselves. If Jenkins does not answer, that says nothing about agents.
 func (m Memory) Learn(in Input, facts Facts, outs []Outcome, now time.Time) (Memory, []FailedAgent) {
 	x := lessons{in: &in, facts: &facts, memory: &m}
 	for id := range m.Pools {

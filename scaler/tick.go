@@ -33,7 +33,7 @@ type Tick struct {
 	Hold      string                   `json:"hold,omitempty"`
 	HoldBy    Source                   `json:"holdBy,omitempty"` // the source at fault
 	HoldCause HoldCause                `json:"holdCause,omitempty"`
-	HoldSince time.Time                `json:"holdSince,omitzero"` // when it began; also in the tick after it
+	HoldSince time.Time                `json:"holdSince,omitzero"` // of the hold that the tick is in, or ends
 	News      []News                   `json:"-"`                  // for people; points into the tick
 	Grace     time.Duration            `json:"grace"`              // what is left of JENKINS_RESTART_GRACE
 	Age       map[Source]time.Duration `json:"age,omitempty"`      // of the answers, when the decision began
