@@ -68,10 +68,8 @@ type SlotMemory struct {
 func (m Memory) Blind() Memory {
 	m.Sees, m.Agents = time.Time{}, maps.Clone(m.Agents)
 	for name, a := range m.Agents {
-		if !a.Lost.IsZero() {
-			a.Lost = time.Time{}
-			m.Agents[name] = a
-		}
+		a.Lost = time.Time{}
+		m.Agents[name] = a
 	}
 	return m
 }

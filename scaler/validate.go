@@ -195,20 +195,18 @@ func (v *validator) once(p Plan) {
 
 // caps checks that the plan makes no more agents than each team's caps and the global cap allow.
 func (v *validator) caps(p Plan) {
-	alive, all := map[PoolID]int{}, 0
-	count := func(id PoolID) { alive[id]++; all++ }
+	alive, grown, shrunk := map[PoolID]int{}, map[PoolID]bool{}, map[PoolID]bool{}
 	for name, pod := range v.pods {
 		node := v.nodes[name]
 		recent := pod.Ends.IsZero() || v.in.Now.Sub(pod.Ends) < StuckPodAfter || node != nil && node.Online
 		if !pod.Ended() && (!pod.DeletingByUs || pod.Slot != "") && recent {
-			count(pod.PoolID)
+			alive[pod.PoolID]++
 		}
 	}
-	grown, shrunk := map[PoolID]bool{}, map[PoolID]bool{}
 	for i := range p.Actions {
 		switch a := &p.Actions[i]; {
 		case a.Verb == Create:
-			count(a.Pool)
+			alive[a.Pool]++
 			grown[a.Pool] = true
 		case a.Verb == Mark && a.Reason == ReasonIdle:
 			shrunk[a.Pool] = true
@@ -219,6 +217,10 @@ func (v *validator) caps(p Plan) {
 		if shrunk[id] {
 			v.broken("creates and drains in %s %s at once", id.Team, id.Kind)
 		}
+	}
+	all := 0
+	for _, n := range alive {
+		all += n
 	}
 	if len(grown) > 0 && all > v.in.MaxAgents {
 		v.broken("all teams would have %d agents, over BELLBOARD_MAX_AGENTS=%d", all, v.in.MaxAgents)
@@ -282,9 +284,9 @@ func (v *validator) slots(p Plan) {
 		v.must(a, at < 0 || !v.in.Cluster.Slots[at].Deleting, fmt.Sprintf("slot %s is being deleted", key))
 		v.must(a, a.Verb != DeleteSlot || !v.in.Now.Before(v.in.GraceUntil), "within the restart grace")
 		if pool := v.in.pool(a.Pool); pool != nil && a.Verb == Create {
-			elsewhere, other := pool.Namespace != a.Slot.Namespace, pool.SlotStore != a.Slot.Store
-			v.must(a, !elsewhere, "slot "+key+" is in another namespace than the agent")
-			v.must(a, !other, "slot "+key+" is of another kind of daemon")
+			near, same := pool.Namespace == a.Slot.Namespace, pool.SlotStore == a.Slot.Store
+			v.must(a, near, "slot "+key+" is in another namespace than the agent")
+			v.must(a, same, "slot "+key+" is of another kind of daemon")
 		}
 		done[key] = a.Verb
 	}
