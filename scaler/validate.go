@@ -94,19 +94,19 @@ func (v *validator) action(a *Action) {
 		v.destructive(a, pod, node)
 		return
 	}
-	pinned, idle := v.pinned[a.Agent], node == nil || node.Idle
+	free, offline := node != nil && node.Idle && !v.pinned[a.Agent], node != nil && !node.Online
 	switch a.Verb {
 	case ClearMark:
-		v.must(a, node != nil && v.clears(node, pinned), "only our own mark is lifted: "+
+		v.must(a, node != nil && v.clears(node), "only our own mark is lifted: "+
 			"for a build that names the node, or for one at work before a restart")
 	case Create:
-		berth := v.in.Berths[a.Agent] && pod == nil && node != nil && !node.Online && idle && !pinned
+		berth := v.in.Berths[a.Agent] && pod == nil && offline && free
 		v.must(a, a.Agent == "" || berth, "is not a berth of this process")
 	case PutSecret, Annotate, Protect, Unprotect:
 		v.must(a, a.isOn(pod), "no such pod")
-		v.must(a, a.Verb != Unprotect || node != nil && idle && !pinned, "a build needs it")
+		v.must(a, a.Verb != Unprotect || free, "a build needs it")
 	case Launch:
-		v.must(a, pod != nil && node != nil && !node.Online && !node.Fence, "there is nobody to call")
+		v.must(a, pod != nil && offline && !node.Fence, "there is nobody to call")
 	case Register:
 		v.must(a, v.in.pool(a.Pool) != nil, "no such pool")
 	default:
@@ -118,8 +118,8 @@ func (v *validator) action(a *Action) {
 func (a *Action) isOn(pod *Pod) bool { return pod != nil && a.Pod != nil && a.Pod.UID == pod.UID }
 
 // clears reports whether Bellboard may lift the mark of the Jenkins node.
-func (v *validator) clears(node *Node, pinned bool) bool {
-	return pinned && (node.OfflineBy == Ours || node.OfflineBy == Hook) ||
+func (v *validator) clears(node *Node) bool {
+	return v.pinned[node.Name] && (node.OfflineBy == Ours || node.OfflineBy == Hook) ||
 		node.OfflineBy == Ours && !node.Idle && v.quiet()
 }
 
