@@ -130,7 +130,7 @@ type Marking struct {
 
 // shows reports whether the Jenkins node still carries exactly this mark.
 func (m Marking) shows(n *Node) bool {
-	return !m.Since.IsZero() && n != nil && n.closed() && m.By == n.OfflineBy && m.At.Equal(n.MarkedAt)
+	return !m.Since.IsZero() && n.closed() && m.By == n.OfflineBy && m.At.Equal(n.MarkedAt)
 }
 
 // Tidied is how many steps were taken in one second for Jenkins nodes that no team needs and for fences.

@@ -15,12 +15,7 @@ const (
 
 // waitsSince returns the time from which on an agent is expected, and from which START_TIMEOUT counts: when
 // its pod got a Kubernetes node, or else when the pod was created.
-func (p *Pod) waitsSince() time.Time {
-	if p.Scheduled.IsZero() {
-		return p.Created
-	}
-	return p.Scheduled
-}
+func (p *Pod) waitsSince() time.Time { return cmp.Or(p.Scheduled, p.Created) }
 
 // overdueAfter returns how long after waitsSince an agent of the pool is overdue: after twice the time in
 // which nine of ten recent starts were done. Zero: no agent of the pool is overdue, since too few starts are

@@ -85,7 +85,7 @@ func (n *Node) Mine() bool { return n.Team != "" }
 // The hook sets its mark when a build starts, and Jenkins does not write its answers in one instant. So only
 // the time of the hook's mark shows that two answers have the same mark.
 func (n *Node) closed() bool {
-	return n.OfflineBy == Ours || n.OfflineBy == Hook && !n.MarkedAt.IsZero()
+	return n != nil && (n.OfflineBy == Ours || n.OfflineBy == Hook && !n.MarkedAt.IsZero())
 }
 
 // free returns how many more builds the Jenkins node can take now.

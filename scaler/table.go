@@ -124,9 +124,6 @@ func (p *Pair) size() int {
 	return max(1, p.Executors)
 }
 
-// closed reports whether the Jenkins node carries a mark that a removal may rest on.
-func (p *Pair) closed() bool { return p.Node != nil && p.Node.closed() }
-
 // Classify is the table: it returns what a pod and a Jenkins node of one name mean together, and the one next
 // step for them. Classify is pure and total, and keeps no state: after a crash between two steps, the next
 // answers lead to the same row again. Rows that protect a build come before rows that remove an agent.
@@ -199,7 +196,7 @@ func (p *Pair) fenced() Verdict {
 //   - No queued item names the agent. (This is a second check: a pinned pair has rows of its own.)
 func (p *Pair) remove(v Verdict, removal Verb, why Reason) Verdict {
 	switch {
-	case !p.closed():
+	case !p.Node.closed():
 		v.Do, v.Reason = Mark, why
 	case p.Marked && p.idle() && !p.Grace && !p.Pinned:
 		v.Do, v.Reason = removal, why
@@ -212,7 +209,7 @@ func (p *Pair) remove(v Verdict, removal Verb, why Reason) Verdict {
 func (p *Pair) removeMarked(v Verdict) Verdict {
 	v.Class = Drained
 	switch {
-	case p.closed():
+	case p.Node.closed():
 		return p.remove(v, DeletePod, ReasonDrained)
 	case p.mark() == Hook:
 		return p.remove(v, DeletePod, ReasonHook)
@@ -242,15 +239,15 @@ func (p *Pair) removeAway(c Class, why Reason) Verdict {
 
 // unmet returns the verdict for a pod whose Jenkins node was never online.
 func (p *Pair) unmet(now time.Time) Verdict {
-	deadline, wait := p.Pod.Scheduled, p.StartTimeout
-	if deadline.IsZero() {
-		deadline, wait = p.Pod.Created, p.Pod.patience()
+	wait := p.StartTimeout
+	if p.Pod.Scheduled.IsZero() {
+		wait = p.Pod.patience()
 	}
 	orphaned := p.Gone && p.Connect == Inbound && p.Node == nil
 	switch {
 	case !p.idle():
 		return Verdict{Class: Cut}
-	case !p.Pod.Requested && (orphaned || now.Sub(deadline) >= wait || p.givenUp(now)):
+	case !p.Pod.Requested && (orphaned || now.Sub(p.Pod.waitsSince()) >= wait || p.givenUp(now)):
 		return p.removeAway(Stuck, ReasonStuck)
 	case p.mark() == NotMarked:
 		return p.barred(Verdict{Class: Coming, Capacity: p.size()})
@@ -331,7 +328,7 @@ func (p *Pair) barred(v Verdict) Verdict {
 // podless returns the verdict for a Jenkins node of this instance without a pod.
 func (p *Pair) podless(now time.Time) Verdict {
 	switch {
-	case p.Node.Online && p.closed():
+	case p.Node.Online && p.Node.closed():
 		return Verdict{Class: Intruder}
 	case p.Node.Online:
 		return Verdict{Class: Intruder, Do: Mark, Reason: ReasonIntruder}
