@@ -13,7 +13,7 @@ const (
 	PodFailed    PodPhase = "Failed"
 )
 
-// Pod is one agent's pod, as the cache shows it.
+// Pod is one agent's pod, as the cache shows it. A zero time means: not yet, or Kubernetes does not say.
 type Pod struct {
 	PoolID
 	Name            string    `json:"name"`
@@ -22,39 +22,33 @@ type Pod struct {
 	ResourceVersion string    `json:"resourceVersion"`
 	Phase           PodPhase  `json:"phase"`
 	Created         time.Time `json:"created"`
-	Scheduled       time.Time `json:"scheduled"` // zero: not yet
-	// Mounted is when the pod's volumes and network were ready. Zero: not yet, or Kubernetes does not say.
-	Mounted time.Time `json:"mounted"`
-	// DockerUp is when the container of the pod's Docker daemon began to run, and DockerReady when the daemon
-	// answered. Zero: not yet, or the pod has no Docker daemon.
-	DockerUp    time.Time `json:"dockerUp"`
-	DockerReady time.Time `json:"dockerReady"`
-	Ready       time.Time `json:"ready"`       // when the agent's container ran; zero: not yet
-	Connected   bool      `json:"connected"`   // the annotation "connected": the Jenkins node was once online
-	ConnectedAt time.Time `json:"connectedAt"` // since when, as that annotation says
+	Scheduled       time.Time `json:"scheduled"`   // when the pod got its Kubernetes node
+	Mounted         time.Time `json:"mounted"`     // when the pod's volumes and network were ready
+	DockerUp        time.Time `json:"dockerUp"`    // when the container of the Docker daemon began to run
+	DockerReady     time.Time `json:"dockerReady"` // when that daemon answered
+	Ready           time.Time `json:"ready"`       // when the agent's container ran
+	Connected       bool      `json:"connected"`   // the annotation "connected": its Jenkins node was online
+	ConnectedAt     time.Time `json:"connectedAt"` // since when, as that annotation says
 	// Session is the session of Jenkins in which the pod was made. SessionSince is since when Bellboard knew
 	// that session when it made the pod.
 	Session      string    `json:"session,omitempty"`
 	SessionSince time.Time `json:"sessionSince,omitzero"`
 	Deleting     bool      `json:"deleting"`
-	DeletingByUs bool      `json:"deletingByUs"` // deleted with the grace that only Bellboard uses
-	// Ends is when the grace of the pod's deletion is over. Zero: nobody has deleted the pod, or Kubernetes
-	// does not say yet.
-	Ends      time.Time `json:"ends,omitzero"`
-	Disrupted bool      `json:"disrupted"` // the pod has the condition DisruptionTarget
-	Requested bool      `json:"requested"` // created by Bellboard, and not in the cache yet
-	Connect   Connect   `json:"connect"`
-	Spec      string    `json:"spec"`      // the Spec of the pool when the pod was made
-	Protected bool      `json:"protected"` // others are told not to evict the pod
+	DeletingByUs bool      `json:"deletingByUs"`  // deleted with the grace that only Bellboard uses
+	Ends         time.Time `json:"ends,omitzero"` // when the grace of the pod's deletion is over
+	Disrupted    bool      `json:"disrupted"`     // the pod has the condition DisruptionTarget
+	Requested    bool      `json:"requested"`     // created by Bellboard, and not in the cache yet
+	Connect      Connect   `json:"connect"`
+	Spec         string    `json:"spec"`      // the Spec of the pool when the pod was made
+	Protected    bool      `json:"protected"` // others are told not to evict the pod
 	// Trouble is Kubernetes' own reason if the pod cannot start or has ended (ImagePullBackOff,
 	// Unschedulable, OOMKilled, Evicted ...). TroubleText is Kubernetes' own message.
 	Trouble     string `json:"trouble,omitempty"`
 	TroubleText string `json:"troubleText,omitempty"`
-	// Slot is the volume claim that holds the pod's Docker data. Empty: the pod has no cache slot.
+	Slot        string `json:"slot,omitempty"` // the volume claim with its Docker data; "": none
+	Warmth      Warmth `json:"warmth,omitempty"`
 	// VolumeTrouble: a volume is among the things that keep the pod from a Kubernetes node.
-	Slot          string `json:"slot,omitempty"`
-	Warmth        Warmth `json:"warmth,omitempty"`
-	VolumeTrouble bool   `json:"volumeTrouble,omitempty"`
+	VolumeTrouble bool `json:"volumeTrouble,omitempty"`
 	// Missing: a container of the pod needs an image, a Secret or a ConfigMap that is not there.
 	Missing bool `json:"missing,omitempty"`
 	// Failure is the class of Trouble. Empty: there is no trouble, or none that fails an agent.

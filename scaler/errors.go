@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -8,56 +9,42 @@ import (
 
 // Errors that the adapters return, wrapped. By them the loop tells one outcome from another.
 var (
-	// ErrExpired: the deadline had passed before the write was sent. Nothing was sent.
-	ErrExpired = errors.New("too long since the answers it rests on")
-	// ErrGone: the object to change or delete is not there. For a deletion that means done.
-	ErrGone = errors.New("not there")
-	// ErrExists: the object to create is there already.
-	ErrExists = errors.New("already there")
+	ErrExpired = errors.New("too long since the answers it rests on") // not sent: the deadline had passed
+	ErrGone    = errors.New("not there")                              // a deletion is then done
+	ErrExists  = errors.New("already there")                          // the object to create
 	// ErrChanged: a precondition (UID, resourceVersion) did not hold. Nothing was done.
 	ErrChanged = errors.New("changed meanwhile")
-	// ErrRejected: the server understood the request and rejected it (quota, admission, permission). Nothing
-	// was done, and the server will reject the same request again.
+	// ErrRejected: the server rejected the request (quota, admission, permission), and will reject it again.
 	ErrRejected = errors.New("rejected")
-	// ErrAway comes from Jenkins' Observe: Jenkins answers nothing at all. A request that costs Jenkins
-	// nothing has shown that. The next Observe sends that request first.
+	// ErrAway comes from Jenkins' Observe: a request that costs Jenkins nothing got no answer. The next
+	// Observe sends that request first.
 	ErrAway = errors.New("away")
 )
 
-// Because returns err with the class of an agent's failure that the error stands for.
-func Because(f Failure, err error) error { return because{f, err} }
-
-type because struct {
-	failure Failure
+// because is an error with the class that it stands for.
+type because[C ~string] struct {
+	class C
 	error
 }
 
-func (b because) Unwrap() error { return b.error }
+func (b because[C]) Unwrap() error { return b.error }
+
+// Because returns err with the class of an agent's failure that the error stands for.
+func Because(f Failure, err error) error { return because[Failure]{f, err} }
 
 // FailureIn returns the class of failure that an error stands for, or "" if there is none.
 func FailureIn(err error) Failure {
-	if b := (because{}); errors.As(err, &b) {
-		return b.failure
-	}
-	return ""
+	b, _ := errors.AsType[because[Failure]](err)
+	return b.class
 }
 
 // Caused returns an error of Observe with its cause, which is one of the adapter's closed set.
-func Caused(c HoldCause, err error) error { return caused{c, err} }
-
-type caused struct {
-	cause HoldCause
-	error
-}
-
-func (c caused) Unwrap() error { return c.error }
+func Caused(c HoldCause, err error) error { return because[HoldCause]{c, err} }
 
 // CauseOf returns the cause of an error of Observe, or CauseOther if the error has none.
 func CauseOf(err error) HoldCause {
-	if c := (caused{}); errors.As(err, &c) {
-		return c.cause
-	}
-	return CauseOther
+	b, _ := errors.AsType[because[HoldCause]](err)
+	return cmp.Or(b.class, CauseOther)
 }
 
 // TooOld returns the error for answers that came too late.

@@ -4,26 +4,22 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// This file makes every sentence for people, from numbers; testdata/sentences.golden shows them
-// all. No other file of the package has words for people but validate.go, whose errors are for
-// those who mend Bellboard, and mark.go, whose words Jenkins keeps.
+// This file makes every sentence for people, from numbers; testdata/sentences.golden shows them all. No other
+// file of the package has words for people but validate.go, whose errors are for those who mend Bellboard,
+// and mark.go, whose words Jenkins keeps.
+
+var zeros = regexp.MustCompile(`([hm])(0[ms])+$`)
 
 // short prints a duration as people write it.
 func short(dur time.Duration) string {
-	s := dur.Round(time.Second).String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
-	}
-	return s
+	return zeros.ReplaceAllString(dur.Round(time.Second).String(), "$1")
 }
 
 func plural(n int, noun string) string {
@@ -33,58 +29,57 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// said returns the parts that are not empty.
+func said(parts ...string) []string {
+	return slices.DeleteFunc(parts, func(s string) bool { return s == "" })
+}
+
 // ---- rules
 
 // note is what is left of a rule, or why it is there: "23s left".
 func (s *Step) note() string {
 	switch {
-	case s.Rule == RuleFallback:
-		return s.Pause.text()
-	case s.Rule == RuleBackoff && s.Pause.Left > 0:
-		return short(s.Pause.Left) + " left"
-	case s.Rule == RuleBackoff:
-		return s.Pause.text()
 	case s.Veto != nil:
 		return s.Veto.text()
+	case s.Rule == RuleBackoff && s.Pause.Left > 0:
+		return short(s.Pause.Left) + " left"
+	case s.Rule == RuleBackoff, s.Rule == RuleFallback:
+		return s.Pause.text()
 	case s.Left > 0:
 		return short(s.Left) + " left"
 	}
 	return ""
 }
 
-// block says what a rule does to a team that wants more; "": it keeps nothing from being made.
-func (s *Step) block() string {
-	switch s.Rule {
-	case RulePaused:
-		return "paused"
-	case RuleQuietDown:
-		return "Jenkins is about to shut down"
-	case RuleBackoff:
-		return s.Pause.text()
-	case RuleScaleUpCooldown:
-		return "scale-up cooldown, " + short(s.Left) + " left"
-	case RuleMaxPersistent:
-		return fmt.Sprintf("at MAX_PERSISTENT=%d", s.Limit)
-	case RuleScaleUpStep:
-		return fmt.Sprintf("SCALE_UP_STEP=%d at a time", s.Limit)
-	case RuleMaxAgents:
-		return fmt.Sprintf("at MAX_AGENTS=%d (wants %d)", s.Limit, s.Want)
-	case RuleGlobalMax:
-		return fmt.Sprintf("all teams together at BELLBOARD_MAX_AGENTS=%d", s.Limit)
-	case RuleVetoed:
-		return s.Veto.text()
-	case RuleFallback, RuleMinAgents, RuleMinIdle, RuleScaleDownCooldown:
-	}
-	return ""
+// blocks says what a rule does to a team that wants more. Other rules keep nothing from being made.
+var blocks = map[Rule]string{
+	RulePaused:          "paused",
+	RuleQuietDown:       "Jenkins is about to shut down",
+	RuleBackoff:         "{pause}",
+	RuleScaleUpCooldown: "scale-up cooldown, {left} left",
+	RuleMaxPersistent:   "at MAX_PERSISTENT={limit}",
+	RuleScaleUpStep:     "SCALE_UP_STEP={limit} at a time",
+	RuleMaxAgents:       "at MAX_AGENTS={limit} (wants {want})",
+	RuleGlobalMax:       "all teams together at BELLBOARD_MAX_AGENTS={limit}",
+	RuleVetoed:          "{veto}",
 }
 
-// text says what a back-off leaves.
+// block returns the words of blocks with the step's numbers.
+func (s *Step) block() string {
+	return strings.NewReplacer(
+		"{limit}", strconv.Itoa(s.Limit), "{want}", strconv.Itoa(s.Want), "{left}", short(s.Left),
+		"{pause}", s.Pause.text(), "{veto}", s.Veto.text(),
+	).Replace(blocks[s.Rule])
+}
+
 func (p *Pause) text() string {
-	why := string(p.Kind) + " agents failed"
+	if p == nil {
+		return ""
+	}
+	why, where := string(p.Kind)+" agents failed", "on the way"
 	if p.Failure != "" {
 		why += " (" + string(p.Failure) + ")"
 	}
-	where := "on the way"
 	if p.Came {
 		where = "on trial"
 	}
@@ -103,16 +98,14 @@ func (p *Pause) text() string {
 
 // instead says which agents are made in place of those that fail.
 func (p *Pause) instead() string {
-	other := Persistent
-	if p.Kind == Persistent {
-		other = Ephemeral
-	}
+	other := map[Kind]Kind{Ephemeral: Persistent, Persistent: Ephemeral}[p.Kind]
 	return p.text() + ": " + string(other) + " ones instead"
 }
 
-// text says it in Jenkins' words.
 func (v *Vetoed) text() string {
 	switch {
+	case v == nil:
+		return ""
 	case v.NamesNode:
 		return "a Jenkins node is named like the label ‘" + v.Label + "’; rename it"
 	case v.Inferred:
@@ -131,21 +124,16 @@ func (a *ask) conclude() {
 	dec.Want -= dec.Downs()
 	block, fallback := a.blocked()
 	leaving, leavingText := a.leaving()
+	more := ""
 	switch {
 	case dec.Ups() > 0:
 		dec.Reason, dec.Text = a.growing()
-		for _, more := range []string{block, fallback, leavingText} {
-			if more != "" {
-				dec.Text += "; " + more
-			}
-		}
+		more = strings.Join(said(block, fallback, leavingText), "; ")
 	case dec.Downs() > 0 || dec.Renewals() > 0 && block == "":
 		dec.Reason, dec.Text = leaving, leavingText
 	case block != "":
 		dec.Reason, dec.Text = ReasonBlocked, block
-		if leavingText != "" {
-			dec.Text += "; " + leavingText
-		}
+		more = leavingText
 	case dec.Waiting > 0:
 		dec.Reason, dec.Text = ReasonSteady, a.comingText()
 	case a.t.Paused:
@@ -153,35 +141,30 @@ func (a *ask) conclude() {
 	default:
 		dec.Reason, dec.Text = ReasonSteady, "no build waits"
 	}
-	if a.veto != nil {
-		dec.Text += "; " + a.veto.text()
-	}
+	stays := ""
 	switch {
 	case a.stuck == 1:
-		dec.Text += "; 1 pod does not go away"
+		stays = "1 pod does not go away"
 	case a.stuck > 1:
-		dec.Text += fmt.Sprintf("; %d pods do not go away", a.stuck)
+		stays = fmt.Sprintf("%d pods do not go away", a.stuck)
 	}
+	dec.Text = strings.Join(said(dec.Text, more, a.veto.text(), stays), "; ")
 }
 
-// blocked says which rule kept agents from being made, and which agents are made in place of
-// others. When agents are made, the second says the first, too.
+// blocked says which rule kept agents from being made, and which agents are made in place of others. When
+// agents are made, the second says the first, too.
 func (a *ask) blocked() (block, fallback string) {
-	var last, other *Step
+	var instead Kind // of the agents that fail
 	for i := range a.dec.Steps {
 		switch s := &a.dec.Steps[i]; {
 		case s.Rule == RuleFallback:
-			other = s
+			fallback, instead = s.Pause.instead(), s.Pause.Kind
 		case s.block() != "":
-			last = s
+			block = s.block()
+			if s.Rule == RuleBackoff && s.Pause.Kind == instead && a.dec.Ups() > 0 {
+				block = ""
+			}
 		}
-	}
-	if other != nil {
-		fallback = other.Pause.instead()
-	}
-	said := last != nil && other != nil && last.Rule == RuleBackoff && last.Pause.Kind == other.Pause.Kind && a.dec.Ups() > 0
-	if last != nil && !said {
-		block = last.block()
 	}
 	return block, fallback
 }
@@ -213,24 +196,20 @@ func (a *ask) creationText(why Reason) string {
 }
 
 func (a *ask) comingText() string {
-	overdue, usually := "", ""
+	text := fmt.Sprintf("%d waiting, %d free, %d on the way", a.dec.Waiting, a.dec.Free, a.dec.Coming)
 	if a.dec.Overdue > 0 {
-		overdue = fmt.Sprintf(", %d overdue", a.dec.Overdue)
+		text += fmt.Sprintf(", %d overdue", a.dec.Overdue)
 	}
-	if slowest := a.usually(); slowest > 0 {
-		usually = ", usually " + short(slowest)
-	}
-	return fmt.Sprintf("%d waiting, %d free, %d on the way%s%s", a.dec.Waiting, a.dec.Free, a.dec.Coming, overdue, usually)
-}
-
-// usually is how long what is on the way will take, by the slowest kind.
-func (a *ask) usually() (slowest time.Duration) {
+	var slowest time.Duration // how long what is on the way usually takes, by the slowest kind
 	for _, u := range a.dec.Usual {
 		if a.coming[u.Kind]+a.ups(u.Kind) > 0 {
 			slowest = max(slowest, u.Half)
 		}
 	}
-	return slowest
+	if slowest > 0 {
+		text += ", usually " + short(slowest)
+	}
+	return text
 }
 
 // leaving says which agents go in this tick, and why; the reason is that of the first.
@@ -264,23 +243,21 @@ func (o outdated) text() string {
 	return "older than MAX_LIFETIME=" + short(o.lifetime)
 }
 
-// renewText says why an agent goes that is to be replaced.
 func renewText(why outdated) string { return why.text() + ", leaving" }
 
-// Change says in a few words what the decision does: "+3 ephemeral, -1 persistent",
-// "renew 1 persistent", "none" or "none, blocked".
+// Change says in a few words what the decision does: "+3 ephemeral, -1 persistent", "renew 1 persistent",
+// "none" or "none, blocked".
 func (d *Decision) Change() string {
 	var parts []string
+	say := func(format string, n int, k Kind) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf(format, n, k))
+		}
+	}
 	for _, k := range Kinds() {
-		if n := d.Up[k]; n > 0 {
-			parts = append(parts, fmt.Sprintf("+%d %s", n, k))
-		}
-		if n := d.Down[k]; n > 0 {
-			parts = append(parts, fmt.Sprintf("-%d %s", n, k))
-		}
-		if n := d.Renew[k]; n > 0 {
-			parts = append(parts, fmt.Sprintf("renew %d %s", n, k))
-		}
+		say("+%d %s", d.Up[k], k)
+		say("-%d %s", d.Down[k], k)
+		say("renew %d %s", d.Renew[k], k)
 	}
 	switch {
 	case len(parts) > 0:
@@ -291,8 +268,7 @@ func (d *Decision) Change() string {
 	return "none"
 }
 
-// OnTheWay says how many executors are on the way, and beside them those of agents that no
-// build waits for any more.
+// OnTheWay says how many executors are on the way, and beside them those that no build waits for.
 func (d *Decision) OnTheWay() string {
 	if d.Overdue > 0 {
 		return fmt.Sprintf("%d+%d overdue", d.Coming, d.Overdue)
@@ -350,7 +326,6 @@ const (
 
 func freeText() string { return "free for over " + short(FreeUnprotected) }
 
-// idleText says why an idle agent goes.
 func idleText(idle time.Duration, crowded bool) string {
 	text := "idle " + short(idle)
 	if crowded {
@@ -359,49 +334,45 @@ func idleText(idle time.Duration, crowded bool) string {
 	return text + ", leaving"
 }
 
-// stepText says why the table does something to an agent.
+// stepTexts has the words for the classes whose step always has the same reason.
+var stepTexts = map[Class]string{
+	Resuming:      resumeText,
+	FenceInTheWay: resumeText,
+	Draining:      "Jenkins is about to restart, and does not wait for builds on marked nodes",
+	Leaving:       "its pod is being deleted by somebody else",
+	Drained:       "idle and marked",
+	Intruder:      "an agent of ours without a pod",
+	Lost:          "its pod vanished under a build",
+	Stray:         "no agent needs this Jenkins node",
+}
+
 func stepText(m *agent, now time.Time) string {
-	switch m.verdict.Class {
-	case Resuming, FenceInTheWay:
-		return resumeText
-	case Draining:
-		return "Jenkins is about to restart, and does not wait for builds on marked nodes"
+	switch class := m.verdict.Class; class {
 	case Ended:
 		return strings.TrimSpace("its pod ended: " + string(m.Pod.Phase) + " " + m.Pod.Trouble)
+	case Stuck:
+		return m.stuckText(now)
 	case Fenced, Ghost:
-		if m.Pod != nil && !m.Pod.Connected { // fenced before it ever came
+		switch {
+		case m.Pod != nil && !m.Pod.Connected: // fenced before it ever came
 			return m.stuckText(now)
-		}
-		if m.Node == nil && m.Connect == Inbound {
+		case m.Node == nil && m.Connect == Inbound:
 			return "its Jenkins node was deleted, so its agent cannot come back"
 		}
 		return "not connected for over " + short(GhostAfter)
-	case Leaving:
-		return "its pod is being deleted by somebody else"
-	case Stuck:
-		return m.stuckText(now)
 	case Busy, Free, Coming, Reconnecting:
-		switch m.verdict.Reason { //nolint:exhaustive // they have no others
-		case ReasonOneBuild:
-			if m.verdict.Class == Free {
-				return "the agent has had its build, and its mark was lifted"
-			}
+		switch {
+		case m.verdict.Reason == ReasonOneBuild && class == Free:
+			return "the agent has had its build, and its mark was lifted"
+		case m.verdict.Reason == ReasonOneBuild:
 			return "one build"
-		case ReasonDocker:
+		case m.verdict.Reason == ReasonDocker:
 			return "its Docker daemon is dead (" + string(m.Pod.DockerFailure) + ")"
 		}
 		return "its Kubernetes node goes away"
-	case Drained:
-		return "idle and marked"
-	case Intruder:
-		return "an agent of ours without a pod"
-	case Lost:
-		return "its pod vanished under a build"
-	case Stray:
-		return "no agent needs this Jenkins node"
-	case Awaited, Held, Going, Cut, Berth:
+	default:
+		return cmp.Or(stepTexts[class], string(class))
 	}
-	return string(m.verdict.Class)
 }
 
 // agentText says what is odd about an agent; "": nothing.
@@ -419,27 +390,20 @@ func agentText(m *agent, now time.Time) string {
 	return ""
 }
 
-// words names what is waited for in a phase.
-func (p Phase) words() string {
-	switch p {
-	case PhaseSchedule:
-		return "waits for a Kubernetes node"
-	case PhaseMount:
-		return "its volumes or its network not ready"
-	case PhasePull:
-		return "image pull"
-	case PhaseDocker:
-		return "Docker daemon not ready"
-	case PhaseAgent:
-		return "agent's container not started"
-	case PhaseConnect:
-	}
-	return "runs, and does not connect"
+var phaseWords = map[Phase]string{
+	PhaseSchedule: "waits for a Kubernetes node",
+	PhaseMount:    "its volumes or its network not ready",
+	PhasePull:     "image pull",
+	PhaseDocker:   "Docker daemon not ready",
+	PhaseAgent:    "agent's container not started",
+	PhaseConnect:  "runs, and does not connect",
 }
+
+func (p Phase) words() string { return phaseWords[p] }
 
 // culprit says at which step an agent stands still, since when, and why.
 func culprit(p *Pod, now time.Time) string {
-	phase, since := p.reached(), p.reachedAt()
+	phase, since := p.reached()
 	text := phase.words()
 	switch {
 	case phase == PhaseSchedule && p.Failure == FailureStorage:
@@ -455,7 +419,6 @@ func culprit(p *Pod, now time.Time) string {
 	return text + reasonOf(p)
 }
 
-// reasonOf is Kubernetes' reason in brackets, if it gives one.
 func reasonOf(p *Pod) string {
 	if p.Trouble == "" {
 		return ""
@@ -463,9 +426,7 @@ func reasonOf(p *Pod) string {
 	return " (" + p.Trouble + ")"
 }
 
-// stuckText says why an agent is given up.
 func (m *agent) stuckText(now time.Time) string {
-	wait := m.StartTimeout
 	switch {
 	case m.Pod == nil:
 		return "did not connect"
@@ -473,21 +434,17 @@ func (m *agent) stuckText(now time.Time) string {
 		return "its Jenkins node is gone, so the agent cannot connect"
 	case m.givenUp(now):
 		return fmt.Sprintf("given up after %s: %s", short(now.Sub(m.Pod.Created)), culprit(m.Pod, now))
-	case m.Pod.Scheduled.IsZero():
+	}
+	wait := m.StartTimeout
+	if m.Pod.Scheduled.IsZero() {
 		wait = m.Pod.patience()
-	case m.Pod.reached() == PhaseDocker:
+	} else if phase, _ := m.Pod.reached(); phase == PhaseDocker {
 		return fmt.Sprintf("Docker did not become ready in %s%s", short(wait), reasonOf(m.Pod))
 	}
 	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))
 }
 
-// failedText is what happened to an agent, in Kubernetes' words too.
-func failedText(a *Action) string {
-	if a.Pod.TroubleText == "" {
-		return a.Text
-	}
-	return a.Text + ": " + a.Pod.TroubleText
-}
+func failedText(a *Action) string { return strings.Join(said(a.Text, a.Pod.TroubleText), ": ") }
 
 // ending is what a pod tells of its end; "": nothing.
 func (p *Pod) ending() string {
@@ -502,16 +459,11 @@ func (p *Pod) ending() string {
 	case p.Deleting:
 		text = "its pod was deleted"
 	case p.Disrupted:
-		return "its pod was to be deleted by the cluster"
+		text = "its pod was to be deleted by the cluster"
 	default:
 		return ""
 	}
-	for _, more := range []string{p.Trouble, p.TroubleText} {
-		if more != "" {
-			text += ": " + more
-		}
-	}
-	return text
+	return strings.Join(said(text, p.Trouble, p.TroubleText), ": ")
 }
 
 // ---- cache slots
@@ -524,17 +476,14 @@ const (
 	slotUnusedText  = "no pool uses this slot any more"
 )
 
-// slotOrphanText says why a slot goes that no pool has.
 func slotOrphanText(unused time.Duration) string {
 	return slotUnusedText + ", for " + short(unused) + " now"
 }
 
-// slotOldText says why a slot goes that no agent has used.
 func slotOldText(unused, keep time.Duration) string {
 	return fmt.Sprintf("unused for %s (CACHE_KEEP=%s)", short(unused), short(keep))
 }
 
-// slotCrowdText says why a slot goes that the pool has no use for.
 func slotCrowdText(most int, aside bool) string {
 	use := "agents can use"
 	if aside {

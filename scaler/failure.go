@@ -1,30 +1,24 @@
 package scaler
 
-import (
-	"time"
-)
+import "time"
 
-// Failure is why an agent did not connect, or why it died. Failures are a closed set, and a metric label.
-// Bellboard concludes the class from reasons that Kubernetes gives in fields of their own, never from
-// Kubernetes' messages.
+// Failure is why an agent did not connect, or why it died: a closed set, and a metric label. The class
+// follows from reasons that Kubernetes gives in fields of their own, never from Kubernetes' messages.
 type Failure string
 
 // The classes of failure.
 const (
 	// An image could not be pulled: the registry failed, rights are missing, or there is no such image.
 	// Kubernetes has one reason for all three.
-	FailureImagePull Failure = "image-pull"
-	FailureBadImage  Failure = "bad-image" // the name of an image is not valid
-	FailureQuota     Failure = "quota"     // a ResourceQuota is used up
-	// The API server rejects the pod: an admission rule, or a missing right.
-	FailureAdmission     Failure = "admission"
+	FailureImagePull     Failure = "image-pull"
+	FailureBadImage      Failure = "bad-image"     // the name of an image is not valid
+	FailureQuota         Failure = "quota"         // a ResourceQuota is used up
+	FailureAdmission     Failure = "admission"     // the API server rejects the pod: a rule, a missing right
 	FailureUnschedulable Failure = "unschedulable" // no Kubernetes node has room for the pod, or none fits
-	// The pod's Kubernetes node disappeared, or did not accept the pod.
-	FailureNodeGone Failure = "node-gone"
-	// The Kubernetes node, or somebody who has the right to, evicted the pod.
-	FailureEvicted Failure = "evicted"
-	FailureOOM     Failure = "oom" // a container used more memory than its limit
-	// A container ends, or cannot be created, again and again; or the agent's Docker daemon does not become
+	FailureNodeGone      Failure = "node-gone"     // the Kubernetes node disappeared, or rejected the pod
+	FailureEvicted       Failure = "evicted"       // the Kubernetes node or somebody evicted the pod
+	FailureOOM           Failure = "oom"           // a container used more memory than its limit
+	// A container ends, or cannot be created, again and again; or the agent's Docker daemon does not get
 	// ready.
 	FailureCrashLoop      Failure = "crash-loop"
 	FailureNeverConnected Failure = "never-connected"    // the agent ran, and Jenkins did not see it connect
@@ -41,20 +35,13 @@ func Failures() []Failure {
 	}
 }
 
-// GiveUpAfter is how long a definite failure may last before Bellboard gives the agent up. Waiting for the
-// rest of START_TIMEOUT would not help the agent.
+// GiveUpAfter is how long a definite failure may last before Bellboard gives the agent up. The rest of
+// START_TIMEOUT would not help the agent.
 const GiveUpAfter = time.Minute
 
 // LastsAfter is how long an agent has to stay connected to prove that the agents of its pool can live. An
-// agent that dies because of its own start dies sooner. A build that waits for the next agent can still bear
-// a minute.
+// agent that dies because of its own start dies sooner, and a waiting build can still bear a minute.
 const LastsAfter = time.Minute
-
-// Died reports whether an agent that had connected has ended by itself because of a failure. If somebody
-// deleted the pod, or if the pod ended without a failure, Died returns false.
-func (p *Pod) Died() bool {
-	return p.Connected && p.Phase == PodFailed && !p.Deleting && p.Failure != ""
-}
 
 // Lasted reports whether the agent has been connected for at least LastsAfter.
 func (p *Pod) Lasted(now time.Time) bool {
@@ -66,8 +53,8 @@ func (f Failure) definite() bool {
 	return f == FailureBadImage || f == FailureCrashLoop || f == FailureOOM
 }
 
-// failing reports whether the pod shows a definite failure. If the agent has been connected, only a failure
-// of its Docker daemon counts, since the agent itself can work.
+// failing reports whether the pod shows a definite failure. Once the agent has connected, it can work, and
+// only a failure of its Docker daemon counts.
 func (p *Pod) failing() bool {
 	if p.Connected {
 		return p.DockerFailure.definite()
@@ -75,21 +62,18 @@ func (p *Pod) failing() bool {
 	return p.Failure.definite()
 }
 
-// freed reports whether the failure heals when something else ends and frees room. If an agent of the pool
-// gets a Kubernetes node, there is room again, long before that agent connects.
+// freed reports whether the failure heals when something else frees room. If an agent of the pool gets a
+// Kubernetes node, there is room again, long before that agent connects.
 func (f Failure) freed() bool { return f == FailureQuota || f == FailureUnschedulable }
 
-// stubborn reports whether the failure heals only when a person changes something.
-func (f Failure) stubborn() bool { return f == FailureBadImage || f == FailureAdmission }
-
-// Pause returns how long a pool makes no agent after a number of such failures in a row. The pause grows with
-// that number, and depends on how the failure heals.
+// Pause returns how long a pool makes no agent after a number of such failures in a row. The pause depends on
+// how the failure heals.
 func (f Failure) Pause(times int) time.Duration {
 	first, last := 5*time.Second, 5*time.Minute
 	switch {
 	case f.freed(), f == FailureNodeGone, f == FailureEvicted:
 		last = time.Minute
-	case f.stubborn():
+	case f == FailureBadImage, f == FailureAdmission: // a person has to change something
 		first, last = time.Minute, 10*time.Minute
 	}
 	return min(first<<min(max(times-1, 0), 10), last)
@@ -101,34 +85,32 @@ type FailedAgent struct {
 	Agent   string  `json:"agent"`
 	Failure Failure `json:"failure"`
 	Text    string  `json:"text"`
-	// Log is the last lines of the log of the container that failed, if it has written any.
-	Log string `json:"log,omitempty"`
+	Log     string  `json:"log,omitempty"` // the last lines that the failed container has written
+}
+
+// failureAt has the failure that belongs to each phase, if a pod stops in that phase without a reason.
+var failureAt = map[Phase]Failure{
+	PhaseSchedule: FailureUnschedulable,
+	PhaseMount:    FailureStorage,
+	PhasePull:     FailureImagePull,
+	PhaseDocker:   FailureCrashLoop,
+	PhaseAgent:    FailureImagePull,
+	PhaseConnect:  FailureNeverConnected,
 }
 
 // FailureOf returns why a pod failed: the failure that Kubernetes reports, or else the failure that belongs
 // to the phase in which the pod stopped.
 func FailureOf(p *Pod) Failure {
-	switch {
+	phase, _ := p.reached()
+	switch at := failureAt[phase]; {
 	case p.Failure != "":
 		return p.Failure
-	case p.Ended():
+	case p.Ended(), at == FailureImagePull && p.Faulty != "":
+		// A container that is not Bellboard's may keep the agent's container from starting.
 		return FailureNeverConnected
+	default:
+		return at
 	}
-	switch p.reached() {
-	case PhasePull, PhaseAgent:
-		if p.Faulty == "" {
-			return FailureImagePull
-		}
-		// A container that is not Bellboard's keeps the agent's container from starting.
-	case PhaseSchedule:
-		return FailureUnschedulable
-	case PhaseMount:
-		return FailureStorage
-	case PhaseDocker:
-		return FailureCrashLoop
-	case PhaseConnect:
-	}
-	return FailureNeverConnected
 }
 
 // givenUp reports whether every answer in the last GiveUpAfter showed a definite failure. An agent that was

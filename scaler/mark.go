@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"regexp"
@@ -8,8 +9,8 @@ import (
 	"strings"
 )
 
-// Describe returns the description of a Jenkins node that Bellboard registers: words for people, and then the
-// owner, which ParseOwner reads back. The Swarm plugin puts its own words before the description.
+// Describe returns the description of a Jenkins node that Bellboard registers: words for people, and the
+// owner.
 func Describe(instance string, p PoolID, fence bool) string {
 	words, tail := "agent of team "+p.Team, ""
 	if fence {
@@ -20,8 +21,8 @@ func Describe(instance string, p PoolID, fence bool) string {
 
 var ownerPattern = regexp.MustCompile(`bellboard instance=([a-z0-9-]+) team=([a-z0-9-]+) kind=(ephemeral|persistent)( fence)?(?:\)|$|\s)`)
 
-// ParseOwner reads the owner from a Jenkins node's description. ok is false if the Jenkins node does not
-// belong to the instance.
+// ParseOwner reads the owner from a Jenkins node's description, before which the Swarm plugin puts words of
+// its own. ok is false if the Jenkins node does not belong to the instance.
 func ParseOwner(instance, description string) (p PoolID, fence, ok bool) {
 	m := ownerPattern.FindStringSubmatch(description)
 	if m == nil || m[1] != instance {
@@ -30,9 +31,9 @@ func ParseOwner(instance, description string) (p PoolID, fence, ok bool) {
 	return PoolID{Team: m[2], Kind: Kind(m[3])}, m[4] != "", true
 }
 
-// MarkText returns the temporary-offline text of a mark of Bellboard's. Jenkins returns such a text changed:
-// escaped as HTML, without its newlines, and without all that stands before its last " : ". A Reason contains
-// none of these, so the text survives. The long reason stays in Bellboard's own records.
+// MarkText returns the temporary-offline text of a mark of Bellboard's. Jenkins returns such a text escaped
+// as HTML, without its newlines, and without all that stands before its last " : ". A Reason contains none of
+// these, so the text survives.
 func MarkText(instance string, why Reason) string {
 	return "bellboard(" + instance + "): " + string(why)
 }
@@ -40,8 +41,7 @@ func MarkText(instance string, why Reason) string {
 // HookText returns the beginning of the text that the one-build hook inside Jenkins writes.
 func HookText(instance string) string { return "bellboard-hook(" + instance + ")" }
 
-// HookLabel returns the label that the hook gives to Jenkins' built-in node. That label shows that the hook
-// is installed.
+// HookLabel returns the label of Jenkins' built-in node that shows that the hook is installed.
 func HookLabel(instance string) string { return "bellboard-hook-" + instance }
 
 // Cause is why a Jenkins node is offline, in the fields of a Jenkins computer.
@@ -55,10 +55,7 @@ type Cause struct {
 
 // Text returns the cause in the words of its author, on one line.
 func (c *Cause) Text() string {
-	text := c.Reason
-	if c.Description != "" {
-		text = c.Description
-	}
+	text := cmp.Or(c.Description, c.Reason)
 	if strings.HasPrefix(text, "Disconnected by ") {
 		_, text, _ = strings.Cut(text, " : ")
 	}
@@ -67,58 +64,56 @@ func (c *Cause) Text() string {
 
 var oneLine = strings.NewReplacer("<br>", " ", "\n", " ", "\u00a0", " ")
 
-// technical has the causes with which code of Jenkins core ends or misses a connection. If plugins and
-// scripts use the same class too, the texts of core's own causes are listed.
-var technical = map[string][]string{
-	"hudson.slaves.OfflineCause$ChannelTermination":                        nil,
-	"hudson.slaves.OfflineCause$LaunchFailed":                              nil,
-	"hudson.slaves.OfflineCause$IdleOfflineCause":                          nil,
-	"hudson.slaves.SimpleScheduledRetentionStrategy$ScheduledOfflineCause": nil,
-	"hudson.TcpSlaveAgentListener$ConnectionFromCurrentPeer":               nil,
-	"hudson.node_monitors.ResponseTimeMonitor$Data":                        nil,
-	"hudson.slaves.OfflineCause$SimpleOfflineCause":                        {"Repeated ping attempts failed", "Node is being removed", "Computer has finished its scheduled uptime"},
+// technical lists the causes with which code of Jenkins core ends or misses a connection. Plugins and scripts
+// use the last class too, so it stands with the texts of core.
+var technical = []Cause{
+	{Class: "hudson.slaves.OfflineCause$ChannelTermination"},
+	{Class: "hudson.slaves.OfflineCause$LaunchFailed"},
+	{Class: "hudson.slaves.OfflineCause$IdleOfflineCause"},
+	{Class: "hudson.slaves.SimpleScheduledRetentionStrategy$ScheduledOfflineCause"},
+	{Class: "hudson.TcpSlaveAgentListener$ConnectionFromCurrentPeer"},
+	{Class: "hudson.node_monitors.ResponseTimeMonitor$Data"},
+	{Class: "hudson.slaves.OfflineCause$SimpleOfflineCause", Reason: "Repeated ping attempts failed"},
+	{Class: "hudson.slaves.OfflineCause$SimpleOfflineCause", Reason: "Node is being removed"},
+	{Class: "hudson.slaves.OfflineCause$SimpleOfflineCause", Reason: "Computer has finished its scheduled uptime"},
 }
 
 // technical reports whether no person has chosen the cause.
 func (c *Cause) technical() bool {
-	texts, ok := technical[c.Class]
-	return ok && (texts == nil || slices.Contains(texts, c.Text()))
+	return slices.ContainsFunc(technical, func(t Cause) bool {
+		return t.Class == c.Class && (t.Reason == "" || t.Reason == c.Text())
+	})
 }
 
 // ReadMark returns who took a Jenkins node temporarily offline. before is what the previous answer showed.
 //
 // Before version 2.482, Jenkins keeps a single cause for both a mark and a lost connection. If the agent is
-// cut off, a technical cause replaces the cause of the mark. If the mark was a person's before, it still is.
-// Otherwise it counts as a monitor's, so Bellboard may mark the Jenkins node again. (When the agent comes
-// back, Jenkins shows the cause of the mark again.)
+// cut off, a technical cause replaces the cause of the mark until the agent comes back. If the mark was a
+// person's before, it still is. Otherwise it counts as a monitor's, so Bellboard may mark the Jenkins node
+// again.
 //
-// An unknown class may be that of a plugin through which a person speaks, so it counts as a person's. No
-// class at all, which a script leaves, counts as a person's too.
+// A person may speak through a plugin, whose class is not known here. A script leaves no class at all. Both
+// count as a person's.
 func ReadMark(instance string, temporarilyOffline bool, c Cause, before OfflineBy) OfflineBy {
-	if !temporarilyOffline {
-		return NotMarked
-	}
 	text := c.Text()
 	switch {
+	case !temporarilyOffline:
+		return NotMarked
 	case strings.HasPrefix(text, MarkText(instance, "")):
 		return Ours
 	case strings.HasPrefix(text, HookText(instance)+": "):
 		return Hook
-	case c.technical():
-		if before == Person {
-			return Person
-		}
-		return Monitor
-	// Monitors of plugins have such classes too, for example VersionMonitor$….
-	case strings.Contains(c.Class, "node_monitors"), strings.Contains(c.Class, "Monitor"):
-		return Monitor
-	default:
+	case c.technical() && before == Person:
 		return Person
+	// Monitors of plugins have such classes too, for example VersionMonitor$….
+	case c.technical(), strings.Contains(c.Class, "node_monitors"), strings.Contains(c.Class, "Monitor"):
+		return Monitor
 	}
+	return Person
 }
 
-// AgentName returns an agent's name, made from its pool and a random part of ten characters of [a-z0-9]. The
-// pod, its Secret and the Jenkins node have this name.
+// AgentName returns the name of an agent's pod, Secret and Jenkins node, made from its pool and a random part
+// of ten characters of [a-z0-9].
 func AgentName(p PoolID, random string) string {
 	return p.Team + "-" + string(p.Kind)[:1] + "-" + random
 }

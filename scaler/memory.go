@@ -6,8 +6,8 @@ import (
 )
 
 // Memory is what one tick leaves to the next: a record for each agent, pool, team, item and slot. Losing the
-// memory costs time, never a build. For example, a drain then takes a tick longer, and the clock of an idle
-// agent starts anew. Only this package writes a Memory.
+// memory costs time, never a build: for example, a drain then takes a tick longer. Only this package writes a
+// Memory.
 type Memory struct {
 	Started time.Time // when the process began
 	Sees    time.Time // since when Jenkins and Kubernetes have answered in every tick
@@ -23,38 +23,24 @@ type Memory struct {
 // AgentMemory is what is remembered of one agent, or of one foreign node. A zero time means that the thing is
 // not so.
 type AgentMemory struct {
-	// Mark is the mark of Bellboard or of the hook that every answer since Mark.Since has shown.
-	Mark Marking
-	// Gone is when the unbroken run of answers without the Jenkins node began.
-	Gone time.Time
-	// Away is since when every answer has shown the Jenkins node absent, or offline and idle.
-	Away time.Time
-	// Lost is since when every answer has shown the agent in class lost, and marked.
-	Lost time.Time
-	// Failing is since when every answer has shown that the pod is failing.
-	Failing time.Time
-	// Free is since when the agent has waited for work without running any build.
-	Free time.Time
-	// Open is since when at least one executor of the agent has waited for work.
-	Open time.Time
-	// Called is when Bellboard last asked Jenkins to call the agent, while the agent has not connected.
-	Called time.Time
-	// Met: a start-up of the agent has been counted, when Jenkins first showed the agent online.
-	Met bool
-	// Work is what was seen of the agent's builds.
-	Work Work
+	Mark    Marking   // the mark of Bellboard or of the hook that every answer since Mark.Since has shown
+	Gone    time.Time // since when no answer has shown the Jenkins node
+	Away    time.Time // since when every answer has shown the Jenkins node absent, or offline and idle
+	Lost    time.Time // since when every answer has shown the agent in class lost, and marked
+	Failing time.Time // since when every answer has shown that the pod is failing
+	Free    time.Time // since when the agent has waited for work without running any build
+	Open    time.Time // since when at least one executor of the agent has waited for work
+	Called  time.Time // when Bellboard last asked Jenkins to call the agent, which has not connected since
+	Met     bool      // a start-up has been counted, when Jenkins first showed the agent online
+	Work    Work      // what was seen of the agent's builds
 }
 
 // PoolMemory is what is remembered of one pool.
 type PoolMemory struct {
-	// Starts are the pool's last start-ups.
-	Starts Starts
-	// Roomy is since when the pool has had as many free executors as one agent has.
-	Roomy time.Time
-	// Up and Down are the times of the pool's last scale-up and scale-down.
-	Up, Down time.Time
-	// Backoff is the pool's pause after agents that failed.
-	Backoff Backoff
+	Starts   Starts    // the pool's last start-ups
+	Roomy    time.Time // since when the pool has had as many free executors as one agent has
+	Up, Down time.Time // when the pool last scaled up and down
+	Backoff  Backoff   // the pool's pause after agents that failed
 	// Unmade is how many agents of the last scale-up were not made, because there was no time or no answer of
 	// Jenkins. No cooldown delays these agents.
 	Unmade int
@@ -62,16 +48,13 @@ type PoolMemory struct {
 
 // TeamMemory is what is remembered of one team.
 type TeamMemory struct {
-	// Levels is the team's demand in each of the last 60 minutes, the newest last.
-	Levels []Level
+	Levels []Level // the team's demand in each of the last 60 minutes, the newest last
 }
 
 // ItemMemory is what is remembered of one item of the queue.
 type ItemMemory struct {
-	// Waiting says which team has to serve the item, if any.
-	Waiting Waiting
-	// Seen says since when the item has waited for an agent, if it does.
-	Seen Sighting
+	Waiting Waiting  // which team has to serve the item, if any
+	Seen    Sighting // since when the item has waited for an agent, if it does
 }
 
 // SlotMemory is what is remembered of one cache slot.
@@ -81,15 +64,12 @@ type SlotMemory struct {
 }
 
 // Blind returns the memory after a tick in which Jenkins or Kubernetes did not answer. The clocks of lost
-// agents start anew, because such a clock may only count time in which answers came. For a while no agent is
-// overdue.
+// agents start anew, because they may only count time in which answers came. For a while no agent is overdue.
 func (m Memory) Blind() Memory {
 	m.Sees, m.Agents = time.Time{}, maps.Clone(m.Agents)
 	for name, a := range m.Agents {
-		if !a.Lost.IsZero() {
-			a.Lost = time.Time{}
-			m.Agents[name] = a
-		}
+		a.Lost = time.Time{}
+		m.Agents[name] = a
 	}
 	return m
 }
@@ -99,14 +79,13 @@ type notes[K comparable, R any] map[K]*R
 
 // of returns the record of k, and adds an empty record if there is none yet.
 func (n *notes[K, R]) of(k K) *R {
-	r := (*n)[k]
-	if r == nil {
-		if r = new(R); *n == nil {
-			*n = notes[K, R]{}
-		}
-		(*n)[k] = r
+	if *n == nil {
+		*n = notes[K, R]{}
 	}
-	return r
+	if (*n)[k] == nil {
+		(*n)[k] = new(R)
+	}
+	return (*n)[k]
 }
 
 // memory returns the Memory for the next tick, with all records that are not empty.
@@ -139,20 +118,19 @@ type Marking struct {
 	Since time.Time // when the first answer with the mark was complete
 	By    OfflineBy
 	At    time.Time // Node.MarkedAt
-	// Rested: one of these answers showed that no build wants to come back to the Jenkins node. The Jenkins
-	// node was idle, or ran only a build that ends with Jenkins. No build has begun on the node since.
+	// Rested: one of these answers showed that no build wants to come back to the Jenkins node, which was
+	// idle or ran only a build that ends with Jenkins. No build has begun on the Jenkins node since.
 	Rested bool
 }
 
 // shows reports whether the Jenkins node still carries exactly this mark.
 func (m Marking) shows(n *Node) bool {
-	return !m.Since.IsZero() && n != nil && n.closed() && m.By == n.OfflineBy && m.At.Equal(n.MarkedAt)
+	return !m.Since.IsZero() && n.closed() && m.By == n.OfflineBy && m.At.Equal(n.MarkedAt)
 }
 
-// Tidied is how many steps were taken in one second for Jenkins nodes that no team needs and for fences. The
-// second is counted since the epoch.
+// Tidied is how many steps were taken in one second for Jenkins nodes that no team needs and for fences.
 type Tidied struct {
-	Second int64
+	Second int64 // since the epoch
 	Steps  int
 }
 

@@ -21,13 +21,6 @@ const (
 	NewsRescue    NewsKind = "rescue"     // an agent was given back to a build, or kept out, or given up under one
 )
 
-// NewsKinds lists every kind.
-func NewsKinds() []NewsKind {
-	return []NewsKind{
-		NewsHold, NewsStillHeld, NewsReadable, NewsScaled, NewsBlocked, NewsRejected, NewsFailed, NewsLost, NewsRescue,
-	}
-}
-
 // HoldReminder is how often a hold that goes on is told.
 const HoldReminder = 5 * time.Minute
 
@@ -40,19 +33,13 @@ type News struct {
 	Lost     *LostBuilds  // of NewsLost
 }
 
-// Newspaper decides what of a loop's ticks is news. The log, the events, the page and the demo
-// print what it finds. The zero value has read nothing.
+// Newspaper decides what of a loop's ticks is news. The log, the events, the page and the demo print what it
+// finds. The zero value has read nothing.
 type Newspaper struct {
-	held    time.Time          // when the hold began
-	causes  map[holdFault]bool // of the hold; nil: there is none
-	told    time.Time          // when the hold was told last
-	blocked map[string]string  // by team: the rules that block it
-}
-
-// holdFault is what one hold after another has in common.
-type holdFault struct {
-	by    Source
-	cause HoldCause
+	held    time.Time         // when the hold began
+	causes  map[string]bool   // of the hold, with their sources; nil: there is no hold
+	told    time.Time         // when the hold was told last
+	blocked map[string]string // by team: the rules that block it
 }
 
 // Read notes on the tick when its hold began, or when the hold began that the tick ends, and adds its news.
@@ -66,19 +53,28 @@ func (n *Newspaper) Read(t *Tick) {
 		t.News = append(t.News, News{Kind: NewsReadable})
 		n.held, n.causes = time.Time{}, nil
 	}
+	blocked := map[string]string{}
 	for i := range t.Plan.Decisions {
-		n.decision(t, &t.Plan.Decisions[i])
+		d := &t.Plan.Decisions[i]
+		if d.Changes() {
+			t.News = append(t.News, News{Kind: NewsScaled, Decision: d})
+		}
+		if d.Reason == ReasonBlocked {
+			// The words of a block may count seconds down, so its rules tell whether it is the same block.
+			if blocked[d.Team] = d.Rules(); blocked[d.Team] != n.blocked[d.Team] {
+				t.News = append(t.News, News{Kind: NewsBlocked, Decision: d})
+			}
+		}
 	}
-	rejected := map[PoolID]bool{}
+	n.blocked = blocked
+	rejected := map[PoolID]bool{} // told once for each pool
 	for i := range t.Outcomes {
 		o := &t.Outcomes[i]
 		a := &o.Action
-		switch {
-		case o.Result == Rejected && o.Failure == "" && (a.Verb == Create || a.Verb == Register):
-			if !rejected[a.Pool] {
-				rejected[a.Pool] = true
-				t.News = append(t.News, News{Kind: NewsRejected, Outcome: o})
-			}
+		switch made := a.Verb == Create || a.Verb == Register; {
+		case made && o.Result == Rejected && o.Failure == "" && !rejected[a.Pool]:
+			rejected[a.Pool] = true
+			t.News = append(t.News, News{Kind: NewsRejected, Outcome: o})
 		case a.Verb == ClearMark || a.Verb == Fence || a.Reason == ReasonLost:
 			t.News = append(t.News, News{Kind: NewsRescue, Outcome: o})
 		}
@@ -99,35 +95,17 @@ func (t *Tick) Tells(k NewsKind) bool {
 // hold adds the news of a tick that holds. A cause that comes back within one hold is no news.
 func (n *Newspaper) hold(t *Tick) {
 	if n.causes == nil {
-		n.held, n.causes = t.At, map[holdFault]bool{}
+		n.held, n.causes = t.At, map[string]bool{}
 		t.HoldSince = t.At
 	}
-	f := holdFault{t.HoldBy, t.HoldCause}
+	cause := string(t.HoldBy) + "/" + string(t.HoldCause)
 	switch {
-	case !n.causes[f]:
+	case !n.causes[cause]:
 		t.News = append(t.News, News{Kind: NewsHold})
 	case t.At.Sub(n.told) >= HoldReminder:
 		t.News = append(t.News, News{Kind: NewsStillHeld})
 	default:
 		return
 	}
-	n.causes[f], n.told = true, t.At
-}
-
-// decision adds the news of a team's decision. The words of a block may count seconds down, so its
-// rules tell whether it is the same block.
-func (n *Newspaper) decision(t *Tick, d *Decision) {
-	if d.Changes() {
-		t.News = append(t.News, News{Kind: NewsScaled, Decision: d})
-	}
-	switch {
-	case d.Reason != ReasonBlocked:
-		delete(n.blocked, d.Team)
-	case n.blocked[d.Team] != d.Rules():
-		if n.blocked == nil {
-			n.blocked = map[string]string{}
-		}
-		n.blocked[d.Team] = d.Rules()
-		t.News = append(t.News, News{Kind: NewsBlocked, Decision: d})
-	}
+	n.causes[cause], n.told = true, t.At
 }

@@ -8,34 +8,19 @@ import (
 )
 
 const (
-	// startsKnown is how many starts of a pool's agents have to be known before Bellboard can tell how long
-	// they usually take.
-	startsKnown = 8
-	// overdueFloor is the shortest time after which an agent can be overdue.
-	overdueFloor = 30 * time.Second
-	// overdueShare limits how many agents of a pool are overdue at once: one for each overdueShare agents that have
-	// connected.
-	overdueShare = 2
+	startsKnown  = 8                // starts of a pool that show how long its agents usually take
+	overdueFloor = 30 * time.Second // the shortest time after which an agent can be overdue
+	overdueShare = 2                // for so many agents that have connected, one may be overdue at once
 )
 
-// waitsSince returns the time from which on an agent is expected. That is when its pod got a Kubernetes node,
-// or else when the pod was created. START_TIMEOUT counts from the same time.
-func (p *Pod) waitsSince() time.Time {
-	if p.Scheduled.IsZero() {
-		return p.Created
-	}
-	return p.Scheduled
-}
+// waitsSince returns the time from which on an agent is expected, and from which START_TIMEOUT counts: when
+// its pod got a Kubernetes node, or else when the pod was created.
+func (p *Pod) waitsSince() time.Time { return cmp.Or(p.Scheduled, p.Created) }
 
 // overdueAfter returns how long after waitsSince an agent of the pool is overdue: after twice the time in
-// which nine of ten recent starts were done. Zero means that no agent of the pool is overdue. That is so in
-// these cases:
-//
-//   - Too few starts are known.
-//   - The restart grace is not over. All starts may be slow because of the restart, and a new process knows
-//     only the agents that are connected.
-//   - Jenkins or Kubernetes did not answer until a short time ago. Agents that connected in that time are
-//     about to be seen.
+// which nine of ten recent starts were done. Zero: no agent of the pool is overdue, since too few starts are
+// known, or since starts may look slow that are not. After a restart a new process knows only the agents that
+// are connected. After a hold, agents that connected meanwhile are about to be seen.
 func (d *scene) overdueAfter(id PoolID) time.Duration {
 	usual, p := d.pooled.of(id).Starts.Usual, d.pools[id]
 	if p == nil || d.grace || d.in.Now.Sub(d.mem.Sees) < overdueFloor || usual.Count < startsKnown {
@@ -44,109 +29,88 @@ func (d *scene) overdueAfter(id PoolID) time.Duration {
 	return min(max(overdueFloor, 2*usual.Most), p.StartTimeout)
 }
 
-// overtook reports whether the agent of the start-up s overtook the agent of pod p. Both of these have to
-// hold:
+// overtook reports whether the agent of the start-up s overtook the agent of pod p: then p hangs alone. Both
+// of these have to hold:
 //
 //   - s began behind p. If p has a Kubernetes node, the agent of s got its Kubernetes node no earlier. If p
 //     waits for a Kubernetes node, the agent of s was made later, and has had a Kubernetes node since.
 //   - From there to its connection, the agent of s took at most half of the time that p has waited so far.
 //
-// Then other agents can start, and p hangs alone. For example, p got its Kubernetes node 60 s ago and has not
-// connected. Another agent got its Kubernetes node 10 s after p, and connected 20 s later: it overtook p.
-//
-// Sometimes pods get their Kubernetes nodes in turn, and no start takes more than twice as long as another.
-// Then no agent overtakes another.
+// For example, p got its Kubernetes node 60 s ago and has not connected. Another agent got its Kubernetes
+// node 10 s after p, and connected 20 s later: it overtook p. If all starts are slow, no agent overtakes
+// another.
 func (s *Startup) overtook(p *Pod, now time.Time) bool {
 	began, behind := s.Scheduled, !s.Scheduled.Before(p.Scheduled)
 	if p.Scheduled.IsZero() {
 		began, behind = s.Created, s.Created.After(p.Created)
 	}
-	return behind && 2*s.Created.Add(s.Took).Sub(began) <= now.Sub(p.waitsSince())
+	return behind && 2*s.connected().Sub(began) <= now.Sub(p.waitsSince())
 }
 
-// lookForOverdue finds the agents that are overdue: they are overdue, and another agent of their pool has
-// overtaken them. No build waits for a overdue agent, so a overdue agent is no supply. Nothing else follows. If a
-// overdue agent connects after all, the pool has one more free agent.
+// lookForOverdue finds the agents that are overdue, which are no supply: no build waits for them. Nothing
+// else follows. ADR 9 says why these rules double no fleet when everything is slow.
 //
-// Few agents of a pool are overdue at once, so that an unusual history of starts never doubles a fleet. The
-// limit grows with the agents that are connected, or that started within the last START_TIMEOUT: an agent
-// that hangs is there for that long. Among agents that wait for a Kubernetes node, each next agent is overdue
-// only after twice the time of the agent before. A replacement may have to wait for a Kubernetes node too.
-//
-// If no agent is overtaken, all starts may be slow, or there is no other agent. Then one agent is overdue after
-// twice the time of overdueAfter, unless a replacement would most likely wait for the same thing. The start
-// of the replacement shows whether all starts are slow or one agent hangs.
+// Among agents that wait for a Kubernetes node, each next agent is overdue only after twice the time of the
+// agent before: a replacement may have to wait for a Kubernetes node too.
 func (d *scene) lookForOverdue() {
 	for id := range d.pools {
-		after, came := d.overdueAfter(id), 0
+		after := d.overdueAfter(id)
 		if after == 0 {
 			continue
 		}
-		var slow, alone []*agent
-		for _, m := range d.byPool[id] {
-			if !m.alive() {
-				continue
-			}
-			if m.Pod.Connected || m.online() {
-				came++
-				continue
-			}
-			switch waited := d.in.Now.Sub(m.Pod.waitsSince()); {
-			case m.capacity() == 0 || waited < after:
-			case d.overtaken(m.Pod):
-				slow = append(slow, m)
-			case waited >= 2*after && !m.Pod.waitsForAll():
-				alone = append(alone, m)
-			}
-		}
-		came = max(came, d.cameWithin(id))
-		may, machineless := max(1, came/overdueShare), 0
-		if len(slow) == 0 {
-			slow, may = alone, 1
-		}
-		slices.SortFunc(slow, func(a, b *agent) int {
-			return cmp.Or(a.Pod.Created.Compare(b.Pod.Created), strings.Compare(a.Name, b.Name))
-		})
-		for _, m := range slow {
-			switch {
-			case !m.Pod.Scheduled.IsZero():
-				if may--; may < 0 {
-					continue
+		hanging, most := d.hanging(id, after)
+		for _, m := range hanging {
+			if m.Pod.Scheduled.IsZero() {
+				if m.overdue = d.in.Now.Sub(m.Pod.Created) >= after; m.overdue {
+					after *= 2
 				}
-			case d.in.Now.Sub(m.Pod.Created) < after<<machineless:
 				continue
-			default:
-				machineless++
 			}
-			m.overdue = true
+			m.overdue = most > 0
+			most--
 		}
 	}
 }
 
-// waitsForAll reports whether the pod waits for something that a replacement would most likely wait for too:
-// a Kubernetes node that the cluster has yet to add, or an image that a new Kubernetes node does not have.
-func (p *Pod) waitsForAll() bool {
-	phase := p.reached()
-	return phase == PhaseSchedule || phase == PhasePull || phase == PhaseAgent
-}
-
-// cameWithin returns how many of the pool's last starts began within the last START_TIMEOUT.
-func (d *scene) cameWithin(id PoolID) int {
-	n, last := 0, d.pooled.of(id).Starts.Last
+// hanging returns the agents of a pool that have waited for longer than after and that another agent has
+// overtaken, the oldest first, and how many of those with a Kubernetes node may be overdue at once. The limit
+// grows with the agents that are connected, or that started within the last START_TIMEOUT: an agent that
+// hangs is there for that long.
+//
+// If no agent is overtaken, one agent is overdue after twice the time, unless a replacement would most likely
+// wait for the same thing. The replacement shows whether all starts are slow or one agent hangs.
+func (d *scene) hanging(id PoolID, after time.Duration) (hanging []*agent, most int) {
+	last, connected, started := d.pooled.of(id).Starts.Last, 0, 0
 	for i := range last {
 		if d.in.Now.Sub(last[i].Created) < d.pools[id].StartTimeout {
-			n++
+			started++
 		}
 	}
-	return n
-}
-
-func (d *scene) overtaken(p *Pod) bool {
-	last := d.pooled.of(p.PoolID).Starts.Last
-	for i := range last {
-		if last[i].overtook(p, d.in.Now) {
-			return true
+	var alone []*agent
+	for _, m := range d.byPool[id] {
+		if !m.alive() {
+			continue
+		}
+		// A replacement would most likely wait too for a Kubernetes node that the cluster has yet to add, and
+		// for an image that a new Kubernetes node does not have.
+		phase, _ := m.Pod.reached()
+		common := phase == PhaseSchedule || phase == PhasePull || phase == PhaseAgent
+		switch waited := d.in.Now.Sub(m.Pod.waitsSince()); {
+		case m.Pod.Connected || m.online():
+			connected++
+		case m.capacity() == 0 || waited < after:
+		case slices.ContainsFunc(last, func(s Startup) bool { return s.overtook(m.Pod, d.in.Now) }):
+			hanging = append(hanging, m)
+		case waited >= 2*after && !common:
+			alone = append(alone, m)
 		}
 	}
-	return false
+	most = max(1, connected/overdueShare, started/overdueShare)
+	if len(hanging) == 0 {
+		hanging, most = alone, 1
+	}
+	slices.SortFunc(hanging, func(a, b *agent) int {
+		return cmp.Or(a.Pod.Created.Compare(b.Pod.Created), strings.Compare(a.Name, b.Name))
+	})
+	return hanging, most
 }

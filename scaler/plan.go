@@ -21,7 +21,7 @@ const (
 	Unprotect Verb = "unprotect"  // Kubernetes: let others evict this pod
 	Mark      Verb = "mark"       // Jenkins: let the agent take no new build
 	ClearMark Verb = "clear-mark" // Jenkins: let the agent take builds again
-	// Fence registers an inbound node in Jenkins under the name of a Swarm node that is absent.
+	// Jenkins: register an inbound node under the name of a Swarm node that is absent.
 	Fence      Verb = "fence"
 	DeletePod  Verb = "delete-pod"  // Kubernetes, with UID and resourceVersion
 	DeleteNode Verb = "delete-node" // Jenkins
@@ -82,18 +82,21 @@ const (
 
 // Reasons returns every reason.
 func Reasons() []Reason {
-	return []Reason{
-		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonLevel, ReasonBerths, ReasonOneBuild, ReasonIdle, ReasonRoom, ReasonRenew, ReasonBuild, ReasonFree,
-		ReasonPaused, ReasonTeamGone, ReasonStuck, ReasonGhost, ReasonLeaving, ReasonDocker, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder,
-		ReasonMonitor, ReasonHook, ReasonDrained, ReasonResume, ReasonQuietDown, ReasonConnected, ReasonRestart, ReasonReady, ReasonSteady, ReasonBlocked,
+	return append(DecisionReasons(),
+		ReasonBerths, ReasonOneBuild, ReasonBuild, ReasonFree, ReasonTeamGone, ReasonStuck, ReasonGhost,
+		ReasonLeaving, ReasonDocker, ReasonEnded, ReasonStray, ReasonLost, ReasonIntruder, ReasonMonitor,
+		ReasonHook, ReasonDrained, ReasonResume, ReasonQuietDown, ReasonConnected, ReasonRestart, ReasonReady,
 		ReasonCache,
-	}
+	)
 }
 
 // DecisionReasons returns the reasons that a Decision may have. Metrics use it to exist before they are
 // needed. All other reasons belong to single actions.
 func DecisionReasons() []Reason {
-	return []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare, ReasonIdle, ReasonRoom, ReasonRenew, ReasonBlocked, ReasonSteady, ReasonPaused}
+	return []Reason{
+		ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare, ReasonIdle, ReasonRoom, ReasonRenew,
+		ReasonBlocked, ReasonSteady, ReasonPaused,
+	}
 }
 
 // Rule says what changed or blocked a demand. Rules are a closed set, and a metric label.
@@ -110,12 +113,10 @@ const (
 	RuleMinAgents         Rule = "min-agents"          // MIN_AGENTS
 	RuleMinIdle           Rule = "min-idle"            // MIN_IDLE
 	RulePaused            Rule = "paused"              // PAUSED
-	// RuleBackoff: the pool's last agents failed. For a while no agent is made, then one probe.
-	RuleBackoff Rule = "back-off"
-	// RuleFallback: the pool's last agents failed, and the team's other kind is made instead.
-	RuleFallback  Rule = "fallback"
-	RuleQuietDown Rule = "quiet-down" // Jenkins is about to shut down
-	RuleVetoed    Rule = "vetoed"     // Jenkins gives the items to no agent that fits them
+	RuleBackoff           Rule = "back-off"            // the pool's agents failed: a pause, then a probe
+	RuleFallback          Rule = "fallback"            // the pool's agents failed: the other kind is made
+	RuleQuietDown         Rule = "quiet-down"          // Jenkins is about to shut down
+	RuleVetoed            Rule = "vetoed"              // Jenkins gives the items to no agent that fits them
 )
 
 // Rules returns every rule.
@@ -128,16 +129,13 @@ func Rules() []Rule {
 
 // Step is one rule that changed a number on the way to the decision, with the rule's numbers.
 type Step struct {
-	Rule Rule `json:"rule"`
-	From int  `json:"from"`
-	To   int  `json:"to"`
-	// Note says how long the rule still applies, or why it applies: "23s left".
-	Note string `json:"note,omitempty"`
-	// Limit is the value of the setting. Want is how many agents the team would have without it.
-	Limit int `json:"limit,omitempty"`
-	Want  int `json:"want,omitempty"`
-	// Left is how long the rule still applies.
-	Left  time.Duration `json:"left,omitempty"`
+	Rule  Rule          `json:"rule"`
+	From  int           `json:"from"`
+	To    int           `json:"to"`
+	Note  string        `json:"note,omitempty"`  // how long the rule still applies, or why: "23s left"
+	Limit int           `json:"limit,omitempty"` // the value of the setting
+	Want  int           `json:"want,omitempty"`  // how many agents the team would have without the limit
+	Left  time.Duration `json:"left,omitempty"`  // how long the rule still applies
 	Pause *Pause        `json:"pause,omitempty"` // of RuleBackoff and RuleFallback
 	Veto  *Vetoed       `json:"veto,omitempty"`  // of RuleVetoed
 }
@@ -152,11 +150,10 @@ type Pause struct {
 	Came    bool          `json:"came,omitempty"`   // a probe has to stay connected, and not only to connect
 }
 
-// Vetoed is a label whose items Jenkins does not give to agents that fit them. If Inferred, Jenkins does not
-// even say that the items want that label.
+// Vetoed is a label whose items Jenkins does not give to agents that fit them.
 type Vetoed struct {
 	Label     string `json:"label"`
-	Inferred  bool   `json:"inferred,omitempty"`
+	Inferred  bool   `json:"inferred,omitempty"`  // Jenkins does not even say that the items want the label
 	NamesNode bool   `json:"namesNode,omitempty"` // a foreign Jenkins node has the label as its name
 	Why       string `json:"why"`                 // Jenkins' sentence on the items
 }
@@ -170,20 +167,17 @@ type Action struct {
 	Reason Reason `json:"reason"`
 	Text   string `json:"text"` // the reason in words, with its numbers
 	Pod    *Pod   `json:"pod,omitempty"`
-	// Slot is the cache slot to use or to delete. In a Create, nil means a new slot, if the pool
-	// keeps its cache; the loop chooses its name.
-	Slot *Slot `json:"slot,omitempty"`
-	// Spare is for Create: no build waits for the agent, so anybody may evict its pod until a build runs.
-	Spare bool `json:"spare,omitempty"`
+	// Slot is the cache slot to use or to delete. In a Create, nil means a new slot, if the pool keeps its
+	// cache; the loop chooses its name.
+	Slot  *Slot `json:"slot,omitempty"`
+	Spare bool  `json:"spare,omitempty"` // of a Create: see Birth
 }
 
 // Birth is what a pod records of its creation.
 type Birth struct {
-	// Spare: no build waits for the agent, so anybody may evict the pod until a build runs.
-	Spare bool
-	// Session is Jenkins' session, known since then.
-	Session string
-	Since   time.Time
+	Spare   bool      // no build waits for the agent, so anybody may evict the pod until a build runs
+	Session string    // Jenkins' session
+	Since   time.Time // since when Bellboard has known that session
 }
 
 // Decision is what was decided for one team, with all the numbers that it was decided from.
@@ -195,34 +189,30 @@ type Decision struct {
 	Coming  int           `json:"coming"`
 	Overdue int           `json:"overdue"` // on the way, but not part of the supply: see Agent.Overdue
 	Busy    int           `json:"busy"`
-	// Alive is how many pods count to the caps. Draining and held ones do, those that Bellboard has deleted
-	// do not.
-	Alive  int          `json:"alive"`
-	Short  int          `json:"shortfall"` // waiting items that no free or coming executor serves
-	Vetoed int          `json:"vetoed"`    // of these, items that Jenkins gives to no agent that fits them
-	Level  int          `json:"level"`     // mode auto: persistent agents that the last hour justifies
-	Want   int          `json:"want"`      // agents alive after this decision, if no rule limited it
-	Up     map[Kind]int `json:"up"`        // agents to create
-	Down   map[Kind]int `json:"down"`      // agents to mark now, as a scale-down
-	Renew  map[Kind]int `json:"renew"`     // agents to mark now and to replace: old, or of other settings
-	Reason Reason       `json:"reason"`
-	Text   string       `json:"text"`
-	Steps  []Step       `json:"steps,omitempty"`
-	Usual  []Usual      `json:"usual,omitempty"` // how long the team's agents took to start recently
+	Alive   int           `json:"alive"`     // pods that count to the caps, not those that we deleted
+	Short   int           `json:"shortfall"` // waiting items that no free or coming executor serves
+	Vetoed  int           `json:"vetoed"`    // of these, items that Jenkins gives to no agent that fits them
+	Level   int           `json:"level"`     // mode auto: persistent agents that the last hour justifies
+	Want    int           `json:"want"`      // agents alive after this decision, if no rule limited it
+	Up      map[Kind]int  `json:"up"`        // agents to create
+	Down    map[Kind]int  `json:"down"`      // agents to mark now, as a scale-down
+	Renew   map[Kind]int  `json:"renew"`     // agents to mark now and to replace: old, or of other settings
+	Reason  Reason        `json:"reason"`
+	Text    string        `json:"text"`
+	Steps   []Step        `json:"steps,omitempty"`
+	Usual   []Usual       `json:"usual,omitempty"` // how long the team's agents took to start recently
 }
 
 // Agent is one pair as the table saw it, for people and for metrics.
 type Agent struct {
 	Name string `json:"name"`
 	PoolID
-	Class    Class `json:"class"`
-	Pod      bool  `json:"pod"`  // the agent has a pod
-	Node     bool  `json:"node"` // the agent has a Jenkins node
-	Online   bool  `json:"online"`
-	Capacity int   `json:"capacity"`
-	// Overdue: the agent has been on its way far longer than agents that got their Kubernetes node later and
-	// have connected. No build waits for an overdue agent.
-	Overdue   bool      `json:"overdue,omitempty"`
+	Class     Class     `json:"class"`
+	Pod       bool      `json:"pod"`  // the agent has a pod
+	Node      bool      `json:"node"` // the agent has a Jenkins node
+	Online    bool      `json:"online"`
+	Capacity  int       `json:"capacity"`
+	Overdue   bool      `json:"overdue,omitempty"` // on its way for so long that no build waits for it
 	Text      string    `json:"text,omitempty"`
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
 }
@@ -246,21 +236,17 @@ type Plan struct {
 	Unresolved []Unserved `json:"unresolved,omitempty"`
 }
 
-// Ups returns how many agents the decision creates.
-func (d *Decision) Ups() int { return d.Up[Ephemeral] + d.Up[Persistent] }
-
-// Downs returns how many agents the decision marks, as a scale-down.
-func (d *Decision) Downs() int { return d.Down[Ephemeral] + d.Down[Persistent] }
-
-// Renewals returns how many agents the decision marks in order to replace them.
+// Ups, Downs and Renewals return how many agents the decision creates, marks as a scale-down, and marks in
+// order to replace them.
+func (d *Decision) Ups() int      { return d.Up[Ephemeral] + d.Up[Persistent] }
+func (d *Decision) Downs() int    { return d.Down[Ephemeral] + d.Down[Persistent] }
 func (d *Decision) Renewals() int { return d.Renew[Ephemeral] + d.Renew[Persistent] }
 
 // Changes reports whether the decision creates, marks or replaces any agent.
 func (d *Decision) Changes() bool { return d.Ups()+d.Downs()+d.Renewals() > 0 }
 
 // Rules returns the names of the rules that changed a number, in the order in which they did. A decision's
-// text counts seconds down, but Rules does not. So Rules shows whether the same rules still block the same
-// team.
+// text counts seconds down. Rules does not, and shows whether the same rules still block the team.
 func (d *Decision) Rules() string {
 	rules := make([]string, 0, len(d.Steps))
 	for _, s := range d.Steps {

@@ -23,8 +23,8 @@ const (
 	Labelled   Resolution = "labelled"   // the item wants Label
 	Unlabelled Resolution = "unlabelled" // the item is known to want no label
 	Unresolved Resolution = "unresolved" // the label is not known: Bellboard counts and shows the item
-	// Inferred: Label fits all that is known, but nothing proves it. Bellboard tries one agent at a time for
-	// such items, until Jenkins has given such an item to an agent.
+	// Inferred: Label fits all that is known, but nothing proves it. Bellboard tries one agent at a time,
+	// until Jenkins has given such an item to an agent.
 	Inferred Resolution = "inferred"
 )
 
@@ -57,25 +57,22 @@ const (
 type Node struct {
 	Name   string   `json:"name"`
 	Labels []string `json:"labels"` // sorted, without the Jenkins node's own name
-	// Team and Kind are read from the Jenkins node's description. Team is empty for foreign nodes.
-	Team  string `json:"team,omitempty"`
-	Kind  Kind   `json:"kind,omitempty"`
-	Fence bool   `json:"fence,omitempty"`
-	// Online says whether the agent is connected (absoluteRemotePath is not null), marked or not.
-	Online    bool `json:"online"`
-	Executors int  `json:"executors"`
-	Busy      int  `json:"busy"`
-	// Idle says that no executor and no one-off executor of the Jenkins node runs anything.
-	Idle bool `json:"idle"`
+	// Team, Kind and Fence are read from the Jenkins node's description. Team is empty for foreign nodes.
+	Team      string `json:"team,omitempty"`
+	Kind      Kind   `json:"kind,omitempty"`
+	Fence     bool   `json:"fence,omitempty"`
+	Online    bool   `json:"online"` // the agent is connected (absoluteRemotePath is not null), marked or not
+	Executors int    `json:"executors"`
+	Busy      int    `json:"busy"`
+	Idle      bool   `json:"idle"` // no executor and no one-off executor of the Jenkins node has work
 	// Build is the URL of the build that runs on the Jenkins node. Build is empty if there is no build, or
-	// several, or one that Bellboard may not see. Mortal: the build ends when Jenkins stops, and never
-	// resumes.
+	// several, or one that Bellboard may not see.
 	Build     string    `json:"build,omitempty"`
-	Mortal    bool      `json:"mortal,omitempty"`
+	Mortal    bool      `json:"mortal,omitempty"` // the build ends when Jenkins stops, and never resumes
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
 	Offline   string    `json:"offlineText,omitempty"` // the words of the author of the mark
-	// MarkedAt is when the Jenkins node was taken offline, by Jenkins' clock. The time tells one mark from
-	// the next. Zero: the Jenkins node is not marked, or Jenkins does not say.
+	// MarkedAt is when the Jenkins node was taken offline, by Jenkins' clock, which tells one mark from the
+	// next. Zero: the Jenkins node is not marked, or Jenkins does not say.
 	MarkedAt time.Time `json:"markedAt,omitzero"`
 }
 
@@ -85,14 +82,13 @@ func (n *Node) Mine() bool { return n.Team != "" }
 // closed reports whether the Jenkins node carries a mark that a removal may rest on. As long as exactly this
 // mark stays, the Jenkins node takes no new build.
 //
-// A mark of the hook has to have a time. The hook sets its mark when a build starts, and Jenkins does not
-// write its answers in one instant. Only the time of the mark shows that two answers have the same mark.
+// The hook sets its mark when a build starts, and Jenkins does not write its answers in one instant. So only
+// the time of the hook's mark shows that two answers have the same mark.
 func (n *Node) closed() bool {
-	return n.OfflineBy == Ours || n.OfflineBy == Hook && !n.MarkedAt.IsZero()
+	return n != nil && (n.OfflineBy == Ours || n.OfflineBy == Hook && !n.MarkedAt.IsZero())
 }
 
-// free returns how many more builds the Jenkins node can take now, if it is a node that Jenkins gives builds
-// to.
+// free returns how many more builds the Jenkins node can take now.
 func (n *Node) free() int {
 	if !n.Online || n.OfflineBy != NotMarked {
 		return 0
@@ -100,26 +96,19 @@ func (n *Node) free() int {
 	return max(0, n.Executors-n.Busy)
 }
 
-// JenkinsView is one accepted observation of Jenkins: its nodes, asked for first, and then its queue, both
-// from one session.
+// JenkinsView is one accepted observation of Jenkins: its nodes, and then its queue, both from one session.
 type JenkinsView struct {
-	Session    string    // X-Jenkins-Session, new at every start of Jenkins
-	Version    string    // X-Jenkins
-	AskedAt    time.Time // just before the first request was sent
-	NodesAt    time.Time // when the answer with the nodes was complete
-	AnsweredAt time.Time // when the last answer was complete
-	// SessionSince is when the first answer with nodes of that session was complete: Jenkins had started by
-	// then. Zero: these answers are the first ones.
-	SessionSince time.Time
-	// QuietingDown: Jenkins starts no new build, and may restart as soon as no build runs.
-	QuietingDown bool
-	// Hook: the one-build hook is installed. With the hook, a restart waits for builds on marked Jenkins
-	// nodes too.
-	Hook  bool
-	Nodes []Node
-	Items []Item
+	Session      string    // X-Jenkins-Session, new at every start of Jenkins
+	Version      string    // X-Jenkins
+	AskedAt      time.Time // just before the first request was sent
+	NodesAt      time.Time // when the answer with the nodes was complete
+	AnsweredAt   time.Time // when the last answer was complete
+	SessionSince time.Time // when the first answer of that session was complete; zero: these are the first
+	QuietingDown bool      // Jenkins starts no new build, and may restart as soon as no build runs
+	Hook         bool      // the one-build hook is there: a restart waits for builds on marked nodes too
+	Nodes        []Node
+	Items        []Item
 }
 
-// Deadline returns the time until which a destructive action that rests on these answers may be sent: one
-// second after the last answer arrived.
+// Deadline returns until when a destructive action that rests on these answers may be sent.
 func (v JenkinsView) Deadline() time.Time { return v.AnsweredAt.Add(time.Second) }

@@ -13,13 +13,10 @@ type Phase string
 const (
 	PhaseSchedule Phase = "schedule" // from the pod's creation until the pod has a Kubernetes node
 	PhaseMount    Phase = "mount"    // until the pod's volumes, Secret and network are there
-	// PhasePull lasts until the Docker daemon's container runs, or without Docker the agent's container.
-	PhasePull   Phase = "pull"
-	PhaseDocker Phase = "docker" // until the Docker daemon answers: its start-up probe passed
-	// PhaseAgent lasts until the agent's container runs. Its image is pulled after the start of the Docker
-	// daemon.
-	PhaseAgent   Phase = "agent"
-	PhaseConnect Phase = "connect" // until Jenkins shows the Jenkins node online
+	PhasePull     Phase = "pull"     // until the Docker daemon's (without Docker: the agent's) container runs
+	PhaseDocker   Phase = "docker"   // until the Docker daemon answers: its start-up probe passed
+	PhaseAgent    Phase = "agent"    // until the agent's container runs: its image comes after Docker's
+	PhaseConnect  Phase = "connect"  // until Jenkins shows the Jenkins node online
 )
 
 // Phases returns every phase, in order.
@@ -33,15 +30,14 @@ type PhaseTime struct {
 	Took  time.Duration `json:"took"`
 }
 
-// steps returns when each phase of a pod ended, without the last phase.
-func (p *Pod) steps() []struct {
+// step is the end of a phase; zero: the phase has not ended, or Kubernetes does not say.
+type step struct {
 	phase Phase
 	end   time.Time
-} {
-	type step = struct {
-		phase Phase
-		end   time.Time
-	}
+}
+
+// steps returns when each phase of a pod ended, without the last phase.
+func (p *Pod) steps() []step {
 	out := []step{{PhaseSchedule, p.Scheduled}, {PhaseMount, p.Mounted}}
 	if p.DockerUp.IsZero() && p.DockerReady.IsZero() {
 		return append(out, step{PhasePull, p.Ready})
@@ -49,62 +45,45 @@ func (p *Pod) steps() []struct {
 	return append(out, step{PhasePull, p.DockerUp}, step{PhaseDocker, p.DockerReady}, step{PhaseAgent, p.Ready})
 }
 
-// reached returns the phase that the pod is in. That is the phase after the last phase whose end is known:
-// Kubernetes may not report the end of a phase in between.
-func (p *Pod) reached() Phase {
-	phase := PhaseSchedule
-	all := p.steps()
+// reached returns the phase that the pod is in, and since when. That is the phase after the last phase whose
+// end is known: Kubernetes may not report the end of a phase in between.
+func (p *Pod) reached() (phase Phase, since time.Time) {
+	phase, since = PhaseSchedule, p.Created
+	all := append(p.steps(), step{phase: PhaseConnect})
 	for i, s := range all {
-		switch {
-		case s.end.IsZero():
-		case i+1 < len(all):
-			phase = all[i+1].phase
-		default:
-			phase = PhaseConnect
+		if !s.end.IsZero() {
+			phase, since = all[i+1].phase, s.end
 		}
 	}
-	// A failed pull shows that the pod is in the phase pull, even if no end of the phase mount is known.
+	// A failed pull shows that the phase mount is over, even if its end is not known.
 	if phase == PhaseMount && (p.Failure == FailureImagePull || p.Failure == FailureBadImage) {
 		phase = PhasePull
 	}
-	return phase
+	return phase, since
 }
 
-// reachedAt returns since when the pod has been in its phase.
-func (p *Pod) reachedAt() time.Time {
-	at := p.Created
-	for _, s := range p.steps() {
-		if !s.end.IsZero() {
-			at = s.end
-		}
-	}
-	return at
-}
-
-// startup returns the start-up of an agent that was first seen connected at the time connected. If Kubernetes
-// did not report the end of a phase, that phase is counted as a part of the next one. If the start of the
-// agent's container is not known, startup returns no phases.
+// startup returns the start-up of an agent that was first seen connected at the time connected. A phase whose
+// end is not known counts as a part of the next one. If the start of the agent's container is not known,
+// startup returns no phases.
 func startup(p *Pod, connected time.Time) Startup {
 	out := Startup{PoolID: p.PoolID, Took: max(0, connected.Sub(p.Created)), Created: p.Created, Scheduled: p.Scheduled}
 	if p.Ready.IsZero() {
 		return out
 	}
 	from := p.Created
-	for _, s := range p.steps() {
+	for _, s := range append(p.steps(), step{PhaseConnect, connected}) {
 		if s.end.IsZero() {
 			continue
 		}
-		out.Phases = append(out.Phases, PhaseTime{s.phase, max(0, s.end.Sub(from))})
-		if s.end.After(from) {
-			from = s.end
-		}
+		took := max(0, s.end.Sub(from))
+		out.Phases = append(out.Phases, PhaseTime{s.phase, took})
+		from = from.Add(took)
 	}
-	out.Phases = append(out.Phases, PhaseTime{PhaseConnect, max(0, connected.Sub(from))})
 	return out
 }
 
-// startsKept is how many starts of a pool Bellboard remembers: enough for a quantile, and few enough to
-// forget a registry that was slow yesterday.
+// startsKept is how many starts of a pool Bellboard remembers: enough for a quantile, and too few to remember
+// a registry that was slow yesterday.
 const startsKept = 32
 
 // Starts is what is known of the starts of a pool's agents.
@@ -126,27 +105,23 @@ func (d *scene) learnStarts() {
 	for id := range d.pools {
 		d.pooled.of(id).Starts = d.in.Memory.Pools[id].Starts
 	}
-	more := map[PoolID][]Startup{}
+	var known []Startup
 	if d.in.Memory.Started.IsZero() {
-		var pods []*Pod
 		for _, m := range d.agents {
 			if m.Pod != nil && m.pool != nil && !m.Pod.ConnectedAt.IsZero() {
-				pods = append(pods, m.Pod)
+				known = append(known, startup(m.Pod, m.Pod.ConnectedAt))
 			}
 		}
-		slices.SortStableFunc(pods, func(a, b *Pod) int { return a.ConnectedAt.Compare(b.ConnectedAt) })
-		for _, p := range pods {
-			more[p.PoolID] = append(more[p.PoolID], startup(p, p.ConnectedAt))
-		}
+		slices.SortStableFunc(known, func(a, b Startup) int { return a.connected().Compare(b.connected()) })
 	}
-	for _, s := range d.facts.Startups {
-		more[s.PoolID] = append(more[s.PoolID], s)
-	}
-	for id, starts := range more {
-		p := d.pooled.of(id)
-		p.Starts = p.Starts.with(starts...)
+	for _, s := range append(known, d.facts.Startups...) {
+		p := d.pooled.of(s.PoolID)
+		p.Starts = p.Starts.with(s)
 	}
 }
+
+// connected returns when the agent was first seen connected.
+func (s *Startup) connected() time.Time { return s.Created.Add(s.Took) }
 
 // Usual is how long a pool's agents took to start recently.
 type Usual struct {
@@ -159,7 +134,7 @@ type Usual struct {
 
 // usual returns a summary of start-ups of one pool. There has to be at least one.
 func usual(starts []Startup) Usual {
-	all := make([]time.Duration, 0, len(starts))
+	var all []time.Duration
 	phases := map[Phase][]time.Duration{}
 	for _, s := range starts {
 		all = append(all, s.Took)
@@ -167,7 +142,8 @@ func usual(starts []Startup) Usual {
 			phases[p.Phase] = append(phases[p.Phase], p.Took)
 		}
 	}
-	out := Usual{Kind: starts[0].Kind, Count: len(all), Half: Quantile(all, 0.5), Most: Quantile(all, 0.9), Phases: []PhaseTime{}}
+	out := Usual{Kind: starts[0].Kind, Count: len(all), Half: Quantile(all, 0.5), Most: Quantile(all, 0.9)}
+	out.Phases = []PhaseTime{} // never null in JSON
 	for _, p := range Phases() {
 		if len(phases[p]) > 0 {
 			out.Phases = append(out.Phases, PhaseTime{p, Quantile(phases[p], 0.5)})
@@ -176,9 +152,8 @@ func usual(starts []Startup) Usual {
 	return out
 }
 
-// Quantile returns the shortest of the durations that at least the share q of them does not exceed. For
-// example, Quantile(all, 0.9) is the duration that nine in ten do not exceed. Quantile returns 0 if there are
-// none.
+// Quantile returns the shortest of the durations that at least the share q of them does not exceed, or 0 if
+// there are none. For example, nine in ten do not exceed Quantile(all, 0.9).
 func Quantile(all []time.Duration, q float64) time.Duration {
 	if len(all) == 0 {
 		return 0

@@ -40,17 +40,12 @@ func Classes() []Class {
 
 // The waiting times of the table.
 const (
-	// UnscheduledTimeout is how long a pod may wait for a Kubernetes node.
-	UnscheduledTimeout = 15 * time.Minute
-	// GhostAfter is how long an agent that was connected may be away. Jenkins itself waits five minutes for
-	// an agent that is away, and GhostAfter is a little more.
-	GhostAfter = 6 * time.Minute
-	// LostAfter is how long Bellboard leaves a busy Jenkins node without a pod to Jenkins.
-	LostAfter = 10 * time.Minute
+	UnscheduledTimeout = 15 * time.Minute // how long a pod may wait for a Kubernetes node
+	GhostAfter         = 6 * time.Minute  // how long an agent may be away; Jenkins itself waits five minutes
+	LostAfter          = 10 * time.Minute // how long a busy Jenkins node without a pod is left to Jenkins
 	// StuckPodAfter is how long a deleted pod counts to the caps after the grace of its deletion has ended. A
-	// healthy Kubernetes node ends the pod in seconds. A dead Kubernetes node never does, and keeps its pods
-	// until somebody removes the Kubernetes node, maybe days later. Without this limit builds would wait for
-	// those pods.
+	// healthy Kubernetes node ends the pod in seconds. A dead Kubernetes node keeps its pods until somebody
+	// removes it, maybe days later, and builds would wait for those pods.
 	StuckPodAfter = 5 * time.Minute
 )
 
@@ -64,25 +59,20 @@ type Pair struct {
 	Pinned bool // a queued item names this agent
 	Berth  bool // this process registered the Jenkins node, and has never used it for a pod
 	Grace  bool // within JENKINS_RESTART_GRACE after this process first saw Jenkins' session
-	// Marked: an earlier answer showed the same mark that the Jenkins node carries now, and so did every
-	// answer since. Only then may the answers of this tick remove the agent.
+	// Marked: an earlier answer showed the mark that the Jenkins node carries now, and so did every answer
+	// since. Only then may the answers of this tick remove the agent.
 	Marked bool
 	// Quiet: Jenkins is quieting down, and the hook is not installed. Before Jenkins restarts, it waits for
 	// running builds, but not for builds on a marked Jenkins node.
-	Quiet bool
-	// Used: Bellboard saw the agent run a build, and that build has finished. AtWork: the previous answer
-	// showed the agent at work.
-	Used, AtWork bool
+	Quiet  bool
+	Used   bool // Bellboard saw the agent run a build, and that build has finished
+	AtWork bool // the previous answer showed the agent at work
 	// Gone: an earlier answer showed no Jenkins node of that name, and neither did any answer since. A single
 	// list may miss a Jenkins node.
-	Gone bool
-	// Away is since when every answer has shown the Jenkins node absent, or offline and idle.
-	Away time.Time
-	// LostSince is since when every answer has shown the Jenkins node without a pod, offline, busy and
-	// marked.
-	LostSince time.Time
-	// Failing is since when every earlier answer has shown that the pod is failing.
-	Failing      time.Time
+	Gone         bool
+	Away         time.Time // since when every answer has shown the Jenkins node absent, or offline and idle
+	LostSince    time.Time // since when every answer has shown it without a pod, offline, busy and marked
+	Failing      time.Time // since when every earlier answer has shown that the pod is failing
 	StartTimeout time.Duration
 	Connect      Connect
 	Executors    int // how many executors an agent of the pool has
@@ -91,25 +81,19 @@ type Pair struct {
 // Verdict is what the table says of one pair.
 type Verdict struct {
 	Class    Class
-	Capacity int // how many executors the agent adds to the supply
-	// Meet: Bellboard is to note on the pod that its Jenkins node was online (the row "met").
-	Meet bool
-	// Do is the table's own action: the next step towards the removal of the agent, or a step back from it.
-	// Do is empty if there is nothing to do. Later stages may add actions for agents that are Free or Busy.
+	Capacity int  // how many executors the agent adds to the supply
+	Meet     bool // Bellboard is to note on the pod that its Jenkins node was online (the row "met")
+	// Do is the table's own action: the next step towards the removal of the agent, a step back from it, or
+	// nothing. Later stages may add actions for agents that are Free or Busy.
 	Do     Verb
 	Reason Reason
 }
 
-// tidies reports whether the verdict's step only tidies up in Jenkins. Such a step marks or deletes a Jenkins
-// node that no team needs, or registers or deletes a fence. While such a step waits, no build is in danger.
+// tidies reports whether the verdict's step only tidies up in Jenkins: a Jenkins node that no team needs, or
+// a fence. While such a step waits, no build is in danger.
 func (v *Verdict) tidies() bool {
-	switch v.Class { //nolint:exhaustive // in the other classes only the verb Fence tidies
-	case Stray, Lost:
-		return v.Do != ""
-	case Fenced:
-		return v.Do == DeleteNode
-	}
-	return v.Do == Fence
+	stray := v.Class == Stray || v.Class == Lost
+	return v.Do == Fence || v.Do == DeleteNode && v.Class == Fenced || v.Do != "" && stray
 }
 
 // mark returns whose mark the Jenkins node carries. A Jenkins node that is absent is not marked.
@@ -124,15 +108,15 @@ func (p *Pair) online() bool { return p.Node != nil && p.Node.Online }
 
 func (p *Pair) idle() bool { return p.Node == nil || p.Node.Idle }
 
-// stuckPod reports whether the pod's deletion is overdue by StuckPodAfter, and Jenkins sees no agent there.
-// The pod's Kubernetes node must then be dead or out of reach. Such a pod counts to no cap. Containers of the
-// pod may still run, so the pod keeps its cache slot and its name.
+// stuckPod reports whether the pod's deletion is overdue by StuckPodAfter, and Jenkins sees no agent there:
+// its Kubernetes node must be dead or out of reach. Such a pod counts to no cap. Containers of the pod may
+// still run, so the pod keeps its cache slot and its name.
 func (p *Pair) stuckPod(now time.Time) bool {
 	return p.Pod != nil && !p.Pod.Ended() && !p.Pod.Ends.IsZero() && now.Sub(p.Pod.Ends) >= StuckPodAfter && !p.online()
 }
 
-// size returns how many builds the agent runs at once: as many as its Jenkins node has executors. Before the
-// agent has a Jenkins node, size returns the pool's number.
+// size returns how many builds the agent runs at once: as many as its Jenkins node has executors, or, before
+// it has a Jenkins node, as the pool says.
 func (p *Pair) size() int {
 	if p.Node != nil {
 		return p.Node.Executors
@@ -140,64 +124,43 @@ func (p *Pair) size() int {
 	return max(1, p.Executors)
 }
 
-// closed reports whether the Jenkins node carries a mark that a removal may rest on.
-func (p *Pair) closed() bool { return p.Node != nil && p.Node.closed() }
-
-// removable reports whether these answers allow the removal of the agent. All of this has to hold:
-//
-//   - An earlier answer showed the same mark that this answer shows.
-//   - This answer shows the Jenkins node idle.
-//   - The agent is not in the restart grace.
-//   - No queued item names the agent.
-//
-// The last condition is a second check: Classify never asks removable for a pinned pair.
-func (p *Pair) removable() bool {
-	return p.closed() && p.Marked && p.idle() && !p.Grace && !p.Pinned
-}
-
-// atRisk reports whether a restart of Jenkins that is under way would kill a build on this agent. Jenkins
-// does not wait for that build, because Bellboard's mark is on the Jenkins node. Nothing new starts on the
-// agent if the mark is lifted, since Jenkins is quieting down.
-func (p *Pair) atRisk() bool {
-	return p.Quiet && p.mark() == Ours && !p.Node.Idle && (p.Pod == nil || !p.Pod.DeletingByUs)
-}
-
 // Classify is the table: it returns what a pod and a Jenkins node of one name mean together, and the one next
-// step for them. Classify is pure and total, and keeps no state. If Bellboard crashes between two steps, the
-// next answers lead to the same row again.
-//
-// The order of the rows matters: rows that protect a build come before rows that remove an agent.
+// step for them. Classify is pure and total, and keeps no state: after a crash between two steps, the next
+// answers lead to the same row again. Rows that protect a build come before rows that remove an agent.
 //
 //nolint:cyclop // one flat switch: a row of the table for each case
 func Classify(p Pair, now time.Time) Verdict {
-	// A mark or a fence is not removed for an agent whose pod Bellboard has already deleted. Otherwise a
-	// build would start on that agent, and die a few seconds later with the pod.
-	open := p.Pinned && (p.Pod == nil || !p.Pod.DeletingByUs)
+	// A mark or a fence stays on an agent whose pod Bellboard has already deleted. Otherwise a build would
+	// start there, and die a few seconds later with the pod.
+	going := p.Pod != nil && p.Pod.DeletingByUs
+	fence, ended := p.Node != nil && p.Node.Fence, p.Pod != nil && p.Pod.Ended()
 	switch {
-	case open && p.Node != nil && p.Node.Fence:
+	case p.Pinned && !going && fence:
 		return Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}
-	case open && (p.mark() == Ours || p.mark() == Hook):
+	case p.Pinned && !going && (p.mark() == Ours || p.mark() == Hook):
 		return Verdict{Class: Resuming, Do: ClearMark, Reason: ReasonResume}
 	case p.Pinned:
 		return Verdict{Class: Awaited, Meet: p.meets()}
-	case p.Pod != nil && p.Pod.Ended():
-		v := Verdict{Class: Ended}
-		if !p.Pod.DeletingByUs {
-			v.Do, v.Reason = DeletePod, ReasonEnded
-		}
-		return v
-	case p.Node != nil && p.Node.Fence:
+	case ended && going:
+		return Verdict{Class: Ended}
+	case ended:
+		return Verdict{Class: Ended, Do: DeletePod, Reason: ReasonEnded}
+	case fence:
 		return p.fenced()
 	case p.mark() == Person:
 		return Verdict{Class: Held}
-	case p.atRisk():
+	case p.Quiet && p.mark() == Ours && !p.idle() && !going:
+		// Jenkins is about to restart, and does not wait for a build on a marked Jenkins node. While Jenkins
+		// is quieting down, nothing new starts there.
 		return Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown, Meet: p.meets()}
 	case p.Pod == nil:
 		return p.podless(now)
-	case p.Pod.DeletingByUs:
+	case going:
 		return Verdict{Class: Going}
-	case p.Pod.Deleting:
-		return p.leaving()
+	case p.Pod.Deleting && p.Node == nil:
+		return Verdict{Class: Leaving}
+	case p.Pod.Deleting: // the agent lives until the grace of that deletion ends, and is to take no new build
+		return p.remove(Verdict{Class: Leaving, Meet: p.meets()}, DeletePod, ReasonLeaving)
 	case !p.Pod.Connected && !p.online():
 		return p.unmet(now)
 	case p.online():
@@ -212,171 +175,46 @@ func (p *Pair) meets() bool {
 	return p.Pod != nil && !p.Pod.Connected && !p.Pod.Requested && p.online()
 }
 
-// fenced returns the verdict for a pair whose Jenkins node is a fence. The fence occupies the name in
-// Jenkins, so the agent cannot come back. Bellboard deletes the fence once the pod is gone and nothing is
-// connected under that name.
+// fenced returns the verdict for a pair whose Jenkins node is a fence, which keeps the agent from coming
+// back. Bellboard deletes the fence once the pod is gone and nothing is connected under that name.
 func (p *Pair) fenced() Verdict {
-	v := Verdict{Class: Fenced}
 	switch {
-	case p.Pod == nil:
-		if !p.online() && p.idle() {
-			v.Do, v.Reason = DeleteNode, ReasonGhost
-		}
-	case !p.Grace && !p.Pod.DeletingByUs:
-		v.Do, v.Reason = DeletePod, ReasonGhost
+	case p.Pod == nil && !p.online() && p.idle():
+		return Verdict{Class: Fenced, Do: DeleteNode, Reason: ReasonGhost}
+	case p.Pod != nil && !p.Grace && !p.Pod.DeletingByUs:
+		return Verdict{Class: Fenced, Do: DeletePod, Reason: ReasonGhost}
 	}
-	return v
+	return Verdict{Class: Fenced}
 }
 
-// leaving returns the verdict for an agent whose pod somebody else is deleting. The agent lives until the
-// pod's grace ends. Bellboard marks the agent, so that it takes no new build, and removes the agent when it
-// is idle.
-func (p *Pair) leaving() Verdict {
-	v := Verdict{Class: Leaving, Meet: p.meets()}
-	if p.Node == nil {
-		return v
-	}
-	return p.remove(v, DeletePod, ReasonLeaving)
-}
-
-// remove returns v with the next step of the one way to remove: first a mark that a removal may rest on, then,
-// on later answers, the removal.
+// remove returns v with the next step of the one way to remove: first a mark that a removal may rest on,
+// then, on later answers, the removal. These answers allow the removal if all of this holds:
+//
+//   - An earlier answer showed the same mark that this answer shows.
+//   - This answer shows the Jenkins node idle.
+//   - The agent is not in the restart grace.
+//   - No queued item names the agent. (This is a second check: a pinned pair has rows of its own.)
 func (p *Pair) remove(v Verdict, removal Verb, why Reason) Verdict {
 	switch {
-	case !p.closed():
+	case !p.Node.closed():
 		v.Do, v.Reason = Mark, why
-	case p.removable():
+	case p.Marked && p.idle() && !p.Grace && !p.Pinned:
 		v.Do, v.Reason = removal, why
 	}
 	return v
 }
 
-// unmet returns the verdict for a pod whose Jenkins node was never online.
-func (p *Pair) unmet(now time.Time) Verdict {
-	if p.Node != nil && !p.Node.Idle {
-		return Verdict{Class: Cut}
-	}
-	deadline, wait := p.Pod.Scheduled, p.StartTimeout
-	if deadline.IsZero() {
-		deadline, wait = p.Pod.Created, p.Pod.patience()
-	}
-	orphaned := p.Gone && p.Connect == Inbound && p.Node == nil && !p.Pod.Requested
-	if !orphaned && (p.Pod.Requested || now.Sub(deadline) < wait && !p.givenUp(now)) {
-		if p.mark() == NotMarked {
-			return p.barred(Verdict{Class: Coming, Capacity: p.size()})
-		}
-		v := Verdict{Class: Drained}
-		if p.Grace {
-			return v // in grace, what Jenkins shows of an agent that is not connected may still change
-		}
-		return p.removeMarked(v, ReasonDrained)
-	}
-	return p.removeAway(Stuck, ReasonStuck)
-}
-
-// connected returns the verdict for a pair whose Jenkins node is online.
-func (p *Pair) connected() Verdict {
-	v := Verdict{Meet: p.meets()}
-	if !p.Node.Idle {
-		if p.mark() != NotMarked {
-			v.Class = Draining
-			return v
-		}
-		v.Class = Busy
-		switch why := p.doomed(); {
-		// If Bellboard marked the agent now, Jenkins' restart would no longer wait for the build.
-		case p.Quiet:
-		case why != "":
-			v.Do, v.Reason = Mark, why
-		case p.Kind == Ephemeral:
-			v.Do, v.Reason = Mark, ReasonOneBuild
-		default:
-			v.Capacity = p.Node.free()
-		}
-		return v
-	}
-	switch why := p.doomed(); {
-	case p.mark() != NotMarked:
-		v.Class = Drained
-		return p.removeMarked(v, ReasonDrained)
-	case why != "":
-		v.Class, v.Do, v.Reason = Free, Mark, why
-	case p.Kind == Ephemeral && p.Used:
-		// The agent has had its one build, and its mark was lifted: by a person, or by Bellboard while
-		// Jenkins was quieting down. During quiet-down the mark stays off, because only a build that resumes
-		// can start then.
-		if v.Class = Free; !p.Quiet {
-			v.Do, v.Reason = Mark, ReasonOneBuild
-		}
-	case p.Kind == Ephemeral && p.AtWork:
-		// The build of this agent is over. The next tick marks the agent.
-		v.Class = Free
-	default:
-		v.Class, v.Capacity = Free, p.size()
-	}
-	return v
-}
-
-// removeMarked returns v with the next step of the removal of an agent that is marked and idle. If no removal
-// may rest on the mark, the step is a mark of Bellboard's own. If a later answer shows that mark too, the
-// step is the deletion of the pod.
-func (p *Pair) removeMarked(v Verdict, why Reason) Verdict {
+// removeMarked returns the next step of the removal of an agent that is marked and idle. If no removal may
+// rest on the mark, Bellboard replaces it by its own.
+func (p *Pair) removeMarked(v Verdict) Verdict {
+	v.Class = Drained
 	switch {
-	case p.mark() == Hook && !p.closed():
-		v.Do, v.Reason = Mark, ReasonHook
-	case p.mark() == Monitor:
-		v.Do, v.Reason = Mark, ReasonMonitor
-	case p.removable():
-		v.Do, v.Reason = DeletePod, why
+	case p.Node.closed():
+		return p.remove(v, DeletePod, ReasonDrained)
+	case p.mark() == Hook:
+		return p.remove(v, DeletePod, ReasonHook)
 	}
-	return v
-}
-
-// away returns the verdict for an agent that was connected before and is not connected now.
-func (p *Pair) away(now time.Time) Verdict {
-	switch {
-	case !p.idle():
-		return Verdict{Class: Cut}
-	case p.Node == nil && p.Connect == Inbound && p.Gone && !p.Grace:
-		// Somebody has deleted the Jenkins node. Without it an inbound agent can never come back.
-		return p.removeAway(Ghost, ReasonGhost)
-	}
-	if p.Grace || p.Away.IsZero() || now.Sub(p.Away) < GhostAfter {
-		v := Verdict{Class: Reconnecting, Capacity: p.size()}
-		if p.mark() != NotMarked {
-			// a marked agent takes no build when it reconnects
-			v.Capacity = 0
-		}
-		return p.barred(v)
-	}
-	return p.removeAway(Ghost, ReasonGhost)
-}
-
-// doomed returns why an unmarked agent is to take no more builds, or "" if it may take more. There are two
-// reasons: Kubernetes has announced that it will remove the pod, or the agent's Docker daemon is dead. With a
-// dead daemon every build would fail at once.
-//
-// One answer that shows a dead daemon is not enough, because the daemon may have restarted since. Before an
-// agent connects, this rule does not apply: the agent connects after its daemon is up, or Bellboard gives the
-// agent up.
-func (p *Pair) doomed() Reason {
-	switch {
-	case p.Pod.Disrupted:
-		return ReasonLeaving
-	case (p.Pod.Connected || p.online()) && p.Pod.DockerFailure.definite() && !p.Failing.IsZero():
-		return ReasonDocker
-	}
-	return ""
-}
-
-// barred returns v, with a mark as its step if the agent is doomed. An agent that is not online then gets no
-// build when it connects. In grace the mark waits: the queue may not yet show the item of a build that
-// resumes there.
-func (p *Pair) barred(v Verdict) Verdict {
-	if why := p.doomed(); why != "" && p.Node != nil && p.mark() == NotMarked && !p.Grace {
-		v.Capacity, v.Do, v.Reason = 0, Mark, why
-	}
-	return v
+	return p.remove(v, DeletePod, ReasonMonitor)
 }
 
 // removeAway returns the next step of the removal of an agent that is not online:
@@ -387,18 +225,102 @@ func (p *Pair) barred(v Verdict) Verdict {
 //     a second answer shows the Jenkins node absent.
 func (p *Pair) removeAway(c Class, why Reason) Verdict {
 	v := Verdict{Class: c}
-	if p.Grace {
-		return v
-	}
 	switch {
-	case p.Node == nil && p.Connect == Inbound:
-		if p.Gone {
-			v.Do, v.Reason = DeletePod, why
-		}
-	case p.Node == nil:
-		v.Do, v.Reason = Fence, why
-	default:
+	case p.Grace:
+	case p.Node != nil:
 		return p.remove(v, DeletePod, why)
+	case p.Connect != Inbound:
+		v.Do, v.Reason = Fence, why
+	case p.Gone:
+		v.Do, v.Reason = DeletePod, why
+	}
+	return v
+}
+
+// unmet returns the verdict for a pod whose Jenkins node was never online.
+func (p *Pair) unmet(now time.Time) Verdict {
+	wait := p.StartTimeout
+	if p.Pod.Scheduled.IsZero() {
+		wait = p.Pod.patience()
+	}
+	orphaned := p.Gone && p.Connect == Inbound && p.Node == nil
+	switch {
+	case !p.idle():
+		return Verdict{Class: Cut}
+	case !p.Pod.Requested && (orphaned || now.Sub(p.Pod.waitsSince()) >= wait || p.givenUp(now)):
+		return p.removeAway(Stuck, ReasonStuck)
+	case p.mark() == NotMarked:
+		return p.barred(Verdict{Class: Coming, Capacity: p.size()})
+	case p.Grace: // what Jenkins shows of an agent that is not connected may still change
+		return Verdict{Class: Drained}
+	}
+	return p.removeMarked(Verdict{})
+}
+
+// connected returns the verdict for a pair whose Jenkins node is online.
+func (p *Pair) connected() Verdict {
+	v := Verdict{Class: Free, Meet: p.meets()}
+	if !p.Node.Idle {
+		v.Class = Busy
+	}
+	switch why := p.doomed(); {
+	case p.mark() != NotMarked && p.Node.Idle:
+		return p.removeMarked(v)
+	case p.mark() != NotMarked:
+		v.Class = Draining
+	case v.Class == Busy && p.Quiet:
+		// If Bellboard marked the agent now, Jenkins' restart would no longer wait for the build.
+	case why != "":
+		v.Do, v.Reason = Mark, why
+	case p.Kind == Ephemeral && (v.Class == Busy || p.Used && !p.Quiet):
+		// A free agent that has had its one build has lost its mark: to a person, or to Bellboard while
+		// Jenkins was quieting down. During quiet-down the mark stays off: only a build that resumes can
+		// start then.
+		v.Do, v.Reason = Mark, ReasonOneBuild
+	case p.Kind == Ephemeral && (p.Used || p.AtWork):
+		// The build of this agent is over. The next tick marks the agent.
+	default:
+		v.Capacity = p.Node.free()
+	}
+	return v
+}
+
+// away returns the verdict for an agent that was connected before and is not connected now.
+func (p *Pair) away(now time.Time) Verdict {
+	// Somebody has deleted the Jenkins node. Without it an inbound agent can never come back.
+	deleted := p.Node == nil && p.Connect == Inbound && p.Gone
+	switch {
+	case !p.idle():
+		return Verdict{Class: Cut}
+	case !p.Grace && (deleted || !p.Away.IsZero() && now.Sub(p.Away) >= GhostAfter):
+		return p.removeAway(Ghost, ReasonGhost)
+	case p.mark() != NotMarked: // a marked agent takes no build when it reconnects
+		return Verdict{Class: Reconnecting}
+	}
+	return p.barred(Verdict{Class: Reconnecting, Capacity: p.size()})
+}
+
+// doomed returns why an unmarked agent is to take no more builds, or "" if it may take more. Either
+// Kubernetes has announced that it will remove the pod, or the agent's Docker daemon is dead, so that every
+// build would fail at once.
+//
+// One answer that shows a dead daemon is not enough, because the daemon may have restarted since. Before an
+// agent connects, it waits for its daemon, or Bellboard gives the agent up.
+func (p *Pair) doomed() Reason {
+	switch {
+	case p.Pod.Disrupted:
+		return ReasonLeaving
+	case (p.Pod.Connected || p.online()) && p.Pod.DockerFailure.definite() && !p.Failing.IsZero():
+		return ReasonDocker
+	}
+	return ""
+}
+
+// barred returns v, with a mark as its step if the agent is doomed. An unmarked agent that is not online then
+// gets no build when it connects. In grace the mark waits: the queue may not show yet that a build resumes.
+func (p *Pair) barred(v Verdict) Verdict {
+	if why := p.doomed(); why != "" && p.Node != nil && !p.Grace {
+		v.Capacity, v.Do, v.Reason = 0, Mark, why
 	}
 	return v
 }
@@ -406,21 +328,16 @@ func (p *Pair) removeAway(c Class, why Reason) Verdict {
 // podless returns the verdict for a Jenkins node of this instance without a pod.
 func (p *Pair) podless(now time.Time) Verdict {
 	switch {
+	case p.Node.Online && p.Node.closed():
+		return Verdict{Class: Intruder}
 	case p.Node.Online:
-		v := Verdict{Class: Intruder}
-		if !p.closed() {
-			v.Do, v.Reason = Mark, ReasonIntruder
-		}
-		return v
+		return Verdict{Class: Intruder, Do: Mark, Reason: ReasonIntruder}
+	case !p.Node.Idle && p.mark() != Ours:
+		return Verdict{Class: Lost, Do: Mark, Reason: ReasonLost}
+	case !p.Node.Idle && p.Marked && !p.Grace && !p.LostSince.IsZero() && now.Sub(p.LostSince) >= LostAfter:
+		return Verdict{Class: Lost, Do: DeleteNode, Reason: ReasonLost}
 	case !p.Node.Idle:
-		v := Verdict{Class: Lost}
-		switch {
-		case p.mark() != Ours:
-			v.Do, v.Reason = Mark, ReasonLost
-		case p.Marked && !p.Grace && !p.LostSince.IsZero() && now.Sub(p.LostSince) >= LostAfter:
-			v.Do, v.Reason = DeleteNode, ReasonLost
-		}
-		return v
+		return Verdict{Class: Lost}
 	case p.Berth && p.mark() == NotMarked:
 		return Verdict{Class: Berth}
 	}

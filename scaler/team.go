@@ -7,10 +7,8 @@ type Kind string
 
 // The two kinds of agent.
 const (
-	// Ephemeral agents run one build and go.
-	Ephemeral Kind = "ephemeral"
-	// Persistent agents run many builds, and keep their Docker image cache.
-	Persistent Kind = "persistent"
+	Ephemeral  Kind = "ephemeral"  // runs one build and goes
+	Persistent Kind = "persistent" // runs many builds, and keeps its Docker image cache
 )
 
 // Kinds returns both kinds.
@@ -31,10 +29,8 @@ type Connect string
 
 // The ways to connect.
 const (
-	// Inbound agents need a Jenkins node that is registered before they connect, and its secret.
-	Inbound Connect = "inbound"
-	// Swarm agents register their own Jenkins node. The node goes when the agent goes.
-	Swarm Connect = "swarm"
+	Inbound Connect = "inbound" // needs a Jenkins node that is registered before, and its secret
+	Swarm   Connect = "swarm"   // registers its own Jenkins node, which goes when the agent goes
 )
 
 // PoolID identifies a pool: the agents of one team and one kind.
@@ -47,21 +43,16 @@ type PoolID struct {
 type Pool struct {
 	PoolID
 	Connect Connect
-	// Called: Jenkins calls the agents of the pool when Bellboard asks it to. For that the agents need no
-	// secret of their own.
-	Called bool
+	Called  bool // Jenkins calls the agents when Bellboard asks it to, so they need no secret of their own
 	// Labels are all labels that an agent of this pool carries: the team's labels, the kind, and "swarm" if
 	// the Swarm plugin adds it. The agent's own name is not among them.
 	Labels []string
 	// Berths is how many spare Jenkins nodes are kept registered. A Swarm pool keeps at least two, which no
 	// agent ever takes.
-	Berths int
-	// Executors is how many builds an agent runs at once. Zero means one.
-	Executors int
-	// Unlabelled: the agents also take builds that ask for no label.
-	Unlabelled bool
-	// Spec identifies all settings that the pool's pods are made from. Empty: not known.
-	Spec         string
+	Berths       int
+	Executors    int    // how many builds an agent runs at once; zero means one
+	Unlabelled   bool   // the agents also take builds that ask for no label
+	Spec         string // identifies all settings that the pool's pods are made from; "": not known
 	IdleTimeout  time.Duration
 	StartTimeout time.Duration
 	MaxLifetime  time.Duration // zero: no limit

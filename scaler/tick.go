@@ -12,8 +12,7 @@ const (
 	SourceBellboard  Source = "bellboard" // Bellboard's own plan broke a promise
 )
 
-// HoldCause is the class of a fault. Each adapter has a closed set of its own. The constants
-// here are the loop's.
+// HoldCause is the class of a fault. Each adapter has a closed set of its own.
 type HoldCause string
 
 // The causes that the loop finds by itself.
@@ -23,30 +22,24 @@ const (
 	CauseOther HoldCause = "other" // an error of no known class
 )
 
-// Tick is the whole record of one pass. The log line, the metrics, the page and the status
-// answer are all made from it.
+// Tick is the whole record of one pass. The log line, the metrics, the page and the status answer are all
+// made from it.
 type Tick struct {
 	ID   string        `json:"id"` // <process>-<number>, the decision id everywhere
 	At   time.Time     `json:"at"`
 	Took time.Duration `json:"took"`
-	// Hold, when set, says why nothing was decided; HoldBy is the source at fault.
-	Hold   string `json:"hold,omitempty"`
-	HoldBy Source `json:"holdBy,omitempty"`
-	// HoldCause is the class of the fault. The words of Hold may differ from tick to tick for
-	// one fault. The class does not differ, and decides whether the hold is news.
-	HoldCause HoldCause `json:"holdCause,omitempty"`
-	// HoldSince is when the hold began. In a tick that ends a hold, HoldSince is when that hold
-	// began.
-	HoldSince time.Time `json:"holdSince,omitzero"`
-	// News is the part of the tick that people should hear of. Its pointers are into the tick.
-	News []News `json:"-"`
-	// Grace is what is left of the restart grace, in which nothing is removed.
-	Grace time.Duration `json:"grace"`
-	// Age is how old each source's answers were when the decision began.
-	Age      map[Source]time.Duration `json:"age,omitempty"`
-	Plan     Plan                     `json:"plan"`
-	Outcomes []Outcome                `json:"outcomes,omitempty"`
-	Facts    Facts                    `json:"facts"`
+	// Hold, when set, says why nothing was decided. For one fault its words may differ from tick to tick. The
+	// class of the fault does not, and decides whether the hold is news.
+	Hold      string                   `json:"hold,omitempty"`
+	HoldBy    Source                   `json:"holdBy,omitempty"` // the source at fault
+	HoldCause HoldCause                `json:"holdCause,omitempty"`
+	HoldSince time.Time                `json:"holdSince,omitzero"` // of the hold that the tick is in, or ends
+	News      []News                   `json:"-"`                  // for people; points into the tick
+	Grace     time.Duration            `json:"grace"`              // what is left of JENKINS_RESTART_GRACE
+	Age       map[Source]time.Duration `json:"age,omitempty"`      // of the answers, when the decision began
+	Plan      Plan                     `json:"plan"`
+	Outcomes  []Outcome                `json:"outcomes,omitempty"`
+	Facts     Facts                    `json:"facts"`
 }
 
 // Outcome is the result of one action.
@@ -54,13 +47,11 @@ type Outcome struct {
 	Action Action `json:"action"`
 	Result Result `json:"result"`
 	Error  string `json:"error,omitempty"`
-	// FailedBy is SourceJenkins if a creation ended before its pod was asked for: Jenkins gave
-	// no answer to this creation, or to an earlier one of its pool.
-	FailedBy Source `json:"failedBy,omitempty"`
-	// Failure is the class of the agent's failure that this outcome tells of.
-	Failure Failure `json:"failure,omitempty"`
-	// Log is the last lines of an agent's log, if the agent goes because it failed.
-	Log string `json:"-"`
+	// FailedBy is SourceJenkins if a creation ended before its pod was asked for: Jenkins gave no answer to
+	// this creation, or to an earlier one of its pool.
+	FailedBy Source  `json:"failedBy,omitempty"`
+	Failure  Failure `json:"failure,omitempty"` // the class of the agent's failure that this outcome tells of
+	Log      string  `json:"-"`                 // the last lines of the log of an agent that failed
 }
 
 // Result is how an action ended: a closed set, and a metric label.
@@ -82,16 +73,13 @@ func Results() []Result { return []Result{Done, Expired, NoTime, Changed, Reject
 
 // Facts are the events since the tick before, each counted once.
 type Facts struct {
-	Waits    []Wait    `json:"waits,omitempty"`
-	Startups []Startup `json:"startups,omitempty"`
-	// FirstBuilds are the first builds of agents that have a cache slot.
-	FirstBuilds []FirstBuild `json:"firstBuilds,omitempty"`
-	// BuildsLost are the agents that were lost with their builds, by name.
-	BuildsLost []LostBuilds `json:"buildsLost,omitempty"`
-	// SecondBuilds counts builds that an ephemeral agent ran after its first build.
-	SecondBuilds map[PoolID]int `json:"-"`
-	// Failures are the agents that could not be made, that never connected, or that died. Also:
-	// agents that get no item of a label that they fit, and agents whose Docker daemon is dead.
+	Waits        []Wait         `json:"waits,omitempty"`
+	Startups     []Startup      `json:"startups,omitempty"`
+	FirstBuilds  []FirstBuild   `json:"firstBuilds,omitempty"` // of agents that have a cache slot
+	BuildsLost   []LostBuilds   `json:"buildsLost,omitempty"`  // by agent
+	SecondBuilds map[PoolID]int `json:"-"`                     // builds of an ephemeral agent after its first
+	// Failures are the agents that could not be made, that never connected, or that died. Also: agents that
+	// get no item of a label that they fit, and agents whose Docker daemon is dead.
 	Failures []FailedAgent `json:"failures,omitempty"`
 }
 
@@ -104,11 +92,9 @@ type Wait struct {
 // Startup is how long one agent took from the creation of its pod until its Jenkins node was online.
 type Startup struct {
 	PoolID
-	Took   time.Duration `json:"took"`
-	Phases []PhaseTime   `json:"phases,omitempty"` // its parts in their order, as far as Kubernetes tells them
-	// Created and Scheduled are times of the agent's pod.
-	Created   time.Time `json:"-"`
-	Scheduled time.Time `json:"-"`
+	Took               time.Duration `json:"took"`
+	Phases             []PhaseTime   `json:"phases,omitempty"` // its parts in order, as far as known
+	Created, Scheduled time.Time     `json:"-"`                // of the agent's pod
 }
 
 // LostBuilds are the builds that lost one agent, and the reason, as far as the pod tells it.
@@ -117,12 +103,11 @@ type LostBuilds struct {
 	Agent  string `json:"agent"`
 	Builds int    `json:"builds"`
 	Text   string `json:"text"`
-	// Log is the last lines of the failed container's log, if the container has written any.
-	Log string `json:"log,omitempty"`
+	Log    string `json:"log,omitempty"` // the last lines that the failed container has written
 }
 
-// FirstBuild is how long a build waited for its agent: from the creation of the agent's pod until
-// the build ran. Only builds count that waited for that agent.
+// FirstBuild is how long a build waited for its agent, from the creation of the agent's pod until the build
+// ran.
 type FirstBuild struct {
 	PoolID
 	Warmth Warmth        `json:"warmth"`

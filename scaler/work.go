@@ -9,13 +9,11 @@ import (
 // Work is what is known of an agent's builds.
 type Work struct {
 	Pool PoolID
-	// On: the agent runs a build, or lost its connection while it ran one. If a build waits for its agent to
-	// come back, it is the same build.
-	On bool
-	// Builds is how many builds the agent was last seen to run. Why is the last reason that the pod gave for
-	// its end, in case the end is near.
-	Builds int
-	Why    string
+	// On: the agent runs a build, or lost its connection while it ran one. A build that waits for its agent
+	// to come back is the same build.
+	On     bool
+	Builds int    // how many builds the agent was last seen to run
+	Why    string // the last reason that the pod gave for its end, in case the end is near
 	// Build is the URL of the build that was seen last. Since is the session of Jenkins in which that build
 	// was first seen. Resumed is the later session in which that build was seen to go on.
 	Build, Since, Resumed string
@@ -39,9 +37,8 @@ func (w Work) over() bool { return w.Builds > 0 && !w.On }
 // the second builds of ephemeral agents. Only an agent that is online, idle and not pinned has finished its
 // build: a build whose agent is away may resume.
 func (s *scene) work(m *agent) {
-	was := m.was.Work
-	seen := was.Builds > 0
-	busy := m.Node != nil && !m.Node.Idle
+	was, class := m.was.Work, m.verdict.Class
+	seen, busy := was.Builds > 0, !m.idle()
 	is := was
 	is.Pool, is.On = m.PoolID, false
 	// If the agent was going anyway, Bellboard's own deletion of the pod is not the reason.
@@ -49,17 +46,15 @@ func (s *scene) work(m *agent) {
 		is.Why = m.Pod.ending()
 	}
 	switch {
-	case m.verdict.Class == Lost || !busy && was.On && (m.verdict.Class == Ended || m.verdict.Class == Stray):
-		if was.On {
-			s.lose(m.Name, is)
-		}
+	case was.On && (class == Lost || !busy && (class == Ended || class == Stray)):
+		s.lose(m.Name, is)
+	case class == Lost: // its builds were lost before
 	case busy:
 		is.On, is.Builds = true, max(1, m.Node.Busy)
 		is.follow(m.Node, s.in.Jenkins.Session)
-		switch {
-		case !seen:
+		if !seen {
 			s.firstBuild(m)
-		case !was.On && m.Kind == Ephemeral:
+		} else if !was.On && m.Kind == Ephemeral {
 			s.facts.SecondBuilds[m.PoolID]++
 		}
 	case seen:
@@ -70,8 +65,8 @@ func (s *scene) work(m *agent) {
 	m.is.Work = is
 }
 
-// vanished finds the builds whose agent is gone without a trace. Swarm agents go like that: their Jenkins
-// node goes with their pod.
+// vanished finds the builds whose agent is gone without a trace, as a Swarm agent's Jenkins node goes with
+// its pod.
 func (s *scene) vanished() {
 	for name, was := range s.in.Memory.Agents {
 		if was.Work.On && s.byName[name] == nil {

@@ -13,11 +13,10 @@ import (
 // speed 20, a minute passes in three seconds.
 type Clock interface {
 	Now() time.Time
-	// AfterFunc calls f in its own goroutine after d. The function stop cancels the call, and reports whether
-	// it did so before f was started.
+	// AfterFunc calls f in its own goroutine after d. stop cancels the call, and reports whether it was in
+	// time.
 	AfterFunc(d time.Duration, f func()) (stop func() bool)
-	// Wall converts a duration of this clock to a duration of the wall clock. Some interfaces know only wall
-	// time: socket deadlines and context timeouts.
+	// Wall converts a duration of this clock to wall time, for socket deadlines and context timeouts.
 	Wall(d time.Duration) time.Duration
 }
 
@@ -26,11 +25,9 @@ func Real() Clock { return realClock{} }
 
 type realClock struct{}
 
-func (realClock) Now() time.Time { return time.Now() }
-func (realClock) AfterFunc(d time.Duration, f func()) func() bool {
-	return time.AfterFunc(d, f).Stop
-}
-func (realClock) Wall(d time.Duration) time.Duration { return d }
+func (realClock) Now() time.Time                                  { return time.Now() }
+func (realClock) AfterFunc(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
+func (realClock) Wall(d time.Duration) time.Duration              { return d }
 
 // Fast returns a clock that starts now and runs speed times as fast as the wall clock.
 func Fast(speed float64) Clock { return &fastClock{start: time.Now(), speed: speed} }
@@ -48,12 +45,9 @@ func (c *fastClock) AfterFunc(d time.Duration, f func()) func() bool {
 	return time.AfterFunc(c.Wall(d), f).Stop
 }
 
-func (c *fastClock) Wall(d time.Duration) time.Duration {
-	return time.Duration(float64(d) / c.speed)
-}
+func (c *fastClock) Wall(d time.Duration) time.Duration { return time.Duration(float64(d) / c.speed) }
 
-// Sleep waits for the duration d of the clock c, or until ctx ends. If ctx ends first, Sleep returns ctx's
-// error.
+// Sleep waits for the duration d of the clock c. If ctx ends first, Sleep returns ctx's error.
 func Sleep(ctx context.Context, c Clock, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()

@@ -6,15 +6,15 @@ package plain
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// odd reports whether a terminal or a browser would obey the character instead of showing it. Such characters
-// are control characters (C0, DEL, C1), formats (among them all that turn the direction of writing), and
-// separators of lines and paragraphs.
+// odd reports whether a terminal or a browser would obey the character instead of showing it: a control
+// character, a format (such as a turn of the direction of writing), a separator of lines or paragraphs.
 func odd(r rune) bool {
 	return r < ' ' || r >= 0x7f && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
@@ -25,16 +25,11 @@ func Line(s string) string { return escape(s, "") }
 // Block returns s as safe text with its line breaks, for places where the text stands apart from all else.
 func Block(s string) string { return escape(strings.ReplaceAll(s, "\r\n", "\n"), "\n") }
 
-// Page returns s as safe text with its line breaks and tabs. Page is for text in which these are only space,
-// such as HTML.
+// Page returns s as safe text with its line breaks and tabs, which are only space in text such as HTML.
 func Page(s string) string { return escape(s, "\n\t") }
 
 func escape(s, keep string) string {
-	clean := utf8.ValidString(s)
-	for i := 0; clean && i < len(s); i++ {
-		clean = s[i] >= ' ' && s[i] < 0x7f
-	}
-	if clean {
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, odd) {
 		return s
 	}
 	var b strings.Builder
@@ -44,18 +39,8 @@ func escape(s, keep string) string {
 			fmt.Fprintf(&b, `\x%02x`, s[i])
 		case strings.ContainsRune(keep, r), !odd(r):
 			b.WriteRune(r)
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\r':
-			b.WriteString(`\r`)
-		case r == '\t':
-			b.WriteString(`\t`)
-		case r < 0x80:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		case r < 0x10000:
-			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
-			fmt.Fprintf(&b, `\U%08x`, r)
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
 		}
 	}
 	return b.String()
@@ -67,14 +52,12 @@ func JSON(text []byte) []byte {
 	out := make([]byte, 0, len(text))
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRune(text[i:])
-		switch {
-		case r < ' ' || !odd(r) || r == utf8.RuneError:
+		if r < ' ' || !odd(r) {
 			out = append(out, text[i:i+size]...)
-		case r < 0x10000:
-			out = fmt.Appendf(out, `\u%04x`, r)
-		default:
-			high, low := utf16.EncodeRune(r)
-			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		} else {
+			for _, unit := range utf16.Encode([]rune{r}) {
+				out = fmt.Appendf(out, `\u%04x`, unit)
+			}
 		}
 		i += size
 	}
