@@ -12,21 +12,19 @@ import (
 )
 
 const (
-	// inFlight bounds the actions of one verb that are under way at once. The adapters pace
-	// Jenkins and Kubernetes more finely.
+	// inFlight bounds the actions of one verb that are under way at once. The adapters pace Jenkins and
+	// Kubernetes more finely.
 	inFlight = 16
-	// actFor is how long a tick goes on beginning actions, or until the next poll would be
-	// due. What is left is decided anew, on fresh answers: meanwhile builds begin, end, and
-	// want their agents back.
+	// actFor is how long a tick goes on beginning actions, or until the next poll would be due. What is left
+	// is decided anew, on fresh answers: meanwhile builds begin, end, and want their agents back.
 	actFor = 2 * time.Second
-	// few is how many pods are deleted, and how many pods are annotated, in a tick that has
-	// more agents to make than it may at once: the API server takes so many calls a second,
-	// and builds wait.
+	// few is how many pods are deleted, and how many pods are annotated, in a tick that has more agents to
+	// make than it may at once: the API server takes so many calls a second, and builds wait.
 	few = 4
 	// actLimit is when a tick waits for no answer any more: as long as a write to Jenkins may take.
 	actLimit = time.Minute
-	// maxLogs bounds the logs that are read in one tick: agents that fail together say the
-	// same, and marks wait behind them.
+	// maxLogs bounds the logs that are read in one tick: agents that fail together say the same, and marks
+	// wait behind them.
 	maxLogs = 8
 )
 
@@ -64,15 +62,15 @@ func (b *batch) mayReadLog() bool {
 	return b.logs <= maxLogs
 }
 
-// places are those for the actions of one verb that are under way. Actions of other verbs that
-// hang do not fill them.
+// places are those for the actions of one verb that are under way. Actions of other verbs that hang do not
+// fill them.
 type places struct {
 	free  chan struct{}
 	asked int
 }
 
-// enter waits for a place; false: the time is over. It never is for the first actions, which
-// need not wait: no verb has nothing done because others are slow.
+// enter waits for a place; false: the time is over. It never is for the first actions, which need not wait:
+// no verb has nothing done because others are slow.
 func (p *places) enter(over <-chan struct{}) bool {
 	if p.asked++; p.asked <= inFlight {
 		p.free <- struct{}{}
@@ -91,11 +89,11 @@ func (p *places) enter(over <-chan struct{}) bool {
 	}
 }
 
-// act carries the actions out, in their order, several at once, and in bounded time. What has
-// not begun in actFor, or before due, when the next poll is, is left to the next tick. What has
-// no answer in actLimit has failed. Of a pool's pods, and of its Secrets, none is asked for
-// after one that was rejected, or for which there was no answer: it would end the same. Where
-// Jenkins gave no answer, that goes for the agents that need one.
+// act carries the actions out, in their order, several at once, and in bounded time. What has not begun in
+// actFor, or before due, when the next poll is, is left to the next tick. What has no answer in actLimit has
+// failed. Of a pool's pods, and of its Secrets, none is asked for after one that was rejected, or for which
+// there was no answer: it would end the same. Where Jenkins gave no answer, that goes for the agents that
+// need one.
 func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scaler.Action, due time.Time) []scaler.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.Clock.Wall(actLimit))
 	defer cancel()
@@ -175,8 +173,8 @@ func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, b *batch, 
 	}
 }
 
-// lastLog is the last lines of an agent that goes since it failed: they go with its pod. They
-// are read once; without them the agent goes all the same.
+// lastLog is the last lines of an agent that goes since it failed: they go with its pod. They are read once;
+// without them the agent goes all the same.
 func (l *Loop) lastLog(ctx context.Context, b *batch, pod *scaler.Pod) string {
 	if k := l.process.of(pod.Name); k.logRead || !hasLog(pod) || !b.mayReadLog() {
 		return k.log
@@ -200,8 +198,8 @@ func hasLog(pod *scaler.Pod) bool {
 	return false
 }
 
-// result sorts an error. What is gone is done for a deletion only: a Jenkins node that is gone
-// was not marked, and no agent was made on it.
+// result sorts an error. What is gone is done for a deletion only: a Jenkins node that is gone was not
+// marked, and no agent was made on it.
 func result(v scaler.Verb, err error) scaler.Result {
 	switch {
 	case errors.Is(err, scaler.ErrGone) && (v == scaler.DeletePod || v == scaler.DeleteNode || v == scaler.DeleteSlot):

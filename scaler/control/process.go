@@ -3,6 +3,7 @@ package control
 import (
 	"crypto/rand"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,8 +54,8 @@ func (p *process) set(name string, change func(*known)) {
 	p.agents[name] = k
 }
 
-// seen forgets the names that are neither a Jenkins node nor a pod any more. The log of an
-// agent at work is kept until its builds have been counted as lost.
+// seen forgets the names that are neither a Jenkins node nor a pod any more. The log of an agent at work is
+// kept until its builds have been counted as lost.
 func (p *process) seen(j scaler.JenkinsView, c scaler.ClusterView, agents map[string]scaler.AgentMemory) {
 	there := make(map[string]bool, len(j.Nodes)+len(c.Pods))
 	for i := range j.Nodes {
@@ -73,8 +74,8 @@ func (p *process) seen(j scaler.JenkinsView, c scaler.ClusterView, agents map[st
 	}
 }
 
-// input returns the berths, and the pods whose Secret is not to be made now: the Secret is
-// there, or could not be made a moment ago.
+// input returns the berths, and the pods whose Secret is not to be made now: the Secret is there, or could
+// not be made a moment ago.
 func (p *process) input(now time.Time) (berths, secrets map[string]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,15 +91,17 @@ func (p *process) input(now time.Time) (berths, secrets map[string]bool) {
 	return berths, secrets
 }
 
-// explain says of each pod that waits for its Secret why there is none: Kubernetes does not
-// say it, Kubernetes only waits.
-func (p *process) explain(pods []scaler.Pod) {
-	for i := range pods {
-		pod := &pods[i]
+// explained returns the pods. A pod that waits for its Secret gets the reason why there is none: Kubernetes
+// does not say the reason, Kubernetes only waits.
+func (p *process) explained(pods []scaler.Pod) []scaler.Pod {
+	out := slices.Clone(pods)
+	for i := range out {
+		pod := &out[i]
 		if f := p.of(pod.Name).failed; !f.at.IsZero() && pod.Trouble == "" && !pod.Connected {
 			pod.Trouble, pod.TroubleText, pod.Failure = "NoSecret", f.text, f.failure
 		}
 	}
+	return out
 }
 
 // secretFailed notes why a pod has no Secret, which is tried again after a pause.
