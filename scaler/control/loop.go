@@ -23,9 +23,9 @@ type Config struct {
 	Instance  string
 	Teams     []scaler.Team
 	MaxAgents int
-	// Poll is the least time between two ticks. If Jenkins answers slowly, the time is ten times what Jenkins
-	// needed, at most 30 s: so Bellboard takes a tenth of Jenkins' time. While Jenkins answers nothing at all
-	// (scaler.ErrAway), one poll follows each cheap question.
+	// Poll is the least time between two ticks. If Jenkins answers slowly, the time is ten times what the
+	// answers took, at most 30 s: so Bellboard takes a tenth of Jenkins' time. While Jenkins answers nothing
+	// (scaler.ErrAway), Bellboard asks one small question every Poll.
 	Poll time.Duration
 	// Grace is JENKINS_RESTART_GRACE.
 	Grace time.Duration
@@ -165,8 +165,7 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	cluster.Pods = l.process.explained(cluster.Pods)
 	berths, secrets := l.process.input(now)
 	if l.cfg.DryRun {
-		// A reader makes no berths and no Secrets, so those that exist count as its own.
-		berths, secrets = podless(jenkins, cluster), podNames(cluster)
+		berths, secrets = asReader(jenkins, cluster)
 	}
 	return scaler.Input{
 		Now: now, MaxAgents: l.cfg.MaxAgents, Teams: l.teams(), Jenkins: jenkins, Cluster: cluster,
@@ -190,26 +189,20 @@ func knownSince(j *scaler.JenkinsView, pods []scaler.Pod) time.Time {
 	return since
 }
 
-// podless returns the Jenkins nodes that a reader counts as berths.
-func podless(j scaler.JenkinsView, c scaler.ClusterView) map[string]bool {
-	out := make(map[string]bool)
+// asReader returns what a reader counts as its own, since it makes neither: the Jenkins nodes without a pod as
+// berths, and the Secrets of all pods.
+func asReader(j scaler.JenkinsView, c scaler.ClusterView) (berths, secrets map[string]bool) {
+	berths, secrets = map[string]bool{}, map[string]bool{}
 	for i := range j.Nodes {
 		if n := &j.Nodes[i]; n.Mine() && !n.Fence {
-			out[n.Name] = true
+			berths[n.Name] = true
 		}
 	}
 	for i := range c.Pods {
-		delete(out, c.Pods[i].Name)
+		delete(berths, c.Pods[i].Name)
+		secrets[c.Pods[i].Name] = true
 	}
-	return out
-}
-
-func podNames(c scaler.ClusterView) map[string]bool {
-	out := make(map[string]bool, len(c.Pods))
-	for i := range c.Pods {
-		out[c.Pods[i].Name] = true
-	}
-	return out
+	return berths, secrets
 }
 
 // hold does nothing, and says why.

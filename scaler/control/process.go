@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -109,19 +110,5 @@ func (p *process) secretFailed(name string, err error, now time.Time) {
 	p.set(name, func(k *known) { k.failed = failedSecret{at: now, failure: scaler.FailureIn(err), text: err.Error()} })
 }
 
-// randomName is ten characters of [a-z0-9], so that no name is ever used twice.
-func randomName() string {
-	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
-	var raw [20]byte
-	out := make([]byte, 0, 10)
-	for len(out) < 10 {
-		_, _ = rand.Read(raw[:]) // documented never to fail
-		for _, b := range raw {
-			// 252 is the largest multiple of 36 in a byte: above it some letters would be likelier.
-			if len(out) < 10 && b < 252 {
-				out = append(out, alphabet[b%36])
-			}
-		}
-	}
-	return string(out)
-}
+// randomName returns ten random characters of [a-z2-7]: fifty bits, so that no name is ever used twice.
+func randomName() string { return strings.ToLower(rand.Text()[:10]) }
