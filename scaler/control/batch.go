@@ -12,21 +12,19 @@ import (
 )
 
 const (
-	// inFlight bounds the actions of one verb that are under way at once. The adapters pace
-	// Jenkins and Kubernetes more finely.
+	// inFlight limits how many actions of one verb are under way at once. The adapters pace Jenkins and
+	// Kubernetes more finely.
 	inFlight = 16
-	// actFor is how long a tick goes on beginning actions, or until the next poll would be
-	// due. What is left is decided anew, on fresh answers: meanwhile builds begin, end, and
-	// want their agents back.
+	// actFor is how long a tick begins actions, unless the next poll is due later. The next tick decides the
+	// rest anew, on fresh answers: meanwhile builds begin, end, and want their agents back.
 	actFor = 2 * time.Second
-	// few is how many pods are deleted, and how many pods are annotated, in a tick that has
-	// more agents to make than it may at once: the API server takes so many calls a second,
-	// and builds wait.
+	// few is how many pods a tick deletes and how many it annotates, if the tick makes more than inFlight
+	// agents. The API server takes so many calls a second, and builds wait.
 	few = 4
-	// actLimit is when a tick waits for no answer any more: as long as a write to Jenkins may take.
+	// actLimit is when a tick stops to wait for answers. A write to Jenkins may take that long.
 	actLimit = time.Minute
-	// maxLogs bounds the logs that are read in one tick: agents that fail together say the
-	// same, and marks wait behind them.
+	// maxLogs limits how many logs a tick reads. Agents that fail together say the same, and marks wait
+	// behind the logs.
 	maxLogs = 8
 )
 
@@ -34,11 +32,11 @@ const (
 type batch struct {
 	over    chan struct{} // closed when nothing more is to begin
 	mu      sync.Mutex
-	stopped map[target]error // why no more of them are sent
-	logs    int              // that were read
+	stopped map[target]error // the failure after which no more of them are sent
+	logs    int              // how many logs were read
 }
 
-// target is what a pool wants many of: of one that fails no more are tried in the batch.
+// target is one verb for one pool. After one action has failed, the batch tries no other action of its target.
 type target struct {
 	scaler.PoolID
 	verb scaler.Verb
@@ -50,7 +48,7 @@ func (b *batch) stop(t target, err error) {
 	b.stopped[t] = err
 }
 
-// why is nil unless one of the target has failed in this batch.
+// why returns the error of the target's action that failed in this batch, or nil.
 func (b *batch) why(t target) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -64,15 +62,15 @@ func (b *batch) mayReadLog() bool {
 	return b.logs <= maxLogs
 }
 
-// places are those for the actions of one verb that are under way. Actions of other verbs that
-// hang do not fill them.
+// places are the places for actions of one verb that are under way. So an action that hangs takes no place from
+// the other verbs.
 type places struct {
 	free  chan struct{}
 	asked int
 }
 
-// enter waits for a place; false: the time is over. It never is for the first actions, which
-// need not wait: no verb has nothing done because others are slow.
+// enter waits for a place. enter returns false if the time is over. The first inFlight actions of a verb always
+// get a place: so each verb gets something done, however slow the other verbs are.
 func (p *places) enter(over <-chan struct{}) bool {
 	if p.asked++; p.asked <= inFlight {
 		p.free <- struct{}{}
@@ -81,7 +79,7 @@ func (p *places) enter(over <-chan struct{}) bool {
 	select {
 	case <-over:
 		return false
-	default: // where there is both time and a place, chance would choose
+	default: // the next select chooses by chance if there is a place and the time is over
 	}
 	select {
 	case <-over:
@@ -91,11 +89,13 @@ func (p *places) enter(over <-chan struct{}) bool {
 	}
 }
 
-// act carries the actions out, in their order, several at once, and in bounded time. What has
-// not begun in actFor, or before due, when the next poll is, is left to the next tick. What has
-// no answer in actLimit has failed. Of a pool's pods, and of its Secrets, none is asked for
-// after one that was rejected, or for which there was no answer: it would end the same. Where
-// Jenkins gave no answer, that goes for the agents that need one.
+// act carries the actions out, in their order, several at once, and in bounded time:
+//
+//   - act begins no action after actFor or after due, the time of the next poll, whichever is later. The next
+//     tick decides these actions anew.
+//   - An action without an answer after actLimit has failed.
+//   - If the pod or the Secret of one agent was rejected, or got no answer, act sends no other one of its pool:
+//     the result would be the same. If Jenkins gave no answer, this holds for agents that need Jenkins.
 func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scaler.Action, due time.Time) []scaler.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.Clock.Wall(actLimit))
 	defer cancel()
@@ -125,7 +125,7 @@ func (l *Loop) act(ctx context.Context, view scaler.JenkinsView, actions []scale
 	return out
 }
 
-// inBurst reports whether more agents are to be made than at once.
+// inBurst reports whether the actions make more agents than may be under way at once.
 func inBurst(actions []scaler.Action) bool {
 	creations := 0
 	for i := range actions {
@@ -175,8 +175,8 @@ func (l *Loop) carryOut(ctx context.Context, view scaler.JenkinsView, b *batch, 
 	}
 }
 
-// lastLog is the last lines of an agent that goes since it failed: they go with its pod. They
-// are read once; without them the agent goes all the same.
+// lastLog returns the last log lines of an agent that goes because it failed: the lines go with its pod. Each
+// agent's log is read once. If the log cannot be read, the agent goes all the same.
 func (l *Loop) lastLog(ctx context.Context, b *batch, pod *scaler.Pod) string {
 	if k := l.process.of(pod.Name); k.logRead || !hasLog(pod) || !b.mayReadLog() {
 		return k.log
@@ -189,7 +189,7 @@ func (l *Loop) lastLog(ctx context.Context, b *batch, pod *scaler.Pod) string {
 	return text
 }
 
-// hasLog reports whether something of the pod has run, and its Kubernetes node can tell.
+// hasLog reports whether a container of the pod has run on a Kubernetes node that still answers.
 func hasLog(pod *scaler.Pod) bool {
 	switch scaler.FailureOf(pod) { //nolint:exhaustive // the others have nothing to say
 	case scaler.FailureCrashLoop, scaler.FailureOOM:
@@ -200,8 +200,8 @@ func hasLog(pod *scaler.Pod) bool {
 	return false
 }
 
-// result sorts an error. What is gone is done for a deletion only: a Jenkins node that is gone
-// was not marked, and no agent was made on it.
+// result returns the result that an error means. A deletion of something that is gone is done. But a Jenkins node
+// that is gone was not marked, and no agent was made on it.
 func result(v scaler.Verb, err error) scaler.Result {
 	switch {
 	case errors.Is(err, scaler.ErrGone) && (v == scaler.DeletePod || v == scaler.DeleteNode || v == scaler.DeleteSlot):

@@ -6,10 +6,9 @@ import (
 	"bellboard/scaler"
 )
 
-// log writes a line for each piece of news of a tick, and one for each action. Of a standby all
-// but its own hold is Debug, since the leader logs the rest. cut: the end of the loop cut the
-// tick short. Such a tick says nothing of Jenkins or the cluster, and the next leader sees what
-// became of its writes.
+// log writes a line for each piece of news of a tick, and one for each action. Of a standby all but its own
+// hold is Debug, since the leader logs the rest. cut: the end of the loop cut the tick short. Such a tick
+// says nothing of Jenkins or the cluster, and the next leader sees what became of its writes.
 func (l *Loop) log(t *scaler.Tick, cut bool) {
 	info, warn, decided := l.cfg.Log.Info, l.cfg.Log.Warn, "decided"
 	if l.cfg.DryRun {

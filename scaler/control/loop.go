@@ -23,9 +23,9 @@ type Config struct {
 	Instance  string
 	Teams     []scaler.Team
 	MaxAgents int
-	// Poll is the least time between two ticks. If Jenkins answers slowly, the time is ten times
-	// what Jenkins needed, at most 30 s: so Bellboard takes a tenth of Jenkins' time. While Jenkins
-	// answers nothing at all (scaler.ErrAway), one poll follows each cheap question.
+	// Poll is the least time between two ticks. If Jenkins answers slowly, the time is ten times what the
+	// answers took, at most 30 s: so Bellboard takes a tenth of Jenkins' time. While Jenkins answers nothing
+	// (scaler.ErrAway), Bellboard asks one small question every Poll.
 	Poll time.Duration
 	// Grace is JENKINS_RESTART_GRACE.
 	Grace time.Duration
@@ -35,8 +35,8 @@ type Config struct {
 	Standby bool
 	// Record gets every tick when the tick is over.
 	Record func(scaler.Tick)
-	// Decide makes the plan of a tick. Its error names each promise that the plan
-	// breaks; such a plan is not carried out. Nil is scaler.Checked.
+	// Decide makes the plan of a tick. Its error names each promise that the plan breaks; such a plan is not
+	// carried out. Nil is scaler.Checked.
 	Decide func(scaler.Input) (scaler.Plan, scaler.Memory, scaler.Facts, error)
 }
 
@@ -70,8 +70,8 @@ func New(cfg Config) *Loop {
 	}
 }
 
-// Drain has the loop remove everything of this instance: agents as if all teams were paused, and
-// berths as if this process had not registered them. Only a new Loop ends a drain.
+// Drain has the loop remove everything of this instance: agents as if all teams were paused, and berths as if
+// this process had not registered them. Only a new Loop ends a drain.
 func (l *Loop) Drain() { l.draining.Store(true) }
 
 // teams returns the teams of the settings, all paused during a drain.
@@ -100,8 +100,8 @@ func (l *Loop) Run(ctx context.Context) error {
 	return nil
 }
 
-// pause returns the time between the beginnings of two ticks. answered and err are of the first tick:
-// how long Jenkins' answers took, and their error.
+// pause returns the time between the beginnings of two ticks. answered and err are of the first tick: how
+// long Jenkins' answers took, and their error.
 func (l *Loop) pause(answered time.Duration, err error) time.Duration {
 	if errors.Is(err, scaler.ErrAway) {
 		return answered + l.cfg.Poll // the next question is a cheap one, and has a short time
@@ -138,9 +138,8 @@ func (l *Loop) tick(ctx context.Context) (t scaler.Tick, pause time.Duration) {
 	return t, pause
 }
 
-// observe asks Jenkins, then reads the caches of the cluster. Answers that are too old are an error.
-// answered is how long Jenkins took, also for an error: a Jenkins that times out is not asked again
-// at once.
+// observe asks Jenkins, then reads the caches of the cluster. Answers that are too old are an error. answered
+// is how long Jenkins took, also for an error: a Jenkins that times out is not asked again at once.
 func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Duration) (in scaler.Input, by scaler.Source, err error) {
 	asked := l.cfg.Clock.Now()
 	jenkins, err := l.cfg.Jenkins.Observe(ctx)
@@ -163,11 +162,10 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 		return in, scaler.SourceJenkins, scaler.TooOld(t.Age[scaler.SourceJenkins], limit)
 	}
 	l.process.seen(jenkins, cluster, l.memory.Agents)
-	l.process.explain(cluster.Pods)
+	cluster.Pods = l.process.explained(cluster.Pods)
 	berths, secrets := l.process.input(now)
 	if l.cfg.DryRun {
-		// A reader makes no berths and no Secrets, so those that exist count as its own.
-		berths, secrets = podless(jenkins, cluster), podNames(cluster)
+		berths, secrets = asReader(jenkins, cluster)
 	}
 	return scaler.Input{
 		Now: now, MaxAgents: l.cfg.MaxAgents, Teams: l.teams(), Jenkins: jenkins, Cluster: cluster,
@@ -176,8 +174,8 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	}, "", nil
 }
 
-// knownSince returns since when Jenkins' session is known, to this process or to a process that
-// made a pod in that session.
+// knownSince returns since when Jenkins' session is known, to this process or to a process that made a pod in
+// that session.
 func knownSince(j *scaler.JenkinsView, pods []scaler.Pod) time.Time {
 	since := j.AnsweredAt
 	if !j.SessionSince.IsZero() {
@@ -191,26 +189,20 @@ func knownSince(j *scaler.JenkinsView, pods []scaler.Pod) time.Time {
 	return since
 }
 
-// podless returns the Jenkins nodes that a reader counts as berths.
-func podless(j scaler.JenkinsView, c scaler.ClusterView) map[string]bool {
-	out := make(map[string]bool)
+// asReader returns what a reader counts as its own, since it makes neither: the Jenkins nodes without a pod as
+// berths, and the Secrets of all pods.
+func asReader(j scaler.JenkinsView, c scaler.ClusterView) (berths, secrets map[string]bool) {
+	berths, secrets = map[string]bool{}, map[string]bool{}
 	for i := range j.Nodes {
 		if n := &j.Nodes[i]; n.Mine() && !n.Fence {
-			out[n.Name] = true
+			berths[n.Name] = true
 		}
 	}
 	for i := range c.Pods {
-		delete(out, c.Pods[i].Name)
+		delete(berths, c.Pods[i].Name)
+		secrets[c.Pods[i].Name] = true
 	}
-	return out
-}
-
-func podNames(c scaler.ClusterView) map[string]bool {
-	out := make(map[string]bool, len(c.Pods))
-	for i := range c.Pods {
-		out[c.Pods[i].Name] = true
-	}
-	return out
+	return berths, secrets
 }
 
 // hold does nothing, and says why.
@@ -223,8 +215,8 @@ func (l *Loop) hold(t *scaler.Tick, by scaler.Source, err error) {
 func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due time.Time) {
 	plan, memory, facts, broken := l.cfg.Decide(in)
 	t.Plan, t.Facts = plan, facts
-	// The memory is of what the answers showed, whatever becomes of the plan: a mark that they did
-	// not show is not remembered as seen.
+	// The memory is of what the answers showed, whatever becomes of the plan: a mark that they did not show
+	// is not remembered as seen.
 	l.memory = memory
 	if broken != nil {
 		// A plan that breaks a promise is a bug: nothing of it is done.

@@ -3,6 +3,8 @@ package control
 import (
 	"crypto/rand"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,8 +55,8 @@ func (p *process) set(name string, change func(*known)) {
 	p.agents[name] = k
 }
 
-// seen forgets the names that are neither a Jenkins node nor a pod any more. The log of an
-// agent at work is kept until its builds have been counted as lost.
+// seen forgets the names that are neither a Jenkins node nor a pod any more. The log of an agent at work is
+// kept until its builds have been counted as lost.
 func (p *process) seen(j scaler.JenkinsView, c scaler.ClusterView, agents map[string]scaler.AgentMemory) {
 	there := make(map[string]bool, len(j.Nodes)+len(c.Pods))
 	for i := range j.Nodes {
@@ -73,8 +75,8 @@ func (p *process) seen(j scaler.JenkinsView, c scaler.ClusterView, agents map[st
 	}
 }
 
-// input returns the berths, and the pods whose Secret is not to be made now: the Secret is
-// there, or could not be made a moment ago.
+// input returns the berths, and the pods whose Secret is not to be made now: the Secret is there, or could
+// not be made a moment ago.
 func (p *process) input(now time.Time) (berths, secrets map[string]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,15 +92,17 @@ func (p *process) input(now time.Time) (berths, secrets map[string]bool) {
 	return berths, secrets
 }
 
-// explain says of each pod that waits for its Secret why there is none: Kubernetes does not
-// say it, Kubernetes only waits.
-func (p *process) explain(pods []scaler.Pod) {
-	for i := range pods {
-		pod := &pods[i]
+// explained returns the pods. A pod that waits for its Secret gets the reason why there is none: Kubernetes
+// does not say the reason, Kubernetes only waits.
+func (p *process) explained(pods []scaler.Pod) []scaler.Pod {
+	out := slices.Clone(pods)
+	for i := range out {
+		pod := &out[i]
 		if f := p.of(pod.Name).failed; !f.at.IsZero() && pod.Trouble == "" && !pod.Connected {
 			pod.Trouble, pod.TroubleText, pod.Failure = "NoSecret", f.text, f.failure
 		}
 	}
+	return out
 }
 
 // secretFailed notes why a pod has no Secret, which is tried again after a pause.
@@ -106,19 +110,5 @@ func (p *process) secretFailed(name string, err error, now time.Time) {
 	p.set(name, func(k *known) { k.failed = failedSecret{at: now, failure: scaler.FailureIn(err), text: err.Error()} })
 }
 
-// randomName is ten characters of [a-z0-9], so that no name is ever used twice.
-func randomName() string {
-	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
-	var raw [20]byte
-	out := make([]byte, 0, 10)
-	for len(out) < 10 {
-		_, _ = rand.Read(raw[:]) // documented never to fail
-		for _, b := range raw {
-			// 252 is the largest multiple of 36 in a byte: above it some letters would be likelier.
-			if len(out) < 10 && b < 252 {
-				out = append(out, alphabet[b%36])
-			}
-		}
-	}
-	return string(out)
-}
+// randomName returns ten random characters of [a-z2-7]: fifty bits, so that no name is ever used twice.
+func randomName() string { return strings.ToLower(rand.Text()[:10]) }

@@ -15,8 +15,8 @@ type byJenkins struct{ error }
 
 func (b byJenkins) Unwrap() error { return b.error }
 
-// write carries one action out: one write to Jenkins or Kubernetes for each verb (Create:
-// several). Chosen names are written back into the action.
+// write carries one action out: one write to Jenkins or Kubernetes for each verb (Create: several). Chosen
+// names are written back into the action.
 func (l *Loop) write(ctx context.Context, view scaler.JenkinsView, a *scaler.Action) error {
 	deadline := view.Deadline()
 	if err := l.stillIdle(ctx, view, a, deadline); err != nil {
@@ -59,9 +59,9 @@ func (l *Loop) write(ctx context.Context, view scaler.JenkinsView, a *scaler.Act
 	return fmt.Errorf("no such action %q", a.Verb)
 }
 
-// stillIdle returns nil if the action may go on. An action that removes an idle agent needs an answer
-// of the last second that shows the Jenkins node idle. The deadline counts from the queue's answer,
-// which comes later and may take half a minute. Then Jenkins is asked about the one node.
+// stillIdle returns nil if the action may go on. An action that removes an idle agent needs an answer of the
+// last second that shows the Jenkins node idle. The deadline counts from the queue's answer, which comes
+// later and may take half a minute. Then Jenkins is asked about the one node.
 func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler.Action, deadline time.Time) error {
 	switch {
 	case a.Verb == scaler.DeletePod && !a.Pod.Ended():
@@ -100,8 +100,8 @@ func (l *Loop) pool(id scaler.PoolID) (scaler.Pool, error) {
 // keyed reports whether each of the pool's pods waits for a Secret of its own.
 func keyed(p *scaler.Pool) bool { return p.Connect == scaler.Inbound && !p.Called }
 
-// asksJenkins reports whether the creation begins with a request to Jenkins: it has no berth, or the
-// berth's secret was not read in advance.
+// asksJenkins reports whether the creation begins with a request to Jenkins: it has no berth, or the berth's
+// secret was not read in advance.
 func (l *Loop) asksJenkins(a *scaler.Action) bool {
 	pool, err := l.pool(a.Pool)
 	if err != nil || pool.Connect != scaler.Inbound {
@@ -110,8 +110,8 @@ func (l *Loop) asksJenkins(a *scaler.Action) bool {
 	return a.Agent == "" || keyed(&pool) && l.process.of(a.Agent).secret == ""
 }
 
-// register makes a berth and reads its secret, so that a creation on the berth needs no request to
-// Jenkins. A berth without its secret is a berth all the same.
+// register makes a berth and reads its secret, so that a creation on the berth needs no request to Jenkins. A
+// berth without its secret is a berth all the same.
 func (l *Loop) register(ctx context.Context, a *scaler.Action) error {
 	pool, err := l.pool(a.Pool)
 	if err != nil {
@@ -144,8 +144,8 @@ func (l *Loop) secret(ctx context.Context, name string) (string, error) {
 	return s, nil
 }
 
-// create makes an agent: berth (registered here if none was left), cache slot, pod, Secret. If the
-// process ends between two of them, the table clears what is left. Errors of Jenkins are byJenkins.
+// create makes an agent: berth (registered here if none was left), cache slot, pod, Secret. If the process
+// ends between two of them, the table clears what is left. Errors of Jenkins are byJenkins.
 func (l *Loop) create(ctx context.Context, a *scaler.Action, birth scaler.Birth) error {
 	pool, err := l.pool(a.Pool)
 	if err != nil {
