@@ -20,6 +20,7 @@ import (
 // A build that would wait for such an agent for START_TIMEOUT gets another agent as soon as the first is
 // late. Bellboard makes few agents that are not needed.
 func TestAgentsThatHang(t *testing.T) {
+	t.Parallel()
 	unraced(t)
 	busy := Load{PerHour: 240, Burst: 6, Pipelines: 0.5}
 	for _, c := range []struct {
