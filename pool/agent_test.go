@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"bellboard/scaler"
@@ -101,10 +102,10 @@ echo "defunct: $(cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ')"
 
 // TestTheAgentsInit runs the init as a container would: as the first process of a PID namespace.
 func TestTheAgentsInit(t *testing.T) {
-	sh := shell(t)
+	sh, dir := shell(t), t.TempDir()
 	first := func(path string, command ...string) (string, int) {
 		cmd := exec.Command("unshare", append([]string{"--pid", "--fork", "--mount-proc"}, command...)...)
-		cmd.Env = []string{"PATH=" + path}
+		cmd.Dir, cmd.Env = dir, []string{"PATH=" + path}
 		out, err := cmd.Output() // a shell may say on stderr how a program ended
 		if _, exits := errors.AsType[*exec.ExitError](err); err != nil && !exits {
 			t.Fatal(err)
@@ -115,7 +116,11 @@ func TestTheAgentsInit(t *testing.T) {
 	if out, code := first(path, sh, "-c", "echo $$"); out != "1" || code != 0 {
 		t.Skipf("no process here may have a PID namespace of its own: %q, exit code %d", out, code)
 	}
-	const deaf = "(sleep 0.1; " + orphans + ") & exec sleep 1.2" // becomes a program that waits for nobody, as a JVM does
+	if err := syscall.Mkfifo(filepath.Join(dir, "over"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// It becomes a program that waits for no process, as a JVM does, and ends when the processes are counted.
+	const deaf = "(sleep 0.1; " + orphans + "echo >over) & exec cat over"
 	if out, _ := first(path, sh, "-c", deaf); out != "defunct: 10" {
 		t.Errorf("a first process that never waits leaves %q, want ten defunct", out)
 	}

@@ -140,6 +140,7 @@ func TestCleanupBesideAnother(t *testing.T) {
 // TestCleanupWaitsForPeople checks that an agent that only a person can end stays. The cleanup names it and
 // the remedy, and ends when nothing else is left.
 func TestCleanupWaitsForPeople(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		// spoil makes an agent stay, and undo is the remedy.

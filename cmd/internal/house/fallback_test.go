@@ -18,6 +18,7 @@ import (
 // TestFallback checks a team whose new agents fail. Builds get other agents that fit: the team's other kind,
 // with a rule of its own in the decision, or agents of a team with another DOCKER.
 func TestFallback(t *testing.T) {
+	t.Parallel()
 	auto := []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=auto"}
 	for _, tt := range []struct {
 		name, label string

@@ -41,9 +41,9 @@ func unraced(t *testing.T) {
 	}
 }
 
-// classStride says which classes of failure have their own day: every other class, every class at full
-// length, fewer under the race detector. Days of chaos have all classes.
-var classStride = 2
+// classStride says which classes of failure have their own day: every fourth class, every class at full
+// length. Days of chaos and the day of the demo have all classes.
+var classStride = 4
 
 var (
 	seeds = flag.Int("house.seeds", 0, "how many seeds the days of chaos are played with (6; 3 under the race detector)")
@@ -56,7 +56,7 @@ func TestMain(m *testing.M) {
 	if *seeds == 0 {
 		*seeds = defaultSeeds
 	}
-	debug.SetGCPercent(400) // days make little that lasts, and the collector took a fifth of the time
+	debug.SetGCPercent(1600) // days make little that lasts, and the collector took a fifth of the time
 	full = *hours >= 2 && !racing
 	if full {
 		restartStride, classStride = 1, 1
@@ -108,6 +108,7 @@ func day(t *testing.T, cfg Config, length time.Duration) (s Summary, broken []st
 
 // TestQuietDay checks that no build is lost while nothing breaks.
 func TestQuietDay(t *testing.T) {
+	t.Parallel()
 	s, broken, err := day(t, Config{Seed: 1}, 40*time.Minute)
 	t.Logf("%+v", s)
 	if err != nil {
@@ -247,6 +248,7 @@ func TestSafeguardsMatter(t *testing.T) {
 // Bellboard does about them. It lives, for a marked agent is removed on later answers, and
 // on none that are old. Without either safeguard it dies.
 func TestBuildsThatComeInBetween(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		late   bool // they come to marked agents, which a person has taken back
@@ -455,6 +457,7 @@ func TestOneDaemonOnASlot(t *testing.T) {
 // TestDemoDay checks that a day as short as a minute of the demo, with the seed of make seen, has every class
 // of failure.
 func TestDemoDay(t *testing.T) {
+	t.Parallel()
 	s, broken, err := day(t, Config{Seed: 4, Chaos: true}, 20*time.Minute)
 	t.Logf("%+v", s)
 	if err != nil {

@@ -18,6 +18,7 @@ const oldJenkins = "2.479.3"
 // TestOldJenkins checks a Jenkins before 2.482, in which the end of a pod replaces the text of the mark.
 // Bellboard takes no such agent for one that a person marked, and leaves none.
 func TestOldJenkins(t *testing.T) {
+	t.Parallel()
 	for _, hook := range []bool{false, true} {
 		t.Run(fmt.Sprintf("hook %v", hook), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

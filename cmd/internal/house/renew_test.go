@@ -165,6 +165,7 @@ func (j *judge) fault(t *scaler.Tick, format string, args ...any) {
 // TestRenewalUnderLoad checks that a pool that is full all day is renewed step by step, after new settings
 // and at MAX_LIFETIME. The pool never has more agents than its builds need executors.
 func TestRenewalUnderLoad(t *testing.T) {
+	t.Parallel()
 	const (
 		executors, builds = 2, 40
 		lifetime          = 30 * time.Minute

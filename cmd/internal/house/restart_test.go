@@ -18,9 +18,9 @@ import (
 	"bellboard/scaler/control/sabotage"
 )
 
-// restartStride is which of the rows are played: every fourth, every one at full
-// length, fewer under the race detector.
-var restartStride = 4
+// restartStride says which of the rows are played: every seventh, every row at full length, fewer under the
+// race detector. Every seventh row still plays every step and every way of a restart.
+var restartStride = 7
 
 // way says how the agents come back after a restart.
 type way string

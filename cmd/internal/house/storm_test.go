@@ -51,6 +51,7 @@ func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
 // waiting. The loop goes on: it is alive for its probe, clears the mark of an agent that a build wants back,
 // and makes agents of another team. Afterwards all builds get agents.
 func TestAWebhookThatHangs(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const builds, soon = 200, 20 * time.Second
 		var last, worst atomic.Int64

@@ -131,6 +131,7 @@ func TestAThrottleOnEachNode(t *testing.T) {
 // TestAVeto checks a plugin that gives the builds of a label to no agent. Bellboard makes one agent now and
 // then to see whether the veto is over. Then all builds get agents.
 func TestAVeto(t *testing.T) {
+	t.Parallel()
 	const builds, words = 50, "has no licence"
 	playVetoes(t, func(v *vetoes) {
 		over := time.Now().Add(35 * time.Minute)

@@ -7,9 +7,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"sync"
 )
 
 // folder is the folder of the set-ups, from the module's root.
@@ -23,18 +26,35 @@ func SetUps() []string {
 // Build returns the objects of a set-up, as YAML documents. Build needs the go command, which makes Kustomize
 // from go.tools.mod the first time.
 func Build(ctx context.Context, setUp string) ([]byte, error) {
-	return build(ctx, setUp, "go", "tool", "-modfile=go.tools.mod", "kustomize")
+	path, err := newest()
+	if err != nil {
+		return nil, err
+	}
+	return build(ctx, setUp, path)
 }
 
-// build builds a set-up with a command that is a Kustomize.
-func build(ctx context.Context, setUp string, command ...string) ([]byte, error) {
-	_, self, _, ok := runtime.Caller(0)
-	if !ok {
-		return nil, fmt.Errorf("set-up %s: the folder of this package is not known", setUp)
+// newest returns the path of Kustomize. It asks the go command once, which would cost as much as Kustomize.
+var newest = sync.OnceValues(func() (string, error) {
+	cmd := exec.Command("go", "tool", "-modfile=go.tools.mod", "-n", "kustomize") //nolint:noctx // every caller waits for it
+	cmd.Dir, cmd.Stderr = root(), os.Stderr
+	path, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("go tool -n kustomize: %w", err)
 	}
+	return strings.TrimSpace(string(path)), nil
+})
+
+// root is the module's folder.
+func root() string {
+	_, self, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(self), "..", "..", "..")
+}
+
+// build builds a set-up with the Kustomize of that path.
+func build(ctx context.Context, setUp, kustomize string) ([]byte, error) {
 	var out, words bytes.Buffer
-	cmd := exec.CommandContext(ctx, command[0], append(command[1:], "build", folder+"/"+setUp)...) //nolint:gosec // a folder's name, as an argument
-	cmd.Dir, cmd.Stdout, cmd.Stderr = filepath.Join(filepath.Dir(self), "..", "..", ".."), &out, &words
+	cmd := exec.CommandContext(ctx, kustomize, "build", folder+"/"+setUp) //nolint:gosec // a folder's name, as an argument
+	cmd.Dir, cmd.Stdout, cmd.Stderr = root(), &out, &words
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("set-up %s: %w: %s", setUp, err, bytes.TrimSpace(words.Bytes()))
 	}

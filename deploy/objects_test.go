@@ -1,10 +1,13 @@
-package manifest
+package deploy
 
 import (
 	"strings"
 	"testing"
+
+	"bellboard/deploy/manifest"
 )
 
+// TestObjects checks manifest.Objects here, for a test binary of its own costs more than the test.
 func TestObjects(t *testing.T) {
 	const good = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: ci\n"
 	for _, tt := range []struct{ name, text, want string }{
@@ -14,7 +17,7 @@ func TestObjects(t *testing.T) {
 		{"an unknown kind", "apiVersion: v1\nkind: Name\n", `no kind "Name"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Objects([]byte(tt.text))
+			got, err := manifest.Objects([]byte(tt.text))
 			switch {
 			case tt.want == "" && (err != nil || len(got) != 2):
 				t.Errorf("Objects = %d objects, %v; want 2", len(got), err)
