@@ -103,7 +103,7 @@ type JenkinsView struct {
 	AskedAt      time.Time // just before the first request was sent
 	NodesAt      time.Time // when the answer with the nodes was complete
 	AnsweredAt   time.Time // when the last answer was complete
-	SessionSince time.Time // when the first answer of that session was complete; zero: these are the first
+	SessionSince time.Time // when the first nodes of that session were read; zero: these are the first
 	QuietingDown bool      // Jenkins starts no new build, and may restart as soon as no build runs
 	Hook         bool      // the one-build hook is there: a restart waits for builds on marked nodes too
 	Nodes        []Node
