@@ -88,10 +88,11 @@ func (c *Client) findCreated(ctx context.Context, want *corev1.Pod, failure erro
 	}
 	got, err := c.getPod(ctx, want.Namespace, want.Name)
 	switch {
-	case err != nil && !apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
 		return nil, err
-	case err != nil,
-		got.DeletionTimestamp != nil,
+	case got.DeletionTimestamp != nil,
 		got.Labels[LabelInstance] != want.Labels[LabelInstance],
 		got.Annotations[AnnotationSpecHash] != want.Annotations[AnnotationSpecHash]:
 		return nil, nil

@@ -66,11 +66,12 @@ func (c *Client) poll(ctx context.Context) (scaler.JenkinsView, error) {
 		}
 	}
 	v, err := c.observe(ctx)
-	if !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+	switch {
+	case !errors.Is(err, ErrUnavailable) || ctx.Err() != nil:
 		c.tried = false
-	} else if c.alive(ctx) != nil {
+	case c.alive(ctx) != nil:
 		c.tried, err = false, awayError{err}
-	} else if !c.tried {
+	case !c.tried:
 		c.tried = true
 		return c.observe(ctx)
 	}

@@ -236,10 +236,13 @@ type Plan struct {
 	Unresolved []Unserved `json:"unresolved,omitempty"`
 }
 
-// Ups, Downs and Renewals return how many agents the decision creates, marks as a scale-down, and marks in
-// order to replace them.
-func (d *Decision) Ups() int      { return d.Up[Ephemeral] + d.Up[Persistent] }
-func (d *Decision) Downs() int    { return d.Down[Ephemeral] + d.Down[Persistent] }
+// Ups returns how many agents the decision creates.
+func (d *Decision) Ups() int { return d.Up[Ephemeral] + d.Up[Persistent] }
+
+// Downs returns how many agents the decision marks, as a scale-down.
+func (d *Decision) Downs() int { return d.Down[Ephemeral] + d.Down[Persistent] }
+
+// Renewals returns how many agents the decision marks in order to replace them.
 func (d *Decision) Renewals() int { return d.Renew[Ephemeral] + d.Renew[Persistent] }
 
 // Changes reports whether the decision creates, marks or replaces any agent.

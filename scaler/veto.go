@@ -18,6 +18,7 @@ const (
 	// VetoKept is how long Bellboard makes no agent for refused items after Jenkins refused a fresh agent
 	// too. Each further refused agent in a row doubles the pause, up to VetoMost.
 	VetoKept = 10 * time.Minute
+	// VetoMost is the longest such pause.
 	VetoMost = 3 * time.Hour
 	// VetoProbe is how long after one trial the next trial may begin, if the refused agents have been
 	// given other work meanwhile.

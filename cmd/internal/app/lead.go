@@ -175,16 +175,14 @@ func (d *Daemon) lead(ctx context.Context) error {
 	lock := d.lease.lock
 	standby, stopStandby := context.WithCancel(ctx)
 	defer stopStandby()
-	var held context.Context // ends when this replica loses the Lease
+	work, stopWork := context.WithCancel(ctx) // ends when this replica loses the Lease
+	defer stopWork()
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock: lock, LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
 		ReleaseOnCancel: true, Name: lock.Describe(),
 		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(ctx context.Context) {
-				held = ctx
-				stopStandby()
-			},
-			OnStoppedLeading: func() {},
+			OnStartedLeading: func(context.Context) { stopStandby() },
+			OnStoppedLeading: stopWork,
 			OnNewLeader: func(identity string) {
 				d.mu.Lock()
 				d.replica.Leader = identity
@@ -212,9 +210,6 @@ func (d *Daemon) lead(ctx context.Context) error {
 		return err
 	}
 	d.parts.Log.Info("this replica leads", zap.String("lease", lock.Describe()))
-	work, stop := context.WithCancel(held)
-	defer stop()
-	defer context.AfterFunc(ctx, stop)()
 	if err := d.work(work, roleLeader); err != nil || ctx.Err() != nil {
 		return err
 	}

@@ -65,12 +65,9 @@ func duration(text string) string {
 	if m == nil {
 		return "e.g. 30s, 10m or 1h30m"
 	}
-	unit, times := cmp.Or(m[2], "s"), time.Duration(1)
-	if unit == "d" {
-		unit, times = "h", 24
-	}
-	d, _ := time.ParseDuration(m[1] + unit) // amount lets nothing else through
-	return short(d * times)
+	unit := map[string]time.Duration{"": time.Second, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[m[2]]
+	n, _ := strconv.ParseFloat(m[1], 64) // amount lets nothing else through
+	return short(time.Duration(n * float64(unit)))
 }
 
 // check checks the value of one setting alone, by the tags of its field. It returns the remedy, or "".
@@ -223,7 +220,7 @@ func checkTeams(list string) string {
 // checkLabels checks that each label is a plain atom of Jenkins' label grammar, which a job can name without
 // quotes. As in Jenkins, white space separates labels, and a comma is a part of a label.
 func checkLabels(list string) string {
-	for _, one := range strings.Fields(list) {
+	for one := range strings.FieldsSeq(list) {
 		if strings.Contains(one, ",") {
 			const remedy = "%q is one label in Jenkins, with its comma; write blanks between labels: %s"
 			return fmt.Sprintf(remedy, one, cmp.Or(strings.Join(words(list), " "), "linux docker"))

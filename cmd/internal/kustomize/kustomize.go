@@ -35,7 +35,7 @@ func Build(ctx context.Context, setUp string) ([]byte, error) {
 
 // newest returns the path of Kustomize. It asks the go command once, which would cost as much as Kustomize.
 var newest = sync.OnceValues(func() (string, error) {
-	cmd := exec.Command("go", "tool", "-modfile=go.tools.mod", "-n", "kustomize") //nolint:noctx // every caller waits for it
+	cmd := exec.Command("go", "tool", "-modfile=go.tools.mod", "-n", "kustomize") // every caller waits for it
 	cmd.Dir, cmd.Stderr = root(), os.Stderr
 	path, err := cmd.Output()
 	if err != nil {
