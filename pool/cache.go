@@ -154,7 +154,7 @@ func (c *cache[O, T]) answered(verb string, began time.Time, err error, giveUp f
 	if c.warned[verb] && !warned {
 		c.client.cfg.Log.Warn("not allowed to follow "+c.resource, zap.Error(c.err))
 	}
-	if c.asOf.IsZero() && (permanent(err) || c.client.cfg.Impatient && unreachable(err)) {
+	if c.asOf.IsZero() && (permanent(err) || c.client.cfg.FailFast && unreachable(err)) {
 		giveUp(c.err)
 	}
 	return c.err

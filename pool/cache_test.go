@@ -52,7 +52,7 @@ func TestStartSaysWhyItCannot(t *testing.T) {
 			})
 		}, time.Second, "no role"},
 		"unreachable":                     {func(h *house) { h.cluster.Cut(time.Hour) }, startLimit + 2*maxBackoff, "refused"},
-		"unreachable, and a person waits": {func(h *house) { h.cfg.Impatient = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
+		"unreachable, and a person waits": {func(h *house) { h.cfg.FailFast = true; h.cluster.Cut(time.Hour) }, time.Second, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

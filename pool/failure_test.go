@@ -478,20 +478,20 @@ func TestNeeds(t *testing.T) {
 	}
 }
 
-// TestLastWords tests that LastWords returns the log of the container at fault, without secrets, in bounded
+// TestLastLog tests that LastLog returns the log of the container at fault, without secrets, in bounded
 // time.
-func TestLastWords(t *testing.T) {
-	words := func(h *house, p scaler.Pod) (string, error) { return h.LastWords(context.Background(), p) }
+func TestLastLog(t *testing.T) {
+	words := func(h *house, p scaler.Pod) (string, error) { return h.LastLog(context.Background(), p) }
 	bubble(t, func(h *house) {
 		p := h.running("web-e-1")
 		if got, err := words(h, p); err != nil || got != "container agent of web-e-1 has started, token=[hidden]" {
-			t.Errorf("LastWords() = %q, %v", got, err)
+			t.Errorf("LastLog() = %q, %v", got, err)
 		}
 		h.cluster.Spoil(func(*corev1.Pod) kubesim.Fault { return kubesim.SidecarCrash })
 		h.secret(h.create("data-p-1", keeping))
 		h.await(time.Minute, func() bool { return h.pod("data-p-1").Failure == scaler.FailureCrashLoop })
 		if got, err := words(h, h.pod("data-p-1")); err != nil || got != "container dind of data-p-1 has started, token=[hidden]" {
-			t.Errorf("for its daemon LastWords() = %q, %v", got, err)
+			t.Errorf("for its daemon LastLog() = %q, %v", got, err)
 		}
 		h.cluster.Spoil(nil)
 		h.secret(h.create("data-p-2", keeping))
@@ -502,7 +502,7 @@ func TestLastWords(t *testing.T) {
 		h.await(time.Minute, hangs) // and Kubernetes gives no reason
 		p2 := h.pod("data-p-2")
 		if got, err := words(h, p2); err != nil || p2.Trouble != "" || scaler.FailureOf(&p2) != scaler.FailureCrashLoop || got != "container dind of data-p-2 has started, token=[hidden]" {
-			t.Errorf("a daemon that does not answer has class %q and trouble %q, and LastWords() = %q, %v", scaler.FailureOf(&p2), p2.Trouble, got, err)
+			t.Errorf("a daemon that does not answer has class %q and trouble %q, and LastLog() = %q, %v", scaler.FailureOf(&p2), p2.Trouble, got, err)
 		}
 		h.await(time.Minute, func() bool { return h.pod("data-p-2").Phase == scaler.PodRunning })
 		if f := h.pod("data-p-2").Faulty; f != "" {
@@ -510,7 +510,7 @@ func TestLastWords(t *testing.T) {
 		}
 		p.Name = "nobody"
 		if got, err := words(h, p); err == nil {
-			t.Errorf("for a pod that is gone LastWords() = %q", got)
+			t.Errorf("for a pod that is gone LastLog() = %q", got)
 		}
 		if n := h.requests("get pods/log 200"); n != 3 {
 			t.Errorf("%d logs were read, want 3", n)

@@ -51,9 +51,9 @@ type Config struct {
 	// Requests, if set, is called after each request to the API server. code is the HTTP status, or "error"
 	// if there was no answer.
 	Requests func(verb, resource, code string, took time.Duration)
-	// Impatient has Start fail at once if no server listens at the address, or if the server's name is
+	// FailFast has Start fail at once if no server listens at the address, or if the server's name is
 	// unknown, since a person waits. A daemon waits, since both may pass.
-	Impatient bool
+	FailFast bool
 }
 
 // Client reads and writes the pods and cache slots of one instance.

@@ -182,17 +182,17 @@ func oneLine(s string) string {
 }
 
 const (
-	// lastWordsTimeout is short, since the deletion of the pod waits for its last log lines, and is sent
+	// lastLogTimeout is short, since the deletion of the pod waits for its last log lines, and is sent
 	// within a second of the answers that it rests on.
-	lastWordsTimeout = 400 * time.Millisecond
-	lastLines        = 20
-	lastBytes        = 8 << 10
+	lastLogTimeout = 400 * time.Millisecond
+	lastLines      = 20
+	lastBytes      = 8 << 10
 )
 
-// LastWords returns the last log lines of the container at fault, or of the agent if the pod itself has
-// failed. LastWords hides what looks like a secret, since a build or a broken start may print anything.
-func (c *Client) LastWords(ctx context.Context, pod scaler.Pod) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Clock.Wall(lastWordsTimeout))
+// LastLog returns the last log lines of the container at fault, or of the agent if the pod itself has
+// failed. LastLog hides what looks like a secret, since a build or a broken start may print anything.
+func (c *Client) LastLog(ctx context.Context, pod scaler.Pod) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Clock.Wall(lastLogTimeout))
 	defer cancel()
 	options := &corev1.PodLogOptions{
 		Container:  cmp.Or(pod.Faulty, agentContainer),

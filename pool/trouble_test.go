@@ -120,7 +120,7 @@ func TestNotBegun(t *testing.T) {
 	}
 }
 
-// TestRedact tests that LastWords hides what looks like a secret.
+// TestRedact tests that LastLog hides what looks like a secret.
 func TestRedact(t *testing.T) {
 	secret := strings.Repeat("0123456789abcdef", 4)
 	for in, want := range map[string]string{

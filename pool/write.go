@@ -245,21 +245,21 @@ func (l deadlineLimiter) Wait(ctx context.Context) error {
 	return nil
 }
 
-// Rehearsal is the API server's answer to the dry run of one of an agent's objects.
-type Rehearsal struct {
+// DryRunAnswer is the API server's answer to the dry run of one of an agent's objects.
+type DryRunAnswer struct {
 	Object string // pod, Secret or volume claim
 	Err    error  // nil: the API server would accept the object
 	// Beside names the plain containers that admission would add. They would run on when the agent has ended.
 	Beside []string
 }
 
-// Rehearse asks the API server, by dry run, whether it would accept all objects of an agent.
-func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name string) []Rehearsal {
+// DryRun asks the API server, by dry run, whether it would accept all objects of an agent.
+func DryRun(ctx context.Context, client kubernetes.Interface, s Spec, name string) []DryRunAnswer {
 	s.Slot = name
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	sent := Build(s, name)
 	got, err := client.CoreV1().Pods(s.Namespace).Create(ctx, sent, dry)
-	out := []Rehearsal{{Object: "pod", Err: err}}
+	out := []DryRunAnswer{{Object: "pod", Err: err}}
 	if err == nil {
 		for _, c := range got.Spec.Containers {
 			same := func(own corev1.Container) bool { return own.Name == c.Name }
@@ -270,11 +270,11 @@ func Rehearse(ctx context.Context, client kubernetes.Interface, s Spec, name str
 	}
 	if s.Keyed() {
 		_, err = client.CoreV1().Secrets(s.Namespace).Create(ctx, agentSecret(&s, name, "made up"), dry)
-		out = append(out, Rehearsal{Object: "Secret", Err: err})
+		out = append(out, DryRunAnswer{Object: "Secret", Err: err})
 	}
 	if s.HasClaim() {
 		_, err = client.CoreV1().PersistentVolumeClaims(s.Namespace).Create(ctx, BuildClaim(s, name), dry)
-		out = append(out, Rehearsal{Object: "volume claim", Err: err})
+		out = append(out, DryRunAnswer{Object: "volume claim", Err: err})
 	}
 	return out
 }

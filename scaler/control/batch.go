@@ -181,7 +181,7 @@ func (l *Loop) lastLog(ctx context.Context, b *batch, pod *scaler.Pod) string {
 	if k := l.process.of(pod.Name); k.logRead || !hasLog(pod) || !b.mayReadLog() {
 		return k.log
 	}
-	text, err := l.cfg.Cluster.LastWords(ctx, *pod)
+	text, err := l.cfg.Cluster.LastLog(ctx, *pod)
 	if err != nil {
 		l.cfg.Log.Debug("the log of an agent that failed was not read", zap.String("agent", pod.Name), zap.Error(err))
 	}

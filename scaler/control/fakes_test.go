@@ -308,13 +308,13 @@ func (h cluster) DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Ti
 	return nil
 }
 
-func (h cluster) LastWords(_ context.Context, pod scaler.Pod) (string, error) {
+func (h cluster) LastLog(_ context.Context, pod scaler.Pod) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.call("last-words", pod.Name); err != nil {
 		return "", err
 	}
-	return "last words of " + pod.Name, nil
+	return "last log lines of " + pod.Name, nil
 }
 
 func (h cluster) Absent(_ context.Context, name string) (bool, error) {

@@ -241,9 +241,9 @@ func probe(t *testing.T, f scaler.Failure, ends bool, skew time.Duration) {
 	}
 }
 
-// TestLastWords: of an agent that goes since it failed the log is read, once and
+// TestLastLog: of an agent that goes since it failed the log is read, once and
 // before its pod goes, and only of as many in a tick as leave time for the rest.
-func TestLastWords(t *testing.T) {
+func TestLastLog(t *testing.T) {
 	ended := func(f scaler.Failure) func(*scaler.Pod, *scaler.Node) {
 		return func(p *scaler.Pod, n *scaler.Node) {
 			p.Phase, p.Connected, p.Ready, p.Failure, n.Online = scaler.PodFailed, false, time.Now(), f, false
@@ -262,13 +262,13 @@ func TestLastWords(t *testing.T) {
 		tick := l.Tick(t.Context())
 		words, gone := slices.Index(h.calls, "last-words web-e-crashed"), slices.Index(h.calls, "delete-pod web-e-crashed")
 		if h.wrote("last-words") != 2 || words < 0 || words > gone {
-			t.Errorf("the calls are %q, want the last words of web-e-crashed and web-e-died, once and before they go", h.calls)
+			t.Errorf("the calls are %q, want the last log lines of web-e-crashed and web-e-died, once and before they go", h.calls)
 		}
 		logs := map[string]string{}
 		for _, f := range tick.Facts.Failures {
 			logs[f.Agent] = f.Log
 		}
-		if len(logs) != 3 || logs["web-e-crashed"] != "last words of web-e-crashed" || logs["web-e-rejected"] != "" || logs["web-e-died"] != "last words of web-e-died" {
+		if len(logs) != 3 || logs["web-e-crashed"] != "last log lines of web-e-crashed" || logs["web-e-rejected"] != "" || logs["web-e-died"] != "last log lines of web-e-died" {
 			t.Errorf("the failures tell %q, want the words of those that ran", logs)
 		}
 	})
@@ -446,7 +446,7 @@ func TestFailures(t *testing.T) {
 		got := slices.Concat(tick.Facts.Failures, second.Facts.Failures)
 		slices.SortFunc(got, func(a, b scaler.FailedAgent) int { return strings.Compare(a.Agent, b.Agent) })
 		want := []scaler.FailedAgent{
-			{PoolID: id, Agent: "web-e-died", Failure: scaler.FailureOOM, Text: "its pod ended: Failed oom", Log: "last words of web-e-died"},
+			{PoolID: id, Agent: "web-e-died", Failure: scaler.FailureOOM, Text: "its pod ended: Failed oom", Log: "last log lines of web-e-died"},
 			{PoolID: id, Agent: "web-e-ended", Failure: scaler.FailureNeverConnected, Text: "its pod ended: Failed"},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -507,12 +507,12 @@ func TestAgentsThatComeAndDie(t *testing.T) {
 				h.connect()
 				tick := l.Tick(t.Context())
 				for _, f := range tick.Facts.Failures {
-					if f.Failure == scaler.FailureOOM && f.Log == "last words of "+f.Agent {
+					if f.Failure == scaler.FailureOOM && f.Log == "last log lines of "+f.Agent {
 						told++
 					}
 				}
 				for _, b := range tick.Facts.BuildsLost {
-					if b.Log == "last words of "+b.Agent {
+					if b.Log == "last log lines of "+b.Agent {
 						lost++
 					}
 				}
@@ -526,7 +526,7 @@ func TestAgentsThatComeAndDie(t *testing.T) {
 				t.Errorf("at work %v: %d agents are made in a minute, want %d at most", atWork, n, most)
 			}
 			if told != died || atWork && lost != died || !atWork && lost != 0 {
-				t.Errorf("at work %v: %d died, %d are told, and %d lost builds; each with its last words", atWork, died, told, lost)
+				t.Errorf("at work %v: %d died, %d are told, and %d lost builds; each with its last log lines", atWork, died, told, lost)
 			}
 		})
 	}
@@ -655,7 +655,7 @@ func TestOnTrial(t *testing.T) {
 	}
 }
 
-// TestDeadDaemonIsToldOnce, when its agent is marked, with its last words; nothing
+// TestDeadDaemonIsToldOnce, when its agent is marked, with its last log lines; nothing
 // pauses for it.
 func TestDeadDaemonIsToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -670,7 +670,7 @@ func TestDeadDaemonIsToldOnce(t *testing.T) {
 		}
 		want := []scaler.FailedAgent{{
 			PoolID: id, Agent: "web-e-a", Failure: scaler.FailureOOM,
-			Text: "its Docker daemon is dead (oom): dind: OOMKilled, exit code 137", Log: "last words of web-e-a",
+			Text: "its Docker daemon is dead (oom): dind: OOMKilled, exit code 137", Log: "last log lines of web-e-a",
 		}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("the agents that failed: %s", diff)

@@ -69,9 +69,9 @@ type Cluster interface {
 	DeletePod(ctx context.Context, pod scaler.Pod, deadline time.Time) error
 	// DeleteSlot deletes exactly this version of the claim. Deadline and errors are as DeletePod's.
 	DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time.Time) error
-	// LastWords reads the last lines of the failed container's log, in bounded time and length, without text
+	// LastLog reads the last lines of the failed container's log, in bounded time and length, without text
 	// that looks like a secret; "": none.
-	LastWords(ctx context.Context, pod scaler.Pod) (string, error)
+	LastLog(ctx context.Context, pod scaler.Pod) (string, error)
 	// Absent asks the API server itself, and no cache, whether no pod of that name exists.
 	Absent(ctx context.Context, name string) (bool, error)
 }

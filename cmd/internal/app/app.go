@@ -149,7 +149,7 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
 	pods := pool.New(pool.Config{
-		Client: client, Instance: s.Instance, Specs: s.PoolSpecs(), Clock: p.Clock, Log: p.Log.Named("pool"), Requests: d.metrics.KubeRequest, Impatient: role == rolePlan,
+		Client: client, Instance: s.Instance, Specs: s.PoolSpecs(), Clock: p.Clock, Log: p.Log.Named("pool"), Requests: d.metrics.KubeRequest, FailFast: role == rolePlan,
 	})
 	if err := d.start(ctx, pods); err != nil {
 		return nil, err

@@ -172,7 +172,7 @@ func (e *events) lost(t *scaler.Tick) {
 		if n := len(names) - eventAgents; n > 0 {
 			agents += fmt.Sprintf(" and %d more", n)
 		}
-		e.say(t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: %d lost with their agents: %s%s", all[0].Team, all[0].Kind, builds, agents, lastWords(log))
+		e.say(t, corev1.EventTypeWarning, eventBuildLost, "%s, %s: %d lost with their agents: %s%s", all[0].Team, all[0].Kind, builds, agents, logEnd(log))
 	}
 }
 
@@ -182,7 +182,7 @@ func (e *events) failures(t *scaler.Tick) {
 	same := func(a, b scaler.FailedAgent) bool { return a.PoolID == b.PoolID && a.Failure == b.Failure }
 	for _, all := range grouped(t.Facts.Failures, same) {
 		f := all[max(0, slices.IndexFunc(all, func(f scaler.FailedAgent) bool { return f.Log != "" }))]
-		e.say(t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d failed: %s: %s%s", f.Team, f.Kind, len(all), f.Failure, f.Text, lastWords(f.Log))
+		e.say(t, corev1.EventTypeWarning, eventAgentFailed, "%s, %s: %d failed: %s: %s%s", f.Team, f.Kind, len(all), f.Failure, f.Text, logEnd(f.Log))
 	}
 }
 
@@ -206,15 +206,15 @@ func firstOf(s string, n int) string {
 	return s
 }
 
-// lastWords returns the end of a log as an event has it; "" without a log.
-func lastWords(log string) string {
+// logEnd returns the end of a log as an event has it; "" without a log.
+func logEnd(log string) string {
 	if r := []rune(log); len(r) > eventLog {
 		log = "…" + string(r[len(r)-eventLog:])
 	}
 	if log == "" {
 		return ""
 	}
-	return "; last words: " + log
+	return "; last log lines: " + log
 }
 
 // scaled makes an event for each way in which a team's number of agents changes.

@@ -312,7 +312,7 @@ func TestEventsAreOneLine(t *testing.T) {
 	e.observe(scaler.Tick{Facts: scaler.Facts{
 		Failures: []scaler.FailedAgent{{PoolID: id, Failure: scaler.FailureCrashLoop, Text: "it ended\x1b[2J", Log: "one\ntwo\u202e"}},
 	}})
-	if got, want := <-fake.Events, `last words: one\ntwo\u202e`; strings.ContainsAny(got, "\n\x1b\u202e") || !strings.Contains(got, want) {
+	if got, want := <-fake.Events, `last log lines: one\ntwo\u202e`; strings.ContainsAny(got, "\n\x1b\u202e") || !strings.Contains(got, want) {
 		t.Errorf("the event is %q, want %q in it", got, want)
 	}
 }
@@ -408,7 +408,7 @@ func TestLostEvents(t *testing.T) {
 		got = append(got, text)
 	}
 	if len(got) != 2 ||
-		!strings.HasPrefix(got[0], "Warning BuildLost web, ephemeral: 5 lost with their agents: web-e-1 (its pod vanished), web-e-2 (its pod vanished), web-e-3 (its pod vanished) and 2 more; last words: …yyy") || !strings.Contains(got[0], "no memory") || len(got[0]) > 600 ||
+		!strings.HasPrefix(got[0], "Warning BuildLost web, ephemeral: 5 lost with their agents: web-e-1 (its pod vanished), web-e-2 (its pod vanished), web-e-3 (its pod vanished) and 2 more; last log lines: …yyy") || !strings.Contains(got[0], "no memory") || len(got[0]) > 600 ||
 		!strings.HasPrefix(got[1], "Warning BuildLost data, persistent: 3 lost with their agents: data-p-1 (its pod ended: Evicted: xxx") || len(got[1]) > 400 {
 		t.Errorf("the events are %q", got)
 	}
@@ -433,7 +433,7 @@ func TestFailureEvents(t *testing.T) {
 	for text := range fake.Events {
 		got = append(got, text)
 	}
-	if len(got) != 2 || !strings.HasPrefix(got[0], "Warning AgentFailed web, ephemeral: 2 failed: crash-loop: its pod ended too; last words: …xxx") ||
+	if len(got) != 2 || !strings.HasPrefix(got[0], "Warning AgentFailed web, ephemeral: 2 failed: crash-loop: its pod ended too; last log lines: …xxx") ||
 		!strings.Contains(got[0], "the end") || len(got[0]) > 600 || !strings.HasPrefix(got[1], "Warning AgentFailed web, ephemeral: 1 failed: quota: exceeded quota") {
 		t.Errorf("the events are %q", got)
 	}

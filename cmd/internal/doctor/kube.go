@@ -221,7 +221,7 @@ func (e *exam) rehearse(ctx context.Context, client kubernetes.Interface, s *poo
 		return
 	}
 	var taken, untold []string
-	for _, a := range pool.Rehearse(ctx, client, *s, scaler.AgentName(s.PoolID, random())) {
+	for _, a := range pool.DryRun(ctx, client, *s, scaler.AgentName(s.PoolID, random())) {
 		switch {
 		case len(a.Beside) > 0:
 			e.finding(name, keepOut(s, a.Beside), "something in the cluster puts the container %s beside the agent: when the agent has ended, that container runs on and keeps the pod's memory", strings.Join(a.Beside, ", "))

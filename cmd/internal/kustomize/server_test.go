@@ -99,7 +99,7 @@ func TestOnARealAPIServer(t *testing.T) {
 func judge(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, s pool.Spec) error {
 	t.Helper()
 	for range 100 {
-		answers := pool.Rehearse(ctx, cluster.Client(), s, "web-x-1")
+		answers := pool.DryRun(ctx, cluster.Client(), s, "web-x-1")
 		if err := answers[0].Err; err == nil || !strings.Contains(err.Error(), "serviceaccount") {
 			return err
 		}

@@ -43,7 +43,7 @@ type ill struct {
 
 	want scaler.Failure
 	text string // a pattern: what its failure says
-	log  string // the last words that are kept
+	log  string // the last log lines that are kept
 }
 
 var ills = []ill{
@@ -163,7 +163,7 @@ func TestFailures(t *testing.T) {
 			if f.Failure != c.want || !regexp.MustCompile(c.text).MatchString(f.Text) {
 				t.Errorf("%s failed: %s: %s\nwant %s: %s", f.Agent, f.Failure, f.Text, c.want, c.text)
 			} else if j == 0 {
-				t.Logf("%s failed: %s: %s (its last words: %q)", f.Agent, f.Failure, f.Text, f.Log)
+				t.Logf("%s failed: %s: %s (its last log lines: %q)", f.Agent, f.Failure, f.Text, f.Log)
 			}
 		}
 	}
