@@ -1,0 +1,67 @@
+package simulate
+
+import (
+	"time"
+
+	"bellboard/scaler"
+)
+
+// calmPolls is how many polls in a row have to show the same world, and decide nothing, before polls are
+// skipped: the decision may rest on the two polls before.
+const calmPolls = 2
+
+// rest returns the earliest time at which a poll can decide anything new, if nothing happens in the world
+// until then. Polls before that time are skipped, which changes no digit. A decision of the same world changes
+// only when one of its clocks passes a bound, so rest returns the first of these bounds.
+func (b *bellboard) rest(w *world) int64 {
+	next := b.last + b.poll
+	if b.calm < calmPolls || w.waiting() > 0 || w.count[starting]+w.count[leaving] > 0 || len(b.in.Memory.Vetoes) > 0 || !b.atRest() {
+		return next
+	}
+	rest, now := int64(never), b.in.Now
+	bound := func(since time.Time, after time.Duration) {
+		if t := since.Add(after); !since.IsZero() && t.After(now) {
+			// Go rounds towards the past, and the bound has to be reached.
+			rest = min(rest, t.UnixMilli()+1)
+		}
+	}
+	m := &b.in.Memory
+	for i := range b.team.Pools {
+		p := &b.team.Pools[i]
+		known := m.Pools[p.PoolID]
+		bound(known.Down, b.team.ScaleDownCooldown)
+		bound(m.Started, b.team.ScaleDownCooldown)
+		bound(known.Up, b.team.ScaleUpCooldown)
+		bound(known.Roomy, p.IdleTimeout)
+		bound(known.Backoff.Until, 0)
+	}
+	for _, s := range b.podOf {
+		known, pod := m.Agents[s.name], &b.in.Cluster.Pods[s.pod]
+		bound(known.Free, scaler.FreeUnprotected)
+		bound(known.Free, s.pool.IdleTimeout)
+		if s.pool.MaxLifetime > 0 {
+			bound(pod.Created, s.pool.MaxLifetime)
+		}
+	}
+	for i := range b.in.Cluster.Slots {
+		v := &b.in.Cluster.Slots[i]
+		known := m.Slots[v.Key()]
+		bound(known.Used, v.Keep)
+		bound(known.Aside, 0)
+	}
+	if b.team.Mode == scaler.ModeAuto && len(w.all) > 0 {
+		bound(now.Truncate(time.Minute), time.Minute) // the demand of each minute is counted
+	}
+	return rest
+}
+
+// atRest reports whether no agent and no Jenkins node is on its way to be removed.
+func (b *bellboard) atRest() bool {
+	for i := range b.in.Jenkins.Nodes {
+		s := b.nodeOf[i]
+		if n := &b.in.Jenkins.Nodes[i]; n.OfflineBy != scaler.NotMarked && n.Idle || s.pod < 0 && !b.in.Berths[s.name] {
+			return false
+		}
+	}
+	return true
+}
