@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"text/tabwriter"
 	"time"
 
@@ -16,6 +17,7 @@ func simulateCommand() *cobra.Command {
 		scenarios []string
 		set       []string
 		least     int
+		modes     []string
 		poll      time.Duration
 		values    []float64
 	)
@@ -33,6 +35,7 @@ func simulateCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
+			debug.SetGCPercent(800) // a decision leaves much behind, and little of it is kept
 			out := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', tabwriter.AlignRight)
 			defer func() { _ = out.Flush() }()
 			_, _ = fmt.Fprintf(out, "scenario\tpolicy\tmean\tp50\tp95\tp99\tcold\tpaid\tstart\tbusy\tidle\tleave\tslots\tlaunches\tlooks\ttook\t")
@@ -45,7 +48,7 @@ func simulateCommand() *cobra.Command {
 				if err != nil {
 					return usageError{err}
 				}
-				for _, mode := range []string{"ephemeral", "persistent", "auto"} {
+				for _, mode := range modes {
 					p, err := simulate.Bellboard(mode, poll, append([]string{"MODE=" + mode}, set...)...)
 					if err != nil {
 						return usageError{err}
@@ -68,6 +71,7 @@ func simulateCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringSliceVar(&scenarios, "scenario", []string{"warm", "cold"}, "warm, cold, slow")
 	f.StringArrayVar(&set, "set", nil, "KEY=VALUE: a setting, such as IDLE_TIMEOUT=2m")
+	f.StringSliceVar(&modes, "mode", []string{"ephemeral", "persistent", "auto"}, "the modes of Bellboard to replay")
 	f.IntVar(&least, "least", 0, "leave out labels with fewer builds")
 	f.DurationVar(&poll, "poll", 5*time.Second, "time between two polls")
 	f.Float64SliceVar(&values, "wait-value", []float64{1, 10, 30}, "agent-seconds that a second of waiting is worth")

@@ -65,7 +65,7 @@ func (b *bellboard) next(w *world) int64 {
 		b.due = b.last + b.poll
 	}
 	if b.fresh || b.noSkip {
-		return b.last + b.poll
+		return b.onGrid(w.now)
 	}
 	return b.due
 }

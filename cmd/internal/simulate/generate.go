@@ -40,7 +40,7 @@ type generator struct {
 func Generate(shape Shape, days int, seed uint64) (*History, error) {
 	g := generator{
 		Rand: rand.New(rand.NewPCG(seed, 0x6265_6c6c)), jobs: map[string]int32{}, //nolint:gosec // a simulation
-		h:    &History{Name: fmt.Sprintf("generated %s, %d days, seed %d", shape, days, seed), Labels: []string{"linux"}},
+		h: &History{Name: fmt.Sprintf("generated %s, %d days, seed %d", shape, days, seed), Labels: []string{"linux"}},
 	}
 	if days < 1 || days > 3660 {
 		return nil, fmt.Errorf("a history of %d days cannot be generated; write a number from 1 to 3660", days)

@@ -8,35 +8,40 @@ import (
 
 // calmPolls is how many polls in a row have to show the same world, and decide nothing, before polls are
 // skipped: the decision may rest on the two polls before.
-const calmPolls = 2
+const calmPolls = 1
 
 // rest returns the earliest time at which a poll can decide anything new, if nothing happens in the world
 // until then. Polls before that time are skipped, which changes no digit. A decision of the same world changes
 // only when one of its clocks passes a bound, so rest returns the first of these bounds.
 func (b *bellboard) rest(w *world) int64 {
 	next := b.last + b.poll
-	if b.calm < calmPolls || w.waiting() > 0 || w.count[starting]+w.count[leaving] > 0 || len(b.in.Memory.Vetoes) > 0 || !b.atRest() {
+	m := &b.in.Memory
+	if b.calm < calmPolls || w.count[leaving] > 0 || len(m.Vetoes) > 0 || !b.atRest() {
 		return next
 	}
 	rest, now := int64(never), b.in.Now
 	bound := func(since time.Time, after time.Duration) {
 		if t := since.Add(after); !since.IsZero() && t.After(now) {
-			// Go rounds towards the past, and the bound has to be reached.
-			rest = min(rest, t.UnixMilli()+1)
+			rest = min(rest, t.Add(time.Millisecond-1).UnixMilli())
 		}
 	}
-	m := &b.in.Memory
 	for i := range b.team.Pools {
 		p := &b.team.Pools[i]
 		known := m.Pools[p.PoolID]
+		if known.Backoff.Came || !known.Backoff.Until.IsZero() {
+			return next
+		}
 		bound(known.Down, b.team.ScaleDownCooldown)
 		bound(m.Started, b.team.ScaleDownCooldown)
 		bound(known.Up, b.team.ScaleUpCooldown)
 		bound(known.Roomy, p.IdleTimeout)
-		bound(known.Backoff.Until, 0)
 	}
 	for _, s := range b.podOf {
 		known, pod := m.Agents[s.name], &b.in.Cluster.Pods[s.pod]
+		if a := s.agent; a.state == starting {
+			rest = min(rest, b.startBound(w, s, pod))
+			continue
+		}
 		bound(known.Free, scaler.FreeUnprotected)
 		bound(known.Free, s.pool.IdleTimeout)
 		if s.pool.MaxLifetime > 0 {
@@ -53,6 +58,27 @@ func (b *bellboard) rest(w *world) int64 {
 		bound(now.Truncate(time.Minute), time.Minute) // the demand of each minute is counted
 	}
 	return rest
+}
+
+// startBound returns when the start of an agent shows something new, or when the agent may be overdue.
+func (b *bellboard) startBound(w *world, s *seat, pod *scaler.Pod) int64 {
+	took := s.agent.online - s.agent.created
+	if s.agent.online == never {
+		return b.last + b.poll
+	}
+	switch created := s.agent.created; {
+	case pod.Scheduled.IsZero():
+		return created + took*scheduledAt/100
+	case pod.Ready.IsZero():
+		return created + took*readyAt/100
+	}
+	// An agent is overdue no earlier than after twice the time in which nine of ten starts were done.
+	usual := b.in.Memory.Pools[pod.PoolID].Starts.Usual.Most
+	late := pod.Scheduled.Add(min(max(30*time.Second, 2*usual), s.pool.StartTimeout)).UnixMilli()
+	if late <= w.now {
+		return b.last + b.poll
+	}
+	return late
 }
 
 // atRest reports whether no agent and no Jenkins node is on its way to be removed.
