@@ -1,79 +1,253 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"bellboard/cmd/internal/simulate"
+	"bellboard/scaler/plain"
 )
 
+// simulateFlags is what a person asks of a simulation.
+type simulateFlags struct {
+	output, report, generate string
+	scenarios, set           []string
+	teams, labels            []string
+	value, split, last       float64
+	tune, rivals, all        bool
+	least, days              int
+	seed                     uint64
+	poll                     time.Duration
+}
+
 func simulateCommand() *cobra.Command {
-	var (
-		scenarios []string
-		set       []string
-		least     int
-		modes     []string
-		poll      time.Duration
-		values    []float64
-	)
+	var s simulateFlags
 	cmd := &cobra.Command{
-		Use:   "simulate FILE",
-		Short: "Replay a history of builds: what would have been paid, and how long would builds have waited",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			file, err := os.Open(args[0])
-			if err != nil {
-				return usageError{err}
-			}
-			defer func() { _ = file.Close() }()
-			h, err := simulate.Read(file, args[0])
-			if err != nil {
-				return usageError{err}
-			}
-			debug.SetGCPercent(800) // a decision leaves much behind, and little of it is kept
-			out := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', tabwriter.AlignRight)
-			defer func() { _ = out.Flush() }()
-			_, _ = fmt.Fprintf(out, "scenario\tpolicy\tmean\tp50\tp95\tp99\tcold\tpaid\tstart\tbusy\tidle\tleave\tslots\tlaunches\tlooks\ttook\t")
-			for _, v := range values {
-				_, _ = fmt.Fprintf(out, "C(%g)\t", v)
-			}
-			_, _ = fmt.Fprintln(out)
-			for _, name := range scenarios {
-				s, err := simulate.ScenarioOf(name)
-				if err != nil {
-					return usageError{err}
-				}
-				for _, mode := range modes {
-					p, err := simulate.Bellboard(mode, poll, append([]string{"MODE=" + mode}, set...)...)
-					if err != nil {
-						return usageError{err}
-					}
-					r, err := simulate.Replay(h, s, p, simulate.Least(least))
-					if err != nil {
-						return err
-					}
-					m := r.Measures(values...)
-					_, _ = fmt.Fprintf(out, "%s\t%s\t%.1f\t%.0f\t%.0f\t%.0f\t%.1f\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t%d\t%d\t%.1fs\t", name, m.Policy, m.WaitMean, m.WaitP50, m.WaitP95, m.WaitP99, m.Cold, m.Paid, m.Starting, m.Busy, m.Idle, m.Leaving, m.Stored, m.Launches, m.Looks, m.Took)
-					for _, c := range m.Cost {
-						_, _ = fmt.Fprintf(out, "%.3f\t", c.Cost)
-					}
-					_, _ = fmt.Fprintln(out)
-				}
-			}
-			return nil
-		},
+		Use:   "simulate FILE | simulate --generate SHAPE",
+		Short: "Replay a history of builds: what would have been paid, how long would builds have waited",
+		Long: "Replays a history of builds against Bellboard's own decision, and with --rivals against policies of other tools.\n" +
+			"FILE is CSV with the columns " + simulate.Header + ", plain or packed by gzip. The last three\n" +
+			"columns may be missing. The lines are sorted by submission; times are in seconds, also in parts of seconds.\n" +
+			"Each label is a team of its own, unless --team joins labels. There is no limit of agents unless --set MAX_AGENTS=… sets one.\n" +
+			"C(w) is the paid time of agents and cache slots, and w times the time that builds lost by waiting and by empty caches,\n" +
+			"over the time that builds worked. Calls neither Jenkins nor Kubernetes.",
+		Example: "  bellboard simulate builds.csv.gz --rivals --report report.html\n" +
+			"  bellboard simulate builds.csv --set MODE=persistent --set IDLE_TIMEOUT=2m --scenario cold\n" +
+			"  bellboard simulate --generate fan-out --days 14 --tune --split 0.5",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&scenarios, "scenario", []string{"warm", "cold"}, "warm, cold, slow")
-	f.StringArrayVar(&set, "set", nil, "KEY=VALUE: a setting, such as IDLE_TIMEOUT=2m")
-	f.StringSliceVar(&modes, "mode", []string{"ephemeral", "persistent", "auto"}, "the modes of Bellboard to replay")
-	f.IntVar(&least, "least", 0, "leave out labels with fewer builds")
-	f.DurationVar(&poll, "poll", 5*time.Second, "time between two polls")
-	f.Float64SliceVar(&values, "wait-value", []float64{1, 10, 30}, "agent-seconds that a second of waiting is worth")
+	f.StringVarP(&s.output, "output", "o", "table", "table or json")
+	f.StringVar(&s.report, "report", "", "write a report with pictures to this HTML file")
+	f.StringSliceVar(&s.scenarios, "scenario", []string{"warm", "cold"}, "warm (starts of 20 to 60 s), cold (also a first build on an empty cache is slower), slow (starts of 2 to 4 minutes)")
+	f.Float64Var(&s.value, "wait-value", 10, "agent-seconds that one second less of waiting is worth")
+	f.BoolVar(&s.tune, "tune", false, "search for settings of Bellboard with a lower cost")
+	f.Float64Var(&s.split, "split", 0, "choose settings by this share of the history, and judge by the rest: 0.5; 0 chooses in hindsight")
+	f.BoolVar(&s.rivals, "rivals", false, "replay the policies of other tools, at their defaults and tuned")
+	f.BoolVar(&s.all, "all", false, "show all settings of the rivals that were tried")
+	f.StringArrayVar(&s.set, "set", nil, "KEY=VALUE: a setting of Bellboard, such as IDLE_TIMEOUT=2m or EPHEMERAL_IDLE_TIMEOUT=30s")
+	f.StringArrayVar(&s.teams, "team", nil, "NAME=LABEL,LABEL: the builds of these labels share their agents")
+	f.StringArrayVar(&s.labels, "label", nil, "LABEL: replay the builds of this label only; may be repeated")
+	f.IntVar(&s.least, "least", 0, "leave out labels with fewer builds")
+	f.Float64Var(&s.last, "last", 0, "replay the last days only; 0 for all")
+	f.DurationVar(&s.poll, "poll", 5*time.Second, "time between two polls of Bellboard")
+	f.Uint64Var(&s.seed, "seed", 1, "number that determines the start-ups and the dispatch, and a generated history")
+	f.StringVar(&s.generate, "generate", "", "replay a generated history: diurnal, fan-out, cron, periodic or nearly-idle")
+	f.IntVar(&s.days, "days", 14, "length of a generated history")
 	return cmd
+}
+
+func (s *simulateFlags) run(cmd *cobra.Command, args []string) error {
+	q, err := s.question(args)
+	if err != nil {
+		return usageError{err}
+	}
+	if err := cmd.Context().Err(); err != nil {
+		return err
+	}
+	// A decision leaves much behind, and keeps little of it. The limit holds for a million builds.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(900 << 20))
+	progress := newProgress(cmd.ErrOrStderr())
+	q.Progress = progress.show
+	a, err := simulate.Ask(cmd.Context(), q)
+	progress.clear()
+	if err != nil {
+		return err
+	}
+	if s.report != "" {
+		if err := writeReport(s.report, a); err != nil {
+			return err
+		}
+	}
+	if s.output == "json" {
+		out := json.NewEncoder(cmd.OutOrStdout())
+		out.SetIndent("", "  ")
+		return out.Encode(a)
+	}
+	return s.table(cmd.OutOrStdout(), a)
+}
+
+// question returns what the flags ask. Its error is a mistake in the flags or in the history.
+func (s *simulateFlags) question(args []string) (q simulate.Question, err error) {
+	switch {
+	case s.output != "table" && s.output != "json":
+		return q, fmt.Errorf("-o %s: write table or json", s.output)
+	case s.split < 0 || s.split >= 1:
+		return q, fmt.Errorf("--split %g: write a share from 0 to 1, such as 0.5", s.split)
+	case s.value < 0 || s.value > 10_000:
+		return q, fmt.Errorf("--wait-value %g: write a number from 0 to 10000", s.value)
+	case s.poll < 100*time.Millisecond || s.poll > 30*time.Second:
+		return q, fmt.Errorf("--poll %s: write a time from 100ms to 30s", s.poll)
+	case (len(args) == 1) == (s.generate != ""):
+		return q, errors.New("simulate: write the file with the history, or --generate and a shape")
+	}
+	if q.History, err = s.history(args); err != nil {
+		return q, err
+	}
+	for _, name := range s.scenarios {
+		one, err := simulate.ScenarioOf(name)
+		if err != nil {
+			return q, fmt.Errorf("--scenario: %w", err)
+		}
+		one.Seed = s.seed
+		q.Scenarios = append(q.Scenarios, one)
+	}
+	if _, err := simulate.Settings(s.set...); err != nil {
+		return q, err
+	}
+	q.Poll, q.Set, q.Values, q.Value = s.poll, s.set, []float64{1, 10, 30}, s.value
+	q.Rivals, q.Tune, q.Split, q.Least = s.rivals, s.tune, s.split, s.least
+	if s.report != "" {
+		q.Steps = 720
+	}
+	return q, nil
+}
+
+// history reads or generates the history.
+func (s *simulateFlags) history(args []string) (h *simulate.History, err error) {
+	if s.generate != "" {
+		if h, err = simulate.Generate(simulate.Shape(s.generate), s.days, s.seed); err != nil {
+			return nil, fmt.Errorf("--generate: %w", err)
+		}
+	} else {
+		file, err := os.Open(args[0])
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = file.Close() }()
+		if h, err = simulate.Read(file, args[0]); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.Join(s.teams); err != nil {
+		return nil, fmt.Errorf("--team: %w", err)
+	}
+	if err := h.Only(s.labels); err != nil {
+		return nil, fmt.Errorf("--label: %w", err)
+	}
+	if s.last > 0 {
+		h = h.Last(s.last)
+	}
+	return h, nil
+}
+
+// writeReport writes the HTML report.
+func writeReport(name string, a *simulate.Answer) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.WriteReport(f), f.Close())
+}
+
+// table prints the answer for a person.
+func (s *simulateFlags) table(w io.Writer, a *simulate.Answer) error {
+	h := &a.History
+	text := fmt.Sprintf("%s: %d builds in %.1f days, %d labels, %.0f hours of work, at most %d at once", h.Name, h.Builds, h.Days, h.Labels, h.Work, h.Peak)
+	if h.Left > 0 {
+		text += fmt.Sprintf(" (%d builds of rare labels left out)", h.Left)
+	}
+	if h.WaitP95 > 0 {
+		text += fmt.Sprintf("\nreally waited: half at most %.0f s, 19 of 20 at most %.0f s", h.WaitP50, h.WaitP95)
+	}
+	if a.Split > 0 {
+		text += fmt.Sprintf("\nchosen by the first %.0f %% of the history, judged by the rest", 100*a.Split)
+	}
+	if _, err := fmt.Fprintln(w, plain.Block(text)); err != nil {
+		return err
+	}
+	for i := range a.Scenarios {
+		if err := s.scenarioTable(w, &a.Scenarios[i]); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "\nWaits and cold are seconds for each build. Paid, its parts and C(w) are over work. C(w) = paid + w × (waits + cold).\n")
+	return err
+}
+
+func (s *simulateFlags) scenarioTable(w io.Writer, f *simulate.Findings) error {
+	if _, err := fmt.Fprintf(w, "\n%s   no wait at all costs at least %.3f, waits up to a minute at least %.3f\n", f.Scenario, f.Bounds.Clairvoyant, f.Bounds.Least); err != nil {
+		return err
+	}
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	head := []string{"mean wait", "p50", "p95", "p99", "cold", "paid", "starting", "idle", "leaving", "slots", "agents made"}
+	for _, c := range f.Rows[0].Cost {
+		head = append(head, fmt.Sprintf("C(%g)", c.WaitValue))
+	}
+	_, _ = fmt.Fprintf(out, "%s\t  policy\n", strings.Join(head, "\t"))
+	for i := range f.Rows {
+		m := &f.Rows[i]
+		if m.Group == simulate.GroupGrid && !s.all {
+			continue
+		}
+		_, _ = fmt.Fprintf(out, "%.1f\t%.0f\t%.0f\t%.0f\t%.1f\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t%d\t", m.WaitMean, m.WaitP50, m.WaitP95, m.WaitP99, m.Cold, m.Paid, m.Starting, m.Idle, m.Leaving, m.Stored, m.Launches)
+		for _, c := range m.Cost {
+			_, _ = fmt.Fprintf(out, "%.3f\t", c.Cost)
+		}
+		_, _ = fmt.Fprintf(out, "  %s\n", plain.Line(m.Policy))
+	}
+	return out.Flush()
+}
+
+// progress shows on a terminal how far a simulation is.
+type progress struct {
+	w     io.Writer
+	tty   bool
+	shown bool
+}
+
+func newProgress(w io.Writer) *progress {
+	p := &progress{w: w}
+	if f, ok := w.(*os.File); ok {
+		info, err := f.Stat()
+		p.tty = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	return p
+}
+
+func (p *progress) show(done, all int, what string) {
+	if !p.tty {
+		return
+	}
+	const width = 24
+	bar := strings.Repeat("█", width*done/all) + strings.Repeat("░", width-width*done/all)
+	_, _ = fmt.Fprintf(p.w, "\r\x1b[K%s %d of %d  %s", bar, done, all, firstWords(plain.Line(what)))
+	p.shown = true
+}
+
+func (p *progress) clear() {
+	if p.shown {
+		_, _ = fmt.Fprint(p.w, "\r\x1b[K")
+	}
 }

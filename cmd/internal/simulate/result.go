@@ -120,7 +120,7 @@ func Replay(h *History, s Scenario, p Policy, options ...Option) (*Result, error
 		for j := range builds {
 			out.work += builds[j].Length
 		}
-		pol, err := p.make(&s)
+		pol, err := p.make(&s, builds)
 		if err != nil {
 			return nil, err
 		}
@@ -155,8 +155,9 @@ func With(line *Timeline) Option { return func(r *replaying) { r.line = line } }
 
 // Policy is a policy that a history can be replayed against.
 type Policy struct {
-	Name string
-	make func(*Scenario) (policy, error)
+	Name   string
+	Source string // where the policy is described
+	make   func(*Scenario, []Build) (policy, error)
 }
 
 // pools returns the builds of each label, the label with the most builds first.

@@ -52,7 +52,7 @@ type Decide func(scaler.Input) (scaler.Plan, scaler.Memory, scaler.Facts, error)
 
 // Deciding returns the policy of a team that a decision governs.
 func Deciding(name string, poll time.Duration, t scaler.Team, decide Decide) Policy {
-	return Policy{Name: name, make: func(s *Scenario) (policy, error) {
+	return Policy{Name: name, make: func(s *Scenario, _ []Build) (policy, error) {
 		return newBellboard(t, poll, decide, s), nil
 	}}
 }

@@ -27,7 +27,7 @@ func TestSkipping(t *testing.T) {
 						t.Fatal(err)
 					}
 					run := func(noSkip bool) *Result {
-						p := Policy{Name: mode, make: func(s *Scenario) (policy, error) {
+						p := Policy{Name: mode, make: func(s *Scenario, _ []Build) (policy, error) {
 							b := newBellboard(team, 5*time.Second, scaler.Checked, s)
 							b.noSkip = noSkip
 							return b, nil

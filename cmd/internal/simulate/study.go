@@ -1,0 +1,350 @@
+package simulate
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Question is what a study asks.
+type Question struct {
+	History   *History
+	Scenarios []Scenario
+	Poll      time.Duration
+	Set       []string  // settings of Bellboard
+	Values    []float64 // C(w) is computed for each of these
+	Value     float64   // the w that "best" means
+	Rivals    bool      // replay the policies of other tools, at their defaults and tuned in hindsight
+	Tune      bool      // search for better settings of Bellboard
+	Split     float64   // choose by the first share of the history, and judge by the rest; 0: choose and judge by all
+	Least     int       // leave out labels with fewer builds
+	Steps     int       // of the timeline; 0: none
+	Progress  func(done, all int, what string)
+}
+
+// Answer is what a study found.
+type Answer struct {
+	History   Facts      `json:"history"`
+	Value     float64    `json:"waitValue"`
+	Poll      float64    `json:"pollSeconds"`
+	Split     float64    `json:"split,omitempty"`
+	Scenarios []Findings `json:"scenarios"`
+}
+
+// Facts describe a history.
+type Facts struct {
+	Name   string    `json:"name"`
+	From   time.Time `json:"from"`
+	Days   float64   `json:"days"`
+	Builds int       `json:"builds"`
+	Labels int       `json:"labels"`
+	Left   int       `json:"leftOut,omitempty"` // builds of labels that are left out
+	Work   float64   `json:"workHours"`
+	Peak   int       `json:"peak"` // builds that run at once, if none waits
+	// WaitP50 and WaitP95 are the waits that really were, in seconds. Zero: the history does not say.
+	WaitP50 float64 `json:"realWaitP50,omitempty"`
+	WaitP95 float64 `json:"realWaitP95,omitempty"`
+}
+
+// Findings is what a study found in one scenario.
+type Findings struct {
+	Scenario string    `json:"scenario"`
+	Bounds   Bounds    `json:"bounds"`
+	Rows     []Row     `json:"rows"`
+	Line     *Timeline `json:"-"` // of the first row
+}
+
+// Row is one policy in one scenario.
+type Row struct {
+	Measures
+	Group    string   `json:"group"` // groupOwn, groupTuned, groupRival, groupBest, groupGrid
+	Settings []string `json:"settings,omitempty"`
+	Source   string   `json:"source,omitempty"`
+}
+
+// The groups of rows.
+const (
+	GroupOwn   = "bellboard"
+	GroupTuned = "bellboard, tuned"
+	GroupRival = "rival"
+	GroupBest  = "best rival, tuned"
+	GroupGrid  = "rival, other settings"
+)
+
+// Ask answers a question. It replays several policies at once.
+func Ask(ctx context.Context, q Question) (*Answer, error) {
+	fit, judge := q.History, q.History
+	if q.Split > 0 {
+		fit, judge = q.History.split(q.Split)
+	}
+	out := &Answer{History: judge.facts(q.Least), Value: q.Value, Poll: q.Poll.Seconds(), Split: q.Split}
+	if out.History.Builds == 0 {
+		return nil, fmt.Errorf("no label of %s has %d builds; write a smaller --least", q.History.Name, q.Least)
+	}
+	s := study{Question: q, fit: fit, judge: judge}
+	for i := range q.Scenarios {
+		f, err := s.scenario(ctx, q.Scenarios[i])
+		if err != nil {
+			return nil, err
+		}
+		out.Scenarios = append(out.Scenarios, f)
+	}
+	return out, nil
+}
+
+type study struct {
+	Question
+	fit, judge *History
+	mu         sync.Mutex
+	done, all  int
+}
+
+// candidate is a policy with what its row says of it.
+type candidate struct {
+	Policy
+	group    string
+	settings []string
+	line     *Timeline
+}
+
+func (s *study) scenario(ctx context.Context, sc Scenario) (Findings, error) {
+	out := Findings{Scenario: sc.Name, Bounds: BoundsOf(s.judge, sc, s.Least)}
+	list, err := s.own()
+	if err != nil {
+		return out, err
+	}
+	if s.Steps > 0 {
+		b := s.judge.Builds
+		out.Line = NewTimeline(b[0].Submitted-minute, b[0].Submitted+s.judge.Span().Milliseconds()+10*minute, s.Steps)
+		list[0].line = out.Line
+	}
+	if s.Tune {
+		tuned, err := s.tune(ctx, sc)
+		if err != nil {
+			return out, err
+		}
+		list = append(list, tuned)
+	}
+	if s.Rivals {
+		for _, p := range Defaults() {
+			list = append(list, candidate{Policy: p, group: GroupRival})
+		}
+		best, others, err := s.hindsight(ctx, sc)
+		if err != nil {
+			return out, err
+		}
+		list = append(list, best)
+		list = append(list, others...)
+	}
+	out.Rows, err = s.replayAll(ctx, s.judge, sc, list)
+	return out, err
+}
+
+// own returns Bellboard with the settings of the question, and the same in its other modes.
+func (s *study) own() ([]candidate, error) {
+	first, err := s.bellboard("bellboard", s.Set)
+	if err != nil {
+		return nil, err
+	}
+	out := []candidate{first}
+	t, err := Settings(s.Set...)
+	if err != nil {
+		return nil, err
+	}
+	out[0].Name = "bellboard " + string(t.Mode)
+	for _, mode := range []string{"auto", "ephemeral", "persistent"} {
+		if mode == string(t.Mode) {
+			continue
+		}
+		c, err := s.bellboard("bellboard "+mode, with(s.Set, "MODE", mode))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+func (s *study) bellboard(name string, set []string) (candidate, error) {
+	p, err := Bellboard(name, s.Poll, set...)
+	return candidate{Policy: p, group: GroupOwn, settings: set}, err
+}
+
+// with returns settings with one of them changed.
+func with(set []string, key, value string) []string {
+	out := slices.DeleteFunc(slices.Clone(set), func(x string) bool { return strings.HasPrefix(strings.ToUpper(x), key+"=") })
+	return append(out, key+"="+value)
+}
+
+// knobs are the settings that tune tries, and their values.
+var knobs = []struct {
+	key    string
+	values []string
+}{
+	{"MODE", []string{"ephemeral", "persistent", "auto"}},
+	{"IDLE_TIMEOUT", []string{"30s", "1m", "2m", "5m", "10m", "20m"}},
+	{"MIN_IDLE", []string{"0", "1", "2", "4"}},
+	{"SCALE_DOWN_COOLDOWN", []string{"0s", "1m", "5m"}},
+}
+
+// tune searches for settings with a lower C(w): one setting after the other, each with the best values of the
+// settings before.
+func (s *study) tune(ctx context.Context, sc Scenario) (candidate, error) {
+	set, best := s.Set, candidate{}
+	for _, k := range knobs {
+		var list []candidate
+		for _, v := range k.values {
+			c, err := s.bellboard(GroupTuned, with(set, k.key, v))
+			if err != nil {
+				return c, err
+			}
+			list = append(list, c)
+		}
+		i, err := s.best(ctx, sc, list)
+		if err != nil {
+			return best, err
+		}
+		best, set = list[i], list[i].settings
+	}
+	best.group, best.Name = GroupTuned, "bellboard tuned: "+strings.Join(best.settings, " ")
+	return best, nil
+}
+
+// hindsight returns the rival with the lowest C(w) of the grid, and all others of the grid.
+func (s *study) hindsight(ctx context.Context, sc Scenario) (best candidate, others []candidate, err error) {
+	var list []candidate
+	for _, p := range Grid() {
+		list = append(list, candidate{Policy: p, group: GroupGrid})
+	}
+	i, err := s.best(ctx, sc, list)
+	if err != nil {
+		return best, nil, err
+	}
+	best = list[i]
+	best.group, best.Name = GroupBest, "best rival: "+best.Name
+	names := map[string]bool{list[i].Name: true}
+	for _, p := range Defaults() {
+		names[p.Name] = true
+	}
+	return best, slices.DeleteFunc(list, func(c candidate) bool { return names[c.Name] }), nil
+}
+
+// best returns the index of the candidate with the lowest C(w) on the part of the history that it is chosen by.
+func (s *study) best(ctx context.Context, sc Scenario, list []candidate) (int, error) {
+	rows, err := s.replayAll(ctx, s.fit, sc, list)
+	if err != nil {
+		return 0, err
+	}
+	at := 0
+	for i := range rows {
+		if rows[i].cost(s.Value) < rows[at].cost(s.Value) {
+			at = i
+		}
+	}
+	return at, nil
+}
+
+// cost returns C(w) of a row, for a w that was asked for.
+func (m *Measures) cost(w float64) float64 {
+	for _, c := range m.Cost {
+		if c.WaitValue == w {
+			return c.Cost
+		}
+	}
+	return m.Paid
+}
+
+// replayAll replays a history against all candidates, as many at once as there are processors.
+func (s *study) replayAll(ctx context.Context, h *History, sc Scenario, list []candidate) ([]Row, error) {
+	s.mu.Lock()
+	s.all += len(list)
+	s.mu.Unlock()
+	rows, errs := make([]Row, len(list)), make([]error, len(list))
+	var wg sync.WaitGroup
+	places := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i := range list {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			if errs[i] = ctx.Err(); errs[i] != nil {
+				return
+			}
+			c := &list[i]
+			var r *Result
+			if r, errs[i] = Replay(h, sc, c.Policy, Least(s.Least), With(c.line)); errs[i] != nil {
+				return
+			}
+			rows[i] = Row{Measures: r.Measures(s.values()...), Group: c.group, Settings: c.settings, Source: c.Source}
+			s.tell(sc.Name + " " + c.Name)
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+func (s *study) tell(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done++
+	if s.Progress != nil {
+		s.Progress(s.done, s.all, what)
+	}
+}
+
+// values returns the values of waiting that costs are computed for, the one that counts among them.
+func (s *study) values() []float64 {
+	return slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(s.Values), s.Value))))
+}
+
+// split returns the builds of the first share of the time, and the rest.
+func (h *History) split(share float64) (first, rest *History) {
+	from, last := h.Builds[0].Submitted, h.Builds[len(h.Builds)-1].Submitted
+	at, _ := slices.BinarySearchFunc(h.Builds, from+int64(share*float64(last-from)), func(b Build, t int64) int { return cmp.Compare(b.Submitted, t) })
+	at = min(max(at, 1), len(h.Builds)-1)
+	a, b := *h, *h
+	a.Builds, b.Builds = h.Builds[:at], h.Builds[at:]
+	return &a, &b
+}
+
+// Last returns the builds of the last days.
+func (h *History) Last(days float64) *History {
+	from := h.Builds[len(h.Builds)-1].Submitted - int64(days*86_400_000)
+	at, _ := slices.BinarySearchFunc(h.Builds, from, func(b Build, t int64) int { return cmp.Compare(b.Submitted, t) })
+	out := *h
+	out.Builds = h.Builds[at:]
+	return &out
+}
+
+func (h *History) facts(least int) Facts {
+	f := Facts{Name: h.Name, From: at(h.Builds[0].Submitted), Days: h.Span().Hours() / 24}
+	var waits []time.Duration
+	var all []Build
+	for _, builds := range h.pools(least) {
+		f.Labels++
+		f.Builds += len(builds)
+		all = append(all, builds...)
+		for i := range builds {
+			f.Work += float64(builds[i].Length) / 3_600_000
+			if builds[i].Started > 0 {
+				waits = append(waits, time.Duration(builds[i].Started-builds[i].Submitted)*time.Millisecond)
+			}
+		}
+	}
+	f.Left = len(h.Builds) - f.Builds
+	sweepLevels(all, 0, func(level int, _, _ int64) { f.Peak = max(f.Peak, level) })
+	slices.Sort(waits)
+	if n := len(waits); n > 0 && 2*n > f.Builds {
+		f.WaitP50, f.WaitP95 = waits[n/2].Seconds(), waits[min(n-1, n*95/100)].Seconds()
+	}
+	return f
+}
