@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +25,6 @@ type simulateFlags struct {
 	tune, rivals, all        bool
 	least, days              int
 	seed                     uint64
-	poll                     time.Duration
 }
 
 func simulateCommand() *cobra.Command {
@@ -60,7 +58,6 @@ func simulateCommand() *cobra.Command {
 	f.StringArrayVar(&s.labels, "label", nil, "LABEL: replay the builds of this label only; may be repeated")
 	f.IntVar(&s.least, "least", 0, "leave out labels with fewer builds")
 	f.Float64Var(&s.last, "last", 0, "replay the last days only; 0 for all")
-	f.DurationVar(&s.poll, "poll", 5*time.Second, "time between two polls of Bellboard")
 	f.Uint64Var(&s.seed, "seed", 1, "number that determines the start-ups and the dispatch, and a generated history")
 	f.StringVar(&s.generate, "generate", "", "replay a generated history: diurnal, fan-out, cron, periodic or nearly-idle")
 	f.IntVar(&s.days, "days", 14, "length of a generated history")
@@ -107,8 +104,6 @@ func (s *simulateFlags) question(args []string) (q simulate.Question, err error)
 		return q, fmt.Errorf("--split %g: write a share from 0 to 1, such as 0.5", s.split)
 	case s.value < 0 || s.value > 10_000:
 		return q, fmt.Errorf("--wait-value %g: write a number from 0 to 10000", s.value)
-	case s.poll < 100*time.Millisecond || s.poll > 30*time.Second:
-		return q, fmt.Errorf("--poll %s: write a time from 100ms to 30s", s.poll)
 	case (len(args) == 1) == (s.generate != ""):
 		return q, errors.New("simulate: write the file with the history, or --generate and a shape")
 	}
@@ -123,10 +118,10 @@ func (s *simulateFlags) question(args []string) (q simulate.Question, err error)
 		one.Seed = s.seed
 		q.Scenarios = append(q.Scenarios, one)
 	}
-	if _, err := simulate.Settings(s.set...); err != nil {
+	if _, _, err := simulate.Settings(s.set...); err != nil {
 		return q, err
 	}
-	q.Poll, q.Set, q.Values, q.Value = s.poll, s.set, []float64{1, 10, 30}, s.value
+	q.Set, q.Values, q.Value = s.set, []float64{1, 10, 30}, s.value
 	q.Rivals, q.Tune, q.Split, q.Least = s.rivals, s.tune, s.split, s.least
 	if s.report != "" {
 		q.Steps = 720

@@ -81,7 +81,7 @@ func (b *bellboard) onGrid(t int64) int64 {
 	return b.last + (t-b.last+b.poll-1)/b.poll*b.poll
 }
 
-func (b *bellboard) look(w *world) {
+func (b *bellboard) look(w *world) error {
 	// Skipped polls are polls that answered: the poll before this one was one interval ago.
 	b.last = w.now
 	changed := b.fresh
@@ -90,7 +90,7 @@ func (b *bellboard) look(w *world) {
 	b.show(w)
 	plan, memory, facts, err := b.decide(b.in)
 	if err != nil {
-		panic(fmt.Sprintf("simulate: the plan breaks a promise at %s: %v", b.in.Now, err))
+		return fmt.Errorf("at %s the plan breaks a promise: %w", b.in.Now, err)
 	}
 	outs := make([]scaler.Outcome, len(plan.Actions))
 	for i := range plan.Actions {
@@ -107,6 +107,7 @@ func (b *bellboard) look(w *world) {
 		b.calm++
 	}
 	b.due = b.onGrid(b.rest(w))
+	return nil
 }
 
 // detach gives an action pods and slots of its own, since the view changes while the plan is carried out.

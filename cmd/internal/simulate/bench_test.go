@@ -1,9 +1,6 @@
 package simulate
 
-import (
-	"testing"
-	"time"
-)
+import "testing"
 
 // BenchmarkReplay measures how long a build takes to be replayed.
 func BenchmarkReplay(b *testing.B) {
@@ -13,7 +10,7 @@ func BenchmarkReplay(b *testing.B) {
 	}
 	for _, mode := range []string{"ephemeral", "persistent", "auto"} {
 		b.Run(mode, func(b *testing.B) {
-			p, err := Bellboard(mode, 5*time.Second, "MODE="+mode)
+			p, err := Bellboard(mode, "MODE="+mode)
 			if err != nil {
 				b.Fatal(err)
 			}

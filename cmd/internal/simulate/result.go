@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -126,7 +127,9 @@ func Replay(h *History, s Scenario, p Policy, options ...Option) (*Result, error
 		}
 		one := s
 		one.Seed += uint64(i) * 7919 //nolint:gosec // a small number
-		replay(builds, &one, pol, out, o.line)
+		if err := replay(builds, &one, pol, out, o.line); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
+		}
 		if o.progress != nil {
 			o.progress(len(builds))
 		}

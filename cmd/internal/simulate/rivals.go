@@ -56,7 +56,7 @@ func (r *rival) asleep(w *world) bool {
 	return r.idle == never || w.count[free] == 0
 }
 
-func (r *rival) look(w *world) {
+func (r *rival) look(w *world) error {
 	w.out.Looks++
 	r.elapsed, r.last = w.now-r.last, w.now
 	if w.now >= r.soon {
@@ -72,7 +72,7 @@ func (r *rival) look(w *world) {
 		r.shrink(r, w)
 	}
 	if r.idle == never || w.now < r.swept {
-		return
+		return nil
 	}
 	r.swept = w.now + r.sweep
 	for _, a := range slices.Clone(w.all) {
@@ -80,6 +80,7 @@ func (r *rival) look(w *world) {
 			w.remove(a)
 		}
 	}
+	return nil
 }
 
 // stir plans a look soon after an event.

@@ -14,9 +14,10 @@ const unlimited = "1000000"
 
 // Settings returns the team and the poll interval that KEY=VALUE settings make of Bellboard's built-in
 // defaults. A KEY is the last part of a variable's name: MODE stands for BELLBOARD_DEFAULT_MODE, and
-// PERSISTENT_IDLE_TIMEOUT for BELLBOARD_DEFAULT_PERSISTENT_IDLE_TIMEOUT. Other than the daemon's, the team has
+// PERSISTENT_IDLE_TIMEOUT for BELLBOARD_DEFAULT_PERSISTENT_IDLE_TIMEOUT. POLL_INTERVAL is the only setting of the
+// daemon as a whole. Other than the daemon's, the team has
 // no limit of agents unless MAX_AGENTS is set.
-func Settings(set ...string) (scaler.Team, error) {
+func Settings(set ...string) (scaler.Team, time.Duration, error) {
 	environ := []string{
 		"BELLBOARD_JENKINS_URL=http://jenkins", "BELLBOARD_TEAMS=" + team, "BELLBOARD_MAX_AGENTS=" + unlimited,
 		"BELLBOARD_TEAM_" + strings.ToUpper(team) + "_LABELS=" + team, "BELLBOARD_DEFAULT_MAX_AGENTS=" + unlimited,
@@ -24,23 +25,27 @@ func Settings(set ...string) (scaler.Team, error) {
 	for _, s := range set {
 		key, value, ok := strings.Cut(s, "=")
 		if key = strings.ToUpper(strings.TrimSpace(key)); !ok || key == "" {
-			return scaler.Team{}, fmt.Errorf("the setting %q is no KEY=VALUE; write one such as MODE=ephemeral", s)
+			return scaler.Team{}, 0, fmt.Errorf("the setting %q is no KEY=VALUE; write one such as MODE=ephemeral", s)
 		}
-		environ = append(environ, "BELLBOARD_DEFAULT_"+strings.TrimPrefix(key, "BELLBOARD_DEFAULT_")+"="+value)
+		variable := "BELLBOARD_DEFAULT_" + strings.TrimPrefix(key, "BELLBOARD_DEFAULT_")
+		if strings.HasSuffix(key, "POLL_INTERVAL") {
+			variable = "BELLBOARD_POLL_INTERVAL"
+		}
+		environ = append(environ, variable+"="+value)
 	}
 	c, err := config.Load(environ, config.WithoutJenkins())
 	if err != nil {
-		return scaler.Team{}, err
+		return scaler.Team{}, 0, err
 	}
-	return c.ScalerTeams()[0], nil
+	return c.ScalerTeams()[0], c.PollInterval, nil
 }
 
 // team is the name of the simulated team, and its only label.
 const team = "team"
 
-// Bellboard returns Bellboard's own decision with the given settings, which is asked every poll.
-func Bellboard(name string, poll time.Duration, set ...string) (Policy, error) {
-	t, err := Settings(set...)
+// Bellboard returns Bellboard's own decision with the given settings, which is asked every POLL_INTERVAL.
+func Bellboard(name string, set ...string) (Policy, error) {
+	t, poll, err := Settings(set...)
 	if err != nil {
 		return Policy{}, err
 	}

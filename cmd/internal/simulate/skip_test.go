@@ -2,64 +2,45 @@ package simulate
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-
-	"bellboard/scaler"
 )
 
 // TestSkipping checks that skipped polls change no digit.
 func TestSkipping(t *testing.T) {
-	for _, shape := range Shapes() {
-		for _, mode := range []string{"MODE=ephemeral", "MODE=persistent", "MODE=auto"} {
-			for _, s := range []Scenario{Warm(), Cold(), Slow()} {
-				t.Run(fmt.Sprintf("%s %s %s", shape, mode, s.Name), func(t *testing.T) {
-					t.Parallel()
-					h, err := Generate(shape, 2, 3)
-					if err != nil {
-						t.Fatal(err)
-					}
-					team, err := Settings(mode)
-					if err != nil {
-						t.Fatal(err)
-					}
-					run := func(noSkip bool) *Result {
-						p := Policy{Name: mode, make: func(s *Scenario, _ []Build) (policy, error) {
-							b := newBellboard(team, 5*time.Second, scaler.Checked, s)
-							b.noSkip = noSkip
-							return b, nil
-						}}
-						r, err := Replay(h, s, p)
-						if err != nil {
-							t.Fatal(err)
-						}
-						return r
-					}
-					skipped, all := run(false), run(true)
-					if diff := cmp.Diff(all, skipped, cmp.AllowUnexported(Result{}), cmpopts.IgnoreFields(Result{}, "Looks", "Took", "waits")); diff != "" {
-						t.Errorf("skipping changes the result (-every poll +skipped):\n%s", diff)
-					}
-					if i := firstDifference(all.waits, skipped.waits); i >= 0 {
-						t.Errorf("build %d of %d waits %d ms, and with skipped polls %d ms", i, len(all.waits), all.waits[i], skipped.waits[i])
-					}
-					if skipped.Looks*2 > all.Looks {
-						t.Errorf("%d of %d polls were looked at", skipped.Looks, all.Looks)
-					}
-				})
-			}
+	settings := [][]string{
+		{"MODE=ephemeral"},
+		{"MODE=persistent"},
+		{"MODE=auto"},
+		{"MODE=persistent", "MAX_AGENTS=6", "EXECUTORS=2", "SCALE_UP_COOLDOWN=20s", "IDLE_TIMEOUT=3m", "MAX_LIFETIME=2h", "CACHE_KEEP=5h"},
+		{"MODE=auto", "MIN_AGENTS=2", "MIN_IDLE=1", "MAX_AGENTS=8", "SCALE_DOWN_COOLDOWN=7m"},
+	}
+	scenarios := Scenarios()
+	for i := range scenarios {
+		scenarios[i].Ending = time.Duration(i) * 3 * time.Second
+	}
+	scenarios[2].Failing = 0.05
+	for i, shape := range Shapes() {
+		for j, set := range settings {
+			s := scenarios[(i+j)%len(scenarios)]
+			t.Run(fmt.Sprintf("%s %s %v", shape, s.Name, set), func(t *testing.T) {
+				t.Parallel()
+				h := generated(t, shape, 1)
+				skipped, all := replayed(t, h, s, ours(t, 5*time.Second, set...)), replayed(t, h, s, everyPoll(t, 5*time.Second, set...))
+				if diff := cmp.Diff(all, skipped, cmp.AllowUnexported(Result{}), cmpopts.IgnoreFields(Result{}, "Looks", "Took", "Policy", "waits")); diff != "" {
+					t.Errorf("skipping changes the result (-every poll +skipped):\n%s", diff)
+				}
+				if !slices.Equal(all.waits, skipped.waits) {
+					t.Error("skipping changes the waits")
+				}
+				if skipped.Looks >= all.Looks {
+					t.Errorf("%d of %d polls were looked at", skipped.Looks, all.Looks)
+				}
+			})
 		}
 	}
-}
-
-// firstDifference returns the first index at which two lists differ, or -1.
-func firstDifference(a, b []int64) int {
-	for i := range a {
-		if i >= len(b) || a[i] != b[i] {
-			return i
-		}
-	}
-	return -1
 }

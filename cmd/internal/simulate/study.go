@@ -15,7 +15,6 @@ import (
 type Question struct {
 	History   *History
 	Scenarios []Scenario
-	Poll      time.Duration
 	Set       []string  // settings of Bellboard
 	Values    []float64 // C(w) is computed for each of these
 	Value     float64   // the w that "best" means
@@ -31,7 +30,6 @@ type Question struct {
 type Answer struct {
 	History   Facts      `json:"history"`
 	Value     float64    `json:"waitValue"`
-	Poll      float64    `json:"pollSeconds"`
 	Split     float64    `json:"split,omitempty"`
 	Scenarios []Findings `json:"scenarios"`
 }
@@ -82,7 +80,7 @@ func Ask(ctx context.Context, q Question) (*Answer, error) {
 	if q.Split > 0 {
 		fit, judge = q.History.split(q.Split)
 	}
-	out := &Answer{History: judge.facts(q.Least), Value: q.Value, Poll: q.Poll.Seconds(), Split: q.Split}
+	out := &Answer{History: judge.facts(q.Least), Value: q.Value, Split: q.Split}
 	if out.History.Builds == 0 {
 		return nil, fmt.Errorf("no label of %s has %d builds; write a smaller --least", q.History.Name, q.Least)
 	}
@@ -152,7 +150,7 @@ func (s *study) own() ([]candidate, error) {
 		return nil, err
 	}
 	out := []candidate{first}
-	t, err := Settings(s.Set...)
+	t, _, err := Settings(s.Set...)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +169,7 @@ func (s *study) own() ([]candidate, error) {
 }
 
 func (s *study) bellboard(name string, set []string) (candidate, error) {
-	p, err := Bellboard(name, s.Poll, set...)
+	p, err := Bellboard(name, set...)
 	return candidate{Policy: p, group: GroupOwn, settings: set}, err
 }
 

@@ -7,8 +7,6 @@ type Timeline struct {
 	By         [states][]float64 // agents by state
 }
 
-func (t *Timeline) begin(*world) {}
-
 // add books the time from now until to.
 func (t *Timeline) add(w *world, to int64) {
 	for at := w.now; at < to; {

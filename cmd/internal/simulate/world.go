@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 )
@@ -53,7 +54,7 @@ type policy interface {
 	// next returns when the policy looks at the world next. The world asks after every event.
 	next(w *world) int64
 	// look is called at that time, after all events of that time.
-	look(w *world)
+	look(w *world) error
 	// The rest tells what happened. An agent that has ended its last build and takes no more is leaving.
 	arrived(w *world, build int)
 	left(w *world, build int) // the build has left the queue, and runs
@@ -124,19 +125,16 @@ func (s *Scenario) stream(purpose uint64) *rand.Rand {
 }
 
 // replay runs the builds of one pool against a policy, and adds what happened to out.
-func replay(builds []Build, s *Scenario, p policy, out *Result, line *Timeline) {
+func replay(builds []Build, s *Scenario, p policy, out *Result, line *Timeline) error {
 	w := &world{
 		scenario: s, builds: builds, policy: p, out: out, line: line,
 		starts: s.stream(1), picks: s.stream(2), failing: s.stream(3),
 		now: builds[0].Submitted - 60_000,
 	}
-	w.run()
+	return w.run()
 }
 
-func (w *world) run() {
-	if w.line != nil {
-		w.line.begin(w)
-	}
+func (w *world) run() error {
 	for w.done < len(w.builds) || w.now < w.ended+tail && len(w.all) > 0 {
 		at := w.policy.next(w)
 		if w.coming < len(w.builds) {
@@ -149,16 +147,19 @@ func (w *world) run() {
 			at = min(at, w.ended+tail)
 		}
 		if at == never {
-			panic("simulate: builds wait, and nothing will ever happen")
+			return errors.New("builds wait, and the policy never looks at them again")
 		}
 		w.advance(max(at, w.now))
 		w.happen()
 		if w.policy.next(w) <= w.now {
-			w.policy.look(w)
+			if err := w.policy.look(w); err != nil {
+				return err
+			}
 			w.dispatch()
 		}
 	}
 	w.finish()
+	return nil
 }
 
 // advance moves the time.
