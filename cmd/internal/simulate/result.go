@@ -23,7 +23,6 @@ type Result struct {
 	price float64
 	time  [states]int64
 	waits []int64
-	line  *Timeline
 }
 
 // Measures is a result in numbers for people. Times are in seconds, money in agent-seconds over the seconds of
@@ -127,14 +126,14 @@ func Replay(h *History, s Scenario, p Policy, options ...Option) (*Result, error
 		}
 		one := s
 		one.Seed += uint64(i) * 7919 //nolint:gosec // a small number
-		if err := replay(builds, &one, pol, out, o.line); err != nil {
+		if err := replay(builds, &one, pol, out, o.lines); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 		if o.progress != nil {
 			o.progress(len(builds))
 		}
 	}
-	out.line, out.Took = o.line, time.Since(began)
+	out.Took = time.Since(began)
 	return out, nil
 }
 
@@ -143,7 +142,7 @@ type Option func(*replaying)
 
 type replaying struct {
 	least    int
-	line     *Timeline
+	lines    []*Timeline
 	progress func(builds int)
 }
 
@@ -153,8 +152,8 @@ func Least(builds int) Option { return func(r *replaying) { r.least = builds } }
 // Progress is told after each pool how many builds were replayed.
 func Progress(f func(builds int)) Option { return func(r *replaying) { r.progress = f } }
 
-// With records a timeline.
-func With(line *Timeline) Option { return func(r *replaying) { r.line = line } }
+// With records timelines.
+func With(lines ...*Timeline) Option { return func(r *replaying) { r.lines = lines } }
 
 // Policy is a policy that a history can be replayed against.
 type Policy struct {

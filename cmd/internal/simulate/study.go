@@ -51,10 +51,28 @@ type Facts struct {
 
 // Findings is what a study found in one scenario.
 type Findings struct {
-	Scenario string    `json:"scenario"`
-	Bounds   Bounds    `json:"bounds"`
-	Rows     []Row     `json:"rows"`
-	Line     *Timeline `json:"-"` // of the first row
+	Scenario string   `json:"scenario"`
+	Bounds   Bounds   `json:"bounds"`
+	Rows     []Row    `json:"rows"`
+	Effects  []Effect `json:"effects,omitempty"`
+	// Line and Zoom are timelines of the first row: of all, and of the day with the most builds.
+	Line *Timeline `json:"-"`
+	Zoom *Timeline `json:"-"`
+}
+
+// Effect is what one setting of Bellboard does, if the others stay as they are.
+type Effect struct {
+	Key    string  `json:"setting"`
+	Now    string  `json:"now"`
+	Points []Point `json:"points"`
+}
+
+// Point is one value of a setting. Delay is the seconds that a build lost on average.
+type Point struct {
+	Value string  `json:"value"`
+	Paid  float64 `json:"paid"`
+	Delay float64 `json:"delay"`
+	Cost  float64 `json:"cost"`
 }
 
 // Row is one policy in one scenario.
@@ -107,7 +125,7 @@ type candidate struct {
 	Policy
 	group    string
 	settings []string
-	line     *Timeline
+	lines    []*Timeline
 }
 
 func (s *study) scenario(ctx context.Context, sc Scenario) (Findings, error) {
@@ -119,7 +137,9 @@ func (s *study) scenario(ctx context.Context, sc Scenario) (Findings, error) {
 	if s.Steps > 0 {
 		b := s.judge.Builds
 		out.Line = NewTimeline(b[0].Submitted-minute, b[0].Submitted+s.judge.Span().Milliseconds()+10*minute, s.Steps)
-		list[0].line = out.Line
+		day := s.judge.busiestDay()
+		out.Zoom = NewTimeline(day, day+86_400_000, s.Steps)
+		list[0].lines = []*Timeline{out.Line, out.Zoom}
 	}
 	if s.Tune {
 		tuned, err := s.tune(ctx, sc)
@@ -139,8 +159,59 @@ func (s *study) scenario(ctx context.Context, sc Scenario) (Findings, error) {
 		list = append(list, best)
 		list = append(list, others...)
 	}
-	out.Rows, err = s.replayAll(ctx, s.judge, sc, list)
+	if out.Rows, err = s.replayAll(ctx, s.judge, sc, list); err != nil {
+		return out, err
+	}
+	if s.Tune || s.Steps > 0 {
+		out.Effects, err = s.effects(ctx, sc)
+	}
 	return out, err
+}
+
+// effects replays Bellboard with one setting changed at a time.
+func (s *study) effects(ctx context.Context, sc Scenario) ([]Effect, error) {
+	var list []candidate
+	for _, k := range knobs {
+		for _, v := range k.values {
+			c, err := s.bellboard(k.key+"="+v, with(s.Set, k.key, v))
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, c)
+		}
+	}
+	rows, err := s.replayAll(ctx, s.judge, sc, list)
+	if err != nil {
+		return nil, err
+	}
+	var out []Effect
+	for _, k := range knobs {
+		e := Effect{Key: k.key}
+		for _, v := range k.values {
+			e.Points = append(e.Points, Point{v, rows[0].Paid, rows[0].delay(), rows[0].cost(s.Value)})
+			rows = rows[1:]
+		}
+		for _, set := range s.Set {
+			if key, value, _ := strings.Cut(set, "="); strings.EqualFold(key, k.key) {
+				e.Now = value
+			}
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// busiestDay returns the beginning of the day (UTC) on which the most builds came.
+func (h *History) busiestDay() int64 {
+	const day = 86_400_000
+	count, best := map[int64]int{}, int64(0)
+	for i := range h.Builds {
+		d := h.Builds[i].Submitted / day
+		if count[d]++; count[d] > count[best] {
+			best = d
+		}
+	}
+	return best * day
 }
 
 // own returns Bellboard with the settings of the question, and the same in its other modes.
@@ -188,6 +259,12 @@ var knobs = []struct {
 	{"IDLE_TIMEOUT", []string{"30s", "1m", "2m", "5m", "10m", "20m"}},
 	{"MIN_IDLE", []string{"0", "1", "2", "4"}},
 	{"SCALE_DOWN_COOLDOWN", []string{"0s", "1m", "5m"}},
+}
+
+// knobTexts say what the settings are for.
+var knobTexts = map[string]string{
+	"MODE": "kinds of agents", "IDLE_TIMEOUT": "how long an agent may be free", "MIN_IDLE": "free agents kept beyond the busy ones",
+	"SCALE_DOWN_COOLDOWN": "pause before idle persistent agents go",
 }
 
 // tune searches for settings with a lower C(w): one setting after the other, each with the best values of the
@@ -274,7 +351,7 @@ func (s *study) replayAll(ctx context.Context, h *History, sc Scenario, list []c
 			}
 			c := &list[i]
 			var r *Result
-			if r, errs[i] = Replay(h, sc, c.Policy, Least(s.Least), With(c.line)); errs[i] != nil {
+			if r, errs[i] = Replay(h, sc, c.Policy, Least(s.Least), With(c.lines...)); errs[i] != nil {
 				return
 			}
 			rows[i] = Row{Measures: r.Measures(s.values()...), Group: c.group, Settings: c.settings, Source: c.Source}

@@ -113,7 +113,7 @@ type world struct {
 	waits    []int64
 	slots    int
 	ended    int64 // when the last build ended
-	line     *Timeline
+	lines    []*Timeline
 }
 
 // tail is how long a replay goes on after the last build, until all agents are gone.
@@ -125,9 +125,9 @@ func (s *Scenario) stream(purpose uint64) *rand.Rand {
 }
 
 // replay runs the builds of one pool against a policy, and adds what happened to out.
-func replay(builds []Build, s *Scenario, p policy, out *Result, line *Timeline) error {
+func replay(builds []Build, s *Scenario, p policy, out *Result, lines []*Timeline) error {
 	w := &world{
-		scenario: s, builds: builds, policy: p, out: out, line: line,
+		scenario: s, builds: builds, policy: p, out: out, lines: lines,
 		starts: s.stream(1), picks: s.stream(2), failing: s.stream(3),
 		now: builds[0].Submitted - 60_000,
 	}
@@ -164,8 +164,8 @@ func (w *world) run() error {
 
 // advance moves the time.
 func (w *world) advance(to int64) {
-	if w.line != nil {
-		w.line.add(w, to)
+	for _, t := range w.lines {
+		t.add(w, to)
 	}
 	w.now = to
 }
