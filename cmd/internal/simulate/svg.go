@@ -87,15 +87,17 @@ func scatter(rows []Row, value, work float64) template.HTML {
 	mostX, mostY = mostX*1.05, math.Max(mostY*1.04, 1.3)
 	x := func(v float64) float64 { return left + (right-left)*v/mostX }
 	y := func(v float64) float64 { return bottom - (bottom-top)*math.Log(v/0.97)/math.Log(mostY/0.97) }
-	p := newPicture(1040, 520, "policies by lost time and paid time")
+	p := newPicture(1040, 536, "policies by lost time and paid time")
 	for _, t := range ticks(mostX, 8) {
 		p.line(x(t), top, x(t), bottom)
 		p.text(x(t), bottom+16, "middle", "soft", fmt.Sprintf("%g", t))
 	}
+	last := bottom + 15
 	for _, t := range []float64{1, 1.05, 1.1, 1.2, 1.3, 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 50} {
-		if t < mostY {
-			p.line(left, y(t), right, y(t))
-			p.text(left-8, y(t)+4, "end", "soft", fmt.Sprintf("%g", t))
+		if t < mostY && last-y(t) >= 15 {
+			last = y(t)
+			p.line(left, last, right, last)
+			p.text(left-8, last+4, "end", "soft", fmt.Sprintf("%g", t))
 		}
 	}
 	p.text((left+right)/2, bottom+38, "middle", "", "seconds that a build lost on average, by waiting and by empty caches")
@@ -146,7 +148,7 @@ func scatter(rows []Row, value, work float64) template.HTML {
 		if len(names) > 0 && len(names) < 8 {
 			text += ": " + strings.Join(names, ", ")
 		}
-		p.text(left, bottom+54-6, "start", "soft", text)
+		p.text(left, bottom+60, "start", "soft", text)
 	}
 	return p.done()
 }
