@@ -16,7 +16,6 @@ type bellboard struct {
 	team   scaler.Team
 	decide Decide
 	poll   int64 // milliseconds
-	check  bool
 
 	in     scaler.Input
 	began  time.Time
@@ -31,7 +30,7 @@ type bellboard struct {
 	last   int64 // the last poll
 	due    int64 // the next poll that may show or decide anything new
 	fresh  bool  // something has changed since the last poll
-	calm   int   // polls in a row without change and without action
+	acted  bool  // the last poll decided to do something
 	noSkip bool
 }
 
@@ -82,9 +81,7 @@ func (b *bellboard) onGrid(t int64) int64 {
 }
 
 func (b *bellboard) look(w *world) error {
-	// Skipped polls are polls that answered: the poll before this one was one interval ago.
 	b.last = w.now
-	changed := b.fresh
 	b.fresh = false
 	w.out.Looks++
 	b.show(w)
@@ -101,11 +98,7 @@ func (b *bellboard) look(w *world) error {
 		outs[i] = scaler.Outcome{Action: plan.Actions[i], Result: scaler.Done}
 	}
 	b.in.Memory, _ = memory.Learn(b.in, facts, outs, b.in.Now)
-	if changed || len(plan.Actions) > 0 {
-		b.calm = 0
-	} else {
-		b.calm++
-	}
+	b.acted = len(plan.Actions) > 0
 	b.due = b.onGrid(b.rest(w))
 	return nil
 }

@@ -6,17 +6,13 @@ import (
 	"bellboard/scaler"
 )
 
-// calmPolls is how many polls in a row have to show the same world, and decide nothing, before polls are
-// skipped: the decision may rest on the two polls before.
-const calmPolls = 1
-
 // rest returns the earliest time at which a poll can decide anything new, if nothing happens in the world
 // until then. Polls before that time are skipped, which changes no digit. A decision of the same world changes
 // only when one of its clocks passes a bound, so rest returns the first of these bounds.
 func (b *bellboard) rest(w *world) int64 {
 	next := b.last + b.poll
 	m := &b.in.Memory
-	if b.calm < calmPolls || w.count[leaving] > 0 || len(m.Vetoes) > 0 || !b.atRest() {
+	if b.acted || w.count[leaving] > 0 || len(m.Vetoes) > 0 || !b.atRest() {
 		return next
 	}
 	rest, now := int64(never), b.in.Now
@@ -60,32 +56,35 @@ func (b *bellboard) rest(w *world) int64 {
 	return rest
 }
 
-// startBound returns when the start of an agent shows something new, or when the agent may be overdue.
+// startBound returns when an agent that starts may be overdue. What else its start shows decides nothing.
 func (b *bellboard) startBound(w *world, s *seat, pod *scaler.Pod) int64 {
-	took := s.agent.online - s.agent.created
 	if s.agent.online == never {
 		return b.last + b.poll
 	}
-	switch created := s.agent.created; {
-	case pod.Scheduled.IsZero():
-		return created + took*scheduledAt/100
-	case pod.Ready.IsZero():
-		return created + took*readyAt/100
-	}
 	// An agent is overdue no earlier than after twice the time in which nine of ten starts were done.
 	usual := b.in.Memory.Pools[pod.PoolID].Starts.Usual.Most
-	late := pod.Scheduled.Add(min(max(30*time.Second, 2*usual), s.pool.StartTimeout)).UnixMilli()
+	since := pod.Scheduled
+	if since.IsZero() {
+		since = pod.Created
+	}
+	late := since.Add(min(max(30*time.Second, 2*usual), s.pool.StartTimeout)).UnixMilli()
 	if late <= w.now {
 		return b.last + b.poll
 	}
 	return late
 }
 
-// atRest reports whether no agent and no Jenkins node is on its way to be removed.
+// atRest reports whether nothing takes a second poll: no agent and no Jenkins node is on its way to be removed,
+// and no one-build agent has ended its build without a mark.
 func (b *bellboard) atRest() bool {
 	for i := range b.in.Jenkins.Nodes {
-		s := b.nodeOf[i]
-		if n := &b.in.Jenkins.Nodes[i]; n.OfflineBy != scaler.NotMarked && n.Idle || s.pod < 0 && !b.in.Berths[s.name] {
+		s, n := b.nodeOf[i], &b.in.Jenkins.Nodes[i]
+		switch {
+		case n.OfflineBy != scaler.NotMarked && n.Idle:
+			return false
+		case s.pod < 0 && !b.in.Berths[s.name]:
+			return false
+		case n.Kind == scaler.Ephemeral && n.Idle && s.agent != nil && s.agent.builds > 0:
 			return false
 		}
 	}
