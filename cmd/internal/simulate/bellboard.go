@@ -98,9 +98,30 @@ func (b *bellboard) look(w *world) error {
 		outs[i] = scaler.Outcome{Action: plan.Actions[i], Result: scaler.Done}
 	}
 	b.in.Memory, _ = memory.Learn(b.in, facts, outs, b.in.Now)
-	b.acted = len(plan.Actions) > 0
+	b.acted = follows(&plan)
 	b.due = b.onGrid(b.rest(w))
 	return nil
+}
+
+// follows reports whether the next poll may decide more, although nothing else happens. It does not after steps
+// that are complete in themselves, if no limit has kept a team from an agent.
+func follows(p *scaler.Plan) bool {
+	for i := range p.Actions {
+		switch p.Actions[i].Verb {
+		case scaler.Create, scaler.Register, scaler.PutSecret, scaler.Annotate, scaler.Protect, scaler.Unprotect, scaler.DeleteNode:
+		case scaler.Launch, scaler.Mark, scaler.ClearMark, scaler.Fence, scaler.DeletePod, scaler.DeleteSlot:
+			return true
+		}
+	}
+	if len(p.Actions) == 0 {
+		return false
+	}
+	for i := range p.Decisions {
+		if len(p.Decisions[i].Steps) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // detach gives an action pods and slots of its own, since the view changes while the plan is carried out.
@@ -266,7 +287,6 @@ func (b *bellboard) register(w *world, id scaler.PoolID, name string) *seat {
 
 // act carries out one action.
 func (b *bellboard) act(w *world, a *scaler.Action) {
-	b.fresh = true
 	s := b.seats[a.Agent]
 	switch a.Verb {
 	case scaler.Register:
