@@ -27,8 +27,10 @@ func (b *bellboard) rest(w *world) int64 {
 		if known.Backoff.Came || !known.Backoff.Until.IsZero() {
 			return next
 		}
-		bound(known.Down, b.team.ScaleDownCooldown)
-		bound(m.Started, b.team.ScaleDownCooldown)
+		if p.Kind == scaler.Persistent && (w.count[free] > 0 || p.Executors > 1) { // the cooldown delays nothing else
+			bound(known.Down, b.team.ScaleDownCooldown)
+			bound(m.Started, b.team.ScaleDownCooldown)
+		}
 		bound(known.Up, b.team.ScaleUpCooldown)
 		bound(known.Roomy, p.IdleTimeout)
 	}
