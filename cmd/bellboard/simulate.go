@@ -72,9 +72,11 @@ func (s *simulateFlags) run(cmd *cobra.Command, args []string) error {
 	if err := cmd.Context().Err(); err != nil {
 		return err
 	}
-	// A decision leaves much behind, and keeps little of it. The limit holds for a million builds.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(900 << 20))
+	if len(q.History.Builds) < 2_000_000 {
+		// A decision leaves much behind, and keeps little of it. A million builds need a third of this memory.
+		defer debug.SetGCPercent(debug.SetGCPercent(-1))
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(700 << 20))
+	}
 	progress := newProgress(cmd.ErrOrStderr())
 	q.Progress = progress.show
 	a, err := simulate.Ask(cmd.Context(), q)

@@ -3,6 +3,7 @@ package simulate
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"bellboard/scaler"
@@ -36,12 +37,10 @@ type bellboard struct {
 
 // seat is a name: a Jenkins node, a pod, or both.
 type seat struct {
-	name       string
-	node, pod  int // indices; -1: none
-	agent      *agent
-	pool       *scaler.Pool
-	phase      int
-	registered int64
+	name      string
+	node, pod int // indices; -1: none
+	agent     *agent
+	pool      *scaler.Pool
 }
 
 func newBellboard(t scaler.Team, poll time.Duration, decide Decide, s *Scenario) *bellboard {
@@ -183,7 +182,8 @@ func (b *bellboard) arrived(w *world, build int) {
 	})
 }
 
-func (b *bellboard) job(i int32) string { return "job-" + fmt.Sprint(i) }
+// job returns the name of a job.
+func (b *bellboard) job(i int32) string { return "job-" + strconv.Itoa(int(i)) }
 
 func (b *bellboard) left(*world, int) {
 	b.fresh = true
@@ -212,11 +212,14 @@ func (b *bellboard) connected(_ *world, a *agent) {
 	}
 }
 
-func (b *bellboard) changed(_ *world, a *agent) {
+func (b *bellboard) changed(w *world, a *agent) {
 	b.fresh = true
 	if s := a.seat; s.node >= 0 {
 		n := &b.in.Jenkins.Nodes[s.node]
-		n.Busy, n.Idle = a.running, a.running == 0
+		n.Busy, n.Idle, n.Build = a.running, a.running == 0, ""
+		if a.running == 1 { // if there are several, Jenkins' answer names none
+			n.Build = "http://jenkins/job/" + b.job(w.builds[a.last].Job) + "/" + strconv.Itoa(int(a.last)+1) + "/"
+		}
 	}
 }
 
@@ -274,9 +277,9 @@ func (b *bellboard) name() string {
 }
 
 // register adds a Jenkins node to the view.
-func (b *bellboard) register(w *world, id scaler.PoolID, name string) *seat {
+func (b *bellboard) register(id scaler.PoolID, name string) *seat {
 	p := b.team.Pool(id.Kind)
-	s := &seat{name: name, node: len(b.nodeOf), pod: -1, pool: p, registered: w.now}
+	s := &seat{name: name, node: len(b.nodeOf), pod: -1, pool: p}
 	b.seats[name] = s
 	b.nodeOf = append(b.nodeOf, s)
 	b.in.Jenkins.Nodes = append(b.in.Jenkins.Nodes, scaler.Node{
@@ -291,7 +294,7 @@ func (b *bellboard) act(w *world, a *scaler.Action) {
 	switch a.Verb {
 	case scaler.Register:
 		a.Agent = scaler.AgentName(a.Pool, b.name())
-		b.register(w, a.Pool, a.Agent)
+		b.register(a.Pool, a.Agent)
 		b.in.Berths[a.Agent] = true
 	case scaler.Create:
 		b.create(w, a)
@@ -334,7 +337,7 @@ func (b *bellboard) act(w *world, a *scaler.Action) {
 func (b *bellboard) create(w *world, a *scaler.Action) {
 	if a.Agent == "" {
 		a.Agent = scaler.AgentName(a.Pool, b.name())
-		b.register(w, a.Pool, a.Agent)
+		b.register(a.Pool, a.Agent)
 	}
 	s := b.seats[a.Agent]
 	delete(b.in.Berths, a.Agent)

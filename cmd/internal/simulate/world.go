@@ -31,6 +31,7 @@ type agent struct {
 	running int   // how many builds it runs
 	size    int   // how many builds it may run at once
 	builds  int   // how many builds it has begun
+	last    int32 // the build that it has begun last
 	shut    bool  // takes no more builds
 	once    bool  // takes one build only
 	spare   bool  // was made ahead of demand
@@ -76,7 +77,6 @@ type event struct {
 	at    int64
 	seq   int64
 	agent *agent
-	build int32
 	kind  kind
 }
 
@@ -175,7 +175,7 @@ func (w *world) happen() {
 	for len(w.events) > 0 && w.events[0].at == w.now {
 		switch e := w.pop(); e.kind {
 		case ends:
-			w.end(e.agent, int(e.build))
+			w.end(e.agent)
 		case connects:
 			w.connect(e.agent)
 		case vanishes:
@@ -218,18 +218,19 @@ func (w *world) begin(a *agent, build int) {
 	}
 	a.builds++
 	a.running++
+	a.last = int32(build) //nolint:gosec // MaxRows fits
 	w.running++
 	if a.once {
 		a.shut = true
 	}
 	w.settle(a)
-	w.push(event{at: w.now + length, kind: ends, agent: a, build: int32(build)}) //nolint:gosec // MaxRows fits
+	w.push(event{at: w.now + length, kind: ends, agent: a})
 	w.policy.left(w, build)
 	w.policy.changed(w, a)
 }
 
 // end ends a build.
-func (w *world) end(a *agent, build int) {
+func (w *world) end(a *agent) {
 	w.done++
 	w.ended = w.now
 	w.running--
@@ -239,7 +240,6 @@ func (w *world) end(a *agent, build int) {
 	}
 	w.settle(a)
 	w.policy.changed(w, a)
-	_ = build
 }
 
 func (w *world) connect(a *agent) {
