@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -18,30 +21,29 @@ import (
 
 // simulateFlags is what a person asks of a simulation.
 type simulateFlags struct {
-	output, report, generate string
-	scenarios, set           []string
-	teams, labels            []string
-	value, split, last       float64
-	tune, rivals, all        bool
-	least, days              int
-	seed                     uint64
+	output, report      string
+	generate, scenarios []string
+	set, teams, labels  []string
+	value, split, last  float64
+	tune, rivals, all   bool
+	least, days         int
+	seed                uint64
 }
 
 func simulateCommand() *cobra.Command {
 	var s simulateFlags
 	cmd := &cobra.Command{
-		Use:   "simulate FILE | simulate --generate SHAPE",
+		Use:   "simulate FILE... | simulate --generate SHAPE",
 		Short: "Replay a history of builds: what would have been paid, how long would builds have waited",
 		Long: "Replays a history of builds against Bellboard's own decision, and with --rivals against policies of other tools.\n" +
 			"FILE is CSV with the columns " + simulate.Header + ", plain or packed by gzip. The last three\n" +
 			"columns may be missing. The lines are sorted by submission; times are in seconds, also in parts of seconds.\n" +
 			"Each label is a team of its own, unless --team joins labels. There is no limit of agents unless --set MAX_AGENTS=… sets one.\n" +
 			"C(w) is the paid time of agents and cache slots, and w times the time that builds lost by waiting and by empty caches,\n" +
-			"over the time that builds worked. Calls neither Jenkins nor Kubernetes.",
+			"over the time that builds worked. Several histories are shown side by side. Calls neither Jenkins nor Kubernetes.",
 		Example: "  bellboard simulate builds.csv.gz --rivals --report report.html\n" +
 			"  bellboard simulate builds.csv --set MODE=persistent --set IDLE_TIMEOUT=2m --scenario cold\n" +
 			"  bellboard simulate --generate fan-out --days 14 --tune --split 0.5",
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd, args) },
 	}
 	f := cmd.Flags()
@@ -59,58 +61,98 @@ func simulateCommand() *cobra.Command {
 	f.IntVar(&s.least, "least", 0, "leave out labels with fewer builds")
 	f.Float64Var(&s.last, "last", 0, "replay the last days only; 0 for all")
 	f.Uint64Var(&s.seed, "seed", 1, "number that determines the start-ups and the dispatch, and a generated history")
-	f.StringVar(&s.generate, "generate", "", "replay a generated history: diurnal, fan-out, cron, periodic or nearly-idle")
+	f.StringSliceVar(&s.generate, "generate", nil, "replay a generated history: diurnal, fan-out, cron, periodic, nearly-idle or all")
 	f.IntVar(&s.days, "days", 14, "length of a generated history")
 	return cmd
 }
 
 func (s *simulateFlags) run(cmd *cobra.Command, args []string) error {
-	q, err := s.question(args)
-	if err != nil {
+	if err := s.check(args); err != nil {
 		return usageError{err}
 	}
-	if err := cmd.Context().Err(); err != nil {
-		return err
+	progress := newProgress(cmd.ErrOrStderr())
+	var answers []*simulate.Answer
+	for _, load := range s.histories(args) {
+		h, err := load()
+		if err != nil {
+			return usageError{err}
+		}
+		q, err := s.question(h)
+		if err != nil {
+			return usageError{err}
+		}
+		q.Progress = progress.show
+		a, err := ask(cmd.Context(), q)
+		progress.clear()
+		if bad := (*simulate.InputError)(nil); errors.As(err, &bad) {
+			return usageError{err}
+		}
+		if err != nil {
+			return err
+		}
+		answers = append(answers, a)
 	}
+	switch {
+	case s.report != "":
+		if err := writeReport(s.report, answers[0]); err != nil {
+			return err
+		}
+	case s.output == "json":
+	case len(answers) > 1:
+		return sideBySide(cmd.OutOrStdout(), answers)
+	}
+	if s.output == "table" {
+		return s.table(cmd.OutOrStdout(), answers[0])
+	}
+	out := json.NewEncoder(cmd.OutOrStdout())
+	out.SetIndent("", "  ")
+	if len(answers) == 1 {
+		return out.Encode(answers[0])
+	}
+	return out.Encode(answers)
+}
+
+// ask answers a question. A decision leaves much behind, and keeps little of it: a million builds need a third
+// of the memory that the collector may let grow.
+func ask(ctx context.Context, q simulate.Question) (*simulate.Answer, error) {
 	if len(q.History.Builds) < 2_000_000 {
-		// A decision leaves much behind, and keeps little of it. A million builds need a third of this memory.
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(700 << 20))
 	}
-	progress := newProgress(cmd.ErrOrStderr())
-	q.Progress = progress.show
-	a, err := simulate.Ask(cmd.Context(), q)
-	progress.clear()
-	if err != nil {
-		return err
-	}
-	if s.report != "" {
-		if err := writeReport(s.report, a); err != nil {
-			return err
-		}
-	}
-	if s.output == "json" {
-		out := json.NewEncoder(cmd.OutOrStdout())
-		out.SetIndent("", "  ")
-		return out.Encode(a)
-	}
-	return s.table(cmd.OutOrStdout(), a)
+	return simulate.Ask(ctx, q)
 }
 
-// question returns what the flags ask. Its error is a mistake in the flags or in the history.
-func (s *simulateFlags) question(args []string) (q simulate.Question, err error) {
-	switch {
-	case s.output != "table" && s.output != "json":
-		return q, fmt.Errorf("-o %s: write table or json", s.output)
-	case s.split < 0 || s.split >= 1:
-		return q, fmt.Errorf("--split %g: write a share from 0 to 1, such as 0.5", s.split)
-	case s.value < 0 || s.value > 10_000:
-		return q, fmt.Errorf("--wait-value %g: write a number from 0 to 10000", s.value)
-	case (len(args) == 1) == (s.generate != ""):
-		return q, errors.New("simulate: write the file with the history, or --generate and a shape")
+// check returns the first mistake in the flags.
+func (s *simulateFlags) check(args []string) error {
+	if slices.Contains(s.generate, "all") {
+		s.generate = nil
+		for _, shape := range simulate.Shapes() {
+			s.generate = append(s.generate, string(shape))
+		}
 	}
-	if q.History, err = s.history(args); err != nil {
-		return q, err
+	switch n := len(args) + len(s.generate); {
+	case n == 0:
+		return errors.New("simulate: write the file with the history, or --generate and a shape")
+	case n > 1 && s.report != "":
+		return fmt.Errorf("--report %s: a report is about one history, and %d are given", s.report, n)
+	case s.output != "table" && s.output != "json":
+		return fmt.Errorf("-o %s: write table or json", s.output)
+	case s.split < 0 || s.split >= 1:
+		return fmt.Errorf("--split %g: write a share from 0 to 1, such as 0.5", s.split)
+	case s.value < 0 || s.value > 10_000:
+		return fmt.Errorf("--wait-value %g: write a number from 0 to 10000", s.value)
+	case s.last < 0:
+		return fmt.Errorf("--last %g: write a number of days, or 0 for all", s.last)
+	}
+	_, _, err := simulate.Settings(s.set...)
+	return err
+}
+
+// question returns what the flags ask of a history.
+func (s *simulateFlags) question(h *simulate.History) (q simulate.Question, err error) {
+	q = simulate.Question{
+		History: h, Set: s.set, Values: []float64{1, 10, 30}, Value: s.value,
+		Rivals: s.rivals, Tune: s.tune, Split: s.split, Least: s.least,
 	}
 	for _, name := range s.scenarios {
 		one, err := simulate.ScenarioOf(name)
@@ -120,33 +162,43 @@ func (s *simulateFlags) question(args []string) (q simulate.Question, err error)
 		one.Seed = s.seed
 		q.Scenarios = append(q.Scenarios, one)
 	}
-	if _, _, err := simulate.Settings(s.set...); err != nil {
-		return q, err
-	}
-	q.Set, q.Values, q.Value = s.set, []float64{1, 10, 30}, s.value
-	q.Rivals, q.Tune, q.Split, q.Least = s.rivals, s.tune, s.split, s.least
 	if s.report != "" {
 		q.Steps = 720
 	}
 	return q, nil
 }
 
-// history reads or generates the history.
-func (s *simulateFlags) history(args []string) (h *simulate.History, err error) {
-	if s.generate != "" {
-		if h, err = simulate.Generate(simulate.Shape(s.generate), s.days, s.seed); err != nil {
-			return nil, fmt.Errorf("--generate: %w", err)
-		}
-	} else {
-		file, err := os.Open(args[0])
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = file.Close() }()
-		if h, err = simulate.Read(file, args[0]); err != nil {
-			return nil, err
-		}
+// histories returns functions that read or generate the histories.
+func (s *simulateFlags) histories(args []string) []func() (*simulate.History, error) {
+	var out []func() (*simulate.History, error)
+	for _, name := range args {
+		out = append(out, func() (*simulate.History, error) {
+			file, err := os.Open(name)
+			if err != nil {
+				return nil, err
+			}
+			defer func() { _ = file.Close() }()
+			h, err := simulate.Read(file, name)
+			if err != nil {
+				return nil, err
+			}
+			return s.part(h)
+		})
 	}
+	for _, shape := range s.generate {
+		out = append(out, func() (*simulate.History, error) {
+			h, err := simulate.Generate(simulate.Shape(shape), s.days, s.seed)
+			if err != nil {
+				return nil, fmt.Errorf("--generate: %w", err)
+			}
+			return s.part(h)
+		})
+	}
+	return out
+}
+
+// part joins labels, and leaves out what the flags do not ask for.
+func (s *simulateFlags) part(h *simulate.History) (*simulate.History, error) {
 	if err := h.Join(s.teams); err != nil {
 		return nil, fmt.Errorf("--team: %w", err)
 	}
@@ -157,6 +209,59 @@ func (s *simulateFlags) history(args []string) (h *simulate.History, err error) 
 		h = h.Last(s.last)
 	}
 	return h, nil
+}
+
+// shown returns C(w) of a row of a scenario, for the w with that index. The best rival is the best for that w.
+func shown(a *simulate.Answer, scenario, row, at int) float64 {
+	rows := a.Scenarios[scenario].Rows
+	out := rows[row].Cost[at].Cost
+	if rows[row].Group != simulate.GroupBest || a.Split > 0 {
+		return out
+	}
+	for i := range rows {
+		if g := rows[i].Group; g == simulate.GroupRival || g == simulate.GroupGrid {
+			out = min(out, rows[i].Cost[at].Cost)
+		}
+	}
+	return out
+}
+
+// sideBySide prints C(w) of several histories as Markdown, a table for each w.
+func sideBySide(w io.Writer, answers []*simulate.Answer) error {
+	first := answers[0].Scenarios[0].Rows
+	for at, c := range first[0].Cost {
+		text := fmt.Sprintf("| C(%g) |", c.WaitValue)
+		rule := "|---|"
+		for _, a := range answers {
+			name := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(a.History.Name), ".gz"), ".csv")
+			name, _, _ = strings.Cut(strings.TrimPrefix(name, "generated "), ",")
+			for i := range a.Scenarios {
+				text += fmt.Sprintf(" %s %s |", name, a.Scenarios[i].Scenario)
+				rule += "--:|"
+			}
+		}
+		text += "\n" + rule + "\n"
+		for i := range first {
+			if first[i].Group == simulate.GroupGrid {
+				continue
+			}
+			name := first[i].Policy
+			if g := first[i].Group; g == simulate.GroupBest || g == simulate.GroupTuned {
+				name = g + " on that history"
+			}
+			text += "| " + plain.Line(name) + " |"
+			for _, a := range answers {
+				for k := range a.Scenarios {
+					text += fmt.Sprintf(" %.3f |", shown(a, k, i, at))
+				}
+			}
+			text += "\n"
+		}
+		if _, err := io.WriteString(w, text+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeReport writes the HTML report.

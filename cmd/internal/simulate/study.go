@@ -100,7 +100,7 @@ func Ask(ctx context.Context, q Question) (*Answer, error) {
 	}
 	out := &Answer{History: judge.facts(q.Least), Value: q.Value, Split: q.Split}
 	if out.History.Builds == 0 {
-		return nil, fmt.Errorf("no label of %s has %d builds; write a smaller --least", q.History.Name, q.Least)
+		return nil, &InputError{File: q.History.Name, What: fmt.Sprintf("no label has %d builds", q.Least), Remedy: "write a smaller --least"}
 	}
 	s := study{Question: q, fit: fit, judge: judge}
 	for i := range q.Scenarios {
