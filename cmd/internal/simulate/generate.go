@@ -39,7 +39,7 @@ type generator struct {
 // Generate returns a history of that shape and length. The same seed gives the same history.
 func Generate(shape Shape, days int, seed uint64) (*History, error) {
 	g := generator{
-		Rand: rand.New(rand.NewPCG(seed, 0x6265_6c6c)), jobs: map[string]int32{}, //nolint:gosec // a simulation
+		Rand: rand.New(rand.NewPCG(seed, 0x6265_6c6c)), jobs: map[string]int32{},
 		h: &History{Name: fmt.Sprintf("generated %s, %d days, seed %d", shape, days, seed), Labels: []string{"linux"}},
 	}
 	if days < 1 || days > 3660 {

@@ -312,7 +312,7 @@ func index(known map[string]int32, list *[]string, text string) int32 {
 	if i, ok := known[text]; ok {
 		return i
 	}
-	i := int32(len(known)) //nolint:gosec // MaxRows fits
+	i := int32(len(known))
 	text = strings.Clone(text)
 	known[text] = i
 	if list != nil {

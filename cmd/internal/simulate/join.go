@@ -52,7 +52,7 @@ func (h *History) Only(labels []string) error {
 		if i < 0 {
 			return fmt.Errorf("no build has the label %q; the history has %s", l, someOf(h.Labels))
 		}
-		keep[int32(i)] = true //nolint:gosec // MaxRows fits
+		keep[int32(i)] = true
 	}
 	h.Builds = slices.DeleteFunc(h.Builds, func(b Build) bool { return !keep[b.Label] })
 	return nil

@@ -10,7 +10,7 @@ import (
 
 // poisson returns a history of n builds that come at random, each of a random length.
 func poisson(n int, perSecond, meanLength float64, seed uint64) *History {
-	r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a simulation
+	r := rand.New(rand.NewPCG(seed, 1))
 	h := &History{Name: "poisson", Labels: []string{"linux"}, Jobs: []string{"job"}}
 	at := 0.0
 	for range n {
@@ -37,7 +37,7 @@ func batches(t *testing.T, n int, measure func(seed uint64) float64) (mean, devi
 	t.Helper()
 	var sum, squares float64
 	for i := range n {
-		x := measure(uint64(i) + 1) //nolint:gosec // a small number
+		x := measure(uint64(i) + 1)
 		sum += x
 		squares += x * x
 	}

@@ -125,7 +125,7 @@ func Replay(h *History, s Scenario, p Policy, options ...Option) (*Result, error
 			return nil, err
 		}
 		one := s
-		one.Seed += uint64(i) * 7919 //nolint:gosec // a small number
+		one.Seed += uint64(i) * 7919
 		if err := replay(builds, &one, pol, out, o.lines); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}

@@ -374,7 +374,12 @@ func Grid() []Policy {
 	for _, idle := range []int{1, 3, 30} {
 		out = append(out, Buildkite(idle, 0))
 	}
-	return slices.CompactFunc(out, func(a, b Policy) bool { return a.Name == b.Name })
+	known := map[string]bool{}
+	return slices.DeleteFunc(out, func(p Policy) bool {
+		twice := known[p.Name]
+		known[p.Name] = true
+		return twice
+	})
 }
 
 // concurrency returns how many builds run at once in the share q of the time, if none waits.

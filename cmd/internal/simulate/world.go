@@ -121,7 +121,7 @@ const tail = 3_600_000
 
 // stream returns a source of random numbers of its own for one purpose.
 func (s *Scenario) stream(purpose uint64) *rand.Rand {
-	return rand.New(rand.NewPCG(s.Seed, purpose)) //nolint:gosec // a simulation
+	return rand.New(rand.NewPCG(s.Seed, purpose))
 }
 
 // replay runs the builds of one pool against a policy, and adds what happened to out.
@@ -183,7 +183,7 @@ func (w *world) happen() {
 		}
 	}
 	for w.coming < len(w.builds) && w.builds[w.coming].Submitted == w.now {
-		w.queue = append(w.queue, int32(w.coming)) //nolint:gosec // MaxRows fits
+		w.queue = append(w.queue, int32(w.coming))
 		w.policy.arrived(w, w.coming)
 		w.coming++
 	}
@@ -218,7 +218,7 @@ func (w *world) begin(a *agent, build int) {
 	}
 	a.builds++
 	a.running++
-	a.last = int32(build) //nolint:gosec // MaxRows fits
+	a.last = int32(build)
 	w.running++
 	if a.once {
 		a.shut = true
