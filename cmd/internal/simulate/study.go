@@ -102,7 +102,7 @@ func Ask(ctx context.Context, q Question) (*Answer, error) {
 	if out.History.Builds == 0 {
 		return nil, &InputError{File: q.History.Name, What: fmt.Sprintf("no label has %d builds", q.Least), Remedy: "write a smaller --least"}
 	}
-	s := study{Question: q, fit: fit, judge: judge}
+	s := study{Question: q, fit: fit, judge: judge, known: map[string]*known{}}
 	for i := range q.Scenarios {
 		f, err := s.scenario(ctx, q.Scenarios[i])
 		if err != nil {
@@ -118,6 +118,28 @@ type study struct {
 	fit, judge *History
 	mu         sync.Mutex
 	done, all  int
+	known      map[string]*known
+}
+
+// known is a replay that is under way or over. Different settings may make the same team.
+type known struct {
+	once sync.Once
+	row  Row
+	err  error
+}
+
+// of returns the replay of a candidate, which is begun only once.
+func (s *study) of(h *History, sc Scenario, c *candidate) *known {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.team == "" {
+		return &known{}
+	}
+	key := fmt.Sprintf("%p %s %s", h, sc.Name, c.team)
+	if s.known[key] == nil || len(c.lines) > 0 {
+		s.known[key] = &known{}
+	}
+	return s.known[key]
 }
 
 // candidate is a policy with what its row says of it.
@@ -125,6 +147,7 @@ type candidate struct {
 	Policy
 	group    string
 	settings []string
+	team     string // what the settings make; "": not Bellboard
 	lines    []*Timeline
 }
 
@@ -240,8 +263,8 @@ func (s *study) own() ([]candidate, error) {
 }
 
 func (s *study) bellboard(name string, set []string) (candidate, error) {
-	p, err := Bellboard(name, set...)
-	return candidate{Policy: p, group: GroupOwn, settings: set}, err
+	team, poll, err := Settings(set...)
+	return candidate{Policy: Deciding(name, poll, team, nil), group: GroupOwn, settings: set, team: fmt.Sprint(team, poll)}, err
 }
 
 // with returns settings with one of them changed.
@@ -256,8 +279,8 @@ var knobs = []struct {
 	values []string
 }{
 	{"MODE", []string{"ephemeral", "persistent", "auto"}},
-	{"IDLE_TIMEOUT", []string{"30s", "1m", "2m", "5m", "10m", "20m"}},
-	{"MIN_IDLE", []string{"0", "1", "2", "4"}},
+	{"IDLE_TIMEOUT", []string{"30s", "1m", "3m", "10m", "30m"}},
+	{"MIN_IDLE", []string{"0", "1", "3"}},
 	{"SCALE_DOWN_COOLDOWN", []string{"0s", "1m", "5m"}},
 }
 
@@ -350,11 +373,16 @@ func (s *study) replayAll(ctx context.Context, h *History, sc Scenario, list []c
 				return
 			}
 			c := &list[i]
-			var r *Result
-			if r, errs[i] = Replay(h, sc, c.Policy, Least(s.Least), With(c.lines...)); errs[i] != nil {
-				return
-			}
-			rows[i] = Row{Measures: r.Measures(s.values()...), Group: c.group, Settings: c.settings, Source: c.Source}
+			k := s.of(h, sc, c)
+			k.once.Do(func() {
+				var r *Result
+				if r, k.err = Replay(h, sc, c.Policy, Least(s.Least), With(c.lines...)); k.err == nil {
+					k.row.Measures = r.Measures(s.values()...)
+				}
+			})
+			errs[i] = k.err
+			rows[i] = Row{Measures: k.row.Measures, Group: c.group, Settings: c.settings, Source: c.Source}
+			rows[i].Policy = c.Name
 			s.tell(sc.Name + " " + c.Name)
 		})
 	}
