@@ -4,8 +4,9 @@ TOOL     = go tool -modfile=go.tools.mod
 FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
+HISTORIES ?= ../shared/traces
 
-.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen docs kustomize ci
+.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen replay docs kustomize ci
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +63,9 @@ speed: kube ## measure 500 agents from zero, and among failures: the tables of d
 
 seen: ## ask every query of the dashboard and the alerts of a real Prometheus (two minutes)
 	deploy/grafana/seen
+
+replay: ## replay every history of HISTORIES=../shared/traces and generated ones: C(1), C(10), C(30) side by side (half an hour)
+	go run ./cmd/bellboard simulate $(wildcard $(HISTORIES)/*.csv.gz) --generate all --least 100 --rivals --scenario warm,cold,slow
 
 docs: ## write the tables of settings into README.md
 	go test -count=1 -run '^TestREADME$$' ./cmd/internal/config -update
