@@ -4,7 +4,6 @@ TOOL     = go tool -modfile=go.tools.mod
 FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
-HISTORIES ?= ../shared/traces
 
 .PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen replay docs kustomize ci
 
@@ -64,8 +63,8 @@ speed: kube ## measure 500 agents from zero, and among failures: the tables of d
 seen: ## ask every query of the dashboard and the alerts of a real Prometheus (two minutes)
 	deploy/grafana/seen
 
-replay: ## replay every history of HISTORIES=../shared/traces and generated ones: C(1), C(10), C(30) side by side (half an hour)
-	go run ./cmd/bellboard simulate $(wildcard $(HISTORIES)/*.csv.gz) --generate all --least 100 --rivals --scenario warm,cold,slow
+replay: ## replay generated histories, and those in the folder HISTORIES if given, side by side (half an hour)
+	go run ./cmd/bellboard simulate $(if $(HISTORIES),$(wildcard $(HISTORIES)/*.csv.gz)) --generate all --least 100 --rivals --scenario warm,cold,slow
 
 docs: ## write the tables of settings into README.md
 	go test -count=1 -run '^TestREADME$$' ./cmd/internal/config -update

@@ -129,7 +129,7 @@ func (c cluster) DeleteSlot(_ context.Context, slot scaler.Slot, _ time.Time) er
 	c.deleteSlot(c.w, &scaler.Action{Slot: &slot})
 	return nil
 }
-func (c cluster) LastWords(context.Context, scaler.Pod) (string, error) { return "", nil }
+func (c cluster) LastLog(context.Context, scaler.Pod) (string, error) { return "", nil }
 
 func (c cluster) Absent(_ context.Context, name string) (bool, error) {
 	s := c.seats[name]
