@@ -298,32 +298,33 @@ func TestFloors(t *testing.T) {
 			reason: map[string]string{"web": "minimum: MIN_AGENTS=2; 1 of the 3 new agents for MIN_IDLE=1"},
 		},
 		{
-			name: "auto keeps the level of 31 of 60 minutes, persistent",
+			name: "auto makes no agent beside the waiting items, whatever the last hour needed",
+			house: func() Input {
+				in := newHouse(both())
+				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(59, 2)}}
+				return in
+			},
+			reason: map[string]string{"web": "steady: no build waits"},
+		},
+		{
+			name: "auto makes persistent agents up to the level of 31 of 60 minutes",
 			house: func() Input {
 				in := newHouse(both())
 				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(31, 2)}}
-				return in
-			},
-			want:   map[string]int{"create web persistent level": 2},
-			reason: map[string]string{"web": "level: 2 needed in over half of the last hour"},
-		},
-		{
-			name: "30 of 60 minutes are not enough",
-			house: func() Input {
-				in := newHouse(both())
-				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(30, 2)}}
-				return in
-			},
-		},
-		{
-			name: "the level serves the waiting items first",
-			house: func() Input {
-				in := newHouse(both())
-				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 2)}}
 				in.wait(3, "linux", time.Minute)
 				return in
 			},
 			want: map[string]int{"create web persistent demand": 2, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
+		},
+		{
+			name: "30 of 60 minutes are not enough, the present one included",
+			house: func() Input {
+				in := newHouse(both())
+				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(29, 2)}}
+				in.wait(1, "linux", time.Minute)
+				return in
+			},
+			want: map[string]int{"create web ephemeral demand": 1, "register web ephemeral berths": 1},
 		},
 	})
 }
@@ -411,8 +412,7 @@ func TestCaps(t *testing.T) {
 				in.wait(2, "linux", time.Minute)
 				return in
 			},
-			want:  map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
-			steps: []string{"web max-persistent 2→0"},
+			want: map[string]int{"create web ephemeral demand": 2, "register web ephemeral berths": 2},
 		},
 		{
 			name: "MAX_PERSISTENT: items that want a persistent agent wait",

@@ -89,7 +89,6 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 	limit(Step{}, (a.surplus[k]-a.coming[k])/size)
 	if k == t.floorKind() {
 		limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.stay[k]-t.MinAgents)
-		limit(Step{}, a.stay[k]-a.dec.Level)
 	}
 	limit(Step{Rule: RuleMinIdle, Limit: t.MinIdle}, (a.total(a.surplus)-t.MinIdle)/size)
 	if len(going) > 0 && k == Persistent {

@@ -102,14 +102,14 @@ func TestIdle(t *testing.T) {
 			steps: []string{"web min-idle 3→1"},
 		},
 		{
-			name: "auto keeps the level",
+			name: "auto keeps no idle agent for the level of the last hour: its cache slot stays",
 			house: func() Input {
 				in := newHouse(both())
 				in.agents(5, "web", Persistent, "f")
 				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(45, 2)}}
 				return ready(in, time.Hour)
 			},
-			want: map[string]int{"mark web persistent idle": 3},
+			want: map[string]int{"mark web persistent idle": 5},
 		},
 		{
 			name: "the down cooldown blocks, and says for how long",
@@ -454,31 +454,9 @@ func TestUrgency(t *testing.T) {
 	}
 }
 
-// TestLevelWaitsToo: the cooldown and the step hold back agents for the level just like agents for demand.
-func TestLevelWaitsToo(t *testing.T) {
-	house := func(change func(*Team)) Input {
-		in := newHouse(both(change))
-		in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 3)}}
-		alter(&in.Memory.Pools, PoolID{"web", Persistent}, func(m *PoolMemory) { m.Up = noon.Add(-15 * time.Second) })
-		return in
-	}
+// TestFloorOfAKindThatIsGone: the minimum is made of the kind that the mode allows.
+func TestFloorOfAKindThatIsGone(t *testing.T) {
 	tell(t, []story{
-		{
-			name:   "cooldown",
-			house:  func() Input { return house(func(t *Team) { t.ScaleUpCooldown = time.Minute }) },
-			steps:  []string{"web scale-up-cooldown 3→0 45s left"},
-			reason: map[string]string{"web": "blocked: scale-up cooldown, 45s left"},
-		},
-		{
-			name: "step: waiting items go first",
-			house: func() Input {
-				in := house(func(t *Team) { t.ScaleUpStep = 2 })
-				in.wait(1, "ephemeral", time.Minute)
-				return in
-			},
-			want:  map[string]int{"create web ephemeral demand": 1, "create web persistent level": 1, "register web ephemeral berths": 1},
-			steps: []string{"web scale-up-step 4→2"},
-		},
 		{
 			name: "the floor of a kind that is gone is not kept by its last agent",
 			house: func() Input {

@@ -67,9 +67,6 @@ func TestExecutors(t *testing.T) {
 		{"a spare is an executor", pets(four, func(tm *Team) { tm.MinIdle = 2 }), nil, map[string]int{"create web persistent spare": 1}},
 		{"a spare may be an executor beside builds", pets(four, func(tm *Team) { tm.MinIdle = 6 }), []func(*Input){spread}, nil},
 		{"a minimum is an agent, and serves", pets(four, func(tm *Team) { tm.MinAgents = 2 }), []func(*Input){wait(9)}, map[string]int{"create web persistent minimum": 2, up: 1}},
-		{"auto keeps agents for the level of builds", both(four), []func(*Input){
-			func(in *Input) { in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 9)}} },
-		}, map[string]int{"create web persistent level": 3}},
 		{"auto makes persistent agents for the level, and ephemeral agents for the rest", both(four), []func(*Input){
 			func(in *Input) { in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 4)}} },
 			func(in *Input) { in.wait(6, "docker", time.Minute) },

@@ -171,7 +171,7 @@ func (a *ask) blocked() (block, fallback string) {
 
 // growing says for what agents are made; the reason is the most urgent one.
 func (a *ask) growing() (reason Reason, text string) {
-	for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare} {
+	for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonSpare} {
 		switch n := a.up.count(func(c creation) bool { return c.why == why }); {
 		case n > 0 && text == "":
 			reason, text = why, a.creationText(why)
@@ -188,8 +188,6 @@ func (a *ask) creationText(why Reason) string {
 		return fmt.Sprintf("MIN_AGENTS=%d", a.t.MinAgents)
 	case ReasonSpare:
 		return fmt.Sprintf("MIN_IDLE=%d", a.t.MinIdle)
-	case ReasonLevel:
-		return fmt.Sprintf("%d needed in over half of the last hour", a.dec.Level)
 	default:
 		return a.comingText()
 	}

@@ -199,7 +199,6 @@ func sentences() map[string][]string {
 			a.dec.Waiting, a.dec.Level = 3, 2
 			a.up.add(Ephemeral, ReasonDemand, 3)
 			a.up.add(Persistent, ReasonMinimum, 1)
-			a.up.add(Persistent, ReasonLevel, 1)
 			a.up.add(Ephemeral, ReasonSpare, 1)
 		},
 		func(a *ask) {
@@ -229,7 +228,7 @@ func sentences() map[string][]string {
 		say("ask.blocked", block, fallback)
 		say("ask.growing", growing)
 		say("ask.leaving", leaving)
-		say("ask.creationText", a.creationText(ReasonSpare), a.creationText(ReasonMinimum), a.creationText(ReasonLevel))
+		say("ask.creationText", a.creationText(ReasonSpare), a.creationText(ReasonMinimum))
 		say("ask.comingText", a.comingText())
 		a.conclude()
 		say("ask.conclude", string(a.dec.Reason)+": "+a.dec.Text)

@@ -202,7 +202,7 @@ func TestHalfOpen(t *testing.T) {
 		{
 			name:  "persistent agents fail: the level of the last hour is made ephemeral",
 			want:  map[string]int{"create web ephemeral demand": 5, "register web ephemeral berths": 2},
-			steps: []string{"web fallback 2→0 persistent agents failed (storage), next try in 9s", "web back-off 2→0 9s left"},
+			steps: []string{"web fallback 2→0 persistent agents failed (storage), next try in 9s"},
 			reason: map[string]string{
 				"web": "demand: 5 waiting, 0 free, 0 on the way; persistent agents failed (storage), next try in 9s: ephemeral ones instead",
 			},

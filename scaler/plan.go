@@ -48,7 +48,6 @@ const (
 	ReasonDemand   Reason = "demand"    // items wait
 	ReasonMinimum  Reason = "minimum"   // MIN_AGENTS
 	ReasonSpare    Reason = "spare"     // MIN_IDLE
-	ReasonLevel    Reason = "level"     // mode auto: needed in more than half of the last 60 minutes
 	ReasonBerths   Reason = "berths"    // keeps Jenkins naming the labels of the pool
 	ReasonOneBuild Reason = "one-build" // an ephemeral agent has its one build
 	ReasonIdle     Reason = "idle"      // no build needed the agent for IDLE_TIMEOUT
@@ -94,7 +93,7 @@ func Reasons() []Reason {
 // needed. All other reasons belong to single actions.
 func DecisionReasons() []Reason {
 	return []Reason{
-		ReasonDemand, ReasonMinimum, ReasonLevel, ReasonSpare, ReasonIdle, ReasonRoom, ReasonRenew,
+		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonIdle, ReasonRoom, ReasonRenew,
 		ReasonBlocked, ReasonSteady, ReasonPaused,
 	}
 }
@@ -192,7 +191,7 @@ type Decision struct {
 	Alive   int           `json:"alive"`     // pods that count to the caps, not those that we deleted
 	Short   int           `json:"shortfall"` // waiting items that no free or coming executor serves
 	Vetoed  int           `json:"vetoed"`    // of these, items that Jenkins gives to no agent that fits them
-	Level   int           `json:"level"`     // mode auto: persistent agents that the last hour justifies
+	Level   int           `json:"level"`     // mode auto: up to this level of demand, new agents are persistent
 	Want    int           `json:"want"`      // agents alive after this decision, if no rule limited it
 	Up      map[Kind]int  `json:"up"`        // agents to create
 	Down    map[Kind]int  `json:"down"`      // agents to mark now, as a scale-down

@@ -2,7 +2,7 @@ package scaler
 
 import "slices"
 
-// levelMinutes is the length of the period that the level policy looks at, in minutes.
+// levelMinutes is the length of the period that usualLevel looks at, in minutes.
 const levelMinutes = 60
 
 // observeLevel returns levels with the demand of this minute, and without minutes older than levelMinutes.
@@ -19,11 +19,10 @@ func observeLevel(levels []Level, minute int64, demand int) []Level {
 	return append(out, Level{Minute: minute, Demand: demand})
 }
 
-// keepLevel returns how many executors of persistent agents a team in mode auto keeps. That is the level of
-// demand (busy + waiting) that more than half of the last 60 minutes reached. For example, if the demand was
-// at least 3 in 31 of the 60 minutes, keepLevel returns 3. A minute without a record counts as no demand.
-// keepLevel also returns how many of the 60 minutes reached that level.
-func keepLevel(levels []Level) (keep, minutes int) {
+// usualLevel returns the level of demand (busy + waiting builds) that more than half of the last 60 minutes
+// reached. For example, if the demand was at least 3 in 31 of the 60 minutes, usualLevel returns 3. A minute
+// without a record counts as no demand.
+func usualLevel(levels []Level) int {
 	demands := make([]int, 0, len(levels))
 	for _, l := range levels {
 		demands = append(demands, l.Demand)
@@ -31,13 +30,7 @@ func keepLevel(levels []Level) (keep, minutes int) {
 	slices.Sort(demands)
 	slices.Reverse(demands)
 	if len(demands) <= levelMinutes/2 {
-		return 0, 0
+		return 0
 	}
-	keep = demands[levelMinutes/2]
-	for _, v := range demands {
-		if v >= keep {
-			minutes++
-		}
-	}
-	return keep, minutes
+	return demands[levelMinutes/2]
 }

@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestKeepLevel(t *testing.T) {
+func TestUsualLevel(t *testing.T) {
 	minutes := func(runs ...int) []Level { // pairs of a length in minutes and a demand
 		var out []Level
 		for i := 0; i < len(runs); i += 2 {
@@ -18,23 +18,23 @@ func TestKeepLevel(t *testing.T) {
 		return out
 	}
 	tests := []struct {
-		name          string
-		levels        []Level
-		keep, minutes int
+		name   string
+		levels []Level
+		want   int
 	}{
-		{"no history", nil, 0, 0},
-		{"half an hour is not over half", minutes(30, 5), 0, 0},
-		{"31 minutes are", minutes(31, 5), 5, 31},
-		{"31 of 60", minutes(31, 5, 29, 0), 5, 31},
-		{"30 of 60", minutes(30, 5, 30, 0), 0, 60},
-		{"peaks count as the level under them", minutes(20, 9, 11, 2, 29, 0), 2, 31},
-		{"the whole hour", minutes(60, 3), 3, 60},
-		{"an hour of nothing", minutes(60, 0), 0, 60},
+		{"no history", nil, 0},
+		{"half an hour is not over half", minutes(30, 5), 0},
+		{"31 minutes are", minutes(31, 5), 5},
+		{"31 of 60", minutes(31, 5, 29, 0), 5},
+		{"30 of 60", minutes(30, 5, 30, 0), 0},
+		{"peaks count as the level under them", minutes(20, 9, 11, 2, 29, 0), 2},
+		{"the whole hour", minutes(60, 3), 3},
+		{"an hour of nothing", minutes(60, 0), 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if keep, n := keepLevel(tt.levels); keep != tt.keep || n != tt.minutes {
-				t.Errorf("keepLevel(%s) = %d, %d, want %d, %d", tt.name, keep, n, tt.keep, tt.minutes)
+			if got := usualLevel(tt.levels); got != tt.want {
+				t.Errorf("usualLevel(%s) = %d, want %d", tt.name, got, tt.want)
 			}
 		})
 	}

@@ -23,7 +23,7 @@ func dump(in Input) string {
 		for _, p := range tm.Pools {
 			fmt.Fprintf(&b, "pool %s %s %s %v, berths %d, executors %d, back-off %v\n", p.Team, p.Kind, p.Connect, p.Labels, p.Berths, p.Executors, !in.Memory.Pools[p.PoolID].Backoff.Until.IsZero())
 		}
-		keep, _ := keepLevel(in.Memory.Teams[tm.Name].Levels)
+		keep := usualLevel(in.Memory.Teams[tm.Name].Levels)
 		tm.Pools = nil
 		fmt.Fprintf(&b, "team %+v, level %d\n", tm, keep)
 	}

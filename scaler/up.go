@@ -25,7 +25,6 @@ func newCreations() creations {
 		{Ephemeral, ReasonMinimum, 0},
 		{Persistent, ReasonDemand, 0},
 		{Ephemeral, ReasonDemand, 0},
-		{Persistent, ReasonLevel, 0},
 		{Persistent, ReasonSpare, 0},
 		{Ephemeral, ReasonSpare, 0},
 	}
@@ -72,7 +71,7 @@ func (c creations) keep(of func(creation) bool, most int) (cut, waited int) {
 func anyCreation(creation) bool { return true }
 
 // soft reports whether the team's step and cooldown slow this creation down.
-func soft(c creation) bool { return c.why == ReasonDemand || c.why == ReasonLevel }
+func soft(c creation) bool { return c.why == ReasonDemand }
 
 func ofKind(k Kind) func(creation) bool { return func(c creation) bool { return c.kind == k } }
 
@@ -165,8 +164,7 @@ func (d *decider) history(a *ask) {
 	levels := observeLevel(d.in.Memory.Teams[a.t.Name].Levels, d.in.Now.Unix()/60, demand)
 	d.mem.Teams[a.t.Name] = TeamMemory{Levels: levels}
 	if a.t.Mode == ModeAuto {
-		level, _ := keepLevel(levels)
-		a.dec.Level = min(agentsFor(level, a.size(Persistent)), a.t.MaxPersistent)
+		a.dec.Level = min(agentsFor(usualLevel(levels), a.size(Persistent)), a.t.MaxPersistent)
 	}
 }
 
@@ -193,7 +191,7 @@ func (a *ask) want() {
 		spare = Persistent
 	}
 	missing := max(0, t.MinAgents-a.stay[floor])
-	// In mode auto, items that accept either kind get the persistent agents that are missing anyway.
+	// In mode auto, items that accept either kind get persistent agents up to the level and the minimum.
 	below := func(keep int) int { return max(0, keep-a.stay[Persistent]-a.ups(Persistent)) }
 	slack := 0 // executors of agents added here that no item takes yet
 	// serve adds agents for the n items of one share.
@@ -231,9 +229,7 @@ func (a *ask) want() {
 	serving := min(missing, a.ups(floor))
 	a.up.add(floor, ReasonDemand, -serving)
 	a.up.add(floor, ReasonMinimum, missing)
-	level := below(a.dec.Level)
-	a.up.add(Persistent, ReasonLevel, level)
-	beyond := a.total(a.surplus) + slack + (missing-serving)*a.size(floor) + level*size
+	beyond := a.total(a.surplus) + slack + (missing-serving)*a.size(floor)
 	a.up.add(spare, ReasonSpare, agentsFor(t.MinIdle-beyond, a.size(spare)))
 	a.dec.Want = a.total(a.stay) + a.allUps()
 }
