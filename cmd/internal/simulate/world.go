@@ -23,7 +23,6 @@ const (
 
 // agent is one agent of the simulated pool.
 type agent struct {
-	number  int
 	state   state
 	since   int64 // since when it is in that state
 	created int64
@@ -34,7 +33,6 @@ type agent struct {
 	last    int32 // the build that it has begun last
 	shut    bool  // takes no more builds
 	once    bool  // takes one build only
-	spare   bool  // was made ahead of demand
 	slot    *slot
 	at      int // its index in world.all
 	openAt  int // its index in world.open; -1: it is not there
@@ -111,7 +109,6 @@ type world struct {
 	policy   policy
 	out      *Result
 	waits    []int64
-	slots    int
 	ended    int64 // when the last build ended
 	lines    []*Timeline
 }
@@ -289,15 +286,14 @@ func (w *world) move(a *agent, to state) {
 
 // creation is what a policy asks for.
 type creation struct {
-	once  bool
-	spare bool
-	size  int
-	slot  *slot
+	once bool
+	size int
+	slot *slot
 }
 
 // create makes an agent, which starts at once.
 func (w *world) create(c creation) *agent {
-	a := &agent{number: w.out.Launches, since: w.now, created: w.now, once: c.once, spare: c.spare, size: max(1, c.size), slot: c.slot, openAt: -1}
+	a := &agent{since: w.now, created: w.now, once: c.once, size: max(1, c.size), slot: c.slot, openAt: -1}
 	w.out.Launches++
 	w.count[starting]++
 	least, most := w.scenario.StartLeast.Milliseconds(), w.scenario.StartMost.Milliseconds()
@@ -358,14 +354,12 @@ func (w *world) vanish(a *agent) {
 
 // newSlot makes a slot, which is paid from now on.
 func (w *world) newSlot() *slot {
-	w.slots++
 	w.out.Slots++
 	return &slot{created: w.now}
 }
 
 // dropSlot deletes a slot.
 func (w *world) dropSlot(s *slot) {
-	w.slots--
 	w.out.slots += w.now - s.created
 }
 
