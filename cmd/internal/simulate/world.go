@@ -286,9 +286,10 @@ func (w *world) move(a *agent, to state) {
 
 // creation is what a policy asks for.
 type creation struct {
-	once bool
-	size int
-	slot *slot
+	once     bool
+	size     int
+	slot     *slot
+	patience int64 // an agent that never connects is gone after that; 0: the policy removes it
 }
 
 // create makes an agent, which starts at once.
@@ -308,6 +309,9 @@ func (w *world) create(c creation) *agent {
 	if w.scenario.Failing > 0 && w.failing.Float64() < w.scenario.Failing {
 		a.online = never
 		w.out.Failed++
+		if c.patience > 0 {
+			w.push(event{at: w.now + c.patience, kind: vanishes, agent: a})
+		}
 	} else {
 		w.push(event{at: a.online, kind: connects, agent: a})
 	}
@@ -343,6 +347,9 @@ func (w *world) remove(a *agent) {
 }
 
 func (w *world) vanish(a *agent) {
+	if a.state == gone {
+		return // removed before it gave up
+	}
 	w.move(a, gone)
 	w.out.paid += w.now - a.created
 	last := len(w.all) - 1
