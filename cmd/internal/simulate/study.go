@@ -147,7 +147,7 @@ func (s *study) count() int {
 		values += len(k.values)
 	}
 	if s.Tune {
-		n += values + 1
+		n += values + len(knobs) + 1
 	}
 	if s.Rivals {
 		n += 2*len(Grid()) + 1
@@ -309,11 +309,14 @@ var knobTexts = map[string]string{
 // tune searches for settings with a lower C(w): one setting after the other, each with the best values of the
 // settings before.
 func (s *study) tune(ctx context.Context, sc Scenario) (candidate, error) {
-	set, best := s.Set, candidate{}
+	best, err := s.bellboard(GroupTuned, s.Set)
+	if err != nil {
+		return best, err
+	}
 	for _, k := range knobs {
-		var list []candidate
+		list := []candidate{best} // stays if no value is better
 		for _, v := range k.values {
-			c, err := s.bellboard(GroupTuned, with(set, k.key, v))
+			c, err := s.bellboard(GroupTuned, with(best.settings, k.key, v))
 			if err != nil {
 				return c, err
 			}
@@ -323,9 +326,9 @@ func (s *study) tune(ctx context.Context, sc Scenario) (candidate, error) {
 		if err != nil {
 			return best, err
 		}
-		best, set = list[i], list[i].settings
+		best = list[i]
 	}
-	best.group, best.Name = GroupTuned, "bellboard tuned: "+strings.Join(best.settings, " ")
+	best.group, best.Name = GroupTuned, "bellboard tuned: "+cmp.Or(strings.Join(best.settings, " "), "as it is")
 	return best, nil
 }
 
