@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,8 @@ type simulateFlags struct {
 	output, report      string
 	generate, scenarios []string
 	set, teams, labels  []string
+	start               []time.Duration
+	failing, slotPrice  float64
 	value, split, last  float64
 	tune, rivals, all   bool
 	least, days         int
@@ -58,6 +61,9 @@ func simulateCommand() *cobra.Command {
 	f.StringArrayVar(&s.set, "set", nil, "KEY=VALUE: a setting of Bellboard, such as IDLE_TIMEOUT=2m or EPHEMERAL_IDLE_TIMEOUT=30s")
 	f.StringArrayVar(&s.teams, "team", nil, "NAME=LABEL,LABEL: the builds of these labels share their agents")
 	f.StringArrayVar(&s.labels, "label", nil, "LABEL: replay the builds of this label only; may be repeated")
+	f.DurationSliceVar(&s.start, "start", nil, "LEAST,MOST: how long an agent takes to start, in place of the scenario's time: 10s,30s")
+	f.Float64Var(&s.failing, "failing", 0, "share of agents that never connect: 0.02")
+	f.Float64Var(&s.slotPrice, "slot-price", 0.03, "what a cache slot costs, in agent-seconds for each second")
 	f.IntVar(&s.least, "least", 0, "leave out labels with fewer builds")
 	f.Float64Var(&s.last, "last", 0, "replay the last days only; 0 for all")
 	f.Uint64Var(&s.seed, "seed", 1, "number that determines the start-ups and the dispatch, and a generated history")
@@ -141,6 +147,12 @@ func (s *simulateFlags) check(args []string) error {
 		return fmt.Errorf("--split %g: write a share from 0 to 1, such as 0.5", s.split)
 	case s.value < 0 || s.value > 10_000:
 		return fmt.Errorf("--wait-value %g: write a number from 0 to 10000", s.value)
+	case len(s.start) != 0 && (len(s.start) != 2 || s.start[0] < 0 || s.start[0] > s.start[1] || s.start[1] > time.Hour):
+		return fmt.Errorf("--start %v: write the least and the most time, at most 1h, such as 10s,30s", s.start)
+	case s.failing < 0 || s.failing > 0.9:
+		return fmt.Errorf("--failing %g: write a share from 0 to 0.9", s.failing)
+	case s.slotPrice < 0 || s.slotPrice > 100:
+		return fmt.Errorf("--slot-price %g: write a number from 0 to 100", s.slotPrice)
 	case s.last < 0:
 		return fmt.Errorf("--last %g: write a number of days, or 0 for all", s.last)
 	}
@@ -159,7 +171,10 @@ func (s *simulateFlags) question(h *simulate.History) (q simulate.Question, err 
 		if err != nil {
 			return q, fmt.Errorf("--scenario: %w", err)
 		}
-		one.Seed = s.seed
+		one.Seed, one.Failing, one.SlotPrice = s.seed, s.failing, s.slotPrice
+		if len(s.start) == 2 {
+			one.StartLeast, one.StartMost = s.start[0], s.start[1]
+		}
 		q.Scenarios = append(q.Scenarios, one)
 	}
 	if s.report != "" {

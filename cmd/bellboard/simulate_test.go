@@ -105,6 +105,8 @@ func TestSimulateMistakes(t *testing.T) {
 		{"no key", []string{file, "--set", "fast"}, `the setting "fast" is no KEY=VALUE`},
 		{"a bad output", []string{file, "-o", "xml"}, "-o xml: write table or json"},
 		{"a bad split", []string{file, "--split", "2"}, "--split 2: write a share from 0 to 1"},
+		{"one time only", []string{file, "--start", "5s"}, "--start [5s]: write the least and the most time"},
+		{"all fail", []string{file, "--failing", "1"}, "--failing 1: write a share from 0 to 0.9"},
 		{"no such shape", []string{"--generate", "square"}, "--generate: no shape is named \"square\""},
 		{"no such label", []string{file, "--label", "mac"}, `--label: no build has the label "mac"; the history has linux`},
 		{"no such team", []string{file, "--team", "web"}, `--team: "web" is no team; write NAME=LABEL,LABEL`},

@@ -363,7 +363,7 @@ func (b *bellboard) create(w *world, a *scaler.Action) {
 		cache = b.slotFor(w, a, s.pool)
 		pod.Slot, pod.Warmth = cache.name, b.in.Cluster.Slots[cache.at].Warmth()
 	}
-	s.agent = w.create(creation{size: s.pool.Executors, slot: cache, spare: a.Spare})
+	s.agent = w.create(creation{size: s.pool.Executors, slot: cache})
 	s.agent.seat = s
 	s.pod = len(b.podOf)
 	b.podOf = append(b.podOf, s)

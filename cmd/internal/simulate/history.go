@@ -128,12 +128,20 @@ func binary(head []byte) string {
 	return ""
 }
 
-var errTooLong = errors.New("too long")
+var (
+	errTooLong  = errors.New("too long")
+	errLongLine = errors.New("a line is too long")
+)
 
-// limitedReader ends with errTooLong where io.LimitReader would end as if the file were over.
+// maxLine is how long a line may be.
+const maxLine = 1 << 20
+
+// limitedReader ends with errTooLong where io.LimitReader would end as if the file were over. It ends with
+// errLongLine after a line that no CSV has, before such a line fills the memory.
 type limitedReader struct {
 	r    io.Reader
 	left int64
+	line int // bytes since the last end of a line
 }
 
 func (l *limitedReader) Read(p []byte) (int, error) {
@@ -142,6 +150,11 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	}
 	n, err := l.r.Read(p[:min(int64(len(p)), l.left)])
 	l.left -= int64(n)
+	if end := bytes.LastIndexByte(p[:n], '\n'); end >= 0 {
+		l.line = n - end
+	} else if l.line += n; l.line > maxLine {
+		return 0, errLongLine
+	}
 	return n, err
 }
 
@@ -185,6 +198,10 @@ func (p *parser) row() ([]string, error) {
 		return nil, &InputError{
 			File: p.name, Line: p.line, What: fmt.Sprintf("the file has more than %d MiB of text", MaxBytes>>20),
 			Remedy: "give fewer days, or fewer labels",
+		}
+	case errors.Is(err, errLongLine):
+		return nil, &InputError{
+			File: p.name, Line: p.line + 1, What: "a line has more than 1 MiB", Remedy: "write a line for each build",
 		}
 	case errors.As(err, &bad) && errors.Is(bad.Err, csv.ErrFieldCount):
 		return nil, &InputError{

@@ -111,6 +111,10 @@ func TestHugeInput(t *testing.T) {
 	if want := "x.csv:5000002: the file has more than 5000000 builds; give fewer days, or fewer labels"; err == nil || err.Error() != want {
 		t.Errorf("the error is %v, want %s", err, want)
 	}
+	_, err = Read(io.MultiReader(strings.NewReader(Header+"\n"), &lines{text: []byte("1757006747 ")}), "x.csv")
+	if want := "x.csv:2: a line has more than 1 MiB; write a line for each build"; err == nil || err.Error() != want {
+		t.Errorf("the error is %v, want %s", err, want)
+	}
 	l := &limitedReader{r: strings.NewReader("12345678"), left: 5}
 	if got, err := io.ReadAll(l); string(got) != "12345" || !errors.Is(err, errTooLong) {
 		t.Errorf("a reader of 5 bytes gives %q and %v", got, err)

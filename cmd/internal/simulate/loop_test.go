@@ -16,6 +16,7 @@ import (
 type looping struct {
 	*bellboard
 	w    *world
+	ctx  context.Context
 	loop *control.Loop
 	mu   sync.Mutex
 }
@@ -31,13 +32,13 @@ func (l *looping) look(w *world) error {
 	w.out.Looks++
 	l.w = w
 	l.show(w)
-	if t := l.loop.Tick(context.Background()); t.Hold != "" {
+	if t := l.loop.Tick(l.ctx); t.Hold != "" {
 		return fmt.Errorf("the loop holds: %s", t.Hold)
 	}
 	return nil
 }
 
-// act carries one write out.
+// do carries one write out.
 func (l *looping) do(a scaler.Action) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,7 +153,7 @@ func TestLoop(t *testing.T) {
 				}
 				const poll = 5 * time.Second
 				daemon := Policy{Name: "the loop", make: func(s *Scenario, _ []Build) (policy, error) {
-					l := &looping{bellboard: newBellboard(team, poll, scaler.Checked, s)}
+					l := &looping{bellboard: newBellboard(team, poll, scaler.Checked, s), ctx: t.Context()}
 					l.noSkip = true
 					l.loop = control.New(control.Config{Jenkins: jenkins{l}, Cluster: cluster{l}, Clock: l, Instance: "test", Teams: l.in.Teams, MaxAgents: l.in.MaxAgents, Poll: poll})
 					return l, nil

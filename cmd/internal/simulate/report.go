@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ type page struct {
 	*Answer
 	Scenarios []pageScenario
 	Families  []Family
-	Made      string
+	Name      string
 }
 
 type pageScenario struct {
@@ -56,12 +57,15 @@ type pageEffect struct {
 
 // WriteReport writes the answer as one HTML page with pictures, which needs nothing else.
 func (a *Answer) WriteReport(w io.Writer) error {
-	p := page{Answer: a, Families: Families()}
+	p := page{Answer: a, Families: Families(), Name: filepath.Base(a.History.Name)}
 	for i := range a.Scenarios {
 		p.Scenarios = append(p.Scenarios, a.pageScenario(&a.Scenarios[i]))
 	}
 	return reportPage.Execute(w, p)
 }
+
+// title returns a text with a capital at its beginning.
+func title(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // scenarioTexts say what a scenario assumes.
 var scenarioTexts = map[string]string{
@@ -72,7 +76,7 @@ var scenarioTexts = map[string]string{
 }
 
 func (a *Answer) pageScenario(f *Findings) pageScenario {
-	out := pageScenario{Findings: f, Title: strings.ToUpper(f.Scenario[:1]) + f.Scenario[1:], Text: scenarioTexts[f.Scenario]}
+	out := pageScenario{Findings: f, Title: title(f.Scenario), Text: scenarioTexts[f.Scenario]}
 	work := a.History.Work * 3600 / float64(a.History.Builds) // seconds of a build
 	out.Verdict = f.verdict(a.Value)
 	out.Scatter = scatter(f.Rows, a.Value, work)
@@ -95,7 +99,11 @@ func (a *Answer) pageScenario(f *Findings) pageScenario {
 // verdict says in words how the first row compares.
 func (f *Findings) verdict(value float64) string {
 	own := &f.Rows[0]
-	text := fmt.Sprintf("%s pays %s times the work, and a build waits %s s on average: C(%g) is %.3f.", own.Policy, number(own.Paid), number(own.WaitMean), value, own.cost(value))
+	lost := fmt.Sprintf("waits %s s", number(own.WaitMean))
+	if own.Cold > 0 {
+		lost += fmt.Sprintf(" and loses %s s to empty caches", number(own.Cold))
+	}
+	text := fmt.Sprintf("%s pays %s times the work. A build %s on average. C(%g) is %.3f.", title(own.Policy), number(own.Paid), lost, value, own.cost(value))
 	for i := range f.Rows {
 		r := &f.Rows[i]
 		if r.Group != GroupBest && r.Group != GroupTuned {

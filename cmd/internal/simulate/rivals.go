@@ -66,7 +66,7 @@ func (r *rival) look(w *world) error {
 		r.tick += (w.now-r.tick)/r.every*r.every + r.every
 	}
 	for range r.grow(r, w) {
-		w.create(creation{once: r.once})
+		w.create(creation{once: r.once, patience: 10 * minute})
 	}
 	if r.shrink != nil {
 		r.shrink(r, w)
@@ -90,10 +90,10 @@ func (r *rival) stir(w *world) {
 	}
 }
 
-func (r *rival) arrived(w *world, _ int)  { r.stir(w) }
-func (r *rival) left(*world, int)         {}
-func (r *rival) connected(*world, *agent) {}
-func (r *rival) vanished(*world, *agent)  {}
+func (r *rival) arrived(w *world, _ int)     { r.stir(w) }
+func (r *rival) left(*world, int)            {}
+func (r *rival) connected(*world, *agent)    {}
+func (r *rival) vanished(w *world, _ *agent) { r.stir(w) }
 func (r *rival) changed(w *world, a *agent) {
 	if a.state == leaving {
 		w.remove(a)

@@ -103,6 +103,7 @@ func Ask(ctx context.Context, q Question) (*Answer, error) {
 		return nil, &InputError{File: q.History.Name, What: fmt.Sprintf("no label has %d builds", q.Least), Remedy: "write a smaller --least"}
 	}
 	s := study{Question: q, fit: fit, judge: judge, known: map[string]*known{}}
+	s.all = len(q.Scenarios) * s.count()
 	for i := range q.Scenarios {
 		f, err := s.scenario(ctx, q.Scenarios[i])
 		if err != nil {
@@ -132,14 +133,29 @@ type known struct {
 func (s *study) of(h *History, sc Scenario, c *candidate) *known {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.team == "" {
-		return &known{}
-	}
-	key := fmt.Sprintf("%p %s %s", h, sc.Name, c.team)
+	key := fmt.Sprintf("%p %s %s", h, sc.Name, c.key)
 	if s.known[key] == nil || len(c.lines) > 0 {
 		s.known[key] = &known{}
 	}
 	return s.known[key]
+}
+
+// count returns how many replays a scenario has.
+func (s *study) count() int {
+	n, values := 3, 0
+	for _, k := range knobs {
+		values += len(k.values)
+	}
+	if s.Tune {
+		n += values + len(knobs) + 1
+	}
+	if s.Rivals {
+		n += 2*len(Grid()) + 1
+	}
+	if s.Tune || s.Steps > 0 {
+		n += values
+	}
+	return n
 }
 
 // candidate is a policy with what its row says of it.
@@ -147,7 +163,7 @@ type candidate struct {
 	Policy
 	group    string
 	settings []string
-	team     string // what the settings make; "": not Bellboard
+	key      string // what tells its replay from others: the rival, or the team that the settings make
 	lines    []*Timeline
 }
 
@@ -173,7 +189,7 @@ func (s *study) scenario(ctx context.Context, sc Scenario) (Findings, error) {
 	}
 	if s.Rivals {
 		for _, p := range Defaults() {
-			list = append(list, candidate{Policy: p, group: GroupRival})
+			list = append(list, candidate{Policy: p, group: GroupRival, key: p.Name})
 		}
 		best, others, err := s.hindsight(ctx, sc)
 		if err != nil {
@@ -264,7 +280,7 @@ func (s *study) own() ([]candidate, error) {
 
 func (s *study) bellboard(name string, set []string) (candidate, error) {
 	team, poll, err := Settings(set...)
-	return candidate{Policy: Deciding(name, poll, team, nil), group: GroupOwn, settings: set, team: fmt.Sprint(team, poll)}, err
+	return candidate{Policy: Deciding(name, poll, team, nil), group: GroupOwn, settings: set, key: fmt.Sprint(team, poll)}, err
 }
 
 // with returns settings with one of them changed.
@@ -293,11 +309,14 @@ var knobTexts = map[string]string{
 // tune searches for settings with a lower C(w): one setting after the other, each with the best values of the
 // settings before.
 func (s *study) tune(ctx context.Context, sc Scenario) (candidate, error) {
-	set, best := s.Set, candidate{}
+	best, err := s.bellboard(GroupTuned, s.Set)
+	if err != nil {
+		return best, err
+	}
 	for _, k := range knobs {
-		var list []candidate
+		list := []candidate{best} // stays if no value is better
 		for _, v := range k.values {
-			c, err := s.bellboard(GroupTuned, with(set, k.key, v))
+			c, err := s.bellboard(GroupTuned, with(best.settings, k.key, v))
 			if err != nil {
 				return c, err
 			}
@@ -307,9 +326,9 @@ func (s *study) tune(ctx context.Context, sc Scenario) (candidate, error) {
 		if err != nil {
 			return best, err
 		}
-		best, set = list[i], list[i].settings
+		best = list[i]
 	}
-	best.group, best.Name = GroupTuned, "bellboard tuned: "+strings.Join(best.settings, " ")
+	best.group, best.Name = GroupTuned, "bellboard tuned: "+cmp.Or(strings.Join(best.settings, " "), "as it is")
 	return best, nil
 }
 
@@ -317,7 +336,7 @@ func (s *study) tune(ctx context.Context, sc Scenario) (candidate, error) {
 func (s *study) hindsight(ctx context.Context, sc Scenario) (best candidate, others []candidate, err error) {
 	var list []candidate
 	for _, p := range Grid() {
-		list = append(list, candidate{Policy: p, group: GroupGrid})
+		list = append(list, candidate{Policy: p, group: GroupGrid, key: p.Name})
 	}
 	i, err := s.best(ctx, sc, list)
 	if err != nil {
@@ -359,9 +378,6 @@ func (m *Measures) cost(w float64) float64 {
 
 // replayAll replays a history against all candidates, as many at once as there are processors.
 func (s *study) replayAll(ctx context.Context, h *History, sc Scenario, list []candidate) ([]Row, error) {
-	s.mu.Lock()
-	s.all += len(list)
-	s.mu.Unlock()
 	rows, errs := make([]Row, len(list)), make([]error, len(list))
 	var wg sync.WaitGroup
 	places := make(chan struct{}, runtime.GOMAXPROCS(0))
@@ -400,7 +416,7 @@ func (s *study) tell(what string) {
 	defer s.mu.Unlock()
 	s.done++
 	if s.Progress != nil {
-		s.Progress(s.done, s.all, what)
+		s.Progress(min(s.done, s.all), s.all, what)
 	}
 }
 

@@ -258,9 +258,9 @@ func bars(rows []Row, value, work float64) template.HTML {
 		case GroupTuned:
 			style = ` style="fill:var(--tuned);font-weight:600"`
 		}
-		name := r.Policy
-		if len([]rune(name)) > 42 {
-			name = string([]rune(name)[:41]) + "…"
+		name := strings.Replace(r.Policy, "bellboard tuned", "tuned", 1)
+		if len([]rune(name)) > 36 {
+			name = string([]rune(name)[:35]) + "…"
 		}
 		p.add(`<text x="%.1f" y="%.1f" text-anchor="end"%s><title>%s</title>%s</text>`, left-10, y+12, style, html.EscapeString(r.Policy), html.EscapeString(name))
 		for _, one := range r.parts(value, work) {

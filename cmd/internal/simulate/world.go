@@ -23,7 +23,6 @@ const (
 
 // agent is one agent of the simulated pool.
 type agent struct {
-	number  int
 	state   state
 	since   int64 // since when it is in that state
 	created int64
@@ -34,7 +33,6 @@ type agent struct {
 	last    int32 // the build that it has begun last
 	shut    bool  // takes no more builds
 	once    bool  // takes one build only
-	spare   bool  // was made ahead of demand
 	slot    *slot
 	at      int // its index in world.all
 	openAt  int // its index in world.open; -1: it is not there
@@ -111,7 +109,6 @@ type world struct {
 	policy   policy
 	out      *Result
 	waits    []int64
-	slots    int
 	ended    int64 // when the last build ended
 	lines    []*Timeline
 }
@@ -289,15 +286,15 @@ func (w *world) move(a *agent, to state) {
 
 // creation is what a policy asks for.
 type creation struct {
-	once  bool
-	spare bool
-	size  int
-	slot  *slot
+	once     bool
+	size     int
+	slot     *slot
+	patience int64 // an agent that never connects is gone after that; 0: the policy removes it
 }
 
 // create makes an agent, which starts at once.
 func (w *world) create(c creation) *agent {
-	a := &agent{number: w.out.Launches, since: w.now, created: w.now, once: c.once, spare: c.spare, size: max(1, c.size), slot: c.slot, openAt: -1}
+	a := &agent{since: w.now, created: w.now, once: c.once, size: max(1, c.size), slot: c.slot, openAt: -1}
 	w.out.Launches++
 	w.count[starting]++
 	least, most := w.scenario.StartLeast.Milliseconds(), w.scenario.StartMost.Milliseconds()
@@ -312,6 +309,9 @@ func (w *world) create(c creation) *agent {
 	if w.scenario.Failing > 0 && w.failing.Float64() < w.scenario.Failing {
 		a.online = never
 		w.out.Failed++
+		if c.patience > 0 {
+			w.push(event{at: w.now + c.patience, kind: vanishes, agent: a})
+		}
 	} else {
 		w.push(event{at: a.online, kind: connects, agent: a})
 	}
@@ -347,6 +347,9 @@ func (w *world) remove(a *agent) {
 }
 
 func (w *world) vanish(a *agent) {
+	if a.state == gone {
+		return // removed before it gave up
+	}
 	w.move(a, gone)
 	w.out.paid += w.now - a.created
 	last := len(w.all) - 1
@@ -358,14 +361,12 @@ func (w *world) vanish(a *agent) {
 
 // newSlot makes a slot, which is paid from now on.
 func (w *world) newSlot() *slot {
-	w.slots++
 	w.out.Slots++
 	return &slot{created: w.now}
 }
 
 // dropSlot deletes a slot.
 func (w *world) dropSlot(s *slot) {
-	w.slots--
 	w.out.slots += w.now - s.created
 }
 

@@ -89,7 +89,7 @@ func TestColdCache(t *testing.T) {
 // leave, and that agents work exactly as long as their builds take. It checks that for every policy.
 func TestConservation(t *testing.T) {
 	s := Cold()
-	s.Ending = 7 * time.Second
+	s.Ending, s.Failing = 7*time.Second, 0.02
 	policies := append(Grid(), ours(t, 5*time.Second, "MODE=ephemeral"), ours(t, 5*time.Second, "MODE=persistent"), ours(t, 5*time.Second))
 	for _, shape := range Shapes() {
 		h := generated(t, shape, 2)
