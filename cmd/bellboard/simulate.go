@@ -47,7 +47,7 @@ func simulateCommand() *cobra.Command {
 		Example: "  bellboard simulate builds.csv.gz --rivals --report report.html\n" +
 			"  bellboard simulate builds.csv --set MODE=persistent --set IDLE_TIMEOUT=2m --scenario cold\n" +
 			"  bellboard simulate --generate fan-out --days 14 --tune --split 0.5",
-		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd, args) },
+		RunE: s.run,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&s.output, "output", "o", "table", "table or json")
@@ -188,7 +188,7 @@ func (s *simulateFlags) histories(args []string) []func() (*simulate.History, er
 	var out []func() (*simulate.History, error)
 	for _, name := range args {
 		out = append(out, func() (*simulate.History, error) {
-			file, err := os.Open(name)
+			file, err := os.Open(name) //nolint:gosec // the person names the file
 			if err != nil {
 				return nil, err
 			}
@@ -245,17 +245,18 @@ func shown(a *simulate.Answer, scenario, row, at int) float64 {
 func sideBySide(w io.Writer, answers []*simulate.Answer) error {
 	first := answers[0].Scenarios[0].Rows
 	for at, c := range first[0].Cost {
-		text := fmt.Sprintf("| C(%g) |", c.WaitValue)
-		rule := "|---|"
+		var text strings.Builder
+		fmt.Fprintf(&text, "| C(%g) |", c.WaitValue)
+		columns := 0
 		for _, a := range answers {
 			name := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(a.History.Name), ".gz"), ".csv")
 			name, _, _ = strings.Cut(strings.TrimPrefix(name, "generated "), ",")
 			for i := range a.Scenarios {
-				text += fmt.Sprintf(" %s %s |", name, a.Scenarios[i].Scenario)
-				rule += "--:|"
+				fmt.Fprintf(&text, " %s %s |", name, a.Scenarios[i].Scenario)
+				columns++
 			}
 		}
-		text += "\n" + rule + "\n"
+		text.WriteString("\n|---|" + strings.Repeat("--:|", columns) + "\n")
 		for i := range first {
 			if first[i].Group == simulate.GroupGrid {
 				continue
@@ -264,15 +265,15 @@ func sideBySide(w io.Writer, answers []*simulate.Answer) error {
 			if g := first[i].Group; g == simulate.GroupBest || g == simulate.GroupTuned {
 				name = g + " on that history"
 			}
-			text += "| " + plain.Line(name) + " |"
+			text.WriteString("| " + plain.Line(name) + " |")
 			for _, a := range answers {
 				for k := range a.Scenarios {
-					text += fmt.Sprintf(" %.3f |", shown(a, k, i, at))
+					fmt.Fprintf(&text, " %.3f |", shown(a, k, i, at))
 				}
 			}
-			text += "\n"
+			text.WriteString("\n")
 		}
-		if _, err := io.WriteString(w, text+"\n"); err != nil {
+		if _, err := io.WriteString(w, text.String()+"\n"); err != nil {
 			return err
 		}
 	}
@@ -281,7 +282,7 @@ func sideBySide(w io.Writer, answers []*simulate.Answer) error {
 
 // writeReport writes the HTML report.
 func writeReport(name string, a *simulate.Answer) error {
-	f, err := os.Create(name)
+	f, err := os.Create(name) //nolint:gosec // the person names the file
 	if err != nil {
 		return err
 	}

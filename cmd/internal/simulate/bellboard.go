@@ -290,7 +290,7 @@ func (b *bellboard) name() string {
 }
 
 // register adds a Jenkins node to the view.
-func (b *bellboard) register(id scaler.PoolID, name string) *seat {
+func (b *bellboard) register(id scaler.PoolID, name string) {
 	p := b.team.Pool(id.Kind)
 	s := &seat{name: name, node: len(b.nodeOf), pod: -1, pool: p}
 	b.seats[name] = s
@@ -298,7 +298,6 @@ func (b *bellboard) register(id scaler.PoolID, name string) *seat {
 	b.in.Jenkins.Nodes = append(b.in.Jenkins.Nodes, scaler.Node{
 		Name: name, Labels: p.Labels, Team: id.Team, Kind: id.Kind, Executors: max(1, p.Executors), Idle: true,
 	})
-	return s
 }
 
 // act carries out one action.
@@ -334,7 +333,7 @@ func (b *bellboard) act(w *world, a *scaler.Action) {
 		}
 	case scaler.DeletePod:
 		p := &b.in.Cluster.Pods[s.pod]
-		p.Deleting, p.DeletingByUs, p.Ends = true, true, b.in.Now.Add(time.Duration(w.scenario.Ending))
+		p.Deleting, p.DeletingByUs, p.Ends = true, true, b.in.Now.Add(w.scenario.Ending)
 		w.remove(s.agent)
 	case scaler.DeleteNode:
 		delete(b.in.Berths, s.name)

@@ -95,7 +95,7 @@ func (g *generator) diurnal(days int, perHour float64, event func(at float64)) {
 		if day >= days {
 			return
 		}
-		load := 0.05 + 0.95*math.Exp(-math.Pow((hour-13.5)/3.5, 2))
+		load := 0.05 + 0.95*math.Exp(-(hour-13.5)/3.5*((hour-13.5)/3.5))
 		if day%7 >= 5 {
 			load *= 0.15
 		}

@@ -175,29 +175,29 @@ func TestGenerate(t *testing.T) {
 }
 
 func TestJoin(t *testing.T) {
-	make := func() *History {
+	fresh := func() *History {
 		h := historyOf(0, 10, 1, 10, 2, 10)
 		h.Labels = []string{"linux", "mac", "win"}
 		h.Builds[1].Label, h.Builds[2].Label = 1, 2
 		return h
 	}
-	h := make()
+	h := fresh()
 	if err := h.Join([]string{"web=linux,win"}); err != nil {
 		t.Fatal(err)
 	}
 	if pools := h.pools(0); len(pools) != 2 || len(pools[0]) != 2 {
 		t.Errorf("two labels of one team give pools %v", pools)
 	}
-	h = make()
+	h = fresh()
 	if err := h.Only([]string{"mac"}); err != nil || len(h.Builds) != 1 {
 		t.Errorf("one label of three leaves %d builds, %v", len(h.Builds), err)
 	}
 	for _, bad := range []string{"web", "web=", "web=bsd", "=linux"} {
-		if err := make().Join([]string{bad}); err == nil {
+		if err := fresh().Join([]string{bad}); err == nil {
 			t.Errorf("--team %s is accepted", bad)
 		}
 	}
-	if err := make().Join([]string{"a=linux", "b=linux"}); err == nil {
+	if err := fresh().Join([]string{"a=linux", "b=linux"}); err == nil {
 		t.Error("a label has two teams")
 	}
 }

@@ -71,6 +71,7 @@ func (j jenkins) Register(_ context.Context, name string, pool scaler.Pool, _ ti
 func (j jenkins) Fence(context.Context, string, scaler.PoolID, time.Time) error {
 	panic("inbound agents need no fence")
 }
+
 func (j jenkins) Secret(_ context.Context, name string) (string, error) {
 	return "secret of " + name, nil
 }

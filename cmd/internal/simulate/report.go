@@ -103,7 +103,8 @@ func (f *Findings) verdict(value float64) string {
 	if own.Cold > 0 {
 		lost += fmt.Sprintf(" and loses %s s to empty caches", number(own.Cold))
 	}
-	text := fmt.Sprintf("%s pays %s times the work. A build %s on average. C(%g) is %.3f.", title(own.Policy), number(own.Paid), lost, value, own.cost(value))
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s pays %s times the work. A build %s on average. C(%g) is %.3f.", title(own.Policy), number(own.Paid), lost, value, own.cost(value))
 	for i := range f.Rows {
 		r := &f.Rows[i]
 		if r.Group != GroupBest && r.Group != GroupTuned {
@@ -111,12 +112,12 @@ func (f *Findings) verdict(value float64) string {
 		}
 		switch d := own.cost(value)/r.cost(value) - 1; {
 		case d > 0.0005:
-			text += fmt.Sprintf(" That is %.1f %% more than the %s (%.3f).", 100*d, r.Policy, r.cost(value))
+			fmt.Fprintf(&text, " That is %.1f %% more than the %s (%.3f).", 100*d, r.Policy, r.cost(value))
 		case d < -0.0005:
-			text += fmt.Sprintf(" That is %.1f %% less than the %s (%.3f).", -100*d, r.Policy, r.cost(value))
+			fmt.Fprintf(&text, " That is %.1f %% less than the %s (%.3f).", -100*d, r.Policy, r.cost(value))
 		default:
-			text += fmt.Sprintf(" The %s costs the same.", r.Policy)
+			fmt.Fprintf(&text, " The %s costs the same.", r.Policy)
 		}
 	}
-	return text
+	return text.String()
 }

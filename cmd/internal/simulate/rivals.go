@@ -255,7 +255,7 @@ type recommendation struct {
 func HPA(least int) Policy {
 	r := rival{every: 15 * second, idle: never}
 	r.restful = func(w *world) bool { return w.count[busy] == 0 && len(w.all) == least }
-	want := func(r *rival, w *world) (desired, have int) {
+	want := func(_ *rival, w *world) (desired, have int) {
 		for _, a := range w.all {
 			if !a.shut {
 				have++

@@ -105,8 +105,8 @@ func scatter(rows []Row, value, work float64) template.HTML {
 	p.isoCost(rows[0].cost(value), value/work, mostX, mostY, x, y)
 	slices.SortStableFunc(shown, func(a, b *Row) int { return cmp.Compare(rank(a.Group), rank(b.Group)) })
 	taken := make([]box, 0, 2*len(shown))
-	for i := len(shown) - 1; i >= 0; i-- { // the most important points keep their place
-		taken = append(taken, box{x(shown[i].delay()) - 5, y(shown[i].Paid) - 5, 10, 10})
+	for _, s := range slices.Backward(shown) { // the most important points keep their place
+		taken = append(taken, box{x(s.delay()) - 5, y(s.Paid) - 5, 10, 10})
 	}
 	if len(shown) > 30 { // small points do not keep labels away
 		taken = taken[:0]
@@ -132,8 +132,8 @@ func scatter(rows []Row, value, work float64) template.HTML {
 		p.add(`<circle cx="%.1f" cy="%.1f" r="%g" fill="%s"><title>%s: paid %.3f, lost %.1f s, C(%g) %.3f</title></circle>`,
 			cx, cy, radius, color, html.EscapeString(r.Policy), r.Paid, r.delay(), value, r.cost(value))
 	}
-	for i := len(shown) - 1; i >= 0; i-- {
-		if r := shown[i]; r.Group != GroupGrid {
+	for _, s := range slices.Backward(shown) {
+		if r := s; r.Group != GroupGrid {
 			taken = p.label(r, x(r.delay()), y(r.Paid), right, taken)
 		}
 	}
