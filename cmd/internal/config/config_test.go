@@ -73,7 +73,7 @@ func TestBuiltInValues(t *testing.T) {
 		Pools: []scaler.Pool{
 			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, Namespace: "default"},
 			{
-				PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Connect: scaler.Swarm, Labels: []string{"docker", "linux", "persistent", "swarm"}, Berths: 2, Executors: 1, IdleTimeout: 10 * time.Minute, StartTimeout: 5 * time.Minute, MaxLifetime: 24 * time.Hour,
+				PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Connect: scaler.Swarm, Labels: []string{"docker", "linux", "persistent", "swarm"}, Berths: 2, Executors: 1, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, MaxLifetime: 24 * time.Hour,
 				Slots: true, Namespace: "default", SlotStore: "dind", SlotSize: 20 << 30, SlotKeep: 7 * 24 * time.Hour,
 			},
 		},
@@ -516,7 +516,7 @@ func TestEffective(t *testing.T) {
 		{"BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "2Gi", "built-in"},
 		{"BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "8Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
 		{"BELLBOARD_TEAM_WEB_PERSISTENT_NAMESPACE", "ci", "BELLBOARD_NAMESPACE"},
-		{"BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "10m", "built-in"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "1m", "built-in"},
 	} {
 		if !reflect.DeepEqual(got[want.Variable], want) {
 			t.Errorf("%s = %+v, want %+v", want.Variable, got[want.Variable], want)

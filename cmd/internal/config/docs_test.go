@@ -51,7 +51,8 @@ func TestDocs(t *testing.T) {
 		"| `JENKINS_URL` | required | address at which Bellboard reaches Jenkins |",
 		"| `POLL_INTERVAL` | `1s` |",
 		"| `MAX_PERSISTENT` | MAX_AGENTS |",
-		"| `IDLE_TIMEOUT` | ephemeral `1m`, persistent `10m` |",
+		"| `IDLE_TIMEOUT` | `1m` |",
+		"| `DOCKER` | ephemeral `none`, persistent `dind` |",
 		"| `CONNECT` | ephemeral `inbound`, persistent swarm if SWARM_USER is set, else inbound |",
 		"| `CPU` | `1` |",
 	} {

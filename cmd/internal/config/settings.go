@@ -134,7 +134,7 @@ func builtinPod(kind scaler.Kind) PodSettings {
 		CacheKeep: scaler.SlotKeep,
 	}
 	if kind == scaler.Persistent {
-		p.IdleTimeout, p.Docker = 10*time.Minute, pool.DockerDind
+		p.Docker = pool.DockerDind
 	}
 	return p
 }

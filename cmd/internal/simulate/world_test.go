@@ -23,8 +23,8 @@ func TestByHand(t *testing.T) {
 	}{
 		{"one build on a one-build agent", historyOf(0, 100), ours(t, 100*time.Millisecond, "MODE=ephemeral"), []float64{40}, 140, 1, 4 * poll},
 		{"two builds far apart start twice", historyOf(0, 100, 1000, 100), ours(t, 100*time.Millisecond, "MODE=ephemeral"), []float64{40, 40}, 280, 2, 8 * poll},
-		{"a persistent agent serves both, and stays idle for 10 min", historyOf(0, 100, 500, 100), ours(t, 100*time.Millisecond, "MODE=persistent"), []float64{0, 40}, 600 + 600, 1, 6 * poll},
-		{"MAX_AGENTS=1 has the second build wait for the first", historyOf(0, 100, 10, 100), ours(t, 100*time.Millisecond, "MODE=persistent", "MAX_AGENTS=1"), []float64{40, 130}, 40 + 200 + 600, 1, 6 * poll},
+		{"a persistent agent serves both, and stays idle for 10 min", historyOf(0, 100, 500, 100), ours(t, 100*time.Millisecond, "MODE=persistent", "IDLE_TIMEOUT=10m"), []float64{0, 40}, 600 + 600, 1, 6 * poll},
+		{"MAX_AGENTS=1 has the second build wait for the first", historyOf(0, 100, 10, 100), ours(t, 100*time.Millisecond, "MODE=persistent", "MAX_AGENTS=1", "IDLE_TIMEOUT=10m"), []float64{40, 130}, 40 + 200 + 600, 1, 6 * poll},
 		{"a fixed pool of one agent", historyOf(0, 100, 50, 100), fixedOf(1), []float64{0, 50}, 260 + 3600, 1, 10},
 		{"ten builds at once on ten agents of ARC", historyOf(0, 100, 0, 100, 0, 100, 0, 100, 0, 100), ARC(0), []float64{41, 41, 41, 41, 41}, 5 * 140, 5, 0},
 	} {
@@ -79,7 +79,7 @@ func TestColdCache(t *testing.T) {
 			}
 		})
 	}
-	r := replayed(t, h, s, ours(t, time.Second, "MODE=persistent"))
+	r := replayed(t, h, s, ours(t, time.Second, "MODE=persistent", "IDLE_TIMEOUT=10m"))
 	if stored := float64(r.slots) / 1000; r.Slots != 1 || math.Abs(stored-(10_000+2000+600+50)) > 20 {
 		t.Errorf("%d slots were kept for %.0f s, want one from the first build to the end", r.Slots, stored)
 	}
