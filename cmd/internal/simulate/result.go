@@ -129,9 +129,6 @@ func Replay(h *History, s Scenario, p Policy, options ...Option) (*Result, error
 		if err := replay(builds, &one, pol, out, o.lines, o.stop); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
-		if o.progress != nil {
-			o.progress(len(builds))
-		}
 	}
 	out.Took = time.Since(began)
 	return out, nil
@@ -141,17 +138,13 @@ func Replay(h *History, s Scenario, p Policy, options ...Option) (*Result, error
 type Option func(*replaying)
 
 type replaying struct {
-	least    int
-	lines    []*Timeline
-	progress func(builds int)
-	stop     func() error
+	least int
+	lines []*Timeline
+	stop  func() error
 }
 
 // Least leaves out the labels with fewer builds.
 func Least(builds int) Option { return func(r *replaying) { r.least = builds } }
-
-// Progress is told after each pool how many builds were replayed.
-func Progress(f func(builds int)) Option { return func(r *replaying) { r.progress = f } }
 
 // Until ends the replay with the error that stop returns, if it returns one.
 func Until(stop func() error) Option { return func(r *replaying) { r.stop = stop } }
