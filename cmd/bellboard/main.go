@@ -3,6 +3,7 @@
 //	run      run the daemon
 //	plan     show what the daemon would do
 //	demo     run the daemon with a simulated Jenkins and cluster
+//	simulate replay a history of builds
 //	config   print the settings
 //	doctor   check the settings, Jenkins and Kubernetes
 //	cleanup  remove everything that the instance owns
