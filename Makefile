@@ -64,7 +64,7 @@ speed: kube ## measure 500 agents from zero, and among failures: the tables of d
 seen: ## ask every query of the dashboard and the alerts of a real Prometheus (two minutes)
 	deploy/grafana/seen
 
-replay: ## replay every history of HISTORIES=../shared/traces and generated ones: C(1), C(10), C(30) side by side (half an hour)
+replay: ## replay every history of HISTORIES=../shared/traces and generated ones: C(1), C(10), C(30) side by side (ten minutes)
 	go run ./cmd/bellboard simulate $(wildcard $(HISTORIES)/*.csv.gz) --generate all --least 100 --rivals --scenario warm,cold,slow
 
 docs: ## write the tables of settings into README.md
