@@ -109,13 +109,17 @@ func (f *Findings) verdict(value float64) string {
 		if r.Group != GroupBest && r.Group != GroupTuned {
 			continue
 		}
+		other := "the " + r.Policy
+		if r.Group == GroupTuned {
+			other = strings.Replace(r.Policy, "bellboard tuned:", "Bellboard with", 1)
+		}
 		switch d := own.cost(value)/r.cost(value) - 1; {
 		case d > 0.0005:
-			text += fmt.Sprintf(" That is %.1f %% more than the %s (%.3f).", 100*d, r.Policy, r.cost(value))
+			text += fmt.Sprintf(" That is %.1f %% more than %s (%.3f).", 100*d, other, r.cost(value))
 		case d < -0.0005:
-			text += fmt.Sprintf(" That is %.1f %% less than the %s (%.3f).", -100*d, r.Policy, r.cost(value))
+			text += fmt.Sprintf(" That is %.1f %% less than %s (%.3f).", -100*d, other, r.cost(value))
 		default:
-			text += fmt.Sprintf(" The %s costs the same.", r.Policy)
+			text += fmt.Sprintf(" %s costs the same.", title(other))
 		}
 	}
 	return text
