@@ -63,7 +63,7 @@ speed: kube ## measure 500 agents from zero, and among failures: the tables of d
 seen: ## ask every query of the dashboard and the alerts of a real Prometheus (two minutes)
 	deploy/grafana/seen
 
-replay: ## replay generated histories, and those in the folder HISTORIES if given, side by side (half an hour)
+replay: ## replay generated histories, and those in the folder HISTORIES if given, side by side (minutes)
 	go run ./cmd/bellboard simulate $(if $(HISTORIES),$(wildcard $(HISTORIES)/*.csv.gz)) --generate all --least 100 --rivals --scenario warm,cold,slow
 
 docs: ## write the tables of settings into README.md

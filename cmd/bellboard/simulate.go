@@ -177,6 +177,9 @@ func (s *simulateFlags) question(h *simulate.History) (q simulate.Question, err 
 		}
 		q.Scenarios = append(q.Scenarios, one)
 	}
+	if len(h.Labels) == 1 {
+		q.Least = 0 // something has to be replayed
+	}
 	if s.report != "" {
 		q.Steps = 720
 	}

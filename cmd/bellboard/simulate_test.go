@@ -32,6 +32,16 @@ func historyFile(t *testing.T) string {
 	return name
 }
 
+// twoLabels writes a history with two builds of different labels into a file.
+func twoLabels(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "two.csv")
+	if err := os.WriteFile(name, []byte("submitted_unix,duration_s,label\n1757006747,5,linux\n1757006748,5,mac\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 func TestSimulate(t *testing.T) {
 	file := historyFile(t)
 	report := filepath.Join(t.TempDir(), "report.html")
@@ -110,7 +120,7 @@ func TestSimulateMistakes(t *testing.T) {
 		{"no such shape", []string{"--generate", "square"}, "--generate: no shape is named \"square\""},
 		{"no such label", []string{file, "--label", "mac"}, `--label: no build has the label "mac"; the history has linux`},
 		{"no such team", []string{file, "--team", "web"}, `--team: "web" is no team; write NAME=LABEL,LABEL`},
-		{"too few builds", []string{file, "--least", "1000000"}, "write a smaller --least"},
+		{"too few builds", []string{twoLabels(t), "--least", "1000000"}, "write a smaller --least"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, stdout, stderr := bellboard(nil, append([]string{"simulate"}, tt.args...)...)

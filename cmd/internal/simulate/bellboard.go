@@ -54,10 +54,11 @@ func newBellboard(t scaler.Team, poll time.Duration, decide Decide, s *Scenario)
 	}
 }
 
+// at returns a time of the world as the decision knows it.
 func at(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
 func (b *bellboard) next(w *world) int64 {
-	if b.due < 0 { // the first poll has a random place between two seconds
+	if b.due < 0 { // no poll yet: chance chooses when the first one comes
 		b.began = at(w.now)
 		b.last = w.now + w.picks.Int64N(b.poll) - b.poll
 		b.due = b.last + b.poll
@@ -79,6 +80,7 @@ func (b *bellboard) onGrid(t int64) int64 {
 	return b.last + (t-b.last+b.poll-1)/b.poll*b.poll
 }
 
+// look is one poll: observe, decide, act, as the loop does it.
 func (b *bellboard) look(w *world) error {
 	b.last = w.now
 	b.fresh = false

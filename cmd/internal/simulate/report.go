@@ -110,13 +110,17 @@ func (f *Findings) verdict(value float64) string {
 		if r.Group != GroupBest && r.Group != GroupTuned {
 			continue
 		}
+		other := "the " + r.Policy
+		if r.Group == GroupTuned {
+			other = strings.Replace(r.Policy, "bellboard tuned:", "Bellboard with", 1)
+		}
 		switch d := own.cost(value)/r.cost(value) - 1; {
 		case d > 0.0005:
-			fmt.Fprintf(&text, " That is %.1f %% more than the %s (%.3f).", 100*d, r.Policy, r.cost(value))
+			fmt.Fprintf(&text, " That is %.1f %% more than %s (%.3f).", 100*d, other, r.cost(value))
 		case d < -0.0005:
-			fmt.Fprintf(&text, " That is %.1f %% less than the %s (%.3f).", -100*d, r.Policy, r.cost(value))
+			fmt.Fprintf(&text, " That is %.1f %% less than %s (%.3f).", -100*d, other, r.cost(value))
 		default:
-			fmt.Fprintf(&text, " The %s costs the same.", r.Policy)
+			fmt.Fprintf(&text, " %s costs the same.", title(other))
 		}
 	}
 	return text.String()

@@ -126,11 +126,8 @@ func Replay(h *History, s Scenario, p Policy, options ...Option) (*Result, error
 		}
 		one := s
 		one.Seed += uint64(i) * 7919
-		if err := replay(builds, &one, pol, out, o.lines); err != nil {
+		if err := replay(builds, &one, pol, out, o.lines, o.stop); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
-		}
-		if o.progress != nil {
-			o.progress(len(builds))
 		}
 	}
 	out.Took = time.Since(began)
@@ -141,16 +138,16 @@ func Replay(h *History, s Scenario, p Policy, options ...Option) (*Result, error
 type Option func(*replaying)
 
 type replaying struct {
-	least    int
-	lines    []*Timeline
-	progress func(builds int)
+	least int
+	lines []*Timeline
+	stop  func() error
 }
 
 // Least leaves out the labels with fewer builds.
 func Least(builds int) Option { return func(r *replaying) { r.least = builds } }
 
-// Progress is told after each pool how many builds were replayed.
-func Progress(f func(builds int)) Option { return func(r *replaying) { r.progress = f } }
+// Until ends the replay with the error that stop returns, if it returns one.
+func Until(stop func() error) Option { return func(r *replaying) { r.stop = stop } }
 
 // With records timelines.
 func With(lines ...*Timeline) Option { return func(r *replaying) { r.lines = lines } }

@@ -261,7 +261,7 @@ func HPA(least int) Policy {
 				have++
 			}
 		}
-		metric := w.waiting() + w.count[busy] - (len(w.all) - have)
+		metric := w.waiting() + w.running // also builds on agents that drain: the metric does not tell
 		if desired = max(metric, least); have > 0 && math.Abs(1-float64(metric)/float64(have)) <= 0.1 {
 			desired = have
 		}

@@ -392,7 +392,7 @@ func (s *study) replayAll(ctx context.Context, h *History, sc Scenario, list []c
 			k := s.of(h, sc, c)
 			k.once.Do(func() {
 				var r *Result
-				if r, k.err = Replay(h, sc, c.Policy, Least(s.Least), With(c.lines...)); k.err == nil {
+				if r, k.err = Replay(h, sc, c.Policy, Least(s.Least), With(c.lines...), Until(ctx.Err)); k.err == nil {
 					k.row.Measures = r.Measures(s.values()...)
 				}
 			})

@@ -259,8 +259,8 @@ func bars(rows []Row, value, work float64) template.HTML {
 			style = ` style="fill:var(--tuned);font-weight:600"`
 		}
 		name := strings.Replace(r.Policy, "bellboard tuned", "tuned", 1)
-		if len([]rune(name)) > 36 {
-			name = string([]rune(name)[:35]) + "…"
+		if len([]rune(name)) > 30 {
+			name = string([]rune(name)[:29]) + "…"
 		}
 		p.add(`<text x="%.1f" y="%.1f" text-anchor="end"%s><title>%s</title>%s</text>`, left-10, y+12, style, html.EscapeString(r.Policy), html.EscapeString(name))
 		for _, one := range r.parts(value, work) {

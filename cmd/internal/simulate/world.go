@@ -111,6 +111,7 @@ type world struct {
 	waits    []int64
 	ended    int64 // when the last build ended
 	lines    []*Timeline
+	stop     func() error
 }
 
 // tail is how long a replay goes on after the last build, until all agents are gone.
@@ -122,9 +123,9 @@ func (s *Scenario) stream(purpose uint64) *rand.Rand {
 }
 
 // replay runs the builds of one pool against a policy, and adds what happened to out.
-func replay(builds []Build, s *Scenario, p policy, out *Result, lines []*Timeline) error {
+func replay(builds []Build, s *Scenario, p policy, out *Result, lines []*Timeline, stop func() error) error {
 	w := &world{
-		scenario: s, builds: builds, policy: p, out: out, lines: lines,
+		scenario: s, builds: builds, policy: p, out: out, lines: lines, stop: stop,
 		starts: s.stream(1), picks: s.stream(2), failing: s.stream(3),
 		now: builds[0].Submitted - 60_000,
 	}
@@ -132,7 +133,13 @@ func replay(builds []Build, s *Scenario, p policy, out *Result, lines []*Timelin
 }
 
 func (w *world) run() error {
+	turns := 0
 	for w.done < len(w.builds) || w.now < w.ended+tail && len(w.all) > 0 {
+		if turns++; turns%4096 == 0 && w.stop != nil {
+			if err := w.stop(); err != nil {
+				return err
+			}
+		}
 		at := w.policy.next(w)
 		if w.coming < len(w.builds) {
 			at = min(at, w.builds[w.coming].Submitted)
