@@ -10,6 +10,13 @@ import (
 	"strings"
 )
 
+// emphasis is the style of a policy's name, by its group. The names of other groups have none.
+var emphasis = map[string]string{
+	GroupOwn:   ` style="fill:var(--own);font-weight:600"`,
+	GroupBest:  ` style="fill:var(--best);font-weight:600"`,
+	GroupTuned: ` style="fill:var(--tuned);font-weight:600"`,
+}
+
 // picture is an SVG under construction.
 type picture struct {
 	strings.Builder
@@ -185,15 +192,7 @@ func (p *picture) label(r *Row, cx, cy, right float64, taken []box) []box {
 		if b.x < 58 || b.x+b.w > right+28 || b.y < 8 || b.y > 462 || slices.ContainsFunc(taken, b.hits) {
 			continue
 		}
-		style := ""
-		switch r.Group {
-		case GroupOwn:
-			style = ` style="fill:var(--own);font-weight:600"`
-		case GroupBest:
-			style = ` style="fill:var(--best);font-weight:600"`
-		case GroupTuned:
-			style = ` style="fill:var(--tuned);font-weight:600"`
-		}
+		style := emphasis[r.Group]
 		p.add(`<text x="%.1f" y="%.1f" class="soft"%s>%s</text>`, b.x, cy+d.y, style, html.EscapeString(name))
 		return append(taken, b)
 	}
@@ -249,15 +248,7 @@ func bars(rows []Row, value, work float64) template.HTML {
 	}
 	for i, r := range list {
 		y, sum := 30+step*float64(i), 0.0
-		style := ""
-		switch r.Group {
-		case GroupOwn:
-			style = ` style="fill:var(--own);font-weight:600"`
-		case GroupBest:
-			style = ` style="fill:var(--best);font-weight:600"`
-		case GroupTuned:
-			style = ` style="fill:var(--tuned);font-weight:600"`
-		}
+		style := emphasis[r.Group]
 		name := strings.Replace(r.Policy, "bellboard tuned", "tuned", 1)
 		if len([]rune(name)) > 30 {
 			name = string([]rune(name)[:29]) + "…"
