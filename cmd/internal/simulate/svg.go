@@ -186,7 +186,7 @@ func (p *picture) label(r *Row, cx, cy, right float64, taken []box) []box {
 	if len(name) > 46 {
 		name = name[:45] + "…"
 	}
-	width := 6.3 * float64(len(name))
+	width := 7.1 * float64(len(name)) // as wide as a name in bold
 	for _, d := range []struct{ x, y float64 }{{10, 4}, {10, -9}, {10, 17}, {-10 - width, 4}, {-10 - width, -9}, {-10 - width, 17}, {10, -22}, {10, 30}, {-10 - width, -22}, {-10 - width, 30}, {14, 43}, {14, -35}} {
 		b := box{cx + d.x, cy + d.y - 10, width, 13}
 		if b.x < 58 || b.x+b.w > right+28 || b.y < 8 || b.y > 462 || slices.ContainsFunc(taken, b.hits) {
