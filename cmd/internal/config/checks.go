@@ -18,6 +18,9 @@ func (l *loader) required(spec any, team string) {
 		if !l.offline {
 			need = cmp.Or(need, f.Tag.Get("login"))
 		}
+		if !l.teamless {
+			need = cmp.Or(need, f.Tag.Get("work"))
+		}
 		if need != "" && f.Value.IsZero() && l.clean(team, f.Name) {
 			l.refuse(prefixOf(team, "")+"_"+f.Name, "not set; "+need)
 		}

@@ -73,6 +73,11 @@ func WithoutJenkins() Option {
 	return func(l *loader) { l.offline = true }
 }
 
+// WithoutTeams is for commands that make no agents: no team has to be named.
+func WithoutTeams() Option {
+	return func(l *loader) { l.teamless = true }
+}
+
 // InNamespace sets Bellboard's own namespace where Kubernetes does not tell it; "" does nothing.
 func InNamespace(name string) Option {
 	return func(l *loader) { l.OwnNamespace = cmp.Or(name, l.OwnNamespace) }
@@ -134,6 +139,7 @@ type loader struct {
 	mistakes Mistakes
 	read     func(string) ([]byte, error)
 	offline  bool
+	teamless bool
 }
 
 // field is one setting of a settings struct.

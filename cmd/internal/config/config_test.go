@@ -478,6 +478,17 @@ func TestWithoutJenkins(t *testing.T) {
 	}
 }
 
+func TestWithoutTeams(t *testing.T) {
+	bare := []string{"BELLBOARD_JENKINS_URL=https://j", "BELLBOARD_JENKINS_USER=bell", "BELLBOARD_JENKINS_TOKEN_FILE=/t"}
+	load(t, bare, WithoutTeams())
+	if got := len(mistakes(t, bare)); got != 1 {
+		t.Errorf("with teams the same settings have %d mistakes, want 1: the teams", got)
+	}
+	if got := len(mistakes(t, append(bare, "BELLBOARD_TEAMS=web"), WithoutTeams())); got != 1 {
+		t.Errorf("a team that is named has %d mistakes, want 1: its labels", got)
+	}
+}
+
 func TestLists(t *testing.T) {
 	if got := words("a, b,, c\td,"); !slices.Equal(got, []string{"a", "b", "c", "d"}) {
 		t.Errorf("words = %q", got)

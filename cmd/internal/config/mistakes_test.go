@@ -196,7 +196,7 @@ func TestTags(t *testing.T) {
 	for _, m := range pool.DockerModes() {
 		modes = append(modes, string(m))
 	}
-	tags := []string{"split_words", "min", "max", "zero", "why", "one", "is", "need", "login", "with", "shown", "persistent", "desc"}
+	tags := []string{"split_words", "min", "max", "zero", "why", "one", "is", "need", "login", "work", "with", "shown", "persistent", "desc"}
 	for _, f := range slices.Concat(fieldsOf(&Global{}), fieldsOf(&Limits{}), fieldsOf(&PodSettings{})) {
 		for _, m := range regexp.MustCompile(`(\w+):"[^"]*"`).FindAllStringSubmatch(string(f.Tag), -1) {
 			if !slices.Contains(tags, m[1]) {
