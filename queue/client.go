@@ -1,6 +1,6 @@
-// Package queue reads Jenkins' build queue and nodes, and registers, marks, clears and deletes nodes. Every
-// request goes through gojenkins' Requester. In this package a node is a Jenkins node, which Jenkins' API
-// calls a computer.
+// Package queue reads Jenkins' build queue, nodes and past builds, and registers, marks, clears and deletes
+// nodes. Every request goes through gojenkins' Requester. In this package a node is a Jenkins node, which
+// Jenkins' API calls a computer.
 //
 // The package promises:
 //

@@ -165,8 +165,8 @@ func decode(from io.Reader, read func(*jsontext.Decoder, *io.LimitedReader) erro
 	return fmt.Errorf("%w: JSON broken at byte %d: %w", ErrNotJenkins, at, err)
 }
 
-// decodeList reads a document whose root has that class and that list. It reads each element of the list
-// into one and then calls each. The function each has to empty one for the next element.
+// decodeList reads a document whose root has that class, or any if class is "", and that list. It reads each
+// element of the list into one and then calls each. The function each has to empty one for the next element.
 func decodeList(from io.Reader, class, name string, one any, each func() error) error {
 	is, has := "", false
 	err := decode(from, func(d *jsontext.Decoder, in *io.LimitedReader) error {
@@ -194,7 +194,7 @@ func decodeList(from io.Reader, class, name string, one any, each func() error) 
 		return err
 	case !has:
 		return fmt.Errorf("%w: no %s", ErrNotJenkins, name)
-	case is != class:
+	case class != "" && is != class:
 		return fmt.Errorf("%w: class %q, not %s", ErrNotJenkins, is, class)
 	}
 	return nil
