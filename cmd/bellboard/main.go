@@ -23,7 +23,7 @@ import (
 	"bellboard/scaler/plain"
 )
 
-// Exit codes: 0 done, 1 failed, 2 wrong settings or usage, 3 plan or doctor found something to do.
+// Exit codes: 0 done, 1 failed, 2 wrong settings or usage, 3 plan or doctor found something to do, or history lacks jobs.
 const (
 	exitFailed  = 1
 	exitUsage   = 2
@@ -52,7 +52,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "bellboard",
 		Short:         "Give Jenkins exactly as many agents as its queue needs",
-		Long:          "Gives Jenkins exactly as many agents as its queue needs, on Kubernetes.\nSettings are environment variables: bellboard config --docs lists them.\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 plan or doctor found something to do.",
+		Long:          "Gives Jenkins exactly as many agents as its queue needs, on Kubernetes.\nSettings are environment variables: bellboard config --docs lists them.\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 plan or doctor found something to do, or history lacks jobs.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       versionText(),
@@ -60,7 +60,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(runCommand(environ), planCommand(environ), demoCommand(), configCommand(environ), cleanupCommand(environ), doctorCommand(environ), simulateCommand(), versionCommand())
+	root.AddCommand(runCommand(environ), planCommand(environ), demoCommand(), configCommand(environ), cleanupCommand(environ), doctorCommand(environ), simulateCommand(), historyCommand(environ), versionCommand())
 	understood := false // an error before a command begins is a mistake in the command line
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	err := root.ExecuteContext(ctx)
