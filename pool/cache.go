@@ -96,14 +96,12 @@ func (c *cache[O, T]) run(ctx context.Context, fail context.CancelCauseFunc) {
 	})
 	list, begin := lw.ListWithContextFunc, lw.WatchFuncWithContext
 	lw.ListWithContextFunc = func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-		began := c.client.cfg.Clock.Now()
 		objects, err := list(ctx, o)
-		return objects, c.answered("list", began, err, giveUp)
+		return objects, c.answered("list", err, giveUp)
 	}
 	lw.WatchFuncWithContext = func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-		began := c.client.cfg.Clock.Now()
 		w, err := begin(ctx, o)
-		if err := c.answered("watch", began, err, giveUp); err != nil {
+		if err := c.answered("watch", err, giveUp); err != nil {
 			return nil, err
 		}
 		return c.opened(w, ptr.Deref(o.SendInitialEvents, false)), nil
@@ -138,10 +136,9 @@ func (c *cache[O, T]) waitReady(ctx, limit context.Context) error {
 	return fmt.Errorf("follow %s in %s: no list within %s: %w", c.resource, c.ns, startLimit, err)
 }
 
-// answered counts a list or the begin of a watch, and returns err with the request's name. answered calls
-// giveUp if no retry can bring the first list.
-func (c *cache[O, T]) answered(verb string, began time.Time, err error, giveUp func(error)) error {
-	c.client.count(verb, c.resource, began, err)
+// answered notes how a list or the begin of a watch ended, and returns err with the request's name. answered
+// calls giveUp if no retry can bring the first list.
+func (c *cache[O, T]) answered(verb string, err error, giveUp func(error)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	warned := c.warned[verb]

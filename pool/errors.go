@@ -148,7 +148,7 @@ func (s *Spec) QuotaRemedy(err error) string {
 // overQuota reports whether a ResourceQuota of the namespace has too little room for needs.
 func (c *Client) overQuota(ctx context.Context, ns string, needs corev1.ResourceList) (bool, error) {
 	quotas := &corev1.ResourceQuotaList{}
-	err := c.send(ctx, "list", objectKey{"resourcequotas", ns, ""}, c.rest().Get()).Into(quotas)
+	err := c.send(ctx, objectKey{"resourcequotas", ns, ""}, c.rest().Get()).Into(quotas)
 	if err != nil {
 		return false, err
 	}

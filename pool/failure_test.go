@@ -512,8 +512,8 @@ func TestLastLog(t *testing.T) {
 		if got, err := words(h, p); err == nil {
 			t.Errorf("for a pod that is gone LastLog() = %q", got)
 		}
-		if n := h.requests("get pods/log 200"); n != 3 {
-			t.Errorf("%d logs were read, want 3", n)
+		if n := h.cluster.Stats().Requests["get pods/log"]; n != 4 {
+			t.Errorf("%d logs were asked for, want 4", n)
 		}
 	})
 }

@@ -200,7 +200,7 @@ func (c *Client) LastLog(ctx context.Context, pod scaler.Pod) (string, error) {
 		LimitBytes: new(int64(lastBytes)),
 	}
 	request := c.rest().Get().VersionedParams(options, scheme.ParameterCodec)
-	answer := c.send(ctx, "get", objectKey{"pods/log", pod.Namespace, pod.Name}, request)
+	answer := c.send(ctx, objectKey{"pods/log", pod.Namespace, pod.Name}, request)
 	text, _ := answer.Raw()
 	err := answer.Error()
 	if apierrors.IsForbidden(err) && c.logsDenied.CompareAndSwap(false, true) {

@@ -201,7 +201,7 @@ func (c *Client) patch(
 	if !deadline.IsZero() {
 		request.Throttle(c.until(deadline))
 	}
-	return c.send(ctx, "patch", key, request).Into(out)
+	return c.send(ctx, key, request).Into(out)
 }
 
 // exactly returns the precondition that an object has that UID and version.
@@ -215,7 +215,7 @@ func (c *Client) delete(ctx context.Context, key objectKey, deadline time.Time, 
 		return errors.New("neither the UID nor the version may be unknown")
 	}
 	request := c.rest().Delete().Body(o).Throttle(c.until(deadline))
-	return changeError(c.send(ctx, "delete", key, request).Error())
+	return changeError(c.send(ctx, key, request).Error())
 }
 
 func (c *Client) timestamp() string { return c.cfg.Clock.Now().UTC().Format(time.RFC3339) }
