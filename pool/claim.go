@@ -85,7 +85,7 @@ func (c *Client) takeSlot(ctx context.Context, s *Spec, slot *scaler.Slot) error
 
 // leaveSlot notes on a slot when an agent that had connected stopped using it.
 func (c *Client) leaveSlot(ctx context.Context, pod *scaler.Pod) {
-	slot := c.namespaces[pod.Namespace].claims.get(pod.Slot)
+	slot := c.namespaces[pod.Namespace].claims.named(pod.Slot)
 	if slot == nil || !pod.Connected {
 		return
 	}
