@@ -64,7 +64,7 @@ func (c *Client) Create(
 		var lookupErr error
 		if made, lookupErr = c.findCreated(ctx, want, err); made == nil {
 			remedy := s.QuotaRemedy(err)
-			err = c.createError(ctx, want.Namespace, podNeeds(&want.Spec), err)
+			err = c.createError(ctx, want.Namespace, podNeeds(want), err)
 			if remedy != "" {
 				err = fmt.Errorf("%w; %s", err, remedy)
 			}
