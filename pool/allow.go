@@ -2,6 +2,7 @@ package pool
 
 import (
 	"cmp"
+	_ "embed"
 	"fmt"
 	"maps"
 	"reflect"
@@ -10,79 +11,37 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+	kyaml "sigs.k8s.io/yaml"
 )
 
-// allowed has all fields that a template may change, by the paths of the objects around them. [name] is an
-// element of a list that Bellboard makes, and [+] is an element that the template adds. Bellboard's own
-// elements stay. A field with "!" may give builds rights over the Kubernetes node, so it needs AllowHost.
-var allowed = table(map[string]string{
-	"metadata": "labels[+] annotations[+]",
-	"spec": `affinity dnsConfig dnsPolicy hostAliases hostIPC! hostNetwork! hostPID! hostUsers hostname
-		imagePullSecrets nodeSelector os.name preemptionPolicy priorityClassName resourceClaims resources
-		runtimeClassName schedulerName serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain
-		terminationGracePeriodSeconds tolerations topologySpreadConstraints`,
-	"spec.securityContext": "fsGroupChangePolicy supplementalGroups supplementalGroupsPolicy sysctls",
+//go:embed allow.yaml
+var policyYAML []byte
 
-	"spec.volumes[workspace] spec.volumes[jenkins-home] spec.volumes[tmp] spec.volumes[+]": `configMap csi
-		downwardAPI emptyDir ephemeral hostPath! image nfs persistentVolumeClaim projected secret`,
-	"spec.volumes[+]":           "name",
-	"spec.volumes[docker-data]": "emptyDir",
-
-	inAgent + inCLI + inDind + inAdded: `env[+] envFrom imagePullPolicy lifecycle.postStart ports resizePolicy
-		resources terminationMessagePath terminationMessagePolicy volumeMounts[+] workingDir`,
-	inAgent:        "readinessProbe tty",
-	inCLI + inDind: "image",
-	inDind: `startupProbe.failureThreshold startupProbe.initialDelaySeconds startupProbe.periodSeconds
-		startupProbe.terminationGracePeriodSeconds startupProbe.timeoutSeconds`,
-	inAdded: `args command image lifecycle.preStop livenessProbe name readinessProbe restartPolicy
-		startupProbe tty`,
-	"spec.securityContext" + securityContexts: `appArmorProfile runAsGroup runAsNonRoot runAsUser seccompProfile
-		seLinuxOptions.level seLinuxOptions.role! seLinuxOptions.type! seLinuxOptions.user!`,
-	securityContexts: `allowPrivilegeEscalation capabilities.add capabilities.drop privileged!
-		readOnlyRootFilesystem`,
-})
-
-// The paths of the table.
-const (
-	inAgent = " spec.containers[agent]"
-	inCLI   = " spec.initContainers[docker-cli]"
-	inDind  = " spec.initContainers[dind]"
-	inAdded = " spec.initContainers[+]"
-
-	securityContexts = inAgent + ".securityContext" + inCLI + ".securityContext" + inAdded + ".securityContext"
+// policy is allow.yaml, and allowed has its fields by their whole paths, and whether they need AllowHost.
+var (
+	policy  = readPolicy(policyYAML)
+	allowed = table(policy.Fields)
 )
+
+type templatePolicy struct {
+	Fields         map[string]string // names of fields, by the paths of the objects around them
+	Remedies       map[string]string
+	ImageVariables []string
+	Capabilities   []string
+}
+
+func readPolicy(text []byte) (p templatePolicy) {
+	if err := kyaml.UnmarshalStrict(text, &p); err != nil {
+		panic("pool: allow.yaml: " + err.Error())
+	}
+	return p
+}
 
 const (
 	reservedName = "Bellboard's own; leave it out"
 	allowHost    = "belongs to the machine, and every build could take that over; " +
 		"leave it out, or set ALLOW_HOST_DOCKER=true if that is meant"
-	startFixed = "Bellboard starts it; leave it out, and have the image do what is to be done before"
-	dataFixed  = "where Docker's data are follows from the kind, and each agent has a claim of its own; " +
-		"leave it out, and set CACHE_SIZE and STORAGE_CLASS"
 )
-
-// remedies has the remedy for some of the fields that are not allowed.
-var remedies = map[string]string{ //nolint:gosec // G101: words
-	"metadata.namespace":                              "leave it out, and set NAMESPACE",
-	"spec.activeDeadlineSeconds":                      "ends the build that runs then; leave it out, and give the job a timeout",
-	"spec.automountServiceAccountToken":               "every build could read a token of the cluster; leave it out",
-	"spec.containers[+]":                              "keeps the pod when its agent has ended; make it an init container with restartPolicy: Always",
-	"spec.containers[agent].args":                     startFixed,
-	"spec.containers[agent].command":                  startFixed,
-	"spec.containers[agent].image":                    "leave it out, and set IMAGE",
-	"spec.containers[agent].lifecycle.preStop":        "lets a build end when somebody else deletes its pod; leave it out, and set BUILD_GRACE",
-	"spec.containers[agent].livenessProbe":            "ends the build of an agent that is merely slow; leave it out",
-	"spec.enableServiceLinks":                         "every Service would change what builds find in their environment; leave it out",
-	"spec.initContainers[dind].args":                  startFixed,
-	"spec.initContainers[dind].livenessProbe":         "ends the build of a daemon that is merely slow; leave it out",
-	"spec.initContainers[dind].securityContext":       "follows from DOCKER; leave it out",
-	"spec.initContainers[dind].startupProbe.exec":     "holds the agent back until Docker answers; leave it out",
-	"spec.nodeName":                                   "takes the choice from the scheduler, full or not; leave it out, and set NODE_SELECTOR",
-	"spec.restartPolicy":                              "an agent that is started again has lost its build; leave it out",
-	"spec.securityContext.fsGroup":                    "with another group the agent cannot read its secret; leave it out",
-	"spec.volumes[docker-data].ephemeral":             dataFixed,
-	"spec.volumes[docker-data].persistentVolumeClaim": dataFixed,
-}
 
 // table returns the fields with their paths, and whether they need AllowHost.
 func table(fields map[string]string) map[string]bool {
@@ -174,11 +133,11 @@ func (l *lint) compare(name, field string, was, is any) {
 // remedyFor returns the remedy for a field that is not in the table.
 func remedyFor(name string) string {
 	if strings.HasSuffix(name, "]") {
-		return cmp.Or(remedies[name], reservedName)
+		return cmp.Or(policy.Remedies[name], reservedName)
 	}
 	around := name[:max(0, strings.LastIndex(name, "."))]
 	others := "not for a template; leave it out (here it may set " + strings.Join(allowedIn(around), ", ") + ")"
-	return cmp.Or(remedies[name], others)
+	return cmp.Or(policy.Remedies[name], others)
 }
 
 // mergeKeys has the lists that Kubernetes merges by a key, and the field that is the key. The empty key
@@ -261,8 +220,8 @@ func (l *lint) values() {
 		"Bellboard's agents are for Linux only; leave it out")
 	for _, v := range pod.Volumes {
 		own := volumeOf(base, v.Name)
-		l.reject(v.Name == dockerDataVolume && own != nil && own.EmptyDir != nil && v.EmptyDir == nil,
-			"spec.volumes[docker-data].emptyDir", dataFixed)
+		const data = "spec.volumes[docker-data].emptyDir"
+		l.reject(v.Name == dockerDataVolume && own != nil && own.EmptyDir != nil && v.EmptyDir == nil, data, policy.Remedies[data])
 		if v.Projected != nil {
 			l.projected("spec.volumes["+v.Name+"].projected", fieldsOf(v.Projected))
 		}
@@ -311,19 +270,6 @@ func (l *lint) projected(field string, volume object) {
 	}
 }
 
-// imageVariables has the variables that the agent image's script turns into arguments, beside the arguments
-// that Bellboard gives.
-var imageVariables = []string{
-	"JENKINS_URL", "JENKINS_TUNNEL", "JENKINS_SECRET", "JENKINS_AGENT_NAME", "JENKINS_NAME", "JENKINS_AGENT_WORKDIR",
-	"JENKINS_WEB_SOCKET", "JENKINS_DIRECT_CONNECTION", "JENKINS_INSTANCE_IDENTITY", "JENKINS_PROTOCOLS",
-}
-
-// defaultCapabilities has the capabilities that a runtime gives to a container which drops none.
-var defaultCapabilities = []string{
-	"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
-	"SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
-}
-
 // container rejects values of a container's fields.
 func (l *lint) container(c *corev1.Container) {
 	at := "spec.initContainers[" + c.Name + "]."
@@ -343,7 +289,7 @@ func (l *lint) container(c *corev1.Container) {
 	}
 	for _, e := range c.Env {
 		field := at + "env[" + e.Name + "]"
-		l.reject(c.Name == agentContainer && slices.Contains(imageVariables, e.Name), field,
+		l.reject(c.Name == agentContainer && slices.Contains(policy.ImageVariables, e.Name), field,
 			"the image would pass it to the agent a second time; leave it out")
 		private := strings.HasPrefix(e.Value, "unix:") || strings.HasPrefix(e.Value, "ssh:")
 		l.reject(e.Name == "DOCKER_HOST" && !private, field,
@@ -359,7 +305,7 @@ func (l *lint) container(c *corev1.Container) {
 		return // with users of its own, capabilities are rights over the pod only
 	}
 	for _, name := range rights.Capabilities.Add {
-		known := slices.Contains(defaultCapabilities, strings.TrimPrefix(strings.ToUpper(string(name)), "CAP_"))
+		known := slices.Contains(policy.Capabilities, strings.TrimPrefix(strings.ToUpper(string(name)), "CAP_"))
 		l.reject(!known, at+"securityContext.capabilities.add", string(name)+" "+allowHost)
 	}
 }
