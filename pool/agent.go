@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The containers and volumes of pod.yaml that other code knows by name.
+// The containers and volumes of manifests/pod.yaml that other code knows by name.
 const (
 	agentContainer     = "agent"
 	dindContainer      = "dind"

@@ -3,7 +3,7 @@ package pool
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
@@ -54,12 +55,12 @@ func build(s *Spec, name string) *corev1.Pod {
 	return merged
 }
 
-//go:embed pod.yaml
-var podYAML string
+//go:embed manifests
+var manifestFiles embed.FS
 
-// manifest is an agent's pod. Its texts are in YAML's double quotes, with the escapes of Go or of JSON, which
-// YAML has, too. So no text of a setting changes the pod around it.
-var manifest = template.Must(template.New("pod.yaml").Funcs(template.FuncMap{
+// manifests has the objects that Bellboard makes. Their texts are in YAML's double quotes, with the escapes of
+// Go or of JSON, which YAML has, too. So no text of a setting changes the object around it.
+var manifests = template.Must(template.New("").Funcs(template.FuncMap{
 	"quote":  quote,
 	"escape": func(s string) string { return quote(strings.ReplaceAll(s, "$", "$$")) },
 	"script": script,
@@ -71,15 +72,14 @@ var manifest = template.Must(template.New("pod.yaml").Funcs(template.FuncMap{
 	"describe":     scaler.Describe,
 	"trimRight":    strings.TrimRight,
 	"daemonScript": daemonScript,
-}).Parse(podYAML))
+}).ParseFS(manifestFiles, "manifests/*.yaml"))
 
 func quote(text any) string { return fmt.Sprintf("%+q", text) }
 
-// plainPod makes an agent's pod without its template.
-func plainPod(s *Spec, name string) *corev1.Pod {
+// fillIn makes an object of a manifest.
+func fillIn(manifest string, s *Spec, name string, object metav1.Object) {
 	var text bytes.Buffer
-	pod := &corev1.Pod{}
-	err := manifest.Execute(&text, struct {
+	err := manifests.ExecuteTemplate(&text, manifest, struct {
 		*Spec
 		Name                                        string
 		Grace, PreStop                              int64 // seconds
@@ -89,12 +89,18 @@ func plainPod(s *Spec, name string) *corev1.Pod {
 		SSHService, DefaultDockerCLIImage, DefaultDindImage, DefaultRootlessImage,
 	})
 	if err == nil {
-		err = yaml.UnmarshalStrict(text.Bytes(), pod)
+		err = yaml.UnmarshalStrict(text.Bytes(), object)
 	}
 	if err != nil {
-		panic("pool: pod.yaml: " + err.Error())
+		panic("pool: " + manifest + ": " + err.Error())
 	}
-	pod.Labels = s.labels()
+	object.SetLabels(s.labels())
+}
+
+// plainPod makes an agent's pod without its template.
+func plainPod(s *Spec, name string) *corev1.Pod {
+	pod := &corev1.Pod{}
+	fillIn("pod.yaml", s, name, pod)
 	pod.Labels[LabelBusy] = "true" // nothing may evict the pod before the build that waits for it has run
 	pod.Spec.NodeSelector, pod.Spec.Tolerations = s.NodeSelector, s.Tolerations
 	pod.Spec.Containers[0].Resources = resources(s)
