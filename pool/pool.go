@@ -182,14 +182,10 @@ func (c *Client) rest() rest.Interface { return c.cfg.Client.CoreV1().RESTClient
 func (c *Client) send(ctx context.Context, key objectKey, request *rest.Request) rest.Result {
 	ctx, cancel := context.WithTimeout(ctx, max(c.cfg.Clock.Wall(callTimeout), minCallTimeout))
 	defer cancel()
-	resource, sub, found := strings.Cut(key.resource, "/")
-	if found {
-		request.SubResource(sub)
-	}
 	if key.name != "" {
 		request.Name(key.name)
 	}
-	return request.Namespace(key.ns).Resource(resource).Do(ctx)
+	return request.Namespace(key.ns).Resource(key.resource).Do(ctx)
 }
 
 func (c *Client) create(ctx context.Context, resource string, o apiObject) rest.Result {
