@@ -17,17 +17,12 @@ import (
 //go:embed allow.yaml
 var policyYAML []byte
 
-// policy is allow.yaml, and allowed has its fields by their whole paths, and whether they need AllowHost.
-var (
-	policy  = readPolicy(policyYAML)
-	allowed = table(policy.Fields)
-)
+// policy is allow.yaml. The rules of its fields stand in objects as the fields in a pod.
+var policy = readPolicy(policyYAML)
 
 type templatePolicy struct {
-	Fields         map[string]string // names of fields, by the paths of the objects around them
-	Remedies       map[string]string
-	ImageVariables []string
-	Capabilities   []string
+	Fields                       object
+	ImageVariables, Capabilities []string
 }
 
 func readPolicy(text []byte) (p templatePolicy) {
@@ -37,37 +32,19 @@ func readPolicy(text []byte) (p templatePolicy) {
 	return p
 }
 
+// The rules of a field in allow.yaml. Any other text is a remedy.
+const (
+	ruleAllow = "allow"
+	ruleHost  = "host"
+)
+
 const (
 	reservedName = "Bellboard's own; leave it out"
 	allowHost    = "belongs to the machine, and every build could take that over; " +
 		"leave it out, or set ALLOW_HOST_DOCKER=true if that is meant"
+	dataFixed = "where Docker's data are follows from the kind, and each agent has a claim of its own; " +
+		"leave it out, and set CACHE_SIZE and STORAGE_CLASS"
 )
-
-// table returns the fields with their paths, and whether they need AllowHost.
-func table(fields map[string]string) map[string]bool {
-	out := map[string]bool{}
-	for paths, names := range fields {
-		for path := range strings.FieldsSeq(paths) {
-			for field := range strings.FieldsSeq(names) {
-				name, host := strings.CutSuffix(field, "!")
-				out[path+"."+name] = host
-			}
-		}
-	}
-	return out
-}
-
-// allowedIn returns the names of the fields that a template may change within a field.
-func allowedIn(name string) []string {
-	names := map[string]bool{}
-	for field := range allowed {
-		rest, ok := strings.CutPrefix("."+field, strings.TrimSuffix("."+name, "."))
-		if ok && strings.ContainsAny(rest[:1], ".[") {
-			names[strings.FieldsFunc(rest, func(r rune) bool { return r == '.' || r == '[' })[0]] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(names))
-}
 
 // TemplateMistakes returns all changes of the spec's template that are not allowed.
 func (s Spec) TemplateMistakes() []*TemplateMistake {
@@ -80,7 +57,7 @@ func (s Spec) TemplateMistakes() []*TemplateMistake {
 		return []*TemplateMistake{{Remedy: err.Error()}}
 	}
 	l := &lint{spec: &s, base: base, pod: pod}
-	l.compare("", "", fieldsOf(base), fieldsOf(pod))
+	l.compare(object{"": policy.Fields}, "", "", fieldsOf(base), fieldsOf(pod))
 	l.refused = map[string]bool{}
 	for _, m := range l.found {
 		l.refused[m.Field] = true
@@ -107,37 +84,42 @@ func (l *lint) reject(wrong bool, field, remedy string) {
 	}
 }
 
-// compare rejects each difference that the table does not allow. field is the field's own name, and name is
-// its name in the table. For the elements that the template adds, field and name differ.
-func (l *lint) compare(name, field string, was, is any) {
+// compare rejects each difference that the rules do not allow. key is the field's key in the rules: for the
+// elements that the template adds, the key is [+].
+func (l *lint) compare(rules object, key, field string, was, is any) {
 	if reflect.DeepEqual(was, is) {
 		return
 	}
-	host, ok := allowed[name]
-	key, list := mergeKeys[name[strings.LastIndex(name, ".")+1:]]
-	switch {
-	case ok:
-		l.reject(host && is != nil && is != false && !l.spec.AllowHost, field, allowHost)
-	case len(allowedIn(name)) == 0:
-		l.reject(true, field, remedyFor(name))
-	case list:
-		l.elements(name, field, l.byKey(field, was, key), l.byKey(field, is, key))
-	default:
+	mergeKey, list := mergeKeys[key]
+	switch rule := rules[key].(type) {
+	case object:
+		if list {
+			l.elements(rule, field, l.byKey(field, was, mergeKey), l.byKey(field, is, mergeKey))
+			return
+		}
 		a, b := as[object](was), as[object](is)
 		for _, k := range keys(a, b) {
-			l.compare(strings.TrimPrefix(name+"."+k, "."), strings.TrimPrefix(field+"."+k, "."), a[k], b[k])
+			l.compare(rule, k, strings.TrimPrefix(field+"."+k, "."), a[k], b[k])
 		}
+	case string:
+		switch rule {
+		case ruleAllow:
+		case ruleHost:
+			l.reject(is != nil && is != false && !l.spec.AllowHost, field, allowHost)
+		default:
+			l.reject(true, field, rule)
+		}
+	default:
+		remedy := reservedName
+		if !strings.HasPrefix(key, "[") {
+			may := slices.DeleteFunc(keys(rules), func(k string) bool {
+				rule := as[string](rules[k])
+				return rule != "" && rule != ruleAllow && rule != ruleHost
+			})
+			remedy = "not for a template; leave it out (here it may set " + strings.Join(may, ", ") + ")"
+		}
+		l.reject(true, field, remedy)
 	}
-}
-
-// remedyFor returns the remedy for a field that is not in the table.
-func remedyFor(name string) string {
-	if strings.HasSuffix(name, "]") {
-		return cmp.Or(policy.Remedies[name], reservedName)
-	}
-	around := name[:max(0, strings.LastIndex(name, "."))]
-	others := "not for a template; leave it out (here it may set " + strings.Join(allowedIn(around), ", ") + ")"
-	return cmp.Or(policy.Remedies[name], others)
 }
 
 // mergeKeys has the lists that Kubernetes merges by a key, and the field that is the key. The empty key
@@ -148,7 +130,7 @@ var mergeKeys = map[string]string{
 }
 
 // elements compares the elements of a list.
-func (l *lint) elements(list, field string, was, is object) {
+func (l *lint) elements(rules object, field string, was, is object) {
 	for _, k := range keys(was, is) {
 		at, added := field+"["+k+"]", was[k] == nil
 		e := as[object](is[k])
@@ -156,14 +138,14 @@ func (l *lint) elements(list, field string, was, is object) {
 		case is[k] == nil, added && strings.HasPrefix(k, "bellboard.dev/"):
 			l.reject(true, at, reservedName)
 		case !added:
-			l.compare(list+"["+k+"]", at, was[k], is[k])
-		case strings.HasSuffix(list, "ontainers") && e["image"] == nil:
+			l.compare(rules, "["+k+"]", at, was[k], is[k])
+		case strings.HasSuffix(field, "ontainers") && e["image"] == nil:
 			l.reject(true, at, l.spec.agents()+" have no such container; "+
 				"correct its name, set this file for another kind, or give it an image")
 		default:
-			l.compare(list+"[+]", at, nil, is[k])
+			l.compare(rules, "[+]", at, nil, is[k])
 		}
-		if list == "spec.volumes" && len(e) > 2 { // a name and two sources
+		if field == "spec.volumes" && len(e) > 2 { // a name and two sources
 			sources := slices.DeleteFunc(keys(e), func(s string) bool { return s == "name" })
 			l.reject(true, at, "is "+strings.Join(sources, " and ")+" at once; set the one that Bellboard gives it to null")
 		}
@@ -220,8 +202,8 @@ func (l *lint) values() {
 		"Bellboard's agents are for Linux only; leave it out")
 	for _, v := range pod.Volumes {
 		own := volumeOf(base, v.Name)
-		const data = "spec.volumes[docker-data].emptyDir"
-		l.reject(v.Name == dockerDataVolume && own != nil && own.EmptyDir != nil && v.EmptyDir == nil, data, policy.Remedies[data])
+		l.reject(v.Name == dockerDataVolume && own != nil && own.EmptyDir != nil && v.EmptyDir == nil,
+			"spec.volumes[docker-data].emptyDir", dataFixed)
 		if v.Projected != nil {
 			l.projected("spec.volumes["+v.Name+"].projected", fieldsOf(v.Projected))
 		}
