@@ -204,11 +204,18 @@ func TestRolesAreWhatTheCodeUses(t *testing.T) {
 		return out
 	}
 	const resource = `("[a-z/]+"|pvcs)`
-	for _, call := range []string{`send\(ctx, "([a-z]+)", objectKey{`, `(create)\(ctx, `, `(patch|delete)\(ctx, objectKey{`} {
+	for _, call := range []string{`(create)\(ctx, `, `(patch|delete)\(ctx, objectKey{`} {
 		for _, m := range find(call + resource) {
 			used["/"+m[2]+" "+m[1]] = true
 		}
 	}
+	for verb, key := range map[string]string{"get": "ns, name", "list": `ns, ""`} {
+		for _, m := range find(`send\(ctx, objectKey{` + resource + ", " + key + `}, c\.rest\(\)\.Get\(\)`) {
+			used["/"+m[1]+" "+verb] = true
+		}
+	}
+	used["/pods/log get"] = len(find(`Pods\(.*\)\.GetLogs\(`)) > 0
+	maps.DeleteFunc(used, func(_ string, is bool) bool { return !is })
 	for _, v := range find(`answered\("([a-z]+)"`) { // every cache lists and watches
 		for _, r := range find(`newCache\(c, ns, ` + resource) {
 			used["/"+r[1]+" "+v[1]] = true

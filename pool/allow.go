@@ -2,6 +2,7 @@ package pool
 
 import (
 	"cmp"
+	_ "embed"
 	"fmt"
 	"maps"
 	"reflect"
@@ -10,105 +11,40 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+	kyaml "sigs.k8s.io/yaml"
 )
 
-// allowed has all fields that a template may change, by the paths of the objects around them. [name] is an
-// element of a list that Bellboard makes, and [+] is an element that the template adds. Bellboard's own
-// elements stay. A field with "!" may give builds rights over the Kubernetes node, so it needs AllowHost.
-var allowed = table(map[string]string{
-	"metadata": "labels[+] annotations[+]",
-	"spec": `affinity dnsConfig dnsPolicy hostAliases hostIPC! hostNetwork! hostPID! hostUsers hostname
-		imagePullSecrets nodeSelector os.name preemptionPolicy priorityClassName resourceClaims resources
-		runtimeClassName schedulerName serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain
-		terminationGracePeriodSeconds tolerations topologySpreadConstraints`,
-	"spec.securityContext": "fsGroupChangePolicy supplementalGroups supplementalGroupsPolicy sysctls",
+//go:embed allow.yaml
+var policyYAML []byte
 
-	"spec.volumes[workspace] spec.volumes[jenkins-home] spec.volumes[tmp] spec.volumes[+]": `configMap csi
-		downwardAPI emptyDir ephemeral hostPath! image nfs persistentVolumeClaim projected secret`,
-	"spec.volumes[+]":           "name",
-	"spec.volumes[docker-data]": "emptyDir",
+// policy is allow.yaml. The rules of its fields stand in objects as the fields in a pod.
+var policy = readPolicy(policyYAML)
 
-	inAgent + inCLI + inDind + inAdded: `env[+] envFrom imagePullPolicy lifecycle.postStart ports resizePolicy
-		resources terminationMessagePath terminationMessagePolicy volumeMounts[+] workingDir`,
-	inAgent:        "readinessProbe tty",
-	inCLI + inDind: "image",
-	inDind: `startupProbe.failureThreshold startupProbe.initialDelaySeconds startupProbe.periodSeconds
-		startupProbe.terminationGracePeriodSeconds startupProbe.timeoutSeconds`,
-	inAdded: `args command image lifecycle.preStop livenessProbe name readinessProbe restartPolicy
-		startupProbe tty`,
-	"spec.securityContext" + securityContexts: `appArmorProfile runAsGroup runAsNonRoot runAsUser seccompProfile
-		seLinuxOptions.level seLinuxOptions.role! seLinuxOptions.type! seLinuxOptions.user!`,
-	securityContexts: `allowPrivilegeEscalation capabilities.add capabilities.drop privileged!
-		readOnlyRootFilesystem`,
-})
+type templatePolicy struct {
+	Fields                       object
+	ImageVariables, Capabilities []string
+}
 
-// The paths of the table.
+func readPolicy(text []byte) (p templatePolicy) {
+	if err := kyaml.UnmarshalStrict(text, &p); err != nil {
+		panic("pool: allow.yaml: " + err.Error())
+	}
+	return p
+}
+
+// The rules of a field in allow.yaml. Any other text is a remedy.
 const (
-	inAgent = " spec.containers[agent]"
-	inCLI   = " spec.initContainers[docker-cli]"
-	inDind  = " spec.initContainers[dind]"
-	inAdded = " spec.initContainers[+]"
-
-	securityContexts = inAgent + ".securityContext" + inCLI + ".securityContext" + inAdded + ".securityContext"
+	ruleAllow = "allow"
+	ruleHost  = "host"
 )
 
 const (
 	reservedName = "Bellboard's own; leave it out"
 	allowHost    = "belongs to the machine, and every build could take that over; " +
 		"leave it out, or set ALLOW_HOST_DOCKER=true if that is meant"
-	startFixed = "Bellboard starts it; leave it out, and have the image do what is to be done before"
-	dataFixed  = "where Docker's data are follows from the kind, and each agent has a claim of its own; " +
+	dataFixed = "where Docker's data are follows from the kind, and each agent has a claim of its own; " +
 		"leave it out, and set CACHE_SIZE and STORAGE_CLASS"
 )
-
-// remedies has the remedy for some of the fields that are not allowed.
-var remedies = map[string]string{ //nolint:gosec // G101: words
-	"metadata.namespace":                              "leave it out, and set NAMESPACE",
-	"spec.activeDeadlineSeconds":                      "ends the build that runs then; leave it out, and give the job a timeout",
-	"spec.automountServiceAccountToken":               "every build could read a token of the cluster; leave it out",
-	"spec.containers[+]":                              "keeps the pod when its agent has ended; make it an init container with restartPolicy: Always",
-	"spec.containers[agent].args":                     startFixed,
-	"spec.containers[agent].command":                  startFixed,
-	"spec.containers[agent].image":                    "leave it out, and set IMAGE",
-	"spec.containers[agent].lifecycle.preStop":        "lets a build end when somebody else deletes its pod; leave it out, and set BUILD_GRACE",
-	"spec.containers[agent].livenessProbe":            "ends the build of an agent that is merely slow; leave it out",
-	"spec.enableServiceLinks":                         "every Service would change what builds find in their environment; leave it out",
-	"spec.initContainers[dind].args":                  startFixed,
-	"spec.initContainers[dind].livenessProbe":         "ends the build of a daemon that is merely slow; leave it out",
-	"spec.initContainers[dind].securityContext":       "follows from DOCKER; leave it out",
-	"spec.initContainers[dind].startupProbe.exec":     "holds the agent back until Docker answers; leave it out",
-	"spec.nodeName":                                   "takes the choice from the scheduler, full or not; leave it out, and set NODE_SELECTOR",
-	"spec.restartPolicy":                              "an agent that is started again has lost its build; leave it out",
-	"spec.securityContext.fsGroup":                    "with another group the agent cannot read its secret; leave it out",
-	"spec.volumes[docker-data].ephemeral":             dataFixed,
-	"spec.volumes[docker-data].persistentVolumeClaim": dataFixed,
-}
-
-// table returns the fields with their paths, and whether they need AllowHost.
-func table(fields map[string]string) map[string]bool {
-	out := map[string]bool{}
-	for paths, names := range fields {
-		for path := range strings.FieldsSeq(paths) {
-			for field := range strings.FieldsSeq(names) {
-				name, host := strings.CutSuffix(field, "!")
-				out[path+"."+name] = host
-			}
-		}
-	}
-	return out
-}
-
-// allowedIn returns the names of the fields that a template may change within a field.
-func allowedIn(name string) []string {
-	names := map[string]bool{}
-	for field := range allowed {
-		rest, ok := strings.CutPrefix("."+field, strings.TrimSuffix("."+name, "."))
-		if ok && strings.ContainsAny(rest[:1], ".[") {
-			names[strings.FieldsFunc(rest, func(r rune) bool { return r == '.' || r == '[' })[0]] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(names))
-}
 
 // TemplateMistakes returns all changes of the spec's template that are not allowed.
 func (s Spec) TemplateMistakes() []*TemplateMistake {
@@ -121,7 +57,7 @@ func (s Spec) TemplateMistakes() []*TemplateMistake {
 		return []*TemplateMistake{{Remedy: err.Error()}}
 	}
 	l := &lint{spec: &s, base: base, pod: pod}
-	l.compare("", "", fieldsOf(base), fieldsOf(pod))
+	l.compare(object{"": policy.Fields}, "", "", fieldsOf(base), fieldsOf(pod))
 	l.refused = map[string]bool{}
 	for _, m := range l.found {
 		l.refused[m.Field] = true
@@ -148,37 +84,42 @@ func (l *lint) reject(wrong bool, field, remedy string) {
 	}
 }
 
-// compare rejects each difference that the table does not allow. field is the field's own name, and name is
-// its name in the table. For the elements that the template adds, field and name differ.
-func (l *lint) compare(name, field string, was, is any) {
+// compare rejects each difference that the rules do not allow. key is the field's key in the rules: for the
+// elements that the template adds, the key is [+].
+func (l *lint) compare(rules object, key, field string, was, is any) {
 	if reflect.DeepEqual(was, is) {
 		return
 	}
-	host, ok := allowed[name]
-	key, list := mergeKeys[name[strings.LastIndex(name, ".")+1:]]
-	switch {
-	case ok:
-		l.reject(host && is != nil && is != false && !l.spec.AllowHost, field, allowHost)
-	case len(allowedIn(name)) == 0:
-		l.reject(true, field, remedyFor(name))
-	case list:
-		l.elements(name, field, l.byKey(field, was, key), l.byKey(field, is, key))
-	default:
+	mergeKey, list := mergeKeys[key]
+	switch rule := rules[key].(type) {
+	case object:
+		if list {
+			l.elements(rule, field, l.byKey(field, was, mergeKey), l.byKey(field, is, mergeKey))
+			return
+		}
 		a, b := as[object](was), as[object](is)
 		for _, k := range keys(a, b) {
-			l.compare(strings.TrimPrefix(name+"."+k, "."), strings.TrimPrefix(field+"."+k, "."), a[k], b[k])
+			l.compare(rule, k, strings.TrimPrefix(field+"."+k, "."), a[k], b[k])
 		}
+	case string:
+		switch rule {
+		case ruleAllow:
+		case ruleHost:
+			l.reject(is != nil && is != false && !l.spec.AllowHost, field, allowHost)
+		default:
+			l.reject(true, field, rule)
+		}
+	default:
+		remedy := reservedName
+		if !strings.HasPrefix(key, "[") {
+			may := slices.DeleteFunc(keys(rules), func(k string) bool {
+				rule := as[string](rules[k])
+				return rule != "" && rule != ruleAllow && rule != ruleHost
+			})
+			remedy = "not for a template; leave it out (here it may set " + strings.Join(may, ", ") + ")"
+		}
+		l.reject(true, field, remedy)
 	}
-}
-
-// remedyFor returns the remedy for a field that is not in the table.
-func remedyFor(name string) string {
-	if strings.HasSuffix(name, "]") {
-		return cmp.Or(remedies[name], reservedName)
-	}
-	around := name[:max(0, strings.LastIndex(name, "."))]
-	others := "not for a template; leave it out (here it may set " + strings.Join(allowedIn(around), ", ") + ")"
-	return cmp.Or(remedies[name], others)
 }
 
 // mergeKeys has the lists that Kubernetes merges by a key, and the field that is the key. The empty key
@@ -189,7 +130,7 @@ var mergeKeys = map[string]string{
 }
 
 // elements compares the elements of a list.
-func (l *lint) elements(list, field string, was, is object) {
+func (l *lint) elements(rules object, field string, was, is object) {
 	for _, k := range keys(was, is) {
 		at, added := field+"["+k+"]", was[k] == nil
 		e := as[object](is[k])
@@ -197,14 +138,14 @@ func (l *lint) elements(list, field string, was, is object) {
 		case is[k] == nil, added && strings.HasPrefix(k, "bellboard.dev/"):
 			l.reject(true, at, reservedName)
 		case !added:
-			l.compare(list+"["+k+"]", at, was[k], is[k])
-		case strings.HasSuffix(list, "ontainers") && e["image"] == nil:
+			l.compare(rules, "["+k+"]", at, was[k], is[k])
+		case strings.HasSuffix(field, "ontainers") && e["image"] == nil:
 			l.reject(true, at, l.spec.agents()+" have no such container; "+
 				"correct its name, set this file for another kind, or give it an image")
 		default:
-			l.compare(list+"[+]", at, nil, is[k])
+			l.compare(rules, "[+]", at, nil, is[k])
 		}
-		if list == "spec.volumes" && len(e) > 2 { // a name and two sources
+		if field == "spec.volumes" && len(e) > 2 { // a name and two sources
 			sources := slices.DeleteFunc(keys(e), func(s string) bool { return s == "name" })
 			l.reject(true, at, "is "+strings.Join(sources, " and ")+" at once; set the one that Bellboard gives it to null")
 		}
@@ -311,19 +252,6 @@ func (l *lint) projected(field string, volume object) {
 	}
 }
 
-// imageVariables has the variables that the agent image's script turns into arguments, beside the arguments
-// that Bellboard gives.
-var imageVariables = []string{
-	"JENKINS_URL", "JENKINS_TUNNEL", "JENKINS_SECRET", "JENKINS_AGENT_NAME", "JENKINS_NAME", "JENKINS_AGENT_WORKDIR",
-	"JENKINS_WEB_SOCKET", "JENKINS_DIRECT_CONNECTION", "JENKINS_INSTANCE_IDENTITY", "JENKINS_PROTOCOLS",
-}
-
-// defaultCapabilities has the capabilities that a runtime gives to a container which drops none.
-var defaultCapabilities = []string{
-	"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
-	"SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
-}
-
 // container rejects values of a container's fields.
 func (l *lint) container(c *corev1.Container) {
 	at := "spec.initContainers[" + c.Name + "]."
@@ -343,7 +271,7 @@ func (l *lint) container(c *corev1.Container) {
 	}
 	for _, e := range c.Env {
 		field := at + "env[" + e.Name + "]"
-		l.reject(c.Name == agentContainer && slices.Contains(imageVariables, e.Name), field,
+		l.reject(c.Name == agentContainer && slices.Contains(policy.ImageVariables, e.Name), field,
 			"the image would pass it to the agent a second time; leave it out")
 		private := strings.HasPrefix(e.Value, "unix:") || strings.HasPrefix(e.Value, "ssh:")
 		l.reject(e.Name == "DOCKER_HOST" && !private, field,
@@ -359,7 +287,7 @@ func (l *lint) container(c *corev1.Container) {
 		return // with users of its own, capabilities are rights over the pod only
 	}
 	for _, name := range rights.Capabilities.Add {
-		known := slices.Contains(defaultCapabilities, strings.TrimPrefix(strings.ToUpper(string(name)), "CAP_"))
+		known := slices.Contains(policy.Capabilities, strings.TrimPrefix(strings.ToUpper(string(name)), "CAP_"))
 		l.reject(!known, at+"securityContext.capabilities.add", string(name)+" "+allowHost)
 	}
 }

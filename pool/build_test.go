@@ -129,6 +129,40 @@ func golden(t *testing.T, name string, made, decoded any) {
 	}
 }
 
+// TestTextsStayText checks that no text of a setting is read as YAML, as a part of the template or as a
+// variable of Kubernetes.
+func TestTextsStayText(t *testing.T) {
+	for _, text := range []string{"true", "0123", "~", "a: b", "- a", "#", "{{.Name}}", "it's \"x\"\\n", "a\nb", "\x01\x7f\u0085\u2028\ufffe\U000e0001", "é$(HOME)"} {
+		for _, connect := range []scaler.Connect{scaler.Inbound, scaler.Swarm} {
+			s := specOf(scaler.Persistent, connect, DockerDind)
+			s.Image, s.Namespace, s.ServiceAccount, s.PriorityClass, s.ImagePullSecret, s.Slot = text, text, text, text, text, text
+			s.JenkinsURL, s.SwarmUser, s.RegistryMirror, s.Labels = text, text, text, []string{text, "swarm"}
+			s.Transport, s.Tunnel, s.SwarmPasswordSecret, s.NodeSelector = TCP, text, text, map[string]string{text: text}
+			pod := Build(s, text)
+			a, spec, escaped := pod.Spec.Containers[0], pod.Spec, strings.ReplaceAll(text, "$", "$$")
+			for at, got := range map[string]string{
+				"name": pod.Name, "namespace": pod.Namespace, "image": a.Image, "account": spec.ServiceAccountName, "class": spec.PriorityClassName,
+				"pull secret": spec.ImagePullSecrets[0].Name, "selector": spec.NodeSelector[text], "secret": spec.Volumes[3].Secret.SecretName,
+				"claim": spec.Volumes[len(spec.Volumes)-1].PersistentVolumeClaim.ClaimName,
+			} {
+				if got != text {
+					t.Errorf("%s: %q is %q", at, text, got)
+				}
+			}
+			args := []string{"-url", escaped, "-tunnel", escaped, "-name", escaped, "-secret", "@/run/secrets/jenkins-agent/secret"}
+			if connect == scaler.Swarm {
+				args = []string{"-url", escaped, "-name", escaped, "-labels", escaped, "-description"}
+			}
+			if got := a.Args[:len(args)]; !slices.Equal(got, args) || connect == scaler.Swarm && !slices.Contains(a.Args[len(args):], escaped) {
+				t.Errorf("%q: the arguments are %q", text, a.Args)
+			}
+			if env := spec.InitContainers[1].Env; env[len(env)-1].Value != escaped {
+				t.Errorf("%q: the mirror is %q", text, env)
+			}
+		}
+	}
+}
+
 func TestEveryCombinationKeepsTheInvariants(t *testing.T) {
 	for _, kind := range scaler.Kinds() {
 		for _, connect := range []scaler.Connect{scaler.Inbound, scaler.Swarm} {
@@ -245,7 +279,7 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 	if d.LivenessProbe != nil {
 		t.Error("a slow daemon is ended under its builds")
 	}
-	for _, path := range []string{workDir, "/tmp", dockerRunDir} {
+	for _, path := range []string{"/home/jenkins/agent", "/tmp", "/run/docker"} {
 		in, beside := mounted(&a, path), mounted(&d, path)
 		if in == "" || in != beside {
 			t.Errorf("%s is volume %q for the agent, %q for the daemon", path, in, beside)

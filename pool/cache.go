@@ -3,14 +3,11 @@ package pool
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -31,24 +28,23 @@ const (
 	maxBackoff = 4 * time.Second
 )
 
-// A cache holds this instance's objects of one resource in one namespace, converted from the API's type O to
-// scaler's type T. client-go's reflector lists and watches the objects, and stores them in the cache.
+// A cache holds this instance's objects of one resource in one namespace. client-go's reflector lists and
+// watches the objects, and its store converts each from the API's type O to scaler's type T.
 //
 // The cache knows whether it is current, since it sees each watch begin and end, and each list arrive. While
 // a watch is open, the cache counts as current. If a connection dies in silence, client-go's HTTP/2 pings end
 // the watch within 45 s.
 type cache[O apiObject, T any] struct {
+	toolscache.Store // of *T; a stored *T never changes
+
 	client   *Client
 	ns       string
-	resource string // "pods"
-	convert  func(O) *T
+	resource string        // "pods"
 	optional bool          // no decision needs the objects, so a missing right to list or watch is no failure
 	ready    chan struct{} // closed after the first list, or when an optional cache has given up
 	settle   func()        // closes ready
 
 	mu      sync.Mutex
-	objects map[string]*T   // by name; a stored *T never changes, so readers need no lock for the *T
-	version string          // the cache has the server's changes up to this version
 	open    bool            // a watch is open
 	current bool            // a watch is open, and the cache has all that came before the watch
 	asOf    time.Time       // when the cache was last current, while no watch is; zero: no list has arrived
@@ -63,8 +59,15 @@ type apiObject interface {
 
 func newCache[O apiObject, T any](c *Client, ns, resource string, convert func(O) *T) *cache[O, T] {
 	ready := make(chan struct{})
+	converted := toolscache.WithTransformer(func(obj any) (any, error) {
+		o, ok := obj.(O)
+		if !ok {
+			return nil, fmt.Errorf("among %s: %T", resource, obj)
+		}
+		return convert(o), nil
+	})
 	return &cache[O, T]{
-		client: c, ns: ns, resource: resource, convert: convert,
+		Store: toolscache.NewStore(toolscache.MetaNamespaceKeyFunc, converted), client: c, ns: ns, resource: resource,
 		ready: ready, settle: sync.OnceFunc(func() { close(ready) }), warned: map[string]bool{},
 	}
 }
@@ -96,14 +99,12 @@ func (c *cache[O, T]) run(ctx context.Context, fail context.CancelCauseFunc) {
 	})
 	list, begin := lw.ListWithContextFunc, lw.WatchFuncWithContext
 	lw.ListWithContextFunc = func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-		began := c.client.cfg.Clock.Now()
 		objects, err := list(ctx, o)
-		return objects, c.answered("list", began, err, giveUp)
+		return objects, c.answered("list", err, giveUp)
 	}
 	lw.WatchFuncWithContext = func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-		began := c.client.cfg.Clock.Now()
 		w, err := begin(ctx, o)
-		if err := c.answered("watch", began, err, giveUp); err != nil {
+		if err := c.answered("watch", err, giveUp); err != nil {
 			return nil, err
 		}
 		return c.opened(w, ptr.Deref(o.SendInitialEvents, false)), nil
@@ -138,10 +139,9 @@ func (c *cache[O, T]) waitReady(ctx, limit context.Context) error {
 	return fmt.Errorf("follow %s in %s: no list within %s: %w", c.resource, c.ns, startLimit, err)
 }
 
-// answered counts a list or the begin of a watch, and returns err with the request's name. answered calls
-// giveUp if no retry can bring the first list.
-func (c *cache[O, T]) answered(verb string, began time.Time, err error, giveUp func(error)) error {
-	c.client.count(verb, c.resource, began, err)
+// answered notes how a list or the begin of a watch ended, and returns err with the request's name. answered
+// calls giveUp if no retry can bring the first list.
+func (c *cache[O, T]) answered(verb string, err error, giveUp func(error)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	warned := c.warned[verb]
@@ -192,63 +192,21 @@ func (c *cache[O, T]) closed() {
 	c.open, c.current = false, false
 }
 
-// Add stores an object. The reflector calls Add, Update, Delete, Replace, Resync and UpdateResourceVersion.
-func (c *cache[O, T]) Add(obj any) error { return c.Update(obj) }
-
-// Update stores a new version of an object.
-func (c *cache[O, T]) Update(obj any) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.put(c.objects, obj)
-}
-
-// put stores an object among objects.
-func (c *cache[O, T]) put(objects map[string]*T, obj any) error {
-	o, ok := obj.(O)
-	if !ok {
-		return fmt.Errorf("among %s: %T", c.resource, obj)
-	}
-	objects[o.GetName()] = c.convert(o)
-	return nil
-}
-
-// Delete removes an object.
-func (c *cache[O, T]) Delete(obj any) error {
-	o, err := meta.Accessor(obj)
-	if err != nil {
+// Replace stores the whole list, which is of that version. After an error nothing has changed.
+func (c *cache[O, T]) Replace(list []any, version string) error {
+	if err := c.Store.Replace(list, version); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.objects, o.GetName())
-	return nil
-}
-
-// Replace stores the whole list, which is of that version. After an error nothing has changed.
-func (c *cache[O, T]) Replace(list []any, version string) error {
-	objects := make(map[string]*T, len(list))
-	for _, obj := range list {
-		if err := c.put(objects, obj); err != nil {
-			return err
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.objects, c.version = objects, version
 	c.asOf, c.current = c.client.cfg.Clock.Now(), c.open
 	c.settle()
 	return nil
 }
 
-// Resync does nothing, since nothing waits for a resync.
-func (c *cache[O, T]) Resync() error { return nil }
-
-// UpdateResourceVersion notes up to which version the cache has the server's changes.
-func (c *cache[O, T]) UpdateResourceVersion(version string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.version = version
-}
+// UpdateResourceVersion notes up to which version the cache has the server's changes. The store itself sees
+// the versions of deleted objects only, since those that it stores are converted.
+func (c *cache[O, T]) UpdateResourceVersion(version string) { c.Bookmark(version) }
 
 // lastError returns the error of the last list or watch that failed, or nil.
 func (c *cache[O, T]) lastError() error {
@@ -257,11 +215,20 @@ func (c *cache[O, T]) lastError() error {
 	return c.err
 }
 
-// get returns the object of that name, or nil.
-func (c *cache[O, T]) get(name string) *T {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.objects[name]
+// named returns the object of that name, or nil.
+func (c *cache[O, T]) named(name string) *T {
+	o, _, _ := c.GetByKey(c.ns + "/" + name)
+	return as[*T](o)
+}
+
+// all returns all objects.
+func (c *cache[O, T]) all() []*T {
+	list := c.List()
+	out := make([]*T, len(list))
+	for i := range list {
+		out[i] = as[*T](list[i])
+	}
+	return out
 }
 
 // view returns all objects and when the cache was last current, or the reason why the cache may not be used.
@@ -273,7 +240,7 @@ func (c *cache[O, T]) view() ([]*T, time.Time, error) {
 	if err != nil && c.optional {
 		return nil, c.client.cfg.Clock.Now(), nil
 	}
-	return slices.Collect(maps.Values(c.objects)), at, err
+	return c.all(), at, err
 }
 
 // lastCurrent returns when the cache was last current, or the reason why the cache may not be used. The

@@ -33,23 +33,8 @@ const pvcs = "persistentvolumeclaims"
 
 // BuildClaim makes the volume claim of a new cache slot, always the same of the same arguments.
 func BuildClaim(s Spec, name string) *corev1.PersistentVolumeClaim {
-	claim := &corev1.PersistentVolumeClaim{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: name, Namespace: s.Namespace, Labels: s.labels(),
-			Annotations: map[string]string{AnnotationStore: string(s.Docker)},
-		},
-		Spec: corev1.PersistentVolumeClaimSpec{
-			// Two daemons on one data directory would destroy it.
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod},
-			Resources: corev1.VolumeResourceRequirements{
-				Requests: corev1.ResourceList{corev1.ResourceStorage: s.CacheSize},
-			},
-		},
-	}
-	if s.StorageClass != "" {
-		claim.Spec.StorageClassName = &s.StorageClass
-	}
+	claim := &corev1.PersistentVolumeClaim{}
+	fillIn("claim.yaml", &s, name, claim)
 	return claim
 }
 
@@ -85,7 +70,7 @@ func (c *Client) takeSlot(ctx context.Context, s *Spec, slot *scaler.Slot) error
 
 // leaveSlot notes on a slot when an agent that had connected stopped using it.
 func (c *Client) leaveSlot(ctx context.Context, pod *scaler.Pod) {
-	slot := c.namespaces[pod.Namespace].claims.get(pod.Slot)
+	slot := c.namespaces[pod.Namespace].claims.named(pod.Slot)
 	if slot == nil || !pod.Connected {
 		return
 	}

@@ -86,7 +86,7 @@ func TestASlotOutlivesItsAgentsAndKnowsItsHistory(t *testing.T) {
 		if got := h.slot(); got.Uses != 2 || !got.LastUsed.After(first.LastUsed) {
 			t.Errorf("after the second agent the slot is %+v", got)
 		}
-		if n := h.requests("create persistentvolumeclaims 201"); n != 1 {
+		if n := h.cluster.Stats().Requests["create persistentvolumeclaims"]; n != 1 {
 			t.Errorf("%d claims were made", n)
 		}
 	})
@@ -277,7 +277,7 @@ func TestClaimsAreNeededWhereACacheIsKept(t *testing.T) {
 	})
 	t.Run("not kept", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			h := &house{t: t, asked: map[string]int{}, cluster: kubesim.New(kubesim.Config{Clock: clock.Real()})}
+			h := &house{t: t, cluster: kubesim.New(kubesim.Config{Clock: clock.Real()})}
 			t.Cleanup(h.cluster.Close)
 			client, err := kubernetes.NewForConfig(h.cluster.RESTConfig())
 			if err != nil {

@@ -247,20 +247,20 @@ func TestOurOwnDeletionIsKnownAtOnce(t *testing.T) {
 	bubble(t, func(h *house) {
 		p := h.running("web-e-1")
 		f := h.namespaces[p.Namespace].pods
-		behind := f.objects["web-e-1"]
+		behind := h.cluster.Pod(p.Namespace, "web-e-1")
 		if err := h.DeletePod(context.Background(), p, soon()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		f.mu.Lock()
-		f.objects["web-e-1"] = behind // a cache that lags
-		f.mu.Unlock()
+		if err := f.Update(behind); err != nil { // a cache that lags
+			t.Fatal(err)
+		}
 		if p := h.pod("web-e-1"); !p.Deleting || !p.DeletingByUs {
 			t.Errorf("the pod is deleting: %v, by Bellboard: %v; want both", p.Deleting, p.DeletingByUs)
 		}
-		f.mu.Lock()
-		delete(f.objects, "web-e-1")
-		f.mu.Unlock()
+		if err := f.Delete(behind); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := h.Observe(context.Background()); err != nil || len(f.deleted) > 0 { // the pod is gone
 			t.Errorf("Observe() = %v, and the cache still has %d deletions; want none", err, len(f.deleted))
 		}

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
+	podresource "k8s.io/component-helpers/resource"
 
 	"bellboard/scaler"
 )
@@ -148,7 +149,7 @@ func (s *Spec) QuotaRemedy(err error) string {
 // overQuota reports whether a ResourceQuota of the namespace has too little room for needs.
 func (c *Client) overQuota(ctx context.Context, ns string, needs corev1.ResourceList) (bool, error) {
 	quotas := &corev1.ResourceQuotaList{}
-	err := c.send(ctx, "list", objectKey{"resourcequotas", ns, ""}, c.rest().Get()).Into(quotas)
+	err := c.send(ctx, objectKey{"resourcequotas", ns, ""}, c.rest().Get()).Into(quotas)
 	if err != nil {
 		return false, err
 	}
@@ -193,29 +194,14 @@ func claimNeeds(spec *corev1.PersistentVolumeClaimSpec) corev1.ResourceList {
 	return needs
 }
 
-// podNeeds returns what a quota counts for a pod: the agent and its sidecars. Other init containers end
-// before the agent starts, and ask for less.
-func podNeeds(spec *corev1.PodSpec) corev1.ResourceList {
+// podNeeds returns what a quota counts for a pod, by the sums that the quota itself makes.
+func podNeeds(pod *corev1.Pod) corev1.ResourceList {
 	needs := oneOf(corev1.ResourcePods)
-	add := func(name corev1.ResourceName, q resource.Quantity) {
-		sum := needs[name]
-		sum.Add(q)
-		needs[name] = sum
+	for name, q := range podresource.PodRequests(pod, podresource.PodResourcesOptions{}) {
+		needs[name], needs["requests."+name] = q, q
 	}
-	containers := slices.Clone(spec.Containers)
-	for _, c := range spec.InitContainers {
-		if isSidecar(&c) {
-			containers = append(containers, c)
-		}
-	}
-	for _, c := range containers {
-		for name, q := range c.Resources.Requests {
-			add(name, q)
-			add("requests."+name, q)
-		}
-		for name, q := range c.Resources.Limits {
-			add("limits."+name, q)
-		}
+	for name, q := range podresource.PodLimits(pod, podresource.PodResourcesOptions{}) {
+		needs["limits."+name] = q
 	}
 	return needs
 }

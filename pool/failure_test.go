@@ -455,13 +455,17 @@ func TestNeeds(t *testing.T) {
 	s := specOf(scaler.Persistent, scaler.Swarm, DockerDind)
 	s.CPU, s.Memory = resource.MustParse("2"), resource.MustParse("4Gi")
 	pod := Build(s, "web-p-1")
-	needs := podNeeds(&pod.Spec)
+	needs := podNeeds(pod)
 	for name, want := range map[corev1.ResourceName]string{
 		"pods": "1", "count/pods": "1", "cpu": "2", "requests.cpu": "2", "memory": "4Gi", "requests.memory": "4Gi", "limits.memory": "8Gi",
 	} {
 		if got := needs[name]; got.Cmp(resource.MustParse(want)) != 0 {
 			t.Errorf("the pod needs %s of %s, want %s", got.String(), name, want)
 		}
+	}
+	pod.Spec.Resources = &corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("5")}}
+	if got := podNeeds(pod)["requests.cpu"]; got.Cmp(resource.MustParse("5")) != 0 {
+		t.Errorf("a pod whose template asks for 5 CPU as a whole needs %s", got.String())
 	}
 	for scope, want := range map[corev1.ResourceQuotaScope]bool{
 		corev1.ResourceQuotaScopeNotTerminating: true, corev1.ResourceQuotaScopeNotBestEffort: true,
@@ -512,8 +516,8 @@ func TestLastLog(t *testing.T) {
 		if got, err := words(h, p); err == nil {
 			t.Errorf("for a pod that is gone LastLog() = %q", got)
 		}
-		if n := h.requests("get pods/log 200"); n != 3 {
-			t.Errorf("%d logs were read, want 3", n)
+		if n := h.cluster.Stats().Requests["get pods/log"]; n != 4 {
+			t.Errorf("%d logs were asked for, want 4", n)
 		}
 	})
 }

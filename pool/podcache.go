@@ -37,13 +37,14 @@ func (c *podCache) markDeleted(pod *scaler.Pod) {
 	c.deleted[pod.UID] = pod.Ends
 }
 
-// includes reports whether the cache is as new as that version of a pod. A watch sends changes in the order
-// of their versions. So a pod that the cache does not have by then was there and is gone.
-func (c *podCache) includes(p *scaler.Pod) bool {
-	if cached := c.objects[p.Name]; cached != nil && cached.UID == p.UID {
+// includes reports whether a cache that has cached under the name of a pod, and the server's changes up to
+// version, is as new as that version of the pod. A watch sends changes in the order of their versions. So a
+// pod that the cache does not have by then was there and is gone.
+func includes(cached *scaler.Pod, version string, p *scaler.Pod) bool {
+	if cached != nil && cached.UID == p.UID {
 		return !newer(p.ResourceVersion, cached.ResourceVersion)
 	}
-	return c.version == p.ResourceVersion || newer(c.version, p.ResourceVersion)
+	return version == p.ResourceVersion || newer(version, p.ResourceVersion)
 }
 
 // newer reports whether version a is newer than version b. A version that cannot be compared is not.
@@ -56,7 +57,7 @@ func newer(a, b string) bool {
 func (c *podCache) has(name, uid string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	cached, written := c.objects[name], c.written[name]
+	cached, written := c.named(name), c.written[name]
 	return cached != nil && cached.UID == uid || written != nil && written.UID == uid
 }
 
@@ -68,9 +69,14 @@ func (c *podCache) view() ([]*scaler.Pod, time.Time, error) {
 	if err != nil {
 		return nil, at, err
 	}
-	pods := maps.Clone(c.objects)
+	version := c.LastStoreSyncResourceVersion() // before the pods, which may be newer, but never older
+	cached := c.all()
+	pods := make(map[string]*scaler.Pod, len(cached))
+	for _, p := range cached {
+		pods[p.Name] = p
+	}
 	for name, p := range c.written {
-		if c.includes(p) {
+		if includes(pods[name], version, p) {
 			delete(c.written, name)
 			continue
 		}

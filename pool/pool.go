@@ -15,9 +15,7 @@ package pool
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,9 +46,6 @@ type Config struct {
 	Specs    []Spec
 	Clock    clock.Clock // nil: the computer's clock
 	Log      *zap.Logger // nil: no log
-	// Requests, if set, is called after each request to the API server. code is the HTTP status, or "error"
-	// if there was no answer.
-	Requests func(verb, resource, code string, took time.Duration)
 	// FailFast has Start fail at once if no server listens at the address, or if the server's name is
 	// unknown, since a person waits. A daemon waits, since both may pass.
 	FailFast bool
@@ -175,7 +170,7 @@ func (c *Client) Absent(ctx context.Context, name string) (bool, error) {
 
 func (c *Client) getPod(ctx context.Context, ns, name string) (*corev1.Pod, error) {
 	pod := &corev1.Pod{}
-	return pod, c.send(ctx, "get", objectKey{"pods", ns, name}, c.rest().Get()).Into(pod)
+	return pod, c.send(ctx, objectKey{"pods", ns, name}, c.rest().Get()).Into(pod)
 }
 
 // An objectKey says where an object is in the API. A list and an object to be created have no name.
@@ -183,40 +178,16 @@ type objectKey struct{ resource, ns, name string }
 
 func (c *Client) rest() rest.Interface { return c.cfg.Client.CoreV1().RESTClient() }
 
-// send sends one request, with a time limit, and counts the request.
-func (c *Client) send(ctx context.Context, verb string, key objectKey, request *rest.Request) rest.Result {
+// send sends one request, with a time limit.
+func (c *Client) send(ctx context.Context, key objectKey, request *rest.Request) rest.Result {
 	ctx, cancel := context.WithTimeout(ctx, max(c.cfg.Clock.Wall(callTimeout), minCallTimeout))
 	defer cancel()
-	began := c.cfg.Clock.Now()
-	resource, sub, found := strings.Cut(key.resource, "/")
-	if found {
-		request.SubResource(sub)
-	}
 	if key.name != "" {
 		request.Name(key.name)
 	}
-	answer := request.Namespace(key.ns).Resource(resource).Do(ctx)
-	c.count(verb, key.resource, began, answer.Error())
-	return answer
+	return request.Namespace(key.ns).Resource(key.resource).Do(ctx)
 }
 
 func (c *Client) create(ctx context.Context, resource string, o apiObject) rest.Result {
-	return c.send(ctx, "create", objectKey{resource, o.GetNamespace(), ""}, c.rest().Post().Body(o))
-}
-
-// count reports a request to Config.Requests. A request that was too late was not sent.
-func (c *Client) count(verb, resource string, began time.Time, err error) {
-	if c.cfg.Requests == nil || errors.Is(err, scaler.ErrExpired) {
-		return
-	}
-	code := "error"
-	switch status := statusCode(err); {
-	case status != 0:
-		code = strconv.Itoa(status)
-	case err == nil && verb == "create":
-		code = "201"
-	case err == nil:
-		code = "200"
-	}
-	c.cfg.Requests(verb, resource, code, c.cfg.Clock.Now().Sub(began))
+	return c.send(ctx, objectKey{resource, o.GetNamespace(), ""}, c.rest().Post().Body(o))
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -45,9 +44,6 @@ type house struct {
 	t       *testing.T
 	cluster *kubesim.Cluster
 	client  kubernetes.Interface
-
-	mu    sync.Mutex
-	asked map[string]int // "create pods 201"
 }
 
 // bubble runs a test in virtual time.
@@ -62,7 +58,7 @@ func bubble(t *testing.T, f func(*house)) {
 
 func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 	t.Helper()
-	h := &house{t: t, asked: map[string]int{}, cluster: kubesim.New(kubesim.Config{Clock: clock.Real(), Token: "t", Log: func(p *corev1.Pod, container string) string {
+	h := &house{t: t, cluster: kubesim.New(kubesim.Config{Clock: clock.Real(), Token: "t", Log: func(p *corev1.Pod, container string) string {
 		return "container " + container + " of " + p.Name + " has started, token=s3cret\n"
 	}})}
 	t.Cleanup(h.cluster.Close)
@@ -72,14 +68,7 @@ func newHouse(t *testing.T, tune func(*rest.Config)) *house {
 	if h.client, err = kubernetes.NewForConfig(cfg); err != nil {
 		t.Fatal(err)
 	}
-	h.Client = New(Config{
-		Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: specs(),
-		Requests: func(verb, resource, code string, _ time.Duration) {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.asked[verb+" "+resource+" "+code]++
-		},
-	})
+	h.Client = New(Config{Client: h.client, Instance: "ci", Clock: clock.Real(), Specs: specs()})
 	return h
 }
 
@@ -166,12 +155,6 @@ func (h *house) await(limit time.Duration, ok func() bool) {
 	synctest.Wait()
 }
 
-func (h *house) requests(what string) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.asked[what]
-}
-
 // refuse has the cluster answer one kind of request with a status.
 func (h *house) refuse(what string, err *apierrors.StatusError) {
 	h.cluster.Refuse(func(_ *http.Request, verb, resource string) *metav1.Status {
@@ -249,8 +232,8 @@ func TestAnAgentsLife(t *testing.T) {
 		if len(h.cluster.Secrets()) != 0 {
 			t.Error("the pod's Secret is left")
 		}
-		for what, n := range map[string]int{"create pods 201": 1, "create secrets 201": 1, "patch pods 200": 3, "delete pods 200": 1, "get pods 200": 0} {
-			if got := h.requests(what); got != n {
+		for what, n := range map[string]int{"create pods": 1, "create secrets": 1, "patch pods": 3, "delete pods": 1, "get pods": 0} {
+			if got := h.cluster.Stats().Requests[what]; got != n {
 				t.Errorf("%s: %d times, not %d", what, got, n)
 			}
 		}

@@ -12,7 +12,6 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"bellboard/scaler"
 )
@@ -199,10 +198,7 @@ func (c *Client) LastLog(ctx context.Context, pod scaler.Pod) (string, error) {
 		TailLines:  new(int64(lastLines)),
 		LimitBytes: new(int64(lastBytes)),
 	}
-	request := c.rest().Get().VersionedParams(options, scheme.ParameterCodec)
-	answer := c.send(ctx, "get", objectKey{"pods/log", pod.Namespace, pod.Name}, request)
-	text, _ := answer.Raw()
-	err := answer.Error()
+	text, err := c.cfg.Client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, options).DoRaw(ctx)
 	if apierrors.IsForbidden(err) && c.logsDenied.CompareAndSwap(false, true) {
 		c.cfg.Log.Warn("not allowed to read the logs of agents that failed", zap.Error(err))
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/flowcontrol"
 
 	"bellboard/scaler"
@@ -64,7 +62,7 @@ func (c *Client) Create(
 		var lookupErr error
 		if made, lookupErr = c.findCreated(ctx, want, err); made == nil {
 			remedy := s.QuotaRemedy(err)
-			err = c.createError(ctx, want.Namespace, podNeeds(&want.Spec), err)
+			err = c.createError(ctx, want.Namespace, podNeeds(want), err)
 			if remedy != "" {
 				err = fmt.Errorf("%w; %s", err, remedy)
 			}
@@ -112,7 +110,8 @@ func (c *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) e
 	case secret == "":
 		return fmt.Errorf("pod %s: an inbound agent needs its secret", pod.Name)
 	}
-	want := agentSecret(&Spec{PoolID: pod.PoolID, Instance: c.cfg.Instance, Namespace: pod.Namespace}, pod.Name, secret)
+	owner := Spec{PoolID: pod.PoolID, Instance: c.cfg.Instance, Namespace: pod.Namespace}
+	want := BuildSecret(owner, pod.Name, secret)
 	want.OwnerReferences = ownerReference(&pod)
 	err := c.create(ctx, "secrets", want).Error()
 	if err == nil || apierrors.IsAlreadyExists(err) {
@@ -122,7 +121,8 @@ func (c *Client) PutSecret(ctx context.Context, pod scaler.Pod, secret string) e
 	return wrap("create the Secret of "+pod.Name, err)
 }
 
-func agentSecret(s *Spec, name, secret string) *corev1.Secret {
+// BuildSecret makes the Secret of an inbound agent's pod, without its owner.
+func BuildSecret(s Spec, name, secret string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.Namespace, Labels: s.labels()},
 		Type:       corev1.SecretTypeOpaque,
@@ -201,7 +201,7 @@ func (c *Client) patch(
 	if !deadline.IsZero() {
 		request.Throttle(c.until(deadline))
 	}
-	return c.send(ctx, "patch", key, request).Into(out)
+	return c.send(ctx, key, request).Into(out)
 }
 
 // exactly returns the precondition that an object has that UID and version.
@@ -215,7 +215,7 @@ func (c *Client) delete(ctx context.Context, key objectKey, deadline time.Time, 
 		return errors.New("neither the UID nor the version may be unknown")
 	}
 	request := c.rest().Delete().Body(o).Throttle(c.until(deadline))
-	return changeError(c.send(ctx, "delete", key, request).Error())
+	return changeError(c.send(ctx, key, request).Error())
 }
 
 func (c *Client) timestamp() string { return c.cfg.Clock.Now().UTC().Format(time.RFC3339) }
@@ -243,38 +243,4 @@ func (l deadlineLimiter) Wait(ctx context.Context) error {
 		return fmt.Errorf("%w (by %s)", scaler.ErrExpired, late)
 	}
 	return nil
-}
-
-// DryRunAnswer is the API server's answer to the dry run of one of an agent's objects.
-type DryRunAnswer struct {
-	Object string // pod, Secret or volume claim
-	Err    error  // nil: the API server would accept the object
-	// Beside names the plain containers that admission would add. They would run on when the agent has ended.
-	Beside []string
-}
-
-// DryRun asks the API server, by dry run, whether it would accept all objects of an agent.
-func DryRun(ctx context.Context, client kubernetes.Interface, s Spec, name string) []DryRunAnswer {
-	s.Slot = name
-	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
-	sent := Build(s, name)
-	got, err := client.CoreV1().Pods(s.Namespace).Create(ctx, sent, dry)
-	out := []DryRunAnswer{{Object: "pod", Err: err}}
-	if err == nil {
-		for _, c := range got.Spec.Containers {
-			same := func(own corev1.Container) bool { return own.Name == c.Name }
-			if !slices.ContainsFunc(sent.Spec.Containers, same) {
-				out[0].Beside = append(out[0].Beside, c.Name)
-			}
-		}
-	}
-	if s.Keyed() {
-		_, err = client.CoreV1().Secrets(s.Namespace).Create(ctx, agentSecret(&s, name, "made up"), dry)
-		out = append(out, DryRunAnswer{Object: "Secret", Err: err})
-	}
-	if s.HasClaim() {
-		_, err = client.CoreV1().PersistentVolumeClaims(s.Namespace).Create(ctx, BuildClaim(s, name), dry)
-		out = append(out, DryRunAnswer{Object: "volume claim", Err: err})
-	}
-	return out
 }

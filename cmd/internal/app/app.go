@@ -149,7 +149,7 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
 	pods := pool.New(pool.Config{
-		Client: client, Instance: s.Instance, Specs: s.PoolSpecs(), Clock: p.Clock, Log: p.Log.Named("pool"), Requests: d.metrics.KubeRequest, FailFast: role == rolePlan,
+		Client: client, Instance: s.Instance, Specs: s.PoolSpecs(), Clock: p.Clock, Log: p.Log.Named("pool"), FailFast: role == rolePlan,
 	})
 	if err := d.start(ctx, pods); err != nil {
 		return nil, err
@@ -318,22 +318,34 @@ func (d *Daemon) awaited(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-var kubeVerbs = map[string]string{http.MethodGet: "get", http.MethodPost: "create", http.MethodPut: "update", http.MethodPatch: "patch"}
-
-// counter counts the requests to Kubernetes for the Lease and for events. The pool counts its own requests.
+// counter counts the requests to Kubernetes.
 func (d *Daemon) counter(next http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(r *http.Request) (*http.Response, error) {
-		_, path, _ := strings.Cut(r.URL.Path, "/namespaces/"+d.parts.Settings.OwnNamespace+"/")
-		resource, _, _ := strings.Cut(path, "/")
-		if resource != "leases" && resource != "events" {
-			return next.RoundTrip(r)
-		}
 		began, code := d.parts.Clock.Now(), "error"
 		resp, err := next.RoundTrip(r)
 		if err == nil {
 			code = strconv.Itoa(resp.StatusCode)
 		}
-		d.metrics.KubeRequest(kubeVerbs[r.Method], resource, code, d.parts.Clock.Now().Sub(began))
+		verb, resource := kubeCall(r)
+		d.metrics.KubeRequest(verb, resource, code, d.parts.Clock.Now().Sub(began))
 		return resp, err
 	})
+}
+
+// kubeCall returns the verb and the resource of a request to Kubernetes, as a Role has them.
+func kubeCall(r *http.Request) (verb, resource string) {
+	_, path, _ := strings.Cut(r.URL.Path, "/namespaces/")
+	parts := append(strings.Split(path, "/"), "", "", "") // namespace, resource, name, subresource
+	resource = strings.TrimSuffix(parts[1]+"/"+parts[3], "/")
+	switch {
+	case r.URL.Query().Has("watch"):
+		return "watch", resource
+	case r.Method == http.MethodGet && parts[2] == "":
+		return "list", resource
+	case r.Method == http.MethodPost:
+		return "create", resource
+	case r.Method == http.MethodPut:
+		return "update", resource
+	}
+	return strings.ToLower(r.Method), resource
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,7 +122,7 @@ func TestAllRequestsToKubernetesAreCounted(t *testing.T) {
 		breaks func(p *pair, a *instance)
 		counts []string // code, resource, verb
 	}{
-		{"all is well", func(*pair, *instance) {}, []string{"201 leases create", "200 leases update", "201 events create", "201 pods create"}},
+		{"all is well", func(*pair, *instance) {}, []string{"201 leases create", "200 leases update", "201 events create", "201 pods create", "200 pods watch"}},
 		{"it may not have the Lease", func(p *pair, _ *instance) {
 			p.cluster.Refuse(func(_ *http.Request, _, resource string) *metav1.Status {
 				if resource != "leases" {
@@ -157,6 +158,27 @@ func TestAllRequestsToKubernetesAreCounted(t *testing.T) {
 				time.Sleep(renewDeadline) // for the answers that no build waits for
 			})
 		})
+	}
+}
+
+func TestRequestsToKubernetesHaveTheNamesOfARole(t *testing.T) {
+	for call, want := range map[string]string{
+		"GET /api/v1/namespaces/ci/pods?watch=true":               "watch pods",
+		"GET /api/v1/namespaces/ci/pods?labelSelector=a":          "list pods",
+		"GET /api/v1/namespaces/ci/pods/x":                        "get pods",
+		"GET /api/v1/namespaces/ci/pods/x/log":                    "get pods/log",
+		"PATCH /api/v1/namespaces/ci/persistentvolumeclaims/x":    "patch persistentvolumeclaims",
+		"DELETE /api/v1/namespaces/ci/pods/x":                     "delete pods",
+		"POST /api/v1/namespaces/ci/secrets":                      "create secrets",
+		"PUT /apis/coordination.k8s.io/v1/namespaces/ci/leases/x": "update leases",
+		"GET /apis/coordination.k8s.io/v1/namespaces/ci/leases/x": "get leases",
+		"GET /api/v1/namespaces/ci/resourcequotas":                "list resourcequotas",
+	} {
+		method, address, _ := strings.Cut(call, " ")
+		verb, resource := kubeCall(httptest.NewRequest(method, address, nil))
+		if got := verb + " " + resource; got != want {
+			t.Errorf("%s is %q, want %q", call, got, want)
+		}
 	}
 }
 

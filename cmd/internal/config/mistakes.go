@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/hbollon/go-edlib"
+
 	"bellboard/scaler/plain"
 )
 
@@ -113,6 +115,9 @@ func (l *loader) unknown() {
 	}
 }
 
+// distance counts the letters to insert, drop, change or swap with their neighbour to make b of a.
+var distance = edlib.OSADamerauLevenshteinDistance
+
 // guess returns the setting for which an unknown name was probably meant, or "". team is the unlisted team in
 // the name, or "".
 func (l *loader) guess(name, team string) string {
@@ -159,26 +164,4 @@ func (l *loader) unlisted(name string) string {
 		return ""
 	}
 	return strings.ToLower(strings.ReplaceAll(m[1], "_", "-"))
-}
-
-// distance counts the letters to insert, drop, change or swap with their neighbour to make b of a.
-func distance(a, b string) int {
-	d := make([][]int, len(a)+1) // of the first i letters of a and the first j of b
-	for i := range d {
-		d[i] = make([]int, len(b)+1)
-		for j := range d[i] {
-			switch {
-			case i == 0 || j == 0:
-				d[i][j] = i + j
-			case a[i-1] == b[j-1]:
-				d[i][j] = d[i-1][j-1]
-			default:
-				d[i][j] = 1 + min(d[i-1][j], d[i][j-1], d[i-1][j-1])
-			}
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
-			}
-		}
-	}
-	return d[len(a)][len(b)]
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -221,7 +222,7 @@ func (e *exam) rehearse(ctx context.Context, client kubernetes.Interface, s *poo
 		return
 	}
 	var taken, untold []string
-	for _, a := range pool.DryRun(ctx, client, *s, scaler.AgentName(s.PoolID, random())) {
+	for _, a := range dryRun(ctx, client, *s, scaler.AgentName(s.PoolID, random())) {
 		switch {
 		case len(a.Beside) > 0:
 			e.finding(name, keepOut(s, a.Beside), "something in the cluster puts the container %s beside the agent: when the agent has ended, that container runs on and keeps the pod's memory", strings.Join(a.Beside, ", "))
@@ -242,6 +243,40 @@ func (e *exam) rehearse(ctx context.Context, client kubernetes.Interface, s *poo
 		return
 	}
 	e.ok(name, "%s accepts the agent's %s", s.Namespace, strings.Join(taken, ", "))
+}
+
+// dryRunAnswer is the API server's answer to the dry run of one of an agent's objects.
+type dryRunAnswer struct {
+	Object string // pod, Secret or volume claim
+	Err    error  // nil: the API server would accept the object
+	// Beside names the plain containers that admission would add. They would run on when the agent has ended.
+	Beside []string
+}
+
+// dryRun asks the API server, by dry run, whether it would accept all objects of an agent.
+func dryRun(ctx context.Context, client kubernetes.Interface, s pool.Spec, name string) []dryRunAnswer {
+	s.Slot = name
+	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+	sent := pool.Build(s, name)
+	got, err := client.CoreV1().Pods(s.Namespace).Create(ctx, sent, dry)
+	out := []dryRunAnswer{{Object: "pod", Err: err}}
+	if err == nil {
+		for _, c := range got.Spec.Containers {
+			same := func(own corev1.Container) bool { return own.Name == c.Name }
+			if !slices.ContainsFunc(sent.Spec.Containers, same) {
+				out[0].Beside = append(out[0].Beside, c.Name)
+			}
+		}
+	}
+	if s.Keyed() {
+		_, err = client.CoreV1().Secrets(s.Namespace).Create(ctx, pool.BuildSecret(s, name, "made up"), dry)
+		out = append(out, dryRunAnswer{Object: "Secret", Err: err})
+	}
+	if s.HasClaim() {
+		_, err = client.CoreV1().PersistentVolumeClaims(s.Namespace).Create(ctx, pool.BuildClaim(s, name), dry)
+		out = append(out, dryRunAnswer{Object: "volume claim", Err: err})
+	}
+	return out
 }
 
 // keepOut returns the remedy for a container that something puts beside the agent.
