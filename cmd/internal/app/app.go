@@ -159,8 +159,9 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 		news = newEvents(client, s.OwnNamespace, s.Instance, d.lease, p.Log.Named("events"))
 		context.AfterFunc(ctx, news.stop)
 	}
+	teams := s.ScalerTeams()
 	cfg := control.Config{
-		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
+		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: func(time.Time) []scaler.Team { return teams },
 		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: role == roleStandby,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)

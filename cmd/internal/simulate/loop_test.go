@@ -156,7 +156,7 @@ func TestLoop(t *testing.T) {
 				daemon := Policy{Name: "the loop", make: func(s *Scenario, _ []Build) (policy, error) {
 					l := &looping{bellboard: newBellboard(team, poll, scaler.Checked, s), ctx: t.Context()}
 					l.noSkip = true
-					l.loop = control.New(control.Config{Jenkins: jenkins{l}, Cluster: cluster{l}, Clock: l, Instance: "test", Teams: l.in.Teams, MaxAgents: l.in.MaxAgents, Poll: poll})
+					l.loop = control.New(control.Config{Jenkins: jenkins{l}, Cluster: cluster{l}, Clock: l, Instance: "test", Teams: func(time.Time) []scaler.Team { return l.in.Teams }, MaxAgents: l.in.MaxAgents, Poll: poll})
 					return l, nil
 				}}
 				got, want := replayed(t, h, s, ours(t, poll, set)), replayed(t, h, s, daemon)
