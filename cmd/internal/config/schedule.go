@@ -51,7 +51,7 @@ const (
 	windowMost  = 7 * 24 * time.Hour
 )
 
-var windowForm = regexp.MustCompile(`(?s)^(.+?)\s+for\s+(\S+)(?:\s+in\s+(\S+))?\s*:(.*)$`)
+var windowForm = regexp.MustCompile(`(?s)^(.+?)\s+for\s+(.+?)(?:\s+in\s+(\S+))?\s*:(.*)$`)
 
 // windows reads the text of SCHEDULE. Each mistake has the text of its window as its value, and no variable.
 func windows(text string) (out []*window, wrong Mistakes) {

@@ -191,6 +191,8 @@ func TestWindowMistakes(t *testing.T) {
 		{"a long time", web("0 7 1 * * for 169h: MIN_IDLE=2"), `0 7 1 * * for 169h: MIN_IDLE=2 | "169h" is no length of a window; it must be at least 1m and at most 168h (7 days)`},
 		{"seven days", web("0 7 1 * * for 168h: MIN_IDLE=2"), ""},
 		{"no duration", web("0 7 * * * for 2d: MIN_IDLE=2"), `0 7 * * * for 2d: MIN_IDLE=2 | "2d" is not a duration; write 48h`},
+		{"a unit in words", web("0 7 * * * for 8 hours in UTC: PAUSED=on"), `0 7 * * * for 8 hours in UTC: PAUSED=on | "8 hours" is not a duration; write 8h
+0 7 * * * for 8 hours in UTC: PAUSED=on | PAUSED="on": neither true nor false; write one of the two`},
 		{"no zone", web("0 7 * * * for 1h in Berlin: MIN_IDLE=2"), "0 7 * * * for 1h in Berlin: MIN_IDLE=2 | no time zone is named Berlin; write one such as Europe/Berlin, or none for UTC"},
 		{"the zone of some machine", web("0 7 * * * for 1h in Local: MIN_IDLE=2"), "0 7 * * * for 1h in Local: MIN_IDLE=2 | no time zone is named Local; write one such as Europe/Berlin, or none for UTC"},
 		{"no setting", web("0 7 * * * for 1h: IDLE_TIMEOUT=2m"), "0 7 * * * for 1h: IDLE_TIMEOUT=2m | IDLE_TIMEOUT is no setting of a window; write MIN_AGENTS, MIN_IDLE, MAX_AGENTS, MAX_PERSISTENT or PAUSED"},
