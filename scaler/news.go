@@ -42,7 +42,7 @@ type Newspaper struct {
 	causes  map[string]bool        // of the hold, with their sources; nil: there is no hold
 	told    time.Time              // when the hold was told last
 	blocked map[string]string      // by team: the rules that block it
-	windows map[string][]Scheduled // by team
+	windows map[string][]Scheduled // by team: what windows set
 }
 
 // Read notes on the tick when its hold began, or when the hold began that the tick ends, and adds its news.
@@ -97,20 +97,17 @@ func (n *Newspaper) schedule(t *Tick) {
 	n.windows = map[string][]Scheduled{}
 	for i := range t.Plan.Decisions {
 		d := &t.Plan.Decisions[i]
+		before := was[d.Team]
 		n.windows[d.Team] = d.Scheduled
-		same := func(in []Scheduled, a *Scheduled) bool {
-			return slices.ContainsFunc(in, func(b Scheduled) bool { return a.Setting == b.Setting && a.Window == b.Window && a.Value == b.Value })
-		}
-		isSet := func(setting string) bool {
-			return slices.ContainsFunc(d.Scheduled, func(b Scheduled) bool { return b.Setting == setting })
-		}
-		for j := range was[d.Team] {
-			if s := &was[d.Team][j]; !isSet(s.Setting) {
+		for j := range before {
+			s := &before[j]
+			if !slices.ContainsFunc(d.Scheduled, func(x Scheduled) bool { return x.Setting == s.Setting }) {
 				t.News = append(t.News, News{Kind: NewsWindow, Decision: d, Text: s.Over()})
 			}
 		}
 		for j := range d.Scheduled {
-			if s := &d.Scheduled[j]; !same(was[d.Team], s) {
+			s := &d.Scheduled[j]
+			if !slices.ContainsFunc(before, func(x Scheduled) bool { return x.Setting == s.Setting && x.Window == s.Window }) {
 				t.News = append(t.News, News{Kind: NewsWindow, Decision: d, Text: s.Words()})
 			}
 		}

@@ -232,8 +232,8 @@ func (d *decider) tendSlots() {
 }
 
 // needless says why an unused slot is to be deleted; "": it is kept, and counted in kept. A pool keeps as
-// many slots as it may have agents at any time of the day. Beside them it keeps as many slots that are put aside, since agents use
-// other slots meanwhile.
+// many slots as it may have agents at any time of the day. Beside them it keeps as many slots that are put
+// aside, since agents use other slots meanwhile.
 func (d *decider) needless(s *cacheSlot, kept map[slotGroup]int) string {
 	age := d.in.Now.Sub(s.used)
 	switch {

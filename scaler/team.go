@@ -87,8 +87,8 @@ type Team struct {
 	ScaleUpStep       int // agents per scale-up; 0: no limit
 	Priority          int
 	Paused            bool
-	// MostPersistent is the highest MAX_PERSISTENT of the day, for which cache slots are kept. If it is lower
-	// than MaxPersistent, MaxPersistent counts.
+	// MostPersistent is the highest MAX_PERSISTENT of the day: the number of cache slots that are kept, if it is
+	// higher than MaxPersistent.
 	MostPersistent int
 	Scheduled      []Scheduled // the settings above that a window sets now
 	Pools          []Pool      // one pool for each kind that Mode allows

@@ -17,7 +17,7 @@ const session = "simulated"
 type bellboard struct {
 	teams  *config.Timetable
 	team   scaler.Team // as it is at this poll
-	edge   int64       // when a window may change the team; never: none does
+	edge   int64       // when a window may change the team next; never: none does
 	decide Decide
 	poll   int64 // milliseconds
 
@@ -172,6 +172,9 @@ func (b *bellboard) show(w *world) {
 
 // schedule brings the team up to the time of this poll. Windows change no pool.
 func (b *bellboard) schedule(now time.Time) {
+	if now.UnixMilli() < b.edge {
+		return
+	}
 	teams, edge := b.teams.At(now)
 	pools := b.team.Pools
 	b.team, b.edge = teams[0], never

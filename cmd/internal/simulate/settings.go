@@ -12,8 +12,8 @@ import (
 // unlimited is MAX_AGENTS if nobody sets it: as many agents as a history can have builds.
 const unlimited = "1000000"
 
-// Settings returns the team, as a timetable of one team, and the poll interval that KEY=VALUE settings make of Bellboard's built-in
-// defaults. A KEY is the last part of a variable's name: MODE stands for BELLBOARD_DEFAULT_MODE, and
+// Settings returns the team, as a timetable of one team, and the poll interval. KEY=VALUE settings make them of
+// Bellboard's built-in defaults. A KEY is the last part of a variable's name: MODE stands for BELLBOARD_DEFAULT_MODE, and
 // PERSISTENT_IDLE_TIMEOUT for BELLBOARD_DEFAULT_PERSISTENT_IDLE_TIMEOUT. POLL_INTERVAL is the only setting of the
 // daemon as a whole. Other than the daemon's, the team has
 // no limit of agents unless MAX_AGENTS is set.
