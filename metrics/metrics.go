@@ -37,6 +37,7 @@ type Metrics struct {
 	wait, startup, firstBuild, phase, tick, jenkinsTook, kubeTook      *prometheus.HistogramVec
 
 	leader prometheus.Gauge
+	most   *prometheus.GaugeVec // MAX_AGENTS by team
 	skew   *prometheus.GaugeVec // without labels: the series exists when the value is known
 
 	mu   sync.Mutex                  // guards what the gauges are made of
@@ -144,13 +145,13 @@ func New(
 	m.kubeTook = histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, verb, resource)
 
 	m.leader = gauge(auto, "bellboard_leader", "1 on the replica that holds the Lease and writes, 0 on a replica that only reads.").WithLabelValues()
+	m.most = gauge(auto, "bellboard_agents_max", "MAX_AGENTS of the team, now.", team)
+	for i := range teams {
+		m.most.WithLabelValues(teams[i].Name).Set(float64(teams[i].MaxAgents))
+	}
 	m.skew = auto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "bellboard_jenkins_clock_skew_seconds", Help: "Seconds by which Jenkins' clock is ahead of Bellboard's clock; Bellboard corrects waiting times by them.",
 	}, nil)
-	most := gauge(auto, "bellboard_agents_max", "MAX_AGENTS of the team.", team)
-	for i := range teams {
-		most.WithLabelValues(teams[i].Name).Set(float64(teams[i].MaxAgents))
-	}
 	mostOfAll := gauge(auto, "bellboard_agents_global_max", "BELLBOARD_MAX_AGENTS: the most agents that all teams may have together.")
 	mostOfAll.WithLabelValues().Set(float64(maxAgents))
 	build := gauge(auto, "bellboard_build_info", "Always 1, with the version of Bellboard.", label{name: "version"}, label{name: "goversion"})
@@ -168,8 +169,17 @@ func (m *Metrics) Leading(yes bool) {
 	}
 }
 
+// Limits shows the limits of the teams at that tick. A standby shows them as well, so that all replicas agree.
+func (m *Metrics) Limits(t scaler.Tick) {
+	for i := range t.Plan.Decisions {
+		d := &t.Plan.Decisions[i]
+		m.most.WithLabelValues(m.team.of(d.Team)).Set(float64(d.MaxAgents))
+	}
+}
+
 // Observe adds the record of one tick.
 func (m *Metrics) Observe(t scaler.Tick) {
+	m.Limits(t)
 	m.tick.WithLabelValues().Observe(t.Took.Seconds())
 	result := tickSteady
 	switch {

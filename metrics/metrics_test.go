@@ -36,7 +36,7 @@ func rich() scaler.Tick {
 		Age: map[scaler.Source]time.Duration{scaler.SourceJenkins: 300 * time.Millisecond, scaler.SourceKubernetes: 2 * time.Second},
 		Plan: scaler.Plan{
 			Decisions: []scaler.Decision{{
-				Team: "team-0", Waiting: 5, Oldest: 12 * time.Second, Alive: 9, Want: 11, Busy: 6, Free: 2, Coming: 4, Reason: scaler.ReasonDemand,
+				Team: "team-0", MaxAgents: 12, Waiting: 5, Oldest: 12 * time.Second, Alive: 9, Want: 11, Busy: 6, Free: 2, Coming: 4, Reason: scaler.ReasonDemand,
 				Steps: []scaler.Step{{Rule: scaler.RuleMaxAgents, From: 11, To: 10}, {Rule: scaler.RuleMinIdle, From: 0, To: 1}},
 			}},
 			Agents: []scaler.Agent{{Name: "x", PoolID: e, Class: scaler.Busy}, {Name: "y", PoolID: e, Class: scaler.Busy}, {Name: "l", PoolID: e, Class: scaler.Coming, Overdue: true}, {Name: "z", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, Class: scaler.Draining}},

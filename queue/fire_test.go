@@ -98,7 +98,9 @@ func withHarness(t *testing.T, cfg jenkinssim.Config, story func(*harness)) {
 		pool.StartTimeout, pool.IdleTimeout = 5*time.Minute, time.Minute
 		f.loop = control.New(control.Config{
 			Jenkins: watchedClient{f.client, f}, Cluster: f.pods, Clock: clock.Real(), Instance: "bellboard",
-			Teams:     []scaler.Team{{Name: "web", Labels: webPool.Labels, Mode: scaler.ModeEphemeral, MaxAgents: 10, Pools: []scaler.Pool{pool}}},
+			Teams: func(time.Time) []scaler.Team {
+				return []scaler.Team{{Name: "web", Labels: webPool.Labels, Mode: scaler.ModeEphemeral, MaxAgents: 10, Pools: []scaler.Pool{pool}}}
+			},
 			MaxAgents: 10, Poll: time.Second, Grace: 5 * time.Minute, DryRun: true,
 		})
 		for i := range 6 {

@@ -292,6 +292,21 @@ func (u Usual) Words() string {
 	return text + ")"
 }
 
+// ---- windows of SCHEDULE
+
+// WindowTime returns the begin or the end of a window, in the zone of the time.
+func WindowTime(t time.Time) string { return t.Format("Mon 2 Jan 15:04 MST") }
+
+// Words says what a window sets, and until when.
+func (s *Scheduled) Words() string {
+	return fmt.Sprintf("%s=%s instead of %s until %s: %s", s.Setting, s.Value, s.Else, WindowTime(s.Until), s.Window)
+}
+
+// Over says what holds again after the window.
+func (s *Scheduled) Over() string {
+	return fmt.Sprintf("%s=%s again: %s is over", s.Setting, s.Else, s.Window)
+}
+
 // ---- items that no team serves
 
 const unlabelledText = "no team serves builds without a label: give them one, or a team UNLABELLED=true"

@@ -244,6 +244,11 @@ func sentences() map[string][]string {
 	}
 	say("Usual.Words", Usual{Half: d("14s"), Most: d("20s")}.Words(), Usual{Half: d("14s"), Most: d("20s"), Phases: []PhaseTime{{PhasePull, d("9s")}}}.Words())
 
+	at := Scheduled{Setting: "MIN_IDLE", Value: "2", Else: "0", Window: "0 7 * * 1-5 for 11h in Europe/Berlin", Until: noon}
+	say("WindowTime", WindowTime(noon))
+	say("Scheduled.Words", at.Words())
+	say("Scheduled.Over", at.Over())
+
 	say("unlabelledText", unlabelledText)
 	say("noTeamText", noTeamText("linux", false), noTeamText("linux", true))
 	say("unresolvedText", unresolvedText("Waiting for next available executor"))

@@ -18,6 +18,7 @@ const (
 	NewsRejected  NewsKind = "rejected"   // Jenkins or Kubernetes rejected a creation, for no class of failure
 	NewsFailed    NewsKind = "failed"     // an agent failed
 	NewsLost      NewsKind = "lost"       // a build lost its agent
+	NewsWindow    NewsKind = "window"     // a window of SCHEDULE sets a setting, or no longer does
 	NewsRescue    NewsKind = "rescue"     // an agent was given back to a build, or kept out, or given up under one
 )
 
@@ -27,7 +28,8 @@ const HoldReminder = 5 * time.Minute
 // News is one thing that people should hear of. It points into its Tick.
 type News struct {
 	Kind     NewsKind
-	Decision *Decision    // of NewsScaled and NewsBlocked
+	Decision *Decision    // of NewsScaled, NewsBlocked and NewsWindow
+	Text     string       // of NewsWindow
 	Outcome  *Outcome     // of NewsRejected and NewsRescue
 	Failed   *FailedAgent // of NewsFailed
 	Lost     *LostBuilds  // of NewsLost
@@ -36,10 +38,11 @@ type News struct {
 // Newspaper decides what of a loop's ticks is news. The log, the events, the page and the demo print what it
 // finds. The zero value has read nothing.
 type Newspaper struct {
-	held    time.Time         // when the hold began
-	causes  map[string]bool   // of the hold, with their sources; nil: there is no hold
-	told    time.Time         // when the hold was told last
-	blocked map[string]string // by team: the rules that block it
+	held    time.Time              // when the hold began
+	causes  map[string]bool        // of the hold, with their sources; nil: there is no hold
+	told    time.Time              // when the hold was told last
+	blocked map[string]string      // by team: the rules that block it
+	windows map[string][]Scheduled // by team: what windows set
 }
 
 // Read notes on the tick when its hold began, or when the hold began that the tick ends, and adds its news.
@@ -53,6 +56,7 @@ func (n *Newspaper) Read(t *Tick) {
 		t.News = append(t.News, News{Kind: NewsReadable})
 		n.held, n.causes = time.Time{}, nil
 	}
+	n.schedule(t)
 	blocked := map[string]string{}
 	for i := range t.Plan.Decisions {
 		d := &t.Plan.Decisions[i]
@@ -84,6 +88,29 @@ func (n *Newspaper) Read(t *Tick) {
 	}
 	for i := range t.Facts.BuildsLost {
 		t.News = append(t.News, News{Kind: NewsLost, Lost: &t.Facts.BuildsLost[i]})
+	}
+}
+
+// schedule adds the news of settings that a window sets since this tick, or no longer sets.
+func (n *Newspaper) schedule(t *Tick) {
+	was := n.windows
+	n.windows = map[string][]Scheduled{}
+	for i := range t.Plan.Decisions {
+		d := &t.Plan.Decisions[i]
+		before := was[d.Team]
+		n.windows[d.Team] = d.Scheduled
+		for j := range before {
+			s := &before[j]
+			if !slices.ContainsFunc(d.Scheduled, func(x Scheduled) bool { return x.Setting == s.Setting }) {
+				t.News = append(t.News, News{Kind: NewsWindow, Decision: d, Text: s.Over()})
+			}
+		}
+		for j := range d.Scheduled {
+			s := &d.Scheduled[j]
+			if !slices.ContainsFunc(before, func(x Scheduled) bool { return x.Setting == s.Setting && x.Window == s.Window }) {
+				t.News = append(t.News, News{Kind: NewsWindow, Decision: d, Text: s.Words()})
+			}
+		}
 	}
 }
 

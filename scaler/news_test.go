@@ -20,6 +20,13 @@ func TestNewspaper(t *testing.T) {
 	held := func(by Source, cause HoldCause) Tick { return Tick{Hold: "no answer", HoldBy: by, HoldCause: cause} }
 	up := web("")
 	up.Plan.Decisions[0].Up[Ephemeral], up.Plan.Decisions[0].Reason = 1, ReasonDemand
+	windows := func(names ...string) Tick {
+		d := Decision{Team: "web", Reason: ReasonSteady}
+		for _, n := range names {
+			d.Scheduled = append(d.Scheduled, Scheduled{Setting: "MIN_IDLE", Value: "2", Window: n})
+		}
+		return Tick{Plan: Plan{Decisions: []Decision{d}}}
+	}
 	acts := func(outs ...Outcome) Tick { return Tick{Outcomes: outs} }
 	create := func(team string, r Result, f Failure) Outcome {
 		return Outcome{Action: Action{Verb: Create, Pool: PoolID{team, Ephemeral}}, Result: r, Failure: f}
@@ -41,6 +48,9 @@ func TestNewspaper(t *testing.T) {
 		{"a class of failure tells it", []Tick{acts(create("web", Rejected, FailureQuota))}, []string{""}},
 		{"a creation", []Tick{acts(create("web", Done, ""))}, []string{""}},
 		{"a rescue", []Tick{acts(Outcome{Action: Action{Verb: ClearMark}}, Outcome{Action: Action{Verb: Mark, Reason: ReasonLost}}, Outcome{Action: Action{Verb: Mark, Reason: ReasonIdle}})}, []string{"rescue rescue"}},
+		{"a window begins, and ends", []Tick{windows(), windows("a"), windows("a"), windows()}, []string{"", "window", "", "window"}},
+		{"a hold hides a window", []Tick{windows("a"), held(SourceJenkins, "a"), windows("a")}, []string{"window", "hold", "readable"}},
+		{"another window wins", []Tick{windows("a"), windows("b")}, []string{"window", "window"}},
 		{"failures and losses", []Tick{{Facts: Facts{Failures: []FailedAgent{{}, {}}, BuildsLost: []LostBuilds{{}}}}}, []string{"failed failed lost"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

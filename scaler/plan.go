@@ -200,6 +200,9 @@ type Decision struct {
 	Text    string        `json:"text"`
 	Steps   []Step        `json:"steps,omitempty"`
 	Usual   []Usual       `json:"usual,omitempty"` // how long the team's agents took to start recently
+	// MaxAgents is the team's MAX_AGENTS now, and Scheduled are the settings that a window sets now.
+	MaxAgents int         `json:"maxAgents"`
+	Scheduled []Scheduled `json:"scheduled,omitempty"`
 }
 
 // Agent is one pair as the table saw it, for people and for metrics.

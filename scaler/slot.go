@@ -232,8 +232,8 @@ func (d *decider) tendSlots() {
 }
 
 // needless says why an unused slot is to be deleted; "": it is kept, and counted in kept. A pool keeps as
-// many slots as it may have agents. Beside them it keeps as many slots that are put aside, since agents use
-// other slots meanwhile.
+// many slots as it may have agents at any time of the day. Beside them it keeps as many slots that are put
+// aside, since agents use other slots meanwhile.
 func (d *decider) needless(s *cacheSlot, kept map[slotGroup]int) string {
 	age := d.in.Now.Sub(s.used)
 	switch {
@@ -251,7 +251,8 @@ func (d *decider) needless(s *cacheSlot, kept map[slotGroup]int) string {
 		return slotSmallText
 	}
 	group := slotGroup{s.PoolID, s.aside && s.Bound}
-	if most := d.teams[s.Team].MaxPersistent; kept[group] >= most {
+	t := d.teams[s.Team]
+	if most := max(t.MaxPersistent, t.MostPersistent); kept[group] >= most {
 		return slotCrowdText(most, group.aside)
 	}
 	kept[group]++

@@ -204,6 +204,11 @@ func TestSlotsAreTended(t *testing.T) {
 			in.slot("web", "c", 2*time.Hour)
 			in.slot("web", "d", time.Minute, func(s *Slot) { s.Bound = false })
 		}, []string{"delete-slot web-cache-a: more than MAX_PERSISTENT=2 agents can use", "delete-slot web-cache-d: more than MAX_PERSISTENT=2 agents can use"}},
+		{"but not those of another time of the day", pets(few(2), func(t *Team) { t.MostPersistent = 3 }), func(in *Input) {
+			in.slot("web", "a", 3*time.Hour)
+			in.slot("web", "b", time.Hour)
+			in.slot("web", "c", 2*time.Hour)
+		}, nil},
 		{"those in use are among them", pets(few(2)), func(in *Input) {
 			in.slot("web", "a", time.Hour)
 			in.slot("web", "b", time.Minute)

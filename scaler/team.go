@@ -87,7 +87,20 @@ type Team struct {
 	ScaleUpStep       int // agents per scale-up; 0: no limit
 	Priority          int
 	Paused            bool
-	Pools             []Pool // one pool for each kind that Mode allows
+	// MostPersistent is the highest MAX_PERSISTENT of the day: the number of cache slots that are kept, if it is
+	// higher than MaxPersistent.
+	MostPersistent int
+	Scheduled      []Scheduled // the settings above that a window sets now
+	Pools          []Pool      // one pool for each kind that Mode allows
+}
+
+// Scheduled is a setting of a team that a window of its SCHEDULE sets now.
+type Scheduled struct {
+	Setting string    `json:"setting"` // MIN_IDLE
+	Value   string    `json:"value"`
+	Else    string    `json:"else"`   // the value outside of all windows
+	Window  string    `json:"window"` // 0 7 * * 1-5 for 11h in Europe/Berlin
+	Until   time.Time `json:"until"`  // the end of the window, in its zone
 }
 
 // Pool returns the team's pool of kind k, or nil.

@@ -143,7 +143,7 @@ func (d *decider) newAsk(t *Team) *ask {
 		surplus: map[Kind]int{}, short: map[kinds][]int{}, promised: map[Kind]int{}, up: newCreations(),
 		pause: map[Kind]Pause{}, cooldown: map[Kind]time.Duration{},
 		departs: departing{renewed: map[outdated]int{}},
-		dec:     Decision{Team: t.Name, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
+		dec:     Decision{Team: t.Name, Scheduled: t.Scheduled, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
 	}
 	for _, k := range Kinds() {
 		p := d.pooled.of(PoolID{t.Name, k})
@@ -260,6 +260,7 @@ func (d *decider) limits(a *ask) {
 	if t.ScaleUpStep > 0 {
 		a.limit(Step{Rule: RuleScaleUpStep, Limit: t.ScaleUpStep}, soft, t.ScaleUpStep)
 	}
+	a.dec.MaxAgents = t.MaxAgents
 	all := Step{Rule: RuleMaxAgents, Limit: t.MaxAgents, Want: a.dec.Want}
 	a.crowd = a.limit(all, anyCreation, t.MaxAgents-a.total(a.alive))
 }

@@ -162,6 +162,8 @@ func (d *demo) tick(t scaler.Tick) {
 			d.line(t.At, "all", "hold is over", fmt.Sprintf("Bellboard left %d agents alone", len(t.Plan.Agents)))
 		case scaler.NewsScaled, scaler.NewsBlocked:
 			d.line(t.At, n.Decision.Team, n.Decision.Change(), n.Decision.Text)
+		case scaler.NewsWindow:
+			d.line(t.At, n.Decision.Team, "window", n.Text)
 		case scaler.NewsRescue:
 			a := &n.Outcome.Action
 			d.line(t.At, a.Pool.Team, string(a.Verb), a.Agent+": "+a.Text)

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -138,7 +139,10 @@ func configCommand(environ []string) *cobra.Command {
 			for _, n := range settings.Notes() {
 				cmd.PrintErrln("note:", n)
 			}
-			return settings.WriteTable(cmd.OutOrStdout())
+			if err := settings.WriteTable(cmd.OutOrStdout()); err != nil {
+				return err
+			}
+			return settings.WriteWindows(cmd.OutOrStdout(), time.Now())
 		},
 	}
 	cmd.Flags().BoolVar(&docs, "docs", false, "print all settings as Markdown tables")

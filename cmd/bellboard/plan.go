@@ -108,7 +108,7 @@ const fresh = "\nThis plan remembers nothing: no pause after failures, no cooldo
 	"Why the daemon does what it does: /api/v1/status of the leader.\n"
 
 func planTable(p scaler.Plan) string {
-	var out, starts, other strings.Builder
+	var out, windows, starts, other strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	row := func(format string, cells ...any) {
 		_, _ = fmt.Fprintf(table, format+"\n", cells...) // a strings.Builder returns no error
@@ -117,6 +117,9 @@ func planTable(p scaler.Plan) string {
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
 		row("%s\t%d\t%s\t%d\t%s\t%d\t%d\t%s\t%s", d.Team, d.Waiting, d.Waited(), d.Free, d.OnTheWay(), d.Busy, d.Want, d.Change(), plain.Line(d.Text))
+		for j := range d.Scheduled {
+			section(&windows, "Set by windows of SCHEDULE now:", "  %-24s %s\n", d.Team, plain.Line(d.Scheduled[j].Words()))
+		}
 		for _, u := range d.Usual {
 			section(&starts, "Agents usually start in:", "  %-24s %s\n", d.Team+" "+string(u.Kind), u.Words())
 		}
@@ -140,7 +143,7 @@ func planTable(p scaler.Plan) string {
 		section(&other, "Other changes:", "  %-12s %-24s %s\n", a.Verb, plain.Line(name), plain.Line(a.Text))
 	}
 	_ = table.Flush() // as in row
-	return out.String() + starts.String() + other.String()
+	return out.String() + windows.String() + starts.String() + other.String()
 }
 
 // section writes one line under a title, which comes before the first line only.

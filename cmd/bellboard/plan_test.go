@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"go.uber.org/zap"
@@ -92,5 +93,21 @@ func TestPlanNamesSlots(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
 		}
+	}
+}
+
+// TestPlanShowsWindows checks that plan shows which settings a window sets now.
+func TestPlanShowsWindows(t *testing.T) {
+	var out strings.Builder
+	until := time.Date(2026, time.November, 30, 18, 0, 0, 0, time.UTC)
+	tick := scaler.Tick{Plan: scaler.Plan{Decisions: []scaler.Decision{{Team: "data"}, {Team: "web", Scheduled: []scaler.Scheduled{
+		{Setting: "MIN_IDLE", Value: "2", Else: "0", Window: "0 7 * * 1-5 for 11h", Until: until},
+	}}}}}
+	if err := printPlan(&out, tick, "table"); err != nil {
+		t.Fatal(err)
+	}
+	const want = "\nSet by windows of SCHEDULE now:\n  web                      MIN_IDLE=2 instead of 0 until Mon 30 Nov 18:00 UTC: 0 7 * * 1-5 for 11h\n"
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("plan does not show the window:\n%s", out.String())
 	}
 }

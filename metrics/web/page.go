@@ -31,6 +31,7 @@ type view struct {
 	Podless         []string                     // all other Jenkins nodes, except berths
 	Slots           map[string][]scaler.SlotSeen // the cache slots by team, sorted by state
 	Changes         []line
+	Windows         []string // what windows of SCHEDULE set now
 	Starts, Overdue []string
 }
 
@@ -90,6 +91,9 @@ func (s *Server) view() *view {
 	for i := range plan.Decisions {
 		d := &plan.Decisions[i]
 		v.Teams = append(v.Teams, d.Team)
+		for j := range d.Scheduled {
+			v.Windows = append(v.Windows, d.Team+": "+d.Scheduled[j].Words())
+		}
 		for _, u := range d.Usual {
 			v.Starts = append(v.Starts, d.Team+" "+string(u.Kind)+": "+u.Words())
 		}

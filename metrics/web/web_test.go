@@ -300,7 +300,7 @@ func TestPage(t *testing.T) {
 		grows := acted(fmt.Sprint("a-", i))
 		grows.Plan.Decisions = []scaler.Decision{
 			{Team: "web", Waiting: 4, Oldest: 90 * time.Second, Free: 1, Coming: 2, Overdue: 1, Busy: 7, Want: 14, Up: map[scaler.Kind]int{scaler.Ephemeral: i}, Text: fmt.Sprint(i, " <waiting>")},
-			{Team: "data", Reason: scaler.ReasonBlocked, Text: "at MAX_AGENTS=1"},
+			{Team: "data", Reason: scaler.ReasonBlocked, Text: "at MAX_AGENTS=1", Scheduled: []scaler.Scheduled{{Setting: "MAX_AGENTS", Value: "1", Else: "9", Window: "0 7 * * * for 9h"}}},
 		}
 		grows.Plan.Agents = []scaler.Agent{
 			{Name: "old-e-1", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Ephemeral}, Class: scaler.Busy, Pod: true},
@@ -316,6 +316,7 @@ func TestPage(t *testing.T) {
 	b.want(
 		"/", http.StatusOK, "Holding: cannot read jenkins",
 		`<tr><th scope="row">web<td class="n">4<td class="n">1m30s<td class="n">1<td class="n">2&#43;1 overdue<td class="n">7<td class="n">14<td>&#43;19 ephemeral<td>19 &lt;waiting&gt;</tr>`,
+		"<li>data: MAX_AGENTS=1 instead of 9 until Mon 1 Jan 00:00 UTC: 0 7 * * * for 9h</li>",
 		"unserved<td>no team serves ‘windows&amp;&amp;gpu’ (jobs: a, b)", "unresolved<td>Jenkins does not name the label: ??? (jobs: c)",
 		`<dt>data</dt><dd><span class="agent free persistent" title="data-p-2: persistent, free"></span><span class="agent held persistent" title="data-p-1: persistent, held: &#34;repair&#34;"></span></dd>`,
 		`<dt>web</dt><dd></dd>`, `<dt>old</dt><dd><span class="agent busy ephemeral"`,

@@ -17,8 +17,8 @@ func twoTeams(c *Config) {
 	data := webTeam()
 	data.Name, data.Labels = "data", []string{"docker"}
 	data.Pools[0].Team, data.Pools[0].Labels = "data", []string{"docker", "ephemeral"}
-	c.Teams, c.MaxAgents = append(c.Teams, data), 1000
-	c.Teams[0].MaxAgents = 1000
+	c.Teams, c.MaxAgents = always(append(c.Teams(anytime), data)...), 1000
+	c.Teams(anytime)[0].MaxAgents = 1000
 }
 
 // wants is one more build, of any label.
@@ -104,7 +104,9 @@ func TestABurst(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse()
-				l := h.loop(noGrace, twoTeams, func(c *Config) { c.Teams[0].ScaleUpCooldown, c.Teams[0].ScaleUpStep = tt.cooldown, tt.step })
+				l := h.loop(noGrace, twoTeams, func(c *Config) {
+					c.Teams(anytime)[0].ScaleUpCooldown, c.Teams(anytime)[0].ScaleUpStep = tt.cooldown, tt.step
+				})
 				l.Tick(t.Context())
 				h.slowly = func(verb, _ string) time.Duration {
 					if verb == "create" {
@@ -152,7 +154,7 @@ func TestSlowOnesDoNotKeepTheOthers(t *testing.T) {
 			return 0
 		}
 		h.fail["delete-pod"] = errors.New("no answer")
-		l.cfg.Teams[0].MaxAgents = 100
+		l.cfg.Teams(anytime)[0].MaxAgents = 100
 		h.wait(3)
 		tick := l.Tick(t.Context())
 		if got := created(tick, scaler.Done); got != 3 || tick.Took > 16*time.Second || h.wrote("delete-pod") > inFlight {
@@ -166,7 +168,7 @@ func TestSlowOnesDoNotKeepTheOthers(t *testing.T) {
 func TestABurstComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
-		l := h.loop(noGrace, func(c *Config) { c.Teams[0].MaxAgents, c.MaxAgents = 1000, 1000 })
+		l := h.loop(noGrace, func(c *Config) { c.Teams(anytime)[0].MaxAgents, c.MaxAgents = 1000, 1000 })
 		for i := range 40 {
 			h.agent(fmt.Sprintf("web-e-go-%02d", i), marked)
 			h.agent(fmt.Sprintf("web-e-met-%02d", i), func(p *scaler.Pod, n *scaler.Node) { p.Connected, n.Idle, n.Busy = false, false, 1 })
@@ -216,7 +218,7 @@ func TestSecretsThatAreRefused(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
-		l := h.loop(noGrace, func(c *Config) { c.Teams[0].MaxAgents = 1000 })
+		l := h.loop(noGrace, func(c *Config) { c.Teams(anytime)[0].MaxAgents = 1000 })
 		for i := range 100 { // of the leader before
 			h.agent(fmt.Sprintf("web-e-%02d", i), func(p *scaler.Pod, n *scaler.Node) { p.Connected, n.Online = false, false })
 		}
@@ -249,7 +251,7 @@ func TestSecretsThatAreRefused(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
-		l := h.loop(noGrace, func(c *Config) { c.Teams[0].MaxAgents = 1000 })
+		l := h.loop(noGrace, func(c *Config) { c.Teams(anytime)[0].MaxAgents = 1000 })
 		l.Tick(t.Context())
 		h.wait(100)
 		h.fail["put-secret"] = refused
@@ -293,7 +295,7 @@ func TestSecretsThatAreRefused(t *testing.T) {
 func TestTakingABerth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
-		l := h.loop(func(c *Config) { c.Teams[0].Pools[0].Berths = 2 })
+		l := h.loop(func(c *Config) { c.Teams(anytime)[0].Pools[0].Berths = 2 })
 		l.Tick(t.Context())
 		h.calls = nil
 		h.wait(1)
@@ -317,7 +319,7 @@ func TestTakingABerth(t *testing.T) {
 func TestAgentsThatJenkinsCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
-		called := func(c *Config) { c.Teams[0].Pools[0].Berths, c.Teams[0].Pools[0].Called = 1, true }
+		called := func(c *Config) { c.Teams(anytime)[0].Pools[0].Berths, c.Teams(anytime)[0].Pools[0].Called = 1, true }
 		l := h.loop(called)
 		l.Tick(t.Context())
 		h.wait(2) // the second has no berth
@@ -334,7 +336,7 @@ func TestAgentsThatJenkinsCalls(t *testing.T) {
 func TestLaunch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
-		called := func(c *Config) { c.Teams[0].Pools[0].Berths, c.Teams[0].Pools[0].Called = 0, true }
+		called := func(c *Config) { c.Teams(anytime)[0].Pools[0].Berths, c.Teams(anytime)[0].Pools[0].Called = 0, true }
 		l := h.loop(called)
 		h.agent("web-e-a", func(p *scaler.Pod, n *scaler.Node) { p.Connected, p.Ready, n.Online = false, time.Now(), false })
 		tick := func(when string, want ...string) {
@@ -374,7 +376,7 @@ func TestLaunch(t *testing.T) {
 func TestLaunchInTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
-		l := h.loop(func(c *Config) { c.Teams[0].Pools[0].Berths, c.Teams[0].Pools[0].Called = 0, true })
+		l := h.loop(func(c *Config) { c.Teams(anytime)[0].Pools[0].Berths, c.Teams(anytime)[0].Pools[0].Called = 0, true })
 		const agents = 2*inFlight + 1
 		for i := range agents {
 			h.agent(fmt.Sprintf("web-e-%02d", i), func(p *scaler.Pod, n *scaler.Node) { p.Connected, p.Ready, n.Online = false, time.Now(), false })

@@ -34,6 +34,8 @@ func (l *Loop) log(t *scaler.Tick, cut bool) {
 		case scaler.NewsBlocked:
 			d := n.Decision
 			info("blocked", tick, zap.String("team", d.Team), zap.Int("waiting", d.Waiting), zap.String("because", d.Text))
+		case scaler.NewsWindow:
+			info("window of SCHEDULE", tick, zap.String("team", n.Decision.Team), zap.String("because", n.Text))
 		case scaler.NewsFailed:
 			f := n.Failed
 			warn("an agent failed", tick, zap.String("team", f.Team), zap.String("kind", string(f.Kind)), zap.String("agent", f.Agent),

@@ -16,12 +16,13 @@ import (
 
 // Config is what a loop is made of.
 type Config struct {
-	Jenkins   Jenkins
-	Cluster   Cluster
-	Clock     clock.Clock
-	Log       *zap.Logger
-	Instance  string
-	Teams     []scaler.Team
+	Jenkins  Jenkins
+	Cluster  Cluster
+	Clock    clock.Clock
+	Log      *zap.Logger
+	Instance string
+	// Teams returns the teams as they are at a time; nil: there are none.
+	Teams     func(now time.Time) []scaler.Team
 	MaxAgents int
 	// Poll is the least time between two ticks. If Jenkins answers slowly, the time is ten times what the
 	// answers took, at most 30 s: so Bellboard takes a tenth of Jenkins' time. While Jenkins answers nothing
@@ -43,6 +44,7 @@ type Config struct {
 // Loop runs ticks, one after another.
 type Loop struct {
 	cfg      Config
+	teams    []scaler.Team // as they are in this tick
 	memory   scaler.Memory
 	sessions map[string]time.Time // of Jenkins: since when each is known
 	process  *process
@@ -57,6 +59,9 @@ type Loop struct {
 func New(cfg Config) *Loop {
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
+	}
+	if cfg.Teams == nil {
+		cfg.Teams = func(time.Time) []scaler.Team { return nil }
 	}
 	if cfg.Record == nil {
 		cfg.Record = func(scaler.Tick) {}
@@ -74,12 +79,13 @@ func New(cfg Config) *Loop {
 // this process had not registered them. Only a new Loop ends a drain.
 func (l *Loop) Drain() { l.draining.Store(true) }
 
-// teams returns the teams of the settings, all paused during a drain.
-func (l *Loop) teams() []scaler.Team {
+// teamsAt returns the teams as they are at a time, all paused during a drain.
+func (l *Loop) teamsAt(now time.Time) []scaler.Team {
+	out := l.cfg.Teams(now)
 	if !l.draining.Load() {
-		return l.cfg.Teams
+		return out
 	}
-	out := slices.Clone(l.cfg.Teams)
+	out = slices.Clone(out)
 	for i := range out {
 		out[i].Paused = true
 	}
@@ -167,8 +173,9 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	if l.cfg.DryRun {
 		berths, secrets = asReader(jenkins, cluster)
 	}
+	l.teams = l.teamsAt(now)
 	return scaler.Input{
-		Now: now, MaxAgents: l.cfg.MaxAgents, Teams: l.teams(), Jenkins: jenkins, Cluster: cluster,
+		Now: now, MaxAgents: l.cfg.MaxAgents, Teams: l.teams, Jenkins: jenkins, Cluster: cluster,
 		GraceUntil: graceUntil, Berths: berths, Closing: l.draining.Load(), Secrets: secrets,
 		Memory: l.memory,
 	}, "", nil

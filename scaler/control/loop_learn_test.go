@@ -30,7 +30,7 @@ func created(t scaler.Tick, r scaler.Result) int {
 func TestNoAnswerOnceIsEnough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
-		l := h.loop(noGrace, func(c *Config) { c.Teams[0].MaxAgents = 100 })
+		l := h.loop(noGrace, func(c *Config) { c.Teams(anytime)[0].MaxAgents = 100 })
 		l.Tick(t.Context())
 		h.wait(100)
 		h.fail["create"] = errors.New("connection reset")
@@ -51,7 +51,7 @@ func TestNoAnswerOfJenkins(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse()
 				l := h.loop(noGrace, func(c *Config) {
-					team := &c.Teams[0]
+					team := &c.Teams(anytime)[0]
 					team.MaxAgents, team.Pools[0].Berths, team.ScaleUpCooldown = 100, 40, time.Hour
 				})
 				l.Tick(t.Context())
@@ -90,7 +90,7 @@ func TestNoAnswerOfJenkins(t *testing.T) {
 func TestNoAnswerOfJenkinsLeavesTheSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
-		l := h.loop(noGrace, petsTeam, func(c *Config) { c.Teams[0].Pools[0].Connect = scaler.Inbound })
+		l := h.loop(noGrace, petsTeam, func(c *Config) { c.Teams(anytime)[0].Pools[0].Connect = scaler.Inbound })
 		l.Tick(t.Context())
 		h.slot("a", nil)
 		h.wait(1)
@@ -120,7 +120,7 @@ func TestNoAnswerOfJenkinsLeavesTheSlot(t *testing.T) {
 func TestRefusedOnceIsEnough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse()
-		l := h.loop(noGrace, func(c *Config) { c.Teams[0].MaxAgents = 100 })
+		l := h.loop(noGrace, func(c *Config) { c.Teams(anytime)[0].MaxAgents = 100 })
 		l.Tick(t.Context())
 		h.wait(100)
 		h.fail["create"] = scaler.Because(scaler.FailureQuota, fmt.Errorf("403: %w", scaler.ErrRejected))
@@ -154,11 +154,11 @@ func TestQuotaOfWhatGoes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse()
-				l := h.loop(noGrace, func(c *Config) { c.Teams[0].MaxAgents = 1 })
+				l := h.loop(noGrace, func(c *Config) { c.Teams(anytime)[0].MaxAgents = 1 })
 				l.Tick(t.Context())
 				h.agent("web-e-a", func(p *scaler.Pod, n *scaler.Node) { tt.pod(p); n.OfflineBy = scaler.Ours })
 				if tt.fails { // it counts to the cap, but for the deleted one
-					l.cfg.Teams[0].MaxAgents = 2
+					l.cfg.Teams(anytime)[0].MaxAgents = 2
 				}
 				h.wait(1)
 				h.fail["create"] = scaler.Because(scaler.FailureQuota, fmt.Errorf("403: %w", scaler.ErrRejected))

@@ -302,7 +302,7 @@ func TestSlowQueue(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse()
 				l := h.loop(noGrace, func(c *Config) {
-					c.Poll, c.Teams[0].MinAgents = 40*time.Second, 1
+					c.Poll, c.Teams(anytime)[0].MinAgents = 40*time.Second, 1
 					if tt.unsafe {
 						c.Jenkins = credulous{c.Jenkins}
 					}
@@ -513,7 +513,7 @@ func TestBrokenPlan(t *testing.T) {
 		// Two teams of one name: the decision looks one up, the check the other.
 		small := webTeam()
 		small.MaxAgents = 1
-		l := h.loop(noGrace, func(c *Config) { c.Teams = []scaler.Team{small, webTeam()} })
+		l := h.loop(noGrace, func(c *Config) { c.Teams = always(small, webTeam()) })
 		h.wait(3)
 		tick := l.Tick(t.Context())
 		if tick.HoldBy != scaler.SourceBellboard || !strings.Contains(tick.Hold, "breaks a promise") {

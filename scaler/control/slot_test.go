@@ -13,13 +13,13 @@ import (
 // petsTeam has one Swarm pool that keeps its cache.
 func petsTeam(c *Config) {
 	id := scaler.PoolID{Team: "pets", Kind: scaler.Persistent}
-	c.Teams = []scaler.Team{{
+	c.Teams = always(scaler.Team{
 		Name: "pets", Labels: []string{"linux"}, Mode: scaler.ModePersistent, MaxAgents: 10, MaxPersistent: 10,
 		Pools: []scaler.Pool{{
 			PoolID: id, Connect: scaler.Swarm, Labels: []string{"linux", "persistent", "swarm"}, Berths: 2, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute,
 			Slots: true, Namespace: "ci", SlotSize: 20, SlotKeep: time.Hour,
 		}},
-	}}
+	})
 }
 
 // slot puts a warm cache slot there.

@@ -89,8 +89,8 @@ func (l *Loop) stillIdle(ctx context.Context, view scaler.JenkinsView, a *scaler
 
 // pool returns the settings of a pool.
 func (l *Loop) pool(id scaler.PoolID) (scaler.Pool, error) {
-	for i := range l.cfg.Teams {
-		if p := l.cfg.Teams[i].Pool(id.Kind); p != nil && p.Team == id.Team {
+	for i := range l.teams {
+		if p := l.teams[i].Pool(id.Kind); p != nil && p.Team == id.Team {
 			return *p, nil
 		}
 	}

@@ -159,11 +159,17 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 		news = newEvents(client, s.OwnNamespace, s.Instance, d.lease, p.Log.Named("events"))
 		context.AfterFunc(ctx, news.stop)
 	}
+	timetable := s.Timetable()
+	teams := func(now time.Time) []scaler.Team {
+		out, _ := timetable.At(now)
+		return out
+	}
 	cfg := control.Config{
-		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: s.ScalerTeams(),
+		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: teams,
 		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: role == roleStandby,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)
+			d.metrics.Limits(t)
 			if beside {
 				return // only the leader counts: sums over the replicas are true then
 			}

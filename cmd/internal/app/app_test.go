@@ -139,9 +139,10 @@ func TestHealthAllowsRareLooks(t *testing.T) {
 func TestStandbyCountsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		a := p.start("a")
+		const window = "BELLBOARD_TEAM_WEB_SCHEDULE=0 0 * * * for 1h: MAX_AGENTS=150" // the bubble begins at midnight
+		a := p.start("a", window)
 		p.work(10 * time.Second)
-		b := p.start("b")
+		b := p.start("b", window)
 		p.work(time.Minute)
 		for _, tt := range []struct {
 			i      *instance
@@ -150,14 +151,19 @@ func TestStandbyCountsNothing(t *testing.T) {
 			if got := tt.i.ask("/readyz").Code; got != http.StatusOK {
 				t.Errorf("the %s is not ready: %d", tt.i.d.Replica().Role, got)
 			}
+			shown := false
 			for line := range strings.Lines(tt.i.ask("/metrics").Body.String()) {
 				name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 				if name == "bellboard_tick_duration_seconds_count" && (value != "0") != tt.counts {
 					t.Errorf("the %s has counted %s ticks, want some: %t", tt.i.d.Replica().Role, value, tt.counts)
 				}
+				shown = shown || name == `bellboard_agents_max{team="web"}` && value == "150"
 				if !tt.counts && (strings.HasPrefix(name, "bellboard_ticks_total{") && value != "0" || strings.HasPrefix(name, "bellboard_agents{")) {
 					t.Errorf("the %s shows %s", tt.i.d.Replica().Role, strings.TrimSpace(line))
 				}
+			}
+			if !shown {
+				t.Errorf("the %s does not show MAX_AGENTS of the window", tt.i.d.Replica().Role)
 			}
 			defer func() { tt.i.stop(); <-tt.i.ended }()
 		}

@@ -143,7 +143,7 @@ func (e *events) observe(t scaler.Tick) {
 		case scaler.NewsRejected:
 			id := n.Outcome.Action.Pool
 			e.say(&t, corev1.EventTypeWarning, eventCreateRejected, "%s, %s: %s", id.Team, id.Kind, n.Outcome.Error)
-		case scaler.NewsFailed, scaler.NewsLost, scaler.NewsStillHeld, scaler.NewsRescue: // below, or no events
+		case scaler.NewsFailed, scaler.NewsLost, scaler.NewsStillHeld, scaler.NewsWindow, scaler.NewsRescue: // below, or no events
 		}
 	}
 	e.failures(&t)

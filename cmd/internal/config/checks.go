@@ -51,30 +51,57 @@ func (l *loader) global() {
 	g.Namespace = cmp.Or(g.Namespace, l.OwnNamespace)
 }
 
+// conflict is a setting of a team that is higher than another one allows.
+type conflict struct {
+	low     string
+	value   int
+	high    string
+	limit   int
+	because string
+}
+
+// conflicts lists what is wrong among the limits of a team.
+func (l *Limits) conflicts() (out []conflict) {
+	within := func(c conflict) {
+		if c.value > c.limit {
+			out = append(out, c)
+		}
+	}
+	within(conflict{"MIN_AGENTS", l.MinAgents, "MAX_AGENTS", l.MaxAgents, ""})
+	within(conflict{"MIN_IDLE", l.MinIdle, "MAX_AGENTS", l.MaxAgents, ""})
+	if l.Mode != scaler.ModeEphemeral {
+		within(conflict{"MIN_AGENTS", l.MinAgents, "MAX_PERSISTENT", *l.MaxPersistent, ", and a minimum is persistent"})
+	}
+	return out
+}
+
+// agentless is the remedy for MAX_PERSISTENT=0 in mode persistent.
+const agentless = "leaves team %s, whose mode is persistent, no agent; raise it or set PAUSED=true"
+
+func (l *Limits) agentless() bool { return l.Mode == scaler.ModePersistent && *l.MaxPersistent == 0 }
+
 // among checks one team's settings against one another.
 func (l *loader) among(t *Team) {
 	l.required(&t.Limits, t.Name)
-	within := func(low string, value int, high string, limit int, because string) {
-		if value <= limit || !l.clean(t.Name, low, high) {
-			return
+	if t.agentless() && l.clean(t.Name, "MODE", "MAX_AGENTS", "MAX_PERSISTENT") {
+		l.refuse(l.source(t.Name, "", "MAX_PERSISTENT"), fmt.Sprintf(agentless, t.Name))
+	}
+	for _, c := range t.conflicts() {
+		if !l.clean(t.Name, c.low, c.high) || c.high == "MAX_PERSISTENT" && !l.clean(t.Name, "MODE", "MAX_AGENTS") {
+			continue
 		}
-		name, note := l.source(t.Name, "", high), ""
-		if name == "" {
-			name, note = prefixOf(t.Name, "")+"_"+high, " (built-in)"
-		}
+		name, note := l.origin(t.Name, c.high)
 		const remedy = "more than %s=%d%s%s; lower one or raise the other"
-		l.refuse(l.source(t.Name, "", low), fmt.Sprintf(remedy, name, limit, note, because))
+		l.refuse(l.source(t.Name, "", c.low), fmt.Sprintf(remedy, name, c.limit, note, c.because))
 	}
-	within("MIN_AGENTS", t.MinAgents, "MAX_AGENTS", t.MaxAgents, "")
-	within("MIN_IDLE", t.MinIdle, "MAX_AGENTS", t.MaxAgents, "")
-	if t.Mode == scaler.ModeEphemeral || !l.clean(t.Name, "MODE", "MAX_AGENTS", "MAX_PERSISTENT") {
-		return
+}
+
+// origin returns the variable that has the value of a team's setting, and a note if the value is built in.
+func (l *loader) origin(team, setting string) (name, note string) {
+	if name = l.source(team, "", setting); name != "" {
+		return name, ""
 	}
-	if t.Mode == scaler.ModePersistent && *t.MaxPersistent == 0 {
-		const remedy = "leaves team %s, whose mode is persistent, no agent; raise it or set PAUSED=true"
-		l.refuse(l.source(t.Name, "", "MAX_PERSISTENT"), fmt.Sprintf(remedy, t.Name))
-	}
-	within("MIN_AGENTS", t.MinAgents, "MAX_PERSISTENT", *t.MaxPersistent, ", and a minimum is persistent")
+	return prefixOf(team, "") + "_" + setting, " (built-in)"
 }
 
 // across checks the settings of pools, of teams against one another, and of teams against the daemon's.
@@ -111,6 +138,10 @@ func (l *loader) across() {
 	if clean && least > l.MaxAgents {
 		const remedy = "less than the %d that the teams' MIN_AGENTS add up to (it is %d); raise it or lower them"
 		l.refuse(prefix+"_MAX_AGENTS", fmt.Sprintf(remedy, least, l.MaxAgents))
+	}
+	if peak := l.tryWindows(); clean && peak > l.MaxAgents {
+		const remedy = "less than the %d that the teams' MIN_AGENTS add up to in windows of SCHEDULE (it is %d); raise it or lower them"
+		l.refuse(prefix+"_MAX_AGENTS", fmt.Sprintf(remedy, peak, l.MaxAgents))
 	}
 	for _, f := range fieldsOf(&l.Global) {
 		with := Connect(f.Tag.Get("with"))

@@ -48,6 +48,9 @@ type Team struct {
 	Limits
 
 	Pods map[scaler.Kind]PodSettings // of the kinds that Mode allows
+
+	windows  []*window // of Schedule
+	sameMost bool      // nothing sets MAX_PERSISTENT, so it is MAX_AGENTS
 }
 
 // Kinds lists the kinds of agent that the team may have, in the order in which they are shown.
@@ -226,6 +229,10 @@ func (l *loader) learn(team string, kind scaler.Kind, spec any) {
 		l.known[name] = f
 		if text, set := l.env[name]; set {
 			l.refuse(name, f.read(text))
+			if f.Name == scheduleSetting && !l.bad[name] {
+				_, wrong := windows(text)
+				l.refuseWindows(name, wrong)
+			}
 		}
 	}
 }

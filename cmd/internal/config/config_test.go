@@ -69,7 +69,7 @@ func TestBuiltInValues(t *testing.T) {
 		t.Errorf("globals (-want +got):\n%s", diff)
 	}
 	wantTeams := []scaler.Team{{
-		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, ScaleDownCooldown: time.Minute,
+		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, MostPersistent: 10, ScaleDownCooldown: time.Minute,
 		Pools: []scaler.Pool{
 			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, Namespace: "default"},
 			{
@@ -187,7 +187,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
 		"SSH_CREDENTIALS", "SSH_SECRET", "SSH_HOST_KEY",
 		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "SCALE_UP_STEP", "BERTHS",
-		"EXECUTORS", "MAX_LIFETIME", "UNLABELLED", "PRIORITY", "PAUSED", "ALLOW_HOST_DOCKER",
+		"EXECUTORS", "MAX_LIFETIME", "UNLABELLED", "PRIORITY", "PAUSED", "SCHEDULE", "ALLOW_HOST_DOCKER",
 		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "CACHE_KEEP", "STORAGE_CLASS", "REGISTRY_MIRROR",
 		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS", "POD_TEMPLATE_FILE",
 	}
@@ -212,7 +212,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"JENKINS_URL": "https://j", "AGENT_JENKINS_URL": "https://a", "AGENT_JENKINS_TUNNEL": "a:50000", "JENKINS_USER": "u", "JENKINS_TOKEN_FILE": "/t", "JENKINS_CA_FILE": "/ca", "POLL_INTERVAL": "2s",
 		"JENKINS_RESTART_GRACE": "6m", "TEAMS": "web", "INSTANCE": "ci", "NAMESPACE": "ns", "MAX_AGENTS": "11", "LISTEN": "127.0.0.1:1", "LOG_LEVEL": "debug", "LEADER_ELECTION": "false", "DRY_RUN": "true",
 		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "SSH_CREDENTIALS": "key", "SSH_SECRET": "keys", "SSH_HOST_KEY": testKey, "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
-		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true", "ALLOW_HOST_DOCKER": "true",
+		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true", "SCHEDULE": "0 22 * * * for 8h: PAUSED=false", "ALLOW_HOST_DOCKER": "true",
 		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "tcp", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
 		"CACHE_SIZE": "5Gi", "CACHE_KEEP": "3h", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
 		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule", "POD_TEMPLATE_FILE": "/pod.yaml",

@@ -72,6 +72,18 @@ func (l *loader) note(variable, remedy string) {
 	}
 }
 
+// refuseWindows notes the mistakes in the windows of a variable, each with the text of its window.
+func (l *loader) refuseWindows(variable string, wrong Mistakes) {
+	for _, m := range wrong {
+		m.Variable = variable
+		if !slices.Contains(l.mistakes, m) {
+			l.mistakes = append(l.mistakes, m)
+		}
+		l.bad[variable] = true
+		delete(l.env, variable)
+	}
+}
+
 // sorted returns the mistakes in the order in which people read settings: unknown variables, the daemon's,
 // those for every team, then team by team.
 func (l *loader) sorted() Mistakes {

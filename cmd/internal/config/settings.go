@@ -77,6 +77,7 @@ type Limits struct {
 	Unlabelled        bool          `split_words:"true" desc:"also serve builds that ask for no label"`
 	Priority          int           `split_words:"true" desc:"the team with the higher number is served first when teams compete for a build or for BELLBOARD_MAX_AGENTS"`
 	Paused            bool          `split_words:"true" desc:"let running builds end, remove every agent, and make none"`
+	Schedule          string        `split_words:"true" shown:"–" desc:"other limits at times of the day: 0 7 * * 1-5 for 11h in Europe/Berlin: MIN_IDLE=2; windows are separated by semicolons (docs/tune.md)"`
 	AllowHostDocker   bool          `split_words:"true" desc:"allow settings that give builds the Kubernetes node, such as DOCKER=host: each of these builds can take the node over"`
 }
 

@@ -19,8 +19,11 @@ func (l *loader) team(name string) Team {
 	t := Team{Name: name, Limits: builtinLimits(), Pods: map[scaler.Kind]PodSettings{}}
 	l.fill(&t.Limits, name, "")
 	if t.MaxPersistent == nil {
-		t.MaxPersistent = new(t.MaxAgents)
+		t.MaxPersistent, t.sameMost = new(t.MaxAgents), true
 		l.follows[prefixOf(name, "")+"_MAX_PERSISTENT"] = l.source(name, "", "MAX_AGENTS")
+	}
+	if t.Schedule != "" {
+		t.windows, _ = windows(t.Schedule) // learn has noted the mistakes
 	}
 	for _, k := range t.Kinds() {
 		pod, own := builtinPod(k), prefixOf(name, k)
@@ -44,17 +47,23 @@ func (l *loader) team(name string) Team {
 	return t
 }
 
-// ScalerTeams returns the teams as the decision knows them.
+// set sets the limits of a team as the decision knows it.
+func (l *Limits) set(t *scaler.Team) {
+	t.MinAgents, t.MinIdle, t.MaxAgents, t.MaxPersistent = l.MinAgents, l.MinIdle, l.MaxAgents, *l.MaxPersistent
+	t.Paused = l.Paused
+}
+
+// ScalerTeams returns the teams as the decision knows them outside of all windows.
 func (c *Config) ScalerTeams() []scaler.Team {
 	var out []scaler.Team
 	for i := range c.Teams {
 		t := &c.Teams[i]
 		one := scaler.Team{
-			Name: t.Name, Labels: unique(t.Labels), Mode: t.Mode, MinAgents: t.MinAgents, MinIdle: t.MinIdle,
-			MaxAgents: t.MaxAgents, MaxPersistent: *t.MaxPersistent,
+			Name: t.Name, Labels: unique(t.Labels), Mode: t.Mode,
 			ScaleUpCooldown: t.ScaleUpCooldown, ScaleDownCooldown: t.ScaleDownCooldown,
-			ScaleUpStep: t.ScaleUpStep, Priority: t.Priority, Paused: t.Paused,
+			ScaleUpStep: t.ScaleUpStep, Priority: t.Priority, MostPersistent: t.mostPersistent(),
 		}
+		t.set(&one)
 		for _, spec := range c.specs {
 			if spec.Team != t.Name {
 				continue

@@ -183,6 +183,15 @@ func dayOfChaos(t *testing.T, seed int) Summary {
 			fmt.Sprintf("BELLBOARD_TEAM_MOBILE_EXECUTORS=%d", 1+seed/4%3))
 		cfg.Noon = []string{"BELLBOARD_DEFAULT_IMAGE=agent:2"}
 	}
+	if seed%3 == 2 { // windows come and go, also while Bellboard is away
+		if cfg.Environ == nil {
+			cfg.Environ = DefaultEnviron()
+		}
+		cfg.Environ = append(cfg.Environ,
+			"BELLBOARD_TEAM_WEB_SCHEDULE=5/20 * * * * for 4m: PAUSED=true; */15 * * * * for 3m: MAX_AGENTS=3",
+			"BELLBOARD_TEAM_DATA_SCHEDULE=10/20 * * * * for 5m: MAX_AGENTS=5; 3/20 * * * * for 4m: PAUSED=true, MIN_AGENTS=0",
+			"BELLBOARD_TEAM_MOBILE_SCHEDULE=7/20 * * * * for 6m: MAX_PERSISTENT=1, MIN_IDLE=3")
+	}
 	s, broken, err := day(t, cfg, time.Duration(*hours*float64(time.Hour)))
 	t.Logf("%+v", s)
 	if err != nil {

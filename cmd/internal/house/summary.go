@@ -100,12 +100,12 @@ func (h *House) left() []string {
 	return out
 }
 
-// excess names the cache slots of each team that has more of them than it may have agents.
+// excess names the cache slots of each team that has more of them than it may have agents at any time of the day.
 func (h *House) excess() []string {
 	var out []string
 	room := map[string]int{}
 	for i := range h.teams {
-		room[h.teams[i].Name] = h.teams[i].MaxPersistent
+		room[h.teams[i].Name] = h.teams[i].MostPersistent
 	}
 	for _, c := range h.Cluster.PVCs() {
 		team := c.Labels["bellboard.dev/team"]

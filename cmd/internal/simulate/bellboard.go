@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"bellboard/cmd/internal/config"
 	"bellboard/scaler"
 )
 
@@ -14,7 +15,9 @@ const session = "simulated"
 // bellboard runs Bellboard's decision on a world: at each poll it shows the world as Jenkins and Kubernetes
 // would, and carries the plan out as the loop does. Each answer and each write takes no time.
 type bellboard struct {
-	team   scaler.Team
+	teams  *config.Timetable
+	team   scaler.Team // as it is at this poll
+	edge   int64       // when a window may change the team next; never: none does
 	decide Decide
 	poll   int64 // milliseconds
 
@@ -43,13 +46,14 @@ type seat struct {
 	pool      *scaler.Pool
 }
 
-func newBellboard(t scaler.Team, poll time.Duration, decide Decide, s *Scenario) *bellboard {
+func newBellboard(teams *config.Timetable, poll time.Duration, decide Decide, s *Scenario) *bellboard {
+	t := teams.Base[0]
 	t.Pools = slices.Clone(t.Pools)
 	for i := range t.Pools {
 		t.Pools[i].Slots = t.Pools[i].Slots && s.Cold
 	}
 	return &bellboard{
-		team: t, decide: decide, poll: max(1, poll.Milliseconds()), seats: map[string]*seat{}, due: -1,
+		teams: teams, team: t, decide: decide, poll: max(1, poll.Milliseconds()), seats: map[string]*seat{}, due: -1,
 		in: scaler.Input{MaxAgents: 1 << 30, Teams: []scaler.Team{t}, Berths: map[string]bool{}, Secrets: map[string]bool{}},
 	}
 }
@@ -154,6 +158,7 @@ func detach(a *scaler.Action) {
 func (b *bellboard) show(w *world) {
 	now := at(w.now)
 	b.in.Now = now
+	b.schedule(now)
 	j := &b.in.Jenkins
 	j.Session, j.SessionSince, j.AskedAt, j.NodesAt, j.AnsweredAt = session, b.began, now, now, now
 	j.Items = b.items[b.queued:]
@@ -162,6 +167,20 @@ func (b *bellboard) show(w *world) {
 		if a := s.agent; a.state == starting {
 			b.showStart(w, s, &b.in.Cluster.Pods[s.pod])
 		}
+	}
+}
+
+// schedule brings the team up to the time of this poll. Windows change no pool.
+func (b *bellboard) schedule(now time.Time) {
+	if now.UnixMilli() < b.edge {
+		return
+	}
+	teams, edge := b.teams.At(now)
+	pools := b.team.Pools
+	b.team, b.edge = teams[0], never
+	b.team.Pools, b.in.Teams = pools, []scaler.Team{b.team}
+	if !edge.IsZero() {
+		b.edge = edge.UnixMilli()
 	}
 }
 

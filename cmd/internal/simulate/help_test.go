@@ -53,12 +53,12 @@ func generated(t *testing.T, shape Shape, days int) *History {
 // everyPoll returns Bellboard's policy without skipped polls.
 func everyPoll(t *testing.T, poll time.Duration, set ...string) Policy {
 	t.Helper()
-	team, _, err := Settings(set...)
+	teams, _, err := Settings(set...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return Policy{Name: "every poll", make: func(s *Scenario, _ []Build) (policy, error) {
-		b := newBellboard(team, poll, scaler.Checked, s)
+		b := newBellboard(teams, poll, scaler.Checked, s)
 		b.noSkip = true
 		return b, nil
 	}}

@@ -148,15 +148,15 @@ func TestLoop(t *testing.T) {
 				t.Parallel()
 				h, s := generated(t, shape, 1), Cold()
 				s.StartLeast = s.StartMost // the loop makes agents of one tick in any order
-				team, _, err := Settings(set)
+				teams, _, err := Settings(set)
 				if err != nil {
 					t.Fatal(err)
 				}
 				const poll = 5 * time.Second
 				daemon := Policy{Name: "the loop", make: func(s *Scenario, _ []Build) (policy, error) {
-					l := &looping{bellboard: newBellboard(team, poll, scaler.Checked, s), ctx: t.Context()}
+					l := &looping{bellboard: newBellboard(teams, poll, scaler.Checked, s), ctx: t.Context()}
 					l.noSkip = true
-					l.loop = control.New(control.Config{Jenkins: jenkins{l}, Cluster: cluster{l}, Clock: l, Instance: "test", Teams: l.in.Teams, MaxAgents: l.in.MaxAgents, Poll: poll})
+					l.loop = control.New(control.Config{Jenkins: jenkins{l}, Cluster: cluster{l}, Clock: l, Instance: "test", Teams: func(time.Time) []scaler.Team { return l.in.Teams }, MaxAgents: l.in.MaxAgents, Poll: poll})
 					return l, nil
 				}}
 				got, want := replayed(t, h, s, ours(t, poll, set)), replayed(t, h, s, daemon)

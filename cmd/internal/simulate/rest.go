@@ -15,7 +15,7 @@ func (b *bellboard) rest(w *world) int64 {
 	if b.acted || w.count[leaving] > 0 || len(m.Vetoes) > 0 || !b.atRest() {
 		return next
 	}
-	rest, now := int64(never), b.in.Now
+	rest, now := b.edge, b.in.Now
 	bound := func(since time.Time, after time.Duration) {
 		if t := since.Add(after); !since.IsZero() && t.After(now) {
 			rest = min(rest, t.Add(time.Millisecond-1).UnixMilli())

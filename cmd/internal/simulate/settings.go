@@ -12,12 +12,12 @@ import (
 // unlimited is MAX_AGENTS if nobody sets it: as many agents as a history can have builds.
 const unlimited = "1000000"
 
-// Settings returns the team and the poll interval that KEY=VALUE settings make of Bellboard's built-in
-// defaults. A KEY is the last part of a variable's name: MODE stands for BELLBOARD_DEFAULT_MODE, and
+// Settings returns the team, as a timetable of one team, and the poll interval. KEY=VALUE settings make them of
+// Bellboard's built-in defaults. A KEY is the last part of a variable's name: MODE stands for BELLBOARD_DEFAULT_MODE, and
 // PERSISTENT_IDLE_TIMEOUT for BELLBOARD_DEFAULT_PERSISTENT_IDLE_TIMEOUT. POLL_INTERVAL is the only setting of the
 // daemon as a whole. Other than the daemon's, the team has
 // no limit of agents unless MAX_AGENTS is set.
-func Settings(set ...string) (scaler.Team, time.Duration, error) {
+func Settings(set ...string) (*config.Timetable, time.Duration, error) {
 	environ := []string{
 		"BELLBOARD_JENKINS_URL=http://jenkins", "BELLBOARD_TEAMS=" + team, "BELLBOARD_MAX_AGENTS=" + unlimited,
 		"BELLBOARD_TEAM_" + strings.ToUpper(team) + "_LABELS=" + team, "BELLBOARD_DEFAULT_MAX_AGENTS=" + unlimited,
@@ -25,7 +25,7 @@ func Settings(set ...string) (scaler.Team, time.Duration, error) {
 	for _, s := range set {
 		key, value, ok := strings.Cut(s, "=")
 		if key = strings.ToUpper(strings.TrimSpace(key)); !ok || key == "" {
-			return scaler.Team{}, 0, fmt.Errorf("the setting %q is no KEY=VALUE; write one such as MODE=ephemeral", s)
+			return nil, 0, fmt.Errorf("the setting %q is no KEY=VALUE; write one such as MODE=ephemeral", s)
 		}
 		variable := "BELLBOARD_DEFAULT_" + strings.TrimPrefix(key, "BELLBOARD_DEFAULT_")
 		if strings.HasSuffix(key, "POLL_INTERVAL") {
@@ -35,9 +35,9 @@ func Settings(set ...string) (scaler.Team, time.Duration, error) {
 	}
 	c, err := config.Load(environ, config.WithoutJenkins())
 	if err != nil {
-		return scaler.Team{}, 0, err
+		return nil, 0, err
 	}
-	return c.ScalerTeams()[0], c.PollInterval, nil
+	return c.Timetable(), c.PollInterval, nil
 }
 
 // team is the name of the simulated team, and its only label.
@@ -57,7 +57,7 @@ func Bellboard(name string, set ...string) (Policy, error) {
 type Decide func(scaler.Input) (scaler.Plan, scaler.Memory, scaler.Facts, error)
 
 // Deciding returns the policy of a team that a decision governs.
-func Deciding(name string, poll time.Duration, t scaler.Team, decide Decide) Policy {
+func Deciding(name string, poll time.Duration, t *config.Timetable, decide Decide) Policy {
 	return Policy{Name: name, make: func(s *Scenario, _ []Build) (policy, error) {
 		return newBellboard(t, poll, decide, s), nil
 	}}

@@ -18,6 +18,8 @@ func TestSkipping(t *testing.T) {
 		{"MODE=auto"},
 		{"MODE=persistent", "MAX_AGENTS=6", "EXECUTORS=2", "SCALE_UP_COOLDOWN=20s", "IDLE_TIMEOUT=3m", "MAX_LIFETIME=2h", "CACHE_KEEP=5h"},
 		{"MODE=auto", "MIN_AGENTS=2", "MIN_IDLE=1", "MAX_AGENTS=8", "SCALE_DOWN_COOLDOWN=7m"},
+		{"MODE=auto", "MAX_AGENTS=9", "SCHEDULE=0 7 * * 1-5 for 11h in Europe/Berlin: MIN_IDLE=3, MIN_AGENTS=2; 30 12 * * * for 7m: PAUSED=true; 0 19 * * * for 9h: MAX_AGENTS=3"},
+		{"MODE=persistent", "MIN_AGENTS=1", "SCHEDULE=*/50 * * * * for 3m: MIN_AGENTS=4; 0 */5 * * * for 10m: MAX_PERSISTENT=2, MIN_AGENTS=0"},
 	}
 	scenarios := Scenarios()
 	for i := range scenarios {

@@ -260,13 +260,14 @@ func (s *study) own() ([]candidate, error) {
 		return nil, err
 	}
 	out := []candidate{first}
-	t, _, err := Settings(s.Set...)
+	teams, _, err := Settings(s.Set...)
 	if err != nil {
 		return nil, err
 	}
-	out[0].Name = "bellboard " + string(t.Mode)
+	own := string(teams.Base[0].Mode)
+	out[0].Name = "bellboard " + own
 	for _, mode := range []string{"auto", "ephemeral", "persistent"} {
-		if mode == string(t.Mode) {
+		if mode == own {
 			continue
 		}
 		c, err := s.bellboard("bellboard "+mode, with(s.Set, "MODE", mode))
@@ -279,8 +280,8 @@ func (s *study) own() ([]candidate, error) {
 }
 
 func (s *study) bellboard(name string, set []string) (candidate, error) {
-	team, poll, err := Settings(set...)
-	return candidate{Policy: Deciding(name, poll, team, nil), group: GroupOwn, settings: set, key: fmt.Sprint(team, poll)}, err
+	teams, poll, err := Settings(set...)
+	return candidate{Policy: Deciding(name, poll, teams, nil), group: GroupOwn, settings: set, key: fmt.Sprint(teams, poll)}, err
 }
 
 // with returns settings with one of them changed.

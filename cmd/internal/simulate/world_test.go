@@ -124,11 +124,11 @@ func TestSameSeed(t *testing.T) {
 
 // TestPlansAreChecked checks that a plan that breaks a promise ends the replay.
 func TestPlansAreChecked(t *testing.T) {
-	team, _, err := Settings("MODE=ephemeral")
+	teams, _, err := Settings("MODE=ephemeral")
 	if err != nil {
 		t.Fatal(err)
 	}
-	broken := Deciding("broken", time.Second, team, func(in scaler.Input) (scaler.Plan, scaler.Memory, scaler.Facts, error) {
+	broken := Deciding("broken", time.Second, teams, func(in scaler.Input) (scaler.Plan, scaler.Memory, scaler.Facts, error) {
 		plan, memory, facts := scaler.Decide(in)
 		plan.Actions = append(plan.Actions, scaler.Action{Verb: scaler.Create, Pool: scaler.PoolID{Team: "nobody", Kind: scaler.Ephemeral}})
 		return plan, memory, facts, plan.Validate(in)
