@@ -178,7 +178,8 @@ func (b *bellboard) schedule(now time.Time) {
 	teams, edge := b.teams.At(now)
 	pools := b.team.Pools
 	b.team, b.edge = teams[0], never
-	b.team.Pools, b.in.Teams = pools, []scaler.Team{b.team}
+	b.team.Pools = pools
+	b.in.Teams = []scaler.Team{b.team}
 	if !edge.IsZero() {
 		b.edge = edge.UnixMilli()
 	}
