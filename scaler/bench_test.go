@@ -25,9 +25,7 @@ func bigHouse(items, teams, agents, expressions int) Input {
 			labels = append(labels, "docker")
 		}
 		in.Teams = append(in.Teams, newTeam(name, ModeAuto, labels, func(t *Team) { t.MaxAgents, t.MaxPersistent = 2*agents/teams, agents/teams }))
-		for m := range int64(levelMinutes) {
-			in.Memory.Teams[name] = TeamMemory{Levels: append(in.Memory.Teams[name].Levels, Level{Minute: noon.Unix()/60 - levelMinutes + 1 + m, Demand: int(m % 7)})}
-		}
+		in.Memory.Teams[name] = usedOften(agents / teams / 2)
 	}
 	for i := range agents {
 		t := &in.Teams[i%teams]

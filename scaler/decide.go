@@ -66,7 +66,8 @@ type decider struct {
 	scene
 	demands    []*demand
 	supply     []*supply
-	unlabelled bool // at least one team serves builds that ask for no label
+	unlabelled bool            // at least one team serves builds that ask for no label
+	asks       map[string]*ask // by team
 	plan       Plan
 	crowd      int             // how many agents builds wait for that only BELLBOARD_MAX_AGENTS forbids
 	left       map[*agent]bool // agents whose berth this plan takes, or that a rule of this plan marks

@@ -52,11 +52,20 @@ var (
 	both = func(f ...func(*Team)) Team { return newTeam("web", ModeAuto, []string{"docker", "linux"}, f...) }
 )
 
-// levels returns a demand of n in each of the last minutes, without the present minute.
-func levels(minutes, n int) []Level {
-	var out []Level
-	for i := minutes; i > 0; i-- {
-		out = append(out, Level{Minute: noon.Unix()/60 - int64(i), Demand: n})
+// usedOften returns the memory of a team whose first n agents pause for a few minutes between builds, and whose
+// other agents pause for weeks. No build has run for an hour.
+func usedOften(n int) TeamMemory {
+	var out TeamMemory
+	for k := range 40 {
+		gap := 60 * 24 * time.Hour
+		if k < n {
+			gap = 5 * time.Minute
+		}
+		l := Level{Since: noon.Add(-time.Hour), Began: noon.Add(-2 * time.Hour)}
+		for range fewGaps {
+			l.Gaps = l.Gaps.with(gap.Seconds())
+		}
+		out.Levels = append(out.Levels, l)
 	}
 	return out
 }
@@ -156,7 +165,7 @@ func TestDemand(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MinAgents = 1 }))
 				in.agent("web", Persistent, "p", busy)
-				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 1)}}
+				in.Memory.Teams = map[string]TeamMemory{"web": usedOften(1)}
 				in.wait(2, "ephemeral", time.Minute)
 				return in
 			},
@@ -298,29 +307,29 @@ func TestFloors(t *testing.T) {
 			reason: map[string]string{"web": "minimum: MIN_AGENTS=2; 1 of the 3 new agents for MIN_IDLE=1"},
 		},
 		{
-			name: "auto makes no agent beside the waiting items, whatever the last hour needed",
+			name: "auto makes no agent beside the waiting items, however often builds come",
 			house: func() Input {
 				in := newHouse(both())
-				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(59, 2)}}
+				in.Memory.Teams = map[string]TeamMemory{"web": usedOften(2)}
 				return in
 			},
 			reason: map[string]string{"web": "steady: no build waits"},
 		},
 		{
-			name: "auto makes persistent agents up to the level of 31 of 60 minutes",
+			name: "auto makes persistent agents as far as their cache slots pay",
 			house: func() Input {
 				in := newHouse(both())
-				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(31, 2)}}
+				in.Memory.Teams = map[string]TeamMemory{"web": usedOften(2)}
 				in.wait(3, "linux", time.Minute)
 				return in
 			},
 			want: map[string]int{"create web persistent demand": 2, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
 		},
 		{
-			name: "30 of 60 minutes are not enough, the present one included",
+			name: "auto makes ephemeral agents if builds are too rare for a cache slot",
 			house: func() Input {
 				in := newHouse(both())
-				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(29, 2)}}
+				in.Memory.Teams = map[string]TeamMemory{"web": usedOften(0)}
 				in.wait(1, "linux", time.Minute)
 				return in
 			},
@@ -408,7 +417,7 @@ func TestCaps(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MaxPersistent = 2 }))
 				in.agents(2, "web", Persistent, "b", busy, ours)
-				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(59, 4)}}
+				in.Memory.Teams = map[string]TeamMemory{"web": usedOften(4)}
 				in.wait(2, "linux", time.Minute)
 				return in
 			},

@@ -90,6 +90,9 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 	if k == t.floorKind() {
 		limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.stay[k]-t.MinAgents)
 	}
+	if p.IdleTimeout == 0 {
+		limit(Step{}, a.total(a.surplus)/size-a.dec.Weighed.Hold)
+	}
 	limit(Step{Rule: RuleMinIdle, Limit: t.MinIdle}, (a.total(a.surplus)-t.MinIdle)/size)
 	if len(going) > 0 && k == Persistent {
 		left := t.ScaleDownCooldown - d.in.Now.Sub(cmp.Or(pool.Down, d.mem.Started))
@@ -118,18 +121,21 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 	}
 }
 
+// freeFor returns how long an agent of the pool is free before it may go.
+func (p *Pool) freeFor() time.Duration { return cmp.Or(p.IdleTimeout, FreeAtLeast) }
+
 // idlest returns the pool's agents that have been idle for IDLE_TIMEOUT, the longest idle first, and their
 // number. Agents that have been idle for RoomAfter are added, up to crowd agents in all.
 func (d *decider) idlest(p *Pool, crowd int) (idle []*agent, expired int) {
 	for _, m := range d.byPool[p.PoolID] {
-		if d.mayGo(m, Free) && d.in.Now.Sub(m.is.Free) >= min(p.IdleTimeout, RoomAfter) {
+		if d.mayGo(m, Free) && d.in.Now.Sub(m.is.Free) >= min(p.freeFor(), RoomAfter) {
 			idle = append(idle, m)
 		}
 	}
 	slices.SortFunc(idle, func(x, y *agent) int {
 		return cmp.Or(x.is.Free.Compare(y.is.Free), strings.Compare(x.Name, y.Name))
 	})
-	for expired < len(idle) && d.in.Now.Sub(idle[expired].is.Free) >= p.IdleTimeout {
+	for expired < len(idle) && d.in.Now.Sub(idle[expired].is.Free) >= p.freeFor() {
 		expired++
 	}
 	return idle[:min(len(idle), max(expired, crowd))], expired
@@ -143,7 +149,7 @@ func (d *decider) emptiest(a *ask, p *Pool) *agent {
 	}
 	since := cmp.Or(d.in.Memory.Pools[p.PoolID].Roomy, d.in.Now)
 	d.pooled.of(p.PoolID).Roomy = since
-	if d.in.Now.Sub(since) < p.IdleTimeout {
+	if d.in.Now.Sub(since) < cmp.Or(p.IdleTimeout, RoomAfter) {
 		return nil
 	}
 	var out *agent

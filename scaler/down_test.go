@@ -102,11 +102,11 @@ func TestIdle(t *testing.T) {
 			steps: []string{"web min-idle 3→1"},
 		},
 		{
-			name: "auto keeps no idle agent for the level of the last hour: its cache slot stays",
+			name: "with IDLE_TIMEOUT set, auto keeps no idle agent for builds that may come: its cache slot stays",
 			house: func() Input {
 				in := newHouse(both())
 				in.agents(5, "web", Persistent, "f")
-				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(45, 2)}}
+				in.Memory.Teams = map[string]TeamMemory{"web": usedOften(2)}
 				return ready(in, time.Hour)
 			},
 			want: map[string]int{"mark web persistent idle": 5},

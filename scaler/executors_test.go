@@ -68,7 +68,7 @@ func TestExecutors(t *testing.T) {
 		{"a spare may be an executor beside builds", pets(four, func(tm *Team) { tm.MinIdle = 6 }), []func(*Input){spread}, nil},
 		{"a minimum is an agent, and serves", pets(four, func(tm *Team) { tm.MinAgents = 2 }), []func(*Input){wait(9)}, map[string]int{"create web persistent minimum": 2, up: 1}},
 		{"auto makes persistent agents for the level, and ephemeral agents for the rest", both(four), []func(*Input){
-			func(in *Input) { in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 4)}} },
+			func(in *Input) { in.Memory.Teams = map[string]TeamMemory{"web": usedOften(1)} },
 			func(in *Input) { in.wait(6, "docker", time.Minute) },
 		}, map[string]int{up: 1, "create web ephemeral demand": 2, "register web ephemeral berths": 2}},
 		{"the agent with the fewest builds is marked", pets(four), []func(*Input){spread, roomy(10 * time.Minute)}, map[string]int{leave: 1}},

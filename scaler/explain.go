@@ -129,6 +129,9 @@ func (a *ask) conclude() {
 	case dec.Ups() > 0:
 		dec.Reason, dec.Text = a.growing()
 		more = strings.Join(said(block, fallback, leavingText), "; ")
+		if block == "" && fallback == "" {
+			more = strings.Join(said(a.kindText(), leavingText), "; ")
+		}
 	case dec.Downs() > 0 || dec.Renewals() > 0 && block == "":
 		dec.Reason, dec.Text = leaving, leavingText
 	case block != "":
@@ -140,6 +143,7 @@ func (a *ask) conclude() {
 		dec.Reason, dec.Text = ReasonPaused, "paused"
 	default:
 		dec.Reason, dec.Text = ReasonSteady, "no build waits"
+		more = a.heldText()
 	}
 	stays := ""
 	switch {
@@ -171,7 +175,7 @@ func (a *ask) blocked() (block, fallback string) {
 
 // growing says for what agents are made; the reason is the most urgent one.
 func (a *ask) growing() (reason Reason, text string) {
-	for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonSpare} {
+	for _, why := range []Reason{ReasonDemand, ReasonMinimum, ReasonSpare, ReasonForecast} {
 		switch n := a.up.count(func(c creation) bool { return c.why == why }); {
 		case n > 0 && text == "":
 			reason, text = why, a.creationText(why)
@@ -188,8 +192,46 @@ func (a *ask) creationText(why Reason) string {
 		return fmt.Sprintf("MIN_AGENTS=%d", a.t.MinAgents)
 	case ReasonSpare:
 		return fmt.Sprintf("MIN_IDLE=%d", a.t.MinIdle)
+	case ReasonForecast:
+		return plural(a.dec.Weighed.Ahead, "build") + " expected within " + short(a.weighed.Lead+aheadFor)
 	default:
 		return a.comingText()
+	}
+}
+
+// kindText says why mode auto makes persistent agents, or one-build agents, for builds that accept either.
+func (a *ask) kindText() string {
+	w, n := &a.dec.Weighed, a.dec.Level
+	if a.t.Mode != ModeAuto || w.Costs == 0 || a.up.count(soft) == 0 {
+		return ""
+	}
+	if a.dec.Up[Persistent] == 0 {
+		n++
+	}
+	switch {
+	case n == 0 || n > len(a.weighed.Levels):
+		return ""
+	case len(a.weighed.Levels[n-1].Gaps.Last) < ownGaps:
+		return fmt.Sprintf("persistent: too few builds yet to know what the cache of agent %d saves", n)
+	}
+	saves := seconds(w.Gain.Seconds() * (24 * time.Hour).Seconds() / a.weighed.Levels[n-1].Every.mean().Seconds())
+	worth := seconds((1 + w.WaitValue) * saves.Seconds())
+	form := "persistent: the cache of agent %d saves builds %s a day, worth %s of an agent; its volume costs %s"
+	if a.dec.Up[Persistent] == 0 {
+		form = "ephemeral: a cache of agent %d would save builds %s a day, worth %s of an agent; its volume would cost %s"
+	}
+	return fmt.Sprintf(form, n, short(saves), short(worth), short(w.Costs))
+}
+
+// heldText says that free agents stay, and why.
+func (a *ask) heldText() string {
+	switch w := &a.dec.Weighed; {
+	case w.Hold == 0 || a.total(a.surplus) == 0:
+		return ""
+	case w.Ahead > 0:
+		return fmt.Sprintf("keeps up to %s: builds are expected about now", plural(w.Hold, "free agent"))
+	default:
+		return fmt.Sprintf("keeps up to %s: builds usually come soon, and a start takes %s", plural(w.Hold, "free agent"), short(w.Start))
 	}
 }
 
@@ -221,6 +263,8 @@ func (a *ask) leaving() (why Reason, text string) {
 	switch idle := a.dec.Downs() - a.departs.emptied; {
 	case idle > 0 && a.departs.made > 0:
 		say(ReasonIdle, "drains "+plural(idle, "idle agent")+": builds wait at a full cap")
+	case idle > 0 && a.policy():
+		say(ReasonIdle, "drains "+plural(idle, "free agent")+": to wait for the next build costs more than a start")
 	case idle > 0:
 		say(ReasonIdle, "drains "+plural(idle, "agent")+": idle too long")
 	}
@@ -495,6 +539,10 @@ func slotOrphanText(unused time.Duration) string {
 
 func slotOldText(unused, keep time.Duration) string {
 	return fmt.Sprintf("unused for %s (CACHE_KEEP=%s)", short(unused), short(keep))
+}
+
+func slotWorthText(worth int) string {
+	return fmt.Sprintf("used too rarely: the team has volumes worth their cost for %s", plural(worth, "slot"))
 }
 
 func slotCrowdText(most int, aside bool) string {

@@ -177,7 +177,17 @@ func sentences() map[string][]string {
 
 	team := func(change func(*ask)) *ask {
 		t := newTeam("web", ModeAuto, []string{"linux"}, func(t *Team) { t.MinAgents, t.MinIdle = 2, 1 })
-		a := &ask{t: &t, up: newCreations(), coming: map[Kind]int{}, dec: Decision{Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}}}
+		a := &ask{t: &t, up: newCreations(), coming: map[Kind]int{}, surplus: map[Kind]int{}, weighed: &TeamMemory{Lead: d("1m")}, dec: Decision{Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}}}
+		a.dec.Weighed = Weighed{WaitValue: 10, Start: d("40s"), Gain: d("2m"), Costs: d("43m")}
+		for _, every := range []time.Duration{d("1h"), d("30h"), 0} { // agents 1 and 2 are known
+			var l Level
+			for range fewGaps {
+				if every > 0 {
+					l.Gaps, l.Every = l.Gaps.with(every.Seconds()-60), l.Every.with(every.Seconds())
+				}
+			}
+			a.weighed.Levels = append(a.weighed.Levels, l)
+		}
 		change(a)
 		for _, k := range Kinds() {
 			a.dec.Up[k] = a.ups(k)
@@ -214,6 +224,13 @@ func sentences() map[string][]string {
 		},
 		func(a *ask) { a.step(Step{Rule: RuleScaleUpCooldown, Left: d("23s")}, 3, 0) },
 		func(a *ask) { a.dec.Down[Ephemeral] = 1 },
+		func(a *ask) { a.dec.Down[Persistent], a.t.Pools[1].IdleTimeout = 2, 0 },
+		func(a *ask) { a.dec.Weighed.Hold, a.surplus[Persistent] = 2, 2 },
+		func(a *ask) { a.dec.Weighed.Hold, a.dec.Weighed.Ahead, a.surplus[Persistent] = 2, 1, 2 },
+		func(a *ask) { a.dec.Weighed.Ahead = 2; a.up.add(Persistent, ReasonForecast, 2) },
+		func(a *ask) { a.dec.Waiting = 1; a.dec.Level = 1; a.up.add(Persistent, ReasonDemand, 1) },
+		func(a *ask) { a.dec.Waiting = 1; a.dec.Level = 2; a.up.add(Ephemeral, ReasonDemand, 1) },
+		func(a *ask) { a.dec.Waiting = 1; a.dec.Level = 3; a.up.add(Persistent, ReasonDemand, 1) },
 		func(a *ask) { a.dec.Down[Ephemeral], a.departs.made = 2, 1 },
 		func(a *ask) { a.dec.Down[Persistent], a.departs.emptied = 1, 1 },
 		func(a *ask) {
@@ -228,8 +245,10 @@ func sentences() map[string][]string {
 		say("ask.blocked", block, fallback)
 		say("ask.growing", growing)
 		say("ask.leaving", leaving)
-		say("ask.creationText", a.creationText(ReasonSpare), a.creationText(ReasonMinimum))
+		say("ask.creationText", a.creationText(ReasonSpare), a.creationText(ReasonMinimum), a.creationText(ReasonForecast))
 		say("ask.comingText", a.comingText())
+		say("ask.kindText", said(a.kindText())...)
+		say("ask.heldText", said(a.heldText())...)
 		a.conclude()
 		say("ask.conclude", string(a.dec.Reason)+": "+a.dec.Text)
 		say("Decision.Change", a.dec.Change())
@@ -264,6 +283,7 @@ func sentences() map[string][]string {
 	say("idleText", idleText(d("10m"), false), idleText(d("40s"), true))
 	say("slotOrphanText", slotOrphanText(d("24h")))
 	say("slotOldText", slotOldText(d("25h"), d("24h")))
+	say("slotWorthText", slotWorthText(0), slotWorthText(1), slotWorthText(2))
 	say("slotCrowdText", slotCrowdText(3, false), slotCrowdText(3, true))
 	sentencesOfAgents(say)
 	for name := range out {

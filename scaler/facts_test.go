@@ -181,7 +181,7 @@ func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
 	in.Memory = Memory{
 		Started: noon, Sees: noon,
 		Agents: map[string]AgentMemory{"dead": {Mark: Marking{Since: noon, By: Ours}, Gone: noon, Away: noon, Lost: noon, Free: noon, Open: noon, Met: true, Work: Work{Builds: 1}}},
-		Teams:  map[string]TeamMemory{"gone": {Levels: []Level{{Minute: 1, Demand: 1}}}}, Items: map[int64]ItemMemory{7: {Waiting: Waiting{"web", noon}}},
+		Teams:  map[string]TeamMemory{"gone": usedOften(1)}, Items: map[int64]ItemMemory{7: {Waiting: Waiting{"web", noon}}},
 	}
 	_, mem, _ := Decide(in)
 	if diff := cmp.Diff(Memory{Started: noon, Sees: noon}, mem, cmpopts.EquateEmpty()); diff != "" {

@@ -200,7 +200,7 @@ func TestHalfOpen(t *testing.T) {
 			},
 		},
 		{
-			name:  "persistent agents fail: the level of the last hour is made ephemeral",
+			name:  "persistent agents fail: ephemeral ones are made in their place",
 			want:  map[string]int{"create web ephemeral demand": 5, "register web ephemeral berths": 2},
 			steps: []string{"web fallback 2→0 persistent agents failed (storage), next try in 9s"},
 			reason: map[string]string{
@@ -209,7 +209,7 @@ func TestHalfOpen(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both())
 				in.wait(5, "linux", time.Minute)
-				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 2)}}
+				in.Memory.Teams = map[string]TeamMemory{"web": usedOften(2)}
 				in.backsOff(p, Backoff{Until: noon.Add(9 * time.Second), Failure: FailureStorage})
 				return in
 			},
@@ -220,7 +220,7 @@ func TestHalfOpen(t *testing.T) {
 			house: func() Input {
 				in := newHouse(both(func(t *Team) { t.MaxPersistent = 1 }))
 				in.wait(5, "linux", time.Minute)
-				in.Memory.Teams = map[string]TeamMemory{"web": {Levels: levels(40, 2)}}
+				in.Memory.Teams = map[string]TeamMemory{"web": usedOften(2)}
 				return in
 			},
 		},

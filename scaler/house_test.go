@@ -12,7 +12,7 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // newTeam returns a team with the built-in settings: ephemeral agents are inbound, persistent agents use
 // Swarm.
 func newTeam(name string, mode Mode, labels []string, change ...func(*Team)) Team {
-	t := Team{Name: name, Labels: labels, Mode: mode, MaxAgents: 10, MaxPersistent: 10, ScaleDownCooldown: time.Minute}
+	t := Team{Name: name, Labels: labels, Mode: mode, MaxAgents: 10, MaxPersistent: 10, ScaleDownCooldown: time.Minute, WaitValue: 10, CachePrice: 0.03}
 	pool := func(k Kind, c Connect, idle time.Duration) {
 		all := append(slices.Clone(labels), string(k))
 		if c == Swarm {
@@ -44,9 +44,12 @@ func newHouse(teams ...Team) Input {
 		Jenkins: JenkinsView{Session: "s", AskedAt: noon.Add(-100 * time.Millisecond), AnsweredAt: noon},
 		Cluster: ClusterView{At: noon},
 		Berths:  map[string]bool{}, Secrets: map[string]bool{},
-		Memory: Memory{Started: noon.Add(-24 * time.Hour)},
+		Memory: Memory{Started: noon.Add(-24 * time.Hour), Teams: map[string]TeamMemory{}},
 	}
 	for i := range teams {
+		if teams[i].Mode == ModeAuto {
+			in.Memory.Teams[teams[i].Name] = usedOften(0)
+		}
 		for _, p := range teams[i].Pools {
 			for b := range p.Berths {
 				name := AgentName(p.PoolID, "berth"+string(rune('a'+b)))

@@ -46,9 +46,18 @@ type PoolMemory struct {
 	Unmade int
 }
 
-// TeamMemory is what is remembered of one team.
+// TeamMemory is what is remembered of one team. Its slices are shared between ticks, and never written.
 type TeamMemory struct {
-	Levels []Level // the team's demand in each of the last 60 minutes, the newest last
+	Demand int           `json:"demand"` // agents that builds needed in the last tick
+	Levels []Level       `json:"levels,omitempty"`
+	Gaps   Series        `json:"gaps,omitzero"` // the last gaps of all levels
+	Gain   Gain          `json:"gain,omitzero"`
+	Ledger Ledger        `json:"ledger,omitzero"`
+	Start  time.Duration `json:"start,omitempty"` // half of the agents start in that time
+	Lead   time.Duration `json:"lead,omitempty"`  // nine in ten agents start in that time
+	Made   int           `json:"made,omitempty"`  // agents made for builds that accept either kind
+	// WaitValue is the team's WAIT_VALUE, or the one that was found for TARGET_WAIT_P95.
+	WaitValue float64 `json:"waitValue,omitempty"`
 }
 
 // ItemMemory is what is remembered of one item of the queue.
@@ -132,12 +141,6 @@ func (m Marking) shows(n *Node) bool {
 type Tidied struct {
 	Second int64 // since the epoch
 	Steps  int
-}
-
-// Level is the highest demand (busy + waiting) seen in one minute.
-type Level struct {
-	Minute int64 // minutes since the epoch
-	Demand int
 }
 
 // Waiting is one item that a team has to serve.

@@ -48,9 +48,10 @@ const (
 	ReasonDemand   Reason = "demand"    // items wait
 	ReasonMinimum  Reason = "minimum"   // MIN_AGENTS
 	ReasonSpare    Reason = "spare"     // MIN_IDLE
+	ReasonForecast Reason = "forecast"  // builds are about to come
 	ReasonBerths   Reason = "berths"    // keeps Jenkins naming the labels of the pool
 	ReasonOneBuild Reason = "one-build" // an ephemeral agent has its one build
-	ReasonIdle     Reason = "idle"      // no build needed the agent for IDLE_TIMEOUT
+	ReasonIdle     Reason = "idle"      // the agent has been free for too long
 	ReasonRoom     Reason = "room"      // the other agents of the pool have room for its builds
 	ReasonRenew    Reason = "renew"     // older than MAX_LIFETIME, or its settings have changed
 	ReasonBuild    Reason = "build"     // a build runs on the agent
@@ -93,7 +94,7 @@ func Reasons() []Reason {
 // needed. All other reasons belong to single actions.
 func DecisionReasons() []Reason {
 	return []Reason{
-		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonIdle, ReasonRoom, ReasonRenew,
+		ReasonDemand, ReasonMinimum, ReasonSpare, ReasonForecast, ReasonIdle, ReasonRoom, ReasonRenew,
 		ReasonBlocked, ReasonSteady, ReasonPaused,
 	}
 }
@@ -191,11 +192,12 @@ type Decision struct {
 	Alive   int           `json:"alive"`     // pods that count to the caps, not those that we deleted
 	Short   int           `json:"shortfall"` // waiting items that no free or coming executor serves
 	Vetoed  int           `json:"vetoed"`    // of these, items that Jenkins gives to no agent that fits them
-	Level   int           `json:"level"`     // mode auto: up to this level of demand, new agents are persistent
-	Want    int           `json:"want"`      // agents alive after this decision, if no rule limited it
-	Up      map[Kind]int  `json:"up"`        // agents to create
-	Down    map[Kind]int  `json:"down"`      // agents to mark now, as a scale-down
-	Renew   map[Kind]int  `json:"renew"`     // agents to mark now and to replace: old, or of other settings
+	Level   int           `json:"level"`     // mode auto: as many agents are persistent; the other new ones are ephemeral
+	Weighed Weighed       `json:"weighed"`
+	Want    int           `json:"want"`  // agents alive after this decision, if no rule limited it
+	Up      map[Kind]int  `json:"up"`    // agents to create
+	Down    map[Kind]int  `json:"down"`  // agents to mark now, as a scale-down
+	Renew   map[Kind]int  `json:"renew"` // agents to mark now and to replace: old, or of other settings
 	Reason  Reason        `json:"reason"`
 	Text    string        `json:"text"`
 	Steps   []Step        `json:"steps,omitempty"`

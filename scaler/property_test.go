@@ -23,9 +23,8 @@ func dump(in Input) string {
 		for _, p := range tm.Pools {
 			fmt.Fprintf(&b, "pool %s %s %s %v, berths %d, executors %d, back-off %v\n", p.Team, p.Kind, p.Connect, p.Labels, p.Berths, p.Executors, !in.Memory.Pools[p.PoolID].Backoff.Until.IsZero())
 		}
-		keep := usualLevel(in.Memory.Teams[tm.Name].Levels)
 		tm.Pools = nil
-		fmt.Fprintf(&b, "team %+v, level %d\n", tm, keep)
+		fmt.Fprintf(&b, "team %+v, memory %+v\n", tm, in.Memory.Teams[tm.Name])
 	}
 	d := decider{scene: see(in), left: map[*agent]bool{}}
 	for _, m := range d.agents {
@@ -246,6 +245,7 @@ func TestMoreWaitingNeverWantsFewer(t *testing.T) {
 		}
 		for i := range in.Teams {
 			in.Teams[i].MaxAgents, in.Teams[i].MaxPersistent, in.Teams[i].Paused = 100, 100, false
+			in.Teams[i].ScaleUpCooldown, in.Teams[i].ScaleUpStep = 0, 0
 		}
 		in.Jenkins.Items = slices.DeleteFunc(in.Jenkins.Items, func(it Item) bool { return it.State != Buildable || it.Resolution != Labelled })
 		if len(in.Jenkins.Items) == 0 {
@@ -257,8 +257,14 @@ func TestMoreWaitingNeverWantsFewer(t *testing.T) {
 		in.Jenkins.Items = append(slices.Clone(in.Jenkins.Items), more)
 		after, _, _ := Decide(in)
 		for i := range before.Decisions {
-			if b, a := before.Decisions[i].Want, after.Decisions[i].Want; a < b {
-				t.Fatalf("%s wants %d agents, and %d when one more item waits for %s, in\n%s", before.Decisions[i].Team, b, a, more.Label, dump(in))
+			executors := func(d *Decision) (n int) { // one persistent agent may stand for several ephemeral ones
+				for _, k := range Kinds() {
+					n += (d.Up[k] - d.Down[k]) * in.pool(PoolID{d.Team, k}).size()
+				}
+				return n
+			}
+			if b, a := executors(&before.Decisions[i]), executors(&after.Decisions[i]); a < b {
+				t.Fatalf("%s wants %d executors more, and %d when one more item waits for %s, in\n%s", before.Decisions[i].Team, b, a, more.Label, dump(in))
 			}
 		}
 	})

@@ -82,7 +82,7 @@ func TestLimitsAreInOnePlace(t *testing.T) {
 		"ScaleUpStep":     {"limits"},
 		"ScaleUpCooldown": {"newAsk"}, // limits gets what is left of it
 		"MaxAgents":       {"limits", "room", "shareGlobal", "cap", "caps"},
-		"MaxPersistent":   {"limits", "room", "persistentRoom", "history", "needless", "cap"},
+		"MaxPersistent":   {"limits", "room", "persistentRoom", "persistent", "needless", "cap"},
 	}
 	set, files := sources(t, ".")
 	for _, f := range files {

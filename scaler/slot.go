@@ -252,8 +252,12 @@ func (d *decider) needless(s *cacheSlot, kept map[slotGroup]int) string {
 	}
 	group := slotGroup{s.PoolID, s.aside && s.Bound}
 	t := d.teams[s.Team]
-	if most := max(t.MaxPersistent, t.MostPersistent); kept[group] >= most {
+	most := max(t.MaxPersistent, t.MostPersistent)
+	switch worth := d.asks[s.Team].dec.Weighed.Slots; {
+	case kept[group] >= most:
 		return slotCrowdText(most, group.aside)
+	case kept[group] >= worth && !group.aside:
+		return slotWorthText(worth)
 	}
 	kept[group]++
 	return ""

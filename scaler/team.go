@@ -50,10 +50,10 @@ type Pool struct {
 	// Berths is how many spare Jenkins nodes are kept registered. A Swarm pool keeps at least two, which no
 	// agent ever takes.
 	Berths       int
-	Executors    int    // how many builds an agent runs at once; zero means one
-	Unlabelled   bool   // the agents also take builds that ask for no label
-	Spec         string // identifies all settings that the pool's pods are made from; "": not known
-	IdleTimeout  time.Duration
+	Executors    int           // how many builds an agent runs at once; zero means one
+	Unlabelled   bool          // the agents also take builds that ask for no label
+	Spec         string        // identifies all settings that the pool's pods are made from; "": not known
+	IdleTimeout  time.Duration // zero: an agent is free as long as that is worth its cost
 	StartTimeout time.Duration
 	MaxLifetime  time.Duration // zero: no limit
 	Namespace    string        // the namespace of the pool's pods and cache slots
@@ -85,8 +85,13 @@ type Team struct {
 	ScaleUpCooldown   time.Duration
 	ScaleDownCooldown time.Duration
 	ScaleUpStep       int // agents per scale-up; 0: no limit
-	Priority          int
-	Paused            bool
+	// WaitValue is how many agent-seconds it is worth to save a build one second of waiting. If TargetWait is
+	// set, that value is found: the one with which one wait in twenty is longer than TargetWait.
+	WaitValue  float64
+	TargetWait time.Duration
+	CachePrice float64 // what a cache slot costs, in agents: at 0.03, slots for 33 hours cost an agent for one
+	Priority   int
+	Paused     bool
 	// MostPersistent is the highest MAX_PERSISTENT of the day: the number of cache slots that are kept, if it is
 	// higher than MaxPersistent.
 	MostPersistent int

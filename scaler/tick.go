@@ -76,6 +76,7 @@ type Facts struct {
 	Waits        []Wait         `json:"waits,omitempty"`
 	Startups     []Startup      `json:"startups,omitempty"`
 	FirstBuilds  []FirstBuild   `json:"firstBuilds,omitempty"` // of agents that have a cache slot
+	Builds       []BuildDone    `json:"builds,omitempty"`      // first builds of agents that are over
 	BuildsLost   []LostBuilds   `json:"buildsLost,omitempty"`  // by agent
 	SecondBuilds map[PoolID]int `json:"-"`                     // builds of an ephemeral agent after its first
 	// Failures are the agents that could not be made, that never connected, or that died. Also: agents that
@@ -104,6 +105,14 @@ type LostBuilds struct {
 	Builds int    `json:"builds"`
 	Text   string `json:"text"`
 	Log    string `json:"log,omitempty"` // the last lines that the failed container has written
+}
+
+// BuildDone is the first build of an agent that runs one build at a time. Job is the URL of the job.
+type BuildDone struct {
+	PoolID
+	Job    string        `json:"job"`
+	Warmth Warmth        `json:"warmth"`
+	Took   time.Duration `json:"took"` // from the first poll that saw it to the first that did not
 }
 
 // FirstBuild is how long a build waited for its agent, from the creation of the agent's pod until the build

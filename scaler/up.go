@@ -27,6 +27,8 @@ func newCreations() creations {
 		{Ephemeral, ReasonDemand, 0},
 		{Persistent, ReasonSpare, 0},
 		{Ephemeral, ReasonSpare, 0},
+		{Persistent, ReasonForecast, 0},
+		{Ephemeral, ReasonForecast, 0},
 	}
 }
 
@@ -95,6 +97,8 @@ type ask struct {
 	stuck    int                    // pods that do not go away: see stuckPod
 	veto     *Vetoed                // set if the label of items that have or get an agent is not certain
 	departs  departing
+	weighed  *TeamMemory  // what the next tick knows of the team
+	due      map[Kind]int // agents that are to be there for builds that are about to come
 }
 
 func (a *ask) total(m map[Kind]int) int { return m[Ephemeral] + m[Persistent] }
@@ -124,15 +128,20 @@ func (d *decider) up() []*ask {
 		teams = append(teams, a)
 		byTeam[a.t.Name] = a
 	}
+	d.asks = byTeam
 	alive := d.tally(byTeam)
 	d.share(teams, byTeam)
 	for _, a := range teams {
-		d.history(a)
+		d.weigh(a)
 		a.want()
 		d.limits(a)
 	}
 	d.shareGlobal(teams, alive)
 	d.create(teams)
+	for _, a := range teams {
+		a.weighed.Made += a.up.count(soft)
+		d.mem.Teams[a.t.Name] = *a.weighed
+	}
 	return teams
 }
 
@@ -140,7 +149,7 @@ func (d *decider) up() []*ask {
 func (d *decider) newAsk(t *Team) *ask {
 	a := &ask{
 		t: t, alive: map[Kind]int{}, stay: map[Kind]int{}, coming: map[Kind]int{}, gone: map[Kind]int{},
-		surplus: map[Kind]int{}, short: map[kinds][]int{}, promised: map[Kind]int{}, up: newCreations(),
+		surplus: map[Kind]int{}, short: map[kinds][]int{}, promised: map[Kind]int{}, due: map[Kind]int{}, up: newCreations(),
 		pause: map[Kind]Pause{}, cooldown: map[Kind]time.Duration{},
 		departs: departing{renewed: map[outdated]int{}},
 		dec:     Decision{Team: t.Name, Scheduled: t.Scheduled, Up: map[Kind]int{}, Down: map[Kind]int{}, Renew: map[Kind]int{}},
@@ -156,16 +165,6 @@ func (d *decider) newAsk(t *Team) *ask {
 		}
 	}
 	return a
-}
-
-// history adds the demand of this minute to the team's levels, and sets the level of a team in mode auto.
-func (d *decider) history(a *ask) {
-	demand := a.dec.Waiting - a.dec.Vetoed + a.dec.Busy
-	levels := observeLevel(d.in.Memory.Teams[a.t.Name].Levels, d.in.Now.Unix()/60, demand)
-	d.mem.Teams[a.t.Name] = TeamMemory{Levels: levels}
-	if a.t.Mode == ModeAuto {
-		a.dec.Level = min(agentsFor(usualLevel(levels), a.size(Persistent)), a.t.MaxPersistent)
-	}
 }
 
 // floorKind returns the kind of the agents that MIN_AGENTS asks for.
@@ -214,7 +213,7 @@ func (a *ask) want() {
 		case onlyPersistent:
 			add(Persistent, agentsFor(n, size))
 		default:
-			add(Persistent, a.persistentOf(min(agentsFor(n, size), below(max(a.dec.Level, t.MinAgents)))))
+			add(Persistent, a.persistentOf(a.try(agentsFor(n, size), below(max(a.dec.Level, t.MinAgents)))))
 			add(Persistent, a.instead(n))
 			add(Ephemeral, n)
 		}
@@ -231,6 +230,7 @@ func (a *ask) want() {
 	a.up.add(floor, ReasonMinimum, missing)
 	beyond := a.total(a.surplus) + slack + (missing-serving)*a.size(floor)
 	a.up.add(spare, ReasonSpare, agentsFor(t.MinIdle-beyond, a.size(spare)))
+	a.aheadOfBuilds(max(beyond, t.MinIdle))
 	a.dec.Want = a.total(a.stay) + a.allUps()
 }
 
@@ -392,7 +392,7 @@ func (d *decider) createIn(a *ask, k Kind) []Action {
 			continue
 		}
 		act := Action{Verb: Create, Pool: id, Reason: c.why, Text: a.creationText(c.why)}
-		act.Spare = c.why == ReasonSpare || a.dec.Short == 0
+		act.Spare = c.why == ReasonSpare || c.why == ReasonForecast || a.dec.Short == 0
 		for range c.n {
 			act.Agent, act.Slot = "", d.takeSlot(id)
 			if len(berths) > 0 {

@@ -161,8 +161,8 @@ func TestRefused(t *testing.T) {
 		if d := s.last.Decisions[0]; d.Vetoed != 3 || d.Waiting != 3 || d.Short != 3 {
 			t.Errorf("the decision counts %d waiting, %d short, %d refused, want 3 each", d.Waiting, d.Short, d.Vetoed)
 		}
-		if l := s.in.Memory.Teams["web"].Levels; l[len(l)-1].Demand != 0 {
-			t.Errorf("the history has a demand of %d, want 0: no agent would serve them", l[len(l)-1].Demand)
+		if n := s.in.Memory.Teams["web"].Demand; n != 0 {
+			t.Errorf("the history has a demand of %d, want 0: no agent would serve them", n)
 		}
 		s.run(2 * time.Minute)
 		if s.created != 4 {

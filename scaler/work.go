@@ -2,8 +2,10 @@ package scaler
 
 import (
 	"cmp"
+	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Work is what is known of an agent's builds.
@@ -17,6 +19,7 @@ type Work struct {
 	// Build is the URL of the build that was seen last. Since is the session of Jenkins in which that build
 	// was first seen. Resumed is the later session in which that build was seen to go on.
 	Build, Since, Resumed string
+	Began                 time.Time // when the agent's first build was first seen; zero: it is over, or nobody saw it
 }
 
 // follow notes which build the Jenkins node runs, in that session of Jenkins.
@@ -52,17 +55,38 @@ func (s *scene) work(m *agent) {
 	case busy:
 		is.On, is.Builds = true, max(1, m.Node.Busy)
 		is.follow(m.Node, s.in.Jenkins.Session)
+		if was.Build != "" && is.Build != was.Build {
+			is.Began = s.built(m)
+		}
 		if !seen {
 			s.firstBuild(m)
+			is.Began = s.in.Now
 		} else if !was.On && m.Kind == Ephemeral {
 			s.facts.SecondBuilds[m.PoolID]++
 		}
 	case seen:
-		is.On = was.On && (m.Pinned || !m.online())
+		if is.On = was.On && (m.Pinned || !m.online()); !is.On {
+			is.Began = s.built(m)
+		}
 	default:
 		return
 	}
 	m.is.Work = is
+}
+
+// built notes that an agent's first build is over, and returns the zero time. A build that went on after a
+// restart of Jenkins says nothing of a cache.
+func (s *scene) built(m *agent) time.Time {
+	w := m.was.Work
+	if w.Began.IsZero() || w.Build == "" || w.Resumed != "" || m.size() > 1 {
+		return time.Time{}
+	}
+	warmth := Cold
+	if m.Pod != nil && m.Pod.Warmth == Warm {
+		warmth = Warm
+	}
+	s.facts.Builds = append(s.facts.Builds, BuildDone{m.PoolID, path.Dir(path.Clean(w.Build)), warmth, s.in.Now.Sub(w.Began)})
+	return time.Time{}
 }
 
 // vanished finds the builds whose agent is gone without a trace, as a Swarm agent's Jenkins node goes with

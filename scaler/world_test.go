@@ -95,11 +95,31 @@ func anyHouse(t *rapid.T) Input {
 				alter(&in.Memory.Pools, p.PoolID, func(m *PoolMemory) { m.Up, m.Down = noon.Add(-ago), noon.Add(-ago) })
 			}
 		}
-		in.Memory.Teams[teams[i].Name] = TeamMemory{Levels: levels(rapid.SampledFrom([]int{0, 20, 31, 59}).Draw(t, "history"), rapid.IntRange(0, 3).Draw(t, "level"))}
+		in.Memory.Teams[teams[i].Name] = anyTeamMemory(t)
 	}
 	anyRefusals(t, &in, names)
 	anyStarts(t, &in)
 	return in
+}
+
+// anyTeamMemory draws what is known of a team: nothing, or levels of any use.
+func anyTeamMemory(t *rapid.T) TeamMemory {
+	out := TeamMemory{Made: rapid.IntRange(0, 300).Draw(t, "made"), Start: time.Minute, Lead: time.Minute}
+	out.Ledger.Balance = -rapid.SampledFrom([]time.Duration{0, time.Hour, 1000 * time.Hour}).Draw(t, "debt")
+	for range rapid.IntRange(0, 6).Draw(t, "levels") {
+		l := Level{Since: noon.Add(-time.Duration(rapid.IntRange(0, 7200).Draw(t, "unused for")) * time.Second)}
+		l.Began = l.Since.Add(-time.Duration(rapid.IntRange(0, 600).Draw(t, "used for")) * time.Second)
+		for range rapid.IntRange(0, 10).Draw(t, "gaps") {
+			gap := float64(rapid.IntRange(10, 7200).Draw(t, "gap"))
+			l.Gaps, l.Every = l.Gaps.with(gap), l.Every.with(gap+300)
+		}
+		l.Ahead = startsAhead(l.Every, time.Minute, 10)
+		out.Levels = append(out.Levels, l)
+	}
+	for range rapid.IntRange(0, 20).Draw(t, "pairs") {
+		out.Gain.Ratios = out.Gain.Ratios.with(rapid.Float64Range(-1, 1).Draw(t, "ratio"))
+	}
+	return out
 }
 
 // anyRefusals draws refusals: items that Jenkins gave to no agent.

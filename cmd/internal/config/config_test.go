@@ -69,11 +69,11 @@ func TestBuiltInValues(t *testing.T) {
 		t.Errorf("globals (-want +got):\n%s", diff)
 	}
 	wantTeams := []scaler.Team{{
-		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, MostPersistent: 10, ScaleDownCooldown: time.Minute,
+		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, MostPersistent: 10, WaitValue: 10, CachePrice: 0.03,
 		Pools: []scaler.Pool{
-			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, Namespace: "default"},
+			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, StartTimeout: 5 * time.Minute, Namespace: "default"},
 			{
-				PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Connect: scaler.Swarm, Labels: []string{"docker", "linux", "persistent", "swarm"}, Berths: 2, Executors: 1, IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, MaxLifetime: 24 * time.Hour,
+				PoolID: scaler.PoolID{Team: "web", Kind: scaler.Persistent}, Connect: scaler.Swarm, Labels: []string{"docker", "linux", "persistent", "swarm"}, Berths: 2, Executors: 1, StartTimeout: 5 * time.Minute, MaxLifetime: 24 * time.Hour,
 				Slots: true, Namespace: "default", SlotStore: "dind", SlotSize: 20 << 30, SlotKeep: 7 * 24 * time.Hour,
 			},
 		},
@@ -186,7 +186,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN_FILE", "JENKINS_CA_FILE", "POLL_INTERVAL", "JENKINS_RESTART_GRACE", "TEAMS", "INSTANCE", "AGENT_JENKINS_URL", "AGENT_JENKINS_TUNNEL",
 		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
 		"SSH_CREDENTIALS", "SSH_SECRET", "SSH_HOST_KEY",
-		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "SCALE_UP_STEP", "BERTHS",
+		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "WAIT_VALUE", "TARGET_WAIT_P95", "CACHE_PRICE", "SCALE_UP_STEP", "BERTHS",
 		"EXECUTORS", "MAX_LIFETIME", "UNLABELLED", "PRIORITY", "PAUSED", "SCHEDULE", "ALLOW_HOST_DOCKER",
 		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "CACHE_KEEP", "STORAGE_CLASS", "REGISTRY_MIRROR",
 		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS", "POD_TEMPLATE_FILE",
@@ -212,7 +212,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"JENKINS_URL": "https://j", "AGENT_JENKINS_URL": "https://a", "AGENT_JENKINS_TUNNEL": "a:50000", "JENKINS_USER": "u", "JENKINS_TOKEN_FILE": "/t", "JENKINS_CA_FILE": "/ca", "POLL_INTERVAL": "2s",
 		"JENKINS_RESTART_GRACE": "6m", "TEAMS": "web", "INSTANCE": "ci", "NAMESPACE": "ns", "MAX_AGENTS": "11", "LISTEN": "127.0.0.1:1", "LOG_LEVEL": "debug", "LEADER_ELECTION": "false", "DRY_RUN": "true",
 		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "SSH_CREDENTIALS": "key", "SSH_SECRET": "keys", "SSH_HOST_KEY": testKey, "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
-		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true", "SCHEDULE": "0 22 * * * for 8h: PAUSED=false", "ALLOW_HOST_DOCKER": "true",
+		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "WAIT_VALUE": "2.5", "TARGET_WAIT_P95": "44s", "CACHE_PRICE": "0.5", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true", "SCHEDULE": "0 22 * * * for 8h: PAUSED=false", "ALLOW_HOST_DOCKER": "true",
 		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "tcp", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
 		"CACHE_SIZE": "5Gi", "CACHE_KEEP": "3h", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
 		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule", "POD_TEMPLATE_FILE": "/pod.yaml",
@@ -527,7 +527,7 @@ func TestEffective(t *testing.T) {
 		{"BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "2Gi", "built-in"},
 		{"BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "8Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
 		{"BELLBOARD_TEAM_WEB_PERSISTENT_NAMESPACE", "ci", "BELLBOARD_NAMESPACE"},
-		{"BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "1m", "built-in"},
+		{"BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "0s", "built-in"},
 	} {
 		if !reflect.DeepEqual(got[want.Variable], want) {
 			t.Errorf("%s = %+v, want %+v", want.Variable, got[want.Variable], want)

@@ -51,7 +51,7 @@ func TestDocs(t *testing.T) {
 		"| `JENKINS_URL` | required | address at which Bellboard reaches Jenkins |",
 		"| `POLL_INTERVAL` | `1s` |",
 		"| `MAX_PERSISTENT` | MAX_AGENTS |",
-		"| `IDLE_TIMEOUT` | `1m` |",
+		"| `IDLE_TIMEOUT` | as long as it pays |",
 		"| `DOCKER` | ephemeral `none`, persistent `dind` |",
 		"| `CONNECT` | ephemeral `inbound`, persistent swarm if SWARM_USER is set, else inbound |",
 		"| `CPU` | `1` |",

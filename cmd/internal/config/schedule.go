@@ -22,7 +22,7 @@ import (
 const scheduleSetting = "SCHEDULE"
 
 // scheduled lists the settings of Limits that a window may set.
-var scheduled = []string{"MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "PAUSED"}
+var scheduled = []string{"MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "WAIT_VALUE", "PAUSED"}
 
 // window is a part of the day in which some settings of a team have other values.
 //

@@ -138,7 +138,7 @@ func TestTimetable(t *testing.T) {
 
 // TestEveryWindowSetting checks that a window can set each setting of the table, and that the decision gets it.
 func TestEveryWindowSetting(t *testing.T) {
-	values := map[string]string{"MIN_AGENTS": "3", "MIN_IDLE": "3", "MAX_AGENTS": "30", "MAX_PERSISTENT": "3", "PAUSED": "true"}
+	values := map[string]string{"MIN_AGENTS": "3", "MIN_IDLE": "3", "MAX_AGENTS": "30", "MAX_PERSISTENT": "3", "WAIT_VALUE": "3", "PAUSED": "true"}
 	for _, setting := range scheduled {
 		c := load(t, env(webSchedule+"0 7 * * * for 1h: "+setting+"="+values[setting]))
 		plain := load(t, env("BELLBOARD_TEAM_WEB_"+setting+"="+values[setting])).ScalerTeams()[0]
@@ -195,7 +195,7 @@ func TestWindowMistakes(t *testing.T) {
 0 7 * * * for 8 hours in UTC: PAUSED=on | PAUSED="on": neither true nor false; write one of the two`},
 		{"no zone", web("0 7 * * * for 1h in Berlin: MIN_IDLE=2"), "0 7 * * * for 1h in Berlin: MIN_IDLE=2 | no time zone is named Berlin; write one such as Europe/Berlin, or none for UTC"},
 		{"the zone of some machine", web("0 7 * * * for 1h in Local: MIN_IDLE=2"), "0 7 * * * for 1h in Local: MIN_IDLE=2 | no time zone is named Local; write one such as Europe/Berlin, or none for UTC"},
-		{"no setting", web("0 7 * * * for 1h: IDLE_TIMEOUT=2m"), "0 7 * * * for 1h: IDLE_TIMEOUT=2m | IDLE_TIMEOUT is no setting of a window; write MIN_AGENTS, MIN_IDLE, MAX_AGENTS, MAX_PERSISTENT or PAUSED"},
+		{"no setting", web("0 7 * * * for 1h: IDLE_TIMEOUT=2m"), "0 7 * * * for 1h: IDLE_TIMEOUT=2m | IDLE_TIMEOUT is no setting of a window; write MIN_AGENTS, MIN_IDLE, MAX_AGENTS, MAX_PERSISTENT, WAIT_VALUE or PAUSED"},
 		{"no settings", web("0 7 * * * for 1h:"), `0 7 * * * for 1h: | "" is not SETTING=VALUE; write e.g. MIN_IDLE=2`},
 		{"a setting twice", web("0 7 * * * for 1h: MIN_IDLE=2, MIN_IDLE=3"), "0 7 * * * for 1h: MIN_IDLE=2, MIN_IDLE=3 | MIN_IDLE is set twice in this window; drop one"},
 		{"no number", web("0 7 * * * for 1h: MIN_IDLE=few"), `0 7 * * * for 1h: MIN_IDLE=few | MIN_IDLE="few": not a whole number; write e.g. 10`},
@@ -205,7 +205,7 @@ func TestWindowMistakes(t *testing.T) {
 0 7 * * for 0s in X: MIN_IDLE=x | "0s" is no length of a window; it must be at least 1m and at most 168h (7 days)
 0 7 * * for 0s in X: MIN_IDLE=x | no time zone is named X; write one such as Europe/Berlin, or none for UTC
 0 7 * * for 0s in X: MIN_IDLE=x | MIN_IDLE="x": not a whole number; write e.g. 10
-0 8 * * * for 1h: Y=1 | Y is no setting of a window; write MIN_AGENTS, MIN_IDLE, MAX_AGENTS, MAX_PERSISTENT or PAUSED`},
+0 8 * * * for 1h: Y=1 | Y is no setting of a window; write MIN_AGENTS, MIN_IDLE, MAX_AGENTS, MAX_PERSISTENT, WAIT_VALUE or PAUSED`},
 
 		// Settings against one another.
 		{"above the built-in limit", web("0 7 * * * for 1h: MIN_AGENTS=11"), "0 7 * * * for 1h: MIN_AGENTS=11 | MIN_AGENTS=11 is more than BELLBOARD_TEAM_WEB_MAX_AGENTS=10 (built-in); lower one or raise the other"},

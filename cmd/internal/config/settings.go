@@ -63,13 +63,16 @@ func (g *Global) Leads(inCluster bool) bool {
 // BELLBOARD_TEAM_<NAME>_<SETTING> for one.
 type Limits struct {
 	Labels            string        `split_words:"true" need:"write the labels its agents carry, e.g. linux docker" is:"labels" desc:"labels of the team's agents, separated by blanks; Bellboard adds the kind, and Swarm adds swarm"`
-	Mode              scaler.Mode   `split_words:"true" one:"ephemeral persistent auto" desc:"ephemeral (one agent for each build), persistent (agents stay and keep their image cache) or auto (persistent agents for the usual demand, ephemeral ones for the rest)"`
+	Mode              scaler.Mode   `split_words:"true" one:"ephemeral persistent auto" desc:"ephemeral (one agent for each build), persistent (agents stay and keep their image cache) or auto (Bellboard chooses for each new agent: persistent if its cache saves builds more than its volume costs)"`
 	MinAgents         int           `split_words:"true" min:"0" desc:"agents that stay when nothing waits. Higher: that many builds start without waiting; paid day and night"`
 	MinIdle           int           `split_words:"true" min:"0" desc:"free agents kept beyond the busy ones. Higher: that many builds start at once; paid day and night"`
 	MaxAgents         int           `split_words:"true" min:"1" why:"; to stop a team set its PAUSED=true" desc:"most living pods of the team. This limits the cost; beyond it builds wait"`
 	MaxPersistent     *int          `split_words:"true" min:"0" shown:"MAX_AGENTS" desc:"most persistent agents among them; 0 in mode auto means ephemeral agents only"`
 	ScaleUpCooldown   time.Duration `split_words:"true" min:"0s" desc:"time between two scale-ups for waiting builds. Longer: builds wait longer, fewer short-lived agents"`
 	ScaleDownCooldown time.Duration `split_words:"true" min:"0s" desc:"time after any change in the pool before idle persistent agents go. Longer: more idle time, fewer restarts of agents"`
+	WaitValue         float64       `split_words:"true" min:"0" max:"1000" desc:"seconds of an agent that you would pay to save a build one second of waiting. Higher: more agents are kept and started ahead, builds wait less, and you pay more"`
+	TargetWaitP95     time.Duration `split_words:"true" min:"1s" zero:"0s (WAIT_VALUE decides)" shown:"–" desc:"longest wait that 95 of 100 builds should have. If set, Bellboard looks for the WAIT_VALUE that reaches it"`
+	CachePrice        float64       `split_words:"true" min:"0" max:"1000" desc:"cost of a cache slot's volume, as a share of what an agent costs. Lower: more slots are kept, and more agents are persistent"`
 	ScaleUpStep       int           `split_words:"true" min:"0" desc:"most agents per scale-up; 0 for as many as wait. Lower: builds of a burst wait longer"`
 	Berths            int           `split_words:"true" min:"2" why:": Jenkins names a waiting build's label only while two nodes carry it" desc:"Jenkins nodes registered in advance. That many builds of a burst get their pod without a write to Jenkins; costs no pod"`
 	Executors         int           `split_words:"true" min:"1" desc:"builds that a persistent agent runs at once. More than one: they share its CPU, memory and workspace disk"`
@@ -84,7 +87,7 @@ type Limits struct {
 // PodSettings is the settings that shape one kind of a team's agents: the variables of Limits, and
 // BELLBOARD_DEFAULT_<KIND>_<SETTING> and BELLBOARD_TEAM_<NAME>_<KIND>_<SETTING> for one kind only.
 type PodSettings struct {
-	IdleTimeout  time.Duration `split_words:"true" min:"1s" desc:"how long an agent may be free before it goes. Longer: fewer restarts of agents, more idle time"`
+	IdleTimeout  time.Duration `split_words:"true" min:"1s" zero:"0s (as long as it pays)" shown:"as long as it pays" desc:"how long an agent may be free before it goes. Longer: fewer restarts of agents, more idle time"`
 	StartTimeout time.Duration `split_words:"true" min:"1s" desc:"how long an agent may take to connect, from when it has a Kubernetes node, before Bellboard replaces it"`
 	// BUILD_GRACE is the pod's grace period, in seconds. A few seconds mark Bellboard's own deletions.
 	BuildGrace      time.Duration   `split_words:"true" min:"30s" desc:"how long a running build may go on after somebody else deletes its pod"`
@@ -125,12 +128,12 @@ func builtinGlobal() Global {
 }
 
 func builtinLimits() Limits {
-	return Limits{Mode: scaler.ModeAuto, MaxAgents: 10, ScaleDownCooldown: time.Minute, Berths: 2, Executors: 1, MaxLifetime: 24 * time.Hour}
+	return Limits{Mode: scaler.ModeAuto, MaxAgents: 10, WaitValue: 10, CachePrice: 0.03, Berths: 2, Executors: 1, MaxLifetime: 24 * time.Hour}
 }
 
 func builtinPod(kind scaler.Kind) PodSettings {
 	p := PodSettings{
-		IdleTimeout: time.Minute, StartTimeout: 5 * time.Minute, BuildGrace: 10 * time.Minute, Connect: ConnectInbound,
+		StartTimeout: 5 * time.Minute, BuildGrace: 10 * time.Minute, Connect: ConnectInbound,
 		Image: pool.DefaultImage, CPU: "1", Memory: "2Gi", Docker: pool.DockerNone, CacheSize: "20Gi",
 		CacheKeep: scaler.SlotKeep,
 	}

@@ -50,7 +50,7 @@ func (l *loader) team(name string) Team {
 // set sets the limits of a team as the decision knows it.
 func (l *Limits) set(t *scaler.Team) {
 	t.MinAgents, t.MinIdle, t.MaxAgents, t.MaxPersistent = l.MinAgents, l.MinIdle, l.MaxAgents, *l.MaxPersistent
-	t.Paused = l.Paused
+	t.WaitValue, t.Paused = l.WaitValue, l.Paused
 }
 
 // ScalerTeams returns the teams as the decision knows them outside of all windows.
@@ -61,6 +61,7 @@ func (c *Config) ScalerTeams() []scaler.Team {
 		one := scaler.Team{
 			Name: t.Name, Labels: unique(t.Labels), Mode: t.Mode,
 			ScaleUpCooldown: t.ScaleUpCooldown, ScaleDownCooldown: t.ScaleDownCooldown,
+			TargetWait: t.TargetWaitP95, CachePrice: t.CachePrice,
 			ScaleUpStep: t.ScaleUpStep, Priority: t.Priority, MostPersistent: t.mostPersistent(),
 		}
 		t.set(&one)

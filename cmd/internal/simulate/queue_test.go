@@ -101,7 +101,7 @@ func TestSetUp(t *testing.T) {
 }
 
 // TestAgentForEachBuild checks the real decision where it has a closed form: with one-build agents and no
-// limit, each build makes one agent. Its agent serves it, or an older build, so the mean wait is the mean start
+// limit, and if waiting costs nothing, each build makes one agent. Its agent serves it, or an older build, so the mean wait is the mean start
 // and half a poll. In M/M/∞ with set-up the paid time is that of the work and of the starts.
 func TestAgentForEachBuild(t *testing.T) {
 	const length, rate, poll = 1000.0, 0.01, 1.0
@@ -112,7 +112,7 @@ func TestAgentForEachBuild(t *testing.T) {
 		for i := range h.Builds {
 			h.Builds[i].Length += 5000 // long enough for a mark
 		}
-		r := replayed(t, h, s, ours(t, poll*1000*time.Millisecond, "MODE=ephemeral"))
+		r := replayed(t, h, s, ours(t, poll*1000*time.Millisecond, "MODE=ephemeral", "WAIT_VALUE=0"))
 		paid += r.Paid() / 8
 		if r.Launches != len(h.Builds) {
 			t.Errorf("%d agents were made for %d builds", r.Launches, len(h.Builds))

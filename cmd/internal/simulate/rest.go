@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"cmp"
 	"time"
 
 	"bellboard/scaler"
@@ -41,7 +42,7 @@ func (b *bellboard) rest(w *world) int64 {
 			continue
 		}
 		bound(known.Free, scaler.FreeUnprotected)
-		bound(known.Free, s.pool.IdleTimeout)
+		bound(known.Free, cmp.Or(s.pool.IdleTimeout, scaler.FreeAtLeast))
 		if s.pool.MaxLifetime > 0 {
 			bound(pod.Created, s.pool.MaxLifetime)
 		}
@@ -52,8 +53,25 @@ func (b *bellboard) rest(w *world) int64 {
 		bound(known.Used, v.Keep)
 		bound(known.Aside, 0)
 	}
-	if b.team.Mode == scaler.ModeAuto && len(w.all) > 0 {
-		bound(now.Truncate(time.Minute), time.Minute) // the demand of each minute is counted
+	return min(rest, b.policyBound())
+}
+
+// policyBound returns when the policy may decide anything new: about an agent for a build to come, or about a
+// cache slot that no agent uses.
+func (b *bellboard) policyBound() int64 {
+	rest, now := int64(never), b.in.Now
+	known := b.in.Memory.Teams[b.team.Name]
+	if t := known.Due(now); !t.IsZero() {
+		rest = t.Add(time.Millisecond - 1).UnixMilli()
+	}
+	used := 0
+	for _, s := range b.podOf {
+		if s.agent.slot != nil {
+			used++
+		}
+	}
+	if len(b.in.Cluster.Slots) > used {
+		rest = min(rest, now.Truncate(scaler.SlotsEvery).Add(scaler.SlotsEvery).UnixMilli())
 	}
 	return rest
 }
