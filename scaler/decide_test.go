@@ -65,6 +65,7 @@ func usedOften(n int) TeamMemory {
 		for range fewGaps {
 			l.Gaps = l.Gaps.with(gap.Seconds())
 		}
+		l.Gaps = l.Gaps.with(max(gap, 3*time.Hour).Seconds())
 		out.Levels = append(out.Levels, l)
 	}
 	return out

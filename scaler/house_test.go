@@ -47,9 +47,7 @@ func newHouse(teams ...Team) Input {
 		Memory: Memory{Started: noon.Add(-24 * time.Hour), Teams: map[string]TeamMemory{}},
 	}
 	for i := range teams {
-		if teams[i].Mode == ModeAuto {
-			in.Memory.Teams[teams[i].Name] = usedOften(0)
-		}
+		in.Memory.Teams[teams[i].Name] = usedOften(40 * yes(teams[i].Mode == ModePersistent))
 		for _, p := range teams[i].Pools {
 			for b := range p.Berths {
 				name := AgentName(p.PoolID, "berth"+string(rune('a'+b)))

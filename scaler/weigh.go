@@ -132,8 +132,13 @@ func (x *weighing) price(ephemeral, persistent Usual) {
 // kindOf returns the kind of a level's agents in mode auto. With cache slots, a level has persistent agents if
 // its slot is worth its volume; otherwise if an agent would be kept until its next build.
 func (x *weighing) kindOf(k int) Kind {
-	own, gaps := &x.is.Levels[k].Gaps, x.is.gapsOf(k)
-	if x.cached() && keeps(own, 0, x.slot) || !x.cached() && gaps != nil && keeps(gaps, 0, x.start) {
+	pays := false
+	if own, gaps := &x.is.Levels[k].Gaps, x.is.gapsOf(k); x.cached() {
+		pays = x.slot > SlotsEvery && keeps(own, 0, x.slot) // slots are not weighed more often
+	} else {
+		pays = gaps != nil && keeps(gaps, 0, x.start)
+	}
+	if pays {
 		return Persistent
 	}
 	return Ephemeral

@@ -27,7 +27,7 @@ func TestFallback(t *testing.T) {
 		serves      string // the beginning of the agents' names that builds run on
 		says        string // "": nothing of a fallback
 	}{
-		{"ephemeral ones fail", "linux", auto, ofKind("ephemeral"), "web-p-", "ephemeral agents failed (image-pull)"},
+		{"ephemeral ones fail", "linux", append(auto, "BELLBOARD_TEAM_WEB_CACHE_PRICE=1000"), ofKind("ephemeral"), "web-p-", "ephemeral agents failed (image-pull)"},
 		{"persistent ones fail", "linux", append(auto, "BELLBOARD_TEAM_WEB_MIN_AGENTS=1"), ofKind("persistent"), "web-e-", "persistent agents failed (image-pull)"},
 		{"a Docker mode fails", "docker", []string{
 			"BELLBOARD_TEAMS=root,user", "BELLBOARD_DEFAULT_MODE=ephemeral",
