@@ -54,10 +54,17 @@ type Series struct {
 	Sorted []float32 `json:"-"`
 }
 
-// with returns the series with one more number.
+// with returns the series with one more number, and without the oldest beyond seriesKept.
 func (s Series) with(x float64) Series {
-	last := append(slices.Clone(s.Last), float32(x))
-	return newSeries(last[max(0, len(last)-seriesKept):])
+	drop := max(0, len(s.Last)+1-seriesKept)
+	last := append(make([]float32, 0, len(s.Last)+1-drop), s.Last[drop:]...)
+	sorted := append(make([]float32, 0, len(s.Sorted)+1), s.Sorted...)
+	for _, old := range s.Last[:drop] {
+		i, _ := slices.BinarySearch(sorted, old)
+		sorted = slices.Delete(sorted, i, i+1)
+	}
+	i, _ := slices.BinarySearch(sorted, float32(x))
+	return Series{Last: append(last, float32(x)), Sorted: slices.Insert(sorted, i, float32(x))}
 }
 
 func newSeries(last []float32) Series {

@@ -61,6 +61,7 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 			a.stay[m.Kind]++
 		}
 		a.stuck += yes(m.stuck)
+		a.uses += yes(d.useOfFree(m))
 		if m.online() {
 			a.dec.Free += m.capacity()
 		} else {
@@ -77,6 +78,11 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 				a.gone[m.Kind]++
 			}
 		default:
+		}
+	}
+	for _, s := range d.slots {
+		if s.pool != nil && !s.Deleting {
+			byTeam[s.Team].slots++
 		}
 	}
 	for _, s := range d.supply {

@@ -95,6 +95,8 @@ type ask struct {
 	granted  int                    // agents that BELLBOARD_MAX_AGENTS allows, once the teams share them
 	crowd    int                    // agents that builds wait for, and that only MAX_AGENTS forbids
 	stuck    int                    // pods that do not go away: see stuckPod
+	uses     int                    // agents that have just begun a build after they had waited for it
+	slots    int                    // cache slots
 	veto     *Vetoed                // set if the label of items that have or get an agent is not certain
 	departs  departing
 	weighed  *TeamMemory  // what the next tick knows of the team

@@ -25,15 +25,14 @@ func (d *decider) weigh(a *ask) {
 	x := weighing{ask: a, started: d.mem.Started, now: d.in.Now, was: d.in.Memory.Teams[a.t.Name], w: &a.dec.Weighed}
 	x.demand = agentsFor(a.dec.Waiting-a.dec.Vetoed+a.dec.Busy, a.size(Persistent))
 	x.stay = a.total(a.stay)
-	slots, uses := d.countSlots(a.t), d.usesOfFree(a.t)
 	x.learn(d.facts)
 	x.price(d.pooled.of(PoolID{a.t.Name, Ephemeral}).Starts.Usual, d.pooled.of(PoolID{a.t.Name, Persistent}).Starts.Usual)
-	x.is.Demand, x.is.Levels = min(x.demand, levelsKept), x.follow(max(x.stay, slots))
-	x.persistent(slots)
+	x.is.Demand, x.is.Levels = min(x.demand, levelsKept), x.follow(max(x.stay, a.slots))
+	x.persistent()
 	if x.cached() {
 		x.slots()
 	}
-	x.is.Ledger.book(x.now, uses, x.start)
+	x.is.Ledger.book(x.now, a.uses, x.start)
 	x.is.Ledger.Alive, x.is.Ledger.Held = x.stay, 0
 	if x.is.left() > 0 {
 		x.ahead()
@@ -53,24 +52,9 @@ type weighing struct {
 	slot         time.Duration // how long a slot may wait for a use and still be worth it
 }
 
-// countSlots returns how many cache slots a team has.
-func (d *decider) countSlots(t *Team) int {
-	n := 0
-	for _, s := range d.slots {
-		n += yes(s.Team == t.Name && s.pool != nil && !s.Deleting)
-	}
-	return n
-}
-
-// usesOfFree returns how many of the team's agents have just begun a build after they had waited for it.
-func (d *decider) usesOfFree(t *Team) int {
-	n := 0
-	for _, k := range Kinds() {
-		for _, m := range d.byPool[PoolID{t.Name, k}] {
-			n += yes(m.verdict.Class == Busy && !m.was.Free.IsZero() && d.in.Now.Sub(m.was.Free) > blink)
-		}
-	}
-	return n
+// useOfFree reports whether the agent has just begun a build after it had waited for it.
+func (d *decider) useOfFree(m *agent) bool {
+	return m.verdict.Class == Busy && !m.was.Free.IsZero() && d.in.Now.Sub(m.was.Free) > blink
 }
 
 // learn adds this tick to what is known of the team.
@@ -89,7 +73,7 @@ func (x *weighing) follow(reach int) []Level {
 	if was == demand && reach <= len(levels) {
 		return levels
 	}
-	out := slices.Clone(levels)
+	out := append(make([]Level, 0, max(len(levels), reach)), levels...)
 	for len(out) < reach {
 		out = append(out, Level{Since: x.started})
 	}
@@ -133,10 +117,10 @@ func (x *weighing) price(ephemeral, persistent Usual) {
 // its slot is worth its volume; otherwise if an agent would be kept until its next build.
 func (x *weighing) kindOf(k int) Kind {
 	pays := false
-	if own, gaps := &x.is.Levels[k].Gaps, x.is.gapsOf(k); x.cached() {
-		pays = x.slot > SlotsEvery && keeps(own, 0, x.slot) // slots are not weighed more often
-	} else {
-		pays = gaps != nil && keeps(gaps, 0, x.start)
+	if x.cached() {
+		pays = x.slot > SlotsEvery && keeps(&x.is.Levels[k].Gaps, 0, x.slot) // slots are not weighed more often
+	} else if gaps := x.is.gapsOf(k); gaps != nil {
+		pays = keeps(gaps, 0, x.start)
 	}
 	if pays {
 		return Persistent
@@ -146,14 +130,14 @@ func (x *weighing) kindOf(k int) Kind {
 
 // persistent finds how many agents may be persistent in mode auto: as many as levels say, and as many as there
 // are slots, whose volumes are paid already.
-func (x *weighing) persistent(slots int) {
+func (x *weighing) persistent() {
 	if x.t.Mode != ModeAuto {
 		return
 	}
 	for k := range x.is.Demand {
 		x.dec.Level += yes(x.kindOf(k) == Persistent)
 	}
-	x.dec.Level = min(max(x.dec.Level, min(slots, x.demand)), x.t.MaxPersistent)
+	x.dec.Level = min(max(x.dec.Level, min(x.ask.slots, x.demand)), x.t.MaxPersistent)
 }
 
 // slots finds how many cache slots are worth their volumes. Unused slots are weighed now and then.
