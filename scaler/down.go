@@ -71,10 +71,11 @@ func (d *decider) makingRoom(teams []*ask) {
 // the fewest builds, if the other agents have had room for its builds for IDLE_TIMEOUT.
 func (d *decider) poolDown(a *ask, p *Pool) {
 	t, k, size, pool := a.t, p.Kind, p.size(), d.pooled.of(p.PoolID)
-	going, expired := d.idlest(p, max(a.crowd, d.crowd))
+	crowd := max(a.crowd, d.crowd)
+	going, expired := d.idlest(p, crowd)
 	emptiest := d.emptiest(a, p)
 	if len(going) == 0 && emptiest != nil {
-		going = append(going, emptiest)
+		going, expired = append(going, emptiest), 1
 	}
 	// Like a limit of creations, limit keeps the beginning of the list.
 	limit := func(s Step, to int) {
@@ -90,9 +91,18 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 	if k == t.floorKind() {
 		limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.stay[k]-t.MinAgents)
 	}
+	// An agent that was started ahead stays until its time is over: another would be started in its place.
+	keep := a.dec.Weighed.Ahead
 	if p.IdleTimeout == 0 {
-		limit(Step{}, a.total(a.surplus)/size-a.dec.Weighed.Hold)
+		keep = a.dec.Weighed.Hold
 	}
+	// Builds that wait for its place come before builds that may come.
+	room := 0
+	for room < min(len(going), crowd) && going[room] != emptiest && d.in.Now.Sub(going[room].is.Free) >= RoomAfter {
+		room++
+	}
+	expired = min(expired, max(0, a.total(a.surplus)/size-keep))
+	limit(Step{}, max(expired, room))
 	limit(Step{Rule: RuleMinIdle, Limit: t.MinIdle}, (a.total(a.surplus)-t.MinIdle)/size)
 	if len(going) > 0 && k == Persistent {
 		left := t.ScaleDownCooldown - d.in.Now.Sub(cmp.Or(pool.Down, d.mem.Started))

@@ -222,9 +222,7 @@ func (l *Ledger) book(now time.Time, uses int, worth time.Duration) {
 		l.Paid += took * time.Duration(l.Alive)
 		l.Balance -= took * time.Duration(l.Held)
 	}
-	if l.Held > 0 {
-		l.Balance += worth * time.Duration(uses)
-	}
+	l.Balance += worth * time.Duration(min(uses, l.Held))
 	l.At = now
 }
 

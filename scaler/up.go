@@ -75,6 +75,8 @@ func anyCreation(creation) bool { return true }
 // soft reports whether the team's step and cooldown slow this creation down.
 func soft(c creation) bool { return c.why == ReasonDemand }
 
+func aheadOfBuild(c creation) bool { return c.why == ReasonForecast }
+
 func ofKind(k Kind) func(creation) bool { return func(c creation) bool { return c.kind == k } }
 
 // ask is one team during a decision: what the team has, what it needs, and what the limits allow of that.
@@ -351,8 +353,11 @@ func (d *decider) shareGlobal(teams []*ask, alive int) {
 	if want <= room {
 		return
 	}
+	for _, a := range teams { // a place for an agent without a build would be missing for a build
+		a.limit(Step{Rule: RuleGlobalMax, Limit: d.in.MaxAgents}, aheadOfBuild, 0)
+	}
 	hungry := slices.DeleteFunc(slices.Clone(teams), func(a *ask) bool { return a.allUps() == 0 })
-	for ; room > 0; room-- {
+	for ; room > 0 && len(hungry) > 0; room-- {
 		next := slices.MinFunc(hungry, func(a, b *ask) int {
 			agents := a.dec.Alive + a.granted - b.dec.Alive - b.granted
 			return cmp.Or(b.t.Priority-a.t.Priority, agents, strings.Compare(a.t.Name, b.t.Name))

@@ -52,9 +52,17 @@ type weighing struct {
 	slot         time.Duration // how long a slot may wait for a use and still be worth it
 }
 
-// useOfFree reports whether the agent has just begun a build after it had waited for it.
+// useOfFree reports whether the agent has just begun a build for which it was not made: it had waited for the
+// build, or no build waited when it was made. With the hook, a one-build agent is marked as soon as its build
+// begins.
 func (d *decider) useOfFree(m *agent) bool {
-	return m.verdict.Class == Busy && !m.was.Free.IsZero() && d.in.Now.Sub(m.was.Free) > blink
+	switch m.verdict.Class {
+	case Busy, Draining:
+		waited := !m.was.Free.IsZero() && d.in.Now.Sub(m.was.Free) > blink
+		return !m.was.Work.On && (waited || m.Pod != nil && !m.Pod.Protected)
+	default:
+		return false
+	}
 }
 
 // learn adds this tick to what is known of the team.
@@ -189,11 +197,17 @@ func (a *ask) policy() bool {
 }
 
 // aheadOfBuilds adds the agents that are started ahead of their builds, if so many executors are free anyway.
+// Beyond MAX_PERSISTENT, mode auto starts ephemeral agents.
 func (a *ask) aheadOfBuilds(free int) {
 	for _, k := range Kinds() {
-		executors := a.due[k] * a.size(k)
-		a.up.add(k, ReasonForecast, agentsFor(executors-free, a.size(k)))
+		executors, over := a.due[k]*a.size(k), 0
+		n := agentsFor(executors-free, a.size(k))
 		free = max(0, free-executors)
+		if k == Persistent && a.t.Mode == ModeAuto {
+			over = max(0, n-a.persistentRoom())
+		}
+		a.up.add(k, ReasonForecast, n-over)
+		a.up.add(Ephemeral, ReasonForecast, over)
 	}
 }
 

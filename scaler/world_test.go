@@ -357,7 +357,7 @@ func apply(in Input, p Plan, mem Memory) Input {
 			}
 			delete(in.Berths, name)
 			in.Secrets[name] = true
-			made := Pod{PoolID: a.Pool, Name: name, UID: "uid-" + name, Phase: PodPending, Created: in.Now, Requested: true, Connect: pool.Connect, Namespace: pool.Namespace}
+			made := Pod{PoolID: a.Pool, Name: name, UID: "uid-" + name, Phase: PodPending, Created: in.Now, Requested: true, Connect: pool.Connect, Namespace: pool.Namespace, Protected: !a.Spare}
 			if a.Slot != nil {
 				made.Slot = a.Slot.Name
 			}
