@@ -216,6 +216,9 @@ func (m *TeamMemory) left() time.Duration {
 	return m.Ledger.Balance + m.Ledger.Paid/50 + 2*m.startWorth()*time.Duration(len(m.Levels)) + time.Hour
 }
 
+// ledgerMost is the longest time in a ledger. Thousands of agents would soon reach the longest duration.
+const ledgerMost = math.MaxInt64 / 4
+
 // book adds the time since the last entry, and uses of agents that were free, each worth so much.
 func (l *Ledger) book(now time.Time, uses int, worth time.Duration) {
 	if took := now.Sub(l.At); !l.At.IsZero() && took > 0 {
@@ -223,6 +226,7 @@ func (l *Ledger) book(now time.Time, uses int, worth time.Duration) {
 		l.Balance -= took * time.Duration(l.Held)
 	}
 	l.Balance += worth * time.Duration(min(uses, l.Held))
+	l.Paid, l.Balance = min(l.Paid, ledgerMost), min(max(l.Balance, -ledgerMost), ledgerMost)
 	l.At = now
 }
 
