@@ -2,7 +2,6 @@ package scaler
 
 import (
 	"cmp"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -60,7 +59,9 @@ func (s *scene) work(m *agent) {
 		}
 		if !seen {
 			s.firstBuild(m)
-			is.Began = s.in.Now
+			if !s.in.Memory.Started.IsZero() { // a process that begins does not know how long the build has run
+				is.Began = s.in.Now
+			}
 		} else if !was.On && m.Kind == Ephemeral {
 			s.facts.SecondBuilds[m.PoolID]++
 		}
@@ -85,7 +86,9 @@ func (s *scene) built(m *agent) time.Time {
 	if m.Pod != nil && m.Pod.Warmth == Warm {
 		warmth = Warm
 	}
-	s.facts.Builds = append(s.facts.Builds, BuildDone{m.PoolID, path.Dir(path.Clean(w.Build)), warmth, s.in.Now.Sub(w.Began)})
+	build := strings.TrimSuffix(w.Build, "/") // the URL of the job, and a number
+	job := build[:max(0, strings.LastIndexByte(build, '/'))]
+	s.facts.Builds = append(s.facts.Builds, BuildDone{m.PoolID, job, warmth, s.in.Now.Sub(w.Began)})
 	return time.Time{}
 }
 
