@@ -105,7 +105,7 @@ func pays(left []float32, age, worth time.Duration) bool {
 // gainAhead returns what it is worth, in agent-seconds, to start an agent now for the next use, which comes at
 // one of the times left. Some uses that do not come are added, so that few uses prove little.
 func gainAhead(left []float32, age, start time.Duration, waitValue float64) float64 {
-	a, s, most := age.Seconds(), start.Seconds(), (start + aheadFor).Seconds()
+	a, s, most := age.Seconds(), start.Seconds(), reach(start).Seconds()
 	gain := -missesAdded * most
 	for _, g := range left {
 		switch r := float64(g) - a; {
@@ -127,7 +127,7 @@ func startsAhead(every Series, start time.Duration, waitValue float64) (out []fl
 	for _, g := range every.Sorted {
 		age := max(0, seconds(float64(g))-start)
 		left := every.after(age)
-		hits, _ := slices.BinarySearch(left, float32((age + start + aheadFor).Seconds()))
+		hits, _ := slices.BinarySearch(left, float32((age + reach(start)).Seconds()))
 		if len(left) >= fewPeriods && 2*hits >= len(left) && gainAhead(left, age, start, waitValue) > 0 {
 			out = append(out, float32(age.Seconds()))
 		}
@@ -279,7 +279,7 @@ func (m *TeamMemory) Due(now time.Time) time.Time {
 		for _, age := range l.Ahead {
 			from := l.Began.Add(seconds(float64(age)))
 			at(from)
-			at(from.Add(m.Lead + aheadFor))
+			at(from.Add(reach(m.Lead)))
 		}
 	}
 	at(m.turns())
@@ -295,3 +295,6 @@ func (m *TeamMemory) turns() time.Time {
 	}
 	return l.At.Add(seconds(-left.Seconds() / slope)).Add(time.Millisecond)
 }
+
+// reach is how long before a build an agent may be started for it.
+func reach(start time.Duration) time.Duration { return start + max(aheadFor, 3*start) }
