@@ -71,7 +71,7 @@ func (d *decider) makingRoom(teams []*ask) {
 // the fewest builds, if the other agents have had room for its builds for IDLE_TIMEOUT.
 func (d *decider) poolDown(a *ask, p *Pool) {
 	t, k, size, pool := a.t, p.Kind, p.size(), d.pooled.of(p.PoolID)
-	going, expired := d.idlest(p, max(a.crowd, d.crowd))
+	going, expired := d.idlest(a, p)
 	emptiest := d.emptiest(a, p)
 	if len(going) == 0 && emptiest != nil {
 		going = append(going, emptiest)
@@ -89,9 +89,6 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 	limit(Step{}, (a.surplus[k]-a.coming[k])/size)
 	if k == t.floorKind() {
 		limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.stay[k]-t.MinAgents)
-	}
-	if p.IdleTimeout == 0 {
-		limit(Step{}, a.total(a.surplus)/size-a.dec.Weighed.Hold)
 	}
 	limit(Step{Rule: RuleMinIdle, Limit: t.MinIdle}, (a.total(a.surplus)-t.MinIdle)/size)
 	if len(going) > 0 && k == Persistent {
@@ -117,7 +114,7 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 		}
 		crowded := i >= expired
 		a.departs.made += yes(crowded)
-		d.act(Mark, m, ReasonIdle, idleText(d.in.Now.Sub(m.is.Free), crowded))
+		d.act(Mark, m, ReasonIdle, idleText(d.idleFor(m), crowded))
 	}
 }
 
@@ -125,21 +122,32 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 func (p *Pool) freeFor() time.Duration { return cmp.Or(p.IdleTimeout, FreeAtLeast) }
 
 // idlest returns the pool's agents that have been idle for IDLE_TIMEOUT, the longest idle first, and their
-// number. Agents that have been idle for RoomAfter are added, up to crowd agents in all.
-func (d *decider) idlest(p *Pool, crowd int) (idle []*agent, expired int) {
+// number. Without IDLE_TIMEOUT these are the agents that are not worth keeping. While builds wait because of a
+// full cap, agents that have been idle for RoomAfter are added, up to one for each of these builds.
+func (d *decider) idlest(a *ask, p *Pool) (idle []*agent, expired int) {
 	for _, m := range d.byPool[p.PoolID] {
-		if d.mayGo(m, Free) && d.in.Now.Sub(m.is.Free) >= min(p.freeFor(), RoomAfter) {
+		if d.mayGo(m, Free) && d.idleFor(m) >= min(p.freeFor(), RoomAfter) {
 			idle = append(idle, m)
 		}
 	}
 	slices.SortFunc(idle, func(x, y *agent) int {
 		return cmp.Or(x.is.Free.Compare(y.is.Free), strings.Compare(x.Name, y.Name))
 	})
-	for expired < len(idle) && d.in.Now.Sub(idle[expired].is.Free) >= p.freeFor() {
+	for expired < len(idle) && d.idleFor(idle[expired]) >= p.freeFor() {
 		expired++
 	}
-	return idle[:min(len(idle), max(expired, crowd))], expired
+	if p.IdleTimeout == 0 {
+		expired = max(0, min(expired, a.total(a.surplus)/p.size()-a.dec.Weighed.Hold))
+	}
+	n, crowd := expired, max(a.crowd, d.crowd)
+	for n < min(len(idle), crowd) && d.idleFor(idle[n]) >= cmp.Or(min(p.IdleTimeout, RoomAfter), RoomAfter) {
+		n++
+	}
+	return idle[:n], expired
 }
+
+// idleFor returns how long an agent has been free.
+func (d *decider) idleFor(m *agent) time.Duration { return d.in.Now.Sub(m.is.Free) }
 
 // emptiest returns the agent at work that runs the fewest builds, if its pool has had an agent's worth of
 // free executors for IDLE_TIMEOUT. Otherwise emptiest returns nil.
