@@ -38,8 +38,14 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	desired := gauge(auto, "bellboard_agents_desired", "Agents that the team would have if no rule limited it.", m.team)
 	alive := gauge(auto, "bellboard_agents_alive", "Agents of the team with a living pod, also draining and held ones. MAX_AGENTS limits this number.", m.team)
 	executors := gauge(auto, "bellboard_executors", "Executors of the team's agents: with a build (busy), without one (free), or of an agent on its way (coming). Agents that a person holds or somebody else deletes are not counted.", m.team, oneOf("state", []string{"busy", "free", "coming"}))
+	waitValue := gauge(auto, "bellboard_wait_value", "Seconds of an agent that one second of waiting may cost: WAIT_VALUE, or what was found for TARGET_WAIT_P95.", m.team)
+	gain := gauge(auto, "bellboard_cache_gain_seconds", "What a kept cache saves a build of the team, without the time to attach its volume, as learnt so far.", m.team)
+	kept := gauge(auto, "bellboard_agents_worth_keeping", "Free agents that are worth keeping for the next builds, if no IDLE_TIMEOUT is set.", m.team)
 	for i := range m.seen.Decisions {
 		d := &m.seen.Decisions[i]
+		waitValue.WithLabelValues(d.Team).Set(d.Weighed.WaitValue)
+		gain.WithLabelValues(d.Team).Set(d.Weighed.Gain.Seconds())
+		kept.WithLabelValues(d.Team).Set(float64(d.Weighed.Hold))
 		waiting.WithLabelValues(d.Team).Set(float64(d.Waiting))
 		oldest.WithLabelValues(d.Team).Set(d.Oldest.Seconds())
 		desired.WithLabelValues(d.Team).Set(float64(d.Want))

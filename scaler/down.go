@@ -71,11 +71,10 @@ func (d *decider) makingRoom(teams []*ask) {
 // the fewest builds, if the other agents have had room for its builds for IDLE_TIMEOUT.
 func (d *decider) poolDown(a *ask, p *Pool) {
 	t, k, size, pool := a.t, p.Kind, p.size(), d.pooled.of(p.PoolID)
-	crowd := max(a.crowd, d.crowd)
-	going, expired := d.idlest(p, crowd)
+	going, expired := d.idlest(a, p)
 	emptiest := d.emptiest(a, p)
 	if len(going) == 0 && emptiest != nil {
-		going, expired = append(going, emptiest), 1
+		going = append(going, emptiest)
 	}
 	// Like a limit of creations, limit keeps the beginning of the list.
 	limit := func(s Step, to int) {
@@ -91,18 +90,6 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 	if k == t.floorKind() {
 		limit(Step{Rule: RuleMinAgents, Limit: t.MinAgents}, a.stay[k]-t.MinAgents)
 	}
-	// An agent that was started ahead stays until its time is over: another would be started in its place.
-	keep := a.dec.Weighed.Ahead
-	if p.IdleTimeout == 0 {
-		keep = a.dec.Weighed.Hold
-	}
-	// Builds that wait for its place come before builds that may come.
-	room := 0
-	for room < min(len(going), crowd) && going[room] != emptiest && d.in.Now.Sub(going[room].is.Free) >= RoomAfter {
-		room++
-	}
-	expired = min(expired, max(0, a.total(a.surplus)/size-keep))
-	limit(Step{}, max(expired, room))
 	limit(Step{Rule: RuleMinIdle, Limit: t.MinIdle}, (a.total(a.surplus)-t.MinIdle)/size)
 	if len(going) > 0 && k == Persistent {
 		left := t.ScaleDownCooldown - d.in.Now.Sub(cmp.Or(pool.Down, d.mem.Started))
@@ -127,7 +114,7 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 		}
 		crowded := i >= expired
 		a.departs.made += yes(crowded)
-		d.act(Mark, m, ReasonIdle, idleText(d.in.Now.Sub(m.is.Free), crowded))
+		d.act(Mark, m, ReasonIdle, idleText(d.idleFor(m), crowded))
 	}
 }
 
@@ -135,21 +122,39 @@ func (d *decider) poolDown(a *ask, p *Pool) {
 func (p *Pool) freeFor() time.Duration { return cmp.Or(p.IdleTimeout, FreeAtLeast) }
 
 // idlest returns the pool's agents that have been idle for IDLE_TIMEOUT, the longest idle first, and their
-// number. Agents that have been idle for RoomAfter are added, up to crowd agents in all.
-func (d *decider) idlest(p *Pool, crowd int) (idle []*agent, expired int) {
+// number. Without IDLE_TIMEOUT these are the agents that are not worth keeping. While builds wait because of a
+// full cap, agents that have been idle for RoomAfter are added, up to one for each of these builds.
+func (d *decider) idlest(a *ask, p *Pool) (idle []*agent, expired int) {
 	for _, m := range d.byPool[p.PoolID] {
-		if d.mayGo(m, Free) && d.in.Now.Sub(m.is.Free) >= min(p.freeFor(), RoomAfter) {
+		if d.mayGo(m, Free) && d.idleFor(m) >= min(p.freeFor(), RoomAfter) {
 			idle = append(idle, m)
 		}
 	}
 	slices.SortFunc(idle, func(x, y *agent) int {
 		return cmp.Or(x.is.Free.Compare(y.is.Free), strings.Compare(x.Name, y.Name))
 	})
-	for expired < len(idle) && d.in.Now.Sub(idle[expired].is.Free) >= p.freeFor() {
+	for expired < len(idle) && d.idleFor(idle[expired]) >= p.freeFor() {
 		expired++
 	}
-	return idle[:min(len(idle), max(expired, crowd))], expired
+	expired = max(0, min(expired, a.total(a.surplus)/p.size()-a.held(p)))
+	n, crowd := expired, max(a.crowd, d.crowd)
+	for n < min(len(idle), crowd) && d.idleFor(idle[n]) >= cmp.Or(min(p.IdleTimeout, RoomAfter), RoomAfter) {
+		n++
+	}
+	return idle[:n], expired
 }
+
+// held returns how many free agents the policy keeps. IDLE_TIMEOUT does not end agents that were started ahead
+// before their time is over: others would be started in their place.
+func (a *ask) held(p *Pool) int {
+	if p.IdleTimeout > 0 {
+		return a.dec.Weighed.Ahead
+	}
+	return a.dec.Weighed.Hold
+}
+
+// idleFor returns how long an agent has been free.
+func (d *decider) idleFor(m *agent) time.Duration { return d.in.Now.Sub(m.is.Free) }
 
 // emptiest returns the agent at work that runs the fewest builds, if its pool has had an agent's worth of
 // free executors for IDLE_TIMEOUT. Otherwise emptiest returns nil.
@@ -159,7 +164,7 @@ func (d *decider) emptiest(a *ask, p *Pool) *agent {
 	}
 	since := cmp.Or(d.in.Memory.Pools[p.PoolID].Roomy, d.in.Now)
 	d.pooled.of(p.PoolID).Roomy = since
-	if d.in.Now.Sub(since) < cmp.Or(p.IdleTimeout, RoomAfter) {
+	if d.in.Now.Sub(since) < cmp.Or(p.IdleTimeout, RoomAfter) || a.total(a.surplus)/p.size() <= a.held(p) {
 		return nil
 	}
 	var out *agent

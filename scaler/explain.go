@@ -193,7 +193,7 @@ func (a *ask) creationText(why Reason) string {
 	case ReasonSpare:
 		return fmt.Sprintf("MIN_IDLE=%d", a.t.MinIdle)
 	case ReasonForecast:
-		return plural(a.dec.Weighed.Ahead, "build") + " expected within " + short(a.weighed.Lead+aheadFor)
+		return plural(a.dec.Weighed.Ahead, "build") + " expected within " + short(reach(a.weighed.Lead))
 	default:
 		return a.comingText()
 	}

@@ -266,7 +266,7 @@ func TestDueIsNotTooSoon(t *testing.T) {
 		{"a free agent whose use does not come", free, secs(60)},
 		{"little is known: the time to start another, then a start's worth", young, secs(60)},
 		{"an agent is started", ahead, secs(240)},
-		{"its time is over", started, secs(240 + 60 + 60 - 250)},
+		{"its time is over", started, secs(240 + 240 - 250)},
 		{"the ledger closes", closes, secs(50) + time.Millisecond},
 		{"the ledger opens", opens, secs(150) + time.Millisecond},
 	} {

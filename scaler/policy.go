@@ -35,7 +35,7 @@ const (
 	// blink is how short a gap has to be to count as none: a build has just left the queue, and does not show
 	// on its agent yet.
 	blink = 10 * time.Second
-	// aheadFor is how long an agent that was started ahead may wait for its build.
+	// aheadFor is how long an agent that was started ahead may wait for its build at least: see reach.
 	aheadFor = time.Minute
 	// FreeAtLeast is how long an agent is free before it goes, if IDLE_TIMEOUT is not set: Jenkins needs a
 	// moment to give it a build.
@@ -112,7 +112,7 @@ func pays(left []float32, age, worth time.Duration) bool {
 // gainAhead returns what it is worth, in agent-seconds, to start an agent now for the next use, which comes at
 // one of the times left. Some uses that do not come are added, so that few uses prove little.
 func gainAhead(left []float32, age, start time.Duration, waitValue float64) float64 {
-	a, s, most := age.Seconds(), start.Seconds(), (start + aheadFor).Seconds()
+	a, s, most := age.Seconds(), start.Seconds(), reach(start).Seconds()
 	gain := -missesAdded * most
 	for _, g := range left {
 		switch r := float64(g) - a; {
@@ -134,7 +134,7 @@ func startsAhead(every Series, start time.Duration, waitValue float64) (out []fl
 	for _, g := range every.Sorted {
 		age := max(0, seconds(float64(g))-start)
 		left := every.after(age)
-		hits, _ := slices.BinarySearch(left, float32((age + start + aheadFor).Seconds()))
+		hits, _ := slices.BinarySearch(left, float32((age + reach(start)).Seconds()))
 		if len(left) >= fewPeriods && 2*hits >= len(left) && gainAhead(left, age, start, waitValue) > 0 {
 			out = append(out, float32(age.Seconds()))
 		}
@@ -152,7 +152,7 @@ func (l *Level) due(now time.Time, start time.Duration) bool {
 	if exact {
 		return true
 	}
-	return i > 0 && age < l.Ahead[i-1]+float32((start+aheadFor).Seconds())
+	return i > 0 && age < l.Ahead[i-1]+float32(reach(start).Seconds())
 }
 
 // foreseen reports whether an agent will be started ahead for the level's next use.
@@ -288,7 +288,7 @@ func (m *TeamMemory) Due(now time.Time) time.Time {
 		for _, age := range l.Ahead {
 			from := l.Began.Add(seconds(float64(age)))
 			at(from)
-			at(from.Add(m.Lead + aheadFor))
+			at(from.Add(reach(m.Lead)))
 		}
 	}
 	at(m.turns())
@@ -304,3 +304,6 @@ func (m *TeamMemory) turns() time.Time {
 	}
 	return l.At.Add(seconds(-left.Seconds() / slope)).Add(time.Millisecond)
 }
+
+// reach returns how long an agent that is started ahead may take until its build comes, its own start included.
+func reach(start time.Duration) time.Duration { return start + max(aheadFor, 3*start) }

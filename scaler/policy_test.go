@@ -145,7 +145,7 @@ func TestKeepsLikeAHiredSki(t *testing.T) {
 
 func TestGainAhead(t *testing.T) {
 	const start, value = 40 * time.Second, 10.0
-	most := (start + aheadFor).Seconds()
+	most := reach(start).Seconds()
 	for _, tt := range []struct {
 		name string
 		left []float32
@@ -157,8 +157,8 @@ func TestGainAhead(t *testing.T) {
 		{"a use while the agent starts saves a part", []float32{110}, secs(100), 100},
 		{"a use now saves nothing", []float32{100}, secs(100), 0},
 		{"a later use saves the start and costs the wait", []float32{160}, secs(100), 400 - 20},
-		{"the last moment", []float32{200}, secs(100), 400 - 60},
-		{"a use after that costs all", []float32{201}, secs(100), -most},
+		{"the last moment", []float32{260}, secs(100), 400 - 120},
+		{"a use after that costs all", []float32{261}, secs(100), -most},
 		{"they add up", []float32{140, 160, 999}, secs(100), 400 + 380 - most},
 	} {
 		if got := gainAhead(tt.left, tt.age, start, value) + missesAdded*most; got < tt.want-0.01 || got > tt.want+0.01 {
@@ -234,7 +234,7 @@ func TestStartsAheadOfWhat(t *testing.T) {
 		{"a strict period", run(func(int) float64 { return 300 }), uses - 9, 0, uses, uses - 9},
 		{"a strict period, seen by polls", run(func(int) float64 { return 300 + 5*float64(r.IntN(3)-1) }), uses - 9, 0, uses, uses - 9},
 		{"a period that misses one in ten", run(func(int) float64 { return 300 * float64(1+yes(r.IntN(10) == 0)) }), uses - 90, 70, uses + 70, uses - 9},
-		{"ten minutes or twenty", run(func(i int) float64 { return []float64{1200, 600, 600, 1200}[i%4] }), uses - 20, uses/2 + 20, 2 * uses, uses - 20},
+		{"ten minutes or twenty", run(func(i int) float64 { return []float64{1200, 600, 600, 1200}[i%4] }), uses - 25, uses/2 + 25, 2 * uses, uses - 25},
 		{"a Poisson process", run(func(int) float64 { return 600 * r.ExpFloat64() }), 0, uses / 25, uses / 20, 0},
 	} {
 		made, inTime := starts(tt.every, 40*time.Second, 10)
@@ -246,8 +246,8 @@ func TestStartsAheadOfWhat(t *testing.T) {
 }
 
 func TestDueAndForeseen(t *testing.T) {
-	const lead = 30 * time.Second // windows from 100 to 190 and from 200 to 290
-	l := Level{Since: noon.Add(secs(20)), Began: noon, Ahead: []float32{100, 200}}
+	const lead = 30 * time.Second // windows from 100 to 220 and from 300 to 420
+	l := Level{Since: noon.Add(secs(20)), Began: noon, Ahead: []float32{100, 300}}
 	for _, tt := range []struct {
 		age           time.Duration
 		due, foreseen bool
@@ -255,12 +255,12 @@ func TestDueAndForeseen(t *testing.T) {
 		{secs(20), false, true},
 		{secs(100) - time.Millisecond, false, true},
 		{secs(100), true, true},
-		{secs(190) - time.Millisecond, true, true},
-		{secs(190), false, true},
-		{secs(200) - time.Millisecond, false, true},
-		{secs(200), true, false},
-		{secs(290) - time.Millisecond, true, false},
-		{secs(290), false, false},
+		{secs(220) - time.Millisecond, true, true},
+		{secs(220), false, true},
+		{secs(300) - time.Millisecond, false, true},
+		{secs(300), true, false},
+		{secs(420) - time.Millisecond, true, false},
+		{secs(420), false, false},
 		{time.Hour, false, false},
 	} {
 		now := noon.Add(tt.age)

@@ -200,7 +200,7 @@ func TestAhead(t *testing.T) {
 	one, two := regular(learnt(1, 0, time.Minute)), regular(learnt(2, 0, time.Minute))
 	beside := regular(learnt(2, 1, time.Minute))
 	over := regular(learnt(1, 0, time.Minute))
-	over.Levels[0].Began = over.Levels[0].Began.Add(-leadGuess - aheadFor)
+	over.Levels[0].Began = over.Levels[0].Began.Add(-reach(leadGuess))
 	early := regular(learnt(1, 0, time.Minute))
 	early.Levels[0].Began = early.Levels[0].Began.Add(time.Second)
 	broke := regular(learnt(1, 0, time.Minute))
@@ -211,8 +211,8 @@ func TestAhead(t *testing.T) {
 		return want
 	}
 	tell(t, []story{
-		{name: "one", house: house(policy(pets()), one), want: map[string]int{p: 1}, reason: map[string]string{"web": "forecast: 1 build expected within 2m"}},
-		{name: "two", house: house(policy(pets()), two), want: map[string]int{p: 2}, reason: map[string]string{"web": "forecast: 2 builds expected within 2m"}},
+		{name: "one", house: house(policy(pets()), one), want: map[string]int{p: 1}, reason: map[string]string{"web": "forecast: 1 build expected within 4m"}},
+		{name: "two", house: house(policy(pets()), two), want: map[string]int{p: 2}, reason: map[string]string{"web": "forecast: 2 builds expected within 4m"}},
 		{name: "ephemeral", house: house(policy(web()), one), want: berth(map[string]int{e: 1}, 1)},
 		{name: "too early", house: house(policy(pets()), early)},
 		{name: "too late", house: house(policy(pets()), over)},
