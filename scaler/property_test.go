@@ -174,7 +174,7 @@ func TestBounds(t *testing.T) {
 			if !tm.Paused && d.Want < tm.MinAgents {
 				t.Fatalf("%s wants %d agents, want at least MIN_AGENTS=%d for\n%s", d.Team, d.Want, tm.MinAgents, dump(in))
 			}
-			if tm.ScaleUpStep > 0 && d.Up[Ephemeral]+d.Up[Persistent] > tm.ScaleUpStep+tm.MinAgents+tm.MinIdle {
+			if tm.ScaleUpStep > 0 && d.Up[Ephemeral]+d.Up[Persistent] > tm.ScaleUpStep+tm.MinAgents+tm.MinIdle+d.Weighed.Ahead {
 				t.Fatalf("%s makes %d agents at once, want at most SCALE_UP_STEP=%d beyond its floors", d.Team, ups, tm.ScaleUpStep)
 			}
 			if d.Text == "" || !slices.Contains(DecisionReasons(), d.Reason) {

@@ -75,7 +75,8 @@ func (x *weighing) learn(facts Facts) {
 // follow returns the levels after a look at the demand, and shares what has not changed. reach is how many
 // levels are to be remembered at least.
 func (x *weighing) follow(reach int) []Level {
-	levels, was, now := x.was.Levels, x.was.Demand, x.now
+	levels, now := x.was.Levels, x.now
+	was := min(max(0, x.was.Demand), len(levels)) // a memory that was stored may lack levels
 	demand := min(x.demand, levelsKept)
 	reach = min(max(demand, reach), levelsKept)
 	if was == demand && reach <= len(levels) {

@@ -47,6 +47,9 @@ func anyTeams(t *rapid.T) []Team {
 			tm.Paused = rapid.IntRange(0, 7).Draw(t, "paused") == 0
 			for j := range tm.Pools {
 				tm.Pools[j].Berths = rapid.IntRange(0, 3).Draw(t, "berths")
+				if rapid.Bool().Draw(t, "policy") {
+					tm.Pools[j].IdleTimeout = 0
+				}
 				tm.Pools[j].Called = tm.Pools[j].Connect == Inbound && rapid.Bool().Draw(t, "called")
 				if tm.Pools[j].Kind == Persistent {
 					tm.Pools[j].Executors = rapid.SampledFrom([]int{0, 0, 2, 4}).Draw(t, "executors")
@@ -104,7 +107,7 @@ func anyHouse(t *rapid.T) Input {
 
 // anyTeamMemory draws what is known of a team: nothing, or levels of any use.
 func anyTeamMemory(t *rapid.T) TeamMemory {
-	out := TeamMemory{Made: rapid.IntRange(0, 300).Draw(t, "made"), Start: time.Minute, Lead: time.Minute}
+	out := TeamMemory{Made: rapid.IntRange(0, 300).Draw(t, "made"), Demand: rapid.IntRange(0, 6).Draw(t, "demand before"), Start: time.Minute, Lead: time.Minute}
 	out.Ledger.Balance = -rapid.SampledFrom([]time.Duration{0, time.Hour, 1000 * time.Hour}).Draw(t, "debt")
 	for range rapid.IntRange(0, 6).Draw(t, "levels") {
 		l := Level{Since: noon.Add(-time.Duration(rapid.IntRange(0, 7200).Draw(t, "unused for")) * time.Second)}
@@ -113,7 +116,9 @@ func anyTeamMemory(t *rapid.T) TeamMemory {
 			gap := float64(rapid.IntRange(10, 7200).Draw(t, "gap"))
 			l.Gaps, l.Every = l.Gaps.with(gap), l.Every.with(gap+300)
 		}
-		l.Ahead = startsAhead(l.Every, time.Minute, 10)
+		if l.Ahead = startsAhead(l.Every, time.Minute, 10); rapid.Bool().Draw(t, "due now") {
+			l.Ahead = []float32{float32(noon.Sub(l.Began).Seconds())}
+		}
 		out.Levels = append(out.Levels, l)
 	}
 	for range rapid.IntRange(0, 20).Draw(t, "pairs") {
