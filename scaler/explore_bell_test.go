@@ -55,6 +55,7 @@ type model struct {
 	swarm, ephemeral, hook bool
 	beyond                 beyond
 	without                without
+	policy                 bool // agents go because the policy lets them go, and not because of PAUSED
 	out                    []move
 	// known has Decide's answers by question. An answer has its top bit set.
 	known     map[packed]uint16
@@ -233,6 +234,9 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 		in.Cluster.Pods = []Pod{p}
 	}
 	in.Memory = Memory{Started: noon.Add(-24 * time.Hour), Sees: m.house.Memory.Sees, Pools: m.house.Memory.Pools}
+	if m.policy {
+		m.letsGo(&in, name, paused)
+	}
 	if l.marked || m.without.earlierAnswer || m.without.mark {
 		was := Marking{Since: in.Jenkins.AskedAt.Add(-time.Second), Rested: l.rested || m.without.restedInGrace && l.sawOnline && l.sawIdle}
 		if n := len(in.Jenkins.Nodes) - 1; in.Jenkins.Nodes[n].Name == name {
