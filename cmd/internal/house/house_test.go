@@ -76,6 +76,9 @@ func atLength(d time.Duration) time.Duration {
 	return d / 3
 }
 
+// startedAhead counts the agents that were started ahead of their builds in all days.
+var startedAhead atomic.Int64
+
 // day runs one day in virtual time, without a network.
 func day(t *testing.T, cfg Config, length time.Duration) (s Summary, broken []string, ended error) {
 	t.Helper()
@@ -101,6 +104,7 @@ func day(t *testing.T, cfg Config, length time.Duration) (s Summary, broken []st
 		if t.Logf("agents marked: %v", renewed); len(cfg.Noon) > 0 && length >= time.Hour && renewed[scaler.ReasonRenew] == 0 {
 			t.Error("no agent was renewed all day")
 		}
+		startedAhead.Add(int64(renewed[scaler.ReasonForecast]))
 		broken = append(h.Broken(), faults...)
 	})
 	return s, broken, ended
@@ -151,6 +155,9 @@ func TestDaysOfChaos(t *testing.T) {
 	if *seeds < 6 || *hours < 1 {
 		return
 	}
+	if startedAhead.Load() == 0 {
+		t.Errorf("never in %d days: an agent is started ahead of its build", *seeds)
+	}
 	for _, what := range Troubles() {
 		if troubles[what] == 0 {
 			t.Errorf("never in %d days: %s", *seeds, what)
@@ -191,6 +198,15 @@ func dayOfChaos(t *testing.T, seed int) Summary {
 			"BELLBOARD_TEAM_WEB_SCHEDULE=5/20 * * * * for 4m: PAUSED=true; */15 * * * * for 3m: MAX_AGENTS=3",
 			"BELLBOARD_TEAM_DATA_SCHEDULE=10/20 * * * * for 5m: MAX_AGENTS=5; 3/20 * * * * for 4m: PAUSED=true, MIN_AGENTS=0",
 			"BELLBOARD_TEAM_MOBILE_SCHEDULE=7/20 * * * * for 6m: MAX_PERSISTENT=1, MIN_IDLE=3")
+	}
+	if seed%3 == 0 { // the policy alone says which agents are free, and starts some ahead of builds at regular times
+		if cfg.Environ == nil {
+			cfg.Environ = DefaultEnviron()
+		}
+		cfg.Environ = append(cfg.Environ, "BELLBOARD_TEAM_DATA_PERSISTENT_IDLE_TIMEOUT=0s", "BELLBOARD_TEAM_MOBILE_MIN_IDLE=0")
+		cfg.Loads = append(DefaultLoads()[:2], Load{
+			Team: "mobile", Labels: []string{"android", "android && persistent"}, Period: 3 * time.Minute, Median: 30 * time.Second, Pipelines: 0.6, Burst: 2, Regular: true,
+		})
 	}
 	s, broken, err := day(t, cfg, time.Duration(*hours*float64(time.Hour)))
 	t.Logf("%+v", s)

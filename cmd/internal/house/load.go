@@ -26,6 +26,8 @@ type Load struct {
 	Pipelines float64
 	// Burst is the most builds that come at once.
 	Burst int
+	// Regular: Burst builds come at once in each Period, and no others.
+	Regular bool
 }
 
 // DefaultEnviron returns the settings of three teams. The first has ephemeral agents, also for builds without
@@ -68,6 +70,14 @@ func (h *House) load(ctx context.Context, l Load, stream uint64) {
 	began := h.clock.Now()
 	burst := max(1, l.Burst)
 	mean := time.Duration(float64(time.Hour) / l.PerHour * float64(burst+1) / 2)
+	for l.Regular {
+		if clock.Sleep(ctx, h.clock, l.Period) != nil {
+			return
+		}
+		for range burst {
+			h.submit(l, rng)
+		}
+	}
 	for {
 		phase := 2 * math.Pi * float64(h.clock.Now().Sub(began)) / float64(l.Period)
 		rate := 1 - 0.95*math.Cos(phase)

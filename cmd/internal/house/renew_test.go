@@ -25,11 +25,11 @@ type judge struct {
 
 	mu     sync.Mutex
 	faults []string
-	quiet  [2]bool // Jenkins was quieting down, at the tick before and at this one
-	marked map[scaler.Reason]int
+	quiet  [2]bool               // Jenkins was quieting down, at the tick before and at this one
+	marked map[scaler.Reason]int // agents that were marked or made
 }
 
-// verdict returns the number of marked agents by reason, and the broken promises.
+// verdict returns the number of agents that were marked or made by reason, and the broken promises.
 func (j *judge) verdict() (map[scaler.Reason]int, []string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -48,7 +48,7 @@ func (j *judge) tick(t scaler.Tick) {
 		switch a.Verb { //nolint:exhaustive // what else is done to an agent moves it
 		case scaler.Annotate, scaler.Protect, scaler.Unprotect:
 			continue
-		case scaler.Mark:
+		case scaler.Mark, scaler.Create:
 			if j.marked == nil {
 				j.marked = map[scaler.Reason]int{}
 			}
