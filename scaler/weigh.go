@@ -83,7 +83,8 @@ func (x *weighing) learn(facts Facts) {
 // follow returns the levels after a look at the demand, and shares what has not changed. reach is how many
 // levels are to be remembered at least.
 func (x *weighing) follow(reach int) []Level {
-	levels, was, now := x.was.Levels, x.was.Demand, x.now
+	// Times are whole seconds, so that a later process reads exactly what this one knows.
+	levels, was, now := x.was.Levels, x.was.Demand, x.now.UTC().Truncate(time.Second)
 	demand := min(x.demand, levelsKept)
 	reach = min(max(demand, reach), levelsKept)
 	if was == demand && reach <= len(levels) {
@@ -91,7 +92,7 @@ func (x *weighing) follow(reach int) []Level {
 	}
 	out := slices.Clone(levels)
 	for len(out) < reach {
-		out = append(out, Level{Since: x.started})
+		out = append(out, Level{Since: x.started.UTC().Truncate(time.Second)})
 	}
 	for k := was; k < demand; k++ {
 		if out[k].begin(now) {
