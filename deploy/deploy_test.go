@@ -223,6 +223,7 @@ func TestRolesAreWhatTheCodeUses(t *testing.T) {
 	}
 	want := map[string][]string{
 		"bellboard/bellboard": {
+			"/configmaps create", "/configmaps delete bellboard-learnt-bellboard", "/configmaps get bellboard-learnt-bellboard", "/configmaps update bellboard-learnt-bellboard",
 			"/events create", "/events patch",
 			"coordination.k8s.io/leases create", "coordination.k8s.io/leases get", "coordination.k8s.io/leases update",
 		},
@@ -236,7 +237,7 @@ func TestRolesAreWhatTheCodeUses(t *testing.T) {
 			for _, group := range r.APIGroups {
 				for _, resource := range r.Resources {
 					for _, verb := range r.Verbs {
-						got[name] = append(got[name], group+"/"+resource+" "+verb)
+						got[name] = append(got[name], strings.Join(append([]string{group + "/" + resource, verb}, r.ResourceNames...), " "))
 					}
 				}
 			}

@@ -552,3 +552,31 @@ func slotCrowdText(most int, aside bool) string {
 	}
 	return fmt.Sprintf("more than MAX_PERSISTENT=%d %s", most, use)
 }
+
+// The errors of what was learnt name what is wrong as the JSON does.
+
+func tooLarge(teams, size, most int) error {
+	return fmt.Errorf("what was learnt of %d teams takes %d bytes, over %d", teams, size, most)
+}
+
+func tooLong(most int) error { return fmt.Errorf("it has more than %d bytes of text", most) }
+
+func unknownVersion(is int) error {
+	return fmt.Errorf("its version is %d, and this Bellboard reads version %d", is, learntVersion)
+}
+
+func ofTeam(team string, err error) error { return fmt.Errorf("team %q: %w", team, err) }
+
+func outOfBounds(what string, is, least, most float64) error {
+	return fmt.Errorf("%s is %g, and not from %g to %g", what, is, least, most)
+}
+
+func outOfTime(what string, is, now time.Time) error {
+	return fmt.Errorf("%s is of %s, and now it is %s", what, is.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+}
+
+func unknownWord(what, is string) error { return fmt.Errorf("%q is no %s", is, what) }
+
+func useInDoubt(level int, used bool) error {
+	return fmt.Errorf("level %d is in use by demand: %t, and not by since", level, used)
+}

@@ -6,8 +6,8 @@ import (
 )
 
 // Memory is what one tick leaves to the next: a record for each agent, pool, team, item and slot. Losing the
-// memory costs time, never a build: for example, a drain then takes a tick longer. Only this package writes a
-// Memory.
+// memory costs time, never a build: for example, a drain then takes a tick longer. A Learnt is what of it outlives
+// the process. Only this package writes a Memory.
 type Memory struct {
 	Started time.Time // when the process began
 	Sees    time.Time // since when Jenkins and Kubernetes have answered in every tick

@@ -22,7 +22,7 @@ type Level struct {
 	Gaps  Series    `json:"gaps,omitzero"`  // the times between two uses
 	Every Series    `json:"every,omitzero"` // the times between the beginnings of two uses
 	// Ahead has the times after Began, in seconds, at which it pays to start an agent for the next use.
-	Ahead []float32 `json:"ahead,omitempty"`
+	Ahead []float32 `json:"-"`
 }
 
 const (
@@ -46,6 +46,7 @@ const (
 	startGuess  = 40 * time.Second
 	leadGuess   = time.Minute
 	attachGuess = 10 * time.Second
+	ledgerMost  = math.MaxInt64 / 4 // the longest time in a ledger: some 73 years of an agent
 )
 
 // Series is the last numbers of one kind; durations are in seconds.
@@ -204,10 +205,11 @@ func keeps(gaps *Series, age, worth time.Duration) bool {
 // never reset. So the cost is never higher than the worth by more than a fiftieth of all agent time, an hour, and
 // two starts' worth for each level.
 type Ledger struct {
-	At          time.Time     `json:"at,omitzero"`
-	Alive, Held int           `json:"-"` // agents since then: all, and those that are free because of the policy
-	Paid        time.Duration `json:"paid,omitempty"`
-	Balance     time.Duration `json:"balance,omitempty"`
+	At      time.Time     `json:"at,omitzero"`
+	Alive   int           `json:"alive,omitempty"` // agents since then
+	Held    int           `json:"held,omitempty"`  // those of them that are free because of the policy
+	Paid    time.Duration `json:"paid,omitempty"`
+	Balance time.Duration `json:"balance,omitempty"`
 }
 
 // left returns what may still be spent on free agents. Each level may cost two starts' worth before it saves
@@ -216,9 +218,6 @@ func (m *TeamMemory) left() time.Duration {
 	return m.Ledger.Balance + m.Ledger.Paid/50 + 2*m.startWorth()*time.Duration(len(m.Levels)) + time.Hour
 }
 
-// ledgerMost is the longest time in a ledger. Thousands of agents would soon reach the longest duration.
-const ledgerMost = math.MaxInt64 / 4
-
 // book adds the time since the last entry, and uses of agents that were free, each worth so much.
 func (l *Ledger) book(now time.Time, uses int, worth time.Duration) {
 	if took := now.Sub(l.At); !l.At.IsZero() && took > 0 {
@@ -226,8 +225,8 @@ func (l *Ledger) book(now time.Time, uses int, worth time.Duration) {
 		l.Balance -= took * time.Duration(l.Held)
 	}
 	l.Balance += worth * time.Duration(min(uses, l.Held))
-	l.Paid, l.Balance = min(l.Paid, ledgerMost), min(max(l.Balance, -ledgerMost), ledgerMost)
-	l.At = now
+	// A ledger outlives its process, and its sums must not overflow.
+	l.At, l.Paid, l.Balance = now, min(l.Paid, ledgerMost), min(max(l.Balance, -ledgerMost), ledgerMost)
 }
 
 // The bounds of a WAIT_VALUE that is found for TARGET_WAIT_P95, and the largest step that a wait changes it by.

@@ -66,6 +66,7 @@ func (p *Pod) reached() (phase Phase, since time.Time) {
 // end is not known counts as a part of the next one. If the start of the agent's container is not known,
 // startup returns no phases.
 func startup(p *Pod, connected time.Time) Startup {
+	connected = connected.Truncate(time.Millisecond)
 	out := Startup{PoolID: p.PoolID, Took: max(0, connected.Sub(p.Created)), Created: p.Created, Scheduled: p.Scheduled}
 	if p.Ready.IsZero() {
 		return out
@@ -99,8 +100,17 @@ func (s Starts) with(more ...Startup) Starts {
 	return Starts{Last: all, Usual: usual(all)}
 }
 
+// until returns when the last of the agents connected; zero: there is none.
+func (s *Starts) until() time.Time {
+	if len(s.Last) == 0 {
+		return time.Time{}
+	}
+	return s.Last[len(s.Last)-1].connected()
+}
+
 // learnStarts adds the start-ups of this tick to what is known of each pool. A process that has just started
-// learns from the agents that are connected: the annotations of their pods say when they connected.
+// learns from the agents that are connected: the annotations of their pods say when they connected. It leaves
+// out the agents whose start-ups an earlier process has handed on.
 func (d *scene) learnStarts() {
 	for id := range d.pools {
 		d.pooled.of(id).Starts = d.in.Memory.Pools[id].Starts
@@ -108,7 +118,7 @@ func (d *scene) learnStarts() {
 	var known []Startup
 	if d.in.Memory.Started.IsZero() {
 		for _, m := range d.agents {
-			if m.Pod != nil && m.pool != nil && !m.Pod.ConnectedAt.IsZero() {
+			if m.Pod != nil && m.pool != nil && m.Pod.ConnectedAt.After(d.pooled.of(m.PoolID).Starts.until()) {
 				known = append(known, startup(m.Pod, m.Pod.ConnectedAt))
 			}
 		}

@@ -75,7 +75,8 @@ func (x *weighing) learn(facts Facts) {
 // follow returns the levels after a look at the demand, and shares what has not changed. reach is how many
 // levels are to be remembered at least.
 func (x *weighing) follow(reach int) []Level {
-	levels, now := x.was.Levels, x.now
+	// Times are whole seconds, so that a later process reads exactly what this one knows.
+	levels, now := x.was.Levels, x.now.UTC().Truncate(time.Second)
 	was := min(max(0, x.was.Demand), len(levels)) // a memory that was stored may lack levels
 	demand := min(x.demand, levelsKept)
 	reach = min(max(demand, reach), levelsKept)
@@ -84,7 +85,7 @@ func (x *weighing) follow(reach int) []Level {
 	}
 	out := append(make([]Level, 0, max(len(levels), reach)), levels...)
 	for len(out) < reach {
-		out = append(out, Level{Since: x.started})
+		out = append(out, Level{Since: x.started.UTC().Truncate(time.Second)})
 	}
 	for k := was; k < demand; k++ {
 		if out[k].begin(now) {

@@ -28,7 +28,7 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("bellboard doctor outside of the cluster:\n%s", stdout)
 	}
 	_, stdout, _ = bellboard(environ, "doctor", "--namespace", "bellboard")
-	for _, want := range []string{"leases in bellboard ", "events in bellboard "} {
+	for _, want := range []string{"leases in bellboard ", "events in bellboard ", "configmaps in bellboard "} {
 		if !strings.Contains(stdout, "\n"+want) {
 			t.Errorf("bellboard doctor --namespace bellboard has no row %q:\n%s", want, stdout)
 		}

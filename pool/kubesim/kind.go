@@ -44,13 +44,14 @@ var (
 
 	secrets = &kind{version: "v1", plural: "secrets", name: "Secret"}
 	quotas  = &kind{version: "v1", plural: "resourcequotas", name: "ResourceQuota"}
+	configs = &kind{version: "v1", plural: "configmaps", name: "ConfigMap"}
 	leases  = &kind{group: "coordination.k8s.io", version: "v1", plural: "leases", name: "Lease", versionRequired: true}
 
 	// A real server has one store for the events of both API groups.
 	coreEvents = &kind{version: "v1", plural: "events", name: "Event", keep: 1000}
 	events     = &kind{group: "events.k8s.io", version: "v1", plural: "events", name: "Event", keep: 1000}
 
-	kinds = []*kind{pods, secrets, claims, coreEvents, leases, events, quotas}
+	kinds = []*kind{pods, secrets, claims, coreEvents, leases, events, quotas, configs}
 )
 
 func kindOf(group, version, plural string) *kind {

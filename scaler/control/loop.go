@@ -18,6 +18,7 @@ import (
 type Config struct {
 	Jenkins  Jenkins
 	Cluster  Cluster
+	Store    Store // nil: what the loop learns ends with the process
 	Clock    clock.Clock
 	Log      *zap.Logger
 	Instance string
@@ -46,6 +47,7 @@ type Loop struct {
 	cfg      Config
 	teams    []scaler.Team // as they are in this tick
 	memory   scaler.Memory
+	learnt   learnt
 	sessions map[string]time.Time // of Jenkins: since when each is known
 	process  *process
 	id       string // of this process
@@ -99,10 +101,12 @@ func (l *Loop) Run(ctx context.Context) error {
 		t, pause := l.tick(ctx)
 		if ctx.Err() == nil { // ctx has not cut the tick short
 			l.cfg.Record(t)
+			l.keep(ctx, false)
 		}
 		rest := pause - l.cfg.Clock.Now().Sub(began)
 		_ = clock.Sleep(ctx, l.cfg.Clock, max(rest, l.cfg.Poll/10)) // the only error is ctx's, which the loop checks
 	}
+	l.keep(context.WithoutCancel(ctx), true)
 	return nil
 }
 
@@ -122,6 +126,9 @@ func (l *Loop) Tick(ctx context.Context) scaler.Tick {
 }
 
 func (l *Loop) tick(ctx context.Context) (t scaler.Tick, pause time.Duration) {
+	if l.ticks == 0 {
+		l.recall(ctx)
+	}
 	began := l.cfg.Clock.Now()
 	if gap := began.Sub(l.last); gap > max(time.Minute, 3*l.cfg.Poll) {
 		// The process was stopped, or Jenkins took that long: no answer covers that time.

@@ -75,3 +75,14 @@ type Cluster interface {
 	// Absent asks the API server itself, and no cache, whether no pod of that name exists.
 	Absent(ctx context.Context, name string) (bool, error)
 }
+
+// Store keeps what the loop has learnt, for the next process.
+type Store interface {
+	// Load returns what was saved last, or nil if there is nothing.
+	Load(ctx context.Context) ([]byte, error)
+	// Save replaces what Load or Save has seen last. scaler.ErrChanged: there is something else now, or
+	// nothing any more. Load has to see that first.
+	Save(ctx context.Context, data []byte) error
+	// Delete removes what was saved, if there is anything.
+	Delete(ctx context.Context) error
+}

@@ -125,8 +125,8 @@ func (d *Daemon) Replica() web.Replica {
 }
 
 // newLoop makes a loop for a role, and fills the cache that it reads until ctx ends. Only a leader's loop
-// writes. A new leader gets a new loop: with an empty memory, a cache that begins with a consistent LIST, and
-// berths of its own.
+// writes. A new leader gets a new loop: with a memory of nothing but what was learnt, a cache that begins with a
+// consistent LIST, and berths of its own.
 func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error) {
 	p, s := d.parts, d.parts.Settings
 	wire := d.awaited(p.Jenkins)
@@ -179,6 +179,9 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 			}
 			p.Record(t)
 		},
+	}
+	if role == roleLeader {
+		cfg.Store = pool.NewStore(client, s.OwnNamespace, s.Instance)
 	}
 	if beside {
 		cfg.Poll = max(cfg.Poll, standbyPoll)

@@ -39,7 +39,8 @@ func TestOnARealAPIServer(t *testing.T) {
 	rule := func(group, resource string, verbs ...string) rbacv1.PolicyRule {
 		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
 	}
-	role("default", rule("coordination.k8s.io", "leases", "get", "create", "update"), rule("", "events", "create", "patch"))
+	role("default", rule("coordination.k8s.io", "leases", "get", "create", "update"), rule("", "events", "create", "patch"), rule("", "configmaps", "create"),
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{"bellboard-learnt-bellboard"}, Verbs: []string{"get", "update", "delete"}})
 	role("ci", rule("", "pods", "get", "list", "watch", "create", "patch", "delete"), rule("", "secrets", "create"), rule("", "persistentvolumeclaims", "list", "watch", "create", "patch", "delete"),
 		rule("", "pods/log", "get"), rule("", "resourcequotas", "list"))
 	s := newScene(t)

@@ -354,6 +354,7 @@ func TestEachFinding(t *testing.T) {
 		{"may not create Secrets", func(s *scene) { s.denied = []string{"create secrets"} }, nil, []string{"secrets in ci"}, "create", "Role"},
 		{"may not create claims", func(s *scene) { s.denied = []string{"create persistentvolumeclaims"} }, nil, []string{"persistentvolumeclaims in ci"}, "create", "Role"},
 		{"may not hold the Lease", func(s *scene) { s.denied = []string{"update leases"} }, nil, []string{"leases in default"}, "update", "Role"},
+		{"may not keep what it learns", func(s *scene) { s.denied = []string{"get configmaps"} }, nil, []string{"configmaps in default"}, "get", "configmaps bellboard-learnt-"},
 		{"may not tell events", func(s *scene) { s.denied = []string{"patch events"} }, nil, []string{"events in default"}, "patch", "Role"},
 		{
 			"Pod Security", refuse("pods", func() *metav1.Status { return kubesim.Insecure("restricted:latest", "x") }), nil,
@@ -548,7 +549,7 @@ func TestNoOwnNamespace(t *testing.T) {
 	s := newScene(t)
 	checks := func() (own []Check) {
 		for _, c := range s.run(t.Context(), false).Checks {
-			if strings.HasPrefix(c.Name, "leases ") || strings.HasPrefix(c.Name, "events ") || c.Name == checkOwn {
+			if strings.HasPrefix(c.Name, "leases ") || strings.HasPrefix(c.Name, "events ") || strings.HasPrefix(c.Name, "configmaps ") || c.Name == checkOwn {
 				own = append(own, c)
 			}
 		}
@@ -564,7 +565,7 @@ func TestNoOwnNamespace(t *testing.T) {
 	}
 	s.cluster.Cut(0)
 	s.parts.Lead, s.parts.NoOwnNamespace = true, false
-	if got := checks(); len(got) != 2 || got[0].Name != "leases in default" || got[1].Name != "events in default" {
-		t.Errorf("in a namespace: %+v, want its Lease and its events", got)
+	if got := checks(); len(got) != 3 || got[0].Name != "leases in default" || got[1].Name != "events in default" || got[2].Name != "configmaps in default" {
+		t.Errorf("in a namespace: %+v, want its Lease, its events and its ConfigMap", got)
 	}
 }

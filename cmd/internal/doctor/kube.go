@@ -37,6 +37,7 @@ const (
 type access struct {
 	namespace, group, resource string
 	verbs                      []string
+	object                     string // the only object that Bellboard reads, changes and deletes; "": any
 }
 
 func (a *access) check() string { return a.resource + " in " + a.namespace }
@@ -149,29 +150,30 @@ func (e *exam) needs(specs []pool.Spec) []access {
 	for i := range specs {
 		s := &specs[i]
 		if e.Settings.DryRun {
-			add(access{s.Namespace, "", "pods", []string{"get", "list", "watch"}})
+			add(access{s.Namespace, "", "pods", []string{"get", "list", "watch"}, ""})
 			if s.HasClaim() {
-				add(access{s.Namespace, "", "persistentvolumeclaims", []string{"list", "watch"}})
+				add(access{s.Namespace, "", "persistentvolumeclaims", []string{"list", "watch"}, ""})
 			}
 			continue
 		}
-		add(access{s.Namespace, "", "pods", []string{"get", "list", "watch", "create", "patch", "delete"}})
-		add(access{s.Namespace, "", "pods/log", []string{"get"}})
-		add(access{s.Namespace, "", "resourcequotas", []string{"list"}})
+		add(access{s.Namespace, "", "pods", []string{"get", "list", "watch", "create", "patch", "delete"}, ""})
+		add(access{s.Namespace, "", "pods/log", []string{"get"}, ""})
+		add(access{s.Namespace, "", "resourcequotas", []string{"list"}, ""})
 		if s.Keyed() {
-			add(access{s.Namespace, "", "secrets", []string{"create"}})
+			add(access{s.Namespace, "", "secrets", []string{"create"}, ""})
 		}
 		if s.HasClaim() {
-			add(access{s.Namespace, "", "persistentvolumeclaims", []string{"list", "watch", "create", "patch", "delete"}})
+			add(access{s.Namespace, "", "persistentvolumeclaims", []string{"list", "watch", "create", "patch", "delete"}, ""})
 		}
 	}
 	if e.Settings.DryRun || e.NoOwnNamespace {
 		return out
 	}
 	if e.Lead {
-		add(access{e.Settings.OwnNamespace, "coordination.k8s.io", "leases", []string{"get", "create", "update"}})
+		add(access{e.Settings.OwnNamespace, "coordination.k8s.io", "leases", []string{"get", "create", "update"}, ""})
 	}
-	add(access{e.Settings.OwnNamespace, "", "events", []string{"create", "patch"}})
+	add(access{e.Settings.OwnNamespace, "", "events", []string{"create", "patch"}, ""})
+	add(access{e.Settings.OwnNamespace, "", "configmaps", []string{"get", "create", "update", "delete"}, pool.StoreName(e.Settings.Instance)})
 	return out
 }
 
@@ -192,7 +194,11 @@ func may(ctx context.Context, client kubernetes.Interface, a *access, verb, obje
 func (e *exam) access(ctx context.Context, client kubernetes.Interface, a *access, denied map[string]bool) {
 	var no []string
 	for _, verb := range a.verbs {
-		allowed, err := may(ctx, client, a, verb, "")
+		object := a.object
+		if verb == "create" { // a Role cannot limit it to a name
+			object = ""
+		}
+		allowed, err := may(ctx, client, a, verb, object)
 		switch {
 		case err != nil:
 			e.skip(a.check(), "", "asking whether %s is allowed: %v", verb, err)
@@ -203,7 +209,8 @@ func (e *exam) access(ctx context.Context, client kubernetes.Interface, a *acces
 		}
 	}
 	if len(no) > 0 {
-		e.finding(a.check(), fmt.Sprintf("let Bellboard's Role in %s have %s on %s (deploy/install.yaml)", a.namespace, strings.Join(no, ", "), a.resource),
+		on := strings.TrimSpace(a.resource + " " + a.object)
+		e.finding(a.check(), fmt.Sprintf("let Bellboard's Role in %s have %s on %s (deploy/install.yaml)", a.namespace, strings.Join(no, ", "), on),
 			"not allowed: %s", strings.Join(no, ", "))
 		return
 	}

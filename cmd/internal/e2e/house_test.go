@@ -28,6 +28,7 @@ import (
 
 	"bellboard/cmd/internal/house"
 	"bellboard/cmd/internal/kube"
+	"bellboard/pool"
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
@@ -140,7 +141,7 @@ func (h *home) serve(handler http.Handler) string {
 }
 
 // grant gives Bellboard's ServiceAccount these rights in a namespace, and returns when the API server knows
-// them.
+// them. Rights to one object are rights to the instance's own.
 func (h *home) grant(ns string, rules []rbacv1.PolicyRule) {
 	h.t.Helper()
 	must := func(err error) {
@@ -149,6 +150,12 @@ func (h *home) grant(ns string, rules []rbacv1.PolicyRule) {
 		}
 	}
 	ctx, api, meta := h.t.Context(), h.k.RbacV1(), metav1.ObjectMeta{Name: account + "-" + h.ns, Namespace: ns}
+	rules = slices.Clone(rules)
+	for i := range rules {
+		if len(rules[i].ResourceNames) > 0 {
+			rules[i].ResourceNames = []string{pool.StoreName(h.ns)}
+		}
+	}
 	_, err := api.Roles(ns).Create(ctx, &rbacv1.Role{ObjectMeta: meta, Rules: rules}, metav1.CreateOptions{})
 	must(err)
 	_, err = api.RoleBindings(ns).Create(ctx, &rbacv1.RoleBinding{

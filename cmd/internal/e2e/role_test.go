@@ -94,6 +94,32 @@ func (h *home) submitBoth() {
 	}
 }
 
+// keepAndForget has three daemons after one another create, update and delete the ConfigMap with what was learnt.
+func (h *home) keepAndForget(d *daemon) {
+	h.t.Helper()
+	ticks := func() int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(h.ticks)
+	}
+	for round := range 3 {
+		began := ticks()
+		switch round {
+		case 1:
+			d = h.start()
+			h.submitBoth()
+		case 2:
+			d = h.start()
+			d.app.Drain()
+		}
+		h.await("some ticks pass", func() bool { return ticks() > began+20 })
+		d.cancel()
+		if err := d.ended(); err != nil {
+			h.t.Error(err)
+		}
+	}
+}
+
 // endedPod makes a pod of Bellboard's whose agent ended before it had connected. Admission heeds a quota for a
 // while after its deletion, and Bellboard may patch the pod first. So both are tried again until the test
 // ends.
@@ -130,16 +156,23 @@ func TestRole(t *testing.T) {
 	t.Run("used", func(t *testing.T) {
 		t.Parallel()
 		h := newHome(t, "role", all, allKinds...)
-		h.volumes(4)
-		h.lifeOf(h.start())
-		for _, r := range all {
-			for _, verb := range r.Verbs {
-				call := verb + " " + r.Resources[0]
-				h.await("the verb is used: "+call, func() bool { return h.called(call) > 0 })
+		h.volumes(6)
+		d := h.start()
+		h.lifeOf(d)
+		used := func(atEnd bool) {
+			for _, r := range all {
+				for _, verb := range r.Verbs {
+					if call := verb + " " + r.Resources[0]; atEnd == (r.Resources[0] == "configmaps") {
+						h.await("the verb is used: "+call, func() bool { return h.called(call) > 0 })
+					}
+				}
 			}
 		}
+		used(false)
 		h.await("four builds finish", func() bool { return h.jenkins.Stats().Succeeded == 4 })
 		h.ends(4)
+		h.keepAndForget(d)
+		used(true)
 		h.mayAll()
 	})
 	for _, r := range all {
@@ -151,6 +184,9 @@ func TestRole(t *testing.T) {
 				h.volumes(2)
 				d := h.start()
 				h.lifeOf(d)
+				if r.Resources[0] == "configmaps" {
+					h.keepAndForget(d)
+				}
 				h.await("it says what it may not do", func() bool {
 					return h.reported(d, fmt.Sprintf("cannot %s resource %q", verb, r.Resources[0]))
 				})
