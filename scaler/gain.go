@@ -46,8 +46,8 @@ func (g Gain) with(builds []BuildDone, team string, now time.Time) Gain {
 func (g Gain) add(b BuildDone, now time.Time) Gain {
 	g.Took = g.Took.with(b.Took.Seconds())
 	g.Waiting = slices.DeleteFunc(slices.Clone(g.Waiting), func(s Sample) bool { return now.Sub(s.At) > pairWithin })
-	for i := len(g.Waiting) - 1; i >= 0; i-- {
-		if s := g.Waiting[i]; s.Job == b.Job && s.Warmth != b.Warmth {
+	for i, s := range slices.Backward(g.Waiting) {
+		if s.Job == b.Job && s.Warmth != b.Warmth {
 			g.Waiting = slices.Delete(g.Waiting, i, i+1)
 			ratio := math.Log(s.Took.Seconds() / b.Took.Seconds())
 			if b.Warmth == Cold {

@@ -79,7 +79,7 @@ func TestLedgerBoundsTheCost(t *testing.T) {
 		}},
 		{"bursts", func(r *rand.Rand) func(int) int {
 			period, size := 300+r.IntN(2000), 1+r.IntN(6)
-			return func(second int) int { return size * yes(r.IntN(period) == 0) }
+			return func(int) int { return size * yes(r.IntN(period) == 0) }
 		}},
 		{"gaps just longer than the last ones", func(*rand.Rand) func(int) int {
 			next, gap := 60, 60
@@ -117,13 +117,13 @@ func TestLedgerBoundsTheCost(t *testing.T) {
 			}
 			y.run(6*3600, come)
 			m := y.Memory.Teams["web"]
-			worth, levels := m.startWorth(), time.Duration(len(m.Levels))
+			worth, levels := m.startWorth(), len(m.Levels)
 			saved := worth * time.Duration(y.uses)
 			agents := 0
 			for _, n := range y.made {
 				agents += n
 			}
-			bound := saved + m.Ledger.Paid/50 + time.Hour + (2*levels+levels+fewGaps)*worth + time.Duration(agents)*20*time.Second
+			bound := saved + m.Ledger.Paid/50 + time.Hour + worth*time.Duration(3*levels+fewGaps) + time.Duration(agents)*20*time.Second
 			t.Logf("%s, %s: %d builds, free %s, saved %s, bound %s", tt.name, mode, y.builds, y.free, saved, bound)
 			if y.free > bound {
 				t.Errorf("%s, %s, seed %d: free agents cost %s, want at most %s", tt.name, mode, seed, y.free, bound)

@@ -169,7 +169,6 @@ func TestGainAhead(t *testing.T) {
 
 func TestStartsAhead(t *testing.T) {
 	const start, value, day = 40 * time.Second, 10.0, 86400
-	join := func(parts ...[]float64) []float64 { return slices.Concat(parts...) }
 	for _, tt := range []struct {
 		name  string
 		every []float64
@@ -183,10 +182,10 @@ func TestStartsAhead(t *testing.T) {
 		{"not if waiting costs little", times(3, 300), 1, nil},
 		{"a period shorter than a start", times(9, 30), value, []float32{0}},
 		{"a cron a day", times(9, day), value, []float32{day - 40}},
-		{"weekdays: on Saturday in vain, on Monday not", join(times(48, day), times(12, 3*day)), value, []float32{day - 40, 3*day - 40}},
-		{"a Sunday in ten weekdays: not for so few", join(times(2, 2*day), times(9, day)), value, []float32{day - 40}},
-		{"two periods at once", join(times(32, 600), times(32, 1200)), value, []float32{560, 1160}},
-		{"mostly another time", join(times(4, 600), []float64{1000, 2000, 3000, 4000, 5000}), value, nil},
+		{"weekdays: on Saturday in vain, on Monday not", slices.Concat(times(48, day), times(12, 3*day)), value, []float32{day - 40, 3*day - 40}},
+		{"a Sunday in ten weekdays: not for so few", slices.Concat(times(2, 2*day), times(9, day)), value, []float32{day - 40}},
+		{"two periods at once", slices.Concat(times(32, 600), times(32, 1200)), value, []float32{560, 1160}},
+		{"mostly another time", slices.Concat(times(4, 600), []float64{1000, 2000, 3000, 4000, 5000}), value, nil},
 	} {
 		if got := startsAhead(series(tt.every...), start, tt.value); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: startsAhead(%v) = %v, want %v", tt.name, tt.every, got, tt.want)

@@ -52,22 +52,10 @@ func (s *scene) work(m *agent) {
 		s.lose(m.Name, is)
 	case class == Lost: // its builds were lost before
 	case busy:
-		is.On, is.Builds = true, max(1, m.Node.Busy)
-		is.follow(m.Node, s.in.Jenkins.Session)
-		if was.Build != "" && is.Build != was.Build {
-			is.Began = s.built(m)
-		}
-		if !seen {
-			s.firstBuild(m)
-			if !s.in.Memory.Started.IsZero() { // a process that begins does not know how long the build has run
-				is.Began = s.in.Now
-			}
-		} else if !was.On && m.Kind == Ephemeral {
-			s.facts.SecondBuilds[m.PoolID]++
-		}
+		s.atWork(m, &is)
 	case seen:
 		if is.On = was.On && (m.Pinned || !m.online()); !is.On {
-			is.Began = s.built(m)
+			s.built(m, &is)
 		}
 	default:
 		return
@@ -75,12 +63,31 @@ func (s *scene) work(m *agent) {
 	m.is.Work = is
 }
 
-// built notes that an agent's first build is over, and returns the zero time. A build that went on after a
-// restart of Jenkins says nothing of a cache.
-func (s *scene) built(m *agent) time.Time {
+// atWork notes the builds that the agent runs now.
+func (s *scene) atWork(m *agent, is *Work) {
+	was := m.was.Work
+	is.On, is.Builds = true, max(1, m.Node.Busy)
+	is.follow(m.Node, s.in.Jenkins.Session)
+	if was.Build != "" && is.Build != was.Build {
+		s.built(m, is)
+	}
+	if was.Builds == 0 {
+		s.firstBuild(m)
+		if !s.in.Memory.Started.IsZero() { // a process that begins does not know how long the build has run
+			is.Began = s.in.Now
+		}
+	} else if !was.On && m.Kind == Ephemeral {
+		s.facts.SecondBuilds[m.PoolID]++
+	}
+}
+
+// built notes that an agent's first build is over. A build that went on after a restart of Jenkins says nothing of
+// a cache.
+func (s *scene) built(m *agent, is *Work) {
 	w := m.was.Work
+	is.Began = time.Time{}
 	if w.Began.IsZero() || w.Build == "" || w.Resumed != "" || m.size() > 1 {
-		return time.Time{}
+		return
 	}
 	warmth := Cold
 	if m.Pod != nil && m.Pod.Warmth == Warm {
@@ -89,7 +96,6 @@ func (s *scene) built(m *agent) time.Time {
 	build := strings.TrimSuffix(w.Build, "/") // the URL of the job, and a number
 	job := build[:max(0, strings.LastIndexByte(build, '/'))]
 	s.facts.Builds = append(s.facts.Builds, BuildDone{m.PoolID, job, warmth, s.in.Now.Sub(w.Began)})
-	return time.Time{}
 }
 
 // vanished finds the builds whose agent is gone without a trace, as a Swarm agent's Jenkins node goes with

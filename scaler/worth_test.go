@@ -160,6 +160,7 @@ func TestSlotsByWorth(t *testing.T) {
 		{"nothing is known of a new team: kept as long as that may be worth it", TeamMemory{}, []func(*Input){begun(0)}, ""},
 		{"that time is over", TeamMemory{}, []func(*Input){begun(24 * time.Hour)}, "new old older"},
 		{"a slot that is put aside is kept, and not counted", pauses(often, rarely, rarely), []func(*Input){aside("old")}, "older"},
+		{"even if no slot is worth its volume", pauses(rarely, rarely, rarely), []func(*Input){aside("old")}, "new older"},
 		{"a slot with an agent is counted first", pauses(often, rarely, rarely), []func(*Input){func(in *Input) { in.agent("web", Persistent, "x", busy, on("older")) }}, "new old"},
 		{"MAX_PERSISTENT", pauses(often, often, often), []func(*Input){most(1)}, "old older"},
 		{"MAX_PERSISTENT of another time of day", pauses(often, often, often), []func(*Input){most(1), func(in *Input) { in.Teams[0].MostPersistent = 2 }}, "older"},

@@ -222,7 +222,8 @@ func dayOfChaos(t *testing.T, seed int) Summary {
 			cfg.Environ = DefaultEnviron()
 		}
 		cfg.Environ = append(cfg.Environ, "BELLBOARD_TEAM_DATA_PERSISTENT_IDLE_TIMEOUT=0s", "BELLBOARD_TEAM_MOBILE_MIN_IDLE=0")
-		cfg.Loads = append(DefaultLoads()[:2], regular)
+		cfg.Loads = DefaultLoads()
+		cfg.Loads[2] = regular
 	}
 	s, broken, err := day(t, cfg, time.Duration(*hours*float64(time.Hour)))
 	t.Logf("%+v", s)
