@@ -18,7 +18,7 @@ import (
 // how long agents took to start. Losing it costs time and money, never a build.
 //
 // Encode writes a team with ten levels in at most 9 KiB, with a hundred levels in 41 KiB, and with all 1,024
-// levels in 365 KiB. Most teams need less: their gaps resemble one another.
+// levels in 365 KiB. A team whose builds follow the hours of the day needs 6 KiB for twelve levels.
 type Learnt struct {
 	Version int                   `json:"version"`
 	Teams   map[string]LearntTeam `json:"teams,omitempty"`

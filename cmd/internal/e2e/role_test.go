@@ -206,7 +206,9 @@ func (h *home) called(what string) int {
 func (h *home) reported(d *daemon, words string) bool {
 	select {
 	case <-d.done:
-		return d.err != nil && strings.Contains(d.err.Error(), words)
+		if d.err != nil && strings.Contains(d.err.Error(), words) {
+			return true
+		}
 	default:
 	}
 	return h.told(0, words) || logs.hold(words, "system:serviceaccount:"+h.ns+":")
