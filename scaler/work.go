@@ -19,7 +19,8 @@ type Work struct {
 	// Build is the URL of the build that was seen last. Since is the session of Jenkins in which that build
 	// was first seen. Resumed is the later session in which that build was seen to go on.
 	Build, Since, Resumed string
-	Began                 time.Time // when the agent's first build was first seen; zero: it is over, or nobody saw it
+	Began                 time.Time // when that build was first seen; zero: it is over, or ran before the process began
+	Again                 bool      // the agent had run a build before that build
 }
 
 // follow notes which build the Jenkins node runs, in that session of Jenkins.
@@ -55,18 +56,26 @@ func (s *scene) work(m *agent) {
 	case busy:
 		is.On, is.Builds = true, max(1, m.Node.Busy)
 		is.follow(m.Node, s.in.Jenkins.Session)
-		if was.Build != "" && is.Build != was.Build {
-			is.Began = s.built(m)
+		another := was.Build != "" && is.Build != was.Build
+		if another {
+			s.built(m)
+		}
+		if seen && !was.On && m.Kind == Ephemeral {
+			s.facts.SecondBuilds[m.PoolID]++
 		}
 		if !seen {
 			s.firstBuild(m)
-			is.Began = s.in.Now
-		} else if !was.On && m.Kind == Ephemeral {
-			s.facts.SecondBuilds[m.PoolID]++
+		}
+		if !was.On || another {
+			is.Began, is.Again = s.in.Now, seen
+			if s.in.Memory.Started.IsZero() {
+				is.Began = time.Time{}
+			}
 		}
 	case seen:
 		if is.On = was.On && (m.Pinned || !m.online()); !is.On {
-			is.Began = s.built(m)
+			s.built(m)
+			is.Began = time.Time{}
 		}
 	default:
 		return
@@ -74,19 +83,21 @@ func (s *scene) work(m *agent) {
 	m.is.Work = is
 }
 
-// built notes that an agent's first build is over, and returns the zero time. A build that went on after a
-// restart of Jenkins says nothing of a cache.
-func (s *scene) built(m *agent) time.Time {
+// built notes that an agent's build is over. If Jenkins restarted meanwhile, or if the agent runs several
+// builds at once, it is not known how long the build ran.
+func (s *scene) built(m *agent) {
 	w := m.was.Work
 	if w.Began.IsZero() || w.Build == "" || w.Resumed != "" || m.size() > 1 {
-		return time.Time{}
+		return
 	}
 	warmth := Cold
 	if m.Pod != nil && m.Pod.Warmth == Warm {
 		warmth = Warm
 	}
-	s.facts.Builds = append(s.facts.Builds, BuildDone{m.PoolID, path.Dir(path.Clean(w.Build)), warmth, s.in.Now.Sub(w.Began)})
-	return time.Time{}
+	s.facts.Builds = append(s.facts.Builds, BuildDone{
+		PoolID: m.PoolID, Agent: m.Name, Job: path.Dir(path.Clean(w.Build)), Warmth: warmth,
+		Began: w.Began, Took: s.in.Now.Sub(w.Began), Again: w.Again,
+	})
 }
 
 // vanished finds the builds whose agent is gone without a trace, as a Swarm agent's Jenkins node goes with
