@@ -62,6 +62,7 @@ type Daemon struct {
 	metrics *metrics.Metrics
 	web     *web.Server
 	lease   *lease // nil: the daemon needs no Lease
+	record  *buildRecord
 	expire  func() // called after Jenkins did not accept the token; nil: there is no file to read again
 
 	loop     atomic.Pointer[control.Loop] // the loop that runs
@@ -75,7 +76,7 @@ func New(p Parts) (*Daemon, error) {
 	s := p.Settings
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	d := &Daemon{parts: p, replica: web.Replica{Instance: s.Instance, Version: p.Version, Role: roleStarting}}
+	d := &Daemon{parts: p, record: newBuildRecord(), replica: web.Replica{Instance: s.Instance, Version: p.Version, Role: roleStarting}}
 	d.metrics = metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version, queue.Endpoints(), queue.Causes())
 	d.parts.Kube = rest.CopyConfig(p.Kube)
 	d.parts.Kube.Wrap(d.counter)
@@ -98,6 +99,7 @@ func New(p Parts) (*Daemon, error) {
 	}
 	d.web = web.New(web.Config{
 		Gatherer: reg, Now: p.Clock.Now, Replica: d.Replica, MaxAge: max(10*s.PollInterval, 3*standbyPoll),
+		History: d.history,
 	})
 	if p.Lead && !s.DryRun {
 		var err error
@@ -174,6 +176,7 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 				return // only the leader counts: sums over the replicas are true then
 			}
 			d.metrics.Observe(t)
+			d.record.observe(t)
 			if news != nil {
 				news.observe(t)
 			}
