@@ -56,22 +56,12 @@ func (s *scene) work(m *agent) {
 	case busy:
 		is.On, is.Builds = true, max(1, m.Node.Busy)
 		is.follow(m.Node, s.in.Jenkins.Session)
-		another := was.Build != "" && is.Build != was.Build
-		if another {
-			s.built(m)
-		}
-		if seen && !was.On && m.Kind == Ephemeral {
-			s.facts.SecondBuilds[m.PoolID]++
-		}
 		if !seen {
 			s.firstBuild(m)
+		} else if !was.On && m.Kind == Ephemeral {
+			s.facts.SecondBuilds[m.PoolID]++
 		}
-		if !was.On || another {
-			is.Began, is.Again = s.in.Now, seen
-			if s.in.Memory.Started.IsZero() {
-				is.Began = time.Time{}
-			}
-		}
+		s.begun(m, &is)
 	case seen:
 		if is.On = was.On && (m.Pinned || !m.online()); !is.On {
 			s.built(m)
@@ -81,6 +71,22 @@ func (s *scene) work(m *agent) {
 		return
 	}
 	m.is.Work = is
+}
+
+// begun notes when the agent's build began, if that is another build than before, which then is over.
+func (s *scene) begun(m *agent, is *Work) {
+	was := m.was.Work
+	another := was.Build != "" && is.Build != was.Build
+	if another {
+		s.built(m)
+	}
+	if was.On && !another {
+		return
+	}
+	is.Began, is.Again = s.in.Now, was.Builds > 0
+	if s.in.Memory.Started.IsZero() {
+		is.Began = time.Time{} // the build may have run for hours
+	}
 }
 
 // built notes that an agent's build is over. If Jenkins restarted meanwhile, or if the agent runs several

@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"bellboard/cmd/internal/config"
+	"bellboard/cmd/internal/tune"
 	"bellboard/metrics"
 	"bellboard/metrics/web"
 	"bellboard/pool"
@@ -139,10 +140,14 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 		wire = d.lease.writeGate(wire)
 		kube.Wrap(d.lease.writeGate)
 	}
-	jenkins, err := queue.New(queue.Config{
-		URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock,
-		Instance: s.Instance, SSH: s.SSH(), Unlabelled: s.Unlabelled(), Reader: reads, Observe: d.metrics.JenkinsRequest, Unseen: d.metrics.JenkinsUnseen, Skew: d.metrics.JenkinsSkew,
-	})
+	server := queue.Config{URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock}
+	reader, err := queue.New(server) // with a breaker of its own
+	if err != nil {
+		return nil, fmt.Errorf("jenkins: %w", err)
+	}
+	server.Instance, server.SSH, server.Unlabelled, server.Reader = s.Instance, s.SSH(), s.Unlabelled(), reads
+	server.Observe, server.Unseen, server.Skew = d.metrics.JenkinsRequest, d.metrics.JenkinsUnseen, d.metrics.JenkinsSkew
+	jenkins, err := queue.New(server)
 	if err != nil {
 		return nil, fmt.Errorf("jenkins: %w", err)
 	}
@@ -161,13 +166,9 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 		news = newEvents(client, s.OwnNamespace, s.Instance, d.lease, p.Log.Named("events"))
 		context.AfterFunc(ctx, news.stop)
 	}
-	timetable := s.Timetable()
-	teams := func(now time.Time) []scaler.Team {
-		out, _ := timetable.At(now)
-		return out
-	}
+	tuner := tune.New(tune.Config{Settings: s, Clock: p.Clock, Log: p.Log.Named("tune"), History: reader.History})
 	cfg := control.Config{
-		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: teams,
+		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: tuner.Teams,
 		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: role == roleStandby,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)
@@ -177,6 +178,7 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 			}
 			d.metrics.Observe(t)
 			d.record.observe(t)
+			tuner.Observe(t)
 			if news != nil {
 				news.observe(t)
 			}
@@ -185,6 +187,8 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 	}
 	if beside {
 		cfg.Poll = max(cfg.Poll, standbyPoll)
+	} else {
+		go tuner.Run(ctx)
 	}
 	if p.Change != nil {
 		p.Change(&cfg)
