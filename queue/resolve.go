@@ -235,15 +235,15 @@ func (r *resolver) sentence(why string) sentence {
 
 // job returns the full name of the item's job, from the URL of the item's task.
 func (m *memory) job(it *item) string {
-	if j := m.jobs.get(it.Task.URL, jobOf); j != "" {
+	if j := m.jobs.get(it.Task.URL, JobName); j != "" {
 		return j
 	}
 	return it.Task.Class[strings.LastIndexAny(it.Task.Class, ".$")+1:] // says something at least
 }
 
-// jobOf returns the name of the job in a URL: folder/foo for "http://host/jenkins/job/folder/job/foo/" and
-// "job/folder/job/foo/12/". A matrix cell keeps its axes: m/label=linux for "job/m/label=linux/".
-func jobOf(u string) string {
+// JobName returns the full name of the job in a URL: folder/foo for "http://host/jenkins/job/folder/job/foo/"
+// and "job/folder/job/foo/12/". A matrix cell keeps its axes: m/label=linux for "job/m/label=linux/".
+func JobName(u string) string {
 	name := make([]string, 0, 8)
 	before := ""
 	for part := range strings.SplitSeq(u, "/") {

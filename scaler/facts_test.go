@@ -127,7 +127,7 @@ func TestWaits(t *testing.T) {
 	var mem Memory
 	var got []Wait
 	for i, items := range [][]Item{
-		{{ID: 1, Since: at(-10), State: Buildable}, {ID: 2, Since: at(-5), State: Buildable}, {ID: 3, Since: at(-1), State: Buildable}},
+		{{ID: 1, Job: "a/b", Since: at(-10), State: Buildable}, {ID: 2, Since: at(-5), State: Buildable}, {ID: 3, Since: at(-1), State: Buildable}},
 		{{ID: 1, Since: at(-10), State: Pending}, {ID: 2, Since: at(-5), State: Blocked}, {ID: 3, Since: at(-1), State: Buildable}},
 		{{ID: 2, Since: at(-5), State: Blocked}},
 		{},
@@ -142,7 +142,7 @@ func TestWaits(t *testing.T) {
 		_, next, facts := Decide(in)
 		mem, got = next, append(got, facts.Waits...)
 	}
-	want := []Wait{{"web", 11 * time.Second}, {"web", 3 * time.Second}, {"web", 8 * time.Second}}
+	want := []Wait{{"web", "a/b", 11 * time.Second}, {"web", "", 3 * time.Second}, {"web", "", 8 * time.Second}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Decide(four times) counts the waits %v, want %v\n%s", got, want, diff)
 	}
@@ -181,7 +181,7 @@ func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
 	in.Memory = Memory{
 		Started: noon, Sees: noon,
 		Agents: map[string]AgentMemory{"dead": {Mark: Marking{Since: noon, By: Ours}, Gone: noon, Away: noon, Lost: noon, Free: noon, Open: noon, Met: true, Work: Work{Builds: 1}}},
-		Teams:  map[string]TeamMemory{"gone": usedOften(1)}, Items: map[int64]ItemMemory{7: {Waiting: Waiting{"web", noon}}},
+		Teams:  map[string]TeamMemory{"gone": usedOften(1)}, Items: map[int64]ItemMemory{7: {Waiting: Waiting{"web", "app", noon}}},
 	}
 	_, mem, _ := Decide(in)
 	if diff := cmp.Diff(Memory{Started: noon, Sees: noon}, mem, cmpopts.EquateEmpty()); diff != "" {
@@ -219,6 +219,54 @@ func TestMemoryOfAbsence(t *testing.T) {
 			}
 			if got := mem.Agents[name].Lost; !got.Equal(tt.lost) {
 				t.Errorf("Decide(%s) knows it lost since %v, want %v", tt.name, got, tt.lost)
+			}
+		})
+	}
+}
+
+// TestBuildsDone follows one persistent agent: each of its builds is a fact when it is over, with its beginning.
+// Only its first build says something of the cache. A build that ran before the process began is no fact.
+func TestBuildsDone(t *testing.T) {
+	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
+	for _, tt := range []struct {
+		name   string
+		builds []string // the URL of the build in each answer; "": idle
+		want   []string
+	}{
+		{"two builds with a pause", []string{"", "http://j/job/a/1/", "http://j/job/a/1/", "", "http://j/job/b/7/", ""}, []string{"http:/j/job/a from 1 for 2s", "http:/j/job/b from 4 for 1s, again"}},
+		{"one build right after the other", []string{"", "http://j/job/a/1/", "http://j/job/b/7/", "http://j/job/b/7/", ""}, []string{"http:/j/job/a from 1 for 1s", "http:/j/job/b from 2 for 2s, again"}},
+		{"there before the process", []string{"http://j/job/a/1/", "http://j/job/a/1/", "", "http://j/job/b/7/", ""}, []string{"http:/j/job/b from 3 for 1s, again"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var mem Memory
+			var got []string
+			for i, build := range tt.builds {
+				in := newHouse(pets())
+				in.Now, in.Memory = at(i), mem
+				in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = at(i), at(i)
+				as := seenAs{idle}
+				if build != "" {
+					as = seenAs{busy, func(p *Pair) { p.Node.Build = build }}
+				}
+				name := in.agent("web", Persistent, "a", as...)
+				_, next, facts := Decide(in)
+				mem = next
+				for _, b := range facts.Builds {
+					words := fmt.Sprintf("%s from %.0f for %s", b.Job, b.Began.Sub(noon).Seconds(), b.Took)
+					if b.Again {
+						words += ", again"
+					}
+					got = append(got, words)
+					if b.Agent != name || b.PoolID != (PoolID{"web", Persistent}) {
+						t.Errorf("%s ran on %s of %v", b.Job, b.Agent, b.PoolID)
+					}
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("Decide(%s) counts other builds\n%s", tt.name, diff)
+			}
+			if took := len(mem.Teams["web"].Gain.Took.Last); took != yes(tt.name != "there before the process") {
+				t.Errorf("%s: %d builds count for the cache, want the agent's first build only", tt.name, took)
 			}
 		})
 	}

@@ -33,10 +33,11 @@ const (
 // guesses stand in for pairs before there are any: a cache saves some 15 % of a build, and may save nothing.
 var guesses = []float32{-0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5}
 
-// with returns what is known after the builds of one tick.
+// with returns what is known after the builds of one tick. Only the first build of an agent meets an empty
+// cache.
 func (g Gain) with(builds []BuildDone, team string, now time.Time) Gain {
 	for _, b := range builds {
-		if b.Team == team && b.Job != "" && b.Took > 0 {
+		if b.Team == team && !b.Again && b.Job != "" && b.Took > 0 {
 			g = g.add(b, now)
 		}
 	}

@@ -146,5 +146,6 @@ type Tidied struct {
 // Waiting is one item that a team has to serve.
 type Waiting struct {
 	Team  string
+	Job   string // full name
 	Since time.Time
 }

@@ -157,7 +157,7 @@ func (d *decider) shareOne(w *demand, fit []*ask) {
 	first.dec.Waiting += len(w.items) - w.left
 	first.dec.Oldest = max(first.dec.Oldest, d.in.Now.Sub(w.oldest))
 	for _, i := range w.items {
-		d.items[i].Waiting = Waiting{Team: first.t.Name, Since: d.in.Jenkins.Items[i].Since}
+		d.items[i].Waiting = Waiting{Team: first.t.Name, Job: d.in.Jenkins.Items[i].Job, Since: d.in.Jenkins.Items[i].Since}
 	}
 	give := func(a *ask, n int) {
 		a.short[a.accepts] = append(a.short[a.accepts], n)

@@ -76,7 +76,7 @@ type Facts struct {
 	Waits        []Wait         `json:"waits,omitempty"`
 	Startups     []Startup      `json:"startups,omitempty"`
 	FirstBuilds  []FirstBuild   `json:"firstBuilds,omitempty"` // of agents that have a cache slot
-	Builds       []BuildDone    `json:"builds,omitempty"`      // first builds of agents that are over
+	Builds       []BuildDone    `json:"builds,omitempty"`      // builds that are over
 	BuildsLost   []LostBuilds   `json:"buildsLost,omitempty"`  // by agent
 	SecondBuilds map[PoolID]int `json:"-"`                     // builds of an ephemeral agent after its first
 	// Failures are the agents that could not be made, that never connected, or that died. Also: agents that
@@ -84,9 +84,10 @@ type Facts struct {
 	Failures []FailedAgent `json:"failures,omitempty"`
 }
 
-// Wait is how long one item waited from entering the queue to leaving it.
+// Wait is how long one item waited from entering the queue to leaving it. Job is the full name of the job.
 type Wait struct {
 	Team string        `json:"team"`
+	Job  string        `json:"job,omitempty"`
 	Took time.Duration `json:"took"`
 }
 
@@ -107,12 +108,15 @@ type LostBuilds struct {
 	Log    string `json:"log,omitempty"` // the last lines that the failed container has written
 }
 
-// BuildDone is the first build of an agent that runs one build at a time. Job is the URL of the job.
+// BuildDone is a build of an agent that runs one build at a time. Job is the URL of the job.
 type BuildDone struct {
 	PoolID
+	Agent  string        `json:"agent"`
 	Job    string        `json:"job"`
-	Warmth Warmth        `json:"warmth"`
-	Took   time.Duration `json:"took"` // from the first poll that saw it to the first that did not
+	Warmth Warmth        `json:"warmth"`          // of the agent's cache when the agent was made
+	Began  time.Time     `json:"began"`           // the first poll that saw the build
+	Took   time.Duration `json:"took"`            // until the first poll that did not
+	Again  bool          `json:"again,omitempty"` // the agent had run a build before
 }
 
 // FirstBuild is how long a build waited for its agent, from the creation of the agent's pod until the build

@@ -18,7 +18,8 @@ type Work struct {
 	// Build is the URL of the build that was seen last. Since is the session of Jenkins in which that build
 	// was first seen. Resumed is the later session in which that build was seen to go on.
 	Build, Since, Resumed string
-	Began                 time.Time // when the agent's first build was first seen; zero: it is over, or nobody saw it
+	Began                 time.Time // when that build was first seen; zero: it is over, or ran before the process began
+	Again                 bool      // the agent had run a build before that build
 }
 
 // follow notes which build the Jenkins node runs, in that session of Jenkins.
@@ -68,21 +69,26 @@ func (s *scene) atWork(m *agent, is *Work) {
 	was := m.was.Work
 	is.On, is.Builds = true, max(1, m.Node.Busy)
 	is.follow(m.Node, s.in.Jenkins.Session)
-	if was.Build != "" && is.Build != was.Build {
+	another := was.Build != "" && is.Build != was.Build
+	if another {
 		s.built(m, is)
 	}
 	if was.Builds == 0 {
 		s.firstBuild(m)
-		if !s.in.Memory.Started.IsZero() { // a process that begins does not know how long the build has run
-			is.Began = s.in.Now
-		}
 	} else if !was.On && m.Kind == Ephemeral {
 		s.facts.SecondBuilds[m.PoolID]++
 	}
+	if was.On && !another {
+		return
+	}
+	is.Again = was.Builds > 0
+	if !s.in.Memory.Started.IsZero() { // a process that begins does not know how long the build has run
+		is.Began = s.in.Now
+	}
 }
 
-// built notes that an agent's first build is over. A build that went on after a restart of Jenkins says nothing of
-// a cache.
+// built notes that an agent's build is over. If Jenkins restarted meanwhile, or if the agent runs several builds
+// at once, it is not known how long the build ran.
 func (s *scene) built(m *agent, is *Work) {
 	w := m.was.Work
 	is.Began = time.Time{}
@@ -94,8 +100,10 @@ func (s *scene) built(m *agent, is *Work) {
 		warmth = Warm
 	}
 	build := strings.TrimSuffix(w.Build, "/") // the URL of the job, and a number
-	job := build[:max(0, strings.LastIndexByte(build, '/'))]
-	s.facts.Builds = append(s.facts.Builds, BuildDone{m.PoolID, job, warmth, s.in.Now.Sub(w.Began)})
+	s.facts.Builds = append(s.facts.Builds, BuildDone{
+		PoolID: m.PoolID, Agent: m.Name, Job: build[:max(0, strings.LastIndexByte(build, '/'))], Warmth: warmth,
+		Began: w.Began, Took: s.in.Now.Sub(w.Began), Again: w.Again,
+	})
 }
 
 // vanished finds the builds whose agent is gone without a trace, as a Swarm agent's Jenkins node goes with

@@ -1,5 +1,5 @@
 // Package web serves the state of a running Bellboard over HTTP: metrics, health, readiness, the last tick,
-// and the last ticks that changed something.
+// the last ticks that changed something, and the record of builds.
 //
 // Every answer is from memory. No request changes anything, and none reaches Jenkins or Kubernetes. The
 // health check is about the loop, never about Jenkins: a restart of Bellboard mends no other program.
@@ -8,6 +8,7 @@ package web
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -32,6 +33,8 @@ type Config struct {
 	Now      func() time.Time
 	Replica  func() Replica
 	MaxAge   time.Duration // since the end of the last tick, for which the loop counts as alive
+	// History writes the record of builds as CSV. If it returns an error, it has written nothing.
+	History func(io.Writer) error
 }
 
 // Replica is the Bellboard that answers.
@@ -99,6 +102,7 @@ func New(c Config) *Server {
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	mux.HandleFunc("GET /api/v1/decisions", s.decisions)
+	mux.HandleFunc("GET /api/history", s.history)
 	mux.HandleFunc("GET /{$}", s.index)
 	mux.Handle("GET /page.css", http.FileServerFS(files))
 	s.handler = mux
@@ -206,6 +210,14 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) { answer(w, s.no
 
 func (s *Server) decisions(w http.ResponseWriter, _ *http.Request) {
 	answer(w, Decisions{Kept: kept, Ticks: s.now().changes})
+}
+
+// history writes the record of builds for bellboard simulate.
+func (s *Server) history(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+	if err := s.config.History(w); err != nil {
+		unavailable(w, plain.Line(err.Error()))
+	}
 }
 
 // answer writes v as JSON: complete, or an error.

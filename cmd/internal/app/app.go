@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"bellboard/cmd/internal/config"
+	"bellboard/cmd/internal/tune"
 	"bellboard/metrics"
 	"bellboard/metrics/web"
 	"bellboard/pool"
@@ -62,6 +63,7 @@ type Daemon struct {
 	metrics *metrics.Metrics
 	web     *web.Server
 	lease   *lease // nil: the daemon needs no Lease
+	record  *buildRecord
 	expire  func() // called after Jenkins did not accept the token; nil: there is no file to read again
 
 	loop     atomic.Pointer[control.Loop] // the loop that runs
@@ -75,7 +77,7 @@ func New(p Parts) (*Daemon, error) {
 	s := p.Settings
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	d := &Daemon{parts: p, replica: web.Replica{Instance: s.Instance, Version: p.Version, Role: roleStarting}}
+	d := &Daemon{parts: p, record: newBuildRecord(), replica: web.Replica{Instance: s.Instance, Version: p.Version, Role: roleStarting}}
 	d.metrics = metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version, queue.Endpoints(), queue.Causes())
 	d.parts.Kube = rest.CopyConfig(p.Kube)
 	d.parts.Kube.Wrap(d.counter)
@@ -98,6 +100,7 @@ func New(p Parts) (*Daemon, error) {
 	}
 	d.web = web.New(web.Config{
 		Gatherer: reg, Now: p.Clock.Now, Replica: d.Replica, MaxAge: max(10*s.PollInterval, 3*standbyPoll),
+		History: d.history,
 	})
 	if p.Lead && !s.DryRun {
 		var err error
@@ -137,10 +140,14 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 		wire = d.lease.writeGate(wire)
 		kube.Wrap(d.lease.writeGate)
 	}
-	jenkins, err := queue.New(queue.Config{
-		URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock,
-		Instance: s.Instance, SSH: s.SSH(), Unlabelled: s.Unlabelled(), Reader: reads, Observe: d.metrics.JenkinsRequest, Unseen: d.metrics.JenkinsUnseen, Skew: d.metrics.JenkinsSkew,
-	})
+	server := queue.Config{URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock}
+	reader, err := queue.New(server) // with a breaker of its own
+	if err != nil {
+		return nil, fmt.Errorf("jenkins: %w", err)
+	}
+	server.Instance, server.SSH, server.Unlabelled, server.Reader = s.Instance, s.SSH(), s.Unlabelled(), reads
+	server.Observe, server.Unseen, server.Skew = d.metrics.JenkinsRequest, d.metrics.JenkinsUnseen, d.metrics.JenkinsSkew
+	jenkins, err := queue.New(server)
 	if err != nil {
 		return nil, fmt.Errorf("jenkins: %w", err)
 	}
@@ -159,13 +166,9 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 		news = newEvents(client, s.OwnNamespace, s.Instance, d.lease, p.Log.Named("events"))
 		context.AfterFunc(ctx, news.stop)
 	}
-	timetable := s.Timetable()
-	teams := func(now time.Time) []scaler.Team {
-		out, _ := timetable.At(now)
-		return out
-	}
+	tuner := tune.New(tune.Config{Settings: s, Clock: p.Clock, Log: p.Log.Named("tune"), History: reader.History})
 	cfg := control.Config{
-		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: teams,
+		Jenkins: jenkins, Cluster: pods, Clock: p.Clock, Log: p.Log.Named("loop"), Instance: s.Instance, Teams: tuner.Teams,
 		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: role == roleStandby,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)
@@ -174,6 +177,8 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 				return // only the leader counts: sums over the replicas are true then
 			}
 			d.metrics.Observe(t)
+			d.record.observe(t)
+			tuner.Observe(t)
 			if news != nil {
 				news.observe(t)
 			}
@@ -185,6 +190,8 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 	}
 	if beside {
 		cfg.Poll = max(cfg.Poll, standbyPoll)
+	} else {
+		go tuner.Run(ctx)
 	}
 	if p.Change != nil {
 		p.Change(&cfg)

@@ -106,11 +106,16 @@ func newPair(t *testing.T) *pair {
 func (p *pair) start(who string, environ ...string) *instance {
 	p.t.Helper()
 	i := p.make(who, environ...)
+	p.run(i)
+	return i
+}
+
+// run runs a replica until the end of the test.
+func (p *pair) run(i *instance) {
 	var ctx context.Context
 	ctx, i.stop = context.WithCancel(context.Background())
 	go func() { i.ended <- i.d.Run(ctx) }()
 	p.t.Cleanup(func() { i.stop() })
-	return i
 }
 
 // make makes a replica that does not run yet.

@@ -83,6 +83,10 @@ func (l *Limits) agentless() bool { return l.Mode == scaler.ModePersistent && *l
 // among checks one team's settings against one another.
 func (l *loader) among(t *Team) {
 	l.required(&t.Limits, t.Name)
+	if t.Tune && t.TargetWaitP95 == 0 && l.clean(t.Name, "TARGET_WAIT_P95") {
+		const remedy = "needs a wait to reach, and team %s has none; set %s_TARGET_WAIT_P95, e.g. 30s, or leave TUNE out"
+		l.refuse(l.source(t.Name, "", "TUNE"), fmt.Sprintf(remedy, t.Name, prefixOf(t.Name, "")))
+	}
 	if t.agentless() && l.clean(t.Name, "MODE", "MAX_AGENTS", "MAX_PERSISTENT") {
 		l.refuse(l.source(t.Name, "", "MAX_PERSISTENT"), fmt.Sprintf(agentless, t.Name))
 	}

@@ -309,12 +309,34 @@ func (t *Timetable) At(now time.Time) (teams []scaler.Team, edge time.Time) {
 		}
 		limits, by, change := team.at(now)
 		limits.set(&teams[i])
+		if by["WAIT_VALUE"] != nil {
+			teams[i].TargetWait = 0
+		}
 		teams[i].Scheduled = team.shown(&limits, by, now)
 		if edge.IsZero() || change.Before(edge) {
 			edge = change
 		}
 	}
 	return teams, edge
+}
+
+// Tuned returns the timetable with this WAIT_VALUE for a team, which then looks for no other. A window that sets
+// WAIT_VALUE still does.
+func (t *Timetable) Tuned(team string, waitValue float64) *Timetable {
+	out := &Timetable{Base: slices.Clone(t.Base), teams: slices.Clone(t.teams)}
+	for i := range out.Base {
+		if out.Base[i].Name == team {
+			out.Base[i].WaitValue, out.Base[i].TargetWait = waitValue, 0
+			out.teams[i].WaitValue = waitValue
+		}
+	}
+	return out
+}
+
+// Of returns the timetable of one team.
+func (t *Timetable) Of(team string) *Timetable {
+	i := slices.IndexFunc(t.Base, func(one scaler.Team) bool { return one.Name == team })
+	return &Timetable{Base: t.Base[i : i+1 : i+1], teams: t.teams[i : i+1 : i+1]}
 }
 
 // String has all that sets one timetable apart from another.

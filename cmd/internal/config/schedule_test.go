@@ -136,6 +136,44 @@ func TestTimetable(t *testing.T) {
 	}
 }
 
+// TestTuned checks that a tuned WAIT_VALUE takes the place of the search for one, and that a window that sets
+// WAIT_VALUE wins over both. The teams before stay as they are.
+func TestTuned(t *testing.T) {
+	c := load(t, env("BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_DATA_LABELS=data", "BELLBOARD_DEFAULT_TARGET_WAIT_P95=30s", webSchedule+"0 7 * * * for 10h: WAIT_VALUE=40; 0 20 * * * for 1h: MIN_IDLE=1"))
+	searching := c.Timetable()
+	tuned := searching.Tuned("web", 7)
+	show := func(table *Timetable, clock string) string {
+		teams, _ := table.At(moment(t, "2026-11-26 "+clock+":00Z"))
+		text := ""
+		for _, one := range teams {
+			text += fmt.Sprintf("%s %g %s; ", one.Name, one.WaitValue, one.TargetWait)
+			for i := range one.Scheduled {
+				text += one.Scheduled[i].Words() + "; "
+			}
+		}
+		return text
+	}
+	const night = "MIN_IDLE=1 instead of 0 until Thu 26 Nov 21:00 UTC: 0 20 * * * for 1h; "
+	const day = " until Thu 26 Nov 17:00 UTC: 0 7 * * * for 10h; "
+	for _, tt := range []struct {
+		name     string
+		table    *Timetable
+		at, want string
+	}{
+		{"searching", searching, "06:00", "web 10 30s; data 10 30s; "},
+		{"tuned", tuned, "06:00", "web 7 0s; data 10 30s; "},
+		{"in a window of another setting", tuned, "20:30", "web 7 0s; " + night + "data 10 30s; "},
+		{"in a window", tuned, "12:00", "web 40 0s; WAIT_VALUE=40 instead of 7" + day + "data 10 30s; "},
+		{"searching in a window", searching, "12:00", "web 40 0s; WAIT_VALUE=40 instead of 10" + day + "data 10 30s; "},
+		{"one team", tuned.Of("web"), "06:00", "web 7 0s; "},
+		{"one team in a window", tuned.Of("web"), "12:00", "web 40 0s; WAIT_VALUE=40 instead of 7" + day},
+	} {
+		if got := show(tt.table, tt.at); got != tt.want {
+			t.Errorf("%s at %s: %s\nwant %s", tt.name, tt.at, got, tt.want)
+		}
+	}
+}
+
 // TestEveryWindowSetting checks that a window can set each setting of the table, and that the decision gets it.
 func TestEveryWindowSetting(t *testing.T) {
 	values := map[string]string{"MIN_AGENTS": "3", "MIN_IDLE": "3", "MAX_AGENTS": "30", "MAX_PERSISTENT": "3", "WAIT_VALUE": "3", "PAUSED": "true"}

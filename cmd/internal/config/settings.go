@@ -72,6 +72,7 @@ type Limits struct {
 	ScaleDownCooldown time.Duration `split_words:"true" min:"0s" desc:"time after any change in the pool before idle persistent agents go. Longer: more idle time, fewer restarts of agents"`
 	WaitValue         float64       `split_words:"true" min:"0" max:"1000" desc:"seconds of an agent that you would pay to save a build one second of waiting. Higher: more agents are kept and started ahead, builds wait less, and you pay more"`
 	TargetWaitP95     time.Duration `split_words:"true" min:"1s" zero:"0s (WAIT_VALUE decides)" shown:"–" desc:"longest wait that 95 of 100 builds should have. If set, Bellboard looks for the WAIT_VALUE that reaches it"`
+	Tune              bool          `split_words:"true" desc:"once a day, replay the builds of the last 14 days, and take the cheapest WAIT_VALUE that reaches TARGET_WAIT_P95 (docs/tune.md)"`
 	CachePrice        float64       `split_words:"true" min:"0" max:"1000" desc:"cost of a cache slot's volume, as a share of what an agent costs. Lower: more slots are kept, and more agents are persistent"`
 	ScaleUpStep       int           `split_words:"true" min:"0" desc:"most agents per scale-up; 0 for as many as wait. Lower: builds of a burst wait longer"`
 	Berths            int           `split_words:"true" min:"2" why:": Jenkins names a waiting build's label only while two nodes carry it" desc:"Jenkins nodes registered in advance. That many builds of a burst get their pod without a write to Jenkins; costs no pod"`

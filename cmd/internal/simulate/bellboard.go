@@ -50,7 +50,9 @@ func newBellboard(teams *config.Timetable, poll time.Duration, decide Decide, s 
 	t := teams.Base[0]
 	t.Pools = slices.Clone(t.Pools)
 	for i := range t.Pools {
-		t.Pools[i].Slots = t.Pools[i].Slots && s.Cold
+		p := &t.Pools[i]
+		p.Slots = p.Slots && s.Cold
+		p.Connect, p.Called = scaler.Inbound, false // the way to Jenkins takes no time here
 	}
 	return &bellboard{
 		teams: teams, team: t, decide: decide, poll: max(1, poll.Milliseconds()), seats: map[string]*seat{}, due: -1,
@@ -213,7 +215,7 @@ func (b *bellboard) arrived(w *world, build int) {
 	b.fresh = true
 	x := &w.builds[build]
 	b.items = append(b.items, scaler.Item{
-		ID: int64(build) + 1, Job: b.job(x.Job), Since: at(x.Submitted), State: scaler.Buildable, Resolution: scaler.Labelled, Label: team,
+		ID: int64(build) + 1, Job: b.job(x.Job), Since: at(x.Submitted), State: scaler.Buildable, Resolution: scaler.Labelled, Label: b.team.Labels[0],
 	})
 }
 

@@ -68,6 +68,9 @@ func (r *Result) Paid() float64 {
 	return (float64(r.paid) + r.price*float64(r.slots)) / float64(r.work)
 }
 
+// PaidHours returns the paid time of agents and slots in agent-hours.
+func (r *Result) PaidHours() float64 { return r.Paid() * float64(r.work) / 3_600_000 }
+
 // Wait returns the wait in seconds that the share q of the builds does not exceed.
 func (r *Result) Wait(q float64) float64 {
 	if len(r.waits) == 0 {
