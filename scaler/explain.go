@@ -360,14 +360,14 @@ func (t *Tick) Headline() string {
 	case s.Mood != MoodQuiet:
 		text = "No build waits, " + plural(s.Busy, "build") + " at work"
 	}
-	if s.Worst != nil && s.Worst.stops() != nil {
-		text += "; " + s.Worst.Team + ": " + s.Worst.stops().block()
-	}
 	if s.Waiting > 0 && s.Coming > 0 {
-		text += fmt.Sprintf("; %d on the way", s.Coming) + usually(s.Usual)
+		text += "; " + plural(s.Coming, "executor") + " on the way" + usually(s.Usual)
 	}
 	if s.Nobodys > 0 {
 		text += "; " + nobodys
+	}
+	if s.Worst != nil && s.Worst.stops() != nil {
+		text += "; " + s.Worst.Team + ": " + s.Worst.stops().block()
 	}
 	return text + "."
 }
