@@ -26,25 +26,19 @@ const moodUnknown scaler.Mood = "unknown"
 // head is what every page begins with.
 type head struct {
 	Status
-	Root     string // from the page to the first page: "" or "../"
-	Team     string // "": the page shows all teams
-	Mood     scaler.Mood
-	Headline string
-	Stuck    time.Duration // since the last tick has ended, if that is too long
-	Shown    *scaler.Tick  // the last tick that was no hold
-	P95      time.Duration // 95 of 100 builds that left the queue in the last hour had waited no longer
-	Left     int           // builds that left the queue in the last hour
-	Chart    chart
-	Changes  []change
-	Failed   []Failed
-	Lost     []Lost
-	Waiting  int // the numbers of all teams, or of one
-	Oldest   time.Duration
-	Busy     int
-	Free     int
-	Coming   int
-	Alive    int
-	Max      int // the most agents that may be alive
+	scaler.Sum        // of all teams, or of one; Nobodys count as waiting
+	Max        int    // the most agents that may be alive
+	Root       string // from the page to the first page: "" or "../"
+	Team       string // "": the page shows all teams
+	Headline   string
+	Stuck      time.Duration // since the last tick has ended, if that is too long
+	Shown      *scaler.Tick  // the last tick that was no hold
+	P95        time.Duration // 95 of 100 builds that left the queue in the last hour had waited no longer
+	Left       int           // builds that left the queue in the last hour
+	Chart      chart
+	Changes    []change
+	Failed     []Failed
+	Lost       []Lost
 }
 
 // Process returns the random part of the tick's id, which each process has its own of.
@@ -159,15 +153,16 @@ var leftovers = []struct {
 
 // head returns what the page of a team begins with; "" stands for all teams.
 func (s *state) head(c *Config, team string) head {
-	h := head{Status: s.Status, Team: team, Mood: moodUnknown, Headline: "Bellboard has not read Jenkins and Kubernetes yet.", Shown: s.seen}
-	if h.Shown == nil {
-		h.Shown = &scaler.Tick{}
-	}
-	if s.Tick != nil {
-		h.Mood, h.Headline = s.Tick.Plan.Sum().Mood, s.Tick.Headline()
-		if s.Tick.Hold != "" {
-			h.Mood = scaler.MoodHold
-		}
+	h := head{Status: s.Status, Team: team, Shown: cmp.Or(s.seen, &scaler.Tick{}), Max: c.MaxAgents}
+	h.Sum = h.Shown.Plan.Sum()
+	h.Waiting += h.Nobodys
+	switch {
+	case s.Tick == nil:
+		h.Mood, h.Headline = moodUnknown, "Bellboard has not read Jenkins and Kubernetes yet."
+	case s.Tick.Hold != "":
+		h.Mood, h.Headline = scaler.MoodHold, s.Tick.Headline()
+	default:
+		h.Headline = s.Tick.Headline()
 	}
 	if age := s.Now.Sub(s.ended); age > c.MaxAge {
 		h.Stuck = age.Round(time.Second)
@@ -193,9 +188,6 @@ func (s *state) head(c *Config, team string) head {
 func (s *state) home(c *Config) *home {
 	v := &home{head: s.head(c, "")}
 	plan := &v.Shown.Plan // nothing changes a tick that has ended
-	sum := plan.Sum()
-	v.Waiting, v.Oldest, v.Busy, v.Free, v.Coming = sum.Waiting+sum.Nobodys, sum.Oldest, sum.Busy, sum.Free, sum.Coming
-	v.Alive, v.Max = sum.Alive, c.MaxAgents
 	counts, names := tally(plan)
 	for _, name := range names {
 		r := row{Name: name, Mood: moodUnknown}
@@ -254,7 +246,7 @@ func (s *state) team(c *Config, name string) *teamPage {
 		return nil
 	}
 	v := &teamPage{head: s.head(c, name), Row: row{Decision: decisionOf(plan, name), Name: name, Mood: moodUnknown}, Settings: c.Settings[name]}
-	v.Root = "../"
+	v.Root, v.Sum = "../", scaler.Sum{}
 	v.Row.count(counts[name])
 	if d := v.Row.Decision; d != nil {
 		v.Row.Mood = d.Mood()

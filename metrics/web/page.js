@@ -1,6 +1,6 @@
 "use strict";
-// Fetches the page again every two seconds, and changes what differs. What people have opened, selected or
-// reached by keyboard stays as it is.
+// Asks for the page again every two seconds, and changes what differs. What people have opened, selected or
+// reached by keyboard stays as it is: an element with an id is the same element in the next page.
 {
   const every = 2000;
   const note = document.getElementById("note"), button = document.getElementById("pause");
@@ -12,13 +12,15 @@
     if (old.nodeType !== Node.ELEMENT_NODE) { old.data = fresh.data; return; }
     for (const a of [...old.attributes]) if (a.name !== "open" && !fresh.hasAttribute(a.name)) old.removeAttribute(a.name);
     for (const a of fresh.attributes) if (old.getAttribute(a.name) !== a.value) old.setAttribute(a.name, a.value);
+    const ids = new Set([...fresh.children].map((c) => c.id));
+    for (const c of [...old.children]) if (c.id && !ids.has(c.id)) c.remove();
     let at = old.firstChild;
     for (const child of [...fresh.childNodes]) {
-      const same = child.id && [...old.children].find((c) => c.id === child.id);
-      if (same && same !== at) old.insertBefore(same, at);
-      else if (!at || (child.id && !same)) { old.insertBefore(child, at); continue; }
-      else { const next = at.nextSibling; morph(at, child); at = next; continue; }
-      morph(same, child);
+      const same = child.id ? [...old.children].find((c) => c.id === child.id) : at && !at.id && at;
+      while (same && at !== same && at && !at.id) { const next = at.nextSibling; at.remove(); at = next; }
+      if (!same) old.insertBefore(child, at);
+      else if (same === at) { at = at.nextSibling; morph(same, child); }
+      else { (old.moveBefore || old.insertBefore).call(old, same, at); morph(same, child); }
     }
     while (at) { const next = at.nextSibling; at.remove(); at = next; }
   };

@@ -20,7 +20,7 @@ func TestIndex(t *testing.T) {
 		`href="api/v1/status"`, `href="api/v1/decisions"`, `href="metrics"`, `href="healthz"`, `href="readyz"`)
 	b.want("/team/web", http.StatusNotFound)
 	b.Observe(tick("a-7"))
-	b.want("/", http.StatusOK, "tick a-7", "<title>(5) Bellboard ci", `data-process="a"`, `<h1 class="headline waiting"><span class="mood waiting">waiting</span> 5 builds wait, the oldest 0s.</h1>`)
+	b.want("/", http.StatusOK, "tick a-7", "<title>(5) Bellboard ci", `data-process="a"`, `<h1 id="headline" class="headline waiting"><span class="mood waiting">waiting</span> 5 builds wait, the oldest 0s.</h1>`)
 	h := hold("a-8", scaler.SourceJenkins)
 	h.At = h.At.Add(time.Minute)
 	b.Observe(h)
@@ -120,11 +120,11 @@ func TestPage(t *testing.T) {
 	b := busyDay(t)
 	b.want(
 		"/", http.StatusOK, "On hold for 0s: Jenkins cannot be read.",
-		`<dt>waiting</dt><dd>7</dd>`, `<dt>oldest</dt><dd>1h0m</dd>`, `<dt>alive of 60</dt><dd>11</dd>`, `<dd>11s <small>of 20 builds</small></dd>`,
+		`<dt>waiting</dt><dd>7</dd>`, `<dt>oldest</dt><dd>1h</dd>`, `<dt>alive of 60</dt><dd>11</dd>`, `<dd>11s <small>of 20 builds</small></dd>`,
 		`<tr id="t-web" class="waiting"><th scope="row"><a href="team/web">web</a> <span class="mood waiting">waiting</span></th><td><b>4</b>, oldest 1m30s</td>`,
 		`1 starting, 1 busy</td><td class="n">11 of 12</td><td><b>&#43;19 ephemeral</b>: 19 &lt;waiting&gt;</td></tr>`,
 		`1 held by a person, 1 free</td>`, "no longer in the settings: its agents finish and go",
-		`<li><b>2</b> wait, the oldest 1h0m: no team serves ‘windows&amp;&amp;gpu’ <span class="soft">(jobs: a, b)</span><br>To serve them: give a team`,
+		`<li><b>2</b> wait, the oldest 1h: no team serves ‘windows&amp;&amp;gpu’ <span class="soft">(jobs: a, b)</span><br>To serve them: give a team`,
 		`<li><b>1</b> waits, the oldest 0s: Jenkins does not name the label: ??? <span class="soft">(jobs: c)</span></li>`,
 		"<li>data: MAX_AGENTS=1 instead of 9 until Mon 1 Jan 00:00 UTC: 0 7 * * * for 9h</li>",
 		"<li>web-e-2: overdue: image pull since 1m</li>",
@@ -152,7 +152,7 @@ func TestPage(t *testing.T) {
 func TestTeam(t *testing.T) {
 	b := busyDay(t)
 	b.want(
-		"/team/web", http.StatusOK, `<h1 class="headline waiting"><span class="mood waiting">waiting</span> web: 19 &lt;waiting&gt;</h1>`, "<b>On hold</b>",
+		"/team/web", http.StatusOK, `<h1 id="headline" class="headline waiting"><span class="mood waiting">waiting</span> web: 19 &lt;waiting&gt;</h1>`, "<b>On hold</b>",
 		`<dt>alive of 12</dt><dd>11</dd>`,
 		`<tr id="a-web-e-2"><th scope="row"><code>web-e-2</code></th><td><i class="coming"></i>starting <span class="soft">ephemeral, pull, overdue</span></td><td class="n">1m20s</td><td>–</td><td><a href="https://ci.example.com/computer/web-e-2/" aria-label="node web-e-2 in Jenkins">node</a> overdue: image pull since 1m</td></tr>`,
 		`<a href="https://ci.example.com/job/team/job/my%20app/12/">team/my app #12</a>`,

@@ -136,18 +136,15 @@ var files embed.FS
 var pages = template.Must(template.New("page").Funcs(template.FuncMap{
 	"clock":  func(t time.Time) string { return t.UTC().Format("15:04:05") },
 	"minute": func(t time.Time) string { return t.UTC().Format("15:04") },
-	"titled": func(title string, items []string) any {
+	"titled": func(id, title string, items []string) any {
 		return struct {
-			Title string
-			Items []string
-		}{title, items}
+			ID, Title string
+			Items     []string
+		}{id, title, items}
 	},
 	"short": func(d time.Duration) string {
-		text := d.Round(time.Second).String()
-		if strings.HasSuffix(text, "m0s") {
-			text = strings.TrimSuffix(text, "0s")
-		}
-		return text
+		text := strings.Replace(d.Round(time.Second).String(), "m0s", "m", 1)
+		return strings.Replace(text, "h0m", "h", 1)
 	},
 }).ParseFS(files, "page.html"))
 
