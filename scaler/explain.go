@@ -367,7 +367,8 @@ func (t *Tick) Headline() string {
 		text += "; " + nobodys
 	}
 	if s.Worst != nil && s.Worst.stops() != nil {
-		text += "; " + s.Worst.Team + ": " + s.Worst.stops().block()
+		cause, _, _ := strings.Cut(s.Worst.stops().block(), ": ") // without Jenkins' own long words
+		text += "; " + s.Worst.Team + ": " + cause
 	}
 	return text + "."
 }

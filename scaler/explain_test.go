@@ -309,6 +309,7 @@ func sentencesOfAll(say func(name string, texts ...string)) {
 		{Decisions: []Decision{{Team: "web", Waiting: 7, Oldest: 5 * time.Second, Steps: []Step{{Rule: RuleMaxAgents, Limit: 4, Want: 9}}}}},
 		{Decisions: []Decision{{Team: "web", Waiting: 1, Oldest: 3 * time.Second}}, Unserved: nobodys},
 		{Unresolved: nobodys},
+		{Decisions: []Decision{{Team: "web", Waiting: 1, Steps: []Step{{Rule: RuleVetoed, Veto: &Vetoed{Label: "linux", Why: "‘web-e-1’ is reserved; ‘web-e-2’ is reserved"}}}}}},
 		{Unserved: []Unserved{{Count: 1, Oldest: time.Second}}},
 	} {
 		say("Tick.Headline", (&Tick{Plan: p}).Headline())
