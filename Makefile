@@ -5,7 +5,7 @@ FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
 
-.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen replay docs kustomize ci
+.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen pictures replay docs kustomize ci
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,8 +60,12 @@ e2e-node: ## test README's install, and agents with Docker, on a real kubelet an
 speed: kube ## measure 500 agents from zero, and among failures: the tables of docs/performance.md (8 minutes)
 	BELLBOARD_E2E=1 BELLBOARD_SPEED=1 go test -count=1 -timeout 20m -tags e2e -run '^TestSpeed' -v ./cmd/internal/e2e
 
-seen: ## ask every query of the dashboard and the alerts of a real Prometheus (two minutes)
+seen: ## ask every query of the dashboard and the alerts of a real Prometheus, and look at the page with a real browser (three minutes)
 	deploy/grafana/seen
+	metrics/web/seen
+
+pictures: ## make the pictures of the page in docs, of a quiet demo and of one with --chaos (two to five minutes)
+	metrics/web/seen pictures
 
 replay: ## replay generated histories, and those in the folder HISTORIES if given, side by side (minutes)
 	go run ./cmd/bellboard simulate $(if $(HISTORIES),$(wildcard $(HISTORIES)/*.csv.gz)) --generate all --least 100 --rivals --scenario warm,cold,slow

@@ -38,7 +38,7 @@ func rich() scaler.Tick {
 			Decisions: []scaler.Decision{{
 				Team: "team-0", MaxAgents: 12, Waiting: 5, Oldest: 12 * time.Second, Alive: 9, Want: 11, Busy: 6, Free: 2, Coming: 4, Reason: scaler.ReasonDemand,
 				Weighed: scaler.Weighed{WaitValue: 10, Gain: 90 * time.Second, Hold: 1},
-				Steps: []scaler.Step{{Rule: scaler.RuleMaxAgents, From: 11, To: 10}, {Rule: scaler.RuleMinIdle, From: 0, To: 1}},
+				Steps:   []scaler.Step{{Rule: scaler.RuleMaxAgents, From: 11, To: 10}, {Rule: scaler.RuleMinIdle, From: 0, To: 1}},
 			}},
 			Agents: []scaler.Agent{{Name: "x", PoolID: e, Class: scaler.Busy}, {Name: "y", PoolID: e, Class: scaler.Busy}, {Name: "l", PoolID: e, Class: scaler.Coming, Overdue: true}, {Name: "z", PoolID: scaler.PoolID{Team: "old", Kind: scaler.Persistent}, Class: scaler.Draining}},
 			Slots: []scaler.SlotSeen{

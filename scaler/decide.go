@@ -92,7 +92,12 @@ func (d *decider) report(teams []*ask) {
 			Capacity: m.capacity(), Overdue: m.overdue, Text: agentText(m, d.in.Now),
 		}
 		if m.Node != nil {
-			a.OfflineBy = m.Node.OfflineBy
+			a.OfflineBy, a.Build = m.Node.OfflineBy, m.Node.Build
+		}
+		if m.Pod != nil {
+			if a.Created = m.Pod.Created; !m.Pod.Connected {
+				a.Phase, _ = m.Pod.reached()
+			}
 		}
 		d.plan.Agents = append(d.plan.Agents, a)
 	}

@@ -158,17 +158,13 @@ func (a *ask) conclude() {
 // blocked says which rule kept agents from being made, and which agents are made in place of others. When
 // agents are made, the second says the first, too.
 func (a *ask) blocked() (block, fallback string) {
-	var instead Kind // of the agents that fail
 	for i := range a.dec.Steps {
-		switch s := &a.dec.Steps[i]; {
-		case s.Rule == RuleFallback:
-			fallback, instead = s.Pause.instead(), s.Pause.Kind
-		case s.block() != "":
-			block = s.block()
-			if s.Rule == RuleBackoff && s.Pause.Kind == instead && a.dec.Ups() > 0 {
-				block = ""
-			}
+		if s := &a.dec.Steps[i]; s.Rule == RuleFallback {
+			fallback = s.Pause.instead()
 		}
+	}
+	if s := a.dec.stops(); s != nil {
+		block = s.block()
 	}
 	return block, fallback
 }
@@ -246,10 +242,15 @@ func (a *ask) comingText() string {
 			slowest = max(slowest, u.Half)
 		}
 	}
-	if slowest > 0 {
-		text += ", usually " + short(slowest)
+	return text + usually(slowest)
+}
+
+// usually says how long starts take, if that is known.
+func usually(dur time.Duration) string {
+	if dur == 0 {
+		return ""
 	}
-	return text
+	return ", usually " + short(dur)
 }
 
 // leaving says which agents go in this tick, and why; the reason is that of the first.
@@ -336,6 +337,42 @@ func (u Usual) Words() string {
 	return text + ")"
 }
 
+// ---- all teams
+
+var holdWords = map[Source]string{
+	SourceJenkins:    "Jenkins cannot be read",
+	SourceKubernetes: "Kubernetes cannot be read",
+	SourceBellboard:  "Bellboard's own plan broke a promise",
+}
+
+// Headline says in a sentence how all builds fare, the worst first.
+func (t *Tick) Headline() string {
+	if t.Hold != "" {
+		return "On hold for " + short(t.At.Sub(t.HoldSince)) + ": " + holdWords[t.HoldBy] + "."
+	}
+	s := t.Plan.Sum()
+	text, nobodys := "All quiet: no build waits or runs", fmt.Sprintf("no team serves %d of them", s.Nobodys)
+	switch n := s.Waiting + s.Nobodys; {
+	case n == 1:
+		text, nobodys = "1 build waits, for "+short(s.Oldest), "no team serves it"
+	case n > 1:
+		text = fmt.Sprintf("%d builds wait, the oldest %s", n, short(s.Oldest))
+	case s.Mood != MoodQuiet:
+		text = "No build waits, " + plural(s.Busy, "build") + " at work"
+	}
+	if s.Waiting > 0 && s.Coming > 0 {
+		text += "; " + plural(s.Coming, "executor") + " on the way" + usually(s.Usual)
+	}
+	if s.Nobodys > 0 {
+		text += "; " + nobodys
+	}
+	if s.Worst != nil && s.Worst.stops() != nil {
+		cause, _, _ := strings.Cut(s.Worst.stops().block(), ": ") // without Jenkins' own long words
+		text += "; " + s.Worst.Team + ": " + cause
+	}
+	return text + "."
+}
+
 // ---- windows of SCHEDULE
 
 // WindowTime returns the begin or the end of a window, in the zone of the time.
@@ -352,6 +389,14 @@ func (s *Scheduled) Over() string {
 }
 
 // ---- items that no team serves
+
+// Remedy says what a person can do about builds that no team serves; "": Text says it.
+func (u *Unserved) Remedy() string {
+	if u.Label == "" {
+		return ""
+	}
+	return "give a team all of these labels (BELLBOARD_TEAM_<NAME>_LABELS), or the job another label"
+}
 
 const unlabelledText = "no team serves builds without a label: give them one, or a team UNLABELLED=true"
 

@@ -269,6 +269,7 @@ func sentences() map[string][]string {
 	say("Scheduled.Over", at.Over())
 
 	say("unlabelledText", unlabelledText)
+	sentencesOfAll(say)
 	say("noTeamText", noTeamText("linux", false), noTeamText("linux", true))
 	say("unresolvedText", unresolvedText("Waiting for next available executor"))
 	for name, text := range map[string]string{
@@ -291,6 +292,33 @@ func sentences() map[string][]string {
 		out[name] = slices.DeleteFunc(slices.Compact(out[name]), func(s string) bool { return s == "" })
 	}
 	return out
+}
+
+func sentencesOfAll(say func(name string, texts ...string)) {
+	failing := []Step{{Rule: RuleBackoff, Pause: &Pause{Kind: Ephemeral, Failure: FailureNodeGone, Left: 18 * time.Second}}}
+	usual := []Usual{{Kind: Ephemeral, Half: 14 * time.Second, Most: 20 * time.Second}}
+	nobodys := []Unserved{{Label: "windows", Count: 2, Oldest: time.Hour}}
+	for _, p := range []Plan{
+		{},
+		{Decisions: []Decision{{Team: "data", Busy: 1}, {Team: "web"}}},
+		{Decisions: []Decision{{Team: "data", Busy: 2}, {Team: "web", Steps: failing}}},
+		{Decisions: []Decision{{Team: "web", Waiting: 1, Oldest: 3 * time.Second}}},
+		{Decisions: []Decision{{Team: "web", Waiting: 3, Oldest: 12 * time.Second, Coming: 3, Usual: usual}}},
+		{Decisions: []Decision{{Team: "data", Waiting: 9, Oldest: time.Hour}, {Team: "web", Waiting: 25, Oldest: 12 * time.Minute, Coming: 1, Steps: failing}}},
+		{Decisions: []Decision{{Team: "web", Waiting: 25, Oldest: 12 * time.Minute, Steps: failing}}},
+		{Decisions: []Decision{{Team: "web", Waiting: 7, Oldest: 5 * time.Second, Steps: []Step{{Rule: RuleMaxAgents, Limit: 4, Want: 9}}}}},
+		{Decisions: []Decision{{Team: "web", Waiting: 1, Oldest: 3 * time.Second}}, Unserved: nobodys},
+		{Unresolved: nobodys},
+		{Decisions: []Decision{{Team: "web", Waiting: 1, Steps: []Step{{Rule: RuleVetoed, Veto: &Vetoed{Label: "linux", Why: "‘web-e-1’ is reserved; ‘web-e-2’ is reserved"}}}}}},
+		{Unserved: []Unserved{{Count: 1, Oldest: time.Second}}},
+	} {
+		say("Tick.Headline", (&Tick{Plan: p}).Headline())
+	}
+	for _, by := range []Source{SourceJenkins, SourceKubernetes, SourceBellboard} {
+		say("Tick.Headline", (&Tick{At: noon.Add(3 * time.Minute), HoldSince: noon, Hold: "cannot read", HoldBy: by}).Headline())
+	}
+	say("usually", usually(14*time.Second), usually(0))
+	say("Unserved.Remedy", nobodys[0].Remedy(), (&Unserved{}).Remedy())
 }
 
 func sentencesOfAgents(say func(name string, texts ...string)) {

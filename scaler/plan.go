@@ -219,6 +219,9 @@ type Agent struct {
 	Overdue   bool      `json:"overdue,omitempty"` // on its way for so long that no build waits for it
 	Text      string    `json:"text,omitempty"`
 	OfflineBy OfflineBy `json:"offlineBy,omitempty"`
+	Created   time.Time `json:"created,omitzero"` // of its pod
+	Phase     Phase     `json:"phase,omitempty"`  // of its start, as long as it has never connected
+	Build     string    `json:"build,omitempty"`  // see Node.Build
 }
 
 // Unserved is a group of waiting items that no team can serve.
@@ -228,6 +231,8 @@ type Unserved struct {
 	Jobs  []string `json:"jobs"` // the names of up to three jobs
 	Why   string   `json:"why"`  // Jenkins' sentence on the first item
 	Text  string   `json:"text"` // why no team serves the items
+	// Oldest is how long the oldest of the items has waited.
+	Oldest time.Duration `json:"oldest"`
 }
 
 // Plan is what one tick wants done. The actions are in the order of their urgency.

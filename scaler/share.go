@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // kinds says which kinds of a team an expression accepts.
@@ -133,16 +134,16 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 		}
 		text := noTeamText(w.text, w.inferred)
 		for _, i := range w.items[:w.left] {
-			noTeam.note(&items[i], w.key, w.text, text)
+			noTeam.note(&items[i], d.in.Now.Sub(w.oldest), w.key, w.text, text)
 		}
 	}
 	for i := range items {
 		switch it := &items[i]; {
 		case it.State != Buildable:
 		case it.Resolution == Unresolved:
-			unresolved.note(it, "", "", unresolvedText(it.Why))
+			unresolved.note(it, d.in.Now.Sub(it.Since), "", "", unresolvedText(it.Why))
 		case it.Resolution == Unlabelled && !d.unlabelled:
-			noTeam.note(it, "", "", unlabelledText)
+			noTeam.note(it, d.in.Now.Sub(it.Since), "", "", unlabelledText)
 		}
 	}
 	d.plan.Unserved, d.plan.Unresolved = noTeam.sorted(), unresolved.sorted()
@@ -189,13 +190,14 @@ func (d *decider) shareOne(w *demand, fit []*ask) {
 // unserved holds groups of items that no team serves. The key says what the items of a group ask for.
 type unserved map[string]*Unserved
 
-func (u unserved) note(it *Item, key, label, text string) {
+func (u unserved) note(it *Item, waits time.Duration, key, label, text string) {
 	g := u[key]
 	if g == nil {
 		g = &Unserved{Label: label, Why: it.Why, Text: text}
 		u[key] = g
 	}
 	g.Count++
+	g.Oldest = max(g.Oldest, waits)
 	if len(g.Jobs) < 3 && !slices.Contains(g.Jobs, it.Job) {
 		g.Jobs = append(g.Jobs, it.Job)
 	}

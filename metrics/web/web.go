@@ -6,14 +6,18 @@
 package web
 
 import (
+	"embed"
 	"encoding/json"
 	"fmt"
+	"html/template"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/klauspost/compress/gzhttp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -29,13 +33,19 @@ const (
 
 // Config has what a Server needs.
 type Config struct {
-	Gatherer prometheus.Gatherer
-	Now      func() time.Time
-	Replica  func() Replica
-	MaxAge   time.Duration // since the end of the last tick, for which the loop counts as alive
+	Gatherer   prometheus.Gatherer
+	Now        func() time.Time
+	Replica    func() Replica
+	MaxAge     time.Duration        // since the end of the last tick, for which the loop counts as alive
+	JenkinsURL string               // where people find Jenkins, until a build shows it
+	MaxAgents  int                  // of all teams together
+	Settings   map[string][]Setting // by team; no secrets
 	// History writes the record of builds as CSV. If it returns an error, it has written nothing.
 	History func(io.Writer) error
 }
+
+// Setting is a setting of a team, with its value and where the value comes from.
+type Setting struct{ Variable, Value, Origin string }
 
 // Replica is the Bellboard that answers.
 type Replica struct {
@@ -60,6 +70,8 @@ type state struct {
 	ended   time.Time     // the end of the last tick, or the time at which the server was made
 	seen    *scaler.Tick  // the last tick that was no hold; nil: no such tick yet
 	changes []scaler.Tick // the newest first
+	past    history
+	root    string // Jenkins' address, as Jenkins itself gives it; "": not known yet
 }
 
 // Failed is an agent that failed, and the time of its failure.
@@ -93,7 +105,7 @@ type Decisions struct {
 
 // New returns a server that has observed no tick yet.
 func New(c Config) *Server {
-	s := &Server{config: c, has: state{ended: c.Now(), changes: []scaler.Tick{}}}
+	s := &Server{config: c, has: state{ended: c.Now(), changes: []scaler.Tick{}, past: history{}}}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, MaxRequestsInFlight: 4, Timeout: 10 * time.Second, CoalesceGather: true,
@@ -103,10 +115,59 @@ func New(c Config) *Server {
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	mux.HandleFunc("GET /api/v1/decisions", s.decisions)
 	mux.HandleFunc("GET /api/history", s.history)
-	mux.HandleFunc("GET /{$}", s.index)
-	mux.Handle("GET /page.css", http.FileServerFS(files))
-	s.handler = mux
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		s.page(w, r, "home", func(has *state) any { return has.home(&s.config) })
+	})
+	mux.HandleFunc("GET /team/{team}", func(w http.ResponseWriter, r *http.Request) {
+		s.page(w, r, "team", func(has *state) any {
+			if p := has.team(&s.config, r.PathValue("team")); p != nil {
+				return p
+			}
+			return nil
+		})
+	})
+	for _, file := range []string{"page.css", "page.js", "bell.svg"} {
+		mux.Handle("GET /"+file, http.FileServerFS(files))
+	}
+	s.handler = gzhttp.GzipHandler(mux)
 	return s
+}
+
+//go:embed page.css page.html page.js bell.svg
+var files embed.FS
+
+var pages = template.Must(template.New("page").Funcs(template.FuncMap{
+	"clock":  func(t time.Time) string { return t.UTC().Format("15:04:05") },
+	"minute": func(t time.Time) string { return t.UTC().Format("15:04") },
+	"titled": func(id, title string, items []string) any {
+		return struct {
+			ID, Title string
+			Items     []string
+		}{id, title, items}
+	},
+	"short": func(d time.Duration) string {
+		text := strings.Replace(d.Round(time.Second).String(), "m0s", "m", 1)
+		return strings.Replace(text, "h0m", "h", 1)
+	},
+}).ParseFS(files, "page.html"))
+
+// page writes the page of that name, or 404 if it has no content.
+func (s *Server) page(w http.ResponseWriter, r *http.Request, name string, content func(*state) any) {
+	s.mu.Lock()
+	has := s.now()
+	data := content(&has) // copies what it needs of the history
+	s.mu.Unlock()
+	if data == nil {
+		http.NotFound(w, r)
+		return
+	}
+	var text strings.Builder
+	if err := pages.ExecuteTemplate(&text, name, data); err != nil {
+		http.Error(w, "cannot write the page: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = io.WriteString(w, plain.Page(text.String())) // as in answer
 }
 
 // ServeHTTP implements http.Handler.
@@ -114,7 +175,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; img-src 'self'; script-src 'self'; style-src 'self'")
 	h.Set("Cache-Control", "no-store")
 	s.handler.ServeHTTP(w, r)
 }
@@ -126,6 +187,13 @@ func (s *Server) Observe(t scaler.Tick) {
 	s.has.ended, s.has.Tick, s.has.Seen = s.config.Now(), &t, s.has.seen
 	if t.Hold == "" {
 		s.has.Ready, s.has.seen, s.has.Seen = true, &t, nil
+		s.has.past.add(&t)
+		for i := range t.Plan.Agents {
+			if root, _, found := strings.Cut(t.Plan.Agents[i].Build, "/job/"); found {
+				s.has.root = root
+				break
+			}
+		}
 	}
 	for _, f := range t.Facts.Failures {
 		s.has.Failed = prepend(s.has.Failed, Failed{t.At, f}, failedKept)
@@ -143,10 +211,15 @@ func prepend[T any](list []T, record T, most int) []T {
 	return append([]T{record}, list[:min(len(list), most-1)]...)
 }
 
-// now returns what the server has seen until now.
-func (s *Server) now() state {
+// lockedNow returns what the server has seen until now. The history in it changes.
+func (s *Server) lockedNow() state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.now()
+}
+
+// now is lockedNow for those that hold the lock.
+func (s *Server) now() state {
 	has := s.has
 	has.Replica, has.Now = s.config.Replica(), s.config.Now()
 	return has
@@ -182,7 +255,7 @@ func acted(t *scaler.Tick) bool {
 
 // healthz reports whether the loop is alive, whatever state Jenkins and Kubernetes have.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
-	has := s.now()
+	has := s.lockedNow()
 	if age := has.Now.Sub(has.ended); age > s.config.MaxAge {
 		unavailable(w, fmt.Sprintf("the loop is stuck: no tick has ended for %s", age.Round(time.Second)))
 		return
@@ -192,7 +265,7 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 
 // readyz reports whether any tick since the start was no hold.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
-	switch has := s.now(); {
+	switch has := s.lockedNow(); {
 	case has.Ready:
 		_, _ = fmt.Fprintln(w, "ok") // as in answer
 	case has.Tick != nil:
@@ -206,10 +279,10 @@ func unavailable(w http.ResponseWriter, why string) {
 	http.Error(w, why, http.StatusServiceUnavailable)
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) { answer(w, s.now().Status) }
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) { answer(w, s.lockedNow().Status) }
 
 func (s *Server) decisions(w http.ResponseWriter, _ *http.Request) {
-	answer(w, Decisions{Kept: kept, Ticks: s.now().changes})
+	answer(w, Decisions{Kept: kept, Ticks: s.lockedNow().changes})
 }
 
 // history writes the record of builds for bellboard simulate.

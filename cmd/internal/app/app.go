@@ -98,9 +98,13 @@ func New(p Parts) (*Daemon, error) {
 		}
 		d.parts.Jenkins = t
 	}
+	settings := map[string][]web.Setting{}
+	for _, x := range s.Effective() {
+		settings[x.Team] = append(settings[x.Team], web.Setting{Variable: x.Variable, Value: x.Value, Origin: x.Origin})
+	}
 	d.web = web.New(web.Config{
 		Gatherer: reg, Now: p.Clock.Now, Replica: d.Replica, MaxAge: max(10*s.PollInterval, 3*standbyPoll),
-		History: d.history,
+		JenkinsURL: s.JenkinsURL, MaxAgents: s.MaxAgents, Settings: settings, History: d.history,
 	})
 	if p.Lead && !s.DryRun {
 		var err error

@@ -53,6 +53,7 @@ const BuiltIn = "built-in"
 
 // Setting is one setting with the value that applies to the daemon, to a team, or to one kind of agent.
 type Setting struct {
+	Team     string // whose value it is; "": the daemon's
 	Variable string // the most specific variable that can set it
 	Value    string
 	Origin   string // built-in, or the variable from which the value comes
@@ -66,7 +67,7 @@ func (c *Config) Effective() []Setting {
 		for _, f := range fieldsOf(spec) {
 			name := prefixOf(team, kind) + "_" + f.Name
 			origin := cmp.Or(c.follows[name], c.source(team, kind, f.Name), BuiltIn)
-			out = append(out, Setting{name, printValue(f.Value), origin})
+			out = append(out, Setting{team, name, printValue(f.Value), origin})
 		}
 	}
 	add("", "", &c.Global)
