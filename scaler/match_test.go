@@ -285,13 +285,14 @@ func TestUnserved(t *testing.T) {
 	for i, job := range []string{"x", "y", "y", "z"} {
 		in.Jenkins.Items[i].Job = job
 	}
+	in.Jenkins.Items[2].Since = in.Now.Add(-6 * time.Minute)
 	in.Jenkins.Items[4].Resolution, in.Jenkins.Items[4].Label, in.Jenkins.Items[4].Why = Unresolved, "", "who knows"
 	plan, _, _ := Decide(in)
-	want := []Unserved{{Label: "windows", Count: 4, Jobs: []string{"x", "y", "z"}, Why: "Waiting for next available executor on ‘windows’", Text: "no team serves ‘windows’"}}
+	want := []Unserved{{Label: "windows", Count: 4, Jobs: []string{"x", "y", "z"}, Why: "Waiting for next available executor on ‘windows’", Text: "no team serves ‘windows’", Oldest: 6 * time.Minute}}
 	if diff := cmp.Diff(want, plan.Unserved); diff != "" {
 		t.Errorf("Decide(windows).Unserved = %+v, want %+v\n%s", plan.Unserved, want, diff)
 	}
-	want = []Unserved{{Count: 1, Jobs: []string{"job"}, Why: "who knows", Text: "Jenkins does not name the label: who knows"}}
+	want = []Unserved{{Count: 1, Jobs: []string{"job"}, Why: "who knows", Text: "Jenkins does not name the label: who knows", Oldest: time.Minute}}
 	if diff := cmp.Diff(want, plan.Unresolved); diff != "" {
 		t.Errorf("Decide(unresolved).Unresolved = %+v, want %+v\n%s", plan.Unresolved, want, diff)
 	}

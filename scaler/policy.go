@@ -156,10 +156,17 @@ func (l *Level) due(now time.Time, start time.Duration) bool {
 	return i > 0 && age < l.Ahead[i-1]+float32(reach(start).Seconds())
 }
 
-// foreseen reports whether an agent will be started ahead for the level's next use.
+// foreseen reports whether an agent will be started ahead for the level's next use: at most half of the uses that
+// may be the next one come before that start.
 func (l *Level) foreseen(now time.Time) bool {
-	n := len(l.Ahead)
-	return n > 0 && l.Ahead[n-1] > float32(now.Sub(l.Began).Seconds())
+	age := now.Sub(l.Began)
+	i, _ := slices.BinarySearch(l.Ahead, math.Nextafter32(float32(age.Seconds()), math.MaxFloat32))
+	if i == len(l.Ahead) {
+		return false
+	}
+	left := l.Every.after(age)
+	missed, _ := slices.BinarySearch(left, l.Ahead[i])
+	return 2*missed <= len(left)
 }
 
 // begin begins a use of the level, and reports whether it has learnt from that.
@@ -283,6 +290,9 @@ func (m *TeamMemory) Due(now time.Time) time.Time {
 				gaps = &Series{Sorted: []float32{float32(m.Lead.Seconds()), float32(m.startWorth().Seconds())}}
 			}
 			next(l.Since, gaps)
+			if len(l.Ahead) > 0 {
+				next(l.Began, &l.Every)
+			}
 		}
 		for _, age := range l.Ahead {
 			from := l.Began.Add(seconds(float64(age)))

@@ -131,3 +131,28 @@ func TestUsualInWords(t *testing.T) {
 		t.Errorf("Words() = %q, want %q", got, want)
 	}
 }
+
+// TestAgentsForPeople: the plan says of each agent when its pod was made, at which step of its start it is
+// until it has connected, and which build it runs.
+func TestAgentsForPeople(t *testing.T) {
+	in := newHouse(newTeam("a", ModeEphemeral, []string{"linux"}))
+	in.agent("a", Ephemeral, "comes", coming, func(p *Pair) {
+		p.Pod.Created, p.Pod.Scheduled, p.Pod.Mounted = noon.Add(-time.Minute), noon.Add(-50*time.Second), noon.Add(-40*time.Second)
+	})
+	in.agent("a", Ephemeral, "works", busy, func(p *Pair) {
+		p.Pod.Created, p.Node.Build = noon.Add(-time.Hour), "http://jenkins/job/web/12/"
+	})
+	plan, _, _ := Decide(in)
+	seen := map[string]Agent{}
+	for _, a := range plan.Agents {
+		seen[a.Name] = Agent{Created: a.Created, Phase: a.Phase, Build: a.Build}
+	}
+	for name, want := range map[string]Agent{
+		"a-e-comes": {Created: noon.Add(-time.Minute), Phase: PhasePull},
+		"a-e-works": {Created: noon.Add(-time.Hour), Build: "http://jenkins/job/web/12/"},
+	} {
+		if seen[name] != want {
+			t.Errorf("%s: %+v, want %+v", name, seen[name], want)
+		}
+	}
+}
