@@ -233,9 +233,9 @@ func TestBuildsDone(t *testing.T) {
 		builds []string // the URL of the build in each answer; "": idle
 		want   []string
 	}{
-		{"two builds with a pause", []string{"", "http://j/job/a/1/", "http://j/job/a/1/", "", "http://j/job/b/7/", ""}, []string{"http:/j/job/a from 1 for 2s", "http:/j/job/b from 4 for 1s, again"}},
-		{"one build right after the other", []string{"", "http://j/job/a/1/", "http://j/job/b/7/", "http://j/job/b/7/", ""}, []string{"http:/j/job/a from 1 for 1s", "http:/j/job/b from 2 for 2s, again"}},
-		{"there before the process", []string{"http://j/job/a/1/", "http://j/job/a/1/", "", "http://j/job/b/7/", ""}, []string{"http:/j/job/b from 3 for 1s, again"}},
+		{"two builds with a pause", []string{"", "http://j/job/a/1/", "http://j/job/a/1/", "", "http://j/job/b/7/", ""}, []string{"http://j/job/a from 1 for 2s", "http://j/job/b from 4 for 1s, again"}},
+		{"one build right after the other", []string{"", "http://j/job/a/1/", "http://j/job/b/7/", "http://j/job/b/7/", ""}, []string{"http://j/job/a from 1 for 1s", "http://j/job/b from 2 for 2s, again"}},
+		{"there before the process", []string{"http://j/job/a/1/", "http://j/job/a/1/", "", "http://j/job/b/7/", ""}, []string{"http://j/job/b from 3 for 1s, again"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var mem Memory
