@@ -97,14 +97,14 @@ func scatter(rows []Row, value, work float64) template.HTML {
 	p := newPicture(1040, 536, "policies by lost time and paid time")
 	for _, t := range ticks(mostX, 8) {
 		p.line(x(t), top, x(t), bottom)
-		p.text(x(t), bottom+16, "middle", "soft", fmt.Sprintf("%g", t))
+		p.text(x(t), bottom+16, "middle", "soft", fmt.Sprintf("%.4g", t))
 	}
 	last := bottom + 15
 	for _, t := range []float64{1, 1.05, 1.1, 1.2, 1.3, 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 50} {
 		if t < mostY && last-y(t) >= 15 {
 			last = y(t)
 			p.line(left, last, right, last)
-			p.text(left-8, last+4, "end", "soft", fmt.Sprintf("%g", t))
+			p.text(left-8, last+4, "end", "soft", fmt.Sprintf("%.4g", t))
 		}
 	}
 	p.text((left+right)/2, bottom+38, "middle", "", "seconds that a build lost on average, by waiting and by empty caches")
@@ -244,7 +244,7 @@ func bars(rows []Row, value, work float64) template.HTML {
 	x := func(v float64) float64 { return left + (right-left)*min(v, most)/most }
 	for _, t := range ticks(most, 8) {
 		p.line(x(t), 26, x(t), height-24)
-		p.text(x(t), height-8, "middle", "soft", fmt.Sprintf("%g", t))
+		p.text(x(t), height-8, "middle", "soft", fmt.Sprintf("%.4g", t))
 	}
 	for i, r := range list {
 		y, sum := 30+step*float64(i), 0.0
@@ -292,12 +292,12 @@ func timeline(t *Timeline) template.HTML {
 	p := newPicture(1040, 336, "agents and waiting builds over time")
 	for _, v := range ticks(most, 5) {
 		p.line(left, up(v), right, up(v))
-		p.text(left-6, up(v)+4, "end", "soft", fmt.Sprintf("%g", v))
+		p.text(left-6, up(v)+4, "end", "soft", fmt.Sprintf("%.4g", v))
 	}
 	if waits > most/8 {
 		v := ticks(waits, 3)
 		p.line(left, up(-v[len(v)-1]), right, up(-v[len(v)-1]))
-		p.text(left-6, up(-v[len(v)-1])+4, "end", "soft", fmt.Sprintf("%g", v[len(v)-1]))
+		p.text(left-6, up(-v[len(v)-1])+4, "end", "soft", fmt.Sprintf("%.4g", v[len(v)-1]))
 	}
 	at := left
 	base := make([]float64, n)
