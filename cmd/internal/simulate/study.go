@@ -296,15 +296,15 @@ var knobs = []struct {
 	values []string
 }{
 	{"MODE", []string{"ephemeral", "persistent", "auto"}},
+	{"WAIT_VALUE", []string{"1", "3", "10", "30", "100"}},
 	{"IDLE_TIMEOUT", []string{"30s", "1m", "3m", "10m", "30m"}},
 	{"MIN_IDLE", []string{"0", "1", "3"}},
-	{"SCALE_DOWN_COOLDOWN", []string{"0s", "1m", "5m"}},
 }
 
 // knobTexts say what the settings are for.
 var knobTexts = map[string]string{
 	"MODE": "kinds of agents", "IDLE_TIMEOUT": "how long an agent may be free", "MIN_IDLE": "free agents kept beyond the busy ones",
-	"SCALE_DOWN_COOLDOWN": "pause before idle persistent agents go",
+	"WAIT_VALUE": "seconds of an agent for a second of waiting",
 }
 
 // tune searches for settings with a lower C(w): one setting after the other, each with the best values of the
