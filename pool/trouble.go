@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"bellboard/scaler"
 )
@@ -198,7 +199,11 @@ func (c *Client) LastLog(ctx context.Context, pod scaler.Pod) (string, error) {
 		TailLines:  new(int64(lastLines)),
 		LimitBytes: new(int64(lastBytes)),
 	}
-	text, err := c.cfg.Client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, options).DoRaw(ctx)
+	// DoRaw of the typed client leaves out what the API server says of an error.
+	request := c.rest().Get().SubResource("log").VersionedParams(options, scheme.ParameterCodec)
+	answer := c.send(ctx, objectKey{"pods", pod.Namespace, pod.Name}, request)
+	text, _ := answer.Raw()
+	err := answer.Error()
 	if apierrors.IsForbidden(err) && c.logsDenied.CompareAndSwap(false, true) {
 		c.cfg.Log.Warn("not allowed to read the logs of agents that failed", zap.Error(err))
 	}

@@ -79,6 +79,7 @@ var oneBuildTeams = []string{
 	"BELLBOARD_MAX_AGENTS=600",
 	"BELLBOARD_DEFAULT_MODE=ephemeral",
 	"BELLBOARD_DEFAULT_MAX_AGENTS=200",
+	"BELLBOARD_DEFAULT_IDLE_TIMEOUT=1m", // on a first day the policy keeps free agents for minutes
 	"BELLBOARD_DEFAULT_BUILD_GRACE=30s",
 	"BELLBOARD_TEAM_WEB_LABELS=linux",
 	"BELLBOARD_TEAM_DATA_LABELS=docker",

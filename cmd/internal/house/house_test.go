@@ -306,7 +306,7 @@ func TestBuildsThatComeInBetween(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, err := New(t.Context(), Config{Clock: clock.Real(), Environ: []string{
 					"BELLBOARD_TEAMS=data", "BELLBOARD_TEAM_DATA_LABELS=docker", "BELLBOARD_TEAM_DATA_MODE=persistent",
-					"BELLBOARD_TEAM_DATA_IDLE_TIMEOUT=2s", "BELLBOARD_TEAM_DATA_SCALE_DOWN_COOLDOWN=0s",
+					"BELLBOARD_TEAM_DATA_IDLE_TIMEOUT=2s", "BELLBOARD_TEAM_DATA_WAIT_VALUE=0", // builds at regular times would keep their agents
 				}})
 				if err != nil {
 					t.Fatal(err)
