@@ -207,13 +207,20 @@ func (a *ask) kindText() string {
 	switch {
 	case n == 0 || n > len(a.weighed.Levels):
 		return ""
+	case len(a.weighed.Levels[n-1].Gaps.Last) < ownGaps && a.dec.Up[Persistent] == 0:
+		return "" // a limit decides, and not the cache
 	case len(a.weighed.Levels[n-1].Gaps.Last) < ownGaps:
 		return fmt.Sprintf("persistent: too few builds yet to know what the cache of agent %d saves", n)
 	}
 	saves := seconds(w.Gain.Seconds() * (24 * time.Hour).Seconds() / a.weighed.Levels[n-1].Every.mean().Seconds())
 	worth := seconds((1 + w.WaitValue) * saves.Seconds())
 	form := "persistent: the cache of agent %d saves builds %s a day, worth %s of an agent; its volume costs %s"
-	if a.dec.Up[Persistent] == 0 {
+	switch {
+	case a.dec.Up[Persistent] > 0 && worth <= w.Costs:
+		return "" // the slot is kept only for as long as it pays, or it is there already
+	case a.dec.Up[Persistent] == 0 && worth > w.Costs:
+		return "" // a limit or a trial decides
+	case a.dec.Up[Persistent] == 0:
 		form = "ephemeral: a cache of agent %d would save builds %s a day, worth %s of an agent; its volume would cost %s"
 	}
 	return fmt.Sprintf(form, n, short(saves), short(worth), short(w.Costs))

@@ -229,7 +229,7 @@ func sentences() map[string][]string {
 		func(a *ask) { a.dec.Weighed.Hold, a.dec.Weighed.Ahead, a.surplus[Persistent] = 2, 1, 2 },
 		func(a *ask) { a.dec.Weighed.Ahead = 2; a.up.add(Persistent, ReasonForecast, 2) },
 		func(a *ask) { a.dec.Waiting = 1; a.dec.Level = 1; a.up.add(Persistent, ReasonDemand, 1) },
-		func(a *ask) { a.dec.Waiting = 1; a.dec.Level = 2; a.up.add(Ephemeral, ReasonDemand, 1) },
+		func(a *ask) { a.dec.Waiting = 1; a.dec.Level = 1; a.up.add(Ephemeral, ReasonDemand, 1) },
 		func(a *ask) { a.dec.Waiting = 1; a.dec.Level = 3; a.up.add(Persistent, ReasonDemand, 1) },
 		func(a *ask) { a.dec.Down[Ephemeral], a.departs.made = 2, 1 },
 		func(a *ask) { a.dec.Down[Persistent], a.departs.emptied = 1, 1 },

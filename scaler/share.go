@@ -97,17 +97,16 @@ func (d *decider) tally(byTeam map[string]*ask) (alive int) {
 	return alive
 }
 
-// teamOrder compares two teams that could serve the same shortfall. The team with the fewest labels comes
+// TeamOrder compares two teams that could serve the same shortfall. The team with the fewest labels comes
 // first, then the team with the higher PRIORITY, then the name decides.
-func teamOrder(a, b *ask) int {
-	x, y := a.t, b.t
+func TeamOrder(x, y *Team) int {
 	return cmp.Or(len(x.Labels)-len(y.Labels), y.Priority-x.Priority, strings.Compare(x.Name, y.Name))
 }
 
 // share gives the waiting items of each expression to the team that has to serve them: the first team in
-// teamOrder that fits. share skips teams whose limits leave no room.
+// TeamOrder that fits. share skips teams whose limits leave no room.
 func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
-	teams, items := slices.SortedFunc(slices.Values(teams), teamOrder), d.in.Jenkins.Items
+	teams, items := slices.SortedFunc(slices.Values(teams), func(a, b *ask) int { return TeamOrder(a.t, b.t) }), d.in.Jenkins.Items
 	demands := slices.Clone(d.demands)
 	slices.SortStableFunc(demands, func(a, b *demand) int { return a.oldest.Compare(b.oldest) })
 	noTeam, unresolved, fit := unserved{}, unserved{}, make([]*ask, 0, len(teams))

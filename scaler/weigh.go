@@ -198,7 +198,7 @@ func (a *ask) policy() bool {
 	return slices.ContainsFunc(a.t.Pools, func(p Pool) bool { return p.IdleTimeout == 0 && a.dec.Down[p.Kind] > 0 })
 }
 
-// aheadOfBuilds adds the agents that are started ahead of their builds, if so many executors are free anyway.
+// aheadOfBuilds adds the agents that are started ahead of their builds, unless so many executors are free anyway.
 // Beyond MAX_PERSISTENT, mode auto starts ephemeral agents.
 func (a *ask) aheadOfBuilds(free int) {
 	for _, k := range Kinds() {

@@ -1,10 +1,8 @@
 package tune
 
 import (
-	"cmp"
 	"maps"
 	"slices"
-	"strings"
 
 	"bellboard/cmd/internal/simulate"
 	"bellboard/queue"
@@ -27,9 +25,7 @@ func (t *Tuner) newPast() *past {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := &past{teams: t.c.Settings.ScalerTeams(), jobs: maps.Clone(t.jobs), labels: map[string]string{}, builds: map[string]*simulate.Collector{}}
-	slices.SortFunc(p.teams, func(a, b scaler.Team) int {
-		return cmp.Or(len(a.Labels)-len(b.Labels), b.Priority-a.Priority, strings.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(p.teams, func(a, b scaler.Team) int { return scaler.TeamOrder(&a, &b) })
 	return p
 }
 
