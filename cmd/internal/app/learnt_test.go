@@ -106,6 +106,8 @@ func TestTheNextLeaderKnowsWhatWasLearnt(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				<-a.ended
+				b.stop()
+				<-b.ended
 				m.mu.Lock()
 				defer m.mu.Unlock()
 				if len(m.first) != 2 {
@@ -126,8 +128,6 @@ func TestTheNextLeaderKnowsWhatWasLearnt(t *testing.T) {
 					t.Errorf("the next leader lacks the last %d gaps", lost)
 				}
 				p.oneAtATime()
-				b.stop()
-				<-b.ended
 			})
 		})
 	}
