@@ -169,7 +169,7 @@ func TestMemoryOfMarks(t *testing.T) {
 		in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now.Add(-1), in.Now
 		in.agent("web", Ephemeral, "a", tt.as...)
 		_, mem, _ = Decide(in)
-		if got := mem.Agents[name].Mark.Since; !got.Equal(tt.want) {
+		if got := mem.agent(name).Mark.Since; !got.Equal(tt.want) {
 			t.Errorf("after answer %d the mark is known since %v, want %v", i, got, tt.want)
 		}
 	}
@@ -180,8 +180,8 @@ func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
 	in := newHouse()
 	in.Memory = Memory{
 		Started: noon, Sees: noon,
-		Agents: map[string]AgentMemory{"dead": {Mark: Marking{Since: noon, By: Ours}, Gone: noon, Away: noon, Lost: noon, Free: noon, Open: noon, Met: true, Work: Work{Builds: 1}}},
-		Teams:  map[string]TeamMemory{"gone": usedOften(1)}, Items: map[int64]ItemMemory{7: {Waiting: Waiting{"web", "app", noon}}},
+		Agents: map[string]*AgentMemory{"dead": {Mark: Marking{Since: noon, By: Ours}, Gone: noon, Away: noon, Lost: noon, Free: noon, Open: noon, Met: true, Work: Work{Builds: 1}}},
+		Teams:  map[string]TeamMemory{"gone": usedOften(1)}, Items: map[int64]*ItemMemory{7: {Waiting: Waiting{"web", "app", noon}}},
 	}
 	_, mem, _ := Decide(in)
 	if diff := cmp.Diff(Memory{Started: noon, Sees: noon}, mem, cmpopts.EquateEmpty()); diff != "" {
@@ -212,12 +212,12 @@ func TestMemoryOfAbsence(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			in := newHouse(web())
 			name := in.agent("web", Ephemeral, "a", tt.as...)
-			alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away, m.Lost = earlier, earlier })
+			amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away, m.Lost = earlier, earlier })
 			_, mem, _ := Decide(in)
-			if got := mem.Agents[name].Away; !got.Equal(tt.away) {
+			if got := mem.agent(name).Away; !got.Equal(tt.away) {
 				t.Errorf("Decide(%s) knows it away since %v, want %v", tt.name, got, tt.away)
 			}
-			if got := mem.Agents[name].Lost; !got.Equal(tt.lost) {
+			if got := mem.agent(name).Lost; !got.Equal(tt.lost) {
 				t.Errorf("Decide(%s) knows it lost since %v, want %v", tt.name, got, tt.lost)
 			}
 		})

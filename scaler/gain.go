@@ -69,7 +69,8 @@ func (g Gain) pairs() int { return len(g.Ratios.Last) }
 // share returns the logarithm of cold/warm, and its standard error. It is a median: builds that were aborted
 // make pairs of any ratio.
 func (g Gain) share() (half, err float64) {
-	all := slices.Sorted(slices.Values(slices.Concat(g.Ratios.Last, guesses)))
+	all := append(append(make([]float32, 0, seriesKept+len(guesses)), g.Ratios.Last...), guesses...)
+	slices.Sort(all)
 	n := len(all)
 	half = float64(all[n/2]+all[(n-1)/2]) / 2
 	spread := float64(all[3*n/4]-all[n/4]) / 1.35 // of a normal distribution

@@ -11,10 +11,10 @@ import (
 type Memory struct {
 	Started time.Time // when the process began
 	Sees    time.Time // since when Jenkins and Kubernetes have answered in every tick
-	Agents  map[string]AgentMemory
+	Agents  map[string]*AgentMemory
 	Pools   map[PoolID]PoolMemory
 	Teams   map[string]TeamMemory
-	Items   map[int64]ItemMemory  // by queue id
+	Items   map[int64]*ItemMemory // by queue id
 	Slots   map[string]SlotMemory // by namespace/name
 	Vetoes  map[string]Veto       // by demand
 	Tidied  Tidied                // the last steps for Jenkins nodes that no team needs, and for fences
@@ -77,11 +77,26 @@ type SlotMemory struct {
 func (m Memory) Blind() Memory {
 	m.Sees, m.Agents = time.Time{}, maps.Clone(m.Agents)
 	for name, a := range m.Agents {
-		a.Lost = time.Time{}
-		m.Agents[name] = a
+		if !a.Lost.IsZero() {
+			b := *a
+			b.Lost, m.Agents[name] = time.Time{}, &b
+		}
 	}
 	return m
 }
+
+// Agent returns what is remembered of the agent or foreign node of that name.
+func (m *Memory) Agent(name string) AgentMemory { return *m.agent(name) }
+
+// agent is Agent without a copy. The record may belong to an earlier tick, so nothing writes it.
+func (m *Memory) agent(name string) *AgentMemory {
+	if a := m.Agents[name]; a != nil {
+		return a
+	}
+	return &noAgent
+}
+
+var noAgent AgentMemory
 
 // notes are the records of a Memory while Decide writes them.
 type notes[K comparable, R any] map[K]*R
@@ -101,14 +116,13 @@ func (n *notes[K, R]) of(k K) *R {
 func (s *scene) memory() Memory {
 	m := s.mem
 	for _, a := range s.agents {
-		if a.is != (AgentMemory{}) {
+		if *a.is != noAgent {
 			m.Agents[a.Name] = a.is
 		}
 	}
-	m.Items = make(map[int64]ItemMemory, len(s.items))
-	for i := range s.items {
-		if s.items[i] != (ItemMemory{}) {
-			m.Items[s.in.Jenkins.Items[i].ID] = s.items[i]
+	for id, it := range m.Items {
+		if *it == (ItemMemory{}) {
+			delete(m.Items, id)
 		}
 	}
 	m.Pools = make(map[PoolID]PoolMemory, len(s.pooled))

@@ -174,7 +174,7 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	if limit := max(10*time.Second, 3*l.cfg.Poll); t.Age[scaler.SourceJenkins] > limit {
 		return in, scaler.SourceJenkins, scaler.TooOld(t.Age[scaler.SourceJenkins], limit)
 	}
-	l.process.seen(jenkins, cluster, l.memory.Agents)
+	l.process.seen(jenkins, cluster, &l.memory)
 	cluster.Pods = l.process.explained(cluster.Pods)
 	berths, secrets := l.process.input(now)
 	if l.cfg.DryRun {
