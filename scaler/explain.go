@@ -380,6 +380,143 @@ func (t *Tick) Headline() string {
 	return text + "."
 }
 
+// ---- why a build waits
+
+// explain says why the builds wait.
+func (t *Tick) explain(q *Queued) {
+	q.Text = q.words()
+	switch w := t.demandOf(q); {
+	case q.State != Buildable:
+		q.Why = said(q.stateText())
+	case q.resolution == Unresolved:
+		q.Why = []string{sentence(unresolvedText(q.jenkins))}
+	case w != nil:
+		q.Why = t.demandTexts(q, w)
+	case t.agentOf(q.Label) != nil:
+		q.Why = []string{pinnedText(t.agentOf(q.Label))}
+	case q.Label == "":
+		q.Why = []string{sentence(unlabelledText)}
+	}
+}
+
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
+
+// words says which builds wait, for what, and for how long.
+func (q *Queued) words() string {
+	label := ""
+	switch {
+	case q.Label != "":
+		label = " for ‘" + q.Label + "’"
+	case q.resolution == Unlabelled:
+		label = " for an agent of any label"
+	}
+	if q.Builds == 1 {
+		return fmt.Sprintf("1 build of %s waits%s, for %s now.", q.Job, label, short(q.Oldest))
+	}
+	return fmt.Sprintf("%d builds of %s wait%s, the oldest %s.", q.Builds, q.Job, label, short(q.Oldest))
+}
+
+// stateText says why Jenkins itself holds the builds back; "": it does not.
+func (q *Queued) stateText() string {
+	why := "."
+	if q.jenkins != "" {
+		why = ": " + strings.TrimSuffix(q.jenkins, ".") + "."
+	}
+	switch q.State {
+	case Quiet:
+		return "Jenkins holds it back: its quiet period is not over."
+	case Blocked:
+		return "Jenkins holds it back, for a reason that no agent changes" + why
+	case Pending:
+		return "It has its executor, and starts in a moment."
+	case Flyweight:
+		return "It needs no agent: Jenkins starts it by itself."
+	case ShuttingDown:
+		return "Jenkins is about to shut down, and starts no build."
+	case Buildable:
+	}
+	return ""
+}
+
+func pinnedText(a *Agent) string {
+	text := "It wants to go on on agent " + a.Name + ", which is " + string(a.Class)
+	if a.Text != "" {
+		text += ": " + a.Text
+	}
+	return text + "."
+}
+
+// demandTexts goes from the label to the next agent.
+func (t *Tick) demandTexts(q *Queued, w *Demand) []string {
+	if len(w.Teams) == 0 && w.Short == 0 {
+		return []string{"No team answers, and none has to: a free executor of another Jenkins node fits."}
+	}
+	if len(w.Teams) == 0 {
+		u := Unserved{Label: w.Label}
+		return said(sentence(noTeamText(w.Label, w.Inferred)), sentence("To serve it: "+u.Remedy()))
+	}
+	answers := "Team " + q.Team + " answers"
+	if len(w.Teams) > 1 {
+		answers += "; if it has no room: " + strings.Join(w.Teams[1:], ", ")
+	}
+	d := t.Plan.Decision(q.Team)
+	q.Next = t.expected(d)
+	return []string{answers + ".", w.served(), d.has(), "Bellboard's decision: " + d.Change() + ": " + d.Text + ".", q.Next.words(d)}
+}
+
+// served says how many of all builds of the label have an executor in sight.
+func (w *Demand) served() string {
+	return fmt.Sprintf("Executors that are free or on their way serve %d of %s for this label.", w.Builds-w.Short, plural(w.Builds, "build"))
+}
+
+// has says what a team has.
+func (d *Decision) has() string {
+	return fmt.Sprintf("The team has %s: %d busy, %d free, %s on the way; %d of at most %d agents live.",
+		plural(d.Busy+d.Free+d.Coming+d.Overdue, "executor"), d.Busy, d.Free, d.OnTheWay(), d.Alive, d.MaxAgents)
+}
+
+// words says when the next agent is expected.
+func (x *Expected) words(d *Decision) string {
+	switch stop := d.stops(); {
+	case x == nil && stop != nil && (stop.Rule == RuleMaxAgents || stop.Rule == RuleMaxPersistent || stop.Rule == RuleGlobalMax):
+		return "No agent is on its way: the build gets an executor when another build ends."
+	case x == nil && d.Short == 0:
+		return "A free executor is there: Jenkins gives it the build in a moment."
+	case x == nil:
+		return "No agent is on its way."
+	case x.Start == 0 && x.Agent == "" && x.After == 0:
+		return "An agent is being made; how long a start takes is not known yet."
+	case x.After > 0:
+		return "The next agent is tried in " + short(max(x.After, time.Second)) + ", and a start takes" + cmp.Or(strings.TrimPrefix(usually(x.Start), ","), " some time") + "."
+	case x.Agent == "":
+		return "An agent is being made, and is expected in " + short(x.In) + "."
+	}
+	text := "The next agent, " + x.Agent
+	if x.Phase != "" {
+		text += " in the step " + string(x.Phase)
+	}
+	switch {
+	case x.Start == 0:
+		return text + ", is on its way; how long a start takes is not known yet."
+	case x.In < time.Second:
+		return text + ", is expected any moment."
+	}
+	return text + ", is expected in " + short(x.In) + "."
+}
+
+// noneText says that there is no such build. waiting is how many builds the queue has.
+func (t *Tick) noneText(what string, waiting int) string {
+	switch d := t.Plan.Decision(what); {
+	case waiting == 0 && what == "":
+		return "No build waits in Jenkins' queue."
+	case d != nil:
+		return "No build waits for team " + d.Team + ". " + d.has()
+	case waiting == 0:
+		return "No build waits in Jenkins' queue, so none of ‘" + what + "’."
+	}
+	return "No build that waits has ‘" + what + "’ as its job, label or team. In Jenkins' queue: " + plural(waiting, "build") + "."
+}
+
 // ---- windows of SCHEDULE
 
 // WindowTime returns the begin or the end of a window, in the zone of the time.

@@ -25,6 +25,7 @@ import (
 	"bellboard/cmd/internal/config"
 	"bellboard/cmd/internal/house"
 	"bellboard/deploy/manifest"
+	"bellboard/metrics/web"
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
@@ -160,7 +161,7 @@ func TestPlan(t *testing.T) {
 
 	code, stdout, _ = bellboard(environ, "plan", "-o", "json")
 	var tick scaler.Tick
-	if err := json.Unmarshal([]byte(stdout), &tick); err != nil || code != exitChanges || len(tick.Plan.Decisions) != 2 {
+	if err := web.ReadJSON([]byte(stdout), &tick); err != nil || code != exitChanges || len(tick.Plan.Decisions) != 2 {
 		t.Errorf("bellboard plan -o json = %d, %v, %d decisions; want %d and 2 decisions", code, err, len(tick.Plan.Decisions), exitChanges)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"bellboard/cmd/internal/config"
+	"bellboard/metrics/web"
 	"bellboard/scaler"
 )
 
@@ -52,7 +53,7 @@ func TestOthersTextIsShown(t *testing.T) {
 			}
 		case "json":
 			var got scaler.Tick
-			if err := json.Unmarshal([]byte(out.String()), &got); err != nil || got.Plan.Unserved[0].Label != nasty {
+			if err := web.ReadJSON([]byte(out.String()), &got); err != nil || got.Plan.Unserved[0].Label != nasty {
 				t.Errorf("plan -o json says %q, %v", got.Plan.Unserved[0].Label, err)
 			}
 		}

@@ -26,19 +26,13 @@ const moodUnknown scaler.Mood = "unknown"
 // head is what every page begins with.
 type head struct {
 	Status
-	scaler.Sum        // of all teams, or of one; Nobodys count as waiting
-	Max        int    // the most agents that may be alive
-	Root       string // from the page to the first page: "" or "../"
-	Team       string // "": the page shows all teams
-	Headline   string
-	Stuck      time.Duration // since the last tick has ended, if that is too long
-	Shown      *scaler.Tick  // the last tick that was no hold
-	P95        time.Duration // 95 of 100 builds that left the queue in the last hour had waited no longer
-	Left       int           // builds that left the queue in the last hour
-	Chart      chart
-	Changes    []change
-	Failed     []Failed
-	Lost       []Lost
+	Root    string       // from the page to the first page: "" or "../"
+	Team    string       // "": the page shows all teams
+	Shown   *scaler.Tick // the last tick that was no hold
+	Chart   chart
+	Changes []change
+	Failed  []Failed
+	Lost    []Lost
 }
 
 // Process returns the random part of the tick's id, which each process has its own of.
@@ -153,8 +147,8 @@ var leftovers = []struct {
 
 // head returns what the page of a team begins with; "" stands for all teams.
 func (s *state) head(c *Config, team string) head {
-	h := head{Status: s.Status, Team: team, Shown: cmp.Or(s.seen, &scaler.Tick{}), Max: c.MaxAgents}
-	h.Sum = h.Shown.Plan.Sum()
+	h := head{Status: s.Status, Team: team, Shown: cmp.Or(s.seen, &scaler.Tick{})}
+	h.Sum, h.Max = h.Shown.Plan.Sum(), c.MaxAgents
 	h.Waiting += h.Nobodys
 	switch {
 	case s.Tick == nil:
@@ -191,7 +185,7 @@ func (s *state) home(c *Config) *home {
 	counts, names := tally(plan)
 	for _, name := range names {
 		r := row{Name: name, Mood: moodUnknown}
-		if r.Decision = decisionOf(plan, name); r.Decision != nil {
+		if r.Decision = plan.Decision(name); r.Decision != nil {
 			r.Mood = r.Decision.Mood()
 			for _, w := range r.Scheduled {
 				v.Windows = append(v.Windows, name+": "+w.Words())
@@ -245,7 +239,7 @@ func (s *state) team(c *Config, name string) *teamPage {
 	if !slices.Contains(names, name) {
 		return nil
 	}
-	v := &teamPage{head: s.head(c, name), Row: row{Decision: decisionOf(plan, name), Name: name, Mood: moodUnknown}, Settings: c.Settings[name]}
+	v := &teamPage{head: s.head(c, name), Row: row{Decision: plan.Decision(name), Name: name, Mood: moodUnknown}, Settings: c.Settings[name]}
 	v.Root, v.Sum = "../", scaler.Sum{}
 	v.Row.count(counts[name])
 	if d := v.Row.Decision; d != nil {
@@ -346,15 +340,6 @@ func rank(m scaler.Mood) int {
 		m = scaler.MoodWorking
 	}
 	return slices.Index(scaler.Moods(), m)
-}
-
-func decisionOf(plan *scaler.Plan, team string) *scaler.Decision {
-	for i := range plan.Decisions {
-		if plan.Decisions[i].Team == team {
-			return &plan.Decisions[i]
-		}
-	}
-	return nil
 }
 
 // changed returns the last changes of a team, or of all teams, the newest first.
