@@ -138,7 +138,7 @@ func sentences() map[string][]string {
 		}
 		return v
 	}
-	say("short", short(d("3s")), short(d("2m")), short(d("1h")), short(d("1h2m3s")))
+	say("Short", Short(d("3s")), Short(d("2m")), Short(d("1h")), Short(d("1h2m3s")))
 	say("plural", plural(1, "agent"), plural(2, "agent"))
 
 	pauses := []Pause{

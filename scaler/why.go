@@ -40,7 +40,9 @@ type Queued struct {
 type Expected struct {
 	Agent string        `json:"agent,omitempty"` // "": it is not made yet
 	Phase Phase         `json:"phase,omitempty"`
-	In    time.Duration `json:"in,omitempty"`    // until it connects; 0: any moment now, or not known
+	Text  string        `json:"text,omitempty"` // what is odd about it
+	Age   time.Duration `json:"age,omitempty"`
+	In    time.Duration `json:"in,omitempty"`    // until it connects; 0: it is late, or not known
 	Start time.Duration `json:"start,omitempty"` // half of such agents start in that time; 0: not known
 	After time.Duration `json:"after,omitempty"` // until a rule lets it be made
 }
@@ -146,11 +148,9 @@ func (t *Tick) expected(d *Decision) (next *Expected) {
 		if a.Team != d.Team || a.Class != Coming || a.Overdue {
 			continue
 		}
-		x := Expected{Agent: a.Name, Phase: a.Phase, Start: half[a.Kind]}
-		if x.Start > 0 {
-			x.In = max(0, x.Start-t.At.Sub(a.Created))
-		}
-		if next == nil || yes(x.Start == 0) < yes(next.Start == 0) || x.In < next.In {
+		x := Expected{Agent: a.Name, Phase: a.Phase, Text: a.Text, Age: max(0, t.At.Sub(a.Created)), Start: half[a.Kind]}
+		x.In = max(0, x.Start-x.Age)
+		if next == nil || x.order(next) < 0 {
 			next = &x
 		}
 	}
@@ -169,6 +169,12 @@ func (t *Tick) expected(d *Decision) (next *Expected) {
 		}
 	}
 	return next
+}
+
+// order compares two agents on their way: first those that are in time, then the late ones, then those of which
+// nothing is known.
+func (x *Expected) order(y *Expected) int {
+	return cmp.Or(yes(x.Start == 0)-yes(y.Start == 0), yes(x.In == 0)-yes(y.In == 0), cmp.Compare(x.In, y.In), cmp.Compare(x.Age, y.Age))
 }
 
 // Decision returns the decision for a team, and nil if there is none.

@@ -90,10 +90,14 @@ func TestExpected(t *testing.T) {
 		"nothing is known": {},
 		"the one that was made first": {
 			Decision{Usual: usual}, []Agent{agent("b", 2*time.Second, nil), agent("a", 9*time.Second, nil)},
-			&Expected{Agent: "a", Phase: PhasePull, Start: 14 * time.Second, In: 5 * time.Second},
+			&Expected{Agent: "a", Phase: PhasePull, Age: 9 * time.Second, Start: 14 * time.Second, In: 5 * time.Second},
 		},
-		"one that takes long":        {Decision{Usual: usual}, []Agent{agent("a", time.Minute, nil)}, &Expected{Agent: "a", Phase: PhasePull, Start: 14 * time.Second}},
-		"one of an unknown pool":     {Decision{}, []Agent{agent("a", time.Minute, nil)}, &Expected{Agent: "a", Phase: PhasePull}},
+		"one in time before one that is late": {
+			Decision{Usual: usual}, []Agent{agent("b", time.Minute, nil), agent("a", 9*time.Second, nil), agent("c", time.Hour, nil)},
+			&Expected{Agent: "a", Phase: PhasePull, Age: 9 * time.Second, Start: 14 * time.Second, In: 5 * time.Second},
+		},
+		"one that takes long":        {Decision{Usual: usual}, []Agent{agent("a", time.Minute, nil)}, &Expected{Agent: "a", Phase: PhasePull, Age: time.Minute, Start: 14 * time.Second}},
+		"one of an unknown pool":     {Decision{}, []Agent{agent("a", time.Minute, nil)}, &Expected{Agent: "a", Phase: PhasePull, Age: time.Minute}},
 		"one that hangs, and a new":  {Decision{Usual: usual, Up: map[Kind]int{Ephemeral: 1}}, []Agent{agent("a", time.Minute, func(a *Agent) { a.Overdue = true })}, &Expected{Start: 14 * time.Second, In: 14 * time.Second}},
 		"one of another team":        {Decision{Usual: usual}, []Agent{agent("a", 0, func(a *Agent) { a.Team = "data" })}, nil},
 		"after a pause":              {Decision{Usual: usual, Steps: []Step{{Rule: RuleBackoff, Pause: failing}}}, nil, &Expected{Start: 14 * time.Second, After: 20 * time.Second, In: 34 * time.Second}},
@@ -122,6 +126,7 @@ func sentencesOfWhy(say func(name string, texts ...string)) {
 	}
 	for _, x := range []Expected{
 		{}, {Start: 14 * time.Second, In: 14 * time.Second}, {After: 20 * time.Second}, {After: 20 * time.Second, Start: 14 * time.Second, In: 34 * time.Second},
+		{Agent: "web-e-a", Start: 14 * time.Second, Age: time.Minute}, {Agent: "web-e-a", Start: 14 * time.Second, Age: time.Minute, Text: "Unschedulable: 0/4 nodes"},
 		{Agent: "web-e-a", Phase: PhasePull}, {Agent: "web-e-a", Phase: PhasePull, Start: 14 * time.Second}, {Agent: "web-e-a", Start: 14 * time.Second, In: 5 * time.Second},
 	} {
 		say("Expected.words", x.words(decisions[0]))

@@ -26,13 +26,12 @@ const moodUnknown scaler.Mood = "unknown"
 // head is what every page begins with.
 type head struct {
 	Status
-	Root    string       // from the page to the first page: "" or "../"
-	Team    string       // "": the page shows all teams
-	Shown   *scaler.Tick // the last tick that was no hold
-	Chart   chart
-	Changes []change
-	Failed  []Failed
-	Lost    []Lost
+	Root   string       // from the page to the first page: "" or "../"
+	Team   string       // "": the page shows all teams
+	Shown  *scaler.Tick // the last tick that was no hold
+	Chart  chart
+	Failed []Failed
+	Lost   []Lost
 }
 
 // Process returns the random part of the tick's id, which each process has its own of.
@@ -98,12 +97,15 @@ type slot struct {
 	Unused time.Duration
 }
 
-// change is the decision for one team in one tick, or a hold.
-type change struct {
-	ID, Team, What, Why string
-	At                  time.Time
-	Decision            *scaler.Decision // nil: a hold
-	Results             []string
+// Change is the decision for one team in one tick, or a hold.
+type Change struct {
+	ID       string           `json:"id"` // of the tick
+	Team     string           `json:"team"`
+	What     string           `json:"what"`
+	Why      string           `json:"why"`
+	At       time.Time        `json:"at"`
+	Decision *scaler.Decision `json:"-"` // nil: a hold
+	Results  []string         `json:"results,omitempty"`
 }
 
 // groups are the groups of agents with a pod, in the order in which people see them. Agents of all other
@@ -120,6 +122,9 @@ var groups = []group{
 }
 
 const groupCount = 8
+
+// State says in people's words what an agent of that class does.
+func State(c scaler.Class) string { return groups[groupOf(c)].Words }
 
 func groupOf(c scaler.Class) int {
 	for i := range groups {
@@ -267,7 +272,7 @@ func (s *state) team(c *Config, name string) *teamPage {
 }
 
 func (s *state) agent(c *Config, a *scaler.Agent) agent {
-	out := agent{Agent: *a, Group: groups[groupOf(a.Class)], Job: buildName(a.Build)}
+	out := agent{Agent: *a, Group: groups[groupOf(a.Class)], Job: BuildName(a.Build)}
 	if !a.Created.IsZero() {
 		out.Age = max(0, s.seen.At.Sub(a.Created))
 	}
@@ -277,8 +282,8 @@ func (s *state) agent(c *Config, a *scaler.Agent) agent {
 	return out
 }
 
-// buildName returns "folder/web #12" of the URL of a build.
-func buildName(build string) string {
+// BuildName returns "folder/web #12" of the URL of a build.
+func BuildName(build string) string {
 	_, path, _ := strings.Cut(build, "/job/")
 	path, err := url.PathUnescape(strings.TrimSuffix(strings.ReplaceAll(path, "/job/", "/"), "/"))
 	if i := strings.LastIndex(path, "/"); err == nil && i >= 0 {
@@ -343,15 +348,15 @@ func rank(m scaler.Mood) int {
 }
 
 // changed returns the last changes of a team, or of all teams, the newest first.
-func changed(ticks []scaler.Tick, team string) (out []change) {
+func changed(ticks []scaler.Tick, team string) (out []Change) {
 	for i := range ticks {
 		t := &ticks[i]
 		if t.Hold != "" {
-			out = append(out, change{ID: t.ID, At: t.At, Team: "all", What: "hold", Why: t.Hold})
+			out = append(out, Change{ID: t.ID, At: t.At, Team: "all", What: "hold", Why: t.Hold})
 		}
 		for j := range t.Plan.Decisions {
 			if d := &t.Plan.Decisions[j]; d.Changes() && acted(t) && (team == "" || team == d.Team) {
-				out = append(out, change{t.ID, d.Team, d.Change(), d.Text, t.At, d, results(t, d.Team)})
+				out = append(out, Change{t.ID, d.Team, d.Change(), d.Text, t.At, d, results(t, d.Team)})
 			}
 		}
 		if len(out) >= changesShown {

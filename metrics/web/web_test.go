@@ -163,6 +163,8 @@ func TestStatus(t *testing.T) {
 	if s.Headline != "5 builds wait, the oldest 0s." || s.Max != 60 || s.Waiting != 5 || s.Mood != scaler.MoodWaiting {
 		t.Errorf("the page's words and numbers: %q, %+v of %d", s.Headline, s.Sum, s.Max)
 	}
+	b.want("/api/v1/status?team=web", http.StatusOK)
+	b.want("/api/v1/status?team=wbe", http.StatusNotFound, "no team ‘wbe’; the teams are: web")
 	b.Observe(hold("a-2", scaler.SourceKubernetes))
 	if s = decode[web.Status](b, "/api/v1/status"); s.Tick.ID != "a-2" || s.Seen == nil || s.Seen.ID != "a-1" || len(s.Seen.Plan.Agents) != 1 {
 		t.Errorf("in a hold: %+v", s)
