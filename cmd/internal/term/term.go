@@ -64,6 +64,14 @@ func (s *Screen) Clear() string {
 	return "\n"
 }
 
+// LogFormat returns the default of BELLBOARD_LOG_FORMAT: a terminal has a person in front of it.
+func (s *Screen) LogFormat() string {
+	if s.tty {
+		return "console"
+	}
+	return "json"
+}
+
 // Mood returns the name of the mood, in its colour.
 func (s *Screen) Mood(m scaler.Mood) string {
 	code, ok := map[scaler.Mood]string{
