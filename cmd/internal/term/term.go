@@ -133,14 +133,21 @@ func (t *Table) In(s *Screen) string {
 			wide[j] = max(wide[j], utf8.RuneCountInString(rows[i][j]))
 		}
 	}
-	left, all := 0, -gap
+	left, all, word := 0, -gap, beside // and the longest word of the text beside the short cells
+	for _, row := range rows {
+		if len(row) > t.Short {
+			for w := range strings.FieldsSeq(row[t.Short]) {
+				word = max(word, utf8.RuneCountInString(w))
+			}
+		}
+	}
 	for j, n := range wide {
 		if all += n + gap; j < t.Short {
 			left += n + gap
 		}
 	}
 	folds := s.Width > 0 && all > s.Width
-	at, below := left, folds && s.Width-left < beside
+	at, below := left, folds && s.Width-left < word
 	more := left // where the second long text is
 	if below {
 		at = indent
