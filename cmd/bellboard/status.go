@@ -314,14 +314,17 @@ func teamText(s *term.Screen, is *web.Status, seen *scaler.Tick, team string) st
 			more++
 			continue
 		}
-		state, build := web.State(a.Class), "-"
+		state, build, remark := web.State(a.Class), "-", a.Text
+		if a.OfflineBy == scaler.Ours {
+			remark = "" // Bellboard's own mark, and the state says so
+		}
 		if a.Phase != "" {
 			state += ", " + string(a.Phase)
 		}
 		if a.Build != "" {
 			build = web.BuildName(a.Build)
 		}
-		t.Add(a.Name, state, scaler.Short(max(0, seen.At.Sub(a.Created))), build, a.Text)
+		t.Add(a.Name, state, scaler.Short(max(0, seen.At.Sub(a.Created))), build, remark)
 	}
 	if len(t.Rows) > 0 {
 		out += "\n" + t.In(s)
