@@ -36,6 +36,7 @@ type head struct {
 	P95        time.Duration // 95 of 100 builds that left the queue in the last hour had waited no longer
 	Left       int           // builds that left the queue in the last hour
 	Chart      chart
+	Costs      []cost
 	Changes    []change
 	Failed     []Failed
 	Lost       []Lost
@@ -170,6 +171,7 @@ func (s *state) head(c *Config, team string) head {
 	of := s.past.of(team)
 	h.P95, h.Left = of.p95(s.Now)
 	h.Chart = of.chart(s.Now, of.span(s.Now), picture)
+	h.Costs = s.costs(c, team)
 	h.Changes = changed(s.changes, team)
 	for _, f := range s.Failed {
 		if team == "" || f.Team == team {

@@ -76,6 +76,9 @@ func busyDay(t *testing.T) *board {
 	for i := range 20 {
 		grows := acted(fmt.Sprint("a-", i))
 		grows.At = b.now
+		if i == 0 {
+			grows.At = b.now.Add(-time.Minute) // so that agents have cost something
+		}
 		grows.Outcomes = []scaler.Outcome{
 			{Action: scaler.Action{Verb: scaler.Create, Pool: ephemeral}, Result: scaler.Done},
 			{Action: scaler.Action{Verb: scaler.Create, Pool: ephemeral}, Result: scaler.Done},
@@ -127,7 +130,7 @@ func TestPage(t *testing.T) {
 		`<li><b>2</b> wait, the oldest 1h: no team serves ‘windows&amp;&amp;gpu’ <span class="soft">(jobs: a, b)</span><br>To serve them: give a team`,
 		`<li><b>1</b> waits, the oldest 0s: Jenkins does not name the label: ??? <span class="soft">(jobs: c)</span></li>`,
 		"<li>data: MAX_AGENTS=1 instead of 9 until Mon 1 Jan 00:00 UTC: 0 7 * * * for 9h</li>",
-		"<li>web-e-2: overdue: image pull since 1m</li>",
+		"<li>web-e-2: overdue: image pull since 1m</li>", "Today: <b>0.02</b> for 0.1 hours of agents, 40 % idle",
 		`<b>all</b> <span>hold</span> <span class="why">cannot read jenkins</span>`, `<b>web</b> <span>&#43;9 ephemeral</span> <span class="why">9 &lt;waiting&gt;</span>`,
 		`<details id="d-a-19-web">`, `4, the oldest 1m30s</dd>`, `7 busy, 1 free, 2&#43;1 overdue on the way`,
 		"<li>max-agents: 19 instead of 20, the limit is 12</li>", "<li>&#43;19 ephemeral; 14 agents wanted</li><li>2 create: done</li><li>1 create: rejected: no &lt;quota&gt;</li>",
@@ -281,6 +284,8 @@ func TestSizes(t *testing.T) {
 			b.Observe(crowd(b.now, teams, 5000, minute))
 			b.now = b.now.Add(time.Minute)
 		}
+		b.Observe(crowd(b.now, teams, 5000, 24*60-1)) // the agents of the tick before have cost something
+		b.want("/", http.StatusOK, "Last 7 days: <b>10.00</b> for 83.3 hours of agents")
 		for _, path := range []string{"/", "/team/team-0"} {
 			whole, zipped := b.get(path).Body.Len(), b.get(path, "Accept-Encoding", "gzip")
 			if zipped.Header().Get("Content-Encoding") != "gzip" {
