@@ -280,11 +280,7 @@ func TestSizes(t *testing.T) {
 	const document, update = 300_000, 20_000
 	for _, teams := range []int{1, 40} {
 		b := newBoard(t)
-		for minute := range 24 * 60 {
-			b.Observe(crowd(b.now, teams, 5000, minute))
-			b.now = b.now.Add(time.Minute)
-		}
-		b.Observe(crowd(b.now, teams, 5000, 24*60-1)) // the agents of the tick before have cost something
+		b.fill(teams)
 		b.want("/", http.StatusOK, "Last 7 days: <b>10.00</b> for 83.3 hours of agents")
 		for _, path := range []string{"/", "/team/team-0"} {
 			whole, zipped := b.get(path).Body.Len(), b.get(path, "Accept-Encoding", "gzip")
@@ -300,6 +296,15 @@ func TestSizes(t *testing.T) {
 	b := newBoard(t)
 	b.Observe(crowd(b.now, 1, 5000, 24*60-1))
 	b.want("/team/team-0", http.StatusOK, "And 4800 more:")
+}
+
+// fill makes the board see a day of many teams, with 5,000 agents at its end.
+func (b *board) fill(teams int) {
+	for minute := range 24 * 60 {
+		b.Observe(crowd(b.now, teams, 5000, minute))
+		b.now = b.now.Add(time.Minute)
+	}
+	b.Observe(crowd(b.now, teams, 5000, 24*60-1)) // the agents of the tick before have cost something
 }
 
 // crowd is a tick of many teams and agents.
