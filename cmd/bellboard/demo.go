@@ -146,6 +146,9 @@ func (d *demo) run(ctx context.Context, wall time.Duration, cfg house.Config, fi
 	d.print("  killed %d · lost %d · left behind %d\n", s.BuildsKilled, s.BuildsLost, s.OrphansLeft)
 	d.print("    killed: builds that Bellboard ended. lost: builds that something else ended, such as --chaos or a deleted pod.\n")
 	d.print("    left behind: Jenkins nodes, pods, Secrets and volume claims that should be gone by now.\n")
+	if now.Err() != nil {
+		s.Left = nil // the person knows
+	}
 	for _, l := range s.Left[:min(len(s.Left), leftShown)] {
 		d.print("    left: %s\n", plain.Line(l))
 	}
@@ -169,6 +172,8 @@ func (d *demo) run(ctx context.Context, wall time.Duration, cfg house.Config, fi
 		}
 	}
 	switch {
+	case now.Err() != nil:
+		return errors.New("the second ctrl-c ended the demo before everything was removed")
 	case err != nil:
 		return fmt.Errorf("the day did not end: %w", err)
 	case s.BuildsKilled > 0 || s.OrphansLeft > 0:
