@@ -77,7 +77,7 @@ func sentenceMakers(t *testing.T) map[string]bool {
 				id, ok := f.Type.(*ast.Ident)
 				return ok && id.Name == "string"
 			})
-			if returns || name == "ask.conclude" {
+			if returns || name == "ask.conclude" || name == "Tick.explain" {
 				out[name] = true
 			}
 		case *ast.GenDecl:
@@ -138,7 +138,7 @@ func sentences() map[string][]string {
 		}
 		return v
 	}
-	say("short", short(d("3s")), short(d("2m")), short(d("1h")), short(d("1h2m3s")))
+	say("Short", Short(d("3s")), Short(d("2m")), Short(d("1h")), Short(d("1h2m3s")))
 	say("plural", plural(1, "agent"), plural(2, "agent"))
 
 	pauses := []Pause{
@@ -270,6 +270,7 @@ func sentences() map[string][]string {
 
 	say("unlabelledText", unlabelledText)
 	sentencesOfAll(say)
+	sentencesOfWhy(say)
 	say("noTeamText", noTeamText("linux", false), noTeamText("linux", true))
 	say("unresolvedText", unresolvedText("Waiting for next available executor"))
 	for name, text := range map[string]string{

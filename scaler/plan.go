@@ -240,6 +240,7 @@ type Unserved struct {
 type Plan struct {
 	Actions    []Action   `json:"actions"`
 	Decisions  []Decision `json:"decisions"`
+	Demands    []Demand   `json:"demands,omitempty"`
 	Agents     []Agent    `json:"agents"`
 	Slots      []SlotSeen `json:"slots,omitempty"`
 	Unserved   []Unserved `json:"unserved,omitempty"`

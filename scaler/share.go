@@ -127,6 +127,7 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 				fit = append(fit, a)
 			}
 		}
+		d.demand(w, fit)
 		if len(fit) > 0 {
 			d.shareOne(w, fit)
 			continue

@@ -26,7 +26,9 @@ import (
 
 	"bellboard/cmd/internal/config"
 	"bellboard/cmd/internal/house"
+	"bellboard/cmd/internal/term"
 	"bellboard/deploy/manifest"
+	"bellboard/metrics/web"
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
@@ -151,7 +153,7 @@ func TestPlan(t *testing.T) {
 		`mobile +5 +\d+s +0 +0 +0 +5 +\+2 ephemeral +5 waiting, 0 free, 0 on the way; at MAX_AGENTS=2 \(wants 5\)`,
 		`- +1 .*unserved +no team serves ‘windows&&gpu’ \(jobs: legacy\)`,
 		`register +web ephemeral`,
-		`(?s)remembers nothing: .*/api/v1/status of the leader\.\n$`,
+		`(?s)remembers nothing: .*bellboard why JOB\.\n$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(stdout) {
 			t.Errorf("bellboard plan does not say %q:\n%s", want, stdout)
@@ -163,7 +165,7 @@ func TestPlan(t *testing.T) {
 
 	code, stdout, _ = bellboard(environ, "plan", "-o", "json")
 	var tick scaler.Tick
-	if err := json.Unmarshal([]byte(stdout), &tick); err != nil || code != exitChanges || len(tick.Plan.Decisions) != 2 {
+	if err := web.ReadJSON([]byte(stdout), &tick); err != nil || code != exitChanges || len(tick.Plan.Decisions) != 2 {
 		t.Errorf("bellboard plan -o json = %d, %v, %d decisions; want %d and 2 decisions", code, err, len(tick.Plan.Decisions), exitChanges)
 	}
 }
@@ -219,7 +221,7 @@ func TestConfigWarns(t *testing.T) {
 
 // TestPlanSaysHowLongAgentsTake checks that plan prints how long agents take to start, if known.
 func TestPlanSaysHowLongAgentsTake(t *testing.T) {
-	out := planTable(scaler.Plan{Decisions: []scaler.Decision{{Team: "mobile"}, {Team: "web", Coming: 2, Overdue: 1, Usual: []scaler.Usual{{
+	out := planTable(&term.Screen{}, scaler.Plan{Decisions: []scaler.Decision{{Team: "mobile"}, {Team: "web", Coming: 2, Overdue: 1, Usual: []scaler.Usual{{
 		Kind: scaler.Ephemeral, Count: 9, Half: 14 * time.Second, Most: 20 * time.Second, Phases: []scaler.PhaseTime{{Phase: scaler.PhasePull, Took: 9 * time.Second}},
 	}}}}})
 	if want := "\nAgents usually start in:\n  web ephemeral            14s (9 in 10 within 20s, the longest part pull with 9s)\n"; !strings.HasSuffix(out, want) {

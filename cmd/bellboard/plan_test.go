@@ -11,6 +11,8 @@ import (
 	"go.uber.org/zap"
 
 	"bellboard/cmd/internal/config"
+	"bellboard/cmd/internal/term"
+	"bellboard/metrics/web"
 	"bellboard/scaler"
 )
 
@@ -39,7 +41,7 @@ func TestOthersTextIsShown(t *testing.T) {
 	}}
 	for _, output := range []string{"table", "json"} {
 		var out strings.Builder
-		if err := printPlan(&out, tick, output); !errors.As(err, new(codeError)) {
+		if err := printPlan(&term.Screen{Writer: &out}, tick, output); !errors.As(err, new(codeError)) {
 			t.Fatal(err)
 		}
 		if got := obeyed(out.String()); got != "" {
@@ -52,7 +54,7 @@ func TestOthersTextIsShown(t *testing.T) {
 			}
 		case "json":
 			var got scaler.Tick
-			if err := json.Unmarshal([]byte(out.String()), &got); err != nil || got.Plan.Unserved[0].Label != nasty {
+			if err := web.ReadJSON([]byte(out.String()), &got); err != nil || got.Plan.Unserved[0].Label != nasty {
 				t.Errorf("plan -o json says %q, %v", got.Plan.Unserved[0].Label, err)
 			}
 		}
@@ -82,7 +84,7 @@ func TestOthersTextIsShown(t *testing.T) {
 // TestPlanNamesSlots checks that plan names a slot that goes, not its pool.
 func TestPlanNamesSlots(t *testing.T) {
 	var out strings.Builder
-	err := printPlan(&out, scaler.Tick{Plan: scaler.Plan{Actions: []scaler.Action{
+	err := printPlan(&term.Screen{Writer: &out}, scaler.Tick{Plan: scaler.Plan{Actions: []scaler.Action{
 		{Verb: scaler.DeleteSlot, Pool: scaler.PoolID{Team: "data", Kind: scaler.Persistent}, Text: "unused for 168h", Slot: &scaler.Slot{Name: "data-cache-1"}},
 		{Verb: scaler.Register, Pool: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Text: "keeps its labels"},
 	}}}, "table")
@@ -103,7 +105,7 @@ func TestPlanShowsWindows(t *testing.T) {
 	tick := scaler.Tick{Plan: scaler.Plan{Decisions: []scaler.Decision{{Team: "data"}, {Team: "web", Scheduled: []scaler.Scheduled{
 		{Setting: "MIN_IDLE", Value: "2", Else: "0", Window: "0 7 * * 1-5 for 11h", Until: until},
 	}}}}}
-	if err := printPlan(&out, tick, "table"); err != nil {
+	if err := printPlan(&term.Screen{Writer: &out}, tick, "table"); err != nil {
 		t.Fatal(err)
 	}
 	const want = "\nSet by windows of SCHEDULE now:\n  web                      MIN_IDLE=2 instead of 0 until Mon 30 Nov 18:00 UTC: 0 7 * * 1-5 for 11h\n"

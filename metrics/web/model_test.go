@@ -209,8 +209,8 @@ func TestBuildName(t *testing.T) {
 		"https://ci.example.com/x/job/a/job/b%20c/7": "a/b c #7",
 		"https://ci.example.com/job/web":             "https://ci.example.com/job/web",
 	} {
-		if got := buildName(build); got != want {
-			t.Errorf("buildName(%q) = %q, want %q", build, got, want)
+		if got := BuildName(build); got != want {
+			t.Errorf("BuildName(%q) = %q, want %q", build, got, want)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package web_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -82,7 +81,7 @@ func decode[T any](b *board, path string) (out T) {
 	if got := w.Header().Get("Content-Type"); got != "application/json" || w.Code != http.StatusOK {
 		b.t.Fatalf("GET %s = %d %s", path, w.Code, got)
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil {
+	if err := web.ReadJSON(w.Body.Bytes(), &out); err != nil {
 		b.t.Fatalf("GET %s: %v in %s", path, err, w.Body)
 	}
 	return out
@@ -129,6 +128,33 @@ func TestReadyFromTheFirstSight(t *testing.T) {
 	b.want("/readyz", http.StatusOK) // the answers of a ready Bellboard stay reachable while Jenkins restarts
 }
 
+// TestWhy checks that an answer is about what was asked for, and says so if nothing is known yet.
+func TestWhy(t *testing.T) {
+	b := newBoard(t)
+	if w := decode[web.Why](b, "/api/v1/why?of=web"); w.None != "Bellboard has not read Jenkins and Kubernetes yet." || w.None != w.Headline || w.Of != "web" {
+		t.Errorf("before the first tick: %+v", w)
+	}
+	k := tick("a-1")
+	for i, job := range []string{"shop", "shop", "nightly"} {
+		k.Items = append(k.Items, scaler.Item{Job: job, Label: "linux", State: scaler.Buildable, Resolution: scaler.Labelled, Since: k.At.Add(-time.Duration(90-i) * time.Second)})
+	}
+	k.Plan.Demands = []scaler.Demand{{Label: "linux", Builds: 3, Short: 1, Teams: []string{"web"}}}
+	b.Observe(k)
+	if w := decode[web.Why](b, "/api/v1/why?of=shop"); len(w.Queued) != 1 || w.Queued[0].Builds != 2 || w.Queued[0].Team != "web" || len(w.Queued[0].Why) != 5 || w.None != "" || w.Mood != scaler.MoodWaiting {
+		t.Errorf("two builds of one job: %+v", w)
+	}
+	if w := decode[web.Why](b, "/api/v1/why"); len(w.Queued) != 2 {
+		t.Errorf("all builds: %+v", w)
+	}
+	b.Observe(hold("a-2", scaler.SourceJenkins))
+	if w := decode[web.Why](b, "/api/v1/why?of=nobody"); w.Mood != scaler.MoodHold || len(w.Queued) != 0 || !strings.Contains(w.None, "‘nobody’") || !strings.HasPrefix(w.Headline, "On hold") {
+		t.Errorf("in a hold: %+v", w)
+	}
+	if text := b.get("/api/v1/why?of=shop").Body.String(); !strings.Contains(text, `"oldest": "1m30s"`) {
+		t.Errorf("a duration without its unit: %s", text)
+	}
+}
+
 func TestStatus(t *testing.T) {
 	b := newBoard(t)
 	s := decode[web.Status](b, "/api/v1/status")
@@ -139,6 +165,11 @@ func TestStatus(t *testing.T) {
 	if s = decode[web.Status](b, "/api/v1/status"); !s.Ready || s.Tick.ID != "a-1" || s.Seen != nil || s.Tick.Plan.Decisions[0].Waiting != 5 || s.Tick.Plan.Agents[0].Team != "web" {
 		t.Errorf("after a tick: %+v", s)
 	}
+	if s.Headline != "5 builds wait, the oldest 0s." || s.Max != 60 || s.Waiting != 5 || s.Mood != scaler.MoodWaiting {
+		t.Errorf("the page's words and numbers: %q, %+v of %d", s.Headline, s.Sum, s.Max)
+	}
+	b.want("/api/v1/status?team=web", http.StatusOK)
+	b.want("/api/v1/status?team=wbe", http.StatusNotFound, "no team ‘wbe’; the teams are: web")
 	b.Observe(hold("a-2", scaler.SourceKubernetes))
 	if s = decode[web.Status](b, "/api/v1/status"); s.Tick.ID != "a-2" || s.Seen == nil || s.Seen.ID != "a-1" || len(s.Seen.Plan.Agents) != 1 {
 		t.Errorf("in a hold: %+v", s)

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -57,7 +56,7 @@ func (i *instance) hold(t *testing.T) string {
 	t.Helper()
 	w := i.ask("/api/v1/status")
 	var s web.Status
-	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil || s.Tick == nil {
+	if err := web.ReadJSON(w.Body.Bytes(), &s); err != nil || s.Tick == nil {
 		t.Fatalf("%s: %v", w.Body, err)
 	}
 	return s.Tick.Hold

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"bellboard/cmd/internal/term"
 	"bellboard/pool"
 	"bellboard/queue"
 	"bellboard/scaler"
@@ -117,7 +118,7 @@ func TestConnect(t *testing.T) {
 			t.Errorf("%s: that persistent agents carry the label swarm is %v", tt.name, got)
 		}
 		var table strings.Builder
-		if err := c.WriteTable(&table); err != nil {
+		if err := c.WriteTable(&term.Screen{Writer: &table}, c.Effective()); err != nil {
 			t.Fatal(err)
 		}
 		from := tt.origin
@@ -530,30 +531,39 @@ func TestEffective(t *testing.T) {
 		got[s.Variable] = s
 	}
 	for _, want := range []Setting{
-		{"", "BELLBOARD_JENKINS_TOKEN_FILE", "/run/token", "BELLBOARD_JENKINS_TOKEN_FILE"},
-		{"", "BELLBOARD_AGENT_JENKINS_URL", "http://jenkins:8080", "BELLBOARD_JENKINS_URL"},
-		{"", "BELLBOARD_POLL_INTERVAL", "1s", "built-in"},
-		{"web", "BELLBOARD_TEAM_WEB_MAX_AGENTS", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
-		{"web", "BELLBOARD_TEAM_WEB_MAX_PERSISTENT", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
-		{"web", "BELLBOARD_TEAM_WEB_LABELS", "linux docker", "BELLBOARD_TEAM_WEB_LABELS"},
-		{"web", "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU", "2", "BELLBOARD_TEAM_WEB_CPU"},
-		{"web", "BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "2Gi", "built-in"},
-		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "8Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
-		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_NAMESPACE", "ci", "BELLBOARD_NAMESPACE"},
-		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "0s", "built-in"},
+		{"", "BELLBOARD_JENKINS_TOKEN_FILE", "/run/token", "", "BELLBOARD_JENKINS_TOKEN_FILE"},
+		{"", "BELLBOARD_AGENT_JENKINS_URL", "http://jenkins:8080", "", "BELLBOARD_JENKINS_URL"},
+		{"", "BELLBOARD_POLL_INTERVAL", "1s", "1s", "built-in"},
+		{"web", "BELLBOARD_TEAM_WEB_MAX_AGENTS", "20", "10", "BELLBOARD_DEFAULT_MAX_AGENTS"},
+		{"web", "BELLBOARD_TEAM_WEB_MAX_PERSISTENT", "20", "", "BELLBOARD_DEFAULT_MAX_AGENTS"},
+		{"web", "BELLBOARD_TEAM_WEB_LABELS", "linux docker", "", "BELLBOARD_TEAM_WEB_LABELS"},
+		{"web", "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU", "2", "1", "BELLBOARD_TEAM_WEB_CPU"},
+		{"web", "BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "2Gi", "2Gi", "built-in"},
+		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "8Gi", "2Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
+		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_NAMESPACE", "ci", "", "BELLBOARD_NAMESPACE"},
+		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "0s", "0s", "built-in"},
 	} {
 		if !reflect.DeepEqual(got[want.Variable], want) {
 			t.Errorf("%s = %+v, want %+v", want.Variable, got[want.Variable], want)
 		}
 	}
 	var b strings.Builder
-	if err := c.WriteTable(&b); err != nil || !strings.Contains(b.String(), "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU") {
+	if err := c.WriteTable(&term.Screen{Writer: &b}, c.Effective()); err != nil || !strings.Contains(b.String(), "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU") {
 		t.Errorf("WriteTable: %v\n%s", err, b.String())
 	}
 	b.Reset()
 	odd := load(t, env("BELLBOARD_TEAM_WEB_IMAGE=a\x1b[2J\u202eb"))
-	if err := odd.WriteTable(&b); err != nil || strings.ContainsAny(b.String(), "\x1b\u202e") || !strings.Contains(b.String(), `a\x1b[2J\u202eb`) {
+	if err := odd.WriteTable(&term.Screen{Writer: &b}, odd.Effective()); err != nil || strings.ContainsAny(b.String(), "\x1b\u202e") || !strings.Contains(b.String(), `a\x1b[2J\u202eb`) {
 		t.Errorf("WriteTable: %v\n%q", err, b.String())
+	}
+	var changed []string
+	for _, s := range load(t, env("BELLBOARD_TEAM_WEB_CPU=1", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY=8Gi")).Effective() {
+		if s.Changed() && s.Team != "" {
+			changed = append(changed, s.Variable)
+		}
+	}
+	if want := []string{"BELLBOARD_TEAM_WEB_LABELS", "BELLBOARD_TEAM_WEB_PERSISTENT_CONNECT", "BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY"}; !slices.Equal(changed, want) {
+		t.Errorf("changed: %v, want %v", changed, want)
 	}
 	short := load(t, env("BELLBOARD_TEAM_WEB_MODE=ephemeral")).Effective()
 	if slices.ContainsFunc(short, func(s Setting) bool { return strings.Contains(s.Variable, "_PERSISTENT_") }) {
