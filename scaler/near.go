@@ -46,30 +46,7 @@ func (t *Team) near(expr label.Expr, atoms, labels []string) *Near {
 	if len(missing) > mostLacks {
 		return nil
 	}
-	var least *Near
-	for set := 1; set < 1<<len(missing); set++ {
-		if least != nil && bits.OnesCount(uint(set)) >= least.size() {
-			continue
-		}
-		n := &Near{Team: t.Name}
-		for i, atom := range missing {
-			switch kind := Kind(atom); {
-			case set>>i&1 == 0:
-			case !slices.Contains(Kinds(), kind):
-				n.Lacks = append(n.Lacks, atom)
-			case t.Pool(kind) == nil:
-				n.Kind = kind
-			}
-		}
-		if bits.OnesCount(uint(set)) == n.size() && expr.Matches(func(atom string) bool {
-			if n.Kind != "" && slices.Contains(Kinds(), Kind(atom)) {
-				return Kind(atom) == n.Kind
-			}
-			return slices.Contains(labels, atom) || slices.Contains(n.Lacks, atom)
-		}) {
-			least = n
-		}
-	}
+	least := t.least(expr, labels, missing)
 	if least == nil {
 		return nil
 	}
@@ -81,6 +58,32 @@ func (t *Team) near(expr label.Expr, atoms, labels []string) *Near {
 	shared := slices.ContainsFunc(atoms, func(atom string) bool { return slices.Contains(t.Labels, atom) })
 	if !shared && least.Meant == "" {
 		return nil
+	}
+	return least
+}
+
+// least returns the fewest of the missing labels with which the agents would fit; nil: they never would.
+func (t *Team) least(expr label.Expr, labels, missing []string) (least *Near) {
+	for set := 1; set < 1<<len(missing); set++ {
+		n := &Near{Team: t.Name}
+		for i, atom := range missing {
+			switch kind := Kind(atom); {
+			case set>>i&1 == 0:
+			case !slices.Contains(Kinds(), kind):
+				n.Lacks = append(n.Lacks, atom)
+			case t.Pool(kind) == nil:
+				n.Kind = kind
+			}
+		}
+		fits := bits.OnesCount(uint(set)) == n.size() && expr.Matches(func(atom string) bool {
+			if n.Kind != "" && slices.Contains(Kinds(), Kind(atom)) {
+				return Kind(atom) == n.Kind
+			}
+			return slices.Contains(labels, atom) || slices.Contains(n.Lacks, atom)
+		})
+		if fits && (least == nil || n.size() < least.size()) {
+			least = n
+		}
 	}
 	return least
 }
