@@ -55,6 +55,9 @@ func demoCommand() *cobra.Command {
 			case speed < 1 || speed > 50:
 				return usageError{fmt.Errorf("--speed %g: write a number from 1 to 50", speed)}
 			}
+			if _, err := os.Stat(file); file != "" && err == nil {
+				return usageError{fmt.Errorf("--env-file %s: the file exists; name another one, or remove it", file)}
+			}
 			d := &demo{out: cmd.OutOrStdout(), words: cmd.OutOrStdout(), speed: speed, chaos: chaos}
 			if output == "json" {
 				d.words = cmd.ErrOrStderr()
@@ -69,7 +72,7 @@ func demoCommand() *cobra.Command {
 	f.BoolVar(&chaos, "chaos", false, "restart Jenkins and Bellboard, silence agents, delete pods, and make agents fail in every known way")
 	f.BoolVar(&hook, "hook", false, "install the one-build hook in the simulated Jenkins")
 	f.StringVar(&listen, "listen", "", "address of the page, such as :8080 (default: a free port of 127.0.0.1)")
-	f.StringVar(&file, "env-file", "", "where to write the variables for other commands (default: a temporary file); the demo removes it at its end")
+	f.StringVar(&file, "env-file", "", "new file for the variables of other commands (default: a temporary file); the demo removes it at its end")
 	f.StringVarP(&output, "output", "o", "text", "text; or json: a summary as the last line of standard output")
 	return cmd
 }

@@ -51,6 +51,7 @@ func TestUsage(t *testing.T) {
 		{"no such command", []string{"scale"}, exitUsage, "scale"},
 		{"no such flag", []string{"demo", "--slow"}, exitUsage, "--slow"},
 		{"an argument too many", []string{"version", "x"}, exitUsage, "x"},
+		{"a file that exists", []string{"demo", "--env-file", "main_test.go"}, exitUsage, "--env-file main_test.go: the file exists"},
 		{"no address", []string{"demo", "--listen", "nowhere"}, exitFailed, `the page at "nowhere"`},
 		{"a speed beyond reason", []string{"demo", "--speed", "1000"}, exitUsage, "--speed 1000"},
 		{"an output that is none", []string{"plan", "-o", "xml"}, exitUsage, "-o xml"},

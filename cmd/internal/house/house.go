@@ -61,7 +61,7 @@ type Config struct {
 	Record func(scaler.Tick)
 	// Say gets a line for each thing that the chaos breaks.
 	Say func(what string)
-	// Empties gets what is left, again and again after the day, until nothing is.
+	// Empties, if set, gets what is left, again and again after the day, until nothing is.
 	Empties func(Remains)
 	// Change changes what the daemon's loop is made of; nil: nothing.
 	Change func(*control.Config)
@@ -113,9 +113,6 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 	}
 	if cfg.Say == nil {
 		cfg.Say = func(string) {}
-	}
-	if cfg.Empties == nil {
-		cfg.Empties = func(Remains) {}
 	}
 	h := &House{
 		cfg: cfg, clock: cfg.Clock, injector: newInjector(),
@@ -289,7 +286,9 @@ func (h *House) evening(ctx context.Context) (Summary, error) {
 // until waits for done, which it calls every two seconds.
 func (h *House) until(ctx context.Context, limit time.Duration, done func() bool) error {
 	for end := h.clock.Now().Add(limit); !done(); {
-		h.cfg.Empties(h.remains())
+		if h.cfg.Empties != nil {
+			h.cfg.Empties(h.remains())
+		}
 		if h.clock.Now().After(end) {
 			return fmt.Errorf("after %s", limit)
 		}
