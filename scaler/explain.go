@@ -547,18 +547,18 @@ func (u *Unserved) Remedy() string {
 	case u.Near == nil:
 		return "give a team all of these labels (BELLBOARD_TEAM_<NAME>_LABELS), or the job another label"
 	case u.Near.Meant != "":
-		return fmt.Sprintf("write ‘%s’ in the job in place of ‘%s’, if that is meant; team %s has it. Or %s", u.Near.Meant, u.Near.Lacks[0], u.Near.Team, u.Near.settings())
+		return fmt.Sprintf("write ‘%s’ in the job in place of ‘%s’, if that is meant: team %s has it; or %s", u.Near.Meant, u.Near.Lacks[0], u.Near.Team, u.Near.settings())
 	case len(u.Near.Lacks) == 0:
-		return "the nearest is team " + u.Near.Team + ", which has the labels and makes no " + string(u.Near.Kind) + " agents: " + u.Near.settings()
+		return fmt.Sprintf("%s: team %s has the labels, and makes no %s agents", u.Near.settings(), u.Near.Team, u.Near.Kind)
 	}
-	return "the nearest is team " + u.Near.Team + ": " + u.Near.settings() + "; or give the job another label"
+	return u.Near.settings() + "; or give the job another label"
 }
 
 // settings says which settings make the team serve the builds.
 func (n *Near) settings() string {
 	prefix, parts := "BELLBOARD_TEAM_"+strings.ToUpper(strings.ReplaceAll(n.Team, "-", "_"))+"_", []string{}
 	if len(n.Lacks) > 0 {
-		parts = append(parts, "add ‘"+strings.Join(n.Lacks, "’ and ‘")+"’ to "+prefix+"LABELS, if its agents can run these builds")
+		parts = append(parts, "add ‘"+strings.Join(n.Lacks, "’ and ‘")+"’ to "+prefix+"LABELS, if agents of team "+n.Team+", the nearest one, can run these builds")
 	}
 	if n.Kind != "" {
 		parts = append(parts, "set "+prefix+"MODE="+string(ModeAuto))

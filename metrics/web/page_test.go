@@ -106,7 +106,7 @@ func busyDay(t *testing.T) *board {
 			{PoolID: data, Name: "data-cache-a", State: scaler.SlotFree, LastUsed: b.now.Add(-3 * time.Minute), Uses: 5},
 			{PoolID: data, Name: "data-cache-b", State: scaler.SlotApart, LastUsed: b.now, Uses: 1, Text: "an agent did not start on <it>"},
 		}
-		grows.Plan.Unserved = []scaler.Unserved{{Label: "windows&&gpu", Count: 2, Oldest: time.Hour, Jobs: []string{"a", "b"}, Text: "no team serves ‘windows&&gpu’"}}
+		grows.Plan.Unserved = []scaler.Unserved{{Label: "windows&&gpu", Count: 2, Oldest: time.Hour, Jobs: []string{"a", "b"}, Text: "no team serves ‘windows&&gpu’", Near: &scaler.Near{Team: "web", Lacks: []string{"gpu", "windows"}}}}
 		grows.Plan.Unresolved = []scaler.Unserved{{Count: 1, Jobs: []string{"c"}, Text: "Jenkins does not name the label: ???"}}
 		grows.Facts.Failures = []scaler.FailedAgent{{PoolID: ephemeral, Agent: fmt.Sprint("web-e-", i), Failure: scaler.FailureCrashLoop, Text: "its pod ended", Log: "no <space> left"}}
 		grows.Facts.BuildsLost = []scaler.LostBuilds{{PoolID: data, Agent: fmt.Sprint("data-p-", i), Builds: 2, Text: "its pod ended: Evicted", Log: "no room"}}
@@ -127,7 +127,7 @@ func TestPage(t *testing.T) {
 		`<tr id="t-web" class="waiting"><th scope="row"><a href="team/web">web</a> <span class="mood waiting">waiting</span></th><td><b>4</b>, oldest 1m30s</td>`,
 		`1 starting, 1 busy</td><td class="n">11 of 12</td><td><b>&#43;19 ephemeral</b>: 19 &lt;waiting&gt;</td></tr>`,
 		`1 held by a person, 1 free</td>`, "no longer in the settings: its agents finish and go",
-		`<li><b>2</b> wait, the oldest 1h: no team serves ‘windows&amp;&amp;gpu’ <span class="soft">(jobs: a, b)</span><br>To serve them: give a team`,
+		`<li><b>2</b> wait, the oldest 1h: no team serves ‘windows&amp;&amp;gpu’ <span class="soft">(jobs: a, b)</span><br>To serve them: add ‘gpu’ and ‘windows’ to BELLBOARD_TEAM_WEB_LABELS, if`,
 		`<li><b>1</b> waits, the oldest 0s: Jenkins does not name the label: ??? <span class="soft">(jobs: c)</span></li>`,
 		"<li>data: MAX_AGENTS=1 instead of 9 until Mon 1 Jan 00:00 UTC: 0 7 * * * for 9h</li>",
 		"<li>web-e-2: overdue: image pull since 1m</li>", "Today: <b>0.02</b> for 0.1 hours of agents, 40 % idle",
