@@ -127,7 +127,7 @@ func (d *demo) run(ctx context.Context, wall time.Duration, cfg house.Config, fi
 	d.print("    bellboard why web     why builds of a team wait\n")
 	d.print("    bellboard plan        what a Bellboard that starts now would do\n")
 	d.print("    bellboard doctor      finds that the demo's clock is fast%s\n", hook)
-	d.print("    kubectl get pods      also -w, and: kubectl get events -A; kubectl delete pod NAME\n\n")
+	d.print("    kubectl get pods      also -w; kubectl get events -A; kubectl delete pod NAME\n\n")
 	d.print("  ctrl-c: no new builds come, and Bellboard removes all agents. A second ctrl-c ends at once.\n\n")
 	d.print("  %-6s  %-7s %-28s %s\n", "time", "team", "what", "why")
 
@@ -147,7 +147,7 @@ func (d *demo) run(ctx context.Context, wall time.Duration, cfg house.Config, fi
 		time.Duration(float64(took)/d.speed).Round(time.Second), took.Round(time.Minute), s.BuildsFinished, s.WaitP50, s.WaitMax,
 		s.AgentsCreated[string(scaler.Ephemeral)]+s.AgentsCreated[string(scaler.Persistent)], s.AgentsPeak)
 	d.print("  killed %d · lost %d · left behind %d\n", s.BuildsKilled, s.BuildsLost, s.OrphansLeft)
-	d.print("    killed: builds that Bellboard ended. lost: builds that something else ended, such as --chaos or a deleted pod.\n")
+	d.print("    killed: builds that Bellboard ended. lost: builds that something else ended, such as --chaos, or kubectl delete pod --force.\n")
 	d.print("    left behind: Jenkins nodes, pods, Secrets and volume claims that should be gone by now.\n")
 	if now.Err() != nil {
 		s.Left = nil // the person knows

@@ -3,7 +3,9 @@ package kubesim
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,6 +115,32 @@ func TestTables(t *testing.T) {
 		}
 		if event.Type != "ADDED" && event.Type != "MODIFIED" || event.Object.Rows[0].Cells[0] != "b" {
 			t.Errorf("the watch goes on with %+v", event)
+		}
+	})
+}
+
+// TestAuthors: who deletes with kubectl is not taken for Bellboard.
+func TestAuthors(t *testing.T) {
+	instant := func(*rand.Rand, *corev1.Pod) time.Duration { return 0 }
+	served(t, Config{Schedule: instant, Pull: instant, Start: instant}, func(t *testing.T, c *Cluster, k kubernetes.Interface) {
+		j := &journal{}
+		c.SetKubelet(j)
+		for name, agent := range map[string]string{"a": "kubectl/v1.36.3 (linux/amd64) kubernetes/0123456", "b": "bellboard", "c": "curl/8.1"} {
+			p := create(t, k, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ns}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "agent", Image: "x"}}}})
+			for end := time.Now().Add(10 * time.Second); !running(c, name)() && time.Now().Before(end); {
+				time.Sleep(10 * time.Millisecond)
+			}
+			err := k.CoreV1().RESTClient().Delete().Namespace(ns).Resource("pods").Name(p.Name).
+				SetHeader("User-Agent", agent).Body(&metav1.DeleteOptions{GracePeriodSeconds: new(int64)}).Do(t.Context()).Error()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Close() // when the calls of the Kubelet are over
+		for _, want := range []string{"terminate a by kubectl", "terminate b by bellboard", "terminate c by curl"} {
+			if !slices.Contains(j.all(), want) {
+				t.Errorf("the Kubelet was not told %q, but %q", want, j.all())
+			}
 		}
 	})
 }
