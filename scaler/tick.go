@@ -37,7 +37,7 @@ type Tick struct {
 	News      []News                   `json:"-"`                  // for people; points into the tick
 	Grace     time.Duration            `json:"grace"`              // what is left of JENKINS_RESTART_GRACE
 	Age       map[Source]time.Duration `json:"age,omitempty"`      // of the answers, when the decision began
-	Items     []Item                   `json:"-"` // of Jenkins' queue, for Why: there may be thousands
+	Items     []Item                   `json:"-"`                  // of Jenkins' queue, for Why: there may be thousands
 	Plan      Plan                     `json:"plan"`
 	Outcomes  []Outcome                `json:"outcomes,omitempty"`
 	Facts     Facts                    `json:"facts"`

@@ -3,6 +3,12 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -73,11 +79,60 @@ func TestOthersTextIsShown(t *testing.T) {
 	}
 
 	var out strings.Builder
-	log := newLog(&out, "info")
+	log := newLog(&out, "info", "json")
 	log.Warn("an agent failed", zap.String("log", nasty), zap.Error(errors.New(nasty)))
 	var line map[string]any
 	if err := json.Unmarshal([]byte(out.String()), &line); err != nil || line["log"] != nasty || obeyed(out.String()) != "" || strings.Count(out.String(), "\n") != 1 {
 		t.Errorf("the log has %q, %v", out.String(), err)
+	}
+	out.Reset()
+	newLog(&out, "info", "console").Warn(nasty, zap.String("log", nasty))
+	if got := strings.ReplaceAll(out.String(), "\t", " "); obeyed(got) != "" {
+		t.Errorf("the log for people has %q", out.String())
+	}
+}
+
+// TestLogKeys checks that no key of the log has a blank, in all of the program: tools for logs ask for keys
+// by their name. A duration has its unit.
+func TestLogKeys(t *testing.T) {
+	keys := 0
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) < 2 {
+				return true
+			}
+			of, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := of.X.(*ast.Ident); ok && pkg.Name == "zap" {
+				if key, ok := call.Args[0].(*ast.BasicLit); ok {
+					keys++
+					if !regexp.MustCompile(`^"[a-z][a-z0-9_]*"$`).MatchString(key.Value) {
+						t.Errorf("%s: the key %s of the log is no word", set.Position(key.Pos()), key.Value)
+					}
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil || keys < 50 {
+		t.Errorf("%d keys, %v", keys, err)
+	}
+	var out strings.Builder
+	newLog(&out, "info", "json").Info("holding", zap.Duration("for", 90*time.Second))
+	if !strings.Contains(out.String(), `"for":"1m30s"`) {
+		t.Errorf("the log has %q", out.String())
 	}
 }
 

@@ -185,6 +185,9 @@ func headline(s *term.Screen, m scaler.Mood, text string, r *web.Replica, tick *
 	return out + s.Text(strings.Repeat(" ", len(prefix)), who+".")
 }
 
+// lastView says what the rest of an answer is of, during a hold.
+const lastView = "Bellboard creates, marks and removes nothing. What follows is of the last view before the hold."
+
 func clockOf(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
 
 // statusText returns the page's words for a terminal.
@@ -197,7 +200,7 @@ func statusText(s *term.Screen, is *web.Status, team string) string {
 	}
 	if is.Tick != nil && is.Tick.Hold != "" {
 		b.WriteString(s.Text("hold: ", is.Tick.Hold))
-		b.WriteString(s.Text("      ", "Bellboard creates, marks and removes nothing. What follows is of the last view before the hold, if any."))
+		b.WriteString(s.Text("      ", lastView))
 	}
 	if seen == nil || seen.Hold != "" {
 		return b.String()
@@ -205,12 +208,12 @@ func statusText(s *term.Screen, is *web.Status, team string) string {
 	p := &seen.Plan
 	b.WriteString("\n")
 	if team == "" {
-		oldest := ""
+		since := ""
 		if is.Waiting > 0 {
-			oldest = ", oldest " + scaler.Short(is.Oldest)
+			since = ", oldest " + scaler.Short(is.Oldest)
 		}
 		b.WriteString(s.Text("", fmt.Sprintf("waiting %d%s · busy %d · free %d · starting %d · alive %d of %d · %s",
-			is.Waiting, oldest, is.Busy, is.Free, is.Coming, is.Alive, is.Max, waited(is))))
+			is.Waiting, since, is.Busy, is.Free, is.Coming, is.Alive, is.Max, waited(is))))
 		b.WriteString("\n" + teamsText(s, p))
 	} else {
 		b.WriteString(teamText(s, is, seen, team))
@@ -225,6 +228,13 @@ func statusText(s *term.Screen, is *web.Status, team string) string {
 	}
 	b.WriteString(lostText(s, is, team))
 	return b.String()
+}
+
+func oldest(d *scaler.Decision) string {
+	if d.Waiting == 0 {
+		return "-"
+	}
+	return scaler.Short(d.Oldest)
 }
 
 func waited(is *web.Status) string {
@@ -262,7 +272,7 @@ func teamsText(s *term.Screen, p *scaler.Plan) string {
 		if d.Changes() {
 			text = d.Change() + ": " + text
 		}
-		t.Add(d.Team, string(d.Mood()), fmt.Sprint(d.Waiting), d.Waited(), fmt.Sprint(d.Busy), fmt.Sprint(d.Free), d.OnTheWay(), fmt.Sprintf("%d of %d", d.Alive, d.MaxAgents), text)
+		t.Add(d.Team, string(d.Mood()), fmt.Sprint(d.Waiting), oldest(d), fmt.Sprint(d.Busy), fmt.Sprint(d.Free), d.OnTheWay(), fmt.Sprintf("%d of %d", d.Alive, d.MaxAgents), text)
 	}
 	out := ""
 	if len(t.Rows) > 0 {
@@ -293,7 +303,7 @@ func teamText(s *term.Screen, is *web.Status, seen *scaler.Tick, team string) st
 		return "" // the server knows the team, or answers that it does not
 	}
 	out := s.Text("", fmt.Sprintf("%s: waiting %d, oldest %s · busy %d · free %d · starting %s · alive %d of %d · %s",
-		team, d.Waiting, d.Waited(), d.Busy, d.Free, d.OnTheWay(), d.Alive, d.MaxAgents, waited(is))) + s.Text("", d.Change()+": "+d.Text)
+		team, d.Waiting, oldest(d), d.Busy, d.Free, d.OnTheWay(), d.Alive, d.MaxAgents, waited(is))) + s.Text("", d.Change()+": "+d.Text)
 	t, more := term.Table{Head: []string{"AGENT", "STATE", "AGE", "BUILD", "REMARK"}, Short: 4}, 0
 	for i := range seen.Plan.Agents {
 		a := &seen.Plan.Agents[i]
@@ -360,7 +370,11 @@ func lostText(s *term.Screen, is *web.Status, team string) string {
 
 // whyText says why builds wait: one group of builds in full, several in short.
 func whyText(s *term.Screen, is *web.Why) string {
-	out := headline(s, is.Mood, is.Headline, &is.Replica, nil) + "\n"
+	out := headline(s, is.Mood, is.Headline, &is.Replica, nil)
+	if is.Mood == scaler.MoodHold {
+		out += s.Text("      ", lastView)
+	}
+	out += "\n"
 	switch len(is.Queued) {
 	case 0:
 		return out + s.Text("", is.None)

@@ -234,3 +234,54 @@ func TestWhatItWaitsFor(t *testing.T) {
 		})
 	}
 }
+
+// TestSilenceIsSaid checks that the log names a server at once that answers no more, once for each silence, and
+// that it says when the server answers again. A Jenkins that takes a second is no silence.
+func TestSilenceIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		core, logs := observer.New(zap.InfoLevel)
+		i := p.make("a")
+		i.d.parts.Log = zap.New(core)
+		p.run(i)
+		said := func(message, server string) (n int) {
+			for _, l := range logs.FilterMessage(message).All() {
+				for _, text := range l.ContextMap() {
+					if words, ok := text.(string); ok && strings.HasPrefix(words, server) {
+						n++
+					}
+				}
+			}
+			return n
+		}
+		time.Sleep(2 * time.Minute)
+		for _, tt := range []struct {
+			server string
+			lasts  time.Duration // a leader ends after ten seconds without Kubernetes
+			silent func(bool)
+		}{
+			{"Jenkins at http://jenkins.local (BELLBOARD_JENKINS_URL), which does not answer", 50 * time.Second, func(on bool) {
+				if on {
+					p.jenkins.Hang(50 * time.Second)
+				}
+			}},
+			{"the API server http://", 7 * time.Second, i.toKube.Store},
+		} {
+			if n := said("waiting", tt.server); n != 0 {
+				t.Errorf("%s is named %d times while it answers", tt.server, n)
+			}
+			tt.silent(true)
+			time.Sleep(3 * time.Second)
+			if n := said("waiting", tt.server); n != 1 {
+				t.Errorf("%s is named %d times after three seconds, want once", tt.server, n)
+			}
+			time.Sleep(tt.lasts - 3*time.Second)
+			tt.silent(false)
+			time.Sleep(2 * time.Minute)
+			server, _, _ := strings.Cut(tt.server, ",")
+			if n, again := said("waiting", tt.server), said("answers again", server); n != 1 || again != 1 {
+				t.Errorf("%s is named %d times in one silence, and answers again %d times", tt.server, n, again)
+			}
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func Leader(ctx context.Context, kube *rest.Config, instance string, namespaces 
 	case <-ready:
 	case err := <-ended:
 		stop()
-		return nil, reaching(fmt.Sprintf("a port-forward to the pod %s/%s, which leads", namespace, pod.Name), namespace, errors.Join(err, context.Cause(ctx)))
+		return nil, reaching(fmt.Sprintf("the pod %s/%s, which leads, by a port-forward", namespace, pod.Name), namespace, cmp.Or(err, errors.New("interrupted")))
 	}
 	ports, err := forward.GetPorts()
 	if err != nil {
@@ -115,7 +116,7 @@ func leaderPod(ctx context.Context, client kubernetes.Interface, instance string
 // reaching adds to an error of the API server which rights a person needs.
 func reaching(what, namespace string, err error) error {
 	if apierrors.IsForbidden(err) || strings.Contains(err.Error(), "forbidden") { // an upgrade has only a text
-		return fmt.Errorf("you may not read %s: %w; ask for the Role bellboard-reader in %s (docs/operate.md)", what, err, namespace)
+		return fmt.Errorf("you may not reach %s: %w; ask for the Role bellboard-reader in %s (docs/operate.md)", what, err, namespace)
 	}
 	return fmt.Errorf("cannot reach %s: %w", what, err)
 }

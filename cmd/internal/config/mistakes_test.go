@@ -71,6 +71,7 @@ func TestMistakes(t *testing.T) {
 		{"the Kubernetes node's Docker", two("BELLBOARD_TEAM_DATA_PERSISTENT_DOCKER=host", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true", "BELLBOARD_TEAM_WEB_DOCKER=host"), `BELLBOARD_TEAM_DATA_PERSISTENT_DOCKER="host" gives every build of team data the Kubernetes node; write dind, or set BELLBOARD_TEAM_DATA_ALLOW_HOST_DOCKER=true if that is meant`},
 		{"the Kubernetes node's Docker for a kind that the mode forbids", env("BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_PERSISTENT_DOCKER=host"), ""},
 		{"a log level", env("BELLBOARD_LOG_LEVEL=loud"), `BELLBOARD_LOG_LEVEL="loud" no such choice; write debug, info, warn or error`},
+		{"a form of the log", env("BELLBOARD_LOG_FORMAT=text"), `BELLBOARD_LOG_FORMAT="text" no such choice; write console or json`},
 		{"an address", env("BELLBOARD_LISTEN=8080"), `BELLBOARD_LISTEN="8080" not an address; write :8080 or 127.0.0.1:8080`},
 		{"an image", env("BELLBOARD_DEFAULT_IMAGE=a b"), `BELLBOARD_DEFAULT_IMAGE="a b" not an image; write e.g. ` + pool.DefaultImage},
 		{"an instance", env("BELLBOARD_INSTANCE=My CI"), `BELLBOARD_INSTANCE="My CI" not a DNS label; write lower-case letters, digits and dashes, 63 at most`},

@@ -39,6 +39,7 @@ type Global struct {
 	MaxAgents           int           `split_words:"true" min:"1" why:"; to stop a team set its PAUSED=true" desc:"most living pods of all teams together: the upper bound of the cost"`
 	Listen              string        `split_words:"true" is:"listen address" desc:"address of the metrics, the health checks and the status page"`
 	LogLevel            string        `split_words:"true" one:"debug info warn error" desc:"debug, info, warn or error"`
+	LogFormat           string        `split_words:"true" one:"console json" shown:"console on a terminal, else json" desc:"console (for people) or json (for programs): the form of the log"`
 	LeaderElection      *bool         `split_words:"true" shown:"true in a cluster" desc:"write only while holding the Lease bellboard-<INSTANCE>, so that a second replica can stand by"`
 	DryRun              bool          `split_words:"true" desc:"decide and show, but change nothing"`
 	KubeQPS             float32       `split_words:"true" min:"0.1" max:"10000" desc:"calls to Kubernetes per second. Lower: the pods of a burst come later"`

@@ -64,6 +64,14 @@ func (s *Screen) Clear() string {
 	return "\n"
 }
 
+// LogFormat returns the default of BELLBOARD_LOG_FORMAT: a terminal has a person in front of it.
+func (s *Screen) LogFormat() string {
+	if s.tty {
+		return "console"
+	}
+	return "json"
+}
+
 // Mood returns the name of the mood, in its colour.
 func (s *Screen) Mood(m scaler.Mood) string {
 	code, ok := map[scaler.Mood]string{
@@ -125,14 +133,21 @@ func (t *Table) In(s *Screen) string {
 			wide[j] = max(wide[j], utf8.RuneCountInString(rows[i][j]))
 		}
 	}
-	left, all := 0, -gap
+	left, all, word := 0, -gap, beside // and the longest word of the text beside the short cells
+	for _, row := range rows {
+		if len(row) > t.Short {
+			for w := range strings.FieldsSeq(row[t.Short]) {
+				word = max(word, utf8.RuneCountInString(w))
+			}
+		}
+	}
 	for j, n := range wide {
 		if all += n + gap; j < t.Short {
 			left += n + gap
 		}
 	}
 	folds := s.Width > 0 && all > s.Width
-	at, below := left, folds && s.Width-left < beside
+	at, below := left, folds && s.Width-left < word
 	more := left // where the second long text is
 	if below {
 		at = indent
