@@ -453,6 +453,9 @@ func (t *Tick) demandTexts(q *Queued, w *Demand) []string {
 	}
 	if len(w.Teams) == 0 {
 		texts, u := []string{sentence(noTeamText(w.Label, w.Inferred))}, Unserved{Label: w.Label}
+		if i := slices.IndexFunc(t.Plan.Unserved, func(known Unserved) bool { return known.Label == w.Label }); i >= 0 {
+			u.Near = t.Plan.Unserved[i].Near
+		}
 		if remedy := u.Remedy(); remedy != "" {
 			texts = append(texts, sentence("To serve it: "+remedy))
 		}
@@ -541,10 +544,29 @@ func (s *Scheduled) Over() string {
 
 // Remedy says what a person can do about builds that no team serves; "": Text says it.
 func (u *Unserved) Remedy() string {
-	if u.Label == "" {
+	switch {
+	case u.Label == "":
 		return ""
+	case u.Near == nil:
+		return "give a team all of these labels (BELLBOARD_TEAM_<NAME>_LABELS), or the job another label"
+	case u.Near.Meant != "":
+		return fmt.Sprintf("write ‘%s’ in the job in place of ‘%s’, if that is meant: team %s has it; or %s", u.Near.Meant, u.Near.Lacks[0], u.Near.Team, u.Near.settings())
+	case len(u.Near.Lacks) == 0:
+		return fmt.Sprintf("%s: team %s has the labels, and makes no %s agents", u.Near.settings(), u.Near.Team, u.Near.Kind)
 	}
-	return "give a team all of these labels (BELLBOARD_TEAM_<NAME>_LABELS), or the job another label"
+	return u.Near.settings() + "; or give the job another label"
+}
+
+// settings says which settings make the team serve the builds.
+func (n *Near) settings() string {
+	prefix, parts := "BELLBOARD_TEAM_"+strings.ToUpper(strings.ReplaceAll(n.Team, "-", "_"))+"_", []string{}
+	if len(n.Lacks) > 0 {
+		parts = append(parts, "add ‘"+strings.Join(n.Lacks, "’ and ‘")+"’ to "+prefix+"LABELS, if agents of team "+n.Team+", the nearest one, can run these builds")
+	}
+	if n.Kind != "" {
+		parts = append(parts, "set "+prefix+"MODE="+string(ModeAuto))
+	}
+	return strings.Join(parts, ", and ")
 }
 
 const unlabelledText = "no team serves builds without a label: give them one, or a team UNLABELLED=true"

@@ -320,6 +320,15 @@ func sentencesOfAll(say func(name string, texts ...string)) {
 	}
 	say("usually", usually(14*time.Second), usually(0))
 	say("Unserved.Remedy", nobodys[0].Remedy(), (&Unserved{}).Remedy())
+	for _, n := range []Near{
+		{Team: "web-shop", Lacks: []string{"gpu"}},
+		{Team: "web", Lacks: []string{"gpu", "cuda"}, Kind: Persistent},
+		{Team: "web", Kind: Persistent},
+		{Team: "web", Lacks: []string{"linx"}, Meant: "linux"},
+	} {
+		say("Near.settings", n.settings())
+		say("Unserved.Remedy", (&Unserved{Label: "linux&&gpu", Near: &n}).Remedy())
+	}
 }
 
 func sentencesOfAgents(say func(name string, texts ...string)) {

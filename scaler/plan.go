@@ -233,6 +233,7 @@ type Unserved struct {
 	Text  string   `json:"text"` // why no team serves the items
 	// Oldest is how long the oldest of the items has waited.
 	Oldest time.Duration `json:"oldest"`
+	Near   *Near         `json:"near,omitempty"` // the team that comes nearest to serving the items
 }
 
 // Plan is what one tick wants done. The actions are in the order of their urgency.

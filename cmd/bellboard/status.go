@@ -93,7 +93,7 @@ func (q *question) command(environ []string, cmd *cobra.Command, path func(args 
 		}
 	}
 	f := cmd.Flags()
-	f.StringVar(&q.url, "url", "", "address of a Bellboard, such as http://localhost:8080, in place of the leader's")
+	f.StringVar(&q.url, "url", settingOf(environ, "BELLBOARD_URL", ""), "address of a Bellboard, such as http://localhost:8080, in place of the leader's (default: BELLBOARD_URL, if set)")
 	f.StringVar(&q.namespace, "namespace", "", "Bellboard's own namespace, with its Lease (default: the kubeconfig's, then bellboard)")
 	f.StringVar(&q.instance, "instance", settingOf(environ, "BELLBOARD_INSTANCE", "bellboard"), "BELLBOARD_INSTANCE of that Bellboard")
 	f.StringVarP(&q.output, "output", "o", "text", "text; or json: the answer itself")

@@ -30,6 +30,7 @@ type head struct {
 	Team   string       // "": the page shows all teams
 	Shown  *scaler.Tick // the last tick that was no hold
 	Chart  chart
+	Costs  []cost
 	Failed []Failed
 	Lost   []Lost
 }
@@ -169,6 +170,7 @@ func (s *state) head(c *Config, team string) head {
 	of := s.past.of(team)
 	h.P95, h.Left = of.p95(s.Now)
 	h.Chart = of.chart(s.Now, of.span(s.Now), picture)
+	h.Costs = s.costs(c, team)
 	h.Changes = changed(s.changes, team)
 	for _, f := range s.Failed {
 		if team == "" || f.Team == team {

@@ -129,6 +129,9 @@ func TestHistory(t *testing.T) {
 	if size := unsafe.Sizeof(series{}); size > 31_000 {
 		t.Errorf("a team's history takes %d bytes; the comment says 31 kB", size)
 	}
+	if size := unsafe.Sizeof(bill{}); size > 512 {
+		t.Errorf("a team's bill takes %d bytes; the comment says half a kB", size)
+	}
 	h := history{}
 	add := func(after time.Duration, waiting, busy int) {
 		tick := decided(noon.Add(after), scaler.Decision{Team: "web", Waiting: waiting, Busy: busy, Free: 1, Want: 4}, scaler.Decision{Team: "data", Busy: 1})

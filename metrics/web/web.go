@@ -35,10 +35,11 @@ type Config struct {
 	Gatherer   prometheus.Gatherer
 	Now        func() time.Time
 	Replica    func() Replica
-	MaxAge     time.Duration        // since the end of the last tick, for which the loop counts as alive
-	JenkinsURL string               // where people find Jenkins, until a build shows it
-	MaxAgents  int                  // of all teams together
-	Settings   map[string][]Setting // by team; no secrets
+	MaxAge     time.Duration             // since the end of the last tick, for which the loop counts as alive
+	JenkinsURL string                    // where people find Jenkins, until a build shows it
+	MaxAgents  int                       // of all teams together
+	Settings   map[string][]Setting      // by team; no secrets
+	Costs      map[scaler.PoolID]float64 // of an agent in an hour, as far as known
 	// History writes the record of builds as CSV. If it returns an error, it has written nothing.
 	History func(io.Writer) error
 }
@@ -70,7 +71,9 @@ type state struct {
 	seen    *scaler.Tick  // the last tick that was no hold; nil: no such tick yet
 	changes []scaler.Tick // the newest first
 	past    history
-	root    string // Jenkins' address, as Jenkins itself gives it; "": not known yet
+	spent   bills
+	since   time.Time // the first tick that was no hold
+	root    string    // Jenkins' address, as Jenkins itself gives it; "": not known yet
 }
 
 // Failed is an agent that failed, and the time of its failure.
@@ -124,7 +127,7 @@ type Decisions struct {
 
 // New returns a server that has observed no tick yet.
 func New(c Config) *Server {
-	s := &Server{config: c, has: state{ended: c.Now(), changes: []scaler.Tick{}, past: history{}}}
+	s := &Server{config: c, has: state{ended: c.Now(), changes: []scaler.Tick{}, past: history{}, spent: bills{}}}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, MaxRequestsInFlight: 4, Timeout: 10 * time.Second, CoalesceGather: true,
@@ -158,6 +161,7 @@ var files embed.FS
 
 var pages = template.Must(template.New("page").Funcs(template.FuncMap{
 	"clock":  func(t time.Time) string { return t.UTC().Format("15:04:05") },
+	"day":    func(t time.Time) string { return t.UTC().Format("Mon 2 Jan 15:04 UTC") },
 	"minute": func(t time.Time) string { return t.UTC().Format("15:04") },
 	"titled": func(id, title string, items []string) any {
 		return struct {
@@ -206,6 +210,11 @@ func (s *Server) Observe(t scaler.Tick) {
 	defer s.mu.Unlock()
 	s.has.ended, s.has.Tick, s.has.Seen = s.config.Now(), &t, s.has.seen
 	if t.Hold == "" {
+		if s.has.seen == nil {
+			s.has.since = t.At
+		} else if len(s.config.Costs) > 0 {
+			s.has.spent.spend(s.has.seen, t.At)
+		}
 		s.has.Ready, s.has.seen, s.has.Seen = true, &t, nil
 		s.has.past.add(&t)
 		for i := range t.Plan.Agents {

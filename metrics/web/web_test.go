@@ -38,9 +38,14 @@ func newBoard(t *testing.T) *board {
 	c.(prometheus.ExemplarAdder).AddWithExemplar(1, prometheus.Labels{"decision_id": "a-1"})
 	reg.MustRegister(c)
 	b := &board{t: t, now: time.Unix(1000, 0)}
+	costs := map[scaler.PoolID]float64{{Team: "web", Kind: scaler.Ephemeral}: 0.5, {Team: "web", Kind: scaler.Persistent}: 2}
+	for i := range 40 { // the teams of crowd
+		costs[scaler.PoolID{Team: fmt.Sprint("team-", i), Kind: scaler.Ephemeral}] = 0.12
+	}
 	b.Server = web.New(web.Config{
 		Gatherer: reg, Now: func() time.Time { return b.now }, MaxAge: time.Minute, JenkinsURL: "http://jenkins.svc/ci/", MaxAgents: 60,
 		Settings: map[string][]web.Setting{"web": {{Variable: "BELLBOARD_TEAM_WEB_LABELS", Value: "linux <x>", Origin: "BELLBOARD_DEFAULT_LABELS"}}},
+		Costs:    costs,
 		Replica:  func() web.Replica { return web.Replica{Instance: "ci <1>", Version: "v1.2.3", Role: "leader"} },
 	})
 	return b

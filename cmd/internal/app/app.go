@@ -109,7 +109,7 @@ func New(p Parts) (*Daemon, error) {
 	}
 	d.web = web.New(web.Config{
 		Gatherer: reg, Now: p.Clock.Now, Replica: d.Replica, MaxAge: max(10*s.PollInterval, 3*standbyPoll),
-		JenkinsURL: s.JenkinsURL, MaxAgents: s.MaxAgents, Settings: settings, History: d.history,
+		JenkinsURL: s.JenkinsURL, MaxAgents: s.MaxAgents, Settings: settings, Costs: s.CostPerHour(), History: d.history,
 	})
 	if p.Lead && !s.DryRun {
 		var err error

@@ -181,6 +181,19 @@ func TestMaxPersistentFollowsMaxAgents(t *testing.T) {
 	}
 }
 
+// TestCostPerHour: a team's price wins over that of all teams, and one for a kind over both.
+func TestCostPerHour(t *testing.T) {
+	c := load(t, env("BELLBOARD_TEAMS=web,data,old", "BELLBOARD_TEAM_DATA_LABELS=data", "BELLBOARD_TEAM_OLD_LABELS=old",
+		"BELLBOARD_DEFAULT_COST_PER_HOUR=0.1", "BELLBOARD_DEFAULT_PERSISTENT_COST_PER_HOUR=0.2", "BELLBOARD_TEAM_WEB_COST_PER_HOUR=0.3",
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_COST_PER_HOUR=0.4", "BELLBOARD_TEAM_OLD_COST_PER_HOUR=0"))
+	if diff := cmp.Diff(map[scaler.PoolID]float64{
+		{Team: "web", Kind: scaler.Ephemeral}: 0.4, {Team: "web", Kind: scaler.Persistent}: 0.3,
+		{Team: "data", Kind: scaler.Ephemeral}: 0.1, {Team: "data", Kind: scaler.Persistent}: 0.2,
+	}, c.CostPerHour()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestEveryVariableIsRead(t *testing.T) {
 	// By name: a field that is renamed, or that envconfig splits into other words, is a broken setting.
 	want := []string{
@@ -189,7 +202,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"SSH_CREDENTIALS", "SSH_SECRET", "SSH_HOST_KEY",
 		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "WAIT_VALUE", "TARGET_WAIT_P95", "TUNE", "CACHE_PRICE", "SCALE_UP_STEP", "BERTHS",
 		"EXECUTORS", "MAX_LIFETIME", "UNLABELLED", "PRIORITY", "PAUSED", "SCHEDULE", "ALLOW_HOST_DOCKER",
-		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "CACHE_KEEP", "STORAGE_CLASS", "REGISTRY_MIRROR",
+		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "CACHE_KEEP", "COST_PER_HOUR", "STORAGE_CLASS", "REGISTRY_MIRROR",
 		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS", "POD_TEMPLATE_FILE",
 	}
 	var got []string
@@ -215,7 +228,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "SSH_CREDENTIALS": "key", "SSH_SECRET": "keys", "SSH_HOST_KEY": testKey, "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
 		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "WAIT_VALUE": "2.5", "TARGET_WAIT_P95": "44s", "TUNE": "true", "CACHE_PRICE": "0.5", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true", "SCHEDULE": "0 22 * * * for 8h: PAUSED=false", "ALLOW_HOST_DOCKER": "true",
 		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "tcp", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
-		"CACHE_SIZE": "5Gi", "CACHE_KEEP": "3h", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
+		"CACHE_SIZE": "5Gi", "CACHE_KEEP": "3h", "COST_PER_HOUR": "0.12", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
 		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule", "POD_TEMPLATE_FILE": "/pod.yaml",
 	}
 	var environ []string

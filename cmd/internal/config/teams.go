@@ -89,6 +89,19 @@ func (c *Config) ScalerTeams() []scaler.Team {
 	return out
 }
 
+// CostPerHour returns what an agent of each pool costs an hour, as far as that is set.
+func (c *Config) CostPerHour() map[scaler.PoolID]float64 {
+	out := map[scaler.PoolID]float64{}
+	for i := range c.Teams {
+		for k, p := range c.Teams[i].Pods {
+			if p.CostPerHour > 0 {
+				out[scaler.PoolID{Team: c.Teams[i].Name, Kind: k}] = p.CostPerHour
+			}
+		}
+	}
+	return out
+}
+
 // PoolSpecs returns what shapes the pods of each team and kind.
 func (c *Config) PoolSpecs() []pool.Spec { return slices.Clone(c.specs) }
 
