@@ -204,23 +204,13 @@ func (s *scene) remember() {
 	s.mem.Started, s.mem.Sees = cmp.Or(old.Started, now), cmp.Or(old.Sees, now)
 	s.mem.Teams = map[string]TeamMemory{}
 	s.items = make([]ItemMemory, len(s.in.Jenkins.Items))
-	for i := range s.items {
-		// An item that is no demand just now still waits.
-		if it := &s.in.Jenkins.Items[i]; it.State != Pending {
-			s.items[i].Waiting = old.Items[it.ID].Waiting
-		}
-	}
 	for id, p := range old.Pools {
 		if !p.Up.IsZero() || !p.Down.IsZero() || p.Backoff.begun() {
 			*s.pooled.of(id) = PoolMemory{Up: p.Up, Down: p.Down, Backoff: p.Backoff}
 		}
 	}
 	s.facts = Facts{SecondBuilds: map[PoolID]int{}}
-	for _, id := range s.taken {
-		if w := old.Items[id].Waiting; w.Team != "" {
-			s.facts.Waits = append(s.facts.Waits, Wait{Team: w.Team, Job: w.Job, Took: s.in.Jenkins.AnsweredAt.Sub(w.Since)})
-		}
-	}
+	s.waits()
 	for _, m := range s.agents {
 		s.marking(m)
 		s.clocks(m)
