@@ -15,6 +15,8 @@ type Memory struct {
 	Pools   map[PoolID]PoolMemory
 	Teams   map[string]TeamMemory
 	Items   map[int64]*ItemMemory // by queue id
+	Left    []Waiting             // items that have just left the queue, and whose build no answer has shown yet
+	Runs    map[Run]int           // builds on executors, and on how many each
 	Slots   map[string]SlotMemory // by namespace/name
 	Vetoes  map[string]Veto       // by demand
 	Tidied  Tidied                // the last steps for Jenkins nodes that no team needs, and for fences
@@ -62,7 +64,7 @@ type TeamMemory struct {
 
 // ItemMemory is what is remembered of one item of the queue.
 type ItemMemory struct {
-	Waiting Waiting  // which team has to serve the item, if any
+	Waiting Waiting  // for how long the item has waited, and which team has to serve it
 	Seen    Sighting // since when the item has waited for an agent, if it does
 }
 
@@ -155,11 +157,4 @@ func (m Marking) shows(n *Node) bool {
 type Tidied struct {
 	Second int64 // since the epoch
 	Steps  int
-}
-
-// Waiting is one item that a team has to serve.
-type Waiting struct {
-	Team  string
-	Job   string // full name
-	Since time.Time
 }

@@ -216,11 +216,7 @@ func (s *scene) remember() {
 		}
 	}
 	s.facts = Facts{SecondBuilds: map[PoolID]int{}}
-	for _, id := range s.taken {
-		if w := old.Items[id].Waiting; w.Team != "" {
-			s.facts.Waits = append(s.facts.Waits, Wait{Team: w.Team, Job: w.Job, Took: s.in.Jenkins.AnsweredAt.Sub(w.Since)})
-		}
-	}
+	s.waits()
 	for _, m := range s.agents {
 		s.marking(m)
 		s.clocks(m)

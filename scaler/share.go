@@ -159,9 +159,9 @@ func (d *decider) shareOne(w *demand, fit []*ask) {
 	left, veto := d.offered(w)
 	kept := w.left - left
 	first.dec.Waiting += len(w.items) - w.left
-	first.dec.Oldest = max(first.dec.Oldest, d.in.Now.Sub(w.oldest))
 	for _, i := range w.items {
-		d.items[i].Waiting = Waiting{Team: first.t.Name, Job: d.in.Jenkins.Items[i].Job, Since: d.in.Jenkins.Items[i].Since}
+		d.items[i].Waiting.Team = first.t.Name
+		first.dec.Oldest = max(first.dec.Oldest, d.in.Now.Sub(d.items[i].Waiting.Since))
 	}
 	give := func(a *ask, n int) {
 		a.short[a.accepts] = append(a.short[a.accepts], n)

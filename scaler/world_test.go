@@ -69,7 +69,7 @@ func anyHouse(t *rapid.T) Input {
 	in.Memory = Memory{
 		Started: noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "started")),
 		Agents:  map[string]*AgentMemory{}, Pools: map[PoolID]PoolMemory{}, Teams: map[string]TeamMemory{}, Slots: map[string]SlotMemory{},
-		Items: map[int64]*ItemMemory{99: {Waiting: Waiting{"t0", "app", noon.Add(-time.Minute)}}},
+		Items: map[int64]*ItemMemory{99: {Waiting: Waiting{Team: "t0", Job: "app", Since: noon.Add(-time.Minute)}}},
 	}
 	if rapid.IntRange(0, 5).Draw(t, "grace") == 0 {
 		in.GraceUntil = noon.Add(time.Minute)

@@ -182,7 +182,6 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: role == roleStandby,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)
-			d.metrics.Limits(t)
 			if beside {
 				return // only the leader counts: sums over the replicas are true then
 			}

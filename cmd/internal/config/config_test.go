@@ -70,7 +70,7 @@ func TestBuiltInValues(t *testing.T) {
 		t.Errorf("globals (-want +got):\n%s", diff)
 	}
 	wantTeams := []scaler.Team{{
-		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, MostPersistent: 10, WaitValue: 10, CachePrice: 0.03,
+		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, MostPersistent: 10, WaitValue: 10, Objective: scaler.Objective{Share: 0.95, Within: time.Minute}, CachePrice: 0.03,
 		Pools: []scaler.Pool{
 			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, StartTimeout: 5 * time.Minute, Namespace: "default"},
 			{
@@ -200,7 +200,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN_FILE", "JENKINS_CA_FILE", "POLL_INTERVAL", "JENKINS_RESTART_GRACE", "TEAMS", "INSTANCE", "AGENT_JENKINS_URL", "AGENT_JENKINS_TUNNEL",
 		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LOG_FORMAT", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
 		"SSH_CREDENTIALS", "SSH_SECRET", "SSH_HOST_KEY",
-		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "WAIT_VALUE", "TARGET_WAIT_P95", "TUNE", "CACHE_PRICE", "SCALE_UP_STEP", "BERTHS",
+		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "WAIT_VALUE", "TARGET_WAIT_P95", "WAIT_OBJECTIVE", "TUNE", "CACHE_PRICE", "SCALE_UP_STEP", "BERTHS",
 		"EXECUTORS", "MAX_LIFETIME", "UNLABELLED", "PRIORITY", "PAUSED", "SCHEDULE", "ALLOW_HOST_DOCKER",
 		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "CACHE_KEEP", "COST_PER_HOUR", "STORAGE_CLASS", "REGISTRY_MIRROR",
 		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS", "POD_TEMPLATE_FILE",
@@ -226,7 +226,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"JENKINS_URL": "https://j", "AGENT_JENKINS_URL": "https://a", "AGENT_JENKINS_TUNNEL": "a:50000", "JENKINS_USER": "u", "JENKINS_TOKEN_FILE": "/t", "JENKINS_CA_FILE": "/ca", "POLL_INTERVAL": "2s",
 		"JENKINS_RESTART_GRACE": "6m", "TEAMS": "web", "INSTANCE": "ci", "NAMESPACE": "ns", "MAX_AGENTS": "11", "LISTEN": "127.0.0.1:1", "LOG_LEVEL": "debug", "LOG_FORMAT": "console", "LEADER_ELECTION": "false", "DRY_RUN": "true",
 		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "SSH_CREDENTIALS": "key", "SSH_SECRET": "keys", "SSH_HOST_KEY": testKey, "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
-		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "WAIT_VALUE": "2.5", "TARGET_WAIT_P95": "44s", "TUNE": "true", "CACHE_PRICE": "0.5", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true", "SCHEDULE": "0 22 * * * for 8h: PAUSED=false", "ALLOW_HOST_DOCKER": "true",
+		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "WAIT_VALUE": "2.5", "TARGET_WAIT_P95": "44s", "WAIT_OBJECTIVE": "99.5% under 90s", "TUNE": "true", "CACHE_PRICE": "0.5", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true", "SCHEDULE": "0 22 * * * for 8h: PAUSED=false", "ALLOW_HOST_DOCKER": "true",
 		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "tcp", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
 		"CACHE_SIZE": "5Gi", "CACHE_KEEP": "3h", "COST_PER_HOUR": "0.12", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
 		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule", "POD_TEMPLATE_FILE": "/pod.yaml",
@@ -248,6 +248,25 @@ func TestEveryVariableIsRead(t *testing.T) {
 		}
 		if s.Origin == BuiltIn {
 			t.Errorf("%s says it is built-in, but was set", s.Variable)
+		}
+	}
+}
+
+// TestObjective checks the objective that each team gets: its own, or the wait that Bellboard looks for, or the built-in.
+func TestObjective(t *testing.T) {
+	c := load(t, env("BELLBOARD_TEAMS=web,data,tools,free", "BELLBOARD_TEAM_DATA_LABELS=data", "BELLBOARD_TEAM_TOOLS_LABELS=tools", "BELLBOARD_TEAM_FREE_LABELS=free",
+		"BELLBOARD_TEAM_DATA_TARGET_WAIT_P95=20s", "BELLBOARD_TEAM_TOOLS_TARGET_WAIT_P95=20s", "BELLBOARD_TEAM_TOOLS_WAIT_OBJECTIVE=99.9% under 2m", "BELLBOARD_TEAM_FREE_WAIT_OBJECTIVE=none"))
+	var got []scaler.Objective
+	for _, team := range c.ScalerTeams() {
+		got = append(got, team.Objective)
+	}
+	want := []scaler.Objective{{Share: 0.95, Within: time.Minute}, {Share: 0.95, Within: 20 * time.Second}, {Share: 0.999, Within: 2 * time.Minute}, {}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, s := range c.Effective() {
+		if s.Variable == "BELLBOARD_TEAM_DATA_WAIT_OBJECTIVE" && (s.Value != "95% under 20s" || s.Origin != "BELLBOARD_TEAM_DATA_TARGET_WAIT_P95") {
+			t.Errorf("bellboard config shows %+v", s)
 		}
 	}
 }

@@ -73,6 +73,7 @@ type Limits struct {
 	ScaleDownCooldown time.Duration `split_words:"true" min:"0s" desc:"time after any change in the pool before idle persistent agents go. Longer: more idle time, fewer restarts of agents"`
 	WaitValue         float64       `split_words:"true" min:"0" max:"1000" desc:"seconds of an agent that you would pay to save a build one second of waiting. Higher: more agents are kept and started ahead, builds wait less, and you pay more"`
 	TargetWaitP95     time.Duration `split_words:"true" min:"1s" zero:"0s (WAIT_VALUE decides)" shown:"–" desc:"longest wait that 95 of 100 builds should have. If set, Bellboard looks for the WAIT_VALUE that reaches it"`
+	WaitObjective     string        `split_words:"true" is:"objective" shown:"95% under 60s, or under TARGET_WAIT_P95" desc:"share of the builds that are to get an executor within a time, from when nothing else is missing. Metrics count the builds that miss it, and an alert tells when too many do (docs/metrics.md). It decides nothing; none: no objective"`
 	Tune              bool          `split_words:"true" desc:"once a day, replay the builds of the last 14 days, and take the cheapest WAIT_VALUE that reaches TARGET_WAIT_P95 (docs/tune.md)"`
 	CachePrice        float64       `split_words:"true" min:"0" max:"1000" desc:"cost of a cache slot's volume, as a share of what an agent costs. Lower: more slots are kept, and more agents are persistent"`
 	ScaleUpStep       int           `split_words:"true" min:"0" desc:"most agents per scale-up; 0 for as many as wait. Lower: builds of a burst wait longer"`
@@ -131,7 +132,7 @@ func builtinGlobal() Global {
 }
 
 func builtinLimits() Limits {
-	return Limits{Mode: scaler.ModeAuto, MaxAgents: 10, WaitValue: 10, CachePrice: 0.03, Berths: 2, Executors: 1, MaxLifetime: 24 * time.Hour}
+	return Limits{Mode: scaler.ModeAuto, MaxAgents: 10, WaitValue: 10, WaitObjective: "95% under 60s", CachePrice: 0.03, Berths: 2, Executors: 1, MaxLifetime: 24 * time.Hour}
 }
 
 func builtinPod(kind scaler.Kind) PodSettings {

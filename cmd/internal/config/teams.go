@@ -22,6 +22,10 @@ func (l *loader) team(name string) Team {
 		t.MaxPersistent, t.sameMost = new(t.MaxAgents), true
 		l.follows[prefixOf(name, "")+"_MAX_PERSISTENT"] = l.source(name, "", "MAX_AGENTS")
 	}
+	if t.TargetWaitP95 > 0 && l.source(name, "", "WAIT_OBJECTIVE") == "" {
+		t.WaitObjective = "95% under " + short(t.TargetWaitP95)
+		l.follows[prefixOf(name, "")+"_WAIT_OBJECTIVE"] = l.source(name, "", "TARGET_WAIT_P95")
+	}
 	if t.Schedule != "" {
 		t.windows, _ = windows(t.Schedule) // learn has noted the mistakes
 	}
@@ -64,6 +68,7 @@ func (c *Config) ScalerTeams() []scaler.Team {
 			TargetWait: t.TargetWaitP95, CachePrice: t.CachePrice,
 			ScaleUpStep: t.ScaleUpStep, Priority: t.Priority, MostPersistent: t.mostPersistent(),
 		}
+		one.Objective, _ = objective(t.WaitObjective) // forms has checked it
 		t.set(&one)
 		for _, spec := range c.specs {
 			if spec.Team != t.Name {
