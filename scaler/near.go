@@ -16,8 +16,10 @@ type Near struct {
 	Meant string   `json:"meant,omitempty"` // a label of the team that looks like the only one that it lacks
 }
 
-// mostLacks is for how many missing labels near tries all combinations.
-const mostLacks = 5
+const (
+	mostLacks = 5  // for so many missing labels near tries all combinations
+	nearMost  = 20 // groups of builds for which the nearest team is looked for, the oldest first
+)
 
 // nearest returns the team that lacks fewest labels of an expression, of several the first. It is nil if no team
 // has any label of the expression, or one that looks like it.

@@ -145,14 +145,16 @@ func (s *scene) lookAtItems() {
 	for i := range s.items {
 		it := &s.in.Jenkins.Items[i]
 		s.quiet = s.quiet || it.State == ShuttingDown
+		s.mem.Items[it.ID] = &s.items[i]
+		was := old[it.ID]
+		if was != nil {
+			s.items[i] = *was
+		}
 		if it.State == Pending {
 			s.starting = true
-		} else {
-			// An item that is no demand just now still waits.
-			if was := old[it.ID]; was != nil {
-				s.items[i] = *was
+			if was != nil {
+				s.taken = append(s.taken, it.ID)
 			}
-			s.mem.Items[it.ID] = &s.items[i]
 		}
 		// If only one Jenkins node carries a label, Jenkins tells that node's name in place of the label.
 		// While Bellboard removes everything, such an item would keep that Jenkins node for ever.

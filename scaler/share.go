@@ -136,7 +136,7 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 		for _, i := range w.items[:w.left] {
 			noTeam.note(&items[i], d.in.Now.Sub(w.oldest), w.key, w.text, text)
 		}
-		if g := noTeam[w.key]; g != nil {
+		if g := noTeam[w.key]; g != nil && len(noTeam) <= nearMost {
 			g.Near = nearest(w.expr, teams)
 		}
 	}

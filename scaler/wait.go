@@ -62,15 +62,12 @@ func (w *Waiting) wait(until time.Time) {
 func (s *scene) waits() {
 	old, at := &s.in.Memory, s.in.Jenkins.AnsweredAt
 	s.facts.Missed, s.facts.Gone = map[string]int{}, map[string]int{}
-	queued := make(map[int64]bool, len(s.items))
 	for i := range s.items {
-		it := &s.in.Jenkins.Items[i]
-		queued[it.ID] = true
-		s.items[i].Waiting = s.waiting(it, old.Items[it.ID].Waiting)
+		s.items[i].Waiting = s.waiting(&s.in.Jenkins.Items[i], s.items[i].Waiting)
 	}
 	left := slices.Clone(old.Left)
 	for _, id := range s.taken {
-		if w := old.Items[id].Waiting; !queued[id] && w.Job != "" {
+		if w := old.Items[id].Waiting; s.mem.Items[id] == nil && w.Job != "" {
 			w.wait(at)
 			left = append(left, w)
 		}
