@@ -452,11 +452,14 @@ func (t *Tick) demandTexts(q *Queued, w *Demand) []string {
 		return []string{"No team answers, and none has to: a free executor of another Jenkins node fits."}
 	}
 	if len(w.Teams) == 0 {
-		u := Unserved{Label: w.Label}
+		texts, u := []string{sentence(noTeamText(w.Label, w.Inferred))}, Unserved{Label: w.Label}
 		if i := slices.IndexFunc(t.Plan.Unserved, func(known Unserved) bool { return known.Label == w.Label }); i >= 0 {
 			u.Near = t.Plan.Unserved[i].Near
 		}
-		return said(sentence(noTeamText(w.Label, w.Inferred)), sentence("To serve it: "+u.Remedy()))
+		if remedy := u.Remedy(); remedy != "" {
+			texts = append(texts, sentence("To serve it: "+remedy))
+		}
+		return texts
 	}
 	answers := "Team " + q.Team + " answers"
 	if len(w.Teams) > 1 {

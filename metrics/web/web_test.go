@@ -215,15 +215,15 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// TestDecisionsAreSmall checks that a remembered action does not keep the pods and slots of the whole tick in
-// memory.
+// TestDecisionsAreSmall checks that a remembered action does not keep the pods, slots and items of the whole
+// tick in memory.
 func TestDecisionsAreSmall(t *testing.T) {
 	b := newBoard(t)
-	acts := func() (pods weak.Pointer[scaler.Pod], slots weak.Pointer[scaler.Slot]) {
-		p, s := make([]scaler.Pod, 100), make([]scaler.Slot, 100)
+	acts := func() (pods weak.Pointer[scaler.Pod], slots weak.Pointer[scaler.Slot], items weak.Pointer[scaler.Item]) {
+		p, s, q := make([]scaler.Pod, 100), make([]scaler.Slot, 100), make([]scaler.Item, 100)
 		p[0].Name, s[0].Name = "pets-p-1", "pets-cache-a"
 		done := acted("a-1")
-		done.Plan.Slots = []scaler.SlotSeen{{}}
+		done.Plan.Slots, done.Items = []scaler.SlotSeen{{}}, q
 		for _, a := range []scaler.Action{{Verb: scaler.DeletePod, Agent: "pets-p-1", Text: "drained", Pod: &p[0]}, {Verb: scaler.DeleteSlot, Slot: &s[0]}} {
 			done.Plan.Actions = append(done.Plan.Actions, a)
 			done.Outcomes = append(done.Outcomes, scaler.Outcome{Action: a, Result: scaler.Done})
@@ -232,13 +232,13 @@ func TestDecisionsAreSmall(t *testing.T) {
 		if done.Plan.Actions[0].Pod != &p[0] || done.Outcomes[2].Action.Slot != &s[0] {
 			t.Error("the record of others is changed")
 		}
-		return weak.Make(&p[99]), weak.Make(&s[99])
+		return weak.Make(&p[99]), weak.Make(&s[99]), weak.Make(&q[99])
 	}
-	pods, slots := acts()
+	pods, slots, items := acts()
 	b.Observe(tick("a-2")) // is the last tick, which is whole, from here on
 	runtime.GC()
-	if pods.Value() != nil || slots.Value() != nil {
-		t.Errorf("after the next tick the pods are kept: %v, the slots: %v; want neither", pods.Value() != nil, slots.Value() != nil)
+	if pods.Value() != nil || slots.Value() != nil || items.Value() != nil {
+		t.Errorf("after the next tick the pods are kept: %v, the slots: %v, the items: %v; want none", pods.Value() != nil, slots.Value() != nil, items.Value() != nil)
 	}
 	d := decode[web.Decisions](b, "/api/v1/decisions").Ticks[0]
 	deletes, retires := d.Outcomes[1].Action, d.Plan.Actions[1]
