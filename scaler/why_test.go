@@ -89,11 +89,13 @@ func TestExpected(t *testing.T) {
 	}{
 		"nothing is known": {},
 		"the one that was made first": {
-			Decision{Usual: usual}, []Agent{agent("b", 2*time.Second, nil), agent("a", 9*time.Second, nil)},
+			Decision{Usual: usual},
+			[]Agent{agent("b", 2*time.Second, nil), agent("a", 9*time.Second, nil)},
 			&Expected{Agent: "a", Phase: PhasePull, Age: 9 * time.Second, Start: 14 * time.Second, In: 5 * time.Second},
 		},
 		"one in time before one that is late": {
-			Decision{Usual: usual}, []Agent{agent("b", time.Minute, nil), agent("a", 9*time.Second, nil), agent("c", time.Hour, nil)},
+			Decision{Usual: usual},
+			[]Agent{agent("b", time.Minute, nil), agent("a", 9*time.Second, nil), agent("c", time.Hour, nil)},
 			&Expected{Agent: "a", Phase: PhasePull, Age: 9 * time.Second, Start: 14 * time.Second, In: 5 * time.Second},
 		},
 		"one that takes long":        {Decision{Usual: usual}, []Agent{agent("a", time.Minute, nil)}, &Expected{Agent: "a", Phase: PhasePull, Age: time.Minute, Start: 14 * time.Second}},
@@ -118,16 +120,24 @@ func sentencesOfWhy(say func(name string, texts ...string)) {
 	paused := []Step{{Rule: RuleBackoff, Pause: &Pause{Kind: Ephemeral, Failure: FailureOOM, Left: 20 * time.Second}}}
 	decisions := []*Decision{
 		{Team: "web", Waiting: 2, Busy: 1, Coming: 2, Alive: 3, MaxAgents: 4, Up: map[Kind]int{Ephemeral: 1}, Text: "2 waiting, 0 free, 2 on the way"},
-		{Team: "web", Short: 1, Reason: ReasonBlocked, Steps: capped, Text: "at MAX_AGENTS=4 (wants 7)"}, {Team: "web", Short: 1}, {Team: "web", Free: 1},
+		{Team: "web", Short: 1, Reason: ReasonBlocked, Steps: capped, Text: "at MAX_AGENTS=4 (wants 7)"},
+		{Team: "web", Short: 1},
+		{Team: "web", Free: 1},
 	}
 	say("Decision.has", decisions[0].has())
 	for _, d := range decisions {
 		say("Expected.words", (*Expected)(nil).words(d))
 	}
 	for _, x := range []Expected{
-		{}, {Start: 14 * time.Second, In: 14 * time.Second}, {After: 20 * time.Second}, {After: 20 * time.Second, Start: 14 * time.Second, In: 34 * time.Second},
-		{Agent: "web-e-a", Start: 14 * time.Second, Age: time.Minute}, {Agent: "web-e-a", Start: 14 * time.Second, Age: time.Minute, Text: "Unschedulable: 0/4 nodes"},
-		{Agent: "web-e-a", Phase: PhasePull}, {Agent: "web-e-a", Phase: PhasePull, Start: 14 * time.Second}, {Agent: "web-e-a", Start: 14 * time.Second, In: 5 * time.Second},
+		{},
+		{Start: 14 * time.Second, In: 14 * time.Second},
+		{After: 20 * time.Second},
+		{After: 20 * time.Second, Start: 14 * time.Second, In: 34 * time.Second},
+		{Agent: "web-e-a", Start: 14 * time.Second, Age: time.Minute},
+		{Agent: "web-e-a", Start: 14 * time.Second, Age: time.Minute, Text: "Unschedulable: 0/4 nodes"},
+		{Agent: "web-e-a", Phase: PhasePull},
+		{Agent: "web-e-a", Phase: PhasePull, Start: 14 * time.Second},
+		{Agent: "web-e-a", Start: 14 * time.Second, In: 5 * time.Second},
 	} {
 		say("Expected.words", x.words(decisions[0]))
 	}
@@ -141,16 +151,24 @@ func sentencesOfWhy(say func(name string, texts ...string)) {
 		Agents:    []Agent{held},
 		Decisions: []Decision{{Team: "web", Waiting: 3, Coming: 1, Short: 2, MaxAgents: 4, Alive: 4, Usual: usual, Reason: ReasonBlocked, Steps: paused, Text: paused[0].block()}},
 		Demands: []Demand{
-			{Label: "linux", Builds: 3, Short: 2, Teams: []string{"web", "apps"}}, {Label: "docker", Builds: 1, Teams: []string{"web"}},
-			{Label: "mac", Builds: 1}, {Label: "windows", Builds: 1, Short: 1}, {Label: "arm", Inferred: true, Builds: 1, Short: 1},
+			{Label: "linux", Builds: 3, Short: 2, Teams: []string{"web", "apps"}},
+			{Label: "docker", Builds: 1, Teams: []string{"web"}},
+			{Label: "mac", Builds: 1},
+			{Label: "windows", Builds: 1, Short: 1},
+			{Label: "arm", Inferred: true, Builds: 1, Short: 1},
 		},
 	}}
 	for i, it := range []Item{
 		labelled("shop", "linux"), labelled("shop", "linux"), labelled("image", "docker"), labelled("app", "mac"), labelled("legacy", "windows"), labelled("resumes", "web-e-a"),
-		{Job: "maybe", Label: "arm", State: Buildable, Resolution: Inferred}, {Job: "any", State: Buildable, Resolution: Unlabelled},
+		{Job: "maybe", Label: "arm", State: Buildable, Resolution: Inferred},
+		{Job: "any", State: Buildable, Resolution: Unlabelled},
 		{Job: "odd", State: Buildable, Resolution: Unresolved, Why: "Waiting for next available executor"},
-		{Job: "new", State: Quiet}, {Job: "second", State: Blocked, Why: "Build #1 is already in progress"}, {Job: "blocked", State: Blocked}, {Job: "soon", State: Pending},
-		{Job: "flow", State: Flyweight}, {Job: "late", State: ShuttingDown},
+		{Job: "new", State: Quiet},
+		{Job: "second", State: Blocked, Why: "Build #1 is already in progress"},
+		{Job: "blocked", State: Blocked},
+		{Job: "soon", State: Pending},
+		{Job: "flow", State: Flyweight},
+		{Job: "late", State: ShuttingDown},
 	} {
 		it.Since = noon.Add(-time.Duration(30-i) * time.Second)
 		tick.Items = append(tick.Items, it)

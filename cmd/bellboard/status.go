@@ -37,9 +37,9 @@ type question struct {
 	watch                            bool
 }
 
-// command returns a command that asks the leader. The path is what it asks for, and print makes text of the
+// command returns a command that asks the leader. The path is what it asks for, and words makes text of the
 // answer.
-func (q *question) command(environ []string, cmd *cobra.Command, path func(args []string) string, print func(s *term.Screen, args []string, answer []byte) (string, error)) *cobra.Command {
+func (q *question) command(environ []string, cmd *cobra.Command, path func(args []string) string, words func(s *term.Screen, args []string, answer []byte) (string, error)) *cobra.Command {
 	cmd.Args = cobra.MaximumNArgs(1)
 	cmd.Long += "\nFinds the leader by its Lease, and reaches its HTTP port through the API server of the kubeconfig, as kubectl port-forward\n" +
 		"does. That needs the rights get leases, get pods and create pods/portforward in Bellboard's own namespace. With --url it\n" +
@@ -53,7 +53,7 @@ func (q *question) command(environ []string, cmd *cobra.Command, path func(args 
 		look := func() (string, error) {
 			if from == nil {
 				var err error
-				if from, err = q.reach(cmd.Context(), environ); err != nil {
+				if from, err = q.reach(cmd.Context()); err != nil {
 					return "", err
 				}
 			}
@@ -66,7 +66,7 @@ func (q *question) command(environ []string, cmd *cobra.Command, path func(args 
 			if q.output == "json" {
 				return string(plain.JSON(answer)), nil
 			}
-			return print(screen, args, answer)
+			return words(screen, args, answer)
 		}
 		defer func() {
 			if from != nil {
@@ -112,7 +112,7 @@ func settingOf(environ []string, name, otherwise string) string {
 }
 
 // reach returns the Bellboard to ask.
-func (q *question) reach(ctx context.Context, environ []string) (*app.Remote, error) {
+func (q *question) reach(ctx context.Context) (*app.Remote, error) {
 	if q.url != "" {
 		r, err := app.At(q.url)
 		if err != nil {
@@ -302,8 +302,9 @@ func teamText(s *term.Screen, is *web.Status, seen *scaler.Tick, team string) st
 	if d == nil {
 		return "" // the server knows the team, or answers that it does not
 	}
-	out := s.Text("", fmt.Sprintf("%s: waiting %d, oldest %s · busy %d · free %d · starting %s · alive %d of %d · %s",
-		team, d.Waiting, oldest(d), d.Busy, d.Free, d.OnTheWay(), d.Alive, d.MaxAgents, waited(is))) + s.Text("", d.Change()+": "+d.Text)
+	var out strings.Builder
+	out.WriteString(s.Text("", fmt.Sprintf("%s: waiting %d, oldest %s · busy %d · free %d · starting %s · alive %d of %d · %s",
+		team, d.Waiting, oldest(d), d.Busy, d.Free, d.OnTheWay(), d.Alive, d.MaxAgents, waited(is))) + s.Text("", d.Change()+": "+d.Text))
 	t, more := term.Table{Head: []string{"AGENT", "STATE", "AGE", "BUILD", "REMARK"}, Short: 4}, 0
 	for i := range seen.Plan.Agents {
 		a := &seen.Plan.Agents[i]
@@ -327,16 +328,16 @@ func teamText(s *term.Screen, is *web.Status, seen *scaler.Tick, team string) st
 		t.Add(a.Name, state, scaler.Short(max(0, seen.At.Sub(a.Created))), build, remark)
 	}
 	if len(t.Rows) > 0 {
-		out += "\n" + t.In(s)
+		out.WriteString("\n" + t.In(s))
 	}
 	if more > 0 {
-		out += fmt.Sprintf("and %d more\n", more)
+		fmt.Fprintf(&out, "and %d more\n", more)
 	}
 	for _, u := range d.Usual {
-		out += s.Text("", fmt.Sprintf("%s agents start in %s", u.Kind, u.Words()))
+		out.WriteString(s.Text("", fmt.Sprintf("%s agents start in %s", u.Kind, u.Words())))
 	}
 	for i := range d.Scheduled {
-		out += s.Text("", "window of SCHEDULE: "+d.Scheduled[i].Words())
+		out.WriteString(s.Text("", "window of SCHEDULE: "+d.Scheduled[i].Words()))
 	}
 	slots := map[scaler.SlotState]int{}
 	for _, x := range seen.Plan.Slots {
@@ -346,10 +347,10 @@ func teamText(s *term.Screen, is *web.Status, seen *scaler.Tick, team string) st
 	}
 	for _, state := range scaler.SlotStates() {
 		if n := slots[state]; n > 0 {
-			out += fmt.Sprintf("cache slots %s: %d\n", state, n)
+			fmt.Fprintf(&out, "cache slots %s: %d\n", state, n)
 		}
 	}
-	return out
+	return out.String()
 }
 
 // lostText has the last agents that failed, and the builds that lost their agent.

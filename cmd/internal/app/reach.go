@@ -14,12 +14,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // Remote is the HTTP port of a Bellboard that runs elsewhere.
@@ -65,7 +65,7 @@ func Leader(ctx context.Context, kube *rest.Config, instance string, namespaces 
 	}
 	ctx, stop := context.WithCancel(ctx)
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	forward, err := portforward.NewOnAddressesWithContext(ctx, dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ready, io.Discard, io.Discard)
+	forward, err := portforward.NewOnAddressesForStreamingWithContext(ctx, dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ready, io.Discard, io.Discard)
 	if err != nil {
 		stop()
 		return nil, fmt.Errorf("kubernetes: %w", err)
@@ -142,12 +142,12 @@ func dialer(kube *rest.Config, to *url.URL) (httpstream.Dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	older := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, to)
-	socket, err := portforward.NewSPDYOverWebsocketDialer(to, kube)
+	older := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, to)
+	socket, err := portforward.NewSPDYOverWebsocketDialerForStreaming(to, kube)
 	if err != nil {
 		return nil, err
 	}
-	return portforward.NewFallbackDialer(socket, older, func(err error) bool {
+	return portforward.NewFallbackDialerForStreaming(socket, older, func(err error) bool {
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	}), nil
 }

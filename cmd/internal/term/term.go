@@ -86,7 +86,7 @@ func (s *Screen) Mood(m scaler.Mood) string {
 // wrap returns the text in lines of that width; 0: in one line. A longer word has a line of its own.
 func wrap(text string, width int) []string {
 	lines, at := []string{""}, 0
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		last, n := &lines[len(lines)-1], utf8.RuneCountInString(word)
 		switch {
 		case *last == "":
