@@ -87,10 +87,10 @@ func Leader(ctx context.Context, kube *rest.Config, instance string, namespaces 
 
 // leaderPod returns the pod of the replica that holds the Lease.
 func leaderPod(ctx context.Context, client kubernetes.Interface, instance string, namespaces []string) (string, *corev1.Pod, error) {
-	for _, namespace := range namespaces {
+	for i, namespace := range namespaces {
 		lease, err := client.CoordinationV1().Leases(namespace).Get(ctx, leaseName(instance), metav1.GetOptions{})
 		switch {
-		case apierrors.IsNotFound(err):
+		case apierrors.IsNotFound(err), apierrors.IsForbidden(err) && i+1 < len(namespaces):
 			continue
 		case err != nil:
 			return "", nil, reaching("the Lease "+namespace+"/"+leaseName(instance), namespace, err)
