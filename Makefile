@@ -5,7 +5,7 @@ FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
 
-.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen pictures replay docs kustomize ci
+.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen pictures replay docs manifests kustomize ci
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ replay: ## replay generated histories, and those in the folder HISTORIES if give
 
 docs: ## write the tables of settings into README.md
 	go test -count=1 -run '^TestREADME$$' ./cmd/internal/config -update
+
+manifests: ## write what deploy/chart renders: its golden files
+	go test -count=1 -run '^TestGolden$$' ./cmd/internal/chart -update
 
 kustomize: ## write deploy/kustomize/base/install.yaml
 	go test -count=1 -run '^TestBase$$' ./cmd/internal/kustomize -update
