@@ -7,7 +7,6 @@ tool (
 	golang.org/x/perf/cmd/benchstat
 	gotest.tools/gotestsum
 	helm.sh/helm/v3/cmd/helm
-	sigs.k8s.io/kustomize/kustomize/v5
 )
 
 require (
@@ -321,8 +320,6 @@ require (
 	oras.land/oras-go/v2 v2.6.2 // indirect
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
 	sigs.k8s.io/kustomize/api v0.21.2 // indirect
-	sigs.k8s.io/kustomize/cmd/config v0.21.2 // indirect
-	sigs.k8s.io/kustomize/kustomize/v5 v5.8.2 // indirect
 	sigs.k8s.io/kustomize/kyaml v0.21.2 // indirect
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect

@@ -66,6 +66,26 @@ func golden(t *testing.T, path, got string) {
 	}
 }
 
+// head is the beginning of install.yaml.
+const head = `# Bellboard in a cluster without Helm: kubectl apply -f install.yaml
+#
+# Change the image (search for registry.example.com) and the ConfigMaps: the address of Jenkins, and your
+# teams. Bellboard reads them at its start: kubectl -n bellboard rollout restart deployment/bellboard
+#
+# This is what deploy/chart renders of examples/first.yaml (make manifests). deploy/chart/values.yaml
+# explains it, and the other examples are other ways to run agents: helm template deploy/chart.
+#
+# This file makes three namespaces: Bellboard's own, and two for agents. A pod with Docker inside is
+# privileged, and agents without Docker need no such right. The three Roles have all rights of Bellboard;
+# there is no ClusterRole and no CRD.
+`
+
+// TestInstall checks that deploy/install.yaml is what the chart renders.
+func TestInstall(t *testing.T) {
+	text := render(t, "--values", Example("first"), "--set", "createNamespace=true", "--no-hooks")
+	golden(t, "../../../deploy/install.yaml", head+strings.TrimPrefix(regexp.MustCompile("(?m)^# Source: .*\n").ReplaceAllString(text, ""), "---\n"))
+}
+
 // TestGolden shows all that the chart renders with every switch on, and with every switch off.
 func TestGolden(t *testing.T) {
 	for _, name := range []string{"everything", "least"} {
@@ -277,6 +297,7 @@ func TestExamples(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			objects := decoded(t, render(t, "--values", Example(name), "--set", "createNamespace=true", "--no-hooks"))
 			var environ []string
+			data := map[string]map[string]string{}
 			made, enforced, needs := map[string]bool{}, map[string]string{}, map[string]int{}
 			for _, o := range objects {
 				switch o := o.(type) {
@@ -286,13 +307,16 @@ func TestExamples(t *testing.T) {
 						t.Errorf("helm uninstall keeps %s: %t", o.Name, keep)
 					}
 				case *corev1.ConfigMap:
-					for k, v := range o.Data {
-						environ = append(environ, k+"="+v)
-					}
+					data[o.Name] = o.Data
 				case *appsv1.Deployment:
 					if o.Name == "bellboard" {
 						for _, e := range o.Spec.Template.Spec.Containers[0].Env {
 							environ = append(environ, e.Name+"="+e.Value)
+						}
+						for _, from := range o.Spec.Template.Spec.Containers[0].EnvFrom { // ConfigMaps are sent before
+							for k, v := range data[from.ConfigMapRef.Name] {
+								environ = append(environ, k+"="+v)
+							}
 						}
 					}
 				case *rbacv1.Role, *rbacv1.RoleBinding, *policyv1.PodDisruptionBudget, *networkingv1.NetworkPolicy:
