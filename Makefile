@@ -5,7 +5,7 @@ FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
 
-.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen pictures replay docs kustomize ci
+.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen pictures replay docs manifests ci
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ kube: ## build a real Kubernetes control plane for make e2e, once (10 to 25 minu
 	deploy/kube/build
 
 e2e: kube ## test the daemon, and two on one Lease, against a real API server (4 minutes)
-	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e ./cmd/internal/kustomize
+	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e ./cmd/internal/chart
 	BELLBOARD_E2E=1 go test -count=1 -timeout 5m -tags e2e -run '^TestOnARealAPIServer$$' ./cmd/internal/doctor
 
 e2e-node: ## test README's install, and agents with Docker, on a real kubelet and containerd (needs root, Debian, cgroup v1; 5 minutes)
@@ -73,8 +73,8 @@ replay: ## replay generated histories, and those in the folder HISTORIES if give
 docs: ## write the tables of settings into README.md
 	go test -count=1 -run '^TestREADME$$' ./cmd/internal/config -update
 
-kustomize: ## write deploy/kustomize/base/install.yaml
-	go test -count=1 -run '^TestBase$$' ./cmd/internal/kustomize -update
+manifests: ## write deploy/install.yaml, which deploy/chart renders, and the chart's golden files
+	go test -count=1 -run '^Test(Install|Golden)$$' ./cmd/internal/chart -update
 
 ci: ## run what CI runs
 	.ci/run

@@ -75,7 +75,8 @@ func TestInstallIsComplete(t *testing.T) {
 		}
 	}
 	want := map[string]int{
-		"Namespace": 3, "ConfigMap": 1, "ServiceAccount": 1, "Role": 3, "RoleBinding": 3, "Deployment": 1, "Service": 1,
+		"Namespace": 3, "ConfigMap": 3, // the daemon's and two teams'
+		"ServiceAccount": 1, "Role": 3, "RoleBinding": 3, "Deployment": 1, "Service": 1,
 		"PodDisruptionBudget": 3, "NetworkPolicy": 3, // and no ClusterRole, CRD or Secret
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

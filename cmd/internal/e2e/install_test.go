@@ -109,7 +109,7 @@ func TestInstall(t *testing.T) {
 			return err == nil
 		})
 	}
-	settings, err := k.CoreV1().ConfigMaps(account).Get(t.Context(), account, metav1.GetOptions{})
+	settings, err := k.CoreV1().ConfigMaps(account).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + account})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +122,10 @@ func TestInstall(t *testing.T) {
 	h.volumes(2) // also for the slot of the one that is refused
 	h.swarmPassword("ci-docker")
 	var environ []string
-	for name, value := range settings.Data {
-		environ = append(environ, name+"="+value)
+	for _, of := range settings.Items {
+		for name, value := range of.Data {
+			environ = append(environ, name+"="+value)
+		}
 	}
 	h.env = slices.Concat(environ, h.env)
 	for _, ns := range namespaces[1:] {

@@ -256,7 +256,7 @@ func (c *ControlPlane) startControllers() error {
 			"--controllers=garbage-collector-controller,pod-garbage-collector-controller,namespace-controller," +
 				"resourcequota-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,disruption-controller," +
 				"taint-eviction-controller,daemonset-controller," + // gives the controller before it its index of pods
-				"deployment-controller,replicaset-controller," +
+				"deployment-controller,replicaset-controller,job-controller," +
 				"persistentvolume-binder-controller,persistentvolumeclaim-protection-controller,persistentvolume-protection-controller",
 			"--pvclaimbinder-sync-period=2s", "--min-resync-period=1m",
 		},

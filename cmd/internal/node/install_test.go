@@ -121,7 +121,7 @@ func TestInstall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const was = "  BELLBOARD_DEFAULT_PERSISTENT_NAMESPACE: ci-docker\n"
+	const was = "  BELLBOARD_DEFAULT_PERSISTENT_NAMESPACE: \"ci-docker\"\n"
 	if bytes.Count(settings, []byte(was)) != 1 {
 		t.Fatalf("not once in %s: %s", installYAML, was)
 	}
