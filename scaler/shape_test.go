@@ -80,7 +80,7 @@ func TestOnlyScalerWritesTheMemory(t *testing.T) {
 func TestLimitsAreInOnePlace(t *testing.T) {
 	readers := map[string][]string{
 		"ScaleUpStep":     {"limits"},
-		"ScaleUpCooldown": {"newAsk"}, // limits gets what is left of it
+		"ScaleUpCooldown": {"newAsk"},                                              // limits gets what is left of it
 		"MaxAgents":       {"limits", "room", "shareGlobal", "cap", "caps", "has"}, // has tells people
 		"MaxPersistent":   {"limits", "room", "persistentRoom", "persistent", "needless", "cap"},
 	}

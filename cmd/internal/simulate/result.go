@@ -35,7 +35,7 @@ type Measures struct {
 	WaitP95  float64  `json:"waitP95Seconds"`
 	WaitP99  float64  `json:"waitP99Seconds"`
 	Cold     float64  `json:"coldSeconds"` // that empty caches added to each build
-	Paid     float64  `json:"paid"` // agents and slots
+	Paid     float64  `json:"paid"`        // agents and slots
 	Starting float64  `json:"starting"`
 	Busy     float64  `json:"busy"`
 	Idle     float64  `json:"idle"`
