@@ -493,7 +493,11 @@ func (x *Expected) words(d *Decision) string {
 	case x.Start == 0 && x.Agent == "" && x.After == 0:
 		return "An agent is being made; how long a start takes is not known yet."
 	case x.After > 0:
-		return "The next agent is tried in " + Short(max(x.After, time.Second)) + cmp.Or(strings.Replace(usually(x.Start), ", usually", ", and a start usually takes", 1), "; how long a start takes is not known yet") + "."
+		text := "The next agent is tried in " + Short(max(x.After, time.Second))
+		if x.Start == 0 {
+			return text + "; how long a start takes is not known yet."
+		}
+		return text + ", and a start usually takes " + Short(x.Start) + "."
 	case x.Agent == "":
 		return "An agent is being made, and is expected in " + Short(x.In) + "."
 	}

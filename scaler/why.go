@@ -171,8 +171,8 @@ func (t *Tick) expected(d *Decision) (next *Expected) {
 	return next
 }
 
-// order compares two agents on their way: first those that are in time, then the late ones, then those of which
-// nothing is known.
+// order compares two agents on their way: first those that are in time, then the late ones, then those of
+// which nothing is known.
 func (x *Expected) order(y *Expected) int {
 	return cmp.Or(yes(x.Start == 0)-yes(y.Start == 0), yes(x.In == 0)-yes(y.In == 0), cmp.Compare(x.In, y.In), cmp.Compare(x.Age, y.Age))
 }

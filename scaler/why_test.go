@@ -25,8 +25,8 @@ func labelled(job, label string) Item {
 	return Item{Job: job, Label: label, State: Buildable, Resolution: Labelled}
 }
 
-// TestWhy checks which builds an answer is about: by job, by the end of its path, by label as people write it,
-// by team, or by a part of these.
+// TestWhy checks which builds an answer is about: by job, by the end of its path, by label as people write
+// it, by team, or by a part of these.
 func TestWhy(t *testing.T) {
 	teams := []Team{
 		newTeam("web", ModeEphemeral, []string{"linux"}, func(t *Team) { t.MaxAgents = 2 }),

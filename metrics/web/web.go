@@ -254,8 +254,8 @@ func (s *Server) now() state {
 	return has
 }
 
-// decision returns the part of a tick that a Server remembers. It has no pointer to an agent or an item, which
-// would keep all of that tick: there may be thousands.
+// decision returns the part of a tick that a Server remembers. It has no pointer to an agent or an item,
+// which would keep all of that tick: there may be thousands.
 func decision(t scaler.Tick) scaler.Tick {
 	t.Items = nil
 	t.Plan.Agents, t.Plan.Slots, t.News = nil, nil, nil // by far the longest parts, and not needed to explain the decision

@@ -239,8 +239,8 @@ func TestWhatItWaitsFor(t *testing.T) {
 	}
 }
 
-// TestSilenceIsSaid checks that the log names a server at once that answers no more, once for each silence, and
-// that it says when the server answers again. A Jenkins that takes a second is no silence.
+// TestSilenceIsSaid checks that the log names a server at once that answers no more, once for each silence,
+// and says when the server answers again. A Jenkins that takes a second is no silence.
 func TestSilenceIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)

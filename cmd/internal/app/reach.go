@@ -121,7 +121,7 @@ func reaching(what, namespace string, err error) error {
 	return fmt.Errorf("cannot reach %s: %w", what, err)
 }
 
-// httpPort returns the port that the pod serves its page on: the one with the name http, or else its only one.
+// httpPort returns the port that the pod serves its page on: the one with the name http, or its only one.
 func httpPort(pod *corev1.Pod) (int32, error) {
 	var all []corev1.ContainerPort
 	for i := range pod.Spec.Containers {

@@ -60,8 +60,8 @@ metadata: {name: port-%[1]d}
 spec: {forwards: [{ports: [%[1]d], target: {address: 127.0.0.1, port: %[1]d}}]}
 `
 
-// Kubelet makes a simulated Kubernetes node whose pods can be reached by a port-forward. The scheduler gives it
-// no pod.
+// Kubelet makes a simulated Kubernetes node whose pods can be reached by a port-forward. The scheduler gives
+// that Kubernetes node no pod.
 func (c *ControlPlane) Kubelet(ctx context.Context, name string) error {
 	host, port, err := net.SplitHostPort(c.kwok)
 	if err != nil {

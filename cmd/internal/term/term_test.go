@@ -9,8 +9,8 @@ import (
 	"bellboard/scaler"
 )
 
-// TestWidth checks that no line of a table or a text is longer than the screen is wide, at any width, and that
-// no word is lost.
+// TestWidth checks that no line of a table or a text is longer than the screen is wide, at any width, and
+// that no word is lost.
 func TestWidth(t *testing.T) {
 	table := Table{Head: []string{"TEAM", "WAITING", "BECAUSE", "REMEDY"}, Short: 2}
 	table.Add("web", "25", "3 waiting, 0 free, 2 on the way, usually 14s; at MAX_AGENTS=4 (wants 7)", "raise the limit of the team, or wait until a build ends")
