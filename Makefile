@@ -60,7 +60,7 @@ e2e-node: ## test README's install, and agents with Docker, on a real kubelet an
 speed: kube ## measure 500 agents from zero, and among failures: the tables of docs/performance.md (8 minutes)
 	BELLBOARD_E2E=1 BELLBOARD_SPEED=1 go test -count=1 -timeout 20m -tags e2e -run '^TestSpeed' -v ./cmd/internal/e2e
 
-seen: ## ask every query of the dashboard and the alerts of a real Prometheus, and look at the page with a real browser (three minutes)
+seen: ## ask every query of the dashboards and the alerts of a real Prometheus, and look at the page with a real browser (three minutes)
 	deploy/grafana/seen
 	metrics/web/seen
 

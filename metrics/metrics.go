@@ -1,12 +1,14 @@
 // Package metrics turns the record of each tick into Prometheus series.
 //
 // Labels have closed sets of values (team, kind, class, reason, rule, verb, result): never a job, a build, a
-// node or a pod. Counters exist before their first increase, and all gauges come from one tick. The package
-// asks neither Jenkins nor Kubernetes. It never shows unknown as zero: gauges do not exist before the first
-// tick that is no hold. While Bellboard holds they keep their last values, beside bellboard_hold.
+// node or a pod. A counter exists before its first increase if an alert or a rate has to see that increase. All
+// gauges come from one tick. The package asks neither Jenkins nor Kubernetes. It never shows unknown as zero: gauges
+// do not exist before the first tick that is no hold. While Bellboard holds they keep their last values, beside
+// bellboard_hold. Only the replica that works counts and has gauges, so that a sum over the replicas is true.
 package metrics
 
 import (
+	"cmp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -26,18 +28,21 @@ const (
 	tickActed  = "acted" // result, as the others
 	tickSteady = "steady"
 	tickHold   = "hold"
+	met        = "met"
+	missed     = "missed"
 )
 
 // Metrics has every series of Bellboard.
 type Metrics struct {
-	team label
+	team      label
+	teams     []scaler.Team
+	maxAgents int
 
-	decisions, blocks, actions, ticks, holds, buildsLost, secondBuilds *prometheus.CounterVec
-	failed, renewed, cacheStarts, jenkins, unseen, kube                *prometheus.CounterVec
-	wait, startup, firstBuild, phase, tick, jenkinsTook, kubeTook      *prometheus.HistogramVec
+	decisions, blocks, actions, creations, ticks, holds, buildsLost, secondBuilds, started *prometheus.CounterVec
+	failed, renewed, cacheStarts, jenkins, unseen, kube, waitedFor, objective, gone        *prometheus.CounterVec
+	wait, startup, firstBuild, phase, tick, jenkinsTook, kubeTook                          *prometheus.HistogramVec
 
 	leader prometheus.Gauge
-	most   *prometheus.GaugeVec // MAX_AGENTS by team
 	skew   *prometheus.GaugeVec // without labels: the series exists when the value is known
 
 	mu   sync.Mutex                  // guards what the gauges are made of
@@ -48,11 +53,15 @@ type Metrics struct {
 
 var (
 	sources = []scaler.Source{scaler.SourceJenkins, scaler.SourceKubernetes, scaler.SourceBellboard}
-	minutes = []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600}
+	waits   = []float64{1, 5, 10, 15, 30, 45, 60, 120, 300, 600, 1800}
+	starts  = []float64{5, 15, 30, 60, 120, 300, 600}
 	moments = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
 )
 
-// label is a label with all its values. Without values they are not known beforehand.
+// alerting are the rules that an alert asks for.
+var alerting = []scaler.Rule{scaler.RuleMaxAgents, scaler.RuleMaxPersistent, scaler.RuleGlobalMax, scaler.RulePaused, scaler.RuleQuietDown, scaler.RuleVetoed}
+
+// label is a label with the values that are there from the start. The series of other values come when needed.
 type label struct {
 	name   string
 	values []string
@@ -107,79 +116,73 @@ func New(
 	counter := func(name, help string, labels ...label) *prometheus.CounterVec {
 		return filled(auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, names(labels)), labels)
 	}
+	// A histogram without buckets has its native ones, its sum and its count.
 	histogram := func(name, help string, buckets []float64, labels ...label) *prometheus.HistogramVec {
 		return filled(auto.NewHistogramVec(prometheus.HistogramOpts{
 			Name: name, Help: help, Buckets: buckets,
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}, names(labels)), labels)
 	}
-	team := label{name: "team"}
+	team, promised := label{name: "team"}, label{name: "team"}
 	for i := range teams {
 		team.values = append(team.values, teams[i].Name)
+		if teams[i].Objective.Within > 0 {
+			promised.values = append(promised.values, teams[i].Name)
+		}
 	}
-	m := &Metrics{team: team, asOf: map[scaler.Source]time.Time{}}
-	kind, source := oneOf("kind", scaler.Kinds()), oneOf("source", sources)
+	m := &Metrics{team: team, teams: teams, maxAgents: maxAgents, asOf: map[scaler.Source]time.Time{}}
+	source := oneOf("source", sources)
 	cache := oneOf("cache", []scaler.Warmth{scaler.Warm, scaler.Cold})
 	endpoint, cause := label{"endpoint", endpoints}, label{"cause", causes}
 	code, verb, resource := label{"code", []string{noAnswer}}, label{name: "verb"}, label{name: "resource"}
 
-	m.decisions = counter("bellboard_decisions_total", "Decisions by reason: one for each team and each tick that was not a hold.", team, oneOf("reason", scaler.DecisionReasons()))
-	m.blocks = counter("bellboard_blocks_total", "Times that a rule let fewer agents be created or removed than were wanted.", team, oneOf("rule", scaler.Rules()))
-	m.actions = counter("bellboard_actions_total", "Writes to Jenkins and Kubernetes, by verb and result.", team, kind, oneOf("verb", scaler.Verbs()), oneOf("result", scaler.Results()))
+	m.decisions = counter("bellboard_decisions_total", "Decisions by reason: one for each team and each tick that was not a hold.", oneOf("reason", scaler.DecisionReasons()))
+	m.blocks = counter("bellboard_blocks_total", "Times that a rule let fewer agents be created or removed than were wanted.", team, oneOf("rule", alerting))
+	m.actions = counter("bellboard_actions_total", "Writes to Jenkins and Kubernetes, by verb and result.", verb, label{name: "result"})
+	m.creations = counter("bellboard_creations_total", "Agents that were created (done), or could not be because Kubernetes or Jenkins said no (rejected) or did not answer (failed).", team, oneOf("result", []scaler.Result{scaler.Done, scaler.Failed}))
+	m.started = counter("bellboard_builds_started_total", "Builds of the team that got an executor, by kind of agent (-: not an agent of Bellboard's, or not known).", team, oneOf("kind", scaler.Kinds()))
+	m.gone = counter("bellboard_queue_gone_total", "Builds that left the queue and were not seen on an executor: somebody cancelled them, or they were over within a poll.", team)
+	m.waitedFor = counter("bellboard_queue_wait_cause_seconds_total", "Time that builds have waited, added up over all builds, by cause. Its rate is how many builds wait for that cause.", team, label{name: "cause"})
+	m.objective = counter("bellboard_wait_objective_builds_total", "Builds that got an executor within the time of WAIT_OBJECTIVE (met), or have waited for longer (missed, counted as soon as that is so).", promised, oneOf("result", []string{met, missed}))
 	m.ticks = counter("bellboard_ticks_total", "Ticks by result: acted, steady (nothing to do) or hold (Jenkins or Kubernetes could not be read).", oneOf("result", []string{tickActed, tickSteady, tickHold}))
 	m.holds = counter("bellboard_holds_total", "Ticks that changed nothing, by the source that could not be read.", source)
 	m.buildsLost = counter("bellboard_builds_lost_total", "Builds that lost their agent: its pod vanished, or it lost its connection to Jenkins for good.", team)
 	m.secondBuilds = counter("bellboard_second_builds_total", "Builds that an ephemeral agent took after its first build.", team)
-	m.failed = counter("bellboard_agents_failed_total", "Agents that failed, by class: they could not be created, never connected, died, lost their Docker daemon, or got no build from Jenkins that they fit.", team, kind, oneOf("reason", scaler.Failures()))
-	m.renewed = counter("bellboard_agents_renewed_total", "Agents replaced because they were over MAX_LIFETIME or their settings had changed.", team, kind)
+	m.failed = counter("bellboard_agents_failed_total", "Agents that failed, by class: they could not be created, never connected, died, lost their Docker daemon, or got no build from Jenkins that they fit.", team, oneOf("reason", scaler.Failures()))
+	m.renewed = counter("bellboard_agents_renewed_total", "Agents replaced because they were over MAX_LIFETIME or their settings had changed.", team)
 	m.cacheStarts = counter("bellboard_cache_starts_total", "Agents created on a cache slot that another agent has used (warm) or on an empty slot (cold).", team, cache)
 	m.jenkins = counter("bellboard_jenkins_requests_total", "Requests to Jenkins, by HTTP status code (error: no answer).", endpoint, code)
 	m.unseen = counter("bellboard_jenkins_unseen_total", "Polls of Jenkins that gave no view, by cause.", cause)
 	m.kube = counter("bellboard_kube_requests_total", "Requests to Kubernetes, by HTTP status code (error: no answer).", verb, resource, code)
-	m.wait = histogram("bellboard_queue_wait_seconds", "Time that builds waited in the queue until they left it.", minutes, team)
-	m.startup = histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", minutes, team, kind)
-	m.firstBuild = histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for the pod began, by warm and cold slots.", minutes, team, cache)
-	m.phase = histogram("bellboard_agent_start_phase_seconds", "Time that each phase of an agent's start took, of agents that connected.", minutes, team, kind, oneOf("phase", scaler.Phases()))
+	m.wait = histogram("bellboard_queue_wait_seconds", "Time that builds waited for an executor: from when only an executor was missing until they had one.", waits, team)
+	m.startup = histogram("bellboard_agent_startup_seconds", "Time from the creation of an agent's pod until its node was online.", starts, label{name: "team"})
+	m.firstBuild = histogram("bellboard_cache_first_build_seconds", "Time from the creation of a pod with a cache slot until a build that had waited for the pod began, by warm and cold slots.", nil, team, label{name: "cache"})
+	m.phase = histogram("bellboard_agent_start_phase_seconds", "Time that each phase of an agent's start took, of agents that connected.", nil, team, label{name: "phase"})
 	m.jenkinsTook = histogram("bellboard_jenkins_request_duration_seconds", "Time that requests to Jenkins took.", moments, endpoint)
 	m.tick = histogram("bellboard_tick_duration_seconds", "Time that one tick took.", moments)
 	m.kubeTook = histogram("bellboard_kube_request_duration_seconds", "Time that requests to Kubernetes took.", moments, verb, resource)
 
 	m.leader = gauge(auto, "bellboard_leader", "1 on the replica that holds the Lease and writes, 0 on a replica that only reads.").WithLabelValues()
-	m.most = gauge(auto, "bellboard_agents_max", "MAX_AGENTS of the team, now.", team)
-	for i := range teams {
-		m.most.WithLabelValues(teams[i].Name).Set(float64(teams[i].MaxAgents))
-	}
 	m.skew = auto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "bellboard_jenkins_clock_skew_seconds", Help: "Seconds by which Jenkins' clock is ahead of Bellboard's clock; Bellboard corrects waiting times by them.",
 	}, nil)
-	mostOfAll := gauge(auto, "bellboard_agents_global_max", "BELLBOARD_MAX_AGENTS: the most agents that all teams may have together.")
-	mostOfAll.WithLabelValues().Set(float64(maxAgents))
 	build := gauge(auto, "bellboard_build_info", "Always 1, with the version of Bellboard.", label{name: "version"}, label{name: "goversion"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	reg.MustRegister(m)
 	return m
 }
 
-// Leading records whether this replica may write.
+// Leading records whether this replica may write. The gauges of an earlier role go: another replica may have them now.
 func (m *Metrics) Leading(yes bool) {
-	if yes {
-		m.leader.Set(1)
-	} else {
-		m.leader.Set(0)
-	}
-}
-
-// Limits shows the limits of the teams at that tick. A standby shows them as well, so that all replicas agree.
-func (m *Metrics) Limits(t scaler.Tick) {
-	for i := range t.Plan.Decisions {
-		d := &t.Plan.Decisions[i]
-		m.most.WithLabelValues(m.team.of(d.Team)).Set(float64(d.MaxAgents))
-	}
+	m.leader.Set(map[bool]float64{true: 1}[yes])
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.last, m.seen = scaler.Tick{}, nil
+	clear(m.asOf)
 }
 
 // Observe adds the record of one tick.
 func (m *Metrics) Observe(t scaler.Tick) {
-	m.Limits(t)
 	m.tick.WithLabelValues().Observe(t.Took.Seconds())
 	result := tickSteady
 	switch {
@@ -193,7 +196,7 @@ func (m *Metrics) Observe(t scaler.Tick) {
 	for i := range t.Plan.Decisions {
 		d := &t.Plan.Decisions[i]
 		team := m.team.of(d.Team)
-		m.decisions.WithLabelValues(team, string(d.Reason)).Inc()
+		m.decisions.WithLabelValues(string(d.Reason)).Inc()
 		for _, s := range d.Steps {
 			if s.To < s.From {
 				m.blocks.WithLabelValues(team, string(s.Rule)).Inc()
@@ -202,12 +205,15 @@ func (m *Metrics) Observe(t scaler.Tick) {
 	}
 	for i := range t.Outcomes {
 		a, result := &t.Outcomes[i].Action, t.Outcomes[i].Result
-		team, kind := m.team.of(a.Pool.Team), string(a.Pool.Kind)
-		m.actions.WithLabelValues(team, kind, string(a.Verb), string(result)).Inc()
+		team := m.team.of(a.Pool.Team)
+		m.actions.WithLabelValues(string(a.Verb), string(result)).Inc()
+		if a.Verb == scaler.Create && (result == scaler.Done || result == scaler.Failed || result == scaler.Rejected) {
+			m.creations.WithLabelValues(team, string(result)).Inc()
+		}
 		switch {
 		case result != scaler.Done:
 		case a.Verb == scaler.Mark && a.Reason == scaler.ReasonRenew:
-			m.renewed.WithLabelValues(team, kind).Inc()
+			m.renewed.WithLabelValues(team).Inc()
 		case a.Verb == scaler.Create && a.Slot != nil:
 			m.cacheStarts.WithLabelValues(team, string(a.Slot.Warmth())).Inc()
 		}
@@ -216,12 +222,41 @@ func (m *Metrics) Observe(t scaler.Tick) {
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	since := m.last.At
 	m.last = t
 	if t.Hold == "" {
 		m.seen = &t.Plan
 	}
+	if m.seen != nil && !since.IsZero() {
+		m.waited(t.At.Sub(since))
+	}
 	for s, age := range t.Age {
 		m.asOf[s] = t.At.Add(-age)
+	}
+}
+
+// waited adds the time since the tick before to all builds that wait.
+func (m *Metrics) waited(took time.Duration) {
+	add := func(team string, cause scaler.WaitCause, builds int) {
+		if builds > 0 {
+			m.waitedFor.WithLabelValues(team, string(cause)).Add(float64(builds) * max(0, took).Seconds())
+		}
+	}
+	for i := range m.seen.Decisions {
+		d := &m.seen.Decisions[i]
+		causes := map[scaler.WaitCause]int{scaler.WaitsForSight: d.Waiting}
+		if m.last.Hold == "" {
+			causes = d.WaitsFor()
+		}
+		for cause, n := range causes {
+			add(m.team.of(d.Team), cause, n)
+		}
+	}
+	for _, u := range m.seen.Unserved {
+		add(noTeam, scaler.WaitsForTeam, u.Count)
+	}
+	for _, u := range m.seen.Unresolved {
+		add(noTeam, scaler.WaitsForLabel, u.Count)
 	}
 }
 
@@ -233,12 +268,23 @@ func (m *Metrics) facts(t scaler.Tick) {
 		}
 	}
 	for _, w := range t.Facts.Waits {
-		observe(m.wait, w.Took, m.team.of(w.Team))
+		team := m.team.of(w.Team)
+		observe(m.wait, w.Took, team)
+		m.started.WithLabelValues(team, cmp.Or(string(w.Kind), noTeam)).Inc()
+		if w.Met {
+			m.objective.WithLabelValues(team, met).Inc()
+		}
+	}
+	for team, n := range t.Facts.Missed {
+		m.objective.WithLabelValues(m.team.of(team), missed).Add(float64(n))
+	}
+	for team, n := range t.Facts.Gone {
+		m.gone.WithLabelValues(m.team.of(team)).Add(float64(n))
 	}
 	for _, s := range t.Facts.Startups {
-		observe(m.startup, s.Took, m.team.of(s.Team), string(s.Kind))
+		observe(m.startup, s.Took, m.team.of(s.Team))
 		for _, p := range s.Phases {
-			observe(m.phase, p.Took, m.team.of(s.Team), string(s.Kind), string(p.Phase))
+			observe(m.phase, p.Took, m.team.of(s.Team), string(p.Phase))
 		}
 	}
 	for _, b := range t.Facts.FirstBuilds {
@@ -251,7 +297,7 @@ func (m *Metrics) facts(t scaler.Tick) {
 		m.secondBuilds.WithLabelValues(m.team.of(p.Team)).Add(float64(n))
 	}
 	for _, f := range t.Facts.Failures {
-		m.failed.WithLabelValues(m.team.of(f.Team), string(f.Kind), string(f.Failure)).Inc()
+		m.failed.WithLabelValues(m.team.of(f.Team), string(f.Failure)).Inc()
 	}
 }
 

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite testdata")
 func teams(n int) []scaler.Team {
 	var out []scaler.Team
 	for i := range n {
-		out = append(out, scaler.Team{Name: fmt.Sprintf("team-%d", i), MaxAgents: 10 + i})
+		out = append(out, scaler.Team{Name: fmt.Sprintf("team-%d", i), MaxAgents: 10 + i, Objective: scaler.Objective{Share: 0.95, Within: time.Minute}})
 	}
 	return out
 }
@@ -60,7 +60,8 @@ func rich() scaler.Tick {
 			{Action: scaler.Action{Verb: scaler.Mark, Pool: scaler.PoolID{Team: "old", Kind: scaler.Persistent}}, Result: scaler.Expired},
 		},
 		Facts: scaler.Facts{
-			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second}, {Took: time.Minute}}, Startups: []scaler.Startup{{PoolID: e, Took: 8 * time.Second, Phases: []scaler.PhaseTime{{Phase: scaler.PhasePull, Took: 6 * time.Second}, {Phase: scaler.PhaseConnect, Took: 2 * time.Second}}}},
+			Waits: []scaler.Wait{{Team: "team-0", Took: 2 * time.Second, Kind: scaler.Ephemeral, Met: true}, {Team: "team-0", Took: 70 * time.Second}}, Missed: map[string]int{"team-0": 1}, Gone: map[string]int{"team-0": 3},
+			Startups:    []scaler.Startup{{PoolID: e, Took: 8 * time.Second, Phases: []scaler.PhaseTime{{Phase: scaler.PhasePull, Took: 6 * time.Second}, {Phase: scaler.PhaseConnect, Took: 2 * time.Second}}}},
 			FirstBuilds: []scaler.FirstBuild{{PoolID: p, Warmth: scaler.Cold, Took: 20 * time.Second}},
 			BuildsLost:  []scaler.LostBuilds{{PoolID: e, Builds: 1}}, SecondBuilds: map[scaler.PoolID]int{e: 2},
 			Failures: []scaler.FailedAgent{{PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureOOM}, {PoolID: p, Failure: scaler.FailureQuota}},
@@ -79,12 +80,11 @@ func registry(t *testing.T, n int, ticks ...scaler.Tick) *prometheus.Registry {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
 	m := New(reg, teams(n), 15, "v1.2.3", []string{"queue", "computers"}, []string{"partial", "blind"})
+	m.Leading(len(ticks) > 0)
 	for _, tick := range ticks {
 		m.Observe(tick)
 	}
 	if len(ticks) > 0 {
-		m.Leading(true)
-		m.Leading(true)
 		m.JenkinsRequest("queue", "200", 8*time.Millisecond)
 		m.JenkinsRequest("queue", "dial tcp 10.0.0.1: connection refused", time.Millisecond)
 		m.JenkinsUnseen("partial")
@@ -160,24 +160,29 @@ func TestCountersExistAtStart(t *testing.T) {
 		got[f.GetName()] = len(f.GetMetric())
 	}
 	for name, want := range map[string]int{
-		"bellboard_actions_total":                    2 * 2 * len(scaler.Verbs()) * len(scaler.Results()),
-		"bellboard_decisions_total":                  2 * len(scaler.DecisionReasons()),
-		"bellboard_blocks_total":                     2 * len(scaler.Rules()),
+		"bellboard_actions_total":                    0, // no alert asks for these
+		"bellboard_creations_total":                  4,
+		"bellboard_builds_started_total":             4,
+		"bellboard_queue_gone_total":                 2,
+		"bellboard_queue_wait_cause_seconds_total":   0,
+		"bellboard_wait_objective_builds_total":      4,
+		"bellboard_decisions_total":                  len(scaler.DecisionReasons()),
+		"bellboard_blocks_total":                     2 * len(alerting),
 		"bellboard_ticks_total":                      3,
 		"bellboard_holds_total":                      len(sources),
 		"bellboard_builds_lost_total":                2,
 		"bellboard_second_builds_total":              2,
-		"bellboard_agents_failed_total":              4 * len(scaler.Failures()),
-		"bellboard_agents_renewed_total":             4,
-		"bellboard_agents_global_max":                1,
+		"bellboard_agents_failed_total":              2 * len(scaler.Failures()),
+		"bellboard_agents_renewed_total":             2,
+		"bellboard_agents_global_max":                0,
 		"bellboard_executors":                        0,
 		"bellboard_queue_wait_seconds":               2,
-		"bellboard_agent_startup_seconds":            4,
-		"bellboard_agent_start_phase_seconds":        4 * len(scaler.Phases()),
+		"bellboard_agent_startup_seconds":            0,
+		"bellboard_agent_start_phase_seconds":        0,
 		"bellboard_cache_starts_total":               4,
-		"bellboard_cache_first_build_seconds":        4,
+		"bellboard_cache_first_build_seconds":        0,
 		"bellboard_cache_slots":                      0,
-		"bellboard_agents_max":                       2,
+		"bellboard_agents_max":                       0,
 		"bellboard_jenkins_unseen_total":             2,
 		"bellboard_jenkins_requests_total":           2,
 		"bellboard_jenkins_request_duration_seconds": 2,
@@ -215,6 +220,22 @@ bellboard_snapshot_age_seconds{source="kubernetes"} 1
 	}
 }
 
+// TestTheNextLeaderIsAlone checks that a replica that no longer leads shows no agents and no queue: another one does.
+func TestTheNextLeaderIsAlone(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	m := New(reg, teams(1), 15, "v1", nil, nil)
+	gauges := []string{"bellboard_agents", "bellboard_queue_items", "bellboard_agents_max", "bellboard_hold", "bellboard_wait_objective_ratio", "bellboard_last_tick_timestamp_seconds"}
+	for _, leads := range []bool{true, false} {
+		m.Leading(leads)
+		if leads {
+			m.Observe(rich())
+		}
+		if n, err := testutil.GatherAndCount(reg, gauges...); err != nil || (n > 0) != leads {
+			t.Errorf("the replica leads: %t, and has %d gauges (%v)", leads, n, err)
+		}
+	}
+}
+
 func TestHoldBeforeAnythingWasSeen(t *testing.T) {
 	n, err := testutil.GatherAndCount(registry(t, 1, hold()), "bellboard_agents", "bellboard_queue_items", "bellboard_queue_oldest_wait_seconds", "bellboard_agents_desired")
 	if err != nil || n != 0 {
@@ -222,34 +243,93 @@ func TestHoldBeforeAnythingWasSeen(t *testing.T) {
 	}
 }
 
-// TestCardinality checks that many ticks add no series, and that each team adds the same number.
+// series returns how many series the registry shows, as Prometheus counts them.
+func series(t *testing.T, reg prometheus.Gatherer) (n int) {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	promhttp.HandlerFor(reg, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/", nil))
+	for l := range strings.Lines(answer.Body.String()) {
+		if !strings.HasPrefix(l, "#") {
+			n++
+		}
+	}
+	return n
+}
+
+// everything returns a tick in which all happens to every team that may happen: agents of both kinds start and fail
+// in all ways, builds wait for every cause, and every rule limits the team.
+func everything(n int) scaler.Tick {
+	t := rich()
+	p, f := &t.Plan, &t.Facts
+	f.Missed, f.Gone, f.SecondBuilds = map[string]int{}, map[string]int{}, map[scaler.PoolID]int{}
+	for _, team := range teams(n) {
+		d := scaler.Decision{Team: team.Name, Waiting: 9, Short: 8, Vetoed: 1, Reason: scaler.ReasonBlocked}
+		for _, r := range scaler.Rules() {
+			d.Steps = append(d.Steps, scaler.Step{Rule: r, From: 1, Pause: &scaler.Pause{}, Veto: &scaler.Vetoed{}})
+		}
+		p.Decisions = append(p.Decisions, d)
+		f.Missed[team.Name], f.Gone[team.Name] = 1, 1
+		for _, failure := range scaler.Failures() {
+			f.Failures = append(f.Failures, scaler.FailedAgent{PoolID: scaler.PoolID{Team: team.Name}, Failure: failure})
+		}
+		for _, s := range scaler.SlotStates() {
+			p.Slots = append(p.Slots, scaler.SlotSeen{PoolID: scaler.PoolID{Team: team.Name}, State: s})
+		}
+		for _, w := range []scaler.Warmth{scaler.Warm, scaler.Cold} {
+			f.FirstBuilds = append(f.FirstBuilds, scaler.FirstBuild{PoolID: scaler.PoolID{Team: team.Name}, Warmth: w})
+		}
+		f.Waits = append(f.Waits, scaler.Wait{Team: team.Name}) // on a foreign node
+		for _, k := range scaler.Kinds() {
+			id, start := scaler.PoolID{Team: team.Name, Kind: k}, scaler.Startup{PoolID: scaler.PoolID{Team: team.Name, Kind: k}}
+			for _, ph := range scaler.Phases() {
+				start.Phases = append(start.Phases, scaler.PhaseTime{Phase: ph})
+			}
+			f.Startups, f.SecondBuilds[id] = append(f.Startups, start), 1
+			f.BuildsLost = append(f.BuildsLost, scaler.LostBuilds{PoolID: id, Builds: 1})
+			f.Waits = append(f.Waits, scaler.Wait{Team: team.Name, Kind: k})
+			for _, class := range []scaler.Class{scaler.Berth, scaler.Coming, scaler.Busy, scaler.Free, scaler.Stuck} {
+				p.Agents = append(p.Agents, scaler.Agent{PoolID: id, Class: class, Overdue: class == scaler.Coming})
+			}
+			for _, r := range scaler.Results() {
+				t.Outcomes = append(t.Outcomes, scaler.Outcome{Action: scaler.Action{Verb: scaler.Create, Pool: id}, Result: r})
+			}
+			t.Outcomes = append(t.Outcomes, scaler.Outcome{Action: scaler.Action{Verb: scaler.Mark, Reason: scaler.ReasonRenew, Pool: id}, Result: scaler.Done})
+		}
+	}
+	return t
+}
+
+// TestCardinality checks that each team adds at most 120 series, whatever happens, and that many ticks add none.
 func TestCardinality(t *testing.T) {
+	const constant, perTeam = 300, 120
 	count := func(n int) int {
 		reg := prometheus.NewPedanticRegistry()
 		m := New(reg, teams(n), 15, "v1", nil, nil)
-		for i := range 500 {
-			tick := rich()
-			tick.ID = fmt.Sprint("a-", i)
-			for j := range tick.Plan.Agents {
-				tick.Plan.Agents[j].Name = fmt.Sprint("agent-", i, j)
+		if got := series(t, reg); got > constant+perTeam*n {
+			t.Errorf("%d teams have %d series before any work", n, got)
+		} else {
+			t.Logf("%d teams have %d series before any work", n, got)
+		}
+		for i := range 50 {
+			tick := everything(n)
+			tick.ID, tick.At = fmt.Sprint("a-", i), time.Unix(int64(i), 0)
+			gone := scaler.PoolID{Team: fmt.Sprint("gone-", i), Kind: scaler.Persistent}
+			tick.Plan.Agents = append(tick.Plan.Agents, scaler.Agent{Name: fmt.Sprint("agent-", i), PoolID: gone, Class: scaler.Draining})
+			tick.Plan.Slots = append(tick.Plan.Slots, scaler.SlotSeen{PoolID: gone, State: scaler.SlotFree})
+			tick.Facts.Waits = append(tick.Facts.Waits, scaler.Wait{Team: gone.Team, Took: time.Duration(i) * time.Second})
+			for j := range tick.Plan.Decisions { // another rule comes last, and is the cause
+				s := &tick.Plan.Decisions[j].Steps
+				*s = (*s)[:min(i+1, len(*s))]
 			}
-			for j := range n {
-				tick.Facts.Waits = append(tick.Facts.Waits, scaler.Wait{Team: fmt.Sprintf("team-%d", j), Took: time.Duration(i) * time.Second})
-			}
-			tick.Plan.Agents = append(tick.Plan.Agents, scaler.Agent{PoolID: scaler.PoolID{Team: fmt.Sprint("gone-", i), Kind: scaler.Persistent}, Class: scaler.Draining})
-			tick.Plan.Slots = append(tick.Plan.Slots, scaler.SlotSeen{PoolID: scaler.PoolID{Team: fmt.Sprint("gone-", i), Kind: scaler.Persistent}, State: scaler.SlotFree})
 			m.Observe(tick)
 			m.JenkinsRequest("queue", fmt.Sprint("error ", i), time.Duration(i))
 		}
-		got, err := testutil.GatherAndCount(reg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return got
+		return series(t, reg)
 	}
-	one, two, ten := count(1), count(2), count(10)
-	if perTeam := two - one; ten != one+9*perTeam || perTeam < 50 || perTeam > 450 {
-		t.Errorf("1 team: %d series, 2: %d, 10: %d; want the same number, 50 to 450, for each team", one, two, ten)
+	one, two, forty := count(1), count(2), count(40)
+	t.Logf("when everything has happened to everybody: %d series, and %d for each team", 2*one-two, two-one)
+	if forty != one+39*(two-one) || forty > constant+40*perTeam || two-one < 50 {
+		t.Errorf("1 team: %d series, 2: %d, 40: %d; want the same number for each team, and at most %d + %d for each", one, two, forty, constant, perTeam)
 	}
 }
 

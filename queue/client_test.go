@@ -115,6 +115,7 @@ func TestObserve(t *testing.T) {
 				ID: 7, Job: "a", Since: time.UnixMilli(1795395095524), State: scaler.Buildable, Resolution: scaler.Labelled,
 				Label: "linux&&docker", Why: "All nodes of label ‘linux&&docker’ are offline",
 			}},
+			Runs: []scaler.Run{},
 		}
 		if diff := cmp.Diff(want, v); diff != "" {
 			t.Error(diff)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -18,6 +19,7 @@ type item struct {
 	Class   string `json:"_class"`
 	ID      int64  `json:"id"`
 	Since   int64  `json:"inQueueSince"`
+	Left    int64  `json:"buildableStartMilliseconds"` // when the item left its quiet period; 0: it has not
 	Why     string `json:"why"`
 	Blocked bool   `json:"blocked"`
 	Pending bool   `json:"pending"`
@@ -112,25 +114,25 @@ func (it *item) parameter() (value string, hidden bool) {
 func (c *computer) complete() bool { return c.Name != "" && c.Temporary != nil && c.Idle != nil }
 
 // work counts the executors that do not say that they are idle. unseen counts those that show null as their
-// build, because the user may not see it. last is the build of the last executor that shows one.
-func (c *computer) work() (busy, unseen int, last build) {
+// build, because the user may not see it. builds are those that the executors show.
+func (c *computer) work() (busy, unseen int, builds []build) {
 	for _, x := range c.Workers {
 		if !x.Idle {
 			busy++
 		}
 		if x.Build.value != nil {
-			last = *x.Build.value
+			builds = append(builds, *x.Build.value)
 		} else if !x.Idle && x.Build.present {
 			unseen++
 		}
 	}
-	return busy, unseen, last
+	return busy, unseen, builds
 }
 
 // idle reports whether no executor and no one-off executor has work.
 func (c *computer) idle() bool {
-	busy, _, _ := c.work()
-	return *c.Idle && busy == 0 && len(c.OneOff) == 0
+	works := slices.ContainsFunc(c.Workers, func(x executor) bool { return !x.Idle })
+	return *c.Idle && !works && len(c.OneOff) == 0
 }
 
 func (c *computer) cause() scaler.Cause {

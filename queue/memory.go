@@ -22,6 +22,7 @@ type memory struct {
 	labels     map[int64]string       // labels by queue id; "" is no label
 	computers  int                    // number of nodes in the answer before; the next one may have some more
 	queued     int                    // number of items, likewise
+	runs       []scaler.Run           // builds on the executors of all nodes, in this answer
 	unlabelled map[scaler.PoolID]bool // as in Config
 
 	mu  sync.Mutex           // guards the rest, which writes use too
@@ -69,6 +70,7 @@ func shorten(why string) string {
 func (m *memory) nodes(body io.Reader, instance string) (nodes []scaler.Node, unseen map[string]bool, err error) {
 	seen := false
 	unseen, nodes = map[string]bool{}, make([]scaler.Node, 0, m.computers*9/8)
+	m.runs = make([]scaler.Run, 0, len(m.runs)*9/8)
 	err = m.eachNode(body, instance, func(n Computer) {
 		if n.Mine() && n.Busy > 0 {
 			seen = seen || n.Unseen < n.Busy
@@ -112,7 +114,7 @@ func (m *memory) node(c *computer, instance string) Computer {
 		pool, fence, _ := scaler.ParseOwner(instance, text)
 		return scaler.Node{Team: pool.Team, Kind: pool.Kind, Fence: fence}
 	})
-	busy, unseen, last := c.work()
+	busy, unseen, builds := c.work()
 	cause := c.cause()
 	n.Name, n.Online = c.Name, c.Remote != ""
 	n.Executors, n.Busy, n.Idle = c.Executors, busy, c.idle()
@@ -133,8 +135,11 @@ func (m *memory) node(c *computer, instance string) Computer {
 	if *c.Temporary && c.Cause.At > 0 {
 		n.MarkedAt = time.UnixMilli(c.Cause.At)
 	}
-	if n.Mine() && busy == 1 {
-		n.Build, n.Mortal = last.URL, mortal[last.Class]
+	for _, b := range builds { // a build that waited for an agent may run on a foreign node
+		m.runs = append(m.runs, scaler.Run{Node: n.Name, Job: m.jobs.get(b.URL, JobName), URL: b.URL})
+		if n.Mine() && busy == 1 {
+			n.Build, n.Mortal = b.URL, mortal[b.Class]
+		}
 	}
 	return Computer{n, c.Description, unseen}
 }
@@ -185,7 +190,7 @@ func (m *memory) items(body io.Reader, nodes []scaler.Node) (items []scaler.Item
 			return errors.New("an item without id or inQueueSince")
 		}
 		out := scaler.Item{
-			ID: it.ID, Job: m.job(&it), Since: time.UnixMilli(it.Since),
+			ID: it.ID, Job: m.job(&it), Since: time.UnixMilli(max(it.Since, it.Left)),
 			State: state(&it), Why: shorten(it.Why),
 		}
 		var remember bool

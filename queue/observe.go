@@ -25,7 +25,7 @@ const (
 	// One job of the top level is enough. Jenkins shows a job to a user that may read jobs.
 	jobsTree  = "jobs[name]{0,1}"
 	quietTree = "quietingDown"
-	queueTree = "items[id,inQueueSince,why,blocked,pending,task[url,labelExpression],actions[parameters[name,value]]]"
+	queueTree = "items[id,inQueueSince,buildableStartMilliseconds,why,blocked,pending,task[url,labelExpression],actions[parameters[name,value]]]"
 )
 
 // The class of each document's root.
@@ -144,6 +144,7 @@ func (c *Client) Computers(ctx context.Context) (all []Computer, err error) {
 func (c *Client) computers(ctx context.Context, v *scaler.JenkinsView) (unseen map[string]bool, err error) {
 	a, err := c.document(ctx, Computers, "/computer", computersTree, func(_ *Answer, in io.Reader) (err error) {
 		v.Nodes, unseen, err = c.memory.nodes(in, c.c.Instance)
+		v.Runs = c.memory.runs
 		return err
 	})
 	if err != nil {

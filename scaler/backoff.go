@@ -162,9 +162,9 @@ func (x *lessons) take(o *Outcome) {
 	case a.Verb == Annotate && o.Result == Done:
 		pool.connected = true
 	case a.Verb == Launch && o.Result == NoTime:
-		m := x.memory.Agents[a.Agent]
+		m := x.memory.Agent(a.Agent)
 		m.Called = time.Time{} // Jenkins was not asked to call the agent after all
-		x.memory.Agents = put(x.memory.Agents, a.Agent, m)
+		x.memory.Agents = put(x.memory.Agents, a.Agent, &m)
 	case a.Verb == Create:
 		x.created(o, pool)
 	case o.Result == Done && why != "":
@@ -226,7 +226,7 @@ func (x *lessons) makesRoom(id PoolID) bool {
 //   - The first agent that dies at work is spared, so that one build that uses all memory stops no pool.
 //   - An agent that is older than this process counts as at work, because nothing shows whether it was.
 func (x *lessons) died(a *Action, pool *lesson, again bool) {
-	w := x.memory.Agents[a.Agent].Work
+	w := x.memory.agent(a.Agent).Work
 	lost := slices.ContainsFunc(x.facts.BuildsLost, func(b LostBuilds) bool { return b.Agent == a.Agent })
 	atWork := w.On || lost || w.Builds > 0 && a.Verb == Mark || a.Pod.ConnectedAt.Before(x.memory.Started)
 	switch {

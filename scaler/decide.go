@@ -117,10 +117,14 @@ var urgent = [][]Verb{
 
 // inOrder returns the actions sorted by urgency.
 func inOrder(actions []Action) []Action {
+	rank := make([]int8, len(actions))
+	for i := range actions {
+		rank[i] = int8(slices.IndexFunc(urgent, func(verbs []Verb) bool { return slices.Contains(verbs, actions[i].Verb) }))
+	}
 	out := make([]Action, 0, len(actions))
-	for _, verbs := range urgent {
+	for r := range urgent {
 		for i := range actions {
-			if slices.Contains(verbs, actions[i].Verb) {
+			if rank[i] == int8(r) {
 				out = append(out, actions[i])
 			}
 		}

@@ -171,9 +171,9 @@ func TestMostIdleFirst(t *testing.T) {
 		names = append(names, in.agent("web", Persistent, r))
 	}
 	in.idleFor(time.Hour)
-	alter(&in.Memory.Agents, names[2], func(m *AgentMemory) { m.Free = noon.Add(-2 * time.Hour) }) // c
+	amend(&in.Memory.Agents, names[2], func(m *AgentMemory) { m.Free = noon.Add(-2 * time.Hour) }) // c
 	// The agent a has been idle for 1 s only.
-	alter(&in.Memory.Agents, names[3], func(m *AgentMemory) { m.Free = noon.Add(-time.Second) })
+	amend(&in.Memory.Agents, names[3], func(m *AgentMemory) { m.Free = noon.Add(-time.Second) })
 	plan, mem, _ := Decide(in)
 	if diff := cmp.Diff([]string{"c", "b", "d"}, marked(plan, ReasonIdle)); diff != "" {
 		t.Errorf("Decide(idle) marks %v, want c, b, d\n%s", marked(plan, ReasonIdle), diff)
@@ -291,7 +291,7 @@ func TestWayOut(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				name := in.agent("web", Ephemeral, "b", busy)
-				alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Work = Work{On: true, Builds: 1} })
+				amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Work = Work{On: true, Builds: 1} })
 				in.Jenkins.Items = append(in.Jenkins.Items, Item{ID: 9, Job: "j", State: Pending, Resolution: Labelled, Label: "linux", Since: in.Now})
 				return in
 			},
@@ -320,7 +320,7 @@ func TestWayOut(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				name := in.agent("web", Ephemeral, "d", ours)
-				alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Mark = Marking{Since: in.Jenkins.AskedAt.Add(1), By: Ours} })
+				amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Mark = Marking{Since: in.Jenkins.AskedAt.Add(1), By: Ours} })
 				return in
 			},
 		},
@@ -362,7 +362,7 @@ func TestWayOut(t *testing.T) {
 				name := in.agent("web", Persistent, "g", noNode)
 				in.agent("web", Persistent, "h", fence)
 				in.agent("web", Persistent, "i", fence, noPod)
-				alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-time.Hour) })
+				amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-time.Hour) })
 				return in
 			},
 			want: map[string]int{"fence web persistent ghost": 1, "delete-pod web persistent ghost": 1, "delete-node web persistent ghost": 1},
@@ -507,7 +507,7 @@ func TestTidyingIsPaced(t *testing.T) {
 	in.agents(25, "web", Persistent, "w", fence, away)
 	in.agents(25, "web", Persistent, "l", deleting)
 	for _, p := range in.Cluster.Pods {
-		alter(&in.Memory.Agents, p.Name, func(m *AgentMemory) { m.Away = noon.Add(-time.Hour) })
+		amend(&in.Memory.Agents, p.Name, func(m *AgentMemory) { m.Away = noon.Add(-time.Hour) })
 	}
 	for i := range in.Jenkins.Nodes {
 		if n := &in.Jenkins.Nodes[i]; strings.HasPrefix(n.Name, "web-p-w") {

@@ -17,8 +17,8 @@ import (
 
 var zeros = regexp.MustCompile(`([hm])(0[ms])+$`)
 
-// short prints a duration as people write it.
-func short(dur time.Duration) string {
+// Short prints a duration as people write it.
+func Short(dur time.Duration) string {
 	return zeros.ReplaceAllString(dur.Round(time.Second).String(), "$1")
 }
 
@@ -42,11 +42,11 @@ func (s *Step) note() string {
 	case s.Veto != nil:
 		return s.Veto.text()
 	case s.Rule == RuleBackoff && s.Pause.Left > 0:
-		return short(s.Pause.Left) + " left"
+		return Short(s.Pause.Left) + " left"
 	case s.Rule == RuleBackoff, s.Rule == RuleFallback:
 		return s.Pause.text()
 	case s.Left > 0:
-		return short(s.Left) + " left"
+		return Short(s.Left) + " left"
 	}
 	return ""
 }
@@ -67,7 +67,7 @@ var blocks = map[Rule]string{
 // block returns the words of blocks with the step's numbers.
 func (s *Step) block() string {
 	return strings.NewReplacer(
-		"{limit}", strconv.Itoa(s.Limit), "{want}", strconv.Itoa(s.Want), "{left}", short(s.Left),
+		"{limit}", strconv.Itoa(s.Limit), "{want}", strconv.Itoa(s.Want), "{left}", Short(s.Left),
 		"{pause}", s.Pause.text(), "{veto}", s.Veto.text(),
 	).Replace(blocks[s.Rule])
 }
@@ -85,7 +85,7 @@ func (p *Pause) text() string {
 	}
 	switch {
 	case p.Left > 0:
-		return why + ", next try in " + short(max(p.Left, time.Second))
+		return why + ", next try in " + Short(max(p.Left, time.Second))
 	case p.Probes == 0:
 		return why + ", one probe first"
 	case p.May > 0:
@@ -189,7 +189,7 @@ func (a *ask) creationText(why Reason) string {
 	case ReasonSpare:
 		return fmt.Sprintf("MIN_IDLE=%d", a.t.MinIdle)
 	case ReasonForecast:
-		return plural(a.dec.Weighed.Ahead, "build") + " expected within " + short(reach(a.weighed.Lead))
+		return plural(a.dec.Weighed.Ahead, "build") + " expected within " + Short(reach(a.weighed.Lead))
 	default:
 		return a.comingText()
 	}
@@ -223,7 +223,7 @@ func (a *ask) kindText() string {
 	case a.dec.Up[Persistent] == 0:
 		form = "ephemeral: a cache of agent %d would save builds %s a day, worth %s of an agent; its volume would cost %s"
 	}
-	return fmt.Sprintf(form, n, short(saves), short(worth), short(w.Costs))
+	return fmt.Sprintf(form, n, Short(saves), Short(worth), Short(w.Costs))
 }
 
 // heldText says that free agents stay, and why.
@@ -234,7 +234,7 @@ func (a *ask) heldText() string {
 	case w.Ahead > 0:
 		return fmt.Sprintf("keeps up to %s: builds are expected about now", plural(w.Hold, "free agent"))
 	default:
-		return fmt.Sprintf("keeps up to %s: builds usually come soon, and a start takes %s", plural(w.Hold, "free agent"), short(w.Start))
+		return fmt.Sprintf("keeps up to %s: builds usually come soon, and a start takes %s", plural(w.Hold, "free agent"), Short(w.Start))
 	}
 }
 
@@ -257,7 +257,7 @@ func usually(dur time.Duration) string {
 	if dur == 0 {
 		return ""
 	}
-	return ", usually " + short(dur)
+	return ", usually " + Short(dur)
 }
 
 // leaving says which agents go in this tick, and why; the reason is that of the first.
@@ -290,7 +290,7 @@ func (o outdated) text() string {
 	if o.settings {
 		return "made from settings that have changed"
 	}
-	return "older than MAX_LIFETIME=" + short(o.lifetime)
+	return "older than MAX_LIFETIME=" + Short(o.lifetime)
 }
 
 func renewText(why outdated) string { return why.text() + ", leaving" }
@@ -336,10 +336,10 @@ func (d *Decision) Waited() string {
 
 // Words says how a pool's agents start: "14s (9 in 10 within 20s, the longest part pull with 9s)".
 func (u Usual) Words() string {
-	text := fmt.Sprintf("%s (9 in 10 within %s", short(u.Half), short(u.Most))
+	text := fmt.Sprintf("%s (9 in 10 within %s", Short(u.Half), Short(u.Most))
 	if len(u.Phases) > 0 {
 		longest := slices.MaxFunc(u.Phases, func(a, b PhaseTime) int { return cmp.Compare(a.Took, b.Took) })
-		text += ", the longest part " + string(longest.Phase) + " with " + short(longest.Took)
+		text += ", the longest part " + string(longest.Phase) + " with " + Short(longest.Took)
 	}
 	return text + ")"
 }
@@ -355,15 +355,15 @@ var holdWords = map[Source]string{
 // Headline says in a sentence how all builds fare, the worst first.
 func (t *Tick) Headline() string {
 	if t.Hold != "" {
-		return "On hold for " + short(t.At.Sub(t.HoldSince)) + ": " + holdWords[t.HoldBy] + "."
+		return "On hold for " + Short(t.At.Sub(t.HoldSince)) + ": " + holdWords[t.HoldBy] + "."
 	}
 	s := t.Plan.Sum()
 	text, nobodys := "All quiet: no build waits or runs", fmt.Sprintf("no team serves %d of them", s.Nobodys)
 	switch n := s.Waiting + s.Nobodys; {
 	case n == 1:
-		text, nobodys = "1 build waits, for "+short(s.Oldest), "no team serves it"
+		text, nobodys = "1 build waits, for "+Short(s.Oldest), "no team serves it"
 	case n > 1:
-		text = fmt.Sprintf("%d builds wait, the oldest %s", n, short(s.Oldest))
+		text = fmt.Sprintf("%d builds wait, the oldest %s", n, Short(s.Oldest))
 	case s.Mood != MoodQuiet:
 		text = "No build waits, " + plural(s.Busy, "build") + " at work"
 	}
@@ -378,6 +378,151 @@ func (t *Tick) Headline() string {
 		text += "; " + s.Worst.Team + ": " + cause
 	}
 	return text + "."
+}
+
+// ---- why a build waits
+
+// explain says why the builds wait.
+func (t *Tick) explain(q *Queued) {
+	q.Text = q.words()
+	switch w := t.demandOf(q); {
+	case q.State != Buildable:
+		q.Why = said(q.stateText())
+	case q.resolution == Unresolved:
+		q.Why = []string{sentence(unresolvedText(q.jenkins))}
+	case w != nil:
+		q.Why = t.demandTexts(q, w)
+	case t.agentOf(q.Label) != nil:
+		q.Why = []string{pinnedText(t.agentOf(q.Label))}
+	case q.Label == "":
+		q.Why = []string{sentence(unlabelledText)}
+	}
+}
+
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
+
+// words says which builds wait, for what, and for how long.
+func (q *Queued) words() string {
+	label := ""
+	switch {
+	case q.Label != "":
+		label = " for ‘" + q.Label + "’"
+	case q.resolution == Unlabelled:
+		label = " for an agent of any label"
+	}
+	if q.Builds == 1 {
+		return fmt.Sprintf("1 build of %s waits%s, for %s now.", q.Job, label, Short(q.Oldest))
+	}
+	return fmt.Sprintf("%d builds of %s wait%s, the oldest %s.", q.Builds, q.Job, label, Short(q.Oldest))
+}
+
+// stateText says why Jenkins itself holds the builds back; "": it does not.
+func (q *Queued) stateText() string {
+	why := "."
+	if q.jenkins != "" {
+		why = ": " + strings.TrimSuffix(q.jenkins, ".") + "."
+	}
+	switch q.State {
+	case Quiet:
+		return "Jenkins holds it back: its quiet period is not over."
+	case Blocked:
+		return "Jenkins holds it back, for a reason that no agent changes" + why
+	case Pending:
+		return "It has its executor, and starts in a moment."
+	case Flyweight:
+		return "It needs no agent: Jenkins starts it by itself."
+	case ShuttingDown:
+		return "Jenkins is about to shut down, and starts no build."
+	case Buildable:
+	}
+	return ""
+}
+
+func pinnedText(a *Agent) string {
+	text := "It wants to go on on agent " + a.Name + ", which is " + string(a.Class)
+	if a.Text != "" {
+		text += ": " + a.Text
+	}
+	return text + "."
+}
+
+// demandTexts goes from the label to the next agent.
+func (t *Tick) demandTexts(q *Queued, w *Demand) []string {
+	if len(w.Teams) == 0 && w.Short == 0 {
+		return []string{"No team answers, and none has to: a free executor of another Jenkins node fits."}
+	}
+	if len(w.Teams) == 0 {
+		texts, u := []string{sentence(noTeamText(w.Label, w.Inferred))}, Unserved{Label: w.Label}
+		if i := slices.IndexFunc(t.Plan.Unserved, func(known Unserved) bool { return known.Label == w.Label }); i >= 0 {
+			u.Near = t.Plan.Unserved[i].Near
+		}
+		if remedy := u.Remedy(); remedy != "" {
+			texts = append(texts, sentence("To serve it: "+remedy))
+		}
+		return texts
+	}
+	answers := "Team " + q.Team + " answers"
+	if len(w.Teams) > 1 {
+		answers += "; if it has no room: " + strings.Join(w.Teams[1:], ", ")
+	}
+	d := t.Plan.Decision(q.Team)
+	q.Next = t.expected(d)
+	return []string{answers + ".", w.served(), d.has(), "Bellboard's decision: " + d.Change() + ": " + d.Text + ".", q.Next.words(d)}
+}
+
+// served says how many of all builds of the label have an executor in sight.
+func (w *Demand) served() string {
+	return fmt.Sprintf("Executors that are free or on their way serve %d of %s for this label.", w.Builds-w.Short, plural(w.Builds, "build"))
+}
+
+// has says what a team has.
+func (d *Decision) has() string {
+	return fmt.Sprintf("The team has %s: %d busy, %d free, %s on the way; %d of at most %d agents live.",
+		plural(d.Busy+d.Free+d.Coming+d.Overdue, "executor"), d.Busy, d.Free, d.OnTheWay(), d.Alive, d.MaxAgents)
+}
+
+// words says when the next agent is expected.
+func (x *Expected) words(d *Decision) string {
+	switch stop := d.stops(); {
+	case x == nil && stop != nil && (stop.Rule == RuleMaxAgents || stop.Rule == RuleMaxPersistent || stop.Rule == RuleGlobalMax):
+		return "No agent is on its way: the build gets an executor when another build ends."
+	case x == nil && d.Short == 0:
+		return "A free executor is there: Jenkins gives it the build in a moment."
+	case x == nil:
+		return "No agent is on its way."
+	case x.Start == 0 && x.Agent == "" && x.After == 0:
+		return "An agent is being made; how long a start takes is not known yet."
+	case x.After > 0:
+		return "The next agent is tried in " + Short(max(x.After, time.Second)) + cmp.Or(strings.Replace(usually(x.Start), ", usually", ", and a start usually takes", 1), "; how long a start takes is not known yet") + "."
+	case x.Agent == "":
+		return "An agent is being made, and is expected in " + Short(x.In) + "."
+	}
+	text := "The next agent, " + x.Agent
+	if x.Phase != "" {
+		text += " in the step " + string(x.Phase)
+	}
+	switch {
+	case x.Start == 0:
+		return text + ", is on its way; how long a start takes is not known yet."
+	case x.In > 0:
+		return text + ", is expected in " + Short(max(x.In, time.Second)) + "."
+	case x.Age <= 2*x.Start:
+		return text + ", is expected any moment."
+	}
+	return text + strings.Join(said(fmt.Sprintf(", is late: a start usually takes %s, and it has taken %s", Short(x.Start), Short(x.Age)), x.Text), ": ") + "."
+}
+
+// noneText says that there is no such build. waiting is how many builds the queue has.
+func (t *Tick) noneText(what string, waiting int) string {
+	switch d := t.Plan.Decision(what); {
+	case waiting == 0 && what == "":
+		return "No build waits in Jenkins' queue."
+	case d != nil:
+		return "No build waits for team " + d.Team + ". " + d.has()
+	case waiting == 0:
+		return "No build waits in Jenkins' queue, so none of ‘" + what + "’."
+	}
+	return "No build that waits has ‘" + what + "’ as its job, label or team. In Jenkins' queue: " + plural(waiting, "build") + "."
 }
 
 // ---- windows of SCHEDULE
@@ -399,10 +544,29 @@ func (s *Scheduled) Over() string {
 
 // Remedy says what a person can do about builds that no team serves; "": Text says it.
 func (u *Unserved) Remedy() string {
-	if u.Label == "" {
+	switch {
+	case u.Label == "":
 		return ""
+	case u.Near == nil:
+		return "give a team all of these labels (BELLBOARD_TEAM_<NAME>_LABELS), or the job another label"
+	case u.Near.Meant != "":
+		return fmt.Sprintf("write ‘%s’ in the job in place of ‘%s’, if that is meant: team %s has it; or %s", u.Near.Meant, u.Near.Lacks[0], u.Near.Team, u.Near.settings())
+	case len(u.Near.Lacks) == 0:
+		return fmt.Sprintf("%s: team %s has the labels, and makes no %s agents", u.Near.settings(), u.Near.Team, u.Near.Kind)
 	}
-	return "give a team all of these labels (BELLBOARD_TEAM_<NAME>_LABELS), or the job another label"
+	return u.Near.settings() + "; or give the job another label"
+}
+
+// settings says which settings make the team serve the builds.
+func (n *Near) settings() string {
+	prefix, parts := "BELLBOARD_TEAM_"+strings.ToUpper(strings.ReplaceAll(n.Team, "-", "_"))+"_", []string{}
+	if len(n.Lacks) > 0 {
+		parts = append(parts, "add ‘"+strings.Join(n.Lacks, "’ and ‘")+"’ to "+prefix+"LABELS, if agents of team "+n.Team+", the nearest one, can run these builds")
+	}
+	if n.Kind != "" {
+		parts = append(parts, "set "+prefix+"MODE="+string(ModeAuto))
+	}
+	return strings.Join(parts, ", and ")
 }
 
 const unlabelledText = "no team serves builds without a label: give them one, or a team UNLABELLED=true"
@@ -433,10 +597,10 @@ const (
 	vanishedText  = "its pod vanished: deleted by force, or with its Kubernetes node"
 )
 
-func freeText() string { return "free for over " + short(FreeUnprotected) }
+func freeText() string { return "free for over " + Short(FreeUnprotected) }
 
 func idleText(idle time.Duration, crowded bool) string {
-	text := "idle " + short(idle)
+	text := "idle " + Short(idle)
 	if crowded {
 		text += " while builds wait for its place"
 	}
@@ -468,7 +632,7 @@ func stepText(m *agent, now time.Time) string {
 		case m.Node == nil && m.Connect == Inbound:
 			return "its Jenkins node was deleted, so its agent cannot come back"
 		}
-		return "not connected for over " + short(GhostAfter)
+		return "not connected for over " + Short(GhostAfter)
 	case Busy, Free, Coming, Reconnecting:
 		switch {
 		case m.verdict.Reason == ReasonOneBuild && class == Free:
@@ -490,7 +654,7 @@ func agentText(m *agent, now time.Time) string {
 	case m.overdue:
 		return "overdue: " + culprit(m.Pod, now)
 	case m.stuck:
-		return "its pod does not go away: its deletion was due " + short(now.Sub(m.Pod.Ends)) + " ago"
+		return "its pod does not go away: its deletion was due " + Short(now.Sub(m.Pod.Ends)) + " ago"
 	case m.Pod != nil && m.Pod.Trouble != "":
 		return m.Pod.Trouble + ": " + m.Pod.TroubleText
 	case m.Node != nil:
@@ -523,7 +687,7 @@ func culprit(p *Pod, now time.Time) string {
 		text = "waits for container " + p.Faulty
 	}
 	if !since.IsZero() {
-		text += " since " + short(now.Sub(since))
+		text += " since " + Short(now.Sub(since))
 	}
 	return text + reasonOf(p)
 }
@@ -542,15 +706,15 @@ func (m *agent) stuckText(now time.Time) string {
 	case m.Connect == Inbound && m.Node == nil:
 		return "its Jenkins node is gone, so the agent cannot connect"
 	case m.givenUp(now):
-		return fmt.Sprintf("given up after %s: %s", short(now.Sub(m.Pod.Created)), culprit(m.Pod, now))
+		return fmt.Sprintf("given up after %s: %s", Short(now.Sub(m.Pod.Created)), culprit(m.Pod, now))
 	}
 	wait := m.StartTimeout
 	if m.Pod.Scheduled.IsZero() {
 		wait = m.Pod.patience()
 	} else if phase, _ := m.Pod.reached(); phase == PhaseDocker {
-		return fmt.Sprintf("Docker did not become ready in %s%s", short(wait), reasonOf(m.Pod))
+		return fmt.Sprintf("Docker did not become ready in %s%s", Short(wait), reasonOf(m.Pod))
 	}
-	return fmt.Sprintf("did not connect in %s: %s", short(wait), culprit(m.Pod, now))
+	return fmt.Sprintf("did not connect in %s: %s", Short(wait), culprit(m.Pod, now))
 }
 
 func failedText(a *Action) string { return strings.Join(said(a.Text, a.Pod.TroubleText), ": ") }
@@ -586,11 +750,11 @@ const (
 )
 
 func slotOrphanText(unused time.Duration) string {
-	return slotUnusedText + ", for " + short(unused) + " now"
+	return slotUnusedText + ", for " + Short(unused) + " now"
 }
 
 func slotOldText(unused, keep time.Duration) string {
-	return fmt.Sprintf("unused for %s (CACHE_KEEP=%s)", short(unused), short(keep))
+	return fmt.Sprintf("unused for %s (CACHE_KEEP=%s)", Short(unused), Short(keep))
 }
 
 func slotWorthText(worth int) string {

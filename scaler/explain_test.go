@@ -77,7 +77,7 @@ func sentenceMakers(t *testing.T) map[string]bool {
 				id, ok := f.Type.(*ast.Ident)
 				return ok && id.Name == "string"
 			})
-			if returns || name == "ask.conclude" {
+			if returns || name == "ask.conclude" || name == "Tick.explain" {
 				out[name] = true
 			}
 		case *ast.GenDecl:
@@ -138,7 +138,7 @@ func sentences() map[string][]string {
 		}
 		return v
 	}
-	say("short", short(d("3s")), short(d("2m")), short(d("1h")), short(d("1h2m3s")))
+	say("Short", Short(d("3s")), Short(d("2m")), Short(d("1h")), Short(d("1h2m3s")))
 	say("plural", plural(1, "agent"), plural(2, "agent"))
 
 	pauses := []Pause{
@@ -270,6 +270,7 @@ func sentences() map[string][]string {
 
 	say("unlabelledText", unlabelledText)
 	sentencesOfAll(say)
+	sentencesOfWhy(say)
 	say("noTeamText", noTeamText("linux", false), noTeamText("linux", true))
 	say("unresolvedText", unresolvedText("Waiting for next available executor"))
 	for name, text := range map[string]string{
@@ -319,6 +320,15 @@ func sentencesOfAll(say func(name string, texts ...string)) {
 	}
 	say("usually", usually(14*time.Second), usually(0))
 	say("Unserved.Remedy", nobodys[0].Remedy(), (&Unserved{}).Remedy())
+	for _, n := range []Near{
+		{Team: "web-shop", Lacks: []string{"gpu"}},
+		{Team: "web", Lacks: []string{"gpu", "cuda"}, Kind: Persistent},
+		{Team: "web", Kind: Persistent},
+		{Team: "web", Lacks: []string{"linx"}, Meant: "linux"},
+	} {
+		say("Near.settings", n.settings())
+		say("Unserved.Remedy", (&Unserved{Label: "linux&&gpu", Near: &n}).Remedy())
+	}
 }
 
 func sentencesOfAgents(say func(name string, texts ...string)) {

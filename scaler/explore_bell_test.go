@@ -245,7 +245,7 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 		if l.sawMark == markHookAgain || l.sawMark == markOursAgain {
 			was.At = once
 		}
-		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Mark = was })
+		amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Mark = was })
 	}
 	if l.used {
 		w := Work{Pool: id, Builds: 1}
@@ -258,22 +258,22 @@ func (m *model) input(l *life, pod podView, grace, paused bool) (Input, string) 
 		if l.resumed {
 			w.Resumed = in.Jenkins.Session
 		}
-		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Work = w })
+		amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Work = w })
 	}
 	ago := [...]time.Duration{0, time.Minute, LostAfter}
 	if l.away > 0 {
-		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-ago[l.away]) })
+		amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-ago[l.away]) })
 		// Gone may be this early, but never later than it really was.
-		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
+		amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
 	}
 	if m.without.ghostWait {
-		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-GhostAfter) })
+		amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-GhostAfter) })
 	}
 	if l.lost > 0 {
-		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Lost = noon.Add(-ago[l.lost]) })
+		amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Lost = noon.Add(-ago[l.lost]) })
 	}
 	if m.without.lostWait {
-		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Lost = noon.Add(-LostAfter) })
+		amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Lost = noon.Add(-LostAfter) })
 	}
 	return in, name
 }
@@ -293,14 +293,14 @@ func (m *model) decide(l *life, pod podView, grace, paused bool) verdictOf {
 		}
 	}
 	v := verdictOf{}
-	v.marked = !memory.Agents[name].Mark.Since.IsZero()
-	v.rested = memory.Agents[name].Mark.Rested
-	v.used = memory.Agents[name].Work.Builds > 0
-	w := memory.Agents[name].Work
+	v.marked = !memory.agent(name).Mark.Since.IsZero()
+	v.rested = memory.agent(name).Mark.Rested
+	v.used = memory.agent(name).Work.Builds > 0
+	w := memory.agent(name).Work
 	v.resumed, v.recent = w.Resumed == in.Jenkins.Session, w.Since == in.Jenkins.Session
 	v.knows = m.without.anyBuild && l.sawWork > 0 || w.Build != "" && w.Build == [...]string{"", "this", "another"}[l.seesBuild()]
-	v.away = !memory.Agents[name].Away.IsZero()
-	v.lost = !memory.Agents[name].Lost.IsZero()
+	v.away = !memory.agent(name).Away.IsZero()
+	v.lost = !memory.agent(name).Lost.IsZero()
 	for _, a := range plan.Actions {
 		if a.Agent != name {
 			continue

@@ -15,7 +15,7 @@ func (m *model) letsGo(in *Input, name string, goes bool) {
 		unused = time.Hour
 	}
 	in.Memory.Teams = map[string]TeamMemory{"web": learnt(1, 0, unused)}
-	alter(&in.Memory.Agents, name, func(a *AgentMemory) { a.Free = noon.Add(-time.Minute) })
+	amend(&in.Memory.Agents, name, func(a *AgentMemory) { a.Free = noon.Add(-time.Minute) })
 }
 
 // TestExplorePolicy tries every order of every step, as TestExplore does, while the policy lets free agents go at

@@ -2,6 +2,7 @@ package scaler
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -121,30 +122,144 @@ func TestStartupIsCountedOnce(t *testing.T) {
 	}
 }
 
-// TestWaits: an item's wait ends when the item leaves the queue or has an executor.
-func TestWaits(t *testing.T) {
-	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
+// look is one answer of Jenkins for the tests of waits: the items of the queue, and which jobs run where.
+type look struct {
+	items []Item
+	runs  []Run
+}
+
+// watch has Decide see the looks, a second apart, and returns the facts of each look.
+func watch(team Team, looks ...look) (all []Facts) {
 	var mem Memory
-	var got []Wait
-	for i, items := range [][]Item{
-		{{ID: 1, Job: "a/b", Since: at(-10), State: Buildable}, {ID: 2, Since: at(-5), State: Buildable}, {ID: 3, Since: at(-1), State: Buildable}},
-		{{ID: 1, Since: at(-10), State: Pending}, {ID: 2, Since: at(-5), State: Blocked}, {ID: 3, Since: at(-1), State: Buildable}},
-		{{ID: 2, Since: at(-5), State: Blocked}},
-		{},
-	} {
-		in := newHouse(web())
-		in.Now, in.Memory = at(i), mem
-		in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = at(i), at(i)
-		for _, it := range items {
-			it.Resolution, it.Label = Labelled, "linux"
+	for i, l := range looks {
+		in := newHouse(team)
+		in.Now, in.Memory = noon.Add(time.Duration(i)*time.Second), mem
+		in.Jenkins.AskedAt, in.Jenkins.AnsweredAt, in.Jenkins.Runs = in.Now, in.Now, l.runs
+		in.agent("web", Ephemeral, "a", busy)
+		in.agent("web", Ephemeral, "b", busy)
+		for _, it := range l.items {
+			if it.Resolution == "" {
+				it.Resolution, it.Label = Labelled, "linux"
+			}
 			in.Jenkins.Items = append(in.Jenkins.Items, it)
 		}
 		_, next, facts := Decide(in)
-		mem, got = next, append(got, facts.Waits...)
+		mem, all = next, append(all, facts)
 	}
-	want := []Wait{{"web", "a/b", 11 * time.Second}, {"web", "", 3 * time.Second}, {"web", "", 8 * time.Second}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("Decide(four times) counts the waits %v, want %v\n%s", got, want, diff)
+	return all
+}
+
+// TestWaits: a wait begins when only an executor is missing, and ends when the build has one. A build counts once,
+// also if no answer showed it in the queue. An item without a build is no wait.
+func TestWaits(t *testing.T) {
+	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
+	item := func(id int64, since int, state ItemState) Item {
+		return Item{ID: id, Job: "app", Since: at(since), State: state}
+	}
+	on := func(node, job string, number int) Run {
+		return Run{"web-e-" + node, job, fmt.Sprintf("%s/%d", job, number)}
+	}
+	none, old := []Run{}, on("b", "old", 1)
+	wait := func(took time.Duration) Wait { return Wait{Team: "web", Job: "app", Took: took, Kind: Ephemeral} }
+	tests := []struct {
+		name  string
+		looks []look
+		want  []Wait
+		gone  int
+	}{
+		{"its build is seen at once", []look{{[]Item{item(1, -10, Buildable)}, none}, {nil, []Run{on("a", "app", 1)}}, {nil, []Run{on("a", "app", 1)}}}, []Wait{wait(11 * time.Second)}, 0},
+		{"its build is seen one answer later", []look{{[]Item{item(1, -10, Buildable)}, none}, {nil, none}, {nil, []Run{on("a", "app", 1)}}}, []Wait{wait(11 * time.Second)}, 0},
+		{"it has an executor for two answers", []look{{[]Item{item(1, -10, Buildable)}, none}, {[]Item{item(1, -10, Pending)}, none}, {[]Item{item(1, -10, Pending)}, none}, {nil, []Run{on("a", "app", 1)}}}, []Wait{wait(11 * time.Second)}, 0},
+		{"its executor vanishes", []look{{[]Item{item(1, -10, Buildable)}, none}, {[]Item{item(1, -10, Pending)}, none}, {[]Item{item(1, -10, Buildable)}, none}, {nil, []Run{on("a", "app", 1)}}}, []Wait{wait(13 * time.Second)}, 0},
+		{"nobody saw it wait", []look{{nil, []Run{old}}, {nil, []Run{old, on("a", "app", 1)}}}, []Wait{wait(0)}, 0},
+		{"it was only seen in its quiet period", []look{{[]Item{item(1, -4, Quiet)}, none}, {nil, []Run{on("a", "app", 1)}}}, []Wait{wait(0)}, 0},
+		{"it was blocked for three seconds", []look{{[]Item{item(1, -10, Blocked)}, none}, {[]Item{item(1, -10, Blocked)}, none}, {[]Item{item(1, -10, Buildable)}, none}, {nil, []Run{on("a", "app", 1)}}}, []Wait{wait(time.Second)}, 0},
+		{"nobody knew its label", []look{{[]Item{{ID: 1, Job: "app", Since: at(-10), State: Buildable, Resolution: Unresolved}}, none}, {nil, []Run{on("a", "app", 1)}}}, []Wait{wait(11 * time.Second)}, 0},
+		{"a second build of one job", []look{{nil, []Run{on("a", "app", 1)}}, {[]Item{item(1, 0, Buildable)}, []Run{on("a", "app", 1)}}, {nil, []Run{on("a", "app", 1), on("b", "app", 2)}}}, []Wait{wait(2 * time.Second)}, 0},
+		{"a second node block of one build", []look{{nil, none}, {nil, []Run{on("a", "app", 1)}}, {nil, []Run{on("a", "app", 1), on("b", "app", 1)}}}, []Wait{wait(0), wait(0)}, 0},
+		{"a foreign node took it", []look{{[]Item{item(1, -10, Buildable)}, none}, {nil, []Run{{"static", "app", "app/1"}}}}, []Wait{{Team: "web", Job: "app", Took: 11 * time.Second}}, 0},
+		{"a foreign node's own build", []look{{nil, none}, {nil, []Run{{"static", "app", "app/1"}}}}, nil, 0},
+		{"somebody cancelled it", []look{{[]Item{item(1, -10, Buildable)}, none}, {nil, none}, {nil, none}, {nil, none}}, nil, 1},
+		{"somebody cancelled it beside another build of its job", []look{{[]Item{item(1, -10, Buildable)}, []Run{on("a", "app", 1)}}, {nil, []Run{on("a", "app", 1)}}, {nil, []Run{on("a", "app", 1)}}}, nil, 1},
+		{"it had an executor, and was over before the next answer", []look{{[]Item{item(1, -10, Pending)}, none}, {nil, none}, {nil, none}}, nil, 0},
+		{"it was seen to wait, had an executor, and was over", []look{{[]Item{item(1, -10, Buildable)}, none}, {[]Item{item(1, -10, Pending)}, none}, {nil, none}, {nil, none}}, []Wait{{Team: "web", Job: "app", Took: 11 * time.Second}}, 0},
+		{"a process begins while it runs", []look{{nil, []Run{on("a", "app", 1)}}, {nil, []Run{on("a", "app", 1)}}}, nil, 0},
+		{"it resumes on its own agent", []look{{nil, []Run{old}}, {[]Item{{ID: 9, Job: "old", Since: at(0), State: Buildable, Resolution: Labelled, Label: "web-e-b"}}, none}, {nil, []Run{old}}, {nil, []Run{old}}}, nil, 0},
+		{"an adapter that does not tell builds", []look{{[]Item{item(1, -10, Buildable)}, nil}, {nil, nil}}, []Wait{{Team: "web", Job: "app", Took: 11 * time.Second}}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []Wait
+			gone := 0
+			for _, f := range watch(web(), tt.looks...) {
+				got, gone = append(got, f.Waits...), gone+f.Gone["web"]
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" || gone != tt.gone {
+				t.Errorf("%d items are gone, want %d, and the waits differ:\n%s", gone, tt.gone, diff)
+			}
+		})
+	}
+}
+
+// TestObjective: a build misses its team's objective once, as soon as an answer shows that it has waited for too long.
+func TestObjective(t *testing.T) {
+	team := web()
+	team.Objective = Objective{Share: 0.95, Within: 2 * time.Second}
+	item := Item{ID: 1, Job: "app", Since: noon, State: Buildable}
+	waits := look{[]Item{item}, []Run{}}
+	var missed []int
+	var waited []Wait
+	for _, f := range watch(team, waits, waits, waits, waits, waits, look{nil, []Run{{"web-e-a", "app", "app/1"}}}, look{nil, []Run{{"web-e-b", "app", "app/2"}}}) {
+		missed, waited = append(missed, f.Missed["web"]), append(waited, f.Waits...)
+	}
+	want := []Wait{{Team: "web", Job: "app", Took: 5 * time.Second, Kind: Ephemeral}, {Team: "web", Job: "app", Kind: Ephemeral, Met: true}}
+	if diff := cmp.Diff(want, waited); diff != "" || !slices.Equal(missed, []int{0, 0, 0, 1, 0, 0, 0}) {
+		t.Errorf("the objective is missed %v times in each second\n%s", missed, diff)
+	}
+}
+
+// TestObjectiveOfANewProcess: a process that begins counts what missed the objective a moment ago, and not what the
+// process before has counted.
+func TestObjectiveOfANewProcess(t *testing.T) {
+	team := web()
+	team.Objective = Objective{Share: 0.95, Within: 2 * time.Second}
+	item := func(id int64, long time.Duration) Item {
+		return Item{ID: id, Job: "app", Since: noon.Add(-long), State: Buildable}
+	}
+	late := look{[]Item{item(1, 20*time.Second), item(2, time.Hour)}, []Run{}}
+	missed := 0
+	for _, f := range watch(team, late, late, late) {
+		missed += f.Missed["web"]
+	}
+	if missed != 1 {
+		t.Errorf("%d builds have missed the objective, want the one of the handover", missed)
+	}
+}
+
+// TestWaitsFor: each waiting build has one cause.
+func TestWaitsFor(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		d    Decision
+		want map[WaitCause]int
+	}{
+		{"agents come", Decision{Waiting: 3, Coming: 3}, map[WaitCause]int{WaitsForStart: 3}},
+		{"agents are made", Decision{Waiting: 3, Short: 3, Up: map[Kind]int{Ephemeral: 3}}, map[WaitCause]int{WaitsForStart: 3}},
+		{"a cap leaves one", Decision{Waiting: 6, Short: 4, Up: map[Kind]int{Ephemeral: 1}, Steps: []Step{{Rule: RuleMaxAgents, From: 4, To: 1}}}, map[WaitCause]int{WaitsForCap: 3, WaitsForStart: 3}},
+		{"agents fail", Decision{Waiting: 2, Short: 2, Steps: []Step{{Rule: RuleBackoff, From: 2, Pause: &Pause{Kind: Ephemeral, Left: time.Minute}}}}, map[WaitCause]int{WaitsForHealth: 2}},
+		{"paused", Decision{Waiting: 2, Short: 2, Steps: []Step{{Rule: RulePaused, From: 2}}}, map[WaitCause]int{WaitsForSettings: 2}},
+		{"a veto beside a build that gets an agent", Decision{Waiting: 3, Short: 3, Vetoed: 2, Up: map[Kind]int{Ephemeral: 1}, Steps: []Step{{Rule: RuleVetoed, From: 3, To: 1, Veto: &Vetoed{Label: "l", Why: "no"}}}}, map[WaitCause]int{WaitsForJenkins: 2, WaitsForStart: 1}},
+	} {
+		got := tt.d.WaitsFor()
+		maps.DeleteFunc(got, func(_ WaitCause, n int) bool { return n == 0 })
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: the builds wait for\n%s", tt.name, diff)
+		}
+	}
+	for _, r := range Rules() {
+		if blocks[r] != "" && stoppedBy[r] == "" {
+			t.Errorf("a build that waits for the rule %s has no cause", r)
+		}
 	}
 }
 
@@ -169,7 +284,7 @@ func TestMemoryOfMarks(t *testing.T) {
 		in.Jenkins.AskedAt, in.Jenkins.AnsweredAt = in.Now.Add(-1), in.Now
 		in.agent("web", Ephemeral, "a", tt.as...)
 		_, mem, _ = Decide(in)
-		if got := mem.Agents[name].Mark.Since; !got.Equal(tt.want) {
+		if got := mem.agent(name).Mark.Since; !got.Equal(tt.want) {
 			t.Errorf("after answer %d the mark is known since %v, want %v", i, got, tt.want)
 		}
 	}
@@ -180,8 +295,8 @@ func TestMemoryKeepsNothingOfTheDead(t *testing.T) {
 	in := newHouse()
 	in.Memory = Memory{
 		Started: noon, Sees: noon,
-		Agents: map[string]AgentMemory{"dead": {Mark: Marking{Since: noon, By: Ours}, Gone: noon, Away: noon, Lost: noon, Free: noon, Open: noon, Met: true, Work: Work{Builds: 1}}},
-		Teams:  map[string]TeamMemory{"gone": usedOften(1)}, Items: map[int64]ItemMemory{7: {Waiting: Waiting{"web", "app", noon}}},
+		Agents: map[string]*AgentMemory{"dead": {Mark: Marking{Since: noon, By: Ours}, Gone: noon, Away: noon, Lost: noon, Free: noon, Open: noon, Met: true, Work: Work{Builds: 1}}},
+		Teams:  map[string]TeamMemory{"gone": usedOften(1)}, Items: map[int64]*ItemMemory{7: {Waiting: Waiting{Team: "web", Job: "app", Since: noon}}},
 	}
 	_, mem, _ := Decide(in)
 	if diff := cmp.Diff(Memory{Started: noon, Sees: noon}, mem, cmpopts.EquateEmpty()); diff != "" {
@@ -212,12 +327,12 @@ func TestMemoryOfAbsence(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			in := newHouse(web())
 			name := in.agent("web", Ephemeral, "a", tt.as...)
-			alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away, m.Lost = earlier, earlier })
+			amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away, m.Lost = earlier, earlier })
 			_, mem, _ := Decide(in)
-			if got := mem.Agents[name].Away; !got.Equal(tt.away) {
+			if got := mem.agent(name).Away; !got.Equal(tt.away) {
 				t.Errorf("Decide(%s) knows it away since %v, want %v", tt.name, got, tt.away)
 			}
-			if got := mem.Agents[name].Lost; !got.Equal(tt.lost) {
+			if got := mem.agent(name).Lost; !got.Equal(tt.lost) {
 				t.Errorf("Decide(%s) knows it lost since %v, want %v", tt.name, got, tt.lost)
 			}
 		})

@@ -411,7 +411,7 @@ func TestStuckNamesTheCulprit(t *testing.T) {
 	} {
 		in := newHouse(web())
 		in.agent("web", Ephemeral, "f", offline, unmet, func(p *Pair) { p.Pod.Created = ago(301 * time.Second) }, tt.change)
-		alter(&in.Memory.Agents, "web-e-f", func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
+		amend(&in.Memory.Agents, "web-e-f", func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
 		plan, _, _ := Decide(in)
 		i := slices.IndexFunc(plan.Actions, func(a Action) bool { return a.Reason == ReasonStuck || a.Reason == ReasonGhost })
 		if i < 0 || plan.Actions[i].Text != tt.want {

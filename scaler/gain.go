@@ -36,17 +36,22 @@ var guesses = []float32{-0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5}
 // with returns what is known after the builds of one tick. Only the first build of an agent meets an empty
 // cache.
 func (g Gain) with(builds []BuildDone, team string, now time.Time) Gain {
+	owned := false // what an earlier tick has remembered is never written
 	for _, b := range builds {
-		if b.Team == team && !b.Again && b.Job != "" && b.Took > 0 {
-			g = g.add(b, now)
+		if b.Team != team || b.Again || b.Job == "" || b.Took <= 0 {
+			continue
 		}
+		if !owned {
+			g.Waiting = slices.DeleteFunc(slices.Clone(g.Waiting), func(s Sample) bool { return now.Sub(s.At) > pairWithin })
+			owned = true
+		}
+		g.add(b, now)
 	}
 	return g
 }
 
-func (g Gain) add(b BuildDone, now time.Time) Gain {
+func (g *Gain) add(b BuildDone, now time.Time) {
 	g.Took = g.Took.with(b.Took.Seconds())
-	g.Waiting = slices.DeleteFunc(slices.Clone(g.Waiting), func(s Sample) bool { return now.Sub(s.At) > pairWithin })
 	for i, s := range slices.Backward(g.Waiting) {
 		if s.Job == b.Job && s.Warmth != b.Warmth {
 			g.Waiting = slices.Delete(g.Waiting, i, i+1)
@@ -55,12 +60,11 @@ func (g Gain) add(b BuildDone, now time.Time) Gain {
 				ratio = -ratio
 			}
 			g.Ratios = g.Ratios.with(ratio)
-			return g
+			return
 		}
 	}
 	g.Waiting = append(g.Waiting, Sample{b.Job, b.Warmth, now, b.Took})
 	g.Waiting = g.Waiting[max(0, len(g.Waiting)-samplesKept):]
-	return g
 }
 
 // pairs returns how many pairs are known.
@@ -69,7 +73,8 @@ func (g Gain) pairs() int { return len(g.Ratios.Last) }
 // share returns the logarithm of cold/warm, and its standard error. It is a median: builds that were aborted
 // make pairs of any ratio.
 func (g Gain) share() (half, err float64) {
-	all := slices.Sorted(slices.Values(slices.Concat(g.Ratios.Last, guesses)))
+	all := append(append(make([]float32, 0, seriesKept+len(guesses)), g.Ratios.Last...), guesses...)
+	slices.Sort(all)
 	n := len(all)
 	half = float64(all[n/2]+all[(n-1)/2]) / 2
 	spread := float64(all[3*n/4]-all[n/4]) / 1.35 // of a normal distribution

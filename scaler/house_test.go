@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"time"
@@ -133,7 +134,7 @@ func (in *Input) agents(n int, team string, k Kind, random string, change ...fun
 // idleFor sets how long each free agent has been free.
 func (in *Input) idleFor(d time.Duration) {
 	for i := range in.Jenkins.Nodes {
-		alter(&in.Memory.Agents, in.Jenkins.Nodes[i].Name, func(m *AgentMemory) { m.Free = in.Now.Add(-d) })
+		amend(&in.Memory.Agents, in.Jenkins.Nodes[i].Name, func(m *AgentMemory) { m.Free = in.Now.Add(-d) })
 	}
 }
 
@@ -142,7 +143,7 @@ func (in *Input) idleFor(d time.Duration) {
 func (in *Input) wasMarked() {
 	for i := range in.Jenkins.Nodes {
 		if n := &in.Jenkins.Nodes[i]; n.closed() {
-			alter(&in.Memory.Agents, n.Name, func(m *AgentMemory) {
+			amend(&in.Memory.Agents, n.Name, func(m *AgentMemory) {
 				m.Mark = Marking{Since: in.Jenkins.AskedAt.Add(-time.Second), By: n.OfflineBy, At: n.MarkedAt}
 			})
 		}
@@ -162,6 +163,15 @@ func alter[K comparable, R any](in *map[K]R, k K, f func(*R)) {
 	r := (*in)[k]
 	f(&r)
 	(*in)[k] = r
+}
+
+// amend is alter for the records of agents and items.
+func amend[K comparable, R any](in *map[K]*R, k K, f func(*R)) {
+	alter(in, k, func(r **R) {
+		changed := *cmp.Or(*r, new(R))
+		f(&changed)
+		*r = &changed
+	})
 }
 
 // backsOff gives a pool a back-off.

@@ -69,7 +69,7 @@ func aTeamThatHasLearnt(t *testing.T) Input {
 	t.Helper()
 	in := newHouse(newTeam("web", ModeEphemeral, []string{"linux"}, func(t *Team) { t.Pools[0].IdleTimeout = 0 }))
 	name := in.agent("web", Ephemeral, "a")
-	alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Free = noon.Add(-20 * time.Minute) })
+	amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Free = noon.Add(-20 * time.Minute) })
 	m := usedOften(1)
 	m.Levels[0].Since = noon.Add(-4 * time.Minute)
 	m.Gaps, m.Ledger = m.Levels[0].Gaps, Ledger{At: noon.Add(-time.Second), Alive: 1, Held: 1, Paid: time.Hour, Balance: time.Minute}

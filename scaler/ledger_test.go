@@ -302,7 +302,7 @@ func TestWeighWritesNoOldMemory(t *testing.T) {
 		spare := slices.Clone(m.Levels[:cap(m.Levels)])
 		house.wait(demand, "linux", time.Minute)
 		house.agent("web", Ephemeral, "x", func(p *Pair) { p.Node.Idle = true })
-		house.Memory.Agents = map[string]AgentMemory{AgentName(PoolID{"web", Ephemeral}, "x"): {Work: Work{
+		house.Memory.Agents = map[string]*AgentMemory{AgentName(PoolID{"web", Ephemeral}, "x"): {Work: Work{
 			Pool: PoolID{"web", Ephemeral}, On: true, Builds: 1, Build: "job/b/7", Began: noon.Add(-time.Minute),
 		}}}
 		_, mem, facts := Decide(house)

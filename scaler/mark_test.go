@@ -188,8 +188,8 @@ func TestShort(t *testing.T) {
 		{20 * time.Hour, "20h"},
 		{time.Hour + time.Second, "1h0m1s"},
 	} {
-		if got := short(tt.d); got != tt.want {
-			t.Errorf("short(%v) = %q, want %q", tt.d, got, tt.want)
+		if got := Short(tt.d); got != tt.want {
+			t.Errorf("Short(%v) = %q, want %q", tt.d, got, tt.want)
 		}
 	}
 }

@@ -280,7 +280,7 @@ func TestRoom(t *testing.T) {
 // TestUnserved: a plan shows items that no team can serve, and items whose label is not known.
 func TestUnserved(t *testing.T) {
 	in := newHouse(newTeam("a", ModeEphemeral, []string{"linux"}))
-	in.wait(4, "windows", time.Minute)
+	in.wait(4, "linux&&windows", time.Minute)
 	in.wait(2, "linux", time.Minute)
 	for i, job := range []string{"x", "y", "y", "z"} {
 		in.Jenkins.Items[i].Job = job
@@ -288,7 +288,10 @@ func TestUnserved(t *testing.T) {
 	in.Jenkins.Items[2].Since = in.Now.Add(-6 * time.Minute)
 	in.Jenkins.Items[4].Resolution, in.Jenkins.Items[4].Label, in.Jenkins.Items[4].Why = Unresolved, "", "who knows"
 	plan, _, _ := Decide(in)
-	want := []Unserved{{Label: "windows", Count: 4, Jobs: []string{"x", "y", "z"}, Why: "Waiting for next available executor on ‘windows’", Text: "no team serves ‘windows’", Oldest: 6 * time.Minute}}
+	want := []Unserved{{
+		Label: "linux&&windows", Count: 4, Jobs: []string{"x", "y", "z"}, Why: "Waiting for next available executor on ‘linux&&windows’",
+		Text: "no team serves ‘linux&&windows’", Oldest: 6 * time.Minute, Near: &Near{Team: "a", Lacks: []string{"windows"}},
+	}}
 	if diff := cmp.Diff(want, plan.Unserved); diff != "" {
 		t.Errorf("Decide(windows).Unserved = %+v, want %+v\n%s", plan.Unserved, want, diff)
 	}

@@ -11,10 +11,12 @@ import (
 type Memory struct {
 	Started time.Time // when the process began
 	Sees    time.Time // since when Jenkins and Kubernetes have answered in every tick
-	Agents  map[string]AgentMemory
+	Agents  map[string]*AgentMemory
 	Pools   map[PoolID]PoolMemory
 	Teams   map[string]TeamMemory
-	Items   map[int64]ItemMemory  // by queue id
+	Items   map[int64]*ItemMemory // by queue id
+	Left    []Waiting             // items that have just left the queue, and whose build no answer has shown yet
+	Runs    map[Run]int           // builds on executors, and on how many each
 	Slots   map[string]SlotMemory // by namespace/name
 	Vetoes  map[string]Veto       // by demand
 	Tidied  Tidied                // the last steps for Jenkins nodes that no team needs, and for fences
@@ -62,7 +64,7 @@ type TeamMemory struct {
 
 // ItemMemory is what is remembered of one item of the queue.
 type ItemMemory struct {
-	Waiting Waiting  // which team has to serve the item, if any
+	Waiting Waiting  // for how long the item has waited, and which team has to serve it
 	Seen    Sighting // since when the item has waited for an agent, if it does
 }
 
@@ -77,11 +79,26 @@ type SlotMemory struct {
 func (m Memory) Blind() Memory {
 	m.Sees, m.Agents = time.Time{}, maps.Clone(m.Agents)
 	for name, a := range m.Agents {
-		a.Lost = time.Time{}
-		m.Agents[name] = a
+		if !a.Lost.IsZero() {
+			b := *a
+			b.Lost, m.Agents[name] = time.Time{}, &b
+		}
 	}
 	return m
 }
+
+// Agent returns what is remembered of the agent or foreign node of that name.
+func (m *Memory) Agent(name string) AgentMemory { return *m.agent(name) }
+
+// agent is Agent without a copy. The record may belong to an earlier tick, so nothing writes it.
+func (m *Memory) agent(name string) *AgentMemory {
+	if a := m.Agents[name]; a != nil {
+		return a
+	}
+	return &noAgent
+}
+
+var noAgent AgentMemory
 
 // notes are the records of a Memory while Decide writes them.
 type notes[K comparable, R any] map[K]*R
@@ -101,14 +118,13 @@ func (n *notes[K, R]) of(k K) *R {
 func (s *scene) memory() Memory {
 	m := s.mem
 	for _, a := range s.agents {
-		if a.is != (AgentMemory{}) {
+		if *a.is != noAgent {
 			m.Agents[a.Name] = a.is
 		}
 	}
-	m.Items = make(map[int64]ItemMemory, len(s.items))
-	for i := range s.items {
-		if s.items[i] != (ItemMemory{}) {
-			m.Items[s.in.Jenkins.Items[i].ID] = s.items[i]
+	for id, it := range m.Items {
+		if *it == (ItemMemory{}) {
+			delete(m.Items, id)
 		}
 	}
 	m.Pools = make(map[PoolID]PoolMemory, len(s.pooled))
@@ -141,11 +157,4 @@ func (m Marking) shows(n *Node) bool {
 type Tidied struct {
 	Second int64 // since the epoch
 	Steps  int
-}
-
-// Waiting is one item that a team has to serve.
-type Waiting struct {
-	Team  string
-	Job   string // full name
-	Since time.Time
 }

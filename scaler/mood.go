@@ -66,11 +66,16 @@ func (d *Decision) stops() (stop *Step) {
 
 // Sum is the numbers of all teams together. Busy, Free and Coming count executors.
 type Sum struct {
-	Mood                                        Mood
-	Waiting, Nobodys, Busy, Free, Coming, Alive int           // Nobodys are builds that no team serves, and are not in Waiting
-	Oldest                                      time.Duration // how long the oldest of all these builds has waited
-	Usual                                       time.Duration // half of the agents of the slowest pool start in that time
-	Worst                                       *Decision     // of the team whose builds fare worst; nil: there is no team
+	Mood    Mood          `json:"mood"`
+	Waiting int           `json:"waiting"`
+	Nobodys int           `json:"nobodys"` // builds that no team serves; they are not in Waiting
+	Busy    int           `json:"busy"`
+	Free    int           `json:"free"`
+	Coming  int           `json:"coming"`
+	Alive   int           `json:"alive"`
+	Oldest  time.Duration `json:"oldest"` // how long the oldest of all these builds has waited
+	Usual   time.Duration `json:"usual"`  // half of the agents of the slowest pool start in that time
+	Worst   *Decision     `json:"-"`      // of the team whose builds fare worst; nil: there is no team
 }
 
 // worse reports whether there is more to say of a team than of another one in the same mood: a rule first.

@@ -433,7 +433,7 @@ func TestAllSlowOneOverdue(t *testing.T) {
 					}
 					if a.online <= s {
 						p.Node.Online, p.Node.Idle, p.Node.Busy = true, false, 1
-						p.Pod.Connected = mem.Agents[p.Name].Met
+						p.Pod.Connected = mem.agent(p.Name).Met
 					}
 				})
 			}

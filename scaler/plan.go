@@ -233,12 +233,14 @@ type Unserved struct {
 	Text  string   `json:"text"` // why no team serves the items
 	// Oldest is how long the oldest of the items has waited.
 	Oldest time.Duration `json:"oldest"`
+	Near   *Near         `json:"near,omitempty"` // the team that comes nearest to serving the items
 }
 
 // Plan is what one tick wants done. The actions are in the order of their urgency.
 type Plan struct {
 	Actions    []Action   `json:"actions"`
 	Decisions  []Decision `json:"decisions"`
+	Demands    []Demand   `json:"demands,omitempty"`
 	Agents     []Agent    `json:"agents"`
 	Slots      []SlotSeen `json:"slots,omitempty"`
 	Unserved   []Unserved `json:"unserved,omitempty"`

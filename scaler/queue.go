@@ -32,7 +32,7 @@ const (
 type Item struct {
 	ID         int64      `json:"id"`
 	Job        string     `json:"job"`
-	Since      time.Time  `json:"since"` // when the item entered the queue
+	Since      time.Time  `json:"since"` // when the item entered the queue, or its quiet period was over
 	State      ItemState  `json:"state"`
 	Resolution Resolution `json:"resolution"`
 	// Label is the expression in Jenkins' canonical form, set if the item is Labelled or Inferred. The label
@@ -108,6 +108,7 @@ type JenkinsView struct {
 	Hook         bool      // the one-build hook is there: a restart waits for builds on marked nodes too
 	Nodes        []Node
 	Items        []Item
+	Runs         []Run // of all executors; nil: not known, and each item that leaves the queue counts as begun
 }
 
 // Deadline returns until when a destructive action that rests on these answers may be sent.

@@ -19,12 +19,12 @@ func TestSettled(t *testing.T) {
 	gone := map[string]int{"delete-pod web ephemeral drained": 1}
 	marking := func(in *Input, name string, f func(*Marking)) {
 		in.wasMarked()
-		alter(&in.Memory.Agents, name, func(m *AgentMemory) { f(&m.Mark) })
+		amend(&in.Memory.Agents, name, func(m *AgentMemory) { f(&m.Mark) })
 	}
 	worked := func(w Work) func(*Input, string) {
 		return func(in *Input, name string) {
 			in.wasMarked()
-			alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Work = w })
+			amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Work = w })
 		}
 	}
 	tests := []struct {
@@ -102,11 +102,11 @@ func TestFollow(t *testing.T) {
 				}
 				_, mem, _ = Decide(in)
 			}
-			if got := mem.Agents[name].Work.Resumed == "new"; got != tt.resumed {
-				t.Errorf("its build is remembered as %+v, want that it went on: %t", mem.Agents[name].Work, tt.resumed)
+			if got := mem.agent(name).Work.Resumed == "new"; got != tt.resumed {
+				t.Errorf("its build is remembered as %+v, want that it went on: %t", mem.agent(name).Work, tt.resumed)
 			}
-			if got := mem.Agents[name].Mark.Rested; got != tt.rested {
-				t.Errorf("its mark is remembered as %+v, want rested: %t", mem.Agents[name].Mark, tt.rested)
+			if got := mem.agent(name).Mark.Rested; got != tt.rested {
+				t.Errorf("its mark is remembered as %+v, want rested: %t", mem.agent(name).Mark, tt.rested)
 			}
 		})
 	}
@@ -130,7 +130,7 @@ func TestDeletedNode(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				in.wait(1, "linux", time.Minute)
-				alter(&in.Memory.Agents, in.agent("web", Ephemeral, "a", noNode), func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
+				amend(&in.Memory.Agents, in.agent("web", Ephemeral, "a", noNode), func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
 				return in
 			},
 			want:   map[string]int{"delete-pod web ephemeral ghost": 1, "create web ephemeral demand": 1, "register web ephemeral berths": 1},
@@ -141,7 +141,7 @@ func TestDeletedNode(t *testing.T) {
 			house: func() Input {
 				in := newHouse(web())
 				in.GraceUntil = noon.Add(1)
-				alter(&in.Memory.Agents, in.agent("web", Ephemeral, "a", noNode), func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
+				amend(&in.Memory.Agents, in.agent("web", Ephemeral, "a", noNode), func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
 				return in
 			},
 		},
@@ -149,7 +149,7 @@ func TestDeletedNode(t *testing.T) {
 			name: "a Swarm client registers its node anew",
 			house: func() Input {
 				in := newHouse(newTeam("web", ModePersistent, []string{"linux"}))
-				alter(&in.Memory.Agents, in.agent("web", Persistent, "a", noNode), func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
+				amend(&in.Memory.Agents, in.agent("web", Persistent, "a", noNode), func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt })
 				return in
 			},
 		},

@@ -39,8 +39,7 @@ type agent struct {
 	stuck   bool    // the pod does not go away: see stuckPod
 	retired bool    // the agent's team is paused or gone, so the agent serves no item
 	overdue bool    // the agent hangs while starting: no item waits for it
-	was     AgentMemory
-	is      AgentMemory
+	was, is *AgentMemory
 }
 
 // carries reports whether the agent has that label. The empty label stands for builds without a label.
@@ -129,7 +128,9 @@ func (s *scene) join() {
 	s.lookAtItems()
 	slices.SortFunc(s.agents, func(a, b *agent) int { return strings.Compare(a.Name, b.Name) })
 	s.byPool = make(map[PoolID][]*agent, len(s.pools))
-	for _, m := range s.agents {
+	are := make([]AgentMemory, len(s.agents))
+	for i, m := range s.agents {
+		m.is = &are[i]
 		s.byPool[m.PoolID] = append(s.byPool[m.PoolID], m)
 		s.recognize(m)
 		m.verdict, m.stuck = Classify(m.Pair, in.Now), m.stuckPod(in.Now)
@@ -138,14 +139,22 @@ func (s *scene) join() {
 
 // lookAtItems finds the agents that an item of the queue names, and what all items say of Jenkins.
 func (s *scene) lookAtItems() {
-	waiting := make(map[int64]bool, len(s.in.Jenkins.Items))
-	for i := range s.in.Jenkins.Items {
+	old := s.in.Memory.Items
+	s.items = make([]ItemMemory, len(s.in.Jenkins.Items))
+	s.mem.Items = make(map[int64]*ItemMemory, len(s.items))
+	for i := range s.items {
 		it := &s.in.Jenkins.Items[i]
 		s.quiet = s.quiet || it.State == ShuttingDown
+		s.mem.Items[it.ID] = &s.items[i]
+		was := old[it.ID]
+		if was != nil {
+			s.items[i] = *was
+		}
 		if it.State == Pending {
 			s.starting = true
-		} else {
-			waiting[it.ID] = true
+			if was != nil {
+				s.taken = append(s.taken, it.ID)
+			}
 		}
 		// If only one Jenkins node carries a label, Jenkins tells that node's name in place of the label.
 		// While Bellboard removes everything, such an item would keep that Jenkins node for ever.
@@ -153,8 +162,8 @@ func (s *scene) lookAtItems() {
 			m.Pinned = true
 		}
 	}
-	for id := range s.in.Memory.Items {
-		if !waiting[id] {
+	for id := range old {
+		if s.mem.Items[id] == nil {
 			s.taken = append(s.taken, id)
 		}
 	}
@@ -170,7 +179,7 @@ func (s *scene) recognize(m *agent) {
 		m.StartTimeout, m.Executors = m.pool.StartTimeout, m.pool.size()
 	}
 	m.Berth = in.Berths[m.Name] && !in.Closing
-	m.was = in.Memory.Agents[m.Name]
+	m.was = in.Memory.agent(m.Name)
 	m.Marked = m.was.Mark.shows(m.Node) && !in.Jenkins.AskedAt.Before(m.was.Mark.Since)
 	m.Quiet, m.Used, m.AtWork = s.quiet && !in.Jenkins.Hook, m.was.Work.over(), m.was.Work.On
 	m.Grace = s.grace && !s.settled(m)
@@ -203,24 +212,13 @@ func (s *scene) remember() {
 	old, now := s.in.Memory, s.in.Now
 	s.mem.Started, s.mem.Sees = cmp.Or(old.Started, now), cmp.Or(old.Sees, now)
 	s.mem.Teams = map[string]TeamMemory{}
-	s.items = make([]ItemMemory, len(s.in.Jenkins.Items))
-	for i := range s.items {
-		// An item that is no demand just now still waits.
-		if it := &s.in.Jenkins.Items[i]; it.State != Pending {
-			s.items[i].Waiting = old.Items[it.ID].Waiting
-		}
-	}
 	for id, p := range old.Pools {
 		if !p.Up.IsZero() || !p.Down.IsZero() || p.Backoff.begun() {
 			*s.pooled.of(id) = PoolMemory{Up: p.Up, Down: p.Down, Backoff: p.Backoff}
 		}
 	}
 	s.facts = Facts{SecondBuilds: map[PoolID]int{}}
-	for _, id := range s.taken {
-		if w := old.Items[id].Waiting; w.Team != "" {
-			s.facts.Waits = append(s.facts.Waits, Wait{Team: w.Team, Job: w.Job, Took: s.in.Jenkins.AnsweredAt.Sub(w.Since)})
-		}
-	}
+	s.waits()
 	for _, m := range s.agents {
 		s.marking(m)
 		s.clocks(m)
@@ -233,10 +231,10 @@ func (s *scene) remember() {
 			}
 		}
 	}
-	s.mem.Agents = make(map[string]AgentMemory, len(s.agents)+len(s.foreign))
+	s.mem.Agents = make(map[string]*AgentMemory, len(s.agents)+len(s.foreign))
 	for _, n := range s.foreign {
 		if n.free() > 0 {
-			s.mem.Agents[n.Name] = AgentMemory{Open: cmp.Or(old.Agents[n.Name].Open, now)}
+			s.mem.Agents[n.Name] = &AgentMemory{Open: cmp.Or(old.agent(n.Name).Open, now)}
 		}
 	}
 	s.learnStarts()

@@ -80,8 +80,8 @@ func TestOnlyScalerWritesTheMemory(t *testing.T) {
 func TestLimitsAreInOnePlace(t *testing.T) {
 	readers := map[string][]string{
 		"ScaleUpStep":     {"limits"},
-		"ScaleUpCooldown": {"newAsk"}, // limits gets what is left of it
-		"MaxAgents":       {"limits", "room", "shareGlobal", "cap", "caps"},
+		"ScaleUpCooldown": {"newAsk"},                                              // limits gets what is left of it
+		"MaxAgents":       {"limits", "room", "shareGlobal", "cap", "caps", "has"}, // has puts a decision's into words
 		"MaxPersistent":   {"limits", "room", "persistentRoom", "persistent", "needless", "cap"},
 	}
 	set, files := sources(t, ".")

@@ -127,6 +127,7 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 				fit = append(fit, a)
 			}
 		}
+		d.demand(w, fit)
 		if len(fit) > 0 {
 			d.shareOne(w, fit)
 			continue
@@ -134,6 +135,9 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 		text := noTeamText(w.text, w.inferred)
 		for _, i := range w.items[:w.left] {
 			noTeam.note(&items[i], d.in.Now.Sub(w.oldest), w.key, w.text, text)
+		}
+		if g := noTeam[w.key]; g != nil && len(noTeam) <= nearMost {
+			g.Near = nearest(w.expr, teams)
 		}
 	}
 	for i := range items {
@@ -155,9 +159,9 @@ func (d *decider) shareOne(w *demand, fit []*ask) {
 	left, veto := d.offered(w)
 	kept := w.left - left
 	first.dec.Waiting += len(w.items) - w.left
-	first.dec.Oldest = max(first.dec.Oldest, d.in.Now.Sub(w.oldest))
 	for _, i := range w.items {
-		d.items[i].Waiting = Waiting{Team: first.t.Name, Job: d.in.Jenkins.Items[i].Job, Since: d.in.Jenkins.Items[i].Since}
+		d.items[i].Waiting.Team = first.t.Name
+		first.dec.Oldest = max(first.dec.Oldest, d.in.Now.Sub(d.items[i].Waiting.Since))
 	}
 	give := func(a *ask, n int) {
 		a.short[a.accepts] = append(a.short[a.accepts], n)

@@ -124,9 +124,13 @@ func (d *scene) learnStarts() {
 		}
 		slices.SortStableFunc(known, func(a, b Startup) int { return a.connected().Compare(b.connected()) })
 	}
+	more := map[PoolID][]Startup{}
 	for _, s := range append(known, d.facts.Startups...) {
-		p := d.pooled.of(s.PoolID)
-		p.Starts = p.Starts.with(s)
+		more[s.PoolID] = append(more[s.PoolID], s)
+	}
+	for id, starts := range more {
+		p := d.pooled.of(id)
+		p.Starts = p.Starts.with(starts...)
 	}
 }
 
@@ -144,19 +148,24 @@ type Usual struct {
 
 // usual returns a summary of start-ups of one pool. There has to be at least one.
 func usual(starts []Startup) Usual {
-	var all []time.Duration
-	phases := map[Phase][]time.Duration{}
-	for _, s := range starts {
-		all = append(all, s.Took)
-		for _, p := range s.Phases {
-			phases[p.Phase] = append(phases[p.Phase], p.Took)
-		}
+	all := make([]time.Duration, 0, startsKept)
+	for i := range starts {
+		all = append(all, starts[i].Took)
 	}
-	out := Usual{Kind: starts[0].Kind, Count: len(all), Half: Quantile(all, 0.5), Most: Quantile(all, 0.9)}
+	slices.Sort(all)
+	out := Usual{Kind: starts[0].Kind, Count: len(all), Half: quantile(all, 0.5), Most: quantile(all, 0.9)}
 	out.Phases = []PhaseTime{} // never null in JSON
-	for _, p := range Phases() {
-		if len(phases[p]) > 0 {
-			out.Phases = append(out.Phases, PhaseTime{p, Quantile(phases[p], 0.5)})
+	for _, phase := range Phases() {
+		all = all[:0]
+		for i := range starts {
+			for _, p := range starts[i].Phases {
+				if p.Phase == phase {
+					all = append(all, p.Took)
+				}
+			}
+		}
+		if slices.Sort(all); len(all) > 0 {
+			out.Phases = append(out.Phases, PhaseTime{phase, quantile(all, 0.5)})
 		}
 	}
 	return out
@@ -165,10 +174,13 @@ func usual(starts []Startup) Usual {
 // Quantile returns the shortest of the durations that at least the share q of them does not exceed, or 0 if
 // there are none. For example, nine in ten do not exceed Quantile(all, 0.9).
 func Quantile(all []time.Duration, q float64) time.Duration {
-	if len(all) == 0 {
+	return quantile(slices.Sorted(slices.Values(all)), q)
+}
+
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	if len(sorted) == 0 {
 		return 0
 	}
-	sorted := slices.Sorted(slices.Values(all))
 	// The nearest rank: the result is a duration that occurred, not a value between two durations.
 	i := int(q*float64(len(sorted))+0.999999) - 1
 	return sorted[min(max(i, 0), len(sorted)-1)]

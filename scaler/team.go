@@ -89,6 +89,7 @@ type Team struct {
 	// set, that value is found: the one with which one wait in twenty is longer than TargetWait.
 	WaitValue  float64
 	TargetWait time.Duration
+	Objective  Objective
 	CachePrice float64 // what a cache slot costs, in agents: at 0.03, slots for 33 hours cost an agent for one
 	Priority   int
 	Paused     bool

@@ -37,6 +37,7 @@ type Tick struct {
 	News      []News                   `json:"-"`                  // for people; points into the tick
 	Grace     time.Duration            `json:"grace"`              // what is left of JENKINS_RESTART_GRACE
 	Age       map[Source]time.Duration `json:"age,omitempty"`      // of the answers, when the decision began
+	Items     []Item                   `json:"-"`                  // of Jenkins' queue, for Why: there may be thousands
 	Plan      Plan                     `json:"plan"`
 	Outcomes  []Outcome                `json:"outcomes,omitempty"`
 	Facts     Facts                    `json:"facts"`
@@ -73,7 +74,9 @@ func Results() []Result { return []Result{Done, Expired, NoTime, Changed, Reject
 
 // Facts are the events since the tick before, each counted once.
 type Facts struct {
-	Waits        []Wait         `json:"waits,omitempty"`
+	Waits        []Wait         `json:"waits,omitempty"`  // builds that got an executor
+	Gone         map[string]int `json:"gone,omitempty"`   // by team: items that left the queue, and whose build was never seen
+	Missed       map[string]int `json:"missed,omitempty"` // by team: builds that have now waited for longer than WAIT_OBJECTIVE
 	Startups     []Startup      `json:"startups,omitempty"`
 	FirstBuilds  []FirstBuild   `json:"firstBuilds,omitempty"` // of agents that have a cache slot
 	Builds       []BuildDone    `json:"builds,omitempty"`      // builds that are over
@@ -84,11 +87,14 @@ type Facts struct {
 	Failures []FailedAgent `json:"failures,omitempty"`
 }
 
-// Wait is how long one item waited from entering the queue to leaving it. Job is the full name of the job.
+// Wait is how long one build waited: from when only an executor was missing until it had one. Job is the full name of
+// the job. A build that no answer showed in the queue has waited for zero.
 type Wait struct {
 	Team string        `json:"team"`
 	Job  string        `json:"job,omitempty"`
 	Took time.Duration `json:"took"`
+	Kind Kind          `json:"kind,omitempty"` // of the agent; empty: not an agent of this instance, or not known
+	Met  bool          `json:"met,omitempty"`  // within the team's objective
 }
 
 // Startup is how long one agent took from the creation of its pod until its Jenkins node was online.

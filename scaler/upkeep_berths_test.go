@@ -116,7 +116,7 @@ func TestBerths(t *testing.T) {
 				in := newHouse(web())
 				name := in.agent("web", Ephemeral, "l", noPod, offline, busy, ours)
 				in.wasMarked()
-				alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Lost = noon.Add(-10 * time.Minute) })
+				amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Lost = noon.Add(-10 * time.Minute) })
 				return in
 			},
 			want: map[string]int{"delete-node web ephemeral lost": 1},

@@ -28,7 +28,7 @@ func TestCallable(t *testing.T) {
 	seen := func(in *Input) { in.wasMarked() }
 	paused := func(in *Input) { in.Teams[0].Paused = true }
 	away := func(in *Input) {
-		alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-GhostAfter) })
+		amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Away = noon.Add(-GhostAfter) })
 	}
 	late := scheduled(time.Hour)
 	tests := []struct {

@@ -62,19 +62,19 @@ func (v *validator) grace(name string) bool {
 		return false
 	case session == "":
 		return true
-	case pod != nil && pod.Session == session, v.shownBefore(name) && v.in.Memory.Agents[name].Mark.Rested:
+	case pod != nil && pod.Session == session, v.shownBefore(name) && v.in.Memory.agent(name).Mark.Rested:
 		return false
 	}
 	ephemeral := pod != nil && pod.Kind == Ephemeral || pod == nil && node != nil && node.Kind == Ephemeral
 	one := ephemeral && (node == nil || node.Executors == 1)
-	return !one || v.in.Memory.Agents[name].Work.Resumed != session
+	return !one || v.in.Memory.agent(name).Work.Resumed != session
 }
 
 // shownBefore reports whether an earlier answer showed the mark that the Jenkins node carries now, and these
 // answers were asked for later. The mark is Bellboard's, or the hook's with a time, which tells that mark
 // from the hook's next mark.
 func (v *validator) shownBefore(name string) bool {
-	was, node := v.in.Memory.Agents[name].Mark, v.nodes[name]
+	was, node := v.in.Memory.agent(name).Mark, v.nodes[name]
 	closed := node != nil && (node.OfflineBy == Ours || node.OfflineBy == Hook && !node.MarkedAt.IsZero())
 	same := closed && node.OfflineBy == was.By && node.MarkedAt.Equal(was.At)
 	return same && !was.Since.IsZero() && !v.in.Jenkins.AskedAt.Before(was.Since)
@@ -151,7 +151,7 @@ func (v *validator) deletePod(a *Action, pod *Pod, node *Node) {
 	v.must(a, !v.grace(a.Agent), "within the restart grace")
 	switch {
 	case node == nil && pod.Connect == Inbound:
-		gone := v.in.Memory.Agents[a.Agent].Gone
+		gone := v.in.Memory.agent(a.Agent).Gone
 		twice := !gone.IsZero() && !v.in.Jenkins.AskedAt.Before(gone)
 		v.must(a, twice, "its node is missing from one answer only")
 	case node == nil:
@@ -173,7 +173,7 @@ func (v *validator) deleteNode(a *Action, pod *Pod, node *Node) {
 		v.must(a, pod == nil, "its pod lives")
 		v.must(a, !v.grace(a.Agent) && !node.Online && v.shownBefore(a.Agent),
 			"only an offline node whose mark was seen before goes, and out of grace")
-		since := v.in.Memory.Agents[a.Agent].Lost
+		since := v.in.Memory.agent(a.Agent).Lost
 		lost := !since.IsZero() && v.in.Now.Sub(since) >= LostAfter
 		v.must(a, node.Idle || lost, "Jenkins still waits for it")
 	}

@@ -43,20 +43,20 @@ func TestValidateRefuses(t *testing.T) {
 	named := func(in *Input) { in.wait(1, name, time.Second) }
 	inGrace := func(in *Input) { in.GraceUntil = noon.Add(1) }
 	unseen := func(in *Input) { in.Memory.Agents = nil }
-	missed := func(in *Input) { alter(&in.Memory.Agents, name, func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt }) }
+	missed := func(in *Input) { amend(&in.Memory.Agents, name, func(m *AgentMemory) { m.Gone = in.Jenkins.AskedAt }) }
 	none := func(*Input) {}
 	quieting := func(in *Input) { in.Jenkins.QuietingDown = true }
 	madeNow := func(p *Pair) { p.Pod.Session = "s" }
 	change := func(f func(*Marking)) func(*Input) {
 		return func(in *Input) {
-			alter(&in.Memory.Agents, name, func(m *AgentMemory) { f(&m.Mark) })
+			amend(&in.Memory.Agents, name, func(m *AgentMemory) { f(&m.Mark) })
 		}
 	}
 	remarked := change(func(m *Marking) { m.At = m.At.Add(-time.Second) })
 	rested := change(func(m *Marking) { m.Rested = true })
 	resumed := func(in string) func(*Input) {
 		return func(i *Input) {
-			alter(&i.Memory.Agents, name, func(m *AgentMemory) { m.Work = Work{Builds: 1, Resumed: in} })
+			amend(&i.Memory.Agents, name, func(m *AgentMemory) { m.Work = Work{Builds: 1, Resumed: in} })
 		}
 	}
 	tests := []struct {

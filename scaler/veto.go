@@ -70,15 +70,20 @@ const looksAtLeft = 2
 func (d *decider) recall() {
 	now, old := d.in.Now, d.in.Memory
 	d.mem.Vetoes = make(map[string]Veto, len(old.Vetoes))
+	asked := make([]bool, len(d.items))
 	for _, w := range d.demands {
 		for _, i := range w.items {
-			d.items[i].Seen = Sighting{Label: w.key, Since: now}
-			if was := old.Items[d.in.Jenkins.Items[i].ID].Seen; was.of(w.key) {
-				d.items[i].Seen = was
+			if asked[i] = true; !d.items[i].Seen.of(w.key) {
+				d.items[i].Seen = Sighting{Label: w.key, Since: now}
 			}
 		}
 		if w.inferred {
 			d.mem.Vetoes[w.key] = Veto{Stage: VetoTrial, Since: now}
+		}
+	}
+	for i := range asked {
+		if !asked[i] {
+			d.items[i].Seen = Sighting{}
 		}
 	}
 	for key, r := range old.Vetoes {
@@ -204,7 +209,7 @@ func (d *decider) refusals() {
 // standing reports whether the agent or foreign node has had an executor that waits for work for so long that
 // Jenkins must have noticed it.
 func (d *decider) standing(name string) bool {
-	since := d.mem.Agents[name].Open // of a foreign node
+	since := d.mem.agent(name).Open // of a foreign node
 	if m := d.byName[name]; m != nil {
 		since = m.is.Open
 	}

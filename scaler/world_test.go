@@ -68,8 +68,8 @@ func anyHouse(t *rapid.T) Input {
 	in.MaxAgents = rapid.IntRange(0, 20).Draw(t, "global max")
 	in.Memory = Memory{
 		Started: noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "started")),
-		Agents:  map[string]AgentMemory{}, Pools: map[PoolID]PoolMemory{}, Teams: map[string]TeamMemory{}, Slots: map[string]SlotMemory{},
-		Items: map[int64]ItemMemory{99: {Waiting: Waiting{"t0", "app", noon.Add(-time.Minute)}}},
+		Agents:  map[string]*AgentMemory{}, Pools: map[PoolID]PoolMemory{}, Teams: map[string]TeamMemory{}, Slots: map[string]SlotMemory{},
+		Items: map[int64]*ItemMemory{99: {Waiting: Waiting{Team: "t0", Job: "app", Since: noon.Add(-time.Minute)}}},
 	}
 	if rapid.IntRange(0, 5).Draw(t, "grace") == 0 {
 		in.GraceUntil = noon.Add(time.Minute)
@@ -132,7 +132,7 @@ func anyRefusals(t *rapid.T, in *Input, names []string) {
 	in.Memory.Vetoes = map[string]Veto{}
 	for _, it := range in.Jenkins.Items {
 		if rapid.Bool().Draw(t, "seen") {
-			alter(&in.Memory.Items, it.ID, func(m *ItemMemory) {
+			amend(&in.Memory.Items, it.ID, func(m *ItemMemory) {
 				m.Seen = Sighting{key(it), noon.Add(-time.Minute), rapid.Bool().Draw(t, "refused")}
 			})
 		}
@@ -225,7 +225,7 @@ func anyAgents(t *rapid.T, in *Input) []string {
 				Pool: id, On: rapid.Bool().Draw(t, "works"), Builds: 1, Resumed: rapid.SampledFrom([]string{"", "s", "before"}).Draw(t, "resumed"),
 			}
 		}
-		in.Memory.Agents[name] = known
+		in.Memory.Agents[name] = &known
 		if rapid.IntRange(0, 4).Draw(t, "secret unknown") == 0 {
 			delete(in.Secrets, name)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"bellboard/cmd/internal/config"
 	"bellboard/cmd/internal/doctor"
+	"bellboard/cmd/internal/term"
 	"bellboard/scaler/clock"
 )
 
@@ -40,7 +41,7 @@ func doctorCommand(environ []string) *cobra.Command {
 			if output == "json" {
 				err = report.WriteJSON(cmd.OutOrStdout())
 			} else {
-				err = report.WriteTable(cmd.OutOrStdout())
+				err = report.WriteTable(term.New(cmd.OutOrStdout(), environ))
 			}
 			switch {
 			case err != nil:

@@ -9,9 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -31,8 +29,8 @@ const (
 	exitChanges = 3
 )
 
-// version is set by the linker. If it is not set, versionText takes the build information.
-var version = ""
+// version and commit are set by the linker. If one is not set, buildInfo takes it from the build information.
+var version, commit string
 
 func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 
@@ -61,7 +59,8 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(runCommand(environ), planCommand(environ), demoCommand(), configCommand(environ), cleanupCommand(environ), doctorCommand(environ), simulateCommand(), historyCommand(environ), versionCommand())
+	root.AddCommand(runCommand(environ), statusCommand(environ), whyCommand(environ), planCommand(environ), demoCommand(), configCommand(environ),
+		cleanupCommand(environ), doctorCommand(environ), simulateCommand(), historyCommand(environ), versionCommand())
 	understood := false // an error before a command begins is a mistake in the command line
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	err := root.ExecuteContext(ctx)
@@ -100,51 +99,4 @@ func daemon(p app.Parts) (*app.Daemon, error) {
 	}
 	p.Clock, p.Log, p.Version, p.Kube = clock.Real(), cmp.Or(p.Log, zap.NewNop()), versionText(), kube
 	return app.New(p)
-}
-
-func versionText() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		info = &debug.BuildInfo{}
-	}
-	return cmp.Or(version, info.Main.Version, "unknown")
-}
-
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) { cmd.Println("bellboard", versionText()) },
-	}
-}
-
-func configCommand(environ []string) *cobra.Command {
-	var docs bool
-	cmd := &cobra.Command{
-		Use:   "config",
-		Short: "Print every effective setting and its origin",
-		Long: "Prints every effective setting and the variable that set it, or all mistakes in them.\n" +
-			"Reads neither Jenkins nor Kubernetes, so Bellboard's user and token in Jenkins may be missing.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if docs {
-				return config.Docs(cmd.OutOrStdout())
-			}
-			settings, err := load(environ, config.WithoutJenkins())
-			if err != nil {
-				return err
-			}
-			for _, w := range settings.Warnings() {
-				cmd.PrintErrln("warning:", w)
-			}
-			for _, n := range settings.Notes() {
-				cmd.PrintErrln("note:", n)
-			}
-			if err := settings.WriteTable(cmd.OutOrStdout()); err != nil {
-				return err
-			}
-			return settings.WriteWindows(cmd.OutOrStdout(), time.Now())
-		},
-	}
-	cmd.Flags().BoolVar(&docs, "docs", false, "print all settings as Markdown tables")
-	return cmd
 }

@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +26,9 @@ import (
 
 	"bellboard/cmd/internal/config"
 	"bellboard/cmd/internal/house"
+	"bellboard/cmd/internal/term"
 	"bellboard/deploy/manifest"
+	"bellboard/metrics/web"
 	"bellboard/queue/jenkinssim"
 	"bellboard/scaler"
 	"bellboard/scaler/clock"
@@ -47,6 +51,8 @@ func TestUsage(t *testing.T) {
 		{"no such command", []string{"scale"}, exitUsage, "scale"},
 		{"no such flag", []string{"demo", "--slow"}, exitUsage, "--slow"},
 		{"an argument too many", []string{"version", "x"}, exitUsage, "x"},
+		{"a file that exists", []string{"demo", "--env-file", "main_test.go"}, exitUsage, "--env-file main_test.go: the file exists"},
+		{"no address", []string{"demo", "--listen", "nowhere"}, exitFailed, `the page at "nowhere"`},
 		{"a speed beyond reason", []string{"demo", "--speed", "1000"}, exitUsage, "--speed 1000"},
 		{"an output that is none", []string{"plan", "-o", "xml"}, exitUsage, "-o xml"},
 		{"no settings", []string{"plan"}, exitUsage, "BELLBOARD_JENKINS_URL"},
@@ -148,7 +154,7 @@ func TestPlan(t *testing.T) {
 		`mobile +5 +\d+s +0 +0 +0 +5 +\+2 ephemeral +5 waiting, 0 free, 0 on the way; at MAX_AGENTS=2 \(wants 5\)`,
 		`- +1 .*unserved +no team serves ‘windows&&gpu’ \(jobs: legacy\)`,
 		`register +web ephemeral`,
-		`(?s)remembers nothing: .*/api/v1/status of the leader\.\n$`,
+		`(?s)remembers nothing: .*bellboard why JOB\.\n$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(stdout) {
 			t.Errorf("bellboard plan does not say %q:\n%s", want, stdout)
@@ -160,7 +166,7 @@ func TestPlan(t *testing.T) {
 
 	code, stdout, _ = bellboard(environ, "plan", "-o", "json")
 	var tick scaler.Tick
-	if err := json.Unmarshal([]byte(stdout), &tick); err != nil || code != exitChanges || len(tick.Plan.Decisions) != 2 {
+	if err := web.ReadJSON([]byte(stdout), &tick); err != nil || code != exitChanges || len(tick.Plan.Decisions) != 2 {
 		t.Errorf("bellboard plan -o json = %d, %v, %d decisions; want %d and 2 decisions", code, err, len(tick.Plan.Decisions), exitChanges)
 	}
 }
@@ -216,7 +222,7 @@ func TestConfigWarns(t *testing.T) {
 
 // TestPlanSaysHowLongAgentsTake checks that plan prints how long agents take to start, if known.
 func TestPlanSaysHowLongAgentsTake(t *testing.T) {
-	out := planTable(scaler.Plan{Decisions: []scaler.Decision{{Team: "mobile"}, {Team: "web", Coming: 2, Overdue: 1, Usual: []scaler.Usual{{
+	out := planTable(&term.Screen{}, scaler.Plan{Decisions: []scaler.Decision{{Team: "mobile"}, {Team: "web", Coming: 2, Overdue: 1, Usual: []scaler.Usual{{
 		Kind: scaler.Ephemeral, Count: 9, Half: 14 * time.Second, Most: 20 * time.Second, Phases: []scaler.PhaseTime{{Phase: scaler.PhasePull, Took: 9 * time.Second}},
 	}}}}})
 	if want := "\nAgents usually start in:\n  web ephemeral            14s (9 in 10 within 20s, the longest part pull with 9s)\n"; !strings.HasSuffix(out, want) {
@@ -328,12 +334,64 @@ func TestCleanupCommand(t *testing.T) {
 	}
 }
 
+// TestDemo runs the demo, and meanwhile the other commands with the variables that it writes.
 func TestDemo(t *testing.T) {
-	code, stdout, stderr := bellboard(nil, "demo", "--for", "6s", "--speed", "50", "--seed", "3", "-o", "json")
-	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	file := filepath.Join(t.TempDir(), "env")
+	type ending struct {
+		code           int
+		stdout, stderr string
+	}
+	over := make(chan ending, 1)
+	go func() {
+		code, stdout, stderr := bellboard(nil, "demo", "--for", "6s", "--speed", "50", "--seed", "3", "--hook", "-o", "json", "--env-file", file, "--listen", "127.0.0.1:0")
+		over <- ending{code, stdout, stderr}
+	}()
+	for _, err := os.Stat(file); err != nil; _, err = os.Stat(file) {
+		select {
+		case e := <-over:
+			t.Fatalf("bellboard demo = %d without variables, saying %s", e.code, e.stderr)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	shell := exec.CommandContext(t.Context(), "sh", "-c", ". "+file+" && env")
+	shell.Env = []string{"PATH=" + os.Getenv("PATH")} // and no variable of a demo that reads its settings just now
+	told, err := shell.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	environ := slices.DeleteFunc(strings.Split(string(told), "\n"), func(v string) bool {
+		name, value, _ := strings.Cut(v, "=")
+		if name == "KUBECONFIG" {
+			t.Setenv(name, value)
+		}
+		return !strings.HasPrefix(name, "BELLBOARD_")
+	})
+	time.Sleep(time.Second) // the demo's clock is then 49 s ahead
+	if code, stdout, stderr := bellboard(environ, "plan"); code != 0 && code != exitChanges || !strings.Contains(stdout, "mobile  ") {
+		t.Errorf("bellboard plan = %d on the demo, printing %q, saying %q", code, stdout, stderr)
+	}
+	for _, args := range [][]string{{"status"}, {"status", "mobile"}, {"why", "mobile"}} {
+		if code, stdout, stderr := bellboard(environ, args...); code != 0 || !strings.Contains(stdout, "mobile") {
+			t.Errorf("bellboard %v = %d on the demo, printing %q, saying %q", args, code, stdout, stderr)
+		}
+	}
+	code, stdout, stderr := bellboard(environ, "doctor")
+	if findings := regexp.MustCompile(`(?m)^.*  finding .*$`).FindAllString(stdout, -1); code != exitChanges || len(findings) != 1 || !strings.HasPrefix(findings[0], "Jenkins' clock ") {
+		t.Errorf("bellboard doctor = %d on the demo, finding %q, saying %q", code, findings, stderr)
+	}
+	e := <-over
+	if _, err := os.Stat(file); err == nil {
+		t.Error("the demo leaves its file")
+	}
+	for _, want := range []string{". " + file, "ctrl-c: no new builds come", "no new builds ", " volume claims", "lost: builds that something else ended"} {
+		if !strings.Contains(e.stderr, want) {
+			t.Errorf("bellboard demo does not say %q: %s", want, e.stderr)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(e.stdout), "\n")
 	var s map[string]any
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &s); err != nil || code != 0 {
-		t.Fatalf("bellboard demo = %d, %v, saying\n%s", code, err, stderr)
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &s); err != nil || e.code != 0 {
+		t.Fatalf("bellboard demo = %d, %v, saying\n%s", e.code, err, e.stderr)
 	}
 	if s["builds_killed"] != 0.0 || s["orphans_left"] != 0.0 || s["builds_finished"] == 0.0 {
 		t.Errorf("bellboard demo ended with %v", s)

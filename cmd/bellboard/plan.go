@@ -2,18 +2,19 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
+	"bellboard/cmd/internal/term"
+	"bellboard/metrics/web"
 	"bellboard/pool"
 	"bellboard/scaler"
 	"bellboard/scaler/plain"
@@ -26,7 +27,7 @@ func planCommand(environ []string) *cobra.Command {
 		Short: "Show what a Bellboard that starts now would do, and change nothing",
 		Long: "Makes one read-only tick against Jenkins and the cluster and prints it. Use it to try settings.\n" +
 			"Unlike the daemon, plan remembers nothing: no pause after failures, no cooldown, no idle time of an agent.\n" +
-			"The leader's /api/v1/status says why the daemon does what it does.\n" +
+			"bellboard status and bellboard why say why the running daemon does what it does.\n" +
 			"Exit code 0: nothing would change; 3: something would change; 1: Jenkins or Kubernetes could not be read.\n" +
 			"With -o yaml plan reads neither of them. It prints the whole pod (and volume claim) of an agent of each team and kind,\n" +
 			"needed now or not. To let the cluster check them: bellboard plan -o yaml | kubectl create --dry-run=server -f -",
@@ -55,7 +56,7 @@ func planCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printPlan(cmd.OutOrStdout(), t, output)
+			return printPlan(term.New(cmd.OutOrStdout(), environ), t, output)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table; json; or yaml: only the pods and volume claims")
@@ -79,19 +80,19 @@ func planYAML(w io.Writer, specs []pool.Spec) error {
 }
 
 // printPlan prints one tick. Its error is exit code 3 if something would change.
-func printPlan(w io.Writer, t scaler.Tick, output string) error {
+func printPlan(s *term.Screen, t scaler.Tick, output string) error {
 	text := ""
 	switch {
 	case output == "json":
-		all, err := json.MarshalIndent(t, "", "  ")
+		all, err := web.JSON(t)
 		if err != nil {
 			return err
 		}
-		text = string(plain.JSON(all)) + "\n"
+		text = string(all)
 	case t.Hold == "":
-		text = planTable(t.Plan) + fresh
+		text = planTable(s, t.Plan) + fresh
 	}
-	if _, err := io.WriteString(w, text); err != nil {
+	if _, err := io.WriteString(s, text); err != nil {
 		return err
 	}
 	switch {
@@ -105,28 +106,31 @@ func printPlan(w io.Writer, t scaler.Tick, output string) error {
 
 // fresh says what a tick of a new process cannot know.
 const fresh = "\nThis plan remembers nothing: no pause after failures, no cooldown, no agent idle long enough to go.\n" +
-	"Why the daemon does what it does: /api/v1/status of the leader.\n"
+	"Why the running daemon does what it does: bellboard status, and bellboard why JOB.\n"
 
-func planTable(p scaler.Plan) string {
-	var out, windows, starts, other strings.Builder
-	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	row := func(format string, cells ...any) {
-		_, _ = fmt.Fprintf(table, format+"\n", cells...) // a strings.Builder returns no error
+func planTable(screen *term.Screen, p scaler.Plan) string {
+	var windows, starts, other strings.Builder
+	table := term.Table{Head: []string{"TEAM", "WAITING", "OLDEST", "FREE", "COMING", "BUSY", "WANT", "CHANGE", "BECAUSE"}, Short: 8}
+	// line writes one line under a title, which comes before the first line only.
+	line := func(b *strings.Builder, title, name, text string) {
+		if b.Len() == 0 {
+			b.WriteString("\n" + title + "\n")
+		}
+		b.WriteString(screen.Text(fmt.Sprintf("  %-24s ", plain.Line(name)), text))
 	}
-	row("TEAM\tWAITING\tOLDEST\tFREE\tCOMING\tBUSY\tWANT\tCHANGE\tBECAUSE")
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
-		row("%s\t%d\t%s\t%d\t%s\t%d\t%d\t%s\t%s", d.Team, d.Waiting, d.Waited(), d.Free, d.OnTheWay(), d.Busy, d.Want, d.Change(), plain.Line(d.Text))
+		table.Add(d.Team, strconv.Itoa(d.Waiting), d.Waited(), strconv.Itoa(d.Free), d.OnTheWay(), strconv.Itoa(d.Busy), strconv.Itoa(d.Want), d.Change(), d.Text)
 		for j := range d.Scheduled {
-			section(&windows, "Set by windows of SCHEDULE now:", "  %-24s %s\n", d.Team, plain.Line(d.Scheduled[j].Words()))
+			line(&windows, "Set by windows of SCHEDULE now:", d.Team, d.Scheduled[j].Words())
 		}
 		for _, u := range d.Usual {
-			section(&starts, "Agents usually start in:", "  %-24s %s\n", d.Team+" "+string(u.Kind), u.Words())
+			line(&starts, "Agents usually start in:", d.Team+" "+string(u.Kind), u.Words())
 		}
 	}
 	unserved := func(change string, all []scaler.Unserved) {
 		for _, u := range all {
-			row("-\t%d\t-\t-\t-\t-\t-\t%s\t%s", u.Count, change, plain.Line(u.Text+" (jobs: "+strings.Join(u.Jobs, ", ")+")"))
+			table.Add("-", strconv.Itoa(u.Count), "-", "-", "-", "-", "-", change, u.Text+" (jobs: "+strings.Join(u.Jobs, ", ")+")")
 		}
 	}
 	unserved("unserved", p.Unserved)
@@ -140,16 +144,7 @@ func planTable(p scaler.Plan) string {
 		if a.Slot != nil {
 			name = a.Slot.Name
 		}
-		section(&other, "Other changes:", "  %-12s %-24s %s\n", a.Verb, plain.Line(name), plain.Line(a.Text))
+		line(&other, "Other changes:", fmt.Sprintf("%-12s %s", a.Verb, name), a.Text)
 	}
-	_ = table.Flush() // as in row
-	return out.String() + windows.String() + starts.String() + other.String()
-}
-
-// section writes one line under a title, which comes before the first line only.
-func section(b *strings.Builder, title, format string, args ...any) {
-	if b.Len() == 0 {
-		b.WriteString("\n" + title + "\n")
-	}
-	fmt.Fprintf(b, format, args...)
+	return table.In(screen) + windows.String() + starts.String() + other.String()
 }

@@ -3,6 +3,12 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +17,8 @@ import (
 	"go.uber.org/zap"
 
 	"bellboard/cmd/internal/config"
+	"bellboard/cmd/internal/term"
+	"bellboard/metrics/web"
 	"bellboard/scaler"
 )
 
@@ -39,7 +47,7 @@ func TestOthersTextIsShown(t *testing.T) {
 	}}
 	for _, output := range []string{"table", "json"} {
 		var out strings.Builder
-		if err := printPlan(&out, tick, output); !errors.As(err, new(codeError)) {
+		if err := printPlan(&term.Screen{Writer: &out}, tick, output); !errors.As(err, new(codeError)) {
 			t.Fatal(err)
 		}
 		if got := obeyed(out.String()); got != "" {
@@ -52,7 +60,7 @@ func TestOthersTextIsShown(t *testing.T) {
 			}
 		case "json":
 			var got scaler.Tick
-			if err := json.Unmarshal([]byte(out.String()), &got); err != nil || got.Plan.Unserved[0].Label != nasty {
+			if err := web.ReadJSON([]byte(out.String()), &got); err != nil || got.Plan.Unserved[0].Label != nasty {
 				t.Errorf("plan -o json says %q, %v", got.Plan.Unserved[0].Label, err)
 			}
 		}
@@ -71,18 +79,67 @@ func TestOthersTextIsShown(t *testing.T) {
 	}
 
 	var out strings.Builder
-	log := newLog(&out, "info")
+	log := newLog(&out, "info", "json")
 	log.Warn("an agent failed", zap.String("log", nasty), zap.Error(errors.New(nasty)))
 	var line map[string]any
 	if err := json.Unmarshal([]byte(out.String()), &line); err != nil || line["log"] != nasty || obeyed(out.String()) != "" || strings.Count(out.String(), "\n") != 1 {
 		t.Errorf("the log has %q, %v", out.String(), err)
+	}
+	out.Reset()
+	newLog(&out, "info", "console").Warn(nasty, zap.String("log", nasty))
+	if got := strings.ReplaceAll(out.String(), "\t", " "); obeyed(got) != "" {
+		t.Errorf("the log for people has %q", out.String())
+	}
+}
+
+// TestLogKeys checks that no key of the log has a blank, in all of the program: tools for logs ask for keys
+// by their name. A duration has its unit.
+func TestLogKeys(t *testing.T) {
+	keys := 0
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) < 2 {
+				return true
+			}
+			of, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := of.X.(*ast.Ident); ok && pkg.Name == "zap" {
+				if key, ok := call.Args[0].(*ast.BasicLit); ok {
+					keys++
+					if !regexp.MustCompile(`^"[a-z][a-z0-9_]*"$`).MatchString(key.Value) {
+						t.Errorf("%s: the key %s of the log is no word", set.Position(key.Pos()), key.Value)
+					}
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil || keys < 50 {
+		t.Errorf("%d keys, %v", keys, err)
+	}
+	var out strings.Builder
+	newLog(&out, "info", "json").Info("holding", zap.Duration("for", 90*time.Second))
+	if !strings.Contains(out.String(), `"for":"1m30s"`) {
+		t.Errorf("the log has %q", out.String())
 	}
 }
 
 // TestPlanNamesSlots checks that plan names a slot that goes, not its pool.
 func TestPlanNamesSlots(t *testing.T) {
 	var out strings.Builder
-	err := printPlan(&out, scaler.Tick{Plan: scaler.Plan{Actions: []scaler.Action{
+	err := printPlan(&term.Screen{Writer: &out}, scaler.Tick{Plan: scaler.Plan{Actions: []scaler.Action{
 		{Verb: scaler.DeleteSlot, Pool: scaler.PoolID{Team: "data", Kind: scaler.Persistent}, Text: "unused for 168h", Slot: &scaler.Slot{Name: "data-cache-1"}},
 		{Verb: scaler.Register, Pool: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Text: "keeps its labels"},
 	}}}, "table")
@@ -103,7 +160,7 @@ func TestPlanShowsWindows(t *testing.T) {
 	tick := scaler.Tick{Plan: scaler.Plan{Decisions: []scaler.Decision{{Team: "data"}, {Team: "web", Scheduled: []scaler.Scheduled{
 		{Setting: "MIN_IDLE", Value: "2", Else: "0", Window: "0 7 * * 1-5 for 11h", Until: until},
 	}}}}}
-	if err := printPlan(&out, tick, "table"); err != nil {
+	if err := printPlan(&term.Screen{Writer: &out}, tick, "table"); err != nil {
 		t.Fatal(err)
 	}
 	const want = "\nSet by windows of SCHEDULE now:\n  web                      MIN_IDLE=2 instead of 0 until Mon 30 Nov 18:00 UTC: 0 7 * * 1-5 for 11h\n"

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"time"
 
 	"github.com/go-logr/zapr"
 	"github.com/spf13/cobra"
@@ -17,6 +19,7 @@ import (
 
 	"bellboard/cmd/internal/app"
 	"bellboard/cmd/internal/config"
+	"bellboard/cmd/internal/term"
 	"bellboard/scaler/plain"
 )
 
@@ -32,7 +35,7 @@ func runCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := newLog(cmd.ErrOrStderr(), settings.LogLevel)
+			log := newLog(cmd.ErrOrStderr(), settings.LogLevel, cmp.Or(settings.LogFormat, term.New(cmd.ErrOrStderr(), environ).LogFormat()))
 			lead := settings.Leads(inCluster())
 			listener, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", settings.Listen)
 			if err != nil {
@@ -43,7 +46,7 @@ func runCommand(environ []string) *cobra.Command {
 				return err
 			}
 			log.Info("Bellboard starts", zap.String("version", versionText()), zap.String("jenkins", settings.JenkinsURL),
-				zap.Int("teams", len(settings.Teams)), zap.Bool("dry run", settings.DryRun), zap.Bool("leader election", lead), zap.Stringer("listen", listener.Addr()))
+				zap.Int("teams", len(settings.Teams)), zap.Bool("dry_run", settings.DryRun), zap.Bool("leader_election", lead), zap.Stringer("listen", listener.Addr()))
 			err = d.Run(cmd.Context())
 			log.Info("Bellboard ends; agents and builds go on")
 			return err
@@ -51,14 +54,19 @@ func runCommand(environ []string) *cobra.Command {
 	}
 }
 
-// newLog returns a log of JSON lines, which has client-go's messages, too.
-func newLog(w io.Writer, level string) *zap.Logger {
+// newLog returns a log of lines in JSON, or of lines for people. The log has client-go's messages, too.
+func newLog(w io.Writer, level, format string) *zap.Logger {
 	at, _ := zapcore.ParseLevel(level) // the settings have checked it
 	cfg := zap.NewProductionEncoderConfig()
-	cfg.TimeKey, cfg.EncodeTime = "time", zapcore.ISO8601TimeEncoder
+	cfg.TimeKey, cfg.EncodeTime, cfg.EncodeDuration = "time", zapcore.ISO8601TimeEncoder, zapcore.StringDurationEncoder
+	encoder, options := zapcore.NewJSONEncoder(cfg), []zap.Option{zap.AddCaller()}
+	if format == "console" {
+		cfg.EncodeTime = zapcore.TimeEncoderOfLayout(time.TimeOnly)
+		encoder, options = zapcore.NewConsoleEncoder(cfg), nil
+	}
 	// No message has a stack: client-go's errors are states of the cluster, such as a Lease that another
 	// replica took first.
-	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(cfg), zapcore.Lock(zapcore.AddSync(plainJSON{w})), at), zap.AddCaller())
+	log := zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(plainLog{w, format})), at), options...)
 	klog.SetLogger(zapr.NewLoggerWithOptions(log.Named("client-go"), zapr.ErrorKey("error")))
 	return log
 }
@@ -77,11 +85,19 @@ func kubectlConfig() clientcmd.ClientConfig {
 	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{})
 }
 
-// plainJSON writes JSON without characters that control a terminal.
-type plainJSON struct{ io.Writer }
+// plainLog writes lines of a log without characters that control a terminal.
+type plainLog struct {
+	io.Writer
 
-func (p plainJSON) Write(line []byte) (int, error) {
-	_, err := p.Writer.Write(plain.JSON(line))
+	format string
+}
+
+func (p plainLog) Write(line []byte) (int, error) {
+	safe := plain.JSON(line)
+	if p.format == "console" {
+		safe = []byte(plain.Page(string(line)))
+	}
+	_, err := p.Writer.Write(safe)
 	return len(line), err
 }
 

@@ -26,19 +26,13 @@ const moodUnknown scaler.Mood = "unknown"
 // head is what every page begins with.
 type head struct {
 	Status
-	scaler.Sum        // of all teams, or of one; Nobodys count as waiting
-	Max        int    // the most agents that may be alive
-	Root       string // from the page to the first page: "" or "../"
-	Team       string // "": the page shows all teams
-	Headline   string
-	Stuck      time.Duration // since the last tick has ended, if that is too long
-	Shown      *scaler.Tick  // the last tick that was no hold
-	P95        time.Duration // 95 of 100 builds that left the queue in the last hour had waited no longer
-	Left       int           // builds that left the queue in the last hour
-	Chart      chart
-	Changes    []change
-	Failed     []Failed
-	Lost       []Lost
+	Root   string       // from the page to the first page: "" or "../"
+	Team   string       // "": the page shows all teams
+	Shown  *scaler.Tick // the last tick that was no hold
+	Chart  chart
+	Costs  []cost
+	Failed []Failed
+	Lost   []Lost
 }
 
 // Process returns the random part of the tick's id, which each process has its own of.
@@ -104,12 +98,15 @@ type slot struct {
 	Unused time.Duration
 }
 
-// change is the decision for one team in one tick, or a hold.
-type change struct {
-	ID, Team, What, Why string
-	At                  time.Time
-	Decision            *scaler.Decision // nil: a hold
-	Results             []string
+// Change is the decision for one team in one tick, or a hold.
+type Change struct {
+	ID       string           `json:"id"` // of the tick
+	Team     string           `json:"team"`
+	What     string           `json:"what"`
+	Why      string           `json:"why"`
+	At       time.Time        `json:"at"`
+	Decision *scaler.Decision `json:"-"` // nil: a hold
+	Results  []string         `json:"results,omitempty"`
 }
 
 // groups are the groups of agents with a pod, in the order in which people see them. Agents of all other
@@ -126,6 +123,9 @@ var groups = []group{
 }
 
 const groupCount = 8
+
+// State says in people's words what an agent of that class does.
+func State(c scaler.Class) string { return groups[groupOf(c)].Words }
 
 func groupOf(c scaler.Class) int {
 	for i := range groups {
@@ -153,8 +153,8 @@ var leftovers = []struct {
 
 // head returns what the page of a team begins with; "" stands for all teams.
 func (s *state) head(c *Config, team string) head {
-	h := head{Status: s.Status, Team: team, Shown: cmp.Or(s.seen, &scaler.Tick{}), Max: c.MaxAgents}
-	h.Sum = h.Shown.Plan.Sum()
+	h := head{Status: s.Status, Team: team, Shown: cmp.Or(s.seen, &scaler.Tick{})}
+	h.Sum, h.Max = h.Shown.Plan.Sum(), c.MaxAgents
 	h.Waiting += h.Nobodys
 	switch {
 	case s.Tick == nil:
@@ -170,6 +170,7 @@ func (s *state) head(c *Config, team string) head {
 	of := s.past.of(team)
 	h.P95, h.Left = of.p95(s.Now)
 	h.Chart = of.chart(s.Now, of.span(s.Now), picture)
+	h.Costs = s.costs(c, team)
 	h.Changes = changed(s.changes, team)
 	for _, f := range s.Failed {
 		if team == "" || f.Team == team {
@@ -191,7 +192,7 @@ func (s *state) home(c *Config) *home {
 	counts, names := tally(plan)
 	for _, name := range names {
 		r := row{Name: name, Mood: moodUnknown}
-		if r.Decision = decisionOf(plan, name); r.Decision != nil {
+		if r.Decision = plan.Decision(name); r.Decision != nil {
 			r.Mood = r.Decision.Mood()
 			for _, w := range r.Scheduled {
 				v.Windows = append(v.Windows, name+": "+w.Words())
@@ -245,7 +246,7 @@ func (s *state) team(c *Config, name string) *teamPage {
 	if !slices.Contains(names, name) {
 		return nil
 	}
-	v := &teamPage{head: s.head(c, name), Row: row{Decision: decisionOf(plan, name), Name: name, Mood: moodUnknown}, Settings: c.Settings[name]}
+	v := &teamPage{head: s.head(c, name), Row: row{Decision: plan.Decision(name), Name: name, Mood: moodUnknown}, Settings: c.Settings[name]}
 	v.Root, v.Sum = "../", scaler.Sum{}
 	v.Row.count(counts[name])
 	if d := v.Row.Decision; d != nil {
@@ -273,7 +274,7 @@ func (s *state) team(c *Config, name string) *teamPage {
 }
 
 func (s *state) agent(c *Config, a *scaler.Agent) agent {
-	out := agent{Agent: *a, Group: groups[groupOf(a.Class)], Job: buildName(a.Build)}
+	out := agent{Agent: *a, Group: groups[groupOf(a.Class)], Job: BuildName(a.Build)}
 	if !a.Created.IsZero() {
 		out.Age = max(0, s.seen.At.Sub(a.Created))
 	}
@@ -283,8 +284,8 @@ func (s *state) agent(c *Config, a *scaler.Agent) agent {
 	return out
 }
 
-// buildName returns "folder/web #12" of the URL of a build.
-func buildName(build string) string {
+// BuildName returns "folder/web #12" of the URL of a build.
+func BuildName(build string) string {
 	_, path, _ := strings.Cut(build, "/job/")
 	path, err := url.PathUnescape(strings.TrimSuffix(strings.ReplaceAll(path, "/job/", "/"), "/"))
 	if i := strings.LastIndex(path, "/"); err == nil && i >= 0 {
@@ -348,25 +349,16 @@ func rank(m scaler.Mood) int {
 	return slices.Index(scaler.Moods(), m)
 }
 
-func decisionOf(plan *scaler.Plan, team string) *scaler.Decision {
-	for i := range plan.Decisions {
-		if plan.Decisions[i].Team == team {
-			return &plan.Decisions[i]
-		}
-	}
-	return nil
-}
-
 // changed returns the last changes of a team, or of all teams, the newest first.
-func changed(ticks []scaler.Tick, team string) (out []change) {
+func changed(ticks []scaler.Tick, team string) (out []Change) {
 	for i := range ticks {
 		t := &ticks[i]
 		if t.Hold != "" {
-			out = append(out, change{ID: t.ID, At: t.At, Team: "all", What: "hold", Why: t.Hold})
+			out = append(out, Change{ID: t.ID, At: t.At, Team: "all", What: "hold", Why: t.Hold})
 		}
 		for j := range t.Plan.Decisions {
 			if d := &t.Plan.Decisions[j]; d.Changes() && acted(t) && (team == "" || team == d.Team) {
-				out = append(out, change{t.ID, d.Team, d.Change(), d.Text, t.At, d, results(t, d.Team)})
+				out = append(out, Change{t.ID, d.Team, d.Change(), d.Text, t.At, d, results(t, d.Team)})
 			}
 		}
 		if len(out) >= changesShown {

@@ -129,6 +129,9 @@ func TestHistory(t *testing.T) {
 	if size := unsafe.Sizeof(series{}); size > 31_000 {
 		t.Errorf("a team's history takes %d bytes; the comment says 31 kB", size)
 	}
+	if size := unsafe.Sizeof(bill{}); size > 512 {
+		t.Errorf("a team's bill takes %d bytes; the comment says half a kB", size)
+	}
 	h := history{}
 	add := func(after time.Duration, waiting, busy int) {
 		tick := decided(noon.Add(after), scaler.Decision{Team: "web", Waiting: waiting, Busy: busy, Free: 1, Want: 4}, scaler.Decision{Team: "data", Busy: 1})
@@ -206,8 +209,8 @@ func TestBuildName(t *testing.T) {
 		"https://ci.example.com/x/job/a/job/b%20c/7": "a/b c #7",
 		"https://ci.example.com/job/web":             "https://ci.example.com/job/web",
 	} {
-		if got := buildName(build); got != want {
-			t.Errorf("buildName(%q) = %q, want %q", build, got, want)
+		if got := BuildName(build); got != want {
+			t.Errorf("BuildName(%q) = %q, want %q", build, got, want)
 		}
 	}
 }

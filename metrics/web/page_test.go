@@ -76,6 +76,9 @@ func busyDay(t *testing.T) *board {
 	for i := range 20 {
 		grows := acted(fmt.Sprint("a-", i))
 		grows.At = b.now
+		if i == 0 {
+			grows.At = b.now.Add(-time.Minute) // so that agents have cost something
+		}
 		grows.Outcomes = []scaler.Outcome{
 			{Action: scaler.Action{Verb: scaler.Create, Pool: ephemeral}, Result: scaler.Done},
 			{Action: scaler.Action{Verb: scaler.Create, Pool: ephemeral}, Result: scaler.Done},
@@ -103,7 +106,7 @@ func busyDay(t *testing.T) *board {
 			{PoolID: data, Name: "data-cache-a", State: scaler.SlotFree, LastUsed: b.now.Add(-3 * time.Minute), Uses: 5},
 			{PoolID: data, Name: "data-cache-b", State: scaler.SlotApart, LastUsed: b.now, Uses: 1, Text: "an agent did not start on <it>"},
 		}
-		grows.Plan.Unserved = []scaler.Unserved{{Label: "windows&&gpu", Count: 2, Oldest: time.Hour, Jobs: []string{"a", "b"}, Text: "no team serves ‘windows&&gpu’"}}
+		grows.Plan.Unserved = []scaler.Unserved{{Label: "windows&&gpu", Count: 2, Oldest: time.Hour, Jobs: []string{"a", "b"}, Text: "no team serves ‘windows&&gpu’", Near: &scaler.Near{Team: "web", Lacks: []string{"gpu", "windows"}}}}
 		grows.Plan.Unresolved = []scaler.Unserved{{Count: 1, Jobs: []string{"c"}, Text: "Jenkins does not name the label: ???"}}
 		grows.Facts.Failures = []scaler.FailedAgent{{PoolID: ephemeral, Agent: fmt.Sprint("web-e-", i), Failure: scaler.FailureCrashLoop, Text: "its pod ended", Log: "no <space> left"}}
 		grows.Facts.BuildsLost = []scaler.LostBuilds{{PoolID: data, Agent: fmt.Sprint("data-p-", i), Builds: 2, Text: "its pod ended: Evicted", Log: "no room"}}
@@ -124,10 +127,10 @@ func TestPage(t *testing.T) {
 		`<tr id="t-web" class="waiting"><th scope="row"><a href="team/web">web</a> <span class="mood waiting">waiting</span></th><td><b>4</b>, oldest 1m30s</td>`,
 		`1 starting, 1 busy</td><td class="n">11 of 12</td><td><b>&#43;19 ephemeral</b>: 19 &lt;waiting&gt;</td></tr>`,
 		`1 held by a person, 1 free</td>`, "no longer in the settings: its agents finish and go",
-		`<li><b>2</b> wait, the oldest 1h: no team serves ‘windows&amp;&amp;gpu’ <span class="soft">(jobs: a, b)</span><br>To serve them: give a team`,
+		`<li><b>2</b> wait, the oldest 1h: no team serves ‘windows&amp;&amp;gpu’ <span class="soft">(jobs: a, b)</span><br>To serve them: add ‘gpu’ and ‘windows’ to BELLBOARD_TEAM_WEB_LABELS, if`,
 		`<li><b>1</b> waits, the oldest 0s: Jenkins does not name the label: ??? <span class="soft">(jobs: c)</span></li>`,
 		"<li>data: MAX_AGENTS=1 instead of 9 until Mon 1 Jan 00:00 UTC: 0 7 * * * for 9h</li>",
-		"<li>web-e-2: overdue: image pull since 1m</li>",
+		"<li>web-e-2: overdue: image pull since 1m</li>", "Today: <b>0.02</b> for 0.1 hours of agents, 40 % idle",
 		`<b>all</b> <span>hold</span> <span class="why">cannot read jenkins</span>`, `<b>web</b> <span>&#43;9 ephemeral</span> <span class="why">9 &lt;waiting&gt;</span>`,
 		`<details id="d-a-19-web">`, `4, the oldest 1m30s</dd>`, `7 busy, 1 free, 2&#43;1 overdue on the way`,
 		"<li>max-agents: 19 instead of 20, the limit is 12</li>", "<li>&#43;19 ephemeral; 14 agents wanted</li><li>2 create: done</li><li>1 create: rejected: no &lt;quota&gt;</li>",
@@ -277,10 +280,8 @@ func TestSizes(t *testing.T) {
 	const document, update = 300_000, 20_000
 	for _, teams := range []int{1, 40} {
 		b := newBoard(t)
-		for minute := range 24 * 60 {
-			b.Observe(crowd(b.now, teams, 5000, minute))
-			b.now = b.now.Add(time.Minute)
-		}
+		b.fill(teams)
+		b.want("/", http.StatusOK, "Last 7 days: <b>10.00</b> for 83.3 hours of agents")
 		for _, path := range []string{"/", "/team/team-0"} {
 			whole, zipped := b.get(path).Body.Len(), b.get(path, "Accept-Encoding", "gzip")
 			if zipped.Header().Get("Content-Encoding") != "gzip" {
@@ -295,6 +296,15 @@ func TestSizes(t *testing.T) {
 	b := newBoard(t)
 	b.Observe(crowd(b.now, 1, 5000, 24*60-1))
 	b.want("/team/team-0", http.StatusOK, "And 4800 more:")
+}
+
+// fill makes the board see a day of many teams, with 5,000 agents at its end.
+func (b *board) fill(teams int) {
+	for minute := range 24 * 60 {
+		b.Observe(crowd(b.now, teams, 5000, minute))
+		b.now = b.now.Add(time.Minute)
+	}
+	b.Observe(crowd(b.now, teams, 5000, 24*60-1)) // the agents of the tick before have cost something
 }
 
 // crowd is a tick of many teams and agents.

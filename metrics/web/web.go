@@ -7,7 +7,6 @@ package web
 
 import (
 	"embed"
-	"encoding/json"
 	"fmt"
 	"html/template"
 	"io"
@@ -36,10 +35,11 @@ type Config struct {
 	Gatherer   prometheus.Gatherer
 	Now        func() time.Time
 	Replica    func() Replica
-	MaxAge     time.Duration        // since the end of the last tick, for which the loop counts as alive
-	JenkinsURL string               // where people find Jenkins, until a build shows it
-	MaxAgents  int                  // of all teams together
-	Settings   map[string][]Setting // by team; no secrets
+	MaxAge     time.Duration             // since the end of the last tick, for which the loop counts as alive
+	JenkinsURL string                    // where people find Jenkins, until a build shows it
+	MaxAgents  int                       // of all teams together
+	Settings   map[string][]Setting      // by team; no secrets
+	Costs      map[scaler.PoolID]float64 // of an agent in an hour, as far as known
 	// History writes the record of builds as CSV. If it returns an error, it has written nothing.
 	History func(io.Writer) error
 }
@@ -71,7 +71,9 @@ type state struct {
 	seen    *scaler.Tick  // the last tick that was no hold; nil: no such tick yet
 	changes []scaler.Tick // the newest first
 	past    history
-	root    string // Jenkins' address, as Jenkins itself gives it; "": not known yet
+	spent   bills
+	since   time.Time // the first tick that was no hold
+	root    string    // Jenkins' address, as Jenkins itself gives it; "": not known yet
 }
 
 // Failed is an agent that failed, and the time of its failure.
@@ -89,12 +91,32 @@ type Lost struct {
 // Status is the answer of /api/v1/status.
 type Status struct {
 	Replica
-	Now    time.Time    `json:"now"`
-	Ready  bool         `json:"ready"`          // a tick since the start was no hold
-	Tick   *scaler.Tick `json:"tick"`           // the last tick; null: no tick yet
-	Seen   *scaler.Tick `json:"seen,omitempty"` // the last tick that was no hold, if the last tick is a hold
-	Failed []Failed     `json:"failed"`         // the last agents that failed, the newest first
-	Lost   []Lost       `json:"lost"`           // the last agents that builds lost, the newest first
+	Now time.Time `json:"now"`
+	// Headline and Sum are what the page says of all teams together; Nobodys count as waiting. Left, P95 and
+	// Changes are of one team if the request asks for one: /api/v1/status?team=web.
+	Headline   string `json:"headline"`
+	scaler.Sum `json:"sum"`
+	Max        int           `json:"maxAgents"`       // the most agents that may be alive
+	P95        time.Duration `json:"waitP95"`         // 95 of 100 builds that left the queue in the last hour had waited no longer
+	Left       int           `json:"left"`            // builds that left the queue in the last hour
+	Stuck      time.Duration `json:"stuck,omitempty"` // since the last tick has ended, if that is too long
+	Ready      bool          `json:"ready"`           // a tick since the start was no hold
+	Tick       *scaler.Tick  `json:"tick"`            // the last tick; null: no tick yet
+	Seen       *scaler.Tick  `json:"seen,omitempty"`  // the last tick that was no hold, if the last tick is a hold
+	Changes    []Change      `json:"changes"`         // the last, the newest first
+	Failed     []Failed      `json:"failed"`          // the last agents that failed, the newest first
+	Lost       []Lost        `json:"lost"`            // the last agents that builds lost, the newest first
+}
+
+// Why is the answer of /api/v1/why: the builds in Jenkins' queue, and why they wait.
+type Why struct {
+	Replica
+	Now      time.Time       `json:"now"`
+	Headline string          `json:"headline"`
+	Mood     scaler.Mood     `json:"mood"`
+	Of       string          `json:"of"` // the job, label or team that was asked for; "": all
+	Queued   []scaler.Queued `json:"queued"`
+	None     string          `json:"none,omitempty"` // says that no such build waits
 }
 
 // Decisions is the answer of /api/v1/decisions.
@@ -105,7 +127,7 @@ type Decisions struct {
 
 // New returns a server that has observed no tick yet.
 func New(c Config) *Server {
-	s := &Server{config: c, has: state{ended: c.Now(), changes: []scaler.Tick{}, past: history{}}}
+	s := &Server{config: c, has: state{ended: c.Now(), changes: []scaler.Tick{}, past: history{}, spent: bills{}}}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, MaxRequestsInFlight: 4, Timeout: 10 * time.Second, CoalesceGather: true,
@@ -113,6 +135,7 @@ func New(c Config) *Server {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /api/v1/status", s.status)
+	mux.HandleFunc("GET /api/v1/why", s.why)
 	mux.HandleFunc("GET /api/v1/decisions", s.decisions)
 	mux.HandleFunc("GET /api/history", s.history)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
@@ -138,6 +161,7 @@ var files embed.FS
 
 var pages = template.Must(template.New("page").Funcs(template.FuncMap{
 	"clock":  func(t time.Time) string { return t.UTC().Format("15:04:05") },
+	"day":    func(t time.Time) string { return t.UTC().Format("Mon 2 Jan 15:04 UTC") },
 	"minute": func(t time.Time) string { return t.UTC().Format("15:04") },
 	"titled": func(id, title string, items []string) any {
 		return struct {
@@ -186,6 +210,11 @@ func (s *Server) Observe(t scaler.Tick) {
 	defer s.mu.Unlock()
 	s.has.ended, s.has.Tick, s.has.Seen = s.config.Now(), &t, s.has.seen
 	if t.Hold == "" {
+		if s.has.seen == nil {
+			s.has.since = t.At
+		} else if len(s.config.Costs) > 0 {
+			s.has.spent.spend(s.has.seen, t.At)
+		}
 		s.has.Ready, s.has.seen, s.has.Seen = true, &t, nil
 		s.has.past.add(&t)
 		for i := range t.Plan.Agents {
@@ -225,9 +254,10 @@ func (s *Server) now() state {
 	return has
 }
 
-// decision returns the part of a tick that a Server remembers. It has no pointer to an agent, which would
-// keep all agents of that tick: there may be thousands.
+// decision returns the part of a tick that a Server remembers. It has no pointer to an agent or an item, which
+// would keep all of that tick: there may be thousands.
 func decision(t scaler.Tick) scaler.Tick {
+	t.Items = nil
 	t.Plan.Agents, t.Plan.Slots, t.News = nil, nil, nil // by far the longest parts, and not needed to explain the decision
 	t.Plan.Actions, t.Outcomes = slices.Clone(t.Plan.Actions), slices.Clone(t.Outcomes)
 	for i := range t.Plan.Actions {
@@ -279,7 +309,40 @@ func unavailable(w http.ResponseWriter, why string) {
 	http.Error(w, why, http.StatusServiceUnavailable)
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) { answer(w, s.lockedNow().Status) }
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	h, team := s.lockedHead(r.URL.Query().Get("team")), r.URL.Query().Get("team")
+	if h.Team != team {
+		var teams []string
+		for i := range h.Shown.Plan.Decisions {
+			teams = append(teams, h.Shown.Plan.Decisions[i].Team)
+		}
+		http.Error(w, plain.Line("no team ‘"+team+"’; the teams are: "+strings.Join(teams, ", ")), http.StatusNotFound)
+		return
+	}
+	answer(w, h.Status)
+}
+
+// lockedHead returns what the page of a team begins with. "" stands for all teams, and so does a team that is
+// not there.
+func (s *Server) lockedHead(team string) head {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	has := s.now()
+	if has.seen == nil || has.seen.Plan.Decision(team) == nil {
+		team = ""
+	}
+	return has.head(&s.config, team)
+}
+
+// why answers for a job, a label or a team.
+func (s *Server) why(w http.ResponseWriter, r *http.Request) {
+	h := s.lockedHead("")
+	out := Why{Replica: h.Replica, Now: h.Now, Headline: h.Headline, Mood: h.Mood, Of: r.URL.Query().Get("of")}
+	if out.None = h.Headline; h.Shown.ID != "" {
+		out.Queued, out.None = h.Shown.Why(out.Of)
+	}
+	answer(w, out)
+}
 
 func (s *Server) decisions(w http.ResponseWriter, _ *http.Request) {
 	answer(w, Decisions{Kept: kept, Ticks: s.lockedNow().changes})
@@ -295,11 +358,11 @@ func (s *Server) history(w http.ResponseWriter, _ *http.Request) {
 
 // answer writes v as JSON: complete, or an error.
 func answer(w http.ResponseWriter, v any) {
-	b, err := json.MarshalIndent(v, "", "  ")
+	b, err := JSON(v)
 	if err != nil {
 		http.Error(w, "cannot write the answer: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(plain.JSON(b), '\n')) // an error means that the reader has gone
+	_, _ = w.Write(b) // an error means that the reader has gone
 }

@@ -1,7 +1,6 @@
 package web_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -39,9 +38,14 @@ func newBoard(t *testing.T) *board {
 	c.(prometheus.ExemplarAdder).AddWithExemplar(1, prometheus.Labels{"decision_id": "a-1"})
 	reg.MustRegister(c)
 	b := &board{t: t, now: time.Unix(1000, 0)}
+	costs := map[scaler.PoolID]float64{{Team: "web", Kind: scaler.Ephemeral}: 0.5, {Team: "web", Kind: scaler.Persistent}: 2}
+	for i := range 40 { // the teams of crowd
+		costs[scaler.PoolID{Team: fmt.Sprint("team-", i), Kind: scaler.Ephemeral}] = 0.12
+	}
 	b.Server = web.New(web.Config{
 		Gatherer: reg, Now: func() time.Time { return b.now }, MaxAge: time.Minute, JenkinsURL: "http://jenkins.svc/ci/", MaxAgents: 60,
 		Settings: map[string][]web.Setting{"web": {{Variable: "BELLBOARD_TEAM_WEB_LABELS", Value: "linux <x>", Origin: "BELLBOARD_DEFAULT_LABELS"}}},
+		Costs:    costs,
 		Replica:  func() web.Replica { return web.Replica{Instance: "ci <1>", Version: "v1.2.3", Role: "leader"} },
 	})
 	return b
@@ -77,7 +81,7 @@ func decode[T any](b *board, path string) (out T) {
 	if got := w.Header().Get("Content-Type"); got != "application/json" || w.Code != http.StatusOK {
 		b.t.Fatalf("GET %s = %d %s", path, w.Code, got)
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil {
+	if err := web.ReadJSON(w.Body.Bytes(), &out); err != nil {
 		b.t.Fatalf("GET %s: %v in %s", path, err, w.Body)
 	}
 	return out
@@ -124,6 +128,33 @@ func TestReadyFromTheFirstSight(t *testing.T) {
 	b.want("/readyz", http.StatusOK) // the answers of a ready Bellboard stay reachable while Jenkins restarts
 }
 
+// TestWhy checks that an answer is about what was asked for, and says so if nothing is known yet.
+func TestWhy(t *testing.T) {
+	b := newBoard(t)
+	if w := decode[web.Why](b, "/api/v1/why?of=web"); w.None != "Bellboard has not read Jenkins and Kubernetes yet." || w.None != w.Headline || w.Of != "web" {
+		t.Errorf("before the first tick: %+v", w)
+	}
+	k := tick("a-1")
+	for i, job := range []string{"shop", "shop", "nightly"} {
+		k.Items = append(k.Items, scaler.Item{Job: job, Label: "linux", State: scaler.Buildable, Resolution: scaler.Labelled, Since: k.At.Add(-time.Duration(90-i) * time.Second)})
+	}
+	k.Plan.Demands = []scaler.Demand{{Label: "linux", Builds: 3, Short: 1, Teams: []string{"web"}}}
+	b.Observe(k)
+	if w := decode[web.Why](b, "/api/v1/why?of=shop"); len(w.Queued) != 1 || w.Queued[0].Builds != 2 || w.Queued[0].Team != "web" || len(w.Queued[0].Why) != 5 || w.None != "" || w.Mood != scaler.MoodWaiting {
+		t.Errorf("two builds of one job: %+v", w)
+	}
+	if w := decode[web.Why](b, "/api/v1/why"); len(w.Queued) != 2 {
+		t.Errorf("all builds: %+v", w)
+	}
+	b.Observe(hold("a-2", scaler.SourceJenkins))
+	if w := decode[web.Why](b, "/api/v1/why?of=nobody"); w.Mood != scaler.MoodHold || len(w.Queued) != 0 || !strings.Contains(w.None, "‘nobody’") || !strings.HasPrefix(w.Headline, "On hold") {
+		t.Errorf("in a hold: %+v", w)
+	}
+	if text := b.get("/api/v1/why?of=shop").Body.String(); !strings.Contains(text, `"oldest": "1m30s"`) {
+		t.Errorf("a duration without its unit: %s", text)
+	}
+}
+
 func TestStatus(t *testing.T) {
 	b := newBoard(t)
 	s := decode[web.Status](b, "/api/v1/status")
@@ -134,6 +165,11 @@ func TestStatus(t *testing.T) {
 	if s = decode[web.Status](b, "/api/v1/status"); !s.Ready || s.Tick.ID != "a-1" || s.Seen != nil || s.Tick.Plan.Decisions[0].Waiting != 5 || s.Tick.Plan.Agents[0].Team != "web" {
 		t.Errorf("after a tick: %+v", s)
 	}
+	if s.Headline != "5 builds wait, the oldest 0s." || s.Max != 60 || s.Waiting != 5 || s.Mood != scaler.MoodWaiting {
+		t.Errorf("the page's words and numbers: %q, %+v of %d", s.Headline, s.Sum, s.Max)
+	}
+	b.want("/api/v1/status?team=web", http.StatusOK)
+	b.want("/api/v1/status?team=wbe", http.StatusNotFound, "no team ‘wbe’; the teams are: web")
 	b.Observe(hold("a-2", scaler.SourceKubernetes))
 	if s = decode[web.Status](b, "/api/v1/status"); s.Tick.ID != "a-2" || s.Seen == nil || s.Seen.ID != "a-1" || len(s.Seen.Plan.Agents) != 1 {
 		t.Errorf("in a hold: %+v", s)
@@ -179,15 +215,15 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// TestDecisionsAreSmall checks that a remembered action does not keep the pods and slots of the whole tick in
-// memory.
+// TestDecisionsAreSmall checks that a remembered action does not keep the pods, slots and items of the whole
+// tick in memory.
 func TestDecisionsAreSmall(t *testing.T) {
 	b := newBoard(t)
-	acts := func() (pods weak.Pointer[scaler.Pod], slots weak.Pointer[scaler.Slot]) {
-		p, s := make([]scaler.Pod, 100), make([]scaler.Slot, 100)
+	acts := func() (pods weak.Pointer[scaler.Pod], slots weak.Pointer[scaler.Slot], items weak.Pointer[scaler.Item]) {
+		p, s, q := make([]scaler.Pod, 100), make([]scaler.Slot, 100), make([]scaler.Item, 100)
 		p[0].Name, s[0].Name = "pets-p-1", "pets-cache-a"
 		done := acted("a-1")
-		done.Plan.Slots = []scaler.SlotSeen{{}}
+		done.Plan.Slots, done.Items = []scaler.SlotSeen{{}}, q
 		for _, a := range []scaler.Action{{Verb: scaler.DeletePod, Agent: "pets-p-1", Text: "drained", Pod: &p[0]}, {Verb: scaler.DeleteSlot, Slot: &s[0]}} {
 			done.Plan.Actions = append(done.Plan.Actions, a)
 			done.Outcomes = append(done.Outcomes, scaler.Outcome{Action: a, Result: scaler.Done})
@@ -196,13 +232,13 @@ func TestDecisionsAreSmall(t *testing.T) {
 		if done.Plan.Actions[0].Pod != &p[0] || done.Outcomes[2].Action.Slot != &s[0] {
 			t.Error("the record of others is changed")
 		}
-		return weak.Make(&p[99]), weak.Make(&s[99])
+		return weak.Make(&p[99]), weak.Make(&s[99]), weak.Make(&q[99])
 	}
-	pods, slots := acts()
+	pods, slots, items := acts()
 	b.Observe(tick("a-2")) // is the last tick, which is whole, from here on
 	runtime.GC()
-	if pods.Value() != nil || slots.Value() != nil {
-		t.Errorf("after the next tick the pods are kept: %v, the slots: %v; want neither", pods.Value() != nil, slots.Value() != nil)
+	if pods.Value() != nil || slots.Value() != nil || items.Value() != nil {
+		t.Errorf("after the next tick the pods are kept: %v, the slots: %v, the items: %v; want none", pods.Value() != nil, slots.Value() != nil, items.Value() != nil)
 	}
 	d := decode[web.Decisions](b, "/api/v1/decisions").Ticks[0]
 	deletes, retires := d.Outcomes[1].Action, d.Plan.Actions[1]

@@ -9,7 +9,7 @@
 // starts a process, never opens a socket, never sleeps on the wall's clock, and never
 // decides anything for the client.
 //
-// A deletion over REST is Bellboard's. The calls in chaos.go name their author. A Kubelet
+// A deletion over REST is Bellboard's, unless kubectl or a like tool sends it. The calls in chaos.go name their author. A Kubelet
 // is told the author, so that a test can tell which deletion ended a build.
 package kubesim
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,7 +30,7 @@ func (c *Cluster) delete(q *call, r *http.Request) ([]byte, error) {
 	if err := checkPreconditions(q.kind, e.obj, opts.Preconditions); err != nil {
 		return nil, err
 	}
-	if now := c.remove(t, e, opts.GracePeriodSeconds, "bellboard"); now != nil {
+	if now := c.remove(t, e, opts.GracePeriodSeconds, author(r)); now != nil {
 		e = now
 	}
 	if q.kind.returnsDeleted {
@@ -40,6 +41,14 @@ func (c *Cluster) delete(q *call, r *http.Request) ([]byte, error) {
 		Status:   metav1.StatusSuccess,
 		Details:  &metav1.StatusDetails{Name: q.name, Group: q.kind.group, Kind: q.kind.plural, UID: e.obj.GetUID()},
 	})
+}
+
+// author returns who deletes by this request: a person with one of the usual tools, or Bellboard.
+func author(r *http.Request) string {
+	if tool, _, _ := strings.Cut(r.UserAgent(), "/"); tool == "kubectl" || tool == "k9s" || tool == "curl" {
+		return tool
+	}
+	return "bellboard"
 }
 
 func checkPreconditions(k *kind, o object, p *metav1.Preconditions) error {

@@ -3,6 +3,7 @@ package kubesim
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -32,6 +33,7 @@ type kind struct {
 	group, version string
 	plural         string
 	name           string // Kind
+	short          string // what people may type
 
 	returnsDeleted  bool // DELETE answers with the object, not with a Status
 	versionRequired bool // an update has to name the version that it rests on
@@ -39,17 +41,17 @@ type kind struct {
 }
 
 var (
-	pods   = &kind{version: "v1", plural: "pods", name: "Pod", returnsDeleted: true}
-	claims = &kind{version: "v1", plural: "persistentvolumeclaims", name: "PersistentVolumeClaim", returnsDeleted: true}
+	pods   = &kind{version: "v1", plural: "pods", name: "Pod", short: "po", returnsDeleted: true}
+	claims = &kind{version: "v1", plural: "persistentvolumeclaims", name: "PersistentVolumeClaim", short: "pvc", returnsDeleted: true}
 
 	secrets = &kind{version: "v1", plural: "secrets", name: "Secret"}
-	quotas  = &kind{version: "v1", plural: "resourcequotas", name: "ResourceQuota"}
-	configs = &kind{version: "v1", plural: "configmaps", name: "ConfigMap"}
+	quotas  = &kind{version: "v1", plural: "resourcequotas", name: "ResourceQuota", short: "quota"}
+	configs = &kind{version: "v1", plural: "configmaps", name: "ConfigMap", short: "cm"}
 	leases  = &kind{group: "coordination.k8s.io", version: "v1", plural: "leases", name: "Lease", versionRequired: true}
 
 	// A real server has one store for the events of both API groups.
-	coreEvents = &kind{version: "v1", plural: "events", name: "Event", keep: 1000}
-	events     = &kind{group: "events.k8s.io", version: "v1", plural: "events", name: "Event", keep: 1000}
+	coreEvents = &kind{version: "v1", plural: "events", name: "Event", short: "ev", keep: 1000}
+	events     = &kind{group: "events.k8s.io", version: "v1", plural: "events", name: "Event", short: "ev", keep: 1000}
 
 	kinds = []*kind{pods, secrets, claims, coreEvents, leases, events, quotas, configs}
 )
@@ -113,4 +115,46 @@ func fieldSet(o object) fields.Set {
 		set["reportingController"] = o.ReportingController
 	}
 	return set
+}
+
+// discover returns what a client asks for to learn which resources there are; nil: the path is no such question.
+func discover(path string) any {
+	groups := metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}}
+	for _, k := range kinds {
+		v := k.gvk().GroupVersion().String()
+		at := metav1.GroupVersionForDiscovery{GroupVersion: v, Version: k.version}
+		if k.group != "" {
+			groups.Groups = append(groups.Groups, metav1.APIGroup{Name: k.group, Versions: []metav1.GroupVersionForDiscovery{at}, PreferredVersion: at})
+		}
+	}
+	switch path {
+	case "/api":
+		return metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"}}
+	case "/apis":
+		return groups
+	}
+	list := metav1.APIResourceList{
+		TypeMeta:     metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"},
+		GroupVersion: strings.TrimPrefix(strings.TrimPrefix(path, "/apis/"), "/api/"),
+	}
+	for _, k := range kinds {
+		if list.GroupVersion != k.gvk().GroupVersion().String() {
+			continue
+		}
+		r := metav1.APIResource{
+			Name: k.plural, SingularName: strings.ToLower(k.name), Namespaced: true, Kind: k.name,
+			Verbs: metav1.Verbs{"create", "delete", "get", "list", "patch", "update", "watch"},
+		}
+		if k.short != "" {
+			r.ShortNames = []string{k.short}
+		}
+		if k == pods {
+			r.Categories = []string{"all"}
+		}
+		list.APIResources = append(list.APIResources, r)
+	}
+	if len(list.APIResources) == 0 {
+		return nil
+	}
+	return list
 }

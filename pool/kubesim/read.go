@@ -59,6 +59,9 @@ func (c *Cluster) get(q *call) ([]byte, error) {
 	if e == nil {
 		return nil, apierrors.NewNotFound(q.kind.resource(), q.name)
 	}
+	if q.table {
+		return c.asTable(q, metav1.ListMeta{ResourceVersion: e.obj.GetResourceVersion()}, e.obj), nil
+	}
 	return e.full(q.kind), nil
 }
 
@@ -92,15 +95,21 @@ func (c *Cluster) list(q *call, query url.Values) ([]byte, error) {
 	}
 	meta := metav1.ListMeta{ResourceVersion: strconv.FormatUint(rv, 10)}
 	var items []string
+	var objects []object
 	for _, e := range all {
 		if key(e.obj) < start || !f.passes(e.obj) {
 			continue
 		}
-		if limit > 0 && len(items) == limit {
+		if limit > 0 && len(objects) == limit {
 			meta.Continue = fmt.Sprintf(continueAt, rv, key(e.obj))
 			break
 		}
-		items = append(items, string(e.json()))
+		if objects = append(objects, e.obj); !q.table {
+			items = append(items, string(e.json()))
+		}
+	}
+	if q.table {
+		return c.asTable(q, meta, objects...), nil
 	}
 	head, err := json.Marshal(meta)
 	if err != nil {

@@ -25,6 +25,9 @@ type call struct {
 	name string
 	sub  string
 	dry  bool
+
+	table   bool   // answer with a table
+	include string // what each row of the table has
 }
 
 func (q *call) resource() string {
@@ -130,6 +133,7 @@ func parse(r *http.Request) (*call, bool) {
 	}
 	query := r.URL.Query()
 	q.dry = query.Get("dryRun") == metav1.DryRunAll
+	q.table, q.include = wantsTable(r), query.Get("includeObject")
 	q.verb = verbOf(r.Method, q.name != "", isTrue(query.Get("watch")))
 	return q, true
 }
@@ -150,9 +154,13 @@ func verbOf(method string, one, watch bool) string {
 	return strings.ToLower(method)
 }
 
-// serveOther answers requests that are for no resource: the version, and the question
+// serveOther answers requests that are for no resource: the version, what the server serves, and the question
 // whether the client may do something. Here everybody may do everything.
 func (c *Cluster) serveOther(w http.ResponseWriter, r *http.Request) {
+	if found := discover(r.URL.Path); found != nil {
+		replyJSON(w, http.StatusOK, found)
+		return
+	}
 	switch r.URL.Path {
 	case "/version":
 		replyJSON(w, http.StatusOK, map[string]string{"major": "1", "minor": "36", "gitVersion": "v1.36.3"})

@@ -33,10 +33,10 @@ func (e *entry) json() []byte {
 }
 
 // encode returns an object's JSON without its kind. kind.head supplies the kind.
-func encode(o object) []byte {
+func encode(o any) []byte {
 	b, err := json.Marshal(o)
 	if err != nil {
-		// Only the types of k8s.io/api get here, and they always marshal.
+		// Only the types of k8s.io get here, and they always marshal.
 		panic("kubesim: " + err.Error())
 	}
 	return b

@@ -19,7 +19,8 @@ const bookmarkEvery = time.Minute
 // from where it stands. If the history has forgotten that place, the version is too old.
 type watcher struct {
 	*filter
-	wake chan struct{}
+	wake  chan struct{}
+	shown func(o object) []byte // an object as the client wants it: the JSON of a table; nil: as it is
 
 	// guarded by Cluster.mu
 	next      uint64 // the number of the next change to send
@@ -49,6 +50,11 @@ func (c *Cluster) watch(rw http.ResponseWriter, r *http.Request, q *call) {
 	}
 	t := c.table(q.kind)
 	w := &watcher{filter: f, wake: make(chan struct{}, 1), bookmarks: isTrue(query.Get("allowWatchBookmarks"))}
+	if q.table {
+		w.shown = func(o object) []byte {
+			return c.asTable(q, metav1.ListMeta{ResourceVersion: o.GetResourceVersion()}, o)
+		}
+	}
 
 	c.mu.Lock()
 	first, err := c.begin(t, w, query.Get("resourceVersion"), query.Get("sendInitialEvents"))
@@ -139,7 +145,7 @@ func (c *Cluster) begin(t *table, w *watcher, version, initial string) ([]byte, 
 		var out []byte
 		for _, e := range t.sorted(w.ns) {
 			if w.passes(e.obj) {
-				out = appendEvent(out, watch.Added, t.kind, e.json())
+				out = w.event(out, watch.Added, t.kind, e)
 			}
 		}
 		if stream && w.bookmarks {
@@ -199,18 +205,26 @@ func (w *watcher) append(out []byte, k *kind, ch change) []byte {
 	was := ch.was != nil && w.passes(ch.was.obj)
 	switch {
 	case now && was:
-		return appendEvent(out, watch.Modified, k, ch.now.json())
+		return w.event(out, watch.Modified, k, ch.now)
 	case now:
-		return appendEvent(out, watch.Added, k, ch.now.json())
+		return w.event(out, watch.Added, k, ch.now)
 	case was && ch.typ == watch.Deleted:
-		return appendEvent(out, watch.Deleted, k, ch.now.json())
+		return w.event(out, watch.Deleted, k, ch.now)
 	case was:
 		// The client gets the object as it knows it, with the version of the change.
 		old := as[object](ch.was.obj.DeepCopyObject())
 		old.SetResourceVersion(strconv.FormatUint(ch.rv, 10))
-		return appendEvent(out, watch.Deleted, k, encode(old))
+		return w.event(out, watch.Deleted, k, &entry{obj: old})
 	}
 	return out
+}
+
+// event adds an event about one version of an object.
+func (w *watcher) event(out []byte, typ watch.EventType, k *kind, e *entry) []byte {
+	if w.shown == nil {
+		return appendEvent(out, typ, k, e.json())
+	}
+	return fmt.Appendf(out, `{"type":"%s","object":%s}`+"\n", typ, w.shown(e.obj))
 }
 
 func appendEvent(out []byte, typ watch.EventType, k *kind, body []byte) []byte {

@@ -71,6 +71,8 @@ type Config struct {
 	BuiltInExclusive bool
 	// AgentPort is the TCP port for agents; 0: none.
 	AgentPort int
+	// Front answers people without an account with a page that says what this is.
+	Front bool
 	// Seed makes session names and secrets.
 	Seed int64
 	// Latency is how long a request of that kind takes: half before the answer is made up,

@@ -55,6 +55,9 @@ func (v *visit) route() reply {
 	if len(p) == 0 {
 		p = []string{""}
 	}
+	if a, is := v.front(); is {
+		return a
+	}
 	if a, open := v.open(p); open {
 		return a
 	}

@@ -174,7 +174,7 @@ func (l *Loop) observe(ctx context.Context, t *scaler.Tick, answered *time.Durat
 	if limit := max(10*time.Second, 3*l.cfg.Poll); t.Age[scaler.SourceJenkins] > limit {
 		return in, scaler.SourceJenkins, scaler.TooOld(t.Age[scaler.SourceJenkins], limit)
 	}
-	l.process.seen(jenkins, cluster, l.memory.Agents)
+	l.process.seen(jenkins, cluster, &l.memory)
 	cluster.Pods = l.process.explained(cluster.Pods)
 	berths, secrets := l.process.input(now)
 	if l.cfg.DryRun {
@@ -228,7 +228,7 @@ func (l *Loop) hold(t *scaler.Tick, by scaler.Source, err error) {
 // decide makes the plan, checks it against the promises, and acts. due is the time of the next poll.
 func (l *Loop) decide(ctx context.Context, t *scaler.Tick, in scaler.Input, due time.Time) {
 	plan, memory, facts, broken := l.cfg.Decide(in)
-	t.Plan, t.Facts = plan, facts
+	t.Items, t.Plan, t.Facts = in.Jenkins.Items, plan, facts
 	// The memory is of what the answers showed, whatever becomes of the plan: a mark that they did not show
 	// is not remembered as seen.
 	l.memory = memory

@@ -57,7 +57,7 @@ func (p *process) set(name string, change func(*known)) {
 
 // seen forgets the names that are neither a Jenkins node nor a pod any more. The log of an agent at work is
 // kept until its builds have been counted as lost.
-func (p *process) seen(j scaler.JenkinsView, c scaler.ClusterView, agents map[string]scaler.AgentMemory) {
+func (p *process) seen(j scaler.JenkinsView, c scaler.ClusterView, m *scaler.Memory) {
 	there := make(map[string]bool, len(j.Nodes)+len(c.Pods))
 	for i := range j.Nodes {
 		there[j.Nodes[i].Name] = true
@@ -67,7 +67,7 @@ func (p *process) seen(j scaler.JenkinsView, c scaler.ClusterView, agents map[st
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	maps.DeleteFunc(p.agents, func(name string, _ known) bool { return !there[name] && !agents[name].Work.On })
+	maps.DeleteFunc(p.agents, func(name string, _ known) bool { return !there[name] && !m.Agent(name).Work.On })
 	for name, k := range p.agents {
 		if !there[name] {
 			p.agents[name] = known{log: k.log, logRead: k.logRead}

@@ -66,6 +66,8 @@ type Daemon struct {
 	record  *buildRecord
 	expire  func() // called after Jenkins did not accept the token; nil: there is no file to read again
 
+	jenkins  silence
+	kube     silence
 	loop     atomic.Pointer[control.Loop] // the loop that runs
 	draining atomic.Bool
 	mu       sync.Mutex // guards replica
@@ -80,6 +82,9 @@ func New(p Parts) (*Daemon, error) {
 	d := &Daemon{parts: p, record: newBuildRecord(), replica: web.Replica{Instance: s.Instance, Version: p.Version, Role: roleStarting}}
 	d.metrics = metrics.New(reg, s.ScalerTeams(), s.MaxAgents, p.Version, queue.Endpoints(), queue.Causes())
 	d.parts.Kube = rest.CopyConfig(p.Kube)
+	d.kube.what, d.kube.of, d.kube.errors = "the API server "+p.Kube.Host, d, true
+	d.jenkins.what, d.jenkins.of = "Jenkins at "+s.JenkinsURL+" (BELLBOARD_JENKINS_URL)", d
+	d.parts.Kube.Wrap(d.kube.heard)
 	d.parts.Kube.Wrap(d.counter)
 	if p.Waiting == nil {
 		d.parts.Waiting = func(what string) { d.parts.Log.Info("waiting", zap.String("for", what)) }
@@ -104,7 +109,7 @@ func New(p Parts) (*Daemon, error) {
 	}
 	d.web = web.New(web.Config{
 		Gatherer: reg, Now: p.Clock.Now, Replica: d.Replica, MaxAge: max(10*s.PollInterval, 3*standbyPoll),
-		JenkinsURL: s.JenkinsURL, MaxAgents: s.MaxAgents, Settings: settings, History: d.history,
+		JenkinsURL: s.JenkinsURL, MaxAgents: s.MaxAgents, Settings: settings, Costs: s.CostPerHour(), History: d.history,
 	})
 	if p.Lead && !s.DryRun {
 		var err error
@@ -136,7 +141,7 @@ func (d *Daemon) Replica() web.Replica {
 // consistent LIST, and berths of its own.
 func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error) {
 	p, s := d.parts, d.parts.Settings
-	wire := d.awaited(p.Jenkins)
+	wire := d.jenkins.heard(p.Jenkins)
 	reads, beside := role != roleLeader, role == roleStandby || role == rolePlan // beside a leader
 	kube := rest.CopyConfig(p.Kube)
 	kube.QPS, kube.Burst = s.KubeQPS, s.KubeBurst
@@ -144,11 +149,12 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 		wire = d.lease.writeGate(wire)
 		kube.Wrap(d.lease.writeGate)
 	}
-	server := queue.Config{URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: wire, Clock: p.Clock}
-	reader, err := queue.New(server) // with a breaker of its own
+	server := queue.Config{URL: s.JenkinsURL, User: s.JenkinsUser, Token: p.Token, Expire: d.expire, Transport: p.Jenkins, Clock: p.Clock}
+	reader, err := queue.New(server) // with a breaker of its own; its answers are long, and may take their time
 	if err != nil {
 		return nil, fmt.Errorf("jenkins: %w", err)
 	}
+	server.Transport = wire
 	server.Instance, server.SSH, server.Unlabelled, server.Reader = s.Instance, s.SSH(), s.Unlabelled(), reads
 	server.Observe, server.Unseen, server.Skew = d.metrics.JenkinsRequest, d.metrics.JenkinsUnseen, d.metrics.JenkinsSkew
 	jenkins, err := queue.New(server)
@@ -176,7 +182,6 @@ func (d *Daemon) newLoop(ctx context.Context, role string) (*control.Loop, error
 		MaxAgents: s.MaxAgents, Poll: s.PollInterval, Grace: s.JenkinsRestartGrace, DryRun: reads, Standby: role == roleStandby,
 		Record: func(t scaler.Tick) {
 			d.web.Observe(t)
-			d.metrics.Limits(t)
 			if beside {
 				return // only the leader counts: sums over the replicas are true then
 			}
@@ -298,8 +303,8 @@ func Waits(c clock.Clock, say func(string), what func() string) (over func() boo
 
 // start fills the cache of pods, and names the API server if it does not answer.
 func (d *Daemon) start(ctx context.Context, pods *pool.Client) error {
-	defer Waits(d.parts.Clock, d.parts.Waiting, func() string {
-		words := "the API server " + d.parts.Kube.Host + ", which has not answered yet"
+	defer Waits(d.parts.Clock, d.kube.say, func() string {
+		words := "which has not answered yet"
 		if err := pods.Why(); err != nil {
 			words += fmt.Sprintf(": %v", err)
 		}
@@ -325,16 +330,50 @@ type roundTrip func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// awaited names Jenkins if its first answer takes long.
-func (d *Daemon) awaited(next http.RoundTripper) http.RoundTripper {
-	var asked atomic.Bool
+// silence says that a server does not answer: once, until the server has answered again.
+type silence struct {
+	what   string // the server
+	of     *Daemon
+	errors bool // a request that fails is said at once; nobody else says so
+
+	mu    sync.Mutex
+	since time.Time // of the silence that was said; zero: the server answers
+	said  time.Time // last: a server that answers now and then is not said at every request
+}
+
+// say says that the server does not answer, and how.
+func (s *silence) say(how string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.of.parts.Clock.Now()
+	if s.since.IsZero() && now.Sub(s.said) > time.Minute {
+		s.since, s.said = now, now
+		s.of.parts.Waiting(s.what + ", " + how)
+	}
+}
+
+// over says that the server answers again.
+func (s *silence) over() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.since.IsZero() {
+		s.of.parts.Log.Info("answers again", zap.String("server", s.what), zap.Duration("after", s.of.parts.Clock.Now().Sub(s.since)))
+		s.since = time.Time{}
+	}
+}
+
+// heard listens to the answers of the server.
+func (s *silence) heard(next http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(r *http.Request) (*http.Response, error) {
-		if !asked.Swap(true) {
-			defer Waits(d.parts.Clock, d.parts.Waiting, func() string {
-				return "Jenkins at " + d.parts.Settings.JenkinsURL + ", which has not answered yet (BELLBOARD_JENKINS_URL)"
-			})()
+		inTime := Waits(s.of.parts.Clock, s.say, func() string { return "which does not answer" })
+		resp, err := next.RoundTrip(r)
+		switch quick := inTime(); {
+		case err == nil && quick:
+			s.over()
+		case err != nil && s.errors && r.Context().Err() == nil:
+			s.say("which does not answer: " + err.Error())
 		}
-		return next.RoundTrip(r)
+		return resp, err
 	})
 }
 

@@ -95,7 +95,7 @@ func TestTune(t *testing.T) {
 		mu.Unlock()
 		time.Sleep(40 * time.Minute)
 		var s web.Status
-		if err := json.Unmarshal(leader.ask("/api/v1/status").Body.Bytes(), &s); err != nil {
+		if err := web.ReadJSON(leader.ask("/api/v1/status").Body.Bytes(), &s); err != nil {
 			t.Fatal(err)
 		}
 		value := s.Tick.Plan.Decisions[0].Weighed.WaitValue

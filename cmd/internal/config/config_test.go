@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"bellboard/cmd/internal/term"
 	"bellboard/pool"
 	"bellboard/queue"
 	"bellboard/scaler"
@@ -69,7 +70,7 @@ func TestBuiltInValues(t *testing.T) {
 		t.Errorf("globals (-want +got):\n%s", diff)
 	}
 	wantTeams := []scaler.Team{{
-		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, MostPersistent: 10, WaitValue: 10, CachePrice: 0.03,
+		Name: "web", Labels: []string{"docker", "linux"}, Mode: scaler.ModeAuto, MaxAgents: 10, MaxPersistent: 10, MostPersistent: 10, WaitValue: 10, Objective: scaler.Objective{Share: 0.95, Within: time.Minute}, CachePrice: 0.03,
 		Pools: []scaler.Pool{
 			{PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Connect: scaler.Inbound, Labels: []string{"docker", "ephemeral", "linux"}, Berths: 2, StartTimeout: 5 * time.Minute, Namespace: "default"},
 			{
@@ -117,7 +118,7 @@ func TestConnect(t *testing.T) {
 			t.Errorf("%s: that persistent agents carry the label swarm is %v", tt.name, got)
 		}
 		var table strings.Builder
-		if err := c.WriteTable(&table); err != nil {
+		if err := c.WriteTable(&term.Screen{Writer: &table}, c.Effective()); err != nil {
 			t.Fatal(err)
 		}
 		from := tt.origin
@@ -180,15 +181,28 @@ func TestMaxPersistentFollowsMaxAgents(t *testing.T) {
 	}
 }
 
+// TestCostPerHour: a team's price wins over that of all teams, and one for a kind over both.
+func TestCostPerHour(t *testing.T) {
+	c := load(t, env("BELLBOARD_TEAMS=web,data,old", "BELLBOARD_TEAM_DATA_LABELS=data", "BELLBOARD_TEAM_OLD_LABELS=old",
+		"BELLBOARD_DEFAULT_COST_PER_HOUR=0.1", "BELLBOARD_DEFAULT_PERSISTENT_COST_PER_HOUR=0.2", "BELLBOARD_TEAM_WEB_COST_PER_HOUR=0.3",
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_COST_PER_HOUR=0.4", "BELLBOARD_TEAM_OLD_COST_PER_HOUR=0"))
+	if diff := cmp.Diff(map[scaler.PoolID]float64{
+		{Team: "web", Kind: scaler.Ephemeral}: 0.4, {Team: "web", Kind: scaler.Persistent}: 0.3,
+		{Team: "data", Kind: scaler.Ephemeral}: 0.1, {Team: "data", Kind: scaler.Persistent}: 0.2,
+	}, c.CostPerHour()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestEveryVariableIsRead(t *testing.T) {
 	// By name: a field that is renamed, or that envconfig splits into other words, is a broken setting.
 	want := []string{
 		"JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN_FILE", "JENKINS_CA_FILE", "POLL_INTERVAL", "JENKINS_RESTART_GRACE", "TEAMS", "INSTANCE", "AGENT_JENKINS_URL", "AGENT_JENKINS_TUNNEL",
-		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
+		"NAMESPACE", "MAX_AGENTS", "LISTEN", "LOG_LEVEL", "LOG_FORMAT", "LEADER_ELECTION", "DRY_RUN", "KUBE_QPS", "KUBE_BURST", "SWARM_USER", "SWARM_PASSWORD_SECRET",
 		"SSH_CREDENTIALS", "SSH_SECRET", "SSH_HOST_KEY",
-		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "WAIT_VALUE", "TARGET_WAIT_P95", "TUNE", "CACHE_PRICE", "SCALE_UP_STEP", "BERTHS",
+		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "WAIT_VALUE", "TARGET_WAIT_P95", "WAIT_OBJECTIVE", "TUNE", "CACHE_PRICE", "SCALE_UP_STEP", "BERTHS",
 		"EXECUTORS", "MAX_LIFETIME", "UNLABELLED", "PRIORITY", "PAUSED", "SCHEDULE", "ALLOW_HOST_DOCKER",
-		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "CACHE_KEEP", "STORAGE_CLASS", "REGISTRY_MIRROR",
+		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "CACHE_KEEP", "COST_PER_HOUR", "STORAGE_CLASS", "REGISTRY_MIRROR",
 		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS", "POD_TEMPLATE_FILE",
 	}
 	var got []string
@@ -210,11 +224,11 @@ func TestEveryVariableIsRead(t *testing.T) {
 	}
 	values := map[string]string{
 		"JENKINS_URL": "https://j", "AGENT_JENKINS_URL": "https://a", "AGENT_JENKINS_TUNNEL": "a:50000", "JENKINS_USER": "u", "JENKINS_TOKEN_FILE": "/t", "JENKINS_CA_FILE": "/ca", "POLL_INTERVAL": "2s",
-		"JENKINS_RESTART_GRACE": "6m", "TEAMS": "web", "INSTANCE": "ci", "NAMESPACE": "ns", "MAX_AGENTS": "11", "LISTEN": "127.0.0.1:1", "LOG_LEVEL": "debug", "LEADER_ELECTION": "false", "DRY_RUN": "true",
+		"JENKINS_RESTART_GRACE": "6m", "TEAMS": "web", "INSTANCE": "ci", "NAMESPACE": "ns", "MAX_AGENTS": "11", "LISTEN": "127.0.0.1:1", "LOG_LEVEL": "debug", "LOG_FORMAT": "console", "LEADER_ELECTION": "false", "DRY_RUN": "true",
 		"KUBE_QPS": "7.5", "KUBE_BURST": "8", "SWARM_USER": "s", "SWARM_PASSWORD_SECRET": "p", "SSH_CREDENTIALS": "key", "SSH_SECRET": "keys", "SSH_HOST_KEY": testKey, "LABELS": "x", "MODE": "persistent", "MIN_AGENTS": "1", "MIN_IDLE": "2",
-		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "WAIT_VALUE": "2.5", "TARGET_WAIT_P95": "44s", "TUNE": "true", "CACHE_PRICE": "0.5", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true", "SCHEDULE": "0 22 * * * for 8h: PAUSED=false", "ALLOW_HOST_DOCKER": "true",
+		"MAX_PERSISTENT": "9", "SCALE_UP_COOLDOWN": "3s", "SCALE_DOWN_COOLDOWN": "4s", "WAIT_VALUE": "2.5", "TARGET_WAIT_P95": "44s", "WAIT_OBJECTIVE": "99.5% under 90s", "TUNE": "true", "CACHE_PRICE": "0.5", "SCALE_UP_STEP": "5", "BERTHS": "6", "EXECUTORS": "3", "MAX_LIFETIME": "5m", "UNLABELLED": "true", "PRIORITY": "-7", "PAUSED": "true", "SCHEDULE": "0 22 * * * for 8h: PAUSED=false", "ALLOW_HOST_DOCKER": "true",
 		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "tcp", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
-		"CACHE_SIZE": "5Gi", "CACHE_KEEP": "3h", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
+		"CACHE_SIZE": "5Gi", "CACHE_KEEP": "3h", "COST_PER_HOUR": "0.12", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
 		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule", "POD_TEMPLATE_FILE": "/pod.yaml",
 	}
 	var environ []string
@@ -234,6 +248,25 @@ func TestEveryVariableIsRead(t *testing.T) {
 		}
 		if s.Origin == BuiltIn {
 			t.Errorf("%s says it is built-in, but was set", s.Variable)
+		}
+	}
+}
+
+// TestObjective checks the objective that each team gets: its own, or the wait that Bellboard looks for, or the built-in.
+func TestObjective(t *testing.T) {
+	c := load(t, env("BELLBOARD_TEAMS=web,data,tools,free", "BELLBOARD_TEAM_DATA_LABELS=data", "BELLBOARD_TEAM_TOOLS_LABELS=tools", "BELLBOARD_TEAM_FREE_LABELS=free",
+		"BELLBOARD_TEAM_DATA_TARGET_WAIT_P95=20s", "BELLBOARD_TEAM_TOOLS_TARGET_WAIT_P95=20s", "BELLBOARD_TEAM_TOOLS_WAIT_OBJECTIVE=99.9% under 2m", "BELLBOARD_TEAM_FREE_WAIT_OBJECTIVE=none"))
+	var got []scaler.Objective
+	for _, team := range c.ScalerTeams() {
+		got = append(got, team.Objective)
+	}
+	want := []scaler.Objective{{Share: 0.95, Within: time.Minute}, {Share: 0.95, Within: 20 * time.Second}, {Share: 0.999, Within: 2 * time.Minute}, {}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, s := range c.Effective() {
+		if s.Variable == "BELLBOARD_TEAM_DATA_WAIT_OBJECTIVE" && (s.Value != "95% under 20s" || s.Origin != "BELLBOARD_TEAM_DATA_TARGET_WAIT_P95") {
+			t.Errorf("bellboard config shows %+v", s)
 		}
 	}
 }
@@ -517,30 +550,39 @@ func TestEffective(t *testing.T) {
 		got[s.Variable] = s
 	}
 	for _, want := range []Setting{
-		{"", "BELLBOARD_JENKINS_TOKEN_FILE", "/run/token", "BELLBOARD_JENKINS_TOKEN_FILE"},
-		{"", "BELLBOARD_AGENT_JENKINS_URL", "http://jenkins:8080", "BELLBOARD_JENKINS_URL"},
-		{"", "BELLBOARD_POLL_INTERVAL", "1s", "built-in"},
-		{"web", "BELLBOARD_TEAM_WEB_MAX_AGENTS", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
-		{"web", "BELLBOARD_TEAM_WEB_MAX_PERSISTENT", "20", "BELLBOARD_DEFAULT_MAX_AGENTS"},
-		{"web", "BELLBOARD_TEAM_WEB_LABELS", "linux docker", "BELLBOARD_TEAM_WEB_LABELS"},
-		{"web", "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU", "2", "BELLBOARD_TEAM_WEB_CPU"},
-		{"web", "BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "2Gi", "built-in"},
-		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "8Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
-		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_NAMESPACE", "ci", "BELLBOARD_NAMESPACE"},
-		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "0s", "built-in"},
+		{"", "BELLBOARD_JENKINS_TOKEN_FILE", "/run/token", "", "BELLBOARD_JENKINS_TOKEN_FILE"},
+		{"", "BELLBOARD_AGENT_JENKINS_URL", "http://jenkins:8080", "", "BELLBOARD_JENKINS_URL"},
+		{"", "BELLBOARD_POLL_INTERVAL", "1s", "1s", "built-in"},
+		{"web", "BELLBOARD_TEAM_WEB_MAX_AGENTS", "20", "10", "BELLBOARD_DEFAULT_MAX_AGENTS"},
+		{"web", "BELLBOARD_TEAM_WEB_MAX_PERSISTENT", "20", "", "BELLBOARD_DEFAULT_MAX_AGENTS"},
+		{"web", "BELLBOARD_TEAM_WEB_LABELS", "linux docker", "", "BELLBOARD_TEAM_WEB_LABELS"},
+		{"web", "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU", "2", "1", "BELLBOARD_TEAM_WEB_CPU"},
+		{"web", "BELLBOARD_TEAM_WEB_EPHEMERAL_MEMORY", "2Gi", "2Gi", "built-in"},
+		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY", "8Gi", "2Gi", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY"},
+		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_NAMESPACE", "ci", "", "BELLBOARD_NAMESPACE"},
+		{"web", "BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT", "0s", "0s", "built-in"},
 	} {
 		if !reflect.DeepEqual(got[want.Variable], want) {
 			t.Errorf("%s = %+v, want %+v", want.Variable, got[want.Variable], want)
 		}
 	}
 	var b strings.Builder
-	if err := c.WriteTable(&b); err != nil || !strings.Contains(b.String(), "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU") {
+	if err := c.WriteTable(&term.Screen{Writer: &b}, c.Effective()); err != nil || !strings.Contains(b.String(), "BELLBOARD_TEAM_WEB_EPHEMERAL_CPU") {
 		t.Errorf("WriteTable: %v\n%s", err, b.String())
 	}
 	b.Reset()
 	odd := load(t, env("BELLBOARD_TEAM_WEB_IMAGE=a\x1b[2J\u202eb"))
-	if err := odd.WriteTable(&b); err != nil || strings.ContainsAny(b.String(), "\x1b\u202e") || !strings.Contains(b.String(), `a\x1b[2J\u202eb`) {
+	if err := odd.WriteTable(&term.Screen{Writer: &b}, odd.Effective()); err != nil || strings.ContainsAny(b.String(), "\x1b\u202e") || !strings.Contains(b.String(), `a\x1b[2J\u202eb`) {
 		t.Errorf("WriteTable: %v\n%q", err, b.String())
+	}
+	var changed []string
+	for _, s := range load(t, env("BELLBOARD_TEAM_WEB_CPU=1", "BELLBOARD_DEFAULT_PERSISTENT_MEMORY=8Gi")).Effective() {
+		if s.Changed() && s.Team != "" {
+			changed = append(changed, s.Variable)
+		}
+	}
+	if want := []string{"BELLBOARD_TEAM_WEB_LABELS", "BELLBOARD_TEAM_WEB_PERSISTENT_CONNECT", "BELLBOARD_TEAM_WEB_PERSISTENT_MEMORY"}; !slices.Equal(changed, want) {
+		t.Errorf("changed: %v, want %v", changed, want)
 	}
 	short := load(t, env("BELLBOARD_TEAM_WEB_MODE=ephemeral")).Effective()
 	if slices.ContainsFunc(short, func(s Setting) bool { return strings.Contains(s.Variable, "_PERSISTENT_") }) {

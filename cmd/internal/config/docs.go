@@ -5,10 +5,9 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"text/tabwriter"
 
+	"bellboard/cmd/internal/term"
 	"bellboard/scaler"
-	"bellboard/scaler/plain"
 )
 
 // Docs writes the tables of all settings in Markdown, as the README has them.
@@ -53,45 +52,51 @@ const BuiltIn = "built-in"
 
 // Setting is one setting with the value that applies to the daemon, to a team, or to one kind of agent.
 type Setting struct {
-	Team     string // whose value it is; "": the daemon's
-	Variable string // the most specific variable that can set it
-	Value    string
-	Origin   string // built-in, or the variable from which the value comes
+	Team     string `json:"team,omitempty"` // whose value it is; "": the daemon's
+	Variable string `json:"variable"`       // the most specific variable that can set it
+	Value    string `json:"value"`
+	Default  string `json:"default"` // the built-in value
+	Origin   string `json:"origin"`  // built-in, or the variable from which the value comes
 }
+
+// Changed reports whether a variable gives the setting another value than the built-in one.
+func (s *Setting) Changed() bool { return s.Origin != BuiltIn && s.Value != s.Default }
 
 // Effective lists every setting with its value and its origin. No setting is a secret: secrets are in files,
 // and the settings only name the files.
 func (c *Config) Effective() []Setting {
 	var out []Setting
-	add := func(team string, kind scaler.Kind, spec any) {
-		for _, f := range fieldsOf(spec) {
+	add := func(team string, kind scaler.Kind, spec, builtin any) {
+		defaults := fieldsOf(builtin)
+		for i, f := range fieldsOf(spec) {
 			name := prefixOf(team, kind) + "_" + f.Name
 			origin := cmp.Or(c.follows[name], c.source(team, kind, f.Name), BuiltIn)
-			out = append(out, Setting{team, name, printValue(f.Value), origin})
+			out = append(out, Setting{team, name, printValue(f.Value), printValue(defaults[i].Value), origin})
 		}
 	}
-	add("", "", &c.Global)
+	global, limits := builtinGlobal(), builtinLimits()
+	add("", "", &c.Global, &global)
 	for i := range c.Teams {
 		t := &c.Teams[i]
-		add(t.Name, "", &t.Limits)
+		add(t.Name, "", &t.Limits, &limits)
 		for _, k := range t.Kinds() {
-			p := t.Pods[k]
-			add(t.Name, k, &p)
+			p, builtin := t.Pods[k], builtinPod(k)
+			add(t.Name, k, &p, &builtin)
 		}
 	}
 	return out
 }
 
-// WriteTable writes Effective as a table for people.
-func (c *Config) WriteTable(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintf(t, "VARIABLE\tVALUE\tFROM\n")
-	for _, s := range c.Effective() {
-		from := s.Origin
-		if from == s.Variable {
+// WriteTable writes settings as a table for people.
+func (c *Config) WriteTable(s *term.Screen, settings []Setting) error {
+	t := term.Table{Head: []string{"VARIABLE", "VALUE", "FROM"}, Short: 1}
+	for _, x := range settings {
+		from := x.Origin
+		if from == x.Variable {
 			from = "itself"
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", s.Variable, plain.Line(cmp.Or(s.Value, "-")), from)
+		t.Add(x.Variable, cmp.Or(x.Value, "-"), from)
 	}
-	return t.Flush()
+	_, err := io.WriteString(s, t.In(s))
+	return err
 }

@@ -102,11 +102,14 @@ func (l *loader) sorted() Mistakes {
 var serviceLink = regexp.MustCompile(
 	`^\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=|^\w+_PORT=(tcp|udp|sctp)://`)
 
+// pageURL is a variable of the commands that ask a running Bellboard, and no setting of the daemon.
+const pageURL = prefix + "_URL"
+
 // unknown notes every BELLBOARD_ variable that is no setting. The check needs the variables of all teams:
 // team a does not know the variables of team a-b.
 func (l *loader) unknown() {
 	for _, name := range slices.Sorted(maps.Keys(l.env)) {
-		if l.known[name] != nil || serviceLink.MatchString(name+"="+l.env[name]) {
+		if name == pageURL || l.known[name] != nil || serviceLink.MatchString(name+"="+l.env[name]) {
 			continue
 		}
 		team := l.unlisted(name)

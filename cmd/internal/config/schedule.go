@@ -8,14 +8,13 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 	_ "time/tzdata" // the image of Bellboard has no time zones
 
 	cron "github.com/netresearch/go-cron"
 
+	"bellboard/cmd/internal/term"
 	"bellboard/scaler"
-	"bellboard/scaler/plain"
 )
 
 // scheduleSetting is the setting that has a team's windows.
@@ -375,24 +374,28 @@ func (t *Team) mostPersistent() int {
 	return most
 }
 
-// WriteWindows writes a table of all windows for people: what each sets, and when it opens or closes next. It
-// writes nothing if there are none.
-func (c *Config) WriteWindows(w io.Writer, now time.Time) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	head := "\nTEAM\tWINDOW OF SCHEDULE\tSETS\tNOW\n"
+// WriteWindows writes a table of the windows of a team for people, or of all teams (""): what each sets, and
+// when it opens or closes next. It writes nothing if there are none.
+func (c *Config) WriteWindows(s *term.Screen, team string, now time.Time) error {
+	table := term.Table{Head: []string{"TEAM", "WINDOW OF SCHEDULE", "SETS", "NOW"}, Short: 2}
 	for i := range c.Teams {
 		t := &c.Teams[i]
 		for _, one := range t.windows {
+			if team != "" && team != t.Name {
+				continue
+			}
 			_, sets, _ := strings.Cut(one.text, ":")
 			open, _ := one.state(now)
 			state := "closed until "
 			if open {
 				state = "open until "
 			}
-			_, _ = fmt.Fprintf(table, "%s%s\t%s\t%s\t%s\n", head, t.Name, plain.Line(one.when), plain.Line(strings.TrimSpace(sets)),
-				state+scaler.WindowTime(one.next(now, !open)))
-			head = ""
+			table.Add(t.Name, one.when, sets, state+scaler.WindowTime(one.next(now, !open)))
 		}
 	}
-	return table.Flush()
+	if len(table.Rows) == 0 {
+		return nil
+	}
+	_, err := io.WriteString(s, "\n"+table.In(s))
+	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"bellboard/cmd/internal/term"
 	"bellboard/scaler"
 )
 
@@ -278,7 +279,7 @@ func TestWindowMistakes(t *testing.T) {
 func TestWriteWindows(t *testing.T) {
 	var b strings.Builder
 	c := load(t, env(webSchedule+"0 7 * * 1-5 for 11h in Europe/Berlin: MIN_IDLE=2, MIN_AGENTS=1; 0 22 * * * for 8h: PAUSED=true"))
-	if err := c.WriteWindows(&b, moment(t, "2026-11-27 05:30:00Z")); err != nil {
+	if err := c.WriteWindows(&term.Screen{Writer: &b}, "", moment(t, "2026-11-27 05:30:00Z")); err != nil {
 		t.Fatal(err)
 	}
 	const want = `
@@ -290,7 +291,7 @@ web   0 22 * * * for 8h                     PAUSED=true               open until
 		t.Errorf("windows (-want +got):\n%s", diff)
 	}
 	b.Reset()
-	if err := load(t, env()).WriteWindows(&b, time.Now()); err != nil || b.Len() > 0 {
+	if err := load(t, env()).WriteWindows(&term.Screen{Writer: &b}, "", time.Now()); err != nil || b.Len() > 0 {
 		t.Errorf("without windows: %v %q", err, b.String())
 	}
 }

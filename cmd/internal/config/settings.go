@@ -39,6 +39,7 @@ type Global struct {
 	MaxAgents           int           `split_words:"true" min:"1" why:"; to stop a team set its PAUSED=true" desc:"most living pods of all teams together: the upper bound of the cost"`
 	Listen              string        `split_words:"true" is:"listen address" desc:"address of the metrics, the health checks and the status page"`
 	LogLevel            string        `split_words:"true" one:"debug info warn error" desc:"debug, info, warn or error"`
+	LogFormat           string        `split_words:"true" one:"console json" shown:"console on a terminal, else json" desc:"console (for people) or json (for programs): the form of the log"`
 	LeaderElection      *bool         `split_words:"true" shown:"true in a cluster" desc:"write only while holding the Lease bellboard-<INSTANCE>, so that a second replica can stand by"`
 	DryRun              bool          `split_words:"true" desc:"decide and show, but change nothing"`
 	KubeQPS             float32       `split_words:"true" min:"0.1" max:"10000" desc:"calls to Kubernetes per second. Lower: the pods of a burst come later"`
@@ -72,6 +73,7 @@ type Limits struct {
 	ScaleDownCooldown time.Duration `split_words:"true" min:"0s" desc:"time after any change in the pool before idle persistent agents go. Longer: more idle time, fewer restarts of agents"`
 	WaitValue         float64       `split_words:"true" min:"0" max:"1000" desc:"seconds of an agent that you would pay to save a build one second of waiting. Higher: more agents are kept and started ahead, builds wait less, and you pay more"`
 	TargetWaitP95     time.Duration `split_words:"true" min:"1s" zero:"0s (WAIT_VALUE decides)" shown:"–" desc:"longest wait that 95 of 100 builds should have. If set, Bellboard looks for the WAIT_VALUE that reaches it"`
+	WaitObjective     string        `split_words:"true" is:"objective" shown:"95% under 60s, or under TARGET_WAIT_P95" desc:"share of the builds that are to get an executor within a time, from when nothing else is missing. Metrics count the builds that miss it, and an alert tells when too many do (docs/metrics.md). It decides nothing; none: no objective"`
 	Tune              bool          `split_words:"true" desc:"once a day, replay the builds of the last 14 days, and take the cheapest WAIT_VALUE that reaches TARGET_WAIT_P95 (docs/tune.md)"`
 	CachePrice        float64       `split_words:"true" min:"0" max:"1000" desc:"cost of a cache slot's volume, as a share of what an agent costs. Lower: more slots are kept, and more agents are persistent"`
 	ScaleUpStep       int           `split_words:"true" min:"0" desc:"most agents per scale-up; 0 for as many as wait. Lower: builds of a burst wait longer"`
@@ -100,6 +102,7 @@ type PodSettings struct {
 	Docker          pool.DockerMode `split_words:"true" one:"none sysbox userns rootless dind host" desc:"none, dind (a privileged daemon beside the agent), rootless, userns, sysbox, or host (the Kubernetes node's own; needs ALLOW_HOST_DOCKER): docs/docker.md compares them"`
 	CacheSize       string          `split_words:"true" is:"amount" desc:"size of the volume that keeps the images from one persistent agent to the next; if raised, Bellboard replaces smaller volumes when no agent uses them"`
 	CacheKeep       time.Duration   `split_words:"true" min:"1s" desc:"how long an unused volume of that kind is kept. Longer: warm starts after a quiet week, more storage"`
+	CostPerHour     float64         `split_words:"true" min:"0" max:"100000" shown:"–" desc:"what an agent costs an hour, in any currency. If set, the page shows what was paid for, by team and by state"`
 	StorageClass    string          `split_words:"true" is:"name" shown:"the cluster's" desc:"storage class of that volume"`
 	RegistryMirror  string          `split_words:"true" is:"URL" shown:"–" desc:"URL of a registry mirror for the Docker daemons beside the agents: shorter pulls"`
 	ServiceAccount  string          `split_words:"true" is:"name" shown:"–" desc:"service account of the pod; its token is not mounted"`
@@ -129,7 +132,7 @@ func builtinGlobal() Global {
 }
 
 func builtinLimits() Limits {
-	return Limits{Mode: scaler.ModeAuto, MaxAgents: 10, WaitValue: 10, CachePrice: 0.03, Berths: 2, Executors: 1, MaxLifetime: 24 * time.Hour}
+	return Limits{Mode: scaler.ModeAuto, MaxAgents: 10, WaitValue: 10, WaitObjective: "95% under 60s", CachePrice: 0.03, Berths: 2, Executors: 1, MaxLifetime: 24 * time.Hour}
 }
 
 func builtinPod(kind scaler.Kind) PodSettings {

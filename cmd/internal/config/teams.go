@@ -22,6 +22,10 @@ func (l *loader) team(name string) Team {
 		t.MaxPersistent, t.sameMost = new(t.MaxAgents), true
 		l.follows[prefixOf(name, "")+"_MAX_PERSISTENT"] = l.source(name, "", "MAX_AGENTS")
 	}
+	if t.TargetWaitP95 > 0 && l.source(name, "", "WAIT_OBJECTIVE") == "" {
+		t.WaitObjective = "95% under " + short(t.TargetWaitP95)
+		l.follows[prefixOf(name, "")+"_WAIT_OBJECTIVE"] = l.source(name, "", "TARGET_WAIT_P95")
+	}
 	if t.Schedule != "" {
 		t.windows, _ = windows(t.Schedule) // learn has noted the mistakes
 	}
@@ -64,6 +68,7 @@ func (c *Config) ScalerTeams() []scaler.Team {
 			TargetWait: t.TargetWaitP95, CachePrice: t.CachePrice,
 			ScaleUpStep: t.ScaleUpStep, Priority: t.Priority, MostPersistent: t.mostPersistent(),
 		}
+		one.Objective, _ = objective(t.WaitObjective) // forms has checked it
 		t.set(&one)
 		for _, spec := range c.specs {
 			if spec.Team != t.Name {
@@ -85,6 +90,19 @@ func (c *Config) ScalerTeams() []scaler.Team {
 			one.Pools = append(one.Pools, agents)
 		}
 		out = append(out, one)
+	}
+	return out
+}
+
+// CostPerHour returns what an agent of each pool costs an hour, as far as that is set.
+func (c *Config) CostPerHour() map[scaler.PoolID]float64 {
+	out := map[scaler.PoolID]float64{}
+	for i := range c.Teams {
+		for k, p := range c.Teams[i].Pods {
+			if p.CostPerHour > 0 {
+				out[scaler.PoolID{Team: c.Teams[i].Name, Kind: k}] = p.CostPerHour
+			}
+		}
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -135,6 +136,10 @@ var forms = map[string]func(string) string{
 		const remedy = "not a DNS label; write lower-case letters, digits and dashes, 63 at most"
 		return unless(len(validation.IsDNS1123Label(s)) == 0, remedy)
 	},
+	"objective": func(s string) string {
+		_, ok := objective(s)
+		return unless(ok, "not an objective; write a share below 100% and a time of at least 1s, e.g. 95% under 60s, or none")
+	},
 	"name": func(s string) string {
 		const remedy = "not a name in Kubernetes; write lower-case letters, digits, dashes and dots"
 		return unless(len(validation.IsDNS1123Subdomain(s)) == 0, remedy)
@@ -163,6 +168,20 @@ var forms = map[string]func(string) string{
 	"image": func(s string) string {
 		return unless(!strings.ContainsAny(s, " \t\n,"), "not an image; write e.g. "+pool.DefaultImage)
 	},
+}
+
+var promise = regexp.MustCompile(`^([\d.]+)\s?% under (\S+)$`)
+
+// objective reads a share of builds and a time, "95% under 60s", or none.
+func objective(s string) (o scaler.Objective, ok bool) {
+	m := promise.FindStringSubmatch(s)
+	if m == nil {
+		return o, s == "none"
+	}
+	share, err := strconv.ParseFloat(m[1], 64)
+	within, odd := time.ParseDuration(m[2])
+	ok = err == nil && odd == nil && share > 0 && share < 100 && within >= time.Second
+	return scaler.Objective{Share: math.Round(share*1e6) / 1e8, Within: within}, ok
 }
 
 func unless(ok bool, remedy string) string {

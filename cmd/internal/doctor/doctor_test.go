@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"bellboard/cmd/internal/term"
 	"bellboard/pool"
 	"bellboard/pool/kubesim"
 	"bellboard/queue/jenkinssim"
@@ -519,7 +520,7 @@ func TestWarnings(t *testing.T) {
 		show(t, r)
 	}
 	var b strings.Builder
-	if err := r.WriteTable(&b); err != nil || !strings.Contains(b.String(), "can take over its Kubernetes node") || !strings.Contains(b.String(), "1 to remember, 0 to do") {
+	if err := r.WriteTable(&term.Screen{Writer: &b}); err != nil || !strings.Contains(b.String(), "can take over its Kubernetes node") || !strings.Contains(b.String(), "1 to remember, 0 to do") {
 		t.Errorf("WriteTable: %v\n%s", err, b.String())
 	}
 }

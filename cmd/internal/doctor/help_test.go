@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"bellboard/cmd/internal/config"
+	"bellboard/cmd/internal/term"
 	"bellboard/pool"
 	"bellboard/pool/kubesim"
 	"bellboard/queue/jenkinssim"
@@ -190,7 +191,7 @@ func (s *scene) run(ctx context.Context, probe bool, environ ...string) Report {
 	if err := report.WriteJSON(&told); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := report.WriteTable(&told); err != nil {
+	if err := report.WriteTable(&term.Screen{Writer: &told}); err != nil {
 		s.t.Fatal(err)
 	}
 	for _, secret := range []string{doctorsToken, s.jenkins.Secret("web-e-1111111111"), "sesame"} {
@@ -215,7 +216,7 @@ func named(r Report, result Result) []string {
 func show(t *testing.T, r Report) {
 	t.Helper()
 	var b strings.Builder
-	_ = r.WriteTable(&b)
+	_ = r.WriteTable(&term.Screen{Writer: &b})
 	t.Log(b.String())
 }
 

@@ -7,8 +7,8 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
+	"bellboard/cmd/internal/term"
 	"bellboard/scaler/plain"
 )
 
@@ -16,31 +16,25 @@ import (
 var order = []Result{OK, NotChecked, Warning, Finding}
 
 // WriteTable writes the report for people: every check, findings last.
-func (r *Report) WriteTable(w io.Writer) error {
+func (r *Report) WriteTable(s *term.Screen) error {
 	var b strings.Builder
-	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	row := func(cells ...string) { _, _ = io.WriteString(table, strings.Join(cells, "\t")+"\n") } // a strings.Builder returns no error
-	row("CHECK", "RESULT", "WHAT", "REMEDY")
+	table := term.Table{Head: []string{"CHECK", "RESULT", "WHAT", "REMEDY"}, Short: 2}
 	for _, c := range r.sorted() {
-		cells := []string{line(c.Name), string(c.Result), line(c.What)}
-		if c.Remedy != "" { // a row without this cell needs no blanks up to it
-			cells = append(cells, line(c.Remedy))
-		}
-		row(cells...)
+		table.Add(line(c.Name), string(c.Result), line(c.What), line(c.Remedy))
 	}
-	_ = table.Flush() // as in row
+	b.WriteString(table.In(s))
 	if len(r.Did) > 0 {
 		b.WriteString("\nThe probe:\n")
 	}
 	for _, d := range r.Did {
-		b.WriteString("  " + line(d) + "\n")
+		b.WriteString(s.Text("  ", line(d)))
 	}
 	fmt.Fprintf(&b, "\n%d ok, %d not checked, ", r.Count(OK), r.Count(NotChecked))
 	if n := r.Count(Warning); n > 0 {
 		fmt.Fprintf(&b, "%d to remember, ", n)
 	}
 	fmt.Fprintf(&b, "%d to do\n", r.Count(Finding))
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(s, b.String())
 	return err
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"bellboard/cmd/internal/term"
 )
 
 // TestOthersTextIsShown checks that a text of Jenkins or Kubernetes stays in its row, and in its string of
@@ -18,7 +20,7 @@ func TestOthersTextIsShown(t *testing.T) {
 		})
 	}
 	var table, text strings.Builder
-	if err := r.WriteTable(&table); err != nil {
+	if err := r.WriteTable(&term.Screen{Writer: &table}); err != nil {
 		t.Fatal(err)
 	}
 	if obeyed(table.String()) || strings.Count(table.String(), "\n") != 3+3+2 {

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -98,12 +99,23 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// reachable are the ports that a port-forward to a pod can reach.
+var reachable [2]net.Listener
+
 // control returns the control plane, which the first call starts. If the binary is not built, the test is
 // skipped, unless the binary is required.
 func control(t *testing.T) *kube.ControlPlane {
 	t.Helper()
 	cluster.once.Do(func() {
-		cluster.ControlPlane, cluster.err = kube.Start(context.Background(), kube.Options{})
+		var ports []int
+		for i := range reachable {
+			var err error
+			if reachable[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+				t.Fatal(err)
+			}
+			ports = append(ports, reachable[i].Addr().(*net.TCPAddr).Port)
+		}
+		cluster.ControlPlane, cluster.err = kube.Start(context.Background(), kube.Options{Ports: ports})
 	})
 	kube.Need(t, cluster.err)
 	return cluster.ControlPlane

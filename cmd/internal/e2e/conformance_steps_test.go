@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -411,6 +413,56 @@ var readSteps = []step{
 			w.names(metav1.ListOptions{ResourceVersion: "nonsense"}),
 		}
 	}, []string{"[]", "[]", "504 Timeout, ResourceVersionTooLarge", "400 BadRequest"}},
+	{"a table of pods", func(w *world) []string {
+		w.create(pod("p"))
+		table := func(accept string) (out []string) {
+			var got metav1.Table
+			raw, err := w.k.CoreV1().RESTClient().Get().Namespace(w.ns).Resource("pods").SetHeader("Accept", accept).Do(w.ctx()).Raw()
+			if err = errors.Join(err, json.Unmarshal(raw, &got)); err != nil {
+				w.t.Fatal(err)
+			}
+			shown := func(i int) bool {
+				return got.ColumnDefinitions[i].Priority == 0 && got.ColumnDefinitions[i].Name != "Age"
+			}
+			for i, c := range got.ColumnDefinitions {
+				if shown(i) {
+					out = append(out, c.Name)
+				}
+			}
+			for _, r := range got.Rows {
+				for i, cell := range r.Cells {
+					if shown(i) {
+						out = append(out, fmt.Sprint(cell))
+					}
+				}
+			}
+			return append(out, got.Kind)
+		}
+		return []string{
+			strings.Join(table("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"), " "),
+			strings.Join(table("application/json"), " "),
+		}
+	}, []string{"Name Ready Status Restarts p 0/1 Pending 0 Table", "PodList"}},
+	{"what the server has", func(w *world) (out []string) {
+		known := map[string]bool{"pods": true, "persistentvolumeclaims": true, "secrets": true, "configmaps": true, "resourcequotas": true, "events": true, "leases": true}
+		for _, version := range []string{"v1", "coordination.k8s.io/v1", "events.k8s.io/v1"} {
+			list, err := w.k.Discovery().ServerResourcesForGroupVersion(version)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			for _, r := range list.APIResources {
+				if known[r.Name] {
+					out = append(out, strings.TrimSpace(fmt.Sprint(version, " ", r.Name, " ", r.SingularName, " ", r.Kind, " ", r.Namespaced, " ", strings.Join(r.ShortNames, " "))))
+				}
+			}
+		}
+		slices.Sort(out)
+		return out
+	}, []string{
+		"coordination.k8s.io/v1 leases lease Lease true", "events.k8s.io/v1 events event Event true ev", "v1 configmaps configmap ConfigMap true cm",
+		"v1 events event Event true ev", "v1 persistentvolumeclaims persistentvolumeclaim PersistentVolumeClaim true pvc", "v1 pods pod Pod true po",
+		"v1 resourcequotas resourcequota ResourceQuota true quota", "v1 secrets secret Secret true",
+	}},
 	{"what is not there", func(w *world) []string {
 		_, err := w.k.CoreV1().Pods(w.ns).Get(w.ctx(), "none", metav1.GetOptions{})
 		return one(answer(err))

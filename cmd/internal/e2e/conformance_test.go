@@ -50,8 +50,8 @@ type step struct {
 // conforming has the steps for both API servers.
 //
 // kubesim differs on purpose in what no step asks: it has no namespaces (each name exists), no server-side
-// apply, no managed fields, no binary answers, no tables, and it keeps a thousand events, not the events of
-// an hour.
+// apply, no managed fields, no binary answers, tables with fewer columns, and it keeps a thousand events, not
+// the events of an hour.
 var conforming = slices.Concat(createSteps, deleteSteps, changeSteps, readSteps, watchSteps, otherSteps, slotSteps)
 
 // realWorld returns the world of a real API server; nil without the build tag e2e.

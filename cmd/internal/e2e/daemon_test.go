@@ -39,8 +39,8 @@ type daemon struct {
 	watches map[*watchBody]struct{}
 }
 
-// start starts a new daemon with the rights of its ServiceAccount.
-func (h *home) start() *daemon {
+// start starts a new daemon with the rights of its ServiceAccount. change, if any, changes its parts.
+func (h *home) start(change ...func(*app.Parts)) *daemon {
 	h.t.Helper()
 	settings, err := config.Load(h.env, config.WithFiles(func(name string) ([]byte, error) {
 		if strings.HasPrefix(name, os.TempDir()) {
@@ -58,7 +58,7 @@ func (h *home) start() *daemon {
 	}
 	cfg.UserAgent = "bellboard"
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return wire{next, d, true} })
-	d.app, err = app.New(app.Parts{
+	parts := app.Parts{
 		Settings: settings, Clock: clock.Real(), Log: logs.log, Version: "e2e",
 		Token:   func() (string, error) { return "token", nil },
 		Jenkins: wire{http.DefaultTransport, d, false}, Kube: cfg,
@@ -69,8 +69,11 @@ func (h *home) start() *daemon {
 				h.record(t)
 			}
 		},
-	})
-	if err != nil {
+	}
+	for _, f := range change {
+		f(&parts)
+	}
+	if d.app, err = app.New(parts); err != nil {
 		h.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

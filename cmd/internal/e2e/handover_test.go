@@ -5,7 +5,8 @@ package e2e
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -306,7 +307,8 @@ func (h *home) status(listen string) (s web.Status) {
 		h.t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
+	body, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, web.ReadJSON(body, &s)); err != nil {
 		h.t.Fatal(err)
 	}
 	return s

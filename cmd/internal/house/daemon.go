@@ -18,6 +18,9 @@ import (
 	"bellboard/scaler/control"
 )
 
+// Token is Bellboard's token in the simulated Jenkins.
+const Token = "token"
+
 // daemon is one Bellboard process. It can be killed at any moment, as by kill -9.
 type daemon struct {
 	app    *app.Daemon
@@ -65,7 +68,7 @@ func (h *House) make(change func(*app.Parts)) (*daemon, error) {
 	kube.Wrap(func(next http.RoundTripper) http.RoundTripper { return wire{next, d} })
 	parts := app.Parts{
 		Settings: settings, Clock: h.clock, Log: h.cfg.Log, Version: "demo",
-		Token:   func() (string, error) { return "token", nil },
+		Token:   func() (string, error) { return Token, nil },
 		Jenkins: wire{jenkins, d}, Kube: kube,
 		Record: func(t scaler.Tick) {
 			if d.dead.Load() {

@@ -5,6 +5,7 @@
 package house
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -52,12 +53,16 @@ type Config struct {
 	LaxClaims bool
 	// Lead makes the daemon work only while it holds a Lease.
 	Lead bool
-	// Network serves everything on loopback ports; without it there is no network.
+	// Network serves everything on loopback ports; without it there is no network. Listen is the address of the
+	// page; "" is a loopback port, too.
 	Network bool
+	Listen  string
 	// Record gets every tick of every daemon.
 	Record func(scaler.Tick)
 	// Say gets a line for each thing that the chaos breaks.
 	Say func(what string)
+	// Empties, if set, gets what is left, again and again after the day, until nothing is.
+	Empties func(Remains)
 	// Change changes what the daemon's loop is made of; nil: nothing.
 	Change func(*control.Config)
 }
@@ -118,7 +123,7 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 	if cfg.Hook {
 		hook = "bellboard"
 	}
-	h.Jenkins = jenkinssim.New(jenkinssim.Config{Clock: cfg.Clock, Seed: cfg.Seed, Hook: hook, Version: cfg.Version})
+	h.Jenkins = jenkinssim.New(jenkinssim.Config{Clock: cfg.Clock, Seed: cfg.Seed, Hook: hook, Version: cfg.Version, Front: cfg.Network})
 	h.Cluster = kubesim.New(kubesim.Config{Clock: cfg.Clock, Seed: cfg.Seed, LaxClaims: cfg.LaxClaims})
 	h.agents = NewAgents(cfg.Clock, h.Jenkins, simPods{h.Cluster}, cfg.Seed)
 	if len(cfg.Throw) > 0 {
@@ -134,10 +139,13 @@ func New(ctx context.Context, cfg Config) (*House, error) {
 		if h.ClusterURL, err = h.serve(ctx, h.Cluster); err != nil {
 			return nil, err
 		}
-		if h.page, err = listen(ctx); err != nil {
-			return nil, err
+		if h.page, err = listen(ctx, cmp.Or(cfg.Listen, loopback)); err != nil {
+			return nil, fmt.Errorf("the page at %q: %w", cfg.Listen, err)
 		}
 		h.PageURL = "http://" + h.page.Addr().String()
+		if at, ok := h.page.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
+			h.PageURL = fmt.Sprintf("http://127.0.0.1:%d", at.Port)
+		}
 	}
 	if err := h.userSecrets(ctx); err != nil {
 		return nil, err
@@ -187,15 +195,16 @@ func (h *House) userSecrets(ctx context.Context) error {
 // Environ returns the settings of the daemon, as variables.
 func (h *House) Environ() []string { return slices.Clone(h.env) }
 
-// listen opens a loopback port.
-func listen(ctx context.Context) (net.Listener, error) {
+const loopback = "127.0.0.1:0"
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
 	var lc net.ListenConfig
-	return lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	return lc.Listen(ctx, "tcp", address)
 }
 
 // serve answers on a loopback port.
 func (h *House) serve(ctx context.Context, handler http.Handler) (string, error) {
-	l, err := listen(ctx)
+	l, err := listen(ctx, loopback)
 	if err != nil {
 		return "", err
 	}
@@ -277,6 +286,9 @@ func (h *House) evening(ctx context.Context) (Summary, error) {
 // until waits for done, which it calls every two seconds.
 func (h *House) until(ctx context.Context, limit time.Duration, done func() bool) error {
 	for end := h.clock.Now().Add(limit); !done(); {
+		if h.cfg.Empties != nil {
+			h.cfg.Empties(h.remains())
+		}
 		if h.clock.Now().After(end) {
 			return fmt.Errorf("after %s", limit)
 		}

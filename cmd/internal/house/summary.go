@@ -100,6 +100,14 @@ func (h *House) left() []string {
 	return out
 }
 
+// Remains is what of a day is left.
+type Remains struct{ Waiting, Running, Pods, Nodes, Slots int }
+
+func (h *House) remains() Remains {
+	s := h.Jenkins.Stats()
+	return Remains{s.Queued, s.Running, len(h.Cluster.Pods()), s.Nodes, len(h.Cluster.PVCs())}
+}
+
 // excess names the cache slots of each team that has more of them than it may have agents at any time of the day.
 func (h *House) excess() []string {
 	var out []string

@@ -4,7 +4,10 @@ import (
 	"context"
 	_ "embed" // kwok's stages
 	"fmt"
+	"net"
 	"os"
+	"slices"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -39,11 +42,47 @@ func (c *ControlPlane) writeConfigs() (f files, err error) {
 		}
 	}
 	config := fmt.Sprintf(schedulerConfig, f.scheduler)
+	text := slices.Clone(stages)
+	for _, port := range c.opts.Ports {
+		text = fmt.Appendf(text, forwarded, port)
+	}
 	f.scheduler, f.stages = c.path("scheduler.yaml"), c.path("stages.yaml")
 	if err := os.WriteFile(f.scheduler, []byte(config), 0o600); err != nil {
 		return f, err
 	}
-	return f, os.WriteFile(f.stages, stages, 0o600)
+	return f, os.WriteFile(f.stages, text, 0o600)
+}
+
+const forwarded = `---
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: ClusterPortForward
+metadata: {name: port-%[1]d}
+spec: {forwards: [{ports: [%[1]d], target: {address: 127.0.0.1, port: %[1]d}}]}
+`
+
+// Kubelet makes a simulated Kubernetes node whose pods can be reached by a port-forward. The scheduler gives it
+// no pod.
+func (c *ControlPlane) Kubelet(ctx context.Context, name string) error {
+	host, port, err := net.SplitHostPort(c.kwok)
+	if err != nil {
+		return err
+	}
+	number, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		return err
+	}
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{fakeNode: fakeNodeValue}},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "reachable", Effect: corev1.TaintEffectNoSchedule}}},
+		Status: corev1.NodeStatus{
+			Addresses:       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: host}},
+			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(number)}},
+		},
+	}
+	if _, err := c.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("make node %s: %w", name, err)
+	}
+	return nil
 }
 
 func writeKubeconfig(file string, cfg *rest.Config) error {

@@ -37,6 +37,9 @@ type Options struct {
 	Binary string
 	// Nodes is the number of simulated Kubernetes nodes; 0 means 4, a negative number means none.
 	Nodes int
+	// Ports are ports of the pods of simulated Kubernetes nodes. kwok forwards a port-forward to such a port to
+	// the same port on loopback, of whatever pod, if the Kubernetes node says where its kubelet is (Kubelet).
+	Ports []int
 	// Dir has the cluster's files and the components' logs; empty is a directory that Stop removes.
 	Dir string
 }
@@ -49,6 +52,7 @@ type ControlPlane struct {
 	client kubernetes.Interface
 	api    string // its address
 	etcd   string
+	kwok   string // the address of the kubelet of simulated Kubernetes nodes
 
 	store       *process // etcd
 	apiserver   *process
@@ -84,6 +88,9 @@ func Start(ctx context.Context, opts Options) (c *ControlPlane, err error) {
 		return c, err
 	}
 	if c.api, err = freeAddress(ctx); err != nil {
+		return c, err
+	}
+	if c.kwok, err = freeAddress(ctx); err != nil {
 		return c, err
 	}
 	c.admin = c.pki.config("https://"+c.api, "admin")
@@ -257,6 +264,7 @@ func (c *ControlPlane) startControllers() error {
 		{
 			"kwok", "--kubeconfig=" + files.kwok, "--config=" + files.stages, "--node-lease-duration-seconds=0",
 			"--manage-nodes-with-annotation-selector=" + fakeNode + "=" + fakeNodeValue, "--cidr=10.64.0.1/16",
+			"--server-address=" + c.kwok, "--tls-cert-file=" + c.pki.file("apiserver.crt"), "--tls-private-key-file=" + c.pki.file("apiserver.key"),
 		},
 	} {
 		p, err := c.start(args[0], args[1:]...)

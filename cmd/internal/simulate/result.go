@@ -30,12 +30,12 @@ type Result struct {
 type Measures struct {
 	Policy   string   `json:"policy"`
 	Builds   int      `json:"builds"`
-	WaitMean float64  `json:"waitMean"`
-	WaitP50  float64  `json:"waitP50"`
-	WaitP95  float64  `json:"waitP95"`
-	WaitP99  float64  `json:"waitP99"`
-	Cold     float64  `json:"cold"` // seconds that empty caches added to each build
-	Paid     float64  `json:"paid"` // agents and slots
+	WaitMean float64  `json:"waitMeanSeconds"`
+	WaitP50  float64  `json:"waitP50Seconds"`
+	WaitP95  float64  `json:"waitP95Seconds"`
+	WaitP99  float64  `json:"waitP99Seconds"`
+	Cold     float64  `json:"coldSeconds"` // that empty caches added to each build
+	Paid     float64  `json:"paid"`        // agents and slots
 	Starting float64  `json:"starting"`
 	Busy     float64  `json:"busy"`
 	Idle     float64  `json:"idle"`
@@ -44,7 +44,7 @@ type Measures struct {
 	Launches int      `json:"launches"`
 	Slots    int      `json:"slotsMade"`
 	Looks    int      `json:"decisions"`
-	Took     float64  `json:"took"` // seconds of real time
+	Took     float64  `json:"tookSeconds"` // real time
 	Cost     []Priced `json:"cost"`
 }
 

@@ -68,15 +68,15 @@ func LaterAnswers(c *control.Config) {
 	c.Decide = func(in scaler.Input) (scaler.Plan, scaler.Memory, scaler.Facts, error) {
 		agents := maps.Clone(in.Memory.Agents)
 		if agents == nil {
-			agents = map[string]scaler.AgentMemory{}
+			agents = map[string]*scaler.AgentMemory{}
 		}
 		idle := map[string]bool{}
 		for i := range in.Jenkins.Nodes {
 			n := &in.Jenkins.Nodes[i]
 			idle[n.Name] = n.Idle
-			a := agents[n.Name]
+			a := in.Memory.Agent(n.Name)
 			a.Mark = scaler.Marking{Since: in.Jenkins.AskedAt, By: n.OfflineBy, At: n.MarkedAt, Rested: a.Mark.Rested}
-			agents[n.Name] = a
+			agents[n.Name] = &a
 		}
 		in.Memory.Agents = agents
 		plan, memory, facts := scaler.Decide(in)

@@ -51,7 +51,7 @@ func TestRefused(t *testing.T) {
 				Cluster: scaler.ClusterView{At: noon, Pods: []scaler.Pod{{
 					PoolID: id, Name: "web-e-a", UID: "u", Phase: scaler.PodRunning, Created: noon.Add(-time.Minute), Connected: true, Connect: scaler.Inbound, Protected: true,
 				}}},
-				Memory: scaler.Memory{Started: noon.Add(-time.Hour), Agents: map[string]scaler.AgentMemory{
+				Memory: scaler.Memory{Started: noon.Add(-time.Hour), Agents: map[string]*scaler.AgentMemory{
 					"web-e-a": {Mark: scaler.Marking{Since: noon.Add(-time.Minute), By: scaler.Ours, At: noon.Add(-time.Minute)}},
 				}},
 			}
