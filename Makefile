@@ -70,8 +70,8 @@ pictures: ## make the pictures of the page in docs, of a quiet demo and of one w
 replay: ## replay generated histories, and those in the folder HISTORIES if given, side by side (minutes)
 	go run ./cmd/bellboard simulate $(if $(HISTORIES),$(wildcard $(HISTORIES)/*.csv.gz)) --generate all --least 100 --rivals --scenario warm,cold,slow
 
-docs: ## write the tables of settings into README.md
-	go test -count=1 -run '^TestREADME$$' ./cmd/internal/config -update
+docs: ## write the settings into README.md's tables and the chart's schema
+	go test -count=1 -run '^Test(README|ChartSchema)$$' ./cmd/internal/config -update
 
 manifests: ## write deploy/install.yaml, which deploy/chart renders, and the chart's golden files
 	go test -count=1 -run '^Test(Install|Golden)$$' ./cmd/internal/chart -update

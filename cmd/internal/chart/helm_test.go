@@ -135,10 +135,16 @@ func TestHelm(t *testing.T) {
 	}
 	left := func() (left []string) {
 		for _, r := range []schema.GroupVersionResource{
-			{Version: "v1", Resource: "pods"}, {Version: "v1", Resource: "services"}, {Version: "v1", Resource: "configmaps"}, {Version: "v1", Resource: "serviceaccounts"},
-			{Group: "apps", Version: "v1", Resource: "deployments"}, {Group: "batch", Version: "v1", Resource: "jobs"}, {Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
+			{Version: "v1", Resource: "pods"},
+			{Version: "v1", Resource: "services"},
+			{Version: "v1", Resource: "configmaps"},
+			{Version: "v1", Resource: "serviceaccounts"},
+			{Group: "apps", Version: "v1", Resource: "deployments"},
+			{Group: "batch", Version: "v1", Resource: "jobs"},
+			{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
 			{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
-			{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}, {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
+			{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
+			{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
 		} {
 			l, err := objects.Resource(r).List(ctx, metav1.ListOptions{LabelSelector: release})
 			if err != nil {

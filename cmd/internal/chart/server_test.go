@@ -56,18 +56,25 @@ func TestOnARealAPIServer(t *testing.T) {
 	for _, name := range Examples() {
 		values[name] = Example(name)
 	}
+	rendered := func(t *testing.T, args ...string) string {
+		text, err := Render(ctx, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
 	const unsafe = "podSecurityContext.runAsNonRoot=null,podSecurityContext.seccompProfile=null"
 	for name, file := range values {
 		// The Prometheus operator's kinds are not here.
 		args := []string{"--values", file, "--set", "podMonitor.enabled=false"}
 		t.Run(name, func(t *testing.T) {
-			for _, refused := range apply(ctx, t, cluster, mapper, render(t, append(args, "--set", "createNamespace=true")...)) {
+			for _, refused := range apply(ctx, t, cluster, mapper, rendered(t, append(args, "--set", "createNamespace=true")...)) {
 				t.Error(refused)
 			}
-			for _, refused := range apply(ctx, t, cluster, mapper, render(t, append(args, "--namespace", "lax", "--set", unsafe)...)) {
+			for _, refused := range apply(ctx, t, cluster, mapper, rendered(t, append(args, "--namespace", "lax", "--set", unsafe)...)) {
 				t.Error(refused)
 			}
-			refused := apply(ctx, t, cluster, mapper, render(t, append(args, "--set", unsafe)...))
+			refused := apply(ctx, t, cluster, mapper, rendered(t, append(args, "--set", unsafe)...))
 			if len(refused) < 4 { // the daemon's pod, the doctor's, and those of both hooks of the cleanup
 				t.Errorf("under restricted only %d unsafe pods are refused: %v", len(refused), refused)
 			}
