@@ -23,7 +23,8 @@ type Weighed struct {
 // are worth keeping, how many agents are started ahead, and which agents are persistent.
 func (d *decider) weigh(a *ask) {
 	x := weighing{ask: a, started: d.mem.Started, now: d.in.Now, was: d.in.Memory.Teams[a.t.Name], w: &a.dec.Weighed}
-	x.demand = agentsFor(a.dec.Waiting-a.dec.Vetoed+a.dec.Busy, a.size(Persistent))
+	taken := a.dec.Free + a.dec.Coming - a.total(a.surplus) // executors that waiting builds will take
+	x.demand = agentsFor(a.dec.Busy+taken+a.dec.Short-a.dec.Vetoed, a.size(Persistent))
 	x.stay = a.total(a.stay)
 	x.learn(d.facts)
 	x.price(d.pooled.of(PoolID{a.t.Name, Ephemeral}).Starts.Usual, d.pooled.of(PoolID{a.t.Name, Persistent}).Starts.Usual)
@@ -124,13 +125,14 @@ func (x *weighing) price(ephemeral, persistent Usual) {
 }
 
 // kindOf returns the kind of a level's agents in mode auto. With cache slots, a level has persistent agents if
-// its slot is worth its volume; otherwise if an agent would be kept until its next build.
+// its slot is worth its volume; otherwise if an agent would nearly be kept until its next build.
 func (x *weighing) kindOf(k int) Kind {
 	pays := false
 	if x.cached() {
 		pays = x.slot > SlotsEvery && keeps(&x.is.Levels[k].Gaps, 0, x.slot) // slots are not weighed more often
 	} else if gaps := x.is.gapsOf(k); gaps != nil {
-		pays = keeps(gaps, 0, x.start)
+		// An agent that goes before its next use may yet catch a build.
+		pays = keeps(gaps, 0, seconds(1.5*x.start.Seconds()))
 	}
 	if pays {
 		return Persistent
@@ -199,17 +201,18 @@ func (a *ask) policy() bool {
 }
 
 // aheadOfBuilds adds the agents that are started ahead of their builds, unless so many executors are free anyway.
-// Beyond MAX_PERSISTENT, mode auto starts ephemeral agents.
+// Beyond MAX_PERSISTENT, mode auto starts ephemeral agents for as many executors.
 func (a *ask) aheadOfBuilds(free int) {
 	for _, k := range Kinds() {
-		executors, over := a.due[k]*a.size(k), 0
-		n := agentsFor(executors-free, a.size(k))
-		free = max(0, free-executors)
+		due, size := a.due[k]*a.size(k), a.size(k)
+		missing := max(0, due-free)
+		free = max(0, free-due)
+		n := agentsFor(missing, size)
 		if k == Persistent && a.t.Mode == ModeAuto {
-			over = max(0, n-a.persistentRoom())
+			n = min(n, a.persistentRoom())
 		}
-		a.up.add(k, ReasonForecast, n-over)
-		a.up.add(Ephemeral, ReasonForecast, over)
+		a.up.add(k, ReasonForecast, n)
+		a.up.add(Ephemeral, ReasonForecast, max(0, missing-n*size))
 	}
 }
 

@@ -270,3 +270,23 @@ func TestAheadIsSpare(t *testing.T) {
 		t.Errorf("the creations are spare: %v, want %v", spare, want)
 	}
 }
+
+// TestAheadBeyondMaxPersistent: where MAX_PERSISTENT leaves no room, ephemeral agents are started ahead for as many
+// executors as are missing, and not for more.
+func TestAheadBeyondMaxPersistent(t *testing.T) {
+	for _, tt := range []struct{ due, free, most, persistent, ephemeral int }{
+		{due: 1, most: 0, ephemeral: 2},
+		{due: 1, free: 1, most: 0, ephemeral: 1},
+		{due: 1, free: 2, most: 0},
+		{due: 2, most: 1, persistent: 1, ephemeral: 2},
+		{due: 2, free: 1, most: 1, persistent: 1, ephemeral: 1},
+		{due: 1, free: 1, most: 1, persistent: 1},
+	} {
+		team := Team{Mode: ModeAuto, MaxPersistent: tt.most, Pools: []Pool{{PoolID: PoolID{Kind: Ephemeral}}, {PoolID: PoolID{Kind: Persistent}, Executors: 2}}}
+		a := ask{t: &team, up: newCreations(), due: map[Kind]int{Persistent: tt.due}, pause: map[Kind]Pause{Persistent: {May: 9}}}
+		a.aheadOfBuilds(tt.free)
+		if a.ups(Persistent) != tt.persistent || a.ups(Ephemeral) != tt.ephemeral {
+			t.Errorf("%+v: started %d persistent and %d ephemeral ones", tt, a.ups(Persistent), a.ups(Ephemeral))
+		}
+	}
+}

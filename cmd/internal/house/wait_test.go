@@ -2,6 +2,7 @@ package house
 
 import (
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,10 +54,13 @@ func TestWaitMetric(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var told []scaler.Wait
 				gone, missed := 0, 0
+				var mu sync.Mutex // the last tick may end after the day
 				var h *House
 				var m *metrics.Metrics
 				reg := prometheus.NewRegistry()
 				h, err := New(t.Context(), Config{Clock: clock.Real(), Seed: 3, Chaos: chaos, Hook: true, Record: func(tick scaler.Tick) {
+					mu.Lock()
+					defer mu.Unlock()
 					m.Observe(tick)
 					told = append(told, tick.Facts.Waits...)
 					for team := range tick.Facts.Gone {
@@ -74,6 +78,8 @@ func TestWaitMetric(t *testing.T) {
 				if _, err := h.Run(t.Context(), t.Context(), atLength(4*time.Hour)); err != nil {
 					t.Fatal(err)
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				truth, got := waited(h.Jenkins.Builds(), told)
 				at := func(waits []time.Duration, percent int) time.Duration { return waits[len(waits)*percent/100] }
 				for _, percent := range []int{50, 95, 99} {
