@@ -41,7 +41,8 @@ func hang(t *testing.T, nth int, load Load) {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := Config{
 				Clock: clock.Real(), Seed: 5,
-				Environ: []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_MAX_AGENTS=60"},
+				// WAIT_VALUE=0: no agent is kept or started ahead, which would help builds that wait for the overdue.
+				Environ: []string{"BELLBOARD_TEAMS=web", "BELLBOARD_TEAM_WEB_LABELS=linux", "BELLBOARD_TEAM_WEB_MODE=ephemeral", "BELLBOARD_TEAM_WEB_MAX_AGENTS=60", "BELLBOARD_TEAM_WEB_WAIT_VALUE=0"},
 				Loads:   []Load{load},
 			}
 			if wait {
