@@ -51,6 +51,7 @@ type weighing struct {
 	demand, stay int           // agents that builds need; agents that are not on their way out
 	start        time.Duration // what a free agent is worth to a build
 	slot         time.Duration // how long a slot may wait for a use and still be worth it
+	hope         time.Duration // the same, if a cache saves as much as it possibly does
 }
 
 // useOfFree reports whether the agent has just begun a build for which it was not made: it had waited for the
@@ -118,10 +119,17 @@ func (x *weighing) price(ephemeral, persistent Usual) {
 	if x.cached() {
 		x.w.Gain = max(0, x.is.Gain.saves()-attach)
 		x.w.Costs = seconds(x.t.CachePrice * (24 * time.Hour).Seconds())
-		if x.slot = math.MaxInt64; x.t.CachePrice > 0 {
-			x.slot = seconds((1 + x.w.WaitValue) * x.w.Gain.Seconds() / x.t.CachePrice)
-		}
+		x.slot = x.lasts(x.w.Gain)
+		x.hope = max(x.slot, x.lasts(x.is.Gain.hopes()-attach))
 	}
+}
+
+// lasts returns how long a slot may wait for a use that it shortens by so much, and still be worth its volume.
+func (x *weighing) lasts(gain time.Duration) time.Duration {
+	if x.t.CachePrice == 0 {
+		return math.MaxInt64
+	}
+	return seconds((1 + x.w.WaitValue) * max(0, gain.Seconds()) / x.t.CachePrice)
 }
 
 // kindOf returns the kind of a level's agents in mode auto. With cache slots, a level has persistent agents if
@@ -152,15 +160,19 @@ func (x *weighing) persistent() {
 	x.dec.Level = min(max(x.dec.Level, min(x.ask.slots, x.demand)), x.t.MaxPersistent)
 }
 
-// slots finds how many cache slots are worth their volumes. Unused slots are weighed now and then.
+// slots finds how many cache slots are worth their volumes. Unused slots are weighed now and then. The first slot
+// stays until it is certain that a cache saves nothing: without any slot no build would show that it does.
 func (x *weighing) slots() {
 	at := x.now.Truncate(SlotsEvery)
 	for k := range x.is.Levels {
-		l, age := &x.is.Levels[k], time.Duration(0)
+		l, age, worth := &x.is.Levels[k], time.Duration(0), x.slot
+		if k == 0 {
+			worth = x.hope
+		}
 		if k >= x.demand {
 			age = max(0, at.Sub(l.Since))
 		}
-		x.w.Slots += yes(keeps(&l.Gaps, age, x.slot))
+		x.w.Slots += yes(keeps(&l.Gaps, age, worth))
 	}
 }
 

@@ -32,6 +32,7 @@ var (
 	aborted  = pairsOf(seriesKept, 30*time.Second, 1, 0.2)   // the same, and one build in five is aborted
 	much     = pairsOf(seriesKept, 2*time.Hour, 1.5, 0)      // a cache saves an hour
 	doubtful = pairsOf(fewPairs/2, 30*time.Second, 1.02, 0)  // nobody knows
+	chance   = pairsOf(20, 2*time.Hour, 0.92, 0)             // by chance, a cache seems to save nothing
 	much20   = pairsOf(seriesKept, 2*time.Hour, 1.5, 0.2)    // an hour, and one build in five is aborted
 	some     = pairsOf(seriesKept, 10*time.Minute, 1.2, 0.1) // two minutes
 )
@@ -156,6 +157,7 @@ func TestSlotsByWorth(t *testing.T) {
 		{"one is", pauses(often, rarely, rarely), nil, "old older"},
 		{"none is", pauses(rarely, rarely, rarely), nil, "new old older"},
 		{"a cache saves nothing", pauses(often, often, often).gains(nothing), nil, "new old older"},
+		{"a cache seems to save nothing: the first slot stays, to find out", pauses(often, often, often).gains(chance), nil, "old older"},
 		{"a cache saves an hour", pauses(24*time.Hour, 24*time.Hour, 24*time.Hour).gains(much), nil, ""},
 		{"nothing is known of a new team: kept as long as that may be worth it", TeamMemory{}, []func(*Input){begun(0)}, ""},
 		{"that time is over", TeamMemory{}, []func(*Input){begun(24 * time.Hour)}, "new old older"},
