@@ -90,9 +90,6 @@ func Start(ctx context.Context, opts Options) (c *ControlPlane, err error) {
 	if c.api, err = freeAddress(ctx); err != nil {
 		return c, err
 	}
-	if c.kwok, err = freeAddress(ctx); err != nil {
-		return c, err
-	}
 	c.admin = c.pki.config("https://"+c.api, "admin")
 	if c.client, err = kubernetes.NewForConfig(c.admin); err != nil {
 		return c, err
@@ -221,7 +218,7 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.startControllers()
+	return c.startControllers(ctx)
 }
 
 // RestartAPIServer ends the API server as a crash does, and starts it again.
@@ -243,12 +240,12 @@ func (c *ControlPlane) startEtcd() error {
 	return nil
 }
 
-func (c *ControlPlane) startControllers() error {
+func (c *ControlPlane) startControllers(ctx context.Context) error {
 	files, err := c.writeConfigs()
 	if err != nil {
 		return err
 	}
-	for _, args := range [][]string{
+	components := [][]string{
 		{
 			"kube-controller-manager", "--kubeconfig=" + files.manager, "--secure-port=0", "--leader-elect=false",
 			"--use-service-account-credentials=true", "--service-account-private-key-file=" + c.pki.file("sa.key"),
@@ -264,9 +261,18 @@ func (c *ControlPlane) startControllers() error {
 		{
 			"kwok", "--kubeconfig=" + files.kwok, "--config=" + files.stages, "--node-lease-duration-seconds=0",
 			"--manage-nodes-with-annotation-selector=" + fakeNode + "=" + fakeNodeValue, "--cidr=10.64.0.1/16",
-			"--server-address=" + c.kwok, "--tls-cert-file=" + c.pki.file("apiserver.crt"), "--tls-private-key-file=" + c.pki.file("apiserver.key"),
 		},
-	} {
+	}
+	if len(c.opts.Ports) > 0 {
+		// It listens only if a test needs that: another process may take the address before kwok does.
+		var err error
+		if c.kwok, err = freeAddress(ctx); err != nil {
+			return err
+		}
+		kwok := &components[len(components)-1]
+		*kwok = append(*kwok, "--server-address="+c.kwok, "--tls-cert-file="+c.pki.file("apiserver.crt"), "--tls-private-key-file="+c.pki.file("apiserver.key"))
+	}
+	for _, args := range components {
 		p, err := c.start(args[0], args[1:]...)
 		if err != nil {
 			return err
