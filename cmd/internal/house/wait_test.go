@@ -48,6 +48,7 @@ func within(waits []time.Duration, bound time.Duration) int {
 // A bucket lacks no build but those within a poll of its bound. While Jenkins and Bellboard restart all the time, some
 // builds are not counted.
 func TestWaitMetric(t *testing.T) {
+	unraced(t)
 	for _, chaos := range []bool{false, true} {
 		t.Run(map[bool]string{false: "a day", true: "a day of chaos"}[chaos], func(t *testing.T) {
 			t.Parallel()
