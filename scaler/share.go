@@ -110,6 +110,7 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 	demands := slices.Clone(d.demands)
 	slices.SortStableFunc(demands, func(a, b *demand) int { return a.oldest.Compare(b.oldest) })
 	noTeam, unresolved, fit := unserved{}, unserved{}, make([]*ask, 0, len(teams))
+	d.plan.Demands = make([]Demand, 0, len(demands))
 	for _, w := range demands {
 		for _, a := range teams {
 			a.accepts = kinds{}

@@ -49,7 +49,7 @@ type Expected struct {
 
 // demand adds what a demand asks for to the plan. fit has the teams that fit.
 func (d *decider) demand(w *demand, fit []*ask) {
-	out := Demand{Label: w.text, Inferred: w.inferred, Builds: len(w.items), Oldest: d.in.Now.Sub(w.oldest), Short: w.left}
+	out := Demand{Label: w.text, Inferred: w.inferred, Builds: len(w.items), Oldest: d.in.Now.Sub(w.oldest), Short: w.left, Teams: make([]string, 0, len(fit))}
 	for _, a := range fit {
 		out.Teams = append(out.Teams, a.t.Name)
 	}
