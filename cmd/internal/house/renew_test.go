@@ -43,7 +43,7 @@ func (j *judge) tick(t scaler.Tick) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.quiet = [2]bool{j.quiet[1], j.house.Jenkins.Stats().QuietingDown}
-	acts := map[string]scaler.Action{}
+	acts, ahead := map[string]scaler.Action{}, map[scaler.PoolID]int{}
 	for _, a := range t.Plan.Actions {
 		switch a.Verb { //nolint:exhaustive // what else is done to an agent moves it
 		case scaler.Annotate, scaler.Protect, scaler.Unprotect:
@@ -53,6 +53,9 @@ func (j *judge) tick(t scaler.Tick) {
 				j.marked = map[scaler.Reason]int{}
 			}
 			j.marked[a.Reason]++
+			if a.Reason == scaler.ReasonForecast {
+				ahead[a.Pool]++
+			}
 		}
 		acts[a.Agent] = a
 	}
@@ -69,8 +72,9 @@ func (j *judge) tick(t scaler.Tick) {
 		for k := range t.Plan.Decisions {
 			if d := &t.Plan.Decisions[k]; d.Team == team.Name && team.Mode == scaler.ModePersistent {
 				size := max(1, team.Pool(scaler.Persistent).Executors)
-				if need := (d.Short+size-1)/size + team.MinAgents; d.Up[scaler.Persistent] > need {
-					j.fault(&t, "%s gets %d agents for %d builds, %d at once on each", d.Team, d.Up[scaler.Persistent], d.Short, size)
+				need := (d.Short+size-1)/size + team.MinAgents
+				if made := d.Up[scaler.Persistent] - ahead[scaler.PoolID{Team: team.Name, Kind: scaler.Persistent}]; made > need {
+					j.fault(&t, "%s gets %d agents for %d builds, %d at once on each", d.Team, made, d.Short, size)
 				}
 			}
 		}
