@@ -73,7 +73,8 @@ func (g Gain) pairs() int { return len(g.Ratios.Last) }
 // share returns the logarithm of cold/warm, and its standard error. It is a median: builds that were aborted
 // make pairs of any ratio.
 func (g Gain) share() (half, err float64) {
-	all := append(append(make([]float32, 0, seriesKept+len(guesses)), g.Ratios.Last...), guesses...)
+	var room [seriesKept + 8]float32 // of the pairs and the guesses
+	all := append(append(room[:0], g.Ratios.Last...), guesses...)
 	slices.Sort(all)
 	n := len(all)
 	half = float64(all[n/2]+all[(n-1)/2]) / 2

@@ -77,6 +77,7 @@ type demand struct {
 	oldest   time.Time
 	fits     []*supply // the label sets that satisfy the expression, in the order in which it takes them
 	left     int       // items that no label set serves
+	nobody   *Unserved // these items, if no team serves the label
 }
 
 // inferredKey is the first character of the key of each demand whose label is inferred.
@@ -222,7 +223,7 @@ func (w *demand) fitting(supplies []*supply, carry map[string][]*supply) []*supp
 // buildable, or of unknown label belong to no demand. Nor do items that want no label, unless some team
 // serves them (unlabelled).
 func demandsOf(items []Item, unlabelled bool, pinned func(string) bool) []*demand {
-	byKey := make(map[string]*demand)
+	byKey, of := make(map[string]*demand), make([]*demand, len(items))
 	for i := range items {
 		it := &items[i]
 		if it.State != Buildable || it.Resolution == Unresolved || !unlabelled && it.Resolution == Unlabelled {
@@ -239,10 +240,21 @@ func demandsOf(items []Item, unlabelled bool, pinned func(string) bool) []*deman
 			w.atoms = w.expr.Atoms()
 			byKey[key] = w
 		}
-		w.items = append(w.items, i)
+		of[i] = w
+		w.left++
 		if it.Since.Before(w.oldest) {
 			w.oldest = it.Since
 		}
+	}
+	room := make([]int, len(items)) // the items of all demands
+	for i, w := range of {
+		if w == nil {
+			continue
+		}
+		if w.items == nil {
+			w.items, room = room[:0:w.left], room[w.left:]
+		}
+		w.items = append(w.items, i)
 	}
 	return slices.SortedFunc(maps.Values(byKey), func(a, b *demand) int { return strings.Compare(a.key, b.key) })
 }

@@ -122,9 +122,9 @@ func (s *scene) memory() Memory {
 			m.Agents[a.Name] = a.is
 		}
 	}
-	for id, it := range m.Items {
-		if *it == (ItemMemory{}) {
-			delete(m.Items, id)
+	for i := range s.items {
+		if s.items[i] == (ItemMemory{}) {
+			delete(m.Items, s.in.Jenkins.Items[i].ID)
 		}
 	}
 	m.Pools = make(map[PoolID]PoolMemory, len(s.pooled))

@@ -24,11 +24,11 @@ const (
 // nearest returns the team that lacks fewest labels of an expression, of several the first. It is nil if no team
 // has any label of the expression, or one that looks like it.
 func nearest(expr label.Expr, teams []*ask) (best *Near) {
-	atoms := expr.Atoms()
+	atoms, most := expr.Atoms(), mostLacks
 	for _, a := range teams {
 		for i := range a.t.Pools {
-			if n := a.t.near(expr, atoms, a.t.Pools[i].Labels); n != nil && (best == nil || n.size() < best.size()) {
-				best = n
+			if n := a.t.near(expr, atoms, a.t.Pools[i].Labels, most); n != nil {
+				best, most = n, n.size()-1
 			}
 		}
 	}
@@ -37,57 +37,78 @@ func nearest(expr label.Expr, teams []*ask) (best *Near) {
 
 func (n *Near) size() int { return len(n.Lacks) + yes(n.Kind != "") }
 
-// near returns which labels the agents with these labels lack.
-func (t *Team) near(expr label.Expr, atoms, labels []string) *Near {
-	var missing []string
+// near returns which labels the agents with these labels lack, if they lack at most so many.
+func (t *Team) near(expr label.Expr, atoms, labels []string, most int) *Near {
+	var room [mostLacks]string
+	missing := room[:0]
 	for _, atom := range atoms {
-		if !slices.Contains(labels, atom) {
+		switch {
+		case slices.Contains(labels, atom):
+		case len(missing) == mostLacks:
+			return nil
+		default:
 			missing = append(missing, atom)
 		}
 	}
-	if len(missing) > mostLacks {
+	shared := slices.ContainsFunc(atoms, func(atom string) bool { return slices.Contains(t.Labels, atom) })
+	if !shared && !slices.ContainsFunc(missing, func(atom string) bool { return t.meant(atom) != "" }) {
 		return nil
 	}
-	least := t.least(expr, labels, missing)
+	least := t.least(expr, labels, missing, most)
 	if least == nil {
 		return nil
 	}
 	if least.Kind == "" && len(least.Lacks) == 1 {
-		if i := slices.IndexFunc(t.Labels, func(l string) bool { return alike(l, least.Lacks[0]) }); i >= 0 {
-			least.Meant = t.Labels[i]
-		}
+		least.Meant = t.meant(least.Lacks[0])
 	}
-	shared := slices.ContainsFunc(atoms, func(atom string) bool { return slices.Contains(t.Labels, atom) })
 	if !shared && least.Meant == "" {
 		return nil
 	}
 	return least
 }
 
-// least returns the fewest of the missing labels with which the agents would fit; nil: they never would.
-func (t *Team) least(expr label.Expr, labels, missing []string) (least *Near) {
+// meant returns the label of the team that looks like that one.
+func (t *Team) meant(atom string) string {
+	if i := slices.IndexFunc(t.Labels, func(l string) bool { return alike(l, atom) }); i >= 0 {
+		return t.Labels[i]
+	}
+	return ""
+}
+
+// least returns the fewest of the missing labels with which the agents would fit, at most so many; nil: they never
+// would.
+func (t *Team) least(expr label.Expr, labels, missing []string, most int) *Near {
+	best, bestKind := 0, Kind("") // the chosen of the missing labels, as bits, and the kind among these
 	for set := 1; set < 1<<len(missing); set++ {
-		n := &Near{Team: t.Name}
+		size, kind := bits.OnesCount(uint(set)), Kind("")
+		possible := size <= most
 		for i, atom := range missing {
-			switch kind := Kind(atom); {
-			case set>>i&1 == 0:
-			case !slices.Contains(Kinds(), kind):
-				n.Lacks = append(n.Lacks, atom)
-			case t.Pool(kind) == nil:
-				n.Kind = kind
+			if k := Kind(atom); set>>i&1 == 1 && slices.Contains(Kinds(), k) {
+				possible = possible && kind == "" && t.Pool(k) == nil
+				kind = k
 			}
 		}
-		fits := bits.OnesCount(uint(set)) == n.size() && expr.Matches(func(atom string) bool {
-			if n.Kind != "" && slices.Contains(Kinds(), Kind(atom)) {
-				return Kind(atom) == n.Kind
+		fits := possible && expr.Matches(func(atom string) bool {
+			if kind != "" && slices.Contains(Kinds(), Kind(atom)) {
+				return Kind(atom) == kind
 			}
-			return slices.Contains(labels, atom) || slices.Contains(n.Lacks, atom)
+			i := slices.Index(missing, atom)
+			return i >= 0 && set>>i&1 == 1 || slices.Contains(labels, atom)
 		})
-		if fits && (least == nil || n.size() < least.size()) {
-			least = n
+		if fits {
+			best, bestKind, most = set, kind, size-1
 		}
 	}
-	return least
+	if best == 0 {
+		return nil
+	}
+	n := &Near{Team: t.Name, Kind: bestKind}
+	for i, atom := range missing {
+		if best>>i&1 == 1 && (bestKind == "" || Kind(atom) != bestKind) {
+			n.Lacks = append(n.Lacks, atom)
+		}
+	}
+	return n
 }
 
 // alike reports whether two labels are one mistake of typing apart, or two if they are long.

@@ -27,6 +27,7 @@ type scene struct {
 	// What this tick leaves to the next one.
 	mem     Memory       // agents, pools, items and slots are added at the end
 	items   []ItemMemory // in the order of the queue
+	resumes []bool       // of the same items: the item has had its agent, and waits for it again
 	pooled  notes[PoolID, PoolMemory]
 	slotted notes[string, SlotMemory]
 }
@@ -127,21 +128,38 @@ func (s *scene) join() {
 	}
 	s.lookAtItems()
 	slices.SortFunc(s.agents, func(a, b *agent) int { return strings.Compare(a.Name, b.Name) })
-	s.byPool = make(map[PoolID][]*agent, len(s.pools))
 	are := make([]AgentMemory, len(s.agents))
 	for i, m := range s.agents {
 		m.is = &are[i]
-		s.byPool[m.PoolID] = append(s.byPool[m.PoolID], m)
 		s.recognize(m)
 		m.verdict, m.stuck = Classify(m.Pair, in.Now), m.stuckPod(in.Now)
 	}
+	s.byPool = grouped(s.agents, func(m *agent) PoolID { return m.PoolID })
+}
+
+// grouped returns the elements of each key in their order. All groups share one array.
+func grouped[K comparable, E any](all []E, key func(E) K) map[K][]E {
+	sizes := make(map[K]int)
+	for _, x := range all {
+		sizes[key(x)]++
+	}
+	groups, room := make(map[K][]E, len(sizes)), make([]E, len(all))
+	for k, n := range sizes {
+		groups[k], room = room[:0:n], room[n:]
+	}
+	for _, x := range all {
+		k := key(x)
+		groups[k] = append(groups[k], x)
+	}
+	return groups
 }
 
 // lookAtItems finds the agents that an item of the queue names, and what all items say of Jenkins.
 func (s *scene) lookAtItems() {
 	old := s.in.Memory.Items
-	s.items = make([]ItemMemory, len(s.in.Jenkins.Items))
+	s.items, s.resumes = make([]ItemMemory, len(s.in.Jenkins.Items)), make([]bool, len(s.in.Jenkins.Items))
 	s.mem.Items = make(map[int64]*ItemMemory, len(s.items))
+	known := 0 // items that the memory knows
 	for i := range s.items {
 		it := &s.in.Jenkins.Items[i]
 		s.quiet = s.quiet || it.State == ShuttingDown
@@ -149,6 +167,7 @@ func (s *scene) lookAtItems() {
 		was := old[it.ID]
 		if was != nil {
 			s.items[i] = *was
+			known++
 		}
 		if it.State == Pending {
 			s.starting = true
@@ -158,13 +177,19 @@ func (s *scene) lookAtItems() {
 		}
 		// If only one Jenkins node carries a label, Jenkins tells that node's name in place of the label.
 		// While Bellboard removes everything, such an item would keep that Jenkins node for ever.
-		if m := s.byName[it.Label]; m != nil && it.Resolution == Labelled && (m.Pod != nil || !s.in.Closing) {
-			m.Pinned = true
+		if it.Resolution != Labelled {
+			continue
+		}
+		if m := s.byName[it.Label]; m != nil {
+			s.resumes[i] = true
+			m.Pinned = m.Pinned || m.Pod != nil || !s.in.Closing
 		}
 	}
-	for id := range old {
-		if s.mem.Items[id] == nil {
-			s.taken = append(s.taken, id)
+	if known < len(old) {
+		for id := range old {
+			if s.mem.Items[id] == nil {
+				s.taken = append(s.taken, id)
+			}
 		}
 	}
 	slices.Sort(s.taken)

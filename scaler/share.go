@@ -2,7 +2,6 @@ package scaler
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -109,7 +108,8 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 	teams, items := slices.SortedFunc(slices.Values(teams), func(a, b *ask) int { return TeamOrder(a.t, b.t) }), d.in.Jenkins.Items
 	demands := slices.Clone(d.demands)
 	slices.SortStableFunc(demands, func(a, b *demand) int { return a.oldest.Compare(b.oldest) })
-	noTeam, unresolved, fit := unserved{}, unserved{}, make([]*ask, 0, len(teams))
+	looked := 0                                                                // groups for which the nearest team was looked for
+	fit, names := make([]*ask, 0, len(teams)), make([]string, 0, len(demands)) // names of all demands
 	d.plan.Demands = make([]Demand, 0, len(demands))
 	for _, w := range demands {
 		for _, a := range teams {
@@ -123,34 +123,57 @@ func (d *decider) share(teams []*ask, byTeam map[string]*ask) {
 			}
 		}
 		fit = fit[:0]
+		first := len(names)
 		for _, a := range teams {
 			if a.accepts != (kinds{}) {
-				fit = append(fit, a)
+				fit, names = append(fit, a), append(names, a.t.Name)
 			}
 		}
-		d.demand(w, fit)
+		d.demand(w, slices.Clip(names[first:]))
 		if len(fit) > 0 {
 			d.shareOne(w, fit)
 			continue
 		}
-		text := noTeamText(w.text, w.inferred)
-		for _, i := range w.items[:w.left] {
-			noTeam.note(&items[i], d.in.Now.Sub(w.oldest), w.key, w.text, text)
+		if w.left == 0 {
+			continue
 		}
-		if g := noTeam[w.key]; g != nil && len(noTeam) <= nearMost {
-			g.Near = nearest(w.expr, teams)
+		w.nobody = &Unserved{Label: w.text, Text: noTeamText(w.text, w.inferred)}
+		for _, i := range w.items[:w.left] {
+			w.nobody.add(&items[i], d.in.Now.Sub(w.oldest))
+		}
+		if looked < nearMost {
+			looked++
+			w.nobody.Near = nearest(w.expr, teams)
 		}
 	}
-	for i := range items {
-		switch it := &items[i]; {
+	d.unserved()
+}
+
+// unserved adds the groups of items that no team serves to the plan: those without a label, and then by demand.
+func (d *decider) unserved() {
+	var unlabelled, unresolved Unserved
+	for i := range d.in.Jenkins.Items {
+		switch it := &d.in.Jenkins.Items[i]; {
 		case it.State != Buildable:
 		case it.Resolution == Unresolved:
-			unresolved.note(it, d.in.Now.Sub(it.Since), "", "", unresolvedText(it.Why))
+			unresolved.add(it, d.in.Now.Sub(it.Since))
 		case it.Resolution == Unlabelled && !d.unlabelled:
-			noTeam.note(it, d.in.Now.Sub(it.Since), "", "", unlabelledText)
+			unlabelled.add(it, d.in.Now.Sub(it.Since))
 		}
 	}
-	d.plan.Unserved, d.plan.Unresolved = noTeam.sorted(), unresolved.sorted()
+	if unlabelled.Count > 0 {
+		unlabelled.Text = unlabelledText
+		d.plan.Unserved = append(d.plan.Unserved, unlabelled)
+	}
+	for _, w := range d.demands {
+		if w.nobody != nil {
+			d.plan.Unserved = append(d.plan.Unserved, *w.nobody)
+		}
+	}
+	if unresolved.Count > 0 {
+		unresolved.Text = unresolvedText(unresolved.Why)
+		d.plan.Unresolved = []Unserved{unresolved}
+	}
 }
 
 // shareOne gives the items of one demand to the teams that fit it, the first of which shows what is vetoed or
@@ -191,26 +214,14 @@ func (d *decider) shareOne(w *demand, fit []*ask) {
 	}
 }
 
-// unserved holds groups of items that no team serves. The key says what the items of a group ask for.
-type unserved map[string]*Unserved
-
-func (u unserved) note(it *Item, waits time.Duration, key, label, text string) {
-	g := u[key]
-	if g == nil {
-		g = &Unserved{Label: label, Why: it.Why, Text: text}
-		u[key] = g
+// add adds an item that waits for so long to the group.
+func (g *Unserved) add(it *Item, waits time.Duration) {
+	if g.Count == 0 {
+		g.Why, g.Jobs = it.Why, make([]string, 0, 3)
 	}
 	g.Count++
 	g.Oldest = max(g.Oldest, waits)
-	if len(g.Jobs) < 3 && !slices.Contains(g.Jobs, it.Job) {
+	if len(g.Jobs) < cap(g.Jobs) && !slices.Contains(g.Jobs, it.Job) {
 		g.Jobs = append(g.Jobs, it.Job)
 	}
-}
-
-func (u unserved) sorted() []Unserved {
-	var out []Unserved
-	for _, k := range slices.Sorted(maps.Keys(u)) {
-		out = append(out, *u[k])
-	}
-	return out
 }

@@ -107,7 +107,16 @@ type ask struct {
 
 func (a *ask) total(m map[Kind]int) int { return m[Ephemeral] + m[Persistent] }
 
-func (a *ask) ups(k Kind) int { return a.up.count(ofKind(k)) }
+// ups returns how many agents of that kind the creations have.
+func (a *ask) ups(k Kind) int {
+	n := 0
+	for i := range a.up {
+		if a.up[i].kind == k {
+			n += a.up[i].n
+		}
+	}
+	return n
+}
 
 func (a *ask) allUps() int { return a.up.count(anyCreation) }
 
@@ -307,10 +316,10 @@ func (a *ask) persistentRoom() int {
 // instead returns how many persistent agents to make for n items that accept either kind, if ephemeral agents
 // fail and persistent ones do not.
 func (a *ask) instead(n int) (persistent int) {
-	p := a.pause[Ephemeral]
-	over := n - max(0, p.May-a.ups(Ephemeral))
+	over := n - max(0, a.pause[Ephemeral].May-a.ups(Ephemeral))
 	made := min(agentsFor(over, a.size(Persistent)), a.persistentRoom())
 	if made > 0 {
+		p := a.pause[Ephemeral]
 		a.step(Step{Rule: RuleFallback, Pause: &p}, n, max(0, n-made*a.size(Persistent)))
 	}
 	return made
@@ -319,12 +328,15 @@ func (a *ask) instead(n int) (persistent int) {
 // persistentOf returns how many of n persistent agents are made for items that accept either kind. The others
 // are made ephemeral, because there is no room or because persistent agents fail.
 func (a *ask) persistentOf(n int) int {
-	room, p := a.persistentRoom(), a.pause[Persistent]
-	fails := p.limits() && max(0, p.May-a.ups(Persistent)) <= room
-	if n > room && fails && a.pause[Ephemeral].May > a.ups(Ephemeral) {
+	room := a.persistentRoom()
+	if n <= room {
+		return n
+	}
+	p := a.pause[Persistent]
+	if p.limits() && max(0, p.May-a.ups(Persistent)) <= room && a.pause[Ephemeral].May > a.ups(Ephemeral) {
 		a.step(Step{Rule: RuleFallback, Pause: &p}, n, room)
 	}
-	return min(n, room)
+	return room
 }
 
 // limits reports whether the pool backs off.
@@ -375,12 +387,17 @@ func (d *decider) shareGlobal(teams []*ask, alive int) {
 // pool waits for all agents of another pool.
 func (d *decider) create(teams []*ask) {
 	var pools [][]Action
+	all := 0
 	for _, a := range teams {
 		for _, k := range []Kind{Persistent, Ephemeral} {
 			if a.dec.Up[k] = a.ups(k); a.dec.Up[k] > 0 {
 				pools = append(pools, d.createIn(a, k))
+				all += a.dec.Up[k]
 			}
 		}
+	}
+	if all > 0 {
+		d.plan.Actions = slices.Grow(d.plan.Actions, all+len(d.agents)) // upkeep adds some for agents that are there
 	}
 	for turn := 0; len(pools) > 0; turn++ {
 		for _, p := range pools {

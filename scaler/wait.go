@@ -58,11 +58,15 @@ func (w *Waiting) wait(until time.Time) {
 //
 // The item of a build that begins between two answers is never seen. The build then waited for less than the time
 // between the two, and counts as one that did not wait. A build of which only the item was seen counts as gone:
-// somebody cancelled it, or it was over before the next answer.
+// a person cancelled it, or it was over before the next answer.
 func (s *scene) waits() {
 	old, at := &s.in.Memory, s.in.Jenkins.AnsweredAt
 	s.facts.Missed, s.facts.Gone = map[string]int{}, map[string]int{}
 	for i := range s.items {
+		if s.resumes[i] {
+			s.items[i].Waiting = Waiting{}
+			continue
+		}
 		s.items[i].Waiting = s.waiting(&s.in.Jenkins.Items[i], s.items[i].Waiting)
 	}
 	left := slices.Clone(old.Left)
@@ -111,9 +115,6 @@ func (s *scene) waiting(it *Item, w Waiting) Waiting {
 	w.Job = it.Job
 	switch it.State {
 	case Buildable, ShuttingDown, Pending:
-		if m := s.byName[it.Label]; it.Resolution == Labelled && m != nil {
-			return Waiting{} // a build that has had its executor
-		}
 		if w.Since.IsZero() {
 			if w.Since = it.Since; w.Held {
 				w.Since = at

@@ -47,13 +47,11 @@ type Expected struct {
 	After time.Duration `json:"after,omitempty"` // until a rule lets it be made
 }
 
-// demand adds what a demand asks for to the plan. fit has the teams that fit.
-func (d *decider) demand(w *demand, fit []*ask) {
-	out := Demand{Label: w.text, Inferred: w.inferred, Builds: len(w.items), Oldest: d.in.Now.Sub(w.oldest), Short: w.left, Teams: make([]string, 0, len(fit))}
-	for _, a := range fit {
-		out.Teams = append(out.Teams, a.t.Name)
-	}
-	d.plan.Demands = append(d.plan.Demands, out)
+// demand adds what a demand asks for to the plan. names has the teams that fit.
+func (d *decider) demand(w *demand, names []string) {
+	d.plan.Demands = append(d.plan.Demands, Demand{
+		Label: w.text, Inferred: w.inferred, Builds: len(w.items), Oldest: d.in.Now.Sub(w.oldest), Short: w.left, Teams: names,
+	})
 }
 
 // Why returns the builds in Jenkins' queue that have what as their job, label or team, the oldest first. If

@@ -174,7 +174,7 @@ func (e Expr) Atoms() []string {
 	if len(e.nodes) == 0 {
 		return []string{e.name}
 	}
-	var atoms []string
+	atoms := make([]string, 0, (len(e.nodes)+1)/2) // an operator joins two
 	for i := range e.nodes {
 		if e.nodes[i].op == opAtom {
 			atoms = append(atoms, e.nodes[i].atom)
