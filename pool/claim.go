@@ -105,7 +105,7 @@ func (c *Client) DeleteSlot(ctx context.Context, slot scaler.Slot, deadline time
 // classifyUnboundClaims gives the class FailureStorage to unscheduled pods that wait for the volume of their
 // slot, and not for a Kubernetes node. The scheduler has one reason for both, and none while it waits itself.
 func classifyUnboundClaims(view *scaler.ClusterView) {
-	unbound := map[string]*scaler.Slot{}
+	unbound := map[scaler.SlotKey]*scaler.Slot{}
 	for i := range view.Slots {
 		if s := &view.Slots[i]; s.Unbound() {
 			unbound[s.Key()] = s
@@ -113,7 +113,7 @@ func classifyUnboundClaims(view *scaler.ClusterView) {
 	}
 	for i := range view.Pods {
 		p := &view.Pods[i]
-		s := unbound[(&scaler.Slot{Namespace: p.Namespace, Name: p.Slot}).Key()]
+		s := unbound[scaler.SlotKey{Namespace: p.Namespace, Name: p.Slot}]
 		if s == nil || !p.Scheduled.IsZero() || p.Failure != "" && p.Failure != scaler.FailureUnschedulable {
 			continue
 		}

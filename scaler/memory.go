@@ -17,9 +17,9 @@ type Memory struct {
 	Items   map[int64]*ItemMemory // by queue id
 	Left    []Waiting             // items that have just left the queue, and whose build no answer has shown yet
 	Runs    map[Run]int           // builds on executors, and on how many each
-	Slots   map[string]SlotMemory // by namespace/name
-	Vetoes  map[string]Veto       // by demand
-	Tidied  Tidied                // the last steps for Jenkins nodes that no team needs, and for fences
+	Slots   map[SlotKey]SlotMemory
+	Vetoes  map[string]Veto // by demand
+	Tidied  Tidied          // the last steps for Jenkins nodes that no team needs, and for fences
 }
 
 // AgentMemory is what is remembered of one agent, or of one foreign node. A zero time means that the thing is
@@ -130,10 +130,6 @@ func (s *scene) memory() Memory {
 	m.Pools = make(map[PoolID]PoolMemory, len(s.pooled))
 	for id, p := range s.pooled {
 		m.Pools[id] = *p
-	}
-	m.Slots = make(map[string]SlotMemory, len(s.slotted))
-	for key, c := range s.slotted {
-		m.Slots[key] = *c
 	}
 	return m
 }

@@ -25,11 +25,10 @@ type scene struct {
 	facts    Facts
 
 	// What this tick leaves to the next one.
-	mem     Memory       // agents, pools, items and slots are added at the end
+	mem     Memory       // agents and pools are added at the end
 	items   []ItemMemory // in the order of the queue
 	resumes []bool       // of the same items: the item has had its agent, and waits for it again
 	pooled  notes[PoolID, PoolMemory]
-	slotted notes[string, SlotMemory]
 }
 
 // agent is a pod and a Jenkins node of one name, with what the stages find out about them.

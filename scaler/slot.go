@@ -115,14 +115,18 @@ type cacheSlot struct {
 	pool   *Pool     // nil: no pool of its team and kind keeps a cache there
 	holder *agent    // the agent whose pod uses it, whatever the pod's phase; nil: none
 	used   time.Time // when it was last used, as far as is known
+	until  time.Time // until when no agent gets it
 	aside  bool
 	taken  bool // by an action of this plan
 }
 
-func slotKey(namespace, name string) string { return namespace + "/" + name }
+// SlotKey names one slot among those of all namespaces.
+type SlotKey struct{ Namespace, Name string }
+
+func (k SlotKey) String() string { return k.Namespace + "/" + k.Name }
 
 // Key returns the slot's name with its namespace.
-func (s *Slot) Key() string { return slotKey(s.Namespace, s.Name) }
+func (s *Slot) Key() SlotKey { return SlotKey{s.Namespace, s.Name} }
 
 // small reports whether the claim asks for less than CACHE_SIZE.
 func (s *cacheSlot) small() bool { return s.pool != nil && s.Size < s.pool.SlotSize }
@@ -132,29 +136,35 @@ func (s *cacheSlot) unused() bool { return s.holder == nil && !s.Deleting && !s.
 
 // lookAtSlots joins slots and pods, the warmest slot first, and remembers the slots for the next tick.
 func (d *scene) lookAtSlots() {
-	now := d.in.Now
-	for key, was := range d.in.Memory.Slots { // also of a slot that the cache does not show yet
+	now, old, all := d.in.Now, d.in.Memory.Slots, make([]cacheSlot, len(d.in.Cluster.Slots))
+	d.mem.Slots = make(map[SlotKey]SlotMemory, len(all))
+	for key, was := range old { // also of a slot that the cache does not show yet
 		if now.Before(was.Aside) {
-			d.slotted.of(key).Aside = was.Aside
+			d.mem.Slots[key] = SlotMemory{Aside: was.Aside}
 		}
 	}
-	byKey := make(map[string]*cacheSlot, len(d.in.Cluster.Slots))
-	for i := range d.in.Cluster.Slots {
-		s := &cacheSlot{Slot: &d.in.Cluster.Slots[i]}
-		byKey[s.Key()] = s
-		d.slots = append(d.slots, s)
+	byKey := make(map[SlotKey]*cacheSlot, len(all))
+	d.slots = make([]*cacheSlot, len(all))
+	for i := range all {
+		s := &all[i]
+		s.Slot = &d.in.Cluster.Slots[i]
+		byKey[s.Key()], d.slots[i] = s, s
 		if p := d.pools[s.PoolID]; p != nil && p.Slots && p.Namespace == s.Namespace && p.SlotStore == s.Store {
 			s.pool = p
 		}
 		s.used = cmp.Or(s.LastUsed, s.Created)
-		if seen := d.in.Memory.Slots[s.Key()].Used; seen.After(s.used) {
-			s.used = seen
+		was := old[s.Key()]
+		if was.Used.After(s.used) {
+			s.used = was.Used
+		}
+		if now.Before(was.Aside) {
+			s.until = was.Aside
 		}
 	}
 	for _, m := range d.agents {
 		var s *cacheSlot
 		if m.Pod != nil && m.Pod.Slot != "" {
-			s = byKey[slotKey(m.Pod.Namespace, m.Pod.Slot)]
+			s = byKey[SlotKey{m.Pod.Namespace, m.Pod.Slot}]
 		}
 		if s == nil {
 			continue
@@ -164,12 +174,12 @@ func (d *scene) lookAtSlots() {
 			s.used = now
 		}
 		if m.verdict.Class == Stuck && m.Pod.blamesSlot() {
-			d.slotted.of(s.Key()).Aside = now.Add(SlotAside)
+			s.until = now.Add(SlotAside)
 		}
 	}
-	for key, s := range byKey {
-		is := d.slotted.of(key)
-		is.Used, s.aside = s.used, now.Before(is.Aside)
+	for _, s := range d.slots {
+		s.aside = now.Before(s.until)
+		d.mem.Slots[s.Key()] = SlotMemory{Aside: s.until, Used: s.used}
 	}
 	slices.SortFunc(d.slots, func(a, b *cacheSlot) int {
 		return cmp.Or(
@@ -211,6 +221,7 @@ type slotGroup struct {
 // slots in the plan.
 func (d *decider) tendSlots() {
 	left, kept := slotPace, map[slotGroup]int{}
+	d.plan.Slots = slices.Grow(d.plan.Slots, len(d.slots))
 	for _, s := range d.slots {
 		d.plan.Slots = append(d.plan.Slots, s.seen())
 		// A stuck pod counts to no cap, so another agent needs a slot as well.

@@ -47,7 +47,7 @@ func decide(t *testing.T, in Input) (Plan, Memory) {
 }
 
 func TestTheWarmestFreeSlotIsTaken(t *testing.T) {
-	key := func(random string) string { return slotKey("ci", SlotName("web", random)) }
+	key := func(random string) SlotKey { return SlotKey{"ci", SlotName("web", random)} }
 	unbound := func(s *Slot) { s.Bound = false }
 	for _, tt := range []struct {
 		name  string
@@ -157,7 +157,7 @@ func TestAnAgentThatDoesNotStartPutsItsSlotAside(t *testing.T) {
 			if got := plan.Agents[slices.IndexFunc(plan.Agents, func(a Agent) bool { return a.Pod })].Class == Stuck; got != tt.stuck {
 				t.Errorf("it is stuck: %v, want %v", got, tt.stuck)
 			}
-			until := mem.Slots["ci/web-cache-a"].Aside
+			until := mem.Slots[SlotKey{"ci", "web-cache-a"}].Aside
 			aside := !until.IsZero()
 			if aside != tt.aside || aside && !until.Equal(noon.Add(SlotAside)) {
 				t.Errorf("its slot is put aside: %v until %s, want %v", aside, until, tt.aside)
@@ -172,7 +172,7 @@ func TestSlotsAreTended(t *testing.T) {
 	few := func(n int) func(*Team) { return func(tm *Team) { tm.MaxPersistent = n } }
 	aside := func(in *Input, until time.Time, random ...string) {
 		for _, r := range random {
-			alter(&in.Memory.Slots, slotKey("ci", SlotName("web", r)), func(m *SlotMemory) { m.Aside = until })
+			alter(&in.Memory.Slots, SlotKey{"ci", SlotName("web", r)}, func(m *SlotMemory) { m.Aside = until })
 		}
 	}
 	// atItsCap adds one agent at work, which is all that the cap allows, and a slot that no agent uses.
@@ -193,7 +193,7 @@ func TestSlotsAreTended(t *testing.T) {
 		{"a pod that has ended keeps its slot", pets(), func(in *Input) { in.slot("web", "a", day); in.agent("web", Persistent, "x", failed, on("a")) }, nil},
 		{"its use is remembered", pets(), func(in *Input) {
 			in.slot("web", "a", 9*day)
-			alter(&in.Memory.Slots, "ci/web-cache-a", func(m *SlotMemory) { m.Used = noon.Add(-time.Hour) })
+			alter(&in.Memory.Slots, SlotKey{"ci", "web-cache-a"}, func(m *SlotMemory) { m.Used = noon.Add(-time.Hour) })
 		}, nil},
 		{"a slot without a note is as old as its claim", pets(), func(in *Input) { in.slot("web", "a", day, func(s *Slot) { s.LastUsed = time.Time{} }) }, []string{"delete-slot web-cache-a: unused for 25h (CACHE_KEEP=24h)"}},
 		{"not in grace", pets(), func(in *Input) { in.slot("web", "a", day); in.GraceUntil = noon.Add(1) }, nil},
@@ -304,7 +304,7 @@ func TestSlotsAreShown(t *testing.T) {
 	in.slot("web", "d", 4*time.Minute, func(s *Slot) { s.Deleting = true })
 	in.slot("gone", "e", 5*time.Minute)
 	name := in.agent("web", Persistent, "x", busy, on("a"))
-	alter(&in.Memory.Slots, "ci/web-cache-b", func(m *SlotMemory) { m.Aside = noon.Add(time.Minute) })
+	alter(&in.Memory.Slots, SlotKey{"ci", "web-cache-b"}, func(m *SlotMemory) { m.Aside = noon.Add(time.Minute) })
 	plan, mem := decide(t, in)
 	var got []string
 	for _, s := range plan.Slots {
@@ -316,7 +316,7 @@ func TestSlotsAreShown(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("slots (-want +got):\n%s", diff)
 	}
-	if !plan.Slots[0].LastUsed.Equal(noon) || !mem.Slots["ci/web-cache-a"].Used.Equal(noon) {
+	if !plan.Slots[0].LastUsed.Equal(noon) || !mem.Slots[SlotKey{"ci", "web-cache-a"}].Used.Equal(noon) {
 		t.Errorf("the slot in use was last used at %s", plan.Slots[0].LastUsed)
 	}
 }
@@ -357,19 +357,19 @@ func TestFirstBuilds(t *testing.T) {
 // it. If Decide did not check which agents have the slots, a plan would.
 func TestNoSlotTwice(t *testing.T) {
 	shared := func(in Input) string {
-		by := map[string]string{}
+		by := map[SlotKey]string{}
 		for _, p := range in.Cluster.Pods {
 			if p.Slot == "" || !strings.HasPrefix(p.UID, "uid-"+p.Name) || p.Created != in.Now {
 				continue // only pods that the plan makes count; other pods may share a slot from the start
 			}
-			key := slotKey(p.Namespace, p.Slot)
+			key := SlotKey{p.Namespace, p.Slot}
 			if other := by[key]; other != "" {
-				return p.Name + " and " + other + " on " + key
+				return p.Name + " and " + other + " on " + key.String()
 			}
 			by[key] = p.Name
 			for _, q := range in.Cluster.Pods {
 				if q.Name != p.Name && q.Slot == p.Slot && q.Namespace == p.Namespace {
-					return p.Name + " and " + q.Name + " on " + key
+					return p.Name + " and " + q.Name + " on " + key.String()
 				}
 			}
 		}

@@ -259,10 +259,10 @@ func (v *validator) decisions(p Plan) {
 // slots checks the actions on cache slots. The plan gives no slot to two pods, and neither deletes nor
 // changes a slot that a pod names. The agent of a creation can use its slot.
 func (v *validator) slots(p Plan) {
-	held, done := map[string]string{}, map[string]Verb{}
+	held, done := map[SlotKey]string{}, map[SlotKey]Verb{}
 	for i := range v.in.Cluster.Pods {
 		if pod := &v.in.Cluster.Pods[i]; pod.Slot != "" {
-			held[slotKey(pod.Namespace, pod.Slot)] = pod.Name
+			held[SlotKey{pod.Namespace, pod.Slot}] = pod.Name
 		}
 	}
 	for i := range p.Actions {
@@ -275,18 +275,22 @@ func (v *validator) slots(p Plan) {
 			continue
 		}
 		key := a.Slot.Key()
-		at := slices.IndexFunc(v.in.Cluster.Slots, func(s Slot) bool {
-			return s.UID == a.Slot.UID && s.Key() == key && s.PoolID == a.Pool
-		})
-		v.must(a, at >= 0, "no such slot "+key)
+		at := 0
+		for ; at < len(v.in.Cluster.Slots); at++ {
+			if s := &v.in.Cluster.Slots[at]; s.UID == a.Slot.UID && s.Key() == key && s.PoolID == a.Pool {
+				break
+			}
+		}
+		there := at < len(v.in.Cluster.Slots)
+		v.must(a, there, "no such slot "+key.String())
 		v.must(a, done[key] == "", fmt.Sprintf("the same plan says %s of slot %s", done[key], key))
 		v.must(a, held[key] == "", fmt.Sprintf("slot %s is %s's", key, held[key]))
-		v.must(a, at < 0 || !v.in.Cluster.Slots[at].Deleting, fmt.Sprintf("slot %s is being deleted", key))
+		v.must(a, !there || !v.in.Cluster.Slots[at].Deleting, fmt.Sprintf("slot %s is being deleted", key))
 		v.must(a, a.Verb != DeleteSlot || !v.in.Now.Before(v.in.GraceUntil), "within the restart grace")
 		if pool := v.in.pool(a.Pool); pool != nil && a.Verb == Create {
 			near, same := pool.Namespace == a.Slot.Namespace, pool.SlotStore == a.Slot.Store
-			v.must(a, near, "slot "+key+" is in another namespace than the agent")
-			v.must(a, same, "slot "+key+" is of another kind of daemon")
+			v.must(a, near, "slot "+key.String()+" is in another namespace than the agent")
+			v.must(a, same, "slot "+key.String()+" is of another kind of daemon")
 		}
 		done[key] = a.Verb
 	}

@@ -68,7 +68,7 @@ func anyHouse(t *rapid.T) Input {
 	in.MaxAgents = rapid.IntRange(0, 20).Draw(t, "global max")
 	in.Memory = Memory{
 		Started: noon.Add(-rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(t, "started")),
-		Agents:  map[string]*AgentMemory{}, Pools: map[PoolID]PoolMemory{}, Teams: map[string]TeamMemory{}, Slots: map[string]SlotMemory{},
+		Agents:  map[string]*AgentMemory{}, Pools: map[PoolID]PoolMemory{}, Teams: map[string]TeamMemory{}, Slots: map[SlotKey]SlotMemory{},
 		Items: map[int64]*ItemMemory{99: {Waiting: Waiting{Team: "t0", Job: "app", Since: noon.Add(-time.Minute)}}},
 	}
 	if rapid.IntRange(0, 5).Draw(t, "grace") == 0 {

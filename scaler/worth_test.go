@@ -135,7 +135,7 @@ func TestSlotsByWorth(t *testing.T) {
 	}
 	aside := func(random string) func(*Input) {
 		return func(in *Input) {
-			alter(&in.Memory.Slots, slotKey("ci", SlotName("web", random)), func(m *SlotMemory) { m.Aside = noon.Add(time.Minute) })
+			alter(&in.Memory.Slots, SlotKey{"ci", SlotName("web", random)}, func(m *SlotMemory) { m.Aside = noon.Add(time.Minute) })
 		}
 	}
 	unused := func(m TeamMemory, k int, d time.Duration) TeamMemory {
