@@ -110,6 +110,7 @@ func scatter(rows []Row, value, work float64) template.HTML {
 	p.text((left+right)/2, bottom+38, "middle", "", "seconds that a build lost on average, by waiting and by empty caches")
 	p.text(left, top-7, "start", "", "paid, over work")
 	p.isoCost(rows[0].cost(value), value/work, mostX, mostY, x, y)
+	slices.Reverse(shown) // the first row comes last: on top, and first to get its name
 	slices.SortStableFunc(shown, func(a, b *Row) int { return cmp.Compare(rank(a.Group), rank(b.Group)) })
 	taken := make([]box, 0, 2*len(shown))
 	for _, s := range slices.Backward(shown) { // the most important points keep their place
@@ -179,10 +180,7 @@ func (p *picture) isoCost(cost, slope, mostX, mostY float64, x, y func(float64) 
 
 // label writes a policy's name beside its point, where no other label is.
 func (p *picture) label(r *Row, cx, cy, right float64, taken []box) []box {
-	name := strings.TrimPrefix(r.Policy, "bellboard tuned: ")
-	if r.Group == GroupTuned {
-		name = "tuned: " + name
-	}
+	name := strings.TrimPrefix(r.Policy, "bellboard ") // the color says whose it is
 	if len(name) > 46 {
 		name = name[:45] + "…"
 	}
