@@ -287,12 +287,15 @@ func (h *House) deleteNode(context.Context) {
 	}
 }
 
-// reload reloads a configuration (JCasC) that has nodes: Jenkins deletes all other Jenkins nodes except those
-// of Swarm clients.
-func (h *House) reload(context.Context) {
+// reload reloads a configuration (JCasC) that has nodes, by a plugin before version 2080.
+func (h *House) reload(context.Context) { h.reloadBy(false) }
+
+// reloadBy reloads a configuration (JCasC) that has nodes: Jenkins deletes all other Jenkins nodes except those
+// of Swarm clients. A newer plugin keeps the nodes that ask for that.
+func (h *House) reloadBy(newer bool) {
 	n := 0
 	for _, node := range h.Jenkins.NodesList() {
-		if !node.Swarm && !node.Lingering && h.Jenkins.PersonDelete(node.Name) && node.Online {
+		if !node.Swarm && !node.Lingering && !(newer && node.Kept) && h.Jenkins.PersonDelete(node.Name) && node.Online {
 			n++
 		}
 	}
