@@ -105,7 +105,7 @@ func TestLengths(t *testing.T) {
 		if words <= 1500 {
 			t.Errorf("%s has %d words, and needs no exception", name, words)
 		}
-		for _, section := range strings.Split(text, "\n## ") {
+		for section := range strings.SplitSeq(text, "\n## ") {
 			if words := len(strings.Fields(section)); words > 1000 {
 				title, _, _ := strings.Cut(section, "\n")
 				t.Errorf("%s: the section %q has %d words, more than 1000", name, title, words)

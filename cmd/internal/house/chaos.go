@@ -295,7 +295,7 @@ func (h *House) reload(context.Context) { h.reloadBy(false) }
 func (h *House) reloadBy(newer bool) {
 	n := 0
 	for _, node := range h.Jenkins.NodesList() {
-		if !node.Swarm && !node.Lingering && !(newer && node.Kept) && h.Jenkins.PersonDelete(node.Name) && node.Online {
+		if !node.Swarm && !node.Lingering && (!newer || !node.Kept) && h.Jenkins.PersonDelete(node.Name) && node.Online {
 			n++
 		}
 	}
