@@ -138,7 +138,7 @@ func (h *House) restartJenkins(context.Context) {
 }
 
 // restartSafely restarts Jenkins as a person does it, when no build runs that a restart ends. Without the
-// hook the person does as docs/jenkins.md says: prepare for shutdown, and wait for some seconds. In that time
+// hook the person does as docs/hook.md says: prepare for shutdown, and wait for some seconds. In that time
 // Bellboard polls Jenkins, and clears its marks on busy agents.
 func (h *House) restartSafely(ctx context.Context) {
 	what := SafeRestart
