@@ -3,7 +3,8 @@
 ARG GO_IMAGE=golang:1.26
 ARG BASE_IMAGE=scratch
 
-FROM ${GO_IMAGE} AS build
+# Go runs on the builder's own architecture, and compiles for the image's.
+FROM --platform=${BUILDPLATFORM} ${GO_IMAGE} AS build
 # The module proxy, if it is not Go's default.
 ARG GOPROXY
 WORKDIR /src
@@ -13,8 +14,9 @@ RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 ARG VERSION=unknown
 ARG REVISION
+ARG TARGETARCH
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${REVISION}" -o /bellboard ./cmd/bellboard
+    CGO_ENABLED=0 GOARCH=${TARGETARCH} go build -trimpath -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${REVISION}" -o /bellboard ./cmd/bellboard
 
 # The image has two files: the certificate authorities, for a Jenkins with a public
 # certificate, and the binary.

@@ -5,7 +5,7 @@ FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
 
-.PHONY: help build test race lint fmt bench fuzz demo chaos image jenkins kube e2e e2e-node speed seen pictures replay docs manifests ci
+.PHONY: help build test race lint fmt bench fuzz demo chaos image release jenkins kube e2e e2e-node speed seen pictures replay docs manifests ci
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ chaos: ## run SEEDS=200 simulated days in which everything breaks
 
 image: ## build the image without a registry, and run it (needs root and Debian)
 	deploy/image/build $(BELLBOARD_NODE_IMAGE)
+
+release: ## make all files of release VERSION=x.y.z in dist/: image for amd64 and arm64, chart, SBOM, sums, provenance (as make image)
+	deploy/release '$(VERSION)' $(BELLBOARD_NODE_IMAGE)
 
 jenkins: ## check the scripts, YAML and XML for Jenkins
 	deploy/jenkins/check

@@ -115,6 +115,87 @@ func TestJenkinsPermissionsAreTheLeast(t *testing.T) {
 	}
 }
 
+// TestJenkinsPermissionsByStrategy holds the examples of docs/permissions.md to the same permissions.
+func TestJenkinsPermissionsByStrategy(t *testing.T) {
+	page, err := os.ReadFile("../docs/permissions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(page, -1)
+	if len(blocks) != 3 {
+		t.Fatalf("%d examples, want Role Strategy, its folders, and Folder Authorization", len(blocks))
+	}
+	type role struct {
+		Name        string   `json:"name"`
+		Pattern     string   `json:"pattern"`
+		Permissions []any    `json:"permissions"`
+		Sids        []string `json:"sids"`
+		Folders     []string `json:"folders"`
+		Entries     []struct {
+			User string `json:"user"`
+		} `json:"entries"`
+	}
+	// Folder Authorization has the names of the permissions in the source.
+	names := map[string]string{
+		"hudson.model.Hudson.Read": "Overall/Read", "hudson.model.Item.Read": "Job/Read", "hudson.model.Computer.Create": "Agent/Create",
+		"hudson.model.Computer.Disconnect": "Agent/Disconnect", "hudson.model.Computer.Delete": "Agent/Delete",
+	}
+	granted := func(roles ...role) []string {
+		var all []string
+		for _, r := range roles {
+			if !slices.Contains(r.Sids, "bellboard") && (len(r.Entries) != 1 || r.Entries[0].User != "bellboard") {
+				t.Errorf("the role %s is not bellboard's", r.Name)
+			}
+			for _, p := range r.Permissions {
+				if id, ok := p.(map[string]any); ok {
+					p = names[id["id"].(string)]
+				}
+				all = append(all, p.(string))
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	var all struct {
+		Jenkins struct {
+			AuthorizationStrategy struct {
+				RoleBased struct {
+					Roles struct{ Global, Items []role }
+				}
+				FolderBased struct{ GlobalRoles, FolderRoles []role }
+			}
+		}
+	}
+	unmarshal := func(text string) {
+		if err := yaml.Unmarshal([]byte(text), &all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{"Agent/Create", "Agent/Delete", "Agent/Disconnect", "Job/Read", "Overall/Read"}
+	unmarshal(string(blocks[0][1]) + string(blocks[1][1])) // the second continues the first
+	unmarshal(string(blocks[2][1]))
+	s := all.Jenkins.AuthorizationStrategy
+	if diff := cmp.Diff(want, granted(s.RoleBased.Roles.Global...)); diff != "" {
+		t.Errorf("Role Strategy (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, granted(append(s.FolderBased.GlobalRoles, s.FolderBased.FolderRoles...)...)); diff != "" {
+		t.Errorf("Folder Authorization (-want +got):\n%s", diff)
+	}
+	if len(s.RoleBased.Roles.Items) != 1 || !slices.Equal(granted(s.RoleBased.Roles.Items[0]), []string{"Job/Read"}) {
+		t.Errorf("the items' roles are %v", s.RoleBased.Roles.Items)
+	}
+	pattern := regexp.MustCompile("pattern for the teams `web` and `mobile` is\\s+`([^`]+)`").FindSubmatch(page)
+	if pattern == nil {
+		t.Fatal("no pattern of Jenkins nodes")
+	}
+	of := regexp.MustCompile("^" + string(pattern[1]) + "$")
+	for _, kind := range scaler.Kinds() {
+		if name := scaler.AgentName(scaler.PoolID{Team: "web", Kind: kind}, "4kx7q2m9ab"); !of.MatchString(name) {
+			t.Errorf("%s does not match %s", of, name)
+		}
+	}
+}
+
 // TestJenkinsChartFindsWhatIsMade holds the chart's values to what prepare makes
 // and the scripts read, and to where install.yaml looks for that Jenkins.
 func TestJenkinsChartFindsWhatIsMade(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package docs tests the prose: the width of lines, links, and the list of files.
+// Package docs tests the prose: the width of lines, the length of pages, links, and the list of files.
 package docs
 
 import (
@@ -17,7 +17,7 @@ import (
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	for _, pattern := range []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "docs/adr/*.md"} {
+	for _, pattern := range []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/adr/*.md"} {
 		names, err := filepath.Glob(filepath.Join("..", pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -51,16 +51,70 @@ func prose(text string) map[int]string {
 	return lines
 }
 
-// TestLines: prose has at most 110 columns. Tables and pictures may be wider.
+// TestLines: prose has at most 110 columns, and commands and examples have 120. Tables, pictures and the
+// output of programs may be wider.
 func TestLines(t *testing.T) {
 	for name, text := range pages(t) {
-		for n, line := range prose(text) {
-			if start := strings.TrimSpace(line); strings.HasPrefix(start, "|") || strings.HasPrefix(start, "!") {
+		outside := prose(text)
+		for n, line := range strings.Split(text, "\n") {
+			_, out := outside[n+1]
+			start := strings.TrimSpace(line)
+			most := 110
+			switch {
+			case !out && !command.MatchString(start):
+				continue
+			case !out:
+				most = 120
+			case strings.HasPrefix(start, "|"), strings.HasPrefix(start, "!"):
 				continue
 			}
-			if width := utf8.RuneCountInString(line); width > 110 {
-				t.Errorf("%s:%d has %d columns", name, n, width)
+			if width := utf8.RuneCountInString(line); width > most {
+				t.Errorf("%s:%d has %d columns, more than %d", name, n+1, width, most)
 			}
+		}
+	}
+}
+
+// command matches the first word of a command in a code block.
+var command = regexp.MustCompile(`^(bellboard|curl|docker|go|helm|kubectl|make|skopeo)( |$)`)
+
+// longer has the pages that may have more than 1,500 words. People look one section up, and do not read these
+// pages from the top.
+var longer = map[string]string{
+	"docs/docker.md":      "one section for each way to run agents, and the reference of pod templates",
+	"docs/fidelity.md":    "a row for each fact and its test",
+	"docs/files.md":       "a line for each file of the program, held by TestFiles",
+	"docs/performance.md": "the tables that make bench, speed, replay and e2e-node print",
+	"docs/runbooks.md":    "a section for each alert, to which the alert leads; each has its own limit",
+}
+
+// TestLengths: a page of docs has at most 1,500 words, tables and examples too. So has a section of the pages
+// that are for looking up.
+func TestLengths(t *testing.T) {
+	for name, text := range pages(t) {
+		if path.Dir(name) != "docs" && name != "SECURITY.md" {
+			continue // decisions, and what is outside of docs, are as long as they have to be
+		}
+		words := len(strings.Fields(text))
+		if longer[name] == "" {
+			if words > 1500 {
+				t.Errorf("%s has %d words, more than 1500: split it by what a reader needs", name, words)
+			}
+			continue
+		}
+		if words <= 1500 {
+			t.Errorf("%s has %d words, and needs no exception", name, words)
+		}
+		for section := range strings.SplitSeq(text, "\n## ") {
+			if words := len(strings.Fields(section)); words > 1000 {
+				title, _, _ := strings.Cut(section, "\n")
+				t.Errorf("%s: the section %q has %d words, more than 1000", name, title, words)
+			}
+		}
+	}
+	for name := range longer {
+		if _, err := os.Stat(filepath.Join("..", filepath.FromSlash(name))); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
@@ -105,24 +159,20 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// listed has the folders of which docs/architecture.md names every file.
+// listed has the folders of which docs/files.md names every file.
 var listed = []string{
 	"scaler", "scaler/label", "scaler/plain", "scaler/clock", "scaler/control", "queue", "pool",
 	"metrics", "metrics/web", "cmd/bellboard", "cmd/internal/app", "cmd/internal/config",
 }
 
 var (
-	group = regexp.MustCompile("^### (?:`([^`]+)`)?")
+	group = regexp.MustCompile("^## (?:`([^`]+)`)?")
 	named = regexp.MustCompile("`([^`]+)`")
 )
 
-// TestFiles: docs/architecture.md names every file of the program, and no other.
+// TestFiles: docs/files.md names every file of the program, and no other.
 func TestFiles(t *testing.T) {
-	_, list, found := strings.Cut(pages(t)["docs/architecture.md"], "## The files")
-	if !found {
-		t.Fatal("docs/architecture.md has no section The files")
-	}
-	has, of := map[string]bool{}, ""
+	list, has, of := pages(t)["docs/files.md"], map[string]bool{}, ""
 	for line := range strings.Lines(list) {
 		if m := group.FindStringSubmatch(line); m != nil {
 			of = strings.TrimSuffix(m[1], "/")
@@ -142,7 +192,7 @@ func TestFiles(t *testing.T) {
 			}
 			has[file] = true
 			if there, _ := filepath.Glob(filepath.Join("..", file)); len(there) == 0 {
-				t.Errorf("docs/architecture.md names %s, which does not exist", file)
+				t.Errorf("docs/files.md names %s, which does not exist", file)
 			}
 		}
 	}
@@ -154,7 +204,7 @@ func TestFiles(t *testing.T) {
 		for _, file := range files {
 			file = path.Join(folder, filepath.Base(file))
 			if !strings.HasSuffix(file, "_test.go") && !has[file] {
-				t.Errorf("docs/architecture.md has no line for %s", file)
+				t.Errorf("docs/files.md has no line for %s", file)
 			}
 		}
 	}

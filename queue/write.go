@@ -37,7 +37,12 @@ func (c *Client) RegisterProbe(ctx context.Context, name, description string, la
 func (c *Client) register(
 	ctx context.Context, doing, name, description string, pool *scaler.Pool, deadline time.Time,
 ) error {
-	const dumb, always = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always"
+	const (
+		dumb, always = "hudson.slaves.DumbSlave", "hudson.slaves.RetentionStrategy$Always"
+		// Without this property a reload of configuration as code with a list of nodes deletes the node. The plugin
+		// has the property since version 2080. Jenkins ignores in such a bag a class that Jenkins does not have.
+		keepNode = "io-jenkins-plugins-casc-core-CascKeepNode"
+	)
 	mode := "EXCLUSIVE"
 	if pool.Unlabelled {
 		mode = "NORMAL"
@@ -51,7 +56,7 @@ func (c *Client) register(
 		"mode":              mode,
 		"type":              dumb,
 		"retentionStrategy": map[string]string{"stapler-class": always, "$class": always},
-		"nodeProperties":    map[string]string{"stapler-class-bag": "true"},
+		"nodeProperties":    map[string]any{"stapler-class-bag": "true", keepNode: struct{}{}},
 		"launcher":          c.launcher(name, pool.PoolID),
 	})
 	if err != nil {

@@ -69,12 +69,12 @@ func TestRegister(t *testing.T) {
 					t.Errorf("description %q", description)
 				}
 				delete(got, "nodeDescription")
-				// A recorded form that a real Jenkins accepted.
+				// A recorded form that a real Jenkins accepted, and the property for configuration as code.
 				want := map[string]any{
 					"name": "web-e-1", "numExecutors": c.executors, "remoteFS": "/home/jenkins/agent",
 					"labelString": c.labels, "mode": c.mode, "type": "hudson.slaves.DumbSlave",
 					"retentionStrategy": map[string]any{"stapler-class": "hudson.slaves.RetentionStrategy$Always", "$class": "hudson.slaves.RetentionStrategy$Always"},
-					"nodeProperties":    map[string]any{"stapler-class-bag": "true"},
+					"nodeProperties":    map[string]any{"stapler-class-bag": "true", "io-jenkins-plugins-casc-core-CascKeepNode": map[string]any{}},
 					"launcher":          map[string]any{"stapler-class": "hudson.slaves.JNLPLauncher", "$class": "hudson.slaves.JNLPLauncher", "webSocket": true},
 				}
 				if diff := cmp.Diff(want, got); diff != "" {

@@ -32,7 +32,7 @@ func historyCommand(environ []string) *cobra.Command {
 		Long: "Reads the builds that Jenkins has kept, and writes them as CSV with the columns " + simulate.Header + ".\n" +
 			"Needs BELLBOARD_JENKINS_URL, BELLBOARD_JENKINS_USER and BELLBOARD_JENKINS_TOKEN_FILE, no team and no Kubernetes. The user\n" +
 			"needs Overall/Read, and Job/Read for each job that the history is to have. Sends one small request after another, and\n" +
-			"changes nothing. docs/simulate.md says which times are exact, and which label a build gets.\n" +
+			"changes nothing. docs/history.md says which times are exact, and which label a build gets.\n" +
 			"Exit code 0: done; 3: the history lacks jobs, which are named; 2: the settings are wrong; 1: Jenkins could not be read, and\n" +
 			"nothing is written.",
 		Example: "  bellboard history --out builds.csv.gz\n" +

@@ -42,6 +42,7 @@ type settings struct {
 	executors int
 	webSocket bool
 	host      string // where Jenkins calls the agent; "": the agent calls Jenkins
+	kept      bool   // the node stays when configuration as code is reloaded
 }
 
 // node is a Jenkins node and its computer. A computer outlives its node while a build is
@@ -285,6 +286,8 @@ type NodeInfo struct {
 	Name, Labels string
 	// Swarm says that a Swarm client made the node.
 	Swarm bool
+	// Kept says that the node stays when a newer plugin reloads configuration as code.
+	Kept bool
 	// Online says that an agent is connected, marked or not.
 	Online bool
 	Busy   int
@@ -302,7 +305,7 @@ func (j *Jenkins) NodesList() []NodeInfo {
 	for _, n := range j.computers[1:] {
 		info := NodeInfo{
 			Name: n.name, Labels: n.labelString,
-			Swarm: n.class == classSwarm, Online: n.ch != nil, Busy: n.busy(), Lingering: n.lingering,
+			Swarm: n.class == classSwarm, Kept: n.kept, Online: n.ch != nil, Busy: n.busy(), Lingering: n.lingering,
 		}
 		if n.mark != nil {
 			info.Marked = n.mark.text

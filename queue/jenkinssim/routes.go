@@ -298,14 +298,16 @@ func (v *visit) createForm() reply {
 			WebSocket bool
 			Host      string // of an SSH launcher
 		}
+		NodeProperties map[string]any
 	}
 	if err := json.Unmarshal([]byte(form), &f); err != nil {
 		return v.problem(http.StatusInternalServerError, "Oops! A problem occurred while processing the request.")
 	}
 	executors, _ := f.NumExecutors.Int64()
+	_, kept := f.NodeProperties["io-jenkins-plugins-casc-core-CascKeepNode"]
 	v.create(settings{
 		name: name, description: f.NodeDescription, labelString: f.LabelString, remoteFS: f.RemoteFS, mode: f.Mode,
-		executors: int(executors), webSocket: f.Launcher.WebSocket, host: f.Launcher.Host,
+		executors: int(executors), webSocket: f.Launcher.WebSocket, host: f.Launcher.Host, kept: kept,
 	})
 	return v.redirect("/computer/")
 }

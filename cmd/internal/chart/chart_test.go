@@ -179,7 +179,7 @@ func TestSettingsRollThePods(t *testing.T) {
 // TestMonitoring checks that every alert and every dashboard reaches the cluster as its file has it.
 func TestMonitoring(t *testing.T) {
 	const runbooks = "https://wiki.example.com/bellboard"
-	link := regexp.MustCompile(`https://git\.example/\S*runbooks\.md`)
+	link := regexp.MustCompile(`docs/runbooks\.md`)
 	text := render(t, "--values", Example("websocket"), "--show-only", "templates/monitoring.yaml", "--set",
 		"podMonitor.enabled=true,prometheusRule.enabled=true,runbooks="+runbooks+",dashboards.enabled=true,prometheusRule.labels.release=ours")
 	files, err := filepath.Glob("../../../deploy/grafana/*.json")
@@ -452,4 +452,42 @@ func decoded(t *testing.T, text string) []runtime.Object {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestInstallPage renders the values that docs/install.md has for a Jenkins that runs already.
+func TestInstallPage(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)\n   ```yaml\n(.*?)\n   ```\n").FindSubmatch(page)
+	if block == nil {
+		t.Fatal("docs/install.md has no values")
+	}
+	values := filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(values, []byte(strings.ReplaceAll("\n"+string(block[1]), "\n   ", "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var environ []string
+	reached := false
+	for _, o := range decoded(t, render(t, "--values", values)) {
+		switch o := o.(type) {
+		case *corev1.ConfigMap:
+			for k, v := range o.Data {
+				environ = append(environ, k+"="+v)
+			}
+		case *networkingv1.NetworkPolicy:
+			if o.Namespace == "bellboard" {
+				last := o.Spec.Egress[len(o.Spec.Egress)-1]
+				reached = len(last.To) == 0 && last.Ports[0].Port.IntValue() == 443
+			}
+		}
+	}
+	if !reached {
+		t.Error("Bellboard does not reach that Jenkins")
+	}
+	environ = append(environ, "BELLBOARD_JENKINS_TOKEN_FILE=/token")
+	if _, err := config.Load(environ); err != nil {
+		t.Errorf("Bellboard does not start with it: %v", err)
+	}
 }

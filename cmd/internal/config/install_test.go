@@ -80,6 +80,8 @@ func TestSampleJobsHaveTeams(t *testing.T) {
 	specs := load(t, environ).PoolSpecs()
 	for name, pattern := range map[string]string{
 		"jobs/Jenkinsfile":                     `node\('(.+)'\)`,
+		"jobs/declarative.Jenkinsfile":         `agent { label '(.+)' }`,
+		"jobs/matrix.Jenkinsfile":              `agent { label '(.+)' }`,
 		"jobs/freestyle.xml":                   `<assignedNode>(.+)</assignedNode>`,
 		"jobs/matrix.xml":                      `<string>(.+)</string>`,
 		"init.groovy.d/bellboard-hello.groovy": `<assignedNode>(.+)</assignedNode>`,

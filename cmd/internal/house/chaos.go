@@ -138,7 +138,7 @@ func (h *House) restartJenkins(context.Context) {
 }
 
 // restartSafely restarts Jenkins as a person does it, when no build runs that a restart ends. Without the
-// hook the person does as docs/jenkins.md says: prepare for shutdown, and wait for some seconds. In that time
+// hook the person does as docs/hook.md says: prepare for shutdown, and wait for some seconds. In that time
 // Bellboard polls Jenkins, and clears its marks on busy agents.
 func (h *House) restartSafely(ctx context.Context) {
 	what := SafeRestart
@@ -287,12 +287,15 @@ func (h *House) deleteNode(context.Context) {
 	}
 }
 
-// reload reloads a configuration (JCasC) that has nodes: Jenkins deletes all other Jenkins nodes except those
-// of Swarm clients.
-func (h *House) reload(context.Context) {
+// reload reloads a configuration (JCasC) that has nodes, by a plugin before version 2080.
+func (h *House) reload(context.Context) { h.reloadBy(false) }
+
+// reloadBy reloads a configuration (JCasC) that has nodes: Jenkins deletes all other Jenkins nodes except those
+// of Swarm clients. A newer plugin keeps the nodes that ask for that.
+func (h *House) reloadBy(newer bool) {
 	n := 0
 	for _, node := range h.Jenkins.NodesList() {
-		if !node.Swarm && !node.Lingering && h.Jenkins.PersonDelete(node.Name) && node.Online {
+		if !node.Swarm && !node.Lingering && (!newer || !node.Kept) && h.Jenkins.PersonDelete(node.Name) && node.Online {
 			n++
 		}
 	}

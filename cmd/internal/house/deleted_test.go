@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"bellboard/queue/jenkinssim"
 )
 
@@ -38,4 +40,27 @@ func TestNodesDeletedUnderTheirAgents(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReloadKeepsNodes reloads Jenkins' configuration by a plugin that keeps the Jenkins nodes that ask for it.
+// No build is lost, and no agent is made anew.
+func TestReloadKeepsNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := capped(t, 3, false, nil)
+		defer h.Close()
+		time.Sleep(6 * time.Minute) // no restart grace
+		for range 3 {
+			h.Jenkins.Submit(jenkinssim.Job{Name: "web", Label: "linux", Duration: 5 * time.Minute})
+		}
+		time.Sleep(time.Minute)
+		before := h.Jenkins.NodesList()
+		h.reloadBy(true)
+		time.Sleep(30 * time.Second)
+		if s := h.Jenkins.Stats(); s.Lost != 0 || s.Running != 3 {
+			t.Errorf("%+v; want three builds that go on", s)
+		}
+		if diff := cmp.Diff(before, h.Jenkins.NodesList()); diff != "" {
+			t.Errorf("nodes (-before +after the reload):\n%s", diff)
+		}
+	})
 }

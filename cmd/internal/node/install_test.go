@@ -151,7 +151,7 @@ func TestInstall(t *testing.T) {
 	})
 	h.unharmed()
 
-	// The uninstall of docs/install.md.
+	// The uninstall of docs/upgrade.md.
 	began = time.Now()
 	if owns := h.kubectl("-n", "bellboard", "exec", "deployment/bellboard", "--", "/bellboard", "cleanup", "--dry-run"); !strings.Contains(owns, " 4 nodes ") {
 		t.Errorf("cleanup --dry-run says %s", owns) // two berths for each team

@@ -23,7 +23,7 @@ import (
 	"bellboard/scaler"
 )
 
-// TestDeletedBySomebody deletes the pod of a busy agent, as docs/operate.md empties a Kubernetes node. The
+// TestDeletedBySomebody deletes the pod of a busy agent, as docs/nodes.md empties a Kubernetes node. The
 // build ends. Then Bellboard deletes the pod again, and the pod goes when BUILD_GRACE is over.
 func TestDeletedBySomebody(t *testing.T) {
 	deletedBySomebody(t, "deleted", "none", "sleep 10; echo whole")
@@ -135,7 +135,7 @@ func TestPreStop(t *testing.T) {
 		t.Logf("%s: preStop of %s, deleted with graces %s (0s is the pod's own): the process ended %s after the last deletion, the pod was gone after %s",
 			c.name, grace, c.graces, took.Round(100*time.Millisecond), c.gone.Round(100*time.Millisecond))
 		if took < c.processLeast || c.gone < c.podLeast || c.podMost > 0 && c.gone > c.podMost {
-			t.Errorf("%s: the kubelet did something else before; then docs/operate.md and what Bellboard does about it have to follow", c.name)
+			t.Errorf("%s: the kubelet did something else before; then docs/nodes.md and what Bellboard does about it have to follow", c.name)
 		}
 	}
 }
@@ -200,7 +200,7 @@ func TestDrain(t *testing.T) {
 		}
 	}
 
-	// The persistent agent always has a next build, until a person acts as docs/operate.md says.
+	// The persistent agent always has a next build, until a person acts as docs/nodes.md says.
 	before := h.jenkins.Stats().Finished
 	h.within(time.Minute, "builds go on under the drain", func() bool { return h.jenkins.Stats().Finished >= before+2 })
 	busy := h.kubectl("get", "pods", "-A", "-l", "bellboard.dev/busy", "-o", "wide")
