@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -245,6 +246,29 @@ jenkins:
 		}
 	}
 	accepted(t, r)
+}
+
+// TestRoots: a file may be one cloud or one node of Jenkins, or have several documents and ConfigMaps.
+func TestRoots(t *testing.T) {
+	const configMap = "kind: ConfigMap\ndata:\n  a.yaml: |\n    jenkins: {clouds: [{kubernetes: {name: %s, templates: [{label: %s}]}}]}\n  b.yaml: '{kind: Job}'\n"
+	for name, tt := range map[string]struct{ text, teams string }{
+		"a cloud":            {"<a.KubernetesCloud><name>k</name><templates><a.PodTemplate><label>x y</label></a.PodTemplate></templates></a.KubernetesCloud>", "x-y"},
+		"a node":             {"<slave><name>n</name><label>linux</label></slave>", "linux"},
+		"nodes of Jenkins 1": {"<hudson><slaves><slave><name>n</name></slave><slave><name>o</name></slave></slaves></hudson>", "n,o"},
+		"documents":          {fmt.Sprintf(configMap+"---\n"+configMap, "a", "x", "b", "y"), "x,y"},
+		"a list":             {"kind: List\nitems:\n- kind: ConfigMap\n  data: {a: '{jenkins: {clouds: {kubernetes: {templates: [{label: z}]}}}}'}\n- kind: ConfigMap", "z"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := Migrate([]File{{"file", []byte(tt.text)}}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if env := strings.Join(r.Environ(""), "\n"); !strings.Contains(env+"\n", "BELLBOARD_TEAMS="+tt.teams+"\n") {
+				t.Errorf("want the teams %s:\n%s", tt.teams, env)
+			}
+			accepted(t, r)
+		})
+	}
 }
 
 // TestWords splits command lines as the plugin does.

@@ -328,7 +328,7 @@ func (p *parts) own() map[string]any {
 	return agent
 }
 
-// names are the volumes of the plugin and of Bellboard that are the same.
+// volumeName returns the name in a pod of Bellboard of a volume in a pod of the plugin.
 func volumeName(name string) string {
 	if name == pluginWorkspace {
 		return "workspace"

@@ -141,6 +141,7 @@ func (r *Result) Values() string {
 		}
 	}
 	b.WriteString(r.namespaces())
+	b.WriteString("# If Jenkins is not in the namespace jenkins, port 8080: networkPolicies.jenkins\n")
 	if len(r.Templates()) > 0 {
 		fmt.Fprintf(&b, "# kubectl -n bellboard create configmap %s --from-file=FILE.yaml …\n", mapName)
 		fmt.Fprintf(&b, "extraVolumes:\n- name: templates\n  configMap: {name: %s}\n", mapName)
@@ -149,11 +150,18 @@ func (r *Result) Values() string {
 	return b.String()
 }
 
-// namespaces returns the value agentNamespaces. The namespaces are there already, as the plugin's.
+// namespaces returns the value agentNamespaces.
 func (r *Result) namespaces() string {
 	loaded, err := config.Load(r.environ("", false), config.WithoutJenkins(), config.InNamespace("ci")) // ci is the chart's default
 	if err != nil {
 		panic("migrate: settings that were accepted before: " + err.Error())
+	}
+	given := map[string]bool{} // there already, as the plugin's
+	for _, s := range r.daemon {
+		given[s.value] = s.name == "NAMESPACE"
+	}
+	for _, t := range r.teams {
+		given[t.get("NAMESPACE")] = true
 	}
 	standards := []string{"restricted", "baseline", "privileged"}
 	most, names := map[string]int{}, []string{}
@@ -171,7 +179,7 @@ func (r *Result) namespaces() string {
 	}
 	for _, ns := range names {
 		create := ""
-		if ns != "ci" {
+		if given[ns] {
 			create = "create: false, "
 		}
 		fmt.Fprintf(&b, "  %s: {%spodSecurity: %s}\n", ns, create, standards[most[ns]])

@@ -197,6 +197,9 @@ var (
 	controls = regexp.MustCompile(`(?i)&#(x0*([1-8bcef]|1[0-9a-f])|0*([1-8]|1[124-9]|2[0-9]|3[01]));`)
 )
 
+// elements are the names of elements of a list in XML, beside classes.
+var elements = []string{"string", "entry", "slave"}
+
 // parseXML reads XML 1.0 and 1.1. Jenkins writes 1.1, which encoding/xml refuses. The two differ in what a file
 // of settings hardly has: control characters.
 func parseXML(text []byte) (*node, error) {
@@ -231,7 +234,10 @@ func parseXML(text []byte) (*node, error) {
 			if strings.Contains(name, ".") {
 				n.class = name
 			}
-			if n.class == name || name == "string" || name == "entry" {
+			if name == "slave" && n.class == "" {
+				n.class = "hudson.slaves.DumbSlave"
+			}
+			if n.class == name || slices.Contains(elements, name) {
 				top.items, top.list = append(top.items, n), top.fields == nil
 			} else {
 				top.set(name, n)
