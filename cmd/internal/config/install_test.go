@@ -79,7 +79,7 @@ func TestSampleJobsHaveTeams(t *testing.T) {
 	environ, _, _, _ := installed(t)
 	specs := load(t, environ).PoolSpecs()
 	for name, pattern := range map[string]string{
-		"jobs/Jenkinsfile":                     `node\('(.+)'\)`,
+		"jobs/Jenkinsfile":                     `agent \{ label '(.+)' \}`,
 		"jobs/freestyle.xml":                   `<assignedNode>(.+)</assignedNode>`,
 		"jobs/matrix.xml":                      `<string>(.+)</string>`,
 		"init.groovy.d/bellboard-hello.groovy": `<assignedNode>(.+)</assignedNode>`,
