@@ -11,8 +11,8 @@ package migrate
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,9 +68,10 @@ func (m *migration) fine(at, value, text string) {
 // found is what the files have.
 type found struct {
 	clouds   []*cloud
-	location string // Jenkins' address
-	others   int    // clouds and static agents that are no Kubernetes clouds
-	values   bool   // the file is one of values of the Jenkins chart
+	location string   // Jenkins' address
+	others   int      // clouds of the Docker plugin, and static agents
+	foreign  []string // clouds of other plugins
+	values   bool     // the file is one of values of the Jenkins chart
 }
 
 // Migrate reads files, as far as they are of the named clouds (none: of all clouds, and of static agents).
@@ -99,7 +100,7 @@ func Migrate(files []File, clouds []string) (*Result, error) {
 		return nil, err
 	}
 	if len(r.teams) == 0 {
-		return nil, errors.New("no team comes of it: " + nothing(m.notes))
+		return nil, fmt.Errorf("no team comes of %s: %s", fileNames(files), nothing(m.notes))
 	}
 	r.hoist()
 	r.Notes = m.notes
@@ -181,6 +182,9 @@ func (m *migration) configMap(in *found, file string, doc *node, only []string) 
 		return nil
 	}
 	for _, name := range data.names {
+		if ext := path.Ext(name); ext != ".yaml" && ext != ".yml" {
+			continue
+		}
 		docs, _, err := parse([]byte(data.fields[name].text))
 		if err != nil {
 			return fmt.Errorf("%s: %s %w", file, name, err)
@@ -214,23 +218,31 @@ func (m *migration) any(in *found, item *node, only []string) {
 		in.others++
 		m.docker(body, name)
 	default:
+		in.foreign = append(in.foreign, name)
 		m.fine("clouds["+name+"]", symbol, "Bellboard does not take the place of this kind of cloud; it may stay, if its labels are its own")
 	}
 }
 
-// check returns the mistake of files that say nothing, or say too much for one Bellboard.
-func (in *found) check(files []File, only []string) error {
+func fileNames(files []File) string {
 	var names []string
 	for _, f := range files {
 		names = append(names, f.Name)
 	}
-	file := strings.Join(names, ", ")
+	return strings.Join(names, ", ")
+}
+
+// check returns the mistake of files that say nothing, or say too much for one Bellboard.
+func (in *found) check(files []File, only []string) error {
+	file := fileNames(files)
 	switch {
 	case len(in.clouds) == 0 && in.others == 0 && len(only) > 0:
 		return fmt.Errorf("%s: no cloud %s; without --cloud all clouds are read", file, strings.Join(only, ", "))
 	case len(in.clouds) == 0 && in.others == 0 && in.values:
 		return fmt.Errorf("%s has values of a chart, and no cloud; give what the chart makes of them: kubectl -n jenkins get configmaps -l jenkins-jenkins-config=true -o yaml, "+
 			"or the YAML that Jenkins shows under Manage Jenkins, Configuration as Code", file)
+	case len(in.clouds) == 0 && in.others == 0 && len(in.foreign) > 0:
+		return fmt.Errorf("%s has only clouds that Bellboard does not take the place of (%s), and no static agent; such clouds may stay beside Bellboard, "+
+			"and docs/install.md begins without them", file, strings.Join(in.foreign, ", "))
 	case len(in.clouds) == 0 && in.others == 0:
 		return fmt.Errorf("%s has no cloud and no static agent; %s", file, remedy)
 	}
@@ -256,6 +268,7 @@ func (m *migration) daemon(r *Result, in *found) {
 	url, tunnel, most, capped := setting{name: "JENKINS_URL"}, setting{name: "AGENT_JENKINS_TUNNEL"}, 0, len(in.clouds) > 0
 	var own []*team
 	for _, c := range in.clouds {
+		m.xml = c.xml
 		m.first(&url, c.value("jenkinsUrl"), c.at+".jenkinsUrl")
 		if c.value("webSocket") == "" {
 			m.first(&tunnel, c.value("jenkinsTunnel"), c.at+".jenkinsTunnel")
@@ -271,10 +284,10 @@ func (m *migration) daemon(r *Result, in *found) {
 			if one := t.team(); one != nil {
 				own = append(own, one)
 			} else {
-				t.m.unused(t)
+				t.takeAll()
 			}
 		}
-		c.value("jnlpregistry")
+		c.value("jnlpregistry") // a cloud without templates has not been asked for these three
 		c.value("directConnection")
 		c.podLabels()
 		c.tell(cloudFields)
@@ -299,8 +312,8 @@ func (m *migration) daemon(r *Result, in *found) {
 	}
 }
 
-// unused takes the fields of a template without a team: its heirs have them.
-func (m *migration) unused(t *template) {
+// takeAll takes the fields of a template without a team: its heirs have them, or the plugin keeps it.
+func (t *template) takeAll() {
 	for _, name := range t.names {
 		t.taken[name] = true
 	}

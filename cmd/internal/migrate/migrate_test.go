@@ -173,6 +173,7 @@ func TestBadInput(t *testing.T) {
 		{"XML in another encoding", "<?xml version='1.0' encoding='ISO-8859-1'?><hudson/>", nil, []string{"iconv -f ISO-8859-1 -t UTF-8"}},
 		{"no cloud", "jenkins: {numExecutors: 0}", nil, []string{"no cloud and no static agent", "View Configuration"}},
 		{"no cloud in XML", "<hudson><clouds/></hudson>", nil, []string{"no cloud and no static agent"}},
+		{"another cloud", "jenkins: {clouds: [{amazonEC2: {name: spot}}]}", nil, []string{"only clouds", "(spot)", "docs/install.md"}},
 		{"values of the Jenkins chart", "controller: {JCasC: {}}\nagent: {podName: x}", nil, []string{"values of a chart", "kubectl -n jenkins get configmaps"}},
 		{"a cloud that is not there", cloud(""), []string{"other"}, []string{"no cloud other", "--cloud"}},
 		{"no label", "jenkins: {clouds: [{kubernetes: {name: k, templates: [{name: a}]}}]}", nil, []string{"no team", "no label"}},
@@ -250,13 +251,13 @@ jenkins:
 
 // TestRoots: a file may be one cloud or one node of Jenkins, or have several documents and ConfigMaps.
 func TestRoots(t *testing.T) {
-	const configMap = "kind: ConfigMap\ndata:\n  a.yaml: |\n    jenkins: {clouds: [{kubernetes: {name: %s, templates: [{label: %s}]}}]}\n  b.yaml: '{kind: Job}'\n"
+	const configMap = "kind: ConfigMap\ndata:\n  a.yaml: |\n    jenkins: {clouds: [{kubernetes: {name: %s, templates: [{label: %s}]}}]}\n  b.yaml: '{kind: Job}'\n  c.sh: 'a: ['\n"
 	for name, tt := range map[string]struct{ text, teams string }{
 		"a cloud":            {"<a.KubernetesCloud><name>k</name><templates><a.PodTemplate><label>x y</label></a.PodTemplate></templates></a.KubernetesCloud>", "x-y"},
 		"a node":             {"<slave><name>n</name><label>linux</label></slave>", "linux"},
 		"nodes of Jenkins 1": {"<hudson><slaves><slave><name>n</name></slave><slave><name>o</name></slave></slaves></hudson>", "n,o"},
 		"documents":          {fmt.Sprintf(configMap+"---\n"+configMap, "a", "x", "b", "y"), "x,y"},
-		"a list":             {"kind: List\nitems:\n- kind: ConfigMap\n  data: {a: '{jenkins: {clouds: {kubernetes: {templates: [{label: z}]}}}}'}\n- kind: ConfigMap", "z"},
+		"a list":             {"kind: List\nitems:\n- kind: ConfigMap\n  data: {a.yml: '{jenkins: {clouds: {kubernetes: {templates: [{label: z}]}}}}'}\n- kind: ConfigMap", "z"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := Migrate([]File{{"file", []byte(tt.text)}}, nil)
@@ -374,4 +375,22 @@ func TestAnyFields(t *testing.T) {
 		}
 		readable(t, text)
 	})
+}
+
+// TestVariables: configuration as code replaces ${…}, config.xml does not. Both may be read at once.
+func TestVariables(t *testing.T) {
+	casc := "jenkins: {clouds: [{kubernetes: {name: a, templates: [{label: a, containers: [{name: jnlp, image: '${IMAGE:-casc:1}'}]}]}}]}"
+	config := "<hudson><clouds><x.KubernetesCloud><name>b</name><templates><x.PodTemplate><label>b</label><image>${IMAGE:-x}</image></x.PodTemplate></templates></x.KubernetesCloud></clouds></hudson>"
+	for _, files := range [][]File{{{"a", []byte(casc)}, {"b", []byte(config)}}, {{"b", []byte(config)}, {"a", []byte(casc)}}} {
+		r, err := Migrate(files, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		env := strings.Join(r.Environ(""), "\n")
+		for _, want := range []string{"BELLBOARD_TEAM_A_IMAGE=casc:1", "BELLBOARD_TEAM_B_IMAGE=${IMAGE:-x}"} {
+			if !strings.Contains(env, want) {
+				t.Errorf("no %s:\n%s", want, env)
+			}
+		}
+	}
 }

@@ -190,6 +190,7 @@ type cloud struct {
 
 	name, server, namespace string
 	templates               []*template
+	xml                     bool // of the file
 }
 
 // cloud reads a Kubernetes cloud, and resolves what its templates inherit.
@@ -198,7 +199,7 @@ func (m *migration) cloud(n *node) *cloud {
 	if !n.get("name").empty() {
 		name = n.get("name").text
 	}
-	c := &cloud{object: m.object("clouds["+name+"]", n), name: name}
+	c := &cloud{object: m.object("clouds["+name+"]", n), name: name, xml: m.xml}
 	c.taken["name"], c.taken["id"] = true, true
 	c.server, c.namespace = c.address(), c.value("namespace")
 	byName, order := map[string]*node{}, []*node{}
