@@ -60,7 +60,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(runCommand(environ), statusCommand(environ), whyCommand(environ), planCommand(environ), demoCommand(), configCommand(environ),
-		cleanupCommand(environ), doctorCommand(environ), simulateCommand(), historyCommand(environ), versionCommand())
+		cleanupCommand(environ), doctorCommand(environ), simulateCommand(), historyCommand(environ), migrateCommand(environ), versionCommand())
 	understood := false // an error before a command begins is a mistake in the command line
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	err := root.ExecuteContext(ctx)
