@@ -12,6 +12,7 @@ const (
 	agentContainer     = "agent"
 	dindContainer      = "dind"
 	dockerCLIContainer = "docker-cli" // the container's volume has the same name
+	caContainer        = "ca"         // the same
 
 	secretVolumeName = "agent-secret" // of the Secret by which the agent and Jenkins know each other
 	dockerDataVolume = "docker-data"

@@ -139,9 +139,12 @@ func (l *lint) elements(rules object, field string, was, is object) {
 			l.reject(true, at, reservedName)
 		case !added:
 			l.compare(rules, "["+k+"]", at, was[k], is[k])
+		case at == "spec.containers[jnlp]": // the name in the Kubernetes plugin's pods
+			l.reject(true, at, "the agent's container is agent; correct its name, and leave image, command and args out")
 		case strings.HasSuffix(field, "ontainers") && e["image"] == nil:
-			l.reject(true, at, l.spec.agents()+" have no such container; "+
-				"correct its name, set this file for another kind, or give it an image")
+			own := cmp.Or(strings.Join(slices.Sorted(maps.Keys(was)), ", "), "none")
+			l.reject(true, at, fmt.Sprintf("%s have no such container among %s (%s); correct its name, "+
+				"set this file for another kind, or give it an image", l.spec.agents(), strings.TrimPrefix(field, "spec."), own))
 		default:
 			l.compare(rules, "[+]", at, nil, is[k])
 		}
@@ -189,6 +192,7 @@ func (l *lint) values() {
 	grace, least := pod.TerminationGracePeriodSeconds, *base.TerminationGracePeriodSeconds
 	l.reject(grace == nil || *grace < least, "spec.terminationGracePeriodSeconds", fmt.Sprintf(
 		"less than the %d s that BUILD_GRACE gives: builds would be cut off; leave it out, and set BUILD_GRACE", least))
+	l.group(base, pod)
 	const named = "Jenkins calls the agent by this name; leave it out"
 	l.reject(base.Hostname != "" && pod.Hostname != base.Hostname, "spec.hostname", named)
 	l.reject(base.Subdomain != "" && pod.Subdomain != base.Subdomain, "spec.subdomain", named)
@@ -209,9 +213,25 @@ func (l *lint) values() {
 		}
 	}
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
-		if c.Image != "" {
+		if c.Image != "" && !l.refused["spec.containers["+c.Name+"]"] {
 			l.container(&c)
 		}
+	}
+}
+
+// group rejects groups of the pod with which the agent cannot read its secret, or builds can read one.
+func (l *lint) group(base, pod *corev1.PodSpec) {
+	was := ptr.Deref(base.SecurityContext, corev1.PodSecurityContext{}).FSGroup
+	is := ptr.Deref(pod.SecurityContext, corev1.PodSecurityContext{}).FSGroup
+	const field = "spec.securityContext.fsGroup"
+	switch {
+	case l.spec.Transport == SSH:
+		l.reject(is != nil, field, "with a group of the pod builds could read the agent's host key; leave it out")
+	case was != nil && is == nil:
+		l.reject(true, field, "without a group the agent cannot read its secret; leave it out, "+
+			"and set RUN_AS=platform where the platform gives a group")
+	case l.spec.Docker.Daemon():
+		l.reject(!ptr.Equal(was, is), field, "Docker's socket and its cache are of this group; leave it out")
 	}
 }
 

@@ -72,6 +72,7 @@ var manifests = template.Must(template.New("").Funcs(template.FuncMap{
 	"describe":     scaler.Describe,
 	"trimRight":    strings.TrimRight,
 	"daemonScript": daemonScript,
+	"javaOptions":  javaOptions,
 }).ParseFS(manifestFiles, "manifests/*.yaml"))
 
 func quote(text any) string { return fmt.Sprintf("%+q", text) }
@@ -84,9 +85,10 @@ func fillIn(manifest string, s *Spec, name string, object metav1.Object) {
 		Name                                        string
 		Grace, PreStop                              int64 // seconds
 		Service, CLIImage, DindImage, RootlessImage string
+		Proxies                                     []variable
 	}{
 		s, name, int64(max(s.BuildGrace, minGrace) / time.Second), int64(s.BuildGrace / time.Second),
-		SSHService, DefaultDockerCLIImage, DefaultDindImage, DefaultRootlessImage,
+		SSHService, DefaultDockerCLIImage, DefaultDindImage, DefaultRootlessImage, proxies(s),
 	})
 	if err == nil {
 		err = yaml.UnmarshalStrict(text.Bytes(), object)
@@ -104,9 +106,11 @@ func plainPod(s *Spec, name string) *corev1.Pod {
 	pod.Labels[LabelBusy] = "true" // nothing may evict the pod before the build that waits for it has run
 	pod.Spec.NodeSelector, pod.Spec.Tolerations = s.NodeSelector, s.Tolerations
 	pod.Spec.Containers[0].Resources = resources(s)
-	isDaemon := func(c *corev1.Container) bool { return c.Name == dindContainer }
-	if daemon := find(pod.Spec.InitContainers, isDaemon); daemon != nil {
-		daemon.Resources = resources(s)
+	for i := range pod.Spec.InitContainers {
+		// The container of the authorities ends before the agent begins, so its requests cost nothing more.
+		if c := &pod.Spec.InitContainers[i]; c.Name == dindContainer || c.Name == caContainer {
+			c.Resources = resources(s)
+		}
 	}
 	return pod
 }

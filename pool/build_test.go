@@ -48,6 +48,9 @@ func everything(s Spec) Spec {
 	s.Tolerations = []corev1.Toleration{{Key: "ci", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}}
 	s.CacheSize, s.StorageClass = resource.MustParse("50Gi"), "fast"
 	s.RegistryMirror = "http://mirror.ci.svc:5000"
+	s.DockerImage, s.DockerCLIImage = "registry.example/docker:dind", "registry.example/docker:cli"
+	s.CAConfigMap = "authorities"
+	s.HTTPProxy, s.HTTPSProxy, s.NoProxy = "http://proxy.example:3128", "http://proxy.example:3129", ".svc,10.0.0.0/8"
 	s.Executors, s.Unlabelled = 3, true
 	return s
 }
@@ -55,6 +58,12 @@ func everything(s Spec) Spec {
 // mirrored returns a spec with a registry mirror.
 func mirrored(s Spec) Spec {
 	s.RegistryMirror = "http://mirror.ci.svc:5000"
+	return s
+}
+
+// onPlatform returns a spec of agents whose user and groups the platform chooses.
+func onPlatform(s Spec) Spec {
+	s.PlatformUser = true
 	return s
 }
 
@@ -81,6 +90,8 @@ func TestGoldenPods(t *testing.T) {
 		"persistent-swarm-dind":   Build(everything(specOf(scaler.Persistent, scaler.Swarm, DockerDind)), p),
 		"persistent-inbound-dind": Build(specOf(scaler.Persistent, scaler.Inbound, DockerDind), p),
 		"persistent-swarm-none":   Build(specOf(scaler.Persistent, scaler.Swarm, DockerNone), p),
+
+		"ephemeral-platform-none": Build(everything(onPlatform(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone))), e),
 
 		"ephemeral-tcp-none": Build(overTCP(specOf(scaler.Ephemeral, scaler.Inbound, DockerNone)), e),
 
@@ -156,7 +167,7 @@ func TestTextsStayText(t *testing.T) {
 			if got := a.Args[:len(args)]; !slices.Equal(got, args) || connect == scaler.Swarm && !slices.Contains(a.Args[len(args):], escaped) {
 				t.Errorf("%q: the arguments are %q", text, a.Args)
 			}
-			if env := spec.InitContainers[1].Env; env[len(env)-1].Value != escaped {
+			if env := spec.InitContainers[len(spec.InitContainers)-1].Env; env[len(env)-1].Value != escaped {
 				t.Errorf("%q: the mirror is %q", text, env)
 			}
 		}
@@ -219,7 +230,8 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 		t.Errorf("preStop sleeps for %d s of a grace of %d s", a.Lifecycle.PreStop.Sleep.Seconds, grace)
 	}
 	ssh := spec.Subdomain != ""
-	if group := spec.SecurityContext.FSGroup; (group == nil) != ssh || ssh && (spec.Hostname != pod.Name || spec.Subdomain != SSHService) {
+	platform := slices.ContainsFunc(a.Env, func(e corev1.EnvVar) bool { return e.Name == "HOME" })
+	if group := spec.SecurityContext.FSGroup; (group == nil) != (ssh || platform) || ssh && (spec.Hostname != pod.Name || spec.Subdomain != SSHService) {
 		t.Errorf("the pod's group is %v, its host %s.%s", group, spec.Hostname, spec.Subdomain)
 	}
 	volumes := map[string]corev1.Volume{}
@@ -252,12 +264,17 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 		if c.Name == dindContainer || (docker == DockerHost || ssh) && c.Name == agentContainer {
 			continue
 		}
-		if sc := c.SecurityContext; sc == nil || !*sc.RunAsNonRoot || *sc.AllowPrivilegeEscalation || sc.Privileged != nil ||
+		if sc := c.SecurityContext; sc == nil || !*sc.RunAsNonRoot || (sc.RunAsUser == nil) != platform || *sc.AllowPrivilegeEscalation || sc.Privileged != nil ||
 			sc.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault || !slices.Equal(sc.Capabilities.Drop, []corev1.Capability{"ALL"}) {
 			t.Errorf("container %s is not restricted: %+v", c.Name, sc)
 		}
 	}
-	if (len(spec.InitContainers) > 0) != (docker != DockerNone) || (mounted(&a, "/usr/local/bin/docker") != "") != (docker != DockerNone) {
+	authorities := len(spec.InitContainers) > 0 && spec.InitContainers[0].Name == caContainer // first, since others mount its files
+	if mounted(&a, "/run/ca") != map[bool]string{true: "ca"}[authorities] {
+		t.Error("the agent has no authorities, or has them from nowhere")
+	}
+	client := slices.ContainsFunc(spec.InitContainers, func(c corev1.Container) bool { return c.Name == dockerCLIContainer })
+	if client != (docker != DockerNone) || (mounted(&a, "/usr/local/bin/docker") != "") != (docker != DockerNone) {
 		t.Errorf("with Docker %s the agent has Docker's client or not", docker)
 	}
 	if !docker.Daemon() {
@@ -284,6 +301,9 @@ func invariants(t *testing.T, pod *corev1.Pod, docker DockerMode) {
 		if in == "" || in != beside {
 			t.Errorf("%s is volume %q for the agent, %q for the daemon", path, in, beside)
 		}
+	}
+	if authorities != (mounted(&d, "/etc/ssl/certs/ca-certificates.crt") != "") {
+		t.Error("the daemon does not have the agent's authorities")
 	}
 	script := d.Args[0]
 	for _, want := range []string{`--mtu="$mtu"`, "com.docker.network.driver.mtu", "--registry-mirror=$REGISTRY_MIRROR", `--host="$DOCKER_HOST"`} {
@@ -415,7 +435,7 @@ func hashTells(t *testing.T, s Spec) {
 	}
 	// Set each field that differs between everything(s) and s, one at a time.
 	all := everything(s)
-	all.Labels = append(slices.Clone(s.Labels), "more")
+	all.Labels, all.PlatformUser = append(slices.Clone(s.Labels), "more"), true
 	seen := map[string]string{hash(s, "a"): "nothing"}
 	from, to := reflect.ValueOf(all), reflect.ValueOf(s)
 	for i := range from.NumField() {

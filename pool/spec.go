@@ -112,6 +112,8 @@ type Spec struct {
 	CPU, Memory resource.Quantity // of the whole pod; zero: nothing
 
 	Docker         DockerMode
+	DockerImage    string // of the daemon beside the agent; empty: that of the mode
+	DockerCLIImage string // empty: DefaultDockerCLIImage
 	RegistryMirror string // URL; empty: none; the Kubernetes node's own daemon has its own setting
 	CacheSize      resource.Quantity
 	StorageClass   string        // empty: the cluster's default
@@ -119,6 +121,10 @@ type Spec struct {
 	Slot           string        // the cache slot of the agent to be built
 
 	BuildGrace time.Duration // how long a running build may go on when somebody else deletes the pod
+
+	CAConfigMap                    string // names the user's ConfigMap with authorities in PEM, for agents and daemons
+	HTTPProxy, HTTPSProxy, NoProxy string // of agents and daemons
+	PlatformUser                   bool   // the platform chooses user and groups, as OpenShift does
 
 	ServiceAccount  string // its token is not mounted
 	ImagePullSecret string

@@ -164,7 +164,10 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "what no template needs", text: "spec:\n  schedulingGates: [{name: x}]\n  ephemeralContainers: [{name: x, image: x}]\n  overhead: {cpu: 1}\nstatus: {phase: Running}", want: "2 spec.schedulingGates\n3 spec.ephemeralContainers\n4 spec.overhead\n5 status"},
 		{name: "the scheduler's part", text: "spec: {priorityClassName: low, runtimeClassName: gvisor, serviceAccountName: x, affinity: {nodeAffinity: {}}, topologySpreadConstraints: [{maxSkew: 1}]}"},
 		{name: "another type of SELinux", text: "spec:\n  securityContext:\n    seLinuxOptions: {level: s0, type: spc_t}", want: "3 spec.securityContext.seLinuxOptions.type"},
-		{name: "another group", text: "spec: {securityContext: {fsGroup: 0}}", want: "1 spec.securityContext.fsGroup"},
+		{name: "another group than that of Docker's socket", text: "spec: {securityContext: {fsGroup: 0}}", want: "1 spec.securityContext.fsGroup"},
+		{name: "another group, which the secret gets", text: "spec: {securityContext: {fsGroup: 2000, runAsUser: 2000}}", docker: DockerNone},
+		{name: "no group", text: "spec:\n  securityContext:\n    fsGroup: null", docker: DockerNone, want: "3 spec.securityContext.fsGroup"},
+		{name: "no context", text: "spec:\n  securityContext: null", docker: DockerNone, want: "2 spec.securityContext.fsGroup"},
 		{name: "a user namespace for a privileged daemon", text: "spec: {hostUsers: false}", want: "1 spec.hostUsers"},
 		{name: "no user namespace", text: "spec: {hostUsers: true}", docker: DockerUserns, want: "1 spec.hostUsers"},
 		{name: "a runtime of that kind by another name", text: "spec: {runtimeClassName: mine}", docker: DockerUserns},
@@ -217,6 +220,7 @@ func TestTemplateMistakes(t *testing.T) {
 		{name: "a daemon that is not there, but may be for another kind", text: dind("image: x\n  volumes: [{name: docker-data, emptyDir: {sizeLimit: 30Gi}}]"), docker: DockerNone},
 		{name: "a volume that is not there", text: added("volumeMounts: [{name: docker-run, mountPath: /run/docker}]"), docker: DockerNone, want: "6 spec.initContainers[db].volumeMounts[/run/docker]"},
 		{name: "a container that no agent has", text: "spec:\n  initContainers:\n  - name: dint\n    resources: {}", want: "3 spec.initContainers[dint]"},
+		{name: "the agent by the Kubernetes plugin's name", text: "spec:\n  containers:\n  - name: jnlp\n    image: x", want: "3 spec.containers[jnlp]"},
 		{name: "an image for the daemon", text: dind("image: x")},
 		{name: "one more", text: added("restartPolicy: Always")},
 		{name: "one more that stays", text: "spec:\n  containers:\n  - {name: db, image: x, resources: {requests: {cpu: 1, memory: 1Gi}}}", want: "3 spec.containers[db]"},
@@ -261,6 +265,30 @@ func TestTemplateMistakes(t *testing.T) {
 				Build(s, "web-e-1")
 			}
 		})
+	}
+}
+
+// A template that names a container which the agents lack is told so, with those that they have.
+func TestAContainerThatTheAgentsLack(t *testing.T) {
+	for text, want := range map[string]string{
+		"spec:\n  initContainers:\n  - name: dint": "line 3: spec.initContainers[dint]: the ephemeral agents of team web (DOCKER=dind) have no such container among initContainers (dind, docker-cli); " +
+			"correct its name, set this file for another kind, or give it an image",
+		"spec:\n  containers:\n  - name: dind": "line 3: spec.containers[dind]: the ephemeral agents of team web (DOCKER=dind) have no such container among containers (agent); " +
+			"correct its name, set this file for another kind, or give it an image",
+		"spec:\n  containers:\n  - name: jnlp": "line 3: spec.containers[jnlp]: the agent's container is agent; correct its name, and leave image, command and args out",
+	} {
+		s := specOf(scaler.Ephemeral, scaler.Inbound, DockerDind)
+		s.Template = parsed(t, text)
+		if diff := cmp.Diff(want, texts(s.TemplateMistakes())); diff != "" {
+			t.Errorf("mistakes (-want +got):\n%s", diff)
+		}
+	}
+	s := specOf(scaler.Persistent, scaler.Inbound, DockerNone)
+	s.Template = parsed(t, "spec: {initContainers: [{name: ca}]}")
+	const want = "line 1: spec.initContainers[ca]: the persistent agents of team web (DOCKER=none) have no such container among initContainers (none); " +
+		"correct its name, set this file for another kind, or give it an image"
+	if got := texts(s.TemplateMistakes()); got != want {
+		t.Errorf("the mistakes are:\n%s\nwant:\n%s", got, want)
 	}
 }
 

@@ -100,7 +100,7 @@ func trouble(pod *corev1.Pod) problem {
 
 // ours reports whether Build makes a container of that name.
 func ours(container string) bool {
-	return container == agentContainer || container == dindContainer || container == dockerCLIContainer
+	return slices.Contains([]string{agentContainer, caContainer, dockerCLIContainer, dindContainer}, container)
 }
 
 // blockingContainer finds somebody else's init container that runs while the agent waits for it. The

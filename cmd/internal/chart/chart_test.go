@@ -86,18 +86,24 @@ func TestInstall(t *testing.T) {
 	golden(t, "../../../deploy/install.yaml", head+strings.TrimPrefix(regexp.MustCompile("(?m)^# Source: .*\n").ReplaceAllString(text, ""), "---\n"))
 }
 
-// TestGolden shows all that the chart renders with every switch on, and with every switch off.
+// TestGolden shows all that the chart renders with every switch on, with every switch off, and on OpenShift.
 func TestGolden(t *testing.T) {
 	for _, name := range []string{"everything", "least"} {
 		values := "testdata/" + name + ".values.yaml"
 		golden(t, "testdata/"+name+".yaml", render(t, "--values", "cmd/internal/chart/"+values))
 	}
+	golden(t, "testdata/openshift.yaml", render(t, "--values", Example("websocket"), "--values", openShift))
 }
 
 // TestLint asks Helm what it thinks of the chart with each example.
 func TestLint(t *testing.T) {
-	for _, name := range Examples() {
-		out, err := run(t.Context(), "lint", "deploy/chart", "--strict", "--kube-version", "1.36.0", "--values", Example(name))
+	lint := []string{"lint", "deploy/chart", "--strict", "--kube-version", "1.36.0", "--values"}
+	for _, name := range append(Examples(), "openshift") {
+		files := []string{Example(name)}
+		if name == "openshift" {
+			files = []string{openShift, "--values", Example("websocket")}
+		}
+		out, err := run(t.Context(), slices.Concat(lint, files)...)
 		if err != nil || strings.Contains(string(out), "[WARNING]") {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}
@@ -115,6 +121,7 @@ func TestSchema(t *testing.T) {
 		{"teams.web.MAX_AGENTS=some", "/teams/web/MAX_AGENTS"},
 		{"teams.web.MODE=both", "/teams/web/MODE"},
 		{"teams.web.PERSISTENT_DOCKER=yes", "/teams/web/PERSISTENT_DOCKER"},
+		{"teams.web.EPHEMERAL_RUN_AS=root", "/teams/web/EPHEMERAL_RUN_AS"},
 		{"teams.web.PERSISTENT_MODE=auto", "'PERSISTENT_MODE'"},
 		{"teams.web.BUILD_GRACE=10", "/teams/web/BUILD_GRACE"},
 		{"teams.web.DOCKER_CONNECT=tcp", "'DOCKER_CONNECT'"},

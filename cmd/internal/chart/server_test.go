@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,9 +53,9 @@ func TestOnARealAPIServer(t *testing.T) {
 	if _, err := k.CoreV1().Namespaces().Create(ctx, privileged, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	values := map[string]string{"everything": everything}
+	values := map[string][]string{"everything": {"--values", everything}, "openshift": {"--values", Example("websocket"), "--values", openShift}}
 	for _, name := range Examples() {
-		values[name] = Example(name)
+		values[name] = []string{"--values", Example(name)}
 	}
 	rendered := func(t *testing.T, args ...string) string {
 		text, err := Render(ctx, args...)
@@ -64,9 +65,9 @@ func TestOnARealAPIServer(t *testing.T) {
 		return string(text)
 	}
 	const unsafe = "podSecurityContext.runAsNonRoot=null,podSecurityContext.seccompProfile=null"
-	for name, file := range values {
+	for name, files := range values {
 		// The Prometheus operator's kinds are not here.
-		args := []string{"--values", file, "--set", "podMonitor.enabled=false"}
+		args := slices.Concat(files, []string{"--set", "podMonitor.enabled=false"})
 		t.Run(name, func(t *testing.T) {
 			for _, refused := range apply(ctx, t, cluster, mapper, rendered(t, append(args, "--set", "createNamespace=true")...)) {
 				t.Error(refused)
@@ -100,15 +101,16 @@ func TestOnARealAPIServer(t *testing.T) {
 		}
 	}
 	for _, kind := range scaler.Kinds() {
-		for _, docker := range append(pool.DockerModes(), "over ssh") {
+		for _, docker := range append(pool.DockerModes(), "over ssh", "on openshift") {
 			t.Run(string(kind)+"-"+string(docker), func(t *testing.T) {
-				ssh := docker == "over ssh"
-				if ssh {
+				ssh, platform := docker == "over ssh", docker == "on openshift"
+				if ssh || platform {
 					docker = pool.DockerNone
 				}
 				s := pool.Spec{
 					PoolID: scaler.PoolID{Team: "web", Kind: kind}, Instance: "ci", Image: pool.DefaultImage, Docker: docker, CacheSize: resource.MustParse("20Gi"), BuildGrace: 10 * time.Minute, JenkinsURL: "http://jenkins/",
 					CPU: resource.MustParse("1"), Memory: resource.MustParse("2Gi"), RegistryMirror: "http://mirror:5000",
+					CAConfigMap: "authorities", HTTPProxy: "http://proxy.example:3128", PlatformUser: platform,
 				}
 				if ssh {
 					s.Transport, s.SSHSecret = pool.SSH, "agent-ssh"
@@ -136,7 +138,13 @@ func judge(ctx context.Context, t *testing.T, cluster *kube.ControlPlane, s pool
 	s.Slot = "web-x-1"
 	pods := cluster.Client().CoreV1().Pods(s.Namespace)
 	for range 100 {
-		_, err := pods.Create(ctx, pool.Build(s, "web-x-1"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		pod := pool.Build(s, "web-x-1")
+		if s.PlatformUser {
+			if wrong := admit(restrictedV2, &pod.Spec); len(wrong) > 0 {
+				return fmt.Errorf("restricted-v2 rejects the pod: %v", wrong)
+			}
+		}
+		_, err := pods.Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err == nil || !strings.Contains(err.Error(), "serviceaccount") {
 			return err
 		}

@@ -139,6 +139,7 @@ func (l *loader) across() {
 			l.refuse(docker, fmt.Sprintf(remedy, s.Team))
 		}
 	}
+	l.platformUsers()
 	if clean && least > l.MaxAgents {
 		const remedy = "less than the %d that the teams' MIN_AGENTS add up to (it is %d); raise it or lower them"
 		l.refuse(prefix+"_MAX_AGENTS", fmt.Sprintf(remedy, least, l.MaxAgents))
@@ -151,6 +152,25 @@ func (l *loader) across() {
 		with := Connect(f.Tag.Get("with"))
 		if teams := slices.Compact(users[with]); f.Value.IsZero() && len(teams) > 0 {
 			l.refuse(prefix+"_"+f.Name, fmt.Sprintf(without[with], strings.Join(teams, ", ")))
+		}
+	}
+}
+
+// platformUsers notes each RUN_AS=platform of agents that have a user of their own.
+func (l *loader) platformUsers() {
+	for _, s := range l.specs {
+		because, instead := "", ""
+		switch {
+		case !s.PlatformUser:
+		case s.Transport == pool.SSH:
+			because, instead = "sshd is root", "CONNECT=inbound"
+		case s.Docker != pool.DockerNone:
+			because, instead = "with DOCKER="+string(s.Docker)+" they need rights that allow user 1000, too", "DOCKER=none"
+		}
+		if because != "" {
+			const remedy = "not for the %s agents of team %s: %s; write %s_RUN_AS=jenkins, or %[4]s_%s"
+			text := fmt.Sprintf(remedy, s.Kind, s.Team, because, prefixOf(s.Team, s.Kind), instead)
+			l.refuse(l.source(s.Team, s.Kind, "RUN_AS"), text)
 		}
 	}
 }

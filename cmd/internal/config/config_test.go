@@ -202,7 +202,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"SSH_CREDENTIALS", "SSH_SECRET", "SSH_HOST_KEY",
 		"LABELS", "MODE", "MIN_AGENTS", "MIN_IDLE", "MAX_AGENTS", "MAX_PERSISTENT", "SCALE_UP_COOLDOWN", "SCALE_DOWN_COOLDOWN", "WAIT_VALUE", "TARGET_WAIT_P95", "WAIT_OBJECTIVE", "TUNE", "CACHE_PRICE", "SCALE_UP_STEP", "BERTHS",
 		"EXECUTORS", "MAX_LIFETIME", "UNLABELLED", "PRIORITY", "PAUSED", "SCHEDULE", "ALLOW_HOST_DOCKER",
-		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "CACHE_SIZE", "CACHE_KEEP", "COST_PER_HOUR", "STORAGE_CLASS", "REGISTRY_MIRROR",
+		"IDLE_TIMEOUT", "START_TIMEOUT", "BUILD_GRACE", "CONNECT", "NAMESPACE", "IMAGE", "CPU", "MEMORY", "DOCKER", "DOCKER_IMAGE", "DOCKER_CLI_IMAGE", "CACHE_SIZE", "CACHE_KEEP", "COST_PER_HOUR", "STORAGE_CLASS", "REGISTRY_MIRROR", "AGENT_CA_CONFIGMAP", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "RUN_AS",
 		"SERVICE_ACCOUNT", "IMAGE_PULL_SECRET", "PRIORITY_CLASS", "NODE_SELECTOR", "TOLERATIONS", "POD_TEMPLATE_FILE",
 	}
 	var got []string
@@ -230,6 +230,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"IDLE_TIMEOUT": "21s", "START_TIMEOUT": "22s", "BUILD_GRACE": "33s", "CONNECT": "tcp", "IMAGE": "i:1", "CPU": "500m", "MEMORY": "1Gi", "DOCKER": "none",
 		"CACHE_SIZE": "5Gi", "CACHE_KEEP": "3h", "COST_PER_HOUR": "0.12", "STORAGE_CLASS": "fast", "REGISTRY_MIRROR": "http://m", "SERVICE_ACCOUNT": "sa", "IMAGE_PULL_SECRET": "ips", "PRIORITY_CLASS": "pc",
 		"NODE_SELECTOR": "k=v", "TOLERATIONS": "t=v:NoSchedule", "POD_TEMPLATE_FILE": "/pod.yaml",
+		"DOCKER_IMAGE": "d:1", "DOCKER_CLI_IMAGE": "c:1", "AGENT_CA_CONFIGMAP": "ca", "HTTP_PROXY": "http://p:1", "HTTPS_PROXY": "http://p:2", "NO_PROXY": ".svc", "RUN_AS": "platform",
 	}
 	var environ []string
 	for _, f := range fieldsOf(&Global{}) {
@@ -318,6 +319,8 @@ func TestPoolSpecs(t *testing.T) {
 	c := load(t, env("BELLBOARD_INSTANCE=ci", "BELLBOARD_AGENT_JENKINS_URL=http://inside/", "BELLBOARD_AGENT_JENKINS_TUNNEL=inside:50000", "BELLBOARD_TEAM_WEB_EPHEMERAL_CONNECT=tcp", "BELLBOARD_DEFAULT_NAMESPACE=ns", "BELLBOARD_DEFAULT_IMAGE=i:1", "BELLBOARD_DEFAULT_CPU=3",
 		"BELLBOARD_DEFAULT_MEMORY=4Gi", "BELLBOARD_DEFAULT_CACHE_SIZE=5Gi", "BELLBOARD_DEFAULT_CACHE_KEEP=3h", "BELLBOARD_DEFAULT_STORAGE_CLASS=fast", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m",
 		"BELLBOARD_DEFAULT_SERVICE_ACCOUNT=sa", "BELLBOARD_DEFAULT_IMAGE_PULL_SECRET=ips", "BELLBOARD_DEFAULT_PRIORITY_CLASS=pc", "BELLBOARD_DEFAULT_BUILD_GRACE=2m",
+		"BELLBOARD_DEFAULT_DOCKER_IMAGE=d:1", "BELLBOARD_DEFAULT_DOCKER_CLI_IMAGE=c:1", "BELLBOARD_DEFAULT_AGENT_CA_CONFIGMAP=ca", "BELLBOARD_TEAM_WEB_EPHEMERAL_RUN_AS=platform",
+		"BELLBOARD_DEFAULT_HTTP_PROXY=http://p:1/", "BELLBOARD_DEFAULT_HTTPS_PROXY=http://p:2", "BELLBOARD_DEFAULT_NO_PROXY=inside .svc, 10.0.0.0/8",
 		"BELLBOARD_DEFAULT_NODE_SELECTOR=k=v", "BELLBOARD_DEFAULT_TOLERATIONS=t", "BELLBOARD_DEFAULT_EXECUTORS=3", "BELLBOARD_DEFAULT_UNLABELLED=true"))
 	want := pool.Spec{
 		PoolID: scaler.PoolID{Team: "web", Kind: scaler.Ephemeral}, Instance: "ci", Namespace: "ns", Image: "i:1", Connect: scaler.Inbound, Transport: pool.TCP, Tunnel: "inside:50000",
@@ -325,9 +328,10 @@ func TestPoolSpecs(t *testing.T) {
 		RegistryMirror: "http://m", CacheSize: resource.MustParse("5Gi"), CacheKeep: 3 * time.Hour, StorageClass: "fast", BuildGrace: 2 * time.Minute, ServiceAccount: "sa",
 		ImagePullSecret: "ips", PriorityClass: "pc", NodeSelector: map[string]string{"k": "v"}, Tolerations: []corev1.Toleration{{Key: "t", Operator: corev1.TolerationOpExists}},
 		JenkinsURL: "http://inside", SwarmUser: "swarm", SwarmPasswordSecret: "swarm", Executors: 1, Unlabelled: true,
+		DockerImage: "d:1", DockerCLIImage: "c:1", CAConfigMap: "ca", HTTPProxy: "http://p:1", HTTPSProxy: "http://p:2", NoProxy: "inside,.svc,10.0.0.0/8", PlatformUser: true,
 	}
 	swarm := want
-	swarm.Executors = 3
+	swarm.Executors, swarm.PlatformUser = 3, false
 	swarm.Kind, swarm.Connect, swarm.Transport, swarm.Docker, swarm.Labels = scaler.Persistent, scaler.Swarm, pool.WebSocket, pool.DockerDind, []string{"docker", "linux", "persistent", "swarm"}
 	if diff := cmp.Diff([]pool.Spec{want, swarm}, c.PoolSpecs()); diff != "" {
 		t.Errorf("specs (-want +got):\n%s", diff)
@@ -490,13 +494,42 @@ func TestWarnings(t *testing.T) {
 	if w := load(t, env("BELLBOARD_DEFAULT_ALLOW_HOST_DOCKER=true", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m")).Warnings(); len(w) > 0 {
 		t.Errorf("without DOCKER=host it warns of %q", w)
 	}
-	got := load(t, env("BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m", "BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host")).Warnings()
+	got := load(t, env("BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=true", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://m", "BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host",
+		"BELLBOARD_DEFAULT_HTTPS_PROXY=http://p:1", "BELLBOARD_DEFAULT_AGENT_CA_CONFIGMAP=ca")).Warnings()
 	want := []string{
 		"BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=host: every build on the ephemeral agents of team web can take over its Kubernetes node, and its containers stay there after the build",
 		"BELLBOARD_TEAM_WEB_EPHEMERAL_REGISTRY_MIRROR does not reach the Kubernetes node's own Docker: set registry-mirrors in that Docker's daemon.json",
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_HTTPS_PROXY does not reach the Kubernetes node's own Docker: set proxies in that Docker's daemon.json",
+		"BELLBOARD_TEAM_WEB_EPHEMERAL_AGENT_CA_CONFIGMAP does not reach the Kubernetes node's own Docker: put the authorities into the Kubernetes node's /etc/docker/certs.d",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
+
+// TestProxyWarnings checks that Bellboard warns if agents or daemons ask a proxy for a host of the cluster,
+// which a proxy outside of the cluster cannot reach.
+func TestProxyWarnings(t *testing.T) {
+	const proxy, mirror = "BELLBOARD_TEAM_WEB_EPHEMERAL_HTTP_PROXY=http://proxy.example.com:3128", "BELLBOARD_DEFAULT_REGISTRY_MIRROR=http://mirror.ci.svc:5000"
+	const jenkins = "BELLBOARD_TEAM_WEB_EPHEMERAL_HTTP_PROXY is the way of the ephemeral agents of team web to http://jenkins:8080: add jenkins to BELLBOARD_TEAM_WEB_EPHEMERAL_NO_PROXY, unless the proxy reaches this host of the cluster"
+	const daemons = "BELLBOARD_TEAM_WEB_EPHEMERAL_HTTP_PROXY is the way of the ephemeral agents of team web to http://mirror.ci.svc:5000: add mirror.ci.svc to BELLBOARD_TEAM_WEB_EPHEMERAL_NO_PROXY, unless the proxy reaches this host of the cluster"
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		want    []string
+	}{
+		{"no proxy", env(mirror), nil},
+		{"Jenkins", env(proxy), []string{jenkins}},
+		{"Jenkins and a mirror", env(proxy, mirror, "BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=dind"), []string{jenkins, daemons}},
+		{"a mirror that no daemon asks", env(proxy, mirror), []string{jenkins}},
+		{"hosts without a proxy", env(proxy, mirror, "BELLBOARD_TEAM_WEB_EPHEMERAL_DOCKER=dind", "BELLBOARD_DEFAULT_NO_PROXY=jenkins,.svc"), nil},
+		{"a proxy for https", env("BELLBOARD_DEFAULT_HTTPS_PROXY=http://proxy.example.com:3128"), nil},
+		{"Jenkins outside of the cluster", env(proxy, "BELLBOARD_AGENT_JENKINS_URL=http://jenkins.example.com"), nil},
+		{"Jenkins calls", env(proxy, "BELLBOARD_TEAM_WEB_EPHEMERAL_CONNECT=ssh", "BELLBOARD_SSH_SECRET=keys", "BELLBOARD_SSH_HOST_KEY="+testKey), nil},
+	} {
+		if diff := cmp.Diff(tt.want, load(t, tt.environ).Warnings()); diff != "" {
+			t.Errorf("%s: warnings (-want +got):\n%s", tt.name, diff)
+		}
 	}
 }
 

@@ -93,24 +93,31 @@ type PodSettings struct {
 	IdleTimeout  time.Duration `split_words:"true" min:"1s" zero:"0s (as long as it pays)" shown:"as long as it pays" desc:"how long an agent may be free before it goes. Longer: fewer restarts of agents, more idle time"`
 	StartTimeout time.Duration `split_words:"true" min:"1s" desc:"how long an agent may take to connect, from when it has a Kubernetes node, before Bellboard replaces it"`
 	// BUILD_GRACE is the pod's grace period, in seconds. A few seconds mark Bellboard's own deletions.
-	BuildGrace      time.Duration   `split_words:"true" min:"30s" desc:"how long a running build may go on after somebody else deletes its pod"`
-	Connect         Connect         `split_words:"true" one:"inbound tcp ssh swarm" persistent:"swarm if SWARM_USER is set, else inbound" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' TCP port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY) or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
-	Namespace       string          `split_words:"true" is:"DNS label" shown:"BELLBOARD_NAMESPACE" desc:"namespace of these agents"`
-	Image           string          `split_words:"true" is:"image" desc:"image of the agent"`
-	CPU             string          `split_words:"true" is:"amount" desc:"CPU that an agent requests: its cost while it lives"`
-	Memory          string          `split_words:"true" is:"amount" desc:"memory that an agent requests, and its limit"`
-	Docker          pool.DockerMode `split_words:"true" one:"none sysbox userns rootless dind host" desc:"none, dind (a privileged daemon beside the agent), rootless, userns, sysbox, or host (the Kubernetes node's own; needs ALLOW_HOST_DOCKER): docs/docker.md compares them"`
-	CacheSize       string          `split_words:"true" is:"amount" desc:"size of the volume that keeps the images from one persistent agent to the next; if raised, Bellboard replaces smaller volumes when no agent uses them"`
-	CacheKeep       time.Duration   `split_words:"true" min:"1s" desc:"how long an unused volume of that kind is kept. Longer: warm starts after a quiet week, more storage"`
-	CostPerHour     float64         `split_words:"true" min:"0" max:"100000" shown:"–" desc:"what an agent costs an hour, in any currency. If set, the page shows what was paid for, by team and by state"`
-	StorageClass    string          `split_words:"true" is:"name" shown:"the cluster's" desc:"storage class of that volume"`
-	RegistryMirror  string          `split_words:"true" is:"URL" shown:"–" desc:"URL of a registry mirror for the Docker daemons beside the agents: shorter pulls"`
-	ServiceAccount  string          `split_words:"true" is:"name" shown:"–" desc:"service account of the pod; its token is not mounted"`
-	ImagePullSecret string          `split_words:"true" is:"name" shown:"–" desc:"name of the Secret with which Kubernetes pulls IMAGE"`
-	PriorityClass   string          `split_words:"true" is:"name" shown:"–" desc:"priority class of the pod"`
-	NodeSelector    string          `split_words:"true" is:"pairs" shown:"–" desc:"Kubernetes nodes that the pod may run on: key=value,key=value"`
-	Tolerations     string          `split_words:"true" is:"tolerations" shown:"–" desc:"taints that the pod tolerates: key=value:Effect, key:Effect or key, separated by commas"`
-	PodTemplateFile string          `split_words:"true" shown:"–" desc:"file with a part of a pod, merged over Bellboard's own pod (docs/docker.md); read at the start"`
+	BuildGrace       time.Duration   `split_words:"true" min:"30s" desc:"how long a running build may go on after somebody else deletes its pod"`
+	Connect          Connect         `split_words:"true" one:"inbound tcp ssh swarm" persistent:"swarm if SWARM_USER is set, else inbound" desc:"inbound (by WebSocket), tcp (inbound by Jenkins' TCP port for agents), ssh (Jenkins calls; needs SSH_SECRET and SSH_HOST_KEY) or swarm (needs SWARM_USER and SWARM_PASSWORD_SECRET)"`
+	Namespace        string          `split_words:"true" is:"DNS label" shown:"BELLBOARD_NAMESPACE" desc:"namespace of these agents"`
+	Image            string          `split_words:"true" is:"image" desc:"image of the agent"`
+	CPU              string          `split_words:"true" is:"amount" desc:"CPU that an agent requests: its cost while it lives"`
+	Memory           string          `split_words:"true" is:"amount" desc:"memory that an agent requests, and its limit"`
+	Docker           pool.DockerMode `split_words:"true" one:"none sysbox userns rootless dind host" desc:"none, dind (a privileged daemon beside the agent), rootless, userns, sysbox, or host (the Kubernetes node's own; needs ALLOW_HOST_DOCKER): docs/docker.md compares them"`
+	DockerImage      string          `split_words:"true" is:"image" shown:"docker:29-dind, for rootless docker:29-dind-rootless" desc:"image of the Docker daemon beside the agent"`
+	DockerCLIImage   string          `split_words:"true" is:"image" desc:"image from which the agent gets Docker's client"`
+	CacheSize        string          `split_words:"true" is:"amount" desc:"size of the volume that keeps the images from one persistent agent to the next; if raised, Bellboard replaces smaller volumes when no agent uses them"`
+	CacheKeep        time.Duration   `split_words:"true" min:"1s" desc:"how long an unused volume of that kind is kept. Longer: warm starts after a quiet week, more storage"`
+	CostPerHour      float64         `split_words:"true" min:"0" max:"100000" shown:"–" desc:"what an agent costs an hour, in any currency. If set, the page shows what was paid for, by team and by state"`
+	StorageClass     string          `split_words:"true" is:"name" shown:"the cluster's" desc:"storage class of that volume"`
+	RegistryMirror   string          `split_words:"true" is:"URL" shown:"–" desc:"URL of a registry mirror for the Docker daemons beside the agents: shorter pulls"`
+	AgentCAConfigmap string          `split_words:"true" is:"name" shown:"–" desc:"name of a ConfigMap in the agents' namespace with authorities in PEM; agents, their JVMs and their Docker daemons trust them besides those of the image (docs/corporate.md)"`
+	HTTPProxy        string          `split_words:"true" is:"proxy" shown:"–" desc:"proxy for http addresses, of agents, builds and the Docker daemons beside them: http://host:port (docs/corporate.md)"`
+	HTTPSProxy       string          `split_words:"true" is:"proxy" shown:"–" desc:"the same for https addresses"`
+	NoProxy          string          `split_words:"true" is:"hosts" shown:"–" desc:"hosts, domains and networks that need no proxy, as in .svc,.example.com,10.0.0.0/8"`
+	RunAs            User            `split_words:"true" one:"jenkins platform" desc:"jenkins (user and group 1000, as Jenkins' images have it) or platform (the platform chooses both, as OpenShift does: docs/openshift.md)"`
+	ServiceAccount   string          `split_words:"true" is:"name" shown:"–" desc:"service account of the pod; its token is not mounted"`
+	ImagePullSecret  string          `split_words:"true" is:"name" shown:"–" desc:"name of the Secret with which Kubernetes pulls IMAGE"`
+	PriorityClass    string          `split_words:"true" is:"name" shown:"–" desc:"priority class of the pod"`
+	NodeSelector     string          `split_words:"true" is:"pairs" shown:"–" desc:"Kubernetes nodes that the pod may run on: key=value,key=value"`
+	Tolerations      string          `split_words:"true" is:"tolerations" shown:"–" desc:"taints that the pod tolerates: key=value:Effect, key:Effect or key, separated by commas"`
+	PodTemplateFile  string          `split_words:"true" shown:"–" desc:"file with a part of a pod, merged over Bellboard's own pod (docs/docker.md); read at the start"`
 }
 
 // Connect is the way in which a team's agents and Jenkins connect.
@@ -122,6 +129,15 @@ const (
 	ConnectTCP     Connect = "tcp"
 	ConnectSSH     Connect = "ssh"
 	ConnectSwarm   Connect = "swarm"
+)
+
+// User is the user as whom agents run.
+type User string
+
+// The users.
+const (
+	UserJenkins  User = "jenkins"
+	UserPlatform User = "platform"
 )
 
 func builtinGlobal() Global {
@@ -139,7 +155,7 @@ func builtinPod(kind scaler.Kind) PodSettings {
 	p := PodSettings{
 		StartTimeout: 5 * time.Minute, BuildGrace: 10 * time.Minute, Connect: ConnectInbound,
 		Image: pool.DefaultImage, CPU: "1", Memory: "2Gi", Docker: pool.DockerNone, CacheSize: "20Gi",
-		CacheKeep: scaler.SlotKeep,
+		CacheKeep: scaler.SlotKeep, DockerCLIImage: pool.DefaultDockerCLIImage, RunAs: UserJenkins,
 	}
 	if kind == scaler.Persistent {
 		p.Docker = pool.DockerDind

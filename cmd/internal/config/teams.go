@@ -3,9 +3,11 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
+	"golang.org/x/net/http/httpproxy"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/sets"
 
@@ -133,7 +135,10 @@ func (c *Config) spec(t *Team, k scaler.Kind) pool.Spec {
 		Connect: connect, Transport: transport, Tunnel: c.AgentJenkinsTunnel, SSHSecret: c.SSHSecret,
 		Labels: unique(labels), Executors: executors, Unlabelled: t.Unlabelled,
 		CPU: resource.MustParse(p.CPU), Memory: resource.MustParse(p.Memory),
-		Docker: p.Docker, RegistryMirror: p.RegistryMirror, AllowHost: t.AllowHostDocker,
+		Docker: p.Docker, DockerImage: p.DockerImage, DockerCLIImage: p.DockerCLIImage,
+		RegistryMirror: p.RegistryMirror, AllowHost: t.AllowHostDocker, CAConfigMap: p.AgentCAConfigmap,
+		HTTPProxy: strings.TrimSuffix(p.HTTPProxy, "/"), HTTPSProxy: strings.TrimSuffix(p.HTTPSProxy, "/"),
+		NoProxy: strings.Join(words(p.NoProxy), ","), PlatformUser: p.RunAs == UserPlatform,
 		CacheSize: resource.MustParse(p.CacheSize), CacheKeep: p.CacheKeep, StorageClass: p.StorageClass,
 		BuildGrace: p.BuildGrace, ServiceAccount: p.ServiceAccount, ImagePullSecret: p.ImagePullSecret,
 		PriorityClass: p.PriorityClass, NodeSelector: selector, Tolerations: tolerated,
@@ -223,6 +228,7 @@ func (c *Config) Notes() []string { return c.notes }
 func (c *Config) Warnings() []string {
 	var out []string
 	for _, s := range c.specs {
+		out = append(out, proxyWarnings(&s)...)
 		if s.Docker != pool.DockerHost {
 			continue
 		}
@@ -231,6 +237,42 @@ func (c *Config) Warnings() []string {
 		if s.RegistryMirror != "" {
 			out = append(out, fmt.Sprintf("%s_REGISTRY_MIRROR does not reach the Kubernetes node's own Docker: set registry-mirrors in that Docker's daemon.json", name))
 		}
+		for _, proxy := range []struct{ setting, value string }{{"HTTP_PROXY", s.HTTPProxy}, {"HTTPS_PROXY", s.HTTPSProxy}} {
+			if proxy.value != "" {
+				out = append(out, fmt.Sprintf("%s_%s does not reach the Kubernetes node's own Docker: set proxies in that Docker's daemon.json", name, proxy.setting))
+			}
+		}
+		if s.CAConfigMap != "" {
+			out = append(out, fmt.Sprintf("%s_AGENT_CA_CONFIGMAP does not reach the Kubernetes node's own Docker: put the authorities into the Kubernetes node's /etc/docker/certs.d", name))
+		}
+	}
+	return out
+}
+
+// proxyWarnings names the hosts of the cluster that agents and their daemons ask a proxy for. A proxy outside
+// of the cluster does not reach them, and no agent would connect.
+func proxyWarnings(s *pool.Spec) (out []string) {
+	var hosts []string
+	if s.Transport != pool.SSH {
+		hosts = append(hosts, s.JenkinsURL)
+	}
+	if s.Docker.Daemon() && s.RegistryMirror != "" {
+		hosts = append(hosts, s.RegistryMirror)
+	}
+	through := (&httpproxy.Config{HTTPProxy: s.HTTPProxy, HTTPSProxy: s.HTTPSProxy, NoProxy: s.NoProxy}).ProxyFunc()
+	for _, address := range hosts {
+		u, err := url.Parse(address) // forms has checked it
+		if err != nil {
+			continue
+		}
+		host := u.Hostname()
+		inside := !strings.Contains(host, ".") || strings.HasSuffix(host, ".svc") || strings.HasSuffix(host, ".cluster.local")
+		if proxy, err := through(u); err != nil || proxy == nil || !inside {
+			continue
+		}
+		const text = "%s_%s_PROXY is the way of the %s agents of team %s to %s: add %s to %[1]s_NO_PROXY, " +
+			"unless the proxy reaches this host of the cluster"
+		out = append(out, fmt.Sprintf(text, prefixOf(s.Team, s.Kind), strings.ToUpper(u.Scheme), s.Kind, s.Team, address, host))
 	}
 	return out
 }

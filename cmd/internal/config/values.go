@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"reflect"
@@ -165,6 +166,16 @@ var forms = map[string]func(string) string{
 		b, err := base64.StdEncoding.DecodeString(parts[1])
 		return unless(err == nil && len(b) > 32 && !strings.Contains(s, "PRIVATE"), remedy)
 	},
+	"proxy": func(s string) string {
+		const remedy = "not a proxy's address; write e.g. http://proxy.example.com:3128"
+		u, err := url.Parse(s)
+		if err == nil && u.User != nil {
+			return "holds a user or a password, which every build could read, and Java reads neither; leave both out, " +
+				"and name a proxy that asks for none"
+		}
+		return unless(err == nil && u.Scheme == "http" && u.Hostname() != "" && u.Port() != "" && strings.Trim(u.RequestURI(), "/") == "", remedy)
+	},
+	"hosts": checkHosts,
 	"image": func(s string) string {
 		return unless(!strings.ContainsAny(s, " \t\n,"), "not an image; write e.g. "+pool.DefaultImage)
 	},
@@ -189,6 +200,24 @@ func unless(ok bool, remedy string) string {
 		return ""
 	}
 	return remedy
+}
+
+// domain is a host or a domain in the form of NO_PROXY.
+var domain = regexp.MustCompile(`^(\*?\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$|^\*$`)
+
+// checkHosts checks a list in the form of NO_PROXY, as far as every program reads it alike.
+func checkHosts(list string) string {
+	for _, one := range words(list) {
+		_, notAddr := netip.ParseAddr(one)
+		_, notNetwork := netip.ParsePrefix(one)
+		if host, port := splitPort(one); port && notAddr != nil {
+			return fmt.Sprintf("%s has a port, which Java cannot tell apart; write %s", one, host)
+		}
+		if notAddr != nil && notNetwork != nil && !domain.MatchString(one) {
+			return fmt.Sprintf("%q is no host, domain, address or network; write e.g. .svc,.example.com,10.0.0.0/8", one)
+		}
+	}
+	return unless(len(words(list)) > 0, "an empty list; name at least one")
 }
 
 // splitPort returns the host of an address, and whether the address has a port.

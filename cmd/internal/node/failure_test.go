@@ -57,11 +57,11 @@ var ills = []ill{
 	{team: "quits", settings: "IMAGE=bellboard.test/quits:1", want: scaler.FailureNeverConnected, text: `^its pod ended: Succeeded$`, log: "well, and over"},
 	{team: "eats", settings: "IMAGE=bellboard.test/eats:1", want: scaler.FailureOOM, text: `^its pod ended: Failed OOMKilled: agent: OOMKilled, exit code 137$`, log: "hungry"},
 	{
-		team: "eats-docker", settings: "DOCKER=dind START_TIMEOUT=30s", template: "spec: {initContainers: [{name: dind, resources: {limits: {memory: 16Mi}, requests: {memory: 16Mi}}}]}",
+		team: "eats-dind", settings: "DOCKER=dind START_TIMEOUT=30s", template: "spec: {initContainers: [{name: dind, resources: {limits: {memory: 16Mi}, requests: {memory: 16Mi}}}]}",
 		want: scaler.FailureOOM, text: `\((CrashLoopBackOff|OOMKilled)\): dind: .*OOMKilled`,
 	},
 	{
-		team: "ends-docker", settings: "DOCKER=dind START_TIMEOUT=30s", template: "spec: {initContainers: [{name: dind, env: [{name: PATH, value: '/usr/bin:/bin'}]}]}",
+		team: "ends-dind", settings: "DOCKER=dind START_TIMEOUT=30s", template: "spec: {initContainers: [{name: dind, env: [{name: PATH, value: '/usr/bin:/bin'}]}]}",
 		want: scaler.FailureCrashLoop, text: `^Docker did not become ready in 30s \((CrashLoopBackOff|Error)\): dind: .*exit code 127`, log: "not found",
 	},
 	{
@@ -69,7 +69,7 @@ var ills = []ill{
 		want: scaler.FailureCrashLoop, text: `a container cannot be made since .* \(CreateContainerError\): agent: .*nobody.json`,
 	},
 	{
-		team: "lost-docker", settings: "DOCKER=dind START_TIMEOUT=30s", template: "spec: {initContainers: [{name: dind, workingDir: /etc/passwd}]}",
+		team: "lost-dind", settings: "DOCKER=dind START_TIMEOUT=30s", template: "spec: {initContainers: [{name: dind, workingDir: /etc/passwd}]}",
 		want: scaler.FailureCrashLoop, text: `a container cannot be made since [0-9]+s \((RunContainerError|CrashLoopBackOff)\): dind: .*not a directory`,
 	},
 	{team: "nothing", settings: "IMAGE=bellboard.test/nothing:1", want: scaler.FailureCrashLoop, text: `^its pod ended: Failed StartError: agent: StartError, exit code 128: .*no such file`},
