@@ -81,7 +81,6 @@ var command = regexp.MustCompile(`^(bellboard|curl|docker|go|helm|kubectl|make|s
 // longer has the pages that may have more than 1,500 words. People look one section up, and do not read these
 // pages from the top.
 var longer = map[string]string{
-	"docs/docker.md":      "one section for each way to run agents, and the reference of pod templates",
 	"docs/fidelity.md":    "a row for each fact and its test",
 	"docs/files.md":       "a line for each file of the program, held by TestFiles",
 	"docs/performance.md": "the tables that make bench, speed, replay and e2e-node print",

@@ -334,9 +334,9 @@ func TestTheTableNamesFieldsOfPods(t *testing.T) {
 	}
 }
 
-// docs/docker.md names all fields that a template may set.
+// docs/templates.md names all fields that a template may set.
 func TestThePageNamesTheTable(t *testing.T) {
-	page, err := os.ReadFile("../docs/docker.md")
+	page, err := os.ReadFile("../docs/templates.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,7 +346,7 @@ func TestThePageNamesTheTable(t *testing.T) {
 		}
 		field := indexes.ReplaceAllString(name[strings.LastIndex(name, ".")+1:], "")
 		if !strings.Contains(string(page), "`"+field+"`") {
-			t.Errorf("docs/docker.md does not name %s", name)
+			t.Errorf("docs/templates.md does not name %s", name)
 		}
 	}
 }

@@ -177,6 +177,6 @@ func (l *loader) platformUsers() {
 
 // without has the remedies for a missing setting, by the tag with of the setting.
 var without = map[Connect]string{
-	ConnectSSH:   "not set, and Jenkins calls the agents of %s by SSH; set it (docs/docker.md), or write another CONNECT",
+	ConnectSSH:   "not set, and Jenkins calls the agents of %s by SSH; set it (docs/ssh.md), or write another CONNECT",
 	ConnectSwarm: "not set, and the agents of %s connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound",
 }

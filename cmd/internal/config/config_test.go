@@ -448,7 +448,7 @@ func TestPodTemplateOfSeveralKinds(t *testing.T) {
 // TestTemplatesOfTheDocs checks that a team with defaults can use each template of the docs.
 func TestTemplatesOfTheDocs(t *testing.T) {
 	found := 0
-	for _, file := range []string{"docker.md", "install.md", "operate.md", "tune.md"} {
+	for _, file := range []string{"docker.md", "templates.md", "install.md", "operate.md", "tune.md"} {
 		text, err := os.ReadFile(filepath.Join("../../../docs", file))
 		if err != nil {
 			t.Fatal(err)
@@ -467,7 +467,7 @@ func TestTemplatesOfTheDocs(t *testing.T) {
 		}
 	}
 	if found < 2 {
-		t.Errorf("%d templates are in the docs, want those of docs/docker.md", found)
+		t.Errorf("%d templates are in the docs, want those of docs/templates.md", found)
 	}
 }
 

@@ -118,8 +118,8 @@ BELLBOARD_JENKINS_TOKEN_FILE not set; name the file that holds that user's API t
 BELLBOARD_SWARM_PASSWORD_SECRET not set, and the agents of web connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound`},
 		{"no Swarm user needed", env("BELLBOARD_SWARM_USER=-", "BELLBOARD_SWARM_PASSWORD_SECRET=-", "BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound"), ""},
 
-		{"no keys", env("BELLBOARD_TEAM_WEB_EPHEMERAL_CONNECT=ssh"), `BELLBOARD_SSH_SECRET not set, and Jenkins calls the agents of web by SSH; set it (docs/docker.md), or write another CONNECT
-BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set it (docs/docker.md), or write another CONNECT`},
+		{"no keys", env("BELLBOARD_TEAM_WEB_EPHEMERAL_CONNECT=ssh"), `BELLBOARD_SSH_SECRET not set, and Jenkins calls the agents of web by SSH; set it (docs/ssh.md), or write another CONNECT
+BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set it (docs/ssh.md), or write another CONNECT`},
 		{"a host key that is none", env("BELLBOARD_SSH_HOST_KEY=AAAA"), `BELLBOARD_SSH_HOST_KEY="AAAA" not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…`},
 		{"a private key where a public one belongs", env("BELLBOARD_SSH_HOST_KEY=-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaA=="), `BELLBOARD_SSH_HOST_KEY="***" not a public key; write what ssh-keygen -y -f host_key prints: ssh-ed25519 AAAA…`},
 		{"a Docker that sessions could not use", env("BELLBOARD_TEAM_WEB_CONNECT=ssh", "BELLBOARD_TEAM_WEB_DOCKER=rootless", "BELLBOARD_SSH_SECRET=keys", "BELLBOARD_SSH_HOST_KEY="+testKey), `BELLBOARD_TEAM_WEB_DOCKER="rootless" not for the agents of team web, which Jenkins calls by SSH: an SSH session cannot use that Docker; write dind, userns or sysbox`},

@@ -117,7 +117,7 @@ type PodSettings struct {
 	PriorityClass    string          `split_words:"true" is:"name" shown:"–" desc:"priority class of the pod"`
 	NodeSelector     string          `split_words:"true" is:"pairs" shown:"–" desc:"Kubernetes nodes that the pod may run on: key=value,key=value"`
 	Tolerations      string          `split_words:"true" is:"tolerations" shown:"–" desc:"taints that the pod tolerates: key=value:Effect, key:Effect or key, separated by commas"`
-	PodTemplateFile  string          `split_words:"true" shown:"–" desc:"file with a part of a pod, merged over Bellboard's own pod (docs/docker.md); read at the start"`
+	PodTemplateFile  string          `split_words:"true" shown:"–" desc:"file with a part of a pod, merged over Bellboard's own pod (docs/templates.md); read at the start"`
 }
 
 // Connect is the way in which a team's agents and Jenkins connect.

@@ -290,7 +290,7 @@ func dryRun(ctx context.Context, client kubernetes.Interface, s pool.Spec, name 
 func keepOut(s *pool.Spec, beside []string) string {
 	how := "keep that container out of these pods by a label or annotation in " + s.Team + "'s POD_TEMPLATE_FILE"
 	if slices.Contains(beside, "istio-proxy") {
-		how = `label these pods sidecar.istio.io/inject: "false" in ` + s.Team + "'s POD_TEMPLATE_FILE (docs/docker.md)"
+		how = `label these pods sidecar.istio.io/inject: "false" in ` + s.Team + "'s POD_TEMPLATE_FILE (docs/templates.md)"
 	}
 	return how + ", or have it made a native sidecar (an init container with restartPolicy Always)"
 }

@@ -82,7 +82,7 @@ func (m *migration) base(t *object, out *team) {
 	switch {
 	case image == "":
 	case strings.Contains(connector, "ssh"):
-		m.todo(b.at+".image", image, "is called by Jenkins; set IMAGE to it and CONNECT=ssh (docs/docker.md says what SSH needs), or use an image from jenkins/inbound-agent")
+		m.todo(b.at+".image", image, "is called by Jenkins; set IMAGE to it and CONNECT=ssh (docs/ssh.md says what SSH needs), or use an image from jenkins/inbound-agent")
 	case strings.Contains(connector, "jnlp") || inbound.MatchString(image):
 		out.set("IMAGE", image, b.at+".image")
 	default:
