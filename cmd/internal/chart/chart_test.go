@@ -110,6 +110,7 @@ func TestSchema(t *testing.T) {
 		{"teams=null", "teams"},
 		{"teams.web=null", "/teams"},
 		{"teams.Web.LABELS=x", "'Web'"},
+		{"teams.mobile.MODE=auto", "'LABELS'"},
 		{"teams.web.maxAgents=3", "'maxAgents'"},
 		{"teams.web.MAX_AGNETS=3", "'MAX_AGNETS'"},
 		{"teams.web.MAX_AGENTS=some", "/teams/web/MAX_AGENTS"},
