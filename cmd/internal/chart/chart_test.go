@@ -97,7 +97,7 @@ func TestGolden(t *testing.T) {
 // TestLint asks Helm what it thinks of the chart with each example.
 func TestLint(t *testing.T) {
 	for _, name := range Examples() {
-		out, err := run(t.Context(), "lint", "deploy/chart", "--strict", "--kube-version", "1.36.0", "--values", Example(name))
+		out, err := Helm(t.Context(), "lint", "deploy/chart", "--strict", "--kube-version", "1.36.0", "--values", Example(name))
 		if err != nil || strings.Contains(string(out), "[WARNING]") {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}
