@@ -5,10 +5,10 @@ FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
 
-.PHONY: help build test race lint fmt bench fuzz demo chaos image release jenkins kube e2e e2e-node speed seen pictures replay docs manifests ci
+.PHONY: help build test race lint fmt bench fuzz demo chaos image release jenkins kube e2e e2e-install e2e-node speed seen pictures replay docs manifests ci
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the binary ./bellboard
 	CGO_ENABLED=0 go build -trimpath -o bellboard ./cmd/bellboard
@@ -56,6 +56,9 @@ kube: ## build a real Kubernetes control plane for make e2e, once (10 to 25 minu
 e2e: kube ## test the daemon, and two on one Lease, against a real API server (4 minutes)
 	BELLBOARD_E2E=1 go test -count=1 -timeout 15m -parallel 24 -tags e2e ./cmd/internal/kube ./cmd/internal/e2e ./cmd/internal/chart
 	BELLBOARD_E2E=1 go test -count=1 -timeout 5m -tags e2e -run '^TestOnARealAPIServer$$' ./cmd/internal/doctor
+
+e2e-install: kube ## the part of make e2e that installs the chart with Helm, upgrades and uninstalls it while builds run (2 minutes)
+	BELLBOARD_E2E=1 go test -count=1 -timeout 10m -tags e2e -run '^TestChart$$' -v ./cmd/internal/e2e
 
 e2e-node: ## test README's install, and agents with Docker, on a real kubelet and containerd (needs root, Debian, cgroup v1; 5 minutes)
 	deploy/kube/node/run

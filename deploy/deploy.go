@@ -6,8 +6,8 @@ package deploy
 
 import "embed"
 
-// Files is install.yaml, reader.yaml and the folders alerts, grafana and jenkins, as far as
-// they exist: a pattern embeds what it finds, a name would have to be there.
+// Files is install.yaml and the folders alerts, grafana and jenkins, as far as they exist: a
+// pattern embeds what it finds, a name would have to be there.
 //
-//go:embed install.yaml reader.yaml [agj]*
+//go:embed install.yaml [agj]*
 var Files embed.FS

@@ -318,26 +318,3 @@ func TestAgentsAreWalledIn(t *testing.T) {
 		}
 	}
 }
-
-// TestReader: the Role of a person who asks the running Bellboard only reads, but for the port-forward.
-func TestReader(t *testing.T) {
-	text, err := Files.ReadFile("reader.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	objects, err := manifest.Objects(text)
-	if err != nil || len(objects) != 1 {
-		t.Fatalf("%d objects: %v", len(objects), err)
-	}
-	role := objects[0].(*rbacv1.Role)
-	rights := map[string][]string{}
-	for _, r := range role.Rules {
-		for _, resource := range r.Resources {
-			rights[resource] = r.Verbs
-		}
-	}
-	want := map[string][]string{"leases": {"get"}, "pods": {"get"}, "pods/portforward": {"create", "get"}}
-	if diff := cmp.Diff(want, rights); diff != "" || role.Namespace != "bellboard" {
-		t.Errorf("in %s (-want +got): %s", role.Namespace, diff)
-	}
-}

@@ -563,7 +563,7 @@ func (u *Unserved) Remedy() string {
 
 // settings says which settings make the team serve the builds.
 func (n *Near) settings() string {
-	prefix, parts := "BELLBOARD_TEAM_"+strings.ToUpper(strings.ReplaceAll(n.Team, "-", "_"))+"_", []string{}
+	prefix, parts := VariablesOf(n.Team, "")+"_", []string{}
 	if len(n.Lacks) > 0 {
 		parts = append(parts, "add ‘"+strings.Join(n.Lacks, "’ and ‘")+"’ to "+prefix+"LABELS, if agents of team "+n.Team+", the nearest one, can run these builds")
 	}

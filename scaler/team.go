@@ -1,6 +1,9 @@
 package scaler
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Kind says how long an agent lives.
 type Kind string
@@ -37,6 +40,16 @@ const (
 type PoolID struct {
 	Team string `json:"team"`
 	Kind Kind   `json:"kind"`
+}
+
+// VariablesOf returns the prefix of the variables that set a team, or with a kind those of that kind only:
+// BELLBOARD_TEAM_WEB_SHOP of the team web-shop. An underscore and the setting's name follow.
+func VariablesOf(team string, kind Kind) string {
+	out := "BELLBOARD_TEAM_" + strings.ToUpper(strings.ReplaceAll(team, "-", "_"))
+	if kind != "" {
+		out += "_" + strings.ToUpper(string(kind))
+	}
+	return out
 }
 
 // Pool is the agents of one team and one kind, and their common settings.

@@ -22,7 +22,9 @@ func cleanupCommand(environ []string) *cobra.Command {
 		Short: "Drain and remove all that this instance owns, in Jenkins and in Kubernetes",
 		Long: "First cleanup waits until no Bellboard of this instance holds the Lease any more, and names the one that does. Then running\n" +
 			"builds end, and cleanup removes every pod, Secret, cache slot (volume claim) and Jenkins node of this instance, and what\n" +
-			"was learnt. In the cluster, put the cleanup in the place of the daemon. Kubernetes ends the daemon then:\n" +
+			"was learnt. With the chart, helm uninstall does all that, and deletes the rest:\n" +
+			"  helm uninstall bellboard --namespace bellboard --timeout 12h\n" +
+			"Without Helm, put the cleanup in the place of the daemon. Kubernetes ends the daemon then:\n" +
 			"  kubectl -n bellboard patch deployment bellboard --patch-file deploy/cleanup.yaml\n" +
 			"The Lease is in Bellboard's own namespace. Outside of the cluster, name that namespace with --namespace. With\n" +
 			"BELLBOARD_LEADER_ELECTION=false there is no Lease to wait for: end every Bellboard first.\n" +

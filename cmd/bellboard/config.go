@@ -40,7 +40,7 @@ func configCommand(environ []string) *cobra.Command {
 				names = append(names, settings.Teams[i].Name)
 			}
 			if team != "" && !slices.Contains(names, team) {
-				return usageError{fmt.Errorf("--team %s: no such team; BELLBOARD_TEAMS has %s", team, strings.Join(names, ", "))}
+				return usageError{fmt.Errorf("--team %s: no such team; there are %s", team, strings.Join(names, ", "))}
 			}
 			shown := slices.DeleteFunc(settings.Effective(), func(s config.Setting) bool {
 				return team != "" && s.Team != team || changed && !s.Changed()

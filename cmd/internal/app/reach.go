@@ -116,7 +116,7 @@ func leaderPod(ctx context.Context, client kubernetes.Interface, instance string
 // reaching adds to an error of the API server which rights a person needs.
 func reaching(what, namespace string, err error) error {
 	if apierrors.IsForbidden(err) || strings.Contains(err.Error(), "forbidden") { // an upgrade has only a text
-		return fmt.Errorf("you may not reach %s: %w; ask for the Role bellboard-reader in %s (docs/page.md)", what, err, namespace)
+		return fmt.Errorf("you may not reach %s: %w; ask for the Role of the chart's readers in %s (docs/page.md)", what, err, namespace)
 	}
 	return fmt.Errorf("cannot reach %s: %w", what, err)
 }

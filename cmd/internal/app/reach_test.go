@@ -30,7 +30,7 @@ func TestLeaderIsNamed(t *testing.T) {
 		"a name of no replica": {"by-hand", nil, nil, "the leader is by-hand"},
 		"no right to the pod":  {pod + "_0b5e", map[string]int{"/pods/" + pod: 403}, nil, "you may not reach the pod default/" + pod},
 		"two ports, no name":   {pod + "_0b5e", nil, []corev1.ContainerPort{{ContainerPort: 1}, {ContainerPort: 2}}, "names no port http"},
-		"no port-forward":      {pod + "_0b5e", map[string]int{"/portforward": 403}, []corev1.ContainerPort{{ContainerPort: 8080}}, "ask for the Role bellboard-reader in default"},
+		"no port-forward":      {pod + "_0b5e", map[string]int{"/portforward": 403}, []corev1.ContainerPort{{ContainerPort: 8080}}, "ask for the Role of the chart's readers in default"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

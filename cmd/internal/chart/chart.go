@@ -1,5 +1,5 @@
-// Package chart renders deploy/chart with Helm itself, as helm install does. It returns the objects as Helm
-// would send them, or Helm's own error. It installs nothing. Only tests use it.
+// Package chart runs Helm itself, and renders deploy/chart with Helm as helm install does. It returns the
+// objects as Helm would send them, or Helm's own error. Only tests use it.
 package chart
 
 import (
@@ -26,11 +26,11 @@ func Example(name string) string { return "deploy/chart/examples/" + name + ".ya
 // arguments are more of helm template's. Paths begin at the module's root. Render needs the go command, which
 // makes Helm from go.tools.mod the first time.
 func Render(ctx context.Context, args ...string) ([]byte, error) {
-	return run(ctx, append([]string{"template", "bellboard", "deploy/chart", "--namespace", "bellboard", "--kube-version", "1.36.0"}, args...)...)
+	return Helm(ctx, append([]string{"template", "bellboard", "deploy/chart", "--namespace", "bellboard", "--kube-version", "1.36.0"}, args...)...)
 }
 
-// run runs Helm.
-func run(ctx context.Context, args ...string) ([]byte, error) {
+// Helm runs Helm at the module's root, and returns its output.
+func Helm(ctx context.Context, args ...string) ([]byte, error) {
 	path, err := helm()
 	if err != nil {
 		return nil, err

@@ -103,7 +103,7 @@ func TestLint(t *testing.T) {
 		if name == "openshift" {
 			files = []string{openShift, "--values", Example("websocket")}
 		}
-		out, err := run(t.Context(), slices.Concat(lint, files)...)
+		out, err := Helm(t.Context(), slices.Concat(lint, files)...)
 		if err != nil || strings.Contains(string(out), "[WARNING]") {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}
@@ -116,6 +116,7 @@ func TestSchema(t *testing.T) {
 		{"teams=null", "teams"},
 		{"teams.web=null", "/teams"},
 		{"teams.Web.LABELS=x", "'Web'"},
+		{"teams.mobile.MODE=auto", "'LABELS'"},
 		{"teams.web.maxAgents=3", "'maxAgents'"},
 		{"teams.web.MAX_AGNETS=3", "'MAX_AGNETS'"},
 		{"teams.web.MAX_AGENTS=some", "/teams/web/MAX_AGENTS"},
@@ -136,6 +137,8 @@ func TestSchema(t *testing.T) {
 		{"networkPolicy.enabled=true", "networkPolicy"},
 		{"networkPolicies.dnsPorts={dns}", "/networkPolicies/dnsPorts/0"},
 		{"replicas=two", "/replicas"},
+		{"readers={developers}", "/readers/0"},
+		{"readers[0].name=developers", "/readers/0"},
 		{"image.tagg=1", "tagg"},
 	} {
 		if _, err := Render(t.Context(), "--values", Example("websocket"), "--set", tt.set); err == nil || !strings.Contains(err.Error(), "specifications of the schema") || !strings.Contains(err.Error(), tt.want) {
@@ -277,6 +280,36 @@ func TestHooks(t *testing.T) {
 		if err != nil || selector.Matches(labels.Set(hook.Labels)) || hook.Labels["app.kubernetes.io/name"] != "bellboard" {
 			t.Errorf("the pod of %s has the labels %v, the daemon's are selected by %s", name, hook.Labels, selector)
 		}
+	}
+}
+
+// TestReaders checks that a person who asks the running Bellboard only reads, except for the port-forward.
+func TestReaders(t *testing.T) {
+	rights := map[string][]string{}
+	var who []rbacv1.Subject
+	for _, o := range decoded(t, render(t, "--values", Example("first"), "--set", "readers[0].kind=Group,readers[0].name=developers")) {
+		switch o := o.(type) {
+		case *rbacv1.Role:
+			if o.Name != "bellboard-reader" {
+				continue
+			}
+			for _, r := range o.Rules {
+				for _, resource := range r.Resources {
+					rights[o.Namespace+" "+resource] = r.Verbs
+				}
+			}
+		case *rbacv1.RoleBinding:
+			if o.RoleRef.Name == "bellboard-reader" {
+				who = append(who, o.Subjects...)
+			}
+		}
+	}
+	want := map[string][]string{"bellboard leases": {"get"}, "bellboard pods": {"get"}, "bellboard pods/portforward": {"create", "get"}}
+	if diff := cmp.Diff(want, rights); diff != "" {
+		t.Errorf("rights (-want +chart):\n%s", diff)
+	}
+	if diff := cmp.Diff([]rbacv1.Subject{{Kind: "Group", Name: "developers"}}, who); diff != "" {
+		t.Errorf("subjects (-want +chart):\n%s", diff)
 	}
 }
 

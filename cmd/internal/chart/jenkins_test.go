@@ -22,7 +22,7 @@ func TestJenkinsChart(t *testing.T) {
 	}
 	for _, path := range charts {
 		t.Run(path, func(t *testing.T) {
-			text, err := run(t.Context(), "template", "jenkins", path, "--namespace", "jenkins", "--kube-version", "1.36.0", "--values", "deploy/jenkins/values.yaml")
+			text, err := Helm(t.Context(), "template", "jenkins", path, "--namespace", "jenkins", "--kube-version", "1.36.0", "--values", "deploy/jenkins/values.yaml")
 			if err != nil {
 				t.Fatal(err)
 			}

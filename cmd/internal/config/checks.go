@@ -2,7 +2,9 @@ package config
 
 import (
 	"cmp"
+	"crypto/x509"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,9 +19,6 @@ func (l *loader) required(spec any, team string) {
 		need := f.Tag.Get("need")
 		if !l.offline {
 			need = cmp.Or(need, f.Tag.Get("login"))
-		}
-		if !l.teamless {
-			need = cmp.Or(need, f.Tag.Get("work"))
 		}
 		if need != "" && f.Value.IsZero() && l.clean(team, f.Name) {
 			l.refuse(prefixOf(team, "")+"_"+f.Name, "not set; "+need)
@@ -42,6 +41,13 @@ func (l *loader) clean(team string, settings ...string) bool {
 func (l *loader) global() {
 	g := &l.Global
 	l.required(g, "")
+	wrong := func(variable string) bool { return strings.HasPrefix(variable, prefix+"_TEAM") } // it may name the team
+	if !l.teamless && len(l.names) == 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(l.bad)), wrong) {
+		l.refuse(teamPrefix+"<NAME>_LABELS", "not set, so there is no team; write the labels of a team's agents, e.g. "+teamPrefix+"WEB_LABELS=linux docker")
+	}
+	if _, set := l.env[prefix+"_JENKINS_CA_FILE"]; set && l.read != nil {
+		l.refuse(prefix+"_JENKINS_CA_FILE", l.authorities(g.JenkinsCAFile))
+	}
 	g.JenkinsURL = strings.TrimRight(g.JenkinsURL, "/")
 	g.AgentJenkinsURL = strings.TrimRight(g.AgentJenkinsURL, "/")
 	if g.AgentJenkinsURL == "" {
@@ -49,6 +55,15 @@ func (l *loader) global() {
 		l.follows[prefix+"_AGENT_JENKINS_URL"] = prefix + "_JENKINS_URL"
 	}
 	g.Namespace = cmp.Or(g.Namespace, l.OwnNamespace)
+}
+
+// authorities checks that a file has certificates. It returns the remedy, or "".
+func (l *loader) authorities(file string) string {
+	text, err := l.read(file)
+	if err != nil {
+		return fmt.Sprintf("cannot be read (%v); mount the ConfigMap that holds it, or correct the path", err)
+	}
+	return unless(x509.NewCertPool().AppendCertsFromPEM(text), "holds no certificate; write the authorities that sign Jenkins' certificate into it, in the form PEM")
 }
 
 // conflict is a setting of a team that is higher than another one allows.

@@ -20,8 +20,7 @@ import (
 )
 
 const (
-	prefix     = "BELLBOARD"
-	teamPrefix = "BELLBOARD_TEAM_"
+	prefix = "BELLBOARD"
 	// everyTeam is the team of the variables that begin with BELLBOARD_DEFAULT_.
 	everyTeam = "*"
 	// namespaceFile is where Kubernetes tells a pod its namespace.
@@ -32,7 +31,7 @@ const (
 type Config struct {
 	Global
 
-	Teams []Team // in the order of BELLBOARD_TEAMS
+	Teams []Team // in the order of BELLBOARD_TEAMS, or else by name
 	// OwnNamespace is the namespace in which Bellboard itself runs, and in which its Lease is.
 	OwnNamespace string
 
@@ -112,12 +111,9 @@ func Load(environ []string, options ...Option) (*Config, error) {
 	// forbids: it may have a mistake, too.
 	l.learn("", "", &l.Global)
 	l.learnTeam(everyTeam)
-	for _, name := range words(l.Global.Teams) {
-		// checkTeams reports a name that shares its variables with a name before it.
-		if l.known[prefixOf(name, "")+"_LABELS"] == nil {
-			l.names = append(l.names, name)
-			l.learnTeam(name)
-		}
+	l.names = l.teamNames()
+	for _, name := range l.names {
+		l.learnTeam(name)
 	}
 	l.unknown()
 	l.global()
@@ -150,8 +146,9 @@ type field struct {
 	Name  string // MAX_AGENTS
 	Value reflect.Value
 	Tag   reflect.StructTag
-	spec  any // the struct
-	order int // of a variable that is known
+	spec  any    // the struct
+	team  string // of a variable that is known
+	order int    // of a variable that is known
 }
 
 // fieldsOf lists the settings of a settings struct by the names that envconfig gives them.
@@ -171,21 +168,14 @@ func fieldsOf(spec any) []*field {
 // prefixOf returns the prefix of the variables of the daemon (""), of every team, or of one team. With a kind
 // these are the variables for that kind only.
 func prefixOf(team string, kind scaler.Kind) string {
-	out := teamPrefix + envName(team)
 	switch team {
 	case "":
-		out = prefix
+		return prefix
 	case everyTeam:
-		out = prefix + "_DEFAULT"
+		return strings.Replace(scaler.VariablesOf("default", kind), "_TEAM", "", 1)
 	}
-	if kind != "" {
-		out += "_" + strings.ToUpper(string(kind))
-	}
-	return out
+	return scaler.VariablesOf(team, kind)
 }
-
-// envName returns a team's name as variables have it.
-func envName(team string) string { return strings.ToUpper(strings.ReplaceAll(team, "-", "_")) }
 
 // prefixesOf lists the prefixes whose variables set the daemon, a team, or one kind of its agents. Each wins
 // over those before it.
@@ -217,15 +207,19 @@ func (l *loader) learnTeam(team string) {
 	}
 }
 
-// learn notes the variables of a struct as settings, and reads those that are set into the struct. If a
-// variable is another team's already, the names of the two teams are ambiguous.
+// learn notes the variables of a struct as settings, and reads those that are set into the struct. A variable
+// that is set, and is a setting of another team, too, is ambiguous.
 func (l *loader) learn(team string, kind scaler.Kind, spec any) {
 	for _, f := range fieldsOf(spec) {
 		name := prefixOf(team, kind) + "_" + f.Name
-		if l.known[name] != nil {
-			l.refuse(prefix+"_TEAMS", fmt.Sprintf("team %s and another would share %s; rename one", team, name))
+		if other := l.known[name]; other != nil {
+			if _, set := l.env[name]; set {
+				of := func(team string) string { return strings.TrimPrefix(name, prefixOf(team, "")+"_") + " of team " + team }
+				l.refuse(name, fmt.Sprintf("may be %s or %s; rename one of the two teams", of(other.team), of(team)))
+			}
+			continue
 		}
-		f.order = len(l.known)
+		f.team, f.order = team, len(l.known)
 		l.known[name] = f
 		if text, set := l.env[name]; set {
 			l.refuse(name, f.read(text))

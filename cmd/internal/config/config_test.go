@@ -1,7 +1,9 @@
 package config
 
 import (
+	"encoding/pem"
 	"errors"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -59,6 +61,51 @@ func mistakes(t *testing.T, environ []string, options ...Option) Mistakes {
 		t.Fatalf("Load's error is a %T, want Mistakes", err)
 	}
 	return m
+}
+
+// authority returns a certificate in the form PEM.
+func authority(t *testing.T) []byte {
+	t.Helper()
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+}
+
+// TestAuthorities checks that a file without Jenkins' authorities is found before anything calls Jenkins.
+func TestAuthorities(t *testing.T) {
+	files := map[string][]byte{"/ca.crt": authority(t), "/key": []byte("-----BEGIN PRIVATE KEY-----")}
+	read := WithFiles(func(name string) ([]byte, error) {
+		text, ok := files[name]
+		if !ok {
+			return nil, os.ErrNotExist
+		}
+		return text, nil
+	})
+	for file, want := range map[string]string{"/ca.crt": "", "/nowhere": "cannot be read (file does not exist); mount the ConfigMap", "/key": "holds no certificate"} {
+		m := mistakes(t, env("BELLBOARD_JENKINS_CA_FILE="+file), read, WithoutJenkins())
+		if want == "" && len(m) > 0 || want != "" && (len(m) != 1 || m[0].Variable != "BELLBOARD_JENKINS_CA_FILE" || !strings.HasPrefix(m[0].Remedy, want)) {
+			t.Errorf("%s: %v, want %q", file, m, want)
+		}
+	}
+	load(t, env("BELLBOARD_JENKINS_CA_FILE=/nowhere")) // nothing may read files
+}
+
+// TestTeamNames checks which teams there are, and their order: that of BELLBOARD_TEAMS, or else that of the
+// names.
+func TestTeamNames(t *testing.T) {
+	labels := []string{"BELLBOARD_TEAM_WEB_SHOP_LABELS=shop", "BELLBOARD_TEAM_WEB2_LABELS=two", "BELLBOARD_TEAM_APPS_LABELS=apps"}
+	for list, want := range map[string]string{
+		"-":                        "apps web web-shop web2",
+		"web2, web, web-shop,apps": "web2 web web-shop apps",
+	} {
+		var got []string
+		for _, team := range load(t, env(append(labels, "BELLBOARD_TEAMS="+list)...)).Teams {
+			got = append(got, team.Name)
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("BELLBOARD_TEAMS=%s: teams %s, want %s", list, s, want)
+		}
+	}
 }
 
 func TestBuiltInValues(t *testing.T) {
@@ -241,8 +288,10 @@ func TestEveryVariableIsRead(t *testing.T) {
 			environ = append(environ, "BELLBOARD_TEAM_WEB_"+f.Name+"="+values[f.Name])
 		}
 	}
-	pod := WithFiles(func(string) ([]byte, error) { return []byte("spec: {}"), nil })
-	for _, s := range load(t, environ, pod).Effective() {
+	files := WithFiles(func(name string) ([]byte, error) {
+		return map[string][]byte{"/pod.yaml": []byte("spec: {}"), "/ca": authority(t)}[name], nil
+	})
+	for _, s := range load(t, environ, files).Effective() {
 		setting := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(s.Variable, "BELLBOARD_"), "TEAM_WEB_"), "PERSISTENT_")
 		if s.Value != values[setting] {
 			t.Errorf("%s = %q, want %q", s.Variable, s.Value, values[setting])

@@ -41,7 +41,7 @@ func markdown(b *bytes.Buffer, head string, fields, persistent []*field) {
 
 // shown returns the default of a setting as the tables have it.
 func shown(f *field) string {
-	if f.Tag.Get("need")+f.Tag.Get("login")+f.Tag.Get("work") != "" {
+	if f.Tag.Get("need")+f.Tag.Get("login") != "" {
 		return "required"
 	}
 	return cmp.Or(f.Tag.Get("shown"), "`"+printValue(f.Value)+"`")

@@ -115,15 +115,23 @@ func (l *loader) unknown() {
 		team := l.unlisted(name)
 		meant := l.guess(name, team)
 		l.bad[meant] = true // it may be missing, or too low, for that reason alone
+		add := "no team of that name in BELLBOARD_TEAMS; add " + team + " there"
+		if labels := prefixOf(team, "") + "_LABELS"; !l.lists() && team != "" {
+			add = "no team " + team + ", since " + labels + " is not set; set that"
+			l.bad[labels] = true
+		}
+		own := likely(name)
 		switch {
 		case meant == name+"_FILE":
 			l.refuse(name, "a secret comes from a file only; write it into a file, and the file's path to "+meant)
 		case meant != "" && team != "":
-			l.refuse(name, "no team of that name in BELLBOARD_TEAMS; add "+team+" there, or did you mean "+meant+"?")
-		case meant != "":
-			l.refuse(name, "no such setting; did you mean "+meant+"?")
+			l.refuse(name, add+", or did you mean "+meant+"?")
 		case team != "":
-			l.refuse(name, "no team of that name in BELLBOARD_TEAMS; add "+team+" there or unset this")
+			l.refuse(name, add+" or unset this")
+		case meant != "" && own != "" && meant != own:
+			l.refuse(name, "no such setting; did you mean "+meant+" or "+own+"?")
+		case meant != "" || own != "":
+			l.refuse(name, "no such setting; did you mean "+cmp.Or(meant, own)+"?")
 		default:
 			l.refuse(name, "no such setting; unset it (bellboard config lists all)")
 		}
@@ -141,10 +149,11 @@ func (l *loader) guess(name, team string) string {
 		name + "_FILE",
 		strings.Replace(name, prefix, prefix+"_TEAM", 1),
 		strings.Replace(name, prefix, prefix+"_DEFAULT", 1),
+		strings.ToUpper(name),
 	}
 	parts := []string{"_DEFAULT", "_EPHEMERAL", "_PERSISTENT"}
 	for _, team := range l.names {
-		parts = append(parts, "_TEAM_"+envName(team))
+		parts = append(parts, strings.TrimPrefix(prefixOf(team, ""), prefix))
 	}
 	for _, part := range parts {
 		tries = append(tries, strings.Replace(name, part, "", 1))
@@ -167,16 +176,48 @@ func (l *loader) guess(name, team string) string {
 	return nearest
 }
 
-// unlisted returns the team of a variable if BELLBOARD_TEAMS does not list that team, or "".
-func (l *loader) unlisted(name string) string {
-	var settings []string
+// teamSettings returns the names of all settings of a team.
+func teamSettings() (names []string) {
 	for _, f := range slices.Concat(fieldsOf(&Limits{}), fieldsOf(&PodSettings{})) {
-		settings = append(settings, f.Name)
+		names = append(names, f.Name)
 	}
-	setting := `(_EPHEMERAL|_PERSISTENT)?_(` + strings.Join(settings, "|") + `)$`
+	return names
+}
+
+// unlisted returns the team of a variable that sets a team which is not there, or "". Of several settings
+// that the name may end with, the longest is meant: A_ALLOW_HOST_DOCKER is of team a, not of team
+// a-allow-host.
+func (l *loader) unlisted(name string) string {
+	setting := `(_EPHEMERAL|_PERSISTENT)?_(` + strings.Join(teamSettings(), "|") + `)$`
 	m := regexp.MustCompile("^" + teamPrefix + "(.+?)" + setting).FindStringSubmatch(name)
-	if m == nil || slices.ContainsFunc(l.names, func(n string) bool { return envName(n) == m[1] }) {
+	if m == nil || slices.ContainsFunc(l.names, func(n string) bool { return teamOf(m[1]) == n }) {
 		return ""
 	}
-	return strings.ToLower(strings.ReplaceAll(m[1], "_", "-"))
+	return teamOf(m[1])
+}
+
+// likely returns the variable of the same team whose setting looks like the unknown one in the name, or "".
+// The team need not be there.
+func likely(name string) string {
+	rest, ofTeam := strings.CutPrefix(name, teamPrefix)
+	if !ofTeam {
+		return ""
+	}
+	words, nearest, least := strings.Split(rest, "_"), "", 0.34 // of the letters of a setting
+	for _, s := range teamSettings() {
+		if s == rest {
+			return teamPrefix + "<NAME>_" + s
+		}
+		n := len(words) - strings.Count(s, "_") - 1
+		if n < 1 {
+			continue
+		}
+		if d := float64(distance(strings.Join(words[n:], "_"), s)) / float64(len(s)); d < least {
+			nearest, least = teamPrefix+strings.Join(words[:n], "_")+"_"+s, d
+		}
+	}
+	if nearest == name {
+		return "" // the setting is right, and the kind of agent is wrong
+	}
+	return nearest
 }

@@ -16,6 +16,7 @@ func TestMistakes(t *testing.T) {
 	two := func(more ...string) []string {
 		return env(append([]string{"BELLBOARD_TEAMS=web,data", "BELLBOARD_TEAM_DATA_LABELS=data"}, more...)...)
 	}
+	unlisted := func(more ...string) []string { return env(append([]string{"BELLBOARD_TEAMS=-"}, more...)...) }
 	for _, tt := range []struct {
 		name    string
 		environ []string
@@ -43,7 +44,7 @@ func TestMistakes(t *testing.T) {
 		{"no amount", env("BELLBOARD_TEAM_WEB_CPU=lots"), `BELLBOARD_TEAM_WEB_CPU="lots" not an amount; write e.g. 500m, 2 or 4Gi`},
 		{"no amount left", env("BELLBOARD_TEAM_WEB_MEMORY=0"), `BELLBOARD_TEAM_WEB_MEMORY="0" must be more than 0`},
 		{"no CPU format invented", env("BELLBOARD_TEAM_WEB_CPU_FORMAT=x"), `BELLBOARD_TEAM_WEB_CPU_FORMAT="x" no such setting; unset it (bellboard config lists all)`},
-		{"only separators", env("BELLBOARD_TEAMS=, ,", "BELLBOARD_TEAM_WEB_LABELS=-"), `BELLBOARD_TEAMS=", ," an empty list; name at least one`},
+		{"only separators", env("BELLBOARD_TEAMS=, ,", "BELLBOARD_TEAM_WEB_LABELS=-"), `BELLBOARD_TEAMS=", ," an empty list; name at least one, or unset it`},
 		{"a colon in a pair", env("BELLBOARD_TEAM_WEB_NODE_SELECTOR=a:b"), `BELLBOARD_TEAM_WEB_NODE_SELECTOR="a:b" not pairs of a node label and its value; write key=value,key=value`},
 		{"machines for Windows", env("BELLBOARD_TEAM_WEB_NODE_SELECTOR=disk=ssd,kubernetes.io/os=windows"), `BELLBOARD_TEAM_WEB_NODE_SELECTOR="disk=ssd,kubernetes.io/os=windows" selects machines that run windows, and Bellboard's agents are for Linux only; write kubernetes.io/os=linux, and give builds for windows agents of another kind (a static agent, a cloud)`},
 		{"machines for Linux", env("BELLBOARD_TEAM_WEB_NODE_SELECTOR=kubernetes.io/os=linux"), ""},
@@ -109,7 +110,8 @@ func TestMistakes(t *testing.T) {
 		{"no Jenkins", env("BELLBOARD_JENKINS_URL=-", "BELLBOARD_JENKINS_USER=-", "BELLBOARD_JENKINS_TOKEN_FILE=-"), `BELLBOARD_JENKINS_URL not set; write where Jenkins is, e.g. https://jenkins.example.com
 BELLBOARD_JENKINS_USER not set; name Bellboard's user in Jenkins
 BELLBOARD_JENKINS_TOKEN_FILE not set; name the file that holds that user's API token`},
-		{"no teams", env("BELLBOARD_TEAMS=-", "BELLBOARD_TEAM_WEB_LABELS=-"), `BELLBOARD_TEAMS not set; name your teams, e.g. web,mobile`},
+		{"no teams", unlisted("BELLBOARD_TEAM_WEB_LABELS=-"), `BELLBOARD_TEAM_<NAME>_LABELS not set, so there is no team; write the labels of a team's agents, e.g. BELLBOARD_TEAM_WEB_LABELS=linux docker`},
+		{"labels for every team, and no team", unlisted("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_DEFAULT_LABELS=linux"), `BELLBOARD_TEAM_<NAME>_LABELS not set, so there is no team; write the labels of a team's agents, e.g. BELLBOARD_TEAM_WEB_LABELS=linux docker`},
 		{"no labels", env("BELLBOARD_TEAM_WEB_LABELS=-"), `BELLBOARD_TEAM_WEB_LABELS not set; write the labels its agents carry, e.g. linux docker`},
 		{"no Swarm user", two("BELLBOARD_SWARM_USER=-"), `BELLBOARD_SWARM_USER not set, and the agents of web, data connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound`},
 		{"no Swarm password", env("BELLBOARD_SWARM_PASSWORD_SECRET=-"), `BELLBOARD_SWARM_PASSWORD_SECRET not set, and the agents of web connect by Swarm; set it, or BELLBOARD_DEFAULT_PERSISTENT_CONNECT=inbound`},
@@ -129,10 +131,14 @@ BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set 
 		{"a misspelled one that is missed", env("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_WEB_LABLES=x"), `BELLBOARD_TEAM_WEB_LABLES="x" no such setting; did you mean BELLBOARD_TEAM_WEB_LABELS?`},
 		{"a misspelled team", env("BELLBOARD_TEAM_WBE_MAX_AGENTS=1"), `BELLBOARD_TEAM_WBE_MAX_AGENTS="1" no team of that name in BELLBOARD_TEAMS; add wbe there, or did you mean BELLBOARD_TEAM_WEB_MAX_AGENTS?`},
 		{"a misspelled team that misses it", env("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_WBE_LABELS=x"), `BELLBOARD_TEAM_WBE_LABELS="x" no team of that name in BELLBOARD_TEAMS; add wbe there, or did you mean BELLBOARD_TEAM_WEB_LABELS?`},
-		{"a misspelled setting of a misspelled team", env("BELLBOARD_TEAM_WBE_LABLES=x"), `BELLBOARD_TEAM_WBE_LABLES="x" no such setting; did you mean BELLBOARD_TEAM_WEB_LABELS?`},
+		{"a misspelled setting of a misspelled team", env("BELLBOARD_TEAM_WBE_LABLES=x"), `BELLBOARD_TEAM_WBE_LABLES="x" no such setting; did you mean BELLBOARD_TEAM_WEB_LABELS or BELLBOARD_TEAM_WBE_LABELS?`},
 		{"a short team that is not listed", env("BELLBOARD_TEAM_OPS_LABELS=x"), `BELLBOARD_TEAM_OPS_LABELS="x" no team of that name in BELLBOARD_TEAMS; add ops there or unset this`},
 		{"a setting of a short team that is not listed", env("BELLBOARD_TEAM_OPS_EPHEMERAL_CPU=1"), `BELLBOARD_TEAM_OPS_EPHEMERAL_CPU="1" no team of that name in BELLBOARD_TEAMS; add ops there or unset this`},
-		{"a misspelled setting of a team that is not listed", env("BELLBOARD_TEAM_OPS_LABEL=x"), `BELLBOARD_TEAM_OPS_LABEL="x" no such setting; unset it (bellboard config lists all)`},
+		{"a misspelled setting of a team that is not listed", env("BELLBOARD_TEAM_OPS_LABEL=x"), `BELLBOARD_TEAM_OPS_LABEL="x" no such setting; did you mean BELLBOARD_TEAM_OPS_LABELS?`},
+		{"a misspelled long setting of a team that is not listed", env("BELLBOARD_TEAM_OPS_TWO_SCALE_DOWN_COLDOWN=1s"), `BELLBOARD_TEAM_OPS_TWO_SCALE_DOWN_COLDOWN="1s" no such setting; did you mean BELLBOARD_TEAM_OPS_TWO_SCALE_DOWN_COOLDOWN?`},
+		{"the longest setting of a team that is not listed", env("BELLBOARD_TEAM_OPS_ALLOW_HOST_DOCKER=true"), `BELLBOARD_TEAM_OPS_ALLOW_HOST_DOCKER="true" no team of that name in BELLBOARD_TEAMS; add ops there or unset this`},
+		{"no name of a team", env("BELLBOARD_TEAM_LABELS=x"), `BELLBOARD_TEAM_LABELS="x" no such setting; did you mean BELLBOARD_TEAM_<NAME>_LABELS?`},
+		{"small letters", env("BELLBOARD_TEAM_web_MODE=auto"), `BELLBOARD_TEAM_web_MODE="auto" no such setting; did you mean BELLBOARD_TEAM_WEB_MODE?`},
 		{"two letters are another team", env("BELLBOARD_TEAMS=web,qa", "BELLBOARD_TEAM_QA_LABELS=q", "BELLBOARD_TEAM_QB_LABELS=x"), `BELLBOARD_TEAM_QB_LABELS="x" no team of that name in BELLBOARD_TEAMS; add qb there or unset this`},
 		{"a misspelled team of two words", env("BELLBOARD_TEAMS=web,web-shop", "BELLBOARD_TEAM_WEB_SHOP_LABELS=s", "BELLBOARD_TEAM_WEB_SHPO_LABELS=x"), `BELLBOARD_TEAM_WEB_SHPO_LABELS="x" no team of that name in BELLBOARD_TEAMS; add web-shpo there, or did you mean BELLBOARD_TEAM_WEB_SHOP_LABELS?`},
 		{"a team that is not listed", env("BELLBOARD_TEAM_MOBILE_APPS_PERSISTENT_CPU=1"), `BELLBOARD_TEAM_MOBILE_APPS_PERSISTENT_CPU="1" no team of that name in BELLBOARD_TEAMS; add mobile-apps there or unset this`},
@@ -154,8 +160,25 @@ BELLBOARD_SSH_HOST_KEY not set, and Jenkins calls the agents of web by SSH; set 
 			`BELLBOARD_TEAMS="` + strings.Repeat("w", 41) + `" "` + strings.Repeat("w", 41) + `" is longer than 40 characters; shorten it`,
 		},
 		{"one name before another is fine", env("BELLBOARD_TEAMS=web,web-b", "BELLBOARD_TEAM_WEB_B_LABELS=b", "BELLBOARD_TEAM_WEB_B_MAX_AGENTS=3"), ""},
-		{"a name that ends like a kind", env("BELLBOARD_TEAMS=web,web-persistent", "BELLBOARD_TEAM_WEB_PERSISTENT_LABELS=b"), `BELLBOARD_TEAMS="web,web-persistent" team web-persistent and another would share BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT; rename one`},
-		{"the same the other way round", env("BELLBOARD_TEAMS=web-persistent,web", "BELLBOARD_TEAM_WEB_PERSISTENT_LABELS=b"), `BELLBOARD_TEAMS="web-persistent,web" team web and another would share BELLBOARD_TEAM_WEB_PERSISTENT_IDLE_TIMEOUT; rename one`},
+		{"a name that ends like a kind", env("BELLBOARD_TEAMS=web,web-persistent", "BELLBOARD_TEAM_WEB_PERSISTENT_LABELS=b", "BELLBOARD_TEAM_WEB_PERSISTENT_MODE=auto"), ""},
+		{"a variable of two teams, by the kind", env("BELLBOARD_TEAMS=web,web-persistent", "BELLBOARD_TEAM_WEB_PERSISTENT_LABELS=b", "BELLBOARD_TEAM_WEB_PERSISTENT_CPU=2"), `BELLBOARD_TEAM_WEB_PERSISTENT_CPU="2" may be PERSISTENT_CPU of team web or CPU of team web-persistent; rename one of the two teams`},
+		{"the same the other way round", env("BELLBOARD_TEAMS=web-persistent,web", "BELLBOARD_TEAM_WEB_PERSISTENT_LABELS=b", "BELLBOARD_TEAM_WEB_PERSISTENT_CPU=2"), `BELLBOARD_TEAM_WEB_PERSISTENT_CPU="2" may be CPU of team web-persistent or PERSISTENT_CPU of team web; rename one of the two teams`},
+		{"a variable of two teams, by a long setting", env("BELLBOARD_TEAMS=web-allow-host,web", "BELLBOARD_TEAM_WEB_ALLOW_HOST_LABELS=b", "BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER=none"), `BELLBOARD_TEAM_WEB_ALLOW_HOST_DOCKER="none" may be DOCKER of team web-allow-host or ALLOW_HOST_DOCKER of team web; rename one of the two teams`},
+
+		// Without BELLBOARD_TEAMS.
+		{"a team by its labels", unlisted(), ""},
+		{"two teams by their labels", unlisted("BELLBOARD_TEAM_WEB_SHOP_LABELS=shop", "BELLBOARD_TEAM_WEB_SHOP_MODE=ephemeral"), ""},
+		{"empty labels", unlisted("BELLBOARD_TEAM_WEB_LABELS="), `BELLBOARD_TEAM_WEB_LABELS="" set, but empty; give it a value or unset it`},
+		{"no labels, but another setting", unlisted("BELLBOARD_TEAM_OPS_MODE=auto"), `BELLBOARD_TEAM_OPS_MODE="auto" no team ops, since BELLBOARD_TEAM_OPS_LABELS is not set; set that or unset this`},
+		{"no labels anywhere, but another setting", unlisted("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_OPS_MODE=auto"), `BELLBOARD_TEAM_OPS_MODE="auto" no team ops, since BELLBOARD_TEAM_OPS_LABELS is not set; set that or unset this`},
+		{"a team like another one", unlisted("BELLBOARD_TEAM_WBE_MODE=auto"), `BELLBOARD_TEAM_WBE_MODE="auto" no team wbe, since BELLBOARD_TEAM_WBE_LABELS is not set; set that, or did you mean BELLBOARD_TEAM_WEB_MODE?`},
+		{"misspelled labels of a second team", unlisted("BELLBOARD_TEAM_MOBILE_LABLES=mac"), `BELLBOARD_TEAM_MOBILE_LABLES="mac" no such setting; did you mean BELLBOARD_TEAM_MOBILE_LABELS?`},
+		{"misspelled labels of the only team", unlisted("BELLBOARD_TEAM_WEB_LABELS=-", "BELLBOARD_TEAM_WEB_LABLES=linux"), `BELLBOARD_TEAM_WEB_LABLES="linux" no such setting; did you mean BELLBOARD_TEAM_WEB_LABELS?`},
+		{"the longest setting of a team without labels", unlisted("BELLBOARD_TEAM_OPS_PERSISTENT_CACHE_SIZE=9Gi"), `BELLBOARD_TEAM_OPS_PERSISTENT_CACHE_SIZE="9Gi" no team ops, since BELLBOARD_TEAM_OPS_LABELS is not set; set that or unset this`},
+		{"labels of a kind", unlisted("BELLBOARD_TEAM_WEB_PERSISTENT_LABELS=big"), `BELLBOARD_TEAM_WEB_PERSISTENT_LABELS="big" agents of both kinds have the labels of BELLBOARD_TEAM_WEB_LABELS; unset this, or, if there is a team web-persistent, name all teams in BELLBOARD_TEAMS`},
+		{"a team named like a kind of none", unlisted("BELLBOARD_TEAM_OPS_PERSISTENT_LABELS=big"), ""},
+		{"labels in small letters", unlisted("BELLBOARD_TEAM_ops_LABELS=x"), `BELLBOARD_TEAM_ops_LABELS="x" no team ops, since BELLBOARD_TEAM_OPS_LABELS is not set; set that or unset this`},
+		{"a name that can name no team", unlisted("BELLBOARD_TEAM__OPS_LABELS=x"), `BELLBOARD_TEAM__OPS_LABELS="x" "-ops" cannot name a team; write lower-case letters, digits and dashes, a letter or digit first and last`},
 
 		// Labels.
 		{"the same labels", two("BELLBOARD_TEAM_DATA_LABELS=docker linux docker"), `BELLBOARD_TEAM_DATA_LABELS="docker linux docker" the same labels as team web has, so Bellboard cannot tell their builds apart; change one`},
@@ -221,7 +244,7 @@ func TestTags(t *testing.T) {
 	for _, m := range pool.DockerModes() {
 		modes = append(modes, string(m))
 	}
-	tags := []string{"split_words", "min", "max", "zero", "why", "one", "is", "need", "login", "work", "with", "shown", "persistent", "desc"}
+	tags := []string{"split_words", "min", "max", "zero", "why", "one", "is", "need", "login", "with", "shown", "persistent", "desc"}
 	for _, f := range slices.Concat(fieldsOf(&Global{}), fieldsOf(&Limits{}), fieldsOf(&PodSettings{})) {
 		for _, m := range regexp.MustCompile(`(\w+):"[^"]*"`).FindAllStringSubmatch(string(f.Tag), -1) {
 			if !slices.Contains(tags, m[1]) {

@@ -14,7 +14,7 @@ import (
 //	why        the end of the remedy for a value that is out of bounds
 //	one        the values that are allowed
 //	is         the form of a text: one of forms
-//	need       the remedy if the setting is not set; login: the same, unless WithoutJenkins; work: unless WithoutTeams
+//	need       the remedy if the setting is not set; login: the same, unless WithoutJenkins
 //	with       the setting must be set if agents connect in this way
 //	shown      the default in the README if the built-in value is empty
 //	persistent the default of persistent agents in the README, if other settings decide it
@@ -31,7 +31,7 @@ type Global struct {
 	JenkinsCAFile       string        `split_words:"true" shown:"the system's" desc:"PEM file of the authorities that may sign Jenkins' certificate"`
 	PollInterval        time.Duration `split_words:"true" min:"1ms" max:"30s" desc:"time between two polls of Jenkins. Shorter: builds wait less, Jenkins answers more reads. If Jenkins answers slowly, Bellboard waits ten times its answer time, at most 30s"`
 	JenkinsRestartGrace time.Duration `split_words:"true" min:"0s" desc:"how long after a start of Jenkins Bellboard keeps agents that an older build may still want. Shorter: a pipeline about to resume may lose its agent"`
-	Teams               string        `split_words:"true" work:"name your teams, e.g. web,mobile" is:"teams" desc:"names of the teams, in the order in which they are shown"`
+	Teams               string        `split_words:"true" is:"teams" shown:"every team with LABELS" desc:"names of the teams, in the order in which they are shown; another team is a mistake"`
 	Instance            string        `split_words:"true" is:"DNS label" desc:"name of this installation; Bellboard ignores nodes and pods of other installations"`
 	AgentJenkinsURL     string        `split_words:"true" is:"URL" shown:"JENKINS_URL" desc:"address at which agents reach Jenkins, if it is not JENKINS_URL"`
 	AgentJenkinsTunnel  string        `split_words:"true" is:"host and port" shown:"–" desc:"host:port of Jenkins' TCP port for agents, for CONNECT=tcp, if that port is not on the host of AGENT_JENKINS_URL"`

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,6 +16,47 @@ import (
 	"bellboard/queue"
 	"bellboard/scaler"
 )
+
+// teamPrefix begins the variables of every team.
+var teamPrefix = scaler.VariablesOf("", "")
+
+// teamOf returns the name of the team that variables have in capitals.
+func teamOf(capitals string) string { return strings.ToLower(strings.ReplaceAll(capitals, "_", "-")) }
+
+// lists reports whether BELLBOARD_TEAMS names the teams.
+func (l *loader) lists() bool { return len(words(l.Global.Teams)) > 0 }
+
+// teamNames returns the names of the teams: those of BELLBOARD_TEAMS, or else of all teams that have labels.
+func (l *loader) teamNames() []string {
+	if l.lists() {
+		seen := sets.New[string]() // checkTeams reports a name that shares its variables with a name before it
+		return slices.DeleteFunc(words(l.Global.Teams), func(name string) bool {
+			again := seen.Has(prefixOf(name, ""))
+			seen.Insert(prefixOf(name, ""))
+			return again
+		})
+	}
+	var names []string
+	for _, variable := range slices.Sorted(maps.Keys(l.env)) {
+		capitals, labels := strings.CutSuffix(strings.TrimPrefix(variable, teamPrefix), "_LABELS")
+		name := teamOf(capitals)
+		if !labels || prefixOf(name, "")+"_LABELS" != variable {
+			continue
+		}
+		stem := strings.TrimSuffix(strings.TrimSuffix(name, "-persistent"), "-ephemeral")
+		switch remedy, labels := checkTeam(name), prefixOf(stem, "")+"_LABELS"; {
+		case remedy != "":
+			l.refuse(variable, remedy)
+		case stem != name && l.env[labels] != "":
+			const remedy = "agents of both kinds have the labels of %s; unset this, or, if there is a team %s, name all teams in BELLBOARD_TEAMS"
+			l.refuse(variable, fmt.Sprintf(remedy, labels, name))
+		default:
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
 
 // team makes one team's settings of the variables.
 func (l *loader) team(name string) Team {

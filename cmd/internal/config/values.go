@@ -245,24 +245,34 @@ func words(list string) []string { return strings.Fields(strings.ReplaceAll(list
 
 // checkTeams checks that the words can name teams, and that each team has its own variables.
 func checkTeams(list string) string {
-	const longest = 40 // leaves room for the kind and the random part in the name of an agent
 	seen := map[string]string{}
 	for _, n := range words(list) {
-		switch other, twice := seen[envName(n)]; {
+		variables := scaler.VariablesOf(n, "")
+		other, twice := seen[variables]
+		switch remedy := checkTeam(n); {
 		case twice && other == n:
 			return fmt.Sprintf("names %s twice; drop one", n)
 		case twice:
-			const remedy = "teams %s and %s would share the variables %s%s_…; rename one"
-			return fmt.Sprintf(remedy, other, n, teamPrefix, envName(n))
-		case len(validation.IsDNS1123Label(n)) > 0:
-			return fmt.Sprintf("%q cannot name a team; write lower-case letters, digits and dashes, "+
-				"a letter or digit first and last", n)
-		case len(n) > longest:
-			return fmt.Sprintf("%q is longer than %d characters; shorten it", n, longest)
+			return fmt.Sprintf("teams %s and %s would share the variables %s_…; rename one", other, n, variables)
+		case remedy != "":
+			return remedy
 		}
-		seen[envName(n)] = n
+		seen[variables] = n
 	}
-	return unless(len(seen) > 0, "an empty list; name at least one")
+	return unless(len(seen) > 0, "an empty list; name at least one, or unset it")
+}
+
+// checkTeam checks that a word can name a team.
+func checkTeam(name string) string {
+	const longest = 40 // leaves room for the kind and the random part in the name of an agent
+	switch {
+	case len(validation.IsDNS1123Label(name)) > 0:
+		return fmt.Sprintf("%q cannot name a team; write lower-case letters, digits and dashes, "+
+			"a letter or digit first and last", name)
+	case len(name) > longest:
+		return fmt.Sprintf("%q is longer than %d characters; shorten it", name, longest)
+	}
+	return ""
 }
 
 // checkLabels checks that each label is a plain atom of Jenkins' label grammar, which a job can name without

@@ -308,9 +308,7 @@ func unauthorised(err error) bool {
 // remedyFor returns the remedy for a rejection by admission. Only the text tells such rejections apart.
 func remedyFor(s *pool.Spec, err error) string {
 	words := err.Error()
-	setting := func(name string) string {
-		return "BELLBOARD_TEAM_" + strings.ToUpper(strings.ReplaceAll(s.Team, "-", "_")) + "_" + strings.ToUpper(string(s.Kind)) + "_" + name
-	}
+	setting := func(name string) string { return scaler.VariablesOf(s.Team, s.Kind) + "_" + name }
 	if remedy := s.QuotaRemedy(err); remedy != "" {
 		return remedy
 	}

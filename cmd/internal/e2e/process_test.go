@@ -30,13 +30,15 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// shipped is the binary that ships, which the first call builds. It has no flags of its own, so that the
-// cache of other builds serves.
+// shipped is the binary that ships. The first call builds it as the image's binary is built: so it needs no
+// other file, and the cache of that build serves.
 var shipped = sync.OnceValues(func() (file string, err error) {
 	if shippedIn, err = os.MkdirTemp("", "bellboard-e2e-"); err != nil {
 		return "", err
 	}
-	if out, err := exec.Command("go", "build", "-o", shippedIn, "bellboard/cmd/bellboard").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-trimpath", "-o", shippedIn, "bellboard/cmd/bellboard")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return filepath.Join(shippedIn, "bellboard"), nil

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"bellboard/cmd/internal/app"
-	"bellboard/deploy"
+	"bellboard/cmd/internal/chart"
 	"bellboard/deploy/manifest"
 	"bellboard/queue/jenkinssim"
 )
@@ -22,29 +22,41 @@ import (
 // person is the name of the ServiceAccount of somebody with a kubeconfig, who has no right of Bellboard's.
 const person = "person"
 
-// reader gives the person the Role of deploy/reader.yaml.
+// reader gives the person what the chart gives readers.
 func (h *home) reader() {
 	h.t.Helper()
-	text, err := deploy.Files.ReadFile("reader.yaml")
+	text, err := chart.Render(h.t.Context(), "--values", chart.Example("first"), "--namespace", h.ns, "--show-only", "templates/rbac.yaml",
+		"--set", "readers[0].kind=ServiceAccount,readers[0].name="+person+",readers[0].namespace="+h.ns)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	objects, err := manifest.Objects(text)
-	if err != nil || len(objects) != 1 {
-		h.t.Fatal(len(objects), err)
-	}
-	role := objects[0].(*rbacv1.Role)
-	role.Namespace = h.ns
-	if _, err := h.k.RbacV1().Roles(h.ns).Create(h.t.Context(), role, metav1.CreateOptions{}); err != nil {
+	if err != nil {
 		h.t.Fatal(err)
 	}
-	binding := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: person, Namespace: h.ns}},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
+	made := 0
+	for _, o := range objects {
+		var err error
+		switch o := o.(type) {
+		case *rbacv1.Role:
+			if o.Name != "bellboard-reader" {
+				continue
+			}
+			_, err = h.k.RbacV1().Roles(h.ns).Create(h.t.Context(), o, metav1.CreateOptions{})
+		case *rbacv1.RoleBinding:
+			if o.Name != "bellboard-reader" {
+				continue
+			}
+			_, err = h.k.RbacV1().RoleBindings(h.ns).Create(h.t.Context(), o, metav1.CreateOptions{})
+		default:
+			continue
+		}
+		if made++; err != nil {
+			h.t.Fatal(err)
+		}
 	}
-	if _, err := h.k.RbacV1().RoleBindings(h.ns).Create(h.t.Context(), binding, metav1.CreateOptions{}); err != nil {
-		h.t.Fatal(err)
+	if made != 2 {
+		h.t.Fatalf("the chart makes %d objects for readers, want a Role and its binding", made)
 	}
 }
 
@@ -70,7 +82,7 @@ func (h *home) ask(args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// TestStatusAndWhy asks two replicas from outside of the cluster, with the rights of deploy/reader.yaml and
+// TestStatusAndWhy asks two replicas from outside of the cluster, with the rights of the chart's readers and
 // through the API server: whichever leads answers, also after the other has died.
 func TestStatusAndWhy(t *testing.T) {
 	t.Parallel()
@@ -106,7 +118,7 @@ func TestStatusAndWhy(t *testing.T) {
 	}
 	h.jenkins.Submit(jenkinssim.Job{Name: "legacy", Label: "windows && gpu"})
 
-	if _, stderr, code := h.ask("status"); code != 1 || !strings.Contains(stderr, "ask for the Role bellboard-reader in terminal") {
+	if _, stderr, code := h.ask("status"); code != 1 || !strings.Contains(stderr, "ask for the Role of the chart's readers in terminal") {
 		t.Errorf("without any right: %d, %s", code, stderr)
 	}
 	h.reader()

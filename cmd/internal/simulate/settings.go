@@ -20,7 +20,7 @@ const unlimited = "1000000"
 func Settings(set ...string) (*config.Timetable, time.Duration, error) {
 	environ := []string{
 		"BELLBOARD_JENKINS_URL=http://jenkins", "BELLBOARD_TEAMS=" + team, "BELLBOARD_MAX_AGENTS=" + unlimited,
-		"BELLBOARD_TEAM_" + strings.ToUpper(team) + "_LABELS=" + team, "BELLBOARD_DEFAULT_MAX_AGENTS=" + unlimited,
+		scaler.VariablesOf(team, "") + "_LABELS=" + team, "BELLBOARD_DEFAULT_MAX_AGENTS=" + unlimited,
 	}
 	for _, s := range set {
 		key, value, ok := strings.Cut(s, "=")
