@@ -391,6 +391,7 @@ func TestCaps(t *testing.T) {
 				in.MaxAgents = 6
 				in.agent("web", Ephemeral, "g", deletingByUs, ours, offline, endedFor(24*time.Hour))
 				in.agent("web", Persistent, "f", deletingByUs, fence, offline, endedFor(StuckPodAfter))
+				in.agent("web", Persistent, "e", deletingByUs, failed, ours, offline, endedFor(24*time.Hour))
 				// Others deleted this pod, and the Swarm node went with its agent.
 				in.agent("web", Persistent, "l", deleting, noNode, endedFor(StuckPodAfter))
 				// The slot of this pod is for the next agent.

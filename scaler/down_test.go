@@ -501,11 +501,13 @@ func TestStraysTakeTurns(t *testing.T) {
 func TestTidyingIsPaced(t *testing.T) {
 	in := newHouse(pets(func(t *Team) { t.MaxAgents, t.MaxPersistent = 200, 200 }))
 	away := func(p *Pair) { p.Pod.ConnectedAt = noon.Add(-time.Hour) }
-	in.agents(25, "web", Persistent, "g", noNode, away)
-	in.agents(25, "web", Persistent, "f", noPod, fence)
-	in.agents(25, "web", Persistent, "s", noPod, offline, ours)
-	in.agents(25, "web", Persistent, "w", fence, away)
-	in.agents(25, "web", Persistent, "l", deleting)
+	in.agents(20, "web", Persistent, "g", noNode, away)
+	in.agents(20, "web", Persistent, "f", noPod, fence)
+	in.agents(20, "web", Persistent, "s", noPod, offline, ours)
+	in.agents(20, "web", Persistent, "b", noPod, offline, busy)
+	in.agents(20, "web", Persistent, "w", fence, away)
+	in.agents(20, "web", Persistent, "x", fence, away)
+	in.agents(20, "web", Persistent, "l", deleting)
 	for _, p := range in.Cluster.Pods {
 		amend(&in.Memory.Agents, p.Name, func(m *AgentMemory) { m.Away = noon.Add(-time.Hour) })
 	}
@@ -520,13 +522,15 @@ func TestTidyingIsPaced(t *testing.T) {
 		in.Now = noon.Add(time.Duration(i) * 200 * time.Millisecond)
 		plan, mem := decide(t, in)
 		for _, a := range plan.Actions {
-			if a.Verb == Fence || a.Reason == ReasonStray || a.Verb == DeleteNode && a.Reason == ReasonGhost {
+			if a.Verb == Fence || a.Reason == ReasonStray || a.Reason == ReasonLost || a.Verb == DeleteNode && a.Reason == ReasonGhost {
 				asked[a.Agent] = true
 				seconds[in.Now.Unix()]++
 			}
 		}
-		if got := did(plan); got["delete-node web persistent resume"] != 25 || got["mark web persistent leaving"] != 25 {
-			t.Fatalf("Decide() = %v, want every fence in a build's way to go, and every agent marked whose pod goes", got)
+		for _, all := range []string{"delete-node web persistent resume", "delete-pod web persistent ghost", "mark web persistent leaving"} {
+			if got := did(plan); got[all] != 20 {
+				t.Fatalf("Decide() = %v, want all 20 of %q at once", got, all)
+			}
 		}
 		in.Memory = mem
 	}
@@ -535,8 +539,8 @@ func TestTidyingIsPaced(t *testing.T) {
 			t.Errorf("Decide() tidies up %d times in one second, want 8", n)
 		}
 	}
-	if len(asked) != 75 || len(seconds) != 60 {
-		t.Errorf("%d of 75 ghosts, fences and strays had their turn in %d s, want all in 60", len(asked), len(seconds))
+	if len(asked) != 80 || len(seconds) != 60 {
+		t.Errorf("%d of 80 ghosts, fences, strays and lost nodes had their turn in %d s, want all in 60", len(asked), len(seconds))
 	}
 }
 

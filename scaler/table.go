@@ -92,8 +92,7 @@ type Verdict struct {
 // tidies reports whether the verdict's step only tidies up in Jenkins: a Jenkins node that no team needs, or
 // a fence. While such a step waits, no build is in danger.
 func (v *Verdict) tidies() bool {
-	stray := v.Class == Stray || v.Class == Lost
-	return v.Do == Fence || v.Do == DeleteNode && v.Class == Fenced || v.Do != "" && stray
+	return v.Do == Fence || v.Do == DeleteNode && v.Class == Fenced || v.Class == Stray || v.Class == Lost
 }
 
 // mark returns whose mark the Jenkins node carries. A Jenkins node that is absent is not marked.

@@ -110,6 +110,7 @@ func TestClassify(t *testing.T) {
 		{"a pinned fence goes at once, in grace too", pairOf(swarm, fence, pinned, grace), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
 		{"a pinned fence goes at once, without a pod too", pairOf(noPod, fence, pinned), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
 		{"a pinned fence goes at once, though its pod ended", pairOf(swarm, fence, pinned, failed), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
+		{"a pinned fence goes at once, whatever its mark", pairOf(swarm, fence, ours, pinned), Verdict{Class: FenceInTheWay, Do: DeleteNode, Reason: ReasonResume}},
 		{"a fence that no item names is no fence in the way", pairOf(swarm, fence), Verdict{Class: Fenced, Do: DeletePod, Reason: ReasonGhost}},
 
 		// resuming
@@ -129,6 +130,7 @@ func TestClassify(t *testing.T) {
 		{"pinned, away for long", pairOf(offline, away(time.Hour), pinned), Verdict{Class: Awaited}},
 		{"pinned, its Swarm node absent", pairOf(swarm, noNode, away(time.Hour), pinned), Verdict{Class: Awaited}},
 		{"pinned, its pod ended", pairOf(offline, failed, pinned), Verdict{Class: Awaited}},
+		{"pinned, its pod ended, and Bellboard has deleted it", pairOf(offline, failed, deletingByUs, pinned), Verdict{Class: Awaited}},
 		{"pinned, its pod deleted by others", pairOf(deleting, pinned), Verdict{Class: Awaited}},
 		{"pinned berth", pairOf(noPod, offline, berth, pinned), Verdict{Class: Awaited}},
 		{"pinned, never connected in time", pairOf(offline, scheduled(time.Hour), pinned), Verdict{Class: Awaited}},
@@ -434,6 +436,23 @@ func anyPair(t *rapid.T) Pair {
 // anyMarkTime draws the time of a mark. Zero means that Jenkins does not say.
 func anyMarkTime(t *rapid.T) time.Time {
 	return rapid.SampledFrom([]time.Time{{}, noon.Add(-time.Hour), noon.Add(-time.Minute)}).Draw(t, "marked at")
+}
+
+// TestTimes: other tests say these times by their names, and would not notice another value.
+func TestTimes(t *testing.T) {
+	for what, tt := range map[string][2]time.Duration{
+		"a pod may wait for a Kubernetes node":     {UnscheduledTimeout, 15 * time.Minute},
+		"an agent may be away":                     {GhostAfter, 6 * time.Minute},
+		"a busy Jenkins node without a pod waits":  {LostAfter, 10 * time.Minute},
+		"a deleted pod counts to the caps":         {StuckPodAfter, 5 * time.Minute},
+		"a free agent's pod stays protected":       {FreeUnprotected, 30 * time.Second},
+		"Jenkins is asked again to call an agent":  {Relaunch, 10 * time.Second},
+		"a slot on which no agent started is left": {SlotAside, 10 * time.Minute},
+	} {
+		if tt[0] != tt[1] {
+			t.Errorf("%s for %s, want %s", what, tt[0], tt[1])
+		}
+	}
 }
 
 // TestClassifyNeverHarms: the rules that protect a build hold for every pair there could be.
