@@ -224,6 +224,7 @@ func TestClassify(t *testing.T) {
 
 		// stuck because of a definite failure: given up long before START_TIMEOUT
 		{"failing for just under a minute", pairOf(offline, scheduled(young), failing(time.Minute-justUnder)), Verdict{Class: Coming, Capacity: 1}},
+		{"its node was absent, and is there again", pairOf(offline, gone, scheduled(young)), Verdict{Class: Coming, Capacity: 1}},
 		{"failing for a while, by its Docker daemon", pairOf(offline, scheduled(young), undocked), Verdict{Class: Coming, Capacity: 1}},
 		{"failing for a minute", pairOf(offline, scheduled(2*young), failing(time.Minute)), Verdict{Class: Stuck, Do: Mark, Reason: ReasonStuck}},
 		{"failing for a minute, in grace", pairOf(offline, scheduled(2*young), failing(time.Minute), grace), Verdict{Class: Stuck}},
@@ -253,6 +254,7 @@ func TestClassify(t *testing.T) {
 		{"busy, persistent: left alone", pairOf(persistent, busy), Verdict{Class: Busy}},
 		{"busy, persistent, Kubernetes will take its pod", pairOf(persistent, busy, disrupted), Verdict{Class: Busy, Do: Mark, Reason: ReasonLeaving}},
 		{"busy, its Docker daemon is dead", pairOf(persistent, busy, undocked), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
+		{"busy, its Docker daemon is dead, and its pod is about to go", pairOf(persistent, busy, undocked, disrupted), Verdict{Class: Busy, Do: Mark, Reason: ReasonLeaving}},
 		{"busy, the same of an agent with room for more builds", pairOf(persistent, busy, undocked, func(p *Pair) { p.Node.Executors = 3 }), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
 		{"busy, the same seen for the first time", pairOf(persistent, busy, dying, func(p *Pair) { p.Node.Executors = 3 }), Verdict{Class: Busy, Capacity: 2}},
 		{"busy, ephemeral, its Docker daemon is dead", pairOf(busy, undocked), Verdict{Class: Busy, Do: Mark, Reason: ReasonDocker}},
@@ -288,6 +290,7 @@ func TestClassify(t *testing.T) {
 
 		// Jenkins is about to restart
 		{"a busy agent is not marked before a restart", pairOf(busy, quiet), Verdict{Class: Busy}},
+		{"nor is one that is about to go", pairOf(busy, disrupted, quiet), Verdict{Class: Busy}},
 		{"its mark is lifted", pairOf(busy, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
 		{"a persistent agent's mark, too", pairOf(persistent, busy, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
 		{"the mark of an agent whose connection is cut, too", pairOf(busy, offline, ours, quiet), Verdict{Class: Draining, Do: ClearMark, Reason: ReasonQuietDown}},
@@ -330,6 +333,7 @@ func TestClassify(t *testing.T) {
 		{"ghost, the hook's mark of an unknown time counts as none", pairOf(offline, away(time.Hour), hook, seen), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
 		{"ghost, a Swarm agent without its node", pairOf(swarm, noNode, away(time.Hour)), Verdict{Class: Ghost, Do: Fence, Reason: ReasonGhost}},
 		{"ghost, a Swarm agent whose node is offline", pairOf(swarm, offline, away(time.Hour)), Verdict{Class: Ghost, Do: Mark, Reason: ReasonGhost}},
+		{"no ghost, its node was absent, and is there again", pairOf(offline, gone), Verdict{Class: Reconnecting, Capacity: 1}},
 		{"ghost, inbound with its node absent", pairOf(noNode, gone, away(time.Hour)), Verdict{Class: Ghost, Do: DeletePod, Reason: ReasonGhost}},
 		{"ghost, inbound with its node missing from one answer", pairOf(noNode, away(time.Hour)), Verdict{Class: Ghost}},
 
@@ -351,6 +355,7 @@ func TestClassify(t *testing.T) {
 		{"lost, first seen marked", pairOf(noPod, offline, busy, ours), Verdict{Class: Lost}},
 		{"lost, just under ten minutes", pairOf(noPod, offline, busy, ours, seen, lostFor(10*time.Minute-justUnder)), Verdict{Class: Lost}},
 		{"lost for ten minutes", pairOf(noPod, offline, busy, ours, seen, lostFor(10*time.Minute)), Verdict{Class: Lost, Do: DeleteNode, Reason: ReasonLost}},
+		{"lost for ten minutes, under the hook's mark since", pairOf(noPod, offline, busy, hook, told, seen, lostFor(time.Hour)), Verdict{Class: Lost, Do: Mark, Reason: ReasonLost}},
 		{"lost for ten minutes, in grace", pairOf(noPod, offline, busy, ours, seen, grace, lostFor(time.Hour)), Verdict{Class: Lost}},
 		{"lost, the mark not seen before", pairOf(noPod, offline, busy, ours, lostFor(time.Hour)), Verdict{Class: Lost}},
 		{"lost, a one-off executor", pairOf(noPod, offline, oneOff, hook), Verdict{Class: Lost, Do: Mark, Reason: ReasonLost}},
