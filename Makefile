@@ -5,7 +5,7 @@ FUZZTIME ?= 30s
 SEEDS    ?= 200
 COUNT    ?= 10
 
-.PHONY: help build test race lint fmt bench fuzz demo chaos image release jenkins kube e2e e2e-install e2e-node speed seen pictures replay docs manifests ci
+.PHONY: help build test race lint fmt bench fuzz demo chaos mutate image release jenkins kube e2e e2e-install e2e-node speed seen pictures replay docs manifests ci
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ demo: ## run the daemon with a simulated Jenkins and cluster in this terminal, f
 
 chaos: ## run SEEDS=200 simulated days in which everything breaks
 	go test -count=1 -timeout 0 ./cmd/internal/house -house.seeds=$(SEEDS) -house.hours=2
+
+mutate: ## change each rule that protects builds, and name the changes that no test notices; ONLY=scaler/table.go takes 20 minutes
+	go run ./cmd/internal/mutate -only '$(ONLY)'
 
 image: ## build the image without a registry, and run it (needs root and Debian)
 	deploy/image/build $(BELLBOARD_NODE_IMAGE)
