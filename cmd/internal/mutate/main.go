@@ -1,8 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	_ "embed" // harmless.txt
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -36,8 +37,10 @@ const slow = "Explore|Property|Chaos|Restart"
 // stages are the tests that should notice a mutant, by the folder of its file.
 var stages = map[string][]stage{
 	"scaler": {
-		{"scaler", []string{"-test.skip", slow, "-rapid.nofailfile"}}, {pkg: "scaler/control"},
-		{"scaler", []string{"-test.run", slow, "-rapid.nofailfile"}}, {pkg: "cmd/internal/house"},
+		{"scaler", []string{"-test.skip", slow, "-rapid.nofailfile"}},
+		{pkg: "scaler/control"},
+		{"scaler", []string{"-test.run", slow, "-rapid.nofailfile"}},
+		{pkg: "cmd/internal/house"},
 	},
 	"scaler/control": {{pkg: "scaler/control"}, {pkg: "cmd/internal/house"}},
 	"pool":           {{pkg: "pool"}, {pkg: "cmd/internal/house"}},
@@ -53,14 +56,15 @@ func main() {
 	procs := flag.Int("procs", runtime.NumCPU(), "how many mutants to run at once")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, *only, *list, *procs); err != nil {
+	err := run(ctx, *only, *list, *procs)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, only string, list bool, procs int) error {
+func run(ctx context.Context, only string, list bool, procs int) (err error) {
 	chosen, err := regexp.Compile(only)
 	if err != nil {
 		return fmt.Errorf("-only=%q is no regular expression: %w", only, err)
@@ -73,7 +77,7 @@ func run(ctx context.Context, only string, list bool, procs int) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	all, path, err := overlay(root, folder, files)
 	if err != nil {
 		return err
@@ -85,10 +89,6 @@ func run(ctx context.Context, only string, list bool, procs int) error {
 		}
 		return nil
 	}
-	harmless, err := reasons(filepath.Join(root, "cmd/internal/mutate/harmless.txt"))
-	if err != nil {
-		return err
-	}
 	t := tests{root: root, folder: folder, built: map[string]string{}}
 	if err := t.build(ctx, path, all); err != nil {
 		return err
@@ -96,19 +96,18 @@ func run(ctx context.Context, only string, list bool, procs int) error {
 	if err := t.healthy(ctx); err != nil {
 		return err
 	}
-	return t.all(ctx, all, harmless, procs)
+	return t.all(ctx, all, reasons(harmless), procs)
 }
 
-// reasons reads why mutants that live are harmless: the mutant's key and the reason in the line after, with a tab.
-func reasons(path string) (map[string]string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
+//go:embed harmless.txt
+var harmless string
+
+// reasons returns why mutants that live are harmless, by their keys: a line with the key, and below it, after a
+// tab, the reason.
+func reasons(text string) map[string]string {
 	out, key := map[string]string{}, ""
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		switch line := lines.Text(); {
+	for line := range strings.Lines(text) {
+		switch line := strings.TrimSuffix(line, "\n"); {
 		case line == "" || line[0] == '#':
 		case line[0] == '\t':
 			out[key] = strings.TrimSpace(line)
@@ -116,7 +115,7 @@ func reasons(path string) (map[string]string, error) {
 			key = line
 		}
 	}
-	return out, nil
+	return out
 }
 
 // tests are the compiled tests, by package.
@@ -133,7 +132,7 @@ func (t *tests) build(ctx context.Context, overlay string, all []mutant) error {
 				continue
 			}
 			to := filepath.Join(t.folder, strings.ReplaceAll(s.pkg, "/", "-")+".test")
-			cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", to, "./"+s.pkg)
+			cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", to, "./"+s.pkg) //nolint:gosec // our own packages
 			cmd.Dir = t.root
 			if out, err := cmd.CombinedOutput(); err != nil {
 				return fmt.Errorf("the tests of %s do not compile: %w\n%s", s.pkg, err, out)
@@ -148,7 +147,7 @@ func (t *tests) build(ctx context.Context, overlay string, all []mutant) error {
 func (t *tests) run(ctx context.Context, s stage, id int) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, t.built[s.pkg], append([]string{"-test.failfast"}, s.args...)...)
+	cmd := exec.CommandContext(ctx, t.built[s.pkg], append([]string{"-test.failfast"}, s.args...)...) //nolint:gosec // what build made
 	cmd.Dir = filepath.Join(t.root, s.pkg)
 	cmd.Env = append(os.Environ(), "BELLBOARD_MUTANT="+strconv.Itoa(id))
 	return cmd.CombinedOutput()
@@ -169,16 +168,12 @@ func (t *tests) healthy(ctx context.Context) error {
 	return nil
 }
 
-// killedBy returns the package whose tests notice the mutant; "": none do.
-func (t *tests) killedBy(ctx context.Context, m *mutant) (string, error) {
-	for _, s := range stages[filepath.Dir(m.file)] {
-		if _, err := t.run(ctx, s, m.id); ctx.Err() != nil {
-			return "", ctx.Err()
-		} else if err != nil {
-			return s.pkg, nil
-		}
-	}
-	return "", nil
+// lives reports whether no test notices the mutant.
+func (t *tests) lives(ctx context.Context, m *mutant) bool {
+	return !slices.ContainsFunc(stages[filepath.Dir(m.file)], func(s stage) bool {
+		_, err := t.run(ctx, s, m.id)
+		return err != nil
+	})
 }
 
 // all runs every mutant, prints those that live, and sums up by file. Its error says that a mutant lives for
@@ -186,13 +181,13 @@ func (t *tests) killedBy(ctx context.Context, m *mutant) (string, error) {
 func (t *tests) all(ctx context.Context, all []mutant, harmless map[string]string, procs int) error {
 	type sum struct{ killed, harmless, lives int }
 	var mu sync.Mutex
-	sums, failed := map[string]*sum{}, error(nil)
+	sums := map[string]*sum{}
 	work := make(chan *mutant)
 	var wg sync.WaitGroup
 	for range procs {
 		wg.Go(func() {
 			for m := range work {
-				by, err := t.killedBy(ctx, m)
+				lives := t.lives(ctx, m)
 				mu.Lock()
 				s := sums[m.file]
 				if s == nil {
@@ -200,9 +195,7 @@ func (t *tests) all(ctx context.Context, all []mutant, harmless map[string]strin
 					sums[m.file] = s
 				}
 				switch {
-				case err != nil:
-					failed = err
-				case by != "":
+				case !lives:
 					s.killed++
 				case harmless[m.key()] != "":
 					s.harmless++
@@ -216,12 +209,14 @@ func (t *tests) all(ctx context.Context, all []mutant, harmless map[string]strin
 		})
 	}
 	for i := range all {
-		work <- &all[i]
+		if ctx.Err() == nil {
+			work <- &all[i]
+		}
 	}
 	close(work)
 	wg.Wait()
-	if failed != nil {
-		return failed
+	if ctx.Err() != nil { // what ran then was cut off, and counts for nothing
+		return ctx.Err()
 	}
 	fmt.Printf("\n%-24s %7s %6s %8s %5s\n", "file", "mutants", "killed", "harmless", "lives")
 	lives := 0

@@ -32,6 +32,22 @@ func may(n int, free, ours bool, at []int) bool {
 }
 `
 
+// TestHarmless: each mutant in harmless.txt is there, and has a reason.
+func TestHarmless(t *testing.T) {
+	all, _, err := overlay("../../..", t.TempDir(), files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, reason := range reasons(harmless) {
+		if reason == "" || !slices.ContainsFunc(all, func(m mutant) bool { return m.key() == key }) {
+			t.Errorf("%q with the reason %q is no mutant", key, reason)
+		}
+	}
+	if len(all) < 1000 || len(reasons(harmless)) == 0 {
+		t.Errorf("%d mutants, %d of them harmless", len(all), len(reasons(harmless)))
+	}
+}
+
 // TestMutate: every rule of a file has its mutants, and the file with all of them compiles.
 func TestMutate(t *testing.T) {
 	var got []string
