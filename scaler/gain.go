@@ -31,7 +31,7 @@ const (
 )
 
 // guesses stand in for pairs before there are any: a cache saves some 15 % of a build, and may save nothing.
-var guesses = []float32{-0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5}
+var guesses = [...]float32{-0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5}
 
 // with returns what is known after the builds of one tick. Only the first build of an agent meets an empty
 // cache.
@@ -73,8 +73,8 @@ func (g Gain) pairs() int { return len(g.Ratios.Last) }
 // share returns the logarithm of cold/warm, and its standard error. It is a median: builds that were aborted
 // make pairs of any ratio.
 func (g Gain) share() (half, err float64) {
-	var room [seriesKept + 8]float32 // of the pairs and the guesses
-	all := append(append(room[:0], g.Ratios.Last...), guesses...)
+	var room [seriesKept + len(guesses)]float32 // of the pairs and the guesses
+	all := append(append(room[:0], g.Ratios.Last...), guesses[:]...)
 	slices.Sort(all)
 	n := len(all)
 	half = float64(all[n/2]+all[(n-1)/2]) / 2

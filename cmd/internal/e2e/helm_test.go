@@ -27,8 +27,9 @@ import (
 // TestChart installs the chart with Helm beside a Jenkins, as a company does: forty teams, helm test, a
 // burst, a 41st team while builds run, and helm uninstall. No build is lost or killed, and nothing is left in
 // Kubernetes or in Jenkins. A kubelet of the test runs every pod that the chart makes, so the pods have what
-// the chart gives them, and no other right.
-func TestChart(t *testing.T) { // by itself: it starts a dozen processes, and other tests measure time
+// the chart gives them, and no other right. It is not parallel: it starts a dozen processes, and other tests
+// measure time.
+func TestChart(t *testing.T) {
 	const release, agents, docker, teams, burst, long = "helm", "helm-agents", "helm-docker", 40, 80, 20
 	spaces := []string{agents, docker}
 	h := furnish(t, release, spaces)
